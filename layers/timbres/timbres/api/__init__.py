@@ -1,0 +1,1 @@
+"""The gateway's requests and answers: what every handler shares."""

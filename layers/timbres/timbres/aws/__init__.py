@@ -1,0 +1,1 @@
+"""What Timbres keeps in AWS: secrets, tables, bucket, queue, bus. One module each."""

@@ -1,0 +1,192 @@
+"""Account: credentials for one PAC in one environment, under a name such as ``acme-sf``."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+from timbres.domain.rfc import shown
+from timbres.errors import (
+    ACCOUNT_MISCONFIGURED,
+    ACCOUNT_UNKNOWN,
+    OPERATION_UNSUPPORTED,
+    TimbresError,
+)
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{1,40}")
+
+
+@dataclass(frozen=True, slots=True)
+class Pac:
+    """What is true of every account at one PAC."""
+
+    name: str
+    environments: tuple[str, ...]
+    credentials: tuple[str, ...]
+    can: tuple[str, ...]
+
+
+REACHCORE = Pac(
+    name="reachcore",
+    environments=("uat", "production"),
+    credentials=("api_key",),
+    can=("balance", "statement", "consumption"),
+)
+SOLUCION_FACTIBLE = Pac(
+    name="solucion-factible",
+    environments=("testing", "production"),
+    credentials=("username", "password"),
+    can=("stamps", "contracts", "consumption"),
+)
+PACS = {pac.name: pac for pac in (REACHCORE, SOLUCION_FACTIBLE)}
+_SANDBOX = "sandbox"
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One account, checked.
+
+    ``endpoint`` is the base address of a sandbox, None elsewhere. ``version`` changes
+    whenever the secret does. Credentials never show in a repr.
+    """
+
+    name: str
+    pac: Pac
+    environment: str
+    credentials: Mapping[str, str] = field(repr=False)
+    endpoint: str | None = None
+    low_stamps: int | None = None
+    live_wsdl: bool = False
+    version: str = ""
+
+    def must(self, capability: str) -> None:
+        """Raise ``operation-unsupported`` unless this account's PAC offers ``capability``."""
+        if capability not in self.pac.can:
+            raise TimbresError(
+                OPERATION_UNSUPPORTED,
+                f"Account {self.name} is at {self.pac.name}, which offers "
+                f"{', '.join(self.pac.can)}; not {capability}.",
+                field="account",
+            )
+
+
+def parse_account_name(text: object) -> str:
+    """Return an account's name. Raises ``account-unknown`` for what cannot be one."""
+    if not isinstance(text, str) or not _NAME.fullmatch(text):
+        raise TimbresError(
+            ACCOUNT_UNKNOWN,
+            f"{shown(text)} is no account: expected 2 to 41 of a-z, 0-9 and -, not - first.",
+            field="account",
+        )
+    return text
+
+
+def parse_account(name: str, secret: str, version: str = "") -> Account:
+    """Return the account that ``secret``, the JSON kept in Secrets Manager, describes.
+
+    Raises ``account-misconfigured``, which names the field and what was expected, and
+    never shows what the secret holds.
+    """
+    value = _object(name, secret)
+    pac = PACS.get(_text(name, value, "pac", f"one of {', '.join(PACS)}"))
+    if pac is None:
+        raise _wrong(name, "pac", f"one of {', '.join(PACS)}")
+    environments = (*pac.environments, _SANDBOX)
+    environment = _text(name, value, "environment", f"one of {', '.join(environments)}")
+    if environment not in environments:
+        raise _wrong(name, "environment", f"one of {', '.join(environments)}")
+    credentials = {key: _credential(name, value, key) for key in pac.credentials}
+    return Account(
+        name=name,
+        pac=pac,
+        environment=environment,
+        credentials=credentials,
+        endpoint=_endpoint(name, environment, value.get("endpoint")),
+        low_stamps=_low_stamps(name, value.get("low_stamps")),
+        live_wsdl=_live_wsdl(name, pac, value.get("wsdl")),
+        version=version,
+    )
+
+
+def _object(name: str, secret: str) -> dict[str, Any]:
+    try:
+        value = json.loads(secret)
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise TimbresError(
+            ACCOUNT_MISCONFIGURED,
+            f"The secret of account {name} is no JSON object: expected "
+            '{"pac": "…", "environment": "…", …}.',
+            field="secret",
+        )
+    return value
+
+
+def _wrong(name: str, field_name: str, expected: str) -> TimbresError:
+    return TimbresError(
+        ACCOUNT_MISCONFIGURED,
+        f"In the secret of account {name}, {field_name}: expected {expected}.",
+        field=field_name,
+    )
+
+
+def _text(name: str, value: dict[str, Any], key: str, expected: str) -> str:
+    text = value.get(key)
+    if not isinstance(text, str) or not text:
+        raise _wrong(name, key, expected)
+    return text
+
+
+def _credential(name: str, value: dict[str, Any], key: str) -> str:
+    text = _text(name, value, key, "a text that is not empty")
+    if not text.isprintable() or text != text.strip():
+        raise _wrong(name, key, "no line breaks, no control characters, no blanks around it")
+    if key == "api_key" and not text.isascii():
+        raise _wrong(name, key, "ASCII only, since it travels in an HTTP header")
+    return text
+
+
+def _low_stamps(name: str, value: object) -> int | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise _wrong(name, "low_stamps", "a whole number, 0 or more")
+    return value
+
+
+def _live_wsdl(name: str, pac: Pac, value: object) -> bool:
+    if value is None or (value == "bundled" and pac is SOLUCION_FACTIBLE):
+        return False
+    if value != "live" or pac is not SOLUCION_FACTIBLE:
+        raise _wrong(name, "wsdl", '"live", or nothing; and of solucion-factible only')
+    return True
+
+
+def _endpoint(name: str, environment: str, value: object) -> str | None:
+    if environment != _SANDBOX:
+        if value is not None:
+            raise _wrong(name, "endpoint", "none: only the environment sandbox has one")
+        return None
+    expected = "https://host[:port], or http on loopback, without a path"
+    if not isinstance(value, str):
+        raise _wrong(name, "endpoint", expected)
+    try:
+        parts = urlsplit(value)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        raise _wrong(name, "endpoint", expected) from None
+    loopback = host in ("127.0.0.1", "localhost", "::1")
+    fits = (
+        (parts.scheme == "https" or (parts.scheme == "http" and loopback))
+        and host
+        and not (parts.username or parts.password or parts.query or parts.fragment)
+        and parts.path in ("", "/")
+    )
+    if not fits:
+        raise _wrong(name, "endpoint", expected)
+    return value.rstrip("/")

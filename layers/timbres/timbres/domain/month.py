@@ -1,0 +1,72 @@
+"""Month: ``YYYY-MM`` in Mexico City, the unit in which PACs account for stamps."""
+
+from __future__ import annotations
+
+import re
+from calendar import monthrange
+from dataclasses import dataclass
+from datetime import date
+
+from timbres.domain.rfc import shown
+from timbres.errors import MONTH_INVALID, TimbresError
+
+_FORM = re.compile(r"([0-9]{4})-([0-9]{2})")
+# CFDI, and with it the PACs, began in 2011.
+_FIRST_YEAR = 2011
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Month:
+    """One calendar month; its text form is ``YYYY-MM``."""
+
+    year: int
+    month: int
+
+    def __str__(self) -> str:
+        return f"{self.year:04d}-{self.month:02d}"
+
+    @property
+    def first_day(self) -> date:
+        """The 1st."""
+        return date(self.year, self.month, 1)
+
+    @property
+    def last_day(self) -> date:
+        """The 28th to the 31st."""
+        return date(self.year, self.month, monthrange(self.year, self.month)[1])
+
+    def previous(self) -> Month:
+        """The month before."""
+        return Month(self.year - 1, 12) if self.month == 1 else Month(self.year, self.month - 1)
+
+
+def month_of(day: date) -> Month:
+    """Return the month that ``day`` (a date, or a time of Mexico City) lies in."""
+    return Month(day.year, day.month)
+
+
+def parse_month(text: object, today: date, field: str = "month") -> Month:
+    """Return the month in ``text``, past or current on ``today`` in Mexico City.
+
+    Raises ``month-invalid`` for another form, a month 13, a month before there were PACs
+    or one that has not begun.
+    """
+    match = _FORM.fullmatch(text) if isinstance(text, str) else None
+    if match is None or not 1 <= int(match[2]) <= 12:
+        raise TimbresError(
+            MONTH_INVALID,
+            f"{shown(text)} is no month: expected YYYY-MM, for example {month_of(today)}.",
+            field=field,
+        )
+    month = Month(int(match[1]), int(match[2]))
+    if month.year < _FIRST_YEAR:
+        raise TimbresError(
+            MONTH_INVALID,
+            f"{month} lies before {_FIRST_YEAR}, the first year of CFDI.",
+            field=field,
+        )
+    if month > month_of(today):
+        raise TimbresError(
+            MONTH_INVALID, f"{month} has not begun: it is {month_of(today)} now.", field=field
+        )
+    return month

@@ -1,0 +1,55 @@
+"""RFC: the tax identifier of an issuer, as SAT's ``t_RFC`` defines its form."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from typing import NewType
+
+from timbres.errors import RFC_GENERIC, RFC_INVALID, TimbresError
+
+Rfc = NewType("Rfc", str)
+
+# Judged before upper-casing: Unicode upper-cases some foreign letters into valid ones.
+_ALPHABET = re.compile(r"[A-Za-z&Ññ0-9]*")
+_T_RFC = re.compile(r"[A-Z&Ñ]{3,4}[0-9]{2}(0[1-9]|1[012])(0[1-9]|[12][0-9]|3[01])[A-Z0-9]{2}[0-9A]")
+GENERIC = frozenset({Rfc("XAXX010101000"), Rfc("XEXX010101000")})
+
+
+def parse_rfc(text: object, field: str = "rfc") -> Rfc:
+    """Return the RFC in ``text``: NFC, trimmed, upper-case, 12 or 13 characters.
+
+    The check digit is not enforced: real RFCs fail it. Raises ``rfc-invalid``.
+    """
+    if not isinstance(text, str):
+        raise TimbresError(RFC_INVALID, "An RFC is a text of 12 or 13 characters.", field=field)
+    composed = unicodedata.normalize("NFC", text).strip()
+    candidate = composed.upper()
+    if not _ALPHABET.fullmatch(composed) or not _T_RFC.fullmatch(candidate):
+        detail = (
+            f"{shown(text)} is no RFC: 3 or 4 letters (A-Z, Ñ, &), a date as YYMMDD, "
+            "3 characters; for example A&D061009TY8."
+        )
+        if len(composed) < 5:
+            detail += " In a query, & is written %26."
+        raise TimbresError(RFC_INVALID, detail, field=field)
+    return Rfc(candidate)
+
+
+def parse_issuer(text: object, field: str = "rfc") -> Rfc:
+    """Return an RFC that can issue invoices. Raises ``rfc-invalid`` or ``rfc-generic``."""
+    rfc = parse_rfc(text, field)
+    if rfc in GENERIC:
+        raise TimbresError(
+            RFC_GENERIC,
+            f"{rfc} stands for the public or for foreigners; stamps belong to an issuer.",
+            field=field,
+        )
+    return rfc
+
+
+def shown(value: object) -> str:
+    """Return what a caller sent in a form fit for an error: short, printable, quoted."""
+    text = value if isinstance(value, str) else repr(value)
+    printable = "".join(c if c.isprintable() else "?" for c in text[:40])
+    return f'"{printable}"' + ("…" if len(text) > 40 else "")

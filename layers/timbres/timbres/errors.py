@@ -1,0 +1,103 @@
+"""The one error family: what went wrong, in whose words, and what may be done about it.
+
+A :class:`Kind` is a row: a stable code, the HTTP status it is answered with, and the two
+facts that decide what happens next: may the call have taken effect, may a read be repeated.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of failure.
+
+    ``may_have_taken_effect``: a purchase that failed so may still have happened.
+    ``retry``: a read that failed so may be repeated. ``retry_after``: seconds a caller is
+    told to wait.
+    """
+
+    code: str
+    status: int
+    title: str
+    may_have_taken_effect: bool = False
+    retry: bool = False
+    retry_after: int | None = None
+
+
+BODY_INVALID = Kind("body-invalid", 400, "The body is not what was expected")
+BODY_TOO_LARGE = Kind("body-too-large", 413, "The body is too large")
+PARAMETER_INVALID = Kind("parameter-invalid", 400, "A parameter is not what was expected")
+RFC_INVALID = Kind("rfc-invalid", 400, "The RFC is not valid")
+RFC_GENERIC = Kind("rfc-generic", 422, "A generic RFC is no issuer")
+MONTH_INVALID = Kind("month-invalid", 400, "The month is not valid")
+STAMPS_INVALID = Kind("stamps-invalid", 400, "The number of stamps is not valid")
+IDEMPOTENCY_KEY_INVALID = Kind("idempotency-key-invalid", 400, "The Idempotency-Key is not valid")
+IDEMPOTENCY_KEY_REUSED = Kind(
+    "idempotency-key-reused", 422, "The Idempotency-Key was used with another body"
+)
+CONTRACT_PENDING = Kind(
+    "contract-pending", 409, "The contract is being bought right now", retry_after=5
+)
+CONTRACT_IN_FLIGHT = Kind(
+    "contract-in-flight", 409, "Another contract of this issuer is not settled", retry_after=60
+)
+CONTRACT_UNKNOWN = Kind("contract-not-found", 404, "There is no such contract")
+REPORT_UNKNOWN = Kind("report-not-found", 404, "There is no such report")
+REPORT_FAILED = Kind("report-failed", 409, "The report could not be made")
+ROUTE_UNKNOWN = Kind("route-not-found", 404, "There is no such route")
+ACCOUNT_UNKNOWN = Kind("account-unknown", 404, "There is no such account")
+ACCOUNT_MISCONFIGURED = Kind("account-misconfigured", 409, "The account's secret is not right")
+OPERATION_UNSUPPORTED = Kind(
+    "operation-unsupported", 422, "The account's PAC does not offer this operation"
+)
+OUT_OF_TIME = Kind("out-of-time", 503, "Not enough time was left to begin", retry_after=5)
+STORAGE_UNAVAILABLE = Kind(
+    "storage-unavailable", 503, "An AWS service did not answer as it should", retry_after=5
+)
+INTERNAL_ERROR = Kind("internal-error", 500, "Internal error")
+
+
+class TimbresError(Exception):
+    """Something a caller is told about.
+
+    ``detail`` is a sentence for a person, free of credentials; ``field`` names the input
+    at fault, where one is. ``members`` are further members of the problem document.
+    """
+
+    def __init__(
+        self,
+        kind: Kind,
+        detail: str,
+        *,
+        field: str | None = None,
+        members: dict[str, object] | None = None,
+    ) -> None:
+        super().__init__(f"{kind.code}: {detail}")
+        self.kind = kind
+        self.detail = detail
+        self.field = field
+        self.members = members or {}
+
+
+class PacError(TimbresError):
+    """A PAC refused, failed, or could not be understood.
+
+    ``pac`` is its name (``reachcore``, ``solucion-factible``); ``pac_code`` and
+    ``pac_message`` are its own words, None where it said nothing.
+    """
+
+    def __init__(
+        self,
+        kind: Kind,
+        detail: str,
+        *,
+        pac: str,
+        pac_code: str | None = None,
+        pac_message: str | None = None,
+    ) -> None:
+        super().__init__(kind, detail)
+        self.pac = pac
+        self.pac_code = pac_code
+        self.pac_message = pac_message

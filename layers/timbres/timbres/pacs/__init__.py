@@ -1,0 +1,20 @@
+"""The PACs: one module each behind :mod:`timbres.pacs.base`."""
+
+from __future__ import annotations
+
+from timbres.domain.account import SOLUCION_FACTIBLE, Account
+from timbres.pacs.base import PacClient
+
+
+def connect(account: Account) -> PacClient:
+    """Return a client for ``account``; no call is made yet.
+
+    Each PAC's module is imported only when it is spoken to: zeep alone doubles a cold start.
+    """
+    if account.pac is SOLUCION_FACTIBLE:
+        from timbres.pacs.solucion_factible import SolucionFactible
+
+        return SolucionFactible(account)
+    from timbres.pacs.reachcore import Reachcore
+
+    return Reachcore(account)

@@ -1,0 +1,72 @@
+"""The interface every PAC is spoken to through, and what its calls return."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Protocol, Self
+
+from timbres.deadline import Deadline
+from timbres.domain.balance import Movement, Summary
+from timbres.domain.month import Month
+from timbres.domain.rfc import Rfc
+from timbres.domain.stamps import Stamps
+from timbres.pacs.http import Download
+
+
+class MonthReading(Protocol):
+    """A month's balance as the PAC sent it, kept on disk so that it can be read twice.
+
+    A context manager: leaving it frees the disk. The whole answer has come when one is
+    made, but it is understood only while it is read: any step may raise
+    ``pac-protocol-error``.
+    """
+
+    summary: Summary
+
+    def movements(self) -> Iterator[Movement]:
+        """Yield every movement, from the first, in the PAC's order."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a PAC said to a purchase that it carried out: its code and its words."""
+
+    code: str
+    message: str | None
+
+
+class PacClient(Protocol):
+    """One account at one PAC.
+
+    Which calls a PAC offers, ``Account.must`` tells before any is made. Each raises a
+    :class:`~timbres.errors.PacError`; reads are repeated within the deadline, a purchase
+    never.
+    """
+
+    def balance(self, month: Month, rfc: Rfc | None, deadline: Deadline) -> MonthReading:
+        """Return the month's balance, of all RFCs or of one."""
+        ...
+
+    def statement(self, month: Month, form: str, deadline: Deadline) -> Download:
+        """Return the PAC's own statement as ``csv`` or ``pdf``, byte for byte."""
+        ...
+
+    def stamps(self, rfc: Rfc, deadline: Deadline) -> Stamps:
+        """Return the stamps that an issuer contracted, used and has left."""
+        ...
+
+    def buy(self, rfc: Rfc, stamps: int, deadline: Deadline) -> Reply:
+        """Buy stamps for an issuer: one request, whatever becomes of it."""
+        ...

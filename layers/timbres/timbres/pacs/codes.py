@@ -1,0 +1,125 @@
+"""The one table of what PACs say and what it means to a caller.
+
+Sources: "Stamping Service Balance Consultation API" (Reachcore: HTTP status and error
+codes), "Utilerias.getTimbres" and "Utilerias.agregarContrato" (Solución Factible: status).
+A purchase that failed with a kind that may have taken effect stays unknown until proven.
+"""
+
+from __future__ import annotations
+
+from timbres.errors import Kind, PacError
+
+_MONTH_INVALID = Kind("month-invalid", 400, "The PAC does not accept the month")
+_NOT_REGISTERED = Kind("issuer-not-registered", 404, "The RFC is not registered at the PAC")
+_REJECTED_REQUEST = Kind("pac-rejected-request", 502, "The PAC did not accept the request")
+_FORMAT_UNSUPPORTED = Kind("format-unsupported", 400, "The PAC does not offer this format")
+CREDENTIALS_REJECTED = Kind("pac-credentials-rejected", 502, "The PAC rejected the credentials")
+ENDPOINT_NOT_FOUND = Kind("pac-endpoint-not-found", 502, "The PAC's address does not exist")
+_ERROR = Kind("pac-error", 502, "The PAC failed", may_have_taken_effect=True, retry=True)
+_DATABASE_UNAVAILABLE = Kind(
+    "pac-unavailable",
+    503,
+    "The PAC is not available",
+    may_have_taken_effect=True,
+    retry=True,
+    retry_after=60,
+)
+# 503 says that the call was not let in; 501 says only that the database was missed.
+_UNAVAILABLE = Kind("pac-unavailable", 503, "The PAC is not available", retry=True, retry_after=60)
+_PERMISSION_DENIED = Kind("pac-permission-denied", 403, "The PAC does not permit this")
+_DUPLICATE = Kind("contract-duplicate", 409, "The PAC holds such a contract already")
+_ACCOUNT_EXHAUSTED = Kind("account-stamps-exhausted", 409, "The account's stamps have run out")
+_ISSUER_EXHAUSTED = Kind("issuer-stamps-exhausted", 409, "The issuer's stamps have run out")
+_LIMIT = Kind("transaction-limit-exceeded", 422, "The PAC's limit for one transaction is reached")
+_ENVIRONMENT = Kind(
+    "environment-mismatch", 409, "The account belongs to the PAC's other environment"
+)
+
+UNREACHABLE = Kind(
+    "pac-unreachable", 503, "The PAC could not be reached", retry=True, retry_after=60
+)
+TIMEOUT = Kind(
+    "pac-timeout", 504, "The PAC did not answer in time", may_have_taken_effect=True, retry=True
+)
+PROTOCOL = Kind(
+    "pac-protocol-error",
+    502,
+    "The PAC's answer is not of the documented shape",
+    may_have_taken_effect=True,
+)
+
+# Reachcore: HTTP status, or the Code in the body of a 400.
+REACHCORE: dict[str, Kind] = {
+    "400-001": _MONTH_INVALID,
+    "400-002": _NOT_REGISTERED,
+    "400-003": _FORMAT_UNSUPPORTED,
+    "401": CREDENTIALS_REJECTED,
+    "404": ENDPOINT_NOT_FOUND,
+    "500": _ERROR,
+}
+# On the statement, 400-002 means that an RFC was sent where none is wanted.
+REACHCORE_STATEMENT: dict[str, Kind] = {**REACHCORE, "400-002": _REJECTED_REQUEST}
+
+# Solución Factible: the status of a reply, 200 aside.
+SOLUCION_FACTIBLE: dict[str, Kind] = {
+    "500": _ERROR,
+    "501": _DATABASE_UNAVAILABLE,
+    "502": _ERROR,
+    "503": _UNAVAILABLE,
+    "601": CREDENTIALS_REJECTED,
+    "602": CREDENTIALS_REJECTED,
+    "603": CREDENTIALS_REJECTED,
+    "604": CREDENTIALS_REJECTED,
+    "605": CREDENTIALS_REJECTED,
+    "611": _REJECTED_REQUEST,
+    "612": _REJECTED_REQUEST,
+    "620": _PERMISSION_DENIED,
+    "624": _DUPLICATE,
+    "630": _ACCOUNT_EXHAUSTED,
+    "631": _ISSUER_EXHAUSTED,
+    "632": _LIMIT,
+    "633": _ENVIRONMENT,
+}
+
+_SHOWN = 300
+
+
+def said(pac: str, table: dict[str, Kind], code: str, message: str | None) -> PacError:
+    """Return the error for a code that ``pac`` gave, in its own words.
+
+    An undocumented code is a ``pac-protocol-error``; an undocumented HTTP status of the
+    500s, which gateways in front of a PAC give, counts as 500.
+    """
+    kind = table.get(code)
+    if kind is None and len(code) == 3 and code[0] == "5" and pac == "reachcore":
+        kind = table["500"]
+    words = clean(message)
+    if kind is None:
+        return PacError(
+            PROTOCOL,
+            f"{pac} answered {clean(code) or 'a code'}, which its documentation does not name.",
+            pac=pac,
+            pac_code=clean(code),
+            pac_message=words,
+        )
+    detail = f"{pac} answered {code}"
+    return PacError(
+        kind,
+        f"{detail}: {words}" if words else f"{detail}.",
+        pac=pac,
+        pac_code=code,
+        pac_message=words,
+    )
+
+
+def protocol_error(pac: str, what: str) -> PacError:
+    """Return the error for an answer that is not of the documented shape; ``what`` is off."""
+    return PacError(PROTOCOL, f"The answer of {pac} is not as documented: {what}.", pac=pac)
+
+
+def clean(message: str | None) -> str | None:
+    """Return a PAC's words on one line, printable, 300 characters at most; None for none."""
+    if message is None:
+        return None
+    words = " ".join(message.split())
+    return "".join(c for c in words if c.isprintable())[:_SHOWN] or None

@@ -1,0 +1,117 @@
+"""Reachcore's CSV statement, read: four sections, US dates, a blank behind the RFC.
+
+Source: "Stamping Service Balance Consultation API", "Example of a download report
+response (CSV or PDF)".
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import IO
+
+from timbres.domain.balance import Issuers, Movement, Totals, total
+from timbres.domain.clock import from_local
+from timbres.errors import PacError
+from timbres.pacs.codes import protocol_error
+
+_PAC = "reachcore"
+_US_TIME = "%m/%d/%Y %I:%M:%S %p"
+_ACCOUNT_HEADER = [
+    "Cuenta",
+    "TipoConsumo",
+    "FechaInicioConsulta",
+    "FechaFinConsulta",
+    "FechaActual",
+]
+_MOVEMENTS_HEADER = ["RFC", "Fecha", "Tipo movimiento", "Monto"]
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """What a CSV statement says. ``account`` is the PAC's own name of it; days inclusive."""
+
+    account: str
+    plan: str
+    first_day: date
+    last_day: date
+    as_of: datetime
+    issuers: Issuers
+    transactions: int
+    totals: Totals
+
+
+def read_statement(file: IO[bytes]) -> Statement:
+    """Return what the CSV in ``file`` says; its movements are summed, not kept.
+
+    Blank lines and blanks around a cell do not count. The file is left open, at its end.
+    Raises ``pac-protocol-error``, which names the section that is off.
+    """
+    text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
+    try:
+        rows = ([cell.strip() for cell in row] for row in csv.reader(text))
+        return _read(row for row in rows if any(row))
+    except (UnicodeDecodeError, csv.Error):
+        raise protocol_error(_PAC, "the statement is no CSV in UTF-8") from None
+    finally:
+        text.detach()
+
+
+def _read(rows: Iterator[list[str]]) -> Statement:
+    _expect(rows, _ACCOUNT_HEADER)
+    account = next(rows, [])
+    if len(account) != 5:
+        raise _off("the account's line")
+    _expect(rows, ["Estado de los RFC"])
+    issuers = Issuers(
+        registered=_labelled(rows, "Registrados"),
+        authorized=_labelled(rows, "Autorizados"),
+        stamping=_labelled(rows, "Generaron Timbre"),
+    )
+    _expect(rows, ["Transacciones"])
+    transactions = _labelled(rows, "Consumo de todos los RFC:")
+    _expect(rows, _MOVEMENTS_HEADER)
+    try:
+        return Statement(
+            account=account[0],
+            plan=account[1],
+            first_day=from_local(account[2]).date(),
+            last_day=from_local(account[3]).date(),
+            as_of=from_local(account[4]),
+            issuers=issuers,
+            transactions=transactions,
+            totals=total(_movement(row) for row in rows),
+        )
+    except ValueError:
+        raise _off("a date or a number") from None
+
+
+def _movement(row: list[str]) -> Movement:
+    if len(row) != 4:
+        raise _off("a movement's line")
+    return Movement(
+        rfc=row[0],
+        date=datetime.strptime(row[1], _US_TIME).date(),
+        kind=row[2],
+        amount=int(row[3]),
+    )
+
+
+def _expect(rows: Iterator[list[str]], header: list[str]) -> None:
+    row = next(rows, [])
+    if [cell for cell in row if cell] != header:
+        raise _off(f'the section "{header[0]}"')
+
+
+def _labelled(rows: Iterator[list[str]], label: str) -> int:
+    row = next(rows, [])
+    if len(row) < 2 or row[0] != label or not row[1].isdecimal():
+        raise _off(f'"{label}"')
+    return int(row[1])
+
+
+def _off(what: str) -> PacError:
+    return protocol_error(_PAC, f"in the CSV statement, {what} is missing or off")
