@@ -1,0 +1,62 @@
+"""/accounts/{account}/contracts: stamps bought for an issuer, once, and the journal of it."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from aws_lambda_powertools.event_handler import Response
+
+from timbres.api.gateway import Gateway, answer, setting
+from timbres.aws.accounts import Accounts
+from timbres.aws.bus import Bus
+from timbres.aws.issuers import Issuers
+from timbres.aws.journal import Journal
+from timbres.aws.session import client
+from timbres.domain.contract import CONFIRMED, parse_state
+from timbres.domain.rfc import parse_issuer, parse_rfc
+from timbres.domain.stamps import parse_stamps
+from timbres.work.access import Access
+from timbres.work.contract import Contracts, Order, shown
+
+api = Gateway()
+
+
+@cache
+def contracts() -> Contracts:
+    return Contracts(
+        Access(Accounts(client("secretsmanager"), setting("SECRET_PREFIX"))),
+        Journal(client("dynamodb"), setting("JOURNAL_TABLE")),
+        Issuers(client("dynamodb"), setting("ISSUERS_TABLE")),
+        Bus(client("events"), setting("EVENT_BUS")),
+    )
+
+
+@api.post("/accounts/<account>/contracts")
+def buy(account: str) -> Response[str]:
+    api.query()
+    key = api.idempotency_key()
+    body = api.body("rfc", "stamps")
+    order = Order(parse_issuer(body["rfc"]), parse_stamps(body["stamps"]), key, api.caller())
+    contract, again = contracts().buy(account, order, api.deadline)
+    headers = {"Idempotent-Replayed": "true"} if again else {}
+    return answer(201 if contract.status == CONFIRMED else 202, shown(contract), headers)
+
+
+@api.get("/accounts/<account>/contracts")
+def page(account: str) -> Response[str]:
+    query = api.query("rfc", "status", "cursor")
+    rfc = None if query["rfc"] is None else parse_rfc(query["rfc"])
+    status = None if query["status"] is None else parse_state(query["status"])
+    return answer(200, contracts().page(account, rfc, status, query["cursor"]))
+
+
+@api.get("/accounts/<account>/contracts/<contract_id>")
+def read(account: str, contract_id: str) -> Response[str]:
+    api.query()
+    return answer(200, shown(contracts().get(account, contract_id)))
+
+
+def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    """Answer a request of the gateway."""
+    return api.run(event, context)

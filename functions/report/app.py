@@ -1,0 +1,87 @@
+"""/accounts/{account}/reports: asked for, listed, handed out through presigned links.
+
+The schedule of the 1st starts it too, with ``{"month": "previous", "scheduled_time": …}``:
+it asks for that month's reports of every account.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from aws_lambda_powertools.event_handler import Response
+
+from timbres.api import schedule
+from timbres.api.gateway import Gateway, answer, setting
+from timbres.aws.accounts import Accounts
+from timbres.aws.reports import Bucket, Queue, Records
+from timbres.aws.session import client
+from timbres.domain import clock
+from timbres.domain.account import parse_account_name
+from timbres.domain.month import parse_month
+from timbres.domain.report import PENDING, READY, Wanted, parse_format, parse_kind
+from timbres.errors import PARAMETER_INVALID, REPORT_FAILED, TimbresError
+from timbres.work.report import Reports, shown
+
+api = Gateway()
+
+
+@cache
+def reports() -> Reports:
+    return Reports(
+        Accounts(client("secretsmanager"), setting("SECRET_PREFIX")),
+        Records(client("dynamodb"), setting("REPORTS_TABLE")),
+        Queue(client("sqs"), setting("REPORTS_QUEUE_URL")),
+        Bucket(client("s3"), setting("REPORTS_BUCKET")),
+    )
+
+
+@api.post("/accounts/<account>/reports")
+def ask(account: str) -> Response[str]:
+    api.query()
+    body = api.body("month", "kind", "format")
+    month = parse_month(body["month"], clock.now())
+    kind = parse_kind(body["kind"])
+    wanted = Wanted(parse_account_name(account), month, kind, parse_format(body["format"], kind))
+    report = reports().ask(wanted, api.caller())
+    return answer(202, shown(report), {"Location": f"reports/{report.id}"})
+
+
+@api.get("/accounts/<account>/reports")
+def page(account: str) -> Response[str]:
+    query = api.query("month", "cursor")
+    month = None if query["month"] is None else parse_month(query["month"], clock.now())
+    return answer(200, reports().page(account, month, query["cursor"]))
+
+
+@api.get("/accounts/<account>/reports/<report_id>")
+def read(account: str, report_id: str) -> Response[str]:
+    redirect = api.query("redirect")["redirect"]
+    if redirect not in (None, "true", "false"):
+        raise TimbresError(PARAMETER_INVALID, "Expected true or false.", field="redirect")
+    report = reports().get(account, report_id)
+    body = shown(report)
+    if report.status == READY:
+        url, ends = reports().link(report)
+        body |= {"url": url, "expires_at": ends.isoformat()}
+        return answer(200 if redirect == "false" else 302, body, {"Location": url})
+    if redirect == "false":
+        return answer(200, body)
+    if report.status == PENDING:
+        return answer(202, body, {"Retry-After": "5"})
+    error = report.error or {}
+    raise TimbresError(
+        REPORT_FAILED,
+        f"Report {report.id} failed: {error.get('detail')} Ask for it again to try again.",
+        members={"report": body},
+    )
+
+
+def scheduled(wanted: dict[str, Any]) -> dict[str, Any]:
+    due = schedule.moment(wanted)
+    return reports().monthly(schedule.month(wanted), f"monthly {due.date()}")
+
+
+def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    """Answer a request of the gateway, or the monthly schedule."""
+    return api.run(event, context, scheduled)

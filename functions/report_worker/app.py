@@ -1,0 +1,57 @@
+"""The worker behind the reports: one message of the queue, one report made."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from typing import Any
+
+from aws_lambda_powertools.utilities.batch import (
+    BatchProcessor,
+    EventType,
+    process_partial_response,
+)
+from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
+
+from timbres.api.gateway import RESERVE_SECONDS, log, setting
+from timbres.aws.accounts import Accounts
+from timbres.aws.bus import Bus
+from timbres.aws.issuers import Issuers
+from timbres.aws.reports import Bucket, Records
+from timbres.aws.session import client
+from timbres.deadline import Deadline
+from timbres.work.access import Access
+from timbres.work.export import Exporter
+from timbres.work.report import Worker
+
+processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failure=False)
+# As often as the queue hands a message out before it goes to the dead letter queue.
+_TRIES = 3
+
+
+@cache
+def worker() -> Worker:
+    access = Access(Accounts(client("secretsmanager"), setting("SECRET_PREFIX")))
+    return Worker(
+        access,
+        Records(client("dynamodb"), setting("REPORTS_TABLE")),
+        Bucket(client("s3"), setting("REPORTS_BUCKET")),
+        Exporter(access, Issuers(client("dynamodb"), setting("ISSUERS_TABLE"))),
+        Bus(client("events"), setting("EVENT_BUS")),
+    )
+
+
+def handler(event: dict[str, Any], context: Any) -> Any:
+    """Make the reports that the messages name; return those to be tried again."""
+    log.clear_state()
+    log.append_keys(request_id=context.aws_request_id)
+    deadline = Deadline(context.get_remaining_time_in_millis() / 1000 - RESERVE_SECONDS)
+
+    def make(record: SQSRecord) -> None:
+        message = json.loads(record.body)
+        last_try = int(record.attributes.approximate_receive_count) >= _TRIES
+        worker().make(message["account"], message["report"], last_try, deadline)
+
+    return process_partial_response(
+        event=event, record_handler=make, processor=processor, context=context
+    )
