@@ -1,0 +1,239 @@
+"""Faults on command: what they are, and the queue that hands them to calls.
+
+A fault waits for an operation (and, when told so, for one RFC or account). Those that
+spoil a genuine answer let the PAC do its work first; those that put another answer in its
+place do so without any work, unless `processed` says that the work was done all the same.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Any, NoReturn
+
+from local.sandboxes.fields import FieldError, Fields
+
+
+class FaultKind(StrEnum):
+    """Everything that can be made to go wrong."""
+
+    SLOW = "slow"
+    SLOW_AFTER = "slow-after"
+    CUT_BEFORE = "cut-before"
+    CUT_AFTER = "cut-after"
+    TRUNCATED = "truncated"
+    HTML_200 = "html-200"
+    WRONG_SHAPE = "wrong-shape"
+    EMPTY_BODY = "empty-body"
+    CODE = "code"
+    REDIRECT = "redirect"
+    SOAP_FAULT = "soap-fault"
+    MISSING_FIELDS = "missing-fields"
+    EMPTY_FIELDS = "empty-fields"
+    NIL_FIELDS = "nil-fields"
+    DTD = "dtd"
+    MISSING_COMMA = "missing-comma"
+
+
+ANY_OPERATION = frozenset(
+    {
+        FaultKind.SLOW,
+        FaultKind.SLOW_AFTER,
+        FaultKind.CUT_BEFORE,
+        FaultKind.CUT_AFTER,
+        FaultKind.TRUNCATED,
+        FaultKind.HTML_200,
+        FaultKind.WRONG_SHAPE,
+        FaultKind.EMPTY_BODY,
+        FaultKind.CODE,
+        FaultKind.REDIRECT,
+    }
+)
+REPLACING = frozenset(
+    {
+        FaultKind.HTML_200,
+        FaultKind.WRONG_SHAPE,
+        FaultKind.EMPTY_BODY,
+        FaultKind.CODE,
+        FaultKind.REDIRECT,
+        FaultKind.SOAP_FAULT,
+    }
+)
+"""The kinds that answer in the PAC's place."""
+
+ERROR_BODIES = ("json", "empty", "html")
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One fault for the next `times` calls of an operation, or for all where `times` is -1.
+
+    `seconds` goes with the slow kinds; `code`, `mensaje` (SOAP) and `body` (REST: json,
+    empty or html) with `code`; `reply`, sent verbatim, with `wrong-shape`; `location` with
+    `redirect`; `processed` with the kinds that answer in the PAC's place.
+    """
+
+    operation: str
+    kind: FaultKind
+    times: int = 1
+    rfc: str | None = None
+    account: str | None = None
+    seconds: float = 0.0
+    code: str | None = None
+    mensaje: str | None = None
+    body: str = "json"
+    reply: str | None = None
+    location: str | None = None
+    processed: bool = False
+
+    def fits(self, operation: str, rfc: str | None, account: str | None) -> bool:
+        """Whether the fault waits for such a call."""
+        return (
+            self.operation == operation
+            and self.rfc in (None, rfc)
+            and self.account in (None, account)
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """What is set of the fault, under the names that `parse_fault` reads."""
+        shown: dict[str, Any] = {
+            "operation": self.operation,
+            "fault": self.kind.value,
+            "times": self.times,
+        }
+        for name in ("rfc", "account", "code", "mensaje", "reply", "location"):
+            if getattr(self, name) is not None:
+                shown[name] = getattr(self, name)
+        if self.seconds:
+            shown["seconds"] = self.seconds
+        if self.body != "json":
+            shown["body"] = self.body
+        if self.processed:
+            shown["processed"] = True
+        return shown
+
+
+@dataclass(frozen=True)
+class FaultRules:
+    """What one PAC's operations can suffer: kinds by operation, codes by operation.
+
+    A PAC that speaks SOAP words its codes with a `mensaje`, one that speaks REST with a
+    `body`.
+    """
+
+    kinds: Mapping[str, frozenset[FaultKind]]
+    codes: Mapping[str, frozenset[str]]
+    soap: bool
+
+
+def parse_fault(payload: object, rules: FaultRules) -> Fault:
+    """Read a fault from `{"operation", "fault", "times"?, "rfc"?, "account"?, …}`.
+
+    Raises FieldError for an unknown operation, a fault or a code that the operation does
+    not have, and fields that the fault has no use for.
+    """
+    fields = Fields(payload)
+    operation = fields.text("operation")
+    if operation not in rules.kinds:
+        raise FieldError(f"operation must be one of: {', '.join(sorted(rules.kinds))}")
+    name = fields.text("fault")
+    allowed = sorted(rules.kinds[operation])
+    if name not in allowed:
+        raise FieldError(f"fault of {operation} must be one of: {', '.join(allowed)}")
+    kind = FaultKind(name)
+    times = fields.optional_integer("times")
+    fault = Fault(
+        operation,
+        kind,
+        times=1 if times is None else times,
+        rfc=fields.optional_text("rfc"),
+        account=fields.optional_text("account"),
+    )
+    if fault.times < 1 and fault.times != -1:
+        raise FieldError("times must be at least 1, or -1 for all calls")
+    if kind in (FaultKind.SLOW, FaultKind.SLOW_AFTER):
+        seconds = fields.optional_number("seconds")
+        if seconds is None or not 0 <= seconds <= 900:
+            raise FieldError("seconds is required, from 0 to 900")
+        fault = replace(fault, seconds=seconds)
+    elif kind is FaultKind.CODE:
+        fault = _with_code(fault, fields, rules)
+    elif kind is FaultKind.WRONG_SHAPE:
+        fault = replace(fault, reply=fields.optional_text("reply"))
+    elif kind is FaultKind.REDIRECT:
+        fault = replace(fault, location=fields.optional_text("location"))
+    if kind in REPLACING:
+        fault = replace(fault, processed=bool(fields.optional_flag("processed")))
+    fields.end()
+    return fault
+
+
+def _with_code(fault: Fault, fields: Fields, rules: FaultRules) -> Fault:
+    code = fields.code("code")
+    documented = rules.codes[fault.operation]
+    if code not in documented:
+        raise FieldError(f"code must be one of: {', '.join(sorted(documented))}")
+    if rules.soap:
+        return replace(fault, code=code, mensaje=fields.optional_text("mensaje"))
+    body = fields.optional_text("body") or "json"
+    if body not in ERROR_BODIES:
+        raise FieldError(f"body must be one of: {', '.join(ERROR_BODIES)}")
+    return replace(fault, code=code, body=body)
+
+
+class FaultQueue:
+    """Faults in the order they were set; each call takes the first that fits it."""
+
+    def __init__(self) -> None:
+        """Start without faults."""
+        self._faults: list[Fault] = []
+        self._lock = threading.Lock()
+
+    def put(self, fault: Fault) -> None:
+        """Add a fault behind those already waiting."""
+        with self._lock:
+            self._faults.append(fault)
+
+    def take(self, operation: str, rfc: str | None, account: str | None) -> Fault | None:
+        """The fault for a call, one use of it spent, or None."""
+        with self._lock:
+            for place, fault in enumerate(self._faults):
+                if not fault.fits(operation, rfc, account):
+                    continue
+                if fault.times == 1:
+                    del self._faults[place]
+                elif fault.times > 1:
+                    self._faults[place] = replace(fault, times=fault.times - 1)
+                return fault
+            return None
+
+    def clear(self) -> None:
+        """Forget all faults."""
+        with self._lock:
+            self._faults.clear()
+
+    def as_json(self) -> list[dict[str, Any]]:
+        """The faults still waiting."""
+        with self._lock:
+            return [fault.as_json() for fault in self._faults]
+
+
+class ConnectionCutError(ConnectionAbortedError):
+    """The connection was closed on command; no more bytes can follow."""
+
+
+def cut(environ: Mapping[str, Any]) -> NoReturn:
+    """Close the connection of a request under the client's feet.
+
+    Always raises ConnectionCutError, by which the server knows to send nothing more; without a
+    socket (a call made in the same process) that exception is all the caller sees.
+    """
+    connection = environ.get("werkzeug.socket")
+    if isinstance(connection, socket.socket):
+        with suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)
+    raise ConnectionCutError("connection cut on command")
