@@ -172,7 +172,9 @@ class Worker:
 
     def _settle(self, report: Report, event: str) -> None:
         if self._records.settle(report):
-            self._bus.publish(event, shown(report))
+            # A quote would end the text that the rule of the mail puts it into.
+            why = (report.error or {}).get("detail", "").replace('"', "'")
+            self._bus.publish(event, shown(report) | {"why": why})
             log.info(
                 "report %s",
                 report.status,

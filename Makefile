@@ -1,0 +1,77 @@
+# The one entry point. Needs python3 (3.11 or later) and curl; everything else it installs itself
+# into .venv (and .venv-sam for `make build` and `make deploy`).
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SAM := .venv-sam/bin/sam
+PIP_INSTALL := -m pip install --quiet --no-input --disable-pip-version-check --no-deps --require-hashes
+STAGE ?= default
+# The deployment runtime's Python, wherever pyenv keeps it; `sam build` looks for it on the PATH.
+PYTHON_313 := $(shell ls -d "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.13*/bin 2>/dev/null | tail -1)
+export SAM_CLI_TELEMETRY := 0
+
+.PHONY: help demo up test lint format build deploy lock clean
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+demo: $(VENV)/installed ## run the main job from end to end and show each step
+	@$(BIN)/python -m local.demo
+
+up: $(VENV)/installed ## keep the demo's world running until Ctrl-C; write .local/env
+	@$(BIN)/python -m local.up
+
+test: $(VENV)/installed ## unit, integration and end-to-end tests
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/installed ## format, lint, types, direction of imports, template: offline, in seconds
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy layers/timbres/timbres
+	for app in functions/*/app.py; do $(BIN)/mypy "$$app"; done
+	$(BIN)/mypy local
+	PYTHONPATH=layers/timbres $(BIN)/lint-imports
+	$(BIN)/cfn-lint template.yaml
+	@mkdir -p .local
+	$(BIN)/python -m local.transform > .local/transformed.json
+	$(BIN)/cfn-lint .local/transformed.json
+
+format: $(VENV)/installed ## put the code into shape
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+build: $(SAM) ## validate the template and build what is deployed, for Lambda's Python and processor
+	@PATH="$(PYTHON_313):$$PATH"; command -v python3.13 > /dev/null || { \
+	  echo "make build needs python3.13, the deployment runtime, on the PATH: install it, with pyenv for instance." >&2; exit 1; }
+	AWS_DEFAULT_REGION=$${AWS_DEFAULT_REGION:-mx-central-1} $(SAM) validate --lint
+	PATH="$(PYTHON_313):$$PATH" $(SAM) build --config-env $(STAGE)
+
+deploy: build ## deploy to AWS: make deploy STAGE=prod
+	$(SAM) deploy --config-env $(STAGE)
+
+lock: $(VENV)/installed ## lock the requirements anew, to their newest versions
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	for name in layers/timbres/requirements requirements/dev requirements/sam; do \
+	  $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+	    --no-emit-index-url --no-header "$$name.in" --output-file "$$name.txt"; done
+
+clean: ## remove everything that make has made
+	rm -rf $(VENV) .venv-sam .local .aws-sam out
+
+$(VENV)/installed: requirements/dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Timbres needs Python 3.11 or later; $(PYTHON) is $$($(PYTHON) --version). Set PYTHON=…" >&2; exit 1; }
+	@echo "Installing into $(VENV) (once, about a minute)…"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python $(PIP_INSTALL) --requirement $<
+	@touch $@
+
+$(SAM): requirements/sam.txt
+	@echo "Installing the SAM command line into .venv-sam (once, about a minute)…"
+	@$(PYTHON) -m venv .venv-sam
+	@.venv-sam/bin/python $(PIP_INSTALL) --requirement $<
+	@touch $@

@@ -1,0 +1,236 @@
+"""`python -m local.demo`: the main job from end to end, each step as a user would send it.
+
+What is shown is what runs: the curl lines go to a shell as they stand. At the end the
+files in `out/` are held against what the PACs' sandboxes sent; a difference ends it with 1.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import requests
+
+from local.aws import ROOT, AwsError
+from local.build import BuildError
+from local.sandboxes.books import mexico_now
+from local.stack import DeployError
+from local.up import environment
+from local.world import World, running_world
+
+OUT = ROOT / "out"
+_SHOWN = 3
+_REPORT_SECONDS = 60
+
+
+class DemoError(Exception):
+    """A step did not end as it should; the message says which and how."""
+
+
+class Shell:
+    """Runs and shows curl lines with the variables that `make up` writes to `.local/env`."""
+
+    def __init__(self, variables: dict[str, str]) -> None:
+        self._environment = {**os.environ, **variables}
+
+    def call(self, identity: str, route: str, *options: str, expect: int) -> Any:
+        """Send one signed request as `identity`, show it and its answer; return its JSON.
+
+        Raises `DemoError` when the status is not `expect`.
+        """
+        name = f"TIMBRES_{identity.upper()}"
+        lines = [
+            'curl --silent --show-error --aws-sigv4 "aws:amz:$AWS_REGION:execute-api"',
+            f'--user "${name}_ACCESS_KEY_ID:${name}_SECRET_ACCESS_KEY"',
+            *options,
+            f'"$TIMBRES_API_URL{route}"',
+        ]
+        print("$ " + " \\\n    ".join(lines))
+        output = self._run(" ".join([*lines, "--write-out", "'\\n%{http_code}'"]))
+        text, _, status = output.rpartition("\n")
+        answer = json.loads(text)
+        print(status, json.dumps(_shortened(answer), ensure_ascii=False, indent=2), "", sep="\n")
+        if int(status) != expect:
+            raise DemoError(f"expected HTTP {expect}, got {status}")
+        return answer
+
+    def download(self, url: str, path: Path) -> None:
+        """Fetch a presigned link into `path`, without any key."""
+        print(f'$ curl --silent --show-error --fail --output {path.relative_to(ROOT)} "$URL"')
+        self._run(f"curl --silent --show-error --fail --output {shlex.quote(str(path))} '{url}'")
+
+    def _run(self, command: str) -> str:
+        done = subprocess.run(
+            ["sh", "-c", command],
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise DemoError(f"curl failed (7.75 or later is needed): {done.stderr.strip()}")
+        return done.stdout
+
+
+def main() -> int:
+    """Run the demo: 0, or 1 with the reason on standard error."""
+    _say("Building the layer and the functions, starting a local AWS and two PACs")
+    try:
+        with running_world() as world:
+            run(world, Shell(environment(world)))
+    except (AwsError, BuildError, DeployError, DemoError) as error:
+        print(f"The demo broke off: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def run(world: World, shell: Shell) -> None:
+    """Go through the main job in `world`. Raises `DemoError`."""
+    month = _month_before(mexico_now().year, mexico_now().month)
+
+    _say("Which accounts are there?")
+    shell.call("reader", "/accounts", expect=200)
+
+    _say(f"How much did each RFC consume in {month}? (Reachcore, REST)")
+    balance = shell.call("reader", f"/accounts/acme-rc/balance?month={month}", expect=200)
+
+    _say("And one of them, an RFC with an ampersand")
+    shell.call(
+        "reader",
+        f"/accounts/acme-rc/balance?month={month}&rfc={quote('A&D061009TY8')}",
+        expect=200,
+    )
+
+    _say("How many stamps has an issuer left? (Solución Factible, SOAP)")
+    for rfc in sorted(_issuers(world)):
+        shell.call("reader", f"/accounts/acme-sf/stamps?rfc={quote(rfc)}", expect=200)
+
+    _say("500 stamps for one issuer. A reader may not buy; a buyer may, once for one key")
+    order = (
+        "--request POST --header 'Idempotency-Key: demo-1'",
+        "--header 'Content-Type: application/json'",
+        """--data '{"rfc": "A&D061009TY8", "stamps": 500}'""",
+    )
+    shell.call("reader", "/accounts/acme-sf/contracts", *order, expect=403)
+    bought = shell.call("buyer", "/accounts/acme-sf/contracts", *order, expect=201)
+    again = shell.call("buyer", "/accounts/acme-sf/contracts", *order, expect=201)
+    purchases = _sandbox(world.solucion_factible_url, "books")["accounts"][0]["purchases"]
+    _check(
+        bought["id"] == again["id"] and len(purchases) == 1,
+        "the second request was answered with the first's contract; the PAC sold once",
+    )
+
+    _say(f"The 1st of the month, 06:00: the scheduler asks for {month}'s reports")
+    world.stack.fire("ReportFunctionMonthly")
+    _await_reports(world, month)
+    reports = [
+        report
+        for account in ("acme-rc", "acme-sf")
+        for report in shell.call(
+            "reporter",
+            f"/accounts/{account}/reports?month={month}",
+            expect=200,
+        )["reports"]
+    ]
+
+    _say("What finance opens: each report through its presigned link, into out/")
+    OUT.mkdir(exist_ok=True)
+    for report in reports:
+        linked = shell.call(
+            "reporter",
+            f"/accounts/{report['account']}/reports/{report['id']}?redirect=false",
+            expect=200,
+        )
+        name = f"{report['account']}-{month}-{report['kind']}.{report['format']}"
+        shell.download(linked["url"], OUT / name)
+        content = (OUT / name).read_bytes()
+        _check(
+            hashlib.sha256(content).hexdigest() == report["sha256"],
+            f"out/{name} has the checksum of its record",
+        )
+        if report["kind"] == "statement":
+            served = _served(world, month, report["format"])
+            _check(content == served, f"out/{name} is what the PAC sent, byte for byte")
+    _check(
+        _total(OUT / f"acme-rc-{month}-consumption.csv") == balance["transactions"],
+        f"the consumption report adds up to the PAC's {balance['transactions']} stamps",
+    )
+    _say("Done; look into out/, or run `make up` and send requests of your own")
+
+
+def _await_reports(world: World, month: str) -> None:
+    deadline = time.monotonic() + _REPORT_SECONDS
+    expected = {"acme-rc": 3, "acme-sf": 1}
+    while time.monotonic() < deadline:
+        states = [
+            report["status"]
+            for account in expected
+            for report in world.stack.call(
+                "reporter", "GET", f"/accounts/{account}/reports", {"month": month}
+            ).json()["reports"]
+        ]
+        if len(states) == sum(expected.values()) and "pending" not in states:
+            return
+        time.sleep(0.5)
+    raise DemoError(f"the reports were not made within {_REPORT_SECONDS} s")
+
+
+def _issuers(world: World) -> list[str]:
+    account = _sandbox(world.solucion_factible_url, "books")["accounts"][0]
+    return [issuer["rfc"] for issuer in account["issuers"]]
+
+
+def _sandbox(url: str, what: str) -> Any:
+    return requests.get(f"{url}/_sandbox/{what}", timeout=10).json()
+
+
+def _served(world: World, month: str, form: str) -> bytes:
+    url = f"{world.reachcore_url}/_sandbox/served/{quote('Acme Timbrado')}/{month}/{form}"
+    return requests.get(url, timeout=10).content
+
+
+def _total(path: Path) -> int:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.reader(file))
+    heading = rows.index(["RFC", "Fecha", "Tipo de movimiento", "Timbres"])
+    return sum(int(row[3]) for row in rows[heading + 1 :])
+
+
+def _month_before(year: int, month: int) -> str:
+    return f"{year - 1}-12" if month == 1 else f"{year}-{month - 1:02d}"
+
+
+def _shortened(answer: Any) -> Any:
+    """`answer` with its long lists cut after three entries, saying how many there are."""
+    if isinstance(answer, dict):
+        return {name: _shortened(value) for name, value in answer.items()}
+    if isinstance(answer, list):
+        shown = [_shortened(value) for value in answer[:_SHOWN]]
+        rest = len(answer) - _SHOWN
+        return [*shown, f"… and {rest} more"] if rest > 1 else [_shortened(v) for v in answer]
+    return answer
+
+
+def _say(what: str) -> None:
+    print(f"\n== {what}\n", flush=True)
+
+
+def _check(holds: bool, what: str) -> None:
+    if not holds:
+        raise DemoError(f"it is not so that {what}")
+    print(f"✓ {what}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,146 @@
+"""MiniStack as a child process: what `local.aws` runs, in an environment of its own.
+
+It ends itself, and every function it has started, when its standard input closes: however the
+parent dies, nothing stays behind. Where MiniStack departs from AWS in a way that Timbres would
+notice, it is put right here, before it serves.
+"""
+
+import contextvars
+import hashlib
+import json
+import os
+import subprocess
+import threading
+import time
+import types
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from ministack import app
+from ministack.core import iam_evaluator, lambda_runtime
+from ministack.services import apigateway_v1, eventbridge, s3, scheduler, sts
+
+
+def main() -> None:
+    """Serve until standard input closes or a signal comes."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    _one_root_key()
+    _refusals_as_gateway_responses()
+    _failures_as_gateway_responses()
+    _schedules_as_on_aws()
+    _versions_under_the_name_asked_for()
+    _unpack_once()
+    app.main()
+
+
+def _end_with_parent() -> None:
+    while os.read(0, 1):
+        pass
+    # Another process tidies up: files can go only when nobody is left to write them.
+    script = 'kill -s KILL -- "-$1"; rm -rf "$2" || { sleep 1; rm -rf "$2"; }'
+    command = ["sh", "-c", script, "sh", str(os.getpgrp()), os.environ["TMPDIR"]]
+    subprocess.Popen(command, start_new_session=True, stdin=subprocess.DEVNULL)
+
+
+def _one_root_key() -> None:
+    # MiniStack takes "test" and every 12-digit key for root, without looking at the signature.
+    root = os.environ["AWS_ACCESS_KEY_ID"]
+    iam_evaluator.is_root_access_key = sts.is_root_access_key = lambda key: not key or key == root
+
+
+def _refusals_as_gateway_responses() -> None:
+    # MiniStack answers a caller without a policy past the API's gateway responses.
+    enforce = app._enforce_execute_api
+    denied = "AccessDeniedException"
+    apigateway_v1._AUTHENTICATION_GATEWAY_ERRORS[denied] = ("ACCESS_DENIED", denied)
+
+    def enforce_execute_api(*request: Any, **rest: Any) -> Any:
+        answer = enforce(*request, **rest)
+        api, stage, _method, _path, headers, query = request
+        if answer and answer[1].get("x-amzn-errortype") == denied:
+            error = iam_evaluator.AuthError(denied, json.loads(answer[2])["message"])
+            return apigateway_v1.authentication_error_response(api, stage, error, headers, query)
+        return answer
+
+    app._enforce_execute_api = enforce_execute_api
+
+
+def _failures_as_gateway_responses() -> None:
+    # MiniStack shows the caller what the function raised; AWS says DEFAULT_5XX, with 502.
+    failed: contextvars.ContextVar[bool] = contextvars.ContextVar("failed", default=False)
+    read, invoke = apigateway_v1._lambda_proxy_response, apigateway_v1._invoke_lambda_proxy_v1
+
+    def lambda_proxy_response(result: Any) -> Any:
+        response, error = read(result)
+        failed.set(bool(error))
+        return response, error
+
+    async def invoke_lambda_proxy(*args: Any, **kwargs: Any) -> Any:
+        answer = await invoke(*args, **kwargs)
+        if failed.get():
+            return apigateway_v1._GatewayError("DEFAULT_5XX", "Internal server error")
+        return answer
+
+    apigateway_v1._lambda_proxy_response = lambda_proxy_response
+    apigateway_v1._invoke_lambda_proxy_v1 = invoke_lambda_proxy
+
+
+def _schedules_as_on_aws() -> None:
+    # MiniStack looks at its schedules every ten seconds, and passes Input on as it is written:
+    # AWS replaces the context attributes in it.
+    scheduler._SCHEDULE_TICK_INTERVAL = 1
+    invoke = eventbridge._invoke_target
+
+    def invoke_target(target: dict[str, Any], event: dict[str, Any], *rest: Any) -> None:
+        if event.get("Source") == "aws.scheduler" and target.get("Input"):
+            now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(event["Time"]))
+            attributes = {
+                "schedule-arn": event["Resources"][0],
+                "scheduled-time": now,
+                "execution-id": event["EventId"],
+                "attempt-number": "1",
+            }
+            text = target["Input"]
+            for name, value in attributes.items():
+                text = text.replace(f"<aws.scheduler.{name}>", json.dumps(value)[1:-1])
+            target = {**target, "Input": text}
+        invoke(target, event, *rest)
+
+    eventbridge._invoke_target = invoke_target
+
+
+def _versions_under_the_name_asked_for() -> None:
+    # MiniStack forgets ResponseContentDisposition and its like where a link names a version.
+    get = s3._get_object
+
+    def get_object(bucket: str, key: str, headers: Any, query: Any = None) -> Any:
+        answer = get(bucket, key, headers, query)
+        if answer[0] == 200:
+            s3._apply_response_overrides(answer[1], query or {})
+        return answer
+
+    s3._get_object = get_object
+
+
+def _unpack_once() -> None:
+    # MiniStack unpacks function and layer for every execution environment anew, which is most
+    # of a cold start. On Lambda both are read-only: here they are unpacked once, and linked.
+    unpacked = Path(os.environ["TMPDIR"]) / "unpacked"
+    lock = threading.Lock()
+
+    class ZipFile(zipfile.ZipFile):
+        def extractall(self, path: Any = None, *_rest: Any) -> None:
+            contents = repr([(entry.filename, entry.CRC) for entry in self.infolist()])
+            folder = unpacked / hashlib.sha256(contents.encode()).hexdigest()
+            with lock:
+                if not folder.exists():
+                    super().extractall(folder)
+            for entry in folder.iterdir():
+                (Path(path) / entry.name).symlink_to(entry)
+
+    lambda_runtime.zipfile = types.SimpleNamespace(**{**vars(zipfile), "ZipFile": ZipFile})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""The demo's world: Timbres on a local AWS, both PACs as sandboxes, an account at each."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from local.aws import ROOT
+from local.sandboxes.books import demo_books, mexico_now
+from local.sandboxes.reachcore import ReachcoreSandbox
+from local.sandboxes.server import serve
+from local.sandboxes.solucion_factible import SolucionFactibleSandbox
+from local.stack import Stack, running_stack
+
+_WSDL = ROOT / "layers" / "timbres" / "timbres" / "pacs" / "utilerias.wsdl"
+
+
+@dataclass(frozen=True)
+class World:
+    """A running stack with the accounts `acme-rc` and `acme-sf`, and the PACs behind them.
+
+    The sandboxes can be steered directly or under their URL; `norte_api_key` is good for a
+    second, prepaid account at Reachcore that Timbres has not been told of.
+    """
+
+    stack: Stack
+    reachcore: ReachcoreSandbox
+    reachcore_url: str
+    solucion_factible: SolucionFactibleSandbox
+    solucion_factible_url: str
+    norte_api_key: str
+
+
+@contextlib.contextmanager
+def running_world(log: Path = ROOT / ".local" / "aws.log") -> Iterator[World]:
+    """Starts everything and ends it with the block; credentials are new each time.
+
+    Raises what `running_stack` raises.
+    """
+    acme_api_key, norte_api_key, password = (secrets.token_urlsafe(24) for _ in range(3))
+    username = f"acme-{secrets.token_hex(4)}@example.com"
+    books = demo_books(
+        mexico_now().date(),
+        acme_api_key=acme_api_key,
+        norte_api_key=norte_api_key,
+        username=username,
+        password=password,
+    )
+    reachcore = ReachcoreSandbox(books.reachcore)
+    solucion_factible = SolucionFactibleSandbox(books.solucion_factible, wsdl=_WSDL)
+    with (
+        serve(reachcore) as reachcore_url,
+        serve(solucion_factible) as solucion_factible_url,
+        running_stack(log) as stack,
+    ):
+        stack.create_account(
+            "acme-rc",
+            {
+                "pac": "reachcore",
+                "environment": "sandbox",
+                "endpoint": reachcore_url,
+                "api_key": acme_api_key,
+            },
+        )
+        stack.create_account(
+            "acme-sf",
+            {
+                "pac": "solucion-factible",
+                "environment": "sandbox",
+                "endpoint": solucion_factible_url,
+                "username": username,
+                "password": password,
+            },
+        )
+        yield World(
+            stack,
+            reachcore,
+            reachcore_url,
+            solucion_factible,
+            solucion_factible_url,
+            norte_api_key,
+        )

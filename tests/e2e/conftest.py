@@ -1,0 +1,31 @@
+"""One world for all end-to-end tests: a stack on a local AWS and both sandboxes."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from local.aws import ROOT
+from local.stack import Stack
+from local.world import World, running_world
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Lets the tests of this folder open sockets, which the others may not."""
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.enable_socket)
+
+
+@pytest.fixture(scope="session")
+def world() -> Iterator[World]:
+    """The demo's world, started once; a test leaves it as fit for the others as it found it."""
+    # A log of its own, so that the tests can run beside `make up`.
+    with running_world(ROOT / ".local" / "aws-e2e.log") as world:
+        yield world
+
+
+@pytest.fixture(scope="session")
+def stack(world: World) -> Stack:
+    """The stack of `world`."""
+    return world.stack

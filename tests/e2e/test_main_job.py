@@ -1,0 +1,367 @@
+"""The main job on the true template: real HTTP, SOAP, queues, schedules, presigned links."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+import requests
+from local import demo
+from local.sandboxes.books import mexico_now
+from local.stack import Stack
+from local.up import environment
+from local.world import World
+
+
+def eventually(found: Callable[[], Any], seconds: float = 20) -> Any:
+    """Return the first thing found that is true; fail after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while True:
+        if value := found():
+            return value
+        assert time.monotonic() < deadline, "it did not come about"
+        time.sleep(0.2)
+
+
+def last_month() -> str:
+    now = mexico_now()
+    return f"{now.year - 1}-12" if now.month == 1 else f"{now.year}-{now.month - 1:02d}"
+
+
+def fault(url: str, **what: Any) -> None:
+    assert requests.post(f"{url}/_sandbox/faults", json=what, timeout=5).status_code == 201
+
+
+def purchases(world: World) -> list[dict[str, Any]]:
+    books = requests.get(f"{world.solucion_factible_url}/_sandbox/books", timeout=5).json()
+    return [purchase for account in books["accounts"] for purchase in account["purchases"]]
+
+
+def buy(stack: Stack, rfc: str, stamps: Any, key: str, identity: str = "buyer") -> Any:
+    return stack.call(
+        identity,
+        "POST",
+        "/accounts/acme-sf/contracts",
+        body={"rfc": rfc, "stamps": stamps},
+        headers={"Idempotency-Key": key},
+    )
+
+
+def test_the_demo_runs_from_end_to_end(
+    world: World, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    monkeypatch.setattr(demo, "OUT", tmp_path)
+    monkeypatch.setattr(demo, "ROOT", tmp_path.parent)
+    demo.run(world, demo.Shell(environment(world)))
+    shown = capsys.readouterr().out
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        f"acme-rc-{last_month()}-consumption.csv",
+        f"acme-rc-{last_month()}-statement.csv",
+        f"acme-rc-{last_month()}-statement.pdf",
+        f"acme-sf-{last_month()}-consumption.csv",
+    ]
+    assert "byte for byte" in shown
+    for keys in world.stack.keys.values():
+        assert keys.secret_access_key not in shown
+
+
+READS = (
+    "/accounts",
+    f"/accounts/acme-rc/balance?month={last_month()}",
+    "/accounts/acme-sf/stamps?rfc=A%26D061009TY8",
+    "/accounts/acme-sf/contracts",
+    "/accounts/acme-sf/contracts/none",
+)
+REPORTS = ("/accounts/acme-rc/reports", "/accounts/acme-rc/reports/none")
+
+
+@pytest.mark.parametrize("path", READS)
+@pytest.mark.parametrize(
+    ("identity", "allowed"),
+    [("reader", True), ("reporter", True), ("buyer", True), ("nobody", False), (None, False)],
+)
+def test_who_may_read(stack: Stack, identity: str | None, allowed: bool, path: str) -> None:
+    answer = call(stack, identity, "GET", path)
+    assert (answer.status_code in (200, 404)) is allowed
+    if not allowed:
+        assert answer.status_code == 403
+        assert answer.json()["code"] == "access-denied"
+
+
+@pytest.mark.parametrize(
+    ("identity", "allowed"),
+    [("reader", False), ("reporter", True), ("buyer", False), ("nobody", False), (None, False)],
+)
+def test_who_may_have_reports(stack: Stack, identity: str | None, allowed: bool) -> None:
+    for path in REPORTS:
+        assert (call(stack, identity, "GET", path).status_code != 403) is allowed
+    # An empty body is refused behind the door, not at it.
+    answer = stack.call(identity, "POST", REPORTS[0], body={})
+    assert answer.status_code == (400 if allowed else 403)
+
+
+@pytest.mark.parametrize("identity", ["reader", "reporter", "nobody", None])
+def test_who_may_not_buy(world: World, identity: str | None) -> None:
+    before = len(purchases(world))
+    answer = buy(world.stack, "AAA010101AAA", 1, f"not-{identity}", identity)
+    assert answer.status_code == 403
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert len(purchases(world)) == before
+
+
+def call(stack: Stack, identity: str | None, method: str, path: str) -> requests.Response:
+    path, _, query = path.partition("?")
+    pairs = dict(pair.split("=") for pair in query.split("&")) if query else None
+    if pairs:
+        pairs = {name: requests.utils.unquote(value) for name, value in pairs.items()}
+    return stack.call(identity, method, path, query=pairs)
+
+
+@pytest.mark.parametrize("rfc", ["A&D061009TY8", "ÑAN840101AB1", " a&d061009ty8 ", "Ñan840101ab1"])
+def test_an_rfc_arrives_whole_however_it_is_written(stack: Stack, rfc: str) -> None:
+    answer = stack.call("reader", "GET", "/accounts/acme-sf/stamps", {"rfc": rfc})
+    assert answer.status_code == 200
+    assert answer.json()["rfc"] in ("A&D061009TY8", "ÑAN840101AB1")
+    assert isinstance(answer.json()["available"], int)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status", "code", "field"),
+    [
+        ("GET", "/accounts/acme-rc/balance?month=2026-13", None, 400, "month-invalid", "month"),
+        ("GET", "/accounts/acme-rc/balance?month=2999-01", None, 400, "month-invalid", "month"),
+        ("GET", "/accounts/acme-rc/balance", None, 400, "month-invalid", "month"),
+        ("GET", "/accounts/none/stamps", None, 404, "account-unknown", "account"),
+        ("GET", "/accounts/acme-sf/stamps?rfc=A", None, 400, "rfc-invalid", "rfc"),
+        (
+            "GET",
+            f"/accounts/acme-sf/balance?month={last_month()}",
+            None,
+            422,
+            "operation-unsupported",
+            "account",
+        ),
+        ("POST", "/accounts/acme-sf/contracts", "{", 400, "body-invalid", "body"),
+        ("POST", "/accounts/acme-sf/contracts", "x" * 2_000_000, 413, "body-too-large", "body"),
+        (
+            "POST",
+            "/accounts/acme-sf/contracts",
+            {"rfc": "AAA010101AAA", "stamps": 1.5},
+            400,
+            "stamps-invalid",
+            "stamps",
+        ),
+        (
+            "POST",
+            "/accounts/acme-sf/contracts",
+            {"rfc": "XAXX010101000", "stamps": 1},
+            422,
+            "rfc-generic",
+            "rfc",
+        ),
+    ],
+)
+def test_bad_input_is_named_and_reaches_no_pac(
+    world: World, method: str, path: str, body: Any, status: int, code: str, field: str
+) -> None:
+    for url in (world.reachcore_url, world.solucion_factible_url):
+        requests.delete(f"{url}/_sandbox/calls", timeout=5)
+    path, _, query = path.partition("?")
+    answer = world.stack.call(
+        "buyer",
+        method,
+        path,
+        query=dict([query.split("=")]) if query else None,
+        body=body,
+        headers={"Idempotency-Key": "bad-input"} if method == "POST" else None,
+    )
+    problem = answer.json()
+    assert answer.status_code == status
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert (problem["code"], problem["field"], problem["status"]) == (code, field, status)
+    for url in (world.reachcore_url, world.solucion_factible_url):
+        assert requests.get(f"{url}/_sandbox/calls", timeout=5).json() == {"calls": []}
+
+
+def test_a_lost_reply_leaves_the_contract_unknown_and_is_never_sent_again(world: World) -> None:
+    before = len(purchases(world))
+    fault(world.solucion_factible_url, operation="agregarContrato", fault="cut-after")
+    first = buy(world.stack, "ACM010203XY9", 70, "lost-reply")
+    again = buy(world.stack, "ACM010203XY9", 70, "lost-reply")
+    other = buy(world.stack, "ACM010203XY9", 70, "lost-reply-2")
+    assert (first.status_code, first.json()["status"]) == (202, "unknown")
+    assert again.status_code == 202
+    assert again.json() == first.json()
+    assert other.status_code == 409
+    assert other.json()["code"] == "contract-in-flight"
+    assert other.json()["contract"]["id"] == first.json()["id"]
+    assert len(purchases(world)) == before + 1
+
+
+def test_a_refusal_is_told_in_the_pacs_words_and_the_next_key_may_buy(world: World) -> None:
+    fault(world.solucion_factible_url, operation="agregarContrato", fault="code", code="632")
+    refused = buy(world.stack, "GOMP800101QX2", 10, "refused")
+    assert refused.status_code == 422
+    assert refused.json()["code"] == "transaction-limit-exceeded"
+    assert refused.json()["pac"]["code"] == "632"
+    assert refused.json()["pac"]["message"]
+    assert buy(world.stack, "GOMP800101QX2", 10, "refused").json()["code"] == (
+        "transaction-limit-exceeded"
+    )
+    assert buy(world.stack, "GOMP800101QX2", 10, "refused-then-not").status_code == 201
+
+
+def test_an_account_is_added_with_one_secret(world: World) -> None:
+    world.stack.create_account(
+        "norte-rc",
+        {
+            "pac": "reachcore",
+            "environment": "sandbox",
+            "endpoint": world.reachcore_url,
+            "api_key": world.norte_api_key,
+        },
+    )
+    balance = world.stack.call(
+        "reader", "GET", "/accounts/norte-rc/balance", {"month": last_month()}
+    ).json()
+    assert balance["plan"] == "prepaid"
+    assert [line["rfc"] for line in balance["by_issuer"]] == ["GOMP800101QX2"]
+    names = [a["name"] for a in world.stack.call("reader", "GET", "/accounts").json()["accounts"]]
+    assert names == ["acme-rc", "acme-sf", "norte-rc"]
+
+
+def ready(stack: Stack, account: str, kind: str, form: str) -> dict[str, Any]:
+    asked = stack.call(
+        "reporter",
+        "POST",
+        f"/accounts/{account}/reports",
+        body={"month": last_month(), "kind": kind, "format": form},
+    )
+    assert asked.status_code == 202
+    path = f"/accounts/{account}/{asked.headers['Location']}"
+
+    def settled() -> dict[str, Any] | None:
+        report: dict[str, Any] = stack.call("reporter", "GET", path, {"redirect": "false"}).json()
+        return None if report["status"] == "pending" else report
+
+    report: dict[str, Any] = eventually(settled)
+    return report
+
+
+@pytest.mark.parametrize("form", ["csv", "pdf"])
+def test_a_statement_is_the_pacs_own_byte_for_byte(world: World, form: str) -> None:
+    report = ready(world.stack, "acme-rc", "statement", form)
+    path = f"/accounts/acme-rc/reports/{report['id']}"
+    redirect = world.stack.call("reporter", "GET", path)
+    assert redirect.status_code == 302
+    # No key, no signature: the link alone opens it.
+    opened = requests.get(redirect.headers["Location"], timeout=10)
+    served = requests.get(
+        f"{world.reachcore_url}/_sandbox/served/{quote('Acme Timbrado')}/{last_month()}/{form}",
+        timeout=10,
+    )
+    assert opened.content == served.content
+    assert len(opened.content) == report["bytes"]
+    assert f"acme-rc-{last_month()}-statement.{form}" in opened.headers["Content-Disposition"]
+
+
+def test_a_link_opens_its_own_report_only(world: World) -> None:
+    link = ready(world.stack, "acme-rc", "consumption", "csv")["url"]
+    assert requests.get(link, timeout=10).status_code == 200
+    elsewhere = link.replace("consumption.csv", "statement.csv", 1)
+    assert requests.get(elsewhere, timeout=10).status_code == 403
+    assert requests.get(link.partition("?")[0], timeout=10).status_code == 403
+
+
+def test_what_happens_is_mailed_in_spanish(world: World) -> None:
+    stack = world.stack
+    stack.queue_mails()
+    contract = buy(stack, "AAA010101AAA", 25, "mailed").json()
+    ready(stack, "acme-rc", "statement", "csv")
+    fault(world.reachcore_url, operation="pdf", fault="code", code="401", body="html")
+    failed = ready(stack, "acme-rc", "statement", "pdf")
+    assert failed["status"] == "failed"
+    assert failed["error"]["code"] == "pac-credentials-rejected"
+    arrived: list[str] = []
+
+    def all_there() -> bool:
+        arrived.extend(stack.mails())
+        return len(arrived) >= 3
+
+    eventually(all_there)
+    text = "\n".join(arrived)
+    assert "se contrataron 25 timbres para el emisor AAA010101AAA" in text
+    assert contract["id"] in text
+    assert "está listo" in text
+    assert "no se pudo hacer el reporte statement (pdf)" in text
+    assert "pac-credentials-rejected" in text
+
+
+def test_the_schedules_start_balance_and_stamp_count(world: World) -> None:
+    stack = world.stack
+    stack.call("reader", "GET", "/accounts/acme-sf/stamps", {"rfc": "GOMP800101QX2"})
+    requests.post(
+        f"{world.solucion_factible_url}/_sandbox/consume",
+        json={"rfc": "GOMP800101QX2", "timbres": 3},
+        timeout=5,
+    )
+    before = known(stack)["GOMP800101QX2"]["used"]
+    stack.fire("StampCountFunctionDaily")
+    eventually(lambda: known(stack)["GOMP800101QX2"]["used"] == before + 3)
+    stack.fire("BalanceFunctionDaily")
+    eventually(
+        lambda: any("scheduled run" in line for line in stack.function_logs("BalanceFunction"))
+    )
+
+
+def known(stack: Stack) -> dict[str, Any]:
+    answer = stack.call("reader", "GET", "/accounts/acme-sf/stamps").json()
+    return {issuer["rfc"]: issuer for issuer in answer["issuers"]}
+
+
+def test_a_twice_delivered_message_makes_one_report(world: World) -> None:
+    stack = world.stack
+    report = ready(stack, "acme-rc", "statement", "csv")
+    sqs = stack.session().client("sqs")
+    sqs.send_message(
+        QueueUrl=stack.outputs["ReportsQueueUrl"],
+        MessageBody=json.dumps({"account": "acme-rc", "report": report["id"]}),
+    )
+    eventually(
+        lambda: any(
+            "nothing to make" in line for line in stack.function_logs("ReportWorkerFunction")
+        )
+    )
+    path = f"/accounts/acme-rc/reports/{report['id']}"
+    after = stack.call("reporter", "GET", path, {"redirect": "false"}).json()
+    assert after["settled_at"] == report["settled_at"]
+    assert after["sha256"] == report["sha256"]
+
+
+def test_no_credential_is_in_any_log(world: World) -> None:
+    """Runs after the others in this module, over what all of them have logged."""
+    secrets = [world.norte_api_key]
+    for name in ("acme-rc", "acme-sf"):
+        value = json.loads(
+            world.stack.session()
+            .client("secretsmanager")
+            .get_secret_value(SecretId=f"timbres/accounts/{name}")["SecretString"]
+        )
+        secrets += [value[k] for k in ("api_key", "username", "password") if k in value]
+    functions = [
+        name.removesuffix("Name") for name in world.stack.outputs if name.endswith("FunctionName")
+    ]
+    assert len(functions) == 6
+    for function in functions:
+        text = "\n".join(world.stack.function_logs(function))
+        assert "RequestId" in text
+        for secret in secrets:
+            encoded = base64.b64encode(secret.encode()).decode()
+            assert secret not in text
+            assert quote(secret, safe="") not in text
+            assert encoded not in text
