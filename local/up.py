@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 from pathlib import Path
@@ -36,7 +37,9 @@ Ctrl-C ends it all.
 
 def main() -> int:
     """Runs until Ctrl-C or SIGTERM: 0; 1 with the reason when it cannot start or breaks off."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Both by name: a shell that starts it in the background has SIGINT ignored.
+    for ending in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(ending, signal.default_int_handler)
     print("Building and starting Timbres…", flush=True)
     try:
         with running_world() as world:
@@ -75,6 +78,10 @@ def environment(world: World) -> dict[str, str]:
         prefix = f"TIMBRES_{identity.upper()}"
         variables[f"{prefix}_ACCESS_KEY_ID"] = keys.access_key_id
         variables[f"{prefix}_SECRET_ACCESS_KEY"] = keys.secret_access_key
+    for name, value in stack.outputs.items():
+        if name.endswith("FunctionName"):
+            words = re.findall("[A-Z][a-z]+", name.removesuffix("Name"))
+            variables["_".join(["TIMBRES", *(word.upper() for word in words)])] = value
     return variables
 
 
