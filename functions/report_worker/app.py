@@ -20,6 +20,7 @@ from timbres.aws.issuers import Issuers
 from timbres.aws.reports import Bucket, Records
 from timbres.aws.session import client
 from timbres.deadline import Deadline
+from timbres.errors import TimbresError
 from timbres.work.access import Access
 from timbres.work.export import Exporter
 from timbres.work.report import Worker
@@ -48,9 +49,15 @@ def handler(event: dict[str, Any], context: Any) -> Any:
     deadline = Deadline(context.get_remaining_time_in_millis() / 1000 - RESERVE_SECONDS)
 
     def make(record: SQSRecord) -> None:
-        message = json.loads(record.body)
         last_try = int(record.attributes.approximate_receive_count) >= _TRIES
-        worker().make(message["account"], message["report"], last_try, deadline)
+        try:
+            message = json.loads(record.body)
+            worker().make(message["account"], message["report"], last_try, deadline)
+        except Exception as error:
+            # The batch processor gives the message back and tells nobody why.
+            ours = not isinstance(error, TimbresError)
+            log.warning("to be tried again: %s", error, exc_info=ours, extra={"body": record.body})
+            raise
 
     return process_partial_response(
         event=event, record_handler=make, processor=processor, context=context

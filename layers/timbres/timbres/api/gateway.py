@@ -85,7 +85,7 @@ class Gateway:
                     PARAMETER_INVALID,
                     f"{shown(name)} is no parameter of this route: {expected}. "
                     "In a query, & within a value is written %26.",
-                    field=name[:40],
+                    field=_field(name),
                 )
             if len(values) > 1:
                 raise TimbresError(PARAMETER_INVALID, f"{name} stands there twice.", field=name)
@@ -122,7 +122,7 @@ class Gateway:
         for name in value:
             if name not in names:
                 raise TimbresError(
-                    BODY_INVALID, f"{shown(name)} is not known: {expected}.", field=name[:40]
+                    BODY_INVALID, f"{shown(name)} is not known: {expected}.", field=_field(name)
                 )
         return value
 
@@ -224,12 +224,17 @@ def setting(name: str) -> str:
     return os.environ[name]
 
 
+def _field(name: str) -> str:
+    """Return the name of an input that a caller made up, short and printable."""
+    return "".join(c if c.isprintable() else "?" for c in name[:40])
+
+
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value: dict[str, Any] = {}
     for name, member in pairs:
         if name in value:
             raise TimbresError(
-                BODY_INVALID, f"{shown(name)} stands in the body twice.", field=name[:40]
+                BODY_INVALID, f"{shown(name)} stands in the body twice.", field=_field(name)
             )
         value[name] = member
     return value

@@ -53,7 +53,7 @@ class Issuers:
 
     def page(self, account: str, after: str | None) -> tuple[list[KnownIssuer], str | None]:
         """Return up to 500 issuers by RFC, and the cursor of the rest or None."""
-        last = start(after, account)
+        last = start(after, account, "rfc")
         page = self._dynamodb.query(
             TableName=self._table,
             KeyConditionExpression="account = :account",

@@ -14,6 +14,7 @@ from timbres.errors import PARAMETER_INVALID, TimbresError
 
 _serializer = TypeSerializer()
 _deserializer = TypeDeserializer()
+_LONGEST_CURSOR = 400
 
 Item = dict[str, Any]
 
@@ -46,17 +47,26 @@ def cursor(last: Item | None) -> str | None:
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
-def start(text: str | None, account: str) -> Item | None:
+def start(text: str | None, account: str, sort: str, prefix: str = "") -> Item | None:
     """Return where to go on from a :func:`cursor` of the same account's list.
 
-    Raises ``parameter-invalid`` for what is none.
+    ``sort`` names the table's sort key, ``prefix`` is what it begins with in that list:
+    DynamoDB refuses a start outside of what is asked for. Raises ``parameter-invalid``.
     """
     if text is None:
         return None
     try:
         padded = text + "=" * (-len(text) % 4)
         keys = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
-        fits = keys.get("account") == account and all(isinstance(v, str) for v in keys.values())
+        fits = (
+            len(text) <= _LONGEST_CURSOR
+            and keys.keys() == {"account", sort}
+            and keys["account"] == account
+            and isinstance(keys[sort], str)
+            and keys[sort].startswith(prefix)
+            and keys[sort] > prefix
+            and keys[sort].isprintable()
+        )
     except (ValueError, AttributeError, RecursionError):
         fits = False
     if not fits:

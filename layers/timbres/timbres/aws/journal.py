@@ -120,7 +120,7 @@ class Journal:
                 "FilterExpression": " AND ".join(filters),
                 "ExpressionAttributeNames": names,
             }
-        last = start(after, account)
+        last = start(after, account, "entry", "contract#")
         found: list[Contract] = []
         while True:
             page = self._dynamodb.query(**query, **({"ExclusiveStartKey": last} if last else {}))

@@ -22,10 +22,10 @@ class Records:
         self._dynamodb = dynamodb
         self._table = table
 
-    def newest(self, wanted: Wanted) -> Report | None:
-        """Return the newest version of a report, or None when there is none."""
-        page = self._query(wanted.account, wanted.stem + "-", Limit=1)
-        return next((_report(unpacked(item)) for item in page["Items"]), None)
+    def versions(self, wanted: Wanted) -> list[Report]:
+        """Return every version of a report, newest first."""
+        page = self._query(wanted.account, wanted.stem + "-")
+        return [_report(unpacked(item)) for item in page["Items"]]
 
     def add(self, wanted: Wanted, version: int, by: str, at: datetime, run: str | None) -> Report:
         """Write a new pending record, or return the one that another request wrote first."""
@@ -63,15 +63,26 @@ class Records:
         self, account: str, month: Month | None, after: str | None
     ) -> tuple[list[Report], str | None]:
         """Return reports, newest month first, up to 100, and the cursor of the rest or None."""
-        last = start(after, account)
+        prefix = f"{month}-" if month else ""
+        last = start(after, account, "id", prefix)
         page = self._query(
             account,
-            f"{month}-" if month else "",
+            prefix,
             Limit=_PAGE,
             **({"ExclusiveStartKey": last} if last else {}),
         )
         reports = [_report(unpacked(item)) for item in page["Items"]]
         return reports, cursor(page.get("LastEvaluatedKey"))
+
+    def adopt(self, report: Report, run: str) -> None:
+        """Let a report that is pending be what a run asked for, too."""
+        self._dynamodb.update_item(
+            TableName=self._table,
+            Key=packed({"account": report.wanted.account, "id": report.id}),
+            UpdateExpression="SET #run = :run",
+            ExpressionAttributeNames={"#run": "run"},
+            ExpressionAttributeValues=packed({":run": run}),
+        )
 
     def settle(self, report: Report) -> bool:
         """Write a report ready or failed; False when it is pending no more."""
@@ -92,6 +103,24 @@ class Records:
         except self._dynamodb.exceptions.ConditionalCheckFailedException:
             return False
         return True
+
+    def is_announced(self, report: Report) -> bool:
+        """Tell whether the event of a settled report was published."""
+        answer = self._dynamodb.get_item(
+            TableName=self._table,
+            Key=packed({"account": report.wanted.account, "id": report.id}),
+            ConsistentRead=True,
+        )
+        return "announced" in answer.get("Item", {})
+
+    def announced(self, report: Report) -> None:
+        """Remember that the event of a settled report was published."""
+        self._dynamodb.update_item(
+            TableName=self._table,
+            Key=packed({"account": report.wanted.account, "id": report.id}),
+            UpdateExpression="SET announced = :yes",
+            ExpressionAttributeValues=packed({":yes": True}),
+        )
 
     def _query(self, account: str, prefix: str, **more: Any) -> Item:
         condition, values = "account = :account", {":account": account}

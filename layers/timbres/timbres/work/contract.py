@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +36,8 @@ from timbres.pacs.codes import PROTOCOL
 from timbres.work.access import Access
 
 log = logging.getLogger("timbres")
+
+_ID = re.compile(r"[0-9a-f]{32}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +94,9 @@ class Contracts:
     def get(self, account_name: str, contract_id: str) -> Contract:
         """Return a contract. Raises ``contract-not-found``."""
         account = self._access.account(account_name, "contracts")
-        contract = self._journal.get(account.name, contract_id)
+        contract = (
+            self._journal.get(account.name, contract_id) if _ID.fullmatch(contract_id) else None
+        )
         if contract is None:
             raise TimbresError(
                 CONTRACT_UNKNOWN, f"Account {account.name} has no such contract.", field="id"

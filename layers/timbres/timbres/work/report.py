@@ -48,14 +48,17 @@ class Reports:
         """
         self._accounts.get(wanted.account).must(wanted.kind)
         now = clock.now()
-        newest = self._records.newest(wanted)
-        if newest is not None:
-            if run is not None and newest.run == run and newest.status != PENDING:
-                return newest
-            if newest.status == PENDING and now - newest.created_at < LOST_AFTER:
-                # The message again, since the first may never have been sent.
-                self._queue.send(newest)
-                return newest
+        versions = self._records.versions(wanted)
+        newest = versions[0] if versions else None
+        if newest and newest.status == PENDING and now - newest.created_at < LOST_AFTER:
+            if run is not None and newest.run != run:
+                self._records.adopt(newest, run)
+            # The message again, since the first may never have been sent.
+            self._queue.send(newest)
+            return newest
+        for one in versions:
+            if run is not None and one.run == run and one.status != PENDING:
+                return one
         version = newest.version + 1 if newest else 1
         report = self._records.add(wanted, version, caller, now, run)
         self._queue.send(report)
@@ -124,6 +127,9 @@ class Worker:
         report = self._records.get(account_name, report_id)
         if report is None or report.status != PENDING:
             log.info("nothing to make", extra={"account": account_name, "report": report_id})
+            # Settled by a try that ended before its event was taken.
+            if report is not None and not self._records.is_announced(report):
+                self._announce(report)
             return
         try:
             made = self._made(report, deadline)
@@ -136,8 +142,7 @@ class Worker:
                     status=FAILED,
                     settled_at=clock.now(),
                     error={"code": error.kind.code, "detail": error.detail},
-                ),
-                "Report Failed",
+                )
             )
             return
         except Exception:
@@ -150,11 +155,10 @@ class Worker:
                     status=FAILED,
                     settled_at=clock.now(),
                     error={"code": "internal-error", "detail": "An error of Timbres' own."},
-                ),
-                "Report Failed",
+                )
             )
             return
-        self._settle(made, "Report Ready")
+        self._settle(made)
 
     def _made(self, report: Report, deadline: Deadline) -> Report:
         account = self._access.account(report.wanted.account, report.wanted.kind)
@@ -170,16 +174,21 @@ class Worker:
                 object_version=version,
             )
 
-    def _settle(self, report: Report, event: str) -> None:
+    def _settle(self, report: Report) -> None:
         if self._records.settle(report):
-            # A quote would end the text that the rule of the mail puts it into.
-            why = (report.error or {}).get("detail", "").replace('"', "'")
-            self._bus.publish(event, shown(report) | {"why": why})
             log.info(
                 "report %s",
                 report.status,
                 extra={"account": report.wanted.account, "report": report.id},
             )
+            self._announce(report)
+
+    def _announce(self, report: Report) -> None:
+        event = "Report Ready" if report.status == READY else "Report Failed"
+        # A quote would end the text that the rule of the mail puts it into.
+        why = (report.error or {}).get("detail", "").replace('"', "'")
+        self._bus.publish(event, shown(report) | {"why": why})
+        self._records.announced(report)
 
 
 def shown(report: Report) -> dict[str, Any]:

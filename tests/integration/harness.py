@@ -1,0 +1,1032 @@
+"""What the tests of the handlers stand on: the template's resources in moto, and a way in.
+
+Nothing of the stack is repeated here: tables, bucket, queues, bus, rules, environment
+variables and routes are read from template.yaml.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import importlib.util
+import io
+import itertools
+import json
+import logging
+import os
+import re
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import cache
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+from unittest.mock import patch
+from urllib.parse import quote
+
+import boto3
+import botocore.endpoint
+import requests
+from boto3.dynamodb.types import TypeDeserializer
+from botocore.awsrequest import AWSResponse
+from local.sandboxes.books import Books, demo_books
+from local.sandboxes.control import Sandbox
+from local.sandboxes.faults import parse_fault
+from local.sandboxes.reachcore import ReachcoreSandbox
+from local.sandboxes.solucion_factible import SolucionFactibleSandbox
+from moto import mock_aws
+from moto.core.botocore_stubber import BotocoreStubber, MockRawResponse
+from moto.dynamodb.models import DynamoDBBackend
+from moto.events.models import EventsBackend
+from samtranslator.yaml_helper import yaml_parse
+
+import timbres.pacs.http
+from timbres.api.gateway import log
+from timbres.aws import session
+from timbres.domain import clock as timbres_clock
+from timbres.domain.clock import MEXICO_CITY
+
+ROOT = Path(__file__).parents[2]
+WSDL = ROOT / "layers" / "timbres" / "timbres" / "pacs" / "utilerias.wsdl"
+REGION = "mx-central-1"
+AWS_ACCOUNT = "111122223333"
+STACK = "timbres-test"
+BUYER = f"arn:aws:iam::{AWS_ACCOUNT}:user/compras"
+START = datetime(2026, 11, 19, 13, 53, 41, tzinfo=MEXICO_CITY)
+PROBLEM = "application/problem+json"
+
+RFC = "A&D061009TY8"
+RFC_N = "ÑAN840101AB1"
+RFC_NEW = "NUE200229AB3"
+RC, SF = "acme-rc", "acme-sf"
+
+
+# --------------------------------------------------------------------------- the template
+
+
+@dataclass(frozen=True)
+class Trigger:
+    """What starts a function: ``label`` is its folder and the name of the event."""
+
+    function: str
+    name: str
+    kind: str
+    properties: dict[str, Any]
+
+    @property
+    def label(self) -> str:
+        return f"{self.function}/{self.name}"
+
+
+class Template:
+    """template.yaml as its own text says it, before any transform."""
+
+    def __init__(self) -> None:
+        self.text = yaml_parse((ROOT / "template.yaml").read_text())
+        self.resources: dict[str, dict[str, Any]] = self.text["Resources"]
+        self.parameters = {
+            name: value.get("Default") for name, value in self.text["Parameters"].items()
+        }
+
+    def of_type(self, kind: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield each resource of a type by its logical id, with its properties."""
+        for name, resource in self.resources.items():
+            if resource["Type"] == kind:
+                yield name, resource.get("Properties", {})
+
+    def triggers(self) -> list[Trigger]:
+        """Return every trigger of every function."""
+        return [
+            Trigger(_folder(properties), name, event["Type"], event.get("Properties", {}))
+            for _, properties in self.of_type("AWS::Serverless::Function")
+            for name, event in properties.get("Events", {}).items()
+        ]
+
+    def environment(self, folder: str, resolve: Callable[[Any], str]) -> dict[str, str]:
+        """Return the environment variables that the template sets for a function."""
+        shared = self.text["Globals"]["Function"]["Environment"]["Variables"]
+        for _, properties in self.of_type("AWS::Serverless::Function"):
+            if _folder(properties) == folder:
+                own = properties.get("Environment", {}).get("Variables", {})
+                return {name: resolve(value) for name, value in (shared | own).items()}
+        raise LookupError(f"template.yaml has no function in {folder}")
+
+    def timeout(self, folder: str) -> float:
+        """Return the seconds that a function may take."""
+        for _, properties in self.of_type("AWS::Serverless::Function"):
+            if _folder(properties) == folder:
+                return float(properties.get("Timeout", self.text["Globals"]["Function"]["Timeout"]))
+        raise LookupError(folder)
+
+
+def _folder(properties: dict[str, Any]) -> str:
+    return str(properties["CodeUri"]).rstrip("/").rpartition("/")[2]
+
+
+@cache
+def template() -> Template:
+    """Return the template, parsed once."""
+    return Template()
+
+
+# ------------------------------------------------------------------------ AWS, out of moto
+
+
+class Stack:
+    """The template's resources as moto holds them; ``refs`` are the values of ``!Ref``."""
+
+    def __init__(self, template: Template) -> None:
+        self.template = template
+        self.refs: dict[str, str] = {
+            "AWS::StackName": STACK,
+            "AWS::Region": REGION,
+            "AWS::AccountId": AWS_ACCOUNT,
+            "AWS::Partition": "aws",
+            **{name: str(value) for name, value in template.parameters.items()},
+        }
+        self.arns: dict[str, str] = {}
+        for name, properties in template.of_type("AWS::DynamoDB::Table"):
+            self._table(name, properties)
+        for name, properties in template.of_type("AWS::S3::Bucket"):
+            self._bucket(name, properties)
+        waiting = list(template.of_type("AWS::SQS::Queue"))
+        # A queue comes after the dead letter queue that it names.
+        for name, properties in sorted(waiting, key=lambda one: "RedrivePolicy" in one[1]):
+            self._queue(name, properties)
+        for name, properties in template.of_type("AWS::Events::EventBus"):
+            self.refs[name] = self.resolve(properties["Name"])
+            answer = self.client("events").create_event_bus(Name=self.refs[name])
+            self.arns[name] = answer["EventBusArn"]
+
+    def client(self, service: str) -> Any:
+        """Return a client of the tests' own, without the time-outs of the functions'."""
+        return _client_of_the_tests(service)
+
+    def resolve(self, value: Any) -> Any:
+        """Return a value of the template with Ref, GetAtt and Sub filled in."""
+        if isinstance(value, list):
+            return [self.resolve(one) for one in value]
+        if not isinstance(value, dict):
+            return value
+        if value.keys() == {"Ref"}:
+            return self.refs[value["Ref"]]
+        if value.keys() == {"Fn::GetAtt"}:
+            name, attribute = (
+                value["Fn::GetAtt"]
+                if isinstance(value["Fn::GetAtt"], list)
+                else value["Fn::GetAtt"].split(".")
+            )
+            assert attribute == "Arn"
+            return self.arns[name]
+        if value.keys() == {"Fn::Sub"}:
+            return re.sub(r"\$\{([\w:]+)\}", lambda m: self.refs[m[1]], value["Fn::Sub"])
+        return {name: self.resolve(one) for name, one in value.items()}
+
+    def items(self, table: str) -> list[dict[str, Any]]:
+        """Return every item of a table, by its logical id in the template."""
+        read = TypeDeserializer().deserialize
+        pages = self.client("dynamodb").get_paginator("scan").paginate(TableName=self.refs[table])
+        return [
+            {name: read(value) for name, value in item.items()}
+            for page in pages
+            for item in page["Items"]
+        ]
+
+    def _table(self, name: str, properties: dict[str, Any]) -> None:
+        self.refs[name] = f"{STACK}-{name}"
+        handed_on = (
+            "KeySchema",
+            "AttributeDefinitions",
+            "BillingMode",
+            "GlobalSecondaryIndexes",
+            "LocalSecondaryIndexes",
+        )
+        answer = self.client("dynamodb").create_table(
+            TableName=self.refs[name],
+            **{key: self.resolve(properties[key]) for key in handed_on if key in properties},
+        )
+        self.arns[name] = answer["TableDescription"]["TableArn"]
+
+    def _bucket(self, name: str, properties: dict[str, Any]) -> None:
+        self.refs[name] = f"{STACK}-{name}".lower()
+        self.arns[name] = f"arn:aws:s3:::{self.refs[name]}"
+        s3 = self.client("s3")
+        s3.create_bucket(
+            Bucket=self.refs[name], CreateBucketConfiguration={"LocationConstraint": REGION}
+        )
+        s3.put_bucket_versioning(
+            Bucket=self.refs[name],
+            VersioningConfiguration=self.resolve(properties["VersioningConfiguration"]),
+        )
+
+    def _queue(self, name: str, properties: dict[str, Any]) -> None:
+        attributes = {}
+        for key, value in self.resolve(properties).items():
+            attributes[key] = json.dumps(value) if isinstance(value, dict | bool) else str(value)
+        sqs = self.client("sqs")
+        url = sqs.create_queue(QueueName=f"{STACK}-{name}", Attributes=attributes)["QueueUrl"]
+        self.refs[name] = url
+        answer = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
+        self.arns[name] = answer["Attributes"]["QueueArn"]
+
+
+@cache
+def _client_of_the_tests(service: Any) -> Any:
+    return _session_of_the_tests().client(service)
+
+
+@cache
+def _session_of_the_tests() -> boto3.Session:
+    return boto3.Session(
+        region_name=REGION,
+        aws_access_key_id="testing",
+        aws_secret_access_key="testing",
+    )
+
+
+# ------------------------------------------------------------------------------ the clock
+
+
+class Clock:
+    """The time in Mexico City: it stands still until a test moves it."""
+
+    def __init__(self, at: datetime = START) -> None:
+        self.at = at
+
+    def __call__(self) -> datetime:
+        return self.at
+
+    def forward(self, **by: float) -> None:
+        """Let time pass, given as to timedelta."""
+        self.at = (self.at + timedelta(**by)).astimezone(MEXICO_CITY)
+
+
+# ---------------------------------------------------------------------------- the way in
+
+
+class Context:
+    """The context that Lambda hands to a handler."""
+
+    function_version = "$LATEST"
+    memory_limit_in_mb = 512
+
+    def __init__(self, function: str, seconds: float) -> None:
+        self.aws_request_id = str(uuid.uuid4())
+        self.function_name = f"{STACK}-{function}"
+        self.invoked_function_arn = (
+            f"arn:aws:lambda:{REGION}:{AWS_ACCOUNT}:function:{self.function_name}"
+        )
+        self.log_group_name = f"/aws/lambda/{STACK}-{function}"
+        self.log_stream_name = "2026/11/19/[$LATEST]0"
+        self._seconds = seconds
+
+    def get_remaining_time_in_millis(self) -> int:
+        return int(self._seconds * 1000)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the gateway hands to the caller; ``headers`` by their lower-case names."""
+
+    status: int
+    headers: dict[str, str]
+    text: str
+
+    @property
+    def body(self) -> Any:
+        return json.loads(self.text)
+
+
+_numbers = itertools.count(1)
+_MODULE_PREFIX = "timbres_function_"
+
+
+def load(folder: str) -> ModuleType:
+    """Import functions/<folder>/app.py afresh, as a cold start does."""
+    name = f"{_MODULE_PREFIX}{folder}_{next(_numbers)}"
+    spec = importlib.util.spec_from_file_location(name, ROOT / "functions" / folder / "app.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        del sys.modules[name]
+    return module
+
+
+def proxy_event(
+    method: str,
+    path: str,
+    query: Mapping[str, str | list[str]] | None = None,
+    body: bytes | str | None = None,
+    headers: Mapping[str, str] | None = None,
+    caller: str = BUYER,
+    is_base64: bool = False,
+) -> dict[str, Any]:
+    """Return the event that a REST API with IAM authorisation sends for a request."""
+    resource, parameters = _route(method, path)
+    sent = {
+        "Accept": "*/*",
+        "Host": f"a1b2c3d4e5.execute-api.{REGION}.amazonaws.com",
+        "User-Agent": "curl/8.11.1",
+        "X-Amz-Date": "20261119T195341Z",
+        "X-Amzn-Trace-Id": "Root=1-691e0000-0123456789abcdef01234567",
+        "X-Forwarded-For": "203.0.113.7",
+        "X-Forwarded-Port": "443",
+        "X-Forwarded-Proto": "https",
+        **({"Content-Type": "application/json"} if body is not None else {}),
+        **(headers or {}),
+    }
+    many = {
+        name: [value] if isinstance(value, str) else list(value)
+        for name, value in (query or {}).items()
+    }
+    raw = body.encode() if isinstance(body, str) else body
+    text = None if raw is None else base64.b64encode(raw).decode() if is_base64 else raw.decode()
+    return {
+        "resource": resource,
+        "path": path,
+        "httpMethod": method,
+        "headers": sent,
+        "multiValueHeaders": {name: [value] for name, value in sent.items()},
+        "queryStringParameters": {name: values[-1] for name, values in many.items()} or None,
+        "multiValueQueryStringParameters": many or None,
+        "pathParameters": parameters or None,
+        "stageVariables": None,
+        "requestContext": {
+            "resourceId": "abc123",
+            "resourcePath": resource,
+            "httpMethod": method,
+            "extendedRequestId": "U0Zxample0123=",
+            "requestTime": "19/Nov/2026:19:53:41 +0000",
+            "path": f"/dev{path}",
+            "accountId": AWS_ACCOUNT,
+            "protocol": "HTTP/1.1",
+            "stage": "dev",
+            "domainPrefix": "a1b2c3d4e5",
+            "requestTimeEpoch": 1795118021000,
+            "requestId": "5c1a3f0e-0000-4000-8000-1234567890ab",
+            "identity": {
+                "cognitoIdentityPoolId": None,
+                "accountId": AWS_ACCOUNT,
+                "cognitoIdentityId": None,
+                "caller": "AIDA-OF-THE-EXAMPLE",
+                "sourceIp": "203.0.113.7",
+                "principalOrgId": None,
+                "accessKey": "AKIA-OF-THE-EXAMPLE",
+                "cognitoAuthenticationType": None,
+                "cognitoAuthenticationProvider": None,
+                "userArn": caller,
+                "userAgent": "curl/8.11.1",
+                "user": "AIDA-OF-THE-EXAMPLE",
+            },
+            "domainName": f"a1b2c3d4e5.execute-api.{REGION}.amazonaws.com",
+            "deploymentId": "dep123",
+            "apiId": "a1b2c3d4e5",
+        },
+        "body": text,
+        "isBase64Encoded": is_base64,
+    }
+
+
+def _route(method: str, path: str) -> tuple[str, dict[str, str]]:
+    """Return the resource of the template that API Gateway picks, and its path parameters."""
+    for trigger in template().triggers():
+        if trigger.kind != "Api" or trigger.properties["Method"] != method:
+            continue
+        pattern = re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", trigger.properties["Path"])
+        match = re.fullmatch(pattern, path)
+        if match:
+            return trigger.properties["Path"], match.groupdict()
+    raise LookupError(f"template.yaml has no route for {method} {path}")
+
+
+def sqs_event(queue_arn: str, messages: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the event that Lambda makes of messages received from a queue."""
+    return {
+        "Records": [
+            {
+                "messageId": message["MessageId"],
+                "receiptHandle": message["ReceiptHandle"],
+                "body": message["Body"],
+                "attributes": message["Attributes"],
+                "messageAttributes": {},
+                "md5OfBody": hashlib.md5(message["Body"].encode()).hexdigest(),
+                "eventSource": "aws:sqs",
+                "eventSourceARN": queue_arn,
+                "awsRegion": REGION,
+            }
+            for message in messages
+        ]
+    }
+
+
+# ------------------------------------------------------------------------------- the world
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """What the accounts sign in with; every one is new, and to be seen nowhere."""
+
+    api_key: str
+    norte_api_key: str
+    username: str
+    password: str
+
+    @classmethod
+    def new(cls) -> Credentials:
+        one = uuid.uuid4().hex
+        return cls(
+            api_key=f"api-key-{one}",
+            norte_api_key=f"norte-key-{one}",
+            username=f"usuaria-{one}@example.com",
+            password=f'contraseña & <"{one}">',
+        )
+
+    def shapes(self) -> Iterator[str]:
+        """Yield every form in which a credential could show."""
+        for value in (self.api_key, self.norte_api_key, self.username, self.password):
+            yield value
+            yield quote(value)
+            yield json.dumps(value)[1:-1]
+            yield json.dumps(value, ensure_ascii=False)[1:-1]
+            yield value.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+            yield base64.b64encode(value.encode()).decode().rstrip("=")[:-1]
+        # The part of the password that no escaping changes.
+        yield self.password[-34:-2]
+
+
+class Switch:
+    """A WSGI application that hands on to another, which may be exchanged while it serves."""
+
+    def __init__(self) -> None:
+        self.app: Any = None
+
+    def __call__(self, environ: Any, start_response: Any) -> Any:
+        return self.app(environ, start_response)
+
+
+@dataclass
+class World:
+    """One stack, both PACs, the accounts ``acme-rc`` and ``acme-sf``, and a clock."""
+
+    stack: Stack
+    clock: Clock
+    credentials: Credentials
+    books: Books
+    reachcore: ReachcoreSandbox
+    factible: SolucionFactibleSandbox
+    urls: dict[str, str]
+    logs: io.StringIO
+    published: list[dict[str, Any]] = field(default_factory=list)
+    seen: list[str] = field(default_factory=list)
+    _modules: dict[str, ModuleType] = field(default_factory=dict)
+    at_end: list[Callable[[], None]] = field(default_factory=list)
+    _breaks: list[list[int]] = field(default_factory=list)
+
+    # ------------------------------------------------------------------ the functions
+
+    def function(self, folder: str) -> ModuleType:
+        """Return a function, warm once it has been used."""
+        if folder not in self._modules:
+            self._modules[folder] = load(folder)
+        return self._modules[folder]
+
+    def cold(self) -> None:
+        """Forget every warm function, so that the next call is a cold start."""
+        self._modules.clear()
+
+    def invoke(
+        self,
+        folder: str,
+        event: dict[str, Any],
+        seconds: float | None = None,
+        module: ModuleType | None = None,
+    ) -> Any:
+        """Run a function as Lambda does: JSON in, the template's environment, JSON out."""
+        module = module or self.function(folder)
+        context = Context(folder, seconds or self.stack.template.timeout(folder))
+        with self.environment(folder):
+            result = module.handler(json.loads(json.dumps(event)), context)
+        text = json.dumps(result, ensure_ascii=False)
+        # Lambda hands an answer on as UTF-8, 6 MB at most.
+        assert len(text.encode()) < 6 * 1024 * 1024
+        self.seen.append(text)
+        return json.loads(text)
+
+    @contextmanager
+    def environment(self, folder: str) -> Iterator[None]:
+        """Set what the template sets for a function, and nothing of the others."""
+        settings = self.stack.template.environment(folder, self.stack.resolve)
+        with patch.dict(os.environ, settings):
+            for name in _all_settings():
+                if name not in settings:
+                    os.environ.pop(name, None)
+            yield
+
+    def call(
+        self,
+        folder: str,
+        method: str,
+        path: str,
+        query: Mapping[str, str | list[str]] | None = None,
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+        caller: str = BUYER,
+        *,
+        is_base64: bool = False,
+        seconds: float | None = None,
+        module: ModuleType | None = None,
+    ) -> Answer:
+        """Send a request through the gateway; ``body`` is JSON unless text or bytes."""
+        self.clock.forward(seconds=1)
+        if body is not None and not isinstance(body, str | bytes):
+            body = json.dumps(body, ensure_ascii=False)
+        event = proxy_event(method, path, query, body, headers, caller, is_base64)
+        return self.answer(self.invoke(folder, event, seconds, module))
+
+    def answer(self, result: dict[str, Any]) -> Answer:
+        """Return a function's result as the gateway makes an answer of it."""
+        assert result["isBase64Encoded"] is False
+        headers = {
+            name.lower(): value if isinstance(value, str) else ", ".join(value)
+            for name, value in {
+                **result.get("headers", {}),
+                **result.get("multiValueHeaders", {}),
+            }.items()
+        }
+        assert headers["cache-control"] == "no-store"
+        return Answer(result["statusCode"], headers, result["body"])
+
+    def get(self, path: str, **query: str) -> Answer:
+        """GET a path of the API from the function that the template names."""
+        return self.call(_function_of("GET", path), "GET", path, query)
+
+    def buy(
+        self,
+        rfc: str = RFC,
+        stamps: int = 500,
+        key: str | None = None,
+        account: str = SF,
+        **more: Any,
+    ) -> Answer:
+        """Ask for a contract, under a new Idempotency-Key unless one is given."""
+        return self.call(
+            "contract",
+            "POST",
+            f"/accounts/{account}/contracts",
+            body={"rfc": rfc, "stamps": stamps},
+            headers={"Idempotency-Key": key or str(uuid.uuid4())},
+            **more,
+        )
+
+    def ask(
+        self,
+        account: str = RC,
+        month: str = "2026-10",
+        kind: str = "statement",
+        form: str = "csv",
+    ) -> Answer:
+        """Ask for a report."""
+        body = {"month": month, "kind": kind, "format": form}
+        return self.call("report", "POST", f"/accounts/{account}/reports", body=body)
+
+    # -------------------------------------------------------------------- the queue
+
+    def receive(self, queue: str = "ReportsQueue") -> list[dict[str, Any]]:
+        """Return the messages of a queue, as Lambda receives them."""
+        messages: list[dict[str, Any]] = []
+        while (
+            page := self.stack.client("sqs")
+            .receive_message(
+                QueueUrl=self.stack.refs[queue],
+                AttributeNames=["All"],
+                MaxNumberOfMessages=10,
+            )
+            .get("Messages")
+        ):
+            messages += page
+        return messages
+
+    def deliver(self, seconds: float | None = None) -> tuple[int, int]:
+        """Hand each message to the worker, one at a time, as the template says.
+
+        Returns how many it took and how many it gave back; these can be delivered again,
+        their count of receipts raised, until the queue puts them aside.
+        """
+        sqs, url = self.stack.client("sqs"), self.stack.refs["ReportsQueue"]
+        taken = returned = 0
+        for message in self.receive():
+            event = sqs_event(self.stack.arns["ReportsQueue"], [message])
+            result = self.invoke("report_worker", event, seconds)
+            receipt = {"QueueUrl": url, "ReceiptHandle": message["ReceiptHandle"]}
+            if result == {"batchItemFailures": [{"itemIdentifier": message["MessageId"]}]}:
+                sqs.change_message_visibility(**receipt, VisibilityTimeout=0)
+                returned += 1
+            else:
+                assert result == {"batchItemFailures": []}
+                sqs.delete_message(**receipt)
+                taken += 1
+        return taken, returned
+
+    def waiting(self, queue: str = "ReportsQueue") -> int:
+        """Return how many messages of a queue could be received now."""
+        answer = self.stack.client("sqs").get_queue_attributes(
+            QueueUrl=self.stack.refs[queue], AttributeNames=["ApproximateNumberOfMessages"]
+        )
+        return int(answer["Attributes"]["ApproximateNumberOfMessages"])
+
+    # ---------------------------------------------------------------------- the bus
+
+    def events(self, kind: str | None = None) -> list[dict[str, Any]]:
+        """Return the details of the events published so far, of one kind or of all."""
+        for entry in self.published:
+            assert entry.keys() == {"EventBusName", "Source", "DetailType", "Detail"}
+            assert entry["EventBusName"] == self.stack.refs["Bus"]
+            assert entry["Source"] == "timbres"
+        return [
+            json.loads(entry["Detail"])
+            for entry in self.published
+            if kind in (None, entry["DetailType"])
+        ]
+
+    def mails(self) -> list[str]:
+        """Return the mails that the template's rules make of the events, as they read."""
+        mails = []
+        for entry in self.published:
+            for name, properties in self.stack.template.of_type("AWS::Events::Rule"):
+                pattern = properties["EventPattern"]
+                assert pattern.keys() == {"source", "detail-type"}
+                if (
+                    entry["Source"] in pattern["source"]
+                    and entry["DetailType"] in pattern["detail-type"]
+                ):
+                    mails.append(_mail(name, properties, json.loads(entry["Detail"])))
+        return mails
+
+    # --------------------------------------------------------------------- accounts
+
+    def create_account(self, name: str, value: Any) -> None:
+        """Create an account's secret; a value that is no text becomes JSON."""
+        self.stack.client("secretsmanager").create_secret(
+            Name=f"{self.stack.refs['SecretPrefix']}{name}",
+            SecretString=value if isinstance(value, str) else json.dumps(value),
+        )
+
+    def change_account(self, name: str, value: Any) -> None:
+        """Give an account's secret a new value."""
+        self.stack.client("secretsmanager").put_secret_value(
+            SecretId=f"{self.stack.refs['SecretPrefix']}{name}",
+            SecretString=value if isinstance(value, str) else json.dumps(value),
+        )
+
+    def secret(self, name: str, **changes: Any) -> dict[str, Any]:
+        """Return what the secret of a good account says, with changes; None leaves out."""
+        if name == RC:
+            value = {
+                "pac": "reachcore",
+                "environment": "sandbox",
+                "endpoint": self.urls["reachcore"],
+                "api_key": self.credentials.api_key,
+            }
+        else:
+            value = {
+                "pac": "solucion-factible",
+                "environment": "sandbox",
+                "endpoint": self.urls["factible"],
+                "username": self.credentials.username,
+                "password": self.credentials.password,
+            }
+        return {key: one for key, one in (value | changes).items() if one is not None}
+
+    # ------------------------------------------------------------------------ PACs
+
+    def fault(self, operation: str, fault: str, **more: Any) -> None:
+        """Let an operation of a PAC fail, as the sandboxes' control endpoint would."""
+        sandbox: Sandbox = (
+            self.reachcore if operation in self.reachcore.rules.kinds else self.factible
+        )
+        payload = {"operation": operation, "fault": fault, **more}
+        sandbox.faults.put(parse_fault(payload, sandbox.rules))
+
+    def calls(self) -> list[str]:
+        """Return the operations that both PACs were asked for, in order."""
+        return [
+            call["operation"]
+            for sandbox in (self.reachcore, self.factible)
+            for call in sandbox.calls.as_json()
+        ]
+
+    def purchases(self) -> list[tuple[str, int]]:
+        """Return what the PAC's books say was bought: RFC and stamps."""
+        (account,) = self.books.solucion_factible.as_json()["accounts"]
+        return [(one["rfc"], one["timbres"]) for one in account["purchases"]]
+
+    def journal(self, prefix: str = "contract#") -> list[dict[str, Any]]:
+        """Return the journal's items of one sort."""
+        items = self.stack.items("JournalTable")
+        return [item for item in items if item["entry"].startswith(prefix)]
+
+    # -------------------------------------------------------------------- AWS fails
+
+    def break_aws(
+        self,
+        service: str,
+        operation: str,
+        code: str,
+        status: int = 400,
+        *,
+        after: int = 0,
+        times: int = 1_000,
+        members: Mapping[str, Any] | None = None,
+    ) -> list[str]:
+        """Let calls of the functions to AWS fail over the wire, after the first ``after``.
+
+        What fails has no effect. ``members`` are further ones of the error's body. Returns
+        a list that grows with each failure.
+        """
+        failures: list[str] = []
+        left = [after, times]
+        self._breaks.append(left)
+
+        def hook(request: Any, **_: Any) -> AWSResponse | None:
+            if left[0] > 0 or left[1] <= 0:
+                left[0] -= 1
+                return None
+            left[1] -= 1
+            failures.append(operation)
+            request.headers[_REFUSED] = "yes"
+            if service == "s3":
+                body = f"<Error><Code>{code}</Code><Message>no</Message></Error>".encode()
+            else:
+                body = json.dumps({"__type": code, "message": "no", **(members or {})}).encode()
+            return AWSResponse(
+                request.url,
+                status,
+                {"Content-Type": "application/x-amz-json-1.0"},  # type: ignore[arg-type]
+                MockRawResponse(body),
+            )
+
+        self.watch_aws(service, operation, hook)
+        return failures
+
+    def watch_aws(self, service: str, operation: str, hook: Callable[..., Any]) -> None:
+        """Show each request of the functions to AWS to ``hook`` before it is sent."""
+        events, name = session.client(service).meta.events, f"before-send.{service}.{operation}"
+        events.register(name, hook)
+        # The clients outlive this world.
+        self.at_end.append(lambda: events.unregister(name, hook))
+
+    def mend_aws(self) -> None:
+        """Let AWS work again."""
+        for left in self._breaks:
+            left[1] = 0
+
+    # ------------------------------------------------------------------------ files
+
+    def download(self, url: str) -> requests.Response:
+        """Follow a presigned link."""
+        response = requests.get(url, timeout=5)
+        response.raise_for_status()
+        self.seen.append(response.content.decode(errors="replace"))
+        return response
+
+    # --------------------------------------------------------------------- the log
+
+    def log_lines(self) -> list[dict[str, Any]]:
+        """Return the lines that the functions logged."""
+        return [json.loads(line) for line in self.logs.getvalue().splitlines()]
+
+    def logged(self, words: str) -> list[dict[str, Any]]:
+        """Return the logged lines that contain some words."""
+        return [line for line in self.log_lines() if words in str(line.get("message"))]
+
+    def everything_seen(self) -> str:
+        """Return all that left the functions: answers, events, logs, items, objects."""
+        texts = [*self.seen, self.logs.getvalue()]
+        texts += [entry["Detail"] for entry in self.published]
+        for name, _ in self.stack.template.of_type("AWS::DynamoDB::Table"):
+            texts += [str(item) for item in self.stack.items(name)]
+        texts += [message["Body"] for message in self.receive()]
+        s3, bucket = self.stack.client("s3"), self.stack.refs["ReportsBucket"]
+        for item in s3.list_objects_v2(Bucket=bucket).get("Contents", []):
+            content = s3.get_object(Bucket=bucket, Key=item["Key"])["Body"].read()
+            texts.append(content.decode(errors="replace"))
+        return "\n".join(texts)
+
+
+def _mail(rule: str, properties: dict[str, Any], detail: dict[str, Any]) -> str:
+    """Return the text that a rule's InputTransformer makes of an event."""
+    (target,) = properties["Targets"]
+    transformer = target["InputTransformer"]
+    text = str(transformer["InputTemplate"]).strip('"')
+    for variable, path in transformer["InputPathsMap"].items():
+        value: Any = {"detail": detail}
+        for step in path.removeprefix("$.").split("."):
+            value = value[step]
+        assert value is not None, f"{rule}: {path} is null in the event"
+        text = text.replace(f"<{variable}>", str(value))
+    assert not re.search(r"<\w+>", text), f"{rule} names what its map does not"
+    return text
+
+
+@cache
+def _all_settings() -> frozenset[str]:
+    text = template().text
+    names = set(text["Globals"]["Function"]["Environment"]["Variables"])
+    for _, properties in template().of_type("AWS::Serverless::Function"):
+        names |= set(properties.get("Environment", {}).get("Variables", {}))
+    return frozenset(names)
+
+
+def _function_of(method: str, path: str) -> str:
+    resource, _ = _route(method, path)
+    return next(
+        trigger.function
+        for trigger in template().triggers()
+        if trigger.kind == "Api"
+        and (trigger.properties["Method"], trigger.properties["Path"]) == (method, resource)
+    )
+
+
+@contextmanager
+def running_world(switches: dict[str, tuple[Switch, str]]) -> Iterator[World]:
+    """Build a world on sandboxes that are served already; their memories begin anew.
+
+    At its end, whatever left the functions is searched for credentials.
+    """
+    clock = Clock()
+    with ExitStack() as stack:
+        stack.enter_context(patch.dict(os.environ, _clean_environment(), clear=True))
+        logs = stack.enter_context(_captured_logs())
+        for target, name, value in (
+            (timbres_clock, "now", clock),
+            # Attempts follow one another at once; how many there are stays as it is.
+            (timbres.pacs.http, "_BACK_OFF_SECONDS", 0.0),
+            (botocore.endpoint, "time", SimpleNamespace(sleep=lambda _: None, time=time.time)),
+        ):
+            stack.enter_context(patch.object(target, name, value))
+        stack.enter_context(mock_aws())
+        stack.enter_context(patch.object(session, "_session", _session_of_the_functions))
+        world = _new_world(switches, logs, clock)
+        stack.enter_context(_recorded_events(world.published))
+        stack.enter_context(_whole_transactions())
+        stack.enter_context(_refusals_without_effect())
+        try:
+            yield world
+            everything = world.everything_seen()
+        finally:
+            for undo in world.at_end:
+                undo()
+    for shape in world.credentials.shapes():
+        assert shape not in everything, "a credential was shown"
+
+
+def _new_world(switches: dict[str, tuple[Switch, str]], logs: io.StringIO, clock: Clock) -> World:
+    credentials = Credentials.new()
+    books = demo_books(
+        clock().date(),
+        acme_api_key=credentials.api_key,
+        norte_api_key=credentials.norte_api_key,
+        username=credentials.username,
+        password=credentials.password,
+    )
+    world = World(
+        stack=Stack(template()),
+        clock=clock,
+        credentials=credentials,
+        books=books,
+        reachcore=ReachcoreSandbox(books.reachcore, clock=clock),
+        factible=SolucionFactibleSandbox(books.solucion_factible, wsdl=WSDL, clock=clock),
+        urls={name: url for name, (_, url) in switches.items()},
+        logs=logs,
+    )
+    switches["reachcore"][0].app = world.reachcore
+    switches["factible"][0].app = world.factible
+    world.create_account(RC, world.secret(RC))
+    world.create_account(SF, world.secret(SF))
+    return world
+
+
+def _clean_environment() -> dict[str, str]:
+    """Return an environment that knows no AWS account, profile or endpoint but moto's."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    return kept | {
+        "AWS_CONFIG_FILE": "/dev/null",
+        "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_DEFAULT_REGION": REGION,
+        "MOTO_ACCOUNT_ID": AWS_ACCOUNT,
+    }
+
+
+@cache
+def _session_of_the_functions() -> boto3.Session:
+    # As warm as a process is: what a session reads from disk, it reads once.
+    return boto3.Session()
+
+
+_LIBRARIES_OF_THE_TESTS = ("botocore", "boto3", "s3transfer", "moto", "responses", "werkzeug")
+
+
+@contextmanager
+def _captured_logs() -> Iterator[io.StringIO]:
+    """Give what the functions log, each line as CloudWatch gets it.
+
+    What the libraries under them log, at every level, is in the same place.
+    """
+    written = io.StringIO()
+    own = log.registered_handler
+    assert isinstance(own, logging.StreamHandler)
+    others = logging.StreamHandler(written)
+    others.setFormatter(own.formatter)
+    others.addFilter(lambda record: record.name != log.name)
+    root = logging.getLogger()
+    before = (root.level, own.setStream(written))
+    levels = {name: logging.getLogger(name).level for name in _LIBRARIES_OF_THE_TESTS}
+    for name in levels:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    root.addHandler(others)
+    root.setLevel(logging.DEBUG)
+    try:
+        yield written
+    finally:
+        root.removeHandler(others)
+        root.setLevel(before[0])
+        own.setStream(before[1])
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
+
+
+@contextmanager
+def _recorded_events(published: list[dict[str, Any]]) -> Iterator[None]:
+    """Keep what arrives at the bus; moto itself does not show it."""
+    put_events = EventsBackend.put_events
+
+    def recorded(backend: EventsBackend, events: list[dict[str, Any]]) -> Any:
+        published.extend(dict(event) for event in events)
+        return put_events(backend, events)
+
+    with patch.object(EventsBackend, "put_events", recorded):
+        yield
+
+
+_REFUSED = "X-Refused-By-The-Test"
+
+
+@contextmanager
+def _refusals_without_effect() -> Iterator[None]:
+    """Keep moto from carrying out what :meth:`World.break_aws` refuses."""
+    carry_out = BotocoreStubber.__call__
+
+    def unless_refused(stubber: BotocoreStubber, event_name: str, request: Any, **_: Any) -> Any:
+        return None if _REFUSED in request.headers else carry_out(stubber, event_name, request)
+
+    with patch.object(BotocoreStubber, "__call__", unless_refused):
+        yield
+
+
+@contextmanager
+def _whole_transactions() -> Iterator[None]:
+    """Let DynamoDB's transactions be what they are in AWS: one after another, each whole."""
+    lock = threading.RLock()
+
+    def one_by_one(name: str) -> Any:
+        operation = getattr(DynamoDBBackend, name)
+
+        def locked(backend: DynamoDBBackend, *items: Any, **named: Any) -> Any:
+            with lock:
+                return operation(backend, *items, **named)
+
+        return patch.object(DynamoDBBackend, name, locked)
+
+    with one_by_one("transact_write_items"), one_by_one("get_item"), one_by_one("update_item"):
+        yield
+
+
+def problem(
+    answer: Answer,
+    status: int,
+    code: str,
+    field: str | None = None,
+) -> dict[str, Any]:
+    """Check that an answer is a problem document, whole; return its members."""
+    assert answer.headers["content-type"] == PROBLEM, answer.text
+    body: dict[str, Any] = answer.body
+    assert (answer.status, body["status"], body["code"]) == (status, status, code), answer.text
+    assert body["type"] == f"urn:timbres:problem:{code}"
+    assert body["title"]
+    assert body["detail"].strip()
+    assert re.fullmatch(r"urn:uuid:[0-9a-f-]{36}", body["instance"])
+    assert body.get("field") == field, answer.text
+    return body

@@ -1,0 +1,269 @@
+"""Secrets: rotated, rejected, removed; and credentials that show nowhere."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any
+
+import pytest
+from local.sandboxes.books import AccountState
+from tests.integration.harness import RC, RFC, SF, World, problem
+
+BALANCE = f"/accounts/{RC}/balance"
+STAMPS = f"/accounts/{SF}/stamps"
+
+
+def read(world: World, account: str) -> Any:
+    if account == RC:
+        return world.get(BALANCE, month="2026-10")
+    return world.get(STAMPS, rfc=RFC)
+
+
+def reads_of_secrets(world: World) -> list[str]:
+    """Return a list that grows with each secret that the functions read."""
+    reads: list[str] = []
+
+    def noted(request: Any, **_: Any) -> None:
+        reads.append(json.loads(request.body)["SecretId"])
+
+    world.watch_aws("secretsmanager", "GetSecretValue", noted)
+    return reads
+
+
+# ------------------------------------------------------------------------------- rotated
+
+
+def test_a_password_changed_while_warm_is_used_after_the_rejection(world: World) -> None:
+    assert read(world, SF).status == 200
+    world.books.solucion_factible.set_account(password="otra contraseña")
+    world.change_account(SF, world.secret(SF, password="otra contraseña"))
+
+    answer = read(world, SF)
+
+    assert (answer.status, answer.body["available"]) == (200, 750)
+    outcomes = [call["outcome"] for call in world.factible.calls.as_json()]
+    assert outcomes == ["200", "601", "200"]
+
+
+def test_a_key_changed_while_warm_is_used_after_the_rejection(world: World) -> None:
+    world.change_account(RC, world.secret(RC, api_key="no-longer-good"))
+    assert problem(read(world, RC), 502, "pac-credentials-rejected")["pac"]["code"] == "401"
+    world.change_account(RC, world.secret(RC))
+
+    assert read(world, RC).status == 200
+
+    outcomes = [call["outcome"] for call in world.reachcore.calls.as_json()]
+    assert outcomes == ["401", "401", "200"]
+
+
+def test_a_password_changed_while_warm_buys_once(world: World) -> None:
+    world.buy(RFC, 1)
+    world.books.solucion_factible.set_account(password="otra contraseña")
+    world.change_account(SF, world.secret(SF, password="otra contraseña"))
+
+    answer = world.buy(RFC, 7)
+
+    assert (answer.status, answer.body["contracted_after"]) == (201, 1008)
+    assert world.purchases() == [(RFC, 1), (RFC, 7)]
+    # The count found the new password; the purchase went out with it at once.
+    outcomes = [call["outcome"] for call in world.factible.calls.as_json()][3:]
+    assert outcomes == ["601", "200", "200", "200"]
+
+
+def test_a_purchase_that_is_rejected_is_not_sent_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stamps = world.books.solucion_factible.stamps
+
+    def then_the_password_changes(*asked: Any) -> Any:
+        world.books.solucion_factible.set_account(password="otra contraseña")
+        world.change_account(SF, world.secret(SF, password="otra contraseña"))
+        return stamps(*asked)
+
+    monkeypatch.setattr(world.books.solucion_factible, "stamps", then_the_password_changes)
+
+    problem(world.buy(RFC, 7), 502, "pac-credentials-rejected")
+
+    assert world.calls() == ["getTimbres", "agregarContrato"]
+    assert world.purchases() == []
+
+
+def test_a_new_version_that_is_rejected_too_is_tried_once(world: World) -> None:
+    read(world, SF)
+    world.books.solucion_factible.set_account(state=AccountState.LOCKED)
+    world.change_account(SF, world.secret(SF, low_stamps=5))
+    world.factible.calls.clear()
+
+    assert problem(read(world, SF), 502, "pac-credentials-rejected")["pac"]["code"] == "602"
+    assert len(world.calls()) == 2
+
+
+@pytest.mark.parametrize("account", [RC, SF])
+def test_an_unchanged_secret_that_is_rejected_leads_to_one_call(world: World, account: str) -> None:
+    read(world, account)
+    for sandbox in (world.reachcore, world.factible):
+        sandbox.calls.clear()
+    operation, code = ("saldos", "401") if account == RC else ("getTimbres", "601")
+    world.fault(operation, "code", code=code, times=-1)
+
+    body = problem(read(world, account), 502, "pac-credentials-rejected")
+
+    assert body["pac"]["code"] == code
+    assert world.calls() == [operation]
+
+
+def test_an_account_whose_pac_changes_while_warm(world: World) -> None:
+    read(world, SF)
+    world.books.solucion_factible.set_account(state=AccountState.INACTIVE)
+    world.change_account(SF, world.secret(RC))
+    world.factible.calls.clear()
+
+    problem(read(world, SF), 502, "pac-credentials-rejected")
+    assert world.calls() == ["getTimbres"]
+    problem(read(world, SF), 422, "operation-unsupported", "account")
+    assert world.calls() == ["getTimbres"]
+
+
+# -------------------------------------------------------------------------- how often read
+
+
+def test_a_secret_is_read_once_a_minute(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr("timbres.aws.accounts.time.monotonic", lambda: now[0])
+    reads = reads_of_secrets(world)
+    for _ in range(3):
+        world.get(STAMPS)
+        now[0] += 19
+    assert reads == [f"timbres/accounts/{SF}"]
+
+    now[0] += 5
+    world.get(STAMPS)
+    assert len(reads) == 2
+
+
+def test_a_changed_secret_is_in_use_within_a_minute(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr("timbres.aws.accounts.time.monotonic", lambda: now[0])
+    assert world.get(STAMPS).status == 200
+    world.change_account(SF, "no JSON any more")
+    assert world.get(STAMPS).status == 200
+
+    now[0] += 61
+    problem(world.get(STAMPS), 409, "account-misconfigured", "secret")
+
+
+def test_what_is_wrong_with_a_secret_is_not_kept(world: World) -> None:
+    world.change_account(SF, world.secret(SF, password=None))
+    problem(world.get(STAMPS), 409, "account-misconfigured", "password")
+    world.change_account(SF, world.secret(SF))
+
+    assert world.get(STAMPS).status == 200
+
+
+# ------------------------------------------------------------------------------- removed
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+def test_a_secret_that_is_removed_is_no_account(world: World, at_once: bool) -> None:
+    secrets = world.stack.client("secretsmanager")
+    secrets.delete_secret(SecretId=f"timbres/accounts/{SF}", ForceDeleteWithoutRecovery=at_once)
+
+    body = problem(world.get(STAMPS), 404, "account-unknown", "account")
+
+    assert SF in body["detail"]
+    assert [one["name"] for one in world.get("/accounts").body["accounts"]] == [RC]
+    assert world.calls() == []
+
+
+def test_a_secret_restored_is_an_account_again(world: World) -> None:
+    secrets = world.stack.client("secretsmanager")
+    secrets.delete_secret(SecretId=f"timbres/accounts/{SF}")
+    problem(world.get(STAMPS), 404, "account-unknown", "account")
+    secrets.restore_secret(SecretId=f"timbres/accounts/{SF}")
+
+    assert world.get(STAMPS).status == 200
+
+
+def test_a_secret_of_bytes_is_not_right(world: World) -> None:
+    secrets = world.stack.client("secretsmanager")
+    secrets.create_secret(
+        Name="timbres/accounts/bytes", SecretBinary=json.dumps(world.secret(SF)).encode()
+    )
+
+    problem(world.get("/accounts/bytes/stamps"), 409, "account-misconfigured", "secret")
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [
+        ("ThrottlingException", 400),
+        ("AccessDeniedException", 400),
+        ("DecryptionFailure", 400),
+        ("InternalServiceError", 500),
+    ],
+)
+@pytest.mark.parametrize("account", [RC, SF])
+def test_a_secret_that_cannot_be_read_now(
+    world: World, account: str, code: str, status: int
+) -> None:
+    world.break_aws("secretsmanager", "GetSecretValue", code, status)
+
+    answer = read(world, account)
+
+    problem(answer, 503, "storage-unavailable")
+    assert answer.headers["retry-after"] == "5"
+    assert world.calls() == []
+    (line,) = world.logged("an AWS service failed")
+    assert line["message"] == f"an AWS service failed: GetSecretValue {code}"
+
+
+def test_a_secret_that_cannot_be_read_buys_nothing(world: World) -> None:
+    world.break_aws("secretsmanager", "GetSecretValue", "ThrottlingException")
+
+    problem(world.buy(), 503, "storage-unavailable")
+    assert world.stack.items("JournalTable") == []
+    assert world.calls() == []
+
+
+# ------------------------------------------------------------------------- shown nowhere
+
+
+def test_a_pac_that_repeats_the_password_in_a_page_is_not_quoted(world: World) -> None:
+    world.fault("getTimbres", "wrong-shape", reply=f"<p>{world.credentials.password}</p>")
+    world.fault("saldos", "wrong-shape", reply=f'{{"key": "{world.credentials.api_key}"}}')
+
+    problem(read(world, SF), 502, "pac-protocol-error")
+    problem(read(world, RC), 502, "pac-protocol-error")
+
+
+def test_an_error_of_our_own_shows_no_credential(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any, **__: Any) -> Any:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr("timbres.work.stamp_count.clock.now", broken)
+
+    body = problem(read(world, SF), 500, "internal-error")
+    assert "a bug" not in json.dumps(body)
+    (line,) = world.logged("an error of our own")
+    assert "ZeroDivisionError" in line["exception"]
+
+
+def test_the_soap_library_says_nothing_even_at_debug(world: World) -> None:
+    read(world, SF)
+
+    assert logging.getLogger("zeep").getEffectiveLevel() >= logging.WARNING
+    assert logging.getLogger("urllib3").getEffectiveLevel() >= logging.WARNING
+
+
+def test_every_line_of_a_request_names_it_and_no_other(world: World) -> None:
+    world.fault("getTimbres", "code", code="633", times=2)
+    first, second = (read(world, SF).body["instance"] for _ in range(2))
+
+    lines = world.logged("answered environment-mismatch")
+    assert [f"urn:uuid:{line['request_id']}" for line in lines] == [first, second]
+    assert {line["pac_code"] for line in lines} == {"633"}

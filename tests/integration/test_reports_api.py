@@ -1,0 +1,755 @@
+"""Reports: asked for, made by the worker, handed out through presigned links."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import hashlib
+import io
+import json
+from datetime import date
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+import requests
+from local.sandboxes.books import Movement
+from tests.integration.harness import (
+    BUYER,
+    RC,
+    REGION,
+    RFC,
+    RFC_N,
+    SF,
+    World,
+    problem,
+    sqs_event,
+)
+
+PATH = f"/accounts/{RC}/reports"
+
+
+def served(world: World, form: str, month: str = "2026-10") -> bytes:
+    """Return the statement that the sandbox served last."""
+    url = f"{world.urls['reachcore']}/_sandbox/served/Acme%20Timbrado/{month}/{form}"
+    return requests.get(url, timeout=5).content
+
+
+def made(world: World, *asked: Any) -> dict[str, Any]:
+    """Ask for a report, have it made, and return it as it is read."""
+    report = world.ask(*asked).body
+    assert world.deliver() == (1, 0)
+    answer = world.get(f"/accounts/{report['account']}/reports/{report['id']}", redirect="false")
+    assert answer.status == 200
+    body: dict[str, Any] = answer.body
+    return body
+
+
+def rows(content: bytes) -> list[list[str]]:
+    """Return a CSV of Timbres as a spreadsheet opens it."""
+    assert content.startswith(codecs.BOM_UTF8)
+    assert content.count(b"\n") == content.count(b"\r\n")
+    return list(csv.reader(io.StringIO(content.decode("utf-8-sig"), newline="")))
+
+
+# ---------------------------------------------------------------------------- asked for
+
+
+def test_a_report_asked_for_field_by_field(world: World) -> None:
+    answer = world.ask(RC, "2026-10", "statement", "pdf")
+
+    assert answer.status == 202
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.headers["location"] == "reports/2026-10-statement-pdf-0001"
+    assert answer.body == {
+        "id": "2026-10-statement-pdf-0001",
+        "account": RC,
+        "month": "2026-10",
+        "kind": "statement",
+        "format": "pdf",
+        "status": "pending",
+        "bytes": None,
+        "sha256": None,
+        "rows": None,
+        "requested_by": BUYER,
+        "created_at": "2026-11-19T13:53:42-06:00",
+        "settled_at": None,
+        "url": None,
+        "expires_at": None,
+        "error": None,
+    }
+    assert world.calls() == []
+    (message,) = world.receive()
+    assert json.loads(message["Body"]) == {"account": RC, "report": answer.body["id"]}
+
+
+def test_asked_for_again_while_pending_it_is_the_same(world: World) -> None:
+    first = world.ask().body
+    world.clock.forward(minutes=90)
+
+    assert world.ask().body == first
+    # Both messages are there; they make one report.
+    assert world.deliver() == (2, 0)
+    assert sorted(world.calls()) == ["csv", "saldos"]
+    assert len(world.events("Report Ready")) == 1
+    assert len(world.stack.items("ReportsTable")) == 1
+
+
+def test_a_report_whose_message_was_lost_is_asked_for_anew(world: World) -> None:
+    world.ask()
+    world.clock.forward(hours=2)
+
+    assert world.ask().body["id"] == "2026-10-statement-csv-0002"
+
+
+def test_asked_for_again_once_ready_it_is_the_next_version(world: World) -> None:
+    first = made(world)
+    old = served(world, "csv")
+    world.books.reachcore.add_movements("Acme Timbrado", [Movement(date(2026, 10, 31), RFC)])
+
+    second = made(world)
+
+    assert [first["id"], second["id"]] == [
+        "2026-10-statement-csv-0001",
+        "2026-10-statement-csv-0002",
+    ]
+    assert second["sha256"] != first["sha256"]
+    # Each link leads to its own version, for ever.
+    assert world.download(second["url"]).content == served(world, "csv")
+    again = world.get(f"{PATH}/{first['id']}", redirect="false").body
+    assert world.download(again["url"]).content == old
+    assert urlsplit(first["url"]).path == urlsplit(second["url"]).path
+
+
+def test_while_pending_its_reader_is_told_to_come_back(world: World) -> None:
+    report = world.ask().body
+
+    answer = world.get(f"{PATH}/{report['id']}")
+    assert (answer.status, answer.headers["retry-after"], answer.body) == (202, "5", report)
+    answer = world.get(f"{PATH}/{report['id']}", redirect="false")
+    assert (answer.status, answer.body) == (200, report)
+
+
+# --------------------------------------------------------------------------------- ready
+
+
+@pytest.mark.parametrize("form", ["csv", "pdf"])
+def test_a_statement_is_the_pac_s_own_byte_for_byte(world: World, form: str) -> None:
+    body = made(world, RC, "2026-10", "statement", form)
+
+    theirs = served(world, form)
+    assert body["status"] == "ready"
+    assert (body["bytes"], body["rows"], body["error"]) == (len(theirs), None, None)
+    assert body["sha256"] == hashlib.sha256(theirs).hexdigest()
+    assert body["settled_at"] == "2026-11-19T13:53:42-06:00"
+    download = world.download(body["url"])
+    assert download.content == theirs
+    assert (
+        download.headers["content-type"]
+        == {
+            "csv": "text/csv; charset=utf-8",
+            "pdf": "application/pdf",
+        }[form]
+    )
+    name = f"{RC}-2026-10-statement.{form}"
+    assert download.headers["content-disposition"] == f'attachment; filename="{name}"'
+
+
+def test_the_link_is_presigned_for_the_bucket_s_region_and_fifteen_minutes(world: World) -> None:
+    body = made(world)
+
+    link = urlsplit(body["url"])
+    query = {name: value for name, (value,) in parse_qs(link.query).items()}
+    assert link.scheme == "https"
+    assert link.hostname == f"{world.stack.refs['ReportsBucket']}.s3.{REGION}.amazonaws.com"
+    assert link.path == f"/reports/{RC}/2026-10/statement.csv"
+    assert query["X-Amz-Algorithm"] == "AWS4-HMAC-SHA256"
+    assert query["X-Amz-Credential"].endswith(f"/{REGION}/s3/aws4_request")
+    assert query["X-Amz-Expires"] == "900"
+    assert (
+        query["response-content-disposition"]
+        == f'attachment; filename="{RC}-2026-10-statement.csv"'
+    )
+    (item,) = world.stack.items("ReportsTable")
+    assert query["versionId"] == item["object_version"]
+    assert body["expires_at"] == "2026-11-19T14:08:43-06:00"
+
+
+def test_a_reader_is_redirected_unless_it_says_otherwise(world: World) -> None:
+    body = made(world)
+
+    for query in ({}, {"redirect": "true"}):
+        answer = world.get(f"{PATH}/{body['id']}", **query)
+        assert answer.status == 302
+        assert answer.headers["location"] == answer.body["url"]
+        assert answer.body["status"] == "ready"
+        assert world.download(answer.headers["location"]).content == served(world, "csv")
+
+
+def test_its_event_and_its_mail(world: World) -> None:
+    made(world)
+
+    (event,) = world.events("Report Ready")
+    assert (event["id"], event["account"], event["month"]) == (
+        "2026-10-statement-csv-0001",
+        RC,
+        "2026-10",
+    )
+    assert (event["kind"], event["format"], event["status"]) == ("statement", "csv", "ready")
+    assert event["url"] is None
+    (mail,) = world.mails()
+    assert mail == (
+        "Timbres: el reporte statement (csv) de la cuenta acme-rc, mes 2026-10, está listo. "
+        "Pídalo en la API con el identificador 2026-10-statement-csv-0001."
+    )
+
+
+def test_nothing_but_the_object_it_names_is_in_the_bucket(world: World) -> None:
+    made(world)
+
+    listed = world.stack.client("s3").list_objects_v2(Bucket=world.stack.refs["ReportsBucket"])
+    assert [one["Key"] for one in listed["Contents"]] == [f"reports/{RC}/2026-10/statement.csv"]
+
+
+# ------------------------------------------------------------------------ consumption
+
+
+def test_consumption_of_a_pac_that_tells_movements(world: World) -> None:
+    world.books.reachcore.add_movements(
+        "Acme Timbrado",
+        [
+            Movement(date(2026, 7, 2), RFC),
+            Movement(date(2026, 7, 31), RFC_N, "Consumo de timbre", 3),
+            Movement(date(2026, 7, 31), RFC, "Consumo de timbre", 4),
+        ],
+    )
+
+    body = made(world, RC, "2026-07", "consumption", "csv")
+
+    content = world.download(body["url"]).content
+    assert (body["rows"], body["bytes"]) == (3, len(content))
+    assert body["sha256"] == hashlib.sha256(content).hexdigest()
+    assert rows(content) == [
+        ["Consumo de timbres"],
+        ["Cuenta", RC],
+        ["PAC", "reachcore"],
+        ["Mes", "2026-07"],
+        ["Generado el", "19/11/2026 13:53:42"],
+        ["Plan", "Postpago"],
+        ["Datos del PAC al", "19/11/2026 13:53:42"],
+        ["RFC registrados", "5"],
+        ["RFC autorizados", "4"],
+        ["RFC que timbraron", "2"],
+        ["Total según el PAC (timbres)", "8"],
+        [],
+        ["RFC", "Total (timbres)"],
+        [RFC, "5"],
+        [RFC_N, "3"],
+        ["Total", "8"],
+        [],
+        ["RFC", "Fecha", "Tipo de movimiento", "Timbres"],
+        [RFC, "02/07/2026", "Consumo de timbre", "1"],
+        [RFC, "31/07/2026", "Consumo de timbre", "4"],
+        [RFC_N, "31/07/2026", "Consumo de timbre", "3"],
+    ]
+
+
+def test_consumption_of_a_pac_that_tells_counts(world: World) -> None:
+    for rfc in (RFC, RFC_N, "AAA010101AAA"):
+        world.get(f"/accounts/{SF}/stamps", rfc=rfc)
+    world.books.solucion_factible.consume(RFC, 50)
+    world.fault("getTimbres", "code", code="631", mensaje="=1+1", rfc=RFC_N)
+    world.fault("getTimbres", "nil-fields", rfc="AAA010101AAA")
+    world.clock.forward(days=1)
+
+    body = made(world, SF, "2026-10", "consumption", "csv")
+
+    content = world.download(body["url"]).content
+    assert body["rows"] == 3
+    assert rows(content)[:5] == [
+        ["Consumo de timbres"],
+        ["Cuenta", SF],
+        ["PAC", "solucion-factible"],
+        ["Mes", "2026-10"],
+        ["Generado el", "20/11/2026 13:53:45"],
+    ]
+    table = rows(content)[5:]
+    assert table[0] == ["Los timbres se cuentan al generar el reporte, no al cierre del mes."]
+    assert table[2] == ["RFC", "Contratados", "Usados", "Disponibles", "Contados el", "Nota"]
+    assert table[3] == [RFC, "1000", "300", "700", "20/11/2026 13:53", ""]
+    assert table[4][:5] == ["AAA010101AAA", "200", "200", "0", "19/11/2026 13:53"]
+    assert table[4][5].startswith("El PAC respondió pac-protocol-error")
+    assert table[5] == [
+        RFC_N,
+        "500",
+        "480",
+        "20",
+        "19/11/2026 13:53",
+        "El PAC respondió 631: =1+1",
+    ]
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@"])
+def test_a_cell_that_a_spreadsheet_would_run_is_made_harmless(world: World, start: str) -> None:
+    formula = f'{start}HYPERLINK("https://example.com","x")'
+    world.books.reachcore.add_movements("Acme Timbrado", [Movement(date(2026, 7, 2), RFC, formula)])
+
+    body = made(world, RC, "2026-07", "consumption", "csv")
+
+    assert rows(world.download(body["url"]).content)[-1] == [
+        RFC,
+        "02/07/2026",
+        f"'{formula}",
+        "1",
+    ]
+
+
+def test_consumption_of_an_account_without_known_issuers(world: World) -> None:
+    body = made(world, SF, "2026-10", "consumption", "csv")
+
+    assert (body["status"], body["rows"]) == ("ready", 0)
+
+
+def test_a_large_month_is_written_whole(world: World) -> None:
+    world.books.reachcore.load_bulk("Acme Timbrado", "2026-05", 20_000)
+
+    body = made(world, RC, "2026-05", "consumption", "csv")
+
+    table = rows(world.download(body["url"]).content)
+    assert body["rows"] == 20_000
+    (total,) = (int(row[1]) for row in table if row[:1] == ["Total"])
+    movements = [row for row in table if len(row) == 4][1:]
+    assert sum(int(row[3]) for row in movements) == total
+    assert len(movements) == 20_000
+
+
+# -------------------------------------------------------------- the PAC against itself
+
+
+def test_a_statement_that_disagrees_with_the_balance_is_kept_and_logged(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    balance = world.books.reachcore.balance
+
+    def another_one_later(*asked: Any) -> Any:
+        found = balance(*asked)
+        world.books.reachcore.add_movements("Acme Timbrado", [Movement(date(2026, 10, 2), RFC)])
+        return found
+
+    monkeypatch.setattr(world.books.reachcore, "balance", another_one_later)
+
+    body = made(world)
+
+    assert world.download(body["url"]).content == served(world, "csv")
+    (line,) = world.logged("the PAC's CSV and JSON of the same month disagree")
+    assert (line["level"], line["account"], line["month"]) == ("WARNING", RC, "2026-10")
+    csv_total, json_total = line["amount_csv_json"]
+    assert json_total == csv_total + 1
+    assert "registered_csv_json" not in line
+
+
+def test_a_statement_that_agrees_is_not_logged(world: World) -> None:
+    made(world)
+
+    assert {line["level"] for line in world.log_lines()} <= {"DEBUG", "INFO"}
+
+
+def test_a_statement_that_could_not_be_compared_is_kept(world: World) -> None:
+    world.fault("saldos", "code", code="500", times=-1)
+
+    assert made(world)["status"] == "ready"
+    assert world.logged("the statement could not be compared")
+
+
+# ------------------------------------------------------------------------------ listed
+
+
+def test_reports_are_listed_newest_month_first(world: World) -> None:
+    for month in ("2026-08", "2026-10", "2026-09"):
+        world.ask(month=month)
+    world.ask(month="2026-10", form="pdf")
+    world.deliver()
+
+    body = world.get(PATH).body
+
+    assert body["next"] is None
+    assert [one["id"] for one in body["reports"]] == [
+        "2026-10-statement-pdf-0001",
+        "2026-10-statement-csv-0001",
+        "2026-09-statement-csv-0001",
+        "2026-08-statement-csv-0001",
+    ]
+    assert {one["status"] for one in body["reports"]} == {"ready"}
+    assert {one["url"] for one in body["reports"]} == {None}
+    listed = world.get(PATH, month="2026-09").body["reports"]
+    assert [one["id"] for one in listed] == ["2026-09-statement-csv-0001"]
+    assert world.get(PATH, month="2026-01").body == {"reports": [], "next": None}
+
+
+def test_more_reports_than_a_page_holds(world: World) -> None:
+    first = world.ask(month="2026-10").body["id"]
+    dynamodb, table = world.stack.client("dynamodb"), world.stack.refs["ReportsTable"]
+    (model,) = dynamodb.scan(TableName=table)["Items"]
+    ids = [f"2026-10-statement-csv-{number:04}" for number in range(2, 122)]
+    for one in ids:
+        dynamodb.put_item(TableName=table, Item=model | {"id": {"S": one}})
+
+    page = world.get(PATH, month="2026-10").body
+    rest = world.get(PATH, month="2026-10", cursor=page["next"]).body
+
+    assert (len(page["reports"]), len(rest["reports"]), rest["next"]) == (100, 21, None)
+    listed = [one["id"] for one in page["reports"] + rest["reports"]]
+    assert listed == [*reversed(ids), first]
+    # A cursor goes on in the list that it came from.
+    problem(
+        world.get(PATH, month="2026-09", cursor=page["next"]), 400, "parameter-invalid", "cursor"
+    )
+
+
+def test_accounts_do_not_see_one_another(world: World) -> None:
+    world.create_account("norte", world.secret(RC, api_key=world.credentials.norte_api_key))
+    report = made(world)
+
+    assert world.get("/accounts/norte/reports").body["reports"] == []
+    problem(world.get(f"/accounts/norte/reports/{report['id']}"), 404, "report-not-found", "id")
+
+
+# ------------------------------------------------------------------------------ failed
+
+
+def test_a_message_that_comes_twice_changes_nothing(world: World) -> None:
+    report = made(world)
+    before = world.stack.items("ReportsTable"), world.calls(), len(world.published)
+    message = {
+        "MessageId": "m-1",
+        "ReceiptHandle": "r-1",
+        "Body": json.dumps({"account": RC, "report": report["id"]}),
+        "Attributes": {"ApproximateReceiveCount": "1"},
+    }
+
+    event = sqs_event(world.stack.arns["ReportsQueue"], [message, message | {"MessageId": "m-2"}])
+    result = world.invoke("report_worker", event)
+
+    assert result == {"batchItemFailures": []}
+    assert (world.stack.items("ReportsTable"), world.calls(), len(world.published)) == before
+
+
+def test_a_message_about_nothing_is_done(world: World) -> None:
+    message = {
+        "MessageId": "m-1",
+        "ReceiptHandle": "r-1",
+        "Body": json.dumps({"account": RC, "report": "2026-10-statement-csv-0007"}),
+        "Attributes": {"ApproximateReceiveCount": "1"},
+    }
+
+    event = sqs_event(world.stack.arns["ReportsQueue"], [message])
+
+    assert world.invoke("report_worker", event) == {"batchItemFailures": []}
+    assert world.calls() == []
+
+
+def test_a_failure_that_passes_is_tried_again(world: World) -> None:
+    report = world.ask().body
+    world.fault("csv", "code", code="500", times=3)
+
+    assert world.deliver() == (0, 1)
+    assert world.get(f"{PATH}/{report['id']}", redirect="false").body == report
+    assert world.published == []
+    (line,) = world.logged("to be tried again: pac-error: reachcore answered 500")
+    assert line["level"] == "WARNING"
+    assert report["id"] in line["body"]
+
+    assert world.deliver() == (1, 0)
+    assert world.get(f"{PATH}/{report['id']}").status == 302
+    assert len(world.events("Report Ready")) == 1
+
+
+def test_a_failure_that_lasts_is_the_report_s_end_at_the_third_time(world: World) -> None:
+    report = world.ask().body
+    world.fault("csv", "code", code="500", times=-1)
+
+    assert [world.deliver() for _ in range(4)] == [(0, 1), (0, 1), (1, 0), (0, 0)]
+    assert world.waiting("ReportsDeadLetterQueue") == 0
+
+    body = world.get(f"{PATH}/{report['id']}", redirect="false").body
+    assert (body["status"], body["url"], body["bytes"]) == ("failed", None, None)
+    assert body["error"] == {
+        "code": "pac-error",
+        "detail": "reachcore answered 500: Error de la plataforma Reachcore",
+    }
+    told = problem(world.get(f"{PATH}/{report['id']}"), 409, "report-failed")
+    assert told["report"] == body
+    assert "Error de la plataforma Reachcore" in told["detail"]
+    (event,) = world.events("Report Failed")
+    assert (event["id"], event["error"]) == (report["id"], body["error"])
+    (mail,) = world.mails()
+    assert mail == (
+        "Timbres: no se pudo hacer el reporte statement (csv) de la cuenta acme-rc, mes "
+        "2026-10. Motivo: pac-error. reachcore answered 500: Error de la plataforma Reachcore "
+        "Vuelva a pedirlo cuando esté resuelto."
+    )
+
+
+def test_once_failed_it_can_be_asked_for_again(world: World) -> None:
+    world.fault("csv", "code", code="400-003")
+    world.ask()
+    world.deliver()
+
+    assert made(world)["id"] == "2026-10-statement-csv-0002"
+
+
+@pytest.mark.parametrize(
+    ("fault", "more", "code"),
+    [
+        ("code", {"code": "400-003"}, "format-unsupported"),
+        ("code", {"code": "400-002"}, "pac-rejected-request"),
+        ("code", {"code": "401"}, "pac-credentials-rejected"),
+        ("code", {"code": "404"}, "pac-endpoint-not-found"),
+        ("html-200", {}, "pac-protocol-error"),
+        ("wrong-shape", {}, "pac-protocol-error"),
+    ],
+)
+@pytest.mark.parametrize("form", ["csv", "pdf"])
+def test_what_no_try_mends_fails_at_once(
+    world: World, form: str, fault: str, more: dict[str, str], code: str
+) -> None:
+    report = world.ask(form=form).body
+    world.fault(form, fault, times=-1, **more)
+
+    assert world.deliver() == (1, 0)
+
+    body = world.get(f"{PATH}/{report['id']}", redirect="false").body
+    assert (body["status"], body["error"]["code"]) == ("failed", code)
+    assert world.calls() == [form]
+    assert len(world.events("Report Failed")) == 1
+
+
+@pytest.mark.parametrize("fault", ["truncated", "cut-after", "cut-before"])
+def test_half_a_statement_is_none(world: World, fault: str) -> None:
+    world.ask()
+    world.fault("csv", fault, times=3)
+
+    assert world.deliver() == (0, 1)
+    listed = world.stack.client("s3").list_objects_v2(Bucket=world.stack.refs["ReportsBucket"])
+    assert "Contents" not in listed
+
+
+def test_rejected_credentials_end_a_report_of_many_issuers_after_one_call(world: World) -> None:
+    for rfc in (RFC, RFC_N):
+        world.get(f"/accounts/{SF}/stamps", rfc=rfc)
+    world.factible.calls.clear()
+    world.fault("getTimbres", "code", code="604", times=-1)
+    report = world.ask(SF, "2026-10", "consumption", "csv").body
+
+    assert world.deliver() == (1, 0)
+
+    body = world.get(f"/accounts/{SF}/reports/{report['id']}", redirect="false").body
+    assert body["error"]["code"] == "pac-credentials-rejected"
+    assert world.calls() == ["getTimbres"]
+
+
+def test_an_account_that_is_gone_when_its_report_is_made(world: World) -> None:
+    report = world.ask().body
+    world.stack.client("secretsmanager").delete_secret(SecretId=f"timbres/accounts/{RC}")
+
+    assert world.deliver() == (1, 0)
+    (event,) = world.events("Report Failed")
+    assert (event["id"], event["error"]["code"]) == (report["id"], "account-unknown")
+
+
+@pytest.mark.parametrize(
+    ("service", "operation", "code"),
+    [
+        ("s3", "PutObject", "InternalError"),
+        ("dynamodb", "UpdateItem", "InternalServerError"),
+        ("secretsmanager", "GetSecretValue", "InternalServiceError"),
+    ],
+)
+def test_aws_failing_while_a_report_is_made_is_tried_again(
+    world: World, service: str, operation: str, code: str
+) -> None:
+    report = world.ask().body
+    world.break_aws(service, operation, code, 500)
+
+    assert world.deliver() == (0, 1)
+    assert world.published == []
+    assert world.logged("to be tried again")
+
+    world.mend_aws()
+    assert world.deliver() == (1, 0)
+    assert world.get(f"{PATH}/{report['id']}").status == 302
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_an_event_that_is_not_taken_is_published_at_the_next_try(world: World, fails: bool) -> None:
+    world.ask()
+    if fails:
+        world.fault("csv", "code", code="400-003")
+    world.break_aws("events", "PutEvents", "InternalException", 500)
+    assert world.deliver() == (0, 1)
+    assert world.published == []
+
+    world.mend_aws()
+    assert world.deliver() == (1, 0)
+    assert len(world.events("Report Failed" if fails else "Report Ready")) == 1
+    assert len(world.published) == len(world.mails()) == 1
+    assert world.calls().count("csv") == 1
+
+
+def test_a_bucket_that_refuses_to_the_end(world: World) -> None:
+    world.ask()
+    world.break_aws("s3", "PutObject", "AccessDenied", 403)
+
+    assert [world.deliver() for _ in range(3)] == [(0, 1), (0, 1), (1, 0)]
+    (event,) = world.events("Report Failed")
+    assert event["error"]["code"] == "internal-error"
+
+
+@pytest.mark.parametrize(
+    ("service", "operation", "code"),
+    [
+        ("dynamodb", "Query", "ThrottlingException"),
+        ("dynamodb", "PutItem", "InternalServerError"),
+        ("sqs", "SendMessage", "ServiceUnavailable"),
+    ],
+)
+def test_aws_failing_while_a_report_is_asked_for(
+    world: World, service: str, operation: str, code: str
+) -> None:
+    world.break_aws(service, operation, code, 500)
+
+    answer = world.ask()
+    problem(answer, 503, "storage-unavailable")
+    assert answer.headers["retry-after"] == "5"
+
+    # Whatever was written before, asking again leads to a report.
+    world.mend_aws()
+    assert made(world)["status"] == "ready"
+
+
+# ------------------------------------------------------------------------- by schedule
+
+FIRST = "2026-11-01T12:00:00Z"
+
+
+def monthly(world: World, due: str = FIRST, **more: Any) -> Any:
+    return world.invoke("report", {"month": "previous", "scheduled_time": due, **more})
+
+
+def test_the_monthly_run_asks_for_every_report_of_every_account(world: World) -> None:
+    result = monthly(world)
+
+    assert result == {
+        "month": "2026-10",
+        "asked": [
+            {"account": RC, "id": "2026-10-statement-csv-0001"},
+            {"account": RC, "id": "2026-10-statement-pdf-0001"},
+            {"account": RC, "id": "2026-10-consumption-csv-0001"},
+            {"account": SF, "id": "2026-10-consumption-csv-0001"},
+        ],
+        "failed": [],
+    }
+    assert world.deliver() == (4, 0)
+    assert {one["status"] for one in world.get(PATH).body["reports"]} == {"ready"}
+    assert {one["requested_by"] for one in world.get(PATH).body["reports"]} == {"schedule"}
+    assert len(world.events("Report Ready")) == 4
+    assert len(world.mails()) == 4
+
+
+def test_the_monthly_run_twice_doubles_nothing(world: World) -> None:
+    first = monthly(world)
+    assert monthly(world) == first
+    world.deliver()
+    world.clock.forward(hours=5)
+    assert monthly(world) == first
+
+    assert world.receive() == []
+    assert len(world.stack.items("ReportsTable")) == 4
+    assert len(world.events("Report Ready")) == 4
+    assert world.calls().count("pdf") == 1
+
+
+def test_the_monthly_run_twice_doubles_nothing_even_if_a_person_asked_between(
+    world: World,
+) -> None:
+    first = monthly(world)
+    world.deliver()
+    assert made(world)["id"] == "2026-10-statement-csv-0002"
+
+    assert monthly(world) == first
+    assert world.receive() == []
+    assert len(world.stack.items("ReportsTable")) == 5
+
+
+def test_a_report_that_a_person_waits_for_is_the_monthly_run_s_too(world: World) -> None:
+    world.ask()
+    monthly(world)
+    world.deliver()
+    world.clock.forward(hours=3)
+
+    monthly(world)
+
+    assert world.receive() == []
+    assert len(world.stack.items("ReportsTable")) == 4
+
+
+def test_the_next_monthly_run_is_another(world: World) -> None:
+    monthly(world)
+    world.deliver()
+
+    result = monthly(world, "2026-12-01T12:00:00Z")
+
+    assert result["month"] == "2026-11"
+    assert {one["id"][:7] for one in result["asked"]} == {"2026-11"}
+
+
+@pytest.mark.parametrize(
+    ("due", "month"),
+    [
+        ("2026-11-01T05:30:00Z", "2026-09"),
+        ("2026-11-01T06:00:00Z", "2026-10"),
+        ("2027-01-01T12:00:00Z", "2026-12"),
+    ],
+)
+def test_last_month_is_mexico_city_s(world: World, due: str, month: str) -> None:
+    assert monthly(world, due)["month"] == month
+
+
+def test_a_run_that_is_late_is_of_the_month_it_was_due_in(world: World) -> None:
+    world.clock.forward(days=20)
+
+    assert monthly(world)["month"] == "2026-10"
+
+
+def test_one_broken_account_stops_no_other(world: World) -> None:
+    world.create_account("acme-broken", "no JSON")
+    world.create_account("acme-mute", world.secret(RC, pac="another"))
+
+    result = monthly(world)
+
+    assert result["failed"] == [
+        {"account": "acme-broken", "code": "account-misconfigured"},
+        {"account": "acme-mute", "code": "account-misconfigured"},
+    ]
+    assert {one["account"] for one in result["asked"]} == {RC, SF}
+    assert world.deliver() == (4, 0)
+
+
+def test_a_queue_that_does_not_take_one_message_stops_no_other(world: World) -> None:
+    world.break_aws("sqs", "SendMessage", "ServiceUnavailable", 500, times=3)
+
+    result = monthly(world)
+
+    assert result["failed"] == [{"account": RC, "code": "internal-error"}]
+    assert [one["account"] for one in result["asked"]] == [SF]
+    # The scheduler does not start it again; the next start asks for what is missing.
+    assert len(monthly(world)["asked"]) == 4
+
+
+def test_accounts_that_cannot_be_listed_fail_the_run_so_that_it_is_started_again(
+    world: World,
+) -> None:
+    world.break_aws("secretsmanager", "ListSecrets", "InternalServiceError", 500)
+
+    with pytest.raises(Exception, match="InternalServiceError"):
+        monthly(world)
