@@ -18,12 +18,11 @@ from urllib.parse import urlsplit
 
 import pytest
 import requests
-from werkzeug.serving import make_ssl_devcert
-
 from local.sandboxes.books import Books, demo_books
 from local.sandboxes.reachcore import PATH, ReachcoreSandbox
 from local.sandboxes.server import serve
 from local.sandboxes.solucion_factible import PATHS, SolucionFactibleSandbox
+from werkzeug.serving import make_ssl_devcert
 
 TODAY = date(2026, 11, 19)
 KEY = "acme-key-0001"

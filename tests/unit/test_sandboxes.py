@@ -11,9 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lxml import etree
-from werkzeug.test import Client, TestResponse
-
 from local.sandboxes import books as memory
 from local.sandboxes.books import (
     Books,
@@ -26,6 +23,8 @@ from local.sandboxes.books import (
 )
 from local.sandboxes.reachcore import PATH, ReachcoreSandbox
 from local.sandboxes.solucion_factible import PATHS, SolucionFactibleSandbox
+from lxml import etree
+from werkzeug.test import Client, TestResponse
 
 TODAY = date(2026, 11, 19)
 NOW = datetime(2026, 11, 19, 19, 53, 41, tzinfo=UTC)

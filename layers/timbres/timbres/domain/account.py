@@ -7,7 +7,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
 
 from timbres.domain.rfc import shown
 from timbres.errors import (
@@ -18,6 +17,13 @@ from timbres.errors import (
 )
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{1,40}")
+# A name, an IPv4 or a bracketed IPv6 address: all that an endpoint may say besides a port.
+_ENDPOINT = re.compile(
+    r"(https?)://([a-z0-9](?:[a-z0-9._-]*[a-z0-9])?|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?/?",
+    re.ASCII | re.IGNORECASE,
+)
+_ENDPOINT_EXPECTED = "https://host[:port], or http on loopback, without a path"
+_LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,21 +178,10 @@ def _endpoint(name: str, environment: str, value: object) -> str | None:
         if value is not None:
             raise _wrong(name, "endpoint", "none: only the environment sandbox has one")
         return None
-    expected = "https://host[:port], or http on loopback, without a path"
-    if not isinstance(value, str):
-        raise _wrong(name, "endpoint", expected)
-    try:
-        parts = urlsplit(value)
-        host, _ = parts.hostname, parts.port
-    except ValueError:
-        raise _wrong(name, "endpoint", expected) from None
-    loopback = host in ("127.0.0.1", "localhost", "::1")
-    fits = (
-        (parts.scheme == "https" or (parts.scheme == "http" and loopback))
-        and host
-        and not (parts.username or parts.password or parts.query or parts.fragment)
-        and parts.path in ("", "/")
-    )
-    if not fits:
-        raise _wrong(name, "endpoint", expected)
-    return value.rstrip("/")
+    match = _ENDPOINT.fullmatch(value) if isinstance(value, str) else None
+    if match is None or int(match[3] or 0) > 65535:
+        raise _wrong(name, "endpoint", _ENDPOINT_EXPECTED)
+    scheme, host = match[1].lower(), match[2].lower()
+    if scheme == "http" and host not in _LOOPBACK:
+        raise _wrong(name, "endpoint", _ENDPOINT_EXPECTED)
+    return match[0].rstrip("/")

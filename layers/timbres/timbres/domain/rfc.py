@@ -52,4 +52,4 @@ def shown(value: object) -> str:
     """Return what a caller sent in a form fit for an error: short, printable, quoted."""
     text = value if isinstance(value, str) else repr(value)
     printable = "".join(c if c.isprintable() else "?" for c in text[:40])
-    return f'"{printable}"' + ("…" if len(text) > 40 else "")
+    return f"'{printable}'" + ("…" if len(text) > 40 else "")

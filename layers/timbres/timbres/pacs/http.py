@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import random
+import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
+from http.client import HTTPException, HTTPResponse, RemoteDisconnected
 from tempfile import SpooledTemporaryFile
 from typing import IO, Any, TypeVar
 
@@ -16,8 +20,8 @@ import certifi
 import requests
 from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.connection import HTTPSConnection
-from urllib3.exceptions import HTTPError, NewConnectionError
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import HTTPError, LocationValueError, NewConnectionError
 
 from timbres.deadline import Deadline
 from timbres.errors import OUT_OF_TIME, PacError, TimbresError
@@ -59,14 +63,66 @@ def _tls() -> ssl.SSLContext:
     return ssl.create_default_context(cafile=certifi.where())
 
 
+_deadline: ContextVar[Deadline] = ContextVar("deadline")
+
+
+class _Timed(io.RawIOBase):
+    """A socket's bytes until the deadline, from which on each read is a TimeoutError."""
+
+    def __init__(self, raw: io.RawIOBase, sock: socket.socket, deadline: Deadline) -> None:
+        self._raw = raw
+        self._sock = sock
+        self._deadline = deadline
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        left = self._deadline.left()
+        if left <= 0:
+            raise TimeoutError("the deadline has passed")
+        usual = self._sock.gettimeout()
+        self._sock.settimeout(left if usual is None else min(usual, left))
+        try:
+            count: int | None = self._raw.readinto(buffer)
+            return count
+        finally:
+            self._sock.settimeout(usual)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _Response(HTTPResponse):
+    """Ends at the deadline even where head or body drip, each byte in time."""
+
+    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
+        super().__init__(sock, *args, **kwargs)
+        self.fp: io.BufferedReader = io.BufferedReader(
+            _Timed(self.fp.detach(), sock, _deadline.get())
+        )
+
+
+class _Connection(HTTPConnection):
+    response_class = _Response
+
+
 class _TlsConnection(HTTPSConnection):
     """Tells a failed handshake, before which nothing was sent, from a broken connection."""
+
+    response_class = _Response
 
     def connect(self) -> None:
         try:
             super().connect()
-        except ssl.SSLError as error:
-            raise NewConnectionError(self, f"TLS: {error.reason or error}") from error
+        except OSError as error:
+            why = getattr(error, "reason", None) or error
+            raise NewConnectionError(self, f"TLS: {why}") from error
+
+
+class _Pool(HTTPConnectionPool):
+    ConnectionCls = _Connection
 
 
 class _TlsPool(HTTPSConnectionPool):
@@ -76,7 +132,7 @@ class _TlsPool(HTTPSConnectionPool):
 class _Adapter(HTTPAdapter):
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs, ssl_context=_tls())
-        self.poolmanager.pool_classes_by_scheme = {"http": HTTPConnectionPool, "https": _TlsPool}
+        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
 
     def cert_verify(self, conn: Any, *_unused: Any) -> None:
         # The context verifies; naming the bundle here would load it at every connection.
@@ -116,13 +172,14 @@ class PacSession(requests.Session):
 
         The caller closes ``Download.file``. Raises ``pac-unreachable`` when nothing was
         sent, ``pac-timeout`` when the answer did not come whole and in time,
-        ``pac-protocol-error`` for a redirect or more than ``most_bytes``, and
+        ``pac-protocol-error`` for no HTTP, a redirect or more than ``most_bytes``, and
         ``out-of-time`` when the deadline left no time to begin.
         """
         left = deadline.left()
         if left <= 0.5:
             raise TimbresError(OUT_OF_TIME, f"No time was left to ask {self.pac}; ask again.")
         timeout = (min(CONNECT_SECONDS, left), min(read_seconds, left))
+        token = _deadline.set(deadline)
         try:
             with self.request(
                 method,
@@ -134,9 +191,10 @@ class PacSession(requests.Session):
                 stream=True,
             ) as response:
                 return self._read(response, deadline, most_bytes)
-        except requests.RequestException as error:
+        except (requests.RequestException, HTTPError) as error:
             raise self._failed(error) from None
         finally:
+            _deadline.reset(token)
             self.cookies.clear()
 
     def _read(
@@ -182,15 +240,25 @@ class PacSession(requests.Session):
             TIMEOUT, f"{self.pac} did not answer, or not to the end, in time.", pac=self.pac
         )
 
-    def _failed(self, error: requests.RequestException) -> PacError:
-        reason = getattr(error.args[0] if error.args else None, "reason", None)
+    def _failed(self, error: requests.RequestException | HTTPError) -> PacError:
+        inner = error.args[0] if error.args else None
+        reason = getattr(inner, "reason", None)
         if isinstance(reason, NewConnectionError):
             why = str(reason).rpartition(": ")[2]
         elif isinstance(error, requests.ConnectTimeout):
             why = "the connection timed out"
+        elif isinstance(error, requests.exceptions.InvalidURL | LocationValueError):
+            why = "its address is not valid"
+        elif _is_no_http(inner):
+            return protocol_error(self.pac, "it is no HTTP")
         else:
             return self._late()
         return PacError(UNREACHABLE, f"{self.pac} could not be reached: {why}.", pac=self.pac)
+
+
+def _is_no_http(error: object) -> bool:
+    cause = error.args[-1] if isinstance(error, HTTPError) and error.args else None
+    return isinstance(cause, HTTPException) and not isinstance(cause, RemoteDisconnected)
 
 
 def _chunks(response: requests.Response) -> Iterator[bytes]:

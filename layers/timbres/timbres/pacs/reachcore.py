@@ -10,7 +10,8 @@ import io
 import json
 import re
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import date
+from functools import lru_cache
 from types import TracebackType
 from typing import IO, Any, NoReturn, Self
 
@@ -134,11 +135,7 @@ class MonthReading:
 
         The memory in use does not grow with their number. Raises ``pac-protocol-error``.
         """
-        try:
-            for item in ijson.items(self._open(), "Detalle.item"):
-                yield _movement(item)
-        except ijson.JSONError:
-            raise _not_json() from None
+        return (_movement(item) for name, item in _fields(self._open()) if name is _MOVEMENT)
 
     def _open(self) -> IO[bytes] | _Joined:
         head = self._answer.head(_HEAD)
@@ -149,20 +146,12 @@ class MonthReading:
         return self._answer.file
 
     def _summary(self) -> Summary:
-        fields: dict[str, Any] = {}
-        listed = False
-        try:
-            for prefix, event, value in ijson.parse(self._open()):
-                if prefix == "Detalle" and event == "start_array":
-                    listed = True
-                    if fields.keys() >= _SUMMARY:
-                        break  # The documented order: only movements follow.
-                elif event in ("string", "number", "boolean", "null") and "." not in prefix:
-                    fields[prefix] = value
-        except ijson.JSONError:
-            raise _not_json() from None
-        if not listed:
-            raise protocol_error(NAME, "Detalle is missing or no list")
+        fields: dict[str | None, Any] = {}
+        for name, value in _fields(self._open()):
+            if name is not _MOVEMENT:
+                fields[name] = value
+            elif fields.keys() >= _SUMMARY:
+                break  # The documented order: only movements follow.
         plan = _text(fields, "TipoConsumo")
         try:
             as_of = from_local(_text(fields, "FechaActual"))
@@ -180,6 +169,74 @@ class MonthReading:
         )
 
 
+# Stands for the name of a field where an item of Detalle is told instead.
+_MOVEMENT = None
+_OPENING = frozenset({"start_map", "start_array"})
+_CLOSING = frozenset({"end_map", "end_array"})
+
+
+def _fields(file: IO[bytes] | _Joined) -> Iterator[tuple[str | None, Any]]:
+    """Yield the answer's fields as (name, value), and each item of ``Detalle`` on its way.
+
+    Objects and lists elsewhere are passed over, however deep: their value is None. Raises
+    ``pac-protocol-error`` for what is no JSON object with one list ``Detalle``.
+    """
+    # use_float: without it ijson 3.6.0 ends the process at an integer of over 4,300 digits.
+    events = ijson.basic_parse(file, use_float=True)
+    seen: set[str] = set()
+    listed = False
+    try:
+        if next(events)[0] != "start_map":
+            raise protocol_error(NAME, "it is no JSON object")
+        for event, name in events:
+            if event == "end_map":
+                continue
+            if name in seen:
+                raise protocol_error(NAME, f"{clean(name)} stands in it twice")
+            seen.add(name)
+            event, value = next(events)  # noqa: PLW2901 a name's value follows it
+            if name == "Detalle" and event == "start_array":
+                listed = True
+                for item in _items(events):
+                    yield _MOVEMENT, item
+            else:
+                if event in _OPENING:
+                    _pass_over(events)
+                yield name, value
+    except (ijson.JSONError, UnicodeDecodeError):
+        raise protocol_error(NAME, "it is no JSON, or only the beginning of one") from None
+    if not listed:
+        raise protocol_error(NAME, "Detalle is missing or no list")
+
+
+def _items(events: Iterator[tuple[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yield the objects of a list that has just begun."""
+    for begin, _ in events:
+        if begin == "end_array":
+            return
+        if begin != "start_map":
+            raise protocol_error(NAME, "Detalle holds something that is no movement")
+        item: dict[str, Any] = {}
+        for end, name in events:
+            if end == "end_map":
+                break
+            if name in item:
+                raise protocol_error(NAME, f"{clean(name)} stands in a movement twice")
+            event, value = next(events)
+            if event in _OPENING:
+                _pass_over(events)
+            item[name] = value
+        yield item
+
+
+def _pass_over(events: Iterator[tuple[str, Any]]) -> None:
+    """Take away the events of an object or a list that has just begun."""
+    depth = 1
+    while depth:
+        event, _ = next(events)
+        depth += (event in _OPENING) - (event in _CLOSING)
+
+
 class _Joined(io.RawIOBase):
     """A mended head and the rest of a file, read as one."""
 
@@ -187,15 +244,18 @@ class _Joined(io.RawIOBase):
         self._head = io.BytesIO(head)
         self._rest = rest
 
-    def read(self, size: int = -1) -> bytes:
-        return self._head.read(size) or self._rest.read(size)
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        piece = self._head.read(len(buffer)) or self._rest.read(len(buffer))
+        buffer[: len(piece)] = piece
+        return len(piece)
 
 
-def _movement(item: object) -> Movement:
-    if not isinstance(item, dict):
-        raise protocol_error(NAME, "Detalle holds something that is no movement")
+def _movement(item: dict[str, Any]) -> Movement:
     try:
-        day = datetime.fromisoformat(_text(item, "Fecha")).date()
+        day = _day(_text(item, "Fecha"))
     except ValueError:
         raise protocol_error(NAME, "Fecha is no date yyyy-mm-ddThh:MM:ss") from None
     return Movement(
@@ -206,22 +266,24 @@ def _movement(item: object) -> Movement:
     )
 
 
-def _text(fields: dict[str, Any], name: str) -> str:
+@lru_cache(maxsize=64)
+def _day(text: str) -> date:
+    # A month has 31 at most: cached, since there may be a million movements.
+    return from_local(text).date()
+
+
+def _text(fields: dict[Any, Any], name: str) -> str:
     value = fields.get(name)
     if not isinstance(value, str) or not value.strip():
         raise protocol_error(NAME, f"{name} is missing or no text")
     return value
 
 
-def _count(fields: dict[str, Any], name: str) -> int:
+def _count(fields: dict[Any, Any], name: str) -> int:
     value = fields.get(name)
     if isinstance(value, bool) or not isinstance(value, int) or abs(value) > 10**12:
         raise protocol_error(NAME, f"{name} is missing or no whole number")
     return value
-
-
-def _not_json() -> PacError:
-    return protocol_error(NAME, "it is no JSON, or only the beginning of one")
 
 
 def _refusal(answer: Download, statement: bool) -> PacError:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 from contextvars import ContextVar
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -102,7 +103,12 @@ class SolucionFactible:
         Raises ``out-of-time``, with nothing sent, when the answer could not be waited for.
         """
         # The client first: with "wsdl": "live" it is itself a call, and may be repeated.
-        retried(lambda: self._ready(deadline), deadline)
+        try:
+            retried(lambda: self._ready(deadline), deadline)
+        except PacError as error:
+            # However that call ended, nothing was bought by it.
+            error.kind = replace(error.kind, may_have_taken_effect=False)
+            raise
         if deadline.left() < _PURCHASE_LEAST_SECONDS:
             raise TimbresError(
                 OUT_OF_TIME, "Too little time was left to wait for a purchase; nothing was sent."
@@ -183,6 +189,7 @@ class _Transport(Transport):
         # Not zeep's own set-up: it would teach the session file:// and another name.
         self.cache = None
         self.logger = logging.getLogger("zeep.transports")
+        self._close_session = False  # What zeep would close when it is collected.
         self._bounded = session
 
     def post(self, address: str, message: bytes, headers: dict[str, str]) -> requests.Response:
@@ -208,9 +215,14 @@ class _Transport(Transport):
         )
         with answer.file as file:
             content = file.read()
+        if answer.status == 404:
+            raise PacError(
+                ENDPOINT_NOT_FOUND, f"{NAME} answered HTTP 404.", pac=NAME, pac_code="404"
+            )
         media_type = answer.content_type.partition(";")[0].strip().lower()
-        if media_type not in _XML or not content:
-            raise _no_xml(answer.status, media_type)
+        soap = media_type in _XML and (content if answer.status == 200 else b"Fault" in content)
+        if not soap:
+            raise _no_soap(answer.status, media_type)
         response = requests.Response()
         response.status_code = answer.status
         response.headers["Content-Type"] = "text/xml"
@@ -218,12 +230,10 @@ class _Transport(Transport):
         return response
 
 
-def _no_xml(status: int, media_type: str) -> PacError:
-    if status == 404:
-        return PacError(ENDPOINT_NOT_FOUND, f"{NAME} answered HTTP 404.", pac=NAME, pac_code="404")
+def _no_soap(status: int, media_type: str) -> PacError:
     if status >= 500:
         return said(NAME, SOLUCION_FACTIBLE, "500", f"HTTP {status}")
-    return protocol_error(NAME, f"HTTP {status} with {clean(media_type) or 'no content'}, no XML")
+    return protocol_error(NAME, f"HTTP {status} with {clean(media_type) or 'no content'}, no SOAP")
 
 
 class _Documented(Plugin):
@@ -245,7 +255,7 @@ class _Documented(Plugin):
         seen: set[str] = set()
         for returned, field in [(parent, child) for parent in reply for child in parent]:
             name = etree.QName(field).localname
-            if name not in _FIELDS:
+            if name not in _FIELDS[operation.name]:
                 returned.remove(field)
                 continue
             if name in seen:
@@ -258,7 +268,10 @@ class _Documented(Plugin):
 
 _SOAP = "http://schemas.xmlsoap.org/soap/envelope/"
 _NUMBERS = frozenset({"status", "contratados", "usados", "disponibles"})
-_FIELDS = _NUMBERS | {"mensaje"}
+_FIELDS = {
+    "getTimbres": _NUMBERS | {"mensaje"},
+    "agregarContrato": frozenset({"status", "mensaje"}),
+}
 
 
 def _check_number(name: str, field: etree._Element) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -27,6 +28,7 @@ _ACCOUNT_HEADER = [
     "FechaFinConsulta",
     "FechaActual",
 ]
+_NUMBER = re.compile(r"-?[0-9]{1,12}")
 _MOVEMENTS_HEADER = ["RFC", "Fecha", "Tipo movimiento", "Monto"]
 
 
@@ -90,13 +92,13 @@ def _read(rows: Iterator[list[str]]) -> Statement:
 
 
 def _movement(row: list[str]) -> Movement:
-    if len(row) != 4:
+    if len(row) != 4 or not all(row):
         raise _off("a movement's line")
     return Movement(
         rfc=row[0],
         date=datetime.strptime(row[1], _US_TIME).date(),
         kind=row[2],
-        amount=int(row[3]),
+        amount=_number(row[3]),
     )
 
 
@@ -108,9 +110,18 @@ def _expect(rows: Iterator[list[str]], header: list[str]) -> None:
 
 def _labelled(rows: Iterator[list[str]], label: str) -> int:
     row = next(rows, [])
-    if len(row) < 2 or row[0] != label or not row[1].isdecimal():
+    if len(row) < 2 or row[0] != label:
         raise _off(f'"{label}"')
-    return int(row[1])
+    try:
+        return _number(row[1])
+    except ValueError:
+        raise _off(f'"{label}"') from None
+
+
+def _number(text: str) -> int:
+    if not _NUMBER.fullmatch(text):
+        raise ValueError("no whole number")
+    return int(text)
 
 
 def _off(what: str) -> PacError:

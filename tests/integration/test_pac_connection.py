@@ -1,0 +1,513 @@
+"""The connection under both clients: what cannot be reached, trusted, or waited for."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from local.sandboxes.control import Sandbox
+from local.sandboxes.reachcore import ReachcoreSandbox
+from local.sandboxes.server import serve
+from local.sandboxes.solucion_factible import SolucionFactibleSandbox
+from tests.integration.pac_world import (
+    CREDENTIALS,
+    MONTH,
+    RFC,
+    Authority,
+    Odd,
+    Stage,
+    authority,
+    books,
+    calls,
+    factible_account,
+    failing,
+    odd_server,
+    reachcore_account,
+)
+
+import timbres.pacs.http
+import timbres.pacs.solucion_factible  # It imports zeep, which a first call must not wait for.
+from timbres.deadline import Deadline
+from timbres.domain.stamps import Stamps
+from timbres.pacs import connect
+
+Act = Callable[[str, float], Any]
+
+
+def balance(url: str, seconds: float = 0.9) -> Any:
+    with connect(reachcore_account(url)).balance(MONTH, None, Deadline(seconds)) as month:
+        return list(month.movements())
+
+
+def statement(url: str, seconds: float = 0.9) -> Any:
+    with connect(reachcore_account(url)).statement(MONTH, "csv", Deadline(seconds)).file as file:
+        return file.read()
+
+
+def count(url: str, seconds: float = 0.9) -> Any:
+    return connect(factible_account(url)).stamps(RFC, Deadline(seconds))
+
+
+def count_by_live_wsdl(url: str, seconds: float = 0.9) -> Any:
+    return connect(factible_account(url, live_wsdl=True)).stamps(RFC, Deadline(seconds))
+
+
+def buy(url: str, seconds: float = 0.9) -> Any:
+    return connect(factible_account(url)).buy(RFC, 500, Deadline(seconds))
+
+
+ACTS = [balance, statement, count, count_by_live_wsdl, buy]
+every_act = pytest.mark.parametrize("act", ACTS)
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("timbres.pacs.http._BACK_OFF_SECONDS", 0.001)
+    monkeypatch.setattr("timbres.pacs.solucion_factible._PURCHASE_LEAST_SECONDS", 0.5)
+
+
+@pytest.fixture(scope="module")
+def ours(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return authority(tmp_path_factory.mktemp("ca"))
+
+
+@pytest.fixture
+def trust(monkeypatch: pytest.MonkeyPatch, ours: Authority) -> None:
+    """Let the clients trust our authority, and it alone."""
+    context = ours.trusting()
+    monkeypatch.setattr(timbres.pacs.http, "_tls", lambda: context)
+
+
+def sandbox_for(act: Act) -> Sandbox:
+    if act in (balance, statement):
+        return ReachcoreSandbox(books().reachcore)
+    wsdl = Path(timbres.pacs.http.__file__).with_name("utilerias.wsdl")
+    return SolucionFactibleSandbox(books().solucion_factible, wsdl=wsdl)
+
+
+# -------------------------------------------------------------------------- unreachable
+
+
+def unreachable(act: Act, url: str) -> str:
+    with failing("pac-unreachable") as errors:
+        act(url, 0.9)
+    error = errors[0]
+    assert error.kind.status == 503
+    assert error.kind.retry_after
+    assert error.kind.retry
+    assert not error.kind.may_have_taken_effect
+    assert "could not be reached" in error.detail
+    return error.detail
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+@every_act
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_refused_port(act: Act, scheme: str) -> None:
+    assert "refused" in unreachable(act, f"{scheme}://127.0.0.1:{free_port()}").lower()
+
+
+@every_act
+def test_a_host_that_no_one_knows(act: Act, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def resolve(host: str, *_args: Any, **_kwargs: Any) -> Any:
+        asked.append(host)
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    assert "pac.invalid" in unreachable(act, "https://pac.invalid")
+    assert asked == ["pac.invalid"]
+
+
+@pytest.mark.parametrize("host", ["a" * 64, "a..b", f"{'a' * 64}.example"])
+def test_a_host_that_can_be_no_name(host: str) -> None:
+    assert "address" in unreachable(balance, f"https://{host}")
+    unreachable(buy, f"https://{host}")
+
+
+@every_act
+def test_a_host_that_never_answers(act: Act, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited = []
+
+    def wait(_address: Any, timeout: float, **_kwargs: Any) -> Any:
+        waited.append(timeout)
+        raise TimeoutError("timed out")
+
+    monkeypatch.setattr("urllib3.util.connection.create_connection", wait)
+    assert "timed out" in unreachable(act, "http://127.0.0.1:9")
+    assert waited
+    assert max(waited) <= 0.9
+
+
+def test_a_network_that_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_way(*_args: Any, **_kwargs: Any) -> Any:
+        raise OSError(errno.ENETUNREACH, "Network is unreachable")
+
+    monkeypatch.setattr("urllib3.util.connection.create_connection", no_way)
+    assert "unreachable" in unreachable(balance, "http://127.0.0.1:9")
+
+
+@pytest.mark.parametrize("act", [balance, count])
+def test_a_read_is_tried_again_where_there_is_time(
+    act: Act, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = []
+
+    def resolve(host: str, *_args: Any, **_kwargs: Any) -> Any:
+        tried.append(host)
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    with failing("pac-unreachable"):
+        act("https://pac.invalid", 5)
+    assert len(tried) == 3
+    tried.clear()
+    with failing("pac-unreachable"):
+        buy("https://pac.invalid", 5)
+    assert len(tried) == 1
+
+
+# ----------------------------------------------------------------------------------- TLS
+
+
+@every_act
+def test_a_certificate_of_a_trusted_authority_serves(
+    act: Act, trust: None, ours: Authority, tmp_path: Path
+) -> None:
+    sandbox = sandbox_for(act)
+    with serve(sandbox, ssl_context=ours.server(tmp_path)) as url:
+        assert act(url, 5)
+    assert calls(sandbox)[-1]["answered"]
+
+
+@every_act
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda ours, folder: authority(folder, "Otra").server(folder), "certificate"),
+        (lambda ours, folder: ours.server(folder, days_ago=30, days=10), "certificate"),
+        (lambda ours, folder: ours.server(folder, days_ago=-1, days=10), "certificate"),
+        (lambda ours, folder: ours.server(folder, "pac.example"), "certificate"),
+        (lambda ours, folder: ours.server(folder, "127.0.0.2"), "certificate"),
+    ],
+    ids=["untrusted", "expired", "not yet valid", "another host", "another address"],
+)
+def test_a_certificate_that_is_not_to_be_trusted(
+    act: Act,
+    make: Callable[[Authority, Path], ssl.SSLContext],
+    says: str,
+    trust: None,
+    ours: Authority,
+    tmp_path: Path,
+) -> None:
+    sandbox = sandbox_for(act)
+    with serve(sandbox, ssl_context=make(ours, tmp_path)) as url:
+        assert says in unreachable(act, url).lower()
+    assert calls(sandbox) == []
+
+
+def test_our_own_authority_is_not_trusted_by_itself(ours: Authority, tmp_path: Path) -> None:
+    sandbox = sandbox_for(balance)
+    with serve(sandbox, ssl_context=ours.server(tmp_path)) as url:
+        unreachable(balance, url)
+    assert calls(sandbox) == []
+
+
+@pytest.mark.parametrize("name", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
+def test_the_environment_names_no_authority(
+    name: str, ours: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, str(ours.path))
+    timbres.pacs.http._tls.cache_clear()
+    sandbox = sandbox_for(balance)
+    with serve(sandbox, ssl_context=ours.server(tmp_path)) as url:
+        unreachable(balance, url)
+    timbres.pacs.http._tls.cache_clear()
+    assert calls(sandbox) == []
+
+
+@every_act
+def test_tls_to_a_port_without_it(act: Act) -> None:
+    sandbox = sandbox_for(act)
+    with serve(sandbox) as url:
+        unreachable(act, url.replace("http:", "https:"))
+    assert calls(sandbox) == []
+
+
+def hang_up(_odd: Odd, _connection: socket.socket) -> None:
+    """Close the connection at once."""
+
+
+def reset(_odd: Odd, connection: socket.socket) -> None:
+    connection.recv(1)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+
+
+def say_nothing(odd: Odd, connection: socket.socket) -> None:
+    connection.settimeout(5)
+    while piece := connection.recv(65536):
+        odd.heard += piece
+
+
+@every_act
+@pytest.mark.parametrize("behave", [hang_up, reset, say_nothing])
+def test_a_handshake_that_fails_sends_nothing_of_ours(
+    act: Act, behave: Callable[[Odd, socket.socket], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("timbres.pacs.http.CONNECT_SECONDS", 0.3)
+    with odd_server(behave, "https") as odd:
+        unreachable(act, odd.url)
+        assert odd.accepted >= 1
+        assert not any(credential.encode() in odd.heard for credential in CREDENTIALS)
+
+
+# ------------------------------------------------------------- answers that do not end well
+
+
+def timed_out(act: Act, url: str, seconds: float = 0.6) -> None:
+    started = time.monotonic()
+    with failing("pac-timeout") as errors:
+        act(url, seconds)
+    assert errors[0].kind.status == 504
+    assert errors[0].kind.may_have_taken_effect
+    assert time.monotonic() - started < seconds + 0.6
+
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/xml\r\nContent-Length: 1000\r\n\r\n"
+
+
+def drip(content: bytes, pause: float = 0.05) -> Callable[[Odd, socket.socket], None]:
+    def behave(odd: Odd, connection: socket.socket) -> None:
+        odd.hear(connection)
+        for byte in content:
+            if odd.over.wait(pause):
+                return
+            connection.sendall(bytes([byte]))
+
+    return behave
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        HEAD * 10,
+        b"HTTP/1.1 200 OK\r\n" + b"X-Padding: padding\r\n" * 50,
+        b"HTTP/1.1 " + b"2" * 1000,
+        b"HTTP/1.1 100 Continue\r\n\r\n" * 100,
+    ],
+    ids=["head", "headers", "status", "continue"],
+)
+def test_a_head_that_drips_ends_at_the_deadline(content: bytes) -> None:
+    with odd_server(drip(content)) as odd:
+        timed_out(buy, odd.url)
+
+
+@pytest.mark.parametrize(("act", "chunked"), [(balance, True), (statement, False), (buy, False)])
+def test_a_body_that_drips_ends_at_the_deadline(act: Act, chunked: bool) -> None:
+    head = HEAD.replace(b"Content-Length: 1000", b"Transfer-Encoding: chunked")
+
+    def behave(odd: Odd, connection: socket.socket) -> None:
+        odd.hear(connection)
+        connection.sendall(head if chunked else HEAD)
+        while not odd.over.wait(0.05):
+            connection.sendall(b"1\r\n \r\n" if chunked else b" ")
+
+    with odd_server(behave) as odd:
+        timed_out(act, odd.url)
+
+
+@pytest.mark.parametrize("act", [balance, buy])
+def test_a_body_that_stops_short_of_the_deadline_ends_at_it(act: Act) -> None:
+    def behave(odd: Odd, connection: socket.socket) -> None:
+        odd.hear(connection)
+        odd.over.wait(0.9)
+        connection.sendall(HEAD + b" ")
+        odd.over.wait(5)
+
+    with odd_server(behave) as odd:
+        timed_out(act, odd.url, 1.1)
+
+
+@pytest.mark.parametrize("act", [balance, count_by_live_wsdl, buy])
+def test_silence_ends_at_the_deadline(act: Act) -> None:
+    with odd_server(say_nothing) as odd:
+        timed_out(act, odd.url)
+
+
+@every_act
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nabc",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabc",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nabc\r\n",
+    ],
+    ids=range(7),
+)
+def test_an_answer_cut_off_is_a_timeout(act: Act, answer: bytes) -> None:
+    def behave(odd: Odd, connection: socket.socket) -> None:
+        odd.hear(connection)
+        connection.sendall(answer)
+
+    with odd_server(behave) as odd:
+        with failing("pac-timeout") as errors:
+            act(odd.url, 0.9)
+        assert errors[0].kind.may_have_taken_effect
+        assert odd.accepted == 1
+
+
+@every_act
+def test_a_head_cut_off_is_no_answer(act: Act) -> None:
+    def behave(odd: Odd, connection: socket.socket) -> None:
+        odd.hear(connection)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Ty")
+
+    with odd_server(behave) as odd, failing("pac-protocol-error") as errors:
+        act(odd.url, 0.9)
+    assert errors[0].kind.may_have_taken_effect
+
+
+@every_act
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"220 mail.example ESMTP\r\n",
+        b"SSH-2.0-OpenSSH_9.6\r\n",
+        b"\x15\x03\x01\x00\x02\x02\x46\r\n",
+        b"HTTP/1.1 abc OK\r\n\r\n",
+        b"HTTP/1.1 99 Low\r\n\r\n",
+        b"hola\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b"X-A: b\r\n" * 200 + b"\r\n",
+        b"HTTP/1.1 200 OK\r\nX-A: " + b"b" * 70_000 + b"\r\n\r\n",
+    ],
+    ids=range(8),
+)
+def test_what_is_no_http_is_a_protocol_error(act: Act, answer: bytes) -> None:
+    def behave(odd: Odd, connection: socket.socket) -> None:
+        odd.hear(connection)
+        connection.sendall(answer)
+        odd.over.wait(2)
+
+    with odd_server(behave) as odd:
+        with failing("pac-protocol-error") as errors:
+            act(odd.url, 0.9)
+        assert "no HTTP" in errors[0].detail
+        assert odd.accepted == 1
+
+
+def test_an_answer_without_a_length_ends_with_the_connection() -> None:
+    def behave(odd: Odd, connection: socket.socket) -> None:
+        odd.hear(connection)
+        connection.sendall(b"HTTP/1.0 200 OK\r\nContent-Type: text/csv\r\n\r\nCuenta,a\r\n")
+
+    with odd_server(behave) as odd:
+        assert statement(odd.url) == b"Cuenta,a\r\n"
+
+
+# --------------------------------------------------------- the environment, old connections
+
+
+@pytest.fixture
+def trap() -> Iterator[Odd]:
+    """A server that nobody should come to."""
+    with odd_server(say_nothing) as odd:
+        yield odd
+
+
+@every_act
+def test_proxies_of_the_environment_are_ignored(
+    act: Act, trap: Odd, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.setenv(name, trap.url)
+        monkeypatch.setenv(name.upper(), trap.url)
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    sandbox = sandbox_for(act)
+    with serve(sandbox) as url:
+        assert act(url, 5)
+    assert trap.accepted == 0
+
+
+@every_act
+def test_a_netrc_is_ignored(act: Act, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login somebody password else\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    stage = Stage()
+    stage.play(sandbox_for(act))
+    with serve(stage) as url:
+        assert act(url, 5)
+    assert all("HTTP_AUTHORIZATION" not in environ for environ in stage.seen)
+
+
+def test_cookies_are_not_kept() -> None:
+    stage = Stage()
+    sandbox = sandbox_for(balance)
+
+    def setting(environ: Any, start_response: Any) -> Any:
+        def start(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
+            return start_response(status, [*headers, ("Set-Cookie", "sesion=1; Path=/")], *rest)
+
+        return sandbox(environ, start)
+
+    stage.play(setting)
+    with serve(stage) as url:
+        client = connect(reachcore_account(url))
+        for _ in range(2):
+            client.balance(MONTH, None, Deadline(5)).__exit__(None, None, None)
+    assert len(stage.seen) == 2
+    assert all("HTTP_COOKIE" not in environ for environ in stage.seen)
+
+
+@pytest.mark.parametrize("act", ["stamps", "buy"])
+def test_a_connection_that_the_pac_closed_meanwhile_is_opened_anew(act: str) -> None:
+    """As a warm function finds it after a pause: nothing of this is the user's to see."""
+    sandbox = SolucionFactibleSandbox(books().solucion_factible)
+    port = free_port()
+    with serve(sandbox, port=port) as url:
+        client = connect(factible_account(url))
+        assert client.stamps(RFC, Deadline(5)) == Stamps(1000, 250, 750)
+    time.sleep(0.05)
+    with serve(sandbox, port=port):
+        if act == "stamps":
+            assert client.stamps(RFC, Deadline(5)) == Stamps(1000, 250, 750)
+        else:
+            assert client.buy(RFC, 500, Deadline(5)).code == "200"
+    assert [call["outcome"] for call in calls(sandbox)] == ["200", "200"]
+
+
+def test_many_threads_at_once_each_get_their_own_answer() -> None:
+    sandbox = sandbox_for(balance)
+    found: list[int] = []
+    with serve(sandbox) as url:
+        client = connect(reachcore_account(url))
+
+        def ask() -> None:
+            with client.balance(MONTH, None, Deadline(10)) as month:
+                found.append(sum(1 for _ in month.movements()))
+
+        threads = [threading.Thread(target=ask) for _ in range(16)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert len(found) == 16
+    assert len(set(found)) == 1

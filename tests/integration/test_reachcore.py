@@ -1,0 +1,587 @@
+"""Reachcore's client against a Reachcore with a memory, over loopback HTTP."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import requests
+from local.sandboxes.reachcore import PATH, ReachcoreSandbox
+from local.sandboxes.server import serve
+from tests.integration.pac_world import (
+    ACME,
+    KEY,
+    MONTH,
+    OTHER_KEY,
+    RFC,
+    RFC_N,
+    Stage,
+    books,
+    calls,
+    facts,
+    failing,
+    put,
+    reachcore_account,
+)
+from tests.unit.seeds import SALDOS, STATEMENT, Meaning, Row, documented, rows
+
+from timbres.deadline import Deadline
+from timbres.domain.balance import Movement, Summary
+from timbres.domain.month import Month
+from timbres.domain.rfc import Rfc
+from timbres.errors import TimbresError
+from timbres.pacs import connect
+from timbres.pacs.base import PacClient
+from timbres.pacs.statement_csv import read_statement
+
+OPERATIONS = ("saldos", "csv", "pdf")
+ATTEMPTS = 3
+
+
+@pytest.fixture(scope="module")
+def place() -> Iterator[tuple[Stage, str]]:
+    stage = Stage()
+    with serve(stage) as url:
+        yield stage, url
+
+
+@pytest.fixture
+def stage(place: tuple[Stage, str]) -> Stage:
+    return place[0]
+
+
+@pytest.fixture
+def url(place: tuple[Stage, str]) -> str:
+    return place[1]
+
+
+@pytest.fixture
+def pac(stage: Stage) -> ReachcoreSandbox:
+    """The PAC, its memory as new."""
+    sandbox = ReachcoreSandbox(books().reachcore)
+    stage.play(sandbox)
+    return sandbox
+
+
+@pytest.fixture
+def client(url: str, pac: ReachcoreSandbox) -> PacClient:
+    return connect(reachcore_account(url))
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("timbres.pacs.http._BACK_OFF_SECONDS", 0.001)
+
+
+def read(
+    client: PacClient, operation: str = "saldos", rfc: Rfc | None = None, seconds: float = 5
+) -> Any:
+    """Do one read to its end: (summary, movements) of a balance, the bytes of a statement."""
+    if operation == "saldos":
+        with client.balance(MONTH, rfc, Deadline(seconds)) as month:
+            return month.summary, list(month.movements())
+    download = client.statement(MONTH, operation, Deadline(seconds))
+    with download.file as file:
+        content = file.read()
+    assert download.size == len(content)
+    assert download.sha256 == hashlib.sha256(content).hexdigest()
+    return content
+
+
+# ------------------------------------------------------------------------------ balances
+
+
+def kept(pac: ReachcoreSandbox, account: str, month: Month) -> list[Movement]:
+    from datetime import date
+
+    one = next(one for one in pac.books_json()["accounts"] if one["name"] == account)
+    return [
+        Movement(row["rfc"], date.fromisoformat(row["date"]), row["kind"], row["amount"])
+        for row in one["months"].get(str(month), {"movements": []})["movements"]
+    ]
+
+
+@pytest.mark.parametrize(
+    ("key", "account", "plan", "issuers"),
+    [(KEY, ACME, "postpaid", (5, 4, 3)), (OTHER_KEY, "Norte Prepago", "prepaid", (2, 2, 1))],
+)
+@pytest.mark.parametrize("comma", [True, False])
+def test_a_balance_is_what_the_books_hold(
+    pac: ReachcoreSandbox,
+    url: str,
+    key: str,
+    account: str,
+    plan: str,
+    issuers: tuple[int, int, int],
+    comma: bool,
+) -> None:
+    if not comma:
+        put(pac, "saldos", "missing-comma")
+    summary, movements = read(connect(reachcore_account(url, key)))
+    assert movements == kept(pac, account, MONTH)
+    assert isinstance(summary, Summary)
+    assert summary.plan == plan
+    assert (
+        summary.issuers.registered,
+        summary.issuers.authorized,
+        summary.issuers.stamping,
+    ) == issuers
+    assert summary.transactions == sum(movement.amount for movement in movements) > 0
+    assert str(summary.as_of.tzinfo) == "America/Mexico_City"
+
+
+@pytest.mark.parametrize("rfc", [RFC, RFC_N, Rfc("ACM010203XY9")])
+def test_a_balance_of_one_rfc(pac: ReachcoreSandbox, client: PacClient, rfc: Rfc) -> None:
+    summary, movements = read(client, rfc=rfc)
+    assert movements == [one for one in kept(pac, ACME, MONTH) if one.rfc == rfc]
+    assert summary.transactions == sum(movement.amount for movement in movements)
+    (call,) = calls(pac)
+    assert (call["rfc"], call["month"], call["account"]) == (rfc, str(MONTH), ACME)
+
+
+def test_an_empty_month_is_empty(client: PacClient) -> None:
+    with client.balance(Month(2020, 1), None, Deadline(5)) as month:
+        assert month.summary.transactions == 0
+        assert list(month.movements()) == []
+
+
+def test_a_balance_can_be_read_twice_from_one_answer(
+    pac: ReachcoreSandbox, client: PacClient
+) -> None:
+    with client.balance(MONTH, None, Deadline(5)) as month:
+        assert list(month.movements()) == list(month.movements()) != []
+    assert len(calls(pac)) == 1
+
+
+def test_a_large_balance_arrives_whole(pac: ReachcoreSandbox, client: PacClient, url: str) -> None:
+    bulk = {"account": ACME, "month": str(MONTH), "rows": 30_000}
+    requests.post(f"{url}/_sandbox/bulk", json=bulk, timeout=5).raise_for_status()
+    summary, movements = read(client)
+    by_rfc = Counter[str]()
+    for movement in movements:
+        by_rfc[movement.rfc] += movement.amount
+    assert len(movements) == 30_000 + len(kept(pac, ACME, MONTH))
+    assert sum(by_rfc.values()) == summary.transactions
+
+
+def test_the_request_is_the_documented_one(
+    stage: Stage, pac: ReachcoreSandbox, client: PacClient
+) -> None:
+    bodies = []
+
+    def listening(environ: Any, start_response: Any) -> Any:
+        from io import BytesIO
+
+        content = environ["wsgi.input"].read()
+        bodies.append(json.loads(content))
+        environ["wsgi.input"] = BytesIO(content)
+        return pac(environ, start_response)
+
+    stage.play(listening)
+    read(client)
+    read(client, rfc=RFC)
+    read(client, "csv")
+    read(client, "pdf")
+    assert bodies == [
+        {"MesConsulta": "2026-10"},
+        {"MesConsulta": "2026-10", "RFCConsulta": "A&D061009TY8"},
+        {"MesConsulta": "2026-10"},
+        {"MesConsulta": "2026-10"},
+    ]
+    assert [one["PATH_INFO"] for one in stage.seen] == [PATH, PATH, f"{PATH}/csv", f"{PATH}/pdf"]
+    for environ in stage.seen:
+        assert environ["REQUEST_METHOD"] == "POST"
+        assert environ["HTTP_RCAPIKEY"] == KEY
+        assert environ["CONTENT_TYPE"] == "application/json"
+        assert KEY not in environ["PATH_INFO"] + environ["QUERY_STRING"]
+
+
+# ---------------------------------------------------------------------------- statements
+
+
+@pytest.mark.parametrize("form", ["csv", "pdf"])
+@pytest.mark.parametrize("rows", [0, 20_000])
+def test_a_statement_arrives_byte_for_byte(
+    pac: ReachcoreSandbox, client: PacClient, url: str, form: str, rows: int
+) -> None:
+    if rows:
+        bulk = {"account": ACME, "month": str(MONTH), "rows": rows if form == "csv" else 500}
+        requests.post(f"{url}/_sandbox/bulk", json=bulk, timeout=5).raise_for_status()
+    content = read(client, form)
+    served = requests.get(f"{url}/_sandbox/served/{ACME}/{MONTH}/{form}", timeout=5)
+    assert content == served.content
+    assert content.startswith(b"%PDF-" if form == "pdf" else b"Cuenta,")
+    assert len(calls(pac, form)) == 1
+
+
+@pytest.mark.parametrize(("key", "account"), [(KEY, ACME), (OTHER_KEY, "Norte Prepago")])
+def test_the_csv_statement_says_what_the_balance_says(
+    pac: ReachcoreSandbox, url: str, key: str, account: str
+) -> None:
+    client = connect(reachcore_account(url, key))
+    summary, movements = read(client)
+    with client.statement(MONTH, "csv", Deadline(5)).file as file:
+        statement = read_statement(file)
+    assert statement.account == account
+    assert (statement.issuers, statement.transactions) == (summary.issuers, summary.transactions)
+    assert statement.totals.movements == len(movements)
+    assert statement.totals.amount == sum(movement.amount for movement in movements)
+    assert (statement.first_day, statement.last_day) == (MONTH.first_day, MONTH.last_day)
+
+
+@pytest.mark.parametrize(
+    ("form", "content"),
+    [
+        ("csv", ""),
+        ("csv", "Reporte;Total\r\nTimbres;3\r\n"),
+        ("csv", "%PDF-1.4\n%%EOF"),
+        ("csv", '{"errors": [{"Code": "400-001", "Message": "x"}]}'),
+        ("csv", "<html>Cuenta,</html>"),
+        ("pdf", ""),
+        ("pdf", "Cuenta,TipoConsumo"),
+        ("pdf", "%PDF-1.4\nonly the beginning of one"),
+        ("pdf", "%%EOF"),
+        ("pdf", " %PDF-1.4\n%%EOF"),
+        ("pdf", "<html>%PDF-1.4 %%EOF</html>"),
+        ("pdf", "%PDF-1.4\n%%EOF" + "x" * 5000),
+    ],
+)
+def test_what_is_no_statement_is_not_kept(
+    pac: ReachcoreSandbox, client: PacClient, form: str, content: str
+) -> None:
+    put(pac, form, "wrong-shape", reply=content)
+    with failing("pac-protocol-error") as errors:
+        read(client, form)
+    assert f"no {form.upper()} file" in errors[0].detail
+    assert len(calls(pac)) == 1
+
+
+@pytest.mark.parametrize("bom", ["", "\ufeff"])
+def test_a_csv_may_begin_with_a_byte_order_mark(
+    pac: ReachcoreSandbox, client: PacClient, bom: str
+) -> None:
+    put(pac, "csv", "wrong-shape", reply=f"{bom}Cuenta,TipoConsumo\r\n")
+    assert read(client, "csv") == f"{bom}Cuenta,TipoConsumo\r\n".encode()
+
+
+# --------------------------------------------------------------------- documented codes
+
+_TABLE = [
+    (operation, row)
+    for row in rows()
+    for operation in (("saldos",) if row.operation == SALDOS else ("csv", "pdf"))
+    if row.pac == "reachcore"
+]
+
+
+@pytest.mark.parametrize(
+    ("operation", "row"), _TABLE, ids=lambda value: getattr(value, "code", value)
+)
+def test_every_documented_code(
+    pac: ReachcoreSandbox, client: PacClient, operation: str, row: Row
+) -> None:
+    put(pac, operation, "code", code=row.code)
+    with failing(row.meaning.code) as errors:
+        read(client, operation)
+    error = errors[0]
+    assert error.kind.status == row.meaning.status
+    assert facts(error.kind) == (row.meaning.may_have_taken_effect, row.meaning.retry)
+    assert error.pac == "reachcore"
+    assert error.pac_code == row.code
+    assert error.pac_message
+    assert error.pac_message in error.detail
+    assert len(calls(pac)) == (ATTEMPTS if row.meaning.retry else 1)
+
+
+@pytest.mark.parametrize("body", ["empty", "html"])
+@pytest.mark.parametrize("code", sorted(documented(SALDOS) | documented(STATEMENT)))
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_codes_without_the_documented_body(
+    pac: ReachcoreSandbox, client: PacClient, operation: str, code: str, body: str
+) -> None:
+    put(pac, operation, "code", code=code, body=body)
+    if code.startswith("400"):
+        meaning = Meaning("pac-protocol-error", 502)
+    else:
+        meaning = next(row.meaning for row in rows() if row.code == code)
+    with failing(meaning.code) as errors:
+        read(client, operation)
+    assert errors[0].pac_message is None
+    assert errors[0].kind.status == meaning.status
+    assert len(calls(pac)) == (ATTEMPTS if meaning.retry else 1)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "code", "says"),
+    [
+        (400, {"errors": []}, "pac-protocol-error", "without errors"),
+        (400, {"errors": {}}, "pac-protocol-error", "without errors"),
+        (400, {"errors": None}, "pac-protocol-error", "without errors"),
+        (400, {"errors": ["400-001"]}, "pac-protocol-error", "without errors"),
+        (400, {"errors": [{"Message": "x"}]}, "pac-protocol-error", "without errors"),
+        (400, {"errors": [{"Code": None}]}, "pac-protocol-error", "without errors"),
+        (400, {"errors": [{"Code": ""}]}, "pac-protocol-error", "without errors"),
+        (400, [], "pac-protocol-error", "without errors"),
+        (400, "400-001", "pac-protocol-error", "without errors"),
+        (400, {"errors": [{"Code": "400-999", "Message": "x"}]}, "pac-protocol-error", "400-999"),
+        (400, {"errors": [{"Code": " 400-001 "}]}, "month-invalid", "400-001"),
+        (400, {"errors": [{"Code": "400-001", "Message": 7}]}, "month-invalid", "400-001"),
+        (400, {"errors": [{"Code": "400-001", "Message": "a\nb\x1b" + "c" * 999}]},
+         "month-invalid", "a bccc"),
+        (403, {}, "pac-protocol-error", "403"),
+        (405, {}, "pac-protocol-error", "405"),
+        (415, {}, "pac-protocol-error", "415"),
+        (429, {}, "pac-protocol-error", "429"),
+        (201, {}, "pac-protocol-error", "201"),
+        (204, None, "pac-protocol-error", "204"),
+        (206, {}, "pac-protocol-error", "206"),
+        (502, None, "pac-error", "502"),
+        (503, "<html>", "pac-error", "503"),
+        (504, None, "pac-error", "504"),
+        (401, {"errors": [{"Code": "400-001", "Message": "x"}]}, "pac-credentials-rejected", "401"),
+    ],
+)  # fmt: skip
+def test_other_refusals(
+    stage: Stage, client: PacClient, status: int, body: object, code: str, says: str
+) -> None:
+    content = b"" if body is None else json.dumps(body).encode()
+
+    def refusing(_environ: Any, start_response: Any) -> list[bytes]:
+        start_response(f"{status} X", [("Content-Type", "application/json")])
+        return [content]
+
+    stage.play(refusing)
+    for operation in OPERATIONS:
+        with failing(code) as errors:
+            read(client, operation)
+        assert says in errors[0].detail
+        assert len(errors[0].detail) < 500
+
+
+@pytest.mark.parametrize("body", [b"\xff\xfe", b"[" * 60_000, b'{"errors": [{"Code": "400-001"'])
+def test_a_400_that_cannot_be_read(stage: Stage, client: PacClient, body: bytes) -> None:
+    def refusing(_environ: Any, start_response: Any) -> list[bytes]:
+        start_response("400 Bad Request", [("Content-Type", "application/json")])
+        return [body]
+
+    stage.play(refusing)
+    with failing("pac-protocol-error"):
+        read(client)
+
+
+def test_a_wrong_key_is_told_once_and_never_tried_again(pac: ReachcoreSandbox, url: str) -> None:
+    client = connect(reachcore_account(url, "no-such-key"))
+    for number, operation in enumerate(OPERATIONS, 1):
+        with failing("pac-credentials-rejected") as errors:
+            read(client, operation)
+        assert "no-such-key" not in f"{errors[0]!r} {errors[0].pac_message}"
+        assert len(calls(pac)) == number
+
+
+def test_an_rfc_of_another_account_is_not_registered(
+    pac: ReachcoreSandbox, url: str, client: PacClient
+) -> None:
+    with failing("issuer-not-registered") as errors:
+        read(client, rfc=Rfc("XXX010101XX1"))
+    assert errors[0].kind.status == 404
+    assert "API KEY" in str(errors[0].pac_message)
+    with failing("issuer-not-registered"):
+        read(connect(reachcore_account(url, OTHER_KEY)), rfc=RFC)
+    assert len(calls(pac)) == 2
+
+
+def test_another_format_is_unsupported(pac: ReachcoreSandbox, client: PacClient) -> None:
+    with failing("format-unsupported"):
+        client.statement(MONTH, "xlsx", Deadline(5))
+    assert len(calls(pac)) == 1
+
+
+def test_a_wrong_address_is_told(stage: Stage, url: str) -> None:
+    sandbox = ReachcoreSandbox(books().reachcore)
+
+    def moved_away(environ: Any, start_response: Any) -> Any:
+        return sandbox({**environ, "PATH_INFO": "/elsewhere"}, start_response)
+
+    stage.play(moved_away)
+    with failing("pac-endpoint-not-found"):
+        read(connect(reachcore_account(url)))
+    assert len(calls(sandbox)) == 1
+
+
+# -------------------------------------------------------------------------------- faults
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize(
+    ("fault", "code", "attempts"),
+    [
+        ("cut-before", "pac-timeout", ATTEMPTS),
+        ("cut-after", "pac-timeout", ATTEMPTS),
+        ("truncated", "pac-timeout", ATTEMPTS),
+        ("html-200", "pac-protocol-error", 1),
+        ("wrong-shape", "pac-protocol-error", 1),
+        ("empty-body", "pac-protocol-error", 1),
+        ("redirect", "pac-protocol-error", 1),
+    ],
+)
+def test_faults(
+    pac: ReachcoreSandbox,
+    client: PacClient,
+    operation: str,
+    fault: str,
+    code: str,
+    attempts: int,
+) -> None:
+    put(pac, operation, fault)
+    with failing(code) as errors:
+        read(client, operation)
+    assert errors[0].pac_code is None
+    assert len(calls(pac, operation)) == attempts
+    assert len(calls(pac)) == attempts
+
+
+@pytest.mark.parametrize("fault", ["cut-before", "cut-after", "truncated"])
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_a_read_is_repeated_until_it_comes(
+    pac: ReachcoreSandbox, client: PacClient, operation: str, fault: str
+) -> None:
+    put(pac, operation, fault, times=ATTEMPTS - 1)
+    assert read(client, operation)
+    assert len(calls(pac, operation)) == ATTEMPTS
+
+
+def test_a_read_is_repeated_after_a_500(pac: ReachcoreSandbox, client: PacClient) -> None:
+    put(pac, "saldos", "code", code="500", times=2)
+    assert read(client)
+    assert len(calls(pac)) == 3
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_credentials_do_not_follow_a_redirect(
+    stage: Stage, pac: ReachcoreSandbox, client: PacClient, operation: str
+) -> None:
+    elsewhere = Stage()
+    elsewhere.play(ReachcoreSandbox(books().reachcore))
+    with serve(elsewhere) as other:
+        put(pac, operation, "redirect", location=f"{other}{PATH}")
+        with failing("pac-protocol-error") as errors:
+            read(client, operation)
+    assert "redirect" in errors[0].detail
+    assert elsewhere.seen == []
+    assert len(stage.seen) == 1
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_no_redirect_is_followed(stage: Stage, client: PacClient, url: str, status: int) -> None:
+    def moved(_environ: Any, start_response: Any) -> list[bytes]:
+        start_response(f"{status} Moved", [("Location", f"{url}{PATH}")])
+        return [b""]
+
+    stage.play(moved)
+    with failing("pac-protocol-error"):
+        read(client)
+    assert len(stage.seen) == 1
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br", "deflate", "gzip, identity"])
+def test_a_compressed_answer_is_not_unpacked(
+    stage: Stage, client: PacClient, encoding: str
+) -> None:
+    def packed(_environ: Any, start_response: Any) -> list[bytes]:
+        start_response("200 OK", [("Content-Encoding", encoding)])
+        return [b"\x1f\x8b" + b"\x00" * 100]
+
+    stage.play(packed)
+    with failing("pac-protocol-error") as errors:
+        read(client)
+    assert "compressed" in errors[0].detail
+    assert stage.seen[0]["HTTP_ACCEPT_ENCODING"] == "identity"
+
+
+def test_an_answer_beyond_all_measure_is_refused(
+    monkeypatch: pytest.MonkeyPatch, pac: ReachcoreSandbox, url: str
+) -> None:
+    client = connect(reachcore_account(url))
+    fetch = client._session.fetch  # type: ignore[attr-defined]
+    monkeypatch.setattr(
+        client._session,  # type: ignore[attr-defined]
+        "fetch",
+        lambda *args, **kwargs: fetch(*args, **kwargs, most_bytes=1000),
+    )
+    with failing("pac-protocol-error") as errors:
+        read(client)
+    assert "longer than 1,000 bytes" in errors[0].detail
+
+
+# ----------------------------------------------------------------------------- deadlines
+
+
+@pytest.mark.parametrize(
+    ("operation", "fault"), [("saldos", "slow"), ("saldos", "slow-after"), ("csv", "slow-after")]
+)
+def test_a_slow_answer_is_not_waited_for_beyond_the_deadline(
+    pac: ReachcoreSandbox, client: PacClient, operation: str, fault: str
+) -> None:
+    put(pac, operation, fault, seconds=2)
+    started = time.monotonic()
+    with failing("pac-timeout"):
+        read(client, operation, seconds=0.6)
+    assert time.monotonic() - started < 1.2
+    assert len(calls(pac)) == 1
+
+
+def test_an_answer_that_is_slow_but_in_time_is_waited_for(
+    pac: ReachcoreSandbox, client: PacClient
+) -> None:
+    put(pac, "saldos", "slow", seconds=0.3)
+    assert read(client, seconds=2)
+
+
+@pytest.mark.parametrize("seconds", [-1, 0, 0.3])
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_no_call_begins_when_no_time_is_left(
+    stage: Stage, pac: ReachcoreSandbox, client: PacClient, operation: str, seconds: float
+) -> None:
+    with pytest.raises(TimbresError) as caught:
+        read(client, operation, seconds=seconds)
+    assert (caught.value.kind.code, caught.value.kind.status) == ("out-of-time", 503)
+    assert caught.value.kind.retry_after
+    assert stage.seen == []
+
+
+def test_no_attempt_is_begun_that_the_deadline_would_cut_short(
+    pac: ReachcoreSandbox, client: PacClient
+) -> None:
+    put(pac, "saldos", "cut-before")
+    with failing("pac-timeout"):
+        read(client, seconds=0.9)
+    assert len(calls(pac)) == 1
+
+
+# ---------------------------------------------------------------------------- connections
+
+
+def test_reads_share_one_connection(stage: Stage, pac: ReachcoreSandbox, client: PacClient) -> None:
+    for operation in (*OPERATIONS, *OPERATIONS):
+        read(client, operation)
+    put(pac, "saldos", "code", code="400-002")
+    with failing("issuer-not-registered"):
+        read(client, rfc=RFC)
+    read(client, "csv")
+    assert len(stage.seen) == 8
+    assert len(stage.connections) == 1
+
+
+def test_a_cut_connection_is_replaced(
+    stage: Stage, pac: ReachcoreSandbox, client: PacClient
+) -> None:
+    read(client)
+    put(pac, "saldos", "cut-after", times=1)
+    read(client)
+    assert len(stage.seen) == 3
+    assert len(stage.connections) == 2

@@ -1,0 +1,850 @@
+"""Solución Factible's client against one with a memory, over loopback HTTP."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+from local.sandboxes.server import serve
+from local.sandboxes.solucion_factible import PATHS, SolucionFactibleSandbox
+from lxml import etree
+from tests.integration.pac_world import (
+    CREDENTIALS,
+    PASSWORD,
+    RFC,
+    RFC_N,
+    USERNAME,
+    Stage,
+    books,
+    calls,
+    factible_account,
+    facts,
+    failing,
+    put,
+)
+from tests.unit.seeds import AGREGAR_CONTRATO, GET_TIMBRES, Row, rows
+
+import timbres.pacs.solucion_factible
+from timbres.deadline import Deadline
+from timbres.domain.rfc import Rfc
+from timbres.domain.stamps import Stamps
+from timbres.errors import TimbresError
+from timbres.pacs import connect
+from timbres.pacs.base import PacClient
+
+WSDL = Path(timbres.pacs.solucion_factible.__file__).with_name("utilerias.wsdl")
+SERVICE = "http://utilerias.timbrado.ws.cfdi.solucionfactible.com"
+ENVELOPE = "http://schemas.xmlsoap.org/soap/envelope/"
+GET, BUY = "getTimbres", "agregarContrato"
+ATTEMPTS = 3
+Act = Callable[[PacClient], Any]
+
+
+@pytest.fixture(scope="module")
+def place() -> Iterator[tuple[Stage, str]]:
+    stage = Stage()
+    with serve(stage) as url:
+        yield stage, url
+
+
+@pytest.fixture
+def stage(place: tuple[Stage, str]) -> Stage:
+    return place[0]
+
+
+@pytest.fixture
+def url(place: tuple[Stage, str]) -> str:
+    return place[1]
+
+
+@pytest.fixture
+def pac(stage: Stage) -> SolucionFactibleSandbox:
+    """The PAC, its memory as new."""
+    sandbox = SolucionFactibleSandbox(books().solucion_factible, wsdl=WSDL)
+    stage.play(sandbox)
+    return sandbox
+
+
+@pytest.fixture(scope="module")
+def kept_client(place: tuple[Stage, str]) -> PacClient:
+    """A client as a warm function keeps it, from call to call."""
+    return connect(factible_account(place[1]))
+
+
+@pytest.fixture
+def client(kept_client: PacClient, pac: SolucionFactibleSandbox) -> PacClient:
+    return kept_client
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("timbres.pacs.http._BACK_OFF_SECONDS", 0.001)
+
+
+def count(client: PacClient, rfc: Rfc = RFC, seconds: float = 10) -> Stamps:
+    return client.stamps(rfc, Deadline(seconds))
+
+
+def buy(client: PacClient, stamps: int = 500, rfc: Rfc = RFC, seconds: float = 10) -> Any:
+    return client.buy(rfc, stamps, Deadline(seconds))
+
+
+def bought(pac: SolucionFactibleSandbox) -> list[tuple[str, int]]:
+    return [(one["rfc"], one["timbres"]) for one in pac.books_json()["accounts"][0]["purchases"]]
+
+
+def reply(operation: str, fields: str, namespace: str = f"{SERVICE}/xsd") -> str:
+    """An envelope with the fields given, prefixed `x`, in the result."""
+    return (
+        f'<e:Envelope xmlns:e="{ENVELOPE}"><e:Body><n:{operation}Response xmlns:n="{SERVICE}" '
+        f'xmlns:x="{namespace}" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance">'
+        f"<n:return>{fields}</n:return></n:{operation}Response></e:Body></e:Envelope>"
+    )
+
+
+COUNTS = (
+    "<x:contratados>1000</x:contratados><x:usados>250</x:usados><x:disponibles>750</x:disponibles>"
+)
+OK = "<x:status>200</x:status>"
+
+
+# -------------------------------------------------------------------------------- stamps
+
+
+def test_stamps_are_what_the_books_hold(pac: SolucionFactibleSandbox, client: PacClient) -> None:
+    issuers = pac.books_json()["accounts"][0]["issuers"]
+    assert len(issuers) == 5
+    for issuer in issuers:
+        assert count(client, issuer["rfc"]) == Stamps(
+            issuer["contratados"], issuer["usados"], issuer["disponibles"]
+        )
+    assert [call["rfc"] for call in calls(pac)] == [issuer["rfc"] for issuer in issuers]
+
+
+def test_an_issuer_that_the_account_does_not_have(
+    pac: SolucionFactibleSandbox, client: PacClient
+) -> None:
+    with failing("pac-rejected-request") as errors:
+        count(client, Rfc("NUE200229AB3"))
+    assert errors[0].pac_code == "611"
+    assert "NUE200229AB3" in str(errors[0].pac_message)
+    assert len(calls(pac)) == 1
+
+
+@pytest.mark.parametrize("fault", ["missing-fields", "empty-fields", "nil-fields"])
+def test_counts_that_did_not_come_are_never_zeros(
+    pac: SolucionFactibleSandbox, client: PacClient, fault: str
+) -> None:
+    put(pac, GET, fault)
+    with failing("pac-protocol-error") as errors:
+        count(client)
+    assert "contratados, usados or disponibles" in errors[0].detail
+    assert len(calls(pac)) == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "stamps"),
+    [
+        (COUNTS, Stamps(1000, 250, 750)),
+        ("<x:disponibles>5</x:disponibles>", Stamps(None, None, 5)),
+        ("<x:contratados>5</x:contratados>", Stamps(5, None, None)),
+        ("<x:usados>0</x:usados><x:disponibles/>", Stamps(None, 0, None)),
+        ('<x:contratados>0</x:contratados><x:usados xsi:nil="true"/>', Stamps(0, None, None)),
+        ("<x:contratados>\n 7 \n</x:contratados>", Stamps(7, None, None)),
+        ("<x:disponibles>-3</x:disponibles>", Stamps(None, None, -3)),
+        ("<x:mensaje/>" + COUNTS, Stamps(1000, 250, 750)),
+        ('<x:mensaje xsi:nil="true"/>' + COUNTS, Stamps(1000, 250, 750)),
+        ("<!-- a remark -->" + COUNTS, Stamps(1000, 250, 750)),
+        ("<x:mas>1</x:mas>" + COUNTS + "<x:otro><x:status>500</x:status></x:otro>",
+         Stamps(1000, 250, 750)),
+    ],
+)  # fmt: skip
+def test_what_did_not_come_is_none_and_what_came_is_kept(
+    pac: SolucionFactibleSandbox, client: PacClient, fields: str, stamps: Stamps
+) -> None:
+    for order in (OK + fields, fields + OK):
+        put(pac, GET, "wrong-shape", reply=reply(GET, order), times=1)
+        assert count(client) == stamps
+
+
+@pytest.mark.parametrize("operation", [GET, BUY])
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ("", "status"),
+        (COUNTS, "status"),
+        ("<x:mensaje>hecho</x:mensaje>", "status"),
+        ("<x:status/>", "status"),
+        ('<x:status xsi:nil="true"/>', "status"),
+        ("<x:status> </x:status>", "status"),
+        ("<x:status>OK</x:status>", "status"),
+        ("<x:status>200.0</x:status>", "status"),
+        ("<x:status>2e2</x:status>", "status"),
+        ("<x:status>0xC8</x:status>", "status"),
+        ("<x:status>2 00</x:status>", "status"),
+        ("<x:status>２００</x:status>", "status"),
+        ("<x:status>true</x:status>", "status"),
+        ("<x:status><x:code>200</x:code></x:status>", "status"),
+        (f"<x:status>{'9' * 13}</x:status>", "status"),
+        (f"<x:status>{'9' * 5000}</x:status>", "status"),
+        (OK + OK, "status"),
+        (OK + "<x:status>500</x:status>", "status"),
+        ("<x:status>0</x:status>" + COUNTS, "0"),
+        ("<x:status>-200</x:status>" + COUNTS, "-200"),
+        ("<x:status>201</x:status>" + COUNTS, "201"),
+        ("<x:status>599</x:status>" + COUNTS, "599"),
+        ("<x:status>999</x:status>" + COUNTS, "999"),
+    ],
+)
+def test_a_result_that_is_not_as_documented(
+    pac: SolucionFactibleSandbox, client: PacClient, operation: str, fields: str, says: str
+) -> None:
+    put(pac, operation, "wrong-shape", reply=reply(operation, fields))
+    with failing("pac-protocol-error") as errors:
+        count(client) if operation == GET else buy(client)
+    assert says in errors[0].detail
+    assert errors[0].kind.may_have_taken_effect
+    assert len(calls(pac)) == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ("<x:contratados>mil</x:contratados>", "contratados"),
+        ("<x:usados>1,000</x:usados>", "usados"),
+        ("<x:disponibles>NaN</x:disponibles>", "disponibles"),
+        ("<x:disponibles>1.5</x:disponibles>", "disponibles"),
+        ("<x:disponibles><x:n>1</x:n></x:disponibles>", "disponibles"),
+        (f"<x:disponibles>{'9' * 30}</x:disponibles>", "disponibles"),
+        (COUNTS + COUNTS, "contratados"),
+    ],
+)
+def test_counts_that_are_not_as_documented(
+    pac: SolucionFactibleSandbox, client: PacClient, fields: str, says: str
+) -> None:
+    put(pac, GET, "wrong-shape", reply=reply(GET, OK + fields))
+    with failing("pac-protocol-error") as errors:
+        count(client)
+    assert says in errors[0].detail
+    # What a purchase's reply says besides takes nothing from its 200.
+    put(pac, BUY, "wrong-shape", reply=reply(BUY, OK + fields))
+    assert buy(client).code == "200"
+
+
+@pytest.mark.parametrize("operation", [GET, BUY])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "<html><body>Mantenimiento</body></html>",
+        "200",
+        '{"status": 200}',
+        "<e:Envelope",
+        f'<e:Envelope xmlns:e="{ENVELOPE}"/>',
+        f'<e:Envelope xmlns:e="{ENVELOPE}"><e:Body/></e:Envelope>',
+        f'<e:Envelope xmlns:e="{ENVELOPE}"><e:Header/><e:Body>200</e:Body></e:Envelope>',
+        f'<e:Body xmlns:e="{ENVELOPE}"/>',
+        reply(GET, OK + COUNTS).replace(ENVELOPE, "http://www.w3.org/2003/05/soap-envelope"),
+        reply("otraCosa", OK + COUNTS),
+        reply(GET, OK + COUNTS).replace("return", "resultado"),
+        reply(GET, OK + COUNTS).replace(SERVICE, "http://elsewhere.example"),
+        reply(GET, OK + COUNTS)[:-5],
+        reply(GET, OK + COUNTS) + "x",
+        reply(GET, "").replace("<n:return></n:return>", ""),
+        reply(GET, "").replace("<n:return>", '<n:return xsi:nil="true">'),
+        reply(GET, OK + COUNTS, namespace="http://elsewhere.example"),
+        reply(GET, (OK + COUNTS).replace("x:", "")),
+        "\x00",
+    ],
+    ids=range(19),
+)
+def test_an_answer_that_is_no_such_reply(
+    pac: SolucionFactibleSandbox, client: PacClient, operation: str, content: str
+) -> None:
+    put(pac, operation, "wrong-shape", reply=content.replace(GET, operation))
+    with failing("pac-protocol-error") as errors:
+        count(client) if operation == GET else buy(client)
+    assert errors[0].kind.may_have_taken_effect
+    assert len(calls(pac)) == 1
+
+
+@pytest.mark.parametrize(("operation", "other"), [(GET, BUY), (BUY, GET)])
+def test_the_reply_to_another_operation_is_none(
+    pac: SolucionFactibleSandbox, client: PacClient, operation: str, other: str
+) -> None:
+    put(pac, operation, "wrong-shape", reply=reply(other, OK + COUNTS))
+    with failing("pac-protocol-error") as errors:
+        count(client) if operation == GET else buy(client)
+    assert operation in errors[0].detail
+
+
+# ---------------------------------------------------------------------------- purchases
+
+
+@pytest.mark.parametrize("rfc", [RFC, RFC_N, Rfc("NUE200229AB3")])
+@pytest.mark.parametrize("stamps", [1, 500, 1_000_000])
+def test_a_purchase_is_one_request(
+    pac: SolucionFactibleSandbox, client: PacClient, rfc: Rfc, stamps: int
+) -> None:
+    answer = buy(client, stamps, rfc)
+    assert (answer.code, answer.message) == (
+        "200",
+        "La transacción ha sido completada satisfactoriamente.",
+    )
+    assert bought(pac) == [(rfc, stamps)]
+    assert [(call["operation"], call["timbres"]) for call in calls(pac)] == [(BUY, stamps)]
+
+
+def test_a_confirmation_may_come_without_words(
+    pac: SolucionFactibleSandbox, client: PacClient
+) -> None:
+    for words in ("", "<x:mensaje/>", '<x:mensaje xsi:nil="true"/>', "<x:mensaje> </x:mensaje>"):
+        put(pac, BUY, "wrong-shape", reply=reply(BUY, OK + words), times=1)
+        answer = buy(client)
+        assert (answer.code, answer.message) == ("200", None)
+
+
+@pytest.mark.parametrize(
+    ("fault", "code", "effect", "took_effect"),
+    [
+        ("cut-before", "pac-timeout", True, False),
+        ("cut-after", "pac-timeout", True, True),
+        ("truncated", "pac-timeout", True, True),
+        ("html-200", "pac-protocol-error", True, False),
+        ("wrong-shape", "pac-protocol-error", True, False),
+        ("empty-body", "pac-protocol-error", True, False),
+        ("redirect", "pac-protocol-error", True, False),
+        ("soap-fault", "pac-error", True, False),
+        ("dtd", "pac-protocol-error", True, True),
+    ],
+)
+def test_a_purchase_that_failed_is_never_sent_again(
+    pac: SolucionFactibleSandbox,
+    client: PacClient,
+    fault: str,
+    code: str,
+    effect: bool,
+    took_effect: bool,
+) -> None:
+    put(pac, BUY, fault)
+    with failing(code) as errors:
+        buy(client)
+    assert errors[0].kind.may_have_taken_effect == effect
+    assert bought(pac) == ([(RFC, 500)] if took_effect else [])
+    assert len(calls(pac)) == 1
+
+
+@pytest.mark.parametrize(
+    "fault", ["html-200", "wrong-shape", "empty-body", "redirect", "soap-fault"]
+)
+def test_a_purchase_hidden_behind_a_wrong_answer_is_in_doubt(
+    pac: SolucionFactibleSandbox, client: PacClient, fault: str
+) -> None:
+    put(pac, BUY, fault, processed=True)
+    with pytest.raises(TimbresError) as caught:
+        buy(client)
+    assert caught.value.kind.may_have_taken_effect
+    assert bought(pac) == [(RFC, 500)]
+    assert len(calls(pac)) == 1
+
+
+@pytest.mark.parametrize(("fault", "at_once"), [("slow", False), ("slow-after", True)])
+def test_a_purchase_is_not_waited_for_without_end(
+    monkeypatch: pytest.MonkeyPatch,
+    pac: SolucionFactibleSandbox,
+    client: PacClient,
+    fault: str,
+    at_once: bool,
+) -> None:
+    monkeypatch.setattr("timbres.pacs.solucion_factible._PURCHASE_READ_SECONDS", 0.4)
+    put(pac, BUY, fault, seconds=1.2)
+    started = time.monotonic()
+    with failing("pac-timeout") as errors:
+        buy(client)
+    assert time.monotonic() - started < 1
+    assert errors[0].kind.may_have_taken_effect
+    assert bought(pac) == ([(RFC, 500)] if at_once else [])
+    limit = time.monotonic() + 3
+    while not bought(pac):
+        assert time.monotonic() < limit
+        time.sleep(0.02)
+    assert len(calls(pac)) == 1
+
+
+@pytest.mark.parametrize("seconds", [-1, 0, 0.3, 3, 5.5])
+def test_no_purchase_begins_without_the_time_to_wait_for_it(
+    stage: Stage, pac: SolucionFactibleSandbox, client: PacClient, seconds: float
+) -> None:
+    with pytest.raises(TimbresError) as caught:
+        buy(client, seconds=seconds)
+    assert caught.value.kind.code == "out-of-time"
+    assert not caught.value.kind.may_have_taken_effect
+    assert stage.seen == []
+
+
+def test_a_purchase_is_cut_off_at_the_deadline(
+    monkeypatch: pytest.MonkeyPatch, pac: SolucionFactibleSandbox, client: PacClient
+) -> None:
+    monkeypatch.setattr("timbres.pacs.solucion_factible._PURCHASE_LEAST_SECONDS", 0.6)
+    put(pac, BUY, "slow-after", seconds=1.5)
+    started = time.monotonic()
+    with failing("pac-timeout"):
+        buy(client, seconds=0.7)
+    assert time.monotonic() - started < 1.2
+
+
+# --------------------------------------------------------------------- documented codes
+
+
+def _rows(operation: str) -> list[Any]:
+    return [pytest.param(row, id=row.code) for row in rows() if row.operation == operation]
+
+
+@pytest.mark.parametrize("row", _rows(GET_TIMBRES))
+def test_every_documented_code_of_get_timbres(
+    pac: SolucionFactibleSandbox, client: PacClient, row: Row
+) -> None:
+    put(pac, GET, "code", code=row.code, mensaje="Lo que el PAC dice.\r\n Y más.")
+    with failing(row.meaning.code) as errors:
+        count(client)
+    error = errors[0]
+    assert error.kind.status == row.meaning.status
+    assert facts(error.kind) == (row.meaning.may_have_taken_effect, row.meaning.retry)
+    assert (error.pac, error.pac_code) == ("solucion-factible", row.code)
+    assert error.pac_message == "Lo que el PAC dice. Y más."
+    assert len(calls(pac)) == (ATTEMPTS if row.meaning.retry else 1)
+
+
+@pytest.mark.parametrize("row", _rows(AGREGAR_CONTRATO))
+@pytest.mark.parametrize("processed", [False, True])
+def test_every_documented_code_of_agregar_contrato(
+    pac: SolucionFactibleSandbox, client: PacClient, row: Row, processed: bool
+) -> None:
+    put(pac, BUY, "code", code=row.code, processed=processed)
+    with failing(row.meaning.code) as errors:
+        buy(client)
+    error = errors[0]
+    assert error.kind.status == row.meaning.status
+    assert error.kind.may_have_taken_effect == row.meaning.may_have_taken_effect
+    assert error.pac_code == row.code
+    assert error.pac_message
+    assert len(calls(pac)) == 1
+
+
+@pytest.mark.parametrize("act", [count, buy])
+def test_a_wrong_password_is_sent_once(pac: SolucionFactibleSandbox, url: str, act: Act) -> None:
+    with failing("pac-credentials-rejected") as errors:
+        act(connect(factible_account(url, password="equivocada-1")))
+    assert errors[0].pac_code == "601"
+    assert "equivocada-1" not in f"{errors[0]!r} {errors[0].pac_message}"
+    assert len(calls(pac)) == 1
+    assert pac.books_json()["accounts"][0]["failed_attempts"] == 1
+
+
+@pytest.mark.parametrize(
+    ("state", "code"),
+    [("locked", "602"), ("expired", "603"), ("too-many-attempts", "604"), ("inactive", "605")],
+)
+@pytest.mark.parametrize("act", [count, buy])
+def test_an_account_that_may_not_sign_in_is_called_once(
+    pac: SolucionFactibleSandbox, client: PacClient, act: Act, state: str, code: str
+) -> None:
+    from local.sandboxes.books import AccountState
+
+    pac._books.set_account(state=AccountState(state))
+    with failing("pac-credentials-rejected") as errors:
+        act(client)
+    assert errors[0].pac_code == code
+    assert len(calls(pac)) == 1
+    assert bought(pac) == []
+
+
+def test_a_denied_issuer(pac: SolucionFactibleSandbox, client: PacClient) -> None:
+    pac._books.set_issuer(RFC, denied=True)
+    with failing("pac-permission-denied") as errors:
+        buy(client)
+    assert errors[0].kind.status == 403
+    assert not errors[0].kind.may_have_taken_effect
+    assert bought(pac) == []
+
+
+# -------------------------------------------------------------------------------- faults
+
+
+@pytest.mark.parametrize(
+    ("fault", "code", "attempts"),
+    [
+        ("cut-before", "pac-timeout", ATTEMPTS),
+        ("cut-after", "pac-timeout", ATTEMPTS),
+        ("truncated", "pac-timeout", ATTEMPTS),
+        ("soap-fault", "pac-error", ATTEMPTS),
+        ("html-200", "pac-protocol-error", 1),
+        ("wrong-shape", "pac-protocol-error", 1),
+        ("empty-body", "pac-protocol-error", 1),
+        ("redirect", "pac-protocol-error", 1),
+        ("dtd", "pac-protocol-error", 1),
+    ],
+)
+def test_faults_of_a_count(
+    pac: SolucionFactibleSandbox, client: PacClient, fault: str, code: str, attempts: int
+) -> None:
+    put(pac, GET, fault)
+    with failing(code):
+        count(client)
+    assert len(calls(pac)) == attempts
+
+
+@pytest.mark.parametrize("fault", ["cut-before", "cut-after", "truncated", "soap-fault"])
+def test_a_count_is_repeated_until_it_comes(
+    pac: SolucionFactibleSandbox, client: PacClient, fault: str
+) -> None:
+    put(pac, GET, fault, times=ATTEMPTS - 1)
+    assert count(client) == Stamps(1000, 250, 750)
+    assert len(calls(pac)) == ATTEMPTS
+
+
+def test_the_words_of_a_soap_fault_are_told(
+    pac: SolucionFactibleSandbox, client: PacClient
+) -> None:
+    put(pac, GET, "soap-fault")
+    with failing("pac-error") as errors:
+        count(client)
+    assert errors[0].pac_message == "SOAP fault: Error interno del servicio Utilerias"
+
+
+@pytest.mark.parametrize("act", [count, buy])
+def test_credentials_do_not_follow_a_redirect(
+    stage: Stage, pac: SolucionFactibleSandbox, client: PacClient, act: Act
+) -> None:
+    elsewhere = Stage()
+    elsewhere.play(SolucionFactibleSandbox(books().solucion_factible))
+    with serve(elsewhere) as other:
+        for operation in (GET, BUY):
+            put(pac, operation, "redirect", location=other + PATHS[-1])
+        with failing("pac-protocol-error") as errors:
+            act(client)
+    assert "redirect" in errors[0].detail
+    assert elsewhere.seen == []
+    assert len(stage.seen) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "media_type", "code", "attempts"),
+    [
+        (404, "text/html", "pac-endpoint-not-found", 1),
+        (404, "text/xml", "pac-endpoint-not-found", 1),
+        (500, "text/html", "pac-error", ATTEMPTS),
+        (502, "text/html", "pac-error", ATTEMPTS),
+        (503, "text/plain", "pac-error", ATTEMPTS),
+        (401, "text/html", "pac-protocol-error", 1),
+        (403, "text/html", "pac-protocol-error", 1),
+        (405, "text/html", "pac-protocol-error", 1),
+        (200, "application/json", "pac-protocol-error", 1),
+        (200, "multipart/related", "pac-protocol-error", 1),
+        (200, "text/xml", "pac-protocol-error", 1),
+        (202, "text/xml", "pac-protocol-error", 1),
+        (400, "text/xml", "pac-protocol-error", 1),
+        (403, "text/xml", "pac-protocol-error", 1),
+        (500, "text/xml", "pac-error", ATTEMPTS),
+        (204, "text/xml", "pac-protocol-error", 1),
+    ],
+)
+def test_answers_that_are_no_soap(
+    stage: Stage, client: PacClient, status: int, media_type: str, code: str, attempts: int
+) -> None:
+    def answering(_environ: Any, start_response: Any) -> list[bytes]:
+        start_response(f"{status} X", [("Content-Type", media_type)])
+        return [b""] if status == 204 else [b"<p>?</p>"]
+
+    stage.play(answering)
+    with failing(code):
+        count(client)
+    assert len(stage.seen) == attempts
+    stage.play(answering)
+    with failing(code) as errors:
+        buy(client)
+    assert errors[0].kind.may_have_taken_effect == (status != 404)
+    assert len(stage.seen) == 1
+
+
+def test_an_external_entity_is_never_fetched(
+    stage: Stage, pac: SolucionFactibleSandbox, client: PacClient, url: str
+) -> None:
+    content = reply(GET, OK + COUNTS + "<x:mensaje>&fetched;</x:mensaje>")
+    for reference in (f"{url}/_sandbox/elsewhere", "file:///etc/hostname"):
+        doctype = f'<!DOCTYPE e:Envelope [<!ENTITY fetched SYSTEM "{reference}">]>'
+        put(pac, GET, "wrong-shape", reply=doctype + content, times=1)
+        with failing("pac-protocol-error"):
+            count(client)
+    assert len(stage.seen) == 2
+
+
+def test_entities_that_grow_are_not_unfolded(
+    pac: SolucionFactibleSandbox, client: PacClient
+) -> None:
+    entities = "".join(
+        f'<!ENTITY e{n} "{f"&e{n - 1};" * 10 if n else "x" * 10}">' for n in range(10)
+    )
+    content = f"<!DOCTYPE e:Envelope [{entities}]>" + reply(GET, OK + "<x:mensaje>&e9;</x:mensaje>")
+    put(pac, GET, "wrong-shape", reply=content)
+    started = time.monotonic()
+    with failing("pac-protocol-error"):
+        count(client)
+    assert time.monotonic() - started < 2
+
+
+def test_a_reply_beyond_all_measure_is_refused(stage: Stage, client: PacClient) -> None:
+    def endless(_environ: Any, start_response: Any) -> Iterator[bytes]:
+        start_response("200 OK", [("Content-Type", "text/xml")])
+        return (b" " * 65536 for _ in range(1000))
+
+    stage.play(endless)
+    with failing("pac-protocol-error") as errors:
+        count(client)
+    assert "longer than" in errors[0].detail
+
+
+# ----------------------------------------------------------------------------- deadlines
+
+
+@pytest.mark.parametrize("fault", ["slow", "slow-after"])
+def test_a_slow_count_is_not_waited_for_beyond_the_deadline(
+    pac: SolucionFactibleSandbox, client: PacClient, fault: str
+) -> None:
+    put(pac, GET, fault, seconds=2)
+    started = time.monotonic()
+    with failing("pac-timeout"):
+        count(client, seconds=0.7)
+    assert time.monotonic() - started < 1.2
+    assert len(calls(pac)) == 1
+
+
+@pytest.mark.parametrize("seconds", [-1, 0, 0.3])
+def test_no_count_begins_when_no_time_is_left(
+    stage: Stage, client: PacClient, seconds: float
+) -> None:
+    with pytest.raises(TimbresError) as caught:
+        count(client, seconds=seconds)
+    assert caught.value.kind.code == "out-of-time"
+    assert stage.seen == []
+
+
+# ------------------------------------------------------------------------------ the wire
+
+
+def test_the_requests_are_the_documented_ones(
+    stage: Stage, pac: SolucionFactibleSandbox, client: PacClient
+) -> None:
+    bodies = []
+
+    def listening(environ: Any, start_response: Any) -> Any:
+        from io import BytesIO
+
+        content = environ["wsgi.input"].read()
+        bodies.append(content)
+        environ["wsgi.input"] = BytesIO(content)
+        return pac(environ, start_response)
+
+    stage.play(listening)
+    count(client)
+    buy(client, 500)
+    for content, environ, operation in zip(bodies, stage.seen, (GET, BUY), strict=True):
+        assert environ["REQUEST_METHOD"] == "POST"
+        assert environ["PATH_INFO"] == PATHS[-1]
+        assert environ["QUERY_STRING"] == ""
+        assert environ["CONTENT_TYPE"].startswith("text/xml")
+        assert environ["HTTP_SOAPACTION"].strip('"') == f"urn:{operation}"
+        (call,) = etree.fromstring(content).find(f"{{{ENVELOPE}}}Body")
+        assert call.tag == f"{{{SERVICE}}}{operation}"
+        sent = {etree.QName(field).localname: field.text for field in call}
+        assert all(field.tag.startswith(f"{{{SERVICE}}}") for field in call)
+        expected = {"usuario": USERNAME, "password": PASSWORD, "rfcEmisor": RFC}
+        assert sent == (expected if operation == GET else {**expected, "timbres": "500"})
+        assert b"A&amp;D061009TY8" in content
+
+
+def test_calls_share_one_connection(stage: Stage, pac: SolucionFactibleSandbox, url: str) -> None:
+    client = connect(factible_account(url))
+    count(client)
+    buy(client)
+    put(pac, GET, "code", code="611", times=1)
+    with failing("pac-rejected-request"):
+        count(client)
+    count(client)
+    assert len(stage.seen) == 4
+    assert len(stage.connections) == 1
+
+
+def test_threads_share_a_client(pac: SolucionFactibleSandbox, url: str) -> None:
+    client = connect(factible_account(url))
+    found: dict[str, Stamps] = {}
+    issuers = pac.books_json()["accounts"][0]["issuers"]
+
+    def ask(rfc: str) -> None:
+        for _ in range(5):
+            found[rfc] = count(client, Rfc(rfc))
+
+    threads = [Thread(target=ask, args=(issuer["rfc"],)) for issuer in issuers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {rfc: stamps.available for rfc, stamps in found.items()} == {
+        issuer["rfc"]: issuer["disponibles"] for issuer in issuers
+    }
+    assert len(calls(pac)) == 25
+
+
+def test_nothing_that_is_logged_holds_a_credential(
+    pac: SolucionFactibleSandbox, url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    for fault in ("wrong-shape", "soap-fault", "html-200", "dtd", "cut-after"):
+        put(pac, GET, fault, times=1)
+        put(pac, BUY, fault, times=1)
+    client = connect(factible_account(url))
+    for act in (count, buy) * 6:
+        try:
+            act(client)
+        except TimbresError:
+            continue
+    assert not any(credential in caplog.text for credential in CREDENTIALS)
+    assert "contrase" not in caplog.text
+
+
+# ------------------------------------------------------------------------- the live WSDL
+
+
+@pytest.fixture
+def live(pac: SolucionFactibleSandbox, url: str) -> PacClient:
+    return connect(factible_account(url, live_wsdl=True))
+
+
+def test_the_live_wsdl_is_loaded_once_and_its_empty_address_ignored(
+    pac: SolucionFactibleSandbox, live: PacClient
+) -> None:
+    assert count(live) == Stamps(1000, 250, 750)
+    assert buy(live).code == "200"
+    assert count(live).contracted == 1500
+    assert [call["operation"] for call in calls(pac)] == ["wsdl", GET, BUY, GET]
+
+
+def test_credentials_go_where_the_account_says_whatever_the_wsdl_does(
+    pac: SolucionFactibleSandbox, live: PacClient, stage: Stage
+) -> None:
+    elsewhere = Stage()
+    elsewhere.play(SolucionFactibleSandbox(books().solucion_factible))
+    with serve(elsewhere) as other:
+        wsdl = WSDL.read_text().replace('location=""', f'location="{other}{PATHS[-1]}"')
+        put(pac, "wsdl", "wrong-shape", reply=wsdl)
+        assert count(live) == Stamps(1000, 250, 750)
+    assert elsewhere.seen == []
+    assert len(stage.seen) == 2
+
+
+def _wsdl(**changes: str) -> str:
+    text = WSDL.read_text()
+    for old, new in changes.items():
+        assert old in text
+        text = text.replace(old, new)
+    return text
+
+
+@pytest.mark.parametrize(
+    "wsdl",
+    [
+        _wsdl(getTimbres="getSaldo"),
+        _wsdl(agregarContrato="nuevoContrato"),
+        _wsdl().replace(f'xmlns:soap="{SERVICE}', "").replace("/wsdl/soap/", "/wsdl/soap12/"),
+        '<definitions xmlns="http://schemas.xmlsoap.org/wsdl/"/>',
+        "<html/>",
+        "no XML at all",
+        _wsdl()[:3000],
+        '<!DOCTYPE x [<!ENTITY y "z">]>' + _wsdl().partition("?>")[2],
+    ],
+    ids=["no getTimbres", "no agregarContrato", "SOAP 1.2 only", "empty", "HTML", "text", "half",
+         "DTD"],
+)  # fmt: skip
+@pytest.mark.parametrize("act", [count, buy])
+def test_a_live_wsdl_without_the_operations_is_told(
+    pac: SolucionFactibleSandbox, live: PacClient, act: Act, wsdl: str
+) -> None:
+    put(pac, "wsdl", "wrong-shape", reply=wsdl)
+    with failing("pac-protocol-error") as errors:
+        act(live)
+    assert "WSDL" in errors[0].detail
+    assert [call["operation"] for call in calls(pac)] == ["wsdl"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "code", "attempts"),
+    [
+        ("cut-before", "pac-timeout", ATTEMPTS),
+        ("truncated", "pac-timeout", ATTEMPTS),
+        ("html-200", "pac-protocol-error", 1),
+        ("empty-body", "pac-protocol-error", 1),
+        ("redirect", "pac-protocol-error", 1),
+    ],
+)
+@pytest.mark.parametrize("act", [count, buy])
+def test_without_the_live_wsdl_nothing_is_asked_and_nothing_bought(
+    pac: SolucionFactibleSandbox, live: PacClient, act: Act, fault: str, code: str, attempts: int
+) -> None:
+    put(pac, "wsdl", fault)
+    with failing(code) as errors:
+        act(live)
+    assert [call["operation"] for call in calls(pac)] == ["wsdl"] * attempts
+    if act is buy:
+        assert not errors[0].kind.may_have_taken_effect
+
+
+def test_a_wsdl_that_is_not_there_is_told(stage: Stage, live: PacClient) -> None:
+    stage.play(SolucionFactibleSandbox(books().solucion_factible))
+    with failing("pac-endpoint-not-found"):
+        count(live)
+
+
+def test_a_wsdl_that_failed_once_is_asked_for_again(
+    pac: SolucionFactibleSandbox, live: PacClient
+) -> None:
+    put(pac, "wsdl", "html-200", times=1)
+    with failing("pac-protocol-error"):
+        count(live)
+    assert count(live) == Stamps(1000, 250, 750)
+
+
+def test_a_wsdl_with_more_operations_and_bindings_serves(
+    pac: SolucionFactibleSandbox, live: PacClient
+) -> None:
+    text = WSDL.read_text()
+    start = text.index("  <wsdl:binding ")
+    end = text.index("</wsdl:binding>") + len("</wsdl:binding>\n")
+    more = (
+        text[start:end]
+        .replace("UtileriasSoap11Binding", "UtileriasSoap12Binding")
+        .replace("soap:", "soap12:")
+    )
+    wsdl = (text[:start] + more + text[start:]).replace(
+        "<wsdl:definitions",
+        '<wsdl:definitions xmlns:soap12="http://schemas.xmlsoap.org/wsdl/soap12/"',
+    )
+    put(pac, "wsdl", "wrong-shape", reply=wsdl)
+    assert count(live) == Stamps(1000, 250, 750)
+    assert [call["operation"] for call in calls(pac)] == ["wsdl", GET]
+
+
+def test_a_slow_wsdl_ends_at_the_deadline_and_nothing_is_bought(
+    monkeypatch: pytest.MonkeyPatch, pac: SolucionFactibleSandbox, live: PacClient
+) -> None:
+    monkeypatch.setattr("timbres.pacs.solucion_factible._PURCHASE_LEAST_SECONDS", 0.6)
+    put(pac, "wsdl", "slow", seconds=1.5)
+    started = time.monotonic()
+    with failing("pac-timeout") as errors:
+        buy(live, seconds=0.7)
+    assert time.monotonic() - started < 1.2
+    assert not errors[0].kind.may_have_taken_effect
+    assert calls(pac, BUY) == []

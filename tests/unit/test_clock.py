@@ -1,0 +1,97 @@
+"""Times of the PACs: Mexico City's, with the offset that held on that day."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from timbres.deadline import Deadline
+from timbres.domain.clock import MEXICO_CITY, from_local, now
+
+
+@pytest.mark.parametrize(
+    ("text", "iso"),
+    [
+        ("2019-11-19T13:53:41", "2019-11-19T13:53:41-06:00"),
+        # Summer time: the first Sunday of April to the last of October, until 2022.
+        ("2019-07-01T00:00:00", "2019-07-01T00:00:00-05:00"),
+        ("2019-04-07T01:59:59", "2019-04-07T01:59:59-06:00"),
+        ("2019-04-07T03:00:00", "2019-04-07T03:00:00-05:00"),
+        ("2019-10-27T00:59:59", "2019-10-27T00:59:59-05:00"),
+        ("2019-10-27T01:30:00", "2019-10-27T01:30:00-05:00"),
+        ("2019-10-27T02:00:00", "2019-10-27T02:00:00-06:00"),
+        ("2022-07-01T00:00:00", "2022-07-01T00:00:00-05:00"),
+        ("2023-07-01T00:00:00", "2023-07-01T00:00:00-06:00"),
+        ("2026-07-01T00:00:00", "2026-07-01T00:00:00-06:00"),
+        ("2026-11-19T13:53:41.250", "2026-11-19T13:53:41.250000-06:00"),
+        ("2026-11-19T19:53:41Z", "2026-11-19T13:53:41-06:00"),
+        ("2026-11-19T19:53:41+00:00", "2026-11-19T13:53:41-06:00"),
+        ("2026-11-01T01:00:00+02:00", "2026-10-31T17:00:00-06:00"),
+        ("2028-02-29T00:00:00", "2028-02-29T00:00:00-06:00"),
+    ],
+)
+def test_a_time_gets_mexico_citys_offset(text: str, iso: str) -> None:
+    assert from_local(text).isoformat() == iso
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "2019-11-19",
+        "2019-11-19T13:53",
+        "2019-11-19 13:53:41",
+        "20191119T135341",
+        "2019-W47-2",
+        "2019-W47-2T13:53:41",
+        "11/19/2019 01:53:41 PM",
+        "2019-11-19T13:53:41 ",
+        " 2019-11-19T13:53:41",
+        "2019-11-19T13:53:41\n",
+        "2019-11-19T25:00:00",
+        "2019-11-19T13:60:00",
+        "2019-11-31T00:00:00",
+        "2019-02-29T00:00:00",
+        "2019-13-01T00:00:00",
+        "0000-01-01T00:00:00",
+        "２０１９-11-19T13:53:41",
+        "2019-11-19T13:53:41+25:00",
+        "2019-11-19T13:53:41-06:00[America/Mexico_City]",
+        "0001-01-01T00:00:00+05:00",
+        "9999-12-31T23:59:59-12:00",
+        "ayer",
+    ],
+)
+def test_anything_else_is_no_time(text: str) -> None:
+    with pytest.raises(ValueError):
+        from_local(text)
+
+
+@given(st.datetimes(datetime(1970, 1, 1), datetime(2100, 1, 1)))
+def test_the_clock_on_the_wall_does_not_change(moment: datetime) -> None:
+    wall = moment.replace(microsecond=0)
+    assert from_local(wall.isoformat()).replace(tzinfo=None) == wall
+
+
+@given(st.datetimes(datetime(1970, 1, 1), datetime(2100, 1, 1), timezones=st.timezones()))
+def test_a_time_with_an_offset_keeps_its_instant(moment: datetime) -> None:
+    text = moment.astimezone(MEXICO_CITY).isoformat(timespec="microseconds")
+    assert from_local(text) == datetime.fromisoformat(text)
+
+
+def test_now_is_mexico_citys_present() -> None:
+    present = now()
+    assert present.tzinfo is MEXICO_CITY
+    assert present.microsecond == 0
+    assert abs(datetime.now(MEXICO_CITY) - present) < timedelta(seconds=5)
+
+
+def test_a_deadline_never_has_less_than_nothing_left() -> None:
+    deadline = Deadline(60)
+    assert 59 < deadline.left() <= 60
+    assert 49 < deadline.before(10).left() <= 50
+    assert deadline.before(100).left() == 0
+    assert Deadline(-1).left() == 0

@@ -1,0 +1,93 @@
+"""Reports: ids, keys, download names, kinds and formats."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from timbres.domain.month import Month
+from timbres.domain.report import (
+    FORMATS,
+    MEDIA_TYPES,
+    PENDING,
+    Report,
+    Wanted,
+    is_report_id,
+    parse_format,
+    parse_kind,
+    version_id,
+)
+from timbres.errors import TimbresError
+
+KINDS_AND_FORMATS = [(kind, form) for kind, forms in FORMATS.items() for form in forms]
+WANTED = Wanted("acme-rc", Month(2026, 10), "statement", "pdf")
+
+
+def test_a_report_has_one_key_one_name_and_ids_by_version() -> None:
+    assert WANTED.key == "reports/acme-rc/2026-10/statement.pdf"
+    assert WANTED.download_name == "acme-rc-2026-10-statement.pdf"
+    assert version_id(WANTED.stem, 1) == "2026-10-statement-pdf-0001"
+
+
+@given(
+    st.builds(Month, st.integers(2011, 9999), st.integers(1, 12)),
+    st.sampled_from(KINDS_AND_FORMATS),
+    st.integers(1, 9999),
+)
+def test_every_id_has_the_form_of_one_and_tells_its_version(
+    month: Month, what: tuple[str, str], version: int
+) -> None:
+    wanted = Wanted("acme-rc", month, *what)
+    made = version_id(wanted.stem, version)
+    assert is_report_id(made)
+    assert made.startswith(wanted.stem)
+    report = Report(made, wanted, PENDING, "arn:…", datetime(2026, 11, 1, tzinfo=UTC))
+    assert report.version == version
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "2026-10-statement-pdf",
+        "2026-10-statement-pdf-1",
+        "2026-10-statement-pdf-00001",
+        "2026-10-statement-pdf-0001\n",
+        " 2026-10-statement-pdf-0001",
+        "2026-10-invoice-pdf-0001",
+        "2026-10-statement-../x-0001",
+        "2026-10-STATEMENT-pdf-0001",
+        "2026-1-statement-pdf-0001",
+        "2026-10-statement-pdf-٠٠٠١",
+        "0" * 32,
+    ],
+)
+def test_what_is_no_id(text: str) -> None:
+    assert not is_report_id(text)
+
+
+@pytest.mark.parametrize(("kind", "form"), KINDS_AND_FORMATS)
+def test_kinds_and_their_formats(kind: str, form: str) -> None:
+    assert parse_kind(kind) == kind
+    assert parse_format(form, kind) == form
+    assert form in MEDIA_TYPES
+
+
+@pytest.mark.parametrize("value", ["", "Statement", "estado", None, 7, ["statement"], {}])
+def test_what_is_no_kind_is_refused(value: object) -> None:
+    with pytest.raises(TimbresError) as caught:
+        parse_kind(value)
+    assert (caught.value.kind.code, caught.value.field) == ("parameter-invalid", "kind")
+    assert "statement" in caught.value.detail
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("value", ["", "CSV", ".csv", "docx", None, 7, ["csv"], {}])
+def test_what_is_no_format_is_refused(kind: str, value: object) -> None:
+    with pytest.raises(TimbresError) as caught:
+        parse_format(value, kind)
+    assert (caught.value.kind.code, caught.value.field) == ("parameter-invalid", "format")
+    assert kind in caught.value.detail

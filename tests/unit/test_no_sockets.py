@@ -1,0 +1,13 @@
+"""The rule of this folder: no sockets."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+from pytest_socket import SocketBlockedError
+
+
+def test_a_socket_cannot_even_be_made() -> None:
+    with pytest.warns(UserWarning, match="socket"), pytest.raises(SocketBlockedError):
+        socket.socket()
