@@ -14,7 +14,7 @@ STAGE ?= default
 PYTHON_313 := $(shell ls -d "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.13*/bin 2>/dev/null | tail -1)
 export SAM_CLI_TELEMETRY := 0
 
-.PHONY: help demo up test lint format build deploy lock clean
+.PHONY: help demo up test torture baseline lint format build deploy lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -27,6 +27,14 @@ up: $(VENV)/installed ## keep the demo's world running until Ctrl-C; write .loca
 
 test: $(VENV)/installed ## unit, integration and end-to-end tests
 	$(BIN)/python -m pytest
+
+torture: $(VENV)/installed ## 10,000 ways for a purchase to go wrong, on two cores: minutes
+	@for seed in 1 2; do TORTURE_EXAMPLES=5000 $(BIN)/python -m pytest tests/torture \
+	  -p no:cacheprovider --hypothesis-seed=$$seed & pids="$${pids:-} $$!"; done; \
+	for pid in $$pids; do wait $$pid; done
+
+baseline: $(VENV)/installed ## double purchases in 1,000 lost replies: a decorator's, and ours
+	@PYTHONPATH=layers/timbres $(BIN)/python -m tests.torture.baseline
 
 lint: $(VENV)/installed ## format, lint, types, direction of imports, template: offline, in seconds
 	$(BIN)/ruff format --check .

@@ -13,7 +13,7 @@ from timbres.aws.bus import Bus
 from timbres.aws.issuers import Issuers
 from timbres.aws.journal import Journal
 from timbres.aws.session import client
-from timbres.domain.contract import CONFIRMED, parse_state
+from timbres.domain.contract import CONFIRMED, parse_outcome, parse_reason, parse_state
 from timbres.domain.rfc import parse_issuer, parse_rfc
 from timbres.domain.stamps import parse_stamps
 from timbres.work.access import Access
@@ -54,7 +54,17 @@ def page(account: str) -> Response[str]:
 @api.get("/accounts/<account>/contracts/<contract_id>")
 def read(account: str, contract_id: str) -> Response[str]:
     api.query()
-    return answer(200, shown(contracts().get(account, contract_id)))
+    contract = contracts().get(account, contract_id)
+    return answer(200, shown(contract) | {"history": contracts().history(contract)})
+
+
+@api.post("/accounts/<account>/contracts/<contract_id>/settlement")
+def settle(account: str, contract_id: str) -> Response[str]:
+    api.query()
+    body = api.body("outcome", "reason")
+    outcome, reason = parse_outcome(body["outcome"]), parse_reason(body["reason"])
+    settled = contracts().settle(account, contract_id, outcome, reason, api.caller())
+    return answer(200, shown(settled))
 
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:

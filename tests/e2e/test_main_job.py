@@ -356,7 +356,7 @@ def test_no_credential_is_in_any_log(world: World) -> None:
     functions = [
         name.removesuffix("Name") for name in world.stack.outputs if name.endswith("FunctionName")
     ]
-    assert len(functions) == 6
+    assert len(functions) == 7
     for function in functions:
         text = "\n".join(world.stack.function_logs(function))
         assert "RequestId" in text

@@ -23,6 +23,8 @@ TRIGGERS = {
     "contract-buy": "contract/Buy",
     "contract-list": "contract/List",
     "contract-read": "contract/Read",
+    "contract-settle": "contract/Settle",
+    "reconciler": "reconciler/EveryFiveMinutes",
     "report-ask": "report/Ask",
     "report-list": "report/List",
     "report-read": "report/Read",
@@ -169,7 +171,21 @@ def test_contract_read(world: World) -> None:
     item |= {"id": {"S": wanted}, "entry": {"S": f"contract#{wanted}"}}
     dynamodb.put_item(TableName=table, Item=item)
 
-    assert answered(world, "contract-read", 200) == bought | {"id": wanted}
+    shown = answered(world, "contract-read", 200)
+    assert shown.pop("history")[0]["step"] == "open"
+    assert shown == bought | {"id": wanted}
+
+
+def test_contract_settle(world: World) -> None:
+    problem = answered(world, "contract-settle", 404)
+    assert (problem["code"], problem["field"]) == ("contract-not-found", "id")
+
+
+def test_reconciler(world: World) -> None:
+    world.fault("agregarContrato", "cut-after")
+    answered(world, "contract-buy", 202)
+    world.clock.forward(minutes=2)
+    assert replayed(world, "reconciler") == {"confirmed": 1}
 
 
 def test_report_ask(world: World) -> None:

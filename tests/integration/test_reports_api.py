@@ -475,7 +475,7 @@ def test_a_failure_that_lasts_is_the_report_s_end_at_the_third_time(world: World
     assert (body["status"], body["url"], body["bytes"]) == ("failed", None, None)
     assert body["error"] == {
         "code": "pac-error",
-        "detail": "reachcore answered 500: Error de la plataforma Reachcore",
+        "detail": "reachcore answered 500: Error de la plataforma Reachcore.",
     }
     told = problem(world.get(f"{PATH}/{report['id']}"), 409, "report-failed")
     assert told["report"] == body
@@ -485,8 +485,8 @@ def test_a_failure_that_lasts_is_the_report_s_end_at_the_third_time(world: World
     (mail,) = world.mails()
     assert mail == (
         "Timbres: no se pudo hacer el reporte statement (csv) de la cuenta acme-rc, mes "
-        "2026-10. Motivo: pac-error. reachcore answered 500: Error de la plataforma Reachcore "
-        "Vuelva a pedirlo cuando esté resuelto."
+        "2026-10. Vuelva a pedirlo cuando esté resuelta la causa: pac-error (reachcore answered "
+        "500: Error de la plataforma Reachcore.)"
     )
 
 

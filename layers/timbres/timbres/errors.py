@@ -43,6 +43,11 @@ CONTRACT_PENDING = Kind(
 CONTRACT_IN_FLIGHT = Kind(
     "contract-in-flight", 409, "Another contract of this issuer is not settled", retry_after=60
 )
+STAMPS_OVER_LIMIT = Kind("stamps-over-limit", 422, "More stamps than one contract may buy")
+DAY_OVER_LIMIT = Kind("day-over-limit", 422, "More stamps than the account may buy in a day")
+CONTRACT_NOT_UNDER_REVIEW = Kind(
+    "contract-not-under-review", 409, "The contract does not need a settlement"
+)
 CONTRACT_UNKNOWN = Kind("contract-not-found", 404, "There is no such contract")
 REPORT_UNKNOWN = Kind("report-not-found", 404, "There is no such report")
 REPORT_FAILED = Kind("report-failed", 409, "The report could not be made")

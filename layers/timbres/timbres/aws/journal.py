@@ -2,7 +2,9 @@
 
 Entries of an account, by sort key: ``contract#<id>``, the contract with its history;
 ``key#<hash>``, which contract an Idempotency-Key stands for, for ever;
-``in-flight#<rfc>``, the one contract of an issuer that is not settled.
+``in-flight#<rfc>``, the one contract of an issuer that is not settled;
+``day#<date>``, the stamps ordered on a day. A contract that the reconciler has still to do
+with is in the index ``open`` by the time of its next look.
 """
 
 from __future__ import annotations
@@ -10,20 +12,22 @@ from __future__ import annotations
 import hashlib
 import random
 import time
-from dataclasses import asdict, dataclass
-from datetime import datetime
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 
 from botocore.exceptions import ClientError
 
 from timbres.aws.items import Item, cursor, packed, start, unpacked
-from timbres.domain import contract as states
-from timbres.domain.contract import Contract, Refusal
+from timbres.domain.contract import REJECTED, SETTLED, Contract, Refusal
 from timbres.domain.rfc import Rfc
 
-_TIMES = ("created_at", "sent_at", "settled_at")
+_TIMES = ("at", "created_at", "sent_at", "settled_at", "look_at")
 _PAGE = 100
-_CONFLICTS = 5
+_CONFLICTS = 8
+_OPEN = "open"
+# The order of the items in the transaction that opens a contract.
+_KEY, _MARK, _DAY = 1, 2, 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,13 @@ class Taken:
     same_body: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class DayFull:
+    """A contract could not be opened: ``ordered`` stamps were ordered that day already."""
+
+    ordered: int
+
+
 class Journal:
     """The journal; ``dynamodb`` is a boto3 client, ``table`` the table's name."""
 
@@ -46,42 +57,59 @@ class Journal:
         self._dynamodb = dynamodb
         self._table = table
 
-    def open(self, contract: Contract, key: str, body_hash: str) -> Taken | None:
+    def open(
+        self, contract: Contract, key: str, body_hash: str, most_a_day: int
+    ) -> Taken | DayFull | None:
         """Write a new pending contract, or return what stands in its way.
 
-        One transaction: the contract, its Idempotency-Key, its issuer's mark. Of requests
-        that race, one writes; the others find it.
+        One transaction: the contract, its Idempotency-Key, its issuer's mark, the day's
+        stamps. Of requests that race, one writes; the others find it.
         """
-        key_entry = self._key_entry(key)
-        marks = (
-            {"entry": key_entry, "contract_id": contract.id, "body_hash": body_hash},
-            {"entry": f"in-flight#{contract.rfc}", "contract_id": contract.id},
-        )
-        items = [_item(contract, _line(contract, None, contract.created_at))]
-        items += [{"account": contract.account, **mark} for mark in marks]
-        written = self._transact(
-            [
-                {
-                    "Put": {
-                        "TableName": self._table,
-                        "Item": packed(item),
-                        "ConditionExpression": "attribute_not_exists(entry)",
-                    }
+        account = contract.account
+        items = [
+            _item(contract) | {"history": [_line(contract)]},
+            {
+                "account": account,
+                "entry": self._key_entry(key),
+                "contract_id": contract.id,
+                "body_hash": body_hash,
+            },
+            {"account": account, "entry": _mark_entry(contract), "contract_id": contract.id},
+        ]
+        steps: list[Item] = [
+            {
+                "Put": {
+                    "TableName": self._table,
+                    "Item": packed(item),
+                    "ConditionExpression": "attribute_not_exists(entry)",
                 }
-                for item in items
-            ]
+            }
+            for item in items
+        ]
+        day = self._day(contract, contract.stamps)
+        day["Update"]["ConditionExpression"] = "attribute_not_exists(stamps) OR stamps <= :most"
+        day["Update"]["ExpressionAttributeValues"] |= packed(
+            {":most": most_a_day - contract.stamps}
         )
-        if written:
+        failed = self._transact([*steps, day])
+        if not failed:
             return None
-        taken = self.by_key(contract.account, key, body_hash)
-        if taken is not None:
+        if _KEY in failed and (taken := self.by_key(account, key, body_hash)):
             return taken
-        mark = self._get(contract.account, f"in-flight#{contract.rfc}")
-        first = self.get(contract.account, mark["contract_id"]) if mark else None
-        if first is None:
-            # The mark was lifted between the two looks: the way is free again.
-            return self.open(contract, key, body_hash)
-        return Taken(first, by_key=False)
+        if _MARK in failed:
+            mark = self._get(account, _mark_entry(contract))
+            first = self.get(account, mark["contract_id"]) if mark else None
+            if first is not None:
+                return Taken(first, by_key=False)
+        elif _DAY in failed:
+            return DayFull(self.ordered(contract))
+        # What stood in the way has gone between the two looks.
+        return self.open(contract, key, body_hash, most_a_day)
+
+    def ordered(self, contract: Contract) -> int:
+        """Return the stamps ordered on the day of ``contract``, those refused left out."""
+        item = self._get(contract.account, _day_entry(contract))
+        return int(item["stamps"]) if item else 0
 
     def by_key(self, account: str, key: str, body_hash: str) -> Taken | None:
         """Return the contract that an Idempotency-Key stands for, or None."""
@@ -95,6 +123,24 @@ class Journal:
         """Return a contract as it stands now, or None."""
         item = self._get(account, f"contract#{contract_id}")
         return _contract(item) if item else None
+
+    def history(self, account: str, contract_id: str) -> list[Item]:
+        """Return the steps of a contract, oldest first; empty when there is no such contract."""
+        item = self._get(account, f"contract#{contract_id}")
+        return list(item["history"]) if item else []
+
+    def due(self, at: datetime, limit: int = _PAGE) -> list[tuple[str, str]]:
+        """Return account and id of open contracts to be looked at, the longest waiting first."""
+        page = self._dynamodb.query(
+            TableName=self._table,
+            IndexName=_OPEN,
+            KeyConditionExpression="#open = :open AND look_at <= :at",
+            ExpressionAttributeNames={"#open": "open"},
+            ExpressionAttributeValues=packed({":open": _OPEN, ":at": _utc(at)}),
+            Limit=limit,
+        )
+        items = [unpacked(item) for item in page["Items"]]
+        return [(item["account"], item["entry"].removeprefix("contract#")) for item in items]
 
     def page(
         self, account: str, rfc: Rfc | None, status: str | None, after: str | None
@@ -130,68 +176,89 @@ class Journal:
             if found or not last:
                 return found, cursor(last)
 
-    def record(self, before: Contract, after: Contract, at: datetime) -> bool:
-        """Write ``after`` over ``before`` and add a line to its history.
+    def record(self, before: Contract, after: Contract) -> bool:
+        """Write a contract over ``before``, the version its last step was taken from.
 
-        Returns False, with nothing written, when the contract is no longer in the state of
-        ``before``. A settled contract's issuer may buy again.
+        The step is added to its history. Returns False, with nothing written, when another
+        step was taken in the meantime. A settled contract frees its issuer, a rejected one
+        also the day's stamps.
         """
-        changes = _item(after)
-        keys = {k: changes.pop(k) for k in ("account", "entry")}
-        names = {f"#{k}": k for k in changes} | {"#history": "history"}
-        values = {f":{k}": v for k, v in changes.items() if v is not None}
-        values |= {":line": [_line(after, before, at)], ":was": before.status}
-        condition = "#status = :was AND "
-        if before.sent_at is None:
-            condition += "attribute_not_exists(#sent_at)"
-        else:
-            condition += "#sent_at = :was_sent"
-            values[":was_sent"] = before.sent_at.isoformat()
-        assignments = [f"#{k} = :{k}" for k, v in changes.items() if v is not None]
-        assignments.append("#history = list_append(#history, :line)")
-        removed = [f"#{k}" for k, v in changes.items() if v is None]
-        expression = "SET " + ", ".join(assignments)
-        if removed:
-            expression += " REMOVE " + ", ".join(removed)
-        steps: list[Item] = [
-            {
-                "Update": {
-                    "TableName": self._table,
-                    "Key": packed(keys),
-                    "UpdateExpression": expression,
-                    "ConditionExpression": condition,
-                    "ExpressionAttributeNames": names,
-                    "ExpressionAttributeValues": packed(values),
-                }
-            }
-        ]
-        if after.status in states.SETTLED and before.status not in states.SETTLED:
+        steps = [self._update(before, after, _line(after))]
+        if after.status in SETTLED and after.step != "count":
             steps.append(
                 {
                     "Delete": {
                         "TableName": self._table,
-                        "Key": packed(
-                            {"account": after.account, "entry": f"in-flight#{after.rfc}"}
-                        ),
+                        "Key": packed({"account": after.account, "entry": _mark_entry(after)}),
                         "ConditionExpression": "contract_id = :id",
                         "ExpressionAttributeValues": packed({":id": after.id}),
                     }
                 }
             )
-        return self._transact(steps)
+        if after.status == REJECTED:
+            steps.append(self._day(after, -after.stamps))
+        return not self._transact(steps)
 
-    def _transact(self, steps: list[Item]) -> bool:
-        """Write all of ``steps`` or nothing; False when a condition was not met."""
+    def announced(self, contract: Contract) -> None:
+        """Note that the contract's state was published; the index then lets go of it.
+
+        Changes nothing when a step was taken in the meantime.
+        """
+        told = replace(contract, announced=contract.status)
+        update = self._update(contract, told, None)["Update"]
+        try:
+            self._dynamodb.update_item(**update)
+        except self._dynamodb.exceptions.ConditionalCheckFailedException:
+            return
+
+    def _update(self, before: Contract, after: Contract, line: Item | None) -> Item:
+        was, item = _item(before), _item(after)
+        changed = {k: v for k, v in item.items() if v != was[k]}
+        sets = [f"#{k} = :{k}" for k, v in changed.items() if v is not None]
+        removed = [f"#{k}" for k, v in changed.items() if v is None]
+        names = {f"#{k}": k for k in (*changed, "version")}
+        values = {f":{k}": v for k, v in changed.items() if v is not None}
+        values[":was"] = before.version
+        if line is not None:
+            sets.append("#history = list_append(#history, :line)")
+            names["#history"], values[":line"] = "history", [line]
+        expression = f"SET {', '.join(sets)}"
+        if removed:
+            expression += f" REMOVE {', '.join(removed)}"
+        return {
+            "Update": {
+                "TableName": self._table,
+                "Key": packed({"account": after.account, "entry": item["entry"]}),
+                "UpdateExpression": expression,
+                "ConditionExpression": "#version = :was",
+                "ExpressionAttributeNames": names,
+                "ExpressionAttributeValues": packed(values),
+            }
+        }
+
+    def _day(self, contract: Contract, stamps: int) -> Item:
+        return {
+            "Update": {
+                "TableName": self._table,
+                "Key": packed({"account": contract.account, "entry": _day_entry(contract)}),
+                "UpdateExpression": "ADD stamps :stamps",
+                "ExpressionAttributeValues": packed({":stamps": stamps}),
+            }
+        }
+
+    def _transact(self, steps: list[Item]) -> set[int]:
+        """Write all of ``steps``, or nothing; return which conditions were not met."""
         for attempt in range(_CONFLICTS):
             try:
                 self._dynamodb.transact_write_items(TransactItems=steps)
-                return True
+                return set()
             except ClientError as error:
                 if error.response["Error"]["Code"] != "TransactionCanceledException":
                     raise
-                reasons = {r.get("Code") for r in error.response.get("CancellationReasons", [])}
-                if "ConditionalCheckFailed" in reasons:
-                    return False
+                reasons = [r.get("Code") for r in error.response.get("CancellationReasons", [])]
+                failed = {i for i, code in enumerate(reasons) if code == "ConditionalCheckFailed"}
+                if failed:
+                    return failed
                 # Another transaction held one of the items at that moment.
                 if "TransactionConflict" not in reasons or attempt == _CONFLICTS - 1:
                     raise
@@ -212,34 +279,46 @@ class Journal:
         return f"key#{hashlib.sha256(key.encode()).hexdigest()}"
 
 
-def _line(after: Contract, before: Contract | None, at: datetime) -> Item:
-    line = {"at": at.isoformat(), "status": after.status}
-    if before is None:
-        line["by"] = after.requested_by
-    if after.status == states.PENDING and after.sent_at is not None:
-        line["note"] = "sent"
-    if after.pac_code is not None:
-        line["pac_code"] = after.pac_code
-    if after.pac_message is not None:
-        line["pac_message"] = after.pac_message
-    if before is not None and before.status == after.status == states.CONFIRMED:
-        line["note"] = "counted"
-    return line
+def _mark_entry(contract: Contract) -> str:
+    return f"in-flight#{contract.rfc}"
 
 
-def _item(contract: Contract, first_line: Item | None = None) -> Item:
+def _day_entry(contract: Contract) -> str:
+    return f"day#{contract.created_at.date()}"
+
+
+def _utc(at: datetime) -> str:
+    # One offset, so that the index sorts by the instant.
+    return at.astimezone(UTC).isoformat(timespec="seconds")
+
+
+def _line(contract: Contract) -> Item:
+    line = {
+        "step": contract.step,
+        "at": contract.at.isoformat(),
+        "by": contract.by,
+        "status": contract.status,
+        "note": contract.note,
+        "pac_code": contract.pac_code,
+        "pac_message": contract.pac_message,
+    }
+    return {k: v for k, v in line.items() if v is not None}
+
+
+def _item(contract: Contract) -> Item:
     item = asdict(contract)
     item["entry"] = f"contract#{contract.id}"
+    item["open"] = _OPEN if contract.open else None
     for name in _TIMES:
         if item[name] is not None:
             item[name] = item[name].isoformat()
-    if first_line is not None:
-        item["history"] = [first_line]
+    # Not in the index, no time in it either.
+    item["look_at"] = _utc(contract.look_at) if contract.open and contract.look_at else None
     return item
 
 
 def _contract(item: Item) -> Contract:
-    values = {k: v for k, v in item.items() if k not in ("entry", "history")}
+    values = {k: v for k, v in item.items() if k not in ("entry", "history", "open")}
     for name in _TIMES:
         if name in values:
             values[name] = datetime.fromisoformat(values[name])

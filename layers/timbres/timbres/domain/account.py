@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from timbres.domain.rfc import shown
 from timbres.errors import (
@@ -49,6 +49,9 @@ SOLUCION_FACTIBLE = Pac(
     can=("stamps", "contracts", "consumption"),
 )
 PACS = {pac.name: pac for pac in (REACHCORE, SOLUCION_FACTIBLE)}
+# A slip of the keyboard stays below what it would cost; an account may say otherwise.
+DEFAULT_MAX_STAMPS_PER_CONTRACT = 10_000
+DEFAULT_MAX_STAMPS_PER_DAY = 50_000
 _SANDBOX = "sandbox"
 
 
@@ -56,7 +59,8 @@ _SANDBOX = "sandbox"
 class Account:
     """One account, checked.
 
-    ``endpoint`` is the base address of a sandbox, None elsewhere. ``version`` changes
+    ``low_stamps`` and the two maxima are numbers of stamps. ``endpoint`` is the base
+    address of a sandbox, None elsewhere. ``version`` changes
     whenever the secret does. Credentials never show in a repr.
     """
 
@@ -66,6 +70,8 @@ class Account:
     credentials: Mapping[str, str] = field(repr=False)
     endpoint: str | None = None
     low_stamps: int | None = None
+    max_stamps_per_contract: int = DEFAULT_MAX_STAMPS_PER_CONTRACT
+    max_stamps_per_day: int = DEFAULT_MAX_STAMPS_PER_DAY
     live_wsdl: bool = False
     version: str = ""
 
@@ -112,7 +118,11 @@ def parse_account(name: str, secret: str, version: str = "") -> Account:
         environment=environment,
         credentials=credentials,
         endpoint=_endpoint(name, environment, value.get("endpoint")),
-        low_stamps=_low_stamps(name, value.get("low_stamps")),
+        low_stamps=_number(name, value, "low_stamps", None),
+        max_stamps_per_contract=_number(
+            name, value, "max_stamps_per_contract", DEFAULT_MAX_STAMPS_PER_CONTRACT
+        ),
+        max_stamps_per_day=_number(name, value, "max_stamps_per_day", DEFAULT_MAX_STAMPS_PER_DAY),
         live_wsdl=_live_wsdl(name, pac, value.get("wsdl")),
         version=version,
     )
@@ -157,12 +167,16 @@ def _credential(name: str, value: dict[str, Any], key: str) -> str:
     return text
 
 
-def _low_stamps(name: str, value: object) -> int | None:
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise _wrong(name, "low_stamps", "a whole number, 0 or more")
-    return value
+N = TypeVar("N", int, None)
+
+
+def _number(name: str, value: dict[str, Any], key: str, default: N) -> int | N:
+    number = value.get(key)
+    if number is None:
+        return default
+    if isinstance(number, bool) or not isinstance(number, int) or number < 0:
+        raise _wrong(name, key, "a whole number, 0 or more")
+    return number
 
 
 def _live_wsdl(name: str, pac: Pac, value: object) -> bool:

@@ -105,7 +105,7 @@ def said(pac: str, table: dict[str, Kind], code: str, message: str | None) -> Pa
     detail = f"{pac} answered {code}"
     return PacError(
         kind,
-        f"{detail}: {words}" if words else f"{detail}.",
+        f"{detail}: {words.rstrip('.')}." if words else f"{detail}.",
         pac=pac,
         pac_code=code,
         pac_message=words,
@@ -121,5 +121,5 @@ def clean(message: str | None) -> str | None:
     """Return a PAC's words on one line, printable, 300 characters at most; None for none."""
     if message is None:
         return None
-    words = " ".join(message.split())
-    return "".join(c for c in words if c.isprintable())[:_SHOWN] or None
+    printable = "".join(c for c in message if c.isprintable() or c.isspace())
+    return " ".join(printable.split())[:_SHOWN].strip() or None

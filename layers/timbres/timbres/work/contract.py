@@ -10,29 +10,33 @@ import hashlib
 import json
 import logging
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Any
 
 from timbres.aws.bus import Bus
 from timbres.aws.issuers import Issuers
-from timbres.aws.journal import Journal
+from timbres.aws.journal import DayFull, Journal
 from timbres.deadline import Deadline
 from timbres.domain import clock
-from timbres.domain import contract as states
+from timbres.domain import contract as rules
 from timbres.domain.account import Account
-from timbres.domain.contract import Contract, Refusal, new_id
+from timbres.domain.contract import RECONCILER, SETTLING, Contract, Refusal, opened
 from timbres.domain.rfc import Rfc
 from timbres.errors import (
     CONTRACT_IN_FLIGHT,
+    CONTRACT_NOT_UNDER_REVIEW,
     CONTRACT_PENDING,
     CONTRACT_UNKNOWN,
+    DAY_OVER_LIMIT,
     IDEMPOTENCY_KEY_REUSED,
+    STAMPS_OVER_LIMIT,
     Kind,
     PacError,
     TimbresError,
 )
 from timbres.pacs.base import PacClient, Reply
-from timbres.pacs.codes import PROTOCOL
+from timbres.pacs.codes import CREDENTIALS_REJECTED, PROTOCOL
 from timbres.work.access import Access
 
 log = logging.getLogger("timbres")
@@ -68,23 +72,19 @@ class Contracts:
     def buy(self, account_name: str, order: Order, deadline: Deadline) -> tuple[Contract, bool]:
         """Buy stamps, or return the contract that the key stands for already (then True).
 
-        The contract returned is confirmed, or unknown: then it may have been bought, and
-        is not sent again. One that was refused raises its error, again each time it is
-        asked for. Raises ``idempotency-key-reused``, ``contract-pending`` and
-        ``contract-in-flight`` with no call to the PAC.
+        The contract returned is confirmed, or may have been bought (unknown, or pending
+        when the journal could not be written) and is not sent again. One that was refused
+        raises its error, again each time it is asked for. Raises with no call to the PAC:
+        ``stamps-over-limit``, ``day-over-limit``, ``idempotency-key-reused``,
+        ``contract-pending``, ``contract-in-flight``.
         """
         account = self._access.account(account_name, "contracts")
-        at = clock.now()
-        contract = Contract(
-            id=new_id(at),
-            account=account.name,
-            rfc=order.rfc,
-            stamps=order.stamps,
-            status=states.PENDING,
-            requested_by=order.caller,
-            created_at=at,
-        )
-        taken = self._journal.open(contract, order.key, order.body_hash)
+        if order.stamps > account.max_stamps_per_contract:
+            return self._over_limit(account, order), True
+        contract = opened(account.name, order.rfc, order.stamps, order.caller, clock.now())
+        taken = self._journal.open(contract, order.key, order.body_hash, account.max_stamps_per_day)
+        if isinstance(taken, DayFull):
+            raise _day_full(account, order, taken)
         if taken is not None:
             if not taken.by_key:
                 raise _in_flight(taken.contract)
@@ -103,6 +103,33 @@ class Contracts:
             )
         return contract
 
+    def history(self, contract: Contract) -> list[dict[str, Any]]:
+        """Return the steps that a contract has taken, oldest first."""
+        return self._journal.history(contract.account, contract.id)
+
+    def settle(
+        self, account_name: str, contract_id: str, outcome: str, reason: str, caller: str
+    ) -> Contract:
+        """Settle a contract under review as a person decided; the journal keeps who and why.
+
+        Raises ``contract-not-found``, or ``contract-not-under-review`` in any other state.
+        """
+        contract = self.get(account_name, contract_id)
+        settled = None
+        if contract.status == rules.NEEDS_REVIEW:
+            settled = contract.settle(clock.now(), outcome, caller, reason)
+        if settled is None or not self._journal.record(contract, settled):
+            now = self.get(account_name, contract_id)
+            raise TimbresError(
+                CONTRACT_NOT_UNDER_REVIEW,
+                f"Contract {contract_id} is {now.status}; only one that needs a review can be "
+                "settled by hand.",
+                members={"contract": shown(now)},
+            )
+        log.info("contract settled by hand", extra=_named(settled))
+        announce(self._journal, self._bus, settled)
+        return settled
+
     def page(
         self, account_name: str, rfc: Rfc | None, status: str | None, after: str | None
     ) -> dict[str, Any]:
@@ -117,85 +144,201 @@ class Contracts:
             contracted_before = before.contracted
         except TimbresError as error:
             if not _issuer_new(error):
-                self._refuse(contract, error)
-                raise _with_contract(error, contract) from None
+                raise self._refused(contract, error) from None
             contracted_before = None
         # As the secret stands now: the count before may have found it renewed.
         pac = self._access.client(self._access.accounts.get(account.name))
-        sending = contract.sending(clock.now(), contracted_before)
-        if not self._journal.record(contract, sending, clock.now()):
-            raise RuntimeError("the contract was settled by somebody else before it was sent")
+        sent = contract.send(clock.now(), contracted_before)
+        if not self._journal.record(contract, sent):
+            # Withdrawn: the journal gave this function up before it had sent anything.
+            withdrawn = self._journal.get(account.name, contract.id) or contract
+            return _again(account, withdrawn, same_body=True)
         try:
             reply = pac.buy(contract.rfc, contract.stamps, deadline)
         except TimbresError as error:
             if not error.kind.may_have_taken_effect:
-                self._refuse(sending, error)
-                raise _with_contract(error, contract) from None
-            return self._doubt(sending, error)
+                raise self._refused(sent, error) from None
+            return self._doubt(sent, error)
         except Exception:
             log.exception("a purchase ended in an error of ours", extra=_named(contract))
             return self._doubt(
-                sending, TimbresError(PROTOCOL, "The purchase was sent; its end is not known.")
+                sent, TimbresError(PROTOCOL, "The purchase was sent; its end is not known.")
             )
-        return self._confirm(pac, sending, reply, deadline)
+        return self._confirm(pac, sent, reply, deadline)
 
     def _confirm(
-        self, pac: PacClient, sending: Contract, reply: Reply, deadline: Deadline
+        self, pac: PacClient, sent: Contract, reply: Reply, deadline: Deadline
     ) -> Contract:
-        confirmed = sending.confirmed(clock.now(), reply.code, reply.message)
-        settled = self._settle(sending, confirmed)
-        if settled != confirmed:
-            return settled
+        confirmed = sent.confirm(clock.now(), reply.code, reply.message)
+        written = self._write(sent, confirmed)
+        if written is not confirmed:
+            return written
         log.info("contract confirmed", extra=_named(confirmed))
         counted = confirmed
         try:
             stamps = pac.stamps(confirmed.rfc, deadline)
-            counted = confirmed.counted(stamps.contracted)
-            self._journal.record(confirmed, counted, clock.now())
+            counted = confirmed.count(clock.now(), stamps.contracted)
+            self._journal.record(confirmed, counted)
             self._issuers.counted(confirmed.account, confirmed.rfc, stamps, clock.now())
         except Exception as error:
             # The purchase stands whether or not it could be counted afterwards.
-            log.warning("the count after a purchase failed: %s", _name(error))
-        self._publish("Contract Confirmed", counted)
+            log.warning("the count after a purchase failed: %s", type(error).__name__)
+        announce(self._journal, self._bus, counted)
         return counted
 
-    def _doubt(self, sending: Contract, error: TimbresError) -> Contract:
-        unknown = sending.unknown(_refusal(error), *_pac_words(error))
-        settled = self._settle(sending, unknown)
-        if settled == unknown:
-            log.warning("contract unknown: %s", error.detail, extra=_named(unknown))
-            self._publish("Contract Unknown", unknown)
-        return settled
+    def _doubt(self, sent: Contract, error: TimbresError) -> Contract:
+        doubted = sent.doubt(clock.now(), sent.requested_by, _refusal(error), *_pac_words(error))
+        written = self._write(sent, doubted)
+        if written is doubted:
+            log.warning("contract unknown: %s", error.detail, extra=_named(doubted))
+            announce(self._journal, self._bus, doubted)
+        return written
 
-    def _settle(self, sending: Contract, after: Contract) -> Contract:
+    def _write(self, sent: Contract, after: Contract) -> Contract:
         """Write what became of a purchase; return the contract as the journal has it.
 
         When the journal cannot be written it stays pending there, and sent: true, too.
         """
         try:
-            if self._journal.record(sending, after, clock.now()):
+            if self._journal.record(sent, after):
                 return after
-            return self._journal.get(sending.account, sending.id) or sending
+            return self._journal.get(sent.account, sent.id) or sent
         except Exception as error:
             log.error(
                 "%s could not be written to the journal: %s",
                 after.status,
-                _name(error),
+                type(error).__name__,
                 extra=_named(after),
             )
-            return sending
+            return sent
 
-    def _refuse(self, contract: Contract, error: TimbresError) -> None:
-        rejected = contract.rejected(clock.now(), _refusal(error), *_pac_words(error))
-        self._journal.record(contract, rejected, clock.now())
-        log.info("contract rejected: %s", error.detail, extra=_named(rejected))
+    def _refused(self, contract: Contract, error: TimbresError) -> TimbresError:
+        """Write that nothing was bought, and why; return what the caller is told."""
+        told = _final(error, contract)
+        refused = contract.refuse(clock.now(), _refusal(told), *_pac_words(told))
+        self._journal.record(contract, refused)
+        log.info("contract rejected: %s", told.detail, extra=_named(refused))
+        return told
 
-    def _publish(self, kind: str, contract: Contract) -> None:
-        try:
-            self._bus.publish(kind, shown(contract))
-        except Exception as error:
-            # What was bought is in the journal; a mail that is missing must not hide it.
-            log.error("%s was not published: %s", kind, _name(error), extra=_named(contract))
+    def _over_limit(self, account: Account, order: Order) -> Contract:
+        # A limit lowered since does not change what a key stands for.
+        taken = self._journal.by_key(account.name, order.key, order.body_hash)
+        if taken is not None:
+            return _again(account, taken.contract, taken.same_body)
+        raise TimbresError(
+            STAMPS_OVER_LIMIT,
+            f"{order.stamps:,} stamps are more than account {account.name} allows one contract "
+            f"to buy: {account.max_stamps_per_contract:,} (max_stamps_per_contract).",
+            field="stamps",
+        )
+
+
+class Reconciler:
+    """Finds out what became of contracts that their own function did not see to an end.
+
+    ``settling`` is how long an unchanged count has to stand before it counts as a no.
+    """
+
+    def __init__(
+        self, access: Access, journal: Journal, bus: Bus, settling: timedelta = SETTLING
+    ) -> None:
+        self._access = access
+        self._journal = journal
+        self._bus = bus
+        self._settling = settling
+
+    def run(self, deadline: Deadline) -> dict[str, int]:
+        """Look at every contract that is due; return how many are in which state afterwards.
+
+        It only ever reads at the PAC. One contract's failure stops no other; after rejected
+        credentials their account is not asked again in this run.
+        """
+        states: dict[str, int] = {}
+        rejected: set[str] = set()
+        for account, contract_id in self._journal.due(clock.now()):
+            if deadline.left() < 15:
+                log.warning("the time did not reach every open contract")
+                break
+            try:
+                status = self._look(account, contract_id, rejected, deadline)
+            except Exception as error:
+                log.exception(
+                    "a contract could not be looked at: %s",
+                    type(error).__name__,
+                    extra={"account": account, "contract": contract_id},
+                )
+                status = "failed"
+            states[status] = states.get(status, 0) + 1
+        return states
+
+    def _look(self, account: str, contract_id: str, rejected: set[str], deadline: Deadline) -> str:
+        contract = self._journal.get(account, contract_id)
+        now = clock.now()
+        # The index lags a little behind the journal.
+        if contract is None or not contract.open or (contract.look_at or now) > now:
+            return "not due"
+        if contract.status == rules.PENDING:
+            contract = self._take_over(contract, now)
+        if contract is not None and contract.status == rules.UNKNOWN:
+            contract = self._judge(contract, rejected, deadline)
+        if contract is None:
+            return "changed meanwhile"
+        announce(self._journal, self._bus, contract)
+        return contract.status
+
+    def _take_over(self, contract: Contract, now: datetime) -> Contract | None:
+        if contract.sent_at is None:
+            after = contract.withdraw(now)
+        else:
+            after = contract.doubt(
+                now,
+                RECONCILER,
+                _refusal(
+                    TimbresError(PROTOCOL, "The function ended before the PAC's answer was kept.")
+                ),
+            )
+        return after if self._journal.record(contract, after) else None
+
+    def _judge(self, contract: Contract, rejected: set[str], deadline: Deadline) -> Contract | None:
+        contracted, problem = None, "the account's credentials are rejected"
+        if contract.account not in rejected:
+            try:
+                contracted = self._contracted(contract, deadline)
+                problem = "the PAC did not tell the stamps contracted"
+            except TimbresError as error:
+                problem = error.detail
+                if error.kind is CREDENTIALS_REJECTED:
+                    rejected.add(contract.account)
+        after = contract.judge(clock.now(), contracted, problem, self._settling)
+        if not self._journal.record(contract, after):
+            return None
+        log.info("contract looked at: %s", after.note, extra=_named(after))
+        return after
+
+    def _contracted(self, contract: Contract, deadline: Deadline) -> int | None:
+        account = self._access.account(contract.account, "contracts")
+        stamps = self._access.read(account, lambda pac: pac.stamps(contract.rfc, deadline))
+        return stamps.contracted
+
+
+def announce(journal: Journal, bus: Bus, contract: Contract) -> None:
+    """Publish what is still to be told of a contract's state, and note that it was.
+
+    What fails here is in the index of open contracts, and told by the reconciler later; it
+    may so be told twice, and never not at all.
+    """
+    if contract.event is None:
+        return
+    try:
+        bus.publish(contract.event, shown(contract))
+        journal.announced(contract)
+    except Exception as error:
+        log.error(
+            "%s was not published: %s",
+            contract.event,
+            type(error).__name__,
+            extra=_named(contract),
+        )
 
 
 def shown(contract: Contract) -> dict[str, Any]:
@@ -214,6 +357,7 @@ def shown(contract: Contract) -> dict[str, Any]:
         "requested_by": contract.requested_by,
         "created_at": contract.created_at.isoformat(),
         "settled_at": contract.settled_at.isoformat() if contract.settled_at else None,
+        "attempts": contract.attempts,
         "pac": pac,
         "error": (
             {"code": contract.refusal.code, "detail": contract.refusal.detail}
@@ -232,26 +376,34 @@ def _again(account: Account, contract: Contract, same_body: bool) -> Contract:
             field="Idempotency-Key",
             members={"contract": shown(contract)},
         )
-    if contract.status == states.PENDING:
+    if contract.status == rules.PENDING:
         raise TimbresError(
             CONTRACT_PENDING,
             f"Contract {contract.id} is on its way; ask again with the same key.",
             members={"contract": shown(contract)},
         )
-    if contract.status == states.REJECTED and contract.refusal is not None:
+    if contract.status == rules.REJECTED and contract.refusal is not None:
         refusal = contract.refusal
         kind = Kind(refusal.code, refusal.status, refusal.title)
-        raise _with_contract(
-            PacError(
-                kind,
-                refusal.detail,
-                pac=account.pac.name,
-                pac_code=contract.pac_code,
-                pac_message=contract.pac_message,
-            ),
-            contract,
+        told = PacError(
+            kind,
+            refusal.detail,
+            pac=account.pac.name,
+            pac_code=contract.pac_code,
+            pac_message=contract.pac_message,
         )
+        told.members["contract"] = {"id": contract.id, "status": contract.status}
+        raise told
     return contract
+
+
+def _day_full(account: Account, order: Order, full: DayFull) -> TimbresError:
+    return TimbresError(
+        DAY_OVER_LIMIT,
+        f"{order.stamps:,} stamps are more than account {account.name} may still buy today: "
+        f"{full.ordered:,} of {account.max_stamps_per_day:,} (max_stamps_per_day) are ordered.",
+        field="stamps",
+    )
 
 
 def _in_flight(first: Contract) -> TimbresError:
@@ -268,8 +420,12 @@ def _issuer_new(error: TimbresError) -> bool:
     return isinstance(error, PacError) and error.pac_code == "611"
 
 
-def _with_contract(error: TimbresError, contract: Contract) -> TimbresError:
-    error.members["contract"] = {"id": contract.id, "status": states.REJECTED}
+def _final(error: TimbresError, contract: Contract) -> TimbresError:
+    """Return ``error`` as the answer to an order that is refused for good."""
+    error.detail += " Nothing was bought; trying again takes a new Idempotency-Key."
+    # To wait is of no use: this key is answered so for ever.
+    error.kind = replace(error.kind, retry_after=None)
+    error.members["contract"] = {"id": contract.id, "status": rules.REJECTED}
     return error
 
 
@@ -291,7 +447,3 @@ def _named(contract: Contract) -> dict[str, Any]:
         "status": contract.status,
         "pac_code": contract.pac_code,
     }
-
-
-def _name(error: Exception) -> str:
-    return f"{type(error).__name__}"

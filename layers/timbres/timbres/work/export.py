@@ -9,6 +9,7 @@ import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from tempfile import SpooledTemporaryFile
 from typing import IO, Any
 
@@ -34,6 +35,8 @@ Row = list[Any]
 
 _IN_MEMORY = 8 * 1024 * 1024
 _CHUNK = 1024 * 1024
+# What is kept of a worker's time to store what has been counted so far.
+_RESERVE_SECONDS = 20.0
 _PLANS = {"prepaid": "Prepago", "postpaid": "Postpago"}
 # Spreadsheets run what begins so; a quote before it makes it text again.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -118,6 +121,9 @@ class Exporter:
         """Yield contracted, used and available stamps of each known issuer, counted now."""
         for issuer in self._issuers.all(account.name):
             stamps, at, note = issuer.stamps, issuer.as_of, ""
+            if deadline.left() < _RESERVE_SECONDS:
+                yield _stamps_row(issuer.rfc, stamps, at, "No se alcanzó a contar de nuevo.")
+                continue
             try:
                 stamps = self._stamps(account, Rfc(issuer.rfc), deadline)
                 at = clock.now()
@@ -129,15 +135,17 @@ class Exporter:
                 note = f"El PAC respondió {error.pac_code or error.kind.code}"
                 if error.pac_message:
                     note += f": {error.pac_message}"
-            yield [
-                issuer.rfc,
-                *(
-                    "sin dato" if value is None else value
-                    for value in (stamps.contracted, stamps.used, stamps.available)
-                ),
-                at.strftime("%d/%m/%Y %H:%M") if at else "nunca",
-                note,
-            ]
+            yield _stamps_row(issuer.rfc, stamps, at, note)
+
+
+def _stamps_row(rfc: str, stamps: Stamps, at: datetime | None, note: str) -> Row:
+    counts = (stamps.contracted, stamps.used, stamps.available)
+    return [
+        rfc,
+        *("sin dato" if count is None else count for count in counts),
+        at.strftime("%d/%m/%Y %H:%M") if at else "nunca",
+        note,
+    ]
 
 
 def _of_movements(

@@ -186,7 +186,7 @@ class Worker:
     def _announce(self, report: Report) -> None:
         event = "Report Ready" if report.status == READY else "Report Failed"
         # A quote would end the text that the rule of the mail puts it into.
-        why = (report.error or {}).get("detail", "").replace('"', "'")
+        why = (report.error or {}).get("detail", "").replace('"', "'").replace("\\", "/")
         self._bus.publish(event, shown(report) | {"why": why})
         self._records.announced(report)
 

@@ -1,0 +1,131 @@
+"""What became of a purchase whose reply was lost: the true reconciler, on the true template."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import requests
+from local.world import World
+
+from tests.e2e.test_main_job import buy, eventually, fault, purchases
+
+
+@pytest.fixture
+def settling_at_once(world: World) -> Iterator[None]:
+    """An unchanged count says no after a second, and a doubt is looked at when it is due."""
+    lambda_ = world.stack.session().client("lambda")
+    name = world.stack.outputs["ReconcilerFunctionName"]
+    before = lambda_.get_function_configuration(FunctionName=name)["Environment"]
+    changed = {"Variables": before["Variables"] | {"SETTLING_MINUTES": "0.01"}}
+    lambda_.update_function_configuration(FunctionName=name, Environment=changed)
+    yield
+    lambda_.update_function_configuration(FunctionName=name, Environment=before)
+
+
+def due_now(world: World, contract_id: str) -> None:
+    """Let the contract's next look be due, as time would."""
+    world.stack.session().client("dynamodb").update_item(
+        TableName=world.stack.outputs["JournalTableName"],
+        Key={"account": {"S": "acme-sf"}, "entry": {"S": f"contract#{contract_id}"}},
+        UpdateExpression="SET look_at = :past",
+        ExpressionAttributeValues={":past": {"S": "2026-01-01T00:00:00+00:00"}},
+    )
+
+
+def state(world: World, contract_id: str) -> dict[str, Any]:
+    path = f"/accounts/acme-sf/contracts/{contract_id}"
+    contract: dict[str, Any] = world.stack.call("reader", "GET", path).json()
+    return contract
+
+
+def looked_at(world: World, contract_id: str, status: str) -> dict[str, Any]:
+    due_now(world, contract_id)
+    world.stack.fire("ReconcilerFunctionEveryFiveMinutes")
+
+    def there() -> dict[str, Any] | None:
+        contract = state(world, contract_id)
+        return contract if contract["status"] == status else None
+
+    contract: dict[str, Any] = eventually(there)
+    return contract
+
+
+def of_issuer(world: World, rfc: str) -> list[dict[str, Any]]:
+    return [purchase for purchase in purchases(world) if purchase["rfc"] == rfc]
+
+
+def test_a_purchase_whose_reply_was_cut_is_confirmed_by_the_count(world: World) -> None:
+    rfc = "LOS010203AB1"
+    assert buy(world.stack, rfc, 30, "first-of-losrfc").status_code == 201
+    fault(world.solucion_factible_url, operation="agregarContrato", fault="cut-after")
+    unknown = buy(world.stack, rfc, 45, "cut-after")
+    assert (unknown.status_code, unknown.json()["status"]) == (202, "unknown")
+
+    contract = looked_at(world, unknown.json()["id"], "confirmed")
+
+    assert (contract["contracted_before"], contract["contracted_after"]) == (30, 75)
+    steps = [line["step"] for line in contract["history"]]
+    assert steps == ["open", "send", "doubt", "prove"]
+    assert len(of_issuer(world, rfc)) == 2
+    again = buy(world.stack, rfc, 45, "cut-after")
+    assert (again.status_code, again.json()["id"]) == (201, contract["id"])
+    assert len(of_issuer(world, rfc)) == 2
+
+
+@pytest.mark.usefixtures("settling_at_once")
+def test_a_purchase_cut_before_is_rejected_and_may_be_bought_again(world: World) -> None:
+    rfc = "CUT010203AB2"
+    assert buy(world.stack, rfc, 10, "first-of-cutrfc").status_code == 201
+    fault(world.solucion_factible_url, operation="agregarContrato", fault="cut-before")
+    unknown = buy(world.stack, rfc, 60, "cut-before")
+    assert unknown.status_code == 202
+    blocked = buy(world.stack, rfc, 60, "cut-before-2")
+    assert blocked.json()["code"] == "contract-in-flight"
+
+    contract = looked_at(world, unknown.json()["id"], "rejected")
+
+    assert contract["error"]["code"] == "contract-not-bought"
+    told = buy(world.stack, rfc, 60, "cut-before")
+    assert (told.status_code, told.json()["code"]) == (409, "contract-not-bought")
+    assert buy(world.stack, rfc, 60, "cut-before-3").status_code == 201
+    assert [p["timbres"] for p in of_issuer(world, rfc)] == [10, 60]
+
+
+def test_what_no_count_proves_is_mailed_reviewed_and_settled_by_a_buyer(world: World) -> None:
+    stack, rfc = world.stack, "REV010203AB3"
+    stack.queue_mails()
+    assert buy(stack, rfc, 10, "first-of-revrfc").status_code == 201
+    fault(world.solucion_factible_url, operation="agregarContrato", fault="cut-after")
+    unknown = buy(stack, rfc, 20, "to-review").json()
+    # Somebody buys in the portal meanwhile.
+    requests.post(
+        f"{world.solucion_factible_url}/_sandbox/issuer",
+        json={"rfc": rfc, "contratados": 10 + 20 + 7},
+        timeout=5,
+    )
+
+    contract = looked_at(world, unknown["id"], "needs-review")
+
+    eventually(lambda: any("hay que revisar" in m and unknown["id"] in m for m in stack.mails()))
+    path = f"/accounts/acme-sf/contracts/{contract['id']}/settlement"
+    settlement = {"outcome": "confirmed", "reason": "The portal lists it under folio 8841"}
+    assert stack.call("reader", "POST", path, body=settlement).status_code == 403
+    vague = stack.call("buyer", "POST", path, body={"outcome": "confirmed", "reason": "ok"})
+    assert (vague.status_code, vague.json()["field"]) == (400, "reason")
+    settled = stack.call("buyer", "POST", path, body=settlement)
+    assert (settled.status_code, settled.json()["status"]) == (200, "confirmed")
+    last = state(world, contract["id"])["history"][-1]
+    assert last["note"] == settlement["reason"]
+    assert last["by"].endswith(":user/buyer")
+    twice = stack.call("buyer", "POST", path, body=settlement)
+    assert (twice.status_code, twice.json()["code"]) == (409, "contract-not-under-review")
+
+
+def test_more_than_the_account_allows_is_refused_before_any_call(world: World) -> None:
+    before = purchases(world)
+    answer = buy(world.stack, "AAA010101AAA", 10_001, "too-many")
+    assert (answer.status_code, answer.json()["code"]) == (422, "stamps-over-limit")
+    assert "10,000" in answer.json()["detail"]
+    assert purchases(world) == before

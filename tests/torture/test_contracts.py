@@ -1,0 +1,41 @@
+"""Ten thousand ways for a purchase to go wrong (`make torture`); some of them in every run."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
+from moto import mock_aws
+
+from tests.torture.machine import Purchases
+
+EXAMPLES = int(os.environ.get("TORTURE_EXAMPLES", "100"))
+
+
+@pytest.fixture(autouse=True)
+def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "mx-central-1")
+    logging.disable(logging.CRITICAL)
+    with mock_aws():
+        yield
+    logging.disable(logging.NOTSET)
+
+
+def test_purchases_equal_confirmed_contracts_whatever_breaks() -> None:
+    run_state_machine_as_test(
+        Purchases,
+        settings=settings(
+            max_examples=EXAMPLES,
+            stateful_step_count=6,
+            deadline=None,
+            print_blob=True,
+            phases=(Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink),
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
