@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 from aws_lambda_powertools.event_handler import Response
 
-from timbres.api.gateway import Gateway, answer, setting
-from timbres.aws.accounts import Accounts
-from timbres.aws.session import client
+from timbres.api.gateway import Gateway, answer
+from timbres.api.parts import Parts
 from timbres.work import account
 
 api = Gateway()
-
-
-@cache
-def accounts() -> Accounts:
-    return Accounts(client("secretsmanager"), setting("SECRET_PREFIX"))
+parts = Parts()
 
 
 @api.get("/accounts")
 def list_accounts() -> Response[str]:
     api.query()
-    return answer(200, account.listed(accounts()))
+    return answer(200, account.listed(parts.accounts))
 
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:

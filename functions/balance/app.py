@@ -6,33 +6,20 @@ A schedule may start it too, with ``{"account": name or null for every one, "mon
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 from aws_lambda_powertools.event_handler import Response
 
 from timbres.api import schedule
-from timbres.api.gateway import Gateway, answer, setting
-from timbres.aws.accounts import Accounts
-from timbres.aws.issuers import Issuers
-from timbres.aws.session import client
+from timbres.api.gateway import Gateway, answer
+from timbres.api.parts import Parts
 from timbres.domain import clock
 from timbres.domain.month import parse_month
 from timbres.domain.rfc import parse_rfc
 from timbres.work import balance
-from timbres.work.access import Access
 
 api = Gateway()
-
-
-@cache
-def access() -> Access:
-    return Access(Accounts(client("secretsmanager"), setting("SECRET_PREFIX")))
-
-
-@cache
-def issuers() -> Issuers:
-    return Issuers(client("dynamodb"), setting("ISSUERS_TABLE"))
+parts = Parts()
 
 
 @api.get("/accounts/<account>/balance")
@@ -40,17 +27,17 @@ def read(account: str) -> Response[str]:
     query = api.query("month", "rfc")
     month = parse_month(query["month"], clock.now())
     rfc = None if query["rfc"] is None else parse_rfc(query["rfc"])
-    return answer(200, balance.of_month(access(), account, month, rfc, api.deadline))
+    return answer(200, balance.of_month(parts.access, account, month, rfc, api.deadline))
 
 
 def scheduled(wanted: dict[str, Any]) -> dict[str, Any]:
     def one(account: str) -> dict[str, Any]:
         month = schedule.month(wanted)
-        found = balance.of_month(access(), account, month, None, api.deadline)
-        balance.learn(issuers(), found)
+        found = balance.of_month(parts.access, account, month, None, api.deadline)
+        balance.learn(parts.issuers, found)
         return {"month": str(month), "transactions": found["transactions"]}
 
-    return schedule.each(access().accounts, wanted, "balance", one)
+    return schedule.each(parts.access.accounts, wanted, "balance", one)
 
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:

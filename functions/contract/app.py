@@ -7,28 +7,24 @@ from typing import Any
 
 from aws_lambda_powertools.event_handler import Response
 
-from timbres.api.gateway import Gateway, answer, setting
-from timbres.aws.accounts import Accounts
-from timbres.aws.bus import Bus
-from timbres.aws.issuers import Issuers
-from timbres.aws.journal import Journal
-from timbres.aws.session import client
+from timbres.api.gateway import Gateway, answer
+from timbres.api.parts import Parts
 from timbres.domain.contract import CONFIRMED, parse_outcome, parse_reason, parse_state
 from timbres.domain.rfc import parse_issuer, parse_rfc
 from timbres.domain.stamps import parse_stamps
-from timbres.work.access import Access
 from timbres.work.contract import Contracts, Order, shown
 
 api = Gateway()
+parts = Parts()
 
 
 @cache
 def contracts() -> Contracts:
     return Contracts(
-        Access(Accounts(client("secretsmanager"), setting("SECRET_PREFIX"))),
-        Journal(client("dynamodb"), setting("JOURNAL_TABLE")),
-        Issuers(client("dynamodb"), setting("ISSUERS_TABLE")),
-        Bus(client("events"), setting("EVENT_BUS")),
+        parts.access,
+        parts.journal,
+        parts.issuers,
+        parts.bus,
     )
 
 

@@ -6,23 +6,20 @@ from datetime import timedelta
 from functools import cache
 from typing import Any
 
-from timbres.api.gateway import Gateway, setting
-from timbres.aws.accounts import Accounts
-from timbres.aws.bus import Bus
-from timbres.aws.journal import Journal
-from timbres.aws.session import client
-from timbres.work.access import Access
+from timbres.api.gateway import Gateway
+from timbres.api.parts import Parts, setting
 from timbres.work.contract import Reconciler
 
 api = Gateway()
+parts = Parts()
 
 
 @cache
 def reconciler() -> Reconciler:
     return Reconciler(
-        Access(Accounts(client("secretsmanager"), setting("SECRET_PREFIX"))),
-        Journal(client("dynamodb"), setting("JOURNAL_TABLE")),
-        Bus(client("events"), setting("EVENT_BUS")),
+        parts.access,
+        parts.journal,
+        parts.bus,
         timedelta(minutes=float(setting("SETTLING_MINUTES"))),
     )
 

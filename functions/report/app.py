@@ -12,10 +12,8 @@ from typing import Any
 from aws_lambda_powertools.event_handler import Response
 
 from timbres.api import schedule
-from timbres.api.gateway import Gateway, answer, setting
-from timbres.aws.accounts import Accounts
-from timbres.aws.reports import Bucket, Queue, Records
-from timbres.aws.session import client
+from timbres.api.gateway import Gateway, answer
+from timbres.api.parts import Parts
 from timbres.domain import clock
 from timbres.domain.account import parse_account_name
 from timbres.domain.month import parse_month
@@ -24,15 +22,16 @@ from timbres.errors import PARAMETER_INVALID, REPORT_FAILED, TimbresError
 from timbres.work.report import Reports, shown
 
 api = Gateway()
+parts = Parts()
 
 
 @cache
 def reports() -> Reports:
     return Reports(
-        Accounts(client("secretsmanager"), setting("SECRET_PREFIX")),
-        Records(client("dynamodb"), setting("REPORTS_TABLE")),
-        Queue(client("sqs"), setting("REPORTS_QUEUE_URL")),
-        Bucket(client("s3"), setting("REPORTS_BUCKET")),
+        parts.accounts,
+        parts.records,
+        parts.queue,
+        parts.bucket,
     )
 
 

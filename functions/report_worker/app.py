@@ -13,18 +13,14 @@ from aws_lambda_powertools.utilities.batch import (
 )
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
-from timbres.api.gateway import RESERVE_SECONDS, log, setting
-from timbres.aws.accounts import Accounts
-from timbres.aws.bus import Bus
-from timbres.aws.issuers import Issuers
-from timbres.aws.reports import Bucket, Records
-from timbres.aws.session import client
+from timbres.api.gateway import RESERVE_SECONDS, log
+from timbres.api.parts import Parts
 from timbres.deadline import Deadline
 from timbres.errors import TimbresError
-from timbres.work.access import Access
 from timbres.work.export import Exporter
 from timbres.work.report import Worker
 
+parts = Parts()
 processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failure=False)
 # As often as the queue hands a message out before it goes to the dead letter queue.
 _TRIES = 3
@@ -32,13 +28,12 @@ _TRIES = 3
 
 @cache
 def worker() -> Worker:
-    access = Access(Accounts(client("secretsmanager"), setting("SECRET_PREFIX")))
     return Worker(
-        access,
-        Records(client("dynamodb"), setting("REPORTS_TABLE")),
-        Bucket(client("s3"), setting("REPORTS_BUCKET")),
-        Exporter(access, Issuers(client("dynamodb"), setting("ISSUERS_TABLE"))),
-        Bus(client("events"), setting("EVENT_BUS")),
+        parts.access,
+        parts.records,
+        parts.bucket,
+        Exporter(parts.access, parts.issuers),
+        parts.bus,
     )
 
 

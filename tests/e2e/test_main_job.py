@@ -283,10 +283,10 @@ def test_what_happens_is_mailed_in_spanish(world: World) -> None:
     stack.queue_mails()
     contract = buy(stack, "AAA010101AAA", 25, "mailed").json()
     ready(stack, "acme-rc", "statement", "csv")
-    fault(world.reachcore_url, operation="pdf", fault="code", code="401", body="html")
+    fault(world.reachcore_url, operation="pdf", fault="code", code="404", body="html")
     failed = ready(stack, "acme-rc", "statement", "pdf")
     assert failed["status"] == "failed"
-    assert failed["error"]["code"] == "pac-credentials-rejected"
+    assert failed["error"]["code"] == "pac-endpoint-not-found"
     arrived: list[str] = []
 
     def all_there() -> bool:
@@ -299,7 +299,36 @@ def test_what_happens_is_mailed_in_spanish(world: World) -> None:
     assert contract["id"] in text
     assert "está listo" in text
     assert "no se pudo hacer el reporte statement (pdf)" in text
-    assert "pac-credentials-rejected" in text
+    assert "pac-endpoint-not-found" in text
+
+
+def test_a_rejected_key_is_told_once_and_tried_once_until_it_changes(world: World) -> None:
+    stack = world.stack
+    stack.queue_mails()
+    stack.mails()
+    secret = {"pac": "reachcore", "environment": "sandbox", "endpoint": world.reachcore_url}
+    stack.create_account("sur-rc", secret | {"api_key": "no-such-key"})
+    query = {"month": last_month()}
+    requests.delete(f"{world.reachcore_url}/_sandbox/calls", timeout=5)
+
+    answers = [stack.call("reader", "GET", "/accounts/sur-rc/balance", query) for _ in range(3)]
+
+    assert {answer.json()["code"] for answer in answers} == {"pac-credentials-rejected"}
+    calls = requests.get(f"{world.reachcore_url}/_sandbox/calls", timeout=5).json()["calls"]
+    assert [call["outcome"] for call in calls] == ["401"]
+    mails: list[str] = []
+    eventually(lambda: mails.extend(stack.mails()) or mails)
+    assert sum("rechazó las credenciales de la cuenta sur-rc" in mail for mail in mails) == 1
+
+    stack.session().client("secretsmanager").put_secret_value(
+        SecretId="timbres/accounts/sur-rc",
+        SecretString=json.dumps(secret | {"api_key": world.norte_api_key}),
+    )
+    answer = stack.call("reader", "GET", "/accounts/sur-rc/balance", query)
+    assert (answer.status_code, answer.json()["plan"]) == (200, "prepaid")
+    stack.session().client("secretsmanager").delete_secret(
+        SecretId="timbres/accounts/sur-rc", ForceDeleteWithoutRecovery=True
+    )
 
 
 def test_the_schedules_start_balance_and_stamp_count(world: World) -> None:

@@ -50,4 +50,5 @@ def reader(shared_world: World) -> World:
     for sandbox in (shared_world.reachcore, shared_world.factible):
         sandbox.faults.clear()
         sandbox.calls.clear()
+    shared_world.clear_rejections()
     return shared_world

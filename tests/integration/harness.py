@@ -735,6 +735,14 @@ class World:
         items = self.stack.items("JournalTable")
         return [item for item in items if item["entry"].startswith(prefix)]
 
+    def clear_rejections(self) -> None:
+        """Let rejected secrets be tried again, as an operator would."""
+        table = self.stack.refs["RejectionsTable"]
+        for item in self.stack.items("RejectionsTable"):
+            self.stack.client("dynamodb").delete_item(
+                TableName=table, Key={"account": {"S": item["account"]}}
+            )
+
     # -------------------------------------------------------------------- AWS fails
 
     def break_aws(

@@ -331,7 +331,8 @@ def test_a_refusal_is_told_and_told_again(world: World, said: str, status: int, 
     assert problem(again, status, code) | {"instance": None} == body | {"instance": None}
     assert world.calls() == calls
     assert world.purchases() == []
-    assert world.events() == []
+    told = {event["DetailType"] for event in world.published}
+    assert told == ({"Credentials Rejected"} if said[0] == "6" and said <= "605" else set())
 
     shown = world.get(f"{PATH}/{body['contract']['id']}").body
     assert (shown["status"], shown["contracted_before"], shown["contracted_after"]) == (
@@ -383,6 +384,7 @@ def test_a_count_before_that_fails_sends_nothing(
     assert [line["status"] for line in history(world)] == ["pending", "rejected"]
     assert world.journal("in-flight#") == []
     world.factible.faults.clear()
+    world.clear_rejections()
     assert world.buy(RFC, 500, "pedido-2").status == 201
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 from typing import Any
 
 import pytest
@@ -54,7 +55,8 @@ def test_a_key_changed_while_warm_is_used_after_the_rejection(world: World) -> N
     assert read(world, RC).status == 200
 
     outcomes = [call["outcome"] for call in world.reachcore.calls.as_json()]
-    assert outcomes == ["401", "401", "200"]
+    # The rejected key is known: the secret is read afresh before any call.
+    assert outcomes == ["401", "200"]
 
 
 def test_a_password_changed_while_warm_buys_once(world: World) -> None:
@@ -97,6 +99,55 @@ def test_a_new_version_that_is_rejected_too_is_tried_once(world: World) -> None:
 
     assert problem(read(world, SF), 502, "pac-credentials-rejected")["pac"]["code"] == "602"
     assert len(world.calls()) == 2
+
+
+@pytest.mark.parametrize("account", [RC, SF])
+def test_a_rejected_secret_is_not_tried_again_by_any_function(world: World, account: str) -> None:
+    operation, code = ("saldos", "401") if account == RC else ("getTimbres", "603")
+    world.fault(operation, "code", code=code)
+    problem(read(world, account), 502, "pac-credentials-rejected")
+    calls = world.calls()
+    world.cold()
+
+    again = problem(read(world, account), 502, "pac-credentials-rejected")
+    if account == SF:
+        problem(world.buy(), 502, "pac-credentials-rejected")
+        world.invoke("stamp_count", {"account": SF, "rfc": None})
+    world.ask(account, kind="consumption")
+    world.deliver()
+
+    assert world.calls() == calls
+    assert again["pac"]["code"] == code
+    assert "until the secret has changed" in again["detail"]
+    (event,) = world.events("Credentials Rejected")
+    assert (event["account"], event["pac"]["code"]) == (account, code)
+    (mail,) = [mail for mail in world.mails() if "rechazó" in mail]
+    assert account in mail
+    assert code in mail
+
+
+@pytest.mark.parametrize("way", ["changed", "cleared"])
+def test_a_rejected_secret_that_is_changed_or_cleared_is_tried_at_once(
+    world: World, way: str
+) -> None:
+    world.fault("getTimbres", "code", code="604")
+    problem(read(world, SF), 502, "pac-credentials-rejected")
+    if way == "changed":
+        world.change_account(SF, world.secret(SF))
+    else:
+        world.clear_rejections()
+    assert read(world, SF).status == 200
+
+
+def test_many_that_are_rejected_at_once_are_told_once(world: World) -> None:
+    world.fault("getTimbres", "code", code="601", times=-1)
+    threads = [threading.Thread(target=read, args=(world, SF)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(world.calls()) <= 8
+    assert len(world.events("Credentials Rejected")) == 1
 
 
 @pytest.mark.parametrize("account", [RC, SF])

@@ -207,6 +207,13 @@ class _Accounts:
         return self._account
 
 
+class _NoRejections:
+    """No credential is ever rejected here."""
+
+    def of(self, _account: Account) -> None:
+        return None
+
+
 FAULT_KINDS = ("killed", "refused", "lost", "throttled")
 PAC_FAULTS = (
     None,
@@ -259,7 +266,7 @@ class Purchases(RuleBasedStateMachine):
             ),
         ):
             self.dynamodb.create_table(TableName=table, **properties)
-        access = Access(_Accounts(), connect=lambda _account: self.pac)  # type: ignore[arg-type]
+        access = Access(_Accounts(), _NoRejections(), self, lambda _account: self.pac)  # type: ignore[arg-type]
         self.journal = Journal(self.dynamodb, "journal")
         bus = Bus(self, "bus")
         contracts = Contracts(access, self.journal, Issuers(self.dynamodb, "issuers"), bus)

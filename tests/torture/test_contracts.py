@@ -32,7 +32,7 @@ def test_purchases_equal_confirmed_contracts_whatever_breaks() -> None:
         Purchases,
         settings=settings(
             max_examples=EXAMPLES,
-            stateful_step_count=6,
+            stateful_step_count=5,
             deadline=None,
             print_blob=True,
             phases=(Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-import os
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
@@ -217,11 +216,6 @@ def answer(
         body=problem.dumped(body),
         headers={"Cache-Control": "no-store", **(headers or {})},
     )
-
-
-def setting(name: str) -> str:
-    """Return what the template set for this function in its environment."""
-    return os.environ[name]
 
 
 def _field(name: str) -> str:

@@ -35,8 +35,8 @@ from timbres.errors import (
     PacError,
     TimbresError,
 )
-from timbres.pacs.base import PacClient, Reply
-from timbres.pacs.codes import CREDENTIALS_REJECTED, PROTOCOL
+from timbres.pacs.base import Reply
+from timbres.pacs.codes import PROTOCOL
 from timbres.work.access import Access
 
 log = logging.getLogger("timbres")
@@ -146,15 +146,17 @@ class Contracts:
             if not _issuer_new(error):
                 raise self._refused(contract, error) from None
             contracted_before = None
-        # As the secret stands now: the count before may have found it renewed.
-        pac = self._access.client(self._access.accounts.get(account.name))
+        # The count before may have found the secret renewed.
+        account = self._access.current(account)
         sent = contract.send(clock.now(), contracted_before)
         if not self._journal.record(contract, sent):
             # Withdrawn: the journal gave this function up before it had sent anything.
             withdrawn = self._journal.get(account.name, contract.id) or contract
             return _again(account, withdrawn, same_body=True)
         try:
-            reply = pac.buy(contract.rfc, contract.stamps, deadline)
+            reply = self._access.once(
+                account, lambda pac: pac.buy(contract.rfc, contract.stamps, deadline)
+            )
         except TimbresError as error:
             if not error.kind.may_have_taken_effect:
                 raise self._refused(sent, error) from None
@@ -164,10 +166,10 @@ class Contracts:
             return self._doubt(
                 sent, TimbresError(PROTOCOL, "The purchase was sent; its end is not known.")
             )
-        return self._confirm(pac, sent, reply, deadline)
+        return self._confirm(account, sent, reply, deadline)
 
     def _confirm(
-        self, pac: PacClient, sent: Contract, reply: Reply, deadline: Deadline
+        self, account: Account, sent: Contract, reply: Reply, deadline: Deadline
     ) -> Contract:
         confirmed = sent.confirm(clock.now(), reply.code, reply.message)
         written = self._write(sent, confirmed)
@@ -176,7 +178,7 @@ class Contracts:
         log.info("contract confirmed", extra=_named(confirmed))
         counted = confirmed
         try:
-            stamps = pac.stamps(confirmed.rfc, deadline)
+            stamps = self._access.read(account, lambda pac: pac.stamps(confirmed.rfc, deadline))
             counted = confirmed.count(clock.now(), stamps.contracted)
             self._journal.record(confirmed, counted)
             self._issuers.counted(confirmed.account, confirmed.rfc, stamps, clock.now())
@@ -250,17 +252,15 @@ class Reconciler:
     def run(self, deadline: Deadline) -> dict[str, int]:
         """Look at every contract that is due; return how many are in which state afterwards.
 
-        It only ever reads at the PAC. One contract's failure stops no other; after rejected
-        credentials their account is not asked again in this run.
+        It only ever reads at the PAC. One contract's failure stops no other.
         """
         states: dict[str, int] = {}
-        rejected: set[str] = set()
         for account, contract_id in self._journal.due(clock.now()):
             if deadline.left() < 15:
                 log.warning("the time did not reach every open contract")
                 break
             try:
-                status = self._look(account, contract_id, rejected, deadline)
+                status = self._look(account, contract_id, deadline)
             except Exception as error:
                 log.exception(
                     "a contract could not be looked at: %s",
@@ -271,7 +271,7 @@ class Reconciler:
             states[status] = states.get(status, 0) + 1
         return states
 
-    def _look(self, account: str, contract_id: str, rejected: set[str], deadline: Deadline) -> str:
+    def _look(self, account: str, contract_id: str, deadline: Deadline) -> str:
         contract = self._journal.get(account, contract_id)
         now = clock.now()
         # The index lags a little behind the journal.
@@ -280,7 +280,7 @@ class Reconciler:
         if contract.status == rules.PENDING:
             contract = self._take_over(contract, now)
         if contract is not None and contract.status == rules.UNKNOWN:
-            contract = self._judge(contract, rejected, deadline)
+            contract = self._judge(contract, deadline)
         if contract is None:
             return "changed meanwhile"
         announce(self._journal, self._bus, contract)
@@ -299,16 +299,12 @@ class Reconciler:
             )
         return after if self._journal.record(contract, after) else None
 
-    def _judge(self, contract: Contract, rejected: set[str], deadline: Deadline) -> Contract | None:
-        contracted, problem = None, "the account's credentials are rejected"
-        if contract.account not in rejected:
-            try:
-                contracted = self._contracted(contract, deadline)
-                problem = "the PAC did not tell the stamps contracted"
-            except TimbresError as error:
-                problem = error.detail
-                if error.kind is CREDENTIALS_REJECTED:
-                    rejected.add(contract.account)
+    def _judge(self, contract: Contract, deadline: Deadline) -> Contract | None:
+        contracted, problem = None, "the PAC did not tell the stamps contracted"
+        try:
+            contracted = self._contracted(contract, deadline)
+        except TimbresError as error:
+            problem = error.detail
         after = contract.judge(clock.now(), contracted, problem, self._settling)
         if not self._journal.record(contract, after):
             return None
