@@ -11,7 +11,7 @@ SAM := .venv-sam/bin/sam
 PIP_INSTALL := -m pip install --quiet --no-input --disable-pip-version-check --no-deps --require-hashes
 STAGE ?= default
 # The deployment runtime's Python, wherever pyenv keeps it; `sam build` looks for it on the PATH.
-PYTHON_313 := $(shell ls -d "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.13*/bin 2>/dev/null | tail -1)
+PYTHON_313 = $(shell ls -d "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.13*/bin 2>/dev/null | tail -1)
 export SAM_CLI_TELEMETRY := 0
 
 .PHONY: help demo up test torture baseline lint format build deploy lock clean
