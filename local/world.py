@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from local.aws import ROOT
@@ -31,7 +31,7 @@ class World:
     reachcore_url: str
     solucion_factible: SolucionFactibleSandbox
     solucion_factible_url: str
-    norte_api_key: str
+    norte_api_key: str = field(repr=False)
 
 
 @contextlib.contextmanager

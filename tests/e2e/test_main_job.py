@@ -12,6 +12,7 @@ from urllib.parse import quote
 import pytest
 import requests
 from local import demo
+from local.aws import ROOT
 from local.sandboxes.books import mexico_now
 from local.stack import Stack
 from local.up import environment
@@ -386,9 +387,10 @@ def test_no_credential_is_in_any_log(world: World) -> None:
         name.removesuffix("Name") for name in world.stack.outputs if name.endswith("FunctionName")
     ]
     assert len(functions) == 7
-    for function in functions:
-        text = "\n".join(world.stack.function_logs(function))
-        assert "RequestId" in text
+    logs = {name: "\n".join(world.stack.function_logs(name)) for name in functions}
+    assert all("RequestId" in text for text in logs.values())
+    logs["the local AWS"] = (ROOT / ".local" / "aws-e2e.log").read_text(errors="replace")
+    for text in logs.values():
         for secret in secrets:
             encoded = base64.b64encode(secret.encode()).decode()
             assert secret not in text

@@ -282,7 +282,8 @@ def timed_out(act: Act, url: str, seconds: float = 0.6) -> None:
         act(url, seconds)
     assert errors[0].kind.status == 504
     assert errors[0].kind.may_have_taken_effect
-    assert time.monotonic() - started < seconds + 0.6
+    # Not a matter of speed: these answers would go on without end.
+    assert time.monotonic() - started < seconds + 10
 
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/xml\r\nContent-Length: 1000\r\n\r\n"

@@ -300,13 +300,11 @@ def test_slow_after_buys_before_it_lets_the_client_wait(factible: str) -> None:
 def test_a_slow_call_holds_up_no_other(reachcore: str) -> None:
     set_fault(reachcore, "saldos", "slow", seconds=1)
     waiting = threading.Thread(target=ask_once, args=(reachcore,))
-    started = time.monotonic()
     waiting.start()
     eventually(lambda: state(reachcore, "calls"))
     assert ask_once(reachcore)
-    assert time.monotonic() - started < 0.9
+    assert waiting.is_alive()
     waiting.join()
-    assert time.monotonic() - started >= 1
 
 
 def test_purchases_at_once_all_count(factible: str) -> None:
