@@ -12,6 +12,7 @@ from timbres.domain.balance import Movement, Summary
 from timbres.domain.month import Month
 from timbres.domain.rfc import Rfc
 from timbres.domain.stamps import Stamps
+from timbres.errors import OPERATION_UNSUPPORTED, TimbresError
 from timbres.pacs.http import Download
 
 
@@ -47,26 +48,32 @@ class Reply:
     message: str | None
 
 
-class PacClient(Protocol):
-    """One account at one PAC.
+class PacClient:
+    """One account at one PAC; a PAC's own module overrides what that PAC offers.
 
-    Which calls a PAC offers, ``Account.must`` tells before any is made. Each raises a
-    :class:`~timbres.errors.PacError`; reads are repeated within the deadline, a purchase
-    never.
+    Each call raises a :class:`~timbres.errors.PacError`; reads are repeated within the
+    deadline, a purchase never. What a PAC does not offer is ``operation-unsupported``, which
+    ``Account.must`` says before it comes to a call.
     """
 
     def balance(self, month: Month, rfc: Rfc | None, deadline: Deadline) -> MonthReading:
         """Return the month's balance, of all RFCs or of one."""
-        ...
+        raise _not_offered("balance")
 
     def statement(self, month: Month, form: str, deadline: Deadline) -> Download:
         """Return the PAC's own statement as ``csv`` or ``pdf``, byte for byte."""
-        ...
+        raise _not_offered("statement")
 
     def stamps(self, rfc: Rfc, deadline: Deadline) -> Stamps:
         """Return the stamps that an issuer contracted, used and has left."""
-        ...
+        raise _not_offered("stamps")
 
     def buy(self, rfc: Rfc, stamps: int, deadline: Deadline) -> Reply:
         """Buy stamps for an issuer: one request, whatever becomes of it."""
-        ...
+        raise _not_offered("contracts")
+
+
+def _not_offered(capability: str) -> TimbresError:
+    return TimbresError(
+        OPERATION_UNSUPPORTED, f"This PAC does not offer {capability}.", field="account"
+    )

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from datetime import date
 from functools import lru_cache
 from types import TracebackType
-from typing import IO, Any, NoReturn, Self
+from typing import IO, Any, Self
 
 import ijson
 
@@ -24,6 +24,7 @@ from timbres.domain.clock import from_local
 from timbres.domain.month import Month
 from timbres.domain.rfc import Rfc
 from timbres.errors import PacError
+from timbres.pacs.base import PacClient
 from timbres.pacs.codes import REACHCORE, REACHCORE_STATEMENT, clean, protocol_error, said
 from timbres.pacs.http import Download, PacSession, retried
 
@@ -48,7 +49,7 @@ _HEAD = 4096
 _BOM = b"\xef\xbb\xbf"
 
 
-class Reachcore:
+class Reachcore(PacClient):
     """One account at Sovos Reachcore."""
 
     def __init__(self, account: Account) -> None:
@@ -89,14 +90,6 @@ class Reachcore:
             return answer
 
         return retried(read, deadline)
-
-    def stamps(self, rfc: Rfc, deadline: Deadline) -> NoReturn:
-        """Not offered by this PAC; ``Account.must`` says so before any call."""
-        raise NotImplementedError
-
-    def buy(self, rfc: Rfc, stamps: int, deadline: Deadline) -> NoReturn:
-        """Not offered by this PAC; ``Account.must`` says so before any call."""
-        raise NotImplementedError
 
     def _ask(self, path: str, question: dict[str, str], deadline: Deadline) -> Download:
         answer = self._session.fetch(

@@ -11,7 +11,7 @@ import threading
 from contextvars import ContextVar
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import requests
 from lxml import etree
@@ -23,11 +23,10 @@ from zeep.wsdl.bindings.soap import Soap11Binding
 
 from timbres.deadline import Deadline
 from timbres.domain.account import Account
-from timbres.domain.month import Month
 from timbres.domain.rfc import Rfc
 from timbres.domain.stamps import Stamps
 from timbres.errors import OUT_OF_TIME, PacError, TimbresError
-from timbres.pacs.base import Reply
+from timbres.pacs.base import PacClient, Reply
 from timbres.pacs.codes import (
     ENDPOINT_NOT_FOUND,
     SOLUCION_FACTIBLE,
@@ -62,7 +61,7 @@ _deadline: ContextVar[Deadline] = ContextVar("deadline")
 _read_seconds: ContextVar[float] = ContextVar("read_seconds", default=10.0)
 
 
-class SolucionFactible:
+class SolucionFactible(PacClient):
     """One account at Solución Factible. Its threads may share it."""
 
     def __init__(self, account: Account) -> None:
@@ -121,14 +120,6 @@ class SolucionFactible:
         finally:
             _read_seconds.reset(token)
         return Reply(code=str(reply.status), message=clean(getattr(reply, "mensaje", None)))
-
-    def balance(self, month: Month, rfc: Rfc | None, deadline: Deadline) -> NoReturn:
-        """Not offered by this PAC; ``Account.must`` says so before any call."""
-        raise NotImplementedError
-
-    def statement(self, month: Month, form: str, deadline: Deadline) -> NoReturn:
-        """Not offered by this PAC; ``Account.must`` says so before any call."""
-        raise NotImplementedError
 
     def _ready(self, deadline: Deadline) -> ServiceProxy:
         with self._building:
