@@ -7,6 +7,7 @@ variables and routes are read from template.yaml.
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import importlib.util
 import io
@@ -1006,7 +1007,10 @@ def _refusals_without_effect() -> Iterator[None]:
 
 @contextmanager
 def _whole_transactions() -> Iterator[None]:
-    """Let DynamoDB's transactions be what they are in AWS: one after another, each whole."""
+    """Let DynamoDB's writes be what they are in AWS: one after another, each whole.
+
+    A condition and the write that it guards are two steps in moto.
+    """
     lock = threading.RLock()
 
     def one_by_one(name: str) -> Any:
@@ -1018,7 +1022,9 @@ def _whole_transactions() -> Iterator[None]:
 
         return patch.object(DynamoDBBackend, name, locked)
 
-    with one_by_one("transact_write_items"), one_by_one("get_item"), one_by_one("update_item"):
+    with contextlib.ExitStack() as patched:
+        for name in ("transact_write_items", "get_item", "put_item", "update_item"):
+            patched.enter_context(one_by_one(name))
         yield
 
 
