@@ -49,7 +49,7 @@ def history(world: World) -> list[dict[str, Any]]:
 
 
 def test_a_contract_confirmed_field_by_field(world: World) -> None:
-    answer = world.buy(RFC, 500)
+    answer = world.buy(RFC, 500, "pedido-1")
 
     assert answer.status == 201
     assert answer.headers["content-type"] == "application/json"
@@ -64,6 +64,7 @@ def test_a_contract_confirmed_field_by_field(world: World) -> None:
         "contracted_before": 1000,
         "contracted_after": 1500,
         "requested_by": BUYER,
+        "idempotency_key": "pedido-1",
         "created_at": "2026-11-19T13:53:42-06:00",
         "settled_at": "2026-11-19T13:53:42-06:00",
         "attempts": 0,

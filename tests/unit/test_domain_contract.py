@@ -44,7 +44,7 @@ REFUSAL = Refusal("pac-timeout", 504, "The PAC did not answer in time", "nothing
 
 
 def contract(status: str = PENDING, sent: bool = True, **more: Any) -> Contract:
-    one = opened("acme-sf", Rfc("A&D061009TY8"), 500, BUYER, NOW)
+    one = opened("acme-sf", Rfc("A&D061009TY8"), 500, BUYER, "pedido-1", NOW)
     if sent:
         one = one.send(NOW, 1000)
     return replace(one, status=status, **more)

@@ -57,15 +57,13 @@ class Journal:
         self._dynamodb = dynamodb
         self._table = table
 
-    def open(
-        self, contract: Contract, key: str, body_hash: str, most_a_day: int
-    ) -> Taken | DayFull | None:
+    def open(self, contract: Contract, body_hash: str, most_a_day: int) -> Taken | DayFull | None:
         """Write a new pending contract, or return what stands in its way.
 
         One transaction: the contract, its Idempotency-Key, its issuer's mark, the day's
         stamps. Of requests that race, one writes; the others find it.
         """
-        account = contract.account
+        account, key = contract.account, contract.idempotency_key
         items = [
             _item(contract) | {"history": [_line(contract)]},
             {
@@ -104,7 +102,7 @@ class Journal:
         elif _DAY in failed:
             return DayFull(self.ordered(contract))
         # What stood in the way has gone between the two looks.
-        return self.open(contract, key, body_hash, most_a_day)
+        return self.open(contract, body_hash, most_a_day)
 
     def ordered(self, contract: Contract) -> int:
         """Return the stamps ordered on the day of ``contract``, those refused left out."""

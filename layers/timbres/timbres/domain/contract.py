@@ -92,6 +92,7 @@ class Contract:
     stamps: int
     status: str
     requested_by: str
+    idempotency_key: str
     created_at: datetime
     step: str
     at: datetime
@@ -298,8 +299,8 @@ class Contract:
         )
 
 
-def opened(account: str, rfc: Rfc, stamps: int, by: str, at: datetime) -> Contract:
-    """Return a new contract, pending: the first step."""
+def opened(account: str, rfc: Rfc, stamps: int, by: str, key: str, at: datetime) -> Contract:
+    """Return a new contract, pending: the first step. ``key`` is its Idempotency-Key."""
     return Contract(
         id=new_id(),
         account=account,
@@ -307,6 +308,7 @@ def opened(account: str, rfc: Rfc, stamps: int, by: str, at: datetime) -> Contra
         stamps=stamps,
         status=STEPS["open"][1],
         requested_by=by,
+        idempotency_key=key,
         created_at=at,
         step="open",
         at=at,

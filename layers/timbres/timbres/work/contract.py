@@ -81,8 +81,10 @@ class Contracts:
         account = self._access.account(account_name, "contracts")
         if order.stamps > account.max_stamps_per_contract:
             return self._over_limit(account, order), True
-        contract = opened(account.name, order.rfc, order.stamps, order.caller, clock.now())
-        taken = self._journal.open(contract, order.key, order.body_hash, account.max_stamps_per_day)
+        contract = opened(
+            account.name, order.rfc, order.stamps, order.caller, order.key, clock.now()
+        )
+        taken = self._journal.open(contract, order.body_hash, account.max_stamps_per_day)
         if isinstance(taken, DayFull):
             raise _day_full(account, order, taken)
         if taken is not None:
@@ -351,6 +353,7 @@ def shown(contract: Contract) -> dict[str, Any]:
         "contracted_before": contract.contracted_before,
         "contracted_after": contract.contracted_after,
         "requested_by": contract.requested_by,
+        "idempotency_key": contract.idempotency_key,
         "created_at": contract.created_at.isoformat(),
         "settled_at": contract.settled_at.isoformat() if contract.settled_at else None,
         "attempts": contract.attempts,
