@@ -50,8 +50,8 @@ def page(account: str) -> Response[str]:
 @api.get("/accounts/<account>/contracts/<contract_id>")
 def read(account: str, contract_id: str) -> Response[str]:
     api.query()
-    contract = contracts().get(account, contract_id)
-    return answer(200, shown(contract) | {"history": contracts().history(contract)})
+    contract, history = contracts().told(account, contract_id)
+    return answer(200, shown(contract) | {"history": history})
 
 
 @api.post("/accounts/<account>/contracts/<contract_id>/settlement")

@@ -266,9 +266,10 @@ class Purchases(RuleBasedStateMachine):
             ),
         ):
             self.dynamodb.create_table(TableName=table, **properties)
-        access = Access(_Accounts(), _NoRejections(), self, lambda _account: self.pac)  # type: ignore[arg-type]
-        self.journal = Journal(self.dynamodb, "journal")
         bus = Bus(self, "bus")
+        # A model in the account's place and in the PAC's: typed as what they stand for.
+        access = Access(_Accounts(), _NoRejections(), bus, lambda _account: self.pac)  # type: ignore[arg-type]
+        self.journal = Journal(self.dynamodb, "journal")
         contracts = Contracts(access, self.journal, Issuers(self.dynamodb, "issuers"), bus)
         reconciler = Reconciler(access, self.journal, bus)
         self.contract_app, self.reconciler_app = load("contract"), load("reconciler")

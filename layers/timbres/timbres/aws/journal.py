@@ -119,13 +119,13 @@ class Journal:
 
     def get(self, account: str, contract_id: str) -> Contract | None:
         """Return a contract as it stands now, or None."""
-        item = self._get(account, f"contract#{contract_id}")
-        return _contract(item) if item else None
+        found = self.told(account, contract_id)
+        return found[0] if found else None
 
-    def history(self, account: str, contract_id: str) -> list[Item]:
-        """Return the steps of a contract, oldest first; empty when there is no such contract."""
+    def told(self, account: str, contract_id: str) -> tuple[Contract, list[Item]] | None:
+        """Return a contract and the steps it has taken, oldest first, or None."""
         item = self._get(account, f"contract#{contract_id}")
-        return list(item["history"]) if item else []
+        return (_contract(item), item["history"]) if item else None
 
     def due(self, at: datetime, limit: int = _PAGE) -> list[tuple[str, str]]:
         """Return account and id of open contracts to be looked at, the longest waiting first."""

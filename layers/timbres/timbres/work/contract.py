@@ -95,19 +95,19 @@ class Contracts:
 
     def get(self, account_name: str, contract_id: str) -> Contract:
         """Return a contract. Raises ``contract-not-found``."""
+        return self.told(account_name, contract_id)[0]
+
+    def told(self, account_name: str, contract_id: str) -> tuple[Contract, list[dict[str, Any]]]:
+        """Return a contract and its steps, oldest first. Raises ``contract-not-found``."""
         account = self._access.account(account_name, "contracts")
-        contract = (
-            self._journal.get(account.name, contract_id) if _ID.fullmatch(contract_id) else None
+        found = (
+            self._journal.told(account.name, contract_id) if _ID.fullmatch(contract_id) else None
         )
-        if contract is None:
+        if found is None:
             raise TimbresError(
                 CONTRACT_UNKNOWN, f"Account {account.name} has no such contract.", field="id"
             )
-        return contract
-
-    def history(self, contract: Contract) -> list[dict[str, Any]]:
-        """Return the steps that a contract has taken, oldest first."""
-        return self._journal.history(contract.account, contract.id)
+        return found
 
     def settle(
         self, account_name: str, contract_id: str, outcome: str, reason: str, caller: str

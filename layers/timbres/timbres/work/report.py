@@ -24,7 +24,7 @@ from timbres.domain.report import (
     Wanted,
     is_report_id,
 )
-from timbres.errors import REPORT_UNKNOWN, TimbresError
+from timbres.errors import INTERNAL_ERROR, REPORT_UNKNOWN, TimbresError
 from timbres.work.access import Access
 from timbres.work.export import Exporter
 
@@ -76,7 +76,7 @@ class Reports:
                     report = self.ask(wanted, "schedule", run)
                     asked.append({"account": name, "id": report.id})
             except Exception as error:
-                code = error.kind.code if isinstance(error, TimbresError) else "internal-error"
+                code = error.kind.code if isinstance(error, TimbresError) else INTERNAL_ERROR.code
                 log.error(
                     "an account's monthly reports were not asked for: %s",
                     type(error).__name__,
@@ -136,27 +136,13 @@ class Worker:
         except TimbresError as error:
             if error.kind.retry and not last_try:
                 raise
-            self._settle(
-                replace(
-                    report,
-                    status=FAILED,
-                    settled_at=clock.now(),
-                    error={"code": error.kind.code, "detail": error.detail},
-                )
-            )
+            self._fail(report, error.kind.code, error.detail)
             return
         except Exception:
             if not last_try:
                 raise
             log.exception("a report failed", extra={"account": account_name, "report": report_id})
-            self._settle(
-                replace(
-                    report,
-                    status=FAILED,
-                    settled_at=clock.now(),
-                    error={"code": "internal-error", "detail": "An error of Timbres' own."},
-                )
-            )
+            self._fail(report, INTERNAL_ERROR.code, "An error of Timbres' own.")
             return
         self._settle(made)
 
@@ -173,6 +159,10 @@ class Worker:
                 rows=export.rows,
                 object_version=version,
             )
+
+    def _fail(self, report: Report, code: str, detail: str) -> None:
+        error = {"code": code, "detail": detail}
+        self._settle(replace(report, status=FAILED, settled_at=clock.now(), error=error))
 
     def _settle(self, report: Report) -> None:
         if self._records.settle(report):
