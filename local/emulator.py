@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from ministack import app
-from ministack.core import iam_evaluator, lambda_runtime
-from ministack.services import apigateway_v1, eventbridge, s3, scheduler, sts
+from ministack.core import iam_actions, iam_evaluator, lambda_runtime
+from ministack.services import apigateway_v1, eventbridge, lambda_svc, s3, scheduler, sts
 
 
 def main() -> None:
@@ -30,6 +30,8 @@ def main() -> None:
     _failures_as_gateway_responses()
     _schedules_as_on_aws()
     _versions_under_the_name_asked_for()
+    _concurrency_by_parameter()
+    _batches_by_the_right_to_one()
     _unpack_once()
     app.main()
 
@@ -121,6 +123,31 @@ def _versions_under_the_name_asked_for() -> None:
         return answer
 
     s3._get_object = get_object
+
+
+def _concurrency_by_parameter() -> None:
+    # MiniStack keeps a parameter of the type Number as text, and cannot compare it then.
+    concurrency = lambda_svc._sqs_esm_concurrency
+
+    def sqs_esm_concurrency(mapping: dict[str, Any], *rest: Any) -> int:
+        scaling = mapping.get("ScalingConfig") or {}
+        numbers = {name: int(value) for name, value in scaling.items()}
+        limit: int = concurrency({**mapping, "ScalingConfig": numbers}, *rest)
+        return limit
+
+    lambda_svc._sqs_esm_concurrency = sqs_esm_concurrency
+
+
+def _batches_by_the_right_to_one() -> None:
+    # MiniStack asks for a right sqs:SendMessageBatch, which IAM does not have: whoever may send
+    # one message may send ten.
+    extract = iam_actions.extract_iam_action
+
+    def extract_iam_action(service: str, *request: Any, **rest: Any) -> str | None:
+        action: str | None = extract(service, *request, **rest)
+        return action.removesuffix("Batch") if service == "sqs" and action else action
+
+    iam_actions.extract_iam_action = extract_iam_action
 
 
 def _unpack_once() -> None:

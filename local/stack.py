@@ -6,7 +6,7 @@ import contextlib
 import json
 import secrets
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
@@ -56,7 +56,7 @@ class Stack:
             arns = (outputs[policy],) if policy else ()
             self.keys[name] = aws.create_user(name, arns)
         self._aws = aws
-        self._mail_queue: str | None = None
+        self._mailbox: Callable[[], list[str]] | None = None
         self._http = requests.Session()
         self._http.trust_env = False
 
@@ -113,7 +113,7 @@ class Stack:
         )
 
     def resource(self, logical_id: str) -> str:
-        """The physical name of a resource of the stack, `BalanceFunctionDaily` for instance."""
+        """The physical name of a resource of the stack, `RunFunctionDaily` for instance."""
         cloudformation = self.session().client("cloudformation")
         answer = cloudformation.describe_stack_resource(
             StackName=STACK_NAME, LogicalResourceId=logical_id
@@ -124,7 +124,7 @@ class Stack:
     def fire(self, schedule: str, timeout: float = 15) -> None:
         """Makes the scheduler start now, once, what the schedule of this logical id starts.
 
-        `BalanceFunctionDaily`, `StampCountFunctionDaily` or `ReportFunctionMonthly`. Returns
+        `RunFunctionDaily` or `ReportFunctionMonthly`. Returns
         when the scheduler has started it, which is before it has ended; raises `TimeoutError`.
         """
         scheduler = self.session().client("scheduler")
@@ -162,12 +162,21 @@ class Stack:
 
     def queue_mails(self) -> None:
         """Subscribes a queue to the mail topic; `mails` then reads what arrived. Once is enough."""
-        if self._mail_queue:
-            return
+        if not self._mailbox:
+            self._mailbox = self.mailbox("mails")
+
+    def mails(self) -> list[str]:
+        """The mails that have arrived since the last call, as their text."""
+        if not self._mailbox:
+            raise RuntimeError("call queue_mails before what is to be mailed")
+        return self._mailbox()
+
+    def mailbox(self, name: str) -> Callable[[], list[str]]:
+        """Subscribes a queue of its own to the mail topic; returns what gives the mails since."""
         session = self.session()
         sqs = session.client("sqs")
         topic = self.outputs["MailTopicArn"]
-        queue: str = sqs.create_queue(QueueName=f"{STACK_NAME}-mails")["QueueUrl"]
+        queue: str = sqs.create_queue(QueueName=f"{STACK_NAME}-{name}")["QueueUrl"]
         arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])
         queue_arn = arn["Attributes"]["QueueArn"]
         statement = {
@@ -185,23 +194,18 @@ class Stack:
             Endpoint=queue_arn,
             Attributes={"RawMessageDelivery": "true"},
         )
-        self._mail_queue = queue
 
-    def mails(self) -> list[str]:
-        """The mails that have arrived since the last call, as their text."""
-        if not self._mail_queue:
-            raise RuntimeError("call queue_mails before what is to be mailed")
-        sqs = self.session().client("sqs")
-        texts: list[str] = []
-        while messages := sqs.receive_message(
-            QueueUrl=self._mail_queue, MaxNumberOfMessages=10
-        ).get("Messages"):
-            for message in messages:
-                texts.append(message["Body"])
-                sqs.delete_message(
-                    QueueUrl=self._mail_queue, ReceiptHandle=message["ReceiptHandle"]
-                )
-        return texts
+        def arrived() -> list[str]:
+            texts: list[str] = []
+            while messages := sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10).get(
+                "Messages"
+            ):
+                for message in messages:
+                    texts.append(message["Body"])
+                    sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
+            return texts
+
+        return arrived
 
 
 @contextlib.contextmanager

@@ -1,5 +1,7 @@
 """GET /accounts/{account}/balance: one account's consumption in one month.
 
+Its PAC tells it, or the daily snapshots do where the PAC keeps no balance.
+
 A schedule may start it too, with ``{"account": name or null for every one, "month":
 "YYYY-MM", "current" or "previous"}``: the issuers that the balance names are remembered.
 """
@@ -27,7 +29,10 @@ def read(account: str) -> Response[str]:
     query = api.query("month", "rfc")
     month = parse_month(query["month"], clock.now())
     rfc = None if query["rfc"] is None else parse_rfc(query["rfc"])
-    return answer(200, balance.of_month(parts.access, account, month, rfc, api.deadline))
+    found = parts.accounts.get(account)
+    if "balance" in found.pac.can:
+        return answer(200, balance.of_month(parts.access, account, month, rfc, api.deadline))
+    return answer(200, balance.of_snapshots(found, parts.snapshots, month, rfc, api.deadline))
 
 
 def scheduled(wanted: dict[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,6 @@
-"""GET /accounts/{account}/stamps: one issuer's stamps live, or the known issuers.
+"""GET /accounts/{account}/stamps: one issuer's stamps live, the known issuers, their history.
 
-A schedule may start it too, with ``{"account": name or null for every one, "rfc": one
-issuer or null for all known}``: the counts are remembered.
+A schedule may start it too, with ``{"account": name, "rfc": issuer}``: the count is remembered.
 """
 
 from __future__ import annotations
@@ -10,10 +9,11 @@ from typing import Any
 
 from aws_lambda_powertools.event_handler import Response
 
-from timbres.api import schedule
 from timbres.api.gateway import Gateway, answer
 from timbres.api.parts import Parts
-from timbres.domain.rfc import parse_issuer
+from timbres.domain import clock
+from timbres.domain.period import parse_period
+from timbres.domain.rfc import parse_issuer, parse_rfc
 from timbres.work import stamp_count
 
 api = Gateway()
@@ -24,19 +24,25 @@ parts = Parts()
 def read(account: str) -> Response[str]:
     query = api.query("rfc", "cursor")
     if query["rfc"] is None:
-        return answer(200, stamp_count.known(parts.access, parts.issuers, account, query["cursor"]))
+        known = stamp_count.known(parts.accounts, parts.issuers, account, query["cursor"])
+        return answer(200, known)
     rfc = parse_issuer(query["rfc"])
     return answer(200, stamp_count.live(parts.access, parts.issuers, account, rfc, api.deadline))
 
 
-def scheduled(wanted: dict[str, Any]) -> dict[str, Any]:
-    def one(account: str) -> dict[str, Any]:
-        if wanted.get("rfc") is None:
-            return stamp_count.count_known(parts.access, parts.issuers, account, api.deadline)
-        rfc = parse_issuer(wanted["rfc"])
-        return stamp_count.live(parts.access, parts.issuers, account, rfc, api.deadline)
+@api.get("/accounts/<account>/stamps/history")
+def history(account: str) -> Response[str]:
+    query = api.query("rfc", "from", "to")
+    rfc = parse_rfc(query["rfc"])
+    first, last = parse_period(query["from"], query["to"], clock.now().date())
+    return answer(
+        200, stamp_count.history(parts.accounts, parts.snapshots, account, rfc, first, last)
+    )
 
-    return schedule.each(parts.access.accounts, wanted, "stamps", one)
+
+def scheduled(wanted: dict[str, Any]) -> dict[str, Any]:
+    rfc = parse_issuer(wanted.get("rfc"))
+    return stamp_count.live(parts.access, parts.issuers, wanted["account"], rfc, api.deadline)
 
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:

@@ -49,6 +49,9 @@ CONTRACT_NOT_UNDER_REVIEW = Kind(
     "contract-not-under-review", 409, "The contract does not need a settlement"
 )
 CONTRACT_UNKNOWN = Kind("contract-not-found", 404, "There is no such contract")
+ISSUERS_INVALID = Kind("issuers-invalid", 422, "Some rows of the list are not right")
+ISSUER_UNKNOWN = Kind("issuer-unknown", 404, "The account has no such issuer")
+RUN_UNKNOWN = Kind("run-not-found", 404, "There is no such run")
 REPORT_UNKNOWN = Kind("report-not-found", 404, "There is no such report")
 REPORT_FAILED = Kind("report-failed", 409, "The report could not be made")
 ROUTE_UNKNOWN = Kind("route-not-found", 404, "There is no such route")

@@ -48,6 +48,8 @@ class Gateway:
         self._resolver.exception_handler(Exception)(self._failed)
         self.get = self._resolver.get
         self.post = self._resolver.post
+        self.put = self._resolver.put
+        self.delete = self._resolver.delete
         self.deadline = Deadline(0)
 
     def run(
@@ -97,13 +99,7 @@ class Gateway:
         Raises ``body-too-large`` beyond 16 KB, and ``body-invalid``, which names the
         member that is missing, unknown or there twice.
         """
-        raw = self._raw_body()
-        if len(raw) > MOST_BODY_BYTES:
-            raise TimbresError(
-                BODY_TOO_LARGE,
-                f"The body has {len(raw):,} bytes; expected {MOST_BODY_BYTES:,} at most.",
-                field="body",
-            )
+        raw = self._body_within(MOST_BODY_BYTES)
         expected = "expected a JSON object with " + " and ".join(names)
         try:
             value = json.loads(raw, object_pairs_hook=_unique, parse_constant=_no_constant)
@@ -125,6 +121,22 @@ class Gateway:
                 )
         return value
 
+    def text(self, most_bytes: int) -> tuple[str, str]:
+        """Return the body's media type in lower case, without parameters, and its text.
+
+        Raises ``body-too-large`` beyond ``most_bytes``, ``body-invalid`` for no UTF-8.
+        """
+        raw = self._body_within(most_bytes)
+        media_type = (self._header("Content-Type") or "").partition(";")[0].strip().lower()
+        try:
+            return media_type, raw.decode()
+        except UnicodeDecodeError:
+            raise TimbresError(
+                BODY_INVALID,
+                "The body is no UTF-8: save it as UTF-8 and send it again.",
+                field="body",
+            ) from None
+
     def idempotency_key(self) -> str:
         """Return the Idempotency-Key header. Raises ``idempotency-key-invalid``."""
         key = self._header("Idempotency-Key")
@@ -145,6 +157,16 @@ class Gateway:
     @property
     def _event(self) -> dict[str, Any]:
         return self._resolver.current_event.raw_event
+
+    def _body_within(self, most_bytes: int) -> bytes:
+        raw = self._raw_body()
+        if len(raw) > most_bytes:
+            raise TimbresError(
+                BODY_TOO_LARGE,
+                f"The body has {len(raw):,} bytes; expected {most_bytes:,} at most.",
+                field="body",
+            )
+        return raw
 
     def _raw_body(self) -> bytes:
         event = self._event

@@ -6,7 +6,7 @@ The parts are imported where they are made: a function loads those that it uses.
 from __future__ import annotations
 
 import os
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from timbres.aws.session import client
@@ -16,12 +16,22 @@ if TYPE_CHECKING:
     from timbres.aws.bus import Bus
     from timbres.aws.issuers import Issuers
     from timbres.aws.journal import Journal
+    from timbres.aws.pace import Pace
     from timbres.aws.reports import Bucket, Queue, Records
+    from timbres.aws.runs import Queue as PartsQueue
+    from timbres.aws.runs import Runs
+    from timbres.aws.snapshots import Snapshots
     from timbres.work.access import Access
 
 
 class Parts:
-    """The parts of one function, by what the template set in its environment."""
+    """The parts of one function, by what the template set in its environment.
+
+    ``attempts`` is how often a read of a PAC is tried within a call.
+    """
+
+    def __init__(self, attempts: int = 3) -> None:
+        self._attempts = attempts
 
     @cached_property
     def accounts(self) -> Accounts:
@@ -34,10 +44,13 @@ class Parts:
     def access(self) -> Access:
         """The PACs behind the accounts."""
         from timbres.aws.rejections import Rejections
+        from timbres.pacs import connect
         from timbres.work.access import Access
 
         rejections = Rejections(client("dynamodb"), setting("REJECTIONS_TABLE"))
-        return Access(self.accounts, rejections, self.bus)
+        return Access(
+            self.accounts, rejections, self.bus, partial(connect, attempts=self._attempts)
+        )
 
     @cached_property
     def issuers(self) -> Issuers:
@@ -45,6 +58,34 @@ class Parts:
         from timbres.aws.issuers import Issuers
 
         return Issuers(client("dynamodb"), setting("ISSUERS_TABLE"))
+
+    @cached_property
+    def snapshots(self) -> Snapshots:
+        """The daily snapshots."""
+        from timbres.aws.snapshots import Snapshots
+
+        return Snapshots(client("dynamodb"), setting("SNAPSHOTS_TABLE"))
+
+    @cached_property
+    def runs(self) -> Runs:
+        """The records of runs."""
+        from timbres.aws.runs import Runs
+
+        return Runs(client("dynamodb"), setting("RUNS_TABLE"))
+
+    @cached_property
+    def parts_queue(self) -> PartsQueue:
+        """The queue of a run's parts."""
+        from timbres.aws.runs import Queue
+
+        return Queue(client("sqs"), setting("RUNS_QUEUE_URL"))
+
+    @cached_property
+    def pace(self) -> Pace:
+        """The pace at which PACs are asked."""
+        from timbres.aws.pace import Pace
+
+        return Pace(client("dynamodb"), setting("PACE_TABLE"))
 
     @cached_property
     def journal(self) -> Journal:

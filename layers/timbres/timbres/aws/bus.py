@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from timbres.aws.items import chunks
+
 
 class Bus:
     """The event bus; ``events`` is a boto3 client, ``name`` the bus's."""
@@ -13,17 +15,20 @@ class Bus:
         self._events = events
         self._name = name
 
-    def publish(self, kind: str, detail: dict[str, Any]) -> None:
-        """Publish one event, ``Report Ready`` say. Raises RuntimeError when it is refused."""
-        answer = self._events.put_events(
-            Entries=[
-                {
-                    "EventBusName": self._name,
-                    "Source": "timbres",
-                    "DetailType": kind,
-                    "Detail": json.dumps(detail, ensure_ascii=False),
-                }
-            ]
-        )
-        if answer.get("FailedEntryCount"):
-            raise RuntimeError(f"{kind} was not taken: {answer['Entries'][0].get('ErrorCode')}")
+    def publish(self, kind: str, *details: dict[str, Any]) -> None:
+        """Publish events of one kind, ``Report Ready`` say. Raises RuntimeError on a refusal."""
+        for some in chunks(details, 10):
+            answer = self._events.put_events(
+                Entries=[
+                    {
+                        "EventBusName": self._name,
+                        "Source": "timbres",
+                        "DetailType": kind,
+                        "Detail": json.dumps(detail, ensure_ascii=False),
+                    }
+                    for detail in some
+                ]
+            )
+            if answer.get("FailedEntryCount"):
+                codes = {entry.get("ErrorCode") for entry in answer["Entries"]} - {None}
+                raise RuntimeError(f"{kind} was not taken: {', '.join(sorted(codes))}")

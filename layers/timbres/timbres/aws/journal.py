@@ -10,21 +10,16 @@ with is in the index ``open`` by the time of its next look.
 from __future__ import annotations
 
 import hashlib
-import random
-import time
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from botocore.exceptions import ClientError
-
-from timbres.aws.items import Item, cursor, packed, start, unpacked
+from timbres.aws.items import Item, cursor, packed, start, transact, unpacked
 from timbres.domain.contract import REJECTED, SETTLED, Contract, Refusal
 from timbres.domain.rfc import Rfc
 
 _TIMES = ("at", "created_at", "sent_at", "settled_at", "look_at")
 _PAGE = 100
-_CONFLICTS = 8
 _OPEN = "open"
 # The order of the items in the transaction that opens a contract.
 _KEY, _MARK, _DAY = 1, 2, 3
@@ -89,7 +84,7 @@ class Journal:
         day["Update"]["ExpressionAttributeValues"] |= packed(
             {":most": most_a_day - contract.stamps}
         )
-        failed = self._transact([*steps, day])
+        failed = transact(self._dynamodb, [*steps, day])
         if not failed:
             return None
         if _KEY in failed and (taken := self.by_key(account, key, body_hash)):
@@ -164,7 +159,7 @@ class Journal:
                 "FilterExpression": " AND ".join(filters),
                 "ExpressionAttributeNames": names,
             }
-        last = start(after, account, "entry", "contract#")
+        last = start(after, {"account": account}, "entry", prefix="contract#")
         found: list[Contract] = []
         while True:
             page = self._dynamodb.query(**query, **({"ExclusiveStartKey": last} if last else {}))
@@ -195,7 +190,7 @@ class Journal:
             )
         if after.status == REJECTED:
             steps.append(self._day(after, -after.stamps))
-        return not self._transact(steps)
+        return not transact(self._dynamodb, steps)
 
     def announced(self, contract: Contract) -> None:
         """Note that the contract's state was published; the index then lets go of it.
@@ -243,26 +238,6 @@ class Journal:
                 "ExpressionAttributeValues": packed({":stamps": stamps}),
             }
         }
-
-    def _transact(self, steps: list[Item]) -> set[int]:
-        """Write all of ``steps``, or nothing; return which conditions were not met."""
-        for attempt in range(_CONFLICTS):
-            try:
-                self._dynamodb.transact_write_items(TransactItems=steps)
-                return set()
-            except ClientError as error:
-                if error.response["Error"]["Code"] != "TransactionCanceledException":
-                    raise
-                reasons = [r.get("Code") for r in error.response.get("CancellationReasons", [])]
-                failed = {i for i, code in enumerate(reasons) if code == "ConditionalCheckFailed"}
-                if failed:
-                    return failed
-                # Another transaction held one of the items at that moment.
-                if "TransactionConflict" not in reasons or attempt == _CONFLICTS - 1:
-                    raise
-                pause = random.uniform(0.02, 0.1)  # noqa: S311 jitter, no secret
-                time.sleep(pause * (attempt + 1))
-        raise AssertionError("unreachable")
 
     def _get(self, account: str, entry: str) -> Item | None:
         answer = self._dynamodb.get_item(

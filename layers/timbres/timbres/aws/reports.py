@@ -64,7 +64,7 @@ class Records:
     ) -> tuple[list[Report], str | None]:
         """Return reports, newest month first, up to 100, and the cursor of the rest or None."""
         prefix = f"{month}-" if month else ""
-        last = start(after, account, "id", prefix)
+        last = start(after, {"account": account}, "id", prefix=prefix)
         page = self._query(
             account,
             prefix,

@@ -52,6 +52,9 @@ PACS = {pac.name: pac for pac in (REACHCORE, SOLUCION_FACTIBLE)}
 # A slip of the keyboard stays below what it would cost; an account may say otherwise.
 DEFAULT_MAX_STAMPS_PER_CONTRACT = 10_000
 DEFAULT_MAX_STAMPS_PER_DAY = 50_000
+DEFAULT_LOW_DAYS = 7
+# The PAC names no limit but does have one (503): 50,000 issuers in three quarters of an hour.
+DEFAULT_CALLS_PER_SECOND = 20
 _SANDBOX = "sandbox"
 
 
@@ -59,8 +62,9 @@ _SANDBOX = "sandbox"
 class Account:
     """One account, checked.
 
-    ``low_stamps`` and the two maxima are numbers of stamps. ``endpoint`` is the base
-    address of a sandbox, None elsewhere. ``version`` changes
+    ``low_stamps`` and the two maxima are numbers of stamps; ``low_days`` are the days of
+    stamps under which an issuer is low. ``calls_per_second`` is what a run may ask of the
+    PAC. ``endpoint`` is the base address of a sandbox, None elsewhere. ``version`` changes
     whenever the secret does. Credentials never show in a repr.
     """
 
@@ -70,6 +74,8 @@ class Account:
     credentials: Mapping[str, str] = field(repr=False)
     endpoint: str | None = None
     low_stamps: int | None = None
+    low_days: int = DEFAULT_LOW_DAYS
+    calls_per_second: int = DEFAULT_CALLS_PER_SECOND
     max_stamps_per_contract: int = DEFAULT_MAX_STAMPS_PER_CONTRACT
     max_stamps_per_day: int = DEFAULT_MAX_STAMPS_PER_DAY
     live_wsdl: bool = False
@@ -119,6 +125,10 @@ def parse_account(name: str, secret: str, version: str = "") -> Account:
         credentials=credentials,
         endpoint=_endpoint(name, environment, value.get("endpoint")),
         low_stamps=_number(name, value, "low_stamps", None),
+        low_days=_number(name, value, "low_days", DEFAULT_LOW_DAYS),
+        calls_per_second=_number(
+            name, value, "calls_per_second", DEFAULT_CALLS_PER_SECOND, least=1
+        ),
         max_stamps_per_contract=_number(
             name, value, "max_stamps_per_contract", DEFAULT_MAX_STAMPS_PER_CONTRACT
         ),
@@ -170,12 +180,12 @@ def _credential(name: str, value: dict[str, Any], key: str) -> str:
 N = TypeVar("N", int, None)
 
 
-def _number(name: str, value: dict[str, Any], key: str, default: N) -> int | N:
+def _number(name: str, value: dict[str, Any], key: str, default: N, *, least: int = 0) -> int | N:
     number = value.get(key)
     if number is None:
         return default
-    if isinstance(number, bool) or not isinstance(number, int) or number < 0:
-        raise _wrong(name, key, "a whole number, 0 or more")
+    if isinstance(number, bool) or not isinstance(number, int) or number < least:
+        raise _wrong(name, key, f"a whole number, {least} or more")
     return number
 
 

@@ -6,15 +6,15 @@ from timbres.domain.account import SOLUCION_FACTIBLE, Account
 from timbres.pacs.base import PacClient
 
 
-def connect(account: Account) -> PacClient:
-    """Return a client for ``account``; no call is made yet.
+def connect(account: Account, attempts: int = 3) -> PacClient:
+    """Return a client for ``account``, whose reads are tried so often; no call is made yet.
 
     Each PAC's module is imported only when it is spoken to: zeep alone doubles a cold start.
     """
     if account.pac is SOLUCION_FACTIBLE:
         from timbres.pacs.solucion_factible import SolucionFactible
 
-        return SolucionFactible(account)
+        return SolucionFactible(account, attempts)
     from timbres.pacs.reachcore import Reachcore
 
-    return Reachcore(account)
+    return Reachcore(account, attempts)

@@ -15,6 +15,9 @@ from timbres.domain.stamps import Stamps
 from timbres.errors import OPERATION_UNSUPPORTED, TimbresError
 from timbres.pacs.http import Download
 
+# Threads that may speak to one account's PAC at a time, each over a connection of its own.
+CONNECTIONS = 32
+
 
 class MonthReading(Protocol):
     """A month's balance as the PAC sent it, kept on disk so that it can be read twice.

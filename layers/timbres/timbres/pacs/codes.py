@@ -26,6 +26,8 @@ _DATABASE_UNAVAILABLE = Kind(
 )
 # 503 says that the call was not let in; 501 says only that the database was missed.
 _UNAVAILABLE = Kind("pac-unavailable", 503, "The PAC is not available", retry=True, retry_after=60)
+# The PAC cannot take more just now: not a fault of the call, but a reason to slow down.
+OVERWHELMED = frozenset({_DATABASE_UNAVAILABLE, _UNAVAILABLE})
 _PERMISSION_DENIED = Kind("pac-permission-denied", 403, "The PAC does not permit this")
 _DUPLICATE = Kind("contract-duplicate", 409, "The PAC holds such a contract already")
 _ACCOUNT_EXHAUSTED = Kind("account-stamps-exhausted", 409, "The account's stamps have run out")

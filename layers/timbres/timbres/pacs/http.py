@@ -33,7 +33,6 @@ READ_SECONDS = 10.0
 MOST_BYTES = 256 * 1024 * 1024
 _IN_MEMORY = 1024 * 1024
 _CHUNK = 64 * 1024
-_ATTEMPTS = 3
 _BACK_OFF_SECONDS = 0.3
 
 T = TypeVar("T")
@@ -267,18 +266,18 @@ def _chunks(response: requests.Response) -> Iterator[bytes]:
         yield chunk
 
 
-def retried(read: Callable[[], T], deadline: Deadline) -> T:
+def retried(read: Callable[[], T], deadline: Deadline, attempts: int) -> T:
     """Return what ``read`` returns, repeating it after a failure that allows it.
 
-    Three attempts at most, with full jitter between them, and none that the deadline would
+    ``attempts`` at most, with full jitter between them, and none that the deadline would
     cut short. Only for calls that change nothing. Raises the last failure.
     """
-    for attempt in range(1, _ATTEMPTS + 1):
+    for attempt in range(1, attempts + 1):
         try:
             return read()
         except PacError as error:
             pause = random.uniform(0, _BACK_OFF_SECONDS * 2**attempt)  # noqa: S311 jitter, no secret
-            if not error.kind.retry or attempt == _ATTEMPTS or deadline.left() < pause + 1:
+            if not error.kind.retry or attempt == attempts or deadline.left() < pause + 1:
                 raise
             time.sleep(pause)
     raise AssertionError("unreachable")

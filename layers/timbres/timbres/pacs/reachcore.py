@@ -52,10 +52,11 @@ _BOM = b"\xef\xbb\xbf"
 class Reachcore(PacClient):
     """One account at Sovos Reachcore."""
 
-    def __init__(self, account: Account) -> None:
+    def __init__(self, account: Account, attempts: int) -> None:
         self._url = (account.endpoint or BASES[account.environment]) + _PATH
         self._key = account.credentials["api_key"]
         self._session = PacSession(NAME)
+        self._attempts = attempts
 
     def balance(self, month: Month, rfc: Rfc | None, deadline: Deadline) -> MonthReading:
         """Return the month's balance, of all RFCs or of one.
@@ -74,7 +75,7 @@ class Reachcore(PacClient):
                 answer.file.close()
                 raise
 
-        return retried(read, deadline)
+        return retried(read, deadline, self._attempts)
 
     def statement(self, month: Month, form: str, deadline: Deadline) -> Download:
         """Return the PAC's own statement of all RFCs, ``csv`` or ``pdf``, byte for byte.
@@ -89,7 +90,7 @@ class Reachcore(PacClient):
                 raise protocol_error(NAME, f"no {form.upper()} file came ({_kind(answer)})")
             return answer
 
-        return retried(read, deadline)
+        return retried(read, deadline, self._attempts)
 
     def _ask(self, path: str, question: dict[str, str], deadline: Deadline) -> Download:
         answer = self._session.fetch(

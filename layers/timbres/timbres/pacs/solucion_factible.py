@@ -26,7 +26,7 @@ from timbres.domain.account import Account
 from timbres.domain.rfc import Rfc
 from timbres.domain.stamps import Stamps
 from timbres.errors import OUT_OF_TIME, PacError, TimbresError
-from timbres.pacs.base import PacClient, Reply
+from timbres.pacs.base import CONNECTIONS, PacClient, Reply
 from timbres.pacs.codes import (
     ENDPOINT_NOT_FOUND,
     SOLUCION_FACTIBLE,
@@ -64,7 +64,7 @@ _read_seconds: ContextVar[float] = ContextVar("read_seconds", default=10.0)
 class SolucionFactible(PacClient):
     """One account at Solución Factible. Its threads may share it."""
 
-    def __init__(self, account: Account) -> None:
+    def __init__(self, account: Account, attempts: int) -> None:
         base = account.endpoint or BASES[account.environment]
         self._address = base + _PORT
         self._wsdl = f"{base}{_PATH}?wsdl" if account.live_wsdl else str(_BUNDLED)
@@ -72,7 +72,8 @@ class SolucionFactible(PacClient):
             "usuario": account.credentials["username"],
             "password": account.credentials["password"],
         }
-        self._session = PacSession(NAME, connections=32)
+        self._session = PacSession(NAME, CONNECTIONS)
+        self._attempts = attempts
         self._service: ServiceProxy | None = None
         self._building = threading.Lock()
 
@@ -94,7 +95,7 @@ class SolucionFactible(PacClient):
                 raise protocol_error(NAME, "status 200 without contratados, usados or disponibles")
             return stamps
 
-        return retried(read, deadline)
+        return retried(read, deadline, self._attempts)
 
     def buy(self, rfc: Rfc, stamps: int, deadline: Deadline) -> Reply:
         """Buy stamps for an issuer (agregarContrato): one request, never repeated.
@@ -103,7 +104,7 @@ class SolucionFactible(PacClient):
         """
         # The client first: with "wsdl": "live" it is itself a call, and may be repeated.
         try:
-            retried(lambda: self._ready(deadline), deadline)
+            retried(lambda: self._ready(deadline), deadline, self._attempts)
         except PacError as error:
             # However that call ended, nothing was bought by it.
             error.kind = replace(error.kind, may_have_taken_effect=False)

@@ -16,7 +16,6 @@ from timbres.aws.rejections import Rejections
 from timbres.domain import clock
 from timbres.domain.account import Account
 from timbres.errors import PacError
-from timbres.pacs import connect
 from timbres.pacs.base import PacClient
 from timbres.pacs.codes import CREDENTIALS_REJECTED
 
@@ -33,7 +32,7 @@ class Access:
         accounts: Accounts,
         rejections: Rejections,
         bus: Bus,
-        connect: Callable[[Account], PacClient] = connect,
+        connect: Callable[[Account], PacClient],
     ) -> None:
         self.accounts = accounts
         self._rejections = rejections

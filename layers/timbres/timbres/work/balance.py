@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from timbres.aws.issuers import Issuers
+from timbres.aws.snapshots import Snapshots
 from timbres.deadline import Deadline
 from timbres.domain import clock
-from timbres.domain.balance import Movement, Totals
+from timbres.domain.account import Account
+from timbres.domain.balance import Movement, Totals, total
+from timbres.domain.daily import CLOSING, month_of_snapshots
 from timbres.domain.month import Month
+from timbres.domain.outlook import Snapshot
 from timbres.domain.rfc import Rfc
+from timbres.errors import OUT_OF_TIME, TimbresError
 from timbres.pacs.base import MonthReading
 from timbres.work.access import Access
 
@@ -23,7 +29,7 @@ log = logging.getLogger("timbres")
 def of_month(
     access: Access, account_name: str, month: Month, rfc: Rfc | None, deadline: Deadline
 ) -> dict[str, Any]:
-    """Return an account's balance of a month, of all RFCs or one, as the API answers it.
+    """Return an account's balance of a month, of all RFCs or one, as its PAC tells it.
 
     Totals are of all movements; of these themselves there are up to 5,000, the first, and
     ``truncated`` tells when there are more. Amounts are stamps; ``by_issuer`` counts
@@ -43,7 +49,7 @@ def of_month(
                 "amount": totals.amount,
             },
         )
-    answer: dict[str, Any] = {
+    head: dict[str, Any] = {
         "account": account.name,
         "pac": account.pac.name,
         "month": str(month),
@@ -56,6 +62,67 @@ def of_month(
             "stamping": summary.issuers.stamping,
         },
         "transactions": summary.transactions,
+    }
+    return head | _lines(month, totals, first)
+
+
+def of_snapshots(
+    account: Account,
+    snapshots: Snapshots,
+    month: Month,
+    rfc: Rfc | None,
+    deadline: Deadline,
+) -> dict[str, Any]:
+    """Return an account's balance of a month as its daily snapshots tell it; no PAC is called.
+
+    It has the shape of :func:`of_month`, what no PAC said null, and ``missing_days``: the
+    days without a count, and of how many issuers. ``transactions`` is null where no
+    consumption is known at all. Raises ``out-of-time`` for more than can be read at once.
+    """
+    first, last = month.first_day, month.last_day + CLOSING
+    found = (
+        snapshots.between(account.name, first, last)
+        if rfc is None
+        else ((rfc, one) for one in snapshots.history(account.name, rfc, first, last))
+    )
+    told = month_of_snapshots(month, _in_time(found, deadline), clock.now().date())
+    totals = total(told.movements)
+    head: dict[str, Any] = {
+        "account": account.name,
+        "pac": account.pac.name,
+        "month": str(month),
+        "source": "snapshots",
+        "plan": None,
+        "as_of": told.as_of.isoformat() if told.as_of else None,
+        "issuers": {
+            "registered": None,
+            "authorized": None,
+            "stamping": len(totals.by_issuer) if told.known else None,
+        },
+        "transactions": totals.amount if told.known else None,
+        "missing_days": [
+            {"date": day.isoformat(), "issuers": count or None}
+            for day, count in told.missing.items()
+        ],
+    }
+    return head | _lines(month, totals, told.movements[:MOST_MOVEMENTS])
+
+
+def _in_time(
+    snapshots: Iterable[tuple[str, Snapshot]], deadline: Deadline
+) -> Iterator[tuple[str, Snapshot]]:
+    for n, one in enumerate(snapshots):
+        if n % 1000 == 0 and deadline.left() < 1:
+            raise TimbresError(
+                OUT_OF_TIME,
+                "The month has more snapshots than an answer has time to read: ask for one rfc, "
+                "or for a consumption report.",
+            )
+        yield one
+
+
+def _lines(month: Month, totals: Totals, first: list[Movement]) -> dict[str, Any]:
+    answer: dict[str, Any] = {
         "by_issuer": [
             {"rfc": rfc, "amount": amount} for rfc, amount in sorted(totals.by_issuer.items())
         ],

@@ -38,6 +38,7 @@ from timbres.errors import (
 from timbres.pacs.base import Reply
 from timbres.pacs.codes import PROTOCOL
 from timbres.work.access import Access
+from timbres.work.stamp_count import remember
 
 log = logging.getLogger("timbres")
 
@@ -183,7 +184,7 @@ class Contracts:
             stamps = self._access.read(account, lambda pac: pac.stamps(confirmed.rfc, deadline))
             counted = confirmed.count(clock.now(), stamps.contracted)
             self._journal.record(confirmed, counted)
-            self._issuers.counted(confirmed.account, confirmed.rfc, stamps, clock.now())
+            remember(self._issuers, account, confirmed.rfc, stamps)
         except Exception as error:
             # The purchase stands whether or not it could be counted afterwards.
             log.warning("the count after a purchase failed: %s", type(error).__name__)

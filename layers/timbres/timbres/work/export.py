@@ -28,6 +28,7 @@ from timbres.pacs.codes import CREDENTIALS_REJECTED
 from timbres.pacs.http import Download
 from timbres.pacs.statement_csv import read_statement
 from timbres.work.access import Access
+from timbres.work.stamp_count import remember
 
 log = logging.getLogger("timbres")
 
@@ -127,7 +128,7 @@ class Exporter:
             try:
                 stamps = self._stamps(account, Rfc(issuer.rfc), deadline)
                 at = clock.now()
-                self._issuers.counted(account.name, issuer.rfc, stamps, at)
+                remember(self._issuers, account, Rfc(issuer.rfc), stamps)
             except PacError as error:
                 # A rejected credential is every issuer's: asking on would lock the account.
                 if error.kind is CREDENTIALS_REJECTED or error.kind.retry:

@@ -1,20 +1,22 @@
-"""Stamp count: how many stamps an issuer has contracted, used and left."""
+"""Stamp count: how many stamps an issuer has left, had on other days, and for how long."""
 
 from __future__ import annotations
 
-import logging
+from datetime import date
+from itertools import pairwise
 from typing import Any
 
-from timbres.aws.issuers import Issuers, KnownIssuer
+from timbres.aws.accounts import Accounts
+from timbres.aws.issuers import Issuers
+from timbres.aws.snapshots import Snapshots
 from timbres.deadline import Deadline
 from timbres.domain import clock
 from timbres.domain.account import Account
+from timbres.domain.issuer import Issuer
+from timbres.domain.outlook import Limits, Snapshot, consumed_between
 from timbres.domain.rfc import Rfc
-from timbres.errors import PacError
-from timbres.pacs.codes import CREDENTIALS_REJECTED
+from timbres.domain.stamps import Stamps
 from timbres.work.access import Access
-
-log = logging.getLogger("timbres")
 
 
 def live(
@@ -22,76 +24,80 @@ def live(
 ) -> dict[str, Any]:
     """Return an issuer's stamps as its PAC counts them now; the count is remembered."""
     account = access.account(account_name, "stamps")
-    return _count(access, issuers, account, rfc, deadline)
+    stamps = access.read(account, lambda pac: pac.stamps(rfc, deadline))
+    return {"account": account.name} | _line(remember(issuers, account, rfc, stamps))
 
 
-def known(access: Access, issuers: Issuers, account_name: str, after: str | None) -> dict[str, Any]:
-    """Return the known issuers of an account with their last count; no PAC is called.
+def remember(issuers: Issuers, account: Account, rfc: Rfc, stamps: Stamps) -> Issuer:
+    """Remember a count made between two runs; return the issuer with it."""
+    issuer = issuers.get(account.name, rfc)
+    seen = issuer.seen(Snapshot(clock.now(), stamps), limits(account, issuer))
+    issuers.seen(seen)
+    return seen
 
-    ``next`` is the cursor of the rest, or None. ``days_left`` is None while there is no
-    rate to reckon it from.
+
+def known(
+    accounts: Accounts, issuers: Issuers, account_name: str, after: str | None
+) -> dict[str, Any]:
+    """Return the known issuers of an account, the most urgent first; no PAC is called.
+
+    ``next`` is the cursor of the rest, or None.
     """
-    account = access.account(account_name, "stamps")
+    account = accounts.get(account_name)
     found, rest = issuers.page(account.name, after)
     return {"account": account.name, "issuers": [_line(issuer) for issuer in found], "next": rest}
 
 
-def count_known(
-    access: Access, issuers: Issuers, account_name: str, deadline: Deadline
+def history(
+    accounts: Accounts, snapshots: Snapshots, account_name: str, rfc: Rfc, first: date, last: date
 ) -> dict[str, Any]:
-    """Count every known issuer of an account; one that fails does not stop the others.
+    """Return an issuer's snapshots from ``first`` to ``last``; no PAC is called.
 
-    Returns ``{"account", "counted", "failed": {code: n}, "left_out"}``; ``left_out`` are
-    those that the time did not reach.
+    ``consumed`` is what was stamped since the snapshot before, None where that is not known.
     """
-    account = access.account(account_name, "stamps")
-    counted, left_out = 0, 0
-    failed: dict[str, int] = {}
-    rejected = False
-    for issuer in issuers.all(account.name):
-        if rejected or deadline.left() < 1:
-            left_out += 1
-            continue
-        try:
-            _count(access, issuers, account, Rfc(issuer.rfc), deadline)
-            counted += 1
-        except PacError as error:
-            failed[error.kind.code] = failed.get(error.kind.code, 0) + 1
-            rejected = error.kind is CREDENTIALS_REJECTED
-            log.warning(
-                "an issuer was not counted",
-                extra={
-                    "account": account.name,
-                    "rfc": issuer.rfc,
-                    "code": error.kind.code,
-                    "pac_code": error.pac_code,
-                },
-            )
-    return {"account": account.name, "counted": counted, "failed": failed, "left_out": left_out}
-
-
-def _count(
-    access: Access, issuers: Issuers, account: Account, rfc: Rfc, deadline: Deadline
-) -> dict[str, Any]:
-    stamps = access.read(account, lambda pac: pac.stamps(rfc, deadline))
-    at = clock.now()
-    issuers.counted(account.name, rfc, stamps, at)
+    account = accounts.get(account_name)
+    found = list(snapshots.history(account.name, rfc, first, last))
+    consumed = [None, *(consumed_between(*pair) for pair in pairwise(found))]
     return {
         "account": account.name,
         "rfc": rfc,
-        "contracted": stamps.contracted,
-        "used": stamps.used,
-        "available": stamps.available,
-        "as_of": at.isoformat(),
+        "from": first.isoformat(),
+        "to": last.isoformat(),
+        "snapshots": [
+            {
+                "date": one.at.date().isoformat(),
+                "as_of": one.at.isoformat(),
+                "contracted": one.stamps.contracted,
+                "used": one.stamps.used,
+                "available": one.stamps.available,
+                "consumed": stamped,
+            }
+            for one, stamped in zip(found, consumed, strict=False)
+        ],
     }
 
 
-def _line(issuer: KnownIssuer) -> dict[str, Any]:
+def limits(account: Account, issuer: Issuer) -> Limits:
+    """Return when stamps are low: by the issuer's own threshold, or else its account's."""
+    own = issuer.low_stamps
+    return Limits(account.low_stamps if own is None else own, account.low_days)
+
+
+def _line(issuer: Issuer) -> dict[str, Any]:
+    outlook = issuer.outlook
     return {
         "rfc": issuer.rfc,
         "contracted": issuer.stamps.contracted,
         "used": issuer.stamps.used,
         "available": issuer.stamps.available,
         "as_of": issuer.as_of.isoformat() if issuer.as_of else None,
-        "days_left": None,
+        "burn_7": _rounded(outlook.burn_7),
+        "burn_30": _rounded(outlook.burn_30),
+        "days_left": _rounded(outlook.days_left),
+        "alert": outlook.alert,
+        "low_stamps": issuer.low_stamps,
     }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 2)

@@ -1,0 +1,54 @@
+"""/runs: the daily count of every known issuer: started by a schedule, and looked at.
+
+A second schedule closes runs that have taken too long, with ``{"close": "overdue"}``.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from aws_lambda_powertools.event_handler import Response
+
+from timbres.api import schedule
+from timbres.api.gateway import Gateway, answer
+from timbres.api.parts import Parts
+from timbres.work.run import Finisher, Watch, shown
+
+api = Gateway()
+parts = Parts()
+
+
+@cache
+def watch() -> Watch:
+    finisher = Finisher(parts.runs, parts.bus)
+    return Watch(parts.accounts, parts.issuers, parts.runs, parts.parts_queue, finisher)
+
+
+@api.get("/runs")
+def page() -> Response[str]:
+    return answer(200, watch().page(api.query("cursor")["cursor"]))
+
+
+@api.get("/runs/<run_id>")
+def read(run_id: str) -> Response[str]:
+    api.query()
+    return answer(200, watch().get(run_id))
+
+
+def scheduled(wanted: dict[str, Any]) -> dict[str, Any]:
+    from timbres.api import metrics
+
+    if wanted.get("close") == "overdue":
+        closed = watch().close_overdue()
+        for run in closed:
+            metrics.run_finished(run)
+        return {"closed": [shown(run) for run in closed]}
+    run = watch().start(schedule.moment(wanted))
+    metrics.run_started(run)
+    return shown(run)
+
+
+def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    """Answer a request of the gateway, or a start by a schedule."""
+    return api.run(event, context, scheduled)

@@ -1,0 +1,311 @@
+"""Mail: what a person reads in Spanish of what happened, and what they can do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+# SNS takes less than 100 characters of ASCII as a subject, and 256 KB of text.
+_MOST_SUBJECT = 99
+_MOST_LINES = 60
+
+Detail = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """A mail. ``subject`` is ASCII, as SNS requires, 99 characters at most."""
+
+    subject: str
+    text: str
+
+
+def compose(kind: str, detail: Detail) -> Mail | None:
+    """Return the mail that tells of an event of ``kind``; None where there is nothing to tell.
+
+    Raises KeyError for an event that is none of Timbres'.
+    """
+    written = _WRITERS[kind](detail)
+    if written is None:
+        return None
+    subject, *paragraphs = written
+    text = "\n\n".join(paragraphs)
+    return Mail(f"Timbres: {_ascii(subject)}"[:_MOST_SUBJECT], f"{text}\n\n-- \nTimbres\n")
+
+
+def key(kind: str, detail: Detail) -> str:
+    """Return what an event tells of, the same each time that it is told."""
+    what = detail["at"] if kind == "Credentials Rejected" else detail["id"]
+    return f"{kind}#{detail.get('account', '')}#{what}"
+
+
+def _stamps_counted(detail: Detail) -> list[str] | None:
+    issuers = detail["issuers"]
+    if not issuers:
+        return None
+    none, few = detail["exhausted"], detail["low"]
+    one = none + few == 1
+    found = _found(none, few)
+    subject = found
+    if one:
+        subject = f"{issuers[0]['rfc']} {'sin' if none else 'con pocos'} timbres"
+        subject += f", cuenta {issuers[0]['account']}"
+    paragraphs = [f"En el conteo del {_day(detail['day'])} hay {found}."]
+    if none:
+        heading = f"SIN TIMBRES ({none:,}): ya no {'puede' if none == 1 else 'pueden'} facturar."
+        paragraphs.append(_group(heading, issuers, "exhausted", none))
+    if few:
+        paragraphs.append(_group(f"POCOS TIMBRES ({few:,}):", issuers, "low", few))
+    paragraphs += [
+        (
+            f"Qué hacer: contrate timbres para {'este emisor' if one else 'estos emisores'} en el "
+            "portal de su PAC, o pida a su equipo de sistemas que lo haga con Timbres "
+            "(POST /accounts/{cuenta}/contracts)."
+        ),
+        (
+            "De cada emisor se avisa una vez cuando le quedan pocos timbres y otra si se le "
+            "acaban; los ya avisados no se repiten aquí. Después de una recarga se vuelve a avisar."
+        ),
+    ]
+    if detail["failed"] or detail.get("problems"):
+        paragraphs.append(_not_counted(detail))
+    return [subject, *paragraphs]
+
+
+def _found(none: int, few: int) -> str:
+    if not none:
+        return f"{_issuers(few)} con pocos timbres"
+    return f"{_issuers(none)} sin timbres" + (f" y {few:,} con pocos" if few else "")
+
+
+def _group(heading: str, issuers: list[Detail], alert: str, count: int) -> str:
+    named = [one for one in issuers if one["alert"] == alert][:_MOST_LINES]
+    lines = [heading, *map(_line, named)]
+    if count > len(named):
+        more = f"y {count - len(named):,} más" if named else _issuers(count)
+        lines.append(
+            f"  - {more}: la lista completa está en la API (GET /accounts/{{cuenta}}/stamps)"
+        )
+    return "\n".join(lines)
+
+
+def _line(one: Detail) -> str:
+    available = max(one["available"], 0)
+    line = f"  - {one['rfc']} (cuenta {one['account']}): {_stamps(available)}"
+    if one["alert"] == "low" and one["days_left"] is not None:
+        reach = "alcanza" if available == 1 else "alcanzan"
+        line += f", {reach} para {_days(one['days_left'])}"
+    if one["burn"]:
+        line += f" (usa {_a_day(one['burn'])} al día)"
+    return line
+
+
+def _not_counted(detail: Detail) -> str:
+    lines = ["Hubo emisores que no se pudieron contar; no se sabe cuántos timbres les quedan:"]
+    for code, count in sorted(detail["failed"].items()):
+        lines.append(f"  - {_issuers(count)}: {_reason(code, 'lo' if count == 1 else 'los')}")
+    for account, code in sorted(detail.get("problems", {}).items()):
+        lines.append(f"  - toda la cuenta {account}: {_reason(code, 'la')}")
+    return "\n".join(lines)
+
+
+def _reason(code: str, them: str) -> str:
+    words = REASONS[code].format(los=them) if code in REASONS else f"error {code}"
+    return f"{words}; mañana se intenta de nuevo" if code in _MAY_PASS else words
+
+
+def _credentials_rejected(detail: Detail) -> list[str]:
+    pac = detail["pac"]
+    name = _PACS.get(pac["name"], pac["name"])
+    code = f" (código {pac['code']})" if pac.get("code") else ""
+    said = f" Dijo: «{pac['message'].rstrip('.')}»." if pac.get("message") else ""
+    return [
+        f"credenciales rechazadas, cuenta {detail['account']}",
+        f"{name} rechazó las credenciales de la cuenta {detail['account']}{code}.{said}",
+        (
+            "Para que el PAC no bloquee la cuenta, Timbres ya no la consulta: sus timbres no se "
+            "cuentan ni se pueden comprar hasta que cambie su secreto en Secrets Manager."
+        ),
+        (
+            "Qué hacer: revise en el portal del PAC si la contraseña o la llave de API venció o "
+            "está bloqueada, y guarde la nueva en el secreto de la cuenta."
+        ),
+    ]
+
+
+def _report_ready(detail: Detail) -> list[str]:
+    return [
+        f"{_report(detail)} {detail['month']}, cuenta {detail['account']}",
+        f"El {_report_of(detail)} está listo.",
+        (
+            "Qué hacer: la liga para descargarlo se pide a la API de Timbres "
+            f"(GET /accounts/{detail['account']}/reports/{detail['id']})."
+        ),
+    ]
+
+
+def _report_failed(detail: Detail) -> list[str]:
+    error = detail["error"]
+    return [
+        f"no se pudo hacer un reporte {detail['month']}, cuenta {detail['account']}",
+        f"No se pudo hacer el {_report_of(detail)}.",
+        f"La causa: {error['code']} ({error['detail']})",
+        "Qué hacer: cuando la causa esté resuelta, vuelva a pedirlo.",
+    ]
+
+
+def _contract_confirmed(detail: Detail) -> list[str]:
+    stamps, one = _stamps(detail["stamps"]), detail["stamps"] == 1
+    return [
+        f"{stamps} {'contratado' if one else 'contratados'} para {detail['rfc']}",
+        (
+            f"Se {'contrató' if one else 'contrataron'} {stamps} para el emisor {detail['rfc']} "
+            f"en la cuenta {detail['account']}."
+        ),
+        f"Contrato {detail['id']}, pedido por {detail['requested_by']}.",
+    ]
+
+
+def _contract_unknown(detail: Detail) -> list[str]:
+    return [
+        f"compra en duda para {detail['rfc']}",
+        (
+            f"No se sabe si se hizo la compra de {_stamps(detail['stamps'])} para el emisor "
+            f"{detail['rfc']} en la cuenta {detail['account']}: el PAC no dio una respuesta clara. "
+            f"Contrato {detail['id']}."
+        ),
+        (
+            "Qué hacer: nada por ahora, y no vuelva a comprarlos. Timbres lo averigua con el "
+            "conteo del PAC y le avisa."
+        ),
+    ]
+
+
+def _contract_needs_review(detail: Detail) -> list[str]:
+    return [
+        f"revise una compra para {detail['rfc']}",
+        (
+            f"No se pudo averiguar si se hizo la compra de {_stamps(detail['stamps'])} para el "
+            f"emisor {detail['rfc']} en la cuenta {detail['account']}. Contrato {detail['id']}."
+        ),
+        (
+            "Qué hacer: busque la compra en el portal del PAC y registre el resultado en la API "
+            f"(POST /accounts/{detail['account']}/contracts/{detail['id']}/settlement). Mientras "
+            "tanto no se pueden comprar más timbres para este emisor."
+        ),
+    ]
+
+
+def _contract_rejected(detail: Detail) -> list[str]:
+    return [
+        f"compra no hecha para {detail['rfc']}",
+        (
+            f"La compra de {_stamps(detail['stamps'])} para el emisor {detail['rfc']} en la cuenta "
+            f"{detail['account']}, que estaba en duda, no se hizo. Contrato {detail['id']}."
+        ),
+        (
+            "Qué hacer: si los timbres todavía se necesitan, vuelva a pedirlos con otra clave "
+            "(Idempotency-Key)."
+        ),
+    ]
+
+
+_WRITERS: dict[str, Callable[[Detail], list[str] | None]] = {
+    "Stamps Counted": _stamps_counted,
+    "Credentials Rejected": _credentials_rejected,
+    "Report Ready": _report_ready,
+    "Report Failed": _report_failed,
+    "Contract Confirmed": _contract_confirmed,
+    "Contract Unknown": _contract_unknown,
+    "Contract Needs Review": _contract_needs_review,
+    "Contract Rejected": _contract_rejected,
+}
+MAILED = tuple(_WRITERS)
+
+# {los} stands for the issuers.
+REASONS = {
+    "account-misconfigured": "el secreto de la cuenta tiene un dato incorrecto",
+    "account-stamps-exhausted": "el PAC dice que se acabaron los timbres de la cuenta",
+    "account-unknown": "la cuenta ya no tiene secreto",
+    "contract-duplicate": "el PAC respondió como si fuera una compra",
+    "environment-mismatch": "la cuenta es del otro ambiente del PAC (pruebas o producción)",
+    "format-unsupported": "el PAC no ofrece el formato",
+    "internal-error": "falló Timbres, y su bitácora dice por qué",
+    "issuer-not-registered": "el PAC no tiene registrado el RFC; revíselo o quíte{los} de la lista",
+    "issuer-stamps-exhausted": "el PAC dice que se acabaron los timbres",
+    "month-invalid": "el PAC no aceptó el mes",
+    "not-reached": "no alcanzó el tiempo",
+    "operation-unsupported": "el PAC de la cuenta no ofrece este conteo",
+    "out-of-time": "no alcanzó el tiempo",
+    "pac-credentials-rejected": "el PAC rechazó las credenciales de la cuenta",
+    "pac-endpoint-not-found": "la dirección del PAC no existe",
+    "pac-error": "el PAC falló",
+    "pac-permission-denied": "el PAC no da permiso de consultar{los}",
+    "pac-protocol-error": "el PAC respondió algo que su documentación no describe",
+    "pac-rejected-request": "el PAC no {los} reconoce; revise el RFC o quíte{los} de la lista",
+    "pac-timeout": "el PAC no respondió a tiempo",
+    "pac-unavailable": "el PAC no estaba disponible",
+    "pac-unreachable": "no hubo conexión con el PAC",
+    "storage-unavailable": "un servicio de AWS no respondió",
+    "transaction-limit-exceeded": "el PAC dice que se rebasó su límite por transacción",
+}
+_MAY_PASS = frozenset(
+    {
+        "internal-error",
+        "not-reached",
+        "out-of-time",
+        "pac-error",
+        "pac-timeout",
+        "pac-unavailable",
+        "pac-unreachable",
+        "storage-unavailable",
+    }
+)
+_PACS = {"reachcore": "Reachcore", "solucion-factible": "Solución Factible"}
+_REPORTS = {"statement": "estado de cuenta", "consumption": "reporte de consumo"}
+_MONTHS = (
+    "enero", "febrero", "marzo", "abril", "mayo", "junio", "julio", "agosto", "septiembre",
+    "octubre", "noviembre", "diciembre",
+)  # fmt: skip
+
+
+def _issuers(count: int) -> str:
+    return "1 emisor" if count == 1 else f"{count:,} emisores"
+
+
+def _stamps(count: int) -> str:
+    return "1 timbre" if count == 1 else f"{count:,} timbres"
+
+
+def _days(days: float) -> str:
+    if days < 1:
+        return "menos de un día"
+    whole = int(days)
+    return "1 día" if whole == 1 else f"{whole:,} días"
+
+
+def _a_day(burn: float) -> str:
+    return "menos de 1" if burn < 1 else f"cerca de {burn:,.0f}"
+
+
+def _report(detail: Detail) -> str:
+    return _REPORTS.get(detail["kind"], f"reporte {detail['kind']}")
+
+
+def _report_of(detail: Detail) -> str:
+    year, _, month = detail["month"].partition("-")
+    return (
+        f"{_report(detail)} ({detail['format'].upper()}) de la cuenta {detail['account']}, "
+        f"de {_MONTHS[int(month) - 1]} de {year},"
+    )
+
+
+def _day(iso: str) -> str:
+    return date.fromisoformat(iso).strftime("%d/%m/%Y")
+
+
+def _ascii(text: str) -> str:
+    plain = text.translate(str.maketrans("áéíóúüñÁÉÍÓÚÜÑ", "aeiouunAEIOUUN"))
+    return "".join(c if c.isascii() and c.isprintable() else "?" for c in plain)
