@@ -8,6 +8,8 @@ from local.aws import ROOT
 from local.stack import Stack
 from local.world import World, running_world
 
+from tests.e2e.night import Night, running_night
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Lets the tests of this folder open sockets, which the others may not."""
@@ -23,6 +25,16 @@ def world() -> Iterator[World]:
     # A log of its own, so that the tests can run beside `make up`.
     with running_world(ROOT / ".local" / "aws-e2e.log") as world:
         yield world
+
+
+@pytest.fixture(scope="session", autouse=True)
+def night(world: World) -> Iterator[Night]:
+    """A daily run over 200 issuers, begun before all tests and looked at by the last of them.
+
+    It waits for a PAC's time-outs meanwhile.
+    """
+    with running_night(world.stack) as night:
+        yield night
 
 
 @pytest.fixture(scope="session")

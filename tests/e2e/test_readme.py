@@ -67,7 +67,7 @@ def shell(world: World, tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 def test_the_calls_of_the_readme_are_answered_as_it_says(shell: Any) -> None:
     found = examples()
-    assert len(found) == 10
+    assert len(found) == 13
     for code, expected in found:
         if "reports/" in code:
             answer = eventually(lambda code=code: _ready(json.loads(shell(code))))
@@ -83,8 +83,8 @@ def test_a_function_is_invoked_with_a_sample_event(shell: Any) -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     code = next(c for kind, c in _BLOCK.findall(text) if "/invocations" in c)
     result = json.loads(shell(code))
-    assert result["failed"] == {}
-    assert "acme-rc" in result["done"]
+    assert result["status"] in ("running", "finished")
+    assert result["id"] == "2026-11-19-050000"
 
 
 def _ready(report: dict[str, Any]) -> dict[str, Any] | None:
