@@ -14,7 +14,7 @@ STAGE ?= default
 PYTHON_313 = $(shell ls -d "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.13*/bin 2>/dev/null | tail -1)
 export SAM_CLI_TELEMETRY := 0
 
-.PHONY: help demo up test torture baseline lint format build deploy lock clean
+.PHONY: help demo up test torture baseline bench lint format build deploy lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -36,12 +36,15 @@ torture: $(VENV)/installed ## 10,000 ways for a purchase to go wrong, on two cor
 baseline: $(VENV)/installed ## double purchases in 1,000 lost replies: a decorator's, and ours
 	@PYTHONPATH=layers/timbres $(BIN)/python -m tests.torture.baseline
 
+bench: $(VENV)/installed ## what things cost, against a limit and against the usual way: minutes
+	@PYTHONPATH=layers/timbres $(BIN)/python -m bench
+
 lint: $(VENV)/installed ## format, lint, types, direction of imports, template: offline, in seconds
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy layers/timbres/timbres
 	for app in functions/*/app.py; do $(BIN)/mypy "$$app"; done
-	$(BIN)/mypy local
+	$(BIN)/mypy local bench
 	PYTHONPATH=layers/timbres $(BIN)/lint-imports
 	$(BIN)/cfn-lint template.yaml
 	@mkdir -p .local

@@ -66,10 +66,14 @@ def table(results: dict[str, Any]) -> str:
     """Return the results as text: times, ratios, memory."""
     a_call = [run["seconds"] / _LOOP_CALLS for run in results["loop"]]
     lines = [
-        f"One worker, {results['threads']} threads, a PAC with {results['latency'] * 1000:.0f} ms "
-        "over TLS (min, median, max)",
-        f"{'issuers':>9}{'seconds':^24}{'of the ideal':^24}{'CPU s':^24}{'peak MB':^24}"
-        f"{'times the loop':^24}",
+        (
+            f"One warm worker, {results['threads']} threads, a PAC with {results['latency'] * 1000:.0f} ms "
+            "over TLS (min, median, max)"
+        ),
+        (
+            f"{'issuers':>9}{'seconds':^24}{'of the ideal':^24}{'CPU s':^24}{'peak MB':^24}"
+            f"{'times the loop':^24}"
+        ),
     ]
     for size, measured in results["worker"].items():
         ideal = int(size) * results["latency"] / results["threads"]
@@ -189,31 +193,42 @@ def _worker(size: int) -> Measured:
     assert spec.loader is not None
     app = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(app)
+    rfcs = [bulk_rfc(n) for n in range(size)]
+    # A night's second invocation is warm; what a first one costs is a matter of its own.
+    _invoke(app, [_message("warm", rfcs[:1])])
     messages = [
-        json.dumps(
-            {
-                "run": _RUN,
-                "account": os.environ["BENCH_ACCOUNT"],
-                "number": f"{begin:06d}",
-                "rfcs": [bulk_rfc(n) for n in range(begin, min(begin + _A_MESSAGE, size))],
-                "tries": 0,
-                "pauses": 0,
-            }
-        )
+        _message(f"{begin:06d}", rfcs[begin : begin + _A_MESSAGE])
         for begin in range(0, size, _A_MESSAGE)
     ]
 
     def count() -> None:
         for begin in range(0, len(messages), _AN_INVOCATION):
-            records = [
-                {"messageId": str(n), "body": body, "attributes": {"ApproximateReceiveCount": "1"}}
-                for n, body in enumerate(messages[begin : begin + _AN_INVOCATION])
-            ]
-            result = app.handler({"Records": records}, _Context())
-            if result != {"batchItemFailures": []}:
-                raise SystemExit(f"not all was counted: {result}")
+            _invoke(app, messages[begin : begin + _AN_INVOCATION])
 
     return _timed(count)
+
+
+def _message(number: str, rfcs: list[str]) -> str:
+    return json.dumps(
+        {
+            "run": _RUN,
+            "account": os.environ["BENCH_ACCOUNT"],
+            "number": number,
+            "rfcs": rfcs,
+            "tries": 0,
+            "pauses": 0,
+        }
+    )
+
+
+def _invoke(app: Any, messages: list[str]) -> None:
+    records = [
+        {"messageId": str(n), "body": body, "attributes": {"ApproximateReceiveCount": "1"}}
+        for n, body in enumerate(messages)
+    ]
+    result = app.handler({"Records": records}, _Context())
+    if result != {"batchItemFailures": []}:
+        raise SystemExit(f"not all was counted: {result}")
 
 
 class _Context:
