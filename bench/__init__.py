@@ -1,0 +1,1 @@
+"""What Timbres costs, measured side by side with the least it could cost."""
