@@ -1,0 +1,1 @@
+"""Writers of the consumption report, one module a format."""

@@ -1,0 +1,247 @@
+"""What the formats share of the words and forms that finance in Mexico reads."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from datetime import date, datetime
+
+from timbres.domain.clock import MEXICO_CITY
+from timbres.domain.consumption import (
+    ALL,
+    FROM_PAC,
+    FROM_SNAPSHOTS,
+    Consumption,
+    IssuerLine,
+    Source,
+    change,
+)
+from timbres.domain.month import Month
+
+TITLE = "Consumo de timbres"
+GENERATED = "Generado el"
+TOTAL = "Total (timbres)"
+PREVIOUS = "Mes anterior (timbres)"
+CHANGE = "Cambio"
+NO_DATA = "sin dato"
+NO_BASE = "no aplica"
+NO_CONTRACTS = "No se contrataron timbres en el mes."
+
+SOURCES = "Fuentes"
+ISSUERS = "Consumo por RFC"
+DAYS = "Consumo por día"
+CONTRACTS = "Contratos del mes"
+MOVEMENTS = "Movimientos"
+
+SOURCE_HEADING = ("Cuenta", "PAC", "Plan", "Fuente", "Datos al", "Días sin dato", "Problema")
+ISSUER_HEADING = (
+    "Cuenta",
+    "RFC",
+    "Timbres",
+    "Participación",
+    "Mes anterior",
+    CHANGE,
+    "Disponibles",
+    "Días restantes",
+)
+DAY_HEADING = ("Día", "Timbres")
+CONTRACT_HEADING = (
+    "Cuenta",
+    "RFC",
+    "Timbres",
+    "Estado",
+    "Solicitado por",
+    "Fecha y hora",
+    "Contrato",
+    "Identidad en AWS",
+)
+MOVEMENT_HEADING = ("Cuenta", "RFC", "Fecha", "Tipo de movimiento", "Timbres")
+
+_MONTHS = (
+    "enero",
+    "febrero",
+    "marzo",
+    "abril",
+    "mayo",
+    "junio",
+    "julio",
+    "agosto",
+    "septiembre",
+    "octubre",
+    "noviembre",
+    "diciembre",
+)
+_PLANS = {"prepaid": "Prepago", "postpaid": "Postpago"}
+_PACS = {"reachcore": "Reachcore", "solucion-factible": "Solución Factible"}
+_SOURCES = {FROM_PAC: "el PAC", FROM_SNAPSHOTS: "conteos diarios de Timbres"}
+_STATUSES = {
+    "pending": "Pendiente",
+    "confirmed": "Confirmado",
+    "rejected": "Rechazado",
+    "unknown": "En duda",
+    "needs-review": "Por revisar",
+}
+# What spreadsheets run, the full-width forms that some of them narrow among it.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+# Controls, halves of surrogate pairs and non-characters: no format can carry them.
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+
+
+def clean(text: str) -> str:
+    """Return ``text`` with U+FFFD for what no format can carry; tabs and line ends stay."""
+    return _UNPRINTABLE.sub("\ufffd", text)
+
+
+def harmless(text: str) -> str:
+    """Return ``text``, cleaned, as a CSV cell that no spreadsheet runs as a formula."""
+    text = clean(text)
+    return f"'{text}" if text.startswith(_FORMULA) else text
+
+
+def number(value: int | None) -> str:
+    """Return ``1,234``, or ``sin dato``."""
+    return NO_DATA if value is None else f"{value:,}"
+
+
+def percent(value: float | None) -> str:
+    """Return 0.125 as ``12.5%``, or ``sin dato``."""
+    return NO_DATA if value is None else f"{value:.1%}"
+
+
+def signed_percent(value: float | None) -> str:
+    """Return 0.125 as ``+12.5%``, or ``sin dato``."""
+    return NO_DATA if value is None else f"{value:+.1%}"
+
+
+def growth(now: int, before: int | None) -> str:
+    """Return how much ``now`` is above ``before``, ``+12.5%``; ``no aplica`` where it was 0."""
+    return NO_BASE if before == 0 else signed_percent(change(now, before))
+
+
+def days_left(value: float | None) -> str:
+    """Return a number of days with one decimal, or ``sin dato``."""
+    return NO_DATA if value is None else f"{value:,.1f}"
+
+
+def day(value: date) -> str:
+    """Return ``31/10/2026``."""
+    return f"{value.day:02d}/{value.month:02d}/{value.year:04d}"
+
+
+def local(value: datetime) -> datetime:
+    """Return a moment as Mexico City's clocks show it."""
+    return value.astimezone(MEXICO_CITY)
+
+
+def moment(value: datetime | None) -> str:
+    """Return ``31/10/2026 18:05`` of Mexico City, or ``nunca``."""
+    return "nunca" if value is None else f"{day(local(value))} {local(value):%H:%M}"
+
+
+def month_name(month: Month) -> str:
+    """Return ``octubre de 2026``."""
+    return f"{_MONTHS[month.month - 1]} de {month.year}"
+
+
+def plan(word: str | None) -> str:
+    """Return ``Prepago`` or ``Postpago``, another word as it is, or ``sin dato``."""
+    return NO_DATA if word is None else _PLANS.get(word, clean(word))
+
+
+def pac(word: str) -> str:
+    """Return a PAC's name as it writes it itself; another word as it is."""
+    return _PACS.get(word, clean(word))
+
+
+def status(word: str) -> str:
+    """Return a contract's state in Spanish; another word as it is."""
+    return _STATUSES.get(word, clean(word))
+
+
+def person(arn: str) -> str:
+    """Return who an IAM ARN names: ``compras``, and for a role its session and the role."""
+    kind, _, name = clean(arn).rpartition(":")[2].partition("/")
+    if kind == "assumed-role":
+        role, _, session = name.partition("/")
+        return f"{session} ({role})"
+    return name.rpartition("/")[2] or clean(arn)
+
+
+def source_name(source: Source) -> str:
+    """Return where figures come from: ``el PAC`` or ``conteos diarios de Timbres``."""
+    return _SOURCES.get(source.source, clean(source.source))
+
+
+def missing_days(days: Iterable[date]) -> str:
+    """Return the days' numbers, ``3, 4 y 9 a 12``; empty where none is missing."""
+    runs: list[list[int]] = []
+    for number_ in sorted({each.day for each in days}):
+        if runs and runs[-1][-1] == number_ - 1:
+            runs[-1].append(number_)
+        else:
+            runs.append([number_])
+    parts: list[str] = []
+    for run in runs:
+        parts += [f"{run[0]} a {run[-1]}"] if len(run) > 2 else [str(each) for each in run]
+    return _joined(parts)
+
+
+def gap(source: Source) -> str:
+    """Return ``faltan los días 3, 4 y 9``; empty where no day is missing."""
+    numbers = missing_days(source.missing_days)
+    if not numbers:
+        return ""
+    return f"falta el día {numbers}" if numbers.isdigit() else f"faltan los días {numbers}"
+
+
+def source_sentence(source: Source) -> str:
+    """Return where an account's figures come from, what they lack and what went wrong."""
+    sentence = f"Fuente: {source_name(source)}"
+    if source.as_of is not None:
+        sentence += f" al {moment(source.as_of)}"
+    if source.missing_days:
+        sentence += f"; {gap(source)}"
+    if source.problem is not None:
+        sentence += f". Sin cifras: {clean(source.problem)}"
+    return sentence
+
+
+def accounts(report: Consumption) -> str:
+    """Return the account's name; for ``all``, that it is every one, and their names."""
+    if report.account != ALL:
+        return report.account
+    return f"todas: {_joined([source.account for source in report.sources])}"
+
+
+def pacs(report: Consumption) -> str:
+    """Return the names of the report's PACs, each once."""
+    return _joined(list(dict.fromkeys(pac(source.pac) for source in report.sources)))
+
+
+def missing_facts(issuer: IssuerLine) -> str:
+    """Return ``sin dato: disponibles y días restantes``; empty where all is known."""
+    facts = {
+        "mes anterior": issuer.previous,
+        "disponibles": issuer.available,
+        "días restantes": issuer.days_left,
+    }
+    names = [name for name, value in facts.items() if value is None]
+    return f"{NO_DATA}: {_joined(names)}" if names else ""
+
+
+def heading(report: Consumption) -> list[tuple[str, str]]:
+    """Return what stands at a report's head as pairs of a name and a text."""
+    return [
+        ("Cuenta", accounts(report)),
+        ("PAC", pacs(report)),
+        ("Mes", month_name(report.month)),
+        (GENERATED, f"{moment(report.generated_at)} (hora de la Ciudad de México)"),
+        (TOTAL, number(report.total)),
+        (PREVIOUS, number(report.previous_total)),
+        (CHANGE, growth(report.total, report.previous_total)),
+    ]
+
+
+def _joined(words: list[str]) -> str:
+    """Join with commas and a last ``y``."""
+    return " y ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))

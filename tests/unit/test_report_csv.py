@@ -1,0 +1,205 @@
+"""The CSV report, read back as a spreadsheet would."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections import Counter
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from tests.unit.report_samples import (
+    MOVEMENTS,
+    NASTY,
+    RC,
+    months,
+    nothing_happened,
+    small_month,
+    with_problem,
+)
+from timbres_reports import csv_file, text
+
+from timbres.domain.consumption import Consumption, IssuerLine, MovementLine
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "consumption.csv"
+# A change of ours; all else that begins so would be a formula.
+CHANGE = re.compile(r"[+-][\d,]+\.\d%")
+NO_DATA = "sin dato"
+
+
+class Pipe:
+    """Takes bytes, and nothing else."""
+
+    def __init__(self) -> None:
+        self.content = b""
+
+    def write(self, data: bytes) -> int:
+        self.content += data
+        return len(data)
+
+
+def written(report: Consumption) -> tuple[int, bytes]:
+    out = Pipe()
+    return csv_file.write(report, out), out.content
+
+
+def read(content: bytes) -> dict[str, list[list[str]]]:
+    """The rows of each section by its title, the section's heading left out."""
+    rows = list(csv.reader(io.StringIO(content.decode("utf-8-sig"), newline="")))
+    starts = [0]
+    for title in (text.SOURCES, text.ISSUERS, text.DAYS, text.CONTRACTS, text.MOVEMENTS):
+        starts.append(rows.index([title], starts[-1]))
+    ends = [start - 1 for start in starts[1:]] + [len(rows)]
+    sections = {}
+    for start, end in zip(starts, ends, strict=True):
+        title = rows[start][0]
+        sections[title] = rows[start + (1 if start == 0 else 2) : end]
+    return sections
+
+
+def test_the_small_month_reads_as_agreed():
+    rows, content = written(small_month())
+    assert rows == len(MOVEMENTS)
+    assert content.decode() == GOLDEN.read_bytes().decode()
+
+
+def test_excel_in_mexico_opens_it():
+    _, content = written(small_month())
+    assert content.startswith(b"\xef\xbb\xbf")
+    lines = content.decode("utf-8-sig").split("\r\n")
+    assert lines[0] == "Consumo de timbres"
+    assert not any("\n" in line or "\r" in line for line in lines)
+
+
+@given(months())
+def test_what_is_read_back_adds_up(report):
+    rows, content = written(report)
+    sections = read(content)
+    movements = list(report.movements())
+    assert rows == len(movements) == len(sections[text.MOVEMENTS])
+    assert sum(int(row[4]) for row in sections[text.MOVEMENTS]) == report.total
+    *issuers, last = sections[text.ISSUERS]
+    assert [(row[0], row[1], int(row[2])) for row in issuers] == [
+        (issuer.account, issuer.rfc, issuer.amount) for issuer in report.issuers
+    ]
+    assert (last[0], int(last[2])) == ("Total", report.total)
+    by_issuer = Counter()
+    for account, rfc, _, _, amount in sections[text.MOVEMENTS]:
+        by_issuer[account, rfc] += int(amount)
+    assert by_issuer == {(issuer.account, issuer.rfc): issuer.amount for issuer in report.issuers}
+    days = [None if amount == NO_DATA else int(amount) for _, amount in sections[text.DAYS]]
+    assert tuple(days) == report.days
+
+
+@given(months())
+def test_every_text_is_there_and_none_is_a_formula(report):
+    _, content = written(report)
+    sections = read(content)
+    assert [row[3] for row in sections[text.MOVEMENTS]] == [
+        text.harmless(movement.kind) for movement in report.movements()
+    ]
+    for row in (row for rows in sections.values() for row in rows):
+        for cell in row:
+            assert not cell.startswith(("=", "+", "-", "@", "\t", "\r")) or CHANGE.fullmatch(cell)
+
+
+@pytest.mark.parametrize("nasty", NASTY)
+def test_a_text_from_outside_is_one_harmless_cell(nasty):
+    line = MovementLine(nasty, nasty, date(2026, 10, 1), nasty, 5)
+    _, content = written(replace(small_month(), movements=lambda: iter([line])))
+    cell = text.harmless(nasty)
+    assert read(content)[text.MOVEMENTS] == [[cell, cell, "01/10/2026", cell, "5"]]
+    assert cell[:1] == "'" or cell == text.clean(nasty)
+
+
+@pytest.mark.parametrize(
+    ("nasty", "cell"),
+    [
+        ("=1+1", "'=1+1"),
+        ("+1", "'+1"),
+        ("-1", "'-1"),
+        ("@A1", "'@A1"),
+        ("\t=1", "'\t=1"),
+        ("\r=1", "'\r=1"),
+        ("-5.0%", "'-5.0%"),
+        ("Timbrado", "Timbrado"),
+        ("a=b", "a=b"),
+    ],
+)
+def test_formulas_are_quoted(nasty, cell):
+    assert text.harmless(nasty) == cell
+
+
+def test_what_is_not_known_is_said_and_never_0():
+    issuer = IssuerLine(RC, "EKU9003173C9", 7)
+    report = replace(small_month(), issuers=(issuer,), days=(None,) * 31, previous_total=None)
+    sections = read(written(report)[1])
+    assert sections[text.ISSUERS] == [
+        [RC, "EKU9003173C9", "7", "100.0%", NO_DATA, NO_DATA, NO_DATA, NO_DATA],
+        ["Total", "", "7", "100.0%", NO_DATA, NO_DATA],
+    ]
+    assert {row[1] for row in sections[text.DAYS]} == {NO_DATA}
+    assert ["Mes anterior (timbres)", NO_DATA] in sections[text.TITLE]
+    assert ["Cambio", NO_DATA] in sections[text.TITLE]
+
+
+def test_a_known_0_is_0_and_has_no_change():
+    issuer = IssuerLine(RC, "EKU9003173C9", 7, previous=0, available=0, days_left=0.0)
+    sections = read(written(replace(small_month(), issuers=(issuer,)))[1])
+    assert sections[text.ISSUERS][0][4:] == ["0", "no aplica", "0", "0.0"]
+
+
+def test_a_source_says_its_problem():
+    sections = read(written(with_problem())[1])
+    assert sections[text.SOURCES][1] == [
+        "acme-sf",
+        "Solución Factible",
+        NO_DATA,
+        "conteos diarios de Timbres",
+        "nunca",
+        "",
+        "'=El usuario está bloqueado (602)",
+    ]
+
+
+def test_a_month_without_anything_is_a_report_still():
+    rows, content = written(nothing_happened())
+    sections = read(content)
+    assert rows == 0
+    assert sections[text.MOVEMENTS] == []
+    assert sections[text.ISSUERS] == [["Total", "", "0", "0.0%", NO_DATA, NO_DATA]]
+    assert sections[text.CONTRACTS] == [[text.NO_CONTRACTS]]
+
+
+def test_movements_are_walked_once_and_never_held():
+    alive = 0
+
+    class Line:
+        account, rfc, date, kind, amount = RC, "EKU9003173C9", date(2026, 10, 1), "Timbrado", 1
+
+        def __init__(self):
+            nonlocal alive
+            alive += 1
+            assert alive < 10
+
+        def __del__(self):
+            nonlocal alive
+            alive -= 1
+
+    rows, content = written(
+        replace(small_month(), movements=lambda: (Line() for _ in range(20_000)))
+    )
+    assert rows == len(read(content)[text.MOVEMENTS]) == 20_000
+
+
+def test_what_breaks_the_movements_is_raised():
+    def broken():
+        yield MOVEMENTS[0]
+        raise RuntimeError("the PAC's answer ends here")
+
+    with pytest.raises(RuntimeError, match="ends here"):
+        written(replace(small_month(), movements=broken))
