@@ -37,15 +37,15 @@ baseline: $(VENV)/installed ## double purchases in 1,000 lost replies: a decorat
 	@PYTHONPATH=layers/timbres $(BIN)/python -m tests.torture.baseline
 
 bench: $(VENV)/installed ## what things cost, against a limit and against the usual way: minutes
-	@PYTHONPATH=layers/timbres $(BIN)/python -m bench
+	@PYTHONPATH=layers/timbres:layers/reports $(BIN)/python -m bench
 
 lint: $(VENV)/installed ## format, lint, types, direction of imports, template: offline, in seconds
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy layers/timbres/timbres
+	$(BIN)/mypy layers/timbres/timbres layers/reports/timbres_reports
 	for app in functions/*/app.py; do $(BIN)/mypy "$$app"; done
 	$(BIN)/mypy local bench
-	PYTHONPATH=layers/timbres $(BIN)/lint-imports
+	PYTHONPATH=layers/timbres:layers/reports $(BIN)/lint-imports
 	$(BIN)/cfn-lint template.yaml
 	@mkdir -p .local
 	$(BIN)/python -m local.transform > .local/transformed.json
@@ -66,7 +66,7 @@ deploy: build ## deploy to AWS: make deploy STAGE=prod
 
 lock: $(VENV)/installed ## lock the requirements anew, to their newest versions
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	for name in layers/timbres/requirements requirements/dev requirements/sam; do \
+	for name in layers/timbres/requirements layers/reports/requirements requirements/dev requirements/sam; do \
 	  $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	    --no-emit-index-url --no-header "$$name.in" --output-file "$$name.txt"; done
 

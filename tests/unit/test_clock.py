@@ -79,7 +79,8 @@ def test_the_clock_on_the_wall_does_not_change(moment: datetime) -> None:
 @given(st.datetimes(datetime(1970, 1, 1), datetime(2100, 1, 1), timezones=st.timezones()))
 def test_a_time_with_an_offset_keeps_its_instant(moment: datetime) -> None:
     text = moment.astimezone(MEXICO_CITY).isoformat(timespec="microseconds")
-    assert from_local(text) == datetime.fromisoformat(text)
+    # Of an hour that comes twice, two zones never call a time equal.
+    assert from_local(text).timestamp() == datetime.fromisoformat(text).timestamp()
 
 
 def test_now_is_mexico_citys_present() -> None:

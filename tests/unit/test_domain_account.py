@@ -180,6 +180,33 @@ def test_low_stamps_is_nothing_else(value: object) -> None:
         assert error.field == "low_stamps"
 
 
+@pytest.mark.parametrize(
+    ("field", "usual", "least"), [("low_days", 7, 0), ("calls_per_second", 20, 1)]
+)
+def test_how_an_account_is_watched(field: str, usual: int, least: int) -> None:
+    for make in (account, factible):
+        assert getattr(make(), field) == usual
+        assert getattr(make(**{field: None}), field) == usual
+        for number in (least, 3, 10**9):
+            assert getattr(make(**{field: number}), field) == number
+
+
+@pytest.mark.parametrize("value", [-1, 1.0, 1.5, "7", "", True, False, [], {}])
+@pytest.mark.parametrize("field", ["low_days", "calls_per_second"])
+def test_how_an_account_is_watched_is_a_whole_number(field: str, value: object) -> None:
+    for secret in (RC, SF):
+        error = refused({**secret, field: value})
+        assert error.field == field
+        assert "whole number" in error.detail
+
+
+def test_an_account_that_may_not_be_called_is_none() -> None:
+    error = refused({**SF, "calls_per_second": 0})
+    assert error.field == "calls_per_second"
+    assert "1 or more" in error.detail
+    assert "0 or more" in refused({**SF, "low_days": -1}).detail
+
+
 def test_the_wsdl_is_the_bundled_one_unless_live() -> None:
     assert factible().live_wsdl is False
     assert factible(wsdl=None).live_wsdl is False
@@ -342,7 +369,7 @@ def test_no_text_is_taken_for_an_account(text: str) -> None:
 
 
 @given(
-    st.sampled_from([*RC, "endpoint", "low_stamps", "wsdl"]),
+    st.sampled_from([*RC, "endpoint", "low_stamps", "low_days", "calls_per_second", "wsdl"]),
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=10),
         lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner),

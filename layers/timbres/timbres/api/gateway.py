@@ -196,7 +196,7 @@ class Gateway:
                 extra={"code": known.kind.code, "pac_code": getattr(known, "pac_code", None)},
             )
         elif isinstance(error, BotoCoreError | ClientError):
-            log.error("an AWS service failed: %s", _aws_words(error))
+            log.error("an AWS service failed: %s", aws_words(error))
             known = TimbresError(
                 STORAGE_UNAVAILABLE,
                 "An AWS service that Timbres stands on did not answer as it should. "
@@ -260,7 +260,8 @@ def _no_constant(text: str) -> NoReturn:
     raise ValueError(f"{text} is no JSON")
 
 
-def _aws_words(error: BotoCoreError | ClientError) -> str:
+def aws_words(error: BotoCoreError | ClientError) -> str:
+    """Return which call to AWS failed and how, without what was in it."""
     if isinstance(error, ClientError):
         return f"{error.operation_name} {error.response.get('Error', {}).get('Code')}"
     return type(error).__name__

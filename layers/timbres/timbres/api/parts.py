@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from timbres.aws.runs import Queue as PartsQueue
     from timbres.aws.runs import Runs
     from timbres.aws.snapshots import Snapshots
+    from timbres.aws.tickets import Tickets
     from timbres.work.access import Access
 
 
@@ -114,6 +115,13 @@ class Parts:
         from timbres.aws.reports import Bucket
 
         return Bucket(client("s3"), setting("REPORTS_BUCKET"))
+
+    @cached_property
+    def tickets(self) -> Tickets:
+        """The tickets for reports."""
+        from timbres.aws.tickets import Tickets
+
+        return Tickets(client("dynamodb"), setting("TICKETS_TABLE"))
 
     @cached_property
     def bus(self) -> Bus:

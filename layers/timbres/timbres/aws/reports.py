@@ -168,29 +168,34 @@ class Bucket:
             Key=wanted.key,
             Body=file,
             ContentType=MEDIA_TYPES[wanted.format],
-            ContentDisposition=_attachment(wanted),
+            ContentDisposition=_attachment(wanted.download_name),
             ChecksumSHA256=base64.b64encode(bytes.fromhex(sha256)).decode(),
         )
         return str(answer["VersionId"])
 
     def link(self, report: Report) -> str:
         """Return a link to a ready report's own version, good for 15 minutes."""
+        wanted = report.wanted
+        return self.signed(wanted.key, report.object_version, wanted.download_name, LINK_SECONDS)
+
+    def signed(self, key: str, version: str | None, name: str, seconds: int) -> str:
+        """Return a link to one version of an object, saved under ``name``, good for ``seconds``."""
         return str(
             self._s3.generate_presigned_url(
                 "get_object",
                 Params={
                     "Bucket": self._name,
-                    "Key": report.wanted.key,
-                    "VersionId": report.object_version,
-                    "ResponseContentDisposition": _attachment(report.wanted),
+                    "Key": key,
+                    "VersionId": version,
+                    "ResponseContentDisposition": _attachment(name),
                 },
-                ExpiresIn=LINK_SECONDS,
+                ExpiresIn=seconds,
             )
         )
 
 
-def _attachment(wanted: Wanted) -> str:
-    return f'attachment; filename="{wanted.download_name}"'
+def _attachment(name: str) -> str:
+    return f'attachment; filename="{name}"'
 
 
 def _item(report: Report) -> Item:

@@ -26,15 +26,20 @@ class MonthOfSnapshots:
 
     ``missing`` counts, for each day of the month before today, the issuers without a count on
     it (or whose consumption from it on is not known); days on which none is missing are left
-    out. Today's counts may still come, and with them what was stamped from yesterday's on.
+    out. ``rfcs`` are the issuers with a count in it. Today's counts may still come, and with them what was stamped from yesterday's on.
     ``known`` is False where not even one stretch of one issuer is known.
     """
 
     movements: list[Movement] = field(default_factory=list)
     missing: dict[date, int] = field(default_factory=dict)
-    issuers: int = 0
+    rfcs: frozenset[str] = frozenset()
     known: bool = False
     as_of: datetime | None = None
+
+    @property
+    def issuers(self) -> int:
+        """How many issuers were counted in the month."""
+        return len(self.rfcs)
 
 
 def month_of_snapshots(
@@ -70,7 +75,7 @@ def month_of_snapshots(
         # The count that would close this stretch was due, and has not come.
         if final + _DAY < today:
             days.discard(final)
-    told.issuers = len(counted)
+    told.rfcs = frozenset(counted)
     told.movements.sort(key=lambda movement: (movement.date, movement.rfc))
     for offset in range((last_day - month.first_day).days + 1):
         day = month.first_day + offset * _DAY

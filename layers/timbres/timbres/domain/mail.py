@@ -138,7 +138,7 @@ def _credentials_rejected(detail: Detail) -> list[str]:
 def _report_ready(detail: Detail) -> list[str]:
     return [
         f"{_report(detail)} {detail['month']}, cuenta {detail['account']}",
-        f"El {_report_of(detail)} está listo.",
+        f"El {_report_of(detail)}, está listo.",
         (
             "Qué hacer: la liga para descargarlo se pide a la API de Timbres "
             f"(GET /accounts/{detail['account']}/reports/{detail['id']})."
@@ -298,7 +298,7 @@ def _report_of(detail: Detail) -> str:
     year, _, month = detail["month"].partition("-")
     return (
         f"{_report(detail)} ({detail['format'].upper()}) de la cuenta {detail['account']}, "
-        f"de {_MONTHS[int(month) - 1]} de {year},"
+        f"de {_MONTHS[int(month) - 1]} de {year}"
     )
 
 

@@ -81,8 +81,12 @@ class Asking:
         account = self._access.current(account)
         with ThreadPoolExecutor(CONNECTIONS) as pool:
             asked = {pool.submit(self._ask, account, rfc, deadline, tokens): rfc for rfc in others}
-            for future in as_completed(asked):
-                yield asked[future], future.result()
+            try:
+                for future in as_completed(asked):
+                    yield asked[future], future.result()
+            finally:
+                # After an error of our own, nobody would hear the other answers.
+                pool.shutdown(wait=False, cancel_futures=True)
 
     def _ask(
         self,

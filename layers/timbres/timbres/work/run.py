@@ -87,7 +87,8 @@ class Watch:
         """
         run = self._runs.begin(run_id(due), clock.now())
         if run.spread:
-            return run
+            # Unless the start before this one broke off just then.
+            return self._finisher.finish(run.id) or run
         spread = {account.account for account in run.accounts if account.spread}
         names = [name for name in self._accounts.names() if name not in spread]
         self._send(run, names)
@@ -96,10 +97,13 @@ class Watch:
         return self._runs.get(run.id) or run
 
     def close_overdue(self) -> list[Run]:
-        """Finish the runs that have taken too long; return them."""
+        """Finish the runs that have taken too long, or that ended unnoticed; return them."""
         runs, _ = self._runs.page(None)
-        overdue = [run for run in runs if run.status == RUNNING and clock.now() >= run.until]
-        closed = (self._finisher.finish(run.id, overdue=True) for run in overdue)
+        closed = (
+            self._finisher.finish(run.id, overdue=clock.now() >= run.until)
+            for run in runs
+            if run.status == RUNNING
+        )
         return [run for run in closed if run is not None]
 
     def get(self, run_id: str) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from timbres.domain.clock import MEXICO_CITY
 from timbres.domain.issuer import Issuer
 from timbres.domain.month import month_of
 from timbres.domain.outlook import EXHAUSTED, LOW, Snapshot, left
-from timbres.domain.run import TRIES, Crossing, Part, Run, Settled
+from timbres.domain.run import FINISHED, TRIES, Crossing, Part, Run, Settled
 from timbres.domain.stamps import Stamps
 from timbres.errors import INTERNAL_ERROR, TimbresError
 from timbres.pacs.codes import CREDENTIALS_REJECTED
@@ -112,7 +112,12 @@ class Watcher:
         """
         report = Report()
         groups: dict[tuple[str, str], list[int]] = defaultdict(list)
+        begun: set[tuple[str, str, str]] = set()
         for place, part in enumerate(parts):
+            if (part.run, part.account, part.number) in begun:
+                # The same message twice in one hand: the first speaks for both.
+                continue
+            begun.add((part.run, part.account, part.number))
             try:
                 settled = self._runs.settled(part)
                 if settled is None:
@@ -141,7 +146,7 @@ class Watcher:
         """Settle a part whose message is put aside: its issuers have failed."""
         outcome = _Outcome(failed=Counter({INTERNAL_ERROR.code: len(part.rfcs or (part,))}))
         run = self._runs.get(part.run)
-        if run is not None:
+        if run is not None and run.status != FINISHED:
             self._settle(run, [part], [outcome], report)
             self._finish(run.id, report)
 
@@ -153,6 +158,9 @@ class Watcher:
         run = self._runs.get(run_id)
         if run is None:
             raise LookupError(f"there is no run {run_id}")
+        if run.status == FINISHED:
+            # Closed with what it had: its figures are told, and these issuers are the next run's.
+            return
         self._settle(run, parts, self._outcomes(run, name, parts, deadline), report)
 
     def _outcomes(
@@ -278,10 +286,8 @@ class Watcher:
         rfcs = sorted({*consumed, *self._issuers.rfcs(account.name)})
         for some in chunks(rfcs, _BALANCE_SLICE):
             if deadline.left() < _RESERVE_SECONDS:
-                # One more for the part that goes on.
-                outcome.extra += 1
-                outcome.later.append(account.name)
-                return outcome
+                # The part that goes on walks through all of them, and adds them to the run.
+                return _Outcome(later=[account.name])
             known = self._issuers.many(account.name, some)
             counted = []
             for rfc in some:

@@ -1,0 +1,126 @@
+"""Tickets in DynamoDB: each under its hash, good for one version of one report until a time.
+
+The index ``report`` finds those of a report.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+from timbres.aws.items import Item, packed, unpacked
+from timbres.domain import clock
+from timbres.domain.report import Report
+from timbres.domain.ticket import Ticket, is_ticket, new_ticket, ticket_hash
+
+log = logging.getLogger("timbres")
+
+
+class Tickets:
+    """The tickets; ``dynamodb`` is a boto3 client, ``table`` the table's name."""
+
+    def __init__(self, dynamodb: Any, table: str) -> None:
+        self._dynamodb = dynamodb
+        self._table = table
+
+    def issue(self, report: Report, until: datetime) -> str:
+        """Return a new ticket for a ready report, good before ``until``.
+
+        It is for the version that the report has now, and can be had only here.
+        """
+        if report.object_version is None:
+            raise ValueError(f"report {report.id} has no object to hand out")
+        ticket = new_ticket()
+        wanted = report.wanted
+        item = {
+            "ticket": ticket_hash(ticket),
+            "report": _of(wanted.account, report.id),
+            "account": wanted.account,
+            "id": report.id,
+            "key": wanted.key,
+            "object_version": report.object_version,
+            "name": wanted.download_name,
+            "issued_at": clock.now().isoformat(),
+            "expires_at": int(until.timestamp()),
+            "uses": 0,
+        }
+        self._dynamodb.put_item(TableName=self._table, Item=packed(item))
+        return ticket
+
+    def use(self, ticket: str, at: datetime, by: str) -> Ticket | None:
+        """Return what a ticket is for and note its use; None for one that is no good.
+
+        ``by`` is the address it is used from. Whatever is wrong with a ticket, and whatever
+        text it is, the same is done to find out. DynamoDB deletes what has expired only hours
+        later, so the time is compared.
+        """
+        try:
+            answer = self._dynamodb.update_item(
+                TableName=self._table,
+                Key=packed({"ticket": ticket_hash(ticket)}),
+                UpdateExpression="ADD #uses :one SET last_used_at = :now, last_used_by = :by",
+                ConditionExpression="expires_at > :at AND attribute_not_exists(revoked_at)",
+                ExpressionAttributeNames={"#uses": "uses"},
+                ExpressionAttributeValues=packed(
+                    {":one": 1, ":now": at.isoformat(), ":by": by, ":at": int(at.timestamp())}
+                ),
+                ReturnValues="ALL_NEW",
+            )
+        except self._dynamodb.exceptions.ConditionalCheckFailedException:
+            log.info(
+                "a ticket was refused", extra={"source_ip": by, "well_formed": is_ticket(ticket)}
+            )
+            return None
+        item = unpacked(answer["Attributes"])
+        used = {"account": item["account"], "report": item["id"], "source_ip": by}
+        log.info("a ticket was used", extra=used | {"uses": item["uses"]})
+        return Ticket(
+            account=item["account"],
+            report_id=item["id"],
+            key=item["key"],
+            object_version=item["object_version"],
+            download_name=item["name"],
+        )
+
+    def revoke(self, account: str, report_id: str, at: datetime) -> int:
+        """Make every ticket of a report that is still good no good; return how many there were.
+
+        A ticket issued within the second before may not be in the index yet: revoking again
+        finds it.
+        """
+        return sum(self._revoke(ticket, at) for ticket in self._tickets(account, report_id))
+
+    def _tickets(self, account: str, report_id: str) -> Iterator[str]:
+        pages = self._dynamodb.get_paginator("query").paginate(
+            TableName=self._table,
+            IndexName="report",
+            KeyConditionExpression="#report = :report",
+            ExpressionAttributeNames={"#report": "report"},
+            ExpressionAttributeValues=packed({":report": _of(account, report_id)}),
+        )
+        for page in pages:
+            item: Item
+            for item in page["Items"]:
+                yield item["ticket"]["S"]
+
+    def _revoke(self, ticket: str, at: datetime) -> bool:
+        try:
+            self._dynamodb.update_item(
+                TableName=self._table,
+                Key=packed({"ticket": ticket}),
+                UpdateExpression="SET revoked_at = :now",
+                # One that DynamoDB has deleted meanwhile is not written anew.
+                ConditionExpression="expires_at > :at AND attribute_not_exists(revoked_at)",
+                ExpressionAttributeValues=packed(
+                    {":now": at.isoformat(), ":at": int(at.timestamp())}
+                ),
+            )
+        except self._dynamodb.exceptions.ConditionalCheckFailedException:
+            return False
+        return True
+
+
+def _of(account: str, report_id: str) -> str:
+    return f"{account}/{report_id}"
