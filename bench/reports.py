@@ -327,7 +327,7 @@ def _spread(values: list[float]) -> str:
 
 
 def _in_a_process(case: Case, rows: int) -> Measured:
-    process = subprocess.run(  # noqa: S603, our own module
+    process = subprocess.run(
         [sys.executable, "-m", "bench.reports", "--measure", case.prepare, "--sizes", str(rows)],
         check=True,
         stdout=subprocess.PIPE,

@@ -48,9 +48,7 @@ class Stack:
         self.endpoint_url = aws.endpoint_url
         self.region = REGION
         self.outputs = outputs
-        # By path: *.execute-api.localhost resolves in curl but not in every resolver.
-        path = f"{outputs['ApiId']}/{_stage(outputs)}"
-        self.api_url = f"{aws.endpoint_url}/_aws/execute-api/{path}"
+        self.api_url = _api_url(aws.endpoint_url, outputs)
         self.keys = {"admin": aws.admin}
         for name, policy in IDENTITIES.items():
             arns = (outputs[policy],) if policy else ()
@@ -248,7 +246,16 @@ def deploy(session: Session, root: Path = ROOT) -> dict[str, str]:
     cloudformation.execute_change_set(ChangeSetName=change_set)
     outputs = _until_complete(cloudformation)
     _put_gateway_responses(session.client("apigateway"), outputs, read_template(root))
+    download_url = _api_url(session.endpoint_url, outputs) + "/d/"
+    _put_download_url(session.client("lambda"), outputs["MailFunctionName"], download_url)
     return outputs
+
+
+def _put_download_url(functions: Any, name: str, url: str) -> None:
+    """Lets the mails lead to this machine; the template's address is one of AWS."""
+    environment = functions.get_function_configuration(FunctionName=name)["Environment"]
+    variables = environment["Variables"] | {"DOWNLOAD_URL": url}
+    functions.update_function_configuration(FunctionName=name, Environment={"Variables": variables})
 
 
 def _put_gateway_responses(gateway: Any, outputs: dict[str, str], template: dict[str, Any]) -> None:
@@ -266,6 +273,11 @@ def _put_gateway_responses(gateway: Any, outputs: dict[str, str], template: dict
             **({"statusCode": status or "502"} if status or kind == "DEFAULT_5XX" else {}),
         )
     gateway.create_deployment(restApiId=api, stageName=stage)
+
+
+def _api_url(endpoint_url: str, outputs: dict[str, str]) -> str:
+    # By path: *.execute-api.localhost resolves in curl but not in every resolver.
+    return f"{endpoint_url}/_aws/execute-api/{outputs['ApiId']}/{_stage(outputs)}"
 
 
 def _stage(outputs: dict[str, str]) -> str:

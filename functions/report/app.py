@@ -1,4 +1,4 @@
-"""/accounts/{account}/reports: asked for, listed, handed out through presigned links.
+"""/accounts/{account}/reports: asked for, listed, handed out through links; tickets revoked.
 
 The schedule of the 1st starts it too, with ``{"month": "previous", "scheduled_time": …}``:
 it asks for that month's reports of every account.
@@ -12,13 +12,13 @@ from typing import Any
 from aws_lambda_powertools.event_handler import Response
 
 from timbres.api import schedule
-from timbres.api.gateway import Gateway, answer
+from timbres.api.gateway import Gateway, answer, log
 from timbres.api.parts import Parts
 from timbres.domain import clock
 from timbres.domain.account import parse_account_name
 from timbres.domain.month import parse_month
-from timbres.domain.report import PENDING, READY, Wanted, parse_format, parse_kind
-from timbres.errors import PARAMETER_INVALID, REPORT_FAILED, TimbresError
+from timbres.domain.report import PENDING, READY, Wanted, is_report_id, parse_format, parse_kind
+from timbres.errors import PARAMETER_INVALID, REPORT_FAILED, REPORT_UNKNOWN, TimbresError
 from timbres.work.report import Reports, shown
 
 api = Gateway()
@@ -74,6 +74,19 @@ def read(account: str, report_id: str) -> Response[str]:
         f"Report {report.id} failed: {error.get('detail')} Ask for it again to try again.",
         members={"report": body},
     )
+
+
+@api.delete("/accounts/<account>/reports/<report_id>/tickets")
+def revoke(account: str, report_id: str) -> Response[str]:
+    api.query()
+    # Of an account that is no more, too: not its secret counts here, but the report's record.
+    name = parse_account_name(account)
+    if not is_report_id(report_id) or parts.records.get(name, report_id) is None:
+        raise TimbresError(REPORT_UNKNOWN, f"Account {name} has no such report.", field="id")
+    revoked = parts.tickets.revoke(name, report_id, clock.now())
+    said = {"account": name, "id": report_id, "revoked": revoked}
+    log.info("tickets revoked", extra=said | {"by": api.caller()})
+    return answer(200, said)
 
 
 def scheduled(wanted: dict[str, Any]) -> dict[str, Any]:

@@ -9,9 +9,9 @@ from functools import cache
 import pytest
 from pypdf import PdfReader
 from tests.unit.report_samples import NASTY, busy_month, small_month
-from timbres_reports import html_file, text
 
 from timbres.domain.consumption import Consumption, IssuerLine
+from timbres_reports import html_file, text
 
 MANY = 10_000
 A_PAGE = 50

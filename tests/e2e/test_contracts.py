@@ -108,7 +108,9 @@ def test_what_no_count_proves_is_mailed_reviewed_and_settled_by_a_buyer(world: W
 
     contract = looked_at(world, unknown["id"], "needs-review")
 
-    eventually(lambda: any("hay que revisar" in m and unknown["id"] in m for m in stack.mails()))
+    eventually(
+        lambda: any("No se pudo averiguar" in m and unknown["id"] in m for m in stack.mails())
+    )
     path = f"/accounts/acme-sf/contracts/{contract['id']}/settlement"
     settlement = {"outcome": "confirmed", "reason": "The portal lists it under folio 8841"}
     assert stack.call("reader", "POST", path, body=settlement).status_code == 403

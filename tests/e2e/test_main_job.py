@@ -312,10 +312,10 @@ def test_what_happens_is_mailed_in_spanish(world: World) -> None:
 
     eventually(all_there)
     text = "\n".join(arrived)
-    assert "se contrataron 25 timbres para el emisor AAA010101AAA" in text
+    assert "Se contrataron 25 timbres para el emisor AAA010101AAA" in text
     assert contract["id"] in text
     assert "está listo" in text
-    assert "no se pudo hacer el reporte statement (pdf)" in text
+    assert "No se pudo hacer el estado de cuenta (PDF)" in text
     assert "pac-endpoint-not-found" in text
 
 
@@ -380,7 +380,7 @@ def test_no_credential_is_in_any_log(world: World) -> None:
     functions = [
         name.removesuffix("Name") for name in world.stack.outputs if name.endswith("FunctionName")
     ]
-    assert len(functions) == 11
+    assert len(functions) == 12
     logs = {name: "\n".join(world.stack.function_logs(name)) for name in functions}
     # The list of issuers is imported by a test of another module.
     assert all("RequestId" in text for name, text in logs.items() if name != "IssuersFunction")

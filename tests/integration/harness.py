@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import copy
 import hashlib
 import importlib.util
 import io
@@ -20,10 +21,10 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -33,8 +34,9 @@ from urllib.parse import quote
 
 import boto3
 import botocore.endpoint
+import moto.dynamodb.models
 import requests
-from boto3.dynamodb.types import TypeDeserializer
+from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from botocore.awsrequest import AWSResponse
 from local.sandboxes.books import Books, demo_books
 from local.sandboxes.control import Sandbox
@@ -44,14 +46,20 @@ from local.sandboxes.solucion_factible import SolucionFactibleSandbox
 from moto import mock_aws
 from moto.core.botocore_stubber import BotocoreStubber, MockRawResponse
 from moto.dynamodb.models import DynamoDBBackend
+from moto.dynamodb.models.dynamo_type import DynamoType
 from moto.events.models import EventsBackend
+from moto.sns.models import sns_backends
+from moto.sqs.models import sqs_backends
 from samtranslator.yaml_helper import yaml_parse
 
+import timbres.aws.pace
 import timbres.pacs.http
+import timbres.work.asking
 from timbres.api.gateway import log
 from timbres.aws import session
 from timbres.domain import clock as timbres_clock
 from timbres.domain.clock import MEXICO_CITY
+from timbres.domain.issuer import Issuer
 
 ROOT = Path(__file__).parents[2]
 WSDL = ROOT / "layers" / "timbres" / "timbres" / "pacs" / "utilerias.wsdl"
@@ -149,6 +157,8 @@ class Stack:
             "AWS::Region": REGION,
             "AWS::AccountId": AWS_ACCOUNT,
             "AWS::Partition": "aws",
+            "AWS::URLSuffix": "amazonaws.com",
+            "Api": "a1b2c3d4e5",
             **{name: str(value) for name, value in template.parameters.items()},
         }
         self.arns: dict[str, str] = {}
@@ -160,6 +170,8 @@ class Stack:
         # A queue comes after the dead letter queue that it names.
         for name, properties in sorted(waiting, key=lambda one: "RedrivePolicy" in one[1]):
             self._queue(name, properties)
+        for name, _ in template.of_type("AWS::SNS::Topic"):
+            self.refs[name] = self.client("sns").create_topic(Name=f"{STACK}-{name}")["TopicArn"]
         for name, properties in template.of_type("AWS::Events::EventBus"):
             self.refs[name] = self.resolve(properties["Name"])
             answer = self.client("events").create_event_bus(Name=self.refs[name])
@@ -266,6 +278,30 @@ class Clock:
     def forward(self, **by: float) -> None:
         """Let time pass, given as to timedelta."""
         self.at = (self.at + timedelta(**by)).astimezone(MEXICO_CITY)
+
+
+class Ticks:
+    """The seconds by which the pace of calls is kept: a worker's rest is over at once.
+
+    ``real`` lets rests last as long as they are.
+    """
+
+    def __init__(self) -> None:
+        self.real = False
+        self.rests: list[float] = []
+        self._ahead = 0.0
+        self._lock = threading.Lock()
+
+    def time(self) -> float:
+        return time.time() + self._ahead
+
+    def sleep(self, seconds: float) -> None:
+        if self.real:
+            time.sleep(seconds)
+            return
+        with self._lock:
+            self.rests.append(seconds)
+            self._ahead += seconds
 
 
 # ---------------------------------------------------------------------------- the way in
@@ -430,6 +466,21 @@ def sqs_event(queue_arn: str, messages: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
+def bus_event(entry: dict[str, Any]) -> dict[str, Any]:
+    """Return the event that a rule of the bus hands to a function."""
+    return {
+        "version": "0",
+        "id": str(uuid.uuid4()),
+        "detail-type": entry["DetailType"],
+        "source": entry["Source"],
+        "account": AWS_ACCOUNT,
+        "time": "2026-11-19T19:53:41Z",
+        "region": REGION,
+        "resources": [],
+        "detail": json.loads(entry["Detail"]),
+    }
+
+
 # ------------------------------------------------------------------------------- the world
 
 
@@ -487,11 +538,13 @@ class World:
     factible: SolucionFactibleSandbox
     urls: dict[str, str]
     logs: io.StringIO
+    ticks: Ticks
     published: list[dict[str, Any]] = field(default_factory=list)
     seen: list[str] = field(default_factory=list)
     _modules: dict[str, ModuleType] = field(default_factory=dict)
     at_end: list[Callable[[], None]] = field(default_factory=list)
     _breaks: list[list[int]] = field(default_factory=list)
+    _told: int = 0
 
     # ------------------------------------------------------------------ the functions
 
@@ -617,26 +670,98 @@ class World:
             messages += page
         return messages
 
-    def deliver(self, seconds: float | None = None) -> tuple[int, int]:
-        """Hand each message to the worker, one at a time, as the template says.
+    def deliver(
+        self,
+        seconds: float | None = None,
+        queue: str = "ReportsQueue",
+        function: str = "report_worker",
+        together: int = 1,
+    ) -> tuple[int, int]:
+        """Hand the messages of a queue to its worker, so many at a time, as the template says.
 
         Returns how many it took and how many it gave back; these can be delivered again,
         their count of receipts raised, until the queue puts them aside.
         """
-        sqs, url = self.stack.client("sqs"), self.stack.refs["ReportsQueue"]
+        sqs, url = self.stack.client("sqs"), self.stack.refs[queue]
         taken = returned = 0
-        for message in self.receive():
-            event = sqs_event(self.stack.arns["ReportsQueue"], [message])
-            result = self.invoke("report_worker", event, seconds)
-            receipt = {"QueueUrl": url, "ReceiptHandle": message["ReceiptHandle"]}
-            if result == {"batchItemFailures": [{"itemIdentifier": message["MessageId"]}]}:
-                sqs.change_message_visibility(**receipt, VisibilityTimeout=0)
-                returned += 1
-            else:
-                assert result == {"batchItemFailures": []}
-                sqs.delete_message(**receipt)
-                taken += 1
+        messages = self.receive(queue)
+        for begin in range(0, len(messages), together):
+            some = messages[begin : begin + together]
+            result = self.invoke(function, sqs_event(self.stack.arns[queue], some), seconds)
+            assert result.keys() == {"batchItemFailures"}
+            back = {one["itemIdentifier"] for one in result["batchItemFailures"]}
+            assert back <= {message["MessageId"] for message in some}
+            for message in some:
+                receipt = {"QueueUrl": url, "ReceiptHandle": message["ReceiptHandle"]}
+                if message["MessageId"] in back:
+                    sqs.change_message_visibility(**receipt, VisibilityTimeout=0)
+                    returned += 1
+                else:
+                    sqs.delete_message(**receipt)
+                    taken += 1
         return taken, returned
+
+    def run(self, due: datetime | None = None, rounds: int = 20) -> dict[str, Any]:
+        """Start the daily run as its schedule does, and let the workers end it.
+
+        Returns the run's record, as far as it has come when no message is left.
+        """
+        due = due or self.clock()
+        wanted = {"scheduled_time": due.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")}
+        run_id = self.invoke("run", wanted)["id"]
+        self.work(rounds)
+        return dict(self.get(f"/runs/{run_id}").body)
+
+    def count(self, seconds: float | None = None, together: int = 10) -> tuple[int, int]:
+        """Hand the parts of runs that wait in the queue now to the worker."""
+        return self.deliver(seconds, "RunsQueue", "run_worker", together)
+
+    def work(self, rounds: int = 20, seconds: float | None = None) -> None:
+        """Let the worker count until no part is left, those held back in their time."""
+        for _ in range(rounds):
+            if self.count(seconds) == (0, 0) and not self.held_back():
+                break
+
+    def held_back(self) -> bool:
+        """Let the time pass that parts of runs are held back for; tell whether there were any."""
+        name = self.stack.refs["RunsQueue"].rpartition("/")[2]
+        queue = sqs_backends[AWS_ACCOUNT][REGION].queues[name]
+        held = [message for message in queue._messages if message.delayed]
+        if held:
+            longest = max(message.delayed_until for message in held) / 1000 - time.time()
+            self.clock.forward(seconds=round(longest))
+        for message in held:
+            message.delayed_until = 0
+        return bool(held)
+
+    def close_overdue(self) -> list[dict[str, Any]]:
+        """Close the runs that have taken too long, as the schedule does."""
+        return list(self.invoke("run", {"close": "overdue"})["closed"])
+
+    def know(self, rfcs: Iterable[str], account: str = SF, **values: Any) -> None:
+        """Make issuers known at once; ``values`` are what the table holds of each."""
+        table, pack = self.stack.refs["IssuersTable"], TypeSerializer().serialize
+        puts = [
+            {
+                "PutRequest": {
+                    "Item": {
+                        key: pack(value)
+                        for key, value in {
+                            "account": account,
+                            "rfc": rfc,
+                            "since": self.clock().isoformat(),
+                            "urgency": Issuer(account, rfc).urgency,
+                            **values,
+                        }.items()
+                    }
+                }
+            }
+            for rfc in rfcs
+        ]
+        for begin in range(0, len(puts), 25):
+            self.stack.client("dynamodb").batch_write_item(
+                RequestItems={table: puts[begin : begin + 25]}
+            )
 
     def waiting(self, queue: str = "ReportsQueue") -> int:
         """Return how many messages of a queue could be received now."""
@@ -660,18 +785,22 @@ class World:
         ]
 
     def mails(self) -> list[str]:
-        """Return the mails that the template's rules make of the events, as they read."""
-        mails = []
-        for entry in self.published:
-            for name, properties in self.stack.template.of_type("AWS::Events::Rule"):
-                pattern = properties["EventPattern"]
-                assert pattern.keys() == {"source", "detail-type"}
-                if (
-                    entry["Source"] in pattern["source"]
-                    and entry["DetailType"] in pattern["detail-type"]
-                ):
-                    mails.append(_mail(name, properties, json.loads(entry["Detail"])))
-        return mails
+        """Let the mail function tell of the events so far, as its rule does; return all mails.
+
+        Each is its subject, a blank line and its text.
+        """
+        (rule,) = (one for one in template().triggers() if one.kind == "EventBridgeRule")
+        pattern = rule.properties["Pattern"]
+        assert pattern.keys() == {"source", "detail-type"}
+        for entry in self.published[self._told :]:
+            if (
+                entry["Source"] in pattern["source"]
+                and entry["DetailType"] in (pattern["detail-type"])
+            ):
+                self.invoke(rule.function, bus_event(entry))
+        self._told = len(self.published)
+        topic = sns_backends[AWS_ACCOUNT][REGION].topics[self.stack.refs["MailTopic"]]
+        return [f"{subject}\n\n{text}" for _, text, subject, *_ in topic.sent_notifications]
 
     # --------------------------------------------------------------------- accounts
 
@@ -832,21 +961,6 @@ class World:
         return "\n".join(texts)
 
 
-def _mail(rule: str, properties: dict[str, Any], detail: dict[str, Any]) -> str:
-    """Return the text that a rule's InputTransformer makes of an event."""
-    (target,) = properties["Targets"]
-    transformer = target["InputTransformer"]
-    text = str(transformer["InputTemplate"]).strip('"')
-    for variable, path in transformer["InputPathsMap"].items():
-        value: Any = {"detail": detail}
-        for step in path.removeprefix("$.").split("."):
-            value = value[step]
-        assert value is not None, f"{rule}: {path} is null in the event"
-        text = text.replace(f"<{variable}>", str(value))
-    assert not re.search(r"<\w+>", text), f"{rule} names what its map does not"
-    return text
-
-
 @cache
 def _all_settings() -> frozenset[str]:
     text = template().text
@@ -872,7 +986,7 @@ def running_world(switches: dict[str, tuple[Switch, str]]) -> Iterator[World]:
 
     At its end, whatever left the functions is searched for credentials.
     """
-    clock = Clock()
+    clock, ticks = Clock(), Ticks()
     with ExitStack() as stack:
         stack.enter_context(patch.dict(os.environ, _clean_environment(), clear=True))
         logs = stack.enter_context(_captured_logs())
@@ -880,12 +994,14 @@ def running_world(switches: dict[str, tuple[Switch, str]]) -> Iterator[World]:
             (timbres_clock, "now", clock),
             # Attempts follow one another at once; how many there are stays as it is.
             (timbres.pacs.http, "_BACK_OFF_SECONDS", 0.0),
+            (timbres.work.asking, "time", ticks),
+            (timbres.aws.pace, "time", ticks),
             (botocore.endpoint, "time", SimpleNamespace(sleep=lambda _: None, time=time.time)),
         ):
             stack.enter_context(patch.object(target, name, value))
         stack.enter_context(mock_aws())
         stack.enter_context(patch.object(session, "_session", _session_of_the_functions))
-        world = _new_world(switches, logs, clock)
+        world = _new_world(switches, logs, clock, ticks)
         stack.enter_context(_recorded_events(world.published))
         stack.enter_context(_whole_transactions())
         stack.enter_context(_refusals_without_effect())
@@ -899,7 +1015,9 @@ def running_world(switches: dict[str, tuple[Switch, str]]) -> Iterator[World]:
         assert shape not in everything, "a credential was shown"
 
 
-def _new_world(switches: dict[str, tuple[Switch, str]], logs: io.StringIO, clock: Clock) -> World:
+def _new_world(
+    switches: dict[str, tuple[Switch, str]], logs: io.StringIO, clock: Clock, ticks: Ticks
+) -> World:
     credentials = Credentials.new()
     books = demo_books(
         clock().date(),
@@ -917,6 +1035,7 @@ def _new_world(switches: dict[str, tuple[Switch, str]], logs: io.StringIO, clock
         factible=SolucionFactibleSandbox(books.solucion_factible, wsdl=WSDL, clock=clock),
         urls={name: url for name, (_, url) in switches.items()},
         logs=logs,
+        ticks=ticks,
     )
     switches["reachcore"][0].app = world.reachcore
     switches["factible"][0].app = world.factible
@@ -1009,9 +1128,22 @@ def _refusals_without_effect() -> Iterator[None]:
 def _whole_transactions() -> Iterator[None]:
     """Let DynamoDB's writes be what they are in AWS: one after another, each whole.
 
-    A condition and the write that it guards are two steps in moto.
+    A condition and the write that it guards are two steps in moto. Before a transaction moto
+    copies its tables, once for each step; what the steps write is enough.
     """
     lock = threading.RLock()
+    transact_write_items = DynamoDBBackend.transact_write_items
+
+    def transacted(backend: DynamoDBBackend, steps: list[dict[str, Any]]) -> None:
+        before = [_stored(backend, step) for step in steps]
+        try:
+            transact_write_items(backend, steps)
+        except BaseException:
+            for line, key, item in before:
+                line.pop(key, None)
+                if item is not None:
+                    line[key] = item
+            raise
 
     def one_by_one(name: str) -> Any:
         operation = getattr(DynamoDBBackend, name)
@@ -1023,9 +1155,34 @@ def _whole_transactions() -> Iterator[None]:
         return patch.object(DynamoDBBackend, name, locked)
 
     with contextlib.ExitStack() as patched:
-        for name in ("transact_write_items", "get_item", "put_item", "update_item"):
+        patched.enter_context(
+            patch.object(DynamoDBBackend, "transact_write_items", transacted),
+        )
+        patched.enter_context(
+            patch.object(moto.dynamodb.models, "copy", SimpleNamespace(deepcopy=_copy_of_an_item))
+        )
+        for name in (
+            *("transact_write_items", "get_item", "put_item", "update_item"),
+            *("delete_item", "query", "scan"),
+        ):
             patched.enter_context(one_by_one(name))
         yield
+
+
+def _copy_of_an_item(value: Any) -> Any:
+    return value if isinstance(value, moto.dynamodb.models.Table) else copy.deepcopy(value)
+
+
+def _stored(backend: DynamoDBBackend, step: dict[str, Any]) -> tuple[dict[Any, Any], Any, Any]:
+    """Return where moto stores what a step writes, its key there, and a copy of what there is."""
+    ((_, wanted),) = step.items()
+    table = backend.get_table(wanted["TableName"])
+    attributes = wanted.get("Key") or wanted["Item"]
+    line: dict[Any, Any] = table.items
+    key = DynamoType(attributes[table.hash_key_attr])
+    if table.range_key_attr is not None:
+        line, key = line[key], DynamoType(attributes[table.range_key_attr])
+    return line, key, copy.deepcopy(line.get(key))
 
 
 def problem(

@@ -22,6 +22,9 @@ ROUTES: dict[str, tuple[str, str, str, str, dict[str, str], Any]] = {
     "balance": ("balance", "GET", RC, "/balance", {"month": "2026-10"}, None),
     "stamps": ("stamp_count", "GET", SF, "/stamps", {"rfc": RFC}, None),
     "known": ("stamp_count", "GET", SF, "/stamps", {}, None),
+    "history": ("stamp_count", "GET", SF, "/stamps/history", {"rfc": RFC}, None),
+    "import": ("issuers", "PUT", SF, "/issuers", {}, [RFC]),
+    "remove": ("issuers", "DELETE", SF, "/issuers", {"rfc": RFC}, None),
     "buy": ("contract", "POST", SF, "/contracts", {}, ORDER),
     "contracts": ("contract", "GET", SF, "/contracts", {}, None),
     "contract": ("contract", "GET", SF, f"/contracts/{'0' * 32}", {}, None),
@@ -178,9 +181,7 @@ def test_a_secret_that_is_not_right(quiet: World, route: str, name: str) -> None
 @pytest.mark.parametrize(
     ("route", "account"),
     [
-        ("balance", SF),
         ("stamps", RC),
-        ("known", RC),
         ("buy", RC),
         ("contracts", RC),
         ("contract", RC),
@@ -220,6 +221,10 @@ def test_accounts_take_no_parameter(quiet: World) -> None:
         ("balance", "rfc", [RFC, RFC]),
         ("stamps", "rfc", [RFC, "AAA010101AAA"]),
         ("known", "cursor", ["a", "b"]),
+        ("history", "rfc", [RFC, RFC]),
+        ("history", "from", ["2026-11-01", "2026-11-01"]),
+        ("import", "keep", ["good", "none"]),
+        ("remove", "rfc", [RFC, "AAA010101AAA"]),
         ("contracts", "status", ["unknown", "pending"]),
         ("contracts", "rfc", [RFC, RFC]),
         ("reports", "month", ["2026-10", "2026-10"]),
@@ -236,7 +241,13 @@ def test_a_parameter_that_stands_there_twice(
 
 @pytest.mark.parametrize(
     ("route", "rest"),
-    [("balance", {"month": "2026-10"}), ("stamps", {}), ("contracts", {})],
+    [
+        ("balance", {"month": "2026-10"}),
+        ("stamps", {}),
+        ("history", {}),
+        ("remove", {}),
+        ("contracts", {}),
+    ],
 )
 def test_an_ampersand_that_splits_the_query(quiet: World, route: str, rest: dict[str, str]) -> None:
     answer = send(quiet, route, query=rest | {"rfc": "A", "D061009TY8": ""})
@@ -267,7 +278,7 @@ RFCS = [
 ]
 
 
-@pytest.mark.parametrize("route", ["balance", "stamps", "contracts", "buy"])
+@pytest.mark.parametrize("route", ["balance", "stamps", "history", "remove", "contracts", "buy"])
 @pytest.mark.parametrize("rfc", RFCS)
 def test_an_rfc_that_is_none(quiet: World, route: str, rfc: str) -> None:
     if route == "buy":
@@ -329,6 +340,11 @@ def test_a_month_that_is_none(quiet: World, route: str, month: str) -> None:
     problem(answer, 400, "month-invalid", "month")
 
 
+@pytest.mark.parametrize("route", ["history", "remove"])
+def test_an_rfc_that_is_missing(quiet: World, route: str) -> None:
+    problem(send(quiet, route, query={}), 400, "rfc-invalid", "rfc")
+
+
 def test_a_balance_without_a_month(quiet: World) -> None:
     problem(send(quiet, "balance", query={}), 400, "month-invalid", "month")
 
@@ -342,7 +358,7 @@ def encoded(value: Any) -> str:
     return base64.urlsafe_b64encode(json.dumps(value).encode()).decode().rstrip("=")
 
 
-SORT_KEYS = {"known": "rfc", "contracts": "entry", "reports": "id"}
+SORT_KEYS = {"known": "urgency", "contracts": "entry", "reports": "id"}
 CURSORS = [
     "",
     "x",
@@ -597,7 +613,9 @@ def test_an_idempotency_key_that_is_none(quiet: World, key: str | None) -> None:
 # -------------------------------------------------------------------------------- routes
 
 
-@pytest.mark.parametrize("folder", ["accounts", "balance", "stamp_count", "contract", "report"])
+@pytest.mark.parametrize(
+    "folder", ["accounts", "balance", "stamp_count", "issuers", "run", "contract", "report"]
+)
 @pytest.mark.parametrize(
     ("method", "path"), [("DELETE", "/accounts"), ("GET", "/"), ("GET", "/accounts/a/b/c/d/e")]
 )
@@ -607,7 +625,7 @@ def test_a_route_that_there_is_not(quiet: World, folder: str, method: str, path:
     problem(quiet.answer(quiet.invoke(folder, event)), 404, "route-not-found")
 
 
-@pytest.mark.parametrize("folder", ["accounts", "contract"])
+@pytest.mark.parametrize("folder", ["accounts", "issuers", "contract"])
 def test_a_function_that_no_schedule_starts(quiet: World, folder: str) -> None:
     with pytest.raises(ValueError, match="answers the API only"):
         quiet.invoke(folder, {"account": None})

@@ -95,7 +95,7 @@ def test_what_somebody_else_bought_meanwhile_needs_a_review(world: World) -> Non
 
     assert reconcile(world, minutes=2) == {"needs-review": 1}
 
-    assert "hay que revisar" in "".join(world.mails())
+    assert "revise una compra para" in "".join(world.mails())
     blocked = problem(world.buy(), 409, "contract-in-flight")
     assert blocked["contract"]["id"] == contract["id"]
     # A person decides; looking on brings nothing.

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from typing import Any
+from unittest.mock import patch
 
 import pytest
-from tests.integration.harness import RC, RFC, RFC_N, ROOT, SF, World, template
+from tests.integration.harness import RC, RFC, RFC_N, ROOT, SF, World, bus_event, template
+from tests.integration.ticket_world import issued, stored
 
 EVENTS = {path.stem: path for path in sorted((ROOT / "events").glob("*"))}
 
@@ -16,10 +19,16 @@ TRIGGERS = {
     "accounts-list": "accounts/List",
     "balance-read": "balance/Read",
     "balance-read-issuer": "balance/Read",
-    "balance-daily": "balance/Daily",
     "stamps-read": "stamp_count/Read",
     "stamps-known": "stamp_count/Read",
-    "stamps-daily": "stamp_count/Daily",
+    "stamps-history": "stamp_count/History",
+    "issuers-import": "issuers/Import",
+    "issuers-remove": "issuers/Remove",
+    "run-list": "run/List",
+    "run-read": "run/Read",
+    "run-daily": "run/Daily",
+    "run-close": "run/Close",
+    "run-worker-queue": "run_worker/Queue",
     "contract-buy": "contract/Buy",
     "contract-list": "contract/List",
     "contract-read": "contract/Read",
@@ -28,11 +37,21 @@ TRIGGERS = {
     "report-ask": "report/Ask",
     "report-list": "report/List",
     "report-read": "report/Read",
+    "report-revoke": "report/Revoke",
     "report-monthly": "report/Monthly",
     "report-worker-queue": "report_worker/Queue",
+    "ticket-read": "ticket/Open",
+    "mail-bus": "mail/Bus",
 }
-# Events of rules that users write themselves, by the function that these start.
-RULES = {"balance-rule": "balance"}
+# Events of rules and schedules that users write themselves, by the function that these start.
+RULES = {
+    "balance-rule": "balance",
+    "balance-schedule": "balance",
+    "stamps-schedule": "stamp_count",
+}
+
+
+ENTRY = {"DetailType": "", "Source": "", "Detail": "{}"}
 
 
 def event(name: str) -> dict[str, Any]:
@@ -88,10 +107,16 @@ def test_an_event_fits_its_trigger(name: str) -> None:
                 assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", sample[member])
             else:
                 assert sample[member] == value
+    elif trigger.kind == "EventBridgeRule":
+        assert sample.keys() == bus_event(ENTRY).keys()
+        assert sample["source"] in trigger.properties["Pattern"]["source"]
+        assert sample["detail-type"] in trigger.properties["Pattern"]["detail-type"]
     else:
         assert trigger.kind == "SQS"
-        assert len(sample["Records"]) == trigger.properties["BatchSize"]
+        assert 1 <= len(sample["Records"]) <= trigger.properties["BatchSize"]
         assert {one["eventSource"] for one in sample["Records"]} == {"aws:sqs"}
+        for record in sample["Records"]:
+            assert record["md5OfBody"] == hashlib.md5(record["body"].encode()).hexdigest()
 
 
 @pytest.mark.parametrize("name", EVENTS)
@@ -120,8 +145,8 @@ def test_balance_read_issuer(world: World) -> None:
     assert [line["rfc"] for line in body["by_issuer"]] == [RFC]
 
 
-def test_balance_daily(world: World) -> None:
-    result = replayed(world, "balance-daily")
+def test_balance_schedule(world: World) -> None:
+    result = replayed(world, "balance-schedule")
     assert result["done"][RC]["month"] == "2026-11"
     assert result["failed"] == {}
 
@@ -140,12 +165,48 @@ def test_stamps_known(world: World) -> None:
     assert [one["rfc"] for one in answered(world, "stamps-known", 200)["issuers"]] == [RFC_N]
 
 
-def test_stamps_daily(world: World) -> None:
-    answered(world, "stamps-read", 200)
-    result = replayed(world, "stamps-daily")
-    assert result["done"] == {
-        SF: {"account": SF, "counted": 1, "failed": {}, "left_out": 0},
-    }
+def test_stamps_schedule(world: World) -> None:
+    assert replayed(world, "stamps-schedule")["available"] == 750
+
+
+def test_issuers_import_and_remove(world: World) -> None:
+    assert answered(world, "issuers-import", 200) == {"account": SF, "kept": 2, "rejected": []}
+    assert answered(world, "issuers-remove", 200) == {"account": SF, "rfc": RFC, "removed": True}
+    (line,) = answered(world, "stamps-known", 200)["issuers"]
+    assert (line["rfc"], line["low_stamps"]) == (RFC_N, 50)
+
+
+def test_a_run_from_its_start_to_its_mail(world: World) -> None:
+    answered(world, "issuers-import", 200)
+    started = replayed(world, "run-daily")
+    assert started["id"] == event("run-read")["pathParameters"]["id"]
+    assert world.waiting("RunsQueue") == 2
+
+    assert replayed(world, "run-worker-queue") == {"batchItemFailures": []}
+
+    body = answered(world, "run-read", 200)
+    assert (body["status"], body["expected"], body["done"]) == ("finished", 5, 5)
+    assert [one["id"] for one in answered(world, "run-list", 200)["runs"]] == [body["id"]]
+    history = answered(world, "stamps-history", 200)
+    assert [one["available"] for one in history["snapshots"]] == [750]
+    # The sample has the shape of what such a run tells.
+    (told,) = world.events("Stamps Counted")
+    sample = event("mail-bus")["detail"]
+    assert told.keys() == sample.keys()
+    assert told["issuers"][0].keys() == sample["issuers"][0].keys()
+    (mail,) = world.mails()
+    assert RFC_N in mail
+
+
+def test_run_close(world: World) -> None:
+    assert replayed(world, "run-close") == {"closed": []}
+
+
+def test_mail_bus(world: World) -> None:
+    assert replayed(world, "mail-bus") is None
+    (mail,) = world.mails()
+    assert RFC_N in mail
+    assert "20 timbres" in mail
 
 
 def test_contract_buy(world: World) -> None:
@@ -212,3 +273,29 @@ def test_report_monthly(world: World) -> None:
     result = replayed(world, "report-monthly")
     assert (result["month"], len(result["asked"]), result["failed"]) == ("2026-10", 4, [])
     assert world.waiting() == 4
+
+
+def test_ticket_read(world: World) -> None:
+    # A person's browser signs nothing.
+    identity = event("ticket-read")["requestContext"]["identity"]
+    assert {value for name, value in identity.items() if name not in ("sourceIp", "userAgent")} == {
+        None
+    }
+    assert world.answer(replayed(world, "ticket-read")).status == 404
+
+    ticket = event("ticket-read")["pathParameters"]["ticket"]
+    with patch("timbres.aws.tickets.new_ticket", return_value=ticket):
+        issued(world, stored(world, b"uno"))
+
+    answer = world.answer(replayed(world, "ticket-read"))
+    assert answer.status == 302
+    assert world.download(answer.headers["location"]).content == b"uno"
+
+
+def test_report_revoke(world: World) -> None:
+    report = stored(world, b"uno")
+    assert report.id == event("report-revoke")["pathParameters"]["id"]
+    issued(world, report)
+
+    said = {"account": RC, "id": report.id, "revoked": 1}
+    assert answered(world, "report-revoke", 200) == said

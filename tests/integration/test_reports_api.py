@@ -198,10 +198,8 @@ def test_its_event_and_its_mail(world: World) -> None:
     assert (event["kind"], event["format"], event["status"]) == ("statement", "csv", "ready")
     assert event["url"] is None
     (mail,) = world.mails()
-    assert mail == (
-        "Timbres: el reporte statement (csv) de la cuenta acme-rc, mes 2026-10, está listo. "
-        "Pídalo en la API con el identificador 2026-10-statement-csv-0001."
-    )
+    for fact in ("2026-10", "acme-rc", "listo", "2026-10-statement-csv-0001"):
+        assert fact in mail
 
 
 def test_nothing_but_the_object_it_names_is_in_the_bucket(world: World) -> None:
@@ -483,11 +481,9 @@ def test_a_failure_that_lasts_is_the_report_s_end_at_the_third_time(world: World
     (event,) = world.events("Report Failed")
     assert (event["id"], event["error"]) == (report["id"], body["error"])
     (mail,) = world.mails()
-    assert mail == (
-        "Timbres: no se pudo hacer el reporte statement (csv) de la cuenta acme-rc, mes "
-        "2026-10. Vuelva a pedirlo cuando esté resuelta la causa: pac-error (reachcore answered "
-        "500: Error de la plataforma Reachcore.)"
-    )
+    assert mail.startswith("Timbres: no se pudo hacer")
+    for fact in ("2026-10", "acme-rc", "pac-error", body["error"]["detail"], "Qué hacer"):
+        assert fact in mail
 
 
 def test_once_failed_it_can_be_asked_for_again(world: World) -> None:

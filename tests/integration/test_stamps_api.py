@@ -1,13 +1,27 @@
-"""GET /accounts/{account}/stamps, and the counts that a schedule takes."""
+"""GET /accounts/{account}/stamps, and the count that a schedule takes."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
+from local.sandboxes.books import bulk_rfc
 from tests.integration.harness import RC, RFC, RFC_N, SF, World, problem
 
 PATH = f"/accounts/{SF}/stamps"
+
+# An issuer of which nothing is known.
+UNKNOWN: dict[str, Any] = {
+    "contracted": None,
+    "used": None,
+    "available": None,
+    "as_of": None,
+    "burn_7": None,
+    "burn_30": None,
+    "days_left": None,
+    "alert": "ok",
+    "low_stamps": None,
+}
 
 
 def known(world: World) -> dict[str, dict[str, Any]]:
@@ -33,13 +47,15 @@ def test_one_issuer_live(
 
     assert answer.status == 200
     assert answer.headers["content-type"] == "application/json"
-    assert answer.body == {
+    assert answer.body == UNKNOWN | {
         "account": SF,
         "rfc": rfc,
         "contracted": contracted,
         "used": used,
         "available": available,
         "as_of": "2026-11-19T13:53:42-06:00",
+        "days_left": None if available else 0,
+        "alert": "ok" if available else "exhausted",
     }
     assert world.calls() == ["getTimbres"]
 
@@ -63,24 +79,25 @@ def test_known_issuers_with_their_last_count_without_a_call(world: World) -> Non
     answer = world.get(PATH)
 
     assert answer.status == 200
+    # 20 stamps are fewer than 750, so they come first.
     assert answer.body == {
         "account": SF,
         "issuers": [
-            {
-                "rfc": RFC,
-                "contracted": 1000,
-                "used": 250,
-                "available": 750,
-                "as_of": "2026-11-19T13:53:43-06:00",
-                "days_left": None,
-            },
-            {
+            UNKNOWN
+            | {
                 "rfc": RFC_N,
                 "contracted": 500,
                 "used": 480,
                 "available": 20,
                 "as_of": "2026-11-19T13:53:42-06:00",
-                "days_left": None,
+            },
+            UNKNOWN
+            | {
+                "rfc": RFC,
+                "contracted": 1000,
+                "used": 250,
+                "available": 750,
+                "as_of": "2026-11-19T13:53:43-06:00",
             },
         ],
         "next": None,
@@ -93,13 +110,8 @@ def test_no_issuer_is_known_at_first(world: World) -> None:
 
 
 def test_more_known_issuers_than_a_page_holds(world: World) -> None:
-    dynamodb, table = world.stack.client("dynamodb"), world.stack.refs["IssuersTable"]
-    rfcs = [f"AB{chr(65 + number // 25)}{900101 + number % 25}AA1" for number in range(520)]
-    for rfc in rfcs:
-        dynamodb.put_item(
-            TableName=table,
-            Item={"account": {"S": SF}, "rfc": {"S": rfc}, "since": {"S": "2026-11-19"}},
-        )
+    rfcs = [bulk_rfc(number) for number in range(520)]
+    world.know(rfcs)
 
     first = world.get(PATH).body
     second = world.get(PATH, cursor=first["next"]).body
@@ -107,14 +119,55 @@ def test_more_known_issuers_than_a_page_holds(world: World) -> None:
     assert len(first["issuers"]) == 500
     assert second["next"] is None
     assert [one["rfc"] for one in first["issuers"] + second["issuers"]] == rfcs
-    assert first["issuers"][0] == {
-        "rfc": rfcs[0],
-        "contracted": None,
-        "used": None,
-        "available": None,
-        "as_of": None,
-        "days_left": None,
+    assert first["issuers"][0] == UNKNOWN | {"rfc": rfcs[0]}
+
+
+def test_the_issuers_of_an_account_whose_pac_counts_no_stamps(world: World) -> None:
+    world.know([RFC, RFC_N], account=RC)
+
+    body = world.get(f"/accounts/{RC}/stamps").body
+
+    assert body == {
+        "account": RC,
+        "issuers": [UNKNOWN | {"rfc": rfc} for rfc in (RFC, RFC_N)],
+        "next": None,
     }
+    assert world.calls() == []
+
+
+def test_the_most_urgent_come_first(world: World) -> None:
+    lines = {
+        "AAA900101AA1": {"contracted": 9, "used": 9, "available": 0},
+        "AAA900101AA2": {"contracted": 500, "used": 10, "available": 490},
+        "AAA900101AA3": {"contracted": 500, "used": 40, "available": 460},
+        "AAA900101AA4": {"contracted": 50, "used": 1, "available": 49},
+        "AAA900101AA5": {"contracted": 700, "used": 0, "available": 700},
+    }
+    for rfc, line in lines.items():
+        world.books.solucion_factible.set_issuer(
+            rfc, contratados=line["contracted"], usados=line["used"]
+        )
+    world.change_account(SF, world.secret(SF, low_stamps=50))
+    world.know([*lines, "AAA900101AA6"])
+    world.run()
+    # Now two are known to stamp: 20 and 5 a day.
+    for rfc, used in (("AAA900101AA2", 20), ("AAA900101AA3", 5)):
+        world.books.solucion_factible.consume(rfc, used)
+    world.clock.forward(days=1)
+    world.run()
+
+    ordered = world.get(PATH).body["issuers"]
+
+    assert [(one["rfc"][-1], one["alert"]) for one in ordered] == [
+        ("1", "exhausted"),
+        ("4", "low"),
+        ("2", "ok"),
+        ("3", "ok"),
+        ("5", "ok"),
+        ("6", "ok"),
+    ]
+    assert [one["days_left"] for one in ordered] == [0, None, 23.5, 91, None, None]
+    assert ordered[-1]["available"] is None
 
 
 def test_accounts_do_not_see_one_another(world: World) -> None:
@@ -157,111 +210,27 @@ def test_dynamodb_failing_is_a_problem_that_says_so(world: World, status: int) -
 # ------------------------------------------------------------------------- by schedule
 
 
-def scheduled(world: World, **wanted: Any) -> Any:
-    return world.invoke("stamp_count", wanted)
+def test_a_schedule_counts_one_issuer_and_it_is_remembered(world: World) -> None:
+    result = world.invoke("stamp_count", {"account": SF, "rfc": RFC_N})
 
-
-def test_the_daily_run_counts_every_known_issuer(world: World) -> None:
-    for rfc in (RFC, RFC_N):
-        world.get(PATH, rfc=rfc)
-    world.books.solucion_factible.consume(RFC, 100)
-    world.clock.forward(days=1)
-
-    result = scheduled(world, account=None, rfc=None, scheduled_time="2026-11-20T11:00:00Z")
-
-    assert result == {
-        "done": {SF: {"account": SF, "counted": 2, "failed": {}, "left_out": 0}},
-        "failed": {},
-    }
-    assert (known(world)[RFC]["used"], known(world)[RFC_N]["used"]) == (350, 480)
-    assert known(world)[RFC]["as_of"] == "2026-11-20T13:53:43-06:00"
-
-
-def test_a_run_for_one_account_and_one_issuer(world: World) -> None:
-    result = scheduled(world, account=SF, rfc=RFC_N)
-
-    assert result["done"][SF]["available"] == 20
+    assert (result["account"], result["rfc"], result["available"]) == (SF, RFC_N, 20)
     assert list(known(world)) == [RFC_N]
-
-
-def test_a_run_for_one_account_and_all_its_issuers(world: World) -> None:
-    world.get(PATH, rfc=RFC)
-
-    result = scheduled(world, account=SF, rfc=None)
-
-    assert result["done"][SF]["counted"] == 1
-
-
-def test_one_issuer_that_cannot_be_counted_stops_no_other(world: World) -> None:
-    for rfc in (RFC, RFC_N):
-        world.get(PATH, rfc=rfc)
-    world.fault("getTimbres", "code", code="631", rfc=RFC)
-
-    result = scheduled(world, account=None, rfc=None)
-
-    assert result["done"][SF] == {
-        "account": SF,
-        "counted": 1,
-        "failed": {"issuer-stamps-exhausted": 1},
-        "left_out": 0,
-    }
-    (line,) = world.logged("an issuer was not counted")
-    assert (line["rfc"], line["code"], line["pac_code"]) == (
-        RFC,
-        "issuer-stamps-exhausted",
-        "631",
-    )
-
-
-def test_rejected_credentials_end_the_run_after_one_call(world: World) -> None:
-    for rfc in (RFC, RFC_N, "AAA010101AAA"):
-        world.get(PATH, rfc=rfc)
-    world.factible.calls.clear()
-    world.fault("getTimbres", "code", code="601", times=-1)
-
-    result = scheduled(world, account=None, rfc=None)
-
-    assert result["done"][SF] == {
-        "account": SF,
-        "counted": 0,
-        "failed": {"pac-credentials-rejected": 1},
-        "left_out": 2,
-    }
-    assert world.calls() == ["getTimbres"]
-
-
-def test_time_that_runs_out_leaves_issuers_for_the_next_run(world: World) -> None:
-    for rfc in (RFC, RFC_N, "AAA010101AAA"):
-        world.get(PATH, rfc=rfc)
-    world.fault("getTimbres", "slow", seconds=0.6)
-
-    result = world.invoke("stamp_count", {"account": None, "rfc": None}, seconds=4.5)
-
-    assert result["done"][SF] == {"account": SF, "counted": 1, "failed": {}, "left_out": 2}
+    assert known(world)[RFC_N]["used"] == 480
 
 
 @pytest.mark.parametrize(
     ("wanted", "code"),
     [
-        ({"account": "acme-none"}, "account-unknown"),
-        ({"account": RC}, "operation-unsupported"),
+        ({"account": "acme-none", "rfc": RFC}, "account-unknown"),
+        ({"account": RC, "rfc": RFC}, "operation-unsupported"),
         ({"account": SF, "rfc": "AAA"}, "rfc-invalid"),
+        ({"account": SF}, "rfc-invalid"),
         ({"account": SF, "rfc": "XAXX010101000"}, "rfc-generic"),
     ],
 )
-def test_a_run_for_what_cannot_be_counted_raises(
+def test_a_start_for_what_cannot_be_counted_raises(
     world: World, wanted: dict[str, str], code: str
 ) -> None:
     with pytest.raises(Exception, match=code):
         world.invoke("stamp_count", wanted)
     assert world.calls() == []
-
-
-def test_one_broken_account_stops_no_other(world: World) -> None:
-    world.get(PATH, rfc=RFC)
-    world.create_account("acme-broken", "no JSON")
-
-    result = scheduled(world, account=None, rfc=None)
-
-    assert result["failed"] == {"acme-broken": "account-misconfigured"}
-    assert result["done"][SF]["counted"] == 1

@@ -21,9 +21,9 @@ from tests.unit.report_samples import (
     small_month,
     with_problem,
 )
-from timbres_reports import csv_file, text
 
 from timbres.domain.consumption import Consumption, IssuerLine, MovementLine
+from timbres_reports import csv_file, text
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "consumption.csv"
 # A change of ours; all else that begins so would be a formula.

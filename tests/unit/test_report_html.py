@@ -25,9 +25,9 @@ from tests.unit.report_samples import (
     small_month,
     with_problem,
 )
-from timbres_reports import html_file, text
 
 from timbres.domain.consumption import Consumption, IssuerLine, MovementLine
+from timbres_reports import html_file, text
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "consumption.html.json"
 HOSTILE = (

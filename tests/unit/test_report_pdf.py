@@ -21,9 +21,9 @@ from tests.unit.report_samples import (
     small_month,
     with_problem,
 )
-from timbres_reports import pdf_file
 
 from timbres.domain.consumption import Consumption, IssuerLine, MovementLine
+from timbres_reports import pdf_file
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "consumption.pdf.txt"
 LETTER = (612, 792)

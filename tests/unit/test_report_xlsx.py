@@ -27,9 +27,9 @@ from tests.unit.report_samples import (
     small_month,
     with_problem,
 )
-from timbres_reports import text, xlsx_file
 
 from timbres.domain.consumption import Consumption, IssuerLine, MovementLine
+from timbres_reports import text, xlsx_file
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "consumption.xlsx.json"
 

@@ -18,7 +18,7 @@ from timbres.aws.items import (
 )
 from timbres.domain.clock import MEXICO_CITY
 from timbres.domain.issuer import Issuer
-from timbres.domain.outlook import OK, Outlook, Snapshot
+from timbres.domain.outlook import OK, Outlook, Snapshot, rounded
 from timbres.domain.roster import UNSAID, Entry
 from timbres.domain.stamps import Stamps
 
@@ -189,9 +189,9 @@ def _counts(issuer: Issuer) -> dict[str, Any]:
         "used": issuer.stamps.used,
         "available": issuer.stamps.available,
         "as_of": issuer.as_of.isoformat() if issuer.as_of else None,
-        "burn_7": _rounded(outlook.burn_7),
-        "burn_30": _rounded(outlook.burn_30),
-        "days_left": _rounded(outlook.days_left),
+        "burn_7": rounded(outlook.burn_7),
+        "burn_30": rounded(outlook.burn_30),
+        "days_left": rounded(outlook.days_left),
         "alert": outlook.alert,
         "urgency": issuer.urgency,
         "recent": ";".join(map(_written, issuer.recent)) or None,
@@ -199,10 +199,6 @@ def _counts(issuer: Issuer) -> dict[str, Any]:
         "told": issuer.told,
         "told_by": issuer.told_by,
     }
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 2)
 
 
 # A month of counts is read and written with every count: a line of text, not a list of maps.

@@ -123,6 +123,11 @@ def judge(snapshots: Sequence[Snapshot], limits: Limits, before: str) -> Outlook
     return Outlook(week, month, days_left, _alert(snapshots, available, days_left, limits, before))
 
 
+def rounded(value: float | None) -> float | None:
+    """Return a rate or a number of days as it is shown and kept: two decimals."""
+    return None if value is None else round(value, 2)
+
+
 def is_crossing(before: str, alert: str) -> bool:
     """Tell whether an alert is news: it got worse."""
     ladder = (OK, LOW, EXHAUSTED)

@@ -14,7 +14,7 @@ from timbres.aws.bus import Bus
 from timbres.aws.issuers import Issuers
 from timbres.aws.runs import Queue, Runs
 from timbres.domain import clock
-from timbres.domain.outlook import EXHAUSTED, LOW
+from timbres.domain.outlook import EXHAUSTED, LOW, rounded
 from timbres.domain.run import (
     FINISHED,
     ISSUERS_A_PART,
@@ -227,6 +227,6 @@ def crossing_line(crossing: Crossing) -> dict[str, Any]:
         "rfc": crossing.rfc,
         "alert": crossing.alert,
         "available": crossing.available,
-        "days_left": crossing.days_left,
-        "burn": crossing.burn,
+        "days_left": rounded(crossing.days_left),
+        "burn": rounded(crossing.burn),
     }

@@ -13,7 +13,7 @@ from timbres.deadline import Deadline
 from timbres.domain import clock
 from timbres.domain.account import Account
 from timbres.domain.issuer import Issuer
-from timbres.domain.outlook import Limits, Snapshot, consumed_between
+from timbres.domain.outlook import Limits, Snapshot, consumed_between, rounded
 from timbres.domain.rfc import Rfc
 from timbres.domain.stamps import Stamps
 from timbres.work.access import Access
@@ -91,13 +91,9 @@ def _line(issuer: Issuer) -> dict[str, Any]:
         "used": issuer.stamps.used,
         "available": issuer.stamps.available,
         "as_of": issuer.as_of.isoformat() if issuer.as_of else None,
-        "burn_7": _rounded(outlook.burn_7),
-        "burn_30": _rounded(outlook.burn_30),
-        "days_left": _rounded(outlook.days_left),
+        "burn_7": rounded(outlook.burn_7),
+        "burn_30": rounded(outlook.burn_30),
+        "days_left": rounded(outlook.days_left),
         "alert": outlook.alert,
         "low_stamps": issuer.low_stamps,
     }
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 2)

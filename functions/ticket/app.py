@@ -1,0 +1,66 @@
+"""/d/{ticket}: a mailed ticket is exchanged for a link of five minutes; the one route without IAM.
+
+A person reads what it answers, in Spanish. Nothing here may log or show a ticket.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from timbres.api.gateway import aws_words, log
+from timbres.api.parts import Parts, setting
+from timbres.domain import clock
+from timbres.domain.ticket import (
+    CONTENT_SECURITY_POLICY,
+    LINK_SECONDS,
+    WAIT_SECONDS,
+    gone_page,
+    unavailable_page,
+)
+
+parts = Parts()
+
+
+def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    """Answer a request of the gateway: 302 to the report, or a page that says what to do."""
+    log.clear_state()
+    log.append_keys(request_id=context.aws_request_id)
+    try:
+        link = _link(event["pathParameters"]["ticket"], event["requestContext"]["identity"])
+    except (BotoCoreError, ClientError) as error:
+        log.error("an AWS service failed: %s", aws_words(error))
+    except Exception as error:
+        log.error("an error of our own", exc_info=error)
+    else:
+        return _answer(302, "", {"Location": link}) if link else _answer(404, _gone())
+    return _answer(503, unavailable_page(), {"Retry-After": str(WAIT_SECONDS)})
+
+
+def _link(ticket: str, caller: dict[str, Any]) -> str | None:
+    used = parts.tickets.use(ticket, clock.now(), caller["sourceIp"])
+    if used is None:
+        return None
+    return parts.bucket.signed(used.key, used.object_version, used.download_name, LINK_SECONDS)
+
+
+def _gone() -> str:
+    return gone_page(int(setting("TICKET_DAYS")))
+
+
+def _answer(status: int, body: str, headers: dict[str, str] | None = None) -> dict[str, Any]:
+    return {
+        "statusCode": status,
+        "headers": {
+            "Content-Type": "text/html; charset=utf-8",
+            "Cache-Control": "no-store",
+            "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+            "Referrer-Policy": "no-referrer",
+            "X-Content-Type-Options": "nosniff",
+            "X-Robots-Tag": "noindex, nofollow",
+            **(headers or {}),
+        },
+        "body": body,
+        "isBase64Encoded": False,
+    }

@@ -1,0 +1,55 @@
+"""Reports that are in the bucket, and tickets for them, without a PAC or a worker."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from datetime import timedelta
+
+from tests.integration.harness import BUYER, RC, World
+
+from timbres.aws.reports import Records
+from timbres.aws.tickets import Tickets
+from timbres.domain.month import Month
+from timbres.domain.report import MEDIA_TYPES, READY, Report, Wanted
+
+MONTH = Month(2026, 10)
+
+
+def records(world: World) -> Records:
+    """Return the records of reports, in the hands of the tests."""
+    return Records(world.stack.client("dynamodb"), world.stack.refs["ReportsTable"])
+
+
+def tickets(world: World) -> Tickets:
+    """Return the tickets, in the hands of the tests."""
+    return Tickets(world.stack.client("dynamodb"), world.stack.refs["TicketsTable"])
+
+
+def stored(
+    world: World, content: bytes, version: int = 1, account: str = RC, form: str = "csv"
+) -> Report:
+    """Return a ready report with a content, its record and its object written."""
+    wanted = Wanted(account, MONTH, "statement", form)
+    put = world.stack.client("s3").put_object(
+        Bucket=world.stack.refs["ReportsBucket"],
+        Key=wanted.key,
+        Body=content,
+        ContentType=MEDIA_TYPES[form],
+    )
+    pending = records(world).add(wanted, version, BUYER, world.clock(), None)
+    report = replace(
+        pending,
+        status=READY,
+        settled_at=world.clock(),
+        bytes=len(content),
+        sha256=hashlib.sha256(content).hexdigest(),
+        object_version=put["VersionId"],
+    )
+    assert records(world).settle(report)
+    return report
+
+
+def issued(world: World, report: Report, days: float = 30) -> str:
+    """Return a new ticket for a report."""
+    return tickets(world).issue(report, world.clock() + timedelta(days=days))
