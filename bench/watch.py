@@ -67,8 +67,8 @@ def table(results: dict[str, Any]) -> str:
     a_call = [run["seconds"] / _LOOP_CALLS for run in results["loop"]]
     lines = [
         (
-            f"One warm worker, {results['threads']} threads, a PAC with {results['latency'] * 1000:.0f} ms "
-            "over TLS (min, median, max)"
+            f"One warm worker, {results['threads']} threads, a PAC with "
+            f"{results['latency'] * 1000:.0f} ms over TLS (min, median, max)"
         ),
         (
             f"{'issuers':>9}{'seconds':^24}{'of the ideal':^24}{'CPU s':^24}{'peak MB':^24}"

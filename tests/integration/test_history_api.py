@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
+from local.sandboxes.books import bulk_rfc
 from tests.integration.harness import RFC, RFC_N, SF, World, problem
 
 PATH = f"/accounts/{SF}/stamps/history"
@@ -87,3 +89,124 @@ def test_a_month_without_counts_has_no_total(world: World) -> None:
     body = world.get(f"/accounts/{SF}/balance", month="2026-10").body
     assert (body["source"], body["transactions"], body["as_of"]) == ("snapshots", None, None)
     assert len(body["missing_days"]) == 31
+
+
+# ------------------------------------------------------- the balance, from snapshots put there
+
+
+def keep(world: World, counts: dict[str, dict[str, tuple[int, int]]]) -> None:
+    """Put snapshots of 05:00 where a run keeps them: contracted and used, by RFC and day."""
+    puts = [
+        {
+            "PutRequest": {
+                "Item": {
+                    "account": {"S": SF},
+                    "entry": {"S": f"{day}#{rfc}"},
+                    "at": {"S": f"{day}T05:00:00-06:00"},
+                    "contracted": {"N": str(contracted)},
+                    "used": {"N": str(used)},
+                    "available": {"N": str(contracted - used)},
+                }
+            }
+        }
+        for rfc, days in counts.items()
+        for day, (contracted, used) in days.items()
+    ]
+    for begin in range(0, len(puts), 25):
+        world.stack.client("dynamodb").batch_write_item(
+            RequestItems={world.stack.refs["SnapshotsTable"]: puts[begin : begin + 25]}
+        )
+
+
+def balance(world: World, month: str, **query: str) -> dict[str, Any]:
+    answer = world.get(f"/accounts/{SF}/balance", month=month, **query)
+    assert answer.status == 200, answer.text
+    body: dict[str, Any] = answer.body
+    return body
+
+
+def test_months_add_up_at_their_edges(world: World) -> None:
+    keep(
+        world,
+        {
+            RFC: {
+                "2026-09-01": (900, 100),
+                "2026-09-29": (900, 130),
+                # A gap over the month's end: it stands on the day on which it begins.
+                "2026-10-03": (900, 150),
+                "2026-10-31": (900, 180),
+                "2026-11-01": (900, 187),
+                "2026-11-10": (900, 200),
+            },
+            RFC_N: {"2026-10-30": (900, 10), "2026-11-02": (900, 15)},
+        },
+    )
+
+    amounts = {month: balance(world, month) for month in ("2026-09", "2026-10", "2026-11")}
+
+    assert [one["transactions"] for one in amounts.values()] == [50, 42, 13]
+    assert sum(one["transactions"] for one in amounts.values()) == (200 - 100) + (15 - 10)
+    assert amounts["2026-10"]["movements"] == [
+        {"rfc": rfc, "date": day, "kind": "Consumo de timbre", "amount": amount}
+        for rfc, day, amount in (
+            (RFC, "2026-10-03", 30),
+            (RFC_N, "2026-10-30", 5),
+            (RFC, "2026-10-31", 7),
+        )
+    ]
+    assert amounts["2026-10"]["issuers"] == {"registered": None, "authorized": None, "stamping": 2}
+    one = balance(world, "2026-10", rfc=RFC)
+    assert (one["transactions"], one["by_issuer"]) == (37, [{"rfc": RFC, "amount": 37}])
+
+
+def test_a_counter_that_went_down_tells_nothing_and_says_so(world: World) -> None:
+    keep(
+        world,
+        {RFC: {"2026-10-01": (900, 800), "2026-10-02": (500, 3), "2026-10-03": (500, 10)}},
+    )
+
+    body = balance(world, "2026-10")
+
+    assert body["transactions"] == 7
+    assert [one["date"] for one in body["movements"]] == ["2026-10-02"]
+    missing = [one["date"] for one in body["missing_days"]]
+    assert "2026-10-01" in missing
+    assert "2026-10-02" not in missing
+
+
+def test_one_count_is_no_consumption_and_no_zero(world: World) -> None:
+    keep(world, {RFC: {"2026-10-05": (900, 800)}})
+
+    body = balance(world, "2026-10")
+
+    assert (body["transactions"], body["issuers"]["stamping"]) == (None, None)
+    assert (body["movements"], body["by_issuer"]) == ([], [])
+    assert body["as_of"] == "2026-10-05T05:00:00-06:00"
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_movements_end_at_five_thousand_and_totals_do_not(world: World, more: int) -> None:
+    first = date(2026, 10, 1)
+
+    def days(count: int) -> dict[str, tuple[int, int]]:
+        return {f"{first + timedelta(days=n)}": (9_000, n) for n in range(count + 1)}
+
+    counts = {bulk_rfc(n): days(25) for n in range(200)}
+    keep(world, counts | ({RFC: days(1)} if more else {}))
+
+    body = balance(world, "2026-10")
+
+    assert body["transactions"] == 5_000 + more
+    assert len(body["movements"]) == 5_000
+    assert body["truncated"] is bool(more)
+    assert ("report" in body) is bool(more)
+
+
+def test_another_account_s_snapshots_are_not_counted(world: World) -> None:
+    keep(world, {RFC: {"2026-10-05": (900, 800), "2026-10-06": (900, 810)}})
+    world.create_account("acme-sf-two", world.secret(SF))
+
+    body = world.get("/accounts/acme-sf-two/balance", month="2026-10").body
+
+    assert body["transactions"] is None
+    assert world.calls() == []

@@ -43,6 +43,34 @@ def test_a_csv_is_kept(world: World, text: str) -> None:
     assert known(world) == {RFC: None, RFC_N: 50}
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'{RFC},"1,000"\n',
+        f"{RFC};1,000",
+        f'"{RFC}" , 1000 \r\n',
+        f"\r\n\r\nrfc;low_stamps\r\n;\r\n{RFC.lower()};1000\r\n\r\n",
+        f"{RFC},1000\n{RFC.lower()},1000\n",
+    ],
+)
+@pytest.mark.parametrize("media_type", ["text/csv", "Text/CSV; header=absent"])
+def test_a_csv_as_sheets_write_it(world: World, text: str, media_type: str) -> None:
+    answer = put(world, text, headers={"Content-Type": media_type})
+
+    assert answer.body == {"account": SF, "kept": 1, "rejected": []}
+    assert known(world) == {RFC: 1000}
+
+
+def test_a_cell_that_is_empty_takes_a_threshold_away_and_a_column_that_is_missing_does_not(
+    world: World,
+) -> None:
+    put(world, [{"rfc": RFC, "low_stamps": 7}, {"rfc": RFC_N, "low_stamps": 8}])
+    put(world, f"rfc\n{RFC}\n{RFC_N}\n", headers=CSV)
+    assert known(world) == {RFC: 7, RFC_N: 8}
+    put(world, f"{RFC},\n{RFC_N}\n", headers=CSV)
+    assert known(world) == {RFC: None, RFC_N: 8}
+
+
 def test_the_threshold_stays_when_it_is_not_said_and_goes_when_it_is_null(world: World) -> None:
     put(world, [{"rfc": RFC, "low_stamps": 7}, {"rfc": RFC_N, "low_stamps": 8}])
     put(world, [RFC, {"rfc": RFC_N, "low_stamps": None}])
@@ -82,6 +110,38 @@ def test_the_good_rows_are_kept_where_that_is_wanted(world: World) -> None:
     assert known(world) == {RFC: 10}
 
 
+@pytest.mark.parametrize(
+    ("row", "field"),
+    [
+        (7, "row"),
+        (None, "row"),
+        ([RFC], "row"),
+        ({}, "rfc"),
+        ({"rfc": None}, "rfc"),
+        ({"rfc": 7}, "rfc"),
+        ({"rfc": RFC, "stamps": 7}, "row"),
+        ("XEXX010101000", "rfc"),
+        ({"rfc": RFC, "low_stamps": -1}, "low_stamps"),
+        ({"rfc": RFC, "low_stamps": "50"}, "low_stamps"),
+        ({"rfc": RFC, "low_stamps": 1.5}, "low_stamps"),
+        ({"rfc": RFC, "low_stamps": True}, "low_stamps"),
+        ({"rfc": RFC, "low_stamps": 10**40}, "low_stamps"),
+        # Not the same as what an earlier row says.
+        ({"rfc": RFC_N.lower(), "low_stamps": 9}, "low_stamps"),
+    ],
+)
+def test_a_row_of_json_that_is_not_right(world: World, row: Any, field: str) -> None:
+    body = [{"rfc": RFC_N, "low_stamps": 8}, row]
+
+    told = problem(put(world, body), 422, "issuers-invalid", "body")
+    (rejected,) = put(world, body, "good").body["rejected"]
+
+    assert told["rejected"] == [rejected]
+    assert (rejected["line"], rejected["field"]) == (2, field)
+    assert len(rejected["detail"]) < 300
+    assert known(world) == {RFC_N: 8}
+
+
 def test_ten_thousand_rows_in_a_call_and_no_more(world: World) -> None:
     rfcs = [bulk_rfc(n) for n in range(10_001)]
     problem(put(world, rfcs), 400, "body-invalid", "body")
@@ -104,6 +164,22 @@ def test_what_is_no_list(
     world: World, body: str, headers: dict[str, str], status: int, code: str, field: str
 ) -> None:
     problem(put(world, body, headers=headers), status, code, field)
+
+
+@pytest.mark.parametrize("body", [b"\xff\xfe\x00", "rfc\nÑAN840101AB1".encode("latin-1")])
+def test_a_csv_that_is_no_utf_8(world: World, body: bytes) -> None:
+    problem(put(world, body, headers=CSV, is_base64=True), 400, "body-invalid", "body")
+
+
+def test_a_list_that_is_half_kept_is_a_problem_and_can_be_sent_again(world: World) -> None:
+    rfcs = [bulk_rfc(n) for n in range(250)]
+    world.break_aws("dynamodb", "TransactWriteItems", "InternalServerError", 500, after=1)
+    problem(put(world, rfcs), 503, "storage-unavailable")
+    assert len(world.stack.items("IssuersTable")) == 100
+
+    world.mend_aws()
+    assert put(world, rfcs).body["kept"] == 250
+    assert len(world.stack.items("IssuersTable")) == 250
 
 
 def test_an_odd_wish_and_an_unknown_account(world: World) -> None:

@@ -26,8 +26,9 @@ class MonthOfSnapshots:
 
     ``missing`` counts, for each day of the month before today, the issuers without a count on
     it (or whose consumption from it on is not known); days on which none is missing are left
-    out. ``rfcs`` are the issuers with a count in it. Today's counts may still come, and with them what was stamped from yesterday's on.
-    ``known`` is False where not even one stretch of one issuer is known.
+    out. Today's counts may still come, and with them what was stamped from yesterday's on.
+    ``rfcs`` are the issuers with a count in the month. ``known`` is False where not even one
+    stretch of one issuer is known.
     """
 
     movements: list[Movement] = field(default_factory=list)
