@@ -25,8 +25,8 @@ demo: $(VENV)/installed ## run the main job from end to end and show each step
 up: $(VENV)/installed ## keep the demo's world running until Ctrl-C; write .local/env
 	@$(BIN)/python -m local.up
 
-test: $(VENV)/installed ## unit, integration and end-to-end tests
-	$(BIN)/python -m pytest
+test: $(VENV)/installed ## unit, integration and end-to-end tests, on all processors
+	$(BIN)/python -m pytest -n auto --dist loadgroup
 
 torture: $(VENV)/installed ## 10,000 ways for a purchase to go wrong, on two cores: minutes
 	@for seed in 1 2; do TORTURE_EXAMPLES=5000 $(BIN)/python -m pytest tests/torture \

@@ -46,6 +46,10 @@ def handler(event: dict[str, Any], context: Any) -> None:
         lambda_context=context,
     )
     once = idempotent_function(
-        send, data_keyword_argument="told", persistence_store=store(), config=config
+        send,
+        data_keyword_argument="told",
+        persistence_store=store(),
+        config=config,
+        key_prefix="mail",
     )
     once(told={"key": key(kind, detail)}, mail=mail)

@@ -12,11 +12,12 @@ from tests.e2e.night import Night, running_night
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Lets the tests of this folder open sockets, which the others may not."""
+    """Lets the tests of this folder open sockets, and share one world where many run at once."""
     here = Path(__file__).parent
     for item in items:
         if here in item.path.parents:
             item.add_marker(pytest.mark.enable_socket)
+            item.add_marker(pytest.mark.xdist_group("e2e"))
 
 
 @pytest.fixture(scope="session")

@@ -101,4 +101,5 @@ def _fits(answer: Any, expected: Any) -> bool:
         )
     if isinstance(expected, list):
         return not answer or not expected or _fits(answer[0], expected[0])
-    return bool(answer == expected)
+    # JSON has numbers: 0 stands where another issuer's answer has 3.5.
+    return answer == expected or {answer, expected} == {"int", "float"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from tests.unit.seeds import (
     AGREGAR_CONTRATO,
@@ -145,6 +145,7 @@ def test_words_come_on_one_printable_line_of_bounded_length(words: str) -> None:
 
 
 @given(st.text(max_size=50), st.none() | st.text(max_size=50))
+@example("5\x1f0", None)
 def test_any_code_and_any_words_make_one_bounded_printable_line(
     code: str, words: str | None
 ) -> None:

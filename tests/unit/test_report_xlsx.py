@@ -276,9 +276,9 @@ def test_movements_are_never_held():
 
     def watched():
         for number, line in enumerate(lines):
-            if number == 4000:
+            if number in (0, 4000):
                 held.append(sum(isinstance(each, MovementLine) for each in gc.get_objects()))
             yield line
 
     assert xlsx_file.write(replace(small_month(), movements=watched), Pipe()) == 5000
-    assert held[0] < 100
+    assert held[1] - held[0] < 100

@@ -95,21 +95,21 @@ def said(pac: str, table: dict[str, Kind], code: str, message: str | None) -> Pa
     kind = table.get(code)
     if kind is None and len(code) == 3 and code[0] == "5" and pac == "reachcore":
         kind = table["500"]
-    words = clean(message)
+    words, shown = clean(message), clean(code)
     if kind is None:
         return PacError(
             PROTOCOL,
-            f"{pac} answered {clean(code) or 'a code'}, which its documentation does not name.",
+            f"{pac} answered {shown or 'a code'}, which its documentation does not name.",
             pac=pac,
-            pac_code=clean(code),
+            pac_code=shown,
             pac_message=words,
         )
-    detail = f"{pac} answered {code}"
+    detail = f"{pac} answered {shown}"
     return PacError(
         kind,
         f"{detail}: {words.rstrip('.')}." if words else f"{detail}.",
         pac=pac,
-        pac_code=code,
+        pac_code=shown,
         pac_message=words,
     )
 

@@ -1,0 +1,187 @@
+"""The function that writes the mails: each event is told once, whatever comes twice or fails."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from tests.integration.harness import (
+    RC,
+    RFC,
+    SF,
+    Context,
+    World,
+    bus_event,
+    load,
+    template,
+)
+
+from timbres.domain.mail import MAILED
+
+EMPTY = "AAA010101AAA"
+
+
+def low(world: World) -> None:
+    """Let a run find an issuer without stamps."""
+    world.know([EMPTY])
+    world.run()
+
+
+def rejected(world: World) -> None:
+    world.fault("getTimbres", "code", code="601")
+    world.get(f"/accounts/{SF}/stamps", rfc=RFC)
+
+
+def ready(world: World) -> None:
+    world.ask(RC)
+    world.deliver()
+
+
+def failed(world: World) -> None:
+    world.fault("csv", "code", code="400-003")
+    ready(world)
+
+
+def bought(world: World) -> None:
+    world.buy()
+
+
+def doubtful(world: World) -> None:
+    world.fault("agregarContrato", "cut-before")
+    world.buy()
+
+
+def not_bought(world: World) -> None:
+    doubtful(world)
+    for _ in range(3):
+        world.clock.forward(minutes=40)
+        world.invoke("reconciler", {})
+
+
+def to_be_reviewed(world: World) -> None:
+    doubtful(world)
+    world.books.solucion_factible.set_issuer(RFC, contratados=1007)
+    world.clock.forward(minutes=2)
+    world.invoke("reconciler", {})
+
+
+# How each event comes about, and what its mail says at least.
+EVENTS: dict[str, tuple[Callable[[World], None], str]] = {
+    "Stamps Counted": (low, EMPTY),
+    "Credentials Rejected": (rejected, "601"),
+    "Report Ready": (ready, "listo"),
+    "Report Failed": (failed, "format-unsupported"),
+    "Contract Confirmed": (bought, "500 timbres"),
+    "Contract Unknown": (doubtful, "compra en duda"),
+    "Contract Rejected": (not_bought, "no se hizo"),
+    "Contract Needs Review": (to_be_reviewed, "settlement"),
+}
+
+
+def events_of(world: World, kind: str) -> list[dict[str, Any]]:
+    EVENTS[kind][0](world)
+    return [bus_event(entry) for entry in world.published if entry["DetailType"] == kind]
+
+
+def test_every_kind_that_the_rule_lets_through_has_a_mail_and_the_other_way_round() -> None:
+    (rule,) = (one for one in template().triggers() if one.kind == "EventBridgeRule")
+
+    assert rule.properties["Pattern"]["source"] == ["timbres"]
+    assert sorted(rule.properties["Pattern"]["detail-type"]) == sorted(MAILED)
+    assert set(EVENTS) == set(MAILED)
+
+
+@pytest.mark.parametrize("kind", EVENTS)
+def test_an_event_that_comes_twice_is_one_mail(world: World, kind: str) -> None:
+    (event,) = events_of(world, kind)
+    world.published.clear()
+
+    world.invoke("mail", event)
+    # Delivered again to a warm function, and published again to a cold one.
+    world.invoke("mail", event)
+    world.cold()
+    world.invoke("mail", event | {"id": "3f0a6f5e-8a53-4c36-9a9d-6f2b6c1d7e10"})
+
+    (mail,) = world.mails()
+    assert mail.startswith("Timbres: ")
+    assert mail.partition("\n")[0].isascii()
+    assert EVENTS[kind][1] in mail
+
+
+@pytest.mark.parametrize(
+    ("service", "operation"),
+    [("sns", "Publish"), ("dynamodb", "PutItem")],
+)
+def test_a_mail_that_could_not_be_sent_is_sent_at_the_next_try(
+    world: World, service: str, operation: str
+) -> None:
+    (event,) = events_of(world, "Stamps Counted")
+    world.published.clear()
+    world.break_aws(service, operation, "InternalError", 500)
+    with pytest.raises(Exception, match=r"."):
+        world.invoke("mail", event)
+    assert world.mails() == []
+
+    world.mend_aws()
+    world.invoke("mail", event)
+    world.invoke("mail", event)
+
+    assert len(world.mails()) == 1
+
+
+def test_an_event_that_comes_twice_at_the_same_time_is_one_mail(world: World) -> None:
+    (event,) = events_of(world, "Contract Confirmed")
+    world.published.clear()
+
+    def deliver(module: Any) -> None:
+        # Whoever comes second is told to try again, or finds it done.
+        try:
+            module.handler(json.loads(json.dumps(event)), Context("mail", 29))
+        except Exception:
+            refused.append(event)
+
+    refused: list[Any] = []
+    with world.environment("mail"):
+        threads = [threading.Thread(target=deliver, args=(load("mail"),)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    assert len(refused) < 4
+    assert len(world.mails()) == 1
+
+
+def test_two_events_of_a_kind_are_two_mails(world: World) -> None:
+    world.buy()
+    world.buy("GOMP800101QX2")
+    assert len(world.mails()) == 2
+
+
+def test_a_run_that_found_nothing_new_is_no_mail_and_is_not_remembered(world: World) -> None:
+    world.know([RFC])
+    world.run()
+    assert world.mails() == []
+    assert world.stack.items("MailsTable") == []
+
+
+def test_what_is_remembered_ends_and_names_no_one(world: World) -> None:
+    low(world)
+    world.mails()
+    (item,) = world.stack.items("MailsTable")
+    (ttl,) = (
+        properties["TimeToLiveSpecification"]
+        for name, properties in template().of_type("AWS::DynamoDB::Table")
+        if name == "MailsTable"
+    )
+    assert int(item[ttl["AttributeName"]]) > 0
+    assert EMPTY not in str(item)
+
+
+def test_an_event_that_is_none_of_ours_fails_and_goes_to_the_dead_letters(world: World) -> None:
+    event = bus_event({"DetailType": "Month Closed", "Source": "timbres", "Detail": "{}"})
+    with pytest.raises(KeyError):
+        world.invoke("mail", event)
