@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from functools import cache
 from typing import Any
 
@@ -17,6 +18,11 @@ from timbres.work.watch import Report, Watcher
 parts = Parts(attempts=1)
 # As often as the queue hands a message out before it goes to the dead letter queue.
 _TRIES = 3
+
+# What is loaded stays, and answers leave few cycles: to look for them after every few calls
+# costs a tenth of a night.
+gc.freeze()
+gc.set_threshold(50_000, 20, 20)
 
 
 @cache
