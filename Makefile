@@ -20,10 +20,10 @@ help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
 demo: $(VENV)/installed ## run the main job from end to end and show each step
-	@$(BIN)/python -m local.demo
+	@PYTHONPATH=layers/timbres $(BIN)/python -m local.demo
 
 up: $(VENV)/installed ## keep the demo's world running until Ctrl-C; write .local/env
-	@$(BIN)/python -m local.up
+	@PYTHONPATH=layers/timbres $(BIN)/python -m local.up
 
 test: $(VENV)/installed ## unit, integration and end-to-end tests, on all processors
 	$(BIN)/python -m pytest -n auto --dist loadgroup

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from local.aws import ROOT
-from local.sandboxes.books import demo_books, mexico_now
+from local.history import write_history
+from local.sandboxes.books import Books, Issuer, demo_books, mexico_now
 from local.sandboxes.reachcore import ReachcoreSandbox
 from local.sandboxes.server import serve
 from local.sandboxes.solucion_factible import SolucionFactibleSandbox
@@ -75,6 +76,7 @@ def running_world(log: Path = ROOT / ".local" / "aws.log") -> Iterator[World]:
                 "password": password,
             },
         )
+        write_history(stack, "acme-sf", _issuers(books), mexico_now().date())
         yield World(
             stack,
             reachcore,
@@ -83,3 +85,8 @@ def running_world(log: Path = ROOT / ".local" / "aws.log") -> Iterator[World]:
             solucion_factible_url,
             norte_api_key,
         )
+
+
+def _issuers(books: Books) -> dict[str, Issuer]:
+    (account,) = books.solucion_factible.as_json()["accounts"]
+    return {one["rfc"]: Issuer(one["contratados"], one["usados"]) for one in account["issuers"]}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from datetime import timedelta
 from functools import cache
 from typing import Any
 
@@ -12,11 +14,15 @@ from aws_lambda_powertools.utilities.idempotency import (
 )
 
 from timbres.api.gateway import log
-from timbres.api.parts import setting
+from timbres.api.parts import Parts, setting
 from timbres.aws.session import client
 from timbres.aws.topic import Topic
-from timbres.domain.mail import Mail, compose, key
+from timbres.domain import clock
+from timbres.domain.mail import Links, compose, is_told, key
+from timbres.domain.month import read_month
+from timbres.domain.report import Wanted
 
+parts = Parts()
 # Longer than any event is delivered again, or told again by whoever published it.
 _REMEMBERED_SECONDS = 14 * 24 * 3600
 
@@ -26,7 +32,21 @@ def store() -> DynamoDBPersistenceLayer:
     return DynamoDBPersistenceLayer(setting("MAILS_TABLE"), boto3_client=client("dynamodb"))
 
 
-def send(*, told: dict[str, str], mail: Mail) -> dict[str, str]:
+def link(report: Mapping[str, Any]) -> str:
+    """Return the address of a new ticket for a report, as an event tells of it."""
+    month = read_month(report["month"])
+    wanted = Wanted(report["account"], month, report["kind"], report["format"])
+    until = clock.now() + timedelta(days=days())
+    ticket = parts.tickets.issue(wanted, report["id"], report["object_version"], until)
+    return setting("DOWNLOAD_URL") + ticket
+
+
+def days() -> int:
+    return int(setting("TICKET_DAYS"))
+
+
+def send(*, told: dict[str, str], detail: dict[str, Any]) -> dict[str, str]:
+    mail = compose(told["kind"], detail, Links(link, days()))
     Topic(client("sns"), setting("MAIL_TOPIC")).send(mail)
     log.info("mail sent", extra=told)
     return told
@@ -37,8 +57,7 @@ def handler(event: dict[str, Any], context: Any) -> None:
     log.clear_state()
     log.append_keys(request_id=context.aws_request_id)
     kind, detail = event["detail-type"], event["detail"]
-    mail = compose(kind, detail)
-    if mail is None:
+    if not is_told(kind, detail):
         return
     config = IdempotencyConfig(
         event_key_jmespath="key",
@@ -52,4 +71,4 @@ def handler(event: dict[str, Any], context: Any) -> None:
         config=config,
         key_prefix="mail",
     )
-    once(told={"key": key(kind, detail)}, mail=mail)
+    once(told={"key": key(kind, detail), "kind": kind}, detail=detail)

@@ -1,7 +1,8 @@
 """/accounts/{account}/reports: asked for, listed, handed out through links; tickets revoked.
 
 The schedule of the 1st starts it too, with ``{"month": "previous", "scheduled_time": …}``:
-it asks for that month's reports of every account.
+it asks for that month's reports of every account. Another, with ``{"close": "overdue"}``, tells of
+runs whose last reports will not come.
 """
 
 from __future__ import annotations
@@ -13,12 +14,21 @@ from aws_lambda_powertools.event_handler import Response
 
 from timbres.api import schedule
 from timbres.api.gateway import Gateway, answer, log
-from timbres.api.parts import Parts
+from timbres.api.parts import Parts, setting
 from timbres.domain import clock
-from timbres.domain.account import parse_account_name
+from timbres.domain.account import parse_report_account
 from timbres.domain.month import parse_month
-from timbres.domain.report import PENDING, READY, Wanted, is_report_id, parse_format, parse_kind
+from timbres.domain.report import (
+    PENDING,
+    READY,
+    Wanted,
+    is_report_id,
+    parse_format,
+    parse_formats,
+    parse_kind,
+)
 from timbres.errors import PARAMETER_INVALID, REPORT_FAILED, REPORT_UNKNOWN, TimbresError
+from timbres.work.monthly import Monthly
 from timbres.work.report import Reports, shown
 
 api = Gateway()
@@ -41,7 +51,7 @@ def ask(account: str) -> Response[str]:
     body = api.body("month", "kind", "format")
     month = parse_month(body["month"], clock.now())
     kind = parse_kind(body["kind"])
-    wanted = Wanted(parse_account_name(account), month, kind, parse_format(body["format"], kind))
+    wanted = Wanted(parse_report_account(account), month, kind, parse_format(body["format"], kind))
     report = reports().ask(wanted, api.caller())
     return answer(202, shown(report), {"Location": f"reports/{report.id}"})
 
@@ -80,7 +90,7 @@ def read(account: str, report_id: str) -> Response[str]:
 def revoke(account: str, report_id: str) -> Response[str]:
     api.query()
     # Of an account that is no more, too: not its secret counts here, but the report's record.
-    name = parse_account_name(account)
+    name = parse_report_account(account)
     if not is_report_id(report_id) or parts.records.get(name, report_id) is None:
         raise TimbresError(REPORT_UNKNOWN, f"Account {name} has no such report.", field="id")
     revoked = parts.tickets.revoke(name, report_id, clock.now())
@@ -90,8 +100,13 @@ def revoke(account: str, report_id: str) -> Response[str]:
 
 
 def scheduled(wanted: dict[str, Any]) -> dict[str, Any]:
-    due = schedule.moment(wanted)
-    return reports().monthly(schedule.month(wanted), f"monthly {due.date()}")
+    monthly = Monthly(parts.monthly_runs, parts.records, parts.bus)
+    if wanted.get("close") == "overdue":
+        return {"closed": monthly.close_overdue()}
+    month, due = schedule.month(wanted), schedule.moment(wanted)
+    run = f"{due.date()} for {month}"
+    formats = parse_formats(setting("MONTHLY_FORMATS"))
+    return monthly.start(parts.accounts, reports(), month, run, formats)
 
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:

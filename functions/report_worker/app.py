@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from functools import cache
 from typing import Any
@@ -17,8 +18,10 @@ from timbres.api.gateway import RESERVE_SECONDS, log
 from timbres.api.parts import Parts
 from timbres.deadline import Deadline
 from timbres.errors import TimbresError
-from timbres.work.export import Exporter
-from timbres.work.report import Worker
+from timbres.work.consumption import Consumptions
+from timbres.work.export import Exporter, Writer
+from timbres.work.making import Worker
+from timbres.work.monthly import Monthly
 
 parts = Parts()
 processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failure=False)
@@ -28,13 +31,21 @@ _TRIES = 3
 
 @cache
 def worker() -> Worker:
+    consumptions = Consumptions(parts.access, parts.issuers, parts.snapshots, parts.journal)
     return Worker(
-        parts.access,
         parts.records,
         parts.bucket,
-        Exporter(parts.access, parts.issuers),
+        Exporter(parts.access, consumptions, writer),
+        Monthly(parts.monthly_runs, parts.records, parts.bus),
         parts.bus,
     )
+
+
+def writer(form: str) -> Writer:
+    """Return what writes a format; the second layer has a module of each, loaded when used."""
+    module = importlib.import_module(f"timbres_reports.{form}_file")
+    write: Writer = module.write
+    return write
 
 
 def handler(event: dict[str, Any], context: Any) -> Any:

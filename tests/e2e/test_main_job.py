@@ -60,12 +60,14 @@ def test_the_demo_runs_from_end_to_end(
     monkeypatch.setattr(demo, "ROOT", tmp_path.parent)
     demo.run(world, demo.Shell(environment(world)))
     shown = capsys.readouterr().out
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        f"acme-rc-{last_month()}-consumption.csv",
-        f"acme-rc-{last_month()}-statement.csv",
-        f"acme-rc-{last_month()}-statement.pdf",
-        f"acme-sf-{last_month()}-consumption.csv",
-    ]
+    assert {path.name for path in tmp_path.iterdir()} == {
+        *(f"acme-rc-{last_month()}-statement.{form}" for form in ("csv", "pdf")),
+        *(
+            f"{account}-{last_month()}-consumption.{form}"
+            for account in ("acme-rc", "acme-sf", "night-sf", "all")
+            for form in ("csv", "xlsx", "pdf", "html")
+        ),
+    }
     assert "byte for byte" in shown
     for keys in world.stack.keys.values():
         assert keys.secret_access_key not in shown

@@ -43,7 +43,9 @@ def tickets(stack: Stack) -> Tickets:
 
 
 def issued(tickets: Tickets, report: Report, **good_for: float) -> str:
-    return tickets.issue(report, clock.now() + timedelta(**good_for or {"days": 30}))
+    assert report.object_version is not None
+    until = clock.now() + timedelta(**good_for or {"days": 30})
+    return tickets.issue(report.wanted, report.id, report.object_version, until)
 
 
 def opened(stack: Stack, ticket: str) -> requests.Response:

@@ -469,7 +469,7 @@ def test_a_kind_of_report_that_there_is_not(quiet: World, kind: object) -> None:
         ("statement", ""),
         ("statement", None),
         ("statement", ["csv"]),
-        ("consumption", "pdf"),
+        ("consumption", "docx"),
     ],
 )
 def test_a_format_that_the_kind_does_not_have(quiet: World, kind: str, form: object) -> None:

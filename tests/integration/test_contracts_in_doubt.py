@@ -6,7 +6,22 @@ import threading
 from typing import Any
 
 import pytest
-from tests.integration.harness import BUYER, RFC, RFC_N, RFC_NEW, SF, Answer, World, problem
+from tests.integration.harness import (
+    BUYER,
+    RFC,
+    RFC_N,
+    RFC_NEW,
+    SF,
+    Answer,
+    World,
+    load,
+    problem,
+)
+
+from timbres.deadline import Deadline
+from timbres.domain.rfc import Rfc
+from timbres.errors import TimbresError
+from timbres.work.contract import Contracts, Order
 
 PATH = f"/accounts/{SF}/contracts"
 
@@ -301,16 +316,26 @@ def test_what_is_in_doubt_keeps_its_stamps(world: World) -> None:
 def test_orders_that_race_for_the_last_stamps_of_a_day(world: World) -> None:
     limited(world, max_stamps_per_day=1000)
     world.buy(RFC, 1)
-    answers: list[Answer] = []
+    ends: list[str] = []
 
-    def order(rfc: str) -> None:
-        answers.append(world.buy(rfc, 600))
+    # Below the routes: a process of Lambda has one request at a time.
+    def order(contracts: Contracts, rfc: str) -> None:
+        wanted = Order(Rfc(rfc), 600, f"order-{rfc}", BUYER)
+        try:
+            contract, _ = contracts.buy(SF, wanted, Deadline(25))
+            ends.append(contract.status)
+        except TimbresError as error:
+            ends.append(error.kind.code)
 
-    threads = [threading.Thread(target=order, args=(rfc,)) for rfc in (RFC, RFC_N, RFC_NEW)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with world.environment("contract"):
+        threads = [
+            threading.Thread(target=order, args=(load("contract").contracts(), rfc))
+            for rfc in (RFC, RFC_N, RFC_NEW)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
 
-    assert sorted(answer.status for answer in answers) == [201, 422, 422]
+    assert sorted(ends) == ["confirmed", "day-over-limit", "day-over-limit"]
     assert sum(stamps for _, stamps in world.purchases()) == 601

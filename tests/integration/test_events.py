@@ -39,6 +39,7 @@ TRIGGERS = {
     "report-read": "report/Read",
     "report-revoke": "report/Revoke",
     "report-monthly": "report/Monthly",
+    "report-close": "report/Close",
     "report-worker-queue": "report_worker/Queue",
     "ticket-read": "ticket/Open",
     "mail-bus": "mail/Bus",
@@ -271,8 +272,15 @@ def test_report_worker_queue_and_report_read(world: World) -> None:
 
 def test_report_monthly(world: World) -> None:
     result = replayed(world, "report-monthly")
-    assert (result["month"], len(result["asked"]), result["failed"]) == ("2026-10", 4, [])
-    assert world.waiting() == 4
+    assert (result["month"], len(result["asked"]), result["failed"]) == ("2026-10", 14, [])
+    assert world.waiting() == 14
+
+
+def test_report_close(world: World) -> None:
+    assert replayed(world, "report-close") == {"closed": []}
+    replayed(world, "report-monthly")
+    world.clock.forward(hours=6)
+    assert replayed(world, "report-close") == {"closed": ["2026-11-01 for 2026-10"]}
 
 
 def test_ticket_read(world: World) -> None:

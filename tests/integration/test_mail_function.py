@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 from collections.abc import Callable
+from datetime import date
 from typing import Any
 
 import pytest
+from local.sandboxes.books import Movement
 from tests.integration.harness import (
     RC,
     RFC,
@@ -18,6 +21,7 @@ from tests.integration.harness import (
     load,
     template,
 )
+from tests.integration.ticket_world import opened
 
 from timbres.domain.mail import MAILED
 
@@ -43,6 +47,25 @@ def ready(world: World) -> None:
 def failed(world: World) -> None:
     world.fault("csv", "code", code="400-003")
     ready(world)
+
+
+def monthly(world: World) -> None:
+    world.invoke("report", {"month": "previous", "scheduled_time": "2026-11-01T12:00:00Z"})
+    world.deliver()
+
+
+def differing(world: World) -> None:
+    books = world.books.reachcore
+    balance = books.balance
+
+    def another_one_later(*asked: Any) -> Any:
+        found = balance(*asked)
+        books.add_movements("Acme Timbrado", [Movement(date(2026, 10, 2), RFC)])
+        return found
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(books, "balance", another_one_later)
+        ready(world)
 
 
 def bought(world: World) -> None:
@@ -73,7 +96,9 @@ EVENTS: dict[str, tuple[Callable[[World], None], str]] = {
     "Stamps Counted": (low, EMPTY),
     "Credentials Rejected": (rejected, "601"),
     "Report Ready": (ready, "listo"),
-    "Report Failed": (failed, "format-unsupported"),
+    "Report Failed": (failed, "no ofrece el formato"),
+    "Monthly Reports": (monthly, "Todas las cuentas:"),
+    "Statement Differs": (differing, "no cuadra"),
     "Contract Confirmed": (bought, "500 timbres"),
     "Contract Unknown": (doubtful, "compra en duda"),
     "Contract Rejected": (not_bought, "no se hizo"),
@@ -84,6 +109,20 @@ EVENTS: dict[str, tuple[Callable[[World], None], str]] = {
 def events_of(world: World, kind: str) -> list[dict[str, Any]]:
     EVENTS[kind][0](world)
     return [bus_event(entry) for entry in world.published if entry["DetailType"] == kind]
+
+
+def links(mail: str) -> list[str]:
+    """Return the addresses of a mail; each is a line by itself."""
+    return [line.strip() for line in mail.splitlines() if "://" in line]
+
+
+def download(world: World, link: str) -> bytes:
+    """Open a link of a mail as a browser does, and follow it."""
+    url = template().environment("mail", world.stack.resolve)["DOWNLOAD_URL"]
+    assert link.startswith(url)
+    answer = opened(world, link.removeprefix(url))
+    assert answer.status == 302
+    return world.download(answer.headers["location"]).content
 
 
 def test_every_kind_that_the_rule_lets_through_has_a_mail_and_the_other_way_round() -> None:
@@ -100,6 +139,7 @@ def test_an_event_that_comes_twice_is_one_mail(world: World, kind: str) -> None:
     world.published.clear()
 
     world.invoke("mail", event)
+    tickets = world.stack.items("TicketsTable")
     # Delivered again to a warm function, and published again to a cold one.
     world.invoke("mail", event)
     world.cold()
@@ -109,6 +149,8 @@ def test_an_event_that_comes_twice_is_one_mail(world: World, kind: str) -> None:
     assert mail.startswith("Timbres: ")
     assert mail.partition("\n")[0].isascii()
     assert EVENTS[kind][1] in mail
+    assert world.stack.items("TicketsTable") == tickets
+    assert len(links(mail)) == len(tickets)
 
 
 @pytest.mark.parametrize(
@@ -130,6 +172,29 @@ def test_a_mail_that_could_not_be_sent_is_sent_at_the_next_try(
     world.invoke("mail", event)
 
     assert len(world.mails()) == 1
+
+
+# A ticket is written after the mail is noted as begun.
+@pytest.mark.parametrize(
+    ("service", "operation", "after"),
+    [("sns", "Publish", 0), ("dynamodb", "PutItem", 1), ("dynamodb", "PutItem", 3)],
+)
+def test_the_links_of_a_mail_that_is_sent_at_the_next_try_open_their_reports(
+    world: World, service: str, operation: str, after: int
+) -> None:
+    (event,) = events_of(world, "Monthly Reports")
+    world.published.clear()
+    world.break_aws(service, operation, "InternalError", 500, after=after)
+    with pytest.raises(Exception, match=r"."):
+        world.invoke("mail", event)
+    assert world.mails() == []
+
+    world.mend_aws()
+    world.invoke("mail", event)
+
+    (mail,) = world.mails()
+    assert len(links(mail)) == event["detail"]["ready"]
+    assert all(download(world, link) for link in links(mail))
 
 
 def test_an_event_that_comes_twice_at_the_same_time_is_one_mail(world: World) -> None:
@@ -159,6 +224,69 @@ def test_two_events_of_a_kind_are_two_mails(world: World) -> None:
     world.buy()
     world.buy("GOMP800101QX2")
     assert len(world.mails()) == 2
+
+
+def test_the_link_of_a_report_opens_the_version_that_the_mail_tells_of(world: World) -> None:
+    ready(world)
+    (mail,) = world.mails()
+    (event,) = world.events("Report Ready")
+    # Made anew meanwhile.
+    ready(world)
+
+    (link,) = links(mail)
+    assert hashlib.sha256(download(world, link)).hexdigest() == event["sha256"]
+
+
+def test_a_link_is_good_as_long_as_the_mail_says(world: World) -> None:
+    ready(world)
+    (mail,) = world.mails()
+    assert "sirve 30 días" in mail
+    ticket = links(mail)[0].rpartition("/")[2]
+
+    world.clock.forward(days=30, seconds=-1)
+    assert opened(world, ticket).status == 302
+    world.clock.forward(seconds=1)
+    assert opened(world, ticket).status == 404
+
+
+def test_a_ticket_is_in_its_mail_and_nowhere_else(world: World) -> None:
+    ready(world)
+    (mail,) = world.mails()
+    download(world, links(mail)[0])
+    assert links(mail)[0].rpartition("/")[2] not in world.everything_seen()
+
+
+def test_a_monthly_run_is_one_mail_with_a_link_for_each_report(world: World) -> None:
+    monthly(world)
+    (run,) = world.events("Monthly Reports")
+    single = world.events("Report Ready")
+
+    (mail,) = world.mails()
+
+    assert run["ready"] == len(single) == len(links(mail))
+    found = [hashlib.sha256(download(world, link)).hexdigest() for link in links(mail)]
+    assert sorted(found) == sorted(one["sha256"] for one in single)
+    assert len(world.stack.items("MailsTable")) == 1
+
+
+def test_a_monthly_run_in_which_reports_fail_is_one_mail_that_says_which(world: World) -> None:
+    world.fault("pdf", "code", code="400-003")
+    monthly(world)
+    (run,) = world.events("Monthly Reports")
+
+    (mail,) = world.mails()
+
+    assert (run["failed"], len(links(mail))) == (1, run["ready"])
+    assert f"  - cuenta {RC}: estado de cuenta (PDF)\n    La causa: el PAC no ofrece" in mail
+
+
+def test_a_report_that_a_person_asks_for_after_the_monthly_run_is_a_mail_of_its_own(
+    world: World,
+) -> None:
+    monthly(world)
+    assert len(world.mails()) == 1
+    ready(world)
+    assert world.mails()[1].startswith(f"Timbres: estado de cuenta 2026-10, cuenta {RC}\n")
 
 
 def test_a_run_that_found_nothing_new_is_no_mail_and_is_not_remembered(world: World) -> None:

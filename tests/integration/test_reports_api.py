@@ -7,10 +7,13 @@ import csv
 import hashlib
 import io
 import json
+import re
 from datetime import date
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import openpyxl
+import pypdf
 import pytest
 import requests
 from local.sandboxes.books import Movement
@@ -25,6 +28,9 @@ from tests.integration.harness import (
     problem,
     sqs_event,
 )
+from tests.integration.test_history_api import keep
+
+from timbres.domain.report import MEDIA_TYPES
 
 PATH = f"/accounts/{RC}/reports"
 
@@ -71,6 +77,8 @@ def test_a_report_asked_for_field_by_field(world: World) -> None:
         "bytes": None,
         "sha256": None,
         "rows": None,
+        "seconds": None,
+        "differences": None,
         "requested_by": BUYER,
         "created_at": "2026-11-19T13:53:42-06:00",
         "settled_at": None,
@@ -97,7 +105,7 @@ def test_asked_for_again_while_pending_it_is_the_same(world: World) -> None:
 
 def test_a_report_whose_message_was_lost_is_asked_for_anew(world: World) -> None:
     world.ask()
-    world.clock.forward(hours=2)
+    world.clock.forward(hours=5)
 
     assert world.ask().body["id"] == "2026-10-statement-csv-0002"
 
@@ -198,7 +206,7 @@ def test_its_event_and_its_mail(world: World) -> None:
     assert (event["kind"], event["format"], event["status"]) == ("statement", "csv", "ready")
     assert event["url"] is None
     (mail,) = world.mails()
-    for fact in ("2026-10", "acme-rc", "listo", "2026-10-statement-csv-0001"):
+    for fact in ("2026-10", "octubre de 2026", "acme-rc", "listo", "https://"):
         assert fact in mail
 
 
@@ -212,10 +220,18 @@ def test_nothing_but_the_object_it_names_is_in_the_bucket(world: World) -> None:
 # ------------------------------------------------------------------------ consumption
 
 
+def section(table: list[list[str]], title: str) -> list[list[str]]:
+    """Return the rows below a title and its heading, up to the next empty row."""
+    begin = table.index([title]) + 2
+    end = next((n for n in range(begin, len(table)) if not table[n]), len(table))
+    return table[begin:end]
+
+
 def test_consumption_of_a_pac_that_tells_movements(world: World) -> None:
     world.books.reachcore.add_movements(
         "Acme Timbrado",
         [
+            Movement(date(2026, 6, 30), RFC, "Consumo de timbre", 10),
             Movement(date(2026, 7, 2), RFC),
             Movement(date(2026, 7, 31), RFC_N, "Consumo de timbre", 3),
             Movement(date(2026, 7, 31), RFC, "Consumo de timbre", 4),
@@ -227,64 +243,197 @@ def test_consumption_of_a_pac_that_tells_movements(world: World) -> None:
     content = world.download(body["url"]).content
     assert (body["rows"], body["bytes"]) == (3, len(content))
     assert body["sha256"] == hashlib.sha256(content).hexdigest()
-    assert rows(content) == [
+    table = rows(content)
+    assert table[:8] == [
         ["Consumo de timbres"],
         ["Cuenta", RC],
-        ["PAC", "reachcore"],
-        ["Mes", "2026-07"],
-        ["Generado el", "19/11/2026 13:53:42"],
-        ["Plan", "Postpago"],
-        ["Datos del PAC al", "19/11/2026 13:53:42"],
-        ["RFC registrados", "5"],
-        ["RFC autorizados", "4"],
-        ["RFC que timbraron", "2"],
-        ["Total según el PAC (timbres)", "8"],
-        [],
-        ["RFC", "Total (timbres)"],
-        [RFC, "5"],
-        [RFC_N, "3"],
-        ["Total", "8"],
-        [],
-        ["RFC", "Fecha", "Tipo de movimiento", "Timbres"],
-        [RFC, "02/07/2026", "Consumo de timbre", "1"],
-        [RFC, "31/07/2026", "Consumo de timbre", "4"],
-        [RFC_N, "31/07/2026", "Consumo de timbre", "3"],
+        ["PAC", "Reachcore"],
+        ["Mes", "julio de 2026"],
+        ["Generado el", "19/11/2026 13:53 (hora de la Ciudad de México)"],
+        ["Total (timbres)", "8"],
+        ["Mes anterior (timbres)", "10"],
+        ["Cambio", "-20.0%"],
+    ]
+    assert section(table, "Fuentes") == [
+        [RC, "Reachcore", "Postpago", "el PAC", "19/11/2026 13:53", "", ""]
+    ]
+    assert section(table, "Consumo por RFC") == [
+        [RC, RFC, "5", "62.5%", "10", "-50.0%", "sin dato", "sin dato"],
+        [RC, RFC_N, "3", "37.5%", "0", "no aplica", "sin dato", "sin dato"],
+        ["Total", "", "8", "100.0%", "10", "-20.0%"],
+    ]
+    days = dict(map(tuple, section(table, "Consumo por día")))  # type: ignore[arg-type]
+    assert len(days) == 31
+    assert {day: count for day, count in days.items() if count != "0"} == {
+        "02/07/2026": "1",
+        "31/07/2026": "7",
+    }
+    assert section(table, "Movimientos") == [
+        [RC, RFC, "02/07/2026", "Consumo de timbre", "1"],
+        [RC, RFC, "31/07/2026", "Consumo de timbre", "4"],
+        [RC, RFC_N, "31/07/2026", "Consumo de timbre", "3"],
     ]
 
 
-def test_consumption_of_a_pac_that_tells_counts(world: World) -> None:
-    for rfc in (RFC, RFC_N, "AAA010101AAA"):
-        world.get(f"/accounts/{SF}/stamps", rfc=rfc)
-    world.books.solucion_factible.consume(RFC, 50)
-    world.fault("getTimbres", "code", code="631", mensaje="=1+1", rfc=RFC_N)
-    world.fault("getTimbres", "nil-fields", rfc="AAA010101AAA")
-    world.clock.forward(days=1)
+def test_a_month_before_that_the_pac_does_not_tell_is_not_zero(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    balance = world.books.reachcore.balance
+
+    def then_nothing_more(*asked: Any) -> Any:
+        world.fault("saldos", "code", code="400-002", times=-1)
+        return balance(*asked)
+
+    monkeypatch.setattr(world.books.reachcore, "balance", then_nothing_more)
+
+    body = made(world, RC, "2026-07", "consumption", "csv")
+
+    table = rows(world.download(body["url"]).content)
+    assert table[6:8] == [["Mes anterior (timbres)", "sin dato"], ["Cambio", "sin dato"]]
+    assert body["status"] == "ready"
+
+
+def october(world: World) -> None:
+    """Let acme-sf's issuers have been counted in the nights of October, and of September."""
+    world.know([RFC, RFC_N])
+    keep(
+        world,
+        {
+            RFC: {
+                "2026-09-01": (100, 0),
+                "2026-10-01": (100, 20),
+                "2026-10-02": (600, 50),
+                "2026-11-01": (600, 110),
+            },
+            RFC_N: {"2026-10-01": (90, 60), "2026-10-31": (90, 80), "2026-11-01": (90, 85)},
+        },
+    )
+
+
+def test_consumption_of_a_pac_that_tells_counts_is_made_of_the_nights(world: World) -> None:
+    october(world)
+    world.know(["AAA010101AAA"])
+    world.get(f"/accounts/{SF}/stamps", rfc=RFC)
+    world.factible.calls.clear()
 
     body = made(world, SF, "2026-10", "consumption", "csv")
 
-    content = world.download(body["url"]).content
-    assert body["rows"] == 3
-    assert rows(content)[:5] == [
-        ["Consumo de timbres"],
-        ["Cuenta", SF],
-        ["PAC", "solucion-factible"],
-        ["Mes", "2026-10"],
-        ["Generado el", "20/11/2026 13:53:45"],
+    table = rows(world.download(body["url"]).content)
+    assert table[5:8] == [
+        ["Total (timbres)", "115"],
+        ["Mes anterior (timbres)", "20"],
+        ["Cambio", "+475.0%"],
     ]
-    table = rows(content)[5:]
-    assert table[0] == ["Los timbres se cuentan al generar el reporte, no al cierre del mes."]
-    assert table[2] == ["RFC", "Contratados", "Usados", "Disponibles", "Contados el", "Nota"]
-    assert table[3] == [RFC, "1000", "300", "700", "20/11/2026 13:53", ""]
-    assert table[4][:5] == ["AAA010101AAA", "200", "200", "0", "19/11/2026 13:53"]
-    assert table[4][5].startswith("El PAC respondió pac-protocol-error")
-    assert table[5] == [
-        RFC_N,
-        "500",
-        "480",
-        "20",
-        "19/11/2026 13:53",
-        "El PAC respondió 631: =1+1",
+    (source,) = section(table, "Fuentes")
+    assert source[:4] == [SF, "Solución Factible", "sin dato", "conteos diarios de Timbres"]
+    assert source[5] == "2 a 31"
+    assert section(table, "Consumo por RFC")[:2] == [
+        [SF, RFC, "90", "78.3%", "20", "+350.0%", "750", "sin dato"],
+        [SF, RFC_N, "25", "21.7%", "sin dato", "sin dato", "sin dato", "sin dato"],
     ]
+    assert section(table, "Movimientos")[0] == [SF, RFC, "01/10/2026", "Consumo de timbre", "30"]
+    # Of a night that is over, no PAC can tell any more.
+    assert world.calls() == []
+
+
+@pytest.mark.parametrize("form", ["csv", "xlsx", "pdf", "html"])
+def test_a_month_without_counts_is_no_zero(world: World, form: str) -> None:
+    world.know([RFC])
+
+    body = made(world, SF, "2026-10", "consumption", form)
+
+    assert (body["status"], body["rows"]) == ("ready", 0)
+    shown = text_of(form, world.download(body["url"]).content)
+    assert "no hay conteos de ese mes" in shown
+    assert "sin dato" in shown
+
+
+def text_of(form: str, content: bytes) -> str:
+    """Return what a person reads in a report."""
+    if form == "xlsx":
+        book = openpyxl.load_workbook(io.BytesIO(content))
+        return "\n".join(
+            str(cell) for sheet in book for row in sheet.iter_rows(values_only=True) for cell in row
+        )
+    if form == "pdf":
+        return " ".join(page.extract_text() for page in pypdf.PdfReader(io.BytesIO(content)).pages)
+    return content.decode("utf-8-sig")
+
+
+@pytest.mark.parametrize("form", ["csv", "xlsx", "pdf", "html"])
+def test_every_format_of_every_account_together(world: World, form: str) -> None:
+    october(world)
+    contract = world.buy().body
+    total = world.get(f"/accounts/{RC}/balance", month="2026-10").body["transactions"] + 115
+
+    body = made(world, "all", "2026-10", "consumption", form)
+    current = made(world, "all", "2026-11", "consumption", form)
+
+    assert body["id"] == f"2026-10-consumption-{form}-0001"
+    download = world.download(body["url"])
+    assert download.headers["content-type"] == MEDIA_TYPES[form]
+    assert hashlib.sha256(download.content).hexdigest() == body["sha256"]
+    shown = text_of(form, download.content)
+    for fact in (RC, SF, "Reachcore", "Solución Factible", "octubre de 2026"):
+        assert fact in shown, fact
+    assert {f"{total}", f"{total:,}"} & set(re.findall(r"[0-9][0-9,]*", shown))
+    # What was bought stands in the month it was bought in, with who bought it.
+    bought = text_of(form, world.download(current["url"]).content)
+    assert contract["id"][:12] in bought
+    assert "compras" in bought
+    assert contract["id"][:12] not in shown
+
+
+def test_all_has_consumption_only(world: World) -> None:
+    told = problem(world.ask("all"), 422, "operation-unsupported", "account")
+    assert "consumption" in told["detail"]
+
+
+def test_all_is_read_and_listed_like_an_account_and_is_none(world: World) -> None:
+    body = made(world, "all", "2026-10", "consumption", "csv")
+
+    listed = world.get("/accounts/all/reports").body["reports"]
+    assert [one["id"] for one in listed] == [body["id"]]
+    answer = world.get(f"/accounts/all/reports/{body['id']}")
+    assert answer.status == 302
+    assert "/reports/all/2026-10/consumption.csv" in answer.headers["location"]
+    problem(world.get("/accounts/all/balance", month="2026-10"), 404, "account-unknown", "account")
+    problem(world.get("/accounts/all/stamps"), 404, "account-unknown", "account")
+
+
+def test_an_account_named_all_is_left_out(world: World) -> None:
+    world.create_account("all", world.secret(RC))
+
+    accounts = world.get("/accounts").body["accounts"]
+
+    assert "all" not in {one["name"] for one in accounts}
+
+
+def test_all_waits_for_a_pac_that_is_away_and_does_without_it_at_last(world: World) -> None:
+    october(world)
+    report = world.ask("all", "2026-10", "consumption", "csv").body
+    world.fault("saldos", "code", code="500", times=-1)
+
+    assert [world.deliver() for _ in range(3)] == [(0, 1), (0, 1), (1, 0)]
+
+    body = world.get(f"/accounts/all/reports/{report['id']}", redirect="false").body
+    table = rows(world.download(body["url"]).content)
+    sources = section(table, "Fuentes")
+    assert [(source[0], source[6]) for source in sources] == [
+        (RC, "reachcore answered 500: Error de la plataforma Reachcore."),
+        (SF, ""),
+    ]
+    assert table[5] == ["Total (timbres)", "115"]
+
+
+def test_all_names_an_account_that_no_try_mends_at_once(world: World) -> None:
+    world.create_account("acme-broken", "no JSON")
+
+    body = made(world, "all", "2026-10", "consumption", "csv")
+
+    sources = section(rows(world.download(body["url"]).content), "Fuentes")
+    (broken,) = (source for source in sources if source[0] == "acme-broken")
+    assert "secret" in broken[6]
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@"])
@@ -295,17 +444,12 @@ def test_a_cell_that_a_spreadsheet_would_run_is_made_harmless(world: World, star
     body = made(world, RC, "2026-07", "consumption", "csv")
 
     assert rows(world.download(body["url"]).content)[-1] == [
+        RC,
         RFC,
         "02/07/2026",
         f"'{formula}",
         "1",
     ]
-
-
-def test_consumption_of_an_account_without_known_issuers(world: World) -> None:
-    body = made(world, SF, "2026-10", "consumption", "csv")
-
-    assert (body["status"], body["rows"]) == ("ready", 0)
 
 
 def test_a_large_month_is_written_whole(world: World) -> None:
@@ -315,9 +459,9 @@ def test_a_large_month_is_written_whole(world: World) -> None:
 
     table = rows(world.download(body["url"]).content)
     assert body["rows"] == 20_000
-    (total,) = (int(row[1]) for row in table if row[:1] == ["Total"])
-    movements = [row for row in table if len(row) == 4][1:]
-    assert sum(int(row[3]) for row in movements) == total
+    (total,) = (int(row[2]) for row in table if row[:1] == ["Total"])
+    movements = section(table, "Movimientos")
+    assert sum(int(row[4]) for row in movements) == total
     assert len(movements) == 20_000
 
 
@@ -344,18 +488,24 @@ def test_a_statement_that_disagrees_with_the_balance_is_kept_and_logged(
     csv_total, json_total = line["amount_csv_json"]
     assert json_total == csv_total + 1
     assert "registered_csv_json" not in line
+    assert body["differences"]["amount"] == [csv_total, json_total]
+    assert "registered" not in body["differences"]
+    (event,) = world.events("Statement Differs")
+    assert (event["id"], event["differences"]) == (body["id"], body["differences"])
+    assert [mail for mail in world.mails() if "no cuadra" in mail]
 
 
 def test_a_statement_that_agrees_is_not_logged(world: World) -> None:
-    made(world)
-
+    assert made(world)["differences"] == {}
     assert {line["level"] for line in world.log_lines()} <= {"DEBUG", "INFO"}
+    assert world.events("Statement Differs") == []
 
 
 def test_a_statement_that_could_not_be_compared_is_kept(world: World) -> None:
     world.fault("saldos", "code", code="500", times=-1)
 
-    assert made(world)["status"] == "ready"
+    body = made(world)
+    assert (body["status"], body["differences"]) == ("ready", None)
     assert world.logged("the statement could not be compared")
 
 
@@ -474,6 +624,11 @@ def test_a_failure_that_lasts_is_the_report_s_end_at_the_third_time(world: World
     assert body["error"] == {
         "code": "pac-error",
         "detail": "reachcore answered 500: Error de la plataforma Reachcore.",
+        "pac": {
+            "name": "reachcore",
+            "code": "500",
+            "message": "Error de la plataforma Reachcore",
+        },
     }
     told = problem(world.get(f"{PATH}/{report['id']}"), 409, "report-failed")
     assert told["report"] == body
@@ -530,18 +685,15 @@ def test_half_a_statement_is_none(world: World, fault: str) -> None:
     assert "Contents" not in listed
 
 
-def test_rejected_credentials_end_a_report_of_many_issuers_after_one_call(world: World) -> None:
-    for rfc in (RFC, RFC_N):
-        world.get(f"/accounts/{SF}/stamps", rfc=rfc)
-    world.factible.calls.clear()
-    world.fault("getTimbres", "code", code="604", times=-1)
-    report = world.ask(SF, "2026-10", "consumption", "csv").body
+def test_rejected_credentials_end_a_report_after_one_call(world: World) -> None:
+    world.fault("saldos", "code", code="401", times=-1)
+    report = world.ask(RC, "2026-10", "consumption", "xlsx").body
 
     assert world.deliver() == (1, 0)
 
-    body = world.get(f"/accounts/{SF}/reports/{report['id']}", redirect="false").body
+    body = world.get(f"{PATH}/{report['id']}", redirect="false").body
     assert body["error"]["code"] == "pac-credentials-rejected"
-    assert world.calls() == ["getTimbres"]
+    assert world.calls() == ["saldos"]
 
 
 def test_an_account_that_is_gone_when_its_report_is_made(world: World) -> None:
@@ -632,24 +784,47 @@ def monthly(world: World, due: str = FIRST, **more: Any) -> Any:
     return world.invoke("report", {"month": "previous", "scheduled_time": due, **more})
 
 
+ASKED = [
+    *((RC, f"2026-10-statement-{form}-0001") for form in ("csv", "pdf")),
+    *((RC, f"2026-10-consumption-{form}-0001") for form in ("csv", "xlsx", "pdf", "html")),
+    *((SF, f"2026-10-consumption-{form}-0001") for form in ("csv", "xlsx", "pdf", "html")),
+    *(("all", f"2026-10-consumption-{form}-0001") for form in ("csv", "xlsx", "pdf", "html")),
+]
+
+
+def records(world: World) -> list[dict[str, Any]]:
+    """Return the records of reports, without those of runs."""
+    return [one for one in world.stack.items("ReportsTable") if not one["account"].startswith("#")]
+
+
 def test_the_monthly_run_asks_for_every_report_of_every_account(world: World) -> None:
     result = monthly(world)
 
     assert result == {
         "month": "2026-10",
-        "asked": [
-            {"account": RC, "id": "2026-10-statement-csv-0001"},
-            {"account": RC, "id": "2026-10-statement-pdf-0001"},
-            {"account": RC, "id": "2026-10-consumption-csv-0001"},
-            {"account": SF, "id": "2026-10-consumption-csv-0001"},
-        ],
+        "asked": [{"account": account, "id": report} for account, report in ASKED],
         "failed": [],
     }
-    assert world.deliver() == (4, 0)
-    assert {one["status"] for one in world.get(PATH).body["reports"]} == {"ready"}
-    assert {one["requested_by"] for one in world.get(PATH).body["reports"]} == {"schedule"}
-    assert len(world.events("Report Ready")) == 4
-    assert len(world.mails()) == 4
+    assert world.deliver() == (14, 0)
+    for account in (RC, SF, "all"):
+        reports = world.get(f"/accounts/{account}/reports").body["reports"]
+        assert {one["status"] for one in reports} == {"ready"}
+        assert {one["requested_by"] for one in reports} == {"schedule"}
+    assert len(world.events("Report Ready")) == 14
+    (event,) = world.events("Monthly Reports")
+    assert (event["ready"], event["failed"], event["accounts_failed"]) == (14, 0, {})
+    assert [(one["account"], one["id"]) for one in event["reports"]] == [*ASKED[-4:], *ASKED[:-4]]
+
+
+def test_the_monthly_run_brings_the_formats_of_its_parameter(world: World) -> None:
+    world.stack.refs["MonthlyFormats"] = "pdf , html"
+
+    result = monthly(world)
+
+    assert [one["id"] for one in result["asked"]] == [
+        "2026-10-statement-pdf-0001",
+        *(f"2026-10-consumption-{form}-0001" for form in ("pdf", "html") * 3),
+    ]
 
 
 def test_the_monthly_run_twice_doubles_nothing(world: World) -> None:
@@ -660,8 +835,9 @@ def test_the_monthly_run_twice_doubles_nothing(world: World) -> None:
     assert monthly(world) == first
 
     assert world.receive() == []
-    assert len(world.stack.items("ReportsTable")) == 4
-    assert len(world.events("Report Ready")) == 4
+    assert len(records(world)) == 14
+    assert len(world.events("Report Ready")) == 14
+    assert len(world.events("Monthly Reports")) == 1
     assert world.calls().count("pdf") == 1
 
 
@@ -674,7 +850,7 @@ def test_the_monthly_run_twice_doubles_nothing_even_if_a_person_asked_between(
 
     assert monthly(world) == first
     assert world.receive() == []
-    assert len(world.stack.items("ReportsTable")) == 5
+    assert len(records(world)) == 15
 
 
 def test_a_report_that_a_person_waits_for_is_the_monthly_run_s_too(world: World) -> None:
@@ -686,7 +862,52 @@ def test_a_report_that_a_person_waits_for_is_the_monthly_run_s_too(world: World)
     monthly(world)
 
     assert world.receive() == []
-    assert len(world.stack.items("ReportsTable")) == 4
+    assert len(records(world)) == 14
+    assert len(world.events("Monthly Reports")) == 1
+
+
+def test_the_run_s_end_tells_which_reports_failed_and_why(world: World) -> None:
+    world.create_account("acme-broken", "no JSON")
+    world.fault("pdf", "code", code="400-003", times=-1)
+    monthly(world)
+
+    world.deliver()
+
+    (event,) = world.events("Monthly Reports")
+    assert (event["ready"], event["failed"]) == (13, 1)
+    assert event["accounts_failed"] == {"acme-broken": "account-misconfigured"}
+    (failed,) = (one for one in event["reports"] if one["status"] == "failed")
+    assert (failed["account"], failed["id"]) == (RC, "2026-10-statement-pdf-0001")
+    assert failed["error"]["code"] == "format-unsupported"
+
+
+def test_a_run_whose_last_report_never_comes_is_told_of_all_the_same(world: World) -> None:
+    monthly(world)
+    (lost, *others) = world.receive()
+    world.invoke("report_worker", sqs_event(world.stack.arns["ReportsQueue"], others))
+    assert world.events("Monthly Reports") == []
+    world.clock.forward(hours=4)
+    assert world.invoke("report", {"close": "overdue"}) == {"closed": []}
+
+    world.clock.forward(hours=2)
+
+    assert world.invoke("report", {"close": "overdue"}) == {"closed": ["2026-11-01 for 2026-10"]}
+    assert world.invoke("report", {"close": "overdue"}) == {"closed": []}
+    (event,) = world.events("Monthly Reports")
+    assert (event["ready"], event["failed"]) == (13, 1)
+    (pending,) = (one for one in event["reports"] if one["status"] == "pending")
+    assert pending["id"] == json.loads(lost["Body"])["report"]
+
+
+def test_an_end_that_is_not_taken_is_told_at_the_next_try(world: World) -> None:
+    monthly(world)
+    world.break_aws("events", "PutEvents", "InternalException", 500, after=14)
+    assert world.deliver() == (13, 1)
+    assert world.events("Monthly Reports") == []
+
+    world.mend_aws()
+    assert world.deliver() == (1, 0)
+    assert len(world.events("Monthly Reports")) == 1
 
 
 def test_the_next_monthly_run_is_another(world: World) -> None:
@@ -727,8 +948,8 @@ def test_one_broken_account_stops_no_other(world: World) -> None:
         {"account": "acme-broken", "code": "account-misconfigured"},
         {"account": "acme-mute", "code": "account-misconfigured"},
     ]
-    assert {one["account"] for one in result["asked"]} == {RC, SF}
-    assert world.deliver() == (4, 0)
+    assert {one["account"] for one in result["asked"]} == {RC, SF, "all"}
+    assert world.deliver() == (14, 0)
 
 
 def test_a_queue_that_does_not_take_one_message_stops_no_other(world: World) -> None:
@@ -737,9 +958,9 @@ def test_a_queue_that_does_not_take_one_message_stops_no_other(world: World) -> 
     result = monthly(world)
 
     assert result["failed"] == [{"account": RC, "code": "internal-error"}]
-    assert [one["account"] for one in result["asked"]] == [SF]
+    assert {one["account"] for one in result["asked"]} == {SF, "all"}
     # The scheduler does not start it again; the next start asks for what is missing.
-    assert len(monthly(world)["asked"]) == 4
+    assert len(monthly(world)["asked"]) == 14
 
 
 def test_accounts_that_cannot_be_listed_fail_the_run_so_that_it_is_started_again(

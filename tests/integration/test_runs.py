@@ -536,7 +536,8 @@ def test_an_outage_is_pressed_by_few_calls_and_ends_with_the_run(sf: World) -> N
     assert sums(run) == ("finished", 60, 0, {"pac-unavailable": 60})
     # Six hours of it are not sixty calls each time.
     assert len(asked(sf)) < 150
-    assert sf.mails() == []
+    (mail,) = sf.mails()
+    assert "60 emisores: el PAC no estaba disponible" in mail
 
 
 def test_a_run_that_is_overdue_is_closed_with_what_it_has(sf: World, pairs: None) -> None:
@@ -757,7 +758,7 @@ def test_the_calls_a_second_hold_across_two_workers(
     # Fourteen calls are three seconds' worth: not all of them begin within one.
     assert max(at) - min(at) > 1
     # A call may arrive in the second after the one that it was let go in.
-    assert max(Counter(int(moment) for moment in at).values()) <= 5 + 2
+    assert max(Counter(int(moment) for moment in at).values()) <= 2 * 5
 
 
 # ----------------------------------------------------------------------------- Reachcore

@@ -22,21 +22,11 @@ from tests.integration.harness import (
     proxy_event,
     template,
 )
-from tests.integration.ticket_world import issued, records, stored, tickets
+from tests.integration.ticket_world import issued, opened, stored, tickets
 
 from timbres.domain.ticket import is_ticket, new_ticket, ticket_hash
 
 MAC = "203.0.113.99"
-
-
-def opened(world: World, ticket: str, ip: str = "203.0.113.7", **more: Any) -> Answer:
-    """Open a mailed link as a browser does: unsigned."""
-    event = proxy_event("GET", "/d/x")
-    event |= {"path": f"/d/{ticket}", "pathParameters": {"ticket": ticket}}
-    identity = event["requestContext"]["identity"]
-    identity |= dict.fromkeys(("accountId", "caller", "accessKey", "userArn", "user"))
-    identity["sourceIp"] = ip
-    return world.answer(world.invoke("ticket", event, **more))
 
 
 def revoked(world: World, report_id: str, account: str = RC) -> Answer:
@@ -142,15 +132,6 @@ def test_what_is_kept_of_a_ticket(world: World) -> None:
         "expires_at": int((world.clock() + timedelta(days=30)).timestamp()),
         "uses": 0,
     }
-
-
-def test_only_a_ready_report_has_tickets(world: World) -> None:
-    world.ask()
-    pending = records(world).get(RC, "2026-10-statement-csv-0001")
-    assert pending is not None
-    with pytest.raises(ValueError, match="no object"):
-        issued(world, pending)
-    assert world.stack.items("TicketsTable") == []
 
 
 # ------------------------------------------------------------------------------ no good

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
-from tests.integration.harness import BUYER, RC, World
+from tests.integration.harness import BUYER, RC, Answer, World, proxy_event
 
 from timbres.aws.reports import Records
 from timbres.aws.tickets import Tickets
@@ -51,5 +52,17 @@ def stored(
 
 
 def issued(world: World, report: Report, days: float = 30) -> str:
-    """Return a new ticket for a report."""
-    return tickets(world).issue(report, world.clock() + timedelta(days=days))
+    """Return a new ticket for a ready report."""
+    assert report.object_version is not None
+    until = world.clock() + timedelta(days=days)
+    return tickets(world).issue(report.wanted, report.id, report.object_version, until)
+
+
+def opened(world: World, ticket: str, ip: str = "203.0.113.7", **more: Any) -> Answer:
+    """Open a mailed link as a browser does: unsigned."""
+    event = proxy_event("GET", "/d/x")
+    event |= {"path": f"/d/{ticket}", "pathParameters": {"ticket": ticket}}
+    identity = event["requestContext"]["identity"]
+    identity |= dict.fromkeys(("accountId", "caller", "accessKey", "userArn", "user"))
+    identity["sourceIp"] = ip
+    return world.answer(world.invoke("ticket", event, **more))

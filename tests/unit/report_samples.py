@@ -10,9 +10,9 @@ from datetime import date, datetime, timedelta
 
 from hypothesis import strategies as st
 
+from timbres.domain.account import ALL
 from timbres.domain.clock import MEXICO_CITY
 from timbres.domain.consumption import (
-    ALL,
     FROM_PAC,
     FROM_SNAPSHOTS,
     Consumption,

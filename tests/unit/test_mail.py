@@ -15,15 +15,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from timbres import errors
+from timbres.domain.account import ALL
 from timbres.domain.contract import Refusal, opened
-from timbres.domain.mail import MAILED, REASONS, Mail, compose, key
+from timbres.domain.mail import MAILED, REASONS, Links, Mail, compose, is_told, key
 from timbres.domain.month import Month
-from timbres.domain.report import FAILED, READY, Report, Wanted
+from timbres.domain.report import FAILED, FORMATS, PENDING, READY, MonthlyRun, Report, Wanted
 from timbres.domain.rfc import Rfc
 from timbres.domain.run import NOT_REACHED, Crossing
 from timbres.errors import Kind
 from timbres.pacs import codes
 from timbres.work import contract as contracts
+from timbres.work import monthly
 from timbres.work import report as reports
 from timbres.work.run import crossing_line
 
@@ -32,7 +34,16 @@ NOW = datetime(2026, 11, 21, 5, 31, 7, tzinfo=UTC)
 BUYER = "arn:aws:iam::123456789012:user/compras"
 RFC = "A&D061009TY8"
 
+DOWNLOAD = "https://a1b2c3d4e5.execute-api.mx-central-1.amazonaws.com/prod/d/"
+SILENT = {"name": "reachcore", "code": None, "message": None}
+
 Detail = dict[str, Any]
+
+
+def link(one: Mapping[str, Any]) -> str:
+    assert one["status"] == READY
+    assert one["object_version"]
+    return f"{DOWNLOAD}ticket-{one['account']}-{one['id']}"
 
 
 def issuer(
@@ -88,10 +99,56 @@ def contract(stamps: int = 500, rfc: str = RFC) -> Detail:
     return contracts.shown(one)
 
 
-def report(kind: str, form: str, error: dict[str, str] | None = None) -> Detail:
-    wanted = Wanted("acme-rc", Month(2026, 10), kind, form)
-    one = Report(f"{wanted.stem}-0001", wanted, FAILED if error else READY, BUYER, NOW, error=error)
-    return reports.shown(one) | {"why": (error or {}).get("detail", "")}
+def made(
+    kind: str,
+    form: str,
+    account: str = "acme-rc",
+    error: Detail | None = None,
+    differences: dict[str, list[int]] | None = None,
+) -> Report:
+    wanted = Wanted(account, Month(2026, 10), kind, form)
+    one = Report(f"{wanted.stem}-0001", wanted, FAILED, BUYER, NOW, error=error)
+    if error is None:
+        one = replace(one, status=READY, object_version="v1", differences=differences)
+    return one
+
+
+def report(kind: str, form: str, **more: Any) -> Detail:
+    return reports.told(made(kind, form, **more))
+
+
+def month(*found: Report, **failed: str) -> Detail:
+    """The event of a monthly run; ``failed`` are accounts and codes."""
+    run = MonthlyRun("2026-11-01 for 2026-10", "2026-10", NOW, [], failed, None)
+    return monthly._told(run, found)
+
+
+def unmade(code: str, **more: Any) -> Detail:
+    return {"code": code, "detail": "For whoever reads logs.", "pac": SILENT, **more}
+
+
+def all_of(account: str, *kinds: str) -> list[Report]:
+    return [made(kind, form, account) for kind in kinds for form in FORMATS[kind]]
+
+
+EVERY = [
+    *all_of("acme-sf", "consumption"),
+    *all_of("acme-rc", "consumption", "statement"),
+    *all_of(ALL, "consumption"),
+]
+BROKEN = [
+    *all_of(ALL, "consumption"),
+    made("statement", "csv", differences={"transactions": [3412, 3413], "movements": [97, 98]}),
+    made("statement", "pdf", error=unmade("pac-timeout")),
+    made("consumption", "csv", error=unmade("pac-unreachable")),
+    made("consumption", "xlsx", error=unmade("pac-unreachable")),
+    made("consumption", "pdf", error=unmade("pac-timeout")),
+    replace(made("consumption", "html"), status=PENDING, object_version=None),
+    made("statement", "csv", "acme-norte", differences={"registered": [1, 2]}),
+]
+INCOMPLETE = month(*BROKEN, **{"acme-sur": "account-misconfigured", "acme-este": "internal-error"})
+# More than the event names.
+INCOMPLETE |= {"ready": INCOMPLETE["ready"] + 1118, "failed": INCOMPLETE["failed"] + 2}
 
 
 GOLDEN: dict[str, tuple[str, Detail]] = {
@@ -127,6 +184,14 @@ GOLDEN: dict[str, tuple[str, Detail]] = {
         ),
     ),
     "stamps-counted-hundreds": ("Stamps Counted", hundreds(61, 1300)),
+    "stamps-counted-nobody": (
+        "Stamps Counted",
+        counted(
+            done=0,
+            failed={"pac-unreachable": 199, "pac-permission-denied": 1},
+            problems={"acme-norte": "account-misconfigured"},
+        ),
+    ),
     "credentials-rejected-solucion-factible": (
         "Credentials Rejected",
         rejected("solucion-factible", "602", "La contraseña ha expirado."),
@@ -134,12 +199,38 @@ GOLDEN: dict[str, tuple[str, Detail]] = {
     "credentials-rejected-reachcore": ("Credentials Rejected", rejected("reachcore", "401", None)),
     "report-ready-statement": ("Report Ready", report("statement", "pdf")),
     "report-ready-consumption": ("Report Ready", report("consumption", "csv")),
+    "report-ready-all": ("Report Ready", report("consumption", "html", account=ALL)),
     "report-failed": (
         "Report Failed",
         report(
             "statement",
             "csv",
-            {"code": "pac-timeout", "detail": "reachcore did not answer within 25 seconds."},
+            error={
+                "code": "pac-error",
+                "detail": "reachcore answered 500: Error de la plataforma.",
+                "pac": {"name": "reachcore", "code": "500", "message": "Error de la plataforma."},
+            },
+        ),
+    ),
+    "report-failed-without-the-pac": (
+        "Report Failed",
+        report(
+            "consumption",
+            "xlsx",
+            error={
+                "code": "storage-unavailable",
+                "detail": "An AWS service did not answer as it should.",
+            },
+        ),
+    ),
+    "monthly-complete": ("Monthly Reports", month(*EVERY)),
+    "monthly-incomplete": ("Monthly Reports", INCOMPLETE),
+    # Broken off before all was asked for.
+    "monthly-none": ("Monthly Reports", month(**{ALL: "internal-error"})),
+    "statement-differs": (
+        "Statement Differs",
+        report(
+            "statement", "csv", differences={"transactions": [3412, 3413], "movements": [97, 98]}
         ),
     ),
     "contract-confirmed": ("Contract Confirmed", contract(1500)),
@@ -152,9 +243,7 @@ GOLDEN: dict[str, tuple[str, Detail]] = {
 
 def mail(kind: str, detail: Mapping[str, Any]) -> Mail:
     # As it comes over the bus.
-    written = compose(kind, json.loads(json.dumps(detail)))
-    assert written is not None
-    return written
+    return compose(kind, json.loads(json.dumps(detail)), Links(link, 30))
 
 
 @pytest.mark.parametrize("name", GOLDEN)
@@ -169,15 +258,32 @@ def test_every_event_and_every_text_has_its_mail() -> None:
     assert {path.stem for path in MAILS.glob("*.txt")} == set(GOLDEN)
 
 
-def test_a_run_that_found_nothing_new_sends_none() -> None:
-    assert compose("Stamps Counted", counted()) is None
-    assert compose("Stamps Counted", counted(failed={"pac-timeout": 7})) is None
+def test_what_is_told_has_a_mail() -> None:
+    assert all(is_told(kind, detail) for kind, detail in GOLDEN.values())
+
+
+def test_a_run_that_found_nothing_new_is_not_told() -> None:
+    assert not is_told("Stamps Counted", counted())
+    assert not is_told("Stamps Counted", counted(done=0, expected=0))
+    assert not is_told("Stamps Counted", counted(done=193, failed={"pac-timeout": 7}))
+    assert not is_told("Stamps Counted", counted(problems={"acme-norte": "account-misconfigured"}))
+
+
+def test_a_run_that_counted_nobody_is_told() -> None:
+    assert is_told("Stamps Counted", counted(done=0, failed={"pac-timeout": 200}))
+    assert is_told("Stamps Counted", counted(done=0, problems={"acme-sf": "account-misconfigured"}))
+
+
+@pytest.mark.parametrize("kind", ["Report Ready", "Report Failed"])
+def test_a_report_of_the_monthly_run_is_told_by_the_run(kind: str) -> None:
+    assert is_told(kind, report("statement", "pdf") | {"run": None})
+    assert not is_told(kind, report("statement", "pdf") | {"run": "2026-11-01 for 2026-10"})
 
 
 @pytest.mark.parametrize("kind", ["Stamps Low", "Stamps Exhausted", "stamps counted", ""])
 def test_other_events_are_no_mails(kind: str) -> None:
     with pytest.raises(KeyError):
-        compose(kind, counted(issuer(RFC, "low", 1)))
+        mail(kind, counted(issuer(RFC, "low", 1)))
 
 
 # ------------------------------------------------------------------- how many, how long
@@ -240,6 +346,58 @@ def test_hundreds_are_cut_and_the_rest_is_counted(exhausted: int, low: int) -> N
             groups[group] += int(rest[1].replace(",", "")) if rest else 1
     assert groups == {"SIN TIMBRES": exhausted, "POCOS TIMBRES": low}
     assert text.count("\n") < 150
+
+
+# ---------------------------------------------------------------------------------- links
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_every_address_stands_alone_on_its_line(name: str) -> None:
+    for line in mail(*GOLDEN[name]).text.splitlines():
+        if "://" in line:
+            assert re.fullmatch(r" *https://[^ ]+", line)
+
+
+def test_the_monthly_mail_has_one_link_for_each_report_under_its_account() -> None:
+    blocks = mail("Monthly Reports", month(*EVERY)).text.split("\n\n")[1:4]
+    assert [block.partition("\n")[0] for block in blocks] == [
+        "Todas las cuentas:",
+        "Cuenta acme-rc:",
+        "Cuenta acme-sf:",
+    ]
+    for block, account in zip(blocks, (ALL, "acme-rc", "acme-sf"), strict=True):
+        found = [line.strip() for line in block.splitlines() if DOWNLOAD in line]
+        wanted = [link(reports.told(one)) for one in EVERY if one.wanted.account == account]
+        assert sorted(found) == sorted(wanted)
+
+
+@pytest.mark.parametrize("kind", ["Report Ready", "Monthly Reports"])
+def test_one_link_is_asked_for_each_ready_report_and_none_for_another(kind: str) -> None:
+    asked: list[str] = []
+
+    def count(one: Mapping[str, Any]) -> str:
+        asked.append(f"{one['account']}/{one['id']}")
+        return link(one)
+
+    detail = INCOMPLETE if kind == "Monthly Reports" else report("statement", "pdf")
+    compose(kind, detail, Links(count, 30))
+
+    ready = [one for one in detail.get("reports", [detail]) if one["status"] == READY]
+    assert asked == [f"{one['account']}/{one['id']}" for one in ready]
+
+
+@pytest.mark.parametrize(("days", "words"), [(1, "sirve 1 día y"), (30, "sirve 30 días y")])
+def test_for_how_long_a_link_is_good(days: int, words: str) -> None:
+    for kind, detail in (
+        ("Report Ready", report("statement", "pdf")),
+        ("Monthly Reports", month(*EVERY)),
+    ):
+        assert words in compose(kind, detail, Links(link, days)).text
+
+
+def test_names_are_written_as_they_are() -> None:
+    one = made("statement", "pdf", "Ñandú-SF")
+    assert "\nCuenta Ñandú-SF:\n" in mail("Monthly Reports", month(one)).text
 
 
 # -------------------------------------------------------------------------------- reasons
@@ -307,10 +465,82 @@ def test_only_what_may_pass_by_itself_is_promised_for_tomorrow() -> None:
     }
 
 
+OF_A_REPORT: list[Kind] = [
+    *codes.REACHCORE.values(),
+    *codes.REACHCORE_STATEMENT.values(),
+    codes.UNREACHABLE,
+    codes.TIMEOUT,
+    codes.PROTOCOL,
+    errors.ACCOUNT_UNKNOWN,
+    errors.ACCOUNT_MISCONFIGURED,
+    errors.OPERATION_UNSUPPORTED,
+    errors.OUT_OF_TIME,
+    errors.STORAGE_UNAVAILABLE,
+    errors.INTERNAL_ERROR,
+]
+
+
+@pytest.mark.parametrize("code", sorted({kind.code for kind in OF_A_REPORT}))
+def test_every_failure_of_a_report_is_told_in_words(code: str) -> None:
+    failed = made("statement", "pdf", error=unmade(code))
+    texts = [
+        mail("Report Failed", reports.told(failed)).text,
+        mail("Monthly Reports", month(failed)).text,
+        mail("Monthly Reports", month(**{"acme-rc": code})).text,
+    ]
+    for text in texts:
+        (cause,) = (line.strip() for line in text.splitlines() if "La causa: " in line)
+        assert cause == texts[0].splitlines()[2]
+        assert not set(cause) & set("{}_")
+        assert code not in cause
+        # Neither is there a list nor does Timbres try again by itself.
+        assert "lista" not in cause
+        assert "mañana" not in text
+
+
+@pytest.mark.parametrize(
+    ("pac", "words"),
+    [
+        (SILENT, "el PAC falló."),
+        (SILENT | {"code": "500"}, "el PAC falló (código 500)."),
+        (SILENT | {"message": "No hay."}, "el PAC falló. El PAC dijo: «No hay»."),
+        (
+            SILENT | {"code": "500", "message": "No hay"},
+            "el PAC falló. El PAC dijo: «No hay» (código 500).",
+        ),
+    ],
+)
+def test_what_the_pac_said_is_told_in_its_words(pac: Detail, words: str) -> None:
+    failed = made("statement", "pdf", error=unmade("pac-error", pac=pac))
+    of_month = month(failed)
+    of_month["reports"][0]["error"] = failed.error
+    for told in (("Report Failed", reports.told(failed)), ("Monthly Reports", of_month)):
+        assert f"La causa: {words}\n" in mail(*told).text
+
+
+def test_reports_that_fail_alike_are_told_together() -> None:
+    failed = [
+        made(kind, form, error=unmade("pac-unreachable"))
+        for kind in FORMATS
+        for form in ("csv", "pdf")
+    ]
+    assert (
+        "  - cuenta acme-rc: estado de cuenta (CSV, PDF) y reporte de consumo (CSV, PDF)\n"
+        "    La causa: no hubo conexión con el PAC.\n"
+    ) in mail("Monthly Reports", month(*failed)).text
+
+
 # ------------------------------------------------------------------------------- subjects
 
 words = st.text(max_size=400)
 names = st.from_regex(r"[a-z0-9][a-z0-9-]{1,40}", fullmatch=True) | words
+pacs = st.fixed_dictionaries(
+    {"name": words, "code": st.none() | words, "message": st.none() | words}
+)
+failures = st.fixed_dictionaries({"code": words, "detail": words}, optional={"pac": pacs})
+differences = st.dictionaries(
+    words, st.lists(st.integers(0, 10**9), min_size=2, max_size=2), max_size=3
+)
 details = st.fixed_dictionaries(
     {
         "id": words,
@@ -322,10 +552,28 @@ details = st.fixed_dictionaries(
         "month": st.just("2026-10"),
         "kind": words,
         "format": words,
-        "error": st.fixed_dictionaries({"code": words, "detail": words}),
-        "pac": st.fixed_dictionaries(
-            {"name": words, "code": st.none() | words, "message": st.none() | words}
+        "status": st.just(READY),
+        "object_version": st.just("v1"),
+        "differences": differences,
+        "error": failures,
+        "ready": st.integers(0, 10**4),
+        "accounts_failed": st.dictionaries(names, words, max_size=3),
+        "reports": st.lists(
+            st.fixed_dictionaries(
+                {
+                    "account": names,
+                    "id": words,
+                    "kind": words,
+                    "format": words,
+                    "status": st.sampled_from([READY, FAILED, PENDING]),
+                    "object_version": st.just("v1"),
+                    "differences": st.none() | differences,
+                    "error": st.none() | failures,
+                }
+            ),
+            max_size=5,
         ),
+        "pac": pacs,
         "day": st.dates().map(str),
         "failed": st.dictionaries(words, st.integers(1, 10**9), max_size=3),
         "problems": st.dictionaries(words, words, max_size=3),
@@ -340,7 +588,6 @@ details = st.fixed_dictionaries(
                     "burn": st.none() | st.floats(0, 1e12),
                 }
             ),
-            min_size=1,
             max_size=3,
         ),
     }
@@ -357,6 +604,9 @@ details = st.fixed_dictionaries(
 
 @given(st.sampled_from(MAILED), details)
 def test_any_mail_has_a_subject_that_sns_takes(kind: str, detail: Detail) -> None:
+    if kind == "Monthly Reports":
+        # Of a run these are numbers of issuers, of a month a number of reports.
+        detail |= {"failed": len(detail["failed"])}
     written = mail(kind, detail)
     assert written.subject.startswith("Timbres: ")
     assert written.subject.isascii()
@@ -371,9 +621,13 @@ def test_the_longest_subjects_are_whole() -> None:
     assert mail("Stamps Counted", one).subject.endswith(
         f"{rfc} con pocos timbres, cuenta {account}"
     )
-    failed = report("statement", "pdf", {"code": "x", "detail": "y"}) | {"account": account}
+    failed = report("statement", "pdf", account=account, error=unmade("pac-error"))
     assert mail("Report Failed", failed).subject.endswith(account)
-    assert mail("Report Ready", failed).subject.endswith(account)
+    differing = report("statement", "csv", account=account, differences={"amount": [1, 2]})
+    assert mail("Statement Differs", differing).subject.endswith(account)
+    for kind in FORMATS:
+        ready = report(kind, "csv", account=account)
+        assert mail("Report Ready", ready).subject.endswith(account)
     key_of = rejected("reachcore", "401", None) | {"account": account}
     assert mail("Credentials Rejected", key_of).subject.endswith(account)
 
@@ -405,6 +659,9 @@ def test_what_differs_has_keys_that_differ() -> None:
         ("Report Ready", report("statement", "csv")),
         ("Report Ready", report("statement", "pdf") | {"account": "other"}),
         ("Report Failed", report("statement", "pdf")),
+        ("Statement Differs", report("statement", "pdf")),
+        ("Monthly Reports", month(*EVERY)),
+        ("Monthly Reports", month(*EVERY) | {"id": "2026-12-01 for 2026-11"}),
         *((kind, one) for kind in MAILED if kind.startswith("Contract")),
         ("Contract Confirmed", one | {"id": "0193a1b2c3d47e5f8a9b0c1d2e3f4a5c"}),
         ("Contract Confirmed", one | {"account": "other"}),

@@ -86,13 +86,17 @@ def test_what_is_read_back_adds_up(report):
     assert [(row[0], row[1], int(row[2])) for row in issuers] == [
         (issuer.account, issuer.rfc, issuer.amount) for issuer in report.issuers
     ]
-    assert (last[0], int(last[2])) == ("Total", report.total)
+    assert (last[0], last[2]) == ("Total", in_csv(report.known_total))
     by_issuer = Counter()
     for account, rfc, _, _, amount in sections[text.MOVEMENTS]:
         by_issuer[account, rfc] += int(amount)
     assert by_issuer == {(issuer.account, issuer.rfc): issuer.amount for issuer in report.issuers}
     days = [None if amount == NO_DATA else int(amount) for _, amount in sections[text.DAYS]]
     assert tuple(days) == report.days
+
+
+def in_csv(count):
+    return NO_DATA if count is None else str(count)
 
 
 @given(months())

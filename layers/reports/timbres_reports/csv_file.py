@@ -79,10 +79,10 @@ def _issuers(report: Consumption) -> Iterator[Row]:
     yield [
         "Total",
         "",
-        total,
+        _count(report.known_total),
         text.percent(1.0 if total else 0.0),
         _count(previous),
-        text.growth(total, previous),
+        text.growth(report.known_total, previous),
     ]
 
 

@@ -27,7 +27,7 @@ class Figures:
     confirmed nor rejected. ``undated`` is what of the total stands on no day of the chart.
     """
 
-    total: int
+    total: int | None
     previous: int | None
     issuers: int
     stamping: int
@@ -40,11 +40,10 @@ class Figures:
 
 def figures(report: Consumption) -> Figures:
     """Return the key figures of ``report``."""
-    total = report.total
     confirmed = [line for line in report.contracts if line.status == CONFIRMED]
     rejected = sum(1 for line in report.contracts if line.status == REJECTED)
     return Figures(
-        total=total,
+        total=report.known_total,
         previous=report.previous_total,
         issuers=len(report.issuers),
         stamping=sum(1 for issuer in report.issuers if issuer.amount),
@@ -52,7 +51,7 @@ def figures(report: Consumption) -> Figures:
         confirmed=len(confirmed),
         open_contracts=len(report.contracts) - len(confirmed) - rejected,
         bought=sum(line.stamps for line in confirmed),
-        undated=total - sum(day or 0 for day in report.days),
+        undated=report.total - sum(day or 0 for day in report.days),
     )
 
 
@@ -192,8 +191,8 @@ def notices(report: Consumption, known: Figures) -> list[str]:
     ]
     if known.undated:
         found.append(
-            f"Los días de la gráfica suman {known.total - known.undated:,} timbres, el total es "
-            f"{known.total:,}: hay consumo con fecha fuera del mes o en días sin dato."
+            f"Los días de la gráfica suman {report.total - known.undated:,} timbres, el total es "
+            f"{report.total:,}: hay consumo con fecha fuera del mes o en días sin dato."
         )
     if known.open_contracts:
         found.append(

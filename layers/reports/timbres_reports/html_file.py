@@ -16,7 +16,8 @@ from html import escape
 from importlib.resources import files
 from string import Template
 
-from timbres.domain.consumption import ALL, Consumption, IssuerLine, MovementLine, Source
+from timbres.domain.account import ALL
+from timbres.domain.consumption import Consumption, IssuerLine, MovementLine, Source
 from timbres.domain.contract import CONFIRMED, REJECTED
 from timbres_reports import text
 from timbres_reports.figures import (

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from reportlab.pdfbase.pdfmetrics import stringWidth
 
-from timbres.domain.consumption import ALL, Consumption, IssuerLine, Source
+from timbres.domain.account import ALL
+from timbres.domain.consumption import Consumption, IssuerLine, Source
 from timbres.domain.contract import CONFIRMED, REJECTED
 from timbres_reports import text
 from timbres_reports.figures import (

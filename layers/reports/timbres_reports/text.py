@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterable
 from datetime import date, datetime
 
+from timbres.domain.account import ALL
 from timbres.domain.clock import MEXICO_CITY
 from timbres.domain.consumption import (
-    ALL,
     FROM_PAC,
     FROM_SNAPSHOTS,
     Consumption,
@@ -113,7 +113,7 @@ def signed_percent(value: float | None) -> str:
     return NO_DATA if value is None else f"{value:+.1%}"
 
 
-def growth(now: int, before: int | None) -> str:
+def growth(now: int | None, before: int | None) -> str:
     """Return how much ``now`` is above ``before``, ``+12.5%``; ``no aplica`` where it was 0."""
     return NO_BASE if before == 0 else signed_percent(change(now, before))
 
@@ -201,6 +201,9 @@ def source_sentence(source: Source) -> str:
         sentence += f" al {moment(source.as_of)}"
     if source.missing_days:
         sentence += f"; {gap(source)}"
+    if source.uncounted:
+        who = "1 emisor" if source.uncounted == 1 else f"{number(source.uncounted)} emisores"
+        sentence += f"; sin ningún conteo en el mes: {who}"
     if source.problem is not None:
         sentence += f". Sin cifras: {clean(source.problem)}"
     return sentence
@@ -236,9 +239,9 @@ def heading(report: Consumption) -> list[tuple[str, str]]:
         ("PAC", pacs(report)),
         ("Mes", month_name(report.month)),
         (GENERATED, f"{moment(report.generated_at)} (hora de la Ciudad de México)"),
-        (TOTAL, number(report.total)),
+        (TOTAL, number(report.known_total)),
         (PREVIOUS, number(report.previous_total)),
-        (CHANGE, growth(report.total, report.previous_total)),
+        (CHANGE, growth(report.known_total, report.previous_total)),
     ]
 
 

@@ -143,9 +143,9 @@ class _Sheets:
         report = self._report
         figures: dict[str, Value] = {
             text.GENERATED: text.local(report.generated_at),
-            text.TOTAL: report.total,
+            text.TOTAL: report.known_total,
             text.PREVIOUS: report.previous_total,
-            text.CHANGE: change(report.total, report.previous_total),
+            text.CHANGE: change(report.known_total, report.previous_total),
         }
         for name, shown in text.heading(report):
             value = figures.get(name, shown)

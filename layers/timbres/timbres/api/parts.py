@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from timbres.aws.issuers import Issuers
     from timbres.aws.journal import Journal
     from timbres.aws.pace import Pace
-    from timbres.aws.reports import Bucket, Queue, Records
+    from timbres.aws.reports import Bucket, MonthlyRuns, Queue, Records
     from timbres.aws.runs import Queue as PartsQueue
     from timbres.aws.runs import Runs
     from timbres.aws.snapshots import Snapshots
@@ -101,6 +101,13 @@ class Parts:
         from timbres.aws.reports import Records
 
         return Records(client("dynamodb"), setting("REPORTS_TABLE"))
+
+    @cached_property
+    def monthly_runs(self) -> MonthlyRuns:
+        """The records of monthly runs."""
+        from timbres.aws.reports import MonthlyRuns
+
+        return MonthlyRuns(client("dynamodb"), setting("REPORTS_TABLE"))
 
     @cached_property
     def queue(self) -> Queue:

@@ -10,12 +10,13 @@ with is in the index ``open`` by the time of its next look.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from timbres.aws.items import Item, cursor, packed, start, transact, unpacked
-from timbres.domain.contract import REJECTED, SETTLED, Contract, Refusal
+from timbres.domain.contract import REJECTED, SETTLED, Contract, Refusal, first_id
 from timbres.domain.rfc import Rfc
 
 _TIMES = ("at", "created_at", "sent_at", "settled_at", "look_at")
@@ -168,6 +169,23 @@ class Journal:
             # A filter may leave a page empty that is not the last.
             if found or not last:
                 return found, cursor(last)
+
+    def ordered_between(self, account: str, first: datetime, last: datetime) -> Iterator[Contract]:
+        """Yield the contracts ordered from ``first`` up to ``last``, the oldest first."""
+        pages = self._dynamodb.get_paginator("query").paginate(
+            TableName=self._table,
+            KeyConditionExpression="account = :account AND entry BETWEEN :first AND :last",
+            ExpressionAttributeValues=packed(
+                {
+                    ":account": account,
+                    ":first": f"contract#{first_id(first)}",
+                    ":last": f"contract#{first_id(last)}",
+                }
+            ),
+        )
+        for page in pages:
+            for item in page["Items"]:
+                yield _contract(unpacked(item))
 
     def record(self, before: Contract, after: Contract) -> bool:
         """Write a contract over ``before``, the version its last step was taken from.

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import base64
+import contextlib
 import json
+from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import IO, Any
+from typing import Any
 
-from timbres.aws.items import Item, cursor, packed, start, unpacked
-from timbres.domain.month import Month
-from timbres.domain.report import MEDIA_TYPES, PENDING, Report, Wanted, version_id
+from timbres.aws.items import Item, chunks, cursor, packed, read_batch, start, unpacked
+from timbres.aws.upload import Upload
+from timbres.domain.month import Month, read_month
+from timbres.domain.report import MEDIA_TYPES, PENDING, MonthlyRun, Report, Wanted, version_id
 
 LINK_SECONDS = 900
+# No account's name has a #.
+_RUNS = "#run"
 _PAGE = 100
 
 
@@ -58,6 +62,13 @@ class Records:
             ConsistentRead=True,
         )
         return _report(unpacked(answer["Item"])) if "Item" in answer else None
+
+    def many(self, reports: Sequence[tuple[str, str]]) -> Iterator[Report]:
+        """Yield the records of reports, (account, id) each, as they stand now."""
+        for some in chunks(reports, 100):
+            keys = [packed({"account": account, "id": one}) for account, one in some]
+            for item in read_batch(self._dynamodb, self._table, keys):
+                yield _report(unpacked(item))
 
     def page(
         self, account: str, month: Month | None, after: str | None
@@ -138,6 +149,59 @@ class Records:
         return answer
 
 
+class MonthlyRuns:
+    """The records of monthly runs, in the same table as the reports that they asked for."""
+
+    def __init__(self, dynamodb: Any, table: str) -> None:
+        self._dynamodb = dynamodb
+        self._table = table
+
+    def begin(self, run: str, month: Month, at: datetime) -> None:
+        """Write a run's record, unless it is there."""
+        with contextlib.suppress(self._dynamodb.exceptions.ConditionalCheckFailedException):
+            self._dynamodb.put_item(
+                TableName=self._table,
+                Item=packed(_run_key(run) | {"month": str(month), "started_at": at.isoformat()}),
+                ConditionExpression="attribute_not_exists(id)",
+            )
+
+    def asked(self, run: str, reports: list[tuple[str, str]], failed: dict[str, str]) -> None:
+        """Write what a run has asked for, (account, id) each, and which accounts failed."""
+        self._set(run, asked=[f"{account}/{one}" for account, one in reports], failed=failed)
+
+    def told(self, run: str, at: datetime) -> None:
+        """Remember that a run's end was published."""
+        self._set(run, told_at=at.isoformat())
+
+    def get(self, run: str) -> MonthlyRun | None:
+        """Return a run, or None."""
+        answer = self._dynamodb.get_item(
+            TableName=self._table, Key=packed(_run_key(run)), ConsistentRead=True
+        )
+        return _monthly(unpacked(answer["Item"])) if "Item" in answer else None
+
+    def open(self) -> list[MonthlyRun]:
+        """Return the runs whose end was not published, of the newest there are."""
+        answer = self._dynamodb.query(
+            TableName=self._table,
+            KeyConditionExpression="account = :runs",
+            ExpressionAttributeValues=packed({":runs": _RUNS}),
+            ScanIndexForward=False,
+            ConsistentRead=True,
+            Limit=_PAGE,
+        )
+        runs = [_monthly(unpacked(item)) for item in answer["Items"]]
+        return [run for run in runs if run.told_at is None]
+
+    def _set(self, run: str, **values: Any) -> None:
+        self._dynamodb.update_item(
+            TableName=self._table,
+            Key=packed(_run_key(run)),
+            UpdateExpression="SET " + ", ".join(f"{name} = :{name}" for name in values),
+            ExpressionAttributeValues=packed({f":{k}": v for k, v in values.items()}),
+        )
+
+
 class Queue:
     """The queue of reports to be made; one message names one record."""
 
@@ -158,20 +222,15 @@ class Bucket:
         self._s3 = s3
         self._name = name
 
-    def put(self, wanted: Wanted, file: IO[bytes], sha256: str) -> str:
-        """Store a file as the newest version of a report; return the version's id.
-
-        S3 itself checks the content against ``sha256`` (hexadecimal) and refuses another.
-        """
-        answer = self._s3.put_object(
-            Bucket=self._name,
-            Key=wanted.key,
-            Body=file,
+    def upload(self, wanted: Wanted) -> Upload:
+        """Return the newest version of a report, to be written."""
+        return Upload(
+            self._s3,
+            self._name,
+            wanted.key,
             ContentType=MEDIA_TYPES[wanted.format],
             ContentDisposition=_attachment(wanted.download_name),
-            ChecksumSHA256=base64.b64encode(bytes.fromhex(sha256)).decode(),
         )
-        return str(answer["VersionId"])
 
     def link(self, report: Report) -> str:
         """Return a link to a ready report's own version, good for 15 minutes."""
@@ -194,6 +253,27 @@ class Bucket:
         )
 
 
+def _run_key(run: str) -> Item:
+    return {"account": _RUNS, "id": run}
+
+
+def _monthly(item: Item) -> MonthlyRun:
+    asked = item.get("asked")
+    return MonthlyRun(
+        id=item["id"],
+        month=item["month"],
+        started_at=datetime.fromisoformat(item["started_at"]),
+        reports=None if asked is None else [_pair(one) for one in asked],
+        failed=item.get("failed", {}),
+        told_at=datetime.fromisoformat(item["told_at"]) if "told_at" in item else None,
+    )
+
+
+def _pair(text: str) -> tuple[str, str]:
+    account, _, report = text.partition("/")
+    return account, report
+
+
 def _attachment(name: str) -> str:
     return f'attachment; filename="{name}"'
 
@@ -214,13 +294,14 @@ def _item(report: Report) -> Item:
         "sha256": report.sha256,
         "rows": report.rows,
         "object_version": report.object_version,
+        "seconds": report.seconds,
+        "differences": report.differences,
         "error": report.error,
     }
 
 
 def _report(item: Item) -> Report:
-    year, month = item["month"].split("-")
-    wanted = Wanted(item["account"], Month(int(year), int(month)), item["kind"], item["format"])
+    wanted = Wanted(item["account"], read_month(item["month"]), item["kind"], item["format"])
     settled_at = item.get("settled_at")
     return Report(
         id=item["id"],
@@ -234,5 +315,7 @@ def _report(item: Item) -> Report:
         sha256=item.get("sha256"),
         rows=item.get("rows"),
         object_version=item.get("object_version"),
+        seconds=item.get("seconds"),
+        differences=item.get("differences"),
         error=item.get("error"),
     )

@@ -12,7 +12,7 @@ from typing import Any
 
 from timbres.aws.items import Item, packed, unpacked
 from timbres.domain import clock
-from timbres.domain.report import Report
+from timbres.domain.report import Wanted
 from timbres.domain.ticket import Ticket, is_ticket, new_ticket, ticket_hash
 
 log = logging.getLogger("timbres")
@@ -25,22 +25,19 @@ class Tickets:
         self._dynamodb = dynamodb
         self._table = table
 
-    def issue(self, report: Report, until: datetime) -> str:
+    def issue(self, wanted: Wanted, report_id: str, version: str, until: datetime) -> str:
         """Return a new ticket for a ready report, good before ``until``.
 
-        It is for the version that the report has now, and can be had only here.
+        It is for ``version`` of the object, and can be had only here.
         """
-        if report.object_version is None:
-            raise ValueError(f"report {report.id} has no object to hand out")
         ticket = new_ticket()
-        wanted = report.wanted
         item = {
             "ticket": ticket_hash(ticket),
-            "report": _of(wanted.account, report.id),
+            "report": _of(wanted.account, report_id),
             "account": wanted.account,
-            "id": report.id,
+            "id": report_id,
             "key": wanted.key,
-            "object_version": report.object_version,
+            "object_version": version,
             "name": wanted.download_name,
             "issued_at": clock.now().isoformat(),
             "expires_at": int(until.timestamp()),

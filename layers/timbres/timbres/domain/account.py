@@ -56,6 +56,8 @@ DEFAULT_LOW_DAYS = 7
 # The PAC names no limit but does have one (503): 50,000 issuers in three quarters of an hour.
 DEFAULT_CALLS_PER_SECOND = 20
 _SANDBOX = "sandbox"
+# The pseudo-account whose reports are about every account.
+ALL = "all"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,12 @@ class Account:
 
 def parse_account_name(text: object) -> str:
     """Return an account's name. Raises ``account-unknown`` for what cannot be one."""
+    if text == ALL:
+        raise TimbresError(
+            ACCOUNT_UNKNOWN,
+            f"{ALL} stands for every account, in reports only; no account bears the name.",
+            field="account",
+        )
     if not isinstance(text, str) or not _NAME.fullmatch(text):
         raise TimbresError(
             ACCOUNT_UNKNOWN,
@@ -101,6 +109,11 @@ def parse_account_name(text: object) -> str:
             field="account",
         )
     return text
+
+
+def parse_report_account(text: object) -> str:
+    """Return the name of an account, or ``all``. Raises ``account-unknown``."""
+    return ALL if text == ALL else parse_account_name(text)
 
 
 def parse_account(name: str, secret: str, version: str = "") -> Account:

@@ -9,11 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime
+from functools import cached_property
 
 from timbres.domain.month import Month
-
-# The pseudo-account whose reports are about every account.
-ALL = "all"
 
 FROM_PAC = "pac"
 FROM_SNAPSHOTS = "snapshots"
@@ -25,8 +23,9 @@ class Source:
 
     ``source`` is ``pac`` or ``snapshots``; ``as_of`` is when the PAC was last asked, None
     for never. ``missing_days`` have no figure of their own (what was stamped on them stands
-    on the last day before them that has one, if anywhere). ``problem`` says, in the PAC's
-    words or ours, why the account's figures are missing altogether; None where they are not.
+    on the last day before them that has one, if anywhere). ``uncounted`` issuers are known
+    and have no figure at all. ``problem`` says, in the PAC's words or ours, why the account's
+    figures are missing altogether; None where they are not.
     """
 
     account: str
@@ -35,6 +34,7 @@ class Source:
     plan: str | None
     as_of: datetime | None
     missing_days: tuple[date, ...] = ()
+    uncounted: int = 0
     problem: str | None = None
 
 
@@ -98,17 +98,18 @@ class Consumption:
     previous_total: int | None
     movements: Callable[[], Iterator[MovementLine]]
 
-    @property
+    @cached_property
     def total(self) -> int:
         """The stamps of all issuers."""
         return sum(issuer.amount for issuer in self.issuers)
 
-    def share(self, issuer: IssuerLine) -> float:
-        """Return an issuer's part of the total, 0 to 1; 0 where nothing was consumed."""
-        total = self.total
-        return issuer.amount / total if total else 0.0
+    @property
+    def known_total(self) -> int | None:
+        """The total, None where no account has figures: nothing known is not nothing used."""
+        nothing = self.sources and all(source.problem is not None for source in self.sources)
+        return None if nothing and not self.issuers else self.total
 
 
-def change(now: int, before: int | None) -> float | None:
+def change(now: int | None, before: int | None) -> float | None:
     """Return how much ``now`` is above ``before``, 0.25 for a quarter; None without a base."""
-    return (now - before) / before if before else None
+    return (now - before) / before if before and now is not None else None

@@ -322,6 +322,11 @@ def new_id() -> str:
     return f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"
 
 
+def first_id(at: datetime) -> str:
+    """Return the text that ids made at ``at`` or later do not sort before."""
+    return f"{int(at.timestamp() * 1000):012x}"
+
+
 def parse_state(value: str) -> str:
     """Return a state of contracts. Raises ``parameter-invalid``."""
     if value not in STATES:

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
+
+from timbres.domain.account import ALL
 
 # SNS takes less than 100 characters of ASCII as a subject, and 256 KB of text.
 _MOST_SUBJECT = 99
 _MOST_LINES = 60
 
 Detail = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Links:
+    """Where people open ready reports.
+
+    ``to`` gives a new address for a report, as an event tells of it, good for ``days``.
+    """
+
+    to: Callable[[Detail], str]
+    days: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,15 +35,25 @@ class Mail:
     text: str
 
 
-def compose(kind: str, detail: Detail) -> Mail | None:
-    """Return the mail that tells of an event of ``kind``; None where there is nothing to tell.
+def is_told(kind: str, detail: Detail) -> bool:
+    """Tell whether an event is worth a mail of its own."""
+    if kind == "Stamps Counted":
+        # Rejected credentials have a mail of their own.
+        failed = detail["failed"].keys() - {"pac-credentials-rejected"}
+        nobody = not detail["done"] and (failed or detail.get("problems"))
+        return bool(detail["issuers"] or nobody)
+    if kind in ("Report Ready", "Report Failed"):
+        # The mail of the monthly run tells of all of its reports.
+        return detail.get("run") is None
+    return True
+
+
+def compose(kind: str, detail: Detail, links: Links) -> Mail:
+    """Return the mail that tells of an event of ``kind``; one link is asked for a ready report.
 
     Raises KeyError for an event that is none of Timbres'.
     """
-    written = _WRITERS[kind](detail)
-    if written is None:
-        return None
-    subject, *paragraphs = written
+    subject, *paragraphs = _WRITERS[kind](detail, links)
     text = "\n\n".join(paragraphs)
     return Mail(f"Timbres: {_ascii(subject)}"[:_MOST_SUBJECT], f"{text}\n\n-- \nTimbres\n")
 
@@ -41,10 +64,10 @@ def key(kind: str, detail: Detail) -> str:
     return f"{kind}#{detail.get('account', '')}#{what}"
 
 
-def _stamps_counted(detail: Detail) -> list[str] | None:
+def _stamps_counted(detail: Detail, _: Links) -> list[str]:
     issuers = detail["issuers"]
     if not issuers:
-        return None
+        return _nobody_counted(detail)
     none, few = detail["exhausted"], detail["low"]
     one = none + few == 1
     found = _found(none, few)
@@ -70,8 +93,25 @@ def _stamps_counted(detail: Detail) -> list[str] | None:
         ),
     ]
     if detail["failed"] or detail.get("problems"):
-        paragraphs.append(_not_counted(detail))
+        heading = "Hubo emisores que no se pudieron contar; no se sabe cuántos timbres les quedan:"
+        paragraphs.append(_not_counted(heading, detail))
     return [subject, *paragraphs]
+
+
+def _nobody_counted(detail: Detail) -> list[str]:
+    day = _day(detail["day"])
+    heading = (
+        f"En el conteo del {day} no se pudieron contar los timbres de ningún emisor; no se sabe "
+        "cuántos quedan:"
+    )
+    return [
+        f"no se pudieron contar los timbres el {day}",
+        _not_counted(heading, detail),
+        (
+            "Qué hacer: si mañana vuelve a pasar, revise en el portal de su PAC cuántos timbres "
+            "quedan y avise a quien administra Timbres."
+        ),
+    ]
 
 
 def _found(none: int, few: int) -> str:
@@ -102,8 +142,8 @@ def _line(one: Detail) -> str:
     return line
 
 
-def _not_counted(detail: Detail) -> str:
-    lines = ["Hubo emisores que no se pudieron contar; no se sabe cuántos timbres les quedan:"]
+def _not_counted(heading: str, detail: Detail) -> str:
+    lines = [heading]
     for code, count in sorted(detail["failed"].items()):
         lines.append(f"  - {_issuers(count)}: {_reason(code, 'lo' if count == 1 else 'los')}")
     for account, code in sorted(detail.get("problems", {}).items()):
@@ -112,11 +152,15 @@ def _not_counted(detail: Detail) -> str:
 
 
 def _reason(code: str, them: str) -> str:
-    words = REASONS[code].format(los=them) if code in REASONS else f"error {code}"
+    words = _words(code, them)
     return f"{words}; mañana se intenta de nuevo" if code in _MAY_PASS else words
 
 
-def _credentials_rejected(detail: Detail) -> list[str]:
+def _words(code: str, them: str) -> str:
+    return REASONS[code].format(los=them) if code in REASONS else f"error {code}"
+
+
+def _credentials_rejected(detail: Detail, _: Links) -> list[str]:
     pac = detail["pac"]
     name = _PACS.get(pac["name"], pac["name"])
     code = f" (código {pac['code']})" if pac.get("code") else ""
@@ -135,28 +179,124 @@ def _credentials_rejected(detail: Detail) -> list[str]:
     ]
 
 
-def _report_ready(detail: Detail) -> list[str]:
+def _report_ready(detail: Detail, links: Links) -> list[str]:
     return [
-        f"{_report(detail)} {detail['month']}, cuenta {detail['account']}",
-        f"El {_report_of(detail)}, está listo.",
+        f"{_kind(detail)} {detail['month']}, {_account(detail['account'])}",
+        f"El {_report_of(detail)}, está listo. Ábralo aquí:",
+        links.to(detail),
+        _good_for("El enlace", links.days),
+    ]
+
+
+def _report_failed(detail: Detail, _: Links) -> list[str]:
+    account, error = detail["account"], detail["error"]
+    return [
+        f"no se pudo hacer un reporte {detail['month']}, {_account(account)}",
+        f"No se pudo hacer el {_report_of(detail)}.",
+        f"La causa: {_cause(error)}",
+        f"Para quien administra Timbres: {error['code']} ({error['detail']})",
         (
-            "Qué hacer: la liga para descargarlo se pide a la API de Timbres "
-            f"(GET /accounts/{detail['account']}/reports/{detail['id']})."
+            "Qué hacer: cuando la causa esté resuelta, pida a quien administra Timbres que lo "
+            f"haga otra vez (POST /accounts/{account}/reports)."
         ),
     ]
 
 
-def _report_failed(detail: Detail) -> list[str]:
-    error = detail["error"]
+def _statement_differs(detail: Detail, _: Links) -> list[str]:
+    lines = [
+        f"El {_report_of(detail)}, no cuadra con la consulta de saldo del PAC:",
+        *(f"  - {line}" for line in _differences(detail)),
+    ]
     return [
-        f"no se pudo hacer un reporte {detail['month']}, cuenta {detail['account']}",
-        f"No se pudo hacer el {_report_of(detail)}.",
-        f"La causa: {error['code']} ({error['detail']})",
-        "Qué hacer: cuando la causa esté resuelta, vuelva a pedirlo.",
+        f"el estado de cuenta {detail['month']} no cuadra, {_account(detail['account'])}",
+        "\n".join(lines),
+        (
+            "Qué hacer: pregunte al PAC cuál de las dos cifras vale antes de usarlas. El reporte "
+            "es el archivo del PAC, tal como lo envió. Si el mes no ha terminado, puede ser que "
+            "se hayan usado timbres entre una consulta y la otra."
+        ),
     ]
 
 
-def _contract_confirmed(detail: Detail) -> list[str]:
+def _monthly_reports(detail: Detail, links: Links) -> list[str]:
+    month, reports, accounts = _month(detail["month"]), detail["reports"], detail["accounts_failed"]
+    ready = [one for one in reports if one["status"] == "ready"]
+    missing = [one for one in reports if one["status"] != "ready"]
+    differing = [one for one in ready if one["differences"]]
+    complete = not detail["failed"] and not accounts
+    first = f"Los reportes de {month} están listos."
+    if not complete:
+        first = f"Los reportes de {month} no están completos: abajo se dice qué falta y por qué."
+    if differing:
+        first += " Hay cifras que no cuadran: también están abajo."
+    paragraphs = [first]
+    for account, own in _by(ready, lambda one: one["account"]):
+        lines = (f"  - {_name(one)}:\n    {links.to(one)}" for one in own)
+        paragraphs.append("\n".join([f"{_capital(_account(account))}:", *lines]))
+    if detail["ready"] + detail["failed"] > len(reports):
+        paragraphs.append(
+            f"Los demás reportes (listos: {detail['ready'] - len(ready):,}; sin hacer: "
+            f"{detail['failed'] - len(missing):,}) no caben en este correo: están en la API "
+            "(GET /accounts/{cuenta}/reports)."
+        )
+    if ready:
+        paragraphs.append(_good_for("Cada enlace", links.days))
+    if missing or accounts:
+        paragraphs.append("\n".join(_not_made(missing, accounts)))
+    if differing:
+        paragraphs.append("\n".join(_not_agreeing(differing)))
+    if not complete:
+        paragraphs.append(
+            "Qué hacer con lo que falta: cuando la causa esté resuelta, pida a quien administra "
+            "Timbres que lo haga otra vez (POST /accounts/{cuenta}/reports)."
+        )
+    if differing:
+        paragraphs.append(
+            "Qué hacer con lo que no cuadra: pregunte al PAC cuál de las dos cifras vale antes de "
+            "usarlas."
+        )
+    return [f"reportes de {month}" + ("" if complete else ", incompletos"), *paragraphs]
+
+
+def _not_made(missing: Sequence[Detail], accounts: Mapping[str, str]) -> Iterator[str]:
+    yield "NO SE PUDIERON HACER:"
+    for (account, cause), own in _by(missing, lambda one: (one["account"], _cause(one["error"]))):
+        kinds = _by(own, _kind)
+        names = (f"{kind} ({', '.join(map(_format, same))})" for kind, same in kinds)
+        yield f"  - {_account(account)}: {' y '.join(names)}"
+        yield f"    La causa: {cause}"
+    for account, code in sorted(accounts.items()):
+        yield f"  - {_account(account)}: los reportes que no aparecen en este correo"
+        yield f"    La causa: {_cause({'code': code})}"
+
+
+def _not_agreeing(differing: Sequence[Detail]) -> Iterator[str]:
+    yield "NO CUADRAN con la consulta de saldo del PAC:"
+    for one in differing:
+        yield f"  - {_account(one['account'])}: {_name(one)}"
+        yield from (f"    {line}" for line in _differences(one))
+
+
+def _differences(detail: Detail) -> Iterator[str]:
+    for name, (statement, balance) in detail["differences"].items():
+        yield (
+            f"{_TOTALS.get(name, name)}: {statement:,} en el estado de cuenta, "
+            f"{balance:,} en el saldo"
+        )
+
+
+def _cause(error: Detail | None) -> str:
+    if error is None:
+        return "no quedó listo a tiempo."
+    pac, code = error.get("pac") or {}, error["code"]
+    words = _OF_A_REPORT.get(code) or _words(code, "la")
+    number = f" (código {pac['code']})" if pac.get("code") else ""
+    if pac.get("message"):
+        return f"{words}. El PAC dijo: «{pac['message'].rstrip('.')}»{number}."
+    return f"{words}{number}."
+
+
+def _contract_confirmed(detail: Detail, _: Links) -> list[str]:
     stamps, one = _stamps(detail["stamps"]), detail["stamps"] == 1
     return [
         f"{stamps} {'contratado' if one else 'contratados'} para {detail['rfc']}",
@@ -168,7 +308,7 @@ def _contract_confirmed(detail: Detail) -> list[str]:
     ]
 
 
-def _contract_unknown(detail: Detail) -> list[str]:
+def _contract_unknown(detail: Detail, _: Links) -> list[str]:
     return [
         f"compra en duda para {detail['rfc']}",
         (
@@ -183,7 +323,7 @@ def _contract_unknown(detail: Detail) -> list[str]:
     ]
 
 
-def _contract_needs_review(detail: Detail) -> list[str]:
+def _contract_needs_review(detail: Detail, _: Links) -> list[str]:
     return [
         f"revise una compra para {detail['rfc']}",
         (
@@ -198,7 +338,7 @@ def _contract_needs_review(detail: Detail) -> list[str]:
     ]
 
 
-def _contract_rejected(detail: Detail) -> list[str]:
+def _contract_rejected(detail: Detail, _: Links) -> list[str]:
     return [
         f"compra no hecha para {detail['rfc']}",
         (
@@ -212,11 +352,13 @@ def _contract_rejected(detail: Detail) -> list[str]:
     ]
 
 
-_WRITERS: dict[str, Callable[[Detail], list[str] | None]] = {
+_WRITERS: dict[str, Callable[[Detail, Links], list[str]]] = {
     "Stamps Counted": _stamps_counted,
     "Credentials Rejected": _credentials_rejected,
     "Report Ready": _report_ready,
     "Report Failed": _report_failed,
+    "Monthly Reports": _monthly_reports,
+    "Statement Differs": _statement_differs,
     "Contract Confirmed": _contract_confirmed,
     "Contract Unknown": _contract_unknown,
     "Contract Needs Review": _contract_needs_review,
@@ -265,6 +407,23 @@ _MAY_PASS = frozenset(
 )
 _PACS = {"reachcore": "Reachcore", "solucion-factible": "Solución Factible"}
 _REPORTS = {"statement": "estado de cuenta", "consumption": "reporte de consumo"}
+_FORMATS = {"csv": "CSV", "xlsx": "Excel", "pdf": "PDF", "html": "página web"}
+# Where what is said of issuers does not fit.
+_OF_A_REPORT = {
+    "issuer-not-registered": "el PAC no tiene registrado el RFC",
+    "operation-unsupported": "el PAC de la cuenta no ofrece este reporte",
+    "pac-credentials-rejected": "el PAC no acepta las credenciales de la cuenta",
+    "pac-rejected-request": "el PAC no aceptó la petición",
+}
+# As the PAC's own file calls them, as far as it does.
+_TOTALS = {
+    "registered": "RFC registrados",
+    "authorized": "RFC autorizados",
+    "stamping": "RFC que generaron timbres",
+    "transactions": "consumo de todos los RFC",
+    "amount": "suma de los movimientos",
+    "movements": "número de movimientos",
+}
 _MONTHS = (
     "enero", "febrero", "marzo", "abril", "mayo", "junio", "julio", "agosto", "septiembre",
     "octubre", "noviembre", "diciembre",
@@ -290,16 +449,50 @@ def _a_day(burn: float) -> str:
     return "menos de 1" if burn < 1 else f"cerca de {burn:,.0f}"
 
 
-def _report(detail: Detail) -> str:
+def _kind(detail: Detail) -> str:
     return _REPORTS.get(detail["kind"], f"reporte {detail['kind']}")
 
 
+def _format(detail: Detail) -> str:
+    return _FORMATS.get(detail["format"], f"formato {detail['format']}")
+
+
+def _name(detail: Detail) -> str:
+    return f"{_kind(detail)} ({_format(detail)})"
+
+
 def _report_of(detail: Detail) -> str:
-    year, _, month = detail["month"].partition("-")
+    the = "" if detail["account"] == ALL else "la "
+    account = _account(detail["account"])
+    return f"{_name(detail)} de {_month(detail['month'])}, de {the}{account}"
+
+
+def _account(name: str) -> str:
+    return "todas las cuentas" if name == ALL else f"cuenta {name}"
+
+
+def _good_for(link: str, days: int) -> str:
     return (
-        f"{_report(detail)} ({detail['format'].upper()}) de la cuenta {detail['account']}, "
-        f"de {_MONTHS[int(month) - 1]} de {year}"
+        f"{link} sirve {_days(days)} y abre sin contraseña: no lo comparta fuera de la empresa. "
+        "Si ya no abre, pida el reporte otra vez a quien administra Timbres."
     )
+
+
+def _by(reports: Sequence[Detail], key: Callable[[Detail], Any]) -> list[tuple[Any, list[Detail]]]:
+    found: dict[Any, list[Detail]] = {}
+    for one in reports:
+        found.setdefault(key(one), []).append(one)
+    return list(found.items())
+
+
+def _capital(text: str) -> str:
+    # str.capitalize would change the rest.
+    return text[:1].upper() + text[1:]
+
+
+def _month(text: str) -> str:
+    year, _, month = text.partition("-")
+    return f"{_MONTHS[int(month) - 1]} de {year}"
 
 
 def _day(iso: str) -> str:

@@ -45,6 +45,12 @@ def month_of(day: date) -> Month:
     return Month(day.year, day.month)
 
 
+def read_month(text: str) -> Month:
+    """Return the month whose text form Timbres itself has written."""
+    year, _, month = text.partition("-")
+    return Month(int(year), int(month))
+
+
 def parse_month(text: object, today: date, field: str = "month") -> Month:
     """Return the month in ``text``, past or current on ``today`` in Mexico City.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from timbres.domain.month import Month
 from timbres.domain.rfc import shown
@@ -17,11 +18,16 @@ FAILED = "failed"
 # The account's capability of the same name says which accounts have which kind.
 FORMATS: dict[str, tuple[str, ...]] = {
     "statement": ("csv", "pdf"),
-    "consumption": ("csv",),
+    "consumption": ("csv", "xlsx", "pdf", "html"),
 }
-MEDIA_TYPES = {"csv": "text/csv; charset=utf-8", "pdf": "application/pdf"}
+MEDIA_TYPES = {
+    "csv": "text/csv; charset=utf-8",
+    "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+    "pdf": "application/pdf",
+    "html": "text/html; charset=utf-8",
+}
 # A message is tried for less than this; a report pending longer has lost its message.
-LOST_AFTER = timedelta(hours=2)
+LOST_AFTER = timedelta(hours=5)
 
 _ID = re.compile(r"[0-9]{4}-[0-9]{2}-(statement|consumption)-[a-z]{3,4}-[0-9]{4}")
 
@@ -56,9 +62,11 @@ class Report:
     """The record of one report.
 
     ``id`` is its stem and the number of its version, four digits. ``bytes``, ``sha256``
-    and ``object_version`` describe the object once ready; ``rows`` counts the lines of
-    what Timbres wrote, None for a file of the PAC's. ``run`` names the monthly run that
-    asked, None for a person. ``error`` holds code and detail once failed.
+    and ``object_version`` describe the object once ready; ``rows`` counts the movements in
+    what Timbres wrote, None for a file of the PAC's; ``seconds`` is how long the making took.
+    ``differences`` are the totals in which a statement and the balance of the same month
+    disagree, each as (statement's, balance's). ``run`` names the monthly run that asked,
+    None for a person. ``error`` holds code and detail, and the PAC's words, once failed.
     """
 
     id: str
@@ -72,12 +80,30 @@ class Report:
     sha256: str | None = None
     rows: int | None = None
     object_version: str | None = None
-    error: dict[str, str] | None = None
+    seconds: float | None = None
+    differences: dict[str, list[int]] | None = None
+    error: dict[str, Any] | None = None
 
     @property
     def version(self) -> int:
         """1 for the first of its month, kind and format."""
         return int(self.id[-4:])
+
+
+@dataclass(frozen=True, slots=True)
+class MonthlyRun:
+    """A month's reports of every account, asked for by the schedule.
+
+    ``reports`` are (account, id), None while they are being asked for; ``failed`` holds the
+    code of each account of which none could be. ``told_at`` is when its end was published.
+    """
+
+    id: str
+    month: str
+    started_at: datetime
+    reports: list[tuple[str, str]] | None
+    failed: dict[str, str]
+    told_at: datetime | None
 
 
 def version_id(stem: str, version: int) -> str:
@@ -99,6 +125,14 @@ def parse_kind(value: object) -> str:
             field="kind",
         )
     return value
+
+
+def parse_formats(text: str) -> tuple[str, ...]:
+    """Return the formats of the monthly run, ``csv, pdf`` for instance. Raises ValueError."""
+    formats = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
+    if not set(formats) <= MEDIA_TYPES.keys():
+        raise ValueError(f"{text!r}: expected some of {', '.join(MEDIA_TYPES)}, with commas")
+    return formats
 
 
 def parse_format(value: object, kind: str) -> str:
