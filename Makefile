@@ -26,6 +26,7 @@ up: $(VENV)/installed ## keep the demo's world running until Ctrl-C; write .loca
 	@PYTHONPATH=layers/timbres $(BIN)/python -m local.up
 
 test: $(VENV)/installed ## unit, integration and end-to-end tests, on all processors
+	@sh tests/browser/install.sh || echo "The tests of the page are skipped."
 	$(BIN)/python -m pytest -n auto --dist loadgroup
 
 torture: $(VENV)/installed ## 10,000 ways for a purchase to go wrong, on two cores: minutes

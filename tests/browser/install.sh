@@ -1,16 +1,22 @@
 #!/bin/sh
 # Puts Chromium where the browser tests find it: from Debian's packages, as root.
 set -eu
+if [ -n "${CHROMIUM:-}" ]; then
+  exit 0
+fi
 for name in chromium chromium-browser google-chrome; do
   if command -v "$name" > /dev/null; then
-    echo "$name is installed."
     exit 0
   fi
 done
 if [ "$(id -u)" = 0 ] && command -v apt-get > /dev/null; then
-  apt-get update -qq
-  apt-get install -y -qq chromium
-else
-  echo "Install Chromium or Chrome and put it on the PATH, or name it in CHROMIUM." >&2
-  exit 1
+  echo "Installing Chromium for the tests of the page (once, about a minute)…"
+  # What cannot be reached is not waited for.
+  impatient="-o Acquire::http::Timeout=10 -o Acquire::https::Timeout=10 -o Acquire::Retries=0"
+  # shellcheck disable=SC2086
+  if apt-get $impatient update -qq && apt-get $impatient install -y -qq chromium > /dev/null; then
+    exit 0
+  fi
 fi
+echo "Without Chromium: put it or Chrome on the PATH, or name it in CHROMIUM." >&2
+exit 1
