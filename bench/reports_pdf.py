@@ -2,36 +2,29 @@
 
 The limit writes the same cells into the same columns, compressed too, from rows that are
 escaped text already. The page is measured by its issuers, each with its days, and compared
-with nothing. Run with ``python -m bench.reports_pdf [--runs 3] [--json file]``; PYTHONPATH
-names the layers.
+with nothing.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date
 from itertools import islice
-from pathlib import Path
-from typing import Any
 
-from bench.reports import RUNS, Case, Nowhere, Run, block, endless, measure, report, table
+from bench.reports import Case, Nowhere, Run, block, endless, report
 from timbres.domain.consumption import IssuerLine, MovementLine
 
-SIZES = (1_000, 10_000, 100_000)
-PAGE_SIZES = (1_000, 10_000)
 _LIMIT = "PDF by hand, to nowhere"
 _ROWS_A_PAGE = 56
 _DAYS = 31
 
-PDF_CASES = (
-    Case(_LIMIT, "bench.reports_pdf:pdf_limit"),
-    Case("PDF", "bench.reports_pdf:pdf", _LIMIT, 30),
+CASES = (
+    Case(_LIMIT, "bench.reports_pdf:pdf_limit", most=100_000),
+    Case("PDF", "bench.reports_pdf:pdf", _LIMIT, 30, most=100_000),
+    Case("HTML, an issuer and its days", "bench.reports_pdf:page", most=10_000),
 )
-PAGE_CASES = (Case("HTML, an issuer and its days", "bench.reports_pdf:page"),)
 
 
 def pdf() -> Run:
@@ -119,28 +112,3 @@ def _save(contents: list[bytes]) -> None:
     entries = b"".join(b"%010d 00000 n \n" % place for place in places)
     out.write(b"xref\n0 %d\n0000000000 65535 f \n%s" % (len(objects) + 1, entries))
     out.write(b"trailer<</Size %d/Root 1 0 R>>\nstartxref\n%d\n%%%%EOF\n" % (len(objects) + 1, at))
-
-
-def measured(runs: int = RUNS) -> dict[str, Any]:
-    """Measure the PDF by its rows and the page by its issuers; return both, ready for JSON."""
-    return {
-        "pdf": measure(PDF_CASES, SIZES, runs),
-        "html": measure(PAGE_CASES, PAGE_SIZES, runs),
-    }
-
-
-def main() -> None:
-    """Measure, print the tables and, when asked to, write the results."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=RUNS)
-    parser.add_argument("--json", type=Path, help="where the results go")
-    arguments = parser.parse_args()
-    results = measured(arguments.runs)
-    for each in results.values():
-        print(table(each))
-    if arguments.json:
-        arguments.json.write_text(json.dumps(results, indent=1))
-
-
-if __name__ == "__main__":
-    main()

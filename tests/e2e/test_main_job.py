@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import time
 from collections.abc import Callable
@@ -287,6 +288,15 @@ def test_a_statement_is_the_pacs_own_byte_for_byte(world: World, form: str) -> N
     assert opened.content == served.content
     assert len(opened.content) == report["bytes"]
     assert f"acme-rc-{last_month()}-statement.{form}" in opened.headers["Content-Disposition"]
+
+
+@pytest.mark.parametrize("form", ["csv", "xlsx", "pdf", "html"])
+def test_a_report_of_every_account_opens(world: World, form: str) -> None:
+    report = ready(world.stack, "all", "consumption", form)
+    assert (report["status"], report["error"]) == ("ready", None)
+    opened = requests.get(report["url"], timeout=10)
+    assert hashlib.sha256(opened.content).hexdigest() == report["sha256"]
+    assert f"all-{last_month()}-consumption.{form}" in opened.headers["Content-Disposition"]
 
 
 def test_a_link_opens_its_own_report_only(world: World) -> None:
