@@ -15,7 +15,6 @@ import csv
 import importlib
 import io
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -29,6 +28,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from xml.sax.saxutils import escape
 
+from bench.peak import peak_mb
 from timbres.domain.clock import MEXICO_CITY
 from timbres.domain.consumption import FROM_PAC, Consumption, IssuerLine, MovementLine, Source
 from timbres.domain.month import Month
@@ -340,17 +340,11 @@ def _measured(prepare: str, rows: int) -> Measured:
     """Measure in this very process, which does nothing else."""
     module, _, function = prepare.partition(":")
     run: Run = getattr(importlib.import_module(module), function)()
-    base = _peak()
+    base = peak_mb()
     start = time.process_time()
     run(rows)
     spent = time.process_time() - start
-    return Measured(us=spent / rows * 1e6, mb=_peak() - base)
-
-
-def _peak() -> float:
-    """Return the most memory this process has had so far, in MB."""
-    kilo = 1024 if sys.platform == "darwin" else 1
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 / kilo
+    return Measured(us=spent / rows * 1e6, mb=peak_mb() - base)
 
 
 def main() -> None:

@@ -12,7 +12,6 @@ import argparse
 import importlib.util
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -26,6 +25,7 @@ from local.sandboxes.books import bulk_rfc
 from local.stack import Stack, running_stack
 
 from bench.pac import Pac, running_pac
+from bench.peak import peak_mb
 
 LATENCY = 0.05
 THREADS = 32
@@ -244,7 +244,7 @@ def _timed(work: Any) -> Measured:
     return Measured(
         seconds=time.perf_counter() - start,
         cpu=time.process_time() - spent,
-        mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        mb=peak_mb(),
     )
 
 
