@@ -53,14 +53,12 @@ def test_the_run_completes_and_its_record_adds_up(night: Night, first: dict[str,
     assert datetime.fromisoformat(first["finished_at"]) > datetime.fromisoformat(
         first["started_at"]
     )
-    # Another test starts a run of another day.
+    # Another test starts a run of a day before, which asks for those not counted by then.
     runs = night.runs()
     days = {run[:10] for run in runs}
-    assert asked(night) == {
-        **dict.fromkeys([*HEALTHY, *LOW], len(days)),
-        **dict.fromkeys(UNKNOWN, len(runs)),
-        SILENT: 3 * len(runs),
-    }
+    calls = asked(night)
+    assert {calls.pop(rfc) for rfc in [*HEALTHY, *LOW]} <= set(range(1, len(days) + 1))
+    assert calls == {**dict.fromkeys(UNKNOWN, len(runs)), SILENT: 3 * len(runs)}
 
 
 def test_one_mail_names_the_three_and_what_to_do(mails: list[str]) -> None:

@@ -276,7 +276,7 @@ def test_a_handshake_that_fails_sends_nothing_of_ours(
 # ------------------------------------------------------------- answers that do not end well
 
 
-def timed_out(act: Act, url: str, seconds: float = 0.6) -> None:
+def timed_out(act: Act, url: str, seconds: float = 1.0) -> None:
     started = time.monotonic()
     with failing("pac-timeout") as errors:
         act(url, seconds)
@@ -338,7 +338,7 @@ def test_a_body_that_stops_short_of_the_deadline_ends_at_it(act: Act) -> None:
         odd.over.wait(5)
 
     with odd_server(behave) as odd:
-        timed_out(act, odd.url, 1.1)
+        timed_out(act, odd.url, 1.2)
 
 
 @pytest.mark.parametrize("act", [balance, count_by_live_wsdl, buy])

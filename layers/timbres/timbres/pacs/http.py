@@ -17,11 +17,14 @@ from tempfile import SpooledTemporaryFile
 from typing import IO, Any, TypeVar
 
 import certifi
-import requests
-from requests.adapters import HTTPAdapter
-from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3 import BaseHTTPResponse, HTTPConnectionPool, HTTPSConnectionPool, PoolManager, Timeout
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.exceptions import HTTPError, LocationValueError, NewConnectionError
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    HTTPError,
+    LocationValueError,
+    NewConnectionError,
+)
 
 from timbres.deadline import Deadline
 from timbres.errors import OUT_OF_TIME, PacError, TimbresError
@@ -128,17 +131,15 @@ class _TlsPool(HTTPSConnectionPool):
     ConnectionCls = _TlsConnection
 
 
-class _Adapter(HTTPAdapter):
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, **kwargs, ssl_context=_tls())
-        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
-
-    def cert_verify(self, conn: Any, *_unused: Any) -> None:
-        # The context verifies; naming the bundle here would load it at every connection.
-        conn.cert_reqs = "CERT_REQUIRED"
+_HEADERS = {
+    "User-Agent": "timbres",
+    "Accept": "*/*",
+    # A compressed answer could grow beyond any limit while it is read.
+    "Accept-Encoding": "identity",
+}
 
 
-class PacSession(requests.Session):
+class PacSession:
     """A pooled session for one PAC account.
 
     It ignores proxies and netrc of the environment, keeps no cookies and follows no
@@ -146,15 +147,12 @@ class PacSession(requests.Session):
     """
 
     def __init__(self, pac: str, connections: int = 10) -> None:
-        super().__init__()
         self.pac = pac
-        self.trust_env = False
-        self.headers["User-Agent"] = "timbres"
-        # A compressed answer could grow beyond any limit while it is read.
-        self.headers["Accept-Encoding"] = "identity"
-        adapter = _Adapter(pool_maxsize=connections)
-        self.mount("https://", adapter)
-        self.mount("http://", adapter)
+        # The context verifies; naming the bundle here would load it at every connection.
+        self._pools = PoolManager(
+            maxsize=connections, ssl_context=_tls(), cert_reqs="CERT_REQUIRED"
+        )
+        self._pools.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
 
     def fetch(
         self,
@@ -177,32 +175,37 @@ class PacSession(requests.Session):
         left = deadline.left()
         if left <= 0.5:
             raise TimbresError(OUT_OF_TIME, f"No time was left to ask {self.pac}; ask again.")
-        timeout = (min(CONNECT_SECONDS, left), min(read_seconds, left))
+        timeout = Timeout(connect=min(CONNECT_SECONDS, left), read=min(read_seconds, left))
         token = _deadline.set(deadline)
         try:
-            with self.request(
+            response = self._pools.urlopen(
                 method,
                 url,
-                headers=headers,
-                data=data,
+                headers=_HEADERS | (headers or {}),
+                body=data,
                 timeout=timeout,
-                allow_redirects=False,
-                stream=True,
-            ) as response:
+                redirect=False,
+                retries=False,
+                preload_content=False,
+                decode_content=False,
+            )
+            try:
                 return self._read(response, deadline, most_bytes)
-        except (requests.RequestException, HTTPError) as error:
+            finally:
+                # One that was read to its end is back in the pool by now.
+                response.close()
+        except HTTPError as error:
             raise self._failed(error) from None
         finally:
             _deadline.reset(token)
-            self.cookies.clear()
 
     def _read(
         self,
-        response: requests.Response,
+        response: BaseHTTPResponse,
         deadline: Deadline,
         most_bytes: int,
     ) -> Download:
-        if 300 <= response.status_code < 400:
+        if 300 <= response.status < 400:
             raise protocol_error(self.pac, "it redirects elsewhere, which is not followed")
         encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
         if encoding not in ("identity", ""):
@@ -228,7 +231,7 @@ class PacSession(requests.Session):
             raise
         return Download(
             file=file,
-            status=response.status_code,
+            status=response.status,
             content_type=response.headers.get("Content-Type", ""),
             size=size,
             sha256=digest.hexdigest(),
@@ -239,30 +242,28 @@ class PacSession(requests.Session):
             TIMEOUT, f"{self.pac} did not answer, or not to the end, in time.", pac=self.pac
         )
 
-    def _failed(self, error: requests.RequestException | HTTPError) -> PacError:
-        inner = error.args[0] if error.args else None
-        reason = getattr(inner, "reason", None)
-        if isinstance(reason, NewConnectionError):
-            why = str(reason).rpartition(": ")[2]
-        elif isinstance(error, requests.ConnectTimeout):
+    def _failed(self, error: HTTPError) -> PacError:
+        if isinstance(error, NewConnectionError):
+            why = str(error).rpartition(": ")[2]
+        elif isinstance(error, ConnectTimeoutError):
             why = "the connection timed out"
-        elif isinstance(error, requests.exceptions.InvalidURL | LocationValueError):
+        elif isinstance(error, LocationValueError):
             why = "its address is not valid"
-        elif _is_no_http(inner):
+        elif _is_no_http(error):
             return protocol_error(self.pac, "it is no HTTP")
         else:
             return self._late()
         return PacError(UNREACHABLE, f"{self.pac} could not be reached: {why}.", pac=self.pac)
 
 
-def _is_no_http(error: object) -> bool:
-    cause = error.args[-1] if isinstance(error, HTTPError) and error.args else None
+def _is_no_http(error: HTTPError) -> bool:
+    cause = error.args[-1] if error.args else None
     return isinstance(cause, HTTPException) and not isinstance(cause, RemoteDisconnected)
 
 
-def _chunks(response: requests.Response) -> Iterator[bytes]:
+def _chunks(response: BaseHTTPResponse) -> Iterator[bytes]:
     # read1 returns what has come; read waits for a full chunk, however slowly it drips.
-    while chunk := response.raw.read1(_CHUNK):
+    while chunk := response.read1(_CHUNK):
         yield chunk
 
 
