@@ -61,6 +61,7 @@ build: $(SAM) ## validate the template and build what is deployed, for Lambda's 
 	  echo "make build needs python3.13, the deployment runtime, on the PATH: install it, with pyenv for instance." >&2; exit 1; }
 	AWS_DEFAULT_REGION=$${AWS_DEFAULT_REGION:-mx-central-1} $(SAM) validate --lint
 	PATH="$(PYTHON_313):$$PATH" $(SAM) build --config-env $(STAGE)
+	@.venv-sam/bin/python -m local.artefact
 
 deploy: build ## deploy to AWS: make deploy STAGE=prod
 	$(SAM) deploy --config-env $(STAGE)

@@ -7,6 +7,7 @@ runs whose last reports will not come.
 
 from __future__ import annotations
 
+from datetime import timedelta
 from functools import cache
 from typing import Any
 
@@ -15,6 +16,7 @@ from aws_lambda_powertools.event_handler import Response
 from timbres.api import schedule
 from timbres.api.gateway import Gateway, answer, log
 from timbres.api.parts import Parts, setting
+from timbres.aws.reports import LINK_SECONDS
 from timbres.domain import clock
 from timbres.domain.account import parse_report_account
 from timbres.domain.month import parse_month
@@ -37,12 +39,7 @@ parts = Parts()
 
 @cache
 def reports() -> Reports:
-    return Reports(
-        parts.accounts,
-        parts.records,
-        parts.queue,
-        parts.bucket,
-    )
+    return Reports(parts.accounts, parts.records, parts.queue)
 
 
 @api.post("/accounts/<account>/reports")
@@ -71,7 +68,8 @@ def read(account: str, report_id: str) -> Response[str]:
     report = reports().get(account, report_id)
     body = shown(report)
     if report.status == READY:
-        url, ends = reports().link(report)
+        # Signed here, so that nothing else waits for S3's client, the slowest to make.
+        url, ends = parts.bucket.link(report), clock.now() + timedelta(seconds=LINK_SECONDS)
         body |= {"url": url, "expires_at": ends.isoformat()}
         return answer(200 if redirect == "false" else 302, body, {"Location": url})
     if redirect == "false":

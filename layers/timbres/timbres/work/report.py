@@ -1,12 +1,11 @@
-"""Reports: asked for, listed, handed out through a presigned link."""
+"""Reports: asked for and listed."""
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
 from typing import Any
 
 from timbres.aws.accounts import Accounts
-from timbres.aws.reports import LINK_SECONDS, Bucket, Queue, Records
+from timbres.aws.reports import Queue, Records
 from timbres.domain import clock
 from timbres.domain.account import ALL
 from timbres.domain.month import Month
@@ -21,13 +20,12 @@ from timbres.errors import OPERATION_UNSUPPORTED, REPORT_UNKNOWN, TimbresError
 
 
 class Reports:
-    """What a caller may do with reports; ``bucket`` only signs links here."""
+    """What a caller may do with reports."""
 
-    def __init__(self, accounts: Accounts, records: Records, queue: Queue, bucket: Bucket) -> None:
+    def __init__(self, accounts: Accounts, records: Records, queue: Queue) -> None:
         self._accounts = accounts
         self._records = records
         self._queue = queue
-        self._bucket = bucket
 
     def ask(self, wanted: Wanted, caller: str, run: str | None = None) -> Report:
         """Return the report asked for, pending, with a message on its way to a worker.
@@ -78,10 +76,6 @@ class Reports:
 
     def _known(self, account: str) -> str:
         return ALL if account == ALL else self._accounts.get(account).name
-
-    def link(self, report: Report) -> tuple[str, datetime]:
-        """Return a presigned link to a ready report and when it ends."""
-        return self._bucket.link(report), clock.now() + timedelta(seconds=LINK_SECONDS)
 
 
 def shown(report: Report) -> dict[str, Any]:

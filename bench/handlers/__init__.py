@@ -1,0 +1,1 @@
+"""Handlers that the true ones are measured against."""

@@ -1,0 +1,30 @@
+"""The floor of a cold start: what a function cannot do without is imported, and nothing done.
+
+``FLOOR_CLIENTS`` names its AWS services, ``FLOOR_PAC`` the library its PAC is spoken with.
+"""
+
+import os
+from typing import Any
+
+import boto3
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.event_handler import APIGatewayRestResolver
+
+if os.environ["FLOOR_PAC"] == "zeep":
+    import zeep  # noqa: F401
+elif os.environ["FLOOR_PAC"] == "urllib3":
+    import ijson  # noqa: F401
+    import urllib3  # noqa: F401
+
+log = Logger(service="floor")
+app = APIGatewayRestResolver()
+session = boto3.Session()
+clients: list[Any] = [
+    session.client(name)  # type: ignore[call-overload]
+    for name in os.environ["FLOOR_CLIENTS"].split(",")
+]
+
+
+def handler(_event: dict[str, Any], _context: Any) -> dict[str, Any]:
+    """Answer nothing."""
+    return {"statusCode": 200, "body": "{}"}
