@@ -1,0 +1,85 @@
+"""What each function of the API loads for its first request: a fresh process, the true tables."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from local.aws import ROOT
+from local.stack import Stack
+
+FIRST_CALL = """
+import json, sys
+import app
+
+class Context:
+    aws_request_id = function_name = invoked_function_arn = "first"
+    def get_remaining_time_in_millis(self):
+        return 29_000
+
+answer = app.handler(json.load(sys.stdin), Context())
+print(json.dumps({"status": answer["statusCode"], "modules": sorted(sys.modules)}))
+"""
+
+# Anywhere: what costs most of a start, and what zeep or boto3 would take along if it were there.
+NOWHERE = {"aws_xray_sdk", "httpx", "pydantic", "timbres_reports", "reportlab", "xlsxwriter", "PIL"}
+SOAP = {"zeep", "lxml", "requests"}
+# boto3, Powertools and what Python itself needs are 540 of them; zeep with lxml is 200.
+MOST = 610
+MOST_WITH_SOAP = 800
+
+FIRST_REQUESTS = [
+    ("accounts", "accounts-list", SOAP | {"ijson"}),
+    ("balance", "balance-read", SOAP),
+    ("stamp_count", "stamps-read", {"ijson"}),
+    ("stamp_count", "stamps-known", SOAP | {"ijson"}),
+    ("stamp_count", "stamps-history", SOAP | {"ijson"}),
+    ("issuers", "issuers-import", SOAP | {"ijson"}),
+    ("contract", "contract-list", SOAP | {"ijson"}),
+    ("report", "report-ask", SOAP | {"ijson"}),
+    ("report", "report-list", SOAP | {"ijson"}),
+    ("run", "run-list", SOAP | {"ijson"}),
+    ("ticket", "ticket-read", SOAP | {"ijson"}),
+]
+
+
+@pytest.mark.parametrize(("function", "event", "unwanted"), FIRST_REQUESTS)
+def test_a_first_request_loads_what_its_route_needs(
+    stack: Stack, function: str, event: str, unwanted: set[str]
+) -> None:
+    name = "".join(part.capitalize() for part in function.split("_")) + "FunctionName"
+    configuration = (
+        stack.session()
+        .client("lambda")
+        .get_function_configuration(FunctionName=stack.outputs[name])
+    )
+    keys = stack.keys["admin"]
+
+    done = subprocess.run(
+        [sys.executable, "-c", FIRST_CALL],
+        cwd=ROOT / "functions" / function,
+        input=(ROOT / "events" / f"{event}.json").read_text(encoding="utf-8"),
+        env={
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(ROOT / "layers" / "timbres"),
+            "AWS_ENDPOINT_URL": stack.endpoint_url,
+            "AWS_DEFAULT_REGION": stack.region,
+            "AWS_ACCESS_KEY_ID": keys.access_key_id,
+            "AWS_SECRET_ACCESS_KEY": keys.secret_access_key,
+            **configuration["Environment"]["Variables"],
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+    assert done.returncode == 0, done.stderr
+    first = json.loads(done.stdout.splitlines()[-1])
+    assert first["status"] < 400 or function == "ticket", done.stdout
+    loaded = {module.partition(".")[0] for module in first["modules"]}
+    assert loaded & (NOWHERE | unwanted) == set()
+    assert len(first["modules"]) <= (MOST_WITH_SOAP if "zeep" in loaded else MOST)
