@@ -97,8 +97,8 @@ def _spread(values: list[float]) -> str:
 
 
 def _turn(stack: Stack, case: Case) -> dict[str, float]:
-    environment = _environment(stack, case.function)
-    event = _event(case)
+    environment = environment_of(stack, case.function)
+    event = event_of(case)
     spent = {
         "ours": _first_call(ROOT / "functions" / case.function, "app", event, environment),
         "floor": _first_call(
@@ -114,7 +114,7 @@ def _turn(stack: Stack, case: Case) -> dict[str, float]:
     return spent
 
 
-def _environment(stack: Stack, function: str) -> dict[str, str]:
+def environment_of(stack: Stack, function: str) -> dict[str, str]:
     """Return what a function finds in its environment, with keys that may do everything."""
     name = "".join(part.capitalize() for part in function.split("_")) + "FunctionName"
     configuration = (
@@ -136,7 +136,8 @@ def _environment(stack: Stack, function: str) -> dict[str, str]:
     }
 
 
-def _event(case: Case) -> bytes:
+def event_of(case: Case) -> bytes:
+    """Return a case's request, as the gateway hands it on."""
     event = json.loads((ROOT / "events" / f"{case.event}.json").read_text(encoding="utf-8"))
     key = uuid4().hex
     for headers, value in (("headers", key), ("multiValueHeaders", [key])):
