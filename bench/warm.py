@@ -30,7 +30,6 @@ _BARE = (("stamps of an issuer", "stamps", "zeep"), ("a month's balance", "balan
 _PATH = os.pathsep.join([str(ROOT), str(ROOT / "layers" / "timbres")])
 _WSDL = ROOT / "layers" / "timbres" / "timbres" / "pacs" / "utilerias.wsdl"
 _PORT = "/ws/services/Utilerias.UtileriasHttpsSoap11Endpoint/"
-_MONTH = "2026-05"
 
 
 def measure(runs: int) -> dict[str, Any]:
@@ -71,9 +70,13 @@ def _spread(values: list[float]) -> str:
 
 
 def _pacs(world: World) -> dict[str, str]:
+    from timbres.domain.clock import now
+    from timbres.domain.month import month_of
+
     secrets = world.stack.session().client("secretsmanager")
     prefix = "timbres/accounts/"
-    return {
+    # Last month has movements of three RFCs.
+    return {"BENCH_MONTH": str(month_of(now()).previous())} | {
         name: secrets.get_secret_value(SecretId=prefix + account)["SecretString"]
         for name, account in (("BENCH_RC", "acme-rc"), ("BENCH_SF", "acme-sf"))
     }
@@ -130,7 +133,7 @@ def _balance() -> Callable[[], Any]:
     client = _client("BENCH_RC")
 
     def read() -> Any:
-        with client.balance(read_month(_MONTH), None, Deadline(25)) as reading:
+        with client.balance(read_month(os.environ["BENCH_MONTH"]), None, Deadline(25)) as reading:
             return total(reading.movements())
 
     return read
@@ -147,7 +150,7 @@ def _requests() -> Callable[[], Any]:
         reply = session.post(
             own["endpoint"] + "/api/rest/Timbre/saldos",
             headers={"RCApiKey": own["api_key"]},
-            json={"MesConsulta": _MONTH},
+            json={"MesConsulta": os.environ["BENCH_MONTH"]},
             timeout=10,
         )
         return json.loads(reply.content)

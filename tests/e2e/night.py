@@ -47,11 +47,6 @@ class Night:
             time.sleep(0.3)
         return record
 
-    def runs(self) -> list[str]:
-        """Return the ids of all runs that there were, once all have finished."""
-        runs = self.stack.call("reader", "GET", "/runs").json()["runs"]
-        return [self.finished(run["id"], 30)["id"] for run in runs]
-
     def of_account(self, record: dict[str, Any]) -> dict[str, Any]:
         """Return the line of a run's record that is about the night's account."""
         (line,) = (one for one in record["accounts"] if one["account"] == ACCOUNT)

@@ -276,7 +276,7 @@ def test_a_handshake_that_fails_sends_nothing_of_ours(
 # ------------------------------------------------------------- answers that do not end well
 
 
-def timed_out(act: Act, url: str, seconds: float = 1.0) -> None:
+def timed_out(act: Act, url: str, seconds: float = 0.8) -> None:
     started = time.monotonic()
     with failing("pac-timeout") as errors:
         act(url, seconds)
