@@ -116,7 +116,7 @@ class KeyFigure(NamedTuple):
 
 def key_figures(report: Consumption, known: Figures) -> list[KeyFigure]:
     """Return the four key figures: total, change, issuers, contracts."""
-    before = text.month_name(report.month.previous())
+    before = report.month.previous().in_spanish
     base = f"{before}: {text.number(known.previous)}"
     return [
         KeyFigure("Timbres consumidos", text.number(known.total), _mean(report)),

@@ -20,7 +20,7 @@ def daily_chart(report: Consumption, summary: str) -> str:
     scale = (_HEIGHT - _ABOVE - _BELOW) / (marks[-1] - marks[0])
     zero = _ABOVE + marks[-1] * scale
     heights = [(mark, zero - mark * scale) for mark in marks]
-    title = f"{text.DAYS}, {text.month_name(report.month)}"
+    title = f"{text.DAYS}, {report.month.in_spanish}"
     lines = "".join(
         f'<line class="{"grid" if mark else "zero"}" x1="0" x2="100%" y1="{y:.1f}" y2="{y:.1f}"/>'
         for mark, y in heights

@@ -56,7 +56,7 @@ def write(report: Consumption, out: Output) -> int:
     days, shown, count = _walk(report)
     style, script = _part("page.css"), _part("page.js")
     known = figures(report)
-    month = text.month_name(report.month)
+    month = report.month.in_spanish
     page = Template(_part("page.html")).substitute(
         policy=_policy(style, script),
         title=_safe(f"{text.TITLE}, {month}. {_whose(report)}"),

@@ -66,7 +66,7 @@ def write(report: Consumption, out: Output, *, most_rows: int = MOST_ROWS) -> in
     """
     pages = Pages(
         out,
-        title=f"{text.TITLE}, {text.month_name(report.month)}",
+        title=f"{text.TITLE}, {report.month.in_spanish}",
         subject=f"Cuenta {text.accounts(report)}",
         footer=_footer(report),
         made_at=text.local(report.generated_at),
@@ -83,7 +83,7 @@ def write(report: Consumption, out: Output, *, most_rows: int = MOST_ROWS) -> in
 def _footer(report: Consumption) -> str:
     whose = "todas las cuentas" if report.account == ALL else f"cuenta {report.account}"
     sources = sorted({text.source_name(source) for source in report.sources})
-    month = text.month_name(report.month)
+    month = report.month.in_spanish
     return f"{text.TITLE}, {month}, {whose}. Fuente: {' y '.join(sources) or text.NO_DATA}."
 
 
@@ -107,7 +107,7 @@ def _summary(pages: Pages, report: Consumption) -> None:
 
 
 def _title(pages: Pages, report: Consumption) -> None:
-    month = text.month_name(report.month)
+    month = report.month.in_spanish
     whose = "Todas las cuentas" if report.account == ALL else f"Cuenta {report.account}"
     pages.say(LEFT, TOP - 16, text.TITLE, 22, font=BOLD)
     pages.say(LEFT, TOP - 34, f"{month[:1].upper()}{month[1:]}. {whose}", 12, width=330)

@@ -16,7 +16,6 @@ from timbres.domain.consumption import (
     Source,
     change,
 )
-from timbres.domain.month import Month
 
 TITLE = "Consumo de timbres"
 GENERATED = "Generado el"
@@ -57,20 +56,6 @@ CONTRACT_HEADING = (
 )
 MOVEMENT_HEADING = ("Cuenta", "RFC", "Fecha", "Tipo de movimiento", "Timbres")
 
-_MONTHS = (
-    "enero",
-    "febrero",
-    "marzo",
-    "abril",
-    "mayo",
-    "junio",
-    "julio",
-    "agosto",
-    "septiembre",
-    "octubre",
-    "noviembre",
-    "diciembre",
-)
 _PLANS = {"prepaid": "Prepago", "postpaid": "Postpago"}
 _PACS = {"reachcore": "Reachcore", "solucion-factible": "Solución Factible"}
 _SOURCES = {FROM_PAC: "el PAC", FROM_SNAPSHOTS: "conteos diarios de Timbres"}
@@ -136,11 +121,6 @@ def local(value: datetime) -> datetime:
 def moment(value: datetime | None) -> str:
     """Return ``31/10/2026 18:05`` of Mexico City, or ``nunca``."""
     return "nunca" if value is None else f"{day(local(value))} {local(value):%H:%M}"
-
-
-def month_name(month: Month) -> str:
-    """Return ``octubre de 2026``."""
-    return f"{_MONTHS[month.month - 1]} de {month.year}"
 
 
 def plan(word: str | None) -> str:
@@ -237,7 +217,7 @@ def heading(report: Consumption) -> list[tuple[str, str]]:
     return [
         ("Cuenta", accounts(report)),
         ("PAC", pacs(report)),
-        ("Mes", month_name(report.month)),
+        ("Mes", report.month.in_spanish),
         (GENERATED, f"{moment(report.generated_at)} (hora de la Ciudad de México)"),
         (TOTAL, number(report.known_total)),
         (PREVIOUS, number(report.previous_total)),

@@ -120,7 +120,7 @@ class _Sheets:
         self._head = book.add_format({"bold": True, "bg_color": "#DDE6F0", "bottom": 1})
         book.set_properties(
             {
-                "title": f"{text.TITLE}, {text.month_name(report.month)}",
+                "title": f"{text.TITLE}, {report.month.in_spanish}",
                 "created": text.local(report.generated_at).replace(tzinfo=None),
             }
         )
@@ -198,7 +198,7 @@ class _Sheets:
                 "gap": 40,
             }
         )
-        chart.set_title({"name": f"{text.DAYS}, {text.month_name(report.month)}"})
+        chart.set_title({"name": f"{text.DAYS}, {report.month.in_spanish}"})
         chart.set_x_axis({"date_axis": True, "num_format": "d", "major_unit": 1})
         chart.set_y_axis({"num_format": _COUNT})
         chart.set_legend({"none": True})

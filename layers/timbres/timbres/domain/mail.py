@@ -8,6 +8,7 @@ from datetime import date
 from typing import Any
 
 from timbres.domain.account import ALL
+from timbres.domain.month import read_month
 
 # SNS takes less than 100 characters of ASCII as a subject, and 256 KB of text.
 _MOST_SUBJECT = 99
@@ -219,7 +220,11 @@ def _statement_differs(detail: Detail, _: Links) -> list[str]:
 
 
 def _monthly_reports(detail: Detail, links: Links) -> list[str]:
-    month, reports, accounts = _month(detail["month"]), detail["reports"], detail["accounts_failed"]
+    month, reports, accounts = (
+        read_month(detail["month"]).in_spanish,
+        detail["reports"],
+        detail["accounts_failed"],
+    )
     ready = [one for one in reports if one["status"] == "ready"]
     missing = [one for one in reports if one["status"] != "ready"]
     differing = [one for one in ready if one["differences"]]
@@ -424,10 +429,6 @@ _TOTALS = {
     "amount": "suma de los movimientos",
     "movements": "número de movimientos",
 }
-_MONTHS = (
-    "enero", "febrero", "marzo", "abril", "mayo", "junio", "julio", "agosto", "septiembre",
-    "octubre", "noviembre", "diciembre",
-)  # fmt: skip
 
 
 def _issuers(count: int) -> str:
@@ -464,7 +465,7 @@ def _name(detail: Detail) -> str:
 def _report_of(detail: Detail) -> str:
     the = "" if detail["account"] == ALL else "la "
     account = _account(detail["account"])
-    return f"{_name(detail)} de {_month(detail['month'])}, de {the}{account}"
+    return f"{_name(detail)} de {read_month(detail['month']).in_spanish}, de {the}{account}"
 
 
 def _account(name: str) -> str:
@@ -488,11 +489,6 @@ def _by(reports: Sequence[Detail], key: Callable[[Detail], Any]) -> list[tuple[A
 def _capital(text: str) -> str:
     # str.capitalize would change the rest.
     return text[:1].upper() + text[1:]
-
-
-def _month(text: str) -> str:
-    year, _, month = text.partition("-")
-    return f"{_MONTHS[int(month) - 1]} de {year}"
 
 
 def _day(iso: str) -> str:

@@ -15,6 +15,12 @@ _FORM = re.compile(r"([0-9]{4})-([0-9]{2})")
 _FIRST_YEAR = 2011
 
 
+_SPANISH = (
+    "enero", "febrero", "marzo", "abril", "mayo", "junio", "julio", "agosto", "septiembre",
+    "octubre", "noviembre", "diciembre",
+)  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Month:
     """One calendar month; its text form is ``YYYY-MM``."""
@@ -34,6 +40,11 @@ class Month:
     def last_day(self) -> date:
         """The 28th to the 31st."""
         return date(self.year, self.month, monthrange(self.year, self.month)[1])
+
+    @property
+    def in_spanish(self) -> str:
+        """``octubre de 2026``, as finance reads it."""
+        return f"{_SPANISH[self.month - 1]} de {self.year}"
 
     def previous(self) -> Month:
         """The month before."""
