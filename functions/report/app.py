@@ -24,12 +24,11 @@ from timbres.domain.report import (
     PENDING,
     READY,
     Wanted,
-    is_report_id,
     parse_format,
     parse_formats,
     parse_kind,
 )
-from timbres.errors import PARAMETER_INVALID, REPORT_FAILED, REPORT_UNKNOWN, TimbresError
+from timbres.errors import PARAMETER_INVALID, REPORT_FAILED, TimbresError
 from timbres.work.monthly import Monthly
 from timbres.work.report import Reports, shown
 
@@ -89,8 +88,7 @@ def revoke(account: str, report_id: str) -> Response[str]:
     api.query()
     # Of an account that is no more, too: not its secret counts here, but the report's record.
     name = parse_report_account(account)
-    if not is_report_id(report_id) or parts.records.get(name, report_id) is None:
-        raise TimbresError(REPORT_UNKNOWN, f"Account {name} has no such report.", field="id")
+    reports().record(name, report_id)
     revoked = parts.tickets.revoke(name, report_id, clock.now())
     said = {"account": name, "id": report_id, "revoked": revoked}
     log.info("tickets revoked", extra=said | {"by": api.caller()})

@@ -17,7 +17,7 @@ from timbres.aws.snapshots import Snapshots
 from timbres.deadline import Deadline
 from timbres.domain import clock
 from timbres.domain.account import ALL, Account
-from timbres.domain.balance import Movement
+from timbres.domain.balance import Movement, total
 from timbres.domain.clock import MEXICO_CITY
 from timbres.domain.consumption import (
     FROM_PAC,
@@ -154,10 +154,7 @@ class Consumptions:
             with self._access.read(
                 account, lambda pac: pac.balance(before, None, deadline)
             ) as reading:
-                amounts: Counter[str] = Counter()
-                for movement in reading.movements():
-                    amounts[movement.rfc] += movement.amount
-                return amounts
+                return total(reading.movements()).by_issuer
         except TimbresError as error:
             log.warning(
                 "the month before is not known: %s", error.detail, extra={"account": account.name}
@@ -168,7 +165,8 @@ class Consumptions:
 
     def _of_snapshots(self, account: Account, month: Month) -> _Part:
         told, before = self._month(account, month), self._month(account, month.previous())
-        amounts, amounts_before = _amounts(told), _amounts(before)
+        amounts = total(told.movements).by_issuer
+        amounts_before = total(before.movements).by_issuer
         issuers = []
         uncounted = 0
         for issuer in self._issuers.all(account.name):
@@ -233,13 +231,6 @@ class Consumptions:
         except TimbresError:
             pac = ""
         return Source(name, pac, FROM_PAC, None, None, problem=error.detail)
-
-
-def _amounts(told: MonthOfSnapshots) -> Counter[str]:
-    amounts: Counter[str] = Counter()
-    for movement in told.movements:
-        amounts[movement.rfc] += movement.amount
-    return amounts
 
 
 def _days_told(month: Month, told: MonthOfSnapshots) -> dict[date, int | None]:

@@ -62,8 +62,11 @@ class Reports:
             )
 
     def get(self, account_name: str, report_id: str) -> Report:
-        """Return a report. Raises ``report-not-found``."""
-        name = self._known(account_name)
+        """Return a report. Raises ``account-unknown`` or ``report-not-found``."""
+        return self.record(self._known(account_name), report_id)
+
+    def record(self, name: str, report_id: str) -> Report:
+        """Return a report, of an account that is no more, too. Raises ``report-not-found``."""
         report = self._records.get(name, report_id) if is_report_id(report_id) else None
         if report is None:
             raise TimbresError(REPORT_UNKNOWN, f"Account {name} has no such report.", field="id")
