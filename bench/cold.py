@@ -26,6 +26,8 @@ from local.aws import ROOT
 from local.stack import Stack
 from local.world import running_world
 
+from bench.spread import spread
+
 _WSDL = ROOT / "layers" / "timbres" / "timbres" / "pacs" / "utilerias.wsdl"
 _HANDLERS = ROOT / "bench" / "handlers"
 _PATH = os.pathsep.join(str(ROOT / "layers" / name) for name in ("timbres", "reports"))
@@ -82,18 +84,14 @@ def table(results: dict[str, Any]) -> str:
     ]
     for function, ways in results.items():
         ours = statistics.median(ways["ours"])
-        line = f"{function:12}" + _spread(ways["ours"]) + _spread(ways["floor"])
-        line += _spread(ways["usual"]) if "usual" in ways else f"{'':24}"
+        line = f"{function:12}" + spread(ways["ours"], "8.0f") + spread(ways["floor"], "8.0f")
+        line += spread(ways["usual"], "8.0f") if "usual" in ways else f"{'':24}"
         line += f"{ours / statistics.median(ways['floor']):10.2f}"
         if "usual" in ways:
             line += f"{ours / statistics.median(ways['usual']):10.2f}"
         lines.append(line)
     lines.append(f"aims: within {AIM_OF_FLOOR} of the floor, {AIM_OF_USUAL} of the usual way")
     return "\n".join(lines)
-
-
-def _spread(values: list[float]) -> str:
-    return f"{min(values):8.0f}{statistics.median(values):8.0f}{max(values):8.0f}"
 
 
 def _turn(stack: Stack, case: Case) -> dict[str, float]:
@@ -115,22 +113,9 @@ def _turn(stack: Stack, case: Case) -> dict[str, float]:
 
 
 def environment_of(stack: Stack, function: str) -> dict[str, str]:
-    """Return what a function finds in its environment, with keys that may do everything."""
-    name = "".join(part.capitalize() for part in function.split("_")) + "FunctionName"
-    configuration = (
-        stack.session()
-        .client("lambda")
-        .get_function_configuration(FunctionName=stack.outputs[name])
-    )
-    settings: dict[str, str] = configuration["Environment"]["Variables"]
-    keys = stack.keys["admin"]
-    return {
-        **settings,
-        "AWS_ENDPOINT_URL": stack.endpoint_url,
-        "AWS_REGION": stack.region,
-        "AWS_DEFAULT_REGION": stack.region,
-        "AWS_ACCESS_KEY_ID": keys.access_key_id,
-        "AWS_SECRET_ACCESS_KEY": keys.secret_access_key,
+    """Return what the function of a folder finds in its environment."""
+    name = "".join(part.capitalize() for part in function.split("_")) + "Function"
+    return stack.environment(name) | {
         "AWS_LAMBDA_FUNCTION_NAME": function,
         "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "512",
     }

@@ -15,7 +15,6 @@ import csv
 import importlib
 import io
 import json
-import statistics
 import subprocess
 import sys
 import time
@@ -29,6 +28,7 @@ from typing import Any, TypeVar
 from xml.sax.saxutils import escape
 
 from bench.peak import peak_mb
+from bench.spread import spread
 from timbres.domain.clock import MEXICO_CITY
 from timbres.domain.consumption import FROM_PAC, Consumption, IssuerLine, MovementLine, Source
 from timbres.domain.month import Month
@@ -313,17 +313,13 @@ def table(results: dict[str, Any]) -> str:
 def _line(rows: int, case: dict[str, Any], found: dict[str, list[dict[str, float]]]) -> str:
     runs = found[case["name"]]
     line = f"{rows:>9,}  {case['name']:28}"
-    line += _spread([run["us"] for run in runs]) + _spread([run["mb"] for run in runs])
+    line += spread([run["us"] for run in runs]) + spread([run["mb"] for run in runs])
     if case["limit"] in found:
         # The runs of one turn stood side by side.
         pairs = zip(runs, found[case["limit"]], strict=True)
-        line += _spread([run["us"] / limit["us"] for run, limit in pairs])
+        line += spread([run["us"] / limit["us"] for run, limit in pairs])
         line += f"  {case['aim']:g}" if case["aim"] is not None else ""
     return line
-
-
-def _spread(values: list[float]) -> str:
-    return f"{min(values):8.2f}{statistics.median(values):8.2f}{max(values):8.2f}"
 
 
 def _in_a_process(case: Case, rows: int) -> Measured:

@@ -23,9 +23,11 @@ from local.world import World, running_world
 
 from bench.cold import CASES as FIRST_CALLS
 from bench.cold import environment_of, event_of
+from bench.spread import spread
 
 CALLS = 300
 AIM = 1.3
+_FORM = "9,.0f"
 _BARE = (("stamps of an issuer", "stamps", "zeep"), ("a month's balance", "balance", "requests"))
 _PATH = os.pathsep.join([str(ROOT), str(ROOT / "layers" / "timbres")])
 _WSDL = ROOT / "layers" / "timbres" / "timbres" / "pacs" / "utilerias.wsdl"
@@ -57,16 +59,10 @@ def table(results: dict[str, Any]) -> str:
     lines = ["One more call: CPU µs (min, median, max), and the ratio of medians"]
     for name, found in results["clients"].items():
         ratio = statistics.median(found["ours"]) / statistics.median(found["bare"])
-        lines.append(
-            f"{name:22}" + _spread(found["ours"]) + "  bare" + _spread(found["bare"])
-            + f"{ratio:8.2f}  {AIM}"
-        )  # fmt: skip
-    lines += [f"{name:22}" + _spread(spent) for name, spent in results["routes"].items()]
+        ours, bare = (spread(found[way], _FORM) for way in ("ours", "bare"))
+        lines.append(f"{name:22}{ours}  bare{bare}{ratio:8.2f}  {AIM}")
+    lines += [f"{name:22}" + spread(spent, _FORM) for name, spent in results["routes"].items()]
     return "\n".join(lines)
-
-
-def _spread(values: list[float]) -> str:
-    return f"{min(values):9,.0f}{statistics.median(values):9,.0f}{max(values):9,.0f}"
 
 
 def _pacs(world: World) -> dict[str, str]:

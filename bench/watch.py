@@ -12,7 +12,6 @@ import argparse
 import importlib.util
 import json
 import os
-import statistics
 import subprocess
 import sys
 import time
@@ -26,6 +25,7 @@ from local.stack import Stack, running_stack
 
 from bench.pac import Pac, running_pac
 from bench.peak import peak_mb
+from bench.spread import spread
 
 LATENCY = 0.05
 THREADS = 32
@@ -80,11 +80,11 @@ def table(results: dict[str, Any]) -> str:
         pairs = zip(measured, a_call, strict=True)
         lines.append(
             f"{int(size):>9,}"
-            + _spread([one["seconds"] for one in measured])
-            + _spread([one["seconds"] / ideal for one in measured])
-            + _spread([one["cpu"] for one in measured])
-            + _spread([one["mb"] for one in measured])
-            + _spread([call * int(size) / one["seconds"] for one, call in pairs])
+            + spread([one["seconds"] for one in measured])
+            + spread([one["seconds"] / ideal for one in measured])
+            + spread([one["cpu"] for one in measured])
+            + spread([one["mb"] for one in measured])
+            + spread([call * int(size) / one["seconds"] for one, call in pairs])
         )
     calls = ", ".join(f"{call * 1000:.1f}" for call in sorted(a_call))
     lines.append(f"the loop: {calls} ms a call, measured over {_LOOP_CALLS}")
@@ -92,10 +92,6 @@ def table(results: dict[str, Any]) -> str:
         f"aims at {COMPARED:,} issuers: within 1.2 of the ideal, 25 times the loop, under 128 MB"
     )
     return "\n".join(lines)
-
-
-def _spread(values: list[float]) -> str:
-    return f"{min(values):8.2f}{statistics.median(values):8.2f}{max(values):8.2f}"
 
 
 def _prepared(stack: Stack, pac: Pac, account: str, size: int) -> dict[str, str]:
@@ -117,25 +113,14 @@ def _prepared(stack: Stack, pac: Pac, account: str, size: int) -> dict[str, str]
             "calls_per_second": 100_000,
         },
     )
-    session = stack.session()
-    dynamodb = session.client("dynamodb")
+    dynamodb = stack.session().client("dynamodb")
     entries = [Entry(Rfc(bulk_rfc(n)), UNSAID) for n in range(size)]
     Issuers(dynamodb, stack.outputs["IssuersTableName"]).keep(account, entries, now())
-    configuration = session.client("lambda").get_function_configuration(
-        FunctionName=stack.resource("RunWorkerFunction")
-    )
-    settings: dict[str, str] = configuration["Environment"]["Variables"]
-    runs = Runs(dynamodb, settings["RUNS_TABLE"])
+    environment = stack.environment("RunWorkerFunction")
+    runs = Runs(dynamodb, environment["RUNS_TABLE"])
     run = runs.begin(_RUN, now())
     runs.spread(run.id, account, size, None, now())
-    keys = stack.keys["admin"]
-    return settings | {
-        "AWS_ENDPOINT_URL": stack.endpoint_url,
-        "AWS_DEFAULT_REGION": stack.region,
-        "AWS_ACCESS_KEY_ID": keys.access_key_id,
-        "AWS_SECRET_ACCESS_KEY": keys.secret_access_key,
-        "BENCH_ACCOUNT": account,
-    }
+    return environment | {"BENCH_ACCOUNT": account}
 
 
 _RUN = "2026-11-21-050000"

@@ -144,6 +144,23 @@ class Stack:
             time.sleep(0.2)
         raise TimeoutError(f"{schedule} was not started within {timeout:g} s")
 
+    def environment(self, function: str) -> dict[str, str]:
+        """What a function, by its logical id, finds in its environment, with the admin's keys.
+
+        With it, the function's code runs in any process of this machine.
+        """
+        functions = self.session().client("lambda")
+        configuration = functions.get_function_configuration(FunctionName=self.resource(function))
+        keys = self.keys["admin"]
+        return {
+            **configuration["Environment"]["Variables"],
+            "AWS_ENDPOINT_URL": self.endpoint_url,
+            "AWS_REGION": self.region,
+            "AWS_DEFAULT_REGION": self.region,
+            "AWS_ACCESS_KEY_ID": keys.access_key_id,
+            "AWS_SECRET_ACCESS_KEY": keys.secret_access_key,
+        }
+
     def function_logs(self, function: str) -> list[str]:
         """The log lines so far of a function, by its logical id: `ReportFunction` for instance."""
         session = self.session()

@@ -50,13 +50,7 @@ FIRST_REQUESTS = [
 def test_a_first_request_loads_what_its_route_needs(
     stack: Stack, function: str, event: str, unwanted: set[str]
 ) -> None:
-    name = "".join(part.capitalize() for part in function.split("_")) + "FunctionName"
-    configuration = (
-        stack.session()
-        .client("lambda")
-        .get_function_configuration(FunctionName=stack.outputs[name])
-    )
-    keys = stack.keys["admin"]
+    name = "".join(part.capitalize() for part in function.split("_")) + "Function"
 
     done = subprocess.run(
         [sys.executable, "-c", FIRST_CALL],
@@ -65,11 +59,7 @@ def test_a_first_request_loads_what_its_route_needs(
         env={
             "PATH": os.environ["PATH"],
             "PYTHONPATH": str(ROOT / "layers" / "timbres"),
-            "AWS_ENDPOINT_URL": stack.endpoint_url,
-            "AWS_DEFAULT_REGION": stack.region,
-            "AWS_ACCESS_KEY_ID": keys.access_key_id,
-            "AWS_SECRET_ACCESS_KEY": keys.secret_access_key,
-            **configuration["Environment"]["Variables"],
+            **stack.environment(name),
         },
         capture_output=True,
         text=True,

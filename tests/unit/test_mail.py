@@ -402,9 +402,7 @@ def test_names_are_written_as_they_are() -> None:
 
 # -------------------------------------------------------------------------------- reasons
 
-OF_A_RUN: list[Kind] = [
-    *codes.SOLUCION_FACTIBLE.values(),
-    *codes.REACHCORE.values(),
+OF_ANY_PAC: list[Kind] = [
     codes.UNREACHABLE,
     codes.TIMEOUT,
     codes.PROTOCOL,
@@ -414,6 +412,11 @@ OF_A_RUN: list[Kind] = [
     errors.OUT_OF_TIME,
     errors.STORAGE_UNAVAILABLE,
     errors.INTERNAL_ERROR,
+]
+OF_A_RUN: list[Kind] = [
+    *codes.SOLUCION_FACTIBLE.values(),
+    *codes.REACHCORE.values(),
+    *OF_ANY_PAC,
 ]
 CODES = sorted({kind.code for kind in OF_A_RUN} | {NOT_REACHED})
 
@@ -468,15 +471,7 @@ def test_only_what_may_pass_by_itself_is_promised_for_tomorrow() -> None:
 OF_A_REPORT: list[Kind] = [
     *codes.REACHCORE.values(),
     *codes.REACHCORE_STATEMENT.values(),
-    codes.UNREACHABLE,
-    codes.TIMEOUT,
-    codes.PROTOCOL,
-    errors.ACCOUNT_UNKNOWN,
-    errors.ACCOUNT_MISCONFIGURED,
-    errors.OPERATION_UNSUPPORTED,
-    errors.OUT_OF_TIME,
-    errors.STORAGE_UNAVAILABLE,
-    errors.INTERNAL_ERROR,
+    *OF_ANY_PAC,
 ]
 
 
