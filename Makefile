@@ -37,8 +37,8 @@ torture: $(VENV)/installed ## 10,000 ways for a purchase to go wrong, on two cor
 baseline: $(VENV)/installed ## double purchases in 1,000 lost replies: a decorator's, and ours
 	@PYTHONPATH=layers/timbres $(BIN)/python -m tests.torture.baseline
 
-bench: $(VENV)/installed ## what things cost, against a limit and against the usual way: minutes
-	@PYTHONPATH=layers/timbres:layers/reports $(BIN)/python -m bench
+bench: $(VENV)/installed ## what things cost, against a limit and the usual way: minutes (BENCH=--help)
+	@PYTHONPATH=layers/timbres:layers/reports $(BIN)/python -m bench $(BENCH)
 
 lint: $(VENV)/installed ## format, lint, types, direction of imports, template: offline, in seconds
 	$(BIN)/ruff format --check .

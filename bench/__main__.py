@@ -1,44 +1,74 @@
-"""All that is measured, one part after another; the last results are kept as JSON."""
+"""All that is measured, one part after another; the last results of each are kept as JSON."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import platform
+import re
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 from local.aws import ROOT
 
-from bench import cold, reports, reports_pdf, warm, watch
+from bench import cold, memory, reports, reports_pdf, warm, watch
 
 Part = tuple[Callable[[int], dict[str, Any]], Callable[[dict[str, Any]], str]]
 
 PARTS: dict[str, Part] = {
     "cold": (lambda runs: cold.measure(3 * runs), cold.table),
     "warm": (warm.measure, warm.table),
+    "memory": (memory.measure, memory.table),
     "watch": (lambda runs: watch.measure(runs=runs), watch.table),
     "reports": (
         lambda runs: reports.measure([*reports.CASES, *reports_pdf.CASES], runs=runs),
         reports.table,
     ),
 }
+PAGE = ROOT / "docs" / "performance.md"
+
+
+def shown(page: str, part: str, results: dict[str, Any]) -> str:
+    """Return a page with the results of a part in the block that is marked with its name.
+
+    The block begins with ``<!-- part -->`` and is a fenced text.
+    """
+    text = f"{results['when']}, {results['where']}\n\n{PARTS[part][1](results['found'])}"
+    block = re.compile(rf"(<!-- {part} -->\n```text\n).*?(\n```)", re.DOTALL)
+    return block.sub(lambda found: found[1] + text + found[2], page)
 
 
 def main() -> None:
-    """Measure, print each part's table, and write the results to `.local/bench.json`."""
+    """Measure, print each part's table, and keep the results."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--runs", type=int, default=3, help="how often each thing is measured")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--json", type=Path, default=ROOT / ".local" / "bench.json")
+    parser.add_argument("--show", action="store_true", help=f"show them in docs/{PAGE.name}, too")
     arguments = parser.parse_args()
-    results = {}
     for name in arguments.parts:
         measure, table = PARTS[name]
-        results[name] = measure(arguments.runs)
-        print(table(results[name]), end="\n\n", flush=True)
-    arguments.json.parent.mkdir(parents=True, exist_ok=True)
-    arguments.json.write_text(json.dumps(results, indent=1) + "\n")
+        found = measure(arguments.runs)
+        results = {
+            "when": date.today().isoformat(),
+            "where": (
+                f"{os.cpu_count()} cores ({platform.machine()}), "
+                f"{platform.system()}, {platform.python_implementation()} "
+                f"{platform.python_version()}"
+            ),
+            "found": found,
+        }
+        print(table(found), end="\n\n", flush=True)
+        kept = json.loads(arguments.json.read_text()) if arguments.json.exists() else {}
+        kept[name] = results
+        arguments.json.parent.mkdir(parents=True, exist_ok=True)
+        arguments.json.write_text(json.dumps(kept, indent=1) + "\n")
+        if arguments.show:
+            page = PAGE.read_text(encoding="utf-8")
+            PAGE.write_text(shown(page, name, results), encoding="utf-8")
 
 
 if __name__ == "__main__":

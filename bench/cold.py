@@ -9,16 +9,10 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import statistics
-import subprocess
-import sys
-import threading
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -26,11 +20,11 @@ from local.aws import ROOT
 from local.stack import Stack
 from local.world import running_world
 
+from bench.runtime import UnansweredError, running_function
 from bench.spread import spread
 
 _WSDL = ROOT / "layers" / "timbres" / "timbres" / "pacs" / "utilerias.wsdl"
 _HANDLERS = ROOT / "bench" / "handlers"
-_PATH = os.pathsep.join(str(ROOT / "layers" / name) for name in ("timbres", "reports"))
 AIM_OF_FLOOR = 1.15
 AIM_OF_USUAL = 0.5
 
@@ -133,95 +127,22 @@ def event_of(case: Case) -> bytes:
     return json.dumps(event).encode()
 
 
-# ------------------------------------------------------------------------- the Runtime API
-
-
-class _Runtime(ThreadingHTTPServer):
-    """Lambda's Runtime API for one process: hands out one event, and is done at the next."""
-
-    def __init__(self, event: bytes) -> None:
-        super().__init__(("127.0.0.1", 0), _Invocations)
-        self.event = event
-        self.handed_out = False
-        self.answer = b""
-        self.failed = b""
-        self.done = threading.Event()
-
-
-class _Invocations(BaseHTTPRequestHandler):
-    server: _Runtime
-
-    def do_GET(self) -> None:
-        if self.server.handed_out:
-            self.server.done.set()
-            # The process is ended while it waits.
-            time.sleep(60)
-            return
-        self.server.handed_out = True
-        self.send_response(200)
-        self.send_header("Lambda-Runtime-Aws-Request-Id", str(uuid4()))
-        self.send_header("Lambda-Runtime-Deadline-Ms", str(int(time.time() * 1000) + 29_000))
-        arn = "arn:aws:lambda:mx-central-1:000000000000:function:bench"
-        self.send_header("Lambda-Runtime-Invoked-Function-Arn", arn)
-        self.send_header("Lambda-Runtime-Trace-Id", "Root=1-691e0000-0123456789abcdef01234567")
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(self.server.event)))
-        self.end_headers()
-        self.wfile.write(self.server.event)
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        if self.path.endswith("/response"):
-            self.server.answer = body
-        else:
-            self.server.failed = body
-            self.server.done.set()
-        self.send_response(202)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, *_: Any) -> None:
-        """Say nothing."""
-
-
-@contextmanager
-def _runtime(event: bytes) -> Iterator[_Runtime]:
-    server = _Runtime(event)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        server.server_close()
-
-
-def _first_call(folder: Any, module: str, event: bytes, environment: Mapping[str, str]) -> float:
+def _first_call(folder: Path, module: str, event: bytes, environment: Mapping[str, str]) -> float:
     """Return the CPU milliseconds of a fresh process up to its first answer.
 
     Raises SystemExit when that is no 2xx or 3xx, or 404 of a ticket that is none.
     """
-    with _runtime(event) as runtime:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "awslambdaric", f"{module}.handler"],
-            cwd=folder,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            env={
-                "PATH": os.environ["PATH"],
-                "PYTHONPATH": _PATH,
-                "LAMBDA_TASK_ROOT": str(folder),
-                "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{runtime.server_address[1]}",
-                **environment,
-            },
-        )
-        answered = runtime.done.wait(30)
+    with running_function(folder, module, environment) as (runtime, process):
+        try:
+            status = runtime.invoke(event, 30)["statusCode"]
+        except UnansweredError as error:
+            raise SystemExit(f"{folder}: {error}") from None
+        if status >= 400 and status != 404:
+            raise SystemExit(f"{folder}: {status}")
+        # It asks for the next request when it is done with this one.
+        runtime.waiting.wait(30)
+        process.kill()
         # Popen would wait for it itself, and not tell what it used.
-        os.kill(process.pid, signal.SIGKILL)
         _, _, usage = os.wait4(process.pid, 0)
         process.returncode = 0
-    status = json.loads(runtime.answer or b"{}").get("statusCode", 500)
-    if not answered or (status >= 400 and status != 404):
-        raise SystemExit(f"{folder}: {runtime.failed or runtime.answer!r}")
     return (usage.ru_utime + usage.ru_stime) * 1000

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import marshal
 import py_compile
+import subprocess
 import sys
 from pathlib import Path
 
@@ -233,3 +235,45 @@ def test_the_layers_are_built_by_the_same_recipe():
     }
     assert recipes["timbres"]
     assert recipes["timbres"] == recipes["reports"]
+
+
+@pytest.mark.parametrize("folder", ["timbres", "reports"])
+def test_the_recipe_of_a_layer_compiles_and_strips(tmp_path, monkeypatch, folder):
+    """`sam build` calls this recipe; what pip would have downloaded is laid in its place."""
+    monkeypatch.setattr(artefact, "MAGIC", importlib.util.MAGIC_NUMBER)
+    monkeypatch.setattr(artefact, "CACHE_TAG", sys.implementation.cache_tag)
+    downloaded = tmp_path / "downloaded"
+    (downloaded / "zeep-4.3.3.dist-info").mkdir(parents=True)
+    (downloaded / "zeep-4.3.3.dist-info" / "METADATA").touch()
+    (downloaded / "zeep-4.3.3.dist-info" / "RECORD").touch()
+    module(downloaded / "zeep" / "client.py")
+    module(downloaded / "zeep" / "tests" / "test_client.py")
+    (downloaded / "zeep" / "client.pyi").touch()
+    (downloaded / "bin").mkdir()
+    (downloaded / "bin" / "normalizer").touch()
+    built = tmp_path / "built" / "Layer"
+
+    subprocess.run(
+        [
+            "make",
+            *("-C", str(LAYERS / folder), f"build-{folder.capitalize()}Layer"),
+            *(f"ARTIFACTS_DIR={built}", f"PYTHON={sys.executable}"),
+            f"INSTALL=mkdir -p '{built}/python' && cp -R '{downloaded}/.' '{built}/python'",
+        ],
+        check=True,
+        capture_output=True,
+    )
+
+    assert found(built.parent) == []
+    assert not list(built.rglob("RECORD")) + list(built.rglob("bin"))
+    (package,) = (path.parent.name for path in (LAYERS / folder).glob("*/__init__.py"))
+    compiled = importlib.util.cache_from_source(str(built / "python" / package / "__init__.py"))
+    code = marshal.loads(Path(compiled).read_bytes()[16:])
+    assert code.co_filename == f"/opt/python/{package}/__init__.py"
+
+
+def test_the_artefact_of_this_checkout():
+    built = artefact.layers(LAYERS.parent / ".aws-sam" / "build")
+    if not built:
+        pytest.skip("nothing has been built here: `make build` looks into what it builds")
+    assert list(artefact.faults(built)) == []
