@@ -9,7 +9,7 @@ from timbres.aws.items import chunks
 
 
 class Bus:
-    """The event bus; ``events`` is a boto3 client, ``name`` the bus's."""
+    """The event bus; ``events`` is a client, ``name`` the bus's."""
 
     def __init__(self, events: Any, name: str) -> None:
         self._events = events

@@ -41,7 +41,7 @@ _BY_A_RUN = (*_COUNTED, "recent", "counted_on", "told_by")
 
 
 class Issuers:
-    """The known issuers; ``dynamodb`` is a boto3 client, ``table`` the table's name."""
+    """The known issuers; ``dynamodb`` is a client, ``table`` the table's name."""
 
     def __init__(self, dynamodb: Any, table: str) -> None:
         self._dynamodb = dynamodb

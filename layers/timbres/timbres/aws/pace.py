@@ -21,7 +21,7 @@ _SAME_TIME_SECONDS = 2
 
 
 class Pace:
-    """The pace; ``dynamodb`` is a boto3 client, ``table`` the table's name."""
+    """The pace; ``dynamodb`` is a client, ``table`` the table's name."""
 
     def __init__(self, dynamodb: Any, table: str) -> None:
         self._dynamodb = dynamodb

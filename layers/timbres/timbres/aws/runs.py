@@ -27,7 +27,7 @@ MOST_DELAY_SECONDS = 900
 
 
 class Runs:
-    """The records of runs; ``dynamodb`` is a boto3 client, ``table`` the table's name."""
+    """The records of runs; ``dynamodb`` is a client, ``table`` the table's name."""
 
     def __init__(self, dynamodb: Any, table: str) -> None:
         self._dynamodb = dynamodb
@@ -235,7 +235,7 @@ class Runs:
 
 
 class Queue:
-    """The queue of parts; ``sqs`` is a boto3 client."""
+    """The queue of parts; ``sqs`` is a client."""
 
     def __init__(self, sqs: Any, url: str) -> None:
         self._sqs = sqs

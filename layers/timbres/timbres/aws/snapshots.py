@@ -23,7 +23,7 @@ Counted = tuple[str, Snapshot, Item]
 
 
 class Snapshots:
-    """The snapshots; ``dynamodb`` is a boto3 client, ``table`` the table's name."""
+    """The snapshots; ``dynamodb`` is a client, ``table`` the table's name."""
 
     def __init__(self, dynamodb: Any, table: str) -> None:
         self._dynamodb = dynamodb

@@ -19,7 +19,7 @@ log = logging.getLogger("timbres")
 
 
 class Tickets:
-    """The tickets; ``dynamodb`` is a boto3 client, ``table`` the table's name."""
+    """The tickets; ``dynamodb`` is a client, ``table`` the table's name."""
 
     def __init__(self, dynamodb: Any, table: str) -> None:
         self._dynamodb = dynamodb

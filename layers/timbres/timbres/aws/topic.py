@@ -8,7 +8,7 @@ from timbres.domain.mail import Mail
 
 
 class Topic:
-    """The topic of the mails; ``sns`` is a boto3 client, ``arn`` the topic's."""
+    """The topic of the mails; ``sns`` is a client, ``arn`` the topic's."""
 
     def __init__(self, sns: Any, arn: str) -> None:
         self._sns = sns

@@ -18,7 +18,7 @@ PART_BYTES = 8 * 1024 * 1024
 class Upload:
     """One new version of an object, as a file that can only be written.
 
-    ``s3`` is a boto3 client; ``headers`` are what S3 tells whoever reads the object, by
+    ``s3`` is a client; ``headers`` are what S3 tells whoever reads the object, by
     ``put_object``'s names, such as ``ContentType``. A context manager: leaving it makes the
     object, an exception leaves nothing of it behind. The bucket keeps versions. S3 itself
     checks every part against its SHA-256 and refuses another content.
@@ -45,7 +45,7 @@ class Upload:
         return self._digest.hexdigest()
 
     def write(self, data: bytes | bytearray | memoryview, /) -> int:
-        """Take ``data``; return its length in bytes. Raises what boto3 raises."""
+        """Take ``data``; return its length in bytes. Raises what botocore raises."""
         if self._closed:
             raise ValueError("the upload is closed")
         view = memoryview(data).cast("B")
