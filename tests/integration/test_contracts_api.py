@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import socket
 import threading
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from local.sandboxes.solucion_factible import SolucionFactibleSandbox
@@ -45,6 +48,44 @@ def history(world: World) -> list[dict[str, Any]]:
     return lines
 
 
+class Relay:
+    """A way to a server that can let its open connections die without a word to the client."""
+
+    def __init__(self, url: str) -> None:
+        host = urlsplit(url)
+        self._to = (host.hostname, host.port)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._open: list[list[bool]] = []
+        self.lost: list[bytes] = []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def let_die(self) -> None:
+        for alive in self._open:
+            alive[0] = False
+
+    def close(self) -> None:
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                here, _ = self._listener.accept()
+                there = socket.create_connection(self._to)
+                alive = [True]
+                self._open.append(alive)
+                for pair in ((here, there), (there, here)):
+                    threading.Thread(target=self._pass, args=(*pair, alive), daemon=True).start()
+
+    def _pass(self, source: socket.socket, target: socket.socket, alive: list[bool]) -> None:
+        with contextlib.suppress(OSError), source, target:
+            while data := source.recv(65536):
+                if not alive[0]:
+                    self.lost.append(data)
+                    return
+                target.sendall(data)
+
+
 # ------------------------------------------------------------------------------- bought
 
 
@@ -73,6 +114,22 @@ def test_a_contract_confirmed_field_by_field(world: World) -> None:
     }
     assert world.purchases() == [(RFC, 500)]
     assert world.calls() == ["getTimbres", "agregarContrato", "getTimbres"]
+
+
+def test_no_purchase_goes_over_a_connection_that_died_in_a_pause(world: World) -> None:
+    relay = Relay(world.secret(SF)["endpoint"])
+    world.change_account(SF, world.secret(SF, endpoint=relay.url))
+    try:
+        assert world.buy(RFC, 1).status == 201
+        relay.let_die()
+        assert world.buy(RFC, 2).status == 201
+    finally:
+        relay.close()
+    assert world.purchases() == [(RFC, 1), (RFC, 2)]
+    # What was sent into the void was the count that precedes a purchase.
+    lost = b"".join(relay.lost)
+    assert b"urn:getTimbres" in lost
+    assert b"agregarContrato" not in lost
 
 
 def test_its_event_its_mail_and_the_issuer_it_made_known(world: World) -> None:
