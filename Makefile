@@ -1,5 +1,5 @@
 # The one entry point. Needs python3 (3.11 or later) and curl; everything else it installs itself
-# into .venv (and .venv-sam for `make build` and `make deploy`).
+# into .venv (Checkov and the SAM command line, which pin libraries of their own, beside it).
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -7,14 +7,17 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SAM := .venv-sam/bin/sam
 PIP_INSTALL := -m pip install --quiet --no-input --disable-pip-version-check --no-deps --require-hashes
 STAGE ?= default
+# Whatever a layer brings, and the kinds of licence it may come under.
+DEPLOYED = $(shell sed -nE 's/^([a-zA-Z0-9_.-]+)==.*/\1/p' layers/*/requirements.txt | sort -u)
+LICENCES = { echo "\# Licences of what is deployed"; echo; $(BIN)/pip-licenses --from=mixed --format=markdown \
+  --order=name --packages $(DEPLOYED) --partial-match --allow-only="MIT;BSD;ISC;Apache;PSF;MPL"; }
 # The deployment runtime's Python, wherever pyenv keeps it; `sam build` looks for it on the PATH.
 PYTHON_313 = $(shell ls -d "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.13*/bin 2>/dev/null | tail -1)
 export SAM_CLI_TELEMETRY := 0
 
-.PHONY: help demo up test torture baseline bench lint format build deploy lock clean
+.PHONY: help demo up test torture baseline fuzz openapi bench load lint format build deploy lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -37,10 +40,19 @@ torture: $(VENV)/installed ## 10,000 ways for a purchase to go wrong, on two cor
 baseline: $(VENV)/installed ## double purchases in 1,000 lost replies: a decorator's, and ours
 	@PYTHONPATH=layers/timbres $(BIN)/python -m tests.torture.baseline
 
+fuzz: $(VENV)/installed ## made-up requests of every route of docs/openapi.json: minutes (FUZZ="--seed 7")
+	@PYTHONPATH=layers/timbres $(BIN)/python -m local.fuzz $(FUZZ)
+
+openapi: $(VENV)/installed ## write docs/openapi.json anew, as routes, errors and shapes are now
+	@PYTHONPATH=layers/timbres $(BIN)/python -m local.openapi
+
 bench: $(VENV)/installed ## what things cost, against a limit and the usual way: minutes (BENCH=--help)
 	@PYTHONPATH=layers/timbres:layers/reports $(BIN)/python -m bench $(BENCH)
 
-lint: $(VENV)/installed ## format, lint, types, direction of imports, template: offline, in seconds
+load: $(VENV)/installed ## 200 requests a second, and a night of 10,000 issuers at a failing PAC: minutes
+	@PYTHONPATH=layers/timbres:layers/reports $(BIN)/python -m bench.load
+
+lint: $(VENV)/installed .venv-checkov/installed ## format, lint, types, imports, template, security, licences: offline, in seconds
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy layers/timbres/timbres layers/reports/timbres_reports
@@ -51,29 +63,36 @@ lint: $(VENV)/installed ## format, lint, types, direction of imports, template: 
 	@mkdir -p .local
 	$(BIN)/python -m local.transform > .local/transformed.json
 	$(BIN)/cfn-lint .local/transformed.json
+	.venv-checkov/bin/checkov --config-file .checkov.yaml --file .local/transformed.json
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive layers/timbres/timbres layers/reports/timbres_reports functions
+	$(BIN)/deptry --no-ansi layers functions
+	@$(LICENCES) | diff docs/licences.md - || { echo "docs/licences.md is not what is deployed: make licences" >&2; exit 1; }
+
+licences: $(VENV)/installed ## list the licences of what is deployed, in docs/licences.md
+	@$(LICENCES) > docs/licences.md
 
 format: $(VENV)/installed ## put the code into shape
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-build: $(SAM) ## validate the template and build what is deployed, for Lambda's Python and processor
+build: .venv-sam/installed ## validate the template and build what is deployed, for Lambda's Python and processor
 	@PATH="$(PYTHON_313):$$PATH"; command -v python3.13 > /dev/null || { \
 	  echo "make build needs python3.13, the deployment runtime, on the PATH: install it, with pyenv for instance." >&2; exit 1; }
-	AWS_DEFAULT_REGION=$${AWS_DEFAULT_REGION:-mx-central-1} $(SAM) validate --lint
-	PATH="$(PYTHON_313):$$PATH" $(SAM) build --config-env $(STAGE)
+	AWS_DEFAULT_REGION=$${AWS_DEFAULT_REGION:-mx-central-1} .venv-sam/bin/sam validate --lint
+	PATH="$(PYTHON_313):$$PATH" .venv-sam/bin/sam build --config-env $(STAGE)
 	@.venv-sam/bin/python -m local.artefact
 
 deploy: build ## deploy to AWS: make deploy STAGE=prod
-	$(SAM) deploy --config-env $(STAGE)
+	.venv-sam/bin/sam deploy --config-env $(STAGE)
 
 lock: $(VENV)/installed ## lock the requirements anew, to their newest versions
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	for name in layers/timbres/requirements layers/reports/requirements requirements/dev requirements/sam; do \
+	for name in layers/timbres/requirements layers/reports/requirements requirements/dev requirements/checkov requirements/sam; do \
 	  $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	    --no-emit-index-url --no-header "$$name.in" --output-file "$$name.txt"; done
 
 clean: ## remove everything that make has made
-	rm -rf $(VENV) .venv-sam .local .aws-sam out
+	rm -rf $(VENV) .venv-* .local .aws-sam out
 
 $(VENV)/installed: requirements/dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
@@ -83,8 +102,8 @@ $(VENV)/installed: requirements/dev.txt
 	@$(BIN)/python $(PIP_INSTALL) --requirement $<
 	@touch $@
 
-$(SAM): requirements/sam.txt
-	@echo "Installing the SAM command line into .venv-sam (once, about a minute)…"
-	@$(PYTHON) -m venv .venv-sam
-	@.venv-sam/bin/python $(PIP_INSTALL) --requirement $<
+.venv-%/installed: requirements/%.txt
+	@echo "Installing into .venv-$* (once, about a minute)…"
+	@$(PYTHON) -m venv .venv-$*
+	@.venv-$*/bin/python $(PIP_INSTALL) --requirement $<
 	@touch $@
