@@ -59,10 +59,10 @@ lint: $(VENV)/installed .venv-checkov/installed ## format, lint, types, imports,
 	for app in functions/*/app.py; do $(BIN)/mypy "$$app"; done
 	$(BIN)/mypy local bench
 	PYTHONPATH=layers/timbres:layers/reports $(BIN)/lint-imports
-	$(BIN)/cfn-lint template.yaml
+	$(BIN)/cfn-lint --config-file .cfn-lint.yaml template.yaml
 	@mkdir -p .local
 	$(BIN)/python -m local.transform > .local/transformed.json
-	$(BIN)/cfn-lint .local/transformed.json
+	$(BIN)/cfn-lint --config-file .cfn-lint.yaml .local/transformed.json
 	.venv-checkov/bin/checkov --config-file .checkov.yaml --file .local/transformed.json
 	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive layers/timbres/timbres layers/reports/timbres_reports functions
 	$(BIN)/deptry --no-ansi layers functions

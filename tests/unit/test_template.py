@@ -36,6 +36,13 @@ def test_a_message_is_not_handed_out_twice_while_it_is_worked_on(function):
     assert queue["VisibilityTimeout"] == 6 * FUNCTIONS[function]["Timeout"]
 
 
+@pytest.mark.parametrize("function", BEHIND_A_QUEUE)
+def test_what_a_worker_cannot_do_ends_in_a_queue_of_its_own(function):
+    redrive = RESOURCES[BEHIND_A_QUEUE[function]]["Properties"]["RedrivePolicy"]
+    (dead, _) = redrive["deadLetterTargetArn"]["Fn::GetAtt"]
+    assert RESOURCES[dead]["Properties"]["MessageRetentionPeriod"] == 14 * 24 * 3600
+
+
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_a_function_has_a_role_and_a_log_of_its_own(name):
     role = FUNCTIONS[name]["Role"]["Fn::GetAtt"][0]
