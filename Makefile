@@ -66,6 +66,7 @@ lint: $(VENV)/installed .venv-checkov/installed ## format, lint, types, imports,
 	.venv-checkov/bin/checkov --config-file .checkov.yaml --file .local/transformed.json
 	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive layers/timbres/timbres layers/reports/timbres_reports functions
 	$(BIN)/deptry --no-ansi layers functions
+	$(BIN)/zizmor --offline --quiet --persona pedantic .github
 	@$(LICENCES) | diff docs/licences.md - || { echo "docs/licences.md is not what is deployed: make licences" >&2; exit 1; }
 
 licences: $(VENV)/installed ## list the licences of what is deployed, in docs/licences.md
