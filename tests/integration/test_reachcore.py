@@ -460,63 +460,6 @@ def test_a_read_is_repeated_after_a_500(pac: ReachcoreSandbox, client: PacClient
     assert len(calls(pac)) == 3
 
 
-@pytest.mark.parametrize("operation", OPERATIONS)
-def test_credentials_do_not_follow_a_redirect(
-    stage: Stage, pac: ReachcoreSandbox, client: PacClient, operation: str
-) -> None:
-    elsewhere = Stage()
-    elsewhere.play(ReachcoreSandbox(books().reachcore))
-    with serve(elsewhere) as other:
-        put(pac, operation, "redirect", location=f"{other}{PATH}")
-        with failing("pac-protocol-error") as errors:
-            read(client, operation)
-    assert "redirect" in errors[0].detail
-    assert elsewhere.seen == []
-    assert len(stage.seen) == 1
-
-
-@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_no_redirect_is_followed(stage: Stage, client: PacClient, url: str, status: int) -> None:
-    def moved(_environ: Any, start_response: Any) -> list[bytes]:
-        start_response(f"{status} Moved", [("Location", f"{url}{PATH}")])
-        return [b""]
-
-    stage.play(moved)
-    with failing("pac-protocol-error"):
-        read(client)
-    assert len(stage.seen) == 1
-
-
-@pytest.mark.parametrize("encoding", ["gzip", "br", "deflate", "gzip, identity"])
-def test_a_compressed_answer_is_not_unpacked(
-    stage: Stage, client: PacClient, encoding: str
-) -> None:
-    def packed(_environ: Any, start_response: Any) -> list[bytes]:
-        start_response("200 OK", [("Content-Encoding", encoding)])
-        return [b"\x1f\x8b" + b"\x00" * 100]
-
-    stage.play(packed)
-    with failing("pac-protocol-error") as errors:
-        read(client)
-    assert "compressed" in errors[0].detail
-    assert stage.seen[0]["HTTP_ACCEPT_ENCODING"] == "identity"
-
-
-def test_an_answer_beyond_all_measure_is_refused(
-    monkeypatch: pytest.MonkeyPatch, pac: ReachcoreSandbox, url: str
-) -> None:
-    client = connect(reachcore_account(url))
-    fetch = client._session.fetch  # type: ignore[attr-defined]
-    monkeypatch.setattr(
-        client._session,  # type: ignore[attr-defined]
-        "fetch",
-        lambda *args, **kwargs: fetch(*args, **kwargs, most_bytes=1000),
-    )
-    with failing("pac-protocol-error") as errors:
-        read(client)
-    assert "longer than 1,000 bytes" in errors[0].detail
-
-
 # ----------------------------------------------------------------------------- deadlines
 
 

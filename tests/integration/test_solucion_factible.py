@@ -512,22 +512,6 @@ def test_the_words_of_a_soap_fault_are_told(
     assert errors[0].pac_message == "SOAP fault: Error interno del servicio Utilerias"
 
 
-@pytest.mark.parametrize("act", [count, buy])
-def test_credentials_do_not_follow_a_redirect(
-    stage: Stage, pac: SolucionFactibleSandbox, client: PacClient, act: Act
-) -> None:
-    elsewhere = Stage()
-    elsewhere.play(SolucionFactibleSandbox(books().solucion_factible))
-    with serve(elsewhere) as other:
-        for operation in (GET, BUY):
-            put(pac, operation, "redirect", location=other + PATHS[-1])
-        with failing("pac-protocol-error") as errors:
-            act(client)
-    assert "redirect" in errors[0].detail
-    assert elsewhere.seen == []
-    assert len(stage.seen) == 1
-
-
 @pytest.mark.parametrize(
     ("status", "media_type", "code", "attempts"),
     [
@@ -565,41 +549,6 @@ def test_answers_that_are_no_soap(
         buy(client)
     assert errors[0].kind.may_have_taken_effect == (status != 404)
     assert len(stage.seen) == 1
-
-
-def test_an_external_entity_is_never_fetched(
-    stage: Stage, pac: SolucionFactibleSandbox, client: PacClient, url: str
-) -> None:
-    content = reply(GET, OK + COUNTS + "<x:mensaje>&fetched;</x:mensaje>")
-    for reference in (f"{url}/_sandbox/elsewhere", "file:///etc/hostname"):
-        doctype = f'<!DOCTYPE e:Envelope [<!ENTITY fetched SYSTEM "{reference}">]>'
-        put(pac, GET, "wrong-shape", reply=doctype + content, times=1)
-        with failing("pac-protocol-error"):
-            count(client)
-    assert len(stage.seen) == 2
-
-
-def test_entities_that_grow_are_not_unfolded(
-    pac: SolucionFactibleSandbox, client: PacClient
-) -> None:
-    entities = "".join(
-        f'<!ENTITY e{n} "{f"&e{n - 1};" * 10 if n else "x" * 10}">' for n in range(10)
-    )
-    content = f"<!DOCTYPE e:Envelope [{entities}]>" + reply(GET, OK + "<x:mensaje>&e9;</x:mensaje>")
-    put(pac, GET, "wrong-shape", reply=content)
-    with failing("pac-protocol-error"):
-        count(client)
-
-
-def test_a_reply_beyond_all_measure_is_refused(stage: Stage, client: PacClient) -> None:
-    def endless(_environ: Any, start_response: Any) -> Iterator[bytes]:
-        start_response("200 OK", [("Content-Type", "text/xml")])
-        return (b" " * 65536 for _ in range(1000))
-
-    stage.play(endless)
-    with failing("pac-protocol-error") as errors:
-        count(client)
-    assert "longer than" in errors[0].detail
 
 
 # ----------------------------------------------------------------------------- deadlines

@@ -111,6 +111,9 @@ NASTY = (
     "🧾 emoji",
     "zero\x00width\x7f\u200b",
     "half a pair: \ud83e",
+    '=HYPERLINK("http://example.com")',
+    "javascript:alert(1)",
+    "txt.\u202egpj.exe\u2066",
     "",
 )
 

@@ -185,7 +185,8 @@ extras = st.dictionaries(
 movements_written = st.lists(
     st.fixed_dictionaries(
         {
-            "RFC": st.sampled_from(["A&D061009TY8", "ÑAN840101AB1", "AAA010101AAA"]) | texts,
+            "RFC": st.sampled_from(["A&D061009TY8", "ÑAN840101AB1", "AAA010101AAA"])
+            | texts.filter(lambda text: text.strip().isprintable()),
             "Fecha": st.dates(date(2011, 1, 1), date(2099, 12, 31)).map(
                 lambda day: f"{day}T00:00:00"
             ),
@@ -474,7 +475,7 @@ def many(rows: int) -> io.BytesIO:
     return io.BytesIO(content.replace("[]", f"[{movements}]").encode())
 
 
-def test_300_000_movements_are_summed_and_nothing_is_kept_of_them() -> None:
+def test_300_000_movements_are_summed_and_only_their_rfcs_are_kept() -> None:
     rows = 300_000
     file = many(rows)
     most = at = amount = 0
@@ -486,7 +487,8 @@ def test_300_000_movements_are_summed_and_nothing_is_kept_of_them() -> None:
                 most = max(most, sys.getallocatedblocks() - before)
     assert month.summary.transactions == at == rows
     assert amount == sum(number % 7 for number in range(rows))
-    assert most < 20_000
+    # There are 10,000 RFCs.
+    assert most < 30_000
 
 
 def test_the_memory_in_use_does_not_grow_with_the_movements() -> None:

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from pypdf import PdfReader
 from tests.unit.report_samples import (
     MOVEMENTS,
+    NASTY,
     RC,
     SOURCES,
     busy_month,
@@ -216,3 +217,25 @@ def test_a_busy_month_fits_its_pages():
         assert f" {issuer.rfc} {issuer.amount:,} " in text
     for contract in report.contracts:
         assert contract.id in text
+
+
+def test_nothing_in_it_is_run_or_leads_elsewhere_whatever_its_texts_hold():
+    words = [*NASTY, "</script><script>alert(1)</script>", ") /OpenAction << /S /JavaScript >> (",
+             "<a href='javascript:alert(1)'>x</a>", '<link href="http://example.com">x</link>',
+             "<img src='file:///etc/hostname'/>"]  # fmt: skip
+    lines = [MovementLine(RC, "AAA010101AAA", date(2026, 10, 1), word, 1) for word in words]
+    report = replace(
+        small_month(),
+        sources=(replace(SOURCES[0], problem=" ".join(words), plan=words[-1]),),
+        issuers=tuple(IssuerLine(RC, word, 1) for word in words),
+        movements=lambda: iter(lines),
+    )
+    _, reader = written(report)
+    assert not reader.trailer["/Root"].keys() & {"/OpenAction", "/AA", "/AcroForm", "/Names"}
+    for page in reader.pages:
+        annotations = [one.get_object() for one in page.get("/Annots", [])]
+        assert not [one for one in annotations if "/A" in one or "/AA" in one]
+        assert "/AA" not in page
+    text = "".join(page.extract_text() for page in reader.pages)
+    assert "OpenAction" in text
+    assert not set(text) & set("\u202e\u2066\x00")

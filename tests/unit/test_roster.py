@@ -56,7 +56,8 @@ def refused(read: Callable[[str], Roster], text: str) -> TimbresError:
     ids=repr,
 )
 def test_json_lists(rows: list[Any], read: tuple[Entry, ...]) -> None:
-    assert read_json(json.dumps(rows)) == Roster(read, ())
+    for text in (json.dumps(rows), f"\ufeff{json.dumps(rows)}"):
+        assert read_json(text) == Roster(read, ())
 
 
 @pytest.mark.parametrize(
@@ -229,6 +230,7 @@ def test_of_two_rows_that_contradict_the_first_stands() -> None:
         ("[", "no JSON"),
         ("[" * 100_000, "no JSON"),
         (f'["{A}",]', "no JSON"),
+        (f'\ufeff\ufeff["{A}"]', "no JSON"),
         ("[" + "9" * 5000 + "]", "no JSON"),
         ("null", "no list"),
         ("7", "no list"),

@@ -69,7 +69,11 @@ _STATUSES = {
 # What spreadsheets run, the full-width forms that some of them narrow among it.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 # Controls, halves of surrogate pairs and non-characters: no format can carry them.
-_UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+_UNPRINTABLE = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff"
+    # These reverse what is shown after them: the end of a name, or of a line.
+    "\u202a-\u202e\u2066-\u2069]"
+)
 
 
 def clean(text: str) -> str:

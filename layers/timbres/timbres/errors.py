@@ -6,6 +6,7 @@ facts that decide what happens next: may the call have taken effect, may a read 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 
@@ -60,6 +61,7 @@ ACCOUNT_MISCONFIGURED = Kind("account-misconfigured", 409, "The account's secret
 OPERATION_UNSUPPORTED = Kind(
     "operation-unsupported", 422, "The account's PAC does not offer this operation"
 )
+ANSWER_TOO_LARGE = Kind("answer-too-large", 422, "The answer would be too large")
 OUT_OF_TIME = Kind("out-of-time", 503, "Not enough time was left to begin", retry_after=5)
 STORAGE_UNAVAILABLE = Kind(
     "storage-unavailable", 503, "An AWS service did not answer as it should", retry_after=5
@@ -109,3 +111,10 @@ class PacError(TimbresError):
         self.pac = pac
         self.pac_code = pac_code
         self.pac_message = pac_message
+
+    def say(self, otherwise: Callable[[str], str]) -> None:
+        """Put what the PAC said, wherever it stands, otherwise."""
+        self.detail = otherwise(self.detail)
+        self.args = tuple(otherwise(str(one)) for one in self.args)
+        if self.pac_message is not None:
+            self.pac_message = otherwise(self.pac_message)

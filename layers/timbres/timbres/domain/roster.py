@@ -62,7 +62,7 @@ def read_json(text: str) -> Roster:
     """
     expected = 'expected a JSON list such as ["A&D061009TY8"] or [{"rfc": …, "low_stamps": 100}]'
     try:
-        rows = json.loads(text, object_pairs_hook=_unique)
+        rows = json.loads(text.removeprefix("\ufeff"), object_pairs_hook=_unique)
     except (ValueError, RecursionError):
         raise TimbresError(
             BODY_INVALID, f"The body is no JSON: {expected}.", field="body"

@@ -84,6 +84,7 @@ SOLUCION_FACTIBLE: dict[str, Kind] = {
 }
 
 _SHOWN = 300
+_LOOKED_AT = 10_000
 
 
 def said(pac: str, table: dict[str, Kind], code: str, message: str | None) -> PacError:
@@ -123,5 +124,5 @@ def clean(message: str | None) -> str | None:
     """Return a PAC's words on one line, printable, 300 characters at most; None for none."""
     if message is None:
         return None
-    printable = "".join(c for c in message if c.isprintable() or c.isspace())
+    printable = "".join(c for c in message[:_LOOKED_AT] if c.isprintable() or c.isspace())
     return " ".join(printable.split())[:_SHOWN].strip() or None

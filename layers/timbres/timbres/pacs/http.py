@@ -210,6 +210,9 @@ class PacSession:
         encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
         if encoding not in ("identity", ""):
             raise protocol_error(self.pac, "it is compressed, which was not asked for")
+        declared = response.headers.get("Content-Length", "").strip()
+        if declared.isascii() and declared.isdigit() and int(declared[:20]) > most_bytes:
+            raise self._too_long(most_bytes)
         digest = hashlib.sha256()
         size = 0
         file: IO[bytes] = SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115 the caller's
@@ -217,7 +220,7 @@ class PacSession:
             for chunk in _chunks(response):
                 size += len(chunk)
                 if size > most_bytes:
-                    raise protocol_error(self.pac, f"it is longer than {most_bytes:,} bytes")
+                    raise self._too_long(most_bytes)
                 if deadline.left() <= 0:
                     raise self._late()
                 digest.update(chunk)
@@ -236,6 +239,9 @@ class PacSession:
             size=size,
             sha256=digest.hexdigest(),
         )
+
+    def _too_long(self, most_bytes: int) -> PacError:
+        return protocol_error(self.pac, f"it is longer than {most_bytes:,} bytes")
 
     def _late(self) -> PacError:
         return PacError(

@@ -25,6 +25,7 @@ from timbres.domain.month import Month
 from timbres.domain.rfc import Rfc
 from timbres.errors import PacError
 from timbres.pacs.base import PacClient
+from timbres.pacs.bounds import Portion, bounded, is_short
 from timbres.pacs.codes import REACHCORE, REACHCORE_STATEMENT, clean, protocol_error, said
 from timbres.pacs.http import Download, PacSession, retried
 
@@ -42,7 +43,8 @@ _SUMMARY = frozenset(
         "Transacciones",
     }
 )
-_ERROR_BYTES = 64 * 1024
+# Room for the PAC's words, of which the first 300 characters are shown.
+_ERROR_BYTES = 2 * 1024 * 1024
 # The documented answers lack the comma behind FechaActual; accepted there, nowhere else.
 _MISSING_COMMA = re.compile(rb'("FechaActual"\s*:\s*"[^"\\]*")(\s*")')
 _HEAD = 4096
@@ -129,15 +131,14 @@ class MonthReading:
 
         The memory in use does not grow with their number. Raises ``pac-protocol-error``.
         """
-        return (_movement(item) for name, item in _fields(self._open()) if name is _MOVEMENT)
+        found = (_movement(item) for name, item in _fields(self._open()) if name is _MOVEMENT)
+        return bounded(NAME, found)
 
-    def _open(self) -> IO[bytes] | _Joined:
+    def _open(self) -> _Source:
         head = self._answer.head(_HEAD)
         mended = _MISSING_COMMA.sub(rb"\1,\2", head.removeprefix(_BOM), count=1)
-        if mended != head:
-            self._answer.file.seek(len(head))
-            return _Joined(mended, self._answer.file)
-        return self._answer.file
+        self._answer.file.seek(len(head))
+        return _Source(mended, self._answer.file)
 
     def _summary(self) -> Summary:
         fields: dict[str | None, Any] = {}
@@ -147,6 +148,8 @@ class MonthReading:
             elif fields.keys() >= _SUMMARY:
                 break  # The documented order: only movements follow.
         plan = _text(fields, "TipoConsumo")
+        if not is_short(plan):
+            raise protocol_error(NAME, "TipoConsumo is longer than any")
         try:
             as_of = from_local(_text(fields, "FechaActual"))
         except ValueError:
@@ -169,7 +172,7 @@ _OPENING = frozenset({"start_map", "start_array"})
 _CLOSING = frozenset({"end_map", "end_array"})
 
 
-def _fields(file: IO[bytes] | _Joined) -> Iterator[tuple[str | None, Any]]:
+def _fields(file: _Source) -> Iterator[tuple[str | None, Any]]:
     """Yield the answer's fields as (name, value), and each item of ``Detalle`` on its way.
 
     Objects and lists elsewhere are passed over, however deep: their value is None. Raises
@@ -192,6 +195,7 @@ def _fields(file: IO[bytes] | _Joined) -> Iterator[tuple[str | None, Any]]:
             if name == "Detalle" and event == "start_array":
                 listed = True
                 for item in _items(events):
+                    file.portion.whole()
                     yield _MOVEMENT, item
             else:
                 if event in _OPENING:
@@ -231,18 +235,20 @@ def _pass_over(events: Iterator[tuple[str, Any]]) -> None:
         depth += (event in _OPENING) - (event in _CLOSING)
 
 
-class _Joined(io.RawIOBase):
-    """A mended head and the rest of a file, read as one."""
+class _Source(io.RawIOBase):
+    """A mended head and the rest of a file, read as one, ``portion`` by portion."""
 
     def __init__(self, head: bytes, rest: IO[bytes]) -> None:
         self._head = io.BytesIO(head)
         self._rest = rest
+        self.portion = Portion(NAME)
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
         piece = self._head.read(len(buffer)) or self._rest.read(len(buffer))
+        self.portion.take(len(piece))
         buffer[: len(piece)] = piece
         return len(piece)
 

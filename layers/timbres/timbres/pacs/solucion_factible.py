@@ -46,8 +46,10 @@ _PORT = "/ws/services/Utilerias.UtileriasHttpsSoap11Endpoint/"
 _BUNDLED = Path(__file__).with_name("utilerias.wsdl")
 _OPERATIONS = ("getTimbres", "agregarContrato")
 _XML = frozenset({"text/xml", "application/xml", "application/soap+xml", ""})
-# A reply is under 2 KB, the live WSDL some 100 KB.
-_MOST_BYTES = 4 * 1024 * 1024
+# A reply is under 2 KB; as a tree it takes some 60 times its bytes, in each of 32 threads.
+_MOST_REPLY_BYTES = 256 * 1024
+# The live WSDL is some 100 KB.
+_MOST_WSDL_BYTES = 1024 * 1024
 # A purchase is waited for longer than a read: an answer spares the doubt.
 _PURCHASE_READ_SECONDS = 15.0
 # With less time left than this, a purchase is not begun.
@@ -141,7 +143,7 @@ class SolucionFactible(PacClient):
     def _build(self) -> ServiceProxy:
         client = Client(
             self._wsdl,
-            transport=_Transport(self._session),
+            transport=_Transport(self._session, self._wsdl),
             settings=Settings(forbid_dtd=True, forbid_entities=True, forbid_external=True),
             plugins=[_Documented()],
         )
@@ -177,12 +179,19 @@ class SolucionFactible(PacClient):
 class _Transport(Transport):
     """zeep's way out, over a session with bounds; the deadline is the call's."""
 
-    def __init__(self, session: PacSession) -> None:
+    def __init__(self, session: PacSession, wsdl: str) -> None:
         # Not zeep's own set-up: it would teach the session file:// and another name.
         self.cache = None
         self.logger = logging.getLogger("zeep.transports")
         self._close_session = False  # What zeep would close when it is collected.
         self._bounded = session
+        self._wsdl = wsdl
+
+    def load(self, url: str) -> bytes:
+        # What a live WSDL imports is not fetched: it would choose whom we ask, or which file.
+        if url != self._wsdl:
+            raise LookupError("the WSDL imports another document")
+        return bytes(super().load(url))
 
     def post(self, address: str, message: bytes, headers: dict[str, str]) -> requests.Response:
         return self._fetch("POST", address, message, headers)
@@ -203,7 +212,7 @@ class _Transport(Transport):
             headers=headers,
             deadline=_deadline.get(),
             read_seconds=_read_seconds.get(),
-            most_bytes=_MOST_BYTES,
+            most_bytes=_MOST_WSDL_BYTES if message is None else _MOST_REPLY_BYTES,
         )
         with answer.file as file:
             content = file.read()

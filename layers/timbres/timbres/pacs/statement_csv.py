@@ -17,9 +17,11 @@ from typing import IO
 from timbres.domain.balance import Issuers, Movement, Totals, total
 from timbres.domain.clock import from_local
 from timbres.errors import PacError
+from timbres.pacs.bounds import Portion, bounded, is_short
 from timbres.pacs.codes import protocol_error
 
 _PAC = "reachcore"
+_LINE_CHARACTERS = 64 * 1024
 _US_TIME = "%m/%d/%Y %I:%M:%S %p"
 _ACCOUNT_HEADER = [
     "Cuenta",
@@ -54,18 +56,35 @@ def read_statement(file: IO[bytes]) -> Statement:
     """
     text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
     try:
-        rows = ([cell.strip() for cell in row] for row in csv.reader(text))
-        return _read(row for row in rows if any(row))
+        return _read(_rows(text))
     except (UnicodeDecodeError, csv.Error):
         raise protocol_error(_PAC, "the statement is no CSV in UTF-8") from None
     finally:
         text.detach()
 
 
+def _rows(text: io.TextIOWrapper) -> Iterator[list[str]]:
+    """Yield the rows that are not blank. Raises ``pac-protocol-error`` for one without end."""
+    portion = Portion(_PAC)
+
+    def lines() -> Iterator[str]:
+        while line := text.readline(_LINE_CHARACTERS):
+            portion.take(len(line))
+            if len(line) == _LINE_CHARACTERS:
+                raise _off("the end of a line")
+            yield line
+
+    for row in csv.reader(lines()):
+        cells = [cell.strip() for cell in row]
+        if any(cells):
+            portion.whole()
+            yield cells
+
+
 def _read(rows: Iterator[list[str]]) -> Statement:
     _expect(rows, _ACCOUNT_HEADER)
     account = next(rows, [])
-    if len(account) != 5:
+    if len(account) != 5 or not all(map(is_short, account)):
         raise _off("the account's line")
     _expect(rows, ["Estado de los RFC"])
     issuers = Issuers(
@@ -85,7 +104,7 @@ def _read(rows: Iterator[list[str]]) -> Statement:
             as_of=from_local(account[4]),
             issuers=issuers,
             transactions=transactions,
-            totals=total(_movement(row) for row in rows),
+            totals=total(bounded(_PAC, (_movement(row) for row in rows))),
         )
     except ValueError:
         raise _off("a date or a number") from None

@@ -37,7 +37,7 @@ def of_month(
     """
     account = access.account(account_name, "balance")
     with access.read(account, lambda pac: pac.balance(month, rfc, deadline)) as reading:
-        totals, first = _walk(reading)
+        totals, first = _walk(reading, deadline)
         summary = reading.summary
     if summary.transactions != totals.amount:
         log.warning(
@@ -113,12 +113,16 @@ def _in_time(
 ) -> Iterator[tuple[str, Snapshot]]:
     for n, one in enumerate(snapshots):
         if n % 1000 == 0 and deadline.left() < 1:
-            raise TimbresError(
-                OUT_OF_TIME,
-                "The month has more snapshots than an answer has time to read: ask for one rfc, "
-                "or for a consumption report.",
-            )
+            raise _too_many("snapshots")
         yield one
+
+
+def _too_many(what: str) -> TimbresError:
+    return TimbresError(
+        OUT_OF_TIME,
+        f"The month has more {what} than an answer has time to read: ask for one rfc, "
+        "or for a consumption report.",
+    )
 
 
 def _lines(month: Month, totals: Totals, first: list[Movement]) -> dict[str, Any]:
@@ -150,10 +154,12 @@ def learn(issuers: Issuers, balance: dict[str, Any]) -> None:
     issuers.learn(balance["account"], (line["rfc"] for line in balance["by_issuer"]), clock.now())
 
 
-def _walk(reading: MonthReading) -> tuple[Totals, list[Movement]]:
+def _walk(reading: MonthReading, deadline: Deadline) -> tuple[Totals, list[Movement]]:
     totals = Totals()
     first: list[Movement] = []
     for movement in reading.movements():
+        if totals.movements % 10_000 == 0 and deadline.left() <= 0:
+            raise _too_many("movements")
         totals.add(movement)
         if len(first) < MOST_MOVEMENTS:
             first.append(movement)

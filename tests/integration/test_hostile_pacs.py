@@ -1,0 +1,533 @@
+"""A PAC, or whoever answers in its place, that means harm: a clear error and bounded memory."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import socket
+import tracemalloc
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+import pytest
+from local.sandboxes.server import serve
+from tests.integration.harness import RC, RFC_N, SF, World, problem
+from tests.integration.harness import WSDL as WSDL_PATH
+from tests.integration.pac_world import (
+    MONTH,
+    RFC,
+    Odd,
+    Stage,
+    factible_account,
+    failing,
+    odd_server,
+    reachcore_account,
+)
+
+from timbres.deadline import Deadline
+from timbres.domain.stamps import Stamps
+from timbres.pacs import connect
+from timbres.pacs.base import PacClient
+
+MIB = 1024 * 1024
+WSDL = WSDL_PATH.read_text()
+SERVICE = "http://utilerias.timbrado.ws.cfdi.solucionfactible.com"
+ENVELOPE = "http://schemas.xmlsoap.org/soap/envelope/"
+
+
+@cache
+def sf(url: str) -> PacClient:
+    """A client as a warm function keeps it, which has read the bundled WSDL once."""
+    return connect(factible_account(url))
+
+
+def balance(url: str, seconds: float = 4) -> Any:
+    with connect(reachcore_account(url)).balance(MONTH, None, Deadline(seconds)) as month:
+        return list(month.movements())
+
+
+def csv(url: str, seconds: float = 4) -> Any:
+    with connect(reachcore_account(url)).statement(MONTH, "csv", Deadline(seconds)).file as file:
+        return file.read()
+
+
+def pdf(url: str, seconds: float = 4) -> Any:
+    with connect(reachcore_account(url)).statement(MONTH, "pdf", Deadline(seconds)).file as file:
+        return file.read()
+
+
+def count(url: str, seconds: float = 4) -> Any:
+    return sf(url).stamps(RFC, Deadline(seconds))
+
+
+def buy(url: str, seconds: float = 4) -> Any:
+    return sf(url).buy(RFC, 500, Deadline(seconds))
+
+
+def live_wsdl(url: str, seconds: float = 4) -> Any:
+    return connect(factible_account(url, live_wsdl=True)).stamps(RFC, Deadline(seconds))
+
+
+Act = Callable[..., Any]
+ACTS: tuple[Act, ...] = (balance, csv, pdf, count, buy, live_wsdl)
+SOAP: tuple[Act, ...] = (count, buy, live_wsdl)
+# What a whole answer may have, and no more.
+MOST = {balance: 256 * MIB, csv: 256 * MIB, pdf: 256 * MIB, live_wsdl: MIB}
+MOST |= {count: 256 * 1024, buy: 256 * 1024}
+every_act = pytest.mark.parametrize("act", ACTS)
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("timbres.pacs.http._BACK_OFF_SECONDS", 0.001)
+    monkeypatch.setattr("timbres.pacs.solucion_factible._PURCHASE_LEAST_SECONDS", 0.5)
+
+
+@pytest.fixture(scope="module")
+def place() -> Iterator[tuple[Stage, str]]:
+    stage = Stage()
+    with serve(stage) as url:
+        yield stage, url
+
+
+@pytest.fixture
+def trap() -> Iterator[Odd]:
+    """A server that nobody may come to."""
+
+    def listen(odd: Odd, connection: socket.socket) -> None:
+        odd.hear(connection)
+
+    with odd_server(listen) as odd:
+        yield odd
+        assert odd.accepted == 0
+        assert odd.heard == b""
+
+
+@contextmanager
+def memory_below(most: int) -> Iterator[None]:
+    """Let the memory in use grow by less than ``most`` bytes."""
+    tracemalloc.start()
+    try:
+        yield
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < most
+
+
+def answering(
+    content: bytes | str, media_type: str = "text/xml", status: int = 200, **headers: str
+) -> Any:
+    """Return a PAC that answers whatever it is asked with this."""
+    body = content.encode() if isinstance(content, str) else content
+    more = [(name.replace("_", "-"), value) for name, value in headers.items()]
+
+    def app(_environ: Any, start_response: Any) -> list[bytes]:
+        start_response(f"{status} X", [("Content-Type", media_type), *more])
+        return [body]
+
+    return app
+
+
+# ----------------------------------------------------------------- more than can be wanted
+
+HEADS = {
+    "1 GB declared": (b"Content-Length: 1073741824\r\n", b""),
+    "more than any number": (b"Content-Length: " + b"9" * 5_000 + b"\r\n", b""),
+    "chunks without end": (b"Transfer-Encoding: chunked\r\n", b"40000\r\n"),
+    "one chunk of 16 EB": (b"Transfer-Encoding: chunked\r\n", b""),
+    "until the connection ends": (b"", b""),
+}
+
+
+def flooding(how: str, sent: list[int]) -> Callable[[Odd, socket.socket], None]:
+    head, frame = HEADS[how]
+    piece = frame + b"," * 0x40000 + (b"\r\n" if frame else b"")
+
+    def behave(odd: Odd, connection: socket.socket) -> None:
+        odd.hear(connection)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/xml\r\n" + head + b"\r\n")
+        if "one chunk" in how:
+            connection.sendall(b"F" * 15 + b"\r\n")
+        # Made as it is sent: nobody here holds a gigabyte either.
+        while not odd.over.is_set():
+            connection.sendall(piece)
+            sent[0] += len(piece)
+
+    return behave
+
+
+@pytest.mark.parametrize(
+    ("act", "how"),
+    [
+        *((act, how) for act in (count, buy, live_wsdl) for how in HEADS),
+        *((act, "1 GB declared") for act in (balance, csv, pdf)),
+        (balance, "more than any number"),
+        (csv, "chunks without end"),
+    ],
+)
+def test_a_body_without_measure_is_left_at_its_bound(act: Act, how: str) -> None:
+    sent = [0]
+    with odd_server(flooding(how, sent)) as odd, memory_below(4 * MIB):
+        with failing("pac-protocol-error") as errors:
+            act(odd.url, 20)
+        assert f"longer than {MOST[act]:,} bytes" in errors[0].detail
+        assert odd.accepted == 1
+    # What lies in the sockets' buffers was sent and never read.
+    read_at_most = 0 if "Content-Length" in HEADS[how][0].decode() else MOST[act]
+    assert sent[0] < read_at_most + 16 * MIB
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        b"F" * 60_000 + b"\r\n" + b"x" * 1000,
+        b"-1\r\n" + b"x" * 1000,
+        b"1" * 70_000,
+        b"5;" + b"x" * 70_000,
+        b"1_0\r\n" + b"x" * 1000,
+    ],
+    ids=["a size of 60,000 digits", "below 0", "size without end", "extension", "underscore"],
+)
+def test_chunks_that_are_none_end_with_an_error(frame: bytes) -> None:
+    def behave(odd: Odd, connection: socket.socket) -> None:
+        odd.hear(connection)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + frame)
+
+    with odd_server(behave) as odd, memory_below(2 * MIB), failing("pac-timeout"):
+        buy(odd.url, 1)
+
+
+def test_trailers_without_end_end_at_the_deadline() -> None:
+    def behave(odd: Odd, connection: socket.socket) -> None:
+        odd.hear(connection)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n")
+        while not odd.over.wait(0.01):
+            connection.sendall(b"X-A: b\r\n" * 50)
+
+    with odd_server(behave) as odd, memory_below(2 * MIB), failing("pac-timeout"):
+        buy(odd.url, 0.8)
+
+
+# ------------------------------------------------------------------------------- packed
+
+BOMB = gzip.compress(b" " * 10 * MIB)
+PACKED = {
+    "gzip": BOMB,
+    "x-gzip": BOMB,
+    "gzip, gzip": gzip.compress(BOMB),
+    "identity, gzip": BOMB,
+    "GZIP": BOMB,
+    "deflate": zlib.compress(b" " * 10 * MIB),
+    "br": b"\x1b\xff\xff\xff\x00" * 100,
+    "zstd": b"\x28\xb5\x2f\xfd" * 100,
+}
+
+
+@every_act
+def test_what_is_packed_is_not_unpacked(act: Act, place: tuple[Stage, str]) -> None:
+    stage, url = place
+    for encoding, content in PACKED.items():
+        stage.play(answering(content, Content_Encoding=encoding))
+        with memory_below(2 * MIB), failing("pac-protocol-error") as errors:
+            act(url)
+        assert "compressed" in errors[0].detail
+        assert [one["HTTP_ACCEPT_ENCODING"] for one in stage.seen] == ["identity"]
+
+
+@every_act
+def test_what_is_packed_without_saying_so_is_no_answer(act: Act, place: tuple[Stage, str]) -> None:
+    stage, url = place
+    stage.play(answering(BOMB))
+    with memory_below(4 * MIB), failing("pac-protocol-error"):
+        act(url)
+
+
+# ---------------------------------------------------------------------------- elsewhere
+
+
+@every_act
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_no_redirect_is_followed_wherever_it_leads(
+    act: Act, status: int, place: tuple[Stage, str], trap: Odd
+) -> None:
+    stage, url = place
+    here, there = url.removeprefix("http:"), trap.url.removeprefix("http:")
+    for location in (f"{url}/again", here, trap.url, there, "/again", "file:///etc/hostname", ""):
+        stage.play(answering(b"", status=status, Location=location))
+        with failing("pac-protocol-error") as errors:
+            act(url)
+        assert "redirect" in errors[0].detail
+        assert len(stage.seen) == 1
+
+
+def importing(place: str) -> str:
+    head, end = WSDL.partition("<wsdl:types>")[::2]
+    return f'{head}<wsdl:import namespace="urn:x" location="{place}"/><wsdl:types>{end}'
+
+
+def including(place: str, how: str = "import") -> str:
+    begin = WSDL.index(">", WSDL.index("<xs:schema")) + 1
+    namespace = ' namespace="urn:x"' if how == "import" else ""
+    one = f'<xs:{how}{namespace} schemaLocation="{place}"/>'
+    return WSDL[:begin] + one + WSDL[begin:]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [importing, including, lambda place: including(place, "include")],
+    ids=["WSDL", "schema", "included schema"],
+)
+def test_a_live_wsdl_leads_nowhere_else(
+    make: Callable[[str], str], place: tuple[Stage, str], trap: Odd
+) -> None:
+    stage, url = place
+    there = trap.url.removeprefix("http:")
+    for where in (f"{trap.url}/x", f"{there}/x", f"{url}/x", "x.xsd", "file:///dev/zero",
+                  "file:/dev/zero", "/dev/zero", "ftp://127.0.0.1/x"):  # fmt: skip
+        stage.play(answering(make(where)))
+        with failing("pac-protocol-error") as errors:
+            live_wsdl(url)
+        assert "WSDL" in errors[0].detail
+        assert [one["REQUEST_METHOD"] for one in stage.seen] == ["GET"]
+
+
+# ---------------------------------------------------------------------------------- XML
+
+
+def reply(fields: str, operation: str = "getTimbres") -> str:
+    return (
+        f'<e:Envelope xmlns:e="{ENVELOPE}"><e:Body><n:{operation}Response xmlns:n="{SERVICE}" '
+        f'xmlns:x="{SERVICE}/xsd"><n:return><x:status>200</x:status>{fields}'
+        f"<x:contratados>5</x:contratados></n:return></n:{operation}Response></e:Body>"
+        "</e:Envelope>"
+    )
+
+
+def told(words: str) -> str:
+    return reply(f"<x:mensaje>{words}</x:mensaje>")
+
+
+def noted(words: str) -> str:
+    return reply(f'<x:mensaje note="{words}">x</x:mensaje>')
+
+
+LAUGHS = "".join(f'<!ENTITY e{n} "{f"&e{n - 1};" * 10 if n else "x" * 10}">' for n in range(10))
+QUADRATIC = f'<!ENTITY q "{"x" * 50_000}">'
+
+XML = {
+    "a DTD": "<!DOCTYPE e:Envelope>" + told("x"),
+    "a DTD with a comment before it": "<!-- x --><!DOCTYPE e:Envelope []>" + told("x"),
+    "a DTD elsewhere": '<!DOCTYPE e:Envelope SYSTEM "{trap}/x.dtd">' + told("x"),
+    "a public DTD elsewhere": '<!DOCTYPE e PUBLIC "-//X//Y//EN" "{trap}/x.dtd">' + told("x"),
+    "a DTD of a device": '<!DOCTYPE e:Envelope SYSTEM "file:///dev/zero">' + told("x"),
+    "billion laughs": f"<!DOCTYPE e [{LAUGHS}]>" + told("&e9;"),
+    "billion laughs in an attribute": f"<!DOCTYPE e [{LAUGHS}]>" + noted("&e9;"),
+    "quadratic blow-up": f"<!DOCTYPE e [{QUADRATIC}]>" + told("&q;" * 50_000),
+    "quadratic blow-up in an attribute": f"<!DOCTYPE e [{QUADRATIC}]>" + noted("&q;" * 50_000),
+    "an entity of itself": '<!DOCTYPE e [<!ENTITY a "&b;"><!ENTITY b "&a;">]>' + told("&a;"),
+    "an entity elsewhere": '<!DOCTYPE e [<!ENTITY a SYSTEM "{trap}/x">]>' + told("&a;"),
+    "an entity of a file": '<!DOCTYPE e [<!ENTITY a SYSTEM "file:///etc/hostname">]>' + told("&a;"),
+    "an entity of a device": '<!DOCTYPE e [<!ENTITY a SYSTEM "file:///dev/zero">]>' + told("&a;"),
+    "a parameter elsewhere": '<!DOCTYPE e [<!ENTITY % p SYSTEM "{trap}/x">%p;]>' + told("x"),
+    "a parameter of a device": '<!DOCTYPE e [<!ENTITY % p SYSTEM "file:///dev/zero">%p;]>'
+    + told("x"),
+    "a default attribute": '<!DOCTYPE e [<!ATTLIST e:Envelope a CDATA "x">]>' + told("x"),
+    "an entity that is not": told("&a;"),
+    "elements 100,000 deep": "<a>" * 80_000,
+    "elements 100,000 deep in a reply": told("<a>" * 20_000 + "</a>" * 20_000),
+    "invalid UTF-8": told("\udcff\udcfe"),
+    "UTF-8 longer than needed": told("\udcc0\udcaf"),
+    "half a pair": told("&#xD800;"),
+    "NUL": told("\0"),
+    "NUL as a reference": told("&#0;"),
+    "a character of control": told("\x1b[31m"),
+    "two byte order marks": "\ufeff\ufeff" + told("x"),
+    "UTF-7": '<?xml version="1.0" encoding="UTF-7"?>+ADw-!DOCTYPE x+AD4-' + told("x"),
+    "an encoding that is not": '<?xml version="1.0" encoding="x-none"?>' + told("x"),
+    "XML 2.0 twice": '<?xml version="2.0"?><?xml version="2.0"?>' + told("x"),
+    "two of an attribute": told("x").replace("<n:return", '<n:return a="1" a="2"'),
+    "nothing": "",
+    "blanks": " \n" * 1000,
+    "HTML": "<!DOCTYPE html><html><body>Mantenimiento</body></html>",
+    "JSON": '{"status": 200}',
+}
+
+
+@pytest.mark.parametrize("act", SOAP)
+@pytest.mark.parametrize("what", XML)
+def test_xml_that_means_harm_is_refused(
+    act: Act, what: str, place: tuple[Stage, str], trap: Odd
+) -> None:
+    stage, url = place
+    content = XML[what].replace("{trap}", trap.url)
+    if act is buy:
+        content = content.replace("getTimbres", "agregarContrato")
+    stage.play(answering(content.encode("utf-8", "surrogateescape")))
+    with memory_below(2 * MIB), failing("pac-protocol-error") as errors:
+        act(url)
+    # A purchase whose answer is none may have been made; a WSDL buys nothing.
+    assert errors[0].kind.may_have_taken_effect
+    assert len(stage.seen) == 1
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32", "cp037"])
+def test_a_dtd_hides_in_no_encoding(encoding: str, place: tuple[Stage, str]) -> None:
+    stage, url = place
+    text = f'<?xml version="1.0" encoding="{encoding}"?><!DOCTYPE e [{LAUGHS}]>' + told("&e9;")
+    stage.play(answering(text.encode(encoding)))
+    with memory_below(2 * MIB), failing("pac-protocol-error"):
+        count(url)
+
+
+HARMLESS = {
+    "a byte order mark": "\ufeff" + told("x"),
+    "an inclusion": told('<i:include xmlns:i="http://www.w3.org/2001/XInclude" href="{trap}/x"/>'),
+    "a style sheet": '<?xml-stylesheet href="{trap}/x" type="text/xsl"?>' + told("x"),
+    "a schema": told("x").replace(
+        "<n:return",
+        '<n:return xmlns:s="http://www.w3.org/2001/XMLSchema-instance" '
+        f's:schemaLocation="{SERVICE} {{trap}}/x"',
+    ),
+    "an attachment": told(
+        '<o:Include xmlns:o="http://www.w3.org/2004/08/xop/include" href="{trap}/x"/>'
+    ),
+    "30,000 elements more": reply("<a/>" * 30_000),
+    "20,000 attributes": reply("<a " + " ".join(f"a{n}=''" for n in range(20_000)) + "/>"),
+    "10,000 namespaces": reply("<a " + " ".join(f"xmlns:a{n}='u'" for n in range(10_000)) + "/>"),
+    "long words": told("x" * 200_000),
+    "a remark": told("<!-- <!DOCTYPE x> -->"),
+}
+
+
+@pytest.mark.parametrize("what", HARMLESS)
+def test_xml_that_does_no_harm_is_read_without_its_extras(
+    what: str, place: tuple[Stage, str], trap: Odd
+) -> None:
+    stage, url = place
+    stage.play(answering(HARMLESS[what].replace("{trap}", trap.url)))
+    assert count(url) == Stamps(5, None, None)
+
+
+# --------------------------------------------------------------------- words and numbers
+
+
+@pytest.mark.parametrize(
+    ("media_type", "content"),
+    [
+        ("text/html", "<html><body>Mantenimiento</body></html>"),
+        ("application/json", "<html></html>"),
+        ("text/csv", ""),
+        ("application/json", "\0"),
+        ("application/json", "\ufeff"),
+        ("application/json", "[" * 100_000),
+        ("application/json", '{"Detalle":' * 100_000),
+    ],
+    ids=range(7),
+)
+@pytest.mark.parametrize("act", [balance, csv, pdf])
+def test_a_200_that_is_nothing_of_the_kind(
+    act: Act, media_type: str, content: str, place: tuple[Stage, str]
+) -> None:
+    stage, url = place
+    stage.play(answering(content, media_type))
+    with memory_below(4 * MIB), failing("pac-protocol-error") as errors:
+        act(url)
+    assert len(errors[0].detail) < 300
+    assert len(stage.seen) == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (json.dumps({"errors": [{"Code": "400-001", "Message": "x" * MIB}]}), "month-invalid"),
+        (json.dumps({"errors": [{"Code": "x" * MIB, "Message": "x"}]}), "pac-protocol-error"),
+        ('{"errors": [{"Code": %s}]}' % ("9" * 10_000), "pac-protocol-error"),
+        ('{"errors": [{"Code": NaN}]}', "pac-protocol-error"),
+        ('{"errors": [{"Code": 1e400}]}', "pac-protocol-error"),
+        ('{"errors": %s' % ("[" * 100_000), "pac-protocol-error"),
+        ('{"errors": [{"Code": "400-001", "Message": "\\ud800\\u0000\\u202e"}]}', "month-invalid"),
+        ("x" * 3 * MIB, "pac-protocol-error"),
+    ],
+    ids=range(8),
+)
+def test_a_refusal_in_too_many_words_is_cut(body: str, code: str, place: tuple[Stage, str]) -> None:
+    stage, url = place
+    stage.play(answering(body, "application/json", 400))
+    with memory_below(16 * MIB), failing(code) as errors:
+        balance(url)
+    assert len(errors[0].detail) < 700
+    assert len(errors[0].pac_message or "") <= 300
+    assert len(errors[0].pac_code or "") <= 300
+
+
+# -------------------------------------------------------------- what a caller sees of it
+
+HOSTILE_WORDS = (
+    "=cmd|'/c calc'!A1\r\nSubject: hola\r\n\r\n<script>alert(1)</script> javascript:alert(1) "
+    "\u202egpj.exe\u2066 ${jndi:ldap://x} %n%s\tfin " + "x" * 50_000
+)
+SHOWN = (
+    "=cmd|'/c calc'!A1 Subject: hola <script>alert(1)</script> javascript:alert(1) "
+    "gpj.exe ${jndi:ldap://x} %n%s fin " + "x" * 300
+)[:300]
+
+
+def test_words_that_mean_harm_are_one_short_line_wherever_they_come(reader: World) -> None:
+    reader.fault("agregarContrato", "code", code="632", mensaje=HOSTILE_WORDS, times=1)
+    refused = problem(reader.buy(), 422, "transaction-limit-exceeded")
+    reader.fault("getTimbres", "code", code="601", mensaje=HOSTILE_WORDS, times=1)
+    rejected = problem(reader.get(f"/accounts/{SF}/stamps", rfc=RFC_N), 502,
+                       "pac-credentials-rejected")  # fmt: skip
+
+    assert refused["pac"]["message"] == rejected["pac"]["message"] == SHOWN
+    assert {one["pac_message"] for one in reader.journal()} == {SHOWN}
+    (event,) = reader.events("Credentials Rejected")
+    assert event["pac"]["message"] == SHOWN
+    (mail,) = reader.mails()
+    subject, _, text = mail.partition("\n\n")
+    assert subject == f"Timbres: credenciales rechazadas, cuenta {SF}"
+    assert not [line for line in text.splitlines() if line.startswith(("Subject:", "=cmd"))]
+    for line in reader.log_lines():
+        assert len(json.dumps(line)) < 2_000
+    assert "x" * 301 not in reader.everything_seen()
+    assert "\u202e" not in reader.everything_seen()
+
+
+def test_a_reply_without_measure_is_a_problem_and_a_purchase_in_doubt(reader: World) -> None:
+    stage = Stage()
+    stage.play(answering(told("x" * MIB)))
+    with serve(stage) as url:
+        reader.create_account("long-sf", reader.secret(SF, endpoint=url))
+        read = reader.get("/accounts/long-sf/stamps", rfc=RFC)
+    body = problem(read, 502, "pac-protocol-error")
+    assert "longer than 262,144 bytes" in body["detail"]
+    assert body["pac"] == {"name": "solucion-factible", "code": None, "message": None}
+
+
+def test_figures_without_measure_are_a_problem(
+    reader: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = Stage()
+    row = (
+        '{"RFC":"' + "\\\\" * 14 + '%06d","Fecha":"2026-10-02T00:00:00",'
+        '"TipoMovimiento":"' + "\N{PILE OF POO}" * 100 + '","Monto":1}'
+    )
+    rows = ",".join(row % n for n in range(6_000))
+    stage.play(
+        answering(
+            '{"TipoConsumo":"Postpago","FechaActual":"2026-11-19T13:53:41","Registrados":1,'
+            f'"Autorizados":1,"GeneraronTimbre":1,"Transacciones":6000,"Detalle":[{rows}]}}'
+        )
+    )
+    with serve(stage) as url:
+        reader.create_account("long-rc", reader.secret(RC, endpoint=url))
+        # The longest movements there can be, and as many as an answer has.
+        whole = reader.get("/accounts/long-rc/balance", month="2026-10")
+        assert (whole.status, len(whole.body["movements"])) == (200, 5_000)
+        monkeypatch.setattr("timbres.api.gateway._MOST_ANSWER_BYTES", len(whole.text) - 1)
+        answer = reader.get("/accounts/long-rc/balance", month="2026-10")
+    assert "ask for one rfc" in problem(answer, 422, "answer-too-large")["detail"]
