@@ -33,10 +33,11 @@ class AwsError(Exception):
 
 @dataclass(frozen=True)
 class Keys:
-    """An access key of one IAM identity."""
+    """An access key of one IAM identity; a role's has a session token as well."""
 
     access_key_id: str
     secret_access_key: str = field(repr=False)
+    session_token: str | None = field(default=None, repr=False)
 
 
 class Session:
@@ -59,6 +60,7 @@ class Session:
         self._boto3: Any = boto3.Session(
             aws_access_key_id=keys.access_key_id,
             aws_secret_access_key=keys.secret_access_key,
+            aws_session_token=keys.session_token,
             region_name=REGION,
             botocore_session=core,
         )

@@ -20,6 +20,7 @@ from typing import Any
 from ministack import app
 from ministack.core import iam_actions, iam_evaluator, lambda_runtime
 from ministack.services import apigateway_v1, eventbridge, lambda_svc, s3, scheduler, sts
+from ministack.services.cloudformation import provisioners
 
 
 def main() -> None:
@@ -32,6 +33,7 @@ def main() -> None:
     _versions_under_the_name_asked_for()
     _concurrency_by_parameter()
     _batches_by_the_right_to_one()
+    _alarms_of_one_metric()
     _unpack_once()
     app.main()
 
@@ -148,6 +150,20 @@ def _batches_by_the_right_to_one() -> None:
         return action.removesuffix("Batch") if service == "sqs" and action else action
 
     iam_actions.extract_iam_action = extract_iam_action
+
+
+def _alarms_of_one_metric() -> None:
+    # MiniStack refuses an alarm over several metrics: here it is kept, and watches the first.
+    record = provisioners._cw_metric_alarm_record
+
+    def metric_alarm_record(name: str, props: dict[str, Any]) -> Any:
+        stats = [one["MetricStat"] for one in props.get("Metrics", []) if "MetricStat" in one]
+        for stat in stats[:1]:
+            first = {**stat["Metric"], "Period": stat["Period"], "Statistic": stat["Stat"]}
+            props = {**props, **first, "Metrics": None}
+        return record(name, props)
+
+    provisioners._cw_metric_alarm_record = metric_alarm_record
 
 
 def _unpack_once() -> None:

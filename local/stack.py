@@ -126,10 +126,13 @@ class Stack:
         when the scheduler has started it, which is before it has ended; raises `TimeoutError`.
         """
         scheduler = self.session().client("scheduler")
-        target = scheduler.get_schedule(Name=self.resource(schedule).rsplit("/", 1)[-1])["Target"]
+        group = self.resource("Schedules")
+        name = self.resource(schedule)
+        target = scheduler.get_schedule(Name=name, GroupName=group)["Target"]
         once = f"once-{secrets.token_hex(8)}"
         scheduler.create_schedule(
             Name=once,
+            GroupName=group,
             ScheduleExpression=f"at({datetime.now(UTC):%Y-%m-%dT%H:%M:%S})",
             FlexibleTimeWindow={"Mode": "OFF"},
             ActionAfterCompletion="DELETE",
@@ -138,7 +141,7 @@ class Stack:
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
             try:
-                scheduler.get_schedule(Name=once)
+                scheduler.get_schedule(Name=once, GroupName=group)
             except scheduler.exceptions.ResourceNotFoundException:
                 return
             time.sleep(0.2)

@@ -29,6 +29,7 @@ from timbres.domain.report import (
     parse_kind,
 )
 from timbres.errors import PARAMETER_INVALID, REPORT_FAILED, TimbresError
+from timbres.tally import COUNT, tally
 from timbres.work.monthly import Monthly
 from timbres.work.report import Reports, shown
 
@@ -98,7 +99,9 @@ def revoke(account: str, report_id: str) -> Response[str]:
 def scheduled(wanted: dict[str, Any]) -> dict[str, Any]:
     monthly = Monthly(parts.monthly_runs, parts.records, parts.bus)
     if wanted.get("close") == "overdue":
-        return {"closed": monthly.close_overdue()}
+        closed = monthly.close_overdue()
+        tally.measure("MonthlyReportsMissing", int(monthly.missing()), COUNT)
+        return {"closed": closed}
     month, due = schedule.month(wanted), schedule.moment(wanted)
     run = f"{due.date()} for {month}"
     formats = parse_formats(setting("MONTHLY_FORMATS"))

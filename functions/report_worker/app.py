@@ -14,6 +14,7 @@ from aws_lambda_powertools.utilities.batch import (
 )
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
+from timbres.api import metrics
 from timbres.api.gateway import RESERVE_SECONDS, log
 from timbres.api.parts import Parts
 from timbres.deadline import Deadline
@@ -62,9 +63,12 @@ def handler(event: dict[str, Any], context: Any) -> Any:
         except Exception as error:
             # The batch processor gives the message back and tells nobody why.
             ours = not isinstance(error, TimbresError)
-            log.warning("to be tried again: %s", error, exc_info=ours, extra={"body": record.body})
+            more = {"body": record.body, "pac_code": getattr(error, "pac_code", None)}
+            log.warning("to be tried again: %s", error, exc_info=ours, extra=more)
             raise
 
-    return process_partial_response(
+    answer = process_partial_response(
         event=event, record_handler=make, processor=processor, context=context
     )
+    metrics.tell()
+    return answer

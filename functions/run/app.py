@@ -40,10 +40,7 @@ def scheduled(wanted: dict[str, Any]) -> dict[str, Any]:
     from timbres.api import metrics
 
     if wanted.get("close") == "overdue":
-        closed = watch().close_overdue()
-        for run in closed:
-            metrics.run_finished(run)
-        return {"closed": [shown(run) for run in closed]}
+        return {"closed": [shown(run) for run in watch().close_overdue()]}
     run = watch().start(schedule.moment(wanted))
     metrics.run_started(run)
     return shown(run)

@@ -60,6 +60,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
             _give_up(part, report)
         back.append(record["messageId"])
     metrics.issuers_counted(report)
+    metrics.tell()
     return {"batchItemFailures": [{"itemIdentifier": message} for message in back]}
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from timbres.api import metrics
 from timbres.api.gateway import aws_words, log
 from timbres.api.parts import Parts, setting
 from timbres.domain import clock
@@ -19,6 +20,7 @@ from timbres.domain.ticket import (
     gone_page,
     unavailable_page,
 )
+from timbres.tally import tally
 
 parts = Parts()
 
@@ -35,6 +37,8 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
         log.error("an error of our own", exc_info=error)
     else:
         return _answer(302, "", {"Location": link}) if link else _answer(404, _gone())
+    tally.count("InternalErrors")
+    metrics.tell()
     return _answer(503, unavailable_page(), {"Retry-After": str(WAIT_SECONDS)})
 
 

@@ -16,12 +16,12 @@ from tests.integration.harness import (
     RFC,
     RFC_N,
     SF,
+    STACK,
     Context,
     World,
     load,
     problem,
     sqs_event,
-    template,
 )
 
 import timbres.aws.runs
@@ -214,8 +214,9 @@ def test_its_metrics(sf: World, capsys: pytest.CaptureFixture[str]) -> None:
         assert directive["Namespace"] == "Timbres"
         for metric in directive["Metrics"]:
             values = one[metric["Name"]]
-            assert one["service"] == "timbres"
-            name = f"{metric['Name']} {one['reason']}" if "reason" in one else metric["Name"]
+            assert one["service"] == STACK
+            further = sorted({"reason", "pac", "code"} & one.keys())
+            name = " ".join([metric["Name"], *(one[dimension] for dimension in further)])
             found.setdefault(name, []).extend(values if isinstance(values, list) else [values])
     assert found == {
         "RunsStarted": [1],
@@ -225,7 +226,11 @@ def test_its_metrics(sf: World, capsys: pytest.CaptureFixture[str]) -> None:
         "StampsExhausted": [1],
         "PartsBroken": [0],
         "IssuersFailed pac-rejected-request": [2],
+        "PacCalls solucion-factible": [5],
+        "PacErrors pac-rejected-request solucion-factible": [2],
+        "PacSeconds solucion-factible": found["PacSeconds solucion-factible"],
         "RunsFinished": [1],
+        "IssuersNotReached": [0],
         "RunSeconds": [0],
     }
 
@@ -353,14 +358,6 @@ def test_a_message_that_comes_twice_changes_nothing(world: World, how: str) -> N
         ("dynamodb", "TransactWriteItems", 0),
         ("dynamodb", "TransactWriteItems", 1),
         ("dynamodb", "TransactWriteItems", 3),
-        ("dynamodb", "BatchGetItem", 0),
-        ("dynamodb", "GetItem", 0),
-        ("dynamodb", "GetItem", 1),
-        ("dynamodb", "UpdateItem", 0),
-        ("dynamodb", "Query", 0),
-        ("events", "PutEvents", 0),
-        ("events", "PutEvents", 1),
-        ("secretsmanager", "GetSecretValue", 0),
     ],
 )
 def test_a_worker_that_breaks_off_loses_nothing_and_doubles_nothing(
@@ -451,17 +448,6 @@ def test_a_message_that_is_no_part_stops_no_other(sf: World, body: str) -> None:
     assert sf.waiting("RunsDeadLetterQueue") == 1
 
 
-def test_the_dead_letter_queue_has_an_alarm() -> None:
-    resources = template().resources
-    (alarm,) = (
-        one["Properties"]
-        for one in resources.values()
-        if one["Type"] == "AWS::CloudWatch::Alarm"
-        and "RunsDeadLetterQueue" in str(one["Properties"]["Dimensions"])
-    )
-    assert alarm["AlarmActions"]
-
-
 # ------------------------------------------------------------------ what passes, or not
 
 
@@ -525,6 +511,17 @@ def test_a_pac_that_stumbles_in_the_middle_keeps_what_it_told(sf: World) -> None
 
     assert sums(sf.run()) == ("finished", 24, 24, {})
     assert Counter(asked(sf)) == {rfc: 2 if rfc in rfcs[8:16] else 1 for rfc in rfcs}
+
+
+def test_a_pac_that_refuses_a_few_by_chance_is_asked_at_the_same_pace(sf: World) -> None:
+    rfcs = many(sf, 80)
+    for rfc in (rfcs[70], rfcs[79]):
+        sf.fault("getTimbres", "code", code="503", rfc=rfc)
+
+    assert sums(sf.run()) == ("finished", 80, 80, {})
+    assert len(asked(sf)) == 82
+    (pace,) = sf.stack.items("PaceTable")
+    assert "slowness" not in pace
 
 
 def test_an_outage_is_pressed_by_few_calls_and_ends_with_the_run(sf: World) -> None:

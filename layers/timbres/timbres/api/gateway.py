@@ -13,10 +13,11 @@ from aws_lambda_powertools.event_handler import APIGatewayRestResolver, Response
 from aws_lambda_powertools.event_handler.exceptions import NotFoundError
 from botocore.exceptions import BotoCoreError, ClientError
 
-from timbres.api import problem
+from timbres.api import metrics, problem
 from timbres.deadline import Deadline
 from timbres.domain.rfc import shown
 from timbres.errors import (
+    ANSWER_TOO_LARGE,
     BODY_INVALID,
     BODY_TOO_LARGE,
     IDEMPOTENCY_KEY_INVALID,
@@ -26,8 +27,11 @@ from timbres.errors import (
     STORAGE_UNAVAILABLE,
     TimbresError,
 )
+from timbres.tally import tally
 
 MOST_BODY_BYTES = 16 * 1024
+# A Lambda's answer ends at 6 MB, as JSON within JSON: quotes and backslashes count twice.
+_MOST_ANSWER_BYTES = 6_000_000
 # What is kept of the function's time to write down what happened and to answer.
 RESERVE_SECONDS = 3.0
 
@@ -62,15 +66,10 @@ class Gateway:
         log.clear_state()
         log.append_keys(request_id=getattr(context, "aws_request_id", None))
         self.deadline = Deadline(context.get_remaining_time_in_millis() / 1000 - RESERVE_SECONDS)
-        if "httpMethod" in event:
-            return self._resolver.resolve(event, context)
-        if scheduled is None:
-            raise ValueError("this function answers the API only")
-        # A rule of EventBridge puts its input under detail; a schedule sends it bare.
-        detail = event.get("detail", event)
-        result = scheduled(detail)
-        log.info("scheduled run", extra={"result": result})
-        return result
+        try:
+            return self._run(event, context, scheduled)
+        finally:
+            metrics.tell()
 
     def query(self, *names: str) -> dict[str, str | None]:
         """Return the query's parameters by name, None for each that is missing.
@@ -91,7 +90,9 @@ class Gateway:
             if len(values) > 1:
                 raise TimbresError(PARAMETER_INVALID, f"{name} stands there twice.", field=name)
         single = event.get("queryStringParameters") or {}
-        return {name: many[name][0] if name in many else single.get(name) for name in names}
+        query = {name: many[name][0] if name in many else single.get(name) for name in names}
+        _keep_in_log("rfc", query.get("rfc"))
+        return query
 
     def body(self, *names: str) -> dict[str, Any]:
         """Return the members of the JSON body, each of ``names`` and no other.
@@ -102,7 +103,9 @@ class Gateway:
         raw = self._body_within(MOST_BODY_BYTES)
         expected = "expected a JSON object with " + " and ".join(names)
         try:
-            value = json.loads(raw, object_pairs_hook=_unique, parse_constant=_no_constant)
+            # Given bytes, json would guess at UTF-16 too.
+            text = raw.decode("utf-8-sig")
+            value = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
         except TimbresError:
             raise
         except (ValueError, RecursionError):
@@ -119,6 +122,7 @@ class Gateway:
                 raise TimbresError(
                     BODY_INVALID, f"{shown(name)} is not known: {expected}.", field=_field(name)
                 )
+        _keep_in_log("rfc", value.get("rfc"))
         return value
 
     def text(self, most_bytes: int) -> tuple[str, str]:
@@ -127,7 +131,7 @@ class Gateway:
         Raises ``body-too-large`` beyond ``most_bytes``, ``body-invalid`` for no UTF-8.
         """
         raw = self._body_within(most_bytes)
-        media_type = (self._header("Content-Type") or "").partition(";")[0].strip().lower()
+        media_type = "".join(self._headers("Content-Type")[:1]).partition(";")[0].strip().lower()
         try:
             return media_type, raw.decode()
         except UnicodeDecodeError:
@@ -138,13 +142,15 @@ class Gateway:
             ) from None
 
     def idempotency_key(self) -> str:
-        """Return the Idempotency-Key header. Raises ``idempotency-key-invalid``."""
-        key = self._header("Idempotency-Key")
+        """Return the one Idempotency-Key header. Raises ``idempotency-key-invalid``."""
+        keys = self._headers("Idempotency-Key")
+        # Of two keys, neither is sure to be the one that was meant.
+        key = keys[0] if len(keys) == 1 else None
         if not key or len(key) > 255 or not key.isascii() or not key.isprintable():
             raise TimbresError(
                 IDEMPOTENCY_KEY_INVALID,
-                "The header Idempotency-Key is missing or not right: expected 1 to 255 "
-                "printable ASCII characters, new for each purchase, such as a UUID.",
+                "The header Idempotency-Key is missing, there twice or not right: expected 1 to "
+                "255 printable ASCII characters, new for each purchase, such as a UUID.",
                 field="Idempotency-Key",
             )
         return key
@@ -153,6 +159,20 @@ class Gateway:
         """Return the IAM ARN of whoever signed the request."""
         identity = (self._event.get("requestContext") or {}).get("identity") or {}
         return identity.get("userArn") or "unknown"
+
+    def _run(
+        self, event: dict[str, Any], context: Any, scheduled: Scheduled | None
+    ) -> dict[str, Any]:
+        if "httpMethod" in event:
+            _keep_in_log("account", (event.get("pathParameters") or {}).get("account"))
+            return self._resolver.resolve(event, context)
+        if scheduled is None:
+            raise ValueError("this function answers the API only")
+        # A rule of EventBridge puts its input under detail; a schedule sends it bare.
+        detail = event.get("detail", event)
+        result = scheduled(detail)
+        log.info("scheduled run", extra={"result": result})
+        return result
 
     @property
     def _event(self) -> dict[str, Any]:
@@ -178,12 +198,19 @@ class Gateway:
         except (binascii.Error, ValueError):
             return b""
 
-    def _header(self, name: str) -> str | None:
-        headers = self._event.get("headers") or {}
-        for key, value in headers.items():
-            if key.lower() == name.lower():
-                return str(value).strip() if value is not None else None
-        return None
+    def _headers(self, name: str) -> list[str]:
+        """Return what every header of this name says, in whatever case it is written."""
+        event = self._event
+        many: Mapping[str, list[str]] = event.get("multiValueHeaders") or {
+            key: [value] for key, value in (event.get("headers") or {}).items()
+        }
+        return [
+            str(value).strip()
+            for key, values in many.items()
+            if key.lower() == name.lower()
+            for value in values or ()
+            if value is not None
+        ]
 
     def _failed(self, error: Exception) -> Response[str]:
         if isinstance(error, TimbresError):
@@ -196,6 +223,7 @@ class Gateway:
                 extra={"code": known.kind.code, "pac_code": getattr(known, "pac_code", None)},
             )
         elif isinstance(error, BotoCoreError | ClientError):
+            tally.count("InternalErrors")
             log.error("an AWS service failed: %s", aws_words(error))
             known = TimbresError(
                 STORAGE_UNAVAILABLE,
@@ -203,6 +231,7 @@ class Gateway:
                 "Repeat the request; a contract with the same Idempotency-Key.",
             )
         else:
+            tally.count("InternalErrors")
             log.error("an error of our own", exc_info=error)
             known = TimbresError(INTERNAL_ERROR, "An error of Timbres' own; its log has it.")
         return self._answer_problem(known)
@@ -231,11 +260,22 @@ def answer(
     headers: dict[str, str] | None = None,
     media_type: str = "application/json",
 ) -> Response[str]:
-    """Return an answer of the API: JSON, not to be kept by anyone between."""
+    """Return an answer of the API: JSON, not to be kept by anyone between.
+
+    Raises ``answer-too-large`` for what a Lambda could not hand on.
+    """
+    text = problem.dumped(body)
+    escapes = text.count('"') + text.count("\\")
+    if len(text.encode("utf-8", "surrogatepass")) + escapes > _MOST_ANSWER_BYTES:
+        raise TimbresError(
+            ANSWER_TOO_LARGE,
+            "The answer would be larger than the 6 MB that AWS hands on: ask for one rfc, or "
+            "for a report.",
+        )
     return Response(
         status_code=status,
         content_type=media_type,
-        body=problem.dumped(body),
+        body=text,
         headers={"Cache-Control": "no-store", **(headers or {})},
     )
 
@@ -243,6 +283,12 @@ def answer(
 def _field(name: str) -> str:
     """Return the name of an input that a caller made up, short and printable."""
     return "".join(c if c.isprintable() else "?" for c in name[:40])
+
+
+def _keep_in_log(name: str, value: object) -> None:
+    """Let every line of this invocation say what a caller asked for, as they wrote it."""
+    if isinstance(value, str) and value:
+        log.append_keys(**{name: _field(value)})
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

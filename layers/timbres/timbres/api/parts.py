@@ -6,7 +6,7 @@ The parts are imported where they are made: a function loads those that it uses.
 from __future__ import annotations
 
 import os
-from functools import cached_property, partial
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from timbres.aws.session import client
@@ -47,10 +47,14 @@ class Parts:
         from timbres.aws.rejections import Rejections
         from timbres.pacs import connect
         from timbres.work.access import Access
+        from timbres.work.counted import Counted
 
         rejections = Rejections(client("dynamodb"), setting("REJECTIONS_TABLE"))
         return Access(
-            self.accounts, rejections, self.bus, partial(connect, attempts=self._attempts)
+            self.accounts,
+            rejections,
+            self.bus,
+            lambda account: Counted(connect(account, self._attempts), account.pac.name),
         )
 
     @cached_property

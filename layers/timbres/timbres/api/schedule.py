@@ -62,7 +62,15 @@ def each(
                 done[name] = one(name)
         except TimbresError as error:
             log.error(
-                "%s: %s", error.kind.code, error.detail, extra={"account": name, "run": capability}
+                "%s: %s",
+                error.kind.code,
+                error.detail,
+                extra={
+                    "account": name,
+                    "run": capability,
+                    "code": error.kind.code,
+                    "pac_code": getattr(error, "pac_code", None),
+                },
             )
             failed[name] = error.kind.code
     return {"done": done, "failed": failed}

@@ -47,7 +47,7 @@ class DayFull:
 
 
 class Journal:
-    """The journal; ``dynamodb`` is a boto3 client, ``table`` the table's name."""
+    """The journal; ``dynamodb`` is a client, ``table`` the table's name."""
 
     def __init__(self, dynamodb: Any, table: str) -> None:
         self._dynamodb = dynamodb
@@ -135,6 +135,24 @@ class Journal:
         )
         items = [unpacked(item) for item in page["Items"]]
         return [(item["account"], item["entry"].removeprefix("contract#")) for item in items]
+
+    def oldest_open(self) -> Contract | None:
+        """Return the open contract that was opened first, or None."""
+        pages = self._dynamodb.get_paginator("query").paginate(
+            TableName=self._table,
+            IndexName=_OPEN,
+            KeyConditionExpression="#open = :open",
+            ExpressionAttributeNames={"#open": "open"},
+            ExpressionAttributeValues=packed({":open": _OPEN}),
+        )
+        items = [unpacked(item) for page in pages for item in page["Items"]]
+        if not items:
+            return None
+        # An id begins with the time it was made at.
+        first = min(items, key=lambda item: str(item["entry"]))
+        found = self.get(first["account"], first["entry"].removeprefix("contract#"))
+        # The index lags a little behind the journal.
+        return found if found is not None and found.open else None
 
     def page(
         self, account: str, rfc: Rfc | None, status: str | None, after: str | None

@@ -20,7 +20,7 @@ _PAGE = 100
 
 
 class Records:
-    """The records of reports; ``dynamodb`` is a boto3 client, ``table`` the table's name."""
+    """The records of reports; ``dynamodb`` is a client, ``table`` the table's name."""
 
     def __init__(self, dynamodb: Any, table: str) -> None:
         self._dynamodb = dynamodb
@@ -182,6 +182,10 @@ class MonthlyRuns:
 
     def open(self) -> list[MonthlyRun]:
         """Return the runs whose end was not published, of the newest there are."""
+        return [run for run in self.newest() if run.told_at is None]
+
+    def newest(self) -> list[MonthlyRun]:
+        """Return the newest hundred runs, the newest first."""
         answer = self._dynamodb.query(
             TableName=self._table,
             KeyConditionExpression="account = :runs",
@@ -190,8 +194,7 @@ class MonthlyRuns:
             ConsistentRead=True,
             Limit=_PAGE,
         )
-        runs = [_monthly(unpacked(item)) for item in answer["Items"]]
-        return [run for run in runs if run.told_at is None]
+        return [_monthly(unpacked(item)) for item in answer["Items"]]
 
     def _set(self, run: str, **values: Any) -> None:
         self._dynamodb.update_item(
@@ -216,7 +219,7 @@ class Queue:
 
 
 class Bucket:
-    """The bucket of reports; ``s3`` is a boto3 client, ``name`` the bucket's."""
+    """The bucket of reports; ``s3`` is a client, ``name`` the bucket's."""
 
     def __init__(self, s3: Any, name: str) -> None:
         self._s3 = s3

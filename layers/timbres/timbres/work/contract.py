@@ -37,6 +37,7 @@ from timbres.errors import (
 )
 from timbres.pacs.base import Reply
 from timbres.pacs.codes import PROTOCOL
+from timbres.tally import NONE, tally
 from timbres.work.access import Access
 from timbres.work.stamp_count import remember
 
@@ -129,6 +130,7 @@ class Contracts:
                 "settled by hand.",
                 members={"contract": shown(now)},
             )
+        tally.count("Contracts", status=settled.status)
         log.info("contract settled by hand", extra=_named(settled))
         announce(self._journal, self._bus, settled)
         return settled
@@ -174,7 +176,8 @@ class Contracts:
     def _confirm(
         self, account: Account, sent: Contract, reply: Reply, deadline: Deadline
     ) -> Contract:
-        confirmed = sent.confirm(clock.now(), reply.code, reply.message)
+        words = account.without_credentials(reply.message) if reply.message else None
+        confirmed = sent.confirm(clock.now(), reply.code, words)
         written = self._write(sent, confirmed)
         if written is not confirmed:
             return written
@@ -206,6 +209,7 @@ class Contracts:
         """
         try:
             if self._journal.record(sent, after):
+                tally.count("Contracts", status=after.status)
                 return after
             return self._journal.get(sent.account, sent.id) or sent
         except Exception as error:
@@ -222,6 +226,7 @@ class Contracts:
         told = _final(error, contract)
         refused = contract.refuse(clock.now(), _refusal(told), *_pac_words(told))
         self._journal.record(contract, refused)
+        tally.count("Contracts", status=refused.status)
         log.info("contract rejected: %s", told.detail, extra=_named(refused))
         return told
 
@@ -272,7 +277,13 @@ class Reconciler:
                 )
                 status = "failed"
             states[status] = states.get(status, 0) + 1
+        tally.measure("OldestOpenContractMinutes", self._oldest_minutes(), NONE)
         return states
+
+    def _oldest_minutes(self) -> float:
+        """Return how long ago the oldest contract was opened that is not settled or not told."""
+        oldest = self._journal.oldest_open()
+        return round((clock.now() - oldest.created_at).total_seconds() / 60, 1) if oldest else 0
 
     def _look(self, account: str, contract_id: str, deadline: Deadline) -> str:
         contract = self._journal.get(account, contract_id)
@@ -280,12 +291,15 @@ class Reconciler:
         # The index lags a little behind the journal.
         if contract is None or not contract.open or (contract.look_at or now) > now:
             return "not due"
+        before = contract.status
         if contract.status == rules.PENDING:
             contract = self._take_over(contract, now)
         if contract is not None and contract.status == rules.UNKNOWN:
             contract = self._judge(contract, deadline)
         if contract is None:
             return "changed meanwhile"
+        if contract.status != before:
+            tally.count("Contracts", status=contract.status)
         announce(self._journal, self._bus, contract)
         return contract.status
 

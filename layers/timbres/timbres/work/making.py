@@ -13,6 +13,7 @@ from timbres.deadline import Deadline
 from timbres.domain import clock
 from timbres.domain.report import FAILED, PENDING, READY, Report
 from timbres.errors import INTERNAL_ERROR, PacError, TimbresError
+from timbres.tally import tally
 from timbres.work.export import Exporter
 from timbres.work.monthly import Monthly
 from timbres.work.report import told
@@ -88,10 +89,17 @@ class Worker:
 
     def _settle(self, report: Report) -> None:
         if self._records.settle(report):
+            tally.count("Reports", status=report.status)
+            tally.count("StatementsDiffering", 1 if report.differences else 0)
             log.info(
                 "report %s",
                 report.status,
-                extra={"account": report.wanted.account, "report": report.id},
+                extra={
+                    "account": report.wanted.account,
+                    "report": report.id,
+                    "code": report.error and report.error["code"],
+                    "pac_code": report.error and report.error.get("pac", {}).get("code"),
+                },
             )
             self._announce(report)
 

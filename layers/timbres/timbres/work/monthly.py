@@ -11,7 +11,7 @@ from timbres.aws.bus import Bus
 from timbres.aws.reports import MonthlyRuns, Records
 from timbres.domain import clock
 from timbres.domain.account import ALL
-from timbres.domain.month import Month
+from timbres.domain.month import Month, month_of
 from timbres.domain.report import (
     FORMATS,
     LOST_AFTER,
@@ -105,6 +105,13 @@ class Monthly:
             for run in self._runs.open()
             if now - run.started_at > LOST_AFTER and self.finish(run.id, overdue=True)
         ]
+
+    def missing(self) -> bool:
+        """Tell whether it is the 2nd or later and no run has told of last month's reports."""
+        now = clock.now()
+        last = str(month_of(now).previous())
+        told = any(run.month == last and run.told_at for run in self._runs.newest())
+        return now.day > 1 and not told
 
 
 def _all_of(name: str, kinds: Sequence[str], month: Month, formats: Sequence[str]) -> list[Wanted]:

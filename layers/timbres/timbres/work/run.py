@@ -28,6 +28,7 @@ from timbres.domain.run import (
     run_id,
 )
 from timbres.errors import INTERNAL_ERROR, RUN_UNKNOWN, TimbresError
+from timbres.tally import tally
 
 log = logging.getLogger("timbres")
 
@@ -64,6 +65,9 @@ class Finisher:
         self._bus.publish("Stamps Counted", _told(run, now, crossings, alerts, not_reached))
         self._runs.finish(run, now, not_reached, alerts[LOW], alerts[EXHAUSTED])
         finished = self._runs.get(run_id)
+        tally.count("RunsFinished")
+        tally.count("IssuersNotReached", sum(not_reached.values()))
+        tally.measure("RunSeconds", (now - run.started_at).total_seconds())
         log.info("run finished", extra={"run": run_id, "alerts": dict(alerts)})
         return finished
 

@@ -67,7 +67,6 @@ class Report:
     done: int = 0
     failed: Counter[str] = field(default_factory=Counter)
     alerts: Counter[str] = field(default_factory=Counter)
-    finished: list[Run] = field(default_factory=list)
     broken: dict[int, Exception] = field(default_factory=dict)
 
     def add(self, settled: Settled) -> None:
@@ -135,7 +134,7 @@ class Watcher:
                 report.broken |= dict.fromkeys(places, error)
         for run_id in sorted({part.run for part in parts}):
             try:
-                self._finish(run_id, report)
+                self._finisher.finish(run_id)
             except Exception as error:
                 # The messages come again, and find nothing to do but this.
                 places = [place for place, part in enumerate(parts) if part.run == run_id]
@@ -148,7 +147,7 @@ class Watcher:
         run = self._runs.get(part.run)
         if run is not None and run.status != FINISHED:
             self._settle(run, [part], [outcome], report)
-            self._finish(run.id, report)
+            self._finisher.finish(run.id)
 
     # ------------------------------------------------------------------ an account's parts
 
@@ -255,7 +254,12 @@ class Watcher:
                 log.warning(
                     "an issuer was not counted: %s",
                     answer.detail,
-                    extra={"account": account.name, "rfc": rfc, "code": kind.code},
+                    extra={
+                        "account": account.name,
+                        "rfc": rfc,
+                        "code": kind.code,
+                        "pac_code": getattr(answer, "pac_code", None),
+                    },
                 )
 
     @staticmethod
@@ -348,11 +352,6 @@ class Watcher:
         if rest is not None:
             delay = self._retry_seconds * 2 ** (max(rest.tries, rest.pauses) - 1) if waits else 0
             self._queue.send([rest], round(delay))
-
-    def _finish(self, run_id: str, report: Report) -> None:
-        run = self._finisher.finish(run_id)
-        if run is not None:
-            report.finished.append(run)
 
 
 def _settled(part: Part, outcome: _Outcome) -> Settled:

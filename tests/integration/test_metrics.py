@@ -1,0 +1,256 @@
+"""What the functions emit in metrics and log lines, beside what the alarms and dashboard watch."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from tests.integration.harness import RC, RFC, RFC_N, SF, STACK, World
+from tests.watched import ALARMS, Metric, metrics_of, on_the_dashboard, searched
+
+Emitted = dict[tuple[str, frozenset[tuple[str, str]]], list[float]]
+
+WATCHED = {metric for alarm in ALARMS.values() for metric in metrics_of(alarm)}
+OWN = sorted(
+    (one for one in {*WATCHED, *on_the_dashboard()} if one.namespace == "Timbres"), key=str
+)
+
+
+def told(text: str) -> Emitted:
+    """Return each metric of a function's output, by name and dimensions, with its values."""
+    found: Emitted = defaultdict(list)
+    for line in map(json.loads, text.splitlines()):
+        (directive,) = line["_aws"]["CloudWatchMetrics"]
+        assert directive["Namespace"] == "Timbres"
+        (names,) = directive["Dimensions"]
+        dimensions = frozenset((name, line[name]) for name in names)
+        for metric in directive["Metrics"]:
+            found[metric["Name"], dimensions] += line[metric["Name"]]
+    return found
+
+
+@contextlib.contextmanager
+def output() -> Iterator[io.StringIO]:
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        yield out
+
+
+def own(emitted: Emitted, name: str, **more: str) -> list[float]:
+    return emitted[name, frozenset({"service": STACK, **more}.items())]
+
+
+def reconcile(world: World) -> None:
+    world.invoke("reconciler", {"scheduled_time": "2026-11-19T20:00:00Z"})
+
+
+def new_secret(world: World, **changes: str) -> None:
+    world.change_account(SF, world.secret(SF, **changes))
+    # What a warm function notices within a minute, a cold one knows.
+    world.cold()
+
+
+def purchases(world: World) -> None:
+    """One contract of each end: bought, refused, proved by the count, left to a person."""
+    assert world.buy().status == 201
+    world.fault("agregarContrato", "code", code="630")
+    assert world.buy().status == 409
+    for beside in (0, 7):
+        world.fault("agregarContrato", "cut-after")
+        assert world.buy(stamps=30).body["status"] == "unknown"
+        username = world.credentials.username
+        issuer = world.books.solucion_factible.stamps(username, RFC)
+        assert issuer is not None
+        world.books.solucion_factible.set_issuer(
+            RFC, contratados=issuer.contratados + beside, username=username
+        )
+        reconcile(world)
+        world.clock.forward(minutes=90)
+        reconcile(world)
+
+
+def reports(world: World) -> None:
+    """A report that is ready, one that fails, and a month without its reports."""
+    assert world.ask().status == 202
+    world.deliver()
+    world.fault("csv", "code", code="404", times=-1)
+    assert world.ask(month="2026-09").status == 202
+    world.deliver()
+    world.invoke("report", {"close": "overdue"})
+
+
+def failures(world: World) -> None:
+    """An error that is neither the caller's nor a PAC's; a password that is not right."""
+    world.break_aws("dynamodb", "Query", "InternalServerError", 500)
+    assert world.get(f"/accounts/{SF}/stamps").status == 503
+    world.mend_aws()
+    new_secret(world, password="another")
+    for _ in range(2):
+        assert world.get(f"/accounts/{SF}/stamps", rfc=RFC).body["pac"]["code"] == "601"
+
+
+@pytest.fixture(scope="module")
+def emitted(shared_world: World) -> Emitted:
+    """Everything that a few purchases, a run, two reports and some failures emit."""
+    world = shared_world
+    with output() as out:
+        purchases(world)
+        world.know([RFC, RFC_N, "XYZ010203AB1"])
+        world.run()
+        reports(world)
+        failures(world)
+    return told(out.getvalue())
+
+
+@pytest.mark.parametrize("metric", OWN, ids=str)
+def test_a_metric_that_is_watched_is_emitted(emitted: Emitted, metric: Metric) -> None:
+    put_in = {"${AWS::StackName}": STACK}
+    dimensions = frozenset((name, put_in.get(value, value)) for name, value in metric.dimensions)
+    assert (metric.name, dimensions) in emitted
+
+
+@pytest.mark.parametrize(("name", "dimensions"), searched())
+def test_a_metric_that_is_searched_is_emitted(
+    emitted: Emitted, name: str, dimensions: frozenset[str]
+) -> None:
+    assert [
+        one for one, found in emitted if one == name and {key for key, _ in found} == dimensions
+    ]
+
+
+def test_every_metric_emitted_is_on_the_dashboard(emitted: Emitted) -> None:
+    shown = {one.name for one in on_the_dashboard()} | {name for name, _ in searched()}
+    assert {name for name, _ in emitted} <= shown
+
+
+def test_contracts_are_counted_by_what_became_of_them(emitted: Emitted) -> None:
+    found = {
+        status: sum(own(emitted, "Contracts", status=status))
+        for status in ("confirmed", "rejected", "unknown", "needs-review")
+    }
+    assert found == {"confirmed": 2, "rejected": 1, "unknown": 2, "needs-review": 1}
+
+
+def test_a_failure_of_our_own_is_counted_and_a_callers_is_not(
+    reader: World, emitted: Emitted
+) -> None:
+    assert own(emitted, "InternalErrors") == [1]
+    with output() as out:
+        assert reader.get(f"/accounts/{SF}/stamps", rfc="no-rfc").status == 400
+    assert out.getvalue() == ""
+
+
+def test_a_rejected_password_is_counted_again_each_time_it_is_in_the_way(emitted: Emitted) -> None:
+    assert own(emitted, "CredentialsRejected") == [1, 1]
+    # The PAC was asked once.
+    errors = {"pac": "solucion-factible", "code": "pac-credentials-rejected"}
+    assert own(emitted, "PacErrors", **errors) == [1]
+
+
+def test_the_calls_of_a_pac_are_counted_and_timed(emitted: Emitted) -> None:
+    for pac in ("reachcore", "solucion-factible"):
+        seconds = own(emitted, "PacSeconds", pac=pac)
+        assert len(seconds) == sum(own(emitted, "PacCalls", pac=pac)) > 0
+        assert min(seconds) >= 0
+
+
+def test_the_oldest_open_contract_is_told_at_every_start(reader: World, emitted: Emitted) -> None:
+    assert emitted
+    new_secret(reader)
+
+    def minutes() -> list[float]:
+        with output() as out:
+            reconcile(reader)
+        return own(told(out.getvalue()), "OldestOpenContractMinutes")
+
+    assert minutes() == [0]
+    reader.fault("agregarContrato", "cut-after")
+    assert reader.buy(RFC_N).body["status"] == "unknown"
+    reader.fault("getTimbres", "code", code="503", times=-1)
+    reader.clock.forward(minutes=80)
+    (first,) = minutes()
+    assert 80 <= first < 81
+    reader.clock.forward(minutes=15)
+    reader.factible.faults.clear()
+    # It is settled by this start, and open no more at its end.
+    assert minutes() == [0]
+
+
+def test_a_run_over_no_issuers_has_finished_too(reader: World, emitted: Emitted) -> None:
+    assert own(emitted, "RunsFinished") == [1]
+    for item in reader.stack.items("IssuersTable"):
+        reader.call(
+            "issuers", "DELETE", f"/accounts/{item['account']}/issuers", {"rfc": item["rfc"]}
+        )
+    secrets = reader.stack.client("secretsmanager")
+    secrets.delete_secret(SecretId=f"timbres/accounts/{RC}", ForceDeleteWithoutRecovery=True)
+    reader.cold()
+    reader.clock.forward(hours=24)
+    with output() as out:
+        assert reader.run()["expected"] == 0
+    assert own(told(out.getvalue()), "RunsFinished") == [1]
+    reader.create_account(RC, reader.secret(RC))
+    reader.cold()
+
+
+def test_reports_are_missing_from_the_2nd_on_until_the_run_has_told_of_them(
+    reader: World, emitted: Emitted
+) -> None:
+    def missing() -> list[float]:
+        with output() as out:
+            reader.invoke("report", {"close": "overdue"})
+        return own(told(out.getvalue()), "MonthlyReportsMissing")
+
+    before = reader.clock.at
+    reader.clock.at = before.replace(month=12, day=1, hour=23)
+    assert missing() == [0]
+    reader.clock.forward(hours=2)
+    assert missing() == [1]
+    reader.invoke("report", {"month": "previous", "scheduled_time": "2026-12-01T12:00:00Z"})
+    assert missing() == [1]
+    reader.deliver()
+    assert missing() == [0]
+    reader.clock.at = before
+
+
+# --------------------------------------------------------------------------------- log lines
+
+
+def test_a_line_has_account_rfc_and_the_pacs_code_and_the_next_request_has_its_own(
+    reader: World,
+) -> None:
+    reader.clear_rejections()
+    new_secret(reader)
+    reader.fault("getTimbres", "code", code="633")
+    reader.get(f"/accounts/{SF}/stamps", rfc=RFC)
+    reader.get(f"/accounts/{SF}/stamps", cursor="no cursor")
+    reader.get("/accounts/no-such-account/stamps")
+    keys = ("request_id", "account", "rfc", "code", "pac_code")
+    lines = [{key: line.get(key) for key in keys} for line in reader.logged("answered ")[-3:]]
+
+    assert len({line.pop("request_id") for line in lines}) == 3
+    assert lines == [
+        {"account": SF, "rfc": RFC, "code": "environment-mismatch", "pac_code": "633"},
+        {"account": SF, "rfc": None, "code": "parameter-invalid", "pac_code": None},
+        {"account": "no-such-account", "rfc": None, "code": "account-unknown", "pac_code": None},
+    ]
+
+
+def test_a_body_names_the_rfc_too_and_a_line_break_in_it_makes_no_line(reader: World) -> None:
+    body = {"rfc": 'A\n{"level": "ERROR"}', "stamps": 5}
+    headers = {"Idempotency-Key": "a-key"}
+    reader.call("contract", "POST", f"/accounts/{SF}/contracts", body=body, headers=headers)
+    line = reader.logged("answered rfc-invalid")[-1]
+    assert (line["account"], line["rfc"]) == (SF, 'A?{"level": "ERROR"}')
+
+
+def test_a_schedules_failure_names_account_and_code(reader: World) -> None:
+    reader.fault("saldos", "code", code="500", times=-1)
+    reader.invoke("balance", {"account": None, "month": "current"})
+    (line,) = [one for one in reader.log_lines() if one.get("run") == "balance"]
+    found: dict[str, Any] = {key: line.get(key) for key in ("account", "code", "pac_code", "rfc")}
+    assert found == {"account": RC, "code": "pac-error", "pac_code": "500", "rfc": None}

@@ -1,0 +1,283 @@
+"""What no policy of template.yaml may say, and what each must: roles, API policies, resources."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from local.transform import transformed
+from samtranslator.yaml_helper import yaml_parse
+
+TEXT = (Path(__file__).parents[2] / "template.yaml").read_text(encoding="utf-8")
+RESOURCES: dict[str, dict[str, Any]] = yaml_parse(TEXT)["Resources"]
+
+# The only actions that AWS lets nobody narrow down to a resource.
+LISTS = "secretsmanager:ListSecrets"
+WITHOUT_A_RESOURCE = {LISTS}
+# A service that acts for anybody's account must say for whose it acts; Lambda takes on a role
+# only for a function whose maker had the right to pass it.
+FOR_ITS_OWN_ACCOUNT = {"lambda.amazonaws.com"}
+API = "arn:${AWS::Partition}:execute-api:${AWS::Region}:${AWS::AccountId}:${Api}/${Stage}/"
+
+
+def of_type(kind: str) -> dict[str, dict[str, Any]]:
+    return {n: r["Properties"] for n, r in RESOURCES.items() if r["Type"] == kind}
+
+
+def many(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+# ==============================================================================
+# No asterisk without a reason
+# ==============================================================================
+
+
+@cache
+def composed(text: str) -> yaml.Node:
+    """Return a template as YAML that knows its lines."""
+    return yaml.compose(text, Loader=yaml.SafeLoader)
+
+
+def statements(node: yaml.Node) -> Iterator[yaml.MappingNode]:
+    """Yield every statement of every policy below a node, an anchored one wherever it is used."""
+    if isinstance(node, yaml.MappingNode):
+        if "Effect" in (key.value for key, _ in node.value):
+            yield node
+        for _, value in node.value:
+            yield from statements(value)
+    elif isinstance(node, yaml.SequenceNode):
+        for value in node.value:
+            yield from statements(value)
+
+
+def scalars(node: yaml.Node) -> Iterator[str]:
+    if isinstance(node, yaml.ScalarNode):
+        yield node.value
+    elif isinstance(node, yaml.SequenceNode):
+        for one in node.value:
+            yield from scalars(one)
+    elif isinstance(node, yaml.MappingNode):
+        for _, value in node.value:
+            yield from scalars(value)
+
+
+def offences(text: str) -> list[str]:
+    """Return what the statements of a template say too broadly: ``line: what``, in order.
+
+    An asterisk has its reason in a comment ``# *: …`` right above what it is in.
+    """
+    lines = text.splitlines()
+    found: dict[tuple[int, str], None] = {}
+    for statement in statements(composed(text)):
+        parts = {key.value: (key.start_mark.line, value) for key, value in statement.value}
+        allows = parts["Effect"][1].value == "Allow"
+        actions = set(scalars(parts["Action"][1])) if "Action" in parts else set()
+        for name, (line, value) in parts.items():
+            starred = [text for text in scalars(value) if "*" in text]
+            if name.startswith("Not"):
+                found[line + 1, f"{name} covers what nobody thought of"] = None
+            elif name == "Condition" or not starred:
+                continue
+            elif not re.match(r"\s*# \*: \w.{10,}", lines[line - 1] if line else ""):
+                found[line + 1, f"{name} has an asterisk without a reason"] = None
+            elif allows and name in ("Action", "Principal"):
+                found[line + 1, f"{name} allows what nobody thought of"] = None
+            elif allows and name == "Resource":
+                for one in starred:
+                    if not (actions <= WITHOUT_A_RESOURCE if one == "*" else names_something(one)):
+                        found[line + 1, f"{one} is any resource"] = None
+    return [f"{line}: {what}" for line, what in found]
+
+
+def names_something(arn: str) -> bool:
+    """Tell whether there is a name, or the beginning of one, before an ARN's first asterisk."""
+    before = arn.partition("*")[0]
+    return bool(re.search(r"(\$\{SecretPrefix\}|\.Arn\}/\w+/|\$\{Stage\}/[A-Z]+/\w+/)$", before))
+
+
+def test_no_policy_has_an_asterisk_without_a_reason():
+    assert offences(TEXT) == []
+
+
+def test_every_statement_of_the_template_is_looked_at():
+    lines = {statement.start_mark.line for statement in statements(composed(TEXT))}
+    assert len(lines) == len(re.findall(r"^[^#\n]*\bEffect: (?:Allow|Deny)$", TEXT, re.MULTILINE))
+
+
+@pytest.mark.parametrize(
+    ("statement", "expected"),
+    [
+        ("Effect: Allow\nAction: s3:GetObject\nResource: !Sub '${B.Arn}/a'", []),
+        (
+            "Effect: Allow\nAction: s3:GetObject\nResource: !Sub '${B.Arn}/reports/*'",
+            ["3: Resource has an asterisk without a reason"],
+        ),
+        (
+            "# *: too far away to be read\nEffect: Allow\nAction: [s3:GetObject]\nResource: '*'",
+            ["4: Resource has an asterisk without a reason"],
+        ),
+        (
+            "Effect: Allow\nAction: a:B\n# *: any of these\nResource: !Sub '${B.Arn}/reports/*'",
+            [],
+        ),
+        (
+            "Effect: Allow\nAction: a:B\n# *: any of these\nResource: '*'",
+            ["4: * is any resource"],
+        ),
+        (f"Effect: Allow\nAction: {LISTS}\n# *: any of these\nResource: '*'", []),
+        (
+            "Effect: Allow\nAction: [a:B]\n# *: any of these\nResource: [!Sub 'arn:aws:s3:::*']",
+            ["4: arn:aws:s3:::* is any resource"],
+        ),
+        (
+            "Effect: Allow\nAction: a:B\n# *: any of these\nResource: !Sub '${Api}/${Stage}/*/a'",
+            ["4: ${Api}/${Stage}/*/a is any resource"],
+        ),
+        (
+            f"Effect: Allow\nAction: [{LISTS}, a:B]\n# *: any of these\nResource: '*'",
+            ["4: * is any resource"],
+        ),
+        (
+            "Effect: Allow\n# *: any of these\nAction: [a:B, dynamodb:*]\nResource: !Ref A",
+            ["3: Action allows what nobody thought of"],
+        ),
+        (
+            "Effect: Allow\n# *: any of these\nPrincipal: {AWS: '*'}\nAction: b\nResource: !Ref A",
+            ["3: Principal allows what nobody thought of"],
+        ),
+        (
+            "Effect: Deny\nNotAction: a:B\n# *: any of these\nPrincipal: '*'\nResource: !Ref A",
+            ["2: NotAction covers what nobody thought of"],
+        ),
+    ],
+)
+def test_what_is_said_too_broadly_is_found(statement, expected):
+    assert offences(statement) == expected
+
+
+# ==============================================================================
+# API policies, and the permissions that SAM adds
+# ==============================================================================
+
+
+def test_the_api_policies_name_routes_that_there_are_and_no_others():
+    routes = {
+        event["Properties"]["Method"] + re.sub(r"{\w+}", "*", event["Properties"]["Path"])
+        for function in of_type("AWS::Serverless::Function").values()
+        for event in function.get("Events", {}).values()
+        if event["Type"] == "Api"
+    }
+    granted = set()
+    for policy in of_type("AWS::IAM::ManagedPolicy").values():
+        for statement in policy["PolicyDocument"]["Statement"]:
+            assert statement["Action"] == "execute-api:Invoke"
+            granted |= {one["Fn::Sub"] for one in many(statement["Resource"])}
+    # Behind a ticket there is no policy.
+    assert granted == {API + route for route in routes - {"GET/d/*"}}
+
+
+def test_a_function_is_started_by_the_api_or_a_rule_of_this_stack_alone():
+    permissions = [
+        one["Properties"]
+        for one in transformed()["Resources"].values()
+        if one["Type"] == "AWS::Lambda::Permission"
+    ]
+    assert permissions
+    for permission in permissions:
+        source = permission["SourceArn"]
+        if permission["Principal"] == "apigateway.amazonaws.com":
+            assert source["Fn::Sub"][1]["__ApiId__"] == {"Ref": "Api"}
+        else:
+            assert permission["Principal"] == "events.amazonaws.com"
+            assert source == {"Fn::GetAtt": ["MailFunctionBus", "Arn"]}
+
+
+# ==============================================================================
+# Who a policy of a resource lets in
+# ==============================================================================
+
+TRUSTS = [
+    (name, statement)
+    for kind, key in (
+        ("AWS::IAM::Role", "AssumeRolePolicyDocument"),
+        ("AWS::SNS::TopicPolicy", "PolicyDocument"),
+        ("AWS::SQS::QueuePolicy", "PolicyDocument"),
+    )
+    for name, properties in of_type(kind).items()
+    for statement in properties[key]["Statement"]
+]
+
+
+@pytest.mark.parametrize(("name", "statement"), TRUSTS, ids=[name for name, _ in TRUSTS])
+def test_nobody_is_let_in_but_roles_of_this_stack_and_services_for_this_account(name, statement):
+    ((kind, who),) = statement["Principal"].items()
+    if kind == "AWS":
+        assert who["Fn::GetAtt"][0] in of_type("AWS::IAM::Role")
+        return
+    assert kind == "Service"
+    if who in FOR_ITS_OWN_ACCOUNT:
+        assert "Condition" not in statement
+    else:
+        account = {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}}
+        assert statement["Condition"] == account
+
+
+def test_every_topic_has_a_policy():
+    """Without one it gets SNS's own, which lets in everybody of the account."""
+    policies = of_type("AWS::SNS::TopicPolicy").values()
+    covered = [topic["Ref"] for policy in policies for topic in policy["Topics"]]
+    assert sorted(covered) == sorted(of_type("AWS::SNS::Topic"))
+
+
+def test_every_policy_of_a_resource_is_looked_at():
+    kinds = {r["Type"] for r in RESOURCES.values() if r["Type"].endswith("Policy")}
+    assert kinds == {
+        "AWS::IAM::ManagedPolicy",
+        "AWS::S3::BucketPolicy",
+        "AWS::SNS::TopicPolicy",
+        "AWS::SQS::QueuePolicy",
+    }
+
+
+def test_reports_are_never_public_and_never_sent_in_the_clear():
+    (bucket,) = of_type("AWS::S3::Bucket").values()
+    assert bucket["PublicAccessBlockConfiguration"] == {
+        "BlockPublicAcls": True,
+        "BlockPublicPolicy": True,
+        "IgnorePublicAcls": True,
+        "RestrictPublicBuckets": True,
+    }
+    (policy,) = of_type("AWS::S3::BucketPolicy").values()
+    (statement,) = policy["PolicyDocument"]["Statement"]
+    assert (statement["Effect"], statement["Principal"], statement["Action"]) == (
+        "Deny",
+        "*",
+        "s3:*",
+    )
+    assert statement["Resource"] == [
+        {"Fn::GetAtt": ["ReportsBucket", "Arn"]},
+        {"Fn::Sub": "${ReportsBucket.Arn}/*"},
+    ]
+    assert statement["Condition"]["Bool"] == {"aws:SecureTransport": "false"}
+    assert statement["Condition"]["NotIpAddress"] == {"aws:SourceIp": "127.0.0.0/8"}
+
+
+@pytest.mark.parametrize("table", of_type("AWS::DynamoDB::Table"))
+def test_a_table_is_encrypted(table):
+    assert of_type("AWS::DynamoDB::Table")[table]["SSESpecification"] == {"SSEEnabled": True}
+
+
+@pytest.mark.parametrize("queue", of_type("AWS::SQS::Queue"))
+def test_a_queue_is_encrypted(queue):
+    assert of_type("AWS::SQS::Queue")[queue]["SqsManagedSseEnabled"] is True
+
+
+def test_no_function_needs_a_key():
+    """A key of our own would need a right to it in every role, and the tests of them a probe."""
+    assert "kms" not in TEXT.lower()
