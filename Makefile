@@ -17,10 +17,10 @@ LICENCES = { echo "\# Licences of what is deployed"; echo; $(BIN)/pip-licenses -
 PYTHON_313 = $(shell ls -d "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.13*/bin 2>/dev/null | tail -1)
 export SAM_CLI_TELEMETRY := 0
 
-.PHONY: help demo up test torture baseline fuzz openapi bench load lint format build deploy lock clean
+.PHONY: help demo up test torture reliability baseline fuzz openapi bench load lint format build deploy lock clean
 
 help: ## list the targets
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 demo: $(VENV)/installed ## run the main job from end to end and show each step
 	@PYTHONPATH=layers/timbres $(BIN)/python -m local.demo
@@ -36,6 +36,10 @@ torture: $(VENV)/installed ## 10,000 ways for a purchase to go wrong, on two cor
 	@for seed in 1 2; do TORTURE_EXAMPLES=5000 $(BIN)/python -m pytest tests/torture \
 	  -p no:cacheprovider --hypothesis-seed=$$seed & pids="$${pids:-} $$!"; done; \
 	for pid in $$pids; do wait $$pid; done
+
+reliability: $(VENV)/installed ## every fault at every place, written to docs/reliability.md: minutes
+	RELIABILITY=write $(BIN)/python -m pytest tests/integration/test_reliability.py \
+	  tests/e2e/test_reliability.py
 
 baseline: $(VENV)/installed ## double purchases in 1,000 lost replies: a decorator's, and ours
 	@PYTHONPATH=layers/timbres $(BIN)/python -m tests.torture.baseline

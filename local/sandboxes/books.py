@@ -217,6 +217,13 @@ class ReachcoreBooks:
         account = self._by_key.get(api_key)
         return account.name if account else None
 
+    def set_key(self, name: str, api_key: str) -> None:
+        """Give an account another API key; the one before opens nothing from then on."""
+        with self._lock:
+            account = self._account(name)
+            others = {key: one for key, one in self._by_key.items() if one is not account}
+            self._by_key = {**others, api_key: account}
+
     def is_registered(self, name: str, rfc: str) -> bool:
         """Whether an RFC is registered in the account of that name."""
         with self._lock:

@@ -9,6 +9,7 @@ from local.stack import Stack
 from local.world import World, running_world
 
 from tests.e2e.night import Night, running_night
+from tests.e2e.witness import Witness, watching
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -18,6 +19,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if here in item.path.parents:
             item.add_marker(pytest.mark.enable_socket)
             item.add_marker(pytest.mark.xdist_group("e2e"))
+    # What all the others have left behind is searched for credentials.
+    items.sort(key=lambda item: item.path == here / "test_secrets.py")
+
+
+_OUTPUT: list[str] = []
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Keeps what the tests have written, and how they failed."""
+    _OUTPUT.extend([report.longreprtext, *(text for _, text in report.sections)])
 
 
 @pytest.fixture(scope="session")
@@ -29,7 +40,14 @@ def world() -> Iterator[World]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def night(world: World) -> Iterator[Night]:
+def witness(world: World) -> Iterator[Witness]:
+    """Sees, from before the first test, what leaves Timbres."""
+    with watching(world.stack, _OUTPUT) as witness:
+        yield witness
+
+
+@pytest.fixture(scope="session", autouse=True)
+def night(world: World, witness: Witness) -> Iterator[Night]:
     """A daily run over 200 issuers, begun before all tests and looked at by the last of them.
 
     It waits for a PAC's time-outs meanwhile.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import time
@@ -13,7 +12,6 @@ from urllib.parse import quote
 import pytest
 import requests
 from local import demo
-from local.aws import ROOT
 from local.sandboxes.books import mexico_now
 from local.stack import Stack
 from local.up import environment
@@ -377,30 +375,3 @@ def test_a_twice_delivered_message_makes_one_report(world: World) -> None:
     after = stack.call("reporter", "GET", path, {"redirect": "false"}).json()
     assert after["settled_at"] == report["settled_at"]
     assert after["sha256"] == report["sha256"]
-
-
-def test_no_credential_is_in_any_log(world: World) -> None:
-    """Runs after the others in this module, over what all of them have logged."""
-    secrets = [world.norte_api_key]
-    for name in ("acme-rc", "acme-sf"):
-        value = json.loads(
-            world.stack.session()
-            .client("secretsmanager")
-            .get_secret_value(SecretId=f"timbres/accounts/{name}")["SecretString"]
-        )
-        secrets += [value[k] for k in ("api_key", "username", "password") if k in value]
-    functions = [
-        name.removesuffix("Name") for name in world.stack.outputs if name.endswith("FunctionName")
-    ]
-    assert len(functions) == 12
-    logs = {name: "\n".join(world.stack.function_logs(name)) for name in functions}
-    # The list of issuers is imported, and tickets are used, by tests of other modules.
-    elsewhere = ("IssuersFunction", "TicketFunction")
-    assert [n for n, text in logs.items() if "RequestId" not in text and n not in elsewhere] == []
-    logs["the local AWS"] = (ROOT / ".local" / "aws-e2e.log").read_text(errors="replace")
-    for text in logs.values():
-        for secret in secrets:
-            encoded = base64.b64encode(secret.encode()).decode()
-            assert secret not in text
-            assert quote(secret, safe="") not in text
-            assert encoded not in text

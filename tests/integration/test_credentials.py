@@ -310,6 +310,20 @@ def test_a_pac_that_repeats_the_password_in_a_page_is_not_quoted(world: World) -
     problem(read(world, RC), 502, "pac-protocol-error")
 
 
+def test_a_pac_that_repeats_credentials_in_its_words_is_quoted_without(world: World) -> None:
+    user, password = world.credentials.username, world.credentials.password
+    words = f"El usuario {user} no entra con {password}"
+    world.fault("agregarContrato", "code", code="632", mensaje=words)
+    refused = problem(world.buy(), 422, "transaction-limit-exceeded")
+    world.fault("getTimbres", "code", code="601", mensaje=words)
+    rejected = problem(read(world, SF), 502, "pac-credentials-rejected")
+
+    assert refused["pac"]["message"] == "El usuario *** no entra con ***"
+    assert rejected["pac"]["message"] == "El usuario *** no entra con ***"
+    (event,) = world.events("Credentials Rejected")
+    assert event["pac"]["message"] == "El usuario *** no entra con ***"
+
+
 def test_an_error_of_our_own_shows_no_credential(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

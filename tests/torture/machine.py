@@ -210,7 +210,7 @@ class _Accounts:
 class _NoRejections:
     """No credential is ever rejected here."""
 
-    def of(self, _account: Account) -> None:
+    def last(self, _account_name: str) -> None:
         return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import Any
 
@@ -17,26 +18,30 @@ _KEPT_SECONDS = 60.0
 class Accounts:
     """The accounts there are; each is read at most once a minute.
 
-    ``secrets`` is a boto3 client for Secrets Manager, ``prefix`` what their names begin with.
+    ``secrets`` is a client for Secrets Manager, ``prefix`` what their names begin with.
     """
 
     def __init__(self, secrets: Any, prefix: str) -> None:
         self._secrets = secrets
         self._prefix = prefix
         self._kept: dict[str, tuple[float, Account]] = {}
+        self._reading = threading.Lock()
 
     def get(self, name: str, fresh: bool = False) -> Account:
-        """Return an account; ``fresh`` reads its secret now.
+        """Return an account by its secret's current version; ``fresh`` reads it now.
 
         Raises ``account-unknown`` or ``account-misconfigured``.
         """
         name = parse_account_name(name)
-        kept = self._kept.get(name)
-        if kept and not fresh and time.monotonic() - kept[0] < _KEPT_SECONDS:
-            return kept[1]
-        account = self._read(name)
-        self._kept[name] = (time.monotonic(), account)
-        return account
+        if not fresh and (kept := self._in_date(name)):
+            return kept
+        # Many threads may find it out of date at once: one reads it, the others take that.
+        with self._reading:
+            if not fresh and (kept := self._in_date(name)):
+                return kept
+            account = self._read(name)
+            self._kept[name] = (time.monotonic(), account)
+            return account
 
     def names(self) -> list[str]:
         """Return the names of all accounts, sorted; secrets that cannot be one are left out."""
@@ -53,6 +58,10 @@ class Accounts:
                     except TimbresError:
                         continue
         return sorted(names)
+
+    def _in_date(self, name: str) -> Account | None:
+        at, account = self._kept.get(name, (0.0, None))
+        return account if time.monotonic() - at < _KEPT_SECONDS else None
 
     def _read(self, name: str) -> Account:
         try:

@@ -15,24 +15,24 @@ from timbres.errors import PacError
 
 
 class Rejections:
-    """The rejections; ``dynamodb`` is a boto3 client, ``table`` the table's name."""
+    """The rejections; ``dynamodb`` is a client, ``table`` the table's name."""
 
     def __init__(self, dynamodb: Any, table: str) -> None:
         self._dynamodb = dynamodb
         self._table = table
 
-    def of(self, account: Account) -> dict[str, Any] | None:
-        """Return the rejection of the account's present secret, or None.
+    def last(self, account_name: str) -> dict[str, Any] | None:
+        """Return the last rejection of an account, whichever its secret is now, or None.
 
-        It has ``at`` (ISO 8601), ``code`` and ``message`` (the PAC's own, where it gave any).
+        It has ``version`` (of the secret), ``at`` (ISO 8601), ``code`` and ``message`` (the
+        PAC's own, where it gave any).
         """
         answer = self._dynamodb.get_item(
             TableName=self._table,
-            Key=packed({"account": account.name}),
+            Key=packed({"account": account_name}),
             ConsistentRead=True,
         )
-        item = unpacked(answer.get("Item", {}))
-        return item if item.get("version") == account.version else None
+        return unpacked(answer["Item"]) if "Item" in answer else None
 
     def add(self, account: Account, error: PacError, at: datetime) -> bool:
         """Note a rejection; False when that of the same secret is noted already."""

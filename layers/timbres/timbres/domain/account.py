@@ -93,6 +93,14 @@ class Account:
                 field="account",
             )
 
+    def without_credentials(self, text: str) -> str:
+        """Return ``text`` with asterisks where it repeats one of the credentials."""
+        for value in self.credentials.values():
+            # A shorter one is part of too many words.
+            if len(value) >= 6:
+                text = text.replace(value, "***")
+        return text
+
 
 def parse_account_name(text: object) -> str:
     """Return an account's name. Raises ``account-unknown`` for what cannot be one."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from typing import TypeVar
 
 from timbres.aws.accounts import Accounts
@@ -18,8 +19,12 @@ from timbres.domain.account import Account
 from timbres.errors import PacError
 from timbres.pacs.base import PacClient
 from timbres.pacs.codes import CREDENTIALS_REJECTED
+from timbres.tally import tally
 
 T = TypeVar("T")
+
+# No process uses a secret for so long that it was read before a rejection of that age.
+_NEWS = timedelta(minutes=2)
 
 log = logging.getLogger("timbres")
 
@@ -58,35 +63,46 @@ class Access:
         """
         account = self._unrejected(account)
         try:
-            return self.once(account, ask)
+            return self._asked(account, ask)
         except PacError as error:
-            if error.kind is not CREDENTIALS_REJECTED:
-                raise
-            renewed = self._renewed(account)
+            renewed = self._rejected(account, error)
             if renewed is None:
                 raise
-            return self.once(renewed, ask)
+        return self.once(renewed, ask)
 
     def once(self, account: Account, ask: Callable[[PacClient], T]) -> T:
         """Return what ``ask`` brings from the account's PAC; a rejection is noted and told."""
         try:
-            return ask(self._client(account))
+            return self._asked(account, ask)
         except PacError as error:
-            if error.kind is CREDENTIALS_REJECTED:
-                self._reject(account, error)
+            self._rejected(account, error)
             raise
 
     def current(self, account: Account) -> Account:
-        """Return the account as its secret was last read."""
+        """Return the account as its secret was last read, within the last minute."""
         return self.accounts.get(account.name)
 
+    def _asked(self, account: Account, ask: Callable[[PacClient], T]) -> T:
+        try:
+            return ask(self._client(account))
+        except PacError as error:
+            # A PAC's words go to callers, journal and mails; it may repeat a user's name.
+            error.say(account.without_credentials)
+            raise
+
     def _unrejected(self, account: Account) -> Account:
-        rejection = self._rejections.of(account)
+        rejection = self._rejections.last(account.name)
         if rejection is None:
             return account
-        renewed = self._renewed(account)
-        if renewed is not None and self._rejections.of(renewed) is None:
-            return renewed
+        ago = clock.now() - datetime.fromisoformat(rejection["at"])
+        if rejection["version"] != account.version and ago > _NEWS:
+            return account
+        # A secret was refused, perhaps since this process read its own: whichever of the two
+        # it was, none is tried before the secret is known as it is now.
+        current = self.accounts.get(account.name, fresh=True)
+        if current.version != rejection["version"] and current.pac is account.pac:
+            return current
+        tally.count("CredentialsRejected")
         raise PacError(
             CREDENTIALS_REJECTED,
             f"{account.pac.name} rejected the credentials of account {account.name} at "
@@ -96,17 +112,35 @@ class Access:
             pac_message=rejection.get("message"),
         )
 
+    def _rejected(self, account: Account, error: PacError) -> Account | None:
+        """Note a rejection; return the account with a secret changed since, or None.
+
+        Only a rejection of the secret as it is now is told: a password that was replaced
+        is none that anybody has to look after.
+        """
+        if error.kind is not CREDENTIALS_REJECTED:
+            return None
+        at = clock.now()
+        noted = self._rejections.add(account, error, at)
+        renewed = None
+        try:
+            renewed = self._renewed(account)
+        finally:
+            if noted and renewed is None:
+                self._tell(account, error, at)
+        return renewed
+
     def _renewed(self, account: Account) -> Account | None:
-        """Return the account with its secret read now, or None when it is the same one."""
-        renewed = self.accounts.get(account.name, fresh=True)
+        """Return the account with its secret as it is now, or None when it is the same one."""
+        renewed = self.accounts.get(account.name)
+        if renewed.version == account.version:
+            renewed = self.accounts.get(account.name, fresh=True)
         if renewed.version == account.version or renewed.pac is not account.pac:
             return None
         return renewed
 
-    def _reject(self, account: Account, error: PacError) -> None:
-        at = clock.now()
-        if not self._rejections.add(account, error, at):
-            return
+    def _tell(self, account: Account, error: PacError, at: datetime) -> None:
+        tally.count("CredentialsRejected")
         log.error(
             "credentials rejected", extra={"account": account.name, "pac_code": error.pac_code}
         )

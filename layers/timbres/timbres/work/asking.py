@@ -31,6 +31,8 @@ _CALL_SECONDS = 14.0
 # An overwhelmed PAC is given so many rests before its issuers are left for later.
 _ROUNDS = 4
 _FIRST_REST_SECONDS = 2.0
+# A PAC that refuses fewer of the calls does so at any pace.
+_TOO_MANY = 0.1
 # While one thread leases, the others wait: seldom, then, where the account allows many calls.
 _LEASED_AT_ONCE = 512
 
@@ -54,7 +56,7 @@ class Asking:
         waiting = list(rfcs)
         for turn in range(_ROUNDS):
             overwhelmed: dict[str, Answer] = {}
-            for rfc, answer in self._turn(account, waiting, deadline):
+            for rfc, answer in self._signed_in(account, waiting, deadline):
                 if isinstance(answer, TimbresError) and answer.kind in OVERWHELMED:
                     overwhelmed[rfc] = answer
                 else:
@@ -66,6 +68,23 @@ class Asking:
                 return
             time.sleep(rest)
             waiting = list(overwhelmed)
+
+    def _signed_in(
+        self, account: Account, rfcs: Sequence[str], deadline: Deadline
+    ) -> Iterator[tuple[str, Answer]]:
+        """Yield as a turn does; a password replaced meanwhile gives the rejected a second."""
+        account = self._access.current(account)
+        rejected: dict[str, Answer] = {}
+        for rfc, answer in self._turn(account, rfcs, deadline):
+            if isinstance(answer, TimbresError) and answer.kind is CREDENTIALS_REJECTED:
+                rejected[rfc] = answer
+            else:
+                yield rfc, answer
+        renewed = self._access.current(account) if rejected else account
+        if renewed.version == account.version:
+            yield from rejected.items()
+        else:
+            yield from self._turn(renewed, list(rejected), deadline)
 
     def _turn(
         self, account: Account, rfcs: Sequence[str], deadline: Deadline
@@ -80,7 +99,6 @@ class Asking:
         if isinstance(answer, TimbresError) and answer.kind in ALL_ALIKE | {CREDENTIALS_REJECTED}:
             yield from ((rfc, answer) for rfc in others)
             return
-        account = self._access.current(account)
         waiting: SimpleQueue[str] = SimpleQueue()
         for rfc in others:
             waiting.put(rfc)
@@ -128,9 +146,10 @@ class Asking:
         way = self._access.read if alone else self._access.once
         call = Deadline(min(_CALL_SECONDS, deadline.left()))
         try:
-            return way(account, lambda pac: pac.stamps(Rfc(rfc), call))
+            now = self._access.current(account)
+            return way(now, lambda pac: pac.stamps(Rfc(rfc), call))
         except TimbresError as error:
-            if error.kind in OVERWHELMED:
+            if error.kind in OVERWHELMED and tokens.pressed():
                 self._pace.slow_down(account.name)
             elif isinstance(error, PacError) and error.kind is CREDENTIALS_REJECTED:
                 tokens.rejection = error
@@ -146,6 +165,7 @@ class _Tokens:
         self._deadline = deadline
         self._reserve = reserve
         self._left = 0
+        self._taken = self._refused = 0
         self._lock = threading.Lock()
         self.rejection: PacError | None = None
 
@@ -160,4 +180,11 @@ class _Tokens:
                 if self._left == 0:
                     time.sleep(1.001 - time.time() % 1)
             self._left -= 1
+            self._taken += 1
             return True
+
+    def pressed(self) -> bool:
+        """Note a call that was too much; tell whether those are many, and not a few by chance."""
+        with self._lock:
+            self._refused += 1
+            return self._refused >= _TOO_MANY * self._taken

@@ -1,0 +1,109 @@
+"""The search for credentials finds them in every form, and nothing else."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import html
+import io
+import json
+import zipfile
+import zlib
+from collections.abc import Callable
+from urllib.parse import quote, quote_plus
+from xml.sax.saxutils import escape, quoteattr
+
+import pytest
+from tests.credential_search import Search, forms
+
+# One with twelve letters and digits in a row, and one that every escaping breaks up.
+SECRETS = ('ñ&<"/+ %4f1c9a07b2d8e3', "ñ&<\"/+ %'>?a1é=b")
+
+
+def zipped(text: str) -> bytes:
+    target = io.BytesIO()
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("sheet.xml", text)
+    return target.getvalue()
+
+
+def page(text: str) -> bytes:
+    return b"%PDF-1.7\n1 0 obj\nstream\n" + zlib.compress(text.encode()) + b"\nendstream\n"
+
+
+WAYS: dict[str, Callable[[str], str | bytes]] = {
+    "raw": lambda s: s,
+    "latin-1": lambda s: s.encode("latin-1"),
+    "utf-16": lambda s: s.encode("utf-16"),
+    "percent": lambda s: quote(s, safe=""),
+    "percent, slashes kept": quote,
+    "percent, lower": lambda s: _lower(quote(s, safe="")),
+    "percent, latin-1": lambda s: quote(s, safe="", encoding="latin-1"),
+    "percent, every byte": lambda s: "".join(f"%{one:02X}" for one in s.encode()),
+    "form": quote_plus,
+    "xml": escape,
+    "xml attribute": quoteattr,
+    "xml, ascii": lambda s: escape(s).encode("ascii", "xmlcharrefreplace"),
+    "html": html.escape,
+    "json": json.dumps,
+    "json, upper": lambda s: json.dumps(s).replace("\\u00f1", "\\u00F1").replace("00e9", "00E9"),
+    "json, not ascii": lambda s: json.dumps(s, ensure_ascii=False),
+    "json, slashes": lambda s: json.dumps(s).replace("/", "\\/"),
+    "repr": repr,
+    "repr of bytes": lambda s: repr(s.encode()),
+    "hex": lambda s: s.encode().hex(),
+    "hex, upper": lambda s: s.encode().hex().upper(),
+    "hex, latin-1": lambda s: s.encode("latin-1").hex(),
+    **{
+        f"base64 behind {n}": lambda s, n=n: base64.b64encode(b"u" * n + s.encode())
+        for n in range(7)
+    },
+    "base64, unpadded": lambda s: base64.b64encode(s.encode()).rstrip(b"="),
+    "base64, latin-1": lambda s: base64.b64encode(s.encode("latin-1")),
+    "base64, url-safe": lambda s: base64.urlsafe_b64encode(b"xy" + s.encode()),
+    "basic authorization": lambda s: base64.b64encode(f"user@example.com:{s}".encode()),
+    "base64 of xml": lambda s: base64.b64encode(f"<password>{escape(s)}</password>".encode()),
+    "base64 of json": lambda s: base64.b64encode(json.dumps({"password": s}).encode()),
+    "gzip": lambda s: gzip.compress(json.dumps({"password": s}).encode()),
+    "zip": zipped,
+    "pdf": page,
+}
+
+
+def _lower(text: str) -> str:
+    return "".join(
+        f"%{part[:2].lower()}{part[2:]}" if i else part for i, part in enumerate(text.split("%"))
+    )
+
+
+def around(written: str | bytes) -> bytes:
+    """Return what was written in the middle of other text, unless it is a file of its own."""
+    data = written.encode() if isinstance(written, str) else written
+    compressed = data[:2] in (b"\x1f\x8b", b"PK") or data[:5] == b"%PDF-"
+    return data if compressed else b'{"level":"INFO","x":"' + data + b'"}\n'
+
+
+@pytest.mark.parametrize("secret", SECRETS, ids=["with a core", "without"])
+@pytest.mark.parametrize("way", WAYS)
+def test_a_credential_is_found(secret: str, way: str) -> None:
+    found = Search({"the password": secret}).found(around(WAYS[way](secret)))
+    assert found
+    assert all(one.startswith("the password (") for one in found)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_another_is_not_found(way: str) -> None:
+    search = Search(dict(zip("ab", SECRETS, strict=True)))
+    for secret in SECRETS:
+        other = secret.translate(str.maketrans("014abcdé", "576defca"))
+        assert search.found(around(WAYS[way](other))) == []
+
+
+def test_a_credential_is_named_with_the_way_it_is_written() -> None:
+    assert Search({"key": SECRETS[0]}).found(base64.b64encode(b"1" + SECRETS[0].encode())) != []
+    assert Search({"key": SECRETS[0]}).found(SECRETS[0]) == ["key (as it is)"]
+
+
+def test_what_is_too_short_to_be_looked_for_is_said() -> None:
+    with pytest.raises(ValueError, match="too short"):
+        forms("a1234")
