@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from datetime import date, datetime
 
-from timbres.domain.account import ALL
+from timbres.domain.account import ALL, PACS
 from timbres.domain.clock import MEXICO_CITY
 from timbres.domain.consumption import (
     FROM_PAC,
@@ -57,7 +57,6 @@ CONTRACT_HEADING = (
 MOVEMENT_HEADING = ("Cuenta", "RFC", "Fecha", "Tipo de movimiento", "Timbres")
 
 _PLANS = {"prepaid": "Prepago", "postpaid": "Postpago"}
-_PACS = {"reachcore": "Reachcore", "solucion-factible": "Solución Factible"}
 _SOURCES = {FROM_PAC: "el PAC", FROM_SNAPSHOTS: "conteos diarios de Timbres"}
 _STATUSES = {
     "pending": "Pendiente",
@@ -134,7 +133,7 @@ def plan(word: str | None) -> str:
 
 def pac(word: str) -> str:
     """Return a PAC's name as it writes it itself; another word as it is."""
-    return _PACS.get(word, clean(word))
+    return PACS[word].title if word in PACS else clean(word)
 
 
 def status(word: str) -> str:

@@ -28,9 +28,10 @@ _LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
 
 @dataclass(frozen=True, slots=True)
 class Pac:
-    """What is true of every account at one PAC."""
+    """What is true of every account at one PAC; ``title`` is how people write its name."""
 
     name: str
+    title: str
     environments: tuple[str, ...]
     credentials: tuple[str, ...]
     can: tuple[str, ...]
@@ -38,12 +39,14 @@ class Pac:
 
 REACHCORE = Pac(
     name="reachcore",
+    title="Reachcore",
     environments=("uat", "production"),
     credentials=("api_key",),
     can=("balance", "statement", "consumption"),
 )
 SOLUCION_FACTIBLE = Pac(
     name="solucion-factible",
+    title="Solución Factible",
     environments=("testing", "production"),
     credentials=("username", "password"),
     can=("stamps", "contracts", "consumption"),

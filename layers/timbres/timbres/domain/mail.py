@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from timbres.domain.account import ALL
+from timbres.domain.account import ALL, PACS
 from timbres.domain.month import read_month
 
 # SNS takes less than 100 characters of ASCII as a subject, and 256 KB of text.
@@ -163,7 +163,7 @@ def _words(code: str, them: str) -> str:
 
 def _credentials_rejected(detail: Detail, _: Links) -> list[str]:
     pac = detail["pac"]
-    name = _PACS.get(pac["name"], pac["name"])
+    name = PACS[pac["name"]].title if pac["name"] in PACS else pac["name"]
     code = f" (código {pac['code']})" if pac.get("code") else ""
     said = f" Dijo: «{pac['message'].rstrip('.')}»." if pac.get("message") else ""
     return [
@@ -410,7 +410,6 @@ _MAY_PASS = frozenset(
         "storage-unavailable",
     }
 )
-_PACS = {"reachcore": "Reachcore", "solucion-factible": "Solución Factible"}
 _REPORTS = {"statement": "estado de cuenta", "consumption": "reporte de consumo"}
 _FORMATS = {"csv": "CSV", "xlsx": "Excel", "pdf": "PDF", "html": "página web"}
 # Where what is said of issuers does not fit.
