@@ -17,7 +17,7 @@ LICENCES = { echo "\# Licences of what is deployed"; echo; $(BIN)/pip-licenses -
 PYTHON_313 = $(shell ls -d "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.13*/bin 2>/dev/null | tail -1)
 export SAM_CLI_TELEMETRY := 0
 
-.PHONY: help demo up test torture reliability baseline fuzz openapi bench load lint format build deploy lock clean
+.PHONY: help demo up test torture reliability baseline fuzz openapi bench load lint format build deploy doctor lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -89,6 +89,9 @@ build: .venv-sam/installed ## validate the template and build what is deployed, 
 
 deploy: build ## deploy to AWS: make deploy STAGE=prod
 	.venv-sam/bin/sam deploy --config-env $(STAGE)
+
+doctor: $(VENV)/installed ## look over tools, AWS, the stack, each account: make doctor STAGE=prod DOCTOR=--ask-pacs
+	@PYTHONPATH=layers/timbres $(BIN)/python -m local.doctor --stage $(STAGE) $(DOCTOR)
 
 lock: $(VENV)/installed ## lock the requirements anew, to their newest versions
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv

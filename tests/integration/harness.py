@@ -34,10 +34,12 @@ from urllib.parse import quote
 
 import boto3
 import botocore.endpoint
+import botocore.session
 import moto.dynamodb.models
 import requests
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from botocore.awsrequest import AWSResponse
+from local.openapi import strict
 from local.sandboxes.books import Books, demo_books
 from local.sandboxes.control import Sandbox
 from local.sandboxes.faults import parse_fault
@@ -436,14 +438,19 @@ def proxy_event(
 
 def _route(method: str, path: str) -> tuple[str, dict[str, str]]:
     """Return the resource of the template that API Gateway picks, and its path parameters."""
+    for found in _routes(method, path):
+        return found
+    raise LookupError(f"template.yaml has no route for {method} {path}")
+
+
+def _routes(method: str, path: str) -> Iterator[tuple[str, dict[str, str]]]:
     for trigger in template().triggers():
         if trigger.kind != "Api" or trigger.properties["Method"] != method:
             continue
         pattern = re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", trigger.properties["Path"])
         match = re.fullmatch(pattern, path)
         if match:
-            return trigger.properties["Path"], match.groupdict()
-    raise LookupError(f"template.yaml has no route for {method} {path}")
+            yield trigger.properties["Path"], match.groupdict()
 
 
 def sqs_event(queue_arn: str, messages: list[dict[str, Any]]) -> dict[str, Any]:
@@ -574,7 +581,17 @@ class World:
         # Lambda hands an answer on as UTF-8, 6 MB at most.
         assert len(text.encode()) < 6 * 1024 * 1024
         self.seen.append(text)
-        return json.loads(text)
+        result = json.loads(text)
+        if "httpMethod" in event:
+            self._check_described(event, result)
+        return result
+
+    def _check_described(self, event: dict[str, Any], result: dict[str, Any]) -> None:
+        """Check that docs/openapi.json has such an answer of such a route, if it is one."""
+        method, path = event["httpMethod"], event["path"]
+        if any(route == event["resource"] for route, _ in _routes(method, path)):
+            answer = self.answer(result)
+            strict.check(method, event["resource"], answer.status, answer.headers, answer.text)
 
     @contextmanager
     def environment(self, folder: str) -> Iterator[None]:
@@ -1059,9 +1076,9 @@ def _clean_environment() -> dict[str, str]:
 
 
 @cache
-def _session_of_the_functions() -> boto3.Session:
+def _session_of_the_functions() -> botocore.session.Session:
     # As warm as a process is: what a session reads from disk, it reads once.
-    return boto3.Session()
+    return botocore.session.Session()
 
 
 _LIBRARIES_OF_THE_TESTS = ("botocore", "boto3", "s3transfer", "moto", "responses", "werkzeug")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from local.openapi import strict
 from tests.integration.harness import RC, SF, World, problem
 
 
@@ -102,3 +103,14 @@ def test_one_failure_of_secrets_manager_is_not_seen(world: World) -> None:
     world.break_aws("secretsmanager", "ListSecrets", "ThrottlingException", times=1)
 
     assert world.get("/accounts").status == 200
+
+
+def test_an_answer_is_held_against_the_document_of_the_api(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    described = strict.strict()
+    paths = {"/accounts": {"get": {"responses": {}}}}
+    monkeypatch.setattr(strict, "strict", lambda: described | {"paths": paths})
+
+    with pytest.raises(strict.UndescribedError, match="GET /accounts 200: no such status"):
+        world.get("/accounts")

@@ -1,0 +1,245 @@
+"""What goes over the wire, as an example: each fits its schema, which a test sees to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_BUYER = "arn:aws:iam::123456789012:user/buyer"
+
+CONTRACT: dict[str, Any] = {
+    "id": "019aa3c70e1d4b5f60718293a4b5c6d7",
+    "account": "acme-sf",
+    "rfc": "A&D061009TY8",
+    "stamps": 500,
+    "status": "confirmed",
+    "contracted_before": 1000,
+    "contracted_after": 1500,
+    "requested_by": _BUYER,
+    "idempotency_key": "5f6c1b1e-2f0a-4c39-9b39-0a1f2a3b4c5d",
+    "created_at": "2026-11-21T10:15:30-06:00",
+    "settled_at": "2026-11-21T10:15:31-06:00",
+    "attempts": 0,
+    "pac": {"code": "200", "message": "Operación realizada con éxito"},
+    "error": None,
+}
+_UNKNOWN = CONTRACT | {
+    "status": "unknown",
+    "contracted_after": None,
+    "settled_at": None,
+    "pac": None,
+    "error": {"code": "pac-timeout", "detail": "solucion-factible did not answer in time."},
+}
+_STEPS = [
+    {"step": step, "at": f"2026-11-21T10:15:{second}-06:00", "by": _BUYER, "status": status}
+    for step, second, status in (
+        ("open", "30", "pending"),
+        ("send", "30", "pending"),
+        ("confirm", "31", "confirmed"),
+    )
+]
+_PENDING: dict[str, Any] = {
+    "id": "2026-10-statement-pdf-0001",
+    "account": "acme-rc",
+    "month": "2026-10",
+    "kind": "statement",
+    "format": "pdf",
+    "status": "pending",
+    "bytes": None,
+    "sha256": None,
+    "rows": None,
+    "seconds": None,
+    "differences": None,
+    "requested_by": "arn:aws:iam::123456789012:user/reporter",
+    "created_at": "2026-11-21T10:15:30-06:00",
+    "settled_at": None,
+    "url": None,
+    "expires_at": None,
+    "error": None,
+}
+_READY = _PENDING | {
+    "status": "ready",
+    "bytes": 48211,
+    "sha256": "29b05f4ef67d12b2b7c5a4247d01ab169bba84346c804106169ee73f285cdd4a",
+    "seconds": 0.8,
+    "settled_at": "2026-11-21T10:15:32-06:00",
+}
+_LINKED = _READY | {
+    "url": "https://example-bucket.s3.mx-central-1.amazonaws.com/reports/acme-rc/2026-10/"
+    "statement.pdf?X-Amz-Algorithm=AWS4-HMAC-SHA256",
+    "expires_at": "2026-11-21T10:30:32-06:00",
+}
+_COUNT: dict[str, Any] = {
+    "rfc": "A&D061009TY8",
+    "contracted": 1000,
+    "used": 250,
+    "available": 750,
+    "as_of": "2026-11-21T10:15:30-06:00",
+    "burn_7": 14.3,
+    "burn_30": 12.1,
+    "days_left": 52.4,
+    "alert": "ok",
+    "low_stamps": None,
+}
+_RUN = {
+    "id": "2026-11-21-050000",
+    "status": "finished",
+    "day": "2026-11-21",
+    "started_at": "2026-11-21T05:00:01-06:00",
+    "finished_at": "2026-11-21T05:00:09-06:00",
+    "low": 1,
+    "exhausted": 0,
+}
+
+# Of parameters, by name.
+EXAMPLES: dict[str, Any] = {
+    "rfc": "A&D061009TY8",
+    "month": "2026-10",
+    "from": "2026-10-01",
+    "to": "2026-10-31",
+    "Idempotency-Key": CONTRACT["idempotency_key"],
+}
+
+# Of answers that are no errors, by operation and status.
+ANSWERS: dict[tuple[str, int], Any] = {
+    ("listAccounts", 200): {
+        "accounts": [
+            {
+                "name": "acme-sf",
+                "pac": "solucion-factible",
+                "environment": "testing",
+                "can": ["stamps", "contracts", "consumption"],
+            }
+        ]
+    },
+    ("readBalance", 200): {
+        "account": "acme-rc",
+        "pac": "reachcore",
+        "month": "2026-10",
+        "source": "pac",
+        "plan": "postpaid",
+        "as_of": "2026-11-19T13:53:41-06:00",
+        "issuers": {"registered": 4, "authorized": 3, "stamping": 1},
+        "transactions": 3,
+        "by_issuer": [{"rfc": "A&D061009TY8", "amount": 3}],
+        "by_kind": [{"kind": "Consumo de timbre", "amount": 3}],
+        "movements": [
+            {"rfc": "A&D061009TY8", "date": "2026-10-02", "kind": "Consumo de timbre", "amount": 3}
+        ],
+        "truncated": False,
+    },
+    ("countStamps", 200): {"account": "acme-sf"} | _COUNT,
+    ("readStampHistory", 200): {
+        "account": "acme-sf",
+        "rfc": "A&D061009TY8",
+        "from": "2026-11-20",
+        "to": "2026-11-21",
+        "snapshots": [
+            {
+                "date": f"2026-11-{day}",
+                "as_of": f"2026-11-{day}T05:00:03-06:00",
+                "contracted": 1000,
+                "used": used,
+                "available": 1000 - used,
+                "consumed": consumed,
+            }
+            for day, used, consumed in ((20, 238, None), (21, 250, 12))
+        ],
+    },
+    ("keepIssuers", 200): {"account": "acme-sf", "kept": 2, "rejected": []},
+    ("removeIssuer", 200): {"account": "acme-sf", "rfc": "A&D061009TY8", "removed": True},
+    ("listRuns", 200): {"runs": [_RUN], "next": None},
+    ("readRun", 200): _RUN
+    | {
+        "expected": 6,
+        "done": 6,
+        "failed": {},
+        "accounts": [
+            {"account": "acme-sf", "expected": 6, "done": 6, "failed": {}, "problem": None}
+        ],
+    },
+    ("buyStamps", 201): CONTRACT,
+    ("buyStamps", 202): _UNKNOWN,
+    ("listContracts", 200): {"contracts": [CONTRACT], "next": None},
+    ("readContract", 200): CONTRACT | {"history": _STEPS},
+    ("settleContract", 200): CONTRACT,
+    ("askForReport", 202): _PENDING,
+    ("listReports", 200): {"reports": [_READY], "next": None},
+    ("readReport", 200): _LINKED,
+    ("readReport", 202): _PENDING,
+    ("readReport", 302): _LINKED,
+    ("revokeTickets", 200): {"account": "acme-rc", "id": _READY["id"], "revoked": 1},
+}
+
+# Of errors, by code: what each says beyond its title.
+PROBLEMS: dict[str, dict[str, Any]] = {
+    "parameter-invalid": {
+        "detail": "'region' is no parameter of this route: expected month, rfc. "
+        "In a query, & within a value is written %26.",
+        "field": "region",
+    },
+    "body-invalid": {"detail": "stamps is missing: expected a JSON object.", "field": "stamps"},
+    "body-too-large": {
+        "detail": "The body has 20,000 bytes; expected 16,384 at most.",
+        "field": "body",
+    },
+    "rfc-invalid": {
+        "detail": "'A' is no RFC: 3 or 4 letters (A-Z, Ñ, &), a date as YYMMDD, 3 characters; for "
+        "example A&D061009TY8. In a query, & is written %26.",
+        "field": "rfc",
+    },
+    "month-invalid": {
+        "detail": "'2026-13' is no month: expected YYYY-MM, for example 2026-11.",
+        "field": "month",
+    },
+    "account-unknown": {
+        "detail": "There is no account acme: no secret timbres/accounts/acme.",
+        "field": "account",
+    },
+    "operation-unsupported": {
+        "detail": "Account acme-rc is at reachcore, which offers balance, statement, consumption; "
+        "not contracts.",
+        "field": "account",
+    },
+    "contract-in-flight": {
+        "detail": f"Contract {CONTRACT['id']} of A&D061009TY8 is unknown: 500 stamps that may yet "
+        "be bought. Another can follow once it is settled.",
+        "contract": _UNKNOWN,
+    },
+    "stamps-over-limit": {
+        "detail": "50,000 stamps are more than account acme-sf allows one contract to buy: 10,000 "
+        "(max_stamps_per_contract).",
+        "field": "stamps",
+    },
+    "issuers-invalid": {
+        "detail": "1 rows are not right, so none was kept; rejected names them. keep=good keeps "
+        "the others.",
+        "field": "body",
+        "rejected": [{"line": 2, "field": "rfc", "detail": "'AAA' is no RFC."}],
+    },
+    "report-failed": {
+        "detail": "Report 2026-10-statement-pdf-0001 failed: reachcore answered 404. Ask for it "
+        "again to try again.",
+        "report": _PENDING
+        | {
+            "status": "failed",
+            "settled_at": "2026-11-21T10:15:32-06:00",
+            "error": {"code": "pac-endpoint-not-found", "detail": "reachcore answered 404."},
+        },
+    },
+    "pac-credentials-rejected": {
+        "detail": "solucion-factible answered 601: Usuario o contraseña incorrectos.",
+        "pac": {
+            "name": "solucion-factible",
+            "code": "601",
+            "message": "Usuario o contraseña incorrectos",
+        },
+    },
+    "pac-unavailable": {
+        "detail": "solucion-factible answered 503: Servicio no disponible.",
+        "pac": {
+            "name": "solucion-factible",
+            "code": "503",
+            "message": "Servicio no disponible",
+        },
+    },
+}
