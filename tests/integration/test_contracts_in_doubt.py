@@ -167,29 +167,6 @@ def test_a_contract_whose_function_died_before_sending_is_withdrawn(world: World
     assert world.buy(key="pedido-2").status == 201
 
 
-def test_a_purchase_that_could_not_be_written_down_is_found(world: World) -> None:
-    world.break_aws("dynamodb", "TransactWriteItems", "InternalServerError", 500, after=2)
-    pending = world.buy(key="pedido-1")
-    assert (pending.status, pending.body["status"]) == (202, "pending")
-    world.mend_aws()
-
-    assert reconcile(world, minutes=3) == {"confirmed": 1}
-
-    assert world.buy(key="pedido-1").status == 201
-    assert world.purchases() == [(RFC, 500)]
-    assert [event["DetailType"] for event in world.published] == ["Contract Confirmed"]
-
-
-def test_an_event_that_was_not_taken_is_published_later(world: World) -> None:
-    world.break_aws("events", "PutEvents", "InternalException", 500)
-    assert world.buy().status == 201
-    assert world.published == []
-    world.mend_aws()
-    assert reconcile(world, minutes=3) == {"confirmed": 1}
-    assert [event["DetailType"] for event in world.published] == ["Contract Confirmed"]
-    assert reconcile(world, minutes=30) == {}
-
-
 def test_a_new_issuer_whose_reply_was_lost_needs_a_review(world: World) -> None:
     contract = doubtful(world, rfc=RFC_NEW)
     assert contract["contracted_before"] is None

@@ -153,31 +153,10 @@ def test_an_event_that_comes_twice_is_one_mail(world: World, kind: str) -> None:
     assert len(links(mail)) == len(tickets)
 
 
-@pytest.mark.parametrize(
-    ("service", "operation"),
-    [("sns", "Publish"), ("dynamodb", "PutItem")],
-)
-def test_a_mail_that_could_not_be_sent_is_sent_at_the_next_try(
-    world: World, service: str, operation: str
-) -> None:
-    (event,) = events_of(world, "Stamps Counted")
-    world.published.clear()
-    world.break_aws(service, operation, "InternalError", 500)
-    with pytest.raises(Exception, match=r"."):
-        world.invoke("mail", event)
-    assert world.mails() == []
-
-    world.mend_aws()
-    world.invoke("mail", event)
-    world.invoke("mail", event)
-
-    assert len(world.mails()) == 1
-
-
 # A ticket is written after the mail is noted as begun.
 @pytest.mark.parametrize(
     ("service", "operation", "after"),
-    [("sns", "Publish", 0), ("dynamodb", "PutItem", 1), ("dynamodb", "PutItem", 3)],
+    [("sns", "Publish", 0), ("dynamodb", "PutItem", 3)],
 )
 def test_the_links_of_a_mail_that_is_sent_at_the_next_try_open_their_reports(
     world: World, service: str, operation: str, after: int

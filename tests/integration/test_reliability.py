@@ -1,0 +1,836 @@
+"""Faults survived: what fails, what the caller sees, what is lost, what brings it to rights.
+
+What these tests see is in docs/reliability.md, row by row.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from moto.sns.models import sns_backends
+from moto.sqs.models import sqs_backends
+from tests.integration.breaking import (
+    SERVICES,
+    Call,
+    Fault,
+    Operation,
+    Reference,
+    Scene,
+    Stage,
+    Wire,
+    deaths,
+    pac,
+    refusals,
+    setting,
+    unreachable,
+)
+from tests.integration.conftest import Switches
+from tests.integration.harness import (
+    AWS_ACCOUNT,
+    RC,
+    REGION,
+    RFC,
+    RFC_N,
+    SF,
+    Answer,
+    World,
+    bus_event,
+    load,
+    template,
+)
+from tests.integration.ticket_world import issued, opened, stored
+from tests.reliability import WRITES, Row, agree, headings, read
+
+import timbres.aws.accounts
+import timbres.pacs.solucion_factible
+
+EMPTY = "AAA010101AAA"
+# What the gateway answers for a function that does not; tests/e2e/test_reliability.py sees it.
+NO_ANSWER = "502 `internal-error`"
+START_FAILS = "the start fails"
+
+
+@pytest.fixture(scope="module")
+def stage(shared_world: World, switches: Switches) -> Stage:
+    # The other formats take longer to write, and fail in no other way.
+    shared_world.stack.refs["MonthlyFormats"] = "csv"
+    wire = Wire(shared_world)
+    wire.watch()
+    return Stage(Scene(shared_world, wire), switches)
+
+
+def words(answer: Answer) -> str:
+    """Return what an answer says in short: its status, and its code or the thing's state."""
+    if answer.headers["content-type"].startswith("text/html") or not answer.text:
+        return str(answer.status)
+    said = answer.body.get("code") or answer.body.get("status")
+    return f"{answer.status} `{said}`" if said else str(answer.status)
+
+
+# --------------------------------------------------------------------- what is asked for
+
+
+def asking(*request: Any, **more: Any) -> Callable[[Scene], str]:
+    """Return an operation that is one request; the scene's notes have its last answer."""
+
+    def act(scene: Scene) -> str:
+        answer = scene.world.call(*request, **more, seconds=scene.notes.get("seconds"))
+        scene.notes["status"] = answer.status
+        return words(answer)
+
+    return act
+
+
+def answered(scene: Scene) -> dict[str, Any]:
+    return {"status": scene.notes.get("status")}
+
+
+def new_secret(scene: Scene) -> None:
+    """Give both accounts' secrets a new version, as whoever changes a password does."""
+    for name in (RC, SF):
+        scene.world.change_account(name, scene.world.secret(name))
+    scene.notes.pop("seconds", None)
+
+
+def after_a_new_secret(
+    name: str, step: Callable[[Scene], Any]
+) -> tuple[str, Callable[[Scene], Any]]:
+    def repair(scene: Scene) -> None:
+        new_secret(scene)
+        step(scene)
+
+    return f"a new secret, and {name}", repair
+
+
+def unless_rejected(name: str, step: Callable[[Scene], Any]) -> tuple[str, Callable[[Scene], Any]]:
+    """Return a step that is of no use while a PAC has rejected the secret."""
+
+    def repair(scene: Scene) -> None:
+        if not scene.items("RejectionsTable"):
+            step(scene)
+
+    return name, repair
+
+
+def read_by(*request: Any, **more: Any) -> dict[str, Any]:
+    """Return what an operation is that only reads."""
+    act = asking(*request, **more)
+    repairs = [
+        unless_rejected("the request again", act),
+        after_a_new_secret("the request again", act),
+    ]
+    return {"act": act, "facts": answered, "broken": NO_ANSWER, "repairs": repairs}
+
+
+ROSTER = [RFC, RFC_N, EMPTY]
+_import = asking("issuers", "PUT", f"/accounts/{SF}/issuers", body=ROSTER)
+
+
+def known(scene: Scene) -> dict[str, Any]:
+    return {"known": sorted(item["rfc"] for item in scene.items("IssuersTable"))}
+
+
+# --------------------------------------------------------------------------- contracts
+
+
+def order(key: str) -> Callable[[Scene], str]:
+    return lambda scene: words(scene.world.buy(RFC, 500, key))
+
+
+def reconcile(**later: float) -> Callable[[Scene], str]:
+    """Return a start of the reconciler some time later."""
+
+    def act(scene: Scene) -> str:
+        scene.world.clock.forward(**later)
+        try:
+            states = scene.world.invoke("reconciler", {})
+        except Exception:
+            return START_FAILS
+        return ", ".join(f"`{state}`" for state in states) or "nothing is due"
+
+    return act
+
+
+def settled(scene: Scene) -> str:
+    """Let the reconciler look until the settling time is over."""
+    return [reconcile(minutes=20)(scene) for _ in range(3)][-1]
+
+
+def contracts(scene: Scene) -> dict[str, Any]:
+    entries = scene.items("JournalTable")
+    by_status = Counter(item["status"] for item in entries if "status" in item)
+    return {
+        "bought": scene.world.purchases(),
+        "confirmed": by_status["confirmed"],
+        "in doubt": by_status["unknown"] + by_status["pending"] + by_status["needs-review"],
+        "in flight": sum(item["entry"].startswith("in-flight#") for item in entries),
+        "of the day": [int(i["stamps"]) for i in entries if i["entry"].startswith("day#")],
+        "meanwhile": by_status,
+    }
+
+
+def doubtful(scene: Scene) -> None:
+    scene.world.fault("agregarContrato", "cut-after")
+    scene.world.buy(RFC, 500, "order-1")
+    scene.world.clock.forward(minutes=2)
+
+
+# ----------------------------------------------------------------------------- reports
+
+
+def reports(scene: Scene) -> dict[str, Any]:
+    items = scene.items("ReportsTable")
+    ready = sorted(
+        (item["account"], item["kind"], item["format"], int(item["bytes"]))
+        for item in items
+        if item.get("status") == "ready"
+    )
+    runs = [item for item in items if item["account"] == "#run"]
+    return {
+        "ready": ready,
+        "runs told": sum("told_at" in run for run in runs),
+        "meanwhile": Counter(item["status"] for item in items if "status" in item),
+    }
+
+
+def ask(scene: Scene) -> str:
+    return words(scene.world.ask())
+
+
+def make(scene: Scene) -> str:
+    """Hand the message of a report to the worker; return what has become of both."""
+    _, again = scene.world.deliver(scene.notes.get("seconds"), together=scene.notes.get("hand", 1))
+    (report,) = scene.items("ReportsTable")
+    if again:
+        return f"`{report['status']}`; the message comes again"
+    error = report.get("error")
+    return f"`{report['status']}`" + (f": `{error['code']}`" if error else "")
+
+
+def workers(scene: Scene) -> None:
+    while scene.world.deliver(together=10) != (0, 0):
+        pass
+
+
+def asked_anew(scene: Scene) -> None:
+    ask(scene)
+    workers(scene)
+
+
+def monthly(scene: Scene) -> str:
+    due = {"month": "previous", "scheduled_time": "2026-11-01T12:00:00Z"}
+    try:
+        failed = scene.world.invoke("report", due)["failed"]
+    except Exception:
+        return START_FAILS
+    return "started" + "".join(f"; without {one['account']}" for one in failed)
+
+
+def close_months(scene: Scene) -> None:
+    scene.world.clock.forward(hours=5)
+    scene.world.invoke("report", {"close": "overdue"}, module=load("report"))
+
+
+# -------------------------------------------------------------------------------- runs
+
+DUE = {"scheduled_time": "2026-11-19T11:00:00Z"}
+
+
+def know(scene: Scene) -> None:
+    scene.world.know(ROSTER)
+
+
+def start(scene: Scene) -> str:
+    try:
+        scene.world.invoke("run", DUE)
+    except Exception:
+        return START_FAILS
+    return "started"
+
+
+def started(scene: Scene) -> None:
+    know(scene)
+    start(scene)
+
+
+def count(scene: Scene) -> str:
+    _, again = scene.world.count(scene.notes.get("seconds"), together=scene.notes.get("hand", 10))
+    runs = [item for item in scene.items("RunsTable") if item["entry"] == "run"]
+    return "the part comes again" if again else f"run `{runs[0]['status']}`"
+
+
+def next_run(scene: Scene) -> None:
+    scene.world.clock.forward(hours=1)
+    scene.world.run()
+
+
+def close_runs(scene: Scene) -> None:
+    scene.world.clock.forward(hours=1)
+    scene.world.close_overdue()
+
+
+def counted(scene: Scene) -> dict[str, Any]:
+    snapshots = [(item["account"], item["entry"]) for item in scene.items("SnapshotsTable")]
+    sums: dict[str, Counter[str]] = {}
+    for item in scene.items("RunsTable"):
+        line = sums.setdefault(item["run"], Counter())
+        if item["entry"].startswith("run#"):
+            known = {"done", "expected"} | {name for name in item if name.startswith("failed")}
+            line.update({name: int(item[name]) for name in known & item.keys()})
+        elif item["entry"] == "run":
+            line["finished"] = item["status"] == "finished"
+    last = sums[max(sums)] if sums else Counter()
+    return {
+        "snapshots": sorted(snapshots),
+        "finished": all(line["finished"] for line in sums.values()),
+        # Nothing is counted twice, and nobody forgotten.
+        "sums": all(
+            2 * line["expected"] == sum(line.values()) - 1
+            for line in sums.values()
+            if line["finished"]
+        ),
+        "last": last["done"] == last["expected"] > 0,
+        "meanwhile": sums,
+    }
+
+
+# ------------------------------------------------------------------------ mails and tickets
+
+# As short as a function's time can be, so that another may follow it soon.
+_SECONDS = 0.05
+
+
+def event_of_a_report(scene: Scene) -> None:
+    scene.world.ask()
+    scene.world.deliver()
+
+
+def mail(scene: Scene) -> str:
+    (entry,) = scene.world.published
+    try:
+        scene.world.invoke("mail", bus_event(entry), seconds=_SECONDS)
+    except Exception:
+        return "the event comes again"
+    return "mailed"
+
+
+def mail_later(scene: Scene) -> None:
+    time.sleep(_SECONDS)
+    mail(scene)
+
+
+def mailed(scene: Scene) -> dict[str, Any]:
+    topic = sns_backends[AWS_ACCOUNT][REGION].topics[scene.world.stack.refs["MailTopic"]]
+    mails = [text for _, text, *_ in topic.sent_notifications]
+    url = template().environment("mail", scene.world.stack.resolve)["DOWNLOAD_URL"]
+    links = [line.strip() for text in mails for line in text.splitlines() if url in line]
+    if len(mails) > 1:
+        scene.notes["twice"] = "; the mail comes twice"
+    statuses = {opened(scene.world, link.removeprefix(url)).status for link in links}
+    return {"mailed": bool(mails), "links": statuses}
+
+
+def ticket(scene: Scene) -> str:
+    answer = opened(scene.world, scene.notes["ticket"])
+    scene.notes["status"] = answer.status
+    return words(answer)
+
+
+def with_a_ticket(scene: Scene) -> None:
+    scene.notes["ticket"] = issued(scene.world, stored(scene.world, b"a report"))
+
+
+# ---------------------------------------------------------------------- the operations
+
+READS = ("secretsmanager", "dynamodb")
+
+BALANCE = Operation(
+    "Balance",
+    READS,
+    **read_by("balance", "GET", f"/accounts/{RC}/balance", {"month": "2026-10"}),
+)
+STAMPS = Operation(
+    "Stamps of an issuer",
+    READS,
+    **read_by("stamp_count", "GET", f"/accounts/{SF}/stamps", {"rfc": RFC}),
+)
+IMPORT = Operation(
+    "Issuers imported",
+    READS,
+    act=_import,
+    facts=known,
+    broken=NO_ANSWER,
+    repairs=[("the request again", _import)],
+)
+CONTRACT = Operation(
+    "Contract",
+    (*READS, "events"),
+    act=order("order-1"),
+    facts=contracts,
+    broken=NO_ANSWER,
+    repairs=[
+        ("the same request again", order("order-1")),
+        ("the reconciler, within minutes", reconcile(minutes=3)),
+        ("the reconciler, after the settling time", settled),
+        unless_rejected("a new order", order("order-2")),
+        after_a_new_secret("a new order", order("order-3")),
+    ],
+)
+RECONCILER = Operation(
+    "Reconciler",
+    (*READS, "events"),
+    prepare=doubtful,
+    act=reconcile(seconds=1),
+    facts=contracts,
+    broken=START_FAILS,
+    repairs=[
+        ("its next start", reconcile(minutes=5)),
+        ("a later start", reconcile(hours=1)),
+        after_a_new_secret("its next start", reconcile(hours=1)),
+    ],
+)
+ASK = Operation(
+    "Report asked for",
+    (*READS, "sqs"),
+    act=ask,
+    facts=reports,
+    goes_on=workers,
+    broken=NO_ANSWER,
+    repairs=[("the request again", ask)],
+)
+MAKE = Operation(
+    "Report made",
+    (*READS, "s3", "events"),
+    prepare=ask,
+    act=make,
+    facts=reports,
+    broken="the message comes again",
+    retried_on="the message comes again",
+    repairs=[
+        ("the message again", workers),
+        unless_rejected("asked for again", asked_anew),
+        after_a_new_secret("asked for again", asked_anew),
+    ],
+)
+MONTHLY = Operation(
+    "Monthly run",
+    (*READS, "sqs"),
+    act=monthly,
+    facts=reports,
+    goes_on=workers,
+    broken=START_FAILS,
+    retried_on=START_FAILS,
+    repairs=[
+        ("the same start again", monthly),
+        ("the closing schedule", close_months),
+    ],
+)
+START = Operation(
+    "Daily run: its start",
+    (*READS, "sqs"),
+    prepare=know,
+    act=start,
+    facts=counted,
+    goes_on=lambda scene: scene.world.work(),
+    broken=START_FAILS,
+    retried_on=START_FAILS,
+    repairs=[
+        ("the same start again", start),
+        ("the closing schedule", close_runs),
+        ("the next run", next_run),
+    ],
+)
+COUNT = Operation(
+    "Daily run: its workers",
+    (*READS, "events"),
+    prepare=started,
+    act=count,
+    facts=counted,
+    broken="the part comes again",
+    retried_on="the part comes again",
+    repairs=[
+        ("the part again", count),
+        ("what is left of it, in later parts", lambda scene: scene.world.work()),
+        ("the closing schedule", close_runs),
+        unless_rejected("the next run", next_run),
+        after_a_new_secret("the next run", next_run),
+    ],
+)
+MAIL = Operation(
+    "Mail",
+    ("dynamodb", "sns"),
+    prepare=event_of_a_report,
+    act=mail,
+    facts=mailed,
+    broken="the event comes again",
+    retried_on="the event comes again",
+    repairs=[("the event again", mail_later)],
+)
+TICKET = Operation(
+    "Ticket",
+    ("dynamodb",),
+    prepare=with_a_ticket,
+    act=ticket,
+    facts=answered,
+    broken=NO_ANSWER,
+    repairs=[("the link again", ticket)],
+)
+OPERATIONS = (
+    BALANCE,
+    STAMPS,
+    IMPORT,
+    CONTRACT,
+    RECONCILER,
+    ASK,
+    MAKE,
+    MONTHLY,
+    START,
+    COUNT,
+    MAIL,
+    TICKET,
+)
+
+# ------------------------------------------------------------------------ further faults
+
+
+def late(operation: str) -> Fault:
+    """Let a PAC answer later than the function has time for: a second, and 3 that it keeps."""
+
+    def fault(scene: Scene) -> None:
+        scene.world.fault(operation, "slow", seconds=1.2, times=-1)
+        scene.notes["seconds"] = 4
+        scene.undo.append(lambda: scene.notes.pop("seconds"))
+
+    return fault
+
+
+def away_at_the_purchase(scene: Scene) -> None:
+    """Let the PAC be elsewhere from the purchase on: its secret is read anew before that."""
+    patch = pytest.MonkeyPatch()
+    patch.setattr(timbres.aws.accounts, "_KEPT_SECONDS", 0.0)
+    scene.undo.append(patch.undo)
+    after_the_call("GetItem", 1, unreachable)(scene)
+
+
+def slow_purchase(scene: Scene) -> None:
+    """Let the PAC take longer over a purchase than is waited for; it makes it all the same."""
+    patch = pytest.MonkeyPatch()
+    patch.setattr(timbres.pacs.solucion_factible, "_PURCHASE_READ_SECONDS", 0.2)
+    scene.world.fault("agregarContrato", "slow", seconds=0.3)
+    scene.undo += [patch.undo, lambda: time.sleep(0.2)]
+
+
+def after_the_call(operation: str, number: int, fault: Callable[[Scene], Any]) -> Fault:
+    """Let something happen once AWS has answered the ``number``-th call of an operation."""
+
+    def set_up(scene: Scene) -> None:
+        left = [number]
+
+        def after(name: str) -> None:
+            if name == operation:
+                left[0] -= 1
+                if left[0] == 0:
+                    fault(scene)
+
+        scene.wire.after = after
+
+    return set_up
+
+
+def each_time(operation: str, step: Callable[[Scene], Any]) -> Fault:
+    """Let something happen after every call of an operation, but within itself."""
+
+    def set_up(scene: Scene) -> None:
+        within: list[str] = []
+
+        def after(name: str) -> None:
+            if name == operation and not within:
+                within.append(name)
+                step(scene)
+                within.clear()
+
+        scene.wire.after = after
+
+    return set_up
+
+
+def twice(scene: Scene) -> None:
+    scene.notes["times"] = 2
+
+
+def never(scene: Scene) -> None:
+    scene.notes["times"] = 0
+
+
+def doubled(queue: str, *, hand: int) -> Fault:
+    """Let each message of a queue come twice, ``hand`` at a time."""
+
+    def fault(scene: Scene) -> None:
+        sqs, url = scene.world.stack.client("sqs"), scene.world.stack.refs[queue]
+        for message in messages(scene, queue)[:]:
+            sqs.send_message(QueueUrl=url, MessageBody=message.body)
+        scene.notes["hand"] = hand
+
+    return fault
+
+
+def messages(scene: Scene, queue: str) -> list[Any]:
+    name = scene.world.stack.refs[queue].rpartition("/")[2]
+    found: list[Any] = sqs_backends[AWS_ACCOUNT][REGION].queues[name]._messages
+    return found
+
+
+def reversed_parts(scene: Scene) -> None:
+    messages(scene, "RunsQueue").reverse()
+    scene.notes["hand"] = 1
+
+
+# ------------------------------------------------------------------------------- the table
+
+
+@dataclass(frozen=True)
+class Case:
+    """A row. ``faults`` are what it stands for; all are played for the document, or else some."""
+
+    operation: Operation
+    fails: str
+    faults: Sequence[Fault] | Callable[[Reference], Iterator[Fault]]
+
+    def each(self, reference: Reference) -> Iterable[Fault]:
+        """Return the faults to be played now."""
+        if callable(self.faults):
+            return self.faults(reference)
+        return self.faults if WRITES else self.faults[:1]
+
+    @property
+    def everywhere(self) -> bool:
+        """Tell whether these are all."""
+        return not callable(self.faults) and len(self.faults) == 1
+
+
+def of_aws() -> Iterator[Case]:
+    for operation in OPERATIONS:
+        for service in operation.services:
+            if (operation, service) != (CONTRACT, "dynamodb"):
+                fails = f"{SERVICES[service]} throttles or refuses, from any call on"
+                yield Case(operation, fails, refusals(service))
+        if operation is not CONTRACT:
+            yield Case(operation, "its process is killed, at any call", deaths)
+
+
+def of_the_journal() -> Iterator[Case]:
+    """Yield what can end a purchase between two steps: the journal, or the function itself."""
+    for fails, step in (
+        ("when the journal is opened", 0),
+        ("when the purchase is to be marked as sent", 1),
+        ("when the purchase is to be written down", 2),
+        ("when the count after it is to be written down", 3),
+    ):
+        yield Case(CONTRACT, f"DynamoDB throttles or refuses, {fails}", _refused_at(step))
+    for fails, when, step in (
+        ("before the journal is opened", "before", 0),
+        ("once the journal is open", "after", 0),
+        ("once the purchase is marked as sent, before it is", "after", 1),
+        ("once the stamps are bought, before it is written down", "before", 2),
+        ("once it is written down", "after", 2),
+    ):
+        yield Case(CONTRACT, f"its process is killed {fails}", _killed_at(when, step))
+
+
+def _refused_at(step: int) -> Callable[[Reference], Iterator[Fault]]:
+    def faults(reference: Reference) -> Iterator[Fault]:
+        calls = [call for call in reference.calls if call.service == "dynamodb"]
+        for code in ("ThrottlingException", "AccessDeniedException")[: 2 if WRITES else 1]:
+            yield setting("refused", ("dynamodb", _writings(calls)[step], code))
+
+    return faults
+
+
+def _killed_at(when: str, step: int) -> Callable[[Reference], Iterator[Fault]]:
+    return lambda reference: iter([setting("killed", (when, _writings(reference.calls)[step]))])
+
+
+def _writings(calls: Sequence[Call]) -> list[int]:
+    """Return which calls write into the journal: it opens, marks, confirms, counts."""
+    found = [n for n, call in enumerate(calls) if call.operation == "TransactWriteItems"]
+    assert len(found) == 4
+    return found
+
+
+def of_a_pac(operation: Operation, name: str, asked: str, *which: str) -> Iterator[Case]:
+    for fails, faults in _PAC_FAULTS[asked].items():
+        if not which or fails in which:
+            yield Case(operation, f"{name} {fails}", faults)
+
+
+AWAY = "cannot be reached"
+CUT = "cuts the connection, or the answer"
+NONSENSE = "answers HTML with 200, or another shape"
+LATE = "is slower than there is time"
+ERROR = "says 500"
+BUSY = "says 501 or 503"
+REJECTED = {"saldos": "rejects the API key (401)", "getTimbres": "rejects the password (601, 604)"}
+
+
+def _of_any(asked: str) -> dict[str, list[Fault]]:
+    return {
+        AWAY: [unreachable],
+        CUT: [pac(asked, "cut-before"), pac(asked, "truncated")],
+        NONSENSE: [pac(asked, "html-200"), pac(asked, "wrong-shape")],
+        ERROR: [pac(asked, "code", code="500")],
+    }
+
+
+_PAC_FAULTS: dict[str, dict[str, list[Fault]]] = {
+    "saldos": _of_any("saldos")
+    | {
+        LATE: [late("saldos")],
+        REJECTED["saldos"]: [pac("saldos", "code", code="401")],
+    },
+    "csv": _of_any("csv") | {REJECTED["saldos"]: [pac("csv", "code", code="401")]},
+    "getTimbres": _of_any("getTimbres")
+    | {
+        BUSY: [pac("getTimbres", "code", code=code) for code in ("501", "503")],
+        LATE: [late("getTimbres")],
+        REJECTED["getTimbres"]: [pac("getTimbres", "code", code=code) for code in ("601", "604")],
+        "leaves out, empties or nils every field": [
+            pac("getTimbres", f"{how}-fields") for how in ("missing", "empty", "nil")
+        ],
+    },
+}
+SOLD = {"processed": True}
+
+
+def purchase(fault: str, **more: Any) -> Fault:
+    return pac("agregarContrato", fault, times=1, **more)
+
+
+SF_NAME = "Solución Factible"
+CASES = [
+    *of_aws(),
+    *of_the_journal(),
+    *of_a_pac(BALANCE, "Reachcore", "saldos"),
+    *of_a_pac(STAMPS, SF_NAME, "getTimbres"),
+    *of_a_pac(
+        CONTRACT,
+        f"at the count before, {SF_NAME}",
+        "getTimbres",
+        *(AWAY, CUT, NONSENSE, BUSY, REJECTED["getTimbres"]),
+    ),
+    *(
+        Case(CONTRACT, f"at the purchase, {SF_NAME} {fails}", faults)
+        for fails, faults in {
+            AWAY: [away_at_the_purchase],
+            "buys, and its answer is cut, late or spoilt": [
+                purchase("cut-after"),
+                purchase("truncated"),
+                slow_purchase,
+                purchase("html-200", **SOLD),
+                purchase("code", code="501", **SOLD),
+            ],
+            "does not buy, and its answer is cut or spoilt": [
+                purchase("cut-before"),
+                purchase("wrong-shape"),
+                purchase("code", code="500"),
+            ],
+            "says 503": [purchase("code", code="503")],
+            "says 632": [purchase("code", code="632")],
+            REJECTED["getTimbres"]: [purchase("code", code=code) for code in ("601", "604")],
+        }.items()
+    ),
+    Case(
+        CONTRACT,
+        f"at the count after, {SF_NAME} cuts the connection",
+        [after_the_call("TransactWriteItems", 3, pac("getTimbres", "cut-before"))],
+    ),
+    *of_a_pac(RECONCILER, SF_NAME, "getTimbres", CUT, NONSENSE, BUSY, REJECTED["getTimbres"]),
+    *of_a_pac(MAKE, "Reachcore", "csv"),
+    *of_a_pac(COUNT, SF_NAME, "getTimbres", AWAY, CUT, NONSENSE, BUSY, REJECTED["getTimbres"]),
+    *of_a_pac(COUNT, "Reachcore", "saldos", CUT, REJECTED["saldos"]),
+    *(Case(one, "its schedule never starts it", [never]) for one in (RECONCILER, MONTHLY, START)),
+    # What comes twice.
+    *(
+        Case(operation, f"{what} comes twice", [twice])
+        for operation, what in (
+            (IMPORT, "the request"),
+            (CONTRACT, "the request"),
+            (RECONCILER, "the start"),
+            (ASK, "the request"),
+            (MONTHLY, "the start"),
+            (START, "the start"),
+            (MAIL, "the event"),
+            (TICKET, "the request"),
+        )
+    ),
+    Case(
+        MAKE,
+        "the message comes twice",
+        [doubled("ReportsQueue", hand=1), doubled("ReportsQueue", hand=10)],
+    ),
+    Case(
+        COUNT,
+        "every part comes twice",
+        [doubled("RunsQueue", hand=1), doubled("RunsQueue", hand=10)],
+    ),
+    # What comes in another order.
+    Case(
+        CONTRACT,
+        "the reconciler comes before the PAC has been asked",
+        [after_the_call("TransactWriteItems", 1, reconcile(minutes=3))],
+    ),
+    Case(
+        CONTRACT,
+        "the reconciler comes before the purchase is written down",
+        [after_the_call("TransactWriteItems", 2, reconcile(minutes=3))],
+    ),
+    Case(ASK, "the worker is done before the request is", [each_time("SendMessage", workers)]),
+    Case(MONTHLY, "the workers are done before the start is", [each_time("SendMessage", workers)]),
+    Case(
+        MONTHLY,
+        "the closing schedule comes in the middle of the start",
+        [after_the_call("SendMessage", 2, close_months)],
+    ),
+    Case(
+        START,
+        "the workers are done before the start is",
+        [each_time("SendMessageBatch", lambda scene: scene.world.work())],
+    ),
+    Case(
+        START,
+        "the closing schedule comes in the middle of the start",
+        [after_the_call("SendMessageBatch", 1, close_runs)],
+    ),
+    Case(COUNT, "the parts come in another order", [reversed_parts]),
+]
+ORDER = {
+    operation.name: [case.fails for case in CASES if case.operation is operation]
+    for operation in OPERATIONS
+}
+
+
+@pytest.mark.xdist_group("reliability")
+@pytest.mark.parametrize(
+    "case", [pytest.param(case, id=f"{case.operation.name}, {case.fails}") for case in CASES]
+)
+def test_what_fails_loses_nothing(stage: Stage, case: Case) -> None:
+    operation = case.operation
+    reference = stage.reference(operation)
+    assert {call.service for call in reference.calls} == set(operation.services)
+
+    row = Row(case.fails)
+    for fault in case.each(reference):
+        row.add(*stage.play(operation, fault))
+
+    agree(operation.name, row, ORDER[operation.name], everywhere=case.everywhere)
+
+
+def test_the_document_has_every_row_and_no_other() -> None:
+    names = [operation.name for operation in OPERATIONS]
+    assert [name for name in headings() if name in ORDER] == names
+    for name in names:
+        assert list(read(name)) == ORDER[name]

@@ -1,0 +1,96 @@
+"""docs/reliability.md: its tables say what the tests of reliability saw, and nothing else.
+
+A heading of the document is an operation, a row of its table one that a test plays. With
+RELIABILITY=write in the environment, as `make reliability` sets it, faults are played at every
+place that they can come at, and the rows written. Otherwise they are played at some of those
+places, and a test fails where it sees what its row does not say.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+DOCUMENT = Path(__file__).parents[1] / "docs" / "reliability.md"
+WRITES = os.environ.get("RELIABILITY") == "write"
+NOTHING = "nothing"
+_HEAD = ("What fails", "What the caller sees", "What is lost", "What brings it to rights")
+_OR = "; or "
+
+
+@dataclass
+class Row:
+    """What was seen when something failed, each way once; ``lost`` begins with nothing."""
+
+    fails: str
+    seen: list[str] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
+    rights: list[str] = field(default_factory=list)
+
+    def add(self, seen: Sequence[str], lost: str, rights: str) -> None:
+        """Add what was seen another time."""
+        for column, more in ((self.seen, seen), (self.lost, [lost]), (self.rights, [rights])):
+            column.extend(one for one in dict.fromkeys(more) if one not in column)
+
+    def __str__(self) -> str:
+        """Return the row's line in the document."""
+        worst = max(self.lost, key=len)
+        return _line([self.fails, _OR.join(self.seen), worst, _OR.join(self.rights)])
+
+
+def agree(heading: str, row: Row, order: Sequence[str], *, everywhere: bool) -> None:
+    """Compare a row with the document's, or write it; ``order`` names the rows of its table.
+
+    Not ``everywhere``: the fault was played at some places only, and may be seen in other ways
+    at others.
+    """
+    lines = read(heading)
+    if WRITES:
+        lines[row.fails] = str(row)
+        _write(heading, [lines[fails] for fails in order if fails in lines])
+        return
+    written = [cell.strip() for cell in lines.get(row.fails, "||||").split("|")[2:5]]
+    seen, lost, rights = set(written[0].split(_OR)), {written[1]}, set(written[2].split(_OR))
+    agreed = (
+        {*row.seen} <= seen and {*row.lost} <= {NOTHING} | lost and {*row.rights} <= rights
+        if not everywhere
+        else {*row.seen} == seen and max(row.lost, key=len) in lost and {*row.rights} == rights
+    )
+    assert agreed, (
+        f"docs/reliability.md, {heading}: the run saw\n{row}\nand the document says\n"
+        f"{lines.get(row.fails)}\nIf the run is right, `make reliability` writes it."
+    )
+
+
+def read(heading: str) -> dict[str, str]:
+    """Return the lines of an operation's table by what fails."""
+    _, table, _ = _parts(heading)
+    return {line.split("|")[1].strip(): line for line in table.splitlines()[2:]}
+
+
+def headings() -> list[str]:
+    """Return the operations that have a table."""
+    sections = DOCUMENT.read_text(encoding="utf-8").split("\n## ")[1:]
+    return [one.partition("\n")[0] for one in sections if "\n| " in one]
+
+
+def _parts(heading: str) -> tuple[str, str, str]:
+    """Return the document before an operation's table, the table, and what follows."""
+    text = DOCUMENT.read_text(encoding="utf-8")
+    before, found, section = text.partition(f"\n## {heading}\n")
+    assert found, f"docs/reliability.md has no heading {heading}"
+    section, more, after = section.partition("\n## ")
+    prose, _, table = section.partition("\n| ")
+    return (before + found + prose).rstrip(), f"| {table}".strip() if table else "", more + after
+
+
+def _write(heading: str, lines: Sequence[str]) -> None:
+    before, _, after = _parts(heading)
+    table = "\n".join([_line(_HEAD), "|---|---|---|---|", *lines])
+    DOCUMENT.write_text(f"{before}\n\n{table}\n{after}", encoding="utf-8")
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
