@@ -47,7 +47,7 @@ baseline: $(VENV)/installed ## double purchases in 1,000 lost replies: a decorat
 fuzz: $(VENV)/installed ## made-up requests of every route of docs/openapi.json: minutes (FUZZ="--seed 7")
 	@PYTHONPATH=layers/timbres $(BIN)/python -m local.fuzz $(FUZZ)
 
-openapi: $(VENV)/installed ## write docs/openapi.json anew, as routes, errors and shapes are now
+openapi: $(VENV)/installed ## write docs/openapi.json and docs/api.html anew, as routes, errors and shapes are now
 	@PYTHONPATH=layers/timbres $(BIN)/python -m local.openapi
 
 bench: $(VENV)/installed ## what things cost, against a limit and the usual way: minutes (BENCH=--help)

@@ -1,4 +1,7 @@
-"""What the tests of the PAC clients stand on: PACs on loopback, well-behaved and not."""
+"""What the tests of the PAC clients stand on: the table of PACs, and odd servers on loopback.
+
+``AT`` holds each PAC once; the suites that any PAC must pass are parametrised over it.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,11 @@ import ipaddress
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,14 +22,20 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from local.sandboxes import reachcore, solucion_factible
 from local.sandboxes.books import Books, demo_books
 from local.sandboxes.control import Sandbox
 from local.sandboxes.faults import parse_fault
+from tests.unit.seeds import AGREGAR_CONTRATO, GET_TIMBRES, SALDOS, STATEMENT
 
+import timbres.pacs.solucion_factible  # It imports zeep, which a first call must not wait for.
+from timbres.deadline import Deadline
 from timbres.domain.account import PACS, Account
 from timbres.domain.month import Month
 from timbres.domain.rfc import Rfc
 from timbres.errors import Kind, PacError
+from timbres.pacs import connect
+from timbres.pacs.base import PacClient
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -38,8 +48,12 @@ KEY = "llave-de-acme-0001"
 OTHER_KEY = "llave-de-norte-0002"
 USERNAME = "pruebas@acme.example"
 PASSWORD = "contraseña & <secreta>"
+WRONG = "equivocada-0001"
 ACME = "Acme Timbrado"
-CREDENTIALS = (KEY, OTHER_KEY, USERNAME, PASSWORD)
+CREDENTIALS = (KEY, OTHER_KEY, USERNAME, PASSWORD, WRONG)
+WSDL = Path(timbres.pacs.solucion_factible.__file__).with_name("utilerias.wsdl")
+# How often a read is tried.
+ATTEMPTS = 3
 
 
 def books() -> Books:
@@ -71,6 +85,146 @@ def factible_account(
         endpoint,
         live_wsdl=live_wsdl,
     )
+
+
+# ------------------------------------------------------------------------------- the table
+
+
+@dataclass(frozen=True, eq=False)
+class Act:
+    """One thing that a PAC is asked: a read, or a purchase, which tells what was ``bought``.
+
+    ``operation`` is its name at the sandbox and ``words`` what that says with each code,
+    ``page`` the name of the documented codes in tests/unit/seeds.py, None where there are none.
+    ``most_bytes`` is the longest answer that is read.
+    """
+
+    pac: str
+    operation: str
+    account: Callable[..., Account]
+    do: Callable[[PacClient, Deadline], Any]
+    page: str | None
+    words: Mapping[str, str]
+    most_bytes: int
+    bought: Callable[[Any], list[tuple[str, int]]] | None = None
+
+    def __call__(self, url: str, seconds: float = 0.9) -> Any:
+        """Ask the PAC that stands there, by a new client, for at most so many seconds."""
+        return self.do(connect(self.account(url)), Deadline(seconds))
+
+    def sandbox(self) -> Sandbox:
+        """Return the PAC, its memory as new."""
+        return AT[self.pac].sandbox()
+
+    def __repr__(self) -> str:
+        return f"{self.pac}-{self.operation}"
+
+
+@dataclass(frozen=True)
+class AtPac:
+    """One PAC: its sandbox, an account there, one with wrong credentials, and its acts.
+
+    ``of_issuer`` asks for what is one issuer's alone; ``quick`` are the constants, by their
+    full names, that the tests shorten.
+    """
+
+    sandbox: Callable[[], Sandbox]
+    account: Callable[[str], Account]
+    stranger: Callable[[str], Account]
+    acts: tuple[Act, ...]
+    of_issuer: Callable[[PacClient, Rfc, Deadline], Any]
+    quick: Mapping[str, float] = field(default_factory=dict)
+
+
+def _balance(client: PacClient, deadline: Deadline, rfc: Rfc | None = None) -> Any:
+    with client.balance(MONTH, rfc, deadline) as month:
+        return list(month.movements())
+
+
+def _statement(client: PacClient, form: str, deadline: Deadline) -> bytes:
+    with client.statement(MONTH, form, deadline).file as file:
+        return file.read()
+
+
+def _bought(sandbox: Sandbox) -> list[tuple[str, int]]:
+    (account,) = sandbox.books_json()["accounts"]
+    return [(one["rfc"], one["timbres"]) for one in account["purchases"]]
+
+
+_RC, _SF = "reachcore", "solucion-factible"
+_SALDOS_SAYS = {code: words for code, (_, words) in reachcore.ERRORS.items()}
+_STATEMENT_SAYS = _SALDOS_SAYS | {"400-002": reachcore.RFC_NOT_NEEDED}
+_SF_SAYS = solucion_factible.MESSAGES
+_MIB = 1024 * 1024
+
+BALANCE = Act(_RC, "saldos", reachcore_account, _balance, SALDOS, _SALDOS_SAYS, 256 * _MIB)
+CSV, PDF = (
+    Act(
+        _RC,
+        form,
+        reachcore_account,
+        lambda client, deadline, form=form: _statement(client, form, deadline),
+        STATEMENT,
+        _STATEMENT_SAYS,
+        256 * _MIB,
+    )
+    for form in ("csv", "pdf")
+)
+COUNT = Act(
+    _SF,
+    "getTimbres",
+    factible_account,
+    lambda client, deadline: client.stamps(RFC, deadline),
+    GET_TIMBRES,
+    _SF_SAYS,
+    256 * 1024,
+)
+BUY = Act(
+    _SF,
+    "agregarContrato",
+    factible_account,
+    lambda client, deadline: client.buy(RFC, 500, deadline),
+    AGREGAR_CONTRATO,
+    _SF_SAYS,
+    256 * 1024,
+    bought=_bought,
+)
+LIVE_WSDL = Act(_SF, "wsdl", partial(factible_account, live_wsdl=True), COUNT.do, None, {}, _MIB)
+
+AT = {
+    _RC: AtPac(
+        sandbox=lambda: reachcore.ReachcoreSandbox(books().reachcore),
+        account=reachcore_account,
+        stranger=partial(reachcore_account, api_key=WRONG),
+        acts=(BALANCE, CSV, PDF),
+        of_issuer=lambda client, rfc, deadline: _balance(client, deadline, rfc),
+    ),
+    _SF: AtPac(
+        sandbox=lambda: solucion_factible.SolucionFactibleSandbox(
+            books().solucion_factible, wsdl=WSDL
+        ),
+        account=factible_account,
+        stranger=partial(factible_account, password=WRONG),
+        acts=(COUNT, BUY, LIVE_WSDL),
+        of_issuer=lambda client, rfc, deadline: client.stamps(rfc, deadline),
+        quick={"timbres.pacs.solucion_factible._PURCHASE_LEAST_SECONDS": 0.5},
+    ),
+}
+ACTS = tuple(act for pac in AT.values() for act in pac.acts)
+READS = tuple(act for act in ACTS if act.bought is None)
+PURCHASES = tuple(act for act in ACTS if act.bought is not None)
+every_act = pytest.mark.parametrize("act", ACTS, ids=repr)
+every_read = pytest.mark.parametrize("act", READS, ids=repr)
+every_purchase = pytest.mark.parametrize("act", PURCHASES, ids=repr)
+every_pac = pytest.mark.parametrize("pac", AT)
+
+
+def quicken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nothing wait for longer than a test needs."""
+    monkeypatch.setattr("timbres.pacs.http._BACK_OFF_SECONDS", 0.001)
+    for pac in AT.values():
+        for name, seconds in pac.quick.items():
+            monkeypatch.setattr(name, seconds)
 
 
 @dataclass
@@ -191,6 +345,20 @@ def odd_server(behave: Callable[[Odd, socket.socket], None], scheme: str = "http
             listener.shutdown(socket.SHUT_RDWR)
         listener.close()
         thread.join(2)
+
+
+def answering(
+    content: bytes | str, media_type: str = "text/xml", status: int = 200, **headers: str
+) -> WSGIApplication:
+    """Return a PAC that answers whatever it is asked with this."""
+    body = content.encode() if isinstance(content, str) else content
+    more = [(name.replace("_", "-"), value) for name, value in headers.items()]
+
+    def app(_environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
+        start_response(f"{status} X", [("Content-Type", media_type), *more])
+        return [body]
+
+    return app
 
 
 # --------------------------------------------------------------------------- certificates

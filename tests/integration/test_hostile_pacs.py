@@ -15,16 +15,24 @@ from typing import Any
 import pytest
 from local.sandboxes.server import serve
 from tests.integration.harness import RC, RFC_N, SF, World, problem
-from tests.integration.harness import WSDL as WSDL_PATH
 from tests.integration.pac_world import (
-    MONTH,
+    ACTS,
+    BALANCE,
+    BUY,
+    COUNT,
+    CSV,
+    LIVE_WSDL,
+    PDF,
     RFC,
+    WSDL,
+    Act,
     Odd,
     Stage,
-    factible_account,
+    answering,
+    every_act,
     failing,
     odd_server,
-    reachcore_account,
+    quicken,
 )
 
 from timbres.deadline import Deadline
@@ -33,57 +41,27 @@ from timbres.pacs import connect
 from timbres.pacs.base import PacClient
 
 MIB = 1024 * 1024
-WSDL = WSDL_PATH.read_text()
+WSDL_TEXT = WSDL.read_text()
 SERVICE = "http://utilerias.timbrado.ws.cfdi.solucionfactible.com"
 ENVELOPE = "http://schemas.xmlsoap.org/soap/envelope/"
+SOAP = (COUNT, BUY, LIVE_WSDL)
 
 
 @cache
-def sf(url: str) -> PacClient:
-    """A client as a warm function keeps it, which has read the bundled WSDL once."""
-    return connect(factible_account(url))
+def kept(act: Act, url: str) -> PacClient:
+    """A client as a warm function keeps it."""
+    return connect(act.account(url))
 
 
-def balance(url: str, seconds: float = 4) -> Any:
-    with connect(reachcore_account(url)).balance(MONTH, None, Deadline(seconds)) as month:
-        return list(month.movements())
-
-
-def csv(url: str, seconds: float = 4) -> Any:
-    with connect(reachcore_account(url)).statement(MONTH, "csv", Deadline(seconds)).file as file:
-        return file.read()
-
-
-def pdf(url: str, seconds: float = 4) -> Any:
-    with connect(reachcore_account(url)).statement(MONTH, "pdf", Deadline(seconds)).file as file:
-        return file.read()
-
-
-def count(url: str, seconds: float = 4) -> Any:
-    return sf(url).stamps(RFC, Deadline(seconds))
-
-
-def buy(url: str, seconds: float = 4) -> Any:
-    return sf(url).buy(RFC, 500, Deadline(seconds))
-
-
-def live_wsdl(url: str, seconds: float = 4) -> Any:
-    return connect(factible_account(url, live_wsdl=True)).stamps(RFC, Deadline(seconds))
-
-
-Act = Callable[..., Any]
-ACTS: tuple[Act, ...] = (balance, csv, pdf, count, buy, live_wsdl)
-SOAP: tuple[Act, ...] = (count, buy, live_wsdl)
-# What a whole answer may have, and no more.
-MOST = {balance: 256 * MIB, csv: 256 * MIB, pdf: 256 * MIB, live_wsdl: MIB}
-MOST |= {count: 256 * 1024, buy: 256 * 1024}
-every_act = pytest.mark.parametrize("act", ACTS)
+def ask(act: Act, url: str, seconds: float = 4) -> Any:
+    # With a live WSDL, it is the first call that asks for it.
+    client = connect(act.account(url)) if act is LIVE_WSDL else kept(act, url)
+    return act.do(client, Deadline(seconds))
 
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("timbres.pacs.http._BACK_OFF_SECONDS", 0.001)
-    monkeypatch.setattr("timbres.pacs.solucion_factible._PURCHASE_LEAST_SECONDS", 0.5)
+    quicken(monkeypatch)
 
 
 @pytest.fixture(scope="module")
@@ -118,20 +96,6 @@ def memory_below(most: int) -> Iterator[None]:
     assert peak < most
 
 
-def answering(
-    content: bytes | str, media_type: str = "text/xml", status: int = 200, **headers: str
-) -> Any:
-    """Return a PAC that answers whatever it is asked with this."""
-    body = content.encode() if isinstance(content, str) else content
-    more = [(name.replace("_", "-"), value) for name, value in headers.items()]
-
-    def app(_environ: Any, start_response: Any) -> list[bytes]:
-        start_response(f"{status} X", [("Content-Type", media_type), *more])
-        return [body]
-
-    return app
-
-
 # ----------------------------------------------------------------- more than can be wanted
 
 HEADS = {
@@ -163,21 +127,22 @@ def flooding(how: str, sent: list[int]) -> Callable[[Odd, socket.socket], None]:
 @pytest.mark.parametrize(
     ("act", "how"),
     [
-        *((act, how) for act in (count, buy, live_wsdl) for how in HEADS),
-        *((act, "1 GB declared") for act in (balance, csv, pdf)),
-        (balance, "more than any number"),
-        (csv, "chunks without end"),
+        *((act, "1 GB declared") for act in ACTS),
+        # What is read to a short bound is cheap to flood in every way.
+        *((act, how) for act in ACTS if act.most_bytes <= MIB for how in [*HEADS][1:]),
+        (BALANCE, "more than any number"),
+        (CSV, "chunks without end"),
     ],
 )
 def test_a_body_without_measure_is_left_at_its_bound(act: Act, how: str) -> None:
     sent = [0]
     with odd_server(flooding(how, sent)) as odd, memory_below(4 * MIB):
         with failing("pac-protocol-error") as errors:
-            act(odd.url, 20)
-        assert f"longer than {MOST[act]:,} bytes" in errors[0].detail
+            ask(act, odd.url, 20)
+        assert f"longer than {act.most_bytes:,} bytes" in errors[0].detail
         assert odd.accepted == 1
     # What lies in the sockets' buffers was sent and never read.
-    read_at_most = 0 if "Content-Length" in HEADS[how][0].decode() else MOST[act]
+    read_at_most = 0 if "Content-Length" in HEADS[how][0].decode() else act.most_bytes
     assert sent[0] < read_at_most + 16 * MIB
 
 
@@ -198,7 +163,7 @@ def test_chunks_that_are_none_end_with_an_error(frame: bytes) -> None:
         connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + frame)
 
     with odd_server(behave) as odd, memory_below(2 * MIB), failing("pac-timeout"):
-        buy(odd.url, 1)
+        ask(BUY, odd.url, 1)
 
 
 def test_trailers_without_end_end_at_the_deadline() -> None:
@@ -209,7 +174,7 @@ def test_trailers_without_end_end_at_the_deadline() -> None:
             connection.sendall(b"X-A: b\r\n" * 50)
 
     with odd_server(behave) as odd, memory_below(2 * MIB), failing("pac-timeout"):
-        buy(odd.url, 0.8)
+        ask(BUY, odd.url, 0.8)
 
 
 # ------------------------------------------------------------------------------- packed
@@ -233,7 +198,7 @@ def test_what_is_packed_is_not_unpacked(act: Act, place: tuple[Stage, str]) -> N
     for encoding, content in PACKED.items():
         stage.play(answering(content, Content_Encoding=encoding))
         with memory_below(2 * MIB), failing("pac-protocol-error") as errors:
-            act(url)
+            ask(act, url)
         assert "compressed" in errors[0].detail
         assert [one["HTTP_ACCEPT_ENCODING"] for one in stage.seen] == ["identity"]
 
@@ -243,7 +208,7 @@ def test_what_is_packed_without_saying_so_is_no_answer(act: Act, place: tuple[St
     stage, url = place
     stage.play(answering(BOMB))
     with memory_below(4 * MIB), failing("pac-protocol-error"):
-        act(url)
+        ask(act, url)
 
 
 # ---------------------------------------------------------------------------- elsewhere
@@ -259,21 +224,21 @@ def test_no_redirect_is_followed_wherever_it_leads(
     for location in (f"{url}/again", here, trap.url, there, "/again", "file:///etc/hostname", ""):
         stage.play(answering(b"", status=status, Location=location))
         with failing("pac-protocol-error") as errors:
-            act(url)
+            ask(act, url)
         assert "redirect" in errors[0].detail
         assert len(stage.seen) == 1
 
 
 def importing(place: str) -> str:
-    head, end = WSDL.partition("<wsdl:types>")[::2]
+    head, end = WSDL_TEXT.partition("<wsdl:types>")[::2]
     return f'{head}<wsdl:import namespace="urn:x" location="{place}"/><wsdl:types>{end}'
 
 
 def including(place: str, how: str = "import") -> str:
-    begin = WSDL.index(">", WSDL.index("<xs:schema")) + 1
+    begin = WSDL_TEXT.index(">", WSDL_TEXT.index("<xs:schema")) + 1
     namespace = ' namespace="urn:x"' if how == "import" else ""
     one = f'<xs:{how}{namespace} schemaLocation="{place}"/>'
-    return WSDL[:begin] + one + WSDL[begin:]
+    return WSDL_TEXT[:begin] + one + WSDL_TEXT[begin:]
 
 
 @pytest.mark.parametrize(
@@ -290,7 +255,7 @@ def test_a_live_wsdl_leads_nowhere_else(
                   "file:/dev/zero", "/dev/zero", "ftp://127.0.0.1/x"):  # fmt: skip
         stage.play(answering(make(where)))
         with failing("pac-protocol-error") as errors:
-            live_wsdl(url)
+            ask(LIVE_WSDL, url)
         assert "WSDL" in errors[0].detail
         assert [one["REQUEST_METHOD"] for one in stage.seen] == ["GET"]
 
@@ -357,18 +322,18 @@ XML = {
 }
 
 
-@pytest.mark.parametrize("act", SOAP)
+@pytest.mark.parametrize("act", SOAP, ids=repr)
 @pytest.mark.parametrize("what", XML)
 def test_xml_that_means_harm_is_refused(
     act: Act, what: str, place: tuple[Stage, str], trap: Odd
 ) -> None:
     stage, url = place
     content = XML[what].replace("{trap}", trap.url)
-    if act is buy:
+    if act is BUY:
         content = content.replace("getTimbres", "agregarContrato")
     stage.play(answering(content.encode("utf-8", "surrogateescape")))
     with memory_below(2 * MIB), failing("pac-protocol-error") as errors:
-        act(url)
+        ask(act, url)
     # A purchase whose answer is none may have been made; a WSDL buys nothing.
     assert errors[0].kind.may_have_taken_effect
     assert len(stage.seen) == 1
@@ -380,7 +345,7 @@ def test_a_dtd_hides_in_no_encoding(encoding: str, place: tuple[Stage, str]) -> 
     text = f'<?xml version="1.0" encoding="{encoding}"?><!DOCTYPE e [{LAUGHS}]>' + told("&e9;")
     stage.play(answering(text.encode(encoding)))
     with memory_below(2 * MIB), failing("pac-protocol-error"):
-        count(url)
+        ask(COUNT, url)
 
 
 HARMLESS = {
@@ -409,7 +374,7 @@ def test_xml_that_does_no_harm_is_read_without_its_extras(
 ) -> None:
     stage, url = place
     stage.play(answering(HARMLESS[what].replace("{trap}", trap.url)))
-    assert count(url) == Stamps(5, None, None)
+    assert ask(COUNT, url) == Stamps(5, None, None)
 
 
 # --------------------------------------------------------------------- words and numbers
@@ -428,14 +393,14 @@ def test_xml_that_does_no_harm_is_read_without_its_extras(
     ],
     ids=range(7),
 )
-@pytest.mark.parametrize("act", [balance, csv, pdf])
+@pytest.mark.parametrize("act", [BALANCE, CSV, PDF], ids=repr)
 def test_a_200_that_is_nothing_of_the_kind(
     act: Act, media_type: str, content: str, place: tuple[Stage, str]
 ) -> None:
     stage, url = place
     stage.play(answering(content, media_type))
     with memory_below(4 * MIB), failing("pac-protocol-error") as errors:
-        act(url)
+        ask(act, url)
     assert len(errors[0].detail) < 300
     assert len(stage.seen) == 1
 
@@ -458,7 +423,7 @@ def test_a_refusal_in_too_many_words_is_cut(body: str, code: str, place: tuple[S
     stage, url = place
     stage.play(answering(body, "application/json", 400))
     with memory_below(16 * MIB), failing(code) as errors:
-        balance(url)
+        ask(BALANCE, url)
     assert len(errors[0].detail) < 700
     assert len(errors[0].pac_message or "") <= 300
     assert len(errors[0].pac_code or "") <= 300

@@ -1,4 +1,4 @@
-"""The connection under both clients: what cannot be reached, trusted, or waited for."""
+"""The connection under every client: what cannot be reached, trusted, or waited for."""
 
 from __future__ import annotations
 
@@ -12,65 +12,46 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from local.sandboxes.control import Sandbox
-from local.sandboxes.reachcore import ReachcoreSandbox
 from local.sandboxes.server import serve
-from local.sandboxes.solucion_factible import SolucionFactibleSandbox
 from tests.integration.pac_world import (
+    ACTS,
+    AT,
+    ATTEMPTS,
+    BALANCE,
+    BUY,
     CREDENTIALS,
-    MONTH,
+    CSV,
+    PDF,
+    PURCHASES,
     RFC,
+    RFC_N,
+    Act,
     Authority,
     Odd,
     Stage,
     authority,
-    books,
     calls,
-    factible_account,
+    every_pac,
     failing,
     odd_server,
-    reachcore_account,
+    put,
+    quicken,
 )
+from tests.unit.seeds import EXPECTED, documented
 
 import timbres.pacs.http
-import timbres.pacs.solucion_factible  # It imports zeep, which a first call must not wait for.
 from timbres.deadline import Deadline
-from timbres.domain.stamps import Stamps
+from timbres.domain.rfc import Rfc
+from timbres.errors import TimbresError
 from timbres.pacs import connect
 
-Act = Callable[[str, float], Any]
-
-
-def balance(url: str, seconds: float = 0.9) -> Any:
-    with connect(reachcore_account(url)).balance(MONTH, None, Deadline(seconds)) as month:
-        return list(month.movements())
-
-
-def statement(url: str, seconds: float = 0.9) -> Any:
-    with connect(reachcore_account(url)).statement(MONTH, "csv", Deadline(seconds)).file as file:
-        return file.read()
-
-
-def count(url: str, seconds: float = 0.9) -> Any:
-    return connect(factible_account(url)).stamps(RFC, Deadline(seconds))
-
-
-def count_by_live_wsdl(url: str, seconds: float = 0.9) -> Any:
-    return connect(factible_account(url, live_wsdl=True)).stamps(RFC, Deadline(seconds))
-
-
-def buy(url: str, seconds: float = 0.9) -> Any:
-    return connect(factible_account(url)).buy(RFC, 500, Deadline(seconds))
-
-
-ACTS = [balance, statement, count, count_by_live_wsdl, buy]
-every_act = pytest.mark.parametrize("act", ACTS)
+# A PDF comes over the same line as a CSV.
+every_act = pytest.mark.parametrize("act", [act for act in ACTS if act is not PDF], ids=repr)
 
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("timbres.pacs.http._BACK_OFF_SECONDS", 0.001)
-    monkeypatch.setattr("timbres.pacs.solucion_factible._PURCHASE_LEAST_SECONDS", 0.5)
+    quicken(monkeypatch)
 
 
 @pytest.fixture(scope="module")
@@ -83,13 +64,6 @@ def trust(monkeypatch: pytest.MonkeyPatch, ours: Authority) -> None:
     """Let the clients trust our authority, and it alone."""
     context = ours.trusting()
     monkeypatch.setattr(timbres.pacs.http, "_tls", lambda: context)
-
-
-def sandbox_for(act: Act) -> Sandbox:
-    if act in (balance, statement):
-        return ReachcoreSandbox(books().reachcore)
-    wsdl = Path(timbres.pacs.http.__file__).with_name("utilerias.wsdl")
-    return SolucionFactibleSandbox(books().solucion_factible, wsdl=wsdl)
 
 
 # -------------------------------------------------------------------------- unreachable
@@ -133,8 +107,8 @@ def test_a_host_that_no_one_knows(act: Act, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize("host", ["a" * 64, "a..b", f"{'a' * 64}.example"])
 def test_a_host_that_can_be_no_name(host: str) -> None:
-    assert "address" in unreachable(balance, f"https://{host}")
-    unreachable(buy, f"https://{host}")
+    assert "address" in unreachable(BALANCE, f"https://{host}")
+    unreachable(BUY, f"https://{host}")
 
 
 @every_act
@@ -156,11 +130,11 @@ def test_a_network_that_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError(errno.ENETUNREACH, "Network is unreachable")
 
     monkeypatch.setattr("urllib3.util.connection.create_connection", no_way)
-    assert "unreachable" in unreachable(balance, "http://127.0.0.1:9")
+    assert "unreachable" in unreachable(BALANCE, "http://127.0.0.1:9")
 
 
-@pytest.mark.parametrize("act", [balance, count])
-def test_a_read_is_tried_again_where_there_is_time(
+@every_act
+def test_a_read_is_tried_again_where_there_is_time_and_a_purchase_is_not(
     act: Act, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tried = []
@@ -172,11 +146,7 @@ def test_a_read_is_tried_again_where_there_is_time(
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
     with failing("pac-unreachable"):
         act("https://pac.invalid", 5)
-    assert len(tried) == 3
-    tried.clear()
-    with failing("pac-unreachable"):
-        buy("https://pac.invalid", 5)
-    assert len(tried) == 1
+    assert len(tried) == (1 if act in PURCHASES else ATTEMPTS)
 
 
 # ----------------------------------------------------------------------------------- TLS
@@ -186,7 +156,7 @@ def test_a_read_is_tried_again_where_there_is_time(
 def test_a_certificate_of_a_trusted_authority_serves(
     act: Act, trust: None, ours: Authority, tmp_path: Path
 ) -> None:
-    sandbox = sandbox_for(act)
+    sandbox = act.sandbox()
     with serve(sandbox, ssl_context=ours.server(tmp_path)) as url:
         assert act(url, 5)
     assert calls(sandbox)[-1]["answered"]
@@ -212,16 +182,16 @@ def test_a_certificate_that_is_not_to_be_trusted(
     ours: Authority,
     tmp_path: Path,
 ) -> None:
-    sandbox = sandbox_for(act)
+    sandbox = act.sandbox()
     with serve(sandbox, ssl_context=make(ours, tmp_path)) as url:
         assert says in unreachable(act, url).lower()
     assert calls(sandbox) == []
 
 
 def test_our_own_authority_is_not_trusted_by_itself(ours: Authority, tmp_path: Path) -> None:
-    sandbox = sandbox_for(balance)
+    sandbox = BALANCE.sandbox()
     with serve(sandbox, ssl_context=ours.server(tmp_path)) as url:
-        unreachable(balance, url)
+        unreachable(BALANCE, url)
     assert calls(sandbox) == []
 
 
@@ -231,16 +201,16 @@ def test_the_environment_names_no_authority(
 ) -> None:
     monkeypatch.setenv(name, str(ours.path))
     timbres.pacs.http._tls.cache_clear()
-    sandbox = sandbox_for(balance)
+    sandbox = BALANCE.sandbox()
     with serve(sandbox, ssl_context=ours.server(tmp_path)) as url:
-        unreachable(balance, url)
+        unreachable(BALANCE, url)
     timbres.pacs.http._tls.cache_clear()
     assert calls(sandbox) == []
 
 
 @every_act
 def test_tls_to_a_port_without_it(act: Act) -> None:
-    sandbox = sandbox_for(act)
+    sandbox = act.sandbox()
     with serve(sandbox) as url:
         unreachable(act, url.replace("http:", "https:"))
     assert calls(sandbox) == []
@@ -312,10 +282,10 @@ def drip(content: bytes, pause: float = 0.05) -> Callable[[Odd, socket.socket], 
 )
 def test_a_head_that_drips_ends_at_the_deadline(content: bytes) -> None:
     with odd_server(drip(content)) as odd:
-        timed_out(buy, odd.url)
+        timed_out(BUY, odd.url)
 
 
-@pytest.mark.parametrize(("act", "chunked"), [(balance, True), (statement, False), (buy, False)])
+@pytest.mark.parametrize(("act", "chunked"), [(BALANCE, True), (CSV, False), (BUY, False)])
 def test_a_body_that_drips_ends_at_the_deadline(act: Act, chunked: bool) -> None:
     head = HEAD.replace(b"Content-Length: 1000", b"Transfer-Encoding: chunked")
 
@@ -329,7 +299,7 @@ def test_a_body_that_drips_ends_at_the_deadline(act: Act, chunked: bool) -> None
         timed_out(act, odd.url)
 
 
-@pytest.mark.parametrize("act", [balance, buy])
+@pytest.mark.parametrize("act", [BALANCE, BUY], ids=repr)
 def test_a_body_that_stops_short_of_the_deadline_ends_at_it(act: Act) -> None:
     def behave(odd: Odd, connection: socket.socket) -> None:
         odd.hear(connection)
@@ -341,7 +311,7 @@ def test_a_body_that_stops_short_of_the_deadline_ends_at_it(act: Act) -> None:
         timed_out(act, odd.url, 1.2)
 
 
-@pytest.mark.parametrize("act", [balance, count_by_live_wsdl, buy])
+@every_act
 def test_silence_ends_at_the_deadline(act: Act) -> None:
     with odd_server(say_nothing) as odd:
         timed_out(act, odd.url)
@@ -418,7 +388,7 @@ def test_an_answer_without_a_length_ends_with_the_connection() -> None:
         connection.sendall(b"HTTP/1.0 200 OK\r\nContent-Type: text/csv\r\n\r\nCuenta,a\r\n")
 
     with odd_server(behave) as odd:
-        assert statement(odd.url) == b"Cuenta,a\r\n"
+        assert CSV(odd.url) == b"Cuenta,a\r\n"
 
 
 # --------------------------------------------------------- the environment, old connections
@@ -440,7 +410,7 @@ def test_proxies_of_the_environment_are_ignored(
         monkeypatch.setenv(name.upper(), trap.url)
     monkeypatch.delenv("no_proxy", raising=False)
     monkeypatch.delenv("NO_PROXY", raising=False)
-    sandbox = sandbox_for(act)
+    sandbox = act.sandbox()
     with serve(sandbox) as url:
         assert act(url, 5)
     assert trap.accepted == 0
@@ -453,15 +423,16 @@ def test_a_netrc_is_ignored(act: Act, tmp_path: Path, monkeypatch: pytest.Monkey
     netrc.chmod(0o600)
     monkeypatch.setenv("NETRC", str(netrc))
     stage = Stage()
-    stage.play(sandbox_for(act))
+    stage.play(act.sandbox())
     with serve(stage) as url:
         assert act(url, 5)
     assert all("HTTP_AUTHORIZATION" not in environ for environ in stage.seen)
 
 
-def test_cookies_are_not_kept() -> None:
+@every_act
+def test_cookies_are_not_kept(act: Act) -> None:
     stage = Stage()
-    sandbox = sandbox_for(balance)
+    sandbox = act.sandbox()
 
     def setting(environ: Any, start_response: Any) -> Any:
         def start(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
@@ -471,44 +442,69 @@ def test_cookies_are_not_kept() -> None:
 
     stage.play(setting)
     with serve(stage) as url:
-        client = connect(reachcore_account(url))
+        client = connect(act.account(url))
         for _ in range(2):
-            client.balance(MONTH, None, Deadline(5)).__exit__(None, None, None)
-    assert len(stage.seen) == 2
+            act.do(client, Deadline(5))
+    assert len(stage.seen) >= 2
     assert all("HTTP_COOKIE" not in environ for environ in stage.seen)
 
 
-@pytest.mark.parametrize("act", ["stamps", "buy"])
-def test_a_connection_that_the_pac_closed_meanwhile_is_opened_anew(act: str) -> None:
+@every_act
+def test_calls_share_one_connection_and_a_cut_one_is_replaced(act: Act) -> None:
+    stage = Stage()
+    sandbox = act.sandbox()
+    stage.play(sandbox)
+    with serve(stage) as url:
+        client = connect(act.account(url))
+        for _ in range(3):
+            act.do(client, Deadline(5))
+        if act.page:
+            refusals = {code for code in documented(act.page) if not EXPECTED[act.page][code].retry}
+            put(sandbox, act.operation, "code", code=min(refusals), times=1)
+            with pytest.raises(TimbresError):
+                act.do(client, Deadline(5))
+        assert len(stage.connections) == 1
+        if act not in PURCHASES:
+            put(sandbox, calls(sandbox)[-1]["operation"], "cut-after", times=1)
+            assert act.do(client, Deadline(5))
+            assert len(stage.connections) == 2
+
+
+@every_act
+def test_a_connection_that_the_pac_closed_meanwhile_is_opened_anew(act: Act) -> None:
     """As a warm function finds it after a pause: nothing of this is the user's to see."""
-    sandbox = SolucionFactibleSandbox(books().solucion_factible)
+    sandbox = act.sandbox()
     port = free_port()
     with serve(sandbox, port=port) as url:
-        client = connect(factible_account(url))
-        assert client.stamps(RFC, Deadline(5)) == Stamps(1000, 250, 750)
+        client = connect(act.account(url))
+        assert act.do(client, Deadline(5))
     time.sleep(0.05)
+    before = len(calls(sandbox))
     with serve(sandbox, port=port):
-        if act == "stamps":
-            assert client.stamps(RFC, Deadline(5)) == Stamps(1000, 250, 750)
-        else:
-            assert client.buy(RFC, 500, Deadline(5)).code == "200"
-    assert [call["outcome"] for call in calls(sandbox)] == ["200", "200"]
+        assert act.do(client, Deadline(5))
+    assert {call["outcome"] for call in calls(sandbox)} == {"200"}
+    assert len(calls(sandbox)) == before + 1
 
 
-def test_many_threads_at_once_each_get_their_own_answer() -> None:
-    sandbox = sandbox_for(balance)
-    found: list[int] = []
+@every_pac
+def test_threads_share_a_client_and_each_gets_its_own_answer(pac: str) -> None:
+    sandbox = AT[pac].sandbox()
+    found: dict[Rfc, list[Any]] = {RFC: [], RFC_N: [], Rfc("ACM010203XY9"): []}
     with serve(sandbox) as url:
-        client = connect(reachcore_account(url))
+        client = connect(AT[pac].account(url))
 
-        def ask() -> None:
-            with client.balance(MONTH, None, Deadline(10)) as month:
-                found.append(sum(1 for _ in month.movements()))
+        def ask(rfc: Rfc, times: int) -> None:
+            for _ in range(times):
+                found[rfc].append(AT[pac].of_issuer(client, rfc, Deadline(10)))
 
-        threads = [threading.Thread(target=ask) for _ in range(16)]
+        threads = [threading.Thread(target=ask, args=(rfc, 5)) for rfc in found]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-    assert len(found) == 16
-    assert len(set(found)) == 1
+        assert len(calls(sandbox)) == 15
+        for rfc, answers in found.items():
+            ask(rfc, 1)
+            assert answers == [answers[-1]] * 6
+    first, second, third = (answers[0] for answers in found.values())
+    assert first != second != third != first

@@ -3,45 +3,92 @@
 from __future__ import annotations
 
 import socket
+from dataclasses import dataclass
 
 import pytest
-from local.sandboxes.reachcore import ReachcoreSandbox
-from local.sandboxes.solucion_factible import SolucionFactibleSandbox
+from local.sandboxes.reachcore import ERRORS
 from tests.integration.harness import RC, RFC, RFC_NEW, SF, World, problem
-
-BALANCE = f"/accounts/{RC}/balance"
-STAMPS = f"/accounts/{SF}/stamps"
+from tests.unit.seeds import GET_TIMBRES, SALDOS, documented
 
 
-# ---------------------------------------------------------------------------- Reachcore
+@dataclass(frozen=True, eq=False)
+class Read:
+    """A read of the API: its function and path, and what the PAC is then asked for."""
 
-NOT_REGISTERED = (
-    "El RFC proporcionado no pertenece a los RFC registrados en la cuenta a la que pertenece "
-    "el API KEY."
+    function: str
+    account: str
+    path: str
+    query: dict[str, str]
+    pac: str
+    operation: str
+
+    def __repr__(self) -> str:
+        return self.pac
+
+
+BALANCE = Read(
+    "balance", RC, f"/accounts/{RC}/balance", {"month": "2026-10"}, "reachcore", "saldos"
 )
-BALANCE_SAYS = [
-    ("400-001", 400, "month-invalid", 1, "'MesConsulta' se encuentra en un formato inválido."),
-    ("400-002", 404, "issuer-not-registered", 1, NOT_REGISTERED),
-    ("400-003", 400, "format-unsupported", 1, "El formato (formatoSolicitado) no está soportado"),
-    ("401", 502, "pac-credentials-rejected", 1, "El API Key no es válido."),
-    ("404", 502, "pac-endpoint-not-found", 1, "La URL no existe."),
-    ("500", 502, "pac-error", 3, "Error de la plataforma Reachcore"),
-]
+STAMPS = Read(
+    "stamp_count", SF, f"/accounts/{SF}/stamps", {"rfc": RFC}, "solucion-factible", "getTimbres"
+)
+every_read = pytest.mark.parametrize("read", [BALANCE, STAMPS], ids=repr)
+
+# The PAC's code; the status and the code of the problem; how often it was asked; Retry-After.
+SAYS = {
+    BALANCE: [
+        ("400-001", 400, "month-invalid", 1, None),
+        ("400-002", 404, "issuer-not-registered", 1, None),
+        ("401", 502, "pac-credentials-rejected", 1, None),
+        ("404", 502, "pac-endpoint-not-found", 1, None),
+        ("500", 502, "pac-error", 3, None),
+    ],
+    STAMPS: [
+        ("500", 502, "pac-error", 3, None),
+        ("501", 503, "pac-unavailable", 3, "60"),
+        ("502", 502, "pac-error", 3, None),
+        ("503", 503, "pac-unavailable", 3, "60"),
+        ("601", 502, "pac-credentials-rejected", 1, None),
+        ("602", 502, "pac-credentials-rejected", 1, None),
+        ("603", 502, "pac-credentials-rejected", 1, None),
+        ("604", 502, "pac-credentials-rejected", 1, None),
+        ("605", 502, "pac-credentials-rejected", 1, None),
+        ("611", 502, "pac-rejected-request", 1, None),
+        ("612", 502, "pac-rejected-request", 1, None),
+        ("624", 409, "contract-duplicate", 1, None),
+        ("630", 409, "account-stamps-exhausted", 1, None),
+        ("631", 409, "issuer-stamps-exhausted", 1, None),
+        ("632", 422, "transaction-limit-exceeded", 1, None),
+        ("633", 409, "environment-mismatch", 1, None),
+    ],
+}
 
 
-@pytest.mark.parametrize(("said", "status", "code", "calls", "message"), BALANCE_SAYS)
-def test_balance_what_the_pac_says_is_told_in_its_own_words(
-    reader: World, said: str, status: int, code: str, calls: int, message: str
+def test_the_tables_of_codes_are_whole() -> None:
+    assert {row[0] for row in SAYS[BALANCE]} == documented(SALDOS)
+    assert {row[0] for row in SAYS[STAMPS]} == documented(GET_TIMBRES)
+
+
+@pytest.mark.parametrize(
+    ("read", "said", "status", "code", "calls", "wait"),
+    [(read, *row) for read, rows in SAYS.items() for row in rows],
+)
+def test_what_the_pac_says_is_told_in_its_own_words(
+    reader: World, read: Read, said: str, status: int, code: str, calls: int, wait: str | None
 ) -> None:
-    reader.fault("saldos", "code", code=said, times=-1)
+    # SOAP's words are ours to choose; those of the REST sandbox are the documentation's.
+    words = {"mensaje": "Algo\n pasó"} if read is STAMPS else {}
+    message = "Algo pasó" if read is STAMPS else ERRORS[said][1]
+    reader.fault(read.operation, "code", code=said, times=-1, **words)
 
-    answer = reader.get(BALANCE, month="2026-10")
+    answer = reader.get(read.path, **read.query)
 
     body = problem(answer, status, code)
-    assert body["pac"] == {"name": "reachcore", "code": said, "message": message}
+    assert body["pac"] == {"name": read.pac, "code": said, "message": message}
     assert message in body["detail"]
-    assert len(reader.calls()) == calls
-    assert "retry-after" not in answer.headers
+    assert answer.headers.get("retry-after") == wait
+    assert reader.calls() == [read.operation] * calls
+    assert reader.stack.items("IssuersTable") == []
 
 
 @pytest.mark.parametrize("body", ["empty", "html"])
@@ -54,178 +101,98 @@ def test_balance_what_the_pac_says_is_told_in_its_own_words(
         ("500", 502, "pac-error"),
     ],
 )
-def test_balance_an_error_without_its_documented_body(
+def test_a_balances_error_without_its_documented_body(
     reader: World, said: str, status: int, code: str, body: str
 ) -> None:
     reader.fault("saldos", "code", code=said, body=body, times=-1)
 
-    told = problem(reader.get(BALANCE, month="2026-10"), status, code)
+    told = problem(reader.get(BALANCE.path, **BALANCE.query), status, code)
 
     assert told["pac"]["name"] == "reachcore"
     assert told["pac"]["message"] is None
 
 
-@pytest.mark.parametrize(
-    ("fault", "status", "code", "calls"),
-    [
-        ("html-200", 502, "pac-protocol-error", 1),
-        ("wrong-shape", 502, "pac-protocol-error", 1),
-        ("empty-body", 502, "pac-protocol-error", 1),
-        ("redirect", 502, "pac-protocol-error", 1),
-        ("truncated", 504, "pac-timeout", 3),
-        ("cut-before", 504, "pac-timeout", 3),
-        ("cut-after", 504, "pac-timeout", 3),
-    ],
-)
-def test_balance_answers_that_are_none(
-    reader: World, fault: str, status: int, code: str, calls: int
-) -> None:
-    reader.fault("saldos", fault, times=-1)
-
-    body = problem(reader.get(BALANCE, month="2026-10"), status, code)
-
-    assert body["pac"] == {"name": "reachcore", "code": None, "message": None}
-    assert reader.calls() == ["saldos"] * calls
-
-
-def test_balance_a_failure_that_passes_is_not_seen(reader: World) -> None:
-    reader.fault("saldos", "code", code="500")
-    reader.fault("saldos", "cut-after")
-
-    assert reader.get(BALANCE, month="2026-10").status == 200
-    assert len(reader.calls()) == 3
-
-
-def test_balance_a_pac_that_does_not_answer_in_time(reader: World) -> None:
-    reader.fault("saldos", "slow", seconds=2.5, times=-1)
-
-    answer = reader.call("balance", "GET", BALANCE, {"month": "2026-10"}, seconds=4)
-
-    problem(answer, 504, "pac-timeout")
-
-
-def test_balance_no_time_left_to_begin(reader: World) -> None:
-    answer = reader.call("balance", "GET", BALANCE, {"month": "2026-10"}, seconds=3.2)
-
-    problem(answer, 503, "out-of-time")
-    assert answer.headers["retry-after"] == "5"
-    assert reader.calls() == []
-
-
-def test_balance_a_pac_that_cannot_be_reached(reader: World) -> None:
-    with socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))
-        endpoint = f"http://127.0.0.1:{closed.getsockname()[1]}"
-        reader.create_account("nowhere-rc", reader.secret(RC, endpoint=endpoint))
-
-        answer = reader.get("/accounts/nowhere-rc/balance", month="2026-10")
-
-    body = problem(answer, 503, "pac-unreachable")
-    assert answer.headers["retry-after"] == "60"
-    assert body["pac"] == {"name": "reachcore", "code": None, "message": None}
-
-
-# ------------------------------------------------------------------- Solución Factible
-
-STAMPS_SAYS = [
-    ("500", 502, "pac-error", 3, None),
-    ("501", 503, "pac-unavailable", 3, "60"),
-    ("502", 502, "pac-error", 3, None),
-    ("503", 503, "pac-unavailable", 3, "60"),
-    ("601", 502, "pac-credentials-rejected", 1, None),
-    ("602", 502, "pac-credentials-rejected", 1, None),
-    ("603", 502, "pac-credentials-rejected", 1, None),
-    ("604", 502, "pac-credentials-rejected", 1, None),
-    ("605", 502, "pac-credentials-rejected", 1, None),
-    ("611", 502, "pac-rejected-request", 1, None),
-    ("612", 502, "pac-rejected-request", 1, None),
-    ("624", 409, "contract-duplicate", 1, None),
-    ("630", 409, "account-stamps-exhausted", 1, None),
-    ("631", 409, "issuer-stamps-exhausted", 1, None),
-    ("632", 422, "transaction-limit-exceeded", 1, None),
-    ("633", 409, "environment-mismatch", 1, None),
-]
-
-
-@pytest.mark.parametrize(("said", "status", "code", "calls", "wait"), STAMPS_SAYS)
-def test_stamps_what_the_pac_says_is_told_in_its_own_words(
-    reader: World, said: str, status: int, code: str, calls: int, wait: str | None
-) -> None:
-    reader.fault("getTimbres", "code", code=said, mensaje="Algo\n pasó", times=-1)
-
-    answer = reader.get(STAMPS, rfc=RFC)
-
-    body = problem(answer, status, code)
-    assert body["pac"] == {"name": "solucion-factible", "code": said, "message": "Algo pasó"}
-    assert answer.headers.get("retry-after") == wait
-    assert reader.calls() == ["getTimbres"] * calls
-    assert reader.stack.items("IssuersTable") == []
-
-
-def test_the_tables_of_codes_are_whole() -> None:
-    assert {row[0] for row in BALANCE_SAYS} == ReachcoreSandbox.rules.codes["saldos"]
-    assert {row[0] for row in STAMPS_SAYS} == SolucionFactibleSandbox.rules.codes["getTimbres"] - {
-        "200"
-    }
-
-
-def test_stamps_an_issuer_that_the_pac_does_not_know(reader: World) -> None:
-    body = problem(reader.get(STAMPS, rfc=RFC_NEW), 502, "pac-rejected-request")
+def test_an_issuer_that_the_pac_does_not_know(reader: World) -> None:
+    body = problem(reader.get(STAMPS.path, rfc=RFC_NEW), 502, "pac-rejected-request")
 
     assert body["pac"]["code"] == "611"
     assert RFC_NEW in body["pac"]["message"]
     assert reader.stack.items("IssuersTable") == []
 
 
+NONE = [
+    ("html-200", 502, "pac-protocol-error", 1),
+    ("wrong-shape", 502, "pac-protocol-error", 1),
+    ("empty-body", 502, "pac-protocol-error", 1),
+    ("redirect", 502, "pac-protocol-error", 1),
+    ("truncated", 504, "pac-timeout", 3),
+    ("cut-before", 504, "pac-timeout", 3),
+    ("cut-after", 504, "pac-timeout", 3),
+]
+NONE_BY_SOAP = [
+    ("dtd", 502, "pac-protocol-error", 1),
+    ("missing-fields", 502, "pac-protocol-error", 1),
+    ("empty-fields", 502, "pac-protocol-error", 1),
+    ("nil-fields", 502, "pac-protocol-error", 1),
+    ("soap-fault", 502, "pac-error", 3),
+]
+
+
 @pytest.mark.parametrize(
-    ("fault", "status", "code", "calls"),
-    [
-        ("html-200", 502, "pac-protocol-error", 1),
-        ("wrong-shape", 502, "pac-protocol-error", 1),
-        ("empty-body", 502, "pac-protocol-error", 1),
-        ("redirect", 502, "pac-protocol-error", 1),
-        ("dtd", 502, "pac-protocol-error", 1),
-        ("missing-fields", 502, "pac-protocol-error", 1),
-        ("empty-fields", 502, "pac-protocol-error", 1),
-        ("nil-fields", 502, "pac-protocol-error", 1),
-        ("soap-fault", 502, "pac-error", 3),
-        ("truncated", 504, "pac-timeout", 3),
-        ("cut-before", 504, "pac-timeout", 3),
-        ("cut-after", 504, "pac-timeout", 3),
-    ],
+    ("read", "fault", "status", "code", "calls"),
+    [(BALANCE, *row) for row in NONE] + [(STAMPS, *row) for row in NONE + NONE_BY_SOAP],
 )
-def test_stamps_answers_that_are_none(
-    reader: World, fault: str, status: int, code: str, calls: int
+def test_answers_that_are_none(
+    reader: World, read: Read, fault: str, status: int, code: str, calls: int
 ) -> None:
-    reader.fault("getTimbres", fault, times=-1)
+    reader.fault(read.operation, fault, times=-1)
 
-    body = problem(reader.get(STAMPS, rfc=RFC), status, code)
+    body = problem(reader.get(read.path, **read.query), status, code)
 
-    assert body["pac"]["name"] == "solucion-factible"
-    assert reader.calls() == ["getTimbres"] * calls
+    assert body["pac"]["name"] == read.pac
+    assert (body["pac"]["code"] is None) == (fault != "soap-fault")
+    assert reader.calls() == [read.operation] * calls
     assert reader.stack.items("IssuersTable") == []
 
 
-def test_stamps_a_failure_that_passes_is_not_seen(reader: World) -> None:
-    reader.fault("getTimbres", "code", code="503")
-    reader.fault("getTimbres", "cut-before")
+@every_read
+def test_a_pac_that_does_not_answer_in_time(reader: World, read: Read) -> None:
+    reader.fault(read.operation, "slow", seconds=2.5, times=-1)
 
-    assert reader.get(STAMPS, rfc=RFC).status == 200
+    answer = reader.call(read.function, "GET", read.path, read.query, seconds=4)
 
-
-def test_stamps_a_pac_that_does_not_answer_in_time(reader: World) -> None:
-    reader.fault("getTimbres", "slow", seconds=2.5, times=-1)
-
-    problem(reader.call("stamp_count", "GET", STAMPS, {"rfc": RFC}, seconds=4), 504, "pac-timeout")
+    problem(answer, 504, "pac-timeout")
 
 
-def test_stamps_a_pac_that_cannot_be_reached(reader: World) -> None:
+@every_read
+def test_no_time_left_to_begin(reader: World, read: Read) -> None:
+    answer = reader.call(read.function, "GET", read.path, read.query, seconds=3.2)
+
+    problem(answer, 503, "out-of-time")
+    assert answer.headers["retry-after"] == "5"
+    assert reader.calls() == []
+
+
+@every_read
+def test_a_pac_that_cannot_be_reached(reader: World, read: Read) -> None:
+    name = f"nowhere-{read.account[-2:]}"
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         endpoint = f"http://127.0.0.1:{closed.getsockname()[1]}"
-        reader.create_account("nowhere-sf", reader.secret(SF, endpoint=endpoint))
+        reader.create_account(name, reader.secret(read.account, endpoint=endpoint))
 
-        answer = reader.get("/accounts/nowhere-sf/stamps", rfc=RFC)
+        answer = reader.get(read.path.replace(read.account, name), **read.query)
 
-    problem(answer, 503, "pac-unreachable")
+    body = problem(answer, 503, "pac-unreachable")
     assert answer.headers["retry-after"] == "60"
+    assert body["pac"] == {"name": read.pac, "code": None, "message": None}
+
+
+# The last: what it leaves is an issuer that is known.
+@every_read
+def test_a_failure_that_passes_is_not_seen(reader: World, read: Read) -> None:
+    reader.fault(read.operation, "code", code="500")
+    reader.fault(read.operation, "cut-after")
+
+    assert reader.get(read.path, **read.query).status == 200
+    assert reader.calls() == [read.operation] * 3

@@ -14,6 +14,7 @@ from local.sandboxes.reachcore import PATH, ReachcoreSandbox
 from local.sandboxes.server import serve
 from tests.integration.pac_world import (
     ACME,
+    ATTEMPTS,
     KEY,
     MONTH,
     OTHER_KEY,
@@ -22,24 +23,21 @@ from tests.integration.pac_world import (
     Stage,
     books,
     calls,
-    facts,
     failing,
     put,
     reachcore_account,
 )
-from tests.unit.seeds import SALDOS, STATEMENT, Meaning, Row, documented, rows
+from tests.unit.seeds import SALDOS, STATEMENT, Meaning, documented, rows
 
 from timbres.deadline import Deadline
 from timbres.domain.balance import Movement, Summary
 from timbres.domain.month import Month
 from timbres.domain.rfc import Rfc
-from timbres.errors import TimbresError
 from timbres.pacs import connect
 from timbres.pacs.base import PacClient
 from timbres.pacs.statement_csv import read_statement
 
 OPERATIONS = ("saldos", "csv", "pdf")
-ATTEMPTS = 3
 
 
 @pytest.fixture(scope="module")
@@ -270,32 +268,6 @@ def test_a_csv_may_begin_with_a_byte_order_mark(
 
 # --------------------------------------------------------------------- documented codes
 
-_TABLE = [
-    (operation, row)
-    for row in rows()
-    for operation in (("saldos",) if row.operation == SALDOS else ("csv", "pdf"))
-    if row.pac == "reachcore"
-]
-
-
-@pytest.mark.parametrize(
-    ("operation", "row"), _TABLE, ids=lambda value: getattr(value, "code", value)
-)
-def test_every_documented_code(
-    pac: ReachcoreSandbox, client: PacClient, operation: str, row: Row
-) -> None:
-    put(pac, operation, "code", code=row.code)
-    with failing(row.meaning.code) as errors:
-        read(client, operation)
-    error = errors[0]
-    assert error.kind.status == row.meaning.status
-    assert facts(error.kind) == (row.meaning.may_have_taken_effect, row.meaning.retry)
-    assert error.pac == "reachcore"
-    assert error.pac_code == row.code
-    assert error.pac_message
-    assert error.pac_message in error.detail
-    assert len(calls(pac)) == (ATTEMPTS if row.meaning.retry else 1)
-
 
 @pytest.mark.parametrize("body", ["empty", "html"])
 @pytest.mark.parametrize("code", sorted(documented(SALDOS) | documented(STATEMENT)))
@@ -332,16 +304,9 @@ def test_codes_without_the_documented_body(
         (400, {"errors": [{"Code": "400-001", "Message": 7}]}, "month-invalid", "400-001"),
         (400, {"errors": [{"Code": "400-001", "Message": "a\nb\x1b" + "c" * 999}]},
          "month-invalid", "a bccc"),
-        (403, {}, "pac-protocol-error", "403"),
-        (405, {}, "pac-protocol-error", "405"),
         (415, {}, "pac-protocol-error", "415"),
-        (429, {}, "pac-protocol-error", "429"),
         (201, {}, "pac-protocol-error", "201"),
-        (204, None, "pac-protocol-error", "204"),
-        (206, {}, "pac-protocol-error", "206"),
-        (502, None, "pac-error", "502"),
         (503, "<html>", "pac-error", "503"),
-        (504, None, "pac-error", "504"),
         (401, {"errors": [{"Code": "400-001", "Message": "x"}]}, "pac-credentials-rejected", "401"),
     ],
 )  # fmt: skip
@@ -373,15 +338,6 @@ def test_a_400_that_cannot_be_read(stage: Stage, client: PacClient, body: bytes)
         read(client)
 
 
-def test_a_wrong_key_is_told_once_and_never_tried_again(pac: ReachcoreSandbox, url: str) -> None:
-    client = connect(reachcore_account(url, "no-such-key"))
-    for number, operation in enumerate(OPERATIONS, 1):
-        with failing("pac-credentials-rejected") as errors:
-            read(client, operation)
-        assert "no-such-key" not in f"{errors[0]!r} {errors[0].pac_message}"
-        assert len(calls(pac)) == number
-
-
 def test_an_rfc_of_another_account_is_not_registered(
     pac: ReachcoreSandbox, url: str, client: PacClient
 ) -> None:
@@ -400,79 +356,7 @@ def test_another_format_is_unsupported(pac: ReachcoreSandbox, client: PacClient)
     assert len(calls(pac)) == 1
 
 
-def test_a_wrong_address_is_told(stage: Stage, url: str) -> None:
-    sandbox = ReachcoreSandbox(books().reachcore)
-
-    def moved_away(environ: Any, start_response: Any) -> Any:
-        return sandbox({**environ, "PATH_INFO": "/elsewhere"}, start_response)
-
-    stage.play(moved_away)
-    with failing("pac-endpoint-not-found"):
-        read(connect(reachcore_account(url)))
-    assert len(calls(sandbox)) == 1
-
-
-# -------------------------------------------------------------------------------- faults
-
-
-@pytest.mark.parametrize("operation", OPERATIONS)
-@pytest.mark.parametrize(
-    ("fault", "code", "attempts"),
-    [
-        ("cut-before", "pac-timeout", ATTEMPTS),
-        ("cut-after", "pac-timeout", ATTEMPTS),
-        ("truncated", "pac-timeout", ATTEMPTS),
-        ("html-200", "pac-protocol-error", 1),
-        ("wrong-shape", "pac-protocol-error", 1),
-        ("empty-body", "pac-protocol-error", 1),
-        ("redirect", "pac-protocol-error", 1),
-    ],
-)
-def test_faults(
-    pac: ReachcoreSandbox,
-    client: PacClient,
-    operation: str,
-    fault: str,
-    code: str,
-    attempts: int,
-) -> None:
-    put(pac, operation, fault)
-    with failing(code) as errors:
-        read(client, operation)
-    assert errors[0].pac_code is None
-    assert len(calls(pac, operation)) == attempts
-    assert len(calls(pac)) == attempts
-
-
-@pytest.mark.parametrize("fault", ["cut-before", "cut-after", "truncated"])
-@pytest.mark.parametrize("operation", OPERATIONS)
-def test_a_read_is_repeated_until_it_comes(
-    pac: ReachcoreSandbox, client: PacClient, operation: str, fault: str
-) -> None:
-    put(pac, operation, fault, times=ATTEMPTS - 1)
-    assert read(client, operation)
-    assert len(calls(pac, operation)) == ATTEMPTS
-
-
-def test_a_read_is_repeated_after_a_500(pac: ReachcoreSandbox, client: PacClient) -> None:
-    put(pac, "saldos", "code", code="500", times=2)
-    assert read(client)
-    assert len(calls(pac)) == 3
-
-
 # ----------------------------------------------------------------------------- deadlines
-
-
-@pytest.mark.parametrize(
-    ("operation", "fault"), [("saldos", "slow"), ("saldos", "slow-after"), ("csv", "slow-after")]
-)
-def test_a_slow_answer_is_not_waited_for_beyond_the_deadline(
-    pac: ReachcoreSandbox, client: PacClient, operation: str, fault: str
-) -> None:
-    put(pac, operation, fault, seconds=2)
-    with failing("pac-timeout"):
-        read(client, operation, seconds=0.6)
-    assert len(calls(pac)) == 1
 
 
 def test_an_answer_that_is_slow_but_in_time_is_waited_for(
@@ -480,48 +364,3 @@ def test_an_answer_that_is_slow_but_in_time_is_waited_for(
 ) -> None:
     put(pac, "saldos", "slow", seconds=0.3)
     assert read(client, seconds=2)
-
-
-@pytest.mark.parametrize("seconds", [-1, 0, 0.3])
-@pytest.mark.parametrize("operation", OPERATIONS)
-def test_no_call_begins_when_no_time_is_left(
-    stage: Stage, pac: ReachcoreSandbox, client: PacClient, operation: str, seconds: float
-) -> None:
-    with pytest.raises(TimbresError) as caught:
-        read(client, operation, seconds=seconds)
-    assert (caught.value.kind.code, caught.value.kind.status) == ("out-of-time", 503)
-    assert caught.value.kind.retry_after
-    assert stage.seen == []
-
-
-def test_no_attempt_is_begun_that_the_deadline_would_cut_short(
-    pac: ReachcoreSandbox, client: PacClient
-) -> None:
-    put(pac, "saldos", "cut-before")
-    with failing("pac-timeout"):
-        read(client, seconds=0.9)
-    assert len(calls(pac)) == 1
-
-
-# ---------------------------------------------------------------------------- connections
-
-
-def test_reads_share_one_connection(stage: Stage, pac: ReachcoreSandbox, client: PacClient) -> None:
-    for operation in (*OPERATIONS, *OPERATIONS):
-        read(client, operation)
-    put(pac, "saldos", "code", code="400-002")
-    with failing("issuer-not-registered"):
-        read(client, rfc=RFC)
-    read(client, "csv")
-    assert len(stage.seen) == 8
-    assert len(stage.connections) == 1
-
-
-def test_a_cut_connection_is_replaced(
-    stage: Stage, pac: ReachcoreSandbox, client: PacClient
-) -> None:
-    read(client)
-    put(pac, "saldos", "cut-after", times=1)
-    read(client)
-    assert len(stage.seen) == 3
-    assert len(stage.connections) == 2

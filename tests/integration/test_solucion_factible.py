@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
@@ -14,22 +11,20 @@ from local.sandboxes.server import serve
 from local.sandboxes.solucion_factible import PATHS, SolucionFactibleSandbox
 from lxml import etree
 from tests.integration.pac_world import (
-    CREDENTIALS,
+    ATTEMPTS,
     PASSWORD,
     RFC,
     RFC_N,
     USERNAME,
+    WSDL,
     Stage,
     books,
     calls,
     factible_account,
-    facts,
     failing,
     put,
 )
-from tests.unit.seeds import AGREGAR_CONTRATO, GET_TIMBRES, Row, rows
 
-import timbres.pacs.solucion_factible
 from timbres.deadline import Deadline
 from timbres.domain.rfc import Rfc
 from timbres.domain.stamps import Stamps
@@ -37,11 +32,9 @@ from timbres.errors import TimbresError
 from timbres.pacs import connect
 from timbres.pacs.base import PacClient
 
-WSDL = Path(timbres.pacs.solucion_factible.__file__).with_name("utilerias.wsdl")
 SERVICE = "http://utilerias.timbrado.ws.cfdi.solucionfactible.com"
 ENVELOPE = "http://schemas.xmlsoap.org/soap/envelope/"
 GET, BUY = "getTimbres", "agregarContrato"
-ATTEMPTS = 3
 Act = Callable[[PacClient], Any]
 
 
@@ -133,17 +126,6 @@ def test_an_issuer_that_the_account_does_not_have(
         count(client, Rfc("NUE200229AB3"))
     assert errors[0].pac_code == "611"
     assert "NUE200229AB3" in str(errors[0].pac_message)
-    assert len(calls(pac)) == 1
-
-
-@pytest.mark.parametrize("fault", ["missing-fields", "empty-fields", "nil-fields"])
-def test_counts_that_did_not_come_are_never_zeros(
-    pac: SolucionFactibleSandbox, client: PacClient, fault: str
-) -> None:
-    put(pac, GET, fault)
-    with failing("pac-protocol-error") as errors:
-        count(client)
-    assert "contratados, usados or disponibles" in errors[0].detail
     assert len(calls(pac)) == 1
 
 
@@ -308,50 +290,6 @@ def test_a_confirmation_may_come_without_words(
         assert (answer.code, answer.message) == ("200", None)
 
 
-@pytest.mark.parametrize(
-    ("fault", "code", "effect", "took_effect"),
-    [
-        ("cut-before", "pac-timeout", True, False),
-        ("cut-after", "pac-timeout", True, True),
-        ("truncated", "pac-timeout", True, True),
-        ("html-200", "pac-protocol-error", True, False),
-        ("wrong-shape", "pac-protocol-error", True, False),
-        ("empty-body", "pac-protocol-error", True, False),
-        ("redirect", "pac-protocol-error", True, False),
-        ("soap-fault", "pac-error", True, False),
-        ("dtd", "pac-protocol-error", True, True),
-    ],
-)
-def test_a_purchase_that_failed_is_never_sent_again(
-    pac: SolucionFactibleSandbox,
-    client: PacClient,
-    fault: str,
-    code: str,
-    effect: bool,
-    took_effect: bool,
-) -> None:
-    put(pac, BUY, fault)
-    with failing(code) as errors:
-        buy(client)
-    assert errors[0].kind.may_have_taken_effect == effect
-    assert bought(pac) == ([(RFC, 500)] if took_effect else [])
-    assert len(calls(pac)) == 1
-
-
-@pytest.mark.parametrize(
-    "fault", ["html-200", "wrong-shape", "empty-body", "redirect", "soap-fault"]
-)
-def test_a_purchase_hidden_behind_a_wrong_answer_is_in_doubt(
-    pac: SolucionFactibleSandbox, client: PacClient, fault: str
-) -> None:
-    put(pac, BUY, fault, processed=True)
-    with pytest.raises(TimbresError) as caught:
-        buy(client)
-    assert caught.value.kind.may_have_taken_effect
-    assert bought(pac) == [(RFC, 500)]
-    assert len(calls(pac)) == 1
-
-
 @pytest.mark.parametrize(("fault", "at_once"), [("slow", False), ("slow-after", True)])
 def test_a_purchase_is_not_waited_for_without_end(
     monkeypatch: pytest.MonkeyPatch,
@@ -384,61 +322,7 @@ def test_no_purchase_begins_without_the_time_to_wait_for_it(
     assert stage.seen == []
 
 
-def test_a_purchase_is_cut_off_at_the_deadline(
-    monkeypatch: pytest.MonkeyPatch, pac: SolucionFactibleSandbox, client: PacClient
-) -> None:
-    monkeypatch.setattr("timbres.pacs.solucion_factible._PURCHASE_LEAST_SECONDS", 0.6)
-    put(pac, BUY, "slow-after", seconds=1.5)
-    with failing("pac-timeout"):
-        buy(client, seconds=0.7)
-
-
 # --------------------------------------------------------------------- documented codes
-
-
-def _rows(operation: str) -> list[Any]:
-    return [pytest.param(row, id=row.code) for row in rows() if row.operation == operation]
-
-
-@pytest.mark.parametrize("row", _rows(GET_TIMBRES))
-def test_every_documented_code_of_get_timbres(
-    pac: SolucionFactibleSandbox, client: PacClient, row: Row
-) -> None:
-    put(pac, GET, "code", code=row.code, mensaje="Lo que el PAC dice.\r\n Y más.")
-    with failing(row.meaning.code) as errors:
-        count(client)
-    error = errors[0]
-    assert error.kind.status == row.meaning.status
-    assert facts(error.kind) == (row.meaning.may_have_taken_effect, row.meaning.retry)
-    assert (error.pac, error.pac_code) == ("solucion-factible", row.code)
-    assert error.pac_message == "Lo que el PAC dice. Y más."
-    assert len(calls(pac)) == (ATTEMPTS if row.meaning.retry else 1)
-
-
-@pytest.mark.parametrize("row", _rows(AGREGAR_CONTRATO))
-@pytest.mark.parametrize("processed", [False, True])
-def test_every_documented_code_of_agregar_contrato(
-    pac: SolucionFactibleSandbox, client: PacClient, row: Row, processed: bool
-) -> None:
-    put(pac, BUY, "code", code=row.code, processed=processed)
-    with failing(row.meaning.code) as errors:
-        buy(client)
-    error = errors[0]
-    assert error.kind.status == row.meaning.status
-    assert error.kind.may_have_taken_effect == row.meaning.may_have_taken_effect
-    assert error.pac_code == row.code
-    assert error.pac_message
-    assert len(calls(pac)) == 1
-
-
-@pytest.mark.parametrize("act", [count, buy])
-def test_a_wrong_password_is_sent_once(pac: SolucionFactibleSandbox, url: str, act: Act) -> None:
-    with failing("pac-credentials-rejected") as errors:
-        act(connect(factible_account(url, password="equivocada-1")))
-    assert errors[0].pac_code == "601"
-    assert "equivocada-1" not in f"{errors[0]!r} {errors[0].pac_message}"
-    assert len(calls(pac)) == 1
-    assert pac.books_json()["accounts"][0]["failed_attempts"] == 1
 
 
 @pytest.mark.parametrize(
@@ -471,38 +355,6 @@ def test_a_denied_issuer(pac: SolucionFactibleSandbox, client: PacClient) -> Non
 # -------------------------------------------------------------------------------- faults
 
 
-@pytest.mark.parametrize(
-    ("fault", "code", "attempts"),
-    [
-        ("cut-before", "pac-timeout", ATTEMPTS),
-        ("cut-after", "pac-timeout", ATTEMPTS),
-        ("truncated", "pac-timeout", ATTEMPTS),
-        ("soap-fault", "pac-error", ATTEMPTS),
-        ("html-200", "pac-protocol-error", 1),
-        ("wrong-shape", "pac-protocol-error", 1),
-        ("empty-body", "pac-protocol-error", 1),
-        ("redirect", "pac-protocol-error", 1),
-        ("dtd", "pac-protocol-error", 1),
-    ],
-)
-def test_faults_of_a_count(
-    pac: SolucionFactibleSandbox, client: PacClient, fault: str, code: str, attempts: int
-) -> None:
-    put(pac, GET, fault)
-    with failing(code):
-        count(client)
-    assert len(calls(pac)) == attempts
-
-
-@pytest.mark.parametrize("fault", ["cut-before", "cut-after", "truncated", "soap-fault"])
-def test_a_count_is_repeated_until_it_comes(
-    pac: SolucionFactibleSandbox, client: PacClient, fault: str
-) -> None:
-    put(pac, GET, fault, times=ATTEMPTS - 1)
-    assert count(client) == Stamps(1000, 250, 750)
-    assert len(calls(pac)) == ATTEMPTS
-
-
 def test_the_words_of_a_soap_fault_are_told(
     pac: SolucionFactibleSandbox, client: PacClient
 ) -> None:
@@ -515,14 +367,9 @@ def test_the_words_of_a_soap_fault_are_told(
 @pytest.mark.parametrize(
     ("status", "media_type", "code", "attempts"),
     [
-        (404, "text/html", "pac-endpoint-not-found", 1),
         (404, "text/xml", "pac-endpoint-not-found", 1),
         (500, "text/html", "pac-error", ATTEMPTS),
-        (502, "text/html", "pac-error", ATTEMPTS),
-        (503, "text/plain", "pac-error", ATTEMPTS),
         (401, "text/html", "pac-protocol-error", 1),
-        (403, "text/html", "pac-protocol-error", 1),
-        (405, "text/html", "pac-protocol-error", 1),
         (200, "application/json", "pac-protocol-error", 1),
         (200, "multipart/related", "pac-protocol-error", 1),
         (200, "text/xml", "pac-protocol-error", 1),
@@ -549,29 +396,6 @@ def test_answers_that_are_no_soap(
         buy(client)
     assert errors[0].kind.may_have_taken_effect == (status != 404)
     assert len(stage.seen) == 1
-
-
-# ----------------------------------------------------------------------------- deadlines
-
-
-@pytest.mark.parametrize("fault", ["slow", "slow-after"])
-def test_a_slow_count_is_not_waited_for_beyond_the_deadline(
-    pac: SolucionFactibleSandbox, client: PacClient, fault: str
-) -> None:
-    put(pac, GET, fault, seconds=2)
-    with failing("pac-timeout"):
-        count(client, seconds=0.7)
-    assert len(calls(pac)) == 1
-
-
-@pytest.mark.parametrize("seconds", [-1, 0, 0.3])
-def test_no_count_begins_when_no_time_is_left(
-    stage: Stage, client: PacClient, seconds: float
-) -> None:
-    with pytest.raises(TimbresError) as caught:
-        count(client, seconds=seconds)
-    assert caught.value.kind.code == "out-of-time"
-    assert stage.seen == []
 
 
 # ------------------------------------------------------------------------------ the wire
@@ -606,55 +430,6 @@ def test_the_requests_are_the_documented_ones(
         expected = {"usuario": USERNAME, "password": PASSWORD, "rfcEmisor": RFC}
         assert sent == (expected if operation == GET else {**expected, "timbres": "500"})
         assert b"A&amp;D061009TY8" in content
-
-
-def test_calls_share_one_connection(stage: Stage, pac: SolucionFactibleSandbox, url: str) -> None:
-    client = connect(factible_account(url))
-    count(client)
-    buy(client)
-    put(pac, GET, "code", code="611", times=1)
-    with failing("pac-rejected-request"):
-        count(client)
-    count(client)
-    assert len(stage.seen) == 4
-    assert len(stage.connections) == 1
-
-
-def test_threads_share_a_client(pac: SolucionFactibleSandbox, url: str) -> None:
-    client = connect(factible_account(url))
-    found: dict[str, Stamps] = {}
-    issuers = pac.books_json()["accounts"][0]["issuers"]
-
-    def ask(rfc: str) -> None:
-        for _ in range(5):
-            found[rfc] = count(client, Rfc(rfc))
-
-    threads = [Thread(target=ask, args=(issuer["rfc"],)) for issuer in issuers]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert {rfc: stamps.available for rfc, stamps in found.items()} == {
-        issuer["rfc"]: issuer["disponibles"] for issuer in issuers
-    }
-    assert len(calls(pac)) == 25
-
-
-def test_nothing_that_is_logged_holds_a_credential(
-    pac: SolucionFactibleSandbox, url: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.DEBUG)
-    for fault in ("wrong-shape", "soap-fault", "html-200", "dtd", "cut-after"):
-        put(pac, GET, fault, times=1)
-        put(pac, BUY, fault, times=1)
-    client = connect(factible_account(url))
-    for act in (count, buy) * 6:
-        try:
-            act(client)
-        except TimbresError:
-            continue
-    assert not any(credential in caplog.text for credential in CREDENTIALS)
-    assert "contrase" not in caplog.text
 
 
 # ------------------------------------------------------------------------- the live WSDL
@@ -731,16 +506,14 @@ def test_a_live_wsdl_without_the_operations_is_told(
         ("redirect", "pac-protocol-error", 1),
     ],
 )
-@pytest.mark.parametrize("act", [count, buy])
-def test_without_the_live_wsdl_nothing_is_asked_and_nothing_bought(
-    pac: SolucionFactibleSandbox, live: PacClient, act: Act, fault: str, code: str, attempts: int
+def test_without_the_live_wsdl_nothing_is_bought(
+    pac: SolucionFactibleSandbox, live: PacClient, fault: str, code: str, attempts: int
 ) -> None:
     put(pac, "wsdl", fault)
     with failing(code) as errors:
-        act(live)
+        buy(live)
     assert [call["operation"] for call in calls(pac)] == ["wsdl"] * attempts
-    if act is buy:
-        assert not errors[0].kind.may_have_taken_effect
+    assert not errors[0].kind.may_have_taken_effect
 
 
 def test_a_wsdl_that_is_not_there_is_told(stage: Stage, live: PacClient) -> None:

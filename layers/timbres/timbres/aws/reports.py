@@ -226,7 +226,7 @@ class Bucket:
         self._name = name
 
     def upload(self, wanted: Wanted) -> Upload:
-        """Return the newest version of a report, to be written."""
+        """Return where the newest version of a report is written to, piece by piece."""
         return Upload(
             self._s3,
             self._name,

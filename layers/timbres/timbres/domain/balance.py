@@ -58,7 +58,7 @@ class Totals:
 
 
 def total(movements: Iterable[Movement]) -> Totals:
-    """Return the sums over ``movements``."""
+    """Return the sums over ``movements``, in stamps; it reads them once, and keeps none."""
     totals = Totals()
     for movement in movements:
         totals.add(movement)

@@ -128,7 +128,11 @@ class Contract:
         return self.status in (PENDING, UNKNOWN) or self.event is not None
 
     def send(self, at: datetime, contracted_before: int | None) -> Contract:
-        """The moment before the PAC is asked; it is asked once."""
+        """Return it as it is the moment before the PAC is asked, which is once.
+
+        ``contracted_before`` is the issuer's count in stamps, None where there is none.
+        Raises :class:`IllegalStepError` for one that was sent already.
+        """
         if self.sent_at is not None:
             raise IllegalStepError(f"contract {self.id} was sent already")
         return self._step(
@@ -141,7 +145,10 @@ class Contract:
         )
 
     def confirm(self, at: datetime, pac_code: str | None, pac_message: str | None) -> Contract:
-        """The PAC said 200."""
+        """Return it confirmed: the PAC said 200, in these words.
+
+        Raises :class:`IllegalStepError` for one that was never sent.
+        """
         self._must_be_sent()
         return self._step(
             "confirm",
@@ -159,7 +166,10 @@ class Contract:
         pac_code: str | None = None,
         pac_message: str | None = None,
     ) -> Contract:
-        """The PAC said no, or nothing was sent: nothing was bought."""
+        """Return it rejected: the PAC said no, or nothing was sent; nothing was bought.
+
+        ``refusal`` is what the caller is told, now and whenever the key comes again.
+        """
         return self._step(
             "refuse",
             at,
@@ -172,7 +182,10 @@ class Contract:
         )
 
     def withdraw(self, at: datetime) -> Contract:
-        """Its function died before anything was sent."""
+        """Return it rejected: its function died before anything was sent.
+
+        Raises :class:`IllegalStepError` for one that was sent.
+        """
         if self.sent_at is not None:
             raise IllegalStepError(f"contract {self.id} was sent and cannot be withdrawn")
         refusal = _not_bought("It was never sent to the PAC.")
@@ -188,7 +201,11 @@ class Contract:
         pac_code: str | None = None,
         pac_message: str | None = None,
     ) -> Contract:
-        """It was sent, and what became of it is not known."""
+        """Return it unknown: it was sent, and what became of it is not known.
+
+        ``by`` is who found that out; ``refusal`` says what went wrong. The reconciler looks
+        at it first after a short pause. Raises :class:`IllegalStepError` unless it was sent.
+        """
         self._must_be_sent()
         return self._step(
             "doubt",
@@ -202,7 +219,7 @@ class Contract:
         )
 
     def count(self, at: datetime, contracted: int | None) -> Contract:
-        """The count that followed a confirmed purchase."""
+        """Return it with the issuer's count in stamps that followed a confirmed purchase."""
         return self._step("count", at, self.requested_by, contracted_after=contracted)
 
     def judge(

@@ -23,7 +23,7 @@ _SPANISH = (
 
 @dataclass(frozen=True, slots=True, order=True)
 class Month:
-    """One calendar month; its text form is ``YYYY-MM``."""
+    """One calendar month in Mexico City, ``month`` from 1 to 12; its text form is ``YYYY-MM``."""
 
     year: int
     month: int

@@ -129,7 +129,7 @@ def rounded(value: float | None) -> float | None:
 
 
 def is_crossing(before: str, alert: str) -> bool:
-    """Tell whether an alert is news: it got worse."""
+    """Tell whether ``alert`` is news after ``before``: ok, low, exhausted, and it got worse."""
     ladder = (OK, LOW, EXHAUSTED)
     return ladder.index(alert) > ladder.index(before)
 

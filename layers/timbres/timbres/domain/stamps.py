@@ -13,7 +13,10 @@ MOST_STAMPS = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Stamps:
-    """What a PAC says of one issuer, in stamps. None is what it did not say; never 0 for it."""
+    """What a PAC says of one issuer, in stamps. None is what it did not say; never 0 for it.
+
+    Source: "Utilerias.getTimbres" (contratados, usados, disponibles).
+    """
 
     contracted: int | None
     used: int | None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from timbres.domain.account import SOLUCION_FACTIBLE, Account
+from timbres.domain.account import REACHCORE, SOLUCION_FACTIBLE, Account
 from timbres.pacs.base import PacClient
 
 
@@ -15,6 +15,8 @@ def connect(account: Account, attempts: int = 3) -> PacClient:
         from timbres.pacs.solucion_factible import SolucionFactible
 
         return SolucionFactible(account, attempts)
-    from timbres.pacs.reachcore import Reachcore
+    if account.pac is REACHCORE:
+        from timbres.pacs.reachcore import Reachcore
 
-    return Reachcore(account, attempts)
+        return Reachcore(account, attempts)
+    raise LookupError(f"no module speaks to {account.pac.name}")

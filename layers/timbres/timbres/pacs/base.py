@@ -60,19 +60,32 @@ class PacClient:
     """
 
     def balance(self, month: Month, rfc: Rfc | None, deadline: Deadline) -> MonthReading:
-        """Return the month's balance, of all RFCs or of one."""
+        """Return the month's balance, of all RFCs (None) or of one. The caller closes it.
+
+        Raises ``issuer-not-registered`` for an RFC that the account does not hold.
+        """
         raise _not_offered("balance")
 
     def statement(self, month: Month, form: str, deadline: Deadline) -> Download:
-        """Return the PAC's own statement as ``csv`` or ``pdf``, byte for byte."""
+        """Return the PAC's own statement as ``csv`` or ``pdf``, byte for byte.
+
+        The caller closes its file. Raises ``pac-protocol-error`` for what is no such file.
+        """
         raise _not_offered("statement")
 
     def stamps(self, rfc: Rfc, deadline: Deadline) -> Stamps:
-        """Return the stamps that an issuer contracted, used and has left."""
+        """Return the stamps that an issuer contracted, used and has left.
+
+        What the PAC does not say is None; ``pac-protocol-error`` when it says none of them.
+        """
         raise _not_offered("stamps")
 
     def buy(self, rfc: Rfc, stamps: int, deadline: Deadline) -> Reply:
-        """Buy stamps for an issuer: one request, whatever becomes of it."""
+        """Buy stamps for an issuer: one request, whatever becomes of it.
+
+        An error whose kind ``may_have_taken_effect`` leaves the purchase in doubt. Raises
+        ``out-of-time``, with nothing sent, when the answer could not be waited for.
+        """
         raise _not_offered("contracts")
 
 

@@ -150,7 +150,7 @@ def _lines(month: Month, totals: Totals, first: list[Movement]) -> dict[str, Any
 
 
 def learn(issuers: Issuers, balance: dict[str, Any]) -> None:
-    """Remember the issuers that a balance names."""
+    """Remember the issuers that ``balance``, an answer as the API gives it, names."""
     issuers.learn(balance["account"], (line["rfc"] for line in balance["by_issuer"]), clock.now())
 
 

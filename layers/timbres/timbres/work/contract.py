@@ -63,7 +63,10 @@ class Order:
 
 
 class Contracts:
-    """Buys stamps and keeps the journal of it."""
+    """Buys stamps, each order once, and keeps the journal of it.
+
+    ``access`` leads to accounts and their PACs; what is settled is told on ``bus``.
+    """
 
     def __init__(self, access: Access, journal: Journal, issuers: Issuers, bus: Bus) -> None:
         self._access = access

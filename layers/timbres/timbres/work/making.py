@@ -22,7 +22,7 @@ log = logging.getLogger("timbres")
 
 
 class Worker:
-    """Makes one report a message."""
+    """Makes one report a message, keeps it in ``bucket`` and tells of it on ``bus``."""
 
     def __init__(
         self, records: Records, bucket: Bucket, exporter: Exporter, monthly: Monthly, bus: Bus

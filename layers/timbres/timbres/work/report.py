@@ -20,7 +20,10 @@ from timbres.errors import OPERATION_UNSUPPORTED, REPORT_UNKNOWN, TimbresError
 
 
 class Reports:
-    """What a caller may do with reports."""
+    """What a caller may do with reports: ask for them, list them, look one up.
+
+    They are made elsewhere, by who reads ``queue``; ``records`` say how far they are.
+    """
 
     def __init__(self, accounts: Accounts, records: Records, queue: Queue) -> None:
         self._accounts = accounts
