@@ -8,6 +8,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := -m pip install --quiet --no-input --disable-pip-version-check --no-deps --require-hashes
+# One more than processors: the end-to-end tests wait a lot.
+WORKERS = $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 STAGE ?= default
 # Whatever a layer brings, and the kinds of licence it may come under.
 DEPLOYED = $(shell sed -nE 's/^([a-zA-Z0-9_.-]+)==.*/\1/p' layers/*/requirements.txt | sort -u)
@@ -30,7 +32,7 @@ up: $(VENV)/installed ## keep the demo's world running until Ctrl-C; write .loca
 
 test: $(VENV)/installed ## unit, integration and end-to-end tests, on all processors
 	@sh tests/browser/install.sh || echo "The tests of the page are skipped."
-	$(BIN)/python -m pytest -n auto --dist loadgroup
+	$(BIN)/python -m pytest -n $(WORKERS)
 
 torture: $(VENV)/installed ## 10,000 ways for a purchase to go wrong, on two cores: minutes
 	@for seed in 1 2; do TORTURE_EXAMPLES=5000 $(BIN)/python -m pytest tests/torture \

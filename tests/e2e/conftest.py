@@ -11,16 +11,20 @@ from local.world import World, running_world
 from tests.e2e.night import Night, running_night
 from tests.e2e.witness import Witness, watching
 
+_HERE = Path(__file__).parent
+# The night's end is waited for; what all the others have left behind is searched at the end.
+_LAST = [_HERE / name for name in ("test_watching.py", "test_alarms.py", "test_secrets.py")]
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Lets the tests of this folder open sockets."""
+    if _HERE in item.path.parents:
+        item.add_marker(pytest.mark.enable_socket)
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Lets the tests of this folder open sockets, and share one world where many run at once."""
-    here = Path(__file__).parent
-    for item in items:
-        if here in item.path.parents:
-            item.add_marker(pytest.mark.enable_socket)
-            item.add_marker(pytest.mark.xdist_group("e2e"))
-    # What all the others have left behind is searched for credentials.
-    items.sort(key=lambda item: item.path == here / "test_secrets.py")
+    """Puts in order what has one."""
+    items.sort(key=lambda item: _LAST.index(item.path) + 1 if item.path in _LAST else 0)
 
 
 _OUTPUT: list[str] = []

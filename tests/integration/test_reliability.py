@@ -813,7 +813,6 @@ ORDER = {
 }
 
 
-@pytest.mark.xdist_group("reliability")
 @pytest.mark.parametrize(
     "case", [pytest.param(case, id=f"{case.operation.name}, {case.fails}") for case in CASES]
 )
