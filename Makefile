@@ -107,13 +107,16 @@ clean: ## remove everything that make has made
 $(VENV)/installed: requirements/dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "Timbres needs Python 3.11 or later; $(PYTHON) is $$($(PYTHON) --version). Set PYTHON=…" >&2; exit 1; }
-	@echo "Installing into $(VENV) (once, about a minute)…"
-	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/python $(PIP_INSTALL) --requirement $<
-	@touch $@
+	$(call install,$(VENV),$<)
 
 .venv-%/installed: requirements/%.txt
-	@echo "Installing into .venv-$* (once, about a minute)…"
-	@$(PYTHON) -m venv .venv-$*
-	@.venv-$*/bin/python $(PIP_INSTALL) --requirement $<
-	@touch $@
+	$(call install,.venv-$*,$<)
+
+# A dot every two seconds, until all that the second argument names is installed into the first.
+define install
+@printf "Installing into $(1) (once, about a minute)…"
+@$(PYTHON) -m venv $(1)
+@$(1)/bin/python $(PIP_INSTALL) --requirement $(2) & pip=$$!; \
+while kill -0 $$pip 2> /dev/null; do sleep 2; printf .; done; wait $$pip; echo
+@touch $(1)/installed
+endef

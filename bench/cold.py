@@ -118,13 +118,20 @@ def environment_of(stack: Stack, function: str) -> dict[str, str]:
 def event_of(case: Case) -> bytes:
     """Return a case's request, as the gateway hands it on."""
     event = json.loads((ROOT / "events" / f"{case.event}.json").read_text(encoding="utf-8"))
+    if case.event == "contract-buy":
+        # A day's limit is not to end the measurement.
+        event["body"] = json.dumps(json.loads(event["body"]) | {"stamps": 1})
+        renew(event)
+    return json.dumps(event).encode()
+
+
+def renew(event: dict[str, Any]) -> None:
+    """Make a request's purchase one of its own."""
     key = uuid4().hex
     for headers, value in (("headers", key), ("multiValueHeaders", [key])):
-        # Each purchase is one of its own.
         for name in event.get(headers) or {}:
             if name.lower() == "idempotency-key":
                 event[headers][name] = value
-    return json.dumps(event).encode()
 
 
 def _first_call(folder: Path, module: str, event: bytes, environment: Mapping[str, str]) -> float:

@@ -94,7 +94,9 @@ def _calls(case: Case, environment: dict[str, str], size: int) -> dict[str, floa
             limit(size / WHOLE)
             for _ in range(1 + _CALLS):
                 begun = time.perf_counter()
-                runtime.invoke(event_of(case))
+                answer = runtime.invoke(event_of(case))
+                if answer["statusCode"] >= 400:
+                    raise SystemExit(f"{case.function}: {answer['body']}")
                 took.append(time.perf_counter() - begun)
             status = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii")
     (peak,) = (line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import secrets
 import shutil
@@ -22,6 +23,9 @@ from typing import Any, NoReturn
 import boto3
 import botocore.config
 import botocore.session
+
+# What takes long is told, where somebody waits.
+_steps = logging.getLogger("local")
 
 ROOT = Path(__file__).resolve().parent.parent
 REGION = "mx-central-1"
@@ -116,6 +120,7 @@ def running_aws(log: Path = ROOT / ".local" / "aws.log") -> Iterator[LocalAws]:
     root = Keys("ROOT" + secrets.token_hex(8).upper(), secrets.token_urlsafe(30))
     port = _free_port()
     endpoint_url = f"http://127.0.0.1:{port}"
+    _steps.info("starting a local AWS")
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "local.emulator"],

@@ -11,6 +11,7 @@ import copy
 import hashlib
 import io
 import json
+import logging
 import platform
 import shutil
 import subprocess
@@ -23,6 +24,8 @@ from py_compile import PycInvalidationMode
 from typing import Any
 
 from samtranslator.yaml_helper import yaml_parse
+
+_steps = logging.getLogger("local")
 
 _ARTIFACT_PROPERTIES = {
     "AWS::Serverless::Function": "CodeUri",
@@ -117,6 +120,7 @@ def _install(requirements: Path, cache: Path) -> Path:
     if folder.is_dir():
         return folder / "python"
     cache.mkdir(parents=True, exist_ok=True)
+    _steps.info("installing the libraries of layers/%s (once)", requirements.parent.name)
     with tempfile.TemporaryDirectory(prefix="installing-", dir=cache) as temporary:
         target = Path(temporary) / "layer" / "python"
         command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-input"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import logging
 import os
 import re
 import shlex
@@ -90,7 +91,9 @@ class Shell:
 
 def main() -> int:
     """Run the demo: 0, or 1 with the reason on standard error."""
-    _say("Building the layer and the functions, starting a local AWS and two PACs")
+    _say("A local AWS with Timbres deployed, and two PACs")
+    logging.basicConfig(format="· %(message)s", stream=sys.stdout)
+    logging.getLogger("local").setLevel(logging.INFO)
     try:
         with running_world() as world:
             run(world, Shell(environment(world)))
@@ -141,6 +144,7 @@ def run(world: World, shell: Shell) -> None:
     _say(f"The 1st of the month, 06:00: the scheduler asks for {month}'s reports")
     mails = world.stack.mailbox("finance")
     world.stack.fire("ReportFunctionMonthly")
+    print("· the reports are being made", end="", flush=True)
     mail = _await_mail(mails, "Todas las cuentas")
     print(mail)
     reports = [
@@ -180,7 +184,9 @@ def _await_mail(mails: Callable[[], list[str]], about: str) -> str:
     while time.monotonic() < deadline:
         for mail in mails():
             if about in mail:
+                print("\n")
                 return mail
+        print(".", end="", flush=True)
         time.sleep(0.5)
     raise DemoError(f"the mail did not come within {_REPORT_SECONDS} s")
 

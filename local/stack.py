@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,6 +21,8 @@ from botocore.exceptions import ClientError
 
 from local.aws import REGION, ROOT, LocalAws, Session, running_aws
 from local.build import package, read_template
+
+_steps = logging.getLogger("local")
 
 STACK_NAME = "timbres"
 SECRET_PREFIX = "timbres/accounts/"
@@ -241,6 +244,7 @@ def deploy(session: Session, root: Path = ROOT) -> dict[str, str]:
 
     Raises `BuildError`, or `DeployError` with the reason of every resource that failed.
     """
+    _steps.info("building the layers and the functions")
     s3 = session.client("s3")
     bucket = f"{STACK_NAME}-artifacts"
     s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": REGION})
@@ -250,6 +254,7 @@ def deploy(session: Session, root: Path = ROOT) -> dict[str, str]:
         return f"s3://{bucket}/{key}"
 
     template = upload("template.json", package(root, upload).encode())
+    _steps.info("creating the stack of template.yaml")
     cloudformation = session.client("cloudformation")
     try:
         change_set: str = cloudformation.create_change_set(

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import logging
 import os
 import re
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from local.aws import ROOT, AwsError
@@ -35,14 +39,17 @@ Ctrl-C ends it all.
 """
 
 
+class AlreadyUpError(Exception):
+    """Another `make up` of this folder is running; the message says so."""
+
+
 def main() -> int:
     """Runs until Ctrl-C or SIGTERM: 0; 1 with the reason when it cannot start or breaks off."""
     # Both by name: a shell that starts it in the background has SIGINT ignored.
     for ending in (signal.SIGINT, signal.SIGTERM):
         signal.signal(ending, signal.default_int_handler)
-    print("Building and starting Timbres…", flush=True)
     try:
-        with running_world() as world:
+        with _alone(), running_world() as world:
             write_environment(ENV_FILE, environment(world))
             try:
                 print(_ready(world), flush=True)
@@ -51,10 +58,25 @@ def main() -> int:
                 ENV_FILE.unlink(missing_ok=True)
     except KeyboardInterrupt:
         print("\nStopped.")
-    except (AwsError, BuildError, DeployError) as error:
+    except (AlreadyUpError, AwsError, BuildError, DeployError) as error:
         print(error, file=sys.stderr)
         return 1
     return 0
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """Holds this folder for one `make up`: a second one would take the first one's env away."""
+    ENV_FILE.parent.mkdir(parents=True, exist_ok=True)
+    with (ENV_FILE.parent / "up.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise AlreadyUpError("`make up` runs here already; its .local/env is good.") from None
+        print("Building and starting Timbres…", flush=True)
+        logging.basicConfig(format="· %(message)s", stream=sys.stdout)
+        logging.getLogger("local").setLevel(logging.INFO)
+        yield
 
 
 def environment(world: World) -> dict[str, str]:

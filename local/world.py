@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from local.sandboxes.server import serve
 from local.sandboxes.solucion_factible import SolucionFactibleSandbox
 from local.stack import Stack, running_stack
 
+_steps = logging.getLogger("local")
 _WSDL = ROOT / "layers" / "timbres" / "timbres" / "pacs" / "utilerias.wsdl"
 
 
@@ -76,6 +78,7 @@ def running_world(log: Path = ROOT / ".local" / "aws.log") -> Iterator[World]:
                 "password": password,
             },
         )
+        _steps.info("writing a past of some weeks")
         write_history(stack, "acme-sf", _issuers(books), mexico_now().date())
         yield World(
             stack,
