@@ -1,4 +1,4 @@
-"""Mails: what a person reads in Spanish of each event, whole, under ``mails/``."""
+"""Mails: what a person reads in Spanish of each event, whole, as docs/samples/mails shows them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from timbres.work import monthly
 from timbres.work import report as reports
 from timbres.work.run import crossing_line
 
-MAILS = Path(__file__).parent / "mails"
+MAILS = Path(__file__).parents[2] / "docs" / "samples" / "mails"
 NOW = datetime(2026, 11, 21, 5, 31, 7, tzinfo=UTC)
 BUYER = "arn:aws:iam::123456789012:user/compras"
 RFC = "A&D061009TY8"
