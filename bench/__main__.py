@@ -37,8 +37,8 @@ def shown(page: str, part: str, results: dict[str, Any]) -> str:
     The block begins with ``<!-- part -->`` and is a fenced text.
     """
     text = f"{results['when']}, {results['where']}\n\n{PARTS[part][1](results['found'])}"
-    block = re.compile(rf"(<!-- {part} -->\n```text\n).*?(\n```)", re.DOTALL)
-    return block.sub(lambda found: found[1] + text + found[2], page)
+    block = re.compile(rf"(<!-- {part} -->\n```text\n).*?(^```$)", re.DOTALL | re.MULTILINE)
+    return block.sub(lambda found: f"{found[1]}{text}\n{found[2]}", page)
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ from functools import cache
 from typing import Any
 
 from botocore.config import Config
+from botocore.loaders import Loader
 from botocore.session import Session
 
 _CONFIG = Config(
@@ -25,9 +26,22 @@ _S3_CONFIG = _CONFIG.merge(Config(signature_version="s3v4"))
 _S3_REGIONAL = _S3_CONFIG.merge(Config(s3={"addressing_style": "virtual"}))
 
 
+class _Loader(Loader):
+    """Knows the services there are to ask for.
+
+    botocore's own looks into the folder of each of its 400 to say that a name is right: a
+    fifteenth of a first call.
+    """
+
+    def list_available_services(self, type_name: str) -> list[str]:  # noqa: ARG002 botocore's
+        return ["dynamodb", "events", "s3", "secretsmanager", "sns", "sqs"]
+
+
 @cache
 def _session() -> Session:
-    return Session()
+    session = Session()
+    session.register_component("data_loader", _Loader())
+    return session
 
 
 @cache

@@ -1,0 +1,26 @@
+"""docs/performance.md: each part of the benchmark has its block, and only that is written anew."""
+
+from __future__ import annotations
+
+import pytest
+from bench.__main__ import PAGE, PARTS, shown
+
+PROSE = "# Page\n\n<!-- cold -->\n```text\n{}```\n\nWords.\n\n<!-- warm -->\n```text\nold\n```\n"
+RESULTS = {"when": "2026-11-21", "where": "here", "found": {}}
+
+
+@pytest.mark.parametrize("before", ["", "old\n", "old\n\nolder\n"])
+def test_only_the_parts_own_block_is_written_anew(before: str) -> None:
+    page = shown(PROSE.format(before), "cold", RESULTS)
+
+    table = PARTS["cold"][1]({})
+    assert page == PROSE.format(f"2026-11-21, here\n\n{table}\n")
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_the_page_has_a_table_of_each_part(part: str) -> None:
+    _, _, rest = PAGE.read_text(encoding="utf-8").partition(f"<!-- {part} -->\n```text\n")
+    table, end, _ = rest.partition("\n```\n")
+    assert end
+    assert table.startswith("20")
+    assert len(table.splitlines()) > 5
