@@ -188,7 +188,7 @@ def test_hostile_texts_are_texts(opened):
 def test_axe_finds_nothing_serious(opened, scheme, width):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")
     page = opened(
-        page_of(busy_month()),
+        page_of(busy_month(issuers=12)),
         color_scheme=scheme,
         viewport={"width": width, "height": 800},
     )

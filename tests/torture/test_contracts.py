@@ -13,7 +13,7 @@ from moto import mock_aws
 
 from tests.torture.machine import Purchases
 
-EXAMPLES = int(os.environ.get("TORTURE_EXAMPLES", "100"))
+EXAMPLES = int(os.environ.get("TORTURE_EXAMPLES", "60"))
 
 
 @pytest.fixture(autouse=True)

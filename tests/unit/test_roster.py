@@ -336,7 +336,7 @@ csv_texts = st.text(max_size=60) | st.lists(
 ).map("".join)
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(csv_texts)
 def test_no_text_breaks_the_reader_of_csv(text: str) -> None:
     sound(read_csv, text)
@@ -362,7 +362,7 @@ json_values = st.recursive(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(json_values | st.lists(json_values, max_size=5))
 def test_no_json_breaks_its_reader(value: object) -> None:
     sound(read_json, json.dumps(value))
