@@ -37,7 +37,7 @@ import botocore.endpoint
 import botocore.session
 import moto.dynamodb.models
 import requests
-from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
+from boto3.dynamodb.types import TypeSerializer
 from botocore.awsrequest import AWSResponse
 from local.openapi import strict
 from local.sandboxes.books import Books, demo_books
@@ -47,7 +47,7 @@ from local.sandboxes.reachcore import ReachcoreSandbox
 from local.sandboxes.solucion_factible import SolucionFactibleSandbox
 from moto import mock_aws
 from moto.core.botocore_stubber import BotocoreStubber, MockRawResponse
-from moto.dynamodb.models import DynamoDBBackend
+from moto.dynamodb.models import DynamoDBBackend, dynamodb_backends
 from moto.dynamodb.models.dynamo_type import DynamoType
 from moto.events.models import EventsBackend
 from moto.sns.models import sns_backends
@@ -204,14 +204,9 @@ class Stack:
         return {name: self.resolve(one) for name, one in value.items()}
 
     def items(self, table: str) -> list[dict[str, Any]]:
-        """Return every item of a table, by its logical id in the template."""
-        read = TypeDeserializer().deserialize
-        pages = self.client("dynamodb").get_paginator("scan").paginate(TableName=self.refs[table])
-        return [
-            {name: read(value) for name, value in item.items()}
-            for page in pages
-            for item in page["Items"]
-        ]
+        """Return every item of a table, by its logical id in the template, as moto keeps them."""
+        kept = dynamodb_backends[AWS_ACCOUNT][REGION].tables[self.refs[table]]
+        return [item.to_regular_json() for item in kept.all_items()]
 
     def _table(self, name: str, properties: dict[str, Any]) -> None:
         self.refs[name] = f"{STACK}-{name}"
@@ -245,10 +240,9 @@ class Stack:
         for key, value in self.resolve(properties).items():
             attributes[key] = json.dumps(value) if isinstance(value, dict | bool) else str(value)
         sqs = self.client("sqs")
-        url = sqs.create_queue(QueueName=f"{STACK}-{name}", Attributes=attributes)["QueueUrl"]
-        self.refs[name] = url
-        answer = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
-        self.arns[name] = answer["Attributes"]["QueueArn"]
+        answer = sqs.create_queue(QueueName=f"{STACK}-{name}", Attributes=attributes)
+        self.refs[name] = answer["QueueUrl"]
+        self.arns[name] = f"arn:aws:sqs:{REGION}:{AWS_ACCOUNT}:{STACK}-{name}"
 
 
 @cache
