@@ -8,6 +8,7 @@ from contextlib import ExitStack
 import pytest
 from local.sandboxes.server import serve
 from tests.integration.harness import Switch, World, running_world
+from tests.integration.pac_world import Stage
 
 from timbres.aws import session
 
@@ -52,3 +53,23 @@ def reader(shared_world: World) -> World:
         sandbox.calls.clear()
     shared_world.clear_rejections()
     return shared_world
+
+
+@pytest.fixture(scope="module")
+def place() -> Iterator[tuple[Stage, str]]:
+    """A place on loopback for one PAC after the other, and its URL."""
+    stage = Stage()
+    with serve(stage) as url:
+        yield stage, url
+
+
+@pytest.fixture
+def stage(place: tuple[Stage, str]) -> Stage:
+    """The place alone."""
+    return place[0]
+
+
+@pytest.fixture
+def url(place: tuple[Stage, str]) -> str:
+    """Its URL alone."""
+    return place[1]

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from local.sandboxes.control import Sandbox
 from local.sandboxes.faults import REPLACING, FaultKind
-from local.sandboxes.server import serve
 from tests.integration.pac_world import (
     ACTS,
     AT,
@@ -84,23 +83,6 @@ def codes_of(acts: tuple[Act, ...]) -> list[Any]:
         if act.page
         for code in sorted(documented(act.page))
     ]
-
-
-@pytest.fixture(scope="module")
-def place() -> Iterator[tuple[Stage, str]]:
-    stage = Stage()
-    with serve(stage) as url:
-        yield stage, url
-
-
-@pytest.fixture
-def stage(place: tuple[Stage, str]) -> Stage:
-    return place[0]
-
-
-@pytest.fixture
-def url(place: tuple[Stage, str]) -> str:
-    return place[1]
 
 
 @pytest.fixture

@@ -64,13 +64,6 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     quicken(monkeypatch)
 
 
-@pytest.fixture(scope="module")
-def place() -> Iterator[tuple[Stage, str]]:
-    stage = Stage()
-    with serve(stage) as url:
-        yield stage, url
-
-
 @pytest.fixture
 def trap() -> Iterator[Odd]:
     """A server that nobody may come to."""

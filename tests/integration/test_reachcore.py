@@ -5,13 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import requests
 from local.sandboxes.reachcore import PATH, ReachcoreSandbox
-from local.sandboxes.server import serve
 from tests.integration.pac_world import (
     ACME,
     ATTEMPTS,
@@ -38,23 +36,6 @@ from timbres.pacs.base import PacClient
 from timbres.pacs.statement_csv import read_statement
 
 OPERATIONS = ("saldos", "csv", "pdf")
-
-
-@pytest.fixture(scope="module")
-def place() -> Iterator[tuple[Stage, str]]:
-    stage = Stage()
-    with serve(stage) as url:
-        yield stage, url
-
-
-@pytest.fixture
-def stage(place: tuple[Stage, str]) -> Stage:
-    return place[0]
-
-
-@pytest.fixture
-def url(place: tuple[Stage, str]) -> str:
-    return place[1]
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -36,23 +36,6 @@ SERVICE = "http://utilerias.timbrado.ws.cfdi.solucionfactible.com"
 ENVELOPE = "http://schemas.xmlsoap.org/soap/envelope/"
 GET, BUY = "getTimbres", "agregarContrato"
 Act = Callable[[PacClient], Any]
-
-
-@pytest.fixture(scope="module")
-def place() -> Iterator[tuple[Stage, str]]:
-    stage = Stage()
-    with serve(stage) as url:
-        yield stage, url
-
-
-@pytest.fixture
-def stage(place: tuple[Stage, str]) -> Stage:
-    return place[0]
-
-
-@pytest.fixture
-def url(place: tuple[Stage, str]) -> str:
-    return place[1]
 
 
 @pytest.fixture
