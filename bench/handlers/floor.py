@@ -11,16 +11,16 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.event_handler import APIGatewayRestResolver
 
 if os.environ["FLOOR_PAC"] == "zeep":
-    import zeep  # noqa: F401
+    import zeep  # noqa: F401 loaded, and nothing done with it
 elif os.environ["FLOOR_PAC"] == "urllib3":
-    import ijson  # noqa: F401
-    import urllib3  # noqa: F401
+    import ijson  # noqa: F401 loaded, and nothing done with it
+    import urllib3  # noqa: F401 loaded, and nothing done with it
 
 log = Logger(service="floor")
 app = APIGatewayRestResolver()
 session = boto3.Session()
 clients: list[Any] = [
-    session.client(name)  # type: ignore[call-overload]
+    session.client(name)  # type: ignore[call-overload] names come from outside
     for name in os.environ["FLOOR_CLIENTS"].split(",")
 ]
 
