@@ -20,7 +20,7 @@ log = Logger(service="floor")
 app = APIGatewayRestResolver()
 session = boto3.Session()
 clients: list[Any] = [
-    session.client(name)  # type: ignore[call-overload] names come from outside
+    session.client(name)  # type: ignore[call-overload]  # its names come from outside
     for name in os.environ["FLOOR_CLIENTS"].split(",")
 ]
 
