@@ -18,12 +18,11 @@ from uuid import uuid4
 
 from local.aws import ROOT
 from local.stack import Stack
-from local.world import running_world
+from local.world import WSDL, running_world
 
 from bench.runtime import UnansweredError, running_function
 from bench.spread import spread
 
-_WSDL = ROOT / "layers" / "timbres" / "timbres" / "pacs" / "utilerias.wsdl"
 _HANDLERS = ROOT / "bench" / "handlers"
 AIM_OF_FLOOR = 1.15
 AIM_OF_USUAL = 0.5
@@ -101,7 +100,7 @@ def _turn(stack: Stack, case: Case) -> dict[str, float]:
         ),
     }
     if case.usual:
-        usual = environment | {"USUAL_WSDL": str(_WSDL)}
+        usual = environment | {"USUAL_WSDL": str(WSDL)}
         spent["usual"] = _first_call(_HANDLERS, "usual", event, usual)
     return spent
 

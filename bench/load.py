@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import queue
 import random
 import statistics
@@ -21,7 +20,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -31,13 +29,13 @@ from local.sandboxes.faults import Fault, FaultKind, FaultQueue
 from local.sandboxes.server import serve
 from local.sandboxes.solucion_factible import SolucionFactibleSandbox
 from local.stack import Stack, running_stack
-from local.world import World, running_world
+from local.world import WSDL, World, running_world
 
 from bench.cold import environment_of
+from bench.peak import sizes_mb
 from bench.runtime import Runtime, running_function
 from bench.spread import spread
 
-_WSDL = ROOT / "layers" / "timbres" / "timbres" / "pacs" / "utilerias.wsdl"
 _LOG = ROOT / ".local" / "aws-load.log"
 # Of each function so many processes: Lambda, too, adds one where all are busy.
 _PROCESSES = 2
@@ -150,12 +148,7 @@ def _by_gateway(stack: Stack) -> Iterator[_Way]:
         answer = stack.call(route.identity, event["httpMethod"], event["path"], query)
         return answer.status_code
 
-    group = stack._aws.process.pid
-
-    def processes() -> list[Process]:
-        return _of_group(group)
-
-    yield ask, processes
+    yield ask, lambda: _processes_of(stack)
 
 
 @contextmanager
@@ -192,32 +185,28 @@ def _event(route: Route) -> dict[str, Any]:
     return event
 
 
-def _of_group(group: int) -> list[Process]:
-    """Return the processes of the local AWS: the functions by their folders, and itself (Linux)."""
-    found: list[Process] = []
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if os.getpgid(int(process.name)) != group:
-                continue
-            environment = (process / "environ").read_text(errors="replace")
-        except OSError:
-            continue
-        variables = dict(line.partition("=")[::2] for line in environment.split("\0"))
-        name = variables.get("AWS_LAMBDA_FUNCTION_NAME", _LOCAL_AWS)
-        found.append((name.removeprefix("timbres-").partition("-")[0], int(process.name)))
-    return found
+def _processes_of(stack: Stack) -> list[Process]:
+    """Return the processes of the local AWS: the functions by their folders, and itself."""
+    return [
+        (
+            environment.get("AWS_LAMBDA_FUNCTION_NAME", _LOCAL_AWS)
+            .removeprefix("timbres-")
+            .partition("-")[0],
+            process,
+        )
+        for process, environment in stack.processes()
+    ]
 
 
 def _memory(processes: list[Process]) -> Memory:
     found: Memory = {}
     for process in processes:
         try:
-            lines = Path(f"/proc/{process[1]}/status").read_text().splitlines()
+            sizes = sizes_mb(process[1])
         except OSError:
             continue
-        sizes = {line.split(":")[0]: line.split()[1] for line in lines if line.startswith("Vm")}
         if "VmRSS" in sizes:
-            found[process] = (int(sizes["VmRSS"]) / 1024, int(sizes["VmHWM"]) / 1024)
+            found[process] = (sizes["VmRSS"], sizes["VmHWM"])
     return found
 
 
@@ -265,7 +254,7 @@ def night(issuers: int, share: float, minutes: float) -> dict[str, Any]:
     books.load_issuers(issuers)
     password = uuid4().hex
     books.set_account(password=password)
-    pac = SolucionFactibleSandbox(books, wsdl=_WSDL)
+    pac = SolucionFactibleSandbox(books, wsdl=WSDL)
     pac.faults = faults = Unreliable(share)
     with serve(pac) as url, running_stack(_LOG) as stack:
         stack.create_account(

@@ -20,6 +20,7 @@ from local.aws import ROOT
 from local.world import running_world
 
 from bench.cold import CASES, Case, environment_of, event_of
+from bench.peak import sizes_mb
 from bench.runtime import running_function
 from bench.spread import spread
 
@@ -98,14 +99,13 @@ def _calls(case: Case, environment: dict[str, str], size: int) -> dict[str, floa
                 if answer["statusCode"] >= 400:
                     raise SystemExit(f"{case.function}: {answer['body']}")
                 took.append(time.perf_counter() - begun)
-            status = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii")
-    (peak,) = (line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))
+            peak = sizes_mb(process.pid)["VmHWM"]
     loading, first, *more = took
     return {
         "import": loading,
         "first": first,
         "more": statistics.median(more),
-        "mb": int(peak) / 1024,
+        "mb": peak,
     }
 
 

@@ -1,4 +1,4 @@
-"""The most memory a process has had, its own only."""
+"""The memory a process has, and the most it has had, its own only."""
 
 from __future__ import annotations
 
@@ -12,9 +12,17 @@ def peak_mb() -> float:
 
     Linux counts what the parent had before the program began into ``ru_maxrss``.
     """
-    status = Path("/proc/self/status")
-    if status.exists():
-        (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) / 1024
+    if Path("/proc/self/status").exists():
+        return sizes_mb("self")["VmHWM"]
     kilo = 1024 if sys.platform == "darwin" else 1
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 / kilo
+
+
+def sizes_mb(process: int | str) -> dict[str, float]:
+    """Return a process's sizes by their names in Linux (VmRSS now, VmHWM at the most), in MB.
+
+    Empty for one that has ended and was not waited for. Raises OSError where there is none.
+    """
+    lines = Path(f"/proc/{process}/status").read_text(encoding="utf-8").splitlines()
+    sizes = (line.split() for line in lines if line.startswith("Vm"))
+    return {name.rstrip(":"): int(size) / 1024 for name, size, *_ in sizes}

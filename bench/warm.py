@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from local.aws import ROOT
-from local.world import World, running_world
+from local.world import WSDL, World, running_world
 
 from bench.cold import CASES as FIRST_CALLS
 from bench.cold import environment_of, event_of, renew
@@ -30,7 +30,6 @@ AIM = 1.3
 _FORM = "9,.0f"
 _BARE = (("stamps of an issuer", "stamps", "zeep"), ("a month's balance", "balance", "requests"))
 _PATH = os.pathsep.join([str(ROOT), str(ROOT / "layers" / "timbres")])
-_WSDL = ROOT / "layers" / "timbres" / "timbres" / "pacs" / "utilerias.wsdl"
 _PORT = "/ws/services/Utilerias.UtileriasHttpsSoap11Endpoint/"
 
 
@@ -113,7 +112,7 @@ def _zeep() -> Callable[[], Any]:
     import zeep
 
     own = json.loads(os.environ["BENCH_SF"])
-    client = zeep.Client(str(_WSDL))
+    client = zeep.Client(str(WSDL))
     client.transport.session.trust_env = False
     service = client.create_service(next(iter(client.wsdl.bindings)), own["endpoint"] + _PORT)
     return lambda: service.getTimbres(

@@ -22,6 +22,7 @@ from typing import Any
 from local.aws import ROOT
 from local.sandboxes.books import bulk_rfc
 from local.stack import Stack, running_stack
+from local.world import WSDL
 
 from bench.pac import Pac, running_pac
 from bench.peak import peak_mb
@@ -35,7 +36,6 @@ SIZES = (100, 1_000, COMPARED, 10_000)
 _LOOP_CALLS = 200
 _A_MESSAGE = 200
 _AN_INVOCATION = 10
-_WSDL = ROOT / "layers" / "timbres" / "timbres" / "pacs" / "utilerias.wsdl"
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ def _loop(calls: int) -> Measured:
     """The usual way: a zeep client, and one call after another."""
     import zeep
 
-    client = zeep.Client(str(_WSDL))
+    client = zeep.Client(str(WSDL))
     client.transport.session.verify = os.environ["BENCH_CA"]
     binding = next(iter(client.wsdl.bindings))
     service = client.create_service(binding, os.environ["BENCH_PAC"] + "/")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-import logging
 import os
 import re
 import shlex
@@ -28,7 +27,7 @@ from local.build import BuildError
 from local.sandboxes.books import mexico_now
 from local.stack import DeployError
 from local.up import environment
-from local.world import World, running_world
+from local.world import World, running_world, tell_steps
 
 OUT = ROOT / "out"
 _SHOWN = 3
@@ -92,8 +91,7 @@ class Shell:
 def main() -> int:
     """Run the demo: 0, or 1 with the reason on standard error."""
     _say("A local AWS with Timbres deployed, and two PACs")
-    logging.basicConfig(format="· %(message)s", stream=sys.stdout)
-    logging.getLogger("local").setLevel(logging.INFO)
+    tell_steps()
     try:
         with running_world() as world:
             run(world, Shell(environment(world)))

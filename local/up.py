@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import logging
 import os
 import re
 import signal
@@ -15,7 +14,7 @@ from pathlib import Path
 from local.aws import ROOT, AwsError
 from local.build import BuildError
 from local.stack import DeployError
-from local.world import World, running_world
+from local.world import World, running_world, tell_steps
 
 ENV_FILE = ROOT / ".local" / "env"
 
@@ -74,8 +73,7 @@ def _alone() -> Iterator[None]:
         except BlockingIOError:
             raise AlreadyUpError("`make up` runs here already; its .local/env is good.") from None
         print("Building and starting Timbres…", flush=True)
-        logging.basicConfig(format="· %(message)s", stream=sys.stdout)
-        logging.getLogger("local").setLevel(logging.INFO)
+        tell_steps()
         yield
 
 

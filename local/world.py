@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import secrets
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +19,14 @@ from local.sandboxes.solucion_factible import SolucionFactibleSandbox
 from local.stack import Stack, running_stack
 
 _steps = logging.getLogger("local")
-_WSDL = ROOT / "layers" / "timbres" / "timbres" / "pacs" / "utilerias.wsdl"
+# Solución Factible's, as the layer has it.
+WSDL = ROOT / "layers" / "timbres" / "timbres" / "pacs" / "utilerias.wsdl"
+
+
+def tell_steps() -> None:
+    """Lets what takes long say so on standard output, for whoever waits."""
+    logging.basicConfig(format="· %(message)s", stream=sys.stdout)
+    logging.getLogger("local").setLevel(logging.INFO)
 
 
 @dataclass(frozen=True)
@@ -53,7 +61,7 @@ def running_world(log: Path = ROOT / ".local" / "aws.log") -> Iterator[World]:
         password=password,
     )
     reachcore = ReachcoreSandbox(books.reachcore)
-    solucion_factible = SolucionFactibleSandbox(books.solucion_factible, wsdl=_WSDL)
+    solucion_factible = SolucionFactibleSandbox(books.solucion_factible, wsdl=WSDL)
     with (
         serve(reachcore) as reachcore_url,
         serve(solucion_factible) as solucion_factible_url,

@@ -22,13 +22,13 @@ from local.sandboxes.reachcore import ReachcoreSandbox
 from local.sandboxes.server import serve
 from local.sandboxes.solucion_factible import SolucionFactibleSandbox
 from local.stack import SECRET_PREFIX, Stack
+from local.world import WSDL
 from timbres.domain.month import month_of
 from timbres.domain.report import PENDING
 
 # Of the sandboxes' books; others are made up from the form of an RFC.
 _RFCS = ("A&D061009TY8", "ÑAN840101AB1", "AAA010101AAA", "GOMP800101QX2")
 _CONFIG = Path(__file__).with_name("schemathesis.toml")
-_WSDL = ROOT / "layers" / "timbres" / "timbres" / "pacs" / "utilerias.wsdl"
 
 
 @contextlib.contextmanager
@@ -50,7 +50,7 @@ def accounts(stack: Stack) -> Iterator[tuple[str, ...]]:
     )
     with (
         serve(ReachcoreSandbox(books.reachcore)) as reachcore,
-        serve(SolucionFactibleSandbox(books.solucion_factible, wsdl=_WSDL)) as factible,
+        serve(SolucionFactibleSandbox(books.solucion_factible, wsdl=WSDL)) as factible,
     ):
         values = (
             {"pac": "reachcore", "endpoint": reachcore, "api_key": api_key},

@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from local.aws import ROOT
 from local.sandboxes.books import SolucionFactibleAccount, SolucionFactibleBooks, bulk_rfc
 from local.sandboxes.faults import parse_fault
 from local.sandboxes.server import serve
 from local.sandboxes.solucion_factible import SolucionFactibleSandbox
 from local.stack import Stack
+from local.world import WSDL
 
 ACCOUNT = "night-sf"
 HEALTHY = [bulk_rfc(n) for n in range(194)]
@@ -21,7 +21,6 @@ LOW = [bulk_rfc(n) for n in range(2000, 2003)]
 UNKNOWN = [bulk_rfc(n) for n in range(3000, 3002)]
 SILENT = bulk_rfc(4000)
 
-_WSDL = ROOT / "layers" / "timbres" / "timbres" / "pacs" / "utilerias.wsdl"
 _PASSWORD = "a-password-of-the-night"
 
 
@@ -61,7 +60,7 @@ def running_night(stack: Stack) -> Iterator[Night]:
         books.set_issuer(rfc, contratados=1000 + n, usados=100)
     for left, rfc in enumerate(LOW):
         books.set_issuer(rfc, contratados=500, usados=500 - left)
-    pac = SolucionFactibleSandbox(books, wsdl=_WSDL)
+    pac = SolucionFactibleSandbox(books, wsdl=WSDL)
     slow = {"operation": "getTimbres", "fault": "slow", "seconds": 12, "rfc": SILENT, "times": -1}
     pac.faults.put(parse_fault(slow, pac.rules))
     with serve(pac) as url:

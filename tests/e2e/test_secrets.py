@@ -31,9 +31,9 @@ from local.sandboxes.reachcore import ReachcoreSandbox
 from local.sandboxes.server import serve
 from local.sandboxes.solucion_factible import SolucionFactibleSandbox
 from local.stack import SECRET_PREFIX, Stack
+from local.world import WSDL
 
 from tests.credential_search import Search
-from tests.e2e.night import _WSDL
 from tests.e2e.test_main_job import eventually, last_month
 from tests.e2e.witness import Witness
 
@@ -103,7 +103,7 @@ def accounts(stack: Stack) -> Iterator[Odd]:
     rc_account = ReachcoreAccount("Odd", Plan.POSTPAID, {RFC: True})
     rc_books = ReachcoreBooks({key: rc_account})
     reachcore = ReachcoreSandbox(rc_books)
-    factible = SolucionFactibleSandbox(sf_books, wsdl=_WSDL)
+    factible = SolucionFactibleSandbox(sf_books, wsdl=WSDL)
     with ExitStack() as servers:
         urls = {
             RC: servers.enter_context(serve(reachcore)),

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import requests
@@ -52,8 +50,10 @@ class Witness:
         found = {value: name for name, value in self.credentials.items()}
         for name, keys in self.stack.keys.items():
             found[keys.secret_access_key] = f"secret key of {name}"
-        for value in _of_the_functions(self.stack._aws.process.pid):
-            found[value] = "secret key of a function"
+        for _, environment in self.stack.processes():
+            # A session's token is part of every presigned link, and worth nothing without the key.
+            if key := environment.get("AWS_SECRET_ACCESS_KEY"):
+                found[key] = "secret key of a function"
         return {name: value for value, name in found.items()}
 
     def left(self) -> Iterator[Left]:
@@ -85,7 +85,7 @@ def watching(stack: Stack, output: list[str]) -> Iterator[Witness]:
     def answered(answer: requests.Response, **_: Any) -> None:
         witness.answers.append(f"{answer.headers}\n".encode() + answer.content)
 
-    stack.create_account = create_account  # type: ignore[method-assign]
+    stack.create_account = create_account  # type: ignore[method-assign]  # listens in
     stack._http.hooks["response"].append(answered)
     try:
         yield witness
@@ -180,20 +180,3 @@ def _descriptions(session: Any) -> Iterator[Left]:
     ):
         for page in session.client(service).get_paginator(operation).paginate():
             yield f"{service} {operation}", json.dumps(page, default=str)
-
-
-def _of_the_functions(group: int) -> set[str]:
-    """Return what a process group signs its calls of AWS with, where that can be seen (Linux)."""
-    found: set[str] = set()
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if os.getpgid(int(process.name)) != group:
-                continue
-            environment = (process / "environ").read_text(errors="replace")
-        except OSError:
-            continue
-        variables = dict(line.partition("=")[::2] for line in environment.split("\0"))
-        # The session's token is part of every presigned link, and worth nothing without the key.
-        if key := variables.get("AWS_SECRET_ACCESS_KEY"):
-            found.add(key)
-    return found

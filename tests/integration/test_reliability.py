@@ -512,7 +512,7 @@ def late(operation: str) -> Fault:
 def away_at_the_purchase(scene: Scene) -> None:
     """Let the PAC be elsewhere from the purchase on: its secret is read anew before that."""
     patch = pytest.MonkeyPatch()
-    patch.setattr(timbres.aws.accounts, "_KEPT_SECONDS", 0.0)
+    patch.setattr(timbres.aws.accounts, "KEPT_SECONDS", 0.0)
     scene.undo.append(patch.undo)
     after_the_call("GetItem", 1, unreachable)(scene)
 

@@ -74,7 +74,10 @@ class TimbresError(Exception):
 
     ``detail`` is a sentence for a person, free of credentials; ``field`` names the input
     at fault, where one is. ``members`` are further members of the problem document.
+    ``pac_code`` is what a PAC said, where it was one.
     """
+
+    pac_code: str | None = None
 
     def __init__(
         self,

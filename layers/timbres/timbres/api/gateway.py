@@ -220,7 +220,7 @@ class Gateway:
                 "answered %s: %s",
                 known.kind.code,
                 known.detail,
-                extra={"code": known.kind.code, "pac_code": getattr(known, "pac_code", None)},
+                extra={"code": known.kind.code, "pac_code": known.pac_code},
             )
         elif isinstance(error, BotoCoreError | ClientError):
             tally.count("InternalErrors")

@@ -69,7 +69,7 @@ def each(
                     "account": name,
                     "run": capability,
                     "code": error.kind.code,
-                    "pac_code": getattr(error, "pac_code", None),
+                    "pac_code": error.pac_code,
                 },
             )
             failed[name] = error.kind.code

@@ -12,7 +12,7 @@ from timbres.domain.account import Account, parse_account, parse_account_name
 from timbres.errors import ACCOUNT_UNKNOWN, TimbresError
 
 # A changed secret is in use within a minute, without a call to AWS for every request.
-_KEPT_SECONDS = 60.0
+KEPT_SECONDS = 60.0
 
 
 class Accounts:
@@ -61,7 +61,7 @@ class Accounts:
 
     def _in_date(self, name: str) -> Account | None:
         at, account = self._kept.get(name, (0.0, None))
-        return account if time.monotonic() - at < _KEPT_SECONDS else None
+        return account if time.monotonic() - at < KEPT_SECONDS else None
 
     def _read(self, name: str) -> Account:
         try:

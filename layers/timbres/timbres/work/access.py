@@ -11,7 +11,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import TypeVar
 
-from timbres.aws.accounts import Accounts
+from timbres.aws.accounts import KEPT_SECONDS, Accounts
 from timbres.aws.bus import Bus
 from timbres.aws.rejections import Rejections
 from timbres.domain import clock
@@ -24,7 +24,7 @@ from timbres.tally import tally
 T = TypeVar("T")
 
 # No process uses a secret for so long that it was read before a rejection of that age.
-_NEWS = timedelta(minutes=2)
+_NEWS = timedelta(seconds=2 * KEPT_SECONDS)
 
 log = logging.getLogger("timbres")
 

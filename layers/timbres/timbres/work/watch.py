@@ -258,7 +258,7 @@ class Watcher:
                         "account": account.name,
                         "rfc": rfc,
                         "code": kind.code,
-                        "pac_code": getattr(answer, "pac_code", None),
+                        "pac_code": answer.pac_code,
                     },
                 )
 
