@@ -256,10 +256,10 @@ class LiveWsdls:
     def examined(self, account: Account) -> Findings:
         """Say how the bundled WSDL fits that of the account's PAC."""
         from local.doctor import wsdl
-        from timbres.pacs.solucion_factible import BASES, NAME
+        from timbres.pacs.solucion_factible import NAME
 
         what = f"WSDL of {account.name}"
-        url = f"{account.endpoint or BASES[account.environment]}/ws/services/Utilerias?wsdl"
+        url = f"{account.base}/ws/services/Utilerias?wsdl"
         if url not in self._seen:
             self._seen[url] = wsdl.fetch(NAME, url, Deadline(_SECONDS))
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import traceback
 from typing import Any
 
@@ -429,3 +430,47 @@ def test_each_pac_can_what_it_documents(pac: str, can: set[str]) -> None:
 def test_an_account_does_not_change() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         account().endpoint = "https://elsewhere.example"  # type: ignore[misc]
+
+
+SF_SECRET = {
+    "pac": "solucion-factible",
+    "environment": "testing",
+    "username": "a@b.mx",
+    "password": "secreta",
+}
+
+
+def login(**changes: str) -> str:
+    return parse_account("acme", json.dumps(SF_SECRET | changes)).login
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"password": "another"},
+        {"username": "A@B.mx"},
+        {"environment": "sandbox", "endpoint": "https://testing.solucionfactible.com"},
+        {"environment": "sandbox", "endpoint": "HTTPS://Testing.SolucionFactible.com/"},
+    ],
+    ids=str,
+)
+def test_the_same_user_at_the_same_address_has_one_login(changes: dict[str, str]) -> None:
+    assert login(**changes) == login()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"username": "c@b.mx"},
+        {"environment": "production"},
+        {"environment": "sandbox", "endpoint": "https://solucionfactible.com"},
+        {"pac": "reachcore", "environment": "uat", "api_key": "a@b.mx"},
+    ],
+    ids=str,
+)
+def test_another_user_or_address_is_another_login(changes: dict[str, str]) -> None:
+    assert login(**changes) != login()
+
+
+def test_a_login_shows_no_credential() -> None:
+    assert re.fullmatch("[0-9a-f]{32}", login())

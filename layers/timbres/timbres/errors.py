@@ -58,6 +58,9 @@ REPORT_FAILED = Kind("report-failed", 409, "The report could not be made")
 ROUTE_UNKNOWN = Kind("route-not-found", 404, "There is no such route")
 ACCOUNT_UNKNOWN = Kind("account-unknown", 404, "There is no such account")
 ACCOUNT_MISCONFIGURED = Kind("account-misconfigured", 409, "The account's secret is not right")
+ACCOUNT_LOGIN_CHANGED = Kind(
+    "account-login-changed", 409, "The account's secret now has another login"
+)
 OPERATION_UNSUPPORTED = Kind(
     "operation-unsupported", 422, "The account's PAC does not offer this operation"
 )

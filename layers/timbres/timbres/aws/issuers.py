@@ -13,7 +13,7 @@ from timbres.aws.items import (
     packed,
     read_batch,
     start,
-    transact,
+    transact_write,
     unpacked,
 )
 from timbres.domain.clock import MEXICO_CITY
@@ -55,7 +55,9 @@ class Issuers:
     def keep(self, account: str, entries: Sequence[Entry], at: datetime) -> None:
         """Remember issuers as a user lists them, each with its threshold where it has one."""
         for some in chunks(entries, 100):
-            transact(self._dynamodb, [{"Update": self._keeping(account, e, at)} for e in some])
+            transact_write(
+                self._dynamodb, [{"Update": self._keeping(account, e, at)} for e in some]
+            )
 
     def remove(self, account: str, rfc: str) -> bool:
         """Forget an issuer, its snapshots aside; False when it was not known."""

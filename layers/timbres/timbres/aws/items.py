@@ -7,7 +7,9 @@ import json
 import math
 import random
 import time
-from collections.abc import Iterator, Sequence
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, TypeVar
 
@@ -17,7 +19,14 @@ from timbres.domain.rfc import shown
 from timbres.errors import PARAMETER_INVALID, TimbresError
 
 _LONGEST_CURSOR = 600
-_CONFLICTS = 8
+_TRANSACTION_ATTEMPTS = 8
+_THROTTLED = {
+    "ThrottlingError",
+    "ThrottlingException",
+    "ProvisionedThroughputExceeded",
+    "ProvisionedThroughputExceededException",
+    "RequestLimitExceeded",
+}
 
 Item = dict[str, Any]
 T = TypeVar("T")
@@ -109,24 +118,74 @@ def start(text: str | None, fixed: Item, sort: str, *also: str, prefix: str = ""
     return packed(keys)
 
 
-def transact(dynamodb: Any, steps: list[Item]) -> set[int]:
-    """Write all of ``steps``, or nothing; return which conditions were not met."""
-    for attempt in range(_CONFLICTS):
+@dataclass(frozen=True, slots=True)
+class WriteResult:
+    """Outcome of a conditional write.
+
+    ``applied``: whether this write took effect. ``item``: the item as plain values, as the
+    write left it if the call asked for ``ReturnValues``, or as another writer left it when
+    the condition failed; empty where DynamoDB returned none.
+    """
+
+    applied: bool
+    item: Item
+
+
+def conditional_write(
+    write: Callable[..., Any], applied: Mapping[str, Any], **request: Any
+) -> WriteResult:
+    """Make one conditional write to DynamoDB and return whether it took effect.
+
+    ``write`` is ``put_item`` or ``update_item`` of a client, ``request`` its arguments.
+    ``applied`` are attributes, as plain values, that the item has only if this very write
+    took effect. If the response of a write is lost, the SDK sends it again, and the condition
+    then fails because of the write's own effect: the item is therefore compared.
+
+    Raises ClientError for anything but a failed condition.
+    """
+    try:
+        response = write(**request, ReturnValuesOnConditionCheckFailure="ALL_OLD")
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
+            raise
+        # botocore's type of a response does not have the members of single errors.
+        failure: Any = error.response
+        item = unpacked(failure.get("Item") or {})
+        return WriteResult(bool(item) and applied.items() <= item.items(), item)
+    return WriteResult(applied=True, item=unpacked(response.get("Attributes") or {}))
+
+
+def transact_write(dynamodb: Any, steps: list[Item]) -> set[int]:
+    """Write all of ``steps``, or nothing; return the indexes of the conditions that failed.
+
+    All attempts carry one token, so that a transaction whose response was lost is not applied
+    again and not mistaken for another writer's. Raises ClientError when DynamoDB still
+    refuses after the last attempt.
+    """
+    token = str(uuid.uuid4())
+    for attempt in range(_TRANSACTION_ATTEMPTS):
         try:
-            dynamodb.transact_write_items(TransactItems=steps)
+            dynamodb.transact_write_items(TransactItems=steps, ClientRequestToken=token)
             return set()
         except ClientError as error:
-            if error.response["Error"]["Code"] != "TransactionCanceledException":
-                raise
-            reasons = [r.get("Code") for r in error.response.get("CancellationReasons", [])]
-            failed = {i for i, code in enumerate(reasons) if code == "ConditionalCheckFailed"}
+            code = error.response["Error"]["Code"]
+            failure: Any = error.response
+            reasons = {reason.get("Code") for reason in failure.get("CancellationReasons", ())}
+            failed = {
+                index
+                for index, reason in enumerate(failure.get("CancellationReasons", ()))
+                if reason.get("Code") == "ConditionalCheckFailed"
+            }
             if failed:
                 return failed
-            # Another transaction held one of the items at that moment.
-            if "TransactionConflict" not in reasons or attempt == _CONFLICTS - 1:
+            throttled = code in _THROTTLED or reasons & _THROTTLED
+            if not throttled and "TransactionConflict" not in reasons:
                 raise
-            pause = random.uniform(0.02, 0.1)  # noqa: S311 jitter, no secret
-            time.sleep(pause * (attempt + 1))
+            if attempt == _TRANSACTION_ATTEMPTS - 1:
+                raise
+            # A conflict is over in milliseconds; a throttled partition needs longer.
+            longest = min(0.2 * 2**attempt, 3.0) if throttled else 0.1 * (attempt + 1)
+            time.sleep(random.uniform(longest / 4, longest))  # noqa: S311 jitter, no secret
     raise AssertionError("unreachable")
 
 

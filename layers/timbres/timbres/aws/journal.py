@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from timbres.aws.items import Item, cursor, packed, start, transact, unpacked
+from timbres.aws.items import Item, cursor, packed, start, transact_write, unpacked
 from timbres.domain.contract import REJECTED, SETTLED, Contract, Refusal, first_id
 from timbres.domain.rfc import Rfc
 
@@ -85,7 +85,7 @@ class Journal:
         day["Update"]["ExpressionAttributeValues"] |= packed(
             {":most": most_a_day - contract.stamps}
         )
-        failed = transact(self._dynamodb, [*steps, day])
+        failed = transact_write(self._dynamodb, [*steps, day])
         if not failed:
             return None
         if _KEY in failed and (taken := self.by_key(account, key, body_hash)):
@@ -226,7 +226,7 @@ class Journal:
             )
         if after.status == REJECTED:
             steps.append(self._day(after, -after.stamps))
-        return not transact(self._dynamodb, steps)
+        return not transact_write(self._dynamodb, steps)
 
     def announced(self, contract: Contract) -> None:
         """Note that the contract's state was published; the index then lets go of it.

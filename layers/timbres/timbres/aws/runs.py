@@ -14,7 +14,7 @@ from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
-from timbres.aws.items import Item, chunks, cursor, packed, start, transact, unpacked
+from timbres.aws.items import Item, chunks, cursor, packed, start, transact_write, unpacked
 from timbres.domain.run import FINISHED, RUNNING, AccountRun, Crossing, Part, Run, Settled
 
 _PAGE = 50
@@ -116,7 +116,7 @@ class Runs:
 
         Returns those that were not settled before: a message that comes twice adds nothing.
         """
-        if not transact(self._dynamodb, self._settling(parts, at)):
+        if not transact_write(self._dynamodb, self._settling(parts, at)):
             return list(parts)
         if len(parts) == 1:
             return []

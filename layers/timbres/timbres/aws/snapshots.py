@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from timbres.aws.items import Item, chunks, packed, read_batch, transact
+from timbres.aws.items import Item, chunks, packed, read_batch, transact_write
 from timbres.domain.outlook import Snapshot
 from timbres.domain.stamps import Stamps
 
@@ -36,11 +36,11 @@ class Snapshots:
         """
         for some in chunks(counted, _A_TRANSACTION):
             steps = [step for one in some for step in self._steps(account, day, one)]
-            if not transact(self._dynamodb, steps):
+            if not transact_write(self._dynamodb, steps):
                 continue
             # One that is refused holds back the others of its transaction.
             for one in some:
-                transact(self._dynamodb, self._steps(account, day, one))
+                transact_write(self._dynamodb, self._steps(account, day, one))
 
     def history(self, account: str, rfc: str, first: date, last: date) -> Iterator[Snapshot]:
         """Yield an issuer's snapshots from ``first`` to ``last``, the oldest first."""

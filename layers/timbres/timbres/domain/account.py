@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -28,11 +29,15 @@ _LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
 
 @dataclass(frozen=True, slots=True)
 class Pac:
-    """What is true of every account at one PAC; ``title`` is how people write its name."""
+    """PAC metadata.
+
+    ``title`` is its display name, ``bases`` its https address by environment. The first of
+    ``credentials`` identifies the login; the others are secrets only.
+    """
 
     name: str
     title: str
-    environments: tuple[str, ...]
+    bases: Mapping[str, str]
     credentials: tuple[str, ...]
     can: tuple[str, ...]
 
@@ -40,14 +45,17 @@ class Pac:
 REACHCORE = Pac(
     name="reachcore",
     title="Reachcore",
-    environments=("uat", "production"),
+    bases={"uat": "https://oat.reachcore.com", "production": "https://go.reachcore.com"},
     credentials=("api_key",),
     can=("balance", "statement", "consumption"),
 )
 SOLUCION_FACTIBLE = Pac(
     name="solucion-factible",
     title="Solución Factible",
-    environments=("testing", "production"),
+    bases={
+        "testing": "https://testing.solucionfactible.com",
+        "production": "https://solucionfactible.com",
+    },
     credentials=("username", "password"),
     can=("stamps", "contracts", "consumption"),
 )
@@ -85,6 +93,23 @@ class Account:
     max_stamps_per_day: int = DEFAULT_MAX_STAMPS_PER_DAY
     live_wsdl: bool = False
     version: str = ""
+
+    @property
+    def login(self) -> str:
+        """Fingerprint of the account's login at its PAC: 32 hexadecimal digits.
+
+        Equal for two accounts, or two versions of a secret, that sign in as the same user at
+        the same address. It is a hash of who signs in and where, never of a password.
+        """
+        user = self.credentials[self.pac.credentials[0]]
+        # Case does not tell two logins apart: a lock that is too wide is the safe side.
+        text = "\n".join((self.pac.name, self.base, user)).casefold()
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+    @property
+    def base(self) -> str:
+        """The address of the account's PAC, without a path."""
+        return self.endpoint or self.pac.bases[self.environment]
 
     def must(self, capability: str) -> None:
         """Raise ``operation-unsupported`` unless this account's PAC offers ``capability``."""
@@ -137,7 +162,7 @@ def parse_account(name: str, secret: str, version: str = "") -> Account:
     pac = PACS.get(_text(name, value, "pac", f"one of {', '.join(PACS)}"))
     if pac is None:
         raise _wrong(name, "pac", f"one of {', '.join(PACS)}")
-    environments = (*pac.environments, _SANDBOX)
+    environments = (*pac.bases, _SANDBOX)
     environment = _text(name, value, "environment", f"one of {', '.join(environments)}")
     if environment not in environments:
         raise _wrong(name, "environment", f"one of {', '.join(environments)}")

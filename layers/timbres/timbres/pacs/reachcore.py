@@ -30,7 +30,6 @@ from timbres.pacs.codes import REACHCORE, REACHCORE_STATEMENT, clean, protocol_e
 from timbres.pacs.http import Download, PacSession, retried
 
 NAME = "reachcore"
-BASES = {"uat": "https://oat.reachcore.com", "production": "https://go.reachcore.com"}
 _PATH = "/api/rest/Timbre/saldos"
 _PLANS = {"Prepago": "prepaid", "Postpago": "postpaid"}
 _SUMMARY = frozenset(
@@ -55,7 +54,7 @@ class Reachcore(PacClient):
     """One account at Sovos Reachcore."""
 
     def __init__(self, account: Account, attempts: int) -> None:
-        self._url = (account.endpoint or BASES[account.environment]) + _PATH
+        self._url = account.base + _PATH
         self._key = account.credentials["api_key"]
         self._session = PacSession(NAME)
         self._attempts = attempts

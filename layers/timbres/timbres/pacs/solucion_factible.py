@@ -37,10 +37,6 @@ from timbres.pacs.codes import (
 from timbres.pacs.http import PacSession, retried
 
 NAME = "solucion-factible"
-BASES = {
-    "testing": "https://testing.solucionfactible.com",
-    "production": "https://solucionfactible.com",
-}
 _PATH = "/ws/services/Utilerias"
 _PORT = "/ws/services/Utilerias.UtileriasHttpsSoap11Endpoint/"
 _BUNDLED = Path(__file__).with_name("utilerias.wsdl")
@@ -67,9 +63,8 @@ class SolucionFactible(PacClient):
     """One account at Solución Factible. Its threads may share it."""
 
     def __init__(self, account: Account, attempts: int) -> None:
-        base = account.endpoint or BASES[account.environment]
-        self._address = base + _PORT
-        self._wsdl = f"{base}{_PATH}?wsdl" if account.live_wsdl else str(_BUNDLED)
+        self._address = account.base + _PORT
+        self._wsdl = f"{account.base}{_PATH}?wsdl" if account.live_wsdl else str(_BUNDLED)
         self._credentials = {
             "usuario": account.credentials["username"],
             "password": account.credentials["password"],

@@ -16,7 +16,7 @@ from timbres.aws.bus import Bus
 from timbres.aws.rejections import Rejections
 from timbres.domain import clock
 from timbres.domain.account import Account
-from timbres.errors import PacError
+from timbres.errors import ACCOUNT_LOGIN_CHANGED, PacError, TimbresError
 from timbres.pacs.base import PacClient
 from timbres.pacs.codes import CREDENTIALS_REJECTED
 from timbres.tally import tally
@@ -54,21 +54,24 @@ class Access:
         account.must(capability)
         return account
 
-    def read(self, account: Account, ask: Callable[[PacClient], T]) -> T:
+    def read(
+        self, account: Account, ask: Callable[[PacClient], T], *, login: str | None = None
+    ) -> T:
         """Return what ``ask`` reads from the account's PAC.
 
         After rejected credentials the secret is read afresh, and asked once more only if it
         has changed. Raises ``pac-credentials-rejected`` without a call to the PAC while the
-        secret is one that was rejected before.
+        secret is one that was rejected before, and ``account-login-changed`` when ``login`` is
+        given and is not the login of the secret that would be used.
         """
-        account = self._unrejected(account)
+        account = _same_login(self._unrejected(account), login)
         try:
             return self._asked(account, ask)
         except PacError as error:
             renewed = self._rejected(account, error)
             if renewed is None:
                 raise
-        return self.once(renewed, ask)
+        return self.once(_same_login(renewed, login), ask)
 
     def once(self, account: Account, ask: Callable[[PacClient], T]) -> T:
         """Return what ``ask`` brings from the account's PAC; a rejection is noted and told."""
@@ -167,3 +170,14 @@ class Access:
             client = self._connect(account)
             self._clients[account.name] = (account.version, client)
         return client
+
+
+def _same_login(account: Account, login: str | None) -> Account:
+    if login is not None and account.login != login:
+        raise TimbresError(
+            ACCOUNT_LOGIN_CHANGED,
+            f"The secret of account {account.name} now signs in with another login at "
+            f"{account.pac.name}: counts of two logins cannot be compared.",
+            field="account",
+        )
+    return account
