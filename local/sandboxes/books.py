@@ -158,7 +158,8 @@ class ReachcoreAccount:
     """One account at Reachcore.
 
     `name` is what the CSV calls `Cuenta`; `rfcs` tells of every registered RFC whether it
-    is authorised to stamp; `movements` holds amounts by month and by (date, rfc, kind).
+    is authorised to stamp; `movements` holds amounts by month and by (date, rfc, kind);
+    `entries` holds when movements were added, where that is known.
     """
 
     name: str
@@ -166,12 +167,23 @@ class ReachcoreAccount:
     rfcs: dict[str, bool] = field(default_factory=dict)
     movements: dict[str, dict[_MovementKey, int]] = field(default_factory=dict)
     bulk: dict[str, BulkMonth] = field(default_factory=dict)
+    entries: list[tuple[datetime, Movement]] = field(default_factory=list)
 
-    def add(self, movement: Movement) -> None:
+    def add(self, movement: Movement, time: datetime | None = None) -> None:
         """Enter a movement; amounts of the same RFC, day and kind add up to one row."""
         rows = self.movements.setdefault(month_of(movement.date), {})
         key = (movement.date, movement.rfc, movement.kind)
         rows[key] = rows.get(key, 0) + movement.amount
+        if time is not None:
+            self.entries.append((time, movement))
+
+    def rows(self, month: str, as_of: datetime) -> list[tuple[_MovementKey, int]]:
+        """The amounts of a month without movements added after `as_of`, sorted by key."""
+        rows = dict(self.movements.get(month, {}))
+        for time, movement in self.entries:
+            if time > as_of and month_of(movement.date) == month:
+                rows[movement.date, movement.rfc, movement.kind] -= movement.amount
+        return sorted((key, amount) for key, amount in rows.items() if amount)
 
 
 @dataclass(frozen=True)
@@ -229,12 +241,22 @@ class ReachcoreBooks:
         with self._lock:
             return rfc in self._account(name).rfcs
 
-    def balance(self, name: str, month: str, rfc: str | None, as_of: datetime) -> Balance:
-        """The month of an account, narrowed to one RFC's movements when given."""
+    def balance(
+        self,
+        name: str,
+        month: str,
+        rfc: str | None,
+        as_of: datetime,
+        lag: timedelta = timedelta(),
+    ) -> Balance:
+        """The month of an account, narrowed to one RFC's movements when given.
+
+        Movements added less than `lag` before `as_of` are not in it.
+        """
         with self._lock:
             account = self._account(name)
             bulk = account.bulk.get(month)
-            everything = sorted(account.movements.get(month, {}).items())
+            everything = account.rows(month, as_of - lag)
             authorized = {name for name, allowed in account.rfcs.items() if allowed}
             stamping = {who for (_, who, kind), _ in everything if kind == CONSUMPTION}
             kept = tuple(
@@ -268,8 +290,13 @@ class ReachcoreBooks:
         with self._lock:
             self._account(name).rfcs[rfc] = authorized
 
-    def add_movements(self, name: str, movements: Iterable[Movement]) -> None:
-        """Enter movements of registered RFCs: all of them, or none if one is wrong."""
+    def add_movements(
+        self, name: str, movements: Iterable[Movement], time: datetime | None = None
+    ) -> None:
+        """Enter movements of registered RFCs: all of them, or none if one is wrong.
+
+        Without a `time`, they are in every later read, a lagging one too.
+        """
         entries = list(movements)
         with self._lock:
             account = self._account(name)
@@ -279,7 +306,7 @@ class ReachcoreBooks:
                 if entry.amount < 1:
                     raise BookError("the amount of a movement must be at least 1")
             for entry in entries:
-                account.add(entry)
+                account.add(entry, time)
 
     def load_bulk(self, name: str, month: str, rows: int) -> None:
         """Give an account `rows` made-up movements in a month, in place of earlier ones.
@@ -355,16 +382,40 @@ _STATUS_OF_STATE = {
 
 @dataclass
 class Issuer:
-    """One issuer's stamps; `denied` makes contracts for it end in "permission denied"."""
+    """One issuer's stamps; `denied` makes contracts for it end in "permission denied".
+
+    `created` is when a first contract made it an issuer of the account, None if it always
+    was; `changes` are (time, contratados, usados), each as a difference.
+    """
 
     contratados: int = 0
     usados: int = 0
     denied: bool = False
+    created: datetime | None = None
+    changes: list[tuple[datetime, int, int]] = field(default_factory=list)
 
     @property
     def disponibles(self) -> int:
         """The stamps that are left."""
         return self.contratados - self.usados
+
+    def change(self, contratados: int, usados: int, time: datetime | None) -> None:
+        """Add to both counts; without a `time`, lagging reads include it."""
+        self.contratados += contratados
+        self.usados += usados
+        if time is not None:
+            self.changes.append((time, contratados, usados))
+
+    def past(self, as_of: datetime) -> Issuer | None:
+        """A copy without the changes after `as_of`; None if the issuer is newer than that."""
+        if self.created is not None and self.created > as_of:
+            return None
+        later = [change for change in self.changes if change[0] > as_of]
+        return Issuer(
+            self.contratados - sum(contratados for _, contratados, _ in later),
+            self.usados - sum(usados for _, _, usados in later),
+            self.denied,
+        )
 
 
 @dataclass
@@ -430,6 +481,12 @@ class SolucionFactibleBooks:
             issuer = self._account(username).issuers.get(rfc)
             return Issuer(issuer.contratados, issuer.usados, issuer.denied) if issuer else None
 
+    def past_stamps(self, username: str, rfc: str, as_of: datetime) -> Issuer | None:
+        """What `stamps` would have returned at `as_of`: the answer of a lagging read."""
+        with self._lock:
+            issuer = self._account(username).issuers.get(rfc)
+            return issuer.past(as_of) if issuer else None
+
     def contract(self, username: str, rfc: str, timbres: int, time: datetime) -> Purchase | None:
         """Buy stamps for an issuer, known or new; None where permission is denied."""
         with self._lock:
@@ -438,14 +495,33 @@ class SolucionFactibleBooks:
             if issuer is not None and issuer.denied:
                 return None
             if issuer is None:
-                issuer = account.issuers[rfc] = Issuer()
-            issuer.contratados += timbres
+                issuer = account.issuers[rfc] = Issuer(created=time)
+            issuer.change(timbres, 0, time)
             purchase = Purchase(rfc, timbres, time)
             account.purchases.append(purchase)
             return purchase
 
-    def consume(self, rfc: str, timbres: int, username: str | None = None) -> Issuer:
-        """Use up stamps that an issuer has left; returns a copy of its counts after that."""
+    def expire(
+        self, username: str, rfc: str, contratados: int, usados: int, time: datetime
+    ) -> None:
+        """End an older contract: its stamps and those used of them leave the counts.
+
+        What the issuer does not have cannot expire.
+        """
+        with self._lock:
+            issuer = self._account(username).issuers[rfc]
+            contratados = min(contratados, issuer.contratados)
+            left = issuer.contratados - contratados
+            usados = max(min(usados, issuer.usados), issuer.usados - left)
+            issuer.change(-contratados, -usados, time)
+
+    def consume(
+        self, rfc: str, timbres: int, username: str | None = None, time: datetime | None = None
+    ) -> Issuer:
+        """Use up stamps that an issuer has left; returns a copy of its counts after that.
+
+        Without a `time`, the use is in every later read, a lagging one too.
+        """
         with self._lock:
             account = self._account(username)
             issuer = account.issuers.get(rfc)
@@ -455,7 +531,7 @@ class SolucionFactibleBooks:
                 raise BookError("timbres must be at least 1")
             if timbres > issuer.disponibles:
                 raise BookError(f"{rfc!r} has only {issuer.disponibles} stamps left")
-            issuer.usados += timbres
+            issuer.change(0, timbres, time)
             return Issuer(issuer.contratados, issuer.usados, issuer.denied)
 
     def set_account(
@@ -483,7 +559,7 @@ class SolucionFactibleBooks:
         usados: int | None = None,
         denied: bool | None = None,
     ) -> None:
-        """Create an issuer or change what is given of it."""
+        """Create an issuer or change what is given of it, in lagging reads too."""
         if not is_rfc(rfc):
             raise BookError(f"{rfc!r} is not a well-formed RFC")
         with self._lock:

@@ -194,17 +194,19 @@ class Sandbox(ABC):
         self,
         request: Request,
         subject: Subject,
-        process: Callable[[Fault | None], Reply],
+        process: Callable[[Fault | None, Fault | None], Reply],
         replacement: Callable[[Fault], Reply],
     ) -> Response:
-        """Answer a call, with the fault that waits for it, if any.
+        """Answer a call, with the faults that wait for it, if any.
 
-        `process` does the PAC's work and words its answer, which it may spoil as the fault
-        says; `replacement` words the answer of a fault that stands in the PAC's place.
+        `process` does the PAC's work, as its second argument, a fault of `CHANGING_WORK`,
+        changes it, and words the answer, which it may spoil as its first says;
+        `replacement` words the answer of a fault that stands in the PAC's place.
         """
-        fault = self.faults.take(subject.operation, subject.rfc, subject.account)
+        call_key = (subject.operation, subject.rfc, subject.account)
+        fault, work = self.faults.take(*call_key), self.faults.take_work(*call_key)
         kind = fault.kind if fault else None
-        call = self.calls.begin(subject, kind, self._stamp())
+        call = self.calls.begin(subject, kind or (work.kind if work else None), self._stamp())
         if fault and kind is FaultKind.SLOW:
             time.sleep(fault.seconds)
         if kind is FaultKind.CUT_BEFORE:
@@ -214,9 +216,9 @@ class Sandbox(ABC):
             reply = replacement(fault)
             call.outcome = reply.outcome
             if fault.processed:
-                call.outcome = process(fault).outcome
+                call.outcome = process(fault, work).outcome
         else:
-            reply = process(fault)
+            reply = process(fault, work)
             call.outcome = reply.outcome
         if fault and kind is FaultKind.SLOW_AFTER:
             time.sleep(fault.seconds)

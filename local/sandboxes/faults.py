@@ -3,6 +3,8 @@
 A fault waits for an operation (and, when told so, for one RFC or account). Those that
 spoil a genuine answer let the PAC do its work first; those that put another answer in its
 place do so without any work, unless `processed` says that the work was done all the same.
+Those that change the work (`CHANGING_WORK`) leave the answer alone: a call can suffer one of
+them and one of the others.
 """
 
 from __future__ import annotations
@@ -37,6 +39,9 @@ class FaultKind(StrEnum):
     NIL_FIELDS = "nil-fields"
     DTD = "dtd"
     MISSING_COMMA = "missing-comma"
+    LAGGING_READS = "lagging-reads"
+    DOUBLED_CONTRACT = "doubled-contract"
+    EXPIRING_CONTRACT = "expiring-contract"
 
 
 ANY_OPERATION = frozenset(
@@ -53,6 +58,10 @@ ANY_OPERATION = frozenset(
         FaultKind.REDIRECT,
     }
 )
+CHANGING_WORK = frozenset(
+    {FaultKind.LAGGING_READS, FaultKind.DOUBLED_CONTRACT, FaultKind.EXPIRING_CONTRACT}
+)
+"""The kinds that change what the PAC reads or writes, and not how it answers."""
 REPLACING = frozenset(
     {
         FaultKind.HTML_200,
@@ -66,15 +75,20 @@ REPLACING = frozenset(
 """The kinds that answer in the PAC's place."""
 
 ERROR_BODIES = ("json", "empty", "html")
+LAG_SECONDS = 8.0
+EXPIRING_CONTRATADOS, EXPIRING_USADOS = 100, 50
 
 
 @dataclass(frozen=True)
 class Fault:
     """One fault for the next `times` calls of an operation, or for all where `times` is -1.
 
-    `seconds` goes with the slow kinds; `code`, `mensaje` (SOAP) and `body` (REST: json,
-    empty or html) with `code`; `reply`, sent verbatim, with `wrong-shape`; `location` with
-    `redirect`; `processed` with the kinds that answer in the PAC's place.
+    `seconds` goes with the slow kinds and with `lagging-reads`, whose answers do not include
+    what was written in the last `seconds` (8 by default); `code`, `mensaje` (SOAP) and `body`
+    (REST: json, empty or html) with `code`; `reply`, sent verbatim, with `wrong-shape`;
+    `location` with `redirect`; `processed` with the kinds that answer in the PAC's place;
+    `contratados` and `usados` with `expiring-contract`: the stamps of the older contract that
+    expires while the new contract takes effect (100, 50 of them used, by default).
     """
 
     operation: str
@@ -89,6 +103,8 @@ class Fault:
     reply: str | None = None
     location: str | None = None
     processed: bool = False
+    contratados: int | None = None
+    usados: int | None = None
 
     def fits(self, operation: str, rfc: str | None, account: str | None) -> bool:
         """Whether the fault waits for such a call."""
@@ -105,7 +121,16 @@ class Fault:
             "fault": self.kind.value,
             "times": self.times,
         }
-        for name in ("rfc", "account", "code", "mensaje", "reply", "location"):
+        for name in (
+            "rfc",
+            "account",
+            "code",
+            "mensaje",
+            "reply",
+            "location",
+            "contratados",
+            "usados",
+        ):
             if getattr(self, name) is not None:
                 shown[name] = getattr(self, name)
         if self.seconds:
@@ -160,6 +185,13 @@ def parse_fault(payload: object, rules: FaultRules) -> Fault:
         if seconds is None or not 0 <= seconds <= 900:
             raise FieldError("seconds is required, from 0 to 900")
         fault = replace(fault, seconds=seconds)
+    elif kind is FaultKind.LAGGING_READS:
+        seconds = fields.optional_number("seconds")
+        fault = replace(fault, seconds=LAG_SECONDS if seconds is None else seconds)
+        if not 0 < fault.seconds <= 900:
+            raise FieldError("seconds must be more than 0, 900 at most")
+    elif kind is FaultKind.EXPIRING_CONTRACT:
+        fault = _with_expiry(fault, fields)
     elif kind is FaultKind.CODE:
         fault = _with_code(fault, fields, rules)
     elif kind is FaultKind.WRONG_SHAPE:
@@ -185,6 +217,16 @@ def _with_code(fault: Fault, fields: Fields, rules: FaultRules) -> Fault:
     return replace(fault, code=code, body=body)
 
 
+def _with_expiry(fault: Fault, fields: Fields) -> Fault:
+    contratados = fields.optional_integer("contratados")
+    usados = fields.optional_integer("usados")
+    contratados = EXPIRING_CONTRATADOS if contratados is None else contratados
+    usados = min(EXPIRING_USADOS, contratados) if usados is None else usados
+    if not 0 <= usados <= contratados or contratados < 1:
+        raise FieldError("usados must lie between 0 and contratados, contratados be at least 1")
+    return replace(fault, contratados=contratados, usados=usados)
+
+
 class FaultQueue:
     """Faults in the order they were set; each call takes the first that fits it."""
 
@@ -199,10 +241,19 @@ class FaultQueue:
             self._faults.append(fault)
 
     def take(self, operation: str, rfc: str | None, account: str | None) -> Fault | None:
-        """The fault for a call, one use of it spent, or None."""
+        """The fault of a call's answer, one use of it spent, or None."""
+        return self._take(operation, rfc, account, frozenset(FaultKind) - CHANGING_WORK)
+
+    def take_work(self, operation: str, rfc: str | None, account: str | None) -> Fault | None:
+        """The fault of a call's work (`CHANGING_WORK`), one use of it spent, or None."""
+        return self._take(operation, rfc, account, CHANGING_WORK)
+
+    def _take(
+        self, operation: str, rfc: str | None, account: str | None, kinds: frozenset[FaultKind]
+    ) -> Fault | None:
         with self._lock:
             for place, fault in enumerate(self._faults):
-                if not fault.fits(operation, rfc, account):
+                if fault.kind not in kinds or not fault.fits(operation, rfc, account):
                     continue
                 if fault.times == 1:
                     del self._faults[place]

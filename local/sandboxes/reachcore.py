@@ -12,6 +12,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import lru_cache
 from itertools import islice
 from typing import Any
@@ -93,9 +94,9 @@ class ReachcoreSandbox(Sandbox):
 
     rules = FaultRules(
         kinds={
-            SALDOS: ANY_OPERATION | {FaultKind.MISSING_COMMA},
-            "csv": ANY_OPERATION,
-            "pdf": ANY_OPERATION,
+            SALDOS: ANY_OPERATION | {FaultKind.MISSING_COMMA, FaultKind.LAGGING_READS},
+            "csv": ANY_OPERATION | {FaultKind.LAGGING_READS},
+            "pdf": ANY_OPERATION | {FaultKind.LAGGING_READS},
         },
         codes=dict.fromkeys((SALDOS, "csv", "pdf"), _DOCUMENTED),
         soap=False,
@@ -132,22 +133,22 @@ class ReachcoreSandbox(Sandbox):
     def _saldos(self, request: Request) -> Response:
         query = self._query(request, SALDOS)
 
-        def process(fault: Fault | None) -> Reply:
+        def process(fault: Fault | None, work: Fault | None) -> Reply:
             if refusal := self._refusal(query):
                 return refusal
-            return self._balance_reply(query, fault)
+            return self._balance_reply(query, fault, work)
 
         return self.answer(request, query.subject, process, self._replacer(request, SALDOS))
 
     def _statement(self, request: Request, file_format: str) -> Response:
         query = self._query(request, file_format)
 
-        def process(_fault: Fault | None) -> Reply:
+        def process(_fault: Fault | None, work: Fault | None) -> Reply:
             if refusal := self._refusal(query):
                 return refusal
             if query.rfc is not None:
                 return _error("400-002", RFC_NOT_NEEDED)
-            return self._statement_reply(query, file_format)
+            return self._statement_reply(query, file_format, work)
 
         replace = self._replacer(request, file_format)
         return self.answer(request, query.subject, process, replace)
@@ -176,18 +177,18 @@ class ReachcoreSandbox(Sandbox):
             return _error("400-001")
         return None
 
-    def _balance_reply(self, query: _Query, fault: Fault | None) -> Reply:
+    def _balance_reply(self, query: _Query, fault: Fault | None, work: Fault | None) -> Reply:
         rfc = query.rfc
         if rfc is not None and not (
             isinstance(rfc, str) and self._books.is_registered(str(query.account), rfc)
         ):
             return _error("400-002")
-        balance = self._balance(query, rfc)
+        balance = self._balance(query, rfc, work)
         spoilt = fault is not None and fault.kind is FaultKind.MISSING_COMMA
         return Reply(200, _balance_json(balance, comma=not spoilt), JSON, "200")
 
-    def _statement_reply(self, query: _Query, file_format: str) -> Reply:
-        balance = self._balance(query, None)
+    def _statement_reply(self, query: _Query, file_format: str, work: Fault | None) -> Reply:
+        balance = self._balance(query, None, work)
         statement = Statement(_WRITERS[file_format](balance))
         with self._served_lock:
             self._served[(balance.account, balance.month, file_format)] = statement
@@ -201,9 +202,10 @@ class ReachcoreSandbox(Sandbox):
             statement.size,
         )
 
-    def _balance(self, query: _Query, rfc: str | None) -> Balance:
+    def _balance(self, query: _Query, rfc: str | None, work: Fault | None) -> Balance:
         now = self._clock().astimezone(MEXICO_CITY)
-        return self._books.balance(str(query.account), str(query.month), rfc, now)
+        lag = timedelta(seconds=work.seconds if work else 0)
+        return self._books.balance(str(query.account), str(query.month), rfc, now, lag)
 
     def _replacer(self, request: Request, operation: str) -> Callable[[Fault], Reply]:
         content_type = _CONTENT_TYPES.get(operation, JSON)
@@ -236,7 +238,7 @@ class ReachcoreSandbox(Sandbox):
             )
             row.end()
         fields.end()
-        self._books.add_movements(account, movements)
+        self._books.add_movements(account, movements, self._clock())
         return json_response({"account": account, "added": len(movements)}, 201)
 
     def _post_bulk(self, request: Request) -> Response:

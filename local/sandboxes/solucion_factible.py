@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -117,8 +118,9 @@ class SolucionFactibleSandbox(Sandbox):
 
     rules = FaultRules(
         kinds={
-            GET_TIMBRES: _SOAP_FAULTS | _SPOILT_FIELDS,
-            AGREGAR_CONTRATO: _SOAP_FAULTS,
+            GET_TIMBRES: _SOAP_FAULTS | _SPOILT_FIELDS | {FaultKind.LAGGING_READS},
+            AGREGAR_CONTRATO: _SOAP_FAULTS
+            | {FaultKind.DOUBLED_CONTRACT, FaultKind.EXPIRING_CONTRACT},
             WSDL: ANY_OPERATION - {FaultKind.CODE},
         },
         codes={
@@ -170,12 +172,12 @@ class SolucionFactibleSandbox(Sandbox):
         except _MalformedError as problem:
             text = str(problem)
             reply = _soap_fault("Client", text)
-            return self.answer(request, Subject("other"), lambda _: reply, lambda _: reply)
+            return self.answer(request, Subject("other"), lambda *_: reply, lambda _: reply)
 
-        def process(fault: Fault | None) -> Reply:
+        def process(fault: Fault | None, work: Fault | None) -> Reply:
             if asked.operation == GET_TIMBRES:
-                return self._get_timbres(asked, fault)
-            return self._agregar_contrato(asked, fault)
+                return self._get_timbres(asked, fault, work)
+            return self._agregar_contrato(asked, fault, work)
 
         subject = Subject(
             asked.operation,
@@ -185,18 +187,23 @@ class SolucionFactibleSandbox(Sandbox):
         )
         return self.answer(request, subject, process, self._replacer(request, asked.operation))
 
-    def _get_timbres(self, asked: _Request, fault: Fault | None) -> Reply:
+    def _get_timbres(self, asked: _Request, fault: Fault | None, work: Fault | None) -> Reply:
         rfc = asked.values["rfcEmisor"]
         refusal = self._refusal(asked)
         if refusal:
             return _result(GET_TIMBRES, *refusal, fault=fault)
-        issuer = self._books.stamps(asked.values["usuario"], rfc)
+        user = asked.values["usuario"]
+        if work:
+            as_of = self._clock() - timedelta(seconds=work.seconds)
+            issuer = self._books.past_stamps(user, rfc, as_of)
+        else:
+            issuer = self._books.stamps(user, rfc)
         if issuer is None:
             message = f"{MESSAGES['611']} El emisor con RFC {rfc} no está registrado."
             return _result(GET_TIMBRES, "611", message, fault=fault)
         return _result(GET_TIMBRES, "200", MESSAGES["200"], issuer, fault)
 
-    def _agregar_contrato(self, asked: _Request, fault: Fault | None) -> Reply:
+    def _agregar_contrato(self, asked: _Request, fault: Fault | None, work: Fault | None) -> Reply:
         refusal = self._refusal(asked)
         if refusal:
             return _result(AGREGAR_CONTRATO, *refusal, fault=fault)
@@ -205,10 +212,14 @@ class SolucionFactibleSandbox(Sandbox):
             message = f"{MESSAGES['612']} Atributo: timbres."
             return _result(AGREGAR_CONTRATO, "612", message, fault=fault)
         now = self._clock().astimezone(MEXICO_CITY)
-        values = asked.values
-        purchase = self._books.contract(values["usuario"], values["rfcEmisor"], stamps, now)
+        user, rfc = asked.values["usuario"], asked.values["rfcEmisor"]
+        purchase = self._books.contract(user, rfc, stamps, now)
         if purchase is None:
             return _result(AGREGAR_CONTRATO, "620", MESSAGES["620"], fault=fault)
+        if work and work.kind is FaultKind.DOUBLED_CONTRACT:
+            self._books.contract(user, rfc, stamps, now)
+        if work and work.contratados and work.usados is not None:
+            self._books.expire(user, rfc, work.contratados, work.usados, now)
 
         def on_sent(sent: bool) -> None:
             purchase.reply_sent = sent
@@ -247,7 +258,7 @@ class SolucionFactibleSandbox(Sandbox):
         return replacement
 
     def _get_wsdl(self, request: Request) -> Response:
-        def process(_fault: Fault | None) -> Reply:
+        def process(_fault: Fault | None, _work: Fault | None) -> Reply:
             if WSDL not in {name.lower() for name in request.args}:
                 return _soap_fault("Client", "Send SOAP by POST, or ask for ?wsdl", 405)
             if self._wsdl is None or not self._wsdl.is_file():
@@ -263,7 +274,7 @@ class SolucionFactibleSandbox(Sandbox):
         rfc, timbres = fields.text("rfc"), fields.integer("timbres")
         username = fields.optional_text("username")
         fields.end()
-        issuer = self._books.consume(rfc, timbres, username)
+        issuer = self._books.consume(rfc, timbres, username, self._clock())
         return json_response(
             {
                 "rfc": rfc,

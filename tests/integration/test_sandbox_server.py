@@ -70,13 +70,21 @@ def ask(connection: http.client.HTTPConnection, path: str = "") -> http.client.H
 
 
 def buy(url: str, timbres: int = 500, timeout: float = 5) -> bytes:
+    return soap(url, "agregarContrato", f"<u:timbres>{timbres}</u:timbres>", timeout)
+
+
+def count(url: str) -> bytes:
+    return soap(url, "getTimbres")
+
+
+def soap(url: str, operation: str, more: str = "", timeout: float = 5) -> bytes:
     body = (
         '<e:Envelope xmlns:e="http://schemas.xmlsoap.org/soap/envelope/"><e:Body>'
-        f'<u:agregarContrato xmlns:u="{SERVICE}"><u:usuario>pruebas</u:usuario>'
+        f'<u:{operation} xmlns:u="{SERVICE}"><u:usuario>pruebas</u:usuario>'
         "<u:password>secreta</u:password><u:rfcEmisor>A&amp;D061009TY8</u:rfcEmisor>"
-        f"<u:timbres>{timbres}</u:timbres></u:agregarContrato></e:Body></e:Envelope>"
+        f"{more}</u:{operation}></e:Body></e:Envelope>"
     )
-    headers = {"Content-Type": "text/xml; charset=utf-8", "SOAPAction": "urn:agregarContrato"}
+    headers = {"Content-Type": "text/xml; charset=utf-8", "SOAPAction": f"urn:{operation}"}
     response = requests.post(url + PATHS[0], data=body, headers=headers, timeout=timeout)
     assert response.status_code == 200
     return response.content
@@ -305,6 +313,13 @@ def test_a_slow_call_holds_up_no_other(reachcore: str) -> None:
     assert ask_once(reachcore)
     assert waiting.is_alive()
     waiting.join()
+
+
+def test_reads_lag_behind_a_contract_and_catch_up(factible: str) -> None:
+    set_fault(factible, "getTimbres", "lagging-reads", times=-1, seconds=1)
+    assert b"200" in buy(factible)
+    assert b">1000</" in count(factible)
+    eventually(lambda: b">1500</" in count(factible))
 
 
 def test_purchases_at_once_all_count(factible: str) -> None:

@@ -53,16 +53,34 @@ def books() -> Books:
     )
 
 
-@pytest.fixture
-def reachcore(books: Books) -> Client:
-    return Client(ReachcoreSandbox(books.reachcore, clock=lambda: NOW))
+class Clock:
+    """The PACs' time: it stands still until a test moves it."""
+
+    def __init__(self) -> None:
+        self.at = NOW
+
+    def __call__(self) -> datetime:
+        return self.at
+
+    def forward(self, seconds: float) -> None:
+        self.at += timedelta(seconds=seconds)
 
 
 @pytest.fixture
-def factible(books: Books, tmp_path: Path) -> Client:
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def reachcore(books: Books, clock: Clock) -> Client:
+    return Client(ReachcoreSandbox(books.reachcore, clock=clock))
+
+
+@pytest.fixture
+def factible(books: Books, tmp_path: Path, clock: Clock) -> Client:
     wsdl = tmp_path / "utilerias.wsdl"
     wsdl.write_text(WSDL)
-    return Client(SolucionFactibleSandbox(books.solucion_factible, wsdl=wsdl, clock=lambda: NOW))
+    return Client(SolucionFactibleSandbox(books.solucion_factible, wsdl=wsdl, clock=clock))
 
 
 def ask(client: Client, month: object = "2026-10", path: str = "", **more: Any) -> TestResponse:
@@ -809,6 +827,143 @@ def test_the_wsdl_can_fail_too(factible: Client) -> None:
     assert factible.get(f"{PATHS[0]}?wsdl").mimetype == "text/xml"
 
 
+# ------------------------------------------------------------- faults of the PAC's work
+
+RFC = "A&D061009TY8"
+NEW = "NUE010101AB0"
+
+
+def counts(client: Client, rfc: str = RFC) -> tuple[int, int] | None:
+    """What getTimbres returns: contracted and used, None where there is no such issuer."""
+    result = returned(soap(client, rfcEmisor=rfc))
+    if result["status"] == "611":
+        return None
+    return int(result["contratados"] or 0), int(result["usados"] or 0)
+
+
+@pytest.mark.parametrize(("seconds", "lag"), [(None, 8), (2.5, 2.5), (60, 60)])
+def test_lagging_reads_do_not_show_the_last_seconds(
+    factible: Client, clock: Clock, seconds: float | None, lag: float
+) -> None:
+    set_fault(factible, "getTimbres", "lagging-reads", times=-1, seconds=seconds)
+    for rfc in (RFC, NEW):
+        assert returned(soap(factible, "agregarContrato", rfcEmisor=rfc), "agregarContrato")
+    clock.forward(1)
+    assert control(factible, "consume", rfc=RFC, timbres=30).status_code == 200
+    assert (counts(factible), counts(factible, NEW)) == ((1000, 250), None)
+    # The PAC's books have it all the same.
+    assert issuer(factible, RFC)["contratados"] == 1500
+    clock.forward(lag - 1.001)
+    assert (counts(factible), counts(factible, NEW)) == ((1000, 250), None)
+    clock.forward(0.001)
+    assert (counts(factible), counts(factible, NEW)) == ((1500, 250), (500, 0))
+    clock.forward(1)
+    assert counts(factible) == (1500, 280)
+
+
+def test_lagging_reads_end_with_their_fault(factible: Client) -> None:
+    set_fault(factible, "getTimbres", "lagging-reads", rfc=RFC, times=2)
+    soap(factible, "agregarContrato")
+    assert [counts(factible) for _ in range(3)] == [(1000, 250), (1000, 250), (1500, 250)]
+    kinds = [call["fault"] for call in get(factible, "calls")["calls"]]
+    assert kinds == [None, "lagging-reads", "lagging-reads", None]
+
+
+def test_what_a_test_sets_does_not_lag(factible: Client) -> None:
+    set_fault(factible, "getTimbres", "lagging-reads", times=-1)
+    control(factible, "issuer", rfc=NEW, contratados=10, usados=4)
+    soap(factible, "agregarContrato", rfcEmisor=NEW)
+    control(factible, "issuer", rfc=RFC, contratados=700)
+    assert (counts(factible, NEW), counts(factible)) == ((10, 4), (700, 250))
+
+
+@pytest.mark.parametrize("path", ["", "/csv"])
+def test_a_lagging_balance_does_not_show_the_last_seconds(
+    reachcore: Client, clock: Clock, path: str
+) -> None:
+    month = "2027-01"
+    set_fault(reachcore, path[1:] or "saldos", "lagging-reads", times=-1)
+
+    def total() -> int:
+        response = ask(reachcore, month, path)
+        if path:
+            return int(response.text.partition("Consumo de todos los RFC:,")[2].split()[0])
+        balance = response.get_json()
+        assert balance["GeneraronTimbre"] == len({row["RFC"] for row in balance["Detalle"]})
+        assert balance["Transacciones"] == sum(row["Monto"] for row in balance["Detalle"])
+        return int(balance["Transacciones"])
+
+    seen = []
+    for _ in range(4):
+        row = {"rfc": RFC, "date": f"{month}-05", "amount": 3}
+        control(reachcore, "movements", account="Acme Timbrado", movements=[row])
+        seen.append(total())
+        clock.forward(5)
+    assert seen == [0, 0, 3, 6]
+
+
+def test_a_contract_may_take_effect_twice(factible: Client) -> None:
+    set_fault(factible, "agregarContrato", "doubled-contract")
+    for contracted in (2000, 2500):
+        assert returned(soap(factible, "agregarContrato"), "agregarContrato")["status"] == "200"
+        assert counts(factible) == (contracted, 250)
+    assert [entry["timbres"] for entry in user(factible)["purchases"]] == [500] * 3
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, (1400, 200)),
+        ({"contratados": 300, "usados": 250}, (1200, 0)),
+        ({"contratados": 40}, (1460, 210)),
+        # All but the new contract goes, and no more than there is.
+        ({"contratados": 9000, "usados": 9000}, (0, 0)),
+        ({"contratados": 1400, "usados": 0}, (100, 100)),
+    ],
+)
+def test_an_older_contract_may_expire_as_a_new_one_takes_effect(
+    factible: Client, given: dict[str, int], expected: tuple[int, int]
+) -> None:
+    set_fault(factible, "agregarContrato", "expiring-contract", **given)
+    assert returned(soap(factible, "agregarContrato"), "agregarContrato")["status"] == "200"
+    assert counts(factible) == expected
+    assert [entry["timbres"] for entry in user(factible)["purchases"]] == [500]
+
+
+@pytest.mark.parametrize(
+    ("work", "contracted"),
+    [(None, 1500), ("doubled-contract", 2000), ("expiring-contract", 1400)],
+)
+@pytest.mark.parametrize("answer", ["624", "cut-after"])
+def test_a_call_may_suffer_a_fault_of_its_work_and_one_of_its_answer(
+    factible: Client, work: str | None, contracted: int, answer: str
+) -> None:
+    if answer == "624":
+        # The echo of a duplicated request: the contract is there, and refused as a second.
+        set_fault(factible, "agregarContrato", "code", code="624", processed=True)
+    else:
+        set_fault(factible, "agregarContrato", answer)
+    if work:
+        set_fault(factible, "agregarContrato", work)
+    if answer == "624":
+        assert returned(soap(factible, "agregarContrato"), "agregarContrato")["status"] == "624"
+    else:
+        with pytest.raises(ConnectionAbortedError):
+            soap(factible, "agregarContrato")
+    assert issuer(factible, RFC)["contratados"] == contracted
+    assert not any(entry["reply_sent"] for entry in user(factible)["purchases"])
+    assert get(factible, "faults")["faults"] == []
+
+
+@pytest.mark.parametrize("work", ["doubled-contract", "expiring-contract"])
+def test_a_contract_that_is_refused_changes_nothing(factible: Client, work: str) -> None:
+    set_fault(factible, "agregarContrato", work, times=-1)
+    assert returned(soap(factible, "agregarContrato", timbres="0"), "agregarContrato")
+    set_fault(factible, "agregarContrato", "code", code="630")
+    assert returned(soap(factible, "agregarContrato"), "agregarContrato")["status"] == "630"
+    assert (counts(factible), user(factible)["purchases"]) == ((1000, 250), [])
+
+
 # ---------------------------------------------------------------------------- control
 
 
@@ -892,6 +1047,10 @@ def test_calls_tell_what_was_asked_and_how_it_ended(reachcore: Client, factible:
         ("faults", {"operation": "saldos", "fault": "html-200", "rfc": 7}, "rfc"),
         ("faults", {"operation": "saldos", "fault": "html-200", "seconds": 1}, "seconds"),
         ("faults", {"operation": "saldos", "fault": "cut-after", "processed": True}, "processed"),
+        ("faults", {"operation": "saldos", "fault": "lagging-reads", "seconds": 0}, "seconds"),
+        ("faults", {"operation": "saldos", "fault": "lagging-reads", "seconds": 901}, "seconds"),
+        ("faults", {"operation": "saldos", "fault": "lagging-reads", "usados": 1}, "usados"),
+        ("faults", {"operation": "saldos", "fault": "doubled-contract"}, "fault"),
         ("movements", {"account": "Nadie", "movements": []}, "Nadie"),
         ("movements", {"account": "Acme Timbrado"}, "movements"),
         ("movements", {"account": "Acme Timbrado", "movements": [{"rfc": "A&D061009TY8"}]}, "date"),
@@ -923,6 +1082,23 @@ def test_bad_control_input_at_reachcore(
         ("faults", {"operation": "getTimbres", "fault": "code", "code": 999}, "code"),
         ("faults", {"operation": "agregarContrato", "fault": "nil-fields"}, "fault"),
         ("faults", {"operation": "getTimbres", "fault": "code", "code": 611, "body": "x"}, "body"),
+        ("faults", {"operation": "getTimbres", "fault": "doubled-contract"}, "fault"),
+        ("faults", {"operation": "agregarContrato", "fault": "lagging-reads"}, "fault"),
+        (
+            "faults",
+            {
+                "operation": "agregarContrato",
+                "fault": "expiring-contract",
+                "contratados": 10,
+                "usados": 11,
+            },
+            "usados",
+        ),
+        (
+            "faults",
+            {"operation": "agregarContrato", "fault": "expiring-contract", "contratados": 0},
+            "contratados",
+        ),
         ("consume", {"rfc": "A&D061009TY8"}, "timbres"),
         ("consume", {"rfc": "A&D061009TY8", "timbres": 751}, "750"),
         ("consume", {"rfc": "A&D061009TY8", "timbres": 0}, "timbres"),
