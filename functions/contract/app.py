@@ -44,7 +44,7 @@ def page(account: str) -> Response[str]:
     query = api.query("rfc", "status", "cursor")
     rfc = None if query["rfc"] is None else parse_rfc(query["rfc"])
     status = None if query["status"] is None else parse_state(query["status"])
-    return answer(200, contracts().page(account, rfc, status, query["cursor"]))
+    return answer(200, contracts().page(account, rfc, status, query["cursor"], api.deadline))
 
 
 @api.get("/accounts/<account>/contracts/<contract_id>")

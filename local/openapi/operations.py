@@ -80,7 +80,7 @@ def _json_body(schema: str, example: Any) -> dict[str, Any]:
 def not_bought() -> Kind:
     """Return what a purchase found not to have happened is answered with."""
     now = datetime.now(UTC)
-    refusal = opened("acme-sf", Rfc(""), 1, "", "", now).withdraw(now).refusal
+    refusal = opened("acme-sf", "", Rfc(""), 1, "", "", now).withdraw(now).refusal
     if refusal is None:
         raise LookupError("a contract withdrawn has no refusal")
     return Kind(refusal.code, refusal.status, refusal.title)
@@ -283,6 +283,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
             errors.IDEMPOTENCY_KEY_REUSED,
             errors.CONTRACT_PENDING,
             errors.CONTRACT_IN_FLIGHT,
+            errors.ACCOUNT_LOGIN_CHANGED,
             not_bought(),
         ),
         (

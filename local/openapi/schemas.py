@@ -183,8 +183,17 @@ _CONTRACT = {
     "rfc": ref("Rfc"),
     "stamps": integer("How many are bought.", minimum=1),
     "status": ref("ContractStatus"),
-    "contracted_before": nullable(integer("The count just before the purchase.")),
-    "contracted_after": nullable(integer("The count after it.")),
+    **{
+        f"{name}_before": nullable(integer(f"The stamps {name} just before the request."))
+        for name in ("contracted", "used", "available")
+    },
+    **{
+        f"{name}_after": nullable(
+            integer(f"The stamps {name} by the first count that includes the contract.")
+        )
+        for name in ("contracted", "used", "available")
+    },
+    "warning": nullable(text("How the PAC's count contradicts its confirmation.")),
     "requested_by": _CALLER,
     "idempotency_key": text("The Idempotency-Key it stands for."),
     "created_at": moment(),

@@ -451,6 +451,11 @@ class SolucionFactibleBooks:
             raise BookError("two Solución Factible accounts bear the same username")
         self._lock = threading.RLock()
 
+    def add_account(self, username: str, password: str) -> None:
+        """Add a user without issuers."""
+        with self._lock:
+            self._accounts[username] = SolucionFactibleAccount(username, password)
+
     def knows(self, username: str) -> bool:
         """Whether there is a user of that name."""
         return username in self._accounts

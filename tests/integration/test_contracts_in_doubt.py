@@ -81,7 +81,10 @@ def test_a_purchase_that_was_made_is_confirmed_and_told(world: World) -> None:
         1045,
     )
     assert after["history"][-1]["by"] == "reconciler"
-    assert after["history"][-1]["note"] == "contracted was 1,000 before and is 1,045 now"
+    assert after["history"][-1]["note"] == (
+        "contracted 1,000, used 250, available 750 before; "
+        "contracted 1,045, used 250, available 795 now"
+    )
     assert world.purchases() == [(RFC, 45)]
     assert [e["DetailType"] for e in world.published] == ["Contract Unknown", "Contract Confirmed"]
     assert world.journal("in-flight#") == []

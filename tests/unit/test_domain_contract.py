@@ -14,10 +14,12 @@ from hypothesis import strategies as st
 
 from timbres.domain.contract import (
     CONFIRMED,
+    COUNT_MISMATCH,
     GIVE_UP_AFTER,
     NEEDS_REVIEW,
     OVERDUE_AFTER,
     PENDING,
+    READ_LAG,
     RECONCILER,
     REJECTED,
     SETTLED,
@@ -35,33 +37,41 @@ from timbres.domain.contract import (
     parse_state,
 )
 from timbres.domain.rfc import Rfc
+from timbres.domain.stamps import Stamps
 from timbres.errors import TimbresError
 
 NOW = datetime(2026, 11, 19, 13, 53, 41, tzinfo=UTC)
+BEFORE = Stamps(1000, 250, 750)
 LATER = NOW + timedelta(minutes=5)
 BUYER = "arn:aws:iam::123456789012:user/buyer"
 REFUSAL = Refusal("pac-timeout", 504, "The PAC did not answer in time", "nothing came")
 
 
 def contract(status: str = PENDING, sent: bool = True, **more: Any) -> Contract:
-    one = opened("acme-sf", Rfc("A&D061009TY8"), 500, BUYER, "pedido-1", NOW)
+    one = opened("acme-sf", "login", Rfc("A&D061009TY8"), 500, BUYER, "pedido-1", NOW)
     if sent:
-        one = one.send(NOW, 1000)
+        one = one.send(NOW, BEFORE)
     return replace(one, status=status, **more)
+
+
+def counts(contracted: int | None, used: int = 250) -> Stamps | None:
+    """Counts that belong together; None is a PAC that did not answer."""
+    return None if contracted is None else Stamps(contracted, used, contracted - used)
 
 
 # What a caller may do, by the step that it is.
 TAKEN: dict[str, Callable[[Contract], Contract]] = {
-    "send": lambda one: replace(one, sent_at=None).send(LATER, 1000),
+    "send": lambda one: replace(one, sent_at=None).send(LATER, BEFORE),
     "confirm": lambda one: one.confirm(LATER, "200", "hecho"),
     "refuse": lambda one: one.refuse(LATER, REFUSAL, "620", "no"),
     "withdraw": lambda one: replace(one, sent_at=None).withdraw(LATER),
     "doubt": lambda one: one.doubt(LATER, BUYER, REFUSAL),
-    "count": lambda one: one.count(LATER, 1500),
-    "look": lambda one: one.judge(LATER, 1000),
-    "prove": lambda one: one.judge(LATER, 1500),
-    "disprove": lambda one: one.judge(NOW + SETTLING, 1000),
-    "give-up": lambda one: one.judge(LATER, 1007),
+    "count": lambda one: replace(one, settled_at=NOW).recount(LATER, BUYER, counts(1500)),
+    "recount": lambda one: replace(one, settled_at=NOW).recount(LATER, BUYER, None, "away"),
+    "look": lambda one: one.evaluate(LATER, BEFORE),
+    "prove": lambda one: one.evaluate(LATER, counts(1500)),
+    "disprove": lambda one: one.evaluate(NOW + SETTLING, BEFORE),
+    "give-up": lambda one: one.evaluate(LATER, counts(1007)),
     "settle-confirmed": lambda one: one.settle(LATER, CONFIRMED, BUYER, "seen in the portal"),
     "settle-rejected": lambda one: one.settle(LATER, REJECTED, BUYER, "not in the portal"),
 }
@@ -82,7 +92,7 @@ def test_every_step_from_every_state(status: str, step: str) -> None:
         return
     after = TAKEN[step](before)
     assert (after.status, after.step, after.version) == (end, step, before.version + 1)
-    if step != "count":
+    if start != CONFIRMED:
         assert (after.settled_at is not None) == (end in SETTLED)
     assert (after.id, after.rfc, after.stamps, after.requested_by) == (
         before.id,
@@ -100,7 +110,7 @@ def test_what_is_settled_never_changes_its_state() -> None:
 def test_a_contract_is_sent_once_and_what_was_sent_is_not_withdrawn() -> None:
     sent = contract()
     with pytest.raises(IllegalStepError, match="sent"):
-        sent.send(LATER, 1000)
+        sent.send(LATER, BEFORE)
     with pytest.raises(IllegalStepError, match="withdrawn"):
         sent.withdraw(LATER)
 
@@ -118,53 +128,148 @@ def in_doubt(**more: Any) -> Contract:
 @pytest.mark.parametrize(
     ("before", "now", "minutes", "status"),
     [
-        (1000, 1500, 0, CONFIRMED),
+        pytest.param(1000, 1500, 0, UNKNOWN, id="grown, but within the lag of reads"),
+        (1000, 1500, 1, CONFIRMED),
         (1000, 1500, 60 * 48, CONFIRMED),
-        (0, 500, 0, CONFIRMED),
+        (0, 500, 1, CONFIRMED),
         (1000, 1000, 0, UNKNOWN),
         (1000, 1000, 29, UNKNOWN),
         (1000, 1000, 30, REJECTED),
         (1000, 1000, 60 * 48, REJECTED),
-        (1000, 1499, 0, NEEDS_REVIEW),
-        (1000, 1501, 0, NEEDS_REVIEW),
-        (1000, 2000, 0, NEEDS_REVIEW),
-        (1000, 999, 0, NEEDS_REVIEW),
-        (1000, 0, 0, NEEDS_REVIEW),
-        (1000, None, 0, UNKNOWN),
+        pytest.param(1000, 2000, 0, UNKNOWN, id="changed, but within the lag of reads"),
+        (1000, 1499, 1, NEEDS_REVIEW),
+        (1000, 1501, 1, NEEDS_REVIEW),
+        (1000, 2000, 1, NEEDS_REVIEW),
+        (1000, 999, 1, NEEDS_REVIEW),
+        (1000, 0, 1, NEEDS_REVIEW),
+        (1000, None, 1, UNKNOWN),
         (1000, None, 60 * 23, UNKNOWN),
         (1000, None, 60 * 24, NEEDS_REVIEW),
-        (None, 500, 0, UNKNOWN),
+        (None, 500, 1, UNKNOWN),
         (None, 500, 29, UNKNOWN),
         (None, 500, 30, NEEDS_REVIEW),
-        (None, None, 0, UNKNOWN),
+        (None, None, 1, UNKNOWN),
         (None, None, 30, NEEDS_REVIEW),
     ],
 )
-def test_what_a_count_says(before: int | None, now: int | None, minutes: int, status: str) -> None:
-    after = in_doubt(contracted_before=before).judge(
-        NOW + timedelta(minutes=minutes), now, "no count"
+def test_a_later_count_decides_over_an_unknown_contract(
+    before: int | None, now: int | None, minutes: int, status: str
+) -> None:
+    after = in_doubt(before=counts(before)).evaluate(
+        NOW + timedelta(minutes=minutes), counts(now), "no count"
     )
     assert after.status == status
     assert after.by == RECONCILER
     assert after.note
 
 
-@given(st.integers(0, 10**6), st.integers(0, 10**6), st.integers(0, 60 * 72))
-def test_only_exactly_n_more_is_a_yes_and_only_a_settled_standstill_a_no(
-    before: int, now: int, minutes: int
+@pytest.mark.parametrize(
+    ("before", "now", "status"),
+    [
+        pytest.param((500, 480, 20), (500, 480, 20), REJECTED, id="nothing changed"),
+        pytest.param((500, 480, 20), (500, 500, 0), REJECTED, id="only usage"),
+        pytest.param((500, 480, 20), (500, 0, 500), NEEDS_REVIEW, id="renewed as it expired"),
+        pytest.param((1000, 480, 520), (1000, 0, 1000), NEEDS_REVIEW, id="usage began anew"),
+        pytest.param((500, 480, 20), (500, 480, 520), NEEDS_REVIEW, id="more available"),
+        pytest.param((500, 480, 20), (500, 490, 20), NEEDS_REVIEW, id="used, and refilled"),
+        pytest.param((500, 480, 20), (500, 480, 10), NEEDS_REVIEW, id="gone without usage"),
+        pytest.param((500, 480, 20), (500, 470, 30), NEEDS_REVIEW, id="usage went back"),
+        pytest.param((500, 480, None), (500, 480, None), NEEDS_REVIEW, id="available unknown"),
+        pytest.param((500, None, 20), (500, None, 20), NEEDS_REVIEW, id="used unknown"),
+        pytest.param((500, 480, 20), (500, None, None), NEEDS_REVIEW, id="both unknown now"),
+    ],
+)
+def test_only_usage_may_change_for_a_rejection(
+    before: tuple[int | None, ...], now: tuple[int | None, ...], status: str
+) -> None:
+    unknown = in_doubt(before=Stamps(*before))
+    assert unknown.evaluate(NOW + timedelta(minutes=29), Stamps(*now)).status == UNKNOWN
+    after = unknown.evaluate(NOW + SETTLING, Stamps(*now))
+    assert after.status == status
+    assert all(f"{n:,}" in (after.note or "") for n in (*before, *now) if n is not None)
+
+
+amounts = st.integers(0, 10**6)
+
+
+@given(amounts, amounts, amounts, amounts, amounts, amounts, st.integers(0, 60 * 72))
+def test_exactly_n_more_confirms_and_a_settled_standstill_rejects(
+    contracted: int, used: int, available: int, now: int, used_now: int, left: int, minutes: int
 ) -> None:
     at = NOW + timedelta(minutes=minutes)
-    after = in_doubt(contracted_before=before).judge(at, now)
-    assert (after.status == CONFIRMED) == (now == before + 500)
-    assert (after.status == REJECTED) == (now == before and at - NOW >= SETTLING)
+    before, counted = Stamps(contracted, used, available), Stamps(now, used_now, left)
+    after = in_doubt(before=before).evaluate(at, counted)
+    visible = at - NOW >= READ_LAG
+    assert (after.status == CONFIRMED) == (visible and now == contracted + 500)
+    unchanged = now == contracted and used_now - used == available - left >= 0
+    assert (after.status == REJECTED) == (unchanged and at - NOW >= SETTLING)
+
+
+@given(st.integers(0, 3000), st.integers(0, 60 * 72))
+def test_usage_alone_never_changes_the_outcome(used: int, minutes: int) -> None:
+    at = NOW + timedelta(minutes=minutes)
+    unknown = in_doubt(before=Stamps(3000, 0, 3000))
+    quiet = unknown.evaluate(at, Stamps(3000, 0, 3000))
+    busy = unknown.evaluate(at, Stamps(3000, used, 3000 - used))
+    assert (busy.status, busy.step) == (quiet.status, quiet.step)
+
+
+# ------------------------------------------------------------------- the count after a 200
+
+
+def confirmed(**more: Any) -> Contract:
+    return replace(contract().confirm(NOW, "200", "hecho"), **more)
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "minutes", "waits", "warns"),
+    [
+        pytest.param(1000, 1500, 0, False, False, id="included at once"),
+        pytest.param(1000, 1000, 0, True, False, id="not yet visible"),
+        pytest.param(1000, 2000, 0, True, False, id="within the lag nothing is compared"),
+        pytest.param(1000, 1500, 5, False, False, id="included later"),
+        pytest.param(1000, 2000, 5, False, True, id="created twice"),
+        pytest.param(1000, 1000, 5, False, True, id="never created"),
+        pytest.param(1000, None, 5, True, False, id="no count"),
+        pytest.param(1000, None, 60 * 24, False, False, id="no count for a day"),
+        pytest.param(None, 500, 0, False, False, id="a new issuer"),
+        pytest.param(None, 700, 0, True, False, id="a new issuer, with more"),
+        pytest.param(None, 700, 5, False, False, id="a new issuer: nothing to compare with"),
+    ],
+)
+def test_the_count_after_a_confirmation(
+    before: int | None, now: int | None, minutes: int, waits: bool, warns: bool
+) -> None:
+    after = confirmed(before=counts(before)).recount(
+        NOW + timedelta(minutes=minutes), RECONCILER, counts(now), "the PAC is away"
+    )
+    assert after.status == CONFIRMED
+    assert (after.awaits_count, after.warning is not None) == (waits, warns)
+    assert after.holds_issuer == waits
+    assert (COUNT_MISMATCH in after.events) == warns
+    if not waits:
+        assert after.after == counts(now)
+
+
+def test_a_warning_states_the_figures() -> None:
+    warning = confirmed().recount(LATER, RECONCILER, counts(2000)).warning
+    assert warning is not None
+    assert all(figure in warning for figure in ("500", "1,000", "2,000", "1,500"))
+
+
+def test_a_pac_that_returns_no_contracted_stamps_is_waited_for_and_not_compared() -> None:
+    unsaid = confirmed(before=Stamps(None, 250, 750))
+    assert unsaid.recount(NOW, RECONCILER, counts(1500)).awaits_count
+    after = unsaid.recount(LATER, RECONCILER, counts(1500))
+    assert (after.awaits_count, after.warning) == (False, None)
 
 
 def test_looks_are_spaced_and_end() -> None:
-    one, pauses = in_doubt(contracted_before=1000), []
+    one, pauses = in_doubt(), []
     while one.status == UNKNOWN:
         assert one.look_at is not None
         at = one.look_at
-        one = one.judge(at, None, "the PAC is away")
+        one = one.evaluate(at, None, "the PAC is away")
         if one.status == UNKNOWN and one.look_at is not None:
             pauses.append(one.look_at - at)
     assert one.status == NEEDS_REVIEW
@@ -177,38 +282,69 @@ def test_a_standstill_is_looked_at_the_moment_it_means_something() -> None:
     one = in_doubt()
     while one.status == UNKNOWN:
         assert one.look_at is not None
-        one = one.judge(one.look_at, 1000)
+        one = one.evaluate(one.look_at, BEFORE)
     assert (one.status, one.at) == (REJECTED, NOW + SETTLING)
 
 
-def test_who_is_told_what() -> None:
-    assert contract().event is None
-    assert contract().confirm(LATER, "200", None).event == "Contract Confirmed"
+def test_each_state_has_its_events_until_they_are_published() -> None:
+    assert contract().events == ()
+    assert confirmed().events == ("Contract Confirmed",)
     doubted = in_doubt()
-    assert doubted.event == "Contract Unknown"
-    told = replace(doubted, announced=UNKNOWN)
-    assert told.event is None
-    assert told.judge(LATER, 1007).event == "Contract Needs Review"
-    assert told.judge(NOW + SETTLING, 1000).event == "Contract Rejected"
-    # Who was told of no doubt has the answer to the request itself.
-    assert contract().refuse(LATER, REFUSAL).event is None
+    assert doubted.events == ("Contract Unknown",)
+    published = replace(doubted, announced=("Contract Unknown",))
+    assert published.events == ()
+    assert published.evaluate(LATER, counts(1007)).events == ("Contract Needs Review",)
+    assert published.evaluate(NOW + SETTLING, BEFORE).events == ("Contract Rejected",)
+    # Without a doubt, the response to the request itself says it.
+    assert contract().refuse(LATER, REFUSAL).events == ()
 
 
-def test_the_reconciler_lets_go_once_all_is_told() -> None:
+@pytest.mark.parametrize("announced", [(), ("Contract Unknown",)])
+def test_a_rejection_after_a_doubt_is_published_though_the_note_of_the_doubt_was_lost(
+    announced: tuple[str, ...],
+) -> None:
+    unknown = in_doubt(announced=announced)
+    assert unknown.evaluate(NOW + SETTLING, BEFORE).events == ("Contract Rejected",)
+    review = unknown.evaluate(LATER, counts(1007))
+    settled = review.settle(LATER, REJECTED, BUYER, "not in the portal")
+    assert settled.events == ("Contract Rejected",)
+
+
+def test_a_contradicting_count_is_published_after_the_confirmation() -> None:
+    after = confirmed().recount(LATER, RECONCILER, counts(2000))
+    assert after.events == ("Contract Confirmed", COUNT_MISMATCH)
+    assert replace(after, announced=("Contract Confirmed",)).events == (COUNT_MISMATCH,)
+
+
+def test_the_reconciler_lets_go_once_all_is_published_and_counted() -> None:
     assert contract().open
     assert contract().look_at == NOW + OVERDUE_AFTER
     assert not contract().refuse(LATER, REFUSAL).open
-    confirmed = contract().confirm(LATER, "200", None)
-    assert confirmed.open
-    assert not replace(confirmed, announced=CONFIRMED).open
-    review = in_doubt(announced=UNKNOWN).judge(LATER, 1007)
+    published = confirmed(announced=("Contract Confirmed",))
+    assert published.open
+    assert published.look_at == NOW + READ_LAG
+    assert not published.recount(LATER, RECONCILER, counts(1500)).open
+    review = in_doubt(announced=("Contract Unknown",)).evaluate(LATER, counts(1007))
     assert review.open
-    assert not replace(review, announced=NEEDS_REVIEW).open
+    assert not replace(review, announced=("Contract Needs Review",)).open
 
 
-def test_a_proved_contract_keeps_no_refusal_and_a_disproved_one_says_how_to_go_on() -> None:
-    assert in_doubt().judge(LATER, 1500).refusal is None
-    refusal = in_doubt().judge(NOW + SETTLING, 1000).refusal
+def test_an_issuer_is_held_until_the_contract_is_settled_and_counted() -> None:
+    assert contract().holds_issuer
+    assert in_doubt().holds_issuer
+    assert in_doubt().evaluate(LATER, counts(1007)).holds_issuer
+    assert confirmed().holds_issuer
+    assert not confirmed().recount(NOW, BUYER, counts(1500)).holds_issuer
+    assert not contract().refuse(LATER, REFUSAL).holds_issuer
+    assert not in_doubt().evaluate(LATER, counts(1500)).holds_issuer
+    assert not in_doubt().evaluate(NOW + SETTLING, BEFORE).holds_issuer
+
+
+def test_a_contract_confirmed_by_count_keeps_no_error_and_a_rejected_one_says_how_to_go_on() -> (
+    None
+):
+    assert in_doubt().evaluate(LATER, counts(1500)).refusal is None
+    refusal = in_doubt().evaluate(NOW + SETTLING, BEFORE).refusal
     assert refusal is not None
     assert (refusal.code, refusal.status) == ("contract-not-bought", 409)
     assert "1,000" in refusal.detail
@@ -245,7 +381,24 @@ def test_an_outcome_is_one_of_two(value: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ["", "because", " " * 40, "x" * 501, None, 7, "ten chars\x00 or so"]
+    "value",
+    [
+        "",
+        "because",
+        " " * 40,
+        "x" * 501,
+        None,
+        7,
+        "ten chars\x00 or so",
+        pytest.param("\u3164" * 20, id="Hangul fillers"),
+        pytest.param("\uffa0" * 20, id="halfwidth fillers"),
+        pytest.param("\u2800" * 20, id="empty Braille"),
+        pytest.param("\u115f\u1160" * 10, id="Jamo fillers"),
+        pytest.param("\u034f" * 20, id="grapheme joiners"),
+        pytest.param("\ufe0f" * 20, id="variation selectors"),
+        pytest.param("\u200b" * 20, id="zero width spaces"),
+        pytest.param("ok\u3164\u3164\u3164\u3164\u3164\u3164\u3164\u3164", id="two letters"),
+    ],
 )
 def test_a_reason_says_something(value: object) -> None:
     with pytest.raises(TimbresError) as caught:

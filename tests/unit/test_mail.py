@@ -22,6 +22,7 @@ from timbres.domain.month import Month
 from timbres.domain.report import FAILED, FORMATS, PENDING, READY, MonthlyRun, Report, Wanted
 from timbres.domain.rfc import Rfc
 from timbres.domain.run import NOT_REACHED, Crossing
+from timbres.domain.stamps import Stamps
 from timbres.errors import Kind
 from timbres.pacs import codes
 from timbres.work import contract as contracts
@@ -93,7 +94,8 @@ def rejected(pac: str, code: str | None, message: str | None) -> Detail:
 
 
 def contract(stamps: int = 500, rfc: str = RFC) -> Detail:
-    one = opened("acme-sf", Rfc(rfc), stamps, BUYER, "pedido-1", NOW).send(NOW, 1000)
+    before = Stamps(1000, 250, 750)
+    one = opened("acme-sf", "", Rfc(rfc), stamps, BUYER, "pedido-1", NOW).send(NOW, before)
     refusal = Refusal("pac-timeout", 504, "The PAC did not answer in time", "nothing came")
     one = replace(one.doubt(NOW, BUYER, refusal), id="0193a1b2c3d47e5f8a9b0c1d2e3f4a5b")
     return contracts.shown(one)
@@ -235,6 +237,10 @@ GOLDEN: dict[str, tuple[str, Detail]] = {
     ),
     "contract-confirmed": ("Contract Confirmed", contract(1500)),
     "contract-confirmed-of-one": ("Contract Confirmed", contract(1, "ÑAD061009TY8")),
+    "contract-count-mismatch": (
+        "Contract Count Mismatch Detected",
+        contract() | {"contracted_before": 1000, "contracted_after": 2000},
+    ),
     "contract-unknown": ("Contract Unknown", contract()),
     "contract-needs-review": ("Contract Needs Review", contract()),
     "contract-rejected": ("Contract Rejected", contract()),
@@ -572,6 +578,8 @@ details = st.fixed_dictionaries(
         "day": st.dates().map(str),
         "failed": st.dictionaries(words, st.integers(1, 10**9), max_size=3),
         "problems": st.dictionaries(words, words, max_size=3),
+        "contracted_before": st.integers(0, 10**9),
+        "contracted_after": st.integers(0, 10**9),
         "issuers": st.lists(
             st.fixed_dictionaries(
                 {

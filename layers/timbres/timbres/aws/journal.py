@@ -1,29 +1,45 @@
 """The journal of contracts in DynamoDB: written before the call, never rewritten in silence.
 
-Entries of an account, by sort key: ``contract#<id>``, the contract with its history;
-``key#<hash>``, which contract an Idempotency-Key stands for, for ever;
-``in-flight#<rfc>``, the one contract of an issuer that is not settled;
-``day#<date>``, the stamps ordered on a day. A contract that the reconciler has still to do
-with is in the index ``open`` by the time of its next look.
+Items of an account, by sort key: ``contract#<id>``, the contract with its history;
+``key#<hash>``, the contract of an Idempotency-Key, for ever. Items of a PAC login, under
+``login#<fingerprint>`` in place of the account: ``in-flight#<rfc>``, the one contract of an
+issuer that is not settled, or that no count includes yet; ``day#<date>``, the stamps of a day.
+A contract that the reconciler has still to do with is in the index ``open`` by the time of its
+next look.
 """
 
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from timbres.aws.items import Item, cursor, packed, start, transact_write, unpacked
-from timbres.domain.contract import REJECTED, SETTLED, Contract, Refusal, first_id
+from timbres.aws.items import (
+    Item,
+    conditional_write,
+    cursor,
+    packed,
+    start,
+    transact_write,
+    unpacked,
+)
+from timbres.deadline import Deadline
+from timbres.domain.contract import REJECTED, Contract, Refusal, first_id
 from timbres.domain.rfc import Rfc
+from timbres.domain.stamps import Stamps
+from timbres.errors import STORAGE_UNAVAILABLE, TimbresError
 
 _TIMES = ("at", "created_at", "sent_at", "settled_at", "look_at")
 _PAGE = 100
 _OPEN = "open"
-# The order of the items in the transaction that opens a contract.
-_KEY, _MARK, _DAY = 1, 2, 3
+# The place of the day's stamps in the transaction that opens a contract.
+_DAY = 3
+_ATTEMPTS = 5
+# What is left of a request's time to answer it.
+_RESERVE_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +84,7 @@ class Journal:
                 "contract_id": contract.id,
                 "body_hash": body_hash,
             },
-            {"account": account, "entry": _mark_entry(contract), "contract_id": contract.id},
+            _mark_key(contract) | {"contract_id": contract.id, "of_account": account},
         ]
         steps: list[Item] = [
             {
@@ -80,29 +96,43 @@ class Journal:
             }
             for item in items
         ]
+        room = most_a_day - contract.stamps
         day = self._day(contract, contract.stamps)
-        day["Update"]["ConditionExpression"] = "attribute_not_exists(stamps) OR stamps <= :most"
-        day["Update"]["ExpressionAttributeValues"] |= packed(
-            {":most": most_a_day - contract.stamps}
+        # A day without an item has room for the limit, not for more.
+        day["Update"]["ConditionExpression"] = (
+            "stamps <= :room" if room < 0 else "attribute_not_exists(stamps) OR stamps <= :room"
         )
-        failed = transact_write(self._dynamodb, [*steps, day])
-        if not failed:
-            return None
-        if _KEY in failed and (taken := self.by_key(account, key, body_hash)):
-            return taken
-        if _MARK in failed:
-            mark = self._get(account, _mark_entry(contract))
-            first = self.get(account, mark["contract_id"]) if mark else None
-            if first is not None:
-                return Taken(first, by_key=False)
-        elif _DAY in failed:
-            return DayFull(self.ordered(contract))
-        # What stood in the way has gone between the two looks.
-        return self.open(contract, body_hash, most_a_day)
+        day["Update"]["ExpressionAttributeValues"] |= packed({":room": room})
+        for attempt in range(_ATTEMPTS):
+            failed = transact_write(self._dynamodb, [*steps, day])
+            # DynamoDB may name only some of the conditions that failed: the key comes first.
+            if not failed:
+                return None
+            if taken := self.by_key(account, key, body_hash):
+                return taken
+            if taken := self._in_flight(contract):
+                return taken
+            if failed == {_DAY}:
+                return DayFull(self.ordered(contract))
+            # What was in the way has gone between the write and the reads.
+            time.sleep(0.05 * attempt)
+        raise TimbresError(
+            STORAGE_UNAVAILABLE,
+            "The table of contracts names a contract that it does not contain, as after a restore "
+            "of some of its items. Nothing was sent; an operator has to restore the table.",
+        )
+
+    def _in_flight(self, contract: Contract) -> Taken | None:
+        mark = self._get(**_mark_key(contract))
+        first = self.get(mark["of_account"], mark["contract_id"]) if mark else None
+        return Taken(first, by_key=False) if first and first.holds_issuer else None
 
     def ordered(self, contract: Contract) -> int:
-        """Return the stamps ordered on the day of ``contract``, those refused left out."""
-        item = self._get(contract.account, _day_entry(contract))
+        """Return the stamps of the login's contracts on the day of ``contract``.
+
+        Rejected ones are left out.
+        """
+        item = self._get(**_day_key(contract))
         return int(item["stamps"]) if item else 0
 
     def by_key(self, account: str, key: str, body_hash: str) -> Taken | None:
@@ -123,41 +153,43 @@ class Journal:
         item = self._get(account, f"contract#{contract_id}")
         return (_contract(item), item["history"]) if item else None
 
-    def due(self, at: datetime, limit: int = _PAGE) -> list[tuple[str, str]]:
-        """Return account and id of open contracts to be looked at, the longest waiting first."""
-        page = self._dynamodb.query(
-            TableName=self._table,
-            IndexName=_OPEN,
-            KeyConditionExpression="#open = :open AND look_at <= :at",
-            ExpressionAttributeNames={"#open": "open"},
-            ExpressionAttributeValues=packed({":open": _OPEN, ":at": _utc(at)}),
-            Limit=limit,
-        )
-        items = [unpacked(item) for item in page["Items"]]
-        return [(item["account"], item["entry"].removeprefix("contract#")) for item in items]
+    def due(self, at: datetime) -> Iterator[tuple[str, str]]:
+        """Yield account and id of every open contract to be looked at, the longest due first."""
+        yield from self._open("#open = :open AND look_at <= :at", {":at": _utc(at)})
 
-    def oldest_open(self) -> Contract | None:
-        """Return the open contract that was opened first, or None."""
+    def _open(self, condition: str, values: Item | None = None) -> Iterator[tuple[str, str]]:
         pages = self._dynamodb.get_paginator("query").paginate(
             TableName=self._table,
             IndexName=_OPEN,
-            KeyConditionExpression="#open = :open",
+            KeyConditionExpression=condition,
             ExpressionAttributeNames={"#open": "open"},
-            ExpressionAttributeValues=packed({":open": _OPEN}),
+            ExpressionAttributeValues=packed({":open": _OPEN, **(values or {})}),
         )
-        items = [unpacked(item) for page in pages for item in page["Items"]]
-        if not items:
-            return None
+        for page in pages:
+            for item in map(unpacked, page["Items"]):
+                yield item["account"], item["entry"].removeprefix("contract#")
+
+    def oldest_open(self) -> Contract | None:
+        """Return the open contract that was opened first, or None."""
         # An id begins with the time it was made at.
-        first = min(items, key=lambda item: str(item["entry"]))
-        found = self.get(first["account"], first["entry"].removeprefix("contract#"))
-        # The index lags a little behind the journal.
-        return found if found is not None and found.open else None
+        first = min(self._open("#open = :open"), key=lambda key: key[1], default=None)
+        contract = self.get(*first) if first else None
+        # The index lags a little behind the table.
+        return contract if contract is not None and contract.open else None
 
     def page(
-        self, account: str, rfc: Rfc | None, status: str | None, after: str | None
+        self,
+        account: str,
+        rfc: Rfc | None,
+        status: str | None,
+        after: str | None,
+        deadline: Deadline,
     ) -> tuple[list[Contract], str | None]:
-        """Return contracts, newest first, up to 100, and the cursor of the rest or None."""
+        """Return contracts, newest first, up to 100, and the cursor of the rest or None.
+
+        A filter that few contracts match may end the search at ``deadline``: the list is then
+        empty, and the cursor says where to go on.
+        """
         names: dict[str, str] = {}
         values: Item = {":account": account, ":prefix": "contract#"}
         filters = []
@@ -185,7 +217,7 @@ class Journal:
             found += [_contract(unpacked(item)) for item in page["Items"]]
             last = page.get("LastEvaluatedKey")
             # A filter may leave a page empty that is not the last.
-            if found or not last:
+            if found or not last or deadline.left() < _RESERVE_SECONDS:
                 return found, cursor(last)
 
     def ordered_between(self, account: str, first: datetime, last: datetime) -> Iterator[Contract]:
@@ -209,36 +241,33 @@ class Journal:
         """Write a contract over ``before``, the version its last step was taken from.
 
         The step is added to its history. Returns False, with nothing written, when another
-        step was taken in the meantime. A settled contract frees its issuer, a rejected one
-        also the day's stamps.
+        step was taken in the meantime. A contract that is settled, and that a count includes,
+        frees its issuer; a rejected one also the day's stamps.
         """
         steps = [self._update(before, after, _line(after))]
-        if after.status in SETTLED and after.step != "count":
+        if before.holds_issuer and not after.holds_issuer and after.login is not None:
             steps.append(
                 {
                     "Delete": {
                         "TableName": self._table,
-                        "Key": packed({"account": after.account, "entry": _mark_entry(after)}),
+                        "Key": packed(_mark_key(after)),
                         "ConditionExpression": "contract_id = :id",
                         "ExpressionAttributeValues": packed({":id": after.id}),
                     }
                 }
             )
-        if after.status == REJECTED:
+        if after.status == REJECTED and after.login is not None:
             steps.append(self._day(after, -after.stamps))
         return not transact_write(self._dynamodb, steps)
 
     def announced(self, contract: Contract) -> None:
-        """Note that the contract's state was published; the index then lets go of it.
+        """Note that the events of the contract's state were published.
 
         Changes nothing when a step was taken in the meantime.
         """
-        told = replace(contract, announced=contract.status)
-        update = self._update(contract, told, None)["Update"]
-        try:
-            self._dynamodb.update_item(**update)
-        except self._dynamodb.exceptions.ConditionalCheckFailedException:
-            return
+        published = replace(contract, announced=(*contract.announced, *contract.events))
+        update = self._update(contract, published, None)["Update"]
+        conditional_write(self._dynamodb.update_item, {}, **update)
 
     def _update(self, before: Contract, after: Contract, line: Item | None) -> Item:
         was, item = _item(before), _item(after)
@@ -269,7 +298,7 @@ class Journal:
         return {
             "Update": {
                 "TableName": self._table,
-                "Key": packed({"account": contract.account, "entry": _day_entry(contract)}),
+                "Key": packed(_day_key(contract)),
                 "UpdateExpression": "ADD stamps :stamps",
                 "ExpressionAttributeValues": packed({":stamps": stamps}),
             }
@@ -288,12 +317,17 @@ class Journal:
         return f"key#{hashlib.sha256(key.encode()).hexdigest()}"
 
 
-def _mark_entry(contract: Contract) -> str:
-    return f"in-flight#{contract.rfc}"
+def _mark_key(contract: Contract) -> dict[str, str]:
+    return {"account": _login(contract), "entry": f"in-flight#{contract.rfc}"}
 
 
-def _day_entry(contract: Contract) -> str:
-    return f"day#{contract.created_at.date()}"
+def _day_key(contract: Contract) -> dict[str, str]:
+    return {"account": _login(contract), "entry": f"day#{contract.created_at.date()}"}
+
+
+def _login(contract: Contract) -> str:
+    # No account's name has a #. What functions may delete is under such keys only.
+    return f"login#{contract.login}"
 
 
 def _utc(at: datetime) -> str:
@@ -331,6 +365,14 @@ def _contract(item: Item) -> Contract:
     for name in _TIMES:
         if name in values:
             values[name] = datetime.fromisoformat(values[name])
+    for name in ("before", "after"):
+        # Until 0.4.0, an item had the contracted stamps only.
+        contracted = values.pop(f"contracted_{name}", None)
+        if name in values:
+            values[name] = Stamps(**values[name])
+        elif contracted is not None:
+            values[name] = Stamps(contracted, None, None)
     if "refusal" in values:
         values["refusal"] = Refusal(**values["refusal"])
+    values["announced"] = tuple(values.get("announced", ()))
     return Contract(**values)

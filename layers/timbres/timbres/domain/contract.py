@@ -7,20 +7,25 @@
                 └─> unknown ──> confirmed | rejected | needs-review
 
 Every step has a name and leads from where :data:`STEPS` says; another raises. A contract
-is a value: a step returns the next one, and whoever keeps contracts writes it only over the
-version it was made from. A pending contract with ``sent_at`` may have been bought; without
+is a value: a step returns the next one, and the repository writes it only over the
+version it was made from. A pending contract with ``sent_at`` may exist at the PAC; without
 it, nothing was sent.
+
+Counts are evidence only if they are of the login that the contract was sent with, and not
+younger than ``READ_LAG`` after the request.
 """
 
 from __future__ import annotations
 
 import secrets
 import time
+import unicodedata
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from timbres.domain.rfc import Rfc, shown
+from timbres.domain.stamps import Stamps
 from timbres.errors import PARAMETER_INVALID, TimbresError
 
 PENDING = "pending"
@@ -40,6 +45,7 @@ STEPS: dict[str, tuple[str | None, str]] = {
     "withdraw": (PENDING, REJECTED),
     "doubt": (PENDING, UNKNOWN),
     "count": (CONFIRMED, CONFIRMED),
+    "recount": (CONFIRMED, CONFIRMED),
     "look": (UNKNOWN, UNKNOWN),
     "prove": (UNKNOWN, CONFIRMED),
     "disprove": (UNKNOWN, REJECTED),
@@ -54,8 +60,15 @@ OVERDUE_AFTER = timedelta(minutes=2)
 SETTLING = timedelta(minutes=30)
 # After a day without proof, more looking brings none.
 GIVE_UP_AFTER = timedelta(hours=24)
-_FIRST_PAUSE = timedelta(minutes=1)
+# PACs show their own writes in their reads after 4 to 8 seconds, by field reports.
+READ_LAG = timedelta(minutes=1)
+_FIRST_PAUSE = READ_LAG
 _LONGEST_PAUSE = timedelta(hours=1)
+
+COUNT_MISMATCH = "Contract Count Mismatch Detected"
+
+# Letters and symbols that nobody sees: Hangul fillers and the empty Braille pattern.
+_BLANK = frozenset("\u115f\u1160\u3164\uffa0\u2800")
 
 # Who takes the steps that no caller asked for.
 RECONCILER = "reconciler"
@@ -77,13 +90,15 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Contract:
-    """One purchase.
+    """One contract: ``stamps`` allotted to ``rfc``.
 
-    ``contracted_before`` and ``contracted_after`` are the PAC's counts for the issuer in
-    stamps, None where they are not known. ``requested_by`` is an IAM ARN. ``pac_code`` and
-    ``pac_message`` are the PAC's own words. ``step``, ``at``, ``by`` and ``note`` tell of
-    the last step; ``version`` counts them. ``look_at`` is when the reconciler looks next,
-    ``attempts`` how often it has; ``announced`` is the state last published.
+    ``login`` is the fingerprint of the PAC login it was sent with. ``before`` and ``after``
+    are the PAC's counts for the issuer, None where they are not known. ``requested_by`` is an
+    IAM ARN. ``pac_code`` and ``pac_message`` are the PAC's own. ``step``, ``at``, ``by`` and
+    ``note`` describe the last step; ``version`` counts the steps. ``look_at`` is when the
+    reconciler looks next, ``attempts`` how often it has. ``awaits_count``: confirmed by the
+    PAC, and no count includes it yet. ``warning`` says how the count contradicts the PAC's
+    200. ``announced`` are the events published of it.
     """
 
     id: str
@@ -97,40 +112,51 @@ class Contract:
     step: str
     at: datetime
     by: str
+    login: str | None = None
     version: int = 0
     note: str | None = None
     sent_at: datetime | None = None
     settled_at: datetime | None = None
-    contracted_before: int | None = None
-    contracted_after: int | None = None
+    before: Stamps | None = None
+    after: Stamps | None = None
     pac_code: str | None = None
     pac_message: str | None = None
     refusal: Refusal | None = None
     attempts: int = 0
     look_at: datetime | None = None
-    announced: str | None = None
+    awaits_count: bool = False
+    warning: str | None = None
+    announced: tuple[str, ...] = ()
 
     @property
-    def event(self) -> str | None:
-        """The event that is still to be published of this state, or None.
+    def events(self) -> tuple[str, ...]:
+        """The events that are still to be published of this state, in their order.
 
-        A rejection is told only to those who were told of a doubt before.
+        A rejection is an event only after a doubt: whoever asked was answered with it else.
         """
-        if self.status in (PENDING, self.announced):
-            return None
-        if self.status == REJECTED and self.announced is None:
-            return None
-        return f"Contract {self.status.replace('-', ' ').title()}"
+        events: tuple[str, ...] = ()
+        if self.status in (UNKNOWN, NEEDS_REVIEW, CONFIRMED):
+            events = (f"Contract {self.status.replace('-', ' ').title()}",)
+        elif self.step in ("disprove", "settle-rejected"):
+            events = ("Contract Rejected",)
+        if self.warning is not None:
+            events = (*events, COUNT_MISMATCH)
+        return tuple(event for event in events if event not in self.announced)
 
     @property
     def open(self) -> bool:
         """Whether the reconciler has something to do with it, now or later."""
-        return self.status in (PENDING, UNKNOWN) or self.event is not None
+        return self.status in (PENDING, UNKNOWN) or self.awaits_count or bool(self.events)
 
-    def send(self, at: datetime, contracted_before: int | None) -> Contract:
+    @property
+    def holds_issuer(self) -> bool:
+        """Whether no other contract of the issuer may begin: counts would prove nothing."""
+        return self.status not in SETTLED or self.awaits_count
+
+    def send(self, at: datetime, before: Stamps | None) -> Contract:
         """Return it as it is the moment before the PAC is asked, which is once.
 
-        ``contracted_before`` is the issuer's count in stamps, None where there is none.
+        ``before`` are the issuer's counts, None where there are none.
         Raises :class:`IllegalStepError` for one that was sent already.
         """
         if self.sent_at is not None:
@@ -140,12 +166,12 @@ class Contract:
             at,
             self.requested_by,
             sent_at=at,
-            contracted_before=contracted_before,
+            before=before,
             look_at=at + OVERDUE_AFTER,
         )
 
     def confirm(self, at: datetime, pac_code: str | None, pac_message: str | None) -> Contract:
-        """Return it confirmed: the PAC said 200, in these words.
+        """Return it confirmed: the PAC answered 200. A count is to include it yet.
 
         Raises :class:`IllegalStepError` for one that was never sent.
         """
@@ -157,6 +183,8 @@ class Contract:
             settled_at=at,
             pac_code=pac_code,
             pac_message=pac_message,
+            awaits_count=True,
+            look_at=at + READ_LAG,
         )
 
     def refuse(
@@ -218,58 +246,103 @@ class Contract:
             look_at=at + _FIRST_PAUSE,
         )
 
-    def count(self, at: datetime, contracted: int | None) -> Contract:
-        """Return it with the issuer's count in stamps that followed a confirmed purchase."""
-        return self._step("count", at, self.requested_by, contracted_after=contracted)
+    def recount(
+        self, at: datetime, by: str, counts: Stamps | None, problem: str | None = None
+    ) -> Contract:
+        """Return a confirmed contract after a count of the issuer's stamps.
 
-    def judge(
+        ``counts`` are None when there are none (then ``problem`` says why). Exactly the stamps
+        of this contract more: the count includes it. Anything else is compared only after
+        ``READ_LAG``, and is then a warning. A day without a count ends the wait.
+        """
+        settled_at = self._must_be_settled()
+        contracted = None if counts is None else counts.contracted
+        before = 0 if self.before is None else self.before.contracted
+        expected = None if before is None else before + self.stamps
+        if contracted is not None and contracted == expected:
+            return self._step("count", at, by, after=counts, awaits_count=False)
+        if contracted is not None and at - settled_at >= READ_LAG:
+            warning = None
+            # Of an issuer that the PAC did not know before, nothing is known to compare with.
+            if self.before is not None and expected is not None:
+                warning = (
+                    f"The PAC confirmed {self.stamps:,} stamps: contracted was {before:,} before "
+                    f"and is {contracted:,} now, not {expected:,}."
+                )
+            return self._step(
+                "count",
+                at,
+                by,
+                after=counts,
+                awaits_count=False,
+                warning=warning,
+                note=warning,
+                look_at=at,
+            )
+        problem = problem or "the count does not include the contract yet"
+        if at - settled_at >= GIVE_UP_AFTER:
+            return self._step("count", at, by, awaits_count=False, note=problem)
+        return self._step(
+            "recount",
+            at,
+            by,
+            note=problem,
+            attempts=self.attempts + 1,
+            look_at=self._next_look(at, settled_at + READ_LAG),
+        )
+
+    def evaluate(
         self,
         at: datetime,
-        contracted: int | None,
+        counts: Stamps | None,
         problem: str | None = None,
         settling: timedelta = SETTLING,
     ) -> Contract:
-        """Take the step that a new count of the issuer's stamps leads to.
+        """Take the step that new counts of the issuer's stamps lead to.
 
-        ``contracted`` is that count, None when there is none (then ``problem`` says why).
-        Grown by exactly the stamps bought: confirmed. Unchanged for ``settling`` since it was
-        sent: rejected. Changed otherwise, or a day without a count: needs-review. Else it is
-        looked at again, after a pause that doubles up to an hour.
+        ``counts`` are None when there are none (then ``problem`` says why). Contracted grew by
+        exactly the stamps of the contract: confirmed. All counts unchanged, usage aside, for
+        ``settling`` since it was sent: rejected. Any other change, or a day without a count:
+        needs-review. Else it is looked at again, after a pause that doubles up to an hour.
+        Within ``READ_LAG`` counts prove nothing.
         """
-        before, sent_at = self.contracted_before, self._must_be_sent()
+        sent_at = self._must_be_sent()
         settled = at - sent_at >= settling
-        if before is not None and contracted is not None:
-            counts = f"contracted was {before:,} before and is {contracted:,} now"
-            if contracted == before + self.stamps:
+        contracted = None if counts is None else counts.contracted
+        if at - sent_at < READ_LAG:
+            problem = "the PAC's counts may not show it yet"
+        elif self.before is None or self.before.contracted is None:
+            problem = "the count before the contract is not known"
+            if settled:
+                return self.give_up(at, problem)
+        elif contracted is not None and counts is not None:
+            change = _describe_change(self.before, counts)
+            if contracted == self.before.contracted + self.stamps:
                 return self._step(
                     "prove",
                     at,
                     RECONCILER,
-                    note=counts,
+                    note=change,
                     settled_at=at,
-                    contracted_after=contracted,
+                    after=counts,
                     refusal=None,
                 )
-            if contracted != before:
-                return self._step("give-up", at, RECONCILER, note=counts, look_at=at)
-            if settled:
-                refusal = _not_bought(f"The PAC's count has not changed: {counts}.")
+            if settled and _only_usage_changed(self.before, counts):
+                refusal = _not_bought(f"The PAC's counts have not changed, usage aside: {change}.")
                 return self._step(
                     "disprove",
                     at,
                     RECONCILER,
-                    note=counts,
+                    note=change,
                     settled_at=at,
-                    contracted_after=contracted,
+                    after=counts,
                     refusal=refusal,
                 )
-            problem = counts
-        elif before is None:
-            problem = "the count before the purchase is not known"
-            if settled:
-                return self._step("give-up", at, RECONCILER, note=problem, look_at=at)
+            if settled or contracted != self.before.contracted:
+                return self.give_up(at, change)
+            problem = change
         if at - sent_at >= GIVE_UP_AFTER:
-            return self._step("give-up", at, RECONCILER, note=problem, look_at=at)
+            return self.give_up(at, problem)
         return self._step(
             "look",
             at,
@@ -278,6 +351,10 @@ class Contract:
             attempts=self.attempts + 1,
             look_at=self._next_look(at, sent_at + settling),
         )
+
+    def give_up(self, at: datetime, why: str | None) -> Contract:
+        """Return it for review by a person: counts cannot decide, for the reason given."""
+        return self._step("give-up", at, RECONCILER, note=why, look_at=at)
 
     def settle(self, at: datetime, outcome: str, by: str, reason: str) -> Contract:
         """A person decided what the counts could not; ``outcome`` is confirmed or rejected."""
@@ -306,6 +383,11 @@ class Contract:
             raise IllegalStepError(f"contract {self.id} was never sent")
         return self.sent_at
 
+    def _must_be_settled(self) -> datetime:
+        if self.settled_at is None:
+            raise IllegalStepError(f"contract {self.id} is not settled")
+        return self.settled_at
+
     def _step(self, name: str, at: datetime, by: str, **changes: Any) -> Contract:
         start, end = STEPS[name]
         if self.status != start:
@@ -316,11 +398,14 @@ class Contract:
         )
 
 
-def opened(account: str, rfc: Rfc, stamps: int, by: str, key: str, at: datetime) -> Contract:
+def opened(
+    account: str, login: str, rfc: Rfc, stamps: int, by: str, key: str, at: datetime
+) -> Contract:
     """Return a new contract, pending: the first step. ``key`` is its Idempotency-Key."""
     return Contract(
         id=new_id(),
         account=account,
+        login=login,
         rfc=rfc,
         stamps=stamps,
         status=STEPS["open"][1],
@@ -369,14 +454,49 @@ def parse_outcome(value: object) -> str:
 def parse_reason(value: object) -> str:
     """Return a settlement's reason, 10 to 500 characters. Raises ``parameter-invalid``."""
     text = " ".join(value.split()) if isinstance(value, str) else ""
-    if not 10 <= len(text) <= 500 or not text.isprintable():
+    visible = sum(map(_is_visible, text))
+    if not (visible >= 10 and len(text) <= 500 and text.isprintable()):
         raise TimbresError(
             PARAMETER_INVALID,
-            "The reason is kept in the journal: expected 10 to 500 printable characters, "
-            "such as what the PAC's portal shows.",
+            "The reason is kept in the journal: expected at least 10 visible and at most 500 "
+            "printable characters, such as what the PAC's portal shows.",
             field="reason",
         )
     return text
+
+
+def _is_visible(character: str) -> bool:
+    return unicodedata.category(character)[0] in "LNPS" and character not in _BLANK
+
+
+def _describe_change(before: Stamps, now: Stamps) -> str:
+    return f"{_describe(before)} before; {_describe(now)} now"
+
+
+def _describe(stamps: Stamps) -> str:
+    counts = (
+        ("contracted", stamps.contracted),
+        ("used", stamps.used),
+        ("available", stamps.available),
+    )
+    return ", ".join(f"{name} {'?' if n is None else format(n, ',')}" for name, n in counts)
+
+
+def _only_usage_changed(before: Stamps, now: Stamps) -> bool:
+    """Tell whether stamps were used between two counts and nothing else happened.
+
+    False when one of the counts is not known: an older contract that expires at the same time
+    leaves the contracted stamps as they were.
+    """
+    used = _difference(before.used, now.used)
+    available = _difference(before.available, now.available)
+    if used is None or available is None:
+        return False
+    return now.contracted == before.contracted and used >= 0 and available == -used
+
+
+def _difference(before: int | None, now: int | None) -> int | None:
+    return None if before is None or now is None else now - before
 
 
 def _not_bought(why: str) -> Refusal:

@@ -313,6 +313,24 @@ def _contract_confirmed(detail: Detail, _: Links) -> list[str]:
     ]
 
 
+def _contract_count_mismatch(detail: Detail, _: Links) -> list[str]:
+    before, after = detail["contracted_before"], detail["contracted_after"]
+    return [
+        f"el conteo no cuadra con un contrato para {detail['rfc']}",
+        (
+            f"El PAC confirmó un contrato de {_stamps(detail['stamps'])} para el emisor "
+            f"{detail['rfc']} en la cuenta {detail['account']}, pero su conteo de contratados "
+            f"pasó de {before:,} a {after:,}; se esperaban {before + detail['stamps']:,}. "
+            f"Contrato {detail['id']}."
+        ),
+        (
+            "Qué hacer: revise en el portal del PAC los contratos de este emisor: quizá se creó "
+            "dos veces, o alguien creó o venció otro al mismo tiempo. Si sobra uno, pida al PAC "
+            "que lo cancele. Timbres lo da por confirmado y no contrata más por su cuenta."
+        ),
+    ]
+
+
 def _contract_unknown(detail: Detail, _: Links) -> list[str]:
     return [
         f"compra en duda para {detail['rfc']}",
@@ -365,6 +383,7 @@ _WRITERS: dict[str, Callable[[Detail, Links], list[str]]] = {
     "Monthly Reports": _monthly_reports,
     "Statement Differs": _statement_differs,
     "Contract Confirmed": _contract_confirmed,
+    "Contract Count Mismatch Detected": _contract_count_mismatch,
     "Contract Unknown": _contract_unknown,
     "Contract Needs Review": _contract_needs_review,
     "Contract Rejected": _contract_rejected,

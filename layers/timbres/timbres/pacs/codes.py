@@ -29,7 +29,13 @@ _UNAVAILABLE = Kind("pac-unavailable", 503, "The PAC is not available", retry=Tr
 # The PAC cannot take more just now: not a fault of the call, but a reason to slow down.
 OVERWHELMED = frozenset({_DATABASE_UNAVAILABLE, _UNAVAILABLE})
 _PERMISSION_DENIED = Kind("pac-permission-denied", 403, "The PAC does not permit this")
-_DUPLICATE = Kind("contract-duplicate", 409, "The PAC holds such a contract already")
+# It may be the echo of this very request, sent twice on its way: a count decides.
+_DUPLICATE = Kind(
+    "contract-duplicate",
+    409,
+    "The PAC holds such a contract already",
+    may_have_taken_effect=True,
+)
 _ACCOUNT_EXHAUSTED = Kind("account-stamps-exhausted", 409, "The account's stamps have run out")
 _ISSUER_EXHAUSTED = Kind("issuer-stamps-exhausted", 409, "The issuer's stamps have run out")
 _LIMIT = Kind("transaction-limit-exceeded", 422, "The PAC's limit for one transaction is reached")

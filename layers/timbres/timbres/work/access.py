@@ -174,10 +174,15 @@ class Access:
 
 def _same_login(account: Account, login: str | None) -> Account:
     if login is not None and account.login != login:
-        raise TimbresError(
-            ACCOUNT_LOGIN_CHANGED,
-            f"The secret of account {account.name} now signs in with another login at "
-            f"{account.pac.name}: counts of two logins cannot be compared.",
-            field="account",
-        )
+        raise login_changed(account)
     return account
+
+
+def login_changed(account: Account) -> TimbresError:
+    """Return the error for an account whose secret has another login than it had."""
+    return TimbresError(
+        ACCOUNT_LOGIN_CHANGED,
+        f"The secret of account {account.name} now signs in with another login at "
+        f"{account.pac.name}: counts of two logins cannot be compared.",
+        field="account",
+    )

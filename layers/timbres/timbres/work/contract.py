@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import re
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -16,34 +17,54 @@ from typing import Any
 
 from timbres.aws.bus import Bus
 from timbres.aws.issuers import Issuers
-from timbres.aws.journal import DayFull, Journal
+from timbres.aws.journal import DayFull, Journal, Taken
 from timbres.deadline import Deadline
 from timbres.domain import clock
 from timbres.domain import contract as rules
-from timbres.domain.account import Account
-from timbres.domain.contract import RECONCILER, SETTLING, Contract, Refusal, opened
+from timbres.domain.account import Account, parse_account_name
+from timbres.domain.contract import READ_LAG, RECONCILER, SETTLING, Contract, Refusal, opened
 from timbres.domain.rfc import Rfc
+from timbres.domain.stamps import Stamps
 from timbres.errors import (
+    ACCOUNT_LOGIN_CHANGED,
+    ACCOUNT_MISCONFIGURED,
+    ACCOUNT_UNKNOWN,
     CONTRACT_IN_FLIGHT,
     CONTRACT_NOT_UNDER_REVIEW,
     CONTRACT_PENDING,
     CONTRACT_UNKNOWN,
     DAY_OVER_LIMIT,
     IDEMPOTENCY_KEY_REUSED,
+    OPERATION_UNSUPPORTED,
     STAMPS_OVER_LIMIT,
     Kind,
     PacError,
     TimbresError,
 )
 from timbres.pacs.base import Reply
-from timbres.pacs.codes import PROTOCOL
+from timbres.pacs.codes import (
+    CREDENTIALS_REJECTED,
+    ENDPOINT_NOT_FOUND,
+    OVERWHELMED,
+    PROTOCOL,
+    UNREACHABLE,
+)
 from timbres.tally import NONE, tally
-from timbres.work.access import Access
+from timbres.work.access import Access, login_changed
 from timbres.work.stamp_count import remember
 
 log = logging.getLogger("timbres")
 
 _ID = re.compile(r"[0-9a-f]{32}")
+# What an account's other contracts would meet as well.
+_OF_THE_ACCOUNT = OVERWHELMED | {
+    ACCOUNT_MISCONFIGURED,
+    ACCOUNT_UNKNOWN,
+    CREDENTIALS_REJECTED,
+    ENDPOINT_NOT_FOUND,
+    UNREACHABLE,
+}
+_LOGIN_CHANGED = frozenset({ACCOUNT_LOGIN_CHANGED, OPERATION_UNSUPPORTED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,22 +102,62 @@ class Contracts:
         when the journal could not be written) and is not sent again. One that was refused
         raises its error, again each time it is asked for. Raises with no call to the PAC:
         ``stamps-over-limit``, ``day-over-limit``, ``idempotency-key-reused``,
-        ``contract-pending``, ``contract-in-flight``.
+        ``contract-pending``, ``contract-in-flight``. The last is also raised while the PAC's
+        counts do not include a confirmed contract of the issuer.
         """
         account = self._access.account(account_name, "contracts")
         if order.stamps > account.max_stamps_per_contract:
             return self._over_limit(account, order), True
         contract = opened(
-            account.name, order.rfc, order.stamps, order.caller, order.key, clock.now()
+            account.name,
+            account.login,
+            order.rfc,
+            order.stamps,
+            order.caller,
+            order.key,
+            clock.now(),
         )
-        taken = self._journal.open(contract, order.body_hash, account.max_stamps_per_day)
+        taken = self._open(account, contract, order, deadline)
         if isinstance(taken, DayFull):
             raise _day_full(account, order, taken)
         if taken is not None:
             if not taken.by_key:
-                raise _in_flight(taken.contract)
+                raise _in_flight(taken.contract, clock.now())
             return _again(account, taken.contract, taken.same_body), True
         return self._carry_out(account, contract, deadline), False
+
+    def _open(
+        self, account: Account, contract: Contract, order: Order, deadline: Deadline
+    ) -> Taken | DayFull | None:
+        taken = self._journal.open(contract, order.body_hash, account.max_stamps_per_day)
+        if not isinstance(taken, Taken) or taken.by_key or not taken.contract.awaits_count:
+            return taken
+        # A confirmed contract of the issuer, not yet seen in a count: the next count may show it.
+        counted = self._recount(account, taken.contract, order.caller, deadline)
+        if counted.holds_issuer:
+            return replace(taken, contract=counted)
+        announce(self._journal, self._bus, counted)
+        return self._journal.open(contract, order.body_hash, account.max_stamps_per_day)
+
+    def _recount(
+        self, account: Account, contract: Contract, caller: str, deadline: Deadline
+    ) -> Contract:
+        """Count a confirmed contract's issuer; return the contract as the journal has it then."""
+        try:
+            counts = self._access.read(
+                account, lambda pac: pac.stamps(contract.rfc, deadline), login=contract.login
+            )
+        except Exception as error:
+            # The contract stands whether or not it can be counted; the reconciler tries again.
+            log.warning("the count after a contract failed: %s", type(error).__name__)
+            return contract
+        after = contract.recount(clock.now(), caller, counts)
+        if after.awaits_count:
+            return contract
+        if self._journal.record(contract, after):
+            remember(self._issuers, account, contract.rfc, counts)
+            return after
+        return self._journal.get(contract.account, contract.id) or contract
 
     def get(self, account_name: str, contract_id: str) -> Contract:
         """Return a contract. Raises ``contract-not-found``."""
@@ -104,13 +165,13 @@ class Contracts:
 
     def told(self, account_name: str, contract_id: str) -> tuple[Contract, list[dict[str, Any]]]:
         """Return a contract and its steps, oldest first. Raises ``contract-not-found``."""
-        account = self._access.account(account_name, "contracts")
-        found = (
-            self._journal.told(account.name, contract_id) if _ID.fullmatch(contract_id) else None
-        )
+        name = parse_account_name(account_name)
+        found = self._journal.told(name, contract_id) if _ID.fullmatch(contract_id) else None
         if found is None:
+            # A contract outlives its account's secret; an account without contracts needs one.
+            self._access.account(name, "contracts")
             raise TimbresError(
-                CONTRACT_UNKNOWN, f"Account {account.name} has no such contract.", field="id"
+                CONTRACT_UNKNOWN, f"Account {name} has no such contract.", field="id"
             )
         return found
 
@@ -139,24 +200,34 @@ class Contracts:
         return settled
 
     def page(
-        self, account_name: str, rfc: Rfc | None, status: str | None, after: str | None
+        self,
+        account_name: str,
+        rfc: Rfc | None,
+        status: str | None,
+        after: str | None,
+        deadline: Deadline,
     ) -> dict[str, Any]:
         """Return the contracts of an account, newest first, as the API lists them."""
-        account = self._access.account(account_name, "contracts")
-        contracts, rest = self._journal.page(account.name, rfc, status, after)
+        name = parse_account_name(account_name)
+        contracts, rest = self._journal.page(name, rfc, status, after, deadline)
+        if not contracts:
+            self._access.account(name, "contracts")
         return {"contracts": [shown(contract) for contract in contracts], "next": rest}
 
     def _carry_out(self, account: Account, contract: Contract, deadline: Deadline) -> Contract:
+        before = None
         try:
-            before = self._access.read(account, lambda pac: pac.stamps(contract.rfc, deadline))
-            contracted_before = before.contracted
+            before = self._access.read(
+                account, lambda pac: pac.stamps(contract.rfc, deadline), login=contract.login
+            )
         except TimbresError as error:
             if not _issuer_new(error):
                 raise self._refused(contract, error) from None
-            contracted_before = None
         # The count before may have found the secret renewed.
         account = self._access.current(account)
-        sent = contract.send(clock.now(), contracted_before)
+        if account.login != contract.login:
+            raise self._refused(contract, login_changed(account)) from None
+        sent = contract.send(clock.now(), before)
         if not self._journal.record(contract, sent):
             # Withdrawn: the journal gave this function up before it had sent anything.
             withdrawn = self._journal.get(account.name, contract.id) or contract
@@ -185,15 +256,12 @@ class Contracts:
         if written is not confirmed:
             return written
         log.info("contract confirmed", extra=_named(confirmed))
-        counted = confirmed
         try:
-            stamps = self._access.read(account, lambda pac: pac.stamps(confirmed.rfc, deadline))
-            counted = confirmed.count(clock.now(), stamps.contracted)
-            self._journal.record(confirmed, counted)
-            remember(self._issuers, account, confirmed.rfc, stamps)
+            counted = self._recount(account, confirmed, confirmed.requested_by, deadline)
         except Exception as error:
-            # The purchase stands whether or not it could be counted afterwards.
-            log.warning("the count after a purchase failed: %s", type(error).__name__)
+            # Confirmed is confirmed, though the journal could not be written once more.
+            log.warning("the count after a contract was not kept: %s", type(error).__name__)
+            counted = confirmed
         announce(self._journal, self._bus, counted)
         return counted
 
@@ -259,13 +327,16 @@ class Reconciler:
         self._journal = journal
         self._bus = bus
         self._settling = settling
+        self._problems: dict[str, str] = {}
 
     def run(self, deadline: Deadline) -> dict[str, int]:
         """Look at every contract that is due; return how many are in which state afterwards.
 
-        It only ever reads at the PAC. One contract's failure stops no other.
+        It only ever reads at the PAC. One contract's failure stops no other; what failed for a
+        whole account is not tried again for its other contracts.
         """
         states: dict[str, int] = {}
+        self._problems = {}
         for account, contract_id in self._journal.due(clock.now()):
             if deadline.left() < 15:
                 log.warning("the time did not reach every open contract")
@@ -297,8 +368,8 @@ class Reconciler:
         before = contract.status
         if contract.status == rules.PENDING:
             contract = self._take_over(contract, now)
-        if contract is not None and contract.status == rules.UNKNOWN:
-            contract = self._judge(contract, deadline)
+        if contract is not None and (contract.status == rules.UNKNOWN or contract.awaits_count):
+            contract = self._evaluate(contract, deadline)
         if contract is None:
             return "changed meanwhile"
         if contract.status != before:
@@ -319,39 +390,63 @@ class Reconciler:
             )
         return after if self._journal.record(contract, after) else None
 
-    def _judge(self, contract: Contract, deadline: Deadline) -> Contract | None:
-        contracted, problem = None, "the PAC did not tell the stamps contracted"
-        try:
-            contracted = self._contracted(contract, deadline)
-        except TimbresError as error:
-            problem = error.detail
-        after = contract.judge(clock.now(), contracted, problem, self._settling)
+    def _evaluate(self, contract: Contract, deadline: Deadline) -> Contract | None:
+        counts, problem, changed = self._count(contract, deadline)
+        now = clock.now()
+        if contract.awaits_count:
+            after = contract.recount(now, RECONCILER, counts, problem)
+        elif changed:
+            after = contract.give_up(now, problem)
+        else:
+            after = contract.evaluate(now, counts, problem, self._settling)
         if not self._journal.record(contract, after):
             return None
         log.info("contract looked at: %s", after.note, extra=_named(after))
         return after
 
-    def _contracted(self, contract: Contract, deadline: Deadline) -> int | None:
-        account = self._access.account(contract.account, "contracts")
-        stamps = self._access.read(account, lambda pac: pac.stamps(contract.rfc, deadline))
-        return stamps.contracted
+    def _count(
+        self, contract: Contract, deadline: Deadline
+    ) -> tuple[Stamps | None, str | None, bool]:
+        """Return the counts of a contract's issuer, or what is wrong, and if for good."""
+        name = contract.account
+        if contract.login is None:
+            return None, "the login that it was sent with is not known", True
+        if name in self._problems:
+            return None, self._problems[name], False
+        try:
+            account = self._access.account(name, "contracts")
+            counts = self._access.read(
+                account, lambda pac: pac.stamps(contract.rfc, deadline), login=contract.login
+            )
+        except TimbresError as error:
+            if error.kind in _OF_THE_ACCOUNT:
+                self._problems[name] = error.detail
+            return None, error.detail, error.kind in _LOGIN_CHANGED
+        except Exception:
+            log.exception("an account's secret could not be read", extra={"account": name})
+            self._problems[name] = "the account's secret could not be read"
+            return None, self._problems[name], False
+        if counts.contracted is None:
+            return counts, "the PAC did not return the stamps contracted", False
+        return counts, None, False
 
 
 def announce(journal: Journal, bus: Bus, contract: Contract) -> None:
-    """Publish what is still to be told of a contract's state, and note that it was.
+    """Publish the events of a contract's state, and then note that they were published.
 
-    What fails here is in the index of open contracts, and told by the reconciler later; it
-    may so be told twice, and never not at all.
+    What fails here is in the index of open contracts, and published by the reconciler later:
+    at least once.
     """
-    if contract.event is None:
+    if not contract.events:
         return
     try:
-        bus.publish(contract.event, shown(contract))
+        for event in contract.events:
+            bus.publish(event, shown(contract))
         journal.announced(contract)
     except Exception as error:
         log.error(
             "%s was not published: %s",
-            contract.event,
+            ", ".join(contract.events),
             type(error).__name__,
             extra=_named(contract),
         )
@@ -368,8 +463,9 @@ def shown(contract: Contract) -> dict[str, Any]:
         "rfc": contract.rfc,
         "stamps": contract.stamps,
         "status": contract.status,
-        "contracted_before": contract.contracted_before,
-        "contracted_after": contract.contracted_after,
+        **_counts("before", contract.before),
+        **_counts("after", contract.after),
+        "warning": contract.warning,
         "requested_by": contract.requested_by,
         "idempotency_key": contract.idempotency_key,
         "created_at": contract.created_at.isoformat(),
@@ -382,6 +478,11 @@ def shown(contract: Contract) -> dict[str, Any]:
             else None
         ),
     }
+
+
+def _counts(when: str, stamps: Stamps | None) -> dict[str, int | None]:
+    names = ("contracted", "used", "available")
+    return {f"{name}_{when}": None if stamps is None else getattr(stamps, name) for name in names}
 
 
 def _again(account: Account, contract: Contract, same_body: bool) -> Contract:
@@ -423,11 +524,21 @@ def _day_full(account: Account, order: Order, full: DayFull) -> TimbresError:
     )
 
 
-def _in_flight(first: Contract) -> TimbresError:
+def _in_flight(first: Contract, now: datetime) -> TimbresError:
+    if first.awaits_count:
+        visible = (first.settled_at or now) + READ_LAG
+        wait = math.ceil((visible - now).total_seconds()) if visible > now else 60
+        return TimbresError(
+            replace(CONTRACT_IN_FLIGHT, retry_after=wait),
+            f"Contract {first.id} of {first.rfc} is confirmed, and the PAC's count does not "
+            f"include its {first.stamps:,} stamps yet. Until it does, a count proves nothing of "
+            "another contract.",
+            members={"contract": shown(first)},
+        )
     return TimbresError(
         CONTRACT_IN_FLIGHT,
-        f"Contract {first.id} of {first.rfc} is {first.status}: {first.stamps} stamps that may "
-        "yet be bought. Another can follow once it is settled.",
+        f"Contract {first.id} of {first.rfc} is {first.status}: {first.stamps:,} stamps that may "
+        "yet be allotted. Another can follow once it is settled.",
         members={"contract": shown(first)},
     )
 

@@ -1,0 +1,459 @@
+"""What counts prove of a contract: all three counts, of one login, and not within the PAC's lag."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.integration.harness import BUYER, RFC, RFC_N, SF, World, problem
+from tests.integration.test_contracts_in_doubt import (
+    doubtful,
+    limited,
+    reconcile,
+    sell_in_the_portal,
+    settle,
+    shown,
+)
+
+SECOND = "otra-sf"
+PATH = f"/accounts/{SF}/contracts"
+
+
+def set_counts(world: World, contratados: int, usados: int) -> None:
+    world.books.solucion_factible.set_issuer(RFC, contratados=contratados, usados=usados)
+
+
+# ------------------------------------------------------------------------------ daily limit
+
+
+@pytest.mark.parametrize("limit", [0, 499, 500, 9_999])
+def test_the_first_contract_of_a_day_respects_the_limit(world: World, limit: int) -> None:
+    limited(world, max_stamps_per_day=limit)
+
+    body = problem(world.buy(stamps=10_000, key="pedido-1"), 422, "day-over-limit", "stamps")
+
+    assert f"0 of {limit:,}" in body["detail"]
+    assert world.calls() == []
+    assert world.journal("") == []
+    if limit >= 500:
+        assert world.buy(stamps=500, key="pedido-1").status == 201
+
+
+def test_a_key_used_before_is_answered_first_although_the_day_is_full(world: World) -> None:
+    limited(world, max_stamps_per_day=500)
+    first = world.buy(stamps=500, key="pedido-1").body
+
+    again = world.buy(stamps=500, key="pedido-1")
+
+    assert (again.status, again.body["id"]) == (201, first["id"])
+    assert again.headers["idempotent-replayed"] == "true"
+
+
+@pytest.mark.parametrize(
+    "reasons",
+    [
+        ("None", "TransactionConflict", "None", "ConditionalCheckFailed"),
+        ("None", "None", "ConditionalCheckFailed", "ConditionalCheckFailed"),
+        ("None", "None", "None", "ConditionalCheckFailed"),
+    ],
+    ids=" ".join,
+)
+def test_a_key_used_before_is_answered_first_whatever_dynamodb_names(
+    world: World, reasons: tuple[str, ...]
+) -> None:
+    first = world.buy(stamps=500, key="pedido-1").body
+    world.break_aws(
+        "dynamodb",
+        "TransactWriteItems",
+        "TransactionCanceledException",
+        times=1,
+        members={"CancellationReasons": [{"Code": reason} for reason in reasons]},
+    )
+    again = world.buy(stamps=500, key="pedido-1")
+    assert (again.status, again.body["id"]) == (201, first["id"])
+
+
+# ------------------------------------------------------------------------------- all counts
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "state"),
+    [
+        pytest.param((1000, 480), (1000, 480), "rejected", id="unchanged"),
+        pytest.param((1000, 480), (1000, 1000), "rejected", id="used up"),
+        pytest.param((500, 480), (500, 0), "needs-review", id="an older contract was replaced"),
+        pytest.param((1000, 480), (1000, 0), "needs-review", id="used went back"),
+    ],
+)
+def test_a_contract_is_rejected_only_if_nothing_but_usage_changed(
+    world: World, before: tuple[int, int], now: tuple[int, int], state: str
+) -> None:
+    set_counts(world, *before)
+    contract = doubtful(world, "cut-before")
+    set_counts(world, *now)
+
+    states = [reconcile(world, minutes=minutes) for minutes in (2, 10, 23)]
+
+    assert states == [{"unknown": 1}, {"unknown": 1}, {state: 1}]
+    after = shown(world, contract)
+    assert (after["contracted_before"], after["used_before"]) == before
+    if state == "needs-review":
+        assert "contract-not-bought" not in str(after["error"])
+        problem(world.buy(), 409, "contract-in-flight")
+
+
+def test_a_contract_that_replaced_an_expiring_one_of_its_size_needs_a_review(world: World) -> None:
+    set_counts(world, 500, 480)
+    world.fault("agregarContrato", "expiring-contract", contratados=500, usados=480)
+    contract = doubtful(world)
+
+    reconcile(world, minutes=2)
+    assert reconcile(world, minutes=40) == {"needs-review": 1}
+
+    assert shown(world, contract)["history"][-1]["note"] == (
+        "contracted 500, used 480, available 20 before; contracted 500, used 0, available 500 now"
+    )
+
+
+# ---------------------------------------------------------------------- the count after a 200
+
+
+def test_a_contract_created_twice_is_reported(world: World) -> None:
+    world.fault("agregarContrato", "doubled-contract")
+    answer = world.buy(stamps=500)
+    assert (answer.status, answer.body["warning"]) == (201, None)
+
+    assert reconcile(world, minutes=2) == {"confirmed": 1}
+
+    contract = shown(world, answer.body)
+    assert contract["status"] == "confirmed"
+    assert contract["contracted_after"] == 2000
+    assert "not 1,500" in contract["warning"]
+    (event,) = world.events("Contract Count Mismatch Detected")
+    assert event["warning"] == contract["warning"]
+    (mail,) = (mail for mail in world.mails() if "no cuadra" in mail)
+    assert "se esperaban 1,500" in mail
+    assert reconcile(world, hours=1) == {}
+    assert world.buy(stamps=20).status == 201
+
+
+def test_a_count_that_agrees_is_no_warning(world: World) -> None:
+    body = world.buy(stamps=500).body
+    assert (body["contracted_after"], body["warning"]) == (1500, None)
+    assert reconcile(world, minutes=5) == {}
+    assert world.events("Contract Count Mismatch Detected") == []
+
+
+def test_stamps_used_meanwhile_are_no_warning(world: World) -> None:
+    world.fault("getTimbres", "lagging-reads", times=3)
+    body = world.buy(stamps=500).body
+    world.books.solucion_factible.consume(RFC, 100)
+    reconcile(world, minutes=2)
+    after = shown(world, body)
+    assert (after["contracted_after"], after["used_after"], after["warning"]) == (1500, 350, None)
+
+
+# ------------------------------------------------------------------------ two names, one login
+
+
+@pytest.fixture
+def two_names(world: World) -> World:
+    world.create_account(SECOND, world.secret(SF))
+    return world
+
+
+def test_one_login_has_one_contract_in_flight_under_all_its_names(two_names: World) -> None:
+    first = doubtful(two_names, "cut-before", stamps=500)
+
+    blocked = problem(two_names.buy(stamps=500, account=SECOND), 409, "contract-in-flight")
+
+    assert blocked["contract"]["id"] == first["id"]
+    reconcile(two_names, minutes=2)
+    assert reconcile(two_names, minutes=40) == {"rejected": 1}
+    assert two_names.buy(stamps=500, account=SECOND).status == 201
+    assert two_names.purchases() == [(RFC, 500)]
+
+
+def test_one_login_has_one_daily_limit_under_all_its_names(two_names: World) -> None:
+    for name in (SF, SECOND):
+        two_names.change_account(name, two_names.secret(SF) | {"max_stamps_per_day": 1000})
+    two_names.cold()
+    assert two_names.buy(RFC, 600).status == 201
+    body = problem(two_names.buy(RFC_N, 401, account=SECOND), 422, "day-over-limit", "stamps")
+    assert "600 of 1,000" in body["detail"]
+    assert two_names.buy(RFC_N, 400, account=SECOND).status == 201
+
+
+def test_the_journal_keeps_a_fingerprint_and_no_credential(world: World) -> None:
+    world.buy()
+    (item,) = world.journal("contract#")
+    assert len(item["login"]) == 32
+    assert world.credentials.username not in str(world.stack.items("JournalTable"))
+
+
+# ------------------------------------------------------------------------ a login that changes
+
+
+def other_login(world: World, contratados: int) -> dict[str, Any]:
+    """Give the PAC a second user with the same issuer; return a secret for it."""
+    books = world.books.solucion_factible
+    books.add_account("otra@example.com", "contrasena-de-otra")
+    books.set_issuer(RFC, contratados=contratados, username="otra@example.com")
+    return world.secret(SF, username="otra@example.com", password="contrasena-de-otra")
+
+
+@pytest.mark.parametrize("contratados", [1000, 1500, 7])
+def test_counts_of_another_login_decide_nothing(world: World, contratados: int) -> None:
+    contract = doubtful(world)
+    world.change_account(SF, other_login(world, contratados))
+    world.cold()
+    world.factible.calls.clear()
+
+    assert reconcile(world, minutes=40) == {"needs-review": 1}
+
+    assert world.calls() == []
+    assert "another login" in shown(world, contract)["history"][-1]["note"]
+    assert settle(world, contract["id"], "confirmed", "The portal shows it").status == 200
+
+
+def test_a_new_password_of_the_same_login_goes_on(world: World) -> None:
+    contract = doubtful(world)
+    world.books.solucion_factible.set_account(password="una-nueva-contrasena")
+    world.change_account(SF, world.secret(SF, password="una-nueva-contrasena"))
+    world.cold()
+    assert reconcile(world, minutes=2) == {"confirmed": 1}
+    assert shown(world, contract)["status"] == "confirmed"
+
+
+def test_a_login_that_changes_between_two_calls_of_a_request_sends_nothing(world: World) -> None:
+    stamps, secret = world.books.solucion_factible.stamps, other_login(world, 1000)
+
+    def changed_meanwhile(*asked: Any) -> Any:
+        world.change_account(SF, secret)
+        world.function("contract").parts.accounts.get(SF, fresh=True)
+        return stamps(*asked)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(world.books.solucion_factible, "stamps", changed_meanwhile)
+        body = problem(world.buy(key="pedido-1"), 409, "account-login-changed", "account")
+    assert body["contract"]["status"] == "rejected"
+    assert world.calls() == ["getTimbres"]
+    assert world.journal("in-flight#") == []
+    assert [item["stamps"] for item in world.journal("day#")] == [0]
+
+
+# ------------------------------------------------------------------------- 624: the echo
+
+
+@pytest.mark.parametrize(
+    ("processed", "state"), [(True, "confirmed"), (False, "rejected")], ids=["echo", "real"]
+)
+def test_a_count_decides_over_a_duplicate(world: World, processed: bool, state: str) -> None:
+    world.fault("agregarContrato", "code", code="624", processed=processed)
+    answer = world.buy(stamps=500)
+    assert (answer.status, answer.body["status"]) == (202, "unknown")
+    assert answer.body["error"]["code"] == "contract-duplicate"
+    reconcile(world, minutes=2)
+    reconcile(world, minutes=40)
+    assert shown(world, answer.body)["status"] == state
+
+
+# ------------------------------------------------------------------- reads that lag behind writes
+
+
+def test_the_next_contract_waits_until_a_count_includes_the_confirmed_one(world: World) -> None:
+    world.fault("getTimbres", "lagging-reads", times=-1)
+    first = world.buy(stamps=500, key="pedido-1")
+    assert (first.status, first.body["contracted_after"]) == (201, None)
+
+    waiting = world.buy(stamps=500, key="pedido-2")
+
+    body = problem(waiting, 409, "contract-in-flight")
+    assert 1 <= int(waiting.headers["retry-after"]) <= 60
+    assert body["contract"]["id"] == first.body["id"]
+    assert world.purchases() == [(RFC, 500)]
+    # The key stays free, and is used when the count has caught up.
+    world.clock.forward(seconds=8)
+    assert world.buy(stamps=500, key="pedido-2").status == 201
+    assert world.purchases() == [(RFC, 500)] * 2
+    assert shown(world, first.body)["contracted_after"] == 1500
+
+
+def test_a_contract_lost_right_after_a_confirmed_one_is_not_taken_for_it(world: World) -> None:
+    world.fault("getTimbres", "lagging-reads", times=-1)
+    world.buy(stamps=500, key="pedido-1")
+    world.fault("agregarContrato", "cut-before")
+    for _ in range(12):
+        second = world.buy(stamps=500, key="pedido-2")
+    assert second.body["status"] == "unknown"
+    assert second.body["contracted_before"] == 1500
+    reconcile(world, minutes=2)
+    reconcile(world, minutes=40)
+    assert shown(world, second.body)["status"] == "rejected"
+    assert world.purchases() == [(RFC, 500)]
+
+
+def test_within_the_lag_no_count_decides(world: World) -> None:
+    contract = doubtful(world)
+    sell_in_the_portal(world, RFC, 7)
+    assert reconcile(world, seconds=50) == {}
+    assert shown(world, contract)["status"] == "unknown"
+
+
+def test_another_issuer_of_the_login_does_not_wait(world: World) -> None:
+    world.fault("getTimbres", "lagging-reads", times=-1)
+    assert world.buy(RFC).status == 201
+    assert world.buy(RFC_N).status == 201
+
+
+# ------------------------------------------------------------------------- events, once at least
+
+
+def test_a_rejection_is_mailed_though_the_note_of_the_doubt_was_lost(world: World) -> None:
+    world.break_aws("dynamodb", "UpdateItem", "InternalServerError", 500)
+    contract = doubtful(world, "cut-before")
+    world.mend_aws()
+    # No reconciler for half an hour: the first look already decides.
+    assert reconcile(world, minutes=31) == {"rejected": 1}
+    assert world.events("Contract Rejected")[0]["id"] == contract["id"]
+    assert any("no se hizo" in mail for mail in world.mails())
+
+
+def test_an_event_lost_with_the_function_is_published_by_the_reconciler(world: World) -> None:
+    world.break_aws("events", "PutEvents", "InternalFailure", 500)
+    contract = world.buy().body
+    world.mend_aws()
+    assert world.events() == []
+    assert reconcile(world, minutes=2) == {"confirmed": 1}
+    assert [event["id"] for event in world.events("Contract Confirmed")] == [contract["id"]]
+
+
+# -------------------------------------------------------------- secrets that cannot be read
+
+
+def stored_contract(world: World) -> dict[str, Any]:
+    """Return the item of the one contract there is, as DynamoDB has it."""
+    table = world.stack.refs["JournalTable"]
+    items = world.stack.client("dynamodb").scan(TableName=table)["Items"]
+    (item,) = (item for item in items if item["entry"]["S"].startswith("contract#"))
+    return dict(item)
+
+
+def unreadable(world: World) -> None:
+    """Let Secrets Manager fail as it does where the key of a secret may not be used."""
+    world.cold()
+    world.break_aws("secretsmanager", "GetSecretValue", "AccessDeniedException")
+
+
+def test_a_contract_whose_secret_cannot_be_read_reaches_review_and_a_person(world: World) -> None:
+    contract = doubtful(world)
+    unreadable(world)
+    states = [set(reconcile(world, hours=1)) for _ in range(30)]
+    assert {"needs-review"} in states
+    assert "failed" not in set().union(*states)
+
+    seen = world.get(f"{PATH}/{contract['id']}")
+    assert (seen.status, seen.body["status"]) == (200, "needs-review")
+    assert "secret could not be read" in seen.body["history"][-1]["note"]
+    assert [c["id"] for c in world.get(PATH).body["contracts"]] == [contract["id"]]
+    answer = settle(world, contract["id"], "rejected", "The portal does not show it")
+    assert (answer.status, answer.body["status"]) == (200, "rejected")
+
+
+def test_contracts_of_a_deleted_account_can_be_settled(world: World) -> None:
+    contract = doubtful(world)
+    world.stack.client("secretsmanager").delete_secret(
+        SecretId=f"{world.stack.refs['SecretPrefix']}{SF}", ForceDeleteWithoutRecovery=True
+    )
+    world.cold()
+    for _ in range(30):
+        reconcile(world, hours=1)
+    assert settle(world, contract["id"], "confirmed", "The portal shows it").status == 200
+
+
+def test_contracts_of_an_account_that_never_was_are_not_found(world: World) -> None:
+    for path in ("/accounts/nadie/contracts", f"/accounts/nadie/contracts/{'0' * 32}"):
+        problem(world.get(path), 404, "account-unknown", "account")
+
+
+def test_many_contracts_of_a_broken_account_do_not_hold_up_the_others(world: World) -> None:
+    world.create_account("rota-sf", world.secret(SF, username="rota@example.com"))
+    rfcs = [f"AAA{n:06d}AA1" for n in range(101010, 101010 + 105)]
+    contract = doubtful(world)
+    kept = stored_contract(world)
+    for n, rfc in enumerate(rfcs):
+        # As the contracts of many requests whose answers were lost, all due before the other.
+        item = kept | {
+            "account": {"S": "rota-sf"},
+            "entry": {"S": f"contract#{n:032x}"},
+            "id": {"S": f"{n:032x}"},
+            "rfc": {"S": rfc},
+            "login": {"S": "f" * 32},
+            "look_at": {"S": "2026-11-01T00:00:00+00:00"},
+        }
+        world.stack.client("dynamodb").put_item(
+            TableName=world.stack.refs["JournalTable"], Item=item
+        )
+
+    states = reconcile(world, minutes=2)
+
+    assert states == {"needs-review": len(rfcs), "confirmed": 1}
+    assert shown(world, contract)["status"] == "confirmed"
+
+
+# --------------------------------------------------------------------------- restored tables
+
+
+@pytest.mark.parametrize("lost", ["contract#", "key#"])
+def test_a_partly_restored_table_is_an_error_and_sends_nothing(world: World, lost: str) -> None:
+    doubtful(world, key="pedido-1")
+    dynamodb, table = world.stack.client("dynamodb"), world.stack.refs["JournalTable"]
+    for item in dynamodb.scan(TableName=table)["Items"]:
+        if item["entry"]["S"].startswith(lost):
+            dynamodb.delete_item(TableName=table, Key={k: item[k] for k in ("account", "entry")})
+    world.factible.calls.clear()
+    transactions: list[str] = []
+    world.watch_aws(
+        "dynamodb", "TransactWriteItems", lambda request, **_: transactions.append(request.url)
+    )
+
+    answer = world.buy(key="pedido-1")
+
+    assert answer.status in (409, 503)
+    assert "agregarContrato" not in world.calls()
+    assert len(transactions) < 10
+
+
+# ------------------------------------------------------------------------------- long lists
+
+
+def test_a_filter_that_matches_nothing_ends_with_the_request(world: World) -> None:
+    world.buy()
+    kept = stored_contract(world)
+    padding = {"note": {"S": "x" * 60_000}}
+    for n in range(300):
+        world.stack.client("dynamodb").put_item(
+            TableName=world.stack.refs["JournalTable"],
+            Item=kept | padding | {"entry": {"S": f"contract#{n:032x}"}, "id": {"S": f"{n:032x}"}},
+        )
+    queries: list[str] = []
+    world.watch_aws("dynamodb", "Query", lambda request, **_: queries.append(request.url))
+
+    first = world.call("contract", "GET", PATH, {"status": "needs-review"}, seconds=5)
+
+    assert (first.status, first.body["contracts"]) == (200, [])
+    assert first.body["next"], "the search goes on from here"
+    assert len(queries) == 1
+    rest = world.call(
+        "contract", "GET", PATH, {"status": "needs-review", "cursor": first.body["next"]}
+    )
+    assert rest.body == {"contracts": [], "next": None}
+
+
+def test_reasons_nobody_can_read_are_refused(world: World) -> None:
+    contract = doubtful(world)
+    sell_in_the_portal(world, RFC, 7)
+    reconcile(world, minutes=2)
+    answer = settle(world, contract["id"], "confirmed", "ㅤ" * 20)
+    problem(answer, 400, "parameter-invalid", "reason")
+    assert BUYER not in str(shown(world, contract)["history"][-1])
