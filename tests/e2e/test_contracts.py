@@ -2,35 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from datetime import datetime, timedelta
 from typing import Any
 
-import pytest
 import requests
 from local.world import World
 
 from tests.e2e.test_main_job import buy, eventually, fault, purchases
+from timbres.domain.clock import MEXICO_CITY
 
 
-@pytest.fixture
-def settling_at_once(world: World) -> Iterator[None]:
-    """An unchanged count says no after a second, and a doubt is looked at when it is due."""
-    lambda_ = world.stack.session().client("lambda")
-    name = world.stack.outputs["ReconcilerFunctionName"]
-    before = lambda_.get_function_configuration(FunctionName=name)["Environment"]
-    changed = {"Variables": before["Variables"] | {"SETTLING_MINUTES": "0.01"}}
-    lambda_.update_function_configuration(FunctionName=name, Environment=changed)
-    yield
-    lambda_.update_function_configuration(FunctionName=name, Environment=before)
-
-
-def due_now(world: World, contract_id: str) -> None:
-    """Let the contract's next look be due, as time would."""
+def sent_before(world: World, contract_id: str, **ago: float) -> None:
+    """Move the contract into the past, as if so much time had passed since it was sent."""
+    sent_at = datetime.now(MEXICO_CITY) - timedelta(**ago)
     world.stack.session().client("dynamodb").update_item(
         TableName=world.stack.outputs["JournalTableName"],
         Key={"account": {"S": "acme-sf"}, "entry": {"S": f"contract#{contract_id}"}},
-        UpdateExpression="SET look_at = :past",
-        ExpressionAttributeValues={":past": {"S": "2026-01-01T00:00:00+00:00"}},
+        UpdateExpression="SET look_at = :due, sent_at = :sent_at",
+        ExpressionAttributeValues={
+            ":due": {"S": "2026-01-01T00:00:00+00:00"},
+            ":sent_at": {"S": sent_at.isoformat()},
+        },
     )
 
 
@@ -40,8 +32,8 @@ def state(world: World, contract_id: str) -> dict[str, Any]:
     return contract
 
 
-def looked_at(world: World, contract_id: str, status: str) -> dict[str, Any]:
-    due_now(world, contract_id)
+def looked_at(world: World, contract_id: str, status: str, minutes: float) -> dict[str, Any]:
+    sent_before(world, contract_id, minutes=minutes)
     world.stack.fire("ReconcilerFunctionEveryFiveMinutes")
 
     def there() -> dict[str, Any] | None:
@@ -63,7 +55,7 @@ def test_a_purchase_whose_reply_was_cut_is_confirmed_by_the_count(world: World) 
     unknown = buy(world.stack, rfc, 45, "cut-after")
     assert (unknown.status_code, unknown.json()["status"]) == (202, "unknown")
 
-    contract = looked_at(world, unknown.json()["id"], "confirmed")
+    contract = looked_at(world, unknown.json()["id"], "confirmed", minutes=2)
 
     assert (contract["contracted_before"], contract["contracted_after"]) == (30, 75)
     steps = [line["step"] for line in contract["history"]]
@@ -74,7 +66,6 @@ def test_a_purchase_whose_reply_was_cut_is_confirmed_by_the_count(world: World) 
     assert len(of_issuer(world, rfc)) == 2
 
 
-@pytest.mark.usefixtures("settling_at_once")
 def test_a_purchase_cut_before_is_rejected_and_may_be_bought_again(world: World) -> None:
     rfc = "CUT010203AB2"
     assert buy(world.stack, rfc, 10, "first-of-cutrfc").status_code == 201
@@ -84,7 +75,7 @@ def test_a_purchase_cut_before_is_rejected_and_may_be_bought_again(world: World)
     blocked = buy(world.stack, rfc, 60, "cut-before-2")
     assert blocked.json()["code"] == "contract-in-flight"
 
-    contract = looked_at(world, unknown.json()["id"], "rejected")
+    contract = looked_at(world, unknown.json()["id"], "rejected", minutes=31)
 
     assert contract["error"]["code"] == "contract-not-bought"
     told = buy(world.stack, rfc, 60, "cut-before")
@@ -106,7 +97,7 @@ def test_what_no_count_proves_is_mailed_reviewed_and_settled_by_a_buyer(world: W
         timeout=5,
     )
 
-    contract = looked_at(world, unknown["id"], "needs-review")
+    contract = looked_at(world, unknown["id"], "needs-review", minutes=2)
 
     eventually(
         lambda: any("No se pudo averiguar" in m and unknown["id"] in m for m in stack.mails())

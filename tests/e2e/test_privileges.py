@@ -68,14 +68,14 @@ MAY: dict[str, dict[str, str]] = {
     "ContractRole": ACCOUNT
     | PAC
     | {
-        "JournalTable": "dynamodb:GetItem dynamodb:PutItem dynamodb:UpdateItem "
-        "dynamodb:DeleteItem dynamodb:Query",
+        "JournalTable": "dynamodb:GetItem dynamodb:UpdateItem dynamodb:Query "
+        "dynamodb:PutItem@transaction dynamodb:DeleteItem@transaction",
         "IssuersTable": "dynamodb:GetItem dynamodb:UpdateItem",
     },
     "ReconcilerRole": ACCOUNT
     | PAC
     | {
-        "JournalTable": "dynamodb:GetItem dynamodb:UpdateItem dynamodb:DeleteItem",
+        "JournalTable": "dynamodb:GetItem dynamodb:UpdateItem dynamodb:DeleteItem@transaction",
         "JournalTable/index/open": "dynamodb:Query",
     },
     "ReportRole": SECRETS
@@ -124,11 +124,24 @@ SCHEDULER = {
 LOGS = "logs:CreateLogStream logs:PutLogEvents"
 
 Right = tuple[str, str]
+IN_TRANSACTION = "@transaction"
+
+
+def stated(table: dict[str, str]) -> set[Right]:
+    """Return the rights that a table states, (action, resource) each."""
+    return {(action, name) for name, actions in table.items() for action in actions.split()}
 
 
 def rights(table: dict[str, str]) -> set[Right]:
-    """Return the rights of a table, (action, resource) each."""
-    return {(action, name) for name, actions in table.items() for action in actions.split()}
+    """Return the rights that follow from a table, (action, resource) each.
+
+    A right to write an item is one to write it within a transaction, too.
+    """
+    plain = stated(table)
+    writes = {"dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem"}
+    return plain | {
+        (f"{action}{IN_TRANSACTION}", name) for action, name in plain if action in writes
+    }
 
 
 # ==============================================================================
@@ -261,6 +274,7 @@ HARMLESS = {
     "NoSuchVersion",
     "ReceiptHandleIsInvalid",
     "ResourceNotFoundException",
+    "TransactionCanceledException",
 }
 
 
@@ -278,6 +292,22 @@ def tables(table: str, name: str, keys: list[str]) -> dict[Right, Probe]:
         "PutItem": asks("dynamodb", "put_item", TableName=name, Item=key, **fails),
         "UpdateItem": asks("dynamodb", "update_item", **one, **fails),
         "DeleteItem": asks("dynamodb", "delete_item", **one, **fails),
+    }
+    steps: dict[str, dict[str, Any]] = {
+        "PutItem": {"Put": {"TableName": name, "Item": key, **fails}},
+        "UpdateItem": {
+            "Update": {
+                **one,
+                **fails,
+                "UpdateExpression": "SET probe = :k",
+                "ExpressionAttributeValues": {":k": {"S": "nobody"}},
+            }
+        },
+        "DeleteItem": {"Delete": {**one, **fails}},
+    }
+    probes |= {
+        f"{action}{IN_TRANSACTION}": asks("dynamodb", "transact_write_items", TransactItems=[step])
+        for action, step in steps.items()
     }
     return {(f"dynamodb:{action}", table): probe for action, probe in probes.items()}
 
@@ -448,18 +478,22 @@ def test_a_roles_policy_says_what_the_table_says(
     document = iam.get_role_policy(RoleName=name, PolicyName=policy)["PolicyDocument"]
 
     said = {
-        (action, named(deployed, arn))
+        (f"{action}{IN_TRANSACTION}" if "Condition" in statement else action, named(deployed, arn))
         for statement in document["Statement"]
         for action in many(statement["Action"])
         for arn in many(statement["Resource"])
     }
 
-    assert {frozenset(statement) for statement in document["Statement"]} == {
+    assert {frozenset(statement.keys() - {"Condition"}) for statement in document["Statement"]} == {
         frozenset({"Effect", "Action", "Resource"})
     }
+    for statement in document["Statement"]:
+        if "Condition" in statement:
+            operation = {"dynamodb:EnclosingOperation": "TransactWriteItems"}
+            assert statement["Condition"]["ForAnyValue:StringEquals"] == operation
     assert {statement["Effect"] for statement in document["Statement"]} == {"Allow"}
     own = {role.removesuffix("Role") + "LogGroup": LOGS}
-    assert said == rights(SCHEDULER if role == "SchedulerRole" else MAY[role] | own)
+    assert said == stated(SCHEDULER if role == "SchedulerRole" else MAY[role] | own)
 
 
 def named(deployed: Deployed, arn: str) -> str:

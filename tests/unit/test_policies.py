@@ -281,3 +281,36 @@ def test_a_queue_is_encrypted(queue):
 def test_no_function_needs_a_key():
     """A key of our own would need a right to it in every role, and the tests of them a probe."""
     assert "kms" not in TEXT.lower()
+
+
+# ==============================================================================
+# The journal of contracts
+# ==============================================================================
+
+
+def journal_statements() -> Iterator[tuple[str, dict[str, Any]]]:
+    for role, properties in of_type("AWS::IAM::Role").items():
+        for policy in properties.get("Policies", ()):
+            for statement in policy["PolicyDocument"]["Statement"]:
+                if "JournalTable" in str(statement.get("Resource")):
+                    yield role, statement
+
+
+WRITES = {"PutItem", "DeleteItem", "BatchWriteItem", "PartiQLInsert", "PartiQLDelete"}
+
+
+@pytest.mark.parametrize("role", sorted({role for role, _ in journal_statements()}))
+def test_no_role_can_overwrite_or_delete_a_contract(role: str) -> None:
+    for name, statement in journal_statements():
+        actions = {action.partition(":")[2] for action in many(statement["Action"])} & WRITES
+        if name != role or not actions:
+            continue
+        assert actions <= {"PutItem", "DeleteItem"}, "one by one, so that each has its conditions"
+        conditions = statement["Condition"]
+        assert conditions["ForAnyValue:StringEquals"] == {
+            "dynamodb:EnclosingOperation": "TransactWriteItems"
+        }
+        if "DeleteItem" in actions:
+            assert actions == {"DeleteItem"}
+            # The keys of contracts and Idempotency-Keys are names of accounts, without a #.
+            assert conditions["ForAllValues:StringLike"] == {"dynamodb:LeadingKeys": "login#*"}
