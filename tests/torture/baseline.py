@@ -26,7 +26,7 @@ from aws_lambda_powertools.utilities.idempotency import (
 )
 from moto import mock_aws
 
-from tests.torture.machine import ISSUERS, Killed, ModelPac, Points, Purchases
+from tests.torture.machine import ACCOUNTS, ISSUERS, Contracts, Killed, ModelPac, Points
 from timbres.domain.rfc import Rfc
 from timbres.errors import PacError
 
@@ -76,16 +76,16 @@ def with_timbres(replies: int, way: str) -> int:
 
 
 def _with_timbres(key: str, way: str) -> int:
-    machine = Purchases()
+    machine = Contracts()
     machine.begin()
     try:
-        machine.bodies[key] = (Rfc(ISSUERS[0]), _STAMPS)
+        machine.bodies[key] = (ACCOUNTS[0], Rfc(ISSUERS[0]), _STAMPS)
         _doubled(1, way, machine.pac, machine.points, lambda _key: machine.order(key))
         machine.now += timedelta(minutes=3)
         machine.look()
         machine.order(key)
         machine.check_the_books()
-        return len(machine.pac.purchases) - 1
+        return len(machine.pac.created) - 1
     finally:
         machine.teardown()
 
@@ -105,7 +105,7 @@ def _doubled(
         time.sleep(0.002)
         with suppress(PacError):
             order(f"order-{n}")
-    return len(pac.purchases) - len(set(pac.purchases))
+    return len(pac.created) - len(set(pac.created))
 
 
 def _killed_at_the_purchase(points: Points) -> Callable[[str], None]:

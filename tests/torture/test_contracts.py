@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 from moto import mock_aws
 
-from tests.torture.machine import Purchases
+from tests.torture.machine import Contracts
 
 EXAMPLES = int(os.environ.get("TORTURE_EXAMPLES", "60"))
 
@@ -27,9 +27,9 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     logging.disable(logging.NOTSET)
 
 
-def test_purchases_equal_confirmed_contracts_whatever_breaks() -> None:
+def test_what_the_pac_created_equals_what_is_confirmed_whatever_breaks() -> None:
     run_state_machine_as_test(
-        Purchases,
+        Contracts,
         settings=settings(
             max_examples=EXAMPLES,
             stateful_step_count=5,
