@@ -19,7 +19,7 @@ LICENCES = { echo "\# Licences of what is deployed"; echo; $(BIN)/pip-licenses -
 PYTHON_313 = $(shell ls -d "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.13*/bin 2>/dev/null | tail -1)
 export SAM_CLI_TELEMETRY := 0
 
-.PHONY: help demo up test torture reliability baseline fuzz openapi bench load lint format build deploy doctor lock clean
+.PHONY: help demo up test torture mutants reliability baseline fuzz openapi bench load lint format build deploy doctor lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -38,6 +38,9 @@ torture: $(VENV)/installed ## 10,000 ways for a purchase to go wrong, on two cor
 	@for seed in 1 2; do TORTURE_EXAMPLES=5000 $(BIN)/python -m pytest tests/torture \
 	  -p no:cacheprovider --hypothesis-seed=$$seed & pids="$${pids:-} $$!"; done; \
 	for pid in $$pids; do wait $$pid; done
+
+mutants: $(VENV)/installed ## break contract, credential and run code on purpose; exit 1 if no test notices: minutes (MUTANTS="lag")
+	$(BIN)/python -m tests.mutants $(MUTANTS)
 
 reliability: $(VENV)/installed ## every fault at every place, written to docs/reliability.md: minutes
 	RELIABILITY=write $(BIN)/python -m pytest tests/integration/test_reliability.py \

@@ -1,0 +1,80 @@
+"""`make mutants`: break the contract, credential and run code on purpose, and run the tests.
+
+Each mutation is applied in a copy of the checkout. The tests that must detect it run there with
+the examples of `make test`. Exits with 1 if a mutation survives, or no longer applies.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from tests.mutants.mutations import MUTATIONS, Mutation
+
+ROOT = Path(__file__).parents[2]
+SURVIVED, KILLED, BROKEN = "SURVIVED", "killed", "DOES NOT APPLY"
+_SECONDS = 600
+
+
+def main() -> int:
+    """Try the mutations whose names contain one of the arguments, or all of them."""
+    chosen = [m for m in MUTATIONS if not sys.argv[1:] or any(a in m.name for a in sys.argv[1:])]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        outcomes = dict(zip(chosen, _printed(chosen, pool), strict=True))
+    bad = [m for m, outcome in outcomes.items() if outcome != KILLED]
+    print(f"\n{len(chosen) - len(bad)} of {len(chosen)} mutations killed.")
+    return 1 if bad or not chosen else 0
+
+
+def _printed(mutations: list[Mutation], pool: ThreadPoolExecutor) -> Iterator[str]:
+    for mutation, outcome in zip(mutations, pool.map(_try, mutations), strict=True):
+        print(f"{outcome:15} {mutation.name}", flush=True)
+        yield outcome
+
+
+def _try(mutation: Mutation) -> str:
+    with tempfile.TemporaryDirectory(prefix="timbres-mutant-") as folder:
+        copy = Path(folder)
+        _copy_checkout(copy)
+        for edit in mutation.edits:
+            path = copy / edit.path
+            text = path.read_text(encoding="utf-8") if path.is_file() else ""
+            if text.count(edit.old) != 1:
+                return BROKEN
+            path.write_text(text.replace(edit.old, edit.new), encoding="utf-8")
+        # The same examples each time, so that a mutation does not survive by chance.
+        command = [sys.executable, "-m", "pytest", "-x", "-p", "no:cacheprovider"]
+        command += ["--hypothesis-seed=1", *mutation.tests]
+        result = subprocess.run(
+            command, cwd=copy, capture_output=True, text=True, timeout=_SECONDS, check=False
+        )
+    if result.returncode in (0, 1):
+        return SURVIVED if result.returncode == 0 else KILLED
+    # Neither passed nor failed: the tests were not found or could not be collected.
+    print(result.stdout[-2000:], result.stderr[-2000:], file=sys.stderr)
+    return BROKEN
+
+
+def _copy_checkout(target: Path) -> None:
+    files = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+    for name in files:
+        source = ROOT / name
+        if source.is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, target / name)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

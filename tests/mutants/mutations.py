@@ -1,0 +1,269 @@
+"""The mutations: what is broken, and which tests must fail because of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Edit:
+    """In the file ``path``, ``old``, which is there once, becomes ``new``."""
+
+    path: str
+    old: str
+    new: str
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """A property that is broken by ``edits``, and ``tests`` (of pytest) that must detect it."""
+
+    name: str
+    edits: tuple[Edit, ...]
+    tests: tuple[str, ...]
+
+
+RULES = "layers/timbres/timbres/domain/contract.py"
+JOURNAL = "layers/timbres/timbres/aws/journal.py"
+SERVICE = "layers/timbres/timbres/work/contract.py"
+ACCOUNT = "layers/timbres/timbres/domain/account.py"
+CODES = "layers/timbres/timbres/pacs/codes.py"
+WRITES = "layers/timbres/timbres/aws/items.py"
+
+TORTURE = "tests/torture"
+EVIDENCE = "tests/integration/test_contract_evidence.py"
+DOUBT = "tests/integration/test_contracts_in_doubt.py"
+OF_THE_RULES = "tests/unit/test_domain_contract.py"
+
+
+def contract(name: str, path: str, old: str, new: str, *tests: str) -> Mutation:
+    """Return a mutation of one place of the contract code."""
+    return Mutation(f"contract: {name}", (Edit(path, old, new),), tests)
+
+
+MUTATIONS = (
+    contract(
+        "no daily limit",
+        JOURNAL,
+        'day["Update"]["ExpressionAttributeValues"] |= packed({":room": room})',
+        'day["Update"]["ExpressionAttributeValues"] |= packed({":room": 10**9})',
+        TORTURE,
+    ),
+    contract(
+        "the first contract of a day passes the limit",
+        JOURNAL,
+        '"stamps <= :room" if room < 0 else',
+        '"attribute_not_exists(stamps) OR stamps <= :room" if room < 0 else',
+        TORTURE,
+    ),
+    contract(
+        "no settling time",
+        RULES,
+        "settled = at - sent_at >= settling",
+        "settled = True",
+        TORTURE,
+    ),
+    contract(
+        "noted as published before it is published",
+        SERVICE,
+        """        for event in contract.events:
+            bus.publish(event, shown(contract))
+        journal.announced(contract)
+""",
+        """        journal.announced(contract)
+        for event in contract.events:
+            bus.publish(event, shown(contract))
+""",
+        TORTURE,
+    ),
+    contract(
+        "no lag of reads",
+        RULES,
+        "READ_LAG = timedelta(minutes=1)",
+        "READ_LAG = timedelta(0)",
+        TORTURE,
+    ),
+    contract(
+        "the issuer is free before a count includes its contract",
+        RULES,
+        "return self.status not in SETTLED or self.awaits_count",
+        "return self.status not in SETTLED",
+        TORTURE,
+    ),
+    contract(
+        "a rejection after a doubt is not published",
+        RULES,
+        'elif self.step in ("disprove", "settle-rejected"):',
+        'elif self.step in ("disprove", "settle-rejected") and self.announced:',
+        OF_THE_RULES,
+    ),
+    contract(
+        "a rejection is never published",
+        RULES,
+        'events = ("Contract Rejected",)',
+        "events = ()",
+        TORTURE,
+    ),
+    contract(
+        "only contracted stamps count",
+        RULES,
+        "if settled and _only_usage_changed(self.before, counts):",
+        "if settled and contracted == self.before.contracted:",
+        EVIDENCE,
+    ),
+    contract(
+        "stamps that came back are usage",
+        RULES,
+        "and used >= 0 and available == -used",
+        "and available == -used",
+        OF_THE_RULES,
+    ),
+    contract(
+        "a contract created twice is no warning",
+        RULES,
+        "            if self.before is not None and expected is not None:\n                warning",
+        "            if self.before is None and expected is not None:\n                warning",
+        TORTURE,
+    ),
+    contract(
+        "a cut request counts as rejected",
+        SERVICE,
+        "            if not error.kind.may_have_taken_effect:\n",
+        "            if True:\n",
+        TORTURE,
+    ),
+    contract(
+        "624 is a rejection",
+        CODES,
+        """    "The PAC holds such a contract already",
+    may_have_taken_effect=True,""",
+        '    "The PAC holds such a contract already",',
+        EVIDENCE,
+    ),
+    contract(
+        "no in-flight lock",
+        JOURNAL,
+        """            if not failed:
+                return None
+""",
+        """            if not failed or failed == {2}:
+                return None
+""",
+        TORTURE,
+    ),
+    contract(
+        "the lock is an account name's",
+        JOURNAL,
+        'return {"account": _login(contract), "entry": f"in-flight#{contract.rfc}"}',
+        'return {"account": contract.account, "entry": f"in-flight#{contract.rfc}"}',
+        EVIDENCE,
+    ),
+    contract(
+        "the day is an account name's",
+        JOURNAL,
+        'return {"account": _login(contract), "entry": f"day#{contract.created_at.date()}"}',
+        'return {"account": contract.account, "entry": f"day#{contract.created_at.date()}"}',
+        EVIDENCE,
+    ),
+    contract(
+        "a login is its password",
+        ACCOUNT,
+        "user = self.credentials[self.pac.credentials[0]]",
+        "user = self.credentials[self.pac.credentials[-1]]",
+        "tests/unit/test_domain_account.py",
+    ),
+    contract(
+        "counts of another login are compared",
+        "layers/timbres/timbres/work/access.py",
+        "    if login is not None and account.login != login:",
+        "    if False:",
+        EVIDENCE,
+    ),
+    contract(
+        "the login at the request is not compared",
+        SERVICE,
+        "if account.login != contract.login:",
+        "if False:",
+        EVIDENCE,
+    ),
+    contract(
+        "the day's limit is evaluated before the key",
+        JOURNAL,
+        """            if taken := self.by_key(account, key, body_hash):
+                return taken
+            if taken := self._in_flight(contract):
+                return taken
+            if failed == {_DAY}:
+                return DayFull(self.ordered(contract))
+""",
+        """            if failed == {_DAY}:
+                return DayFull(self.ordered(contract))
+            if taken := self.by_key(account, key, body_hash):
+                return taken
+            if taken := self._in_flight(contract):
+                return taken
+""",
+        EVIDENCE,
+    ),
+    contract(
+        "a step is written over any version",
+        JOURNAL,
+        '"ConditionExpression": "#version = :was",',
+        '"ConditionExpression": "#version = :was OR #version <> :was",',
+        TORTURE,
+    ),
+    contract(
+        "a rejected contract keeps the day's stamps",
+        JOURNAL,
+        "steps.append(self._day(after, -after.stamps))",
+        "steps.append(self._day(after, 0))",
+        TORTURE,
+    ),
+    contract(
+        "the reconciler stops at an unreadable secret",
+        SERVICE,
+        'self._problems[name] = "the account\'s secret could not be read"',
+        "raise",
+        EVIDENCE,
+    ),
+    contract(
+        "a settlement needs the secret",
+        SERVICE,
+        "        if found is None:\n            # A contract outlives",
+        "        if found is None or name:\n            # A contract outlives",
+        EVIDENCE,
+    ),
+    contract(
+        "a list searches the whole journal",
+        JOURNAL,
+        "if found or not last or deadline.left() < _RESERVE_SECONDS:",
+        "if found or not last:",
+        EVIDENCE,
+    ),
+    contract(
+        "only the first page of open contracts",
+        JOURNAL,
+        """            for item in map(unpacked, page["Items"]):
+                yield item["account"], item["entry"].removeprefix("contract#")
+""",
+        """            for item in map(unpacked, page["Items"]):
+                yield item["account"], item["entry"].removeprefix("contract#")
+            return
+""",
+        EVIDENCE,
+    ),
+    contract(
+        "a failed condition is always another's",
+        WRITES,
+        "return WriteResult(bool(item) and applied.items() <= item.items(), item)",
+        "return WriteResult(False, item)",
+        "tests/unit/test_conditional_write.py",
+    ),
+    contract(
+        "each attempt of a transaction is a new one",
+        WRITES,
+        "dynamodb.transact_write_items(TransactItems=steps, ClientRequestToken=token)",
+        "dynamodb.transact_write_items(TransactItems=steps, ClientRequestToken=str(uuid.uuid4()))",
+        "tests/unit/test_conditional_write.py",
+    ),
+)
