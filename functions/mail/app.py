@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping
 from datetime import timedelta
 from functools import cache
@@ -27,9 +28,34 @@ parts = Parts()
 _REMEMBERED_SECONDS = 14 * 24 * 3600
 
 
+class RepeatableWrites:
+    """A client of DynamoDB whose conditional ``put_item`` recognizes its own effect.
+
+    If the response of a put is lost, the SDK sends it again, and the condition fails because
+    of the item it has written itself. Powertools would take that for another execution.
+    """
+
+    def __init__(self, dynamodb: Any) -> None:
+        self._dynamodb = dynamodb
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._dynamodb, name)
+
+    def put_item(self, **request: Any) -> Any:
+        """Put an item, marked as this call's. Raises ClientError like the client itself."""
+        mark = {"write": {"S": str(uuid.uuid4())}}
+        try:
+            return self._dynamodb.put_item(**request | {"Item": request["Item"] | mark})
+        except self._dynamodb.exceptions.ConditionalCheckFailedException as error:
+            if mark.items() <= error.response.get("Item", {}).items():
+                return {}
+            raise
+
+
 @cache
 def store() -> DynamoDBPersistenceLayer:
-    return DynamoDBPersistenceLayer(setting("MAILS_TABLE"), boto3_client=client("dynamodb"))
+    dynamodb: Any = RepeatableWrites(client("dynamodb"))
+    return DynamoDBPersistenceLayer(setting("MAILS_TABLE"), boto3_client=dynamodb)
 
 
 def link(report: Mapping[str, Any]) -> str:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import itertools
 import json
 import socket
+import threading
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -24,7 +26,7 @@ from moto.s3.models import s3_backends
 from moto.sns.models import sns_backends
 from moto.sqs.models import sqs_backends
 from tests.integration.conftest import Switches
-from tests.integration.harness import AWS_ACCOUNT, RC, REGION, SF, START, WSDL, World
+from tests.integration.harness import AWS_ACCOUNT, LOST, RC, REGION, SF, START, WSDL, World
 from tests.reliability import NOTHING, WRITES
 
 from timbres.aws import session
@@ -58,19 +60,27 @@ class Call:
     operation: str
     asked: int
 
+    @property
+    def reads(self) -> bool:
+        """Tell whether the call changes nothing."""
+        return self.operation.startswith(("Get", "BatchGet", "Query", "List"))
+
 
 @dataclass
 class Wire:
     """What the functions send to AWS. One call can be refused, with all that follow it of its
-    service; or the function be killed before a call, or after it: then nothing of it goes on.
+    service; or its response be lost, so that botocore sends it again; or the function be killed
+    before a call, or after it: then nothing of it goes on.
     """
 
     world: World
     calls: list[Call] = field(default_factory=list)
     refused: tuple[str, int, str] | None = None
     killed: tuple[str, int] | None = None
+    lost: int | None = None
     after: Callable[[str], None] | None = None
     dead: bool = False
+    _lock: threading.RLock = field(default_factory=threading.RLock)
 
     def watch(self) -> None:
         """Stand between the functions and AWS from now on."""
@@ -82,17 +92,20 @@ class Wire:
     def mend(self) -> None:
         """Let everything work again."""
         self.calls.clear()
-        self.refused = self.killed = self.after = None
+        self.refused = self.killed = self.lost = self.after = None
         self.dead = False
 
-    def _before(self, event_name: str, **_: Any) -> Any:
+    def _before(self, event_name: str, params: dict[str, Any], **_: Any) -> Any:
         _, service, operation = event_name.split(".")
         service = _ALIASES.get(service, service)
-        if self.dead or self.killed == ("before", len(self.calls)):
-            self.dead = True
-            raise Killed
-        number = sum(call.service == service for call in self.calls)
-        self.calls.append(Call(service, operation, len(self.world.calls())))
+        with self._lock:
+            if self.dead or self.killed == ("before", len(self.calls)):
+                self.dead = True
+                raise Killed
+            number = sum(call.service == service for call in self.calls)
+            if self.lost == len(self.calls):
+                params["headers"][LOST] = str(uuid.uuid4())
+            self.calls.append(Call(service, operation, len(self.world.calls())))
         if self.refused is None or service != self.refused[0] or number < self.refused[1]:
             return None
         error = {"Code": self.refused[2], "Message": "no"}
@@ -120,6 +133,7 @@ class Scene:
         world = self.world
         self.notes.clear()
         self.wire.mend()
+        world.sends.clear()
         for table in dynamodb_backends[AWS_ACCOUNT][REGION].tables.values():
             table.items.clear()
         for queue in sqs_backends[AWS_ACCOUNT][REGION].queues.values():
@@ -253,6 +267,8 @@ class Stage:
                 seen.append(operation.act(scene))
             except Killed:
                 seen.append(operation.broken)
+        if scene.wire.lost is not None:
+            assert list(scene.world.sends.values()) == [2], "botocore has sent it again"
         scene.heal()
         operation.goes_on(scene)
         found = operation.facts(scene), scene.told()
@@ -310,6 +326,18 @@ def deaths(reference: Reference) -> Iterator[Fault]:
         if number == 0 or reference.calls[number].asked > reference.calls[number - 1].asked:
             yield setting("killed", ("before", number))
         yield setting("killed", ("after", number))
+
+
+def losses(reference: Reference) -> Iterator[Fault]:
+    """Lose the response to any of the operation's calls to AWS, which has been applied.
+
+    Not for the document, to each write and to the first read: a repeated read is harmless.
+    """
+    reads = 0
+    for number, call in enumerate(reference.calls):
+        reads += call.reads
+        if WRITES or not call.reads or reads == 1:
+            yield setting("lost", number)
 
 
 def _some(count: int, steps: int) -> list[int]:

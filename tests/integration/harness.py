@@ -21,6 +21,7 @@ import sys
 import threading
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -39,6 +40,7 @@ import moto.dynamodb.models
 import requests
 from boto3.dynamodb.types import TypeSerializer
 from botocore.awsrequest import AWSResponse
+from botocore.exceptions import ConnectionClosedError, ReadTimeoutError
 from local.openapi import strict
 from local.sandboxes.books import Books, demo_books
 from local.sandboxes.control import Sandbox
@@ -541,6 +543,7 @@ class World:
     logs: io.StringIO
     ticks: Ticks
     published: list[dict[str, Any]] = field(default_factory=list)
+    sends: Counter[str] = field(default_factory=Counter)
     seen: list[str] = field(default_factory=list)
     _modules: dict[str, ModuleType] = field(default_factory=dict)
     at_end: list[Callable[[], None]] = field(default_factory=list)
@@ -927,6 +930,23 @@ class World:
         self.watch_aws(service, operation, hook)
         return failures
 
+    def lose_response(self, service: str, operation: str, *, after: int = 0) -> list[str]:
+        """Let AWS apply one call of the functions, after ``after`` others, and lose its response.
+
+        botocore sends it again. Returns a list that grows when the response is lost.
+        """
+        lost: list[str] = []
+        left = [after]
+
+        def hook(request: Any, **_: Any) -> None:
+            if left[0] == 0:
+                lost.append(operation)
+                request.headers[LOST] = str(uuid.uuid4())
+            left[0] -= 1
+
+        self.watch_aws(service, operation, hook)
+        return lost
+
     def watch_aws(self, service: str, operation: str, hook: Callable[..., Any]) -> None:
         """Show each request of the functions to AWS to ``hook`` before it is sent."""
         events, name = session.client(service).meta.events, f"before-send.{service}.{operation}"
@@ -1015,7 +1035,7 @@ def running_world(switches: dict[str, tuple[Switch, str]]) -> Iterator[World]:
         world = _new_world(switches, logs, clock, ticks)
         stack.enter_context(_recorded_events(world.published))
         stack.enter_context(_whole_transactions())
-        stack.enter_context(_refusals_without_effect())
+        stack.enter_context(_wire(world.sends))
         try:
             yield world
             everything = world.everything_seen()
@@ -1121,18 +1141,47 @@ def _recorded_events(published: list[dict[str, Any]]) -> Iterator[None]:
 
 
 _REFUSED = "X-Refused-By-The-Test"
+# A request whose first response is lost; the value is its own and counted in ``World.sends``.
+LOST = "X-Response-Lost-By-The-Test"
 
 
 @contextmanager
-def _refusals_without_effect() -> Iterator[None]:
-    """Keep moto from carrying out what :meth:`World.break_aws` refuses."""
+def _wire(sends: Counter[str]) -> Iterator[None]:
+    """Let the wire to moto lose what a test marks: a request (refused), or its first response.
+
+    A lost response is what botocore makes of a closed connection or a time-out, so that its
+    own retries run. A transaction that was applied is applied once for each token, as by AWS.
+    """
     carry_out = BotocoreStubber.__call__
+    applied: set[str] = set()
+    losses = itertools.cycle([ReadTimeoutError, ConnectionClosedError])
 
-    def unless_refused(stubber: BotocoreStubber, event_name: str, request: Any, **_: Any) -> Any:
-        return None if _REFUSED in request.headers else carry_out(stubber, event_name, request)
+    def on_the_wire(stubber: BotocoreStubber, event_name: str, request: Any, **_: Any) -> Any:
+        if _REFUSED in request.headers:
+            return None
+        token = _transaction_token(request)
+        if token in applied:
+            headers: Any = {"Content-Type": "application/x-amz-json-1.0"}
+            response = AWSResponse(request.url, 200, headers, MockRawResponse(b"{}"))
+        else:
+            response = carry_out(stubber, event_name, request)
+        if token and response.status_code == 200:
+            applied.add(token)
+        if mark := request.headers.get(LOST):
+            sends[mark] += 1
+            if sends[mark] == 1:
+                raise next(losses)(endpoint_url=request.url, error="lost by the test")
+        return response
 
-    with patch.object(BotocoreStubber, "__call__", unless_refused):
+    with patch.object(BotocoreStubber, "__call__", on_the_wire):
         yield
+
+
+def _transaction_token(request: Any) -> str | None:
+    # botocore keeps a header's value as bytes.
+    if b"TransactWriteItems" not in request.headers.get("X-Amz-Target", b""):
+        return None
+    return str(json.loads(request.body)["ClientRequestToken"])
 
 
 @contextmanager

@@ -15,6 +15,7 @@ import pytest
 from moto.sns.models import sns_backends
 from moto.sqs.models import sqs_backends
 from tests.integration.breaking import (
+    NO_NEED,
     SERVICES,
     Call,
     Fault,
@@ -24,6 +25,7 @@ from tests.integration.breaking import (
     Stage,
     Wire,
     deaths,
+    losses,
     pac,
     refusals,
     setting,
@@ -51,6 +53,7 @@ import timbres.pacs.solucion_factible
 
 EMPTY = "AAA010101AAA"
 # What the gateway answers for a function that does not; tests/e2e/test_reliability.py sees it.
+LOST_RESPONSE = "AWS applies any call, and its response is lost"
 NO_ANSWER = "502 `internal-error`"
 START_FAILS = "the start fails"
 
@@ -129,10 +132,23 @@ def read_by(*request: Any, **more: Any) -> dict[str, Any]:
 
 ROSTER = [RFC, RFC_N, EMPTY]
 _import = asking("issuers", "PUT", f"/accounts/{SF}/issuers", body=ROSTER)
+_remove = asking("issuers", "DELETE", f"/accounts/{SF}/issuers", {"rfc": RFC})
 
 
 def known(scene: Scene) -> dict[str, Any]:
     return {"known": sorted(item["rfc"] for item in scene.items("IssuersTable"))}
+
+
+def wrong_key(scene: Scene) -> None:
+    scene.notes[RC] = scene.world.secret(RC, api_key="wrong")
+    scene.world.change_account(RC, scene.notes[RC])
+
+
+_balance = asking("balance", "GET", f"/accounts/{RC}/balance", {"month": "2026-10"})
+
+
+def rejections(scene: Scene) -> dict[str, Any]:
+    return {"rejected": [item["account"] for item in scene.items("RejectionsTable")]}
 
 
 # --------------------------------------------------------------------------- contracts
@@ -178,6 +194,20 @@ def doubtful(scene: Scene) -> None:
     scene.world.fault("agregarContrato", "cut-after")
     scene.world.buy(RFC, 500, "order-1")
     scene.world.clock.forward(minutes=2)
+
+
+def reviewed(scene: Scene) -> None:
+    """Leave a contract under review: its count has grown by more than was contracted."""
+    doubtful(scene)
+    scene.world.books.solucion_factible.set_issuer(RFC, contratados=1507)
+    reconcile(minutes=40)(scene)
+
+
+def settle(scene: Scene) -> str:
+    (contract,) = (item for item in scene.items("JournalTable") if "status" in item)
+    path = f"/accounts/{SF}/contracts/{contract['entry'].partition('#')[2]}/settlement"
+    body = {"outcome": "confirmed", "reason": "The portal lists the contract."}
+    return words(scene.world.call("contract", "POST", path, body=body))
 
 
 # ----------------------------------------------------------------------------- reports
@@ -234,6 +264,29 @@ def monthly(scene: Scene) -> str:
 def close_months(scene: Scene) -> None:
     scene.world.clock.forward(hours=5)
     scene.world.invoke("report", {"close": "overdue"}, module=load("report"))
+
+
+def asked_monthly(scene: Scene) -> None:
+    monthly(scene)
+
+
+def make_all(scene: Scene) -> str:
+    _, again = scene.world.deliver(together=10)
+    return "messages come again" if again else "made"
+
+
+def closing(function: str) -> Callable[[Scene], str]:
+    """Return a start of a function's closing schedule, hours later."""
+
+    def act(scene: Scene) -> str:
+        scene.world.clock.forward(hours=7)
+        try:
+            closed = scene.world.invoke(function, {"close": "overdue"})["closed"]
+        except Exception:
+            return START_FAILS
+        return f"closed: {len(closed)}"
+
+    return act
 
 
 # -------------------------------------------------------------------------------- runs
@@ -335,6 +388,23 @@ def mailed(scene: Scene) -> dict[str, Any]:
     return {"mailed": bool(mails), "links": statuses}
 
 
+def mailed_twice(scene: Scene) -> None:
+    report = stored(scene.world, b"a report")
+    scene.notes["report"] = report.id
+    for _ in range(2):
+        issued(scene.world, report)
+
+
+def revoke(scene: Scene) -> str:
+    path = f"/accounts/{RC}/reports/{scene.notes['report']}/tickets"
+    answer = scene.world.call("report", "DELETE", path)
+    return words(answer) + (f", revoked: {answer.body['revoked']}" if answer.status == 200 else "")
+
+
+def good_tickets(scene: Scene) -> dict[str, Any]:
+    return {"good": sum("revoked_at" not in item for item in scene.items("TicketsTable"))}
+
+
 def ticket(scene: Scene) -> str:
     answer = opened(scene.world, scene.notes["ticket"])
     scene.notes["status"] = answer.status
@@ -367,6 +437,24 @@ IMPORT = Operation(
     broken=NO_ANSWER,
     repairs=[("the request again", _import)],
 )
+REMOVE = Operation(
+    "Issuer removed",
+    READS,
+    prepare=know,
+    act=_remove,
+    facts=known,
+    broken=NO_ANSWER,
+    repairs=[("the request again", _remove)],
+)
+REJECTION = Operation(
+    "Credentials rejected",
+    (*READS, "events"),
+    prepare=wrong_key,
+    act=_balance,
+    facts=rejections,
+    broken=NO_ANSWER,
+    repairs=[("the request again", _balance)],
+)
 CONTRACT = Operation(
     "Contract",
     (*READS, "events"),
@@ -392,6 +480,18 @@ RECONCILER = Operation(
         ("its next start", reconcile(minutes=5)),
         ("a later start", reconcile(hours=1)),
         after_a_new_secret("its next start", reconcile(hours=1)),
+    ],
+)
+SETTLE = Operation(
+    "Contract settled",
+    ("dynamodb", "events"),
+    prepare=reviewed,
+    act=settle,
+    facts=contracts,
+    broken=NO_ANSWER,
+    repairs=[
+        ("the same request again", settle),
+        ("the reconciler, within minutes", reconcile(minutes=5)),
     ],
 )
 ASK = Operation(
@@ -430,6 +530,29 @@ MONTHLY = Operation(
         ("the closing schedule", close_months),
     ],
 )
+MAKE_ALL = Operation(
+    "Monthly run: its workers",
+    (*READS, "s3", "events"),
+    prepare=asked_monthly,
+    act=make_all,
+    facts=reports,
+    broken="messages come again",
+    retried_on="messages come again",
+    repairs=[
+        ("the messages again", workers),
+        ("the closing schedule", close_months),
+    ],
+)
+CLOSE_MONTH = Operation(
+    "Monthly run: its closing",
+    ("dynamodb", "events"),
+    prepare=asked_monthly,
+    act=closing("report"),
+    facts=reports,
+    broken=START_FAILS,
+    retried_on=START_FAILS,
+    repairs=[("its next start", close_months)],
+)
 START = Operation(
     "Daily run: its start",
     (*READS, "sqs"),
@@ -461,6 +584,16 @@ COUNT = Operation(
         after_a_new_secret("the next run", next_run),
     ],
 )
+CLOSE_RUN = Operation(
+    "Daily run: its closing",
+    ("dynamodb", "events"),
+    prepare=started,
+    act=closing("run"),
+    facts=counted,
+    broken=START_FAILS,
+    retried_on=START_FAILS,
+    repairs=[("its next start", close_runs)],
+)
 MAIL = Operation(
     "Mail",
     ("dynamodb", "sns"),
@@ -470,6 +603,15 @@ MAIL = Operation(
     broken="the event comes again",
     retried_on="the event comes again",
     repairs=[("the event again", mail_later)],
+)
+REVOKE = Operation(
+    "Links revoked",
+    ("dynamodb",),
+    prepare=mailed_twice,
+    act=revoke,
+    facts=good_tickets,
+    broken=NO_ANSWER,
+    repairs=[("the request again", revoke)],
 )
 TICKET = Operation(
     "Ticket",
@@ -484,15 +626,22 @@ OPERATIONS = (
     BALANCE,
     STAMPS,
     IMPORT,
+    REMOVE,
+    REJECTION,
     CONTRACT,
     RECONCILER,
+    SETTLE,
     ASK,
     MAKE,
     MONTHLY,
+    MAKE_ALL,
+    CLOSE_MONTH,
     START,
     COUNT,
+    CLOSE_RUN,
     MAIL,
     TICKET,
+    REVOKE,
 )
 
 # ------------------------------------------------------------------------ further faults
@@ -595,11 +744,15 @@ def reversed_parts(scene: Scene) -> None:
 
 @dataclass(frozen=True)
 class Case:
-    """A row. ``faults`` are what it stands for; all are played for the document, or else some."""
+    """A row. ``faults`` are what it stands for; all are played for the document, or else some.
+
+    ``unnoticed``: the caller must see what it sees without the fault, and nothing be needed.
+    """
 
     operation: Operation
     fails: str
     faults: Sequence[Fault] | Callable[[Reference], Iterator[Fault]]
+    unnoticed: bool = False
 
     def each(self, reference: Reference) -> Iterable[Fault]:
         """Return the faults to be played now."""
@@ -621,6 +774,7 @@ def of_aws() -> Iterator[Case]:
                 yield Case(operation, fails, refusals(service))
         if operation is not CONTRACT:
             yield Case(operation, "its process is killed, at any call", deaths)
+        yield Case(operation, LOST_RESPONSE, losses, unnoticed=True)
 
 
 def of_the_journal() -> Iterator[Case]:
@@ -824,6 +978,8 @@ def test_what_fails_loses_nothing(stage: Stage, case: Case) -> None:
     row = Row(case.fails)
     for fault in case.each(reference):
         row.add(*stage.play(operation, fault))
+    if case.unnoticed:
+        assert (row.seen, row.rights) == ([reference.seen], [NO_NEED])
 
     agree(operation.name, row, ORDER[operation.name], everywhere=case.everywhere)
 

@@ -61,10 +61,13 @@ class Issuers:
 
     def remove(self, account: str, rfc: str) -> bool:
         """Forget an issuer, its snapshots aside; False when it was not known."""
-        answer = self._dynamodb.delete_item(
-            TableName=self._table, Key=_key(account, rfc), ReturnValues="ALL_OLD"
-        )
-        return bool(answer.get("Attributes"))
+        delete = {
+            "TableName": self._table,
+            "Key": _key(account, rfc),
+            "ConditionExpression": "attribute_exists(account)",
+        }
+        # The token of a transaction: a delete repeated by the SDK would find nothing.
+        return not transact_write(self._dynamodb, [{"Delete": delete}])
 
     def get(self, account: str, rfc: str) -> Issuer:
         """Return an issuer; one that is not known has never been counted."""

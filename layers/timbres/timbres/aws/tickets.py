@@ -6,16 +6,19 @@ The index ``report`` finds those of a report.
 from __future__ import annotations
 
 import logging
+import uuid
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-from timbres.aws.items import Item, packed, unpacked
+from timbres.aws.items import Item, conditional_write, packed
 from timbres.domain import clock
 from timbres.domain.report import Wanted
 from timbres.domain.ticket import Ticket, is_ticket, new_ticket, ticket_hash
 
 log = logging.getLogger("timbres")
+
+_GOOD = "expires_at > :at AND attribute_not_exists(revoked_at)"
 
 
 class Tickets:
@@ -53,24 +56,34 @@ class Tickets:
         text it is, the same is done to find out. DynamoDB deletes what has expired only hours
         later, so the time is compared.
         """
-        try:
-            answer = self._dynamodb.update_item(
-                TableName=self._table,
-                Key=packed({"ticket": ticket_hash(ticket)}),
-                UpdateExpression="ADD #uses :one SET last_used_at = :now, last_used_by = :by",
-                ConditionExpression="expires_at > :at AND attribute_not_exists(revoked_at)",
-                ExpressionAttributeNames={"#uses": "uses"},
-                ExpressionAttributeValues=packed(
-                    {":one": 1, ":now": at.isoformat(), ":by": by, ":at": int(at.timestamp())}
-                ),
-                ReturnValues="ALL_NEW",
-            )
-        except self._dynamodb.exceptions.ConditionalCheckFailedException:
+        use = str(uuid.uuid4())
+        result = conditional_write(
+            self._dynamodb.update_item,
+            {"last_use": use},
+            TableName=self._table,
+            Key=packed({"ticket": ticket_hash(ticket)}),
+            UpdateExpression="ADD #uses :one "
+            "SET last_use = :use, last_used_at = :now, last_used_by = :by",
+            # The last use is compared so that a repeated call does not count twice.
+            ConditionExpression=f"{_GOOD} AND (attribute_not_exists(last_use) OR last_use <> :use)",
+            ExpressionAttributeNames={"#uses": "uses"},
+            ExpressionAttributeValues=packed(
+                {
+                    ":one": 1,
+                    ":use": use,
+                    ":now": at.isoformat(),
+                    ":by": by,
+                    ":at": int(at.timestamp()),
+                }
+            ),
+            ReturnValues="ALL_NEW",
+        )
+        if not result.applied:
             log.info(
                 "a ticket was refused", extra={"source_ip": by, "well_formed": is_ticket(ticket)}
             )
             return None
-        item = unpacked(answer["Attributes"])
+        item = result.item
         used = {"account": item["account"], "report": item["id"], "source_ip": by}
         log.info("a ticket was used", extra=used | {"uses": item["uses"]})
         return Ticket(
@@ -87,7 +100,10 @@ class Tickets:
         A ticket issued within the second before may not be in the index yet: revoking again
         finds it.
         """
-        return sum(self._revoke(ticket, at) for ticket in self._tickets(account, report_id))
+        revocation = str(uuid.uuid4())
+        return sum(
+            self._revoke(ticket, revocation, at) for ticket in self._tickets(account, report_id)
+        )
 
     def _tickets(self, account: str, report_id: str) -> Iterator[str]:
         pages = self._dynamodb.get_paginator("query").paginate(
@@ -102,21 +118,19 @@ class Tickets:
             for item in page["Items"]:
                 yield item["ticket"]["S"]
 
-    def _revoke(self, ticket: str, at: datetime) -> bool:
-        try:
-            self._dynamodb.update_item(
-                TableName=self._table,
-                Key=packed({"ticket": ticket}),
-                UpdateExpression="SET revoked_at = :now",
-                # One that DynamoDB has deleted meanwhile is not written anew.
-                ConditionExpression="expires_at > :at AND attribute_not_exists(revoked_at)",
-                ExpressionAttributeValues=packed(
-                    {":now": at.isoformat(), ":at": int(at.timestamp())}
-                ),
-            )
-        except self._dynamodb.exceptions.ConditionalCheckFailedException:
-            return False
-        return True
+    def _revoke(self, ticket: str, revocation: str, at: datetime) -> bool:
+        return conditional_write(
+            self._dynamodb.update_item,
+            {"revocation": revocation},
+            TableName=self._table,
+            Key=packed({"ticket": ticket}),
+            UpdateExpression="SET revoked_at = :now, revocation = :revocation",
+            # One that DynamoDB has deleted meanwhile is not written anew.
+            ConditionExpression=_GOOD,
+            ExpressionAttributeValues=packed(
+                {":now": at.isoformat(), ":revocation": revocation, ":at": int(at.timestamp())}
+            ),
+        ).applied
 
 
 def _of(account: str, report_id: str) -> str:

@@ -1,0 +1,293 @@
+"""Calls to AWS that take effect and whose response is lost: the SDK sends them again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import date
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+from moto.sns.models import sns_backends
+from tests.integration.harness import AWS_ACCOUNT, RC, REGION, RFC, RFC_N, SF, World
+from tests.integration.ticket_world import issued, opened, stored
+
+from timbres.aws import session, upload
+from timbres.aws.issuers import Issuers
+from timbres.aws.items import packed, transact_write
+from timbres.aws.snapshots import Snapshots
+from timbres.aws.tickets import Tickets
+from timbres.aws.upload import Upload
+from timbres.domain.issuer import Issuer
+from timbres.domain.outlook import Snapshot
+from timbres.domain.roster import Entry
+from timbres.domain.stamps import Stamps
+
+# ------------------------------------------------------------------ what AWS makes of it
+
+FAILED = "ConditionalCheckFailedException"
+
+
+def secret(world: World) -> Any:
+    return session.client("secretsmanager").get_secret_value(SecretId=f"timbres/accounts/{RC}")
+
+
+def put_once(world: World, **more: Any) -> Any:
+    return session.client("dynamodb").put_item(
+        TableName=world.stack.refs["RejectionsTable"],
+        Item=packed({"account": "acme-new"}),
+        ConditionExpression="attribute_not_exists(account)",
+        **more,
+    )
+
+
+def transact(world: World) -> Any:
+    update = {
+        "TableName": world.stack.refs["RejectionsTable"],
+        "Key": packed({"account": "acme-new"}),
+        "UpdateExpression": "ADD times :one",
+        "ExpressionAttributeValues": packed({":one": 1}),
+    }
+    return transact_write(session.client("dynamodb"), [{"Update": update}])
+
+
+def times_added(world: World) -> int:
+    (item,) = world.stack.items("RejectionsTable")
+    return int(item.get("times", 1))
+
+
+def send(world: World) -> Any:
+    url = world.stack.refs["ReportsQueue"]
+    return session.client("sqs").send_message(QueueUrl=url, MessageBody="{}")
+
+
+def publish(world: World) -> Any:
+    entry = {"EventBusName": world.stack.refs["Bus"], "Source": "timbres", "DetailType": "Test"}
+    return session.client("events").put_events(Entries=[entry | {"Detail": json.dumps({})}])
+
+
+def put_object(world: World) -> Any:
+    bucket = world.stack.refs["ReportsBucket"]
+    return session.client("s3").put_object(Bucket=bucket, Key="a", Body=b"report")
+
+
+def versions(world: World) -> int:
+    bucket = world.stack.refs["ReportsBucket"]
+    return len(world.stack.client("s3").list_object_versions(Bucket=bucket)["Versions"])
+
+
+def mail(world: World) -> Any:
+    arn = world.stack.refs["MailTopic"]
+    return session.client("sns").publish(TopicArn=arn, Subject="a", Message="b")
+
+
+def mails(world: World) -> int:
+    topic = sns_backends[AWS_ACCOUNT][REGION].topics[world.stack.refs["MailTopic"]]
+    return len(topic.sent_notifications)
+
+
+@pytest.mark.parametrize(
+    ("service", "operation", "call", "count", "effects"),
+    [
+        ("secretsmanager", "GetSecretValue", secret, lambda _: 1, 1),
+        ("dynamodb", "PutItem", put_once, times_added, 1),
+        ("dynamodb", "TransactWriteItems", transact, times_added, 1),
+        ("sqs", "SendMessage", send, lambda world: world.waiting(), 2),
+        ("events", "PutEvents", publish, lambda world: len(world.published), 2),
+        ("s3", "PutObject", put_object, versions, 2),
+        ("sns", "Publish", mail, mails, 2),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_lost_response_is_what_aws_makes_of_it(
+    world: World,
+    service: str,
+    operation: str,
+    call: Callable[[World], Any],
+    count: Callable[[World], int],
+    effects: int,
+) -> None:
+    sent: list[str] = []
+    world.watch_aws(service, operation, lambda **_: sent.append(operation))
+    world.lose_response(service, operation)
+    with suppress(ClientError):
+        call(world)
+    assert len(sent) == 2, "botocore has sent it again"
+    assert count(world) == effects
+
+
+def test_a_conditional_write_then_fails_by_its_own_effect(world: World) -> None:
+    world.lose_response("dynamodb", "PutItem")
+    with pytest.raises(ClientError, match=FAILED) as caught:
+        put_once(world, ReturnValuesOnConditionCheckFailure="ALL_OLD")
+    response: Any = caught.value.response
+    assert response["Item"] == packed({"account": "acme-new"})
+
+
+def test_another_transaction_is_applied_on_its_own(world: World) -> None:
+    world.lose_response("dynamodb", "TransactWriteItems")
+    assert transact(world) == transact(world) == set()
+    assert times_added(world) == 2
+
+
+# ------------------------------------------------------------------ what Timbres makes of it
+
+
+def lists(world: World) -> Issuers:
+    return Issuers(session.client("dynamodb"), world.stack.refs["IssuersTable"])
+
+
+def links(world: World) -> Tickets:
+    return Tickets(session.client("dynamodb"), world.stack.refs["TicketsTable"])
+
+
+def test_a_use_of_a_ticket_counts_once(world: World) -> None:
+    ticket = issued(world, stored(world, b"a report"))
+    lost = world.lose_response("dynamodb", "UpdateItem")
+    for _ in range(2):
+        assert opened(world, ticket).status == 302
+    assert lost
+    (item,) = world.stack.items("TicketsTable")
+    assert item["uses"] == 2
+    used = [line["uses"] for line in world.logged("a ticket was used")]
+    assert used == [1, 2]
+
+
+@pytest.mark.parametrize("after", [0, 1, 2])
+def test_revoked_tickets_are_counted_whichever_response_is_lost(world: World, after: int) -> None:
+    report = stored(world, b"a report")
+    tickets = [issued(world, report) for _ in range(3)]
+    lost = world.lose_response("dynamodb", "UpdateItem", after=after)
+    assert links(world).revoke(RC, report.id, world.clock()) == 3
+    assert lost
+    assert links(world).revoke(RC, report.id, world.clock()) == 0
+    assert {opened(world, ticket).status for ticket in tickets} == {404}
+
+
+def test_a_ticket_that_another_has_revoked_is_not_counted(world: World) -> None:
+    """Both at the same moment: what tells the writes apart is not the time."""
+    report = stored(world, b"a report")
+    ticket = issued(world, report)
+    assert links(world).revoke(RC, report.id, world.clock()) == 1
+    assert links(world).revoke(RC, report.id, world.clock()) == 0
+    assert opened(world, ticket).status == 404
+
+
+def test_an_issuer_is_removed_once(world: World) -> None:
+    world.know([RFC, RFC_N])
+    lost = world.lose_response("dynamodb", "TransactWriteItems")
+    path, query = f"/accounts/{SF}/issuers", {"rfc": RFC}
+    answer = world.call("issuers", "DELETE", path, query)
+    assert lost
+    assert (answer.status, answer.body["removed"]) == (200, True)
+    assert world.call("issuers", "DELETE", path, query).status == 404
+    assert [item["rfc"] for item in world.stack.items("IssuersTable")] == [RFC_N]
+
+
+def learn(world: World) -> None:
+    lists(world).learn(SF, [RFC], world.clock())
+
+
+def keep(world: World) -> None:
+    lists(world).keep(SF, [Entry(RFC, 7), Entry(RFC_N, None)], world.clock())
+
+
+def seen(world: World) -> None:
+    lists(world).seen(Issuer(SF, RFC, Stamps(10, 4, 6), as_of=world.clock()))
+
+
+def snapshot(world: World) -> None:
+    issuer = Issuer(SF, RFC, Stamps(10, 4, 6), as_of=world.clock(), counted_on=date(2026, 11, 19))
+    one = Snapshot(world.clock(), issuer.stamps)
+    step = lists(world).counting(issuer, known=False)
+    table = world.stack.refs["SnapshotsTable"]
+    day = date(2026, 11, 19)
+    Snapshots(session.client("dynamodb"), table).write(SF, day, [(RFC, one, step)])
+
+
+@pytest.mark.parametrize(
+    ("write", "operation"),
+    [
+        (learn, "UpdateItem"),
+        (keep, "TransactWriteItems"),
+        (seen, "UpdateItem"),
+        (snapshot, "TransactWriteItems"),
+    ],
+)
+def test_issuers_and_snapshots_are_as_if_nothing_was_lost(
+    world: World, write: Callable[[World], None], operation: str
+) -> None:
+    def written() -> Any:
+        return [world.stack.items(name) for name in ("IssuersTable", "SnapshotsTable")]
+
+    lost = world.lose_response("dynamodb", operation)
+    write(world)
+    assert lost
+    with_a_loss = written()
+    for table, keys in (
+        ("IssuersTable", ("account", "rfc")),
+        ("SnapshotsTable", ("account", "entry")),
+    ):
+        for item in world.stack.items(table):
+            world.stack.client("dynamodb").delete_item(
+                TableName=world.stack.refs[table], Key=packed({key: item[key] for key in keys})
+            )
+    write(world)
+    assert written() == with_a_loss != [[], []]
+
+
+@pytest.mark.parametrize(("lost", "sent"), [("PutItem", 1), ("UpdateItem", 1), ("Publish", 2)])
+def test_an_event_is_mailed_once_unless_the_topic_loses_its_response(
+    world: World, lost: str, sent: int
+) -> None:
+    world.clock.forward(days=1)
+    service = "sns" if lost == "Publish" else "dynamodb"
+    hits = world.lose_response(service, lost)
+    detail = {"account": RC, "at": world.clock().isoformat(), "pac": {"name": "reachcore"}}
+    event = {"detail-type": "Credentials Rejected", "detail": detail}
+    for _ in range(2):
+        world.invoke("mail", event)
+    assert hits
+    assert mails(world) == sent
+
+
+def test_a_mail_under_way_elsewhere_is_not_sent_by_a_second_delivery(world: World) -> None:
+    detail = {"account": RC, "at": world.clock().isoformat(), "pac": {"name": "reachcore"}}
+    event = {"detail-type": "Credentials Rejected", "detail": detail}
+    module = world.function("mail")
+    within: list[Any] = []
+    send_mail = module.Topic.send
+
+    def then_it_is_delivered_again(topic: Any, mail: Any) -> None:
+        if not within:
+            within.append(mail)
+            with pytest.raises(Exception, match="in progress"):
+                world.invoke("mail", event)
+        send_mail(topic, mail)
+
+    patch = pytest.MonkeyPatch()
+    patch.setattr(module.Topic, "send", then_it_is_delivered_again)
+    world.at_end.append(patch.undo)
+    world.invoke("mail", event)
+    assert within
+    assert mails(world) == 1
+
+
+@pytest.mark.parametrize("size", [100, upload.PART_BYTES + 1])
+@pytest.mark.parametrize(
+    "operation", ["PutObject", "CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload"]
+)
+def test_an_object_is_whole_whichever_response_is_lost(
+    world: World, operation: str, size: int
+) -> None:
+    lost = world.lose_response("s3", operation)
+    bucket, content = world.stack.refs["ReportsBucket"], bytes(size)
+    with Upload(session.client("s3"), bucket, "reports/a") as file:
+        file.write(content)
+    assert bool(lost) == ((operation == "PutObject") == (size == 100))
+    got = world.stack.client("s3").get_object(
+        Bucket=bucket, Key="reports/a", VersionId=file.version_id
+    )
+    assert got["Body"].read() == content
