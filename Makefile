@@ -11,6 +11,8 @@ PIP_INSTALL := -m pip install --quiet --no-input --disable-pip-version-check --n
 # One more than processors: the end-to-end tests wait a lot.
 WORKERS = $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 STAGE ?= default
+# Redocly's command line: it renders an OpenAPI document as one HTML file.
+REDOCLY := @redocly/cli@2.77.0
 # Whatever a layer brings, and the kinds of licence it may come under.
 DEPLOYED = $(shell sed -nE 's/^([a-zA-Z0-9_.-]+)==.*/\1/p' layers/*/requirements.txt | sort -u)
 LICENCES = { echo "\# Licences of what is deployed"; echo; $(BIN)/pip-licenses --from=mixed --format=markdown \
@@ -19,7 +21,7 @@ LICENCES = { echo "\# Licences of what is deployed"; echo; $(BIN)/pip-licenses -
 PYTHON_313 = $(shell ls -d "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.13*/bin 2>/dev/null | tail -1)
 export SAM_CLI_TELEMETRY := 0
 
-.PHONY: help demo up test torture mutants reliability baseline fuzz openapi bench load lint format build deploy doctor lock clean
+.PHONY: help demo up test torture mutants reliability baseline fuzz openapi docs bench load lint format build deploy doctor lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -52,8 +54,14 @@ baseline: $(VENV)/installed ## double purchases in 1,000 lost replies: a decorat
 fuzz: $(VENV)/installed ## made-up requests of every route of docs/openapi.json: minutes (FUZZ="--seed 7")
 	@PYTHONPATH=layers/timbres $(BIN)/python -m local.fuzz $(FUZZ)
 
-openapi: $(VENV)/installed ## write docs/openapi.json and docs/api.html anew, as routes, errors and shapes are now
+openapi: $(VENV)/installed ## write docs/openapi.json anew, as routes, errors and shapes are now
 	@PYTHONPATH=layers/timbres $(BIN)/python -m local.openapi
+
+docs: ## render docs/openapi.json as a page to read, out/api.html; needs Node.js
+	@command -v npx > /dev/null || { \
+	  echo "make docs needs Node.js 20.19 or later, with npx on the PATH. docs/api.md needs nothing." >&2; exit 1; }
+	@mkdir -p out
+	REDOCLY_TELEMETRY=off npx --yes $(REDOCLY) build-docs docs/openapi.json --inlineBundle --output out/api.html
 
 bench: $(VENV)/installed ## what things cost, against a limit and the usual way: minutes (BENCH=--help)
 	@PYTHONPATH=layers/timbres:layers/reports $(BIN)/python -m bench $(BENCH)

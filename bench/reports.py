@@ -173,16 +173,16 @@ def into_s3(write: Callable[[Consumption, Any], int]) -> Run:
 
 def csv_upload() -> Run:
     """Ours: the CSV report."""
-    from timbres_reports import csv_file
+    from timbres_reports import csv_writer
 
-    return into_s3(csv_file.write)
+    return into_s3(csv_writer.write)
 
 
 def xlsx_upload() -> Run:
     """Ours: the XLSX report."""
-    from timbres_reports import xlsx_file
+    from timbres_reports import xlsx_writer
 
-    return into_s3(xlsx_file.write)
+    return into_s3(xlsx_writer.write)
 
 
 def csv_limit() -> Run:

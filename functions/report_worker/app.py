@@ -44,7 +44,7 @@ def worker() -> Worker:
 
 def writer(form: str) -> Writer:
     """Return what writes a format; the second layer has a module of each, loaded when used."""
-    module = importlib.import_module(f"timbres_reports.{form}_file")
+    module = importlib.import_module(f"timbres_reports.{form}_writer")
     write: Writer = module.write
     return write
 

@@ -10,16 +10,15 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from timbres.api import metrics
+from timbres.api.download_pages import (
+    CONTENT_SECURITY_POLICY,
+    not_found_page,
+    unavailable_page,
+)
 from timbres.api.gateway import aws_words, log
 from timbres.api.parts import Parts, setting
 from timbres.domain import clock
-from timbres.domain.ticket import (
-    CONTENT_SECURITY_POLICY,
-    LINK_SECONDS,
-    WAIT_SECONDS,
-    gone_page,
-    unavailable_page,
-)
+from timbres.domain.ticket import LINK_SECONDS, WAIT_SECONDS
 from timbres.tally import tally
 
 parts = Parts()
@@ -36,7 +35,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     except Exception as error:
         log.error("an error of our own", exc_info=error)
     else:
-        return _answer(302, "", {"Location": link}) if link else _answer(404, _gone())
+        return _answer(302, "", {"Location": link}) if link else _answer(404, _not_found_page())
     tally.count("InternalErrors")
     metrics.tell()
     return _answer(503, unavailable_page(), {"Retry-After": str(WAIT_SECONDS)})
@@ -49,8 +48,8 @@ def _link(ticket: str, caller: dict[str, Any]) -> str | None:
     return parts.bucket.signed(used.key, used.object_version, used.download_name, LINK_SECONDS)
 
 
-def _gone() -> str:
-    return gone_page(int(setting("TICKET_DAYS")))
+def _not_found_page() -> str:
+    return not_found_page(int(setting("TICKET_DAYS")))
 
 
 def _answer(status: int, body: str, headers: dict[str, str] | None = None) -> dict[str, Any]:

@@ -1,8 +1,6 @@
-"""`python -m local.openapi`: write docs/openapi.json and docs/api.html."""
+"""`python -m local.openapi`: write docs/openapi.json."""
 
-from local.openapi import page
-from local.openapi.document import PATH, document, written
+from local.openapi.document import PATH, written
 
 if __name__ == "__main__":
     PATH.write_text(written(), encoding="utf-8")
-    page.PATH.write_text(page.written(document()), encoding="utf-8")

@@ -327,7 +327,9 @@ SCHEMAS: dict[str, Schema] = {
             "status": one_of((PENDING, READY, FAILED)),
             "bytes": nullable(integer("The size of the file.")),
             "sha256": nullable(text(pattern="^[0-9a-f]{64}$")),
-            "rows": nullable(integer("Movements in it; null for a file of the PAC's own.")),
+            "rows": nullable(
+                integer("Movements in it: HTML 500 at most, PDF 0; null for the PAC's own.")
+            ),
             "seconds": nullable(number("How long its making took.")),
             "differences": nullable(
                 {

@@ -11,7 +11,7 @@ from pypdf import PdfReader
 from tests.unit.report_samples import NASTY, busy_month, small_month
 
 from timbres.domain.consumption import Consumption, IssuerLine
-from timbres_reports import html_file, text
+from timbres_reports import formatting_es, html_writer
 
 MANY = 10_000
 A_PAGE = 50
@@ -20,7 +20,7 @@ RFC, AMOUNT, DAYS_LEFT = 1, 2, 7
 
 def page_of(report: Consumption) -> bytes:
     out = io.BytesIO()
-    html_file.write(report, out)
+    html_writer.write(report, out)
     return out.getvalue()
 
 
@@ -98,10 +98,10 @@ def test_what_is_not_known_comes_last_either_way(opened, turns):
     for _ in range(turns):
         head(page, "Días restantes").click()
     shown = column(page, DAYS_LEFT)
-    known = [float(days.replace(",", "")) for days in shown if days != text.NO_DATA]
+    known = [float(days.replace(",", "")) for days in shown if days != formatting_es.NO_DATA]
     assert known == sorted(known, reverse=turns == 2)
     assert known
-    assert shown[len(known) :] == [text.NO_DATA] * (len(shown) - len(known))
+    assert shown[len(known) :] == [formatting_es.NO_DATA] * (len(shown) - len(known))
 
 
 def test_ten_thousand_issuers_stay_few_elements(opened):
@@ -176,7 +176,7 @@ def test_hostile_texts_are_texts(opened):
     page.on("dialog", lambda dialog: pytest.fail(dialog.message))
     shown = page.locator("#emisores tbody th button")
     assert shown.evaluate_all("all => all.map(each => each.textContent)") == [
-        text.clean(word) for word in words
+        formatting_es.replace_unprintable(word) for word in words
     ]
     shown.first.click()
     page.locator("#buscar").fill("<img")

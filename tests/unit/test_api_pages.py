@@ -1,17 +1,15 @@
-"""docs/api.md and docs/api.html: complete, and as their sources are."""
+"""docs/api.md: complete, and as its sources are."""
 
 from __future__ import annotations
 
-import json
 import re
 from functools import cache
-from html.parser import HTMLParser
 from typing import Any
 
 import pytest
 from local.aws import ROOT
 from local.build import read_template
-from local.openapi import document, page
+from local.openapi import document
 
 from timbres.api import gateway
 from timbres.aws import issuers, journal, reports, runs
@@ -44,73 +42,6 @@ def statuses_of_codes() -> dict[str, set[str]]:
                 for code in part.get("properties", {}).get("code", {}).get("enum", []):
                     found.setdefault(code, set()).add(status)
     return found
-
-
-class Elements(HTMLParser):
-    """Every element of a page with its attributes, and those that were left open."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.found: list[tuple[str, dict[str, str | None]]] = []
-        self.open: list[str] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found.append((tag, dict(attrs)))
-        if tag not in ("meta", "br", "wbr"):
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-
-@cache
-def elements() -> Elements:
-    return Elements(page.PATH.read_text(encoding="utf-8"))
-
-
-def test_the_page_is_what_is_made_of_the_sources():
-    assert page.PATH.read_text(encoding="utf-8") == page.written(described()), "run make openapi"
-
-
-def test_the_page_asks_for_nothing_and_runs_nothing():
-    tags = {tag for tag, _ in elements().found}
-    assert not tags & {"script", "link", "img", "iframe", "object", "form"}
-    assert elements().open == []
-    assert "url(" not in page.PATH.read_text(encoding="utf-8")
-
-
-def test_every_link_of_the_page_leads_somewhere():
-    ids = [attributes["id"] for _, attributes in elements().found if "id" in attributes]
-    assert len(ids) == len(set(ids))
-    links = {attributes["href"] for tag, attributes in elements().found if tag == "a"}
-    for link in links:
-        assert link is not None
-        assert link[1:] in ids if link[0] == "#" else (ROOT / "docs" / link).is_file()
-    wanted = {operation["operationId"] for _, _, operation in operations()} | set(
-        statuses_of_codes()
-    )
-    assert wanted <= {(link or "")[1:] for link in links}
-
-
-def test_every_answer_of_the_page_has_its_example():
-    text = page.PATH.read_text(encoding="utf-8")
-    for _, _, operation in operations():
-        section = text.partition(f'<section id="{operation["operationId"]}">')[2]
-        section = section.partition("</section>")[0]
-        for status, answer in operation["responses"].items():
-            assert f">{status}<" in section or f"<h5>{status} " in section
-            if "example" in answer["content"].get("application/json", {}):
-                assert f"<h5>{status} <code>application/json" in section
-
-
-def test_a_schema_that_refers_to_itself_is_refused():
-    loop = json.loads(json.dumps(described()))
-    loop["components"]["schemas"]["Report"]["properties"]["error"] = {
-        "$ref": "#/components/schemas/Report"
-    }
-    with pytest.raises(ValueError, match="itself"):
-        page.written(loop)
 
 
 @pytest.mark.parametrize(("method", "path"), [one[:2] for one in operations()])

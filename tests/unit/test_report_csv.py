@@ -23,7 +23,8 @@ from tests.unit.report_samples import (
 )
 
 from timbres.domain.consumption import Consumption, IssuerLine, MovementLine
-from timbres_reports import csv_file, text
+from timbres_reports import csv_writer
+from timbres_reports import formatting_es as fmt
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "consumption.csv"
 # A change of ours; all else that begins so would be a formula.
@@ -44,14 +45,14 @@ class Pipe:
 
 def written(report: Consumption) -> tuple[int, bytes]:
     out = Pipe()
-    return csv_file.write(report, out), out.content
+    return csv_writer.write(report, out), out.content
 
 
 def read(content: bytes) -> dict[str, list[list[str]]]:
     """The rows of each section by its title, the section's heading left out."""
     rows = list(csv.reader(io.StringIO(content.decode("utf-8-sig"), newline="")))
     starts = [0]
-    for title in (text.SOURCES, text.ISSUERS, text.DAYS, text.CONTRACTS, text.MOVEMENTS):
+    for title in (fmt.SOURCES, fmt.ISSUERS, fmt.DAYS, fmt.CONTRACTS, fmt.MOVEMENTS):
         starts.append(rows.index([title], starts[-1]))
     ends = [start - 1 for start in starts[1:]] + [len(rows)]
     sections = {}
@@ -80,18 +81,18 @@ def test_what_is_read_back_adds_up(report):
     rows, content = written(report)
     sections = read(content)
     movements = list(report.movements())
-    assert rows == len(movements) == len(sections[text.MOVEMENTS])
-    assert sum(int(row[4]) for row in sections[text.MOVEMENTS]) == report.total
-    *issuers, last = sections[text.ISSUERS]
+    assert rows == len(movements) == len(sections[fmt.MOVEMENTS])
+    assert sum(int(row[4]) for row in sections[fmt.MOVEMENTS]) == report.total
+    *issuers, last = sections[fmt.ISSUERS]
     assert [(row[0], row[1], int(row[2])) for row in issuers] == [
         (issuer.account, issuer.rfc, issuer.amount) for issuer in report.issuers
     ]
     assert (last[0], last[2]) == ("Total", in_csv(report.known_total))
     by_issuer = Counter()
-    for account, rfc, _, _, amount in sections[text.MOVEMENTS]:
+    for account, rfc, _, _, amount in sections[fmt.MOVEMENTS]:
         by_issuer[account, rfc] += int(amount)
     assert by_issuer == {(issuer.account, issuer.rfc): issuer.amount for issuer in report.issuers}
-    days = [None if amount == NO_DATA else int(amount) for _, amount in sections[text.DAYS]]
+    days = [None if amount == NO_DATA else int(amount) for _, amount in sections[fmt.DAYS]]
     assert tuple(days) == report.days
 
 
@@ -103,8 +104,8 @@ def in_csv(count):
 def test_every_text_is_there_and_none_is_a_formula(report):
     _, content = written(report)
     sections = read(content)
-    assert [row[3] for row in sections[text.MOVEMENTS]] == [
-        text.harmless(movement.kind) for movement in report.movements()
+    assert [row[3] for row in sections[fmt.MOVEMENTS]] == [
+        fmt.escape_formula(movement.kind) for movement in report.movements()
     ]
     for row in (row for rows in sections.values() for row in rows):
         for cell in row:
@@ -115,9 +116,9 @@ def test_every_text_is_there_and_none_is_a_formula(report):
 def test_a_text_from_outside_is_one_harmless_cell(nasty):
     line = MovementLine(nasty, nasty, date(2026, 10, 1), nasty, 5)
     _, content = written(replace(small_month(), movements=lambda: iter([line])))
-    cell = text.harmless(nasty)
-    assert read(content)[text.MOVEMENTS] == [[cell, cell, "01/10/2026", cell, "5"]]
-    assert cell[:1] == "'" or cell == text.clean(nasty)
+    cell = fmt.escape_formula(nasty)
+    assert read(content)[fmt.MOVEMENTS] == [[cell, cell, "01/10/2026", cell, "5"]]
+    assert cell[:1] == "'" or cell == fmt.replace_unprintable(nasty)
 
 
 @pytest.mark.parametrize(
@@ -135,31 +136,31 @@ def test_a_text_from_outside_is_one_harmless_cell(nasty):
     ],
 )
 def test_formulas_are_quoted(nasty, cell):
-    assert text.harmless(nasty) == cell
+    assert fmt.escape_formula(nasty) == cell
 
 
 def test_what_is_not_known_is_said_and_never_0():
     issuer = IssuerLine(RC, "EKU9003173C9", 7)
     report = replace(small_month(), issuers=(issuer,), days=(None,) * 31, previous_total=None)
     sections = read(written(report)[1])
-    assert sections[text.ISSUERS] == [
+    assert sections[fmt.ISSUERS] == [
         [RC, "EKU9003173C9", "7", "100.0%", NO_DATA, NO_DATA, NO_DATA, NO_DATA],
         ["Total", "", "7", "100.0%", NO_DATA, NO_DATA],
     ]
-    assert {row[1] for row in sections[text.DAYS]} == {NO_DATA}
-    assert ["Mes anterior (timbres)", NO_DATA] in sections[text.TITLE]
-    assert ["Cambio", NO_DATA] in sections[text.TITLE]
+    assert {row[1] for row in sections[fmt.DAYS]} == {NO_DATA}
+    assert ["Mes anterior (timbres)", NO_DATA] in sections[fmt.TITLE]
+    assert ["Cambio", NO_DATA] in sections[fmt.TITLE]
 
 
 def test_a_known_0_is_0_and_has_no_change():
     issuer = IssuerLine(RC, "EKU9003173C9", 7, previous=0, available=0, days_left=0.0)
     sections = read(written(replace(small_month(), issuers=(issuer,)))[1])
-    assert sections[text.ISSUERS][0][4:] == ["0", "no aplica", "0", "0.0"]
+    assert sections[fmt.ISSUERS][0][4:] == ["0", "no aplica", "0", "0.0"]
 
 
 def test_a_source_says_its_problem():
     sections = read(written(with_problem())[1])
-    assert sections[text.SOURCES][1] == [
+    assert sections[fmt.SOURCES][1] == [
         "acme-sf",
         "Solución Factible",
         NO_DATA,
@@ -174,9 +175,9 @@ def test_a_month_without_anything_is_a_report_still():
     rows, content = written(nothing_happened())
     sections = read(content)
     assert rows == 0
-    assert sections[text.MOVEMENTS] == []
-    assert sections[text.ISSUERS] == [["Total", "", "0", "0.0%", NO_DATA, NO_DATA]]
-    assert sections[text.CONTRACTS] == [[text.NO_CONTRACTS]]
+    assert sections[fmt.MOVEMENTS] == []
+    assert sections[fmt.ISSUERS] == [["Total", "", "0", "0.0%", NO_DATA, NO_DATA]]
+    assert sections[fmt.CONTRACTS] == [[fmt.NO_CONTRACTS]]
 
 
 def test_movements_are_walked_once_and_never_held():
@@ -197,7 +198,7 @@ def test_movements_are_walked_once_and_never_held():
     rows, content = written(
         replace(small_month(), movements=lambda: (Line() for _ in range(20_000)))
     )
-    assert rows == len(read(content)[text.MOVEMENTS]) == 20_000
+    assert rows == len(read(content)[fmt.MOVEMENTS]) == 20_000
 
 
 def test_what_breaks_the_movements_is_raised():

@@ -27,8 +27,8 @@ from tests.unit.report_samples import (
 )
 
 from timbres.domain.consumption import Consumption, IssuerLine, MovementLine
-from timbres_reports import html_file, text
-from timbres_reports.text import number
+from timbres_reports import formatting_es, html_writer, summary
+from timbres_reports.formatting_es import number
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "consumption.html.json"
 HOSTILE = (
@@ -58,7 +58,7 @@ class Pipe:
 
 def written(report: Consumption) -> tuple[int, str]:
     out = Pipe()
-    rows = html_file.write(report, out)
+    rows = html_writer.write(report, out)
     return rows, out.content.decode("utf-8")
 
 
@@ -152,12 +152,12 @@ def test_a_month_without_anything_is_a_page_too():
 
 
 def test_every_issuer_is_in_the_data_and_the_largest_in_the_table():
-    report = busy_month(html_file.MOST_ROWS + 5)
+    report = busy_month(summary.MAX_ROWS + 5)
     tree = tree_of(report)
     rows = data_of(tree)["rows"]
     assert [row[1:3] for row in rows] == [[each.rfc, each.amount] for each in report.issuers]
     table = table_of(tree, "Consumo por RFC")
-    assert len(table) == html_file.MOST_ROWS + 2
+    assert len(table) == summary.MAX_ROWS + 2
     assert table[-1][:3] == ["Total", f"{len(rows):,} RFC", f"{report.total:,}"]
     assert "Sin JavaScript se ven los 200 de mayor consumo, de 205." in words_of(
         tree.find(".//noscript")
@@ -166,11 +166,11 @@ def test_every_issuer_is_in_the_data_and_the_largest_in_the_table():
 
 def test_of_many_movements_the_first_are_shown_and_the_rest_is_said():
     line = MovementLine(RC, "A&D061009TY8", date(2026, 10, 1), "Timbrado", 1)
-    count = html_file.MOST_MOVEMENTS + 7
+    count = html_writer.MAX_MOVEMENTS + 7
     report = replace(small_month(), movements=lambda: (line for _ in range(count)))
     rows, page = written(report)
     tree = html.document_fromstring(page)
-    assert rows == html_file.MOST_MOVEMENTS
+    assert rows == html_writer.MAX_MOVEMENTS
     assert len(table_of(tree, "Movimientos")) == rows + 1
     assert "Ver los primeros 500 de 507 movimientos" in page
     assert "Los otros 7 movimientos están en el CSV y el XLSX de este mes." in page
@@ -244,4 +244,4 @@ def test_nothing_a_text_holds_is_markup(words):
     tree = tree_of(hostile)
     assert [each.tag for each in tree.iter()] == [each.tag for each in tree_of(tame).iter()]
     row = data_of(tree)["rows"][0]
-    assert (row[1], row[-1][0]) == (text.clean(words), 1)
+    assert (row[1], row[-1][0]) == (formatting_es.replace_unprintable(words), 1)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import io
 import re
 from dataclasses import replace
-from datetime import date
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from pypdf import PdfReader
 from tests.unit.report_samples import (
-    MOVEMENTS,
+    CONTRACTS,
     NASTY,
     RC,
     SOURCES,
@@ -23,9 +22,10 @@ from tests.unit.report_samples import (
     with_problem,
 )
 
-from timbres.domain.consumption import Consumption, IssuerLine, MovementLine
-from timbres_reports import pdf_file
-from timbres_reports.text import number as shown_number
+from timbres.domain.consumption import Consumption, IssuerLine
+from timbres_reports import pdf_writer
+from timbres_reports.formatting_es import number as shown_number
+from timbres_reports.summary import MAX_ROWS
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "consumption.pdf.txt"
 LETTER = (612, 792)
@@ -42,23 +42,20 @@ class Pipe:
         return len(data)
 
 
-def written(report: Consumption, **options: int) -> tuple[int, PdfReader]:
+def written(report: Consumption) -> tuple[int, PdfReader]:
     out = Pipe()
-    rows = pdf_file.write(report, out, **options)
+    rows = pdf_writer.write(report, out)
     return rows, PdfReader(io.BytesIO(out.content))
 
 
-def pages_of(report: Consumption, **options: int) -> list[str]:
-    return [page.extract_text() for page in written(report, **options)[1].pages]
+def pages_of(report: Consumption) -> list[str]:
+    """Return each page's lines, without the blanks that their places on the page become."""
+    pages = [page.extract_text().splitlines() for page in written(report)[1].pages]
+    return ["\n".join(line.strip() for line in page) + "\n" for page in pages]
 
 
-def text_of(report: Consumption, **options: int) -> str:
-    return "\n".join(pages_of(report, **options))
-
-
-def with_movements(count: int) -> Consumption:
-    line = MovementLine(RC, "A&D061009TY8", date(2026, 10, 1), "Timbrado", 1)
-    return replace(small_month(), movements=lambda: (line for _ in range(count)))
+def text_of(report: Consumption) -> str:
+    return "\n".join(pages_of(report))
 
 
 def test_the_small_month_reads_as_agreed():
@@ -84,8 +81,8 @@ def test_it_says_what_it_is():
 
 def test_the_same_report_gives_the_same_bytes():
     first, second = Pipe(), Pipe()
-    pdf_file.write(small_month(), first)
-    pdf_file.write(small_month(), second)
+    pdf_writer.write(small_month(), first)
+    pdf_writer.write(small_month(), second)
     assert first.content == second.content
 
 
@@ -117,62 +114,76 @@ def test_a_missing_account_is_said_on_the_first_page_and_among_the_sources():
 
 def test_a_month_without_anything_is_a_report_too():
     text = text_of(nothing_happened())
-    for words in ("Nadie consumió timbres.", "No se contrataron timbres", "0 movimientos"):
+    for words in ("Nadie consumió timbres.", "No se contrataron timbres en el mes."):
         assert words in text
 
 
-def test_pages_are_numbered_and_their_headings_repeated():
-    pages = pages_of(with_movements(300))
-    for number, page in enumerate(pages, 1):
-        assert re.match(rf"Página {number} de\s+{len(pages)}\n", page)
-        assert "Fuente: conteos diarios de Timbres y el PAC." in page
-    for page in pages[2:]:
-        assert "Cuenta\nRFC\nFecha\nTipo de movimiento\nTimbres" in page
-
-
-def test_pages_grow_with_the_rows():
-    few, many, more = (len(pages_of(with_movements(count))) for count in (600, 1200, 1800))
-    assert more - many == many - few
-
-
-def test_what_is_left_out_is_said_where_movements_begin_and_end():
-    rows, reader = written(with_movements(300), most_rows=120)
-    text = "\n".join(page.extract_text() for page in reader.pages)
-    note = (
-        "Se muestran 120 de 300 movimientos, 300 timbres. "
-        "Los otros 180 están en el CSV y el XLSX de este mes."
+def with_rows(count: int) -> Consumption:
+    """Return a month of ``count`` issuers, contracts and accounts, with no movements to read."""
+    return replace(
+        small_month(),
+        issuers=tuple(IssuerLine(RC, f"EKU{n:06d}3C9", 1) for n in range(count)),
+        contracts=tuple(replace(CONTRACTS[0], id=f"id-{n}") for n in range(count)),
+        sources=tuple(replace(SOURCES[0], account=f"acme-{n}") for n in range(count)),
+        movements=lambda: pytest.fail("the movements were read"),
     )
-    assert rows == 120
-    assert text.count(note) == 2
-    assert text.count("01/10/2026 Timbrado 1") == 120
-    assert "Total\n300 movimientos\n300" in text
 
 
-def test_movements_are_walked_once():
-    walks = []
-    report = replace(small_month(), movements=lambda: walks.append(1) or iter(MOVEMENTS))
-    assert written(report)[0] == len(MOVEMENTS)
-    assert len(walks) == 1
+def test_pages_are_numbered_and_their_headings_repeated():
+    pages = pages_of(with_rows(MAX_ROWS))
+    for number, page in enumerate(pages, 1):
+        assert re.match(rf"Página {number} de\s", page)
+        assert re.search(rf"^{len(pages)}$", page, re.MULTILINE)
+        assert "Fuente: el PAC." in page
+    for page in pages[1:4]:
+        assert "Cuenta\nRFC\nTimbres\nParticipación" in page
+
+
+@pytest.mark.parametrize("count", [MAX_ROWS, MAX_ROWS + 1, 20_000])
+def test_a_table_has_its_first_rows_and_says_where_the_others_are(count):
+    text = text_of(with_rows(count))
+    for row in ("EKU{:06d}3C9", "id-{}\n", "acme-{}\n"):
+        assert row.format(MAX_ROWS - 1) in text
+        assert row.format(MAX_ROWS) not in text
+    for name in ("Los demás emisores", "Los demás contratos", "Las demás cuentas"):
+        note = f"{name} ({count - MAX_ROWS:,}) están en el libro de Excel del mismo reporte."
+        assert (note in text) == (count > MAX_ROWS)
+    assert f"Total\n{count:,} RFC\n{count:,}\n" in text
+
+
+def test_pages_do_not_grow_with_the_rows():
+    assert len(pages_of(with_rows(20_000))) == len(pages_of(with_rows(MAX_ROWS + 1)))
+
+
+def test_the_movements_are_in_the_workbook_and_not_read():
+    rows, _ = written(with_rows(1))
+    assert rows == 0
+    text = text_of(with_rows(1))
+    assert "Los movimientos están en el libro de Excel y en el CSV del mismo reporte." in text
+
+
+@pytest.mark.parametrize("days", [(None,) * 31, (0,) * 31, (-5, 3, None, *(0,) * 28), (1,) * 12])
+def test_days_without_figures_and_below_zero_are_a_chart_too(days):
+    first = pages_of(replace(small_month(), days=days))[0]
+    assert first.count("?\n") >= days.count(None)
+    assert f"\n{len(days)}\n" in first
 
 
 @given(months())
 @settings(max_examples=25)
 def test_the_totals_are_the_reports(report):
-    rows, reader = written(report)
-    text = "\n".join(page.extract_text() for page in reader.pages)
-    assert rows == sum(1 for _ in report.movements())
-    amounts = [movement.amount for movement in report.movements()]
-    assert f"\n{sum(amounts):,}\n" in text[text.rindex("\nTotal\n") :] + "\n"
+    text = text_of(report)
     assert re.search(rf"Timbres consumidos\n{shown_number(report.known_total)}\n", text)
     if report.issuers:
         total = f"Total\n{len(report.issuers):,} RFC\n{report.total:,}\n"
         assert total in text
+    lines = set(text.splitlines())
     for issuer in report.issuers:
-        assert f"{issuer.account} {issuer.rfc} {issuer.amount:,} " in text
+        assert {issuer.account, issuer.rfc, f"{issuer.amount:,}"} <= lines
 
 
 @pytest.mark.parametrize(
-    ("kind", "shown"),
+    ("text", "shown"),
     [
         ("Cancelación (con aceptación) \\ ñÑüÜ¿¡", "Cancelación (con aceptación) \\ ñÑüÜ¿¡"),
         ("N\u0303andu\u0301", "Ñandú"),
@@ -181,25 +192,30 @@ def test_the_totals_are_the_reports(report):
         ("\x00\x07nulo\ud800", "??nulo?"),
     ],
 )
-def test_every_character_shows_or_is_visibly_replaced(kind, shown):
-    line = MovementLine(RC, "Ñ&A840101AB1", date(2026, 10, 1), kind, 1)
-    report = replace(small_month(), movements=lambda: iter([line]))
-    assert f"acme-rc Ñ&A840101AB1 01/10/2026 {shown} 1\n" in text_of(report)
+def test_every_character_shows_or_is_visibly_replaced(text, shown):
+    contract = replace(CONTRACTS[0], id=text)
+    assert f"\n{shown}\n" in text_of(replace(small_month(), contracts=(contract,)))
 
 
-def test_a_long_account_keeps_its_beginning_and_its_end():
+def test_a_long_account_is_wrapped_and_keeps_its_end():
     account = "acme-logistica-del-noroeste-produccion-sf"
     issuer = IssuerLine(account, "A&D061009TY8", 5)
     text = text_of(replace(small_month(), issuers=(issuer,)))
-    assert re.search(r"\nacme-logistica-del\S+…ion-sf A&D061009TY8 5 ", text)
+    assert text.count("\nacme-logistica-del-noroeste-\nproduccion-sf\n") == 2
 
 
 def test_a_long_problem_is_wrapped_and_cut():
-    problem = "El servicio no responde. " * 60
+    problem = "El servicio no responde. " * 600
     sources = (replace(SOURCES[0], problem=problem),)
     text = text_of(replace(with_problem(), sources=sources))
-    assert text.count("El servicio no responde.") < 60
-    assert re.search(r"responde. …|…\n", text)
+    assert 5 < text.count("El servicio no responde.") < 30
+    assert text.count("…") == 2
+
+
+def test_a_text_without_a_blank_fits_a_page():
+    issuer = IssuerLine("a" * 10_000, "W" * 10_000, 5)
+    text = text_of(replace(small_month(), issuers=(issuer,)))
+    assert "W…\n" in text
 
 
 def test_a_number_is_never_cut():
@@ -214,7 +230,7 @@ def test_a_busy_month_fits_its_pages():
     report = busy_month()
     text = text_of(report)
     for issuer in report.issuers:
-        assert f" {issuer.rfc} {issuer.amount:,} " in text
+        assert f"\n{issuer.rfc}\n{issuer.amount:,}\n" in text
     for contract in report.contracts:
         assert contract.id in text
 
@@ -223,12 +239,11 @@ def test_nothing_in_it_is_run_or_leads_elsewhere_whatever_its_texts_hold():
     words = [*NASTY, "</script><script>alert(1)</script>", ") /OpenAction << /S /JavaScript >> (",
              "<a href='javascript:alert(1)'>x</a>", '<link href="http://example.com">x</link>',
              "<img src='file:///etc/hostname'/>"]  # fmt: skip
-    lines = [MovementLine(RC, "AAA010101AAA", date(2026, 10, 1), word, 1) for word in words]
     report = replace(
         small_month(),
         sources=(replace(SOURCES[0], problem=" ".join(words), plan=words[-1]),),
         issuers=tuple(IssuerLine(RC, word, 1) for word in words),
-        movements=lambda: iter(lines),
+        contracts=tuple(replace(CONTRACTS[0], id=word, status=word) for word in words),
     )
     _, reader = written(report)
     assert not reader.trailer["/Root"].keys() & {"/OpenAction", "/AA", "/AcroForm", "/Names"}

@@ -29,7 +29,8 @@ from tests.unit.report_samples import (
 )
 
 from timbres.domain.consumption import Consumption, IssuerLine, MovementLine
-from timbres_reports import text, xlsx_file
+from timbres_reports import formatting_es as fmt
+from timbres_reports import xlsx_writer
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "consumption.xlsx.json"
 
@@ -50,7 +51,7 @@ class Pipe:
 
 def written(report: Consumption, **more: int) -> bytes:
     out = Pipe()
-    assert xlsx_file.write(report, out, **more) == len(list(report.movements()))
+    assert xlsx_writer.write(report, out, **more) == len(list(report.movements()))
     return out.content
 
 
@@ -74,7 +75,7 @@ def facts_of(book) -> dict:
 
 def days_of(book) -> list[tuple]:
     rows = list(book["Resumen"].iter_rows(values_only=True))
-    start = next(n for n, row in enumerate(rows) if row[:2] == text.DAY_HEADING)
+    start = next(n for n, row in enumerate(rows) if row[:2] == fmt.DAY_HEADING)
     return [row[:3] for row in rows[start + 1 :]]
 
 
@@ -158,7 +159,7 @@ def as_excel_reads(value: str | None) -> str:
 
 def plain(value: str) -> str:
     """A cleaned text with one kind of line end and nothing said of blanks around."""
-    return text.clean(value).replace("\r\n", "\n").replace("\r", "\n").strip()
+    return fmt.replace_unprintable(value).replace("\r\n", "\n").replace("\r", "\n").strip()
 
 
 @pytest.mark.parametrize("nasty", NASTY)
@@ -185,16 +186,16 @@ def test_movements_go_on_in_further_sheets(rows, sheets):
     assert book.sheetnames == ["Resumen", "Por RFC", "Contratos", *names]
     assert [len(rows_of(book[name])) for name in names] == sheets
     for name, count in zip(names, sheets, strict=True):
-        assert next(book[name].iter_rows(values_only=True)) == text.MOVEMENT_HEADING
+        assert next(book[name].iter_rows(values_only=True)) == fmt.MOVEMENT_HEADING
         assert book[name].freeze_panes == "A2"
         assert book[name].auto_filter.ref == f"A1:E{count + 1}"
     assert [row[4] for row in movements_of(book)] == [line.amount for line in lines]
 
 
-@pytest.mark.parametrize("sheet_rows", [1, 0, xlsx_file.SHEET_ROWS + 1])
+@pytest.mark.parametrize("sheet_rows", [1, 0, xlsx_writer.SHEET_ROWS + 1])
 def test_a_sheet_has_as_many_rows_as_excel_can_show(sheet_rows):
     with pytest.raises(ValueError, match="rows"):
-        xlsx_file.write(small_month(), Pipe(), sheet_rows=sheet_rows)
+        xlsx_writer.write(small_month(), Pipe(), sheet_rows=sheet_rows)
 
 
 def test_what_is_not_known_is_empty_with_a_note_and_never_0():
@@ -253,7 +254,7 @@ def test_temporary_files_do_not_stay(temporary):
 def test_broken_movements_leave_no_file_and_no_byte(temporary):
     out = Pipe()
     with pytest.raises(RuntimeError, match="ends here"):
-        xlsx_file.write(replace(small_month(), movements=broken_movements), out)
+        xlsx_writer.write(replace(small_month(), movements=broken_movements), out)
     gc.collect()
     assert out.content == b""
     assert list(temporary.iterdir()) == []
@@ -262,7 +263,7 @@ def test_broken_movements_leave_no_file_and_no_byte(temporary):
 def test_a_broken_pipe_gets_nothing_more(temporary):
     out = Pipe(room=3000)
     with pytest.raises(RuntimeError, match="broke"):
-        xlsx_file.write(small_month(), out)
+        xlsx_writer.write(small_month(), out)
     sofar, out.room = out.content, None
     gc.collect()
     assert out.content == sofar
@@ -280,5 +281,5 @@ def test_movements_are_never_held():
                 held.append(sum(isinstance(each, MovementLine) for each in gc.get_objects()))
             yield line
 
-    assert xlsx_file.write(replace(small_month(), movements=watched), Pipe()) == 5000
+    assert xlsx_writer.write(replace(small_month(), movements=watched), Pipe()) == 5000
     assert held[1] - held[0] < 100

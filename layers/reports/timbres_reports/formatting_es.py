@@ -1,10 +1,11 @@
-"""What the formats share of the words and forms that finance in Mexico reads."""
+"""Texts, numbers and dates in Spanish, the same in every format of a report."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
 from datetime import date, datetime
+from functools import lru_cache
 
 from timbres.domain.account import ALL, PACS
 from timbres.domain.clock import MEXICO_CITY
@@ -75,14 +76,14 @@ _UNPRINTABLE = re.compile(
 )
 
 
-def clean(text: str) -> str:
+def replace_unprintable(text: str) -> str:
     """Return ``text`` with U+FFFD for what no format can carry; tabs and line ends stay."""
     return _UNPRINTABLE.sub("\ufffd", text)
 
 
-def harmless(text: str) -> str:
+def escape_formula(text: str) -> str:
     """Return ``text``, cleaned, as a CSV cell that no spreadsheet runs as a formula."""
-    text = clean(text)
+    text = replace_unprintable(text)
     return f"'{text}" if text.startswith(_FORMULA) else text
 
 
@@ -91,19 +92,20 @@ def number(value: int | None) -> str:
     return NO_DATA if value is None else f"{value:,}"
 
 
-def percent(value: float | None) -> str:
-    """Return 0.125 as ``12.5%``, or ``sin dato``."""
-    return NO_DATA if value is None else f"{value:.1%}"
-
-
-def signed_percent(value: float | None) -> str:
-    """Return 0.125 as ``+12.5%``, or ``sin dato``."""
-    return NO_DATA if value is None else f"{value:+.1%}"
+def share(amount: int, total: int) -> str:
+    """Return how much of ``total`` is ``amount``, ``12.5%``; 0 of nothing."""
+    return f"{amount / total if total else 0.0:.1%}"
 
 
 def growth(now: int | None, before: int | None) -> str:
-    """Return how much ``now`` is above ``before``, ``+12.5%``; ``no aplica`` where it was 0."""
-    return NO_BASE if before == 0 else signed_percent(change(now, before))
+    """Return how much ``now`` is above ``before``, ``+12.5%``, or ``sin dato``.
+
+    ``no aplica`` where ``before`` is 0.
+    """
+    if before == 0:
+        return NO_BASE
+    value = change(now, before)
+    return NO_DATA if value is None else f"{value:+.1%}"
 
 
 def days_left(value: float | None) -> str:
@@ -111,48 +113,50 @@ def days_left(value: float | None) -> str:
     return NO_DATA if value is None else f"{value:,.1f}"
 
 
+# The movements of a report repeat few days.
+@lru_cache(maxsize=1024)
 def day(value: date) -> str:
     """Return ``31/10/2026``."""
-    return f"{value.day:02d}/{value.month:02d}/{value.year:04d}"
+    return f"{value:%d/%m/%Y}"
 
 
-def local(value: datetime) -> datetime:
+def to_local(value: datetime) -> datetime:
     """Return a moment as Mexico City's clocks show it."""
     return value.astimezone(MEXICO_CITY)
 
 
-def moment(value: datetime | None) -> str:
+def date_time(value: datetime | None) -> str:
     """Return ``31/10/2026 18:05`` of Mexico City, or ``nunca``."""
-    return "nunca" if value is None else f"{day(local(value))} {local(value):%H:%M}"
+    return "nunca" if value is None else f"{to_local(value):%d/%m/%Y %H:%M}"
 
 
-def plan(word: str | None) -> str:
-    """Return ``Prepago`` or ``Postpago``, another word as it is, or ``sin dato``."""
-    return NO_DATA if word is None else _PLANS.get(word, clean(word))
+def plan(code: str | None) -> str:
+    """Return ``Prepago`` or ``Postpago``, another code unchanged, or ``sin dato``."""
+    return NO_DATA if code is None else _PLANS.get(code, replace_unprintable(code))
 
 
-def pac(word: str) -> str:
-    """Return a PAC's name as it writes it itself; another word as it is."""
-    return PACS[word].title if word in PACS else clean(word)
+def pac(code: str) -> str:
+    """Return a PAC's own name; another code unchanged."""
+    return PACS[code].title if code in PACS else replace_unprintable(code)
 
 
-def status(word: str) -> str:
-    """Return a contract's state in Spanish; another word as it is."""
-    return _STATUSES.get(word, clean(word))
+def status(code: str) -> str:
+    """Return a contract's state in Spanish; another code unchanged."""
+    return _STATUSES.get(code, replace_unprintable(code))
 
 
-def person(arn: str) -> str:
+def caller_name(arn: str) -> str:
     """Return who an IAM ARN names: ``compras``, and for a role its session and the role."""
-    kind, _, name = clean(arn).rpartition(":")[2].partition("/")
+    kind, _, name = replace_unprintable(arn).rpartition(":")[2].partition("/")
     if kind == "assumed-role":
         role, _, session = name.partition("/")
         return f"{session} ({role})"
-    return name.rpartition("/")[2] or clean(arn)
+    return name.rpartition("/")[2] or replace_unprintable(arn)
 
 
 def source_name(source: Source) -> str:
     """Return where figures come from: ``el PAC`` or ``conteos diarios de Timbres``."""
-    return _SOURCES.get(source.source, clean(source.source))
+    return _SOURCES.get(source.source, replace_unprintable(source.source))
 
 
 def missing_days(days: Iterable[date]) -> str:
@@ -177,26 +181,22 @@ def gap(source: Source) -> str:
     return f"falta el día {numbers}" if numbers.isdigit() else f"faltan los días {numbers}"
 
 
-def source_sentence(source: Source) -> str:
-    """Return where an account's figures come from, what they lack and what went wrong."""
-    sentence = f"Fuente: {source_name(source)}"
-    if source.as_of is not None:
-        sentence += f" al {moment(source.as_of)}"
-    if source.missing_days:
-        sentence += f"; {gap(source)}"
-    if source.uncounted:
-        who = "1 emisor" if source.uncounted == 1 else f"{number(source.uncounted)} emisores"
-        sentence += f"; sin ningún conteo en el mes: {who}"
-    if source.problem is not None:
-        sentence += f". Sin cifras: {clean(source.problem)}"
-    return sentence
-
-
 def accounts(report: Consumption) -> str:
     """Return the account's name; for ``all``, that it is every one, and their names."""
     if report.account != ALL:
         return report.account
     return f"todas: {_joined([source.account for source in report.sources])}"
+
+
+def scope_label(report: Consumption) -> str:
+    """Return ``Todas las cuentas``, or ``Cuenta acme-sf``."""
+    return "Todas las cuentas" if report.account == ALL else f"Cuenta {report.account}"
+
+
+def subtitle(report: Consumption) -> str:
+    """Return the month and the accounts: ``Octubre de 2026. Todas las cuentas``."""
+    month = report.month.in_spanish
+    return f"{month[:1].upper()}{month[1:]}. {scope_label(report)}"
 
 
 def pacs(report: Consumption) -> str:
@@ -216,18 +216,18 @@ def missing_facts(issuer: IssuerLine) -> str:
 
 
 def heading(report: Consumption) -> list[tuple[str, str]]:
-    """Return what stands at a report's head as pairs of a name and a text."""
+    """Return the head of a report as pairs of a label and a text."""
     return [
         ("Cuenta", accounts(report)),
         ("PAC", pacs(report)),
         ("Mes", report.month.in_spanish),
-        (GENERATED, f"{moment(report.generated_at)} (hora de la Ciudad de México)"),
+        (GENERATED, f"{date_time(report.generated_at)} (hora de la Ciudad de México)"),
         (TOTAL, number(report.known_total)),
         (PREVIOUS, number(report.previous_total)),
         (CHANGE, growth(report.known_total, report.previous_total)),
     ]
 
 
-def _joined(words: list[str]) -> str:
+def _joined(items: list[str]) -> str:
     """Join with commas and a last ``y``."""
-    return " y ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))
+    return " y ".join(filter(None, (", ".join(items[:-1]), *items[-1:])))

@@ -9,17 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime
+from functools import cache, lru_cache
 from itertools import chain, islice
 from tempfile import TemporaryDirectory
+from typing import IO
 
 from xlsxwriter import Workbook
 from xlsxwriter.format import Format
 from xlsxwriter.worksheet import Worksheet
 
 from timbres.domain.consumption import Consumption, MovementLine, change
-from timbres_reports import text
-from timbres_reports.output import Output
-from timbres_reports.remembered import Remembered
+from timbres_reports import formatting_es as fmt
 
 SUMMARY = "Resumen"
 ISSUERS = "Por RFC"
@@ -39,10 +39,10 @@ _ISSUER_FORMS = (None, None, _COUNT, _PERCENT, _COUNT, _PERCENT, _COUNT, _DECIMA
 _CONTRACT_FORMS = (None, None, _COUNT, None, None, _MOMENT, None, None)
 _MOVEMENT_FORMS = (None, None, _DAY, None, _COUNT)
 _FACT_FORMS = {
-    text.GENERATED: _MOMENT,
-    text.TOTAL: _COUNT,
-    text.PREVIOUS: _COUNT,
-    text.CHANGE: _PERCENT,
+    fmt.GENERATED: _MOMENT,
+    fmt.TOTAL: _COUNT,
+    fmt.PREVIOUS: _COUNT,
+    fmt.CHANGE: _PERCENT,
 }
 _ISSUER_WIDTHS = (16, 18, 14, 16, 16, 12, 14, 16, 50)
 _CONTRACT_WIDTHS = (16, 18, 14, 14, 30, 18, 30, 70)
@@ -51,7 +51,7 @@ _SUMMARY_WIDTHS = (26, 30, 26, 28, 18, 24, 60)
 _CHART_SIZE = {"width": 760, "height": 380}
 
 
-def write(report: Consumption, out: Output, *, sheet_rows: int = SHEET_ROWS) -> int:
+def write(report: Consumption, out: IO[bytes], *, sheet_rows: int = SHEET_ROWS) -> int:
     """Write ``report`` into ``out``; return how many movements it holds.
 
     ``sheet_rows`` is how many rows a sheet of movements may have, its heading among them:
@@ -91,8 +91,8 @@ class _Stream:
     is stopped.
     """
 
-    def __init__(self, out: Output) -> None:
-        self._out: Output | None = out
+    def __init__(self, out: IO[bytes]) -> None:
+        self._out: IO[bytes] | None = out
 
     def write(self, data: bytes) -> int:
         if self._out is not None:
@@ -112,7 +112,8 @@ class _Sheets:
     def __init__(self, book: Workbook, report: Consumption) -> None:
         self._book = book
         self._report = report
-        self._forms: Remembered[str | None, Format] = Remembered(
+        # A workbook keeps every format that is added, so each number format is added once.
+        self._number_format = cache(
             lambda code: book.add_format({"num_format": code} if code else {})
         )
         self._bold = book.add_format({"bold": True})
@@ -120,8 +121,8 @@ class _Sheets:
         self._head = book.add_format({"bold": True, "bg_color": "#DDE6F0", "bottom": 1})
         book.set_properties(
             {
-                "title": f"{text.TITLE}, {report.month.in_spanish}",
-                "created": text.local(report.generated_at).replace(tzinfo=None),
+                "title": f"{fmt.TITLE}, {report.month.in_spanish}",
+                "created": fmt.to_local(report.generated_at).replace(tzinfo=None),
             }
         )
 
@@ -134,7 +135,7 @@ class _Sheets:
 
     def _summary(self) -> None:
         sheet = self._sheet(SUMMARY, _SUMMARY_WIDTHS, (None,) * len(_SUMMARY_WIDTHS))
-        _put(sheet, 0, 0, text.TITLE, self._title)
+        _put(sheet, 0, 0, fmt.TITLE, self._title)
         row = self._sources(sheet, self._facts(sheet, 2) + 1)
         self._days(sheet, row + 1)
 
@@ -142,15 +143,15 @@ class _Sheets:
         """Write what stands at the report's head; return the row below it."""
         report = self._report
         figures: dict[str, Value] = {
-            text.GENERATED: text.local(report.generated_at),
-            text.TOTAL: report.known_total,
-            text.PREVIOUS: report.previous_total,
-            text.CHANGE: change(report.known_total, report.previous_total),
+            fmt.GENERATED: fmt.to_local(report.generated_at),
+            fmt.TOTAL: report.known_total,
+            fmt.PREVIOUS: report.previous_total,
+            fmt.CHANGE: change(report.known_total, report.previous_total),
         }
-        for name, shown in text.heading(report):
+        for name, shown in fmt.heading(report):
             value = figures.get(name, shown)
             _put(sheet, row, 0, name, self._bold)
-            _put(sheet, row, 1, value, self._forms[_FACT_FORMS.get(name)])
+            _put(sheet, row, 1, value, self._number_format(_FACT_FORMS.get(name)))
             if value is None:
                 _put(sheet, row, 2, shown)
             row += 1
@@ -158,16 +159,16 @@ class _Sheets:
 
     def _sources(self, sheet: Worksheet, row: int) -> int:
         """Write where the figures come from; return the row below."""
-        _row(sheet, row, text.SOURCE_HEADING, self._head)
+        _row(sheet, row, fmt.SOURCE_HEADING, self._head)
         for source in self._report.sources:
             row += 1
             cells = (
                 source.account,
-                text.pac(source.pac),
-                text.plan(source.plan),
-                text.source_name(source),
-                text.moment(source.as_of),
-                text.missing_days(source.missing_days),
+                fmt.pac(source.pac),
+                fmt.plan(source.plan),
+                fmt.source_name(source),
+                fmt.date_time(source.as_of),
+                fmt.missing_days(source.missing_days),
                 source.problem,
             )
             _row(sheet, row, cells)
@@ -177,17 +178,18 @@ class _Sheets:
         """Write the days' table, and beside it the chart of it."""
         report = self._report
         top = row + 1
-        _row(sheet, row, (*text.DAY_HEADING, NOTE), self._head)
+        _row(sheet, row, (*fmt.DAY_HEADING, NOTE), self._head)
         for number, amount in enumerate(report.days, start=1):
             row += 1
-            _put(sheet, row, 0, report.month.first_day.replace(day=number), self._forms[_DAY])
-            _put(sheet, row, 1, amount, self._forms[_COUNT])
+            day = report.month.first_day.replace(day=number)
+            _put(sheet, row, 0, day, self._number_format(_DAY))
+            _put(sheet, row, 1, amount, self._number_format(_COUNT))
             if amount is None:
-                _put(sheet, row, 2, text.NO_DATA)
+                _put(sheet, row, 2, fmt.NO_DATA)
         chart = self._book.add_chart({"type": "column"})
         chart.add_series(
             {
-                "name": text.DAY_HEADING[1],
+                "name": fmt.DAY_HEADING[1],
                 "categories": [SUMMARY, top, 0, row, 0],
                 "values": [SUMMARY, top, 1, row, 1],
                 # Excel reads the cells; what previews a file shows these.
@@ -198,7 +200,7 @@ class _Sheets:
                 "gap": 40,
             }
         )
-        chart.set_title({"name": f"{text.DAYS}, {report.month.in_spanish}"})
+        chart.set_title({"name": f"{fmt.DAYS}, {report.month.in_spanish}"})
         chart.set_x_axis({"date_axis": True, "num_format": "d", "major_unit": 1})
         chart.set_y_axis({"num_format": _COUNT})
         chart.set_legend({"none": True})
@@ -217,11 +219,11 @@ class _Sheets:
                 change(issuer.amount, issuer.previous),
                 issuer.available,
                 issuer.days_left,
-                text.missing_facts(issuer),
+                fmt.missing_facts(issuer),
             )
             for issuer in report.issuers
         )
-        self._table(ISSUERS, (*text.ISSUER_HEADING, NOTE), _ISSUER_WIDTHS, _ISSUER_FORMS, rows)
+        self._table(ISSUERS, (*fmt.ISSUER_HEADING, NOTE), _ISSUER_WIDTHS, _ISSUER_FORMS, rows)
 
     def _contracts(self) -> None:
         rows = (
@@ -229,15 +231,15 @@ class _Sheets:
                 contract.account,
                 contract.rfc,
                 contract.stamps,
-                text.status(contract.status),
-                text.person(contract.requested_by),
-                text.local(contract.created_at),
+                fmt.status(contract.status),
+                fmt.caller_name(contract.requested_by),
+                fmt.to_local(contract.created_at),
                 contract.id,
                 contract.requested_by,
             )
             for contract in self._report.contracts
         )
-        heading = text.CONTRACT_HEADING
+        heading = fmt.CONTRACT_HEADING
         self._table(CONTRACTS, heading, _CONTRACT_WIDTHS, _CONTRACT_FORMS, rows)
 
     def _movements(self, sheet_rows: int) -> int:
@@ -261,17 +263,18 @@ class _Sheets:
         of a million rows spends its time.
         """
         sheet = self._sheet(name, _MOVEMENT_WIDTHS, _MOVEMENT_FORMS)
-        _row(sheet, 0, text.MOVEMENT_HEADING, self._head)
+        _row(sheet, 0, fmt.MOVEMENT_HEADING, self._head)
         string, number = sheet.write_string, sheet.write_number
-        cell = Remembered(_text)
+        # Accounts, RFCs and kinds repeat; the limit bounds the memory whatever a PAC sends.
+        text = lru_cache(maxsize=50_000)(_text)
         row = 0
         for row, movement in enumerate(movements, start=1):
-            string(row, 0, cell[movement.account])
-            string(row, 1, cell[movement.rfc])
+            string(row, 0, text(movement.account))
+            string(row, 1, text(movement.rfc))
             number(row, 2, movement.date.toordinal() - _EPOCH)
-            string(row, 3, cell[movement.kind])
+            string(row, 3, text(movement.kind))
             number(row, 4, movement.amount)
-        _filtered(sheet, row, len(text.MOVEMENT_HEADING))
+        _filtered(sheet, row, len(fmt.MOVEMENT_HEADING))
         return row
 
     def _table(
@@ -293,7 +296,7 @@ class _Sheets:
     def _sheet(self, name: str, widths: Sequence[int], forms: Sequence[str | None]) -> Worksheet:
         sheet = self._book.add_worksheet(name)
         for column, (width, form) in enumerate(zip(widths, forms, strict=True)):
-            sheet.set_column(column, column, width, self._forms[form] if form else None)
+            sheet.set_column(column, column, width, self._number_format(form) if form else None)
         return sheet
 
 
@@ -329,6 +332,6 @@ def _serial(value: float | date) -> float:
 
 
 def _text(value: str) -> str:
-    """Return a text that stays one: xlsxwriter takes ``<r>…</r>`` for markup of its own."""
-    value = text.clean(value)
+    """Return ``value`` as plain text: xlsxwriter reads ``<r>…</r>`` as rich text."""
+    value = fmt.replace_unprintable(value)
     return f"{value} " if value.startswith("<r>") and value.endswith("</r>") else value

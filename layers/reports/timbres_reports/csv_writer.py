@@ -10,12 +10,12 @@ import codecs
 import csv
 import io
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from itertools import islice
+from typing import IO
 
 from timbres.domain.consumption import Consumption, IssuerLine
-from timbres_reports import text
-from timbres_reports.output import Output
-from timbres_reports.remembered import Remembered
+from timbres_reports import formatting_es as fmt
 
 Row = list[str | int]
 
@@ -23,7 +23,7 @@ Row = list[str | int]
 _BATCH = 4096
 
 
-def write(report: Consumption, out: Output) -> int:
+def write(report: Consumption, out: IO[bytes]) -> int:
     """Write ``report`` into ``out``; return how many movements it holds.
 
     Raises whatever walking the movements or writing raises; ``out`` then holds a part.
@@ -40,15 +40,15 @@ def write(report: Consumption, out: Output) -> int:
 
 def _sections(report: Consumption) -> Iterator[Row]:
     """Yield all rows above the movements."""
-    yield [text.TITLE]
-    for name, value in text.heading(report):
+    yield [fmt.TITLE]
+    for name, value in fmt.heading(report):
         # A change begins with its sign; it is ours, and a number.
-        yield [name, value if name == text.CHANGE else text.harmless(value)]
-    yield from _section(text.SOURCES, text.SOURCE_HEADING, _sources(report))
-    yield from _section(text.ISSUERS, text.ISSUER_HEADING, _issuers(report))
-    yield from _section(text.DAYS, text.DAY_HEADING, _days(report))
-    yield from _section(text.CONTRACTS, text.CONTRACT_HEADING, _contracts(report))
-    yield from _section(text.MOVEMENTS, text.MOVEMENT_HEADING, ())
+        yield [name, value if name == fmt.CHANGE else fmt.escape_formula(value)]
+    yield from _section(fmt.SOURCES, fmt.SOURCE_HEADING, _sources(report))
+    yield from _section(fmt.ISSUERS, fmt.ISSUER_HEADING, _issuers(report))
+    yield from _section(fmt.DAYS, fmt.DAY_HEADING, _days(report))
+    yield from _section(fmt.CONTRACTS, fmt.CONTRACT_HEADING, _contracts(report))
+    yield from _section(fmt.MOVEMENTS, fmt.MOVEMENT_HEADING, ())
 
 
 def _section(title: str, heading: Iterable[str], rows: Iterable[Row]) -> Iterator[Row]:
@@ -62,11 +62,11 @@ def _sources(report: Consumption) -> Iterator[Row]:
     for source in report.sources:
         yield _texts(
             source.account,
-            text.pac(source.pac),
-            text.plan(source.plan),
-            text.source_name(source),
-            text.moment(source.as_of),
-            text.missing_days(source.missing_days),
+            fmt.pac(source.pac),
+            fmt.plan(source.plan),
+            fmt.source_name(source),
+            fmt.date_time(source.as_of),
+            fmt.missing_days(source.missing_days),
             source.problem or "",
         )
 
@@ -80,9 +80,9 @@ def _issuers(report: Consumption) -> Iterator[Row]:
         "Total",
         "",
         _count(report.known_total),
-        text.percent(1.0 if total else 0.0),
+        fmt.share(total, total),
         _count(previous),
-        text.growth(report.known_total, previous),
+        fmt.growth(report.known_total, previous),
     ]
 
 
@@ -90,31 +90,31 @@ def _figures(issuer: IssuerLine, total: int) -> Row:
     left = issuer.days_left
     return [
         issuer.amount,
-        text.percent(issuer.amount / total if total else 0.0),
+        fmt.share(issuer.amount, total),
         _count(issuer.previous),
-        text.growth(issuer.amount, issuer.previous),
+        fmt.growth(issuer.amount, issuer.previous),
         _count(issuer.available),
-        text.NO_DATA if left is None else f"{left:.1f}",
+        fmt.NO_DATA if left is None else f"{left:.1f}",
     ]
 
 
 def _days(report: Consumption) -> Iterator[Row]:
     first = report.month.first_day
     for number, amount in enumerate(report.days, start=1):
-        yield [text.day(first.replace(day=number)), _count(amount)]
+        yield [fmt.day(first.replace(day=number)), _count(amount)]
 
 
 def _contracts(report: Consumption) -> Iterator[Row]:
     if not report.contracts:
-        yield [text.NO_CONTRACTS]
+        yield [fmt.NO_CONTRACTS]
     for contract in report.contracts:
         yield [
             *_texts(contract.account, contract.rfc),
             contract.stamps,
             *_texts(
-                text.status(contract.status),
-                text.person(contract.requested_by),
-                text.moment(contract.created_at),
+                fmt.status(contract.status),
+                fmt.caller_name(contract.requested_by),
+                fmt.date_time(contract.created_at),
                 contract.id,
                 contract.requested_by,
             ),
@@ -122,18 +122,18 @@ def _contracts(report: Consumption) -> Iterator[Row]:
 
 
 def _movements(report: Consumption) -> Iterator[str]:
-    """Yield each movement as a line; what recurs in them is quoted once and remembered."""
-    cell = Remembered(_quoted)
-    day = Remembered(text.day)
+    """Yield each movement as a line of CSV."""
+    # Accounts, RFCs and kinds repeat; the limit bounds the memory whatever a PAC sends.
+    quote = lru_cache(maxsize=50_000)(_quote)
     for movement in report.movements():
         yield (
-            f"{cell[movement.account]},{cell[movement.rfc]},{day[movement.date]},"
-            f"{cell[movement.kind]},{movement.amount}\r\n"
+            f"{quote(movement.account)},{quote(movement.rfc)},{fmt.day(movement.date)},"
+            f"{quote(movement.kind)},{movement.amount}\r\n"
         )
 
 
-def _quoted(value: str) -> str:
-    return _lines([[text.harmless(value)]]).removesuffix("\r\n")
+def _quote(value: str) -> str:
+    return _lines([[fmt.escape_formula(value)]]).removesuffix("\r\n")
 
 
 def _lines(rows: Iterable[Row]) -> str:
@@ -143,8 +143,8 @@ def _lines(rows: Iterable[Row]) -> str:
 
 
 def _texts(*values: str) -> Row:
-    return [text.harmless(value) for value in values]
+    return [fmt.escape_formula(value) for value in values]
 
 
 def _count(value: int | None) -> str | int:
-    return text.NO_DATA if value is None else value
+    return fmt.NO_DATA if value is None else value

@@ -1,0 +1,189 @@
+"""The report as one page: it loads nothing and sends nothing; it opens from a mail or a disk.
+
+The script shows fifty issuers at a time from data in the page, since ten thousand rows of
+elements would slow down every sort and every key press. The largest issuers are rows of the
+page too, for readers without scripts.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterator
+from datetime import timedelta
+from functools import cache
+from importlib.resources import files
+from typing import IO, Any, NamedTuple
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from timbres.domain.account import ALL
+from timbres.domain.consumption import Consumption, MovementLine
+from timbres_reports import formatting_es as fmt
+from timbres_reports import summary
+
+MAX_MOVEMENTS = 500
+
+_Key = tuple[str, str]
+
+
+def write(report: Consumption, out: IO[bytes]) -> int:
+    """Write ``report`` as one HTML file into ``out``; return how many movements it shows.
+
+    It has every issuer, with its stamps of each day, and the first 500 movements. The
+    movements are read once.
+    """
+    by_issuer, movements, count = _group_by_issuer(report)
+    environment = _environment()
+    key = summary.summarize(report)
+    page = environment.get_template("report.html").render(
+        report=report,
+        key=key,
+        several_accounts=report.account == ALL,
+        days=[report.month.first_day + timedelta(days=n) for n in range(len(report.days))],
+        chart=_Chart.of(report),
+        top=summary.top_consumers(report),
+        ending=summary.by_days_left(report),
+        movements=movements,
+        movement_count=count,
+        data=_data(report, by_issuer),
+    )
+    out.write(page.encode())
+    return len(movements)
+
+
+def _group_by_issuer(
+    report: Consumption,
+) -> tuple[dict[_Key, list[int]], list[MovementLine], int]:
+    """Return each issuer's stamps by day of the month, the first movements, and their number.
+
+    A movement dated outside of the month is on no day.
+    """
+    by_issuer: dict[_Key, list[int]] = {}
+    first: list[MovementLine] = []
+    count = 0
+    length = report.month.last_day.day
+    year, month = report.month.year, report.month.month
+    for movement in report.movements():
+        count += 1
+        if count <= MAX_MOVEMENTS:
+            first.append(movement)
+        if movement.date.month == month and movement.date.year == year:
+            key = (movement.account, movement.rfc)
+            days = by_issuer.get(key)
+            if days is None:
+                days = by_issuer[key] = [0] * length
+            days[movement.date.day - 1] += movement.amount
+    return by_issuer, first, count
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("timbres_reports"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+        # Whatever a text holds: what no page can carry is replaced before it is escaped.
+        finalize=lambda value: fmt.replace_unprintable(value) if type(value) is str else value,
+    )
+    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
+    templates = files("timbres_reports") / "templates"
+    style, script = (
+        (templates / name).read_text(encoding="utf-8") for name in ("report.css", "report.js")
+    )
+    environment.globals.update(
+        fmt=fmt,
+        summary=summary,
+        style=style,
+        script=script,
+        # This style and this script run, and nothing is fetched.
+        policy=(
+            f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; "
+            "img-src data:; base-uri 'none'; form-action 'none'"
+        ),
+    )
+    return environment
+
+
+def _hash(source: str) -> str:
+    digest = hashlib.sha256(source.encode()).digest()
+    return f"'sha256-{base64.b64encode(digest).decode()}'"
+
+
+class _Bar(NamedTuple):
+    """A day of the chart: its place across in per cent, its bar up and down in pixels."""
+
+    number: int
+    amount: int | None
+    x: float
+    y: float
+    height: float
+
+
+class _Chart(NamedTuple):
+    """The chart of the days: widths in per cent, so that it fills the screen.
+
+    ``axis`` is the width of the labels of ``marks``, in pixels.
+    """
+
+    axis: int
+    height: int
+    top: int
+    bottom: int
+    zero: float
+    step: float
+    marks: list[tuple[int, float]]
+    bars: list[_Bar]
+
+    @classmethod
+    def of(cls, report: Consumption) -> _Chart:
+        """Return the chart of ``report.days``."""
+        height, top, bottom = 260, 10, 26
+        marks = summary.ticks(report.days)
+        scale = (height - top - bottom) / (marks[-1] - marks[0])
+        zero = top + marks[-1] * scale
+        step = 100 / len(report.days)
+
+        def bars() -> Iterator[_Bar]:
+            for index, amount in enumerate(report.days):
+                size = max(abs(amount) * scale, 1.0) if amount else 0.0
+                y = zero if (amount or 0) < 0 else zero - size
+                yield _Bar(index + 1, amount, index * step, y, size)
+
+        lines = [(mark, zero - mark * scale) for mark in marks]
+        axis = 10 + 7 * max(len(fmt.number(mark)) for mark in marks)
+        return cls(axis, height, top, bottom, zero, step, lines, list(bars()))
+
+
+def _data(report: Consumption, by_issuer: dict[_Key, list[int]]) -> dict[str, Any]:
+    """Return the issuers as the script reads them, which fixes the order of the fields.
+
+    Rounded numbers are texts, so that the page and the other formats agree.
+    """
+    accounts = list(dict.fromkeys(issuer.account for issuer in report.issuers))
+    places = {account: index for index, account in enumerate(accounts)}
+    total = report.total
+    rows = [
+        [
+            places[issuer.account],
+            fmt.replace_unprintable(issuer.rfc),
+            issuer.amount,
+            issuer.previous,
+            issuer.available,
+            issuer.days_left,
+            fmt.share(issuer.amount, total),
+            fmt.growth(issuer.amount, issuer.previous),
+            fmt.days_left(issuer.days_left),
+            summary.severity_class(issuer),
+            by_issuer.get((issuer.account, issuer.rfc), []),
+        ]
+        for issuer in report.issuers
+    ]
+    return {
+        "accounts": [fmt.replace_unprintable(account) for account in accounts],
+        "month": f"{report.month.month:02d}",
+        "none": fmt.NO_DATA,
+        "rows": rows,
+    }
