@@ -122,5 +122,7 @@ class PacError(TimbresError):
         """Put what the PAC said, wherever it stands, otherwise."""
         self.detail = otherwise(self.detail)
         self.args = tuple(otherwise(str(one)) for one in self.args)
+        if self.pac_code is not None:
+            self.pac_code = otherwise(self.pac_code)
         if self.pac_message is not None:
             self.pac_message = otherwise(self.pac_message)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from timbres.domain.redaction import redact
 from timbres.domain.rfc import shown
 from timbres.errors import (
     ACCOUNT_MISCONFIGURED,
@@ -123,11 +124,7 @@ class Account:
 
     def without_credentials(self, text: str) -> str:
         """Return ``text`` with asterisks where it repeats one of the credentials."""
-        for value in self.credentials.values():
-            # A shorter one is part of too many words.
-            if len(value) >= 6:
-                text = text.replace(value, "***")
-        return text
+        return redact(text, self.credentials.values())
 
 
 def parse_account_name(text: object) -> str:

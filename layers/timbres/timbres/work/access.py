@@ -18,7 +18,7 @@ from timbres.domain import clock
 from timbres.domain.account import Account
 from timbres.errors import ACCOUNT_LOGIN_CHANGED, PacError, TimbresError
 from timbres.pacs.base import PacClient
-from timbres.pacs.codes import CREDENTIALS_REJECTED
+from timbres.pacs.codes import CREDENTIALS_REJECTED, redacting
 from timbres.tally import tally
 
 T = TypeVar("T")
@@ -87,9 +87,10 @@ class Access:
 
     def _asked(self, account: Account, ask: Callable[[PacClient], T]) -> T:
         try:
-            return ask(self._client(account))
+            # A PAC's words go to callers, journal and mails; it may repeat a password.
+            with redacting(account.without_credentials):
+                return ask(self._client(account))
         except PacError as error:
-            # A PAC's words go to callers, journal and mails; it may repeat a user's name.
             error.say(account.without_credentials)
             raise
 
