@@ -8,6 +8,7 @@ from __future__ import annotations
 import html
 import json
 import unicodedata
+from collections.abc import Callable
 from urllib.parse import quote, unquote
 
 import pytest
@@ -24,7 +25,7 @@ def read(world: World, account: str) -> Answer:
 
 # So many characters before a credential that a cut at 300 falls into it.
 FILLINGS = [0, 270, 281, 290]
-WORDS = {
+WORDS: dict[str, Callable[[str], str]] = {
     "itself": str,
     "upper case": str.upper,
     "without blanks": lambda secret: secret.replace(" ", ""),

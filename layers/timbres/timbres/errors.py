@@ -61,6 +61,13 @@ ACCOUNT_MISCONFIGURED = Kind("account-misconfigured", 409, "The account's secret
 ACCOUNT_LOGIN_CHANGED = Kind(
     "account-login-changed", 409, "The account's secret now has another login"
 )
+CREDENTIALS_ON_TRIAL = Kind(
+    "account-credentials-on-trial",
+    503,
+    "The account's new credentials are being tried",
+    retry=True,
+    retry_after=5,
+)
 OPERATION_UNSUPPORTED = Kind(
     "operation-unsupported", 422, "The account's PAC does not offer this operation"
 )
