@@ -266,6 +266,7 @@ def night(issuers: int, share: float, minutes: float) -> dict[str, Any]:
                 "username": account["username"],
                 "password": password,
                 "calls_per_second": 200,
+                "calls_in_flight": 32,
             },
         )
         _ask_again_after(stack, 5)

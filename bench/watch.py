@@ -111,6 +111,7 @@ def _prepared(stack: Stack, pac: Pac, account: str, size: int) -> dict[str, str]
             "username": "bench",
             "password": "bench",
             "calls_per_second": 100_000,
+            "calls_in_flight": 32,
         },
     )
     dynamodb = stack.session().client("dynamodb")

@@ -1,12 +1,13 @@
 """`python -m local.doctor`: what is ready for Timbres, what is wrong, and what to do about it.
 
 One line a check and one of summary. Nothing is changed, but that with `--ask-pacs` a rejected
-credential is noted, as the functions do, so that nobody tries it again.
+credential is noted and mailed, as the functions do, so that nobody tries it again.
 """
 
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -30,6 +31,8 @@ def main(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("--account", action="append", default=[], help="look at this one only")
     options = parser.parse_args(arguments)
+    # What the layer logs is in a finding, too.
+    logging.getLogger("timbres").addHandler(logging.NullHandler())
     counts: Counter[Level] = Counter()
     for finding in examined(options):
         print(finding, flush=True)

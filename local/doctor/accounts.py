@@ -6,16 +6,16 @@ import difflib
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
-from functools import partial
-
-from botocore.exceptions import BotoCoreError, ClientError
+from functools import cached_property, partial
 
 from local.doctor.cloud import Clients, Deployed
-from local.doctor.findings import Finding, Findings, failed, guarded, of_aws, ok, warning
+from local.doctor.findings import Finding, Findings, failed, guarded, ok, warning
+from timbres.aws import accounts as secrets
+from timbres.aws.bus import Bus
 from timbres.aws.issuers import Issuers
-from timbres.aws.rejections import Rejections
+from timbres.aws.rejections import Rejections, entry_of_rejection
 from timbres.deadline import Deadline
 from timbres.domain import clock
 from timbres.domain.account import (
@@ -27,6 +27,10 @@ from timbres.domain.account import (
 from timbres.domain.month import month_of
 from timbres.domain.rfc import Rfc
 from timbres.errors import PacError, TimbresError
+from timbres.pacs import connect
+from timbres.pacs.base import PacClient
+from timbres.pacs.codes import redacting
+from timbres.work.access import Access
 
 # The template's.
 DEFAULT_PREFIX = "timbres/accounts/"
@@ -115,20 +119,25 @@ class Accounts:
         else:
             self._good.append(account)
 
+    @cached_property
     def _rejections(self) -> Rejections | None:
         table = self._outputs.get("RejectionsTableName")
         return Rejections(self._client("dynamodb"), table) if table else None
 
     def _rejection(self, account: Account) -> str | None:
         """What the PAC said when it rejected the secret as it is now; None when it did not."""
-        rejections = self._rejections()
-        last = rejections.last(account.name) if rejections else None
-        if last is None or last["version"] != account.version:
+        rejection = self._rejections.state(account).rejection if self._rejections else None
+        if rejection is None:
             return None
-        words = f"{last.get('code') or 'no code'} {last.get('message') or ''}".strip()
+        words = f"{rejection.code or 'no code'} {rejection.message or ''}".strip()
+        key = json.dumps(
+            {"account": {"S": account.name}, "entry": {"S": entry_of_rejection(account)}}
+        )
         return (
-            f"{account.pac.name} rejected these credentials at {last['at']} ({words}): nobody asks "
-            "again until the secret has a new value."
+            f"{account.pac.name} rejected these credentials at {rejection.at} ({words}): nobody "
+            "asks again until the secret has a new value, or, to have this value tried again: "
+            f"aws dynamodb delete-item --table-name {self._outputs['RejectionsTableName']} "
+            f"--key '{key}'"
         )
 
     def _ask(self, account: Account) -> Findings:
@@ -136,41 +145,42 @@ class Accounts:
         read = self._stamps if account.pac is SOLUCION_FACTIBLE else _balance
         begun = time.monotonic()
         try:
-            said = read(account)
+            said = self._call(account, partial(read, account))
         except PacError as error:
-            # A PAC may repeat a user's name.
-            error.say(account.without_credentials)
             yield self._refused(what, account, error, time.monotonic() - begun)
         else:
             yield ok(what, f"{said} ({time.monotonic() - begun:.1f} s)")
 
+    def _call(self, account: Account, ask: Callable[[PacClient], str]) -> str:
+        """Make one call as the functions do: a new secret is tried by one caller at a time."""
+        client = partial(connect, attempts=1)
+        if self._rejections is None:
+            with redacting(account.without_credentials):
+                return ask(client(account))
+        bus = Bus(self._client("events"), self._outputs["BusName"])
+        known = secrets.Accounts(self._secrets, self._prefix)
+        return Access(known, self._rejections, bus, client).once(account, ask)
+
     def _refused(self, what: str, account: Account, error: PacError, seconds: float) -> Finding:
         said = f"{error.detail} ({seconds:.1f} s)"
         if error.kind.code == "pac-credentials-rejected":
-            return failed(what, f"{said} {self._noted(account, error)}")
+            return failed(what, f"{said} {self._noted(account)}")
         if error.kind.code == "pac-rejected-request" and not self._issuer(account):
             return warning(
                 what, f"{said} It was asked for {_ASKED_WITHOUT_ISSUERS}, as no issuer is known."
             )
         return failed(what, said)
 
-    def _noted(self, account: Account, error: PacError) -> str:
-        """Keep the functions, and the next call of this, from another sign-in that fails."""
+    def _noted(self, account: Account) -> str:
+        """Say whether the rejection keeps the functions from another sign-in that fails."""
         after = "give the secret a new value (aws secretsmanager put-secret-value)."
-        rejections = self._rejections()
-        try:
-            if rejections:
-                rejections.add(account, error, clock.now())
-                return f"Noted, so that nobody asks again: {after}"
-        except (BotoCoreError, ClientError) as failure:
-            return f"Do not ask again, a PAC locks accounts: {after} Not noted: {of_aws(failure)}"
-        return f"Do not ask again, a PAC locks accounts: {after}"
+        if self._rejections and self._rejections.state(account).rejection:
+            return f"Noted, so that nobody asks again: {after}"
+        return f"Not noted. Do not ask again, a PAC locks accounts: {after}"
 
-    def _stamps(self, account: Account) -> str:
-        from timbres.pacs.solucion_factible import SolucionFactible
-
+    def _stamps(self, account: Account, pac: PacClient) -> str:
         rfc = self._issuer(account) or _ASKED_WITHOUT_ISSUERS
-        stamps = SolucionFactible(account, attempts=1).stamps(rfc, Deadline(_SECONDS))
+        stamps = pac.stamps(rfc, Deadline(_SECONDS))
         left, of = _number(stamps.available), _number(stamps.contracted)
         return f"200 for {rfc}: {left} of {of} stamps left"
 
@@ -183,11 +193,9 @@ class Accounts:
         )
 
 
-def _balance(account: Account) -> str:
-    from timbres.pacs.reachcore import Reachcore
-
+def _balance(_account: Account, pac: PacClient) -> str:
     month = month_of(clock.now())
-    with Reachcore(account, attempts=1).balance(month, None, Deadline(_SECONDS)) as reading:
+    with pac.balance(month, None, Deadline(_SECONDS)) as reading:
         summary = reading.summary
         # All of it, since an answer is understood only while it is read.
         movements = sum(1 for _ in reading.movements())

@@ -109,7 +109,13 @@ RUN_ID = _parameter("id", text(), _ID_WORDS, place="path") | {"example": "2026-1
 _ACCOUNT_KINDS = (errors.ACCOUNT_UNKNOWN, errors.ACCOUNT_MISCONFIGURED)
 _BODY_KINDS = (errors.BODY_INVALID, errors.BODY_TOO_LARGE)
 _RFC_KINDS = (errors.RFC_INVALID, errors.RFC_GENERIC)
-_ASKED_PAC = (codes.UNREACHABLE, codes.TIMEOUT, codes.PROTOCOL, errors.OUT_OF_TIME)
+_ASKED_PAC = (
+    codes.UNREACHABLE,
+    codes.TIMEOUT,
+    codes.PROTOCOL,
+    errors.CREDENTIALS_ON_TRIAL,
+    errors.OUT_OF_TIME,
+)
 _CONTRACT_KINDS = (*_ACCOUNT_KINDS, errors.OPERATION_UNSUPPORTED)
 
 # Everyone's, of what is signed.

@@ -74,6 +74,7 @@ def running_night(stack: Stack) -> Iterator[Night]:
                 "password": _PASSWORD,
                 "low_stamps": 50,
                 "calls_per_second": 200,
+                "calls_in_flight": 32,
             },
         )
         _ask_again_soon(stack)

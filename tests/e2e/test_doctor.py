@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -107,11 +109,20 @@ def create(created: ExitStack, stack: Stack, name: str, value: Any) -> None:
         SecretId=SECRET_PREFIX + name,
         ForceDeleteWithoutRecovery=True,
     )
-    created.callback(
-        session.client("dynamodb").delete_item,
-        TableName=stack.outputs["RejectionsTableName"],
-        Key={"account": {"S": name}},
+    created.callback(forget, stack, name)
+
+
+def forget(stack: Stack, account: str) -> None:
+    """Delete what is known of an account's credentials."""
+    dynamodb, table = stack.session().client("dynamodb"), stack.outputs["RejectionsTableName"]
+    found = dynamodb.query(
+        TableName=table,
+        KeyConditionExpression="account = :account",
+        ExpressionAttributeValues={":account": {"S": account}},
     )
+    for item in found["Items"]:
+        key = {name: item[name] for name in ("account", "entry")}
+        dynamodb.delete_item(TableName=table, Key=key)
 
 
 def test_all_is_well(stack: Stack, tmp_path: Path) -> None:
@@ -178,6 +189,17 @@ def test_what_is_wrong_with_accounts_is_named_and_their_values_are_not(
     assert "rejected these credentials" in again.about("account ill-rejected")[-1][1]
     assert again.about("PAC of ill-rejected") == []
     assert len(ill.calls()) == 3
+
+    # The command that it prints clears the rejection.
+    words = shlex.split(again.about("account ill-rejected")[-1][1].partition("again: ")[2])
+    assert words[:3] == ["aws", "dynamodb", "delete-item"]
+    options = dict(zip(words[3::2], words[4::2], strict=True))
+    stack.session().client("dynamodb").delete_item(
+        TableName=options["--table-name"], Key=json.loads(options["--key"])
+    )
+    once_more = examine(stack, "--ask-pacs", "--account=ill-rejected")
+    assert "601: Error de autenticación" in once_more.about("PAC of ill-rejected")[0][1]
+    assert ill.calls().count(("getTimbres", "601")) == 2
 
 
 def test_without_credentials_the_machine_is_looked_at_all_the_same(stack: Stack) -> None:

@@ -29,7 +29,7 @@ SECRETS = {
 }
 ACCOUNT = {"accounts' secrets": "secretsmanager:GetSecretValue"}
 # Whoever speaks to a PAC: is the secret one that was rejected, and whom to tell of it.
-PAC = {"RejectionsTable": "dynamodb:GetItem dynamodb:PutItem", "Bus": "events:PutEvents"}
+PAC = {"RejectionsTable": "dynamodb:Query dynamodb:UpdateItem", "Bus": "events:PutEvents"}
 TAKES = "sqs:ReceiveMessage sqs:DeleteMessage sqs:GetQueueAttributes"
 
 MAY: dict[str, dict[str, str]] = {
@@ -529,6 +529,55 @@ def test_a_function_may_do_its_own_work_and_nothing_else(
     allowed = {right for right, code in codes.items() if code not in REFUSED}
     assert allowed == rights(MAY[role])
     assert {codes[right] for right in allowed} <= {"", *HARMLESS}
+
+
+@pytest.mark.parametrize("role", [role for role, may in MAY.items() if PAC.items() <= may.items()])
+def test_a_function_that_calls_a_pac_cannot_clear_a_rejection(
+    stack: Stack, deployed: Deployed, keys: dict[str, Keys], clients: Clients, role: str
+) -> None:
+    table = deployed.names["RejectionsTable"]
+    key = {"account": {"S": f"cleared-by-{role.lower()}"}, "entry": {"S": "v1#rejection"}}
+    rejection = {"TableName": table, "Key": key}
+    clients.become(keys[role])
+    dynamodb = clients["dynamodb"]
+    # It may note one, and may not take it away again.
+    dynamodb.update_item(
+        **rejection,
+        UpdateExpression="SET code = :code",
+        ExpressionAttributeValues={":code": {"S": "601"}},
+    )
+    where = f"account = '{key['account']['S']}' AND entry = 'v1#rejection'"
+    attempts = {
+        "delete": asks("dynamodb", "delete_item", **rejection),
+        "put": asks("dynamodb", "put_item", TableName=table, Item=key),
+        "batch": asks(
+            "dynamodb",
+            "batch_write_item",
+            RequestItems={table: [{"DeleteRequest": {"Key": key}}]},
+        ),
+        "transaction": asks(
+            "dynamodb", "transact_write_items", TransactItems=[{"Delete": rejection}]
+        ),
+        "PartiQL": asks(
+            "dynamodb", "execute_statement", Statement=f'DELETE FROM "{table}" WHERE {where}'
+        ),
+        "time to live": asks(
+            "dynamodb",
+            "update_time_to_live",
+            TableName=table,
+            TimeToLiveSpecification={"AttributeName": "code", "Enabled": True},
+        ),
+        "table": asks("dynamodb", "delete_table", TableName=table),
+    }
+
+    codes = {name: outcome(attempt, clients) for name, attempt in attempts.items()}
+
+    assert {name for name, code in codes.items() if code not in REFUSED} == set()
+    clients.become(stack.keys["admin"])
+    assert "Item" in dynamodb.get_item(**rejection)
+    # An operator may.
+    dynamodb.delete_item(**rejection)
+    assert "Item" not in dynamodb.get_item(**rejection)
 
 
 @pytest.mark.parametrize("role", MAY)

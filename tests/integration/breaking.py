@@ -168,6 +168,7 @@ class Scene:
             if self.notes.get(name) != secret:
                 self.notes[name] = secret
                 self.world.change_account(name, secret)
+                self.world.accept(name)
         self.world.cold()
 
     def heal(self) -> None:

@@ -832,6 +832,19 @@ class World:
             SecretString=value if isinstance(value, str) else json.dumps(value),
         )
 
+    def accept(self, name: str) -> None:
+        """Let the PAC have accepted the secret as it is now, so that no call is a trial."""
+        secrets = self.stack.client("secretsmanager")
+        secret = secrets.get_secret_value(SecretId=f"{self.stack.refs['SecretPrefix']}{name}")
+        self.stack.client("dynamodb").put_item(
+            TableName=self.stack.refs["RejectionsTable"],
+            Item={
+                "account": {"S": name},
+                "entry": {"S": f"{secret['VersionId']}#state"},
+                "accepted_at": {"S": self.clock().isoformat()},
+            },
+        )
+
     def secret(self, name: str, **changes: Any) -> dict[str, Any]:
         """Return what the secret of a good account says, with changes; None leaves out."""
         if name == RC:
@@ -882,10 +895,16 @@ class World:
     def clear_rejections(self) -> None:
         """Let rejected secrets be tried again, as an operator would."""
         table = self.stack.refs["RejectionsTable"]
-        for item in self.stack.items("RejectionsTable"):
+        for item in self.rejections():
             self.stack.client("dynamodb").delete_item(
-                TableName=table, Key={"account": {"S": item["account"]}}
+                TableName=table,
+                Key={key: {"S": item[key]} for key in ("account", "entry")},
             )
+
+    def rejections(self) -> list[dict[str, Any]]:
+        """Return the rejections noted: an item for each version of a secret."""
+        items = self.stack.items("RejectionsTable")
+        return [item for item in items if item["entry"].endswith("#rejection")]
 
     # -------------------------------------------------------------------- AWS fails
 
@@ -1070,8 +1089,9 @@ def _new_world(
     )
     switches["reachcore"][0].app = world.reachcore
     switches["factible"][0].app = world.factible
-    world.create_account(RC, world.secret(RC))
-    world.create_account(SF, world.secret(SF))
+    for name in (RC, SF):
+        world.create_account(name, world.secret(name))
+        world.accept(name)
     return world
 
 

@@ -114,7 +114,7 @@ def unless_rejected(name: str, step: Callable[[Scene], Any]) -> tuple[str, Calla
     """Return a step that is of no use while a PAC has rejected the secret."""
 
     def repair(scene: Scene) -> None:
-        if not scene.items("RejectionsTable"):
+        if not scene.world.rejections():
             step(scene)
 
     return name, repair
@@ -663,7 +663,7 @@ def away_at_the_purchase(scene: Scene) -> None:
     patch = pytest.MonkeyPatch()
     patch.setattr(timbres.aws.accounts, "KEPT_SECONDS", 0.0)
     scene.undo.append(patch.undo)
-    after_the_call("GetItem", 1, unreachable)(scene)
+    after_the_call("Query", 1, unreachable)(scene)
 
 
 def slow_purchase(scene: Scene) -> None:

@@ -7,12 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import local.sandboxes.books
 import pytest
 from local.sandboxes.books import bulk_rfc
 from tests.integration.harness import RC, RFC, SF, World
 
-from timbres.pacs.base import CONNECTIONS
+from timbres.domain.account import DEFAULT_CALLS_IN_FLIGHT
 
 Work = Callable[[World], str]
 WELL = "well"
@@ -286,8 +285,6 @@ def test_a_process_with_the_secret_before_does_not_try_one_that_others_were_refu
 def test_a_password_changed_in_the_middle_of_a_run_costs_no_issuer(
     reader: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # As many as are under way at that moment are refused, and no more.
-    monkeypatch.setattr(local.sandboxes.books, "FAILED_ATTEMPTS_ALLOWED", 1_000)
     books = reader.books.solucion_factible
     books.load_issuers(80)
     rotation = Rotation(reader, SF)
@@ -312,7 +309,8 @@ def test_a_password_changed_in_the_middle_of_a_run_costs_no_issuer(
     (line,) = (one for one in lines if one["account"] == SF)
     assert (line["problem"], line["failed"]) == (None, {})
     assert line["done"] == line["expected"] >= 80
-    assert 1 <= rejections(reader) <= CONNECTIONS
+    # As many as are under way at that moment are refused, and no more.
+    assert 1 <= rejections(reader) <= DEFAULT_CALLS_IN_FLIGHT
     assert reader.events("Credentials Rejected") == []
 
 

@@ -27,6 +27,7 @@ from tests.integration.harness import (
 import timbres.aws.runs
 import timbres.work.run
 import timbres.work.watch
+from timbres.domain.account import DEFAULT_CALLS_IN_FLIGHT
 from timbres.pacs.solucion_factible import SolucionFactible
 
 EMPTY, UNUSED, BUSY = "AAA010101AAA", "ACM010203XY9", "GOMP800101QX2"
@@ -628,7 +629,7 @@ def test_a_password_that_expires_in_the_middle(sf: World, monkeypatch: pytest.Mo
     failed = 80 - run["done"]
     assert 0 < run["done"] <= 20
     assert sums(run)[::3] == ("finished", {"pac-credentials-rejected": failed})
-    assert len(asked(sf)) <= 20 + 32
+    assert len(asked(sf)) <= 20 + DEFAULT_CALLS_IN_FLIGHT
     assert len(sf.stack.items("SnapshotsTable")) == run["done"]
     assert kinds(sf) == {"Credentials Rejected": 1, "Stamps Counted": 1}
 

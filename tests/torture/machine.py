@@ -33,6 +33,7 @@ from timbres.aws.bus import Bus
 from timbres.aws.issuers import Issuers
 from timbres.aws.items import unpacked
 from timbres.aws.journal import Journal
+from timbres.aws.rejections import CredentialState
 from timbres.domain import clock
 from timbres.domain.account import Account, parse_account
 from timbres.domain.clock import MEXICO_CITY
@@ -264,8 +265,8 @@ def _account(name: str) -> Account:
 class _NoRejections:
     """No credential is ever rejected here."""
 
-    def last(self, _account_name: str) -> None:
-        return None
+    def state(self, _account: Account) -> CredentialState:
+        return CredentialState(accepted=True)
 
 
 FAULT_KINDS = ("killed", "refused", "lost", "throttled")

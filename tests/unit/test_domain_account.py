@@ -182,7 +182,8 @@ def test_low_stamps_is_nothing_else(value: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("field", "usual", "least"), [("low_days", 7, 0), ("calls_per_second", 20, 1)]
+    ("field", "usual", "least"),
+    [("low_days", 7, 0), ("calls_per_second", 20, 1), ("calls_in_flight", 2, 1)],
 )
 def test_how_an_account_is_watched(field: str, usual: int, least: int) -> None:
     for make in (account, factible):
@@ -193,7 +194,7 @@ def test_how_an_account_is_watched(field: str, usual: int, least: int) -> None:
 
 
 @pytest.mark.parametrize("value", [-1, 1.0, 1.5, "7", "", True, False, [], {}])
-@pytest.mark.parametrize("field", ["low_days", "calls_per_second"])
+@pytest.mark.parametrize("field", ["low_days", "calls_per_second", "calls_in_flight"])
 def test_how_an_account_is_watched_is_a_whole_number(field: str, value: object) -> None:
     for secret in (RC, SF):
         error = refused({**secret, field: value})

@@ -182,6 +182,30 @@ def test_the_api_policies_name_routes_that_there_are_and_no_others():
     assert granted == {API + route for route in routes - {"GET/d/*"}}
 
 
+def test_who_calls_a_pac_can_note_a_rejection_and_nobody_can_clear_one():
+    """An item that exists is a rejection: no right to put, delete or let one expire."""
+    callers = {
+        properties["Role"]["Fn::GetAtt"][0]
+        for properties in of_type("AWS::Serverless::Function").values()
+        if "REJECTIONS_TABLE" in properties.get("Environment", {}).get("Variables", {})
+    }
+    rights = {
+        name: {
+            action
+            for policy in properties["Policies"]
+            for statement in policy["PolicyDocument"]["Statement"]
+            if "RejectionsTable" in str(statement["Resource"])
+            for action in many(statement["Action"])
+        }
+        for name, properties in of_type("AWS::IAM::Role").items()
+    }
+    wanted = {"dynamodb:Query", "dynamodb:UpdateItem"}
+    assert {name: actions for name, actions in rights.items() if actions} == dict.fromkeys(
+        callers, wanted
+    )
+    assert "TimeToLiveSpecification" not in of_type("AWS::DynamoDB::Table")["RejectionsTable"]
+
+
 def test_a_function_is_started_by_the_api_or_a_rule_of_this_stack_alone():
     permissions = [
         one["Properties"]

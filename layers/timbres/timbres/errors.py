@@ -61,6 +61,13 @@ ACCOUNT_MISCONFIGURED = Kind("account-misconfigured", 409, "The account's secret
 ACCOUNT_LOGIN_CHANGED = Kind(
     "account-login-changed", 409, "The account's secret now has another login"
 )
+CREDENTIALS_ON_TRIAL = Kind(
+    "account-credentials-on-trial",
+    503,
+    "The account's new credentials are being tried",
+    retry=True,
+    retry_after=5,
+)
 OPERATION_UNSUPPORTED = Kind(
     "operation-unsupported", 422, "The account's PAC does not offer this operation"
 )
@@ -122,5 +129,7 @@ class PacError(TimbresError):
         """Put what the PAC said, wherever it stands, otherwise."""
         self.detail = otherwise(self.detail)
         self.args = tuple(otherwise(str(one)) for one in self.args)
+        if self.pac_code is not None:
+            self.pac_code = otherwise(self.pac_code)
         if self.pac_message is not None:
             self.pac_message = otherwise(self.pac_message)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from timbres.domain.redaction import redact
 from timbres.domain.rfc import shown
 from timbres.errors import (
     ACCOUNT_MISCONFIGURED,
@@ -66,6 +67,9 @@ DEFAULT_MAX_STAMPS_PER_DAY = 50_000
 DEFAULT_LOW_DAYS = 7
 # The PAC names no limit but does have one (503): 50,000 issuers in three quarters of an hour.
 DEFAULT_CALLS_PER_SECOND = 20
+# Two workers have four calls in flight: a password that stops being valid is then four failed
+# sign-ins at most, and a PAC locks the account after five.
+DEFAULT_CALLS_IN_FLIGHT = 2
 _SANDBOX = "sandbox"
 # The pseudo-account whose reports are about every account.
 ALL = "all"
@@ -77,8 +81,9 @@ class Account:
 
     ``low_stamps`` and the two maxima are numbers of stamps; ``low_days`` are the days of
     stamps under which an issuer is low. ``calls_per_second`` is what a run may ask of the
-    PAC. ``endpoint`` is the base address of a sandbox, None elsewhere. ``version`` changes
-    whenever the secret does. Credentials never show in a repr.
+    PAC, ``calls_in_flight`` how many calls a process makes at a time. ``endpoint`` is the
+    base address of a sandbox, None elsewhere. ``version`` changes whenever the secret does.
+    Credentials never show in a repr.
     """
 
     name: str
@@ -89,6 +94,7 @@ class Account:
     low_stamps: int | None = None
     low_days: int = DEFAULT_LOW_DAYS
     calls_per_second: int = DEFAULT_CALLS_PER_SECOND
+    calls_in_flight: int = DEFAULT_CALLS_IN_FLIGHT
     max_stamps_per_contract: int = DEFAULT_MAX_STAMPS_PER_CONTRACT
     max_stamps_per_day: int = DEFAULT_MAX_STAMPS_PER_DAY
     live_wsdl: bool = False
@@ -123,11 +129,7 @@ class Account:
 
     def without_credentials(self, text: str) -> str:
         """Return ``text`` with asterisks where it repeats one of the credentials."""
-        for value in self.credentials.values():
-            # A shorter one is part of too many words.
-            if len(value) >= 6:
-                text = text.replace(value, "***")
-        return text
+        return redact(text, self.credentials.values())
 
 
 def parse_account_name(text: object) -> str:
@@ -178,6 +180,7 @@ def parse_account(name: str, secret: str, version: str = "") -> Account:
         calls_per_second=_number(
             name, value, "calls_per_second", DEFAULT_CALLS_PER_SECOND, least=1
         ),
+        calls_in_flight=_number(name, value, "calls_in_flight", DEFAULT_CALLS_IN_FLIGHT, least=1),
         max_stamps_per_contract=_number(
             name, value, "max_stamps_per_contract", DEFAULT_MAX_STAMPS_PER_CONTRACT
         ),

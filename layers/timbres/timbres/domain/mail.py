@@ -392,6 +392,7 @@ MAILED = tuple(_WRITERS)
 
 # {los} stands for the issuers.
 REASONS = {
+    "account-credentials-on-trial": "otra consulta probaba las credenciales nuevas de la cuenta",
     "account-misconfigured": "el secreto de la cuenta tiene un dato incorrecto",
     "account-stamps-exhausted": "el PAC dice que se acabaron los timbres de la cuenta",
     "account-unknown": "la cuenta ya no tiene secreto",

@@ -7,6 +7,10 @@ A purchase that failed with a kind that may have taken effect stays unknown unti
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
 from timbres.errors import Kind, PacError
 
 _MONTH_INVALID = Kind("month-invalid", 400, "The PAC does not accept the month")
@@ -92,6 +96,8 @@ SOLUCION_FACTIBLE: dict[str, Kind] = {
 _SHOWN = 300
 _LOOKED_AT = 10_000
 
+_redact: ContextVar[Callable[[str], str]] = ContextVar("redact", default=str)
+
 
 def said(pac: str, table: dict[str, Kind], code: str, message: str | None) -> PacError:
     """Return the error for a code that ``pac`` gave, in its own words.
@@ -126,9 +132,24 @@ def protocol_error(pac: str, what: str) -> PacError:
     return PacError(PROTOCOL, f"The answer of {pac} is not as documented: {what}.", pac=pac)
 
 
+@contextmanager
+def redacting(redact: Callable[[str], str]) -> Iterator[None]:
+    """Let ``redact`` take the credentials out of a PAC's words before they are cut short."""
+    token = _redact.set(redact)
+    try:
+        yield
+    finally:
+        _redact.reset(token)
+
+
 def clean(message: str | None) -> str | None:
-    """Return a PAC's words on one line, printable, 300 characters at most; None for none."""
+    """Return a PAC's words on one line, printable, 300 characters at most; None for none.
+
+    Within :func:`redacting` they are free of credentials.
+    """
     if message is None:
         return None
-    printable = "".join(c for c in message[:_LOOKED_AT] if c.isprintable() or c.isspace())
-    return " ".join(printable.split())[:_SHOWN].strip() or None
+    printable = "".join(c for c in message if c.isprintable() or c.isspace())
+    # Cut only after redaction: half a password is no longer recognized.
+    line = _redact.get()(" ".join(printable.split())[:_LOOKED_AT])
+    return line[:_SHOWN].strip() or None

@@ -42,6 +42,7 @@ _SUMMARY = frozenset(
         "Transacciones",
     }
 )
+_NAMES = _SUMMARY | {"Detalle", "RFC", "Fecha", "TipoMovimiento", "Monto"}
 # Room for the PAC's words, of which the first 300 characters are shown.
 _ERROR_BYTES = 2 * 1024 * 1024
 # The documented answers lack the comma behind FechaActual; accepted there, nowhere else.
@@ -188,7 +189,7 @@ def _fields(file: _Source) -> Iterator[tuple[str | None, Any]]:
             if event == "end_map":
                 continue
             if name in seen:
-                raise protocol_error(NAME, f"{clean(name)} stands in it twice")
+                raise protocol_error(NAME, f"{_known(name)} stands in it twice")
             seen.add(name)
             event, value = next(events)  # noqa: PLW2901 a name's value follows it
             if name == "Detalle" and event == "start_array":
@@ -218,12 +219,17 @@ def _items(events: Iterator[tuple[str, Any]]) -> Iterator[dict[str, Any]]:
             if end == "end_map":
                 break
             if name in item:
-                raise protocol_error(NAME, f"{clean(name)} stands in a movement twice")
+                raise protocol_error(NAME, f"{_known(name)} stands in a movement twice")
             event, value = next(events)
             if event in _OPENING:
                 _pass_over(events)
             item[name] = value
         yield item
+
+
+def _known(name: str) -> str:
+    # An unknown name is the PAC's own text, which may repeat a credential.
+    return name if name in _NAMES else "a member"
 
 
 def _pass_over(events: Iterator[tuple[str, Any]]) -> None:

@@ -15,7 +15,7 @@ from timbres.deadline import Deadline
 from timbres.domain.account import Account
 from timbres.domain.rfc import Rfc
 from timbres.domain.stamps import Stamps
-from timbres.errors import PacError, TimbresError
+from timbres.errors import CREDENTIALS_ON_TRIAL, PacError, TimbresError
 from timbres.pacs.base import CONNECTIONS
 from timbres.pacs.codes import CREDENTIALS_REJECTED, OVERWHELMED, UNREACHABLE
 from timbres.work.access import Access
@@ -24,7 +24,7 @@ Answer = Stamps | TimbresError | None
 """What was heard of an issuer: its stamps, why not, or None where no time was left to ask."""
 
 # The state of the PAC or the account, not of one issuer: asking for the others only presses.
-ALL_ALIKE = OVERWHELMED | {UNREACHABLE}
+ALL_ALIKE = OVERWHELMED | {UNREACHABLE, CREDENTIALS_ON_TRIAL}
 
 # One call with its connect and read time-outs.
 _CALL_SECONDS = 14.0
@@ -114,8 +114,9 @@ class Asking:
                     except Exception as error:
                         heard.put(error)
 
-        with ThreadPoolExecutor(CONNECTIONS) as pool:
-            for _ in range(min(CONNECTIONS, len(others))):
+        threads = min(CONNECTIONS, account.calls_in_flight)
+        with ThreadPoolExecutor(threads) as pool:
+            for _ in range(min(threads, len(others))):
                 pool.submit(ask_on)
             try:
                 for _ in others:
@@ -142,7 +143,7 @@ class Asking:
             return tokens.rejection
         if not tokens.take():
             return None
-        # The first looks whether the secret was rejected before; the others follow it.
+        # The first may follow the secret to its next version; the others follow the first.
         way = self._access.read if alone else self._access.once
         call = Deadline(min(_CALL_SECONDS, deadline.left()))
         try:

@@ -1,0 +1,151 @@
+"""Credentials in a PAC's words: each way to write one is masked, and nothing else is."""
+
+from __future__ import annotations
+
+import html
+import json
+import unicodedata
+from collections.abc import Callable
+from urllib.parse import quote, quote_plus
+from xml.sax.saxutils import quoteattr
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from timbres.domain.account import Account, parse_account
+from timbres.domain.redaction import redact
+from timbres.errors import PacError
+from timbres.pacs import codes
+from timbres.pacs.codes import clean, redacting, said
+
+PASSWORD = 'contraseña & <"4f1c+9a07\\b2"> Ü'
+KEY = "llave-4f1c9a07b2d8e3"
+
+WAYS: dict[str, Callable[[str], str]] = {
+    "itself": str,
+    "upper case": str.upper,
+    "lower case": str.lower,
+    "without blanks": lambda s: s.replace(" ", ""),
+    "with other blanks": lambda s: s.replace(" ", " \t\n "),
+    "a blank between all": " ".join,
+    "a soft hyphen between all": "\u00ad".join,
+    "decomposed": lambda s: unicodedata.normalize("NFD", s),
+    "full width": lambda s: "".join(chr(ord(c) + 0xFEE0) if "!" <= c <= "~" else c for c in s),
+    "without accents": lambda s: s.replace("ñ", "n").replace("Ü", "U"),
+    "percent": lambda s: quote(s, safe=""),
+    "percent, lower case": lambda s: quote(s, safe="").lower(),
+    "percent, Latin-1": lambda s: quote(s, safe="", encoding="latin-1"),
+    "percent, twice": lambda s: quote(quote(s, safe=""), safe=""),
+    "form": quote_plus,
+    "XML": html.escape,
+    "XML, twice": lambda s: html.escape(html.escape(s)),
+    "XML attribute": quoteattr,
+    "XML, by number": lambda s: "".join(f"&#{ord(c)};" for c in s),
+    "XML, by hexadecimal number": lambda s: "".join(f"&#x{ord(c):X};" for c in s),
+    "JSON": lambda s: json.dumps(s)[1:-1],
+    "JSON, all by number": lambda s: "".join(f"\\u{ord(c):04x}" for c in s),
+    "XML in JSON": lambda s: json.dumps(html.escape(s))[1:-1],
+}
+
+
+@pytest.mark.parametrize("secret", [PASSWORD, KEY, PASSWORD.upper()])
+@pytest.mark.parametrize("way", WAYS)
+def test_each_way_to_write_a_credential_is_masked(way: str, secret: str) -> None:
+    shown = redact(f"El usuario no entra con [{WAYS[way](secret)}], dice.", [secret])
+    # The way may bring quotation marks of its own.
+    assert shown.replace('"', "").replace("'", "") == "El usuario no entra con [***], dice."
+
+
+@pytest.mark.parametrize("length", range(6, len(KEY)))
+@pytest.mark.parametrize("mark", ["", "…", "...", "...'", '"'])
+def test_a_beginning_that_a_pac_cut_off_is_masked(length: int, mark: str) -> None:
+    assert redact(f"no entra con {KEY[:length]}{mark}", [KEY]) == f"no entra con ***{mark}"
+
+
+@pytest.mark.parametrize("part", [KEY[:-4], KEY[4:], KEY[3:-3]])
+def test_most_of_a_credential_is_masked_wherever_it_is(part: str) -> None:
+    assert redact(f"no entra: {part} es incorrecta", [KEY]) == "no entra: *** es incorrecta"
+
+
+@pytest.mark.parametrize(
+    ("text", "credentials"),
+    [
+        ("El usuario no está registrado.", [PASSWORD, KEY, "usuaria@example.com"]),
+        ("La contraseña es incorrecta", [PASSWORD]),
+        ("llave-9", [KEY]),
+        ("", [KEY]),
+        ("100 % de 5 & 6 <b> &c; %zz \\u12", [KEY]),
+        ("prueba", [""]),
+    ],
+)
+def test_what_is_no_credential_stays(text: str, credentials: list[str]) -> None:
+    assert redact(text, credentials) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("usuario acme no entra", "usuario *** no entra"),
+        ("usuario 'ACME'.", "usuario '***'."),
+        ("acme", "***"),
+        ("acmes y pacme y acme2", "acmes y pacme y acme2"),
+    ],
+)
+def test_a_short_credential_is_masked_where_it_stands_alone(text: str, shown: str) -> None:
+    assert redact(text, ["acme"]) == shown
+
+
+def test_what_overlaps_or_touches_is_one_mask() -> None:
+    assert redact(f"{KEY}{KEY} x", [KEY, KEY[5:]]) == "*** x"
+
+
+@pytest.mark.parametrize("secret", ["+++++++", "\\\\\\\\\\\\\\"])
+def test_a_credential_of_signs_alone_is_masked_as_it_is(secret: str) -> None:
+    assert redact(f"con {secret} no", [secret]) == "con *** no"
+
+
+@given(st.text(max_size=60), st.text(min_size=6, max_size=20), st.text(max_size=60))
+def test_no_text_shows_a_credential(before: str, secret: str, after: str) -> None:
+    assert secret not in redact(before + secret + after, [secret]).replace("***", "")
+
+
+# ------------------------------------------------------------- before a text is cut short
+
+
+def account() -> Account:
+    value = {"pac": "solucion-factible", "environment": "testing"}
+    return parse_account("acme", json.dumps(value | {"username": "u@x.mx", "password": PASSWORD}))
+
+
+@pytest.mark.parametrize("before", [0, 270, 281, 285, 290, 299, 9_985, 9_999])
+def test_a_credential_is_masked_before_words_are_cut(before: int) -> None:
+    with redacting(account().without_credentials):
+        shown = clean("x" * before + " " + PASSWORD)
+        # Blanks are folded into one before anything is cut.
+        folded = clean(" " * before + PASSWORD)
+    assert shown == ("x" * before + " ***").strip()[:300].strip()
+    assert folded == "***"
+
+
+@pytest.mark.parametrize("code", ["500", PASSWORD, f"5{PASSWORD}"])
+def test_code_message_and_detail_of_an_error_are_free_of_credentials(code: str) -> None:
+    words = "x" * 281 + PASSWORD
+    with redacting(account().without_credentials):
+        error = said("solucion-factible", codes.SOLUCION_FACTIBLE, code, words)
+    for text in (error.detail, str(error), error.pac_code or "", error.pac_message or ""):
+        assert "contrase" not in text
+        assert "9a07" not in text
+
+
+def test_an_error_said_otherwise_has_another_code_too() -> None:
+    error = PacError(codes.PROTOCOL, f"a {KEY}", pac="p", pac_code=KEY, pac_message=f"b {KEY}")
+    error.say(lambda text: redact(text, [KEY]))
+    assert (error.detail, error.pac_code, error.pac_message) == ("a ***", "***", "b ***")
+    assert KEY not in str(error)
+
+
+def test_redaction_ends_with_its_call() -> None:
+    with pytest.raises(ZeroDivisionError), redacting(account().without_credentials):
+        raise ZeroDivisionError
+    assert clean(PASSWORD) == PASSWORD
