@@ -48,6 +48,7 @@ from tests.reliability import WRITES, Row, agree, headings, read
 
 import timbres.aws.accounts
 import timbres.pacs.solucion_factible
+from timbres.domain.ticket import ticket_hash
 
 EMPTY = "AAA010101AAA"
 # What the gateway answers for a function that does not; tests/e2e/test_reliability.py sees it.
@@ -193,9 +194,20 @@ def reports(scene: Scene) -> dict[str, Any]:
     runs = [item for item in items if item["account"] == "#run"]
     return {
         "ready": ready,
+        # Each of them once.
+        "mailed": mailed_reports(scene),
         "runs told": sum("told_at" in run for run in runs),
         "meanwhile": Counter(item["status"] for item in items if "status" in item),
     }
+
+
+def mailed_reports(scene: Scene) -> Counter[str]:
+    """Return how often a link to each report is in the mails: by its key in the bucket."""
+    url = template().environment("mail", scene.world.stack.resolve)["DOWNLOAD_URL"]
+    texts = scene.world.mails()
+    links = [line.strip() for text in texts for line in text.splitlines() if url in line]
+    keys = {item["ticket"]: item["key"] for item in scene.items("TicketsTable")}
+    return Counter(keys[ticket_hash(link.removeprefix(url))] for link in links)
 
 
 def ask(scene: Scene) -> str:
@@ -212,7 +224,15 @@ def make(scene: Scene) -> str:
     return f"`{report['status']}`" + (f": `{error['code']}`" if error else "")
 
 
+def make_each(scene: Scene) -> str:
+    """Hand the messages of a run to the workers, each on its own."""
+    _, again = scene.world.deliver()
+    return "the message comes again" if again else "made"
+
+
 def workers(scene: Scene) -> None:
+    if scene.notes.pop("workers are late", False):
+        close_months(scene)
     while scene.world.deliver(together=10) != (0, 0):
         pass
 
@@ -413,6 +433,7 @@ MAKE = Operation(
     retried_on="the message comes again",
     repairs=[
         ("the message again", workers),
+        ("the closing schedule", close_months),
         unless_rejected("asked for again", asked_anew),
         after_a_new_secret("asked for again", asked_anew),
     ],
@@ -428,6 +449,21 @@ MONTHLY = Operation(
     repairs=[
         ("the same start again", monthly),
         ("the closing schedule", close_months),
+    ],
+)
+MONTHLY_WORKERS = Operation(
+    "Monthly run: its workers",
+    (*READS, "s3", "events"),
+    prepare=monthly,
+    act=make_each,
+    facts=reports,
+    goes_on=workers,
+    broken="the message comes again",
+    retried_on="the message comes again",
+    repairs=[
+        ("the message again", workers),
+        ("the closing schedule", close_months),
+        ("the same start again", monthly),
     ],
 )
 START = Operation(
@@ -489,6 +525,7 @@ OPERATIONS = (
     ASK,
     MAKE,
     MONTHLY,
+    MONTHLY_WORKERS,
     START,
     COUNT,
     MAIL,
@@ -583,6 +620,35 @@ def messages(scene: Scene, queue: str) -> list[Any]:
     name = scene.world.stack.refs[queue].rpartition("/")[2]
     found: list[Any] = sqs_backends[AWS_ACCOUNT][REGION].queues[name]._messages
     return found
+
+
+def workers_are_late(scene: Scene) -> None:
+    scene.notes["workers are late"] = True
+
+
+def broken_off_and_closed(reference: Reference) -> Iterator[Fault]:
+    """Kill a start at any call; its run is closed before it is started again."""
+    for death in deaths(reference):
+        yield together(death, workers_are_late)
+
+
+def last_deaths(reference: Reference) -> Iterator[Fault]:
+    """Kill a worker at any call; its message is not handed out again."""
+
+    def put_aside(scene: Scene) -> None:
+        # Those before it are done with.
+        scene.undo.append(lambda: messages(scene, "ReportsQueue").pop(0))
+
+    for death in deaths(reference):
+        yield together(death, put_aside)
+
+
+def together(*faults: Fault) -> Fault:
+    def fault(scene: Scene) -> None:
+        for each in faults:
+            each(scene)
+
+    return fault
 
 
 def reversed_parts(scene: Scene) -> None:
@@ -794,6 +860,12 @@ CASES = [
         MONTHLY,
         "the closing schedule comes in the middle of the start",
         [after_the_call("SendMessage", 2, close_months)],
+    ),
+    Case(MONTHLY, "its workers are five hours late", [workers_are_late]),
+    Case(MONTHLY, "it is killed, and closed before it is started again", broken_off_and_closed),
+    *(
+        Case(operation, "its process is killed at the last try, at any call", last_deaths)
+        for operation in (MAKE, MONTHLY_WORKERS)
     ),
     Case(
         START,
