@@ -7,6 +7,8 @@ A purchase that failed with a kind that may have taken effect stays unknown unti
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from timbres.errors import Kind, PacError
 
 _MONTH_INVALID = Kind("month-invalid", 400, "The PAC does not accept the month")
@@ -49,6 +51,8 @@ PROTOCOL = Kind(
     "The PAC's answer is not of the documented shape",
     may_have_taken_effect=True,
 )
+# An answer of the documented shape whose figures disagree: while the PAC writes, they may.
+CONTRADICTION = replace(PROTOCOL, retry=True)
 
 # Reachcore: HTTP status, or the Code in the body of a 400.
 REACHCORE: dict[str, Kind] = {
@@ -118,6 +122,16 @@ def said(pac: str, table: dict[str, Kind], code: str, message: str | None) -> Pa
 def protocol_error(pac: str, what: str) -> PacError:
     """Return the error for an answer that is not of the documented shape; ``what`` is off."""
     return PacError(PROTOCOL, f"The answer of {pac} is not as documented: {what}.", pac=pac)
+
+
+def contradiction(pac: str, transactions: int, consumed: int) -> PacError:
+    """Return the error for an answer whose total is not the sum of the consumption it lists."""
+    return PacError(
+        CONTRADICTION,
+        f"The answer of {pac} contradicts itself: it states a total of {transactions} stamps, "
+        f"and the consumption that it lists adds up to {consumed}.",
+        pac=pac,
+    )
 
 
 def clean(message: str | None) -> str | None:
