@@ -1,8 +1,9 @@
 """/accounts/{account}/reports: asked for, listed, handed out through links; tickets revoked.
 
 The schedule of the 1st starts it too, with ``{"month": "previous", "scheduled_time": …}``:
-it asks for that month's reports of every account. Another, with ``{"close": "overdue"}``, tells of
-runs whose last reports will not come.
+it asks for that month's reports of every account. Another, with ``{"close": "overdue"}``, publishes
+the events that are overdue: of runs whose last reports will not come, of reports that came after
+their run's event, and of reports whose worker broke off before it had published them.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from timbres.errors import PARAMETER_INVALID, REPORT_FAILED, TimbresError
 from timbres.tally import COUNT, tally
 from timbres.work.monthly import Monthly
 from timbres.work.report import Reports, shown
+from timbres.work.report_events import ReportPublisher
 
 api = Gateway()
 parts = Parts()
@@ -98,13 +100,15 @@ def revoke(account: str, report_id: str) -> Response[str]:
 
 def scheduled(wanted: dict[str, Any]) -> dict[str, Any]:
     monthly = Monthly(parts.monthly_runs, parts.records, parts.bus)
+    formats = parse_formats(setting("MONTHLY_FORMATS"))
     if wanted.get("close") == "overdue":
         closed = monthly.close_overdue()
         tally.measure("MonthlyReportsMissing", int(monthly.missing()), COUNT)
+        ReportPublisher(parts.records, monthly, parts.bus).publish_unannounced(api.deadline)
+        monthly.resume(parts.accounts, reports(), formats, closed)
         return {"closed": closed}
     month, due = schedule.month(wanted), schedule.moment(wanted)
     run = f"{due.date()} for {month}"
-    formats = parse_formats(setting("MONTHLY_FORMATS"))
     return monthly.start(parts.accounts, reports(), month, run, formats)
 
 

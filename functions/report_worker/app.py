@@ -23,6 +23,7 @@ from timbres.work.consumption import Consumptions
 from timbres.work.export import Exporter, Writer
 from timbres.work.making import Worker
 from timbres.work.monthly import Monthly
+from timbres.work.report_events import ReportPublisher
 
 parts = Parts()
 processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failure=False)
@@ -37,8 +38,11 @@ def worker() -> Worker:
         parts.records,
         parts.bucket,
         Exporter(parts.access, consumptions, writer),
-        Monthly(parts.monthly_runs, parts.records, parts.bus),
-        parts.bus,
+        ReportPublisher(
+            parts.records,
+            Monthly(parts.monthly_runs, parts.records, parts.bus),
+            parts.bus,
+        ),
     )
 
 

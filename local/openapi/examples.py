@@ -127,6 +127,8 @@ ANSWERS: dict[tuple[str, int], Any] = {
         "as_of": "2026-11-19T13:53:41-06:00",
         "issuers": {"registered": 4, "authorized": 3, "stamping": 1},
         "transactions": 3,
+        "movements_total": 3,
+        "consistent": True,
         "by_issuer": [{"rfc": "A&D061009TY8", "amount": 3}],
         "by_kind": [{"kind": "Consumo de timbre", "amount": 3}],
         "movements": [

@@ -145,6 +145,20 @@ _BALANCE = {
             "description": "The month's total as the source tells it; null where unknown.",
         }
     ),
+    "movements_total": nullable(
+        {
+            "type": "integer",
+            "description": "The sum of the movements of type `Consumo de timbre`, all of them.",
+        }
+    ),
+    "consistent": nullable(
+        {
+            "type": "boolean",
+            "description": "Whether `transactions` is `movements_total`. False: the PAC's answer "
+            "contradicts itself, use neither figure. Null: not compared, or not decidable, as for "
+            "one `rfc` whose movements add up to less than `transactions`.",
+        }
+    ),
     "missing_days": listed(
         record(
             {

@@ -82,6 +82,7 @@ MAY: dict[str, dict[str, str]] = {
     | {
         "ReportsTable": "dynamodb:GetItem dynamodb:BatchGetItem dynamodb:PutItem "
         "dynamodb:UpdateItem dynamodb:Query",
+        "ReportsTable/index/unannounced": "dynamodb:Query",
         "TicketsTable": "dynamodb:UpdateItem",
         "TicketsTable/index/report": "dynamodb:Query",
         "reports": "s3:GetObjectVersion",

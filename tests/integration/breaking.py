@@ -144,7 +144,7 @@ class Scene:
             bucket.multiparts.clear()
         for topic in sns_backends[AWS_ACCOUNT][REGION].topics.values():
             topic.sent_notifications.clear()
-        world.published.clear()
+        world.forget_events()
         world.clock.at = START
         some = world.credentials
         world.books = demo_books(

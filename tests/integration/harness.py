@@ -816,6 +816,11 @@ class World:
         topic = sns_backends[AWS_ACCOUNT][REGION].topics[self.stack.refs["MailTopic"]]
         return [f"{subject}\n\n{text}" for _, text, subject, *_ in topic.sent_notifications]
 
+    def forget_events(self) -> None:
+        """Begin anew with no events, and none told in a mail."""
+        self.published.clear()
+        self._told = 0
+
     # --------------------------------------------------------------------- accounts
 
     def create_account(self, name: str, value: Any) -> None:

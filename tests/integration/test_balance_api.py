@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from local.sandboxes.books import Movement
+from tests.integration.contradictions import contradict
 from tests.integration.harness import RC, RFC, RFC_N, SF, World, problem
 
 PATH = f"/accounts/{RC}/balance"
@@ -45,6 +46,8 @@ def test_a_month_of_all_issuers_field_by_field(world: World) -> None:
         "as_of": "2026-11-19T13:53:42-06:00",
         "issuers": {"registered": 5, "authorized": 4, "stamping": 2},
         "transactions": 4,
+        "movements_total": 4,
+        "consistent": True,
         "by_issuer": [{"rfc": RFC, "amount": 1}, {"rfc": RFC_N, "amount": 5}],
         "by_kind": [{"kind": "Cancelación", "amount": 2}, {"kind": KIND, "amount": 4}],
         "movements": [
@@ -121,16 +124,44 @@ def test_totals_are_of_all_movements_which_end_at_five_thousand(
         assert body["report"] == {"month": "2026-05", "kind": "consumption", "format": "csv"}
 
 
-def test_a_total_that_differs_from_its_movements_is_answered_and_logged(world: World) -> None:
-    world.books.reachcore.add_movements(
-        "Acme Timbrado", [Movement(date(2026, 7, 2), RFC, "Cancelación", 2)]
-    )
+def test_a_total_that_differs_from_its_movements_is_marked_and_logged(world: World) -> None:
+    contradict(world, 171, [Movement(date(2026, 7, 2), RFC, KIND, 2)])
 
-    assert world.get(PATH, month="2026-07").body["transactions"] == 0
+    body = world.get(PATH, month="2026-07").body
 
+    assert (body["transactions"], body["movements_total"], body["consistent"]) == (171, 2, False)
     (line,) = world.logged("the PAC's total differs")
     assert (line["account"], line["month"]) == (RC, "2026-07")
-    assert (line["transactions"], line["amount"]) == (0, 2)
+    assert (line["transactions"], line["movements_total"]) == (171, 2)
+
+
+@pytest.mark.parametrize(
+    ("transactions", "consistent"), [(1, False), (2, True), (171, None), (0, False)]
+)
+def test_of_one_issuer_a_larger_total_may_be_the_account_s(
+    world: World, transactions: int, consistent: bool | None
+) -> None:
+    contradict(world, transactions, [Movement(date(2026, 7, 2), RFC, KIND, 2)])
+
+    body = world.get(PATH, month="2026-07", rfc=RFC).body
+
+    assert (body["movements_total"], body["consistent"]) == (2, consistent)
+    assert bool(world.logged("the PAC's total differs")) is (consistent is False)
+
+
+def test_other_kinds_of_movement_contradict_nothing(world: World) -> None:
+    contradict(
+        world,
+        2,
+        [
+            Movement(date(2026, 7, 2), RFC, " consumo  de TIMBRE ", 2),
+            Movement(date(2026, 7, 2), RFC, "Compra de timbres", 500),
+        ],
+    )
+
+    body = world.get(PATH, month="2026-07").body
+
+    assert (body["movements_total"], body["consistent"]) == (2, True)
 
 
 def test_the_documented_answer_that_lacks_a_comma_is_understood(world: World) -> None:

@@ -50,6 +50,7 @@ from tests.reliability import WRITES, Row, agree, headings, read
 
 import timbres.aws.accounts
 import timbres.pacs.solucion_factible
+from timbres.domain.ticket import ticket_hash
 
 EMPTY = "AAA010101AAA"
 # What the gateway answers for a function that does not; tests/e2e/test_reliability.py sees it.
@@ -223,9 +224,20 @@ def reports(scene: Scene) -> dict[str, Any]:
     runs = [item for item in items if item["account"] == "#run"]
     return {
         "ready": ready,
+        # Each of them once.
+        "mailed": mailed_reports(scene),
         "runs told": sum("told_at" in run for run in runs),
         "meanwhile": Counter(item["status"] for item in items if "status" in item),
     }
+
+
+def mailed_reports(scene: Scene) -> Counter[str]:
+    """Return how often a link to each report is in the mails: by its key in the bucket."""
+    url = template().environment("mail", scene.world.stack.resolve)["DOWNLOAD_URL"]
+    texts = scene.world.mails()
+    links = [line.strip() for text in texts for line in text.splitlines() if url in line]
+    keys = {item["ticket"]: item["key"] for item in scene.items("TicketsTable")}
+    return Counter(keys[ticket_hash(link.removeprefix(url))] for link in links)
 
 
 def ask(scene: Scene) -> str:
@@ -242,7 +254,15 @@ def make(scene: Scene) -> str:
     return f"`{report['status']}`" + (f": `{error['code']}`" if error else "")
 
 
+def make_each(scene: Scene) -> str:
+    """Hand the messages of a run to the workers, each on its own."""
+    _, again = scene.world.deliver()
+    return "the message comes again" if again else "made"
+
+
 def workers(scene: Scene) -> None:
+    if scene.notes.pop("workers are late", False):
+        close_months(scene)
     while scene.world.deliver(together=10) != (0, 0):
         pass
 
@@ -264,15 +284,6 @@ def monthly(scene: Scene) -> str:
 def close_months(scene: Scene) -> None:
     scene.world.clock.forward(hours=5)
     scene.world.invoke("report", {"close": "overdue"}, module=load("report"))
-
-
-def asked_monthly(scene: Scene) -> None:
-    monthly(scene)
-
-
-def make_all(scene: Scene) -> str:
-    _, again = scene.world.deliver(together=10)
-    return "messages come again" if again else "made"
 
 
 def closing(function: str) -> Callable[[Scene], str]:
@@ -513,6 +524,7 @@ MAKE = Operation(
     retried_on="the message comes again",
     repairs=[
         ("the message again", workers),
+        ("the closing schedule", close_months),
         unless_rejected("asked for again", asked_anew),
         after_a_new_secret("asked for again", asked_anew),
     ],
@@ -530,23 +542,25 @@ MONTHLY = Operation(
         ("the closing schedule", close_months),
     ],
 )
-MAKE_ALL = Operation(
+MONTHLY_WORKERS = Operation(
     "Monthly run: its workers",
     (*READS, "s3", "events"),
-    prepare=asked_monthly,
-    act=make_all,
+    prepare=monthly,
+    act=make_each,
     facts=reports,
-    broken="messages come again",
-    retried_on="messages come again",
+    goes_on=workers,
+    broken="the message comes again",
+    retried_on="the message comes again",
     repairs=[
-        ("the messages again", workers),
+        ("the message again", workers),
         ("the closing schedule", close_months),
+        ("the same start again", monthly),
     ],
 )
 CLOSE_MONTH = Operation(
     "Monthly run: its closing",
     ("dynamodb", "events"),
-    prepare=asked_monthly,
+    prepare=monthly,
     act=closing("report"),
     facts=reports,
     broken=START_FAILS,
@@ -634,7 +648,7 @@ OPERATIONS = (
     ASK,
     MAKE,
     MONTHLY,
-    MAKE_ALL,
+    MONTHLY_WORKERS,
     CLOSE_MONTH,
     START,
     COUNT,
@@ -732,6 +746,35 @@ def messages(scene: Scene, queue: str) -> list[Any]:
     name = scene.world.stack.refs[queue].rpartition("/")[2]
     found: list[Any] = sqs_backends[AWS_ACCOUNT][REGION].queues[name]._messages
     return found
+
+
+def workers_are_late(scene: Scene) -> None:
+    scene.notes["workers are late"] = True
+
+
+def broken_off_and_closed(reference: Reference) -> Iterator[Fault]:
+    """Kill a start at any call; its run is closed before it is started again."""
+    for death in deaths(reference):
+        yield together(death, workers_are_late)
+
+
+def last_deaths(reference: Reference) -> Iterator[Fault]:
+    """Kill a worker at any call; its message is not handed out again."""
+
+    def put_aside(scene: Scene) -> None:
+        # Those before it are done with.
+        scene.undo.append(lambda: messages(scene, "ReportsQueue").pop(0))
+
+    for death in deaths(reference):
+        yield together(death, put_aside)
+
+
+def together(*faults: Fault) -> Fault:
+    def fault(scene: Scene) -> None:
+        for each in faults:
+            each(scene)
+
+    return fault
 
 
 def reversed_parts(scene: Scene) -> None:
@@ -948,6 +991,12 @@ CASES = [
         MONTHLY,
         "the closing schedule comes in the middle of the start",
         [after_the_call("SendMessage", 2, close_months)],
+    ),
+    Case(MONTHLY, "its workers are five hours late", [workers_are_late]),
+    Case(MONTHLY, "it is killed, and closed before it is started again", broken_off_and_closed),
+    *(
+        Case(operation, "its process is killed at the last try, at any call", last_deaths)
+        for operation in (MAKE, MONTHLY_WORKERS)
     ),
     Case(
         START,

@@ -67,6 +67,7 @@ def test_rejected_credentials_are_never_retried() -> None:
         (codes.UNREACHABLE, "pac-unreachable", 503, False, True, True),
         (codes.TIMEOUT, "pac-timeout", 504, True, True, False),
         (codes.PROTOCOL, "pac-protocol-error", 502, True, False, False),
+        (codes.CONTRADICTION, "pac-protocol-error", 502, True, True, False),
     ],
     ids=lambda value: getattr(value, "code", None),
 )

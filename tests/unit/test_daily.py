@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from timbres.domain.balance import CONSUMPTION as KIND
 from timbres.domain.balance import Movement, total
 from timbres.domain.clock import MEXICO_CITY
-from timbres.domain.daily import CLOSING, KIND, MonthOfSnapshots, month_of_snapshots
+from timbres.domain.daily import CLOSING, MonthOfSnapshots, month_of_snapshots
 from timbres.domain.month import Month, month_of
 from timbres.domain.outlook import Snapshot, consumed_between
 from timbres.domain.stamps import Stamps

@@ -119,10 +119,10 @@ def report(kind: str, form: str, **more: Any) -> Detail:
     return reports.told(made(kind, form, **more))
 
 
-def month(*found: Report, **failed: str) -> Detail:
+def month(*found: Report, number: int = 1, **failed: str) -> Detail:
     """The event of a monthly run; ``failed`` are accounts and codes."""
-    run = MonthlyRun("2026-11-01 for 2026-10", "2026-10", NOW, [], failed, None)
-    return monthly._told(run, found)
+    run = MonthlyRun("2026-11-01 for 2026-10", "2026-10", NOW, [], failed=failed, number=number)
+    return monthly._event(run, found)
 
 
 def unmade(code: str, **more: Any) -> Detail:
@@ -229,6 +229,16 @@ GOLDEN: dict[str, tuple[str, Detail]] = {
     "monthly-incomplete": ("Monthly Reports", INCOMPLETE),
     # Broken off before all was asked for.
     "monthly-none": ("Monthly Reports", month(**{ALL: "internal-error"})),
+    "monthly-supplement": ("Monthly Reports", month(*EVERY, number=2)),
+    "monthly-supplement-incomplete": (
+        "Monthly Reports",
+        month(
+            made("statement", "csv"),
+            made("statement", "pdf", error=unmade("pac-timeout")),
+            number=3,
+            **{"acme-sur": "account-misconfigured"},
+        ),
+    ),
     "statement-differs": (
         "Statement Differs",
         report(
@@ -650,6 +660,13 @@ def test_what_is_told_twice_has_the_same_key() -> None:
         assert key(kind, again) == key(kind, detail)
 
 
+def test_the_first_event_of_a_run_has_the_key_it_had_before_it_was_numbered() -> None:
+    numbered = month(*EVERY)
+    before = {name: value for name, value in numbered.items() if name != "number"}
+    assert key("Monthly Reports", before) == key("Monthly Reports", numbered)
+    assert mail("Monthly Reports", before) == mail("Monthly Reports", numbered)
+
+
 def test_what_differs_has_keys_that_differ() -> None:
     one = contract()
     different = [
@@ -665,6 +682,9 @@ def test_what_differs_has_keys_that_differ() -> None:
         ("Statement Differs", report("statement", "pdf")),
         ("Monthly Reports", month(*EVERY)),
         ("Monthly Reports", month(*EVERY) | {"id": "2026-12-01 for 2026-11"}),
+        # A supplement of the same run must not be taken for the mail before it.
+        ("Monthly Reports", month(*EVERY, number=2)),
+        ("Monthly Reports", month(*EVERY, number=3)),
         *((kind, one) for kind in MAILED if kind.startswith("Contract")),
         ("Contract Confirmed", one | {"id": "0193a1b2c3d47e5f8a9b0c1d2e3f4a5c"}),
         ("Contract Confirmed", one | {"account": "other"}),

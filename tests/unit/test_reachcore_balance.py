@@ -62,12 +62,13 @@ ANSWER: dict[str, Any] = {
 SUMMARY_FIELDS = [name for name in ANSWER if name != "Detalle"]
 
 
-def reading(content: bytes | str | IO[bytes]) -> MonthReading:
+def reading(content: bytes | str | IO[bytes], **more: Any) -> MonthReading:
     if isinstance(content, str):
         content = content.encode()
     file = io.BytesIO(content) if isinstance(content, bytes) else content
     size = file.seek(0, io.SEEK_END)
-    return MonthReading(Download(file, 200, "application/json", size, hashlib.sha256().hexdigest()))
+    answer = Download(file, 200, "application/json", size, hashlib.sha256().hexdigest())
+    return MonthReading(answer, **more)
 
 
 def read(content: bytes | str) -> tuple[Summary, list[Movement]]:
@@ -506,3 +507,36 @@ def test_the_memory_in_use_does_not_grow_with_the_movements() -> None:
         assert len(totals.by_issuer) == min(rows, 10_000)
     # The totals of 8,000 issuers more are all that may come on top.
     assert peaks[1] < peaks[0] + 3_000_000
+
+
+# ------------------------------------------------------------------------- contradictions
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["Consumo de timbre", " CONSUMO  de timbre", "Cancelación", "Compra"]),
+            st.integers(-50, 50),
+        )
+    ),
+    st.integers(-3, 3),
+    st.booleans(),
+)
+def test_movements_are_verified_against_the_total_of_the_consumption(
+    lines: list[tuple[str, int]], off: int, one_issuer: bool
+) -> None:
+    detail = [MOVEMENT | {"TipoMovimiento": kind, "Monto": amount} for kind, amount in lines]
+    consumed = sum(amount for kind, amount in lines if "consumo" in kind.casefold())
+    month = reading(written(Detalle=detail, Transacciones=consumed + off), one_issuer=one_issuer)
+
+    verified = month.verified_movements()
+
+    if off == 0 or (one_issuer and off > 0):
+        assert list(verified) == list(month.movements())
+        return
+    with pytest.raises(PacError) as caught:
+        list(verified)
+    assert caught.value.kind.code == "pac-protocol-error"
+    assert caught.value.kind.retry
+    assert f"a total of {consumed + off} stamps" in caught.value.detail
+    assert caught.value.detail.endswith(f"adds up to {consumed}.")

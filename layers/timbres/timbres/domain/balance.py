@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from functools import lru_cache
+
+CONSUMPTION = "Consumo de timbre"
+"""The kind of movement that is consumption; others are not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +46,16 @@ class Summary:
 
 @dataclass(slots=True)
 class Totals:
-    """Sums over movements, in stamps: per RFC and per kind of movement."""
+    """Sums over movements, in stamps: per RFC and per kind of movement.
+
+    ``amount`` is of every kind of movement, ``consumed`` of consumption alone.
+    """
 
     by_issuer: dict[str, int] = field(default_factory=dict)
     by_kind: dict[str, int] = field(default_factory=dict)
     movements: int = 0
     amount: int = 0
+    consumed: int = 0
 
     def add(self, movement: Movement) -> None:
         """Count one movement in."""
@@ -55,6 +63,8 @@ class Totals:
         self.by_kind[movement.kind] = self.by_kind.get(movement.kind, 0) + movement.amount
         self.movements += 1
         self.amount += movement.amount
+        if is_consumption(movement.kind):
+            self.consumed += movement.amount
 
 
 def total(movements: Iterable[Movement]) -> Totals:
@@ -63,3 +73,22 @@ def total(movements: Iterable[Movement]) -> Totals:
     for movement in movements:
         totals.add(movement)
     return totals
+
+
+@lru_cache(maxsize=64)
+def is_consumption(kind: str) -> bool:
+    """Return whether a kind of movement is consumption; case and blanks do not count."""
+    return " ".join(kind.split()).casefold() == CONSUMPTION.casefold()
+
+
+def is_consistent(transactions: int, consumed: int, *, one_issuer: bool = False) -> bool | None:
+    """Return whether a PAC's total of a month agrees with the movements that it lists.
+
+    ``transactions`` is the total as the PAC states it, ``consumed`` the sum of the consumption
+    in its movements. ``one_issuer``: only the movements of one RFC were requested. The
+    documentation does not say whether the total is then that RFC's or the account's: None if it
+    is larger than the sum.
+    """
+    if one_issuer and transactions > consumed:
+        return None
+    return transactions == consumed

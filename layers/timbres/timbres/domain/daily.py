@@ -10,11 +10,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
-from timbres.domain.balance import Movement
+from timbres.domain.balance import CONSUMPTION, Movement
 from timbres.domain.month import Month
 from timbres.domain.outlook import Snapshot, consumed_between
 
-KIND = "Consumo de timbre"
 # How long after a month's end a count may still close it.
 CLOSING = timedelta(days=7)
 _DAY = timedelta(days=1)
@@ -70,7 +69,7 @@ def month_of_snapshots(
             continue
         told.known = True
         if consumed:
-            told.movements.append(Movement(rfc, earlier.at.date(), KIND, consumed))
+            told.movements.append(Movement(rfc, earlier.at.date(), CONSUMPTION, consumed))
     for rfc, days in counted.items():
         final = last[rfc].at.date()
         # The count that would close this stretch was due, and has not come.

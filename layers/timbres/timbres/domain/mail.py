@@ -62,6 +62,9 @@ def compose(kind: str, detail: Detail, links: Links) -> Mail:
 def key(kind: str, detail: Detail) -> str:
     """Return what an event tells of, the same each time that it is told."""
     what = detail["at"] if kind == "Credentials Rejected" else detail["id"]
+    if _is_supplement(detail):
+        # Of the same run as the event before it.
+        what = f"{what}#{detail['number']}"
     return f"{kind}#{detail.get('account', '')}#{what}"
 
 
@@ -229,8 +232,13 @@ def _monthly_reports(detail: Detail, links: Links) -> list[str]:
     missing = [one for one in reports if one["status"] != "ready"]
     differing = [one for one in ready if one["differences"]]
     complete = not detail["failed"] and not accounts
+    supplement = _is_supplement(detail)
     first = f"Los reportes de {month} están listos."
-    if not complete:
+    if supplement:
+        first = f"Estos son los reportes de {month} que faltaban en un correo anterior."
+        if not complete:
+            first += " Algunos no se pudieron hacer: abajo se dice cuáles y por qué."
+    elif not complete:
         first = f"Los reportes de {month} no están completos: abajo se dice qué falta y por qué."
     if differing:
         first += " Hay cifras que no cuadran: también están abajo."
@@ -260,7 +268,13 @@ def _monthly_reports(detail: Detail, links: Links) -> list[str]:
             "Qué hacer con lo que no cuadra: pregunte al PAC cuál de las dos cifras vale antes de "
             "usarlas."
         )
-    return [f"reportes de {month}" + ("" if complete else ", incompletos"), *paragraphs]
+    subject = f"reportes de {month}" + (" que faltaban" if supplement else "")
+    return [subject + ("" if complete else ", incompletos"), *paragraphs]
+
+
+def _is_supplement(detail: Detail) -> bool:
+    """Return whether a run's event names what was missing in an earlier one."""
+    return int(detail.get("number", 1)) > 1
 
 
 def _not_made(missing: Sequence[Detail], accounts: Mapping[str, str]) -> Iterator[str]:
@@ -292,7 +306,7 @@ def _differences(detail: Detail) -> Iterator[str]:
 
 def _cause(error: Detail | None) -> str:
     if error is None:
-        return "no quedó listo a tiempo."
+        return "no quedó listo a tiempo; si queda listo después, llega en otro correo."
     pac, code = error.get("pac") or {}, error["code"]
     words = _OF_A_REPORT.get(code) or _words(code, "la")
     number = f" (código {pac['code']})" if pac.get("code") else ""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from timbres.domain.account import ALL
 from timbres.domain.month import Month
 from timbres.domain.rfc import shown
-from timbres.errors import PARAMETER_INVALID, TimbresError
+from timbres.errors import INTERNAL_ERROR, PARAMETER_INVALID, TimbresError
 
 PENDING = "pending"
 READY = "ready"
@@ -67,6 +69,7 @@ class Report:
     ``differences`` are the totals in which a statement and the balance of the same month
     disagree, each as (statement's, balance's). ``run`` names the monthly run that asked,
     None for a person. ``error`` holds code and detail, and the PAC's words, once failed.
+    ``unannounced``: it is ready or failed, and its event may not have been published yet.
     """
 
     id: str
@@ -83,6 +86,7 @@ class Report:
     seconds: float | None = None
     differences: dict[str, list[int]] | None = None
     error: dict[str, Any] | None = None
+    unannounced: bool = False
 
     @property
     def version(self) -> int:
@@ -90,25 +94,105 @@ class Report:
         return int(self.id[-4:])
 
 
+ReportKey = tuple[str, str]
+"""A report's account and id."""
+
+
 @dataclass(frozen=True, slots=True)
 class MonthlyRun:
-    """A month's reports of every account, asked for by the schedule.
+    """A month's reports of every account, requested by the schedule, and the events about them.
 
-    ``reports`` are (account, id), None while they are being asked for; ``failed`` holds the
-    code of each account of which none could be. ``told_at`` is when its end was published.
+    Event 1 names the reports that are ready or failed at the run's end. Each later one, a
+    supplement, names reports that were settled afterwards. Which reports an event names is
+    decided and stored before it is published: published again, it names the same.
+
+    ``reports`` are those that event 1 names, and those of published supplements; None until
+    the start has requested all of them. ``late`` are those that no event has named as ready
+    or failed. ``supplement`` are those of event ``number``, unless that is the first.
+    ``failed`` has the error code of each account whose reports could not be requested, as
+    event ``number`` names them; ``late_failed`` has those that the next event names.
+    ``number`` counts the events decided, ``published`` those published. ``published_at`` is
+    when event 1 was. ``revision`` differs after each write.
     """
 
     id: str
     month: str
     started_at: datetime
-    reports: list[tuple[str, str]] | None
-    failed: dict[str, str]
-    told_at: datetime | None
+    reports: Sequence[ReportKey] | None = None
+    late: Sequence[ReportKey] = ()
+    supplement: Sequence[ReportKey] = ()
+    failed: Mapping[str, str] = field(default_factory=dict)
+    late_failed: Mapping[str, str] = field(default_factory=dict)
+    number: int = 0
+    published: int = 0
+    published_at: datetime | None = None
+    revision: str | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether an event is due, now or once further reports are settled."""
+        return not self.number or self.published < self.number or self.has_late
+
+    @property
+    def has_late(self) -> bool:
+        """Whether there is something that no event has named."""
+        return bool(self.late or self.late_failed)
+
+    def with_requested(self, reports: Sequence[ReportKey], failed: Mapping[str, str]) -> MonthlyRun:
+        """Return the run with what a start requested; a start may be repeated at any time."""
+        known = {*(self.reports or ()), *self.late, *self.supplement}
+        new = [report for report in reports if report not in known]
+        if not self.number:
+            return replace(self, reports=[*(self.reports or ()), *new], failed=dict(failed))
+        unnamed = {name: code for name, code in failed.items() if self.failed.get(name) != code}
+        return replace(
+            self, reports=self.reports or [], late=[*self.late, *new], late_failed=unnamed
+        )
+
+    def with_next_event(self, settled: Sequence[ReportKey]) -> MonthlyRun:
+        """Return the run with its next event decided, which names ``settled``."""
+        named = set(settled)
+        if self.number:
+            return replace(
+                self,
+                number=self.number + 1,
+                supplement=[report for report in self.late if report in named],
+                late=[report for report in self.late if report not in named],
+                failed=self.late_failed,
+                late_failed={},
+            )
+        if self.reports is None:
+            # The start broke off: no account is known to be complete.
+            return replace(self, number=1, failed={ALL: INTERNAL_ERROR.code})
+        return replace(
+            self,
+            number=1,
+            reports=[report for report in self.reports if report in named],
+            late=[report for report in self.reports if report not in named],
+        )
+
+    def with_published(self, at: datetime) -> MonthlyRun:
+        """Return the run with the event that was decided last published."""
+        reports = self.reports
+        if reports is not None:
+            reports = [*reports, *self.supplement]
+        return replace(
+            self,
+            reports=reports,
+            supplement=[],
+            published=self.number,
+            published_at=self.published_at or at,
+        )
 
 
 def version_id(stem: str, version: int) -> str:
     """Return the id of a version, 1 to 9999."""
     return f"{stem}-{version:04d}"
+
+
+def version_stem(report_id: str) -> str:
+    """Return what the ids of all versions of a report begin with."""
+    return report_id.rpartition("-")[0]
 
 
 def is_report_id(text: str) -> bool:

@@ -33,6 +33,13 @@ class MonthReading(Protocol):
         """Yield every movement, from the first, in the PAC's order."""
         ...
 
+    def verified_movements(self) -> Iterator[Movement]:
+        """Yield every movement; at the end, raise if they contradict the summary.
+
+        Raises a ``pac-protocol-error`` that may be retried and states both figures.
+        """
+        ...
+
     def __enter__(self) -> Self: ...
 
     def __exit__(

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import replace
 
 from timbres.errors import Kind, PacError
 
@@ -59,6 +60,8 @@ PROTOCOL = Kind(
     "The PAC's answer is not of the documented shape",
     may_have_taken_effect=True,
 )
+# An answer of the documented shape whose figures disagree: while the PAC writes, they may.
+CONTRADICTION = replace(PROTOCOL, retry=True)
 
 # Reachcore: HTTP status, or the Code in the body of a 400.
 REACHCORE: dict[str, Kind] = {
@@ -140,6 +143,16 @@ def redacting(redact: Callable[[str], str]) -> Iterator[None]:
         yield
     finally:
         _redact.reset(token)
+
+
+def contradiction(pac: str, transactions: int, consumed: int) -> PacError:
+    """Return the error for an answer whose total is not the sum of the consumption it lists."""
+    return PacError(
+        CONTRADICTION,
+        f"The answer of {pac} contradicts itself: it states a total of {transactions} stamps, "
+        f"and the consumption that it lists adds up to {consumed}.",
+        pac=pac,
+    )
 
 
 def clean(message: str | None) -> str | None:

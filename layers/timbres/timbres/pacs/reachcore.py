@@ -19,14 +19,27 @@ import ijson
 
 from timbres.deadline import Deadline
 from timbres.domain.account import Account
-from timbres.domain.balance import Issuers, Movement, Summary
+from timbres.domain.balance import (
+    Issuers,
+    Movement,
+    Summary,
+    is_consistent,
+    is_consumption,
+)
 from timbres.domain.clock import from_local
 from timbres.domain.month import Month
 from timbres.domain.rfc import Rfc
 from timbres.errors import PacError
 from timbres.pacs.base import PacClient
 from timbres.pacs.bounds import Portion, bounded, is_short
-from timbres.pacs.codes import REACHCORE, REACHCORE_STATEMENT, clean, protocol_error, said
+from timbres.pacs.codes import (
+    REACHCORE,
+    REACHCORE_STATEMENT,
+    clean,
+    contradiction,
+    protocol_error,
+    said,
+)
 from timbres.pacs.http import Download, PacSession, retried
 
 NAME = "reachcore"
@@ -72,7 +85,7 @@ class Reachcore(PacClient):
         def read() -> MonthReading:
             answer = self._ask("", question, deadline)
             try:
-                return MonthReading(answer)
+                return MonthReading(answer, one_issuer=rfc is not None)
             except BaseException:
                 answer.file.close()
                 raise
@@ -111,8 +124,9 @@ class Reachcore(PacClient):
 class MonthReading:
     """A month's balance in the PAC's JSON; see :class:`timbres.pacs.base.MonthReading`."""
 
-    def __init__(self, answer: Download) -> None:
+    def __init__(self, answer: Download, *, one_issuer: bool = False) -> None:
         self._answer = answer
+        self._one_issuer = one_issuer
         self.summary = self._summary()
 
     def __enter__(self) -> Self:
@@ -133,6 +147,17 @@ class MonthReading:
         """
         found = (_movement(item) for name, item in _fields(self._open()) if name is _MOVEMENT)
         return bounded(NAME, found)
+
+    def verified_movements(self) -> Iterator[Movement]:
+        """Yield what :meth:`movements` does; at the end, raise if the summary disagrees."""
+        consumed = 0
+        for movement in self.movements():
+            if is_consumption(movement.kind):
+                consumed += movement.amount
+            yield movement
+        total = self.summary.transactions
+        if is_consistent(total, consumed, one_issuer=self._one_issuer) is False:
+            raise contradiction(NAME, total, consumed)
 
     def _open(self) -> _Source:
         head = self._answer.head(_HEAD)

@@ -11,7 +11,7 @@ from timbres.aws.snapshots import Snapshots
 from timbres.deadline import Deadline
 from timbres.domain import clock
 from timbres.domain.account import Account
-from timbres.domain.balance import Movement, Totals, total
+from timbres.domain.balance import Movement, Totals, is_consistent, total
 from timbres.domain.daily import CLOSING, month_of_snapshots
 from timbres.domain.month import Month
 from timbres.domain.outlook import Snapshot
@@ -33,20 +33,23 @@ def of_month(
 
     Totals are of all movements; of these themselves there are up to 5,000, the first, and
     ``truncated`` tells when there are more. Amounts are stamps; ``by_issuer`` counts
-    every kind of movement, ``by_kind`` tells them apart.
+    every kind of movement, ``by_kind`` tells them apart. ``movements_total`` is the sum of
+    the consumption; ``consistent`` says whether it agrees with ``transactions``, None where
+    the PAC's documentation leaves that open.
     """
     account = access.account(account_name, "balance")
     with access.read(account, lambda pac: pac.balance(month, rfc, deadline)) as reading:
         totals, first = _walk(reading, deadline)
         summary = reading.summary
-    if summary.transactions != totals.amount:
+    consistent = is_consistent(summary.transactions, totals.consumed, one_issuer=rfc is not None)
+    if consistent is False:
         log.warning(
-            "the PAC's total differs from the sum of its movements",
+            "the PAC's total differs from the consumption that it lists",
             extra={
                 "account": account.name,
                 "month": str(month),
                 "transactions": summary.transactions,
-                "amount": totals.amount,
+                "movements_total": totals.consumed,
             },
         )
     head: dict[str, Any] = {
@@ -62,6 +65,8 @@ def of_month(
             "stamping": summary.issuers.stamping,
         },
         "transactions": summary.transactions,
+        "movements_total": totals.consumed,
+        "consistent": consistent,
     }
     return head | _lines(month, totals, first)
 
@@ -100,6 +105,9 @@ def of_snapshots(
             "stamping": len(totals.by_issuer) if told.known else None,
         },
         "transactions": totals.amount if told.known else None,
+        # The total is the sum itself: nothing is compared.
+        "movements_total": totals.consumed if told.known else None,
+        "consistent": None,
         "missing_days": [
             {"date": day.isoformat(), "issuers": count or None}
             for day, count in told.missing.items()

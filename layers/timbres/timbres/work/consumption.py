@@ -120,7 +120,7 @@ class Consumptions:
         )
         amounts: Counter[str] = Counter()
         days: Counter[date] = Counter()
-        for movement in reading.movements():
+        for movement in reading.verified_movements():
             amounts[movement.rfc] += movement.amount
             days[movement.date] += movement.amount
         previous = self._amounts_before(account, month, deadline)
@@ -154,7 +154,7 @@ class Consumptions:
             with self._access.read(
                 account, lambda pac: pac.balance(before, None, deadline)
             ) as reading:
-                return total(reading.movements()).by_issuer
+                return total(reading.verified_movements()).by_issuer
         except TimbresError as error:
             log.warning(
                 "the month before is not known: %s", error.detail, extra={"account": account.name}

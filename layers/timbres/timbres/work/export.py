@@ -10,11 +10,12 @@ from typing import IO, Any
 from timbres.aws.upload import Upload
 from timbres.deadline import Deadline
 from timbres.domain.account import Account
-from timbres.domain.balance import total
+from timbres.domain.balance import is_consistent, total
 from timbres.domain.consumption import Consumption
 from timbres.domain.month import Month
 from timbres.domain.report import Wanted
 from timbres.errors import TimbresError
+from timbres.pacs.codes import contradiction
 from timbres.pacs.statement_csv import read_statement
 from timbres.work.access import Access
 from timbres.work.consumption import Consumptions
@@ -79,11 +80,18 @@ class Exporter:
     ) -> dict[str, list[int]] | None:
         """Return the totals in which the PAC's CSV and JSON of a month disagree.
 
-        None where they could not be compared.
+        None where they could not be compared. Raises ``pac-protocol-error`` for a CSV whose
+        total is not the sum of its rows. A JSON that contradicts itself differs from the CSV.
         """
         extra: dict[str, Any] = {"account": account.name, "month": str(month)}
         try:
             statement = read_statement(file)
+        except TimbresError as error:
+            log.warning("the statement could not be compared: %s", error.detail, extra=extra)
+            return None
+        if not is_consistent(statement.transactions, statement.totals.consumed):
+            raise contradiction(account.pac.name, statement.transactions, statement.totals.consumed)
+        try:
             with self._access.read(
                 account, lambda pac: pac.balance(month, None, deadline)
             ) as reading:
@@ -96,7 +104,7 @@ class Exporter:
             "authorized": (statement.issuers.authorized, summary.issuers.authorized),
             "stamping": (statement.issuers.stamping, summary.issuers.stamping),
             "transactions": (statement.transactions, summary.transactions),
-            "amount": (statement.totals.amount, totals.amount),
+            "amount": (statement.totals.consumed, totals.consumed),
             "movements": (statement.totals.movements, totals.movements),
         }
         differing = {name: list(pair) for name, pair in pairs.items() if pair[0] != pair[1]}

@@ -7,7 +7,6 @@ import time
 from dataclasses import replace
 from typing import Any
 
-from timbres.aws.bus import Bus
 from timbres.aws.reports import Bucket, Records
 from timbres.deadline import Deadline
 from timbres.domain import clock
@@ -15,23 +14,21 @@ from timbres.domain.report import FAILED, PENDING, READY, Report
 from timbres.errors import INTERNAL_ERROR, PacError, TimbresError
 from timbres.tally import tally
 from timbres.work.export import Exporter
-from timbres.work.monthly import Monthly
-from timbres.work.report import told
+from timbres.work.report_events import ReportPublisher
 
 log = logging.getLogger("timbres")
 
 
 class Worker:
-    """Makes one report a message, keeps it in ``bucket`` and tells of it on ``bus``."""
+    """Makes one report for each message, keeps it in ``bucket`` and publishes its events."""
 
     def __init__(
-        self, records: Records, bucket: Bucket, exporter: Exporter, monthly: Monthly, bus: Bus
+        self, records: Records, bucket: Bucket, exporter: Exporter, publisher: ReportPublisher
     ) -> None:
         self._records = records
         self._bucket = bucket
         self._exporter = exporter
-        self._monthly = monthly
-        self._bus = bus
+        self._publisher = publisher
 
     def make(self, account_name: str, report_id: str, last_try: bool, deadline: Deadline) -> None:
         """Make a pending report; one that is not pending is left as it is.
@@ -43,8 +40,8 @@ class Worker:
         if report is None or report.status != PENDING:
             log.info("nothing to make", extra={"account": account_name, "report": report_id})
             # Settled by a try that ended before its event was taken.
-            if report is not None and not self._records.is_announced(report):
-                self._announce(report)
+            if report is not None and report.unannounced:
+                self._publisher.publish(report)
             return
         try:
             made = self._made(report, last_try, deadline)
@@ -88,29 +85,23 @@ class Worker:
         self._settle(replace(report, status=FAILED, settled_at=clock.now(), error=told))
 
     def _settle(self, report: Report) -> None:
-        if self._records.settle(report):
-            tally.count("Reports", status=report.status)
-            tally.count("StatementsDiffering", 1 if report.differences else 0)
+        settled = self._records.settle(report)
+        if settled is None:
             log.info(
-                "report %s",
-                report.status,
-                extra={
-                    "account": report.wanted.account,
-                    "report": report.id,
-                    "code": report.error and report.error["code"],
-                    "pac_code": report.error and report.error.get("pac", {}).get("code"),
-                },
+                "another worker settled the report",
+                extra={"account": report.wanted.account, "report": report.id},
             )
-            self._announce(report)
-
-    def _announce(self, report: Report) -> None:
-        if report.differences:
-            self._bus.publish("Statement Differs", told(report))
-        self._bus.publish(
-            "Report Ready" if report.status == READY else "Report Failed", told(report)
+            return
+        tally.count("Reports", status=settled.status)
+        tally.count("StatementsDiffering", 1 if settled.differences else 0)
+        log.info(
+            "report %s",
+            settled.status,
+            extra={
+                "account": settled.wanted.account,
+                "report": settled.id,
+                "code": settled.error and settled.error["code"],
+                "pac_code": settled.error and settled.error.get("pac", {}).get("code"),
+            },
         )
-        # A run may have adopted it while it was made.
-        settled = self._records.get(report.wanted.account, report.id) or report
-        if settled.run is not None:
-            self._monthly.finish(settled.run)
-        self._records.announced(report)
+        self._publisher.publish(settled)

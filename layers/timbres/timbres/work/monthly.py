@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 from timbres.aws.accounts import Accounts
@@ -11,7 +13,7 @@ from timbres.aws.bus import Bus
 from timbres.aws.reports import MonthlyRuns, Records
 from timbres.domain import clock
 from timbres.domain.account import ALL
-from timbres.domain.month import Month, month_of
+from timbres.domain.month import Month, month_of, read_month
 from timbres.domain.report import (
     FORMATS,
     LOST_AFTER,
@@ -19,7 +21,9 @@ from timbres.domain.report import (
     READY,
     MonthlyRun,
     Report,
+    ReportKey,
     Wanted,
+    version_stem,
 )
 from timbres.errors import INTERNAL_ERROR, TimbresError
 from timbres.work.report import Reports
@@ -28,6 +32,8 @@ log = logging.getLogger("timbres")
 
 # An event takes 256 KB, and nobody reads a mail with more links.
 _MOST_NAMED = 200
+# How long a start that broke off is repeated by the hourly schedule.
+_RESUMED_FOR = timedelta(days=7)
 
 
 class Monthly:
@@ -49,10 +55,13 @@ class Monthly:
         """Ask for a month's reports of every account, and of all together, in ``formats``.
 
         An account that fails stops no other. Returns ``{"month", "asked": [account and id],
-        "failed": [account and code]}``. Starting the same ``run`` again asks for nothing twice.
+        "failed": [account and code]}``. Starting the same ``run`` again asks for nothing twice,
+        and mails nothing twice: what it adds to a run whose event is published is mailed in a
+        supplement.
         """
         self._runs.begin(run, month, clock.now())
-        asked: list[tuple[str, str]] = []
+        asked: list[ReportKey] = []
+        own: list[ReportKey] = []
         failed: dict[str, str] = {}
         for name in [*accounts.names(), ALL]:
             try:
@@ -60,6 +69,9 @@ class Monthly:
                 for wanted in _all_of(name, kinds, month, formats):
                     report = reports.ask(wanted, "schedule", run)
                     asked.append((name, report.id))
+                    if report.run == run:
+                        # That of another run is mailed by that run.
+                        own.append((name, report.id))
             except Exception as error:
                 code = error.kind.code if isinstance(error, TimbresError) else INTERNAL_ERROR.code
                 log.error(
@@ -68,7 +80,7 @@ class Monthly:
                     extra={"account": name, "code": code},
                 )
                 failed[name] = code
-        self._runs.asked(run, asked, failed)
+        self._save_requested(run, own, failed)
         # The workers may have been faster.
         self.finish(run)
         return {
@@ -77,40 +89,101 @@ class Monthly:
             "failed": [{"account": name, "code": code} for name, code in failed.items()],
         }
 
-    def finish(self, run_id: str, *, overdue: bool = False) -> bool:
-        """Tell of a run's end once every report is settled, or with what there is if overdue.
+    def _save_requested(
+        self, run_id: str, reports: Sequence[ReportKey], failed: Mapping[str, str]
+    ) -> None:
+        while (run := self._runs.get(run_id)) is not None:
+            if self._runs.save(run, run.with_requested(reports, failed)):
+                return
 
-        Returns whether it was told. Two workers that settle the last two reports at the same
-        time may both tell it; whoever listens knows it by its id.
+    def finish(self, run_id: str, *, overdue: bool = False) -> bool:
+        """Publish the event that a run is due: at its end, or about reports settled later.
+
+        It is due once every report that no event has named is settled; ``overdue``: with
+        those that are. Returns whether an event was published. Two workers that settle the
+        last two reports at the same time may both publish it; it has the same content, and
+        the same mail key.
         """
-        run = self._runs.get(run_id)
-        if run is None or run.told_at is not None or (run.reports is None and not overdue):
-            return False
-        found: list[Report] = []
+        published = False
+        while (run := self._runs.get(run_id)) is not None:
+            if run.published == run.number:
+                decided = self._next_event(run, overdue)
+                if decided is None:
+                    break
+                # Stored before it is published, so that it names the same if it is again.
+                saved = self._runs.save(run, decided)
+                if saved is None:
+                    continue
+                run = saved
+            self._bus.publish("Monthly Reports", _event(run, list(self._named(run))))
+            self._runs.save(run, run.with_published(clock.now()))
+            log.info("monthly reports published", extra={"run": run_id, "number": run.number})
+            published = True
+        return published
+
+    def _next_event(self, run: MonthlyRun, overdue: bool) -> MonthlyRun | None:
+        """Return the run with its next event decided, None if none is due."""
+        if run.number:
+            unnamed = run.late
+        elif run.reports is not None:
+            unnamed = run.reports
+        else:
+            return run.with_next_event(()) if overdue else None
+        settled: list[ReportKey] = []
+        # A version that was lost and made anew holds nothing up.
+        newest = {(account, version_stem(report)): report for account, report in sorted(unnamed)}
         # Those asked for last are made last.
-        for report in self._records.many((run.reports or [])[::-1]):
-            if report.status == PENDING and not overdue:
-                return False
-            found.append(report)
-        self._bus.publish("Monthly Reports", _told(run, found))
-        self._runs.told(run_id, clock.now())
-        log.info("monthly run told", extra={"run": run_id, "reports": len(found)})
-        return True
+        for report in self._records.many(unnamed[::-1]):
+            if report.status != PENDING:
+                settled.append((report.wanted.account, report.id))
+            elif not overdue and newest[report.wanted.account, report.wanted.stem] == report.id:
+                return None
+        if run.number and not settled and not run.late_failed:
+            return None
+        return run.with_next_event(settled)
+
+    def _named(self, run: MonthlyRun) -> Iterator[Report]:
+        """Yield the reports that the event decided last names."""
+        if run.number > 1:
+            yield from self._records.many(run.supplement)
+            return
+        yield from self._records.many(run.reports or ())
+        for report in self._records.many(run.late):
+            # Whatever it is by now: once settled, a supplement names it.
+            yield replace(report, status=PENDING, object_version=None, error=None, differences=None)
 
     def close_overdue(self) -> list[str]:
-        """Tell of the runs that wait for a report that will not come; return their ids."""
+        """Publish the events of runs that wait for a report that will not come; return their ids.
+
+        So are those of reports that were settled after their run's event, and those that a
+        worker decided on and did not get to publish.
+        """
         now = clock.now()
         return [
             run.id
-            for run in self._runs.open()
-            if now - run.started_at > LOST_AFTER and self.finish(run.id, overdue=True)
+            for run in self._runs.newest()
+            if run.is_open
+            and (run.number or now - run.started_at >= LOST_AFTER)
+            and self.finish(run.id, overdue=True)
         ]
+
+    def resume(
+        self, accounts: Accounts, reports: Reports, formats: Sequence[str], closed: Sequence[str]
+    ) -> None:
+        """Start the runs again whose start broke off and was not repeated by anyone.
+
+        Those just ``closed`` have until the next hour.
+        """
+        for run in self._runs.newest():
+            broken = run.reports is None and run.published_at is not None and run.id not in closed
+            if broken and clock.now() - run.started_at < _RESUMED_FOR:
+                self.start(accounts, reports, read_month(run.month), run.id, formats)
 
     def missing(self) -> bool:
         """Tell whether it is the 2nd or later and no run has told of last month's reports."""
         now = clock.now()
         last = str(month_of(now).previous())
-        told = any(run.month == last and run.told_at for run in self._runs.newest())
+        told = any(run.month == last and run.published_at for run in self._runs.newest())
         return now.day > 1 and not told
 
 
@@ -124,7 +197,7 @@ def _all_of(name: str, kinds: Sequence[str], month: Month, formats: Sequence[str
     ]
 
 
-def _told(run: MonthlyRun, reports: Sequence[Report]) -> dict[str, Any]:
+def _event(run: MonthlyRun, reports: Sequence[Report]) -> dict[str, Any]:
     order = {name: place for place, name in enumerate([*FORMATS, *FORMATS["consumption"]])}
     reports = sorted(
         reports,
@@ -139,11 +212,11 @@ def _told(run: MonthlyRun, reports: Sequence[Report]) -> dict[str, Any]:
     return {
         "id": run.id,
         "month": run.month,
+        "number": run.number,
         "ready": ready,
         "failed": len(reports) - ready,
         "reports": [_line(report) for report in reports[:_MOST_NAMED]],
-        # Broken off before it had asked for all: no account is known to be complete.
-        "accounts_failed": run.failed if run.reports is not None else {ALL: INTERNAL_ERROR.code},
+        "accounts_failed": dict(run.failed),
     }
 
 

@@ -34,25 +34,33 @@ class Reports:
         """Return the report asked for, pending, with a message on its way to a worker.
 
         While it is being made, asking again gives the same one. One that is ready or
-        failed is made anew as the next version, but never twice for the same ``run``.
+        failed is made anew as the next version, but never twice for the same ``run``. A
+        pending report of no run becomes one of ``run``; one of another run stays that run's,
+        which mails it.
         """
         self._must(wanted)
+        while (report := self._requested(wanted, caller, run)) is None:
+            # Another request, or the worker, changed the report meanwhile: look again.
+            pass
+        if report.status == PENDING:
+            # For a report that was there before too: its message may never have been sent.
+            self._queue.send(report)
+        return report
+
+    def _requested(self, wanted: Wanted, caller: str, run: str | None) -> Report | None:
+        """Return the report that stands for a request; None if another writer was first."""
         now = clock.now()
         versions = self._records.versions(wanted)
         newest = versions[0] if versions else None
         if newest and newest.status == PENDING and now - newest.created_at < LOST_AFTER:
-            if run is not None and newest.run != run:
-                self._records.adopt(newest, run)
-            # The message again, since the first may never have been sent.
-            self._queue.send(newest)
-            return newest
-        for one in versions:
-            if run is not None and one.run == run and one.status != PENDING:
-                return one
-        version = newest.version + 1 if newest else 1
-        report = self._records.add(wanted, version, caller, now, run)
-        self._queue.send(report)
-        return report
+            if run is None or newest.run is not None:
+                return newest
+            return self._records.adopt(newest, run)
+        for version in versions:
+            if run is not None and version.run == run and version.status != PENDING:
+                return version
+        number = newest.version + 1 if newest else 1
+        return self._records.add(wanted, number, caller, now, run)
 
     def _must(self, wanted: Wanted) -> None:
         if wanted.account != ALL:

@@ -312,7 +312,7 @@ class Watcher:
         month = month_of(yesterday)
         totals: Counter[str] = Counter()
         with self._access.read(account, lambda pac: pac.balance(month, None, deadline)) as reading:
-            for movement in reading.movements():
+            for movement in reading.verified_movements():
                 totals[movement.rfc] += movement.amount if movement.date <= yesterday else 0
         return totals
 

@@ -1,0 +1,52 @@
+"""Answers of Reachcore whose total is not the sum of their movements."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from local.sandboxes.books import Movement
+from tests.integration.harness import World
+
+
+def contradict(
+    world: World, transactions: int, movements: Sequence[Movement] = (), times: int = -1
+) -> None:
+    """Let Reachcore state a total of a month, and list some movements."""
+    answer = {
+        "TipoConsumo": "Postpago",
+        "FechaActual": "2026-11-19T13:53:41",
+        "Registrados": 5,
+        "Autorizados": 4,
+        "GeneraronTimbre": 2,
+        "Transacciones": transactions,
+        "Detalle": [
+            {
+                "RFC": movement.rfc,
+                "Fecha": f"{movement.date}T00:00:00",
+                "TipoMovimiento": movement.kind,
+                "Monto": movement.amount,
+            }
+            for movement in movements
+        ],
+    }
+    world.fault("saldos", "wrong-shape", reply=json.dumps(answer), times=times)
+
+
+def contradict_in_the_statement(world: World, transactions: int, times: int = -1) -> None:
+    """Let Reachcore state a total in its CSV that lists one stamp."""
+    statement = f"""Cuenta,TipoConsumo,FechaInicioConsulta,FechaFinConsulta,FechaActual
+Pruebas,Postpago,2026-10-01T00:00:00,2026-10-31T00:00:00,2026-11-19T13:53:41
+
+Estado de los RFC
+Registrados,5
+Autorizados,4
+Generaron Timbre,2
+
+Transacciones
+Consumo de todos los RFC:,{transactions}
+
+RFC,Fecha,Tipo movimiento,Monto
+AAA010101AAA ,10/17/2026 12:00:00 AM,Consumo de timbre,1
+"""
+    world.fault("csv", "wrong-shape", reply=statement, times=times)

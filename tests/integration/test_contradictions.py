@@ -1,0 +1,145 @@
+"""A PAC's answer that contradicts itself is never a report, and never a snapshot."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Any
+
+import pytest
+from local.sandboxes.books import CONSUMPTION, Movement
+from tests.integration.contradictions import contradict, contradict_in_the_statement
+from tests.integration.harness import RC, RFC, World
+from tests.integration.test_history_api import keep
+from tests.integration.test_reports_api import made, rows, section
+
+SF = "acme-sf"
+STATED = 171
+LISTED = {
+    "empty": [],
+    "incomplete": [Movement(date(2026, 10, 2), RFC, CONSUMPTION, 170)],
+    "too much": [Movement(date(2026, 10, 2), RFC, CONSUMPTION, 172)],
+    "of another kind": [Movement(date(2026, 10, 2), RFC, "Compra de timbres", STATED)],
+}
+SUMS = {"empty": 0, "incomplete": 170, "too much": 172, "of another kind": 0}
+
+
+def failed(world: World, *asked: Any) -> dict[str, Any]:
+    """Ask for a report and let it be tried until it fails; return its error."""
+    report = world.ask(*asked).body
+    assert [world.deliver() for _ in range(3)] == [(0, 1), (0, 1), (1, 0)]
+    path = f"/accounts/{report['account']}/reports/{report['id']}"
+    body = world.get(path, redirect="false").body
+    assert body["status"] == "failed"
+    error: dict[str, Any] = body["error"]
+    return error
+
+
+@pytest.mark.parametrize("listed", LISTED)
+@pytest.mark.parametrize("form", ["csv", "xlsx", "pdf", "html"])
+def test_a_consumption_report_fails_and_states_both_figures(
+    world: World, form: str, listed: str
+) -> None:
+    contradict(world, STATED, LISTED[listed])
+
+    error = failed(world, RC, "2026-10", "consumption", form)
+
+    assert error["code"] == "pac-protocol-error"
+    assert str(STATED) in error["detail"]
+    assert str(SUMS[listed]) in error["detail"]
+    (mail,) = world.mails()
+    assert mail.startswith("Timbres: no se pudo hacer")
+    assert error["detail"] in mail
+
+
+def test_a_contradiction_that_passes_is_tried_again(world: World) -> None:
+    contradict(world, STATED, times=1)
+    report = world.ask(RC, "2026-10", "consumption", "csv").body
+    assert world.deliver() == (0, 1)
+    assert world.deliver() == (1, 0)
+
+    body = world.get(f"/accounts/{RC}/reports/{report['id']}", redirect="false").body
+    assert body["status"] == "ready"
+    assert body["rows"] > 30
+
+
+def test_the_report_of_all_accounts_names_the_one_that_contradicts_itself(world: World) -> None:
+    world.know([RFC])
+    keep(world, {RFC: {"2026-10-01": (100, 20), "2026-10-02": (100, 30)}})
+    contradict(world, STATED)
+    report = world.ask("all", "2026-10", "consumption", "csv").body
+    assert [world.deliver() for _ in range(3)] == [(0, 1), (0, 1), (1, 0)]
+
+    body = world.get(f"/accounts/all/reports/{report['id']}", redirect="false").body
+    table = rows(world.download(body["url"]).content)
+    problems = {source[0]: source[-1] for source in section(table, "Fuentes")}
+    assert f"a total of {STATED} stamps" in problems[RC]
+    assert problems[SF] == ""
+    assert [line[0] for line in section(table, "Consumo por RFC")] == [SF, "Total"]
+
+
+def test_a_month_before_that_contradicts_itself_is_not_zero(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    balance = world.books.reachcore.balance
+
+    def then_nonsense(*asked: Any) -> Any:
+        contradict(world, STATED)
+        return balance(*asked)
+
+    monkeypatch.setattr(world.books.reachcore, "balance", then_nonsense)
+
+    body = made(world, RC, "2026-10", "consumption", "csv")
+
+    table = rows(world.download(body["url"]).content)
+    assert table[6:8] == [["Mes anterior (timbres)", "sin dato"], ["Cambio", "sin dato"]]
+
+
+def test_a_statement_that_contradicts_itself_fails(world: World) -> None:
+    contradict_in_the_statement(world, STATED)
+
+    error = failed(world)
+
+    assert error["code"] == "pac-protocol-error"
+    assert f"a total of {STATED} stamps" in error["detail"]
+    assert "adds up to 1." in error["detail"]
+
+
+def test_a_statement_differs_from_a_balance_that_contradicts_itself(world: World) -> None:
+    total = world.get(f"/accounts/{RC}/balance", month="2026-10").body["transactions"]
+    contradict(world, total)
+
+    body = made(world)
+
+    assert body["status"] == "ready"
+    assert body["differences"]["amount"] == [total, 0]
+    assert len(world.events("Statement Differs")) == 1
+
+
+def test_other_kinds_of_movement_make_no_statement_differ(world: World) -> None:
+    world.books.reachcore.add_movements(
+        "Acme Timbrado", [Movement(date(2026, 10, 2), RFC, "Cancelación", 2)]
+    )
+
+    assert made(world)["differences"] == {}
+
+
+@pytest.mark.parametrize("listed", ["empty", "incomplete"])
+def test_the_daily_run_counts_no_issuer_by_a_contradiction(world: World, listed: str) -> None:
+    contradict(
+        world, STATED, [Movement(date(2026, 11, 2), RFC, CONSUMPTION, 1)][: listed != "empty"]
+    )
+
+    run = world.run()
+
+    assert run["failed"] == {"pac-protocol-error": 1}
+    assert [item for item in world.stack.items("SnapshotsTable") if item["account"] == RC] == []
+    assert any("no se pudieron contar" in mail for mail in world.mails())
+
+
+def test_the_daily_run_asks_again_after_a_contradiction(world: World) -> None:
+    contradict(world, STATED, times=1)
+
+    run = world.run()
+
+    assert run["failed"] == {}
+    assert [item for item in world.stack.items("SnapshotsTable") if item["account"] == RC]

@@ -1,0 +1,319 @@
+"""Every report of a month is mailed once, whatever comes late, twice, or breaks off."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from botocore.awsrequest import AWSResponse
+from moto.core.botocore_stubber import MockRawResponse
+from tests.integration.harness import RC, World, problem, sqs_event, template
+from tests.integration.test_reports_api import ASKED, made, monthly, records
+
+from timbres.domain.ticket import ticket_hash
+
+CLOSE = {"close": "overdue"}
+RUN = "2026-11-01 for 2026-10"
+
+
+def links(world: World) -> Counter[tuple[str, str]]:
+    """Return how often each report, (account, id), is linked in the mails so far."""
+    url = template().environment("mail", world.stack.resolve)["DOWNLOAD_URL"]
+    lines = [line.strip() for text in world.mails() for line in text.splitlines()]
+    tickets = {item["ticket"]: item for item in world.stack.items("TicketsTable")}
+    mailed = [tickets[ticket_hash(one.removeprefix(url))] for one in lines if url in one]
+    return Counter((item["account"], item["id"]) for item in mailed)
+
+
+def once(reports: list[tuple[str, str]]) -> Counter[tuple[str, str]]:
+    return Counter(dict.fromkeys(reports, 1))
+
+
+def work(world: World) -> None:
+    while world.deliver() != (0, 0):
+        pass
+
+
+def subjects(world: World) -> list[str]:
+    return [mail.partition("\n")[0] for mail in world.mails()]
+
+
+def lose_response(world: World, operation: str, number: int) -> None:
+    """Let the ``number``-th write to the table of reports take effect, and its response be lost."""
+    left = [number]
+
+    def hook(request: Any, **_: Any) -> AWSResponse | None:
+        if world.stack.refs["ReportsTable"].encode() not in request.body:
+            return None
+        left[0] -= 1
+        if left[0] != -1:
+            return None
+        body = MockRawResponse(b'{"__type": "InternalServerError", "message": "lost"}')
+        headers: Any = {"Content-Type": "application/x-amz-json-1.0"}
+        return AWSResponse(request.url, 500, headers, body)
+
+    world.watch_aws("dynamodb", operation, hook)
+
+
+def before_the_first(world: World, operation: str, act: Callable[[], Any]) -> None:
+    """Let something happen just before the first write of its kind to a table is sent."""
+    left = [1]
+
+    def hook(**_: Any) -> None:
+        left[0] -= 1
+        if left[0] == 0:
+            act()
+
+    world.watch_aws("dynamodb", operation, hook)
+
+
+# --------------------------------------------------------------------------------- late
+
+
+def test_reports_whose_workers_are_five_hours_late_are_mailed_together(world: World) -> None:
+    monthly(world)
+    world.clock.forward(hours=5)
+    assert world.invoke("report", CLOSE) == {"closed": [RUN]}
+
+    work(world)
+
+    assert links(world) == once(ASKED)
+    assert subjects(world) == [
+        "Timbres: reportes de octubre de 2026, incompletos",
+        "Timbres: reportes de octubre de 2026 que faltaban",
+    ]
+    first, supplement = world.events("Monthly Reports")
+    assert (first["number"], first["ready"], first["failed"]) == (1, 0, 14)
+    assert (supplement["number"], supplement["ready"], supplement["failed"]) == (2, 14, 0)
+
+
+def test_late_failures_are_mailed_too(world: World) -> None:
+    monthly(world)
+    world.clock.forward(hours=5)
+    world.invoke("report", CLOSE)
+    world.fault("pdf", "code", code="400-003", times=-1)
+
+    work(world)
+
+    failed = (RC, "2026-10-statement-pdf-0001")
+    assert links(world) == once([one for one in ASKED if one != failed])
+    (supplement,) = world.events("Monthly Reports")[1:]
+    assert (supplement["ready"], supplement["failed"]) == (13, 1)
+    assert subjects(world)[-1] == "Timbres: reportes de octubre de 2026 que faltaban, incompletos"
+
+
+def test_late_reports_do_not_wait_for_one_that_never_comes(world: World) -> None:
+    monthly(world)
+    world.clock.forward(hours=5)
+    world.invoke("report", CLOSE)
+    messages = world.receive()
+    arn = world.stack.arns["ReportsQueue"]
+    world.invoke("report_worker", sqs_event(arn, messages[:9]))
+    assert links(world) == Counter()
+
+    assert world.invoke("report", CLOSE) == {"closed": [RUN]}
+    assert world.invoke("report", CLOSE) == {"closed": []}
+    assert links(world) == once(ASKED[:9])
+
+    world.invoke("report_worker", sqs_event(arn, messages[9:]))
+    assert links(world) == once(ASKED)
+
+
+# ---------------------------------------------------------------------- started again
+
+
+def broken_off(world: World) -> None:
+    """Start the run, and break off before it has written down what it asked for."""
+    world.break_aws("dynamodb", "UpdateItem", "InternalServerError", 500)
+    with pytest.raises(Exception, match="InternalServerError"):
+        monthly(world)
+    world.mend_aws()
+
+
+def test_a_start_that_is_repeated_after_its_run_was_closed_mails_every_report(world: World) -> None:
+    broken_off(world)
+    work(world)
+    world.clock.forward(hours=5)
+    world.invoke("report", CLOSE)
+    (event,) = world.events("Monthly Reports")
+    assert event["accounts_failed"] == {"all": "internal-error"}
+    assert links(world) == Counter()
+
+    monthly(world)
+    work(world)
+
+    assert links(world) == once(ASKED)
+
+
+def test_a_start_that_broke_off_is_repeated_by_the_closing_schedule(world: World) -> None:
+    broken_off(world)
+    work(world)
+    for hours in (5, 1, 1):
+        world.clock.forward(hours=hours)
+        world.invoke("report", CLOSE)
+        work(world)
+
+    assert links(world) == once(ASKED)
+    assert len(records(world)) == 14
+
+
+def test_an_old_start_that_broke_off_is_left_alone(world: World) -> None:
+    broken_off(world)
+    work(world)
+    world.clock.forward(hours=5)
+    world.invoke("report", CLOSE)
+    world.clock.forward(days=7)
+    world.invoke("report", CLOSE)
+
+    assert links(world) == Counter()
+
+
+@pytest.mark.parametrize("work_between", [False, True])
+def test_a_start_that_is_repeated_mails_nothing_again(world: World, work_between: bool) -> None:
+    monthly(world)
+    if work_between:
+        work(world)
+    world.clock.forward(hours=1)
+    monthly(world)
+    work(world)
+    monthly(world)
+    world.invoke("report", CLOSE)
+
+    assert links(world) == once(ASKED)
+    assert len(world.events("Monthly Reports")) == 1
+
+
+def test_an_account_that_a_repeated_start_adds_is_mailed_alone(world: World) -> None:
+    world.create_account("norte", "no JSON")
+    monthly(world)
+    work(world)
+    assert world.events("Monthly Reports")[0]["accounts_failed"] == {
+        "norte": "account-misconfigured"
+    }
+    world.change_account("norte", world.secret(RC, api_key=world.credentials.norte_api_key))
+    world.cold()
+
+    monthly(world)
+    work(world)
+
+    added = [("norte", report) for account, report in ASKED if account == RC]
+    assert links(world) == once([*ASKED, *added])
+    assert [event["number"] for event in world.events("Monthly Reports")] == [1, 2]
+
+
+def test_a_run_of_another_day_leaves_pending_reports_to_their_own_run(world: World) -> None:
+    monthly(world)
+    monthly(world, "2026-11-02T12:00:00Z")
+    work(world)
+
+    assert links(world) == once(ASKED)
+    assert len(records(world)) == 14
+
+
+def test_a_report_is_adopted_before_it_is_settled_or_not_at_all(world: World) -> None:
+    """A run starts while a worker is about to write down that a person's report is ready."""
+    world.ask()
+    before_the_first(world, "UpdateItem", lambda: monthly(world))
+    world.deliver()
+    work(world)
+
+    assert links(world) == once(ASKED)
+    assert len(world.mails()) == 1
+
+
+def test_a_person_s_report_that_was_settled_first_is_mailed_on_its_own(world: World) -> None:
+    """A worker settles a report between the two looks of the run that would adopt it."""
+    world.ask()
+    before_the_first(world, "UpdateItem", world.deliver)
+    monthly(world)
+    work(world)
+
+    anew = (RC, "2026-10-statement-csv-0002")
+    assert links(world) == once([*ASKED, anew])
+    assert len(records(world)) == 15
+
+
+# ----------------------------------------------------------------------- lost responses
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_a_report_is_announced_though_the_response_of_a_write_is_lost(
+    world: World, number: int
+) -> None:
+    lose_response(world, "PutItem", 0)
+    lose_response(world, "UpdateItem", number)
+
+    report = made(world)
+
+    assert links(world) == once([(RC, report["id"])])
+    assert len(records(world)) == 1
+
+
+@pytest.mark.parametrize("number", range(9))
+def test_each_report_of_a_run_is_mailed_once_though_a_response_is_lost(
+    world: World, number: int
+) -> None:
+    world.stack.refs["MonthlyFormats"] = "csv"
+    lose_response(world, "UpdateItem", number)
+    lose_response(world, "PutItem", number)
+
+    monthly(world)
+    work(world)
+
+    asked = [one for one in ASKED if "-csv-" in one[1]]
+    assert links(world) == once(asked)
+    assert len(records(world)) == 4
+
+
+def test_a_repeated_run_takes_over_a_report_though_the_response_is_lost(world: World) -> None:
+    world.ask()
+    lose_response(world, "UpdateItem", 0)
+    monthly(world)
+    work(world)
+
+    assert links(world) == once(ASKED)
+    assert len(records(world)) == 14
+
+
+# ------------------------------------------------------------------- never announced
+
+
+@pytest.mark.parametrize("status", ["ready", "failed"])
+def test_a_settled_report_that_no_message_announces_is_announced_within_the_hour(
+    world: World, status: str
+) -> None:
+    world.ask()
+    if status == "failed":
+        world.fault("csv", "code", code="400-003")
+    world.break_aws("events", "PutEvents", "InternalException", 500)
+    assert [world.deliver() for _ in range(4)] == [(0, 1), (0, 1), (0, 1), (0, 0)]
+    assert world.waiting("ReportsDeadLetterQueue") == 1
+    assert world.mails() == []
+    world.mend_aws()
+
+    world.invoke("report", CLOSE)
+    world.invoke("report", CLOSE)
+
+    assert len(world.mails()) == 1
+    assert len(world.events(f"Report {status.capitalize()}")) == 1
+
+
+def test_the_closing_schedule_fails_while_events_are_not_taken(world: World) -> None:
+    world.ask()
+    world.break_aws("events", "PutEvents", "InternalException", 500)
+    world.deliver()
+
+    with pytest.raises(Exception, match="InternalException"):
+        world.invoke("report", CLOSE)
+
+
+def test_what_is_not_there_is_not_announced(world: World) -> None:
+    problem(
+        world.get(f"/accounts/{RC}/reports/2026-10-statement-csv-0001"),
+        404,
+        "report-not-found",
+        "id",
+    )
+    assert world.invoke("report", CLOSE) == {"closed": []}
