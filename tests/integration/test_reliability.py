@@ -148,7 +148,8 @@ _balance = asking("balance", "GET", f"/accounts/{RC}/balance", {"month": "2026-1
 
 
 def rejections(scene: Scene) -> dict[str, Any]:
-    return {"rejected": [item["account"] for item in scene.items("RejectionsTable")]}
+    items = scene.items("RejectionsTable")
+    return {"rejected": [item["account"] for item in items if "at" in item]}
 
 
 # --------------------------------------------------------------------------- contracts
@@ -264,15 +265,6 @@ def monthly(scene: Scene) -> str:
 def close_months(scene: Scene) -> None:
     scene.world.clock.forward(hours=5)
     scene.world.invoke("report", {"close": "overdue"}, module=load("report"))
-
-
-def asked_monthly(scene: Scene) -> None:
-    monthly(scene)
-
-
-def make_all(scene: Scene) -> str:
-    _, again = scene.world.deliver(together=10)
-    return "messages come again" if again else "made"
 
 
 def closing(function: str) -> Callable[[Scene], str]:
@@ -530,23 +522,10 @@ MONTHLY = Operation(
         ("the closing schedule", close_months),
     ],
 )
-MAKE_ALL = Operation(
-    "Monthly run: its workers",
-    (*READS, "s3", "events"),
-    prepare=asked_monthly,
-    act=make_all,
-    facts=reports,
-    broken="messages come again",
-    retried_on="messages come again",
-    repairs=[
-        ("the messages again", workers),
-        ("the closing schedule", close_months),
-    ],
-)
 CLOSE_MONTH = Operation(
     "Monthly run: its closing",
     ("dynamodb", "events"),
-    prepare=asked_monthly,
+    prepare=monthly,
     act=closing("report"),
     facts=reports,
     broken=START_FAILS,
@@ -634,7 +613,6 @@ OPERATIONS = (
     ASK,
     MAKE,
     MONTHLY,
-    MAKE_ALL,
     CLOSE_MONTH,
     START,
     COUNT,
