@@ -147,6 +147,11 @@ def wrong_key(scene: Scene) -> None:
 _balance = asking("balance", "GET", f"/accounts/{RC}/balance", {"month": "2026-10"})
 
 
+def _later(scene: Scene) -> None:
+    scene.world.clock.forward(minutes=10)
+    _balance(scene)
+
+
 def rejections(scene: Scene) -> dict[str, Any]:
     items = scene.items("RejectionsTable")
     return {"rejected": [item["account"] for item in items if "at" in item]}
@@ -445,7 +450,7 @@ REJECTION = Operation(
     act=_balance,
     facts=rejections,
     broken=NO_ANSWER,
-    repairs=[("the request again", _balance)],
+    repairs=[("the request again", _balance), ("the request again, minutes later", _later)],
 )
 CONTRACT = Operation(
     "Contract",
