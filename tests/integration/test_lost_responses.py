@@ -36,8 +36,8 @@ def secret(world: World) -> Any:
 
 def put_once(world: World, **more: Any) -> Any:
     return session.client("dynamodb").put_item(
-        TableName=world.stack.refs["RejectionsTable"],
-        Item=packed({"account": "acme-new"}),
+        TableName=world.stack.refs["IssuersTable"],
+        Item=packed({"account": SF, "rfc": RFC}),
         ConditionExpression="attribute_not_exists(account)",
         **more,
     )
@@ -45,8 +45,8 @@ def put_once(world: World, **more: Any) -> Any:
 
 def transact(world: World) -> Any:
     update = {
-        "TableName": world.stack.refs["RejectionsTable"],
-        "Key": packed({"account": "acme-new"}),
+        "TableName": world.stack.refs["IssuersTable"],
+        "Key": packed({"account": SF, "rfc": RFC}),
         "UpdateExpression": "ADD times :one",
         "ExpressionAttributeValues": packed({":one": 1}),
     }
@@ -54,7 +54,7 @@ def transact(world: World) -> Any:
 
 
 def times_added(world: World) -> int:
-    (item,) = world.stack.items("RejectionsTable")
+    (item,) = world.stack.items("IssuersTable")
     return int(item.get("times", 1))
 
 
@@ -123,7 +123,7 @@ def test_a_conditional_write_then_fails_by_its_own_effect(world: World) -> None:
     with pytest.raises(ClientError, match=FAILED) as caught:
         put_once(world, ReturnValuesOnConditionCheckFailure="ALL_OLD")
     response: Any = caught.value.response
-    assert response["Item"] == packed({"account": "acme-new"})
+    assert response["Item"] == packed({"account": SF, "rfc": RFC})
 
 
 def test_another_transaction_is_applied_on_its_own(world: World) -> None:

@@ -148,8 +148,14 @@ def wrong_key(scene: Scene) -> None:
 _balance = asking("balance", "GET", f"/accounts/{RC}/balance", {"month": "2026-10"})
 
 
+def _later(scene: Scene) -> None:
+    scene.world.clock.forward(minutes=10)
+    _balance(scene)
+
+
 def rejections(scene: Scene) -> dict[str, Any]:
-    return {"rejected": [item["account"] for item in scene.items("RejectionsTable")]}
+    items = scene.items("RejectionsTable")
+    return {"rejected": [item["account"] for item in items if "at" in item]}
 
 
 # --------------------------------------------------------------------------- contracts
@@ -464,7 +470,7 @@ REJECTION = Operation(
     act=_balance,
     facts=rejections,
     broken=NO_ANSWER,
-    repairs=[("the request again", _balance)],
+    repairs=[("the request again", _balance), ("the request again, minutes later", _later)],
 )
 CONTRACT = Operation(
     "Contract",
