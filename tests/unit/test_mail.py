@@ -424,6 +424,7 @@ OF_ANY_PAC: list[Kind] = [
     codes.PROTOCOL,
     errors.ACCOUNT_UNKNOWN,
     errors.ACCOUNT_MISCONFIGURED,
+    errors.CREDENTIALS_ON_TRIAL,
     errors.OPERATION_UNSUPPORTED,
     errors.OUT_OF_TIME,
     errors.STORAGE_UNAVAILABLE,

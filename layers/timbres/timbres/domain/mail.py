@@ -434,6 +434,7 @@ REASONS = {
 }
 _MAY_PASS = frozenset(
     {
+        "account-credentials-on-trial",
         "internal-error",
         "not-reached",
         "out-of-time",
