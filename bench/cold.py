@@ -32,7 +32,7 @@ AIM_OF_USUAL = 0.5
 class Case:
     """A function's first request, and what it cannot do without.
 
-    ``event`` is a file of events/; ``clients`` are AWS services; ``pac`` is urllib3, zeep or
+    ``event`` is a file of events/; ``clients`` are AWS services; ``pac`` is requests, zeep or
     empty; ``usual`` says whether the operation is written the usual way, too.
     """
 
@@ -45,7 +45,7 @@ class Case:
 
 CASES = (
     Case("accounts", "accounts-list", "secretsmanager"),
-    Case("balance", "balance-read", "secretsmanager,dynamodb", "urllib3", usual=True),
+    Case("balance", "balance-read", "secretsmanager,dynamodb", "requests", usual=True),
     Case("stamp_count", "stamps-read", "secretsmanager,dynamodb", "zeep", usual=True),
     Case("issuers", "issuers-import", "secretsmanager,dynamodb"),
     Case("contract", "contract-buy", "secretsmanager,dynamodb,events", "zeep", usual=True),

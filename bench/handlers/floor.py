@@ -12,9 +12,9 @@ from aws_lambda_powertools.event_handler import APIGatewayRestResolver
 
 if os.environ["FLOOR_PAC"] == "zeep":
     import zeep  # noqa: F401 loaded, and nothing done with it
-elif os.environ["FLOOR_PAC"] == "urllib3":
+elif os.environ["FLOOR_PAC"] == "requests":
     import ijson  # noqa: F401 loaded, and nothing done with it
-    import urllib3  # noqa: F401 loaded, and nothing done with it
+    import requests  # noqa: F401 loaded, and nothing done with it
 
 log = Logger(service="floor")
 app = APIGatewayRestResolver()

@@ -159,47 +159,196 @@ def test_chunks_that_are_none_end_with_an_error(frame: bytes) -> None:
         ask(BUY, odd.url, 1)
 
 
-def test_trailers_without_end_end_at_the_deadline() -> None:
-    def behave(odd: Odd, connection: socket.socket) -> None:
-        odd.hear(connection)
-        connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n")
-        while not odd.over.wait(0.01):
-            connection.sendall(b"X-A: b\r\n" * 50)
-
-    with odd_server(behave) as odd, memory_below(2 * MIB), failing("pac-timeout"):
-        ask(BUY, odd.url, 0.8)
+# --------------------------------------------------------------------------- compressed
 
 
-# ------------------------------------------------------------------------------- packed
+def gzip_of(content: bytes) -> bytes:
+    return gzip.compress(content)
 
-BOMB = gzip.compress(b" " * 10 * MIB)
-PACKED = {
-    "gzip": BOMB,
-    "x-gzip": BOMB,
-    "gzip, gzip": gzip.compress(BOMB),
-    "identity, gzip": BOMB,
-    "GZIP": BOMB,
-    "deflate": zlib.compress(b" " * 10 * MIB),
-    "br": b"\x1b\xff\xff\xff\x00" * 100,
-    "zstd": b"\x28\xb5\x2f\xfd" * 100,
-}
+
+def members(content: bytes) -> bytes:
+    half = len(content) // 2
+    return gzip.compress(content[:half]) + gzip.compress(b"") + gzip.compress(content[half:])
+
+
+def bare(content: bytes) -> bytes:
+    packer = zlib.compressobj(1, wbits=-zlib.MAX_WBITS)
+    return packer.compress(content) + packer.flush()
+
+
+def plain(content: bytes) -> bytes:
+    return content
+
+
+ENCODINGS = [
+    ("gzip", gzip_of),
+    ("x-gzip", gzip_of),
+    (" GZIP ", gzip_of),
+    ("gzip", members),
+    ("deflate", zlib.compress),
+    ("deflate", bare),
+    ("identity", plain),
+    ("none", plain),
+    ("", plain),
+]
 
 
 @every_act
-def test_what_is_packed_is_not_unpacked(act: Act, place: tuple[Stage, str]) -> None:
+@pytest.mark.parametrize("frame", [None, 1], ids=["whole", "a byte a chunk"])
+@pytest.mark.parametrize(("encoding", "pack"), ENCODINGS)
+def test_a_compressed_answer_is_as_good_as_a_plain_one(
+    act: Act,
+    encoding: str,
+    pack: Callable[[bytes], bytes],
+    frame: int | None,
+    place: tuple[Stage, str],
+) -> None:
     stage, url = place
-    for encoding, content in PACKED.items():
-        stage.play(answering(content, Content_Encoding=encoding))
-        with memory_below(2 * MIB), failing("pac-protocol-error") as errors:
-            ask(act, url)
-        assert "compressed" in errors[0].detail
-        assert [one["HTTP_ACCEPT_ENCODING"] for one in stage.seen] == ["identity"]
+    stage.play(act.sandbox())
+    expected = ask(act, url)
+    sandbox = act.sandbox()
+
+    def packing(environ: Any, start_response: Any) -> Any:
+        started: list[Any] = []
+        body = pack(b"".join(sandbox(environ, lambda *args: started.append(args))))
+        status, headers = started[0][:2]
+        kept = [(name, value) for name, value in headers if name.lower() != "content-length"]
+        start_response(status, [*kept, ("Content-Encoding", encoding)])
+        return [body] if frame is None else [bytes([byte]) for byte in body]
+
+    stage.play(packing)
+    assert ask(act, url) == expected
+    assert {one["HTTP_ACCEPT_ENCODING"] for one in stage.seen} == {"gzip, deflate"}
+
+
+@pytest.mark.parametrize(
+    ("encoding", "pack"), [("gzip", gzip_of), ("deflate", zlib.compress), ("deflate", bare)]
+)
+def test_nothing_is_left_behind_where_a_piece_ends(
+    encoding: str, pack: Callable[[bytes], bytes], place: tuple[Stage, str]
+) -> None:
+    """64 KiB are decompressed at a time; the rest of a match may wait for the next time."""
+    stage, url = place
+    for size in range(65_530, 65_560):
+        content = b"Cuenta,".ljust(size)
+        stage.play(answering(pack(content), "text/csv", Content_Encoding=encoding))
+        assert ask(CSV, url) == content
+
+
+@every_act
+@pytest.mark.parametrize(
+    "encoding", ["br", "zstd", "compress", "gzip, gzip", "identity, gzip", "gzip;q=1", "x" * 9_000]
+)
+def test_another_compression_is_refused(act: Act, encoding: str, place: tuple[Stage, str]) -> None:
+    stage, url = place
+    stage.play(answering(gzip_of(b"x"), Content_Encoding=encoding))
+    with failing("pac-protocol-error") as errors:
+        ask(act, url)
+    assert "compressed" in errors[0].detail
+    assert errors[0].kind.may_have_taken_effect
+    assert len(stage.seen) == 1
+
+
+@pytest.mark.parametrize("act", [BALANCE, CSV, COUNT, BUY], ids=repr)
+@pytest.mark.parametrize(
+    ("encoding", "content"),
+    [
+        ("gzip", gzip_of(b"x" * 1000)[:-1]),
+        ("gzip", gzip_of(b"x" * 1000)[:5]),
+        ("gzip", gzip_of(b"x" * 1000) + b"x"),
+        ("gzip", gzip_of(b"x" * 1000)[:-8] + bytes(8)),
+        ("gzip", zlib.compress(b"x")),
+        ("gzip", b"<html></html>"),
+        ("deflate", zlib.compress(b"x" * 1000)[:-1]),
+        ("deflate", bare(b"x" * 1000)[:-1]),
+        ("deflate", gzip_of(b"x")),
+        ("deflate", b"\xff" * 100),
+    ],
+    ids=range(10),
+)
+def test_what_cannot_be_decompressed_is_no_answer(
+    act: Act, encoding: str, content: bytes, place: tuple[Stage, str]
+) -> None:
+    stage, url = place
+    stage.play(answering(content, Content_Encoding=encoding))
+    with failing("pac-protocol-error") as errors:
+        ask(act, url)
+    assert "decompressed" in errors[0].detail
+
+
+def packed(size: int, window: int) -> bytes:
+    """Return so many blanks, compressed to a thousandth."""
+    packer = zlib.compressobj(9, wbits=window)
+    pieces = [packer.compress(b" " * MIB) for _ in range(size // MIB)]
+    return b"".join(pieces) + packer.flush()
+
+
+@pytest.mark.parametrize(("encoding", "window"), [("gzip", 31), ("deflate", 15), ("deflate", -15)])
+@pytest.mark.parametrize(
+    ("act", "size"),
+    [(COUNT, 64 * MIB), (BUY, 64 * MIB), (LIVE_WSDL, 64 * MIB), (BALANCE, 257 * MIB)],
+    ids=repr,
+)
+def test_a_bomb_is_left_at_the_bound_of_what_it_decompresses_to(
+    act: Act, size: int, encoding: str, window: int, place: tuple[Stage, str]
+) -> None:
+    stage, url = place
+    bomb = packed(size, window)
+    assert len(bomb) < 300_000
+    stage.play(answering(bomb, Content_Encoding=encoding))
+    with memory_below(4 * MIB), failing("pac-protocol-error") as errors:
+        ask(act, url, 25)
+    assert f"longer than {act.most_bytes:,} bytes" in errors[0].detail
+
+
+# Deflate without end: of blanks, of blocks that hold nothing, of gzip members that hold nothing.
+BLANKS = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
+ENDLESS = {
+    "blanks": ("deflate", BLANKS.compress(b" " * MIB) + BLANKS.flush(zlib.Z_FULL_FLUSH)),
+    "nothing": ("deflate", b"\x00\x00\x00\xff\xff" * 10_000),
+    "members of nothing": ("gzip", gzip_of(b"") * 1_000),
+    "a name": ("gzip", b"x" * 50_000),
+}
+
+
+def endless(how: str, sent: list[int], pause: float) -> Callable[[Odd, socket.socket], None]:
+    encoding, again = ENDLESS[how]
+    start = b"\x1f\x8b\x08\x08" + bytes(6) if how == "a name" else again
+
+    def behave(odd: Odd, connection: socket.socket) -> None:
+        odd.hear(connection)
+        connection.sendall(
+            b"HTTP/1.1 200 OK\r\nContent-Type: text/xml\r\n"
+            b"Content-Encoding: %s\r\n\r\n%s" % (encoding.encode(), start)
+        )
+        while not odd.over.wait(pause):
+            connection.sendall(again)
+            sent[0] += len(again)
+
+    return behave
+
+
+@pytest.mark.parametrize("how", ENDLESS)
+@pytest.mark.parametrize("act", SOAP, ids=repr)
+def test_a_compressed_stream_without_end_is_left_at_its_bound(act: Act, how: str) -> None:
+    sent = [0]
+    with odd_server(endless(how, sent, 0)) as odd, memory_below(4 * MIB):
+        with failing("pac-protocol-error") as errors:
+            ask(act, odd.url, 20)
+        assert f"longer than {act.most_bytes:,} bytes" in errors[0].detail
+    assert sent[0] < act.most_bytes + 16 * MIB
+
+
+@pytest.mark.parametrize("how", ENDLESS)
+def test_a_compressed_stream_that_drips_ends_at_the_deadline(how: str) -> None:
+    with odd_server(endless(how, [0], 0.3)) as odd, failing("pac-timeout"):
+        ask(BALANCE, odd.url, 0.8)
 
 
 @every_act
 def test_what_is_packed_without_saying_so_is_no_answer(act: Act, place: tuple[Stage, str]) -> None:
     stage, url = place
-    stage.play(answering(BOMB))
+    stage.play(answering(packed(10 * MIB, 31)))
     with memory_below(4 * MIB), failing("pac-protocol-error"):
         ask(act, url)
 
@@ -220,6 +369,25 @@ def test_no_redirect_is_followed_wherever_it_leads(
             ask(act, url)
         assert "redirect" in errors[0].detail
         assert len(stage.seen) == 1
+
+
+@pytest.mark.parametrize("status", [301, 307])
+def test_the_body_of_a_redirect_is_not_read(status: int) -> None:
+    sent = [0]
+
+    def behave(odd: Odd, connection: socket.socket) -> None:
+        odd.hear(connection)
+        connection.sendall(b"HTTP/1.1 %d X\r\nLocation: /again\r\n\r\n" % status)
+        while not odd.over.is_set():
+            connection.sendall(b" " * MIB)
+            sent[0] += MIB
+            assert sent[0] < 64 * MIB  # Ended here, or it would fill the memory.
+
+    with odd_server(behave) as odd, memory_below(4 * MIB):
+        with failing("pac-protocol-error") as errors:
+            ask(BUY, odd.url)
+        assert "redirect" in errors[0].detail
+    assert sent[0] < 16 * MIB
 
 
 def importing(place: str) -> str:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 import socket
 import ssl
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +21,13 @@ from tests.integration.pac_world import (
     ATTEMPTS,
     BALANCE,
     BUY,
+    COUNT,
     CREDENTIALS,
     CSV,
+    LIVE_WSDL,
     PDF,
     PURCHASES,
+    READS,
     RFC,
     RFC_N,
     Act,
@@ -42,11 +47,17 @@ from tests.unit.seeds import EXPECTED, documented
 import timbres.pacs.http
 from timbres.deadline import Deadline
 from timbres.domain.rfc import Rfc
-from timbres.errors import TimbresError
+from timbres.errors import PacError, TimbresError
 from timbres.pacs import connect
+from timbres.pacs.http import PacSession
 
 # A PDF comes over the same line as a CSV.
 every_act = pytest.mark.parametrize("act", [act for act in ACTS if act is not PDF], ids=repr)
+every_act_of_a_pool = pytest.mark.parametrize(
+    "act", [act for act in READS if act is not PDF], ids=repr
+)
+# A WSDL is asked for without a body, the rest by POST.
+every_post = pytest.mark.parametrize("act", [BALANCE, CSV, COUNT, BUY], ids=repr)
 
 
 @pytest.fixture(autouse=True)
@@ -231,7 +242,7 @@ def say_nothing(odd: Odd, connection: socket.socket) -> None:
         odd.heard += piece
 
 
-@every_act
+@every_post
 @pytest.mark.parametrize("behave", [hang_up, reset, say_nothing])
 def test_a_handshake_that_fails_sends_nothing_of_ours(
     act: Act, behave: Callable[[Odd, socket.socket], None], monkeypatch: pytest.MonkeyPatch
@@ -241,6 +252,90 @@ def test_a_handshake_that_fails_sends_nothing_of_ours(
         unreachable(act, odd.url)
         assert odd.accepted >= 1
         assert not any(credential.encode() in odd.heard for credential in CREDENTIALS)
+
+
+@pytest.mark.parametrize("behave", [hang_up, reset, say_nothing])
+def test_a_wsdl_that_a_handshake_keeps_away_leaves_no_contract_in_doubt(
+    behave: Callable[[Odd, socket.socket], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("timbres.pacs.http.CONNECT_SECONDS", 0.3)
+    with odd_server(behave, "https") as odd:
+        with pytest.raises(PacError) as caught:
+            BUY.do(connect(LIVE_WSDL.account(odd.url)), Deadline(0.9))
+        assert odd.accepted >= 1
+    assert caught.value.kind.code in {"pac-unreachable", "pac-timeout"}
+    assert not caught.value.kind.may_have_taken_effect
+
+
+def reset_the_line(_odd: Odd, _tls: ssl.SSLSocket, plain: socket.socket) -> None:
+    plain.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+
+
+def end_the_line(_odd: Odd, _tls: ssl.SSLSocket, _plain: socket.socket) -> None:
+    """End the connection without TLS's own goodbye."""
+
+
+def send_no_tls(_odd: Odd, _tls: ssl.SSLSocket, plain: socket.socket) -> None:
+    plain.sendall(b"HTTP/1.1 500 X\r\nContent-Length: 0\r\n\r\n")
+
+
+def alter_a_record(odd: Odd, tls: ssl.SSLSocket, plain: socket.socket) -> None:
+    plain.sendall(b"\x17\x03\x03\x00\x40" + b"x" * 64)
+    odd.over.wait(0.2)
+
+
+@every_post
+@pytest.mark.parametrize("then", [reset_the_line, end_the_line, send_no_tls, alter_a_record])
+def test_tls_that_breaks_after_the_request_leaves_it_in_doubt(
+    act: Act,
+    then: Callable[[Odd, ssl.SSLSocket, socket.socket], None],
+    trust: None,
+    ours: Authority,
+    tmp_path: Path,
+) -> None:
+    context = ours.server(tmp_path)
+
+    def behave(odd: Odd, connection: socket.socket) -> None:
+        # A copy of the socket, to go on below TLS.
+        with connection.dup() as plain, context.wrap_socket(connection, server_side=True) as tls:
+            odd.hear(tls)
+            then(odd, tls, plain)
+
+    with odd_server(behave, "https") as odd:
+        timed_out(act, odd.url)
+        assert odd.heard.count(b"POST ") == 1
+
+
+def test_a_certificate_of_ours_that_is_missed_too_late_leaves_a_contract_in_doubt(
+    trust: None, ours: Authority, tmp_path: Path
+) -> None:
+    """With TLS 1.3 the server says so when the request is on its way."""
+    context = ours.server(tmp_path)
+    context.load_verify_locations(ours.path)
+    context.verify_mode = ssl.CERT_REQUIRED
+
+    def behave(_odd: Odd, connection: socket.socket) -> None:
+        with suppress(ssl.SSLError):
+            context.wrap_socket(connection, server_side=True)
+        # Not closed with the request unread: that would be a reset.
+        connection.settimeout(0.5)
+        while connection.recv(65536):
+            pass
+
+    with odd_server(behave, "https") as odd:
+        timed_out(BUY, odd.url)
+
+
+def test_the_authorities_are_not_loaded_for_a_connection(
+    trust: None, ours: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = []
+    monkeypatch.setattr(
+        ssl.SSLContext, "load_verify_locations", lambda *args, **_: loaded.append(args)
+    )
+    with serve(COUNT.sandbox(), ssl_context=ours.server(tmp_path)) as url:
+        assert COUNT(url, 5)
+    assert loaded == []
 
 
 # ------------------------------------------------------------- answers that do not end well
@@ -273,16 +368,29 @@ def drip(content: bytes, pause: float = 0.05) -> Callable[[Odd, socket.socket], 
 @pytest.mark.parametrize(
     "content",
     [
-        HEAD * 10,
-        b"HTTP/1.1 200 OK\r\n" + b"X-Padding: padding\r\n" * 50,
-        b"HTTP/1.1 " + b"2" * 1000,
-        b"HTTP/1.1 100 Continue\r\n\r\n" * 100,
+        b"HTTP/1.1 200 OK\r\nX-A",
+        b"HTTP/1.1 100 Continue\r\n\r\nHTT",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX-A: b",
     ],
-    ids=["head", "headers", "status", "continue"],
+    ids=["head", "continue", "trailer"],
 )
-def test_a_head_that_drips_ends_at_the_deadline(content: bytes) -> None:
-    with odd_server(drip(content)) as odd:
-        timed_out(BUY, odd.url)
+def test_a_head_is_waited_for_from_byte_to_byte(content: bytes) -> None:
+    """As a whole it may drip past the deadline; with nothing more it ends."""
+
+    def behave(odd: Odd, connection: socket.socket) -> None:
+        drip(content)(odd, connection)
+        odd.over.wait(5)
+
+    with odd_server(behave) as odd:
+        timed_out(BUY, odd.url, 0.6)
+
+
+def test_an_answer_whose_head_dripped_past_the_deadline_is_none() -> None:
+    def behave(odd: Odd, connection: socket.socket) -> None:
+        drip(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n ", 0.03)(odd, connection)
+
+    with odd_server(behave) as odd:
+        timed_out(BUY, odd.url, 0.6)
 
 
 @pytest.mark.parametrize(("act", "chunked"), [(BALANCE, True), (CSV, False), (BUY, False)])
@@ -382,6 +490,32 @@ def test_what_is_no_http_is_a_protocol_error(act: Act, answer: bytes) -> None:
         assert odd.accepted == 1
 
 
+@pytest.mark.parametrize("answered", [0, 1])
+@pytest.mark.parametrize("end", [hang_up, reset])
+def test_no_request_is_sent_twice_by_the_library(
+    answered: int, end: Callable[[Odd, socket.socket], None]
+) -> None:
+    """Not over a new connection, and not over one that was kept alive."""
+
+    def behave(odd: Odd, connection: socket.socket) -> None:
+        for _ in range(answered):
+            odd.hear(connection)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        odd.hear(connection)
+        connection.setsockopt(
+            socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", end is reset, 0)
+        )
+
+    with odd_server(behave) as odd, PacSession("pac") as session:
+        for _ in range(answered):
+            session.fetch("POST", odd.url, data=b"1", deadline=Deadline(5)).file.close()
+        with failing("pac-timeout") as errors:
+            session.fetch("POST", odd.url, data=b"2", deadline=Deadline(5))
+        assert errors[0].kind.may_have_taken_effect
+        assert odd.accepted == 1
+        assert odd.heard.count(b"POST ") == answered + 1
+
+
 def test_an_answer_without_a_length_ends_with_the_connection() -> None:
     def behave(odd: Odd, connection: socket.socket) -> None:
         odd.hear(connection)
@@ -445,11 +579,14 @@ def test_cookies_are_not_kept(act: Act) -> None:
         client = connect(act.account(url))
         for _ in range(2):
             act.do(client, Deadline(5))
+        with PacSession("pac") as session:
+            session.fetch("GET", url, deadline=Deadline(5)).file.close()
+            assert not session.cookies
     assert len(stage.seen) >= 2
     assert all("HTTP_COOKIE" not in environ for environ in stage.seen)
 
 
-@every_act
+@every_act_of_a_pool
 def test_calls_share_one_connection_and_a_cut_one_is_replaced(act: Act) -> None:
     stage = Stage()
     sandbox = act.sandbox()
@@ -464,10 +601,24 @@ def test_calls_share_one_connection_and_a_cut_one_is_replaced(act: Act) -> None:
             with pytest.raises(TimbresError):
                 act.do(client, Deadline(5))
         assert len(stage.connections) == 1
-        if act not in PURCHASES:
-            put(sandbox, calls(sandbox)[-1]["operation"], "cut-after", times=1)
-            assert act.do(client, Deadline(5))
-            assert len(stage.connections) == 2
+        put(sandbox, calls(sandbox)[-1]["operation"], "cut-after", times=1)
+        assert act.do(client, Deadline(5))
+        assert len(stage.connections) == 2
+
+
+@pytest.mark.parametrize("act", PURCHASES, ids=repr)
+def test_a_contract_has_a_connection_of_its_own(act: Act) -> None:
+    """One of the pool may have died unnoticed, and would leave the contract in doubt."""
+    stage = Stage()
+    stage.play(act.sandbox())
+    read = next(read for read in READS if read.pac == act.pac)
+    with serve(stage) as url:
+        client = connect(act.account(url))
+        for do in (read.do, act.do, act.do, read.do):
+            assert do(client, Deadline(5))
+    ports = [environ["REMOTE_PORT"] for environ in stage.seen]
+    assert ports[0] == ports[3]
+    assert len(set(ports)) == 3
 
 
 @every_act

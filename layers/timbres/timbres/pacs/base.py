@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 from timbres.deadline import Deadline
 from timbres.domain.balance import Movement, Summary
@@ -13,7 +13,9 @@ from timbres.domain.month import Month
 from timbres.domain.rfc import Rfc
 from timbres.domain.stamps import Stamps
 from timbres.errors import OPERATION_UNSUPPORTED, TimbresError
-from timbres.pacs.http import Download
+
+if TYPE_CHECKING:  # requests takes 20 ms to load.
+    from timbres.pacs.http import Download
 
 # Threads that may speak to one account's PAC at a time, each over a connection of its own.
 CONNECTIONS = 32

@@ -1,30 +1,26 @@
-"""HTTP as PACs are spoken to: bounded in time and size, pooled, never redirected."""
+"""HTTP to PACs: bounded in time and size, decompressed, pooled, never redirected."""
 
 from __future__ import annotations
 
 import hashlib
-import io
+import logging
 import random
-import socket
 import ssl
 import time
-from collections.abc import Callable, Iterator
-from contextvars import ContextVar
+import zlib
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
-from http.client import HTTPException, HTTPResponse, RemoteDisconnected
+from http.cookiejar import DefaultCookiePolicy
 from tempfile import SpooledTemporaryFile
 from typing import IO, Any, TypeVar
 
 import certifi
-from urllib3 import BaseHTTPResponse, HTTPConnectionPool, HTTPSConnectionPool, PoolManager, Timeout
-from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.exceptions import (
-    ConnectTimeoutError,
-    HTTPError,
-    LocationValueError,
-    NewConnectionError,
-)
+import requests
+from requests.adapters import HTTPAdapter
+from requests.exceptions import ConnectTimeout, InvalidURL, SSLError
+from urllib3 import Timeout
+from urllib3.exceptions import HTTPError, LocationValueError, NewConnectionError, ProtocolError
 
 from timbres.deadline import Deadline
 from timbres.errors import OUT_OF_TIME, PacError, TimbresError
@@ -37,6 +33,13 @@ MOST_BYTES = 256 * 1024 * 1024
 _IN_MEMORY = 1024 * 1024
 _CHUNK = 64 * 1024
 _BACK_OFF_SECONDS = 0.3
+_HEADERS = {"User-Agent": "timbres", "Accept": "*/*", "Accept-Encoding": "gzip, deflate"}
+_COMPRESSED = frozenset({"gzip", "x-gzip", "deflate"})
+_GZIP = 16 + zlib.MAX_WBITS
+_UNCOMPRESSED = frozenset({"", "identity", "none"})
+
+# At DEBUG urllib3 logs the path of every request.
+logging.getLogger("urllib3").setLevel(logging.WARNING)
 
 T = TypeVar("T")
 
@@ -65,94 +68,56 @@ def _tls() -> ssl.SSLContext:
     return ssl.create_default_context(cafile=certifi.where())
 
 
-_deadline: ContextVar[Deadline] = ContextVar("deadline")
+class _Adapter(HTTPAdapter):
+    """Verifies certificates by the context of the process."""
+
+    def init_poolmanager(
+        self, connections: int, maxsize: int, block: bool = False, **pool_kwargs: Any
+    ) -> None:
+        super().init_poolmanager(connections, maxsize, block, ssl_context=_tls(), **pool_kwargs)
+
+    def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
+        # The context verifies; the CA bundle that is set here otherwise loads at each handshake.
+        pass
 
 
-class _Timed(io.RawIOBase):
-    """A socket's bytes until the deadline, from which on each read is a TimeoutError."""
+class _Body:
+    """The body of a request; ``taken`` once the connection has asked for it.
 
-    def __init__(self, raw: io.RawIOBase, sock: socket.socket, deadline: Deadline) -> None:
-        self._raw = raw
-        self._sock = sock
-        self._deadline = deadline
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int | None:
-        left = self._deadline.left()
-        if left <= 0:
-            raise TimeoutError("the deadline has passed")
-        usual = self._sock.gettimeout()
-        self._sock.settimeout(left if usual is None else min(usual, left))
-        try:
-            count: int | None = self._raw.readinto(buffer)
-            return count
-        finally:
-            self._sock.settimeout(usual)
-
-    def close(self) -> None:
-        self._raw.close()
-        super().close()
-
-
-class _Response(HTTPResponse):
-    """Ends at the deadline even where head or body drip, each byte in time."""
-
-    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
-        super().__init__(sock, *args, **kwargs)
-        self.fp: io.BufferedReader = io.BufferedReader(
-            _Timed(self.fp.detach(), sock, _deadline.get())
-        )
-
-
-class _Connection(HTTPConnection):
-    response_class = _Response
-
-
-class _TlsConnection(HTTPSConnection):
-    """Tells a failed handshake, before which nothing was sent, from a broken connection."""
-
-    response_class = _Response
-
-    def connect(self) -> None:
-        try:
-            super().connect()
-        except OSError as error:
-            why = getattr(error, "reason", None) or error
-            raise NewConnectionError(self, f"TLS: {why}") from error
-
-
-class _Pool(HTTPConnectionPool):
-    ConnectionCls = _Connection
-
-
-class _TlsPool(HTTPSConnectionPool):
-    ConnectionCls = _TlsConnection
-
-
-_HEADERS = {
-    "User-Agent": "timbres",
-    "Accept": "*/*",
-    # A compressed answer could grow beyond any limit while it is read.
-    "Accept-Encoding": "identity",
-}
-
-
-class PacSession:
-    """A pooled session for one PAC account.
-
-    It ignores proxies and netrc of the environment, keeps no cookies and follows no
-    redirect, so that credentials go where the account says and nowhere else.
+    It is asked for when the connection is made and the headers are sent. While it is not,
+    the PAC cannot have the whole request.
     """
 
-    def __init__(self, pac: str, connections: int = 10) -> None:
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+        self.taken = False
+
+    def __len__(self) -> int:
+        return len(self._content)
+
+    def __iter__(self) -> Iterator[bytes]:
+        self.taken = True
+        yield self._content
+
+
+class PacSession(requests.Session):
+    """A session for one PAC account, with a pool of ``connections``.
+
+    It ignores proxies and netrc of the environment, keeps no cookies and follows no
+    redirect, so that credentials go where the account says and nowhere else. Threads may
+    share it: after the construction nothing in it changes but the pool, which has a lock.
+    """
+
+    def __init__(self, pac: str, connections: int = 1) -> None:
+        super().__init__()
         self.pac = pac
-        # The context verifies; naming the bundle here would load it at every connection.
-        self._pools = PoolManager(
-            maxsize=connections, ssl_context=_tls(), cert_reqs="CERT_REQUIRED"
-        )
-        self._pools.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
+        self.trust_env = False
+        self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=()))
+        for scheme in ("http://", "https://"):
+            self.mount(scheme, _Adapter(pool_maxsize=connections, max_retries=0))
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """Return None: of a redirect that it does not follow, requests reads the whole body."""
 
     def fetch(
         self,
@@ -165,80 +130,75 @@ class PacSession:
         read_seconds: float = READ_SECONDS,
         most_bytes: int = MOST_BYTES,
     ) -> Download:
-        """Send one request and return the whole answer, whatever its status.
+        """Send one request and return the whole answer, decompressed, whatever its status.
 
         The caller closes ``Download.file``. Raises ``pac-unreachable`` when nothing was
         sent, ``pac-timeout`` when the answer did not come whole and in time,
-        ``pac-protocol-error`` for no HTTP, a redirect or more than ``most_bytes``, and
-        ``out-of-time`` when the deadline left no time to begin.
+        ``pac-protocol-error`` for no HTTP, a redirect, an unknown compression or more than
+        ``most_bytes``, and ``out-of-time`` when the deadline left no time to begin.
         """
         left = deadline.left()
         if left <= 0.5:
             raise TimbresError(OUT_OF_TIME, f"No time was left to ask {self.pac}; ask again.")
-        timeout = Timeout(connect=min(CONNECT_SECONDS, left), read=min(read_seconds, left))
-        token = _deadline.set(deadline)
+        timeout = Timeout(connect=CONNECT_SECONDS, read=read_seconds, total=left)
+        body = None if data is None else _Body(data)
         try:
-            response = self._pools.urlopen(
-                method,
-                url,
-                headers=_HEADERS | (headers or {}),
-                body=data,
-                timeout=timeout,
-                redirect=False,
-                retries=False,
-                preload_content=False,
-                decode_content=False,
-            )
-            try:
+            request = requests.Request(method, url, _HEADERS | (headers or {}), data=body)
+            with self.send(
+                request.prepare(),
+                timeout=timeout,  # type: ignore[arg-type]  # HTTPAdapter.send documents it
+                stream=True,
+                allow_redirects=False,
+            ) as response:
                 return self._read(response, deadline, most_bytes)
-            finally:
-                # One that was read to its end is back in the pool by now.
-                response.close()
-        except HTTPError as error:
-            raise self._failed(error) from None
-        finally:
-            _deadline.reset(token)
+        except zlib.error:
+            raise protocol_error(self.pac, "it cannot be decompressed") from None
+        except (requests.RequestException, HTTPError) as error:
+            raise self._failed(error, body) from None
 
-    def _read(
-        self,
-        response: BaseHTTPResponse,
-        deadline: Deadline,
-        most_bytes: int,
-    ) -> Download:
-        if 300 <= response.status < 400:
+    def _read(self, response: requests.Response, deadline: Deadline, most_bytes: int) -> Download:
+        if 300 <= response.status_code < 400:
             raise protocol_error(self.pac, "it redirects elsewhere, which is not followed")
-        encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
-        if encoding not in ("identity", ""):
-            raise protocol_error(self.pac, "it is compressed, which was not asked for")
         declared = response.headers.get("Content-Length", "").strip()
         if declared.isascii() and declared.isdigit() and int(declared[:20]) > most_bytes:
             raise self._too_long(most_bytes)
+        pieces = self._bounded(_received(response), deadline, most_bytes)
+        encoding = response.headers.get("Content-Encoding", "").strip().lower()
+        if encoding in _COMPRESSED:
+            pieces = self._bounded(_decompressed(pieces, encoding), deadline, most_bytes)
+        elif encoding not in _UNCOMPRESSED:
+            raise protocol_error(self.pac, "it is compressed in a way that was not asked for")
         digest = hashlib.sha256()
         size = 0
         file: IO[bytes] = SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115 the caller's
         try:
-            for chunk in _chunks(response):
-                size += len(chunk)
-                if size > most_bytes:
-                    raise self._too_long(most_bytes)
-                if deadline.left() <= 0:
-                    raise self._late()
-                digest.update(chunk)
-                file.write(chunk)
+            for piece in pieces:
+                size += len(piece)
+                digest.update(piece)
+                file.write(piece)
             file.seek(0)
-        except HTTPError as error:
-            file.close()
-            raise self._late() from error
         except BaseException:
             file.close()
             raise
         return Download(
             file=file,
-            status=response.status,
+            status=response.status_code,
             content_type=response.headers.get("Content-Type", ""),
             size=size,
             sha256=digest.hexdigest(),
         )
+
+    def _bounded(
+        self, pieces: Iterable[bytes], deadline: Deadline, most_bytes: int
+    ) -> Iterator[bytes]:
+        size = 0
+        for piece in pieces:
+            size += len(piece)
+            if size > most_bytes:
+                raise self._too_long(most_bytes)
+            if deadline.left() <= 0:
+                raise self._late()
+            yield piece
 
     def _too_long(self, most_bytes: int) -> PacError:
         return protocol_error(self.pac, f"it is longer than {most_bytes:,} bytes")
@@ -248,29 +208,74 @@ class PacSession:
             TIMEOUT, f"{self.pac} did not answer, or not to the end, in time.", pac=self.pac
         )
 
-    def _failed(self, error: HTTPError) -> PacError:
-        if isinstance(error, NewConnectionError):
-            why = str(error).rpartition(": ")[2]
-        elif isinstance(error, ConnectTimeoutError):
-            why = "the connection timed out"
-        elif isinstance(error, LocationValueError):
-            why = "its address is not valid"
-        elif _is_no_http(error):
-            return protocol_error(self.pac, "it is no HTTP")
-        else:
-            return self._late()
-        return PacError(UNREACHABLE, f"{self.pac} could not be reached: {why}.", pac=self.pac)
+    def _failed(self, error: Exception, body: _Body | None) -> PacError:
+        if _not_sent(error, body):
+            return PacError(
+                UNREACHABLE, f"{self.pac} could not be reached: {_why(error)}.", pac=self.pac
+            )
+        return protocol_error(self.pac, "it is no HTTP") if _is_no_http(error) else self._late()
 
 
-def _is_no_http(error: HTTPError) -> bool:
-    cause = error.args[-1] if error.args else None
-    return isinstance(cause, HTTPException) and not isinstance(cause, RemoteDisconnected)
+def _received(response: requests.Response) -> Iterator[bytes]:
+    # read1 returns what has come; iter_content waits for a full chunk, however slowly it drips.
+    while piece := response.raw.read1(_CHUNK, decode_content=False):
+        yield piece
 
 
-def _chunks(response: BaseHTTPResponse) -> Iterator[bytes]:
-    # read1 returns what has come; read waits for a full chunk, however slowly it drips.
-    while chunk := response.read1(_CHUNK):
-        yield chunk
+def _decompressed(pieces: Iterable[bytes], encoding: str) -> Iterator[bytes]:
+    """Yield what ``pieces`` decompress to, at most 64 KiB at a time.
+
+    An input without output yields an empty piece, so that the bounds are held then, too.
+    Raises ``zlib.error`` for what is not of this encoding, or only the beginning of it.
+    """
+    inflater = None
+    for piece in pieces:
+        rest = piece
+        while rest:
+            if inflater is None or inflater.eof:  # gzip may have several members.
+                # Some servers send deflate without zlib's header, which begins with an 8.
+                deflate = zlib.MAX_WBITS if rest[0] & 0x0F == 8 else -zlib.MAX_WBITS
+                inflater = zlib.decompressobj(deflate if encoding == "deflate" else _GZIP)
+            yield inflater.decompress(rest, _CHUNK)
+            rest = inflater.unused_data or inflater.unconsumed_tail
+    if inflater is not None:
+        yield inflater.flush()  # The rest of a match, where the last input filled a piece.
+        if not inflater.eof:
+            raise zlib.error("the end is missing")
+
+
+def _not_sent(error: Exception, body: _Body | None) -> bool:
+    if body is not None:
+        # The types of a broken handshake and of a broken answer are the same.
+        return not body.taken
+    known = (ConnectTimeout, SSLError, InvalidURL, LocationValueError)
+    return isinstance(error, known) or isinstance(_reason(error), NewConnectionError)
+
+
+def _reason(error: Exception) -> object:
+    """Return urllib3's reason for an error of requests."""
+    cause = error.args[0] if error.args else None
+    return getattr(cause, "reason", cause)
+
+
+def _is_no_http(error: Exception) -> bool:
+    aborted = _reason(error)
+    # Of a broken connection the cause is an OSError; of a head that is none, the parser's error.
+    return isinstance(aborted, ProtocolError) and not isinstance(aborted.args[-1], OSError)
+
+
+def _why(error: Exception) -> str:
+    reason = _reason(error)
+    if isinstance(reason, NewConnectionError):
+        return str(reason).rpartition(": ")[2]
+    if isinstance(error, ConnectTimeout):
+        return "the connection timed out"
+    if isinstance(error, InvalidURL | LocationValueError):
+        return "its address is not valid"
+    if isinstance(error, SSLError):
+        cause = _reason(reason) if isinstance(reason, HTTPError) else None
+        return f"TLS: {cause or 'the handshake failed'}"
+    return "the connection broke before the request was sent"
 
 
 def retried(read: Callable[[], T], deadline: Deadline, attempts: int) -> T:

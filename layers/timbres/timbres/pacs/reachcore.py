@@ -30,7 +30,7 @@ from timbres.domain.clock import from_local
 from timbres.domain.month import Month
 from timbres.domain.rfc import Rfc
 from timbres.errors import PacError
-from timbres.pacs.base import PacClient
+from timbres.pacs.base import CONNECTIONS, PacClient
 from timbres.pacs.bounds import Portion, bounded, is_short
 from timbres.pacs.codes import (
     REACHCORE,
@@ -70,7 +70,7 @@ class Reachcore(PacClient):
     def __init__(self, account: Account, attempts: int) -> None:
         self._url = account.base + _PATH
         self._key = account.credentials["api_key"]
-        self._session = PacSession(NAME)
+        self._session = PacSession(NAME, CONNECTIONS)
         self._attempts = attempts
 
     def balance(self, month: Month, rfc: Rfc | None, deadline: Deadline) -> MonthReading:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from timbres.deadline import Deadline
 from timbres.domain.month import Month
@@ -12,8 +12,10 @@ from timbres.domain.rfc import Rfc
 from timbres.domain.stamps import Stamps
 from timbres.errors import PacError
 from timbres.pacs.base import MonthReading, PacClient, Reply
-from timbres.pacs.http import Download
 from timbres.tally import tally
+
+if TYPE_CHECKING:
+    from timbres.pacs.http import Download
 
 T = TypeVar("T")
 
