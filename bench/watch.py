@@ -34,8 +34,6 @@ COMPARED = 2_000
 SIZES = (100, 1_000, COMPARED, 10_000)
 # A call more or less makes no difference to the time of one.
 _LOOP_CALLS = 200
-_A_MESSAGE = 200
-_AN_INVOCATION = 10
 
 
 @dataclass(frozen=True)
@@ -97,10 +95,11 @@ def table(results: dict[str, Any]) -> str:
 def _prepared(stack: Stack, pac: Pac, account: str, size: int) -> dict[str, str]:
     """Add an account with its issuers and a run over them; return the worker's environment."""
     from timbres.aws.issuers import Issuers
-    from timbres.aws.runs import Runs
+    from timbres.aws.runs import RunRepository, write_message
     from timbres.domain.clock import now
     from timbres.domain.rfc import Rfc
     from timbres.domain.roster import UNSAID, Entry
+    from timbres.domain.run import BATCH_SIZE
 
     stack.create_account(
         account,
@@ -118,13 +117,16 @@ def _prepared(stack: Stack, pac: Pac, account: str, size: int) -> dict[str, str]
     entries = [Entry(Rfc(bulk_rfc(n)), UNSAID) for n in range(size)]
     Issuers(dynamodb, stack.outputs["IssuersTableName"]).keep(account, entries, now())
     environment = stack.environment("RunWorkerFunction")
-    runs = Runs(dynamodb, environment["RUNS_TABLE"])
-    run = runs.begin(_RUN, now())
-    runs.spread(run.id, account, size, None, now())
-    return environment | {"BENCH_ACCOUNT": account}
-
-
-_RUN = "2026-11-21-050000"
+    runs = RunRepository(dynamodb, environment["RUNS_TABLE"])
+    # A run of its own for each account, one issuer of which is counted beforehand.
+    run = f"2026-11-21-{int(account.rpartition('-')[2]):06d}"
+    rfcs = [bulk_rfc(n) for n in range(size)]
+    batches = [tuple(rfcs[begin : begin + BATCH_SIZE]) for begin in range(0, size, BATCH_SIZE)]
+    runs.begin(run, now())
+    runs.save_plan(run, account, [(rfcs[0],), *batches], None, now())
+    (planned,) = runs.begin(run, now()).accounts
+    messages = [write_message(batch) for batch in runs.incomplete_batches(run, planned)]
+    return environment | {"BENCH_MESSAGES": json.dumps(messages)}
 
 
 def _in_a_process(what: str, pac: Pac, size: int, environment: dict[str, str]) -> Measured:
@@ -166,8 +168,8 @@ def _loop(calls: int) -> Measured:
     return _timed(ask)
 
 
-def _worker(size: int) -> Measured:
-    """Ours: the function as Lambda calls it, with ten messages an invocation."""
+def _worker() -> Measured:
+    """Ours: the function as Lambda calls it, with one message an invocation."""
     import certifi
 
     # The PAC of the benchmark has a CA of its own.
@@ -179,40 +181,25 @@ def _worker(size: int) -> Measured:
     assert spec.loader is not None
     app = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(app)
-    rfcs = [bulk_rfc(n) for n in range(size)]
     # A night's second invocation is warm; what a first one costs is a matter of its own.
-    _invoke(app, [_message("warm", rfcs[:1])])
-    messages = [
-        _message(f"{begin:06d}", rfcs[begin : begin + _A_MESSAGE])
-        for begin in range(0, size, _A_MESSAGE)
-    ]
+    warm, *messages = json.loads(os.environ["BENCH_MESSAGES"])
+    _invoke(app, warm)
 
     def count() -> None:
-        for begin in range(0, len(messages), _AN_INVOCATION):
-            _invoke(app, messages[begin : begin + _AN_INVOCATION])
+        for message in messages:
+            _invoke(app, message)
 
     return _timed(count)
 
 
-def _message(number: str, rfcs: list[str]) -> str:
-    return json.dumps(
-        {
-            "run": _RUN,
-            "account": os.environ["BENCH_ACCOUNT"],
-            "number": number,
-            "rfcs": rfcs,
-            "tries": 0,
-            "pauses": 0,
-        }
-    )
-
-
-def _invoke(app: Any, messages: list[str]) -> None:
-    records = [
-        {"messageId": str(n), "body": body, "attributes": {"ApproximateReceiveCount": "1"}}
-        for n, body in enumerate(messages)
-    ]
-    result = app.handler({"Records": records}, _Context())
+def _invoke(app: Any, message: str) -> None:
+    record = {
+        "messageId": "bench",
+        "receiptHandle": "bench",
+        "body": message,
+        "attributes": {"ApproximateReceiveCount": "1"},
+    }
+    result = app.handler({"Records": [record]}, _Context())
     if result != {"batchItemFailures": []}:
         raise SystemExit(f"not all was counted: {result}")
 
@@ -243,8 +230,8 @@ def main() -> None:
     parser.add_argument("--size", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.measure:
-        work = _loop if arguments.measure == "loop" else _worker
-        print(json.dumps(asdict(work(arguments.size))))
+        measured = _loop(arguments.size) if arguments.measure == "loop" else _worker()
+        print(json.dumps(asdict(measured)))
         return
     print(table(measure(arguments.sizes, arguments.runs)))
 

@@ -13,37 +13,38 @@ from aws_lambda_powertools.event_handler import Response
 from timbres.api import schedule
 from timbres.api.gateway import Gateway, answer
 from timbres.api.parts import Parts
-from timbres.work.run import Finisher, Watch, shown
+from timbres.work.daily_run.finalization import RunFinalizer, run_to_dict
+from timbres.work.daily_run.start import DailyRunService
 
 api = Gateway()
 parts = Parts()
 
 
 @cache
-def watch() -> Watch:
-    finisher = Finisher(parts.runs, parts.bus)
-    return Watch(parts.accounts, parts.issuers, parts.runs, parts.parts_queue, finisher)
+def service() -> DailyRunService:
+    finalizer = RunFinalizer(parts.runs, parts.bus)
+    return DailyRunService(parts.accounts, parts.issuers, parts.runs, parts.run_queue, finalizer)
 
 
 @api.get("/runs")
 def page() -> Response[str]:
-    return answer(200, watch().page(api.query("cursor")["cursor"]))
+    return answer(200, service().page(api.query("cursor")["cursor"]))
 
 
 @api.get("/runs/<run_id>")
 def read(run_id: str) -> Response[str]:
     api.query()
-    return answer(200, watch().get(run_id))
+    return answer(200, service().get(run_id))
 
 
 def scheduled(wanted: dict[str, Any]) -> dict[str, Any]:
     from timbres.api import metrics
 
     if wanted.get("close") == "overdue":
-        return {"closed": [shown(run) for run in watch().close_overdue()]}
-    run = watch().start(schedule.moment(wanted))
+        return {"closed": [run_to_dict(run) for run in service().close_overdue()]}
+    run = service().start(schedule.moment(wanted))
     metrics.run_started(run)
-    return shown(run)
+    return run_to_dict(run)
 
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:

@@ -51,7 +51,8 @@ MAY: dict[str, dict[str, str]] = {
     "RunRole": SECRETS
     | {
         "IssuersTable": "dynamodb:Query",
-        "RunsTable": "dynamodb:PutItem dynamodb:UpdateItem dynamodb:Query",
+        "RunsTable": "dynamodb:PutItem dynamodb:UpdateItem dynamodb:ConditionCheckItem "
+        "dynamodb:Query",
         "RunsTable/index/newest": "dynamodb:Query",
         "RunsQueue": "sqs:SendMessage",
         "Bus": "events:PutEvents",
@@ -61,9 +62,10 @@ MAY: dict[str, dict[str, str]] = {
     | {
         "IssuersTable": "dynamodb:BatchGetItem dynamodb:UpdateItem dynamodb:Query",
         "SnapshotsTable": "dynamodb:PutItem",
-        "RunsTable": "dynamodb:GetItem dynamodb:PutItem dynamodb:UpdateItem dynamodb:Query",
+        "RunsTable": "dynamodb:BatchGetItem dynamodb:PutItem dynamodb:UpdateItem dynamodb:Query",
         "PaceTable": "dynamodb:UpdateItem",
-        "RunsQueue": f"sqs:SendMessage {TAKES}",
+        "RunsQueue": f"sqs:ChangeMessageVisibility {TAKES}",
+        "RunsDeadLetterQueue": "sqs:SendMessage",
     },
     "ContractRole": ACCOUNT
     | PAC

@@ -56,9 +56,9 @@ from moto.sns.models import sns_backends
 from moto.sqs.models import sqs_backends
 from samtranslator.yaml_helper import yaml_parse
 
-import timbres.aws.pace
+import timbres.aws.rate_limiter
 import timbres.pacs.http
-import timbres.work.asking
+import timbres.work.daily_run.bulk_query
 from timbres.api.gateway import log
 from timbres.aws import session
 from timbres.domain import clock as timbres_clock
@@ -694,7 +694,8 @@ class World:
         """Hand the messages of a queue to its worker, so many at a time, as the template says.
 
         Returns how many it took and how many it gave back; these can be delivered again,
-        their count of receipts raised, until the queue puts them aside.
+        their count of receipts raised, until the queue puts them aside. Those of runs come
+        again when the worker says, or after the queue's visibility timeout.
         """
         sqs, url = self.stack.client("sqs"), self.stack.refs[queue]
         taken = returned = 0
@@ -708,14 +709,15 @@ class World:
             for message in some:
                 receipt = {"QueueUrl": url, "ReceiptHandle": message["ReceiptHandle"]}
                 if message["MessageId"] in back:
-                    sqs.change_message_visibility(**receipt, VisibilityTimeout=0)
+                    if queue != "RunsQueue":
+                        sqs.change_message_visibility(**receipt, VisibilityTimeout=0)
                     returned += 1
                 else:
                     sqs.delete_message(**receipt)
                     taken += 1
         return taken, returned
 
-    def run(self, due: datetime | None = None, rounds: int = 20) -> dict[str, Any]:
+    def run(self, due: datetime | None = None, rounds: int = 60) -> dict[str, Any]:
         """Start the daily run as its schedule does, and let the workers end it.
 
         Returns the run's record, as far as it has come when no message is left.
@@ -726,27 +728,29 @@ class World:
         self.work(rounds)
         return dict(self.get(f"/runs/{run_id}").body)
 
-    def count(self, seconds: float | None = None, together: int = 10) -> tuple[int, int]:
-        """Hand the parts of runs that wait in the queue now to the worker."""
+    def count(self, seconds: float | None = None, together: int = 1) -> tuple[int, int]:
+        """Hand the batches of runs that wait in the queue now to the worker."""
         return self.deliver(seconds, "RunsQueue", "run_worker", together)
 
-    def work(self, rounds: int = 20, seconds: float | None = None) -> None:
-        """Let the worker count until no part is left, those held back in their time."""
+    def work(self, rounds: int = 60, seconds: float | None = None) -> None:
+        """Let the worker count until no batch is left, those held back in their time."""
         for _ in range(rounds):
             if self.count(seconds) == (0, 0) and not self.held_back():
                 break
 
-    def held_back(self) -> bool:
-        """Let the time pass that parts of runs are held back for; tell whether there were any."""
+    def held_back(self) -> float:
+        """Let the time pass until the next message of a run comes again; return the seconds."""
         name = self.stack.refs["RunsQueue"].rpartition("/")[2]
         queue = sqs_backends[AWS_ACCOUNT][REGION].queues[name]
-        held = [message for message in queue._messages if message.delayed]
-        if held:
-            longest = max(message.delayed_until for message in held) / 1000 - time.time()
-            self.clock.forward(seconds=round(longest))
+        now = time.time() * 1000
+        held = [message for message in queue._messages if message.visible_at > now]
+        if not held:
+            return 0.0
+        passed = min(message.visible_at for message in held) - now
+        self.clock.forward(seconds=round(passed / 1000))
         for message in held:
-            message.delayed_until = 0
-        return bool(held)
+            message.visible_at -= passed + 1
+        return passed / 1000
 
     def close_overdue(self) -> list[dict[str, Any]]:
         """Close the runs that have taken too long, as the schedule does."""
@@ -971,6 +975,24 @@ class World:
         self.watch_aws(service, operation, hook)
         return lost
 
+    def lose_write_response(self, number: int) -> list[str]:
+        """Let a write to DynamoDB take effect, the ``number``-th from now, and lose its response.
+
+        The SDK repeats it. Returns a list with the operation once that has happened.
+        """
+        lost: list[str] = []
+        left = [number]
+
+        def hook(request: Any, event_name: str, **_: Any) -> None:
+            if left[0] == 0:
+                lost.append(event_name.rpartition(".")[2])
+                request.headers[LOST] = str(uuid.uuid4())
+            left[0] -= 1
+
+        for operation in ("PutItem", "UpdateItem", "TransactWriteItems"):
+            self.watch_aws("dynamodb", operation, hook)
+        return lost
+
     def watch_aws(self, service: str, operation: str, hook: Callable[..., Any]) -> None:
         """Show each request of the functions to AWS to ``hook`` before it is sent."""
         events, name = session.client(service).meta.events, f"before-send.{service}.{operation}"
@@ -1049,8 +1071,8 @@ def running_world(switches: dict[str, tuple[Switch, str]]) -> Iterator[World]:
             (timbres_clock, "now", clock),
             # Attempts follow one another at once; how many there are stays as it is.
             (timbres.pacs.http, "_BACK_OFF_SECONDS", 0.0),
-            (timbres.work.asking, "time", ticks),
-            (timbres.aws.pace, "time", ticks),
+            (timbres.work.daily_run.bulk_query, "time", ticks),
+            (timbres.aws.rate_limiter, "time", ticks),
             (botocore.endpoint, "time", SimpleNamespace(sleep=lambda _: None, time=time.time)),
         ):
             stack.enter_context(patch.object(target, name, value))

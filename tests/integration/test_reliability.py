@@ -328,10 +328,13 @@ def started(scene: Scene) -> None:
     start(scene)
 
 
+BATCH_AGAIN = "the batch comes again"
+
+
 def count(scene: Scene) -> str:
-    _, again = scene.world.count(scene.notes.get("seconds"), together=scene.notes.get("hand", 10))
+    _, again = scene.world.count(scene.notes.get("seconds"))
     runs = [item for item in scene.items("RunsTable") if item["entry"] == "run"]
-    return "the part comes again" if again else f"run `{runs[0]['status']}`"
+    return BATCH_AGAIN if again else f"run `{runs[0]['status']}`"
 
 
 def next_run(scene: Scene) -> None:
@@ -594,11 +597,10 @@ COUNT = Operation(
     prepare=started,
     act=count,
     facts=counted,
-    broken="the part comes again",
-    retried_on="the part comes again",
+    broken=BATCH_AGAIN,
+    retried_on=BATCH_AGAIN,
     repairs=[
-        ("the part again", count),
-        ("what is left of it, in later parts", lambda scene: scene.world.work()),
+        ("the batch again", lambda scene: scene.world.work()),
         ("the closing schedule", close_runs),
         unless_rejected("the next run", next_run),
         after_a_new_secret("the next run", next_run),
@@ -783,9 +785,8 @@ def together(*faults: Fault) -> Fault:
     return fault
 
 
-def reversed_parts(scene: Scene) -> None:
+def reversed_batches(scene: Scene) -> None:
     messages(scene, "RunsQueue").reverse()
-    scene.notes["hand"] = 1
 
 
 # ------------------------------------------------------------------------------- the table
@@ -977,8 +978,8 @@ CASES = [
     ),
     Case(
         COUNT,
-        "every part comes twice",
-        [doubled("RunsQueue", hand=1), doubled("RunsQueue", hand=10)],
+        "every batch comes twice",
+        [doubled("RunsQueue", hand=1)],
     ),
     # What comes in another order.
     Case(
@@ -1014,7 +1015,7 @@ CASES = [
         "the closing schedule comes in the middle of the start",
         [after_the_call("SendMessageBatch", 1, close_runs)],
     ),
-    Case(COUNT, "the parts come in another order", [reversed_parts]),
+    Case(COUNT, "the batches come in another order", [reversed_batches]),
 ]
 ORDER = {
     operation.name: [case.fails for case in CASES if case.operation is operation]

@@ -6,7 +6,8 @@ import json
 import threading
 import time
 from collections import Counter
-from datetime import date
+from datetime import date, timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -25,14 +26,23 @@ from tests.integration.harness import (
 )
 
 import timbres.aws.runs
-import timbres.work.run
-import timbres.work.watch
+import timbres.work.daily_run.finalization
+import timbres.work.daily_run.start
+import timbres.work.daily_run.worker
+from timbres.aws import session
+from timbres.aws.bus import Bus
+from timbres.aws.rate_limiter import RateLimiter
+from timbres.aws.runs import RunRepository
+from timbres.aws.snapshots import Snapshots
 from timbres.domain.account import DEFAULT_CALLS_IN_FLIGHT
+from timbres.domain.run import MAX_DURATION
 from timbres.pacs.solucion_factible import SolucionFactible
 
 EMPTY, UNUSED, BUSY = "AAA010101AAA", "ACM010203XY9", "GOMP800101QX2"
 STRANGERS = ("XYZ010203AB1", "XYZ010203AB2")
 STAMPING = (RFC, RFC_N, EMPTY)  # at Reachcore
+# In six hours: after 1, 2, 4, 8 and then every 15 minutes.
+ATTEMPTS = 27
 
 
 @pytest.fixture
@@ -46,8 +56,8 @@ def sf(world: World) -> World:
 
 @pytest.fixture
 def pairs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Parts of two issuers each."""
-    monkeypatch.setattr(timbres.work.run, "ISSUERS_A_PART", 2)
+    """Batches of two issuers each."""
+    monkeypatch.setattr(timbres.work.daily_run.start, "BATCH_SIZE", 2)
 
 
 def many(world: World, count: int) -> list[str]:
@@ -188,7 +198,7 @@ def test_an_account_without_issuers_and_no_account_at_all(sf: World) -> None:
     assert sf.mails() == []
 
 
-def test_parts_go_by_turns_so_that_a_large_account_does_not_stand_before_others(
+def test_batches_are_queued_by_turns_so_that_a_large_account_does_not_delay_others(
     sf: World, pairs: None
 ) -> None:
     sf.create_account("acme-two", sf.secret(SF))
@@ -197,9 +207,10 @@ def test_parts_go_by_turns_so_that_a_large_account_does_not_stand_before_others(
 
     start(sf)
 
-    parts = [json.loads(message["Body"]) for message in sf.receive("RunsQueue")]
-    assert [part["account"] for part in parts][:4] == [SF, "acme-two", SF, "acme-two"]
-    assert len(parts) == 8
+    batches = [json.loads(message["Body"]) for message in sf.receive("RunsQueue")]
+    assert [batch["account"] for batch in batches][:4] == [SF, "acme-two", SF, "acme-two"]
+    assert len(batches) == 8
+    assert {frozenset(batch) for batch in batches} == {frozenset({"run", "account", "number"})}
 
 
 def test_its_metrics(sf: World, capsys: pytest.CaptureFixture[str]) -> None:
@@ -315,10 +326,67 @@ def test_an_end_that_broke_off_is_made_up_for(sf: World) -> None:
     assert kinds(sf) == {"Stamps Counted": 1}
 
 
+@pytest.mark.parametrize("new", [0, 20])
+@pytest.mark.parametrize(
+    ("service", "operation", "after"),
+    [
+        ("dynamodb", "PutItem", 2),
+        ("dynamodb", "TransactWriteItems", 0),
+        ("sqs", "SendMessageBatch", 0),
+        ("dynamodb", "UpdateItem", 0),
+    ],
+)
+def test_a_start_repeated_after_an_import_counts_every_planned_issuer_once(
+    sf: World, pairs: None, service: str, operation: str, after: int, new: int
+) -> None:
+    """The start breaks off at one of its writes; an issuer is imported; it is repeated."""
+    rfcs = [bulk_rfc(index) for index in range(10, 15)]
+    sf.books.solucion_factible.load_issuers(21)
+    sf.know(rfcs)
+    due = sf.clock()
+    sf.break_aws(service, operation, "InternalServerError", 500, after=after)
+    with pytest.raises(Exception, match="InternalServerError"):
+        sf.run(due)
+    sf.mend_aws()
+    sf.know([bulk_rfc(new)])
+
+    run = sf.run(due)
+
+    planned = rfcs if operation in ("SendMessageBatch", "UpdateItem") else [*rfcs, bulk_rfc(new)]
+    assert sums(run) == ("finished", len(planned), len(planned), {})
+    assert sorted(asked(sf)) == sorted(planned)
+    assert (sf.clock() - due).total_seconds() < 60
+    assert kinds(sf) == {"Stamps Counted": 1}
+
+
+@pytest.mark.parametrize(("operation", "number"), [("PutItem", 3), ("TransactWriteItems", 1)])
+def test_two_starts_at_the_same_time_and_an_import_between(
+    sf: World, pairs: None, operation: str, number: int
+) -> None:
+    """The first start has written some batches; the second plans more issuers, and sends."""
+    rfcs = [bulk_rfc(index) for index in range(10, 15)]
+    sf.books.solucion_factible.load_issuers(21)
+    sf.know(rfcs)
+    due, left = sf.clock(), [number]
+
+    def started_again(**_: Any) -> None:
+        left[0] -= 1
+        if left[0] == 0:
+            sf.know([bulk_rfc(0)])
+            sf.invoke("run", {"scheduled_time": due.isoformat()}, module=load("run"))
+
+    sf.watch_aws("dynamodb", operation, started_again)
+
+    run = sf.run(due)
+
+    assert sums(run) == ("finished", 6, 6, {})
+    assert sorted(asked(sf)) == [bulk_rfc(0), *rfcs]
+    assert kinds(sf) == {"Stamps Counted": 1}
+
+
 @pytest.mark.parametrize("how", ["after", "together"])
-def test_a_message_that_comes_twice_changes_nothing(world: World, how: str) -> None:
+def test_a_message_that_arrives_twice_changes_nothing(world: World, how: str) -> None:
     world.know([RFC, EMPTY, STRANGERS[0]])
-    world.fault("getTimbres", "cut-before", rfc=RFC)
     run = start(world)
     messages = world.receive("RunsQueue")
     event = sqs_event(world.stack.arns["RunsQueue"], messages)
@@ -333,10 +401,77 @@ def test_a_message_that_comes_twice_changes_nothing(world: World, how: str) -> N
     assert kept(world) == before
     assert world.published == published
     assert world.calls() == calls
-    world.work()
     assert sums(shown(world, run)) == ("finished", 6, 5, {"pac-rejected-request": 1})
-    assert asked(world).count(RFC) == 2
     assert len(world.mails()) == 1
+
+
+def test_a_message_that_arrives_twice_while_it_is_retried_adds_nothing_twice(sf: World) -> None:
+    sf.know([RFC, EMPTY])
+    sf.fault("getTimbres", "cut-before", rfc=RFC, times=2)
+    run = start(sf)
+    event = sqs_event(sf.stack.arns["RunsQueue"], sf.receive("RunsQueue"))
+
+    results = [sf.invoke("run_worker", event)["batchItemFailures"] for _ in range(4)]
+
+    assert [len(failures) for failures in results] == [1, 1, 0, 0]
+    assert sums(shown(sf, run)) == ("finished", 2, 2, {})
+    assert Counter(asked(sf)) == {RFC: 3, EMPTY: 1}
+    assert kinds(sf) == {"Stamps Exhausted": 1, "Stamps Counted": 1}
+
+
+def test_two_workers_with_the_same_message_at_the_same_time(
+    sf: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second one counts the batch while the first one has not stored its result."""
+    sf.know([RFC, EMPTY, STRANGERS[0]])
+    # The run does not end with this batch.
+    sf.create_account("acme-two", sf.secret(SF))
+    sf.know([BUSY], account="acme-two")
+    run = start(sf)
+    messages = [one for one in sf.receive("RunsQueue") if SF in one["Body"]]
+    event = sqs_event(sf.stack.arns["RunsQueue"], messages)
+    settle, again = RunRepository.settle, iter([True])
+
+    def after_the_other(self: RunRepository, *args: Any) -> Any:
+        if next(again, False):
+            assert sf.invoke("run_worker", event) == {"batchItemFailures": []}
+        return settle(self, *args)
+
+    monkeypatch.setattr(RunRepository, "settle", after_the_other)
+
+    assert sf.invoke("run_worker", event) == {"batchItemFailures": []}
+
+    assert sums(shown(sf, run)) == ("running", 4, 2, {"pac-rejected-request": 1})
+    sf.held_back()
+    sf.work()
+    assert sums(shown(sf, run)) == ("finished", 4, 3, {"pac-rejected-request": 1})
+    assert kinds(sf)["Stamps Counted"] == 1
+    assert len(sf.mails()) == 1
+
+
+def test_two_runs_at_the_same_time_announce_what_is_stored_once(
+    sf: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run by hand counts an issuer while the daily run has its stamps, not yet stored."""
+    sf.know([EMPTY])
+    start(sf)
+    sf.clock.forward(minutes=1)
+    write, again = Snapshots.write, iter([True])
+
+    def after_the_other(self: Snapshots, *args: Any) -> None:
+        if next(again, False):
+            sf.run()
+        write(self, *args)
+
+    monkeypatch.setattr(Snapshots, "write", after_the_other)
+
+    sf.work()
+
+    runs = sf.get("/runs").body["runs"]
+    assert [one["status"] for one in runs] == ["finished"] * 2
+    assert sorted(one["exhausted"] for one in runs) == [0, 1]
+    assert kinds(sf) == {"Stamps Exhausted": 1, "Stamps Counted": 2}
+    assert len(sf.mails()) == 1
 
 
 # ------------------------------------------------------------------- workers that break
@@ -346,7 +481,7 @@ def test_a_message_that_comes_twice_changes_nothing(world: World, how: str) -> N
 def test_a_worker_that_breaks_off_loses_nothing_and_doubles_nothing(
     sf: World, monkeypatch: pytest.MonkeyPatch, after: int
 ) -> None:
-    monkeypatch.setattr(timbres.work.watch, "_STORED_AT_ONCE", 5)
+    monkeypatch.setattr(timbres.work.daily_run.worker, "_WRITE_BATCH_SIZE", 5)
     rfcs = many(sf, 12)
     sf.know([EMPTY])
     run = start(sf)
@@ -369,23 +504,78 @@ def test_a_worker_that_breaks_off_loses_nothing_and_doubles_nothing(
     assert shown(sf, run)["exhausted"] == 1
 
 
-def test_what_is_left_of_a_part_is_sent_on_though_the_worker_broke_off_then(sf: World) -> None:
+class Killed(BaseException):
+    """The worker's process is gone."""
+
+
+@pytest.mark.parametrize("step", ["publish", "settle"])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_worker_killed_at_publishing_or_storing_loses_no_event(
+    sf: World, monkeypatch: pytest.MonkeyPatch, step: str, when: str
+) -> None:
+    sf.change_account(SF, sf.secret(SF, low_stamps=60))
+    sf.know([RFC, RFC_N, EMPTY])
+    run = start(sf)
+    owner: Any = Bus if step == "publish" else RunRepository
+    method = getattr(owner, step)
+
+    def killed(self: Any, *args: Any) -> Any:
+        if when == "after":
+            method(self, *args)
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(owner, step, killed)
+        with pytest.raises(Killed):
+            sf.count()
+
+    sf.cold()
+    sf.work()
+    sf.close_overdue()
+
+    for kind, rfc in (("Stamps Exhausted", EMPTY), ("Stamps Low", RFC_N)):
+        events = sf.events(kind)
+        assert {(event["rfc"], event["run"]) for event in events} == {(rfc, run)}
+        # At least once: what was published and not stored is published again.
+        assert len(events) <= 2
+    assert sums(shown(sf, run)) == ("finished", 3, 3, {})
+    (mail,) = sf.mails()
+    assert EMPTY in mail
+    assert RFC_N in mail
+
+
+def test_a_message_comes_again_though_its_delay_could_not_be_set(sf: World) -> None:
     sf.know([RFC, BUSY])
     sf.fault("getTimbres", "cut-before", rfc=RFC)
     run = start(sf)
-    sf.break_aws("sqs", "SendMessageBatch", "InternalError", 500)
+    sf.break_aws("sqs", "ChangeMessageVisibility", "InternalError", 500)
     assert sf.count() == (0, 1)
     sf.mend_aws()
-
-    assert sf.count() == (1, 0)
     assert sums(shown(sf, run)) == ("running", 2, 1, {})
-    sf.work()
+
+    # After the queue's own visibility timeout.
+    assert 1790 < sf.held_back() <= 1800
+    assert sf.count() == (1, 0)
 
     assert sums(shown(sf, run)) == ("finished", 2, 2, {})
     assert Counter(asked(sf)) == {RFC: 2, BUSY: 1}
 
 
-def test_an_error_of_our_own_is_given_back_and_in_the_end_put_aside(
+def test_a_worker_sends_nothing_to_the_queue_that_triggers_it(sf: World) -> None:
+    sf.know([RFC, BUSY])
+    sf.fault("getTimbres", "cut-before", rfc=RFC, times=3)
+    start(sf)
+    sent: list[str] = []
+    for operation in ("SendMessage", "SendMessageBatch"):
+        sf.watch_aws("sqs", operation, lambda request, **_: sent.append(request.url))
+
+    sf.work()
+
+    assert asked(sf).count(RFC) == 4
+    assert sent == []
+
+
+def test_an_unexpected_error_is_retried_and_then_given_up(
     sf: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stamps = SolucionFactible.stamps
@@ -396,17 +586,58 @@ def test_an_error_of_our_own_is_given_back_and_in_the_end_put_aside(
         return stamps(self, rfc, deadline)
 
     monkeypatch.setattr(SolucionFactible, "stamps", broken)
-    monkeypatch.setattr(timbres.work.run, "ISSUERS_A_PART", 1)
+    monkeypatch.setattr(timbres.work.daily_run.start, "BATCH_SIZE", 1)
     sf.know([RFC, RFC_N, BUSY])
     run = start(sf)
 
-    rounds = [sf.count(together=1) for _ in range(4)]
+    rounds = []
+    for _ in range(4):
+        rounds.append(sf.count())
+        sf.held_back()
 
-    assert rounds == [(2, 1), (0, 1), (0, 1), (0, 0)]
+    assert rounds == [(2, 1), (0, 1), (1, 0), (0, 0)]
     assert sums(shown(sf, run)) == ("finished", 3, 2, {"internal-error": 1})
-    assert sf.waiting("RunsDeadLetterQueue") == 1
     assert kinds(sf)["Stamps Counted"] == 1
-    assert "ZeroDivisionError" in str(sf.logged("a part was not counted"))
+    assert "ZeroDivisionError" in str(sf.logged("a batch was not counted"))
+    (dead,) = sf.receive("RunsDeadLetterQueue")
+    assert json.loads(dead["Body"])["run"] == run
+
+
+def test_issuers_of_a_batch_that_is_given_up_are_done_if_they_were_counted(
+    sf: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sf.know([EMPTY, RFC_N])
+    run = start(sf)
+    store, left = timbres.work.daily_run.worker.DailyRunWorker._store, [1]
+
+    def broken(self: Any, account: Any, day: Any, issuers: Any, **more: Any) -> None:
+        if left:
+            left.clear()
+            store(self, account, day, [one for one in issuers if one.rfc == EMPTY], **more)
+        raise ZeroDivisionError("of the test")
+
+    monkeypatch.setattr(timbres.work.daily_run.worker.DailyRunWorker, "_store", broken)
+    sf.work()
+
+    assert sums(shown(sf, run)) == ("finished", 2, 1, {"internal-error": 1})
+    assert shown(sf, run)["exhausted"] == 1
+    assert len(sf.mails()) == 1
+
+
+def test_an_unexpected_error_after_hours_of_an_outage_is_retried_all_the_same(sf: World) -> None:
+    sf.know([RFC])
+    sf.fault("getTimbres", "code", code="503", times=8)
+    run = start(sf)
+    for _ in range(8):
+        assert sf.count() == (0, 1)
+        sf.held_back()
+    sf.break_aws("dynamodb", "TransactWriteItems", "InternalServerError", 500)
+    assert sf.count() == (0, 1)
+    sf.mend_aws()
+    sf.work()
+
+    assert sums(shown(sf, run)) == ("finished", 1, 1, {})
+    assert sf.waiting("RunsDeadLetterQueue") == 0
 
 
 @pytest.mark.parametrize(
@@ -416,35 +647,60 @@ def test_an_error_of_our_own_is_given_back_and_in_the_end_put_aside(
         "[]",
         "null",
         "{}",
-        '{"run": "2026-11-19-050000", "account": "acme-sf", "number": "1", "rfcs": 7}',
-        '{"run": "2020-01-01-050000", "account": "acme-sf", "number": "1", "rfcs": ["A"]}',
+        '{"run": "2026-11-19-050000", "account": "acme-sf", "number": 1}',
+        '{"run": "2026-11-19-050000", "account": "acme-sf", "number": "1", "rfcs": ["A"]}',
+        '{"run": "2020-01-01-050000", "account": "acme-sf", "number": "1"}',
     ],
 )
-def test_a_message_that_is_no_part_stops_no_other(sf: World, body: str) -> None:
+def test_a_message_that_names_no_batch_is_put_aside_at_once(sf: World, body: str) -> None:
     sf.know([RFC])
     sf.stack.client("sqs").send_message(QueueUrl=sf.stack.refs["RunsQueue"], MessageBody=body)
     run = start(sf)
 
-    assert [sf.count() for _ in range(4)] == [(1, 1), (0, 1), (0, 1), (0, 0)]
+    assert sf.count() == (2, 0)
 
     assert sums(shown(sf, run)) == ("finished", 1, 1, {})
-    assert sf.waiting("RunsDeadLetterQueue") == 1
+    assert [dead["Body"] for dead in sf.receive("RunsDeadLetterQueue")] == [body]
 
 
 # ------------------------------------------------------------------ what passes, or not
 
 
-def test_an_issuer_that_times_out_is_asked_three_times(sf: World) -> None:
+def test_an_issuer_that_times_out_is_retried_until_the_run_closes(sf: World) -> None:
     sf.know([RFC, RFC_N, BUSY])
     sf.fault("getTimbres", "cut-before", rfc=RFC, times=-1)
-    before = sf.clock()
+    begun = sf.clock()
+    run = start(sf)
+    delays = []
+    while sf.count() == (0, 1):
+        delays.append(round(sf.held_back() / 60))
 
-    run = sf.run()
+    assert delays[:7] == [1, 2, 4, 8, 15, 15, 15]
+    assert set(delays[7:]) == {15}
+    assert sums(shown(sf, run)) == ("finished", 3, 2, {"pac-timeout": 1})
+    assert Counter(asked(sf)) == {RFC: len(delays) + 1, RFC_N: 1, BUSY: 1}
+    # The last attempt is the last one that the run's duration has room for.
+    assert MAX_DURATION - timedelta(minutes=16) < sf.clock() - begun < MAX_DURATION
+    assert sf.close_overdue() == []
 
-    assert sums(run) == ("finished", 3, 2, {"pac-timeout": 1})
-    assert Counter(asked(sf)) == {RFC: 3, RFC_N: 1, BUSY: 1}
-    # A minute, then two.
-    assert (sf.clock() - before).total_seconds() >= 178
+
+@pytest.mark.parametrize("fault", [{"fault": "cut-before"}, {"fault": "code", "code": "503"}])
+def test_an_outage_of_three_hours_is_counted_by_the_same_run(
+    sf: World, fault: dict[str, Any], pairs: None
+) -> None:
+    rfcs = many(sf, 5)
+    sf.fault("getTimbres", times=-1, **fault)
+    begun = sf.clock()
+    run = start(sf)
+    while sf.clock() - begun < timedelta(hours=3):
+        sf.count()
+        assert sf.held_back()
+    sf.factible.faults.clear()
+    sf.work()
+
+    assert sums(shown(sf, run)) == ("finished", 5, 5, {})
+    assert sf.clock() - begun < timedelta(hours=3, minutes=20)
+    assert {item["entry"][11:] for item in sf.stack.items("SnapshotsTable")} == set(rfcs)
 
 
 @pytest.mark.parametrize(("fault", "code"), [("cut-before", None), ("code", "500")])
@@ -461,11 +717,12 @@ def test_time_that_runs_out_is_no_failure(sf: World) -> None:
     many(sf, 20)
     run = start(sf)
 
-    # Too short to ask at all, five times: the rest goes on each time.
-    assert [sf.count(seconds=17) for _ in range(5)] == [(1, 0)] * 5
+    # Too short to ask at all, five times: the batch comes again each time.
+    for _ in range(5):
+        assert sf.count(seconds=17) == (0, 1)
+        assert sf.held_back()
     assert asked(sf) == []
     assert sums(shown(sf, run)) == ("running", 20, 0, {})
-    assert not sf.held_back()
     sf.work()
 
     assert sums(shown(sf, run)) == ("finished", 20, 20, {})
@@ -473,49 +730,69 @@ def test_time_that_runs_out_is_no_failure(sf: World) -> None:
 
 @pytest.mark.parametrize("code", ["501", "503"])
 @pytest.mark.parametrize("times", [1, 9])
-def test_a_pac_that_cannot_take_more_is_asked_more_slowly(sf: World, code: str, times: int) -> None:
+def test_a_pac_that_cannot_take_more_is_left_alone_until_the_next_attempt(
+    sf: World, code: str, times: int
+) -> None:
     rfcs = many(sf, 20)
     sf.fault("getTimbres", "code", code=code, times=times)
 
-    run = sf.run(rounds=60)
+    run = sf.run()
 
     assert sums(run) == ("finished", 20, 20, {})
     assert set(asked(sf)) == set(rfcs)
+    # One call at each attempt while it refuses.
     assert len(asked(sf)) == 20 + times
-    (pace,) = sf.stack.items("PaceTable")
-    assert pace["slowness"] >= 1
-    assert max(sf.ticks.rests) > 1
 
 
-def test_a_pac_that_stumbles_in_the_middle_keeps_what_it_told(sf: World) -> None:
+def test_a_pac_that_fails_for_some_issuers_keeps_what_it_told_of_the_others(sf: World) -> None:
     rfcs = many(sf, 24)
     for rfc in rfcs[8:16]:
-        sf.fault("getTimbres", "code", code="503", rfc=rfc)
+        sf.fault("getTimbres", "code", code="500", rfc=rfc)
 
     assert sums(sf.run()) == ("finished", 24, 24, {})
     assert Counter(asked(sf)) == {rfc: 2 if rfc in rfcs[8:16] else 1 for rfc in rfcs}
 
 
-def test_a_pac_that_refuses_a_few_by_chance_is_asked_at_the_same_pace(sf: World) -> None:
-    rfcs = many(sf, 80)
-    for rfc in (rfcs[70], rfcs[79]):
-        sf.fault("getTimbres", "code", code="503", rfc=rfc)
+@pytest.mark.parametrize("fault", [{"fault": "code", "code": "500"}, {"fault": "cut-before"}])
+def test_an_outage_in_the_middle_of_a_batch_is_pressed_by_few_calls(
+    sf: World, monkeypatch: pytest.MonkeyPatch, fault: dict[str, Any]
+) -> None:
+    many(sf, 180)
+    begin = sf.factible.calls.begin
 
-    assert sums(sf.run()) == ("finished", 80, 80, {})
-    assert len(asked(sf)) == 82
-    (pace,) = sf.stack.items("PaceTable")
-    assert "slowness" not in pace
+    def out_of_order_after(*call: Any) -> Any:
+        if len(asked(sf)) == 60:
+            sf.fault("getTimbres", times=-1, **fault)
+        return begin(*call)
+
+    monkeypatch.setattr(sf.factible.calls, "begin", out_of_order_after)
+    start(sf)
+
+    assert sf.count() == (0, 1)
+
+    # Ten failures in a row, and what the threads have on their way by then.
+    assert len(asked(sf)) <= 61 + 10 + 2 * 32
+
+
+def test_issuers_that_always_fail_do_not_keep_others_from_being_reached(sf: World) -> None:
+    rfcs = many(sf, 60)
+    for rfc in rfcs[:40]:
+        sf.fault("getTimbres", "code", code="500", rfc=rfc, times=-1)
+
+    run = sf.run()
+
+    assert sums(run) == ("finished", 60, 20, {"pac-error": 40})
 
 
 def test_an_outage_is_pressed_by_few_calls_and_ends_with_the_run(sf: World) -> None:
     many(sf, 60)
     sf.fault("getTimbres", "code", code="503", times=-1)
 
-    run = sf.run(rounds=100)
+    run = sf.run()
 
     assert sums(run) == ("finished", 60, 0, {"pac-unavailable": 60})
     # Six hours of it are not sixty calls each time.
-    assert len(asked(sf)) < 150
+    assert len(asked(sf)) < 40
     (mail,) = sf.mails()
     assert "60 emisores: el PAC no estaba disponible" in mail
 
@@ -523,26 +800,27 @@ def test_an_outage_is_pressed_by_few_calls_and_ends_with_the_run(sf: World) -> N
 def test_a_run_that_is_overdue_is_closed_with_what_it_has(sf: World, pairs: None) -> None:
     many(sf, 4)
     sf.know([EMPTY])
-    start(sf)
-    # The last of three parts is late.
+    run = start(sf)
+    # The last of three batches is late.
     first, second, late = sf.receive("RunsQueue")
     for message in (first, second):
         sf.invoke("run_worker", sqs_event(sf.stack.arns["RunsQueue"], [message]))
+    done = shown(sf, run)["done"]
     sf.clock.forward(hours=5, minutes=59)
     assert sf.close_overdue() == []
     sf.clock.forward(minutes=1)
 
     (closed,) = sf.close_overdue()
 
-    missing = len(json.loads(late["Body"])["rfcs"])
-    assert sums(closed) == ("finished", 5, 5 - missing, {"not-reached": missing})
+    assert sums(closed) == ("finished", 5, done, {"not-reached": 5 - done})
     (told,) = sf.events("Stamps Counted")
-    assert told["failed"] == {"not-reached": missing}
+    assert told["failed"] == {"not-reached": 5 - done}
     assert sf.close_overdue() == []
-    # What comes after the end adds nothing to a run that was told of.
-    before, calls = kept(sf), sf.calls()
-    sf.invoke("run_worker", sqs_event(sf.stack.arns["RunsQueue"], [late]))
-    assert kept(sf) == before
+    # What comes after the end adds nothing to a run that was told of, and asks for nothing.
+    record, calls = shown(sf, run), sf.calls()
+    event = sqs_event(sf.stack.arns["RunsQueue"], [late])
+    assert sf.invoke("run_worker", event) == {"batchItemFailures": []}
+    assert shown(sf, run) == record
     assert sf.calls() == calls
     assert kinds(sf)["Stamps Counted"] == 1
 
@@ -550,12 +828,205 @@ def test_a_run_that_is_overdue_is_closed_with_what_it_has(sf: World, pairs: None
     assert sums(sf.run()) == ("finished", 5, 5, {})
 
 
+def announced(world: World) -> list[dict[str, Any]]:
+    """Check that each run was announced as it is stored, mailed once; return what was told."""
+    told = world.events("Stamps Counted")
+    for one in told:
+        record = shown(world, one["id"])
+        assert {name: record[name] for name in record if name != "accounts"} == {
+            name: one[name] for name in record if name != "accounts"
+        }
+        alerts = Counter(issuer["alert"] for issuer in one["issuers"])
+        assert (alerts["low"], alerts["exhausted"]) == (one["low"], one["exhausted"])
+        lines = record["accounts"]
+        assert one["done"] == sum(line["done"] for line in lines)
+        assert one["expected"] == one["done"] + sum(one["failed"].values())
+    assert len({one["id"] for one in told}) == len(told)
+    return told
+
+
+def test_a_run_closed_in_the_middle_of_its_start_plans_nothing_more(sf: World) -> None:
+    sf.know([RFC])
+    closed: list[dict[str, Any]] = []
+
+    def close(**_: Any) -> None:
+        if not closed:
+            closed.append({})
+            sf.clock.forward(hours=6)
+            closed[:] = sf.invoke("run", {"close": "overdue"}, module=load("run"))["closed"]
+
+    sf.watch_aws("dynamodb", "TransactWriteItems", close)
+    run = sf.run()
+
+    assert sums(run) == sums(closed[0]) == ("finished", 0, 0, {})
+    assert len(announced(sf)) == 1
+    assert asked(sf) == []
+
+
+@pytest.mark.parametrize("step", ["write", "publish", "settle"])
+def test_a_run_closed_while_a_worker_counts_announces_what_is_stored(
+    sf: World, monkeypatch: pytest.MonkeyPatch, pairs: None, step: str
+) -> None:
+    """At a step of the worker, six hours have passed and the run is closed."""
+    many(sf, 5)
+    sf.know([EMPTY])
+    run = start(sf)
+    owner: Any = {"write": Snapshots, "publish": Bus, "settle": RunRepository}[step]
+    method, closed = getattr(owner, step), []
+
+    def closed_meanwhile(self: Any, *args: Any) -> Any:
+        of_the_empty = EMPTY in str(args)
+        if of_the_empty and not closed:
+            closed.append(True)
+            sf.clock.forward(hours=6)
+            sf.close_overdue()
+        return method(self, *args)
+
+    monkeypatch.setattr(owner, step, closed_meanwhile)
+    sf.work()
+
+    assert closed
+    (told,) = announced(sf)
+    assert (told["id"], told["exhausted"]) == (run, 0)
+    assert told["failed"].keys() == {"not-reached"}
+    # What the late worker counted is kept, and the next run tells of it.
+    assert line(sf, EMPTY)["alert"] == "exhausted"
+    sf.clock.forward(hours=18)
+    sf.run()
+    _, next_told = announced(sf)
+    assert [issuer["rfc"] for issuer in next_told["issuers"]] == [EMPTY]
+    sf.clock.forward(days=1)
+    sf.run()
+    assert announced(sf)[2]["issuers"] == []
+    assert sum(EMPTY in mail for mail in sf.mails()) == 1
+
+
+def test_an_alert_of_a_worker_that_was_killed_is_mailed_though_the_run_was_closed(
+    sf: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The issuer is counted, and nothing else of it is stored, when the run is closed."""
+    sf.know([EMPTY])
+    start(sf)
+
+    def killed(*args: Any) -> Any:
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(RunRepository, "settle", killed)
+        with pytest.raises(Killed):
+            sf.count()
+    sf.cold()
+    sf.clock.forward(hours=6)
+    assert sums(sf.close_overdue()[0]) == ("finished", 1, 0, {"not-reached": 1})
+    calls = sf.calls()
+
+    sf.work()
+
+    assert sf.calls() == calls
+    sf.clock.forward(hours=18)
+    sf.run()
+    assert [told["exhausted"] for told in announced(sf)] == [0, 1]
+    assert sum(f"{EMPTY} (cuenta" in mail for mail in sf.mails()) == 1
+
+
+@pytest.mark.parametrize("step", ["acquire_finalization", "close", "seal", "publish", "finish"])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_an_end_that_was_killed_is_announced_as_it_is_stored(
+    sf: World, monkeypatch: pytest.MonkeyPatch, pairs: None, step: str, when: str
+) -> None:
+    """The closing function is killed; the workers go on; the closing is repeated."""
+    many(sf, 3)
+    sf.know([EMPTY])
+    run = start(sf)
+    events = [
+        sqs_event(sf.stack.arns["RunsQueue"], [message]) for message in sf.receive("RunsQueue")
+    ]
+    sf.clock.forward(hours=6)
+    owner: Any = Bus if step == "publish" else RunRepository
+    method = getattr(owner, step)
+
+    def killed(self: Any, *args: Any) -> Any:
+        if when == "after":
+            method(self, *args)
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(owner, step, killed)
+        with pytest.raises(Killed):
+            sf.close_overdue()
+    sf.cold()
+    for event in events:
+        sf.invoke("run_worker", event)
+    sf.clock.forward(hours=1)
+    sf.close_overdue()
+
+    told = sf.events("Stamps Counted")
+    assert {one["id"] for one in told} == {run}
+    # Published twice at most, and the same both times.
+    assert len(told) <= 2
+    assert told[0] == told[-1]
+    assert shown(sf, run)["status"] == "finished"
+    record = shown(sf, run)
+    assert {name: record[name] for name in record if name != "accounts"} == {
+        name: told[0][name] for name in record if name != "accounts"
+    }
+    sf.clock.forward(hours=17)
+    sf.run()
+    assert sum(f"{EMPTY} (cuenta" in mail for mail in sf.mails()) == 1
+
+
+def test_two_ends_at_the_same_time_announce_the_same(
+    sf: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first one stands still for longer than its lease, and then goes on."""
+    sf.know([EMPTY])
+    run = start(sf)
+    seal, again = RunRepository.seal, iter([True])
+
+    def after_the_other(self: RunRepository, *args: Any) -> None:
+        if next(again, False):
+            sf.clock.forward(minutes=11)
+            assert sf.close_overdue()
+            sf.clock.forward(minutes=1)
+        seal(self, *args)
+
+    monkeypatch.setattr(RunRepository, "seal", after_the_other)
+    sf.work()
+
+    first, second = sf.events("Stamps Counted")
+    assert first == second
+    record = shown(sf, run)
+    assert (record["finished_at"], record["exhausted"]) == (first["finished_at"], 1)
+    assert len(sf.mails()) == 1
+
+
+def test_a_write_whose_response_is_lost_delays_no_run_and_doubles_nothing(sf: World) -> None:
+    """Each write of a run in turn takes effect, and its response does not arrive."""
+    sf.know([RFC, EMPTY, STRANGERS[0]])
+    number = 0
+    while True:
+        lost = sf.lose_write_response(number)
+        begun, before = sf.clock(), kinds(sf)
+        run = sf.run()
+        if not lost:
+            break
+        assert sums(run) == ("finished", 3, 2, {"pac-rejected-request": 1}), lost
+        assert sf.clock() - begun < timedelta(minutes=2), lost
+        assert kinds(sf)["Stamps Counted"] == before["Stamps Counted"] + 1
+        number += 1
+        sf.clock.forward(days=1)
+    # A run has: begin, plan (batch, account), enqueued, two transactions, and its end.
+    assert number >= 9
+    announced(sf)
+    assert kinds(sf)["Stamps Exhausted"] == 1
+
+
 def test_an_account_that_cannot_be_reached_waits_while_others_are_counted(sf: World) -> None:
     sf.create_account("acme-away", sf.secret(SF, endpoint="http://127.0.0.1:9"))
     sf.know([RFC, BUSY])
     sf.know([RFC, BUSY, EMPTY], account="acme-away")
     run = start(sf)
-    sf.count()
+    assert sf.count() == (1, 1)
     accounts = {one["account"]: one for one in shown(sf, run)["accounts"]}
     assert (accounts[SF]["done"], accounts["acme-away"]["done"]) == (2, 0)
 
@@ -570,7 +1041,7 @@ def test_an_account_that_stays_away_fails_by_reason(sf: World) -> None:
     sf.change_account(SF, sf.secret(SF, endpoint="http://127.0.0.1:9"))
     sf.know([RFC, BUSY])
 
-    assert sums(sf.run(rounds=100)) == ("finished", 2, 0, {"pac-unreachable": 2})
+    assert sums(sf.run()) == ("finished", 2, 0, {"pac-unreachable": 2})
 
 
 # -------------------------------------------------------------------- accounts that break
@@ -580,7 +1051,7 @@ def test_rejected_credentials_are_one_sign_in_for_each_worker_in_flight(
     sf: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # As many messages as ten thousand issuers have.
-    monkeypatch.setattr(timbres.work.run, "ISSUERS_A_PART", 30)
+    monkeypatch.setattr(timbres.work.daily_run.start, "BATCH_SIZE", 30)
     many(sf, 1_500)
     sf.books.solucion_factible.set_account(password="another")
     run = start(sf)
@@ -698,14 +1169,55 @@ def test_an_issuer_that_is_removed_during_a_run_does_not_come_back(
     assert asked(sf).count(BUSY) == (0 if when == "queued" else 1)
 
 
-# ------------------------------------------------------------------------------ the pace
+# ------------------------------------------------------------------------ the call rate
+
+
+@pytest.mark.parametrize(("rate", "count"), [(7, 1), (20, 5), (1000, 250)])
+def test_calls_reserved_by_many_workers_keep_their_distance(
+    sf: World, rate: int, count: int
+) -> None:
+    sf.ticks.real = True
+    dynamodb, table = session.client("dynamodb"), sf.stack.refs["PaceTable"]
+    limiters = [RateLimiter(dynamodb, table) for _ in range(4)]
+    reserved: list[float] = []
+
+    def reserve(limiter: RateLimiter) -> None:
+        for _ in range(6):
+            begin = limiter.reserve(SF, rate, count, time.time() + 100)
+            assert begin is not None
+            reserved.append(begin)
+
+    threads = [threading.Thread(target=reserve, args=(limiter,)) for limiter in limiters]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    gaps = [later - earlier for earlier, later in pairwise(sorted(reserved))]
+    assert len(gaps) == 23
+    assert min(gaps) >= count / rate - 1e-5
+
+
+def test_a_call_that_would_begin_too_late_is_not_reserved(sf: World) -> None:
+    sf.ticks.real = True
+    limiter = RateLimiter(session.client("dynamodb"), sf.stack.refs["PaceTable"])
+    now = time.time()
+    assert limiter.reserve(SF, 1, 1, now - 1) is None
+    assert limiter.reserve(SF, 1, 30, now + 10) is not None
+    assert limiter.reserve(SF, 1, 1, now + 10) is None
+    # Another account has a rate of its own.
+    assert limiter.reserve(RC, 1, 1, now + 10) is not None
+    # Nothing was reserved by what was refused.
+    begin = limiter.reserve(SF, 1, 1, now + 100)
+    assert begin is not None
+    assert 30 <= begin - now < 31
 
 
 def test_the_calls_a_second_hold_across_two_workers(
     sf: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sf.change_account(SF, sf.secret(SF, calls_per_second=5))
-    monkeypatch.setattr(timbres.work.run, "ISSUERS_A_PART", 7)
+    monkeypatch.setattr(timbres.work.daily_run.start, "BATCH_SIZE", 7)
     rfcs = many(sf, 14)
     start(sf)
     sf.ticks.real = True
@@ -809,20 +1321,20 @@ def test_a_month_s_end_is_a_day_like_others(rc: World) -> None:
     assert line(rc, RFC, RC)["burn_7"] == 5
 
 
-def test_a_balance_that_takes_two_messages_counts_each_issuer_once(
+def test_a_balance_that_takes_two_attempts_counts_each_issuer_once(
     rc: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rc.know([bulk_rfc(index) for index in range(10)], account=RC)
-    monkeypatch.setattr(timbres.work.watch, "_BALANCE_SLICE", 4)
+    monkeypatch.setattr(timbres.work.daily_run.worker, "_BALANCE_BATCH_SIZE", 4)
     slow = iter([True])
 
     def at_the_first(**_: Any) -> None:
         if next(slow, False):
             time.sleep(1.0)
 
-    rc.watch_aws("dynamodb", "TransactWriteItems", at_the_first)
     run = start(rc)
-    assert rc.count(seconds=18.9) == (1, 0)
+    rc.watch_aws("dynamodb", "TransactWriteItems", at_the_first)
+    assert rc.count(seconds=18.9) == (0, 1)
     assert 0 < len(rc.stack.items("SnapshotsTable")) < 13
     rc.work()
 
@@ -835,8 +1347,8 @@ def test_a_balance_that_takes_two_messages_counts_each_issuer_once(
     [
         ("code", {"code": "401"}, "pac-credentials-rejected", 1),
         ("code", {"code": "404"}, "pac-endpoint-not-found", 1),
-        ("code", {"code": "500"}, "pac-error", 3),
-        ("cut-before", {}, "pac-timeout", 3),
+        ("code", {"code": "500"}, "pac-error", ATTEMPTS),
+        ("cut-before", {}, "pac-timeout", ATTEMPTS),
     ],
 )
 def test_a_balance_that_fails(
@@ -964,7 +1476,7 @@ def test_one_mail_for_all_that_a_run_found(sf: World) -> None:
 def test_many_crossings_are_one_event_and_one_mail_that_fit(
     sf: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(timbres.work.run, "_MOST_NAMED", 20)
+    monkeypatch.setattr(timbres.work.daily_run.finalization, "_MAX_NAMED_ISSUERS", 20)
     sf.change_account(SF, sf.secret(SF, low_stamps=2_000))
     many(sf, 45)
 

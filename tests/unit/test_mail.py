@@ -21,14 +21,14 @@ from timbres.domain.mail import MAILED, REASONS, Links, Mail, compose, is_told, 
 from timbres.domain.month import Month
 from timbres.domain.report import FAILED, FORMATS, PENDING, READY, MonthlyRun, Report, Wanted
 from timbres.domain.rfc import Rfc
-from timbres.domain.run import NOT_REACHED, Crossing
+from timbres.domain.run import NOT_REACHED, AlertChange
 from timbres.domain.stamps import Stamps
 from timbres.errors import Kind
 from timbres.pacs import codes
 from timbres.work import contract as contracts
 from timbres.work import monthly
 from timbres.work import report as reports
-from timbres.work.run import crossing_line
+from timbres.work.daily_run.finalization import alert_change_to_dict
 
 MAILS = Path(__file__).parents[2] / "docs" / "samples" / "mails"
 NOW = datetime(2026, 11, 21, 5, 31, 7, tzinfo=UTC)
@@ -55,7 +55,7 @@ def issuer(
     burn: float | None = None,
     account: str = "acme-sf",
 ) -> Detail:
-    return crossing_line(Crossing(account, rfc, alert, available, days_left, burn))
+    return alert_change_to_dict(AlertChange(account, rfc, alert, available, days_left, burn))
 
 
 def counted(*issuers: Detail, **changes: Any) -> Detail:

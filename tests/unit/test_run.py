@@ -1,4 +1,4 @@
-"""Runs: ids, parts that go on in other messages, and when a run is over."""
+"""Runs: ids, delays between attempts, and when a run is complete."""
 
 from __future__ import annotations
 
@@ -9,28 +9,32 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from timbres.aws.runs import read_message, write_message
 from timbres.domain.clock import MEXICO_CITY
 from timbres.domain.run import (
-    FINISHED,
-    LASTS,
+    MAX_DURATION,
+    MAX_RETRY_SECONDS,
     RUNNING,
     AccountRun,
-    Part,
+    Batch,
+    BatchId,
+    Rfcs,
     Run,
     is_run_id,
+    retry_delay,
     run_id,
 )
 
 DUE = datetime(2026, 11, 21, 5, 0, tzinfo=MEXICO_CITY)
-PART = Part(run_id(DUE), "acme-sf", "0007", ("A&D061009TY8", "BBB010101AAA"))
+BATCH = BatchId(run_id(DUE), "acme-sf", "0123abcd-0007")
 
 
 def account(**changes: object) -> AccountRun:
-    return replace(AccountRun("acme-sf", 10, 0, {}, spread=True), **changes)  # type: ignore[arg-type]
+    return replace(AccountRun("acme-sf", 10, 0, {}, plan="0123abcd"), **changes)  # type: ignore[arg-type]
 
 
-def run(*accounts: AccountRun, spread: bool = True) -> Run:
-    return Run(run_id(DUE), RUNNING, DUE, spread=spread, accounts=accounts)
+def run(*accounts: AccountRun, enqueued: bool = True) -> Run:
+    return Run(run_id(DUE), RUNNING, DUE, enqueued=enqueued, accounts=accounts)
 
 
 def test_an_id_tells_when_the_run_was_due() -> None:
@@ -55,63 +59,49 @@ def test_ids_sort_by_time(dues: list[datetime]) -> None:
 @pytest.mark.parametrize(
     "text",
     ["", "2026-11-21", "2026-11-21-05000", "2026-11-21-0500000", "2026-11-21T050000",
-     "2026-11-21-050000\n", " 2026-11-21-050000", "2026-11-21-05:00:00", "run", "part#acme-sf#0001",
-     "２０２６-11-21-050000"],
+     "2026-11-21-050000\n", " 2026-11-21-050000", "2026-11-21-05:00:00", "run",
+     "batch#acme-sf#0001",     "２０２６-11-21-050000"],
 )  # fmt: skip
 def test_ids_of_no_run(text: str) -> None:
     assert not is_run_id(text)
 
 
-def test_what_is_left_of_a_part_goes_on_under_the_next_number() -> None:
-    part, numbers = PART, []
-    for _ in range(11):
-        part = part.rest(("A&D061009TY8",), failed=False)
-        numbers.append(part.number)
-    assert numbers == [f"0007.{n}" for n in range(1, 12)]
-    assert (part.run, part.account, part.rfcs) == (PART.run, "acme-sf", ("A&D061009TY8",))
-    # The first is as it was.
-    assert (PART.number, PART.tries, PART.pauses) == ("0007", 0, 0)
-
-
 @pytest.mark.parametrize(
-    ("failures", "tries", "pauses"),
+    ("base", "delays"),
     [
-        ([], 0, 0),
-        ([True], 1, 0),
-        ([False], 0, 1),
-        ([False, False], 0, 2),
-        ([True, False], 1, 1),
-        ([False, False, True], 1, 0),
-        ([True, True, False, True], 3, 0),
+        (60, [60, 120, 240, 480, 900, 900, 900]),
+        (1, [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 900]),
+        (900, [900, 900]),
     ],
 )
-def test_tries_add_up_and_pauses_begin_anew_after_one(
-    failures: list[bool], tries: int, pauses: int
-) -> None:
-    part = PART
-    for failed in failures:
-        part = part.rest(part.rfcs, failed=failed)
-    assert (part.tries, part.pauses) == (tries, pauses)
+def test_the_delay_doubles_up_to_a_quarter_of_an_hour(base: float, delays: list[float]) -> None:
+    assert [retry_delay(attempt, base) for attempt in range(1, len(delays) + 1)] == delays
 
 
-def test_a_part_that_asks_for_a_balance_goes_on_as_one() -> None:
-    part = replace(PART, rfcs=None).rest(None, failed=True)
-    assert (part.number, part.rfcs) == ("0007.1", None)
+@given(st.integers(1, 1000), st.integers(1, 900))
+def test_every_attempt_has_a_delay_that_sqs_takes(attempt: int, base: int) -> None:
+    assert base <= retry_delay(attempt, base) <= MAX_RETRY_SECONDS
 
 
-@given(st.integers(1, 9999), st.lists(st.booleans(), max_size=20), st.integers(1, 9999))
-def test_numbers_are_unique_in_an_account(first: int, failures: list[bool], other: int) -> None:
-    numbers = {f"{other:04d}"} - {f"{first:04d}"}
-    count = len(numbers)
-    part = replace(PART, number=f"{first:04d}")
-    for failed in [*failures, False]:
-        numbers.add(part.number)
-        part = part.rest(None, failed=failed)
-    assert len(numbers) == count + len(failures) + 1
+def test_a_message_names_its_batch() -> None:
+    assert read_message(write_message(BATCH)) == BATCH
+
+
+@given(st.from_regex(r"[A-Za-z0-9 &Ññ\"\\\\]+", fullmatch=True))
+def test_every_name_survives_the_queue(text: str) -> None:
+    batch = BatchId(text, text, text)
+    assert read_message(write_message(batch)) == batch
 
 
 @pytest.mark.parametrize(
-    ("changes", "over"),
+    ("rfcs", "complete"), [((), True), (("A&D061009TY8",), False), (None, False)]
+)
+def test_a_batch_is_complete_when_no_issuer_is_left(rfcs: Rfcs, complete: bool) -> None:
+    assert Batch(BATCH, rfcs).is_complete is complete
+
+
+@pytest.mark.parametrize(
+    ("changes", "complete"),
     [
         ({"done": 10}, True),
         ({"done": 9}, False),
@@ -119,28 +109,28 @@ def test_numbers_are_unique_in_an_account(first: int, failures: list[bool], othe
         ({"failed": {"pac-timeout": 4, "pac-error": 6}}, True),
         ({"failed": {"pac-timeout": 4, "pac-error": 5}}, False),
         ({"done": 11}, True),
-        ({"done": 10, "spread": False}, False),
+        ({"done": 10, "plan": None}, False),
         ({"expected": 0}, True),
-        ({"expected": 0, "spread": False}, False),
+        ({"expected": 0, "plan": None}, False),
         ({"expected": 0, "problem": "account-misconfigured"}, True),
     ],
 )
-def test_when_an_account_is_over(changes: dict[str, object], over: bool) -> None:
-    assert account(**changes).over is over
+def test_when_an_account_is_complete(changes: dict[str, object], complete: bool) -> None:
+    assert account(**changes).is_complete is complete
 
 
-def test_when_a_run_is_over() -> None:
+def test_when_a_run_is_complete() -> None:
     done, open_ = account(done=10), account(done=3)
-    assert run().over
-    assert run(done, done).over
-    assert not run(done, open_).over
-    assert not run(open_).over
+    assert run().is_complete
+    assert run(done, done).is_complete
+    assert not run(done, open_).is_complete
+    assert not run(open_).is_complete
     # Other accounts may still come.
-    assert not run(done, spread=False).over
-    assert not run(spread=False).over
+    assert not run(done, enqueued=False).is_complete
+    assert not run(enqueued=False).is_complete
 
 
 def test_a_run_is_closed_at_the_latest_before_the_next() -> None:
-    begun = replace(run(), status=FINISHED, started_at=DUE + timedelta(minutes=2))
-    assert begun.until == DUE + timedelta(minutes=2) + LASTS
-    assert begun.until < DUE + timedelta(days=1)
+    begun = replace(run(), started_at=DUE + timedelta(minutes=2))
+    assert begun.closes_at == DUE + timedelta(minutes=2) + MAX_DURATION
+    assert begun.closes_at < DUE + timedelta(days=1)

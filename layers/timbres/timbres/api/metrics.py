@@ -6,17 +6,10 @@ account are not added up.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from aws_lambda_powertools.metrics import EphemeralMetrics
 
-from timbres.domain.outlook import EXHAUSTED, LOW
 from timbres.domain.run import Run
 from timbres.tally import tally
-
-if TYPE_CHECKING:
-    # The function that starts runs has no need of the PACs' clients.
-    from timbres.work.watch import Report
 
 NAMESPACE = "Timbres"
 
@@ -25,20 +18,6 @@ def run_started(run: Run) -> None:
     """Count ``RunsStarted`` and ``IssuersExpected``."""
     tally.count("RunsStarted")
     tally.count("IssuersExpected", sum(account.expected for account in run.accounts))
-
-
-def issuers_counted(report: Report) -> None:
-    """Count what an invocation of the worker did.
-
-    ``IssuersCounted``, ``StampsLow``, ``StampsExhausted``, ``PartsBroken``; ``IssuersFailed``
-    by its dimension ``reason``.
-    """
-    tally.count("IssuersCounted", report.done)
-    tally.count("StampsLow", report.alerts[LOW])
-    tally.count("StampsExhausted", report.alerts[EXHAUSTED])
-    tally.count("PartsBroken", len(report.broken))
-    for reason, count in report.failed.items():
-        tally.count("IssuersFailed", count, reason=reason)
 
 
 def tell() -> None:

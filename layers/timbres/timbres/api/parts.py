@@ -16,10 +16,9 @@ if TYPE_CHECKING:
     from timbres.aws.bus import Bus
     from timbres.aws.issuers import Issuers
     from timbres.aws.journal import Journal
-    from timbres.aws.pace import Pace
+    from timbres.aws.rate_limiter import RateLimiter
     from timbres.aws.reports import Bucket, MonthlyRuns, Queue, Records
-    from timbres.aws.runs import Queue as PartsQueue
-    from timbres.aws.runs import Runs
+    from timbres.aws.runs import RunQueue, RunRepository
     from timbres.aws.snapshots import Snapshots
     from timbres.aws.tickets import Tickets
     from timbres.work.access import Access
@@ -72,25 +71,32 @@ class Parts:
         return Snapshots(client("dynamodb"), setting("SNAPSHOTS_TABLE"))
 
     @cached_property
-    def runs(self) -> Runs:
+    def runs(self) -> RunRepository:
         """The records of runs."""
-        from timbres.aws.runs import Runs
+        from timbres.aws.runs import RunRepository
 
-        return Runs(client("dynamodb"), setting("RUNS_TABLE"))
-
-    @cached_property
-    def parts_queue(self) -> PartsQueue:
-        """The queue of a run's parts."""
-        from timbres.aws.runs import Queue
-
-        return Queue(client("sqs"), setting("RUNS_QUEUE_URL"))
+        return RunRepository(client("dynamodb"), setting("RUNS_TABLE"))
 
     @cached_property
-    def pace(self) -> Pace:
-        """The pace at which PACs are asked."""
-        from timbres.aws.pace import Pace
+    def run_queue(self) -> RunQueue:
+        """The queue of a run's batches."""
+        from timbres.aws.runs import RunQueue
 
-        return Pace(client("dynamodb"), setting("PACE_TABLE"))
+        return RunQueue(client("sqs"), setting("RUNS_QUEUE_URL"))
+
+    @cached_property
+    def run_dead_letters(self) -> RunQueue:
+        """The queue of batches that were given up."""
+        from timbres.aws.runs import RunQueue
+
+        return RunQueue(client("sqs"), setting("RUNS_DEAD_LETTER_QUEUE_URL"))
+
+    @cached_property
+    def limiter(self) -> RateLimiter:
+        """The rate limiter of calls to PACs."""
+        from timbres.aws.rate_limiter import RateLimiter
+
+        return RateLimiter(client("dynamodb"), setting("PACE_TABLE"))
 
     @cached_property
     def journal(self) -> Journal:

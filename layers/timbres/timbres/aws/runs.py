@@ -1,64 +1,201 @@
-"""Runs in AWS: their records and parts in DynamoDB, and the queue of parts.
+"""Runs in AWS: their records and batches in DynamoDB, and the queue of batches.
 
-Entries of a run, by sort key: ``run``, its record; ``run#<account>``, how far it is with an
-account; ``part#<account>#<number>``, what became of a part. Records are in the index
-``newest`` by their id.
+Entries of a run, by sort key: ``run``, its record; ``run#<account>``, its totals for an
+account; ``batch#<account>#<number>``, the state of a batch. Records are in the index
+``newest`` by their id. Entries under the run ``late`` are alert changes that were counted for
+a run after it was closed; the next run that is finalized claims them.
 """
 
 from __future__ import annotations
 
 import json
+import uuid
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
-from timbres.aws.items import Item, chunks, cursor, packed, start, transact_write, unpacked
-from timbres.domain.run import FINISHED, RUNNING, AccountRun, Crossing, Part, Run, Settled
+from timbres.aws.items import (
+    Item,
+    chunks,
+    conditional_write,
+    cursor,
+    packed,
+    read_batch,
+    start,
+    transact_write,
+    unpacked,
+)
+from timbres.domain.outlook import EXHAUSTED, LOW
+from timbres.domain.run import (
+    FINISHED,
+    NOT_REACHED,
+    RUNNING,
+    AccountRun,
+    AlertChange,
+    Batch,
+    BatchId,
+    BatchResult,
+    Rfcs,
+    Run,
+)
 
 _PAGE = 50
 _KIND = "stamps"
 _KEPT = timedelta(days=400)
-_PARTS_KEPT = timedelta(days=14)
+_BATCHES_KEPT = timedelta(days=14)
 _FAILED = "failed#"
-# The longest that SQS holds a message back.
-MOST_DELAY_SECONDS = 900
+_ALERTS = "alerts#"
+_LATE = "late"
+# A transaction takes 100 steps, one of them for the record.
+_MAX_CLAIMS = 99
 
 
-class Runs:
+class RunRepository:
     """The records of runs; ``dynamodb`` is a client, ``table`` the table's name."""
 
     def __init__(self, dynamodb: Any, table: str) -> None:
         self._dynamodb = dynamodb
         self._table = table
 
+    # ------------------------------------------------------------------------- the start
+
     def begin(self, run_id: str, at: datetime) -> Run:
-        """Write a new run, or return the one there is under that id."""
+        """Return the run of that id, which is created if there is none."""
         item = {
             "run": run_id,
             "entry": "run",
             "kind": _KIND,
             "status": RUNNING,
             "started_at": at.isoformat(),
-            "expires_at": int((at + _KEPT).timestamp()),
+            "expires_at": _expiry(at, _KEPT),
         }
-        try:
-            self._dynamodb.put_item(
-                TableName=self._table,
-                Item=packed(item),
-                ConditionExpression="attribute_not_exists(entry)",
-            )
-        except self._dynamodb.exceptions.ConditionalCheckFailedException:
-            begun = self.get(run_id)
-            if begun is None:
-                raise
-            return begun
-        return Run(run_id, RUNNING, at)
+        # Another start may have created it: the run is the same.
+        conditional_write(
+            self._dynamodb.put_item,
+            {},
+            TableName=self._table,
+            Item=packed(item),
+            ConditionExpression="attribute_not_exists(entry)",
+        )
+        run = self.get(run_id)
+        if run is None:
+            raise LookupError(f"the run {run_id} was deleted")
+        return run
+
+    def save_plan(
+        self,
+        run_id: str,
+        account: str,
+        batches: Iterable[Rfcs],
+        problem: str | None,
+        at: datetime,
+    ) -> None:
+        """Store an account's batches and the number of its issuers, unless stored before.
+
+        Nothing is planned once the run is being finalized. Batches of a plan that is not the
+        first one, or was never completed, are ignored.
+        """
+        plan = uuid.uuid4().hex[:8]
+        expected = 0
+        for number, rfcs in enumerate(batches, start=1):
+            expected += 1 if rfcs is None else len(rfcs)
+            batch = _key(BatchId(run_id, account, f"{plan}-{number:04d}"))
+            state = {"rfcs": rfcs, "version": 0, "expires_at": _expiry(at, _BATCHES_KEPT)}
+            self._dynamodb.put_item(TableName=self._table, Item=batch | packed(state))
+        values = {
+            "plan_id": plan,
+            "expected": expected,
+            "problem": problem,
+            "expires_at": _expiry(at, _KEPT),
+        }
+        save = self._step(run_id, f"run#{account}", values, "attribute_not_exists(plan_id)")
+        record = {"TableName": self._table, "Key": packed({"run": run_id, "entry": "run"})}
+        check = record | {"ConditionExpression": "attribute_not_exists(finalizer)"}
+        transact_write(self._dynamodb, [{"Update": save}, {"ConditionCheck": check}])
+
+    def incomplete_batches(self, run_id: str, account: AccountRun) -> Iterator[BatchId]:
+        """Yield the planned batches of an account that have issuers without a result."""
+        prefix = f"batch#{account.account}#{account.plan}-"
+        for item in self._entries(run_id, prefix, ProjectionExpression="entry, rfcs"):
+            if item.get("rfcs") != []:
+                yield BatchId(run_id, account.account, item["entry"].rpartition("#")[2])
+
+    def mark_enqueued(self, run_id: str) -> None:
+        """Record that the batches of every account are in the queue."""
+        self._dynamodb.update_item(**self._step(run_id, "run", {"enqueued": True}))
+
+    # ----------------------------------------------------------------------- the batches
+
+    def load(self, batch: BatchId) -> tuple[Run, Batch]:
+        """Return a batch and its run, without accounts. Raises LookupError if there is none."""
+        keys = [
+            packed({"run": batch.run, "entry": "run"}),
+            packed({"run": batch.run, "entry": f"run#{batch.account}"}),
+            _key(batch),
+        ]
+        items = {
+            item["entry"]: item
+            for item in map(unpacked, read_batch(self._dynamodb, self._table, keys))
+        }
+        if len(items) < len(keys):
+            raise LookupError(f"there is no batch {batch}")
+        record, account, state = (items[key["entry"]["S"]] for key in keys)
+        rfcs = state.get("rfcs")
+        return _run(record, ()), Batch(
+            id=batch,
+            rfcs=None if rfcs is None else tuple(rfcs),
+            version=state["version"],
+            closed=account.get("closed", False),
+        )
+
+    def settle(self, batch: Batch, result: BatchResult, at: datetime) -> bool:
+        """Store the result of an attempt and add it to the run's totals, in one transaction.
+
+        Once the run is closed, its totals stay, and the alert changes are kept for the next
+        run. Returns False, and changes nothing, if another attempt was stored first.
+        """
+        run, account = batch.id.run, f"run#{batch.id.account}"
+        changes = [asdict(change) for change in result.alert_changes]
+        sums = Counter({"done": result.done, "expected": result.unexpected})
+        sums.update(f"{_FAILED}{code}" for code in result.failed.values())
+        totals = self._step(run, account, {}, "attribute_not_exists(closed)", sums)
+        stored = self._batch_step(batch, result, {f"{_ALERTS}{batch.version}": changes})
+        refused = transact_write(self._dynamodb, [{"Update": stored}, {"Update": totals}])
+        if refused and 0 not in refused:
+            late = {
+                "run": _LATE,
+                "entry": f"{run}#{batch.id.account}#{batch.id.number}#{batch.version}",
+                f"{_ALERTS}0": changes,
+                "expires_at": _expiry(at, _BATCHES_KEPT),
+            }
+            keep = {"TableName": self._table, "Item": packed(late)}
+            stored = self._batch_step(batch, result, {})
+            refused = transact_write(self._dynamodb, [{"Update": stored}, {"Put": keep}])
+        return not refused
+
+    def record_error(self, batch: BatchId) -> int:
+        """Count an unexpected error of a batch; return how many there were.
+
+        Raises LookupError if there is no such batch.
+        """
+        key = _key(batch)
+        step = self._step(
+            batch.run, key["entry"]["S"], {}, "attribute_exists(entry)", {"errors": 1}
+        )
+        result = conditional_write(
+            self._dynamodb.update_item, {}, **step, ReturnValues="UPDATED_NEW"
+        )
+        if not result.item:
+            raise LookupError(f"there is no batch {batch}")
+        return int(result.item["errors"])
+
+    # ----------------------------------------------------------------------- the reading
 
     def get(self, run_id: str) -> Run | None:
         """Return a run with its accounts, or None."""
-        items = [unpacked(item) for item in self._entries(run_id, "run")]
+        items = list(self._entries(run_id, "run"))
         record = next((item for item in items if item["entry"] == "run"), None)
         if record is None:
             return None
@@ -80,233 +217,180 @@ class Runs:
         runs = [_run(unpacked(item), ()) for item in page["Items"]]
         return runs, cursor(page.get("LastEvaluatedKey"))
 
-    def spread(
-        self, run_id: str, account: str, expected: int, problem: str | None, at: datetime
-    ) -> None:
-        """Note that all parts of an account are in the queue, or why there are none."""
-        self._update(
-            run_id,
-            f"run#{account}",
-            "SET expected = if_not_exists(expected, :zero) + :expected, spread = :yes, "
-            "problem = :problem, account = :account, expires_at = :expires_at",
-            {
-                ":zero": 0,
-                ":expected": expected,
-                ":yes": True,
-                ":problem": problem or "",
-                ":account": account,
-                ":expires_at": int((at + _KEPT).timestamp()),
-            },
-            condition="attribute_not_exists(spread)",
-        )
+    def list_alert_changes(self, run_id: str) -> list[AlertChange]:
+        """Return the alert changes of a run: its own, and late ones that it has claimed."""
+        own = self._entries(run_id, "batch#")
+        late = (item for item in self._entries(_LATE) if item.get("claimed_by") == run_id)
+        return [change for item in (*own, *late) for change in _alert_changes(item)]
 
-    def all_spread(self, run_id: str) -> None:
-        """Note that the parts of every account are in the queue."""
-        self._update(run_id, "run", "SET spread = :yes", {":yes": True})
+    def list_late_alert_changes(self) -> dict[str, list[AlertChange]]:
+        """Return the late alert changes that no run has claimed yet, by their entry."""
+        late = (item for item in self._entries(_LATE) if "claimed_by" not in item)
+        return {item["entry"]: _alert_changes(item) for item in late}
 
-    def settled(self, part: Part) -> Settled | None:
-        """Return what became of a part, or None while it is to be counted."""
-        answer = self._dynamodb.get_item(
-            TableName=self._table, Key=_part_key(part), ConsistentRead=True
-        )
-        return _settled(part, unpacked(answer["Item"])) if "Item" in answer else None
+    # ------------------------------------------------------------------- the finalization
 
-    def settle(self, parts: Sequence[Settled], at: datetime) -> list[Settled]:
-        """Keep what became of some parts of one account, and add it to the run: both or neither.
-
-        Returns those that were not settled before: a message that comes twice adds nothing.
-        """
-        if not transact_write(self._dynamodb, self._settling(parts, at)):
-            return list(parts)
-        if len(parts) == 1:
-            return []
-        return [part for one in parts for part in self.settle([one], at)]
-
-    def _settling(self, parts: Sequence[Settled], at: datetime) -> list[Item]:
-        sums: Counter[str] = Counter()
-        steps: list[Item] = []
-        for settled in parts:
-            sums.update({"done": settled.done, "expected": settled.expected})
-            sums.update({f"{_FAILED}{code}": count for code, count in settled.failed.items()})
-            item = {
-                "done": settled.done,
-                "expected": settled.expected,
-                "failed": dict(settled.failed),
-                "crossings": [_plain(one) for one in settled.crossings],
-                "rest": _dumped(settled.rest) if settled.rest else None,
-                "expires_at": int((at + _PARTS_KEPT).timestamp()),
-            }
-            put = {
-                "TableName": self._table,
-                "Item": _part_key(settled.part) | packed(item),
-                "ConditionExpression": "attribute_not_exists(entry)",
-            }
-            steps.append({"Put": put})
-        part = parts[0].part
-        adds = {
-            "TableName": self._table,
-            "Key": packed({"run": part.run, "entry": f"run#{part.account}"}),
-            "UpdateExpression": "ADD " + ", ".join(f"#a{n} :a{n}" for n in range(len(sums))),
-            "ExpressionAttributeNames": {f"#a{n}": name for n, name in enumerate(sums)},
-            "ExpressionAttributeValues": packed(
-                {f":a{n}": count for n, count in enumerate(sums.values())}
-            ),
+    def acquire_finalization(self, run_id: str, at: datetime, lease: timedelta) -> bool:
+        """Return whether the caller is to finalize a run; another one may after ``lease``."""
+        values = {
+            "finalizer": str(uuid.uuid4()),
+            "finalizing_until": int((at + lease).timestamp()),
         }
-        return [*steps, {"Update": adds}]
-
-    def crossings(self, run_id: str) -> Iterator[Crossing]:
-        """Yield the issuers that a run found newly low or exhausted."""
-        for item in self._entries(run_id, "part#", ProjectionExpression="crossings"):
-            for one in unpacked(item).get("crossings", ()):
-                yield Crossing(**{"days_left": None, "burn": None, **one})
-
-    def take_finish(self, run_id: str, at: datetime, lease: timedelta) -> bool:
-        """Tell whether the caller is the one to finish a run; another may after ``lease``."""
-        return self._update(
+        step = self._step(
             run_id,
             "run",
-            "SET finishing_until = :until",
-            {
-                ":until": int((at + lease).timestamp()),
-                ":now": int(at.timestamp()),
-                ":running": RUNNING,
-            },
-            condition="#status = :running AND "
-            "(attribute_not_exists(finishing_until) OR finishing_until < :now)",
-            names={"#status": "status"},
+            values,
+            "attribute_not_exists(finalizing_until) OR finalizing_until < :now",
+            operands={":now": int(at.timestamp())},
         )
+        return conditional_write(self._dynamodb.update_item, values, **step).applied
 
-    def finish(
-        self, run: Run, at: datetime, not_reached: dict[str, int], low: int, exhausted: int
-    ) -> None:
-        """Close a run; ``not_reached`` are the issuers of each account that never came."""
-        for account, count in not_reached.items():
-            self._update(
-                run.id,
-                f"run#{account}",
-                "SET #failed = :count",
-                {":count": count},
-                names={"#failed": f"{_FAILED}not-reached"},
-            )
-        self._update(
-            run.id,
-            "run",
-            "SET #status = :finished, finished_at = :at, low = :low, exhausted = :exhausted",
-            {":finished": FINISHED, ":at": at.isoformat(), ":low": low, ":exhausted": exhausted},
-            names={"#status": "status"},
-        )
+    def close(self, run: Run) -> None:
+        """Let the run's totals change no more."""
+        for account in run.accounts:
+            step = self._step(run.id, f"run#{account.account}", {"closed": True})
+            self._dynamodb.update_item(**step)
 
-    def _entries(self, run_id: str, prefix: str, **more: Any) -> Iterator[Item]:
+    def seal(self, run: Run, at: datetime, alerts: Counter[str], late: Sequence[str]) -> None:
+        """Fix the results of a closed run, and claim the ``late`` alert changes for it.
+
+        Changes nothing if they are fixed already, or another run has claimed one of those.
+        ``alerts`` counts the alert changes by kind, with the late ones.
+        """
+        values = {
+            "finished_at": at.isoformat(),
+            LOW: alerts[LOW],
+            EXHAUSTED: alerts[EXHAUSTED],
+        }
+        record = self._step(run.id, "run", values, "attribute_not_exists(finished_at)")
+        claims = [
+            self._step(_LATE, entry, {"claimed_by": run.id}, "attribute_not_exists(claimed_by)")
+            for entry in late[:_MAX_CLAIMS]
+        ]
+        transact_write(self._dynamodb, [{"Update": step} for step in (record, *claims)])
+
+    def finish(self, run_id: str) -> None:
+        """Record that the results of a run are published."""
+        self._dynamodb.update_item(**self._step(run_id, "run", {"status": FINISHED}))
+
+    # ------------------------------------------------------------------------- the items
+
+    def _entries(self, run_id: str, prefix: str = "", **more: Any) -> Iterator[Item]:
+        condition, values = "run = :run", {":run": run_id}
+        if prefix:
+            condition += " AND begins_with(entry, :prefix)"
+            values[":prefix"] = prefix
         pages = self._dynamodb.get_paginator("query").paginate(
             TableName=self._table,
-            KeyConditionExpression="run = :run AND begins_with(entry, :prefix)",
-            ExpressionAttributeValues=packed({":run": run_id, ":prefix": prefix}),
+            KeyConditionExpression=condition,
+            ExpressionAttributeValues=packed(values),
             ConsistentRead=True,
             **more,
         )
         for page in pages:
-            yield from page["Items"]
+            yield from map(unpacked, page["Items"])
 
-    def _update(
+    def _step(
         self,
         run_id: str,
         entry: str,
-        expression: str,
         values: Item,
         condition: str | None = None,
-        names: dict[str, str] | None = None,
-    ) -> bool:
-        more: dict[str, Any] = {}
-        if condition:
-            more["ConditionExpression"] = condition
-        if names:
-            more["ExpressionAttributeNames"] = names
-        try:
-            self._dynamodb.update_item(
-                TableName=self._table,
-                Key=packed({"run": run_id, "entry": entry}),
-                UpdateExpression=expression,
-                ExpressionAttributeValues=packed(values),
-                **more,
-            )
-        except self._dynamodb.exceptions.ConditionalCheckFailedException:
-            return False
-        return True
+        sums: Mapping[str, int] | None = None,
+        operands: Item | None = None,
+    ) -> Item:
+        """Return the update that sets ``values`` of an entry, but for None, and adds ``sums``."""
+        sets = [(name, value) for name, value in values.items() if value is not None]
+        numbered = list(enumerate([*sets, *(sums or {}).items()]))
+        assigned = ", ".join(f"#a{n} = :a{n}" for n, _ in numbered[: len(sets)])
+        added = ", ".join(f"#a{n} :a{n}" for n, _ in numbered[len(sets) :])
+        clauses = [f"SET {assigned}" if assigned else "", f"ADD {added}" if added else ""]
+        step = {
+            "TableName": self._table,
+            "Key": packed({"run": run_id, "entry": entry}),
+            "UpdateExpression": " ".join(clauses).strip(),
+            "ExpressionAttributeNames": {f"#a{n}": name for n, (name, _) in numbered},
+            "ExpressionAttributeValues": packed(
+                {f":a{n}": value for n, (_, value) in numbered} | (operands or {})
+            ),
+        }
+        return step | ({"ConditionExpression": condition} if condition else {})
+
+    def _batch_step(self, batch: Batch, result: BatchResult, alerts: Item) -> Item:
+        values = {"version": batch.version + 1, "rfcs": result.remaining, **alerts}
+        entry = _key(batch.id)["entry"]["S"]
+        operands = {":stored": batch.version}
+        return self._step(batch.id.run, entry, values, "version = :stored", operands=operands)
 
 
-class Queue:
-    """The queue of parts; ``sqs`` is a client."""
+class RunQueue:
+    """A queue of batches; ``sqs`` is a client."""
 
     def __init__(self, sqs: Any, url: str) -> None:
         self._sqs = sqs
         self._url = url
 
-    def send(self, parts: Sequence[Part], delay_seconds: int = 0) -> None:
-        """Put parts into the queue, to be handed out after a delay of up to 15 minutes."""
-        for some in chunks(parts, 10):
-            answer = self._sqs.send_message_batch(
-                QueueUrl=self._url,
-                Entries=[
-                    {
-                        "Id": str(n),
-                        "MessageBody": _dumped(part),
-                        "DelaySeconds": min(delay_seconds, MOST_DELAY_SECONDS),
-                    }
-                    for n, part in enumerate(some)
-                ],
-            )
+    def send(self, messages: Iterable[str]) -> None:
+        """Send messages. Raises RuntimeError when SQS refuses any of them."""
+        for some in chunks(list(messages), 10):
+            entries = [{"Id": str(n), "MessageBody": text} for n, text in enumerate(some)]
+            answer = self._sqs.send_message_batch(QueueUrl=self._url, Entries=entries)
             if answer.get("Failed"):
-                raise RuntimeError(f"parts were not queued: {answer['Failed'][0].get('Code')}")
+                raise RuntimeError(f"batches were not queued: {answer['Failed'][0].get('Code')}")
+
+    def delay(self, receipt_handle: str, seconds: float) -> None:
+        """Let a message that was received, and is not deleted, come again after some seconds."""
+        self._sqs.change_message_visibility(
+            QueueUrl=self._url, ReceiptHandle=receipt_handle, VisibilityTimeout=round(seconds)
+        )
 
 
-def read_part(text: str) -> Part:
-    """Return the part that a message names. Raises ValueError for what is none."""
+def write_message(batch: BatchId) -> str:
+    """Return the message that names a batch."""
+    return json.dumps(asdict(batch))
+
+
+def read_message(text: str) -> BatchId:
+    """Return the batch that a message names. Raises ValueError for any other text."""
     try:
-        value = json.loads(text)
-        rfcs = value.pop("rfcs")
-        return Part(rfcs=None if rfcs is None else tuple(map(str, rfcs)), **value)
-    except (TypeError, KeyError, AttributeError) as error:
-        raise ValueError(f"no part of a run: {error}") from None
+        names = json.loads(text)
+        if not all(isinstance(name, str) and name for name in names.values()):
+            raise ValueError("expected texts")
+        return BatchId(**names)
+    except (TypeError, AttributeError, ValueError) as error:
+        raise ValueError(f"not a batch of a run: {error}") from None
 
 
-def _dumped(part: Part) -> str:
-    return json.dumps(asdict(part), ensure_ascii=False)
+def _key(batch: BatchId) -> Item:
+    return packed({"run": batch.run, "entry": f"batch#{batch.account}#{batch.number}"})
 
 
-def _part_key(part: Part) -> Item:
-    return packed({"run": part.run, "entry": f"part#{part.account}#{part.number}"})
+def _expiry(at: datetime, kept: timedelta) -> int:
+    return int((at + kept).timestamp())
 
 
-def _plain(crossing: Crossing) -> Item:
-    return {name: value for name, value in asdict(crossing).items() if value is not None}
-
-
-def _settled(part: Part, item: Item) -> Settled:
-    return Settled(
-        part=part,
-        expected=item["expected"],
-        done=item["done"],
-        failed=item["failed"],
-        crossings=tuple(
-            Crossing(**{"days_left": None, "burn": None, **one}) for one in item["crossings"]
-        ),
-        rest=read_part(item["rest"]) if "rest" in item else None,
-    )
+def _alert_changes(item: Item) -> list[AlertChange]:
+    stored = (changes for name, changes in item.items() if name.startswith(_ALERTS))
+    return [AlertChange(**change) for changes in stored for change in changes]
 
 
 def _account_run(item: Item) -> AccountRun:
-    return AccountRun(
+    failed = {
+        name.removeprefix(_FAILED): count
+        for name, count in sorted(item.items())
+        if name.startswith(_FAILED)
+    }
+    account = AccountRun(
         account=item["entry"].partition("#")[2],
         expected=item.get("expected", 0),
         done=item.get("done", 0),
-        failed={
-            name.removeprefix(_FAILED): count
-            for name, count in sorted(item.items())
-            if name.startswith(_FAILED)
-        },
-        spread=item.get("spread", False),
+        failed=failed,
+        plan=item.get("plan_id"),
         problem=item.get("problem") or None,
     )
+    if item.get("closed", False) and account.missing > 0:
+        failed[NOT_REACHED] = account.missing
+    return account
 
 
 def _run(item: Item, accounts: tuple[AccountRun, ...]) -> Run:
@@ -315,7 +399,7 @@ def _run(item: Item, accounts: tuple[AccountRun, ...]) -> Run:
         status=item["status"],
         started_at=datetime.fromisoformat(item["started_at"]),
         finished_at=datetime.fromisoformat(item["finished_at"]) if "finished_at" in item else None,
-        spread=item.get("spread", False),
+        enqueued=item.get("enqueued", False),
         low=item.get("low", 0),
         exhausted=item.get("exhausted", 0),
         accounts=accounts,

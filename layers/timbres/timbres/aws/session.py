@@ -18,8 +18,6 @@ _CONFIG = Config(
     read_timeout=4,
     retries={"mode": "standard", "total_max_attempts": 3},
 )
-# DynamoDB checks what it is sent, and a night's thousands of writes are not checked twice.
-_DYNAMODB_CONFIG = _CONFIG.merge(Config(parameter_validation=False))
 # A link signed the older way would not be tied to the bucket's region.
 _S3_CONFIG = _CONFIG.merge(Config(signature_version="s3v4"))
 # Links otherwise name the global host, which answers 400 for regions newer than 2019.
@@ -47,7 +45,7 @@ def _session() -> Session:
 @cache
 def client(service: str) -> Any:
     """Return the process's client for an AWS service, for example ``dynamodb``."""
-    config = _DYNAMODB_CONFIG if service == "dynamodb" else _CONFIG
+    config = _CONFIG
     if service == "s3":
         # An AWS on this machine has one host for all buckets.
         elsewhere = "AWS_ENDPOINT_URL" in os.environ or "AWS_ENDPOINT_URL_S3" in os.environ

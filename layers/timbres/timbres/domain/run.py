@@ -1,56 +1,60 @@
-"""Run: one day's count of every known issuer, in parts that may come twice, late, or never."""
+"""Run: one day's count of every known issuer, in batches that may arrive twice, late or never."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
 RUNNING = "running"
 FINISHED = "finished"
 
-# A message of the queue; with ten messages an invocation has 2,000 issuers at most.
-ISSUERS_A_PART = 200
+# One message of the queue: small enough for one invocation at 1 call per second.
+BATCH_SIZE = 200
 # A run that takes longer is closed with what it has: the next one is near.
-LASTS = timedelta(hours=6)
-# An issuer that fails in a way that may pass is asked again in a later message.
-TRIES = 3
-# Of issuers that were never reached: a message was lost, or the run had to end.
+MAX_DURATION = timedelta(hours=6)
+# Longest pause between two attempts, so that a PAC that is back is noticed soon.
+MAX_RETRY_SECONDS = 900.0
+# Code of issuers without a result when the run was closed.
 NOT_REACHED = "not-reached"
 
 _ID = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}-[0-9]{6}")
 
+Rfcs = tuple[str, ...] | None
+
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """Some issuers of one account, to be counted in a run.
-
-    ``number`` is unique within run and account; what is left of a part goes on as another,
-    ``0007.1``. ``rfcs`` None asks for the account's balance, which tells of all its issuers.
-    """
+class BatchId:
+    """Names a batch; ``number`` is unique within run and account."""
 
     run: str
     account: str
     number: str
-    rfcs: tuple[str, ...] | None
-    tries: int = 0
-    pauses: int = 0
-
-    def rest(self, rfcs: tuple[str, ...] | None, *, failed: bool) -> Part:
-        """Return what is left of this part; ``failed`` when it counts as a try."""
-        stem, _, follow = self.number.partition(".")
-        return replace(
-            self,
-            number=f"{stem}.{int(follow or 0) + 1}",
-            rfcs=rfcs,
-            tries=self.tries + (1 if failed else 0),
-            pauses=0 if failed else self.pauses + 1,
-        )
 
 
 @dataclass(frozen=True, slots=True)
-class Crossing:
+class Batch:
+    """Some issuers of one account, to be counted in a run.
+
+    ``rfcs`` are those without a result yet: empty when the batch is complete, None for a
+    batch that reads the account's balance, which has all of its issuers. ``version`` counts
+    the results stored so far. ``closed``: the run's totals no longer change.
+    """
+
+    id: BatchId
+    rfcs: Rfcs
+    version: int = 0
+    closed: bool = False
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every issuer has a result."""
+        return self.rfcs == ()
+
+
+@dataclass(frozen=True, slots=True)
+class AlertChange:
     """An issuer that has newly become ``low`` or ``exhausted``."""
 
     account: str
@@ -62,50 +66,63 @@ class Crossing:
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
-    """What became of one part. ``failed`` counts issuers by code; ``rest`` goes on later."""
+class BatchResult:
+    """Result of one attempt at a batch.
 
-    part: Part
-    expected: int
-    done: int
-    failed: Mapping[str, int]
-    crossings: tuple[Crossing, ...] = ()
-    rest: Part | None = None
+    ``done``: number of issuers with a count of the run's day. ``unexpected``: number of
+    issuers beyond those planned. ``failed``: error code by RFC, for issuers that are given
+    up. ``remaining``: what the next attempt has to do, as ``Batch.rfcs``.
+    """
+
+    done: int = 0
+    unexpected: int = 0
+    failed: Mapping[str, str] = field(default_factory=dict)
+    alert_changes: tuple[AlertChange, ...] = ()
+    remaining: Rfcs = ()
 
 
 @dataclass(frozen=True, slots=True)
 class AccountRun:
-    """How far a run has come with one account.
+    """State of a run for one account.
 
-    ``spread`` once all of its parts are in the queue. ``problem`` is the code that kept the
-    account out of the run altogether.
+    ``failed`` counts issuers by error code. ``plan`` names the account's stored batches,
+    None before they are stored. ``problem`` is the code that kept the account out of the run.
     """
 
     account: str
     expected: int
     done: int
     failed: Mapping[str, int]
-    spread: bool
+    plan: str | None = None
     problem: str | None = None
 
     @property
-    def over(self) -> bool:
-        """Tell whether nothing more is to come."""
-        return self.spread and self.done + sum(self.failed.values()) >= self.expected
+    def is_complete(self) -> bool:
+        """Whether every planned issuer has a result."""
+        return self.plan is not None and self.missing <= 0
+
+    @property
+    def missing(self) -> int:
+        """Number of planned issuers without a result."""
+        return self.expected - self.done - sum(self.failed.values())
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """The record of a run; ``id`` tells when it was due, in Mexico City."""
+    """The record of a run; ``id`` is when it was due, in Mexico City.
+
+    ``enqueued``: the batches of every account are in the queue. ``finished_at`` is when its
+    results were fixed; the run is ``finished`` once they are published.
+    """
 
     id: str
     status: str
     started_at: datetime
     finished_at: datetime | None = None
-    spread: bool = False
+    enqueued: bool = False
     low: int = 0
     exhausted: int = 0
-    accounts: tuple[AccountRun, ...] = field(default=())
+    accounts: tuple[AccountRun, ...] = ()
 
     @property
     def day(self) -> date:
@@ -113,14 +130,19 @@ class Run:
         return date.fromisoformat(self.id[:10])
 
     @property
-    def until(self) -> datetime:
+    def closes_at(self) -> datetime:
         """When it is closed at the latest."""
-        return self.started_at + LASTS
+        return self.started_at + MAX_DURATION
 
     @property
-    def over(self) -> bool:
-        """Tell whether every issuer expected was counted or has failed."""
-        return self.spread and all(account.over for account in self.accounts)
+    def is_complete(self) -> bool:
+        """Whether every planned issuer has a result."""
+        return self.enqueued and all(account.is_complete for account in self.accounts)
+
+
+def retry_delay(attempt: int, base_seconds: float) -> float:
+    """Return the seconds to wait after the ``attempt``-th attempt, the first being 1."""
+    return min(base_seconds * 2.0 ** (attempt - 1), MAX_RETRY_SECONDS)
 
 
 def run_id(due: datetime) -> str:
@@ -129,5 +151,5 @@ def run_id(due: datetime) -> str:
 
 
 def is_run_id(text: str) -> bool:
-    """Tell whether ``text`` has the form of a run's id."""
+    """Whether ``text`` has the form of a run's id."""
     return _ID.fullmatch(text) is not None

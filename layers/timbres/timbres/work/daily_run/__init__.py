@@ -1,0 +1,1 @@
+"""The daily run: its start, its workers, its end."""
