@@ -7,6 +7,7 @@ been done: else something is lost.
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
 import socket
@@ -17,7 +18,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import urlsplit
 
+import pytest
 from local.sandboxes.books import demo_books
 from local.sandboxes.reachcore import ReachcoreSandbox
 from local.sandboxes.solucion_factible import SolucionFactibleSandbox
@@ -358,9 +361,15 @@ def pac(operation: str, fault: str, *, times: int = -1, **more: Any) -> Fault:
 
 
 def unreachable(scene: Scene) -> None:
-    """Let nobody listen where both PACs should be."""
-    with socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))
-        port = closed.getsockname()[1]
-    scene.undo.append(scene.point_at_the_pacs)
-    scene.point_at_the_pacs(endpoint=f"http://127.0.0.1:{port}")
+    """Refuse every new connection to both PACs, as where nobody listens."""
+    ports = {urlsplit(url).port for url in scene.world.urls.values()}
+    connect = socket.socket.connect
+
+    def refuse(connecting: socket.socket, address: Any) -> None:
+        if address[1] in ports:
+            raise ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
+        connect(connecting, address)
+
+    patch = pytest.MonkeyPatch()
+    patch.setattr(socket.socket, "connect", refuse)
+    scene.undo.append(patch.undo)

@@ -59,7 +59,7 @@ def test_words_of_solucion_factible_are_free_of_credentials(
 ) -> None:
     world = reader
     words = "x" * filling + WORDS[way](world.credentials.password)
-    world.fault(operation, "code", code=code, mensaje=words)
+    world.fault(operation, "code", code=code, mensaje=words, processed=code == "200")
 
     answer = world.buy(RFC, 7)
 

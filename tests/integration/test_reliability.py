@@ -681,11 +681,8 @@ def late(operation: str) -> Fault:
 
 
 def away_at_the_purchase(scene: Scene) -> None:
-    """Let the PAC be elsewhere from the purchase on: its secret is read anew before that."""
-    patch = pytest.MonkeyPatch()
-    patch.setattr(timbres.aws.accounts, "KEPT_SECONDS", 0.0)
-    scene.undo.append(patch.undo)
-    after_the_call("Query", 1, unreachable)(scene)
+    """Refuse connections once the contract is marked as sent."""
+    after_the_call("TransactWriteItems", 2, unreachable)(scene)
 
 
 def slow_purchase(scene: Scene) -> None:

@@ -168,7 +168,7 @@ _SOLUCION_FACTIBLE = {
     "611": REJECTED_REQUEST,
     "612": REJECTED_REQUEST,
     "620": Meaning("pac-permission-denied", 403),
-    "624": Meaning("contract-duplicate", 409),
+    "624": Meaning("contract-duplicate", 409, may_have_taken_effect=True),
     "630": Meaning("account-stamps-exhausted", 409),
     "631": Meaning("issuer-stamps-exhausted", 409),
     "632": Meaning("transaction-limit-exceeded", 422),
