@@ -295,6 +295,11 @@ def tables(table: str, name: str, keys: list[str]) -> dict[Right, Probe]:
         "PutItem": asks("dynamodb", "put_item", TableName=name, Item=key, **fails),
         "UpdateItem": asks("dynamodb", "update_item", **one, **fails),
         "DeleteItem": asks("dynamodb", "delete_item", **one, **fails),
+        "ConditionCheckItem": asks(
+            "dynamodb",
+            "transact_write_items",
+            TransactItems=[{"ConditionCheck": {**one, **fails}}],
+        ),
     }
     steps: dict[str, dict[str, Any]] = {
         "PutItem": {"Put": {"TableName": name, "Item": key, **fails}},
@@ -338,6 +343,13 @@ def queues(queue: str, url: str) -> dict[Right, Probe]:
             "sqs", "receive_message", **of_it, MaxNumberOfMessages=99
         ),
         ("sqs:DeleteMessage", queue): asks("sqs", "delete_message", **of_it, ReceiptHandle="none"),
+        ("sqs:ChangeMessageVisibility", queue): asks(
+            "sqs",
+            "change_message_visibility",
+            **of_it,
+            ReceiptHandle="none",
+            VisibilityTimeout=0,
+        ),
         ("sqs:GetQueueAttributes", queue): asks(
             "sqs", "get_queue_attributes", **of_it, AttributeNames=["All"]
         ),
