@@ -17,6 +17,7 @@ import json
 import logging
 import os
 import re
+import secrets
 import sys
 import threading
 import time
@@ -498,7 +499,8 @@ class Credentials:
 
     @classmethod
     def new(cls) -> Credentials:
-        one = uuid.uuid4().hex
+        # Without digits and vowels: no id, hash or text has a part of it by chance.
+        one = "".join(secrets.choice("ghjkmnpqrstvwxyz") for _ in range(32))
         return cls(
             api_key=f"api-key-{one}",
             norte_api_key=f"norte-key-{one}",

@@ -314,16 +314,23 @@ def test_a_certificate_of_ours_that_is_missed_too_late_leaves_a_contract_in_doub
     context.load_verify_locations(ours.path)
     context.verify_mode = ssl.CERT_REQUIRED
 
-    def behave(_odd: Odd, connection: socket.socket) -> None:
-        with suppress(ssl.SSLError):
-            context.wrap_socket(connection, server_side=True)
-        # Not closed with the request unread: that would be a reset.
+    def behave(odd: Odd, connection: socket.socket) -> None:
+        received, sent = ssl.MemoryBIO(), ssl.MemoryBIO()
+        tls = context.wrap_bio(received, sent, server_side=True)
+        for _ in range(2):
+            received.write(connection.recv(65536))
+            with suppress(ssl.SSLError):
+                tls.do_handshake()
+            connection.sendall(sent.read())
+            # With the first answer the handshake is over for the client, and it sends its request.
+            odd.over.wait(0.3)
         connection.settimeout(0.5)
+        # Not closed with the request unread: that would be a reset.
         while connection.recv(65536):
             pass
 
     with odd_server(behave, "https") as odd:
-        timed_out(BUY, odd.url)
+        timed_out(BUY, odd.url, 3)
 
 
 def test_the_authorities_are_not_loaded_for_a_connection(

@@ -97,8 +97,8 @@ class BulkStampQuery:
         """Wait until the account's rate allows a call; False if that is after the deadline."""
         with self._lock:
             now = time.time()
-            # Calls that were not begun in their time would come on top of those of now.
-            if not self._calls or self._calls[-1] < now:
+            # Calls that begin much later than reserved would come on top of others.
+            if not self._calls or self._calls[-1] + _RESERVED_SECONDS < now:
                 self._calls = self._reserve(now + self._deadline.left())
             if not self._calls:
                 return False
