@@ -30,7 +30,18 @@ ACCOUNT = "layers/timbres/timbres/domain/account.py"
 CODES = "layers/timbres/timbres/pacs/codes.py"
 WRITES = "layers/timbres/timbres/aws/items.py"
 
+ACCESS = "layers/timbres/timbres/work/access.py"
+REJECTIONS = "layers/timbres/timbres/aws/rejections.py"
+WORKER = "layers/timbres/timbres/work/daily_run/worker.py"
+FINALIZATION = "layers/timbres/timbres/work/daily_run/finalization.py"
+RUNS = "layers/timbres/timbres/aws/runs.py"
+MONTHLY = "layers/timbres/timbres/work/monthly.py"
+BALANCE = "layers/timbres/timbres/domain/balance.py"
+
 TORTURE = "tests/torture"
+LOCKOUT = "tests/integration/test_lockout.py"
+DAILY = "tests/integration/test_runs.py"
+MAILS = "tests/integration/test_monthly_mails.py"
 EVIDENCE = "tests/integration/test_contract_evidence.py"
 DOUBT = "tests/integration/test_contracts_in_doubt.py"
 OF_THE_RULES = "tests/unit/test_domain_contract.py"
@@ -39,6 +50,16 @@ OF_THE_RULES = "tests/unit/test_domain_contract.py"
 def contract(name: str, path: str, old: str, new: str, *tests: str) -> Mutation:
     """Return a mutation of one place of the contract code."""
     return Mutation(f"contract: {name}", (Edit(path, old, new),), tests)
+
+
+def credentials(name: str, path: str, old: str, new: str) -> Mutation:
+    """Return a mutation of one place of the code that keeps a PAC from locking an account."""
+    return Mutation(f"credentials: {name}", (Edit(path, old, new),), (LOCKOUT,))
+
+
+def run(name: str, path: str, old: str, new: str, *tests: str) -> Mutation:
+    """Return a mutation of one place of the daily and monthly runs."""
+    return Mutation(f"run: {name}", (Edit(path, old, new),), tests)
 
 
 MUTATIONS = (
@@ -265,5 +286,134 @@ MUTATIONS = (
         "dynamodb.transact_write_items(TransactItems=steps, ClientRequestToken=token)",
         "dynamodb.transact_write_items(TransactItems=steps, ClientRequestToken=str(uuid.uuid4()))",
         "tests/unit/test_conditional_write.py",
+    ),
+    credentials(
+        "a rejected version is tried again",
+        ACCESS,
+        "            rejection = state.rejection or rejection\n",
+        "            rejection = None\n",
+    ),
+    credentials(
+        "everybody tries a new version",
+        ACCESS,
+        "            elif state.accepted or trial is not None:\n",
+        "            elif True:\n",
+    ),
+    credentials(
+        "a trial is not exclusive",
+        REJECTIONS,
+        '"(attribute_not_exists(trial) OR NOT trial_until BETWEEN :now AND :until)",',
+        '"(attribute_not_exists(trial) OR attribute_exists(trial))",',
+    ),
+    credentials(
+        "a trial that proved nothing accepts the version",
+        ACCESS,
+        '_attempt("a trial was not ended", self._rejections.end_trial, account, trial)',
+        '_attempt("", self._rejections.accept, account, clock.now())',
+    ),
+    credentials(
+        "any number of calls in flight",
+        ACCESS,
+        "        size = account.calls_in_flight\n",
+        "        size = 32\n",
+    ),
+    credentials(
+        "a rejection is of all versions",
+        REJECTIONS,
+        '{":account": account.name, ":version": f"{account.version}#"}',
+        '{":account": account.name, ":version": ""}',
+    ),
+    credentials(
+        "a rejection that was not published is forgotten",
+        ACCESS,
+        "                if renewed is None and not rejection.published:\n",
+        "                if False:\n",
+    ),
+    credentials(
+        "a repeated write of a rejection is another's",
+        REJECTIONS,
+        """            {"publication": token},
+            **self._key(account, entry_of_rejection(account)),
+            UpdateExpression="SET #at = :at,""",
+        """            {"publication": ""},
+            **self._key(account, entry_of_rejection(account)),
+            UpdateExpression="SET #at = :at,""",
+    ),
+    run(
+        "alerts are published after the batch is settled",
+        WORKER,
+        """        for alert, event in EVENTS.items():
+            changes = [change for change in result.alert_changes if change.alert == alert]
+            details = (alert_change_to_dict(change) | {"run": run.id} for change in changes)
+            self._bus.publish(event, *details)
+        if self._runs.settle(batch, result, clock.now()):
+""",
+        """        settled = self._runs.settle(batch, result, clock.now())
+        for alert, event in EVENTS.items():
+            changes = [change for change in result.alert_changes if change.alert == alert]
+            details = (alert_change_to_dict(change) | {"run": run.id} for change in changes)
+            self._bus.publish(event, *details)
+        if settled:
+""",
+        DAILY,
+    ),
+    run(
+        "a closed run's totals still change",
+        RUNS,
+        'totals = self._step(run, account, {}, "attribute_not_exists(closed)", sums)',
+        'totals = self._step(run, account, {}, "attribute_exists(entry)", sums)',
+        DAILY,
+    ),
+    run(
+        "late alerts are lost",
+        FINALIZATION,
+        "            late = self._runs.list_late_alert_changes()\n",
+        "            late: dict[str, list[AlertChange]] = {}\n",
+        DAILY,
+    ),
+    run(
+        "a repeated start plans anew",
+        RUNS,
+        '"attribute_not_exists(plan_id)")',
+        '"attribute_not_exists(no_plan)")',
+        DAILY,
+    ),
+    run(
+        "a result is added for each delivery of its message",
+        RUNS,
+        'return self._step(batch.id.run, entry, values, "version = :stored", operands=operands)',
+        'return self._step(batch.id.run, entry, values, "version <= :stored OR version > :stored", '
+        "operands=operands)",
+        DAILY,
+    ),
+    run(
+        "the end of a run is another's after a lost response",
+        RUNS,
+        "return conditional_write(self._dynamodb.update_item, values, **step).applied",
+        'return conditional_write(self._dynamodb.update_item, {"finalizer": ""}, **step).applied',
+        DAILY,
+        "tests/integration/test_reliability.py",
+    ),
+    run(
+        "late reports are not mailed",
+        MONTHLY,
+        "            unnamed = run.late\n",
+        "            unnamed = []\n",
+        MAILS,
+    ),
+    run(
+        "an event names what it finds when it is published",
+        MONTHLY,
+        "yield replace(report, status=PENDING, object_version=None, error=None, differences=None)",
+        "yield report",
+        MAILS,
+        "tests/integration/test_reliability.py",
+    ),
+    run(
+        "contradictory answers are figures",
+        BALANCE,
+        "return transactions == consumed",
+        "return True",
+        "tests/integration/test_contradictions.py",
     ),
 )
