@@ -52,10 +52,10 @@ baseline: $(VENV)/installed ## double purchases in 1,000 lost replies: a decorat
 	@PYTHONPATH=layers/timbres $(BIN)/python -m tests.torture.baseline
 
 fuzz: $(VENV)/installed ## made-up requests of every route of docs/openapi.json: minutes (FUZZ="--seed 7")
-	@PYTHONPATH=layers/timbres $(BIN)/python -m local.fuzz $(FUZZ)
+	@PYTHONPATH=layers/timbres $(BIN)/python -m tools.fuzz $(FUZZ)
 
 openapi: $(VENV)/installed ## write docs/openapi.json anew, as routes, errors and shapes are now
-	@PYTHONPATH=layers/timbres $(BIN)/python -m local.openapi
+	@PYTHONPATH=layers/timbres $(BIN)/python -m tools.openapi
 
 docs: ## render docs/openapi.json as a page to read, out/api.html; needs Node.js
 	@command -v npx > /dev/null || { \
@@ -78,7 +78,7 @@ lint: $(VENV)/installed .venv-checkov/installed ## format, lint, types, imports,
 	PYTHONPATH=layers/timbres:layers/reports $(BIN)/lint-imports
 	$(BIN)/cfn-lint --config-file .cfn-lint.yaml template.yaml
 	@mkdir -p .local
-	$(BIN)/python -m local.transform > .local/transformed.json
+	$(BIN)/python -m tools.transform > .local/transformed.json
 	$(BIN)/cfn-lint --config-file .cfn-lint.yaml .local/transformed.json
 	.venv-checkov/bin/checkov --config-file .checkov.yaml --file .local/transformed.json
 	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive layers/timbres/timbres layers/reports/timbres_reports functions
@@ -98,13 +98,13 @@ build: .venv-sam/installed ## validate the template and build what is deployed, 
 	  echo "make build needs python3.13, the deployment runtime, on the PATH: install it, with pyenv for instance." >&2; exit 1; }
 	AWS_DEFAULT_REGION=$${AWS_DEFAULT_REGION:-mx-central-1} .venv-sam/bin/sam validate --lint
 	PATH="$(PYTHON_313):$$PATH" .venv-sam/bin/sam build --config-env $(STAGE)
-	@.venv-sam/bin/python -m local.artefact
+	@.venv-sam/bin/python -m tools.check_layers
 
 deploy: build ## deploy to AWS: make deploy STAGE=prod
 	.venv-sam/bin/sam deploy --config-env $(STAGE)
 
 doctor: $(VENV)/installed ## look over tools, AWS, the stack, each account: make doctor STAGE=prod DOCTOR=--ask-pacs
-	@PYTHONPATH=layers/timbres $(BIN)/python -m local.doctor --stage $(STAGE) $(DOCTOR)
+	@PYTHONPATH=layers/timbres $(BIN)/python -m tools.doctor --stage $(STAGE) $(DOCTOR)
 
 lock: $(VENV)/installed ## lock the requirements anew, to their newest versions
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv

@@ -157,7 +157,7 @@ def report(rows: int, movements: Sequence[MovementLine]) -> Consumption:
 
 def into_s3(write: Callable[[Consumption, Any], int]) -> Run:
     """Return what uploads a report that ``write`` writes."""
-    from timbres.aws.upload import Upload
+    from timbres.aws.multipart_upload import Upload
 
     movements = block()
 

@@ -94,12 +94,13 @@ def table(results: dict[str, Any]) -> str:
 
 def _prepared(stack: Stack, pac: Pac, account: str, size: int) -> dict[str, str]:
     """Add an account with its issuers and a run over them; return the worker's environment."""
-    from timbres.aws.issuers import Issuers
-    from timbres.aws.runs import RunRepository, write_message
+    from timbres.aws.queues import write_message
     from timbres.domain.clock import now
+    from timbres.domain.issuer_import import UNSAID, Entry
     from timbres.domain.rfc import Rfc
-    from timbres.domain.roster import UNSAID, Entry
     from timbres.domain.run import BATCH_SIZE
+    from timbres.repositories.issuers import Issuers
+    from timbres.repositories.runs import RunRepository
 
     stack.create_account(
         account,

@@ -8,12 +8,12 @@ from itertools import accumulate
 
 from local.sandboxes.books import Issuer as Book
 from local.stack import Stack
-from timbres.aws.issuers import Issuers
-from timbres.aws.snapshots import Snapshots
 from timbres.domain.clock import MEXICO_CITY
+from timbres.domain.forecast import Limits, Snapshot
 from timbres.domain.issuer import Issuer
-from timbres.domain.outlook import Limits, Snapshot
 from timbres.domain.stamps import Stamps
+from timbres.repositories.daily_counts import Snapshots
+from timbres.repositories.issuers import Issuers
 
 _DAY = timedelta(days=1)
 # How much of a working day's stamps a Monday to a Sunday takes.

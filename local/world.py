@@ -20,7 +20,7 @@ from local.stack import Stack, running_stack
 
 _steps = logging.getLogger("local")
 # Solución Factible's, as the layer has it.
-WSDL = ROOT / "layers" / "timbres" / "timbres" / "pacs" / "utilerias.wsdl"
+WSDL = ROOT / "layers" / "timbres" / "timbres" / "pacs" / "solucion_factible" / "utilerias.wsdl"
 
 
 def tell_steps() -> None:

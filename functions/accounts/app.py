@@ -6,9 +6,9 @@ from typing import Any
 
 from aws_lambda_powertools.event_handler import Response
 
-from timbres.api.gateway import Gateway, answer
-from timbres.api.parts import Parts
-from timbres.work import account
+from timbres.handlers.container import Parts
+from timbres.handlers.http import Gateway, answer
+from timbres.services import accounts as account
 
 api = Gateway()
 parts = Parts()

@@ -12,13 +12,13 @@ from typing import Any
 
 from aws_lambda_powertools.event_handler import Response
 
-from timbres.api import schedule
-from timbres.api.gateway import Gateway, answer
-from timbres.api.parts import Parts
 from timbres.domain import clock
 from timbres.domain.month import parse_month
 from timbres.domain.rfc import parse_rfc
-from timbres.work import balance
+from timbres.handlers import schedule
+from timbres.handlers.container import Parts
+from timbres.handlers.http import Gateway, answer
+from timbres.services import balances as balance
 
 api = Gateway()
 parts = Parts()

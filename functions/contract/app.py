@@ -7,12 +7,12 @@ from typing import Any
 
 from aws_lambda_powertools.event_handler import Response
 
-from timbres.api.gateway import Gateway, answer
-from timbres.api.parts import Parts
 from timbres.domain.contract import CONFIRMED, parse_outcome, parse_reason, parse_state
 from timbres.domain.rfc import parse_issuer, parse_rfc
 from timbres.domain.stamps import parse_stamps
-from timbres.work.contract import Contracts, Order, shown
+from timbres.handlers.container import Parts
+from timbres.handlers.http import Gateway, answer
+from timbres.services.contracts import Contracts, Order, shown
 
 api = Gateway()
 parts = Parts()

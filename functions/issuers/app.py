@@ -6,12 +6,12 @@ from typing import Any
 
 from aws_lambda_powertools.event_handler import Response
 
-from timbres.api.gateway import Gateway, answer
-from timbres.api.parts import Parts
+from timbres.domain.issuer_import import read_csv, read_json
 from timbres.domain.rfc import parse_rfc, shown
-from timbres.domain.roster import read_csv, read_json
 from timbres.errors import BODY_INVALID, PARAMETER_INVALID, TimbresError
-from timbres.work import issuers
+from timbres.handlers.container import Parts
+from timbres.handlers.http import Gateway, answer
+from timbres.services import issuers
 
 # 10,000 rows, with room for blanks and names of members.
 MOST_BYTES = 2 * 1024 * 1024

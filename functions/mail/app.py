@@ -14,14 +14,14 @@ from aws_lambda_powertools.utilities.idempotency import (
     idempotent_function,
 )
 
-from timbres.api.gateway import log
-from timbres.api.parts import Parts, setting
-from timbres.aws.session import client
-from timbres.aws.topic import Topic
+from timbres.aws.clients import client
+from timbres.aws.notifications import Topic
 from timbres.domain import clock
-from timbres.domain.mail import Links, compose, is_told, key
 from timbres.domain.month import read_month
 from timbres.domain.report import Wanted
+from timbres.handlers.container import Parts, setting
+from timbres.handlers.http import log
+from timbres.notifications.mails import Links, compose, is_told, key
 
 parts = Parts()
 # Longer than any event is delivered again, or told again by whoever published it.

@@ -6,9 +6,9 @@ from datetime import timedelta
 from functools import cache
 from typing import Any
 
-from timbres.api.gateway import Gateway
-from timbres.api.parts import Parts, setting
-from timbres.work.contract import Reconciler
+from timbres.handlers.container import Parts, setting
+from timbres.handlers.http import Gateway
+from timbres.services.contracts import Reconciler
 
 api = Gateway()
 parts = Parts()

@@ -14,10 +14,7 @@ from typing import Any
 
 from aws_lambda_powertools.event_handler import Response
 
-from timbres.api import schedule
-from timbres.api.gateway import Gateway, answer, log
-from timbres.api.parts import Parts, setting
-from timbres.aws.reports import LINK_SECONDS
+from timbres.aws.object_store import LINK_SECONDS
 from timbres.domain import clock
 from timbres.domain.account import parse_report_account
 from timbres.domain.month import parse_month
@@ -30,10 +27,13 @@ from timbres.domain.report import (
     parse_kind,
 )
 from timbres.errors import PARAMETER_INVALID, REPORT_FAILED, TimbresError
-from timbres.tally import COUNT, tally
-from timbres.work.monthly import Monthly
-from timbres.work.report import Reports, shown
-from timbres.work.report_events import ReportPublisher
+from timbres.handlers import schedule
+from timbres.handlers.container import Parts, setting
+from timbres.handlers.http import Gateway, answer, log
+from timbres.observability.metrics import COUNT, tally
+from timbres.services.monthly_reports import Monthly
+from timbres.services.report_events import ReportPublisher
+from timbres.services.reports import Reports, shown
 
 api = Gateway()
 parts = Parts()

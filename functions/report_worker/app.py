@@ -14,16 +14,16 @@ from aws_lambda_powertools.utilities.batch import (
 )
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
-from timbres.api import metrics
-from timbres.api.gateway import RESERVE_SECONDS, log
-from timbres.api.parts import Parts
 from timbres.deadline import Deadline
 from timbres.errors import TimbresError
-from timbres.work.consumption import Consumptions
-from timbres.work.export import Exporter, Writer
-from timbres.work.making import Worker
-from timbres.work.monthly import Monthly
-from timbres.work.report_events import ReportPublisher
+from timbres.handlers.container import Parts
+from timbres.handlers.http import RESERVE_SECONDS, log
+from timbres.observability import metrics
+from timbres.services.consumption import Consumptions
+from timbres.services.monthly_reports import Monthly
+from timbres.services.report_events import ReportPublisher
+from timbres.services.report_generation import Worker
+from timbres.services.report_writer import Exporter, Writer
 
 parts = Parts()
 processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failure=False)

@@ -10,11 +10,11 @@ from typing import Any
 
 from aws_lambda_powertools.event_handler import Response
 
-from timbres.api import schedule
-from timbres.api.gateway import Gateway, answer
-from timbres.api.parts import Parts
-from timbres.work.daily_run.finalization import RunFinalizer, run_to_dict
-from timbres.work.daily_run.start import DailyRunService
+from timbres.handlers import schedule
+from timbres.handlers.container import Parts
+from timbres.handlers.http import Gateway, answer
+from timbres.services.daily_run.finalization import RunFinalizer, run_to_dict
+from timbres.services.daily_run.start import DailyRunService
 
 api = Gateway()
 parts = Parts()
@@ -38,12 +38,10 @@ def read(run_id: str) -> Response[str]:
 
 
 def scheduled(wanted: dict[str, Any]) -> dict[str, Any]:
-    from timbres.api import metrics
 
     if wanted.get("close") == "overdue":
         return {"closed": [run_to_dict(run) for run in service().close_overdue()]}
     run = service().start(schedule.moment(wanted))
-    metrics.run_started(run)
     return run_to_dict(run)
 
 

@@ -12,11 +12,11 @@ from aws_lambda_powertools.utilities.batch import (
 )
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
-from timbres.api import metrics
-from timbres.api.gateway import RESERVE_SECONDS, log
-from timbres.api.parts import Parts, setting
 from timbres.deadline import Deadline
-from timbres.work.daily_run.worker import DailyRunWorker
+from timbres.handlers.container import Parts, setting
+from timbres.handlers.http import RESERVE_SECONDS, log
+from timbres.observability import metrics
+from timbres.services.daily_run.worker import DailyRunWorker
 
 # SQS retries what fails, minutes later, not at once.
 parts = Parts(attempts=1)

@@ -9,12 +9,12 @@ from typing import Any
 
 from aws_lambda_powertools.event_handler import Response
 
-from timbres.api.gateway import Gateway, answer
-from timbres.api.parts import Parts
 from timbres.domain import clock
-from timbres.domain.period import parse_period
+from timbres.domain.date_range import parse_period
 from timbres.domain.rfc import parse_issuer, parse_rfc
-from timbres.work import stamp_count
+from timbres.handlers.container import Parts
+from timbres.handlers.http import Gateway, answer
+from timbres.services import stamps as stamp_count
 
 api = Gateway()
 parts = Parts()

@@ -9,17 +9,17 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from timbres.api import metrics
-from timbres.api.download_pages import (
+from timbres.domain import clock
+from timbres.domain.download_token import LINK_SECONDS, WAIT_SECONDS
+from timbres.handlers.container import Parts, setting
+from timbres.handlers.download_pages import (
     CONTENT_SECURITY_POLICY,
     not_found_page,
     unavailable_page,
 )
-from timbres.api.gateway import aws_words, log
-from timbres.api.parts import Parts, setting
-from timbres.domain import clock
-from timbres.domain.ticket import LINK_SECONDS, WAIT_SECONDS
-from timbres.tally import tally
+from timbres.handlers.http import aws_words, log
+from timbres.observability import metrics
+from timbres.observability.metrics import tally
 
 parts = Parts()
 

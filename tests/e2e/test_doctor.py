@@ -1,4 +1,4 @@
-"""`python -m local.doctor` against a deployed stack and PACs that answer in every way."""
+"""`python -m tools.doctor` against a deployed stack and PACs that answer in every way."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 from local.aws import ROOT
-from local.doctor.wsdl import BUNDLED
 from local.sandboxes.books import SolucionFactibleAccount, SolucionFactibleBooks
 from local.sandboxes.server import serve
 from local.sandboxes.solucion_factible import SolucionFactibleSandbox
 from local.stack import SECRET_PREFIX, Stack
+from tools.doctor.wsdl import BUNDLED
 
 PASSWORD = "a-password-of-the-doctor"
 WRONG = "a-wrong-password-of-the-doctor"
@@ -42,7 +42,7 @@ class Said:
 def examine(stack: Stack, *options: str, **environment: str) -> Said:
     keys = stack.keys["admin"]
     done = subprocess.run(
-        [sys.executable, "-m", "local.doctor", *options],
+        [sys.executable, "-m", "tools.doctor", *options],
         cwd=ROOT,
         env={
             "PATH": os.environ["PATH"],

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from local.fuzz.run import fuzz
-from local.openapi import strict
 from local.stack import Stack
+from tools.fuzz.run import fuzz
+from tools.openapi import strict
 
 OPERATIONS = sum(len(methods) for methods in strict.strict()["paths"].values())
 # The same requests each time, but for the ids that the answers bring.

@@ -17,11 +17,11 @@ from local.stack import Stack
 from local.world import World
 
 from tests.e2e.test_main_job import ready
-from timbres.aws.reports import Records
-from timbres.aws.tickets import Tickets
 from timbres.domain import clock
+from timbres.domain.download_token import new_ticket, ticket_hash
 from timbres.domain.report import Report
-from timbres.domain.ticket import new_ticket, ticket_hash
+from timbres.repositories.download_tokens import Tickets
+from timbres.repositories.reports import Records
 
 ACCOUNT = "acme-rc"
 

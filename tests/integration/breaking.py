@@ -32,8 +32,8 @@ from tests.integration.conftest import Switches
 from tests.integration.harness import AWS_ACCOUNT, LOST, RC, REGION, SF, START, WSDL, World
 from tests.reliability import NOTHING, WRITES
 
-from timbres.aws import session
-from timbres.domain.mail import MAILED, is_told, key
+from timbres.aws import clients as session
+from timbres.notifications.mails import MAILED, is_told, key
 
 # As boto3 names a service, and as AWS does.
 SERVICES = {

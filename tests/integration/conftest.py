@@ -10,7 +10,7 @@ from local.sandboxes.server import serve
 from tests.integration.harness import Switch, World, running_world
 from tests.integration.pac_world import Stage
 
-from timbres.aws import session
+from timbres.aws import clients as session
 
 Switches = dict[str, tuple[Switch, str]]
 

@@ -42,7 +42,6 @@ import requests
 from boto3.dynamodb.types import TypeSerializer
 from botocore.awsrequest import AWSResponse
 from botocore.exceptions import ConnectionClosedError, ReadTimeoutError
-from local.openapi import strict
 from local.sandboxes.books import Books, demo_books
 from local.sandboxes.control import Sandbox
 from local.sandboxes.faults import parse_fault
@@ -56,18 +55,19 @@ from moto.events.models import EventsBackend
 from moto.sns.models import sns_backends
 from moto.sqs.models import sqs_backends
 from samtranslator.yaml_helper import yaml_parse
+from tools.openapi import strict
 
 import timbres.aws.rate_limiter
 import timbres.pacs.http
-import timbres.work.daily_run.bulk_query
-from timbres.api.gateway import log
-from timbres.aws import session
+import timbres.services.daily_run.bulk_query
+from timbres.aws import clients as session
 from timbres.domain import clock as timbres_clock
 from timbres.domain.clock import MEXICO_CITY
 from timbres.domain.issuer import Issuer
+from timbres.handlers.http import log
 
 ROOT = Path(__file__).parents[2]
-WSDL = ROOT / "layers" / "timbres" / "timbres" / "pacs" / "utilerias.wsdl"
+WSDL = ROOT / "layers" / "timbres" / "timbres" / "pacs" / "solucion_factible" / "utilerias.wsdl"
 REGION = "mx-central-1"
 AWS_ACCOUNT = "111122223333"
 STACK = "timbres-test"
@@ -1073,7 +1073,7 @@ def running_world(switches: dict[str, tuple[Switch, str]]) -> Iterator[World]:
             (timbres_clock, "now", clock),
             # Attempts follow one another at once; how many there are stays as it is.
             (timbres.pacs.http, "_BACK_OFF_SECONDS", 0.0),
-            (timbres.work.daily_run.bulk_query, "time", ticks),
+            (timbres.services.daily_run.bulk_query, "time", ticks),
             (timbres.aws.rate_limiter, "time", ticks),
             (botocore.endpoint, "time", SimpleNamespace(sleep=lambda _: None, time=time.time)),
         ):

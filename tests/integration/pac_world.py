@@ -28,7 +28,8 @@ from local.sandboxes.control import Sandbox
 from local.sandboxes.faults import parse_fault
 from tests.unit.seeds import AGREGAR_CONTRATO, GET_TIMBRES, SALDOS, STATEMENT
 
-import timbres.pacs.solucion_factible  # It imports zeep, which a first call must not wait for.
+# It imports zeep, which a first call must not wait for.
+import timbres.pacs.solucion_factible.client
 from timbres.deadline import Deadline
 from timbres.domain.account import PACS, Account
 from timbres.domain.month import Month
@@ -51,7 +52,7 @@ PASSWORD = "contraseña & <secreta>"
 WRONG = "equivocada-0001"
 ACME = "Acme Timbrado"
 CREDENTIALS = (KEY, OTHER_KEY, USERNAME, PASSWORD, WRONG)
-WSDL = Path(timbres.pacs.solucion_factible.__file__).with_name("utilerias.wsdl")
+WSDL = Path(timbres.pacs.solucion_factible.client.__file__).with_name("utilerias.wsdl")
 # How often a read is tried.
 ATTEMPTS = 3
 
@@ -207,7 +208,7 @@ AT = {
         stranger=partial(factible_account, password=WRONG),
         acts=(COUNT, BUY, LIVE_WSDL),
         of_issuer=lambda client, rfc, deadline: client.stamps(rfc, deadline),
-        quick={"timbres.pacs.solucion_factible._PURCHASE_LEAST_SECONDS": 0.5},
+        quick={"timbres.pacs.solucion_factible.client._PURCHASE_LEAST_SECONDS": 0.5},
     ),
 }
 ACTS = tuple(act for pac in AT.values() for act in pac.acts)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from local.openapi import strict
 from tests.integration.harness import RC, SF, World, problem
+from tools.openapi import strict
 
 
 def test_accounts_are_listed_by_name_with_what_each_can_do(world: World) -> None:

@@ -27,11 +27,11 @@ from tests.integration.harness import (
     problem,
 )
 
-import timbres.pacs.solucion_factible
+import timbres.pacs.solucion_factible.client
 from timbres.deadline import Deadline
 from timbres.domain.rfc import Rfc
 from timbres.errors import TimbresError
-from timbres.work.contract import Order
+from timbres.services.contracts import Order
 
 PATH = f"/accounts/{SF}/contracts"
 DONE = "La transacción ha sido completada satisfactoriamente."
@@ -530,7 +530,7 @@ def test_an_answer_that_is_none_leaves_it_unknown(
 def test_a_time_out_leaves_it_unknown_and_one_purchase(
     world: World, fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(timbres.pacs.solucion_factible, "_PURCHASE_READ_SECONDS", 0.3)
+    monkeypatch.setattr(timbres.pacs.solucion_factible.client, "_PURCHASE_READ_SECONDS", 0.3)
     world.fault("agregarContrato", fault, seconds=0.6)
 
     assert_in_doubt(world, world.buy(RFC, 500, "pedido-1"), "pac-timeout")

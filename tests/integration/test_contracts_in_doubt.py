@@ -21,7 +21,7 @@ from tests.integration.harness import (
 from timbres.deadline import Deadline
 from timbres.domain.rfc import Rfc
 from timbres.errors import TimbresError
-from timbres.work.contract import Contracts, Order
+from timbres.services.contracts import Contracts, Order
 
 PATH = f"/accounts/{SF}/contracts"
 

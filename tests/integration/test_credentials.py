@@ -14,7 +14,7 @@ from tests.integration.harness import RC, RFC, SF, World, load, problem
 from timbres.deadline import Deadline
 from timbres.domain.rfc import Rfc
 from timbres.errors import TimbresError
-from timbres.work import stamp_count
+from timbres.services import stamps as stamp_count
 
 BALANCE = f"/accounts/{RC}/balance"
 STAMPS = f"/accounts/{SF}/stamps"
@@ -201,7 +201,7 @@ def test_an_account_whose_pac_changes_while_warm(world: World) -> None:
 
 def test_a_secret_is_read_once_a_minute(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1000.0]
-    monkeypatch.setattr("timbres.aws.accounts.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("timbres.repositories.accounts.time.monotonic", lambda: now[0])
     reads = reads_of_secrets(world)
     for _ in range(3):
         world.get(STAMPS)
@@ -217,7 +217,7 @@ def test_a_changed_secret_is_in_use_within_a_minute(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [1000.0]
-    monkeypatch.setattr("timbres.aws.accounts.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("timbres.repositories.accounts.time.monotonic", lambda: now[0])
     assert world.get(STAMPS).status == 200
     world.change_account(SF, "no JSON any more")
     assert world.get(STAMPS).status == 200
@@ -330,7 +330,7 @@ def test_an_error_of_our_own_shows_no_credential(
     def broken(*_: Any, **__: Any) -> Any:
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr("timbres.work.stamp_count.clock.now", broken)
+    monkeypatch.setattr("timbres.services.stamps.clock.now", broken)
 
     body = problem(read(world, SF), 500, "internal-error")
     assert "a bug" not in json.dumps(body)

@@ -10,7 +10,7 @@ import pytest
 from local.sandboxes.books import bulk_rfc
 from tests.integration.harness import RFC, RFC_N, SF, World, problem
 
-import timbres.work.balance as work_balance
+import timbres.services.balances as work_balance
 
 PATH = f"/accounts/{SF}/stamps/history"
 

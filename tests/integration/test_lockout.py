@@ -23,12 +23,13 @@ import pytest
 from local.sandboxes.books import FAILED_ATTEMPTS_ALLOWED, AccountState
 from tests.integration.harness import RFC, SF, World, load, problem
 
-from timbres.aws.rejections import TRIAL_SECONDS, Rejection, Rejections
 from timbres.deadline import Deadline
 from timbres.domain.account import DEFAULT_CALLS_IN_FLIGHT, Account
 from timbres.domain.rfc import Rfc
 from timbres.errors import TimbresError
-from timbres.work import access, stamp_count
+from timbres.repositories.credential_rejections import TRIAL_SECONDS, Rejection, Rejections
+from timbres.services import pac_access as access
+from timbres.services import stamps as stamp_count
 
 STAMPS = f"/accounts/{SF}/stamps"
 WELL = "well"

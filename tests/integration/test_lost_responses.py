@@ -14,16 +14,17 @@ from moto.sns.models import sns_backends
 from tests.integration.harness import AWS_ACCOUNT, RC, REGION, RFC, RFC_N, SF, World
 from tests.integration.ticket_world import issued, opened, stored
 
-from timbres.aws import session, upload
-from timbres.aws.issuers import Issuers
-from timbres.aws.items import packed, transact_write
-from timbres.aws.snapshots import Snapshots
-from timbres.aws.tickets import Tickets
-from timbres.aws.upload import Upload
+from timbres.aws import clients as session
+from timbres.aws import multipart_upload as upload
+from timbres.aws.multipart_upload import Upload
+from timbres.domain.forecast import Snapshot
 from timbres.domain.issuer import Issuer
-from timbres.domain.outlook import Snapshot
-from timbres.domain.roster import Entry
+from timbres.domain.issuer_import import Entry
 from timbres.domain.stamps import Stamps
+from timbres.repositories.daily_counts import Snapshots
+from timbres.repositories.download_tokens import Tickets
+from timbres.repositories.dynamodb import packed, transact_write
+from timbres.repositories.issuers import Issuers
 
 # ------------------------------------------------------------------ what AWS makes of it
 

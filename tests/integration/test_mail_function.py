@@ -23,7 +23,7 @@ from tests.integration.harness import (
 )
 from tests.integration.ticket_world import opened
 
-from timbres.domain.mail import MAILED
+from timbres.notifications.mails import MAILED
 
 EMPTY = "AAA010101AAA"
 

@@ -12,7 +12,7 @@ from moto.core.botocore_stubber import MockRawResponse
 from tests.integration.harness import RC, World, problem, sqs_event, template
 from tests.integration.test_reports_api import ASKED, made, monthly, records
 
-from timbres.domain.ticket import ticket_hash
+from timbres.domain.download_token import ticket_hash
 
 CLOSE = {"close": "overdue"}
 RUN = "2026-11-01 for 2026-10"

@@ -33,7 +33,7 @@ from timbres.domain.month import Month
 from timbres.domain.rfc import Rfc
 from timbres.pacs import connect
 from timbres.pacs.base import PacClient
-from timbres.pacs.statement_csv import read_statement
+from timbres.pacs.reachcore.statement import read_statement
 
 OPERATIONS = ("saldos", "csv", "pdf")
 

@@ -48,9 +48,9 @@ from tests.integration.harness import (
 from tests.integration.ticket_world import issued, opened, stored
 from tests.reliability import WRITES, Row, agree, headings, read
 
-import timbres.aws.accounts
-import timbres.pacs.solucion_factible
-from timbres.domain.ticket import ticket_hash
+import timbres.pacs.solucion_factible.client
+import timbres.repositories.accounts
+from timbres.domain.download_token import ticket_hash
 
 EMPTY = "AAA010101AAA"
 # What the gateway answers for a function that does not; tests/e2e/test_reliability.py sees it.
@@ -688,7 +688,7 @@ def away_at_the_purchase(scene: Scene) -> None:
 def slow_purchase(scene: Scene) -> None:
     """Let the PAC take longer over a purchase than is waited for; it makes it all the same."""
     patch = pytest.MonkeyPatch()
-    patch.setattr(timbres.pacs.solucion_factible, "_PURCHASE_READ_SECONDS", 0.2)
+    patch.setattr(timbres.pacs.solucion_factible.client, "_PURCHASE_READ_SECONDS", 0.2)
     scene.world.fault("agregarContrato", "slow", seconds=0.3)
     scene.undo += [patch.undo, lambda: time.sleep(0.2)]
 

@@ -468,7 +468,7 @@ def test_a_large_month_is_written_whole(world: World) -> None:
 def test_an_upload_that_breaks_off_leaves_nothing_behind(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("timbres.aws.upload.PART_BYTES", 5 * 1024 * 1024)
+    monkeypatch.setattr("timbres.aws.multipart_upload.PART_BYTES", 5 * 1024 * 1024)
     world.books.reachcore.load_bulk("Acme Timbrado", "2026-05", 100_000)
     report = world.ask(RC, "2026-05", "consumption", "csv").body
     s3, bucket = world.stack.client("s3"), world.stack.refs["ReportsBucket"]

@@ -147,7 +147,7 @@ class Time:
 def now(monkeypatch: pytest.MonkeyPatch) -> Time:
     # The functions stay as warm as the test before left them: time goes on from there.
     passed = Time(next(_numbers) * 1000.0)
-    monkeypatch.setattr("timbres.aws.accounts.time.monotonic", lambda: passed.seconds)
+    monkeypatch.setattr("timbres.repositories.accounts.time.monotonic", lambda: passed.seconds)
     return passed
 
 

@@ -25,18 +25,18 @@ from tests.integration.harness import (
     sqs_event,
 )
 
-import timbres.aws.runs
-import timbres.work.daily_run.finalization
-import timbres.work.daily_run.start
-import timbres.work.daily_run.worker
-from timbres.aws import session
-from timbres.aws.bus import Bus
+import timbres.repositories.runs
+import timbres.services.daily_run.finalization
+import timbres.services.daily_run.start
+import timbres.services.daily_run.worker
+from timbres.aws import clients as session
+from timbres.aws.events import Bus
 from timbres.aws.rate_limiter import RateLimiter
-from timbres.aws.runs import RunRepository
-from timbres.aws.snapshots import Snapshots
 from timbres.domain.account import DEFAULT_CALLS_IN_FLIGHT
 from timbres.domain.run import MAX_DURATION
-from timbres.pacs.solucion_factible import SolucionFactible
+from timbres.pacs.solucion_factible.client import SolucionFactible
+from timbres.repositories.daily_counts import Snapshots
+from timbres.repositories.runs import RunRepository
 
 EMPTY, UNUSED, BUSY = "AAA010101AAA", "ACM010203XY9", "GOMP800101QX2"
 STRANGERS = ("XYZ010203AB1", "XYZ010203AB2")
@@ -57,7 +57,7 @@ def sf(world: World) -> World:
 @pytest.fixture
 def pairs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Batches of two issuers each."""
-    monkeypatch.setattr(timbres.work.daily_run.start, "BATCH_SIZE", 2)
+    monkeypatch.setattr(timbres.services.daily_run.start, "BATCH_SIZE", 2)
 
 
 def many(world: World, count: int) -> list[str]:
@@ -481,7 +481,7 @@ def test_two_runs_at_the_same_time_announce_what_is_stored_once(
 def test_a_worker_that_breaks_off_loses_nothing_and_doubles_nothing(
     sf: World, monkeypatch: pytest.MonkeyPatch, after: int
 ) -> None:
-    monkeypatch.setattr(timbres.work.daily_run.worker, "_WRITE_BATCH_SIZE", 5)
+    monkeypatch.setattr(timbres.services.daily_run.worker, "_WRITE_BATCH_SIZE", 5)
     rfcs = many(sf, 12)
     sf.know([EMPTY])
     run = start(sf)
@@ -586,7 +586,7 @@ def test_an_unexpected_error_is_retried_and_then_given_up(
         return stamps(self, rfc, deadline)
 
     monkeypatch.setattr(SolucionFactible, "stamps", broken)
-    monkeypatch.setattr(timbres.work.daily_run.start, "BATCH_SIZE", 1)
+    monkeypatch.setattr(timbres.services.daily_run.start, "BATCH_SIZE", 1)
     sf.know([RFC, RFC_N, BUSY])
     run = start(sf)
 
@@ -608,7 +608,7 @@ def test_issuers_of_a_batch_that_is_given_up_are_done_if_they_were_counted(
 ) -> None:
     sf.know([EMPTY, RFC_N])
     run = start(sf)
-    store, left = timbres.work.daily_run.worker.DailyRunWorker._store, [1]
+    store, left = timbres.services.daily_run.worker.DailyRunWorker._store, [1]
 
     def broken(self: Any, account: Any, day: Any, issuers: Any, **more: Any) -> None:
         if left:
@@ -616,7 +616,7 @@ def test_issuers_of_a_batch_that_is_given_up_are_done_if_they_were_counted(
             store(self, account, day, [one for one in issuers if one.rfc == EMPTY], **more)
         raise ZeroDivisionError("of the test")
 
-    monkeypatch.setattr(timbres.work.daily_run.worker.DailyRunWorker, "_store", broken)
+    monkeypatch.setattr(timbres.services.daily_run.worker.DailyRunWorker, "_store", broken)
     sf.work()
 
     assert sums(shown(sf, run)) == ("finished", 2, 1, {"internal-error": 1})
@@ -1051,7 +1051,7 @@ def test_rejected_credentials_are_one_sign_in_for_each_worker_in_flight(
     sf: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # As many messages as ten thousand issuers have.
-    monkeypatch.setattr(timbres.work.daily_run.start, "BATCH_SIZE", 30)
+    monkeypatch.setattr(timbres.services.daily_run.start, "BATCH_SIZE", 30)
     many(sf, 1_500)
     sf.books.solucion_factible.set_account(password="another")
     run = start(sf)
@@ -1217,7 +1217,7 @@ def test_the_calls_a_second_hold_across_two_workers(
     sf: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sf.change_account(SF, sf.secret(SF, calls_per_second=5))
-    monkeypatch.setattr(timbres.work.daily_run.start, "BATCH_SIZE", 7)
+    monkeypatch.setattr(timbres.services.daily_run.start, "BATCH_SIZE", 7)
     rfcs = many(sf, 14)
     start(sf)
     sf.ticks.real = True
@@ -1325,7 +1325,7 @@ def test_a_balance_that_takes_two_attempts_counts_each_issuer_once(
     rc: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rc.know([bulk_rfc(index) for index in range(10)], account=RC)
-    monkeypatch.setattr(timbres.work.daily_run.worker, "_BALANCE_BATCH_SIZE", 4)
+    monkeypatch.setattr(timbres.services.daily_run.worker, "_BALANCE_BATCH_SIZE", 4)
     slow = iter([True])
 
     def at_the_first(**_: Any) -> None:
@@ -1476,7 +1476,7 @@ def test_one_mail_for_all_that_a_run_found(sf: World) -> None:
 def test_many_crossings_are_one_event_and_one_mail_that_fit(
     sf: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(timbres.work.daily_run.finalization, "_MAX_NAMED_ISSUERS", 20)
+    monkeypatch.setattr(timbres.services.daily_run.finalization, "_MAX_NAMED_ISSUERS", 20)
     sf.change_account(SF, sf.secret(SF, low_stamps=2_000))
     many(sf, 45)
 
@@ -1515,7 +1515,7 @@ def test_the_runs_newest_first(sf: World) -> None:
 
 
 def test_more_runs_than_a_page_holds(sf: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(timbres.aws.runs, "_PAGE", 3)
+    monkeypatch.setattr(timbres.repositories.runs, "_PAGE", 3)
     for _ in range(5):
         start(sf)
         sf.clock.forward(days=1)

@@ -281,7 +281,7 @@ def test_a_purchase_is_not_waited_for_without_end(
     fault: str,
     at_once: bool,
 ) -> None:
-    monkeypatch.setattr("timbres.pacs.solucion_factible._PURCHASE_READ_SECONDS", 0.4)
+    monkeypatch.setattr("timbres.pacs.solucion_factible.client._PURCHASE_READ_SECONDS", 0.4)
     put(pac, BUY, fault, seconds=1.2)
     with failing("pac-timeout") as errors:
         buy(client)
@@ -537,7 +537,7 @@ def test_a_wsdl_with_more_operations_and_bindings_serves(
 def test_a_slow_wsdl_ends_at_the_deadline_and_nothing_is_bought(
     monkeypatch: pytest.MonkeyPatch, pac: SolucionFactibleSandbox, live: PacClient
 ) -> None:
-    monkeypatch.setattr("timbres.pacs.solucion_factible._PURCHASE_LEAST_SECONDS", 0.6)
+    monkeypatch.setattr("timbres.pacs.solucion_factible.client._PURCHASE_LEAST_SECONDS", 0.6)
     put(pac, "wsdl", "slow", seconds=1.5)
     with failing("pac-timeout") as errors:
         buy(live, seconds=0.7)

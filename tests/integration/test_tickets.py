@@ -24,7 +24,7 @@ from tests.integration.harness import (
 )
 from tests.integration.ticket_world import issued, opened, stored, tickets
 
-from timbres.domain.ticket import is_ticket, new_ticket, ticket_hash
+from timbres.domain.download_token import is_ticket, new_ticket, ticket_hash
 
 MAC = "203.0.113.99"
 
@@ -459,8 +459,12 @@ print(*sys.modules)
         [sys.executable, "-I", "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
     modules = done.stdout.split()
-    assert "timbres.aws.tickets" in modules
-    unwanted = ("timbres.pacs", "timbres.work", "timbres_reports", "zeep", "requests", "lxml")
+    assert "timbres.repositories.download_tokens" in modules
+    unwanted = ("timbres.pacs", "timbres.services", "timbres_reports", "zeep", "requests", "lxml")
     heavy = ("reportlab", "xlsxwriter", "ijson")
     assert not [one for one in modules if one.startswith(unwanted + heavy)]
-    assert not {"timbres.aws.accounts", "timbres.aws.journal", "timbres.aws.issuers"} & set(modules)
+    assert not {
+        "timbres.repositories.accounts",
+        "timbres.repositories.contracts",
+        "timbres.repositories.issuers",
+    } & set(modules)

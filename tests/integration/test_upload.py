@@ -9,8 +9,8 @@ import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
-from timbres.aws import upload
-from timbres.aws.upload import Upload
+from timbres.aws import multipart_upload as upload
+from timbres.aws.multipart_upload import Upload
 
 BUCKET, KEY = "reports", "reports/all/2026-10/consumption.xlsx"
 # S3 refuses smaller parts than 5 MiB, the last one aside; so does moto.

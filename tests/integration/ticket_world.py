@@ -9,10 +9,10 @@ from typing import Any
 
 from tests.integration.harness import BUYER, RC, Answer, World, proxy_event
 
-from timbres.aws.reports import Records
-from timbres.aws.tickets import Tickets
 from timbres.domain.month import Month
 from timbres.domain.report import MEDIA_TYPES, READY, Report, Wanted
+from timbres.repositories.download_tokens import Tickets
+from timbres.repositories.reports import Records
 
 MONTH = Month(2026, 10)
 

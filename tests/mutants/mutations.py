@@ -24,18 +24,18 @@ class Mutation:
 
 
 RULES = "layers/timbres/timbres/domain/contract.py"
-JOURNAL = "layers/timbres/timbres/aws/journal.py"
-SERVICE = "layers/timbres/timbres/work/contract.py"
+JOURNAL = "layers/timbres/timbres/repositories/contracts.py"
+SERVICE = "layers/timbres/timbres/services/contracts.py"
 ACCOUNT = "layers/timbres/timbres/domain/account.py"
-CODES = "layers/timbres/timbres/pacs/codes.py"
-WRITES = "layers/timbres/timbres/aws/items.py"
+CODES = "layers/timbres/timbres/pacs/errors.py"
+WRITES = "layers/timbres/timbres/repositories/dynamodb.py"
 
-ACCESS = "layers/timbres/timbres/work/access.py"
-REJECTIONS = "layers/timbres/timbres/aws/rejections.py"
-WORKER = "layers/timbres/timbres/work/daily_run/worker.py"
-FINALIZATION = "layers/timbres/timbres/work/daily_run/finalization.py"
-RUNS = "layers/timbres/timbres/aws/runs.py"
-MONTHLY = "layers/timbres/timbres/work/monthly.py"
+ACCESS = "layers/timbres/timbres/services/pac_access.py"
+REJECTIONS = "layers/timbres/timbres/repositories/credential_rejections.py"
+WORKER = "layers/timbres/timbres/services/daily_run/worker.py"
+FINALIZATION = "layers/timbres/timbres/services/daily_run/finalization.py"
+RUNS = "layers/timbres/timbres/repositories/runs.py"
+MONTHLY = "layers/timbres/timbres/services/monthly_reports.py"
 BALANCE = "layers/timbres/timbres/domain/balance.py"
 
 TORTURE = "tests/torture"
@@ -195,7 +195,7 @@ MUTATIONS = (
     ),
     contract(
         "counts of another login are compared",
-        "layers/timbres/timbres/work/access.py",
+        "layers/timbres/timbres/services/pac_access.py",
         "    if login is not None and account.login != login:",
         "    if False:",
         EVIDENCE,

@@ -29,11 +29,7 @@ from hypothesis.stateful import (
 )
 from samtranslator.yaml_helper import yaml_parse
 
-from timbres.aws.bus import Bus
-from timbres.aws.issuers import Issuers
-from timbres.aws.items import unpacked
-from timbres.aws.journal import Journal
-from timbres.aws.rejections import CredentialState
+from timbres.aws.events import Bus
 from timbres.domain import clock
 from timbres.domain.account import Account, parse_account
 from timbres.domain.clock import MEXICO_CITY
@@ -41,10 +37,15 @@ from timbres.domain.contract import COUNT_MISMATCH, GIVE_UP_AFTER
 from timbres.domain.stamps import Stamps
 from timbres.errors import PacError
 from timbres.pacs.base import Reply
-from timbres.pacs.codes import SOLUCION_FACTIBLE, TIMEOUT, UNREACHABLE, said
-from timbres.work.access import Access
-from timbres.work.contract import Contracts as ContractService
-from timbres.work.contract import Reconciler
+from timbres.pacs.errors import TIMEOUT, UNREACHABLE, said
+from timbres.pacs.solucion_factible.error_codes import SOLUCION_FACTIBLE
+from timbres.repositories.contracts import Journal
+from timbres.repositories.credential_rejections import CredentialState
+from timbres.repositories.dynamodb import unpacked
+from timbres.repositories.issuers import Issuers
+from timbres.services.contracts import Contracts as ContractService
+from timbres.services.contracts import Reconciler
+from timbres.services.pac_access import Access
 
 ROOT = Path(__file__).parents[2]
 # Two names of one PAC login.

@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 from local.aws import ROOT
 from local.build import read_template
-from local.openapi import document
+from tools.openapi import document
 
-from timbres.api import gateway
-from timbres.aws import issuers, journal, reports, runs
-from timbres.domain import account, roster, stamps
-from timbres.work import balance
+from timbres.domain import account, stamps
+from timbres.domain import issuer_import as roster
+from timbres.handlers import http as gateway
+from timbres.repositories import contracts as journal
+from timbres.repositories import issuers, reports, runs
+from timbres.services import balances as balance
 
 API = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
 

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from local import artefact
+from tools import check_layers as artefact
 
 LAYERS = Path(__file__).parents[2] / "layers"
 X86_64 = (62).to_bytes(2, "little")

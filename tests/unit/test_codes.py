@@ -17,14 +17,16 @@ from tests.unit.seeds import (
 )
 
 from timbres.errors import Kind
-from timbres.pacs import codes
-from timbres.pacs.codes import clean, protocol_error, said
+from timbres.pacs import errors as codes
+from timbres.pacs.errors import clean, protocol_error, said
+from timbres.pacs.reachcore import error_codes as reachcore_codes
+from timbres.pacs.solucion_factible import error_codes as solucion_factible_codes
 
 TABLES: dict[str, dict[str, Kind]] = {
-    SALDOS: codes.REACHCORE,
-    STATEMENT: codes.REACHCORE_STATEMENT,
-    GET_TIMBRES: codes.SOLUCION_FACTIBLE,
-    AGREGAR_CONTRATO: codes.SOLUCION_FACTIBLE,
+    SALDOS: reachcore_codes.REACHCORE,
+    STATEMENT: reachcore_codes.REACHCORE_STATEMENT,
+    GET_TIMBRES: solucion_factible_codes.SOLUCION_FACTIBLE,
+    AGREGAR_CONTRATO: solucion_factible_codes.SOLUCION_FACTIBLE,
 }
 PAC_OF = {page.operation: page.pac for page in PAGES}
 
@@ -49,10 +51,12 @@ def test_every_documented_code_means_what_it_should(row: Row) -> None:
 
 
 def test_no_row_is_of_our_own_making() -> None:
-    assert set(codes.REACHCORE) | set(codes.REACHCORE_STATEMENT) == (
+    assert set(reachcore_codes.REACHCORE) | set(reachcore_codes.REACHCORE_STATEMENT) == (
         documented(SALDOS) | documented(STATEMENT)
     )
-    assert set(codes.SOLUCION_FACTIBLE) == documented(GET_TIMBRES) | documented(AGREGAR_CONTRATO)
+    assert set(solucion_factible_codes.SOLUCION_FACTIBLE) == documented(GET_TIMBRES) | documented(
+        AGREGAR_CONTRATO
+    )
 
 
 def test_rejected_credentials_are_never_retried() -> None:
@@ -97,14 +101,14 @@ def test_an_undocumented_code_is_a_protocol_error(operation: str, code: str) -> 
 
 @pytest.mark.parametrize("code", ["501", "502", "503", "504", "520", "599"])
 def test_a_gateway_in_front_of_reachcore_counts_as_its_500(code: str) -> None:
-    error = said("reachcore", codes.REACHCORE, code, None)
+    error = said("reachcore", reachcore_codes.REACHCORE, code, None)
     assert (error.kind.code, error.pac_code) == ("pac-error", code)
     assert error.kind.retry
 
 
 @pytest.mark.parametrize("code", ["504", "505", "520", "599"])
 def test_solucion_factible_has_no_other_500s(code: str) -> None:
-    error = said("solucion-factible", codes.SOLUCION_FACTIBLE, code, None)
+    error = said("solucion-factible", solucion_factible_codes.SOLUCION_FACTIBLE, code, None)
     assert error.kind.code == "pac-protocol-error"
 
 
@@ -130,7 +134,7 @@ def test_solucion_factible_has_no_other_500s(code: str) -> None:
 )
 def test_words_are_cleaned(words: str | None, shown: str | None) -> None:
     assert clean(words) == shown
-    error = said("reachcore", codes.REACHCORE, "500", words)
+    error = said("reachcore", reachcore_codes.REACHCORE, "500", words)
     assert error.pac_message == shown
     assert "None" not in error.detail
 
@@ -151,8 +155,8 @@ def test_any_code_and_any_words_make_one_bounded_printable_line(
     code: str, words: str | None
 ) -> None:
     for pac, table in (
-        ("reachcore", codes.REACHCORE),
-        ("solucion-factible", codes.SOLUCION_FACTIBLE),
+        ("reachcore", reachcore_codes.REACHCORE),
+        ("solucion-factible", solucion_factible_codes.SOLUCION_FACTIBLE),
     ):
         error = said(pac, table, code, words)
         assert error.detail.isprintable()

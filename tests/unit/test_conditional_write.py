@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-import timbres.aws.items
-from timbres.aws.items import conditional_write, packed, transact_write
+import timbres.repositories.dynamodb
+from timbres.repositories.dynamodb import conditional_write, packed, transact_write
 
 FAILED = "ConditionalCheckFailedException"
 
@@ -79,8 +79,8 @@ CANCELLED = "TransactionCanceledException"
 @pytest.fixture
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     kept: list[float] = []
-    monkeypatch.setattr(timbres.aws.items.time, "sleep", kept.append)
-    monkeypatch.setattr(timbres.aws.items.random, "uniform", lambda _least, most: most)
+    monkeypatch.setattr(timbres.repositories.dynamodb.time, "sleep", kept.append)
+    monkeypatch.setattr(timbres.repositories.dynamodb.random, "uniform", lambda _least, most: most)
     return kept
 
 

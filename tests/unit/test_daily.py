@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from timbres.domain.balance import CONSUMPTION as KIND
 from timbres.domain.balance import Movement, total
 from timbres.domain.clock import MEXICO_CITY
-from timbres.domain.daily import CLOSING, MonthOfSnapshots, month_of_snapshots
+from timbres.domain.forecast import Snapshot, consumed_between
 from timbres.domain.month import Month, month_of
-from timbres.domain.outlook import Snapshot, consumed_between
+from timbres.domain.monthly_consumption import CLOSING, MonthOfSnapshots, month_of_snapshots
 from timbres.domain.stamps import Stamps
 
 A, B = "A&D061009TY8", "BBB010101AAA"

@@ -17,16 +17,16 @@ from botocore.exceptions import (
     ReadTimeoutError,
 )
 from local.aws import ROOT
-from local.doctor import cloud, machine
-from local.doctor.accounts import remarks
-from local.doctor.cloud import Deployed
-from local.doctor.findings import Findings, guarded, ok
-from local.doctor.stage import StageError, read_stage
-from local.doctor.wsdl import BEYOND, BUNDLED, HARMLESS, LIVE, WsdlError, differences
+from tools.doctor import cloud, machine
+from tools.doctor.accounts import remarks
+from tools.doctor.cloud import Deployed
+from tools.doctor.findings import Findings, guarded, ok
+from tools.doctor.stage import StageError, read_stage
+from tools.doctor.wsdl import BEYOND, BUNDLED, HARMLESS, LIVE, WsdlError, differences
 
 from timbres.domain.account import parse_account
 from timbres.errors import PacError
-from timbres.pacs.codes import UNREACHABLE
+from timbres.pacs.errors import UNREACHABLE
 
 WSDL = BUNDLED.read_text()
 NS = "http://utilerias.timbrado.ws.cfdi.solucionfactible.com"

@@ -12,7 +12,11 @@ from html.parser import HTMLParser
 import pytest
 from local.aws import ROOT
 
-from timbres.api.download_pages import CONTENT_SECURITY_POLICY, not_found_page, unavailable_page
+from timbres.handlers.download_pages import (
+    CONTENT_SECURITY_POLICY,
+    not_found_page,
+    unavailable_page,
+)
 
 PAGES = {"not found": not_found_page(30), "unavailable": unavailable_page()}
 
@@ -134,7 +138,7 @@ def test_of_a_failure_of_timbres_the_page_says_nothing_against_the_link() -> Non
 def test_the_template_engine_is_loaded_for_a_page_only() -> None:
     code = """
 import sys
-from timbres.api.download_pages import not_found_page
+from timbres.handlers.download_pages import not_found_page
 before = "jinja2" in sys.modules
 not_found_page(30)
 print(before, "jinja2" in sys.modules)

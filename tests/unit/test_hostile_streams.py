@@ -14,11 +14,11 @@ from tests.unit.test_statement_csv import DOCUMENTED
 from timbres.deadline import Deadline
 from timbres.domain.balance import total
 from timbres.errors import PacError, TimbresError
-from timbres.pacs import bounds
 from timbres.pacs.http import Download
-from timbres.pacs.reachcore import MonthReading
-from timbres.pacs.statement_csv import read_statement
-from timbres.work.balance import _walk
+from timbres.pacs.reachcore.client import MonthReading
+from timbres.pacs.reachcore.client import limits as bounds
+from timbres.pacs.reachcore.statement import read_statement
+from timbres.services.balances import _walk
 
 MIB = 1024 * 1024
 LENGTH = 4 * MIB

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from timbres.domain.clock import MEXICO_CITY
+from timbres.domain.forecast import EXHAUSTED, LOW, OK, Limits, Outlook, Snapshot, is_crossing
 from timbres.domain.issuer import Issuer
-from timbres.domain.outlook import EXHAUSTED, LOW, OK, Limits, Outlook, Snapshot, is_crossing
 from timbres.domain.stamps import Stamps
 
 FIRST = datetime(2026, 11, 1, 5, 0, tzinfo=MEXICO_CITY)

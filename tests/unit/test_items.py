@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from timbres.aws.items import chunks, cursor, packed, start, unpacked
-from timbres.domain.outlook import Outlook, urgency
+from timbres.domain.forecast import Outlook, urgency
 from timbres.errors import TimbresError
+from timbres.repositories.dynamodb import chunks, cursor, packed, start, unpacked
 
 # --------------------------------------------------------------------------- plain values
 

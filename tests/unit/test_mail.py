@@ -17,18 +17,19 @@ from hypothesis import strategies as st
 from timbres import errors
 from timbres.domain.account import ALL
 from timbres.domain.contract import Refusal, opened
-from timbres.domain.mail import MAILED, REASONS, Links, Mail, compose, is_told, key
 from timbres.domain.month import Month
 from timbres.domain.report import FAILED, FORMATS, PENDING, READY, MonthlyRun, Report, Wanted
 from timbres.domain.rfc import Rfc
 from timbres.domain.run import NOT_REACHED, AlertChange
 from timbres.domain.stamps import Stamps
 from timbres.errors import Kind
-from timbres.pacs import codes
-from timbres.work import contract as contracts
-from timbres.work import monthly
-from timbres.work import report as reports
-from timbres.work.daily_run.finalization import alert_change_to_dict
+from timbres.notifications.mails import MAILED, REASONS, Links, Mail, compose, is_told, key
+from timbres.pacs import errors as codes
+from timbres.pacs.reachcore import error_codes as reachcore_codes
+from timbres.pacs.solucion_factible import error_codes as solucion_factible_codes
+from timbres.services import contracts, reports
+from timbres.services import monthly_reports as monthly
+from timbres.services.daily_run.finalization import alert_change_to_dict
 
 MAILS = Path(__file__).parents[2] / "docs" / "samples" / "mails"
 NOW = datetime(2026, 11, 21, 5, 31, 7, tzinfo=UTC)
@@ -431,8 +432,8 @@ OF_ANY_PAC: list[Kind] = [
     errors.INTERNAL_ERROR,
 ]
 OF_A_RUN: list[Kind] = [
-    *codes.SOLUCION_FACTIBLE.values(),
-    *codes.REACHCORE.values(),
+    *solucion_factible_codes.SOLUCION_FACTIBLE.values(),
+    *reachcore_codes.REACHCORE.values(),
     *OF_ANY_PAC,
 ]
 CODES = sorted({kind.code for kind in OF_A_RUN} | {NOT_REACHED})
@@ -486,8 +487,8 @@ def test_only_what_may_pass_by_itself_is_promised_for_tomorrow() -> None:
 
 
 OF_A_REPORT: list[Kind] = [
-    *codes.REACHCORE.values(),
-    *codes.REACHCORE_STATEMENT.values(),
+    *reachcore_codes.REACHCORE.values(),
+    *reachcore_codes.REACHCORE_STATEMENT.values(),
     *OF_ANY_PAC,
 ]
 

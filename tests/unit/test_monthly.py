@@ -16,10 +16,10 @@ import pytest
 
 from timbres.domain import clock
 from timbres.domain.clock import MEXICO_CITY
-from timbres.domain.mail import key
 from timbres.domain.month import Month
 from timbres.domain.report import FAILED, PENDING, READY, MonthlyRun, Report, ReportKey, Wanted
-from timbres.work.monthly import Monthly
+from timbres.notifications.mails import key
+from timbres.services.monthly_reports import Monthly
 
 RUN = "2026-11-01 for 2026-10"
 OCTOBER = Month(2026, 10)

@@ -13,8 +13,8 @@ from typing import Any
 import jsonschema_rs
 import pytest
 from local.aws import ROOT
-from local.openapi import PATH, document, strict, written
 from schemathesis.specs.openapi.definitions import OPENAPI_31
+from tools.openapi import PATH, document, strict, written
 
 LAYER = ROOT / "layers" / "timbres"
 

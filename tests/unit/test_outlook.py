@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from timbres.domain.clock import MEXICO_CITY
-from timbres.domain.outlook import (
+from timbres.domain.forecast import (
     EXHAUSTED,
     LONGEST,
     LOW,

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from timbres.domain.period import MOST_DAYS, parse_period
+from timbres.domain.date_range import MOST_DAYS, parse_period
 from timbres.errors import TimbresError
 
 TODAY = date(2026, 11, 21)

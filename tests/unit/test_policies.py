@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 import yaml
-from local.transform import transformed
 from samtranslator.yaml_helper import yaml_parse
+from tools.transform import transformed
 
 TEXT = (Path(__file__).parents[2] / "template.yaml").read_text(encoding="utf-8")
 RESOURCES: dict[str, dict[str, Any]] = yaml_parse(TEXT)["Resources"]

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from timbres.domain.balance import Issuers, Movement, Summary, total
 from timbres.errors import PacError
 from timbres.pacs.http import Download
-from timbres.pacs.reachcore import MonthReading
+from timbres.pacs.reachcore.client import MonthReading
 
 BOM = b"\xef\xbb\xbf"
 # The answer of the page, the comma behind FechaActual missing as it is there.

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from timbres.domain.account import Account, parse_account
 from timbres.domain.redaction import redact
 from timbres.errors import PacError
-from timbres.pacs import codes
-from timbres.pacs.codes import clean, redacting, said
+from timbres.pacs import errors as codes
+from timbres.pacs.errors import clean, redacting, said
+from timbres.pacs.solucion_factible import error_codes as solucion_factible_codes
 
 PASSWORD = 'contraseña & <"4f1c+9a07\\b2"> Ü'
 KEY = "llave-4f1c9a07b2d8e3"
@@ -132,7 +133,7 @@ def test_a_credential_is_masked_before_words_are_cut(before: int) -> None:
 def test_code_message_and_detail_of_an_error_are_free_of_credentials(code: str) -> None:
     words = "x" * 281 + PASSWORD
     with redacting(account().without_credentials):
-        error = said("solucion-factible", codes.SOLUCION_FACTIBLE, code, words)
+        error = said("solucion-factible", solucion_factible_codes.SOLUCION_FACTIBLE, code, words)
     for text in (error.detail, str(error), error.pac_code or "", error.pac_message or ""):
         assert "contrase" not in text
         assert "9a07" not in text

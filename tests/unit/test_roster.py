@@ -12,8 +12,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from timbres.domain.issuer_import import (
+    MOST_ROWS,
+    UNSAID,
+    BadRow,
+    Entry,
+    Roster,
+    read_csv,
+    read_json,
+)
 from timbres.domain.rfc import Rfc
-from timbres.domain.roster import MOST_ROWS, UNSAID, BadRow, Entry, Roster, read_csv, read_json
 from timbres.errors import TimbresError
 
 A = Rfc("A&D061009TY8")

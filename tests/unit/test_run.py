@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from timbres.aws.runs import read_message, write_message
+from timbres.aws.queues import read_message, write_message
 from timbres.domain.clock import MEXICO_CITY
 from timbres.domain.run import (
     MAX_DURATION,

@@ -15,7 +15,7 @@ from local.sandboxes.statements import csv_statement
 
 from timbres.domain.balance import Issuers
 from timbres.errors import PacError
-from timbres.pacs.statement_csv import Statement, read_statement
+from timbres.pacs.reachcore.statement import Statement, read_statement
 
 # The page's own sample, the blank behind the RFC included.
 DOCUMENTED = """Cuenta,TipoConsumo,FechaInicioConsulta,FechaFinConsulta,FechaActual

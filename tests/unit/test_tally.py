@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from timbres.api import metrics
-from timbres.tally import tally
+from timbres.observability import metrics
+from timbres.observability.metrics import tally
 
 
 @pytest.fixture(autouse=True)

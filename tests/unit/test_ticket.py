@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from timbres.domain.ticket import is_ticket, new_ticket, ticket_hash
+from timbres.domain.download_token import is_ticket, new_ticket, ticket_hash
 
 TICKET = "sample-ticket-sample_TICKET-sample-ticket-g"
 

@@ -10,7 +10,7 @@ import time
 import uuid
 from typing import Any
 
-from timbres.aws.items import Item, WriteResult, conditional_write, packed
+from timbres.repositories.dynamodb import Item, WriteResult, conditional_write, packed
 
 _MICROSECONDS = 1_000_000
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 
-from timbres.domain.outlook import (
+from timbres.domain.forecast import (
     LONGEST,
     OK,
     Limits,

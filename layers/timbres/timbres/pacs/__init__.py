@@ -12,11 +12,11 @@ def connect(account: Account, attempts: int = 3) -> PacClient:
     Each PAC's module is imported only when it is spoken to: zeep alone doubles a cold start.
     """
     if account.pac is SOLUCION_FACTIBLE:
-        from timbres.pacs.solucion_factible import SolucionFactible
+        from timbres.pacs.solucion_factible.client import SolucionFactible
 
         return SolucionFactible(account, attempts)
     if account.pac is REACHCORE:
-        from timbres.pacs.reachcore import Reachcore
+        from timbres.pacs.reachcore.client import Reachcore
 
         return Reachcore(account, attempts)
     raise LookupError(f"no module speaks to {account.pac.name}")

@@ -24,7 +24,7 @@ from urllib3.exceptions import HTTPError, LocationValueError, NewConnectionError
 
 from timbres.deadline import Deadline
 from timbres.errors import OUT_OF_TIME, PacError, TimbresError
-from timbres.pacs.codes import TIMEOUT, UNREACHABLE, protocol_error
+from timbres.pacs.errors import TIMEOUT, UNREACHABLE, protocol_error
 
 CONNECT_SECONDS = 3.0
 READ_SECONDS = 10.0

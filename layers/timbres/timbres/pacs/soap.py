@@ -19,7 +19,7 @@ from zeep.wsdl.bindings.soap import Soap11Binding
 
 from timbres.deadline import Deadline
 from timbres.errors import PacError, TimbresError
-from timbres.pacs.codes import ENDPOINT_NOT_FOUND, clean, protocol_error
+from timbres.pacs.errors import ENDPOINT_NOT_FOUND, clean, protocol_error
 from timbres.pacs.http import READ_SECONDS, PacSession
 
 _ENVELOPE = "http://schemas.xmlsoap.org/soap/envelope/"

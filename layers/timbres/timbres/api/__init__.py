@@ -1,1 +1,0 @@
-"""The gateway's requests and answers: what every handler shares."""

@@ -1,0 +1,52 @@
+"""The bucket of reports in S3, and presigned links to it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from timbres.aws.multipart_upload import Upload
+from timbres.domain.report import MEDIA_TYPES, Report, Wanted
+
+LINK_SECONDS = 900
+
+
+class ReportStore:
+    """The bucket of reports; ``s3`` is a client, ``name`` the bucket's."""
+
+    def __init__(self, s3: Any, name: str) -> None:
+        self._s3 = s3
+        self._name = name
+
+    def upload(self, wanted: Wanted) -> Upload:
+        """Return where the newest version of a report is written to, piece by piece."""
+        return Upload(
+            self._s3,
+            self._name,
+            wanted.key,
+            ContentType=MEDIA_TYPES[wanted.format],
+            ContentDisposition=_attachment(wanted.download_name),
+        )
+
+    def link(self, report: Report) -> str:
+        """Return a link to a ready report's own version, good for 15 minutes."""
+        wanted = report.wanted
+        return self.signed(wanted.key, report.object_version, wanted.download_name, LINK_SECONDS)
+
+    def signed(self, key: str, version: str | None, name: str, seconds: int) -> str:
+        """Return a link to one version of an object, saved under ``name``, good for ``seconds``."""
+        return str(
+            self._s3.generate_presigned_url(
+                "get_object",
+                Params={
+                    "Bucket": self._name,
+                    "Key": key,
+                    "VersionId": version,
+                    "ResponseContentDisposition": _attachment(name),
+                },
+                ExpiresIn=seconds,
+            )
+        )
+
+
+def _attachment(name: str) -> str:
+    return f'attachment; filename="{name}"'

@@ -1,0 +1,1 @@
+"""What the functions' entry points share: HTTP, problem details, schedules, the container."""

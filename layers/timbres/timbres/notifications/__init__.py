@@ -1,0 +1,1 @@
+"""Mails in Spanish for events of the bus."""

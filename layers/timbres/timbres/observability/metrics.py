@@ -1,0 +1,78 @@
+"""Metrics: buffered during an invocation, and written at its end in the embedded metric format.
+
+One buffer per process, which threads share. Namespace ``Timbres``; the dimension ``service`` is
+the stack, so that two stacks in one AWS account are not added up.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from aws_lambda_powertools.metrics import EphemeralMetrics
+
+NAMESPACE = "Timbres"
+COUNT = "Count"
+SECONDS = "Seconds"
+NONE = "None"
+
+Dimensions = tuple[tuple[str, str], ...]
+
+
+@dataclass
+class Values:
+    """One metric's values; ``unit`` is one of CloudWatch's."""
+
+    unit: str
+    values: list[float] = field(default_factory=list)
+
+
+Taken = Mapping[Dimensions, Mapping[str, Values]]
+
+
+class Tally:
+    """Counts and measurements by name and dimensions, until they are taken."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._metrics: dict[Dimensions, dict[str, Values]] = {}
+
+    def count(self, name: str, amount: int = 1, **dimensions: str) -> None:
+        """Add to a count; 0 makes it known as nothing."""
+        with self._lock:
+            values = self._of(name, COUNT, dimensions).values
+            values[:] = [sum(values) + amount]
+
+    def measure(self, name: str, value: float, unit: str = SECONDS, **dimensions: str) -> None:
+        """Add a value of its own, such as how long a call took."""
+        with self._lock:
+            self._of(name, unit, dimensions).values.append(value)
+
+    def take(self) -> Taken:
+        """Return what was counted, by dimensions and then by name, and begin anew."""
+        with self._lock:
+            taken, self._metrics = self._metrics, {}
+            return taken
+
+    def _of(self, name: str, unit: str, dimensions: Mapping[str, str]) -> Values:
+        metrics = self._metrics.setdefault(tuple(sorted(dimensions.items())), {})
+        return metrics.setdefault(name, Values(unit))
+
+
+tally = Tally()
+
+
+def tell() -> None:
+    """Write what the tally has to the log, and empty it: the end of every invocation."""
+    for dimensions, metrics in tally.take().items():
+        # Its service is POWERTOOLS_SERVICE_NAME, which the template sets to the stack's name.
+        line = EphemeralMetrics(namespace=NAMESPACE)
+        for name, value in dimensions:
+            line.add_dimension(name=name, value=value)
+        for name, found in metrics.items():
+            for one in found.values:
+                line.add_metric(name=name, unit=found.unit, value=one)
+        # A hundred values are a full line, written already.
+        if line.metric_set:
+            line.flush_metrics()

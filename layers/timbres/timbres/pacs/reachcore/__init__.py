@@ -1,0 +1,1 @@
+"""Sovos Reachcore: balances and statements over REST."""

@@ -1,0 +1,1 @@
+"""Solución Factible: stamp counts and contracts over SOAP."""

@@ -1,0 +1,39 @@
+"""Solución Factible's codes. Source: "Utilerias.getTimbres" and "Utilerias.agregarContrato"."""
+
+from __future__ import annotations
+
+from timbres.errors import Kind
+from timbres.pacs.errors import (
+    ACCOUNT_STAMPS_EXHAUSTED,
+    CONTRACT_DUPLICATE,
+    CREDENTIALS_REJECTED,
+    DATABASE_UNAVAILABLE,
+    ENVIRONMENT_MISMATCH,
+    ISSUER_STAMPS_EXHAUSTED,
+    PAC_FAILED,
+    PERMISSION_DENIED,
+    REQUEST_REJECTED,
+    TRANSACTION_LIMIT_EXCEEDED,
+    UNAVAILABLE,
+)
+
+# Solución Factible: the status of a reply, 200 aside.
+SOLUCION_FACTIBLE: dict[str, Kind] = {
+    "500": PAC_FAILED,
+    "501": DATABASE_UNAVAILABLE,
+    "502": PAC_FAILED,
+    "503": UNAVAILABLE,
+    "601": CREDENTIALS_REJECTED,
+    "602": CREDENTIALS_REJECTED,
+    "603": CREDENTIALS_REJECTED,
+    "604": CREDENTIALS_REJECTED,
+    "605": CREDENTIALS_REJECTED,
+    "611": REQUEST_REJECTED,
+    "612": REQUEST_REJECTED,
+    "620": PERMISSION_DENIED,
+    "624": CONTRACT_DUPLICATE,
+    "630": ACCOUNT_STAMPS_EXHAUSTED,
+    "631": ISSUER_STAMPS_EXHAUSTED,
+    "632": TRANSACTION_LIMIT_EXCEEDED,
+    "633": ENVIRONMENT_MISMATCH,
+}

@@ -1,0 +1,90 @@
+"""The snapshots in DynamoDB: each issuer's stamps, once a day, for 400 days.
+
+Sorted by ``<day>#<rfc>``: a month of an account is one stretch, an issuer's history is a
+batch of known keys, and no index is needed for either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from timbres.domain.forecast import Snapshot
+from timbres.domain.stamps import Stamps
+from timbres.repositories.dynamodb import Item, chunks, packed, read_batch, transact_write
+
+KEPT = timedelta(days=400)
+# A transaction takes 100 steps, and each snapshot comes with its issuer's.
+_A_TRANSACTION = 50
+_COUNTS = ("contracted", "used", "available", "consumed")
+
+Counted = tuple[str, Snapshot, Item]
+
+
+class Snapshots:
+    """The snapshots; ``dynamodb`` is a client, ``table`` the table's name."""
+
+    def __init__(self, dynamodb: Any, table: str) -> None:
+        self._dynamodb = dynamodb
+        self._table = table
+
+    def write(self, account: str, day: date, counted: Sequence[Counted]) -> None:
+        """Write snapshots of a day, each in one transaction with its issuer's step.
+
+        One whose step's condition is not met is left out.
+        """
+        for some in chunks(counted, _A_TRANSACTION):
+            steps = [step for one in some for step in self._steps(account, day, one)]
+            if not transact_write(self._dynamodb, steps):
+                continue
+            # One that is refused holds back the others of its transaction.
+            for one in some:
+                transact_write(self._dynamodb, self._steps(account, day, one))
+
+    def history(self, account: str, rfc: str, first: date, last: date) -> Iterator[Snapshot]:
+        """Yield an issuer's snapshots from ``first`` to ``last``, the oldest first."""
+        days = [first + timedelta(days=n) for n in range((last - first).days + 1)]
+        for some in chunks(days, 100):
+            keys = [_key(account, day, rfc) for day in some]
+            items = read_batch(self._dynamodb, self._table, keys)
+            yield from sorted(map(_snapshot, items), key=lambda one: one.at)
+
+    def between(self, account: str, first: date, last: date) -> Iterator[tuple[str, Snapshot]]:
+        """Yield RFC and snapshot of every issuer of an account, day by day."""
+        pages = self._dynamodb.get_paginator("query").paginate(
+            TableName=self._table,
+            KeyConditionExpression="account = :account AND entry BETWEEN :first AND :last",
+            ExpressionAttributeValues=packed(
+                {":account": account, ":first": f"{first}#", ":last": f"{last}$"}
+            ),
+        )
+        for page in pages:
+            for item in page["Items"]:
+                yield item["entry"]["S"].partition("#")[2], _snapshot(item)
+
+    def _steps(self, account: str, day: date, counted: Counted) -> list[Item]:
+        rfc, snapshot, step = counted
+        stamps = snapshot.stamps
+        item = {
+            "at": snapshot.at.isoformat(),
+            "contracted": stamps.contracted,
+            "used": stamps.used,
+            "available": stamps.available,
+            "consumed": snapshot.consumed,
+            "expires_at": int((snapshot.at + KEPT).timestamp()),
+        }
+        put = {"TableName": self._table, "Item": _key(account, day, rfc) | packed(item)}
+        return [{"Put": put}, step]
+
+
+def _key(account: str, day: date, rfc: str) -> Item:
+    return packed({"account": account, "entry": f"{day}#{rfc}"})
+
+
+def _snapshot(item: Item) -> Snapshot:
+    contracted, used, available, consumed = (
+        int(item[name]["N"]) if name in item else None for name in _COUNTS
+    )
+    at = datetime.fromisoformat(item["at"]["S"])
+    return Snapshot(at, Stamps(contracted, used, available), consumed)

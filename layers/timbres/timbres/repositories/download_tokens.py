@@ -1,0 +1,137 @@
+"""Tickets in DynamoDB: each under its hash, good for one version of one report until a time.
+
+The index ``report`` finds those of a report.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+from timbres.domain import clock
+from timbres.domain.download_token import Ticket, is_ticket, new_ticket, ticket_hash
+from timbres.domain.report import Wanted
+from timbres.repositories.dynamodb import Item, conditional_write, packed
+
+log = logging.getLogger("timbres")
+
+_GOOD = "expires_at > :at AND attribute_not_exists(revoked_at)"
+
+
+class Tickets:
+    """The tickets; ``dynamodb`` is a client, ``table`` the table's name."""
+
+    def __init__(self, dynamodb: Any, table: str) -> None:
+        self._dynamodb = dynamodb
+        self._table = table
+
+    def issue(self, wanted: Wanted, report_id: str, version: str, until: datetime) -> str:
+        """Return a new ticket for a ready report, good before ``until``.
+
+        It is for ``version`` of the object, and can be had only here.
+        """
+        ticket = new_ticket()
+        item = {
+            "ticket": ticket_hash(ticket),
+            "report": _of(wanted.account, report_id),
+            "account": wanted.account,
+            "id": report_id,
+            "key": wanted.key,
+            "object_version": version,
+            "name": wanted.download_name,
+            "issued_at": clock.now().isoformat(),
+            "expires_at": int(until.timestamp()),
+            "uses": 0,
+        }
+        self._dynamodb.put_item(TableName=self._table, Item=packed(item))
+        return ticket
+
+    def use(self, ticket: str, at: datetime, by: str) -> Ticket | None:
+        """Return what a ticket is for and note its use; None for one that is no good.
+
+        ``by`` is the address it is used from. Whatever is wrong with a ticket, and whatever
+        text it is, the same is done to find out. DynamoDB deletes what has expired only hours
+        later, so the time is compared.
+        """
+        use = str(uuid.uuid4())
+        result = conditional_write(
+            self._dynamodb.update_item,
+            {"last_use": use},
+            TableName=self._table,
+            Key=packed({"ticket": ticket_hash(ticket)}),
+            UpdateExpression="ADD #uses :one "
+            "SET last_use = :use, last_used_at = :now, last_used_by = :by",
+            # The last use is compared so that a repeated call does not count twice.
+            ConditionExpression=f"{_GOOD} AND (attribute_not_exists(last_use) OR last_use <> :use)",
+            ExpressionAttributeNames={"#uses": "uses"},
+            ExpressionAttributeValues=packed(
+                {
+                    ":one": 1,
+                    ":use": use,
+                    ":now": at.isoformat(),
+                    ":by": by,
+                    ":at": int(at.timestamp()),
+                }
+            ),
+            ReturnValues="ALL_NEW",
+        )
+        if not result.applied:
+            log.info(
+                "a ticket was refused", extra={"source_ip": by, "well_formed": is_ticket(ticket)}
+            )
+            return None
+        item = result.item
+        used = {"account": item["account"], "report": item["id"], "source_ip": by}
+        log.info("a ticket was used", extra=used | {"uses": item["uses"]})
+        return Ticket(
+            account=item["account"],
+            report_id=item["id"],
+            key=item["key"],
+            object_version=item["object_version"],
+            download_name=item["name"],
+        )
+
+    def revoke(self, account: str, report_id: str, at: datetime) -> int:
+        """Make every ticket of a report that is still good no good; return how many there were.
+
+        A ticket issued within the second before may not be in the index yet: revoking again
+        finds it.
+        """
+        revocation = str(uuid.uuid4())
+        return sum(
+            self._revoke(ticket, revocation, at) for ticket in self._tickets(account, report_id)
+        )
+
+    def _tickets(self, account: str, report_id: str) -> Iterator[str]:
+        pages = self._dynamodb.get_paginator("query").paginate(
+            TableName=self._table,
+            IndexName="report",
+            KeyConditionExpression="#report = :report",
+            ExpressionAttributeNames={"#report": "report"},
+            ExpressionAttributeValues=packed({":report": _of(account, report_id)}),
+        )
+        for page in pages:
+            item: Item
+            for item in page["Items"]:
+                yield item["ticket"]["S"]
+
+    def _revoke(self, ticket: str, revocation: str, at: datetime) -> bool:
+        return conditional_write(
+            self._dynamodb.update_item,
+            {"revocation": revocation},
+            TableName=self._table,
+            Key=packed({"ticket": ticket}),
+            UpdateExpression="SET revoked_at = :now, revocation = :revocation",
+            # One that DynamoDB has deleted meanwhile is not written anew.
+            ConditionExpression=_GOOD,
+            ExpressionAttributeValues=packed(
+                {":now": at.isoformat(), ":revocation": revocation, ":at": int(at.timestamp())}
+            ),
+        ).applied
+
+
+def _of(account: str, report_id: str) -> str:
+    return f"{account}/{report_id}"

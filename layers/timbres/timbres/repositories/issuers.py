@@ -1,0 +1,245 @@
+"""The known issuers in DynamoDB: learned, imported, counted, sorted by urgency."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, date, datetime
+from typing import Any
+
+from timbres.domain.clock import MEXICO_CITY
+from timbres.domain.forecast import OK, Outlook, Snapshot, rounded
+from timbres.domain.issuer import Issuer
+from timbres.domain.issuer_import import UNSAID, Entry
+from timbres.domain.stamps import Stamps
+from timbres.repositories.dynamodb import (
+    Item,
+    chunks,
+    cursor,
+    packed,
+    read_batch,
+    start,
+    transact_write,
+    unpacked,
+)
+
+_PAGE = 500
+_URGENCY = "urgency"
+# What a count writes; the rest of an item is the user's.
+_COUNTED = (
+    "contracted",
+    "used",
+    "available",
+    "as_of",
+    "burn_7",
+    "burn_30",
+    "days_left",
+    "alert",
+    "urgency",
+    "told",
+)
+_BY_A_RUN = (*_COUNTED, "recent", "counted_on", "told_by")
+
+
+class Issuers:
+    """The known issuers; ``dynamodb`` is a client, ``table`` the table's name."""
+
+    def __init__(self, dynamodb: Any, table: str) -> None:
+        self._dynamodb = dynamodb
+        self._table = table
+
+    def learn(self, account: str, rfcs: Iterable[str], at: datetime) -> None:
+        """Remember issuers of an account; those known already stay as they are."""
+        for rfc in rfcs:
+            self._dynamodb.update_item(**self._learning(account, rfc, at))
+
+    def keep(self, account: str, entries: Sequence[Entry], at: datetime) -> None:
+        """Remember issuers as a user lists them, each with its threshold where it has one."""
+        for some in chunks(entries, 100):
+            transact_write(
+                self._dynamodb, [{"Update": self._keeping(account, e, at)} for e in some]
+            )
+
+    def remove(self, account: str, rfc: str) -> bool:
+        """Forget an issuer, its snapshots aside; False when it was not known."""
+        delete = {
+            "TableName": self._table,
+            "Key": _key(account, rfc),
+            "ConditionExpression": "attribute_exists(account)",
+        }
+        # The token of a transaction: a delete repeated by the SDK would find nothing.
+        return not transact_write(self._dynamodb, [{"Delete": delete}])
+
+    def get(self, account: str, rfc: str) -> Issuer:
+        """Return an issuer; one that is not known has never been counted."""
+        answer = self._dynamodb.get_item(
+            TableName=self._table, Key=_key(account, rfc), ConsistentRead=True
+        )
+        return _issuer(answer["Item"]) if "Item" in answer else Issuer(account, rfc)
+
+    def many(self, account: str, rfcs: Sequence[str]) -> dict[str, Issuer]:
+        """Return the issuers that are known among ``rfcs``."""
+        found: dict[str, Issuer] = {}
+        for some in chunks(rfcs, 100):
+            keys = [_key(account, rfc) for rfc in some]
+            for item in read_batch(self._dynamodb, self._table, keys):
+                issuer = _issuer(item)
+                found[issuer.rfc] = issuer
+        return found
+
+    def seen(self, issuer: Issuer) -> None:
+        """Write a count between two runs; what the PAC did not say replaces what it once said."""
+        self._dynamodb.update_item(**self._writing(issuer, _COUNTED))
+
+    def counting(self, issuer: Issuer, known: bool) -> Item:
+        """Return the step of a transaction that writes a run's count of an issuer.
+
+        Its condition: it is known still, or may become it, and has no later snapshot.
+        """
+        step = self._writing(issuer, _BY_A_RUN)
+        condition = "(attribute_not_exists(counted_on) OR counted_on < :counted_on)"
+        if known:
+            condition = f"attribute_exists(account) AND {condition}"
+        return {"Update": {**step, "ConditionExpression": condition}}
+
+    def page(self, account: str, after: str | None) -> tuple[list[Issuer], str | None]:
+        """Return up to 500 issuers, the most urgent first, and the cursor of the rest or None.
+
+        ``recent`` is left out.
+        """
+        last = start(after, {"account": account}, _URGENCY, "rfc")
+        page = self._query(account, IndexName=_URGENCY, **_after(last))
+        return [_issuer(item) for item in page["Items"]], cursor(page.get("LastEvaluatedKey"))
+
+    def rfcs(self, account: str) -> Iterator[str]:
+        """Yield the RFC of every issuer of an account, in their order."""
+        for item in self._all(account, ProjectionExpression="rfc"):
+            yield item["rfc"]["S"]
+
+    def all(self, account: str) -> Iterator[Issuer]:
+        """Yield every issuer of an account, by RFC."""
+        for item in self._all(account):
+            yield _issuer(item)
+
+    def _all(self, account: str, **more: Any) -> Iterator[Item]:
+        last = None
+        while True:
+            page = self._query(account, **_after(last), **more)
+            yield from page["Items"]
+            last = page.get("LastEvaluatedKey")
+            if last is None:
+                return
+
+    def _query(self, account: str, **more: Any) -> Any:
+        return self._dynamodb.query(
+            TableName=self._table,
+            KeyConditionExpression="account = :account",
+            ExpressionAttributeValues=packed({":account": account}),
+            Limit=_PAGE,
+            **more,
+        )
+
+    def _learning(self, account: str, rfc: str, at: datetime) -> Item:
+        return {
+            "TableName": self._table,
+            "Key": _key(account, rfc),
+            "UpdateExpression": "SET since = if_not_exists(since, :at), "
+            "urgency = if_not_exists(urgency, :urgency)",
+            "ExpressionAttributeValues": packed(
+                {":at": at.isoformat(), ":urgency": Issuer(account, rfc).urgency}
+            ),
+        }
+
+    def _keeping(self, account: str, entry: Entry, at: datetime) -> Item:
+        step = self._learning(account, entry.rfc, at)
+        if entry.low_stamps is None:
+            step["UpdateExpression"] += " REMOVE low_stamps"
+        elif entry.low_stamps != UNSAID:
+            step["UpdateExpression"] += ", low_stamps = :low"
+            step["ExpressionAttributeValues"] |= packed({":low": entry.low_stamps})
+        return step
+
+    def _writing(self, issuer: Issuer, names: Sequence[str]) -> Item:
+        values = _counts(issuer)
+        sets, removes = ["since = if_not_exists(since, :as_of)"], []
+        sent: Item = {}
+        for name in names:
+            if values[name] is None:
+                removes.append(name)
+            else:
+                sets.append(f"{name} = :{name}")
+                sent[f":{name}"] = values[name]
+        expression = "SET " + ", ".join(sets)
+        if removes:
+            expression += " REMOVE " + ", ".join(removes)
+        return {
+            "TableName": self._table,
+            "Key": _key(issuer.account, issuer.rfc),
+            "UpdateExpression": expression,
+            "ExpressionAttributeValues": packed(sent),
+        }
+
+
+def _key(account: str, rfc: str) -> Item:
+    return packed({"account": account, "rfc": rfc})
+
+
+def _after(last: Item | None) -> dict[str, Any]:
+    return {"ExclusiveStartKey": last} if last else {}
+
+
+def _counts(issuer: Issuer) -> dict[str, Any]:
+    outlook = issuer.outlook
+    return {
+        "contracted": issuer.stamps.contracted,
+        "used": issuer.stamps.used,
+        "available": issuer.stamps.available,
+        "as_of": issuer.as_of.isoformat() if issuer.as_of else None,
+        "burn_7": rounded(outlook.burn_7),
+        "burn_30": rounded(outlook.burn_30),
+        "days_left": rounded(outlook.days_left),
+        "alert": outlook.alert,
+        "urgency": issuer.urgency,
+        "recent": ";".join(map(_written, issuer.recent)) or None,
+        "counted_on": issuer.counted_on.isoformat() if issuer.counted_on else None,
+        "told": issuer.told,
+        "told_by": issuer.told_by,
+    }
+
+
+# A month of counts is read and written with every count: a line of text, not a list of maps.
+
+
+def _written(snapshot: Snapshot) -> str:
+    stamps = snapshot.stamps
+    counts = (stamps.contracted, stamps.used, stamps.available, snapshot.consumed)
+    texts = ("" if count is None else str(count) for count in counts)
+    return f"{int(snapshot.at.timestamp())},{','.join(texts)}"
+
+
+def _read(text: str) -> Snapshot:
+    at, *counts = text.split(",")
+    contracted, used, available, consumed = (int(count) if count else None for count in counts)
+    moment = datetime.fromtimestamp(int(at), UTC).astimezone(MEXICO_CITY)
+    return Snapshot(moment, Stamps(contracted, used, available), consumed)
+
+
+def _issuer(item: Item) -> Issuer:
+    values = unpacked(item)
+    recent = values.get("recent")
+    return Issuer(
+        account=values["account"],
+        rfc=values["rfc"],
+        stamps=Stamps(values.get("contracted"), values.get("used"), values.get("available")),
+        as_of=datetime.fromisoformat(values["as_of"]) if "as_of" in values else None,
+        low_stamps=values.get("low_stamps"),
+        outlook=Outlook(
+            values.get("burn_7"),
+            values.get("burn_30"),
+            values.get("days_left"),
+            values.get("alert", OK),
+        ),
+        recent=tuple(map(_read, recent.split(";"))) if recent else (),
+        counted_on=date.fromisoformat(values["counted_on"]) if "counted_on" in values else None,
+        told=values.get("told", OK),
+        told_by=values.get("told_by"),
+    )

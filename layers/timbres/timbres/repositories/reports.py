@@ -1,0 +1,351 @@
+"""Reports and monthly runs in DynamoDB."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from timbres.domain.month import Month, read_month
+from timbres.domain.report import (
+    PENDING,
+    MonthlyRun,
+    Report,
+    ReportKey,
+    Wanted,
+    version_id,
+)
+from timbres.repositories.dynamodb import (
+    Item,
+    chunks,
+    conditional_write,
+    cursor,
+    packed,
+    read_batch,
+    start,
+    unpacked,
+)
+
+# No account's name has a #.
+_RUNS = "#run"
+_PAGE = 100
+# The index of the reports whose event may not have been published.
+_UNANNOUNCED = "unannounced"
+_YES = "yes"
+
+
+class Records:
+    """The records of reports; ``dynamodb`` is a client, ``table`` the table's name."""
+
+    def __init__(self, dynamodb: Any, table: str) -> None:
+        self._dynamodb = dynamodb
+        self._table = table
+
+    def versions(self, wanted: Wanted) -> list[Report]:
+        """Return every version of a report, newest first."""
+        page = self._query(wanted.account, wanted.stem + "-")
+        return [_report(unpacked(item)) for item in page["Items"]]
+
+    def add(
+        self, wanted: Wanted, version: int, by: str, at: datetime, run: str | None
+    ) -> Report | None:
+        """Write a new pending record; None if another request has written that version."""
+        report = Report(
+            id=version_id(wanted.stem, version),
+            wanted=wanted,
+            status=PENDING,
+            requested_by=by,
+            created_at=at,
+            run=run,
+        )
+        # Equal requests of the same instant may each take the record for their own.
+        own = {"requested_by": by, "created_at": at.isoformat()} | ({"run": run} if run else {})
+        write = conditional_write(
+            self._dynamodb.put_item,
+            own,
+            TableName=self._table,
+            Item=packed(_item(report)),
+            ConditionExpression="attribute_not_exists(id)",
+        )
+        return report if write.applied else None
+
+    def get(self, account: str, report_id: str) -> Report | None:
+        """Return a report's record, or None."""
+        answer = self._dynamodb.get_item(
+            TableName=self._table,
+            Key=packed({"account": account, "id": report_id}),
+            ConsistentRead=True,
+        )
+        return _report(unpacked(answer["Item"])) if "Item" in answer else None
+
+    def many(self, reports: Sequence[ReportKey]) -> Iterator[Report]:
+        """Yield the records of reports, (account, id) each, as they stand now."""
+        for some in chunks(reports, 100):
+            keys = [packed({"account": account, "id": one}) for account, one in some]
+            for item in read_batch(self._dynamodb, self._table, keys):
+                yield _report(unpacked(item))
+
+    def page(
+        self, account: str, month: Month | None, after: str | None
+    ) -> tuple[list[Report], str | None]:
+        """Return reports, newest month first, up to 100, and the cursor of the rest or None."""
+        prefix = f"{month}-" if month else ""
+        last = start(after, {"account": account}, "id", prefix=prefix)
+        page = self._query(
+            account,
+            prefix,
+            Limit=_PAGE,
+            **({"ExclusiveStartKey": last} if last else {}),
+        )
+        reports = [_report(unpacked(item)) for item in page["Items"]]
+        return reports, cursor(page.get("LastEvaluatedKey"))
+
+    def adopt(self, report: Report, run: str) -> Report | None:
+        """Make a pending report of no run one of ``run``; None if it is settled or has a run."""
+        write = conditional_write(
+            self._dynamodb.update_item,
+            {"run": run},
+            TableName=self._table,
+            Key=_key(report),
+            UpdateExpression="SET #run = :run",
+            ConditionExpression="#status = :pending AND attribute_not_exists(#run)",
+            ExpressionAttributeNames={"#run": "run", "#status": "status"},
+            ExpressionAttributeValues=packed({":run": run, ":pending": PENDING}),
+            ReturnValues="ALL_NEW",
+        )
+        return _report(write.item) if write.applied else None
+
+    def settle(self, report: Report) -> Report | None:
+        """Write how a pending report ended: ready or failed, and unannounced.
+
+        Returns the record as it is then, with the run that adopted it meanwhile; None if it
+        was not pending, because another worker settled it.
+        """
+        # Two workers may make the same report at the same time: the token tells them apart.
+        own = {"settlement": uuid.uuid4().hex}
+        changes = own | {"unannounced": _YES} | _outcome(report)
+        changes = {name: value for name, value in changes.items() if value is not None}
+        write = conditional_write(
+            self._dynamodb.update_item,
+            own,
+            TableName=self._table,
+            Key=_key(report),
+            UpdateExpression="SET " + ", ".join(f"#{name} = :{name}" for name in changes),
+            ConditionExpression="#status = :pending",
+            ExpressionAttributeNames={f"#{name}": name for name in changes},
+            ExpressionAttributeValues=packed(
+                {f":{name}": value for name, value in changes.items()} | {":pending": PENDING}
+            ),
+            ReturnValues="ALL_NEW",
+        )
+        return _report(write.item) if write.applied else None
+
+    def mark_announced(self, report: Report) -> None:
+        """Note that the event of a settled report was published."""
+        conditional_write(
+            self._dynamodb.update_item,
+            {},
+            TableName=self._table,
+            Key=_key(report),
+            UpdateExpression="REMOVE unannounced",
+            # An update would write an item that is gone anew.
+            ConditionExpression="attribute_exists(id)",
+        )
+
+    def unannounced(self) -> Iterator[Report]:
+        """Yield the settled reports whose event may not have been published.
+
+        One that was settled within the last second may be missing.
+        """
+        pages = self._dynamodb.get_paginator("query").paginate(
+            TableName=self._table,
+            IndexName=_UNANNOUNCED,
+            KeyConditionExpression="unannounced = :yes",
+            ExpressionAttributeValues=packed({":yes": _YES}),
+        )
+        for page in pages:
+            items = map(unpacked, page["Items"])
+            # The index lags behind the table.
+            reports = self.many([(item["account"], item["id"]) for item in items])
+            yield from (report for report in reports if report.unannounced)
+
+    def _query(self, account: str, prefix: str, **more: Any) -> Item:
+        condition, values = "account = :account", {":account": account}
+        if prefix:
+            condition += " AND begins_with(id, :prefix)"
+            values[":prefix"] = prefix
+        answer: Item = self._dynamodb.query(
+            TableName=self._table,
+            KeyConditionExpression=condition,
+            ExpressionAttributeValues=packed(values),
+            ScanIndexForward=False,
+            ConsistentRead=True,
+            **more,
+        )
+        return answer
+
+
+class MonthlyRuns:
+    """The records of monthly runs, in the same table as the reports that they asked for."""
+
+    def __init__(self, dynamodb: Any, table: str) -> None:
+        self._dynamodb = dynamodb
+        self._table = table
+
+    def begin(self, run: str, month: Month, at: datetime) -> None:
+        """Write a run's record, unless it is there."""
+        conditional_write(
+            self._dynamodb.put_item,
+            {},
+            TableName=self._table,
+            Item=packed(_run_key(run) | {"month": str(month), "started_at": at.isoformat()}),
+            ConditionExpression="attribute_not_exists(id)",
+        )
+
+    def save(self, run: MonthlyRun, changed: MonthlyRun) -> MonthlyRun | None:
+        """Write what differs in ``changed`` from ``run``, as it was read.
+
+        Returns the run as it is then; None if it was changed since it was read.
+        """
+        before, after = _run_item(run), _run_item(changed)
+        own = {"revision": uuid.uuid4().hex}
+        changes = {k: v for k, v in after.items() if v != before[k] and v is not None} | own
+        unchanged = "attribute_exists(id) AND " + (
+            "attribute_not_exists(#revision)" if run.revision is None else "#revision = :before"
+        )
+        write = conditional_write(
+            self._dynamodb.update_item,
+            own,
+            TableName=self._table,
+            Key=packed(_run_key(run.id)),
+            UpdateExpression="SET " + ", ".join(f"#{name} = :{name}" for name in changes),
+            ConditionExpression=unchanged,
+            ExpressionAttributeNames={f"#{name}": name for name in changes},
+            ExpressionAttributeValues=packed(
+                {f":{name}": value for name, value in changes.items()} | {":before": run.revision}
+            ),
+        )
+        return replace(changed, revision=own["revision"]) if write.applied else None
+
+    def get(self, run: str) -> MonthlyRun | None:
+        """Return a run, or None."""
+        answer = self._dynamodb.get_item(
+            TableName=self._table, Key=packed(_run_key(run)), ConsistentRead=True
+        )
+        return _monthly(unpacked(answer["Item"])) if "Item" in answer else None
+
+    def newest(self) -> list[MonthlyRun]:
+        """Return the newest hundred runs, the newest first."""
+        answer = self._dynamodb.query(
+            TableName=self._table,
+            KeyConditionExpression="account = :runs",
+            ExpressionAttributeValues=packed({":runs": _RUNS}),
+            ScanIndexForward=False,
+            ConsistentRead=True,
+            Limit=_PAGE,
+        )
+        return [_monthly(unpacked(item)) for item in answer["Items"]]
+
+
+def _run_key(run: str) -> Item:
+    return {"account": _RUNS, "id": run}
+
+
+def _run_item(run: MonthlyRun) -> Item:
+    """Return the attributes of a run that change, but for its revision."""
+    return {
+        "asked": None if run.reports is None else _texts(run.reports),
+        "late": _texts(run.late),
+        "supplement": _texts(run.supplement),
+        "failed": dict(run.failed),
+        "late_failed": dict(run.late_failed),
+        "events": run.number,
+        "published": run.published,
+        "told_at": run.published_at.isoformat() if run.published_at else None,
+    }
+
+
+def _monthly(item: Item) -> MonthlyRun:
+    asked = item.get("asked")
+    # Before it counted its events, a run had one.
+    events = int("told_at" in item)
+    return MonthlyRun(
+        id=item["id"],
+        month=item["month"],
+        started_at=datetime.fromisoformat(item["started_at"]),
+        reports=None if asked is None else [_pair(text) for text in asked],
+        late=[_pair(text) for text in item.get("late", ())],
+        supplement=[_pair(text) for text in item.get("supplement", ())],
+        failed=item.get("failed", {}),
+        late_failed=item.get("late_failed", {}),
+        number=item.get("events", events),
+        published=item.get("published", events),
+        published_at=datetime.fromisoformat(item["told_at"]) if "told_at" in item else None,
+        revision=item.get("revision"),
+    )
+
+
+def _texts(reports: Sequence[ReportKey]) -> list[str]:
+    return [f"{account}/{report}" for account, report in reports]
+
+
+def _pair(text: str) -> ReportKey:
+    account, _, report = text.partition("/")
+    return account, report
+
+
+def _key(report: Report) -> Item:
+    return packed({"account": report.wanted.account, "id": report.id})
+
+
+def _item(report: Report) -> Item:
+    return {
+        "account": report.wanted.account,
+        "id": report.id,
+        "month": str(report.wanted.month),
+        "kind": report.wanted.kind,
+        "format": report.wanted.format,
+        "requested_by": report.requested_by,
+        "created_at": report.created_at.isoformat(),
+        "run": report.run,
+        **_outcome(report),
+    }
+
+
+def _outcome(report: Report) -> Item:
+    """Return the attributes that a report's end changes."""
+    return {
+        "status": report.status,
+        "settled_at": report.settled_at.isoformat() if report.settled_at else None,
+        "bytes": report.bytes,
+        "sha256": report.sha256,
+        "rows": report.rows,
+        "object_version": report.object_version,
+        "seconds": report.seconds,
+        "differences": report.differences,
+        "error": report.error,
+    }
+
+
+def _report(item: Item) -> Report:
+    wanted = Wanted(item["account"], read_month(item["month"]), item["kind"], item["format"])
+    settled_at = item.get("settled_at")
+    return Report(
+        id=item["id"],
+        wanted=wanted,
+        status=item["status"],
+        requested_by=item["requested_by"],
+        created_at=datetime.fromisoformat(item["created_at"]),
+        settled_at=datetime.fromisoformat(settled_at) if settled_at else None,
+        run=item.get("run"),
+        bytes=item.get("bytes"),
+        sha256=item.get("sha256"),
+        rows=item.get("rows"),
+        object_version=item.get("object_version"),
+        seconds=item.get("seconds"),
+        differences=item.get("differences"),
+        error=item.get("error"),
+        unannounced="unannounced" in item,
+    )

@@ -1,0 +1,366 @@
+"""Daily runs and their batches in DynamoDB.
+
+Entries of a run, by sort key: ``run``, its record; ``run#<account>``, its totals for an
+account; ``batch#<account>#<number>``, the state of a batch. Records are in the index
+``newest`` by their id. Entries under the run ``late`` are alert changes that were counted for
+a run after it was closed; the next run that is finalized claims them.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime, timedelta
+from typing import Any
+
+from timbres.domain.forecast import EXHAUSTED, LOW
+from timbres.domain.run import (
+    FINISHED,
+    NOT_REACHED,
+    RUNNING,
+    AccountRun,
+    AlertChange,
+    Batch,
+    BatchId,
+    BatchResult,
+    Rfcs,
+    Run,
+)
+from timbres.repositories.dynamodb import (
+    Item,
+    conditional_write,
+    cursor,
+    packed,
+    read_batch,
+    start,
+    transact_write,
+    unpacked,
+)
+
+_PAGE = 50
+_KIND = "stamps"
+_KEPT = timedelta(days=400)
+_BATCHES_KEPT = timedelta(days=14)
+_FAILED = "failed#"
+_ALERTS = "alerts#"
+_LATE = "late"
+# A transaction takes 100 steps, one of them for the record.
+_MAX_CLAIMS = 99
+
+
+class RunRepository:
+    """The records of runs; ``dynamodb`` is a client, ``table`` the table's name."""
+
+    def __init__(self, dynamodb: Any, table: str) -> None:
+        self._dynamodb = dynamodb
+        self._table = table
+
+    # ------------------------------------------------------------------------- the start
+
+    def begin(self, run_id: str, at: datetime) -> Run:
+        """Return the run of that id, which is created if there is none."""
+        item = {
+            "run": run_id,
+            "entry": "run",
+            "kind": _KIND,
+            "status": RUNNING,
+            "started_at": at.isoformat(),
+            "expires_at": _expiry(at, _KEPT),
+        }
+        # Another start may have created it: the run is the same.
+        conditional_write(
+            self._dynamodb.put_item,
+            {},
+            TableName=self._table,
+            Item=packed(item),
+            ConditionExpression="attribute_not_exists(entry)",
+        )
+        run = self.get(run_id)
+        if run is None:
+            raise LookupError(f"the run {run_id} was deleted")
+        return run
+
+    def save_plan(
+        self,
+        run_id: str,
+        account: str,
+        batches: Iterable[Rfcs],
+        problem: str | None,
+        at: datetime,
+    ) -> None:
+        """Store an account's batches and the number of its issuers, unless stored before.
+
+        Nothing is planned once the run is being finalized. Batches of a plan that is not the
+        first one, or was never completed, are ignored.
+        """
+        plan = uuid.uuid4().hex[:8]
+        expected = 0
+        for number, rfcs in enumerate(batches, start=1):
+            expected += 1 if rfcs is None else len(rfcs)
+            batch = _key(BatchId(run_id, account, f"{plan}-{number:04d}"))
+            state = {"rfcs": rfcs, "version": 0, "expires_at": _expiry(at, _BATCHES_KEPT)}
+            self._dynamodb.put_item(TableName=self._table, Item=batch | packed(state))
+        values = {
+            "plan_id": plan,
+            "expected": expected,
+            "problem": problem,
+            "expires_at": _expiry(at, _KEPT),
+        }
+        save = self._step(run_id, f"run#{account}", values, "attribute_not_exists(plan_id)")
+        record = {"TableName": self._table, "Key": packed({"run": run_id, "entry": "run"})}
+        check = record | {"ConditionExpression": "attribute_not_exists(finalizer)"}
+        transact_write(self._dynamodb, [{"Update": save}, {"ConditionCheck": check}])
+
+    def incomplete_batches(self, run_id: str, account: AccountRun) -> Iterator[BatchId]:
+        """Yield the planned batches of an account that have issuers without a result."""
+        prefix = f"batch#{account.account}#{account.plan}-"
+        for item in self._entries(run_id, prefix, ProjectionExpression="entry, rfcs"):
+            if item.get("rfcs") != []:
+                yield BatchId(run_id, account.account, item["entry"].rpartition("#")[2])
+
+    def mark_enqueued(self, run_id: str) -> None:
+        """Record that the batches of every account are in the queue."""
+        self._dynamodb.update_item(**self._step(run_id, "run", {"enqueued": True}))
+
+    # ----------------------------------------------------------------------- the batches
+
+    def load(self, batch: BatchId) -> tuple[Run, Batch]:
+        """Return a batch and its run, without accounts. Raises LookupError if there is none."""
+        keys = [
+            packed({"run": batch.run, "entry": "run"}),
+            packed({"run": batch.run, "entry": f"run#{batch.account}"}),
+            _key(batch),
+        ]
+        items = {
+            item["entry"]: item
+            for item in map(unpacked, read_batch(self._dynamodb, self._table, keys))
+        }
+        if len(items) < len(keys):
+            raise LookupError(f"there is no batch {batch}")
+        record, account, state = (items[key["entry"]["S"]] for key in keys)
+        rfcs = state.get("rfcs")
+        return _run(record, ()), Batch(
+            id=batch,
+            rfcs=None if rfcs is None else tuple(rfcs),
+            version=state["version"],
+            closed=account.get("closed", False),
+        )
+
+    def settle(self, batch: Batch, result: BatchResult, at: datetime) -> bool:
+        """Store the result of an attempt and add it to the run's totals, in one transaction.
+
+        Once the run is closed, its totals stay, and the alert changes are kept for the next
+        run. Returns False, and changes nothing, if another attempt was stored first.
+        """
+        run, account = batch.id.run, f"run#{batch.id.account}"
+        changes = [asdict(change) for change in result.alert_changes]
+        sums = Counter({"done": result.done, "expected": result.unexpected})
+        sums.update(f"{_FAILED}{code}" for code in result.failed.values())
+        totals = self._step(run, account, {}, "attribute_not_exists(closed)", sums)
+        stored = self._batch_step(batch, result, {f"{_ALERTS}{batch.version}": changes})
+        refused = transact_write(self._dynamodb, [{"Update": stored}, {"Update": totals}])
+        if refused and 0 not in refused:
+            late = {
+                "run": _LATE,
+                "entry": f"{run}#{batch.id.account}#{batch.id.number}#{batch.version}",
+                f"{_ALERTS}0": changes,
+                "expires_at": _expiry(at, _BATCHES_KEPT),
+            }
+            keep = {"TableName": self._table, "Item": packed(late)}
+            stored = self._batch_step(batch, result, {})
+            refused = transact_write(self._dynamodb, [{"Update": stored}, {"Put": keep}])
+        return not refused
+
+    def record_error(self, batch: BatchId) -> int:
+        """Count an unexpected error of a batch; return how many there were.
+
+        Raises LookupError if there is no such batch.
+        """
+        key = _key(batch)
+        step = self._step(
+            batch.run, key["entry"]["S"], {}, "attribute_exists(entry)", {"errors": 1}
+        )
+        result = conditional_write(
+            self._dynamodb.update_item, {}, **step, ReturnValues="UPDATED_NEW"
+        )
+        if not result.item:
+            raise LookupError(f"there is no batch {batch}")
+        return int(result.item["errors"])
+
+    # ----------------------------------------------------------------------- the reading
+
+    def get(self, run_id: str) -> Run | None:
+        """Return a run with its accounts, or None."""
+        items = list(self._entries(run_id, "run"))
+        record = next((item for item in items if item["entry"] == "run"), None)
+        if record is None:
+            return None
+        accounts = (_account_run(item) for item in items if item is not record)
+        return _run(record, tuple(accounts))
+
+    def page(self, after: str | None) -> tuple[list[Run], str | None]:
+        """Return up to 50 runs, newest first and without their accounts, and the cursor."""
+        last = start(after, {"kind": _KIND}, "run", "entry")
+        page = self._dynamodb.query(
+            TableName=self._table,
+            IndexName="newest",
+            KeyConditionExpression="kind = :kind",
+            ExpressionAttributeValues=packed({":kind": _KIND}),
+            ScanIndexForward=False,
+            Limit=_PAGE,
+            **({"ExclusiveStartKey": last} if last else {}),
+        )
+        runs = [_run(unpacked(item), ()) for item in page["Items"]]
+        return runs, cursor(page.get("LastEvaluatedKey"))
+
+    def list_alert_changes(self, run_id: str) -> list[AlertChange]:
+        """Return the alert changes of a run: its own, and late ones that it has claimed."""
+        own = self._entries(run_id, "batch#")
+        late = (item for item in self._entries(_LATE) if item.get("claimed_by") == run_id)
+        return [change for item in (*own, *late) for change in _alert_changes(item)]
+
+    def list_late_alert_changes(self) -> dict[str, list[AlertChange]]:
+        """Return the late alert changes that no run has claimed yet, by their entry."""
+        late = (item for item in self._entries(_LATE) if "claimed_by" not in item)
+        return {item["entry"]: _alert_changes(item) for item in late}
+
+    # ------------------------------------------------------------------- the finalization
+
+    def acquire_finalization(self, run_id: str, at: datetime, lease: timedelta) -> bool:
+        """Return whether the caller is to finalize a run; another one may after ``lease``."""
+        values = {
+            "finalizer": str(uuid.uuid4()),
+            "finalizing_until": int((at + lease).timestamp()),
+        }
+        step = self._step(
+            run_id,
+            "run",
+            values,
+            "attribute_not_exists(finalizing_until) OR finalizing_until < :now",
+            operands={":now": int(at.timestamp())},
+        )
+        return conditional_write(self._dynamodb.update_item, values, **step).applied
+
+    def close(self, run: Run) -> None:
+        """Let the run's totals change no more."""
+        for account in run.accounts:
+            step = self._step(run.id, f"run#{account.account}", {"closed": True})
+            self._dynamodb.update_item(**step)
+
+    def seal(self, run: Run, at: datetime, alerts: Counter[str], late: Sequence[str]) -> None:
+        """Fix the results of a closed run, and claim the ``late`` alert changes for it.
+
+        Changes nothing if they are fixed already, or another run has claimed one of those.
+        ``alerts`` counts the alert changes by kind, with the late ones.
+        """
+        values = {
+            "finished_at": at.isoformat(),
+            LOW: alerts[LOW],
+            EXHAUSTED: alerts[EXHAUSTED],
+        }
+        record = self._step(run.id, "run", values, "attribute_not_exists(finished_at)")
+        claims = [
+            self._step(_LATE, entry, {"claimed_by": run.id}, "attribute_not_exists(claimed_by)")
+            for entry in late[:_MAX_CLAIMS]
+        ]
+        transact_write(self._dynamodb, [{"Update": step} for step in (record, *claims)])
+
+    def finish(self, run_id: str) -> None:
+        """Record that the results of a run are published."""
+        self._dynamodb.update_item(**self._step(run_id, "run", {"status": FINISHED}))
+
+    # ------------------------------------------------------------------------- the items
+
+    def _entries(self, run_id: str, prefix: str = "", **more: Any) -> Iterator[Item]:
+        condition, values = "run = :run", {":run": run_id}
+        if prefix:
+            condition += " AND begins_with(entry, :prefix)"
+            values[":prefix"] = prefix
+        pages = self._dynamodb.get_paginator("query").paginate(
+            TableName=self._table,
+            KeyConditionExpression=condition,
+            ExpressionAttributeValues=packed(values),
+            ConsistentRead=True,
+            **more,
+        )
+        for page in pages:
+            yield from map(unpacked, page["Items"])
+
+    def _step(
+        self,
+        run_id: str,
+        entry: str,
+        values: Item,
+        condition: str | None = None,
+        sums: Mapping[str, int] | None = None,
+        operands: Item | None = None,
+    ) -> Item:
+        """Return the update that sets ``values`` of an entry, but for None, and adds ``sums``."""
+        sets = [(name, value) for name, value in values.items() if value is not None]
+        numbered = list(enumerate([*sets, *(sums or {}).items()]))
+        assigned = ", ".join(f"#a{n} = :a{n}" for n, _ in numbered[: len(sets)])
+        added = ", ".join(f"#a{n} :a{n}" for n, _ in numbered[len(sets) :])
+        clauses = [f"SET {assigned}" if assigned else "", f"ADD {added}" if added else ""]
+        step = {
+            "TableName": self._table,
+            "Key": packed({"run": run_id, "entry": entry}),
+            "UpdateExpression": " ".join(clauses).strip(),
+            "ExpressionAttributeNames": {f"#a{n}": name for n, (name, _) in numbered},
+            "ExpressionAttributeValues": packed(
+                {f":a{n}": value for n, (_, value) in numbered} | (operands or {})
+            ),
+        }
+        return step | ({"ConditionExpression": condition} if condition else {})
+
+    def _batch_step(self, batch: Batch, result: BatchResult, alerts: Item) -> Item:
+        values = {"version": batch.version + 1, "rfcs": result.remaining, **alerts}
+        entry = _key(batch.id)["entry"]["S"]
+        operands = {":stored": batch.version}
+        return self._step(batch.id.run, entry, values, "version = :stored", operands=operands)
+
+
+def _key(batch: BatchId) -> Item:
+    return packed({"run": batch.run, "entry": f"batch#{batch.account}#{batch.number}"})
+
+
+def _expiry(at: datetime, kept: timedelta) -> int:
+    return int((at + kept).timestamp())
+
+
+def _alert_changes(item: Item) -> list[AlertChange]:
+    stored = (changes for name, changes in item.items() if name.startswith(_ALERTS))
+    return [AlertChange(**change) for changes in stored for change in changes]
+
+
+def _account_run(item: Item) -> AccountRun:
+    failed = {
+        name.removeprefix(_FAILED): count
+        for name, count in sorted(item.items())
+        if name.startswith(_FAILED)
+    }
+    account = AccountRun(
+        account=item["entry"].partition("#")[2],
+        expected=item.get("expected", 0),
+        done=item.get("done", 0),
+        failed=failed,
+        plan=item.get("plan_id"),
+        problem=item.get("problem") or None,
+    )
+    if item.get("closed", False) and account.missing > 0:
+        failed[NOT_REACHED] = account.missing
+    return account
+
+
+def _run(item: Item, accounts: tuple[AccountRun, ...]) -> Run:
+    return Run(
+        id=item["run"],
+        status=item["status"],
+        started_at=datetime.fromisoformat(item["started_at"]),
+        finished_at=datetime.fromisoformat(item["finished_at"]) if "finished_at" in item else None,
+        enqueued=item.get("enqueued", False),
+        low=item.get("low", 0),
+        exhausted=item.get("exhausted", 0),
+        accounts=accounts,
+    )

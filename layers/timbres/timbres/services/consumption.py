@@ -1,0 +1,268 @@
+"""Consumption: a month of one account, or of every account, gathered for a report."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from datetime import time as time_of_day
+from itertools import chain
+
+from timbres.deadline import Deadline
+from timbres.domain import clock
+from timbres.domain.account import ALL, Account
+from timbres.domain.balance import Movement, total
+from timbres.domain.clock import MEXICO_CITY
+from timbres.domain.consumption import (
+    FROM_PAC,
+    FROM_SNAPSHOTS,
+    Consumption,
+    ContractLine,
+    IssuerLine,
+    MovementLine,
+    Source,
+)
+from timbres.domain.contract import REJECTED
+from timbres.domain.forecast import left
+from timbres.domain.month import Month
+from timbres.domain.monthly_consumption import CLOSING, MonthOfSnapshots, month_of_snapshots
+from timbres.errors import TimbresError
+from timbres.repositories.contracts import Journal
+from timbres.repositories.daily_counts import Snapshots
+from timbres.repositories.issuers import Issuers
+from timbres.services.pac_access import Access
+
+log = logging.getLogger("timbres")
+
+_DAY = timedelta(days=1)
+_UNCOUNTED = "no hay conteos de ese mes"
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One account's share of a report; ``previous_total`` is None where it is not known."""
+
+    source: Source
+    issuers: Sequence[IssuerLine] = ()
+    days: Mapping[date, int | None] | None = None
+    previous_total: int | None = None
+    movements: Callable[[], Iterator[MovementLine]] = lambda: iter(())
+
+
+class Consumptions:
+    """Gathers what consumption reports are written from."""
+
+    def __init__(
+        self, access: Access, issuers: Issuers, snapshots: Snapshots, journal: Journal
+    ) -> None:
+        self._access = access
+        self._issuers = issuers
+        self._snapshots = snapshots
+        self._journal = journal
+
+    @contextmanager
+    def of(
+        self, account_name: str, month: Month, deadline: Deadline, *, tolerant: bool
+    ) -> Iterator[Consumption]:
+        """Give a month of an account, or of ``all``; leaving frees what it keeps on disk.
+
+        Raises what a PAC answers; of ``all`` and ``tolerant``, an account that fails is named
+        in the report with its problem instead, and so is always one that no retry mends.
+        """
+        everyone = account_name == ALL
+        names = self._access.accounts.names() if everyone else [account_name]
+        with ExitStack() as stack:
+            parts = []
+            for name in names:
+                try:
+                    parts.append(self._part(stack, name, month, deadline))
+                except TimbresError as error:
+                    if not everyone or (error.kind.retry and not tolerant):
+                        raise
+                    log.warning("an account is missing: %s", error.detail, extra={"account": name})
+                    parts.append(_Part(self._missing(name, error)))
+            yield self._joined(account_name, month, parts)
+
+    def _part(self, stack: ExitStack, name: str, month: Month, deadline: Deadline) -> _Part:
+        account = self._access.account(name, "consumption")
+        if "balance" in account.pac.can:
+            return self._of_balance(stack, account, month, deadline)
+        return self._of_snapshots(account, month)
+
+    def _joined(self, name: str, month: Month, parts: Sequence[_Part]) -> Consumption:
+        issuers = [issuer for part in parts for issuer in part.issuers]
+        previous = [part.previous_total for part in parts]
+        known = [one for one in previous if one is not None]
+        return Consumption(
+            account=name,
+            month=month,
+            generated_at=clock.now(),
+            sources=tuple(part.source for part in parts),
+            issuers=tuple(sorted(issuers, key=lambda one: (-one.amount, one.rfc, one.account))),
+            days=_days(month, parts),
+            contracts=tuple(
+                line for part in parts for line in self._contracts(part.source.account, month)
+            ),
+            previous_total=sum(known) if known and len(known) == len(previous) else None,
+            movements=lambda: chain.from_iterable(part.movements() for part in parts),
+        )
+
+    # ------------------------------------------------------------------- as the PAC tells it
+
+    def _of_balance(
+        self, stack: ExitStack, account: Account, month: Month, deadline: Deadline
+    ) -> _Part:
+        reading = stack.enter_context(
+            self._access.read(account, lambda pac: pac.balance(month, None, deadline))
+        )
+        amounts: Counter[str] = Counter()
+        days: Counter[date] = Counter()
+        for movement in reading.verified_movements():
+            amounts[movement.rfc] += movement.amount
+            days[movement.date] += movement.amount
+        previous = self._amounts_before(account, month, deadline)
+        before = previous or {}
+        today = clock.now().date()
+        return _Part(
+            source=Source(
+                account=account.name,
+                pac=account.pac.name,
+                source=FROM_PAC,
+                plan=reading.summary.plan,
+                as_of=reading.summary.as_of,
+            ),
+            issuers=[
+                IssuerLine(
+                    account.name, rfc, amount, None if previous is None else before.get(rfc, 0)
+                )
+                for rfc, amount in amounts.items()
+            ],
+            days={day: days[day] if day <= today else None for day in _days_of(month)},
+            previous_total=None if previous is None else sum(previous.values()),
+            movements=lambda: _lines(account, reading.movements()),
+        )
+
+    def _amounts_before(
+        self, account: Account, month: Month, deadline: Deadline
+    ) -> dict[str, int] | None:
+        """Return what each issuer consumed in the month before; None where it cannot be had."""
+        before = month.previous()
+        try:
+            with self._access.read(
+                account, lambda pac: pac.balance(before, None, deadline)
+            ) as reading:
+                return total(reading.verified_movements()).by_issuer
+        except TimbresError as error:
+            log.warning(
+                "the month before is not known: %s", error.detail, extra={"account": account.name}
+            )
+            return None
+
+    # --------------------------------------------------------------- as the snapshots tell it
+
+    def _of_snapshots(self, account: Account, month: Month) -> _Part:
+        told, before = self._month(account, month), self._month(account, month.previous())
+        amounts = total(told.movements).by_issuer
+        amounts_before = total(before.movements).by_issuer
+        issuers = []
+        uncounted = 0
+        for issuer in self._issuers.all(account.name):
+            if issuer.rfc not in told.rfcs:
+                uncounted += 1
+                continue
+            issuers.append(
+                IssuerLine(
+                    account=account.name,
+                    rfc=issuer.rfc,
+                    amount=amounts.pop(issuer.rfc, 0),
+                    previous=amounts_before.get(issuer.rfc, 0)
+                    if issuer.rfc in before.rfcs
+                    else None,
+                    available=left(issuer.stamps),
+                    days_left=issuer.outlook.days_left,
+                )
+            )
+        # Removed since, and yet it stamped.
+        issuers += [IssuerLine(account.name, rfc, amount) for rfc, amount in amounts.items()]
+        return _Part(
+            source=Source(
+                account=account.name,
+                pac=account.pac.name,
+                source=FROM_SNAPSHOTS,
+                plan=None,
+                as_of=told.as_of,
+                missing_days=tuple(told.missing),
+                uncounted=uncounted,
+                problem=None if told.known else _UNCOUNTED,
+            ),
+            issuers=issuers if told.known else (),
+            days=_days_told(month, told),
+            previous_total=sum(amounts_before.values()) if before.known else None,
+            movements=lambda: _lines(account, iter(told.movements)),
+        )
+
+    def _month(self, account: Account, month: Month) -> MonthOfSnapshots:
+        found = self._snapshots.between(account.name, month.first_day, month.last_day + CLOSING)
+        return month_of_snapshots(month, found, clock.now().date())
+
+    # ------------------------------------------------------------------------------- others
+
+    def _contracts(self, account: str, month: Month) -> Iterator[ContractLine]:
+        first = datetime.combine(month.first_day, time_of_day(), MEXICO_CITY)
+        last = datetime.combine(month.last_day + _DAY, time_of_day(), MEXICO_CITY)
+        for contract in self._journal.ordered_between(account, first, last):
+            if contract.status != REJECTED:
+                yield ContractLine(
+                    account=account,
+                    rfc=contract.rfc,
+                    stamps=contract.stamps,
+                    status=contract.status,
+                    requested_by=contract.requested_by,
+                    created_at=contract.created_at,
+                    id=contract.id,
+                )
+
+    def _missing(self, name: str, error: TimbresError) -> Source:
+        try:
+            pac = self._access.accounts.get(name).pac.name
+        except TimbresError:
+            pac = ""
+        return Source(name, pac, FROM_PAC, None, None, problem=error.detail)
+
+
+def _days_told(month: Month, told: MonthOfSnapshots) -> dict[date, int | None]:
+    """Return each day's stamps; None where no issuer was counted, or none can be yet."""
+    sums: Counter[date] = Counter()
+    for movement in told.movements:
+        sums[movement.date] += movement.amount
+    today = clock.now().date()
+    return {
+        day: sums[day]
+        if day in sums or (day < today and told.missing.get(day, 0) < told.issuers)
+        else None
+        for day in _days_of(month)
+    }
+
+
+def _days(month: Month, parts: Sequence[_Part]) -> tuple[int | None, ...]:
+    """Return each day's stamps over all accounts; None where none of them knows any."""
+    days: list[int | None] = []
+    for day in _days_of(month):
+        known = [part.days[day] for part in parts if part.days is not None]
+        counts = [count for count in known if count is not None]
+        days.append(sum(counts) if counts else None)
+    return tuple(days)
+
+
+def _days_of(month: Month) -> list[date]:
+    return [month.first_day + n * _DAY for n in range(month.last_day.day)]
+
+
+def _lines(account: Account, movements: Iterator[Movement]) -> Iterator[MovementLine]:
+    for movement in movements:
+        yield MovementLine(
+            account.name, movement.rfc, movement.date, movement.kind, movement.amount
+        )

@@ -1,0 +1,577 @@
+"""Contract: stamps bought for one issuer, once for one Idempotency-Key.
+
+The order of the steps is the point: the journal first, then the count, then the mark that
+the purchase is on its way, then the one request, then what became of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import math
+import re
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from timbres.aws.events import Bus
+from timbres.deadline import Deadline
+from timbres.domain import clock
+from timbres.domain import contract as rules
+from timbres.domain.account import Account, parse_account_name
+from timbres.domain.contract import READ_LAG, RECONCILER, SETTLING, Contract, Refusal, opened
+from timbres.domain.rfc import Rfc
+from timbres.domain.stamps import Stamps
+from timbres.errors import (
+    ACCOUNT_LOGIN_CHANGED,
+    ACCOUNT_MISCONFIGURED,
+    ACCOUNT_UNKNOWN,
+    CONTRACT_IN_FLIGHT,
+    CONTRACT_NOT_UNDER_REVIEW,
+    CONTRACT_PENDING,
+    CONTRACT_UNKNOWN,
+    DAY_OVER_LIMIT,
+    IDEMPOTENCY_KEY_REUSED,
+    OPERATION_UNSUPPORTED,
+    STAMPS_OVER_LIMIT,
+    Kind,
+    PacError,
+    TimbresError,
+)
+from timbres.observability.metrics import NONE, tally
+from timbres.pacs.base import Reply
+from timbres.pacs.errors import (
+    CREDENTIALS_REJECTED,
+    ENDPOINT_NOT_FOUND,
+    OVERWHELMED,
+    PROTOCOL,
+    UNREACHABLE,
+)
+from timbres.repositories.contracts import DayFull, Journal, Taken
+from timbres.repositories.issuers import Issuers
+from timbres.services.pac_access import Access, login_changed
+from timbres.services.stamps import remember
+
+log = logging.getLogger("timbres")
+
+_ID = re.compile(r"[0-9a-f]{32}")
+# What an account's other contracts would meet as well.
+_OF_THE_ACCOUNT = OVERWHELMED | {
+    ACCOUNT_MISCONFIGURED,
+    ACCOUNT_UNKNOWN,
+    CREDENTIALS_REJECTED,
+    ENDPOINT_NOT_FOUND,
+    UNREACHABLE,
+}
+_LOGIN_CHANGED = frozenset({ACCOUNT_LOGIN_CHANGED, OPERATION_UNSUPPORTED})
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a caller asks for: ``stamps`` for ``rfc``, under an Idempotency-Key, as ``caller``."""
+
+    rfc: Rfc
+    stamps: int
+    key: str
+    caller: str
+
+    @property
+    def body_hash(self) -> str:
+        """Tells whether two orders say the same."""
+        body = json.dumps({"rfc": self.rfc, "stamps": self.stamps})
+        return hashlib.sha256(body.encode()).hexdigest()
+
+
+class Contracts:
+    """Buys stamps, each order once, and keeps the journal of it.
+
+    ``access`` leads to accounts and their PACs; what is settled is told on ``bus``.
+    """
+
+    def __init__(self, access: Access, journal: Journal, issuers: Issuers, bus: Bus) -> None:
+        self._access = access
+        self._journal = journal
+        self._issuers = issuers
+        self._bus = bus
+
+    def buy(self, account_name: str, order: Order, deadline: Deadline) -> tuple[Contract, bool]:
+        """Buy stamps, or return the contract that the key stands for already (then True).
+
+        The contract returned is confirmed, or may have been bought (unknown, or pending
+        when the journal could not be written) and is not sent again. One that was refused
+        raises its error, again each time it is asked for. Raises with no call to the PAC:
+        ``stamps-over-limit``, ``day-over-limit``, ``idempotency-key-reused``,
+        ``contract-pending``, ``contract-in-flight``. The last is also raised while the PAC's
+        counts do not include a confirmed contract of the issuer.
+        """
+        account = self._access.account(account_name, "contracts")
+        if order.stamps > account.max_stamps_per_contract:
+            return self._over_limit(account, order), True
+        contract = opened(
+            account.name,
+            account.login,
+            order.rfc,
+            order.stamps,
+            order.caller,
+            order.key,
+            clock.now(),
+        )
+        taken = self._open(account, contract, order, deadline)
+        if isinstance(taken, DayFull):
+            raise _day_full(account, order, taken)
+        if taken is not None:
+            if not taken.by_key:
+                raise _in_flight(taken.contract, clock.now())
+            return _again(account, taken.contract, taken.same_body), True
+        return self._carry_out(account, contract, deadline), False
+
+    def _open(
+        self, account: Account, contract: Contract, order: Order, deadline: Deadline
+    ) -> Taken | DayFull | None:
+        taken = self._journal.open(contract, order.body_hash, account.max_stamps_per_day)
+        if not isinstance(taken, Taken) or taken.by_key or not taken.contract.awaits_count:
+            return taken
+        # A confirmed contract of the issuer, not yet seen in a count: the next count may show it.
+        counted = self._recount(account, taken.contract, order.caller, deadline)
+        if counted.holds_issuer:
+            return replace(taken, contract=counted)
+        announce(self._journal, self._bus, counted)
+        return self._journal.open(contract, order.body_hash, account.max_stamps_per_day)
+
+    def _recount(
+        self, account: Account, contract: Contract, caller: str, deadline: Deadline
+    ) -> Contract:
+        """Count a confirmed contract's issuer; return the contract as the journal has it then."""
+        try:
+            counts = self._access.read(
+                account, lambda pac: pac.stamps(contract.rfc, deadline), login=contract.login
+            )
+        except Exception as error:
+            # The contract stands whether or not it can be counted; the reconciler tries again.
+            log.warning("the count after a contract failed: %s", type(error).__name__)
+            return contract
+        after = contract.recount(clock.now(), caller, counts)
+        if after.awaits_count:
+            return contract
+        if self._journal.record(contract, after):
+            remember(self._issuers, account, contract.rfc, counts)
+            return after
+        return self._journal.get(contract.account, contract.id) or contract
+
+    def get(self, account_name: str, contract_id: str) -> Contract:
+        """Return a contract. Raises ``contract-not-found``."""
+        return self.told(account_name, contract_id)[0]
+
+    def told(self, account_name: str, contract_id: str) -> tuple[Contract, list[dict[str, Any]]]:
+        """Return a contract and its steps, oldest first. Raises ``contract-not-found``."""
+        name = parse_account_name(account_name)
+        found = self._journal.told(name, contract_id) if _ID.fullmatch(contract_id) else None
+        if found is None:
+            # A contract outlives its account's secret; an account without contracts needs one.
+            self._access.account(name, "contracts")
+            raise TimbresError(
+                CONTRACT_UNKNOWN, f"Account {name} has no such contract.", field="id"
+            )
+        return found
+
+    def settle(
+        self, account_name: str, contract_id: str, outcome: str, reason: str, caller: str
+    ) -> Contract:
+        """Settle a contract under review as a person decided; the journal keeps who and why.
+
+        Raises ``contract-not-found``, or ``contract-not-under-review`` in any other state.
+        """
+        contract = self.get(account_name, contract_id)
+        settled = None
+        if contract.status == rules.NEEDS_REVIEW:
+            settled = contract.settle(clock.now(), outcome, caller, reason)
+        if settled is None or not self._journal.record(contract, settled):
+            now = self.get(account_name, contract_id)
+            raise TimbresError(
+                CONTRACT_NOT_UNDER_REVIEW,
+                f"Contract {contract_id} is {now.status}; only one that needs a review can be "
+                "settled by hand.",
+                members={"contract": shown(now)},
+            )
+        tally.count("Contracts", status=settled.status)
+        log.info("contract settled by hand", extra=_named(settled))
+        announce(self._journal, self._bus, settled)
+        return settled
+
+    def page(
+        self,
+        account_name: str,
+        rfc: Rfc | None,
+        status: str | None,
+        after: str | None,
+        deadline: Deadline,
+    ) -> dict[str, Any]:
+        """Return the contracts of an account, newest first, as the API lists them."""
+        name = parse_account_name(account_name)
+        contracts, rest = self._journal.page(name, rfc, status, after, deadline)
+        if not contracts:
+            self._access.account(name, "contracts")
+        return {"contracts": [shown(contract) for contract in contracts], "next": rest}
+
+    def _carry_out(self, account: Account, contract: Contract, deadline: Deadline) -> Contract:
+        before = None
+        try:
+            before = self._access.read(
+                account, lambda pac: pac.stamps(contract.rfc, deadline), login=contract.login
+            )
+        except TimbresError as error:
+            if not _issuer_new(error):
+                raise self._refused(contract, error) from None
+        # The count before may have found the secret renewed.
+        account = self._access.current(account)
+        if account.login != contract.login:
+            raise self._refused(contract, login_changed(account)) from None
+        sent = contract.send(clock.now(), before)
+        if not self._journal.record(contract, sent):
+            # Withdrawn: the journal gave this function up before it had sent anything.
+            withdrawn = self._journal.get(account.name, contract.id) or contract
+            return _again(account, withdrawn, same_body=True)
+        try:
+            reply = self._access.once(
+                account, lambda pac: pac.buy(contract.rfc, contract.stamps, deadline)
+            )
+        except TimbresError as error:
+            if not error.kind.may_have_taken_effect:
+                raise self._refused(sent, error) from None
+            return self._doubt(sent, error)
+        except Exception:
+            log.exception("a purchase ended in an error of ours", extra=_named(contract))
+            return self._doubt(
+                sent, TimbresError(PROTOCOL, "The purchase was sent; its end is not known.")
+            )
+        return self._confirm(account, sent, reply, deadline)
+
+    def _confirm(
+        self, account: Account, sent: Contract, reply: Reply, deadline: Deadline
+    ) -> Contract:
+        words = account.without_credentials(reply.message) if reply.message else None
+        confirmed = sent.confirm(clock.now(), reply.code, words)
+        written = self._write(sent, confirmed)
+        if written is not confirmed:
+            return written
+        log.info("contract confirmed", extra=_named(confirmed))
+        try:
+            counted = self._recount(account, confirmed, confirmed.requested_by, deadline)
+        except Exception as error:
+            # Confirmed is confirmed, though the journal could not be written once more.
+            log.warning("the count after a contract was not kept: %s", type(error).__name__)
+            counted = confirmed
+        announce(self._journal, self._bus, counted)
+        return counted
+
+    def _doubt(self, sent: Contract, error: TimbresError) -> Contract:
+        doubted = sent.doubt(clock.now(), sent.requested_by, _refusal(error), *_pac_words(error))
+        written = self._write(sent, doubted)
+        if written is doubted:
+            log.warning("contract unknown: %s", error.detail, extra=_named(doubted))
+            announce(self._journal, self._bus, doubted)
+        return written
+
+    def _write(self, sent: Contract, after: Contract) -> Contract:
+        """Write what became of a purchase; return the contract as the journal has it.
+
+        When the journal cannot be written it stays pending there, and sent: true, too.
+        """
+        try:
+            if self._journal.record(sent, after):
+                tally.count("Contracts", status=after.status)
+                return after
+            return self._journal.get(sent.account, sent.id) or sent
+        except Exception as error:
+            log.error(
+                "%s could not be written to the journal: %s",
+                after.status,
+                type(error).__name__,
+                extra=_named(after),
+            )
+            return sent
+
+    def _refused(self, contract: Contract, error: TimbresError) -> TimbresError:
+        """Write that nothing was bought, and why; return what the caller is told."""
+        told = _final(error, contract)
+        refused = contract.refuse(clock.now(), _refusal(told), *_pac_words(told))
+        self._journal.record(contract, refused)
+        tally.count("Contracts", status=refused.status)
+        log.info("contract rejected: %s", told.detail, extra=_named(refused))
+        return told
+
+    def _over_limit(self, account: Account, order: Order) -> Contract:
+        # A limit lowered since does not change what a key stands for.
+        taken = self._journal.by_key(account.name, order.key, order.body_hash)
+        if taken is not None:
+            return _again(account, taken.contract, taken.same_body)
+        raise TimbresError(
+            STAMPS_OVER_LIMIT,
+            f"{order.stamps:,} stamps are more than account {account.name} allows one contract "
+            f"to buy: {account.max_stamps_per_contract:,} (max_stamps_per_contract).",
+            field="stamps",
+        )
+
+
+class Reconciler:
+    """Finds out what became of contracts that their own function did not see to an end.
+
+    ``settling`` is how long an unchanged count has to stand before it counts as a no.
+    """
+
+    def __init__(
+        self, access: Access, journal: Journal, bus: Bus, settling: timedelta = SETTLING
+    ) -> None:
+        self._access = access
+        self._journal = journal
+        self._bus = bus
+        self._settling = settling
+        self._problems: dict[str, str] = {}
+
+    def run(self, deadline: Deadline) -> dict[str, int]:
+        """Look at every contract that is due; return how many are in which state afterwards.
+
+        It only ever reads at the PAC. One contract's failure stops no other; what failed for a
+        whole account is not tried again for its other contracts.
+        """
+        states: dict[str, int] = {}
+        self._problems = {}
+        for account, contract_id in self._journal.due(clock.now()):
+            if deadline.left() < 15:
+                log.warning("the time did not reach every open contract")
+                break
+            try:
+                status = self._look(account, contract_id, deadline)
+            except Exception as error:
+                log.exception(
+                    "a contract could not be looked at: %s",
+                    type(error).__name__,
+                    extra={"account": account, "contract": contract_id},
+                )
+                status = "failed"
+            states[status] = states.get(status, 0) + 1
+        tally.measure("OldestOpenContractMinutes", self._oldest_minutes(), NONE)
+        return states
+
+    def _oldest_minutes(self) -> float:
+        """Return how long ago the oldest contract was opened that is not settled or not told."""
+        oldest = self._journal.oldest_open()
+        return round((clock.now() - oldest.created_at).total_seconds() / 60, 1) if oldest else 0
+
+    def _look(self, account: str, contract_id: str, deadline: Deadline) -> str:
+        contract = self._journal.get(account, contract_id)
+        now = clock.now()
+        # The index lags a little behind the journal.
+        if contract is None or not contract.open or (contract.look_at or now) > now:
+            return "not due"
+        before = contract.status
+        if contract.status == rules.PENDING:
+            contract = self._take_over(contract, now)
+        if contract is not None and (contract.status == rules.UNKNOWN or contract.awaits_count):
+            contract = self._evaluate(contract, deadline)
+        if contract is None:
+            return "changed meanwhile"
+        if contract.status != before:
+            tally.count("Contracts", status=contract.status)
+        announce(self._journal, self._bus, contract)
+        return contract.status
+
+    def _take_over(self, contract: Contract, now: datetime) -> Contract | None:
+        if contract.sent_at is None:
+            after = contract.withdraw(now)
+        else:
+            after = contract.doubt(
+                now,
+                RECONCILER,
+                _refusal(
+                    TimbresError(PROTOCOL, "The function ended before the PAC's answer was kept.")
+                ),
+            )
+        return after if self._journal.record(contract, after) else None
+
+    def _evaluate(self, contract: Contract, deadline: Deadline) -> Contract | None:
+        counts, problem, changed = self._count(contract, deadline)
+        now = clock.now()
+        if contract.awaits_count:
+            after = contract.recount(now, RECONCILER, counts, problem)
+        elif changed:
+            after = contract.give_up(now, problem)
+        else:
+            after = contract.evaluate(now, counts, problem, self._settling)
+        if not self._journal.record(contract, after):
+            return None
+        log.info("contract looked at: %s", after.note, extra=_named(after))
+        return after
+
+    def _count(
+        self, contract: Contract, deadline: Deadline
+    ) -> tuple[Stamps | None, str | None, bool]:
+        """Return the counts of a contract's issuer, or what is wrong, and if for good."""
+        name = contract.account
+        if contract.login is None:
+            return None, "the login that it was sent with is not known", True
+        if name in self._problems:
+            return None, self._problems[name], False
+        try:
+            account = self._access.account(name, "contracts")
+            counts = self._access.read(
+                account, lambda pac: pac.stamps(contract.rfc, deadline), login=contract.login
+            )
+        except TimbresError as error:
+            if error.kind in _OF_THE_ACCOUNT:
+                self._problems[name] = error.detail
+            return None, error.detail, error.kind in _LOGIN_CHANGED
+        except Exception:
+            log.exception("an account's secret could not be read", extra={"account": name})
+            self._problems[name] = "the account's secret could not be read"
+            return None, self._problems[name], False
+        if counts.contracted is None:
+            return counts, "the PAC did not return the stamps contracted", False
+        return counts, None, False
+
+
+def announce(journal: Journal, bus: Bus, contract: Contract) -> None:
+    """Publish the events of a contract's state, and then note that they were published.
+
+    What fails here is in the index of open contracts, and published by the reconciler later:
+    at least once.
+    """
+    if not contract.events:
+        return
+    try:
+        for event in contract.events:
+            bus.publish(event, shown(contract))
+        journal.announced(contract)
+    except Exception as error:
+        log.error(
+            "%s was not published: %s",
+            ", ".join(contract.events),
+            type(error).__name__,
+            extra=_named(contract),
+        )
+
+
+def shown(contract: Contract) -> dict[str, Any]:
+    """Return a contract as the API shows it."""
+    pac = None
+    if contract.pac_code is not None or contract.pac_message is not None:
+        pac = {"code": contract.pac_code, "message": contract.pac_message}
+    return {
+        "id": contract.id,
+        "account": contract.account,
+        "rfc": contract.rfc,
+        "stamps": contract.stamps,
+        "status": contract.status,
+        **_counts("before", contract.before),
+        **_counts("after", contract.after),
+        "warning": contract.warning,
+        "requested_by": contract.requested_by,
+        "idempotency_key": contract.idempotency_key,
+        "created_at": contract.created_at.isoformat(),
+        "settled_at": contract.settled_at.isoformat() if contract.settled_at else None,
+        "attempts": contract.attempts,
+        "pac": pac,
+        "error": (
+            {"code": contract.refusal.code, "detail": contract.refusal.detail}
+            if contract.refusal
+            else None
+        ),
+    }
+
+
+def _counts(when: str, stamps: Stamps | None) -> dict[str, int | None]:
+    names = ("contracted", "used", "available")
+    return {f"{name}_{when}": None if stamps is None else getattr(stamps, name) for name in names}
+
+
+def _again(account: Account, contract: Contract, same_body: bool) -> Contract:
+    if not same_body:
+        raise TimbresError(
+            IDEMPOTENCY_KEY_REUSED,
+            f"This Idempotency-Key stands for contract {contract.id}: {contract.stamps} stamps "
+            f"for {contract.rfc}. Send another key with another body.",
+            field="Idempotency-Key",
+            members={"contract": shown(contract)},
+        )
+    if contract.status == rules.PENDING:
+        raise TimbresError(
+            CONTRACT_PENDING,
+            f"Contract {contract.id} is on its way; ask again with the same key.",
+            members={"contract": shown(contract)},
+        )
+    if contract.status == rules.REJECTED and contract.refusal is not None:
+        refusal = contract.refusal
+        kind = Kind(refusal.code, refusal.status, refusal.title)
+        told = PacError(
+            kind,
+            refusal.detail,
+            pac=account.pac.name,
+            pac_code=contract.pac_code,
+            pac_message=contract.pac_message,
+        )
+        told.members["contract"] = {"id": contract.id, "status": contract.status}
+        raise told
+    return contract
+
+
+def _day_full(account: Account, order: Order, full: DayFull) -> TimbresError:
+    return TimbresError(
+        DAY_OVER_LIMIT,
+        f"{order.stamps:,} stamps are more than account {account.name} may still buy today: "
+        f"{full.ordered:,} of {account.max_stamps_per_day:,} (max_stamps_per_day) are ordered.",
+        field="stamps",
+    )
+
+
+def _in_flight(first: Contract, now: datetime) -> TimbresError:
+    if first.awaits_count:
+        visible = (first.settled_at or now) + READ_LAG
+        wait = math.ceil((visible - now).total_seconds()) if visible > now else 60
+        return TimbresError(
+            replace(CONTRACT_IN_FLIGHT, retry_after=wait),
+            f"Contract {first.id} of {first.rfc} is confirmed, and the PAC's count does not "
+            f"include its {first.stamps:,} stamps yet. Until it does, a count proves nothing of "
+            "another contract.",
+            members={"contract": shown(first)},
+        )
+    return TimbresError(
+        CONTRACT_IN_FLIGHT,
+        f"Contract {first.id} of {first.rfc} is {first.status}: {first.stamps:,} stamps that may "
+        "yet be allotted. Another can follow once it is settled.",
+        members={"contract": shown(first)},
+    )
+
+
+def _issuer_new(error: TimbresError) -> bool:
+    """Tell whether a count failed only because the PAC does not know the issuer yet."""
+    return isinstance(error, PacError) and error.pac_code == "611"
+
+
+def _final(error: TimbresError, contract: Contract) -> TimbresError:
+    """Return ``error`` as the answer to an order that is refused for good."""
+    error.detail += " Nothing was bought; trying again takes a new Idempotency-Key."
+    # To wait is of no use: this key is answered so for ever.
+    error.kind = replace(error.kind, retry_after=None)
+    error.members["contract"] = {"id": contract.id, "status": rules.REJECTED}
+    return error
+
+
+def _refusal(error: TimbresError) -> Refusal:
+    return Refusal(error.kind.code, error.kind.status, error.kind.title, error.detail)
+
+
+def _pac_words(error: TimbresError) -> tuple[str | None, str | None]:
+    if isinstance(error, PacError):
+        return error.pac_code, error.pac_message
+    return None, None
+
+
+def _named(contract: Contract) -> dict[str, Any]:
+    return {
+        "account": contract.account,
+        "rfc": contract.rfc,
+        "contract": contract.id,
+        "status": contract.status,
+        "pac_code": contract.pac_code,
+    }

@@ -1,0 +1,114 @@
+"""Queries the stamps of many issuers of one account, concurrently and rate limited."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+
+from timbres.aws.rate_limiter import RateLimiter
+from timbres.deadline import Deadline
+from timbres.domain.account import Account
+from timbres.domain.rfc import Rfc
+from timbres.domain.stamps import Stamps
+from timbres.errors import CREDENTIALS_ON_TRIAL, TimbresError
+from timbres.pacs.base import CONNECTIONS
+from timbres.pacs.errors import CREDENTIALS_REJECTED, OVERWHELMED, UNREACHABLE
+from timbres.services.pac_access import Access
+
+Answer = Stamps | TimbresError | None
+"""An issuer's stamps, or why there are none; None if the PAC was not asked, for lack of time."""
+
+# The PAC or the account fails, not one issuer: the other issuers would fail, too.
+ACCOUNT_WIDE_ERRORS = OVERWHELMED | {UNREACHABLE, CREDENTIALS_ON_TRIAL, CREDENTIALS_REJECTED}
+# Failures in a row that may pass, after which the PAC is left alone until the next attempt.
+MAX_FAILURES_IN_A_ROW = 10
+# One call with its connect and read timeouts.
+CALL_SECONDS = 14.0
+# Calls are reserved for so long at a time: a worker that stops wastes few.
+_RESERVED_SECONDS = 0.25
+
+
+class BulkStampQuery:
+    """Queries issuers of one account, and begins no call after ``deadline``."""
+
+    def __init__(
+        self, access: Access, limiter: RateLimiter, account: Account, deadline: Deadline
+    ) -> None:
+        self._access = access
+        self._limiter = limiter
+        self._account = account
+        self._deadline = deadline
+        self._lock = threading.Lock()
+        # Issuers still to be queried, and the reserved calls: when they may begin.
+        self._issuers = 0
+        self._calls: list[float] = []
+        # Threads count roughly: one failure more or less makes no difference.
+        self._failures = 0
+        self._stopped: TimbresError | None = None
+
+    def run(self, rfcs: Sequence[str]) -> Iterator[tuple[str, Answer]]:
+        """Yield each of ``rfcs``, at least one, once with its answer, as the answers come."""
+        self._issuers = len(rfcs)
+        first, *others = rfcs
+        # One call alone at first: a wrong password is then one sign-in, an outage one call.
+        answer = self._query(first, self._access.read)
+        yield first, answer
+        if isinstance(answer, TimbresError) and answer.kind in ACCOUNT_WIDE_ERRORS:
+            yield from ((rfc, answer) for rfc in others)
+            return
+        pool = ThreadPoolExecutor(min(CONNECTIONS, self._account.calls_in_flight))
+        try:
+            futures = {pool.submit(self._query, rfc, self._access.once): rfc for rfc in others}
+            for future in as_completed(futures):
+                yield futures[future], future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _query(self, rfc: str, call: Callable[..., Stamps]) -> Answer:
+        if self._stopped is not None:
+            return self._stopped
+        if not self._wait_for_turn():
+            return None
+        account, deadline = self._account, Deadline(CALL_SECONDS)
+        try:
+            # The secret may have been replaced since the first call.
+            account = self._access.current(account)
+            stamps = call(account, lambda pac: pac.stamps(Rfc(rfc), deadline))
+        except TimbresError as error:
+            return self._failure(account, error)
+        self._failures = 0
+        return stamps
+
+    def _failure(self, account: Account, error: TimbresError) -> TimbresError | None:
+        if error.kind is CREDENTIALS_REJECTED:
+            if self._access.current(account).version != account.version:
+                # Replaced during the call: the next attempt uses the new secret.
+                return None
+            self._stopped = error
+        elif error.kind.retry:
+            self._failures += 1
+            if self._failures >= MAX_FAILURES_IN_A_ROW:
+                self._stopped = error
+        return error
+
+    def _wait_for_turn(self) -> bool:
+        """Wait until the account's rate allows a call; False if that is after the deadline."""
+        with self._lock:
+            now = time.time()
+            # Calls that begin much later than reserved would come on top of others.
+            if not self._calls or self._calls[-1] + _RESERVED_SECONDS < now:
+                self._calls = self._reserve(now + self._deadline.left())
+            if not self._calls:
+                return False
+            self._issuers -= 1
+            begin = self._calls.pop(0)
+        time.sleep(max(0.0, begin - time.time()))
+        return True
+
+    def _reserve(self, latest: float) -> list[float]:
+        rate = self._account.calls_per_second
+        count = max(1, min(self._issuers, int(rate * _RESERVED_SECONDS)))
+        begin = self._limiter.reserve(self._account.name, rate, count, latest)
+        return [] if begin is None else [begin + n / rate for n in range(count)]

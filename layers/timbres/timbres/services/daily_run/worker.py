@@ -1,0 +1,302 @@
+"""Counts the batches of daily runs, and judges each issuer by its counts so far."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import date, datetime, timedelta
+from datetime import time as time_of_day
+
+from timbres.aws.events import Bus
+from timbres.aws.queues import RunQueue, read_message
+from timbres.aws.rate_limiter import RateLimiter
+from timbres.deadline import Deadline
+from timbres.domain import clock
+from timbres.domain.account import Account
+from timbres.domain.clock import MEXICO_CITY
+from timbres.domain.forecast import EXHAUSTED, LOW, Snapshot, left
+from timbres.domain.issuer import Issuer
+from timbres.domain.month import month_of
+from timbres.domain.run import (
+    AlertChange,
+    Batch,
+    BatchId,
+    BatchResult,
+    Run,
+    retry_delay,
+)
+from timbres.domain.stamps import Stamps
+from timbres.errors import INTERNAL_ERROR, OUT_OF_TIME, TimbresError
+from timbres.observability.metrics import tally
+from timbres.repositories.daily_counts import Snapshots
+from timbres.repositories.issuers import Issuers
+from timbres.repositories.runs import RunRepository
+from timbres.services.daily_run.bulk_query import CALL_SECONDS, BulkStampQuery
+from timbres.services.daily_run.finalization import RunFinalizer, alert_change_to_dict
+from timbres.services.pac_access import Access
+from timbres.services.stamps import limits
+
+log = logging.getLogger("timbres")
+
+EVENTS = {LOW: "Stamps Low", EXHAUSTED: "Stamps Exhausted"}
+
+# Unexpected errors of one batch, after which it is given up.
+MAX_ERRORS = 3
+# Part of an invocation's time in which no call begins: the last one ends, its count is stored.
+_RESERVE_SECONDS = CALL_SECONDS + 1
+_WRITE_BATCH_SIZE = 50
+_BALANCE_BATCH_SIZE = 500
+
+
+class DailyRunWorker:
+    """Counts batches; SQS retries what fails, ``retry_seconds`` later, then twice that."""
+
+    def __init__(
+        self,
+        access: Access,
+        issuers: Issuers,
+        snapshots: Snapshots,
+        runs: RunRepository,
+        queue: RunQueue,
+        dead_letters: RunQueue,
+        limiter: RateLimiter,
+        bus: Bus,
+        retry_seconds: float,
+    ) -> None:
+        self._access = access
+        self._issuers = issuers
+        self._snapshots = snapshots
+        self._runs = runs
+        self._queue = queue
+        self._dead_letters = dead_letters
+        self._limiter = limiter
+        self._bus = bus
+        self._retry_seconds = retry_seconds
+        self._finalizer = RunFinalizer(runs, bus)
+
+    def process(self, message: str, receipt_handle: str, attempt: int, deadline: Deadline) -> bool:
+        """Count the batch that a message names; return whether the message is done with.
+
+        Otherwise it comes again: after a delay that grows with ``attempt`` (1 for the first)
+        if the PAC failed, after the queue's visibility timeout if an unexpected error occurred.
+        """
+        tally.count("PartsBroken", 0)
+        try:
+            batch = read_message(message)
+        except ValueError as error:
+            log.error("%s", error, extra={"body": message[:500]})
+            self._dead_letters.send([message])
+            return True
+        try:
+            delay = retry_delay(attempt, self._retry_seconds)
+            if self._is_complete(batch, delay, deadline):
+                return True
+            self._queue.delay(receipt_handle, delay)
+        except Exception as error:
+            tally.count("PartsBroken")
+            log.error("a batch was not counted", exc_info=error, extra={"batch": batch})
+            return self._give_up(batch, message)
+        return False
+
+    def _is_complete(self, batch_id: BatchId, delay: float, deadline: Deadline) -> bool:
+        """Count what is left of a batch, and return whether nothing is left then."""
+        run, batch = self._runs.load(batch_id)
+        if not batch.is_complete:
+            # What fails now is recorded if the next attempt would be too late.
+            is_last = clock.now() + timedelta(seconds=delay) >= run.closes_at
+            if batch.rfcs is None:
+                result = self._count_account(run, batch, deadline, is_last=is_last)
+            else:
+                errors = {} if batch.closed else self._query(run, batch, deadline)
+                result = self._result(run, batch, errors, is_last=is_last)
+            batch = self._settle(run, batch, result)
+        if batch.is_complete:
+            self._finalizer.finish(run.id)
+        return batch.is_complete
+
+    def _give_up(self, batch_id: BatchId, message: str) -> bool:
+        """Count an error; after too many, put the message aside and record its issuers as failed.
+
+        Returns whether the message is done with.
+        """
+        try:
+            if self._runs.record_error(batch_id) < MAX_ERRORS:
+                return False
+        except LookupError:
+            self._dead_letters.send([message])
+            return True
+        self._dead_letters.send([message])
+        run, batch = self._runs.load(batch_id)
+        error = TimbresError(INTERNAL_ERROR, "An unexpected error occurred.")
+        if batch.rfcs is None:
+            result = BatchResult(failed=_codes(batch, {batch.id.account: error}))
+        else:
+            result = self._result(run, batch, dict.fromkeys(batch.rfcs, error), is_last=True)
+        self._settle(run, batch, result)
+        self._finalizer.finish(run.id)
+        return True
+
+    def _settle(self, run: Run, batch: Batch, result: BatchResult) -> Batch:
+        """Publish the alert changes of a result, then store it; return the batch as stored."""
+        # In this order: a worker that stops in between publishes again, and loses no event.
+        for alert, event in EVENTS.items():
+            changes = [change for change in result.alert_changes if change.alert == alert]
+            details = (alert_change_to_dict(change) | {"run": run.id} for change in changes)
+            self._bus.publish(event, *details)
+        if self._runs.settle(batch, result, clock.now()):
+            alerts = Counter(change.alert for change in result.alert_changes)
+            tally.count("StampsLow", alerts[LOW])
+            tally.count("StampsExhausted", alerts[EXHAUSTED])
+            tally.count("IssuersCounted", result.done)
+            for code, count in Counter(result.failed.values()).items():
+                tally.count("IssuersFailed", count, reason=code)
+        return self._runs.load(batch.id)[1]
+
+    # ------------------------------------------------------------------ issuer by issuer
+
+    def _query(self, run: Run, batch: Batch, deadline: Deadline) -> dict[str, TimbresError]:
+        """Count the issuers without a snapshot of the run's day; return the errors by RFC."""
+        errors: dict[str, TimbresError] = {}
+        rfcs = batch.rfcs or ()
+        try:
+            account = self._access.accounts.get(batch.id.account)
+        except TimbresError as error:
+            return dict.fromkeys(rfcs, error)
+        known = self._issuers.many(account.name, rfcs)
+        due = [rfc for rfc, issuer in known.items() if not _is_counted(issuer, run)]
+        if not due:
+            return errors
+        # In a new order each time: issuers that fail do not keep others from being reached.
+        random.shuffle(due)
+        counted: list[Issuer] = []
+        query = BulkStampQuery(
+            self._access, self._limiter, account, deadline.before(_RESERVE_SECONDS)
+        )
+        for rfc, answer in query.run(due):
+            if isinstance(answer, Stamps):
+                snapshot = Snapshot(clock.now(), answer)
+                issuer = known[rfc]
+                counted.append(issuer.counted(run.day, snapshot, limits(account, issuer), run.id))
+                if len(counted) == _WRITE_BATCH_SIZE:
+                    self._store(account, run.day, counted, known=True)
+                    counted.clear()
+            elif answer is not None:
+                errors[rfc] = answer
+        self._store(account, run.day, counted, known=True)
+        return errors
+
+    def _result(
+        self, run: Run, batch: Batch, errors: Mapping[str, TimbresError], *, is_last: bool
+    ) -> BatchResult:
+        """Return what is stored of the issuers of a batch, and how the others failed.
+
+        Another worker may have counted an issuer first: what is announced is what is stored.
+        """
+        rfcs = batch.rfcs or ()
+        stored = self._issuers.many(batch.id.account, rfcs)
+        done = 0
+        changes: list[AlertChange] = []
+        failed: dict[str, TimbresError] = {}
+        remaining: list[str] = []
+        for rfc in rfcs:
+            issuer, error = stored.get(rfc), errors.get(rfc)
+            if issuer is None or _is_counted(issuer, run):
+                # An issuer that was removed meanwhile needs no count.
+                done += 1
+                if issuer is not None and issuer.crossed_in(run.id):
+                    changes.append(_alert_change(issuer))
+            elif error is not None and _is_final(error, is_last=is_last):
+                failed[rfc] = error
+            else:
+                remaining.append(rfc)
+        return BatchResult(
+            done=done,
+            failed=_codes(batch, failed),
+            alert_changes=tuple(changes),
+            # A closed run waits for nobody.
+            remaining=() if batch.closed else tuple(remaining),
+        )
+
+    # ------------------------------------------------------------- all issuers at once
+
+    def _count_account(
+        self, run: Run, batch: Batch, deadline: Deadline, *, is_last: bool
+    ) -> BatchResult:
+        """Take yesterday's state of every issuer from one balance of the PAC."""
+        if batch.closed:
+            return BatchResult()
+        try:
+            account = self._access.accounts.get(batch.id.account)
+            consumed = self._consumed(account, run.day, deadline)
+        except TimbresError as error:
+            if _is_final(error, is_last=is_last):
+                return BatchResult(failed=_codes(batch, {batch.id.account: error}))
+            return BatchResult(remaining=None)
+        at = datetime.combine(run.day, time_of_day(), MEXICO_CITY)
+        rfcs = sorted({*consumed, *self._issuers.rfcs(account.name)})
+        for begin in range(0, len(rfcs), _BALANCE_BATCH_SIZE):
+            some = rfcs[begin : begin + _BALANCE_BATCH_SIZE]
+            if deadline.left() < _RESERVE_SECONDS:
+                # The next attempt finds those counted so far, and adds all of them to the run.
+                return BatchResult(remaining=None)
+            known = self._issuers.many(account.name, some)
+            counted = []
+            for rfc in some:
+                issuer = known.get(rfc, Issuer(account.name, rfc))
+                if not _is_counted(issuer, run):
+                    snapshot = Snapshot(at, Stamps(None, None, None), consumed.get(rfc, 0))
+                    counted.append(
+                        issuer.counted(run.day, snapshot, limits(account, issuer), run.id)
+                    )
+            self._store(account, run.day, counted, known=False)
+        return BatchResult(done=len(rfcs), unexpected=len(rfcs) - 1)
+
+    def _consumed(self, account: Account, day: date, deadline: Deadline) -> dict[str, int]:
+        """Return what each issuer stamped in the month of the day before ``day``, up to it."""
+        yesterday = day - timedelta(days=1)
+        month = month_of(yesterday)
+        totals: Counter[str] = Counter()
+        with self._access.read(account, lambda pac: pac.balance(month, None, deadline)) as reading:
+            for movement in reading.verified_movements():
+                totals[movement.rfc] += movement.amount if movement.date <= yesterday else 0
+        return totals
+
+    def _store(
+        self, account: Account, day: date, issuers: Sequence[Issuer], *, known: bool
+    ) -> None:
+        """Write counts of a run, each with its snapshot, but for those that have one already."""
+        counted = [
+            (issuer.rfc, issuer.recent[-1], self._issuers.counting(issuer, known))
+            for issuer in issuers
+        ]
+        self._snapshots.write(account.name, day, counted)
+
+
+def _is_counted(issuer: Issuer, run: Run) -> bool:
+    return issuer.counted_on is not None and issuer.counted_on >= run.day
+
+
+def _is_final(error: TimbresError, *, is_last: bool) -> bool:
+    return is_last or not (error.kind.retry or error.kind is OUT_OF_TIME)
+
+
+def _codes(batch: Batch, failed: Mapping[str, TimbresError]) -> dict[str, str]:
+    """Return the error codes by RFC, and log the errors."""
+    for rfc, error in failed.items():
+        extra = {"account": batch.id.account, "rfc": rfc}
+        extra |= {"code": error.kind.code, "pac_code": error.pac_code or ""}
+        log.warning("an issuer was not counted: %s", error.detail, extra=extra)
+    return {rfc: error.kind.code for rfc, error in failed.items()}
+
+
+def _alert_change(issuer: Issuer) -> AlertChange:
+    return AlertChange(
+        account=issuer.account,
+        rfc=issuer.rfc,
+        alert=issuer.outlook.alert,
+        available=left(issuer.stamps) or 0,
+        days_left=issuer.outlook.days_left,
+        burn=max(issuer.outlook.burn_7 or 0.0, issuer.outlook.burn_30 or 0.0) or None,
+    )

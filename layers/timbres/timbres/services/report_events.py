@@ -1,0 +1,47 @@
+"""Publishes the events of reports that are ready or failed."""
+
+from __future__ import annotations
+
+from timbres.aws.events import Bus
+from timbres.deadline import Deadline
+from timbres.domain.report import READY, Report
+from timbres.repositories.reports import Records
+from timbres.services.monthly_reports import Monthly
+from timbres.services.reports import told
+
+
+class ReportPublisher:
+    """Publishes a settled report's events, at least once each."""
+
+    def __init__(self, records: Records, monthly: Monthly, bus: Bus) -> None:
+        self._records = records
+        self._monthly = monthly
+        self._bus = bus
+
+    def publish(self, report: Report) -> None:
+        """Publish the events of a settled report, and that of its run if it was the last.
+
+        The report is marked as announced at the end: if this breaks off, the message that
+        comes again or the hourly schedule publishes all of it again.
+        """
+        if report.differences:
+            self._bus.publish("Statement Differs", told(report))
+        self._bus.publish(
+            "Report Ready" if report.status == READY else "Report Failed", told(report)
+        )
+        if report.run is not None:
+            self._monthly.finish(report.run)
+        self._records.mark_announced(report)
+
+    def publish_unannounced(self, deadline: Deadline) -> int:
+        """Publish the events that a worker did not get to, as long as there is time.
+
+        Returns of how many reports.
+        """
+        count = 0
+        for report in self._records.unannounced():
+            if deadline.left() <= 0:
+                break
+            self.publish(report)
+            count += 1
+        return count

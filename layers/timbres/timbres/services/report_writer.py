@@ -1,0 +1,116 @@
+"""What stands in a report: the PAC's own statement, or Timbres' consumption."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import IO, Any
+
+from timbres.aws.multipart_upload import Upload
+from timbres.deadline import Deadline
+from timbres.domain.account import Account
+from timbres.domain.balance import is_consistent, total
+from timbres.domain.consumption import Consumption
+from timbres.domain.month import Month
+from timbres.domain.report import Wanted
+from timbres.errors import TimbresError
+from timbres.pacs.errors import contradiction
+from timbres.pacs.reachcore.statement import read_statement
+from timbres.services.consumption import Consumptions
+from timbres.services.pac_access import Access
+
+log = logging.getLogger("timbres")
+
+Writer = Callable[[Consumption, Any], int]
+"""Writes a report into a file that can only be written; returns its movements."""
+
+_CHUNK = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What was written.
+
+    ``rows`` are movements, None for a file of the PAC's; ``differences`` are the totals in
+    which a statement and the JSON balance disagree, None where they were not compared.
+    """
+
+    rows: int | None = None
+    differences: dict[str, list[int]] | None = None
+
+
+class Exporter:
+    """Writes the files of reports; ``writer`` gives the writer of a format."""
+
+    def __init__(
+        self, access: Access, consumptions: Consumptions, writer: Callable[[str], Writer]
+    ) -> None:
+        self._access = access
+        self._consumptions = consumptions
+        self._writer = writer
+
+    def write(self, wanted: Wanted, out: Upload, deadline: Deadline, *, tolerant: bool) -> Written:
+        """Write a report into ``out``. Raises what the PAC answers.
+
+        ``tolerant``: a report about every account does without those that fail.
+        """
+        if wanted.kind == "statement":
+            return self._statement(wanted, out, deadline)
+        with self._consumptions.of(
+            wanted.account, wanted.month, deadline, tolerant=tolerant
+        ) as consumption:
+            return Written(rows=self._writer(wanted.format)(consumption, out))
+
+    def _statement(self, wanted: Wanted, out: Upload, deadline: Deadline) -> Written:
+        account = self._access.account(wanted.account, "statement")
+        answer = self._access.read(
+            account, lambda pac: pac.statement(wanted.month, wanted.format, deadline)
+        )
+        with answer.file as file:
+            while chunk := file.read(_CHUNK):
+                out.write(chunk)
+            if wanted.format != "csv":
+                return Written()
+            file.seek(0)
+            return Written(differences=self._compared(account, wanted.month, file, deadline))
+
+    def _compared(
+        self, account: Account, month: Month, file: IO[bytes], deadline: Deadline
+    ) -> dict[str, list[int]] | None:
+        """Return the totals in which the PAC's CSV and JSON of a month disagree.
+
+        None where they could not be compared. Raises ``pac-protocol-error`` for a CSV whose
+        total is not the sum of its rows. A JSON that contradicts itself differs from the CSV.
+        """
+        extra: dict[str, Any] = {"account": account.name, "month": str(month)}
+        try:
+            statement = read_statement(file)
+        except TimbresError as error:
+            log.warning("the statement could not be compared: %s", error.detail, extra=extra)
+            return None
+        if not is_consistent(statement.transactions, statement.totals.consumed):
+            raise contradiction(account.pac.name, statement.transactions, statement.totals.consumed)
+        try:
+            with self._access.read(
+                account, lambda pac: pac.balance(month, None, deadline)
+            ) as reading:
+                summary, totals = reading.summary, total(reading.movements())
+        except TimbresError as error:
+            log.warning("the statement could not be compared: %s", error.detail, extra=extra)
+            return None
+        pairs = {
+            "registered": (statement.issuers.registered, summary.issuers.registered),
+            "authorized": (statement.issuers.authorized, summary.issuers.authorized),
+            "stamping": (statement.issuers.stamping, summary.issuers.stamping),
+            "transactions": (statement.transactions, summary.transactions),
+            "amount": (statement.totals.consumed, totals.consumed),
+            "movements": (statement.totals.movements, totals.movements),
+        }
+        differing = {name: list(pair) for name, pair in pairs.items() if pair[0] != pair[1]}
+        if differing:
+            log.warning(
+                "the PAC's CSV and JSON of the same month disagree",
+                extra=extra | {f"{name}_csv_json": pair for name, pair in differing.items()},
+            )
+        return differing

@@ -1,1 +1,0 @@
-"""What a user asks for, one module an operation; each answers with plain JSON values."""

@@ -1,1 +1,0 @@
-"""What an operator is told before and after a deployment: `python -m local.doctor`."""

@@ -1,0 +1,1 @@
+"""Tools for developers and operators: OpenAPI, doctor, fuzz and build checks."""

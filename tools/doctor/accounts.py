@@ -1,0 +1,285 @@
+"""The accounts: each secret by the functions' own rules and, on request, what its PAC says."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields
+from functools import cached_property, partial
+
+from timbres.aws.events import Bus
+from timbres.deadline import Deadline
+from timbres.domain import clock
+from timbres.domain.account import (
+    SOLUCION_FACTIBLE,
+    Account,
+    parse_account,
+    parse_account_name,
+)
+from timbres.domain.month import month_of
+from timbres.domain.rfc import Rfc
+from timbres.errors import PacError, TimbresError
+from timbres.pacs import connect
+from timbres.pacs.base import PacClient
+from timbres.pacs.errors import redacting
+from timbres.repositories import accounts as secrets
+from timbres.repositories.credential_rejections import Rejections, entry_of_rejection
+from timbres.repositories.issuers import Issuers
+from timbres.services.pac_access import Access
+from tools.doctor.cloud import Clients, Deployed
+from tools.doctor.findings import Finding, Findings, failed, guarded, ok, warning
+
+# The template's.
+DEFAULT_PREFIX = "timbres/accounts/"
+DEFAULT_STAGE = "dev"
+_ASKED_WITHOUT_ISSUERS = Rfc("AAA010101AAA")
+_SECONDS = 25.0
+
+
+class Accounts:
+    """The accounts under the prefix of `parameters`, those of `only` where it names some.
+
+    `parameters` are the template's: those that `stack` has, or that it would be deployed with.
+    """
+
+    def __init__(
+        self,
+        client: Clients,
+        stack: Deployed | None,
+        parameters: Mapping[str, str],
+        only: Sequence[str],
+    ) -> None:
+        self._client = client
+        self._secrets = client("secretsmanager")
+        self._outputs = stack.outputs if stack else {}
+        self._prefix = parameters.get("SecretPrefix") or DEFAULT_PREFIX
+        self._stage = parameters.get("Stage") or DEFAULT_STAGE
+        self._only = only
+        self._good: list[Account] = []
+
+    def examined(self) -> Findings:
+        """Look at every secret; no PAC is called."""
+        names = self._names()
+        for name in self._only:
+            if name not in names:
+                yield failed(f"account {name}", f"There is no secret {self._prefix}{name}.")
+        if not names:
+            yield warning(
+                "accounts",
+                f"There is no secret {self._prefix}…: the README says how to add an account.",
+            )
+        for name in names:
+            if not self._only or name in self._only:
+                yield from guarded(f"account {name}", partial(self._account, name))
+
+    def asked(self) -> Findings:
+        """Make one read call to the PAC of each account that `examined` found to be good."""
+        live = LiveWsdls()
+        for account in self._good:
+            yield from guarded(f"PAC of {account.name}", partial(self._ask, account))
+            if account.pac is SOLUCION_FACTIBLE:
+                yield from guarded(f"WSDL of {account.name}", partial(live.examined, account))
+
+    def _names(self) -> list[str]:
+        pages = self._secrets.get_paginator("list_secrets").paginate(
+            Filters=[{"Key": "name", "Values": [self._prefix]}]
+        )
+        found = (one["Name"] for page in pages for one in page["SecretList"])
+        return sorted(
+            name.removeprefix(self._prefix) for name in found if name.startswith(self._prefix)
+        )
+
+    def _account(self, name: str) -> Findings:
+        what = f"account {name}"
+        try:
+            parse_account_name(name)
+        except TimbresError as error:
+            yield failed(what, f"{error.detail} No function reads it: create it by another name.")
+            return
+        try:
+            answer = self._secrets.get_secret_value(SecretId=self._prefix + name)
+        except self._secrets.exceptions.ResourceNotFoundException:
+            yield failed(what, "The secret has no value: aws secretsmanager put-secret-value")
+            return
+        text = answer.get("SecretString", "")
+        try:
+            account = parse_account(name, text, answer["VersionId"])
+        except TimbresError as error:
+            # It names the field, never what stands there.
+            yield failed(what, f"{error.detail} Correct it: aws secretsmanager put-secret-value")
+            return
+        yield ok(what, told(account))
+        for remark in remarks(account, set(json.loads(text)), self._stage):
+            yield warning(what, remark)
+        if rejection := self._rejection(account):
+            yield failed(what, rejection)
+        else:
+            self._good.append(account)
+
+    @cached_property
+    def _rejections(self) -> Rejections | None:
+        table = self._outputs.get("RejectionsTableName")
+        return Rejections(self._client("dynamodb"), table) if table else None
+
+    def _rejection(self, account: Account) -> str | None:
+        """What the PAC said when it rejected the secret as it is now; None when it did not."""
+        rejection = self._rejections.state(account).rejection if self._rejections else None
+        if rejection is None:
+            return None
+        words = f"{rejection.code or 'no code'} {rejection.message or ''}".strip()
+        key = json.dumps(
+            {"account": {"S": account.name}, "entry": {"S": entry_of_rejection(account)}}
+        )
+        return (
+            f"{account.pac.name} rejected these credentials at {rejection.at} ({words}): nobody "
+            "asks again until the secret has a new value, or, to have this value tried again: "
+            f"aws dynamodb delete-item --table-name {self._outputs['RejectionsTableName']} "
+            f"--key '{key}'"
+        )
+
+    def _ask(self, account: Account) -> Findings:
+        what = f"PAC of {account.name}"
+        read = self._stamps if account.pac is SOLUCION_FACTIBLE else _balance
+        begun = time.monotonic()
+        try:
+            said = self._call(account, partial(read, account))
+        except PacError as error:
+            yield self._refused(what, account, error, time.monotonic() - begun)
+        else:
+            yield ok(what, f"{said} ({time.monotonic() - begun:.1f} s)")
+
+    def _call(self, account: Account, ask: Callable[[PacClient], str]) -> str:
+        """Make one call as the functions do: a new secret is tried by one caller at a time."""
+        client = partial(connect, attempts=1)
+        if self._rejections is None:
+            with redacting(account.without_credentials):
+                return ask(client(account))
+        bus = Bus(self._client("events"), self._outputs["BusName"])
+        known = secrets.Accounts(self._secrets, self._prefix)
+        return Access(known, self._rejections, bus, client).once(account, ask)
+
+    def _refused(self, what: str, account: Account, error: PacError, seconds: float) -> Finding:
+        said = f"{error.detail} ({seconds:.1f} s)"
+        if error.kind.code == "pac-credentials-rejected":
+            return failed(what, f"{said} {self._noted(account)}")
+        if error.kind.code == "pac-rejected-request" and not self._issuer(account):
+            return warning(
+                what, f"{said} It was asked for {_ASKED_WITHOUT_ISSUERS}, as no issuer is known."
+            )
+        return failed(what, said)
+
+    def _noted(self, account: Account) -> str:
+        """Say whether the rejection keeps the functions from another sign-in that fails."""
+        after = "give the secret a new value (aws secretsmanager put-secret-value)."
+        if self._rejections and self._rejections.state(account).rejection:
+            return f"Noted, so that nobody asks again: {after}"
+        return f"Not noted. Do not ask again, a PAC locks accounts: {after}"
+
+    def _stamps(self, account: Account, pac: PacClient) -> str:
+        rfc = self._issuer(account) or _ASKED_WITHOUT_ISSUERS
+        stamps = pac.stamps(rfc, Deadline(_SECONDS))
+        left, of = _number(stamps.available), _number(stamps.contracted)
+        return f"200 for {rfc}: {left} of {of} stamps left"
+
+    def _issuer(self, account: Account) -> Rfc | None:
+        table = self._outputs.get("IssuersTableName")
+        if table is None:
+            return None
+        return next(
+            (Rfc(one) for one in Issuers(self._client("dynamodb"), table).rfcs(account.name)), None
+        )
+
+
+def _balance(_account: Account, pac: PacClient) -> str:
+    month = month_of(clock.now())
+    with pac.balance(month, None, Deadline(_SECONDS)) as reading:
+        summary = reading.summary
+        # All of it, since an answer is understood only while it is read.
+        movements = sum(1 for _ in reading.movements())
+    return (
+        f"HTTP 200 for {month}: {summary.plan}, {summary.issuers.registered} issuers registered, "
+        f"{summary.transactions} transactions, {movements} movements"
+    )
+
+
+def _number(count: int | None) -> str:
+    return "an unsaid number" if count is None else f"{count:,}"
+
+
+def told(account: Account) -> str:
+    """What an account is and how it is watched, free of credentials."""
+    said = f"{account.pac.name}, {account.environment}"
+    if account.pac is not SOLUCION_FACTIBLE:
+        return said
+    low = f"{account.low_stamps:,} stamps or " if account.low_stamps else ""
+    return (
+        f"{said}; low below {low}{account.low_days} days; buys up to "
+        f"{account.max_stamps_per_contract:,} at once, {account.max_stamps_per_day:,} a day"
+    )
+
+
+def remarks(account: Account, names: set[str], stage: str) -> Iterator[str]:
+    """Yield what is allowed in an account but hardly meant; `names` are its secret's fields."""
+    if account.endpoint is not None:
+        local = account.endpoint.startswith("http:") and "AWS_ENDPOINT_URL" not in os.environ
+        yield f"It is no real PAC's: sandbox, at {account.endpoint}." + (
+            " Functions in AWS cannot reach this machine." if local else ""
+        )
+    elif stage == "prod" and account.environment != "production":
+        yield f"The stage is prod and the PAC's environment {account.environment}."
+    unread = sorted(names - _known(account))
+    for name in unread:
+        # Only a slip of a known name is shown: what else stands there may be a credential.
+        if meant := difflib.get_close_matches(name, _known(account), 1, 0.75):
+            yield f"A field is like {meant[0]} but not quite, and is not read: correct its name."
+    if account.pac is not SOLUCION_FACTIBLE:
+        idle = sorted(
+            names & {"low_stamps", "low_days", "max_stamps_per_contract", "max_stamps_per_day"}
+        )
+        if idle:
+            yield f"{', '.join(idle)}: without effect, {account.pac.name} tells no stamps left."
+        return
+    if not account.low_stamps and not account.low_days:
+        yield "low_stamps and low_days are 0: no issuer is ever low before it is exhausted."
+    if 0 in (account.max_stamps_per_contract, account.max_stamps_per_day):
+        yield "A maximum is 0: nothing can be bought."
+    elif account.max_stamps_per_contract > account.max_stamps_per_day:
+        yield "max_stamps_per_contract is beyond max_stamps_per_day, which alone counts then."
+
+
+def _known(account: Account) -> set[str]:
+    ours = {"name", "credentials", "version", "live_wsdl"}
+    return {one.name for one in fields(Account)} - ours | {"wsdl", *account.pac.credentials}
+
+
+class LiveWsdls:
+    """The WSDLs of Solución Factible's environments, each loaded once; no credential is sent."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, bytes] = {}
+
+    def examined(self, account: Account) -> Findings:
+        """Say how the bundled WSDL fits that of the account's PAC."""
+        from timbres.pacs.solucion_factible.client import NAME
+        from tools.doctor import wsdl
+
+        what = f"WSDL of {account.name}"
+        url = f"{account.base}/ws/services/Utilerias?wsdl"
+        if url not in self._seen:
+            self._seen[url] = wsdl.fetch(NAME, url, Deadline(_SECONDS))
+        try:
+            found = list(wsdl.differences(wsdl.BUNDLED.read_bytes(), self._seen[url]))
+        except wsdl.WsdlError as error:
+            yield failed(what, f"What the PAC has at ?wsdl is no WSDL of Utilerias: {error}.")
+            return
+        for one in found:
+            if one.remedy == wsdl.LIVE and account.live_wsdl:
+                yield warning(what, f'{one.said} The account has "wsdl": "live", and goes by that.')
+            else:
+                kind = warning if one.remedy == wsdl.HARMLESS else failed
+                yield kind(what, f"{one.said} {one.remedy}")
+        if not found:
+            yield ok(what, "the bundled one fits the PAC's")

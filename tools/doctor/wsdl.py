@@ -1,0 +1,183 @@
+"""Whether the bundled WSDL of Utilerias still fits another one, the PAC's of today."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from zeep import Settings, Transport
+from zeep.wsdl import Document
+from zeep.wsdl.bindings.soap import Soap11Binding
+
+import timbres.pacs.solucion_factible.client
+from timbres.deadline import Deadline
+from timbres.pacs.errors import protocol_error
+from timbres.pacs.http import PacSession
+
+BUNDLED = Path(timbres.pacs.solucion_factible.client.__file__).with_name("utilerias.wsdl")
+_MOST_BYTES = 1024 * 1024
+
+HARMLESS = "Timbres works as before."
+LIVE = 'Put "wsdl": "live" into the secret, and tell who looks after Timbres.'
+BEYOND = "No setting helps: Timbres has to learn it, and tell who looks after it."
+
+
+class WsdlError(Exception):
+    """It cannot be read as a WSDL of SOAP 1.1; the message says why."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What differs, and what to do about it: `HARMLESS`, `LIVE` or `BEYOND`."""
+
+    said: str
+    remedy: str
+
+
+def fetch(pac: str, url: str, deadline: Deadline) -> bytes:
+    """Return the WSDL at `url`. Raises a `PacError`."""
+    answer = PacSession(pac).fetch("GET", url, deadline=deadline, most_bytes=_MOST_BYTES)
+    with answer.file as file:
+        if answer.status != 200:
+            raise protocol_error(pac, f"HTTP {answer.status} to ?wsdl")
+        return file.read()
+
+
+def differences(bundled: bytes, live: bytes) -> Iterator[Difference]:
+    """Yield how `live` differs from `bundled` in what Timbres uses.
+
+    Not told are ports' addresses (the account has its own), operations and fields of replies that
+    Timbres does not use, and the order of a reply's fields. Raises `WsdlError` for a `live` that
+    is no WSDL.
+    """
+    ours, theirs = _operations(bundled), _operations(live)
+    for name, operation in ours.items():
+        if name in theirs:
+            yield from _of_operation(name, operation, theirs[name])
+        else:
+            others = ", ".join(sorted(theirs.keys() - ours.keys())) or "no other"
+            yield Difference(f"There is no {name}, but {others}.", BEYOND)
+
+
+@dataclass(frozen=True)
+class _Field:
+    namespace: str
+    type: str
+    required: bool
+
+
+@dataclass(frozen=True)
+class _Operation:
+    """What the bytes of a call and of its reply depend on."""
+
+    facts: dict[str, str]
+    parameters: dict[str, _Field]
+    fields: dict[str, _Field]
+
+
+def _of_operation(name: str, ours: _Operation, theirs: _Operation) -> Iterator[Difference]:
+    for fact, value in ours.facts.items():
+        if theirs.facts[fact] != value:
+            yield Difference(f"{name}: {fact} is {theirs.facts[fact]}, not {value}.", LIVE)
+    yield from _of_fields(f"{name}: the parameter", ours.parameters, theirs.parameters)
+    for field in theirs.parameters.keys() - ours.parameters.keys():
+        if theirs.parameters[field].required:
+            yield Difference(f"{name}: a parameter {field} is new and required.", BEYOND)
+        else:
+            yield Difference(f"{name}: a parameter {field} is new, and optional.", HARMLESS)
+    order, expected = (
+        [field for field in one if field in other]
+        for one, other in (
+            (theirs.parameters, ours.parameters),
+            (ours.parameters, theirs.parameters),
+        )
+    )
+    if order != expected:
+        said = f"{name}: the parameters' order is {', '.join(order)}, not {', '.join(expected)}."
+        yield Difference(said, LIVE)
+    yield from _of_fields(f"{name}: the reply's", ours.fields, theirs.fields)
+
+
+def _of_fields(
+    what: str, ours: dict[str, _Field], theirs: dict[str, _Field]
+) -> Iterator[Difference]:
+    for name, field in ours.items():
+        other = theirs.get(name)
+        if other is None:
+            yield Difference(f"{what} {name} is missing.", BEYOND)
+            continue
+        if other.type != field.type:
+            yield Difference(f"{what} {name} is of type {other.type}, not {field.type}.", LIVE)
+        if other.namespace != field.namespace:
+            namespaces = f"{other.namespace or 'none'}, not {field.namespace}"
+            yield Difference(f"{what} {name} has the namespace {namespaces}.", LIVE)
+
+
+class _Nothing(Transport):
+    """Loads nothing: what a WSDL imports would choose whom we ask, or which file."""
+
+    def __init__(self) -> None:
+        """Open no session either, and leave none to be closed."""
+        self._close_session = False
+
+    def load(self, url: str) -> bytes:
+        raise WsdlError(f"it imports another document, {url!r}")
+
+
+def _operations(content: bytes) -> dict[str, _Operation]:
+    settings = Settings(forbid_dtd=True, forbid_entities=True, forbid_external=True)
+    try:
+        nothing: Any = _Nothing()
+        document = Document(io.BytesIO(content), nothing, settings=settings)
+        soap: list[Any] = [b for b in document.bindings.values() if isinstance(b, Soap11Binding)]
+        found = {
+            str(name): _operation(operation)
+            for binding in soap
+            for name, operation in binding.all().items()
+        }
+    except WsdlError:
+        raise
+    except Exception as error:
+        # zeep raises whatever the text leads it to.
+        raise WsdlError(f"it cannot be read ({type(error).__name__})") from None
+    if not found:
+        raise WsdlError("it has no operation by SOAP 1.1")
+    return found
+
+
+def _operation(operation: Any) -> _Operation:
+    request, reply = operation.input.body, operation.output.body
+    return _Operation(
+        facts={
+            "style": operation.style,
+            "SOAPAction": operation.soapaction,
+            "the request's element": _name(request),
+            "the reply's element": _name(reply),
+        },
+        parameters=dict(map(_field, _elements(request))),
+        fields={
+            name: field
+            for returned in _elements(reply)
+            for name, field in map(_field, _elements(returned))
+        },
+    )
+
+
+def _elements(parent: Any) -> list[Any]:
+    return [element for _, element in getattr(getattr(parent, "type", None), "elements", ())]
+
+
+def _name(element: Any) -> str:
+    return str(element.qname) if element is not None else "empty"
+
+
+def _field(element: Any) -> tuple[str, _Field]:
+    qname = element.type.qname
+    return str(element.name), _Field(
+        namespace=element.qname.namespace or "",
+        type=qname.localname if qname is not None else "its own",
+        required=bool(element.min_occurs),
+    )

@@ -1,0 +1,259 @@
+"""The document, out of template.yaml, the layer's errors and the table of operations."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from fnmatch import fnmatchcase
+from typing import Any
+
+from local.aws import ROOT
+from local.build import read_template
+
+from timbres.errors import ROUTE_UNKNOWN, Kind
+from timbres.handlers.problem_details import MEDIA_TYPE
+from tools.openapi.examples import ANSWERS, PROBLEMS
+from tools.openapi.operations import COMMON, OPERATIONS, Operation, Success
+from tools.openapi.schemas import SCHEMAS, Schema, integer, ref, text
+
+PATH = ROOT / "docs" / "openapi.json"
+
+# Which statuses AWS gives a default response, of which the template does not tell one.
+_STATUSES = {"DEFAULT_4XX": (400, 403), "DEFAULT_5XX": (500, 502, 504)}
+_OF_SIGNATURES = {
+    "ACCESS_DENIED",
+    "MISSING_AUTHENTICATION_TOKEN",
+    "INVALID_SIGNATURE",
+    "EXPIRED_TOKEN",
+}
+_OF_BODIES = {"REQUEST_TOO_LARGE"}
+
+_TAGS = {
+    "accounts": "Credentials for one PAC in one environment, under a name.",
+    "stamps": "Consumption and what is left.",
+    "issuers": "The RFCs that are watched.",
+    "contracts": "Purchases of stamps, and the journal of them.",
+    "reports": "Files for finance.",
+    "runs": "The daily count of every issuer.",
+    "tickets": "Links in mails.",
+}
+_HEADERS: dict[str, dict[str, Any]] = {
+    "Cache-Control": {
+        "description": "`no-store`, in every answer of the functions.",
+        "schema": {"const": "no-store"},
+    },
+    "Retry-After": {"description": "Seconds to wait.", "schema": integer(minimum=1)},
+    "Location": {"description": "Where to go, or to look.", "schema": text()},
+    "Idempotent-Replayed": {
+        "description": "There when the key stood for this contract already.",
+        "schema": {"const": "true"},
+    },
+}
+# Those that an answer never lacks.
+_ALWAYS = {"Location"}
+
+
+def written() -> str:
+    """Return the text of docs/openapi.json."""
+    return json.dumps(document(), ensure_ascii=False, indent=1) + "\n"
+
+
+def document() -> dict[str, Any]:
+    """Return the API in OpenAPI 3.1.
+
+    Raises `LookupError` when template.yaml has other routes than the table of operations.
+    """
+    template = read_template(ROOT)
+    routes = list(_routes(template))
+    if set(routes) != OPERATIONS.keys():
+        odd = sorted(set(routes) ^ OPERATIONS.keys())
+        raise LookupError(f"in template.yaml or in tools/openapi/operations.py alone: {odd}")
+    gateway, policies = list(_gateway(template)), dict(_policies(template))
+    paths: dict[str, Any] = {}
+    for method, path in routes:
+        described = _operation(method, path, gateway, policies)
+        paths.setdefault(path, {})[method.lower()] = described
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Timbres",
+            "version": _version(),
+            "summary": "The CFDI stamps a company holds at its PACs.",
+            "description": "Every request but `GET /d/{ticket}` is signed with AWS Signature "
+            "Version 4 for `execute-api`. Times carry an offset; days and months are Mexico "
+            "City's. `null` is what a PAC did not say. Members may be added to answers, none is "
+            "renamed. Errors are RFC 9457 problem documents, whose `code` is stable.",
+            "license": {"name": "MIT", "identifier": "MIT"},
+        },
+        "servers": [
+            {
+                "url": "https://{api}.execute-api.{region}.amazonaws.com/{stage}",
+                "description": "The stack's output ApiUrl.",
+                "variables": {
+                    "api": {"default": "a1b2c3d4e5"},
+                    "region": {"default": "mx-central-1"},
+                    "stage": {"default": str(template["Parameters"]["Stage"]["Default"])},
+                },
+            }
+        ],
+        "security": [{"sigv4": []}],
+        "tags": [{"name": name, "description": words} for name, words in _TAGS.items()],
+        "paths": paths,
+        "components": {
+            "schemas": SCHEMAS,
+            "headers": _HEADERS,
+            "examples": _examples(),
+            "securitySchemes": {
+                "sigv4": {
+                    "type": "apiKey",
+                    "in": "header",
+                    "name": "Authorization",
+                    "description": "AWS Signature Version 4, service `execute-api`.",
+                    "x-amazon-apigateway-authtype": "awsSigv4",
+                }
+            },
+        },
+    }
+
+
+def _version() -> str:
+    match = re.search(r"^## (\d\S+)", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
+    if match is None:
+        raise LookupError("CHANGELOG.md names no version")
+    return match[1]
+
+
+def _routes(template: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    for resource in template["Resources"].values():
+        for event in resource.get("Properties", {}).get("Events", {}).values():
+            if event["Type"] == "Api":
+                yield event["Properties"]["Method"], event["Properties"]["Path"]
+
+
+def _gateway(template: dict[str, Any]) -> Iterator[tuple[str, Kind]]:
+    """Yield the errors that the gateway answers by itself, by their type."""
+    for name, response in template["Resources"]["Api"]["Properties"]["GatewayResponses"].items():
+        body = response["ResponseTemplates"]["application/json"]
+        # No JSON yet: the gateway puts its message in.
+        code, title = (re.findall(rf'"{key}": "([^"]+)"', body)[0] for key in ("code", "title"))
+        wait = "Retry-After" in response["ResponseParameters"]["Headers"]
+        statuses = _STATUSES.get(name) or (int(response["StatusCode"]),)
+        for status in statuses:
+            yield name, Kind(code, status, title, retry_after=1 if wait else None)
+
+
+def _policies(template: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
+    """Yield what each managed policy grants, as patterns of method and path."""
+    for name, resource in template["Resources"].items():
+        if resource["Type"] == "AWS::IAM::ManagedPolicy":
+            statements = resource["Properties"]["PolicyDocument"]["Statement"]
+            granted = [one["Fn::Sub"] for s in statements for one in s["Resource"]]
+            yield (
+                name.removesuffix("Policy").lower(),
+                [arn.rpartition("${Api}/${Stage}/")[2] for arn in granted],
+            )
+
+
+def _operation(
+    method: str, path: str, gateway: list[tuple[str, Kind]], policies: dict[str, list[str]]
+) -> dict[str, Any]:
+    own = OPERATIONS[method, path]
+    kinds = [
+        kind
+        for name, kind in gateway
+        if (own.signed or name not in _OF_SIGNATURES) and (own.body or name not in _OF_BODIES)
+    ]
+    if own.signed:
+        kinds += [*COMMON, *own.kinds, *([ROUTE_UNKNOWN] if "{" in path else [])]
+    by_status: dict[int, list[Kind]] = {}
+    for kind in kinds:
+        by_status.setdefault(kind.status, []).append(kind)
+    answers = {status: _success(own, status, one) for status, one in own.successes.items()}
+    answers |= {status: _problems(some) for status, some in by_status.items()}
+    granting = [
+        name
+        for name, patterns in policies.items()
+        if any(fnmatchcase(method + path, pattern) for pattern in patterns)
+    ]
+    policy = f"Granted by the policy {' or '.join(granting)}." if own.signed else "Not signed."
+    return {
+        "operationId": own.id,
+        "tags": [own.tag],
+        "summary": own.summary,
+        "description": " ".join(filter(None, (own.description, policy))),
+        **({} if own.signed else {"security": []}),
+        "parameters": list(own.parameters),
+        **({"requestBody": own.body} if own.body else {}),
+        "responses": {str(status): answers[status] for status in sorted(answers)},
+    }
+
+
+def _success(own: Operation, status: int, one: Success) -> dict[str, Any]:
+    schemas = [ref(name) for name in one.schema]
+    content: dict[str, Any] = {"text/html": {"schema": text()}}
+    if schemas:
+        schema: Schema = schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
+        example = ANSWERS[own.id, status]
+        content = {"application/json": {"schema": schema, "example": example}}
+    return {
+        "description": one.description,
+        "headers": _headers(("Cache-Control", *one.headers), always=True),
+        "content": content,
+        **({"links": one.links} if one.links else {}),
+    }
+
+
+def _problems(kinds: Sequence[Kind]) -> dict[str, Any]:
+    by_code = _by_code(kinds)
+    waits = any(kind.retry_after is not None for kind in kinds)
+    examples = {
+        code: {"$ref": f"#/components/examples/{code}"} for code in by_code if code in PROBLEMS
+    }
+    schema = {
+        "allOf": [
+            ref("Problem"),
+            {"properties": {"code": {"enum": sorted(by_code)}}},
+        ]
+    }
+    return {
+        "description": "\n".join(f"- `{code}`: {kind.title}." for code, kind in by_code.items()),
+        **({"headers": _headers(("Retry-After",))} if waits else {}),
+        "content": {MEDIA_TYPE: {"schema": schema, **({"examples": examples} if examples else {})}},
+    }
+
+
+def _by_code(kinds: Iterable[Kind]) -> dict[str, Kind]:
+    """Return each code once: where the layer and a PAC both have one, the layer's."""
+    found: dict[str, Kind] = {}
+    for kind in kinds:
+        found.setdefault(kind.code, kind)
+    return found
+
+
+def _examples() -> dict[str, Any]:
+    known = _by_code([*COMMON, *(kind for own in OPERATIONS.values() for kind in own.kinds)])
+    return {
+        code: {
+            "summary": known[code].title,
+            "value": {
+                "type": f"urn:timbres:problem:{code}",
+                "title": known[code].title,
+                "status": known[code].status,
+                "instance": "urn:uuid:d2460b11-8d70-4c1b-9639-99ff39727cd4",
+                "code": code,
+            }
+            | more,
+        }
+        for code, more in PROBLEMS.items()
+    }
+
+
+def _headers(names: Iterable[str], *, always: bool = False) -> dict[str, Any]:
+    return {
+        # Beside a reference nothing may be said, so what is required is written out.
+        name: _HEADERS[name] | {"required": True}
+        if always and name in _ALWAYS
+        else {"$ref": f"#/components/headers/{name}"}
+        for name in names
+    }
