@@ -11,6 +11,7 @@ from local.aws import ROOT
 from local.build import read_template
 from tools.openapi import document
 
+from timbres.aws import object_store
 from timbres.domain import account, stamps
 from timbres.domain import issuer_import as roster
 from timbres.handlers import http as gateway
@@ -85,7 +86,7 @@ def limits() -> list[str]:
         f"{stamps.MOST_STAMPS:,} stamps",
         f"{account.DEFAULT_MAX_STAMPS_PER_CONTRACT:,} an order",
         f"{account.DEFAULT_MAX_STAMPS_PER_DAY:,} a day",
-        f"{reports.LINK_SECONDS // 60} minutes",
+        f"{object_store.LINK_SECONDS // 60} minutes",
     ]
 
 

@@ -15,8 +15,8 @@ from timbres.deadline import Deadline
 from timbres.domain.balance import total
 from timbres.errors import PacError, TimbresError
 from timbres.pacs.http import Download
+from timbres.pacs.reachcore import limits as bounds
 from timbres.pacs.reachcore.client import MonthReading
-from timbres.pacs.reachcore.client import limits as bounds
 from timbres.pacs.reachcore.statement import read_statement
 from timbres.services.balances import _walk
 
