@@ -30,7 +30,7 @@ def read(account: str) -> Response[str]:
     month = parse_month(query["month"], clock.now())
     rfc = None if query["rfc"] is None else parse_rfc(query["rfc"])
     found = parts.accounts.get(account)
-    if "balance" in found.pac.can:
+    if "balance" in found.pac.capabilities:
         return answer(200, balance.of_month(parts.access, account, month, rfc, api.deadline))
     return answer(200, balance.of_snapshots(found, parts.snapshots, month, rfc, api.deadline))
 

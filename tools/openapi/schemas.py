@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from timbres.domain.account import PACS
 from timbres.domain.contract import SETTLED, STATES, STEPS
 from timbres.domain.forecast import EXHAUSTED, LOW, OK
 from timbres.domain.issuer_import import MOST_ROWS
 from timbres.domain.report import FAILED, FORMATS, PENDING, READY
 from timbres.domain.run import FINISHED, RUNNING
 from timbres.domain.stamps import MOST_STAMPS
+from timbres.pacs.registry import PACS
 
 Schema = dict[str, Any]
 

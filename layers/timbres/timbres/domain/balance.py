@@ -92,3 +92,17 @@ def is_consistent(transactions: int, consumed: int, *, one_issuer: bool = False)
     if one_issuer and transactions > consumed:
         return None
     return transactions == consumed
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """What a CSV statement says. ``account`` is the PAC's own name of it; days inclusive."""
+
+    account: str
+    plan: str
+    first_day: date
+    last_day: date
+    as_of: datetime
+    issuers: Issuers
+    transactions: int
+    totals: Totals

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from timbres.domain.account import ALL, PACS
+from timbres.domain.account import ALL
 from timbres.domain.month import read_month
 
 # SNS takes less than 100 characters of ASCII as a subject, and 256 KB of text.
@@ -166,7 +166,7 @@ def _words(code: str, them: str) -> str:
 
 def _credentials_rejected(detail: Detail, _: Links) -> list[str]:
     pac = detail["pac"]
-    name = PACS[pac["name"]].title if pac["name"] in PACS else pac["name"]
+    name = pac.get("display_name", pac["name"])
     code = f" (código {pac['code']})" if pac.get("code") else ""
     said = f" Dijo: «{pac['message'].rstrip('.')}»." if pac.get("message") else ""
     return [

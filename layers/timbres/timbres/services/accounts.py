@@ -31,5 +31,5 @@ def _line(accounts: Accounts, name: str) -> dict[str, Any]:
         "name": name,
         "pac": account.pac.name,
         "environment": account.environment,
-        "can": list(account.pac.can),
+        "can": list(account.pac.capabilities),
     }

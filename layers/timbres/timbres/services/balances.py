@@ -15,7 +15,7 @@ from timbres.domain.month import Month
 from timbres.domain.monthly_consumption import CLOSING, month_of_snapshots
 from timbres.domain.rfc import Rfc
 from timbres.errors import OUT_OF_TIME, TimbresError
-from timbres.pacs.base import MonthReading
+from timbres.pacs.base import BalanceStream
 from timbres.repositories.daily_counts import Snapshots
 from timbres.repositories.issuers import Issuers
 from timbres.services.pac_access import Access
@@ -38,7 +38,7 @@ def of_month(
     the PAC's documentation leaves that open.
     """
     account = access.account(account_name, "balance")
-    with access.read(account, lambda pac: pac.balance(month, rfc, deadline)) as reading:
+    with access.client(account).balance(month, rfc, deadline) as reading:
         totals, first = _walk(reading, deadline)
         summary = reading.summary
     consistent = is_consistent(summary.transactions, totals.consumed, one_issuer=rfc is not None)
@@ -162,7 +162,7 @@ def learn(issuers: Issuers, balance: dict[str, Any]) -> None:
     issuers.learn(balance["account"], (line["rfc"] for line in balance["by_issuer"]), clock.now())
 
 
-def _walk(reading: MonthReading, deadline: Deadline) -> tuple[Totals, list[Movement]]:
+def _walk(reading: BalanceStream, deadline: Deadline) -> tuple[Totals, list[Movement]]:
     totals = Totals()
     first: list[Movement] = []
     for movement in reading.movements():

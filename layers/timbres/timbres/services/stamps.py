@@ -24,7 +24,7 @@ def live(
 ) -> dict[str, Any]:
     """Return an issuer's stamps as its PAC counts them now; the count is remembered."""
     account = access.account(account_name, "stamps")
-    stamps = access.read(account, lambda pac: pac.stamps(rfc, deadline))
+    stamps = access.client(account).stamps(rfc, deadline)
     return {"account": account.name} | _line(remember(issuers, account, rfc, stamps))
 
 
