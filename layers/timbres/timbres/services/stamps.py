@@ -70,6 +70,7 @@ def history(
                 "contracted": one.stamps.contracted,
                 "used": one.stamps.used,
                 "available": one.stamps.available,
+                "unlimited": one.stamps.unlimited,
                 "consumed": stamped,
             }
             for one, stamped in zip(found, consumed, strict=False)
@@ -90,6 +91,7 @@ def _line(issuer: Issuer) -> dict[str, Any]:
         "contracted": issuer.stamps.contracted,
         "used": issuer.stamps.used,
         "available": issuer.stamps.available,
+        "unlimited": issuer.stamps.unlimited,
         "as_of": issuer.as_of.isoformat() if issuer.as_of else None,
         "burn_7": rounded(outlook.burn_7),
         "burn_30": rounded(outlook.burn_30),
