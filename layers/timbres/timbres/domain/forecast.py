@@ -29,7 +29,7 @@ class Snapshot:
     """An issuer's stamps at one moment.
 
     ``consumed`` is what it has stamped in the month that ends or goes on at ``at``, where the
-    PAC tells that and no count (Reachcore); None elsewhere.
+    PAC returns that and no count; None elsewhere.
     """
 
     at: datetime
