@@ -42,7 +42,7 @@ def scheduled(wanted: dict[str, Any]) -> dict[str, Any]:
         balance.learn(parts.issuers, found)
         return {"month": str(month), "transactions": found["transactions"]}
 
-    return schedule.each(parts.access.accounts, wanted, "balance", one)
+    return schedule.each(parts.accounts, wanted, "balance", one)
 
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:

@@ -144,6 +144,7 @@ def test_it_counts_every_issuer_of_every_account(world: World) -> None:
         "contracted": 1000,
         "used": 250,
         "available": 750,
+        "unlimited": False,
         "consumed": None,
     }
     assert line(world, BUSY, "acme-two")["available"] == 180

@@ -73,7 +73,7 @@ class Consumptions:
         in the report with its problem instead, and so is always one that no retry mends.
         """
         everyone = account_name == ALL
-        names = self._access.accounts.names() if everyone else [account_name]
+        names = self._access.account_names() if everyone else [account_name]
         with ExitStack() as stack:
             parts = []
             for name in names:
@@ -223,7 +223,7 @@ class Consumptions:
 
     def _missing(self, name: str, error: TimbresError) -> Source:
         try:
-            pac = self._access.accounts.get(name).pac.display_name
+            pac = self._access.account(name).pac.display_name
         except TimbresError:
             pac = ""
         return Source(name, pac, FROM_PAC, None, None, problem=error.detail)

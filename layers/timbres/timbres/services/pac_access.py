@@ -47,7 +47,7 @@ class Access:
         bus: Bus,
         create_client: Callable[[Account], PacClient],
     ) -> None:
-        self.accounts = accounts
+        self._accounts = accounts
         self._rejections = rejections
         self._bus = bus
         self._create_client = create_client
@@ -56,14 +56,19 @@ class Access:
         # Rejections on their way to the table, or that AWS did not take.
         self._unrecorded: dict[_Version, Rejection] = {}
 
-    def account(self, name: str, capability: str) -> Account:
-        """Return an account that offers ``capability``; no PAC is called.
+    def account(self, name: str, capability: str | None = None) -> Account:
+        """Return an account that offers ``capability``, if one is given; no PAC is called.
 
         Raises ``account-unknown``, ``account-misconfigured`` or ``operation-unsupported``.
         """
-        account = self.accounts.get(name)
-        account.must(capability)
+        account = self._accounts.get(name)
+        if capability is not None:
+            account.must(capability)
         return account
+
+    def account_names(self) -> list[str]:
+        """Return the names of all accounts, sorted."""
+        return self._accounts.names()
 
     def client(
         self, account: Account, *, login: str | None = None, follow_renewal: bool = True
@@ -112,7 +117,7 @@ class Access:
 
     def current(self, account: Account) -> Account:
         """Return the account as its secret was last read, within the last minute."""
-        return self.accounts.get(account.name)
+        return self._accounts.get(account.name)
 
     def _slot(self, account: Account) -> threading.BoundedSemaphore:
         """Return what limits the calls of an account that are in flight in this process.
@@ -219,9 +224,9 @@ class Access:
 
     def _renewed(self, account: Account) -> Account | None:
         """Return the account with its secret as it is now, or None when it is the same one."""
-        renewed = self.accounts.get(account.name)
+        renewed = self._accounts.get(account.name)
         if renewed.version == account.version:
-            renewed = self.accounts.get(account.name, fresh=True)
+            renewed = self._accounts.get(account.name, fresh=True)
         if renewed.version == account.version or renewed.pac is not account.pac:
             return None
         return renewed

@@ -161,7 +161,7 @@ class DailyRunWorker:
         errors: dict[str, TimbresError] = {}
         rfcs = batch.rfcs or ()
         try:
-            account = self._access.accounts.get(batch.id.account)
+            account = self._access.account(batch.id.account)
         except TimbresError as error:
             return dict.fromkeys(rfcs, error)
         known = self._issuers.many(account.name, rfcs)
@@ -228,7 +228,7 @@ class DailyRunWorker:
         if batch.closed:
             return BatchResult()
         try:
-            account = self._access.accounts.get(batch.id.account)
+            account = self._access.account(batch.id.account)
             consumed = self._consumed(account, run.day, deadline)
         except TimbresError as error:
             if _is_final(error, is_last=is_last):
