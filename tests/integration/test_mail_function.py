@@ -72,6 +72,13 @@ def bought(world: World) -> None:
     world.buy()
 
 
+def doubled(world: World) -> None:
+    world.fault("agregarContrato", "doubled-contract")
+    world.buy()
+    world.clock.forward(minutes=2)
+    world.invoke("reconciler", {})
+
+
 def doubtful(world: World) -> None:
     world.fault("agregarContrato", "cut-before")
     world.buy()
@@ -100,6 +107,7 @@ EVENTS: dict[str, tuple[Callable[[World], None], str]] = {
     "Monthly Reports": (monthly, "Todas las cuentas:"),
     "Statement Differs": (differing, "no cuadra"),
     "Contract Confirmed": (bought, "500 timbres"),
+    "Contract Count Mismatch Detected": (doubled, "no cuadra"),
     "Contract Unknown": (doubtful, "compra en duda"),
     "Contract Rejected": (not_bought, "no se hizo"),
     "Contract Needs Review": (to_be_reviewed, "settlement"),
