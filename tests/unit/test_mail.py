@@ -27,9 +27,8 @@ from timbres.notifications.mails import MAILED, REASONS, Links, Mail, compose, i
 from timbres.pacs import errors as codes
 from timbres.pacs.reachcore import error_codes as reachcore_codes
 from timbres.pacs.solucion_factible import error_codes as solucion_factible_codes
-from timbres.services import contracts, reports
-from timbres.services import monthly_reports as monthly
-from timbres.services.daily_run.finalization import alert_change_to_dict
+from timbres.schemas import contracts, reports
+from timbres.schemas.runs import alert_change_to_dict
 
 MAILS = Path(__file__).parents[2] / "docs" / "samples" / "mails"
 NOW = datetime(2026, 11, 21, 5, 31, 7, tzinfo=UTC)
@@ -99,7 +98,7 @@ def contract(stamps: int = 500, rfc: str = RFC) -> Detail:
     one = opened("acme-sf", "", Rfc(rfc), stamps, BUYER, "pedido-1", NOW).send(NOW, before)
     refusal = Refusal("pac-timeout", 504, "The PAC did not answer in time", "nothing came")
     one = replace(one.doubt(NOW, BUYER, refusal), id="0193a1b2c3d47e5f8a9b0c1d2e3f4a5b")
-    return contracts.shown(one)
+    return contracts.contract_to_dict(one)
 
 
 def made(
@@ -117,13 +116,13 @@ def made(
 
 
 def report(kind: str, form: str, **more: Any) -> Detail:
-    return reports.told(made(kind, form, **more))
+    return reports.report_to_event(made(kind, form, **more))
 
 
 def month(*found: Report, number: int = 1, **failed: str) -> Detail:
     """The event of a monthly run; ``failed`` are accounts and codes."""
     run = MonthlyRun("2026-11-01 for 2026-10", "2026-10", NOW, [], failed=failed, number=number)
-    return monthly._event(run, found)
+    return reports.monthly_reports_to_event(run, found)
 
 
 def unmade(code: str, **more: Any) -> Detail:
@@ -384,7 +383,9 @@ def test_the_monthly_mail_has_one_link_for_each_report_under_its_account() -> No
     ]
     for block, account in zip(blocks, (ALL, "acme-rc", "acme-sf"), strict=True):
         found = [line.strip() for line in block.splitlines() if DOWNLOAD in line]
-        wanted = [link(reports.told(one)) for one in EVERY if one.wanted.account == account]
+        wanted = [
+            link(reports.report_to_event(one)) for one in EVERY if one.wanted.account == account
+        ]
         assert sorted(found) == sorted(wanted)
 
 
@@ -497,7 +498,7 @@ OF_A_REPORT: list[Kind] = [
 def test_every_failure_of_a_report_is_told_in_words(code: str) -> None:
     failed = made("statement", "pdf", error=unmade(code))
     texts = [
-        mail("Report Failed", reports.told(failed)).text,
+        mail("Report Failed", reports.report_to_event(failed)).text,
         mail("Monthly Reports", month(failed)).text,
         mail("Monthly Reports", month(**{"acme-rc": code})).text,
     ]
@@ -527,7 +528,7 @@ def test_what_the_pac_said_is_told_in_its_words(pac: Detail, words: str) -> None
     failed = made("statement", "pdf", error=unmade("pac-error", pac=pac))
     of_month = month(failed)
     of_month["reports"][0]["error"] = failed.error
-    for told in (("Report Failed", reports.told(failed)), ("Monthly Reports", of_month)):
+    for told in (("Report Failed", reports.report_to_event(failed)), ("Monthly Reports", of_month)):
         assert f"La causa: {words}\n" in mail(*told).text
 
 

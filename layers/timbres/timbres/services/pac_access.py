@@ -24,6 +24,7 @@ from timbres.pacs.base import PacClient
 from timbres.pacs.errors import CREDENTIALS_REJECTED, redacting
 from timbres.repositories.accounts import Accounts
 from timbres.repositories.credential_rejections import Rejection, Rejections
+from timbres.schemas.errors import pac_to_dict
 
 T = TypeVar("T")
 
@@ -226,11 +227,7 @@ class Access:
         detail = {
             "account": account.name,
             "at": rejection.at,
-            "pac": {
-                "name": account.pac.name,
-                "code": rejection.code,
-                "message": rejection.message,
-            },
+            "pac": pac_to_dict(account.pac.name, rejection.code, rejection.message),
         }
         published = True
         try:
