@@ -88,12 +88,12 @@ MUTATIONS = (
         "noted as published before it is published",
         SERVICE,
         """        for event in contract.events:
-            bus.publish(event, shown(contract))
+            bus.publish(event, contract_to_dict(contract))
         journal.announced(contract)
 """,
         """        journal.announced(contract)
         for event in contract.events:
-            bus.publish(event, shown(contract))
+            bus.publish(event, contract_to_dict(contract))
 """,
         TORTURE,
     ),
