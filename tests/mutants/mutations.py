@@ -164,12 +164,8 @@ MUTATIONS = (
     contract(
         "no in-flight lock",
         JOURNAL,
-        """            if not failed:
-                return None
-""",
-        """            if not failed or failed == {2}:
-                return None
-""",
+        'return {"account": _login(contract), "entry": f"in-flight#{contract.rfc}"}',
+        'return {"account": _login(contract), "entry": f"in-flight#{contract.id}"}',
         TORTURE,
     ),
     contract(
