@@ -19,7 +19,7 @@ from timbres.aws import multipart_upload as upload
 from timbres.aws.multipart_upload import Upload
 from timbres.domain.forecast import Snapshot
 from timbres.domain.issuer import Issuer
-from timbres.domain.issuer_import import Entry
+from timbres.domain.issuer_import import IssuerRow
 from timbres.domain.stamps import Stamps
 from timbres.repositories.daily_counts import Snapshots
 from timbres.repositories.download_tokens import Tickets
@@ -192,7 +192,7 @@ def learn(world: World) -> None:
 
 
 def keep(world: World) -> None:
-    lists(world).keep(SF, [Entry(RFC, 7), Entry(RFC_N, None)], world.clock())
+    lists(world).keep(SF, [IssuerRow(RFC, 7), IssuerRow(RFC_N, None)], world.clock())
 
 
 def seen(world: World) -> None:

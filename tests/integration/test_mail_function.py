@@ -23,7 +23,7 @@ from tests.integration.harness import (
 )
 from tests.integration.ticket_world import opened
 
-from timbres.notifications.mails import MAILED
+from timbres.notifications.mails import TEMPLATES
 
 EMPTY = "AAA010101AAA"
 
@@ -137,8 +137,8 @@ def test_every_kind_that_the_rule_lets_through_has_a_mail_and_the_other_way_roun
     (rule,) = (one for one in template().triggers() if one.kind == "EventBridgeRule")
 
     assert rule.properties["Pattern"]["source"] == ["timbres"]
-    assert sorted(rule.properties["Pattern"]["detail-type"]) == sorted(MAILED)
-    assert set(EVENTS) == set(MAILED)
+    assert sorted(rule.properties["Pattern"]["detail-type"]) == sorted(TEMPLATES)
+    assert set(EVENTS) == set(TEMPLATES)
 
 
 @pytest.mark.parametrize("kind", EVENTS)

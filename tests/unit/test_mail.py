@@ -23,7 +23,15 @@ from timbres.domain.rfc import Rfc
 from timbres.domain.run import NOT_REACHED, AlertChange
 from timbres.domain.stamps import Stamps
 from timbres.errors import Kind
-from timbres.notifications.mails import MAILED, REASONS, Links, Mail, compose, is_told, key
+from timbres.notifications.failure_causes import REASONS
+from timbres.notifications.mails import (
+    TEMPLATES,
+    LinkFactory,
+    Mail,
+    compose,
+    dedup_key,
+    should_notify,
+)
 from timbres.pacs import errors as codes
 from timbres.pacs.reachcore import error_codes as reachcore_codes
 from timbres.pacs.solucion_factible import error_codes as solucion_factible_codes
@@ -259,7 +267,7 @@ GOLDEN: dict[str, tuple[str, Detail]] = {
 
 def mail(kind: str, detail: Mapping[str, Any]) -> Mail:
     # As it comes over the bus.
-    return compose(kind, json.loads(json.dumps(detail)), Links(link, 30))
+    return compose(kind, json.loads(json.dumps(detail)), LinkFactory(link, 30))
 
 
 @pytest.mark.parametrize("name", GOLDEN)
@@ -270,30 +278,34 @@ def test_each_mail_word_by_word(name: str) -> None:
 
 
 def test_every_event_and_every_text_has_its_mail() -> None:
-    assert {kind for kind, _ in GOLDEN.values()} == set(MAILED)
+    assert {kind for kind, _ in GOLDEN.values()} == set(TEMPLATES)
     assert {path.stem for path in MAILS.glob("*.txt")} == set(GOLDEN)
 
 
 def test_what_is_told_has_a_mail() -> None:
-    assert all(is_told(kind, detail) for kind, detail in GOLDEN.values())
+    assert all(should_notify(kind, detail) for kind, detail in GOLDEN.values())
 
 
 def test_a_run_that_found_nothing_new_is_not_told() -> None:
-    assert not is_told("Stamps Counted", counted())
-    assert not is_told("Stamps Counted", counted(done=0, expected=0))
-    assert not is_told("Stamps Counted", counted(done=193, failed={"pac-timeout": 7}))
-    assert not is_told("Stamps Counted", counted(problems={"acme-norte": "account-misconfigured"}))
+    assert not should_notify("Stamps Counted", counted())
+    assert not should_notify("Stamps Counted", counted(done=0, expected=0))
+    assert not should_notify("Stamps Counted", counted(done=193, failed={"pac-timeout": 7}))
+    assert not should_notify(
+        "Stamps Counted", counted(problems={"acme-norte": "account-misconfigured"})
+    )
 
 
 def test_a_run_that_counted_nobody_is_told() -> None:
-    assert is_told("Stamps Counted", counted(done=0, failed={"pac-timeout": 200}))
-    assert is_told("Stamps Counted", counted(done=0, problems={"acme-sf": "account-misconfigured"}))
+    assert should_notify("Stamps Counted", counted(done=0, failed={"pac-timeout": 200}))
+    assert should_notify(
+        "Stamps Counted", counted(done=0, problems={"acme-sf": "account-misconfigured"})
+    )
 
 
 @pytest.mark.parametrize("kind", ["Report Ready", "Report Failed"])
 def test_a_report_of_the_monthly_run_is_told_by_the_run(kind: str) -> None:
-    assert is_told(kind, report("statement", "pdf") | {"run": None})
-    assert not is_told(kind, report("statement", "pdf") | {"run": "2026-11-01 for 2026-10"})
+    assert should_notify(kind, report("statement", "pdf") | {"run": None})
+    assert not should_notify(kind, report("statement", "pdf") | {"run": "2026-11-01 for 2026-10"})
 
 
 @pytest.mark.parametrize("kind", ["Stamps Low", "Stamps Exhausted", "stamps counted", ""])
@@ -398,7 +410,7 @@ def test_one_link_is_asked_for_each_ready_report_and_none_for_another(kind: str)
         return link(one)
 
     detail = INCOMPLETE if kind == "Monthly Reports" else report("statement", "pdf")
-    compose(kind, detail, Links(count, 30))
+    compose(kind, detail, LinkFactory(count, 30))
 
     ready = [one for one in detail.get("reports", [detail]) if one["status"] == READY]
     assert asked == [f"{one['account']}/{one['id']}" for one in ready]
@@ -410,7 +422,7 @@ def test_for_how_long_a_link_is_good(days: int, words: str) -> None:
         ("Report Ready", report("statement", "pdf")),
         ("Monthly Reports", month(*EVERY)),
     ):
-        assert words in compose(kind, detail, Links(link, days)).text
+        assert words in compose(kind, detail, LinkFactory(link, days)).text
 
 
 def test_names_are_written_as_they_are() -> None:
@@ -618,7 +630,7 @@ details = st.fixed_dictionaries(
 )
 
 
-@given(st.sampled_from(MAILED), details)
+@given(st.sampled_from(sorted(TEMPLATES)), details)
 def test_any_mail_has_a_subject_that_sns_takes(kind: str, detail: Detail) -> None:
     if kind == "Monthly Reports":
         # Of a run these are numbers of issuers, of a month a number of reports.
@@ -660,13 +672,13 @@ def test_accents_of_a_subject_are_written_without() -> None:
 def test_what_is_told_twice_has_the_same_key() -> None:
     for kind, detail in GOLDEN.values():
         again = json.loads(json.dumps(detail)) | {"status": "x", "finished_at": "later", "low": 9}
-        assert key(kind, again) == key(kind, detail)
+        assert dedup_key(kind, again) == dedup_key(kind, detail)
 
 
 def test_the_first_event_of_a_run_has_the_key_it_had_before_it_was_numbered() -> None:
     numbered = month(*EVERY)
     before = {name: value for name, value in numbered.items() if name != "number"}
-    assert key("Monthly Reports", before) == key("Monthly Reports", numbered)
+    assert dedup_key("Monthly Reports", before) == dedup_key("Monthly Reports", numbered)
     assert mail("Monthly Reports", before) == mail("Monthly Reports", numbered)
 
 
@@ -688,8 +700,8 @@ def test_what_differs_has_keys_that_differ() -> None:
         # A supplement of the same run must not be taken for the mail before it.
         ("Monthly Reports", month(*EVERY, number=2)),
         ("Monthly Reports", month(*EVERY, number=3)),
-        *((kind, one) for kind in MAILED if kind.startswith("Contract")),
+        *((kind, one) for kind in TEMPLATES if kind.startswith("Contract")),
         ("Contract Confirmed", one | {"id": "0193a1b2c3d47e5f8a9b0c1d2e3f4a5c"}),
         ("Contract Confirmed", one | {"account": "other"}),
     ]
-    assert len({key(*told) for told in different}) == len(different)
+    assert len({dedup_key(*told) for told in different}) == len(different)

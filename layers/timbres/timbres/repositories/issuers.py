@@ -9,7 +9,7 @@ from typing import Any
 from timbres.domain.clock import MEXICO_CITY
 from timbres.domain.forecast import OK, Outlook, Snapshot, rounded
 from timbres.domain.issuer import Issuer
-from timbres.domain.issuer_import import UNSAID, Entry
+from timbres.domain.issuer_import import UNSET, IssuerRow
 from timbres.domain.stamps import Stamps
 from timbres.repositories.dynamodb import (
     Item,
@@ -52,9 +52,9 @@ class Issuers:
         for rfc in rfcs:
             self._dynamodb.update_item(**self._learning(account, rfc, at))
 
-    def keep(self, account: str, entries: Sequence[Entry], at: datetime) -> None:
+    def keep(self, account: str, rows: Sequence[IssuerRow], at: datetime) -> None:
         """Remember issuers as a user lists them, each with its threshold where it has one."""
-        for some in chunks(entries, 100):
+        for some in chunks(rows, 100):
             transact_write(
                 self._dynamodb, [{"Update": self._keeping(account, e, at)} for e in some]
             )
@@ -149,13 +149,13 @@ class Issuers:
             ),
         }
 
-    def _keeping(self, account: str, entry: Entry, at: datetime) -> Item:
-        step = self._learning(account, entry.rfc, at)
-        if entry.low_stamps is None:
+    def _keeping(self, account: str, row: IssuerRow, at: datetime) -> Item:
+        step = self._learning(account, row.rfc, at)
+        if row.low_stamps is None:
             step["UpdateExpression"] += " REMOVE low_stamps"
-        elif entry.low_stamps != UNSAID:
+        elif row.low_stamps is not UNSET:
             step["UpdateExpression"] += ", low_stamps = :low"
-            step["ExpressionAttributeValues"] |= packed({":low": entry.low_stamps})
+            step["ExpressionAttributeValues"] |= packed({":low": row.low_stamps})
         return step
 
     def _writing(self, issuer: Issuer, names: Sequence[str]) -> Item:
