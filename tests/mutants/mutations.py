@@ -66,8 +66,8 @@ MUTATIONS = (
     contract(
         "no daily limit",
         JOURNAL,
-        'day["Update"]["ExpressionAttributeValues"] |= packed({":room": room})',
-        'day["Update"]["ExpressionAttributeValues"] |= packed({":room": 10**9})',
+        'day["Update"]["ExpressionAttributeValues"] |= serialize({":room": room})',
+        'day["Update"]["ExpressionAttributeValues"] |= serialize({":room": 10**9})',
         TORTURE,
     ),
     contract(
@@ -260,10 +260,10 @@ MUTATIONS = (
     contract(
         "only the first page of open contracts",
         JOURNAL,
-        """            for item in map(unpacked, page["Items"]):
+        """            for item in map(deserialize, page["Items"]):
                 yield item["account"], item["entry"].removeprefix("contract#")
 """,
-        """            for item in map(unpacked, page["Items"]):
+        """            for item in map(deserialize, page["Items"]):
                 yield item["account"], item["entry"].removeprefix("contract#")
             return
 """,

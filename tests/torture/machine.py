@@ -41,7 +41,7 @@ from timbres.pacs.errors import TIMEOUT, UNREACHABLE, said
 from timbres.pacs.solucion_factible.error_codes import SOLUCION_FACTIBLE
 from timbres.repositories.contracts import Journal
 from timbres.repositories.credential_rejections import CredentialState
-from timbres.repositories.dynamodb import unpacked
+from timbres.repositories.dynamodb import deserialize
 from timbres.repositories.issuers import Issuers
 from timbres.services.contracts import Contracts as ContractService
 from timbres.services.contracts import Reconciler
@@ -550,7 +550,7 @@ class Contracts(RuleBasedStateMachine):
         while self.now < until and any(self.journal.due(until)):
             self.now += timedelta(minutes=31)
             self.look()
-        items = [unpacked(item) for item in self.dynamodb.scan(TableName="journal")["Items"]]
+        items = [deserialize(item) for item in self.dynamodb.scan(TableName="journal")["Items"]]
         contracts = {i["id"]: i for i in items if i["entry"].startswith("contract#")}
         ids = {(i["account"], i["entry"]): i["contract_id"] for i in items if "contract_id" in i}
         keys = {
