@@ -95,9 +95,9 @@ def _in_a_process(what: str, environment: Mapping[str, str]) -> float:
 
 def _client(variable: str) -> Any:
     from timbres.domain.account import parse_account
-    from timbres.pacs import connect
+    from timbres.pacs.registry import PACS, create_client
 
-    return connect(parse_account("bench", os.environ[variable]))
+    return create_client(parse_account("bench", os.environ[variable], PACS))
 
 
 def _stamps() -> Callable[[], Any]:

@@ -19,7 +19,7 @@ from local.sandboxes.books import SolucionFactibleAccount, SolucionFactibleBooks
 from local.sandboxes.server import serve
 from local.sandboxes.solucion_factible import SolucionFactibleSandbox
 from local.stack import SECRET_PREFIX, Stack
-from tools.doctor.wsdl import BUNDLED
+from local.world import WSDL as WSDL_FILE
 
 PASSWORD = "a-password-of-the-doctor"
 WRONG = "a-wrong-password-of-the-doctor"
@@ -81,7 +81,7 @@ class Ill:
 @pytest.fixture
 def ill(stack: Stack, tmp_path: Path) -> Iterator[Ill]:
     wsdl = tmp_path / "altered.wsdl"
-    wsdl.write_text(BUNDLED.read_text().replace("urn:agregarContrato", "urn:nuevoContrato"))
+    wsdl.write_text(WSDL_FILE.read_text().replace("urn:agregarContrato", "urn:nuevoContrato"))
     books = SolucionFactibleBooks([SolucionFactibleAccount("doctor@example.com", PASSWORD)])
     books.set_issuer("AAA010101AAA", contratados=1500, usados=100)
     pac = SolucionFactibleSandbox(books, wsdl=wsdl)

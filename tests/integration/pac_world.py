@@ -31,12 +31,12 @@ from tests.unit.seeds import AGREGAR_CONTRATO, GET_TIMBRES, SALDOS, STATEMENT
 # It imports zeep, which a first call must not wait for.
 import timbres.pacs.solucion_factible.client
 from timbres.deadline import Deadline
-from timbres.domain.account import PACS, Account
+from timbres.domain.account import Account
 from timbres.domain.month import Month
 from timbres.domain.rfc import Rfc
 from timbres.errors import Kind, PacError
-from timbres.pacs import connect
 from timbres.pacs.base import PacClient
+from timbres.pacs.registry import PACS, create_client
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -111,7 +111,7 @@ class Act:
 
     def __call__(self, url: str, seconds: float = 0.9) -> Any:
         """Ask the PAC that stands there, by a new client, for at most so many seconds."""
-        return self.do(connect(self.account(url)), Deadline(seconds))
+        return self.do(create_client(self.account(url)), Deadline(seconds))
 
     def sandbox(self) -> Sandbox:
         """Return the PAC, its memory as new."""
@@ -184,7 +184,7 @@ BUY = Act(
     _SF,
     "agregarContrato",
     factible_account,
-    lambda client, deadline: client.buy(RFC, 500, deadline),
+    lambda client, deadline: client.create_contract(RFC, 500, deadline),
     AGREGAR_CONTRATO,
     _SF_SAYS,
     256 * 1024,

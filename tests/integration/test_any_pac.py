@@ -34,17 +34,19 @@ from tests.integration.pac_world import (
 from tests.unit.seeds import EXPECTED, documented
 
 from timbres.deadline import Deadline
-from timbres.domain.account import PACS
 from timbres.errors import TimbresError
-from timbres.pacs import connect
 from timbres.pacs.base import PacClient
+from timbres.pacs.registry import PACS, client_class, create_client
 
-# What each method of a client is called in ``Pac.can``, and a call of it.
+# What each method of a client is called in ``Pac.capabilities``, and a call of it.
 OFFERS: dict[str, tuple[str, Callable[[PacClient, Deadline], Any]]] = {
     "balance": ("balance", lambda client, deadline: client.balance(MONTH, None, deadline)),
     "statement": ("statement", lambda client, deadline: client.statement(MONTH, "csv", deadline)),
     "stamps": ("stamps", lambda client, deadline: client.stamps(RFC, deadline)),
-    "buy": ("contracts", lambda client, deadline: client.buy(RFC, 500, deadline)),
+    "create_contract": (
+        "contracts",
+        lambda client, deadline: client.create_contract(RFC, 500, deadline),
+    ),
 }
 # What a caller gets for what a PAC does wrong, and whether a read is then repeated.
 FAULTS = {
@@ -117,9 +119,10 @@ def test_every_pac_is_in_the_table() -> None:
 def test_the_table_holds_all_that_the_pac_can_do(pac: str, stage: Stage, url: str) -> None:
     row, rules = AT[pac], AT[pac].sandbox().rules
     account = row.account(url)
-    client = connect(account)
+    client = create_client(account)
     assert (account.pac, tuple(account.credentials)) == (PACS[pac], PACS[pac].credentials)
-    assert type(client).__module__ == f"timbres.pacs.{pac.replace('-', '_')}"
+    cls = client_class(account.pac)
+    assert cls.__module__.startswith(f"timbres.pacs.{pac.replace('-', '_')}.")
     assert {act.operation for act in row.acts} == set(rules.kinds)
     assert {act.pac for act in row.acts} == {pac}
     for act in row.acts:
@@ -128,8 +131,8 @@ def test_the_table_holds_all_that_the_pac_can_do(pac: str, stage: Stage, url: st
             rules.codes.get(act.operation, ())
         )
     # Each act once, with what comes of it: nothing that the PAC offers is left out.
-    offered = {method for method, (can, _) in OFFERS.items() if can in PACS[pac].can}
-    assert offered == {name for name in OFFERS if name in vars(type(client))}
+    offered = {method for method, (can, _) in OFFERS.items() if can in PACS[pac].capabilities}
+    assert offered == {name for name in OFFERS if name in vars(cls)}
     done = set()
     for name in offered:
         inner = getattr(client, name)
@@ -150,9 +153,9 @@ def test_what_a_pac_does_not_offer_is_unsupported_and_asks_nothing(
     pac: str, stage: Stage, url: str
 ) -> None:
     stage.play(AT[pac].sandbox())
-    client = connect(AT[pac].account(url))
+    client = create_client(AT[pac].account(url))
     for can, call in OFFERS.values():
-        if can in PACS[pac].can:
+        if can in PACS[pac].capabilities:
             continue
         with pytest.raises(TimbresError) as caught:
             call(client, Deadline(5))
@@ -197,7 +200,7 @@ def test_wrong_credentials_are_sent_once(act: Act, sandbox: Sandbox, url: str) -
     if act.page is None:
         pytest.skip("asks without credentials")
     with failing("pac-credentials-rejected") as errors:
-        act.do(connect(AT[act.pac].stranger(url)), Deadline(10))
+        act.do(create_client(AT[act.pac].stranger(url)), Deadline(10))
     assert errors[0].pac_code in documented(act.page)
     assert len(calls(sandbox)) == 1
 
@@ -313,7 +316,7 @@ def test_no_credential_is_in_a_log_or_a_repr(
         kinds = {kind.value for kind in sandbox.rules.kinds[act.operation]} & set(FAULTS)
         for fault in sorted(kinds):
             put(sandbox, act.operation, fault, times=1)
-        client = connect(act.account(url), 1)
+        client = create_client(act.account(url), 1)
         for _ in kinds:
             with pytest.raises(TimbresError):
                 act.do(client, Deadline(5))

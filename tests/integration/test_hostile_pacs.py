@@ -37,8 +37,8 @@ from tests.integration.pac_world import (
 
 from timbres.deadline import Deadline
 from timbres.domain.stamps import Stamps
-from timbres.pacs import connect
 from timbres.pacs.base import PacClient
+from timbres.pacs.registry import create_client
 
 MIB = 1024 * 1024
 WSDL_TEXT = WSDL.read_text()
@@ -50,12 +50,12 @@ SOAP = (COUNT, BUY, LIVE_WSDL)
 @cache
 def kept(act: Act, url: str) -> PacClient:
     """A client as a warm function keeps it."""
-    return connect(act.account(url))
+    return create_client(act.account(url))
 
 
 def ask(act: Act, url: str, seconds: float = 4) -> Any:
     # With a live WSDL, it is the first call that asks for it.
-    client = connect(act.account(url)) if act is LIVE_WSDL else kept(act, url)
+    client = create_client(act.account(url)) if act is LIVE_WSDL else kept(act, url)
     return act.do(client, Deadline(seconds))
 
 

@@ -48,8 +48,8 @@ import timbres.pacs.http
 from timbres.deadline import Deadline
 from timbres.domain.rfc import Rfc
 from timbres.errors import PacError, TimbresError
-from timbres.pacs import connect
 from timbres.pacs.http import PacSession
+from timbres.pacs.registry import create_client
 
 # A PDF comes over the same line as a CSV.
 every_act = pytest.mark.parametrize("act", [act for act in ACTS if act is not PDF], ids=repr)
@@ -261,7 +261,7 @@ def test_a_wsdl_that_a_handshake_keeps_away_leaves_no_contract_in_doubt(
     monkeypatch.setattr("timbres.pacs.http.CONNECT_SECONDS", 0.3)
     with odd_server(behave, "https") as odd:
         with pytest.raises(PacError) as caught:
-            BUY.do(connect(LIVE_WSDL.account(odd.url)), Deadline(0.9))
+            BUY.do(create_client(LIVE_WSDL.account(odd.url)), Deadline(0.9))
         assert odd.accepted >= 1
     assert caught.value.kind.code in {"pac-unreachable", "pac-timeout"}
     assert not caught.value.kind.may_have_taken_effect
@@ -583,7 +583,7 @@ def test_cookies_are_not_kept(act: Act) -> None:
 
     stage.play(setting)
     with serve(stage) as url:
-        client = connect(act.account(url))
+        client = create_client(act.account(url))
         for _ in range(2):
             act.do(client, Deadline(5))
         with PacSession("pac") as session:
@@ -599,7 +599,7 @@ def test_calls_share_one_connection_and_a_cut_one_is_replaced(act: Act) -> None:
     sandbox = act.sandbox()
     stage.play(sandbox)
     with serve(stage) as url:
-        client = connect(act.account(url))
+        client = create_client(act.account(url))
         for _ in range(3):
             act.do(client, Deadline(5))
         if act.page:
@@ -620,7 +620,7 @@ def test_a_contract_has_a_connection_of_its_own(act: Act) -> None:
     stage.play(act.sandbox())
     read = next(read for read in READS if read.pac == act.pac)
     with serve(stage) as url:
-        client = connect(act.account(url))
+        client = create_client(act.account(url))
         for do in (read.do, act.do, act.do, read.do):
             assert do(client, Deadline(5))
     ports = [environ["REMOTE_PORT"] for environ in stage.seen]
@@ -634,7 +634,7 @@ def test_a_connection_that_the_pac_closed_meanwhile_is_opened_anew(act: Act) -> 
     sandbox = act.sandbox()
     port = free_port()
     with serve(sandbox, port=port) as url:
-        client = connect(act.account(url))
+        client = create_client(act.account(url))
         assert act.do(client, Deadline(5))
     time.sleep(0.05)
     before = len(calls(sandbox))
@@ -649,7 +649,7 @@ def test_threads_share_a_client_and_each_gets_its_own_answer(pac: str) -> None:
     sandbox = AT[pac].sandbox()
     found: dict[Rfc, list[Any]] = {RFC: [], RFC_N: [], Rfc("ACM010203XY9"): []}
     with serve(sandbox) as url:
-        client = connect(AT[pac].account(url))
+        client = create_client(AT[pac].account(url))
 
         def ask(rfc: Rfc, times: int) -> None:
             for _ in range(times):

@@ -31,9 +31,9 @@ from timbres.deadline import Deadline
 from timbres.domain.balance import Movement, Summary
 from timbres.domain.month import Month
 from timbres.domain.rfc import Rfc
-from timbres.pacs import connect
 from timbres.pacs.base import PacClient
 from timbres.pacs.reachcore.statement import read_statement
+from timbres.pacs.registry import create_client
 
 OPERATIONS = ("saldos", "csv", "pdf")
 
@@ -48,7 +48,7 @@ def pac(stage: Stage) -> ReachcoreSandbox:
 
 @pytest.fixture
 def client(url: str, pac: ReachcoreSandbox) -> PacClient:
-    return connect(reachcore_account(url))
+    return create_client(reachcore_account(url))
 
 
 @pytest.fixture(autouse=True)
@@ -100,7 +100,7 @@ def test_a_balance_is_what_the_books_hold(
 ) -> None:
     if not comma:
         put(pac, "saldos", "missing-comma")
-    summary, movements = read(connect(reachcore_account(url, key)))
+    summary, movements = read(create_client(reachcore_account(url, key)))
     assert movements == kept(pac, account, MONTH)
     assert isinstance(summary, Summary)
     assert summary.plan == plan
@@ -201,7 +201,7 @@ def test_a_statement_arrives_byte_for_byte(
 def test_the_csv_statement_says_what_the_balance_says(
     pac: ReachcoreSandbox, url: str, key: str, account: str
 ) -> None:
-    client = connect(reachcore_account(url, key))
+    client = create_client(reachcore_account(url, key))
     summary, movements = read(client)
     with client.statement(MONTH, "csv", Deadline(5)).file as file:
         statement = read_statement(file)
@@ -327,7 +327,7 @@ def test_an_rfc_of_another_account_is_not_registered(
     assert errors[0].kind.status == 404
     assert "API KEY" in str(errors[0].pac_message)
     with failing("issuer-not-registered"):
-        read(connect(reachcore_account(url, OTHER_KEY)), rfc=RFC)
+        read(create_client(reachcore_account(url, OTHER_KEY)), rfc=RFC)
     assert len(calls(pac)) == 2
 
 

@@ -34,7 +34,7 @@ from timbres.aws.events import Bus
 from timbres.aws.rate_limiter import RateLimiter
 from timbres.domain.account import DEFAULT_CALLS_IN_FLIGHT
 from timbres.domain.run import MAX_DURATION
-from timbres.pacs.solucion_factible.client import SolucionFactible
+from timbres.pacs.solucion_factible.client import SolucionFactibleClient
 from timbres.repositories.daily_counts import Snapshots
 from timbres.repositories.runs import RunRepository
 
@@ -578,14 +578,14 @@ def test_a_worker_sends_nothing_to_the_queue_that_triggers_it(sf: World) -> None
 def test_an_unexpected_error_is_retried_and_then_given_up(
     sf: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stamps = SolucionFactible.stamps
+    stamps = SolucionFactibleClient.stamps
 
-    def broken(self: SolucionFactible, rfc: Any, deadline: Any) -> Any:
+    def broken(self: SolucionFactibleClient, rfc: Any, deadline: Any) -> Any:
         if rfc == RFC_N:
             raise ZeroDivisionError("of the test")
         return stamps(self, rfc, deadline)
 
-    monkeypatch.setattr(SolucionFactible, "stamps", broken)
+    monkeypatch.setattr(SolucionFactibleClient, "stamps", broken)
     monkeypatch.setattr(timbres.services.daily_run.start, "BATCH_SIZE", 1)
     sf.know([RFC, RFC_N, BUSY])
     run = start(sf)

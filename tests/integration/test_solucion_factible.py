@@ -29,8 +29,8 @@ from timbres.deadline import Deadline
 from timbres.domain.rfc import Rfc
 from timbres.domain.stamps import Stamps
 from timbres.errors import TimbresError
-from timbres.pacs import connect
 from timbres.pacs.base import PacClient
+from timbres.pacs.registry import create_client
 
 SERVICE = "http://utilerias.timbrado.ws.cfdi.solucionfactible.com"
 ENVELOPE = "http://schemas.xmlsoap.org/soap/envelope/"
@@ -49,7 +49,7 @@ def pac(stage: Stage) -> SolucionFactibleSandbox:
 @pytest.fixture(scope="module")
 def kept_client(place: tuple[Stage, str]) -> PacClient:
     """A client as a warm function keeps it, from call to call."""
-    return connect(factible_account(place[1]))
+    return create_client(factible_account(place[1]))
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def count(client: PacClient, rfc: Rfc = RFC, seconds: float = 10) -> Stamps:
 
 
 def buy(client: PacClient, stamps: int = 500, rfc: Rfc = RFC, seconds: float = 10) -> Any:
-    return client.buy(rfc, stamps, Deadline(seconds))
+    return client.create_contract(rfc, stamps, Deadline(seconds))
 
 
 def bought(pac: SolucionFactibleSandbox) -> list[tuple[str, int]]:
@@ -420,7 +420,7 @@ def test_the_requests_are_the_documented_ones(
 
 @pytest.fixture
 def live(pac: SolucionFactibleSandbox, url: str) -> PacClient:
-    return connect(factible_account(url, live_wsdl=True))
+    return create_client(factible_account(url, live_wsdl=True))
 
 
 def test_the_live_wsdl_is_loaded_once_and_its_empty_address_ignored(

@@ -63,7 +63,7 @@ def with_decorator(replies: int, way: str) -> int:
     )
     def buy(*, key: str) -> str:
         pac.key = key
-        return pac.buy(ISSUERS[0], _STAMPS, None).code
+        return pac.create_contract(ISSUERS[0], _STAMPS, None).code
 
     doubled = _doubled(replies, way, pac, points, lambda key: buy(key=key))
     dynamodb.delete_table(TableName="idempotency")

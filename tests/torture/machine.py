@@ -36,9 +36,10 @@ from timbres.domain.clock import MEXICO_CITY
 from timbres.domain.contract import COUNT_MISMATCH, GIVE_UP_AFTER
 from timbres.domain.stamps import Stamps
 from timbres.errors import PacError
-from timbres.pacs.base import Reply
-from timbres.pacs.errors import TIMEOUT, UNREACHABLE, said
-from timbres.pacs.solucion_factible.error_codes import SOLUCION_FACTIBLE
+from timbres.pacs.base import Receipt
+from timbres.pacs.errors import TIMEOUT, UNREACHABLE, error_from_code
+from timbres.pacs.registry import PACS
+from timbres.pacs.solucion_factible.error_codes import ERRORS
 from timbres.repositories.contracts import Journal
 from timbres.repositories.credential_rejections import CredentialState
 from timbres.repositories.dynamodb import deserialize
@@ -132,13 +133,13 @@ class ModelPac:
         change = Stamps(contracted, used, contracted - used)
         self.changes[rfc].append((at or clock.now(), change))
 
-    def buy(self, rfc: str, stamps: int, _deadline: object) -> Reply:
+    def create_contract(self, rfc: str, stamps: int, _deadline: object) -> Receipt:
         self.points.pass_by("before", "agregarContrato")
         fault, self.fault = self.fault, None
         if fault == "unreachable":
             raise PacError(UNREACHABLE, "no connection", pac="solucion-factible")
         if fault == "refused":
-            raise said("solucion-factible", SOLUCION_FACTIBLE, "632", "no")
+            raise error_from_code("solucion-factible", ERRORS, "632", "no")
         if fault == "cut-before":
             raise PacError(TIMEOUT, "cut", pac="solucion-factible")
         if fault == "late":
@@ -151,11 +152,11 @@ class ModelPac:
         if fault == "cut-after":
             raise PacError(TIMEOUT, "cut", pac="solucion-factible")
         if fault == "error-after":
-            raise said("solucion-factible", SOLUCION_FACTIBLE, "502", "no sé")
+            raise error_from_code("solucion-factible", ERRORS, "502", "no sé")
         if fault == "echo":
-            raise said("solucion-factible", SOLUCION_FACTIBLE, "624", "ya existe")
+            raise error_from_code("solucion-factible", ERRORS, "624", "ya existe")
         self.points.pass_by("after", "agregarContrato")
-        return Reply("200", "hecho")
+        return Receipt("200", "hecho")
 
     def _create(self, rfc: str, stamps: int, key: str, at: datetime | None = None) -> None:
         self.change(rfc, stamps, 0, at)
@@ -260,7 +261,7 @@ def _account(name: str) -> Account:
         "max_stamps_per_contract": 2000,
         "max_stamps_per_day": PER_DAY,
     }
-    return parse_account(name, json.dumps(secret), "1")
+    return parse_account(name, json.dumps(secret), PACS, "1")
 
 
 class _NoRejections:

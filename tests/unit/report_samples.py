@@ -45,14 +45,14 @@ MOVEMENTS = (
 SOURCES = (
     Source(
         account=RC,
-        pac="reachcore",
+        pac="Reachcore",
         source=FROM_PAC,
         plan="prepaid",
         as_of=datetime(2026, 11, 1, 5, 59, 58, tzinfo=MEXICO_CITY),
     ),
     Source(
         account=SF,
-        pac="solucion-factible",
+        pac="Solución Factible",
         source=FROM_SNAPSHOTS,
         plan=None,
         as_of=datetime(2026, 10, 31, 23, 30, tzinfo=MEXICO_CITY),
@@ -177,10 +177,10 @@ def nothing_happened() -> Consumption:
 
 _LETTERS = "ABCDEFGHIJKLMNÑOPQRSTUVWXYZ&"
 _ACCOUNTS = (
-    ("acme-rc", "reachcore", "postpaid"),
-    ("acme-servicios-sf", "solucion-factible", None),
-    ("acme-logistica-del-noroeste-produccion-sf", "solucion-factible", None),
-    ("acme-retail-rc", "reachcore", "prepaid"),
+    ("acme-rc", "Reachcore", "postpaid"),
+    ("acme-servicios-sf", "Solución Factible", None),
+    ("acme-logistica-del-noroeste-produccion-sf", "Solución Factible", None),
+    ("acme-retail-rc", "Reachcore", "prepaid"),
 )
 _BUYERS = (BUYER, ROLE, "arn:aws:iam::111122223333:user/maria.fernanda.hernandez-gutierrez")
 
@@ -246,7 +246,7 @@ def _some_movements(
 
 def _some_line(chance: random.Random, account: str, rfc: str, amount: int, pac: str) -> IssuerLine:
     previous = round(amount * chance.uniform(0.7, 1.3)) if chance.random() < 0.9 else None
-    if pac == "reachcore":
+    if pac == "Reachcore":
         return IssuerLine(account, rfc, amount, previous)
     available = round(amount * chance.choice((0.0, 0.1, 0.3, 1.2, 4.0, 7.5)))
     days = available / (amount / 31) if amount else None
@@ -304,7 +304,7 @@ def months(draw: st.DrawFn) -> Consumption:
     sources = st.builds(
         Source,
         account=st.sampled_from([RC, SF]),
-        pac=st.sampled_from(["reachcore", "solucion-factible"]) | _TEXTS,
+        pac=st.sampled_from(["Reachcore", "Solución Factible"]) | _TEXTS,
         source=st.sampled_from([FROM_PAC, FROM_SNAPSHOTS]),
         plan=st.none() | st.sampled_from(["prepaid", "postpaid"]) | _TEXTS,
         as_of=st.none() | st.just(GENERATED_AT),

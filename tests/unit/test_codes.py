@@ -18,15 +18,15 @@ from tests.unit.seeds import (
 
 from timbres.errors import Kind
 from timbres.pacs import errors as codes
-from timbres.pacs.errors import clean, protocol_error, said
+from timbres.pacs.errors import error_from_code, protocol_error, sanitize_message
 from timbres.pacs.reachcore import error_codes as reachcore_codes
 from timbres.pacs.solucion_factible import error_codes as solucion_factible_codes
 
 TABLES: dict[str, dict[str, Kind]] = {
-    SALDOS: reachcore_codes.REACHCORE,
-    STATEMENT: reachcore_codes.REACHCORE_STATEMENT,
-    GET_TIMBRES: solucion_factible_codes.SOLUCION_FACTIBLE,
-    AGREGAR_CONTRATO: solucion_factible_codes.SOLUCION_FACTIBLE,
+    SALDOS: reachcore_codes.ERRORS,
+    STATEMENT: reachcore_codes.STATEMENT_ERRORS,
+    GET_TIMBRES: solucion_factible_codes.ERRORS,
+    AGREGAR_CONTRATO: solucion_factible_codes.ERRORS,
 }
 PAC_OF = {page.operation: page.pac for page in PAGES}
 
@@ -39,7 +39,7 @@ def test_the_pages_are_all_there() -> None:
 
 @pytest.mark.parametrize("row", rows(), ids=lambda row: f"{row.operation}-{row.code}")
 def test_every_documented_code_means_what_it_should(row: Row) -> None:
-    error = said(row.pac, TABLES[row.operation], row.code, row.words)
+    error = error_from_code(row.pac, TABLES[row.operation], row.code, row.words)
     kind, meaning = error.kind, row.meaning
     assert (kind.code, kind.status) == (meaning.code, meaning.status)
     assert kind.may_have_taken_effect == meaning.may_have_taken_effect
@@ -51,10 +51,10 @@ def test_every_documented_code_means_what_it_should(row: Row) -> None:
 
 
 def test_no_row_is_of_our_own_making() -> None:
-    assert set(reachcore_codes.REACHCORE) | set(reachcore_codes.REACHCORE_STATEMENT) == (
+    assert set(reachcore_codes.ERRORS.by_code) | set(reachcore_codes.STATEMENT_ERRORS.by_code) == (
         documented(SALDOS) | documented(STATEMENT)
     )
-    assert set(solucion_factible_codes.SOLUCION_FACTIBLE) == documented(GET_TIMBRES) | documented(
+    assert set(solucion_factible_codes.ERRORS.by_code) == documented(GET_TIMBRES) | documented(
         AGREGAR_CONTRATO
     )
 
@@ -91,7 +91,7 @@ def test_what_a_connection_can_say(
      "5000", "50", "abc"],
 )  # fmt: skip
 def test_an_undocumented_code_is_a_protocol_error(operation: str, code: str) -> None:
-    error = said(PAC_OF[operation], TABLES[operation], code, "algo")
+    error = error_from_code(PAC_OF[operation], TABLES[operation], code, "algo")
     assert error.kind.code == "pac-protocol-error"
     assert error.kind.may_have_taken_effect
     assert not error.kind.retry
@@ -101,14 +101,14 @@ def test_an_undocumented_code_is_a_protocol_error(operation: str, code: str) -> 
 
 @pytest.mark.parametrize("code", ["501", "502", "503", "504", "520", "599"])
 def test_a_gateway_in_front_of_reachcore_counts_as_its_500(code: str) -> None:
-    error = said("reachcore", reachcore_codes.REACHCORE, code, None)
+    error = error_from_code("reachcore", reachcore_codes.ERRORS, code, None)
     assert (error.kind.code, error.pac_code) == ("pac-error", code)
     assert error.kind.retry
 
 
 @pytest.mark.parametrize("code", ["504", "505", "520", "599"])
 def test_solucion_factible_has_no_other_500s(code: str) -> None:
-    error = said("solucion-factible", solucion_factible_codes.SOLUCION_FACTIBLE, code, None)
+    error = error_from_code("solucion-factible", solucion_factible_codes.ERRORS, code, None)
     assert error.kind.code == "pac-protocol-error"
 
 
@@ -133,20 +133,20 @@ def test_solucion_factible_has_no_other_500s(code: str) -> None:
     ],
 )
 def test_words_are_cleaned(words: str | None, shown: str | None) -> None:
-    assert clean(words) == shown
-    error = said("reachcore", reachcore_codes.REACHCORE, "500", words)
+    assert sanitize_message(words) == shown
+    error = error_from_code("reachcore", reachcore_codes.ERRORS, "500", words)
     assert error.pac_message == shown
     assert "None" not in error.detail
 
 
 @given(st.text(max_size=400))
 def test_words_come_on_one_printable_line_of_bounded_length(words: str) -> None:
-    shown = clean(words)
+    shown = sanitize_message(words)
     assert shown != ""
     if shown is not None:
         assert shown.isprintable()
         assert len(shown) <= 300
-        assert clean(shown) == shown.strip() or len(shown) == 300
+        assert sanitize_message(shown) == shown.strip() or len(shown) == 300
 
 
 @given(st.text(max_size=50), st.none() | st.text(max_size=50))
@@ -155,10 +155,10 @@ def test_any_code_and_any_words_make_one_bounded_printable_line(
     code: str, words: str | None
 ) -> None:
     for pac, table in (
-        ("reachcore", reachcore_codes.REACHCORE),
-        ("solucion-factible", solucion_factible_codes.SOLUCION_FACTIBLE),
+        ("reachcore", reachcore_codes.ERRORS),
+        ("solucion-factible", solucion_factible_codes.ERRORS),
     ):
-        error = said(pac, table, code, words)
+        error = error_from_code(pac, table, code, words)
         assert error.detail.isprintable()
         assert (error.pac_code or "").isprintable()
 

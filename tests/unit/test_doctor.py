@@ -22,13 +22,16 @@ from tools.doctor.accounts import remarks
 from tools.doctor.cloud import Deployed
 from tools.doctor.findings import Findings, guarded, ok
 from tools.doctor.stage import StageError, read_stage
-from tools.doctor.wsdl import BEYOND, BUNDLED, HARMLESS, LIVE, WsdlError, differences
+from tools.doctor.wsdl import BEYOND, HARMLESS, LIVE, WsdlError, differences
 
 from timbres.domain.account import parse_account
 from timbres.errors import PacError
+from timbres.pacs import solucion_factible
 from timbres.pacs.errors import UNREACHABLE
+from timbres.pacs.registry import PACS
 
-WSDL = BUNDLED.read_text()
+WSDL_FILE = Path(solucion_factible.__file__).with_name("utilerias.wsdl")
+WSDL = WSDL_FILE.read_text()
 NS = "http://utilerias.timbrado.ws.cfdi.solucionfactible.com"
 RFC = '<xs:element name="rfcEmisor" type="xs:string" minOccurs="0" nillable="true"/>'
 SWAPPED = "usuario, rfcEmisor, password, not usuario, password, rfcEmisor"
@@ -48,7 +51,7 @@ def put(*pairs: tuple[str, str], count: int = -1) -> str:
 
 
 def reads(live: str) -> list[tuple[str, str]]:
-    return [(one.said, one.remedy) for one in differences(BUNDLED.read_bytes(), live.encode())]
+    return [(one.said, one.remedy) for one in differences(WSDL_FILE.read_bytes(), live.encode())]
 
 
 @pytest.mark.parametrize(
@@ -362,6 +365,6 @@ RC = '{"pac": "reachcore", "environment": "production", "api_key": "k"%s}'
 def test_what_is_allowed_in_a_secret_but_hardly_meant_is_remarked(
     secret: str, says: str | None
 ) -> None:
-    found = list(remarks(parse_account("acme", secret), set(json.loads(secret)), "prod"))
+    found = list(remarks(parse_account("acme", secret, PACS), set(json.loads(secret)), "prod"))
     assert len(found) == (says is not None)
     assert says is None or says in found[0]

@@ -13,14 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from timbres.domain.account import (
-    PACS,
-    REACHCORE,
-    SOLUCION_FACTIBLE,
     Account,
     parse_account,
     parse_account_name,
 )
 from timbres.errors import TimbresError
+from timbres.pacs.registry import PACS
 
 KEY = "k3y-of-4cme"
 USERNAME = "us3r@acme.example"
@@ -36,11 +34,11 @@ CREDENTIALS = (KEY, USERNAME, PASSWORD)
 
 
 def account(**changes: Any) -> Account:
-    return parse_account("acme", json.dumps({**RC, **changes}), "v1")
+    return parse_account("acme", json.dumps({**RC, **changes}), PACS, "v1")
 
 
 def factible(**changes: Any) -> Account:
-    return parse_account("acme", json.dumps({**SF, **changes}), "v1")
+    return parse_account("acme", json.dumps({**SF, **changes}), PACS, "v1")
 
 
 def sandbox(endpoint: Any, **changes: Any) -> Account:
@@ -51,7 +49,7 @@ def refused(secret: Any, *hidden: str) -> TimbresError:
     """The refusal of a secret, which holds nothing of what the secret holds."""
     text = secret if isinstance(secret, str) else json.dumps(secret)
     with pytest.raises(TimbresError) as caught:
-        parse_account("acme", text)
+        parse_account("acme", text, PACS)
     error = caught.value
     assert (error.kind.code, error.kind.status) == ("account-misconfigured", 409)
     assert "acme" in error.detail
@@ -70,7 +68,7 @@ def refused(secret: Any, *hidden: str) -> TimbresError:
 def test_an_account_at_reachcore(environment: str) -> None:
     made = account(environment=environment)
     assert made.name == "acme"
-    assert made.pac is REACHCORE
+    assert made.pac is PACS["reachcore"]
     assert made.environment == environment
     assert made.credentials == {"api_key": KEY}
     assert made.version == "v1"
@@ -80,7 +78,7 @@ def test_an_account_at_reachcore(environment: str) -> None:
 @pytest.mark.parametrize("environment", ["testing", "production"])
 def test_an_account_at_solucion_factible(environment: str) -> None:
     made = factible(environment=environment)
-    assert made.pac is SOLUCION_FACTIBLE
+    assert made.pac is PACS["solucion-factible"]
     assert made.environment == environment
     assert made.credentials == {"username": USERNAME, "password": PASSWORD}
 
@@ -91,7 +89,7 @@ def test_fields_of_no_meaning_are_passed_over() -> None:
 
 @pytest.mark.parametrize("secret", [RC, SF], ids=["reachcore", "solucion-factible"])
 def test_no_credential_shows_in_an_account(secret: dict[str, str]) -> None:
-    made = parse_account("acme", json.dumps(secret))
+    made = parse_account("acme", json.dumps(secret), PACS)
     for text in (str(made), repr(made), f"{made}", f"{[made]}"):
         assert "acme" in text
         assert not any(credential in text for credential in CREDENTIALS)
@@ -366,7 +364,7 @@ def test_a_secret_is_one_json_object(text: str) -> None:
 @given(st.text(max_size=30))
 def test_no_text_is_taken_for_an_account(text: str) -> None:
     with pytest.raises(TimbresError) as caught:
-        parse_account("acme", text)
+        parse_account("acme", text, PACS)
     assert caught.value.kind.code == "account-misconfigured"
 
 
@@ -416,7 +414,7 @@ def test_names_of_no_account(name: object) -> None:
 )
 def test_each_pac_can_what_it_documents(pac: str, can: set[str]) -> None:
     made = account() if pac == "reachcore" else factible()
-    assert set(PACS[pac].can) == can
+    assert set(PACS[pac].capabilities) == can
     for ability in ("balance", "statement", "consumption", "stamps", "contracts"):
         if ability in can:
             made.must(ability)
@@ -442,7 +440,7 @@ SF_SECRET = {
 
 
 def login(**changes: str) -> str:
-    return parse_account("acme", json.dumps(SF_SECRET | changes)).login
+    return parse_account("acme", json.dumps(SF_SECRET | changes), PACS).login
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from timbres.domain.balance import total
 from timbres.errors import PacError, TimbresError
 from timbres.pacs.http import Download
 from timbres.pacs.reachcore import limits as bounds
-from timbres.pacs.reachcore.client import MonthReading
+from timbres.pacs.reachcore.client import ReachcoreBalance
 from timbres.pacs.reachcore.statement import read_statement
 from timbres.services.balances import _walk
 
@@ -27,7 +27,7 @@ READ_AT_MOST = MIB
 
 
 def summed(file: io.BytesIO) -> None:
-    total(MonthReading(Download(file, 200, "", len(file.getvalue()), "")).movements())
+    total(ReachcoreBalance(Download(file, 200, "", len(file.getvalue()), "")).movements())
 
 
 def refused(read: Callable[[io.BytesIO], object], content: bytes) -> tuple[str, int]:
@@ -164,7 +164,7 @@ def test_a_plan_is_a_word(name: str) -> None:
 
 def test_an_answer_is_read_for_as_long_as_there_is_time() -> None:
     content = json.dumps(ANSWER).encode()
-    reading = MonthReading(Download(io.BytesIO(content), 200, "", len(content), ""))
+    reading = ReachcoreBalance(Download(io.BytesIO(content), 200, "", len(content), ""))
     with pytest.raises(TimbresError) as caught:
         _walk(reading, Deadline(0))
     assert caught.value.kind.code == "out-of-time"

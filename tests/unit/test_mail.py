@@ -34,6 +34,7 @@ from timbres.notifications.mails import (
 )
 from timbres.pacs import errors as codes
 from timbres.pacs.reachcore import error_codes as reachcore_codes
+from timbres.pacs.registry import PACS
 from timbres.pacs.solucion_factible import error_codes as solucion_factible_codes
 from timbres.schemas import contracts, reports
 from timbres.schemas.runs import alert_change_to_dict
@@ -97,7 +98,12 @@ def rejected(pac: str, code: str | None, message: str | None) -> Detail:
     return {
         "account": "acme-sf" if pac == "solucion-factible" else "acme-rc",
         "at": "2026-11-21T05:00:03-06:00",
-        "pac": {"name": pac, "code": code, "message": message},
+        "pac": {
+            "name": pac,
+            "display_name": PACS[pac].display_name,
+            "code": code,
+            "message": message,
+        },
     }
 
 
@@ -445,8 +451,8 @@ OF_ANY_PAC: list[Kind] = [
     errors.INTERNAL_ERROR,
 ]
 OF_A_RUN: list[Kind] = [
-    *solucion_factible_codes.SOLUCION_FACTIBLE.values(),
-    *reachcore_codes.REACHCORE.values(),
+    *solucion_factible_codes.ERRORS.by_code.values(),
+    *reachcore_codes.ERRORS.by_code.values(),
     *OF_ANY_PAC,
 ]
 CODES = sorted({kind.code for kind in OF_A_RUN} | {NOT_REACHED})
@@ -500,8 +506,8 @@ def test_only_what_may_pass_by_itself_is_promised_for_tomorrow() -> None:
 
 
 OF_A_REPORT: list[Kind] = [
-    *reachcore_codes.REACHCORE.values(),
-    *reachcore_codes.REACHCORE_STATEMENT.values(),
+    *reachcore_codes.ERRORS.by_code.values(),
+    *reachcore_codes.STATEMENT_ERRORS.by_code.values(),
     *OF_ANY_PAC,
 ]
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from timbres.domain.balance import Issuers, Movement, Summary, total
 from timbres.errors import PacError
 from timbres.pacs.http import Download
-from timbres.pacs.reachcore.client import MonthReading
+from timbres.pacs.reachcore.client import ReachcoreBalance
 
 BOM = b"\xef\xbb\xbf"
 # The answer of the page, the comma behind FechaActual missing as it is there.
@@ -62,13 +62,13 @@ ANSWER: dict[str, Any] = {
 SUMMARY_FIELDS = [name for name in ANSWER if name != "Detalle"]
 
 
-def reading(content: bytes | str | IO[bytes], **more: Any) -> MonthReading:
+def reading(content: bytes | str | IO[bytes], **more: Any) -> ReachcoreBalance:
     if isinstance(content, str):
         content = content.encode()
     file = io.BytesIO(content) if isinstance(content, bytes) else content
     size = file.seek(0, io.SEEK_END)
     answer = Download(file, 200, "application/json", size, hashlib.sha256().hexdigest())
-    return MonthReading(answer, **more)
+    return ReachcoreBalance(answer, **more)
 
 
 def read(content: bytes | str) -> tuple[Summary, list[Movement]]:

@@ -17,7 +17,8 @@ from timbres.domain.account import Account, parse_account
 from timbres.domain.redaction import redact
 from timbres.errors import PacError
 from timbres.pacs import errors as codes
-from timbres.pacs.errors import clean, redacting, said
+from timbres.pacs.errors import error_from_code, redacting, sanitize_message
+from timbres.pacs.registry import PACS
 from timbres.pacs.solucion_factible import error_codes as solucion_factible_codes
 
 PASSWORD = 'contraseña & <"4f1c+9a07\\b2"> Ü'
@@ -116,15 +117,17 @@ def test_no_text_shows_a_credential(before: str, secret: str, after: str) -> Non
 
 def account() -> Account:
     value = {"pac": "solucion-factible", "environment": "testing"}
-    return parse_account("acme", json.dumps(value | {"username": "u@x.mx", "password": PASSWORD}))
+    return parse_account(
+        "acme", json.dumps(value | {"username": "u@x.mx", "password": PASSWORD}), PACS
+    )
 
 
 @pytest.mark.parametrize("before", [0, 270, 281, 285, 290, 299, 9_985, 9_999])
 def test_a_credential_is_masked_before_words_are_cut(before: int) -> None:
     with redacting(account().without_credentials):
-        shown = clean("x" * before + " " + PASSWORD)
+        shown = sanitize_message("x" * before + " " + PASSWORD)
         # Blanks are folded into one before anything is cut.
-        folded = clean(" " * before + PASSWORD)
+        folded = sanitize_message(" " * before + PASSWORD)
     assert shown == ("x" * before + " ***").strip()[:300].strip()
     assert folded == "***"
 
@@ -133,7 +136,7 @@ def test_a_credential_is_masked_before_words_are_cut(before: int) -> None:
 def test_code_message_and_detail_of_an_error_are_free_of_credentials(code: str) -> None:
     words = "x" * 281 + PASSWORD
     with redacting(account().without_credentials):
-        error = said("solucion-factible", solucion_factible_codes.SOLUCION_FACTIBLE, code, words)
+        error = error_from_code("solucion-factible", solucion_factible_codes.ERRORS, code, words)
     for text in (error.detail, str(error), error.pac_code or "", error.pac_message or ""):
         assert "contrase" not in text
         assert "9a07" not in text
@@ -149,4 +152,4 @@ def test_an_error_said_otherwise_has_another_code_too() -> None:
 def test_redaction_ends_with_its_call() -> None:
     with pytest.raises(ZeroDivisionError), redacting(account().without_credentials):
         raise ZeroDivisionError
-    assert clean(PASSWORD) == PASSWORD
+    assert sanitize_message(PASSWORD) == PASSWORD

@@ -14,7 +14,6 @@ from timbres.aws.events import Bus
 from timbres.deadline import Deadline
 from timbres.domain import clock
 from timbres.domain.account import (
-    SOLUCION_FACTIBLE,
     Account,
     parse_account,
     parse_account_name,
@@ -22,9 +21,9 @@ from timbres.domain.account import (
 from timbres.domain.month import month_of
 from timbres.domain.rfc import Rfc
 from timbres.errors import PacError, TimbresError
-from timbres.pacs import connect
 from timbres.pacs.base import PacClient
 from timbres.pacs.errors import redacting
+from timbres.pacs.registry import PACS, create_client
 from timbres.repositories import accounts as secrets
 from timbres.repositories.credential_rejections import Rejections, entry_of_rejection
 from timbres.repositories.issuers import Issuers
@@ -37,6 +36,11 @@ DEFAULT_PREFIX = "timbres/accounts/"
 DEFAULT_STAGE = "dev"
 _ASKED_WITHOUT_ISSUERS = Rfc("AAA010101AAA")
 _SECONDS = 25.0
+# The settings of a secret that only a PAC with the capability gives an effect.
+_SETTINGS = {
+    "stamps": {"low_stamps", "low_days"},
+    "contracts": {"max_stamps_per_contract", "max_stamps_per_day"},
+}
 
 
 class Accounts:
@@ -80,7 +84,7 @@ class Accounts:
         live = LiveWsdls()
         for account in self._good:
             yield from guarded(f"PAC of {account.name}", partial(self._ask, account))
-            if account.pac is SOLUCION_FACTIBLE:
+            if account.pac.wsdl:
                 yield from guarded(f"WSDL of {account.name}", partial(live.examined, account))
 
     def _names(self) -> list[str]:
@@ -106,7 +110,7 @@ class Accounts:
             return
         text = answer.get("SecretString", "")
         try:
-            account = parse_account(name, text, answer["VersionId"])
+            account = parse_account(name, text, PACS, answer["VersionId"])
         except TimbresError as error:
             # It names the field, never what stands there.
             yield failed(what, f"{error.detail} Correct it: aws secretsmanager put-secret-value")
@@ -142,7 +146,7 @@ class Accounts:
 
     def _ask(self, account: Account) -> Findings:
         what = f"PAC of {account.name}"
-        read = self._stamps if account.pac is SOLUCION_FACTIBLE else _balance
+        read = self._stamps if "stamps" in account.pac.capabilities else _balance
         begun = time.monotonic()
         try:
             said = self._call(account, partial(read, account))
@@ -153,13 +157,14 @@ class Accounts:
 
     def _call(self, account: Account, ask: Callable[[PacClient], str]) -> str:
         """Make one call as the functions do: a new secret is tried by one caller at a time."""
-        client = partial(connect, attempts=1)
+        client = partial(create_client, attempts=1)
         if self._rejections is None:
             with redacting(account.without_credentials):
                 return ask(client(account))
         bus = Bus(self._client("events"), self._outputs["BusName"])
-        known = secrets.Accounts(self._secrets, self._prefix)
-        return Access(known, self._rejections, bus, client).once(account, ask)
+        known = secrets.Accounts(self._secrets, self._prefix, PACS)
+        access = Access(known, self._rejections, bus, client)
+        return ask(access.client(account, follow_renewal=False))
 
     def _refused(self, what: str, account: Account, error: PacError, seconds: float) -> Finding:
         said = f"{error.detail} ({seconds:.1f} s)"
@@ -212,12 +217,15 @@ def _number(count: int | None) -> str:
 def told(account: Account) -> str:
     """What an account is and how it is watched, free of credentials."""
     said = f"{account.pac.name}, {account.environment}"
-    if account.pac is not SOLUCION_FACTIBLE:
+    if "stamps" not in account.pac.capabilities:
         return said
     low = f"{account.low_stamps:,} stamps or " if account.low_stamps else ""
+    said += f"; low below {low}{account.low_days} days"
+    if "contracts" not in account.pac.capabilities:
+        return said
     return (
-        f"{said}; low below {low}{account.low_days} days; buys up to "
-        f"{account.max_stamps_per_contract:,} at once, {account.max_stamps_per_day:,} a day"
+        f"{said}; buys up to {account.max_stamps_per_contract:,} at once, "
+        f"{account.max_stamps_per_day:,} a day"
     )
 
 
@@ -235,15 +243,14 @@ def remarks(account: Account, names: set[str], stage: str) -> Iterator[str]:
         # Only a slip of a known name is shown: what else stands there may be a credential.
         if meant := difflib.get_close_matches(name, _known(account), 1, 0.75):
             yield f"A field is like {meant[0]} but not quite, and is not read: correct its name."
-    if account.pac is not SOLUCION_FACTIBLE:
-        idle = sorted(
-            names & {"low_stamps", "low_days", "max_stamps_per_contract", "max_stamps_per_day"}
-        )
-        if idle:
-            yield f"{', '.join(idle)}: without effect, {account.pac.name} tells no stamps left."
-        return
-    if not account.low_stamps and not account.low_days:
+    for capability, settings in _SETTINGS.items():
+        idle = sorted(names & settings)
+        if idle and capability not in account.pac.capabilities:
+            yield f"{', '.join(idle)}: without effect, {account.pac.name} offers no {capability}."
+    if "stamps" in account.pac.capabilities and not account.low_stamps and not account.low_days:
         yield "low_stamps and low_days are 0: no issuer is ever low before it is exhausted."
+    if "contracts" not in account.pac.capabilities:
+        return
     if 0 in (account.max_stamps_per_contract, account.max_stamps_per_day):
         yield "A maximum is 0: nothing can be bought."
     elif account.max_stamps_per_contract > account.max_stamps_per_day:
@@ -256,24 +263,25 @@ def _known(account: Account) -> set[str]:
 
 
 class LiveWsdls:
-    """The WSDLs of Solución Factible's environments, each loaded once; no credential is sent."""
+    """The WSDLs of the PACs' environments, each loaded once; no credential is sent."""
 
     def __init__(self) -> None:
         self._seen: dict[str, bytes] = {}
 
     def examined(self, account: Account) -> Findings:
         """Say how the bundled WSDL fits that of the account's PAC."""
-        from timbres.pacs.solucion_factible.client import NAME
         from tools.doctor import wsdl
 
         what = f"WSDL of {account.name}"
-        url = f"{account.base}/ws/services/Utilerias?wsdl"
+        if account.pac.wsdl is None:
+            return
+        url = account.base + account.pac.wsdl.live_path
         if url not in self._seen:
-            self._seen[url] = wsdl.fetch(NAME, url, Deadline(_SECONDS))
+            self._seen[url] = wsdl.fetch(account.pac.name, url, Deadline(_SECONDS))
         try:
-            found = list(wsdl.differences(wsdl.BUNDLED.read_bytes(), self._seen[url]))
+            found = list(wsdl.differences(account.pac.wsdl.bundled.read_bytes(), self._seen[url]))
         except wsdl.WsdlError as error:
-            yield failed(what, f"What the PAC has at ?wsdl is no WSDL of Utilerias: {error}.")
+            yield failed(what, f"What the PAC has at ?wsdl is no WSDL of it: {error}.")
             return
         for one in found:
             if one.remedy == wsdl.LIVE and account.live_wsdl:

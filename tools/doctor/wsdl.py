@@ -1,23 +1,20 @@
-"""Whether the bundled WSDL of Utilerias still fits another one, the PAC's of today."""
+"""Whether the bundled WSDL of a PAC still fits another one, the PAC's of today."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from zeep import Settings, Transport
 from zeep.wsdl import Document
 from zeep.wsdl.bindings.soap import Soap11Binding
 
-import timbres.pacs.solucion_factible.client
 from timbres.deadline import Deadline
 from timbres.pacs.errors import protocol_error
 from timbres.pacs.http import PacSession
 
-BUNDLED = Path(timbres.pacs.solucion_factible.client.__file__).with_name("utilerias.wsdl")
 _MOST_BYTES = 1024 * 1024
 
 HARMLESS = "Timbres works as before."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -11,8 +12,7 @@ from timbres.domain.contract import STATES, opened
 from timbres.domain.rfc import Rfc
 from timbres.errors import Kind
 from timbres.pacs import errors as codes
-from timbres.pacs.reachcore import error_codes as reachcore_codes
-from timbres.pacs.solucion_factible import error_codes as solucion_factible_codes
+from timbres.pacs.registry import PACS
 from tools.openapi.examples import CONTRACT, EXAMPLES
 from tools.openapi.schemas import (
     ACCOUNT_PATTERN,
@@ -118,6 +118,14 @@ _ASKED_PAC = (
     errors.CREDENTIALS_ON_TRIAL,
     errors.OUT_OF_TIME,
 )
+
+
+def _pac_kinds(capability: str) -> Iterator[Kind]:
+    """Yield what the PACs that offer a capability may answer."""
+    for pac in PACS.values():
+        yield from pac.errors.get(capability, ())
+
+
 _CONTRACT_KINDS = (*_ACCOUNT_KINDS, errors.OPERATION_UNSUPPORTED)
 
 # Everyone's, of what is signed.
@@ -159,7 +167,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
             *_ACCOUNT_KINDS,
             errors.MONTH_INVALID,
             errors.RFC_INVALID,
-            *reachcore_codes.REACHCORE.values(),
+            *_pac_kinds("balance"),
             *_ASKED_PAC,
         ),
         (RC, MONTH_REQUIRED, RFC),
@@ -180,7 +188,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
             *_ACCOUNT_KINDS,
             *_RFC_KINDS,
             errors.OPERATION_UNSUPPORTED,
-            *solucion_factible_codes.SOLUCION_FACTIBLE.values(),
+            *_pac_kinds("stamps"),
             *_ASKED_PAC,
         ),
         (SF, RFC, CURSOR),
@@ -283,7 +291,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
             *_BODY_KINDS,
             *_RFC_KINDS,
             *_ASKED_PAC,
-            *solucion_factible_codes.SOLUCION_FACTIBLE.values(),
+            *_pac_kinds("contracts"),
             errors.STAMPS_INVALID,
             errors.STAMPS_OVER_LIMIT,
             errors.DAY_OVER_LIMIT,

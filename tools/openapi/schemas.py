@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from timbres.domain.account import PACS
 from timbres.domain.contract import SETTLED, STATES, STEPS
 from timbres.domain.forecast import EXHAUSTED, LOW, OK
 from timbres.domain.issuer_import import MAX_LOW_STAMPS
@@ -12,6 +11,7 @@ from timbres.domain.report import FAILED, FORMATS, PENDING, READY
 from timbres.domain.run import FINISHED, RUNNING
 from timbres.domain.stamps import MOST_STAMPS
 from timbres.handlers.issuer_import_parser import MAX_ROWS
+from timbres.pacs.registry import PACS
 
 Schema = dict[str, Any]
 

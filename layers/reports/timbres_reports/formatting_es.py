@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from datetime import date, datetime
 from functools import lru_cache
 
-from timbres.domain.account import ALL, PACS
+from timbres.domain.account import ALL
 from timbres.domain.clock import MEXICO_CITY
 from timbres.domain.consumption import (
     FROM_PAC,
@@ -135,9 +135,9 @@ def plan(code: str | None) -> str:
     return NO_DATA if code is None else _PLANS.get(code, replace_unprintable(code))
 
 
-def pac(code: str) -> str:
-    """Return a PAC's own name; another code unchanged."""
-    return PACS[code].title if code in PACS else replace_unprintable(code)
+def pac(name: str) -> str:
+    """Return a PAC's display name, printable."""
+    return replace_unprintable(name)
 
 
 def status(code: str) -> str:

@@ -16,7 +16,7 @@ class Kind:
 
     ``may_have_taken_effect``: a purchase that failed so may still have happened.
     ``retry``: a read that failed so may be repeated. ``retry_after``: seconds a caller is
-    told to wait.
+    told to wait. ``issuer_unknown``: the PAC may not know the issuer yet.
     """
 
     code: str
@@ -25,6 +25,7 @@ class Kind:
     may_have_taken_effect: bool = False
     retry: bool = False
     retry_after: int | None = None
+    issuer_unknown: bool = False
 
 
 BODY_INVALID = Kind("body-invalid", 400, "The body is not what was expected")
@@ -107,7 +108,7 @@ class TimbresError(Exception):
 class PacError(TimbresError):
     """A PAC refused, failed, or could not be understood.
 
-    ``pac`` is its name (``reachcore``, ``solucion-factible``); ``pac_code`` and
+    ``pac`` is its name; ``pac_code`` and
     ``pac_message`` are its own words, None where it said nothing.
     """
 

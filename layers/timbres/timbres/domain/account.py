@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
 
 from timbres.domain.redaction import redact
@@ -15,6 +16,7 @@ from timbres.errors import (
     ACCOUNT_MISCONFIGURED,
     ACCOUNT_UNKNOWN,
     OPERATION_UNSUPPORTED,
+    Kind,
     TimbresError,
 )
 
@@ -29,38 +31,41 @@ _LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
 
 
 @dataclass(frozen=True, slots=True)
-class Pac:
-    """PAC metadata.
+class Wsdl:
+    """A PAC's WSDL: the ``bundled`` file, and the PAC's own at ``live_path`` of its address.
 
-    ``title`` is its display name, ``bases`` its https address by environment. The first of
-    ``credentials`` identifies the login; the others are secrets only.
+    An account may use the PAC's own in place of the bundled one.
+    """
+
+    bundled: Path
+    live_path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pac:
+    """What a PAC's package declares of its PAC.
+
+    ``display_name`` is what people call it, ``client`` the class of its client as
+    ``module:class``, imported at the first call. ``bases`` are its https addresses by
+    environment. The first of ``credentials`` identifies the login; the others are secrets
+    only. ``ascii_credentials``: they travel in an HTTP header. ``capabilities`` are what a
+    caller may ask for, ``errors`` what the PAC may answer, by capability.
+    ``creates_issuers``: a contract may be an issuer's first, so a count that fails with a
+    kind of ``issuer_unknown`` does not reject it. ``wsdl``: None without SOAP.
     """
 
     name: str
-    title: str
+    display_name: str
+    client: str
     bases: Mapping[str, str]
     credentials: tuple[str, ...]
-    can: tuple[str, ...]
+    capabilities: tuple[str, ...]
+    errors: Mapping[str, tuple[Kind, ...]] = field(default_factory=dict, repr=False)
+    ascii_credentials: bool = False
+    creates_issuers: bool = False
+    wsdl: Wsdl | None = None
 
 
-REACHCORE = Pac(
-    name="reachcore",
-    title="Reachcore",
-    bases={"uat": "https://oat.reachcore.com", "production": "https://go.reachcore.com"},
-    credentials=("api_key",),
-    can=("balance", "statement", "consumption"),
-)
-SOLUCION_FACTIBLE = Pac(
-    name="solucion-factible",
-    title="Solución Factible",
-    bases={
-        "testing": "https://testing.solucionfactible.com",
-        "production": "https://solucionfactible.com",
-    },
-    credentials=("username", "password"),
-    can=("stamps", "contracts", "consumption"),
-)
-PACS = {pac.name: pac for pac in (REACHCORE, SOLUCION_FACTIBLE)}
 # A slip of the keyboard stays below what it would cost; an account may say otherwise.
 DEFAULT_MAX_STAMPS_PER_CONTRACT = 10_000
 DEFAULT_MAX_STAMPS_PER_DAY = 50_000
@@ -117,13 +122,20 @@ class Account:
         """The address of the account's PAC, without a path."""
         return self.endpoint or self.pac.bases[self.environment]
 
+    @property
+    def wsdl(self) -> str:
+        """The WSDL that the account uses: a file, or the URL of the PAC's own. With SOAP only."""
+        if self.pac.wsdl is None:
+            raise LookupError(f"{self.pac.name} has no WSDL")
+        return self.base + self.pac.wsdl.live_path if self.live_wsdl else str(self.pac.wsdl.bundled)
+
     def must(self, capability: str) -> None:
         """Raise ``operation-unsupported`` unless this account's PAC offers ``capability``."""
-        if capability not in self.pac.can:
+        if capability not in self.pac.capabilities:
             raise TimbresError(
                 OPERATION_UNSUPPORTED,
                 f"Account {self.name} is at {self.pac.name}, which offers "
-                f"{', '.join(self.pac.can)}; not {capability}.",
+                f"{', '.join(self.pac.capabilities)}; not {capability}.",
                 field="account",
             )
 
@@ -154,21 +166,24 @@ def parse_report_account(text: object) -> str:
     return ALL if text == ALL else parse_account_name(text)
 
 
-def parse_account(name: str, secret: str, version: str = "") -> Account:
+def parse_account(name: str, secret: str, pacs: Mapping[str, Pac], version: str = "") -> Account:
     """Return the account that ``secret``, the JSON kept in Secrets Manager, describes.
 
-    Raises ``account-misconfigured``, which names the field and what was expected, and
-    never shows what the secret holds.
+    ``pacs`` are the PACs by name. Raises ``account-misconfigured``, which names the field
+    and what was expected, and never shows what the secret holds.
     """
     value = _object(name, secret)
-    pac = PACS.get(_text(name, value, "pac", f"one of {', '.join(PACS)}"))
+    pac = pacs.get(_text(name, value, "pac", f"one of {', '.join(pacs)}"))
     if pac is None:
-        raise _wrong(name, "pac", f"one of {', '.join(PACS)}")
+        raise _wrong(name, "pac", f"one of {', '.join(pacs)}")
     environments = (*pac.bases, _SANDBOX)
     environment = _text(name, value, "environment", f"one of {', '.join(environments)}")
     if environment not in environments:
         raise _wrong(name, "environment", f"one of {', '.join(environments)}")
-    credentials = {key: _credential(name, value, key) for key in pac.credentials}
+    credentials = {
+        key: _credential(name, value, key, is_ascii=pac.ascii_credentials)
+        for key in pac.credentials
+    }
     return Account(
         name=name,
         pac=pac,
@@ -220,11 +235,11 @@ def _text(name: str, value: dict[str, Any], key: str, expected: str) -> str:
     return text
 
 
-def _credential(name: str, value: dict[str, Any], key: str) -> str:
+def _credential(name: str, value: dict[str, Any], key: str, *, is_ascii: bool) -> str:
     text = _text(name, value, key, "a text that is not empty")
     if not text.isprintable() or text != text.strip():
         raise _wrong(name, key, "no line breaks, no control characters, no blanks around it")
-    if key == "api_key" and not text.isascii():
+    if is_ascii and not text.isascii():
         raise _wrong(name, key, "ASCII only, since it travels in an HTTP header")
     return text
 
@@ -242,10 +257,11 @@ def _number(name: str, value: dict[str, Any], key: str, default: N, *, least: in
 
 
 def _live_wsdl(name: str, pac: Pac, value: object) -> bool:
-    if value is None or (value == "bundled" and pac is SOLUCION_FACTIBLE):
+    if value is None or (value == "bundled" and pac.wsdl):
         return False
-    if value != "live" or pac is not SOLUCION_FACTIBLE:
-        raise _wrong(name, "wsdl", '"live", or nothing; and of solucion-factible only')
+    if value != "live" or not pac.wsdl:
+        expected = '"live", or nothing' if pac.wsdl else f"nothing: {pac.name} has no WSDL"
+        raise _wrong(name, "wsdl", expected)
     return True
 
 

@@ -116,3 +116,17 @@ class AccountBalance:
     as_of: datetime | None = None
     known: bool = True
     missing_days: Mapping[date, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """What a CSV statement says. ``account`` is the PAC's own name of it; days inclusive."""
+
+    account: str
+    plan: str
+    first_day: date
+    last_day: date
+    as_of: datetime
+    issuers: Issuers
+    transactions: int
+    totals: Totals

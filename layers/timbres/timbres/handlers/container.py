@@ -38,15 +38,15 @@ class Parts:
     @cached_property
     def accounts(self) -> Accounts:
         """The accounts in Secrets Manager."""
+        from timbres.pacs.registry import PACS
         from timbres.repositories.accounts import Accounts
 
-        return Accounts(client("secretsmanager"), setting("SECRET_PREFIX"))
+        return Accounts(client("secretsmanager"), setting("SECRET_PREFIX"), PACS)
 
     @cached_property
     def access(self) -> Access:
         """The PACs behind the accounts."""
-        from timbres.pacs import connect
-        from timbres.pacs.instrumented import Counted
+        from timbres.pacs.registry import create_client
         from timbres.repositories.credential_rejections import Rejections
         from timbres.services.pac_access import Access
 
@@ -55,7 +55,7 @@ class Parts:
             self.accounts,
             rejections,
             self.bus,
-            lambda account: Counted(connect(account, self._attempts), account.pac.name),
+            lambda account: create_client(account, self._attempts),
         )
 
     @cached_property

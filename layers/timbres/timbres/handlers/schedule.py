@@ -58,7 +58,7 @@ def each(
     failed: dict[str, str] = {}
     for name in accounts.names():
         try:
-            if capability in accounts.get(name).pac.can:
+            if capability in accounts.get(name).pac.capabilities:
                 done[name] = one(name)
         except TimbresError as error:
             log.error(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from datetime import date
 from typing import Any
 
-from timbres.domain.account import ALL, PACS
+from timbres.domain.account import ALL
 from timbres.domain.month import read_month
 
 _REPORTS = {"statement": "estado de cuenta", "consumption": "reporte de consumo"}
@@ -65,11 +65,6 @@ def account_label(name: str) -> str:
     return "todas las cuentas" if name == ALL else f"cuenta {name}"
 
 
-def pac_name(name: str) -> str:
-    """Return a PAC's display name, or ``name`` itself for an unknown PAC."""
-    return PACS[name].title if name in PACS else name
-
-
 def report_kind(report: Mapping[str, Any]) -> str:
     """Return what kind of report an event describes: ``estado de cuenta``."""
     return _REPORTS.get(report["kind"], f"reporte {report['kind']}")
@@ -106,7 +101,6 @@ FILTERS: dict[str, Callable[..., str]] = {
         date_es,
         month_es,
         account_label,
-        pac_name,
         report_kind,
         report_name,
         total_name,

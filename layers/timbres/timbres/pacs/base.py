@@ -1,27 +1,26 @@
-"""The interface every PAC is spoken to through, and what its calls return."""
+"""The interface of a PAC's client, one protocol per capability, and the results of its calls."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from abc import abstractmethod
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import IO, Protocol, Self, TypeVar
 
 from timbres.deadline import Deadline
-from timbres.domain.balance import Movement, Summary
+from timbres.domain.balance import Movement, Statement, Summary
 from timbres.domain.month import Month
 from timbres.domain.rfc import Rfc
 from timbres.domain.stamps import Stamps
-from timbres.errors import OPERATION_UNSUPPORTED, TimbresError
 
-if TYPE_CHECKING:  # requests takes 20 ms to load.
-    from timbres.pacs.http import Download
+T = TypeVar("T")
 
 # Threads that may speak to one account's PAC at a time, each over a connection of its own.
 CONNECTIONS = 32
 
 
-class MonthReading(Protocol):
+class BalanceStream(Protocol):
     """A month's balance as the PAC sent it, kept on disk so that it can be read twice.
 
     A context manager: leaving it frees the disk. The whole answer has come when one is
@@ -52,53 +51,122 @@ class MonthReading(Protocol):
     ) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """What a PAC said to a purchase that it carried out: its code and its words."""
+class StatementFile(Protocol):
+    """A PAC's own statement as it sent it, on disk; the caller closes ``file``.
 
-    code: str
-    message: str | None
-
-
-class PacClient:
-    """One account at one PAC; a PAC's own module overrides what that PAC offers.
-
-    Each call raises a :class:`~timbres.errors.PacError`; reads are repeated within the
-    deadline, a purchase never. What a PAC does not offer is ``operation-unsupported``, which
-    ``Account.must`` says before it comes to a call.
+    ``size`` is in bytes, ``sha256`` hexadecimal.
     """
 
-    def balance(self, month: Month, rfc: Rfc | None, deadline: Deadline) -> MonthReading:
+    @property
+    def file(self) -> IO[bytes]: ...  # noqa: D102 as above
+
+    @property
+    def size(self) -> int: ...  # noqa: D102 as above
+
+    @property
+    def sha256(self) -> str: ...  # noqa: D102 as above
+
+    def figures(self) -> Statement | None:
+        """Return what the file says; None for a format that is not read.
+
+        Leaves the file open. Raises ``pac-protocol-error`` for what cannot be read.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """A PAC's answer to a contract that it created.
+
+    ``code`` is None for a PAC without codes; ``total`` is the issuer's new total of stamps
+    contracted, where the answer has it.
+    """
+
+    code: str | None
+    message: str | None
+    total: int | None = None
+
+
+class BalanceClient(Protocol):
+    """The capability ``balance``. Every operation of a client raises :class:`PacError`.
+
+    Reads are repeated within the deadline; what changes something at the PAC never is.
+    """
+
+    @abstractmethod
+    def balance(self, month: Month, rfc: Rfc | None, deadline: Deadline) -> BalanceStream:
         """Return the month's balance, of all RFCs (None) or of one. The caller closes it.
 
         Raises ``issuer-not-registered`` for an RFC that the account does not hold.
         """
-        raise _not_offered("balance")
 
-    def statement(self, month: Month, form: str, deadline: Deadline) -> Download:
+
+class StatementClient(Protocol):
+    """The capability ``statement``."""
+
+    @abstractmethod
+    def statement(self, month: Month, form: str, deadline: Deadline) -> StatementFile:
         """Return the PAC's own statement as ``csv`` or ``pdf``, byte for byte.
 
         The caller closes its file. Raises ``pac-protocol-error`` for what is no such file.
         """
-        raise _not_offered("statement")
 
+
+class StampClient(Protocol):
+    """The capability ``stamps``."""
+
+    @abstractmethod
     def stamps(self, rfc: Rfc, deadline: Deadline) -> Stamps:
         """Return the stamps that an issuer contracted, used and has left.
 
         What the PAC does not say is None; ``pac-protocol-error`` when it says none of them.
         """
-        raise _not_offered("stamps")
 
-    def buy(self, rfc: Rfc, stamps: int, deadline: Deadline) -> Reply:
-        """Buy stamps for an issuer: one request, whatever becomes of it.
 
-        An error whose kind ``may_have_taken_effect`` leaves the purchase in doubt. Raises
+class ContractClient(Protocol):
+    """The capability ``contracts``."""
+
+    @abstractmethod
+    def create_contract(self, rfc: Rfc, stamps: int, deadline: Deadline) -> Receipt:
+        """Allot stamps to an issuer: one request, never repeated.
+
+        An error whose kind ``may_have_taken_effect`` leaves the contract unknown. Raises
         ``out-of-time``, with nothing sent, when the answer could not be waited for.
         """
-        raise _not_offered("contracts")
 
 
-def _not_offered(capability: str) -> TimbresError:
-    return TimbresError(
-        OPERATION_UNSUPPORTED, f"This PAC does not offer {capability}.", field="account"
-    )
+class PacClient(BalanceClient, StatementClient, StampClient, ContractClient, Protocol):
+    """Every operation there is, as services use it; see :class:`PacClientDecorator`."""
+
+
+class PacClientDecorator(PacClient):
+    """A client around another: every operation goes through ``_read`` or ``_write``.
+
+    An operation that a protocol adds must be added here: the class is abstract without it.
+    """
+
+    def balance(self, month: Month, rfc: Rfc | None, deadline: Deadline) -> BalanceStream:
+        """Return the month's balance, of all RFCs or of one."""
+        return self._read("balance", lambda client: client.balance(month, rfc, deadline))
+
+    def statement(self, month: Month, form: str, deadline: Deadline) -> StatementFile:
+        """Return the PAC's own statement as ``csv`` or ``pdf``, byte for byte."""
+        return self._read("statement", lambda client: client.statement(month, form, deadline))
+
+    def stamps(self, rfc: Rfc, deadline: Deadline) -> Stamps:
+        """Return the stamps that an issuer contracted, used and has left."""
+        return self._read("stamps", lambda client: client.stamps(rfc, deadline))
+
+    def create_contract(self, rfc: Rfc, stamps: int, deadline: Deadline) -> Receipt:
+        """Allot stamps to an issuer: one request, never repeated."""
+        return self._write(
+            "contracts", lambda client: client.create_contract(rfc, stamps, deadline)
+        )
+
+    @abstractmethod
+    def _read(self, capability: str, call: Callable[[PacClient], T]) -> T:
+        """Return what ``call`` reads from the PAC."""
+
+    @abstractmethod
+    def _write(self, capability: str, call: Callable[[PacClient], T]) -> T:
+        """Return what ``call``, which changes something at the PAC, returns."""

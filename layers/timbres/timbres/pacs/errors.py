@@ -5,16 +5,20 @@ A contract that failed with a kind that may have taken effect stays unknown unti
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from timbres.errors import Kind, PacError
 
 PAC_MONTH_INVALID = Kind("month-invalid", 400, "The PAC does not accept the month")
-ISSUER_NOT_REGISTERED = Kind("issuer-not-registered", 404, "The RFC is not registered at the PAC")
+ISSUER_NOT_REGISTERED = Kind(
+    "issuer-not-registered", 404, "The RFC is not registered at the PAC", issuer_unknown=True
+)
 REQUEST_REJECTED = Kind("pac-rejected-request", 502, "The PAC did not accept the request")
+# A PAC without a code of its own for an issuer that it does not know answers so.
+ISSUER_MAY_BE_UNKNOWN = replace(REQUEST_REJECTED, issuer_unknown=True)
 FORMAT_UNSUPPORTED = Kind("format-unsupported", 400, "The PAC does not offer this format")
 CREDENTIALS_REJECTED = Kind("pac-credentials-rejected", 502, "The PAC rejected the credentials")
 ENDPOINT_NOT_FOUND = Kind("pac-endpoint-not-found", 502, "The PAC's address does not exist")
@@ -71,31 +75,58 @@ _LOOKED_AT = 10_000
 _redact: ContextVar[Callable[[str], str]] = ContextVar("redact", default=str)
 
 
-def said(pac: str, table: dict[str, Kind], code: str, message: str | None) -> PacError:
-    """Return the error for a code that ``pac`` gave, in its own words.
+@dataclass(frozen=True, slots=True)
+class ErrorTable:
+    """What the refusals of a PAC's operation mean.
 
-    An undocumented code is a ``pac-protocol-error``; an undocumented HTTP status of the
-    500s, which gateways in front of a PAC give, counts as 500.
+    ``by_code`` has its codes. ``by_text`` has parts of its messages, case-folded, for a PAC
+    without codes; the first that matches counts. ``unknown`` is the kind of any other
+    refusal, ``gateway`` that of an undocumented HTTP status of the 500s, which gateways in
+    front of a PAC answer; None where a code is no HTTP status.
     """
-    kind = table.get(code)
-    if kind is None and len(code) == 3 and code[0] == "5" and pac == "reachcore":
-        kind = table["500"]
-    words, shown = clean(message), clean(code)
+
+    by_code: Mapping[str, Kind] = field(default_factory=dict)
+    by_text: tuple[tuple[str, Kind], ...] = ()
+    unknown: Kind = PROTOCOL
+    gateway: Kind | None = None
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """Every kind that the table may give, once."""
+        gateway = () if self.gateway is None else (self.gateway,)
+        texts = (kind for _, kind in self.by_text)
+        return tuple(dict.fromkeys((*self.by_code.values(), *texts, *gateway, self.unknown)))
+
+    def kind_of(self, code: str | None, message: str | None) -> Kind | None:
+        """Return the kind of a refusal, None for one that the table does not name."""
+        if code is not None and code in self.by_code:
+            return self.by_code[code]
+        text = (message or "").casefold()
+        for part, kind in self.by_text:
+            if part in text:
+                return kind
+        return self.gateway if code and len(code) == 3 and code[0] == "5" else None
+
+
+def error_from_code(pac: str, table: ErrorTable, code: str | None, message: str | None) -> PacError:
+    """Return the error for a refusal of ``pac``, in its own words.
+
+    ``code`` is None for a PAC that has none: a free text never stands in its place.
+    """
+    kind = table.kind_of(code, message)
+    text, shown_code = sanitize_message(message), sanitize_message(code)
     if kind is None:
-        return PacError(
-            PROTOCOL,
-            f"{pac} answered {shown or 'a code'}, which its documentation does not name.",
-            pac=pac,
-            pac_code=shown,
-            pac_message=words,
-        )
-    detail = f"{pac} answered {shown}"
+        answered = shown_code or ("a code" if code is not None else "a refusal")
+        detail = f"{pac} answered {answered}, which its documentation does not name."
+    else:
+        said = ": ".join(part for part in (shown_code, text and text.rstrip(".")) if part)
+        detail = f"{pac} answered {said}."
     return PacError(
-        kind,
-        f"{detail}: {words.rstrip('.')}." if words else f"{detail}.",
+        table.unknown if kind is None else kind,
+        detail,
         pac=pac,
-        pac_code=shown,
-        pac_message=words,
+        pac_code=shown_code,
+        pac_message=text,
     )
 
 
@@ -124,7 +155,7 @@ def contradiction(pac: str, transactions: int, consumed: int) -> PacError:
     )
 
 
-def clean(message: str | None) -> str | None:
+def sanitize_message(message: str | None) -> str | None:
     """Return a PAC's words on one line, printable, 300 characters at most; None for none.
 
     Within :func:`redacting` they are free of credentials.

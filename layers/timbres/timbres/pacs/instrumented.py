@@ -1,59 +1,51 @@
-"""Counted: a PAC's client whose calls are in the tally, by PAC: how many, how long, what failed."""
+"""A PAC's client whose calls are counted and timed, by PAC."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import Any, TypeVar
 
-from timbres.deadline import Deadline
-from timbres.domain.month import Month
-from timbres.domain.rfc import Rfc
-from timbres.domain.stamps import Stamps
-from timbres.errors import PacError
+from timbres.domain.account import Pac
+from timbres.errors import OPERATION_UNSUPPORTED, PacError, TimbresError
 from timbres.observability.metrics import tally
-from timbres.pacs.base import MonthReading, PacClient, Reply
-
-if TYPE_CHECKING:
-    from timbres.pacs.http import Download
+from timbres.pacs.base import PacClient, PacClientDecorator
 
 T = TypeVar("T")
 
 
-class Counted(PacClient):
-    """``client``, the calls of ``pac`` counted: a read and its repetitions are one call.
+class InstrumentedPacClient(PacClientDecorator):
+    """``client``, a PAC's own, with metrics: a read and its repetitions are one call.
 
     Not by account: a metric is paid for by the combination of its dimensions, and the log
-    has the account.
+    has the account. Raises ``operation-unsupported`` for what the PAC does not offer, which
+    ``Account.must`` says before it comes to a call.
     """
 
-    def __init__(self, client: PacClient, pac: str) -> None:
-        self._client = client
+    def __init__(self, client: Any, pac: Pac) -> None:
+        # It has the operations that ``pac`` declares, and only those are called.
+        self._client: PacClient = client
         self._pac = pac
 
-    def balance(self, month: Month, rfc: Rfc | None, deadline: Deadline) -> MonthReading:
-        """Return the month's balance, of all RFCs or of one."""
-        return self._counted(lambda: self._client.balance(month, rfc, deadline))
+    def _read(self, capability: str, call: Callable[[PacClient], T]) -> T:
+        return self._measured(capability, call)
 
-    def statement(self, month: Month, form: str, deadline: Deadline) -> Download:
-        """Return the PAC's own statement as ``csv`` or ``pdf``, byte for byte."""
-        return self._counted(lambda: self._client.statement(month, form, deadline))
+    def _write(self, capability: str, call: Callable[[PacClient], T]) -> T:
+        return self._measured(capability, call)
 
-    def stamps(self, rfc: Rfc, deadline: Deadline) -> Stamps:
-        """Return the stamps that an issuer contracted, used and has left."""
-        return self._counted(lambda: self._client.stamps(rfc, deadline))
-
-    def buy(self, rfc: Rfc, stamps: int, deadline: Deadline) -> Reply:
-        """Buy stamps for an issuer: one request, whatever becomes of it."""
-        return self._counted(lambda: self._client.buy(rfc, stamps, deadline))
-
-    def _counted(self, call: Callable[[], T]) -> T:
+    def _measured(self, capability: str, call: Callable[[PacClient], T]) -> T:
+        if capability not in self._pac.capabilities:
+            raise TimbresError(
+                OPERATION_UNSUPPORTED,
+                f"{self._pac.display_name} does not offer {capability}.",
+                field="account",
+            )
         started = time.monotonic()
         try:
-            return call()
+            return call(self._client)
         except PacError as error:
-            tally.count("PacErrors", pac=self._pac, code=error.kind.code)
+            tally.count("PacErrors", pac=self._pac.name, code=error.kind.code)
             raise
         finally:
-            tally.count("PacCalls", pac=self._pac)
-            tally.measure("PacSeconds", round(time.monotonic() - started, 3), pac=self._pac)
+            tally.count("PacCalls", pac=self._pac.name)
+            tally.measure("PacSeconds", round(time.monotonic() - started, 3), pac=self._pac.name)

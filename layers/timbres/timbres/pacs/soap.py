@@ -19,7 +19,7 @@ from zeep.wsdl.bindings.soap import Soap11Binding
 
 from timbres.deadline import Deadline
 from timbres.errors import PacError, TimbresError
-from timbres.pacs.errors import ENDPOINT_NOT_FOUND, clean, protocol_error
+from timbres.pacs.errors import ENDPOINT_NOT_FOUND, protocol_error, sanitize_message
 from timbres.pacs.http import READ_SECONDS, PacSession
 
 _ENVELOPE = "http://schemas.xmlsoap.org/soap/envelope/"
@@ -195,7 +195,7 @@ class _Transport(Transport):
             return _Response(answer.status, content)
         if answer.status >= 500:
             raise self._failed(f"HTTP {answer.status}")
-        shown = clean(media_type) or "no content"
+        shown = sanitize_message(media_type) or "no content"
         raise protocol_error(pac, f"HTTP {answer.status} with {shown}, no SOAP")
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from botocore.exceptions import ClientError
 
-from timbres.domain.account import Account, parse_account, parse_account_name
+from timbres.domain.account import Account, Pac, parse_account, parse_account_name
 from timbres.errors import ACCOUNT_UNKNOWN, TimbresError
 
 # A changed secret is in use within a minute, without a call to AWS for every request.
@@ -18,12 +19,14 @@ KEPT_SECONDS = 60.0
 class Accounts:
     """The accounts there are; each is read at most once a minute.
 
-    ``secrets`` is a client for Secrets Manager, ``prefix`` what their names begin with.
+    ``secrets`` is a client for Secrets Manager, ``prefix`` what their names begin with,
+    ``pacs`` the PACs by name.
     """
 
-    def __init__(self, secrets: Any, prefix: str) -> None:
+    def __init__(self, secrets: Any, prefix: str, pacs: Mapping[str, Pac]) -> None:
         self._secrets = secrets
         self._prefix = prefix
+        self._pacs = pacs
         self._kept: dict[str, tuple[float, Account]] = {}
         self._reading = threading.Lock()
 
@@ -76,4 +79,4 @@ class Accounts:
                     field="account",
                 ) from None
             raise
-        return parse_account(name, secret.get("SecretString", ""), secret["VersionId"])
+        return parse_account(name, secret.get("SecretString", ""), self._pacs, secret["VersionId"])

@@ -17,6 +17,6 @@ def account_to_dict(
         "name": name,
         "pac": account.pac.name if account else None,
         "environment": account.environment if account else None,
-        "can": list(account.pac.can) if account else [],
+        "can": list(account.pac.capabilities) if account else [],
     }
     return shown if error is None else shown | {"error": error_to_dict(error)}

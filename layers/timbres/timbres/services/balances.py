@@ -14,7 +14,7 @@ from timbres.domain.month import Month
 from timbres.domain.monthly_consumption import CLOSING, month_of_snapshots
 from timbres.domain.rfc import Rfc
 from timbres.errors import OUT_OF_TIME, TimbresError
-from timbres.pacs.base import MonthReading
+from timbres.pacs.base import BalanceStream
 from timbres.repositories.accounts import Accounts
 from timbres.repositories.daily_counts import Snapshots
 from timbres.repositories.issuers import Issuers
@@ -42,7 +42,7 @@ def get_balance(
     read at once.
     """
     account = accounts.get(account_name)
-    if "balance" in account.pac.can:
+    if "balance" in account.pac.capabilities:
         return balance_from_pac(access, account_name, month, rfc, deadline)
     return _balance_from_snapshots(account, snapshots, month, rfc, deadline)
 
@@ -56,7 +56,7 @@ def balance_from_pac(
     ``operation-unsupported`` where the PAC offers no balance.
     """
     account = access.account(account_name, "balance")
-    with access.read(account, lambda pac: pac.balance(month, rfc, deadline)) as reading:
+    with access.client(account).balance(month, rfc, deadline) as reading:
         totals, first = _walk(reading, deadline)
         summary = reading.summary
     consistent = is_consistent(summary.transactions, totals.consumed, one_issuer=rfc is not None)
@@ -130,7 +130,7 @@ def learn(issuers: Issuers, balance: AccountBalance) -> None:
     issuers.learn(balance.account, balance.totals.by_issuer, clock.now())
 
 
-def _walk(reading: MonthReading, deadline: Deadline) -> tuple[Totals, list[Movement]]:
+def _walk(reading: BalanceStream, deadline: Deadline) -> tuple[Totals, list[Movement]]:
     totals = Totals()
     first: list[Movement] = []
     for movement in reading.movements():

@@ -88,7 +88,7 @@ class Consumptions:
 
     def _part(self, stack: ExitStack, name: str, month: Month, deadline: Deadline) -> _Part:
         account = self._access.account(name, "consumption")
-        if "balance" in account.pac.can:
+        if "balance" in account.pac.capabilities:
             return self._of_balance(stack, account, month, deadline)
         return self._of_snapshots(account, month)
 
@@ -115,9 +115,7 @@ class Consumptions:
     def _of_balance(
         self, stack: ExitStack, account: Account, month: Month, deadline: Deadline
     ) -> _Part:
-        reading = stack.enter_context(
-            self._access.read(account, lambda pac: pac.balance(month, None, deadline))
-        )
+        reading = stack.enter_context(self._access.client(account).balance(month, None, deadline))
         amounts: Counter[str] = Counter()
         days: Counter[date] = Counter()
         for movement in reading.verified_movements():
@@ -129,7 +127,7 @@ class Consumptions:
         return _Part(
             source=Source(
                 account=account.name,
-                pac=account.pac.name,
+                pac=account.pac.display_name,
                 source=FROM_PAC,
                 plan=reading.summary.plan,
                 as_of=reading.summary.as_of,
@@ -151,9 +149,7 @@ class Consumptions:
         """Return what each issuer consumed in the month before; None where it cannot be had."""
         before = month.previous()
         try:
-            with self._access.read(
-                account, lambda pac: pac.balance(before, None, deadline)
-            ) as reading:
+            with self._access.client(account).balance(before, None, deadline) as reading:
                 return total(reading.verified_movements()).by_issuer
         except TimbresError as error:
             log.warning(
@@ -190,7 +186,7 @@ class Consumptions:
         return _Part(
             source=Source(
                 account=account.name,
-                pac=account.pac.name,
+                pac=account.pac.display_name,
                 source=FROM_SNAPSHOTS,
                 plan=None,
                 as_of=told.as_of,
@@ -227,7 +223,7 @@ class Consumptions:
 
     def _missing(self, name: str, error: TimbresError) -> Source:
         try:
-            pac = self._access.accounts.get(name).pac.name
+            pac = self._access.accounts.get(name).pac.display_name
         except TimbresError:
             pac = ""
         return Source(name, pac, FROM_PAC, None, None, problem=error.detail)

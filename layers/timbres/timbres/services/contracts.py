@@ -40,7 +40,7 @@ from timbres.errors import (
     TimbresError,
 )
 from timbres.observability.metrics import NONE, tally
-from timbres.pacs.base import Reply
+from timbres.pacs.base import Receipt
 from timbres.pacs.errors import (
     CREDENTIALS_REJECTED,
     ENDPOINT_NOT_FOUND,
@@ -145,8 +145,8 @@ class Contracts:
     ) -> Contract:
         """Count a confirmed contract's issuer; return the contract as the journal has it then."""
         try:
-            counts = self._access.read(
-                account, lambda pac: pac.stamps(contract.rfc, deadline), login=contract.login
+            counts = self._access.client(account, login=contract.login).stamps(
+                contract.rfc, deadline
             )
         except Exception as error:
             # The contract stands whether or not it can be counted; the reconciler tries again.
@@ -218,11 +218,11 @@ class Contracts:
     def _carry_out(self, account: Account, contract: Contract, deadline: Deadline) -> Contract:
         before = None
         try:
-            before = self._access.read(
-                account, lambda pac: pac.stamps(contract.rfc, deadline), login=contract.login
+            before = self._access.client(account, login=contract.login).stamps(
+                contract.rfc, deadline
             )
         except TimbresError as error:
-            if not _issuer_new(error):
+            if not (error.kind.issuer_unknown and account.pac.creates_issuers):
                 raise self._refused(contract, error) from None
         # The count before may have found the secret renewed.
         account = self._access.current(account)
@@ -234,8 +234,8 @@ class Contracts:
             withdrawn = self._journal.get(account.name, contract.id) or contract
             return _again(account, withdrawn, same_body=True)
         try:
-            reply = self._access.once(
-                account, lambda pac: pac.buy(contract.rfc, contract.stamps, deadline)
+            receipt = self._access.client(account).create_contract(
+                contract.rfc, contract.stamps, deadline
             )
         except TimbresError as error:
             if not error.kind.may_have_taken_effect:
@@ -246,13 +246,13 @@ class Contracts:
             return self._doubt(
                 sent, TimbresError(PROTOCOL, "The purchase was sent; its end is not known.")
             )
-        return self._confirm(account, sent, reply, deadline)
+        return self._confirm(account, sent, receipt, deadline)
 
     def _confirm(
-        self, account: Account, sent: Contract, reply: Reply, deadline: Deadline
+        self, account: Account, sent: Contract, receipt: Receipt, deadline: Deadline
     ) -> Contract:
-        words = account.without_credentials(reply.message) if reply.message else None
-        confirmed = sent.confirm(clock.now(), reply.code, words)
+        words = account.without_credentials(receipt.message) if receipt.message else None
+        confirmed = sent.confirm(clock.now(), receipt.code, words)
         written = self._write(sent, confirmed)
         if written is not confirmed:
             return written
@@ -416,8 +416,8 @@ class Reconciler:
             return None, self._problems[name], False
         try:
             account = self._access.account(name, "contracts")
-            counts = self._access.read(
-                account, lambda pac: pac.stamps(contract.rfc, deadline), login=contract.login
+            counts = self._access.client(account, login=contract.login).stamps(
+                contract.rfc, deadline
             )
         except TimbresError as error:
             if error.kind in _OF_THE_ACCOUNT:
@@ -509,11 +509,6 @@ def _in_flight(first: Contract, now: datetime) -> TimbresError:
         "yet be allotted. Another can follow once it is settled.",
         members={"contract": contract_to_dict(first)},
     )
-
-
-def _issuer_new(error: TimbresError) -> bool:
-    """Tell whether a count failed only because the PAC does not know the issuer yet."""
-    return isinstance(error, PacError) and error.pac_code == "611"
 
 
 def _final(error: TimbresError, contract: Contract) -> TimbresError:

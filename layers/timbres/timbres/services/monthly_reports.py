@@ -63,7 +63,7 @@ class Monthly:
         failed: dict[str, str] = {}
         for name in [*accounts.names(), ALL]:
             try:
-                kinds = ("consumption",) if name == ALL else accounts.get(name).pac.can
+                kinds = ("consumption",) if name == ALL else accounts.get(name).pac.capabilities
                 for wanted in _all_of(name, kinds, month, formats):
                     report = reports.ask(wanted, "schedule", run)
                     asked.append((name, report.id))

@@ -20,7 +20,7 @@ from timbres.domain import clock
 from timbres.domain.account import Account
 from timbres.errors import ACCOUNT_LOGIN_CHANGED, CREDENTIALS_ON_TRIAL, PacError, TimbresError
 from timbres.observability.metrics import tally
-from timbres.pacs.base import PacClient
+from timbres.pacs.base import PacClient, PacClientDecorator
 from timbres.pacs.errors import CREDENTIALS_REJECTED, redacting
 from timbres.repositories.accounts import Accounts
 from timbres.repositories.credential_rejections import Rejection, Rejections
@@ -46,12 +46,12 @@ class Access:
         accounts: Accounts,
         rejections: Rejections,
         bus: Bus,
-        connect: Callable[[Account], PacClient],
+        create_client: Callable[[Account], PacClient],
     ) -> None:
         self.accounts = accounts
         self._rejections = rejections
         self._bus = bus
-        self._connect = connect
+        self._create_client = create_client
         self._clients: dict[str, tuple[str, PacClient]] = {}
         self._slots: dict[tuple[str, int], threading.BoundedSemaphore] = {}
         # Rejections on their way to the table, or that AWS did not take.
@@ -65,6 +65,16 @@ class Access:
         account = self.accounts.get(name)
         account.must(capability)
         return account
+
+    def client(
+        self, account: Account, *, login: str | None = None, follow_renewal: bool = True
+    ) -> PacClient:
+        """Return the account's PAC, guarded; no call is made yet.
+
+        Its reads go by :meth:`read`, with ``login``; without ``follow_renewal``, and for what
+        changes something at the PAC always, by :meth:`once`.
+        """
+        return GuardedPacClient(self, account, login, follow_renewal=follow_renewal)
 
     def read(
         self, account: Account, ask: Callable[[PacClient], T], *, login: str | None = None
@@ -227,7 +237,8 @@ class Access:
         detail = {
             "account": account.name,
             "at": rejection.at,
-            "pac": pac_to_dict(account.pac.name, rejection.code, rejection.message),
+            "pac": pac_to_dict(account.pac.name, rejection.code, rejection.message)
+            | {"display_name": account.pac.display_name},
         }
         published = True
         try:
@@ -244,9 +255,36 @@ class Access:
     def _client(self, account: Account) -> PacClient:
         version, client = self._clients.get(account.name, (None, None))
         if client is None or version != account.version:
-            client = self._connect(account)
+            client = self._create_client(account)
             self._clients[account.name] = (account.version, client)
         return client
+
+
+class GuardedPacClient(PacClientDecorator):
+    """An account's PAC behind :class:`Access`: credentials, their trial, calls in flight.
+
+    Raises what the PAC's client does, what :meth:`Access.read` does, and
+    ``operation-unsupported``.
+    """
+
+    def __init__(
+        self, access: Access, account: Account, login: str | None, *, follow_renewal: bool
+    ) -> None:
+        self._access = access
+        self._account = account
+        self._login = login
+        self._follow_renewal = follow_renewal
+
+    def _read(self, capability: str, call: Callable[[PacClient], T]) -> T:
+        self._account.must(capability)
+        if self._follow_renewal:
+            return self._access.read(self._account, call, login=self._login)
+        return self._access.once(_same_login(self._account, self._login), call)
+
+    def _write(self, capability: str, call: Callable[[PacClient], T]) -> T:
+        self._account.must(capability)
+        # Never with a renewed secret: its login may be another one than the journal has.
+        return self._access.once(_same_login(self._account, self._login), call)
 
 
 def _attempt(failed: str, write: Callable[..., T], *arguments: object) -> T | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import Any
 
 from timbres.aws.multipart_upload import Upload
 from timbres.deadline import Deadline
@@ -15,8 +15,8 @@ from timbres.domain.consumption import Consumption
 from timbres.domain.month import Month
 from timbres.domain.report import Wanted
 from timbres.errors import TimbresError
+from timbres.pacs.base import StatementFile
 from timbres.pacs.errors import contradiction
-from timbres.pacs.reachcore.statement import read_statement
 from timbres.services.consumption import Consumptions
 from timbres.services.pac_access import Access
 
@@ -64,19 +64,14 @@ class Exporter:
 
     def _statement(self, wanted: Wanted, out: Upload, deadline: Deadline) -> Written:
         account = self._access.account(wanted.account, "statement")
-        answer = self._access.read(
-            account, lambda pac: pac.statement(wanted.month, wanted.format, deadline)
-        )
-        with answer.file as file:
+        statement = self._access.client(account).statement(wanted.month, wanted.format, deadline)
+        with statement.file as file:
             while chunk := file.read(_CHUNK):
                 out.write(chunk)
-            if wanted.format != "csv":
-                return Written()
-            file.seek(0)
-            return Written(differences=self._compared(account, wanted.month, file, deadline))
+            return Written(differences=self._compared(account, wanted.month, statement, deadline))
 
     def _compared(
-        self, account: Account, month: Month, file: IO[bytes], deadline: Deadline
+        self, account: Account, month: Month, file: StatementFile, deadline: Deadline
     ) -> dict[str, list[int]] | None:
         """Return the totals in which the PAC's CSV and JSON of a month disagree.
 
@@ -85,16 +80,16 @@ class Exporter:
         """
         extra: dict[str, Any] = {"account": account.name, "month": str(month)}
         try:
-            statement = read_statement(file)
+            statement = file.figures()
         except TimbresError as error:
             log.warning("the statement could not be compared: %s", error.detail, extra=extra)
+            return None
+        if statement is None:
             return None
         if not is_consistent(statement.transactions, statement.totals.consumed):
             raise contradiction(account.pac.name, statement.transactions, statement.totals.consumed)
         try:
-            with self._access.read(
-                account, lambda pac: pac.balance(month, None, deadline)
-            ) as reading:
+            with self._access.client(account).balance(month, None, deadline) as reading:
                 summary, totals = reading.summary, total(reading.movements())
         except TimbresError as error:
             log.warning("the statement could not be compared: %s", error.detail, extra=extra)

@@ -23,7 +23,7 @@ def live(
 ) -> Issuer:
     """Return an issuer with its stamps as its PAC counts them now; the count is remembered."""
     account = access.account(account_name, "stamps")
-    stamps = access.read(account, lambda pac: pac.stamps(rfc, deadline))
+    stamps = access.client(account).stamps(rfc, deadline)
     return remember(issuers, account, rfc, stamps)
 
 

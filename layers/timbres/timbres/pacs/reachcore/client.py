@@ -22,6 +22,7 @@ from timbres.domain.account import Account
 from timbres.domain.balance import (
     Issuers,
     Movement,
+    Statement,
     Summary,
     is_consistent,
     is_consumption,
@@ -30,16 +31,17 @@ from timbres.domain.clock import from_local
 from timbres.domain.month import Month
 from timbres.domain.rfc import Rfc
 from timbres.errors import PacError
-from timbres.pacs.base import CONNECTIONS, PacClient
+from timbres.pacs.base import CONNECTIONS, BalanceClient, StatementClient
 from timbres.pacs.errors import (
-    clean,
     contradiction,
+    error_from_code,
     protocol_error,
-    said,
+    sanitize_message,
 )
 from timbres.pacs.http import Download, PacSession, retried
-from timbres.pacs.reachcore.error_codes import REACHCORE, REACHCORE_STATEMENT
+from timbres.pacs.reachcore.error_codes import ERRORS, STATEMENT_ERRORS
 from timbres.pacs.reachcore.limits import Portion, bounded, is_short
+from timbres.pacs.reachcore.statement import read_statement
 
 NAME = "reachcore"
 _PATH = "/api/rest/Timbre/saldos"
@@ -63,7 +65,7 @@ _HEAD = 4096
 _BOM = b"\xef\xbb\xbf"
 
 
-class Reachcore(PacClient):
+class ReachcoreClient(BalanceClient, StatementClient):
     """One account at Sovos Reachcore."""
 
     def __init__(self, account: Account, attempts: int) -> None:
@@ -72,7 +74,7 @@ class Reachcore(PacClient):
         self._session = PacSession(NAME, CONNECTIONS)
         self._attempts = attempts
 
-    def balance(self, month: Month, rfc: Rfc | None, deadline: Deadline) -> MonthReading:
+    def balance(self, month: Month, rfc: Rfc | None, deadline: Deadline) -> ReachcoreBalance:
         """Return the month's balance, of all RFCs or of one.
 
         Raises ``issuer-not-registered`` for an RFC that the account does not hold.
@@ -81,28 +83,28 @@ class Reachcore(PacClient):
         if rfc is not None:
             question["RFCConsulta"] = rfc
 
-        def read() -> MonthReading:
+        def read() -> ReachcoreBalance:
             answer = self._ask("", question, deadline)
             try:
-                return MonthReading(answer, one_issuer=rfc is not None)
+                return ReachcoreBalance(answer, one_issuer=rfc is not None)
             except BaseException:
                 answer.file.close()
                 raise
 
         return retried(read, deadline, self._attempts)
 
-    def statement(self, month: Month, form: str, deadline: Deadline) -> Download:
+    def statement(self, month: Month, form: str, deadline: Deadline) -> ReachcoreStatement:
         """Return the PAC's own statement of all RFCs, ``csv`` or ``pdf``, byte for byte.
 
         Raises ``pac-protocol-error`` when what came is no such file, an HTML page say.
         """
 
-        def read() -> Download:
+        def read() -> ReachcoreStatement:
             answer = self._ask(f"/{form}", {"MesConsulta": str(month)}, deadline)
             if not _looks_like(form, answer):
                 answer.file.close()
                 raise protocol_error(NAME, f"no {form.upper()} file came ({_kind(answer)})")
-            return answer
+            return ReachcoreStatement(answer, is_csv=form == "csv")
 
         return retried(read, deadline, self._attempts)
 
@@ -120,8 +122,25 @@ class Reachcore(PacClient):
             raise _refusal(answer, bool(path))
 
 
-class MonthReading:
-    """A month's balance in the PAC's JSON; see :class:`timbres.pacs.base.MonthReading`."""
+class ReachcoreStatement:
+    """A statement of Reachcore; see :class:`timbres.pacs.base.StatementFile`."""
+
+    def __init__(self, answer: Download, *, is_csv: bool) -> None:
+        self.file = answer.file
+        self.size = answer.size
+        self.sha256 = answer.sha256
+        self._is_csv = is_csv
+
+    def figures(self) -> Statement | None:
+        """Return what a CSV says, None for a PDF. Raises ``pac-protocol-error``."""
+        if not self._is_csv:
+            return None
+        self.file.seek(0)
+        return read_statement(self.file)
+
+
+class ReachcoreBalance:
+    """A month's balance in the PAC's JSON; see :class:`timbres.pacs.base.BalanceStream`."""
 
     def __init__(self, answer: Download, *, one_issuer: bool = False) -> None:
         self._answer = answer
@@ -316,13 +335,13 @@ def _count(fields: dict[Any, Any], name: str) -> int:
 
 
 def _refusal(answer: Download, statement: bool) -> PacError:
-    table = REACHCORE_STATEMENT if statement else REACHCORE
+    table = STATEMENT_ERRORS if statement else ERRORS
     code, message = _first_error(answer)
     if answer.status == 400:
         if code is None:
             return protocol_error(NAME, "HTTP 400 without errors in its body")
-        return said(NAME, table, code, message)
-    return said(NAME, table, str(answer.status), message)
+        return error_from_code(NAME, table, code, message)
+    return error_from_code(NAME, table, str(answer.status), message)
 
 
 def _first_error(answer: Download) -> tuple[str | None, str | None]:
@@ -334,7 +353,7 @@ def _first_error(answer: Download) -> tuple[str | None, str | None]:
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None, None
     return (
-        clean(str(code)) if isinstance(code, str | int) else None,
+        sanitize_message(str(code)) if isinstance(code, str | int) else None,
         message if isinstance(message, str) else None,
     )
 
@@ -350,4 +369,4 @@ def _looks_like(form: str, answer: Download) -> bool:
 
 
 def _kind(answer: Download) -> str:
-    return clean(answer.content_type) or "without a content type"
+    return sanitize_message(answer.content_type) or "without a content type"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from timbres.errors import Kind
+from dataclasses import replace
+
 from timbres.pacs.errors import (
     CREDENTIALS_REJECTED,
     ENDPOINT_NOT_FOUND,
@@ -11,16 +12,20 @@ from timbres.pacs.errors import (
     PAC_FAILED,
     PAC_MONTH_INVALID,
     REQUEST_REJECTED,
+    ErrorTable,
 )
 
-# Reachcore: HTTP status, or the Code in the body of a 400.
-REACHCORE: dict[str, Kind] = {
-    "400-001": PAC_MONTH_INVALID,
-    "400-002": ISSUER_NOT_REGISTERED,
-    "400-003": FORMAT_UNSUPPORTED,
-    "401": CREDENTIALS_REJECTED,
-    "404": ENDPOINT_NOT_FOUND,
-    "500": PAC_FAILED,
-}
+# The HTTP status, or the Code in the body of a 400.
+ERRORS = ErrorTable(
+    by_code={
+        "400-001": PAC_MONTH_INVALID,
+        "400-002": ISSUER_NOT_REGISTERED,
+        "400-003": FORMAT_UNSUPPORTED,
+        "401": CREDENTIALS_REJECTED,
+        "404": ENDPOINT_NOT_FOUND,
+        "500": PAC_FAILED,
+    },
+    gateway=PAC_FAILED,
+)
 # On the statement, 400-002 means that an RFC was sent where none is wanted.
-REACHCORE_STATEMENT: dict[str, Kind] = {**REACHCORE, "400-002": REQUEST_REJECTED}
+STATEMENT_ERRORS = replace(ERRORS, by_code={**ERRORS.by_code, "400-002": REQUEST_REJECTED})

@@ -10,11 +10,10 @@ import csv
 import io
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 from typing import IO
 
-from timbres.domain.balance import Issuers, Movement, Totals, total
+from timbres.domain.balance import Issuers, Movement, Statement, total
 from timbres.domain.clock import from_local
 from timbres.errors import PacError
 from timbres.pacs.errors import protocol_error
@@ -32,20 +31,6 @@ _ACCOUNT_HEADER = [
 ]
 _NUMBER = re.compile(r"-?[0-9]{1,12}")
 _MOVEMENTS_HEADER = ["RFC", "Fecha", "Tipo movimiento", "Monto"]
-
-
-@dataclass(frozen=True, slots=True)
-class Statement:
-    """What a CSV statement says. ``account`` is the PAC's own name of it; days inclusive."""
-
-    account: str
-    plan: str
-    first_day: date
-    last_day: date
-    as_of: datetime
-    issuers: Issuers
-    transactions: int
-    totals: Totals
 
 
 def read_statement(file: IO[bytes]) -> Statement:

@@ -1,1 +1,26 @@
-"""Solución Factible: stamp counts and contracts over SOAP."""
+"""Solución Factible: stamps of issuers and contracts, over SOAP."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from timbres.domain.account import Pac, Wsdl
+from timbres.pacs.solucion_factible.error_codes import ERRORS
+
+PAC = Pac(
+    name="solucion-factible",
+    display_name="Solución Factible",
+    client="timbres.pacs.solucion_factible.client:SolucionFactibleClient",
+    bases={
+        "testing": "https://testing.solucionfactible.com",
+        "production": "https://solucionfactible.com",
+    },
+    credentials=("username", "password"),
+    capabilities=("stamps", "contracts", "consumption"),
+    errors={"stamps": ERRORS.kinds, "contracts": ERRORS.kinds},
+    creates_issuers=True,
+    wsdl=Wsdl(
+        bundled=Path(__file__).with_name("utilerias.wsdl"),
+        live_path="/ws/services/Utilerias?wsdl",
+    ),
+)

@@ -7,7 +7,6 @@ Sources: "Utilerias.getTimbres", "Utilerias.agregarContrato". The bundled
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from timbres.deadline import Deadline
@@ -15,16 +14,14 @@ from timbres.domain.account import Account
 from timbres.domain.rfc import Rfc
 from timbres.domain.stamps import Stamps
 from timbres.errors import OUT_OF_TIME, PacError, TimbresError
-from timbres.pacs.base import CONNECTIONS, PacClient, Reply
-from timbres.pacs.errors import clean, protocol_error, said
+from timbres.pacs.base import CONNECTIONS, ContractClient, Receipt, StampClient
+from timbres.pacs.errors import error_from_code, protocol_error, sanitize_message
 from timbres.pacs.http import PacSession, retried
 from timbres.pacs.soap import SoapService
-from timbres.pacs.solucion_factible.error_codes import SOLUCION_FACTIBLE
+from timbres.pacs.solucion_factible.error_codes import ERRORS
 
 NAME = "solucion-factible"
-_PATH = "/ws/services/Utilerias"
 _PORT = "/ws/services/Utilerias.UtileriasHttpsSoap11Endpoint/"
-_BUNDLED = Path(__file__).with_name("utilerias.wsdl")
 _NUMBERS = frozenset({"status", "contratados", "usados", "disponibles"})
 _FIELDS = {
     "getTimbres": _NUMBERS | {"mensaje"},
@@ -36,7 +33,7 @@ _PURCHASE_READ_SECONDS = 15.0
 _PURCHASE_LEAST_SECONDS = 6.0
 
 
-class SolucionFactible(PacClient):
+class SolucionFactibleClient(StampClient, ContractClient):
     """One account at Solución Factible. Its threads may share it."""
 
     def __init__(self, account: Account, attempts: int) -> None:
@@ -46,11 +43,11 @@ class SolucionFactible(PacClient):
         }
         self._soap = SoapService(
             PacSession(NAME, CONNECTIONS),
-            f"{account.base}{_PATH}?wsdl" if account.live_wsdl else str(_BUNDLED),
+            account.wsdl,
             account.base + _PORT,
             fields=_FIELDS,
             numbers=_NUMBERS,
-            failed=lambda words: said(NAME, SOLUCION_FACTIBLE, "500", words),
+            failed=lambda words: error_from_code(NAME, ERRORS, "500", words),
         )
         self._attempts = attempts
 
@@ -75,8 +72,8 @@ class SolucionFactible(PacClient):
 
         return retried(read, deadline, self._attempts)
 
-    def buy(self, rfc: Rfc, stamps: int, deadline: Deadline) -> Reply:
-        """Buy stamps for an issuer (agregarContrato): one request, never repeated.
+    def create_contract(self, rfc: Rfc, stamps: int, deadline: Deadline) -> Receipt:
+        """Allot stamps to an issuer (agregarContrato): one request, never repeated.
 
         Raises ``out-of-time``, with nothing sent, when the answer could not be waited for.
         """
@@ -106,7 +103,9 @@ class SolucionFactible(PacClient):
                 read_seconds=_PURCHASE_READ_SECONDS,
             )
         accepted = _accepted(reply)
-        return Reply(code=str(accepted.status), message=clean(getattr(accepted, "mensaje", None)))
+        return Receipt(
+            code=str(accepted.status), message=sanitize_message(getattr(accepted, "mensaje", None))
+        )
 
 
 def _accepted(reply: Any) -> Any:
@@ -115,5 +114,5 @@ def _accepted(reply: Any) -> Any:
     if status is None:
         raise protocol_error(NAME, "status is missing")
     if status != 200:
-        raise said(NAME, SOLUCION_FACTIBLE, str(status), getattr(reply, "mensaje", None))
+        raise error_from_code(NAME, ERRORS, str(status), getattr(reply, "mensaje", None))
     return reply

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 
 from timbres.aws.rate_limiter import RateLimiter
@@ -53,20 +53,20 @@ class BulkStampQuery:
         self._issuers = len(rfcs)
         first, *others = rfcs
         # One call alone at first: a wrong password is then one sign-in, an outage one call.
-        answer = self._query(first, self._access.read)
+        answer = self._query(first, follow_renewal=True)
         yield first, answer
         if isinstance(answer, TimbresError) and answer.kind in ACCOUNT_WIDE_ERRORS:
             yield from ((rfc, answer) for rfc in others)
             return
         pool = ThreadPoolExecutor(min(CONNECTIONS, self._account.calls_in_flight))
         try:
-            futures = {pool.submit(self._query, rfc, self._access.once): rfc for rfc in others}
+            futures = {pool.submit(self._query, rfc, follow_renewal=False): rfc for rfc in others}
             for future in as_completed(futures):
                 yield futures[future], future.result()
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def _query(self, rfc: str, call: Callable[..., Stamps]) -> Answer:
+    def _query(self, rfc: str, *, follow_renewal: bool) -> Answer:
         if self._stopped is not None:
             return self._stopped
         if not self._wait_for_turn():
@@ -75,7 +75,8 @@ class BulkStampQuery:
         try:
             # The secret may have been replaced since the first call.
             account = self._access.current(account)
-            stamps = call(account, lambda pac: pac.stamps(Rfc(rfc), deadline))
+            pac = self._access.client(account, follow_renewal=follow_renewal)
+            stamps = pac.stamps(Rfc(rfc), deadline)
         except TimbresError as error:
             return self._failure(account, error)
         self._failures = 0

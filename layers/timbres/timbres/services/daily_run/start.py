@@ -79,7 +79,7 @@ class DailyRunService:
         batches: Iterable[Rfcs] = ()
         problem = None
         try:
-            counts_each = "stamps" in self._accounts.get(name).pac.can
+            counts_each = "stamps" in self._accounts.get(name).pac.capabilities
             batches = _batches(self._issuers.rfcs(name)) if counts_each else (None,)
         except Exception as error:
             # One account's secret stops no other account.

@@ -259,7 +259,7 @@ class DailyRunWorker:
         yesterday = day - timedelta(days=1)
         month = month_of(yesterday)
         totals: Counter[str] = Counter()
-        with self._access.read(account, lambda pac: pac.balance(month, None, deadline)) as reading:
+        with self._access.client(account).balance(month, None, deadline) as reading:
             for movement in reading.verified_movements():
                 totals[movement.rfc] += movement.amount if movement.date <= yesterday else 0
         return totals

@@ -1,0 +1,30 @@
+"""The PACs of this installation, by name, and their clients."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
+
+from timbres.domain.account import Account, Pac
+from timbres.pacs import reachcore, solucion_factible
+from timbres.pacs.base import PacClient
+from timbres.pacs.instrumented import InstrumentedPacClient
+
+PACS: Mapping[str, Pac] = {pac.name: pac for pac in (reachcore.PAC, solucion_factible.PAC)}
+
+
+def create_client(account: Account, attempts: int = 3) -> PacClient:
+    """Return a client for ``account`` that tries a read up to ``attempts`` times; it calls nothing.
+
+    Only the module of this account's PAC is imported: zeep alone doubles a cold start.
+    """
+    client = client_class(account.pac)(account, attempts)
+    return InstrumentedPacClient(client, account.pac)
+
+
+def client_class(pac: Pac) -> type[Any]:
+    """Return the class of a PAC's client. Raises ImportError or AttributeError."""
+    module, _, name = pac.client.partition(":")
+    cls: type[Any] = getattr(import_module(module), name)
+    return cls
