@@ -111,7 +111,7 @@ class Run:
         names = [f"acme-{number}" for number in range(accounts)]
         self.accounts: Any = SimpleNamespace(
             names=lambda: names,
-            get=lambda _: SimpleNamespace(pac=SimpleNamespace(can={"consumption"})),
+            get=lambda _: SimpleNamespace(pac=SimpleNamespace(capabilities={"consumption"})),
         )
         self.cloud = cloud
         fake: Any = cloud
