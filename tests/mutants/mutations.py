@@ -260,13 +260,8 @@ MUTATIONS = (
     contract(
         "only the first page of open contracts",
         JOURNAL,
-        """            for item in map(deserialize, page["Items"]):
-                yield item["account"], item["entry"].removeprefix("contract#")
-""",
-        """            for item in map(deserialize, page["Items"]):
-                yield item["account"], item["entry"].removeprefix("contract#")
-            return
-""",
+        'for item in map(deserialize, page["Items"]):\n                yield item["account"]',
+        'for item in map(deserialize, page["Items"][:100]):\n                yield item["account"]',
         EVIDENCE,
     ),
     contract(

@@ -451,6 +451,31 @@ class Contracts(RuleBasedStateMachine):
         self.pac.fault = None
 
     @rule(
+        key=st.sampled_from(KEYS),
+        rfc=st.sampled_from(ISSUERS),
+        fault=st.sampled_from((None, "cut-after", "cut-before", "refused")),
+        point=st.integers(0, 9),
+        when=st.sampled_from(("before", "after")),
+    )
+    def the_reconciler_takes_over(
+        self, key: str, rfc: str, fault: str | None, point: int, when: str
+    ) -> None:
+        """A function is so slow that the reconciler takes it for dead between two of its calls."""
+        self.bodies.setdefault(key, (ACCOUNTS[0], rfc, 20))
+
+        def three_minutes_later(_name: str) -> None:
+            mine, self.pac.fault = self.pac.fault, None
+            self.now += timedelta(minutes=3)
+            self.look()
+            self.pac.fault = mine
+
+        self.pac.fault = fault
+        self.points.arm(point, when, three_minutes_later)
+        self.order(key)
+        self.points.disarm()
+        self.pac.fault = None
+
+    @rule(
         first=st.sampled_from(KEYS[:3]),
         second=st.sampled_from(KEYS[3:]),
         rfc=st.sampled_from(ISSUERS),
