@@ -26,7 +26,19 @@ from local.sandboxes import reachcore, solucion_factible
 from local.sandboxes.books import Books, demo_books
 from local.sandboxes.control import Sandbox
 from local.sandboxes.faults import parse_fault
-from tests.unit.seeds import AGREGAR_CONTRATO, GET_TIMBRES, SALDOS, STATEMENT
+from tests.support import libre
+from tests.support.libre.fake import TEXTS, LibreFake
+from tests.unit.seeds import (
+    AGREGAR_CONTRATO,
+    EXPECTED,
+    GET_TIMBRES,
+    REJECTED_CREDENTIALS,
+    REJECTED_REQUEST,
+    SALDOS,
+    STATEMENT,
+    Meaning,
+    documented,
+)
 
 # It imports zeep, which a first call must not wait for.
 import timbres.pacs.solucion_factible.client
@@ -96,7 +108,8 @@ class Act:
     """One thing that a PAC is asked: a read, or a purchase, which tells what was ``bought``.
 
     ``operation`` is its name at the sandbox and ``words`` what that says with each code,
-    ``page`` the name of the documented codes in tests/unit/seeds.py, None where there are none.
+    ``meanings`` what a caller gets for each, empty where the PAC has no refusals. They are the
+    PAC's own codes, unless it ``has_codes`` not and they are only names of its texts.
     ``most_bytes`` is the longest answer that is read.
     """
 
@@ -104,10 +117,11 @@ class Act:
     operation: str
     account: Callable[..., Account]
     do: Callable[[PacClient, Deadline], Any]
-    page: str | None
+    meanings: Mapping[str, Meaning]
     words: Mapping[str, str]
     most_bytes: int
     bought: Callable[[Any], list[tuple[str, int]]] | None = None
+    has_codes: bool = True
 
     def __call__(self, url: str, seconds: float = 0.9) -> Any:
         """Ask the PAC that stands there, by a new client, for at most so many seconds."""
@@ -152,20 +166,26 @@ def _bought(sandbox: Sandbox) -> list[tuple[str, int]]:
     return [(one["rfc"], one["timbres"]) for one in account["purchases"]]
 
 
+def _meanings(page: str) -> dict[str, Meaning]:
+    return {code: EXPECTED[page][code] for code in sorted(documented(page))}
+
+
 _RC, _SF = "reachcore", "solucion-factible"
 _SALDOS_SAYS = {code: words for code, (_, words) in reachcore.ERRORS.items()}
 _STATEMENT_SAYS = _SALDOS_SAYS | {"400-002": reachcore.RFC_NOT_NEEDED}
 _SF_SAYS = solucion_factible.MESSAGES
 _MIB = 1024 * 1024
 
-BALANCE = Act(_RC, "saldos", reachcore_account, _balance, SALDOS, _SALDOS_SAYS, 256 * _MIB)
+BALANCE = Act(
+    _RC, "saldos", reachcore_account, _balance, _meanings(SALDOS), _SALDOS_SAYS, 256 * _MIB
+)
 CSV, PDF = (
     Act(
         _RC,
         form,
         reachcore_account,
         lambda client, deadline, form=form: _statement(client, form, deadline),
-        STATEMENT,
+        _meanings(STATEMENT),
         _STATEMENT_SAYS,
         256 * _MIB,
     )
@@ -176,7 +196,7 @@ COUNT = Act(
     "getTimbres",
     factible_account,
     lambda client, deadline: client.stamps(RFC, deadline),
-    GET_TIMBRES,
+    _meanings(GET_TIMBRES),
     _SF_SAYS,
     256 * 1024,
 )
@@ -185,14 +205,53 @@ BUY = Act(
     "agregarContrato",
     factible_account,
     lambda client, deadline: client.create_contract(RFC, 500, deadline),
-    AGREGAR_CONTRATO,
+    _meanings(AGREGAR_CONTRATO),
     _SF_SAYS,
     256 * 1024,
     bought=_bought,
 )
-LIVE_WSDL = Act(_SF, "wsdl", partial(factible_account, live_wsdl=True), COUNT.do, None, {}, _MIB)
+LIVE_WSDL = Act(_SF, "wsdl", partial(factible_account, live_wsdl=True), COUNT.do, {}, {}, _MIB)
+
+_LIBRE_MEANS = {
+    "login": REJECTED_CREDENTIALS,
+    "busy": Meaning("pac-unavailable", 503, retry=True, wait=True),
+    "other": REJECTED_REQUEST,
+}
+_LIBRE_ISSUERS = {RFC: (750, 250), RFC_N: (None, 7), "ACM010203XY9": (0, 9)}
+
+
+def libre_account(endpoint: str, token: str = KEY) -> Account:
+    """Return an account at the Libre that stands there."""
+    credentials = {"user": USERNAME, "token": token}
+    return Account("acme-libre", libre.PAC, "sandbox", credentials, endpoint)
+
+
+LIBRE_STAMPS, LIBRE_CONTRACT = (
+    Act(
+        libre.PAC.name,
+        operation,
+        libre_account,
+        do,
+        _LIBRE_MEANS,
+        TEXTS,
+        64 * 1024,
+        bought=bought,
+        has_codes=False,
+    )
+    for operation, do, bought in (
+        ("stamps", COUNT.do, None),
+        ("contracts", BUY.do, lambda fake: fake.contracts),
+    )
+)
 
 AT = {
+    libre.PAC.name: AtPac(
+        sandbox=lambda: LibreFake(_LIBRE_ISSUERS, USERNAME, KEY),
+        account=libre_account,
+        stranger=partial(libre_account, token=WRONG),
+        acts=(LIBRE_STAMPS, LIBRE_CONTRACT),
+        of_issuer=lambda client, rfc, deadline: client.stamps(rfc, deadline),
+    ),
     _RC: AtPac(
         sandbox=lambda: reachcore.ReachcoreSandbox(books().reachcore),
         account=reachcore_account,

@@ -31,7 +31,7 @@ from tests.integration.pac_world import (
     put,
     quicken,
 )
-from tests.unit.seeds import EXPECTED, documented
+from tests.support import libre
 
 from timbres.deadline import Deadline
 from timbres.errors import TimbresError
@@ -80,12 +80,7 @@ def faults_of(acts: tuple[Act, ...]) -> list[Any]:
 
 def codes_of(acts: tuple[Act, ...]) -> list[Any]:
     """Return each act with each code that the PAC documents for it."""
-    return [
-        pytest.param(act, code, id=f"{act}-{code}")
-        for act in acts
-        if act.page
-        for code in sorted(documented(act.page))
-    ]
+    return [pytest.param(act, code, id=f"{act}-{code}") for act in acts for code in act.meanings]
 
 
 @pytest.fixture
@@ -109,7 +104,7 @@ def attempts(act: Act, retry: bool) -> int:
 
 
 def test_every_pac_is_in_the_table() -> None:
-    assert set(AT) == set(PACS)
+    assert set(AT) == {*PACS, libre.PAC.name}
     methods = inspect.getmembers(PacClient, inspect.isfunction)
     assert {name for name, _ in methods if not name.startswith("_")} == set(OFFERS)
     assert {kind.value for kind in FaultKind} == set(FAULTS) | OTHER_FAULTS
@@ -120,18 +115,17 @@ def test_the_table_holds_all_that_the_pac_can_do(pac: str, stage: Stage, url: st
     row, rules = AT[pac], AT[pac].sandbox().rules
     account = row.account(url)
     client = create_client(account)
-    assert (account.pac, tuple(account.credentials)) == (PACS[pac], PACS[pac].credentials)
+    assert account.pac is PACS.get(pac, libre.PAC)
+    assert tuple(account.credentials) == account.pac.credentials
     cls = client_class(account.pac)
-    assert cls.__module__.startswith(f"timbres.pacs.{pac.replace('-', '_')}.")
+    assert f"{cls.__module__}:{cls.__name__}" == account.pac.client
     assert {act.operation for act in row.acts} == set(rules.kinds)
     assert {act.pac for act in row.acts} == {pac}
     for act in row.acts:
         # The sandbox can say whatever the PAC's pages name.
-        assert (documented(act.page) if act.page else set()) <= set(
-            rules.codes.get(act.operation, ())
-        )
+        assert set(act.meanings) <= set(rules.codes.get(act.operation, ()))
     # Each act once, with what comes of it: nothing that the PAC offers is left out.
-    offered = {method for method, (can, _) in OFFERS.items() if can in PACS[pac].capabilities}
+    offered = {method for method, (can, _) in OFFERS.items() if can in account.pac.capabilities}
     assert offered == {name for name in OFFERS if name in vars(cls)}
     done = set()
     for name in offered:
@@ -153,9 +147,10 @@ def test_what_a_pac_does_not_offer_is_unsupported_and_asks_nothing(
     pac: str, stage: Stage, url: str
 ) -> None:
     stage.play(AT[pac].sandbox())
-    client = create_client(AT[pac].account(url))
+    account = AT[pac].account(url)
+    client = create_client(account)
     for can, call in OFFERS.values():
-        if can in PACS[pac].capabilities:
+        if can in account.pac.capabilities:
             continue
         with pytest.raises(TimbresError) as caught:
             call(client, Deadline(5))
@@ -170,14 +165,14 @@ def test_what_a_pac_does_not_offer_is_unsupported_and_asks_nothing(
 def test_every_documented_code_in_the_pacs_own_words(
     act: Act, code: str, sandbox: Sandbox, url: str
 ) -> None:
-    meaning = EXPECTED[act.page or ""][code]
+    meaning = act.meanings[code]
     put(sandbox, act.operation, "code", code=code)
     with failing(meaning.code) as errors:
         act(url, 10)
     error = errors[0]
     assert error.kind.status == meaning.status
     assert facts(error.kind) == (meaning.may_have_taken_effect, meaning.retry)
-    assert (error.pac, error.pac_code) == (act.pac, code)
+    assert (error.pac, error.pac_code) == (act.pac, code if act.has_codes else None)
     assert error.pac_message == act.words[code]
     assert error.pac_message.rstrip(".") in error.detail
     assert len(calls(sandbox)) == attempts(act, meaning.retry)
@@ -188,7 +183,7 @@ def test_a_code_behind_which_the_pac_has_sold_is_told_alike(
     act: Act, code: str, sandbox: Sandbox, url: str
 ) -> None:
     put(sandbox, act.operation, "code", code=code, processed=True)
-    with failing(EXPECTED[act.page or ""][code].code):
+    with failing(act.meanings[code].code):
         act(url)
     assert act.bought is not None
     assert act.bought(sandbox) == [(RFC, 500)]
@@ -197,11 +192,11 @@ def test_a_code_behind_which_the_pac_has_sold_is_told_alike(
 
 @every_act
 def test_wrong_credentials_are_sent_once(act: Act, sandbox: Sandbox, url: str) -> None:
-    if act.page is None:
+    if not act.meanings:
         pytest.skip("asks without credentials")
     with failing("pac-credentials-rejected") as errors:
         act.do(create_client(AT[act.pac].stranger(url)), Deadline(10))
-    assert errors[0].pac_code in documented(act.page)
+    assert errors[0].pac_code in (act.meanings if act.has_codes else {None})
     assert len(calls(sandbox)) == 1
 
 

@@ -42,7 +42,6 @@ from tests.integration.pac_world import (
     put,
     quicken,
 )
-from tests.unit.seeds import EXPECTED, documented
 
 import timbres.pacs.http
 from timbres.deadline import Deadline
@@ -602,8 +601,8 @@ def test_calls_share_one_connection_and_a_cut_one_is_replaced(act: Act) -> None:
         client = create_client(act.account(url))
         for _ in range(3):
             act.do(client, Deadline(5))
-        if act.page:
-            refusals = {code for code in documented(act.page) if not EXPECTED[act.page][code].retry}
+        if act.meanings:
+            refusals = {code for code, meaning in act.meanings.items() if not meaning.retry}
             put(sandbox, act.operation, "code", code=min(refusals), times=1)
             with pytest.raises(TimbresError):
                 act.do(client, Deadline(5))

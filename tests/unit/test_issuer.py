@@ -57,6 +57,18 @@ def test_a_count_is_kept_and_judged() -> None:
     assert (issuer.outlook.alert, issuer.told, issuer.told_by) == (OK, OK, None)
 
 
+def test_an_issuer_that_loses_its_limit_is_no_longer_told_as_low() -> None:
+    low = counted(new(), 0, 10)
+    assert low.told == LOW
+    free = low.counted(
+        (FIRST + DAY).date(),
+        Snapshot(FIRST + DAY, Stamps(None, 5, None, unlimited=True)),
+        LIMITS,
+        run_of(1),
+    )
+    assert (free.outlook.alert, free.told) == (OK, OK)
+
+
 def test_a_look_between_two_runs_is_no_count() -> None:
     before = counted(new(), 0, 1000)
     issuer = before.seen(snapshot(0.75, 990, used=10), LIMITS)

@@ -381,6 +381,18 @@ def test_a_count_that_does_not_say_what_is_left_changes_no_alert(before: str, la
     assert (found.alert, found.days_left) == (before, None)
 
 
+@pytest.mark.parametrize("before", [OK, LOW, EXHAUSTED])
+@pytest.mark.parametrize("used", [None, 100])
+@pytest.mark.parametrize("contracted", [None, 0])
+def test_an_issuer_without_a_limit_is_neither_low_nor_exhausted(
+    before: str, used: int | None, contracted: int | None
+) -> None:
+    last = Stamps(contracted, used, None, unlimited=True)
+    found = judge([*steady(5, 10), Snapshot(START + 11 * DAY, last)], Limits(100, 7), before)
+    assert (found.alert, found.days_left) == (OK, None)
+    assert left(last) is None
+
+
 @given(any_snapshots, st.none() | st.integers(0, 10**6), st.integers(0, 400))
 def test_every_judgement_is_sound(
     snapshots: list[Snapshot], low_stamps: int | None, low_days: int

@@ -186,6 +186,8 @@ class Accounts:
     def _stamps(self, account: Account, pac: PacClient) -> str:
         rfc = self._issuer(account) or _ASKED_WITHOUT_ISSUERS
         stamps = pac.stamps(rfc, Deadline(_SECONDS))
+        if stamps.unlimited:
+            return f"200 for {rfc}: no limit of its own"
         left, of = _number(stamps.available), _number(stamps.contracted)
         return f"200 for {rfc}: {left} of {of} stamps left"
 

@@ -80,6 +80,7 @@ _COUNT: dict[str, Any] = {
     "contracted": 1000,
     "used": 250,
     "available": 750,
+    "unlimited": False,
     "as_of": "2026-11-21T10:15:30-06:00",
     "burn_7": 14.3,
     "burn_30": 12.1,
@@ -149,6 +150,7 @@ ANSWERS: dict[tuple[str, int], Any] = {
                 "contracted": 1000,
                 "used": used,
                 "available": 1000 - used,
+                "unlimited": False,
                 "consumed": consumed,
             }
             for day, used, consumed in ((20, 238, None), (21, 250, 12))

@@ -101,6 +101,10 @@ _STAMPS = {
     "available": nullable(
         {"type": "integer", "description": "Stamps left; the PAC may say less than 0."}
     ),
+    "unlimited": {
+        "type": "boolean",
+        "description": "The issuer draws from the account without a limit; `available` is null.",
+    },
 }
 _OUTLOOK = {
     "burn_7": nullable(number("Stamps a day, over the last 7 days.")),

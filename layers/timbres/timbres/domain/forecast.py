@@ -29,7 +29,7 @@ class Snapshot:
     """An issuer's stamps at one moment.
 
     ``consumed`` is what it has stamped in the month that ends or goes on at ``at``, where the
-    PAC tells that and no count (Reachcore); None elsewhere.
+    PAC returns that and no count; None elsewhere.
     """
 
     at: datetime
@@ -62,10 +62,13 @@ class Outlook:
 
 
 def left(stamps: Stamps) -> int | None:
-    """Return the stamps that an issuer has left: as told, or as the two other counts say."""
+    """Return the stamps that an issuer has left: as told, or as the two other counts say.
+
+    None where they are not known, and for an issuer without a limit.
+    """
     if stamps.available is not None:
         return stamps.available
-    if stamps.contracted is None or stamps.used is None:
+    if stamps.unlimited or stamps.contracted is None or stamps.used is None:
         return None
     return stamps.contracted - stamps.used
 
@@ -115,6 +118,8 @@ def judge(snapshots: Sequence[Snapshot], limits: Limits, before: str) -> Outlook
     at = snapshots[-1].at
     week = burn(snapshots, timedelta(days=7), at)
     month = burn(snapshots, LONGEST, at)
+    if snapshots[-1].stamps.unlimited:
+        return Outlook(week, month, None, OK)
     available = left(snapshots[-1].stamps)
     if available is None:
         return Outlook(week, month, None, before)

@@ -70,7 +70,8 @@ class Issuer:
         newer = [one for one in self.recent if since <= one.at < snapshot.at]
         recent = (*older, *newer, snapshot)
         outlook = judge(recent, limits, self.outlook.alert)
-        told = self.told if left(snapshot.stamps) is None else outlook.alert
+        silent = left(snapshot.stamps) is None and not snapshot.stamps.unlimited
+        told = self.told if silent else outlook.alert
         return replace(
             self,
             stamps=snapshot.stamps,

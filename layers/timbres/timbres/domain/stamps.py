@@ -15,12 +15,15 @@ MOST_STAMPS = 1_000_000
 class Stamps:
     """What a PAC says of one issuer, in stamps. None is what it did not say; never 0 for it.
 
+    ``unlimited``: the issuer draws from the account without a limit; ``available`` is None then.
+
     Source: "Utilerias.getTimbres" (contratados, usados, disponibles).
     """
 
     contracted: int | None
     used: int | None
     available: int | None
+    unlimited: bool = False
 
 
 def parse_stamps(value: object, field: str = "stamps") -> int:

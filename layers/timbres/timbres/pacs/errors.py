@@ -80,22 +80,23 @@ class ErrorTable:
     """What the refusals of a PAC's operation mean.
 
     ``by_code`` has its codes. ``by_text`` has parts of its messages, case-folded, for a PAC
-    without codes; the first that matches counts. ``unknown`` is the kind of any other
-    refusal, ``gateway`` that of an undocumented HTTP status of the 500s, which gateways in
-    front of a PAC answer; None where a code is no HTTP status.
+    without codes; the first that matches counts. ``gateway`` is the kind of an undocumented
+    HTTP status of the 500s, which gateways in front of a PAC answer; None where a code is no
+    HTTP status. ``unknown`` is the kind of any other refusal; None makes it a
+    ``pac-protocol-error``.
     """
 
     by_code: Mapping[str, Kind] = field(default_factory=dict)
     by_text: tuple[tuple[str, Kind], ...] = ()
-    unknown: Kind = PROTOCOL
+    unknown: Kind | None = None
     gateway: Kind | None = None
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
         """Every kind that the table may give, once."""
-        gateway = () if self.gateway is None else (self.gateway,)
         texts = (kind for _, kind in self.by_text)
-        return tuple(dict.fromkeys((*self.by_code.values(), *texts, *gateway, self.unknown)))
+        others = (kind for kind in (self.gateway, self.unknown) if kind is not None)
+        return tuple(dict.fromkeys((*self.by_code.values(), *texts, *others)))
 
     def kind_of(self, code: str | None, message: str | None) -> Kind | None:
         """Return the kind of a refusal, None for one that the table does not name."""
@@ -105,7 +106,9 @@ class ErrorTable:
         for part, kind in self.by_text:
             if part in text:
                 return kind
-        return self.gateway if code and len(code) == 3 and code[0] == "5" else None
+        if self.gateway is not None and code and len(code) == 3 and code[0] == "5":
+            return self.gateway
+        return self.unknown
 
 
 def error_from_code(pac: str, table: ErrorTable, code: str | None, message: str | None) -> PacError:
@@ -120,9 +123,9 @@ def error_from_code(pac: str, table: ErrorTable, code: str | None, message: str 
         detail = f"{pac} answered {answered}, which its documentation does not name."
     else:
         said = ": ".join(part for part in (shown_code, text and text.rstrip(".")) if part)
-        detail = f"{pac} answered {said}."
+        detail = f"{pac} answered {said or 'a refusal without words'}."
     return PacError(
-        table.unknown if kind is None else kind,
+        kind or PROTOCOL,
         detail,
         pac=pac,
         pac_code=shown_code,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
@@ -11,7 +10,7 @@ from timbres.pacs import reachcore, solucion_factible
 from timbres.pacs.base import PacClient
 from timbres.pacs.instrumented import InstrumentedPacClient
 
-PACS: Mapping[str, Pac] = {pac.name: pac for pac in (reachcore.PAC, solucion_factible.PAC)}
+PACS: dict[str, Pac] = {pac.name: pac for pac in (reachcore.PAC, solucion_factible.PAC)}
 
 
 def create_client(account: Account, attempts: int = 3) -> PacClient:

@@ -71,6 +71,7 @@ class Snapshots:
             "contracted": stamps.contracted,
             "used": stamps.used,
             "available": stamps.available,
+            "unlimited": stamps.unlimited or None,
             "consumed": snapshot.consumed,
             "expires_at": int((snapshot.at + KEPT).timestamp()),
         }
@@ -87,4 +88,5 @@ def _snapshot(item: Item) -> Snapshot:
         int(item[name]["N"]) if name in item else None for name in _COUNTS
     )
     at = datetime.fromisoformat(item["at"]["S"])
-    return Snapshot(at, Stamps(contracted, used, available), consumed)
+    stamps = Stamps(contracted, used, available, "unlimited" in item)
+    return Snapshot(at, stamps, consumed)

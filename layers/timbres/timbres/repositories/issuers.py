@@ -24,6 +24,8 @@ from timbres.repositories.dynamodb import (
 
 _PAGE = 500
 _URGENCY = "urgency"
+# In place of the stamps available: a further attribute would not be in the index.
+_UNLIMITED = "unlimited"
 # What a count writes; the rest of an item is the user's.
 _COUNTED = (
     "contracted",
@@ -194,7 +196,7 @@ def _counts(issuer: Issuer) -> dict[str, Any]:
     return {
         "contracted": issuer.stamps.contracted,
         "used": issuer.stamps.used,
-        "available": issuer.stamps.available,
+        "available": _available(issuer.stamps),
         "as_of": issuer.as_of.isoformat() if issuer.as_of else None,
         "burn_7": rounded(outlook.burn_7),
         "burn_30": rounded(outlook.burn_30),
@@ -208,30 +210,43 @@ def _counts(issuer: Issuer) -> dict[str, Any]:
     }
 
 
+def _available(stamps: Stamps) -> int | str | None:
+    return _UNLIMITED if stamps.unlimited else stamps.available
+
+
 # A month of counts is read and written with every count: a line of text, not a list of maps.
 
 
 def _written(snapshot: Snapshot) -> str:
     stamps = snapshot.stamps
-    counts = (stamps.contracted, stamps.used, stamps.available, snapshot.consumed)
+    counts = (stamps.contracted, stamps.used, _available(stamps), snapshot.consumed)
     texts = ("" if count is None else str(count) for count in counts)
     return f"{int(snapshot.at.timestamp())},{','.join(texts)}"
 
 
 def _read(text: str) -> Snapshot:
     at, *counts = text.split(",")
-    contracted, used, available, consumed = (int(count) if count else None for count in counts)
+    unlimited = counts[2] == _UNLIMITED
+    contracted, used, available, consumed = (
+        int(count) if count and count != _UNLIMITED else None for count in counts
+    )
     moment = datetime.fromtimestamp(int(at), UTC).astimezone(MEXICO_CITY)
-    return Snapshot(moment, Stamps(contracted, used, available), consumed)
+    return Snapshot(moment, Stamps(contracted, used, available, unlimited), consumed)
 
 
 def _issuer(item: Item) -> Issuer:
     values = deserialize(item)
     recent = values.get("recent")
+    unlimited = values.get("available") == _UNLIMITED
     return Issuer(
         account=values["account"],
         rfc=values["rfc"],
-        stamps=Stamps(values.get("contracted"), values.get("used"), values.get("available")),
+        stamps=Stamps(
+            values.get("contracted"),
+            values.get("used"),
+            None if unlimited else values.get("available"),
+            unlimited,
+        ),
         as_of=datetime.fromisoformat(values["as_of"]) if "as_of" in values else None,
         low_stamps=values.get("low_stamps"),
         outlook=Outlook(

@@ -16,6 +16,7 @@ def issuer_to_dict(issuer: Issuer) -> dict[str, Any]:
         "contracted": issuer.stamps.contracted,
         "used": issuer.stamps.used,
         "available": issuer.stamps.available,
+        "unlimited": issuer.stamps.unlimited,
         "as_of": issuer.as_of.isoformat() if issuer.as_of else None,
         "burn_7": rounded(outlook.burn_7),
         "burn_30": rounded(outlook.burn_30),
@@ -33,5 +34,6 @@ def snapshot_to_dict(snapshot: Snapshot, consumed: int | None) -> dict[str, Any]
         "contracted": snapshot.stamps.contracted,
         "used": snapshot.stamps.used,
         "available": snapshot.stamps.available,
+        "unlimited": snapshot.stamps.unlimited,
         "consumed": consumed,
     }

@@ -1,0 +1,127 @@
+"""A PAC unlike the two there are, by its package and its row in pac_world alone.
+
+The suites of any PAC run over its row; here are the functions, the doctor and the API's document.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from local.aws import ROOT
+from local.sandboxes.server import serve
+from tests.integration.harness import World
+from tests.integration.pac_world import KEY, RFC, RFC_N, USERNAME, WRONG
+from tests.support import libre
+from tests.support.libre.fake import LibreFake
+from tools.doctor.accounts import Accounts
+
+from timbres.deadline import Deadline
+from timbres.errors import PacError
+from timbres.pacs import registry
+
+ACCOUNT = "acme-libre"
+DOCUMENT = """
+import json
+from tests.support import libre
+from timbres.pacs.registry import PACS
+PACS[libre.PAC.name] = libre.PAC
+from tools.openapi import document
+print(json.dumps(document()["components"]["schemas"]["Pac"]["enum"]))
+"""
+
+
+@pytest.fixture
+def fake() -> LibreFake:
+    return LibreFake({RFC: (750, 250), RFC_N: (None, 7)}, USERNAME, KEY)
+
+
+@pytest.fixture
+def secret(fake: LibreFake, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
+    """What the secret of an account says at a Libre that is registered and served."""
+    monkeypatch.setitem(registry.PACS, libre.PAC.name, libre.PAC)
+    with serve(fake) as url:
+        yield {
+            "pac": libre.PAC.name,
+            "environment": "sandbox",
+            "endpoint": url,
+            "user": USERNAME,
+            "token": KEY,
+        }
+
+
+def asked(world: World) -> list[tuple[str, str]]:
+    doctor = Accounts(world.stack.client, None, {"SecretPrefix": "timbres/accounts/"}, [ACCOUNT])
+    return [(one.level, one.said) for one in (*doctor.examined(), *doctor.asked())]
+
+
+def test_an_issuer_without_a_limit_is_never_low(world: World, secret: dict[str, Any]) -> None:
+    world.create_account(ACCOUNT, secret | {"low_stamps": 1000})
+    world.know([RFC, RFC_N], ACCOUNT)
+
+    answer = world.get(f"/accounts/{ACCOUNT}/stamps", rfc=RFC_N)
+    world.run()
+
+    assert answer.status == 200
+    assert (answer.body["available"], answer.body["used"]) == (None, 7)
+    assert (answer.body["unlimited"], answer.body["alert"]) == (True, "ok")
+    known = {
+        one["rfc"]: (one["unlimited"], one["available"], one["alert"])
+        for one in world.get(f"/accounts/{ACCOUNT}/stamps").body["issuers"]
+    }
+    assert known == {RFC: (False, 750, "low"), RFC_N: (True, None, "ok")}
+    today = world.clock().date().isoformat()
+    history = world.get(f"/accounts/{ACCOUNT}/stamps/history", rfc=RFC_N, to=today).body
+    assert [one["unlimited"] for one in history["snapshots"]] == [True]
+
+
+def test_a_contract_without_codes(world: World, secret: dict[str, Any], fake: LibreFake) -> None:
+    world.create_account(ACCOUNT, secret)
+
+    answer = world.buy(RFC, 500, account=ACCOUNT)
+
+    assert answer.status == 201
+    assert answer.body["status"] == "confirmed"
+    assert fake.contracts == [(RFC, 500)]
+
+
+def test_a_rejected_login_is_not_tried_again(
+    world: World, secret: dict[str, Any], fake: LibreFake
+) -> None:
+    world.create_account(ACCOUNT, secret | {"token": WRONG})
+    parts = world.function("stamp_count").parts
+    with world.environment("stamp_count"):
+        for _ in range(2):
+            account = parts.access.account(ACCOUNT, "stamps")
+            with pytest.raises(PacError) as caught:
+                parts.access.client(account).stamps(RFC, Deadline(5))
+            assert caught.value.kind.code == "pac-credentials-rejected"
+    assert len(fake.calls.as_json()) == 1
+    (event,) = world.events("Credentials Rejected")
+    assert event["pac"]["display_name"] == "Libre"
+
+
+def test_the_doctor_asks_it(world: World, secret: dict[str, Any], fake: LibreFake) -> None:
+    world.create_account(ACCOUNT, secret)
+    fake._issuers["AAA010101AAA"] = (None, 0)
+    findings = asked(world)
+    assert any("libre, sandbox; low below" in words for _, words in findings)
+    assert "no limit of its own" in findings[-1][1]
+
+
+def test_the_document_of_the_api_names_it() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", DOCUMENT],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'layers' / 'timbres'}"},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert json.loads(done.stdout) == sorted([*registry.PACS, "libre"])
