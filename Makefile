@@ -74,7 +74,7 @@ lint: $(VENV)/installed .venv-checkov/installed ## format, lint, types, imports,
 	$(BIN)/ruff check .
 	$(BIN)/mypy layers/timbres/timbres layers/reports/timbres_reports
 	for app in functions/*/app.py; do $(BIN)/mypy "$$app"; done
-	$(BIN)/mypy local bench
+	$(BIN)/mypy local bench tools
 	PYTHONPATH=layers/timbres:layers/reports $(BIN)/lint-imports
 	$(BIN)/cfn-lint --config-file .cfn-lint.yaml template.yaml
 	@mkdir -p .local

@@ -96,7 +96,7 @@ def _prepared(stack: Stack, pac: Pac, account: str, size: int) -> dict[str, str]
     """Add an account with its issuers and a run over them; return the worker's environment."""
     from timbres.aws.queues import write_message
     from timbres.domain.clock import now
-    from timbres.domain.issuer_import import UNSAID, Entry
+    from timbres.domain.issuer_import import UNSET, IssuerRow
     from timbres.domain.rfc import Rfc
     from timbres.domain.run import BATCH_SIZE
     from timbres.repositories.issuers import Issuers
@@ -115,8 +115,8 @@ def _prepared(stack: Stack, pac: Pac, account: str, size: int) -> dict[str, str]
         },
     )
     dynamodb = stack.session().client("dynamodb")
-    entries = [Entry(Rfc(bulk_rfc(n)), UNSAID) for n in range(size)]
-    Issuers(dynamodb, stack.outputs["IssuersTableName"]).keep(account, entries, now())
+    rows = [IssuerRow(Rfc(bulk_rfc(n)), UNSET) for n in range(size)]
+    Issuers(dynamodb, stack.outputs["IssuersTableName"]).keep(account, rows, now())
     environment = stack.environment("RunWorkerFunction")
     runs = RunRepository(dynamodb, environment["RUNS_TABLE"])
     # A run of its own for each account, one issuer of which is counted beforehand.

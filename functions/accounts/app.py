@@ -8,7 +8,8 @@ from aws_lambda_powertools.event_handler import Response
 
 from timbres.handlers.container import Parts
 from timbres.handlers.http import Gateway, answer
-from timbres.services import accounts as account
+from timbres.schemas.accounts import account_to_dict
+from timbres.services import accounts
 
 api = Gateway()
 parts = Parts()
@@ -17,7 +18,9 @@ parts = Parts()
 @api.get("/accounts")
 def list_accounts() -> Response[str]:
     api.query()
-    return answer(200, account.listed(parts.accounts))
+    listed = accounts.list_accounts(parts.accounts)
+    body = [account_to_dict(one.name, one.account, one.error) for one in listed]
+    return answer(200, {"accounts": body})
 
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:

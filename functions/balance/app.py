@@ -18,7 +18,8 @@ from timbres.domain.rfc import parse_rfc
 from timbres.handlers import schedule
 from timbres.handlers.container import Parts
 from timbres.handlers.http import Gateway, answer
-from timbres.services import balances as balance
+from timbres.schemas.balances import balance_to_dict
+from timbres.services import balances
 
 api = Gateway()
 parts = Parts()
@@ -29,20 +30,20 @@ def read(account: str) -> Response[str]:
     query = api.query("month", "rfc")
     month = parse_month(query["month"], clock.now())
     rfc = None if query["rfc"] is None else parse_rfc(query["rfc"])
-    found = parts.accounts.get(account)
-    if "balance" in found.pac.capabilities:
-        return answer(200, balance.of_month(parts.access, account, month, rfc, api.deadline))
-    return answer(200, balance.of_snapshots(found, parts.snapshots, month, rfc, api.deadline))
+    found = balances.get_balance(
+        parts.accounts, parts.access, parts.snapshots, account, month, rfc, api.deadline
+    )
+    return answer(200, balance_to_dict(found))
 
 
 def scheduled(wanted: dict[str, Any]) -> dict[str, Any]:
-    def one(account: str) -> dict[str, Any]:
+    def refresh_account(account: str) -> dict[str, Any]:
         month = schedule.month(wanted)
-        found = balance.of_month(parts.access, account, month, None, api.deadline)
-        balance.learn(parts.issuers, found)
-        return {"month": str(month), "transactions": found["transactions"]}
+        balance = balances.balance_from_pac(parts.access, account, month, None, api.deadline)
+        balances.learn(parts.issuers, balance)
+        return {"month": str(month), "transactions": balance_to_dict(balance)["transactions"]}
 
-    return schedule.each(parts.accounts, wanted, "balance", one)
+    return schedule.each(parts.accounts, wanted, "balance", refresh_account)
 
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:

@@ -12,7 +12,8 @@ from timbres.domain.rfc import parse_issuer, parse_rfc
 from timbres.domain.stamps import parse_stamps
 from timbres.handlers.container import Parts
 from timbres.handlers.http import Gateway, answer
-from timbres.services.contracts import Contracts, Order, shown
+from timbres.schemas.contracts import contract_to_dict
+from timbres.services.contracts import Contracts, Order
 
 api = Gateway()
 parts = Parts()
@@ -36,7 +37,7 @@ def buy(account: str) -> Response[str]:
     order = Order(parse_issuer(body["rfc"]), parse_stamps(body["stamps"]), key, api.caller())
     contract, again = contracts().buy(account, order, api.deadline)
     headers = {"Idempotent-Replayed": "true"} if again else {}
-    return answer(201 if contract.status == CONFIRMED else 202, shown(contract), headers)
+    return answer(201 if contract.status == CONFIRMED else 202, contract_to_dict(contract), headers)
 
 
 @api.get("/accounts/<account>/contracts")
@@ -44,14 +45,15 @@ def page(account: str) -> Response[str]:
     query = api.query("rfc", "status", "cursor")
     rfc = None if query["rfc"] is None else parse_rfc(query["rfc"])
     status = None if query["status"] is None else parse_state(query["status"])
-    return answer(200, contracts().page(account, rfc, status, query["cursor"], api.deadline))
+    found, rest = contracts().page(account, rfc, status, query["cursor"], api.deadline)
+    return answer(200, {"contracts": [contract_to_dict(one) for one in found], "next": rest})
 
 
 @api.get("/accounts/<account>/contracts/<contract_id>")
 def read(account: str, contract_id: str) -> Response[str]:
     api.query()
     contract, history = contracts().told(account, contract_id)
-    return answer(200, shown(contract) | {"history": history})
+    return answer(200, contract_to_dict(contract) | {"history": history})
 
 
 @api.post("/accounts/<account>/contracts/<contract_id>/settlement")
@@ -60,7 +62,7 @@ def settle(account: str, contract_id: str) -> Response[str]:
     body = api.body("outcome", "reason")
     outcome, reason = parse_outcome(body["outcome"]), parse_reason(body["reason"])
     settled = contracts().settle(account, contract_id, outcome, reason, api.caller())
-    return answer(200, shown(settled))
+    return answer(200, contract_to_dict(settled))
 
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:

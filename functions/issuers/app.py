@@ -6,41 +6,33 @@ from typing import Any
 
 from aws_lambda_powertools.event_handler import Response
 
-from timbres.domain.issuer_import import read_csv, read_json
 from timbres.domain.rfc import parse_rfc, shown
-from timbres.errors import BODY_INVALID, PARAMETER_INVALID, TimbresError
+from timbres.errors import BODY_INVALID, TimbresError
 from timbres.handlers.container import Parts
 from timbres.handlers.http import Gateway, answer
+from timbres.handlers.issuer_import_parser import PARSERS
 from timbres.services import issuers
 
 # 10,000 rows, with room for blanks and names of members.
 MOST_BYTES = 2 * 1024 * 1024
-READERS = {"application/json": read_json, "text/csv": read_csv}
 
 api = Gateway()
 parts = Parts()
 
 
 @api.put("/accounts/<account>/issuers")
-def keep(account: str) -> Response[str]:
-    wanted = api.query("keep")["keep"] or "none"
-    if wanted not in ("none", "good"):
-        raise TimbresError(
-            PARAMETER_INVALID,
-            f"{shown(wanted)}: expected none (keep nothing if a row is bad) or good (keep the "
-            "good rows).",
-            field="keep",
-        )
+def import_issuers(account: str) -> Response[str]:
+    mode = issuers.parse_import_mode(api.query("keep")["keep"])
     media_type, text = api.text(MOST_BYTES)
-    reader = READERS.get(media_type)
-    if reader is None:
+    parse = PARSERS.get(media_type)
+    if parse is None:
         raise TimbresError(
             BODY_INVALID,
-            f"{shown(media_type)} is no type of this route: expected {' or '.join(READERS)}.",
+            f"{shown(media_type)} is no type of this route: expected {' or '.join(PARSERS)}.",
             field="Content-Type",
         )
-    kept = issuers.keep(parts.accounts, parts.issuers, account, reader(text), wanted == "good")
-    return answer(200, kept)
+    imported = issuers.import_issuers(parts.accounts, parts.issuers, account, parse(text), mode)
+    return answer(200, imported)
 
 
 @api.delete("/accounts/<account>/issuers")

@@ -21,7 +21,7 @@ from timbres.domain.month import read_month
 from timbres.domain.report import Wanted
 from timbres.handlers.container import Parts, setting
 from timbres.handlers.http import log
-from timbres.notifications.mails import Links, compose, is_told, key
+from timbres.notifications.mails import LinkFactory, compose, dedup_key, should_notify
 
 parts = Parts()
 # Longer than any event is delivered again, or told again by whoever published it.
@@ -71,19 +71,19 @@ def days() -> int:
     return int(setting("TICKET_DAYS"))
 
 
-def send(*, told: dict[str, str], detail: dict[str, Any]) -> dict[str, str]:
-    mail = compose(told["kind"], detail, Links(link, days()))
+def send(*, notification: dict[str, str], detail: dict[str, Any]) -> dict[str, str]:
+    mail = compose(notification["kind"], detail, LinkFactory(link, days()))
     Topic(client("sns"), setting("MAIL_TOPIC")).send(mail)
-    log.info("mail sent", extra=told)
-    return told
+    log.info("mail sent", extra=notification)
+    return notification
 
 
 def handler(event: dict[str, Any], context: Any) -> None:
-    """Send the mail that tells of an event of the bus, unless it was told before."""
+    """Send the mail for an event of the bus, unless it was sent before."""
     log.clear_state()
     log.append_keys(request_id=context.aws_request_id)
     kind, detail = event["detail-type"], event["detail"]
-    if not is_told(kind, detail):
+    if not should_notify(kind, detail):
         return
     config = IdempotencyConfig(
         event_key_jmespath="key",
@@ -92,9 +92,9 @@ def handler(event: dict[str, Any], context: Any) -> None:
     )
     once = idempotent_function(
         send,
-        data_keyword_argument="told",
+        data_keyword_argument="notification",
         persistence_store=store(),
         config=config,
         key_prefix="mail",
     )
-    once(told={"key": key(kind, detail), "kind": kind}, detail=detail)
+    once(notification={"key": dedup_key(kind, detail), "kind": kind}, detail=detail)

@@ -31,9 +31,10 @@ from timbres.handlers import schedule
 from timbres.handlers.container import Parts, setting
 from timbres.handlers.http import Gateway, answer, log
 from timbres.observability.metrics import COUNT, tally
+from timbres.schemas.reports import report_to_dict
 from timbres.services.monthly_reports import Monthly
 from timbres.services.report_events import ReportPublisher
-from timbres.services.reports import Reports, shown
+from timbres.services.reports import Reports
 
 api = Gateway()
 parts = Parts()
@@ -52,14 +53,15 @@ def ask(account: str) -> Response[str]:
     kind = parse_kind(body["kind"])
     wanted = Wanted(parse_report_account(account), month, kind, parse_format(body["format"], kind))
     report = reports().ask(wanted, api.caller())
-    return answer(202, shown(report), {"Location": f"reports/{report.id}"})
+    return answer(202, report_to_dict(report), {"Location": f"reports/{report.id}"})
 
 
 @api.get("/accounts/<account>/reports")
 def page(account: str) -> Response[str]:
     query = api.query("month", "cursor")
     month = None if query["month"] is None else parse_month(query["month"], clock.now())
-    return answer(200, reports().page(account, month, query["cursor"]))
+    found, rest = reports().page(account, month, query["cursor"])
+    return answer(200, {"reports": [report_to_dict(one) for one in found], "next": rest})
 
 
 @api.get("/accounts/<account>/reports/<report_id>")
@@ -68,7 +70,7 @@ def read(account: str, report_id: str) -> Response[str]:
     if redirect not in (None, "true", "false"):
         raise TimbresError(PARAMETER_INVALID, "Expected true or false.", field="redirect")
     report = reports().get(account, report_id)
-    body = shown(report)
+    body = report_to_dict(report)
     if report.status == READY:
         # Signed here, so that nothing else waits for S3's client, the slowest to make.
         url, ends = parts.bucket.link(report), clock.now() + timedelta(seconds=LINK_SECONDS)

@@ -13,7 +13,8 @@ from aws_lambda_powertools.event_handler import Response
 from timbres.handlers import schedule
 from timbres.handlers.container import Parts
 from timbres.handlers.http import Gateway, answer
-from timbres.services.daily_run.finalization import RunFinalizer, run_to_dict
+from timbres.schemas.runs import run_head_to_dict, run_to_dict, run_with_accounts_to_dict
+from timbres.services.daily_run.finalization import RunFinalizer
 from timbres.services.daily_run.start import DailyRunService
 
 api = Gateway()
@@ -28,17 +29,17 @@ def service() -> DailyRunService:
 
 @api.get("/runs")
 def page() -> Response[str]:
-    return answer(200, service().page(api.query("cursor")["cursor"]))
+    found, rest = service().page(api.query("cursor")["cursor"])
+    return answer(200, {"runs": [run_head_to_dict(run) for run in found], "next": rest})
 
 
 @api.get("/runs/<run_id>")
 def read(run_id: str) -> Response[str]:
     api.query()
-    return answer(200, service().get(run_id))
+    return answer(200, run_with_accounts_to_dict(service().get(run_id)))
 
 
 def scheduled(wanted: dict[str, Any]) -> dict[str, Any]:
-
     if wanted.get("close") == "overdue":
         return {"closed": [run_to_dict(run) for run in service().close_overdue()]}
     run = service().start(schedule.moment(wanted))

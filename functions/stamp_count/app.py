@@ -14,7 +14,8 @@ from timbres.domain.date_range import parse_period
 from timbres.domain.rfc import parse_issuer, parse_rfc
 from timbres.handlers.container import Parts
 from timbres.handlers.http import Gateway, answer
-from timbres.services import stamps as stamp_count
+from timbres.schemas.issuers import issuer_to_dict, snapshot_to_dict
+from timbres.services import stamps
 
 api = Gateway()
 parts = Parts()
@@ -24,10 +25,10 @@ parts = Parts()
 def read(account: str) -> Response[str]:
     query = api.query("rfc", "cursor")
     if query["rfc"] is None:
-        known = stamp_count.known(parts.accounts, parts.issuers, account, query["cursor"])
-        return answer(200, known)
-    rfc = parse_issuer(query["rfc"])
-    return answer(200, stamp_count.live(parts.access, parts.issuers, account, rfc, api.deadline))
+        found, rest = stamps.known(parts.accounts, parts.issuers, account, query["cursor"])
+        listed = [issuer_to_dict(issuer) for issuer in found]
+        return answer(200, {"account": account, "issuers": listed, "next": rest})
+    return answer(200, live(account, query["rfc"]))
 
 
 @api.get("/accounts/<account>/stamps/history")
@@ -35,14 +36,24 @@ def history(account: str) -> Response[str]:
     query = api.query("rfc", "from", "to")
     rfc = parse_rfc(query["rfc"])
     first, last = parse_period(query["from"], query["to"], clock.now().date())
-    return answer(
-        200, stamp_count.history(parts.accounts, parts.snapshots, account, rfc, first, last)
-    )
+    days = stamps.history(parts.accounts, parts.snapshots, account, rfc, first, last)
+    body = {
+        "account": account,
+        "rfc": rfc,
+        "from": first.isoformat(),
+        "to": last.isoformat(),
+        "snapshots": [snapshot_to_dict(*day) for day in days],
+    }
+    return answer(200, body)
+
+
+def live(account: str, rfc: object) -> dict[str, Any]:
+    issuer = stamps.live(parts.access, parts.issuers, account, parse_issuer(rfc), api.deadline)
+    return {"account": issuer.account} | issuer_to_dict(issuer)
 
 
 def scheduled(wanted: dict[str, Any]) -> dict[str, Any]:
-    rfc = parse_issuer(wanted.get("rfc"))
-    return stamp_count.live(parts.access, parts.issuers, wanted["account"], rfc, api.deadline)
+    return live(wanted["account"], wanted.get("rfc"))
 
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:

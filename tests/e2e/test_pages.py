@@ -141,7 +141,7 @@ class Reader:
 
     def _answers_json(self, code: str, shown: dict[str, Any]) -> None:
         if shown.get("status") == "needs-review":
-            looked_at(self._world, shown["id"], "needs-review")
+            looked_at(self._world, shown["id"], "needs-review", minutes=5)
         if "--data" in code or "--request" in code:
             self._same(shown, json.loads(self._run(code)))
             return

@@ -72,7 +72,7 @@ def test_a_function_that_is_killed_while_it_buys(world: World) -> None:
     listed = world.stack.call("reader", "GET", path, {"rfc": rfc}).json()["contracts"]
     assert [one["status"] for one in listed] == ["pending", "confirmed"]
 
-    looked_at(world, listed[0]["id"], "confirmed")
+    looked_at(world, listed[0]["id"], "confirmed", minutes=3)
 
     again = buy(world.stack, rfc, 60, "killed")
     assert (again.status_code, again.json()["id"]) == (201, listed[0]["id"])

@@ -33,7 +33,7 @@ from tests.integration.harness import AWS_ACCOUNT, LOST, RC, REGION, SF, START, 
 from tests.reliability import NOTHING, WRITES
 
 from timbres.aws import clients as session
-from timbres.notifications.mails import MAILED, is_told, key
+from timbres.notifications.mails import TEMPLATES, dedup_key, should_notify
 
 # As boto3 names a service, and as AWS does.
 SERVICES = {
@@ -196,10 +196,10 @@ class Scene:
     def told(self) -> Counter[str]:
         """Return how often each thing was told that a person gets a mail of, a mail each."""
         return Counter(
-            key(entry["DetailType"], detail)
+            dedup_key(entry["DetailType"], detail)
             for entry in self.world.published
-            if entry["DetailType"] in MAILED
-            and is_told(entry["DetailType"], detail := json.loads(entry["Detail"]))
+            if entry["DetailType"] in TEMPLATES
+            and should_notify(entry["DetailType"], detail := json.loads(entry["Detail"]))
         )
 
 

@@ -36,7 +36,6 @@ from urllib.parse import quote
 
 import boto3
 import botocore.endpoint
-import botocore.session
 import moto.dynamodb.models
 import requests
 from boto3.dynamodb.types import TypeSerializer
@@ -1139,9 +1138,9 @@ def _clean_environment() -> dict[str, str]:
 
 
 @cache
-def _session_of_the_functions() -> botocore.session.Session:
+def _session_of_the_functions() -> boto3.Session:
     # As warm as a process is: what a session reads from disk, it reads once.
-    return botocore.session.Session()
+    return boto3.Session()
 
 
 _LIBRARIES_OF_THE_TESTS = ("botocore", "boto3", "s3transfer", "moto", "responses", "werkzeug")

@@ -206,6 +206,18 @@ def test_a_trial_that_proves_nothing_is_followed_by_another_alone(
     assert sign_ins.together[0] == 1
 
 
+def test_a_trial_that_proves_nothing_leaves_the_version_on_trial(
+    world: World, sign_ins: SignIns
+) -> None:
+    give(world, "a wrong password")
+    world.fault("getTimbres", "code", code="612", times=3)
+
+    assert together(world, number=2, threads=8) == {"pac-rejected-request", REJECTED}
+
+    # The three calls that the PAC refused for another reason accepted nothing.
+    assert sign_ins.failed == 1
+
+
 def test_a_trial_that_never_ends_holds_the_others_up_for_a_minute(
     world: World, impatient: None
 ) -> None:

@@ -19,11 +19,11 @@ from timbres.aws import multipart_upload as upload
 from timbres.aws.multipart_upload import Upload
 from timbres.domain.forecast import Snapshot
 from timbres.domain.issuer import Issuer
-from timbres.domain.issuer_import import Entry
+from timbres.domain.issuer_import import IssuerRow
 from timbres.domain.stamps import Stamps
 from timbres.repositories.daily_counts import Snapshots
 from timbres.repositories.download_tokens import Tickets
-from timbres.repositories.dynamodb import packed, transact_write
+from timbres.repositories.dynamodb import serialize, transact_write
 from timbres.repositories.issuers import Issuers
 
 # ------------------------------------------------------------------ what AWS makes of it
@@ -38,7 +38,7 @@ def secret(world: World) -> Any:
 def put_once(world: World, **more: Any) -> Any:
     return session.client("dynamodb").put_item(
         TableName=world.stack.refs["IssuersTable"],
-        Item=packed({"account": SF, "rfc": RFC}),
+        Item=serialize({"account": SF, "rfc": RFC}),
         ConditionExpression="attribute_not_exists(account)",
         **more,
     )
@@ -47,9 +47,9 @@ def put_once(world: World, **more: Any) -> Any:
 def transact(world: World) -> Any:
     update = {
         "TableName": world.stack.refs["IssuersTable"],
-        "Key": packed({"account": SF, "rfc": RFC}),
+        "Key": serialize({"account": SF, "rfc": RFC}),
         "UpdateExpression": "ADD times :one",
-        "ExpressionAttributeValues": packed({":one": 1}),
+        "ExpressionAttributeValues": serialize({":one": 1}),
     }
     return transact_write(session.client("dynamodb"), [{"Update": update}])
 
@@ -124,7 +124,7 @@ def test_a_conditional_write_then_fails_by_its_own_effect(world: World) -> None:
     with pytest.raises(ClientError, match=FAILED) as caught:
         put_once(world, ReturnValuesOnConditionCheckFailure="ALL_OLD")
     response: Any = caught.value.response
-    assert response["Item"] == packed({"account": SF, "rfc": RFC})
+    assert response["Item"] == serialize({"account": SF, "rfc": RFC})
 
 
 def test_another_transaction_is_applied_on_its_own(world: World) -> None:
@@ -192,7 +192,7 @@ def learn(world: World) -> None:
 
 
 def keep(world: World) -> None:
-    lists(world).keep(SF, [Entry(RFC, 7), Entry(RFC_N, None)], world.clock())
+    lists(world).keep(SF, [IssuerRow(RFC, 7), IssuerRow(RFC_N, None)], world.clock())
 
 
 def seen(world: World) -> None:
@@ -233,7 +233,7 @@ def test_issuers_and_snapshots_are_as_if_nothing_was_lost(
     ):
         for item in world.stack.items(table):
             world.stack.client("dynamodb").delete_item(
-                TableName=world.stack.refs[table], Key=packed({key: item[key] for key in keys})
+                TableName=world.stack.refs[table], Key=serialize({key: item[key] for key in keys})
             )
     write(world)
     assert written() == with_a_loss != [[], []]

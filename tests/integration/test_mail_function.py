@@ -23,7 +23,7 @@ from tests.integration.harness import (
 )
 from tests.integration.ticket_world import opened
 
-from timbres.notifications.mails import MAILED
+from timbres.notifications.mails import TEMPLATES
 
 EMPTY = "AAA010101AAA"
 
@@ -72,6 +72,13 @@ def bought(world: World) -> None:
     world.buy()
 
 
+def doubled(world: World) -> None:
+    world.fault("agregarContrato", "doubled-contract")
+    world.buy()
+    world.clock.forward(minutes=2)
+    world.invoke("reconciler", {})
+
+
 def doubtful(world: World) -> None:
     world.fault("agregarContrato", "cut-before")
     world.buy()
@@ -100,6 +107,7 @@ EVENTS: dict[str, tuple[Callable[[World], None], str]] = {
     "Monthly Reports": (monthly, "Todas las cuentas:"),
     "Statement Differs": (differing, "no cuadra"),
     "Contract Confirmed": (bought, "500 timbres"),
+    "Contract Count Mismatch Detected": (doubled, "no cuadra"),
     "Contract Unknown": (doubtful, "compra en duda"),
     "Contract Rejected": (not_bought, "no se hizo"),
     "Contract Needs Review": (to_be_reviewed, "settlement"),
@@ -129,8 +137,8 @@ def test_every_kind_that_the_rule_lets_through_has_a_mail_and_the_other_way_roun
     (rule,) = (one for one in template().triggers() if one.kind == "EventBridgeRule")
 
     assert rule.properties["Pattern"]["source"] == ["timbres"]
-    assert sorted(rule.properties["Pattern"]["detail-type"]) == sorted(MAILED)
-    assert set(EVENTS) == set(MAILED)
+    assert sorted(rule.properties["Pattern"]["detail-type"]) == sorted(TEMPLATES)
+    assert set(EVENTS) == set(TEMPLATES)
 
 
 @pytest.mark.parametrize("kind", EVENTS)

@@ -42,7 +42,7 @@ from timbres.pacs.registry import PACS
 from timbres.pacs.solucion_factible.error_codes import ERRORS
 from timbres.repositories.contracts import Journal
 from timbres.repositories.credential_rejections import CredentialState
-from timbres.repositories.dynamodb import unpacked
+from timbres.repositories.dynamodb import deserialize
 from timbres.repositories.issuers import Issuers
 from timbres.services.contracts import Contracts as ContractService
 from timbres.services.contracts import Reconciler
@@ -451,6 +451,31 @@ class Contracts(RuleBasedStateMachine):
         self.pac.fault = None
 
     @rule(
+        key=st.sampled_from(KEYS),
+        rfc=st.sampled_from(ISSUERS),
+        fault=st.sampled_from((None, "cut-after", "cut-before", "refused")),
+        point=st.integers(0, 9),
+        when=st.sampled_from(("before", "after")),
+    )
+    def the_reconciler_takes_over(
+        self, key: str, rfc: str, fault: str | None, point: int, when: str
+    ) -> None:
+        """A function is so slow that the reconciler takes it for dead between two of its calls."""
+        self.bodies.setdefault(key, (ACCOUNTS[0], rfc, 20))
+
+        def three_minutes_later(_name: str) -> None:
+            mine, self.pac.fault = self.pac.fault, None
+            self.now += timedelta(minutes=3)
+            self.look()
+            self.pac.fault = mine
+
+        self.pac.fault = fault
+        self.points.arm(point, when, three_minutes_later)
+        self.order(key)
+        self.points.disarm()
+        self.pac.fault = None
+
+    @rule(
         first=st.sampled_from(KEYS[:3]),
         second=st.sampled_from(KEYS[3:]),
         rfc=st.sampled_from(ISSUERS),
@@ -551,7 +576,7 @@ class Contracts(RuleBasedStateMachine):
         while self.now < until and any(self.journal.due(until)):
             self.now += timedelta(minutes=31)
             self.look()
-        items = [unpacked(item) for item in self.dynamodb.scan(TableName="journal")["Items"]]
+        items = [deserialize(item) for item in self.dynamodb.scan(TableName="journal")["Items"]]
         contracts = {i["id"]: i for i in items if i["entry"].startswith("contract#")}
         ids = {(i["account"], i["entry"]): i["contract_id"] for i in items if "contract_id" in i}
         keys = {

@@ -13,8 +13,8 @@ from tools.openapi import document
 
 from timbres.aws import object_store
 from timbres.domain import account, stamps
-from timbres.domain import issuer_import as roster
 from timbres.handlers import http as gateway
+from timbres.handlers import issuer_import_parser
 from timbres.repositories import contracts as journal
 from timbres.repositories import issuers, reports, runs
 from timbres.services import balances as balance
@@ -80,7 +80,7 @@ def limits() -> list[str]:
         *rates,
         f"within {seconds} seconds",
         f"{gateway.MOST_BODY_BYTES:,} bytes",
-        f"{roster.MOST_ROWS:,} rows",
+        f"{issuer_import_parser.MAX_ROWS:,} rows",
         f"first {balance.MOST_MOVEMENTS:,} movements",
         ", ".join(f"{module._PAGE} {name}" for name, module in pages.items()),
         f"{stamps.MOST_STAMPS:,} stamps",

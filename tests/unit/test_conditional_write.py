@@ -9,7 +9,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 import timbres.repositories.dynamodb
-from timbres.repositories.dynamodb import conditional_write, packed, transact_write
+from timbres.repositories.dynamodb import conditional_write, serialize, transact_write
 
 FAILED = "ConditionalCheckFailedException"
 
@@ -18,10 +18,10 @@ def writer(code: str | None, item: dict[str, Any] | None = None) -> Callable[...
     def write(**request: Any) -> dict[str, Any]:
         assert request["ReturnValuesOnConditionCheckFailure"] == "ALL_OLD"
         if code is None:
-            return {"Attributes": packed(item or {})}
+            return {"Attributes": serialize(item or {})}
         response: Any = {"Error": {"Code": code, "Message": ""}}
         if item is not None:
-            response["Item"] = packed(item)
+            response["Item"] = serialize(item)
         raise ClientError(response, "UpdateItem")
 
     return write

@@ -23,14 +23,21 @@ from timbres.domain.rfc import Rfc
 from timbres.domain.run import NOT_REACHED, AlertChange
 from timbres.domain.stamps import Stamps
 from timbres.errors import Kind
-from timbres.notifications.mails import MAILED, REASONS, Links, Mail, compose, is_told, key
+from timbres.notifications.failure_causes import REASONS
+from timbres.notifications.mails import (
+    TEMPLATES,
+    LinkFactory,
+    Mail,
+    compose,
+    dedup_key,
+    should_notify,
+)
 from timbres.pacs import errors as codes
 from timbres.pacs.reachcore import error_codes as reachcore_codes
 from timbres.pacs.registry import PACS
 from timbres.pacs.solucion_factible import error_codes as solucion_factible_codes
-from timbres.services import contracts, reports
-from timbres.services import monthly_reports as monthly
-from timbres.services.daily_run.finalization import alert_change_to_dict
+from timbres.schemas import contracts, reports
+from timbres.schemas.runs import alert_change_to_dict
 
 MAILS = Path(__file__).parents[2] / "docs" / "samples" / "mails"
 NOW = datetime(2026, 11, 21, 5, 31, 7, tzinfo=UTC)
@@ -105,7 +112,7 @@ def contract(stamps: int = 500, rfc: str = RFC) -> Detail:
     one = opened("acme-sf", "", Rfc(rfc), stamps, BUYER, "pedido-1", NOW).send(NOW, before)
     refusal = Refusal("pac-timeout", 504, "The PAC did not answer in time", "nothing came")
     one = replace(one.doubt(NOW, BUYER, refusal), id="0193a1b2c3d47e5f8a9b0c1d2e3f4a5b")
-    return contracts.shown(one)
+    return contracts.contract_to_dict(one)
 
 
 def made(
@@ -123,13 +130,13 @@ def made(
 
 
 def report(kind: str, form: str, **more: Any) -> Detail:
-    return reports.told(made(kind, form, **more))
+    return reports.report_to_event(made(kind, form, **more))
 
 
 def month(*found: Report, number: int = 1, **failed: str) -> Detail:
     """The event of a monthly run; ``failed`` are accounts and codes."""
     run = MonthlyRun("2026-11-01 for 2026-10", "2026-10", NOW, [], failed=failed, number=number)
-    return monthly._event(run, found)
+    return reports.monthly_reports_to_event(run, found)
 
 
 def unmade(code: str, **more: Any) -> Detail:
@@ -266,7 +273,7 @@ GOLDEN: dict[str, tuple[str, Detail]] = {
 
 def mail(kind: str, detail: Mapping[str, Any]) -> Mail:
     # As it comes over the bus.
-    return compose(kind, json.loads(json.dumps(detail)), Links(link, 30))
+    return compose(kind, json.loads(json.dumps(detail)), LinkFactory(link, 30))
 
 
 @pytest.mark.parametrize("name", GOLDEN)
@@ -277,30 +284,34 @@ def test_each_mail_word_by_word(name: str) -> None:
 
 
 def test_every_event_and_every_text_has_its_mail() -> None:
-    assert {kind for kind, _ in GOLDEN.values()} == set(MAILED)
+    assert {kind for kind, _ in GOLDEN.values()} == set(TEMPLATES)
     assert {path.stem for path in MAILS.glob("*.txt")} == set(GOLDEN)
 
 
 def test_what_is_told_has_a_mail() -> None:
-    assert all(is_told(kind, detail) for kind, detail in GOLDEN.values())
+    assert all(should_notify(kind, detail) for kind, detail in GOLDEN.values())
 
 
 def test_a_run_that_found_nothing_new_is_not_told() -> None:
-    assert not is_told("Stamps Counted", counted())
-    assert not is_told("Stamps Counted", counted(done=0, expected=0))
-    assert not is_told("Stamps Counted", counted(done=193, failed={"pac-timeout": 7}))
-    assert not is_told("Stamps Counted", counted(problems={"acme-norte": "account-misconfigured"}))
+    assert not should_notify("Stamps Counted", counted())
+    assert not should_notify("Stamps Counted", counted(done=0, expected=0))
+    assert not should_notify("Stamps Counted", counted(done=193, failed={"pac-timeout": 7}))
+    assert not should_notify(
+        "Stamps Counted", counted(problems={"acme-norte": "account-misconfigured"})
+    )
 
 
 def test_a_run_that_counted_nobody_is_told() -> None:
-    assert is_told("Stamps Counted", counted(done=0, failed={"pac-timeout": 200}))
-    assert is_told("Stamps Counted", counted(done=0, problems={"acme-sf": "account-misconfigured"}))
+    assert should_notify("Stamps Counted", counted(done=0, failed={"pac-timeout": 200}))
+    assert should_notify(
+        "Stamps Counted", counted(done=0, problems={"acme-sf": "account-misconfigured"})
+    )
 
 
 @pytest.mark.parametrize("kind", ["Report Ready", "Report Failed"])
 def test_a_report_of_the_monthly_run_is_told_by_the_run(kind: str) -> None:
-    assert is_told(kind, report("statement", "pdf") | {"run": None})
-    assert not is_told(kind, report("statement", "pdf") | {"run": "2026-11-01 for 2026-10"})
+    assert should_notify(kind, report("statement", "pdf") | {"run": None})
+    assert not should_notify(kind, report("statement", "pdf") | {"run": "2026-11-01 for 2026-10"})
 
 
 @pytest.mark.parametrize("kind", ["Stamps Low", "Stamps Exhausted", "stamps counted", ""])
@@ -390,7 +401,9 @@ def test_the_monthly_mail_has_one_link_for_each_report_under_its_account() -> No
     ]
     for block, account in zip(blocks, (ALL, "acme-rc", "acme-sf"), strict=True):
         found = [line.strip() for line in block.splitlines() if DOWNLOAD in line]
-        wanted = [link(reports.told(one)) for one in EVERY if one.wanted.account == account]
+        wanted = [
+            link(reports.report_to_event(one)) for one in EVERY if one.wanted.account == account
+        ]
         assert sorted(found) == sorted(wanted)
 
 
@@ -403,7 +416,7 @@ def test_one_link_is_asked_for_each_ready_report_and_none_for_another(kind: str)
         return link(one)
 
     detail = INCOMPLETE if kind == "Monthly Reports" else report("statement", "pdf")
-    compose(kind, detail, Links(count, 30))
+    compose(kind, detail, LinkFactory(count, 30))
 
     ready = [one for one in detail.get("reports", [detail]) if one["status"] == READY]
     assert asked == [f"{one['account']}/{one['id']}" for one in ready]
@@ -415,7 +428,7 @@ def test_for_how_long_a_link_is_good(days: int, words: str) -> None:
         ("Report Ready", report("statement", "pdf")),
         ("Monthly Reports", month(*EVERY)),
     ):
-        assert words in compose(kind, detail, Links(link, days)).text
+        assert words in compose(kind, detail, LinkFactory(link, days)).text
 
 
 def test_names_are_written_as_they_are() -> None:
@@ -503,7 +516,7 @@ OF_A_REPORT: list[Kind] = [
 def test_every_failure_of_a_report_is_told_in_words(code: str) -> None:
     failed = made("statement", "pdf", error=unmade(code))
     texts = [
-        mail("Report Failed", reports.told(failed)).text,
+        mail("Report Failed", reports.report_to_event(failed)).text,
         mail("Monthly Reports", month(failed)).text,
         mail("Monthly Reports", month(**{"acme-rc": code})).text,
     ]
@@ -533,7 +546,7 @@ def test_what_the_pac_said_is_told_in_its_words(pac: Detail, words: str) -> None
     failed = made("statement", "pdf", error=unmade("pac-error", pac=pac))
     of_month = month(failed)
     of_month["reports"][0]["error"] = failed.error
-    for told in (("Report Failed", reports.told(failed)), ("Monthly Reports", of_month)):
+    for told in (("Report Failed", reports.report_to_event(failed)), ("Monthly Reports", of_month)):
         assert f"La causa: {words}\n" in mail(*told).text
 
 
@@ -623,7 +636,7 @@ details = st.fixed_dictionaries(
 )
 
 
-@given(st.sampled_from(MAILED), details)
+@given(st.sampled_from(sorted(TEMPLATES)), details)
 def test_any_mail_has_a_subject_that_sns_takes(kind: str, detail: Detail) -> None:
     if kind == "Monthly Reports":
         # Of a run these are numbers of issuers, of a month a number of reports.
@@ -665,13 +678,13 @@ def test_accents_of_a_subject_are_written_without() -> None:
 def test_what_is_told_twice_has_the_same_key() -> None:
     for kind, detail in GOLDEN.values():
         again = json.loads(json.dumps(detail)) | {"status": "x", "finished_at": "later", "low": 9}
-        assert key(kind, again) == key(kind, detail)
+        assert dedup_key(kind, again) == dedup_key(kind, detail)
 
 
 def test_the_first_event_of_a_run_has_the_key_it_had_before_it_was_numbered() -> None:
     numbered = month(*EVERY)
     before = {name: value for name, value in numbered.items() if name != "number"}
-    assert key("Monthly Reports", before) == key("Monthly Reports", numbered)
+    assert dedup_key("Monthly Reports", before) == dedup_key("Monthly Reports", numbered)
     assert mail("Monthly Reports", before) == mail("Monthly Reports", numbered)
 
 
@@ -693,8 +706,8 @@ def test_what_differs_has_keys_that_differ() -> None:
         # A supplement of the same run must not be taken for the mail before it.
         ("Monthly Reports", month(*EVERY, number=2)),
         ("Monthly Reports", month(*EVERY, number=3)),
-        *((kind, one) for kind in MAILED if kind.startswith("Contract")),
+        *((kind, one) for kind in TEMPLATES if kind.startswith("Contract")),
         ("Contract Confirmed", one | {"id": "0193a1b2c3d47e5f8a9b0c1d2e3f4a5c"}),
         ("Contract Confirmed", one | {"account": "other"}),
     ]
-    assert len({key(*told) for told in different}) == len(different)
+    assert len({dedup_key(*told) for told in different}) == len(different)

@@ -18,7 +18,7 @@ from timbres.domain import clock
 from timbres.domain.clock import MEXICO_CITY
 from timbres.domain.month import Month
 from timbres.domain.report import FAILED, PENDING, READY, MonthlyRun, Report, ReportKey, Wanted
-from timbres.notifications.mails import key
+from timbres.notifications.mails import dedup_key
 from timbres.services.monthly_reports import Monthly
 
 RUN = "2026-11-01 for 2026-10"
@@ -95,7 +95,7 @@ class Cloud:
         mails: dict[str, dict[str, Any]] = {}
         for detail in self.published:
             # The mail function sends one mail for a key; whichever of the events comes first.
-            first = mails.setdefault(key("Monthly Reports", detail), detail)
+            first = mails.setdefault(dedup_key("Monthly Reports", detail), detail)
             assert _settled(first) == _settled(detail)
         return Counter(one for detail in mails.values() for one in _settled(detail))
 
@@ -111,7 +111,7 @@ class Run:
         names = [f"acme-{number}" for number in range(accounts)]
         self.accounts: Any = SimpleNamespace(
             names=lambda: names,
-            get=lambda _: SimpleNamespace(pac=SimpleNamespace(can={"consumption"})),
+            get=lambda _: SimpleNamespace(pac=SimpleNamespace(capabilities={"consumption"})),
         )
         self.cloud = cloud
         fake: Any = cloud

@@ -6,10 +6,11 @@ from typing import Any
 
 from timbres.domain.contract import SETTLED, STATES, STEPS
 from timbres.domain.forecast import EXHAUSTED, LOW, OK
-from timbres.domain.issuer_import import MOST_ROWS
+from timbres.domain.issuer_import import MAX_LOW_STAMPS
 from timbres.domain.report import FAILED, FORMATS, PENDING, READY
 from timbres.domain.run import FINISHED, RUNNING
 from timbres.domain.stamps import MOST_STAMPS
+from timbres.handlers.issuer_import_parser import MAX_ROWS
 from timbres.pacs.registry import PACS
 
 Schema = dict[str, Any]
@@ -17,7 +18,6 @@ Schema = dict[str, Any]
 ACCOUNT_PATTERN = "^[a-z0-9][a-z0-9-]{1,40}$"
 MONTH_PATTERN = "^[0-9]{4}-(0[1-9]|1[012])$"
 _DATE_AND_HOMOCLAVE = "[0-9]{2}(0[1-9]|1[012])(0[1-9]|[12][0-9]|3[01])"
-_MOST_LOW = 999_999_999_999
 
 
 def ref(name: str) -> Schema:
@@ -267,7 +267,7 @@ RFC_SENT = text(
 )
 _LOW_STAMPS = nullable(
     integer("The threshold below which its stamps are low; null for the account's.")
-    | {"maximum": _MOST_LOW}
+    | {"maximum": MAX_LOW_STAMPS}
 )
 
 SCHEMAS: dict[str, Schema] = {
@@ -413,7 +413,7 @@ SCHEMAS: dict[str, Schema] = {
             ]
         },
         minItems=1,
-        maxItems=MOST_ROWS,
+        maxItems=MAX_ROWS,
     ),
     "Problem": record(
         {

@@ -1,7 +1,4 @@
-"""One session of AWS a process, its clients made on first use, each with time-outs.
-
-botocore's own: boto3 would bring the same clients, and a tenth to a first call.
-"""
+"""One session of AWS a process, its clients made on first use, each with time-outs."""
 
 from __future__ import annotations
 
@@ -9,9 +6,8 @@ import os
 from functools import cache
 from typing import Any
 
+import boto3
 from botocore.config import Config
-from botocore.loaders import Loader
-from botocore.session import Session
 
 _CONFIG = Config(
     connect_timeout=2,
@@ -24,22 +20,9 @@ _S3_CONFIG = _CONFIG.merge(Config(signature_version="s3v4"))
 _S3_REGIONAL = _S3_CONFIG.merge(Config(s3={"addressing_style": "virtual"}))
 
 
-class _Loader(Loader):
-    """Knows the services there are to ask for.
-
-    botocore's own looks into the folder of each of its 400 to say that a name is right: a
-    fifteenth of a first call.
-    """
-
-    def list_available_services(self, type_name: str) -> list[str]:  # noqa: ARG002 botocore's
-        return ["dynamodb", "events", "s3", "secretsmanager", "sns", "sqs"]
-
-
 @cache
-def _session() -> Session:
-    session = Session()
-    session.register_component("data_loader", _Loader())
-    return session
+def _session() -> Any:
+    return boto3.Session()
 
 
 @cache
@@ -50,4 +33,4 @@ def client(service: str) -> Any:
         # An AWS on this machine has one host for all buckets.
         elsewhere = "AWS_ENDPOINT_URL" in os.environ or "AWS_ENDPOINT_URL_S3" in os.environ
         config = _S3_CONFIG if elsewhere else _S3_REGIONAL
-    return _session().create_client(service, config=config)
+    return _session().client(service, config=config)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from timbres.repositories.dynamodb import chunks
+from timbres.repositories.dynamodb import batched
 
 
 class Bus:
@@ -17,7 +17,7 @@ class Bus:
 
     def publish(self, kind: str, *details: dict[str, Any]) -> None:
         """Publish events of one kind, ``Report Ready`` say. Raises RuntimeError on a refusal."""
-        for some in chunks(details, 10):
+        for some in batched(details, 10):
             answer = self._events.put_events(
                 Entries=[
                     {

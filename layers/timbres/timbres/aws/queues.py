@@ -9,7 +9,7 @@ from typing import Any
 
 from timbres.domain.report import Report
 from timbres.domain.run import BatchId
-from timbres.repositories.dynamodb import chunks
+from timbres.repositories.dynamodb import batched
 
 
 class ReportQueue:
@@ -34,7 +34,7 @@ class RunQueue:
 
     def send(self, messages: Iterable[str]) -> None:
         """Send messages. Raises RuntimeError when SQS refuses any of them."""
-        for some in chunks(list(messages), 10):
+        for some in batched(list(messages), 10):
             entries = [{"Id": str(n), "MessageBody": text} for n, text in enumerate(some)]
             answer = self._sqs.send_message_batch(QueueUrl=self._url, Entries=entries)
             if answer.get("Failed"):

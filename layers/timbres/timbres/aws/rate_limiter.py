@@ -10,7 +10,7 @@ import time
 import uuid
 from typing import Any
 
-from timbres.repositories.dynamodb import Item, WriteResult, conditional_write, packed
+from timbres.repositories.dynamodb import Item, WriteResult, conditional_write, serialize
 
 _MICROSECONDS = 1_000_000
 
@@ -58,9 +58,9 @@ class RateLimiter:
             self._dynamodb.update_item,
             {"reservation": reservation},
             TableName=self._table,
-            Key=packed({"account": account}),
+            Key=serialize({"account": account}),
             UpdateExpression=f"{expression}, reservation = :reservation",
             ConditionExpression=condition,
-            ExpressionAttributeValues=packed(values | {":reservation": reservation}),
+            ExpressionAttributeValues=serialize(values | {":reservation": reservation}),
             ReturnValues="ALL_NEW",
         )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from functools import lru_cache
+
+from timbres.domain.month import Month
 
 CONSUMPTION = "Consumo de timbre"
 """The kind of movement that is consumption; others are not."""
@@ -92,6 +94,28 @@ def is_consistent(transactions: int, consumed: int, *, one_issuer: bool = False)
     if one_issuer and transactions > consumed:
         return None
     return transactions == consumed
+
+
+@dataclass(frozen=True, slots=True)
+class AccountBalance:
+    """One account's consumption in one month, from its PAC or from the daily counts.
+
+    ``totals`` are of all movements, ``movements`` the first of them. ``summary`` is the PAC's,
+    None where the daily counts are the source. ``consistent``: whether the PAC's total agrees
+    with its movements; None where that is open. ``known``: whether any consumption is known.
+    ``missing_days``: how many issuers were not counted on a day, None where a PAC is the source.
+    """
+
+    account: str
+    pac: str
+    month: Month
+    totals: Totals
+    movements: Sequence[Movement]
+    summary: Summary | None = None
+    consistent: bool | None = None
+    as_of: datetime | None = None
+    known: bool = True
+    missing_days: Mapping[date, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

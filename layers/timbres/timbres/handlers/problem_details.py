@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from timbres.errors import PacError, TimbresError
+from timbres.schemas.errors import pac_to_dict
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -26,7 +27,7 @@ def document(error: TimbresError, request_id: str) -> dict[str, Any]:
     if error.field is not None:
         body["field"] = error.field
     if isinstance(error, PacError):
-        body["pac"] = {"name": error.pac, "code": error.pac_code, "message": error.pac_message}
+        body["pac"] = pac_to_dict(error.pac, error.pac_code, error.pac_message)
     return body | error.members
 
 

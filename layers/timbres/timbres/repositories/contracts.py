@@ -25,11 +25,11 @@ from timbres.errors import STORAGE_UNAVAILABLE, TimbresError
 from timbres.repositories.dynamodb import (
     Item,
     conditional_write,
-    cursor,
-    packed,
-    start,
+    decode_cursor,
+    deserialize,
+    encode_cursor,
+    serialize,
     transact_write,
-    unpacked,
 )
 
 _TIMES = ("at", "created_at", "sent_at", "settled_at", "look_at")
@@ -90,7 +90,7 @@ class Journal:
             {
                 "Put": {
                     "TableName": self._table,
-                    "Item": packed(item),
+                    "Item": serialize(item),
                     "ConditionExpression": "attribute_not_exists(entry)",
                 }
             }
@@ -102,7 +102,7 @@ class Journal:
         day["Update"]["ConditionExpression"] = (
             "stamps <= :room" if room < 0 else "attribute_not_exists(stamps) OR stamps <= :room"
         )
-        day["Update"]["ExpressionAttributeValues"] |= packed({":room": room})
+        day["Update"]["ExpressionAttributeValues"] |= serialize({":room": room})
         for attempt in range(_ATTEMPTS):
             failed = transact_write(self._dynamodb, [*steps, day])
             # DynamoDB may name only some of the conditions that failed: the key comes first.
@@ -163,10 +163,10 @@ class Journal:
             IndexName=_OPEN,
             KeyConditionExpression=condition,
             ExpressionAttributeNames={"#open": "open"},
-            ExpressionAttributeValues=packed({":open": _OPEN, **(values or {})}),
+            ExpressionAttributeValues=serialize({":open": _OPEN, **(values or {})}),
         )
         for page in pages:
-            for item in map(unpacked, page["Items"]):
+            for item in map(deserialize, page["Items"]):
                 yield item["account"], item["entry"].removeprefix("contract#")
 
     def oldest_open(self) -> Contract | None:
@@ -200,7 +200,7 @@ class Journal:
         query: Item = {
             "TableName": self._table,
             "KeyConditionExpression": "account = :account AND begins_with(entry, :prefix)",
-            "ExpressionAttributeValues": packed(values),
+            "ExpressionAttributeValues": serialize(values),
             "ScanIndexForward": False,
             "Limit": _PAGE,
             "ConsistentRead": True,
@@ -210,22 +210,22 @@ class Journal:
                 "FilterExpression": " AND ".join(filters),
                 "ExpressionAttributeNames": names,
             }
-        last = start(after, {"account": account}, "entry", prefix="contract#")
+        last = decode_cursor(after, {"account": account}, "entry", prefix="contract#")
         found: list[Contract] = []
         while True:
             page = self._dynamodb.query(**query, **({"ExclusiveStartKey": last} if last else {}))
-            found += [_contract(unpacked(item)) for item in page["Items"]]
+            found += [_contract(deserialize(item)) for item in page["Items"]]
             last = page.get("LastEvaluatedKey")
             # A filter may leave a page empty that is not the last.
             if found or not last or deadline.left() < _RESERVE_SECONDS:
-                return found, cursor(last)
+                return found, encode_cursor(last)
 
     def ordered_between(self, account: str, first: datetime, last: datetime) -> Iterator[Contract]:
         """Yield the contracts ordered from ``first`` up to ``last``, the oldest first."""
         pages = self._dynamodb.get_paginator("query").paginate(
             TableName=self._table,
             KeyConditionExpression="account = :account AND entry BETWEEN :first AND :last",
-            ExpressionAttributeValues=packed(
+            ExpressionAttributeValues=serialize(
                 {
                     ":account": account,
                     ":first": f"contract#{first_id(first)}",
@@ -235,7 +235,7 @@ class Journal:
         )
         for page in pages:
             for item in page["Items"]:
-                yield _contract(unpacked(item))
+                yield _contract(deserialize(item))
 
     def record(self, before: Contract, after: Contract) -> bool:
         """Write a contract over ``before``, the version its last step was taken from.
@@ -250,9 +250,9 @@ class Journal:
                 {
                     "Delete": {
                         "TableName": self._table,
-                        "Key": packed(_mark_key(after)),
+                        "Key": serialize(_mark_key(after)),
                         "ConditionExpression": "contract_id = :id",
-                        "ExpressionAttributeValues": packed({":id": after.id}),
+                        "ExpressionAttributeValues": serialize({":id": after.id}),
                     }
                 }
             )
@@ -286,11 +286,11 @@ class Journal:
         return {
             "Update": {
                 "TableName": self._table,
-                "Key": packed({"account": after.account, "entry": item["entry"]}),
+                "Key": serialize({"account": after.account, "entry": item["entry"]}),
                 "UpdateExpression": expression,
                 "ConditionExpression": "#version = :was",
                 "ExpressionAttributeNames": names,
-                "ExpressionAttributeValues": packed(values),
+                "ExpressionAttributeValues": serialize(values),
             }
         }
 
@@ -298,19 +298,19 @@ class Journal:
         return {
             "Update": {
                 "TableName": self._table,
-                "Key": packed(_day_key(contract)),
+                "Key": serialize(_day_key(contract)),
                 "UpdateExpression": "ADD stamps :stamps",
-                "ExpressionAttributeValues": packed({":stamps": stamps}),
+                "ExpressionAttributeValues": serialize({":stamps": stamps}),
             }
         }
 
     def _get(self, account: str, entry: str) -> Item | None:
         answer = self._dynamodb.get_item(
             TableName=self._table,
-            Key=packed({"account": account, "entry": entry}),
+            Key=serialize({"account": account, "entry": entry}),
             ConsistentRead=True,
         )
-        return unpacked(answer["Item"]) if "Item" in answer else None
+        return deserialize(answer["Item"]) if "Item" in answer else None
 
     @staticmethod
     def _key_entry(key: str) -> str:

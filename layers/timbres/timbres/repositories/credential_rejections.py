@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any
 
 from timbres.domain.account import Account
-from timbres.repositories.dynamodb import Item, conditional_write, packed, unpacked
+from timbres.repositories.dynamodb import Item, conditional_write, deserialize, serialize
 
 # Longer than a call with its repetitions: after a trial that never ended, another may begin.
 TRIAL_SECONDS = 60
@@ -53,11 +53,11 @@ class Rejections:
             TableName=self._table,
             ConsistentRead=True,
             KeyConditionExpression="account = :account AND begins_with(entry, :version)",
-            ExpressionAttributeValues=packed(
+            ExpressionAttributeValues=serialize(
                 {":account": account.name, ":version": f"{account.version}#"}
             ),
         )
-        items = {item["entry"]: item for item in map(unpacked, answer["Items"])}
+        items = {item["entry"]: item for item in map(deserialize, answer["Items"])}
         rejection = items.get(entry_of_rejection(account))
         return CredentialState(
             accepted="accepted_at" in items.get(_entry_of_state(account), {}),
@@ -78,7 +78,7 @@ class Rejections:
             # A time beyond a trial's length is nobody's: it must not hold up the account.
             ConditionExpression="attribute_not_exists(accepted_at) AND "
             "(attribute_not_exists(trial) OR NOT trial_until BETWEEN :now AND :until)",
-            ExpressionAttributeValues=packed(
+            ExpressionAttributeValues=serialize(
                 {
                     ":token": token,
                     ":now": at.timestamp(),
@@ -93,7 +93,7 @@ class Rejections:
         self._dynamodb.update_item(
             **self._key(account, _entry_of_state(account)),
             UpdateExpression="SET accepted_at = :at REMOVE trial, trial_until",
-            ExpressionAttributeValues=packed({":at": at.isoformat()}),
+            ExpressionAttributeValues=serialize({":at": at.isoformat()}),
         )
 
     def require_trial(self, account: Account) -> None:
@@ -111,7 +111,7 @@ class Rejections:
             **self._key(account, _entry_of_state(account)),
             UpdateExpression="REMOVE trial, trial_until",
             ConditionExpression="trial = :token",
-            ExpressionAttributeValues=packed({":token": token}),
+            ExpressionAttributeValues=serialize({":token": token}),
         )
 
     def reject(self, account: Account, rejection: Rejection, at: datetime) -> bool:
@@ -126,7 +126,7 @@ class Rejections:
             ConditionExpression="attribute_not_exists(entry)",
             ExpressionAttributeNames={"#at": "at"},
             ExpressionAttributeValues={
-                **packed(
+                **serialize(
                     {
                         ":at": rejection.at,
                         ":token": token,
@@ -149,7 +149,7 @@ class Rejections:
             ConditionExpression="attribute_exists(entry) AND attribute_not_exists(published_at) "
             "AND (attribute_not_exists(publication) "
             "OR NOT publication_until BETWEEN :now AND :until)",
-            ExpressionAttributeValues=packed(
+            ExpressionAttributeValues=serialize(
                 {
                     ":token": token,
                     ":now": at.timestamp(),
@@ -170,13 +170,13 @@ class Rejections:
             ExpressionAttributeNames={
                 "#outcome": "published_at" if published else "publication_failed_at"
             },
-            ExpressionAttributeValues=packed({":at": at.isoformat()}),
+            ExpressionAttributeValues=serialize({":at": at.isoformat()}),
         )
 
     def _key(self, account: Account, entry: str) -> Item:
         return {
             "TableName": self._table,
-            "Key": packed({"account": account.name, "entry": entry}),
+            "Key": serialize({"account": account.name, "entry": entry}),
         }
 
 

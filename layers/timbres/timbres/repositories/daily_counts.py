@@ -12,7 +12,7 @@ from typing import Any
 
 from timbres.domain.forecast import Snapshot
 from timbres.domain.stamps import Stamps
-from timbres.repositories.dynamodb import Item, chunks, packed, read_batch, transact_write
+from timbres.repositories.dynamodb import Item, batch_get, batched, serialize, transact_write
 
 KEPT = timedelta(days=400)
 # A transaction takes 100 steps, and each snapshot comes with its issuer's.
@@ -34,7 +34,7 @@ class Snapshots:
 
         One whose step's condition is not met is left out.
         """
-        for some in chunks(counted, _A_TRANSACTION):
+        for some in batched(counted, _A_TRANSACTION):
             steps = [step for one in some for step in self._steps(account, day, one)]
             if not transact_write(self._dynamodb, steps):
                 continue
@@ -45,9 +45,9 @@ class Snapshots:
     def history(self, account: str, rfc: str, first: date, last: date) -> Iterator[Snapshot]:
         """Yield an issuer's snapshots from ``first`` to ``last``, the oldest first."""
         days = [first + timedelta(days=n) for n in range((last - first).days + 1)]
-        for some in chunks(days, 100):
+        for some in batched(days, 100):
             keys = [_key(account, day, rfc) for day in some]
-            items = read_batch(self._dynamodb, self._table, keys)
+            items = batch_get(self._dynamodb, self._table, keys)
             yield from sorted(map(_snapshot, items), key=lambda one: one.at)
 
     def between(self, account: str, first: date, last: date) -> Iterator[tuple[str, Snapshot]]:
@@ -55,7 +55,7 @@ class Snapshots:
         pages = self._dynamodb.get_paginator("query").paginate(
             TableName=self._table,
             KeyConditionExpression="account = :account AND entry BETWEEN :first AND :last",
-            ExpressionAttributeValues=packed(
+            ExpressionAttributeValues=serialize(
                 {":account": account, ":first": f"{first}#", ":last": f"{last}$"}
             ),
         )
@@ -75,12 +75,12 @@ class Snapshots:
             "consumed": snapshot.consumed,
             "expires_at": int((snapshot.at + KEPT).timestamp()),
         }
-        put = {"TableName": self._table, "Item": _key(account, day, rfc) | packed(item)}
+        put = {"TableName": self._table, "Item": _key(account, day, rfc) | serialize(item)}
         return [{"Put": put}, step]
 
 
 def _key(account: str, day: date, rfc: str) -> Item:
-    return packed({"account": account, "entry": f"{day}#{rfc}"})
+    return serialize({"account": account, "entry": f"{day}#{rfc}"})
 
 
 def _snapshot(item: Item) -> Snapshot:

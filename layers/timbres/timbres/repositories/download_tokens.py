@@ -14,7 +14,7 @@ from typing import Any
 from timbres.domain import clock
 from timbres.domain.download_token import Ticket, is_ticket, new_ticket, ticket_hash
 from timbres.domain.report import Wanted
-from timbres.repositories.dynamodb import Item, conditional_write, packed
+from timbres.repositories.dynamodb import Item, conditional_write, serialize
 
 log = logging.getLogger("timbres")
 
@@ -46,7 +46,7 @@ class Tickets:
             "expires_at": int(until.timestamp()),
             "uses": 0,
         }
-        self._dynamodb.put_item(TableName=self._table, Item=packed(item))
+        self._dynamodb.put_item(TableName=self._table, Item=serialize(item))
         return ticket
 
     def use(self, ticket: str, at: datetime, by: str) -> Ticket | None:
@@ -61,13 +61,13 @@ class Tickets:
             self._dynamodb.update_item,
             {"last_use": use},
             TableName=self._table,
-            Key=packed({"ticket": ticket_hash(ticket)}),
+            Key=serialize({"ticket": ticket_hash(ticket)}),
             UpdateExpression="ADD #uses :one "
             "SET last_use = :use, last_used_at = :now, last_used_by = :by",
             # The last use is compared so that a repeated call does not count twice.
             ConditionExpression=f"{_GOOD} AND (attribute_not_exists(last_use) OR last_use <> :use)",
             ExpressionAttributeNames={"#uses": "uses"},
-            ExpressionAttributeValues=packed(
+            ExpressionAttributeValues=serialize(
                 {
                     ":one": 1,
                     ":use": use,
@@ -111,7 +111,7 @@ class Tickets:
             IndexName="report",
             KeyConditionExpression="#report = :report",
             ExpressionAttributeNames={"#report": "report"},
-            ExpressionAttributeValues=packed({":report": _of(account, report_id)}),
+            ExpressionAttributeValues=serialize({":report": _of(account, report_id)}),
         )
         for page in pages:
             item: Item
@@ -123,11 +123,11 @@ class Tickets:
             self._dynamodb.update_item,
             {"revocation": revocation},
             TableName=self._table,
-            Key=packed({"ticket": ticket}),
+            Key=serialize({"ticket": ticket}),
             UpdateExpression="SET revoked_at = :now, revocation = :revocation",
             # One that DynamoDB has deleted meanwhile is not written anew.
             ConditionExpression=_GOOD,
-            ExpressionAttributeValues=packed(
+            ExpressionAttributeValues=serialize(
                 {":now": at.isoformat(), ":revocation": revocation, ":at": int(at.timestamp())}
             ),
         ).applied

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import math
 import random
 import time
 import uuid
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, TypeVar
 
+from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from botocore.exceptions import ClientError
 
 from timbres.domain.rfc import shown
@@ -28,58 +28,52 @@ _THROTTLED = {
     "RequestLimitExceeded",
 }
 
+_SERIALIZER, _DESERIALIZER = TypeSerializer(), TypeDeserializer()
+
 Item = dict[str, Any]
 T = TypeVar("T")
 
 
-def chunks(values: Sequence[T], size: int) -> Iterator[Sequence[T]]:
-    """Yield ``values`` in turns of ``size``, as many as one call of DynamoDB takes."""
+def batched(values: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    """Yield ``values`` in batches of ``size``, as many as one call of an AWS service takes."""
     for begin in range(0, len(values), size):
         yield values[begin : begin + size]
 
 
-def packed(values: Item) -> Item:
-    """Return plain values as DynamoDB attribute values; what is None is left out."""
-    return {k: _attribute(v) for k, v in values.items() if v is not None}
+def serialize(values: Item) -> Item:
+    """Return plain values as DynamoDB attribute values; None is left out.
+
+    Raises TypeError for a number that is infinite or NaN, and for a type DynamoDB does not have.
+    """
+    return {k: _SERIALIZER.serialize(_with_decimals(v)) for k, v in values.items() if v is not None}
 
 
-def unpacked(item: Item) -> Item:
+def deserialize(item: Item) -> Item:
     """Return a DynamoDB item as plain values, its numbers as int, or float with a fraction."""
-    return {k: _plain(v) for k, v in item.items()}
+    return {k: _without_decimals(_DESERIALIZER.deserialize(v)) for k, v in item.items()}
 
 
-def _attribute(value: Any) -> Item:
-    # boto3's own serializer would be the only reason to import boto3: a tenth of a first call.
-    if isinstance(value, str):
-        return {"S": value}
-    if isinstance(value, bool):
-        return {"BOOL": value}
-    if isinstance(value, int | float) and math.isfinite(value):
-        return {"N": repr(value)}
-    if value is None:
-        return {"NULL": True}
+def _with_decimals(value: Any) -> Any:
+    if isinstance(value, float):
+        return Decimal(repr(value))
     if isinstance(value, dict):
-        return {"M": {k: _attribute(v) for k, v in value.items()}}
+        return {k: _with_decimals(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return {"L": [_attribute(v) for v in value]}
-    raise TypeError(f"{value!r} has no place in an item")
-
-
-def _plain(attribute: Item) -> Any:
-    ((kind, value),) = attribute.items()
-    if kind == "N":
-        number = Decimal(value)
-        return int(number) if number == number.to_integral_value() else float(number)
-    if kind == "NULL":
-        return None
-    if kind == "M":
-        return {k: _plain(v) for k, v in value.items()}
-    if kind == "L":
-        return [_plain(v) for v in value]
+        return [_with_decimals(v) for v in value]
     return value
 
 
-def cursor(last: Item | None) -> str | None:
+def _without_decimals(value: Any) -> Any:
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    if isinstance(value, dict):
+        return {k: _without_decimals(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_without_decimals(v) for v in value]
+    return value
+
+
+def encode_cursor(last: Item | None) -> str | None:
     """Return where a query stopped as an opaque text, None at its end."""
     if not last:
         return None
@@ -87,8 +81,10 @@ def cursor(last: Item | None) -> str | None:
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
-def start(text: str | None, fixed: Item, sort: str, *also: str, prefix: str = "") -> Item | None:
-    """Return where to go on from a :func:`cursor` of the same list.
+def decode_cursor(
+    text: str | None, fixed: Item, sort: str, *also: str, prefix: str = ""
+) -> Item | None:
+    """Return where to go on from a :func:`encode_cursor` of the same list.
 
     ``fixed`` is the key that all of the list share, ``sort`` names the key it is sorted by,
     ``prefix`` is what that begins with in the list, ``also`` are the table's further keys:
@@ -115,7 +111,7 @@ def start(text: str | None, fixed: Item, sort: str, *also: str, prefix: str = ""
             f"{shown(text)} is no cursor: expected the value of next in the list before.",
             field="cursor",
         )
-    return packed(keys)
+    return serialize(keys)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,9 +146,9 @@ def conditional_write(
             raise
         # botocore's type of a response does not have the members of single errors.
         failure: Any = error.response
-        item = unpacked(failure.get("Item") or {})
+        item = deserialize(failure.get("Item") or {})
         return WriteResult(bool(item) and applied.items() <= item.items(), item)
-    return WriteResult(applied=True, item=unpacked(response.get("Attributes") or {}))
+    return WriteResult(applied=True, item=deserialize(response.get("Attributes") or {}))
 
 
 def transact_write(dynamodb: Any, steps: list[Item]) -> set[int]:
@@ -189,7 +185,7 @@ def transact_write(dynamodb: Any, steps: list[Item]) -> set[int]:
     raise AssertionError("unreachable")
 
 
-def read_batch(dynamodb: Any, table: str, keys: Sequence[Item]) -> Iterator[Item]:
+def batch_get(dynamodb: Any, table: str, keys: Sequence[Item]) -> Iterator[Item]:
     """Yield the items there are under up to 100 keys, as they stand now."""
     asked: Any = {table: {"Keys": list(keys), "ConsistentRead": True}}
     while asked:

@@ -9,17 +9,17 @@ from typing import Any
 from timbres.domain.clock import MEXICO_CITY
 from timbres.domain.forecast import OK, Outlook, Snapshot, rounded
 from timbres.domain.issuer import Issuer
-from timbres.domain.issuer_import import UNSAID, Entry
+from timbres.domain.issuer_import import UNSET, IssuerRow
 from timbres.domain.stamps import Stamps
 from timbres.repositories.dynamodb import (
     Item,
-    chunks,
-    cursor,
-    packed,
-    read_batch,
-    start,
+    batch_get,
+    batched,
+    decode_cursor,
+    deserialize,
+    encode_cursor,
+    serialize,
     transact_write,
-    unpacked,
 )
 
 _PAGE = 500
@@ -54,9 +54,9 @@ class Issuers:
         for rfc in rfcs:
             self._dynamodb.update_item(**self._learning(account, rfc, at))
 
-    def keep(self, account: str, entries: Sequence[Entry], at: datetime) -> None:
+    def keep(self, account: str, rows: Sequence[IssuerRow], at: datetime) -> None:
         """Remember issuers as a user lists them, each with its threshold where it has one."""
-        for some in chunks(entries, 100):
+        for some in batched(rows, 100):
             transact_write(
                 self._dynamodb, [{"Update": self._keeping(account, e, at)} for e in some]
             )
@@ -81,9 +81,9 @@ class Issuers:
     def many(self, account: str, rfcs: Sequence[str]) -> dict[str, Issuer]:
         """Return the issuers that are known among ``rfcs``."""
         found: dict[str, Issuer] = {}
-        for some in chunks(rfcs, 100):
+        for some in batched(rfcs, 100):
             keys = [_key(account, rfc) for rfc in some]
-            for item in read_batch(self._dynamodb, self._table, keys):
+            for item in batch_get(self._dynamodb, self._table, keys):
                 issuer = _issuer(item)
                 found[issuer.rfc] = issuer
         return found
@@ -108,9 +108,11 @@ class Issuers:
 
         ``recent`` is left out.
         """
-        last = start(after, {"account": account}, _URGENCY, "rfc")
+        last = decode_cursor(after, {"account": account}, _URGENCY, "rfc")
         page = self._query(account, IndexName=_URGENCY, **_after(last))
-        return [_issuer(item) for item in page["Items"]], cursor(page.get("LastEvaluatedKey"))
+        return [_issuer(item) for item in page["Items"]], encode_cursor(
+            page.get("LastEvaluatedKey")
+        )
 
     def rfcs(self, account: str) -> Iterator[str]:
         """Yield the RFC of every issuer of an account, in their order."""
@@ -135,7 +137,7 @@ class Issuers:
         return self._dynamodb.query(
             TableName=self._table,
             KeyConditionExpression="account = :account",
-            ExpressionAttributeValues=packed({":account": account}),
+            ExpressionAttributeValues=serialize({":account": account}),
             Limit=_PAGE,
             **more,
         )
@@ -146,18 +148,18 @@ class Issuers:
             "Key": _key(account, rfc),
             "UpdateExpression": "SET since = if_not_exists(since, :at), "
             "urgency = if_not_exists(urgency, :urgency)",
-            "ExpressionAttributeValues": packed(
+            "ExpressionAttributeValues": serialize(
                 {":at": at.isoformat(), ":urgency": Issuer(account, rfc).urgency}
             ),
         }
 
-    def _keeping(self, account: str, entry: Entry, at: datetime) -> Item:
-        step = self._learning(account, entry.rfc, at)
-        if entry.low_stamps is None:
+    def _keeping(self, account: str, row: IssuerRow, at: datetime) -> Item:
+        step = self._learning(account, row.rfc, at)
+        if row.low_stamps is None:
             step["UpdateExpression"] += " REMOVE low_stamps"
-        elif entry.low_stamps != UNSAID:
+        elif row.low_stamps is not UNSET:
             step["UpdateExpression"] += ", low_stamps = :low"
-            step["ExpressionAttributeValues"] |= packed({":low": entry.low_stamps})
+            step["ExpressionAttributeValues"] |= serialize({":low": row.low_stamps})
         return step
 
     def _writing(self, issuer: Issuer, names: Sequence[str]) -> Item:
@@ -177,12 +179,12 @@ class Issuers:
             "TableName": self._table,
             "Key": _key(issuer.account, issuer.rfc),
             "UpdateExpression": expression,
-            "ExpressionAttributeValues": packed(sent),
+            "ExpressionAttributeValues": serialize(sent),
         }
 
 
 def _key(account: str, rfc: str) -> Item:
-    return packed({"account": account, "rfc": rfc})
+    return serialize({"account": account, "rfc": rfc})
 
 
 def _after(last: Item | None) -> dict[str, Any]:
@@ -233,7 +235,7 @@ def _read(text: str) -> Snapshot:
 
 
 def _issuer(item: Item) -> Issuer:
-    values = unpacked(item)
+    values = deserialize(item)
     recent = values.get("recent")
     unlimited = values.get("available") == _UNLIMITED
     return Issuer(

@@ -19,13 +19,13 @@ from timbres.domain.report import (
 )
 from timbres.repositories.dynamodb import (
     Item,
-    chunks,
+    batch_get,
+    batched,
     conditional_write,
-    cursor,
-    packed,
-    read_batch,
-    start,
-    unpacked,
+    decode_cursor,
+    deserialize,
+    encode_cursor,
+    serialize,
 )
 
 # No account's name has a #.
@@ -46,7 +46,7 @@ class Records:
     def versions(self, wanted: Wanted) -> list[Report]:
         """Return every version of a report, newest first."""
         page = self._query(wanted.account, wanted.stem + "-")
-        return [_report(unpacked(item)) for item in page["Items"]]
+        return [_report(deserialize(item)) for item in page["Items"]]
 
     def add(
         self, wanted: Wanted, version: int, by: str, at: datetime, run: str | None
@@ -66,7 +66,7 @@ class Records:
             self._dynamodb.put_item,
             own,
             TableName=self._table,
-            Item=packed(_item(report)),
+            Item=serialize(_item(report)),
             ConditionExpression="attribute_not_exists(id)",
         )
         return report if write.applied else None
@@ -75,32 +75,32 @@ class Records:
         """Return a report's record, or None."""
         answer = self._dynamodb.get_item(
             TableName=self._table,
-            Key=packed({"account": account, "id": report_id}),
+            Key=serialize({"account": account, "id": report_id}),
             ConsistentRead=True,
         )
-        return _report(unpacked(answer["Item"])) if "Item" in answer else None
+        return _report(deserialize(answer["Item"])) if "Item" in answer else None
 
     def many(self, reports: Sequence[ReportKey]) -> Iterator[Report]:
         """Yield the records of reports, (account, id) each, as they stand now."""
-        for some in chunks(reports, 100):
-            keys = [packed({"account": account, "id": one}) for account, one in some]
-            for item in read_batch(self._dynamodb, self._table, keys):
-                yield _report(unpacked(item))
+        for some in batched(reports, 100):
+            keys = [serialize({"account": account, "id": one}) for account, one in some]
+            for item in batch_get(self._dynamodb, self._table, keys):
+                yield _report(deserialize(item))
 
     def page(
         self, account: str, month: Month | None, after: str | None
     ) -> tuple[list[Report], str | None]:
         """Return reports, newest month first, up to 100, and the cursor of the rest or None."""
         prefix = f"{month}-" if month else ""
-        last = start(after, {"account": account}, "id", prefix=prefix)
+        last = decode_cursor(after, {"account": account}, "id", prefix=prefix)
         page = self._query(
             account,
             prefix,
             Limit=_PAGE,
             **({"ExclusiveStartKey": last} if last else {}),
         )
-        reports = [_report(unpacked(item)) for item in page["Items"]]
-        return reports, cursor(page.get("LastEvaluatedKey"))
+        reports = [_report(deserialize(item)) for item in page["Items"]]
+        return reports, encode_cursor(page.get("LastEvaluatedKey"))
 
     def adopt(self, report: Report, run: str) -> Report | None:
         """Make a pending report of no run one of ``run``; None if it is settled or has a run."""
@@ -112,7 +112,7 @@ class Records:
             UpdateExpression="SET #run = :run",
             ConditionExpression="#status = :pending AND attribute_not_exists(#run)",
             ExpressionAttributeNames={"#run": "run", "#status": "status"},
-            ExpressionAttributeValues=packed({":run": run, ":pending": PENDING}),
+            ExpressionAttributeValues=serialize({":run": run, ":pending": PENDING}),
             ReturnValues="ALL_NEW",
         )
         return _report(write.item) if write.applied else None
@@ -135,7 +135,7 @@ class Records:
             UpdateExpression="SET " + ", ".join(f"#{name} = :{name}" for name in changes),
             ConditionExpression="#status = :pending",
             ExpressionAttributeNames={f"#{name}": name for name in changes},
-            ExpressionAttributeValues=packed(
+            ExpressionAttributeValues=serialize(
                 {f":{name}": value for name, value in changes.items()} | {":pending": PENDING}
             ),
             ReturnValues="ALL_NEW",
@@ -163,10 +163,10 @@ class Records:
             TableName=self._table,
             IndexName=_UNANNOUNCED,
             KeyConditionExpression="unannounced = :yes",
-            ExpressionAttributeValues=packed({":yes": _YES}),
+            ExpressionAttributeValues=serialize({":yes": _YES}),
         )
         for page in pages:
-            items = map(unpacked, page["Items"])
+            items = map(deserialize, page["Items"])
             # The index lags behind the table.
             reports = self.many([(item["account"], item["id"]) for item in items])
             yield from (report for report in reports if report.unannounced)
@@ -179,7 +179,7 @@ class Records:
         answer: Item = self._dynamodb.query(
             TableName=self._table,
             KeyConditionExpression=condition,
-            ExpressionAttributeValues=packed(values),
+            ExpressionAttributeValues=serialize(values),
             ScanIndexForward=False,
             ConsistentRead=True,
             **more,
@@ -200,7 +200,7 @@ class MonthlyRuns:
             self._dynamodb.put_item,
             {},
             TableName=self._table,
-            Item=packed(_run_key(run) | {"month": str(month), "started_at": at.isoformat()}),
+            Item=serialize(_run_key(run) | {"month": str(month), "started_at": at.isoformat()}),
             ConditionExpression="attribute_not_exists(id)",
         )
 
@@ -219,11 +219,11 @@ class MonthlyRuns:
             self._dynamodb.update_item,
             own,
             TableName=self._table,
-            Key=packed(_run_key(run.id)),
+            Key=serialize(_run_key(run.id)),
             UpdateExpression="SET " + ", ".join(f"#{name} = :{name}" for name in changes),
             ConditionExpression=unchanged,
             ExpressionAttributeNames={f"#{name}": name for name in changes},
-            ExpressionAttributeValues=packed(
+            ExpressionAttributeValues=serialize(
                 {f":{name}": value for name, value in changes.items()} | {":before": run.revision}
             ),
         )
@@ -232,21 +232,21 @@ class MonthlyRuns:
     def get(self, run: str) -> MonthlyRun | None:
         """Return a run, or None."""
         answer = self._dynamodb.get_item(
-            TableName=self._table, Key=packed(_run_key(run)), ConsistentRead=True
+            TableName=self._table, Key=serialize(_run_key(run)), ConsistentRead=True
         )
-        return _monthly(unpacked(answer["Item"])) if "Item" in answer else None
+        return _monthly(deserialize(answer["Item"])) if "Item" in answer else None
 
     def newest(self) -> list[MonthlyRun]:
         """Return the newest hundred runs, the newest first."""
         answer = self._dynamodb.query(
             TableName=self._table,
             KeyConditionExpression="account = :runs",
-            ExpressionAttributeValues=packed({":runs": _RUNS}),
+            ExpressionAttributeValues=serialize({":runs": _RUNS}),
             ScanIndexForward=False,
             ConsistentRead=True,
             Limit=_PAGE,
         )
-        return [_monthly(unpacked(item)) for item in answer["Items"]]
+        return [_monthly(deserialize(item)) for item in answer["Items"]]
 
 
 def _run_key(run: str) -> Item:
@@ -297,7 +297,7 @@ def _pair(text: str) -> ReportKey:
 
 
 def _key(report: Report) -> Item:
-    return packed({"account": report.wanted.account, "id": report.id})
+    return serialize({"account": report.wanted.account, "id": report.id})
 
 
 def _item(report: Report) -> Item:

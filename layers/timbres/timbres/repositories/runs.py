@@ -30,13 +30,13 @@ from timbres.domain.run import (
 )
 from timbres.repositories.dynamodb import (
     Item,
+    batch_get,
     conditional_write,
-    cursor,
-    packed,
-    read_batch,
-    start,
+    decode_cursor,
+    deserialize,
+    encode_cursor,
+    serialize,
     transact_write,
-    unpacked,
 )
 
 _PAGE = 50
@@ -74,7 +74,7 @@ class RunRepository:
             self._dynamodb.put_item,
             {},
             TableName=self._table,
-            Item=packed(item),
+            Item=serialize(item),
             ConditionExpression="attribute_not_exists(entry)",
         )
         run = self.get(run_id)
@@ -101,7 +101,7 @@ class RunRepository:
             expected += 1 if rfcs is None else len(rfcs)
             batch = _key(BatchId(run_id, account, f"{plan}-{number:04d}"))
             state = {"rfcs": rfcs, "version": 0, "expires_at": _expiry(at, _BATCHES_KEPT)}
-            self._dynamodb.put_item(TableName=self._table, Item=batch | packed(state))
+            self._dynamodb.put_item(TableName=self._table, Item=batch | serialize(state))
         values = {
             "plan_id": plan,
             "expected": expected,
@@ -109,7 +109,7 @@ class RunRepository:
             "expires_at": _expiry(at, _KEPT),
         }
         save = self._step(run_id, f"run#{account}", values, "attribute_not_exists(plan_id)")
-        record = {"TableName": self._table, "Key": packed({"run": run_id, "entry": "run"})}
+        record = {"TableName": self._table, "Key": serialize({"run": run_id, "entry": "run"})}
         check = record | {"ConditionExpression": "attribute_not_exists(finalizer)"}
         transact_write(self._dynamodb, [{"Update": save}, {"ConditionCheck": check}])
 
@@ -129,13 +129,13 @@ class RunRepository:
     def load(self, batch: BatchId) -> tuple[Run, Batch]:
         """Return a batch and its run, without accounts. Raises LookupError if there is none."""
         keys = [
-            packed({"run": batch.run, "entry": "run"}),
-            packed({"run": batch.run, "entry": f"run#{batch.account}"}),
+            serialize({"run": batch.run, "entry": "run"}),
+            serialize({"run": batch.run, "entry": f"run#{batch.account}"}),
             _key(batch),
         ]
         items = {
             item["entry"]: item
-            for item in map(unpacked, read_batch(self._dynamodb, self._table, keys))
+            for item in map(deserialize, batch_get(self._dynamodb, self._table, keys))
         }
         if len(items) < len(keys):
             raise LookupError(f"there is no batch {batch}")
@@ -168,7 +168,7 @@ class RunRepository:
                 f"{_ALERTS}0": changes,
                 "expires_at": _expiry(at, _BATCHES_KEPT),
             }
-            keep = {"TableName": self._table, "Item": packed(late)}
+            keep = {"TableName": self._table, "Item": serialize(late)}
             stored = self._batch_step(batch, result, {})
             refused = transact_write(self._dynamodb, [{"Update": stored}, {"Put": keep}])
         return not refused
@@ -202,18 +202,18 @@ class RunRepository:
 
     def page(self, after: str | None) -> tuple[list[Run], str | None]:
         """Return up to 50 runs, newest first and without their accounts, and the cursor."""
-        last = start(after, {"kind": _KIND}, "run", "entry")
+        last = decode_cursor(after, {"kind": _KIND}, "run", "entry")
         page = self._dynamodb.query(
             TableName=self._table,
             IndexName="newest",
             KeyConditionExpression="kind = :kind",
-            ExpressionAttributeValues=packed({":kind": _KIND}),
+            ExpressionAttributeValues=serialize({":kind": _KIND}),
             ScanIndexForward=False,
             Limit=_PAGE,
             **({"ExclusiveStartKey": last} if last else {}),
         )
-        runs = [_run(unpacked(item), ()) for item in page["Items"]]
-        return runs, cursor(page.get("LastEvaluatedKey"))
+        runs = [_run(deserialize(item), ()) for item in page["Items"]]
+        return runs, encode_cursor(page.get("LastEvaluatedKey"))
 
     def list_alert_changes(self, run_id: str) -> list[AlertChange]:
         """Return the alert changes of a run: its own, and late ones that it has claimed."""
@@ -281,12 +281,12 @@ class RunRepository:
         pages = self._dynamodb.get_paginator("query").paginate(
             TableName=self._table,
             KeyConditionExpression=condition,
-            ExpressionAttributeValues=packed(values),
+            ExpressionAttributeValues=serialize(values),
             ConsistentRead=True,
             **more,
         )
         for page in pages:
-            yield from map(unpacked, page["Items"])
+            yield from map(deserialize, page["Items"])
 
     def _step(
         self,
@@ -305,10 +305,10 @@ class RunRepository:
         clauses = [f"SET {assigned}" if assigned else "", f"ADD {added}" if added else ""]
         step = {
             "TableName": self._table,
-            "Key": packed({"run": run_id, "entry": entry}),
+            "Key": serialize({"run": run_id, "entry": entry}),
             "UpdateExpression": " ".join(clauses).strip(),
             "ExpressionAttributeNames": {f"#a{n}": name for n, (name, _) in numbered},
-            "ExpressionAttributeValues": packed(
+            "ExpressionAttributeValues": serialize(
                 {f":a{n}": value for n, (_, value) in numbered} | (operands or {})
             ),
         }
@@ -322,7 +322,7 @@ class RunRepository:
 
 
 def _key(batch: BatchId) -> Item:
-    return packed({"run": batch.run, "entry": f"batch#{batch.account}#{batch.number}"})
+    return serialize({"run": batch.run, "entry": f"batch#{batch.account}#{batch.number}"})
 
 
 def _expiry(at: datetime, kept: timedelta) -> int:

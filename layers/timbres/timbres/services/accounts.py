@@ -2,34 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
 
+from timbres.domain.account import Account
 from timbres.errors import TimbresError
 from timbres.repositories.accounts import Accounts
 
 
-def listed(accounts: Accounts) -> dict[str, Any]:
-    """Return every account with its PAC, environment and capabilities.
+@dataclass(frozen=True, slots=True)
+class ListedAccount:
+    """An account by its name; ``error`` says what is wrong where its secret describes none."""
 
-    An account whose secret is not right is listed too, with what is wrong in ``error``.
-    """
-    return {"accounts": [_line(accounts, name) for name in accounts.names()]}
+    name: str
+    account: Account | None
+    error: TimbresError | None = None
 
 
-def _line(accounts: Accounts, name: str) -> dict[str, Any]:
+def list_accounts(accounts: Accounts) -> list[ListedAccount]:
+    """Return every account, those whose secret is not right among them."""
+    return [_read(accounts, name) for name in accounts.names()]
+
+
+def _read(accounts: Accounts, name: str) -> ListedAccount:
     try:
-        account = accounts.get(name)
+        return ListedAccount(name, accounts.get(name))
     except TimbresError as error:
-        return {
-            "name": name,
-            "pac": None,
-            "environment": None,
-            "can": [],
-            "error": {"code": error.kind.code, "detail": error.detail},
-        }
-    return {
-        "name": name,
-        "pac": account.pac.name,
-        "environment": account.environment,
-        "can": list(account.pac.capabilities),
-    }
+        return ListedAccount(name, None, error)

@@ -50,6 +50,7 @@ from timbres.pacs.errors import (
 )
 from timbres.repositories.contracts import DayFull, Journal, Taken
 from timbres.repositories.issuers import Issuers
+from timbres.schemas.contracts import contract_to_dict
 from timbres.services.pac_access import Access, login_changed
 from timbres.services.stamps import remember
 
@@ -192,7 +193,7 @@ class Contracts:
                 CONTRACT_NOT_UNDER_REVIEW,
                 f"Contract {contract_id} is {now.status}; only one that needs a review can be "
                 "settled by hand.",
-                members={"contract": shown(now)},
+                members={"contract": contract_to_dict(now)},
             )
         tally.count("Contracts", status=settled.status)
         log.info("contract settled by hand", extra=_named(settled))
@@ -206,13 +207,13 @@ class Contracts:
         status: str | None,
         after: str | None,
         deadline: Deadline,
-    ) -> dict[str, Any]:
-        """Return the contracts of an account, newest first, as the API lists them."""
+    ) -> tuple[list[Contract], str | None]:
+        """Return contracts of an account, newest first, and the cursor of the rest or None."""
         name = parse_account_name(account_name)
         contracts, rest = self._journal.page(name, rfc, status, after, deadline)
         if not contracts:
             self._access.account(name, "contracts")
-        return {"contracts": [shown(contract) for contract in contracts], "next": rest}
+        return contracts, rest
 
     def _carry_out(self, account: Account, contract: Contract, deadline: Deadline) -> Contract:
         before = None
@@ -441,7 +442,7 @@ def announce(journal: Journal, bus: Bus, contract: Contract) -> None:
         return
     try:
         for event in contract.events:
-            bus.publish(event, shown(contract))
+            bus.publish(event, contract_to_dict(contract))
         journal.announced(contract)
     except Exception as error:
         log.error(
@@ -452,39 +453,6 @@ def announce(journal: Journal, bus: Bus, contract: Contract) -> None:
         )
 
 
-def shown(contract: Contract) -> dict[str, Any]:
-    """Return a contract as the API shows it."""
-    pac = None
-    if contract.pac_code is not None or contract.pac_message is not None:
-        pac = {"code": contract.pac_code, "message": contract.pac_message}
-    return {
-        "id": contract.id,
-        "account": contract.account,
-        "rfc": contract.rfc,
-        "stamps": contract.stamps,
-        "status": contract.status,
-        **_counts("before", contract.before),
-        **_counts("after", contract.after),
-        "warning": contract.warning,
-        "requested_by": contract.requested_by,
-        "idempotency_key": contract.idempotency_key,
-        "created_at": contract.created_at.isoformat(),
-        "settled_at": contract.settled_at.isoformat() if contract.settled_at else None,
-        "attempts": contract.attempts,
-        "pac": pac,
-        "error": (
-            {"code": contract.refusal.code, "detail": contract.refusal.detail}
-            if contract.refusal
-            else None
-        ),
-    }
-
-
-def _counts(when: str, stamps: Stamps | None) -> dict[str, int | None]:
-    names = ("contracted", "used", "available")
-    return {f"{name}_{when}": None if stamps is None else getattr(stamps, name) for name in names}
-
-
 def _again(account: Account, contract: Contract, same_body: bool) -> Contract:
     if not same_body:
         raise TimbresError(
@@ -492,13 +460,13 @@ def _again(account: Account, contract: Contract, same_body: bool) -> Contract:
             f"This Idempotency-Key stands for contract {contract.id}: {contract.stamps} stamps "
             f"for {contract.rfc}. Send another key with another body.",
             field="Idempotency-Key",
-            members={"contract": shown(contract)},
+            members={"contract": contract_to_dict(contract)},
         )
     if contract.status == rules.PENDING:
         raise TimbresError(
             CONTRACT_PENDING,
             f"Contract {contract.id} is on its way; ask again with the same key.",
-            members={"contract": shown(contract)},
+            members={"contract": contract_to_dict(contract)},
         )
     if contract.status == rules.REJECTED and contract.refusal is not None:
         refusal = contract.refusal
@@ -533,13 +501,13 @@ def _in_flight(first: Contract, now: datetime) -> TimbresError:
             f"Contract {first.id} of {first.rfc} is confirmed, and the PAC's count does not "
             f"include its {first.stamps:,} stamps yet. Until it does, a count proves nothing of "
             "another contract.",
-            members={"contract": shown(first)},
+            members={"contract": contract_to_dict(first)},
         )
     return TimbresError(
         CONTRACT_IN_FLIGHT,
         f"Contract {first.id} of {first.rfc} is {first.status}: {first.stamps:,} stamps that may "
         "yet be allotted. Another can follow once it is settled.",
-        members={"contract": shown(first)},
+        members={"contract": contract_to_dict(first)},
     )
 
 

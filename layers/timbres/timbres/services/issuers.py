@@ -3,27 +3,52 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from enum import Enum
 from typing import Any
 
 from timbres.domain import clock
-from timbres.domain.issuer_import import Roster
-from timbres.domain.rfc import Rfc
-from timbres.errors import ISSUER_UNKNOWN, ISSUERS_INVALID, TimbresError
+from timbres.domain.issuer_import import IssuerImport
+from timbres.domain.rfc import Rfc, shown
+from timbres.errors import ISSUER_UNKNOWN, ISSUERS_INVALID, PARAMETER_INVALID, TimbresError
 from timbres.repositories.accounts import Accounts
 from timbres.repositories.issuers import Issuers
 
 
-def keep(
-    accounts: Accounts, issuers: Issuers, account_name: str, roster: Roster, good_only: bool
-) -> dict[str, Any]:
-    """Remember the issuers of a list; those known before and not in it stay.
+class ImportMode(Enum):
+    """What becomes of the valid rows of a list with invalid ones."""
 
-    With bad rows none is kept (``issuers-invalid``, which names every one), or the good ones
-    are with ``good_only``. Returns how many were kept, and the bad rows.
+    NONE = "none"
+    GOOD = "good"
+
+
+def parse_import_mode(value: str | None) -> ImportMode:
+    """Return the mode named ``value``, by default ``NONE``. Raises ``parameter-invalid``."""
+    try:
+        return ImportMode(value or "none")
+    except ValueError:
+        raise TimbresError(
+            PARAMETER_INVALID,
+            f"{shown(value)}: expected none (keep nothing if a row is bad) or good (keep the "
+            "good rows).",
+            field="keep",
+        ) from None
+
+
+def import_issuers(
+    accounts: Accounts,
+    issuers: Issuers,
+    account_name: str,
+    parsed: IssuerImport,
+    mode: ImportMode,
+) -> dict[str, Any]:
+    """Add the issuers of a list to an account; those known before and not in it stay.
+
+    With invalid rows none is kept (``issuers-invalid``, which names every one), or the valid
+    ones are in mode ``GOOD``. Returns how many were kept, and the invalid rows.
     """
     account = accounts.get(account_name)
-    rejected = [asdict(row) for row in roster.bad]
-    if rejected and not good_only:
+    rejected = [asdict(row) for row in parsed.invalid]
+    if rejected and mode is ImportMode.NONE:
         raise TimbresError(
             ISSUERS_INVALID,
             f"{len(rejected):,} rows are not right, so none was kept; rejected names them. "
@@ -31,8 +56,8 @@ def keep(
             field="body",
             members={"rejected": rejected},
         )
-    issuers.keep(account.name, roster.entries, clock.now())
-    return {"account": account.name, "kept": len(roster.entries), "rejected": rejected}
+    issuers.keep(account.name, parsed.rows, clock.now())
+    return {"account": account.name, "kept": len(parsed.rows), "rejected": rejected}
 
 
 def remove(accounts: Accounts, issuers: Issuers, account_name: str, rfc: Rfc) -> dict[str, Any]:

@@ -16,7 +16,6 @@ from timbres.domain.report import (
     FORMATS,
     LOST_AFTER,
     PENDING,
-    READY,
     MonthlyRun,
     Report,
     ReportKey,
@@ -26,12 +25,11 @@ from timbres.domain.report import (
 from timbres.errors import INTERNAL_ERROR, TimbresError
 from timbres.repositories.accounts import Accounts
 from timbres.repositories.reports import MonthlyRuns, Records
+from timbres.schemas.reports import monthly_reports_to_event
 from timbres.services.reports import Reports
 
 log = logging.getLogger("timbres")
 
-# An event takes 256 KB, and nobody reads a mail with more links.
-_MOST_NAMED = 200
 # How long a start that broke off is repeated by the hourly schedule.
 _RESUMED_FOR = timedelta(days=7)
 
@@ -115,7 +113,9 @@ class Monthly:
                 if saved is None:
                     continue
                 run = saved
-            self._bus.publish("Monthly Reports", _event(run, list(self._named(run))))
+            self._bus.publish(
+                "Monthly Reports", monthly_reports_to_event(run, list(self._named(run)))
+            )
             self._runs.save(run, run.with_published(clock.now()))
             log.info("monthly reports published", extra={"run": run_id, "number": run.number})
             published = True
@@ -195,42 +195,3 @@ def _all_of(name: str, kinds: Sequence[str], month: Month, formats: Sequence[str
         for form in FORMATS[kind]
         if form in formats
     ]
-
-
-def _event(run: MonthlyRun, reports: Sequence[Report]) -> dict[str, Any]:
-    order = {name: place for place, name in enumerate([*FORMATS, *FORMATS["consumption"]])}
-    reports = sorted(
-        reports,
-        key=lambda one: (
-            one.wanted.account != ALL,
-            one.wanted.account,
-            order[one.wanted.kind],
-            order[one.wanted.format],
-        ),
-    )
-    ready = sum(report.status == READY for report in reports)
-    return {
-        "id": run.id,
-        "month": run.month,
-        "number": run.number,
-        "ready": ready,
-        "failed": len(reports) - ready,
-        "reports": [_line(report) for report in reports[:_MOST_NAMED]],
-        "accounts_failed": dict(run.failed),
-    }
-
-
-def _line(report: Report) -> dict[str, Any]:
-    error = report.error
-    return {
-        "account": report.wanted.account,
-        "id": report.id,
-        "month": str(report.wanted.month),
-        "kind": report.wanted.kind,
-        "format": report.wanted.format,
-        "status": report.status,
-        "object_version": report.object_version,
-        "differences": report.differences,
-        # The PAC's words are short; a detail repeats them.
-        "error": error and {"code": error["code"], "pac": error.get("pac")},
-    }

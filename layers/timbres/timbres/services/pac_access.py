@@ -24,6 +24,7 @@ from timbres.pacs.base import PacClient, PacClientDecorator
 from timbres.pacs.errors import CREDENTIALS_REJECTED, redacting
 from timbres.repositories.accounts import Accounts
 from timbres.repositories.credential_rejections import Rejection, Rejections
+from timbres.schemas.errors import pac_to_dict
 
 T = TypeVar("T")
 
@@ -241,12 +242,8 @@ class Access:
         detail = {
             "account": account.name,
             "at": rejection.at,
-            "pac": {
-                "name": account.pac.name,
-                "display_name": account.pac.display_name,
-                "code": rejection.code,
-                "message": rejection.message,
-            },
+            "pac": pac_to_dict(account.pac.name, rejection.code, rejection.message)
+            | {"display_name": account.pac.display_name},
         }
         published = True
         try:

@@ -6,8 +6,8 @@ from timbres.aws.events import Bus
 from timbres.deadline import Deadline
 from timbres.domain.report import READY, Report
 from timbres.repositories.reports import Records
+from timbres.schemas.reports import report_to_event
 from timbres.services.monthly_reports import Monthly
-from timbres.services.reports import told
 
 
 class ReportPublisher:
@@ -25,9 +25,9 @@ class ReportPublisher:
         comes again or the hourly schedule publishes all of it again.
         """
         if report.differences:
-            self._bus.publish("Statement Differs", told(report))
+            self._bus.publish("Statement Differs", report_to_event(report))
         self._bus.publish(
-            "Report Ready" if report.status == READY else "Report Failed", told(report)
+            "Report Ready" if report.status == READY else "Report Failed", report_to_event(report)
         )
         if report.run is not None:
             self._monthly.finish(report.run)

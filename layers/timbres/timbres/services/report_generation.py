@@ -5,15 +5,15 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import replace
-from typing import Any
 
 from timbres.aws.object_store import ReportStore
 from timbres.deadline import Deadline
 from timbres.domain import clock
 from timbres.domain.report import FAILED, PENDING, READY, Report
-from timbres.errors import INTERNAL_ERROR, PacError, TimbresError
+from timbres.errors import INTERNAL_ERROR, TimbresError
 from timbres.observability.metrics import tally
 from timbres.repositories.reports import Records
+from timbres.schemas.errors import error_to_dict
 from timbres.services.report_events import ReportPublisher
 from timbres.services.report_writer import Exporter
 
@@ -76,14 +76,9 @@ class Worker:
         )
 
     def _fail(self, report: Report, error: TimbresError) -> None:
-        told: dict[str, Any] = {"code": error.kind.code, "detail": error.detail}
-        if isinstance(error, PacError):
-            told["pac"] = {
-                "name": error.pac,
-                "code": error.pac_code,
-                "message": error.pac_message,
-            }
-        self._settle(replace(report, status=FAILED, settled_at=clock.now(), error=told))
+        self._settle(
+            replace(report, status=FAILED, settled_at=clock.now(), error=error_to_dict(error))
+        )
 
     def _settle(self, report: Report) -> None:
         settled = self._records.settle(report)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from timbres.aws.queues import ReportQueue
 from timbres.domain import clock
 from timbres.domain.account import ALL
@@ -84,38 +82,11 @@ class Reports:
             raise TimbresError(REPORT_UNKNOWN, f"Account {name} has no such report.", field="id")
         return report
 
-    def page(self, account_name: str, month: Month | None, after: str | None) -> dict[str, Any]:
-        """Return the reports of an account, newest month first, as the API lists them."""
-        reports, rest = self._records.page(self._known(account_name), month, after)
-        return {"reports": [shown(report) for report in reports], "next": rest}
+    def page(
+        self, account_name: str, month: Month | None, after: str | None
+    ) -> tuple[list[Report], str | None]:
+        """Return reports of an account, newest month first, and the cursor of the rest or None."""
+        return self._records.page(self._known(account_name), month, after)
 
     def _known(self, account: str) -> str:
         return ALL if account == ALL else self._accounts.get(account).name
-
-
-def shown(report: Report) -> dict[str, Any]:
-    """Return a report as the API shows it, without a link."""
-    return {
-        "id": report.id,
-        "account": report.wanted.account,
-        "month": str(report.wanted.month),
-        "kind": report.wanted.kind,
-        "format": report.wanted.format,
-        "status": report.status,
-        "bytes": report.bytes,
-        "sha256": report.sha256,
-        "rows": report.rows,
-        "seconds": report.seconds,
-        "differences": report.differences,
-        "requested_by": report.requested_by,
-        "created_at": report.created_at.isoformat(),
-        "settled_at": report.settled_at.isoformat() if report.settled_at else None,
-        "url": None,
-        "expires_at": None,
-        "error": report.error,
-    }
-
-
-def told(report: Report) -> dict[str, Any]:
-    """Return a report as events tell of it: with what a ticket for it is issued from."""
-    return shown(report) | {"run": report.run, "object_version": report.object_version}

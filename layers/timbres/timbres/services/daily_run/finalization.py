@@ -6,21 +6,19 @@ import logging
 from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
 
 from timbres.aws.events import Bus
 from timbres.domain import clock
-from timbres.domain.forecast import EXHAUSTED, rounded
+from timbres.domain.forecast import EXHAUSTED
 from timbres.domain.run import FINISHED, NOT_REACHED, AlertChange, Run
 from timbres.observability.metrics import tally
 from timbres.repositories.runs import RunRepository
+from timbres.schemas.runs import run_to_event
 
 log = logging.getLogger("timbres")
 
 # Longer than any function that finalizes a run.
 _LEASE = timedelta(minutes=10)
-# An event holds 256 KB, and a person reads less.
-_MAX_NAMED_ISSUERS = 200
 
 
 class RunFinalizer:
@@ -40,7 +38,7 @@ class RunFinalizer:
         # Read again: from now on no account is planned any more.
         run = replace(self._seal(self._runs.get(run_id) or run), status=FINISHED)
         changes = sorted(self._runs.list_alert_changes(run_id), key=_urgency)
-        self._bus.publish("Stamps Counted", _event(run, changes))
+        self._bus.publish("Stamps Counted", run_to_event(run, changes))
         self._runs.finish(run_id)
         tally.count("RunsFinished")
         tally.count(
@@ -61,54 +59,6 @@ class RunFinalizer:
             self._runs.seal(run, clock.now(), alerts, list(late))
             run = self._runs.get(run.id) or run
         return run
-
-
-def run_to_dict(run: Run) -> dict[str, Any]:
-    """Return a run as the API and events show it, with the sums over its accounts."""
-    failed: Counter[str] = Counter()
-    for account in run.accounts:
-        failed.update(account.failed)
-    return run_head_to_dict(run) | {
-        "expected": sum(account.expected for account in run.accounts),
-        "done": sum(account.done for account in run.accounts),
-        "failed": dict(sorted(failed.items())),
-    }
-
-
-def run_head_to_dict(run: Run) -> dict[str, Any]:
-    """Return a run without anything about its accounts."""
-    finished_at = run.finished_at if run.status == FINISHED else None
-    return {
-        "id": run.id,
-        "status": run.status,
-        "day": run.day.isoformat(),
-        "started_at": run.started_at.isoformat(),
-        "finished_at": finished_at.isoformat() if finished_at else None,
-        "low": run.low,
-        "exhausted": run.exhausted,
-    }
-
-
-def alert_change_to_dict(change: AlertChange) -> dict[str, Any]:
-    """Return an issuer that has become low or exhausted as events show it."""
-    return {
-        "account": change.account,
-        "rfc": change.rfc,
-        "alert": change.alert,
-        "available": change.available,
-        "days_left": rounded(change.days_left),
-        "burn": rounded(change.burn),
-    }
-
-
-def _event(run: Run, changes: list[AlertChange]) -> dict[str, Any]:
-    return run_to_dict(run) | {
-        "accounts": [account.account for account in run.accounts],
-        "problems": {
-            account.account: account.problem for account in run.accounts if account.problem
-        },
-        "issuers": [alert_change_to_dict(change) for change in changes[:_MAX_NAMED_ISSUERS]],
-    }
 
 
 def _urgency(change: AlertChange) -> tuple[bool, float, int, str]:

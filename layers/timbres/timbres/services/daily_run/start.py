@@ -6,17 +6,16 @@ import logging
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from itertools import chain, islice, zip_longest
-from typing import Any
 
 from timbres.aws.queues import RunQueue, write_message
 from timbres.domain import clock
-from timbres.domain.run import BATCH_SIZE, RUNNING, AccountRun, Rfcs, Run, is_run_id, run_id
+from timbres.domain.run import BATCH_SIZE, RUNNING, Rfcs, Run, is_run_id, run_id
 from timbres.errors import INTERNAL_ERROR, RUN_UNKNOWN, TimbresError
 from timbres.observability.metrics import tally
 from timbres.repositories.accounts import Accounts
 from timbres.repositories.issuers import Issuers
 from timbres.repositories.runs import RunRepository
-from timbres.services.daily_run.finalization import RunFinalizer, run_head_to_dict, run_to_dict
+from timbres.services.daily_run.finalization import RunFinalizer
 
 log = logging.getLogger("timbres")
 
@@ -65,17 +64,16 @@ class DailyRunService:
         )
         return [run for run in closed if run is not None]
 
-    def get(self, run_id: str) -> dict[str, Any]:
-        """Return a run as the API shows it. Raises ``run-not-found``."""
+    def get(self, run_id: str) -> Run:
+        """Return a run. Raises ``run-not-found``."""
         run = self._runs.get(run_id) if is_run_id(run_id) else None
         if run is None:
             raise TimbresError(RUN_UNKNOWN, "There is no such run.", field="id")
-        return run_to_dict(run) | {"accounts": [_account_to_dict(one) for one in run.accounts]}
+        return run
 
-    def page(self, after: str | None) -> dict[str, Any]:
-        """Return the runs, newest first, as the API lists them."""
-        runs, rest = self._runs.page(after)
-        return {"runs": [run_head_to_dict(run) for run in runs], "next": rest}
+    def page(self, after: str | None) -> tuple[list[Run], str | None]:
+        """Return runs, newest first, and the cursor of the rest or None."""
+        return self._runs.page(after)
 
     def _plan(self, run: Run, name: str) -> None:
         batches: Iterable[Rfcs] = ()
@@ -101,13 +99,3 @@ class DailyRunService:
 def _batches(rfcs: Iterator[str]) -> Iterator[Rfcs]:
     while batch := tuple(islice(rfcs, BATCH_SIZE)):
         yield batch
-
-
-def _account_to_dict(account: AccountRun) -> dict[str, Any]:
-    return {
-        "account": account.account,
-        "expected": account.expected,
-        "done": account.done,
-        "failed": dict(account.failed),
-        "problem": account.problem,
-    }

@@ -33,8 +33,9 @@ from timbres.observability.metrics import tally
 from timbres.repositories.daily_counts import Snapshots
 from timbres.repositories.issuers import Issuers
 from timbres.repositories.runs import RunRepository
+from timbres.schemas.runs import alert_change_to_dict
 from timbres.services.daily_run.bulk_query import CALL_SECONDS, BulkStampQuery
-from timbres.services.daily_run.finalization import RunFinalizer, alert_change_to_dict
+from timbres.services.daily_run.finalization import RunFinalizer
 from timbres.services.pac_access import Access
 from timbres.services.stamps import limits
 

@@ -1,0 +1,109 @@
+"""Spanish wording of numbers, dates, accounts and reports, as filters of the mail templates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import date
+from typing import Any
+
+from timbres.domain.account import ALL
+from timbres.domain.month import read_month
+
+_REPORTS = {"statement": "estado de cuenta", "consumption": "reporte de consumo"}
+_FORMATS = {"csv": "CSV", "xlsx": "Excel", "pdf": "PDF", "html": "página web"}
+# The PAC's own names, for the totals that its file has.
+_TOTALS = {
+    "registered": "RFC registrados",
+    "authorized": "RFC autorizados",
+    "stamping": "RFC que generaron timbres",
+    "transactions": "consumo de todos los RFC",
+    "amount": "suma de los movimientos",
+    "movements": "número de movimientos",
+}
+
+
+def thousands(number: int) -> str:
+    """Return a number with thousands separators: ``1,234``."""
+    return f"{number:,}"
+
+
+def count_issuers(count: int) -> str:
+    """Return ``1 emisor``, ``2 emisores``."""
+    return "1 emisor" if count == 1 else f"{count:,} emisores"
+
+
+def count_stamps(count: int) -> str:
+    """Return ``1 timbre``, ``2 timbres``."""
+    return "1 timbre" if count == 1 else f"{count:,} timbres"
+
+
+def count_days(days: float) -> str:
+    """Return a number of whole days: ``menos de un día``, ``1 día``, ``2 días``."""
+    if days < 1:
+        return "menos de un día"
+    whole = int(days)
+    return "1 día" if whole == 1 else f"{whole:,} días"
+
+
+def daily_use(burn: float) -> str:
+    """Return a burn rate in stamps a day: ``menos de 1``, ``cerca de 12``."""
+    return "menos de 1" if burn < 1 else f"cerca de {burn:,.0f}"
+
+
+def date_es(iso: str) -> str:
+    """Return an ISO date as ``21/11/2026``. Raises ValueError for anything else."""
+    return date.fromisoformat(iso).strftime("%d/%m/%Y")
+
+
+def month_es(month: str) -> str:
+    """Return ``2026-10`` as ``octubre de 2026``. Raises ValueError for anything else."""
+    return read_month(month).in_spanish
+
+
+def account_label(name: str) -> str:
+    """Return ``cuenta acme``, or ``todas las cuentas`` for a report of all of them."""
+    return "todas las cuentas" if name == ALL else f"cuenta {name}"
+
+
+def report_kind(report: Mapping[str, Any]) -> str:
+    """Return what kind of report an event describes: ``estado de cuenta``."""
+    return _REPORTS.get(report["kind"], f"reporte {report['kind']}")
+
+
+def report_format(report: Mapping[str, Any]) -> str:
+    """Return the file format of the report that an event describes: ``Excel``."""
+    return _FORMATS.get(report["format"], f"formato {report['format']}")
+
+
+def report_name(report: Mapping[str, Any]) -> str:
+    """Return kind and format of a report: ``estado de cuenta (CSV)``."""
+    return f"{report_kind(report)} ({report_format(report)})"
+
+
+def total_name(name: str) -> str:
+    """Return the name of a total that statement and balance both have."""
+    return _TOTALS.get(name, name)
+
+
+def upper_first(text: str) -> str:
+    """Return ``text`` with its first letter in upper case, the others unchanged."""
+    return text[:1].upper() + text[1:]
+
+
+FILTERS: dict[str, Callable[..., str]] = {
+    function.__name__: function
+    for function in (
+        thousands,
+        count_issuers,
+        count_stamps,
+        count_days,
+        daily_use,
+        date_es,
+        month_es,
+        account_label,
+        report_kind,
+        report_name,
+        total_name,
+        upper_first,
+    )
+}

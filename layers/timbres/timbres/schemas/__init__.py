@@ -1,0 +1,1 @@
+"""What the API and the events show of domain objects: JSON, once per type."""

@@ -1,0 +1,70 @@
+"""Balances as the API shows them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from timbres.domain.balance import AccountBalance
+
+
+def balance_to_dict(balance: AccountBalance) -> dict[str, Any]:
+    """Return a balance; what no PAC returned and no count shows is null.
+
+    Amounts are stamps; ``by_issuer`` counts every kind of movement, ``by_kind`` separates them.
+    ``movements_total`` is the sum of the consumption. ``missing_days`` are the days without a
+    count, where the daily counts are the source.
+    """
+    return _head(balance) | _movements(balance)
+
+
+def _head(balance: AccountBalance) -> dict[str, Any]:
+    summary, totals = balance.summary, balance.totals
+    active = len(totals.by_issuer) if balance.known else None
+    amount = totals.amount if balance.known else None
+    head: dict[str, Any] = {
+        "account": balance.account,
+        "pac": balance.pac,
+        "month": str(balance.month),
+        "source": "pac" if summary else "snapshots",
+        "plan": summary.plan if summary else None,
+        "as_of": balance.as_of.isoformat() if balance.as_of else None,
+        "issuers": {
+            "registered": summary.issuers.registered if summary else None,
+            "authorized": summary.issuers.authorized if summary else None,
+            "stamping": summary.issuers.stamping if summary else active,
+        },
+        "transactions": summary.transactions if summary else amount,
+        "movements_total": totals.consumed if balance.known else None,
+        "consistent": balance.consistent,
+    }
+    if balance.missing_days is not None:
+        head["missing_days"] = [
+            {"date": day.isoformat(), "issuers": count or None}
+            for day, count in balance.missing_days.items()
+        ]
+    return head
+
+
+def _movements(balance: AccountBalance) -> dict[str, Any]:
+    totals = balance.totals
+    shown: dict[str, Any] = {
+        "by_issuer": [
+            {"rfc": rfc, "amount": amount} for rfc, amount in sorted(totals.by_issuer.items())
+        ],
+        "by_kind": [
+            {"kind": kind, "amount": amount} for kind, amount in sorted(totals.by_kind.items())
+        ],
+        "movements": [
+            {
+                "rfc": movement.rfc,
+                "date": movement.date.isoformat(),
+                "kind": movement.kind,
+                "amount": movement.amount,
+            }
+            for movement in balance.movements
+        ],
+        "truncated": totals.movements > len(balance.movements),
+    }
+    if shown["truncated"]:
+        shown["report"] = {"month": str(balance.month), "kind": "consumption", "format": "csv"}
+    return shown

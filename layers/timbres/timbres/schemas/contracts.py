@@ -1,0 +1,41 @@
+"""Contracts as the API and the events show them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from timbres.domain.contract import Contract
+from timbres.domain.stamps import Stamps
+
+
+def contract_to_dict(contract: Contract) -> dict[str, Any]:
+    """Return a contract as the API and the events show it."""
+    pac = None
+    if contract.pac_code is not None or contract.pac_message is not None:
+        pac = {"code": contract.pac_code, "message": contract.pac_message}
+    return {
+        "id": contract.id,
+        "account": contract.account,
+        "rfc": contract.rfc,
+        "stamps": contract.stamps,
+        "status": contract.status,
+        **_counts("before", contract.before),
+        **_counts("after", contract.after),
+        "warning": contract.warning,
+        "requested_by": contract.requested_by,
+        "idempotency_key": contract.idempotency_key,
+        "created_at": contract.created_at.isoformat(),
+        "settled_at": contract.settled_at.isoformat() if contract.settled_at else None,
+        "attempts": contract.attempts,
+        "pac": pac,
+        "error": (
+            {"code": contract.refusal.code, "detail": contract.refusal.detail}
+            if contract.refusal
+            else None
+        ),
+    }
+
+
+def _counts(when: str, stamps: Stamps | None) -> dict[str, int | None]:
+    names = ("contracted", "used", "available")
+    return {f"{name}_{when}": None if stamps is None else getattr(stamps, name) for name in names}

@@ -1,0 +1,39 @@
+"""Issuers and their stamps as the API shows them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from timbres.domain.forecast import Snapshot, rounded
+from timbres.domain.issuer import Issuer
+
+
+def issuer_to_dict(issuer: Issuer) -> dict[str, Any]:
+    """Return an issuer with its last count, what that means, and its own threshold."""
+    outlook = issuer.outlook
+    return {
+        "rfc": issuer.rfc,
+        "contracted": issuer.stamps.contracted,
+        "used": issuer.stamps.used,
+        "available": issuer.stamps.available,
+        "unlimited": issuer.stamps.unlimited,
+        "as_of": issuer.as_of.isoformat() if issuer.as_of else None,
+        "burn_7": rounded(outlook.burn_7),
+        "burn_30": rounded(outlook.burn_30),
+        "days_left": rounded(outlook.days_left),
+        "alert": outlook.alert,
+        "low_stamps": issuer.low_stamps,
+    }
+
+
+def snapshot_to_dict(snapshot: Snapshot, consumed: int | None) -> dict[str, Any]:
+    """Return a day's count; ``consumed`` are the stamps used since the one before."""
+    return {
+        "date": snapshot.at.date().isoformat(),
+        "as_of": snapshot.at.isoformat(),
+        "contracted": snapshot.stamps.contracted,
+        "used": snapshot.stamps.used,
+        "available": snapshot.stamps.available,
+        "unlimited": snapshot.stamps.unlimited,
+        "consumed": consumed,
+    }

@@ -1,0 +1,76 @@
+"""Daily runs as the API and the events show them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from timbres.domain.forecast import rounded
+from timbres.domain.run import FINISHED, AccountRun, AlertChange, Run
+
+# An event holds 256 KB, and a person reads less.
+MAX_LISTED = 200
+
+
+def run_with_accounts_to_dict(run: Run) -> dict[str, Any]:
+    """Return a run as ``GET /runs/{id}`` shows it."""
+    return run_to_dict(run) | {"accounts": [_account_to_dict(one) for one in run.accounts]}
+
+
+def run_to_dict(run: Run) -> dict[str, Any]:
+    """Return a run as the API and events show it, with the sums over its accounts."""
+    failed: Counter[str] = Counter()
+    for account in run.accounts:
+        failed.update(account.failed)
+    return run_head_to_dict(run) | {
+        "expected": sum(account.expected for account in run.accounts),
+        "done": sum(account.done for account in run.accounts),
+        "failed": dict(sorted(failed.items())),
+    }
+
+
+def run_head_to_dict(run: Run) -> dict[str, Any]:
+    """Return a run without anything about its accounts."""
+    finished_at = run.finished_at if run.status == FINISHED else None
+    return {
+        "id": run.id,
+        "status": run.status,
+        "day": run.day.isoformat(),
+        "started_at": run.started_at.isoformat(),
+        "finished_at": finished_at.isoformat() if finished_at else None,
+        "low": run.low,
+        "exhausted": run.exhausted,
+    }
+
+
+def alert_change_to_dict(change: AlertChange) -> dict[str, Any]:
+    """Return an issuer that has become low or exhausted as events show it."""
+    return {
+        "account": change.account,
+        "rfc": change.rfc,
+        "alert": change.alert,
+        "available": change.available,
+        "days_left": rounded(change.days_left),
+        "burn": rounded(change.burn),
+    }
+
+
+def run_to_event(run: Run, changes: list[AlertChange]) -> dict[str, Any]:
+    """Return the event of a run's end that names ``changes``, the most urgent first."""
+    return run_to_dict(run) | {
+        "accounts": [account.account for account in run.accounts],
+        "problems": {
+            account.account: account.problem for account in run.accounts if account.problem
+        },
+        "issuers": [alert_change_to_dict(change) for change in changes[:MAX_LISTED]],
+    }
+
+
+def _account_to_dict(account: AccountRun) -> dict[str, Any]:
+    return {
+        "account": account.account,
+        "expected": account.expected,
+        "done": account.done,
+        "failed": dict(account.failed),
+        "problem": account.problem,
+    }
