@@ -6,18 +6,18 @@ from typing import Any
 
 from aws_lambda_powertools.event_handler import Response
 
-from timbres.handlers.container import Parts
+from timbres.handlers.container import Container
 from timbres.handlers.http import Gateway, answer
 from timbres.services import accounts as account
 
 api = Gateway()
-parts = Parts()
+container = Container("SECRET_PREFIX")
 
 
 @api.get("/accounts")
 def list_accounts() -> Response[str]:
     api.query()
-    return answer(200, account.listed(parts.accounts))
+    return answer(200, account.listed(container.accounts))
 
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:

@@ -16,12 +16,14 @@ from timbres.domain import clock
 from timbres.domain.month import parse_month
 from timbres.domain.rfc import parse_rfc
 from timbres.handlers import schedule
-from timbres.handlers.container import Parts
+from timbres.handlers.container import Container
 from timbres.handlers.http import Gateway, answer
 from timbres.services import balances as balance
 
 api = Gateway()
-parts = Parts()
+container = Container(
+    "SECRET_PREFIX", "ISSUERS_TABLE", "SNAPSHOTS_TABLE", "REJECTIONS_TABLE", "EVENT_BUS"
+)
 
 
 @api.get("/accounts/<account>/balance")
@@ -29,20 +31,20 @@ def read(account: str) -> Response[str]:
     query = api.query("month", "rfc")
     month = parse_month(query["month"], clock.now())
     rfc = None if query["rfc"] is None else parse_rfc(query["rfc"])
-    found = parts.accounts.get(account)
+    found = container.accounts.get(account)
     if "balance" in found.pac.can:
-        return answer(200, balance.of_month(parts.access, account, month, rfc, api.deadline))
-    return answer(200, balance.of_snapshots(found, parts.snapshots, month, rfc, api.deadline))
+        return answer(200, balance.of_month(container.access, account, month, rfc, api.deadline))
+    return answer(200, balance.of_snapshots(found, container.snapshots, month, rfc, api.deadline))
 
 
 def scheduled(wanted: dict[str, Any]) -> dict[str, Any]:
     def one(account: str) -> dict[str, Any]:
         month = schedule.month(wanted)
-        found = balance.of_month(parts.access, account, month, None, api.deadline)
-        balance.learn(parts.issuers, found)
+        found = balance.of_month(container.access, account, month, None, api.deadline)
+        balance.learn(container.issuers, found)
         return {"month": str(month), "transactions": found["transactions"]}
 
-    return schedule.each(parts.access.accounts, wanted, "balance", one)
+    return schedule.each(container.access.accounts, wanted, "balance", one)
 
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:

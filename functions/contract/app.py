@@ -10,21 +10,23 @@ from aws_lambda_powertools.event_handler import Response
 from timbres.domain.contract import CONFIRMED, parse_outcome, parse_reason, parse_state
 from timbres.domain.rfc import parse_issuer, parse_rfc
 from timbres.domain.stamps import parse_stamps
-from timbres.handlers.container import Parts
+from timbres.handlers.container import Container
 from timbres.handlers.http import Gateway, answer
 from timbres.services.contracts import Contracts, Order, shown
 
 api = Gateway()
-parts = Parts()
+container = Container(
+    "SECRET_PREFIX", "JOURNAL_TABLE", "ISSUERS_TABLE", "REJECTIONS_TABLE", "EVENT_BUS"
+)
 
 
 @cache
 def contracts() -> Contracts:
     return Contracts(
-        parts.access,
-        parts.journal,
-        parts.issuers,
-        parts.bus,
+        container.access,
+        container.journal,
+        container.issuers,
+        container.bus,
     )
 
 

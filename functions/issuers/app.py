@@ -9,7 +9,7 @@ from aws_lambda_powertools.event_handler import Response
 from timbres.domain.issuer_import import read_csv, read_json
 from timbres.domain.rfc import parse_rfc, shown
 from timbres.errors import BODY_INVALID, PARAMETER_INVALID, TimbresError
-from timbres.handlers.container import Parts
+from timbres.handlers.container import Container
 from timbres.handlers.http import Gateway, answer
 from timbres.services import issuers
 
@@ -18,7 +18,7 @@ MOST_BYTES = 2 * 1024 * 1024
 READERS = {"application/json": read_json, "text/csv": read_csv}
 
 api = Gateway()
-parts = Parts()
+container = Container("SECRET_PREFIX", "ISSUERS_TABLE")
 
 
 @api.put("/accounts/<account>/issuers")
@@ -39,14 +39,16 @@ def keep(account: str) -> Response[str]:
             f"{shown(media_type)} is no type of this route: expected {' or '.join(READERS)}.",
             field="Content-Type",
         )
-    kept = issuers.keep(parts.accounts, parts.issuers, account, reader(text), wanted == "good")
+    kept = issuers.keep(
+        container.accounts, container.issuers, account, reader(text), wanted == "good"
+    )
     return answer(200, kept)
 
 
 @api.delete("/accounts/<account>/issuers")
 def remove(account: str) -> Response[str]:
     rfc = parse_rfc(api.query("rfc")["rfc"])
-    return answer(200, issuers.remove(parts.accounts, parts.issuers, account, rfc))
+    return answer(200, issuers.remove(container.accounts, container.issuers, account, rfc))
 
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:

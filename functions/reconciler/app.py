@@ -6,20 +6,23 @@ from datetime import timedelta
 from functools import cache
 from typing import Any
 
-from timbres.handlers.container import Parts, setting
+from timbres.handlers.container import Container
 from timbres.handlers.http import Gateway
+from timbres.handlers.settings import setting
 from timbres.services.contracts import Reconciler
 
 api = Gateway()
-parts = Parts()
+container = Container(
+    "SECRET_PREFIX", "JOURNAL_TABLE", "REJECTIONS_TABLE", "EVENT_BUS", "SETTLING_MINUTES"
+)
 
 
 @cache
 def reconciler() -> Reconciler:
     return Reconciler(
-        parts.access,
-        parts.journal,
-        parts.bus,
+        container.access,
+        container.journal,
+        container.bus,
         timedelta(minutes=float(setting("SETTLING_MINUTES"))),
     )
 

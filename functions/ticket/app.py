@@ -5,23 +5,37 @@ A person reads what it answers, in Spanish. Nothing here may log or show a ticke
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from timbres.aws.clients import client
+from timbres.aws.object_store import ReportStore
 from timbres.domain import clock
 from timbres.domain.download_token import LINK_SECONDS, WAIT_SECONDS
-from timbres.handlers.container import Parts, setting
 from timbres.handlers.download_pages import (
     CONTENT_SECURITY_POLICY,
     not_found_page,
     unavailable_page,
 )
 from timbres.handlers.http import aws_words, log
+from timbres.handlers.settings import require, setting
 from timbres.observability import metrics
 from timbres.observability.metrics import tally
+from timbres.repositories.download_tokens import Tickets
 
-parts = Parts()
+require("TICKETS_TABLE", "TICKET_DAYS", "REPORTS_BUCKET")
+
+
+@cache
+def tickets() -> Tickets:
+    return Tickets(client("dynamodb"), setting("TICKETS_TABLE"))
+
+
+@cache
+def bucket() -> ReportStore:
+    return ReportStore(client("s3"), setting("REPORTS_BUCKET"))
 
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
@@ -42,10 +56,10 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
 
 
 def _link(ticket: str, caller: dict[str, Any]) -> str | None:
-    used = parts.tickets.use(ticket, clock.now(), caller["sourceIp"])
+    used = tickets().use(ticket, clock.now(), caller["sourceIp"])
     if used is None:
         return None
-    return parts.bucket.signed(used.key, used.object_version, used.download_name, LINK_SECONDS)
+    return bucket().signed(used.key, used.object_version, used.download_name, LINK_SECONDS)
 
 
 def _not_found_page() -> str:

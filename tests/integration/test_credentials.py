@@ -158,7 +158,7 @@ def test_many_that_are_rejected_at_once_are_told_once(world: World) -> None:
 
     with world.environment("stamp_count"):
         threads = [
-            threading.Thread(target=count, args=(load("stamp_count").parts,)) for _ in range(8)
+            threading.Thread(target=count, args=(load("stamp_count").container,)) for _ in range(8)
         ]
         for thread in threads:
             thread.start()

@@ -449,10 +449,11 @@ def test_the_open_route_is_throttled(world: World) -> None:
 def test_the_function_loads_neither_pacs_nor_reports_nor_the_work_of_the_api() -> None:
     code = f"""
 import os, sys
-os.environ |= {{"AWS_DEFAULT_REGION": "{REGION}", "TICKETS_TABLE": "t", "REPORTS_BUCKET": "b"}}
+os.environ |= {{"AWS_DEFAULT_REGION": "{REGION}", "TICKETS_TABLE": "t", "REPORTS_BUCKET": "b",
+               "TICKET_DAYS": "7"}}
 sys.path[:0] = ["layers/timbres", "functions/ticket"]
 import app
-app.parts.tickets, app.parts.bucket
+app.tickets(), app.bucket()
 print(*sys.modules)
 """
     done = subprocess.run(
