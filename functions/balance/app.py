@@ -17,7 +17,7 @@ from timbres.domain.month import parse_month
 from timbres.domain.rfc import parse_rfc
 from timbres.handlers import schedule
 from timbres.handlers.container import Container
-from timbres.handlers.http import Gateway, answer
+from timbres.handlers.http import Gateway, answer, log
 from timbres.services import balances as balance
 
 api = Gateway()
@@ -47,6 +47,7 @@ def scheduled(wanted: dict[str, Any]) -> dict[str, Any]:
     return schedule.each(container.access.accounts, wanted, "balance", one)
 
 
+@log.inject_lambda_context(clear_state=True)
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Answer a request of the gateway, or a start by a schedule."""
     return api.run(event, context, scheduled)

@@ -11,7 +11,7 @@ from timbres.domain.contract import CONFIRMED, parse_outcome, parse_reason, pars
 from timbres.domain.rfc import parse_issuer, parse_rfc
 from timbres.domain.stamps import parse_stamps
 from timbres.handlers.container import Container
-from timbres.handlers.http import Gateway, answer
+from timbres.handlers.http import Gateway, answer, log
 from timbres.services.contracts import Contracts, Order, shown
 
 api = Gateway()
@@ -65,6 +65,7 @@ def settle(account: str, contract_id: str) -> Response[str]:
     return answer(200, shown(settled))
 
 
+@log.inject_lambda_context(clear_state=True)
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Answer a request of the gateway."""
     return api.run(event, context)

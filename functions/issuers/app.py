@@ -10,7 +10,7 @@ from timbres.domain.issuer_import import read_csv, read_json
 from timbres.domain.rfc import parse_rfc, shown
 from timbres.errors import BODY_INVALID, PARAMETER_INVALID, TimbresError
 from timbres.handlers.container import Container
-from timbres.handlers.http import Gateway, answer
+from timbres.handlers.http import Gateway, answer, log
 from timbres.services import issuers
 
 # 10,000 rows, with room for blanks and names of members.
@@ -51,6 +51,7 @@ def remove(account: str) -> Response[str]:
     return answer(200, issuers.remove(container.accounts, container.issuers, account, rfc))
 
 
+@log.inject_lambda_context(clear_state=True)
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Answer a request of the gateway."""
     return api.run(event, context)

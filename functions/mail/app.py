@@ -84,10 +84,9 @@ def send(*, told: dict[str, str], detail: dict[str, Any]) -> dict[str, str]:
     return told
 
 
+@log.inject_lambda_context(clear_state=True)
 def handler(event: dict[str, Any], context: Any) -> None:
     """Send the mail that tells of an event of the bus, unless it was told before."""
-    log.clear_state()
-    log.append_keys(request_id=context.aws_request_id)
     kind, detail = event["detail-type"], event["detail"]
     if not is_told(kind, detail):
         return

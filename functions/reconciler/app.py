@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any
 
 from timbres.handlers.container import Container
-from timbres.handlers.http import Gateway
+from timbres.handlers.http import Gateway, log
 from timbres.handlers.settings import setting
 from timbres.services.contracts import Reconciler
 
@@ -31,6 +31,7 @@ def scheduled(_wanted: dict[str, Any]) -> dict[str, Any]:
     return dict(reconciler().run(api.deadline))
 
 
+@log.inject_lambda_context(clear_state=True)
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Answer a start by the schedule."""
     return api.run(event, context, scheduled)

@@ -121,6 +121,7 @@ def scheduled(wanted: dict[str, Any]) -> dict[str, Any]:
     return monthly.start(container.accounts, reports(), month, run, formats)
 
 
+@log.inject_lambda_context(clear_state=True)
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Answer a request of the gateway, or the monthly schedule."""
     return api.run(event, context, scheduled)

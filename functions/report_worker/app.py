@@ -64,10 +64,9 @@ def writer(form: str) -> Writer:
     return write
 
 
+@log.inject_lambda_context(clear_state=True)
 def handler(event: dict[str, Any], context: Any) -> Any:
     """Make the reports that the messages name; return those to be tried again."""
-    log.clear_state()
-    log.append_keys(request_id=context.aws_request_id)
     deadline = Deadline(context.get_remaining_time_in_millis() / 1000 - RESERVE_SECONDS)
 
     def make(record: SQSRecord) -> None:

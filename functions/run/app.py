@@ -12,7 +12,7 @@ from aws_lambda_powertools.event_handler import Response
 
 from timbres.handlers import schedule
 from timbres.handlers.container import Container
-from timbres.handlers.http import Gateway, answer
+from timbres.handlers.http import Gateway, answer, log
 from timbres.services.daily_run.finalization import RunFinalizer, run_to_dict
 from timbres.services.daily_run.start import DailyRunService
 
@@ -47,6 +47,7 @@ def scheduled(wanted: dict[str, Any]) -> dict[str, Any]:
     return run_to_dict(run)
 
 
+@log.inject_lambda_context(clear_state=True)
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Answer a request of the gateway, or a start by a schedule."""
     return api.run(event, context, scheduled)

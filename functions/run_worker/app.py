@@ -62,10 +62,9 @@ def count(record: SQSRecord, lambda_context: Any) -> None:
         raise BatchIncompleteError
 
 
+@log.inject_lambda_context(clear_state=True)
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Count the issuers of the batches that the messages name; return the messages to retry."""
-    log.clear_state()
-    log.append_keys(request_id=context.aws_request_id)
     response = process_partial_response(event, count, processor, context)
     metrics.tell()
     return dict(response)

@@ -13,7 +13,7 @@ from timbres.domain import clock
 from timbres.domain.date_range import parse_period
 from timbres.domain.rfc import parse_issuer, parse_rfc
 from timbres.handlers.container import Container
-from timbres.handlers.http import Gateway, answer
+from timbres.handlers.http import Gateway, answer, log
 from timbres.services import stamps as stamp_count
 
 api = Gateway()
@@ -51,6 +51,7 @@ def scheduled(wanted: dict[str, Any]) -> dict[str, Any]:
     )
 
 
+@log.inject_lambda_context(clear_state=True)
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Answer a request of the gateway, or a start by a schedule."""
     return api.run(event, context, scheduled)

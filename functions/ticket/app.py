@@ -38,10 +38,9 @@ def bucket() -> ReportStore:
     return ReportStore(client("s3"), setting("REPORTS_BUCKET"))
 
 
-def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
+@log.inject_lambda_context(clear_state=True)
+def handler(event: dict[str, Any], _context: Any) -> dict[str, Any]:
     """Answer a request of the gateway: 302 to the report, or a page that says what to do."""
-    log.clear_state()
-    log.append_keys(request_id=context.aws_request_id)
     try:
         link = _link(event["pathParameters"]["ticket"], event["requestContext"]["identity"])
     except (BotoCoreError, ClientError) as error:

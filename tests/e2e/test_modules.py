@@ -17,6 +17,7 @@ import app
 
 class Context:
     aws_request_id = function_name = invoked_function_arn = "first"
+    memory_limit_in_mb = 1024
     def get_remaining_time_in_millis(self):
         return 29_000
 

@@ -350,5 +350,5 @@ def test_every_line_of_a_request_names_it_and_no_other(world: World) -> None:
     first, second = (read(world, SF).body["instance"] for _ in range(2))
 
     lines = world.logged("answered environment-mismatch")
-    assert [f"urn:uuid:{line['request_id']}" for line in lines] == [first, second]
+    assert [f"urn:uuid:{line['function_request_id']}" for line in lines] == [first, second]
     assert {line["pac_code"] for line in lines} == {"633"}

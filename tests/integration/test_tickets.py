@@ -114,7 +114,7 @@ def test_every_use_is_noted_in_the_table_and_in_the_log(world: World) -> None:
     assert {(one["account"], one["report"]) for one in lines} == {
         (RC, "2026-10-statement-csv-0001")
     }
-    assert all(one["request_id"] for one in lines)
+    assert all(one["function_request_id"] for one in lines)
 
 
 def test_what_is_kept_of_a_ticket(world: World) -> None:

@@ -64,8 +64,6 @@ class Gateway:
 
         A scheduled start that fails raises, so that Lambda tries again and then keeps it.
         """
-        log.clear_state()
-        log.append_keys(request_id=getattr(context, "aws_request_id", None))
         self.deadline = Deadline(context.get_remaining_time_in_millis() / 1000 - RESERVE_SECONDS)
         try:
             return self._run(event, context, scheduled)
