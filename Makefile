@@ -21,7 +21,7 @@ LICENCES = { echo "\# Licences of what is deployed"; echo; $(BIN)/pip-licenses -
 PYTHON_313 = $(shell ls -d "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.13*/bin 2>/dev/null | tail -1)
 export SAM_CLI_TELEMETRY := 0
 
-.PHONY: help demo up test torture mutants reliability baseline fuzz openapi docs bench load lint format build deploy doctor lock clean
+.PHONY: help demo up test torture mutants reliability baseline fuzz openapi docs bench lint format build deploy doctor lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -65,9 +65,6 @@ docs: ## render docs/openapi.json as a page to read, out/api.html; needs Node.js
 
 bench: $(VENV)/installed ## what things cost, against a limit and the usual way: minutes (BENCH=--help)
 	@PYTHONPATH=layers/timbres:layers/reports $(BIN)/python -m bench $(BENCH)
-
-load: $(VENV)/installed ## 200 requests a second, and a night of 10,000 issuers at a failing PAC: minutes
-	@PYTHONPATH=layers/timbres:layers/reports $(BIN)/python -m bench.load
 
 lint: $(VENV)/installed .venv-checkov/installed ## format, lint, types, imports, template, security, licences: offline, in seconds
 	$(BIN)/ruff format --check .

@@ -14,14 +14,13 @@ from typing import Any
 
 from local.aws import ROOT
 
-from bench import cold, memory, reports, reports_pdf, warm, watch
+from bench import cold, reports, reports_pdf, warm, watch
 
 Part = tuple[Callable[[int], dict[str, Any]], Callable[[dict[str, Any]], str]]
 
 PARTS: dict[str, Part] = {
     "cold": (lambda runs: cold.measure(3 * runs), cold.table),
     "warm": (warm.measure, warm.table),
-    "memory": (memory.measure, memory.table),
     "watch": (lambda runs: watch.measure(runs=runs), watch.table),
     "reports": (
         lambda runs: reports.measure([*reports.CASES, *reports_pdf.CASES], runs=runs),

@@ -1,6 +1,5 @@
-"""What a first call costs: a fresh process, Lambda's own runtime client, one request answered.
+"""What a first call costs: the CPU time of a fresh process that answers one request and ends.
 
-The CPU time of the whole process counts, from its start to its asking for the second request.
 Each function is compared with its floor (``handlers/floor.py``), and the four operations with
 the usual way of writing them (``handlers/usual.py``), against the same local AWS and PACs.
 """
@@ -10,6 +9,8 @@ from __future__ import annotations
 import json
 import os
 import statistics
+import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,12 +21,24 @@ from local.aws import ROOT
 from local.stack import Stack
 from local.world import WSDL, running_world
 
-from bench.runtime import UnansweredError, running_function
 from bench.spread import spread
 
 _HANDLERS = ROOT / "bench" / "handlers"
-AIM_OF_FLOOR = 1.15
-AIM_OF_USUAL = 0.5
+_PATH = str(ROOT / "layers" / "timbres")
+_ANSWER_ONE = """
+import importlib, json, sys
+
+class Context:
+    aws_request_id = function_name = invoked_function_arn = "bench"
+    memory_limit_in_mb = 512
+    def get_remaining_time_in_millis(self):
+        return 29_000
+
+handler = importlib.import_module(sys.argv[1]).handler
+print("", handler(json.load(sys.stdin), Context())["statusCode"], sep="\\n")
+"""
+AIM_OF_FLOOR = 1.4
+AIM_OF_USUAL = 0.65
 
 
 @dataclass(frozen=True)
@@ -134,21 +147,26 @@ def renew(event: dict[str, Any]) -> None:
 
 
 def _first_call(folder: Path, module: str, event: bytes, environment: Mapping[str, str]) -> float:
-    """Return the CPU milliseconds of a fresh process up to its first answer.
+    """Return the CPU milliseconds of a fresh process that answers one request.
 
     Raises SystemExit when that is no 2xx or 3xx, or 404 of a ticket that is none.
     """
-    with running_function(folder, module, environment) as (runtime, process):
-        try:
-            status = runtime.invoke(event, 30)["statusCode"]
-        except UnansweredError as error:
-            raise SystemExit(f"{folder}: {error}") from None
-        if status >= 400 and status != 404:
-            raise SystemExit(f"{folder}: {status}")
-        # It asks for the next request when it is done with this one.
-        runtime.waiting.wait(30)
-        process.kill()
-        # Popen would wait for it itself, and not tell what it used.
-        _, _, usage = os.wait4(process.pid, 0)
-        process.returncode = 0
+    process = subprocess.Popen(
+        [sys.executable, "-c", _ANSWER_ONE, module],
+        cwd=folder,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": _PATH, **environment},
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    with process.stdin, process.stdout:
+        process.stdin.write(event)
+        process.stdin.close()
+        status = process.stdout.read().splitlines()[-1:]
+    # Popen would wait for it itself, and not return what it used.
+    _, process.returncode, usage = os.wait4(process.pid, 0)
+    if process.returncode or (int(status[0]) >= 400 and int(status[0]) != 404):
+        raise SystemExit(f"{folder} {module}: ended with {process.returncode}, answer {status}")
     return (usage.ru_utime + usage.ru_stime) * 1000

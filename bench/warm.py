@@ -169,6 +169,7 @@ def _route() -> Callable[[], Any]:
 
 class _Context:
     aws_request_id = function_name = invoked_function_arn = "bench"
+    memory_limit_in_mb = 1024
 
     def get_remaining_time_in_millis(self) -> int:
         return 29_000

@@ -206,7 +206,8 @@ def _invoke(app: Any, message: str) -> None:
 
 
 class _Context:
-    aws_request_id = "bench"
+    aws_request_id = function_name = invoked_function_arn = "bench"
+    memory_limit_in_mb = 1024
 
     def get_remaining_time_in_millis(self) -> int:
         return 300_000

@@ -6,23 +6,24 @@ from typing import Any
 
 from aws_lambda_powertools.event_handler import Response
 
-from timbres.handlers.container import Parts
-from timbres.handlers.http import Gateway, answer
+from timbres.handlers.container import Container
+from timbres.handlers.http import Gateway, answer, log
 from timbres.schemas.accounts import account_to_dict
 from timbres.services import accounts
 
 api = Gateway()
-parts = Parts()
+container = Container("SECRET_PREFIX")
 
 
 @api.get("/accounts")
 def list_accounts() -> Response[str]:
     api.query()
-    listed = accounts.list_accounts(parts.accounts)
+    listed = accounts.list_accounts(container.accounts)
     body = [account_to_dict(one.name, one.account, one.error) for one in listed]
     return answer(200, {"accounts": body})
 
 
+@log.inject_lambda_context(clear_state=True)
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Answer a request of the gateway."""
     return api.run(event, context)

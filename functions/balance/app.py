@@ -16,13 +16,15 @@ from timbres.domain import clock
 from timbres.domain.month import parse_month
 from timbres.domain.rfc import parse_rfc
 from timbres.handlers import schedule
-from timbres.handlers.container import Parts
-from timbres.handlers.http import Gateway, answer
+from timbres.handlers.container import Container
+from timbres.handlers.http import Gateway, answer, log
 from timbres.schemas.balances import balance_to_dict
 from timbres.services import balances
 
 api = Gateway()
-parts = Parts()
+container = Container(
+    "SECRET_PREFIX", "ISSUERS_TABLE", "SNAPSHOTS_TABLE", "REJECTIONS_TABLE", "EVENT_BUS"
+)
 
 
 @api.get("/accounts/<account>/balance")
@@ -31,7 +33,7 @@ def read(account: str) -> Response[str]:
     month = parse_month(query["month"], clock.now())
     rfc = None if query["rfc"] is None else parse_rfc(query["rfc"])
     found = balances.get_balance(
-        parts.accounts, parts.access, parts.snapshots, account, month, rfc, api.deadline
+        container.accounts, container.access, container.snapshots, account, month, rfc, api.deadline
     )
     return answer(200, balance_to_dict(found))
 
@@ -39,13 +41,14 @@ def read(account: str) -> Response[str]:
 def scheduled(wanted: dict[str, Any]) -> dict[str, Any]:
     def refresh_account(account: str) -> dict[str, Any]:
         month = schedule.month(wanted)
-        balance = balances.balance_from_pac(parts.access, account, month, None, api.deadline)
-        balances.learn(parts.issuers, balance)
+        balance = balances.balance_from_pac(container.access, account, month, None, api.deadline)
+        balances.learn(container.issuers, balance)
         return {"month": str(month), "transactions": balance_to_dict(balance)["transactions"]}
 
-    return schedule.each(parts.accounts, wanted, "balance", refresh_account)
+    return schedule.each(container.accounts, wanted, "balance", refresh_account)
 
 
+@log.inject_lambda_context(clear_state=True)
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Answer a request of the gateway, or a start by a schedule."""
     return api.run(event, context, scheduled)

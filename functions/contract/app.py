@@ -10,22 +10,24 @@ from aws_lambda_powertools.event_handler import Response
 from timbres.domain.contract import CONFIRMED, parse_outcome, parse_reason, parse_state
 from timbres.domain.rfc import parse_issuer, parse_rfc
 from timbres.domain.stamps import parse_stamps
-from timbres.handlers.container import Parts
-from timbres.handlers.http import Gateway, answer
+from timbres.handlers.container import Container
+from timbres.handlers.http import Gateway, answer, log
 from timbres.schemas.contracts import contract_to_dict
 from timbres.services.contracts import Contracts, Order
 
 api = Gateway()
-parts = Parts()
+container = Container(
+    "SECRET_PREFIX", "JOURNAL_TABLE", "ISSUERS_TABLE", "REJECTIONS_TABLE", "EVENT_BUS"
+)
 
 
 @cache
 def contracts() -> Contracts:
     return Contracts(
-        parts.access,
-        parts.journal,
-        parts.issuers,
-        parts.bus,
+        container.access,
+        container.journal,
+        container.issuers,
+        container.bus,
     )
 
 
@@ -65,6 +67,7 @@ def settle(account: str, contract_id: str) -> Response[str]:
     return answer(200, contract_to_dict(settled))
 
 
+@log.inject_lambda_context(clear_state=True)
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Answer a request of the gateway."""
     return api.run(event, context)

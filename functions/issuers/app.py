@@ -8,8 +8,8 @@ from aws_lambda_powertools.event_handler import Response
 
 from timbres.domain.rfc import parse_rfc, shown
 from timbres.errors import BODY_INVALID, TimbresError
-from timbres.handlers.container import Parts
-from timbres.handlers.http import Gateway, answer
+from timbres.handlers.container import Container
+from timbres.handlers.http import Gateway, answer, log
 from timbres.handlers.issuer_import_parser import PARSERS
 from timbres.services import issuers
 
@@ -17,7 +17,7 @@ from timbres.services import issuers
 MOST_BYTES = 2 * 1024 * 1024
 
 api = Gateway()
-parts = Parts()
+container = Container("SECRET_PREFIX", "ISSUERS_TABLE")
 
 
 @api.put("/accounts/<account>/issuers")
@@ -31,16 +31,19 @@ def import_issuers(account: str) -> Response[str]:
             f"{shown(media_type)} is no type of this route: expected {' or '.join(PARSERS)}.",
             field="Content-Type",
         )
-    imported = issuers.import_issuers(parts.accounts, parts.issuers, account, parse(text), mode)
+    imported = issuers.import_issuers(
+        container.accounts, container.issuers, account, parse(text), mode
+    )
     return answer(200, imported)
 
 
 @api.delete("/accounts/<account>/issuers")
 def remove(account: str) -> Response[str]:
     rfc = parse_rfc(api.query("rfc")["rfc"])
-    return answer(200, issuers.remove(parts.accounts, parts.issuers, account, rfc))
+    return answer(200, issuers.remove(container.accounts, container.issuers, account, rfc))
 
 
+@log.inject_lambda_context(clear_state=True)
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Answer a request of the gateway."""
     return api.run(event, context)

@@ -19,11 +19,12 @@ from timbres.aws.notifications import Topic
 from timbres.domain import clock
 from timbres.domain.month import read_month
 from timbres.domain.report import Wanted
-from timbres.handlers.container import Parts, setting
 from timbres.handlers.http import log
+from timbres.handlers.settings import require, setting
 from timbres.notifications.mails import LinkFactory, compose, dedup_key, should_notify
+from timbres.repositories.download_tokens import Tickets
 
-parts = Parts()
+require("MAILS_TABLE", "MAIL_TOPIC", "TICKETS_TABLE", "TICKET_DAYS", "DOWNLOAD_URL")
 # Longer than any event is delivered again, or told again by whoever published it.
 _REMEMBERED_SECONDS = 14 * 24 * 3600
 
@@ -58,12 +59,17 @@ def store() -> DynamoDBPersistenceLayer:
     return DynamoDBPersistenceLayer(setting("MAILS_TABLE"), boto3_client=dynamodb)
 
 
+@cache
+def tickets() -> Tickets:
+    return Tickets(client("dynamodb"), setting("TICKETS_TABLE"))
+
+
 def link(report: Mapping[str, Any]) -> str:
     """Return the address of a new ticket for a report, as an event tells of it."""
     month = read_month(report["month"])
     wanted = Wanted(report["account"], month, report["kind"], report["format"])
     until = clock.now() + timedelta(days=days())
-    ticket = parts.tickets.issue(wanted, report["id"], report["object_version"], until)
+    ticket = tickets().issue(wanted, report["id"], report["object_version"], until)
     return setting("DOWNLOAD_URL") + ticket
 
 
@@ -78,10 +84,9 @@ def send(*, notification: dict[str, str], detail: dict[str, Any]) -> dict[str, s
     return notification
 
 
+@log.inject_lambda_context(clear_state=True)
 def handler(event: dict[str, Any], context: Any) -> None:
     """Send the mail for an event of the bus, unless it was sent before."""
-    log.clear_state()
-    log.append_keys(request_id=context.aws_request_id)
     kind, detail = event["detail-type"], event["detail"]
     if not should_notify(kind, detail):
         return

@@ -28,8 +28,9 @@ from timbres.domain.report import (
 )
 from timbres.errors import PARAMETER_INVALID, REPORT_FAILED, TimbresError
 from timbres.handlers import schedule
-from timbres.handlers.container import Parts, setting
+from timbres.handlers.container import Container
 from timbres.handlers.http import Gateway, answer, log
+from timbres.handlers.settings import setting
 from timbres.observability.metrics import COUNT, tally
 from timbres.schemas.reports import report_to_dict
 from timbres.services.monthly_reports import Monthly
@@ -37,12 +38,20 @@ from timbres.services.report_events import ReportPublisher
 from timbres.services.reports import Reports
 
 api = Gateway()
-parts = Parts()
+container = Container(
+    "SECRET_PREFIX",
+    "REPORTS_TABLE",
+    "REPORTS_BUCKET",
+    "REPORTS_QUEUE_URL",
+    "TICKETS_TABLE",
+    "MONTHLY_FORMATS",
+    "EVENT_BUS",
+)
 
 
 @cache
 def reports() -> Reports:
-    return Reports(parts.accounts, parts.records, parts.queue)
+    return Reports(container.accounts, container.records, container.queue)
 
 
 @api.post("/accounts/<account>/reports")
@@ -73,7 +82,7 @@ def read(account: str, report_id: str) -> Response[str]:
     body = report_to_dict(report)
     if report.status == READY:
         # Signed here, so that nothing else waits for S3's client, the slowest to make.
-        url, ends = parts.bucket.link(report), clock.now() + timedelta(seconds=LINK_SECONDS)
+        url, ends = container.bucket.link(report), clock.now() + timedelta(seconds=LINK_SECONDS)
         body |= {"url": url, "expires_at": ends.isoformat()}
         return answer(200 if redirect == "false" else 302, body, {"Location": url})
     if redirect == "false":
@@ -94,26 +103,27 @@ def revoke(account: str, report_id: str) -> Response[str]:
     # Of an account that is no more, too: not its secret counts here, but the report's record.
     name = parse_report_account(account)
     reports().record(name, report_id)
-    revoked = parts.tickets.revoke(name, report_id, clock.now())
+    revoked = container.tickets.revoke(name, report_id, clock.now())
     said = {"account": name, "id": report_id, "revoked": revoked}
     log.info("tickets revoked", extra=said | {"by": api.caller()})
     return answer(200, said)
 
 
 def scheduled(wanted: dict[str, Any]) -> dict[str, Any]:
-    monthly = Monthly(parts.monthly_runs, parts.records, parts.bus)
+    monthly = Monthly(container.monthly_runs, container.records, container.bus)
     formats = parse_formats(setting("MONTHLY_FORMATS"))
     if wanted.get("close") == "overdue":
         closed = monthly.close_overdue()
         tally.measure("MonthlyReportsMissing", int(monthly.missing()), COUNT)
-        ReportPublisher(parts.records, monthly, parts.bus).publish_unannounced(api.deadline)
-        monthly.resume(parts.accounts, reports(), formats, closed)
+        ReportPublisher(container.records, monthly, container.bus).publish_unannounced(api.deadline)
+        monthly.resume(container.accounts, reports(), formats, closed)
         return {"closed": closed}
     month, due = schedule.month(wanted), schedule.moment(wanted)
     run = f"{due.date()} for {month}"
-    return monthly.start(parts.accounts, reports(), month, run, formats)
+    return monthly.start(container.accounts, reports(), month, run, formats)
 
 
+@log.inject_lambda_context(clear_state=True)
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Answer a request of the gateway, or the monthly schedule."""
     return api.run(event, context, scheduled)

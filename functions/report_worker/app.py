@@ -16,7 +16,7 @@ from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
 from timbres.deadline import Deadline
 from timbres.errors import TimbresError
-from timbres.handlers.container import Parts
+from timbres.handlers.container import Container
 from timbres.handlers.http import RESERVE_SECONDS, log
 from timbres.observability import metrics
 from timbres.services.consumption import Consumptions
@@ -25,7 +25,16 @@ from timbres.services.report_events import ReportPublisher
 from timbres.services.report_generation import Worker
 from timbres.services.report_writer import Exporter, Writer
 
-parts = Parts()
+container = Container(
+    "SECRET_PREFIX",
+    "ISSUERS_TABLE",
+    "SNAPSHOTS_TABLE",
+    "JOURNAL_TABLE",
+    "REPORTS_TABLE",
+    "REPORTS_BUCKET",
+    "REJECTIONS_TABLE",
+    "EVENT_BUS",
+)
 processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failure=False)
 # As often as the queue hands a message out before it goes to the dead letter queue.
 _TRIES = 3
@@ -33,15 +42,17 @@ _TRIES = 3
 
 @cache
 def worker() -> Worker:
-    consumptions = Consumptions(parts.access, parts.issuers, parts.snapshots, parts.journal)
+    consumptions = Consumptions(
+        container.access, container.issuers, container.snapshots, container.journal
+    )
     return Worker(
-        parts.records,
-        parts.bucket,
-        Exporter(parts.access, consumptions, writer),
+        container.records,
+        container.bucket,
+        Exporter(container.access, consumptions, writer),
         ReportPublisher(
-            parts.records,
-            Monthly(parts.monthly_runs, parts.records, parts.bus),
-            parts.bus,
+            container.records,
+            Monthly(container.monthly_runs, container.records, container.bus),
+            container.bus,
         ),
     )
 
@@ -53,10 +64,9 @@ def writer(form: str) -> Writer:
     return write
 
 
+@log.inject_lambda_context(clear_state=True)
 def handler(event: dict[str, Any], context: Any) -> Any:
     """Make the reports that the messages name; return those to be tried again."""
-    log.clear_state()
-    log.append_keys(request_id=context.aws_request_id)
     deadline = Deadline(context.get_remaining_time_in_millis() / 1000 - RESERVE_SECONDS)
 
     def make(record: SQSRecord) -> None:

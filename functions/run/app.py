@@ -11,20 +11,22 @@ from typing import Any
 from aws_lambda_powertools.event_handler import Response
 
 from timbres.handlers import schedule
-from timbres.handlers.container import Parts
-from timbres.handlers.http import Gateway, answer
+from timbres.handlers.container import Container
+from timbres.handlers.http import Gateway, answer, log
 from timbres.schemas.runs import run_head_to_dict, run_to_dict, run_with_accounts_to_dict
 from timbres.services.daily_run.finalization import RunFinalizer
 from timbres.services.daily_run.start import DailyRunService
 
 api = Gateway()
-parts = Parts()
+container = Container("SECRET_PREFIX", "ISSUERS_TABLE", "RUNS_TABLE", "RUNS_QUEUE_URL", "EVENT_BUS")
 
 
 @cache
 def service() -> DailyRunService:
-    finalizer = RunFinalizer(parts.runs, parts.bus)
-    return DailyRunService(parts.accounts, parts.issuers, parts.runs, parts.run_queue, finalizer)
+    finalizer = RunFinalizer(container.runs, container.bus)
+    return DailyRunService(
+        container.accounts, container.issuers, container.runs, container.run_queue, finalizer
+    )
 
 
 @api.get("/runs")
@@ -46,6 +48,7 @@ def scheduled(wanted: dict[str, Any]) -> dict[str, Any]:
     return run_to_dict(run)
 
 
+@log.inject_lambda_context(clear_state=True)
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Answer a request of the gateway, or a start by a schedule."""
     return api.run(event, context, scheduled)

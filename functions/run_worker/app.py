@@ -13,13 +13,26 @@ from aws_lambda_powertools.utilities.batch import (
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
 from timbres.deadline import Deadline
-from timbres.handlers.container import Parts, setting
+from timbres.handlers.container import Container
 from timbres.handlers.http import RESERVE_SECONDS, log
+from timbres.handlers.settings import setting
 from timbres.observability import metrics
 from timbres.services.daily_run.worker import DailyRunWorker
 
 # SQS retries what fails, minutes later, not at once.
-parts = Parts(attempts=1)
+container = Container(
+    "SECRET_PREFIX",
+    "ISSUERS_TABLE",
+    "SNAPSHOTS_TABLE",
+    "RUNS_TABLE",
+    "RUNS_QUEUE_URL",
+    "RUNS_DEAD_LETTER_QUEUE_URL",
+    "PACE_TABLE",
+    "REJECTIONS_TABLE",
+    "EVENT_BUS",
+    "RETRY_SECONDS",
+    attempts=1,
+)
 processor = BatchProcessor(EventType.SQS, raise_on_entire_batch_failure=False)
 
 
@@ -30,14 +43,14 @@ class BatchIncompleteError(Exception):
 @cache
 def worker() -> DailyRunWorker:
     return DailyRunWorker(
-        parts.access,
-        parts.issuers,
-        parts.snapshots,
-        parts.runs,
-        parts.run_queue,
-        parts.run_dead_letters,
-        parts.limiter,
-        parts.bus,
+        container.access,
+        container.issuers,
+        container.snapshots,
+        container.runs,
+        container.run_queue,
+        container.run_dead_letters,
+        container.limiter,
+        container.bus,
         float(setting("RETRY_SECONDS")),
     )
 
@@ -49,10 +62,9 @@ def count(record: SQSRecord, lambda_context: Any) -> None:
         raise BatchIncompleteError
 
 
+@log.inject_lambda_context(clear_state=True)
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Count the issuers of the batches that the messages name; return the messages to retry."""
-    log.clear_state()
-    log.append_keys(request_id=context.aws_request_id)
     response = process_partial_response(event, count, processor, context)
     metrics.tell()
     return dict(response)

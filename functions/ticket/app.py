@@ -5,29 +5,42 @@ A person reads what it answers, in Spanish. Nothing here may log or show a ticke
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from timbres.aws.clients import client
+from timbres.aws.object_store import ReportStore
 from timbres.domain import clock
 from timbres.domain.download_token import LINK_SECONDS, WAIT_SECONDS
-from timbres.handlers.container import Parts, setting
 from timbres.handlers.download_pages import (
     CONTENT_SECURITY_POLICY,
     not_found_page,
     unavailable_page,
 )
 from timbres.handlers.http import aws_words, log
+from timbres.handlers.settings import require, setting
 from timbres.observability import metrics
 from timbres.observability.metrics import tally
+from timbres.repositories.download_tokens import Tickets
 
-parts = Parts()
+require("TICKETS_TABLE", "TICKET_DAYS", "REPORTS_BUCKET")
 
 
-def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
+@cache
+def tickets() -> Tickets:
+    return Tickets(client("dynamodb"), setting("TICKETS_TABLE"))
+
+
+@cache
+def bucket() -> ReportStore:
+    return ReportStore(client("s3"), setting("REPORTS_BUCKET"))
+
+
+@log.inject_lambda_context(clear_state=True)
+def handler(event: dict[str, Any], _context: Any) -> dict[str, Any]:
     """Answer a request of the gateway: 302 to the report, or a page that says what to do."""
-    log.clear_state()
-    log.append_keys(request_id=context.aws_request_id)
     try:
         link = _link(event["pathParameters"]["ticket"], event["requestContext"]["identity"])
     except (BotoCoreError, ClientError) as error:
@@ -42,10 +55,10 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
 
 
 def _link(ticket: str, caller: dict[str, Any]) -> str | None:
-    used = parts.tickets.use(ticket, clock.now(), caller["sourceIp"])
+    used = tickets().use(ticket, clock.now(), caller["sourceIp"])
     if used is None:
         return None
-    return parts.bucket.signed(used.key, used.object_version, used.download_name, LINK_SECONDS)
+    return bucket().signed(used.key, used.object_version, used.download_name, LINK_SECONDS)
 
 
 def _not_found_page() -> str:

@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from urllib.parse import urljoin
 
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
@@ -26,10 +26,12 @@ from local.sandboxes.faults import (
     cut,
     parse_fault,
 )
-from local.sandboxes.fields import FieldError, Fields
+from local.sandboxes.fields import FieldError, Fields, read_fields
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+_Model = TypeVar("_Model", bound=Fields)
 
 CONTROL = "/_sandbox"
 CALLS_KEPT = 100_000
@@ -131,9 +133,9 @@ def json_response(payload: object, status: int = 200) -> Response:
     return Response(body, status, content_type=JSON)
 
 
-def control_fields(request: Request) -> Fields:
-    """The JSON object that a control request carries; FieldError if it carries none."""
-    return Fields(request.get_json(force=True, silent=True))
+def control_fields(request: Request, model: type[_Model]) -> _Model:
+    """The fields of a control request's JSON object. Raises FieldError."""
+    return read_fields(model, request.get_json(force=True, silent=True))
 
 
 View = Callable[..., Response]

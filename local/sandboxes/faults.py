@@ -15,9 +15,11 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
-from local.sandboxes.fields import FieldError, Fields
+from pydantic import Field
+
+from local.sandboxes.fields import FieldError, Fields, Text, read_fields
 
 
 class FaultKind(StrEnum):
@@ -74,7 +76,6 @@ REPLACING = frozenset(
 )
 """The kinds that answer in the PAC's place."""
 
-ERROR_BODIES = ("json", "empty", "html")
 LAG_SECONDS = 8.0
 EXPIRING_CONTRATADOS, EXPIRING_USADOS = 100, 50
 
@@ -155,76 +156,79 @@ class FaultRules:
     soap: bool
 
 
+_FIELDS_OF_KIND: Mapping[FaultKind, frozenset[str]] = {
+    FaultKind.SLOW: frozenset({"seconds"}),
+    FaultKind.SLOW_AFTER: frozenset({"seconds"}),
+    FaultKind.LAGGING_READS: frozenset({"seconds"}),
+    FaultKind.EXPIRING_CONTRACT: frozenset({"contratados", "usados"}),
+    FaultKind.WRONG_SHAPE: frozenset({"reply"}),
+    FaultKind.REDIRECT: frozenset({"location"}),
+}
+_FIELDS_OF_ALL = frozenset({"operation", "fault", "times", "rfc", "account"})
+
+
+class _FaultFields(Fields):
+    operation: Text
+    fault: Text
+    times: int | None = None
+    rfc: str | None = None
+    account: str | None = None
+    seconds: Annotated[float, Field(ge=0, le=900)] | None = None
+    code: str | int | None = None
+    mensaje: str | None = None
+    body: Literal["json", "empty", "html"] | None = None
+    reply: str | None = None
+    location: str | None = None
+    processed: bool | None = None
+    contratados: Annotated[int, Field(ge=1)] | None = None
+    usados: Annotated[int, Field(ge=0)] | None = None
+
+
 def parse_fault(payload: object, rules: FaultRules) -> Fault:
     """Read a fault from `{"operation", "fault", "times"?, "rfc"?, "account"?, …}`.
 
     Raises FieldError for an unknown operation, a fault or a code that the operation does
     not have, and fields that the fault has no use for.
     """
-    fields = Fields(payload)
-    operation = fields.text("operation")
+    fields = read_fields(_FaultFields, payload)
+    operation = fields.operation
     if operation not in rules.kinds:
         raise FieldError(f"operation must be one of: {', '.join(sorted(rules.kinds))}")
-    name = fields.text("fault")
     allowed = sorted(rules.kinds[operation])
-    if name not in allowed:
+    if fields.fault not in allowed:
         raise FieldError(f"fault of {operation} must be one of: {', '.join(allowed)}")
-    kind = FaultKind(name)
-    times = fields.optional_integer("times")
-    fault = Fault(
-        operation,
-        kind,
-        times=1 if times is None else times,
-        rfc=fields.optional_text("rfc"),
-        account=fields.optional_text("account"),
-    )
-    if fault.times < 1 and fault.times != -1:
-        raise FieldError("times must be at least 1, or -1 for all calls")
-    if kind in (FaultKind.SLOW, FaultKind.SLOW_AFTER):
-        seconds = fields.optional_number("seconds")
-        if seconds is None or not 0 <= seconds <= 900:
-            raise FieldError("seconds is required, from 0 to 900")
-        fault = replace(fault, seconds=seconds)
-    elif kind is FaultKind.LAGGING_READS:
-        seconds = fields.optional_number("seconds")
-        fault = replace(fault, seconds=LAG_SECONDS if seconds is None else seconds)
-        if not 0 < fault.seconds <= 900:
-            raise FieldError("seconds must be more than 0, 900 at most")
-    elif kind is FaultKind.EXPIRING_CONTRACT:
-        fault = _with_expiry(fault, fields)
-    elif kind is FaultKind.CODE:
-        fault = _with_code(fault, fields, rules)
-    elif kind is FaultKind.WRONG_SHAPE:
-        fault = replace(fault, reply=fields.optional_text("reply"))
-    elif kind is FaultKind.REDIRECT:
-        fault = replace(fault, location=fields.optional_text("location"))
+    kind = FaultKind(fields.fault)
+    known = _FIELDS_OF_ALL | _FIELDS_OF_KIND.get(kind, frozenset())
     if kind in REPLACING:
-        fault = replace(fault, processed=bool(fields.optional_flag("processed")))
-    fields.end()
+        known |= {"processed"}
+    if kind is FaultKind.CODE:
+        known |= {"code", "mensaje" if rules.soap else "body"}
+    if unknown := fields.model_fields_set - known:
+        raise FieldError(f"unknown field: {', '.join(sorted(unknown))}")
+    given = fields.model_dump(exclude={"operation", "fault"}, exclude_none=True)
+    if "code" in given:
+        given["code"] = str(given["code"])
+    if kind is FaultKind.LAGGING_READS:
+        given.setdefault("seconds", LAG_SECONDS)
+    if kind is FaultKind.EXPIRING_CONTRACT:
+        given.setdefault("contratados", EXPIRING_CONTRATADOS)
+        given.setdefault("usados", min(EXPIRING_USADOS, given["contratados"]))
+    fault = Fault(operation, kind, **given)
+    codes = rules.codes.get(operation, frozenset())
+    slow = kind in (FaultKind.SLOW, FaultKind.SLOW_AFTER)
+    for wrong, complaint in (
+        (fault.times < 1 and fault.times != -1, "times must be at least 1, or -1 for all calls"),
+        (slow and "seconds" not in given, "seconds is required, from 0 to 900"),
+        (kind is FaultKind.LAGGING_READS and not fault.seconds, "seconds must be more than 0"),
+        (
+            kind is FaultKind.CODE and fault.code not in codes,
+            f"code must be one of: {', '.join(sorted(codes))}",
+        ),
+        ((fault.usados or 0) > (fault.contratados or 0), "usados must not exceed contratados"),
+    ):
+        if wrong:
+            raise FieldError(complaint)
     return fault
-
-
-def _with_code(fault: Fault, fields: Fields, rules: FaultRules) -> Fault:
-    code = fields.code("code")
-    documented = rules.codes[fault.operation]
-    if code not in documented:
-        raise FieldError(f"code must be one of: {', '.join(sorted(documented))}")
-    if rules.soap:
-        return replace(fault, code=code, mensaje=fields.optional_text("mensaje"))
-    body = fields.optional_text("body") or "json"
-    if body not in ERROR_BODIES:
-        raise FieldError(f"body must be one of: {', '.join(ERROR_BODIES)}")
-    return replace(fault, code=code, body=body)
-
-
-def _with_expiry(fault: Fault, fields: Fields) -> Fault:
-    contratados = fields.optional_integer("contratados")
-    usados = fields.optional_integer("usados")
-    contratados = EXPIRING_CONTRATADOS if contratados is None else contratados
-    usados = min(EXPIRING_USADOS, contratados) if usados is None else usados
-    if not 0 <= usados <= contratados or contratados < 1:
-        raise FieldError("usados must lie between 0 and contratados, contratados be at least 1")
-    return replace(fault, contratados=contratados, usados=usados)
 
 
 class FaultQueue:

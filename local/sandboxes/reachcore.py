@@ -8,6 +8,7 @@ content type other than JSON gets 415; `GeneraronTimbre` counts the month asked 
 
 from __future__ import annotations
 
+import datetime
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -15,8 +16,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
 from itertools import islice
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import Field
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Request, Response
 
@@ -41,6 +43,7 @@ from local.sandboxes.control import (
     json_response,
 )
 from local.sandboxes.faults import ANY_OPERATION, Fault, FaultKind, FaultRules
+from local.sandboxes.fields import Fields, Text
 from local.sandboxes.statements import Statement, csv_statement, pdf_statement
 
 PATH = "/api/rest/Timbre/saldos"
@@ -67,6 +70,30 @@ ERRORS = {
 """HTTP status and message by the documented code; 405 and 415 are the sandbox's own."""
 
 _DOCUMENTED = frozenset(ERRORS) - {"405", "415"}
+
+
+class _Row(Fields):
+    date: Annotated[datetime.date, Field(strict=False)]
+    rfc: Text
+    kind: str | None = None
+    amount: int = 1
+
+
+class _Movements(Fields):
+    account: Text
+    movements: list[_Row]
+
+
+class _Bulk(Fields):
+    account: Text
+    month: Text
+    rows: int
+
+
+class _RegisteredRfc(Fields):
+    account: Text
+    rfc: Text
+    authorized: bool = True
 
 
 @dataclass(frozen=True)
@@ -223,38 +250,23 @@ class ReachcoreSandbox(Sandbox):
     # -------------------------------------------------------------- control endpoints
 
     def _post_movements(self, request: Request) -> Response:
-        fields = control_fields(request)
-        account = fields.text("account")
-        movements = []
-        for row in fields.objects("movements"):
-            amount = row.optional_integer("amount")
-            movements.append(
-                Movement(
-                    row.day("date"),
-                    row.text("rfc"),
-                    row.optional_text("kind") or CONSUMPTION,
-                    1 if amount is None else amount,
-                )
-            )
-            row.end()
-        fields.end()
-        self._books.add_movements(account, movements, self._clock())
-        return json_response({"account": account, "added": len(movements)}, 201)
+        fields = control_fields(request, _Movements)
+        movements = [
+            Movement(row.date, row.rfc, row.kind or CONSUMPTION, row.amount)
+            for row in fields.movements
+        ]
+        self._books.add_movements(fields.account, movements, self._clock())
+        return json_response({"account": fields.account, "added": len(movements)}, 201)
 
     def _post_bulk(self, request: Request) -> Response:
-        fields = control_fields(request)
-        account, month, rows = fields.text("account"), fields.text("month"), fields.integer("rows")
-        fields.end()
-        self._books.load_bulk(account, month, rows)
-        return json_response({"account": account, "month": month, "rows": rows}, 201)
+        fields = control_fields(request, _Bulk)
+        self._books.load_bulk(fields.account, fields.month, fields.rows)
+        return json_response(fields.model_dump(), 201)
 
     def _post_rfc(self, request: Request) -> Response:
-        fields = control_fields(request)
-        account, rfc = fields.text("account"), fields.text("rfc")
-        authorized = fields.optional_flag("authorized") is not False
-        fields.end()
-        self._books.register(account, rfc, authorized=authorized)
-        return json_response({"account": account, "rfc": rfc, "authorized": authorized}, 201)
+        fields = control_fields(request, _RegisteredRfc)
+        self._books.register(fields.account, fields.rfc, authorized=fields.authorized)
+        return json_response(fields.model_dump(), 201)
 
     def _get_served(
         self, _request: Request, account: str, month: str, file_format: str

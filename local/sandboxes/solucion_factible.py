@@ -13,9 +13,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from lxml import etree
+from pydantic import Field
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Request, Response
 
@@ -37,7 +38,7 @@ from local.sandboxes.control import (
     json_response,
 )
 from local.sandboxes.faults import ANY_OPERATION, Fault, FaultKind, FaultRules
-from local.sandboxes.fields import FieldError
+from local.sandboxes.fields import FieldError, Fields, Text
 
 SERVICE = "http://utilerias.timbrado.ws.cfdi.solucionfactible.com"
 TYPES = f"{SERVICE}/xsd"
@@ -55,6 +56,32 @@ PATHS = (
     "/ws/services/Utilerias.UtileriasHttpsSoap11Endpoint",
     "/ws/services/Utilerias.UtileriasHttpsSoap11Endpoint/",
 )
+
+
+class _Consumption(Fields):
+    rfc: Text
+    timbres: int
+    username: str | None = None
+
+
+class _AccountChange(Fields):
+    username: str | None = None
+    state: Annotated[AccountState, Field(strict=False)] | None = None
+    password: str | None = None
+
+
+class _IssuerChange(Fields):
+    rfc: Text
+    username: str | None = None
+    contratados: int | None = None
+    usados: int | None = None
+    denied: bool | None = None
+
+
+class _MadeUpIssuers(Fields):
+    count: int
+    username: str | None = None
+
 
 GET_TIMBRES = "getTimbres"
 AGREGAR_CONTRATO = "agregarContrato"
@@ -270,14 +297,11 @@ class SolucionFactibleSandbox(Sandbox):
     # -------------------------------------------------------------- control endpoints
 
     def _post_consume(self, request: Request) -> Response:
-        fields = control_fields(request)
-        rfc, timbres = fields.text("rfc"), fields.integer("timbres")
-        username = fields.optional_text("username")
-        fields.end()
-        issuer = self._books.consume(rfc, timbres, username, self._clock())
+        fields = control_fields(request, _Consumption)
+        issuer = self._books.consume(fields.rfc, fields.timbres, fields.username, self._clock())
         return json_response(
             {
-                "rfc": rfc,
+                "rfc": fields.rfc,
                 "contratados": issuer.contratados,
                 "usados": issuer.usados,
                 "disponibles": issuer.disponibles,
@@ -285,37 +309,23 @@ class SolucionFactibleSandbox(Sandbox):
         )
 
     def _post_account(self, request: Request) -> Response:
-        fields = control_fields(request)
-        username = fields.optional_text("username")
-        state, password = fields.optional_text("state"), fields.optional_text("password")
-        fields.end()
-        if state is None and not password:
+        fields = control_fields(request, _AccountChange)
+        if fields.state is None and not fields.password:
             raise FieldError("send a state or a password")
-        if state is not None and state not in list(AccountState):
-            raise FieldError(f"state must be one of: {', '.join(AccountState)}")
         self._books.set_account(
-            username, state=AccountState(state) if state else None, password=password or None
+            fields.username, state=fields.state, password=fields.password or None
         )
         return json_response({"changed": True})
 
     def _post_issuer(self, request: Request) -> Response:
-        fields = control_fields(request)
-        rfc = fields.text("rfc")
-        username = fields.optional_text("username")
-        contratados, usados = (fields.optional_integer(name) for name in ("contratados", "usados"))
-        denied = fields.optional_flag("denied")
-        fields.end()
-        self._books.set_issuer(
-            rfc, username=username, contratados=contratados, usados=usados, denied=denied
-        )
-        return json_response({"rfc": rfc}, 201)
+        fields = control_fields(request, _IssuerChange)
+        self._books.set_issuer(**fields.model_dump())
+        return json_response({"rfc": fields.rfc}, 201)
 
     def _post_issuers(self, request: Request) -> Response:
-        fields = control_fields(request)
-        count, username = fields.integer("count"), fields.optional_text("username")
-        fields.end()
-        self._books.load_issuers(count, username)
-        return json_response({"count": count}, 201)
+        fields = control_fields(request, _MadeUpIssuers)
+        self._books.load_issuers(fields.count, fields.username)
+        return json_response({"count": fields.count}, 201)
 
 
 # ------------------------------------------------------------------------ SOAP in and out

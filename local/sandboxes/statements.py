@@ -14,14 +14,12 @@ import weakref
 from collections.abc import Iterable, Iterator
 from datetime import date
 from functools import lru_cache
-from itertools import islice
+from itertools import chain, islice
 
-from reportlab.lib.colors import Color, HexColor
 from reportlab.lib.pagesizes import letter
-from reportlab.pdfbase.pdfmetrics import stringWidth
 from reportlab.pdfgen.canvas import Canvas
 
-from local.sandboxes.books import Balance, Movement, month_bounds
+from local.sandboxes.books import Balance, month_bounds
 
 _CHUNK = 1 << 16
 _ROWS_AT_ONCE = 1000
@@ -96,148 +94,47 @@ def _csv_lines(rows: Iterable[list[str | int]]) -> bytes:
 
 # --------------------------------------------------------------------------------- PDF
 
-_WIDTH, _HEIGHT = letter
-_MARGIN = 48.0
-_ROW = 15.0
-_TABLE_TOP = _HEIGHT - 300.0
-_NEXT_TOP = _HEIGHT - 80.0
-_BOTTOM = 60.0
-_INK = HexColor("#1f2937")
-_ACCENT = HexColor("#0f5c63")
-_PALE = HexColor("#eef4f4")
-_GREY = HexColor("#6b7280")
+_TOP, _LEFT, _LINE = 740, 48, 15
+_LINES_OF_A_PAGE = 44
 _MONTHS = (
-    "enero",
-    "febrero",
-    "marzo",
-    "abril",
-    "mayo",
-    "junio",
-    "julio",
-    "agosto",
-    "septiembre",
-    "octubre",
-    "noviembre",
-    "diciembre",
+    *("enero", "febrero", "marzo", "abril", "mayo", "junio", "julio"),
+    *("agosto", "septiembre", "octubre", "noviembre", "diciembre"),
 )
-_COLUMNS = ((_MARGIN + 6, "RFC"), (_MARGIN + 126, "Fecha"), (_MARGIN + 226, "Tipo de movimiento"))
-_AMOUNT_EDGE = _WIDTH - _MARGIN - 6
 
 
 def pdf_statement(balance: Balance) -> Iterator[bytes]:
     """The statement as a PDF in Spanish: account, state of the RFCs, total and movements."""
+    first, last = month_bounds(balance.month)
+    head = [
+        "Estado de cuenta",
+        f"Cuenta: {balance.account}",
+        f"Tipo de consumo: {balance.plan.value}",
+        f"Periodo: {_MONTHS[first.month - 1]} de {first.year}",
+        f"{first:%d/%m/%Y} al {last:%d/%m/%Y}",
+        f"Fecha de consulta: {balance.as_of:%d/%m/%Y %H:%M:%S}",
+        f"RFC registrados: {balance.registered:,}",
+        f"RFC autorizados: {balance.authorized:,}",
+        f"Generaron timbre: {balance.stamping:,}",
+        f"Transacciones: {balance.transactions:,}",
+        "Movimientos: RFC, fecha, tipo, monto"
+        if balance.rows
+        else "Sin movimientos en el periodo.",
+    ]
+    rows = (
+        f"{row.rfc}   {_day(row.date, '%d/%m/%Y')}   {row.kind}   {row.amount:,}"
+        for row in balance.movements()
+    )
+    pages = -(-(len(head) + balance.rows) // _LINES_OF_A_PAGE)
+    lines = chain(head, rows)
     out = io.BytesIO()
     canvas = Canvas(out, pagesize=letter, pageCompression=1, invariant=1)
-    canvas.setTitle(f"Estado de cuenta {balance.month}")
-    canvas.setAuthor(balance.account)
-    on_first = int((_TABLE_TOP - _ROW - _BOTTOM) // _ROW)
-    on_next = int((_NEXT_TOP - _ROW - _BOTTOM) // _ROW)
-    pages = 1 + -(-max(0, balance.rows - on_first) // on_next)
-    rows = balance.movements()
     for page in range(1, pages + 1):
-        if page == 1:
-            _summary(canvas, balance)
-            _table(canvas, _TABLE_TOP, list(islice(rows, on_first)))
-        else:
-            _text(canvas, _MARGIN, _HEIGHT - 52, "Estado de cuenta (continúa)", 12, bold=True)
-            _table(canvas, _NEXT_TOP, list(islice(rows, on_next)))
-        if balance.rows == 0:
-            _text(canvas, _MARGIN + 6, _TABLE_TOP - _ROW - 18, "Sin movimientos en el periodo.")
-        _footer(canvas, page, pages)
+        text = canvas.beginText(_LEFT, _TOP)
+        text.setFont("Helvetica", 9, _LINE)
+        for line in islice(lines, _LINES_OF_A_PAGE):
+            text.textLine(line)
+        text.textLine(f"Página {page} de {pages}. Documento de prueba, sin validez fiscal")
+        canvas.drawText(text)
         canvas.showPage()
     canvas.save()
     yield out.getvalue()
-
-
-def _summary(canvas: Canvas, balance: Balance) -> None:
-    first, last = month_bounds(balance.month)
-    canvas.setFillColor(_ACCENT)
-    canvas.rect(0, _HEIGHT - 84, _WIDTH, 84, stroke=0, fill=1)
-    white = HexColor("#ffffff")
-    _text(canvas, _MARGIN, _HEIGHT - 46, "Estado de cuenta", 20, bold=True, color=white)
-    _text(canvas, _MARGIN, _HEIGHT - 66, "Servicio de Timbrado de CFDI", 10, color=white)
-    period = f"{_MONTHS[first.month - 1]} de {first.year}"
-    canvas.setFont("Helvetica-Bold", 12)
-    canvas.drawRightString(_WIDTH - _MARGIN, _HEIGHT - 46, period)
-    facts = (
-        ("Cuenta", balance.account),
-        ("Tipo de consumo", balance.plan.value),
-        ("Periodo", f"{first:%d/%m/%Y} al {last:%d/%m/%Y}"),
-        ("Fecha de consulta", balance.as_of.strftime("%d/%m/%Y %H:%M:%S")),
-    )
-    for line, (label, value) in enumerate(facts):
-        height = _HEIGHT - 110 - line * 16
-        _text(canvas, _MARGIN, height, label, color=_GREY)
-        _text(canvas, _MARGIN + 120, height, _fit(value, _WIDTH - 2 * _MARGIN - 120), bold=True)
-    boxes = (
-        ("RFC registrados", balance.registered),
-        ("RFC autorizados", balance.authorized),
-        ("Generaron timbre", balance.stamping),
-        ("Transacciones", balance.transactions),
-    )
-    gap = 10.0
-    width = (_WIDTH - 2 * _MARGIN - gap * (len(boxes) - 1)) / len(boxes)
-    for place, (label, number) in enumerate(boxes):
-        left = _MARGIN + place * (width + gap)
-        canvas.setFillColor(_PALE)
-        canvas.roundRect(left, _HEIGHT - 244, width, 58, 5, stroke=0, fill=1)
-        _text(canvas, left + 10, _HEIGHT - 204, label, 8, color=_GREY)
-        _text(canvas, left + 10, _HEIGHT - 230, f"{number:,}", 17, bold=True, color=_ACCENT)
-    _text(canvas, _MARGIN, _TABLE_TOP + 12, "Detalle de movimientos", 11, bold=True)
-
-
-def _table(canvas: Canvas, top: float, rows: list[Movement]) -> None:
-    canvas.setFillColor(_ACCENT)
-    canvas.rect(_MARGIN, top - _ROW, _WIDTH - 2 * _MARGIN, _ROW, stroke=0, fill=1)
-    canvas.setFillColor(HexColor("#ffffff"))
-    canvas.setFont("Helvetica-Bold", 8.5)
-    for left, title in _COLUMNS:
-        canvas.drawString(left, top - _ROW + 4.5, title)
-    canvas.drawRightString(_AMOUNT_EDGE, top - _ROW + 4.5, "Monto")
-    canvas.setFillColor(_PALE)
-    for line in range(1, len(rows), 2):
-        bottom = top - _ROW * (line + 2)
-        canvas.rect(_MARGIN, bottom, _WIDTH - 2 * _MARGIN, _ROW, stroke=0, fill=1)
-    canvas.setFillColor(_INK)
-    canvas.setFont("Helvetica", 8.5)
-    kind_width = _AMOUNT_EDGE - _COLUMNS[2][0] - 70
-    for line, row in enumerate(rows):
-        height = top - _ROW * (line + 2) + 4.5
-        values = (row.rfc, _day(row.date, "%d/%m/%Y"), _fit(row.kind, kind_width, 8.5))
-        for (left, _), value in zip(_COLUMNS, values, strict=True):
-            canvas.drawString(left, height, value)
-        canvas.drawRightString(_AMOUNT_EDGE, height, f"{row.amount:,}")
-
-
-def _footer(canvas: Canvas, page: int, pages: int) -> None:
-    canvas.setStrokeColor(_GREY)
-    canvas.setLineWidth(0.5)
-    canvas.line(_MARGIN, 44, _WIDTH - _MARGIN, 44)
-    _text(canvas, _MARGIN, 32, "Documento de prueba, sin validez fiscal", 7.5, color=_GREY)
-    canvas.setFont("Helvetica", 7.5)
-    canvas.drawRightString(_WIDTH - _MARGIN, 32, f"Página {page} de {pages}")
-
-
-def _text(
-    canvas: Canvas,
-    left: float,
-    height: float,
-    text: str,
-    size: float = 9.5,
-    *,
-    bold: bool = False,
-    color: Color = _INK,
-) -> None:
-    canvas.setFillColor(color)
-    canvas.setFont("Helvetica-Bold" if bold else "Helvetica", size)
-    canvas.drawString(left, height, text)
-
-
-@lru_cache(maxsize=1024)
-def _fit(text: str, width: float, size: float = 9.5) -> str:
-    """The text, shortened with an ellipsis where it would run out of its column."""
-    if stringWidth(text, "Helvetica-Bold", size) <= width:
-        return text
-    while text and stringWidth(text + "…", "Helvetica-Bold", size) > width:
-        text = text[:-1]
-    return text + "…"

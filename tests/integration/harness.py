@@ -350,8 +350,10 @@ def load(folder: str) -> ModuleType:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
+    settings = template().environment(folder, lambda _: "read at the first use")
     try:
-        spec.loader.exec_module(module)
+        with patch.dict(os.environ, settings):
+            spec.loader.exec_module(module)
     finally:
         del sys.modules[name]
     return module

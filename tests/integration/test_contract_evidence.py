@@ -230,7 +230,7 @@ def test_a_login_that_changes_between_two_calls_of_a_request_sends_nothing(world
 
     def changed_meanwhile(*asked: Any) -> Any:
         world.change_account(SF, secret)
-        world.function("contract").parts.accounts.get(SF, fresh=True)
+        world.function("contract").container.accounts.get(SF, fresh=True)
         return stamps(*asked)
 
     with pytest.MonkeyPatch.context() as patched:

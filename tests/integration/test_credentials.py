@@ -158,7 +158,7 @@ def test_many_that_are_rejected_at_once_are_told_once(world: World) -> None:
 
     with world.environment("stamp_count"):
         threads = [
-            threading.Thread(target=count, args=(load("stamp_count").parts,)) for _ in range(8)
+            threading.Thread(target=count, args=(load("stamp_count").container,)) for _ in range(8)
         ]
         for thread in threads:
             thread.start()
@@ -350,5 +350,5 @@ def test_every_line_of_a_request_names_it_and_no_other(world: World) -> None:
     first, second = (read(world, SF).body["instance"] for _ in range(2))
 
     lines = world.logged("answered environment-mismatch")
-    assert [f"urn:uuid:{line['request_id']}" for line in lines] == [first, second]
+    assert [f"urn:uuid:{line['function_request_id']}" for line in lines] == [first, second]
     assert {line["pac_code"] for line in lines} == {"633"}

@@ -90,7 +90,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 def processes(world: World, number: int) -> Iterator[list[Any]]:
     """Give the parts of functions that have just started, each in a process of its own."""
     with world.environment("stamp_count"):
-        yield [load("stamp_count").parts for _ in range(number)]
+        yield [load("stamp_count").container for _ in range(number)]
 
 
 def count(parts: Any) -> str:

@@ -229,10 +229,10 @@ def test_a_line_has_account_rfc_and_the_pacs_code_and_the_next_request_has_its_o
     reader.get(f"/accounts/{SF}/stamps", rfc=RFC)
     reader.get(f"/accounts/{SF}/stamps", cursor="no cursor")
     reader.get("/accounts/no-such-account/stamps")
-    keys = ("request_id", "account", "rfc", "code", "pac_code")
+    keys = ("function_request_id", "account", "rfc", "code", "pac_code")
     lines = [{key: line.get(key) for key in keys} for line in reader.logged("answered ")[-3:]]
 
-    assert len({line.pop("request_id") for line in lines}) == 3
+    assert len({line.pop("function_request_id") for line in lines}) == 3
     assert lines == [
         {"account": SF, "rfc": RFC, "code": "environment-mismatch", "pac_code": "633"},
         {"account": SF, "rfc": None, "code": "parameter-invalid", "pac_code": None},

@@ -114,7 +114,7 @@ def test_every_use_is_noted_in_the_table_and_in_the_log(world: World) -> None:
     assert {(one["account"], one["report"]) for one in lines} == {
         (RC, "2026-10-statement-csv-0001")
     }
-    assert all(one["request_id"] for one in lines)
+    assert all(one["function_request_id"] for one in lines)
 
 
 def test_what_is_kept_of_a_ticket(world: World) -> None:
@@ -449,10 +449,11 @@ def test_the_open_route_is_throttled(world: World) -> None:
 def test_the_function_loads_neither_pacs_nor_reports_nor_the_work_of_the_api() -> None:
     code = f"""
 import os, sys
-os.environ |= {{"AWS_DEFAULT_REGION": "{REGION}", "TICKETS_TABLE": "t", "REPORTS_BUCKET": "b"}}
+os.environ |= {{"AWS_DEFAULT_REGION": "{REGION}", "TICKETS_TABLE": "t", "REPORTS_BUCKET": "b",
+               "TICKET_DAYS": "7"}}
 sys.path[:0] = ["layers/timbres", "functions/ticket"]
 import app
-app.parts.tickets, app.parts.bucket
+app.tickets(), app.bucket()
 print(*sys.modules)
 """
     done = subprocess.run(

@@ -99,7 +99,8 @@ def severity_class(issuer: IssuerLine) -> str:
 
 def contract_class(status: str) -> str:
     """Return how a contract's state is marked: open ones as ``soon``, rejected ones muted."""
-    return {CONFIRMED: "", REJECTED: MUTED}.get(status, SOON)
+    classes: dict[str, str] = {CONFIRMED: "", REJECTED: MUTED}
+    return classes.get(status, SOON)
 
 
 def ticks(values: tuple[int | None, ...]) -> list[int]:

@@ -22,22 +22,30 @@ import time
 import unicodedata
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Any
 
 from timbres.domain.rfc import Rfc, shown
 from timbres.domain.stamps import Stamps
 from timbres.errors import PARAMETER_INVALID, TimbresError
 
-PENDING = "pending"
-CONFIRMED = "confirmed"
-REJECTED = "rejected"
-UNKNOWN = "unknown"
-NEEDS_REVIEW = "needs-review"
-STATES = (PENDING, CONFIRMED, REJECTED, UNKNOWN, NEEDS_REVIEW)
+
+class ContractStatus(StrEnum):
+    """The states of a contract."""
+
+    PENDING = "pending"
+    CONFIRMED = "confirmed"
+    REJECTED = "rejected"
+    UNKNOWN = "unknown"
+    NEEDS_REVIEW = "needs-review"
+
+
+PENDING, CONFIRMED, REJECTED, UNKNOWN, NEEDS_REVIEW = ContractStatus
+STATES = tuple(ContractStatus)
 SETTLED = frozenset({CONFIRMED, REJECTED})
 
 # name: (from, to)
-STEPS: dict[str, tuple[str | None, str]] = {
+STEPS: dict[str, tuple[ContractStatus | None, ContractStatus]] = {
     "open": (None, PENDING),
     "send": (PENDING, PENDING),
     "confirm": (PENDING, CONFIRMED),
@@ -105,7 +113,7 @@ class Contract:
     account: str
     rfc: Rfc
     stamps: int
-    status: str
+    status: ContractStatus
     requested_by: str
     idempotency_key: str
     created_at: datetime

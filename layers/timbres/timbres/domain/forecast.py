@@ -5,13 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import StrEnum
 from itertools import pairwise
 
 from timbres.domain.stamps import Stamps
 
-OK = "ok"
-LOW = "low"
-EXHAUSTED = "exhausted"
+
+class Alert(StrEnum):
+    """How urgent an issuer's stamps are."""
+
+    OK = "ok"
+    LOW = "low"
+    EXHAUSTED = "exhausted"
+
+
+OK, LOW, EXHAUSTED = Alert
 
 # As far back as a burn rate looks.
 LONGEST = timedelta(days=30)
@@ -58,7 +66,7 @@ class Outlook:
     burn_7: float | None = None
     burn_30: float | None = None
     days_left: float | None = None
-    alert: str = OK
+    alert: Alert = OK
 
 
 def left(stamps: Stamps) -> int | None:
@@ -109,7 +117,7 @@ def burn(snapshots: Sequence[Snapshot], window: timedelta, at: datetime) -> floa
     return used / (covered / _DAY) if covered >= _LEAST_COVERED else None
 
 
-def judge(snapshots: Sequence[Snapshot], limits: Limits, before: str) -> Outlook:
+def judge(snapshots: Sequence[Snapshot], limits: Limits, before: Alert) -> Outlook:
     """Return what an issuer's counts mean; the last of them is the present one.
 
     ``before`` is the alert so far. It is not lifted by a rate that wavers, but by a refill
@@ -133,9 +141,9 @@ def rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 2)
 
 
-def is_crossing(before: str, alert: str) -> bool:
+def is_crossing(before: Alert, alert: Alert) -> bool:
     """Tell whether ``alert`` is news after ``before``: ok, low, exhausted, and it got worse."""
-    ladder = (OK, LOW, EXHAUSTED)
+    ladder = tuple(Alert)
     return ladder.index(alert) > ladder.index(before)
 
 
@@ -160,8 +168,8 @@ def _alert(
     available: int,
     days_left: float | None,
     limits: Limits,
-    before: str,
-) -> str:
+    before: Alert,
+) -> Alert:
     if available <= 0:
         return EXHAUSTED
     if limits.low_stamps is not None and available < limits.low_stamps:

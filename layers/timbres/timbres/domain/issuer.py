@@ -8,6 +8,7 @@ from datetime import date, datetime
 from timbres.domain.forecast import (
     LONGEST,
     OK,
+    Alert,
     Limits,
     Outlook,
     Snapshot,
@@ -37,7 +38,7 @@ class Issuer:
     outlook: Outlook = field(default_factory=Outlook)
     recent: tuple[Snapshot, ...] = ()
     counted_on: date | None = None
-    told: str = OK
+    told: Alert = OK
     told_by: str | None = None
 
     @property

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Any
 
 from timbres.domain.account import ALL
@@ -13,9 +14,16 @@ from timbres.domain.month import Month
 from timbres.domain.rfc import shown
 from timbres.errors import INTERNAL_ERROR, PARAMETER_INVALID, TimbresError
 
-PENDING = "pending"
-READY = "ready"
-FAILED = "failed"
+
+class ReportStatus(StrEnum):
+    """The states of a report."""
+
+    PENDING = "pending"
+    READY = "ready"
+    FAILED = "failed"
+
+
+PENDING, READY, FAILED = ReportStatus
 
 # The account's capability of the same name says which accounts have which kind.
 FORMATS: dict[str, tuple[str, ...]] = {
@@ -74,7 +82,7 @@ class Report:
 
     id: str
     wanted: Wanted
-    status: str
+    status: ReportStatus
     requested_by: str
     created_at: datetime
     run: str | None = None

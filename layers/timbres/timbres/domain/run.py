@@ -6,9 +6,17 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from enum import StrEnum
 
-RUNNING = "running"
-FINISHED = "finished"
+
+class RunStatus(StrEnum):
+    """The states of a daily run."""
+
+    RUNNING = "running"
+    FINISHED = "finished"
+
+
+RUNNING, FINISHED = RunStatus
 
 # One message of the queue: small enough for one invocation at 1 call per second.
 BATCH_SIZE = 200
@@ -116,7 +124,7 @@ class Run:
     """
 
     id: str
-    status: str
+    status: RunStatus
     started_at: datetime
     finished_at: datetime | None = None
     enqueued: bool = False

@@ -1,55 +1,50 @@
-"""What a function is put together from, each part made on first use.
+"""The dependencies of a function of the API or of its workers, each created on first use.
 
-The parts are imported where they are made: a function loads those that it uses.
+Their modules are imported here, in Lambda's import phase, which has a whole processor. A PAC's
+library is imported by its first call: no function uses all of them.
 """
 
 from __future__ import annotations
 
-import os
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 from timbres.aws.clients import client
+from timbres.aws.events import Bus
+from timbres.aws.object_store import ReportStore
+from timbres.aws.queues import ReportQueue, RunQueue
+from timbres.aws.rate_limiter import RateLimiter
+from timbres.handlers.settings import require, setting
+from timbres.pacs.registry import PACS, create_client
+from timbres.repositories.accounts import Accounts
+from timbres.repositories.contracts import Journal
+from timbres.repositories.credential_rejections import Rejections
+from timbres.repositories.daily_counts import Snapshots
+from timbres.repositories.download_tokens import Tickets
+from timbres.repositories.issuers import Issuers
+from timbres.repositories.reports import MonthlyRuns, Records
+from timbres.repositories.runs import RunRepository
+from timbres.services.pac_access import Access
 
-if TYPE_CHECKING:
-    from timbres.aws.events import Bus
-    from timbres.aws.object_store import ReportStore
-    from timbres.aws.queues import ReportQueue, RunQueue
-    from timbres.aws.rate_limiter import RateLimiter
-    from timbres.repositories.accounts import Accounts
-    from timbres.repositories.contracts import Journal
-    from timbres.repositories.daily_counts import Snapshots
-    from timbres.repositories.download_tokens import Tickets
-    from timbres.repositories.issuers import Issuers
-    from timbres.repositories.reports import MonthlyRuns, Records
-    from timbres.repositories.runs import RunRepository
-    from timbres.services.pac_access import Access
 
+class Container:
+    """The dependencies of one function, named and addressed by its environment variables.
 
-class Parts:
-    """The parts of one function, by what the template set in its environment.
-
-    ``attempts`` is how often a read of a PAC is tried within a call.
+    ``required`` are the variables that the function reads, ``attempts`` is how often a read of
+    a PAC is tried within a call. Raises RuntimeError that names the variables that are missing.
     """
 
-    def __init__(self, attempts: int = 3) -> None:
+    def __init__(self, *required: str, attempts: int = 3) -> None:
+        require(*required)
         self._attempts = attempts
 
     @cached_property
     def accounts(self) -> Accounts:
         """The accounts in Secrets Manager."""
-        from timbres.pacs.registry import PACS
-        from timbres.repositories.accounts import Accounts
-
         return Accounts(client("secretsmanager"), setting("SECRET_PREFIX"), PACS)
 
     @cached_property
     def access(self) -> Access:
         """The PACs behind the accounts."""
-        from timbres.pacs.registry import create_client
-        from timbres.repositories.credential_rejections import Rejections
-        from timbres.services.pac_access import Access
-
         rejections = Rejections(client("dynamodb"), setting("REJECTIONS_TABLE"))
         return Access(
             self.accounts,
@@ -61,95 +56,64 @@ class Parts:
     @cached_property
     def issuers(self) -> Issuers:
         """The known issuers."""
-        from timbres.repositories.issuers import Issuers
-
         return Issuers(client("dynamodb"), setting("ISSUERS_TABLE"))
 
     @cached_property
     def snapshots(self) -> Snapshots:
         """The daily snapshots."""
-        from timbres.repositories.daily_counts import Snapshots
-
         return Snapshots(client("dynamodb"), setting("SNAPSHOTS_TABLE"))
 
     @cached_property
     def runs(self) -> RunRepository:
         """The records of runs."""
-        from timbres.repositories.runs import RunRepository
-
         return RunRepository(client("dynamodb"), setting("RUNS_TABLE"))
 
     @cached_property
     def run_queue(self) -> RunQueue:
         """The queue of a run's batches."""
-        from timbres.aws.queues import RunQueue
-
         return RunQueue(client("sqs"), setting("RUNS_QUEUE_URL"))
 
     @cached_property
     def run_dead_letters(self) -> RunQueue:
         """The queue of batches that were given up."""
-        from timbres.aws.queues import RunQueue
-
         return RunQueue(client("sqs"), setting("RUNS_DEAD_LETTER_QUEUE_URL"))
 
     @cached_property
     def limiter(self) -> RateLimiter:
         """The rate limiter of calls to PACs."""
-        from timbres.aws.rate_limiter import RateLimiter
-
         return RateLimiter(client("dynamodb"), setting("PACE_TABLE"))
 
     @cached_property
     def journal(self) -> Journal:
         """The journal of contracts."""
-        from timbres.repositories.contracts import Journal
-
         return Journal(client("dynamodb"), setting("JOURNAL_TABLE"))
 
     @cached_property
     def records(self) -> Records:
         """The records of reports."""
-        from timbres.repositories.reports import Records
-
         return Records(client("dynamodb"), setting("REPORTS_TABLE"))
 
     @cached_property
     def monthly_runs(self) -> MonthlyRuns:
         """The records of monthly runs."""
-        from timbres.repositories.reports import MonthlyRuns
-
         return MonthlyRuns(client("dynamodb"), setting("REPORTS_TABLE"))
 
     @cached_property
     def queue(self) -> ReportQueue:
         """The queue of reports to be made."""
-        from timbres.aws.queues import ReportQueue
-
         return ReportQueue(client("sqs"), setting("REPORTS_QUEUE_URL"))
 
     @cached_property
     def bucket(self) -> ReportStore:
         """The bucket of reports."""
-        from timbres.aws.object_store import ReportStore
-
         return ReportStore(client("s3"), setting("REPORTS_BUCKET"))
 
     @cached_property
     def tickets(self) -> Tickets:
         """The tickets for reports."""
-        from timbres.repositories.download_tokens import Tickets
-
         return Tickets(client("dynamodb"), setting("TICKETS_TABLE"))
 
     @cached_property
     def bus(self) -> Bus:
         """The event bus."""
-        from timbres.aws.events import Bus
-
         return Bus(client("events"), setting("EVENT_BUS"))
-
-
-def setting(name: str) -> str:
-    """Return what the template set for this function in its environment."""
-    return os.environ[name]

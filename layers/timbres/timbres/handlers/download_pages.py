@@ -28,7 +28,7 @@ def unavailable_page() -> str:
 
 def _render(name: str, **values: int) -> str:
     # Most requests are redirected, and a first one is faster without it.
-    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from jinja2 import Environment, PackageLoader, StrictUndefined  # noqa: PLC0415 see above
 
     environment = Environment(
         loader=PackageLoader("timbres.handlers"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
@@ -11,6 +10,7 @@ from typing import Any, NoReturn
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.event_handler import APIGatewayRestResolver, Response
 from aws_lambda_powertools.event_handler.exceptions import NotFoundError
+from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEvent
 from botocore.exceptions import BotoCoreError, ClientError
 
 from timbres.deadline import Deadline
@@ -64,8 +64,6 @@ class Gateway:
 
         A scheduled start that fails raises, so that Lambda tries again and then keeps it.
         """
-        log.clear_state()
-        log.append_keys(request_id=getattr(context, "aws_request_id", None))
         self.deadline = Deadline(context.get_remaining_time_in_millis() / 1000 - RESERVE_SECONDS)
         try:
             return self._run(event, context, scheduled)
@@ -77,9 +75,8 @@ class Gateway:
 
         Raises ``parameter-invalid`` for one that is not in ``names`` or is there twice.
         """
-        event = self._event
-        many: Mapping[str, list[str]] = event.get("multiValueQueryStringParameters") or {}
-        for name, values in many.items():
+        parameters = self._event.resolved_query_string_parameters
+        for name, values in parameters.items():
             if name not in names:
                 expected = f"expected {', '.join(names)}" if names else "expected none"
                 raise TimbresError(
@@ -90,8 +87,7 @@ class Gateway:
                 )
             if len(values) > 1:
                 raise TimbresError(PARAMETER_INVALID, f"{name} stands there twice.", field=name)
-        single = event.get("queryStringParameters") or {}
-        query = {name: many[name][0] if name in many else single.get(name) for name in names}
+        query = {name: next(iter(parameters.get(name, ())), None) for name in names}
         _keep_in_log("rfc", query.get("rfc"))
         return query
 
@@ -158,8 +154,7 @@ class Gateway:
 
     def caller(self) -> str:
         """Return the IAM ARN of whoever signed the request."""
-        identity = (self._event.get("requestContext") or {}).get("identity") or {}
-        return identity.get("userArn") or "unknown"
+        return self._event.request_context.identity.user_arn or "unknown"
 
     def _run(
         self, event: dict[str, Any], context: Any, scheduled: Scheduled | None
@@ -176,8 +171,8 @@ class Gateway:
         return result
 
     @property
-    def _event(self) -> dict[str, Any]:
-        return self._resolver.current_event.raw_event
+    def _event(self) -> APIGatewayProxyEvent:
+        return self._resolver.current_event
 
     def _body_within(self, most_bytes: int) -> bytes:
         raw = self._raw_body()
@@ -190,18 +185,19 @@ class Gateway:
         return raw
 
     def _raw_body(self) -> bytes:
-        event = self._event
-        text = event.get("body") or ""
-        if not event.get("isBase64Encoded"):
-            return str(text).encode("utf-8", "surrogatepass")
+        text = self._event.body or ""
+        if not self._event.is_base64_encoded:
+            return text.encode("utf-8", "surrogatepass")
         try:
+            # Powertools' decoded_body leaves out what is no base64.
             return base64.b64decode(text, validate=True)
-        except (binascii.Error, ValueError):
-            return b""
+        except ValueError:
+            raise TimbresError(BODY_INVALID, "The body is no base64.", field="body") from None
 
     def _headers(self, name: str) -> list[str]:
         """Return what every header of this name says, in whatever case it is written."""
-        event = self._event
+        # Powertools keeps the last of two names that differ in case only.
+        event = self._event.raw_event
         many: Mapping[str, list[str]] = event.get("multiValueHeaders") or {
             key: [value] for key, value in (event.get("headers") or {}).items()
         }
@@ -238,7 +234,7 @@ class Gateway:
         return self._answer_problem(known)
 
     def _not_found(self, _error: NotFoundError) -> Response[str]:
-        where = f"{self._event.get('httpMethod')} {shown(self._event.get('path'))}"
+        where = f"{self._event.http_method} {shown(self._event.path)}"
         return self._answer_problem(TimbresError(ROUTE_UNKNOWN, f"There is no {where}."))
 
     def _answer_problem(self, error: TimbresError) -> Response[str]:

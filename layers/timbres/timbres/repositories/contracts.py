@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from timbres.deadline import Deadline
-from timbres.domain.contract import REJECTED, Contract, Refusal, first_id
+from timbres.domain.contract import REJECTED, Contract, ContractStatus, Refusal, first_id
 from timbres.domain.rfc import Rfc
 from timbres.domain.stamps import Stamps
 from timbres.errors import STORAGE_UNAVAILABLE, TimbresError
@@ -374,5 +374,6 @@ def _contract(item: Item) -> Contract:
             values[name] = Stamps(contracted, None, None)
     if "refusal" in values:
         values["refusal"] = Refusal(**values["refusal"])
+    values["status"] = ContractStatus(values["status"])
     values["announced"] = tuple(values.get("announced", ()))
     return Contract(**values)

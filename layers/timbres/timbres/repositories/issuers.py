@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from timbres.domain.clock import MEXICO_CITY
-from timbres.domain.forecast import OK, Outlook, Snapshot, rounded
+from timbres.domain.forecast import OK, Alert, Outlook, Snapshot, rounded
 from timbres.domain.issuer import Issuer
 from timbres.domain.issuer_import import UNSET, IssuerRow
 from timbres.domain.stamps import Stamps
@@ -253,10 +253,10 @@ def _issuer(item: Item) -> Issuer:
             values.get("burn_7"),
             values.get("burn_30"),
             values.get("days_left"),
-            values.get("alert", OK),
+            Alert(values.get("alert", OK)),
         ),
         recent=tuple(map(_read, recent.split(";"))) if recent else (),
         counted_on=date.fromisoformat(values["counted_on"]) if "counted_on" in values else None,
-        told=values.get("told", OK),
+        told=Alert(values.get("told", OK)),
         told_by=values.get("told_by"),
     )

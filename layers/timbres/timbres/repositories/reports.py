@@ -14,6 +14,7 @@ from timbres.domain.report import (
     MonthlyRun,
     Report,
     ReportKey,
+    ReportStatus,
     Wanted,
     version_id,
 )
@@ -335,7 +336,7 @@ def _report(item: Item) -> Report:
     return Report(
         id=item["id"],
         wanted=wanted,
-        status=item["status"],
+        status=ReportStatus(item["status"]),
         requested_by=item["requested_by"],
         created_at=datetime.fromisoformat(item["created_at"]),
         settled_at=datetime.fromisoformat(settled_at) if settled_at else None,

@@ -27,6 +27,7 @@ from timbres.domain.run import (
     BatchResult,
     Rfcs,
     Run,
+    RunStatus,
 )
 from timbres.repositories.dynamodb import (
     Item,
@@ -356,7 +357,7 @@ def _account_run(item: Item) -> AccountRun:
 def _run(item: Item, accounts: tuple[AccountRun, ...]) -> Run:
     return Run(
         id=item["run"],
-        status=item["status"],
+        status=RunStatus(item["status"]),
         started_at=datetime.fromisoformat(item["started_at"]),
         finished_at=datetime.fromisoformat(item["finished_at"]) if "finished_at" in item else None,
         enqueued=item.get("enqueued", False),

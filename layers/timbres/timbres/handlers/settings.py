@@ -1,0 +1,17 @@
+"""Environment variables that the template sets for a function."""
+
+from __future__ import annotations
+
+import os
+
+
+def require(*names: str) -> None:
+    """Raise RuntimeError that names the environment variables that are missing."""
+    missing = [name for name in names if name not in os.environ]
+    if missing:
+        raise RuntimeError(f"environment variables that are not set: {', '.join(missing)}")
+
+
+def setting(name: str) -> str:
+    """Return what the template set for this function in its environment."""
+    return os.environ[name]
