@@ -63,7 +63,7 @@ def link(report: Mapping[str, Any]) -> str:
     month = read_month(report["month"])
     wanted = Wanted(report["account"], month, report["kind"], report["format"])
     until = clock.now() + timedelta(days=days())
-    ticket = parts.tickets.issue(wanted, report["id"], report["object_version"], until)
+    ticket = parts.download_tokens.issue(wanted, report["id"], report["object_version"], until)
     return setting("DOWNLOAD_URL") + ticket
 
 

@@ -42,7 +42,7 @@ def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
 
 
 def _link(ticket: str, caller: dict[str, Any]) -> str | None:
-    used = parts.tickets.use(ticket, clock.now(), caller["sourceIp"])
+    used = parts.download_tokens.use(ticket, clock.now(), caller["sourceIp"])
     if used is None:
         return None
     return parts.bucket.signed(used.key, used.object_version, used.download_name, LINK_SECONDS)
