@@ -16,6 +16,7 @@ from timbres.domain.issuer_import import UNSET, InvalidRow, IssuerImport, Issuer
 from timbres.domain.rfc import Rfc
 from timbres.errors import TimbresError
 from timbres.handlers.issuer_import_parser import MAX_ROWS, parse_csv, parse_json
+from timbres.handlers.problem_details import status_code
 
 A = Rfc("A&D061009TY8")
 B = Rfc("ÑAD061009TY8")
@@ -30,7 +31,7 @@ def rows_of(*pairs: tuple[Rfc, int | None]) -> tuple[IssuerRow, ...]:
 def refused(read: Callable[[str], IssuerImport], text: str) -> TimbresError:
     with pytest.raises(TimbresError) as caught:
         read(text)
-    assert (caught.value.kind.code, caught.value.kind.status) == ("body-invalid", 400)
+    assert (caught.value.kind.code, status_code(caught.value.kind.code)) == ("body-invalid", 400)
     assert caught.value.field == "body"
     return caught.value
 

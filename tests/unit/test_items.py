@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from timbres.domain.forecast import Outlook, urgency
 from timbres.errors import TimbresError
+from timbres.handlers.problem_details import status_code
 from timbres.repositories.dynamodb import chunks, cursor, packed, start, unpacked
 
 # --------------------------------------------------------------------------- plain values
@@ -96,7 +97,10 @@ def written(keys: object) -> str:
 def refused(text: str, *more: Any, **also: Any) -> None:
     with pytest.raises(TimbresError) as caught:
         start(text, *more, **also)
-    assert (caught.value.kind.code, caught.value.kind.status) == ("parameter-invalid", 400)
+    assert (caught.value.kind.code, status_code(caught.value.kind.code)) == (
+        "parameter-invalid",
+        400,
+    )
     assert caught.value.field == "cursor"
     assert caught.value.detail.isprintable()
     assert len(caught.value.detail) < 200

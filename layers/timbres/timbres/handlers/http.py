@@ -216,7 +216,7 @@ class Gateway:
     def _failed(self, error: Exception) -> Response[str]:
         if isinstance(error, TimbresError):
             known = error
-            level = log.error if known.kind.status >= 500 else log.info
+            level = log.error if problem.status_code(known.kind.code) >= 500 else log.info
             level(
                 "answered %s: %s",
                 known.kind.code,
@@ -248,7 +248,7 @@ class Gateway:
         if error.kind.retry_after is not None:
             headers["Retry-After"] = str(error.kind.retry_after)
         return answer(
-            error.kind.status,
+            problem.status_code(error.kind.code),
             problem.document(error, request_id),
             headers,
             media_type=problem.MEDIA_TYPE,
