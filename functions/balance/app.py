@@ -14,10 +14,9 @@ from aws_lambda_powertools.event_handler import Response
 
 from timbres.domain import clock
 from timbres.domain.month import parse_month
-from timbres.domain.rfc import parse_rfc
 from timbres.handlers import schedule
 from timbres.handlers.container import Parts
-from timbres.handlers.http import Gateway, answer
+from timbres.handlers.http import Gateway, answer, parse_query_rfc
 from timbres.services import balances as balance
 
 api = Gateway()
@@ -28,7 +27,7 @@ parts = Parts()
 def read(account: str) -> Response[str]:
     query = api.query("month", "rfc")
     month = parse_month(query["month"], clock.now())
-    rfc = None if query["rfc"] is None else parse_rfc(query["rfc"])
+    rfc = None if query["rfc"] is None else parse_query_rfc(query["rfc"])
     found = parts.accounts.get(account)
     if "balance" in found.pac.can:
         return answer(200, balance.of_month(parts.access, account, month, rfc, api.deadline))

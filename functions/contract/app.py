@@ -8,10 +8,10 @@ from typing import Any
 from aws_lambda_powertools.event_handler import Response
 
 from timbres.domain.contract import CONFIRMED, parse_outcome, parse_reason, parse_state
-from timbres.domain.rfc import parse_issuer, parse_rfc
+from timbres.domain.rfc import parse_issuer
 from timbres.domain.stamps import parse_stamps
 from timbres.handlers.container import Parts
-from timbres.handlers.http import Gateway, answer
+from timbres.handlers.http import Gateway, answer, parse_query_rfc
 from timbres.services.contracts import Contracts, Order, shown
 
 api = Gateway()
@@ -42,7 +42,7 @@ def buy(account: str) -> Response[str]:
 @api.get("/accounts/<account>/contracts")
 def page(account: str) -> Response[str]:
     query = api.query("rfc", "status", "cursor")
-    rfc = None if query["rfc"] is None else parse_rfc(query["rfc"])
+    rfc = None if query["rfc"] is None else parse_query_rfc(query["rfc"])
     status = None if query["status"] is None else parse_state(query["status"])
     return answer(200, contracts().page(account, rfc, status, query["cursor"], api.deadline))
 

@@ -6,10 +6,10 @@ from typing import Any
 
 from aws_lambda_powertools.event_handler import Response
 
-from timbres.domain.rfc import parse_rfc, shown
+from timbres.domain.rfc import shown
 from timbres.errors import BODY_INVALID, TimbresError
 from timbres.handlers.container import Parts
-from timbres.handlers.http import Gateway, answer
+from timbres.handlers.http import Gateway, answer, parse_query_rfc
 from timbres.handlers.issuer_import_parser import PARSERS
 from timbres.services import issuers
 
@@ -37,7 +37,7 @@ def import_issuers(account: str) -> Response[str]:
 
 @api.delete("/accounts/<account>/issuers")
 def remove(account: str) -> Response[str]:
-    rfc = parse_rfc(api.query("rfc")["rfc"])
+    rfc = parse_query_rfc(api.query("rfc")["rfc"])
     return answer(200, issuers.remove(parts.accounts, parts.issuers, account, rfc))
 
 

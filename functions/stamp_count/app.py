@@ -11,9 +11,9 @@ from aws_lambda_powertools.event_handler import Response
 
 from timbres.domain import clock
 from timbres.domain.date_range import parse_period
-from timbres.domain.rfc import parse_issuer, parse_rfc
+from timbres.domain.rfc import parse_issuer
 from timbres.handlers.container import Parts
-from timbres.handlers.http import Gateway, answer
+from timbres.handlers.http import Gateway, answer, parse_query_rfc
 from timbres.services import stamps as stamp_count
 
 api = Gateway()
@@ -26,14 +26,14 @@ def read(account: str) -> Response[str]:
     if query["rfc"] is None:
         known = stamp_count.known(parts.accounts, parts.issuers, account, query["cursor"])
         return answer(200, known)
-    rfc = parse_issuer(query["rfc"])
+    rfc = parse_query_rfc(query["rfc"], parse_issuer)
     return answer(200, stamp_count.live(parts.access, parts.issuers, account, rfc, api.deadline))
 
 
 @api.get("/accounts/<account>/stamps/history")
 def history(account: str) -> Response[str]:
     query = api.query("rfc", "from", "to")
-    rfc = parse_rfc(query["rfc"])
+    rfc = parse_query_rfc(query["rfc"])
     first, last = parse_period(query["from"], query["to"], clock.now().date())
     return answer(
         200, stamp_count.history(parts.accounts, parts.snapshots, account, rfc, first, last)

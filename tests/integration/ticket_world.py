@@ -9,8 +9,9 @@ from typing import Any
 
 from tests.integration.harness import BUYER, RC, Answer, World, proxy_event
 
+from timbres.aws.object_store import MEDIA_TYPES
 from timbres.domain.month import Month
-from timbres.domain.report import MEDIA_TYPES, READY, Report, Wanted
+from timbres.domain.report import READY, Report, Wanted
 from timbres.repositories.download_tokens import DownloadTokenRepository
 from timbres.repositories.reports import Records
 

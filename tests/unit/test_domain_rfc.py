@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Callable
 
 import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from timbres.domain.rfc import parse_issuer, parse_rfc
+from timbres.domain.rfc import Rfc, parse_issuer, parse_rfc
 from timbres.errors import TimbresError
+from timbres.handlers.http import parse_query_rfc
 from timbres.handlers.problem_details import status_code
 
 # As the CFDI schema has it.
@@ -110,9 +112,19 @@ def test_an_rfc_is_a_text(value: object) -> None:
     assert "text" in refused(value).detail
 
 
-def test_a_lost_ampersand_is_explained() -> None:
-    assert "%26" in refused("A").detail
-    assert "%26" not in refused("A&D061309TY8").detail
+@pytest.mark.parametrize("parse", [parse_rfc, parse_issuer])
+@pytest.mark.parametrize(
+    ("text", "explained"),
+    [("A", True), (" AAA ", True), ("", True), ("A&D061309TY8", False), (None, False)],
+)
+def test_a_lost_ampersand_is_explained_in_a_query_only(
+    parse: Callable[[object], Rfc], text: str | None, explained: bool
+) -> None:
+    with pytest.raises(TimbresError) as caught:
+        parse_query_rfc(text, parse)
+    assert ("%26" in caught.value.detail) is explained
+    assert (caught.value.kind.code, caught.value.field) == ("rfc-invalid", "rfc")
+    assert "%26" not in refused(text).detail
 
 
 def test_the_detail_shows_what_came_short_and_printable() -> None:

@@ -14,7 +14,7 @@ from aws_lambda_powertools.event_handler.exceptions import NotFoundError
 from botocore.exceptions import BotoCoreError, ClientError
 
 from timbres.deadline import Deadline
-from timbres.domain.rfc import shown
+from timbres.domain.rfc import Rfc, parse_rfc, shown
 from timbres.errors import (
     ANSWER_TOO_LARGE,
     BODY_INVALID,
@@ -253,6 +253,17 @@ class Gateway:
             headers,
             media_type=problem.MEDIA_TYPE,
         )
+
+
+def parse_query_rfc(text: str | None, parse: Callable[[object], Rfc] = parse_rfc) -> Rfc:
+    """Return the RFC in a query parameter. Raises as ``parse`` does, ``rfc-invalid`` for one."""
+    try:
+        return parse(text)
+    except TimbresError as error:
+        # An & that is not encoded ends the value.
+        if text is not None and len(text.strip()) < 5:
+            raise error.changed(detail=f"{error.detail} In a query, & is written %26.") from None
+        raise
 
 
 def answer(
