@@ -14,10 +14,9 @@ from aws_lambda_powertools.event_handler import Response
 
 from timbres.domain import clock
 from timbres.domain.month import parse_month
-from timbres.domain.rfc import parse_rfc
 from timbres.handlers import schedule
 from timbres.handlers.container import Container
-from timbres.handlers.http import Gateway, answer, log
+from timbres.handlers.http import Gateway, answer, log, parse_query_rfc
 from timbres.schemas.balances import balance_to_dict
 from timbres.services import balances
 
@@ -31,7 +30,7 @@ container = Container(
 def read(account: str) -> Response[str]:
     query = api.query("month", "rfc")
     month = parse_month(query["month"], clock.now())
-    rfc = None if query["rfc"] is None else parse_rfc(query["rfc"])
+    rfc = None if query["rfc"] is None else parse_query_rfc(query["rfc"])
     found = balances.get_balance(
         container.accounts, container.access, container.snapshots, account, month, rfc, api.deadline
     )

@@ -8,10 +8,10 @@ from typing import Any
 from aws_lambda_powertools.event_handler import Response
 
 from timbres.domain.contract import CONFIRMED, parse_outcome, parse_reason, parse_state
-from timbres.domain.rfc import parse_issuer, parse_rfc
+from timbres.domain.rfc import parse_issuer
 from timbres.domain.stamps import parse_stamps
 from timbres.handlers.container import Container
-from timbres.handlers.http import Gateway, answer, log
+from timbres.handlers.http import Gateway, answer, log, parse_query_rfc
 from timbres.schemas.contracts import contract_to_dict
 from timbres.services.contracts import Contracts, Order
 
@@ -45,7 +45,7 @@ def buy(account: str) -> Response[str]:
 @api.get("/accounts/<account>/contracts")
 def page(account: str) -> Response[str]:
     query = api.query("rfc", "status", "cursor")
-    rfc = None if query["rfc"] is None else parse_rfc(query["rfc"])
+    rfc = None if query["rfc"] is None else parse_query_rfc(query["rfc"])
     status = None if query["status"] is None else parse_state(query["status"])
     found, rest = contracts().page(account, rfc, status, query["cursor"], api.deadline)
     return answer(200, {"contracts": [contract_to_dict(one) for one in found], "next": rest})

@@ -6,10 +6,10 @@ from typing import Any
 
 from aws_lambda_powertools.event_handler import Response
 
-from timbres.domain.rfc import parse_rfc, shown
+from timbres.domain.rfc import shown
 from timbres.errors import BODY_INVALID, TimbresError
 from timbres.handlers.container import Container
-from timbres.handlers.http import Gateway, answer, log
+from timbres.handlers.http import Gateway, answer, log, parse_query_rfc
 from timbres.handlers.issuer_import_parser import PARSERS
 from timbres.services import issuers
 
@@ -39,7 +39,7 @@ def import_issuers(account: str) -> Response[str]:
 
 @api.delete("/accounts/<account>/issuers")
 def remove(account: str) -> Response[str]:
-    rfc = parse_rfc(api.query("rfc")["rfc"])
+    rfc = parse_query_rfc(api.query("rfc")["rfc"])
     return answer(200, issuers.remove(container.accounts, container.issuers, account, rfc))
 
 

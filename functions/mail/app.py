@@ -22,7 +22,7 @@ from timbres.domain.report import Wanted
 from timbres.handlers.http import log
 from timbres.handlers.settings import require, setting
 from timbres.notifications.mails import LinkFactory, compose, dedup_key, should_notify
-from timbres.repositories.download_tokens import Tickets
+from timbres.repositories.download_tokens import DownloadTokenRepository
 
 require("MAILS_TABLE", "MAIL_TOPIC", "TICKETS_TABLE", "TICKET_DAYS", "DOWNLOAD_URL")
 # Longer than any event is delivered again, or told again by whoever published it.
@@ -60,8 +60,8 @@ def store() -> DynamoDBPersistenceLayer:
 
 
 @cache
-def tickets() -> Tickets:
-    return Tickets(client("dynamodb"), setting("TICKETS_TABLE"))
+def download_tokens() -> DownloadTokenRepository:
+    return DownloadTokenRepository(client("dynamodb"), setting("TICKETS_TABLE"))
 
 
 def link(report: Mapping[str, Any]) -> str:
@@ -69,7 +69,7 @@ def link(report: Mapping[str, Any]) -> str:
     month = read_month(report["month"])
     wanted = Wanted(report["account"], month, report["kind"], report["format"])
     until = clock.now() + timedelta(days=days())
-    ticket = tickets().issue(wanted, report["id"], report["object_version"], until)
+    ticket = download_tokens().issue(wanted, report["id"], report["object_version"], until)
     return setting("DOWNLOAD_URL") + ticket
 
 

@@ -103,7 +103,7 @@ def revoke(account: str, report_id: str) -> Response[str]:
     # Of an account that is no more, too: not its secret counts here, but the report's record.
     name = parse_report_account(account)
     reports().record(name, report_id)
-    revoked = container.tickets.revoke(name, report_id, clock.now())
+    revoked = container.download_tokens.revoke(name, report_id, clock.now())
     said = {"account": name, "id": report_id, "revoked": revoked}
     log.info("tickets revoked", extra=said | {"by": api.caller()})
     return answer(200, said)

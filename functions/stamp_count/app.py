@@ -13,7 +13,7 @@ from timbres.domain import clock
 from timbres.domain.date_range import parse_period
 from timbres.domain.rfc import parse_issuer, parse_rfc
 from timbres.handlers.container import Container
-from timbres.handlers.http import Gateway, answer, log
+from timbres.handlers.http import Gateway, answer, log, parse_query_rfc
 from timbres.schemas.issuers import issuer_to_dict, snapshot_to_dict
 from timbres.services import stamps
 
@@ -36,7 +36,7 @@ def read(account: str) -> Response[str]:
 @api.get("/accounts/<account>/stamps/history")
 def history(account: str) -> Response[str]:
     query = api.query("rfc", "from", "to")
-    rfc = parse_rfc(query["rfc"])
+    rfc = parse_query_rfc(query["rfc"])
     first, last = parse_period(query["from"], query["to"], clock.now().date())
     days = stamps.history(container.accounts, container.snapshots, account, rfc, first, last)
     body = {

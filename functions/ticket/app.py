@@ -23,14 +23,14 @@ from timbres.handlers.http import aws_words, log
 from timbres.handlers.settings import require, setting
 from timbres.observability import metrics
 from timbres.observability.metrics import tally
-from timbres.repositories.download_tokens import Tickets
+from timbres.repositories.download_tokens import DownloadTokenRepository
 
 require("TICKETS_TABLE", "TICKET_DAYS", "REPORTS_BUCKET")
 
 
 @cache
-def tickets() -> Tickets:
-    return Tickets(client("dynamodb"), setting("TICKETS_TABLE"))
+def download_tokens() -> DownloadTokenRepository:
+    return DownloadTokenRepository(client("dynamodb"), setting("TICKETS_TABLE"))
 
 
 @cache
@@ -55,7 +55,7 @@ def handler(event: dict[str, Any], _context: Any) -> dict[str, Any]:
 
 
 def _link(ticket: str, caller: dict[str, Any]) -> str | None:
-    used = tickets().use(ticket, clock.now(), caller["sourceIp"])
+    used = download_tokens().use(ticket, clock.now(), caller["sourceIp"])
     if used is None:
         return None
     return bucket().signed(used.key, used.object_version, used.download_name, LINK_SECONDS)

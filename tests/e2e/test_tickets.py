@@ -18,9 +18,9 @@ from local.world import World
 
 from tests.e2e.test_main_job import ready
 from timbres.domain import clock
-from timbres.domain.download_token import new_ticket, ticket_hash
+from timbres.domain.download_token import download_token_hash, new_download_token
 from timbres.domain.report import Report
-from timbres.repositories.download_tokens import Tickets
+from timbres.repositories.download_tokens import DownloadTokenRepository
 from timbres.repositories.reports import Records
 
 ACCOUNT = "acme-rc"
@@ -37,12 +37,14 @@ def report(world: World) -> Report:
 
 
 @pytest.fixture(scope="module")
-def tickets(stack: Stack) -> Tickets:
+def tickets(stack: Stack) -> DownloadTokenRepository:
     """The tickets, in an administrator's hands."""
-    return Tickets(stack.session().client("dynamodb"), stack.resource("TicketsTable"))
+    return DownloadTokenRepository(
+        stack.session().client("dynamodb"), stack.resource("TicketsTable")
+    )
 
 
-def issued(tickets: Tickets, report: Report, **good_for: float) -> str:
+def issued(tickets: DownloadTokenRepository, report: Report, **good_for: float) -> str:
     assert report.object_version is not None
     until = clock.now() + timedelta(**good_for or {"days": 30})
     return tickets.issue(report.wanted, report.id, report.object_version, until)
@@ -65,7 +67,7 @@ def path(report: Report) -> str:
 
 
 def test_a_mailed_link_opens_without_any_key(
-    world: World, tickets: Tickets, report: Report
+    world: World, tickets: DownloadTokenRepository, report: Report
 ) -> None:
     ticket = issued(tickets, report)
 
@@ -84,7 +86,7 @@ def test_a_mailed_link_opens_without_any_key(
 
 
 def test_it_keeps_opening_the_version_it_was_issued_for(
-    world: World, tickets: Tickets, report: Report
+    world: World, tickets: DownloadTokenRepository, report: Report
 ) -> None:
     ticket = issued(tickets, report)
     newer = ready(world.stack, ACCOUNT, "statement", "csv")
@@ -97,18 +99,26 @@ def test_it_keeps_opening_the_version_it_was_issued_for(
 
 
 def test_what_is_no_good_is_as_if_it_never_was(
-    stack: Stack, tickets: Tickets, report: Report
+    stack: Stack, tickets: DownloadTokenRepository, report: Report
 ) -> None:
     expired = issued(tickets, report, seconds=-1)
     revoked = issued(tickets, report)
     assert stack.call("reporter", "DELETE", path(report)).json()["revoked"] >= 1
 
-    never = opened(stack, new_ticket())
+    never = opened(stack, new_download_token())
 
     assert never.status_code == 404
     assert never.headers["Content-Type"] == "text/html; charset=utf-8"
     assert "Este enlace ya no funciona" in never.content.decode()
-    for ticket in (expired, revoked, "x", "A" * 2_000, "%C3%91", "%25%00", ticket_hash(revoked)):
+    for ticket in (
+        expired,
+        revoked,
+        "x",
+        "A" * 2_000,
+        "%C3%91",
+        "%25%00",
+        download_token_hash(revoked),
+    ):
         assert shown(opened(stack, ticket)) == shown(never)
 
 
@@ -117,7 +127,11 @@ def test_what_is_no_good_is_as_if_it_never_was(
     [("reader", False), ("reporter", True), ("buyer", False), ("nobody", False), (None, False)],
 )
 def test_who_may_revoke(
-    stack: Stack, tickets: Tickets, report: Report, identity: str | None, allowed: bool
+    stack: Stack,
+    tickets: DownloadTokenRepository,
+    report: Report,
+    identity: str | None,
+    allowed: bool,
 ) -> None:
     stack.call("reporter", "DELETE", path(report))
     ticket = issued(tickets, report)
@@ -136,9 +150,9 @@ def test_no_other_route_is_open_without_a_signature(stack: Stack) -> None:
 
 
 def test_the_tickets_are_in_no_log_and_in_no_table(
-    stack: Stack, tickets: Tickets, report: Report
+    stack: Stack, tickets: DownloadTokenRepository, report: Report
 ) -> None:
-    good, bad = issued(tickets, report), new_ticket()
+    good, bad = issued(tickets, report), new_download_token()
     assert [opened(stack, one).status_code for one in (good, bad)] == [302, 404]
 
     lines = "\n".join(stack.function_logs("TicketFunction"))
@@ -149,9 +163,9 @@ def test_the_tickets_are_in_no_log_and_in_no_table(
     assert "a ticket was refused" in lines
     for one in (good, bad):
         assert one not in lines
-        assert ticket_hash(one) not in lines
+        assert download_token_hash(one) not in lines
         assert one not in items
-    assert ticket_hash(good) in items
+    assert download_token_hash(good) in items
 
 
 @pytest.fixture(scope="module")
@@ -173,10 +187,12 @@ def _text(policy: Any) -> str:
 
 
 def test_the_function_may_use_tickets_and_hand_out_reports(
-    stack: Stack, tickets: Tickets, report: Report, as_ticket_function: Session
+    stack: Stack, tickets: DownloadTokenRepository, report: Report, as_ticket_function: Session
 ) -> None:
     ticket = issued(tickets, report)
-    own = Tickets(as_ticket_function.client("dynamodb"), stack.resource("TicketsTable"))
+    own = DownloadTokenRepository(
+        as_ticket_function.client("dynamodb"), stack.resource("TicketsTable")
+    )
     assert own.use(ticket, clock.now(), "127.0.0.1") is not None
     as_ticket_function.client("s3").get_object(
         Bucket=stack.outputs["ReportsBucketName"],

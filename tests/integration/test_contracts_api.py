@@ -401,6 +401,24 @@ def test_a_refusal_is_told_and_told_again(world: World, said: str, status: int, 
     assert history(world)[-1]["pac_code"] == said
 
 
+def test_a_rejection_stored_with_an_http_status_is_replayed_with_that_of_its_code(
+    world: World,
+) -> None:
+    world.fault("agregarContrato", "code", code="632")
+    body = world.buy(RFC, 500, "pedido-1").body
+    world.stack.client("dynamodb").update_item(
+        TableName=world.stack.refs["JournalTable"],
+        Key={"account": {"S": SF}, "entry": {"S": f"contract#{body['contract']['id']}"}},
+        UpdateExpression="SET refusal.#status = :status",
+        ExpressionAttributeNames={"#status": "status"},
+        ExpressionAttributeValues={":status": {"N": "418"}},
+    )
+
+    again = world.buy(RFC, 500, "pedido-1")
+
+    assert problem(again, body["status"], body["code"])["detail"] == body["detail"]
+
+
 def test_after_a_refusal_the_issuer_may_buy_again(world: World) -> None:
     world.fault("agregarContrato", "code", code="632")
     world.buy(RFC, 500)

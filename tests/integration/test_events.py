@@ -305,7 +305,7 @@ def test_ticket_read(world: World) -> None:
     assert world.answer(replayed(world, "ticket-read")).status == 404
 
     ticket = event("ticket-read")["pathParameters"]["ticket"]
-    with patch("timbres.repositories.download_tokens.new_ticket", return_value=ticket):
+    with patch("timbres.repositories.download_tokens.new_download_token", return_value=ticket):
         issued(world, stored(world, b"uno"))
 
     answer = world.answer(replayed(world, "ticket-read"))

@@ -22,7 +22,7 @@ from timbres.domain.issuer import Issuer
 from timbres.domain.issuer_import import IssuerRow
 from timbres.domain.stamps import Stamps
 from timbres.repositories.daily_counts import Snapshots
-from timbres.repositories.download_tokens import Tickets
+from timbres.repositories.download_tokens import DownloadTokenRepository
 from timbres.repositories.dynamodb import serialize, transact_write
 from timbres.repositories.issuers import Issuers
 
@@ -140,8 +140,8 @@ def lists(world: World) -> Issuers:
     return Issuers(session.client("dynamodb"), world.stack.refs["IssuersTable"])
 
 
-def links(world: World) -> Tickets:
-    return Tickets(session.client("dynamodb"), world.stack.refs["TicketsTable"])
+def links(world: World) -> DownloadTokenRepository:
+    return DownloadTokenRepository(session.client("dynamodb"), world.stack.refs["TicketsTable"])
 
 
 def test_a_use_of_a_ticket_counts_once(world: World) -> None:

@@ -12,7 +12,7 @@ from moto.core.botocore_stubber import MockRawResponse
 from tests.integration.harness import RC, World, problem, sqs_event, template
 from tests.integration.test_reports_api import ASKED, made, monthly, records
 
-from timbres.domain.download_token import ticket_hash
+from timbres.domain.download_token import download_token_hash
 
 CLOSE = {"close": "overdue"}
 RUN = "2026-11-01 for 2026-10"
@@ -23,7 +23,7 @@ def links(world: World) -> Counter[tuple[str, str]]:
     url = template().environment("mail", world.stack.resolve)["DOWNLOAD_URL"]
     lines = [line.strip() for text in world.mails() for line in text.splitlines()]
     tickets = {item["ticket"]: item for item in world.stack.items("TicketsTable")}
-    mailed = [tickets[ticket_hash(one.removeprefix(url))] for one in lines if url in one]
+    mailed = [tickets[download_token_hash(one.removeprefix(url))] for one in lines if url in one]
     return Counter((item["account"], item["id"]) for item in mailed)
 
 

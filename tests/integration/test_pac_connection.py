@@ -47,6 +47,7 @@ import timbres.pacs.http
 from timbres.deadline import Deadline
 from timbres.domain.rfc import Rfc
 from timbres.errors import PacError, TimbresError
+from timbres.handlers.problem_details import status_code
 from timbres.pacs.http import PacSession
 from timbres.pacs.registry import create_client
 
@@ -83,7 +84,7 @@ def unreachable(act: Act, url: str) -> str:
     with failing("pac-unreachable") as errors:
         act(url, 0.9)
     error = errors[0]
-    assert error.kind.status == 503
+    assert status_code(error.kind.code) == 503
     assert error.kind.retry_after
     assert error.kind.retry
     assert not error.kind.may_have_taken_effect
@@ -351,7 +352,7 @@ def timed_out(act: Act, url: str, seconds: float = 0.8) -> None:
     started = time.monotonic()
     with failing("pac-timeout") as errors:
         act(url, seconds)
-    assert errors[0].kind.status == 504
+    assert status_code(errors[0].kind.code) == 504
     assert errors[0].kind.may_have_taken_effect
     # Not a matter of speed: these answers would go on without end.
     assert time.monotonic() - started < seconds + 10

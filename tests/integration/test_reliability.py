@@ -50,7 +50,7 @@ from tests.reliability import WRITES, Row, agree, headings, read
 
 import timbres.pacs.solucion_factible.client
 import timbres.repositories.accounts
-from timbres.domain.download_token import ticket_hash
+from timbres.domain.download_token import download_token_hash
 
 EMPTY = "AAA010101AAA"
 # What the gateway answers for a function that does not; tests/e2e/test_reliability.py sees it.
@@ -243,7 +243,7 @@ def mailed_reports(scene: Scene) -> Counter[str]:
     texts = scene.world.mails()
     links = [line.strip() for text in texts for line in text.splitlines() if url in line]
     keys = {item["ticket"]: item["key"] for item in scene.items("TicketsTable")}
-    return Counter(keys[ticket_hash(link.removeprefix(url))] for link in links)
+    return Counter(keys[download_token_hash(link.removeprefix(url))] for link in links)
 
 
 def ask(scene: Scene) -> str:

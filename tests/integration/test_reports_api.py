@@ -30,7 +30,7 @@ from tests.integration.harness import (
 )
 from tests.integration.test_history_api import keep
 
-from timbres.domain.report import MEDIA_TYPES
+from timbres.aws.object_store import MEDIA_TYPES
 
 PATH = f"/accounts/{RC}/reports"
 

@@ -29,6 +29,7 @@ from timbres.deadline import Deadline
 from timbres.domain.rfc import Rfc
 from timbres.domain.stamps import Stamps
 from timbres.errors import TimbresError
+from timbres.handlers.problem_details import status_code
 from timbres.pacs.base import PacClient
 from timbres.pacs.registry import create_client
 
@@ -330,7 +331,7 @@ def test_a_denied_issuer(pac: SolucionFactibleSandbox, client: PacClient) -> Non
     pac._books.set_issuer(RFC, denied=True)
     with failing("pac-permission-denied") as errors:
         buy(client)
-    assert errors[0].kind.status == 403
+    assert status_code(errors[0].kind.code) == 403
     assert not errors[0].kind.may_have_taken_effect
     assert bought(pac) == []
 

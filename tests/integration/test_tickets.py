@@ -24,7 +24,7 @@ from tests.integration.harness import (
 )
 from tests.integration.ticket_world import issued, opened, stored, tickets
 
-from timbres.domain.download_token import is_ticket, new_ticket, ticket_hash
+from timbres.domain.download_token import download_token_hash, is_download_token, new_download_token
 
 MAC = "203.0.113.99"
 
@@ -36,7 +36,9 @@ def revoked(world: World, report_id: str, account: str = RC) -> Answer:
 
 def item(world: World, ticket: str) -> dict[str, Any]:
     (found,) = (
-        one for one in world.stack.items("TicketsTable") if one["ticket"] == ticket_hash(ticket)
+        one
+        for one in world.stack.items("TicketsTable")
+        if one["ticket"] == download_token_hash(ticket)
     )
     return found
 
@@ -121,7 +123,7 @@ def test_what_is_kept_of_a_ticket(world: World) -> None:
     report = stored(world, b"uno")
     ticket = issued(world, report)
     assert item(world, ticket) == {
-        "ticket": ticket_hash(ticket),
+        "ticket": download_token_hash(ticket),
         "report": f"{RC}/{report.id}",
         "account": RC,
         "id": report.id,
@@ -138,7 +140,7 @@ def test_what_is_kept_of_a_ticket(world: World) -> None:
 
 
 def _unknown(world: World) -> str:
-    return new_ticket()
+    return new_download_token()
 
 
 def _expired(world: World) -> str:
@@ -163,7 +165,8 @@ def _revoked(world: World) -> str:
 def _deleted(world: World) -> str:
     ticket = issued(world, stored(world, b"uno"))
     world.stack.client("dynamodb").delete_item(
-        TableName=world.stack.refs["TicketsTable"], Key={"ticket": {"S": ticket_hash(ticket)}}
+        TableName=world.stack.refs["TicketsTable"],
+        Key={"ticket": {"S": download_token_hash(ticket)}},
     )
     return ticket
 
@@ -178,7 +181,7 @@ def _cut_short(world: World) -> str:
 
 def _hash(world: World) -> str:
     # What whoever has read the table knows.
-    return ticket_hash(issued(world, stored(world, b"uno")))
+    return download_token_hash(issued(world, stored(world, b"uno")))
 
 
 HOSTILE: dict[str, str] = {
@@ -208,7 +211,7 @@ NO_GOOD: dict[str, Callable[[World], str]] = {
 
 @pytest.mark.parametrize("which", NO_GOOD)
 def test_what_is_no_good_is_as_if_it_never_was(world: World, which: str) -> None:
-    never = opened(world, new_ticket())
+    never = opened(world, new_download_token())
     ticket = NO_GOOD[which](world)
     before = world.stack.items("TicketsTable")
 
@@ -229,11 +232,11 @@ def test_what_is_no_good_is_as_if_it_never_was(world: World, which: str) -> None
     assert world.stack.items("TicketsTable") == before
     line = world.logged("a ticket was refused")[-1]
     assert line["source_ip"] == "203.0.113.7"
-    assert line["well_formed"] is is_ticket(ticket)
+    assert line["well_formed"] is is_download_token(ticket)
     if len(ticket) > 5 and which != "its-hash":
         nowhere(world, ticket.encode("utf-8", "replace").decode())
     logged = world.logs.getvalue()
-    assert ticket_hash(ticket) not in logged
+    assert download_token_hash(ticket) not in logged
     assert len(ticket) < 5 or ticket not in logged
 
 
@@ -246,7 +249,7 @@ def test_up_to_its_last_second_a_ticket_is_good(world: World) -> None:
 @pytest.mark.parametrize("which", NO_GOOD)
 def test_to_find_out_the_same_is_done_whatever_it_is(world: World, which: str) -> None:
     ticket = NO_GOOD[which](world)
-    opened(world, new_ticket())
+    opened(world, new_download_token())
     asked: list[str] = []
     for service, operation in (("dynamodb", "*"), ("s3", "*")):
         world.watch_aws(service, operation, lambda request, **_: asked.append(request.headers))
@@ -287,9 +290,9 @@ def test_a_failure_of_dynamodb_is_a_page_that_asks_for_patience(
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
     assert "Su enlace no tiene nada malo" in answer.text
     assert not re.search(r"dynamo|aws|table|exception|error|500", answer.text, re.IGNORECASE)
-    assert answer == opened(world, new_ticket())
+    assert answer == opened(world, new_download_token())
     nowhere(world, ticket)
-    assert ticket_hash(ticket) not in world.logs.getvalue()
+    assert download_token_hash(ticket) not in world.logs.getvalue()
     (line, _) = world.logged("an AWS service failed")
     assert line["message"] == f"an AWS service failed: UpdateItem {code}"
 
@@ -309,7 +312,7 @@ def test_an_error_of_our_own_shows_nothing_either(world: World) -> None:
     (line,) = world.logged("an error of our own")
     assert "KeyError" in line["exception"]
     nowhere(world, ticket)
-    assert ticket_hash(ticket) not in world.logs.getvalue()
+    assert download_token_hash(ticket) not in world.logs.getvalue()
 
 
 # ----------------------------------------------------------------------------- revoked
@@ -453,7 +456,7 @@ os.environ |= {{"AWS_DEFAULT_REGION": "{REGION}", "TICKETS_TABLE": "t", "REPORTS
                "TICKET_DAYS": "7"}}
 sys.path[:0] = ["layers/timbres", "functions/ticket"]
 import app
-app.tickets(), app.bucket()
+app.download_tokens(), app.bucket()
 print(*sys.modules)
 """
     done = subprocess.run(

@@ -9,9 +9,10 @@ from typing import Any
 
 from tests.integration.harness import BUYER, RC, Answer, World, proxy_event
 
+from timbres.aws.object_store import MEDIA_TYPES
 from timbres.domain.month import Month
-from timbres.domain.report import MEDIA_TYPES, READY, Report, Wanted
-from timbres.repositories.download_tokens import Tickets
+from timbres.domain.report import READY, Report, Wanted
+from timbres.repositories.download_tokens import DownloadTokenRepository
 from timbres.repositories.reports import Records
 
 MONTH = Month(2026, 10)
@@ -22,9 +23,9 @@ def records(world: World) -> Records:
     return Records(world.stack.client("dynamodb"), world.stack.refs["ReportsTable"])
 
 
-def tickets(world: World) -> Tickets:
+def tickets(world: World) -> DownloadTokenRepository:
     """Return the tickets, in the hands of the tests."""
-    return Tickets(world.stack.client("dynamodb"), world.stack.refs["TicketsTable"])
+    return DownloadTokenRepository(world.stack.client("dynamodb"), world.stack.refs["TicketsTable"])
 
 
 def stored(

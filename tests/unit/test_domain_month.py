@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from timbres.domain.month import Month, month_of, parse_month
 from timbres.errors import TimbresError
+from timbres.handlers.problem_details import status_code
 
 TODAY = date(2026, 11, 19)
 months = st.builds(Month, st.integers(2011, 9999), st.integers(1, 12))
@@ -68,7 +69,7 @@ def test_past_and_present_months_are_read(text: str, month: Month) -> None:
 def test_what_is_no_month_to_ask_for_is_refused(text: object, says: str) -> None:
     with pytest.raises(TimbresError) as caught:
         parse_month(text, TODAY)
-    assert (caught.value.kind.code, caught.value.kind.status) == ("month-invalid", 400)
+    assert (caught.value.kind.code, status_code(caught.value.kind.code)) == ("month-invalid", 400)
     assert caught.value.field == "month"
     assert says in caught.value.detail
 

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from timbres.aws.object_store import MEDIA_TYPES
 from timbres.domain.month import Month
 from timbres.domain.report import (
     FORMATS,
-    MEDIA_TYPES,
     PENDING,
     Report,
     Wanted,

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Callable
 
 import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from timbres.domain.rfc import parse_issuer, parse_rfc
+from timbres.domain.rfc import Rfc, parse_issuer, parse_rfc
 from timbres.errors import TimbresError
+from timbres.handlers.http import parse_query_rfc
+from timbres.handlers.problem_details import status_code
 
 # As the CFDI schema has it.
 T_RFC = re.compile(r"[A-Z&Ñ]{3,4}[0-9]{2}(0[1-9]|1[012])(0[1-9]|[12][0-9]|3[01])[A-Z0-9]{2}[0-9A]")
@@ -23,7 +26,7 @@ def refused(text: object) -> TimbresError:
     with pytest.raises(TimbresError) as caught:
         parse_rfc(text)
     assert caught.value.kind.code == "rfc-invalid"
-    assert caught.value.kind.status == 400
+    assert status_code(caught.value.kind.code) == 400
     assert caught.value.field == "rfc"
     return caught.value
 
@@ -109,9 +112,19 @@ def test_an_rfc_is_a_text(value: object) -> None:
     assert "text" in refused(value).detail
 
 
-def test_a_lost_ampersand_is_explained() -> None:
-    assert "%26" in refused("A").detail
-    assert "%26" not in refused("A&D061309TY8").detail
+@pytest.mark.parametrize("parse", [parse_rfc, parse_issuer])
+@pytest.mark.parametrize(
+    ("text", "explained"),
+    [("A", True), (" AAA ", True), ("", True), ("A&D061309TY8", False), (None, False)],
+)
+def test_a_lost_ampersand_is_explained_in_a_query_only(
+    parse: Callable[[object], Rfc], text: str | None, explained: bool
+) -> None:
+    with pytest.raises(TimbresError) as caught:
+        parse_query_rfc(text, parse)
+    assert ("%26" in caught.value.detail) is explained
+    assert (caught.value.kind.code, caught.value.field) == ("rfc-invalid", "rfc")
+    assert "%26" not in refused(text).detail
 
 
 def test_the_detail_shows_what_came_short_and_printable() -> None:
@@ -131,7 +144,7 @@ def test_a_generic_rfc_is_an_rfc_but_no_issuer(text: str) -> None:
     parse_rfc(text)
     with pytest.raises(TimbresError) as caught:
         parse_issuer(text)
-    assert (caught.value.kind.code, caught.value.kind.status) == ("rfc-generic", 422)
+    assert (caught.value.kind.code, status_code(caught.value.kind.code)) == ("rfc-generic", 422)
     assert caught.value.field == "rfc"
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from timbres.domain.stamps import MOST_STAMPS, parse_stamps
 from timbres.errors import TimbresError
+from timbres.handlers.problem_details import status_code
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.floats() | st.text(max_size=5) | st.integers(),
@@ -57,7 +58,7 @@ def test_whole_numbers_are_taken(number: int) -> None:
 def test_anything_else_is_refused(value: object) -> None:
     with pytest.raises(TimbresError) as caught:
         parse_stamps(value)
-    assert (caught.value.kind.code, caught.value.kind.status) == ("stamps-invalid", 400)
+    assert (caught.value.kind.code, status_code(caught.value.kind.code)) == ("stamps-invalid", 400)
     assert caught.value.field == "stamps"
     assert "whole number" in caught.value.detail
     assert len(caught.value.detail) < 200

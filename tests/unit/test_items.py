@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from timbres.domain.forecast import Outlook, urgency
 from timbres.errors import TimbresError
+from timbres.handlers.problem_details import status_code
 from timbres.repositories.dynamodb import (
     batched,
     decode_cursor,
@@ -94,7 +95,7 @@ def written(keys: object) -> str:
 def refused(text: str, *more: Any, **also: Any) -> None:
     with pytest.raises(TimbresError) as caught:
         decode_cursor(text, *more, **also)
-    assert (caught.value.kind.code, caught.value.kind.status) == ("parameter-invalid", 400)
+    assert (caught.value.kind.code, status_code(caught.value.kind.code)) == ("parameter-invalid", 400)
     assert caught.value.field == "cursor"
     assert caught.value.detail.isprintable()
     assert len(caught.value.detail) < 200

@@ -110,7 +110,7 @@ def rejected(pac: str, code: str | None, message: str | None) -> Detail:
 def contract(stamps: int = 500, rfc: str = RFC) -> Detail:
     before = Stamps(1000, 250, 750)
     one = opened("acme-sf", "", Rfc(rfc), stamps, BUYER, "pedido-1", NOW).send(NOW, before)
-    refusal = Refusal("pac-timeout", 504, "The PAC did not answer in time", "nothing came")
+    refusal = Refusal("pac-timeout", "The PAC did not answer in time", "nothing came")
     one = replace(one.doubt(NOW, BUYER, refusal), id="0193a1b2c3d47e5f8a9b0c1d2e3f4a5b")
     return contracts.contract_to_dict(one)
 

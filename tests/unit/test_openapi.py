@@ -16,6 +16,8 @@ from local.aws import ROOT
 from schemathesis.specs.openapi.definitions import OPENAPI_31
 from tools.openapi import PATH, document, strict, written
 
+from timbres.handlers.problem_details import STATUS_CODES
+
 LAYER = ROOT / "layers" / "timbres"
 
 
@@ -99,6 +101,7 @@ def test_every_error_of_the_layer_is_described_somewhere():
             ):
                 found.add(node.args[0].value)
     assert len(found) > 40
+    assert found == STATUS_CODES.keys()
     told = set().union(*(codes_in(operation) for _, _, operation in operations()))
     assert found <= told, found - told
 

@@ -142,11 +142,13 @@ def test_code_message_and_detail_of_an_error_are_free_of_credentials(code: str) 
         assert "9a07" not in text
 
 
-def test_an_error_said_otherwise_has_another_code_too() -> None:
+def test_a_redacted_error_is_a_new_one_without_credentials() -> None:
     error = PacError(codes.PROTOCOL, f"a {KEY}", pac="p", pac_code=KEY, pac_message=f"b {KEY}")
-    error.say(lambda text: redact(text, [KEY]))
-    assert (error.detail, error.pac_code, error.pac_message) == ("a ***", "***", "b ***")
-    assert KEY not in str(error)
+    redacted = error.redacted(lambda text: redact(text, [KEY]))
+    assert (redacted.detail, redacted.pac_code, redacted.pac_message) == ("a ***", "***", "b ***")
+    assert (redacted.kind, redacted.pac) == (error.kind, error.pac)
+    assert KEY not in str(redacted)
+    assert (error.detail, error.pac_code, error.pac_message) == (f"a {KEY}", KEY, f"b {KEY}")
 
 
 def test_redaction_ends_with_its_call() -> None:

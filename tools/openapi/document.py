@@ -12,7 +12,7 @@ from local.aws import ROOT
 from local.build import read_template
 
 from timbres.errors import ROUTE_UNKNOWN, Kind
-from timbres.handlers.problem_details import MEDIA_TYPE
+from timbres.handlers.problem_details import MEDIA_TYPE, status_code
 from tools.openapi.examples import ANSWERS, PROBLEMS
 from tools.openapi.operations import COMMON, OPERATIONS, Operation, Success
 from tools.openapi.schemas import SCHEMAS, Schema, integer, ref, text
@@ -131,8 +131,8 @@ def _routes(template: dict[str, Any]) -> Iterator[tuple[str, str]]:
                 yield event["Properties"]["Method"], event["Properties"]["Path"]
 
 
-def _gateway(template: dict[str, Any]) -> Iterator[tuple[str, Kind]]:
-    """Yield the errors that the gateway answers by itself, by their type."""
+def _gateway(template: dict[str, Any]) -> Iterator[tuple[str, int, Kind]]:
+    """Yield type, status and error of each response that the gateway gives by itself."""
     for name, response in template["Resources"]["Api"]["Properties"]["GatewayResponses"].items():
         body = response["ResponseTemplates"]["application/json"]
         # No JSON yet: the gateway puts its message in.
@@ -140,7 +140,7 @@ def _gateway(template: dict[str, Any]) -> Iterator[tuple[str, Kind]]:
         wait = "Retry-After" in response["ResponseParameters"]["Headers"]
         statuses = _STATUSES.get(name) or (int(response["StatusCode"]),)
         for status in statuses:
-            yield name, Kind(code, status, title, retry_after=1 if wait else None)
+            yield name, status, Kind(code, title, retry_after=1 if wait else None)
 
 
 def _policies(template: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
@@ -156,19 +156,20 @@ def _policies(template: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
 
 
 def _operation(
-    method: str, path: str, gateway: list[tuple[str, Kind]], policies: dict[str, list[str]]
+    method: str, path: str, gateway: list[tuple[str, int, Kind]], policies: dict[str, list[str]]
 ) -> dict[str, Any]:
     own = OPERATIONS[method, path]
-    kinds = [
-        kind
-        for name, kind in gateway
+    problems = [
+        (status, kind)
+        for name, status, kind in gateway
         if (own.signed or name not in _OF_SIGNATURES) and (own.body or name not in _OF_BODIES)
     ]
     if own.signed:
-        kinds += [*COMMON, *own.kinds, *([ROUTE_UNKNOWN] if "{" in path else [])]
+        kinds = [*COMMON, *own.kinds, *([ROUTE_UNKNOWN] if "{" in path else [])]
+        problems += [(status_code(kind.code), kind) for kind in kinds]
     by_status: dict[int, list[Kind]] = {}
-    for kind in kinds:
-        by_status.setdefault(kind.status, []).append(kind)
+    for status, kind in problems:
+        by_status.setdefault(status, []).append(kind)
     answers = {status: _success(own, status, one) for status, one in own.successes.items()}
     answers |= {status: _problems(some) for status, some in by_status.items()}
     granting = [
@@ -239,7 +240,7 @@ def _examples() -> dict[str, Any]:
             "value": {
                 "type": f"urn:timbres:problem:{code}",
                 "title": known[code].title,
-                "status": known[code].status,
+                "status": status_code(code),
                 "instance": "urn:uuid:d2460b11-8d70-4c1b-9639-99ff39727cd4",
                 "code": code,
             }

@@ -85,7 +85,7 @@ def not_bought() -> Kind:
     refusal = opened("acme-sf", "", Rfc(""), 1, "", "", now).withdraw(now).refusal
     if refusal is None:
         raise LookupError("a contract withdrawn has no refusal")
-    return Kind(refusal.code, refusal.status, refusal.title)
+    return Kind(refusal.code, refusal.title)
 
 
 SF, RC = _account("acme-sf"), _account("acme-rc")

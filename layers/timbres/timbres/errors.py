@@ -1,13 +1,14 @@
 """The one error family: what went wrong, in whose words, and what may be done about it.
 
-A :class:`Kind` is a row: a stable code, the HTTP status it is answered with, and the two
-facts that decide what happens next: may the call have taken effect, may a read be repeated.
+A :class:`Kind` is a row: a stable code and the two facts that decide what happens next: may
+the call have taken effect, may a read be repeated.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, Self
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +21,6 @@ class Kind:
     """
 
     code: str
-    status: int
     title: str
     may_have_taken_effect: bool = False
     retry: bool = False
@@ -28,56 +28,51 @@ class Kind:
     issuer_unknown: bool = False
 
 
-BODY_INVALID = Kind("body-invalid", 400, "The body is not what was expected")
-BODY_TOO_LARGE = Kind("body-too-large", 413, "The body is too large")
-PARAMETER_INVALID = Kind("parameter-invalid", 400, "A parameter is not what was expected")
-RFC_INVALID = Kind("rfc-invalid", 400, "The RFC is not valid")
-RFC_GENERIC = Kind("rfc-generic", 422, "A generic RFC is no issuer")
-MONTH_INVALID = Kind("month-invalid", 400, "The month is not valid")
-STAMPS_INVALID = Kind("stamps-invalid", 400, "The number of stamps is not valid")
-IDEMPOTENCY_KEY_INVALID = Kind("idempotency-key-invalid", 400, "The Idempotency-Key is not valid")
+BODY_INVALID = Kind("body-invalid", "The body is not what was expected")
+BODY_TOO_LARGE = Kind("body-too-large", "The body is too large")
+PARAMETER_INVALID = Kind("parameter-invalid", "A parameter is not what was expected")
+RFC_INVALID = Kind("rfc-invalid", "The RFC is not valid")
+RFC_GENERIC = Kind("rfc-generic", "A generic RFC is no issuer")
+MONTH_INVALID = Kind("month-invalid", "The month is not valid")
+STAMPS_INVALID = Kind("stamps-invalid", "The number of stamps is not valid")
+IDEMPOTENCY_KEY_INVALID = Kind("idempotency-key-invalid", "The Idempotency-Key is not valid")
 IDEMPOTENCY_KEY_REUSED = Kind(
-    "idempotency-key-reused", 422, "The Idempotency-Key was used with another body"
+    "idempotency-key-reused", "The Idempotency-Key was used with another body"
 )
-CONTRACT_PENDING = Kind(
-    "contract-pending", 409, "The contract is being bought right now", retry_after=5
-)
+CONTRACT_PENDING = Kind("contract-pending", "The contract is being bought right now", retry_after=5)
 CONTRACT_IN_FLIGHT = Kind(
-    "contract-in-flight", 409, "Another contract of this issuer is not settled", retry_after=60
+    "contract-in-flight", "Another contract of this issuer is not settled", retry_after=60
 )
-STAMPS_OVER_LIMIT = Kind("stamps-over-limit", 422, "More stamps than one contract may buy")
-DAY_OVER_LIMIT = Kind("day-over-limit", 422, "More stamps than the account may buy in a day")
+STAMPS_OVER_LIMIT = Kind("stamps-over-limit", "More stamps than one contract may buy")
+DAY_OVER_LIMIT = Kind("day-over-limit", "More stamps than the account may buy in a day")
 CONTRACT_NOT_UNDER_REVIEW = Kind(
-    "contract-not-under-review", 409, "The contract does not need a settlement"
+    "contract-not-under-review", "The contract does not need a settlement"
 )
-CONTRACT_UNKNOWN = Kind("contract-not-found", 404, "There is no such contract")
-ISSUERS_INVALID = Kind("issuers-invalid", 422, "Some rows of the list are not right")
-ISSUER_UNKNOWN = Kind("issuer-unknown", 404, "The account has no such issuer")
-RUN_UNKNOWN = Kind("run-not-found", 404, "There is no such run")
-REPORT_UNKNOWN = Kind("report-not-found", 404, "There is no such report")
-REPORT_FAILED = Kind("report-failed", 409, "The report could not be made")
-ROUTE_UNKNOWN = Kind("route-not-found", 404, "There is no such route")
-ACCOUNT_UNKNOWN = Kind("account-unknown", 404, "There is no such account")
-ACCOUNT_MISCONFIGURED = Kind("account-misconfigured", 409, "The account's secret is not right")
-ACCOUNT_LOGIN_CHANGED = Kind(
-    "account-login-changed", 409, "The account's secret now has another login"
-)
+CONTRACT_UNKNOWN = Kind("contract-not-found", "There is no such contract")
+ISSUERS_INVALID = Kind("issuers-invalid", "Some rows of the list are not right")
+ISSUER_UNKNOWN = Kind("issuer-unknown", "The account has no such issuer")
+RUN_UNKNOWN = Kind("run-not-found", "There is no such run")
+REPORT_UNKNOWN = Kind("report-not-found", "There is no such report")
+REPORT_FAILED = Kind("report-failed", "The report could not be made")
+ROUTE_UNKNOWN = Kind("route-not-found", "There is no such route")
+ACCOUNT_UNKNOWN = Kind("account-unknown", "There is no such account")
+ACCOUNT_MISCONFIGURED = Kind("account-misconfigured", "The account's secret is not right")
+ACCOUNT_LOGIN_CHANGED = Kind("account-login-changed", "The account's secret now has another login")
 CREDENTIALS_ON_TRIAL = Kind(
     "account-credentials-on-trial",
-    503,
     "The account's new credentials are being tried",
     retry=True,
     retry_after=5,
 )
 OPERATION_UNSUPPORTED = Kind(
-    "operation-unsupported", 422, "The account's PAC does not offer this operation"
+    "operation-unsupported", "The account's PAC does not offer this operation"
 )
-ANSWER_TOO_LARGE = Kind("answer-too-large", 422, "The answer would be too large")
-OUT_OF_TIME = Kind("out-of-time", 503, "Not enough time was left to begin", retry_after=5)
+ANSWER_TOO_LARGE = Kind("answer-too-large", "The answer would be too large")
+OUT_OF_TIME = Kind("out-of-time", "Not enough time was left to begin", retry_after=5)
 STORAGE_UNAVAILABLE = Kind(
-    "storage-unavailable", 503, "An AWS service did not answer as it should", retry_after=5
+    "storage-unavailable", "An AWS service did not answer as it should", retry_after=5
 )
-INTERNAL_ERROR = Kind("internal-error", 500, "Internal error")
+INTERNAL_ERROR = Kind("internal-error", "Internal error")
 
 
 class TimbresError(Exception):
@@ -104,6 +99,18 @@ class TimbresError(Exception):
         self.field = field
         self.members = members or {}
 
+    def changed(self, **changes: Any) -> Self:
+        """Return a new error with some arguments of this one replaced."""
+        return type(self)(**(self._arguments() | changes))
+
+    def _arguments(self) -> dict[str, Any]:
+        return {
+            "kind": self.kind,
+            "detail": self.detail,
+            "field": self.field,
+            "members": self.members,
+        }
+
 
 class PacError(TimbresError):
     """A PAC refused, failed, or could not be understood.
@@ -120,17 +127,25 @@ class PacError(TimbresError):
         pac: str,
         pac_code: str | None = None,
         pac_message: str | None = None,
+        field: str | None = None,
+        members: dict[str, object] | None = None,
     ) -> None:
-        super().__init__(kind, detail)
+        super().__init__(kind, detail, field=field, members=members)
         self.pac = pac
         self.pac_code = pac_code
         self.pac_message = pac_message
 
-    def say(self, otherwise: Callable[[str], str]) -> None:
-        """Put what the PAC said, wherever it stands, otherwise."""
-        self.detail = otherwise(self.detail)
-        self.args = tuple(otherwise(str(one)) for one in self.args)
-        if self.pac_code is not None:
-            self.pac_code = otherwise(self.pac_code)
-        if self.pac_message is not None:
-            self.pac_message = otherwise(self.pac_message)
+    def redacted(self, redact: Callable[[str], str]) -> Self:
+        """Return a new error with ``redact`` applied to everything the PAC may have sent."""
+        return self.changed(
+            detail=redact(self.detail),
+            pac_code=None if self.pac_code is None else redact(self.pac_code),
+            pac_message=None if self.pac_message is None else redact(self.pac_message),
+        )
+
+    def _arguments(self) -> dict[str, Any]:
+        return super()._arguments() | {
+            "pac": self.pac,
+            "pac_code": self.pac_code,
+            "pac_message": self.pac_message,
+        }

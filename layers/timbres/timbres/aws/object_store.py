@@ -5,9 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from timbres.aws.multipart_upload import Upload
-from timbres.domain.report import MEDIA_TYPES, Report, Wanted
+from timbres.domain.report import Report, Wanted
 
 LINK_SECONDS = 900
+MEDIA_TYPES = {
+    "csv": "text/csv; charset=utf-8",
+    "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+    "pdf": "application/pdf",
+    "html": "text/html; charset=utf-8",
+}
 
 
 class ReportStore:

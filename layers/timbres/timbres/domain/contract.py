@@ -88,10 +88,9 @@ class IllegalStepError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a contract did not come about, kept so that it can be told again."""
+    """Why a contract was rejected, stored so that a repeated request gets the same error."""
 
     code: str
-    status: int
     title: str
     detail: str
 
@@ -510,7 +509,6 @@ def _difference(before: int | None, now: int | None) -> int | None:
 def _not_bought(why: str) -> Refusal:
     return Refusal(
         "contract-not-bought",
-        409,
         "The stamps were not bought",
         f"{why} Buying them takes a new Idempotency-Key.",
     )

@@ -1,7 +1,6 @@
-"""Ticket: what a mail carries in place of a link to a report.
+"""Download token: part of each mailed link to a report.
 
-Whoever has a ticket may download one report. Timbres keeps its hash only, so that what is
-kept opens nothing.
+Who has a token may download one report. Timbres stores only its hash, which opens nothing.
 """
 
 from __future__ import annotations
@@ -11,9 +10,9 @@ import re
 import secrets
 from dataclasses import dataclass
 
-# The link that a ticket is exchanged for: long enough to follow a redirect, and no longer.
+# The link that a token is exchanged for: long enough to follow a redirect, and no longer.
 LINK_SECONDS = 300
-# How long a person is told to wait, and a client by Retry-After.
+# In the page for a person, and in Retry-After.
 WAIT_SECONDS = 60
 
 _BYTES = 32
@@ -23,8 +22,8 @@ _FORM = re.compile(r"[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]")
 
 
 @dataclass(frozen=True, slots=True)
-class Ticket:
-    """What a ticket is for: one version of one object, and the name it is saved under."""
+class DownloadToken:
+    """What a token opens: one version of one object, and the name it is saved under."""
 
     account: str
     report_id: str
@@ -33,16 +32,16 @@ class Ticket:
     download_name: str
 
 
-def new_ticket() -> str:
-    """Return a ticket that nobody can guess: 256 random bits, 43 characters of a URL."""
+def new_download_token() -> str:
+    """Return a token that nobody can guess: 256 random bits, 43 characters of a URL."""
     return secrets.token_urlsafe(_BYTES)
 
 
-def is_ticket(text: str) -> bool:
-    """Tell whether ``text`` has the form of a ticket."""
+def is_download_token(text: str) -> bool:
+    """Return whether ``text`` has the form of a token."""
     return _FORM.fullmatch(text) is not None
 
 
-def ticket_hash(text: str) -> str:
-    """Return what a ticket is kept under, SHA-256 in 64 hexadecimal digits; of any text."""
+def download_token_hash(text: str) -> str:
+    """Return the key that a token is stored under, SHA-256 in 64 hex digits; of any text."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -25,16 +25,11 @@ class ReportStatus(StrEnum):
 
 PENDING, READY, FAILED = ReportStatus
 
+FILE_FORMATS = ("csv", "xlsx", "pdf", "html")
 # The account's capability of the same name says which accounts have which kind.
 FORMATS: dict[str, tuple[str, ...]] = {
     "statement": ("csv", "pdf"),
-    "consumption": ("csv", "xlsx", "pdf", "html"),
-}
-MEDIA_TYPES = {
-    "csv": "text/csv; charset=utf-8",
-    "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
-    "pdf": "application/pdf",
-    "html": "text/html; charset=utf-8",
+    "consumption": FILE_FORMATS,
 }
 # A message is tried for less than this; a report pending longer has lost its message.
 LOST_AFTER = timedelta(hours=5)
@@ -222,8 +217,8 @@ def parse_kind(value: object) -> str:
 def parse_formats(text: str) -> tuple[str, ...]:
     """Return the formats of the monthly run, ``csv, pdf`` for instance. Raises ValueError."""
     formats = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
-    if not set(formats) <= MEDIA_TYPES.keys():
-        raise ValueError(f"{text!r}: expected some of {', '.join(MEDIA_TYPES)}, with commas")
+    if not set(formats) <= set(FILE_FORMATS):
+        raise ValueError(f"{text!r}: expected some of {', '.join(FILE_FORMATS)}, with commas")
     return formats
 
 

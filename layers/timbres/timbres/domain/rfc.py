@@ -26,13 +26,12 @@ def parse_rfc(text: object, field: str = "rfc") -> Rfc:
     composed = unicodedata.normalize("NFC", text).strip()
     candidate = composed.upper()
     if not _ALPHABET.fullmatch(composed) or not _T_RFC.fullmatch(candidate):
-        detail = (
+        raise TimbresError(
+            RFC_INVALID,
             f"{shown(text)} is no RFC: 3 or 4 letters (A-Z, Ñ, &), a date as YYMMDD, "
-            "3 characters; for example A&D061009TY8."
+            "3 characters; for example A&D061009TY8.",
+            field=field,
         )
-        if len(composed) < 5:
-            detail += " In a query, & is written %26."
-        raise TimbresError(RFC_INVALID, detail, field=field)
     return Rfc(candidate)
 
 

@@ -19,7 +19,7 @@ from timbres.repositories.accounts import Accounts
 from timbres.repositories.contracts import Journal
 from timbres.repositories.credential_rejections import Rejections
 from timbres.repositories.daily_counts import Snapshots
-from timbres.repositories.download_tokens import Tickets
+from timbres.repositories.download_tokens import DownloadTokenRepository
 from timbres.repositories.issuers import Issuers
 from timbres.repositories.reports import MonthlyRuns, Records
 from timbres.repositories.runs import RunRepository
@@ -109,9 +109,9 @@ class Container:
         return ReportStore(client("s3"), setting("REPORTS_BUCKET"))
 
     @cached_property
-    def tickets(self) -> Tickets:
-        """The tickets for reports."""
-        return Tickets(client("dynamodb"), setting("TICKETS_TABLE"))
+    def download_tokens(self) -> DownloadTokenRepository:
+        """The download tokens of reports."""
+        return DownloadTokenRepository(client("dynamodb"), setting("TICKETS_TABLE"))
 
     @cached_property
     def bus(self) -> Bus:

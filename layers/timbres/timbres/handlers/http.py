@@ -14,7 +14,7 @@ from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEvent
 from botocore.exceptions import BotoCoreError, ClientError
 
 from timbres.deadline import Deadline
-from timbres.domain.rfc import shown
+from timbres.domain.rfc import Rfc, parse_rfc, shown
 from timbres.errors import (
     ANSWER_TOO_LARGE,
     BODY_INVALID,
@@ -212,7 +212,7 @@ class Gateway:
     def _failed(self, error: Exception) -> Response[str]:
         if isinstance(error, TimbresError):
             known = error
-            level = log.error if known.kind.status >= 500 else log.info
+            level = log.error if problem.status_code(known.kind.code) >= 500 else log.info
             level(
                 "answered %s: %s",
                 known.kind.code,
@@ -244,11 +244,22 @@ class Gateway:
         if error.kind.retry_after is not None:
             headers["Retry-After"] = str(error.kind.retry_after)
         return answer(
-            error.kind.status,
+            problem.status_code(error.kind.code),
             problem.document(error, request_id),
             headers,
             media_type=problem.MEDIA_TYPE,
         )
+
+
+def parse_query_rfc(text: str | None, parse: Callable[[object], Rfc] = parse_rfc) -> Rfc:
+    """Return the RFC in a query parameter. Raises as ``parse`` does, ``rfc-invalid`` for one."""
+    try:
+        return parse(text)
+    except TimbresError as error:
+        # An & that is not encoded ends the value.
+        if text is not None and len(text.strip()) < 5:
+            raise error.changed(detail=f"{error.detail} In a query, & is written %26.") from None
+        raise
 
 
 def answer(

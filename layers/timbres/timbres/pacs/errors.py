@@ -12,57 +12,50 @@ from dataclasses import dataclass, field, replace
 
 from timbres.errors import Kind, PacError
 
-PAC_MONTH_INVALID = Kind("month-invalid", 400, "The PAC does not accept the month")
+PAC_MONTH_INVALID = Kind("month-invalid", "The PAC does not accept the month")
 ISSUER_NOT_REGISTERED = Kind(
-    "issuer-not-registered", 404, "The RFC is not registered at the PAC", issuer_unknown=True
+    "issuer-not-registered", "The RFC is not registered at the PAC", issuer_unknown=True
 )
-REQUEST_REJECTED = Kind("pac-rejected-request", 502, "The PAC did not accept the request")
+REQUEST_REJECTED = Kind("pac-rejected-request", "The PAC did not accept the request")
 # A PAC without a code of its own for an issuer that it does not know answers so.
 ISSUER_MAY_BE_UNKNOWN = replace(REQUEST_REJECTED, issuer_unknown=True)
-FORMAT_UNSUPPORTED = Kind("format-unsupported", 400, "The PAC does not offer this format")
-CREDENTIALS_REJECTED = Kind("pac-credentials-rejected", 502, "The PAC rejected the credentials")
-ENDPOINT_NOT_FOUND = Kind("pac-endpoint-not-found", 502, "The PAC's address does not exist")
-PAC_FAILED = Kind("pac-error", 502, "The PAC failed", may_have_taken_effect=True, retry=True)
+FORMAT_UNSUPPORTED = Kind("format-unsupported", "The PAC does not offer this format")
+CREDENTIALS_REJECTED = Kind("pac-credentials-rejected", "The PAC rejected the credentials")
+ENDPOINT_NOT_FOUND = Kind("pac-endpoint-not-found", "The PAC's address does not exist")
+PAC_FAILED = Kind("pac-error", "The PAC failed", may_have_taken_effect=True, retry=True)
 DATABASE_UNAVAILABLE = Kind(
     "pac-unavailable",
-    503,
     "The PAC is not available",
     may_have_taken_effect=True,
     retry=True,
     retry_after=60,
 )
 # 503 says that the call was not let in; 501 says only that the database was missed.
-UNAVAILABLE = Kind("pac-unavailable", 503, "The PAC is not available", retry=True, retry_after=60)
+UNAVAILABLE = Kind("pac-unavailable", "The PAC is not available", retry=True, retry_after=60)
 # The PAC cannot take more just now: not a fault of the call, but a reason to slow down.
 OVERWHELMED = frozenset({DATABASE_UNAVAILABLE, UNAVAILABLE})
-PERMISSION_DENIED = Kind("pac-permission-denied", 403, "The PAC does not permit this")
+PERMISSION_DENIED = Kind("pac-permission-denied", "The PAC does not permit this")
 # It may be the echo of this very request, sent twice on its way: a count decides.
 CONTRACT_DUPLICATE = Kind(
     "contract-duplicate",
-    409,
     "The PAC holds such a contract already",
     may_have_taken_effect=True,
 )
-ACCOUNT_STAMPS_EXHAUSTED = Kind(
-    "account-stamps-exhausted", 409, "The account's stamps have run out"
-)
-ISSUER_STAMPS_EXHAUSTED = Kind("issuer-stamps-exhausted", 409, "The issuer's stamps have run out")
+ACCOUNT_STAMPS_EXHAUSTED = Kind("account-stamps-exhausted", "The account's stamps have run out")
+ISSUER_STAMPS_EXHAUSTED = Kind("issuer-stamps-exhausted", "The issuer's stamps have run out")
 TRANSACTION_LIMIT_EXCEEDED = Kind(
-    "transaction-limit-exceeded", 422, "The PAC's limit for one transaction is reached"
+    "transaction-limit-exceeded", "The PAC's limit for one transaction is reached"
 )
 ENVIRONMENT_MISMATCH = Kind(
-    "environment-mismatch", 409, "The account belongs to the PAC's other environment"
+    "environment-mismatch", "The account belongs to the PAC's other environment"
 )
 
-UNREACHABLE = Kind(
-    "pac-unreachable", 503, "The PAC could not be reached", retry=True, retry_after=60
-)
+UNREACHABLE = Kind("pac-unreachable", "The PAC could not be reached", retry=True, retry_after=60)
 TIMEOUT = Kind(
-    "pac-timeout", 504, "The PAC did not answer in time", may_have_taken_effect=True, retry=True
+    "pac-timeout", "The PAC did not answer in time", may_have_taken_effect=True, retry=True
 )
 PROTOCOL = Kind(
     "pac-protocol-error",
-    502,
     "The PAC's answer is not of the documented shape",
     may_have_taken_effect=True,
 )

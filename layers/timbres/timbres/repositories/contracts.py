@@ -373,6 +373,8 @@ def _contract(item: Item) -> Contract:
         elif contracted is not None:
             values[name] = Stamps(contracted, None, None)
     if "refusal" in values:
+        # Until 0.4.0, an item had an HTTP status, too.
+        values["refusal"].pop("status", None)
         values["refusal"] = Refusal(**values["refusal"])
     values["status"] = ContractStatus(values["status"])
     values["announced"] = tuple(values.get("announced", ()))

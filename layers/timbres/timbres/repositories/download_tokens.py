@@ -1,4 +1,4 @@
-"""Tickets in DynamoDB: each under its hash, good for one version of one report until a time.
+"""Download tokens in DynamoDB: each under its hash, valid for one version of a report until a time.
 
 The index ``report`` finds those of a report.
 """
@@ -12,7 +12,12 @@ from datetime import datetime
 from typing import Any
 
 from timbres.domain import clock
-from timbres.domain.download_token import Ticket, is_ticket, new_ticket, ticket_hash
+from timbres.domain.download_token import (
+    DownloadToken,
+    download_token_hash,
+    is_download_token,
+    new_download_token,
+)
 from timbres.domain.report import Wanted
 from timbres.repositories.dynamodb import Item, conditional_write, serialize
 
@@ -21,21 +26,21 @@ log = logging.getLogger("timbres")
 _GOOD = "expires_at > :at AND attribute_not_exists(revoked_at)"
 
 
-class Tickets:
-    """The tickets; ``dynamodb`` is a client, ``table`` the table's name."""
+class DownloadTokenRepository:
+    """The download tokens; ``dynamodb`` is a client, ``table`` the table's name."""
 
     def __init__(self, dynamodb: Any, table: str) -> None:
         self._dynamodb = dynamodb
         self._table = table
 
     def issue(self, wanted: Wanted, report_id: str, version: str, until: datetime) -> str:
-        """Return a new ticket for a ready report, good before ``until``.
+        """Return a new token for a ready report, valid before ``until``.
 
         It is for ``version`` of the object, and can be had only here.
         """
-        ticket = new_ticket()
+        token = new_download_token()
         item = {
-            "ticket": ticket_hash(ticket),
+            "ticket": download_token_hash(token),
             "report": _of(wanted.account, report_id),
             "account": wanted.account,
             "id": report_id,
@@ -47,13 +52,13 @@ class Tickets:
             "uses": 0,
         }
         self._dynamodb.put_item(TableName=self._table, Item=serialize(item))
-        return ticket
+        return token
 
-    def use(self, ticket: str, at: datetime, by: str) -> Ticket | None:
-        """Return what a ticket is for and note its use; None for one that is no good.
+    def use(self, token: str, at: datetime, by: str) -> DownloadToken | None:
+        """Return what a token opens and record its use; None for an invalid one.
 
-        ``by`` is the address it is used from. Whatever is wrong with a ticket, and whatever
-        text it is, the same is done to find out. DynamoDB deletes what has expired only hours
+        ``by`` is the address it is used from. Every invalid token, and any other
+        text, takes the same steps. DynamoDB deletes what has expired only hours
         later, so the time is compared.
         """
         use = str(uuid.uuid4())
@@ -61,7 +66,7 @@ class Tickets:
             self._dynamodb.update_item,
             {"last_use": use},
             TableName=self._table,
-            Key=serialize({"ticket": ticket_hash(ticket)}),
+            Key=serialize({"ticket": download_token_hash(token)}),
             UpdateExpression="ADD #uses :one "
             "SET last_use = :use, last_used_at = :now, last_used_by = :by",
             # The last use is compared so that a repeated call does not count twice.
@@ -80,13 +85,14 @@ class Tickets:
         )
         if not result.applied:
             log.info(
-                "a ticket was refused", extra={"source_ip": by, "well_formed": is_ticket(ticket)}
+                "a ticket was refused",
+                extra={"source_ip": by, "well_formed": is_download_token(token)},
             )
             return None
         item = result.item
         used = {"account": item["account"], "report": item["id"], "source_ip": by}
         log.info("a ticket was used", extra=used | {"uses": item["uses"]})
-        return Ticket(
+        return DownloadToken(
             account=item["account"],
             report_id=item["id"],
             key=item["key"],
@@ -95,9 +101,9 @@ class Tickets:
         )
 
     def revoke(self, account: str, report_id: str, at: datetime) -> int:
-        """Make every ticket of a report that is still good no good; return how many there were.
+        """Revoke every valid token of a report; return how many there were.
 
-        A ticket issued within the second before may not be in the index yet: revoking again
+        A token issued within the second before may not be in the index yet: revoking again
         finds it.
         """
         revocation = str(uuid.uuid4())

@@ -470,16 +470,15 @@ def _again(account: Account, contract: Contract, same_body: bool) -> Contract:
         )
     if contract.status == rules.REJECTED and contract.refusal is not None:
         refusal = contract.refusal
-        kind = Kind(refusal.code, refusal.status, refusal.title)
-        told = PacError(
+        kind = Kind(refusal.code, refusal.title)
+        raise PacError(
             kind,
             refusal.detail,
             pac=account.pac.name,
             pac_code=contract.pac_code,
             pac_message=contract.pac_message,
+            members={"contract": {"id": contract.id, "status": contract.status}},
         )
-        told.members["contract"] = {"id": contract.id, "status": contract.status}
-        raise told
     return contract
 
 
@@ -512,16 +511,17 @@ def _in_flight(first: Contract, now: datetime) -> TimbresError:
 
 
 def _final(error: TimbresError, contract: Contract) -> TimbresError:
-    """Return ``error`` as the answer to an order that is refused for good."""
-    error.detail += " Nothing was bought; trying again takes a new Idempotency-Key."
-    # To wait is of no use: this key is answered so for ever.
-    error.kind = replace(error.kind, retry_after=None)
-    error.members["contract"] = {"id": contract.id, "status": rules.REJECTED}
-    return error
+    """Return ``error`` as the response to a contract that is rejected for good."""
+    return error.changed(
+        detail=f"{error.detail} Nothing was bought; trying again takes a new Idempotency-Key.",
+        # To wait is of no use: this key is answered so for ever.
+        kind=replace(error.kind, retry_after=None),
+        members=error.members | {"contract": {"id": contract.id, "status": rules.REJECTED}},
+    )
 
 
 def _refusal(error: TimbresError) -> Refusal:
-    return Refusal(error.kind.code, error.kind.status, error.kind.title, error.detail)
+    return Refusal(error.kind.code, error.kind.title, error.detail)
 
 
 def _pac_words(error: TimbresError) -> tuple[str | None, str | None]:

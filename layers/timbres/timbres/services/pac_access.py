@@ -171,12 +171,11 @@ class Access:
             with redacting(account.without_credentials):
                 answer = ask(self._client(account))
         except BaseException as error:
-            rejected = False
-            if isinstance(error, PacError):
-                error.say(account.without_credentials)
-                rejected = error.kind is CREDENTIALS_REJECTED
+            rejected = isinstance(error, PacError) and error.kind is CREDENTIALS_REJECTED
             if trial is not None and not rejected:
                 _attempt("a trial was not ended", self._rejections.end_trial, account, trial)
+            if isinstance(error, PacError):
+                raise error.redacted(account.without_credentials) from None
             raise
         if trial is not None:
             _attempt(
