@@ -11,7 +11,7 @@ from aws_lambda_powertools.event_handler import Response
 
 from timbres.domain import clock
 from timbres.domain.date_range import parse_period
-from timbres.domain.rfc import parse_issuer, parse_rfc
+from timbres.domain.rfc import parse_issuer
 from timbres.handlers.container import Container
 from timbres.handlers.http import Gateway, answer, log, parse_query_rfc
 from timbres.schemas.issuers import issuer_to_dict, snapshot_to_dict

@@ -100,7 +100,7 @@ def test_a_rejected_login_is_not_tried_again(
             account = parts.access.account(ACCOUNT, "stamps")
             with pytest.raises(PacError) as caught:
                 parts.access.client(account).stamps(RFC, Deadline(5))
-            assert caught.value.kind.code == "pac-credentials-rejected"
+            assert caught.value.problem_type.code == "pac-credentials-rejected"
     assert len(fake.calls.as_json()) == 1
     (event,) = world.events("Credentials Rejected")
     assert event["pac"]["display_name"] == "Libre"

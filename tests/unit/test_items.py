@@ -95,7 +95,10 @@ def written(keys: object) -> str:
 def refused(text: str, *more: Any, **also: Any) -> None:
     with pytest.raises(TimbresError) as caught:
         decode_cursor(text, *more, **also)
-    assert (caught.value.kind.code, status_code(caught.value.kind.code)) == ("parameter-invalid", 400)
+    assert (caught.value.problem_type.code, status_code(caught.value.problem_type.code)) == (
+        "parameter-invalid",
+        400,
+    )
     assert caught.value.field == "cursor"
     assert caught.value.detail.isprintable()
     assert len(caught.value.detail) < 200

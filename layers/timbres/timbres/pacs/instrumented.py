@@ -44,7 +44,7 @@ class InstrumentedPacClient(PacClientDecorator):
         try:
             return call(self._client)
         except PacError as error:
-            tally.count("PacErrors", pac=self._pac.name, code=error.kind.code)
+            tally.count("PacErrors", pac=self._pac.name, code=error.problem_type.code)
             raise
         finally:
             tally.count("PacCalls", pac=self._pac.name)

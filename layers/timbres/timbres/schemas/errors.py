@@ -14,7 +14,7 @@ def pac_to_dict(name: str, code: str | None, message: str | None) -> dict[str, A
 
 def error_to_dict(error: TimbresError) -> dict[str, Any]:
     """Return an error as it is stored with what failed: code, detail, and the PAC's words."""
-    shown: dict[str, Any] = {"code": error.kind.code, "detail": error.detail}
+    shown: dict[str, Any] = {"code": error.problem_type.code, "detail": error.detail}
     if isinstance(error, PacError):
         shown["pac"] = pac_to_dict(error.pac, error.pac_code, error.pac_message)
     return shown

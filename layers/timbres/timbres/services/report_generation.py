@@ -47,7 +47,7 @@ class Worker:
         try:
             made = self._made(report, last_try, deadline)
         except TimbresError as error:
-            if error.kind.retry and not last_try:
+            if error.problem_type.retryable and not last_try:
                 raise
             self._fail(report, error)
             return
