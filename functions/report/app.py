@@ -82,7 +82,7 @@ def read(account: str, report_id: str) -> Response[str]:
     raise TimbresError(
         REPORT_FAILED,
         f"Report {report.id} failed: {error.get('detail')} Ask for it again to try again.",
-        members={"report": body},
+        extensions={"report": body},
     )
 
 

@@ -34,7 +34,7 @@ from timbres.deadline import Deadline
 from timbres.domain.account import PACS, Account
 from timbres.domain.month import Month
 from timbres.domain.rfc import Rfc
-from timbres.errors import Kind, PacError
+from timbres.errors import PacError, ProblemType
 from timbres.pacs import connect
 from timbres.pacs.base import PacClient
 
@@ -273,7 +273,7 @@ def failing(code: str) -> Iterator[list[PacError]]:
         yield found
     error = caught.value
     found.append(error)
-    assert error.kind.code == code, error.detail
+    assert error.problem_type.code == code, error.detail
     assert error.detail.isprintable()
     shown = f"{error!s} {error!r} {error.pac_message}"
     assert not any(credential in shown for credential in CREDENTIALS)
@@ -281,9 +281,9 @@ def failing(code: str) -> Iterator[list[PacError]]:
     assert error.__cause__ is None or not any(c in repr(error.__cause__) for c in CREDENTIALS)
 
 
-def facts(kind: Kind) -> tuple[bool, bool]:
+def facts(kind: ProblemType) -> tuple[bool, bool]:
     """Return (may have taken effect, may be retried)."""
-    return kind.may_have_taken_effect, kind.retry
+    return kind.may_have_taken_effect, kind.retryable
 
 
 # ---------------------------------------------------------------------- servers, but no PACs

@@ -157,7 +157,7 @@ def test_what_a_pac_does_not_offer_is_unsupported_and_asks_nothing(
             continue
         with pytest.raises(TimbresError) as caught:
             call(client, Deadline(5))
-        assert (caught.value.kind.code, status_code(caught.value.kind.code)) == (
+        assert (caught.value.problem_type.code, status_code(caught.value.problem_type.code)) == (
             "operation-unsupported",
             422,
         )
@@ -176,8 +176,8 @@ def test_every_documented_code_in_the_pacs_own_words(
     with failing(meaning.code) as errors:
         act(url, 10)
     error = errors[0]
-    assert status_code(error.kind.code) == meaning.status
-    assert facts(error.kind) == (meaning.may_have_taken_effect, meaning.retry)
+    assert status_code(error.problem_type.code) == meaning.status
+    assert facts(error.problem_type) == (meaning.may_have_taken_effect, meaning.retry)
     assert (error.pac, error.pac_code) == (act.pac, code)
     assert error.pac_message == act.words[code]
     assert error.pac_message.rstrip(".") in error.detail
@@ -228,7 +228,7 @@ def test_what_stands_before_the_pac_may_answer_too(
     with failing(code) as errors:
         act(url, 10)
     assert str(status) in errors[0].detail
-    assert errors[0].kind.may_have_taken_effect == (status != 404)
+    assert errors[0].problem_type.may_have_taken_effect == (status != 404)
     assert len(stage.seen) == attempts(act, retry)
 
 
@@ -261,7 +261,7 @@ def test_a_purchase_that_failed_is_in_doubt_and_never_sent_again(
     put(sandbox, act.operation, fault, **({"processed": hidden} if replaced else {}))
     with failing(FAULTS[fault][0]) as errors:
         act(url, 10)
-    assert errors[0].kind.may_have_taken_effect
+    assert errors[0].problem_type.may_have_taken_effect
     sold = hidden if replaced else fault != "cut-before"
     assert act.bought(sandbox) == ([(RFC, 500)] if sold else [])
     assert len(calls(sandbox)) == 1
@@ -297,9 +297,12 @@ def test_no_call_begins_when_no_time_is_left(
 ) -> None:
     with pytest.raises(TimbresError) as caught:
         act(url, seconds)
-    assert (caught.value.kind.code, status_code(caught.value.kind.code)) == ("out-of-time", 503)
-    assert caught.value.kind.retry_after
-    assert not caught.value.kind.may_have_taken_effect
+    assert (caught.value.problem_type.code, status_code(caught.value.problem_type.code)) == (
+        "out-of-time",
+        503,
+    )
+    assert caught.value.problem_type.retry_after
+    assert not caught.value.problem_type.may_have_taken_effect
     assert stage.seen == []
 
 

@@ -608,7 +608,7 @@ def test_of_many_that_race_one_buys(world: World, same_key: bool) -> None:
         try:
             contract, _ = instances[number].buy(SF, Order(Rfc(RFC), 5, key, BUYER), Deadline(20))
         except TimbresError as error:
-            return error.kind.code
+            return error.problem_type.code
         return str(contract.id)
 
     with ThreadPoolExecutor(racers) as pool:

@@ -305,7 +305,7 @@ def test_orders_that_race_for_the_last_stamps_of_a_day(world: World) -> None:
             contract, _ = contracts.buy(SF, wanted, Deadline(25))
             ends.append(contract.status)
         except TimbresError as error:
-            ends.append(error.kind.code)
+            ends.append(error.problem_type.code)
 
     with world.environment("contract"):
         threads = [

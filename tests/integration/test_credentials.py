@@ -154,7 +154,7 @@ def test_many_that_are_rejected_at_once_are_told_once(world: World) -> None:
     def count(parts: Any) -> None:
         with pytest.raises(TimbresError) as raised:
             stamp_count.live(parts.access, parts.issuers, SF, Rfc(RFC), Deadline(25))
-        told.append(raised.value.kind.code)
+        told.append(raised.value.problem_type.code)
 
     with world.environment("stamp_count"):
         threads = [

@@ -254,7 +254,7 @@ def test_another_compression_is_refused(act: Act, encoding: str, place: tuple[St
     with failing("pac-protocol-error") as errors:
         ask(act, url)
     assert "compressed" in errors[0].detail
-    assert errors[0].kind.may_have_taken_effect
+    assert errors[0].problem_type.may_have_taken_effect
     assert len(stage.seen) == 1
 
 
@@ -505,7 +505,7 @@ def test_xml_that_means_harm_is_refused(
     with memory_below(2 * MIB), failing("pac-protocol-error") as errors:
         ask(act, url)
     # A purchase whose answer is none may have been made; a WSDL buys nothing.
-    assert errors[0].kind.may_have_taken_effect
+    assert errors[0].problem_type.may_have_taken_effect
     assert len(stage.seen) == 1
 
 

@@ -98,7 +98,7 @@ def count(parts: Any) -> str:
     try:
         stamp_count.live(parts.access, parts.issuers, SF, Rfc(RFC), Deadline(25))
     except TimbresError as error:
-        return error.kind.code
+        return error.problem_type.code
     return WELL
 
 

@@ -85,10 +85,10 @@ def unreachable(act: Act, url: str) -> str:
     with failing("pac-unreachable") as errors:
         act(url, 0.9)
     error = errors[0]
-    assert status_code(error.kind.code) == 503
-    assert error.kind.retry_after
-    assert error.kind.retry
-    assert not error.kind.may_have_taken_effect
+    assert status_code(error.problem_type.code) == 503
+    assert error.problem_type.retry_after
+    assert error.problem_type.retryable
+    assert not error.problem_type.may_have_taken_effect
     assert "could not be reached" in error.detail
     return error.detail
 
@@ -264,8 +264,8 @@ def test_a_wsdl_that_a_handshake_keeps_away_leaves_no_contract_in_doubt(
         with pytest.raises(PacError) as caught:
             BUY.do(connect(LIVE_WSDL.account(odd.url)), Deadline(0.9))
         assert odd.accepted >= 1
-    assert caught.value.kind.code in {"pac-unreachable", "pac-timeout"}
-    assert not caught.value.kind.may_have_taken_effect
+    assert caught.value.problem_type.code in {"pac-unreachable", "pac-timeout"}
+    assert not caught.value.problem_type.may_have_taken_effect
 
 
 def reset_the_line(_odd: Odd, _tls: ssl.SSLSocket, plain: socket.socket) -> None:
@@ -353,8 +353,8 @@ def timed_out(act: Act, url: str, seconds: float = 0.8) -> None:
     started = time.monotonic()
     with failing("pac-timeout") as errors:
         act(url, seconds)
-    assert status_code(errors[0].kind.code) == 504
-    assert errors[0].kind.may_have_taken_effect
+    assert status_code(errors[0].problem_type.code) == 504
+    assert errors[0].problem_type.may_have_taken_effect
     # Not a matter of speed: these answers would go on without end.
     assert time.monotonic() - started < seconds + 10
 
@@ -455,7 +455,7 @@ def test_an_answer_cut_off_is_a_timeout(act: Act, answer: bytes) -> None:
     with odd_server(behave) as odd:
         with failing("pac-timeout") as errors:
             act(odd.url, 0.9)
-        assert errors[0].kind.may_have_taken_effect
+        assert errors[0].problem_type.may_have_taken_effect
         assert odd.accepted == 1
 
 
@@ -467,7 +467,7 @@ def test_a_head_cut_off_is_no_answer(act: Act) -> None:
 
     with odd_server(behave) as odd, failing("pac-protocol-error") as errors:
         act(odd.url, 0.9)
-    assert errors[0].kind.may_have_taken_effect
+    assert errors[0].problem_type.may_have_taken_effect
 
 
 @every_act
@@ -519,7 +519,7 @@ def test_no_request_is_sent_twice_by_the_library(
             session.fetch("POST", odd.url, data=b"1", deadline=Deadline(5)).file.close()
         with failing("pac-timeout") as errors:
             session.fetch("POST", odd.url, data=b"2", deadline=Deadline(5))
-        assert errors[0].kind.may_have_taken_effect
+        assert errors[0].problem_type.may_have_taken_effect
         assert odd.accepted == 1
         assert odd.heard.count(b"POST ") == answered + 1
 

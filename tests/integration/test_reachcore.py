@@ -265,7 +265,7 @@ def test_codes_without_the_documented_body(
     with failing(meaning.code) as errors:
         read(client, operation)
     assert errors[0].pac_message is None
-    assert status_code(errors[0].kind.code) == meaning.status
+    assert status_code(errors[0].problem_type.code) == meaning.status
     assert len(calls(pac)) == (ATTEMPTS if meaning.retry else 1)
 
 
@@ -325,7 +325,7 @@ def test_an_rfc_of_another_account_is_not_registered(
 ) -> None:
     with failing("issuer-not-registered") as errors:
         read(client, rfc=Rfc("XXX010101XX1"))
-    assert status_code(errors[0].kind.code) == 404
+    assert status_code(errors[0].problem_type.code) == 404
     assert "API KEY" in str(errors[0].pac_message)
     with failing("issuer-not-registered"):
         read(connect(reachcore_account(url, OTHER_KEY)), rfc=RFC)

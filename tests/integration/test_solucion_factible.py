@@ -174,7 +174,7 @@ def test_a_result_that_is_not_as_documented(
     with failing("pac-protocol-error") as errors:
         count(client) if operation == GET else buy(client)
     assert says in errors[0].detail
-    assert errors[0].kind.may_have_taken_effect
+    assert errors[0].problem_type.may_have_taken_effect
     assert len(calls(pac)) == 1
 
 
@@ -234,7 +234,7 @@ def test_an_answer_that_is_no_such_reply(
     put(pac, operation, "wrong-shape", reply=content.replace(GET, operation))
     with failing("pac-protocol-error") as errors:
         count(client) if operation == GET else buy(client)
-    assert errors[0].kind.may_have_taken_effect
+    assert errors[0].problem_type.may_have_taken_effect
     assert len(calls(pac)) == 1
 
 
@@ -286,7 +286,7 @@ def test_a_purchase_is_not_waited_for_without_end(
     put(pac, BUY, fault, seconds=1.2)
     with failing("pac-timeout") as errors:
         buy(client)
-    assert errors[0].kind.may_have_taken_effect
+    assert errors[0].problem_type.may_have_taken_effect
     assert bought(pac) == ([(RFC, 500)] if at_once else [])
     limit = time.monotonic() + 3
     while not bought(pac):
@@ -301,8 +301,8 @@ def test_no_purchase_begins_without_the_time_to_wait_for_it(
 ) -> None:
     with pytest.raises(TimbresError) as caught:
         buy(client, seconds=seconds)
-    assert caught.value.kind.code == "out-of-time"
-    assert not caught.value.kind.may_have_taken_effect
+    assert caught.value.problem_type.code == "out-of-time"
+    assert not caught.value.problem_type.may_have_taken_effect
     assert stage.seen == []
 
 
@@ -331,8 +331,8 @@ def test_a_denied_issuer(pac: SolucionFactibleSandbox, client: PacClient) -> Non
     pac._books.set_issuer(RFC, denied=True)
     with failing("pac-permission-denied") as errors:
         buy(client)
-    assert status_code(errors[0].kind.code) == 403
-    assert not errors[0].kind.may_have_taken_effect
+    assert status_code(errors[0].problem_type.code) == 403
+    assert not errors[0].problem_type.may_have_taken_effect
     assert bought(pac) == []
 
 
@@ -378,7 +378,7 @@ def test_answers_that_are_no_soap(
     stage.play(answering)
     with failing(code) as errors:
         buy(client)
-    assert errors[0].kind.may_have_taken_effect == (status != 404)
+    assert errors[0].problem_type.may_have_taken_effect == (status != 404)
     assert len(stage.seen) == 1
 
 
@@ -497,7 +497,7 @@ def test_without_the_live_wsdl_nothing_is_bought(
     with failing(code) as errors:
         buy(live)
     assert [call["operation"] for call in calls(pac)] == ["wsdl"] * attempts
-    assert not errors[0].kind.may_have_taken_effect
+    assert not errors[0].problem_type.may_have_taken_effect
 
 
 def test_a_wsdl_that_is_not_there_is_told(stage: Stage, live: PacClient) -> None:
@@ -542,5 +542,5 @@ def test_a_slow_wsdl_ends_at_the_deadline_and_nothing_is_bought(
     put(pac, "wsdl", "slow", seconds=1.5)
     with failing("pac-timeout") as errors:
         buy(live, seconds=0.7)
-    assert not errors[0].kind.may_have_taken_effect
+    assert not errors[0].problem_type.may_have_taken_effect
     assert calls(pac, BUY) == []

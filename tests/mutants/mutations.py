@@ -149,7 +149,7 @@ MUTATIONS = (
     contract(
         "a cut request counts as rejected",
         SERVICE,
-        "            if not error.kind.may_have_taken_effect:\n",
+        "            if not error.problem_type.may_have_taken_effect:\n",
         "            if True:\n",
         TORTURE,
     ),

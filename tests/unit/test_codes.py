@@ -16,14 +16,14 @@ from tests.unit.seeds import (
     rows,
 )
 
-from timbres.errors import Kind
+from timbres.errors import ProblemType
 from timbres.handlers.problem_details import status_code
 from timbres.pacs import errors as codes
 from timbres.pacs.errors import clean, protocol_error, said
 from timbres.pacs.reachcore import error_codes as reachcore_codes
 from timbres.pacs.solucion_factible import error_codes as solucion_factible_codes
 
-TABLES: dict[str, dict[str, Kind]] = {
+TABLES: dict[str, dict[str, ProblemType]] = {
     SALDOS: reachcore_codes.REACHCORE,
     STATEMENT: reachcore_codes.REACHCORE_STATEMENT,
     GET_TIMBRES: solucion_factible_codes.SOLUCION_FACTIBLE,
@@ -41,10 +41,10 @@ def test_the_pages_are_all_there() -> None:
 @pytest.mark.parametrize("row", rows(), ids=lambda row: f"{row.operation}-{row.code}")
 def test_every_documented_code_means_what_it_should(row: Row) -> None:
     error = said(row.pac, TABLES[row.operation], row.code, row.words)
-    kind, meaning = error.kind, row.meaning
+    kind, meaning = error.problem_type, row.meaning
     assert (kind.code, status_code(kind.code)) == (meaning.code, meaning.status)
     assert kind.may_have_taken_effect == meaning.may_have_taken_effect
-    assert kind.retry == meaning.retry
+    assert kind.retryable == meaning.retry
     assert (kind.retry_after is not None) == meaning.wait
     assert (error.pac, error.pac_code, error.pac_message) == (row.pac, row.code, row.words)
     assert row.pac in error.detail
@@ -63,7 +63,7 @@ def test_no_row_is_of_our_own_making() -> None:
 def test_rejected_credentials_are_never_retried() -> None:
     rejected = [row for row in rows() if row.meaning.code == "pac-credentials-rejected"]
     assert {row.code for row in rejected} == {"401", "601", "602", "603", "604", "605"}
-    assert not codes.CREDENTIALS_REJECTED.retry
+    assert not codes.CREDENTIALS_REJECTED.retryable
 
 
 @pytest.mark.parametrize(
@@ -77,10 +77,10 @@ def test_rejected_credentials_are_never_retried() -> None:
     ids=lambda value: getattr(value, "code", None),
 )
 def test_what_a_connection_can_say(
-    kind: Kind, code: str, status: int, effect: bool, retry: bool, wait: bool
+    kind: ProblemType, code: str, status: int, effect: bool, retry: bool, wait: bool
 ) -> None:
     assert (kind.code, status_code(kind.code)) == (code, status)
-    assert (kind.may_have_taken_effect, kind.retry) == (effect, retry)
+    assert (kind.may_have_taken_effect, kind.retryable) == (effect, retry)
     assert (kind.retry_after is not None) == wait
 
 
@@ -93,9 +93,9 @@ def test_what_a_connection_can_say(
 )  # fmt: skip
 def test_an_undocumented_code_is_a_protocol_error(operation: str, code: str) -> None:
     error = said(PAC_OF[operation], TABLES[operation], code, "algo")
-    assert error.kind.code == "pac-protocol-error"
-    assert error.kind.may_have_taken_effect
-    assert not error.kind.retry
+    assert error.problem_type.code == "pac-protocol-error"
+    assert error.problem_type.may_have_taken_effect
+    assert not error.problem_type.retryable
     assert error.pac_message == "algo"
     assert code.strip() in error.detail
 
@@ -103,14 +103,14 @@ def test_an_undocumented_code_is_a_protocol_error(operation: str, code: str) -> 
 @pytest.mark.parametrize("code", ["501", "502", "503", "504", "520", "599"])
 def test_a_gateway_in_front_of_reachcore_counts_as_its_500(code: str) -> None:
     error = said("reachcore", reachcore_codes.REACHCORE, code, None)
-    assert (error.kind.code, error.pac_code) == ("pac-error", code)
-    assert error.kind.retry
+    assert (error.problem_type.code, error.pac_code) == ("pac-error", code)
+    assert error.problem_type.retryable
 
 
 @pytest.mark.parametrize("code", ["504", "505", "520", "599"])
 def test_solucion_factible_has_no_other_500s(code: str) -> None:
     error = said("solucion-factible", solucion_factible_codes.SOLUCION_FACTIBLE, code, None)
-    assert error.kind.code == "pac-protocol-error"
+    assert error.problem_type.code == "pac-protocol-error"
 
 
 # ------------------------------------------------------------------- the PAC's own words
@@ -166,6 +166,6 @@ def test_any_code_and_any_words_make_one_bounded_printable_line(
 
 def test_a_protocol_error_says_what_is_off() -> None:
     error = protocol_error("reachcore", "Detalle is missing or no list")
-    assert error.kind.code == "pac-protocol-error"
+    assert error.problem_type.code == "pac-protocol-error"
     assert (error.pac, error.pac_code, error.pac_message) == ("reachcore", None, None)
     assert "Detalle is missing or no list" in error.detail

@@ -54,10 +54,13 @@ def refused(secret: Any, *hidden: str) -> TimbresError:
     with pytest.raises(TimbresError) as caught:
         parse_account("acme", text)
     error = caught.value
-    assert (error.kind.code, status_code(error.kind.code)) == ("account-misconfigured", 409)
+    assert (error.problem_type.code, status_code(error.problem_type.code)) == (
+        "account-misconfigured",
+        409,
+    )
     assert "acme" in error.detail
     everything = "".join(
-        (str(error), repr(error), repr(error.members), *traceback.format_exception(error))
+        (str(error), repr(error), repr(error.extensions), *traceback.format_exception(error))
     )
     assert error.__cause__ is None
     assert error.__context__ is None or error.__suppress_context__
@@ -368,7 +371,7 @@ def test_a_secret_is_one_json_object(text: str) -> None:
 def test_no_text_is_taken_for_an_account(text: str) -> None:
     with pytest.raises(TimbresError) as caught:
         parse_account("acme", text)
-    assert caught.value.kind.code == "account-misconfigured"
+    assert caught.value.problem_type.code == "account-misconfigured"
 
 
 @given(
@@ -404,7 +407,10 @@ def test_names_of_accounts(name: str) -> None:
 def test_names_of_no_account(name: object) -> None:
     with pytest.raises(TimbresError) as caught:
         parse_account_name(name)
-    assert (caught.value.kind.code, status_code(caught.value.kind.code)) == ("account-unknown", 404)
+    assert (caught.value.problem_type.code, status_code(caught.value.problem_type.code)) == (
+        "account-unknown",
+        404,
+    )
     assert caught.value.field == "account"
 
 
@@ -424,8 +430,8 @@ def test_each_pac_can_what_it_documents(pac: str, can: set[str]) -> None:
             continue
         with pytest.raises(TimbresError) as caught:
             made.must(ability)
-        assert caught.value.kind.code == "operation-unsupported"
-        assert status_code(caught.value.kind.code) == 422
+        assert caught.value.problem_type.code == "operation-unsupported"
+        assert status_code(caught.value.problem_type.code) == 422
         assert ability in caught.value.detail
 
 

@@ -370,7 +370,7 @@ def test_states_are_parsed(state: str) -> None:
 def test_what_is_no_state_is_refused(value: str) -> None:
     with pytest.raises(TimbresError) as caught:
         parse_state(value)
-    assert (caught.value.kind.code, caught.value.field) == ("parameter-invalid", "status")
+    assert (caught.value.problem_type.code, caught.value.field) == ("parameter-invalid", "status")
     assert all(state in caught.value.detail for state in STATES)
 
 
@@ -378,7 +378,7 @@ def test_what_is_no_state_is_refused(value: str) -> None:
 def test_an_outcome_is_one_of_two(value: object) -> None:
     with pytest.raises(TimbresError) as caught:
         parse_outcome(value)
-    assert (caught.value.kind.code, caught.value.field) == ("parameter-invalid", "outcome")
+    assert (caught.value.problem_type.code, caught.value.field) == ("parameter-invalid", "outcome")
 
 
 @pytest.mark.parametrize(
@@ -404,7 +404,7 @@ def test_an_outcome_is_one_of_two(value: object) -> None:
 def test_a_reason_says_something(value: object) -> None:
     with pytest.raises(TimbresError) as caught:
         parse_reason(value)
-    assert (caught.value.kind.code, caught.value.field) == ("parameter-invalid", "reason")
+    assert (caught.value.problem_type.code, caught.value.field) == ("parameter-invalid", "reason")
 
 
 def test_a_reason_is_kept_on_one_line() -> None:

@@ -69,7 +69,10 @@ def test_past_and_present_months_are_read(text: str, month: Month) -> None:
 def test_what_is_no_month_to_ask_for_is_refused(text: object, says: str) -> None:
     with pytest.raises(TimbresError) as caught:
         parse_month(text, TODAY)
-    assert (caught.value.kind.code, status_code(caught.value.kind.code)) == ("month-invalid", 400)
+    assert (caught.value.problem_type.code, status_code(caught.value.problem_type.code)) == (
+        "month-invalid",
+        400,
+    )
     assert caught.value.field == "month"
     assert says in caught.value.detail
 

@@ -80,7 +80,7 @@ def test_kinds_and_their_formats(kind: str, form: str) -> None:
 def test_what_is_no_kind_is_refused(value: object) -> None:
     with pytest.raises(TimbresError) as caught:
         parse_kind(value)
-    assert (caught.value.kind.code, caught.value.field) == ("parameter-invalid", "kind")
+    assert (caught.value.problem_type.code, caught.value.field) == ("parameter-invalid", "kind")
     assert "statement" in caught.value.detail
 
 
@@ -89,5 +89,5 @@ def test_what_is_no_kind_is_refused(value: object) -> None:
 def test_what_is_no_format_is_refused(kind: str, value: object) -> None:
     with pytest.raises(TimbresError) as caught:
         parse_format(value, kind)
-    assert (caught.value.kind.code, caught.value.field) == ("parameter-invalid", "format")
+    assert (caught.value.problem_type.code, caught.value.field) == ("parameter-invalid", "format")
     assert kind in caught.value.detail

@@ -25,8 +25,8 @@ well_formed = st.from_regex(T_RFC, fullmatch=True)
 def refused(text: object) -> TimbresError:
     with pytest.raises(TimbresError) as caught:
         parse_rfc(text)
-    assert caught.value.kind.code == "rfc-invalid"
-    assert status_code(caught.value.kind.code) == 400
+    assert caught.value.problem_type.code == "rfc-invalid"
+    assert status_code(caught.value.problem_type.code) == 400
     assert caught.value.field == "rfc"
     return caught.value
 
@@ -123,7 +123,7 @@ def test_a_lost_ampersand_is_explained_in_a_query_only(
     with pytest.raises(TimbresError) as caught:
         parse_query_rfc(text, parse)
     assert ("%26" in caught.value.detail) is explained
-    assert (caught.value.kind.code, caught.value.field) == ("rfc-invalid", "rfc")
+    assert (caught.value.problem_type.code, caught.value.field) == ("rfc-invalid", "rfc")
     assert "%26" not in refused(text).detail
 
 
@@ -144,7 +144,10 @@ def test_a_generic_rfc_is_an_rfc_but_no_issuer(text: str) -> None:
     parse_rfc(text)
     with pytest.raises(TimbresError) as caught:
         parse_issuer(text)
-    assert (caught.value.kind.code, status_code(caught.value.kind.code)) == ("rfc-generic", 422)
+    assert (caught.value.problem_type.code, status_code(caught.value.problem_type.code)) == (
+        "rfc-generic",
+        422,
+    )
     assert caught.value.field == "rfc"
 
 

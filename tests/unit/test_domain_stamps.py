@@ -58,7 +58,10 @@ def test_whole_numbers_are_taken(number: int) -> None:
 def test_anything_else_is_refused(value: object) -> None:
     with pytest.raises(TimbresError) as caught:
         parse_stamps(value)
-    assert (caught.value.kind.code, status_code(caught.value.kind.code)) == ("stamps-invalid", 400)
+    assert (caught.value.problem_type.code, status_code(caught.value.problem_type.code)) == (
+        "stamps-invalid",
+        400,
+    )
     assert caught.value.field == "stamps"
     assert "whole number" in caught.value.detail
     assert len(caught.value.detail) < 200

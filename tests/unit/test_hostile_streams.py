@@ -40,7 +40,7 @@ def refused(read: Callable[[io.BytesIO], object], content: bytes) -> tuple[str, 
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert caught.value.kind.code == "pac-protocol-error"
+    assert caught.value.problem_type.code == "pac-protocol-error"
     assert len(caught.value.detail) < 300
     assert peak < 8 * MIB
     return caught.value.detail, file.tell()
@@ -167,7 +167,7 @@ def test_an_answer_is_read_for_as_long_as_there_is_time() -> None:
     reading = MonthReading(Download(io.BytesIO(content), 200, "", len(content), ""))
     with pytest.raises(TimbresError) as caught:
         _walk(reading, Deadline(0))
-    assert caught.value.kind.code == "out-of-time"
+    assert caught.value.problem_type.code == "out-of-time"
     assert "ask for one rfc" in caught.value.detail
 
 

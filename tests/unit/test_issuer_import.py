@@ -31,7 +31,10 @@ def rows_of(*pairs: tuple[Rfc, int | None]) -> tuple[IssuerRow, ...]:
 def refused(read: Callable[[str], IssuerImport], text: str) -> TimbresError:
     with pytest.raises(TimbresError) as caught:
         read(text)
-    assert (caught.value.kind.code, status_code(caught.value.kind.code)) == ("body-invalid", 400)
+    assert (caught.value.problem_type.code, status_code(caught.value.problem_type.code)) == (
+        "body-invalid",
+        400,
+    )
     assert caught.value.field == "body"
     return caught.value
 

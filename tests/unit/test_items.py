@@ -97,7 +97,7 @@ def written(keys: object) -> str:
 def refused(text: str, *more: Any, **also: Any) -> None:
     with pytest.raises(TimbresError) as caught:
         start(text, *more, **also)
-    assert (caught.value.kind.code, status_code(caught.value.kind.code)) == (
+    assert (caught.value.problem_type.code, status_code(caught.value.problem_type.code)) == (
         "parameter-invalid",
         400,
     )

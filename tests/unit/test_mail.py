@@ -22,7 +22,7 @@ from timbres.domain.report import FAILED, FORMATS, PENDING, READY, MonthlyRun, R
 from timbres.domain.rfc import Rfc
 from timbres.domain.run import NOT_REACHED, AlertChange
 from timbres.domain.stamps import Stamps
-from timbres.errors import Kind
+from timbres.errors import ProblemType
 from timbres.notifications.failure_causes import REASONS
 from timbres.notifications.mails import (
     TEMPLATES,
@@ -431,19 +431,19 @@ def test_names_are_written_as_they_are() -> None:
 
 # -------------------------------------------------------------------------------- reasons
 
-OF_ANY_PAC: list[Kind] = [
+OF_ANY_PAC: list[ProblemType] = [
     codes.UNREACHABLE,
     codes.TIMEOUT,
     codes.PROTOCOL,
-    errors.ACCOUNT_UNKNOWN,
+    errors.ACCOUNT_NOT_FOUND,
     errors.ACCOUNT_MISCONFIGURED,
     errors.CREDENTIALS_ON_TRIAL,
     errors.OPERATION_UNSUPPORTED,
-    errors.OUT_OF_TIME,
-    errors.STORAGE_UNAVAILABLE,
+    errors.DEADLINE_EXCEEDED,
+    errors.AWS_SERVICE_UNAVAILABLE,
     errors.INTERNAL_ERROR,
 ]
-OF_A_RUN: list[Kind] = [
+OF_A_RUN: list[ProblemType] = [
     *solucion_factible_codes.SOLUCION_FACTIBLE.values(),
     *reachcore_codes.REACHCORE.values(),
     *OF_ANY_PAC,
@@ -489,7 +489,7 @@ def test_only_what_may_pass_by_itself_is_promised_for_tomorrow() -> None:
         text = mail("Stamps Counted", counted(issuer(RFC, "low", 1), failed={code: 1})).text
         if "mañana se intenta de nuevo" in text:
             promised.add(code)
-    retried = {kind.code for kind in OF_A_RUN if kind.retry}
+    retried = {kind.code for kind in OF_A_RUN if kind.retryable}
     assert promised == retried | {
         NOT_REACHED,
         "internal-error",
@@ -498,7 +498,7 @@ def test_only_what_may_pass_by_itself_is_promised_for_tomorrow() -> None:
     }
 
 
-OF_A_REPORT: list[Kind] = [
+OF_A_REPORT: list[ProblemType] = [
     *reachcore_codes.REACHCORE.values(),
     *reachcore_codes.REACHCORE_STATEMENT.values(),
     *OF_ANY_PAC,

@@ -95,7 +95,7 @@ def test_every_error_of_the_layer_is_described_somewhere():
             if (
                 isinstance(node, ast.Call)
                 and isinstance(node.func, ast.Name)
-                and node.func.id in ("Kind", "Refusal")
+                and node.func.id in ("ProblemType", "Refusal")
                 and node.args
                 and isinstance(node.args[0], ast.Constant)
             ):

@@ -52,7 +52,7 @@ def test_thirty_days_are_thirty_days() -> None:
 def test_no_days(field: str, text: str) -> None:
     with pytest.raises(TimbresError) as caught:
         parse_period(text if field == "from" else None, text if field == "to" else None, TODAY)
-    assert (caught.value.kind.code, status_code(caught.value.kind.code)) == (
+    assert (caught.value.problem_type.code, status_code(caught.value.problem_type.code)) == (
         "parameter-invalid",
         400,
     )
@@ -67,7 +67,7 @@ def test_no_days(field: str, text: str) -> None:
 def test_an_end_before_its_beginning(first: str, last: str | None) -> None:
     with pytest.raises(TimbresError, match="lies after") as caught:
         parse_period(first, last, TODAY)
-    assert (caught.value.kind.code, caught.value.field) == ("parameter-invalid", "from")
+    assert (caught.value.problem_type.code, caught.value.field) == ("parameter-invalid", "from")
 
 
 @pytest.mark.parametrize(("days", "fits"), [(399, True), (400, True), (401, False), (9999, False)])
@@ -79,7 +79,7 @@ def test_four_hundred_days_at_most(days: int, fits: bool) -> None:
         return
     with pytest.raises(TimbresError, match=str(MOST_DAYS)) as caught:
         parse_period(first.isoformat(), last.isoformat(), TODAY)
-    assert (caught.value.kind.code, caught.value.field) == ("parameter-invalid", "from")
+    assert (caught.value.problem_type.code, caught.value.field) == ("parameter-invalid", "from")
 
 
 texts = st.none() | st.text(max_size=12) | st.dates().map(date.isoformat)

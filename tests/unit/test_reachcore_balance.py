@@ -80,8 +80,8 @@ def refused(content: bytes | str) -> str:
     with pytest.raises(PacError) as caught:
         read(content)
     error = caught.value
-    assert error.kind.code == "pac-protocol-error"
-    assert error.kind.may_have_taken_effect
+    assert error.problem_type.code == "pac-protocol-error"
+    assert error.problem_type.may_have_taken_effect
     assert error.pac == "reachcore"
     return error.detail
 
@@ -536,7 +536,7 @@ def test_movements_are_verified_against_the_total_of_the_consumption(
         return
     with pytest.raises(PacError) as caught:
         list(verified)
-    assert caught.value.kind.code == "pac-protocol-error"
-    assert caught.value.kind.retry
+    assert caught.value.problem_type.code == "pac-protocol-error"
+    assert caught.value.problem_type.retryable
     assert f"a total of {consumed + off} stamps" in caught.value.detail
     assert caught.value.detail.endswith(f"adds up to {consumed}.")

@@ -143,7 +143,7 @@ def test_a_redacted_error_is_a_new_one_without_credentials() -> None:
     error = PacError(codes.PROTOCOL, f"a {KEY}", pac="p", pac_code=KEY, pac_message=f"b {KEY}")
     redacted = error.redacted(lambda text: redact(text, [KEY]))
     assert (redacted.detail, redacted.pac_code, redacted.pac_message) == ("a ***", "***", "b ***")
-    assert (redacted.kind, redacted.pac) == (error.kind, error.pac)
+    assert (redacted.problem_type, redacted.pac) == (error.problem_type, error.pac)
     assert KEY not in str(redacted)
     assert (error.detail, error.pac_code, error.pac_message) == (f"a {KEY}", KEY, f"b {KEY}")
 

@@ -42,7 +42,7 @@ def read(text: str | bytes) -> Statement:
 def refused(text: str | bytes) -> str:
     with pytest.raises(PacError) as caught:
         read(text)
-    assert caught.value.kind.code == "pac-protocol-error"
+    assert caught.value.problem_type.code == "pac-protocol-error"
     assert caught.value.pac == "reachcore"
     return caught.value.detail
 

@@ -163,9 +163,9 @@ class Accounts:
 
     def _refused(self, what: str, account: Account, error: PacError, seconds: float) -> Finding:
         said = f"{error.detail} ({seconds:.1f} s)"
-        if error.kind.code == "pac-credentials-rejected":
+        if error.problem_type.code == "pac-credentials-rejected":
             return failed(what, f"{said} {self._noted(account)}")
-        if error.kind.code == "pac-rejected-request" and not self._issuer(account):
+        if error.problem_type.code == "pac-rejected-request" and not self._issuer(account):
             return warning(
                 what, f"{said} It was asked for {_ASKED_WITHOUT_ISSUERS}, as no issuer is known."
             )

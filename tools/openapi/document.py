@@ -11,7 +11,7 @@ from typing import Any
 from local.aws import ROOT
 from local.build import read_template
 
-from timbres.errors import ROUTE_UNKNOWN, Kind
+from timbres.errors import ROUTE_NOT_FOUND, ProblemType
 from timbres.handlers.problem_details import MEDIA_TYPE, status_code
 from tools.openapi.examples import ANSWERS, PROBLEMS
 from tools.openapi.operations import COMMON, OPERATIONS, Operation, Success
@@ -131,7 +131,7 @@ def _routes(template: dict[str, Any]) -> Iterator[tuple[str, str]]:
                 yield event["Properties"]["Method"], event["Properties"]["Path"]
 
 
-def _gateway(template: dict[str, Any]) -> Iterator[tuple[str, int, Kind]]:
+def _gateway(template: dict[str, Any]) -> Iterator[tuple[str, int, ProblemType]]:
     """Yield type, status and error of each response that the gateway gives by itself."""
     for name, response in template["Resources"]["Api"]["Properties"]["GatewayResponses"].items():
         body = response["ResponseTemplates"]["application/json"]
@@ -140,7 +140,7 @@ def _gateway(template: dict[str, Any]) -> Iterator[tuple[str, int, Kind]]:
         wait = "Retry-After" in response["ResponseParameters"]["Headers"]
         statuses = _STATUSES.get(name) or (int(response["StatusCode"]),)
         for status in statuses:
-            yield name, status, Kind(code, title, retry_after=1 if wait else None)
+            yield name, status, ProblemType(code, title, retry_after=1 if wait else None)
 
 
 def _policies(template: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
@@ -156,7 +156,10 @@ def _policies(template: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
 
 
 def _operation(
-    method: str, path: str, gateway: list[tuple[str, int, Kind]], policies: dict[str, list[str]]
+    method: str,
+    path: str,
+    gateway: list[tuple[str, int, ProblemType]],
+    policies: dict[str, list[str]],
 ) -> dict[str, Any]:
     own = OPERATIONS[method, path]
     problems = [
@@ -165,9 +168,9 @@ def _operation(
         if (own.signed or name not in _OF_SIGNATURES) and (own.body or name not in _OF_BODIES)
     ]
     if own.signed:
-        kinds = [*COMMON, *own.kinds, *([ROUTE_UNKNOWN] if "{" in path else [])]
+        kinds = [*COMMON, *own.kinds, *([ROUTE_NOT_FOUND] if "{" in path else [])]
         problems += [(status_code(kind.code), kind) for kind in kinds]
-    by_status: dict[int, list[Kind]] = {}
+    by_status: dict[int, list[ProblemType]] = {}
     for status, kind in problems:
         by_status.setdefault(status, []).append(kind)
     answers = {status: _success(own, status, one) for status, one in own.successes.items()}
@@ -205,7 +208,7 @@ def _success(own: Operation, status: int, one: Success) -> dict[str, Any]:
     }
 
 
-def _problems(kinds: Sequence[Kind]) -> dict[str, Any]:
+def _problems(kinds: Sequence[ProblemType]) -> dict[str, Any]:
     by_code = _by_code(kinds)
     waits = any(kind.retry_after is not None for kind in kinds)
     examples = {
@@ -224,9 +227,9 @@ def _problems(kinds: Sequence[Kind]) -> dict[str, Any]:
     }
 
 
-def _by_code(kinds: Iterable[Kind]) -> dict[str, Kind]:
+def _by_code(kinds: Iterable[ProblemType]) -> dict[str, ProblemType]:
     """Return each code once: where the layer and a PAC both have one, the layer's."""
-    found: dict[str, Kind] = {}
+    found: dict[str, ProblemType] = {}
     for kind in kinds:
         found.setdefault(kind.code, kind)
     return found

@@ -9,7 +9,7 @@ from typing import Any
 from timbres import errors
 from timbres.domain.contract import STATES, opened
 from timbres.domain.rfc import Rfc
-from timbres.errors import Kind
+from timbres.errors import ProblemType
 from timbres.pacs import errors as codes
 from timbres.pacs.reachcore import error_codes as reachcore_codes
 from timbres.pacs.solucion_factible import error_codes as solucion_factible_codes
@@ -43,7 +43,7 @@ class Operation:
     tag: str
     summary: str
     successes: dict[int, Success]
-    kinds: tuple[Kind, ...] = ()
+    kinds: tuple[ProblemType, ...] = ()
     parameters: tuple[dict[str, Any], ...] = ()
     body: dict[str, Any] | None = None
     description: str = ""
@@ -79,13 +79,13 @@ def _json_body(schema: str, example: Any) -> dict[str, Any]:
     }
 
 
-def not_bought() -> Kind:
+def not_bought() -> ProblemType:
     """Return what a purchase found not to have happened is answered with."""
     now = datetime.now(UTC)
     refusal = opened("acme-sf", "", Rfc(""), 1, "", "", now).withdraw(now).refusal
     if refusal is None:
         raise LookupError("a contract withdrawn has no refusal")
-    return Kind(refusal.code, refusal.title)
+    return ProblemType(refusal.code, refusal.title)
 
 
 SF, RC = _account("acme-sf"), _account("acme-rc")
@@ -108,7 +108,7 @@ REPORT_ID = _parameter("id", text(), _ID_WORDS, place="path") | {
 }
 RUN_ID = _parameter("id", text(), _ID_WORDS, place="path") | {"example": "2026-11-21-050000"}
 
-_ACCOUNT_KINDS = (errors.ACCOUNT_UNKNOWN, errors.ACCOUNT_MISCONFIGURED)
+_ACCOUNT_KINDS = (errors.ACCOUNT_NOT_FOUND, errors.ACCOUNT_MISCONFIGURED)
 _BODY_KINDS = (errors.BODY_INVALID, errors.BODY_TOO_LARGE)
 _RFC_KINDS = (errors.RFC_INVALID, errors.RFC_GENERIC)
 _ASKED_PAC = (
@@ -116,7 +116,7 @@ _ASKED_PAC = (
     codes.TIMEOUT,
     codes.PROTOCOL,
     errors.CREDENTIALS_ON_TRIAL,
-    errors.OUT_OF_TIME,
+    errors.DEADLINE_EXCEEDED,
 )
 _CONTRACT_KINDS = (*_ACCOUNT_KINDS, errors.OPERATION_UNSUPPORTED)
 
@@ -124,7 +124,7 @@ _CONTRACT_KINDS = (*_ACCOUNT_KINDS, errors.OPERATION_UNSUPPORTED)
 COMMON = (
     errors.PARAMETER_INVALID,
     errors.ANSWER_TOO_LARGE,
-    errors.STORAGE_UNAVAILABLE,
+    errors.AWS_SERVICE_UNAVAILABLE,
     errors.INTERNAL_ERROR,
 )
 
@@ -236,7 +236,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         "issuers",
         "Stop watching an issuer",
         {200: Success("It is no longer watched; its snapshots stay.", ("IssuerRemoved",))},
-        (*_ACCOUNT_KINDS, errors.RFC_INVALID, errors.ISSUER_UNKNOWN),
+        (*_ACCOUNT_KINDS, errors.RFC_INVALID, errors.ISSUER_NOT_FOUND),
         (SF, RFC_REQUIRED),
     ),
     ("GET", "/runs"): Operation(
@@ -256,7 +256,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         "runs",
         "How far a daily run is",
         {200: Success("The run, with its sums and its accounts.", ("Run",))},
-        (errors.RUN_UNKNOWN,),
+        (errors.RUN_NOT_FOUND,),
         (RUN_ID,),
     ),
     ("POST", "/accounts/{account}/contracts"): Operation(
@@ -285,8 +285,8 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
             *_ASKED_PAC,
             *solucion_factible_codes.SOLUCION_FACTIBLE.values(),
             errors.STAMPS_INVALID,
-            errors.STAMPS_OVER_LIMIT,
-            errors.DAY_OVER_LIMIT,
+            errors.CONTRACT_LIMIT_EXCEEDED,
+            errors.DAILY_LIMIT_EXCEEDED,
             errors.IDEMPOTENCY_KEY_INVALID,
             errors.IDEMPOTENCY_KEY_REUSED,
             errors.CONTRACT_PENDING,
@@ -322,7 +322,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         "contracts",
         "A contract and its history",
         {200: Success("The contract.", ("ContractWithHistory",))},
-        (*_CONTRACT_KINDS, errors.CONTRACT_UNKNOWN),
+        (*_CONTRACT_KINDS, errors.CONTRACT_NOT_FOUND),
         (SF, CONTRACT_ID),
     ),
     ("POST", "/accounts/{account}/contracts/{id}/settlement"): Operation(
@@ -333,7 +333,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         (
             *_CONTRACT_KINDS,
             *_BODY_KINDS,
-            errors.CONTRACT_UNKNOWN,
+            errors.CONTRACT_NOT_FOUND,
             errors.CONTRACT_NOT_UNDER_REVIEW,
         ),
         (SF, CONTRACT_ID),
@@ -382,7 +382,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
             202: Success("Not ready yet.", ("Report",), ("Retry-After",)),
             302: Success("To a link that needs no key for 15 minutes.", ("Report",), ("Location",)),
         },
-        (*_ACCOUNT_KINDS, errors.REPORT_UNKNOWN, errors.REPORT_FAILED),
+        (*_ACCOUNT_KINDS, errors.REPORT_NOT_FOUND, errors.REPORT_FAILED),
         (
             ANY,
             REPORT_ID,
@@ -398,7 +398,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         "reports",
         "Make every mailed link to a report no good",
         {200: Success("How many links there were.", ("TicketsRevoked",))},
-        (errors.ACCOUNT_UNKNOWN, errors.REPORT_UNKNOWN),
+        (errors.ACCOUNT_NOT_FOUND, errors.REPORT_NOT_FOUND),
         (ANY, REPORT_ID),
     ),
     ("GET", "/d/{ticket}"): Operation(

@@ -1,6 +1,6 @@
 """The one error family: what went wrong, in whose words, and what may be done about it.
 
-A :class:`Kind` is a row: a stable code and the two facts that decide what happens next: may
+A :class:`ProblemType` is a row: a stable code and the two facts that decide what happens next: may
 the call have taken effect, may a read be repeated.
 """
 
@@ -12,73 +12,79 @@ from typing import Any, Self
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
-    """One kind of failure.
+class ProblemType:
+    """One type of problem (RFC 9457).
 
     ``may_have_taken_effect``: a purchase that failed so may still have happened.
-    ``retry``: a read that failed so may be repeated. ``retry_after``: seconds a caller is
+    ``retryable``: a read that failed so may be repeated. ``retry_after``: seconds a caller is
     told to wait.
     """
 
     code: str
     title: str
     may_have_taken_effect: bool = False
-    retry: bool = False
+    retryable: bool = False
     retry_after: int | None = None
 
 
-BODY_INVALID = Kind("body-invalid", "The body is not what was expected")
-BODY_TOO_LARGE = Kind("body-too-large", "The body is too large")
-PARAMETER_INVALID = Kind("parameter-invalid", "A parameter is not what was expected")
-RFC_INVALID = Kind("rfc-invalid", "The RFC is not valid")
-RFC_GENERIC = Kind("rfc-generic", "A generic RFC is no issuer")
-MONTH_INVALID = Kind("month-invalid", "The month is not valid")
-STAMPS_INVALID = Kind("stamps-invalid", "The number of stamps is not valid")
-IDEMPOTENCY_KEY_INVALID = Kind("idempotency-key-invalid", "The Idempotency-Key is not valid")
-IDEMPOTENCY_KEY_REUSED = Kind(
+BODY_INVALID = ProblemType("body-invalid", "The body is not what was expected")
+BODY_TOO_LARGE = ProblemType("body-too-large", "The body is too large")
+PARAMETER_INVALID = ProblemType("parameter-invalid", "A parameter is not what was expected")
+RFC_INVALID = ProblemType("rfc-invalid", "The RFC is not valid")
+RFC_GENERIC = ProblemType("rfc-generic", "A generic RFC is no issuer")
+MONTH_INVALID = ProblemType("month-invalid", "The month is not valid")
+STAMPS_INVALID = ProblemType("stamps-invalid", "The number of stamps is not valid")
+IDEMPOTENCY_KEY_INVALID = ProblemType("idempotency-key-invalid", "The Idempotency-Key is not valid")
+IDEMPOTENCY_KEY_REUSED = ProblemType(
     "idempotency-key-reused", "The Idempotency-Key was used with another body"
 )
-CONTRACT_PENDING = Kind("contract-pending", "The contract is being bought right now", retry_after=5)
-CONTRACT_IN_FLIGHT = Kind(
+CONTRACT_PENDING = ProblemType(
+    "contract-pending", "The contract is being bought right now", retry_after=5
+)
+CONTRACT_IN_FLIGHT = ProblemType(
     "contract-in-flight", "Another contract of this issuer is not settled", retry_after=60
 )
-STAMPS_OVER_LIMIT = Kind("stamps-over-limit", "More stamps than one contract may buy")
-DAY_OVER_LIMIT = Kind("day-over-limit", "More stamps than the account may buy in a day")
-CONTRACT_NOT_UNDER_REVIEW = Kind(
+CONTRACT_LIMIT_EXCEEDED = ProblemType("stamps-over-limit", "More stamps than one contract may buy")
+DAILY_LIMIT_EXCEEDED = ProblemType(
+    "day-over-limit", "More stamps than the account may buy in a day"
+)
+CONTRACT_NOT_UNDER_REVIEW = ProblemType(
     "contract-not-under-review", "The contract does not need a settlement"
 )
-CONTRACT_UNKNOWN = Kind("contract-not-found", "There is no such contract")
-ISSUERS_INVALID = Kind("issuers-invalid", "Some rows of the list are not right")
-ISSUER_UNKNOWN = Kind("issuer-unknown", "The account has no such issuer")
-RUN_UNKNOWN = Kind("run-not-found", "There is no such run")
-REPORT_UNKNOWN = Kind("report-not-found", "There is no such report")
-REPORT_FAILED = Kind("report-failed", "The report could not be made")
-ROUTE_UNKNOWN = Kind("route-not-found", "There is no such route")
-ACCOUNT_UNKNOWN = Kind("account-unknown", "There is no such account")
-ACCOUNT_MISCONFIGURED = Kind("account-misconfigured", "The account's secret is not right")
-ACCOUNT_LOGIN_CHANGED = Kind("account-login-changed", "The account's secret now has another login")
-CREDENTIALS_ON_TRIAL = Kind(
+CONTRACT_NOT_FOUND = ProblemType("contract-not-found", "There is no such contract")
+ISSUERS_INVALID = ProblemType("issuers-invalid", "Some rows of the list are not right")
+ISSUER_NOT_FOUND = ProblemType("issuer-unknown", "The account has no such issuer")
+RUN_NOT_FOUND = ProblemType("run-not-found", "There is no such run")
+REPORT_NOT_FOUND = ProblemType("report-not-found", "There is no such report")
+REPORT_FAILED = ProblemType("report-failed", "The report could not be made")
+ROUTE_NOT_FOUND = ProblemType("route-not-found", "There is no such route")
+ACCOUNT_NOT_FOUND = ProblemType("account-unknown", "There is no such account")
+ACCOUNT_MISCONFIGURED = ProblemType("account-misconfigured", "The account's secret is not right")
+ACCOUNT_LOGIN_CHANGED = ProblemType(
+    "account-login-changed", "The account's secret now has another login"
+)
+CREDENTIALS_ON_TRIAL = ProblemType(
     "account-credentials-on-trial",
     "The account's new credentials are being tried",
-    retry=True,
+    retryable=True,
     retry_after=5,
 )
-OPERATION_UNSUPPORTED = Kind(
+OPERATION_UNSUPPORTED = ProblemType(
     "operation-unsupported", "The account's PAC does not offer this operation"
 )
-ANSWER_TOO_LARGE = Kind("answer-too-large", "The answer would be too large")
-OUT_OF_TIME = Kind("out-of-time", "Not enough time was left to begin", retry_after=5)
-STORAGE_UNAVAILABLE = Kind(
+ANSWER_TOO_LARGE = ProblemType("answer-too-large", "The answer would be too large")
+DEADLINE_EXCEEDED = ProblemType("out-of-time", "Not enough time was left to begin", retry_after=5)
+AWS_SERVICE_UNAVAILABLE = ProblemType(
     "storage-unavailable", "An AWS service did not answer as it should", retry_after=5
 )
-INTERNAL_ERROR = Kind("internal-error", "Internal error")
+INTERNAL_ERROR = ProblemType("internal-error", "Internal error")
 
 
 class TimbresError(Exception):
     """Something a caller is told about.
 
     ``detail`` is a sentence for a person, free of credentials; ``field`` names the input
-    at fault, where one is. ``members`` are further members of the problem document.
+    at fault, where one is. ``extensions`` are further members of the problem document.
     ``pac_code`` is what a PAC said, where it was one.
     """
 
@@ -86,17 +92,17 @@ class TimbresError(Exception):
 
     def __init__(
         self,
-        kind: Kind,
+        problem_type: ProblemType,
         detail: str,
         *,
         field: str | None = None,
-        members: dict[str, object] | None = None,
+        extensions: dict[str, object] | None = None,
     ) -> None:
-        super().__init__(f"{kind.code}: {detail}")
-        self.kind = kind
+        super().__init__(f"{problem_type.code}: {detail}")
+        self.problem_type = problem_type
         self.detail = detail
         self.field = field
-        self.members = members or {}
+        self.extensions = extensions or {}
 
     def changed(self, **changes: Any) -> Self:
         """Return a new error with some arguments of this one replaced."""
@@ -104,10 +110,10 @@ class TimbresError(Exception):
 
     def _arguments(self) -> dict[str, Any]:
         return {
-            "kind": self.kind,
+            "problem_type": self.problem_type,
             "detail": self.detail,
             "field": self.field,
-            "members": self.members,
+            "extensions": self.extensions,
         }
 
 
@@ -120,16 +126,16 @@ class PacError(TimbresError):
 
     def __init__(
         self,
-        kind: Kind,
+        problem_type: ProblemType,
         detail: str,
         *,
         pac: str,
         pac_code: str | None = None,
         pac_message: str | None = None,
         field: str | None = None,
-        members: dict[str, object] | None = None,
+        extensions: dict[str, object] | None = None,
     ) -> None:
-        super().__init__(kind, detail, field=field, members=members)
+        super().__init__(problem_type, detail, field=field, extensions=extensions)
         self.pac = pac
         self.pac_code = pac_code
         self.pac_message = pac_message

@@ -13,7 +13,7 @@ from timbres.domain.redaction import redact
 from timbres.domain.rfc import shown
 from timbres.errors import (
     ACCOUNT_MISCONFIGURED,
-    ACCOUNT_UNKNOWN,
+    ACCOUNT_NOT_FOUND,
     OPERATION_UNSUPPORTED,
     TimbresError,
 )
@@ -136,13 +136,13 @@ def parse_account_name(text: object) -> str:
     """Return an account's name. Raises ``account-unknown`` for what cannot be one."""
     if text == ALL:
         raise TimbresError(
-            ACCOUNT_UNKNOWN,
+            ACCOUNT_NOT_FOUND,
             f"{ALL} stands for every account, in reports only; no account bears the name.",
             field="account",
         )
     if not isinstance(text, str) or not _NAME.fullmatch(text):
         raise TimbresError(
-            ACCOUNT_UNKNOWN,
+            ACCOUNT_NOT_FOUND,
             f"{shown(text)} is no account: expected 2 to 41 of a-z, 0-9 and -, not - first.",
             field="account",
         )

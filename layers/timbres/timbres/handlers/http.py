@@ -17,13 +17,13 @@ from timbres.deadline import Deadline
 from timbres.domain.rfc import Rfc, parse_rfc, shown
 from timbres.errors import (
     ANSWER_TOO_LARGE,
+    AWS_SERVICE_UNAVAILABLE,
     BODY_INVALID,
     BODY_TOO_LARGE,
     IDEMPOTENCY_KEY_INVALID,
     INTERNAL_ERROR,
     PARAMETER_INVALID,
-    ROUTE_UNKNOWN,
-    STORAGE_UNAVAILABLE,
+    ROUTE_NOT_FOUND,
     TimbresError,
 )
 from timbres.handlers import problem_details as problem
@@ -216,18 +216,18 @@ class Gateway:
     def _failed(self, error: Exception) -> Response[str]:
         if isinstance(error, TimbresError):
             known = error
-            level = log.error if problem.status_code(known.kind.code) >= 500 else log.info
+            level = log.error if problem.status_code(known.problem_type.code) >= 500 else log.info
             level(
                 "answered %s: %s",
-                known.kind.code,
+                known.problem_type.code,
                 known.detail,
-                extra={"code": known.kind.code, "pac_code": known.pac_code},
+                extra={"code": known.problem_type.code, "pac_code": known.pac_code},
             )
         elif isinstance(error, BotoCoreError | ClientError):
             tally.count("InternalErrors")
             log.error("an AWS service failed: %s", aws_words(error))
             known = TimbresError(
-                STORAGE_UNAVAILABLE,
+                AWS_SERVICE_UNAVAILABLE,
                 "An AWS service that Timbres stands on did not answer as it should. "
                 "Repeat the request; a contract with the same Idempotency-Key.",
             )
@@ -239,16 +239,16 @@ class Gateway:
 
     def _not_found(self, _error: NotFoundError) -> Response[str]:
         where = f"{self._event.get('httpMethod')} {shown(self._event.get('path'))}"
-        return self._answer_problem(TimbresError(ROUTE_UNKNOWN, f"There is no {where}."))
+        return self._answer_problem(TimbresError(ROUTE_NOT_FOUND, f"There is no {where}."))
 
     def _answer_problem(self, error: TimbresError) -> Response[str]:
         context = self._resolver.lambda_context
         request_id = str(getattr(context, "aws_request_id", ""))
         headers = {}
-        if error.kind.retry_after is not None:
-            headers["Retry-After"] = str(error.kind.retry_after)
+        if error.problem_type.retry_after is not None:
+            headers["Retry-After"] = str(error.problem_type.retry_after)
         return answer(
-            problem.status_code(error.kind.code),
+            problem.status_code(error.problem_type.code),
             problem.document(error, request_id),
             headers,
             media_type=problem.MEDIA_TYPE,

@@ -72,18 +72,18 @@ def document(error: TimbresError, request_id: str) -> dict[str, Any]:
     ``instance`` names the occurrence by the request's id, under which the log has it.
     """
     body: dict[str, Any] = {
-        "type": f"urn:timbres:problem:{error.kind.code}",
-        "title": error.kind.title,
-        "status": status_code(error.kind.code),
+        "type": f"urn:timbres:problem:{error.problem_type.code}",
+        "title": error.problem_type.title,
+        "status": status_code(error.problem_type.code),
         "detail": error.detail,
         "instance": f"urn:uuid:{request_id}",
-        "code": error.kind.code,
+        "code": error.problem_type.code,
     }
     if error.field is not None:
         body["field"] = error.field
     if isinstance(error, PacError):
         body["pac"] = {"name": error.pac, "code": error.pac_code, "message": error.pac_message}
-    return body | error.members
+    return body | error.extensions
 
 
 def dumped(value: Any) -> str:

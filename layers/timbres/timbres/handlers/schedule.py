@@ -63,14 +63,14 @@ def each(
         except TimbresError as error:
             log.error(
                 "%s: %s",
-                error.kind.code,
+                error.problem_type.code,
                 error.detail,
                 extra={
                     "account": name,
                     "run": capability,
-                    "code": error.kind.code,
+                    "code": error.problem_type.code,
                     "pac_code": error.pac_code,
                 },
             )
-            failed[name] = error.kind.code
+            failed[name] = error.problem_type.code
     return {"done": done, "failed": failed}

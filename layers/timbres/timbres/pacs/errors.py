@@ -10,53 +10,59 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
 
-from timbres.errors import Kind, PacError
+from timbres.errors import PacError, ProblemType
 
-PAC_MONTH_INVALID = Kind("month-invalid", "The PAC does not accept the month")
-ISSUER_NOT_REGISTERED = Kind("issuer-not-registered", "The RFC is not registered at the PAC")
-REQUEST_REJECTED = Kind("pac-rejected-request", "The PAC did not accept the request")
-FORMAT_UNSUPPORTED = Kind("format-unsupported", "The PAC does not offer this format")
-CREDENTIALS_REJECTED = Kind("pac-credentials-rejected", "The PAC rejected the credentials")
-ENDPOINT_NOT_FOUND = Kind("pac-endpoint-not-found", "The PAC's address does not exist")
-PAC_FAILED = Kind("pac-error", "The PAC failed", may_have_taken_effect=True, retry=True)
-DATABASE_UNAVAILABLE = Kind(
+PAC_MONTH_INVALID = ProblemType("month-invalid", "The PAC does not accept the month")
+ISSUER_NOT_REGISTERED = ProblemType("issuer-not-registered", "The RFC is not registered at the PAC")
+REQUEST_REJECTED = ProblemType("pac-rejected-request", "The PAC did not accept the request")
+FORMAT_UNSUPPORTED = ProblemType("format-unsupported", "The PAC does not offer this format")
+CREDENTIALS_REJECTED = ProblemType("pac-credentials-rejected", "The PAC rejected the credentials")
+ENDPOINT_NOT_FOUND = ProblemType("pac-endpoint-not-found", "The PAC's address does not exist")
+PAC_FAILED = ProblemType("pac-error", "The PAC failed", may_have_taken_effect=True, retryable=True)
+DATABASE_UNAVAILABLE = ProblemType(
     "pac-unavailable",
     "The PAC is not available",
     may_have_taken_effect=True,
-    retry=True,
+    retryable=True,
     retry_after=60,
 )
 # 503 says that the call was not let in; 501 says only that the database was missed.
-UNAVAILABLE = Kind("pac-unavailable", "The PAC is not available", retry=True, retry_after=60)
+UNAVAILABLE = ProblemType(
+    "pac-unavailable", "The PAC is not available", retryable=True, retry_after=60
+)
 # The PAC cannot take more just now: not a fault of the call, but a reason to slow down.
 OVERWHELMED = frozenset({DATABASE_UNAVAILABLE, UNAVAILABLE})
-PERMISSION_DENIED = Kind("pac-permission-denied", "The PAC does not permit this")
+PERMISSION_DENIED = ProblemType("pac-permission-denied", "The PAC does not permit this")
 # It may be the echo of this very request, sent twice on its way: a count decides.
-CONTRACT_DUPLICATE = Kind(
+CONTRACT_DUPLICATE = ProblemType(
     "contract-duplicate",
     "The PAC holds such a contract already",
     may_have_taken_effect=True,
 )
-ACCOUNT_STAMPS_EXHAUSTED = Kind("account-stamps-exhausted", "The account's stamps have run out")
-ISSUER_STAMPS_EXHAUSTED = Kind("issuer-stamps-exhausted", "The issuer's stamps have run out")
-TRANSACTION_LIMIT_EXCEEDED = Kind(
+ACCOUNT_STAMPS_EXHAUSTED = ProblemType(
+    "account-stamps-exhausted", "The account's stamps have run out"
+)
+ISSUER_STAMPS_EXHAUSTED = ProblemType("issuer-stamps-exhausted", "The issuer's stamps have run out")
+TRANSACTION_LIMIT_EXCEEDED = ProblemType(
     "transaction-limit-exceeded", "The PAC's limit for one transaction is reached"
 )
-ENVIRONMENT_MISMATCH = Kind(
+ENVIRONMENT_MISMATCH = ProblemType(
     "environment-mismatch", "The account belongs to the PAC's other environment"
 )
 
-UNREACHABLE = Kind("pac-unreachable", "The PAC could not be reached", retry=True, retry_after=60)
-TIMEOUT = Kind(
-    "pac-timeout", "The PAC did not answer in time", may_have_taken_effect=True, retry=True
+UNREACHABLE = ProblemType(
+    "pac-unreachable", "The PAC could not be reached", retryable=True, retry_after=60
 )
-PROTOCOL = Kind(
+TIMEOUT = ProblemType(
+    "pac-timeout", "The PAC did not answer in time", may_have_taken_effect=True, retryable=True
+)
+PROTOCOL = ProblemType(
     "pac-protocol-error",
     "The PAC's answer is not of the documented shape",
     may_have_taken_effect=True,
 )
 # An answer of the documented shape whose figures disagree: while the PAC writes, they may.
-CONTRADICTION = replace(PROTOCOL, retry=True)
+CONTRADICTION = replace(PROTOCOL, retryable=True)
 
 _SHOWN = 300
 _LOOKED_AT = 10_000
@@ -64,7 +70,7 @@ _LOOKED_AT = 10_000
 _redact: ContextVar[Callable[[str], str]] = ContextVar("redact", default=str)
 
 
-def said(pac: str, table: dict[str, Kind], code: str, message: str | None) -> PacError:
+def said(pac: str, table: dict[str, ProblemType], code: str, message: str | None) -> PacError:
     """Return the error for a code that ``pac`` gave, in its own words.
 
     An undocumented code is a ``pac-protocol-error``; an undocumented HTTP status of the

@@ -23,7 +23,7 @@ from urllib3 import Timeout
 from urllib3.exceptions import HTTPError, LocationValueError, NewConnectionError, ProtocolError
 
 from timbres.deadline import Deadline
-from timbres.errors import OUT_OF_TIME, PacError, TimbresError
+from timbres.errors import DEADLINE_EXCEEDED, PacError, TimbresError
 from timbres.pacs.errors import TIMEOUT, UNREACHABLE, protocol_error
 
 CONNECT_SECONDS = 3.0
@@ -139,7 +139,7 @@ class PacSession(requests.Session):
         """
         left = deadline.left()
         if left <= 0.5:
-            raise TimbresError(OUT_OF_TIME, f"No time was left to ask {self.pac}; ask again.")
+            raise TimbresError(DEADLINE_EXCEEDED, f"No time was left to ask {self.pac}; ask again.")
         timeout = Timeout(connect=CONNECT_SECONDS, read=read_seconds, total=left)
         body = None if data is None else _Body(data)
         try:
@@ -289,7 +289,11 @@ def retried(read: Callable[[], T], deadline: Deadline, attempts: int) -> T:
             return read()
         except PacError as error:
             pause = random.uniform(0, _BACK_OFF_SECONDS * 2**attempt)  # noqa: S311 jitter, no secret
-            if not error.kind.retry or attempt == attempts or deadline.left() < pause + 1:
+            if (
+                not error.problem_type.retryable
+                or attempt == attempts
+                or deadline.left() < pause + 1
+            ):
                 raise
             time.sleep(pause)
     raise AssertionError("unreachable")

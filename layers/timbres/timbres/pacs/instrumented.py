@@ -52,7 +52,7 @@ class Counted(PacClient):
         try:
             return call()
         except PacError as error:
-            tally.count("PacErrors", pac=self._pac, code=error.kind.code)
+            tally.count("PacErrors", pac=self._pac, code=error.problem_type.code)
             raise
         finally:
             tally.count("PacCalls", pac=self._pac)

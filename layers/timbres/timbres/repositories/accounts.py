@@ -9,7 +9,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from timbres.domain.account import Account, parse_account, parse_account_name
-from timbres.errors import ACCOUNT_UNKNOWN, TimbresError
+from timbres.errors import ACCOUNT_NOT_FOUND, TimbresError
 
 # A changed secret is in use within a minute, without a call to AWS for every request.
 KEPT_SECONDS = 60.0
@@ -71,7 +71,7 @@ class Accounts:
             gone = ("ResourceNotFoundException", "InvalidRequestException")
             if error.response["Error"]["Code"] in gone:
                 raise TimbresError(
-                    ACCOUNT_UNKNOWN,
+                    ACCOUNT_NOT_FOUND,
                     f"There is no account {name}: no secret {self._prefix}{name}.",
                     field="account",
                 ) from None

@@ -21,7 +21,7 @@ from timbres.deadline import Deadline
 from timbres.domain.contract import REJECTED, Contract, Refusal, first_id
 from timbres.domain.rfc import Rfc
 from timbres.domain.stamps import Stamps
-from timbres.errors import STORAGE_UNAVAILABLE, TimbresError
+from timbres.errors import AWS_SERVICE_UNAVAILABLE, TimbresError
 from timbres.repositories.dynamodb import (
     Item,
     conditional_write,
@@ -117,7 +117,7 @@ class Journal:
             # What was in the way has gone between the write and the reads.
             time.sleep(0.05 * attempt)
         raise TimbresError(
-            STORAGE_UNAVAILABLE,
+            AWS_SERVICE_UNAVAILABLE,
             "The table of contracts names a contract that it does not contain, as after a restore "
             "of some of its items. Nothing was sent; an operator has to restore the table.",
         )

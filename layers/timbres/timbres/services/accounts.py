@@ -25,7 +25,7 @@ def _line(accounts: Accounts, name: str) -> dict[str, Any]:
             "pac": None,
             "environment": None,
             "can": [],
-            "error": {"code": error.kind.code, "detail": error.detail},
+            "error": {"code": error.problem_type.code, "detail": error.detail},
         }
     return {
         "name": name,

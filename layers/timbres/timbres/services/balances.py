@@ -14,7 +14,7 @@ from timbres.domain.forecast import Snapshot
 from timbres.domain.month import Month
 from timbres.domain.monthly_consumption import CLOSING, month_of_snapshots
 from timbres.domain.rfc import Rfc
-from timbres.errors import OUT_OF_TIME, TimbresError
+from timbres.errors import DEADLINE_EXCEEDED, TimbresError
 from timbres.pacs.base import MonthReading
 from timbres.repositories.daily_counts import Snapshots
 from timbres.repositories.issuers import Issuers
@@ -127,7 +127,7 @@ def _in_time(
 
 def _too_many(what: str) -> TimbresError:
     return TimbresError(
-        OUT_OF_TIME,
+        DEADLINE_EXCEEDED,
         f"The month has more {what} than an answer has time to read: ask for one rfc, "
         "or for a consumption report.",
     )

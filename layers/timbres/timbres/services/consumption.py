@@ -80,7 +80,7 @@ class Consumptions:
                 try:
                     parts.append(self._part(stack, name, month, deadline))
                 except TimbresError as error:
-                    if not everyone or (error.kind.retry and not tolerant):
+                    if not everyone or (error.problem_type.retryable and not tolerant):
                         raise
                     log.warning("an account is missing: %s", error.detail, extra={"account": name})
                     parts.append(_Part(self._missing(name, error)))

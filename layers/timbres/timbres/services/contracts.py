@@ -26,17 +26,17 @@ from timbres.domain.stamps import Stamps
 from timbres.errors import (
     ACCOUNT_LOGIN_CHANGED,
     ACCOUNT_MISCONFIGURED,
-    ACCOUNT_UNKNOWN,
+    ACCOUNT_NOT_FOUND,
     CONTRACT_IN_FLIGHT,
+    CONTRACT_LIMIT_EXCEEDED,
+    CONTRACT_NOT_FOUND,
     CONTRACT_NOT_UNDER_REVIEW,
     CONTRACT_PENDING,
-    CONTRACT_UNKNOWN,
-    DAY_OVER_LIMIT,
+    DAILY_LIMIT_EXCEEDED,
     IDEMPOTENCY_KEY_REUSED,
     OPERATION_UNSUPPORTED,
-    STAMPS_OVER_LIMIT,
-    Kind,
     PacError,
+    ProblemType,
     TimbresError,
 )
 from timbres.observability.metrics import NONE, tally
@@ -59,7 +59,7 @@ _ID = re.compile(r"[0-9a-f]{32}")
 # What an account's other contracts would meet as well.
 _OF_THE_ACCOUNT = OVERWHELMED | {
     ACCOUNT_MISCONFIGURED,
-    ACCOUNT_UNKNOWN,
+    ACCOUNT_NOT_FOUND,
     CREDENTIALS_REJECTED,
     ENDPOINT_NOT_FOUND,
     UNREACHABLE,
@@ -171,7 +171,7 @@ class Contracts:
             # A contract outlives its account's secret; an account without contracts needs one.
             self._access.account(name, "contracts")
             raise TimbresError(
-                CONTRACT_UNKNOWN, f"Account {name} has no such contract.", field="id"
+                CONTRACT_NOT_FOUND, f"Account {name} has no such contract.", field="id"
             )
         return found
 
@@ -192,7 +192,7 @@ class Contracts:
                 CONTRACT_NOT_UNDER_REVIEW,
                 f"Contract {contract_id} is {now.status}; only one that needs a review can be "
                 "settled by hand.",
-                members={"contract": shown(now)},
+                extensions={"contract": shown(now)},
             )
         tally.count("Contracts", status=settled.status)
         log.info("contract settled by hand", extra=_named(settled))
@@ -237,7 +237,7 @@ class Contracts:
                 account, lambda pac: pac.buy(contract.rfc, contract.stamps, deadline)
             )
         except TimbresError as error:
-            if not error.kind.may_have_taken_effect:
+            if not error.problem_type.may_have_taken_effect:
                 raise self._refused(sent, error) from None
             return self._doubt(sent, error)
         except Exception:
@@ -307,7 +307,7 @@ class Contracts:
         if taken is not None:
             return _again(account, taken.contract, taken.same_body)
         raise TimbresError(
-            STAMPS_OVER_LIMIT,
+            CONTRACT_LIMIT_EXCEEDED,
             f"{order.stamps:,} stamps are more than account {account.name} allows one contract "
             f"to buy: {account.max_stamps_per_contract:,} (max_stamps_per_contract).",
             field="stamps",
@@ -419,9 +419,9 @@ class Reconciler:
                 account, lambda pac: pac.stamps(contract.rfc, deadline), login=contract.login
             )
         except TimbresError as error:
-            if error.kind in _OF_THE_ACCOUNT:
+            if error.problem_type in _OF_THE_ACCOUNT:
                 self._problems[name] = error.detail
-            return None, error.detail, error.kind in _LOGIN_CHANGED
+            return None, error.detail, error.problem_type in _LOGIN_CHANGED
         except Exception:
             log.exception("an account's secret could not be read", extra={"account": name})
             self._problems[name] = "the account's secret could not be read"
@@ -492,31 +492,31 @@ def _again(account: Account, contract: Contract, same_body: bool) -> Contract:
             f"This Idempotency-Key stands for contract {contract.id}: {contract.stamps} stamps "
             f"for {contract.rfc}. Send another key with another body.",
             field="Idempotency-Key",
-            members={"contract": shown(contract)},
+            extensions={"contract": shown(contract)},
         )
     if contract.status == rules.PENDING:
         raise TimbresError(
             CONTRACT_PENDING,
             f"Contract {contract.id} is on its way; ask again with the same key.",
-            members={"contract": shown(contract)},
+            extensions={"contract": shown(contract)},
         )
     if contract.status == rules.REJECTED and contract.refusal is not None:
         refusal = contract.refusal
-        kind = Kind(refusal.code, refusal.title)
+        kind = ProblemType(refusal.code, refusal.title)
         raise PacError(
             kind,
             refusal.detail,
             pac=account.pac.name,
             pac_code=contract.pac_code,
             pac_message=contract.pac_message,
-            members={"contract": {"id": contract.id, "status": contract.status}},
+            extensions={"contract": {"id": contract.id, "status": contract.status}},
         )
     return contract
 
 
 def _day_full(account: Account, order: Order, full: DayFull) -> TimbresError:
     return TimbresError(
-        DAY_OVER_LIMIT,
+        DAILY_LIMIT_EXCEEDED,
         f"{order.stamps:,} stamps are more than account {account.name} may still buy today: "
         f"{full.ordered:,} of {account.max_stamps_per_day:,} (max_stamps_per_day) are ordered.",
         field="stamps",
@@ -532,13 +532,13 @@ def _in_flight(first: Contract, now: datetime) -> TimbresError:
             f"Contract {first.id} of {first.rfc} is confirmed, and the PAC's count does not "
             f"include its {first.stamps:,} stamps yet. Until it does, a count proves nothing of "
             "another contract.",
-            members={"contract": shown(first)},
+            extensions={"contract": shown(first)},
         )
     return TimbresError(
         CONTRACT_IN_FLIGHT,
         f"Contract {first.id} of {first.rfc} is {first.status}: {first.stamps:,} stamps that may "
         "yet be allotted. Another can follow once it is settled.",
-        members={"contract": shown(first)},
+        extensions={"contract": shown(first)},
     )
 
 
@@ -552,13 +552,13 @@ def _final(error: TimbresError, contract: Contract) -> TimbresError:
     return error.changed(
         detail=f"{error.detail} Nothing was bought; trying again takes a new Idempotency-Key.",
         # To wait is of no use: this key is answered so for ever.
-        kind=replace(error.kind, retry_after=None),
-        members=error.members | {"contract": {"id": contract.id, "status": rules.REJECTED}},
+        problem_type=replace(error.problem_type, retry_after=None),
+        extensions=error.extensions | {"contract": {"id": contract.id, "status": rules.REJECTED}},
     )
 
 
 def _refusal(error: TimbresError) -> Refusal:
-    return Refusal(error.kind.code, error.kind.title, error.detail)
+    return Refusal(error.problem_type.code, error.problem_type.title, error.detail)
 
 
 def _pac_words(error: TimbresError) -> tuple[str | None, str | None]:

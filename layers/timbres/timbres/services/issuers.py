@@ -9,7 +9,7 @@ from typing import Any
 from timbres.domain import clock
 from timbres.domain.issuer_import import IssuerImport
 from timbres.domain.rfc import Rfc, shown
-from timbres.errors import ISSUER_UNKNOWN, ISSUERS_INVALID, PARAMETER_INVALID, TimbresError
+from timbres.errors import ISSUER_NOT_FOUND, ISSUERS_INVALID, PARAMETER_INVALID, TimbresError
 from timbres.repositories.accounts import Accounts
 from timbres.repositories.issuers import Issuers
 
@@ -54,7 +54,7 @@ def import_issuers(
             f"{len(rejected):,} rows are not right, so none was kept; rejected names them. "
             "keep=good keeps the others.",
             field="body",
-            members={"rejected": rejected},
+            extensions={"rejected": rejected},
         )
     issuers.keep(account.name, parsed.rows, clock.now())
     return {"account": account.name, "kept": len(parsed.rows), "rejected": rejected}
@@ -65,6 +65,6 @@ def remove(accounts: Accounts, issuers: Issuers, account_name: str, rfc: Rfc) ->
     account = accounts.get(account_name)
     if not issuers.remove(account.name, rfc):
         raise TimbresError(
-            ISSUER_UNKNOWN, f"{rfc} is no known issuer of account {account.name}.", field="rfc"
+            ISSUER_NOT_FOUND, f"{rfc} is no known issuer of account {account.name}.", field="rfc"
         )
     return {"account": account.name, "rfc": rfc, "removed": True}

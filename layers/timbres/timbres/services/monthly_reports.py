@@ -73,7 +73,11 @@ class Monthly:
                         # That of another run is mailed by that run.
                         own.append((name, report.id))
             except Exception as error:
-                code = error.kind.code if isinstance(error, TimbresError) else INTERNAL_ERROR.code
+                code = (
+                    error.problem_type.code
+                    if isinstance(error, TimbresError)
+                    else INTERNAL_ERROR.code
+                )
                 log.error(
                     "an account's monthly reports were not asked for: %s",
                     type(error).__name__,

@@ -155,7 +155,7 @@ class Access:
             with redacting(account.without_credentials):
                 answer = ask(self._client(account))
         except BaseException as error:
-            rejected = isinstance(error, PacError) and error.kind is CREDENTIALS_REJECTED
+            rejected = isinstance(error, PacError) and error.problem_type is CREDENTIALS_REJECTED
             if trial is not None and not rejected:
                 _attempt("a trial was not ended", self._rejections.end_trial, account, trial)
             if isinstance(error, PacError):
@@ -172,7 +172,7 @@ class Access:
 
     def _rejected(self, account: Account, error: PacError) -> Account | None:
         """Note a rejection; return the account with a secret changed since, or None."""
-        if error.kind is not CREDENTIALS_REJECTED:
+        if error.problem_type is not CREDENTIALS_REJECTED:
             return None
         rejection = Rejection(clock.now().isoformat(), error.pac_code, error.pac_message)
         # From here on this process starts no call, whatever happens to the table.

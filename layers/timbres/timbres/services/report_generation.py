@@ -47,7 +47,7 @@ class Worker:
         try:
             made = self._made(report, last_try, deadline)
         except TimbresError as error:
-            if error.kind.retry and not last_try:
+            if error.problem_type.retryable and not last_try:
                 raise
             self._fail(report, error)
             return
@@ -76,7 +76,7 @@ class Worker:
         )
 
     def _fail(self, report: Report, error: TimbresError) -> None:
-        told: dict[str, Any] = {"code": error.kind.code, "detail": error.detail}
+        told: dict[str, Any] = {"code": error.problem_type.code, "detail": error.detail}
         if isinstance(error, PacError):
             told["pac"] = {
                 "name": error.pac,

@@ -15,7 +15,7 @@ from timbres.domain.report import (
     Wanted,
     is_report_id,
 )
-from timbres.errors import OPERATION_UNSUPPORTED, REPORT_UNKNOWN, TimbresError
+from timbres.errors import OPERATION_UNSUPPORTED, REPORT_NOT_FOUND, TimbresError
 from timbres.repositories.accounts import Accounts
 from timbres.repositories.reports import Records
 
@@ -81,7 +81,7 @@ class Reports:
         """Return a report, of an account that is no more, too. Raises ``report-not-found``."""
         report = self._records.get(name, report_id) if is_report_id(report_id) else None
         if report is None:
-            raise TimbresError(REPORT_UNKNOWN, f"Account {name} has no such report.", field="id")
+            raise TimbresError(REPORT_NOT_FOUND, f"Account {name} has no such report.", field="id")
         return report
 
     def page(self, account_name: str, month: Month | None, after: str | None) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from timbres.errors import Kind
+from timbres.errors import ProblemType
 from timbres.pacs.errors import (
     CREDENTIALS_REJECTED,
     ENDPOINT_NOT_FOUND,
@@ -14,7 +14,7 @@ from timbres.pacs.errors import (
 )
 
 # Reachcore: HTTP status, or the Code in the body of a 400.
-REACHCORE: dict[str, Kind] = {
+REACHCORE: dict[str, ProblemType] = {
     "400-001": PAC_MONTH_INVALID,
     "400-002": ISSUER_NOT_REGISTERED,
     "400-003": FORMAT_UNSUPPORTED,
@@ -23,4 +23,4 @@ REACHCORE: dict[str, Kind] = {
     "500": PAC_FAILED,
 }
 # On the statement, 400-002 means that an RFC was sent where none is wanted.
-REACHCORE_STATEMENT: dict[str, Kind] = {**REACHCORE, "400-002": REQUEST_REJECTED}
+REACHCORE_STATEMENT: dict[str, ProblemType] = {**REACHCORE, "400-002": REQUEST_REJECTED}

@@ -14,7 +14,7 @@ from timbres.deadline import Deadline
 from timbres.domain.account import Account
 from timbres.domain.rfc import Rfc
 from timbres.domain.stamps import Stamps
-from timbres.errors import OUT_OF_TIME, PacError, TimbresError
+from timbres.errors import DEADLINE_EXCEEDED, PacError, TimbresError
 from timbres.pacs.base import CONNECTIONS, PacClient, Reply
 from timbres.pacs.errors import clean, protocol_error, said
 from timbres.pacs.http import PacSession, retried
@@ -86,7 +86,7 @@ class SolucionFactible(PacClient):
         except PacError as error:
             # However that call ended, it was no contract.
             raise PacError(
-                replace(error.kind, may_have_taken_effect=False),
+                replace(error.problem_type, may_have_taken_effect=False),
                 error.detail,
                 pac=NAME,
                 pac_code=error.pac_code,
@@ -94,7 +94,8 @@ class SolucionFactible(PacClient):
             ) from None
         if deadline.left() < _PURCHASE_LEAST_SECONDS:
             raise TimbresError(
-                OUT_OF_TIME, "Too little time was left to wait for a purchase; nothing was sent."
+                DEADLINE_EXCEEDED,
+                "Too little time was left to wait for a purchase; nothing was sent.",
             )
         # Over a connection of its own: one of the pool may have died while nothing was sent.
         with PacSession(NAME) as session:

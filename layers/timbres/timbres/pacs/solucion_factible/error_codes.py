@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from timbres.errors import Kind
+from timbres.errors import ProblemType
 from timbres.pacs.errors import (
     ACCOUNT_STAMPS_EXHAUSTED,
     CONTRACT_DUPLICATE,
@@ -18,7 +18,7 @@ from timbres.pacs.errors import (
 )
 
 # Solución Factible: the status of a reply, 200 aside.
-SOLUCION_FACTIBLE: dict[str, Kind] = {
+SOLUCION_FACTIBLE: dict[str, ProblemType] = {
     "500": PAC_FAILED,
     "501": DATABASE_UNAVAILABLE,
     "502": PAC_FAILED,

@@ -55,7 +55,7 @@ class BulkStampQuery:
         # One call alone at first: a wrong password is then one sign-in, an outage one call.
         answer = self._query(first, self._access.read)
         yield first, answer
-        if isinstance(answer, TimbresError) and answer.kind in ACCOUNT_WIDE_ERRORS:
+        if isinstance(answer, TimbresError) and answer.problem_type in ACCOUNT_WIDE_ERRORS:
             yield from ((rfc, answer) for rfc in others)
             return
         pool = ThreadPoolExecutor(min(CONNECTIONS, self._account.calls_in_flight))
@@ -82,12 +82,12 @@ class BulkStampQuery:
         return stamps
 
     def _failure(self, account: Account, error: TimbresError) -> TimbresError | None:
-        if error.kind is CREDENTIALS_REJECTED:
+        if error.problem_type is CREDENTIALS_REJECTED:
             if self._access.current(account).version != account.version:
                 # Replaced during the call: the next attempt uses the new secret.
                 return None
             self._stopped = error
-        elif error.kind.retry:
+        elif error.problem_type.retryable:
             self._failures += 1
             if self._failures >= MAX_FAILURES_IN_A_ROW:
                 self._stopped = error

@@ -11,7 +11,7 @@ from typing import Any
 from timbres.aws.queues import RunQueue, write_message
 from timbres.domain import clock
 from timbres.domain.run import BATCH_SIZE, RUNNING, AccountRun, Rfcs, Run, is_run_id, run_id
-from timbres.errors import INTERNAL_ERROR, RUN_UNKNOWN, TimbresError
+from timbres.errors import INTERNAL_ERROR, RUN_NOT_FOUND, TimbresError
 from timbres.observability.metrics import tally
 from timbres.repositories.accounts import Accounts
 from timbres.repositories.issuers import Issuers
@@ -69,7 +69,7 @@ class DailyRunService:
         """Return a run as the API shows it. Raises ``run-not-found``."""
         run = self._runs.get(run_id) if is_run_id(run_id) else None
         if run is None:
-            raise TimbresError(RUN_UNKNOWN, "There is no such run.", field="id")
+            raise TimbresError(RUN_NOT_FOUND, "There is no such run.", field="id")
         return run_to_dict(run) | {"accounts": [_account_to_dict(one) for one in run.accounts]}
 
     def page(self, after: str | None) -> dict[str, Any]:
@@ -85,7 +85,7 @@ class DailyRunService:
             batches = _batches(self._issuers.rfcs(name)) if counts_each else (None,)
         except Exception as error:
             # One account's secret stops no other account.
-            kind = error.kind if isinstance(error, TimbresError) else INTERNAL_ERROR
+            kind = error.problem_type if isinstance(error, TimbresError) else INTERNAL_ERROR
             problem = kind.code
             log.error("an account is left out: %s", error, extra={"account": name})
         self._runs.save_plan(run.id, name, batches, problem, clock.now())

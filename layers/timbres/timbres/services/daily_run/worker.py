@@ -28,7 +28,7 @@ from timbres.domain.run import (
     retry_delay,
 )
 from timbres.domain.stamps import Stamps
-from timbres.errors import INTERNAL_ERROR, OUT_OF_TIME, TimbresError
+from timbres.errors import DEADLINE_EXCEEDED, INTERNAL_ERROR, TimbresError
 from timbres.observability.metrics import tally
 from timbres.repositories.daily_counts import Snapshots
 from timbres.repositories.issuers import Issuers
@@ -279,16 +279,16 @@ def _is_counted(issuer: Issuer, run: Run) -> bool:
 
 
 def _is_final(error: TimbresError, *, is_last: bool) -> bool:
-    return is_last or not (error.kind.retry or error.kind is OUT_OF_TIME)
+    return is_last or not (error.problem_type.retryable or error.problem_type is DEADLINE_EXCEEDED)
 
 
 def _codes(batch: Batch, failed: Mapping[str, TimbresError]) -> dict[str, str]:
     """Return the error codes by RFC, and log the errors."""
     for rfc, error in failed.items():
         extra = {"account": batch.id.account, "rfc": rfc}
-        extra |= {"code": error.kind.code, "pac_code": error.pac_code or ""}
+        extra |= {"code": error.problem_type.code, "pac_code": error.pac_code or ""}
         log.warning("an issuer was not counted: %s", error.detail, extra=extra)
-    return {rfc: error.kind.code for rfc, error in failed.items()}
+    return {rfc: error.problem_type.code for rfc, error in failed.items()}
 
 
 def _alert_change(issuer: Issuer) -> AlertChange:
