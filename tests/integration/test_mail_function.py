@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from datetime import date
@@ -13,7 +15,9 @@ import pytest
 from local.sandboxes.books import Movement
 from tests.integration.harness import (
     RC,
+    REGION,
     RFC,
+    ROOT,
     SF,
     Context,
     World,
@@ -300,3 +304,21 @@ def test_an_event_that_is_none_of_ours_fails_and_goes_to_the_dead_letters(world:
     event = bus_event({"DetailType": "Month Closed", "Source": "timbres", "Detail": "{}"})
     with pytest.raises(KeyError):
         world.invoke("mail", event)
+
+
+FUNCTIONS = sorted(path.parent.name for path in (ROOT / "functions").glob("*/app.py"))
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_only_the_mail_function_loads_templates_at_its_start(name: str) -> None:
+    code = f"""
+import os, sys
+os.environ["AWS_DEFAULT_REGION"] = "{REGION}"
+sys.path[:0] = ["layers/timbres", "layers/reports", "functions/{name}"]
+import app
+print("jinja2" in sys.modules)
+"""
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == str(name == "mail")

@@ -80,6 +80,13 @@ def report_name(report: Mapping[str, Any]) -> str:
     return f"{report_kind(report)} ({report_format(report)})"
 
 
+def report_title(report: Mapping[str, Any]) -> str:
+    """Return name, month and account of a report, to follow an article."""
+    article = "" if report["account"] == ALL else "la "
+    account = article + account_label(report["account"])
+    return f"{report_name(report)} de {month_es(report['month'])}, de {account}"
+
+
 def total_name(name: str) -> str:
     """Return the name of a total that statement and balance both have."""
     return _TOTALS.get(name, name)
@@ -103,6 +110,7 @@ FILTERS: dict[str, Callable[..., str]] = {
         account_label,
         report_kind,
         report_name,
+        report_title,
         total_name,
         upper_first,
     )
