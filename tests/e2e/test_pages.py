@@ -41,7 +41,12 @@ _OWN = re.compile(
 )
 # What others that use the same world change, or that time does: of a kind, and maybe unknown.
 _MOVING = {
-    *("contracted", "used", "available", "contracted_before", "contracted_after", "consumed"),
+    *("contracted", "used", "available", "consumed"),
+    *(
+        f"{name}_{when}"
+        for name in ("contracted", "used", "available")
+        for when in ("before", "after")
+    ),
     *("burn_7", "burn_30", "days_left", "alert", "low_stamps"),
     *("transactions", "amount", "bytes", "rows", "seconds", "revoked"),
     *("expected", "done", "low", "exhausted", "failed", "finished_at", "as_of"),

@@ -26,6 +26,7 @@ from tests.integration.harness import (
 )
 
 import timbres.repositories.runs
+import timbres.schemas.runs
 import timbres.services.daily_run.finalization
 import timbres.services.daily_run.start
 import timbres.services.daily_run.worker
@@ -1477,7 +1478,7 @@ def test_one_mail_for_all_that_a_run_found(sf: World) -> None:
 def test_many_crossings_are_one_event_and_one_mail_that_fit(
     sf: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(timbres.services.daily_run.finalization, "_MAX_NAMED_ISSUERS", 20)
+    monkeypatch.setattr(timbres.schemas.runs, "MAX_LISTED", 20)
     sf.change_account(SF, sf.secret(SF, low_stamps=2_000))
     many(sf, 45)
 

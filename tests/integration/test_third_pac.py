@@ -94,7 +94,7 @@ def test_a_rejected_login_is_not_tried_again(
     world: World, secret: dict[str, Any], fake: LibreFake
 ) -> None:
     world.create_account(ACCOUNT, secret | {"token": WRONG})
-    parts = world.function("stamp_count").parts
+    parts = world.function("stamp_count").container
     with world.environment("stamp_count"):
         for _ in range(2):
             account = parts.access.account(ACCOUNT, "stamps")
