@@ -58,6 +58,7 @@ from tools.openapi import strict
 
 import timbres.aws.rate_limiter
 import timbres.pacs.http
+import timbres.repositories.dynamodb
 import timbres.services.daily_run.bulk_query
 from timbres.aws import clients as session
 from timbres.domain import clock as timbres_clock
@@ -1077,6 +1078,8 @@ def running_world(switches: dict[str, tuple[Switch, str]]) -> Iterator[World]:
             (timbres.services.daily_run.bulk_query, "time", ticks),
             (timbres.aws.rate_limiter, "time", ticks),
             (botocore.endpoint, "time", SimpleNamespace(sleep=lambda _: None, time=time.time)),
+            # A transaction is repeated at once; how often stays as it is.
+            (timbres.repositories.dynamodb, "time", SimpleNamespace(sleep=lambda _: None)),
         ):
             stack.enter_context(patch.object(target, name, value))
         stack.enter_context(mock_aws())

@@ -305,12 +305,9 @@ def test_an_event_that_is_none_of_ours_fails_and_goes_to_the_dead_letters(world:
         world.invoke("mail", event)
 
 
-FUNCTIONS = sorted(path.parent.name for path in (ROOT / "functions").glob("*/app.py"))
-
-
 def test_only_the_mail_function_loads_templates_at_its_start(world: World) -> None:
     loads = {}
-    for name in FUNCTIONS:
+    for name in ("contract", "mail", "ticket"):
         code = f"""
 import sys
 sys.path[:0] = ["layers/timbres", "layers/reports", "functions/{name}"]
