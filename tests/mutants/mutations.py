@@ -397,8 +397,7 @@ MUTATIONS = (
         MONTHLY,
         "yield replace(report, status=PENDING, object_version=None, error=None, differences=None)",
         "yield report",
-        MAILS,
-        "tests/integration/test_reliability.py",
+        "tests/unit/test_monthly.py",
     ),
     run(
         "contradictory answers are figures",
