@@ -6,6 +6,8 @@ import json
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import date, timedelta
 from itertools import pairwise
 from typing import Any
@@ -510,6 +512,23 @@ class Killed(BaseException):
     """The worker's process is gone."""
 
 
+@contextmanager
+def killed_at(monkeypatch: pytest.MonkeyPatch, step: str, when: str) -> Iterator[None]:
+    """Kill the function before or after it publishes, or calls a method of the runs' table."""
+    owner: Any = Bus if step == "publish" else RunRepository
+    method = getattr(owner, step)
+
+    def kill(self: Any, *args: Any) -> Any:
+        if when == "after":
+            method(self, *args)
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(owner, step, kill)
+        with pytest.raises(Killed):
+            yield
+
+
 @pytest.mark.parametrize("step", ["publish", "settle"])
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_worker_killed_at_publishing_or_storing_loses_no_event(
@@ -518,18 +537,8 @@ def test_a_worker_killed_at_publishing_or_storing_loses_no_event(
     sf.change_account(SF, sf.secret(SF, low_stamps=60))
     sf.know([RFC, RFC_N, EMPTY])
     run = start(sf)
-    owner: Any = Bus if step == "publish" else RunRepository
-    method = getattr(owner, step)
-
-    def killed(self: Any, *args: Any) -> Any:
-        if when == "after":
-            method(self, *args)
-        raise Killed
-
-    with monkeypatch.context() as patched:
-        patched.setattr(owner, step, killed)
-        with pytest.raises(Killed):
-            sf.count()
+    with killed_at(monkeypatch, step, when):
+        sf.count()
 
     sf.cold()
     sf.work()
@@ -944,18 +953,8 @@ def test_an_end_that_was_killed_is_announced_as_it_is_stored(
         sqs_event(sf.stack.arns["RunsQueue"], [message]) for message in sf.receive("RunsQueue")
     ]
     sf.clock.forward(hours=6)
-    owner: Any = Bus if step == "publish" else RunRepository
-    method = getattr(owner, step)
-
-    def killed(self: Any, *args: Any) -> Any:
-        if when == "after":
-            method(self, *args)
-        raise Killed
-
-    with monkeypatch.context() as patched:
-        patched.setattr(owner, step, killed)
-        with pytest.raises(Killed):
-            sf.close_overdue()
+    with killed_at(monkeypatch, step, when):
+        sf.close_overdue()
     sf.cold()
     for event in events:
         sf.invoke("run_worker", event)

@@ -251,8 +251,7 @@ class Contracts:
     def _confirm(
         self, account: Account, sent: Contract, receipt: Receipt, deadline: Deadline
     ) -> Contract:
-        words = account.without_credentials(receipt.message) if receipt.message else None
-        confirmed = sent.confirm(clock.now(), receipt.code, words)
+        confirmed = sent.confirm(clock.now(), receipt.code, receipt.message)
         written = self._write(sent, confirmed)
         if written is not confirmed:
             return written
