@@ -1241,8 +1241,9 @@ def _transaction_token(request: Any) -> str | None:
 def _whole_transactions() -> Iterator[None]:
     """Let DynamoDB's writes be what they are in AWS: one after another, each whole.
 
-    A condition and the write that it guards are two steps in moto. Before a transaction moto
-    copies its tables, once for each step; what the steps write is enough.
+    A condition and the write that it guards are two steps in moto, and an answer is written
+    from the stored item, after the lock: a later write shows in it unless it is copied. Before a
+    transaction moto copies its tables, once for each step; what the steps write is enough.
     """
     lock = threading.RLock()
     transact_write_items = DynamoDBBackend.transact_write_items
@@ -1263,7 +1264,7 @@ def _whole_transactions() -> Iterator[None]:
 
         def locked(backend: DynamoDBBackend, *items: Any, **named: Any) -> Any:
             with lock:
-                return operation(backend, *items, **named)
+                return copy.deepcopy(operation(backend, *items, **named))
 
         return patch.object(DynamoDBBackend, name, locked)
 
