@@ -30,7 +30,7 @@ demo: $(VENV)/installed ## run the main job from end to end and show each step
 	@PYTHONPATH=layers/timbres $(BIN)/python -m local.demo
 
 up: $(VENV)/installed ## keep the demo's world running until Ctrl-C; write .local/env
-	@PYTHONPATH=layers/timbres $(BIN)/python -m local.up
+	@PYTHONPATH=layers/timbres $(BIN)/python -m local.start
 
 test: $(VENV)/installed ## unit, integration and end-to-end tests, on all processors
 	@sh tests/browser/install.sh || echo "The tests of the page are skipped."
@@ -49,7 +49,7 @@ reliability: $(VENV)/installed ## every fault at every place, written to docs/re
 	  tests/e2e/test_reliability.py
 
 baseline: $(VENV)/installed ## double purchases in 1,000 lost replies: a decorator's, and ours
-	@PYTHONPATH=layers/timbres $(BIN)/python -m tests.torture.baseline
+	@PYTHONPATH=layers/timbres $(BIN)/python -m tests.torture.compare_idempotency
 
 fuzz: $(VENV)/installed ## made-up requests of every route of docs/openapi.json: minutes (FUZZ="--seed 7")
 	@PYTHONPATH=layers/timbres $(BIN)/python -m tools.fuzz $(FUZZ)

@@ -12,7 +12,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from local.aws import ROOT
+from local.emulator_process import ROOT
 
 from bench import cold, reports, reports_pdf, warm, watch
 
@@ -30,7 +30,7 @@ PARTS: dict[str, Part] = {
 PAGE = ROOT / "docs" / "performance.md"
 
 
-def shown(page: str, part: str, results: dict[str, Any]) -> str:
+def update_page(page: str, part: str, results: dict[str, Any]) -> str:
     """Return a page with the results of a part in the block that is marked with its name.
 
     The block begins with ``<!-- part -->`` and is a fenced text.
@@ -67,7 +67,7 @@ def main() -> None:
         arguments.json.write_text(json.dumps(kept, indent=1) + "\n")
         if arguments.show:
             page = PAGE.read_text(encoding="utf-8")
-            PAGE.write_text(shown(page, name, results), encoding="utf-8")
+            PAGE.write_text(update_page(page, name, results), encoding="utf-8")
 
 
 if __name__ == "__main__":

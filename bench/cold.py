@@ -1,7 +1,7 @@
 """What a first call costs: the CPU time of a fresh process that answers one request and ends.
 
-Each function is compared with its floor (``handlers/floor.py``), and the four operations with
-the usual way of writing them (``handlers/usual.py``), against the same local AWS and PACs.
+Each function is compared with its floor (``handlers/baseline.py``), and the four operations with
+the usual way of writing them (``handlers/typical.py``), against the same local AWS and PACs.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from local.aws import ROOT
+from local.emulator_process import ROOT
+from local.environment import WSDL, running_environment
 from local.stack import Stack
-from local.world import WSDL, running_world
 
-from bench.spread import spread
+from bench.stats import spread
 
 _HANDLERS = ROOT / "bench" / "handlers"
 _PATH = str(ROOT / "layers" / "timbres")
@@ -58,20 +58,20 @@ class Case:
 
 CASES = (
     Case("accounts", "accounts-list", "secretsmanager"),
-    Case("balance", "balance-read", "secretsmanager,dynamodb", "requests", usual=True),
-    Case("stamp_count", "stamps-read", "secretsmanager,dynamodb", "zeep", usual=True),
+    Case("balance", "balance-get", "secretsmanager,dynamodb", "requests", usual=True),
+    Case("stamp_count", "stamps-get", "secretsmanager,dynamodb", "zeep", usual=True),
     Case("issuers", "issuers-import", "secretsmanager,dynamodb"),
-    Case("contract", "contract-buy", "secretsmanager,dynamodb,events", "zeep", usual=True),
-    Case("report", "report-ask", "secretsmanager,dynamodb,sqs", usual=True),
+    Case("contract", "contract-create", "secretsmanager,dynamodb,events", "zeep", usual=True),
+    Case("report", "report-request", "secretsmanager,dynamodb,sqs", usual=True),
     Case("run", "run-list", "dynamodb"),
-    Case("ticket", "ticket-read", "dynamodb"),
+    Case("ticket", "download-token-get", "dynamodb"),
 )
 
 
 def measure(runs: int) -> dict[str, Any]:
     """Measure every case ``runs`` times, in turns; return CPU milliseconds, ready for JSON."""
     found: dict[str, dict[str, list[float]]] = {}
-    with running_world(ROOT / ".local" / "aws-bench.log") as world:
+    with running_environment(ROOT / ".local" / "aws-bench.log") as world:
         # What is compiled for the first time is no start like the others.
         for turn in range(runs + 1):
             for case in CASES:
@@ -130,7 +130,7 @@ def environment_of(stack: Stack, function: str) -> dict[str, str]:
 def event_of(case: Case) -> bytes:
     """Return a case's request, as the gateway hands it on."""
     event = json.loads((ROOT / "events" / f"{case.event}.json").read_text(encoding="utf-8"))
-    if case.event == "contract-buy":
+    if case.event == "contract-create":
         # A day's limit is not to end the measurement.
         event["body"] = json.dumps(json.loads(event["body"]) | {"stamps": 1})
         renew(event)

@@ -27,8 +27,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 from xml.sax.saxutils import escape
 
-from bench.peak import peak_mb
-from bench.spread import spread
+from bench.memory_usage import peak_mb
+from bench.stats import spread
 from timbres.domain.clock import MEXICO_CITY
 from timbres.domain.consumption import FROM_PAC, Consumption, IssuerLine, MovementLine, Source
 from timbres.domain.month import Month
@@ -332,7 +332,7 @@ def _in_a_process(case: Case, rows: int) -> Measured:
     return Measured(**json.loads(process.stdout))
 
 
-def _measured(prepare: str, rows: int) -> Measured:
+def _measure(prepare: str, rows: int) -> Measured:
     """Measure in this very process, which does nothing else."""
     module, _, function = prepare.partition(":")
     run: Run = getattr(importlib.import_module(module), function)()
@@ -352,7 +352,7 @@ def main() -> None:
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.measure:
-        print(json.dumps(asdict(_measured(arguments.measure, arguments.sizes[0]))))
+        print(json.dumps(asdict(_measure(arguments.measure, arguments.sizes[0]))))
         return
     results = measure(CASES, arguments.sizes, arguments.runs)
     print(table(results))

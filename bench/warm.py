@@ -18,12 +18,12 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from local.aws import ROOT
-from local.world import WSDL, World, running_world
+from local.emulator_process import ROOT
+from local.environment import WSDL, LocalEnvironment, running_environment
 
 from bench.cold import CASES as FIRST_CALLS
 from bench.cold import environment_of, event_of, renew
-from bench.spread import spread
+from bench.stats import spread
 
 CALLS = 300
 AIM = 1.3
@@ -37,7 +37,7 @@ def measure(runs: int) -> dict[str, Any]:
     """Measure each client beside its bare library, and each route; CPU µs a call, for JSON."""
     clients: dict[str, dict[str, list[float]]] = {}
     routes: dict[str, list[float]] = {}
-    with running_world(ROOT / ".local" / "aws-bench.log") as world:
+    with running_environment(ROOT / ".local" / "aws-bench.log") as world:
         for _ in range(runs):
             for name, ours, bare in _BARE:
                 found = clients.setdefault(name, {"ours": [], "bare": []})
@@ -64,7 +64,7 @@ def table(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _pacs(world: World) -> dict[str, str]:
+def _pacs(world: LocalEnvironment) -> dict[str, str]:
     from timbres.domain.clock import now
     from timbres.domain.month import month_of
 
@@ -122,14 +122,16 @@ def _zeep() -> Callable[[], Any]:
 
 def _balance() -> Callable[[], Any]:
     from timbres.deadline import Deadline
-    from timbres.domain.balance import total
-    from timbres.domain.month import read_month
+    from timbres.domain.balance import sum_movements
+    from timbres.domain.month import month_from_text
 
     client = _client("BENCH_RC")
 
     def read() -> Any:
-        with client.balance(read_month(os.environ["BENCH_MONTH"]), None, Deadline(25)) as reading:
-            return total(reading.movements())
+        with client.balance(
+            month_from_text(os.environ["BENCH_MONTH"]), None, Deadline(25)
+        ) as reading:
+            return sum_movements(reading.movements())
 
     return read
 

@@ -25,7 +25,7 @@ from typing import Any
 
 from samtranslator.yaml_helper import yaml_parse
 
-_steps = logging.getLogger("local")
+logger = logging.getLogger("local")
 
 _ARTIFACT_PROPERTIES = {
     "AWS::Serverless::Function": "CodeUri",
@@ -49,10 +49,10 @@ def package(root: Path, upload: Callable[[str, bytes], str]) -> str:
         digest = hashlib.sha256(content).hexdigest()[:32]
         return upload(f"{folder.relative_to(root)}/{digest}.zip", content)
 
-    return json.dumps(placed(root, place), ensure_ascii=False)
+    return json.dumps(place_artifacts(root, place), ensure_ascii=False)
 
 
-def placed(root: Path, place: Callable[[Path, bool], str]) -> dict[str, Any]:
+def place_artifacts(root: Path, place: Callable[[Path, bool], str]) -> dict[str, Any]:
     """The template of the project at `root`, each local folder replaced by where it is put.
 
     `place(folder, is it a layer's)` answers the `s3://` location, once for each folder.
@@ -120,7 +120,7 @@ def _install(requirements: Path, cache: Path) -> Path:
     if folder.is_dir():
         return folder / "python"
     cache.mkdir(parents=True, exist_ok=True)
-    _steps.info("installing the libraries of layers/%s (once)", requirements.parent.name)
+    logger.info("installing the libraries of layers/%s (once)", requirements.parent.name)
     with tempfile.TemporaryDirectory(prefix="installing-", dir=cache) as temporary:
         target = Path(temporary) / "layer" / "python"
         command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-input"]

@@ -22,15 +22,15 @@ from urllib.parse import quote
 
 import requests
 
-from local.aws import ROOT, AwsError
 from local.build import BuildError
-from local.sandboxes.books import mexico_now
+from local.emulator_process import ROOT, AwsError
+from local.environment import LocalEnvironment, log_steps, running_environment
+from local.fake_pacs.fake_data import mexico_now
 from local.stack import DeployError
-from local.up import environment
-from local.world import World, running_world, tell_steps
+from local.start import environment
 
 OUT = ROOT / "out"
-_SHOWN = 3
+_MAX_LINES = 3
 _REPORT_SECONDS = 60
 
 
@@ -60,7 +60,7 @@ class Shell:
         output = self._run(" ".join([*lines, "--write-out", "'\\n%{http_code}'"]))
         text, _, status = output.rpartition("\n")
         answer = json.loads(text)
-        print(status, json.dumps(_shortened(answer), ensure_ascii=False, indent=2), "", sep="\n")
+        print(status, json.dumps(_shorten(answer), ensure_ascii=False, indent=2), "", sep="\n")
         if int(status) != expect:
             raise DemoError(f"expected HTTP {expect}, got {status}")
         return answer
@@ -90,10 +90,10 @@ class Shell:
 
 def main() -> int:
     """Run the demo: 0, or 1 with the reason on standard error."""
-    _say("A local AWS with Timbres deployed, and two PACs")
-    tell_steps()
+    _print_step("A local AWS with Timbres deployed, and two PACs")
+    log_steps()
     try:
-        with running_world() as world:
+        with running_environment() as world:
             run(world, Shell(environment(world)))
     except (AwsError, BuildError, DeployError, DemoError) as error:
         print(f"The demo broke off: {error}", file=sys.stderr)
@@ -103,28 +103,28 @@ def main() -> int:
     return 0
 
 
-def run(world: World, shell: Shell) -> None:
+def run(world: LocalEnvironment, shell: Shell) -> None:
     """Go through the main job in `world`. Raises `DemoError`."""
     month = _month_before(mexico_now().year, mexico_now().month)
 
-    _say("Which accounts are there?")
+    _print_step("Which accounts are there?")
     accounts = shell.call("reader", "/accounts", expect=200)["accounts"]
 
-    _say(f"How much did each RFC consume in {month}? (Reachcore, REST)")
+    _print_step(f"How much did each RFC consume in {month}? (Reachcore, REST)")
     balance = shell.call("reader", f"/accounts/acme-rc/balance?month={month}", expect=200)
 
-    _say("And one of them, an RFC with an ampersand")
+    _print_step("And one of them, an RFC with an ampersand")
     shell.call(
         "reader",
         f"/accounts/acme-rc/balance?month={month}&rfc={quote('A&D061009TY8')}",
         expect=200,
     )
 
-    _say("How many stamps has an issuer left? (Solución Factible, SOAP)")
+    _print_step("How many stamps has an issuer left? (Solución Factible, SOAP)")
     for rfc in sorted(_issuers(world)):
         shell.call("reader", f"/accounts/acme-sf/stamps?rfc={quote(rfc)}", expect=200)
 
-    _say("500 stamps for one issuer. A reader may not buy; a buyer may, once for one key")
+    _print_step("500 stamps for one issuer. A reader may not buy; a buyer may, once for one key")
     order = (
         "--request POST --header 'Idempotency-Key: demo-1'",
         "--header 'Content-Type: application/json'",
@@ -139,7 +139,7 @@ def run(world: World, shell: Shell) -> None:
         "the second request was answered with the first's contract; the PAC sold once",
     )
 
-    _say(f"The 1st of the month, 06:00: the scheduler asks for {month}'s reports")
+    _print_step(f"The 1st of the month, 06:00: the scheduler asks for {month}'s reports")
     mails = world.stack.mailbox("finance")
     world.stack.fire("ReportFunctionMonthly")
     print("· the reports are being made", end="", flush=True)
@@ -155,7 +155,7 @@ def run(world: World, shell: Shell) -> None:
         )["reports"]
     ]
 
-    _say("What finance opens: each link of the mail, without any key, into out/")
+    _print_step("What finance opens: each link of the mail, without any key, into out/")
     OUT.mkdir(exist_ok=True)
     links = re.findall(r"^ *(http\S+/d/\S+)$", mail, re.MULTILINE)
     names = [shell.open(link, OUT) for link in links]
@@ -168,13 +168,15 @@ def run(world: World, shell: Shell) -> None:
             f"out/{name} has the checksum of its record",
         )
         if report["kind"] == "statement":
-            served = _served(world, month, report["format"])
+            served = _get_statement(world, month, report["format"])
             _check(content == served, f"out/{name} is what the PAC sent, byte for byte")
     _check(
         _total(OUT / f"acme-rc-{month}-consumption.csv") == balance["transactions"],
         f"the consumption report adds up to the PAC's {balance['transactions']} stamps",
     )
-    _say(f"Done; open out/all-{month}-consumption.html, or run `make up` and try it yourself")
+    _print_step(
+        f"Done; open out/all-{month}-consumption.html, or run `make up` and try it yourself"
+    )
 
 
 def _await_mail(mails: Callable[[], list[str]], about: str) -> str:
@@ -189,14 +191,14 @@ def _await_mail(mails: Callable[[], list[str]], about: str) -> str:
     raise DemoError(f"the mail did not come within {_REPORT_SECONDS} s")
 
 
-def _purchases(world: World) -> list[Any]:
+def _purchases(world: LocalEnvironment) -> list[Any]:
     purchases: list[Any] = _sandbox(world.solucion_factible_url, "books")["accounts"][0][
         "purchases"
     ]
     return purchases
 
 
-def _issuers(world: World) -> list[str]:
+def _issuers(world: LocalEnvironment) -> list[str]:
     account = _sandbox(world.solucion_factible_url, "books")["accounts"][0]
     return [issuer["rfc"] for issuer in account["issuers"]]
 
@@ -205,7 +207,7 @@ def _sandbox(url: str, what: str) -> Any:
     return requests.get(f"{url}/_sandbox/{what}", timeout=10).json()
 
 
-def _served(world: World, month: str, form: str) -> bytes:
+def _get_statement(world: LocalEnvironment, month: str, form: str) -> bytes:
     url = f"{world.reachcore_url}/_sandbox/served/{quote('Acme Timbrado')}/{month}/{form}"
     return requests.get(url, timeout=10).content
 
@@ -221,18 +223,18 @@ def _month_before(year: int, month: int) -> str:
     return f"{year - 1}-12" if month == 1 else f"{year}-{month - 1:02d}"
 
 
-def _shortened(answer: Any) -> Any:
+def _shorten(answer: Any) -> Any:
     """`answer` with its long lists cut after three entries, saying how many there are."""
     if isinstance(answer, dict):
-        return {name: _shortened(value) for name, value in answer.items()}
+        return {name: _shorten(value) for name, value in answer.items()}
     if isinstance(answer, list):
-        shown = [_shortened(value) for value in answer[:_SHOWN]]
-        rest = len(answer) - _SHOWN
-        return [*shown, f"… and {rest} more"] if rest > 1 else [_shortened(v) for v in answer]
+        shown = [_shorten(value) for value in answer[:_MAX_LINES]]
+        rest = len(answer) - _MAX_LINES
+        return [*shown, f"… and {rest} more"] if rest > 1 else [_shorten(v) for v in answer]
     return answer
 
 
-def _say(what: str) -> None:
+def _print_step(what: str) -> None:
     print(f"\n== {what}\n", flush=True)
 
 

@@ -1,4 +1,4 @@
-"""MiniStack as a child process: what `local.aws` runs, in an environment of its own.
+"""MiniStack as a child process: what `local.emulator_process` runs, in an environment of its own.
 
 It ends itself, and every function it has started, when its standard input closes: however the
 parent dies, nothing stays behind. Where MiniStack departs from AWS in a way that Timbres would

@@ -20,10 +20,10 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
-from local.aws import REGION, ROOT, LocalAws, Session, running_aws
 from local.build import package, read_template
+from local.emulator_process import REGION, ROOT, LocalAws, Session, running_aws
 
-_steps = logging.getLogger("local")
+logger = logging.getLogger("local")
 
 STACK_NAME = "timbres"
 SECRET_PREFIX = "timbres/accounts/"
@@ -31,7 +31,7 @@ SECRET_PREFIX = "timbres/accounts/"
 IDENTITIES = {
     "reader": "ReaderPolicyArn",
     "reporter": "ReporterPolicyArn",
-    "buyer": "BuyerPolicyArn",
+    "buyer": "ContractManagerPolicyArn",
     "nobody": None,
 }
 
@@ -257,7 +257,7 @@ def deploy(session: Session, root: Path = ROOT) -> dict[str, str]:
 
     Raises `BuildError`, or `DeployError` with the reason of every resource that failed.
     """
-    _steps.info("building the layers and the functions")
+    logger.info("building the layers and the functions")
     s3 = session.client("s3")
     bucket = f"{STACK_NAME}-artifacts"
     s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": REGION})
@@ -267,7 +267,7 @@ def deploy(session: Session, root: Path = ROOT) -> dict[str, str]:
         return f"s3://{bucket}/{key}"
 
     template = upload("template.json", package(root, upload).encode())
-    _steps.info("creating the stack of template.yaml")
+    logger.info("creating the stack of template.yaml")
     cloudformation = session.client("cloudformation")
     try:
         change_set: str = cloudformation.create_change_set(

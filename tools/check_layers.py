@@ -13,7 +13,7 @@ from pathlib import Path
 
 MB = 1024 * 1024
 # A function's code and its layers, unpacked.
-MOST = 250 * MB
+MAX_SIZE = 250 * MB
 
 # The deployment runtime's, Python 3.13: importlib.util.MAGIC_NUMBER and the name of its bytecode.
 MAGIC = b"\xf3\r\r\n"
@@ -36,17 +36,17 @@ def size(layer: Path) -> int:
     return sum(file.stat().st_size for file in _files(layer))
 
 
-def faults(folders: Sequence[Path]) -> Iterator[str]:
+def problems(folders: Sequence[Path]) -> Iterator[str]:
     """What keeps the layers in `folders` from being deployed: one line each, with the file."""
     for layer in folders:
         for path in _files(layer):
-            if fault := _fault(path):
+            if fault := _problem(path):
                 yield f"{path.relative_to(layer.parent)}: {fault}"
-    if (total := sum(map(size, folders))) > MOST:
-        yield f"{_mb(total)} together, and Lambda unpacks {_mb(MOST)}"
+    if (total := sum(map(size, folders))) > MAX_SIZE:
+        yield f"{_mb(total)} together, and Lambda unpacks {_mb(MAX_SIZE)}"
 
 
-def _fault(path: Path) -> str | None:
+def _problem(path: Path) -> str | None:
     if path.suffix == ".py":
         bytecode = path.parent / "__pycache__" / f"{path.stem}.{CACHE_TAG}.pyc"
         return None if bytecode.is_file() else f"has no bytecode, __pycache__/{bytecode.name}"
@@ -84,7 +84,7 @@ def main(arguments: Sequence[str]) -> int:
         print(f"There is no layer in {build}: `make build` makes them.", file=sys.stderr)
         return 1
     print(*(f"{layer.name}: {_mb(size(layer))}" for layer in folders), sep="\n")
-    found = list(faults(folders))
+    found = list(problems(folders))
     print(*found, sep="\n", end="\n" if found else "", file=sys.stderr)
     return 1 if found else 0
 

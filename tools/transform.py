@@ -10,16 +10,16 @@ import os
 import sys
 from typing import Any
 
-from local.aws import REGION, ROOT
-from local.build import placed
+from local.build import place_artifacts
+from local.emulator_process import REGION, ROOT
 from samtranslator.translator.transform import transform
 
 
-def transformed() -> dict[str, Any]:
+def transform_template() -> dict[str, Any]:
     """Return the template with SAM's transform applied, its code at made-up places in S3."""
     # SAM asks boto3 for the region it writes into ARNs.
     os.environ.setdefault("AWS_DEFAULT_REGION", REGION)
-    template = placed(ROOT, lambda folder, _layer: f"s3://artifacts/{folder.name}.zip")
+    template = place_artifacts(ROOT, lambda folder, _layer: f"s3://artifacts/{folder.name}.zip")
     result: dict[str, Any] = transform(template, {}, _ManagedPolicies())
     return result
 
@@ -32,4 +32,4 @@ class _ManagedPolicies:
 
 
 if __name__ == "__main__":
-    json.dump(transformed(), sys.stdout, indent=2)
+    json.dump(transform_template(), sys.stdout, indent=2)

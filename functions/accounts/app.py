@@ -7,23 +7,23 @@ from typing import Any
 from aws_lambda_powertools.event_handler import Response
 
 from timbres.handlers.container import Container
-from timbres.handlers.http import Gateway, answer, log
+from timbres.handlers.http import HttpHandler, json_response, logger
 from timbres.schemas.accounts import account_to_dict
 from timbres.services import accounts
 
-api = Gateway()
+api = HttpHandler()
 container = Container("SECRET_PREFIX")
 
 
 @api.get("/accounts")
 def list_accounts() -> Response[str]:
-    api.query()
-    listed = accounts.list_accounts(container.accounts)
+    api.query_params()
+    listed = accounts.list_accounts(container.account_repository)
     body = [account_to_dict(one.name, one.account, one.error) for one in listed]
-    return answer(200, {"accounts": body})
+    return json_response(200, {"accounts": body})
 
 
-@log.inject_lambda_context(clear_state=True)
+@logger.inject_lambda_context(clear_state=True)
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Answer a request of the gateway."""
-    return api.run(event, context)
+    return api.handle(event, context)

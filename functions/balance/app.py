@@ -16,38 +16,48 @@ from timbres.domain import clock
 from timbres.domain.month import parse_month
 from timbres.handlers import schedule
 from timbres.handlers.container import Container
-from timbres.handlers.http import Gateway, answer, log, parse_query_rfc
+from timbres.handlers.http import HttpHandler, json_response, logger, parse_query_rfc
 from timbres.schemas.balances import balance_to_dict
 from timbres.services import balances
 
-api = Gateway()
+api = HttpHandler()
 container = Container(
-    "SECRET_PREFIX", "ISSUERS_TABLE", "SNAPSHOTS_TABLE", "REJECTIONS_TABLE", "EVENT_BUS"
+    "SECRET_PREFIX", "ISSUERS_TABLE", "SNAPSHOTS_TABLE", "CREDENTIAL_REJECTIONS_TABLE", "EVENT_BUS"
 )
 
 
 @api.get("/accounts/<account>/balance")
-def read(account: str) -> Response[str]:
-    query = api.query("month", "rfc")
+def get_balance(account: str) -> Response[str]:
+    query = api.query_params("month", "rfc")
     month = parse_month(query["month"], clock.now())
     rfc = None if query["rfc"] is None else parse_query_rfc(query["rfc"])
     found = balances.get_balance(
-        container.accounts, container.access, container.snapshots, account, month, rfc, api.deadline
+        container.account_repository,
+        container.pac_access,
+        container.daily_count_repository,
+        account,
+        month,
+        rfc,
+        api.deadline,
     )
-    return answer(200, balance_to_dict(found))
+    return json_response(200, balance_to_dict(found))
 
 
-def scheduled(wanted: dict[str, Any]) -> dict[str, Any]:
+def handle_schedule(payload: dict[str, Any]) -> dict[str, Any]:
     def refresh_account(account: str) -> dict[str, Any]:
-        month = schedule.month(wanted)
-        balance = balances.balance_from_pac(container.access, account, month, None, api.deadline)
-        balances.learn(container.issuers, balance)
+        month = schedule.resolve_month(payload)
+        balance = balances.balance_from_pac(
+            container.pac_access, account, month, None, api.deadline
+        )
+        balances.register_issuers(container.issuer_repository, balance)
         return {"month": str(month), "transactions": balance_to_dict(balance)["transactions"]}
 
-    return schedule.each(container.accounts, wanted, "balance", refresh_account)
+    return schedule.for_each_account(
+        container.account_repository, payload, "balance", refresh_account
+    )
 
 
-@log.inject_lambda_context(clear_state=True)
+@logger.inject_lambda_context(clear_state=True)
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Answer a request of the gateway, or a start by a schedule."""
-    return api.run(event, context, scheduled)
+    return api.handle(event, context, handle_schedule)

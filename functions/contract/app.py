@@ -11,63 +11,67 @@ from timbres.domain.contract import CONFIRMED, parse_outcome, parse_reason, pars
 from timbres.domain.rfc import parse_issuer
 from timbres.domain.stamps import parse_stamps
 from timbres.handlers.container import Container
-from timbres.handlers.http import Gateway, answer, log, parse_query_rfc
+from timbres.handlers.http import HttpHandler, json_response, logger, parse_query_rfc
 from timbres.schemas.contracts import contract_to_dict
-from timbres.services.contracts import Contracts, Order
+from timbres.services.contracts import ContractRequest, ContractService
 
-api = Gateway()
+api = HttpHandler()
 container = Container(
-    "SECRET_PREFIX", "JOURNAL_TABLE", "ISSUERS_TABLE", "REJECTIONS_TABLE", "EVENT_BUS"
+    "SECRET_PREFIX", "CONTRACTS_TABLE", "ISSUERS_TABLE", "CREDENTIAL_REJECTIONS_TABLE", "EVENT_BUS"
 )
 
 
 @cache
-def contracts() -> Contracts:
-    return Contracts(
-        container.access,
-        container.journal,
-        container.issuers,
-        container.bus,
+def contract_service() -> ContractService:
+    return ContractService(
+        container.pac_access,
+        container.contract_repository,
+        container.issuer_repository,
+        container.event_publisher,
     )
 
 
 @api.post("/accounts/<account>/contracts")
-def buy(account: str) -> Response[str]:
-    api.query()
+def create_contract(account: str) -> Response[str]:
+    api.query_params()
     key = api.idempotency_key()
-    body = api.body("rfc", "stamps")
-    order = Order(parse_issuer(body["rfc"]), parse_stamps(body["stamps"]), key, api.caller())
-    contract, again = contracts().buy(account, order, api.deadline)
+    body = api.json_body("rfc", "stamps")
+    order = ContractRequest(
+        parse_issuer(body["rfc"]), parse_stamps(body["stamps"]), key, api.caller_arn()
+    )
+    contract, again = contract_service().create(account, order, api.deadline)
     headers = {"Idempotent-Replayed": "true"} if again else {}
-    return answer(201 if contract.status == CONFIRMED else 202, contract_to_dict(contract), headers)
+    return json_response(
+        201 if contract.status == CONFIRMED else 202, contract_to_dict(contract), headers
+    )
 
 
 @api.get("/accounts/<account>/contracts")
-def page(account: str) -> Response[str]:
-    query = api.query("rfc", "status", "cursor")
+def list_contracts(account: str) -> Response[str]:
+    query = api.query_params("rfc", "status", "cursor")
     rfc = None if query["rfc"] is None else parse_query_rfc(query["rfc"])
     status = None if query["status"] is None else parse_state(query["status"])
-    found, rest = contracts().page(account, rfc, status, query["cursor"], api.deadline)
-    return answer(200, {"contracts": [contract_to_dict(one) for one in found], "next": rest})
+    found, rest = contract_service().list_page(account, rfc, status, query["cursor"], api.deadline)
+    return json_response(200, {"contracts": [contract_to_dict(one) for one in found], "next": rest})
 
 
 @api.get("/accounts/<account>/contracts/<contract_id>")
-def read(account: str, contract_id: str) -> Response[str]:
-    api.query()
-    contract, history = contracts().told(account, contract_id)
-    return answer(200, contract_to_dict(contract) | {"history": history})
+def get_contract(account: str, contract_id: str) -> Response[str]:
+    api.query_params()
+    contract, history = contract_service().get_with_history(account, contract_id)
+    return json_response(200, contract_to_dict(contract) | {"history": history})
 
 
 @api.post("/accounts/<account>/contracts/<contract_id>/settlement")
-def settle(account: str, contract_id: str) -> Response[str]:
-    api.query()
-    body = api.body("outcome", "reason")
+def settle_contract(account: str, contract_id: str) -> Response[str]:
+    api.query_params()
+    body = api.json_body("outcome", "reason")
     outcome, reason = parse_outcome(body["outcome"]), parse_reason(body["reason"])
-    settled = contracts().settle(account, contract_id, outcome, reason, api.caller())
-    return answer(200, contract_to_dict(settled))
+    settled = contract_service().settle(account, contract_id, outcome, reason, api.caller_arn())
+    return json_response(200, contract_to_dict(settled))
 
 
-@log.inject_lambda_context(clear_state=True)
+@logger.inject_lambda_context(clear_state=True)
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Answer a request of the gateway."""
-    return api.run(event, context)
+    return api.handle(event, context)

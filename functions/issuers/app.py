@@ -6,44 +6,46 @@ from typing import Any
 
 from aws_lambda_powertools.event_handler import Response
 
-from timbres.domain.rfc import shown
+from timbres.domain.rfc import quote_input
 from timbres.errors import BODY_INVALID, TimbresError
 from timbres.handlers.container import Container
-from timbres.handlers.http import Gateway, answer, log, parse_query_rfc
+from timbres.handlers.http import HttpHandler, json_response, logger, parse_query_rfc
 from timbres.handlers.issuer_import_parser import PARSERS
 from timbres.services import issuers
 
 # 10,000 rows, with room for blanks and names of members.
-MOST_BYTES = 2 * 1024 * 1024
+MAX_BYTES = 2 * 1024 * 1024
 
-api = Gateway()
+api = HttpHandler()
 container = Container("SECRET_PREFIX", "ISSUERS_TABLE")
 
 
 @api.put("/accounts/<account>/issuers")
 def import_issuers(account: str) -> Response[str]:
-    mode = issuers.parse_import_mode(api.query("keep")["keep"])
-    media_type, text = api.text(MOST_BYTES)
+    mode = issuers.parse_import_mode(api.query_params("keep")["keep"])
+    media_type, text = api.text_body(MAX_BYTES)
     parse = PARSERS.get(media_type)
     if parse is None:
         raise TimbresError(
             BODY_INVALID,
-            f"{shown(media_type)} is no type of this route: expected {' or '.join(PARSERS)}.",
+            f"{quote_input(media_type)} is no type of this route: expected {' or '.join(PARSERS)}.",
             field="Content-Type",
         )
     imported = issuers.import_issuers(
-        container.accounts, container.issuers, account, parse(text), mode
+        container.account_repository, container.issuer_repository, account, parse(text), mode
     )
-    return answer(200, imported)
+    return json_response(200, imported)
 
 
 @api.delete("/accounts/<account>/issuers")
-def remove(account: str) -> Response[str]:
-    rfc = parse_query_rfc(api.query("rfc")["rfc"])
-    return answer(200, issuers.remove(container.accounts, container.issuers, account, rfc))
+def remove_issuer(account: str) -> Response[str]:
+    rfc = parse_query_rfc(api.query_params("rfc")["rfc"])
+    return json_response(
+        200, issuers.remove(container.account_repository, container.issuer_repository, account, rfc)
+    )
 
 
-@log.inject_lambda_context(clear_state=True)
+@logger.inject_lambda_context(clear_state=True)
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Answer a request of the gateway."""
-    return api.run(event, context)
+    return api.handle(event, context)

@@ -15,18 +15,24 @@ from aws_lambda_powertools.utilities.idempotency import (
 )
 
 from timbres.aws.clients import client
-from timbres.aws.notifications import Topic
+from timbres.aws.notifications import MailPublisher
 from timbres.domain import clock
-from timbres.domain.month import read_month
-from timbres.domain.report import Wanted
-from timbres.handlers.http import log
-from timbres.handlers.settings import require, setting
+from timbres.domain.month import month_from_text
+from timbres.domain.report import ReportSpec
+from timbres.handlers.http import logger
+from timbres.handlers.settings import get_env, require_env
 from timbres.notifications.mails import LinkFactory, compose, dedup_key, should_notify
 from timbres.repositories.download_tokens import DownloadTokenRepository
 
-require("MAILS_TABLE", "MAIL_TOPIC", "TICKETS_TABLE", "TICKET_DAYS", "DOWNLOAD_URL")
+require_env(
+    "MAIL_IDEMPOTENCY_TABLE",
+    "MAIL_TOPIC",
+    "DOWNLOAD_TOKENS_TABLE",
+    "DOWNLOAD_TOKEN_DAYS",
+    "DOWNLOAD_URL",
+)
 # Longer than any event is delivered again, or told again by whoever published it.
-_REMEMBERED_SECONDS = 14 * 24 * 3600
+_IDEMPOTENCY_SECONDS = 14 * 24 * 3600
 
 
 class RepeatableWrites:
@@ -54,37 +60,37 @@ class RepeatableWrites:
 
 
 @cache
-def store() -> DynamoDBPersistenceLayer:
+def idempotency_store() -> DynamoDBPersistenceLayer:
     dynamodb: Any = RepeatableWrites(client("dynamodb"))
-    return DynamoDBPersistenceLayer(setting("MAILS_TABLE"), boto3_client=dynamodb)
+    return DynamoDBPersistenceLayer(get_env("MAIL_IDEMPOTENCY_TABLE"), boto3_client=dynamodb)
 
 
 @cache
 def download_tokens() -> DownloadTokenRepository:
-    return DownloadTokenRepository(client("dynamodb"), setting("TICKETS_TABLE"))
+    return DownloadTokenRepository(client("dynamodb"), get_env("DOWNLOAD_TOKENS_TABLE"))
 
 
 def link(report: Mapping[str, Any]) -> str:
     """Return the address of a new ticket for a report, as an event tells of it."""
-    month = read_month(report["month"])
-    wanted = Wanted(report["account"], month, report["kind"], report["format"])
+    month = month_from_text(report["month"])
+    wanted = ReportSpec(report["account"], month, report["kind"], report["format"])
     until = clock.now() + timedelta(days=days())
-    ticket = download_tokens().issue(wanted, report["id"], report["object_version"], until)
-    return setting("DOWNLOAD_URL") + ticket
+    token = download_tokens().issue(wanted, report["id"], report["object_version"], until)
+    return get_env("DOWNLOAD_URL") + token
 
 
 def days() -> int:
-    return int(setting("TICKET_DAYS"))
+    return int(get_env("DOWNLOAD_TOKEN_DAYS"))
 
 
 def send(*, notification: dict[str, str], detail: dict[str, Any]) -> dict[str, str]:
     mail = compose(notification["kind"], detail, LinkFactory(link, days()))
-    Topic(client("sns"), setting("MAIL_TOPIC")).send(mail)
-    log.info("mail sent", extra=notification)
+    MailPublisher(client("sns"), get_env("MAIL_TOPIC")).send(mail)
+    logger.info("mail sent", extra=notification)
     return notification
 
 
-@log.inject_lambda_context(clear_state=True)
+@logger.inject_lambda_context(clear_state=True)
 def handler(event: dict[str, Any], context: Any) -> None:
     """Send the mail for an event of the bus, unless it was sent before."""
     kind, detail = event["detail-type"], event["detail"]
@@ -92,13 +98,13 @@ def handler(event: dict[str, Any], context: Any) -> None:
         return
     config = IdempotencyConfig(
         event_key_jmespath="key",
-        expires_after_seconds=_REMEMBERED_SECONDS,
+        expires_after_seconds=_IDEMPOTENCY_SECONDS,
         lambda_context=context,
     )
     once = idempotent_function(
         send,
         data_keyword_argument="notification",
-        persistence_store=store(),
+        persistence_store=idempotency_store(),
         config=config,
         key_prefix="mail",
     )

@@ -7,31 +7,35 @@ from functools import cache
 from typing import Any
 
 from timbres.handlers.container import Container
-from timbres.handlers.http import Gateway, log
-from timbres.handlers.settings import setting
+from timbres.handlers.http import HttpHandler, logger
+from timbres.handlers.settings import get_env
 from timbres.services.contracts import Reconciler
 
-api = Gateway()
+api = HttpHandler()
 container = Container(
-    "SECRET_PREFIX", "JOURNAL_TABLE", "REJECTIONS_TABLE", "EVENT_BUS", "SETTLING_MINUTES"
+    "SECRET_PREFIX",
+    "CONTRACTS_TABLE",
+    "CREDENTIAL_REJECTIONS_TABLE",
+    "EVENT_BUS",
+    "VERIFICATION_WINDOW_MINUTES",
 )
 
 
 @cache
 def reconciler() -> Reconciler:
     return Reconciler(
-        container.access,
-        container.journal,
-        container.bus,
-        timedelta(minutes=float(setting("SETTLING_MINUTES"))),
+        container.pac_access,
+        container.contract_repository,
+        container.event_publisher,
+        timedelta(minutes=float(get_env("VERIFICATION_WINDOW_MINUTES"))),
     )
 
 
-def scheduled(_wanted: dict[str, Any]) -> dict[str, Any]:
+def handle_schedule(_payload: dict[str, Any]) -> dict[str, Any]:
     return dict(reconciler().run(api.deadline))
 
 
-@log.inject_lambda_context(clear_state=True)
+@logger.inject_lambda_context(clear_state=True)
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Answer a start by the schedule."""
-    return api.run(event, context, scheduled)
+    return api.handle(event, context, handle_schedule)

@@ -21,7 +21,7 @@ from timbres.domain.month import parse_month
 from timbres.domain.report import (
     PENDING,
     READY,
-    Wanted,
+    ReportSpec,
     parse_format,
     parse_formats,
     parse_kind,
@@ -29,66 +29,73 @@ from timbres.domain.report import (
 from timbres.errors import PARAMETER_INVALID, REPORT_FAILED, TimbresError
 from timbres.handlers import schedule
 from timbres.handlers.container import Container
-from timbres.handlers.http import Gateway, answer, log
-from timbres.handlers.settings import setting
-from timbres.observability.metrics import COUNT, tally
+from timbres.handlers.http import HttpHandler, json_response, logger
+from timbres.handlers.settings import get_env
+from timbres.observability.metrics import COUNT, metrics
 from timbres.schemas.reports import report_to_dict
-from timbres.services.monthly_reports import Monthly
+from timbres.services.monthly_reports import MonthlyReportService
 from timbres.services.report_events import ReportPublisher
-from timbres.services.reports import Reports
+from timbres.services.reports import ReportService
 
-api = Gateway()
+api = HttpHandler()
 container = Container(
     "SECRET_PREFIX",
     "REPORTS_TABLE",
     "REPORTS_BUCKET",
     "REPORTS_QUEUE_URL",
-    "TICKETS_TABLE",
+    "DOWNLOAD_TOKENS_TABLE",
     "MONTHLY_FORMATS",
     "EVENT_BUS",
 )
 
 
 @cache
-def reports() -> Reports:
-    return Reports(container.accounts, container.records, container.queue)
+def report_service() -> ReportService:
+    return ReportService(
+        container.account_repository, container.report_repository, container.report_queue
+    )
 
 
 @api.post("/accounts/<account>/reports")
-def ask(account: str) -> Response[str]:
-    api.query()
-    body = api.body("month", "kind", "format")
+def request_report(account: str) -> Response[str]:
+    api.query_params()
+    body = api.json_body("month", "kind", "format")
     month = parse_month(body["month"], clock.now())
     kind = parse_kind(body["kind"])
-    wanted = Wanted(parse_report_account(account), month, kind, parse_format(body["format"], kind))
-    report = reports().ask(wanted, api.caller())
-    return answer(202, report_to_dict(report), {"Location": f"reports/{report.id}"})
+    wanted = ReportSpec(
+        parse_report_account(account), month, kind, parse_format(body["format"], kind)
+    )
+    report = report_service().request(wanted, api.caller_arn())
+    return json_response(202, report_to_dict(report), {"Location": f"reports/{report.id}"})
 
 
 @api.get("/accounts/<account>/reports")
-def page(account: str) -> Response[str]:
-    query = api.query("month", "cursor")
+def list_reports(account: str) -> Response[str]:
+    query = api.query_params("month", "cursor")
     month = None if query["month"] is None else parse_month(query["month"], clock.now())
-    found, rest = reports().page(account, month, query["cursor"])
-    return answer(200, {"reports": [report_to_dict(one) for one in found], "next": rest})
+    found, rest = report_service().list_page(account, month, query["cursor"])
+    return json_response(200, {"reports": [report_to_dict(one) for one in found], "next": rest})
 
 
 @api.get("/accounts/<account>/reports/<report_id>")
-def read(account: str, report_id: str) -> Response[str]:
-    redirect = api.query("redirect")["redirect"]
+def get_report(account: str, report_id: str) -> Response[str]:
+    redirect = api.query_params("redirect")["redirect"]
     if redirect not in (None, "true", "false"):
         raise TimbresError(PARAMETER_INVALID, "Expected true or false.", field="redirect")
-    report = reports().get(account, report_id)
+    report = report_service().get(account, report_id)
     body = report_to_dict(report)
     if report.status == READY:
         # Signed here, so that nothing else waits for S3's client, the slowest to make.
-        url, ends = container.bucket.link(report), clock.now() + timedelta(seconds=LINK_SECONDS)
+        url, ends = (
+            container.report_store.presign_report(report),
+            clock.now() + timedelta(seconds=LINK_SECONDS),
+        )
         body |= {"url": url, "expires_at": ends.isoformat()}
-        return answer(200 if redirect == "false" else 302, body, {"Location": url})
+        return json_response(200 if redirect == "false" else 302, body, {"Location": url})
     if redirect == "false":
-        return answer(200, body)
+        return json_response(200, body)
     if report.status == PENDING:
-        return answer(202, body, {"Retry-After": "5"})
+        return json_response(202, body, {"Retry-After": "5"})
     error = report.error or {}
     raise TimbresError(
         REPORT_FAILED,
@@ -98,32 +105,36 @@ def read(account: str, report_id: str) -> Response[str]:
 
 
 @api.delete("/accounts/<account>/reports/<report_id>/tickets")
-def revoke(account: str, report_id: str) -> Response[str]:
-    api.query()
+def revoke_download_tokens(account: str, report_id: str) -> Response[str]:
+    api.query_params()
     # Of an account that is no more, too: not its secret counts here, but the report's record.
     name = parse_report_account(account)
-    reports().record(name, report_id)
-    revoked = container.download_tokens.revoke(name, report_id, clock.now())
+    report_service().get_any(name, report_id)
+    revoked = container.download_token_repository.revoke(name, report_id, clock.now())
     said = {"account": name, "id": report_id, "revoked": revoked}
-    log.info("tickets revoked", extra=said | {"by": api.caller()})
-    return answer(200, said)
+    logger.info("tickets revoked", extra=said | {"by": api.caller_arn()})
+    return json_response(200, said)
 
 
-def scheduled(wanted: dict[str, Any]) -> dict[str, Any]:
-    monthly = Monthly(container.monthly_runs, container.records, container.bus)
-    formats = parse_formats(setting("MONTHLY_FORMATS"))
-    if wanted.get("close") == "overdue":
+def handle_schedule(payload: dict[str, Any]) -> dict[str, Any]:
+    monthly = MonthlyReportService(
+        container.monthly_run_repository, container.report_repository, container.event_publisher
+    )
+    formats = parse_formats(get_env("MONTHLY_FORMATS"))
+    if payload.get("close") == "overdue":
         closed = monthly.close_overdue()
-        tally.measure("MonthlyReportsMissing", int(monthly.missing()), COUNT)
-        ReportPublisher(container.records, monthly, container.bus).publish_unannounced(api.deadline)
-        monthly.resume(container.accounts, reports(), formats, closed)
+        metrics.add_metric("MonthlyReportsMissing", int(monthly.missing()), COUNT)
+        ReportPublisher(
+            container.report_repository, monthly, container.event_publisher
+        ).publish_unpublished(api.deadline)
+        monthly.resume(container.account_repository, report_service(), formats, closed)
         return {"closed": closed}
-    month, due = schedule.month(wanted), schedule.moment(wanted)
+    month, due = schedule.resolve_month(payload), schedule.scheduled_at(payload)
     run = f"{due.date()} for {month}"
-    return monthly.start(container.accounts, reports(), month, run, formats)
+    return monthly.start(container.account_repository, report_service(), month, run, formats)
 
 
-@log.inject_lambda_context(clear_state=True)
+@logger.inject_lambda_context(clear_state=True)
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Answer a request of the gateway, or the monthly schedule."""
-    return api.run(event, context, scheduled)
+    return api.handle(event, context, handle_schedule)

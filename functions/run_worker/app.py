@@ -14,8 +14,8 @@ from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
 from timbres.deadline import Deadline
 from timbres.handlers.container import Container
-from timbres.handlers.http import RESERVE_SECONDS, log
-from timbres.handlers.settings import setting
+from timbres.handlers.http import TIMEOUT_MARGIN_SECONDS, logger
+from timbres.handlers.settings import get_env
 from timbres.observability import metrics
 from timbres.services.daily_run.worker import DailyRunWorker
 
@@ -27,10 +27,10 @@ container = Container(
     "RUNS_TABLE",
     "RUNS_QUEUE_URL",
     "RUNS_DEAD_LETTER_QUEUE_URL",
-    "PACE_TABLE",
-    "REJECTIONS_TABLE",
+    "RATE_LIMIT_TABLE",
+    "CREDENTIAL_REJECTIONS_TABLE",
     "EVENT_BUS",
-    "RETRY_SECONDS",
+    "RETRY_DELAY_SECONDS",
     attempts=1,
 )
 processor = BatchProcessor(EventType.SQS, raise_on_entire_batch_failure=False)
@@ -41,30 +41,32 @@ class BatchIncompleteError(Exception):
 
 
 @cache
-def worker() -> DailyRunWorker:
+def daily_run_worker() -> DailyRunWorker:
     return DailyRunWorker(
-        container.access,
-        container.issuers,
-        container.snapshots,
-        container.runs,
+        container.pac_access,
+        container.issuer_repository,
+        container.daily_count_repository,
+        container.run_repository,
         container.run_queue,
         container.run_dead_letters,
-        container.limiter,
-        container.bus,
-        float(setting("RETRY_SECONDS")),
+        container.rate_limiter,
+        container.event_publisher,
+        float(get_env("RETRY_DELAY_SECONDS")),
     )
 
 
-def count(record: SQSRecord, lambda_context: Any) -> None:
-    deadline = Deadline(lambda_context.get_remaining_time_in_millis() / 1000 - RESERVE_SECONDS)
+def process_batch(record: SQSRecord, lambda_context: Any) -> None:
+    deadline = Deadline(
+        lambda_context.get_remaining_time_in_millis() / 1000 - TIMEOUT_MARGIN_SECONDS
+    )
     attempt = int(record.attributes.approximate_receive_count)
-    if not worker().process(record.body, record.receipt_handle, attempt, deadline):
+    if not daily_run_worker().process(record.body, record.receipt_handle, attempt, deadline):
         raise BatchIncompleteError
 
 
-@log.inject_lambda_context(clear_state=True)
+@logger.inject_lambda_context(clear_state=True)
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Count the issuers of the batches that the messages name; return the messages to retry."""
-    response = process_partial_response(event, count, processor, context)
-    metrics.tell()
+    response = process_partial_response(event, process_batch, processor, context)
+    metrics.flush()
     return dict(response)

@@ -10,35 +10,39 @@ from typing import Any
 from aws_lambda_powertools.event_handler import Response
 
 from timbres.domain import clock
-from timbres.domain.date_range import parse_period
+from timbres.domain.date_range import parse_date_range
 from timbres.domain.rfc import parse_issuer
 from timbres.handlers.container import Container
-from timbres.handlers.http import Gateway, answer, log, parse_query_rfc
+from timbres.handlers.http import HttpHandler, json_response, logger, parse_query_rfc
 from timbres.schemas.issuers import issuer_to_dict, snapshot_to_dict
 from timbres.services import stamps
 
-api = Gateway()
+api = HttpHandler()
 container = Container(
-    "SECRET_PREFIX", "ISSUERS_TABLE", "SNAPSHOTS_TABLE", "REJECTIONS_TABLE", "EVENT_BUS"
+    "SECRET_PREFIX", "ISSUERS_TABLE", "SNAPSHOTS_TABLE", "CREDENTIAL_REJECTIONS_TABLE", "EVENT_BUS"
 )
 
 
 @api.get("/accounts/<account>/stamps")
-def read(account: str) -> Response[str]:
-    query = api.query("rfc", "cursor")
+def get_stamps(account: str) -> Response[str]:
+    query = api.query_params("rfc", "cursor")
     if query["rfc"] is None:
-        found, rest = stamps.known(container.accounts, container.issuers, account, query["cursor"])
+        found, rest = stamps.list_issuers(
+            container.account_repository, container.issuer_repository, account, query["cursor"]
+        )
         listed = [issuer_to_dict(issuer) for issuer in found]
-        return answer(200, {"account": account, "issuers": listed, "next": rest})
-    return answer(200, live(account, query["rfc"]))
+        return json_response(200, {"account": account, "issuers": listed, "next": rest})
+    return json_response(200, get_current_stamps(account, query["rfc"]))
 
 
 @api.get("/accounts/<account>/stamps/history")
-def history(account: str) -> Response[str]:
-    query = api.query("rfc", "from", "to")
+def get_history(account: str) -> Response[str]:
+    query = api.query_params("rfc", "from", "to")
     rfc = parse_query_rfc(query["rfc"])
-    first, last = parse_period(query["from"], query["to"], clock.now().date())
-    days = stamps.history(container.accounts, container.snapshots, account, rfc, first, last)
+    first, last = parse_date_range(query["from"], query["to"], clock.now().date())
+    days = stamps.list_history(
+        container.account_repository, container.daily_count_repository, account, rfc, first, last
+    )
     body = {
         "account": account,
         "rfc": rfc,
@@ -46,21 +50,21 @@ def history(account: str) -> Response[str]:
         "to": last.isoformat(),
         "snapshots": [snapshot_to_dict(*day) for day in days],
     }
-    return answer(200, body)
+    return json_response(200, body)
 
 
-def live(account: str, rfc: object) -> dict[str, Any]:
-    issuer = stamps.live(
-        container.access, container.issuers, account, parse_issuer(rfc), api.deadline
+def get_current_stamps(account: str, rfc: object) -> dict[str, Any]:
+    issuer = stamps.get_current(
+        container.pac_access, container.issuer_repository, account, parse_issuer(rfc), api.deadline
     )
     return {"account": issuer.account} | issuer_to_dict(issuer)
 
 
-def scheduled(wanted: dict[str, Any]) -> dict[str, Any]:
-    return live(wanted["account"], wanted.get("rfc"))
+def handle_schedule(payload: dict[str, Any]) -> dict[str, Any]:
+    return get_current_stamps(payload["account"], payload.get("rfc"))
 
 
-@log.inject_lambda_context(clear_state=True)
+@logger.inject_lambda_context(clear_state=True)
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
     """Answer a request of the gateway, or a start by a schedule."""
-    return api.run(event, context, scheduled)
+    return api.handle(event, context, handle_schedule)

@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from local.aws import ROOT
+from local.emulator_process import ROOT
+from local.environment import LocalEnvironment, running_environment
 from local.stack import Stack
-from local.world import World, running_world
 
-from tests.e2e.night import Night, running_night
-from tests.e2e.witness import Witness, watching
+from tests.e2e.nightly_run import Night, running_night
+from tests.e2e.output_recorder import Witness, watching
 
 _HERE = Path(__file__).parent
 # The night's end is waited for; what all the others have left behind is searched at the end.
@@ -36,22 +36,22 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 
 @pytest.fixture(scope="session")
-def world() -> Iterator[World]:
+def world() -> Iterator[LocalEnvironment]:
     """The demo's world, started once; a test leaves it as fit for the others as it found it."""
     # A log of its own, so that the tests can run beside `make up`.
-    with running_world(ROOT / ".local" / "aws-e2e.log") as world:
+    with running_environment(ROOT / ".local" / "aws-e2e.log") as world:
         yield world
 
 
 @pytest.fixture(scope="session", autouse=True)
-def witness(world: World) -> Iterator[Witness]:
+def witness(world: LocalEnvironment) -> Iterator[Witness]:
     """Sees, from before the first test, what leaves Timbres."""
     with watching(world.stack, _OUTPUT) as witness:
         yield witness
 
 
 @pytest.fixture(scope="session", autouse=True)
-def night(world: World, witness: Witness) -> Iterator[Night]:
+def night(world: LocalEnvironment, witness: Witness) -> Iterator[Night]:
     """A daily run over 200 issuers, begun before all tests and looked at by the last of them.
 
     It waits for a PAC's time-outs meanwhile.
@@ -61,6 +61,6 @@ def night(world: World, witness: Witness) -> Iterator[Night]:
 
 
 @pytest.fixture(scope="session")
-def stack(world: World) -> Stack:
+def stack(world: LocalEnvironment) -> Stack:
     """The stack of `world`."""
     return world.stack

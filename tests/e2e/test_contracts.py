@@ -6,17 +6,17 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import requests
-from local.world import World
+from local.environment import LocalEnvironment
 
 from tests.e2e.test_main_job import buy, eventually, fault, purchases
 from timbres.domain.clock import MEXICO_CITY
 
 
-def sent_before(world: World, contract_id: str, **ago: float) -> None:
+def sent_before(world: LocalEnvironment, contract_id: str, **ago: float) -> None:
     """Move the contract into the past, as if so much time had passed since it was sent."""
     sent_at = datetime.now(MEXICO_CITY) - timedelta(**ago)
     world.stack.session().client("dynamodb").update_item(
-        TableName=world.stack.outputs["JournalTableName"],
+        TableName=world.stack.outputs["ContractsTableName"],
         Key={"account": {"S": "acme-sf"}, "entry": {"S": f"contract#{contract_id}"}},
         UpdateExpression="SET look_at = :due, sent_at = :sent_at",
         ExpressionAttributeValues={
@@ -26,13 +26,15 @@ def sent_before(world: World, contract_id: str, **ago: float) -> None:
     )
 
 
-def state(world: World, contract_id: str) -> dict[str, Any]:
+def state(world: LocalEnvironment, contract_id: str) -> dict[str, Any]:
     path = f"/accounts/acme-sf/contracts/{contract_id}"
     contract: dict[str, Any] = world.stack.call("reader", "GET", path).json()
     return contract
 
 
-def looked_at(world: World, contract_id: str, status: str, minutes: float) -> dict[str, Any]:
+def looked_at(
+    world: LocalEnvironment, contract_id: str, status: str, minutes: float
+) -> dict[str, Any]:
     sent_before(world, contract_id, minutes=minutes)
     world.stack.fire("ReconcilerFunctionEveryFiveMinutes")
 
@@ -44,11 +46,11 @@ def looked_at(world: World, contract_id: str, status: str, minutes: float) -> di
     return contract
 
 
-def of_issuer(world: World, rfc: str) -> list[dict[str, Any]]:
+def of_issuer(world: LocalEnvironment, rfc: str) -> list[dict[str, Any]]:
     return [purchase for purchase in purchases(world) if purchase["rfc"] == rfc]
 
 
-def test_a_purchase_whose_reply_was_cut_is_confirmed_by_the_count(world: World) -> None:
+def test_a_purchase_whose_reply_was_cut_is_confirmed_by_the_count(world: LocalEnvironment) -> None:
     rfc = "LOS010203AB1"
     assert buy(world.stack, rfc, 30, "first-of-losrfc").status_code == 201
     fault(world.solucion_factible_url, operation="agregarContrato", fault="cut-after")
@@ -66,7 +68,7 @@ def test_a_purchase_whose_reply_was_cut_is_confirmed_by_the_count(world: World) 
     assert len(of_issuer(world, rfc)) == 2
 
 
-def test_a_purchase_cut_before_is_rejected_and_may_be_bought_again(world: World) -> None:
+def test_a_purchase_cut_before_is_rejected_and_may_be_bought_again(world: LocalEnvironment) -> None:
     rfc = "CUT010203AB2"
     assert buy(world.stack, rfc, 10, "first-of-cutrfc").status_code == 201
     fault(world.solucion_factible_url, operation="agregarContrato", fault="cut-before")
@@ -84,7 +86,9 @@ def test_a_purchase_cut_before_is_rejected_and_may_be_bought_again(world: World)
     assert [p["timbres"] for p in of_issuer(world, rfc)] == [10, 60]
 
 
-def test_what_no_count_proves_is_mailed_reviewed_and_settled_by_a_buyer(world: World) -> None:
+def test_what_no_count_proves_is_mailed_reviewed_and_settled_by_a_buyer(
+    world: LocalEnvironment,
+) -> None:
     stack, rfc = world.stack, "REV010203AB3"
     stack.queue_mails()
     assert buy(stack, rfc, 10, "first-of-revrfc").status_code == 201
@@ -116,7 +120,7 @@ def test_what_no_count_proves_is_mailed_reviewed_and_settled_by_a_buyer(world: W
     assert (twice.status_code, twice.json()["code"]) == (409, "contract-not-under-review")
 
 
-def test_more_than_the_account_allows_is_refused_before_any_call(world: World) -> None:
+def test_more_than_the_account_allows_is_refused_before_any_call(world: LocalEnvironment) -> None:
     before = purchases(world)
     answer = buy(world.stack, "AAA010101AAA", 10_001, "too-many")
     assert (answer.status_code, answer.json()["code"]) == (422, "stamps-over-limit")

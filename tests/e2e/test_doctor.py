@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from local.aws import ROOT
-from local.sandboxes.books import SolucionFactibleAccount, SolucionFactibleBooks
-from local.sandboxes.server import serve
-from local.sandboxes.solucion_factible import SolucionFactibleSandbox
+from local.emulator_process import ROOT
+from local.environment import WSDL as WSDL_FILE
+from local.fake_pacs.fake_data import SolucionFactibleAccount, SolucionFactibleState
+from local.fake_pacs.server import serve
+from local.fake_pacs.solucion_factible import FakeSolucionFactible
 from local.stack import SECRET_PREFIX, Stack
-from local.world import WSDL as WSDL_FILE
 
 PASSWORD = "a-password-of-the-doctor"
 WRONG = "a-wrong-password-of-the-doctor"
@@ -71,7 +71,7 @@ def examine(stack: Stack, *options: str, **environment: str) -> Said:
 class Ill:
     """A PAC whose WSDL is another one by now, with a good account and one of a wrong password."""
 
-    pac: SolucionFactibleSandbox
+    pac: FakeSolucionFactible
 
     def calls(self) -> list[tuple[str, str]]:
         """Return operation and outcome of every call so far."""
@@ -82,9 +82,9 @@ class Ill:
 def ill(stack: Stack, tmp_path: Path) -> Iterator[Ill]:
     wsdl = tmp_path / "altered.wsdl"
     wsdl.write_text(WSDL_FILE.read_text().replace("urn:agregarContrato", "urn:nuevoContrato"))
-    books = SolucionFactibleBooks([SolucionFactibleAccount("doctor@example.com", PASSWORD)])
+    books = SolucionFactibleState([SolucionFactibleAccount("doctor@example.com", PASSWORD)])
     books.set_issuer("AAA010101AAA", contratados=1500, usados=100)
-    pac = SolucionFactibleSandbox(books, wsdl=wsdl)
+    pac = FakeSolucionFactible(books, wsdl=wsdl)
     value = {
         "pac": "solucion-factible",
         "environment": "sandbox",
@@ -114,7 +114,10 @@ def create(created: ExitStack, stack: Stack, name: str, value: Any) -> None:
 
 def forget(stack: Stack, account: str) -> None:
     """Delete what is known of an account's credentials."""
-    dynamodb, table = stack.session().client("dynamodb"), stack.outputs["RejectionsTableName"]
+    dynamodb, table = (
+        stack.session().client("dynamodb"),
+        stack.outputs["CredentialRejectionsTableName"],
+    )
     found = dynamodb.query(
         TableName=table,
         KeyConditionExpression="account = :account",

@@ -12,10 +12,10 @@ from urllib.parse import quote
 import pytest
 import requests
 from local import demo
-from local.sandboxes.books import mexico_now
+from local.environment import LocalEnvironment
+from local.fake_pacs.fake_data import mexico_now
 from local.stack import Stack
-from local.up import environment
-from local.world import World
+from local.start import environment
 
 
 def eventually(found: Callable[[], Any], seconds: float = 20) -> Any:
@@ -37,7 +37,7 @@ def fault(url: str, **what: Any) -> None:
     assert requests.post(f"{url}/_sandbox/faults", json=what, timeout=5).status_code == 201
 
 
-def purchases(world: World) -> list[dict[str, Any]]:
+def purchases(world: LocalEnvironment) -> list[dict[str, Any]]:
     books = requests.get(f"{world.solucion_factible_url}/_sandbox/books", timeout=5).json()
     return [purchase for account in books["accounts"] for purchase in account["purchases"]]
 
@@ -53,7 +53,10 @@ def buy(stack: Stack, rfc: str, stamps: Any, key: str, identity: str = "buyer") 
 
 
 def test_the_demo_runs_from_end_to_end(
-    world: World, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+    world: LocalEnvironment,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Any,
 ) -> None:
     monkeypatch.setattr(demo, "OUT", tmp_path)
     monkeypatch.setattr(demo, "ROOT", tmp_path.parent)
@@ -111,7 +114,7 @@ def test_who_may_have_reports(stack: Stack, identity: str | None, allowed: bool)
 
 
 @pytest.mark.parametrize("identity", ["reader", "reporter", "nobody", None])
-def test_who_may_not_buy(world: World, identity: str | None) -> None:
+def test_who_may_not_buy(world: LocalEnvironment, identity: str | None) -> None:
     before = len(purchases(world))
     answer = buy(world.stack, "AAA010101AAA", 1, f"not-{identity}", identity)
     assert answer.status_code == 403
@@ -185,7 +188,7 @@ def test_an_rfc_arrives_whole_however_it_is_written(stack: Stack, rfc: str) -> N
     ],
 )
 def test_bad_input_is_named_and_reaches_no_pac(
-    world: World, method: str, path: str, body: Any, status: int, code: str, field: str
+    world: LocalEnvironment, method: str, path: str, body: Any, status: int, code: str, field: str
 ) -> None:
     for url in (world.reachcore_url, world.solucion_factible_url):
         requests.delete(f"{url}/_sandbox/calls", timeout=5)
@@ -206,7 +209,9 @@ def test_bad_input_is_named_and_reaches_no_pac(
         assert requests.get(f"{url}/_sandbox/calls", timeout=5).json() == {"calls": []}
 
 
-def test_a_lost_reply_leaves_the_contract_unknown_and_is_never_sent_again(world: World) -> None:
+def test_a_lost_reply_leaves_the_contract_unknown_and_is_never_sent_again(
+    world: LocalEnvironment,
+) -> None:
     before = len(purchases(world))
     fault(world.solucion_factible_url, operation="agregarContrato", fault="cut-after")
     first = buy(world.stack, "ACM010203XY9", 70, "lost-reply")
@@ -221,7 +226,9 @@ def test_a_lost_reply_leaves_the_contract_unknown_and_is_never_sent_again(world:
     assert len(purchases(world)) == before + 1
 
 
-def test_a_refusal_is_told_in_the_pacs_words_and_the_next_key_may_buy(world: World) -> None:
+def test_a_refusal_is_told_in_the_pacs_words_and_the_next_key_may_buy(
+    world: LocalEnvironment,
+) -> None:
     fault(world.solucion_factible_url, operation="agregarContrato", fault="code", code="632")
     refused = buy(world.stack, "GOMP800101QX2", 10, "refused")
     assert refused.status_code == 422
@@ -234,7 +241,7 @@ def test_a_refusal_is_told_in_the_pacs_words_and_the_next_key_may_buy(world: Wor
     assert buy(world.stack, "GOMP800101QX2", 10, "refused-then-not").status_code == 201
 
 
-def test_an_account_is_added_with_one_secret(world: World) -> None:
+def test_an_account_is_added_with_one_secret(world: LocalEnvironment) -> None:
     world.stack.create_account(
         "norte-rc",
         {
@@ -272,7 +279,7 @@ def ready(stack: Stack, account: str, kind: str, form: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("form", ["csv", "pdf"])
-def test_a_statement_is_the_pacs_own_byte_for_byte(world: World, form: str) -> None:
+def test_a_statement_is_the_pacs_own_byte_for_byte(world: LocalEnvironment, form: str) -> None:
     report = ready(world.stack, "acme-rc", "statement", form)
     path = f"/accounts/acme-rc/reports/{report['id']}"
     redirect = world.stack.call("reporter", "GET", path)
@@ -289,7 +296,7 @@ def test_a_statement_is_the_pacs_own_byte_for_byte(world: World, form: str) -> N
 
 
 @pytest.mark.parametrize("form", ["csv", "xlsx", "pdf", "html"])
-def test_a_report_of_every_account_opens(world: World, form: str) -> None:
+def test_a_report_of_every_account_opens(world: LocalEnvironment, form: str) -> None:
     report = ready(world.stack, "all", "consumption", form)
     assert (report["status"], report["error"]) == ("ready", None)
     opened = requests.get(report["url"], timeout=10)
@@ -297,7 +304,7 @@ def test_a_report_of_every_account_opens(world: World, form: str) -> None:
     assert f"all-{last_month()}-consumption.{form}" in opened.headers["Content-Disposition"]
 
 
-def test_a_link_opens_its_own_report_only(world: World) -> None:
+def test_a_link_opens_its_own_report_only(world: LocalEnvironment) -> None:
     link = ready(world.stack, "acme-rc", "consumption", "csv")["url"]
     assert requests.get(link, timeout=10).status_code == 200
     elsewhere = link.replace("consumption.csv", "statement.csv", 1)
@@ -305,7 +312,7 @@ def test_a_link_opens_its_own_report_only(world: World) -> None:
     assert requests.get(link.partition("?")[0], timeout=10).status_code == 403
 
 
-def test_what_happens_is_mailed_in_spanish(world: World) -> None:
+def test_what_happens_is_mailed_in_spanish(world: LocalEnvironment) -> None:
     stack = world.stack
     stack.queue_mails()
     contract = buy(stack, "AAA010101AAA", 25, "mailed").json()
@@ -329,7 +336,9 @@ def test_what_happens_is_mailed_in_spanish(world: World) -> None:
     assert "pac-endpoint-not-found" in text
 
 
-def test_a_rejected_key_is_told_once_and_tried_once_until_it_changes(world: World) -> None:
+def test_a_rejected_key_is_told_once_and_tried_once_until_it_changes(
+    world: LocalEnvironment,
+) -> None:
     stack = world.stack
     stack.queue_mails()
     stack.mails()
@@ -358,7 +367,7 @@ def test_a_rejected_key_is_told_once_and_tried_once_until_it_changes(world: Worl
     )
 
 
-def test_a_twice_delivered_message_makes_one_report(world: World) -> None:
+def test_a_twice_delivered_message_makes_one_report(world: LocalEnvironment) -> None:
     stack = world.stack
     report = ready(stack, "acme-rc", "statement", "csv")
     sqs = stack.session().client("sqs")

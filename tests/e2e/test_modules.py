@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import pytest
-from local.aws import ROOT
+from local.emulator_process import ROOT
 from local.stack import Stack
 
 FIRST_CALL = """
@@ -40,16 +40,16 @@ MOST_WITH_SOAP = 825
 
 FIRST_REQUESTS = [
     ("accounts", "accounts-list", PACS),
-    ("balance", "balance-read", SOAP),
-    ("stamp_count", "stamps-read", {"ijson"}),
-    ("stamp_count", "stamps-known", PACS),
+    ("balance", "balance-get", SOAP),
+    ("stamp_count", "stamps-get", {"ijson"}),
+    ("stamp_count", "stamps-list", PACS),
     ("stamp_count", "stamps-history", PACS),
     ("issuers", "issuers-import", PACS),
     ("contract", "contract-list", PACS),
-    ("report", "report-ask", PACS),
+    ("report", "report-request", PACS),
     ("report", "report-list", PACS),
     ("run", "run-list", PACS),
-    ("ticket", "ticket-read", PACS),
+    ("ticket", "download-token-get", PACS),
 ]
 
 

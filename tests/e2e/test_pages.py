@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from local.aws import ROOT
-from local.up import environment, write_environment
-from local.world import World
+from local.emulator_process import ROOT
+from local.environment import LocalEnvironment
+from local.start import environment, write_environment
 
 from tests.e2e.test_contracts import looked_at
 from tests.e2e.test_main_job import eventually, last_month
@@ -107,7 +107,7 @@ def _kind(value: Any) -> str:
 class Reader:
     """Runs a page's examples one after the other, with the ids that the answers before had."""
 
-    def __init__(self, world: World, folder: Path) -> None:
+    def __init__(self, world: LocalEnvironment, folder: Path) -> None:
         self._world = world
         self._folder = folder
         self._own: dict[str, str] = {"2026-10": last_month()}
@@ -189,7 +189,7 @@ class Reader:
 
 
 @pytest.fixture
-def reader(world: World, tmp_path: Path) -> Reader:
+def reader(world: LocalEnvironment, tmp_path: Path) -> Reader:
     return Reader(world, tmp_path)
 
 

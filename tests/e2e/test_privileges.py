@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
-from local.aws import Keys, Session
+from local.emulator_process import Keys, Session
 from local.stack import SECRET_PREFIX, STACK_NAME, Stack
 
 # ==============================================================================
@@ -29,7 +29,7 @@ SECRETS = {
 }
 ACCOUNT = {"accounts' secrets": "secretsmanager:GetSecretValue"}
 # Whoever speaks to a PAC: is the secret one that was rejected, and whom to tell of it.
-PAC = {"RejectionsTable": "dynamodb:Query dynamodb:UpdateItem", "Bus": "events:PutEvents"}
+PAC = {"CredentialRejectionsTable": "dynamodb:Query dynamodb:UpdateItem", "Bus": "events:PutEvents"}
 TAKES = "sqs:ReceiveMessage sqs:DeleteMessage sqs:GetQueueAttributes"
 
 MAY: dict[str, dict[str, str]] = {
@@ -63,30 +63,30 @@ MAY: dict[str, dict[str, str]] = {
         "IssuersTable": "dynamodb:BatchGetItem dynamodb:UpdateItem dynamodb:Query",
         "SnapshotsTable": "dynamodb:PutItem",
         "RunsTable": "dynamodb:BatchGetItem dynamodb:PutItem dynamodb:UpdateItem dynamodb:Query",
-        "PaceTable": "dynamodb:UpdateItem",
+        "RateLimitTable": "dynamodb:UpdateItem",
         "RunsQueue": f"sqs:ChangeMessageVisibility {TAKES}",
         "RunsDeadLetterQueue": "sqs:SendMessage",
     },
     "ContractRole": ACCOUNT
     | PAC
     | {
-        "JournalTable": "dynamodb:GetItem dynamodb:UpdateItem dynamodb:Query "
+        "ContractsTable": "dynamodb:GetItem dynamodb:UpdateItem dynamodb:Query "
         "dynamodb:PutItem@transaction dynamodb:DeleteItem@transaction",
         "IssuersTable": "dynamodb:GetItem dynamodb:UpdateItem",
     },
     "ReconcilerRole": ACCOUNT
     | PAC
     | {
-        "JournalTable": "dynamodb:GetItem dynamodb:UpdateItem dynamodb:DeleteItem@transaction",
-        "JournalTable/index/open": "dynamodb:Query",
+        "ContractsTable": "dynamodb:GetItem dynamodb:UpdateItem dynamodb:DeleteItem@transaction",
+        "ContractsTable/index/open": "dynamodb:Query",
     },
     "ReportRole": SECRETS
     | {
         "ReportsTable": "dynamodb:GetItem dynamodb:BatchGetItem dynamodb:PutItem "
         "dynamodb:UpdateItem dynamodb:Query",
         "ReportsTable/index/unannounced": "dynamodb:Query",
-        "TicketsTable": "dynamodb:UpdateItem",
-        "TicketsTable/index/report": "dynamodb:Query",
+        "DownloadTokensTable": "dynamodb:UpdateItem",
+        "DownloadTokensTable/index/report": "dynamodb:Query",
         "reports": "s3:GetObjectVersion",
         "ReportsQueue": "sqs:SendMessage",
         "Bus": "events:PutEvents",
@@ -96,18 +96,21 @@ MAY: dict[str, dict[str, str]] = {
     | {
         "IssuersTable": "dynamodb:Query",
         "SnapshotsTable": "dynamodb:Query",
-        "JournalTable": "dynamodb:Query",
+        "ContractsTable": "dynamodb:Query",
         "ReportsTable": "dynamodb:GetItem dynamodb:BatchGetItem dynamodb:UpdateItem",
         "reports": "s3:PutObject s3:AbortMultipartUpload",
         "ReportsQueue": TAKES,
     },
     "MailRole": {
-        "MailsTable": "dynamodb:PutItem dynamodb:UpdateItem dynamodb:DeleteItem",
-        "TicketsTable": "dynamodb:PutItem",
+        "MailIdempotencyTable": "dynamodb:PutItem dynamodb:UpdateItem dynamodb:DeleteItem",
+        "DownloadTokensTable": "dynamodb:PutItem",
         "MailTopic": "sns:Publish",
         "MailsDeadLetterQueue": "sqs:SendMessage",
     },
-    "TicketRole": {"TicketsTable": "dynamodb:UpdateItem", "reports": "s3:GetObjectVersion"},
+    "DownloadTokenRole": {
+        "DownloadTokensTable": "dynamodb:UpdateItem",
+        "reports": "s3:GetObjectVersion",
+    },
 }
 # What EventBridge Scheduler may do; the local AWS does not look at it.
 SCHEDULER = {
@@ -550,7 +553,7 @@ def test_a_function_may_do_its_own_work_and_nothing_else(
 def test_a_function_that_calls_a_pac_cannot_clear_a_rejection(
     stack: Stack, deployed: Deployed, keys: dict[str, Keys], clients: Clients, role: str
 ) -> None:
-    table = deployed.names["RejectionsTable"]
+    table = deployed.names["CredentialRejectionsTable"]
     key = {"account": {"S": f"cleared-by-{role.lower()}"}, "entry": {"S": "v1#rejection"}}
     rejection = {"TableName": table, "Key": key}
     clients.become(keys[role])
@@ -708,7 +711,7 @@ def test_a_caller_reaches_the_routes_of_its_policy_and_no_other(callers: Stack, 
             None if who == "unsigned" else who,
             method,
             # Of nobody: what is let through changes nothing and reaches no PAC.
-            path.format(account="none", id="none", ticket="none"),
+            path.format(account="none", id="none", token="none"),
             body=None if method == "GET" else {},
         )
         assert answer.status_code < 500, route

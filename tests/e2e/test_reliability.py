@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
-from local.world import World
+from local.environment import LocalEnvironment
 from requests import Response
 
 from tests.e2e.test_contracts import looked_at, of_issuer
@@ -26,7 +26,7 @@ DENIED = "Contract: the function may not use the journal's table"
 ORDER = [KILLED, DENIED]
 
 
-def kill(world: World, function: str) -> None:
+def kill(world: LocalEnvironment, function: str) -> None:
     """Kill the processes that run a function, by its logical id."""
     name = world.stack.resource(function)
     listed = subprocess.run(
@@ -39,7 +39,7 @@ def kill(world: World, function: str) -> None:
 
 
 @contextmanager
-def denied(world: World, role: str, table: str) -> Iterator[None]:
+def denied(world: LocalEnvironment, role: str, table: str) -> Iterator[None]:
     """Take from a role what it may do with a table."""
     session = world.stack.session()
     iam, name = session.client("iam"), world.stack.resource(role)
@@ -58,7 +58,7 @@ def words(answer: Response) -> str:
     return f"{answer.status_code} `{body.get('status') if answer.ok else body.get('code')}`"
 
 
-def test_a_function_that_is_killed_while_it_buys(world: World) -> None:
+def test_a_function_that_is_killed_while_it_buys(world: LocalEnvironment) -> None:
     rfc = "KIL010203AB7"
     assert buy(world.stack, rfc, 10, "first-of-kilrfc").status_code == 201
     slow = {"operation": "agregarContrato", "fault": "slow-after", "seconds": 2, "rfc": rfc}
@@ -81,9 +81,9 @@ def test_a_function_that_is_killed_while_it_buys(world: World) -> None:
     agree(HEADING, row, ORDER, everywhere=True)
 
 
-def test_a_table_that_may_not_be_used(world: World) -> None:
+def test_a_table_that_may_not_be_used(world: LocalEnvironment) -> None:
     rfc = "DEN010203AB8"
-    with denied(world, "ContractRole", world.stack.outputs["JournalTableName"]):
+    with denied(world, "ContractRole", world.stack.outputs["ContractsTableName"]):
         seen = words(buy(world.stack, rfc, 60, "denied"))
     assert of_issuer(world, rfc) == []
 

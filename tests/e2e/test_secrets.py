@@ -17,25 +17,25 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from local.sandboxes.books import (
+from local.environment import WSDL
+from local.fake_pacs.base import FakePac
+from local.fake_pacs.fake_data import (
     Plan,
     ReachcoreAccount,
-    ReachcoreBooks,
+    ReachcoreState,
     SolucionFactibleAccount,
-    SolucionFactibleBooks,
+    SolucionFactibleState,
     bulk_rfc,
 )
-from local.sandboxes.control import Sandbox
-from local.sandboxes.faults import FaultKind, parse_fault
-from local.sandboxes.reachcore import ReachcoreSandbox
-from local.sandboxes.server import serve
-from local.sandboxes.solucion_factible import SolucionFactibleSandbox
+from local.fake_pacs.faults import FaultKind, parse_fault
+from local.fake_pacs.reachcore import FakeReachcore
+from local.fake_pacs.server import serve
+from local.fake_pacs.solucion_factible import FakeSolucionFactible
 from local.stack import SECRET_PREFIX, Stack
-from local.world import WSDL
 
 from tests.credential_search import Search
+from tests.e2e.output_recorder import Witness
 from tests.e2e.test_main_job import eventually, last_month
-from tests.e2e.witness import Witness
 
 RC, SF = "odd-rc", "odd-sf"
 RFC = bulk_rfc(0)
@@ -55,10 +55,10 @@ class Odd:
     """Two PACs of these tests alone, and accounts whose credentials are hard to write."""
 
     stack: Stack
-    reachcore: ReachcoreSandbox
-    factible: SolucionFactibleSandbox
-    sf_books: SolucionFactibleBooks
-    rc_books: ReachcoreBooks
+    reachcore: FakeReachcore
+    factible: FakeSolucionFactible
+    sf_books: SolucionFactibleState
+    rc_books: ReachcoreState
     values: dict[str, dict[str, Any]] = field(repr=False)
 
     def change(self, account: str, **changes: str) -> None:
@@ -98,12 +98,12 @@ class Odd:
 def accounts(stack: Stack) -> Iterator[Odd]:
     """Both accounts, and one more of each PAC that is not reached: by TLS, and at all."""
     user, password, key = odd(), odd(), odd(ascii_only=True)
-    sf_books = SolucionFactibleBooks([SolucionFactibleAccount(user, password)])
+    sf_books = SolucionFactibleState([SolucionFactibleAccount(user, password)])
     sf_books.load_issuers(20)
     rc_account = ReachcoreAccount("Odd", Plan.POSTPAID, {RFC: True})
-    rc_books = ReachcoreBooks({key: rc_account})
-    reachcore = ReachcoreSandbox(rc_books)
-    factible = SolucionFactibleSandbox(sf_books, wsdl=WSDL)
+    rc_books = ReachcoreState({key: rc_account})
+    reachcore = FakeReachcore(rc_books)
+    factible = FakeSolucionFactible(sf_books, wsdl=WSDL)
     with ExitStack() as servers:
         urls = {
             RC: servers.enter_context(serve(reachcore)),
@@ -205,7 +205,7 @@ def test_every_fault_of_both_pacs(accounts: Odd) -> None:
         assert work().json()["code"] == "pac-credentials-rejected"
 
 
-def _faults(sandbox: Sandbox, operation: str, said: str) -> list[dict[str, Any]]:
+def _faults(sandbox: FakePac, operation: str, said: str) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for kind in sorted(sandbox.rules.kinds[operation] - TOO_SLOW):
         fault: dict[str, Any] = {"operation": operation, "fault": kind.value}
@@ -258,7 +258,7 @@ def test_no_credential_has_left(accounts: Odd, witness: Witness) -> None:
     }
     # A ticket is in its mail alone; what is kept of it is a digest.
     assert mailed
-    assert [where for where, text in stored for ticket in mailed if ticket in text] == []
+    assert [where for where, text in stored for token in mailed if token in text] == []
 
 
 PLANTED = ("log group planted", "object planted.gz", "queue planted", "table planted")

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
-from local.sandboxes.server import serve
+from local.fake_pacs.server import serve
 from tests.integration.harness import Switch, World, running_world
-from tests.integration.pac_world import Stage
+from tests.integration.pac_cases import Stage
 
 from timbres.aws import clients as session
 

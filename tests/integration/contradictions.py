@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from local.sandboxes.books import Movement
+from local.fake_pacs.fake_data import Movement
 from tests.integration.harness import World
 
 

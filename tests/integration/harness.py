@@ -41,11 +41,11 @@ import requests
 from boto3.dynamodb.types import TypeSerializer
 from botocore.awsrequest import AWSResponse
 from botocore.exceptions import ConnectionClosedError, ReadTimeoutError
-from local.sandboxes.books import Books, demo_books
-from local.sandboxes.control import Sandbox
-from local.sandboxes.faults import parse_fault
-from local.sandboxes.reachcore import ReachcoreSandbox
-from local.sandboxes.solucion_factible import SolucionFactibleSandbox
+from local.fake_pacs.base import FakePac
+from local.fake_pacs.fake_data import FakePacState, demo_state
+from local.fake_pacs.faults import parse_fault
+from local.fake_pacs.reachcore import FakeReachcore
+from local.fake_pacs.solucion_factible import FakeSolucionFactible
 from moto import mock_aws
 from moto.core.botocore_stubber import BotocoreStubber, MockRawResponse
 from moto.dynamodb.models import DynamoDBBackend, dynamodb_backends
@@ -64,7 +64,7 @@ from timbres.aws import clients as session
 from timbres.domain import clock as timbres_clock
 from timbres.domain.clock import MEXICO_CITY
 from timbres.domain.issuer import Issuer
-from timbres.handlers.http import log
+from timbres.handlers.http import logger
 
 ROOT = Path(__file__).parents[2]
 WSDL = ROOT / "layers" / "timbres" / "timbres" / "pacs" / "solucion_factible" / "utilerias.wsdl"
@@ -540,9 +540,9 @@ class World:
     stack: Stack
     clock: Clock
     credentials: Credentials
-    books: Books
-    reachcore: ReachcoreSandbox
-    factible: SolucionFactibleSandbox
+    books: FakePacState
+    reachcore: FakeReachcore
+    factible: FakeSolucionFactible
     urls: dict[str, str]
     logs: io.StringIO
     ticks: Ticks
@@ -850,7 +850,7 @@ class World:
         secrets = self.stack.client("secretsmanager")
         secret = secrets.get_secret_value(SecretId=f"{self.stack.refs['SecretPrefix']}{name}")
         self.stack.client("dynamodb").put_item(
-            TableName=self.stack.refs["RejectionsTable"],
+            TableName=self.stack.refs["CredentialRejectionsTable"],
             Item={
                 "account": {"S": name},
                 "entry": {"S": f"{secret['VersionId']}#state"},
@@ -881,7 +881,7 @@ class World:
 
     def fault(self, operation: str, fault: str, **more: Any) -> None:
         """Let an operation of a PAC fail, as the sandboxes' control endpoint would."""
-        sandbox: Sandbox = (
+        sandbox: FakePac = (
             self.reachcore if operation in self.reachcore.rules.kinds else self.factible
         )
         payload = {"operation": operation, "fault": fault, **more}
@@ -902,12 +902,12 @@ class World:
 
     def journal(self, prefix: str = "contract#") -> list[dict[str, Any]]:
         """Return the journal's items of one sort."""
-        items = self.stack.items("JournalTable")
+        items = self.stack.items("ContractsTable")
         return [item for item in items if item["entry"].startswith(prefix)]
 
     def clear_rejections(self) -> None:
         """Let rejected secrets be tried again, as an operator would."""
-        table = self.stack.refs["RejectionsTable"]
+        table = self.stack.refs["CredentialRejectionsTable"]
         for item in self.rejections():
             self.stack.client("dynamodb").delete_item(
                 TableName=table,
@@ -916,7 +916,7 @@ class World:
 
     def rejections(self) -> list[dict[str, Any]]:
         """Return the rejections noted: an item for each version of a secret."""
-        items = self.stack.items("RejectionsTable")
+        items = self.stack.items("CredentialRejectionsTable")
         return [item for item in items if item["entry"].endswith("#rejection")]
 
     # -------------------------------------------------------------------- AWS fails
@@ -1102,7 +1102,7 @@ def _new_world(
     switches: dict[str, tuple[Switch, str]], logs: io.StringIO, clock: Clock, ticks: Ticks
 ) -> World:
     credentials = Credentials.new()
-    books = demo_books(
+    books = demo_state(
         clock().date(),
         acme_api_key=credentials.api_key,
         norte_api_key=credentials.norte_api_key,
@@ -1114,8 +1114,8 @@ def _new_world(
         clock=clock,
         credentials=credentials,
         books=books,
-        reachcore=ReachcoreSandbox(books.reachcore, clock=clock),
-        factible=SolucionFactibleSandbox(books.solucion_factible, wsdl=WSDL, clock=clock),
+        reachcore=FakeReachcore(books.reachcore, clock=clock),
+        factible=FakeSolucionFactible(books.solucion_factible, wsdl=WSDL, clock=clock),
         urls={name: url for name, (_, url) in switches.items()},
         logs=logs,
         ticks=ticks,
@@ -1158,11 +1158,11 @@ def _captured_logs() -> Iterator[io.StringIO]:
     What the libraries under them log, at every level, is in the same place.
     """
     written = io.StringIO()
-    own = log.registered_handler
+    own = logger.registered_handler
     assert isinstance(own, logging.StreamHandler)
     others = logging.StreamHandler(written)
     others.setFormatter(own.formatter)
-    others.addFilter(lambda record: record.name != log.name)
+    others.addFilter(lambda record: record.name != logger.name)
     root = logging.getLogger()
     before = (root.level, own.setStream(written))
     levels = {name: logging.getLogger(name).level for name in _LIBRARIES_OF_THE_TESTS}

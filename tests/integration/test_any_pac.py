@@ -8,9 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from local.sandboxes.control import Sandbox
-from local.sandboxes.faults import CHANGING_WORK, REPLACING, FaultKind
-from tests.integration.pac_world import (
+from local.fake_pacs.base import FakePac
+from local.fake_pacs.faults import CHANGING_WORK, REPLACING, FaultKind
+from tests.integration.pac_cases import (
     ACTS,
     AT,
     ATTEMPTS,
@@ -85,7 +85,7 @@ def codes_of(acts: tuple[Act, ...]) -> list[Any]:
 
 
 @pytest.fixture
-def sandbox(act: Act, stage: Stage) -> Sandbox:
+def sandbox(act: Act, stage: Stage) -> FakePac:
     """The PAC of the test's act, its memory as new."""
     sandbox = act.sandbox()
     stage.play(sandbox)
@@ -167,7 +167,7 @@ def test_what_a_pac_does_not_offer_is_unsupported_and_asks_nothing(
 
 @pytest.mark.parametrize(("act", "code"), codes_of(ACTS))
 def test_every_documented_code_in_the_pacs_own_words(
-    act: Act, code: str, sandbox: Sandbox, url: str
+    act: Act, code: str, sandbox: FakePac, url: str
 ) -> None:
     meaning = act.meanings[code]
     put(sandbox, act.operation, "code", code=code)
@@ -184,7 +184,7 @@ def test_every_documented_code_in_the_pacs_own_words(
 
 @pytest.mark.parametrize(("act", "code"), codes_of(PURCHASES))
 def test_a_code_behind_which_the_pac_has_sold_is_told_alike(
-    act: Act, code: str, sandbox: Sandbox, url: str
+    act: Act, code: str, sandbox: FakePac, url: str
 ) -> None:
     put(sandbox, act.operation, "code", code=code, processed=True)
     with failing(act.meanings[code].code):
@@ -195,7 +195,7 @@ def test_a_code_behind_which_the_pac_has_sold_is_told_alike(
 
 
 @every_act
-def test_wrong_credentials_are_sent_once(act: Act, sandbox: Sandbox, url: str) -> None:
+def test_wrong_credentials_are_sent_once(act: Act, sandbox: FakePac, url: str) -> None:
     if not act.meanings:
         pytest.skip("asks without credentials")
     with failing("pac-credentials-rejected") as errors:
@@ -235,7 +235,7 @@ def test_what_stands_before_the_pac_may_answer_too(
 
 @pytest.mark.parametrize(("act", "fault"), faults_of(READS))
 def test_a_read_that_failed_is_an_error_and_repeated_where_that_may_help(
-    act: Act, fault: str, sandbox: Sandbox, url: str
+    act: Act, fault: str, sandbox: FakePac, url: str
 ) -> None:
     code, retry = FAULTS[fault]
     put(sandbox, act.operation, fault, times=ATTEMPTS)
@@ -252,7 +252,7 @@ def test_a_read_that_failed_is_an_error_and_repeated_where_that_may_help(
 @pytest.mark.parametrize("hidden", [False, True])
 @pytest.mark.parametrize(("act", "fault"), faults_of(PURCHASES))
 def test_a_purchase_that_failed_is_in_doubt_and_never_sent_again(
-    act: Act, fault: str, hidden: bool, sandbox: Sandbox, url: str
+    act: Act, fault: str, hidden: bool, sandbox: FakePac, url: str
 ) -> None:
     assert act.bought is not None
     replaced = FaultKind(fault) in REPLACING
@@ -270,7 +270,7 @@ def test_a_purchase_that_failed_is_in_doubt_and_never_sent_again(
 
 @every_act
 def test_a_slow_answer_is_not_waited_for_beyond_the_deadline(
-    act: Act, sandbox: Sandbox, url: str
+    act: Act, sandbox: FakePac, url: str
 ) -> None:
     put(sandbox, act.operation, "slow-after", seconds=1.5)
     with failing("pac-timeout"):
@@ -280,7 +280,7 @@ def test_a_slow_answer_is_not_waited_for_beyond_the_deadline(
 
 @every_read
 def test_no_attempt_is_begun_that_the_deadline_would_cut_short(
-    act: Act, sandbox: Sandbox, url: str
+    act: Act, sandbox: FakePac, url: str
 ) -> None:
     put(sandbox, act.operation, "cut-before")
     with failing("pac-timeout"):
@@ -291,7 +291,7 @@ def test_no_attempt_is_begun_that_the_deadline_would_cut_short(
 @every_act
 @pytest.mark.parametrize("seconds", [-1, 0, 0.3])
 def test_no_call_begins_when_no_time_is_left(
-    act: Act, seconds: float, sandbox: Sandbox, stage: Stage, url: str
+    act: Act, seconds: float, sandbox: FakePac, stage: Stage, url: str
 ) -> None:
     with pytest.raises(TimbresError) as caught:
         act(url, seconds)

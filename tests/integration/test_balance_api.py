@@ -6,7 +6,7 @@ from datetime import date
 from typing import Any
 
 import pytest
-from local.sandboxes.books import Movement
+from local.fake_pacs.fake_data import Movement
 from tests.integration.contradictions import contradict
 from tests.integration.harness import RC, RFC, RFC_N, SF, World, problem
 

@@ -188,7 +188,7 @@ def test_the_journal_keeps_a_fingerprint_and_no_credential(world: World) -> None
     world.buy()
     (item,) = world.journal("contract#")
     assert len(item["login"]) == 32
-    assert world.credentials.username not in str(world.stack.items("JournalTable"))
+    assert world.credentials.username not in str(world.stack.items("ContractsTable"))
 
 
 # ------------------------------------------------------------------------ a login that changes
@@ -333,7 +333,7 @@ def test_an_event_lost_with_the_function_is_published_by_the_reconciler(world: W
 
 def stored_contract(world: World) -> dict[str, Any]:
     """Return the item of the one contract there is, as DynamoDB has it."""
-    table = world.stack.refs["JournalTable"]
+    table = world.stack.refs["ContractsTable"]
     items = world.stack.client("dynamodb").scan(TableName=table)["Items"]
     (item,) = (item for item in items if item["entry"]["S"].startswith("contract#"))
     return dict(item)
@@ -392,7 +392,7 @@ def test_many_contracts_of_a_broken_account_do_not_hold_up_the_others(world: Wor
             "look_at": {"S": "2026-11-01T00:00:00+00:00"},
         }
         world.stack.client("dynamodb").put_item(
-            TableName=world.stack.refs["JournalTable"], Item=item
+            TableName=world.stack.refs["ContractsTable"], Item=item
         )
 
     states = reconcile(world, minutes=2)
@@ -407,7 +407,7 @@ def test_many_contracts_of_a_broken_account_do_not_hold_up_the_others(world: Wor
 @pytest.mark.parametrize("lost", ["contract#", "key#"])
 def test_a_partly_restored_table_is_an_error_and_sends_nothing(world: World, lost: str) -> None:
     doubtful(world, key="pedido-1")
-    dynamodb, table = world.stack.client("dynamodb"), world.stack.refs["JournalTable"]
+    dynamodb, table = world.stack.client("dynamodb"), world.stack.refs["ContractsTable"]
     for item in dynamodb.scan(TableName=table)["Items"]:
         if item["entry"]["S"].startswith(lost):
             dynamodb.delete_item(TableName=table, Key={k: item[k] for k in ("account", "entry")})
@@ -433,7 +433,7 @@ def test_a_filter_that_matches_nothing_ends_with_the_request(world: World) -> No
     padding = {"note": {"S": "x" * 60_000}}
     for n in range(300):
         world.stack.client("dynamodb").put_item(
-            TableName=world.stack.refs["JournalTable"],
+            TableName=world.stack.refs["ContractsTable"],
             Item=kept | padding | {"entry": {"S": f"contract#{n:032x}"}, "id": {"S": f"{n:032x}"}},
         )
     queries: list[str] = []

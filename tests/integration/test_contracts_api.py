@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from local.sandboxes.solucion_factible import SolucionFactibleSandbox
+from local.fake_pacs.solucion_factible import FakeSolucionFactible
 from tests.integration.harness import (
     BUYER,
     RC,
@@ -31,7 +31,7 @@ import timbres.pacs.solucion_factible.client
 from timbres.deadline import Deadline
 from timbres.domain.rfc import Rfc
 from timbres.errors import TimbresError
-from timbres.services.contracts import Order
+from timbres.services.contracts import ContractRequest
 
 PATH = f"/accounts/{SF}/contracts"
 DONE = "La transacción ha sido completada satisfactoriamente."
@@ -363,7 +363,7 @@ DOUBTFUL = [
 
 def test_the_table_of_codes_is_whole() -> None:
     codes = {row[0] for row in REFUSED} | {row[0] for row in DOUBTFUL}
-    assert codes == SolucionFactibleSandbox.rules.codes["agregarContrato"] - {"200"}
+    assert codes == FakeSolucionFactible.rules.codes["agregarContrato"] - {"200"}
 
 
 @pytest.mark.parametrize(("said", "status", "code"), REFUSED)
@@ -407,7 +407,7 @@ def test_a_rejection_stored_with_an_http_status_is_replayed_with_that_of_its_cod
     world.fault("agregarContrato", "code", code="632")
     body = world.buy(RFC, 500, "pedido-1").body
     world.stack.client("dynamodb").update_item(
-        TableName=world.stack.refs["JournalTable"],
+        TableName=world.stack.refs["ContractsTable"],
         Key={"account": {"S": SF}, "entry": {"S": f"contract#{body['contract']['id']}"}},
         UpdateExpression="SET refusal.#status = :status",
         ExpressionAttributeNames={"#status": "status"},
@@ -498,7 +498,7 @@ def assert_in_doubt(world: World, answer: Answer, code: str) -> None:
     problem(world.buy(RFC, 500, "pedido-2"), 409, "contract-in-flight")
     assert world.calls() == calls
 
-    assert world.events("Contract Unknown") == [body]
+    assert world.events("Contract Outcome Unknown") == [body]
     (mail,) = world.mails()
     assert mail.startswith(f"Timbres: compra en duda para {RFC}\n\n")
     for fact in ("500 timbres", SF, body["id"], "Qué hacer: nada por ahora"):
@@ -606,7 +606,9 @@ def test_of_many_that_race_one_buys(world: World, same_key: bool) -> None:
         key = "pedido" if same_key else f"pedido-{number}"
         line.wait()
         try:
-            contract, _ = instances[number].buy(SF, Order(Rfc(RFC), 5, key, BUYER), Deadline(20))
+            contract, _ = instances[number].buy(
+                SF, ContractRequest(Rfc(RFC), 5, key, BUYER), Deadline(20)
+            )
         except TimbresError as error:
             return error.problem_type.code
         return str(contract.id)
@@ -649,7 +651,7 @@ def test_a_journal_that_cannot_be_opened_sends_nothing(
     problem(answer, 503, "storage-unavailable")
     assert answer.headers["retry-after"] == "5"
     assert world.calls() == []
-    assert world.stack.items("JournalTable") == []
+    assert world.stack.items("ContractsTable") == []
 
 
 def test_a_mark_that_cannot_be_written_sends_nothing(world: World) -> None:
@@ -761,7 +763,7 @@ def test_a_journal_that_cannot_be_read(world: World, path: str) -> None:
 
 def many(world: World, count: int) -> list[str]:
     """Write contracts into the table, made after one that was bought; return their ids."""
-    dynamodb, table = world.stack.client("dynamodb"), world.stack.refs["JournalTable"]
+    dynamodb, table = world.stack.client("dynamodb"), world.stack.refs["ContractsTable"]
     (model,) = (
         item
         for item in dynamodb.scan(TableName=table)["Items"]
@@ -847,4 +849,4 @@ def test_an_account_that_sells_no_stamps(world: World) -> None:
     body = problem(world.buy(account=RC), 422, "operation-unsupported", "account")
 
     assert "reachcore" in body["detail"]
-    assert world.stack.items("JournalTable") == []
+    assert world.stack.items("ContractsTable") == []

@@ -6,7 +6,7 @@ from datetime import date
 from typing import Any
 
 import pytest
-from local.sandboxes.books import CONSUMPTION, Movement
+from local.fake_pacs.fake_data import CONSUMPTION, Movement
 from tests.integration.contradictions import contradict, contradict_in_the_statement
 from tests.integration.harness import RC, RFC, World
 from tests.integration.test_history_api import keep
@@ -112,7 +112,7 @@ def test_a_statement_differs_from_a_balance_that_contradicts_itself(world: World
 
     assert body["status"] == "ready"
     assert body["differences"]["amount"] == [total, 0]
-    assert len(world.events("Statement Differs")) == 1
+    assert len(world.events("Statement Mismatch Detected")) == 1
 
 
 def test_other_kinds_of_movement_make_no_statement_differ(world: World) -> None:

@@ -8,7 +8,7 @@ import threading
 from typing import Any
 
 import pytest
-from local.sandboxes.books import AccountState
+from local.fake_pacs.fake_data import AccountState
 from tests.integration.harness import RC, RFC, SF, World, load, problem
 
 from timbres.deadline import Deadline
@@ -153,7 +153,7 @@ def test_many_that_are_rejected_at_once_are_told_once(world: World) -> None:
     # Below the routes: a process of Lambda has one request at a time.
     def count(parts: Any) -> None:
         with pytest.raises(TimbresError) as raised:
-            stamp_count.live(parts.access, parts.issuers, SF, Rfc(RFC), Deadline(25))
+            stamp_count.get_current(parts.access, parts.issuers, SF, Rfc(RFC), Deadline(25))
         told.append(raised.value.problem_type.code)
 
     with world.environment("stamp_count"):
@@ -295,7 +295,7 @@ def test_a_secret_that_cannot_be_read_buys_nothing(world: World) -> None:
     world.break_aws("secretsmanager", "GetSecretValue", "ThrottlingException")
 
     problem(world.buy(), 503, "storage-unavailable")
-    assert world.stack.items("JournalTable") == []
+    assert world.stack.items("ContractsTable") == []
     assert world.calls() == []
 
 

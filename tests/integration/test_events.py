@@ -17,31 +17,31 @@ EVENTS = {path.stem: path for path in sorted((ROOT / "events").glob("*"))}
 # The trigger of template.yaml that each event stands for: function and name of the event.
 TRIGGERS = {
     "accounts-list": "accounts/List",
-    "balance-read": "balance/Read",
-    "balance-read-issuer": "balance/Read",
-    "stamps-read": "stamp_count/Read",
-    "stamps-known": "stamp_count/Read",
+    "balance-get": "balance/Read",
+    "balance-get-issuer": "balance/Read",
+    "stamps-get": "stamp_count/Read",
+    "stamps-list": "stamp_count/Read",
     "stamps-history": "stamp_count/History",
     "issuers-import": "issuers/Import",
     "issuers-remove": "issuers/Remove",
     "run-list": "run/List",
-    "run-read": "run/Read",
+    "run-get": "run/Read",
     "run-daily": "run/Daily",
     "run-close": "run/Close",
     "run-worker-queue": "run_worker/Queue",
-    "contract-buy": "contract/Buy",
+    "contract-create": "contract/Buy",
     "contract-list": "contract/List",
-    "contract-read": "contract/Read",
+    "contract-get": "contract/Read",
     "contract-settle": "contract/Settle",
     "reconciler": "reconciler/EveryFiveMinutes",
-    "report-ask": "report/Ask",
+    "report-request": "report/Ask",
     "report-list": "report/List",
-    "report-read": "report/Read",
+    "report-get": "report/Read",
     "report-revoke": "report/Revoke",
     "report-monthly": "report/Monthly",
     "report-close": "report/Close",
     "report-worker-queue": "report_worker/Queue",
-    "ticket-read": "ticket/Open",
+    "download-token-get": "ticket/Open",
     "mail-bus": "mail/Bus",
 }
 # Events of rules and schedules that users write themselves, by the function that these start.
@@ -136,13 +136,13 @@ def test_accounts_list(world: World) -> None:
 
 
 def test_balance_read(world: World) -> None:
-    body = answered(world, "balance-read", 200)
+    body = answered(world, "balance-get", 200)
     assert (body["account"], body["month"]) == (RC, "2026-10")
     assert len(body["by_issuer"]) == 3
 
 
 def test_balance_read_issuer(world: World) -> None:
-    body = answered(world, "balance-read-issuer", 200)
+    body = answered(world, "balance-get-issuer", 200)
     assert [line["rfc"] for line in body["by_issuer"]] == [RFC]
 
 
@@ -157,13 +157,13 @@ def test_balance_rule(world: World) -> None:
 
 
 def test_stamps_read(world: World) -> None:
-    body = answered(world, "stamps-read", 200)
+    body = answered(world, "stamps-get", 200)
     assert (body["rfc"], body["available"]) == (RFC_N, 20)
 
 
 def test_stamps_known(world: World) -> None:
-    answered(world, "stamps-read", 200)
-    assert [one["rfc"] for one in answered(world, "stamps-known", 200)["issuers"]] == [RFC_N]
+    answered(world, "stamps-get", 200)
+    assert [one["rfc"] for one in answered(world, "stamps-list", 200)["issuers"]] == [RFC_N]
 
 
 def test_stamps_schedule(world: World) -> None:
@@ -173,14 +173,14 @@ def test_stamps_schedule(world: World) -> None:
 def test_issuers_import_and_remove(world: World) -> None:
     assert answered(world, "issuers-import", 200) == {"account": SF, "kept": 2, "rejected": []}
     assert answered(world, "issuers-remove", 200) == {"account": SF, "rfc": RFC, "removed": True}
-    (line,) = answered(world, "stamps-known", 200)["issuers"]
+    (line,) = answered(world, "stamps-list", 200)["issuers"]
     assert (line["rfc"], line["low_stamps"]) == (RFC_N, 50)
 
 
 def test_a_run_from_its_start_to_its_mail(world: World) -> None:
     answered(world, "issuers-import", 200)
     started = replayed(world, "run-daily")
-    assert started["id"] == event("run-read")["pathParameters"]["id"]
+    assert started["id"] == event("run-get")["pathParameters"]["id"]
     assert world.waiting("RunsQueue") == 2
 
     sample = event("run-worker-queue")
@@ -198,13 +198,13 @@ def test_a_run_from_its_start_to_its_mail(world: World) -> None:
     world.held_back()
     world.work()
 
-    body = answered(world, "run-read", 200)
+    body = answered(world, "run-get", 200)
     assert (body["status"], body["expected"], body["done"]) == ("finished", 5, 5)
     assert [one["id"] for one in answered(world, "run-list", 200)["runs"]] == [body["id"]]
     history = answered(world, "stamps-history", 200)
     assert [one["available"] for one in history["snapshots"]] == [750]
     # The sample has the shape of what such a run tells.
-    (told,) = world.events("Stamps Counted")
+    (told,) = world.events("Daily Run Completed")
     sample = event("mail-bus")["detail"]
     assert told.keys() == sample.keys()
     assert told["issuers"][0].keys() == sample["issuers"][0].keys()
@@ -224,29 +224,29 @@ def test_mail_bus(world: World) -> None:
 
 
 def test_contract_buy(world: World) -> None:
-    bought = answered(world, "contract-buy", 201)
+    bought = answered(world, "contract-create", 201)
     assert (bought["rfc"], bought["stamps"], bought["status"]) == (RFC, 500, "confirmed")
     assert bought["requested_by"] == "arn:aws:iam::111122223333:user/compras"
 
-    assert answered(world, "contract-buy", 201) == bought
+    assert answered(world, "contract-create", 201) == bought
     assert world.purchases() == [(RFC, 500)]
 
 
 def test_contract_list(world: World) -> None:
-    bought = answered(world, "contract-buy", 201)
+    bought = answered(world, "contract-create", 201)
     assert answered(world, "contract-list", 200) == {"contracts": [bought], "next": None}
 
 
 def test_contract_read(world: World) -> None:
-    bought = answered(world, "contract-buy", 201)
-    wanted = event("contract-read")["pathParameters"]["id"]
-    dynamodb, table = world.stack.client("dynamodb"), world.stack.refs["JournalTable"]
+    bought = answered(world, "contract-create", 201)
+    wanted = event("contract-get")["pathParameters"]["id"]
+    dynamodb, table = world.stack.client("dynamodb"), world.stack.refs["ContractsTable"]
     key = {"account": {"S": SF}, "entry": {"S": f"contract#{bought['id']}"}}
     item = dynamodb.get_item(TableName=table, Key=key)["Item"]
     item |= {"id": {"S": wanted}, "entry": {"S": f"contract#{wanted}"}}
     dynamodb.put_item(TableName=table, Item=item)
 
-    shown = answered(world, "contract-read", 200)
+    shown = answered(world, "contract-get", 200)
     assert shown.pop("history")[0]["step"] == "open"
     assert shown == bought | {"id": wanted}
 
@@ -258,18 +258,18 @@ def test_contract_settle(world: World) -> None:
 
 def test_reconciler(world: World) -> None:
     world.fault("agregarContrato", "cut-after")
-    answered(world, "contract-buy", 202)
+    answered(world, "contract-create", 202)
     world.clock.forward(minutes=2)
     assert replayed(world, "reconciler") == {"confirmed": 1}
 
 
 def test_report_ask(world: World) -> None:
-    assert answered(world, "report-ask", 202)["id"] == "2026-10-statement-pdf-0001"
+    assert answered(world, "report-request", 202)["id"] == "2026-10-statement-pdf-0001"
     assert world.waiting() == 1
 
 
 def test_report_list(world: World) -> None:
-    asked = answered(world, "report-ask", 202)
+    asked = answered(world, "report-request", 202)
     assert answered(world, "report-list", 200) == {"reports": [asked], "next": None}
 
 
@@ -278,7 +278,7 @@ def test_report_worker_queue_and_report_read(world: World) -> None:
 
     assert replayed(world, "report-worker-queue") == {"batchItemFailures": []}
 
-    body = answered(world, "report-read", 200)
+    body = answered(world, "report-get", 200)
     assert (body["status"], body["format"]) == ("ready", "csv")
     assert world.download(body["url"]).content.startswith(b"Cuenta,")
 
@@ -298,17 +298,17 @@ def test_report_close(world: World) -> None:
 
 def test_ticket_read(world: World) -> None:
     # A person's browser signs nothing.
-    identity = event("ticket-read")["requestContext"]["identity"]
+    identity = event("download-token-get")["requestContext"]["identity"]
     assert {value for name, value in identity.items() if name not in ("sourceIp", "userAgent")} == {
         None
     }
-    assert world.answer(replayed(world, "ticket-read")).status == 404
+    assert world.answer(replayed(world, "download-token-get")).status == 404
 
-    ticket = event("ticket-read")["pathParameters"]["ticket"]
-    with patch("timbres.repositories.download_tokens.new_download_token", return_value=ticket):
+    token = event("download-token-get")["pathParameters"]["ticket"]
+    with patch("timbres.repositories.download_tokens.new_download_token", return_value=token):
         issued(world, stored(world, b"uno"))
 
-    answer = world.answer(replayed(world, "ticket-read"))
+    answer = world.answer(replayed(world, "download-token-get"))
     assert answer.status == 302
     assert world.download(answer.headers["location"]).content == b"uno"
 

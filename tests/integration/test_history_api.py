@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from local.sandboxes.books import bulk_rfc
+from local.fake_pacs.fake_data import bulk_rfc
 from tests.integration.harness import RFC, RFC_N, SF, World, problem
 
 import timbres.services.balances as work_balance
@@ -190,7 +190,7 @@ def test_one_count_is_no_consumption_and_no_zero(world: World) -> None:
 def test_movements_end_where_an_answer_is_long_enough_and_totals_do_not(
     world: World, more: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert work_balance.MOST_MOVEMENTS == 5_000
+    assert work_balance.MAX_MOVEMENTS == 5_000
     monkeypatch.setattr(work_balance, "MOST_MOVEMENTS", 100)
     first = date(2026, 10, 1)
 

@@ -22,7 +22,7 @@ def quiet(reader: World) -> Iterator[World]:
     """The shared world; whatever is asked in it, no PAC is called and nothing is kept."""
     yield reader
     assert reader.calls() == []
-    for table in ("JournalTable", "IssuersTable", "ReportsTable"):
+    for table in ("ContractsTable", "IssuersTable", "ReportsTable"):
         assert reader.stack.items(table) == []
     assert reader.published == []
     assert reader.waiting() == 0

@@ -13,9 +13,9 @@ from functools import cache
 from typing import Any
 
 import pytest
-from local.sandboxes.server import serve
+from local.fake_pacs.server import serve
 from tests.integration.harness import RC, RFC_N, SF, World, problem
-from tests.integration.pac_world import (
+from tests.integration.pac_cases import (
     ACTS,
     BALANCE,
     BUY,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from local.sandboxes.books import bulk_rfc
+from local.fake_pacs.fake_data import bulk_rfc
 from tests.integration.harness import RC, RFC, RFC_N, SF, Answer, World, problem
 
 PATH = f"/accounts/{SF}/issuers"

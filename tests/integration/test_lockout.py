@@ -20,14 +20,18 @@ from string import Template
 from typing import Any
 
 import pytest
-from local.sandboxes.books import FAILED_ATTEMPTS_ALLOWED, AccountState
+from local.fake_pacs.fake_data import FAILED_ATTEMPTS_ALLOWED, AccountState
 from tests.integration.harness import RFC, SF, World, load, problem
 
 from timbres.deadline import Deadline
 from timbres.domain.account import DEFAULT_CALLS_IN_FLIGHT, Account
 from timbres.domain.rfc import Rfc
 from timbres.errors import TimbresError
-from timbres.repositories.credential_rejections import TRIAL_SECONDS, Rejection, Rejections
+from timbres.repositories.credential_rejections import (
+    TRIAL_SECONDS,
+    CredentialRejection,
+    CredentialRejectionRepository,
+)
 from timbres.services import pac_access as access
 from timbres.services import stamps as stamp_count
 
@@ -96,7 +100,7 @@ def processes(world: World, number: int) -> Iterator[list[Any]]:
 def count(parts: Any) -> str:
     """Count an issuer's stamps; return ``well`` or the error's code."""
     try:
-        stamp_count.live(parts.access, parts.issuers, SF, Rfc(RFC), Deadline(25))
+        stamp_count.get_current(parts.access, parts.issuers, SF, Rfc(RFC), Deadline(25))
     except TimbresError as error:
         return error.problem_type.code
     return WELL
@@ -124,7 +128,7 @@ def read(world: World) -> Any:
     return world.get(STAMPS, rfc=RFC)
 
 
-def known(world: World) -> tuple[Rejections, Account]:
+def known(world: World) -> tuple[CredentialRejectionRepository, Account]:
     """Return the table of rejections, and the account in the version of now."""
     with processes(world, 1) as (parts,):
         return parts.access._rejections, parts.accounts.get(SF)
@@ -245,7 +249,7 @@ def test_a_trial_of_an_impossible_length_holds_nobody_up(
     give(world, world.credentials.password)
     _, account = known(world)
     world.stack.client("dynamodb").update_item(
-        TableName=world.stack.refs["RejectionsTable"],
+        TableName=world.stack.refs["CredentialRejectionsTable"],
         Key={"account": {"S": SF}, "entry": {"S": f"{account.version}#state"}},
         UpdateExpression="SET trial = :t, trial_until = :u",
         ExpressionAttributeValues={":t": {"S": "forged"}, ":u": {"N": str(until)}},
@@ -260,7 +264,7 @@ def test_a_version_once_accepted_costs_one_read_a_call_and_no_write(world: World
     for operation in ("Query", "GetItem", "UpdateItem", "PutItem"):
 
         def noted(request: Any, operation: str = operation, **_: Any) -> None:
-            if world.stack.refs["RejectionsTable"] in request.body.decode():
+            if world.stack.refs["CredentialRejectionsTable"] in request.body.decode():
                 requests.append(operation)
 
         world.watch_aws("dynamodb", operation, noted)
@@ -308,7 +312,7 @@ def test_a_purchase_is_not_sent_with_a_password_that_was_rejected_meanwhile(
     def then_it_is_rejected(*asked: Any) -> Any:
         rejections, account = known(world)
         now = world.clock()
-        rejections.reject(account, Rejection(now.isoformat(), "601", None), now)
+        rejections.reject(account, CredentialRejection(now.isoformat(), "601", None), now)
         return stamps(*asked)
 
     monkeypatch.setattr(world.books.solucion_factible, "stamps", then_it_is_rejected)
@@ -338,9 +342,11 @@ class Lossy:
 def test_lost_responses_of_writes_change_nothing(world: World) -> None:
     give(world)
     rejections, account = known(world)
-    lossy = Rejections(Lossy(rejections._dynamodb), world.stack.refs["RejectionsTable"])
+    lossy = CredentialRejectionRepository(
+        Lossy(rejections._dynamodb), world.stack.refs["CredentialRejectionsTable"]
+    )
     now = world.clock()
-    rejection = Rejection(now.isoformat(), "601", None)
+    rejection = CredentialRejection(now.isoformat(), "601", None)
 
     token = lossy.start_trial(account, now)
     assert token is not None
@@ -348,7 +354,7 @@ def test_lost_responses_of_writes_change_nothing(world: World) -> None:
     lossy.end_trial(account, token)
     assert lossy.start_trial(account, now) not in (None, token)
     lossy.accept(account, now)
-    assert lossy.state(account).accepted
+    assert lossy.get_state(account).accepted
 
     assert lossy.reject(account, rejection, now)
     assert not lossy.reject(account, rejection, now)
@@ -357,8 +363,8 @@ def test_lost_responses_of_writes_change_nothing(world: World) -> None:
     assert lossy.start_publication(account, now)
     lossy.end_publication(account, now, published=True)
     assert not lossy.start_publication(account, now)
-    state = lossy.state(account)
-    assert state.rejection == Rejection(now.isoformat(), "601", None, published=True)
+    state = lossy.get_state(account)
+    assert state.rejection == CredentialRejection(now.isoformat(), "601", None, published=True)
 
 
 @pytest.fixture
@@ -387,7 +393,7 @@ def test_a_rejection_that_could_not_be_published_is_published_by_the_next_caller
 def test_a_rejection_whose_publisher_was_killed_is_published_a_minute_later(wrong: World) -> None:
     rejections, account = known(wrong)
     now = wrong.clock()
-    assert rejections.reject(account, Rejection(now.isoformat(), "601", "no"), now)
+    assert rejections.reject(account, CredentialRejection(now.isoformat(), "601", "no"), now)
 
     problem(read(wrong), 502, REJECTED)
     assert wrong.events("Credentials Rejected") == []
@@ -426,7 +432,7 @@ def test_a_purchase_whose_rejection_could_not_be_noted_is_rejected_all_the_same(
 ) -> None:
     world.buy(RFC, 1)
     world.fault("agregarContrato", "code", code="601")
-    table = world.stack.refs["RejectionsTable"]
+    table = world.stack.refs["CredentialRejectionsTable"]
     with processes(world, 1) as (parts,):
         dynamodb = parts.access._rejections._dynamodb
 
@@ -461,7 +467,7 @@ def commands(heading: str) -> list[str]:
 def carry_out(world: World, command: str) -> None:
     """Carry out one command of AWS's command line on a table, as it is documented."""
     values = {
-        "RejectionsTableName": world.stack.refs["RejectionsTable"],
+        "CredentialRejectionsTableName": world.stack.refs["CredentialRejectionsTable"],
         "VERSION": version(world),
         "NOW": world.clock().isoformat(),
     }

@@ -21,10 +21,10 @@ from timbres.domain.forecast import Snapshot
 from timbres.domain.issuer import Issuer
 from timbres.domain.issuer_import import IssuerRow
 from timbres.domain.stamps import Stamps
-from timbres.repositories.daily_counts import Snapshots
+from timbres.repositories.daily_counts import DailyCountRepository
 from timbres.repositories.download_tokens import DownloadTokenRepository
 from timbres.repositories.dynamodb import serialize, transact_write
-from timbres.repositories.issuers import Issuers
+from timbres.repositories.issuers import IssuerRepository
 
 # ------------------------------------------------------------------ what AWS makes of it
 
@@ -139,21 +139,23 @@ def test_another_transaction_is_applied_on_its_own(world: World) -> None:
 # ------------------------------------------------------------------ what Timbres makes of it
 
 
-def lists(world: World) -> Issuers:
-    return Issuers(session.client("dynamodb"), world.stack.refs["IssuersTable"])
+def lists(world: World) -> IssuerRepository:
+    return IssuerRepository(session.client("dynamodb"), world.stack.refs["IssuersTable"])
 
 
 def links(world: World) -> DownloadTokenRepository:
-    return DownloadTokenRepository(session.client("dynamodb"), world.stack.refs["TicketsTable"])
+    return DownloadTokenRepository(
+        session.client("dynamodb"), world.stack.refs["DownloadTokensTable"]
+    )
 
 
 def test_a_use_of_a_ticket_counts_once(world: World) -> None:
-    ticket = issued(world, stored(world, b"a report"))
+    token = issued(world, stored(world, b"a report"))
     lost = world.lose_response("dynamodb", "UpdateItem")
     for _ in range(2):
-        assert opened(world, ticket).status == 302
+        assert opened(world, token).status == 302
     assert lost
-    (item,) = world.stack.items("TicketsTable")
+    (item,) = world.stack.items("DownloadTokensTable")
     assert item["uses"] == 2
     used = [line["uses"] for line in world.logged("a ticket was used")]
     assert used == [1, 2]
@@ -162,21 +164,21 @@ def test_a_use_of_a_ticket_counts_once(world: World) -> None:
 @pytest.mark.parametrize("after", [0, 1, 2])
 def test_revoked_tickets_are_counted_whichever_response_is_lost(world: World, after: int) -> None:
     report = stored(world, b"a report")
-    tickets = [issued(world, report) for _ in range(3)]
+    tokens = [issued(world, report) for _ in range(3)]
     lost = world.lose_response("dynamodb", "UpdateItem", after=after)
     assert links(world).revoke(RC, report.id, world.clock()) == 3
     assert lost
     assert links(world).revoke(RC, report.id, world.clock()) == 0
-    assert {opened(world, ticket).status for ticket in tickets} == {404}
+    assert {opened(world, token).status for token in tokens} == {404}
 
 
 def test_a_ticket_that_another_has_revoked_is_not_counted(world: World) -> None:
     """Both at the same moment: what tells the writes apart is not the time."""
     report = stored(world, b"a report")
-    ticket = issued(world, report)
+    token = issued(world, report)
     assert links(world).revoke(RC, report.id, world.clock()) == 1
     assert links(world).revoke(RC, report.id, world.clock()) == 0
-    assert opened(world, ticket).status == 404
+    assert opened(world, token).status == 404
 
 
 def test_an_issuer_is_removed_once(world: World) -> None:
@@ -191,15 +193,15 @@ def test_an_issuer_is_removed_once(world: World) -> None:
 
 
 def learn(world: World) -> None:
-    lists(world).learn(SF, [RFC], world.clock())
+    lists(world).add_missing(SF, [RFC], world.clock())
 
 
 def keep(world: World) -> None:
-    lists(world).keep(SF, [IssuerRow(RFC, 7), IssuerRow(RFC_N, None)], world.clock())
+    lists(world).upsert(SF, [IssuerRow(RFC, 7), IssuerRow(RFC_N, None)], world.clock())
 
 
 def seen(world: World) -> None:
-    lists(world).seen(Issuer(SF, RFC, Stamps(10, 4, 6), as_of=world.clock()))
+    lists(world).save_observation(Issuer(SF, RFC, Stamps(10, 4, 6), as_of=world.clock()))
 
 
 def snapshot(world: World) -> None:
@@ -208,7 +210,7 @@ def snapshot(world: World) -> None:
     step = lists(world).counting(issuer, known=False)
     table = world.stack.refs["SnapshotsTable"]
     day = date(2026, 11, 19)
-    Snapshots(session.client("dynamodb"), table).write(SF, day, [(RFC, one, step)])
+    DailyCountRepository(session.client("dynamodb"), table).write(SF, day, [(RFC, one, step)])
 
 
 @pytest.mark.parametrize(

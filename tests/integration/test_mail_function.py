@@ -12,7 +12,7 @@ from datetime import date
 from typing import Any
 
 import pytest
-from local.sandboxes.books import Movement
+from local.fake_pacs.fake_data import Movement
 from tests.integration.harness import (
     RC,
     RFC,
@@ -103,15 +103,15 @@ def to_be_reviewed(world: World) -> None:
 
 # How each event comes about, and what its mail says at least.
 EVENTS: dict[str, tuple[Callable[[World], None], str]] = {
-    "Stamps Counted": (low, EMPTY),
+    "Daily Run Completed": (low, EMPTY),
     "Credentials Rejected": (rejected, "601"),
     "Report Ready": (ready, "listo"),
     "Report Failed": (failed, "no ofrece el formato"),
-    "Monthly Reports": (monthly, "Todas las cuentas:"),
-    "Statement Differs": (differing, "no cuadra"),
+    "Monthly Reports Completed": (monthly, "Todas las cuentas:"),
+    "Statement Mismatch Detected": (differing, "no cuadra"),
     "Contract Confirmed": (bought, "500 timbres"),
     "Contract Count Mismatch Detected": (doubled, "no cuadra"),
-    "Contract Unknown": (doubtful, "compra en duda"),
+    "Contract Outcome Unknown": (doubtful, "compra en duda"),
     "Contract Rejected": (not_bought, "no se hizo"),
     "Contract Needs Review": (to_be_reviewed, "settlement"),
 }
@@ -150,7 +150,7 @@ def test_an_event_that_comes_twice_is_one_mail(world: World, kind: str) -> None:
     world.published.clear()
 
     world.invoke("mail", event)
-    tickets = world.stack.items("TicketsTable")
+    tokens = world.stack.items("DownloadTokensTable")
     # Delivered again to a warm function, and published again to a cold one.
     world.invoke("mail", event)
     world.cold()
@@ -160,8 +160,8 @@ def test_an_event_that_comes_twice_is_one_mail(world: World, kind: str) -> None:
     assert mail.startswith("Timbres: ")
     assert mail.partition("\n")[0].isascii()
     assert EVENTS[kind][1] in mail
-    assert world.stack.items("TicketsTable") == tickets
-    assert len(links(mail)) == len(tickets)
+    assert world.stack.items("DownloadTokensTable") == tokens
+    assert len(links(mail)) == len(tokens)
 
 
 # A ticket is written after the mail is noted as begun.
@@ -172,7 +172,7 @@ def test_an_event_that_comes_twice_is_one_mail(world: World, kind: str) -> None:
 def test_the_links_of_a_mail_that_is_sent_at_the_next_try_open_their_reports(
     world: World, service: str, operation: str, after: int
 ) -> None:
-    (event,) = events_of(world, "Monthly Reports")
+    (event,) = events_of(world, "Monthly Reports Completed")
     world.published.clear()
     world.break_aws(service, operation, "InternalError", 500, after=after)
     with pytest.raises(Exception, match=r"."):
@@ -231,12 +231,12 @@ def test_a_link_is_good_as_long_as_the_mail_says(world: World) -> None:
     ready(world)
     (mail,) = world.mails()
     assert "sirve 30 días" in mail
-    ticket = links(mail)[0].rpartition("/")[2]
+    token = links(mail)[0].rpartition("/")[2]
 
     world.clock.forward(days=30, seconds=-1)
-    assert opened(world, ticket).status == 302
+    assert opened(world, token).status == 302
     world.clock.forward(seconds=1)
-    assert opened(world, ticket).status == 404
+    assert opened(world, token).status == 404
 
 
 def test_a_ticket_is_in_its_mail_and_nowhere_else(world: World) -> None:
@@ -248,7 +248,7 @@ def test_a_ticket_is_in_its_mail_and_nowhere_else(world: World) -> None:
 
 def test_a_monthly_run_is_one_mail_with_a_link_for_each_report(world: World) -> None:
     monthly(world)
-    (run,) = world.events("Monthly Reports")
+    (run,) = world.events("Monthly Reports Completed")
     single = world.events("Report Ready")
 
     (mail,) = world.mails()
@@ -256,13 +256,13 @@ def test_a_monthly_run_is_one_mail_with_a_link_for_each_report(world: World) -> 
     assert run["ready"] == len(single) == len(links(mail))
     found = [hashlib.sha256(download(world, link)).hexdigest() for link in links(mail)]
     assert sorted(found) == sorted(one["sha256"] for one in single)
-    assert len(world.stack.items("MailsTable")) == 1
+    assert len(world.stack.items("MailIdempotencyTable")) == 1
 
 
 def test_a_monthly_run_in_which_reports_fail_is_one_mail_that_says_which(world: World) -> None:
     world.fault("pdf", "code", code="400-003")
     monthly(world)
-    (run,) = world.events("Monthly Reports")
+    (run,) = world.events("Monthly Reports Completed")
 
     (mail,) = world.mails()
 
@@ -283,17 +283,17 @@ def test_a_run_that_found_nothing_new_is_no_mail_and_is_not_remembered(world: Wo
     world.know([RFC])
     world.run()
     assert world.mails() == []
-    assert world.stack.items("MailsTable") == []
+    assert world.stack.items("MailIdempotencyTable") == []
 
 
 def test_what_is_remembered_ends_and_names_no_one(world: World) -> None:
     low(world)
     world.mails()
-    (item,) = world.stack.items("MailsTable")
+    (item,) = world.stack.items("MailIdempotencyTable")
     (ttl,) = (
         properties["TimeToLiveSpecification"]
         for name, properties in template().of_type("AWS::DynamoDB::Table")
-        if name == "MailsTable"
+        if name == "MailIdempotencyTable"
     )
     assert int(item[ttl["AttributeName"]]) > 0
     assert EMPTY not in str(item)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from tests.integration.harness import RC, RFC, RFC_N, SF, STACK, World
-from tests.watched import ALARMS, Metric, metrics_of, on_the_dashboard, searched
+from tests.monitored_metrics import ALARMS, Metric, metrics_of, on_the_dashboard, searched
 
 Emitted = dict[tuple[str, frozenset[tuple[str, str]]], list[float]]
 
@@ -153,7 +153,7 @@ def test_a_rejected_password_is_counted_again_each_time_it_is_in_the_way(emitted
 
 def test_the_calls_of_a_pac_are_counted_and_timed(emitted: Emitted) -> None:
     for pac in ("reachcore", "solucion-factible"):
-        seconds = own(emitted, "PacSeconds", pac=pac)
+        seconds = own(emitted, "PacLatency", pac=pac)
         assert len(seconds) == sum(own(emitted, "PacCalls", pac=pac)) > 0
         assert min(seconds) >= 0
 
@@ -165,7 +165,7 @@ def test_the_oldest_open_contract_is_told_at_every_start(reader: World, emitted:
     def minutes() -> list[float]:
         with output() as out:
             reconcile(reader)
-        return own(told(out.getvalue()), "OldestOpenContractMinutes")
+        return own(told(out.getvalue()), "OldestUnresolvedContractAge")
 
     assert minutes() == [0]
     reader.fault("agregarContrato", "cut-after")

@@ -22,8 +22,8 @@ def links(world: World) -> Counter[tuple[str, str]]:
     """Return how often each report, (account, id), is linked in the mails so far."""
     url = template().environment("mail", world.stack.resolve)["DOWNLOAD_URL"]
     lines = [line.strip() for text in world.mails() for line in text.splitlines()]
-    tickets = {item["ticket"]: item for item in world.stack.items("TicketsTable")}
-    mailed = [tickets[download_token_hash(one.removeprefix(url))] for one in lines if url in one]
+    tokens = {item["ticket"]: item for item in world.stack.items("DownloadTokensTable")}
+    mailed = [tokens[download_token_hash(one.removeprefix(url))] for one in lines if url in one]
     return Counter((item["account"], item["id"]) for item in mailed)
 
 
@@ -84,7 +84,7 @@ def test_reports_whose_workers_are_five_hours_late_are_mailed_together(world: Wo
         "Timbres: reportes de octubre de 2026, incompletos",
         "Timbres: reportes de octubre de 2026 que faltaban",
     ]
-    first, supplement = world.events("Monthly Reports")
+    first, supplement = world.events("Monthly Reports Completed")
     assert (first["number"], first["ready"], first["failed"]) == (1, 0, 14)
     assert (supplement["number"], supplement["ready"], supplement["failed"]) == (2, 14, 0)
 
@@ -99,7 +99,7 @@ def test_late_failures_are_mailed_too(world: World) -> None:
 
     failed = (RC, "2026-10-statement-pdf-0001")
     assert links(world) == once([one for one in ASKED if one != failed])
-    (supplement,) = world.events("Monthly Reports")[1:]
+    (supplement,) = world.events("Monthly Reports Completed")[1:]
     assert (supplement["ready"], supplement["failed"]) == (13, 1)
     assert subjects(world)[-1] == "Timbres: reportes de octubre de 2026 que faltaban, incompletos"
 
@@ -137,7 +137,7 @@ def test_a_start_that_is_repeated_after_its_run_was_closed_mails_every_report(wo
     work(world)
     world.clock.forward(hours=5)
     world.invoke("report", CLOSE)
-    (event,) = world.events("Monthly Reports")
+    (event,) = world.events("Monthly Reports Completed")
     assert event["accounts_failed"] == {"all": "internal-error"}
     assert links(world) == Counter()
 
@@ -182,14 +182,14 @@ def test_a_start_that_is_repeated_mails_nothing_again(world: World, work_between
     world.invoke("report", CLOSE)
 
     assert links(world) == once(ASKED)
-    assert len(world.events("Monthly Reports")) == 1
+    assert len(world.events("Monthly Reports Completed")) == 1
 
 
 def test_an_account_that_a_repeated_start_adds_is_mailed_alone(world: World) -> None:
     world.create_account("norte", "no JSON")
     monthly(world)
     work(world)
-    assert world.events("Monthly Reports")[0]["accounts_failed"] == {
+    assert world.events("Monthly Reports Completed")[0]["accounts_failed"] == {
         "norte": "account-misconfigured"
     }
     world.change_account("norte", world.secret(RC, api_key=world.credentials.norte_api_key))
@@ -200,7 +200,7 @@ def test_an_account_that_a_repeated_start_adds_is_mailed_alone(world: World) -> 
 
     added = [("norte", report) for account, report in ASKED if account == RC]
     assert links(world) == once([*ASKED, *added])
-    assert [event["number"] for event in world.events("Monthly Reports")] == [1, 2]
+    assert [event["number"] for event in world.events("Monthly Reports Completed")] == [1, 2]
 
 
 def test_a_run_of_another_day_leaves_pending_reports_to_their_own_run(world: World) -> None:

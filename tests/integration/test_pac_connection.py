@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from local.sandboxes.server import serve
-from tests.integration.pac_world import (
+from local.fake_pacs.server import serve
+from tests.integration.pac_cases import (
     ACTS,
     AT,
     ATTEMPTS,
@@ -211,11 +211,11 @@ def test_the_environment_names_no_authority(
     name: str, ours: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(name, str(ours.path))
-    timbres.pacs.http._tls.cache_clear()
+    timbres.pacs.http._tls_context.cache_clear()
     sandbox = BALANCE.sandbox()
     with serve(sandbox, ssl_context=ours.server(tmp_path)) as url:
         unreachable(BALANCE, url)
-    timbres.pacs.http._tls.cache_clear()
+    timbres.pacs.http._tls_context.cache_clear()
     assert calls(sandbox) == []
 
 

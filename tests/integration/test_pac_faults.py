@@ -6,9 +6,9 @@ import socket
 from dataclasses import dataclass
 
 import pytest
-from local.sandboxes.reachcore import ERRORS
+from local.fake_pacs.reachcore import ERRORS
 from tests.integration.harness import RC, RFC, RFC_NEW, SF, World, problem
-from tests.unit.seeds import GET_TIMBRES, SALDOS, documented
+from tests.unit.documented_codes import GET_TIMBRES, SALDOS, documented
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 import requests
-from local.sandboxes.reachcore import PATH, ReachcoreSandbox
-from tests.integration.pac_world import (
+from local.fake_pacs.reachcore import PATH, FakeReachcore
+from tests.integration.pac_cases import (
     ACME,
     ATTEMPTS,
     KEY,
@@ -25,7 +25,7 @@ from tests.integration.pac_world import (
     put,
     reachcore_account,
 )
-from tests.unit.seeds import SALDOS, STATEMENT, Meaning, documented, rows
+from tests.unit.documented_codes import SALDOS, STATEMENT, Meaning, documented, rows
 
 from timbres.deadline import Deadline
 from timbres.domain.balance import Movement, Summary
@@ -40,15 +40,15 @@ OPERATIONS = ("saldos", "csv", "pdf")
 
 
 @pytest.fixture
-def pac(stage: Stage) -> ReachcoreSandbox:
+def pac(stage: Stage) -> FakeReachcore:
     """The PAC, its memory as new."""
-    sandbox = ReachcoreSandbox(books().reachcore)
+    sandbox = FakeReachcore(books().reachcore)
     stage.play(sandbox)
     return sandbox
 
 
 @pytest.fixture
-def client(url: str, pac: ReachcoreSandbox) -> PacClient:
+def client(url: str, pac: FakeReachcore) -> PacClient:
     return create_client(reachcore_account(url))
 
 
@@ -75,7 +75,7 @@ def read(
 # ------------------------------------------------------------------------------ balances
 
 
-def kept(pac: ReachcoreSandbox, account: str, month: Month) -> list[Movement]:
+def kept(pac: FakeReachcore, account: str, month: Month) -> list[Movement]:
     from datetime import date
 
     one = next(one for one in pac.books_json()["accounts"] if one["name"] == account)
@@ -91,7 +91,7 @@ def kept(pac: ReachcoreSandbox, account: str, month: Month) -> list[Movement]:
 )
 @pytest.mark.parametrize("comma", [True, False])
 def test_a_balance_is_what_the_books_hold(
-    pac: ReachcoreSandbox,
+    pac: FakeReachcore,
     url: str,
     key: str,
     account: str,
@@ -108,14 +108,14 @@ def test_a_balance_is_what_the_books_hold(
     assert (
         summary.issuers.registered,
         summary.issuers.authorized,
-        summary.issuers.stamping,
+        summary.issuers.active,
     ) == issuers
     assert summary.transactions == sum(movement.amount for movement in movements) > 0
     assert str(summary.as_of.tzinfo) == "America/Mexico_City"
 
 
 @pytest.mark.parametrize("rfc", [RFC, RFC_N, Rfc("ACM010203XY9")])
-def test_a_balance_of_one_rfc(pac: ReachcoreSandbox, client: PacClient, rfc: Rfc) -> None:
+def test_a_balance_of_one_rfc(pac: FakeReachcore, client: PacClient, rfc: Rfc) -> None:
     summary, movements = read(client, rfc=rfc)
     assert movements == [one for one in kept(pac, ACME, MONTH) if one.rfc == rfc]
     assert summary.transactions == sum(movement.amount for movement in movements)
@@ -129,15 +129,13 @@ def test_an_empty_month_is_empty(client: PacClient) -> None:
         assert list(month.movements()) == []
 
 
-def test_a_balance_can_be_read_twice_from_one_answer(
-    pac: ReachcoreSandbox, client: PacClient
-) -> None:
+def test_a_balance_can_be_read_twice_from_one_answer(pac: FakeReachcore, client: PacClient) -> None:
     with client.balance(MONTH, None, Deadline(5)) as month:
         assert list(month.movements()) == list(month.movements()) != []
     assert len(calls(pac)) == 1
 
 
-def test_a_large_balance_arrives_whole(pac: ReachcoreSandbox, client: PacClient, url: str) -> None:
+def test_a_large_balance_arrives_whole(pac: FakeReachcore, client: PacClient, url: str) -> None:
     bulk = {"account": ACME, "month": str(MONTH), "rows": 30_000}
     requests.post(f"{url}/_sandbox/bulk", json=bulk, timeout=5).raise_for_status()
     summary, movements = read(client)
@@ -149,7 +147,7 @@ def test_a_large_balance_arrives_whole(pac: ReachcoreSandbox, client: PacClient,
 
 
 def test_the_request_is_the_documented_one(
-    stage: Stage, pac: ReachcoreSandbox, client: PacClient
+    stage: Stage, pac: FakeReachcore, client: PacClient
 ) -> None:
     bodies = []
 
@@ -186,7 +184,7 @@ def test_the_request_is_the_documented_one(
 @pytest.mark.parametrize("form", ["csv", "pdf"])
 @pytest.mark.parametrize("rows", [0, 20_000])
 def test_a_statement_arrives_byte_for_byte(
-    pac: ReachcoreSandbox, client: PacClient, url: str, form: str, rows: int
+    pac: FakeReachcore, client: PacClient, url: str, form: str, rows: int
 ) -> None:
     if rows:
         bulk = {"account": ACME, "month": str(MONTH), "rows": rows if form == "csv" else 500}
@@ -200,7 +198,7 @@ def test_a_statement_arrives_byte_for_byte(
 
 @pytest.mark.parametrize(("key", "account"), [(KEY, ACME), (OTHER_KEY, "Norte Prepago")])
 def test_the_csv_statement_says_what_the_balance_says(
-    pac: ReachcoreSandbox, url: str, key: str, account: str
+    pac: FakeReachcore, url: str, key: str, account: str
 ) -> None:
     client = create_client(reachcore_account(url, key))
     summary, movements = read(client)
@@ -231,7 +229,7 @@ def test_the_csv_statement_says_what_the_balance_says(
     ],
 )
 def test_what_is_no_statement_is_not_kept(
-    pac: ReachcoreSandbox, client: PacClient, form: str, content: str
+    pac: FakeReachcore, client: PacClient, form: str, content: str
 ) -> None:
     put(pac, form, "wrong-shape", reply=content)
     with failing("pac-protocol-error") as errors:
@@ -242,7 +240,7 @@ def test_what_is_no_statement_is_not_kept(
 
 @pytest.mark.parametrize("bom", ["", "\ufeff"])
 def test_a_csv_may_begin_with_a_byte_order_mark(
-    pac: ReachcoreSandbox, client: PacClient, bom: str
+    pac: FakeReachcore, client: PacClient, bom: str
 ) -> None:
     put(pac, "csv", "wrong-shape", reply=f"{bom}Cuenta,TipoConsumo\r\n")
     assert read(client, "csv") == f"{bom}Cuenta,TipoConsumo\r\n".encode()
@@ -255,7 +253,7 @@ def test_a_csv_may_begin_with_a_byte_order_mark(
 @pytest.mark.parametrize("code", sorted(documented(SALDOS) | documented(STATEMENT)))
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_codes_without_the_documented_body(
-    pac: ReachcoreSandbox, client: PacClient, operation: str, code: str, body: str
+    pac: FakeReachcore, client: PacClient, operation: str, code: str, body: str
 ) -> None:
     put(pac, operation, "code", code=code, body=body)
     if code.startswith("400"):
@@ -321,7 +319,7 @@ def test_a_400_that_cannot_be_read(stage: Stage, client: PacClient, body: bytes)
 
 
 def test_an_rfc_of_another_account_is_not_registered(
-    pac: ReachcoreSandbox, url: str, client: PacClient
+    pac: FakeReachcore, url: str, client: PacClient
 ) -> None:
     with failing("issuer-not-registered") as errors:
         read(client, rfc=Rfc("XXX010101XX1"))
@@ -332,7 +330,7 @@ def test_an_rfc_of_another_account_is_not_registered(
     assert len(calls(pac)) == 2
 
 
-def test_another_format_is_unsupported(pac: ReachcoreSandbox, client: PacClient) -> None:
+def test_another_format_is_unsupported(pac: FakeReachcore, client: PacClient) -> None:
     with failing("format-unsupported"):
         client.statement(MONTH, "xlsx", Deadline(5))
     assert len(calls(pac)) == 1
@@ -342,7 +340,7 @@ def test_another_format_is_unsupported(pac: ReachcoreSandbox, client: PacClient)
 
 
 def test_an_answer_that_is_slow_but_in_time_is_waited_for(
-    pac: ReachcoreSandbox, client: PacClient
+    pac: FakeReachcore, client: PacClient
 ) -> None:
     put(pac, "saldos", "slow", seconds=0.3)
     assert read(client, seconds=2)

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 from moto.sns.models import sns_backends
 from moto.sqs.models import sqs_backends
-from tests.integration.breaking import (
+from tests.integration.conftest import Switches
+from tests.integration.fault_injection import (
     NO_NEED,
     SERVICES,
     Call,
@@ -31,7 +32,6 @@ from tests.integration.breaking import (
     setting,
     unreachable,
 )
-from tests.integration.conftest import Switches
 from tests.integration.harness import (
     AWS_ACCOUNT,
     RC,
@@ -154,7 +154,7 @@ def _later(scene: Scene) -> None:
 
 
 def rejections(scene: Scene) -> dict[str, Any]:
-    items = scene.items("RejectionsTable")
+    items = scene.items("CredentialRejectionsTable")
     return {"rejected": [item["account"] for item in items if "at" in item]}
 
 
@@ -185,7 +185,7 @@ def settled(scene: Scene) -> str:
 
 
 def contracts(scene: Scene) -> dict[str, Any]:
-    entries = scene.items("JournalTable")
+    entries = scene.items("ContractsTable")
     by_status = Counter(item["status"] for item in entries if "status" in item)
     return {
         "bought": scene.world.purchases(),
@@ -211,7 +211,7 @@ def reviewed(scene: Scene) -> None:
 
 
 def settle(scene: Scene) -> str:
-    (contract,) = (item for item in scene.items("JournalTable") if "status" in item)
+    (contract,) = (item for item in scene.items("ContractsTable") if "status" in item)
     path = f"/accounts/{SF}/contracts/{contract['entry'].partition('#')[2]}/settlement"
     body = {"outcome": "confirmed", "reason": "The portal lists the contract."}
     return words(scene.world.call("contract", "POST", path, body=body))
@@ -242,7 +242,7 @@ def mailed_reports(scene: Scene) -> Counter[str]:
     url = template().environment("mail", scene.world.stack.resolve)["DOWNLOAD_URL"]
     texts = scene.world.mails()
     links = [line.strip() for text in texts for line in text.splitlines() if url in line]
-    keys = {item["ticket"]: item["key"] for item in scene.items("TicketsTable")}
+    keys = {item["ticket"]: item["key"] for item in scene.items("DownloadTokensTable")}
     return Counter(keys[download_token_hash(link.removeprefix(url))] for link in links)
 
 
@@ -422,10 +422,10 @@ def revoke(scene: Scene) -> str:
 
 
 def good_tickets(scene: Scene) -> dict[str, Any]:
-    return {"good": sum("revoked_at" not in item for item in scene.items("TicketsTable"))}
+    return {"good": sum("revoked_at" not in item for item in scene.items("DownloadTokensTable"))}
 
 
-def ticket(scene: Scene) -> str:
+def token(scene: Scene) -> str:
     answer = opened(scene.world, scene.notes["ticket"])
     scene.notes["status"] = answer.status
     return words(answer)
@@ -639,10 +639,10 @@ TICKET = Operation(
     "Ticket",
     ("dynamodb",),
     prepare=with_a_ticket,
-    act=ticket,
+    act=token,
     facts=answered,
     broken=NO_ANSWER,
-    repairs=[("the link again", ticket)],
+    repairs=[("the link again", token)],
 )
 OPERATIONS = (
     BALANCE,

@@ -16,7 +16,7 @@ import openpyxl
 import pypdf
 import pytest
 import requests
-from local.sandboxes.books import Movement
+from local.fake_pacs.fake_data import Movement
 from tests.integration.harness import (
     BUYER,
     RC,
@@ -512,7 +512,7 @@ def test_a_statement_that_disagrees_with_the_balance_is_kept_and_logged(
     assert "registered_csv_json" not in line
     assert body["differences"]["amount"] == [csv_total, json_total]
     assert "registered" not in body["differences"]
-    (event,) = world.events("Statement Differs")
+    (event,) = world.events("Statement Mismatch Detected")
     assert (event["id"], event["differences"]) == (body["id"], body["differences"])
     assert [mail for mail in world.mails() if "no cuadra" in mail]
 
@@ -520,7 +520,7 @@ def test_a_statement_that_disagrees_with_the_balance_is_kept_and_logged(
 def test_a_statement_that_agrees_is_not_logged(world: World) -> None:
     assert made(world)["differences"] == {}
     assert {line["level"] for line in world.log_lines()} <= {"DEBUG", "INFO"}
-    assert world.events("Statement Differs") == []
+    assert world.events("Statement Mismatch Detected") == []
 
 
 def test_a_statement_that_could_not_be_compared_is_kept(world: World) -> None:
@@ -798,7 +798,7 @@ def test_the_monthly_run_asks_for_every_report_of_every_account(world: World) ->
         assert {one["status"] for one in reports} == {"ready"}
         assert {one["requested_by"] for one in reports} == {"schedule"}
     assert len(world.events("Report Ready")) == 14
-    (event,) = world.events("Monthly Reports")
+    (event,) = world.events("Monthly Reports Completed")
     assert (event["ready"], event["failed"], event["accounts_failed"]) == (14, 0, {})
     assert [(one["account"], one["id"]) for one in event["reports"]] == [*ASKED[-4:], *ASKED[:-4]]
 
@@ -836,7 +836,7 @@ def test_a_report_that_a_person_waits_for_is_the_monthly_run_s_too(world: World)
 
     assert world.receive() == []
     assert len(records(world)) == 14
-    assert len(world.events("Monthly Reports")) == 1
+    assert len(world.events("Monthly Reports Completed")) == 1
 
 
 def test_the_run_s_end_tells_which_reports_failed_and_why(world: World) -> None:
@@ -846,7 +846,7 @@ def test_the_run_s_end_tells_which_reports_failed_and_why(world: World) -> None:
 
     world.deliver()
 
-    (event,) = world.events("Monthly Reports")
+    (event,) = world.events("Monthly Reports Completed")
     assert (event["ready"], event["failed"]) == (13, 1)
     assert event["accounts_failed"] == {"acme-broken": "account-misconfigured"}
     (failed,) = (one for one in event["reports"] if one["status"] == "failed")
@@ -858,7 +858,7 @@ def test_a_run_whose_last_report_never_comes_is_told_of_all_the_same(world: Worl
     monthly(world)
     (lost, *others) = world.receive()
     world.invoke("report_worker", sqs_event(world.stack.arns["ReportsQueue"], others))
-    assert world.events("Monthly Reports") == []
+    assert world.events("Monthly Reports Completed") == []
     world.clock.forward(hours=4)
     assert world.invoke("report", {"close": "overdue"}) == {"closed": []}
 
@@ -866,7 +866,7 @@ def test_a_run_whose_last_report_never_comes_is_told_of_all_the_same(world: Worl
 
     assert world.invoke("report", {"close": "overdue"}) == {"closed": ["2026-11-01 for 2026-10"]}
     assert world.invoke("report", {"close": "overdue"}) == {"closed": []}
-    (event,) = world.events("Monthly Reports")
+    (event,) = world.events("Monthly Reports Completed")
     assert (event["ready"], event["failed"]) == (13, 1)
     (pending,) = (one for one in event["reports"] if one["status"] == "pending")
     assert pending["id"] == json.loads(lost["Body"])["report"]
@@ -876,11 +876,11 @@ def test_an_end_that_is_not_taken_is_told_at_the_next_try(world: World) -> None:
     monthly(world)
     world.break_aws("events", "PutEvents", "InternalException", 500, after=14)
     assert world.deliver() == (13, 1)
-    assert world.events("Monthly Reports") == []
+    assert world.events("Monthly Reports Completed") == []
 
     world.mend_aws()
     assert world.deliver() == (1, 0)
-    assert len(world.events("Monthly Reports")) == 1
+    assert len(world.events("Monthly Reports Completed")) == 1
 
 
 def test_the_next_monthly_run_is_another(world: World) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from local.sandboxes.books import bulk_rfc
+from local.fake_pacs.fake_data import bulk_rfc
 from tests.integration.harness import RC, RFC, SF, World
 
 from timbres.domain.account import DEFAULT_CALLS_IN_FLIGHT

@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from local.sandboxes.books import AccountState, Movement, bulk_rfc
+from local.fake_pacs.fake_data import AccountState, Movement, bulk_rfc
 from moto.dynamodb.models import dynamodb_backends
 from tests.integration.harness import (
     AWS_ACCOUNT,
@@ -36,12 +36,12 @@ import timbres.services.daily_run.finalization
 import timbres.services.daily_run.start
 import timbres.services.daily_run.worker
 from timbres.aws import clients as session
-from timbres.aws.events import Bus
+from timbres.aws.events import EventPublisher
 from timbres.aws.rate_limiter import RateLimiter
 from timbres.domain.account import DEFAULT_CALLS_IN_FLIGHT
 from timbres.domain.run import MAX_DURATION
 from timbres.pacs.solucion_factible.client import SolucionFactibleClient
-from timbres.repositories.daily_counts import Snapshots
+from timbres.repositories.daily_counts import DailyCountRepository
 from timbres.repositories.runs import RunRepository
 
 EMPTY, UNUSED, BUSY = "AAA010101AAA", "ACM010203XY9", "GOMP800101QX2"
@@ -154,7 +154,7 @@ def test_it_counts_every_issuer_of_every_account(world: World) -> None:
         "consumed": None,
     }
     assert line(world, BUSY, "acme-two")["available"] == 180
-    assert kinds(world) == {"Stamps Counted": 1, "Stamps Exhausted": 1}
+    assert kinds(world) == {"Daily Run Completed": 1, "Stamps Exhausted": 1}
 
 
 def test_what_it_tells_when_it_is_over(sf: World) -> None:
@@ -162,7 +162,7 @@ def test_what_it_tells_when_it_is_over(sf: World) -> None:
 
     run = sf.run()
 
-    (told,) = sf.events("Stamps Counted")
+    (told,) = sf.events("Daily Run Completed")
     empty = {
         "account": SF,
         "rfc": EMPTY,
@@ -243,14 +243,14 @@ def test_its_metrics(sf: World, capsys: pytest.CaptureFixture[str]) -> None:
         "IssuersCounted": [3],
         "StampsLow": [1],
         "StampsExhausted": [1],
-        "PartsBroken": [0],
+        "BatchesFailed": [0],
         "IssuersFailed pac-rejected-request": [2],
         "PacCalls solucion-factible": [5],
         "PacErrors pac-rejected-request solucion-factible": [2],
-        "PacSeconds solucion-factible": found["PacSeconds solucion-factible"],
+        "PacLatency solucion-factible": found["PacLatency solucion-factible"],
         "RunsFinished": [1],
         "IssuersNotReached": [0],
-        "RunSeconds": [0],
+        "RunDuration": [0],
     }
 
 
@@ -275,7 +275,7 @@ def test_a_second_run_of_a_day_asks_for_nothing_again_and_tells_nothing_again(
     after = kept(world)
     assert after["IssuersTable"] == before["IssuersTable"]
     assert after["SnapshotsTable"] == before["SnapshotsTable"]
-    assert world.events("Stamps Counted")[1]["issuers"] == []
+    assert world.events("Daily Run Completed")[1]["issuers"] == []
     assert kinds(world)["Stamps Exhausted"] == 1
     assert world.mails() == mails
 
@@ -297,7 +297,7 @@ def test_a_start_that_comes_twice(world: World, when: str) -> None:
     assert sorted(asked(world)) == [RFC, EMPTY]
     assert world.calls().count("saldos") == 1
     assert kinds(world) == events
-    assert events["Stamps Counted"] == 1
+    assert events["Daily Run Completed"] == 1
     assert world.mails() == mails
     assert len(world.get("/runs").body["runs"]) == 1
 
@@ -314,7 +314,7 @@ def test_a_start_that_breaks_off_is_gone_on_with(sf: World, pairs: None) -> None
 
     assert sums(run) == ("finished", 30, 30, {})
     assert sorted(asked(sf)) == rfcs
-    assert kinds(sf) == {"Stamps Counted": 1}
+    assert kinds(sf) == {"Daily Run Completed": 1}
 
 
 def test_an_end_that_broke_off_is_made_up_for(sf: World) -> None:
@@ -330,7 +330,7 @@ def test_an_end_that_broke_off_is_made_up_for(sf: World) -> None:
     (run,) = sf.close_overdue()
 
     assert sums(run) == ("finished", 0, 0, {})
-    assert kinds(sf) == {"Stamps Counted": 1}
+    assert kinds(sf) == {"Daily Run Completed": 1}
 
 
 @pytest.mark.parametrize("new", [0, 20])
@@ -363,7 +363,7 @@ def test_a_start_repeated_after_an_import_counts_every_planned_issuer_once(
     assert sums(run) == ("finished", len(planned), len(planned), {})
     assert sorted(asked(sf)) == sorted(planned)
     assert (sf.clock() - due).total_seconds() < 60
-    assert kinds(sf) == {"Stamps Counted": 1}
+    assert kinds(sf) == {"Daily Run Completed": 1}
 
 
 @pytest.mark.parametrize(("operation", "number"), [("PutItem", 3), ("TransactWriteItems", 1)])
@@ -388,7 +388,7 @@ def test_two_starts_at_the_same_time_and_an_import_between(
 
     assert sums(run) == ("finished", 6, 6, {})
     assert sorted(asked(sf)) == [bulk_rfc(0), *rfcs]
-    assert kinds(sf) == {"Stamps Counted": 1}
+    assert kinds(sf) == {"Daily Run Completed": 1}
 
 
 @pytest.mark.parametrize("how", ["after", "together"])
@@ -423,7 +423,7 @@ def test_a_message_that_arrives_twice_while_it_is_retried_adds_nothing_twice(sf:
     assert [len(failures) for failures in results] == [1, 1, 0, 0]
     assert sums(shown(sf, run)) == ("finished", 2, 2, {})
     assert Counter(asked(sf)) == {RFC: 3, EMPTY: 1}
-    assert kinds(sf) == {"Stamps Exhausted": 1, "Stamps Counted": 1}
+    assert kinds(sf) == {"Stamps Exhausted": 1, "Daily Run Completed": 1}
 
 
 def test_two_workers_with_the_same_message_at_the_same_time(
@@ -437,7 +437,7 @@ def test_two_workers_with_the_same_message_at_the_same_time(
     run = start(sf)
     messages = [one for one in sf.receive("RunsQueue") if SF in one["Body"]]
     event = sqs_event(sf.stack.arns["RunsQueue"], messages)
-    settle, again = RunRepository.settle, iter([True])
+    settle, again = RunRepository.save_result, iter([True])
 
     def after_the_other(self: RunRepository, *args: Any) -> Any:
         if next(again, False):
@@ -452,7 +452,7 @@ def test_two_workers_with_the_same_message_at_the_same_time(
     sf.held_back()
     sf.work()
     assert sums(shown(sf, run)) == ("finished", 4, 3, {"pac-rejected-request": 1})
-    assert kinds(sf)["Stamps Counted"] == 1
+    assert kinds(sf)["Daily Run Completed"] == 1
     assert len(sf.mails()) == 1
 
 
@@ -463,21 +463,21 @@ def test_two_runs_at_the_same_time_announce_what_is_stored_once(
     sf.know([EMPTY])
     start(sf)
     sf.clock.forward(minutes=1)
-    write, again = Snapshots.write, iter([True])
+    write, again = DailyCountRepository.write, iter([True])
 
-    def after_the_other(self: Snapshots, *args: Any) -> None:
+    def after_the_other(self: DailyCountRepository, *args: Any) -> None:
         if next(again, False):
             sf.run()
         write(self, *args)
 
-    monkeypatch.setattr(Snapshots, "write", after_the_other)
+    monkeypatch.setattr(DailyCountRepository, "write", after_the_other)
 
     sf.work()
 
     runs = sf.get("/runs").body["runs"]
     assert [one["status"] for one in runs] == ["finished"] * 2
     assert sorted(one["exhausted"] for one in runs) == [0, 1]
-    assert kinds(sf) == {"Stamps Exhausted": 1, "Stamps Counted": 2}
+    assert kinds(sf) == {"Stamps Exhausted": 1, "Daily Run Completed": 2}
     assert len(sf.mails()) == 1
 
 
@@ -505,7 +505,7 @@ def test_a_worker_that_breaks_off_loses_nothing_and_doubles_nothing(
     assert set(asked(sf)) == {*rfcs, EMPTY}
     entries = [item["entry"] for item in sf.stack.items("SnapshotsTable")]
     assert len(entries) == len(set(entries)) == 13
-    assert kinds(sf)["Stamps Counted"] == 1
+    assert kinds(sf)["Daily Run Completed"] == 1
     (mail,) = sf.mails()
     assert mail.count(EMPTY) >= 1
     assert shown(sf, run)["exhausted"] == 1
@@ -518,7 +518,7 @@ class Killed(BaseException):
 @contextmanager
 def killed_at(monkeypatch: pytest.MonkeyPatch, step: str, when: str) -> Iterator[None]:
     """Kill the function before or after it publishes, or calls a method of the runs' table."""
-    owner: Any = Bus if step == "publish" else RunRepository
+    owner: Any = EventPublisher if step == "publish" else RunRepository
     method = getattr(owner, step)
 
     def kill(self: Any, *args: Any) -> Any:
@@ -611,7 +611,7 @@ def test_an_unexpected_error_is_retried_and_then_given_up(
 
     assert rounds == [(2, 1), (0, 1), (1, 0), (0, 0)]
     assert sums(shown(sf, run)) == ("finished", 3, 2, {"internal-error": 1})
-    assert kinds(sf)["Stamps Counted"] == 1
+    assert kinds(sf)["Daily Run Completed"] == 1
     assert "ZeroDivisionError" in str(sf.logged("a batch was not counted"))
     (dead,) = sf.receive("RunsDeadLetterQueue")
     assert json.loads(dead["Body"])["run"] == run
@@ -827,7 +827,7 @@ def test_a_run_that_is_overdue_is_closed_with_what_it_has(sf: World, pairs: None
     (closed,) = sf.close_overdue()
 
     assert sums(closed) == ("finished", 5, done, {"not-reached": 5 - done})
-    (told,) = sf.events("Stamps Counted")
+    (told,) = sf.events("Daily Run Completed")
     assert told["failed"] == {"not-reached": 5 - done}
     assert sf.close_overdue() == []
     # What comes after the end adds nothing to a run that was told of, and asks for nothing.
@@ -836,15 +836,15 @@ def test_a_run_that_is_overdue_is_closed_with_what_it_has(sf: World, pairs: None
     assert sf.invoke("run_worker", event) == {"batchItemFailures": []}
     assert shown(sf, run) == record
     assert sf.calls() == calls
-    assert kinds(sf)["Stamps Counted"] == 1
+    assert kinds(sf)["Daily Run Completed"] == 1
 
     sf.clock.forward(days=1)
     assert sums(sf.run()) == ("finished", 5, 5, {})
 
 
-def announced(world: World) -> list[dict[str, Any]]:
+def published_events(world: World) -> list[dict[str, Any]]:
     """Check that each run was announced as it is stored, mailed once; return what was told."""
-    told = world.events("Stamps Counted")
+    told = world.events("Daily Run Completed")
     for one in told:
         record = shown(world, one["id"])
         assert {name: record[name] for name in record if name != "accounts"} == {
@@ -873,7 +873,7 @@ def test_a_run_closed_in_the_middle_of_its_start_plans_nothing_more(sf: World) -
     run = sf.run()
 
     assert sums(run) == sums(closed[0]) == ("finished", 0, 0, {})
-    assert len(announced(sf)) == 1
+    assert len(published_events(sf)) == 1
     assert asked(sf) == []
 
 
@@ -885,7 +885,11 @@ def test_a_run_closed_while_a_worker_counts_announces_what_is_stored(
     many(sf, 5)
     sf.know([EMPTY])
     run = start(sf)
-    owner: Any = {"write": Snapshots, "publish": Bus, "settle": RunRepository}[step]
+    owner: Any = {
+        "write": DailyCountRepository,
+        "publish": EventPublisher,
+        "settle": RunRepository,
+    }[step]
     method, closed = getattr(owner, step), []
 
     def closed_meanwhile(self: Any, *args: Any) -> Any:
@@ -900,18 +904,18 @@ def test_a_run_closed_while_a_worker_counts_announces_what_is_stored(
     sf.work()
 
     assert closed
-    (told,) = announced(sf)
+    (told,) = published_events(sf)
     assert (told["id"], told["exhausted"]) == (run, 0)
     assert told["failed"].keys() == {"not-reached"}
     # What the late worker counted is kept, and the next run tells of it.
     assert line(sf, EMPTY)["alert"] == "exhausted"
     sf.clock.forward(hours=18)
     sf.run()
-    _, next_told = announced(sf)
+    _, next_told = published_events(sf)
     assert [issuer["rfc"] for issuer in next_told["issuers"]] == [EMPTY]
     sf.clock.forward(days=1)
     sf.run()
-    assert announced(sf)[2]["issuers"] == []
+    assert published_events(sf)[2]["issuers"] == []
     assert sum(EMPTY in mail for mail in sf.mails()) == 1
 
 
@@ -939,7 +943,7 @@ def test_an_alert_of_a_worker_that_was_killed_is_mailed_though_the_run_was_close
     assert sf.calls() == calls
     sf.clock.forward(hours=18)
     sf.run()
-    assert [told["exhausted"] for told in announced(sf)] == [0, 1]
+    assert [told["exhausted"] for told in published_events(sf)] == [0, 1]
     assert sum(f"{EMPTY} (cuenta" in mail for mail in sf.mails()) == 1
 
 
@@ -964,7 +968,7 @@ def test_an_end_that_was_killed_is_announced_as_it_is_stored(
     sf.clock.forward(hours=1)
     sf.close_overdue()
 
-    told = sf.events("Stamps Counted")
+    told = sf.events("Daily Run Completed")
     assert {one["id"] for one in told} == {run}
     # Published twice at most, and the same both times.
     assert len(told) <= 2
@@ -997,7 +1001,7 @@ def test_two_ends_at_the_same_time_announce_the_same(
     monkeypatch.setattr(RunRepository, "seal", after_the_other)
     sf.work()
 
-    first, second = sf.events("Stamps Counted")
+    first, second = sf.events("Daily Run Completed")
     assert first == second
     record = shown(sf, run)
     assert (record["finished_at"], record["exhausted"]) == (first["finished_at"], 1)
@@ -1016,12 +1020,12 @@ def test_a_write_whose_response_is_lost_delays_no_run_and_doubles_nothing(sf: Wo
             break
         assert sums(run) == ("finished", 3, 2, {"pac-rejected-request": 1}), lost
         assert sf.clock() - begun < timedelta(minutes=2), lost
-        assert kinds(sf)["Stamps Counted"] == before["Stamps Counted"] + 1
+        assert kinds(sf)["Daily Run Completed"] == before["Daily Run Completed"] + 1
         number += 1
         sf.clock.forward(days=1)
     # A run has: begin, plan (batch, account), enqueued, two transactions, and its end.
     assert number >= 9
-    announced(sf)
+    published_events(sf)
     assert kinds(sf)["Stamps Exhausted"] == 1
 
 
@@ -1067,7 +1071,7 @@ def test_rejected_credentials_are_one_sign_in_for_each_worker_in_flight(
     ]
 
     # Two workers at a time, as many as the template lets run.
-    workers = int(sf.stack.refs["RunWorkers"])
+    workers = int(sf.stack.refs["MaxConcurrentRunWorkers"])
     assert workers == 2
     with sf.environment("run_worker"):
         modules = [load("run_worker") for _ in range(workers)]
@@ -1083,7 +1087,7 @@ def test_rejected_credentials_are_one_sign_in_for_each_worker_in_flight(
 
     assert 1 <= len(asked(sf)) <= workers
     assert sums(shown(sf, run)) == ("finished", 1_500, 0, {"pac-credentials-rejected": 1_500})
-    assert kinds(sf) == {"Credentials Rejected": 1, "Stamps Counted": 1}
+    assert kinds(sf) == {"Credentials Rejected": 1, "Daily Run Completed": 1}
     (mail,) = sf.mails()
     assert "rechazó las credenciales" in mail
 
@@ -1106,7 +1110,7 @@ def test_a_password_that_expires_in_the_middle(sf: World, monkeypatch: pytest.Mo
     assert sums(run)[::3] == ("finished", {"pac-credentials-rejected": failed})
     assert len(asked(sf)) <= 20 + DEFAULT_CALLS_IN_FLIGHT
     assert len(sf.stack.items("SnapshotsTable")) == run["done"]
-    assert kinds(sf) == {"Credentials Rejected": 1, "Stamps Counted": 1}
+    assert kinds(sf) == {"Credentials Rejected": 1, "Daily Run Completed": 1}
 
     # A new password, and the next run counts all that are left.
     monkeypatch.setattr(books, "authenticate", authenticate)
@@ -1127,7 +1131,9 @@ def test_an_account_whose_secret_is_broken_is_left_out_and_stops_no_other(sf: Wo
     assert sums(run) == ("finished", 1, 1, {})
     problems = {one["account"]: one["problem"] for one in run["accounts"]}
     assert problems == {"acme-broken": "account-misconfigured", SF: None}
-    assert sf.events("Stamps Counted")[0]["problems"] == {"acme-broken": "account-misconfigured"}
+    assert sf.events("Daily Run Completed")[0]["problems"] == {
+        "acme-broken": "account-misconfigured"
+    }
 
 
 def test_an_account_whose_secret_is_gone_since_the_start(sf: World) -> None:
@@ -1181,7 +1187,7 @@ def test_calls_reserved_by_many_workers_keep_their_distance(
     sf: World, rate: int, count: int
 ) -> None:
     sf.ticks.real = True
-    dynamodb, table = session.client("dynamodb"), sf.stack.refs["PaceTable"]
+    dynamodb, table = session.client("dynamodb"), sf.stack.refs["RateLimitTable"]
     limiters = [RateLimiter(dynamodb, table) for _ in range(4)]
     reserved: list[float] = []
 
@@ -1203,7 +1209,7 @@ def test_calls_reserved_by_many_workers_keep_their_distance(
 
 
 def test_a_later_write_does_not_change_an_item_that_moto_returned(sf: World) -> None:
-    backend, name = dynamodb_backends[AWS_ACCOUNT][REGION], sf.stack.refs["PaceTable"]
+    backend, name = dynamodb_backends[AWS_ACCOUNT][REGION], sf.stack.refs["RateLimitTable"]
     backend.put_item(name, {"account": {"S": SF}})
 
     item = backend.get_item(name, {"account": {"S": SF}})
@@ -1214,7 +1220,7 @@ def test_a_later_write_does_not_change_an_item_that_moto_returned(sf: World) -> 
 
 def test_a_call_that_would_begin_too_late_is_not_reserved(sf: World) -> None:
     sf.ticks.real = True
-    limiter = RateLimiter(session.client("dynamodb"), sf.stack.refs["PaceTable"])
+    limiter = RateLimiter(session.client("dynamodb"), sf.stack.refs["RateLimitTable"])
     now = time.time()
     assert limiter.reserve(SF, 1, 1, now - 1) is None
     assert limiter.reserve(SF, 1, 30, now + 10) is not None
@@ -1386,7 +1392,7 @@ def story(world: World, days: list[tuple[int, int]], rfc: str = BUSY) -> list[st
         mails = len(world.mails())
         world.run()
         events = world.published[before:]
-        alerts = [e["DetailType"] for e in events if e["DetailType"] != "Stamps Counted"]
+        alerts = [e["DetailType"] for e in events if e["DetailType"] != "Daily Run Completed"]
         assert len(alerts) <= 1
         told.append(alerts[0].removeprefix("Stamps ") if alerts else None)
         assert len(world.mails()) - mails == len(alerts)
@@ -1497,7 +1503,7 @@ def test_many_crossings_are_one_event_and_one_mail_that_fit(
     run = sf.run()
 
     assert (run["low"], len(sf.events("Stamps Low"))) == (45, 45)
-    (told,) = sf.events("Stamps Counted")
+    (told,) = sf.events("Daily Run Completed")
     assert told["low"] == 45
     assert len(told["issuers"]) == 20
     (mail,) = sf.mails()
@@ -1508,7 +1514,7 @@ def test_many_crossings_are_one_event_and_one_mail_that_fit(
 def test_nothing_new_is_no_mail(sf: World) -> None:
     sf.know([RFC, BUSY, STRANGERS[0]])
     sf.run()
-    assert kinds(sf) == {"Stamps Counted": 1}
+    assert kinds(sf) == {"Daily Run Completed": 1}
     assert sf.mails() == []
 
 

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from local.sandboxes.server import serve
-from local.sandboxes.solucion_factible import PATHS, SolucionFactibleSandbox
+from local.fake_pacs.server import serve
+from local.fake_pacs.solucion_factible import PATHS, FakeSolucionFactible
 from lxml import etree
-from tests.integration.pac_world import (
+from tests.integration.pac_cases import (
     ATTEMPTS,
     PASSWORD,
     RFC,
@@ -40,9 +40,9 @@ Act = Callable[[PacClient], Any]
 
 
 @pytest.fixture
-def pac(stage: Stage) -> SolucionFactibleSandbox:
+def pac(stage: Stage) -> FakeSolucionFactible:
     """The PAC, its memory as new."""
-    sandbox = SolucionFactibleSandbox(books().solucion_factible, wsdl=WSDL)
+    sandbox = FakeSolucionFactible(books().solucion_factible, wsdl=WSDL)
     stage.play(sandbox)
     return sandbox
 
@@ -54,7 +54,7 @@ def kept_client(place: tuple[Stage, str]) -> PacClient:
 
 
 @pytest.fixture
-def client(kept_client: PacClient, pac: SolucionFactibleSandbox) -> PacClient:
+def client(kept_client: PacClient, pac: FakeSolucionFactible) -> PacClient:
     return kept_client
 
 
@@ -71,7 +71,7 @@ def buy(client: PacClient, stamps: int = 500, rfc: Rfc = RFC, seconds: float = 1
     return client.create_contract(rfc, stamps, Deadline(seconds))
 
 
-def bought(pac: SolucionFactibleSandbox) -> list[tuple[str, int]]:
+def bought(pac: FakeSolucionFactible) -> list[tuple[str, int]]:
     return [(one["rfc"], one["timbres"]) for one in pac.books_json()["accounts"][0]["purchases"]]
 
 
@@ -93,7 +93,7 @@ OK = "<x:status>200</x:status>"
 # -------------------------------------------------------------------------------- stamps
 
 
-def test_stamps_are_what_the_books_hold(pac: SolucionFactibleSandbox, client: PacClient) -> None:
+def test_stamps_are_what_the_books_hold(pac: FakeSolucionFactible, client: PacClient) -> None:
     issuers = pac.books_json()["accounts"][0]["issuers"]
     assert len(issuers) == 5
     for issuer in issuers:
@@ -104,7 +104,7 @@ def test_stamps_are_what_the_books_hold(pac: SolucionFactibleSandbox, client: Pa
 
 
 def test_an_issuer_that_the_account_does_not_have(
-    pac: SolucionFactibleSandbox, client: PacClient
+    pac: FakeSolucionFactible, client: PacClient
 ) -> None:
     with failing("pac-rejected-request") as errors:
         count(client, Rfc("NUE200229AB3"))
@@ -131,7 +131,7 @@ def test_an_issuer_that_the_account_does_not_have(
     ],
 )  # fmt: skip
 def test_what_did_not_come_is_none_and_what_came_is_kept(
-    pac: SolucionFactibleSandbox, client: PacClient, fields: str, stamps: Stamps
+    pac: FakeSolucionFactible, client: PacClient, fields: str, stamps: Stamps
 ) -> None:
     for order in (OK + fields, fields + OK):
         put(pac, GET, "wrong-shape", reply=reply(GET, order), times=1)
@@ -168,7 +168,7 @@ def test_what_did_not_come_is_none_and_what_came_is_kept(
     ],
 )
 def test_a_result_that_is_not_as_documented(
-    pac: SolucionFactibleSandbox, client: PacClient, operation: str, fields: str, says: str
+    pac: FakeSolucionFactible, client: PacClient, operation: str, fields: str, says: str
 ) -> None:
     put(pac, operation, "wrong-shape", reply=reply(operation, fields))
     with failing("pac-protocol-error") as errors:
@@ -191,7 +191,7 @@ def test_a_result_that_is_not_as_documented(
     ],
 )
 def test_counts_that_are_not_as_documented(
-    pac: SolucionFactibleSandbox, client: PacClient, fields: str, says: str
+    pac: FakeSolucionFactible, client: PacClient, fields: str, says: str
 ) -> None:
     put(pac, GET, "wrong-shape", reply=reply(GET, OK + fields))
     with failing("pac-protocol-error") as errors:
@@ -229,7 +229,7 @@ def test_counts_that_are_not_as_documented(
     ids=range(19),
 )
 def test_an_answer_that_is_no_such_reply(
-    pac: SolucionFactibleSandbox, client: PacClient, operation: str, content: str
+    pac: FakeSolucionFactible, client: PacClient, operation: str, content: str
 ) -> None:
     put(pac, operation, "wrong-shape", reply=content.replace(GET, operation))
     with failing("pac-protocol-error") as errors:
@@ -240,7 +240,7 @@ def test_an_answer_that_is_no_such_reply(
 
 @pytest.mark.parametrize(("operation", "other"), [(GET, BUY), (BUY, GET)])
 def test_the_reply_to_another_operation_is_none(
-    pac: SolucionFactibleSandbox, client: PacClient, operation: str, other: str
+    pac: FakeSolucionFactible, client: PacClient, operation: str, other: str
 ) -> None:
     put(pac, operation, "wrong-shape", reply=reply(other, OK + COUNTS))
     with failing("pac-protocol-error") as errors:
@@ -254,7 +254,7 @@ def test_the_reply_to_another_operation_is_none(
 @pytest.mark.parametrize("rfc", [RFC, RFC_N, Rfc("NUE200229AB3")])
 @pytest.mark.parametrize("stamps", [1, 500, 1_000_000])
 def test_a_purchase_is_one_request(
-    pac: SolucionFactibleSandbox, client: PacClient, rfc: Rfc, stamps: int
+    pac: FakeSolucionFactible, client: PacClient, rfc: Rfc, stamps: int
 ) -> None:
     answer = buy(client, stamps, rfc)
     assert (answer.code, answer.message) == (
@@ -266,7 +266,7 @@ def test_a_purchase_is_one_request(
 
 
 def test_a_confirmation_may_come_without_words(
-    pac: SolucionFactibleSandbox, client: PacClient
+    pac: FakeSolucionFactible, client: PacClient
 ) -> None:
     for words in ("", "<x:mensaje/>", '<x:mensaje xsi:nil="true"/>', "<x:mensaje> </x:mensaje>"):
         put(pac, BUY, "wrong-shape", reply=reply(BUY, OK + words), times=1)
@@ -277,7 +277,7 @@ def test_a_confirmation_may_come_without_words(
 @pytest.mark.parametrize(("fault", "at_once"), [("slow", False), ("slow-after", True)])
 def test_a_purchase_is_not_waited_for_without_end(
     monkeypatch: pytest.MonkeyPatch,
-    pac: SolucionFactibleSandbox,
+    pac: FakeSolucionFactible,
     client: PacClient,
     fault: str,
     at_once: bool,
@@ -297,7 +297,7 @@ def test_a_purchase_is_not_waited_for_without_end(
 
 @pytest.mark.parametrize("seconds", [-1, 0, 0.3, 3, 5.5])
 def test_no_purchase_begins_without_the_time_to_wait_for_it(
-    stage: Stage, pac: SolucionFactibleSandbox, client: PacClient, seconds: float
+    stage: Stage, pac: FakeSolucionFactible, client: PacClient, seconds: float
 ) -> None:
     with pytest.raises(TimbresError) as caught:
         buy(client, seconds=seconds)
@@ -315,9 +315,9 @@ def test_no_purchase_begins_without_the_time_to_wait_for_it(
 )
 @pytest.mark.parametrize("act", [count, buy])
 def test_an_account_that_may_not_sign_in_is_called_once(
-    pac: SolucionFactibleSandbox, client: PacClient, act: Act, state: str, code: str
+    pac: FakeSolucionFactible, client: PacClient, act: Act, state: str, code: str
 ) -> None:
-    from local.sandboxes.books import AccountState
+    from local.fake_pacs.fake_data import AccountState
 
     pac._books.set_account(state=AccountState(state))
     with failing("pac-credentials-rejected") as errors:
@@ -327,7 +327,7 @@ def test_an_account_that_may_not_sign_in_is_called_once(
     assert bought(pac) == []
 
 
-def test_a_denied_issuer(pac: SolucionFactibleSandbox, client: PacClient) -> None:
+def test_a_denied_issuer(pac: FakeSolucionFactible, client: PacClient) -> None:
     pac._books.set_issuer(RFC, denied=True)
     with failing("pac-permission-denied") as errors:
         buy(client)
@@ -339,9 +339,7 @@ def test_a_denied_issuer(pac: SolucionFactibleSandbox, client: PacClient) -> Non
 # -------------------------------------------------------------------------------- faults
 
 
-def test_the_words_of_a_soap_fault_are_told(
-    pac: SolucionFactibleSandbox, client: PacClient
-) -> None:
+def test_the_words_of_a_soap_fault_are_told(pac: FakeSolucionFactible, client: PacClient) -> None:
     put(pac, GET, "soap-fault")
     with failing("pac-error") as errors:
         count(client)
@@ -386,7 +384,7 @@ def test_answers_that_are_no_soap(
 
 
 def test_the_requests_are_the_documented_ones(
-    stage: Stage, pac: SolucionFactibleSandbox, client: PacClient
+    stage: Stage, pac: FakeSolucionFactible, client: PacClient
 ) -> None:
     bodies = []
 
@@ -420,12 +418,12 @@ def test_the_requests_are_the_documented_ones(
 
 
 @pytest.fixture
-def live(pac: SolucionFactibleSandbox, url: str) -> PacClient:
+def live(pac: FakeSolucionFactible, url: str) -> PacClient:
     return create_client(factible_account(url, live_wsdl=True))
 
 
 def test_the_live_wsdl_is_loaded_once_and_its_empty_address_ignored(
-    pac: SolucionFactibleSandbox, live: PacClient
+    pac: FakeSolucionFactible, live: PacClient
 ) -> None:
     assert count(live) == Stamps(1000, 250, 750)
     assert buy(live).code == "200"
@@ -434,10 +432,10 @@ def test_the_live_wsdl_is_loaded_once_and_its_empty_address_ignored(
 
 
 def test_credentials_go_where_the_account_says_whatever_the_wsdl_does(
-    pac: SolucionFactibleSandbox, live: PacClient, stage: Stage
+    pac: FakeSolucionFactible, live: PacClient, stage: Stage
 ) -> None:
     elsewhere = Stage()
-    elsewhere.play(SolucionFactibleSandbox(books().solucion_factible))
+    elsewhere.play(FakeSolucionFactible(books().solucion_factible))
     with serve(elsewhere) as other:
         wsdl = WSDL.read_text().replace('location=""', f'location="{other}{PATHS[-1]}"')
         put(pac, "wsdl", "wrong-shape", reply=wsdl)
@@ -471,7 +469,7 @@ def _wsdl(**changes: str) -> str:
 )  # fmt: skip
 @pytest.mark.parametrize("act", [count, buy])
 def test_a_live_wsdl_without_the_operations_is_told(
-    pac: SolucionFactibleSandbox, live: PacClient, act: Act, wsdl: str
+    pac: FakeSolucionFactible, live: PacClient, act: Act, wsdl: str
 ) -> None:
     put(pac, "wsdl", "wrong-shape", reply=wsdl)
     with failing("pac-protocol-error") as errors:
@@ -491,7 +489,7 @@ def test_a_live_wsdl_without_the_operations_is_told(
     ],
 )
 def test_without_the_live_wsdl_nothing_is_bought(
-    pac: SolucionFactibleSandbox, live: PacClient, fault: str, code: str, attempts: int
+    pac: FakeSolucionFactible, live: PacClient, fault: str, code: str, attempts: int
 ) -> None:
     put(pac, "wsdl", fault)
     with failing(code) as errors:
@@ -501,13 +499,13 @@ def test_without_the_live_wsdl_nothing_is_bought(
 
 
 def test_a_wsdl_that_is_not_there_is_told(stage: Stage, live: PacClient) -> None:
-    stage.play(SolucionFactibleSandbox(books().solucion_factible))
+    stage.play(FakeSolucionFactible(books().solucion_factible))
     with failing("pac-endpoint-not-found"):
         count(live)
 
 
 def test_a_wsdl_that_failed_once_is_asked_for_again(
-    pac: SolucionFactibleSandbox, live: PacClient
+    pac: FakeSolucionFactible, live: PacClient
 ) -> None:
     put(pac, "wsdl", "html-200", times=1)
     with failing("pac-protocol-error"):
@@ -516,7 +514,7 @@ def test_a_wsdl_that_failed_once_is_asked_for_again(
 
 
 def test_a_wsdl_with_more_operations_and_bindings_serves(
-    pac: SolucionFactibleSandbox, live: PacClient
+    pac: FakeSolucionFactible, live: PacClient
 ) -> None:
     text = WSDL.read_text()
     start = text.index("  <wsdl:binding ")
@@ -536,7 +534,7 @@ def test_a_wsdl_with_more_operations_and_bindings_serves(
 
 
 def test_a_slow_wsdl_ends_at_the_deadline_and_nothing_is_bought(
-    monkeypatch: pytest.MonkeyPatch, pac: SolucionFactibleSandbox, live: PacClient
+    monkeypatch: pytest.MonkeyPatch, pac: FakeSolucionFactible, live: PacClient
 ) -> None:
     monkeypatch.setattr("timbres.pacs.solucion_factible.client._PURCHASE_LEAST_SECONDS", 0.6)
     put(pac, "wsdl", "slow", seconds=1.5)

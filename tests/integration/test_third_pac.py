@@ -13,13 +13,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from local.aws import ROOT
-from local.sandboxes.server import serve
+from local.emulator_process import ROOT
+from local.fake_pacs.server import serve
 from tests.integration.harness import World
-from tests.integration.pac_world import KEY, RFC, RFC_N, USERNAME, WRONG
+from tests.integration.pac_cases import KEY, RFC, RFC_N, USERNAME, WRONG
 from tests.support import libre
 from tests.support.libre.fake import LibreFake
-from tools.doctor.accounts import Accounts
+from tools.doctor.accounts import AccountChecks
 
 from timbres.deadline import Deadline
 from timbres.errors import PacError
@@ -56,8 +56,10 @@ def secret(fake: LibreFake, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[st
 
 
 def asked(world: World) -> list[tuple[str, str]]:
-    doctor = Accounts(world.stack.client, None, {"SecretPrefix": "timbres/accounts/"}, [ACCOUNT])
-    return [(one.level, one.said) for one in (*doctor.examined(), *doctor.asked())]
+    doctor = AccountChecks(
+        world.stack.client, None, {"SecretPrefix": "timbres/accounts/"}, [ACCOUNT]
+    )
+    return [(one.level, one.text) for one in (*doctor.check_secrets(), *doctor.check_pacs())]
 
 
 def test_an_issuer_without_a_limit_is_never_low(world: World, secret: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 from moto import mock_aws
 
-from tests.torture.machine import Contracts
+from tests.torture.stateful_test import Contracts
 
 EXAMPLES = int(os.environ.get("TORTURE_EXAMPLES", "60"))
 

@@ -10,7 +10,7 @@ from datetime import date, datetime, timedelta
 
 from hypothesis import strategies as st
 
-from timbres.domain.account import ALL
+from timbres.domain.account import ALL_ACCOUNTS
 from timbres.domain.clock import MEXICO_CITY
 from timbres.domain.consumption import (
     FROM_PAC,
@@ -131,7 +131,7 @@ def _days() -> tuple[int | None, ...]:
 def small_month() -> Consumption:
     """Return the month of all accounts: 10 movements, 2,203 stamps, six days unknown."""
     return Consumption(
-        account=ALL,
+        account=ALL_ACCOUNTS,
         month=MONTH,
         generated_at=GENERATED_AT,
         sources=SOURCES,
@@ -203,7 +203,7 @@ def busy_month(issuers: int = 40, seed: int = 7) -> Consumption:
     movements.sort(key=lambda movement: (movement.account, movement.date))
     lines.sort(key=lambda line: -line.amount)
     return Consumption(
-        account=ALL,
+        account=ALL_ACCOUNTS,
         month=MONTH,
         generated_at=GENERATED_AT,
         sources=tuple(
@@ -321,7 +321,7 @@ def months(draw: st.DrawFn) -> Consumption:
         id=_TEXTS,
     )
     return Consumption(
-        account=draw(st.sampled_from([ALL, RC])),
+        account=draw(st.sampled_from([ALL_ACCOUNTS, RC])),
         month=month,
         generated_at=GENERATED_AT,
         sources=tuple(draw(st.lists(sources, max_size=3))),

@@ -7,8 +7,8 @@ from functools import cache
 from typing import Any
 
 import pytest
-from local.aws import ROOT
 from local.build import read_template
+from local.emulator_process import ROOT
 from tools.openapi import document
 
 from timbres.aws import object_store
@@ -79,11 +79,11 @@ def limits() -> list[str]:
     return [
         *rates,
         f"within {seconds} seconds",
-        f"{gateway.MOST_BODY_BYTES:,} bytes",
+        f"{gateway.MAX_BODY_BYTES:,} bytes",
         f"{issuer_import_parser.MAX_ROWS:,} rows",
-        f"first {balance.MOST_MOVEMENTS:,} movements",
+        f"first {balance.MAX_MOVEMENTS:,} movements",
         ", ".join(f"{module._PAGE} {name}" for name, module in pages.items()),
-        f"{stamps.MOST_STAMPS:,} stamps",
+        f"{stamps.MAX_STAMPS:,} stamps",
         f"{account.DEFAULT_MAX_STAMPS_PER_CONTRACT:,} an order",
         f"{account.DEFAULT_MAX_STAMPS_PER_DAY:,} a day",
         f"{object_store.LINK_SECONDS // 60} minutes",

@@ -92,7 +92,7 @@ def test_now_is_mexico_citys_present() -> None:
 
 def test_a_deadline_never_has_less_than_nothing_left() -> None:
     deadline = Deadline(60)
-    assert 59 < deadline.left() <= 60
-    assert 49 < deadline.before(10).left() <= 50
-    assert deadline.before(100).left() == 0
-    assert Deadline(-1).left() == 0
+    assert 59 < deadline.remaining() <= 60
+    assert 49 < deadline.before(10).remaining() <= 50
+    assert deadline.before(100).remaining() == 0
+    assert Deadline(-1).remaining() == 0

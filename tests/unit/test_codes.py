@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from tests.unit.seeds import (
+from tests.unit.documented_codes import (
     AGREGAR_CONTRATO,
     GET_TIMBRES,
     PAGES,
@@ -71,7 +71,7 @@ def test_rejected_credentials_are_never_retried() -> None:
     [
         (codes.UNREACHABLE, "pac-unreachable", 503, False, True, True),
         (codes.TIMEOUT, "pac-timeout", 504, True, True, False),
-        (codes.PROTOCOL, "pac-protocol-error", 502, True, False, False),
+        (codes.PROTOCOL_ERROR, "pac-protocol-error", 502, True, False, False),
         (codes.CONTRADICTION, "pac-protocol-error", 502, True, True, False),
     ],
     ids=lambda value: getattr(value, "code", None),

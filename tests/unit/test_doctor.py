@@ -16,11 +16,11 @@ from botocore.exceptions import (
     ProfileNotFound,
     ReadTimeoutError,
 )
-from local.aws import ROOT
+from local.emulator_process import ROOT
 from tools.doctor import cloud, machine
 from tools.doctor.accounts import remarks
+from tools.doctor.checks import CheckResults, ok, run_safely
 from tools.doctor.cloud import Deployed
-from tools.doctor.findings import Findings, guarded, ok
 from tools.doctor.stage import StageError, read_stage
 from tools.doctor.wsdl import BEYOND, HARMLESS, LIVE, WsdlError, differences
 
@@ -51,7 +51,7 @@ def put(*pairs: tuple[str, str], count: int = -1) -> str:
 
 
 def reads(live: str) -> list[tuple[str, str]]:
-    return [(one.said, one.remedy) for one in differences(WSDL_FILE.read_bytes(), live.encode())]
+    return [(one.text, one.remedy) for one in differences(WSDL_FILE.read_bytes(), live.encode())]
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ def test_a_full_disk_and_a_folder_that_cannot_be_written_to_are_told(tmp_path: P
     assert machine.disk(1024**3).level == "ok"
     assert machine.disk(1024**3 - 1).level == "failed"
     (tmp_path / ".aws-sam").write_text("a file where make wants a folder")
-    levels = {one.what: one.level for one in machine.examined(tmp_path)}
+    levels = {one.subject: one.level for one in machine.check_machine(tmp_path)}
     assert (levels[".local"], levels[".aws-sam"]) == ("ok", "failed")
 
 
@@ -217,7 +217,7 @@ def test_a_python_3_13_has_to_run(
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     monkeypatch.setenv("PYENV_ROOT", str(tmp_path / "pyenv"))
-    levels = {one.what: one.level for one in machine.examined(tmp_path)}
+    levels = {one.subject: one.level for one in machine.check_machine(tmp_path)}
     assert (levels["python3.13"], levels["curl"]) == (level, "warning")
 
 
@@ -242,14 +242,14 @@ def test_a_python_3_13_has_to_run(
     ids=repr,
 )
 def test_a_check_that_breaks_off_says_why_and_what_to_do(error: Exception, says: str) -> None:
-    def check() -> Findings:
+    def check() -> CheckResults:
         yield ok("first", "was there")
         raise error
 
-    first, second = guarded("second", check)
+    first, second = run_safely("second", check)
     assert first.level == "ok"
-    assert (second.level, second.what) == ("failed", "second")
-    assert says in second.said
+    assert (second.level, second.subject) == ("failed", "second")
+    assert says in second.text
     assert "a-password" not in str(second)
 
 
@@ -267,18 +267,18 @@ def test_a_check_that_breaks_off_says_why_and_what_to_do(error: Exception, says:
 def test_a_clock_that_is_off_is_told_before_aws_refuses_it(seconds: int, level: str) -> None:
     now = datetime(2026, 11, 21, 12, tzinfo=UTC)
     date = format_datetime(datetime.fromtimestamp(now.timestamp() + seconds, UTC), usegmt=True)
-    assert cloud.clock(date, now).level == level
+    assert cloud.check_clock(date, now).level == level
 
 
 @pytest.mark.parametrize("date", [None, "", "yesterday"])
 def test_a_date_that_aws_did_not_send_is_no_failure(date: str | None) -> None:
-    assert cloud.clock(date, datetime.now(UTC)).level == "warning"
+    assert cloud.check_clock(date, datetime.now(UTC)).level == "warning"
 
 
 @pytest.mark.parametrize(
     ("arns", "level", "says"),
     [
-        ([], "warning", "MailTo"),
+        ([], "warning", "NotificationEmail"),
         (["PendingConfirmation"], "failed", "someone1@example.com gets none"),
         (
             ["arn:aws:sns:mx-central-1:1:t:1", "PendingConfirmation"],
@@ -293,9 +293,9 @@ def test_a_subscription_has_to_be_confirmed(arns: list[str], level: str, says: s
         {"SubscriptionArn": arn, "Protocol": "email", "Endpoint": f"someone{n}@example.com"}
         for n, arn in enumerate(arns, 1)
     ]
-    finding = cloud.heard("mails", listed, "MailTo")
+    finding = cloud.check_subscriptions("mails", listed, "NotificationEmail")
     assert finding.level == level
-    assert says in finding.said
+    assert says in finding.text
 
 
 @pytest.mark.parametrize(
@@ -312,15 +312,17 @@ def test_a_subscription_has_to_be_confirmed(arns: list[str], level: str, says: s
 )
 def test_a_stack_is_as_its_status_says(status: str, level: str) -> None:
     stack = Deployed("timbres", status, {}, {})
-    assert cloud.status(stack).level == level
-    assert status in cloud.status(stack).said
+    assert cloud.check_status(stack).level == level
+    assert status in cloud.check_status(stack).text
 
 
 def test_outputs_that_an_older_stack_lacks_are_named() -> None:
-    finding = cloud.outputs(Deployed("timbres", "", {"ApiUrl": "x"}, {}), ROOT / "template.yaml")
+    finding = cloud.check_outputs(
+        Deployed("timbres", "", {"ApiUrl": "x"}, {}), ROOT / "template.yaml"
+    )
     assert finding.level == "warning"
-    assert "AlarmsTopicArn" in finding.said
-    assert "ApiUrl" not in finding.said
+    assert "AlarmsTopicArn" in finding.text
+    assert "ApiUrl" not in finding.text
 
 
 def test_the_stages_are_read_as_sam_reads_them(tmp_path: Path) -> None:
@@ -330,11 +332,11 @@ def test_the_stages_are_read_as_sam_reads_them(tmp_path: Path) -> None:
     config = tmp_path / "samconfig.toml"
     config.write_text(
         'version = 0.1\n[x.deploy.parameters]\nstack_name = "s"\nprofile = "p"\n'
-        """parameter_overrides = ["Stage=prod", "MailTo=a@example.com"]\n[y.deploy.parameters]\n"""
+        """parameter_overrides = ["Stage=prod", "NotificationEmail=a@example.com"]\n[y.deploy.parameters]\n"""
     )
     own = read_stage(config, "x")
     assert (own.stack_name, own.region, own.profile) == ("s", None, "p")
-    assert own.parameters == {"Stage": "prod", "MailTo": "a@example.com"}
+    assert own.parameters == {"Stage": "prod", "NotificationEmail": "a@example.com"}
     for name, why in (("prod", "it has x, y"), ("y", "stack_name")):
         with pytest.raises(StageError, match=why):
             read_stage(config, name)

@@ -424,10 +424,10 @@ def test_each_pac_can_what_it_documents(pac: str, can: set[str]) -> None:
     assert set(PACS[pac].capabilities) == can
     for ability in ("balance", "statement", "consumption", "stamps", "contracts"):
         if ability in can:
-            made.must(ability)
+            made.require(ability)
             continue
         with pytest.raises(TimbresError) as caught:
-            made.must(ability)
+            made.require(ability)
         assert caught.value.problem_type.code == "operation-unsupported"
         assert status_code(caught.value.problem_type.code) == 422
         assert ability in caught.value.detail

@@ -13,25 +13,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from timbres.domain.contract import (
+    ABANDONED_AFTER,
     CONFIRMED,
     COUNT_MISMATCH,
-    GIVE_UP_AFTER,
+    ESCALATE_AFTER,
     NEEDS_REVIEW,
-    OVERDUE_AFTER,
     PENDING,
     READ_LAG,
     RECONCILER,
     REJECTED,
     SETTLED,
-    SETTLING,
     STATES,
-    STEPS,
+    TRANSITIONS,
     UNKNOWN,
+    VERIFICATION_WINDOW,
     Contract,
-    IllegalStepError,
-    Refusal,
+    InvalidTransitionError,
+    Rejection,
+    new_contract,
     new_id,
-    opened,
     parse_outcome,
     parse_reason,
     parse_state,
@@ -45,13 +45,13 @@ NOW = datetime(2026, 11, 19, 13, 53, 41, tzinfo=UTC)
 BEFORE = Stamps(1000, 250, 750)
 LATER = NOW + timedelta(minutes=5)
 BUYER = "arn:aws:iam::123456789012:user/buyer"
-REFUSAL = Refusal("pac-timeout", "The PAC did not answer in time", "nothing came")
+REFUSAL = Rejection("pac-timeout", "The PAC did not answer in time", "nothing came")
 
 
 def contract(status: str = PENDING, sent: bool = True, **more: Any) -> Contract:
-    one = opened("acme-sf", "login", Rfc("A&D061009TY8"), 500, BUYER, "pedido-1", NOW)
+    one = new_contract("acme-sf", "login", Rfc("A&D061009TY8"), 500, BUYER, "pedido-1", NOW)
     if sent:
-        one = one.send(NOW, BEFORE)
+        one = one.mark_sent(NOW, BEFORE)
     return replace(one, status=status, **more)
 
 
@@ -62,16 +62,16 @@ def counts(contracted: int | None, used: int = 250) -> Stamps | None:
 
 # What a caller may do, by the step that it is.
 TAKEN: dict[str, Callable[[Contract], Contract]] = {
-    "send": lambda one: replace(one, sent_at=None).send(LATER, BEFORE),
+    "send": lambda one: replace(one, sent_at=None).mark_sent(LATER, BEFORE),
     "confirm": lambda one: one.confirm(LATER, "200", "hecho"),
-    "refuse": lambda one: one.refuse(LATER, REFUSAL, "620", "no"),
-    "withdraw": lambda one: replace(one, sent_at=None).withdraw(LATER),
-    "doubt": lambda one: one.doubt(LATER, BUYER, REFUSAL),
+    "refuse": lambda one: one.reject(LATER, REFUSAL, "620", "no"),
+    "withdraw": lambda one: replace(one, sent_at=None).abandon(LATER),
+    "doubt": lambda one: one.mark_unknown(LATER, BUYER, REFUSAL),
     "count": lambda one: replace(one, settled_at=NOW).recount(LATER, BUYER, counts(1500)),
     "recount": lambda one: replace(one, settled_at=NOW).recount(LATER, BUYER, None, "away"),
     "look": lambda one: one.evaluate(LATER, BEFORE),
     "prove": lambda one: one.evaluate(LATER, counts(1500)),
-    "disprove": lambda one: one.evaluate(NOW + SETTLING, BEFORE),
+    "disprove": lambda one: one.evaluate(NOW + VERIFICATION_WINDOW, BEFORE),
     "give-up": lambda one: one.evaluate(LATER, counts(1007)),
     "settle-confirmed": lambda one: one.settle(LATER, CONFIRMED, BUYER, "seen in the portal"),
     "settle-rejected": lambda one: one.settle(LATER, REJECTED, BUYER, "not in the portal"),
@@ -79,16 +79,16 @@ TAKEN: dict[str, Callable[[Contract], Contract]] = {
 
 
 def test_every_step_but_the_first_is_taken_here() -> None:
-    assert TAKEN.keys() == STEPS.keys() - {"open"}
+    assert TAKEN.keys() == TRANSITIONS.keys() - {"open"}
 
 
 @pytest.mark.parametrize("step", TAKEN)
 @pytest.mark.parametrize("status", STATES)
 def test_every_step_from_every_state(status: str, step: str) -> None:
     before = contract(status)
-    start, end = STEPS[step]
+    start, end = TRANSITIONS[step]
     if status != start:
-        with pytest.raises(IllegalStepError, match=status):
+        with pytest.raises(InvalidTransitionError, match=status):
             TAKEN[step](before)
         return
     after = TAKEN[step](before)
@@ -104,26 +104,26 @@ def test_every_step_from_every_state(status: str, step: str) -> None:
 
 
 def test_what_is_settled_never_changes_its_state() -> None:
-    for start, end in STEPS.values():
+    for start, end in TRANSITIONS.values():
         assert start not in SETTLED or start == end
 
 
 def test_a_contract_is_sent_once_and_what_was_sent_is_not_withdrawn() -> None:
     sent = contract()
-    with pytest.raises(IllegalStepError, match="sent"):
-        sent.send(LATER, BEFORE)
-    with pytest.raises(IllegalStepError, match="withdrawn"):
-        sent.withdraw(LATER)
+    with pytest.raises(InvalidTransitionError, match="sent"):
+        sent.mark_sent(LATER, BEFORE)
+    with pytest.raises(InvalidTransitionError, match="withdrawn"):
+        sent.abandon(LATER)
 
 
 @pytest.mark.parametrize("step", ["confirm", "doubt"])
 def test_what_was_never_sent_is_neither_confirmed_nor_doubted(step: str) -> None:
-    with pytest.raises(IllegalStepError, match="never sent"):
+    with pytest.raises(InvalidTransitionError, match="never sent"):
         TAKEN[step](contract(sent=False))
 
 
 def in_doubt(**more: Any) -> Contract:
-    return replace(contract().doubt(NOW, BUYER, REFUSAL), **more)
+    return replace(contract().mark_unknown(NOW, BUYER, REFUSAL), **more)
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ def test_only_usage_may_change_for_a_rejection(
 ) -> None:
     unknown = in_doubt(before=Stamps(*before))
     assert unknown.evaluate(NOW + timedelta(minutes=29), Stamps(*now)).status == UNKNOWN
-    after = unknown.evaluate(NOW + SETTLING, Stamps(*now))
+    after = unknown.evaluate(NOW + VERIFICATION_WINDOW, Stamps(*now))
     assert after.status == status
     assert all(f"{n:,}" in (after.note or "") for n in (*before, *now) if n is not None)
 
@@ -203,7 +203,7 @@ def test_exactly_n_more_confirms_and_a_settled_standstill_rejects(
     visible = at - NOW >= READ_LAG
     assert (after.status == CONFIRMED) == (visible and now == contracted + 500)
     unchanged = now == contracted and used_now - used == available - left >= 0
-    assert (after.status == REJECTED) == (unchanged and at - NOW >= SETTLING)
+    assert (after.status == REJECTED) == (unchanged and at - NOW >= VERIFICATION_WINDOW)
 
 
 @given(st.integers(0, 3000), st.integers(0, 60 * 72))
@@ -247,7 +247,7 @@ def test_the_count_after_a_confirmation(
     assert after.status == CONFIRMED
     assert (after.awaits_count, after.warning is not None) == (waits, warns)
     assert after.holds_issuer == waits
-    assert (COUNT_MISMATCH in after.events) == warns
+    assert (COUNT_MISMATCH in after.pending_events) == warns
     if not waits:
         assert after.after == counts(now)
 
@@ -268,13 +268,13 @@ def test_a_pac_that_returns_no_contracted_stamps_is_waited_for_and_not_compared(
 def test_looks_are_spaced_and_end() -> None:
     one, pauses = in_doubt(), []
     while one.status == UNKNOWN:
-        assert one.look_at is not None
-        at = one.look_at
+        assert one.next_check_at is not None
+        at = one.next_check_at
         one = one.evaluate(at, None, "the PAC is away")
-        if one.status == UNKNOWN and one.look_at is not None:
-            pauses.append(one.look_at - at)
+        if one.status == UNKNOWN and one.next_check_at is not None:
+            pauses.append(one.next_check_at - at)
     assert one.status == NEEDS_REVIEW
-    assert one.at - NOW >= GIVE_UP_AFTER
+    assert one.at - NOW >= ESCALATE_AFTER
     assert max(pauses) == timedelta(hours=1)
     assert len(pauses) == one.attempts < 40
 
@@ -282,52 +282,58 @@ def test_looks_are_spaced_and_end() -> None:
 def test_a_standstill_is_looked_at_the_moment_it_means_something() -> None:
     one = in_doubt()
     while one.status == UNKNOWN:
-        assert one.look_at is not None
-        one = one.evaluate(one.look_at, BEFORE)
-    assert (one.status, one.at) == (REJECTED, NOW + SETTLING)
+        assert one.next_check_at is not None
+        one = one.evaluate(one.next_check_at, BEFORE)
+    assert (one.status, one.at) == (REJECTED, NOW + VERIFICATION_WINDOW)
 
 
 def test_each_state_has_its_events_until_they_are_published() -> None:
-    assert contract().events == ()
-    assert confirmed().events == ("Contract Confirmed",)
+    assert contract().pending_events == ()
+    assert confirmed().pending_events == ("Contract Confirmed",)
     doubted = in_doubt()
-    assert doubted.events == ("Contract Unknown",)
-    published = replace(doubted, announced=("Contract Unknown",))
-    assert published.events == ()
-    assert published.evaluate(LATER, counts(1007)).events == ("Contract Needs Review",)
-    assert published.evaluate(NOW + SETTLING, BEFORE).events == ("Contract Rejected",)
+    assert doubted.pending_events == ("Contract Outcome Unknown",)
+    published = replace(doubted, published_events=("Contract Outcome Unknown",))
+    assert published.pending_events == ()
+    assert published.evaluate(LATER, counts(1007)).pending_events == ("Contract Needs Review",)
+    assert published.evaluate(NOW + VERIFICATION_WINDOW, BEFORE).pending_events == (
+        "Contract Rejected",
+    )
     # Without a doubt, the response to the request itself says it.
-    assert contract().refuse(LATER, REFUSAL).events == ()
+    assert contract().reject(LATER, REFUSAL).pending_events == ()
 
 
-@pytest.mark.parametrize("announced", [(), ("Contract Unknown",)])
+@pytest.mark.parametrize("announced", [(), ("Contract Outcome Unknown",)])
 def test_a_rejection_after_a_doubt_is_published_though_the_note_of_the_doubt_was_lost(
-    announced: tuple[str, ...],
+    published_events: tuple[str, ...],
 ) -> None:
-    unknown = in_doubt(announced=announced)
-    assert unknown.evaluate(NOW + SETTLING, BEFORE).events == ("Contract Rejected",)
+    unknown = in_doubt(published_events=published_events)
+    assert unknown.evaluate(NOW + VERIFICATION_WINDOW, BEFORE).pending_events == (
+        "Contract Rejected",
+    )
     review = unknown.evaluate(LATER, counts(1007))
     settled = review.settle(LATER, REJECTED, BUYER, "not in the portal")
-    assert settled.events == ("Contract Rejected",)
+    assert settled.pending_events == ("Contract Rejected",)
 
 
 def test_a_contradicting_count_is_published_after_the_confirmation() -> None:
     after = confirmed().recount(LATER, RECONCILER, counts(2000))
-    assert after.events == ("Contract Confirmed", COUNT_MISMATCH)
-    assert replace(after, announced=("Contract Confirmed",)).events == (COUNT_MISMATCH,)
+    assert after.pending_events == ("Contract Confirmed", COUNT_MISMATCH)
+    assert replace(after, published_events=("Contract Confirmed",)).pending_events == (
+        COUNT_MISMATCH,
+    )
 
 
 def test_the_reconciler_lets_go_once_all_is_published_and_counted() -> None:
-    assert contract().open
-    assert contract().look_at == NOW + OVERDUE_AFTER
-    assert not contract().refuse(LATER, REFUSAL).open
-    published = confirmed(announced=("Contract Confirmed",))
-    assert published.open
-    assert published.look_at == NOW + READ_LAG
-    assert not published.recount(LATER, RECONCILER, counts(1500)).open
-    review = in_doubt(announced=("Contract Unknown",)).evaluate(LATER, counts(1007))
-    assert review.open
-    assert not replace(review, announced=("Contract Needs Review",)).open
+    assert contract().is_open
+    assert contract().next_check_at == NOW + ABANDONED_AFTER
+    assert not contract().reject(LATER, REFUSAL).is_open
+    published = confirmed(published_events=("Contract Confirmed",))
+    assert published.is_open
+    assert published.next_check_at == NOW + READ_LAG
+    assert not published.recount(LATER, RECONCILER, counts(1500)).is_open
+    review = in_doubt(published_events=("Contract Outcome Unknown",)).evaluate(LATER, counts(1007))
+    assert review.is_open
+    assert not replace(review, published_events=("Contract Needs Review",)).is_open
 
 
 def test_an_issuer_is_held_until_the_contract_is_settled_and_counted() -> None:
@@ -336,19 +342,19 @@ def test_an_issuer_is_held_until_the_contract_is_settled_and_counted() -> None:
     assert in_doubt().evaluate(LATER, counts(1007)).holds_issuer
     assert confirmed().holds_issuer
     assert not confirmed().recount(NOW, BUYER, counts(1500)).holds_issuer
-    assert not contract().refuse(LATER, REFUSAL).holds_issuer
+    assert not contract().reject(LATER, REFUSAL).holds_issuer
     assert not in_doubt().evaluate(LATER, counts(1500)).holds_issuer
-    assert not in_doubt().evaluate(NOW + SETTLING, BEFORE).holds_issuer
+    assert not in_doubt().evaluate(NOW + VERIFICATION_WINDOW, BEFORE).holds_issuer
 
 
 def test_a_contract_confirmed_by_count_keeps_no_error_and_a_rejected_one_says_how_to_go_on() -> (
     None
 ):
-    assert in_doubt().evaluate(LATER, counts(1500)).refusal is None
-    refusal = in_doubt().evaluate(NOW + SETTLING, BEFORE).refusal
-    assert refusal is not None
-    assert (refusal.code, status_code(refusal.code)) == ("contract-not-bought", 409)
-    assert "1,000" in refusal.detail
+    assert in_doubt().evaluate(LATER, counts(1500)).rejection is None
+    rejection = in_doubt().evaluate(NOW + VERIFICATION_WINDOW, BEFORE).rejection
+    assert rejection is not None
+    assert (rejection.code, status_code(rejection.code)) == ("contract-not-bought", 409)
+    assert "1,000" in rejection.detail
 
 
 def test_ids_sort_by_time_and_differ() -> None:

@@ -14,7 +14,7 @@ from timbres.domain.report import (
     FORMATS,
     PENDING,
     Report,
-    Wanted,
+    ReportSpec,
     is_report_id,
     parse_format,
     parse_kind,
@@ -23,13 +23,13 @@ from timbres.domain.report import (
 from timbres.errors import TimbresError
 
 KINDS_AND_FORMATS = [(kind, form) for kind, forms in FORMATS.items() for form in forms]
-WANTED = Wanted("acme-rc", Month(2026, 10), "statement", "pdf")
+WANTED = ReportSpec("acme-rc", Month(2026, 10), "statement", "pdf")
 
 
 def test_a_report_has_one_key_one_name_and_ids_by_version() -> None:
     assert WANTED.key == "reports/acme-rc/2026-10/statement.pdf"
     assert WANTED.download_name == "acme-rc-2026-10-statement.pdf"
-    assert version_id(WANTED.stem, 1) == "2026-10-statement-pdf-0001"
+    assert version_id(WANTED.id_prefix, 1) == "2026-10-statement-pdf-0001"
 
 
 @given(
@@ -40,10 +40,10 @@ def test_a_report_has_one_key_one_name_and_ids_by_version() -> None:
 def test_every_id_has_the_form_of_one_and_tells_its_version(
     month: Month, what: tuple[str, str], version: int
 ) -> None:
-    wanted = Wanted("acme-rc", month, *what)
-    made = version_id(wanted.stem, version)
+    wanted = ReportSpec("acme-rc", month, *what)
+    made = version_id(wanted.id_prefix, version)
     assert is_report_id(made)
-    assert made.startswith(wanted.stem)
+    assert made.startswith(wanted.id_prefix)
     report = Report(made, wanted, PENDING, "arn:…", datetime(2026, 11, 1, tzinfo=UTC))
     assert report.version == version
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from timbres.domain.stamps import MOST_STAMPS, parse_stamps
+from timbres.domain.stamps import MAX_STAMPS, parse_stamps
 from timbres.errors import TimbresError
 from timbres.handlers.problem_details import status_code
 
@@ -19,7 +19,7 @@ json_values = st.recursive(
 )
 
 
-@pytest.mark.parametrize("number", [1, 2, 500, 999_999, MOST_STAMPS])
+@pytest.mark.parametrize("number", [1, 2, 500, 999_999, MAX_STAMPS])
 def test_whole_numbers_are_taken(number: int) -> None:
     assert parse_stamps(number) == number
 
@@ -30,7 +30,7 @@ def test_whole_numbers_are_taken(number: int) -> None:
         0,
         -1,
         -500,
-        MOST_STAMPS + 1,
+        MAX_STAMPS + 1,
         2**31,
         2**63,
         10**300,
@@ -69,7 +69,7 @@ def test_anything_else_is_refused(value: object) -> None:
 
 @given(json_values)
 def test_no_json_value_gets_past_unless_it_is_such_a_number(value: object) -> None:
-    if type(value) is int and 1 <= value <= MOST_STAMPS:
+    if type(value) is int and 1 <= value <= MAX_STAMPS:
         assert parse_stamps(value) == value
     else:
         with pytest.raises(TimbresError, match="stamps-invalid"):

@@ -10,7 +10,7 @@ import sys
 from html.parser import HTMLParser
 
 import pytest
-from local.aws import ROOT
+from local.emulator_process import ROOT
 
 from timbres.handlers.download_pages import (
     CONTENT_SECURITY_POLICY,

@@ -12,13 +12,13 @@ from tests.unit.test_reachcore_balance import ANSWER, MOVEMENT
 from tests.unit.test_statement_csv import DOCUMENTED
 
 from timbres.deadline import Deadline
-from timbres.domain.balance import total
+from timbres.domain.balance import sum_movements
 from timbres.errors import PacError, TimbresError
-from timbres.pacs.http import Download
+from timbres.pacs.http import HttpResponse
 from timbres.pacs.reachcore import limits as bounds
 from timbres.pacs.reachcore.client import ReachcoreBalance
 from timbres.pacs.reachcore.statement import read_statement
-from timbres.services.balances import _walk
+from timbres.services.balances import _sum_and_take_first
 
 MIB = 1024 * 1024
 LENGTH = 4 * MIB
@@ -27,7 +27,9 @@ READ_AT_MOST = MIB
 
 
 def summed(file: io.BytesIO) -> None:
-    total(ReachcoreBalance(Download(file, 200, "", len(file.getvalue()), "")).movements())
+    sum_movements(
+        ReachcoreBalance(HttpResponse(file, 200, "", len(file.getvalue()), "")).movements()
+    )
 
 
 def refused(read: Callable[[io.BytesIO], object], content: bytes) -> tuple[str, int]:
@@ -164,9 +166,9 @@ def test_a_plan_is_a_word(name: str) -> None:
 
 def test_an_answer_is_read_for_as_long_as_there_is_time() -> None:
     content = json.dumps(ANSWER).encode()
-    reading = ReachcoreBalance(Download(io.BytesIO(content), 200, "", len(content), ""))
+    reading = ReachcoreBalance(HttpResponse(io.BytesIO(content), 200, "", len(content), ""))
     with pytest.raises(TimbresError) as caught:
-        _walk(reading, Deadline(0))
+        _sum_and_take_first(reading, Deadline(0))
     assert caught.value.problem_type.code == "out-of-time"
     assert "ask for one rfc" in caught.value.detail
 

@@ -10,13 +10,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from timbres.domain.clock import MEXICO_CITY
-from timbres.domain.forecast import EXHAUSTED, LOW, OK, Limits, Outlook, Snapshot, is_crossing
+from timbres.domain.forecast import (
+    EXHAUSTED,
+    LOW,
+    OK,
+    AlertThresholds,
+    Forecast,
+    Snapshot,
+    is_escalation,
+)
 from timbres.domain.issuer import Issuer
 from timbres.domain.stamps import Stamps
 
 FIRST = datetime(2026, 11, 1, 5, 0, tzinfo=MEXICO_CITY)
 DAY = timedelta(days=1)
-LIMITS = Limits(100, 7)
+LIMITS = AlertThresholds(100, 7)
 NOTHING = Stamps(None, None, None)
 
 
@@ -35,14 +43,14 @@ def run_of(day: int) -> str:
 
 def counted(issuer: Issuer, day: int, available: int | None, used: int = 0) -> Issuer:
     on = (FIRST + day * DAY).date()
-    return issuer.counted(on, snapshot(day, available, used), LIMITS, run_of(day))
+    return issuer.with_daily_count(on, snapshot(day, available, used), LIMITS, run_of(day))
 
 
 def test_an_issuer_that_was_never_counted() -> None:
     issuer = new()
     assert (issuer.as_of, issuer.recent, issuer.counted_on) == (None, (), None)
-    assert (issuer.outlook, issuer.told) == (Outlook(), OK)
-    assert not issuer.crossed_in(run_of(0))
+    assert (issuer.forecast, issuer.notified_alert) == (Forecast(), OK)
+    assert not issuer.alerted_in(run_of(0))
     assert issuer.urgency < Issuer("acme-sf", "B&D061009TY8").urgency
 
 
@@ -52,30 +60,30 @@ def test_a_count_is_kept_and_judged() -> None:
     assert issuer.as_of == FIRST + DAY
     assert issuer.counted_on == date(2026, 11, 2)
     assert [one.stamps.available for one in issuer.recent] == [1000, 990]
-    assert issuer.outlook.burn_7 == pytest.approx(10)
-    assert issuer.outlook.days_left == pytest.approx(99)
-    assert (issuer.outlook.alert, issuer.told, issuer.told_by) == (OK, OK, None)
+    assert issuer.forecast.burn_7 == pytest.approx(10)
+    assert issuer.forecast.days_left == pytest.approx(99)
+    assert (issuer.forecast.alert, issuer.notified_alert, issuer.notified_by_run) == (OK, OK, None)
 
 
 def test_an_issuer_that_loses_its_limit_is_no_longer_told_as_low() -> None:
     low = counted(new(), 0, 10)
-    assert low.told == LOW
-    free = low.counted(
+    assert low.notified_alert == LOW
+    free = low.with_daily_count(
         (FIRST + DAY).date(),
         Snapshot(FIRST + DAY, Stamps(None, 5, None, unlimited=True)),
         LIMITS,
         run_of(1),
     )
-    assert (free.outlook.alert, free.told) == (OK, OK)
+    assert (free.forecast.alert, free.notified_alert) == (OK, OK)
 
 
 def test_a_look_between_two_runs_is_no_count() -> None:
     before = counted(new(), 0, 1000)
-    issuer = before.seen(snapshot(0.75, 990, used=10), LIMITS)
+    issuer = before.with_observation(snapshot(0.75, 990, used=10), LIMITS)
     assert issuer.stamps.available == 990
     assert issuer.as_of == FIRST + 0.75 * DAY
     assert (issuer.recent, issuer.counted_on) == (before.recent, before.counted_on)
-    assert issuer.outlook.burn_7 == pytest.approx(10 / 0.75)
+    assert issuer.forecast.burn_7 == pytest.approx(10 / 0.75)
 
 
 def test_thirty_days_are_kept_and_the_count_before_them() -> None:
@@ -84,7 +92,7 @@ def test_thirty_days_are_kept_and_the_count_before_them() -> None:
         issuer = counted(issuer, day, 10_000 - day, used=day)
     days = [(one.at - FIRST).days for one in issuer.recent]
     assert days == list(range(18, 50))
-    assert issuer.outlook.burn_30 == pytest.approx(1)
+    assert issuer.forecast.burn_30 == pytest.approx(1)
 
 
 @given(st.lists(st.integers(1, 60), max_size=60))
@@ -99,7 +107,7 @@ def test_the_counts_of_thirty_days_and_one_before_are_kept(gaps: list[int]) -> N
     assert [(one.at - FIRST).days for one in issuer.recent] == [*older, *window]
     # The stretch that reaches into the window is not lost with them.
     if gaps:
-        assert issuer.outlook.burn_30 == pytest.approx(1)
+        assert issuer.forecast.burn_30 == pytest.approx(1)
 
 
 @pytest.mark.parametrize(
@@ -125,41 +133,41 @@ def test_what_is_told_on_which_days(availables: list[int | None], told_on: list[
     issuer, found = new(), []
     for day, available in enumerate(availables):
         issuer = counted(issuer, day, available)
-        if issuer.crossed_in(run_of(day)):
+        if issuer.alerted_in(run_of(day)):
             found.append(day)
     assert found == told_on
 
 
 def test_what_a_look_finds_is_told_by_the_next_run() -> None:
-    looked = counted(new(), 0, 1000).seen(snapshot(0.5, 0), LIMITS)
-    assert (looked.outlook.alert, looked.told) == (EXHAUSTED, OK)
-    assert not looked.crossed_in(run_of(0))
+    looked = counted(new(), 0, 1000).with_observation(snapshot(0.5, 0), LIMITS)
+    assert (looked.forecast.alert, looked.notified_alert) == (EXHAUSTED, OK)
+    assert not looked.alerted_in(run_of(0))
     after = counted(looked, 1, 0)
-    assert after.crossed_in(run_of(1))
-    assert (after.told, after.told_by) == (EXHAUSTED, run_of(1))
+    assert after.alerted_in(run_of(1))
+    assert (after.notified_alert, after.notified_by_run) == (EXHAUSTED, run_of(1))
 
 
 def test_what_a_look_finds_is_not_told_by_a_run_that_does_not_see_it() -> None:
-    looked = counted(new(), 0, 1000).seen(snapshot(0.5, 0), LIMITS)
+    looked = counted(new(), 0, 1000).with_observation(snapshot(0.5, 0), LIMITS)
     unseen = counted(looked, 1, None)
-    assert not unseen.crossed_in(run_of(1))
-    assert counted(unseen, 2, 0).crossed_in(run_of(2))
-    assert not counted(unseen, 2, 5000).crossed_in(run_of(2))
+    assert not unseen.alerted_in(run_of(1))
+    assert counted(unseen, 2, 0).alerted_in(run_of(2))
+    assert not counted(unseen, 2, 5000).alerted_in(run_of(2))
 
 
 def test_a_look_at_a_refill_lifts_what_was_told() -> None:
     low = counted(counted(new(), 0, 1000), 1, 50)
-    refilled = low.seen(snapshot(1.5, 5000), LIMITS)
-    assert (refilled.outlook.alert, refilled.told) == (OK, OK)
-    assert not refilled.crossed_in(run_of(1))
-    assert counted(refilled, 2, 40).crossed_in(run_of(2))
+    refilled = low.with_observation(snapshot(1.5, 5000), LIMITS)
+    assert (refilled.forecast.alert, refilled.notified_alert) == (OK, OK)
+    assert not refilled.alerted_in(run_of(1))
+    assert counted(refilled, 2, 40).alerted_in(run_of(2))
 
 
 def test_a_run_that_counts_again_tells_the_same() -> None:
     """A message that comes twice finds the issuer counted, and names it again."""
     issuer = counted(counted(new(), 0, 1000), 1, 50)
-    assert issuer.crossed_in(run_of(1))
-    assert not issuer.crossed_in(run_of(0))
+    assert issuer.alerted_in(run_of(1))
+    assert not issuer.alerted_in(run_of(0))
 
 
 # -------------------------------------------------------------- any life of an issuer
@@ -183,28 +191,28 @@ class Life:
 
     def look(self, blank: bool) -> None:
         one = Snapshot(FIRST + timedelta(hours=self.hour), self.stamps(blank))
-        self.issuer = self.issuer.seen(one, LIMITS)
-        alert = self.issuer.outlook.alert
+        self.issuer = self.issuer.with_observation(one, LIMITS)
+        alert = self.issuer.forecast.alert
         # A look may lift what was told, and tells nothing itself.
-        if is_crossing(alert, self.believed):
+        if is_escalation(alert, self.believed):
             self.believed = alert
-        assert self.issuer.told == self.believed
+        assert self.issuer.notified_alert == self.believed
 
     def run(self, blank: bool) -> None:
         self.day += 1
         self.hour = max(self.hour + 1, 24 * self.day)
         one = Snapshot(FIRST + timedelta(hours=self.hour), self.stamps(blank))
         on, run = (FIRST + self.day * DAY).date(), run_of(self.day)
-        self.issuer = self.issuer.counted(on, one, LIMITS, run)
+        self.issuer = self.issuer.with_daily_count(on, one, LIMITS, run)
         if blank:
-            assert not self.issuer.crossed_in(run)
+            assert not self.issuer.alerted_in(run)
             return
-        alert = self.issuer.outlook.alert
+        alert = self.issuer.forecast.alert
         available = self.contracted - self.used
         assert (alert == EXHAUSTED) == (available <= 0)
         assert available >= 100 or alert != OK
         # Told exactly when it is worse than what was told and not lifted since.
-        assert self.issuer.crossed_in(run) == is_crossing(self.believed, alert)
+        assert self.issuer.alerted_in(run) == is_escalation(self.believed, alert)
         self.believed = alert
 
 
@@ -238,12 +246,12 @@ def test_in_any_life_each_crossing_is_told_once(life: list[tuple[str, int, bool]
 def test_without_a_refill_nobody_is_told_of_the_same_twice(
     contracted: int, a_day: int, days: int
 ) -> None:
-    issuer, told = new(), []
+    issuer, notified_alert = new(), []
     for day in range(days):
         used = min(day * a_day, contracted)
         issuer = counted(issuer, day, contracted - used, used)
-        if issuer.crossed_in(run_of(day)):
-            told.append(issuer.told)
+        if issuer.alerted_in(run_of(day)):
+            told.append(issuer.notified_alert)
     assert told in ([], [LOW], [EXHAUSTED], [LOW, EXHAUSTED])
     if contracted <= (days - 1) * a_day:
         assert told[-1] == EXHAUSTED

@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from timbres import errors
-from timbres.domain.account import ALL
-from timbres.domain.contract import Refusal, opened
+from timbres.domain.account import ALL_ACCOUNTS
+from timbres.domain.contract import Rejection, new_contract
 from timbres.domain.month import Month
-from timbres.domain.report import FAILED, FORMATS, PENDING, READY, MonthlyRun, Report, Wanted
+from timbres.domain.report import FAILED, FORMATS, PENDING, READY, MonthlyRun, Report, ReportSpec
 from timbres.domain.rfc import Rfc
 from timbres.domain.run import NOT_REACHED, AlertChange
 from timbres.domain.stamps import Stamps
@@ -109,9 +109,11 @@ def rejected(pac: str, code: str | None, message: str | None) -> Detail:
 
 def contract(stamps: int = 500, rfc: str = RFC) -> Detail:
     before = Stamps(1000, 250, 750)
-    one = opened("acme-sf", "", Rfc(rfc), stamps, BUYER, "pedido-1", NOW).send(NOW, before)
-    refusal = Refusal("pac-timeout", "The PAC did not answer in time", "nothing came")
-    one = replace(one.doubt(NOW, BUYER, refusal), id="0193a1b2c3d47e5f8a9b0c1d2e3f4a5b")
+    one = new_contract("acme-sf", "", Rfc(rfc), stamps, BUYER, "pedido-1", NOW).mark_sent(
+        NOW, before
+    )
+    rejection = Rejection("pac-timeout", "The PAC did not answer in time", "nothing came")
+    one = replace(one.mark_unknown(NOW, BUYER, rejection), id="0193a1b2c3d47e5f8a9b0c1d2e3f4a5b")
     return contracts.contract_to_dict(one)
 
 
@@ -122,8 +124,8 @@ def made(
     error: Detail | None = None,
     differences: dict[str, list[int]] | None = None,
 ) -> Report:
-    wanted = Wanted(account, Month(2026, 10), kind, form)
-    one = Report(f"{wanted.stem}-0001", wanted, FAILED, BUYER, NOW, error=error)
+    wanted = ReportSpec(account, Month(2026, 10), kind, form)
+    one = Report(f"{wanted.id_prefix}-0001", wanted, FAILED, BUYER, NOW, error=error)
     if error is None:
         one = replace(one, status=READY, object_version="v1", differences=differences)
     return one
@@ -150,10 +152,10 @@ def all_of(account: str, *kinds: str) -> list[Report]:
 EVERY = [
     *all_of("acme-sf", "consumption"),
     *all_of("acme-rc", "consumption", "statement"),
-    *all_of(ALL, "consumption"),
+    *all_of(ALL_ACCOUNTS, "consumption"),
 ]
 BROKEN = [
-    *all_of(ALL, "consumption"),
+    *all_of(ALL_ACCOUNTS, "consumption"),
     made("statement", "csv", differences={"transactions": [3412, 3413], "movements": [97, 98]}),
     made("statement", "pdf", error=unmade("pac-timeout")),
     made("consumption", "csv", error=unmade("pac-unreachable")),
@@ -168,13 +170,13 @@ INCOMPLETE |= {"ready": INCOMPLETE["ready"] + 1118, "failed": INCOMPLETE["failed
 
 
 GOLDEN: dict[str, tuple[str, Detail]] = {
-    "stamps-counted-one-low": ("Stamps Counted", counted(issuer(RFC, "low", 40, 3.4, 11.8))),
+    "stamps-counted-one-low": ("Daily Run Completed", counted(issuer(RFC, "low", 40, 3.4, 11.8))),
     "stamps-counted-one-exhausted": (
-        "Stamps Counted",
+        "Daily Run Completed",
         counted(issuer("ÑAD061009TY8", "exhausted", -2, 0.0, 0.4)),
     ),
     "stamps-counted-several": (
-        "Stamps Counted",
+        "Daily Run Completed",
         counted(
             issuer(RFC, "exhausted", 0, 0.0, 1234.5),
             issuer("ÑAD061009TY8", "exhausted", 0, 0.0, None),
@@ -186,7 +188,7 @@ GOLDEN: dict[str, tuple[str, Detail]] = {
         ),
     ),
     "stamps-counted-not-all": (
-        "Stamps Counted",
+        "Daily Run Completed",
         counted(
             issuer(RFC, "exhausted", 0, 0.0, 10.0),
             issuer("BBB010101AAA", "low", 12, 1.2, 10.0),
@@ -199,9 +201,9 @@ GOLDEN: dict[str, tuple[str, Detail]] = {
             problems={"acme-norte": "account-misconfigured", "acme-sur": "internal-error"},
         ),
     ),
-    "stamps-counted-hundreds": ("Stamps Counted", hundreds(61, 1300)),
+    "stamps-counted-hundreds": ("Daily Run Completed", hundreds(61, 1300)),
     "stamps-counted-nobody": (
-        "Stamps Counted",
+        "Daily Run Completed",
         counted(
             done=0,
             failed={"pac-unreachable": 199, "pac-permission-denied": 1},
@@ -215,7 +217,7 @@ GOLDEN: dict[str, tuple[str, Detail]] = {
     "credentials-rejected-reachcore": ("Credentials Rejected", rejected("reachcore", "401", None)),
     "report-ready-statement": ("Report Ready", report("statement", "pdf")),
     "report-ready-consumption": ("Report Ready", report("consumption", "csv")),
-    "report-ready-all": ("Report Ready", report("consumption", "html", account=ALL)),
+    "report-ready-all": ("Report Ready", report("consumption", "html", account=ALL_ACCOUNTS)),
     "report-failed": (
         "Report Failed",
         report(
@@ -239,13 +241,13 @@ GOLDEN: dict[str, tuple[str, Detail]] = {
             },
         ),
     ),
-    "monthly-complete": ("Monthly Reports", month(*EVERY)),
-    "monthly-incomplete": ("Monthly Reports", INCOMPLETE),
+    "monthly-complete": ("Monthly Reports Completed", month(*EVERY)),
+    "monthly-incomplete": ("Monthly Reports Completed", INCOMPLETE),
     # Broken off before all was asked for.
-    "monthly-none": ("Monthly Reports", month(**{ALL: "internal-error"})),
-    "monthly-supplement": ("Monthly Reports", month(*EVERY, number=2)),
+    "monthly-none": ("Monthly Reports Completed", month(**{ALL_ACCOUNTS: "internal-error"})),
+    "monthly-supplement": ("Monthly Reports Completed", month(*EVERY, number=2)),
     "monthly-supplement-incomplete": (
-        "Monthly Reports",
+        "Monthly Reports Completed",
         month(
             made("statement", "csv"),
             made("statement", "pdf", error=unmade("pac-timeout")),
@@ -254,7 +256,7 @@ GOLDEN: dict[str, tuple[str, Detail]] = {
         ),
     ),
     "statement-differs": (
-        "Statement Differs",
+        "Statement Mismatch Detected",
         report(
             "statement", "csv", differences={"transactions": [3412, 3413], "movements": [97, 98]}
         ),
@@ -265,7 +267,7 @@ GOLDEN: dict[str, tuple[str, Detail]] = {
         "Contract Count Mismatch Detected",
         contract() | {"contracted_before": 1000, "contracted_after": 2000},
     ),
-    "contract-unknown": ("Contract Unknown", contract()),
+    "contract-unknown": ("Contract Outcome Unknown", contract()),
     "contract-needs-review": ("Contract Needs Review", contract()),
     "contract-rejected": ("Contract Rejected", contract()),
 }
@@ -293,18 +295,18 @@ def test_what_is_told_has_a_mail() -> None:
 
 
 def test_a_run_that_found_nothing_new_is_not_told() -> None:
-    assert not should_notify("Stamps Counted", counted())
-    assert not should_notify("Stamps Counted", counted(done=0, expected=0))
-    assert not should_notify("Stamps Counted", counted(done=193, failed={"pac-timeout": 7}))
+    assert not should_notify("Daily Run Completed", counted())
+    assert not should_notify("Daily Run Completed", counted(done=0, expected=0))
+    assert not should_notify("Daily Run Completed", counted(done=193, failed={"pac-timeout": 7}))
     assert not should_notify(
-        "Stamps Counted", counted(problems={"acme-norte": "account-misconfigured"})
+        "Daily Run Completed", counted(problems={"acme-norte": "account-misconfigured"})
     )
 
 
 def test_a_run_that_counted_nobody_is_told() -> None:
-    assert should_notify("Stamps Counted", counted(done=0, failed={"pac-timeout": 200}))
+    assert should_notify("Daily Run Completed", counted(done=0, failed={"pac-timeout": 200}))
     assert should_notify(
-        "Stamps Counted", counted(done=0, problems={"acme-sf": "account-misconfigured"})
+        "Daily Run Completed", counted(done=0, problems={"acme-sf": "account-misconfigured"})
     )
 
 
@@ -338,7 +340,7 @@ def test_other_events_are_no_mails(kind: str) -> None:
 def test_the_subject_says_how_many(exhausted: int, low: int, subject: str) -> None:
     lines = [issuer("AAA010101AAA", "exhausted", 0)] * exhausted
     lines += [issuer("AAA010101AAA", "low", 1)] * low
-    written = mail("Stamps Counted", counted(*lines) | {"issuers": lines[:200]})
+    written = mail("Daily Run Completed", counted(*lines) | {"issuers": lines[:200]})
     assert written.subject == f"Timbres: {subject}"
 
 
@@ -360,7 +362,7 @@ def test_the_subject_says_how_many(exhausted: int, low: int, subject: str) -> No
 def test_how_many_are_left_and_for_how_long(
     available: int, days_left: float | None, burn: float | None, line: str
 ) -> None:
-    text = mail("Stamps Counted", counted(issuer(RFC, "low", available, days_left, burn))).text
+    text = mail("Daily Run Completed", counted(issuer(RFC, "low", available, days_left, burn))).text
     assert f"  - {RFC} (cuenta acme-sf): {line}\n" in text
 
 
@@ -369,7 +371,7 @@ def test_how_many_are_left_and_for_how_long(
     [(60, 0), (61, 0), (0, 61), (200, 1), (150, 150), (5000, 20_000), (1, 900)],
 )
 def test_hundreds_are_cut_and_the_rest_is_counted(exhausted: int, low: int) -> None:
-    text = mail("Stamps Counted", hundreds(exhausted, low)).text
+    text = mail("Daily Run Completed", hundreds(exhausted, low)).text
     groups = dict.fromkeys(("SIN TIMBRES", "POCOS TIMBRES"), 0)
     group = ""
     for line in text.splitlines():
@@ -393,21 +395,21 @@ def test_every_address_stands_alone_on_its_line(name: str) -> None:
 
 
 def test_the_monthly_mail_has_one_link_for_each_report_under_its_account() -> None:
-    blocks = mail("Monthly Reports", month(*EVERY)).text.split("\n\n")[1:4]
+    blocks = mail("Monthly Reports Completed", month(*EVERY)).text.split("\n\n")[1:4]
     assert [block.partition("\n")[0] for block in blocks] == [
         "Todas las cuentas:",
         "Cuenta acme-rc:",
         "Cuenta acme-sf:",
     ]
-    for block, account in zip(blocks, (ALL, "acme-rc", "acme-sf"), strict=True):
+    for block, account in zip(blocks, (ALL_ACCOUNTS, "acme-rc", "acme-sf"), strict=True):
         found = [line.strip() for line in block.splitlines() if DOWNLOAD in line]
         wanted = [
-            link(reports.report_to_event(one)) for one in EVERY if one.wanted.account == account
+            link(reports.report_to_event(one)) for one in EVERY if one.spec.account == account
         ]
         assert sorted(found) == sorted(wanted)
 
 
-@pytest.mark.parametrize("kind", ["Report Ready", "Monthly Reports"])
+@pytest.mark.parametrize("kind", ["Report Ready", "Monthly Reports Completed"])
 def test_one_link_is_asked_for_each_ready_report_and_none_for_another(kind: str) -> None:
     asked: list[str] = []
 
@@ -415,7 +417,7 @@ def test_one_link_is_asked_for_each_ready_report_and_none_for_another(kind: str)
         asked.append(f"{one['account']}/{one['id']}")
         return link(one)
 
-    detail = INCOMPLETE if kind == "Monthly Reports" else report("statement", "pdf")
+    detail = INCOMPLETE if kind == "Monthly Reports Completed" else report("statement", "pdf")
     compose(kind, detail, LinkFactory(count, 30))
 
     ready = [one for one in detail.get("reports", [detail]) if one["status"] == READY]
@@ -426,14 +428,14 @@ def test_one_link_is_asked_for_each_ready_report_and_none_for_another(kind: str)
 def test_for_how_long_a_link_is_good(days: int, words: str) -> None:
     for kind, detail in (
         ("Report Ready", report("statement", "pdf")),
-        ("Monthly Reports", month(*EVERY)),
+        ("Monthly Reports Completed", month(*EVERY)),
     ):
         assert words in compose(kind, detail, LinkFactory(link, days)).text
 
 
 def test_names_are_written_as_they_are() -> None:
     one = made("statement", "pdf", "Ñandú-SF")
-    assert "\nCuenta Ñandú-SF:\n" in mail("Monthly Reports", month(one)).text
+    assert "\nCuenta Ñandú-SF:\n" in mail("Monthly Reports Completed", month(one)).text
 
 
 # -------------------------------------------------------------------------------- reasons
@@ -441,7 +443,7 @@ def test_names_are_written_as_they_are() -> None:
 OF_ANY_PAC: list[ProblemType] = [
     codes.UNREACHABLE,
     codes.TIMEOUT,
-    codes.PROTOCOL,
+    codes.PROTOCOL_ERROR,
     errors.ACCOUNT_NOT_FOUND,
     errors.ACCOUNT_MISCONFIGURED,
     errors.CREDENTIALS_ON_TRIAL,
@@ -463,9 +465,9 @@ def test_every_failure_of_a_run_is_told_in_words(code: str) -> None:
     low = issuer(RFC, "low", 1)
     lines = []
     for count in (1, 2, 1234):
-        text = mail("Stamps Counted", counted(low, failed={code: count})).text
+        text = mail("Daily Run Completed", counted(low, failed={code: count})).text
         lines += [line for line in text.splitlines() if "emisor" in line and "  - " in line]
-    text = mail("Stamps Counted", counted(low, problems={"acme-norte": code})).text
+    text = mail("Daily Run Completed", counted(low, problems={"acme-norte": code})).text
     lines += [line for line in text.splitlines() if "toda la cuenta" in line]
     heads = [line.partition(": ")[0].strip() for line in lines]
     assert heads == [
@@ -486,14 +488,14 @@ def test_words_are_kept_for_what_a_run_can_give_only() -> None:
 def test_a_failure_without_words_is_told_by_its_code() -> None:
     low = issuer(RFC, "low", 1)
     assert "  - 3 emisores: error new-code\n" in (
-        mail("Stamps Counted", counted(low, failed={"new-code": 3})).text
+        mail("Daily Run Completed", counted(low, failed={"new-code": 3})).text
     )
 
 
 def test_only_what_may_pass_by_itself_is_promised_for_tomorrow() -> None:
     promised = set()
     for code in CODES:
-        text = mail("Stamps Counted", counted(issuer(RFC, "low", 1), failed={code: 1})).text
+        text = mail("Daily Run Completed", counted(issuer(RFC, "low", 1), failed={code: 1})).text
         if "mañana se intenta de nuevo" in text:
             promised.add(code)
     retried = {kind.code for kind in OF_A_RUN if kind.retryable}
@@ -517,8 +519,8 @@ def test_every_failure_of_a_report_is_told_in_words(code: str) -> None:
     failed = made("statement", "pdf", error=unmade(code))
     texts = [
         mail("Report Failed", reports.report_to_event(failed)).text,
-        mail("Monthly Reports", month(failed)).text,
-        mail("Monthly Reports", month(**{"acme-rc": code})).text,
+        mail("Monthly Reports Completed", month(failed)).text,
+        mail("Monthly Reports Completed", month(**{"acme-rc": code})).text,
     ]
     for text in texts:
         (cause,) = (line.strip() for line in text.splitlines() if "La causa: " in line)
@@ -546,7 +548,10 @@ def test_what_the_pac_said_is_told_in_its_words(pac: Detail, words: str) -> None
     failed = made("statement", "pdf", error=unmade("pac-error", pac=pac))
     of_month = month(failed)
     of_month["reports"][0]["error"] = failed.error
-    for told in (("Report Failed", reports.report_to_event(failed)), ("Monthly Reports", of_month)):
+    for told in (
+        ("Report Failed", reports.report_to_event(failed)),
+        ("Monthly Reports Completed", of_month),
+    ):
         assert f"La causa: {words}\n" in mail(*told).text
 
 
@@ -559,7 +564,7 @@ def test_reports_that_fail_alike_are_told_together() -> None:
     assert (
         "  - cuenta acme-rc: estado de cuenta (CSV, PDF) y reporte de consumo (CSV, PDF)\n"
         "    La causa: no hubo conexión con el PAC.\n"
-    ) in mail("Monthly Reports", month(*failed)).text
+    ) in mail("Monthly Reports Completed", month(*failed)).text
 
 
 # ------------------------------------------------------------------------------- subjects
@@ -638,7 +643,7 @@ details = st.fixed_dictionaries(
 
 @given(st.sampled_from(sorted(TEMPLATES)), details)
 def test_any_mail_has_a_subject_that_sns_takes(kind: str, detail: Detail) -> None:
-    if kind == "Monthly Reports":
+    if kind == "Monthly Reports Completed":
         # Of a run these are numbers of issuers, of a month a number of reports.
         detail |= {"failed": len(detail["failed"])}
     written = mail(kind, detail)
@@ -652,13 +657,13 @@ def test_any_mail_has_a_subject_that_sns_takes(kind: str, detail: Detail) -> Non
 def test_the_longest_subjects_are_whole() -> None:
     account, rfc = "a" * 41, "ABCD010101AAA"
     one = counted(issuer(rfc, "low", 1, account=account))
-    assert mail("Stamps Counted", one).subject.endswith(
+    assert mail("Daily Run Completed", one).subject.endswith(
         f"{rfc} con pocos timbres, cuenta {account}"
     )
     failed = report("statement", "pdf", account=account, error=unmade("pac-error"))
     assert mail("Report Failed", failed).subject.endswith(account)
     differing = report("statement", "csv", account=account, differences={"amount": [1, 2]})
-    assert mail("Statement Differs", differing).subject.endswith(account)
+    assert mail("Statement Mismatch Detected", differing).subject.endswith(account)
     for kind in FORMATS:
         ready = report(kind, "csv", account=account)
         assert mail("Report Ready", ready).subject.endswith(account)
@@ -684,15 +689,17 @@ def test_what_is_told_twice_has_the_same_key() -> None:
 def test_the_first_event_of_a_run_has_the_key_it_had_before_it_was_numbered() -> None:
     numbered = month(*EVERY)
     before = {name: value for name, value in numbered.items() if name != "number"}
-    assert dedup_key("Monthly Reports", before) == dedup_key("Monthly Reports", numbered)
-    assert mail("Monthly Reports", before) == mail("Monthly Reports", numbered)
+    assert dedup_key("Monthly Reports Completed", before) == dedup_key(
+        "Monthly Reports Completed", numbered
+    )
+    assert mail("Monthly Reports Completed", before) == mail("Monthly Reports Completed", numbered)
 
 
 def test_what_differs_has_keys_that_differ() -> None:
     one = contract()
     different = [
-        ("Stamps Counted", counted()),
-        ("Stamps Counted", counted(id="2026-11-22-050000")),
+        ("Daily Run Completed", counted()),
+        ("Daily Run Completed", counted(id="2026-11-22-050000")),
         ("Credentials Rejected", rejected("reachcore", "401", None)),
         ("Credentials Rejected", rejected("solucion-factible", "601", None)),
         ("Credentials Rejected", rejected("reachcore", "401", None) | {"at": "2026-11-22"}),
@@ -700,12 +707,12 @@ def test_what_differs_has_keys_that_differ() -> None:
         ("Report Ready", report("statement", "csv")),
         ("Report Ready", report("statement", "pdf") | {"account": "other"}),
         ("Report Failed", report("statement", "pdf")),
-        ("Statement Differs", report("statement", "pdf")),
-        ("Monthly Reports", month(*EVERY)),
-        ("Monthly Reports", month(*EVERY) | {"id": "2026-12-01 for 2026-11"}),
+        ("Statement Mismatch Detected", report("statement", "pdf")),
+        ("Monthly Reports Completed", month(*EVERY)),
+        ("Monthly Reports Completed", month(*EVERY) | {"id": "2026-12-01 for 2026-11"}),
         # A supplement of the same run must not be taken for the mail before it.
-        ("Monthly Reports", month(*EVERY, number=2)),
-        ("Monthly Reports", month(*EVERY, number=3)),
+        ("Monthly Reports Completed", month(*EVERY, number=2)),
+        ("Monthly Reports Completed", month(*EVERY, number=3)),
         *((kind, one) for kind in TEMPLATES if kind.startswith("Contract")),
         ("Contract Confirmed", one | {"id": "0193a1b2c3d47e5f8a9b0c1d2e3f4a5c"}),
         ("Contract Confirmed", one | {"account": "other"}),

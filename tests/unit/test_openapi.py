@@ -12,9 +12,9 @@ from typing import Any
 
 import jsonschema_rs
 import pytest
-from local.aws import ROOT
+from local.emulator_process import ROOT
 from schemathesis.specs.openapi.definitions import OPENAPI_31
-from tools.openapi import PATH, document, strict, written
+from tools.openapi import PATH, document, strict, write_document
 
 from timbres.handlers.problem_details import STATUS_CODES
 
@@ -47,7 +47,7 @@ def codes_in(operation: dict[str, Any]) -> set[str]:
 
 
 def test_the_file_is_what_is_made_of_the_sources():
-    assert PATH.read_text(encoding="utf-8") == written(), "run make openapi"
+    assert PATH.read_text(encoding="utf-8") == write_document(), "run make openapi"
 
 
 def test_it_is_openapi_3_1():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from bench.__main__ import PAGE, PARTS, shown
+from bench.__main__ import PAGE, PARTS, update_page
 
 PROSE = "# Page\n\n<!-- cold -->\n```text\n{}```\n\nWords.\n\n<!-- warm -->\n```text\nold\n```\n"
 RESULTS = {"when": "2026-11-21", "where": "here", "found": {}}
@@ -11,7 +11,7 @@ RESULTS = {"when": "2026-11-21", "where": "here", "found": {}}
 
 @pytest.mark.parametrize("before", ["", "old\n", "old\n\nolder\n"])
 def test_only_the_parts_own_block_is_written_anew(before: str) -> None:
-    page = shown(PROSE.format(before), "cold", RESULTS)
+    page = update_page(PROSE.format(before), "cold", RESULTS)
 
     table = PARTS["cold"][1]({})
     assert page == PROSE.format(f"2026-11-21, here\n\n{table}\n")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from samtranslator.yaml_helper import yaml_parse
-from tools.transform import transformed
+from tools.transform import transform_template
 
 TEXT = (Path(__file__).parents[2] / "template.yaml").read_text(encoding="utf-8")
 RESOURCES: dict[str, dict[str, Any]] = yaml_parse(TEXT)["Resources"]
@@ -187,14 +187,14 @@ def test_who_calls_a_pac_can_note_a_rejection_and_nobody_can_clear_one():
     callers = {
         properties["Role"]["Fn::GetAtt"][0]
         for properties in of_type("AWS::Serverless::Function").values()
-        if "REJECTIONS_TABLE" in properties.get("Environment", {}).get("Variables", {})
+        if "CREDENTIAL_REJECTIONS_TABLE" in properties.get("Environment", {}).get("Variables", {})
     }
     rights = {
         name: {
             action
             for policy in properties["Policies"]
             for statement in policy["PolicyDocument"]["Statement"]
-            if "RejectionsTable" in str(statement["Resource"])
+            if "CredentialRejectionsTable" in str(statement["Resource"])
             for action in many(statement["Action"])
         }
         for name, properties in of_type("AWS::IAM::Role").items()
@@ -203,13 +203,16 @@ def test_who_calls_a_pac_can_note_a_rejection_and_nobody_can_clear_one():
     assert {name: actions for name, actions in rights.items() if actions} == dict.fromkeys(
         callers, wanted
     )
-    assert "TimeToLiveSpecification" not in of_type("AWS::DynamoDB::Table")["RejectionsTable"]
+    assert (
+        "TimeToLiveSpecification"
+        not in of_type("AWS::DynamoDB::Table")["CredentialRejectionsTable"]
+    )
 
 
 def test_a_function_is_started_by_the_api_or_a_rule_of_this_stack_alone():
     permissions = [
         one["Properties"]
-        for one in transformed()["Resources"].values()
+        for one in transform_template()["Resources"].values()
         if one["Type"] == "AWS::Lambda::Permission"
     ]
     assert permissions
@@ -316,7 +319,7 @@ def journal_statements() -> Iterator[tuple[str, dict[str, Any]]]:
     for role, properties in of_type("AWS::IAM::Role").items():
         for policy in properties.get("Policies", ()):
             for statement in policy["PolicyDocument"]["Statement"]:
-                if "JournalTable" in str(statement.get("Resource")):
+                if "ContractsTable" in str(statement.get("Resource")):
                     yield role, statement
 
 

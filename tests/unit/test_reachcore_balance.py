@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from timbres.domain.balance import Issuers, Movement, Summary, total
+from timbres.domain.balance import IssuerCounts, Movement, Summary, sum_movements
 from timbres.errors import PacError
-from timbres.pacs.http import Download
+from timbres.pacs.http import HttpResponse
 from timbres.pacs.reachcore.client import ReachcoreBalance
 
 BOM = b"\xef\xbb\xbf"
@@ -67,7 +67,7 @@ def reading(content: bytes | str | IO[bytes], **more: Any) -> ReachcoreBalance:
         content = content.encode()
     file = io.BytesIO(content) if isinstance(content, bytes) else content
     size = file.seek(0, io.SEEK_END)
-    answer = Download(file, 200, "application/json", size, hashlib.sha256().hexdigest())
+    answer = HttpResponse(file, 200, "application/json", size, hashlib.sha256().hexdigest())
     return ReachcoreBalance(answer, **more)
 
 
@@ -111,7 +111,7 @@ def test_the_documented_answer_is_read_with_and_without_its_comma(
     summary, movements = read(bom + text.encode())
     assert summary.plan == "postpaid"
     assert summary.as_of.isoformat() == "2019-11-19T13:53:41-06:00"
-    assert summary.issuers == Issuers(0, 0, 0)
+    assert summary.issuers == IssuerCounts(0, 0, 0)
     assert summary.transactions == 2
     assert movements == [
         Movement("A&D061009TY8", date(2019, 11, 2), "Consumo de timbre", 1),
@@ -136,7 +136,7 @@ def test_a_third_plan_keeps_the_pacs_word(word: str, plan: str) -> None:
 
 def test_the_summary_says_what_was_written() -> None:
     summary, _ = read(written(FechaActual="2019-07-01T00:00:00"))
-    assert summary.issuers == Issuers(registered=4, authorized=3, stamping=2)
+    assert summary.issuers == IssuerCounts(registered=4, authorized=3, active=2)
     assert summary.transactions == 5
     assert summary.as_of.isoformat() == "2019-07-01T00:00:00-05:00"
 
@@ -241,7 +241,7 @@ def test_totals_and_movements_read_are_those_written(case: tuple[dict[str, Any],
     assert summary.plan == {"Prepago": "prepaid", "Postpago": "postpaid"}[answer["TipoConsumo"]]
     assert summary.as_of.replace(tzinfo=None).isoformat() == answer["FechaActual"]
     issuers = summary.issuers
-    assert (issuers.registered, issuers.authorized, issuers.stamping, summary.transactions) == (
+    assert (issuers.registered, issuers.authorized, issuers.active, summary.transactions) == (
         tuple(answer[name] for name in SUMMARY_FIELDS[2:])
     )
     assert [
@@ -250,7 +250,7 @@ def test_totals_and_movements_read_are_those_written(case: tuple[dict[str, Any],
         (one["RFC"].strip(), one["Fecha"], one["TipoMovimiento"].strip(), one["Monto"])
         for one in answer["Detalle"]
     ]  # fmt: skip
-    totals = total(movements)
+    totals = sum_movements(movements)
     by_issuer: Counter[str] = Counter()
     for one in answer["Detalle"]:
         by_issuer[one["RFC"].strip()] += one["Monto"]
@@ -499,7 +499,7 @@ def test_the_memory_in_use_does_not_grow_with_the_movements() -> None:
         tracemalloc.start()
         try:
             with reading(file) as month:
-                totals = total(month.movements())
+                totals = sum_movements(month.movements())
             peaks.append(tracemalloc.get_traced_memory()[1])
         finally:
             tracemalloc.stop()

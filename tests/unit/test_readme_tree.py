@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from local.aws import ROOT
+from local.emulator_process import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
@@ -14,7 +14,7 @@ TARGETS = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-
 BEGINNINGS = (
     "",
     "layers/timbres/timbres/",
-    "local/sandboxes/",
+    "local/fake_pacs/",
     "tests/unit/",
     "tests/integration/",
 )

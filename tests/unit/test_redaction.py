@@ -17,7 +17,7 @@ from timbres.domain.account import Account, parse_account
 from timbres.domain.redaction import redact
 from timbres.errors import PacError
 from timbres.pacs import errors as codes
-from timbres.pacs.errors import error_from_code, redacting, sanitize_message
+from timbres.pacs.errors import error_from_code, redact_messages, sanitize_message
 from timbres.pacs.registry import PACS
 from timbres.pacs.solucion_factible import error_codes as solucion_factible_codes
 
@@ -124,7 +124,7 @@ def account() -> Account:
 
 @pytest.mark.parametrize("before", [0, 270, 281, 285, 290, 299, 9_985, 9_999])
 def test_a_credential_is_masked_before_words_are_cut(before: int) -> None:
-    with redacting(account().without_credentials):
+    with redact_messages(account().redact):
         shown = sanitize_message("x" * before + " " + PASSWORD)
         # Blanks are folded into one before anything is cut.
         folded = sanitize_message(" " * before + PASSWORD)
@@ -135,7 +135,7 @@ def test_a_credential_is_masked_before_words_are_cut(before: int) -> None:
 @pytest.mark.parametrize("code", ["500", PASSWORD, f"5{PASSWORD}"])
 def test_code_message_and_detail_of_an_error_are_free_of_credentials(code: str) -> None:
     words = "x" * 281 + PASSWORD
-    with redacting(account().without_credentials):
+    with redact_messages(account().redact):
         error = error_from_code("solucion-factible", solucion_factible_codes.ERRORS, code, words)
     for text in (error.detail, str(error), error.pac_code or "", error.pac_message or ""):
         assert "contrase" not in text
@@ -143,7 +143,9 @@ def test_code_message_and_detail_of_an_error_are_free_of_credentials(code: str) 
 
 
 def test_a_redacted_error_is_a_new_one_without_credentials() -> None:
-    error = PacError(codes.PROTOCOL, f"a {KEY}", pac="p", pac_code=KEY, pac_message=f"b {KEY}")
+    error = PacError(
+        codes.PROTOCOL_ERROR, f"a {KEY}", pac="p", pac_code=KEY, pac_message=f"b {KEY}"
+    )
     redacted = error.redacted(lambda text: redact(text, [KEY]))
     assert (redacted.detail, redacted.pac_code, redacted.pac_message) == ("a ***", "***", "b ***")
     assert (redacted.problem_type, redacted.pac) == (error.problem_type, error.pac)
@@ -152,6 +154,6 @@ def test_a_redacted_error_is_a_new_one_without_credentials() -> None:
 
 
 def test_redaction_ends_with_its_call() -> None:
-    with pytest.raises(ZeroDivisionError), redacting(account().without_credentials):
+    with pytest.raises(ZeroDivisionError), redact_messages(account().redact):
         raise ZeroDivisionError
     assert sanitize_message(PASSWORD) == PASSWORD

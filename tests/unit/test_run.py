@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from timbres.aws.queues import read_message, write_message
+from timbres.aws.queues import batch_from_json, batch_to_json
 from timbres.domain.clock import MEXICO_CITY
 from timbres.domain.run import (
     MAX_DURATION,
@@ -84,13 +84,13 @@ def test_every_attempt_has_a_delay_that_sqs_takes(attempt: int, base: int) -> No
 
 
 def test_a_message_names_its_batch() -> None:
-    assert read_message(write_message(BATCH)) == BATCH
+    assert batch_from_json(batch_to_json(BATCH)) == BATCH
 
 
 @given(st.from_regex(r"[A-Za-z0-9 &Ññ\"\\\\]+", fullmatch=True))
 def test_every_name_survives_the_queue(text: str) -> None:
     batch = BatchId(text, text, text)
-    assert read_message(write_message(batch)) == batch
+    assert batch_from_json(batch_to_json(batch)) == batch
 
 
 @pytest.mark.parametrize(

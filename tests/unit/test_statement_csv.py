@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from local.sandboxes.books import demo_books
-from local.sandboxes.statements import csv_statement
+from local.fake_pacs.fake_data import demo_state
+from local.fake_pacs.statements import csv_statement
 
-from timbres.domain.balance import Issuers
+from timbres.domain.balance import IssuerCounts
 from timbres.errors import PacError
 from timbres.pacs.reachcore.statement import Statement, read_statement
 
@@ -70,7 +70,7 @@ def test_the_documented_sample(line_end: str, bom: str, last: str) -> None:
     assert statement.plan == "Postpago"
     assert (statement.first_day, statement.last_day) == (date(2019, 10, 1), date(2019, 10, 31))
     assert statement.as_of.isoformat() == "2019-11-20T16:57:53-06:00"
-    assert statement.issuers == Issuers(registered=0, authorized=1, stamping=1)
+    assert statement.issuers == IssuerCounts(registered=0, authorized=1, active=1)
     assert statement.transactions == 3
     assert statement.totals.by_issuer == {"AAA010101AAA": 3}
     assert statement.totals.by_kind == {"Consumo de timbre": 3}
@@ -229,14 +229,16 @@ def test_the_file_stays_open() -> None:
 @pytest.mark.parametrize("month", ["2026-10", "2026-11", "2025-01"])
 def test_a_statement_says_what_the_books_hold(account: str, month: str) -> None:
     keys: dict[str, Any] = {"acme_api_key": "a", "norte_api_key": "n"}
-    books = demo_books(date(2026, 11, 19), **keys, username="u", password="p").reachcore
+    books = demo_state(date(2026, 11, 19), **keys, username="u", password="p").reachcore
     as_of = datetime(2026, 11, 19, 19, 53, 41, tzinfo=UTC)
     balance = books.balance(account, month, None, as_of)
     statement = read(b"".join(csv_statement(balance)))
     assert statement.account == account
     assert statement.plan == balance.plan.value
     assert f"{statement.first_day:%Y-%m}" == f"{statement.last_day:%Y-%m}" == month
-    assert statement.issuers == Issuers(balance.registered, balance.authorized, balance.stamping)
+    assert statement.issuers == IssuerCounts(
+        balance.registered, balance.authorized, balance.stamping
+    )
     assert statement.transactions == balance.transactions
     by_issuer: dict[str, int] = {}
     for row in balance.movements():

@@ -80,7 +80,7 @@ def test_the_run_worker_sets_when_a_message_is_retried_and_puts_aside_what_it_gi
 
 @pytest.mark.parametrize("base", [1, 60, 900])
 def test_a_message_may_be_received_as_often_as_a_run_retries_it(base):
-    parameter = TEMPLATE["Parameters"]["RunRetrySeconds"]
+    parameter = TEMPLATE["Parameters"]["RunRetryDelaySeconds"]
     assert parameter["MinValue"] <= base <= parameter["MaxValue"]
     seconds, attempts = 0.0, 1
     while seconds < MAX_DURATION.total_seconds():

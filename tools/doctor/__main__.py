@@ -14,11 +14,19 @@ from collections.abc import Sequence
 from functools import partial
 
 from botocore.exceptions import BotoCoreError, ClientError
-from local.aws import ROOT
+from local.emulator_process import ROOT
 
 from tools.doctor import cloud, machine
-from tools.doctor.accounts import Accounts
-from tools.doctor.findings import Findings, Level, failed, guarded, of_aws, ok, skipped
+from tools.doctor.accounts import AccountChecks
+from tools.doctor.checks import (
+    CheckResults,
+    Level,
+    describe_aws_error,
+    failed,
+    ok,
+    run_safely,
+    skipped,
+)
 from tools.doctor.stage import Stage, StageError, read_stage
 
 
@@ -34,7 +42,7 @@ def main(arguments: Sequence[str]) -> int:
     # What the layer logs is in a finding, too.
     logging.getLogger("timbres").addHandler(logging.NullHandler())
     counts: Counter[Level] = Counter()
-    for finding in examined(options):
+    for finding in run_checks(options):
         print(finding, flush=True)
         counts[finding.level] += 1
     ok_, warnings, failures, left_out = (counts[level] for level in Level)
@@ -42,45 +50,45 @@ def main(arguments: Sequence[str]) -> int:
     return 1 if counts[Level.FAILED] else 0
 
 
-def examined(options: argparse.Namespace) -> Findings:
+def run_checks(options: argparse.Namespace) -> CheckResults:
     """Look at everything, from this machine to the PACs."""
-    yield from guarded("machine", partial(machine.examined, ROOT))
+    yield from run_safely("machine", partial(machine.check_machine, ROOT))
     try:
         stage = read_stage(ROOT / "samconfig.toml", options.stage)
     except StageError as error:
         yield failed("stage", str(error))
         return
     yield ok("stage", f"{stage.name}: the stack {stage.stack_name}")
-    yield from guarded("credentials", partial(_in_aws, stage, options))
+    yield from run_safely("credentials", partial(_in_aws, stage, options))
 
 
-def _in_aws(stage: Stage, options: argparse.Namespace) -> Findings:
+def _in_aws(stage: Stage, options: argparse.Namespace) -> CheckResults:
     session = cloud.session_of(stage)
     if session is None:
         yield failed("region", "None is set: put one into samconfig.toml, or set AWS_REGION.")
         return
-    if not (yield from cloud.signed_in(stage, session)):
+    if not (yield from cloud.check_identity(stage, session)):
         yield skipped("stack, accounts", "Not looked at, since AWS does not know who asks.")
         return
     client = cloud.clients(session)
     deployed, known = None, False
     try:
-        deployed = cloud.deployed(client, stage.stack_name)
+        deployed = cloud.find_stack(client, stage.stack_name)
     except (BotoCoreError, ClientError) as error:
-        yield failed("stack", of_aws(error))
+        yield failed("stack", describe_aws_error(error))
     else:
-        known = deployed is None or "RejectionsTableName" in deployed.outputs
+        known = deployed is None or "CredentialRejectionsTableName" in deployed.outputs
         if deployed is None:
             yield ok(
                 "stack", f"{stage.stack_name} is not there yet: make deploy STAGE={stage.name}"
             )
         else:
-            yield from cloud.examined(client, deployed, ROOT / "template.yaml")
+            yield from cloud.check_stack(client, deployed, ROOT / "template.yaml")
     parameters = deployed.parameters if deployed else stage.parameters
-    accounts = Accounts(client, deployed, parameters, options.account)
-    yield from guarded("accounts", accounts.examined)
+    accounts = AccountChecks(client, deployed, parameters, options.account)
+    yield from run_safely("accounts", accounts.check_secrets)
     if options.ask_pacs and known:
-        yield from accounts.asked()
+        yield from accounts.check_pacs()
     elif options.ask_pacs:
         # The stack keeps which credentials were rejected, and one sign-in too many locks them.
         yield skipped("PACs", "Not asked: whom one has rejected stands in the stack's tables.")

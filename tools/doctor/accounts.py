@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from functools import cached_property, partial
 
-from timbres.aws.events import Bus
+from timbres.aws.events import EventPublisher
 from timbres.deadline import Deadline
 from timbres.domain import clock
 from timbres.domain.account import (
@@ -22,14 +22,17 @@ from timbres.domain.month import month_of
 from timbres.domain.rfc import Rfc
 from timbres.errors import PacError, TimbresError
 from timbres.pacs.base import PacClient
-from timbres.pacs.errors import redacting
+from timbres.pacs.errors import redact_messages
 from timbres.pacs.registry import PACS, create_client
 from timbres.repositories import accounts as secrets
-from timbres.repositories.credential_rejections import Rejections, entry_of_rejection
-from timbres.repositories.issuers import Issuers
-from timbres.services.pac_access import Access
+from timbres.repositories.credential_rejections import (
+    CredentialRejectionRepository,
+    rejection_sort_key,
+)
+from timbres.repositories.issuers import IssuerRepository
+from timbres.services.pac_access import PacAccess
+from tools.doctor.checks import CheckResult, CheckResults, failed, ok, run_safely, warning
 from tools.doctor.cloud import Clients, Deployed
-from tools.doctor.findings import Finding, Findings, failed, guarded, ok, warning
 
 # The template's.
 DEFAULT_PREFIX = "timbres/accounts/"
@@ -43,7 +46,7 @@ _SETTINGS = {
 }
 
 
-class Accounts:
+class AccountChecks:
     """The accounts under the prefix of `parameters`, those of `only` where it names some.
 
     `parameters` are the template's: those that `stack` has, or that it would be deployed with.
@@ -64,7 +67,7 @@ class Accounts:
         self._only = only
         self._good: list[Account] = []
 
-    def examined(self) -> Findings:
+    def check_secrets(self) -> CheckResults:
         """Look at every secret; no PAC is called."""
         names = self._names()
         for name in self._only:
@@ -77,15 +80,15 @@ class Accounts:
             )
         for name in names:
             if not self._only or name in self._only:
-                yield from guarded(f"account {name}", partial(self._account, name))
+                yield from run_safely(f"account {name}", partial(self._account, name))
 
-    def asked(self) -> Findings:
+    def check_pacs(self) -> CheckResults:
         """Make one read call to the PAC of each account that `examined` found to be good."""
         live = LiveWsdls()
         for account in self._good:
-            yield from guarded(f"PAC of {account.name}", partial(self._ask, account))
+            yield from run_safely(f"PAC of {account.name}", partial(self._check_pac, account))
             if account.pac.wsdl:
-                yield from guarded(f"WSDL of {account.name}", partial(live.examined, account))
+                yield from run_safely(f"WSDL of {account.name}", partial(live.check, account))
 
     def _names(self) -> list[str]:
         pages = self._secrets.get_paginator("list_secrets").paginate(
@@ -96,7 +99,7 @@ class Accounts:
             name.removeprefix(self._prefix) for name in found if name.startswith(self._prefix)
         )
 
-    def _account(self, name: str) -> Findings:
+    def _account(self, name: str) -> CheckResults:
         what = f"account {name}"
         try:
             parse_account_name(name)
@@ -115,7 +118,7 @@ class Accounts:
             # It names the field, never what stands there.
             yield failed(what, f"{error.detail} Correct it: aws secretsmanager put-secret-value")
             return
-        yield ok(what, told(account))
+        yield ok(what, describe_account(account))
         for remark in remarks(account, set(json.loads(text)), self._stage):
             yield warning(what, remark)
         if rejection := self._rejection(account):
@@ -124,34 +127,34 @@ class Accounts:
             self._good.append(account)
 
     @cached_property
-    def _rejections(self) -> Rejections | None:
-        table = self._outputs.get("RejectionsTableName")
-        return Rejections(self._client("dynamodb"), table) if table else None
+    def _rejections(self) -> CredentialRejectionRepository | None:
+        table = self._outputs.get("CredentialRejectionsTableName")
+        return CredentialRejectionRepository(self._client("dynamodb"), table) if table else None
 
     def _rejection(self, account: Account) -> str | None:
         """What the PAC said when it rejected the secret as it is now; None when it did not."""
-        rejection = self._rejections.state(account).rejection if self._rejections else None
+        rejection = self._rejections.get_state(account).rejection if self._rejections else None
         if rejection is None:
             return None
         words = f"{rejection.code or 'no code'} {rejection.message or ''}".strip()
         key = json.dumps(
-            {"account": {"S": account.name}, "entry": {"S": entry_of_rejection(account)}}
+            {"account": {"S": account.name}, "entry": {"S": rejection_sort_key(account)}}
         )
         return (
             f"{account.pac.name} rejected these credentials at {rejection.at} ({words}): nobody "
             "asks again until the secret has a new value, or, to have this value tried again: "
-            f"aws dynamodb delete-item --table-name {self._outputs['RejectionsTableName']} "
+            f"aws dynamodb delete-item --table-name {self._outputs['CredentialRejectionsTableName']} "
             f"--key '{key}'"
         )
 
-    def _ask(self, account: Account) -> Findings:
+    def _check_pac(self, account: Account) -> CheckResults:
         what = f"PAC of {account.name}"
         read = self._stamps if "stamps" in account.pac.capabilities else _balance
         begun = time.monotonic()
         try:
             said = self._call(account, partial(read, account))
         except PacError as error:
-            yield self._refused(what, account, error, time.monotonic() - begun)
+            yield self._describe_error(what, account, error, time.monotonic() - begun)
         else:
             yield ok(what, f"{said} ({time.monotonic() - begun:.1f} s)")
 
@@ -159,27 +162,29 @@ class Accounts:
         """Make one call as the functions do: a new secret is tried by one caller at a time."""
         client = partial(create_client, attempts=1)
         if self._rejections is None:
-            with redacting(account.without_credentials):
+            with redact_messages(account.redact):
                 return ask(client(account))
-        bus = Bus(self._client("events"), self._outputs["BusName"])
-        known = secrets.Accounts(self._secrets, self._prefix, PACS)
-        access = Access(known, self._rejections, bus, client)
+        bus = EventPublisher(self._client("events"), self._outputs["BusName"])
+        known = secrets.AccountRepository(self._secrets, self._prefix, PACS)
+        access = PacAccess(known, self._rejections, bus, client)
         return ask(access.client(account, follow_renewal=False))
 
-    def _refused(self, what: str, account: Account, error: PacError, seconds: float) -> Finding:
+    def _describe_error(
+        self, what: str, account: Account, error: PacError, seconds: float
+    ) -> CheckResult:
         said = f"{error.detail} ({seconds:.1f} s)"
         if error.problem_type.code == "pac-credentials-rejected":
-            return failed(what, f"{said} {self._noted(account)}")
+            return failed(what, f"{said} {self._note_rejection(account)}")
         if error.problem_type.code == "pac-rejected-request" and not self._issuer(account):
             return warning(
                 what, f"{said} It was asked for {_ASKED_WITHOUT_ISSUERS}, as no issuer is known."
             )
         return failed(what, said)
 
-    def _noted(self, account: Account) -> str:
+    def _note_rejection(self, account: Account) -> str:
         """Say whether the rejection keeps the functions from another sign-in that fails."""
         after = "give the secret a new value (aws secretsmanager put-secret-value)."
-        if self._rejections and self._rejections.state(account).rejection:
+        if self._rejections and self._rejections.get_state(account).rejection:
             return f"Noted, so that nobody asks again: {after}"
         return f"Not noted. Do not ask again, a PAC locks accounts: {after}"
 
@@ -196,7 +201,11 @@ class Accounts:
         if table is None:
             return None
         return next(
-            (Rfc(one) for one in Issuers(self._client("dynamodb"), table).rfcs(account.name)), None
+            (
+                Rfc(one)
+                for one in IssuerRepository(self._client("dynamodb"), table).list_rfcs(account.name)
+            ),
+            None,
         )
 
 
@@ -216,7 +225,7 @@ def _number(count: int | None) -> str:
     return "an unsaid number" if count is None else f"{count:,}"
 
 
-def told(account: Account) -> str:
+def describe_account(account: Account) -> str:
     """What an account is and how it is watched, free of credentials."""
     said = f"{account.pac.name}, {account.environment}"
     if "stamps" not in account.pac.capabilities:
@@ -270,7 +279,7 @@ class LiveWsdls:
     def __init__(self) -> None:
         self._seen: dict[str, bytes] = {}
 
-    def examined(self, account: Account) -> Findings:
+    def check(self, account: Account) -> CheckResults:
         """Say how the bundled WSDL fits that of the account's PAC."""
         from tools.doctor import wsdl
 
@@ -287,9 +296,9 @@ class LiveWsdls:
             return
         for one in found:
             if one.remedy == wsdl.LIVE and account.live_wsdl:
-                yield warning(what, f'{one.said} The account has "wsdl": "live", and goes by that.')
+                yield warning(what, f'{one.text} The account has "wsdl": "live", and goes by that.')
             else:
                 kind = warning if one.remedy == wsdl.HARMLESS else failed
-                yield kind(what, f"{one.said} {one.remedy}")
+                yield kind(what, f"{one.text} {one.remedy}")
         if not found:
             yield ok(what, "the bundled one fits the PAC's")

@@ -17,7 +17,16 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from tools.doctor.findings import Finding, Findings, failed, guarded, of_aws, ok, skipped, warning
+from tools.doctor.checks import (
+    CheckResult,
+    CheckResults,
+    describe_aws_error,
+    failed,
+    ok,
+    run_safely,
+    skipped,
+    warning,
+)
 from tools.doctor.stage import Stage
 
 Clients = Callable[[str], Any]
@@ -34,8 +43,8 @@ _SERVICES = (
     "scheduler", "secretsmanager", "sns", "sqs",
 )  # fmt: skip
 # AWS refuses a signature beyond five minutes.
-_SKEW_MOST = 300
-_SKEW_WARNED = 60
+_MAX_SKEW = 300
+_WARNING_SKEW = 60
 _USABLE = frozenset({"CREATE_COMPLETE", "UPDATE_COMPLETE", "IMPORT_COMPLETE"})
 _UNDONE = frozenset({"UPDATE_ROLLBACK_COMPLETE", "IMPORT_ROLLBACK_COMPLETE"})
 _NEVER_MADE = frozenset({"CREATE_FAILED", "ROLLBACK_COMPLETE", "ROLLBACK_FAILED"})
@@ -62,27 +71,27 @@ def clients(session: boto3.Session) -> Clients:
     return partial(session.client, config=_CONFIG)
 
 
-def signed_in(stage: Stage, session: boto3.Session) -> Generator[Finding, None, bool]:
+def check_identity(stage: Stage, session: boto3.Session) -> Generator[CheckResult, None, bool]:
     """Look at region, credentials and clock; return whether AWS knows who asks."""
     yield _region(stage, session)
     answer: dict[str, Any] = {}
     try:
         answer = clients(session)("sts").get_caller_identity()
     except (BotoCoreError, ClientError) as error:
-        yield failed("credentials", of_aws(error))
-        refusal = getattr(error, "response", None)
+        yield failed("credentials", describe_aws_error(error))
+        rejection = getattr(error, "response", None)
     else:
         # One that is left in a shell would have an AWS of this machine looked at.
         elsewhere = os.environ.get("AWS_ENDPOINT_URL")
         at = f", at {elsewhere}" if elsewhere else ""
         yield ok("credentials", f"{answer['Arn']}, of the AWS account {answer['Account']}{at}")
-        refusal = None
-    if told := answer or refusal:
-        yield clock(told["ResponseMetadata"]["HTTPHeaders"].get("date"), datetime.now(UTC))
+        rejection = None
+    if told := answer or rejection:
+        yield check_clock(told["ResponseMetadata"]["HTTPHeaders"].get("date"), datetime.now(UTC))
     return bool(answer)
 
 
-def _region(stage: Stage, session: boto3.Session) -> Finding:
+def _region(stage: Stage, session: boto3.Session) -> CheckResult:
     there, ours = session.region_name, boto3.Session(profile_name=stage.profile).region_name
     lacking = [name for name in _SERVICES if there not in session.get_available_regions(name)]
     if lacking:
@@ -96,21 +105,21 @@ def _region(stage: Stage, session: boto3.Session) -> Finding:
     return ok("region", f"{there} has what Timbres needs")
 
 
-def clock(date: str | None, now: datetime) -> Finding:
+def check_clock(date: str | None, now: datetime) -> CheckResult:
     """How far this clock, `now`, is from AWS's `Date` header."""
     try:
         skew = abs((parsedate_to_datetime(date or "") - now).total_seconds())
     except (TypeError, ValueError):
         return warning("clock", "AWS did not say what time it is there.")
     said = f"{skew:.0f} s away from AWS's"
-    if skew >= _SKEW_MOST:
+    if skew >= _MAX_SKEW:
         return failed("clock", f"{said}, which refuses signatures beyond 5 minutes: set it by NTP.")
-    if skew >= _SKEW_WARNED:
+    if skew >= _WARNING_SKEW:
         return warning("clock", f"{said}; beyond 5 minutes signatures are refused: set it by NTP.")
     return ok("clock", said)
 
 
-def deployed(client: Clients, name: str) -> Deployed | None:
+def find_stack(client: Clients, name: str) -> Deployed | None:
     """The stack `name`, None where there is none. Raises what boto3 raises."""
     try:
         (stack,) = client("cloudformation").describe_stacks(StackName=name)["Stacks"]
@@ -128,7 +137,7 @@ def deployed(client: Clients, name: str) -> Deployed | None:
     )
 
 
-def status(stack: Deployed) -> Finding:
+def check_status(stack: Deployed) -> CheckResult:
     """What the stack's status says."""
     if stack.status in _USABLE:
         return ok("stack", f"{stack.name} is {stack.status}")
@@ -147,7 +156,7 @@ def status(stack: Deployed) -> Finding:
     return failed("stack", f"{stack.name} is {stack.status}: see its events in CloudFormation.")
 
 
-def outputs(stack: Deployed, template: Path) -> Finding:
+def check_outputs(stack: Deployed, template: Path) -> CheckResult:
     """Whether the stack has every output that the template declares."""
     declared = template.read_text(encoding="utf-8").partition("\nOutputs:\n")[2]
     names = re.findall(r"^  (\w+):$", declared, re.MULTILINE)
@@ -160,34 +169,36 @@ def outputs(stack: Deployed, template: Path) -> Finding:
     return ok("outputs", f"all {len(names)} are there")
 
 
-def examined(client: Clients, stack: Deployed, template: Path) -> Findings:
+def check_stack(client: Clients, stack: Deployed, template: Path) -> CheckResults:
     """Look at the stack, what runs by itself in it, and whether anybody would hear of it."""
-    yield status(stack)
-    yield outputs(stack, template)
+    yield check_status(stack)
+    yield check_outputs(stack, template)
     for what, output, parameter in (
-        ("mails", "MailTopicArn", "MailTo"),
-        ("alarm mails", "AlarmsTopicArn", "AlarmsTo or MailTo"),
+        ("mails", "MailTopicArn", "NotificationEmail"),
+        ("alarm mails", "AlarmsTopicArn", "AlarmEmail or NotificationEmail"),
     ):
-        yield from guarded(what, partial(_subscriptions, client, stack, what, output, parameter))
-    made = partial(_made, client, stack.name)
-    yield from guarded("schedules", partial(_schedules, client, made))
-    yield from guarded("alarms", partial(_alarms, client, stack.name, made))
-    yield from guarded("dead letters", partial(_dead_letters, client, stack))
+        yield from run_safely(what, partial(_subscriptions, client, stack, what, output, parameter))
+    made = partial(_list_resources, client, stack.name)
+    yield from run_safely("schedules", partial(_schedules, client, made))
+    yield from run_safely("alarms", partial(_alarms, client, stack.name, made))
+    yield from run_safely("dead letters", partial(_dead_letters, client, stack))
 
 
 def _subscriptions(
     client: Clients, stack: Deployed, what: str, output: str, parameter: str
-) -> Findings:
+) -> CheckResults:
     topic = stack.outputs.get(output)
     if topic is None:
         yield skipped(what, f"The stack has no output {output}.")
         return
     pages = client("sns").get_paginator("list_subscriptions_by_topic").paginate(TopicArn=topic)
     found = [one for page in pages for one in page["Subscriptions"]]
-    yield heard(what, found, parameter)
+    yield check_subscriptions(what, found, parameter)
 
 
-def heard(what: str, subscriptions: Sequence[dict[str, str]], parameter: str) -> Finding:
+def check_subscriptions(
+    what: str, subscriptions: Sequence[dict[str, str]], parameter: str
+) -> CheckResult:
     """Whether a topic's subscriptions, as SNS lists them, are confirmed; `parameter` makes one."""
     pending = [
         one["Endpoint"] for one in subscriptions if not one["SubscriptionArn"].startswith("arn:")
@@ -204,7 +215,7 @@ def heard(what: str, subscriptions: Sequence[dict[str, str]], parameter: str) ->
     return ok(what, "go to " + ", ".join(f"{n} × {kind}" for kind, n in sorted(counts.items())))
 
 
-def _made(client: Clients, stack: str, kind: str) -> list[str]:
+def _list_resources(client: Clients, stack: str, kind: str) -> list[str]:
     """The physical names of the stack's resources of a kind such as `AWS::SQS::Queue`."""
     pages = client("cloudformation").get_paginator("list_stack_resources").paginate(StackName=stack)
     return [
@@ -215,7 +226,7 @@ def _made(client: Clients, stack: str, kind: str) -> list[str]:
     ]
 
 
-def _schedules(client: Clients, made: Callable[[str], list[str]]) -> Findings:
+def _schedules(client: Clients, made: Callable[[str], list[str]]) -> CheckResults:
     states: dict[str, str] = {}
     for group in made("AWS::Scheduler::ScheduleGroup"):
         pages = (
@@ -238,7 +249,7 @@ def _schedules(client: Clients, made: Callable[[str], list[str]]) -> Findings:
         yield ok("schedules", f"all {len(expected)} are enabled")
 
 
-def _alarms(client: Clients, stack: str, made: Callable[[str], list[str]]) -> Findings:
+def _alarms(client: Clients, stack: str, made: Callable[[str], list[str]]) -> CheckResults:
     pages = (
         client("cloudwatch").get_paginator("describe_alarms").paginate(AlarmNamePrefix=f"{stack}-")
     )
@@ -255,7 +266,7 @@ def _alarms(client: Clients, stack: str, made: Callable[[str], list[str]]) -> Fi
         yield ok("alarms", f"none of {len(ours)} rings")
 
 
-def _dead_letters(client: Clients, stack: Deployed) -> Findings:
+def _dead_letters(client: Clients, stack: Deployed) -> CheckResults:
     queues = {
         name.removesuffix("Url"): url
         for name, url in stack.outputs.items()

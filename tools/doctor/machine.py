@@ -10,17 +10,17 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tools.doctor.findings import Finding, Findings, failed, ok, warning
+from tools.doctor.checks import CheckResult, CheckResults, failed, ok, warning
 
-PYTHON_LEAST = (3, 11)
+MIN_PYTHON = (3, 11)
 # --aws-sigv4.
-CURL_LEAST = (7, 75)
+MIN_CURL = (7, 75)
 # Two built layers, their copies and a cache of wheels.
-_DISK_LEAST = 1024**3
+_MIN_DISK = 1024**3
 _SECONDS = 10
 
 
-def examined(root: Path) -> Findings:
+def check_machine(root: Path) -> CheckResults:
     """Look at the tools, the disk and the folders that make writes to in `root`."""
     yield python(sys.version_info[:3])
     yield _python_313()
@@ -37,44 +37,48 @@ def version(text: str | None) -> tuple[int, ...] | None:
     return tuple(map(int, match[0].split("."))) if match else None
 
 
-def python(found: tuple[int, ...]) -> Finding:
+def python(found: tuple[int, ...]) -> CheckResult:
     """The Python that runs make's commands, `found`."""
-    if found < PYTHON_LEAST:
-        return failed("python", f"{_dotted(found)}, and 3.11 or later is needed: make PYTHON=…")
-    return ok("python", f"{_dotted(found)} runs make")
+    if found < MIN_PYTHON:
+        return failed(
+            "python", f"{_format_version(found)}, and 3.11 or later is needed: make PYTHON=…"
+        )
+    return ok("python", f"{_format_version(found)} runs make")
 
 
-def curl(output: str | None) -> Finding:
+def curl(output: str | None) -> CheckResult:
     """What `curl --version` said, None for no curl."""
     found = version(output)
     if found is None:
         return warning("curl", "There is none: the calls of the README need it, 7.75 or later.")
-    if found < CURL_LEAST:
-        return warning("curl", f"{_dotted(found)} knows no --aws-sigv4: install 7.75 or later.")
-    return ok("curl", f"{_dotted(found)} knows --aws-sigv4")
+    if found < MIN_CURL:
+        return warning(
+            "curl", f"{_format_version(found)} knows no --aws-sigv4: install 7.75 or later."
+        )
+    return ok("curl", f"{_format_version(found)} knows --aws-sigv4")
 
 
-def disk(free: int) -> Finding:
+def disk(free: int) -> CheckResult:
     """The bytes that are `free` where the project lies."""
     said = f"{free / 1024**3:.1f} GB are free"
-    return ok("disk", said) if free >= _DISK_LEAST else failed("disk", f"{said}; make room for 1.")
+    return ok("disk", said) if free >= _MIN_DISK else failed("disk", f"{said}; make room for 1.")
 
 
-def _python_313() -> Finding:
+def _python_313() -> CheckResult:
     # As the Makefile looks for it: pyenv's folders, then the PATH.
     pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
     found = [str(path) for path in sorted(pyenv.glob("versions/3.13*/bin/python3.13"))[-1:]]
     for program in [*found, "python3.13"]:
         # Run, since pyenv has a python3.13 on the PATH even where that runs none.
         if (it_is := version(_output(program, "--version"))) and it_is[:2] == (3, 13):
-            return ok("python3.13", f"{_dotted(it_is)} is there for make build")
+            return ok("python3.13", f"{_format_version(it_is)} is there for make build")
     return failed(
         "python3.13",
         "make build needs it, Lambda's version: pyenv install 3.13, or put it on PATH.",
     )
 
 
-def _sam(root: Path) -> Finding:
+def _sam(root: Path) -> CheckResult:
     if not (root / ".venv-sam" / "installed").is_file():
         return ok("SAM", "make build will install it into .venv-sam")
     found = version(_output(str(root / ".venv-sam" / "bin" / "python"), "-c", _SAM_VERSION))
@@ -82,14 +86,14 @@ def _sam(root: Path) -> Finding:
         return failed(
             "SAM", ".venv-sam is broken: remove the folder, and make build makes it anew."
         )
-    return ok("SAM", f"{_dotted(found)} is in .venv-sam")
+    return ok("SAM", f"{_format_version(found)} is in .venv-sam")
 
 
 # sam itself takes seconds to say it.
 _SAM_VERSION = "from importlib.metadata import version; print(version('aws-sam-cli'))"
 
 
-def _writable(root: Path, name: str) -> Finding:
+def _writable(root: Path, name: str) -> CheckResult:
     folder = root / name
     try:
         with tempfile.TemporaryFile(dir=folder if folder.exists() else root):
@@ -106,5 +110,5 @@ def _output(*command: str) -> str | None:
     return done.stdout or done.stderr
 
 
-def _dotted(numbers: tuple[int, ...]) -> str:
+def _format_version(numbers: tuple[int, ...]) -> str:
     return ".".join(map(str, numbers))

@@ -15,7 +15,7 @@ from timbres.deadline import Deadline
 from timbres.pacs.errors import protocol_error
 from timbres.pacs.http import PacSession
 
-_MOST_BYTES = 1024 * 1024
+_MAX_BYTES = 1024 * 1024
 
 HARMLESS = "Timbres works as before."
 LIVE = 'Put "wsdl": "live" into the secret, and tell who looks after Timbres.'
@@ -30,13 +30,13 @@ class WsdlError(Exception):
 class Difference:
     """What differs, and what to do about it: `HARMLESS`, `LIVE` or `BEYOND`."""
 
-    said: str
+    text: str
     remedy: str
 
 
 def fetch(pac: str, url: str, deadline: Deadline) -> bytes:
     """Return the WSDL at `url`. Raises a `PacError`."""
-    answer = PacSession(pac).fetch("GET", url, deadline=deadline, most_bytes=_MOST_BYTES)
+    answer = PacSession(pac).fetch("GET", url, deadline=deadline, most_bytes=_MAX_BYTES)
     with answer.file as file:
         if answer.status != 200:
             raise protocol_error(pac, f"HTTP {answer.status} to ?wsdl")

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import sys
 
-from local.aws import ROOT, AwsError
 from local.build import BuildError
+from local.emulator_process import ROOT, AwsError
+from local.environment import running_environment
 from local.stack import DeployError
-from local.world import running_world
 
 from tools.fuzz.run import fuzz
 
@@ -21,7 +21,7 @@ def main() -> int:
     """Ends with 0 when nothing failed; what did is shown with a request that repeats it."""
     print("Building and starting Timbres…", flush=True)
     try:
-        with running_world(ROOT / ".local" / "aws-fuzz.log") as world:
+        with running_environment(ROOT / ".local" / "aws-fuzz.log") as world:
             # So that there is a run to be looked at.
             world.stack.fire("RunFunctionDaily")
             return fuzz(world.stack, (*_OPTIONS, *sys.argv[1:])).returncode

@@ -14,13 +14,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from local.aws import ROOT
-from local.sandboxes.books import demo_books, mexico_now
-from local.sandboxes.reachcore import ReachcoreSandbox
-from local.sandboxes.server import serve
-from local.sandboxes.solucion_factible import SolucionFactibleSandbox
+from local.emulator_process import ROOT
+from local.environment import WSDL
+from local.fake_pacs.fake_data import demo_state, mexico_now
+from local.fake_pacs.reachcore import FakeReachcore
+from local.fake_pacs.server import serve
+from local.fake_pacs.solucion_factible import FakeSolucionFactible
 from local.stack import SECRET_PREFIX, Stack
-from local.world import WSDL
 
 from timbres.domain.month import month_of
 from timbres.domain.report import PENDING
@@ -42,7 +42,7 @@ def accounts(stack: Stack) -> Iterator[tuple[str, ...]]:
     names = (f"fuzz-{mark}-rc", f"fuzz-{mark}-sf")
     api_key, other, password = (secrets.token_urlsafe(24) for _ in range(3))
     username = f"fuzz-{secrets.token_hex(4)}@example.com"
-    books = demo_books(
+    books = demo_state(
         mexico_now().date(),
         acme_api_key=api_key,
         norte_api_key=other,
@@ -50,8 +50,8 @@ def accounts(stack: Stack) -> Iterator[tuple[str, ...]]:
         password=password,
     )
     with (
-        serve(ReachcoreSandbox(books.reachcore)) as reachcore,
-        serve(SolucionFactibleSandbox(books.solucion_factible, wsdl=WSDL)) as factible,
+        serve(FakeReachcore(books.reachcore)) as reachcore,
+        serve(FakeSolucionFactible(books.solucion_factible, wsdl=WSDL)) as factible,
     ):
         values = (
             {"pac": "reachcore", "endpoint": reachcore, "api_key": api_key},
@@ -67,7 +67,7 @@ def accounts(stack: Stack) -> Iterator[tuple[str, ...]]:
             for name, value in zip(names, values, strict=True):
                 stack.create_account(name, {"environment": "sandbox"} | value)
             yield names
-            _settled(stack, names)
+            _wait_until_settled(stack, names)
         finally:
             for name in names:
                 manager.delete_secret(
@@ -75,7 +75,7 @@ def accounts(stack: Stack) -> Iterator[tuple[str, ...]]:
                 )
 
 
-def _settled(stack: Stack, names: Sequence[str], seconds: float = 60) -> None:
+def _wait_until_settled(stack: Stack, names: Sequence[str], seconds: float = 60) -> None:
     """Waits until every report asked for is made, so that nothing is left to come."""
     deadline = time.monotonic() + seconds
     for name in names:

@@ -4,6 +4,6 @@ The routes and the gateway's own errors are template.yaml's, the functions' erro
 layer's table; what a route takes and answers is written here. No function loads any of it.
 """
 
-from tools.openapi.document import PATH, document, written
+from tools.openapi.document import PATH, document, write_document
 
-__all__ = ["PATH", "document", "written"]
+__all__ = ["PATH", "document", "write_document"]

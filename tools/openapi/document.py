@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
-from local.aws import ROOT
 from local.build import read_template
+from local.emulator_process import ROOT
 
 from timbres.errors import ROUTE_NOT_FOUND, ProblemType
 from timbres.handlers.problem_details import MEDIA_TYPE, status_code
@@ -54,7 +54,7 @@ _HEADERS: dict[str, dict[str, Any]] = {
 _ALWAYS = {"Location"}
 
 
-def written() -> str:
+def write_document() -> str:
     """Return the text of docs/openapi.json."""
     return json.dumps(document(), ensure_ascii=False, indent=1) + "\n"
 
@@ -80,7 +80,7 @@ def document() -> dict[str, Any]:
             "title": "Timbres",
             "version": _version(),
             "summary": "The CFDI stamps a company holds at its PACs.",
-            "description": "Every request but `GET /d/{ticket}` is signed with AWS Signature "
+            "description": "Every request but `GET /d/{token}` is signed with AWS Signature "
             "Version 4 for `execute-api`. Times carry an offset; days and months are Mexico "
             "City's. `null` is what a PAC did not say. Members may be added to answers, none is "
             "renamed. Errors are RFC 9457 problem documents, whose `code` is stable.",

@@ -119,7 +119,7 @@ ANSWERS: dict[tuple[str, int], Any] = {
             }
         ]
     },
-    ("readBalance", 200): {
+    ("getBalance", 200): {
         "account": "acme-rc",
         "pac": "reachcore",
         "month": "2026-10",
@@ -137,8 +137,8 @@ ANSWERS: dict[tuple[str, int], Any] = {
         ],
         "truncated": False,
     },
-    ("countStamps", 200): {"account": "acme-sf"} | _COUNT,
-    ("readStampHistory", 200): {
+    ("getStamps", 200): {"account": "acme-sf"} | _COUNT,
+    ("getStampHistory", 200): {
         "account": "acme-sf",
         "rfc": "A&D061009TY8",
         "from": "2026-11-20",
@@ -156,10 +156,10 @@ ANSWERS: dict[tuple[str, int], Any] = {
             for day, used, consumed in ((20, 238, None), (21, 250, 12))
         ],
     },
-    ("keepIssuers", 200): {"account": "acme-sf", "kept": 2, "rejected": []},
+    ("importIssuers", 200): {"account": "acme-sf", "kept": 2, "rejected": []},
     ("removeIssuer", 200): {"account": "acme-sf", "rfc": "A&D061009TY8", "removed": True},
     ("listRuns", 200): {"runs": [_RUN], "next": None},
-    ("readRun", 200): _RUN
+    ("getRun", 200): _RUN
     | {
         "expected": 6,
         "done": 6,
@@ -168,17 +168,17 @@ ANSWERS: dict[tuple[str, int], Any] = {
             {"account": "acme-sf", "expected": 6, "done": 6, "failed": {}, "problem": None}
         ],
     },
-    ("buyStamps", 201): CONTRACT,
-    ("buyStamps", 202): _UNKNOWN,
+    ("createContract", 201): CONTRACT,
+    ("createContract", 202): _UNKNOWN,
     ("listContracts", 200): {"contracts": [CONTRACT], "next": None},
-    ("readContract", 200): CONTRACT | {"history": _STEPS},
+    ("getContract", 200): CONTRACT | {"history": _STEPS},
     ("settleContract", 200): CONTRACT,
-    ("askForReport", 202): _PENDING,
+    ("requestReport", 202): _PENDING,
     ("listReports", 200): {"reports": [_READY], "next": None},
-    ("readReport", 200): _LINKED,
-    ("readReport", 202): _PENDING,
-    ("readReport", 302): _LINKED,
-    ("revokeTickets", 200): {"account": "acme-rc", "id": _READY["id"], "revoked": 1},
+    ("getReport", 200): _LINKED,
+    ("getReport", 202): _PENDING,
+    ("getReport", 302): _LINKED,
+    ("revokeDownloadTokens", 200): {"account": "acme-rc", "id": _READY["id"], "revoked": 1},
 }
 
 # Of errors, by code: what each says beyond its title.

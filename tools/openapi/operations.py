@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from timbres import errors
-from timbres.domain.contract import STATES, opened
+from timbres.domain.contract import STATES, new_contract
 from timbres.domain.rfc import Rfc
 from timbres.errors import ProblemType
 from timbres.pacs import errors as codes
@@ -82,10 +82,10 @@ def _json_body(schema: str, example: Any) -> dict[str, Any]:
 def not_bought() -> ProblemType:
     """Return what a purchase found not to have happened is answered with."""
     now = datetime.now(UTC)
-    refusal = opened("acme-sf", "", Rfc(""), 1, "", "", now).withdraw(now).refusal
-    if refusal is None:
+    rejection = new_contract("acme-sf", "", Rfc(""), 1, "", "", now).abandon(now).rejection
+    if rejection is None:
         raise LookupError("a contract withdrawn has no refusal")
-    return ProblemType(refusal.code, refusal.title)
+    return ProblemType(rejection.code, rejection.title)
 
 
 SF, RC = _account("acme-sf"), _account("acme-rc")
@@ -114,7 +114,7 @@ _RFC_KINDS = (errors.RFC_INVALID, errors.RFC_GENERIC)
 _ASKED_PAC = (
     codes.UNREACHABLE,
     codes.TIMEOUT,
-    codes.PROTOCOL,
+    codes.PROTOCOL_ERROR,
     errors.CREDENTIALS_ON_TRIAL,
     errors.DEADLINE_EXCEEDED,
 )
@@ -131,7 +131,7 @@ _CONTRACT_KINDS = (*_ACCOUNT_KINDS, errors.OPERATION_UNSUPPORTED)
 # Everyone's, of what is signed.
 COMMON = (
     errors.PARAMETER_INVALID,
-    errors.ANSWER_TOO_LARGE,
+    errors.RESPONSE_TOO_LARGE,
     errors.AWS_SERVICE_UNAVAILABLE,
     errors.INTERNAL_ERROR,
 )
@@ -142,10 +142,12 @@ def _link(operation: str, id_at: str = "$response.body#/id", **parameters: str) 
 
 
 _ACCOUNT_OF_PATH = {"account": "$request.path.account"}
-_THE_CONTRACT = _link("readContract", **_ACCOUNT_OF_PATH) | _link(
+_THE_CONTRACT = _link("getContract", **_ACCOUNT_OF_PATH) | _link(
     "settleContract", **_ACCOUNT_OF_PATH
 )
-_THE_REPORT = _link("readReport", **_ACCOUNT_OF_PATH) | _link("revokeTickets", **_ACCOUNT_OF_PATH)
+_THE_REPORT = _link("getReport", **_ACCOUNT_OF_PATH) | _link(
+    "revokeDownloadTokens", **_ACCOUNT_OF_PATH
+)
 
 OPERATIONS: dict[tuple[str, str], Operation] = {
     ("GET", "/accounts"): Operation(
@@ -155,7 +157,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         {200: Success("Every account; never a credential.", ("Accounts",))},
     ),
     ("GET", "/accounts/{account}/balance"): Operation(
-        "readBalance",
+        "getBalance",
         "stamps",
         "What an account's issuers consumed in a month",
         {
@@ -174,7 +176,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         description="The PAC tells it, or Timbres' daily snapshots where the PAC keeps none.",
     ),
     ("GET", "/accounts/{account}/stamps"): Operation(
-        "countStamps",
+        "getStamps",
         "stamps",
         "One issuer's stamps, live; or the known issuers",
         {
@@ -194,7 +196,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         (SF, RFC, CURSOR),
     ),
     ("GET", "/accounts/{account}/stamps/history"): Operation(
-        "readStampHistory",
+        "getStampHistory",
         "stamps",
         "An issuer's daily snapshots",
         {200: Success("The snapshots there are, oldest first.", ("StampHistory",))},
@@ -211,7 +213,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         ),
     ),
     ("PUT", "/accounts/{account}/issuers"): Operation(
-        "keepIssuers",
+        "importIssuers",
         "issuers",
         "Import issuers to be watched",
         {200: Success("What was kept.", ("IssuersKept",))},
@@ -253,14 +255,14 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         "The daily runs",
         {
             200: Success(
-                "A page of runs.", ("Runs",), links=_link("readRun", "$response.body#/runs/0/id")
+                "A page of runs.", ("Runs",), links=_link("getRun", "$response.body#/runs/0/id")
             )
         },
         (),
         (CURSOR,),
     ),
     ("GET", "/runs/{id}"): Operation(
-        "readRun",
+        "getRun",
         "runs",
         "How far a daily run is",
         {200: Success("The run, with its sums and its accounts.", ("Run",))},
@@ -268,7 +270,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         (RUN_ID,),
     ),
     ("POST", "/accounts/{account}/contracts"): Operation(
-        "buyStamps",
+        "createContract",
         "contracts",
         "Buy stamps for an issuer, exactly once",
         {
@@ -326,7 +328,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         (SF, RFC, _parameter("status", one_of(STATES), "Only those in this state."), CURSOR),
     ),
     ("GET", "/accounts/{account}/contracts/{id}"): Operation(
-        "readContract",
+        "getContract",
         "contracts",
         "A contract and its history",
         {200: Success("The contract.", ("ContractWithHistory",))},
@@ -351,7 +353,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         ),
     ),
     ("POST", "/accounts/{account}/reports"): Operation(
-        "askForReport",
+        "requestReport",
         "reports",
         "Ask for a month's report",
         {
@@ -380,7 +382,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         (ANY, MONTH, CURSOR),
     ),
     ("GET", "/accounts/{account}/reports/{id}"): Operation(
-        "readReport",
+        "getReport",
         "reports",
         "Fetch a report",
         {
@@ -401,16 +403,16 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
             ),
         ),
     ),
-    ("DELETE", "/accounts/{account}/reports/{id}/tickets"): Operation(
-        "revokeTickets",
+    ("DELETE", "/accounts/{account}/reports/{id}/tokens"): Operation(
+        "revokeDownloadTokens",
         "reports",
         "Make every mailed link to a report no good",
         {200: Success("How many links there were.", ("TicketsRevoked",))},
         (errors.ACCOUNT_NOT_FOUND, errors.REPORT_NOT_FOUND),
         (ANY, REPORT_ID),
     ),
-    ("GET", "/d/{ticket}"): Operation(
-        "openTicket",
+    ("GET", "/d/{token}"): Operation(
+        "openDownloadLink",
         "tickets",
         "What a mailed link leads to",
         {

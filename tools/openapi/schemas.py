@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from timbres.domain.contract import SETTLED, STATES, STEPS
+from timbres.domain.contract import SETTLED, STATES, TRANSITIONS
 from timbres.domain.forecast import EXHAUSTED, LOW, OK
 from timbres.domain.issuer_import import MAX_LOW_STAMPS
 from timbres.domain.report import FAILED, FORMATS, PENDING, READY
 from timbres.domain.run import FINISHED, RUNNING
-from timbres.domain.stamps import MOST_STAMPS
+from timbres.domain.stamps import MAX_STAMPS
 from timbres.handlers.issuer_import_parser import MAX_ROWS
 from timbres.pacs.registry import PACS
 
@@ -40,12 +40,12 @@ def number(description: str = "", **more: Any) -> Schema:
     return _typed("number", description, {"minimum": 0} | more)
 
 
-def moment(description: str = "") -> Schema:
+def date_time(description: str = "") -> Schema:
     """Return the schema of a point in time, written with its offset."""
     return text(description, format="date-time")
 
 
-def listed(items: Schema, description: str = "", **more: Any) -> Schema:
+def array_of(items: Schema, description: str = "", **more: Any) -> Schema:
     """Return the schema of a list."""
     return _typed("array", description, {"items": items} | more)
 
@@ -116,7 +116,7 @@ _OUTLOOK = {
 _ISSUER_LINE = {
     "rfc": ref("Rfc"),
     **_STAMPS,
-    "as_of": nullable(moment("When the PAC was asked; null when it never was.")),
+    "as_of": nullable(date_time("When the PAC was asked; null when it never was.")),
     **_OUTLOOK,
 }
 _BAD_ROW = record(
@@ -134,7 +134,7 @@ _BALANCE = {
         ("pac", "snapshots"), "Who tells it: the PAC, or Timbres' own daily counts of its issuers."
     ),
     "plan": nullable(text("`prepaid`, `postpaid`, or the PAC's own word; null in `snapshots`.")),
-    "as_of": nullable(moment("The newest that is known.")),
+    "as_of": nullable(date_time("The newest that is known.")),
     "issuers": record(
         {
             "registered": nullable(integer()),
@@ -163,7 +163,7 @@ _BALANCE = {
             "one `rfc` whose movements add up to less than `transactions`.",
         }
     ),
-    "missing_days": listed(
+    "missing_days": array_of(
         record(
             {
                 "date": _DAY,
@@ -172,9 +172,9 @@ _BALANCE = {
         ),
         "In `snapshots` only: the days without a count.",
     ),
-    "by_issuer": listed(record({"rfc": text("An RFC."), "amount": {"type": "integer"}})),
-    "by_kind": listed(record({"kind": text(), "amount": {"type": "integer"}})),
-    "movements": listed(
+    "by_issuer": array_of(record({"rfc": text("An RFC."), "amount": {"type": "integer"}})),
+    "by_kind": array_of(record({"kind": text(), "amount": {"type": "integer"}})),
+    "movements": array_of(
         record(
             {
                 "rfc": text("An RFC."),
@@ -214,16 +214,16 @@ _CONTRACT = {
     "warning": nullable(text("How the PAC's count contradicts its confirmation.")),
     "requested_by": _CALLER,
     "idempotency_key": text("The Idempotency-Key it stands for."),
-    "created_at": moment(),
-    "settled_at": nullable(moment("When it was confirmed or rejected.")),
+    "created_at": date_time(),
+    "settled_at": nullable(date_time("When it was confirmed or rejected.")),
     "attempts": integer("How often its outcome was looked for; the purchase is sent once."),
     "pac": nullable(record({"code": _PAC_CODE, "message": _KEPT_MESSAGE})),
     "error": nullable(record({"code": _CODE, "detail": text()})),
 }
 _STEP = record(
     {
-        "step": one_of(STEPS),
-        "at": moment(),
+        "step": one_of(TRANSITIONS),
+        "at": date_time(),
         "by": text("The IAM ARN of who took the step, or `reconciler`."),
         "status": ref("ContractStatus"),
         "note": text("Why."),
@@ -236,8 +236,8 @@ _RUN = {
     "id": _RUN_ID,
     "status": one_of((RUNNING, FINISHED)),
     "day": text("The day whose snapshots it writes.", format="date"),
-    "started_at": moment(),
-    "finished_at": nullable(moment()),
+    "started_at": date_time(),
+    "finished_at": nullable(date_time()),
     "low": integer("Issuers that have newly become low."),
     "exhausted": integer("Issuers that have newly become exhausted."),
 }
@@ -281,13 +281,13 @@ SCHEMAS: dict[str, Schema] = {
     ),
     "Accounts": record(
         {
-            "accounts": listed(
+            "accounts": array_of(
                 record(
                     {
                         "name": _ACCOUNT,
                         "pac": nullable(ref("Pac")),
                         "environment": nullable(text()),
-                        "can": listed(text(), "What the account's PAC offers."),
+                        "can": array_of(text(), "What the account's PAC offers."),
                         "error": record(
                             {"code": _CODE, "detail": text()},
                             description="What is wrong with the account's secret, if anything.",
@@ -301,7 +301,7 @@ SCHEMAS: dict[str, Schema] = {
     "Balance": record(_BALANCE, optional=("missing_days", "report")),
     "StampCount": record({"account": _ACCOUNT, **_ISSUER_LINE}),
     "KnownIssuers": record(
-        {"account": _ACCOUNT, "issuers": listed(record(_ISSUER_LINE)), "next": _NEXT},
+        {"account": _ACCOUNT, "issuers": array_of(record(_ISSUER_LINE)), "next": _NEXT},
         description="The most urgent first.",
     ),
     "StampHistory": record(
@@ -310,11 +310,11 @@ SCHEMAS: dict[str, Schema] = {
             "rfc": ref("Rfc"),
             "from": _DAY,
             "to": _DAY,
-            "snapshots": listed(
+            "snapshots": array_of(
                 record(
                     {
                         "date": _DAY,
-                        "as_of": moment(),
+                        "as_of": date_time(),
                         **_STAMPS,
                         "consumed": nullable(integer("Stamped since the snapshot before.")),
                     }
@@ -326,15 +326,15 @@ SCHEMAS: dict[str, Schema] = {
         {
             "account": _ACCOUNT,
             "kept": integer(),
-            "rejected": listed(_BAD_ROW, "With `keep=good`: the rows that were left out."),
+            "rejected": array_of(_BAD_ROW, "With `keep=good`: the rows that were left out."),
         }
     ),
     "IssuerRemoved": record({"account": _ACCOUNT, "rfc": ref("Rfc"), "removed": {"const": True}}),
     "Contract": record(_CONTRACT),
     "ContractWithHistory": record(
-        {**_CONTRACT, "history": listed(_STEP, "Every step it has taken, oldest first.")}
+        {**_CONTRACT, "history": array_of(_STEP, "Every step it has taken, oldest first.")}
     ),
-    "Contracts": record({"contracts": listed(ref("Contract"), "Newest first."), "next": _NEXT}),
+    "Contracts": record({"contracts": array_of(ref("Contract"), "Newest first."), "next": _NEXT}),
     "Report": record(
         {
             "id": text("Month, kind, format and version.", pattern=r"^[0-9]{4}-[0-9]{2}-[a-z]+-"),
@@ -354,38 +354,38 @@ SCHEMAS: dict[str, Schema] = {
                     "type": "object",
                     "description": "Totals in which a statement and the balance disagree, each as "
                     "[statement's, balance's]; null where they were not compared.",
-                    "additionalProperties": listed({"type": "integer"}, minItems=2, maxItems=2),
+                    "additionalProperties": array_of({"type": "integer"}, minItems=2, maxItems=2),
                 }
             ),
             "requested_by": text("The IAM ARN of who asked, or the schedule."),
-            "created_at": moment(),
-            "settled_at": nullable(moment()),
+            "created_at": date_time(),
+            "settled_at": nullable(date_time()),
             "url": nullable(text("A link that needs no key for 15 minutes.", format="uri")),
-            "expires_at": nullable(moment("When the link ends.")),
+            "expires_at": nullable(date_time("When the link ends.")),
             "error": nullable(
                 record({"code": _CODE, "detail": text(), "pac": _PAC_WORDS}, optional=("pac",))
             ),
         }
     ),
-    "Reports": record({"reports": listed(ref("Report"), "Newest month first."), "next": _NEXT}),
+    "Reports": record({"reports": array_of(ref("Report"), "Newest month first."), "next": _NEXT}),
     "TicketsRevoked": record(
         {"account": _REPORT_ACCOUNT, "id": text(), "revoked": integer("Links made no good.")}
     ),
-    "Runs": record({"runs": listed(record(_RUN), "Newest first."), "next": _NEXT}),
+    "Runs": record({"runs": array_of(record(_RUN), "Newest first."), "next": _NEXT}),
     "Run": record(
         {
             **_RUN,
             "expected": integer("Issuers to be counted."),
             "done": integer("Issuers counted."),
             "failed": counts("Issuers that were not counted, by code."),
-            "accounts": listed(_RUN_ACCOUNT),
+            "accounts": array_of(_RUN_ACCOUNT),
         }
     ),
     "Order": record(
         {
             "rfc": RFC_SENT,
             "stamps": integer(
-                "How many to buy, within the account's limits.", minimum=1, maximum=MOST_STAMPS
+                "How many to buy, within the account's limits.", minimum=1, maximum=MAX_STAMPS
             ),
         }
     )
@@ -404,7 +404,7 @@ SCHEMAS: dict[str, Schema] = {
             for kind, formats in FORMATS.items()
         ]
     },
-    "IssuerList": listed(
+    "IssuerList": array_of(
         {
             "anyOf": [
                 RFC_SENT,
@@ -433,7 +433,7 @@ SCHEMAS: dict[str, Schema] = {
                 ],
             },
             "report": ref("Report"),
-            "rejected": listed(_BAD_ROW, "Every row that is not right."),
+            "rejected": array_of(_BAD_ROW, "Every row that is not right."),
         },
         optional=("status", "field", "pac", "contract", "report", "rejected"),
         description="An error, as RFC 9457 has them. `code` is stable.",

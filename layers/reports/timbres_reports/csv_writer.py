@@ -74,7 +74,7 @@ def _sources(report: Consumption) -> Iterator[Row]:
 def _issuers(report: Consumption) -> Iterator[Row]:
     total = report.total
     for issuer in report.issuers:
-        yield [*_texts(issuer.account, issuer.rfc), *_figures(issuer, total)]
+        yield [*_texts(issuer.account, issuer.rfc), *_issuer_cells(issuer, total)]
     previous = report.previous_total
     yield [
         "Total",
@@ -86,7 +86,7 @@ def _issuers(report: Consumption) -> Iterator[Row]:
     ]
 
 
-def _figures(issuer: IssuerLine, total: int) -> Row:
+def _issuer_cells(issuer: IssuerLine, total: int) -> Row:
     left = issuer.days_left
     return [
         issuer.amount,

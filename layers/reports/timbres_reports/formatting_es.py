@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from datetime import date, datetime
 from functools import lru_cache
 
-from timbres.domain.account import ALL
+from timbres.domain.account import ALL_ACCOUNTS
 from timbres.domain.clock import MEXICO_CITY
 from timbres.domain.consumption import (
     FROM_PAC,
@@ -170,7 +170,7 @@ def missing_days(days: Iterable[date]) -> str:
     parts: list[str] = []
     for run in runs:
         parts += [f"{run[0]} a {run[-1]}"] if len(run) > 2 else [str(each) for each in run]
-    return _joined(parts)
+    return _join_es(parts)
 
 
 def gap(source: Source) -> str:
@@ -183,25 +183,25 @@ def gap(source: Source) -> str:
 
 def accounts(report: Consumption) -> str:
     """Return the account's name; for ``all``, that it is every one, and their names."""
-    if report.account != ALL:
+    if report.account != ALL_ACCOUNTS:
         return report.account
-    return f"todas: {_joined([source.account for source in report.sources])}"
+    return f"todas: {_join_es([source.account for source in report.sources])}"
 
 
 def scope_label(report: Consumption) -> str:
     """Return ``Todas las cuentas``, or ``Cuenta acme-sf``."""
-    return "Todas las cuentas" if report.account == ALL else f"Cuenta {report.account}"
+    return "Todas las cuentas" if report.account == ALL_ACCOUNTS else f"Cuenta {report.account}"
 
 
 def subtitle(report: Consumption) -> str:
     """Return the month and the accounts: ``Octubre de 2026. Todas las cuentas``."""
-    month = report.month.in_spanish
+    month = report.month.label_es
     return f"{month[:1].upper()}{month[1:]}. {scope_label(report)}"
 
 
 def pacs(report: Consumption) -> str:
     """Return the names of the report's PACs, each once."""
-    return _joined(list(dict.fromkeys(pac(source.pac) for source in report.sources)))
+    return _join_es(list(dict.fromkeys(pac(source.pac) for source in report.sources)))
 
 
 def missing_facts(issuer: IssuerLine) -> str:
@@ -212,7 +212,7 @@ def missing_facts(issuer: IssuerLine) -> str:
         "días restantes": issuer.days_left,
     }
     names = [name for name, value in facts.items() if value is None]
-    return f"{NO_DATA}: {_joined(names)}" if names else ""
+    return f"{NO_DATA}: {_join_es(names)}" if names else ""
 
 
 def heading(report: Consumption) -> list[tuple[str, str]]:
@@ -220,7 +220,7 @@ def heading(report: Consumption) -> list[tuple[str, str]]:
     return [
         ("Cuenta", accounts(report)),
         ("PAC", pacs(report)),
-        ("Mes", report.month.in_spanish),
+        ("Mes", report.month.label_es),
         (GENERATED, f"{date_time(report.generated_at)} (hora de la Ciudad de México)"),
         (TOTAL, number(report.known_total)),
         (PREVIOUS, number(report.previous_total)),
@@ -228,6 +228,6 @@ def heading(report: Consumption) -> list[tuple[str, str]]:
     ]
 
 
-def _joined(items: list[str]) -> str:
+def _join_es(items: list[str]) -> str:
     """Join with commas and a last ``y``."""
     return " y ".join(filter(None, (", ".join(items[:-1]), *items[-1:])))

@@ -17,7 +17,7 @@ from typing import IO, Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from timbres.domain.account import ALL
+from timbres.domain.account import ALL_ACCOUNTS
 from timbres.domain.consumption import Consumption, MovementLine
 from timbres_reports import formatting_es as fmt
 from timbres_reports import summary
@@ -39,7 +39,7 @@ def write(report: Consumption, out: IO[bytes]) -> int:
     page = environment.get_template("report.html").render(
         report=report,
         key=key,
-        several_accounts=report.account == ALL,
+        several_accounts=report.account == ALL_ACCOUNTS,
         days=[report.month.first_day + timedelta(days=n) for n in range(len(report.days))],
         chart=_Chart.of(report),
         top=summary.top_consumers(report),

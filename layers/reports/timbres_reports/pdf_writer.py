@@ -14,7 +14,7 @@ from reportlab.graphics.shapes import Drawing, Rect, String
 from reportlab.lib.enums import TA_RIGHT
 from reportlab.platypus import Flowable, PageBreak, Spacer
 
-from timbres.domain.account import ALL
+from timbres.domain.account import ALL_ACCOUNTS
 from timbres.domain.consumption import Consumption, IssuerLine, Source
 from timbres_reports import formatting_es as fmt
 from timbres_reports import summary
@@ -61,7 +61,7 @@ def write(report: Consumption, out: IO[bytes]) -> int:
     """
     ReportDocument(
         out,
-        title=f"{fmt.TITLE}, {report.month.in_spanish}",
+        title=f"{fmt.TITLE}, {report.month.label_es}",
         subject=f"Cuenta {fmt.accounts(report)}",
         footer=_footer(report),
         created=fmt.to_local(report.generated_at),
@@ -82,9 +82,9 @@ def write(report: Consumption, out: IO[bytes]) -> int:
 
 
 def _footer(report: Consumption) -> str:
-    scope = "todas las cuentas" if report.account == ALL else f"cuenta {report.account}"
+    scope = "todas las cuentas" if report.account == ALL_ACCOUNTS else f"cuenta {report.account}"
     sources = sorted({fmt.source_name(source) for source in report.sources})
-    month = report.month.in_spanish
+    month = report.month.label_es
     return f"{fmt.TITLE}, {month}, {scope}. Fuente: {' y '.join(sources) or fmt.NO_DATA}."
 
 
@@ -109,7 +109,7 @@ def _first_page(report: Consumption) -> list[Flowable]:
         *([_notices(notices), Spacer(0, 12)] if notices else []),
         _tiles(summary.key_figures(report, key)),
         Spacer(0, 20),
-        _titled(fmt.DAYS, summary.daily_remark(report), WIDTH),
+        _with_title(fmt.DAYS, summary.daily_remark(report), WIDTH),
     ]
     below = [
         Spacer(0, 14),
@@ -119,7 +119,7 @@ def _first_page(report: Consumption) -> list[Flowable]:
     return [*above, _daily_chart(report.days, min(max(room, 120.0), 290.0)), *below]
 
 
-def _titled(title: str, remark: str, width: float) -> Flowable:
+def _with_title(title: str, remark: str, width: float) -> Flowable:
     """Return the title of a chart and, at its right, a remark."""
     return grid(
         [[paragraph(title, SUBHEADING), paragraph(remark, RIGHT_NOTE)]],
@@ -235,7 +235,7 @@ def _top_consumers(report: Consumption) -> list[Flowable]:
 
 def _by_days_left(report: Consumption) -> list[Flowable]:
     issuers = summary.by_days_left(report)
-    title = _titled(summary.BY_DAYS_LEFT_TITLE, summary.running_out_remark(issuers), _HALF)
+    title = _with_title(summary.BY_DAYS_LEFT_TITLE, summary.running_out_remark(issuers), _HALF)
     if not issuers:
         return [title, paragraph(summary.NO_DAYS_LEFT, NOTE)]
     widths = (98.0, _HALF - 98 - 62, 62.0)
@@ -263,7 +263,7 @@ _LIST_STYLE = (
 def _name(report: Consumption, issuer: IssuerLine, width: float) -> list[Flowable]:
     """Return an issuer's RFC, and below it its account where the report is about several."""
     name = [fitted(issuer.rfc, width, style(8))]
-    if report.account == ALL:
+    if report.account == ALL_ACCOUNTS:
         name.append(paragraph(issuer.account, style(6.5, color=GRAY)))
     return name
 

@@ -127,7 +127,7 @@ class KeyFigure(NamedTuple):
 
 def key_figures(report: Consumption, summary: Summary) -> list[KeyFigure]:
     """Return the four key figures: total, change, issuers, contracts."""
-    base = f"{report.month.previous().in_spanish}: {fmt.number(summary.previous)}"
+    base = f"{report.month.previous().label_es}: {fmt.number(summary.previous)}"
     return [
         KeyFigure("Timbres consumidos", fmt.number(summary.total), _mean(report)),
         KeyFigure("Contra el mes anterior", fmt.growth(summary.total, summary.previous), base),

@@ -121,7 +121,7 @@ class _Sheets:
         self._head = book.add_format({"bold": True, "bg_color": "#DDE6F0", "bottom": 1})
         book.set_properties(
             {
-                "title": f"{fmt.TITLE}, {report.month.in_spanish}",
+                "title": f"{fmt.TITLE}, {report.month.label_es}",
                 "created": fmt.to_local(report.generated_at).replace(tzinfo=None),
             }
         )
@@ -200,7 +200,7 @@ class _Sheets:
                 "gap": 40,
             }
         )
-        chart.set_title({"name": f"{fmt.DAYS}, {report.month.in_spanish}"})
+        chart.set_title({"name": f"{fmt.DAYS}, {report.month.label_es}"})
         chart.set_x_axis({"date_axis": True, "num_format": "d", "major_unit": 1})
         chart.set_y_axis({"num_format": _COUNT})
         chart.set_legend({"none": True})
@@ -274,7 +274,7 @@ class _Sheets:
             number(row, 2, movement.date.toordinal() - _EPOCH)
             string(row, 3, text(movement.kind))
             number(row, 4, movement.amount)
-        _filtered(sheet, row, len(fmt.MOVEMENT_HEADING))
+        _add_filter(sheet, row, len(fmt.MOVEMENT_HEADING))
         return row
 
     def _table(
@@ -291,7 +291,7 @@ class _Sheets:
         number = 0
         for number, row in enumerate(rows, start=1):
             _row(sheet, number, row)
-        _filtered(sheet, number, len(heading))
+        _add_filter(sheet, number, len(heading))
 
     def _sheet(self, name: str, widths: Sequence[int], forms: Sequence[str | None]) -> Worksheet:
         sheet = self._book.add_worksheet(name)
@@ -300,7 +300,7 @@ class _Sheets:
         return sheet
 
 
-def _filtered(sheet: Worksheet, rows: int, columns: int) -> None:
+def _add_filter(sheet: Worksheet, rows: int, columns: int) -> None:
     """Keep the heading in sight and let each column be filtered."""
     sheet.freeze_panes(1, 0)
     sheet.autofilter(0, 0, rows, columns - 1)

@@ -11,10 +11,10 @@ class Deadline:
     def __init__(self, seconds: float) -> None:
         self._at = time.monotonic() + seconds
 
-    def left(self) -> float:
+    def remaining(self) -> float:
         """Return the seconds left; 0.0 once it has passed."""
         return max(0.0, self._at - time.monotonic())
 
     def before(self, seconds: float) -> Deadline:
         """Return a deadline that lies ``seconds`` before this one."""
-        return Deadline(self.left() - seconds)
+        return Deadline(self.remaining() - seconds)

@@ -73,7 +73,7 @@ CREDENTIALS_ON_TRIAL = ProblemType(
 OPERATION_UNSUPPORTED = ProblemType(
     "operation-unsupported", "The account's PAC does not offer this operation"
 )
-ANSWER_TOO_LARGE = ProblemType("answer-too-large", "The answer would be too large")
+RESPONSE_TOO_LARGE = ProblemType("answer-too-large", "The answer would be too large")
 DEADLINE_EXCEEDED = ProblemType("out-of-time", "Not enough time was left to begin", retry_after=5)
 AWS_SERVICE_UNAVAILABLE = ProblemType(
     "storage-unavailable", "An AWS service did not answer as it should", retry_after=5

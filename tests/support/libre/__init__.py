@@ -12,5 +12,5 @@ PAC = Pac(
     bases={"production": "https://libre.example"},
     credentials=("user", "token"),
     capabilities=("stamps", "contracts", "consumption"),
-    errors={"stamps": ERRORS.kinds, "contracts": ERRORS.kinds},
+    errors={"stamps": ERRORS.problem_types, "contracts": ERRORS.problem_types},
 )

@@ -12,9 +12,9 @@ from timbres.domain.account import Account
 from timbres.domain.rfc import Rfc
 from timbres.domain.stamps import Stamps
 from timbres.errors import PacError
-from timbres.pacs.base import CONNECTIONS, ContractClient, Receipt, StampClient
+from timbres.pacs.base import MAX_CONNECTIONS, ContractClient, Receipt, StampClient
 from timbres.pacs.errors import ENDPOINT_NOT_FOUND, error_from_code, protocol_error
-from timbres.pacs.http import PacSession, retried
+from timbres.pacs.http import PacSession, with_retries
 
 
 class LibreClient(StampClient, ContractClient):
@@ -23,7 +23,7 @@ class LibreClient(StampClient, ContractClient):
     def __init__(self, account: Account, attempts: int) -> None:
         self._base, self._attempts = account.base, attempts
         self._login = dict(account.credentials)
-        self._session = PacSession(PAC.name, CONNECTIONS)
+        self._session = PacSession(PAC.name, MAX_CONNECTIONS)
 
     def stamps(self, rfc: Rfc, deadline: Deadline) -> Stamps:
         """Return what an issuer used and has left."""
@@ -34,7 +34,7 @@ class LibreClient(StampClient, ContractClient):
             left = None if unlimited else _count(answer, "left")
             return Stamps(None, _count(answer, "used"), left, unlimited)
 
-        return retried(read, deadline, self._attempts)
+        return with_retries(read, deadline, self._attempts)
 
     def create_contract(self, rfc: Rfc, stamps: int, deadline: Deadline) -> Receipt:
         """Allot stamps to an issuer."""

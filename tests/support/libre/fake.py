@@ -6,8 +6,8 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-from local.sandboxes.control import JSON, Reply, Sandbox, Subject
-from local.sandboxes.faults import ANY_OPERATION, Fault, FaultKind, FaultRules
+from local.fake_pacs.base import JSON, FakePac, Reply, RequestContext
+from local.fake_pacs.faults import ANY_OPERATION, Fault, FaultKind, FaultRules
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Request, Response
 
@@ -24,7 +24,7 @@ def _reply(outcome: str, **answer: Any) -> Reply:
     return Reply(200, [json.dumps(answer, ensure_ascii=False).encode()], JSON, outcome)
 
 
-class LibreFake(Sandbox):
+class LibreFake(FakePac):
     """``issuers`` are stamps left and used by RFC, None for those without a limit."""
 
     rules = FaultRules(
@@ -65,6 +65,8 @@ class LibreFake(Sandbox):
                 return _reply(str(fault.code), ok=False, error=TEXTS[str(fault.code)])
             if fault.kind is FaultKind.WRONG_SHAPE:
                 return _reply("not-processed", ok=True, left="many", used="some")
-            return self.standing_in(request, fault, JSON)
+            return self.fault_reply(request, fault, JSON)
 
-        return self.answer(request, Subject(op, rfc=rfc, timbres=stamps), process, replacement)
+        return self.answer(
+            request, RequestContext(op, rfc=rfc, timbres=stamps), process, replacement
+        )

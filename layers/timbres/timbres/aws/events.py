@@ -8,14 +8,14 @@ from typing import Any
 from timbres.repositories.dynamodb import batched
 
 
-class Bus:
+class EventPublisher:
     """The event bus; ``events`` is a client, ``name`` the bus's."""
 
     def __init__(self, events: Any, name: str) -> None:
         self._events = events
         self._name = name
 
-    def publish(self, kind: str, *details: dict[str, Any]) -> None:
+    def publish(self, event_type: str, *details: dict[str, Any]) -> None:
         """Publish events of one kind, ``Report Ready`` say. Raises RuntimeError on a refusal."""
         for some in batched(details, 10):
             answer = self._events.put_events(
@@ -23,7 +23,7 @@ class Bus:
                     {
                         "EventBusName": self._name,
                         "Source": "timbres",
-                        "DetailType": kind,
+                        "DetailType": event_type,
                         "Detail": json.dumps(detail, ensure_ascii=False),
                     }
                     for detail in some
@@ -31,4 +31,4 @@ class Bus:
             )
             if answer.get("FailedEntryCount"):
                 codes = {entry.get("ErrorCode") for entry in answer["Entries"]} - {None}
-                raise RuntimeError(f"{kind} was not taken: {', '.join(sorted(codes))}")
+                raise RuntimeError(f"{event_type} was not taken: {', '.join(sorted(codes))}")

@@ -9,7 +9,7 @@ import logging
 from types import TracebackType
 from typing import Any, Self
 
-log = logging.getLogger("timbres")
+logger = logging.getLogger("timbres")
 
 # S3 takes 10,000 parts of at least 5 MiB: with these, 78 GiB.
 PART_BYTES = 8 * 1024 * 1024
@@ -126,7 +126,7 @@ class Upload:
             self._s3.abort_multipart_upload(**self._object, UploadId=self._upload)
         except Exception:
             # The bucket's lifecycle frees them then.
-            log.warning(
+            logger.warning(
                 "a multipart upload could not be aborted", exc_info=True, extra=self._object
             )
 

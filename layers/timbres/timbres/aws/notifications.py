@@ -7,7 +7,7 @@ from typing import Any
 from timbres.notifications.mails import Mail
 
 
-class Topic:
+class MailPublisher:
     """The topic of the mails; ``sns`` is a client, ``arn`` the topic's."""
 
     def __init__(self, sns: Any, arn: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from timbres.aws.multipart_upload import Upload
-from timbres.domain.report import Report, Wanted
+from timbres.domain.report import Report, ReportSpec
 
 LINK_SECONDS = 900
 MEDIA_TYPES = {
@@ -23,22 +23,22 @@ class ReportStore:
         self._s3 = s3
         self._name = name
 
-    def upload(self, wanted: Wanted) -> Upload:
+    def upload(self, spec: ReportSpec) -> Upload:
         """Return where the newest version of a report is written to, piece by piece."""
         return Upload(
             self._s3,
             self._name,
-            wanted.key,
-            ContentType=MEDIA_TYPES[wanted.format],
-            ContentDisposition=_attachment(wanted.download_name),
+            spec.key,
+            ContentType=MEDIA_TYPES[spec.format],
+            ContentDisposition=_attachment(spec.download_name),
         )
 
-    def link(self, report: Report) -> str:
+    def presign_report(self, report: Report) -> str:
         """Return a link to a ready report's own version, good for 15 minutes."""
-        wanted = report.wanted
-        return self.signed(wanted.key, report.object_version, wanted.download_name, LINK_SECONDS)
+        wanted = report.spec
+        return self.presign(wanted.key, report.object_version, wanted.download_name, LINK_SECONDS)
 
-    def signed(self, key: str, version: str | None, name: str, seconds: int) -> str:
+    def presign(self, key: str, version: str | None, name: str, seconds: int) -> str:
         """Return a link to one version of an object, saved under ``name``, good for ``seconds``."""
         return str(
             self._s3.generate_presigned_url(

@@ -21,7 +21,7 @@ class ReportQueue:
 
     def send(self, report: Report) -> None:
         """Ask a worker to make a report; asking twice makes it once."""
-        body = json.dumps({"account": report.wanted.account, "report": report.id})
+        body = json.dumps({"account": report.spec.account, "report": report.id})
         self._sqs.send_message(QueueUrl=self._url, MessageBody=body)
 
 
@@ -47,12 +47,12 @@ class RunQueue:
         )
 
 
-def write_message(batch: BatchId) -> str:
+def batch_to_json(batch: BatchId) -> str:
     """Return the message that names a batch."""
     return json.dumps(asdict(batch))
 
 
-def read_message(text: str) -> BatchId:
+def batch_from_json(text: str) -> BatchId:
     """Return the batch that a message names. Raises ValueError for any other text."""
     try:
         names = json.loads(text)

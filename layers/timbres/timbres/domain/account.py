@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from timbres.domain.redaction import redact
-from timbres.domain.rfc import shown
+from timbres.domain.rfc import quote_input
 from timbres.errors import (
     ACCOUNT_MISCONFIGURED,
     ACCOUNT_NOT_FOUND,
@@ -77,7 +77,7 @@ DEFAULT_CALLS_PER_SECOND = 20
 DEFAULT_CALLS_IN_FLIGHT = 2
 _SANDBOX = "sandbox"
 # The pseudo-account whose reports are about every account.
-ALL = "all"
+ALL_ACCOUNTS = "all"
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +129,7 @@ class Account:
             raise LookupError(f"{self.pac.name} has no WSDL")
         return self.base + self.pac.wsdl.live_path if self.live_wsdl else str(self.pac.wsdl.bundled)
 
-    def must(self, capability: str) -> None:
+    def require(self, capability: str) -> None:
         """Raise ``operation-unsupported`` unless this account's PAC offers ``capability``."""
         if capability not in self.pac.capabilities:
             raise TimbresError(
@@ -139,23 +139,23 @@ class Account:
                 field="account",
             )
 
-    def without_credentials(self, text: str) -> str:
+    def redact(self, text: str) -> str:
         """Return ``text`` with asterisks where it repeats one of the credentials."""
         return redact(text, self.credentials.values())
 
 
 def parse_account_name(text: object) -> str:
     """Return an account's name. Raises ``account-unknown`` for what cannot be one."""
-    if text == ALL:
+    if text == ALL_ACCOUNTS:
         raise TimbresError(
             ACCOUNT_NOT_FOUND,
-            f"{ALL} stands for every account, in reports only; no account bears the name.",
+            f"{ALL_ACCOUNTS} stands for every account, in reports only; no account bears the name.",
             field="account",
         )
     if not isinstance(text, str) or not _NAME.fullmatch(text):
         raise TimbresError(
             ACCOUNT_NOT_FOUND,
-            f"{shown(text)} is no account: expected 2 to 41 of a-z, 0-9 and -, not - first.",
+            f"{quote_input(text)} is no account: expected 2 to 41 of a-z, 0-9 and -, not - first.",
             field="account",
         )
     return text
@@ -163,7 +163,7 @@ def parse_account_name(text: object) -> str:
 
 def parse_report_account(text: object) -> str:
     """Return the name of an account, or ``all``. Raises ``account-unknown``."""
-    return ALL if text == ALL else parse_account_name(text)
+    return ALL_ACCOUNTS if text == ALL_ACCOUNTS else parse_account_name(text)
 
 
 def parse_account(name: str, secret: str, pacs: Mapping[str, Pac], version: str = "") -> Account:
@@ -175,11 +175,11 @@ def parse_account(name: str, secret: str, pacs: Mapping[str, Pac], version: str 
     value = _object(name, secret)
     pac = pacs.get(_text(name, value, "pac", f"one of {', '.join(pacs)}"))
     if pac is None:
-        raise _wrong(name, "pac", f"one of {', '.join(pacs)}")
+        raise _invalid_secret(name, "pac", f"one of {', '.join(pacs)}")
     environments = (*pac.bases, _SANDBOX)
     environment = _text(name, value, "environment", f"one of {', '.join(environments)}")
     if environment not in environments:
-        raise _wrong(name, "environment", f"one of {', '.join(environments)}")
+        raise _invalid_secret(name, "environment", f"one of {', '.join(environments)}")
     credentials = {
         key: _credential(name, value, key, is_ascii=pac.ascii_credentials)
         for key in pac.credentials
@@ -193,9 +193,9 @@ def parse_account(name: str, secret: str, pacs: Mapping[str, Pac], version: str 
         low_stamps=_number(name, value, "low_stamps", None),
         low_days=_number(name, value, "low_days", DEFAULT_LOW_DAYS),
         calls_per_second=_number(
-            name, value, "calls_per_second", DEFAULT_CALLS_PER_SECOND, least=1
+            name, value, "calls_per_second", DEFAULT_CALLS_PER_SECOND, minimum=1
         ),
-        calls_in_flight=_number(name, value, "calls_in_flight", DEFAULT_CALLS_IN_FLIGHT, least=1),
+        calls_in_flight=_number(name, value, "calls_in_flight", DEFAULT_CALLS_IN_FLIGHT, minimum=1),
         max_stamps_per_contract=_number(
             name, value, "max_stamps_per_contract", DEFAULT_MAX_STAMPS_PER_CONTRACT
         ),
@@ -220,7 +220,7 @@ def _object(name: str, secret: str) -> dict[str, Any]:
     return value
 
 
-def _wrong(name: str, field_name: str, expected: str) -> TimbresError:
+def _invalid_secret(name: str, field_name: str, expected: str) -> TimbresError:
     return TimbresError(
         ACCOUNT_MISCONFIGURED,
         f"In the secret of account {name}, {field_name}: expected {expected}.",
@@ -231,28 +231,30 @@ def _wrong(name: str, field_name: str, expected: str) -> TimbresError:
 def _text(name: str, value: dict[str, Any], key: str, expected: str) -> str:
     text = value.get(key)
     if not isinstance(text, str) or not text:
-        raise _wrong(name, key, expected)
+        raise _invalid_secret(name, key, expected)
     return text
 
 
 def _credential(name: str, value: dict[str, Any], key: str, *, is_ascii: bool) -> str:
     text = _text(name, value, key, "a text that is not empty")
     if not text.isprintable() or text != text.strip():
-        raise _wrong(name, key, "no line breaks, no control characters, no blanks around it")
+        raise _invalid_secret(
+            name, key, "no line breaks, no control characters, no blanks around it"
+        )
     if is_ascii and not text.isascii():
-        raise _wrong(name, key, "ASCII only, since it travels in an HTTP header")
+        raise _invalid_secret(name, key, "ASCII only, since it travels in an HTTP header")
     return text
 
 
 N = TypeVar("N", int, None)
 
 
-def _number(name: str, value: dict[str, Any], key: str, default: N, *, least: int = 0) -> int | N:
+def _number(name: str, value: dict[str, Any], key: str, default: N, *, minimum: int = 0) -> int | N:
     number = value.get(key)
     if number is None:
         return default
-    if isinstance(number, bool) or not isinstance(number, int) or number < least:
-        raise _wrong(name, key, f"a whole number, {least} or more")
+    if isinstance(number, bool) or not isinstance(number, int) or number < minimum:
+        raise _invalid_secret(name, key, f"a whole number, {minimum} or more")
     return number
 
 
@@ -261,19 +263,19 @@ def _live_wsdl(name: str, pac: Pac, value: object) -> bool:
         return False
     if value != "live" or not pac.wsdl:
         expected = '"live", or nothing' if pac.wsdl else f"nothing: {pac.name} has no WSDL"
-        raise _wrong(name, "wsdl", expected)
+        raise _invalid_secret(name, "wsdl", expected)
     return True
 
 
 def _endpoint(name: str, environment: str, value: object) -> str | None:
     if environment != _SANDBOX:
         if value is not None:
-            raise _wrong(name, "endpoint", "none: only the environment sandbox has one")
+            raise _invalid_secret(name, "endpoint", "none: only the environment sandbox has one")
         return None
     match = _ENDPOINT.fullmatch(value) if isinstance(value, str) else None
     if match is None or int(match[3] or 0) > 65535:
-        raise _wrong(name, "endpoint", _ENDPOINT_EXPECTED)
+        raise _invalid_secret(name, "endpoint", _ENDPOINT_EXPECTED)
     scheme, host = match[1].lower(), match[2].lower()
     if scheme == "http" and host not in _LOOPBACK:
-        raise _wrong(name, "endpoint", _ENDPOINT_EXPECTED)
+        raise _invalid_secret(name, "endpoint", _ENDPOINT_EXPECTED)
     return match[0].rstrip("/")

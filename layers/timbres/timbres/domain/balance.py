@@ -24,12 +24,12 @@ class Movement:
 
 
 @dataclass(frozen=True, slots=True)
-class Issuers:
+class IssuerCounts:
     """How many RFCs an account has registered, may stamp, and did stamp."""
 
     registered: int
     authorized: int
-    stamping: int
+    active: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Summary:
 
     plan: str
     as_of: datetime
-    issuers: Issuers
+    issuers: IssuerCounts
     transactions: int
 
 
@@ -69,7 +69,7 @@ class Totals:
             self.consumed += movement.amount
 
 
-def total(movements: Iterable[Movement]) -> Totals:
+def sum_movements(movements: Iterable[Movement]) -> Totals:
     """Return the sums over ``movements``, in stamps; it reads them once, and keeps none."""
     totals = Totals()
     for movement in movements:
@@ -127,6 +127,6 @@ class Statement:
     first_day: date
     last_day: date
     as_of: datetime
-    issuers: Issuers
+    issuers: IssuerCounts
     transactions: int
     totals: Totals

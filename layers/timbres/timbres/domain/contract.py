@@ -25,7 +25,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from timbres.domain.rfc import Rfc, shown
+from timbres.domain.rfc import Rfc, quote_input
 from timbres.domain.stamps import Stamps
 from timbres.errors import PARAMETER_INVALID, TimbresError
 
@@ -45,7 +45,7 @@ STATES = tuple(ContractStatus)
 SETTLED = frozenset({CONFIRMED, REJECTED})
 
 # name: (from, to)
-STEPS: dict[str, tuple[ContractStatus | None, ContractStatus]] = {
+TRANSITIONS: dict[str, tuple[ContractStatus | None, ContractStatus]] = {
     "open": (None, PENDING),
     "send": (PENDING, PENDING),
     "confirm": (PENDING, CONFIRMED),
@@ -63,15 +63,15 @@ STEPS: dict[str, tuple[ContractStatus | None, ContractStatus]] = {
 }
 
 # No function lives this long; a contract still pending then has lost its own.
-OVERDUE_AFTER = timedelta(minutes=2)
+ABANDONED_AFTER = timedelta(minutes=2)
 # Longer than a PAC takes over a request that it still holds when the connection is gone.
-SETTLING = timedelta(minutes=30)
+VERIFICATION_WINDOW = timedelta(minutes=30)
 # After a day without proof, more looking brings none.
-GIVE_UP_AFTER = timedelta(hours=24)
+ESCALATE_AFTER = timedelta(hours=24)
 # PACs show their own writes in their reads after 4 to 8 seconds, by field reports.
 READ_LAG = timedelta(minutes=1)
 _FIRST_PAUSE = READ_LAG
-_LONGEST_PAUSE = timedelta(hours=1)
+_MAX_PAUSE = timedelta(hours=1)
 
 COUNT_MISMATCH = "Contract Count Mismatch Detected"
 
@@ -82,12 +82,12 @@ _BLANK = frozenset("\u115f\u1160\u3164\uffa0\u2800")
 RECONCILER = "reconciler"
 
 
-class IllegalStepError(Exception):
+class InvalidTransitionError(Exception):
     """A contract was to take a step that does not lead from where it stands."""
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class Rejection:
     """Why a contract was rejected, stored so that a repeated request gets the same error."""
 
     code: str
@@ -128,15 +128,15 @@ class Contract:
     after: Stamps | None = None
     pac_code: str | None = None
     pac_message: str | None = None
-    refusal: Refusal | None = None
+    rejection: Rejection | None = None
     attempts: int = 0
-    look_at: datetime | None = None
+    next_check_at: datetime | None = None
     awaits_count: bool = False
     warning: str | None = None
-    announced: tuple[str, ...] = ()
+    published_events: tuple[str, ...] = ()
 
     @property
-    def events(self) -> tuple[str, ...]:
+    def pending_events(self) -> tuple[str, ...]:
         """The events that are still to be published of this state, in their order.
 
         A rejection is an event only after a doubt: whoever asked was answered with it else.
@@ -148,33 +148,33 @@ class Contract:
             events = ("Contract Rejected",)
         if self.warning is not None:
             events = (*events, COUNT_MISMATCH)
-        return tuple(event for event in events if event not in self.announced)
+        return tuple(event for event in events if event not in self.published_events)
 
     @property
-    def open(self) -> bool:
+    def is_open(self) -> bool:
         """Whether the reconciler has something to do with it, now or later."""
-        return self.status in (PENDING, UNKNOWN) or self.awaits_count or bool(self.events)
+        return self.status in (PENDING, UNKNOWN) or self.awaits_count or bool(self.pending_events)
 
     @property
     def holds_issuer(self) -> bool:
         """Whether no other contract of the issuer may begin: counts would prove nothing."""
         return self.status not in SETTLED or self.awaits_count
 
-    def send(self, at: datetime, before: Stamps | None) -> Contract:
+    def mark_sent(self, at: datetime, before: Stamps | None) -> Contract:
         """Return it as it is the moment before the PAC is asked, which is once.
 
         ``before`` are the issuer's counts, None where there are none.
         Raises :class:`IllegalStepError` for one that was sent already.
         """
         if self.sent_at is not None:
-            raise IllegalStepError(f"contract {self.id} was sent already")
+            raise InvalidTransitionError(f"contract {self.id} was sent already")
         return self._step(
             "send",
             at,
             self.requested_by,
             sent_at=at,
             before=before,
-            look_at=at + OVERDUE_AFTER,
+            next_check_at=at + ABANDONED_AFTER,
         )
 
     def confirm(self, at: datetime, pac_code: str | None, pac_message: str | None) -> Contract:
@@ -182,7 +182,7 @@ class Contract:
 
         Raises :class:`IllegalStepError` for one that was never sent.
         """
-        self._must_be_sent()
+        self._require_sent()
         return self._step(
             "confirm",
             at,
@@ -191,13 +191,13 @@ class Contract:
             pac_code=pac_code,
             pac_message=pac_message,
             awaits_count=True,
-            look_at=at + READ_LAG,
+            next_check_at=at + READ_LAG,
         )
 
-    def refuse(
+    def reject(
         self,
         at: datetime,
-        refusal: Refusal,
+        rejection: Rejection,
         pac_code: str | None = None,
         pac_message: str | None = None,
     ) -> Contract:
@@ -209,30 +209,30 @@ class Contract:
             "refuse",
             at,
             self.requested_by,
-            note=refusal.detail,
+            note=rejection.detail,
             settled_at=at,
-            refusal=refusal,
+            rejection=rejection,
             pac_code=pac_code,
             pac_message=pac_message,
         )
 
-    def withdraw(self, at: datetime) -> Contract:
+    def abandon(self, at: datetime) -> Contract:
         """Return it rejected: its function died before anything was sent.
 
         Raises :class:`IllegalStepError` for one that was sent.
         """
         if self.sent_at is not None:
-            raise IllegalStepError(f"contract {self.id} was sent and cannot be withdrawn")
-        refusal = _not_bought("It was never sent to the PAC.")
+            raise InvalidTransitionError(f"contract {self.id} was sent and cannot be withdrawn")
+        rejection = _not_created("It was never sent to the PAC.")
         return self._step(
-            "withdraw", at, RECONCILER, note=refusal.detail, settled_at=at, refusal=refusal
+            "withdraw", at, RECONCILER, note=rejection.detail, settled_at=at, rejection=rejection
         )
 
-    def doubt(
+    def mark_unknown(
         self,
         at: datetime,
         by: str,
-        refusal: Refusal,
+        rejection: Rejection,
         pac_code: str | None = None,
         pac_message: str | None = None,
     ) -> Contract:
@@ -241,16 +241,16 @@ class Contract:
         ``by`` is who found that out; ``refusal`` says what went wrong. The reconciler looks
         at it first after a short pause. Raises :class:`IllegalStepError` unless it was sent.
         """
-        self._must_be_sent()
+        self._require_sent()
         return self._step(
             "doubt",
             at,
             by,
-            note=refusal.detail,
-            refusal=refusal,
+            note=rejection.detail,
+            rejection=rejection,
             pac_code=pac_code,
             pac_message=pac_message,
-            look_at=at + _FIRST_PAUSE,
+            next_check_at=at + _FIRST_PAUSE,
         )
 
     def recount(
@@ -262,7 +262,7 @@ class Contract:
         of this contract more: the count includes it. Anything else is compared only after
         ``READ_LAG``, and is then a warning. A day without a count ends the wait.
         """
-        settled_at = self._must_be_settled()
+        settled_at = self._require_settled()
         contracted = None if counts is None else counts.contracted
         before = 0 if self.before is None else self.before.contracted
         expected = None if before is None else before + self.stamps
@@ -284,10 +284,10 @@ class Contract:
                 awaits_count=False,
                 warning=warning,
                 note=warning,
-                look_at=at,
+                next_check_at=at,
             )
         problem = problem or "the count does not include the contract yet"
-        if at - settled_at >= GIVE_UP_AFTER:
+        if at - settled_at >= ESCALATE_AFTER:
             return self._step("count", at, by, awaits_count=False, note=problem)
         return self._step(
             "recount",
@@ -295,7 +295,7 @@ class Contract:
             by,
             note=problem,
             attempts=self.attempts + 1,
-            look_at=self._next_look(at, settled_at + READ_LAG),
+            next_check_at=self._next_check(at, settled_at + READ_LAG),
         )
 
     def evaluate(
@@ -303,7 +303,7 @@ class Contract:
         at: datetime,
         counts: Stamps | None,
         problem: str | None = None,
-        settling: timedelta = SETTLING,
+        window: timedelta = VERIFICATION_WINDOW,
     ) -> Contract:
         """Take the step that new counts of the issuer's stamps lead to.
 
@@ -313,15 +313,15 @@ class Contract:
         needs-review. Else it is looked at again, after a pause that doubles up to an hour.
         Within ``READ_LAG`` counts prove nothing.
         """
-        sent_at = self._must_be_sent()
-        settled = at - sent_at >= settling
+        sent_at = self._require_sent()
+        settled = at - sent_at >= window
         contracted = None if counts is None else counts.contracted
         if at - sent_at < READ_LAG:
             problem = "the PAC's counts may not show it yet"
         elif self.before is None or self.before.contracted is None:
             problem = "the count before the contract is not known"
             if settled:
-                return self.give_up(at, problem)
+                return self.escalate(at, problem)
         elif contracted is not None and counts is not None:
             change = _describe_change(self.before, counts)
             if contracted == self.before.contracted + self.stamps:
@@ -332,10 +332,12 @@ class Contract:
                     note=change,
                     settled_at=at,
                     after=counts,
-                    refusal=None,
+                    rejection=None,
                 )
             if settled and _only_usage_changed(self.before, counts):
-                refusal = _not_bought(f"The PAC's counts have not changed, usage aside: {change}.")
+                rejection = _not_created(
+                    f"The PAC's counts have not changed, usage aside: {change}."
+                )
                 return self._step(
                     "disprove",
                     at,
@@ -343,31 +345,37 @@ class Contract:
                     note=change,
                     settled_at=at,
                     after=counts,
-                    refusal=refusal,
+                    rejection=rejection,
                 )
             if settled or contracted != self.before.contracted:
-                return self.give_up(at, change)
+                return self.escalate(at, change)
             problem = change
-        if at - sent_at >= GIVE_UP_AFTER:
-            return self.give_up(at, problem)
+        if at - sent_at >= ESCALATE_AFTER:
+            return self.escalate(at, problem)
         return self._step(
             "look",
             at,
             RECONCILER,
             note=problem,
             attempts=self.attempts + 1,
-            look_at=self._next_look(at, sent_at + settling),
+            next_check_at=self._next_check(at, sent_at + window),
         )
 
-    def give_up(self, at: datetime, why: str | None) -> Contract:
+    def escalate(self, at: datetime, why: str | None) -> Contract:
         """Return it for review by a person: counts cannot decide, for the reason given."""
-        return self._step("give-up", at, RECONCILER, note=why, look_at=at)
+        return self._step("give-up", at, RECONCILER, note=why, next_check_at=at)
 
     def settle(self, at: datetime, outcome: str, by: str, reason: str) -> Contract:
         """A person decided what the counts could not; ``outcome`` is confirmed or rejected."""
         if outcome == CONFIRMED:
             return self._step(
-                "settle-confirmed", at, by, note=reason, settled_at=at, refusal=None, look_at=at
+                "settle-confirmed",
+                at,
+                by,
+                note=reason,
+                settled_at=at,
+                rejection=None,
+                next_check_at=at,
             )
         return self._step(
             "settle-rejected",
@@ -375,37 +383,37 @@ class Contract:
             by,
             note=reason,
             settled_at=at,
-            refusal=_not_bought(f"Settled by hand: {reason}"),
-            look_at=at,
+            rejection=_not_created(f"Settled by hand: {reason}"),
+            next_check_at=at,
         )
 
-    def _next_look(self, at: datetime, settled_at: datetime) -> datetime:
+    def _next_check(self, at: datetime, settled_at: datetime) -> datetime:
         doubled: timedelta = _FIRST_PAUSE * (1 << min(self.attempts + 1, 10))
-        pause = min(doubled, _LONGEST_PAUSE)
+        pause = min(doubled, _MAX_PAUSE)
         # Not later than the moment at which an unchanged count means something.
         return at + pause if settled_at <= at else min(at + pause, settled_at)
 
-    def _must_be_sent(self) -> datetime:
+    def _require_sent(self) -> datetime:
         if self.sent_at is None:
-            raise IllegalStepError(f"contract {self.id} was never sent")
+            raise InvalidTransitionError(f"contract {self.id} was never sent")
         return self.sent_at
 
-    def _must_be_settled(self) -> datetime:
+    def _require_settled(self) -> datetime:
         if self.settled_at is None:
-            raise IllegalStepError(f"contract {self.id} is not settled")
+            raise InvalidTransitionError(f"contract {self.id} is not settled")
         return self.settled_at
 
     def _step(self, name: str, at: datetime, by: str, **changes: Any) -> Contract:
-        start, end = STEPS[name]
+        start, end = TRANSITIONS[name]
         if self.status != start:
-            raise IllegalStepError(f"a contract that is {self.status} cannot {name}")
-        changes = {"note": None, "look_at": self.look_at, **changes}
+            raise InvalidTransitionError(f"a contract that is {self.status} cannot {name}")
+        changes = {"note": None, "look_at": self.next_check_at, **changes}
         return replace(
             self, status=end, step=name, at=at, by=by, version=self.version + 1, **changes
         )
 
 
-def opened(
+def new_contract(
     account: str, login: str, rfc: Rfc, stamps: int, by: str, key: str, at: datetime
 ) -> Contract:
     """Return a new contract, pending: the first step. ``key`` is its Idempotency-Key."""
@@ -415,14 +423,14 @@ def opened(
         login=login,
         rfc=rfc,
         stamps=stamps,
-        status=STEPS["open"][1],
+        status=TRANSITIONS["open"][1],
         requested_by=by,
         idempotency_key=key,
         created_at=at,
         step="open",
         at=at,
         by=by,
-        look_at=at + OVERDUE_AFTER,
+        next_check_at=at + ABANDONED_AFTER,
     )
 
 
@@ -431,7 +439,7 @@ def new_id() -> str:
     return f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"
 
 
-def first_id(at: datetime) -> str:
+def id_lower_bound(at: datetime) -> str:
     """Return the text that ids made at ``at`` or later do not sort before."""
     return f"{int(at.timestamp() * 1000):012x}"
 
@@ -441,7 +449,7 @@ def parse_state(value: str) -> str:
     if value not in STATES:
         raise TimbresError(
             PARAMETER_INVALID,
-            f"{shown(value)} is no state of a contract: expected one of {', '.join(STATES)}.",
+            f"{quote_input(value)} is no state of a contract: expected one of {', '.join(STATES)}.",
             field="status",
         )
     return value
@@ -452,7 +460,7 @@ def parse_outcome(value: object) -> str:
     if not isinstance(value, str) or value not in SETTLED:
         raise TimbresError(
             PARAMETER_INVALID,
-            f"{shown(value)} is no outcome: expected one of {', '.join(sorted(SETTLED))}.",
+            f"{quote_input(value)} is no outcome: expected one of {', '.join(sorted(SETTLED))}.",
             field="outcome",
         )
     return value
@@ -506,8 +514,8 @@ def _difference(before: int | None, now: int | None) -> int | None:
     return None if before is None or now is None else now - before
 
 
-def _not_bought(why: str) -> Refusal:
-    return Refusal(
+def _not_created(why: str) -> Rejection:
+    return Rejection(
         "contract-not-bought",
         "The stamps were not bought",
         f"{why} Buying them takes a new Idempotency-Key.",

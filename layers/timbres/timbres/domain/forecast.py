@@ -22,14 +22,14 @@ class Alert(StrEnum):
 OK, LOW, EXHAUSTED = Alert
 
 # As far back as a burn rate looks.
-LONGEST = timedelta(days=30)
+MAX_WINDOW = timedelta(days=30)
 _DAY = timedelta(days=1)
 # What was stamped in less time says nothing of a day.
-_LEAST_COVERED = timedelta(hours=12)
+_MIN_COVERAGE = timedelta(hours=12)
 # An alert by days ends here without a refill, so that a rate about the limit does not repeat it.
 _CLEAR_OF_DAYS = 1.5
 _UNKNOWN_DAYS = 99_999.0
-_MOST_SORTED = 999_999_999_999
+_MAX_SORT_VALUE = 999_999_999_999
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Snapshot:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class AlertThresholds:
     """When stamps are low: fewer than ``low_stamps``, or enough for under ``low_days`` days."""
 
     low_stamps: int | None
@@ -54,7 +54,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Outlook:
+class Forecast:
     """What the counts mean.
 
     ``burn_7`` and ``burn_30`` are stamps a day over the last 7 and 30 days, None where the
@@ -69,7 +69,7 @@ class Outlook:
     alert: Alert = OK
 
 
-def left(stamps: Stamps) -> int | None:
+def available_stamps(stamps: Stamps) -> int | None:
     """Return the stamps that an issuer has left: as told, or as the two other counts say.
 
     None where they are not known, and for an issuer without a limit.
@@ -89,16 +89,16 @@ def consumed_between(earlier: Snapshot, later: Snapshot) -> int | None:
     """
     if earlier.consumed is not None or later.consumed is not None:
         return _consumed_in_month(earlier, later)
-    was, now = _used(earlier.stamps), _used(later.stamps)
+    was, now = _consumption(earlier.stamps), _consumption(later.stamps)
     if was is None or now is None:
         # Less left was used; more left was bought, and hides what was used meanwhile.
-        was, now = left(later.stamps), left(earlier.stamps)
+        was, now = available_stamps(later.stamps), available_stamps(earlier.stamps)
     if was is None or now is None or now < was:
         return None
     return now - was
 
 
-def burn(snapshots: Sequence[Snapshot], window: timedelta, at: datetime) -> float | None:
+def burn_rate(snapshots: Sequence[Snapshot], window: timedelta, at: datetime) -> float | None:
     """Return the stamps a day over the ``window`` up to ``at``, or None.
 
     ``snapshots`` come by time, the oldest first. A gap between two counts is taken as one
@@ -114,52 +114,54 @@ def burn(snapshots: Sequence[Snapshot], window: timedelta, at: datetime) -> floa
             continue
         used += consumed * (within / stretch)
         covered += within
-    return used / (covered / _DAY) if covered >= _LEAST_COVERED else None
+    return used / (covered / _DAY) if covered >= _MIN_COVERAGE else None
 
 
-def judge(snapshots: Sequence[Snapshot], limits: Limits, before: Alert) -> Outlook:
+def evaluate(snapshots: Sequence[Snapshot], thresholds: AlertThresholds, before: Alert) -> Forecast:
     """Return what an issuer's counts mean; the last of them is the present one.
 
     ``before`` is the alert so far. It is not lifted by a rate that wavers, but by a refill
     or by a rate that has clearly slowed; a count that says nothing changes nothing.
     """
     at = snapshots[-1].at
-    week = burn(snapshots, timedelta(days=7), at)
-    month = burn(snapshots, LONGEST, at)
+    week = burn_rate(snapshots, timedelta(days=7), at)
+    month = burn_rate(snapshots, MAX_WINDOW, at)
     if snapshots[-1].stamps.unlimited:
-        return Outlook(week, month, None, OK)
-    available = left(snapshots[-1].stamps)
+        return Forecast(week, month, None, OK)
+    available = available_stamps(snapshots[-1].stamps)
     if available is None:
-        return Outlook(week, month, None, before)
+        return Forecast(week, month, None, before)
     rate = max(week or 0.0, month or 0.0)
     days_left = 0.0 if available <= 0 else available / rate if rate else None
-    return Outlook(week, month, days_left, _alert(snapshots, available, days_left, limits, before))
+    return Forecast(
+        week, month, days_left, _alert(snapshots, available, days_left, thresholds, before)
+    )
 
 
-def rounded(value: float | None) -> float | None:
+def round_rate(value: float | None) -> float | None:
     """Return a rate or a number of days as it is shown and kept: two decimals."""
     return None if value is None else round(value, 2)
 
 
-def is_crossing(before: Alert, alert: Alert) -> bool:
+def is_escalation(before: Alert, alert: Alert) -> bool:
     """Tell whether ``alert`` is news after ``before``: ok, low, exhausted, and it got worse."""
     ladder = tuple(Alert)
     return ladder.index(alert) > ladder.index(before)
 
 
-def urgency(outlook: Outlook, available: int | None, rfc: str) -> str:
+def urgency(forecast: Forecast, available: int | None, rfc: str) -> str:
     """Return a text that sorts issuers by urgency, the most urgent first.
 
     Exhausted, then low, then by days left, then by stamps left, then those without a count.
     """
-    if outlook.alert in (LOW, EXHAUSTED):
-        rank = "0" if outlook.alert == EXHAUSTED else "1"
+    if forecast.alert in (LOW, EXHAUSTED):
+        rank = "0" if forecast.alert == EXHAUSTED else "1"
     elif available is None:
         rank = "4"
     else:
-        rank = "3" if outlook.days_left is None else "2"
-    days = _UNKNOWN_DAYS if outlook.days_left is None else min(outlook.days_left, _UNKNOWN_DAYS)
-    count = min(max(available or 0, 0), _MOST_SORTED)
+        rank = "3" if forecast.days_left is None else "2"
+    days = _UNKNOWN_DAYS if forecast.days_left is None else min(forecast.days_left, _UNKNOWN_DAYS)
+    count = min(max(available or 0, 0), _MAX_SORT_VALUE)
     return f"{rank}#{days:08.2f}#{count:012d}#{rfc}"
 
 
@@ -167,7 +169,7 @@ def _alert(
     snapshots: Sequence[Snapshot],
     available: int,
     days_left: float | None,
-    limits: Limits,
+    limits: AlertThresholds,
     before: Alert,
 ) -> Alert:
     if available <= 0:
@@ -178,12 +180,12 @@ def _alert(
         return OK
     if days_left < limits.low_days:
         return LOW
-    earlier = left(snapshots[-2].stamps) if len(snapshots) > 1 else None
+    earlier = available_stamps(snapshots[-2].stamps) if len(snapshots) > 1 else None
     refilled = earlier is not None and available > earlier
     return OK if before == OK or refilled else LOW
 
 
-def _used(stamps: Stamps) -> int | None:
+def _consumption(stamps: Stamps) -> int | None:
     if stamps.used is not None:
         return stamps.used
     if stamps.contracted is None or stamps.available is None:

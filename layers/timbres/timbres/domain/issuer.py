@@ -6,15 +6,15 @@ from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 
 from timbres.domain.forecast import (
-    LONGEST,
+    MAX_WINDOW,
     OK,
     Alert,
-    Limits,
-    Outlook,
+    AlertThresholds,
+    Forecast,
     Snapshot,
-    is_crossing,
-    judge,
-    left,
+    available_stamps,
+    evaluate,
+    is_escalation,
     urgency,
 )
 from timbres.domain.stamps import Stamps
@@ -35,55 +35,61 @@ class Issuer:
     stamps: Stamps = field(default_factory=lambda: Stamps(None, None, None))
     as_of: datetime | None = None
     low_stamps: int | None = None
-    outlook: Outlook = field(default_factory=Outlook)
+    forecast: Forecast = field(default_factory=Forecast)
     recent: tuple[Snapshot, ...] = ()
     counted_on: date | None = None
-    told: Alert = OK
-    told_by: str | None = None
+    notified_alert: Alert = OK
+    notified_by_run: str | None = None
 
     @property
     def urgency(self) -> str:
         """A text that sorts the account's issuers, the most urgent first."""
-        return urgency(self.outlook, left(self.stamps), self.rfc)
+        return urgency(self.forecast, available_stamps(self.stamps), self.rfc)
 
-    def seen(self, snapshot: Snapshot, limits: Limits) -> Issuer:
+    def with_observation(self, snapshot: Snapshot, thresholds: AlertThresholds) -> Issuer:
         """Return the issuer after a look at its stamps between two runs.
 
         It may lift an alert; to tell of one is the next run's.
         """
-        outlook = judge((*self.recent, snapshot), limits, self.outlook.alert)
+        forecast = evaluate((*self.recent, snapshot), thresholds, self.forecast.alert)
         return replace(
             self,
             stamps=snapshot.stamps,
             as_of=snapshot.at,
-            outlook=outlook,
-            told=outlook.alert if is_crossing(outlook.alert, self.told) else self.told,
+            forecast=forecast,
+            notified_alert=forecast.alert
+            if is_escalation(forecast.alert, self.notified_alert)
+            else self.notified_alert,
         )
 
-    def counted(self, day: date, snapshot: Snapshot, limits: Limits, run: str) -> Issuer:
+    def with_daily_count(
+        self, day: date, snapshot: Snapshot, thresholds: AlertThresholds, run: str
+    ) -> Issuer:
         """Return the issuer after the count of a run, which its snapshot of ``day`` keeps.
 
         A count that does not say what is left tells of no alert that a look has found.
         """
-        since = snapshot.at - LONGEST
+        since = snapshot.at - MAX_WINDOW
         # One count before the window begins: the stretch that reaches into it counts in part.
         older = [one for one in self.recent if one.at < since][-1:]
         newer = [one for one in self.recent if since <= one.at < snapshot.at]
         recent = (*older, *newer, snapshot)
-        outlook = judge(recent, limits, self.outlook.alert)
-        silent = left(snapshot.stamps) is None and not snapshot.stamps.unlimited
-        told = self.told if silent else outlook.alert
+        forecast = evaluate(recent, thresholds, self.forecast.alert)
+        silent = available_stamps(snapshot.stamps) is None and not snapshot.stamps.unlimited
+        told = self.notified_alert if silent else forecast.alert
         return replace(
             self,
             stamps=snapshot.stamps,
             as_of=snapshot.at,
-            outlook=outlook,
+            forecast=forecast,
             recent=recent,
             counted_on=day,
-            told=told,
-            told_by=run if is_crossing(self.told, told) else self.told_by,
+            notified_alert=told,
+            notified_by_run=run
+            if is_escalation(self.notified_alert, told)
+            else self.notified_by_run,
         )
 
-    def crossed_in(self, run: str) -> bool:
+    def alerted_in(self, run: str) -> bool:
         """Tell whether ``run`` found that the issuer had become low or exhausted."""
-        return self.told != OK and self.told_by == run
+        return self.notified_alert != OK and self.notified_by_run == run

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Literal, TypeAlias, TypeGuard
 
-from timbres.domain.rfc import Rfc, parse_issuer, shown
+from timbres.domain.rfc import Rfc, parse_issuer, quote_input
 from timbres.errors import TimbresError
 
 MAX_LOW_STAMPS = 999_999_999_999
@@ -90,7 +90,7 @@ def _check(raw: RawRow) -> IssuerRow | InvalidRow:
         return InvalidRow(raw.line, "rfc", error.detail)
     low_stamps = raw.low_stamps
     if not _is_threshold(low_stamps):
-        detail = f"{shown(low_stamps)}: {_EXPECTED_NUMBER}"
+        detail = f"{quote_input(low_stamps)}: {_EXPECTED_NUMBER}"
         return InvalidRow(raw.line, "low_stamps", detail)
     return IssuerRow(rfc, low_stamps)
 

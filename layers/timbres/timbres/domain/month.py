@@ -7,7 +7,7 @@ from calendar import monthrange
 from dataclasses import dataclass
 from datetime import date
 
-from timbres.domain.rfc import shown
+from timbres.domain.rfc import quote_input
 from timbres.errors import MONTH_INVALID, TimbresError
 
 _FORM = re.compile(r"([0-9]{4})-([0-9]{2})")
@@ -42,7 +42,7 @@ class Month:
         return date(self.year, self.month, monthrange(self.year, self.month)[1])
 
     @property
-    def in_spanish(self) -> str:
+    def label_es(self) -> str:
         """``octubre de 2026``, as finance reads it."""
         return f"{_SPANISH[self.month - 1]} de {self.year}"
 
@@ -56,7 +56,7 @@ def month_of(day: date) -> Month:
     return Month(day.year, day.month)
 
 
-def read_month(text: str) -> Month:
+def month_from_text(text: str) -> Month:
     """Return the month whose text form Timbres itself has written."""
     year, _, month = text.partition("-")
     return Month(int(year), int(month))
@@ -72,7 +72,7 @@ def parse_month(text: object, today: date, field: str = "month") -> Month:
     if match is None or not 1 <= int(match[2]) <= 12:
         raise TimbresError(
             MONTH_INVALID,
-            f"{shown(text)} is no month: expected YYYY-MM, for example {month_of(today)}.",
+            f"{quote_input(text)} is no month: expected YYYY-MM, for example {month_of(today)}.",
             field=field,
         )
     month = Month(int(match[1]), int(match[2]))

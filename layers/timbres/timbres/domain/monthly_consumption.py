@@ -20,7 +20,7 @@ _DAY = timedelta(days=1)
 
 
 @dataclass
-class MonthOfSnapshots:
+class MonthlyConsumption:
     """What snapshots tell of a month.
 
     ``missing`` counts, for each day of the month before today, the issuers without a count on
@@ -42,15 +42,15 @@ class MonthOfSnapshots:
         return len(self.rfcs)
 
 
-def month_of_snapshots(
+def consumption_from_snapshots(
     month: Month, snapshots: Iterable[tuple[str, Snapshot]], today: date
-) -> MonthOfSnapshots:
+) -> MonthlyConsumption:
     """Return a month's consumption from the snapshots of its issuers.
 
     ``snapshots`` are RFC and snapshot, each issuer's by time, from the month's first day to
     some days past its last. Movements come by day and RFC.
     """
-    told = MonthOfSnapshots()
+    told = MonthlyConsumption()
     last_day = min(month.last_day, today - _DAY)
     counted: dict[str, set[date]] = {}
     last: dict[str, Snapshot] = {}

@@ -42,7 +42,7 @@ def redact(text: str, credentials: Iterable[str]) -> str:
             span = (folded[begin][1], _with_accents(text, folded[end - 1][2]))
             if len(needle) >= _MIN_LENGTH or _stands_alone(text, *span):
                 spans.append(span)
-    return _masked(text, spans)
+    return _mask_spans(text, spans)
 
 
 def _matches(plain: str, needle: str) -> Iterator[tuple[int, int]]:
@@ -81,7 +81,7 @@ def _with_accents(text: str, end: int) -> int:
     return end
 
 
-def _masked(text: str, spans: list[tuple[int, int]]) -> str:
+def _mask_spans(text: str, spans: list[tuple[int, int]]) -> str:
     pieces: list[str] = []
     at = 0
     for begin, end in sorted(spans):
@@ -96,7 +96,7 @@ def _fold(text: str) -> _Folded:
     """Return a text's characters unescaped, in lower case, without accents and blanks."""
     folded: _Folded = [(char, at, at + 1) for at, char in enumerate(text)]
     for _ in range(_MAX_ESCAPES):
-        unescaped = list(_unescaped(folded))
+        unescaped = list(_unescape(folded))
         if len(unescaped) == len(folded):
             break
         folded = unescaped
@@ -109,7 +109,7 @@ def _fold(text: str) -> _Folded:
     ]
 
 
-def _unescaped(folded: _Folded) -> Iterator[tuple[str, int, int]]:
+def _unescape(folded: _Folded) -> Iterator[tuple[str, int, int]]:
     at = 0
     for match in _ESCAPE.finditer("".join(char for char, _, _ in folded)):
         yield from folded[at : match.start()]

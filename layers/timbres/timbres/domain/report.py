@@ -9,9 +9,9 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from timbres.domain.account import ALL
+from timbres.domain.account import ALL_ACCOUNTS
 from timbres.domain.month import Month
-from timbres.domain.rfc import shown
+from timbres.domain.rfc import quote_input
 from timbres.errors import INTERNAL_ERROR, PARAMETER_INVALID, TimbresError
 
 
@@ -32,13 +32,13 @@ FORMATS: dict[str, tuple[str, ...]] = {
     "consumption": FILE_FORMATS,
 }
 # A message is tried for less than this; a report pending longer has lost its message.
-LOST_AFTER = timedelta(hours=5)
+STALE_AFTER = timedelta(hours=5)
 
 _ID = re.compile(r"[0-9]{4}-[0-9]{2}-(statement|consumption)-[a-z]{3,4}-[0-9]{4}")
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class ReportSpec:
     """What a report is about; its ``stem`` begins the ids of all its versions."""
 
     account: str
@@ -47,7 +47,7 @@ class Wanted:
     format: str
 
     @property
-    def stem(self) -> str:
+    def id_prefix(self) -> str:
         """``2026-10-statement-csv``."""
         return f"{self.month}-{self.kind}-{self.format}"
 
@@ -76,7 +76,7 @@ class Report:
     """
 
     id: str
-    wanted: Wanted
+    spec: ReportSpec
     status: ReportStatus
     requested_by: str
     created_at: datetime
@@ -89,7 +89,7 @@ class Report:
     seconds: float | None = None
     differences: dict[str, list[int]] | None = None
     error: dict[str, Any] | None = None
-    unannounced: bool = False
+    is_unpublished: bool = False
 
     @property
     def version(self) -> int:
@@ -166,7 +166,7 @@ class MonthlyRun:
             )
         if self.reports is None:
             # The start broke off: no account is known to be complete.
-            return replace(self, number=1, failed={ALL: INTERNAL_ERROR.code})
+            return replace(self, number=1, failed={ALL_ACCOUNTS: INTERNAL_ERROR.code})
         return replace(
             self,
             number=1,
@@ -208,7 +208,7 @@ def parse_kind(value: object) -> str:
     if not isinstance(value, str) or value not in FORMATS:
         raise TimbresError(
             PARAMETER_INVALID,
-            f"{shown(value)} is no kind of report: expected one of {', '.join(FORMATS)}.",
+            f"{quote_input(value)} is no kind of report: expected one of {', '.join(FORMATS)}.",
             field="kind",
         )
     return value
@@ -227,7 +227,7 @@ def parse_format(value: object, kind: str) -> str:
     if not isinstance(value, str) or value not in FORMATS[kind]:
         raise TimbresError(
             PARAMETER_INVALID,
-            f"{shown(value)} is no format of {kind}: expected one of {', '.join(FORMATS[kind])}.",
+            f"{quote_input(value)} is no format of {kind}: expected one of {', '.join(FORMATS[kind])}.",
             field="format",
         )
     return value

@@ -28,7 +28,7 @@ def parse_rfc(text: object, field: str = "rfc") -> Rfc:
     if not _ALPHABET.fullmatch(composed) or not _T_RFC.fullmatch(candidate):
         raise TimbresError(
             RFC_INVALID,
-            f"{shown(text)} is no RFC: 3 or 4 letters (A-Z, Ñ, &), a date as YYMMDD, "
+            f"{quote_input(text)} is no RFC: 3 or 4 letters (A-Z, Ñ, &), a date as YYMMDD, "
             "3 characters; for example A&D061009TY8.",
             field=field,
         )
@@ -47,7 +47,7 @@ def parse_issuer(text: object, field: str = "rfc") -> Rfc:
     return rfc
 
 
-def shown(value: object) -> str:
+def quote_input(value: object) -> str:
     """Return what a caller sent in a form fit for an error: short, printable, quoted."""
     text = value if isinstance(value, str) else repr(value)
     printable = "".join(c if c.isprintable() else "?" for c in text[:40])

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from timbres.domain.rfc import shown
+from timbres.domain.rfc import quote_input
 from timbres.errors import STAMPS_INVALID, TimbresError
 
 # More in one contract than any issuer needs in years: a slip of the keyboard, not an order.
-MOST_STAMPS = 1_000_000
+MAX_STAMPS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +31,11 @@ def parse_stamps(value: object, field: str = "stamps") -> int:
 
     Raises ``stamps-invalid`` for anything else, 500.0 and "500" among it.
     """
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MOST_STAMPS:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_STAMPS:
         raise TimbresError(
             STAMPS_INVALID,
-            f"{shown(value)} is no number of stamps: expected a whole number "
-            f"from 1 to {MOST_STAMPS}, written without decimals or quotes.",
+            f"{quote_input(value)} is no number of stamps: expected a whole number "
+            f"from 1 to {MAX_STAMPS}, written without decimals or quotes.",
             field=field,
         )
     return value

@@ -9,21 +9,21 @@ from __future__ import annotations
 from functools import cached_property
 
 from timbres.aws.clients import client
-from timbres.aws.events import Bus
+from timbres.aws.events import EventPublisher
 from timbres.aws.object_store import ReportStore
 from timbres.aws.queues import ReportQueue, RunQueue
 from timbres.aws.rate_limiter import RateLimiter
-from timbres.handlers.settings import require, setting
+from timbres.handlers.settings import get_env, require_env
 from timbres.pacs.registry import PACS, create_client
-from timbres.repositories.accounts import Accounts
-from timbres.repositories.contracts import Journal
-from timbres.repositories.credential_rejections import Rejections
-from timbres.repositories.daily_counts import Snapshots
+from timbres.repositories.accounts import AccountRepository
+from timbres.repositories.contracts import ContractRepository
+from timbres.repositories.credential_rejections import CredentialRejectionRepository
+from timbres.repositories.daily_counts import DailyCountRepository
 from timbres.repositories.download_tokens import DownloadTokenRepository
-from timbres.repositories.issuers import Issuers
-from timbres.repositories.reports import MonthlyRuns, Records
+from timbres.repositories.issuers import IssuerRepository
+from timbres.repositories.reports import MonthlyRunRepository, ReportRepository
 from timbres.repositories.runs import RunRepository
-from timbres.services.pac_access import Access
+from timbres.services.pac_access import PacAccess
 
 
 class Container:
@@ -34,86 +34,88 @@ class Container:
     """
 
     def __init__(self, *required: str, attempts: int = 3) -> None:
-        require(*required)
+        require_env(*required)
         self._attempts = attempts
 
     @cached_property
-    def accounts(self) -> Accounts:
+    def account_repository(self) -> AccountRepository:
         """The accounts in Secrets Manager."""
-        return Accounts(client("secretsmanager"), setting("SECRET_PREFIX"), PACS)
+        return AccountRepository(client("secretsmanager"), get_env("SECRET_PREFIX"), PACS)
 
     @cached_property
-    def access(self) -> Access:
+    def pac_access(self) -> PacAccess:
         """The PACs behind the accounts."""
-        rejections = Rejections(client("dynamodb"), setting("REJECTIONS_TABLE"))
-        return Access(
-            self.accounts,
+        rejections = CredentialRejectionRepository(
+            client("dynamodb"), get_env("CREDENTIAL_REJECTIONS_TABLE")
+        )
+        return PacAccess(
+            self.account_repository,
             rejections,
-            self.bus,
+            self.event_publisher,
             lambda account: create_client(account, self._attempts),
         )
 
     @cached_property
-    def issuers(self) -> Issuers:
+    def issuer_repository(self) -> IssuerRepository:
         """The known issuers."""
-        return Issuers(client("dynamodb"), setting("ISSUERS_TABLE"))
+        return IssuerRepository(client("dynamodb"), get_env("ISSUERS_TABLE"))
 
     @cached_property
-    def snapshots(self) -> Snapshots:
+    def daily_count_repository(self) -> DailyCountRepository:
         """The daily snapshots."""
-        return Snapshots(client("dynamodb"), setting("SNAPSHOTS_TABLE"))
+        return DailyCountRepository(client("dynamodb"), get_env("SNAPSHOTS_TABLE"))
 
     @cached_property
-    def runs(self) -> RunRepository:
+    def run_repository(self) -> RunRepository:
         """The records of runs."""
-        return RunRepository(client("dynamodb"), setting("RUNS_TABLE"))
+        return RunRepository(client("dynamodb"), get_env("RUNS_TABLE"))
 
     @cached_property
     def run_queue(self) -> RunQueue:
         """The queue of a run's batches."""
-        return RunQueue(client("sqs"), setting("RUNS_QUEUE_URL"))
+        return RunQueue(client("sqs"), get_env("RUNS_QUEUE_URL"))
 
     @cached_property
     def run_dead_letters(self) -> RunQueue:
         """The queue of batches that were given up."""
-        return RunQueue(client("sqs"), setting("RUNS_DEAD_LETTER_QUEUE_URL"))
+        return RunQueue(client("sqs"), get_env("RUNS_DEAD_LETTER_QUEUE_URL"))
 
     @cached_property
-    def limiter(self) -> RateLimiter:
+    def rate_limiter(self) -> RateLimiter:
         """The rate limiter of calls to PACs."""
-        return RateLimiter(client("dynamodb"), setting("PACE_TABLE"))
+        return RateLimiter(client("dynamodb"), get_env("RATE_LIMIT_TABLE"))
 
     @cached_property
-    def journal(self) -> Journal:
+    def contract_repository(self) -> ContractRepository:
         """The journal of contracts."""
-        return Journal(client("dynamodb"), setting("JOURNAL_TABLE"))
+        return ContractRepository(client("dynamodb"), get_env("CONTRACTS_TABLE"))
 
     @cached_property
-    def records(self) -> Records:
+    def report_repository(self) -> ReportRepository:
         """The records of reports."""
-        return Records(client("dynamodb"), setting("REPORTS_TABLE"))
+        return ReportRepository(client("dynamodb"), get_env("REPORTS_TABLE"))
 
     @cached_property
-    def monthly_runs(self) -> MonthlyRuns:
+    def monthly_run_repository(self) -> MonthlyRunRepository:
         """The records of monthly runs."""
-        return MonthlyRuns(client("dynamodb"), setting("REPORTS_TABLE"))
+        return MonthlyRunRepository(client("dynamodb"), get_env("REPORTS_TABLE"))
 
     @cached_property
-    def queue(self) -> ReportQueue:
+    def report_queue(self) -> ReportQueue:
         """The queue of reports to be made."""
-        return ReportQueue(client("sqs"), setting("REPORTS_QUEUE_URL"))
+        return ReportQueue(client("sqs"), get_env("REPORTS_QUEUE_URL"))
 
     @cached_property
-    def bucket(self) -> ReportStore:
+    def report_store(self) -> ReportStore:
         """The bucket of reports."""
-        return ReportStore(client("s3"), setting("REPORTS_BUCKET"))
+        return ReportStore(client("s3"), get_env("REPORTS_BUCKET"))
 
     @cached_property
-    def download_tokens(self) -> DownloadTokenRepository:
+    def download_token_repository(self) -> DownloadTokenRepository:
         """The download tokens of reports."""
-        return DownloadTokenRepository(client("dynamodb"), setting("TICKETS_TABLE"))
+        return DownloadTokenRepository(client("dynamodb"), get_env("DOWNLOAD_TOKENS_TABLE"))
 
     @cached_property
-    def bus(self) -> Bus:
+    def event_publisher(self) -> EventPublisher:
         """The event bus."""
-        return Bus(client("events"), setting("EVENT_BUS"))
+        return EventPublisher(client("events"), get_env("EVENT_BUS"))

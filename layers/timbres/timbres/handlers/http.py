@@ -14,34 +14,34 @@ from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEvent
 from botocore.exceptions import BotoCoreError, ClientError
 
 from timbres.deadline import Deadline
-from timbres.domain.rfc import Rfc, parse_rfc, shown
+from timbres.domain.rfc import Rfc, parse_rfc, quote_input
 from timbres.errors import (
-    ANSWER_TOO_LARGE,
     AWS_SERVICE_UNAVAILABLE,
     BODY_INVALID,
     BODY_TOO_LARGE,
     IDEMPOTENCY_KEY_INVALID,
     INTERNAL_ERROR,
     PARAMETER_INVALID,
+    RESPONSE_TOO_LARGE,
     ROUTE_NOT_FOUND,
     TimbresError,
 )
 from timbres.handlers import problem_details as problem
 from timbres.observability import metrics
-from timbres.observability.metrics import tally
+from timbres.observability.metrics import metrics
 
-MOST_BODY_BYTES = 16 * 1024
+MAX_BODY_BYTES = 16 * 1024
 # A Lambda's answer ends at 6 MB, as JSON within JSON: quotes and backslashes count twice.
-_MOST_ANSWER_BYTES = 6_000_000
+_MAX_RESPONSE_BYTES = 6_000_000
 # What is kept of the function's time to write down what happened and to answer.
-RESERVE_SECONDS = 3.0
+TIMEOUT_MARGIN_SECONDS = 3.0
 
-log = Logger(service="timbres", name="timbres")
+logger = Logger(service="timbres", name="timbres")
 
-Scheduled = Callable[[dict[str, Any]], dict[str, Any]]
+ScheduleHandler = Callable[[dict[str, Any]], dict[str, Any]]
 
 
-class Gateway:
+class HttpHandler:
     """The routes of one function.
 
     Powertools routes; what is here reads requests strictly and answers in one way.
@@ -50,27 +50,29 @@ class Gateway:
     def __init__(self) -> None:
         self._resolver = APIGatewayRestResolver(strip_prefixes=[])
         self._resolver.not_found(self._not_found)
-        self._resolver.exception_handler(Exception)(self._failed)
+        self._resolver.exception_handler(Exception)(self._on_exception)
         self.get = self._resolver.get
         self.post = self._resolver.post
         self.put = self._resolver.put
         self.delete = self._resolver.delete
         self.deadline = Deadline(0)
 
-    def run(
-        self, event: dict[str, Any], context: Any, scheduled: Scheduled | None = None
+    def handle(
+        self, event: dict[str, Any], context: Any, on_schedule: ScheduleHandler | None = None
     ) -> dict[str, Any]:
         """Answer one invocation: a request of the gateway, or a start by a schedule.
 
         A scheduled start that fails raises, so that Lambda tries again and then keeps it.
         """
-        self.deadline = Deadline(context.get_remaining_time_in_millis() / 1000 - RESERVE_SECONDS)
+        self.deadline = Deadline(
+            context.get_remaining_time_in_millis() / 1000 - TIMEOUT_MARGIN_SECONDS
+        )
         try:
-            return self._run(event, context, scheduled)
+            return self._handle(event, context, on_schedule)
         finally:
-            metrics.tell()
+            metrics.flush()
 
-    def query(self, *names: str) -> dict[str, str | None]:
+    def query_params(self, *names: str) -> dict[str, str | None]:
         """Return the query's parameters by name, None for each that is missing.
 
         Raises ``parameter-invalid`` for one that is not in ``names`` or is there twice.
@@ -81,28 +83,28 @@ class Gateway:
                 expected = f"expected {', '.join(names)}" if names else "expected none"
                 raise TimbresError(
                     PARAMETER_INVALID,
-                    f"{shown(name)} is no parameter of this route: {expected}. "
+                    f"{quote_input(name)} is no parameter of this route: {expected}. "
                     "In a query, & within a value is written %26.",
                     field=_field(name),
                 )
             if len(values) > 1:
                 raise TimbresError(PARAMETER_INVALID, f"{name} stands there twice.", field=name)
         query = {name: next(iter(parameters.get(name, ())), None) for name in names}
-        _keep_in_log("rfc", query.get("rfc"))
+        _append_log_key("rfc", query.get("rfc"))
         return query
 
-    def body(self, *names: str) -> dict[str, Any]:
+    def json_body(self, *names: str) -> dict[str, Any]:
         """Return the members of the JSON body, each of ``names`` and no other.
 
         Raises ``body-too-large`` beyond 16 KB, and ``body-invalid``, which names the
         member that is missing, unknown or there twice.
         """
-        raw = self._body_within(MOST_BODY_BYTES)
+        raw = self._body_within(MAX_BODY_BYTES)
         expected = "expected a JSON object with " + " and ".join(names)
         try:
             # Given bytes, json would guess at UTF-16 too.
             text = raw.decode("utf-8-sig")
-            value = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+            value = json.loads(text, object_pairs_hook=_unique, parse_constant=_reject_constant)
         except TimbresError:
             raise
         except (ValueError, RecursionError):
@@ -117,12 +119,14 @@ class Gateway:
         for name in value:
             if name not in names:
                 raise TimbresError(
-                    BODY_INVALID, f"{shown(name)} is not known: {expected}.", field=_field(name)
+                    BODY_INVALID,
+                    f"{quote_input(name)} is not known: {expected}.",
+                    field=_field(name),
                 )
-        _keep_in_log("rfc", value.get("rfc"))
+        _append_log_key("rfc", value.get("rfc"))
         return value
 
-    def text(self, most_bytes: int) -> tuple[str, str]:
+    def text_body(self, most_bytes: int) -> tuple[str, str]:
         """Return the body's media type in lower case, without parameters, and its text.
 
         Raises ``body-too-large`` beyond ``most_bytes``, ``body-invalid`` for no UTF-8.
@@ -152,22 +156,22 @@ class Gateway:
             )
         return key
 
-    def caller(self) -> str:
+    def caller_arn(self) -> str:
         """Return the IAM ARN of whoever signed the request."""
         return self._event.request_context.identity.user_arn or "unknown"
 
-    def _run(
-        self, event: dict[str, Any], context: Any, scheduled: Scheduled | None
+    def _handle(
+        self, event: dict[str, Any], context: Any, on_schedule: ScheduleHandler | None
     ) -> dict[str, Any]:
         if "httpMethod" in event:
-            _keep_in_log("account", (event.get("pathParameters") or {}).get("account"))
+            _append_log_key("account", (event.get("pathParameters") or {}).get("account"))
             return self._resolver.resolve(event, context)
-        if scheduled is None:
+        if on_schedule is None:
             raise ValueError("this function answers the API only")
         # A rule of EventBridge puts its input under detail; a schedule sends it bare.
         detail = event.get("detail", event)
-        result = scheduled(detail)
-        log.info("scheduled run", extra={"result": result})
+        result = on_schedule(detail)
+        logger.info("scheduled run", extra={"result": result})
         return result
 
     @property
@@ -209,10 +213,12 @@ class Gateway:
             if value is not None
         ]
 
-    def _failed(self, error: Exception) -> Response[str]:
+    def _on_exception(self, error: Exception) -> Response[str]:
         if isinstance(error, TimbresError):
             known = error
-            level = log.error if problem.status_code(known.problem_type.code) >= 500 else log.info
+            level = (
+                logger.error if problem.status_code(known.problem_type.code) >= 500 else logger.info
+            )
             level(
                 "answered %s: %s",
                 known.problem_type.code,
@@ -220,32 +226,32 @@ class Gateway:
                 extra={"code": known.problem_type.code, "pac_code": known.pac_code},
             )
         elif isinstance(error, BotoCoreError | ClientError):
-            tally.count("InternalErrors")
-            log.error("an AWS service failed: %s", aws_words(error))
+            metrics.add_count("InternalErrors")
+            logger.error("an AWS service failed: %s", describe_aws_error(error))
             known = TimbresError(
                 AWS_SERVICE_UNAVAILABLE,
                 "An AWS service that Timbres stands on did not answer as it should. "
                 "Repeat the request; a contract with the same Idempotency-Key.",
             )
         else:
-            tally.count("InternalErrors")
-            log.error("an error of our own", exc_info=error)
+            metrics.add_count("InternalErrors")
+            logger.error("an error of our own", exc_info=error)
             known = TimbresError(INTERNAL_ERROR, "An error of Timbres' own; its log has it.")
-        return self._answer_problem(known)
+        return self._problem_response(known)
 
     def _not_found(self, _error: NotFoundError) -> Response[str]:
-        where = f"{self._event.http_method} {shown(self._event.path)}"
-        return self._answer_problem(TimbresError(ROUTE_NOT_FOUND, f"There is no {where}."))
+        where = f"{self._event.http_method} {quote_input(self._event.path)}"
+        return self._problem_response(TimbresError(ROUTE_NOT_FOUND, f"There is no {where}."))
 
-    def _answer_problem(self, error: TimbresError) -> Response[str]:
+    def _problem_response(self, error: TimbresError) -> Response[str]:
         context = self._resolver.lambda_context
         request_id = str(getattr(context, "aws_request_id", ""))
         headers = {}
         if error.problem_type.retry_after is not None:
             headers["Retry-After"] = str(error.problem_type.retry_after)
-        return answer(
+        return json_response(
             problem.status_code(error.problem_type.code),
-            problem.document(error, request_id),
+            problem.problem_document(error, request_id),
             headers,
             media_type=problem.MEDIA_TYPE,
         )
@@ -262,7 +268,7 @@ def parse_query_rfc(text: str | None, parse: Callable[[object], Rfc] = parse_rfc
         raise
 
 
-def answer(
+def json_response(
     status: int,
     body: dict[str, Any],
     headers: dict[str, str] | None = None,
@@ -272,11 +278,11 @@ def answer(
 
     Raises ``answer-too-large`` for what a Lambda could not hand on.
     """
-    text = problem.dumped(body)
+    text = problem.to_json(body)
     escapes = text.count('"') + text.count("\\")
-    if len(text.encode("utf-8", "surrogatepass")) + escapes > _MOST_ANSWER_BYTES:
+    if len(text.encode("utf-8", "surrogatepass")) + escapes > _MAX_RESPONSE_BYTES:
         raise TimbresError(
-            ANSWER_TOO_LARGE,
+            RESPONSE_TOO_LARGE,
             "The answer would be larger than the 6 MB that AWS hands on: ask for one rfc, or "
             "for a report.",
         )
@@ -293,10 +299,10 @@ def _field(name: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in name[:40])
 
 
-def _keep_in_log(name: str, value: object) -> None:
+def _append_log_key(name: str, value: object) -> None:
     """Let every line of this invocation say what a caller asked for, as they wrote it."""
     if isinstance(value, str) and value:
-        log.append_keys(**{name: _field(value)})
+        logger.append_keys(**{name: _field(value)})
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -304,17 +310,17 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     for name, member in pairs:
         if name in value:
             raise TimbresError(
-                BODY_INVALID, f"{shown(name)} stands in the body twice.", field=_field(name)
+                BODY_INVALID, f"{quote_input(name)} stands in the body twice.", field=_field(name)
             )
         value[name] = member
     return value
 
 
-def _no_constant(text: str) -> NoReturn:
+def _reject_constant(text: str) -> NoReturn:
     raise ValueError(f"{text} is no JSON")
 
 
-def aws_words(error: BotoCoreError | ClientError) -> str:
+def describe_aws_error(error: BotoCoreError | ClientError) -> str:
     """Return which call to AWS failed and how, without what was in it."""
     if isinstance(error, ClientError):
         return f"{error.operation_name} {error.response.get('Error', {}).get('Code')}"

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from timbres.domain.issuer_import import UNSET, InvalidRow, IssuerImport, RawRow
-from timbres.domain.rfc import shown
+from timbres.domain.rfc import quote_input
 from timbres.errors import BODY_INVALID, TimbresError
 
 MAX_ROWS = 10_000
@@ -53,13 +53,13 @@ PARSERS = {"application/json": parse_json, "text/csv": parse_csv}
 
 
 def _import(rows: Iterable[RawRow | InvalidRow]) -> IssuerImport:
-    parsed = IssuerImport.from_rows(_limited(rows))
+    parsed = IssuerImport.from_rows(_enforce_max_rows(rows))
     if not parsed.rows and not parsed.invalid:
         raise _body_invalid("The body has no rows: expected 1 or more.")
     return parsed
 
 
-def _limited(rows: Iterable[RawRow | InvalidRow]) -> _Rows:
+def _enforce_max_rows(rows: Iterable[RawRow | InvalidRow]) -> _Rows:
     for count, row in enumerate(rows, 1):
         if count > MAX_ROWS:
             raise _body_invalid(
@@ -127,7 +127,7 @@ def _json_row(line: int, row: object) -> RawRow | InvalidRow:
         return InvalidRow(line, "row", "expected an RFC or an object")
     for name in row:
         if name not in _COLUMNS:
-            detail = f"{shown(name)} is not known: expected {', '.join(_COLUMNS)}"
+            detail = f"{quote_input(name)} is not known: expected {', '.join(_COLUMNS)}"
             return InvalidRow(line, "row", detail)
     return RawRow(line, row.get("rfc"), row.get("low_stamps", UNSET))
 

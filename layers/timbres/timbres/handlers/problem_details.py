@@ -67,7 +67,7 @@ def status_code(code: str) -> int:
     return STATUS_CODES.get(code, 500)
 
 
-def document(error: TimbresError, request_id: str) -> dict[str, Any]:
+def problem_document(error: TimbresError, request_id: str) -> dict[str, Any]:
     """Return an error as the members of a problem document; it holds no credential.
 
     ``instance`` names the occurrence by the request's id, under which the log has it.
@@ -87,6 +87,6 @@ def document(error: TimbresError, request_id: str) -> dict[str, Any]:
     return body | error.extensions
 
 
-def dumped(value: Any) -> str:
+def to_json(value: Any) -> str:
     """Return compact JSON, its letters as they are."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

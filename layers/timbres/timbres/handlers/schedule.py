@@ -10,29 +10,29 @@ from typing import Any
 from timbres.domain import clock
 from timbres.domain.month import Month, month_of, parse_month
 from timbres.errors import TimbresError
-from timbres.repositories.accounts import Accounts
+from timbres.repositories.accounts import AccountRepository
 
-log = logging.getLogger("timbres")
+logger = logging.getLogger("timbres")
 
 
-def moment(wanted: dict[str, Any]) -> datetime:
+def scheduled_at(payload: dict[str, Any]) -> datetime:
     """Return when the run was due, in Mexico City; now, when the start does not say.
 
     A run that is delivered late, or again, so stays the same run.
     """
-    text = wanted.get("scheduled_time")
+    text = payload.get("scheduled_time")
     if not isinstance(text, str):
         return clock.now()
     return clock.from_local(text.replace("Z", "+00:00"))
 
 
-def month(wanted: dict[str, Any]) -> Month:
+def resolve_month(payload: dict[str, Any]) -> Month:
     """Return the month meant: ``current`` or ``previous`` at the run's time, or YYYY-MM.
 
     Raises ``month-invalid``.
     """
-    due = moment(wanted)
-    name = wanted.get("month", "current")
+    due = scheduled_at(payload)
+    name = payload.get("month", "current")
     if name == "current":
         return month_of(due)
     if name == "previous":
@@ -40,28 +40,28 @@ def month(wanted: dict[str, Any]) -> Month:
     return parse_month(name, clock.now())
 
 
-def each(
-    accounts: Accounts,
-    wanted: dict[str, Any],
+def for_each_account(
+    accounts: AccountRepository,
+    payload: dict[str, Any],
     capability: str,
-    one: Callable[[str], dict[str, Any]],
+    fn: Callable[[str], dict[str, Any]],
 ) -> dict[str, Any]:
     """Do ``one`` for the account named, or for every one that offers ``capability``.
 
     Returns ``{"done": {account: result}, "failed": {account: code}}``. For a named account
     an error is raised; of many, one that fails stops no other.
     """
-    name = wanted.get("account")
+    name = payload.get("account")
     if name is not None:
-        return {"done": {name: one(name)}, "failed": {}}
+        return {"done": {name: fn(name)}, "failed": {}}
     done: dict[str, Any] = {}
     failed: dict[str, str] = {}
-    for name in accounts.names():
+    for name in accounts.list_names():
         try:
             if capability in accounts.get(name).pac.capabilities:
-                done[name] = one(name)
+                done[name] = fn(name)
         except TimbresError as error:
-            log.error(
+            logger.error(
                 "%s: %s",
                 error.problem_type.code,
                 error.detail,

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 
 
-def require(*names: str) -> None:
+def require_env(*names: str) -> None:
     """Raise RuntimeError that names the environment variables that are missing."""
     missing = [name for name in names if name not in os.environ]
     if missing:
         raise RuntimeError(f"environment variables that are not set: {', '.join(missing)}")
 
 
-def setting(name: str) -> str:
+def get_env(name: str) -> str:
     """Return what the template set for this function in its environment."""
     return os.environ[name]

@@ -24,15 +24,15 @@ _MAX_LISTED_ISSUERS = 60
 Detail = Mapping[str, Any]
 
 TEMPLATES = {
-    "Stamps Counted": "stamps_counted",
+    "Daily Run Completed": "stamps_counted",
     "Credentials Rejected": "credentials_rejected",
     "Report Ready": "report_ready",
     "Report Failed": "report_failed",
-    "Monthly Reports": "monthly_reports",
-    "Statement Differs": "statement_differs",
+    "Monthly Reports Completed": "monthly_reports",
+    "Statement Mismatch Detected": "statement_differs",
     "Contract Confirmed": "contract_confirmed",
     "Contract Count Mismatch Detected": "contract_count_mismatch",
-    "Contract Unknown": "contract_unknown",
+    "Contract Outcome Unknown": "contract_unknown",
     "Contract Needs Review": "contract_needs_review",
     "Contract Rejected": "contract_rejected",
 }
@@ -59,7 +59,7 @@ class Mail:
 
 def should_notify(event_type: str, detail: Detail) -> bool:
     """Return whether an event has a mail of its own."""
-    if event_type == "Stamps Counted":
+    if event_type == "Daily Run Completed":
         # Rejected credentials have a mail of their own.
         failed = detail["failed"].keys() - {"pac-credentials-rejected"}
         nothing_counted = not detail["done"] and (failed or detail.get("problems"))
@@ -76,7 +76,7 @@ def compose(event_type: str, detail: Detail, links: LinkFactory) -> Mail:
     Raises KeyError for an event type that has no mail.
     """
     name = TEMPLATES[event_type]
-    if event_type == "Stamps Counted" and not detail["issuers"]:
+    if event_type == "Daily Run Completed" and not detail["issuers"]:
         name = "nothing_counted"
     variables = {**detail, **_variables(event_type, detail)}
     template = _environment().get_template(f"{name}.txt.j2")
@@ -95,7 +95,7 @@ def dedup_key(event_type: str, detail: Detail) -> str:
 
 
 def _variables(event_type: str, detail: Detail) -> dict[str, Any]:
-    if event_type == "Stamps Counted":
+    if event_type == "Daily Run Completed":
         return {
             "problems": detail.get("problems", {}),
             "listed": {
@@ -105,7 +105,7 @@ def _variables(event_type: str, detail: Detail) -> dict[str, Any]:
                 for alert in ("exhausted", "low")
             },
         }
-    if event_type == "Monthly Reports":
+    if event_type == "Monthly Reports Completed":
         return _monthly_variables(detail)
     return {"report": detail}
 

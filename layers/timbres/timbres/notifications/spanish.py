@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from datetime import date
 from typing import Any
 
-from timbres.domain.account import ALL
-from timbres.domain.month import read_month
+from timbres.domain.account import ALL_ACCOUNTS
+from timbres.domain.month import month_from_text
 
 _REPORTS = {"statement": "estado de cuenta", "consumption": "reporte de consumo"}
 _FORMATS = {"csv": "CSV", "xlsx": "Excel", "pdf": "PDF", "html": "página web"}
@@ -57,12 +57,12 @@ def date_es(iso: str) -> str:
 
 def month_es(month: str) -> str:
     """Return ``2026-10`` as ``octubre de 2026``. Raises ValueError for anything else."""
-    return read_month(month).in_spanish
+    return month_from_text(month).label_es
 
 
 def account_label(name: str) -> str:
     """Return ``cuenta acme``, or ``todas las cuentas`` for a report of all of them."""
-    return "todas las cuentas" if name == ALL else f"cuenta {name}"
+    return "todas las cuentas" if name == ALL_ACCOUNTS else f"cuenta {name}"
 
 
 def report_kind(report: Mapping[str, Any]) -> str:
@@ -82,7 +82,7 @@ def report_name(report: Mapping[str, Any]) -> str:
 
 def report_title(report: Mapping[str, Any]) -> str:
     """Return name, month and account of a report, to follow an article."""
-    article = "" if report["account"] == ALL else "la "
+    article = "" if report["account"] == ALL_ACCOUNTS else "la "
     account = article + account_label(report["account"])
     return f"{report_name(report)} de {month_es(report['month'])}, de {account}"
 

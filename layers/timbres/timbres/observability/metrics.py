@@ -28,44 +28,44 @@ class Values:
     values: list[float] = field(default_factory=list)
 
 
-Taken = Mapping[Dimensions, Mapping[str, Values]]
+MetricsByDimension = Mapping[Dimensions, Mapping[str, Values]]
 
 
-class Tally:
+class MetricsBuffer:
     """Counts and measurements by name and dimensions, until they are taken."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._metrics: dict[Dimensions, dict[str, Values]] = {}
 
-    def count(self, name: str, amount: int = 1, **dimensions: str) -> None:
+    def add_count(self, name: str, amount: int = 1, **dimensions: str) -> None:
         """Add to a count; 0 makes it known as nothing."""
         with self._lock:
-            values = self._of(name, COUNT, dimensions).values
+            values = self._values(name, COUNT, dimensions).values
             values[:] = [sum(values) + amount]
 
-    def measure(self, name: str, value: float, unit: str = SECONDS, **dimensions: str) -> None:
+    def add_metric(self, name: str, value: float, unit: str = SECONDS, **dimensions: str) -> None:
         """Add a value of its own, such as how long a call took."""
         with self._lock:
-            self._of(name, unit, dimensions).values.append(value)
+            self._values(name, unit, dimensions).values.append(value)
 
-    def take(self) -> Taken:
+    def drain(self) -> MetricsByDimension:
         """Return what was counted, by dimensions and then by name, and begin anew."""
         with self._lock:
             taken, self._metrics = self._metrics, {}
             return taken
 
-    def _of(self, name: str, unit: str, dimensions: Mapping[str, str]) -> Values:
+    def _values(self, name: str, unit: str, dimensions: Mapping[str, str]) -> Values:
         metrics = self._metrics.setdefault(tuple(sorted(dimensions.items())), {})
         return metrics.setdefault(name, Values(unit))
 
 
-tally = Tally()
+metrics = MetricsBuffer()
 
 
-def tell() -> None:
+def flush() -> None:
     """Write what the tally has to the log, and empty it: the end of every invocation."""
-    for dimensions, metrics in tally.take().items():
+    for dimensions, metrics in metrics.drain().items():
         # Its service is POWERTOOLS_SERVICE_NAME, which the template sets to the stack's name.
         line = EphemeralMetrics(namespace=NAMESPACE)
         for name, value in dimensions:

@@ -17,7 +17,7 @@ from timbres.domain.stamps import Stamps
 T = TypeVar("T")
 
 # Threads that may speak to one account's PAC at a time, each over a connection of its own.
-CONNECTIONS = 32
+MAX_CONNECTIONS = 32
 
 
 class BalanceStream(Protocol):
@@ -105,7 +105,7 @@ class StatementClient(Protocol):
     """The capability ``statement``."""
 
     @abstractmethod
-    def statement(self, month: Month, form: str, deadline: Deadline) -> StatementFile:
+    def statement(self, month: Month, file_format: str, deadline: Deadline) -> StatementFile:
         """Return the PAC's own statement as ``csv`` or ``pdf``, byte for byte.
 
         The caller closes its file. Raises ``pac-protocol-error`` for what is no such file.
@@ -149,9 +149,11 @@ class PacClientDecorator(PacClient):
         """Return the month's balance, of all RFCs or of one."""
         return self._read("balance", lambda client: client.balance(month, rfc, deadline))
 
-    def statement(self, month: Month, form: str, deadline: Deadline) -> StatementFile:
+    def statement(self, month: Month, file_format: str, deadline: Deadline) -> StatementFile:
         """Return the PAC's own statement as ``csv`` or ``pdf``, byte for byte."""
-        return self._read("statement", lambda client: client.statement(month, form, deadline))
+        return self._read(
+            "statement", lambda client: client.statement(month, file_format, deadline)
+        )
 
     def stamps(self, rfc: Rfc, deadline: Deadline) -> Stamps:
         """Return the stamps that an issuer contracted, used and has left."""

@@ -35,7 +35,7 @@ UNAVAILABLE = ProblemType(
     "pac-unavailable", "The PAC is not available", retryable=True, retry_after=60
 )
 # The PAC cannot take more just now: not a fault of the call, but a reason to slow down.
-OVERWHELMED = frozenset({DATABASE_UNAVAILABLE, UNAVAILABLE})
+OVERLOAD_ERRORS = frozenset({DATABASE_UNAVAILABLE, UNAVAILABLE})
 PERMISSION_DENIED = ProblemType("pac-permission-denied", "The PAC does not permit this")
 # It may be the echo of this very request, sent twice on its way: a count decides.
 CONTRACT_DUPLICATE = ProblemType(
@@ -60,16 +60,16 @@ UNREACHABLE = ProblemType(
 TIMEOUT = ProblemType(
     "pac-timeout", "The PAC did not answer in time", may_have_taken_effect=True, retryable=True
 )
-PROTOCOL = ProblemType(
+PROTOCOL_ERROR = ProblemType(
     "pac-protocol-error",
     "The PAC's answer is not of the documented shape",
     may_have_taken_effect=True,
 )
 # An answer of the documented shape whose figures disagree: while the PAC writes, they may.
-CONTRADICTION = replace(PROTOCOL, retryable=True)
+CONTRADICTION = replace(PROTOCOL_ERROR, retryable=True)
 
-_SHOWN = 300
-_LOOKED_AT = 10_000
+_MAX_MESSAGE = 300
+_MAX_SANITIZED = 10_000
 
 _redact: ContextVar[Callable[[str], str]] = ContextVar("redact", default=str)
 
@@ -91,13 +91,13 @@ class ErrorTable:
     gateway: ProblemType | None = None
 
     @property
-    def kinds(self) -> tuple[ProblemType, ...]:
+    def problem_types(self) -> tuple[ProblemType, ...]:
         """Every kind that the table may give, once."""
         texts = (kind for _, kind in self.by_text)
         others = (kind for kind in (self.gateway, self.unknown) if kind is not None)
         return tuple(dict.fromkeys((*self.by_code.values(), *texts, *others)))
 
-    def kind_of(self, code: str | None, message: str | None) -> ProblemType | None:
+    def problem_type_of(self, code: str | None, message: str | None) -> ProblemType | None:
         """Return the kind of a refusal, None for one that the table does not name."""
         if code is not None and code in self.by_code:
             return self.by_code[code]
@@ -115,7 +115,7 @@ def error_from_code(pac: str, table: ErrorTable, code: str | None, message: str 
 
     ``code`` is None for a PAC that has none: a free text never stands in its place.
     """
-    kind = table.kind_of(code, message)
+    kind = table.problem_type_of(code, message)
     text, shown_code = sanitize_message(message), sanitize_message(code)
     if kind is None:
         answered = shown_code or ("a code" if code is not None else "a refusal")
@@ -124,7 +124,7 @@ def error_from_code(pac: str, table: ErrorTable, code: str | None, message: str 
         said = ": ".join(part for part in (shown_code, text and text.rstrip(".")) if part)
         detail = f"{pac} answered {said or 'a refusal without words'}."
     return PacError(
-        kind or PROTOCOL,
+        kind or PROTOCOL_ERROR,
         detail,
         pac=pac,
         pac_code=shown_code,
@@ -134,11 +134,11 @@ def error_from_code(pac: str, table: ErrorTable, code: str | None, message: str 
 
 def protocol_error(pac: str, what: str) -> PacError:
     """Return the error for an answer that is not of the documented shape; ``what`` is off."""
-    return PacError(PROTOCOL, f"The answer of {pac} is not as documented: {what}.", pac=pac)
+    return PacError(PROTOCOL_ERROR, f"The answer of {pac} is not as documented: {what}.", pac=pac)
 
 
 @contextmanager
-def redacting(redact: Callable[[str], str]) -> Iterator[None]:
+def redact_messages(redact: Callable[[str], str]) -> Iterator[None]:
     """Let ``redact`` take the credentials out of a PAC's words before they are cut short."""
     token = _redact.set(redact)
     try:
@@ -166,5 +166,5 @@ def sanitize_message(message: str | None) -> str | None:
         return None
     printable = "".join(c for c in message if c.isprintable() or c.isspace())
     # Cut only after redaction: half a password is no longer recognized.
-    line = _redact.get()(" ".join(printable.split())[:_LOOKED_AT])
-    return line[:_SHOWN].strip() or None
+    line = _redact.get()(" ".join(printable.split())[:_MAX_SANITIZED])
+    return line[:_MAX_MESSAGE].strip() or None

@@ -29,10 +29,10 @@ from timbres.pacs.errors import TIMEOUT, UNREACHABLE, protocol_error
 CONNECT_SECONDS = 3.0
 READ_SECONDS = 10.0
 # A million movements are some 120 MB; a Lambda's /tmp holds 512 MB.
-MOST_BYTES = 256 * 1024 * 1024
+MAX_BYTES = 256 * 1024 * 1024
 _IN_MEMORY = 1024 * 1024
 _CHUNK = 64 * 1024
-_BACK_OFF_SECONDS = 0.3
+_BACKOFF_SECONDS = 0.3
 _HEADERS = {"User-Agent": "timbres", "Accept": "*/*", "Accept-Encoding": "gzip, deflate"}
 _COMPRESSED = frozenset({"gzip", "x-gzip", "deflate"})
 _GZIP = 16 + zlib.MAX_WBITS
@@ -45,7 +45,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Download:
+class HttpResponse:
     """A PAC's whole answer, on disk beyond 1 MiB. ``sha256`` is hexadecimal."""
 
     file: IO[bytes]
@@ -54,7 +54,7 @@ class Download:
     size: int
     sha256: str
 
-    def head(self, size: int = _CHUNK) -> bytes:
+    def peek(self, size: int = _CHUNK) -> bytes:
         """Return the first ``size`` bytes and leave the file at its start."""
         self.file.seek(0)
         start = self.file.read(size)
@@ -63,7 +63,7 @@ class Download:
 
 
 @cache
-def _tls() -> ssl.SSLContext:
+def _tls_context() -> ssl.SSLContext:
     # One context a process: loading the CA bundle costs more than a handshake.
     return ssl.create_default_context(cafile=certifi.where())
 
@@ -74,7 +74,9 @@ class _Adapter(HTTPAdapter):
     def init_poolmanager(
         self, connections: int, maxsize: int, block: bool = False, **pool_kwargs: Any
     ) -> None:
-        super().init_poolmanager(connections, maxsize, block, ssl_context=_tls(), **pool_kwargs)
+        super().init_poolmanager(
+            connections, maxsize, block, ssl_context=_tls_context(), **pool_kwargs
+        )
 
     def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
         # The context verifies; the CA bundle that is set here otherwise loads at each handshake.
@@ -128,8 +130,8 @@ class PacSession(requests.Session):
         headers: dict[str, str] | None = None,
         data: bytes | None = None,
         read_seconds: float = READ_SECONDS,
-        most_bytes: int = MOST_BYTES,
-    ) -> Download:
+        most_bytes: int = MAX_BYTES,
+    ) -> HttpResponse:
         """Send one request and return the whole answer, decompressed, whatever its status.
 
         The caller closes ``Download.file``. Raises ``pac-unreachable`` when nothing was
@@ -137,7 +139,7 @@ class PacSession(requests.Session):
         ``pac-protocol-error`` for no HTTP, a redirect, an unknown compression or more than
         ``most_bytes``, and ``out-of-time`` when the deadline left no time to begin.
         """
-        left = deadline.left()
+        left = deadline.remaining()
         if left <= 0.5:
             raise TimbresError(DEADLINE_EXCEEDED, f"No time was left to ask {self.pac}; ask again.")
         timeout = Timeout(connect=CONNECT_SECONDS, read=read_seconds, total=left)
@@ -154,18 +156,20 @@ class PacSession(requests.Session):
         except zlib.error:
             raise protocol_error(self.pac, "it cannot be decompressed") from None
         except (requests.RequestException, HTTPError) as error:
-            raise self._failed(error, body) from None
+            raise self._map_error(error, body) from None
 
-    def _read(self, response: requests.Response, deadline: Deadline, most_bytes: int) -> Download:
+    def _read(
+        self, response: requests.Response, deadline: Deadline, most_bytes: int
+    ) -> HttpResponse:
         if 300 <= response.status_code < 400:
             raise protocol_error(self.pac, "it redirects elsewhere, which is not followed")
         declared = response.headers.get("Content-Length", "").strip()
         if declared.isascii() and declared.isdigit() and int(declared[:20]) > most_bytes:
-            raise self._too_long(most_bytes)
-        pieces = self._bounded(_received(response), deadline, most_bytes)
+            raise self._too_large_error(most_bytes)
+        pieces = self._limit_size(_raw_chunks(response), deadline, most_bytes)
         encoding = response.headers.get("Content-Encoding", "").strip().lower()
         if encoding in _COMPRESSED:
-            pieces = self._bounded(_decompressed(pieces, encoding), deadline, most_bytes)
+            pieces = self._limit_size(_decompress(pieces, encoding), deadline, most_bytes)
         elif encoding not in _UNCOMPRESSED:
             raise protocol_error(self.pac, "it is compressed in a way that was not asked for")
         digest = hashlib.sha256()
@@ -180,7 +184,7 @@ class PacSession(requests.Session):
         except BaseException:
             file.close()
             raise
-        return Download(
+        return HttpResponse(
             file=file,
             status=response.status_code,
             content_type=response.headers.get("Content-Type", ""),
@@ -188,41 +192,45 @@ class PacSession(requests.Session):
             sha256=digest.hexdigest(),
         )
 
-    def _bounded(
+    def _limit_size(
         self, pieces: Iterable[bytes], deadline: Deadline, most_bytes: int
     ) -> Iterator[bytes]:
         size = 0
         for piece in pieces:
             size += len(piece)
             if size > most_bytes:
-                raise self._too_long(most_bytes)
-            if deadline.left() <= 0:
-                raise self._late()
+                raise self._too_large_error(most_bytes)
+            if deadline.remaining() <= 0:
+                raise self._timeout_error()
             yield piece
 
-    def _too_long(self, most_bytes: int) -> PacError:
+    def _too_large_error(self, most_bytes: int) -> PacError:
         return protocol_error(self.pac, f"it is longer than {most_bytes:,} bytes")
 
-    def _late(self) -> PacError:
+    def _timeout_error(self) -> PacError:
         return PacError(
             TIMEOUT, f"{self.pac} did not answer, or not to the end, in time.", pac=self.pac
         )
 
-    def _failed(self, error: Exception, body: _Body | None) -> PacError:
-        if _not_sent(error, body):
+    def _map_error(self, error: Exception, body: _Body | None) -> PacError:
+        if _was_not_sent(error, body):
             return PacError(
-                UNREACHABLE, f"{self.pac} could not be reached: {_why(error)}.", pac=self.pac
+                UNREACHABLE, f"{self.pac} could not be reached: {_root_cause(error)}.", pac=self.pac
             )
-        return protocol_error(self.pac, "it is no HTTP") if _is_no_http(error) else self._late()
+        return (
+            protocol_error(self.pac, "it is no HTTP")
+            if _is_malformed_http(error)
+            else self._timeout_error()
+        )
 
 
-def _received(response: requests.Response) -> Iterator[bytes]:
+def _raw_chunks(response: requests.Response) -> Iterator[bytes]:
     # read1 returns what has come; iter_content waits for a full chunk, however slowly it drips.
     while piece := response.raw.read1(_CHUNK, decode_content=False):
         yield piece
 
 
-def _decompressed(pieces: Iterable[bytes], encoding: str) -> Iterator[bytes]:
+def _decompress(pieces: Iterable[bytes], encoding: str) -> Iterator[bytes]:
     """Yield what ``pieces`` decompress to, at most 64 KiB at a time.
 
     An input without output yields an empty piece, so that the bounds are held then, too.
@@ -244,7 +252,7 @@ def _decompressed(pieces: Iterable[bytes], encoding: str) -> Iterator[bytes]:
             raise zlib.error("the end is missing")
 
 
-def _not_sent(error: Exception, body: _Body | None) -> bool:
+def _was_not_sent(error: Exception, body: _Body | None) -> bool:
     if body is not None:
         # The types of a broken handshake and of a broken answer are the same.
         return not body.taken
@@ -258,13 +266,13 @@ def _reason(error: Exception) -> object:
     return getattr(cause, "reason", cause)
 
 
-def _is_no_http(error: Exception) -> bool:
+def _is_malformed_http(error: Exception) -> bool:
     aborted = _reason(error)
     # Of a broken connection the cause is an OSError; of a head that is none, the parser's error.
     return isinstance(aborted, ProtocolError) and not isinstance(aborted.args[-1], OSError)
 
 
-def _why(error: Exception) -> str:
+def _root_cause(error: Exception) -> str:
     reason = _reason(error)
     if isinstance(reason, NewConnectionError):
         return str(reason).rpartition(": ")[2]
@@ -278,7 +286,7 @@ def _why(error: Exception) -> str:
     return "the connection broke before the request was sent"
 
 
-def retried(read: Callable[[], T], deadline: Deadline, attempts: int) -> T:
+def with_retries(read: Callable[[], T], deadline: Deadline, attempts: int) -> T:
     """Return what ``read`` returns, repeating it after a failure that allows it.
 
     ``attempts`` at most, with full jitter between them, and none that the deadline would
@@ -288,11 +296,11 @@ def retried(read: Callable[[], T], deadline: Deadline, attempts: int) -> T:
         try:
             return read()
         except PacError as error:
-            pause = random.uniform(0, _BACK_OFF_SECONDS * 2**attempt)  # noqa: S311 jitter, no secret
+            pause = random.uniform(0, _BACKOFF_SECONDS * 2**attempt)  # noqa: S311 jitter, no secret
             if (
                 not error.problem_type.retryable
                 or attempt == attempts
-                or deadline.left() < pause + 1
+                or deadline.remaining() < pause + 1
             ):
                 raise
             time.sleep(pause)

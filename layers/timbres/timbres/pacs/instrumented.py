@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from timbres.domain.account import Pac
 from timbres.errors import OPERATION_UNSUPPORTED, PacError, TimbresError
-from timbres.observability.metrics import tally
+from timbres.observability.metrics import metrics
 from timbres.pacs.base import PacClient, PacClientDecorator
 
 T = TypeVar("T")
@@ -28,12 +28,12 @@ class InstrumentedPacClient(PacClientDecorator):
         self._pac = pac
 
     def _read(self, capability: str, call: Callable[[PacClient], T]) -> T:
-        return self._measured(capability, call)
+        return self._measure(capability, call)
 
     def _write(self, capability: str, call: Callable[[PacClient], T]) -> T:
-        return self._measured(capability, call)
+        return self._measure(capability, call)
 
-    def _measured(self, capability: str, call: Callable[[PacClient], T]) -> T:
+    def _measure(self, capability: str, call: Callable[[PacClient], T]) -> T:
         if capability not in self._pac.capabilities:
             raise TimbresError(
                 OPERATION_UNSUPPORTED,
@@ -44,8 +44,10 @@ class InstrumentedPacClient(PacClientDecorator):
         try:
             return call(self._client)
         except PacError as error:
-            tally.count("PacErrors", pac=self._pac.name, code=error.problem_type.code)
+            metrics.add_count("PacErrors", pac=self._pac.name, code=error.problem_type.code)
             raise
         finally:
-            tally.count("PacCalls", pac=self._pac.name)
-            tally.measure("PacSeconds", round(time.monotonic() - started, 3), pac=self._pac.name)
+            metrics.add_count("PacCalls", pac=self._pac.name)
+            metrics.add_metric(
+                "PacLatency", round(time.monotonic() - started, 3), pac=self._pac.name
+            )

@@ -25,9 +25,9 @@ from timbres.pacs.http import READ_SECONDS, PacSession
 _ENVELOPE = "http://schemas.xmlsoap.org/soap/envelope/"
 _XML = frozenset({"text/xml", "application/xml", "application/soap+xml", ""})
 # A reply is under 2 KB; as a tree it takes some 60 times its bytes, in each of 32 threads.
-_MOST_REPLY_BYTES = 256 * 1024
+_MAX_REPLY_BYTES = 256 * 1024
 # The live WSDL is some 100 KB.
-_MOST_WSDL_BYTES = 1024 * 1024
+_MAX_WSDL_BYTES = 1024 * 1024
 
 # zeep logs whole envelopes, passwords included, at DEBUG.
 logging.getLogger("zeep").setLevel(logging.WARNING)
@@ -45,7 +45,7 @@ _call: ContextVar[_Call] = ContextVar("call")
 
 
 @contextmanager
-def _during(call: _Call) -> Iterator[None]:
+def _call_context(call: _Call) -> Iterator[None]:
     token = _call.set(call)
     try:
         yield
@@ -76,7 +76,7 @@ class SoapService:
         self._address = address
         self._operations = tuple(fields)
         self._failed = failed
-        self._plugin = _Documented(session.pac, fields, numbers)
+        self._plugin = _ReplyValidator(session.pac, fields, numbers)
         self._service: ServiceProxy | None = None
         self._building = threading.Lock()
 
@@ -94,9 +94,9 @@ class SoapService:
         Raises a :class:`~timbres.errors.PacError`; ``pac-protocol-error`` for what is no reply
         to ``operation``.
         """
-        service = self.ready(deadline)
+        service = self.prepare(deadline)
         try:
-            with _during(_Call(session or self._session, deadline, read_seconds)):
+            with _call_context(_Call(session or self._session, deadline, read_seconds)):
                 return service[operation](**arguments)
         except TimbresError:
             raise
@@ -106,12 +106,12 @@ class SoapService:
             # Whatever else zeep raises, it is a reply that it could not read.
             raise protocol_error(self._session.pac, f"it is no reply to {operation}") from None
 
-    def ready(self, deadline: Deadline) -> ServiceProxy:
+    def prepare(self, deadline: Deadline) -> ServiceProxy:
         """Return zeep's service, once the WSDL is loaded. Raises a ``PacError``."""
         with self._building:
             if self._service is None:
                 try:
-                    with _during(_Call(self._session, deadline)):
+                    with _call_context(_Call(self._session, deadline)):
                         self._service = self._build()
                 except TimbresError:
                     raise
@@ -184,7 +184,7 @@ class _Transport(Transport):
             headers=headers,
             deadline=call.deadline,
             read_seconds=call.read_seconds,
-            most_bytes=_MOST_WSDL_BYTES if message is None else _MOST_REPLY_BYTES,
+            most_bytes=_MAX_WSDL_BYTES if message is None else _MAX_REPLY_BYTES,
         )
         with answer.file as file:
             content = file.read()
@@ -199,7 +199,7 @@ class _Transport(Transport):
         raise protocol_error(pac, f"HTTP {answer.status} with {shown}, no SOAP")
 
 
-class _Documented(Plugin):
+class _ReplyValidator(Plugin):
     """Holds a reply against the documentation, where zeep alone would let it pass.
 
     zeep reads a number that is none as absent, the reply to another operation as this

@@ -13,10 +13,10 @@ from timbres.domain.account import Account, Pac, parse_account, parse_account_na
 from timbres.errors import ACCOUNT_NOT_FOUND, TimbresError
 
 # A changed secret is in use within a minute, without a call to AWS for every request.
-KEPT_SECONDS = 60.0
+CACHE_TTL_SECONDS = 60.0
 
 
-class Accounts:
+class AccountRepository:
     """The accounts there are; each is read at most once a minute.
 
     ``secrets`` is a client for Secrets Manager, ``prefix`` what their names begin with,
@@ -36,17 +36,17 @@ class Accounts:
         Raises ``account-unknown`` or ``account-misconfigured``.
         """
         name = parse_account_name(name)
-        if not fresh and (kept := self._in_date(name)):
+        if not fresh and (kept := self._cached(name)):
             return kept
         # Many threads may find it out of date at once: one reads it, the others take that.
         with self._reading:
-            if not fresh and (kept := self._in_date(name)):
+            if not fresh and (kept := self._cached(name)):
                 return kept
             account = self._read(name)
             self._kept[name] = (time.monotonic(), account)
             return account
 
-    def names(self) -> list[str]:
+    def list_names(self) -> list[str]:
         """Return the names of all accounts, sorted; secrets that cannot be one are left out."""
         names = set()
         pages = self._secrets.get_paginator("list_secrets").paginate(
@@ -62,9 +62,9 @@ class Accounts:
                         continue
         return sorted(names)
 
-    def _in_date(self, name: str) -> Account | None:
+    def _cached(self, name: str) -> Account | None:
         at, account = self._kept.get(name, (0.0, None))
-        return account if time.monotonic() - at < KEPT_SECONDS else None
+        return account if time.monotonic() - at < CACHE_TTL_SECONDS else None
 
     def _read(self, name: str) -> Account:
         try:

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from timbres.deadline import Deadline
-from timbres.domain.contract import REJECTED, Contract, ContractStatus, Refusal, first_id
+from timbres.domain.contract import REJECTED, Contract, ContractStatus, Rejection, id_lower_bound
 from timbres.domain.rfc import Rfc
 from timbres.domain.stamps import Stamps
 from timbres.errors import AWS_SERVICE_UNAVAILABLE, TimbresError
@@ -43,7 +43,7 @@ _RESERVE_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class ContractConflict:
     """A contract could not be opened, because ``contract`` stands in its way.
 
     ``by_key``: its Idempotency-Key is this contract's already, ``same_body`` or not.
@@ -56,20 +56,22 @@ class Taken:
 
 
 @dataclass(frozen=True, slots=True)
-class DayFull:
+class DailyLimitReached:
     """A contract could not be opened: ``ordered`` stamps were ordered that day already."""
 
-    ordered: int
+    requested: int
 
 
-class Journal:
+class ContractRepository:
     """The journal; ``dynamodb`` is a client, ``table`` the table's name."""
 
     def __init__(self, dynamodb: Any, table: str) -> None:
         self._dynamodb = dynamodb
         self._table = table
 
-    def open(self, contract: Contract, body_hash: str, most_a_day: int) -> Taken | DayFull | None:
+    def create(
+        self, contract: Contract, body_hash: str, max_per_day: int
+    ) -> ContractConflict | DailyLimitReached | None:
         """Write a new pending contract, or return what stands in its way.
 
         One transaction: the contract, its Idempotency-Key, its issuer's mark, the day's
@@ -77,7 +79,7 @@ class Journal:
         """
         account, key = contract.account, contract.idempotency_key
         items = [
-            _item(contract) | {"history": [_line(contract)]},
+            _item(contract) | {"history": [_history_item(contract)]},
             {
                 "account": account,
                 "entry": self._key_entry(key),
@@ -96,7 +98,7 @@ class Journal:
             }
             for item in items
         ]
-        room = most_a_day - contract.stamps
+        room = max_per_day - contract.stamps
         day = self._day(contract, contract.stamps)
         # A day without an item has room for the limit, not for more.
         day["Update"]["ConditionExpression"] = (
@@ -108,12 +110,12 @@ class Journal:
             # DynamoDB may name only some of the conditions that failed: the key comes first.
             if not failed:
                 return None
-            if taken := self.by_key(account, key, body_hash):
+            if taken := self.find_by_key(account, key, body_hash):
                 return taken
             if taken := self._in_flight(contract):
                 return taken
             if failed == {_DAY}:
-                return DayFull(self.ordered(contract))
+                return DailyLimitReached(self.stamps_requested_on_day(contract))
             # What was in the way has gone between the write and the reads.
             time.sleep(0.05 * attempt)
         raise TimbresError(
@@ -122,12 +124,12 @@ class Journal:
             "of some of its items. Nothing was sent; an operator has to restore the table.",
         )
 
-    def _in_flight(self, contract: Contract) -> Taken | None:
+    def _in_flight(self, contract: Contract) -> ContractConflict | None:
         mark = self._get(**_mark_key(contract))
         first = self.get(mark["of_account"], mark["contract_id"]) if mark else None
-        return Taken(first, by_key=False) if first and first.holds_issuer else None
+        return ContractConflict(first, by_key=False) if first and first.holds_issuer else None
 
-    def ordered(self, contract: Contract) -> int:
+    def stamps_requested_on_day(self, contract: Contract) -> int:
         """Return the stamps of the login's contracts on the day of ``contract``.
 
         Rejected ones are left out.
@@ -135,25 +137,27 @@ class Journal:
         item = self._get(**_day_key(contract))
         return int(item["stamps"]) if item else 0
 
-    def by_key(self, account: str, key: str, body_hash: str) -> Taken | None:
+    def find_by_key(self, account: str, key: str, body_hash: str) -> ContractConflict | None:
         """Return the contract that an Idempotency-Key stands for, or None."""
         mark = self._get(account, self._key_entry(key))
         contract = self.get(account, mark["contract_id"]) if mark else None
         if mark is None or contract is None:
             return None
-        return Taken(contract, by_key=True, same_body=mark["body_hash"] == body_hash)
+        return ContractConflict(contract, by_key=True, same_body=mark["body_hash"] == body_hash)
 
     def get(self, account: str, contract_id: str) -> Contract | None:
         """Return a contract as it stands now, or None."""
-        found = self.told(account, contract_id)
+        found = self.get_with_history(account, contract_id)
         return found[0] if found else None
 
-    def told(self, account: str, contract_id: str) -> tuple[Contract, list[Item]] | None:
+    def get_with_history(
+        self, account: str, contract_id: str
+    ) -> tuple[Contract, list[Item]] | None:
         """Return a contract and the steps it has taken, oldest first, or None."""
         item = self._get(account, f"contract#{contract_id}")
         return (_contract(item), item["history"]) if item else None
 
-    def due(self, at: datetime) -> Iterator[tuple[str, str]]:
+    def list_due(self, at: datetime) -> Iterator[tuple[str, str]]:
         """Yield account and id of every open contract to be looked at, the longest due first."""
         yield from self._open("#open = :open AND look_at <= :at", {":at": _utc(at)})
 
@@ -175,9 +179,9 @@ class Journal:
         first = min(self._open("#open = :open"), key=lambda key: key[1], default=None)
         contract = self.get(*first) if first else None
         # The index lags a little behind the table.
-        return contract if contract is not None and contract.open else None
+        return contract if contract is not None and contract.is_open else None
 
-    def page(
+    def list_page(
         self,
         account: str,
         rfc: Rfc | None,
@@ -217,10 +221,10 @@ class Journal:
             found += [_contract(deserialize(item)) for item in page["Items"]]
             last = page.get("LastEvaluatedKey")
             # A filter may leave a page empty that is not the last.
-            if found or not last or deadline.left() < _RESERVE_SECONDS:
+            if found or not last or deadline.remaining() < _RESERVE_SECONDS:
                 return found, encode_cursor(last)
 
-    def ordered_between(self, account: str, first: datetime, last: datetime) -> Iterator[Contract]:
+    def list_between(self, account: str, first: datetime, last: datetime) -> Iterator[Contract]:
         """Yield the contracts ordered from ``first`` up to ``last``, the oldest first."""
         pages = self._dynamodb.get_paginator("query").paginate(
             TableName=self._table,
@@ -228,8 +232,8 @@ class Journal:
             ExpressionAttributeValues=serialize(
                 {
                     ":account": account,
-                    ":first": f"contract#{first_id(first)}",
-                    ":last": f"contract#{first_id(last)}",
+                    ":first": f"contract#{id_lower_bound(first)}",
+                    ":last": f"contract#{id_lower_bound(last)}",
                 }
             ),
         )
@@ -237,14 +241,14 @@ class Journal:
             for item in page["Items"]:
                 yield _contract(deserialize(item))
 
-    def record(self, before: Contract, after: Contract) -> bool:
+    def save(self, before: Contract, after: Contract) -> bool:
         """Write a contract over ``before``, the version its last step was taken from.
 
         The step is added to its history. Returns False, with nothing written, when another
         step was taken in the meantime. A contract that is settled, and that a count includes,
         frees its issuer; a rejected one also the day's stamps.
         """
-        steps = [self._update(before, after, _line(after))]
+        steps = [self._update(before, after, _history_item(after))]
         if before.holds_issuer and not after.holds_issuer and after.login is not None:
             steps.append(
                 {
@@ -260,12 +264,14 @@ class Journal:
             steps.append(self._day(after, -after.stamps))
         return not transact_write(self._dynamodb, steps)
 
-    def announced(self, contract: Contract) -> None:
+    def mark_published(self, contract: Contract) -> None:
         """Note that the events of the contract's state were published.
 
         Changes nothing when a step was taken in the meantime.
         """
-        published = replace(contract, announced=(*contract.announced, *contract.events))
+        published = replace(
+            contract, published_events=(*contract.published_events, *contract.pending_events)
+        )
         update = self._update(contract, published, None)["Update"]
         conditional_write(self._dynamodb.update_item, {}, **update)
 
@@ -335,7 +341,7 @@ def _utc(at: datetime) -> str:
     return at.astimezone(UTC).isoformat(timespec="seconds")
 
 
-def _line(contract: Contract) -> Item:
+def _history_item(contract: Contract) -> Item:
     line = {
         "step": contract.step,
         "at": contract.at.isoformat(),
@@ -351,12 +357,14 @@ def _line(contract: Contract) -> Item:
 def _item(contract: Contract) -> Item:
     item = asdict(contract)
     item["entry"] = f"contract#{contract.id}"
-    item["open"] = _OPEN if contract.open else None
+    item["open"] = _OPEN if contract.is_open else None
     for name in _TIMES:
         if item[name] is not None:
             item[name] = item[name].isoformat()
     # Not in the index, no time in it either.
-    item["look_at"] = _utc(contract.look_at) if contract.open and contract.look_at else None
+    item["look_at"] = (
+        _utc(contract.next_check_at) if contract.is_open and contract.next_check_at else None
+    )
     return item
 
 
@@ -375,7 +383,7 @@ def _contract(item: Item) -> Contract:
     if "refusal" in values:
         # Until 0.4.0, an item had an HTTP status, too.
         values["refusal"].pop("status", None)
-        values["refusal"] = Refusal(**values["refusal"])
+        values["refusal"] = Rejection(**values["refusal"])
     values["status"] = ContractStatus(values["status"])
     values["announced"] = tuple(values.get("announced", ()))
     return Contract(**values)

@@ -23,7 +23,7 @@ _PUBLICATION_SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Rejection:
+class CredentialRejection:
     """A PAC's rejection: ``at`` is ISO 8601, ``code`` and ``message`` are the PAC's own."""
 
     at: str
@@ -37,17 +37,17 @@ class CredentialState:
     """What is known of one version of an account's secret."""
 
     accepted: bool = False
-    rejection: Rejection | None = None
+    rejection: CredentialRejection | None = None
 
 
-class Rejections:
+class CredentialRejectionRepository:
     """The states of credentials; ``dynamodb`` is a client, ``table`` the table's name."""
 
     def __init__(self, dynamodb: Any, table: str) -> None:
         self._dynamodb = dynamodb
         self._table = table
 
-    def state(self, account: Account) -> CredentialState:
+    def get_state(self, account: Account) -> CredentialState:
         """Return what is known of the account's version, by one consistent read."""
         answer = self._dynamodb.query(
             TableName=self._table,
@@ -58,9 +58,9 @@ class Rejections:
             ),
         )
         items = {item["entry"]: item for item in map(deserialize, answer["Items"])}
-        rejection = items.get(entry_of_rejection(account))
+        rejection = items.get(rejection_sort_key(account))
         return CredentialState(
-            accepted="accepted_at" in items.get(_entry_of_state(account), {}),
+            accepted="accepted_at" in items.get(_state_sort_key(account), {}),
             rejection=None if rejection is None else _rejection(rejection),
         )
 
@@ -73,7 +73,7 @@ class Rejections:
         result = conditional_write(
             self._dynamodb.update_item,
             {"trial": token},
-            **self._key(account, _entry_of_state(account)),
+            **self._key(account, _state_sort_key(account)),
             UpdateExpression="SET trial = :token, trial_until = :until",
             # A time beyond a trial's length is nobody's: it must not hold up the account.
             ConditionExpression="attribute_not_exists(accepted_at) AND "
@@ -91,7 +91,7 @@ class Rejections:
     def accept(self, account: Account, at: datetime) -> None:
         """Note that the PAC accepted the version: from now on it needs no trial."""
         self._dynamodb.update_item(
-            **self._key(account, _entry_of_state(account)),
+            **self._key(account, _state_sort_key(account)),
             UpdateExpression="SET accepted_at = :at REMOVE trial, trial_until",
             ExpressionAttributeValues=serialize({":at": at.isoformat()}),
         )
@@ -99,7 +99,7 @@ class Rejections:
     def require_trial(self, account: Account) -> None:
         """Note that the version is to be tried by a single call before any others."""
         self._dynamodb.update_item(
-            **self._key(account, _entry_of_state(account)),
+            **self._key(account, _state_sort_key(account)),
             UpdateExpression="REMOVE accepted_at, trial, trial_until",
         )
 
@@ -108,19 +108,19 @@ class Rejections:
         conditional_write(
             self._dynamodb.update_item,
             {},
-            **self._key(account, _entry_of_state(account)),
+            **self._key(account, _state_sort_key(account)),
             UpdateExpression="REMOVE trial, trial_until",
             ConditionExpression="trial = :token",
             ExpressionAttributeValues=serialize({":token": token}),
         )
 
-    def reject(self, account: Account, rejection: Rejection, at: datetime) -> bool:
+    def reject(self, account: Account, rejection: CredentialRejection, at: datetime) -> bool:
         """Note a rejection; True when this call noted it, and is the one to publish it."""
         token = str(uuid.uuid4())
         return conditional_write(
             self._dynamodb.update_item,
             {"publication": token},
-            **self._key(account, entry_of_rejection(account)),
+            **self._key(account, rejection_sort_key(account)),
             UpdateExpression="SET #at = :at, code = :code, message = :message, "
             "publication = :token, publication_until = :until",
             ConditionExpression="attribute_not_exists(entry)",
@@ -144,7 +144,7 @@ class Rejections:
         return conditional_write(
             self._dynamodb.update_item,
             {"publication": token},
-            **self._key(account, entry_of_rejection(account)),
+            **self._key(account, rejection_sort_key(account)),
             UpdateExpression="SET publication = :token, publication_until = :until",
             ConditionExpression="attribute_exists(entry) AND attribute_not_exists(published_at) "
             "AND (attribute_not_exists(publication) "
@@ -163,7 +163,7 @@ class Rejections:
         conditional_write(
             self._dynamodb.update_item,
             {},
-            **self._key(account, entry_of_rejection(account)),
+            **self._key(account, rejection_sort_key(account)),
             UpdateExpression="SET #outcome = :at REMOVE publication, publication_until",
             # An operator may have cleared it since.
             ConditionExpression="attribute_exists(entry)",
@@ -180,18 +180,18 @@ class Rejections:
         }
 
 
-def entry_of_rejection(account: Account) -> str:
+def rejection_sort_key(account: Account) -> str:
     """Return the sort key of the item that exists when the account's version is rejected."""
     return f"{account.version}#rejection"
 
 
-def _entry_of_state(account: Account) -> str:
+def _state_sort_key(account: Account) -> str:
     return f"{account.version}#state"
 
 
-def _rejection(item: Item) -> Rejection:
+def _rejection(item: Item) -> CredentialRejection:
     # An item written by hand may lack any of them.
-    return Rejection(
+    return CredentialRejection(
         at=str(item.get("at", "an unknown time")),
         code=item.get("code"),
         message=item.get("message"),

@@ -14,7 +14,7 @@ from timbres.domain.forecast import Snapshot
 from timbres.domain.stamps import Stamps
 from timbres.repositories.dynamodb import Item, batch_get, batched, serialize, transact_write
 
-KEPT = timedelta(days=400)
+RETENTION = timedelta(days=400)
 # A transaction takes 100 steps, and each snapshot comes with its issuer's.
 _A_TRANSACTION = 50
 _COUNTS = ("contracted", "used", "available", "consumed")
@@ -22,7 +22,7 @@ _COUNTS = ("contracted", "used", "available", "consumed")
 Counted = tuple[str, Snapshot, Item]
 
 
-class Snapshots:
+class DailyCountRepository:
     """The snapshots; ``dynamodb`` is a client, ``table`` the table's name."""
 
     def __init__(self, dynamodb: Any, table: str) -> None:
@@ -42,7 +42,7 @@ class Snapshots:
             for one in some:
                 transact_write(self._dynamodb, self._steps(account, day, one))
 
-    def history(self, account: str, rfc: str, first: date, last: date) -> Iterator[Snapshot]:
+    def list_history(self, account: str, rfc: str, first: date, last: date) -> Iterator[Snapshot]:
         """Yield an issuer's snapshots from ``first`` to ``last``, the oldest first."""
         days = [first + timedelta(days=n) for n in range((last - first).days + 1)]
         for some in batched(days, 100):
@@ -50,7 +50,7 @@ class Snapshots:
             items = batch_get(self._dynamodb, self._table, keys)
             yield from sorted(map(_snapshot, items), key=lambda one: one.at)
 
-    def between(self, account: str, first: date, last: date) -> Iterator[tuple[str, Snapshot]]:
+    def list_between(self, account: str, first: date, last: date) -> Iterator[tuple[str, Snapshot]]:
         """Yield RFC and snapshot of every issuer of an account, day by day."""
         pages = self._dynamodb.get_paginator("query").paginate(
             TableName=self._table,
@@ -73,7 +73,7 @@ class Snapshots:
             "available": stamps.available,
             "unlimited": stamps.unlimited or None,
             "consumed": snapshot.consumed,
-            "expires_at": int((snapshot.at + KEPT).timestamp()),
+            "expires_at": int((snapshot.at + RETENTION).timestamp()),
         }
         put = {"TableName": self._table, "Item": _key(account, day, rfc) | serialize(item)}
         return [{"Put": put}, step]

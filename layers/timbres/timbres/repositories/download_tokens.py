@@ -18,10 +18,10 @@ from timbres.domain.download_token import (
     is_download_token,
     new_download_token,
 )
-from timbres.domain.report import Wanted
+from timbres.domain.report import ReportSpec
 from timbres.repositories.dynamodb import Item, conditional_write, serialize
 
-log = logging.getLogger("timbres")
+logger = logging.getLogger("timbres")
 
 _GOOD = "expires_at > :at AND attribute_not_exists(revoked_at)"
 
@@ -33,7 +33,7 @@ class DownloadTokenRepository:
         self._dynamodb = dynamodb
         self._table = table
 
-    def issue(self, wanted: Wanted, report_id: str, version: str, until: datetime) -> str:
+    def issue(self, spec: ReportSpec, report_id: str, version: str, until: datetime) -> str:
         """Return a new token for a ready report, valid before ``until``.
 
         It is for ``version`` of the object, and can be had only here.
@@ -41,12 +41,12 @@ class DownloadTokenRepository:
         token = new_download_token()
         item = {
             "ticket": download_token_hash(token),
-            "report": _of(wanted.account, report_id),
-            "account": wanted.account,
+            "report": _of(spec.account, report_id),
+            "account": spec.account,
             "id": report_id,
-            "key": wanted.key,
+            "key": spec.key,
             "object_version": version,
-            "name": wanted.download_name,
+            "name": spec.download_name,
             "issued_at": clock.now().isoformat(),
             "expires_at": int(until.timestamp()),
             "uses": 0,
@@ -84,14 +84,14 @@ class DownloadTokenRepository:
             ReturnValues="ALL_NEW",
         )
         if not result.applied:
-            log.info(
+            logger.info(
                 "a ticket was refused",
                 extra={"source_ip": by, "well_formed": is_download_token(token)},
             )
             return None
         item = result.item
         used = {"account": item["account"], "report": item["id"], "source_ip": by}
-        log.info("a ticket was used", extra=used | {"uses": item["uses"]})
+        logger.info("a ticket was used", extra=used | {"uses": item["uses"]})
         return DownloadToken(
             account=item["account"],
             report_id=item["id"],
@@ -108,10 +108,10 @@ class DownloadTokenRepository:
         """
         revocation = str(uuid.uuid4())
         return sum(
-            self._revoke(ticket, revocation, at) for ticket in self._tickets(account, report_id)
+            self._revoke(token, revocation, at) for token in self._list_hashes(account, report_id)
         )
 
-    def _tickets(self, account: str, report_id: str) -> Iterator[str]:
+    def _list_hashes(self, account: str, report_id: str) -> Iterator[str]:
         pages = self._dynamodb.get_paginator("query").paginate(
             TableName=self._table,
             IndexName="report",
@@ -124,12 +124,12 @@ class DownloadTokenRepository:
             for item in page["Items"]:
                 yield item["ticket"]["S"]
 
-    def _revoke(self, ticket: str, revocation: str, at: datetime) -> bool:
+    def _revoke(self, token: str, revocation: str, at: datetime) -> bool:
         return conditional_write(
             self._dynamodb.update_item,
             {"revocation": revocation},
             TableName=self._table,
-            Key=serialize({"ticket": ticket}),
+            Key=serialize({"ticket": token}),
             UpdateExpression="SET revoked_at = :now, revocation = :revocation",
             # One that DynamoDB has deleted meanwhile is not written anew.
             ConditionExpression=_GOOD,

@@ -15,10 +15,10 @@ from typing import Any, TypeVar
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from botocore.exceptions import ClientError
 
-from timbres.domain.rfc import shown
+from timbres.domain.rfc import quote_input
 from timbres.errors import PARAMETER_INVALID, TimbresError
 
-_LONGEST_CURSOR = 600
+_MAX_CURSOR_LENGTH = 600
 _TRANSACTION_ATTEMPTS = 8
 _THROTTLED = {
     "ThrottlingError",
@@ -96,7 +96,7 @@ def decode_cursor(
         padded = text + "=" * (-len(text) % 4)
         keys = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
         fits = (
-            len(text) <= _LONGEST_CURSOR
+            len(text) <= _MAX_CURSOR_LENGTH
             and keys.keys() == {*fixed, sort, *also}
             and all(isinstance(key, str) and key and key.isprintable() for key in keys.values())
             and fixed.items() <= keys.items()
@@ -108,7 +108,7 @@ def decode_cursor(
     if not fits:
         raise TimbresError(
             PARAMETER_INVALID,
-            f"{shown(text)} is no cursor: expected the value of next in the list before.",
+            f"{quote_input(text)} is no cursor: expected the value of next in the list before.",
             field="cursor",
         )
     return serialize(keys)

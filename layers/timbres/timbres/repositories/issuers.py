@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from timbres.domain.clock import MEXICO_CITY
-from timbres.domain.forecast import OK, Alert, Outlook, Snapshot, rounded
+from timbres.domain.forecast import OK, Alert, Forecast, Snapshot, round_rate
 from timbres.domain.issuer import Issuer
 from timbres.domain.issuer_import import UNSET, IssuerRow
 from timbres.domain.stamps import Stamps
@@ -27,7 +27,7 @@ _URGENCY = "urgency"
 # In place of the stamps available: a further attribute would not be in the index.
 _UNLIMITED = "unlimited"
 # What a count writes; the rest of an item is the user's.
-_COUNTED = (
+_COUNT_FIELDS = (
     "contracted",
     "used",
     "available",
@@ -39,26 +39,26 @@ _COUNTED = (
     "urgency",
     "told",
 )
-_BY_A_RUN = (*_COUNTED, "recent", "counted_on", "told_by")
+_RUN_FIELDS = (*_COUNT_FIELDS, "recent", "counted_on", "told_by")
 
 
-class Issuers:
+class IssuerRepository:
     """The known issuers; ``dynamodb`` is a client, ``table`` the table's name."""
 
     def __init__(self, dynamodb: Any, table: str) -> None:
         self._dynamodb = dynamodb
         self._table = table
 
-    def learn(self, account: str, rfcs: Iterable[str], at: datetime) -> None:
+    def add_missing(self, account: str, rfcs: Iterable[str], at: datetime) -> None:
         """Remember issuers of an account; those known already stay as they are."""
         for rfc in rfcs:
-            self._dynamodb.update_item(**self._learning(account, rfc, at))
+            self._dynamodb.update_item(**self._add_step(account, rfc, at))
 
-    def keep(self, account: str, rows: Sequence[IssuerRow], at: datetime) -> None:
+    def upsert(self, account: str, rows: Sequence[IssuerRow], at: datetime) -> None:
         """Remember issuers as a user lists them, each with its threshold where it has one."""
         for some in batched(rows, 100):
             transact_write(
-                self._dynamodb, [{"Update": self._keeping(account, e, at)} for e in some]
+                self._dynamodb, [{"Update": self._upsert_step(account, e, at)} for e in some]
             )
 
     def remove(self, account: str, rfc: str) -> bool:
@@ -78,7 +78,7 @@ class Issuers:
         )
         return _issuer(answer["Item"]) if "Item" in answer else Issuer(account, rfc)
 
-    def many(self, account: str, rfcs: Sequence[str]) -> dict[str, Issuer]:
+    def get_many(self, account: str, rfcs: Sequence[str]) -> dict[str, Issuer]:
         """Return the issuers that are known among ``rfcs``."""
         found: dict[str, Issuer] = {}
         for some in batched(rfcs, 100):
@@ -88,22 +88,22 @@ class Issuers:
                 found[issuer.rfc] = issuer
         return found
 
-    def seen(self, issuer: Issuer) -> None:
+    def save_observation(self, issuer: Issuer) -> None:
         """Write a count between two runs; what the PAC did not say replaces what it once said."""
-        self._dynamodb.update_item(**self._writing(issuer, _COUNTED))
+        self._dynamodb.update_item(**self._update_step(issuer, _COUNT_FIELDS))
 
     def counting(self, issuer: Issuer, known: bool) -> Item:
         """Return the step of a transaction that writes a run's count of an issuer.
 
         Its condition: it is known still, or may become it, and has no later snapshot.
         """
-        step = self._writing(issuer, _BY_A_RUN)
+        step = self._update_step(issuer, _RUN_FIELDS)
         condition = "(attribute_not_exists(counted_on) OR counted_on < :counted_on)"
         if known:
             condition = f"attribute_exists(account) AND {condition}"
         return {"Update": {**step, "ConditionExpression": condition}}
 
-    def page(self, account: str, after: str | None) -> tuple[list[Issuer], str | None]:
+    def list_page(self, account: str, after: str | None) -> tuple[list[Issuer], str | None]:
         """Return up to 500 issuers, the most urgent first, and the cursor of the rest or None.
 
         ``recent`` is left out.
@@ -114,17 +114,17 @@ class Issuers:
             page.get("LastEvaluatedKey")
         )
 
-    def rfcs(self, account: str) -> Iterator[str]:
+    def list_rfcs(self, account: str) -> Iterator[str]:
         """Yield the RFC of every issuer of an account, in their order."""
-        for item in self._all(account, ProjectionExpression="rfc"):
+        for item in self._iterate(account, ProjectionExpression="rfc"):
             yield item["rfc"]["S"]
 
-    def all(self, account: str) -> Iterator[Issuer]:
+    def list_all(self, account: str) -> Iterator[Issuer]:
         """Yield every issuer of an account, by RFC."""
-        for item in self._all(account):
+        for item in self._iterate(account):
             yield _issuer(item)
 
-    def _all(self, account: str, **more: Any) -> Iterator[Item]:
+    def _iterate(self, account: str, **more: Any) -> Iterator[Item]:
         last = None
         while True:
             page = self._query(account, **_after(last), **more)
@@ -142,7 +142,7 @@ class Issuers:
             **more,
         )
 
-    def _learning(self, account: str, rfc: str, at: datetime) -> Item:
+    def _add_step(self, account: str, rfc: str, at: datetime) -> Item:
         return {
             "TableName": self._table,
             "Key": _key(account, rfc),
@@ -153,8 +153,8 @@ class Issuers:
             ),
         }
 
-    def _keeping(self, account: str, row: IssuerRow, at: datetime) -> Item:
-        step = self._learning(account, row.rfc, at)
+    def _upsert_step(self, account: str, row: IssuerRow, at: datetime) -> Item:
+        step = self._add_step(account, row.rfc, at)
         if row.low_stamps is None:
             step["UpdateExpression"] += " REMOVE low_stamps"
         elif row.low_stamps is not UNSET:
@@ -162,7 +162,7 @@ class Issuers:
             step["ExpressionAttributeValues"] |= serialize({":low": row.low_stamps})
         return step
 
-    def _writing(self, issuer: Issuer, names: Sequence[str]) -> Item:
+    def _update_step(self, issuer: Issuer, names: Sequence[str]) -> Item:
         values = _counts(issuer)
         sets, removes = ["since = if_not_exists(since, :as_of)"], []
         sent: Item = {}
@@ -192,21 +192,21 @@ def _after(last: Item | None) -> dict[str, Any]:
 
 
 def _counts(issuer: Issuer) -> dict[str, Any]:
-    outlook = issuer.outlook
+    forecast = issuer.forecast
     return {
         "contracted": issuer.stamps.contracted,
         "used": issuer.stamps.used,
         "available": _available(issuer.stamps),
         "as_of": issuer.as_of.isoformat() if issuer.as_of else None,
-        "burn_7": rounded(outlook.burn_7),
-        "burn_30": rounded(outlook.burn_30),
-        "days_left": rounded(outlook.days_left),
-        "alert": outlook.alert,
+        "burn_7": round_rate(forecast.burn_7),
+        "burn_30": round_rate(forecast.burn_30),
+        "days_left": round_rate(forecast.days_left),
+        "alert": forecast.alert,
         "urgency": issuer.urgency,
-        "recent": ";".join(map(_written, issuer.recent)) or None,
+        "recent": ";".join(map(_snapshot_to_text, issuer.recent)) or None,
         "counted_on": issuer.counted_on.isoformat() if issuer.counted_on else None,
-        "told": issuer.told,
-        "told_by": issuer.told_by,
+        "told": issuer.notified_alert,
+        "told_by": issuer.notified_by_run,
     }
 
 
@@ -217,14 +217,14 @@ def _available(stamps: Stamps) -> int | str | None:
 # A month of counts is read and written with every count: a line of text, not a list of maps.
 
 
-def _written(snapshot: Snapshot) -> str:
+def _snapshot_to_text(snapshot: Snapshot) -> str:
     stamps = snapshot.stamps
     counts = (stamps.contracted, stamps.used, _available(stamps), snapshot.consumed)
     texts = ("" if count is None else str(count) for count in counts)
     return f"{int(snapshot.at.timestamp())},{','.join(texts)}"
 
 
-def _read(text: str) -> Snapshot:
+def _snapshot_from_text(text: str) -> Snapshot:
     at, *counts = text.split(",")
     unlimited = counts[2] == _UNLIMITED
     contracted, used, available, consumed = (
@@ -249,14 +249,14 @@ def _issuer(item: Item) -> Issuer:
         ),
         as_of=datetime.fromisoformat(values["as_of"]) if "as_of" in values else None,
         low_stamps=values.get("low_stamps"),
-        outlook=Outlook(
+        forecast=Forecast(
             values.get("burn_7"),
             values.get("burn_30"),
             values.get("days_left"),
             Alert(values.get("alert", OK)),
         ),
-        recent=tuple(map(_read, recent.split(";"))) if recent else (),
+        recent=tuple(map(_snapshot_from_text, recent.split(";"))) if recent else (),
         counted_on=date.fromisoformat(values["counted_on"]) if "counted_on" in values else None,
-        told=Alert(values.get("told", OK)),
-        told_by=values.get("told_by"),
+        notified_alert=Alert(values.get("told", OK)),
+        notified_by_run=values.get("told_by"),
     )

@@ -8,14 +8,14 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from timbres.domain.month import Month, read_month
+from timbres.domain.month import Month, month_from_text
 from timbres.domain.report import (
     PENDING,
     MonthlyRun,
     Report,
     ReportKey,
+    ReportSpec,
     ReportStatus,
-    Wanted,
     version_id,
 )
 from timbres.repositories.dynamodb import (
@@ -33,29 +33,29 @@ from timbres.repositories.dynamodb import (
 _RUNS = "#run"
 _PAGE = 100
 # The index of the reports whose event may not have been published.
-_UNANNOUNCED = "unannounced"
+_UNPUBLISHED = "unannounced"
 _YES = "yes"
 
 
-class Records:
+class ReportRepository:
     """The records of reports; ``dynamodb`` is a client, ``table`` the table's name."""
 
     def __init__(self, dynamodb: Any, table: str) -> None:
         self._dynamodb = dynamodb
         self._table = table
 
-    def versions(self, wanted: Wanted) -> list[Report]:
+    def list_versions(self, spec: ReportSpec) -> list[Report]:
         """Return every version of a report, newest first."""
-        page = self._query(wanted.account, wanted.stem + "-")
+        page = self._query(spec.account, spec.id_prefix + "-")
         return [_report(deserialize(item)) for item in page["Items"]]
 
-    def add(
-        self, wanted: Wanted, version: int, by: str, at: datetime, run: str | None
+    def create(
+        self, spec: ReportSpec, version: int, by: str, at: datetime, run: str | None
     ) -> Report | None:
         """Write a new pending record; None if another request has written that version."""
         report = Report(
-            id=version_id(wanted.stem, version),
-            wanted=wanted,
+            id=version_id(spec.id_prefix, version),
+            spec=spec,
             status=PENDING,
             requested_by=by,
             created_at=at,
@@ -81,14 +81,14 @@ class Records:
         )
         return _report(deserialize(answer["Item"])) if "Item" in answer else None
 
-    def many(self, reports: Sequence[ReportKey]) -> Iterator[Report]:
+    def get_many(self, reports: Sequence[ReportKey]) -> Iterator[Report]:
         """Yield the records of reports, (account, id) each, as they stand now."""
         for some in batched(reports, 100):
             keys = [serialize({"account": account, "id": one}) for account, one in some]
             for item in batch_get(self._dynamodb, self._table, keys):
                 yield _report(deserialize(item))
 
-    def page(
+    def list_page(
         self, account: str, month: Month | None, after: str | None
     ) -> tuple[list[Report], str | None]:
         """Return reports, newest month first, up to 100, and the cursor of the rest or None."""
@@ -103,7 +103,7 @@ class Records:
         reports = [_report(deserialize(item)) for item in page["Items"]]
         return reports, encode_cursor(page.get("LastEvaluatedKey"))
 
-    def adopt(self, report: Report, run: str) -> Report | None:
+    def attach_to_run(self, report: Report, run: str) -> Report | None:
         """Make a pending report of no run one of ``run``; None if it is settled or has a run."""
         write = conditional_write(
             self._dynamodb.update_item,
@@ -118,7 +118,7 @@ class Records:
         )
         return _report(write.item) if write.applied else None
 
-    def settle(self, report: Report) -> Report | None:
+    def finalize(self, report: Report) -> Report | None:
         """Write how a pending report ended: ready or failed, and unannounced.
 
         Returns the record as it is then, with the run that adopted it meanwhile; None if it
@@ -143,7 +143,7 @@ class Records:
         )
         return _report(write.item) if write.applied else None
 
-    def mark_announced(self, report: Report) -> None:
+    def mark_published(self, report: Report) -> None:
         """Note that the event of a settled report was published."""
         conditional_write(
             self._dynamodb.update_item,
@@ -155,22 +155,22 @@ class Records:
             ConditionExpression="attribute_exists(id)",
         )
 
-    def unannounced(self) -> Iterator[Report]:
+    def list_unpublished(self) -> Iterator[Report]:
         """Yield the settled reports whose event may not have been published.
 
         One that was settled within the last second may be missing.
         """
         pages = self._dynamodb.get_paginator("query").paginate(
             TableName=self._table,
-            IndexName=_UNANNOUNCED,
+            IndexName=_UNPUBLISHED,
             KeyConditionExpression="unannounced = :yes",
             ExpressionAttributeValues=serialize({":yes": _YES}),
         )
         for page in pages:
             items = map(deserialize, page["Items"])
             # The index lags behind the table.
-            reports = self.many([(item["account"], item["id"]) for item in items])
-            yield from (report for report in reports if report.unannounced)
+            reports = self.get_many([(item["account"], item["id"]) for item in items])
+            yield from (report for report in reports if report.is_unpublished)
 
     def _query(self, account: str, prefix: str, **more: Any) -> Item:
         condition, values = "account = :account", {":account": account}
@@ -188,7 +188,7 @@ class Records:
         return answer
 
 
-class MonthlyRuns:
+class MonthlyRunRepository:
     """The records of monthly runs, in the same table as the reports that they asked for."""
 
     def __init__(self, dynamodb: Any, table: str) -> None:
@@ -237,7 +237,7 @@ class MonthlyRuns:
         )
         return _monthly(deserialize(answer["Item"])) if "Item" in answer else None
 
-    def newest(self) -> list[MonthlyRun]:
+    def list_recent(self) -> list[MonthlyRun]:
         """Return the newest hundred runs, the newest first."""
         answer = self._dynamodb.query(
             TableName=self._table,
@@ -298,16 +298,16 @@ def _pair(text: str) -> ReportKey:
 
 
 def _key(report: Report) -> Item:
-    return serialize({"account": report.wanted.account, "id": report.id})
+    return serialize({"account": report.spec.account, "id": report.id})
 
 
 def _item(report: Report) -> Item:
     return {
-        "account": report.wanted.account,
+        "account": report.spec.account,
         "id": report.id,
-        "month": str(report.wanted.month),
-        "kind": report.wanted.kind,
-        "format": report.wanted.format,
+        "month": str(report.spec.month),
+        "kind": report.spec.kind,
+        "format": report.spec.format,
         "requested_by": report.requested_by,
         "created_at": report.created_at.isoformat(),
         "run": report.run,
@@ -331,11 +331,13 @@ def _outcome(report: Report) -> Item:
 
 
 def _report(item: Item) -> Report:
-    wanted = Wanted(item["account"], read_month(item["month"]), item["kind"], item["format"])
+    wanted = ReportSpec(
+        item["account"], month_from_text(item["month"]), item["kind"], item["format"]
+    )
     settled_at = item.get("settled_at")
     return Report(
         id=item["id"],
-        wanted=wanted,
+        spec=wanted,
         status=ReportStatus(item["status"]),
         requested_by=item["requested_by"],
         created_at=datetime.fromisoformat(item["created_at"]),
@@ -348,5 +350,5 @@ def _report(item: Item) -> Report:
         seconds=item.get("seconds"),
         differences=item.get("differences"),
         error=item.get("error"),
-        unannounced="unannounced" in item,
+        is_unpublished="unannounced" in item,
     )

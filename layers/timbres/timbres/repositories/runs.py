@@ -42,8 +42,8 @@ from timbres.repositories.dynamodb import (
 
 _PAGE = 50
 _KIND = "stamps"
-_KEPT = timedelta(days=400)
-_BATCHES_KEPT = timedelta(days=14)
+_RETENTION = timedelta(days=400)
+_BATCH_RETENTION = timedelta(days=14)
 _FAILED = "failed#"
 _ALERTS = "alerts#"
 _LATE = "late"
@@ -68,7 +68,7 @@ class RunRepository:
             "kind": _KIND,
             "status": RUNNING,
             "started_at": at.isoformat(),
-            "expires_at": _expiry(at, _KEPT),
+            "expires_at": _expiry(at, _RETENTION),
         }
         # Another start may have created it: the run is the same.
         conditional_write(
@@ -101,13 +101,13 @@ class RunRepository:
         for number, rfcs in enumerate(batches, start=1):
             expected += 1 if rfcs is None else len(rfcs)
             batch = _key(BatchId(run_id, account, f"{plan}-{number:04d}"))
-            state = {"rfcs": rfcs, "version": 0, "expires_at": _expiry(at, _BATCHES_KEPT)}
+            state = {"rfcs": rfcs, "version": 0, "expires_at": _expiry(at, _BATCH_RETENTION)}
             self._dynamodb.put_item(TableName=self._table, Item=batch | serialize(state))
         values = {
             "plan_id": plan,
             "expected": expected,
             "problem": problem,
-            "expires_at": _expiry(at, _KEPT),
+            "expires_at": _expiry(at, _RETENTION),
         }
         save = self._step(run_id, f"run#{account}", values, "attribute_not_exists(plan_id)")
         record = {"TableName": self._table, "Key": serialize({"run": run_id, "entry": "run"})}
@@ -127,7 +127,7 @@ class RunRepository:
 
     # ----------------------------------------------------------------------- the batches
 
-    def load(self, batch: BatchId) -> tuple[Run, Batch]:
+    def get_batch(self, batch: BatchId) -> tuple[Run, Batch]:
         """Return a batch and its run, without accounts. Raises LookupError if there is none."""
         keys = [
             serialize({"run": batch.run, "entry": "run"}),
@@ -149,7 +149,7 @@ class RunRepository:
             closed=account.get("closed", False),
         )
 
-    def settle(self, batch: Batch, result: BatchResult, at: datetime) -> bool:
+    def save_result(self, batch: Batch, result: BatchResult, at: datetime) -> bool:
         """Store the result of an attempt and add it to the run's totals, in one transaction.
 
         Once the run is closed, its totals stay, and the alert changes are kept for the next
@@ -167,7 +167,7 @@ class RunRepository:
                 "run": _LATE,
                 "entry": f"{run}#{batch.id.account}#{batch.id.number}#{batch.version}",
                 f"{_ALERTS}0": changes,
-                "expires_at": _expiry(at, _BATCHES_KEPT),
+                "expires_at": _expiry(at, _BATCH_RETENTION),
             }
             keep = {"TableName": self._table, "Item": serialize(late)}
             stored = self._batch_step(batch, result, {})
@@ -201,7 +201,7 @@ class RunRepository:
         accounts = (_account_run(item) for item in items if item is not record)
         return _run(record, tuple(accounts))
 
-    def page(self, after: str | None) -> tuple[list[Run], str | None]:
+    def list_page(self, after: str | None) -> tuple[list[Run], str | None]:
         """Return up to 50 runs, newest first and without their accounts, and the cursor."""
         last = decode_cursor(after, {"kind": _KIND}, "run", "entry")
         page = self._dynamodb.query(

@@ -31,7 +31,7 @@ def _head(balance: AccountBalance) -> dict[str, Any]:
         "issuers": {
             "registered": summary.issuers.registered if summary else None,
             "authorized": summary.issuers.authorized if summary else None,
-            "stamping": summary.issuers.stamping if summary else active,
+            "stamping": summary.issuers.active if summary else active,
         },
         "transactions": summary.transactions if summary else amount,
         "movements_total": totals.consumed if balance.known else None,

@@ -29,8 +29,8 @@ def contract_to_dict(contract: Contract) -> dict[str, Any]:
         "attempts": contract.attempts,
         "pac": pac,
         "error": (
-            {"code": contract.refusal.code, "detail": contract.refusal.detail}
-            if contract.refusal
+            {"code": contract.rejection.code, "detail": contract.rejection.detail}
+            if contract.rejection
             else None
         ),
     }

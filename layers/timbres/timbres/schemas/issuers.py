@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from timbres.domain.forecast import Snapshot, rounded
+from timbres.domain.forecast import Snapshot, round_rate
 from timbres.domain.issuer import Issuer
 
 
 def issuer_to_dict(issuer: Issuer) -> dict[str, Any]:
     """Return an issuer with its last count, what that means, and its own threshold."""
-    outlook = issuer.outlook
+    forecast = issuer.forecast
     return {
         "rfc": issuer.rfc,
         "contracted": issuer.stamps.contracted,
@@ -18,10 +18,10 @@ def issuer_to_dict(issuer: Issuer) -> dict[str, Any]:
         "available": issuer.stamps.available,
         "unlimited": issuer.stamps.unlimited,
         "as_of": issuer.as_of.isoformat() if issuer.as_of else None,
-        "burn_7": rounded(outlook.burn_7),
-        "burn_30": rounded(outlook.burn_30),
-        "days_left": rounded(outlook.days_left),
-        "alert": outlook.alert,
+        "burn_7": round_rate(forecast.burn_7),
+        "burn_30": round_rate(forecast.burn_30),
+        "days_left": round_rate(forecast.days_left),
+        "alert": forecast.alert,
         "low_stamps": issuer.low_stamps,
     }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from timbres.domain.account import ALL
+from timbres.domain.account import ALL_ACCOUNTS
 from timbres.domain.report import FORMATS, READY, MonthlyRun, Report
 
 # An event takes 256 KB, and nobody reads a mail with more links.
@@ -16,10 +16,10 @@ def report_to_dict(report: Report) -> dict[str, Any]:
     """Return a report as the API shows it, without a link."""
     return {
         "id": report.id,
-        "account": report.wanted.account,
-        "month": str(report.wanted.month),
-        "kind": report.wanted.kind,
-        "format": report.wanted.format,
+        "account": report.spec.account,
+        "month": str(report.spec.month),
+        "kind": report.spec.kind,
+        "format": report.spec.format,
         "status": report.status,
         "bytes": report.bytes,
         "sha256": report.sha256,
@@ -46,10 +46,10 @@ def monthly_reports_to_event(run: MonthlyRun, reports: Sequence[Report]) -> dict
     reports = sorted(
         reports,
         key=lambda one: (
-            one.wanted.account != ALL,
-            one.wanted.account,
-            order[one.wanted.kind],
-            order[one.wanted.format],
+            one.spec.account != ALL_ACCOUNTS,
+            one.spec.account,
+            order[one.spec.kind],
+            order[one.spec.format],
         ),
     )
     ready = sum(report.status == READY for report in reports)
@@ -67,11 +67,11 @@ def monthly_reports_to_event(run: MonthlyRun, reports: Sequence[Report]) -> dict
 def _summary(report: Report) -> dict[str, Any]:
     error = report.error
     return {
-        "account": report.wanted.account,
+        "account": report.spec.account,
         "id": report.id,
-        "month": str(report.wanted.month),
-        "kind": report.wanted.kind,
-        "format": report.wanted.format,
+        "month": str(report.spec.month),
+        "kind": report.spec.kind,
+        "format": report.spec.format,
         "status": report.status,
         "object_version": report.object_version,
         "differences": report.differences,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from timbres.domain.forecast import rounded
+from timbres.domain.forecast import round_rate
 from timbres.domain.run import FINISHED, AccountRun, AlertChange, Run
 
 # An event holds 256 KB, and a person reads less.
@@ -50,8 +50,8 @@ def alert_change_to_dict(change: AlertChange) -> dict[str, Any]:
         "rfc": change.rfc,
         "alert": change.alert,
         "available": change.available,
-        "days_left": rounded(change.days_left),
-        "burn": rounded(change.burn),
+        "days_left": round_rate(change.days_left),
+        "burn": round_rate(change.burn),
     }
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from timbres.domain.account import Account
 from timbres.errors import TimbresError
-from timbres.repositories.accounts import Accounts
+from timbres.repositories.accounts import AccountRepository
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,12 +18,12 @@ class ListedAccount:
     error: TimbresError | None = None
 
 
-def list_accounts(accounts: Accounts) -> list[ListedAccount]:
+def list_accounts(accounts: AccountRepository) -> list[ListedAccount]:
     """Return every account, those whose secret is not right among them."""
-    return [_read(accounts, name) for name in accounts.names()]
+    return [_read(accounts, name) for name in accounts.list_names()]
 
 
-def _read(accounts: Accounts, name: str) -> ListedAccount:
+def _read(accounts: AccountRepository, name: str) -> ListedAccount:
     try:
         return ListedAccount(name, accounts.get(name))
     except TimbresError as error:

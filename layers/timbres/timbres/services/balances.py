@@ -8,28 +8,28 @@ from collections.abc import Iterable, Iterator
 from timbres.deadline import Deadline
 from timbres.domain import clock
 from timbres.domain.account import Account
-from timbres.domain.balance import AccountBalance, Movement, Totals, is_consistent, total
+from timbres.domain.balance import AccountBalance, Movement, Totals, is_consistent, sum_movements
 from timbres.domain.forecast import Snapshot
 from timbres.domain.month import Month
-from timbres.domain.monthly_consumption import CLOSING, month_of_snapshots
+from timbres.domain.monthly_consumption import CLOSING, consumption_from_snapshots
 from timbres.domain.rfc import Rfc
 from timbres.errors import DEADLINE_EXCEEDED, TimbresError
 from timbres.pacs.base import BalanceStream
-from timbres.repositories.accounts import Accounts
-from timbres.repositories.daily_counts import Snapshots
-from timbres.repositories.issuers import Issuers
-from timbres.services.pac_access import Access
+from timbres.repositories.accounts import AccountRepository
+from timbres.repositories.daily_counts import DailyCountRepository
+from timbres.repositories.issuers import IssuerRepository
+from timbres.services.pac_access import PacAccess
 
 # With more, an answer would near the 6 MB at which a Lambda's ends.
-MOST_MOVEMENTS = 5_000
+MAX_MOVEMENTS = 5_000
 
-log = logging.getLogger("timbres")
+logger = logging.getLogger("timbres")
 
 
 def get_balance(
-    accounts: Accounts,
-    access: Access,
-    snapshots: Snapshots,
+    accounts: AccountRepository,
+    access: PacAccess,
+    snapshots: DailyCountRepository,
     account_name: str,
     month: Month,
     rfc: Rfc | None,
@@ -48,20 +48,20 @@ def get_balance(
 
 
 def balance_from_pac(
-    access: Access, account_name: str, month: Month, rfc: Rfc | None, deadline: Deadline
+    access: PacAccess, account_name: str, month: Month, rfc: Rfc | None, deadline: Deadline
 ) -> AccountBalance:
     """Return an account's balance of a month, of all RFCs or one, as its PAC has it.
 
     A total that contradicts the movements is marked and logged. Raises
     ``operation-unsupported`` where the PAC offers no balance.
     """
-    account = access.account(account_name, "balance")
+    account = access.require_account(account_name, "balance")
     with access.client(account).balance(month, rfc, deadline) as reading:
-        totals, first = _walk(reading, deadline)
+        totals, first = _sum_and_take_first(reading, deadline)
         summary = reading.summary
     consistent = is_consistent(summary.transactions, totals.consumed, one_issuer=rfc is not None)
     if consistent is False:
-        log.warning(
+        logger.warning(
             "the PAC's total differs from the consumption that it lists",
             extra={
                 "account": account.name,
@@ -84,40 +84,44 @@ def balance_from_pac(
 
 def _balance_from_snapshots(
     account: Account,
-    snapshots: Snapshots,
+    snapshots: DailyCountRepository,
     month: Month,
     rfc: Rfc | None,
     deadline: Deadline,
 ) -> AccountBalance:
     first, last = month.first_day, month.last_day + CLOSING
     found = (
-        snapshots.between(account.name, first, last)
+        snapshots.list_between(account.name, first, last)
         if rfc is None
-        else ((rfc, snapshot) for snapshot in snapshots.history(account.name, rfc, first, last))
+        else (
+            (rfc, snapshot) for snapshot in snapshots.list_history(account.name, rfc, first, last)
+        )
     )
-    consumption = month_of_snapshots(month, _in_time(found, deadline), clock.now().date())
+    consumption = consumption_from_snapshots(
+        month, _check_deadline(found, deadline), clock.now().date()
+    )
     return AccountBalance(
         account=account.name,
         pac=account.pac.name,
         month=month,
-        totals=total(consumption.movements),
-        movements=consumption.movements[:MOST_MOVEMENTS],
+        totals=sum_movements(consumption.movements),
+        movements=consumption.movements[:MAX_MOVEMENTS],
         as_of=consumption.as_of,
         known=consumption.known,
         missing_days=consumption.missing,
     )
 
 
-def _in_time(
+def _check_deadline(
     snapshots: Iterable[tuple[str, Snapshot]], deadline: Deadline
 ) -> Iterator[tuple[str, Snapshot]]:
     for n, one in enumerate(snapshots):
-        if n % 1000 == 0 and deadline.left() < 1:
-            raise _too_many("snapshots")
+        if n % 1000 == 0 and deadline.remaining() < 1:
+            raise _too_many_error("snapshots")
         yield one
 
 
-def _too_many(what: str) -> TimbresError:
+def _too_many_error(what: str) -> TimbresError:
     return TimbresError(
         DEADLINE_EXCEEDED,
         f"The month has more {what} than an answer has time to read: ask for one rfc, "
@@ -125,18 +129,20 @@ def _too_many(what: str) -> TimbresError:
     )
 
 
-def learn(issuers: Issuers, balance: AccountBalance) -> None:
+def register_issuers(issuers: IssuerRepository, balance: AccountBalance) -> None:
     """Remember the issuers that a balance names."""
-    issuers.learn(balance.account, balance.totals.by_issuer, clock.now())
+    issuers.add_missing(balance.account, balance.totals.by_issuer, clock.now())
 
 
-def _walk(reading: BalanceStream, deadline: Deadline) -> tuple[Totals, list[Movement]]:
+def _sum_and_take_first(
+    reading: BalanceStream, deadline: Deadline
+) -> tuple[Totals, list[Movement]]:
     totals = Totals()
     first: list[Movement] = []
     for movement in reading.movements():
-        if totals.movements % 10_000 == 0 and deadline.left() <= 0:
-            raise _too_many("movements")
+        if totals.movements % 10_000 == 0 and deadline.remaining() <= 0:
+            raise _too_many_error("movements")
         totals.add(movement)
-        if len(first) < MOST_MOVEMENTS:
+        if len(first) < MAX_MOVEMENTS:
             first.append(movement)
     return totals, first

@@ -13,8 +13,8 @@ from itertools import chain
 
 from timbres.deadline import Deadline
 from timbres.domain import clock
-from timbres.domain.account import ALL, Account
-from timbres.domain.balance import Movement, total
+from timbres.domain.account import ALL_ACCOUNTS, Account
+from timbres.domain.balance import Movement, sum_movements
 from timbres.domain.clock import MEXICO_CITY
 from timbres.domain.consumption import (
     FROM_PAC,
@@ -26,23 +26,27 @@ from timbres.domain.consumption import (
     Source,
 )
 from timbres.domain.contract import REJECTED
-from timbres.domain.forecast import left
+from timbres.domain.forecast import available_stamps
 from timbres.domain.month import Month
-from timbres.domain.monthly_consumption import CLOSING, MonthOfSnapshots, month_of_snapshots
+from timbres.domain.monthly_consumption import (
+    CLOSING,
+    MonthlyConsumption,
+    consumption_from_snapshots,
+)
 from timbres.errors import TimbresError
-from timbres.repositories.contracts import Journal
-from timbres.repositories.daily_counts import Snapshots
-from timbres.repositories.issuers import Issuers
-from timbres.services.pac_access import Access
+from timbres.repositories.contracts import ContractRepository
+from timbres.repositories.daily_counts import DailyCountRepository
+from timbres.repositories.issuers import IssuerRepository
+from timbres.services.pac_access import PacAccess
 
-log = logging.getLogger("timbres")
+logger = logging.getLogger("timbres")
 
 _DAY = timedelta(days=1)
 _UNCOUNTED = "no hay conteos de ese mes"
 
 
 @dataclass(frozen=True)
-class _Part:
+class _AccountConsumption:
     """One account's share of a report; ``previous_total`` is None where it is not known."""
 
     source: Source
@@ -52,11 +56,15 @@ class _Part:
     movements: Callable[[], Iterator[MovementLine]] = lambda: iter(())
 
 
-class Consumptions:
+class ConsumptionReader:
     """Gathers what consumption reports are written from."""
 
     def __init__(
-        self, access: Access, issuers: Issuers, snapshots: Snapshots, journal: Journal
+        self,
+        access: PacAccess,
+        issuers: IssuerRepository,
+        snapshots: DailyCountRepository,
+        journal: ContractRepository,
     ) -> None:
         self._access = access
         self._issuers = issuers
@@ -64,35 +72,39 @@ class Consumptions:
         self._journal = journal
 
     @contextmanager
-    def of(
-        self, account_name: str, month: Month, deadline: Deadline, *, tolerant: bool
+    def load(
+        self, account_name: str, month: Month, deadline: Deadline, *, skip_failed_accounts: bool
     ) -> Iterator[Consumption]:
         """Give a month of an account, or of ``all``; leaving frees what it keeps on disk.
 
         Raises what a PAC answers; of ``all`` and ``tolerant``, an account that fails is named
         in the report with its problem instead, and so is always one that no retry mends.
         """
-        everyone = account_name == ALL
+        everyone = account_name == ALL_ACCOUNTS
         names = self._access.account_names() if everyone else [account_name]
         with ExitStack() as stack:
             parts = []
             for name in names:
                 try:
-                    parts.append(self._part(stack, name, month, deadline))
+                    parts.append(self._load_account(stack, name, month, deadline))
                 except TimbresError as error:
-                    if not everyone or (error.problem_type.retryable and not tolerant):
+                    if not everyone or (error.problem_type.retryable and not skip_failed_accounts):
                         raise
-                    log.warning("an account is missing: %s", error.detail, extra={"account": name})
-                    parts.append(_Part(self._missing(name, error)))
-            yield self._joined(account_name, month, parts)
+                    logger.warning(
+                        "an account is missing: %s", error.detail, extra={"account": name}
+                    )
+                    parts.append(_AccountConsumption(self._failed_account(name, error)))
+            yield self._merge(account_name, month, parts)
 
-    def _part(self, stack: ExitStack, name: str, month: Month, deadline: Deadline) -> _Part:
-        account = self._access.account(name, "consumption")
+    def _load_account(
+        self, stack: ExitStack, name: str, month: Month, deadline: Deadline
+    ) -> _AccountConsumption:
+        account = self._access.require_account(name, "consumption")
         if "balance" in account.pac.capabilities:
-            return self._of_balance(stack, account, month, deadline)
-        return self._of_snapshots(account, month)
+            return self._from_balance(stack, account, month, deadline)
+        return self._from_snapshots(account, month)
 
-    def _joined(self, name: str, month: Month, parts: Sequence[_Part]) -> Consumption:
+    def _merge(self, name: str, month: Month, parts: Sequence[_AccountConsumption]) -> Consumption:
         issuers = [issuer for part in parts for issuer in part.issuers]
         previous = [part.previous_total for part in parts]
         known = [one for one in previous if one is not None]
@@ -112,19 +124,19 @@ class Consumptions:
 
     # ------------------------------------------------------------------- as the PAC tells it
 
-    def _of_balance(
+    def _from_balance(
         self, stack: ExitStack, account: Account, month: Month, deadline: Deadline
-    ) -> _Part:
+    ) -> _AccountConsumption:
         reading = stack.enter_context(self._access.client(account).balance(month, None, deadline))
         amounts: Counter[str] = Counter()
         days: Counter[date] = Counter()
         for movement in reading.verified_movements():
             amounts[movement.rfc] += movement.amount
             days[movement.date] += movement.amount
-        previous = self._amounts_before(account, month, deadline)
+        previous = self._previous_amounts(account, month, deadline)
         before = previous or {}
         today = clock.now().date()
-        return _Part(
+        return _AccountConsumption(
             source=Source(
                 account=account.name,
                 pac=account.pac.display_name,
@@ -143,29 +155,29 @@ class Consumptions:
             movements=lambda: _lines(account, reading.movements()),
         )
 
-    def _amounts_before(
+    def _previous_amounts(
         self, account: Account, month: Month, deadline: Deadline
     ) -> dict[str, int] | None:
         """Return what each issuer consumed in the month before; None where it cannot be had."""
         before = month.previous()
         try:
             with self._access.client(account).balance(before, None, deadline) as reading:
-                return total(reading.verified_movements()).by_issuer
+                return sum_movements(reading.verified_movements()).by_issuer
         except TimbresError as error:
-            log.warning(
+            logger.warning(
                 "the month before is not known: %s", error.detail, extra={"account": account.name}
             )
             return None
 
     # --------------------------------------------------------------- as the snapshots tell it
 
-    def _of_snapshots(self, account: Account, month: Month) -> _Part:
+    def _from_snapshots(self, account: Account, month: Month) -> _AccountConsumption:
         told, before = self._month(account, month), self._month(account, month.previous())
-        amounts = total(told.movements).by_issuer
-        amounts_before = total(before.movements).by_issuer
+        amounts = sum_movements(told.movements).by_issuer
+        amounts_before = sum_movements(before.movements).by_issuer
         issuers = []
         uncounted = 0
-        for issuer in self._issuers.all(account.name):
+        for issuer in self._issuers.list_all(account.name):
             if issuer.rfc not in told.rfcs:
                 uncounted += 1
                 continue
@@ -177,13 +189,13 @@ class Consumptions:
                     previous=amounts_before.get(issuer.rfc, 0)
                     if issuer.rfc in before.rfcs
                     else None,
-                    available=left(issuer.stamps),
-                    days_left=issuer.outlook.days_left,
+                    available=available_stamps(issuer.stamps),
+                    days_left=issuer.forecast.days_left,
                 )
             )
         # Removed since, and yet it stamped.
         issuers += [IssuerLine(account.name, rfc, amount) for rfc, amount in amounts.items()]
-        return _Part(
+        return _AccountConsumption(
             source=Source(
                 account=account.name,
                 pac=account.pac.display_name,
@@ -195,21 +207,23 @@ class Consumptions:
                 problem=None if told.known else _UNCOUNTED,
             ),
             issuers=issuers if told.known else (),
-            days=_days_told(month, told),
+            days=_days_with_data(month, told),
             previous_total=sum(amounts_before.values()) if before.known else None,
             movements=lambda: _lines(account, iter(told.movements)),
         )
 
-    def _month(self, account: Account, month: Month) -> MonthOfSnapshots:
-        found = self._snapshots.between(account.name, month.first_day, month.last_day + CLOSING)
-        return month_of_snapshots(month, found, clock.now().date())
+    def _month(self, account: Account, month: Month) -> MonthlyConsumption:
+        found = self._snapshots.list_between(
+            account.name, month.first_day, month.last_day + CLOSING
+        )
+        return consumption_from_snapshots(month, found, clock.now().date())
 
     # ------------------------------------------------------------------------------- others
 
     def _contracts(self, account: str, month: Month) -> Iterator[ContractLine]:
         first = datetime.combine(month.first_day, time_of_day(), MEXICO_CITY)
         last = datetime.combine(month.last_day + _DAY, time_of_day(), MEXICO_CITY)
-        for contract in self._journal.ordered_between(account, first, last):
+        for contract in self._journal.list_between(account, first, last):
             if contract.status != REJECTED:
                 yield ContractLine(
                     account=account,
@@ -221,15 +235,15 @@ class Consumptions:
                     id=contract.id,
                 )
 
-    def _missing(self, name: str, error: TimbresError) -> Source:
+    def _failed_account(self, name: str, error: TimbresError) -> Source:
         try:
-            pac = self._access.account(name).pac.display_name
+            pac = self._access.require_account(name).pac.display_name
         except TimbresError:
             pac = ""
         return Source(name, pac, FROM_PAC, None, None, problem=error.detail)
 
 
-def _days_told(month: Month, told: MonthOfSnapshots) -> dict[date, int | None]:
+def _days_with_data(month: Month, told: MonthlyConsumption) -> dict[date, int | None]:
     """Return each day's stamps; None where no issuer was counted, or none can be yet."""
     sums: Counter[date] = Counter()
     for movement in told.movements:
@@ -243,7 +257,7 @@ def _days_told(month: Month, told: MonthOfSnapshots) -> dict[date, int | None]:
     }
 
 
-def _days(month: Month, parts: Sequence[_Part]) -> tuple[int | None, ...]:
+def _days(month: Month, parts: Sequence[_AccountConsumption]) -> tuple[int | None, ...]:
     """Return each day's stamps over all accounts; None where none of them knows any."""
     days: list[int | None] = []
     for day in _days_of(month):

@@ -15,12 +15,19 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from timbres.aws.events import Bus
+from timbres.aws.events import EventPublisher
 from timbres.deadline import Deadline
 from timbres.domain import clock
 from timbres.domain import contract as rules
 from timbres.domain.account import Account, parse_account_name
-from timbres.domain.contract import READ_LAG, RECONCILER, SETTLING, Contract, Refusal, opened
+from timbres.domain.contract import (
+    READ_LAG,
+    RECONCILER,
+    VERIFICATION_WINDOW,
+    Contract,
+    Rejection,
+    new_contract,
+)
 from timbres.domain.rfc import Rfc
 from timbres.domain.stamps import Stamps
 from timbres.errors import (
@@ -39,26 +46,26 @@ from timbres.errors import (
     ProblemType,
     TimbresError,
 )
-from timbres.observability.metrics import NONE, tally
+from timbres.observability.metrics import NONE, metrics
 from timbres.pacs.base import Receipt
 from timbres.pacs.errors import (
     CREDENTIALS_REJECTED,
     ENDPOINT_NOT_FOUND,
-    OVERWHELMED,
-    PROTOCOL,
+    OVERLOAD_ERRORS,
+    PROTOCOL_ERROR,
     UNREACHABLE,
 )
-from timbres.repositories.contracts import DayFull, Journal, Taken
-from timbres.repositories.issuers import Issuers
+from timbres.repositories.contracts import ContractConflict, ContractRepository, DailyLimitReached
+from timbres.repositories.issuers import IssuerRepository
 from timbres.schemas.contracts import contract_to_dict
-from timbres.services.pac_access import Access, login_changed
-from timbres.services.stamps import remember
+from timbres.services.pac_access import PacAccess, login_changed_error
+from timbres.services.stamps import record_observation
 
-log = logging.getLogger("timbres")
+logger = logging.getLogger("timbres")
 
 _ID = re.compile(r"[0-9a-f]{32}")
 # What an account's other contracts would meet as well.
-_OF_THE_ACCOUNT = OVERWHELMED | {
+_ACCOUNT_WIDE_ERRORS = OVERLOAD_ERRORS | {
     ACCOUNT_MISCONFIGURED,
     ACCOUNT_NOT_FOUND,
     CREDENTIALS_REJECTED,
@@ -69,7 +76,7 @@ _LOGIN_CHANGED = frozenset({ACCOUNT_LOGIN_CHANGED, OPERATION_UNSUPPORTED})
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class ContractRequest:
     """What a caller asks for: ``stamps`` for ``rfc``, under an Idempotency-Key, as ``caller``."""
 
     rfc: Rfc
@@ -84,19 +91,27 @@ class Order:
         return hashlib.sha256(body.encode()).hexdigest()
 
 
-class Contracts:
+class ContractService:
     """Buys stamps, each order once, and keeps the journal of it.
 
     ``access`` leads to accounts and their PACs; what is settled is told on ``bus``.
     """
 
-    def __init__(self, access: Access, journal: Journal, issuers: Issuers, bus: Bus) -> None:
+    def __init__(
+        self,
+        access: PacAccess,
+        journal: ContractRepository,
+        issuers: IssuerRepository,
+        bus: EventPublisher,
+    ) -> None:
         self._access = access
         self._journal = journal
         self._issuers = issuers
         self._bus = bus
 
-    def buy(self, account_name: str, order: Order, deadline: Deadline) -> tuple[Contract, bool]:
+    def create(
+        self, account_name: str, request: ContractRequest, deadline: Deadline
+    ) -> tuple[Contract, bool]:
         """Buy stamps, or return the contract that the key stands for already (then True).
 
         The contract returned is confirmed, or may have been bought (unknown, or pending
@@ -106,39 +121,43 @@ class Contracts:
         ``contract-pending``, ``contract-in-flight``. The last is also raised while the PAC's
         counts do not include a confirmed contract of the issuer.
         """
-        account = self._access.account(account_name, "contracts")
-        if order.stamps > account.max_stamps_per_contract:
-            return self._over_limit(account, order), True
-        contract = opened(
+        account = self._access.require_account(account_name, "contracts")
+        if request.stamps > account.max_stamps_per_contract:
+            return self._over_limit(account, request), True
+        contract = new_contract(
             account.name,
             account.login,
-            order.rfc,
-            order.stamps,
-            order.caller,
-            order.key,
+            request.rfc,
+            request.stamps,
+            request.caller,
+            request.key,
             clock.now(),
         )
-        taken = self._open(account, contract, order, deadline)
-        if isinstance(taken, DayFull):
-            raise _day_full(account, order, taken)
+        taken = self._reserve(account, contract, request, deadline)
+        if isinstance(taken, DailyLimitReached):
+            raise _daily_limit_error(account, request, taken)
         if taken is not None:
             if not taken.by_key:
-                raise _in_flight(taken.contract, clock.now())
-            return _again(account, taken.contract, taken.same_body), True
-        return self._carry_out(account, contract, deadline), False
+                raise _in_flight_error(taken.contract, clock.now())
+            return _replay(account, taken.contract, taken.same_body), True
+        return self._create(account, contract, deadline), False
 
-    def _open(
-        self, account: Account, contract: Contract, order: Order, deadline: Deadline
-    ) -> Taken | DayFull | None:
-        taken = self._journal.open(contract, order.body_hash, account.max_stamps_per_day)
-        if not isinstance(taken, Taken) or taken.by_key or not taken.contract.awaits_count:
+    def _reserve(
+        self, account: Account, contract: Contract, request: ContractRequest, deadline: Deadline
+    ) -> ContractConflict | DailyLimitReached | None:
+        taken = self._journal.create(contract, request.body_hash, account.max_stamps_per_day)
+        if (
+            not isinstance(taken, ContractConflict)
+            or taken.by_key
+            or not taken.contract.awaits_count
+        ):
             return taken
         # A confirmed contract of the issuer, not yet seen in a count: the next count may show it.
-        counted = self._recount(account, taken.contract, order.caller, deadline)
+        counted = self._recount(account, taken.contract, request.caller, deadline)
         if counted.holds_issuer:
             return replace(taken, contract=counted)
-        announce(self._journal, self._bus, counted)
-        return self._journal.open(contract, order.body_hash, account.max_stamps_per_day)
+        publish_pending_events(self._journal, self._bus, counted)
+        return self._journal.create(contract, request.body_hash, account.max_stamps_per_day)
 
     def _recount(
         self, account: Account, contract: Contract, caller: str, deadline: Deadline
@@ -150,27 +169,33 @@ class Contracts:
             )
         except Exception as error:
             # The contract stands whether or not it can be counted; the reconciler tries again.
-            log.warning("the count after a contract failed: %s", type(error).__name__)
+            logger.warning("the count after a contract failed: %s", type(error).__name__)
             return contract
         after = contract.recount(clock.now(), caller, counts)
         if after.awaits_count:
             return contract
-        if self._journal.record(contract, after):
-            remember(self._issuers, account, contract.rfc, counts)
+        if self._journal.save(contract, after):
+            record_observation(self._issuers, account, contract.rfc, counts)
             return after
         return self._journal.get(contract.account, contract.id) or contract
 
     def get(self, account_name: str, contract_id: str) -> Contract:
         """Return a contract. Raises ``contract-not-found``."""
-        return self.told(account_name, contract_id)[0]
+        return self.get_with_history(account_name, contract_id)[0]
 
-    def told(self, account_name: str, contract_id: str) -> tuple[Contract, list[dict[str, Any]]]:
+    def get_with_history(
+        self, account_name: str, contract_id: str
+    ) -> tuple[Contract, list[dict[str, Any]]]:
         """Return a contract and its steps, oldest first. Raises ``contract-not-found``."""
         name = parse_account_name(account_name)
-        found = self._journal.told(name, contract_id) if _ID.fullmatch(contract_id) else None
+        found = (
+            self._journal.get_with_history(name, contract_id)
+            if _ID.fullmatch(contract_id)
+            else None
+        )
         if found is None:
             # A contract outlives its account's secret; an account without contracts needs one.
-            self._access.account(name, "contracts")
+            self._access.require_account(name, "contracts")
             raise TimbresError(
                 CONTRACT_NOT_FOUND, f"Account {name} has no such contract.", field="id"
             )
@@ -187,7 +212,7 @@ class Contracts:
         settled = None
         if contract.status == rules.NEEDS_REVIEW:
             settled = contract.settle(clock.now(), outcome, caller, reason)
-        if settled is None or not self._journal.record(contract, settled):
+        if settled is None or not self._journal.save(contract, settled):
             now = self.get(account_name, contract_id)
             raise TimbresError(
                 CONTRACT_NOT_UNDER_REVIEW,
@@ -195,12 +220,12 @@ class Contracts:
                 "settled by hand.",
                 extensions={"contract": contract_to_dict(now)},
             )
-        tally.count("Contracts", status=settled.status)
-        log.info("contract settled by hand", extra=_named(settled))
-        announce(self._journal, self._bus, settled)
+        metrics.add_count("Contracts", status=settled.status)
+        logger.info("contract settled by hand", extra=_log_context(settled))
+        publish_pending_events(self._journal, self._bus, settled)
         return settled
 
-    def page(
+    def list_page(
         self,
         account_name: str,
         rfc: Rfc | None,
@@ -210,12 +235,12 @@ class Contracts:
     ) -> tuple[list[Contract], str | None]:
         """Return contracts of an account, newest first, and the cursor of the rest or None."""
         name = parse_account_name(account_name)
-        contracts, rest = self._journal.page(name, rfc, status, after, deadline)
+        contracts, rest = self._journal.list_page(name, rfc, status, after, deadline)
         if not contracts:
-            self._access.account(name, "contracts")
+            self._access.require_account(name, "contracts")
         return contracts, rest
 
-    def _carry_out(self, account: Account, contract: Contract, deadline: Deadline) -> Contract:
+    def _create(self, account: Account, contract: Contract, deadline: Deadline) -> Contract:
         before = None
         try:
             before = self._access.client(account, login=contract.login).stamps(
@@ -223,28 +248,28 @@ class Contracts:
             )
         except TimbresError as error:
             if not (error.problem_type.issuer_unknown and account.pac.creates_issuers):
-                raise self._refused(contract, error) from None
+                raise self._reject(contract, error) from None
         # The count before may have found the secret renewed.
         account = self._access.current(account)
         if account.login != contract.login:
-            raise self._refused(contract, login_changed(account)) from None
-        sent = contract.send(clock.now(), before)
-        if not self._journal.record(contract, sent):
+            raise self._reject(contract, login_changed_error(account)) from None
+        sent = contract.mark_sent(clock.now(), before)
+        if not self._journal.save(contract, sent):
             # Withdrawn: the journal gave this function up before it had sent anything.
             withdrawn = self._journal.get(account.name, contract.id) or contract
-            return _again(account, withdrawn, same_body=True)
+            return _replay(account, withdrawn, same_body=True)
         try:
             receipt = self._access.client(account).create_contract(
                 contract.rfc, contract.stamps, deadline
             )
         except TimbresError as error:
             if not error.problem_type.may_have_taken_effect:
-                raise self._refused(sent, error) from None
-            return self._doubt(sent, error)
+                raise self._reject(sent, error) from None
+            return self._mark_unknown(sent, error)
         except Exception:
-            log.exception("a purchase ended in an error of ours", extra=_named(contract))
-            return self._doubt(
-                sent, TimbresError(PROTOCOL, "The purchase was sent; its end is not known.")
+            logger.exception("a purchase ended in an error of ours", extra=_log_context(contract))
+            return self._mark_unknown(
+                sent, TimbresError(PROTOCOL_ERROR, "The purchase was sent; its end is not known.")
             )
         return self._confirm(account, sent, receipt, deadline)
 
@@ -252,63 +277,65 @@ class Contracts:
         self, account: Account, sent: Contract, receipt: Receipt, deadline: Deadline
     ) -> Contract:
         confirmed = sent.confirm(clock.now(), receipt.code, receipt.message)
-        written = self._write(sent, confirmed)
+        written = self._save(sent, confirmed)
         if written is not confirmed:
             return written
-        log.info("contract confirmed", extra=_named(confirmed))
+        logger.info("contract confirmed", extra=_log_context(confirmed))
         try:
             counted = self._recount(account, confirmed, confirmed.requested_by, deadline)
         except Exception as error:
             # Confirmed is confirmed, though the journal could not be written once more.
-            log.warning("the count after a contract was not kept: %s", type(error).__name__)
+            logger.warning("the count after a contract was not kept: %s", type(error).__name__)
             counted = confirmed
-        announce(self._journal, self._bus, counted)
+        publish_pending_events(self._journal, self._bus, counted)
         return counted
 
-    def _doubt(self, sent: Contract, error: TimbresError) -> Contract:
-        doubted = sent.doubt(clock.now(), sent.requested_by, _refusal(error), *_pac_words(error))
-        written = self._write(sent, doubted)
+    def _mark_unknown(self, sent: Contract, error: TimbresError) -> Contract:
+        doubted = sent.mark_unknown(
+            clock.now(), sent.requested_by, _rejection(error), *_pac_code_and_message(error)
+        )
+        written = self._save(sent, doubted)
         if written is doubted:
-            log.warning("contract unknown: %s", error.detail, extra=_named(doubted))
-            announce(self._journal, self._bus, doubted)
+            logger.warning("contract unknown: %s", error.detail, extra=_log_context(doubted))
+            publish_pending_events(self._journal, self._bus, doubted)
         return written
 
-    def _write(self, sent: Contract, after: Contract) -> Contract:
+    def _save(self, sent: Contract, after: Contract) -> Contract:
         """Write what became of a purchase; return the contract as the journal has it.
 
         When the journal cannot be written it stays pending there, and sent: true, too.
         """
         try:
-            if self._journal.record(sent, after):
-                tally.count("Contracts", status=after.status)
+            if self._journal.save(sent, after):
+                metrics.add_count("Contracts", status=after.status)
                 return after
             return self._journal.get(sent.account, sent.id) or sent
         except Exception as error:
-            log.error(
+            logger.error(
                 "%s could not be written to the journal: %s",
                 after.status,
                 type(error).__name__,
-                extra=_named(after),
+                extra=_log_context(after),
             )
             return sent
 
-    def _refused(self, contract: Contract, error: TimbresError) -> TimbresError:
+    def _reject(self, contract: Contract, error: TimbresError) -> TimbresError:
         """Write that nothing was bought, and why; return what the caller is told."""
-        told = _final(error, contract)
-        refused = contract.refuse(clock.now(), _refusal(told), *_pac_words(told))
-        self._journal.record(contract, refused)
-        tally.count("Contracts", status=refused.status)
-        log.info("contract rejected: %s", told.detail, extra=_named(refused))
+        told = _finalize_rejection(error, contract)
+        refused = contract.reject(clock.now(), _rejection(told), *_pac_code_and_message(told))
+        self._journal.save(contract, refused)
+        metrics.add_count("Contracts", status=refused.status)
+        logger.info("contract rejected: %s", told.detail, extra=_log_context(refused))
         return told
 
-    def _over_limit(self, account: Account, order: Order) -> Contract:
+    def _over_limit(self, account: Account, request: ContractRequest) -> Contract:
         # A limit lowered since does not change what a key stands for.
-        taken = self._journal.by_key(account.name, order.key, order.body_hash)
+        taken = self._journal.find_by_key(account.name, request.key, request.body_hash)
         if taken is not None:
-            return _again(account, taken.contract, taken.same_body)
+            return _replay(account, taken.contract, taken.same_body)
         raise TimbresError(
             CONTRACT_LIMIT_EXCEEDED,
-            f"{order.stamps:,} stamps are more than account {account.name} allows one contract "
+            f"{request.stamps:,} stamps are more than account {account.name} allows one contract "
             f"to buy: {account.max_stamps_per_contract:,} (max_stamps_per_contract).",
             field="stamps",
         )
@@ -321,7 +348,11 @@ class Reconciler:
     """
 
     def __init__(
-        self, access: Access, journal: Journal, bus: Bus, settling: timedelta = SETTLING
+        self,
+        access: PacAccess,
+        journal: ContractRepository,
+        bus: EventPublisher,
+        settling: timedelta = VERIFICATION_WINDOW,
     ) -> None:
         self._access = access
         self._journal = journal
@@ -337,21 +368,21 @@ class Reconciler:
         """
         states: dict[str, int] = {}
         self._problems = {}
-        for account, contract_id in self._journal.due(clock.now()):
-            if deadline.left() < 15:
-                log.warning("the time did not reach every open contract")
+        for account, contract_id in self._journal.list_due(clock.now()):
+            if deadline.remaining() < 15:
+                logger.warning("the time did not reach every open contract")
                 break
             try:
-                status = self._look(account, contract_id, deadline)
+                status = self._reconcile(account, contract_id, deadline)
             except Exception as error:
-                log.exception(
+                logger.exception(
                     "a contract could not be looked at: %s",
                     type(error).__name__,
                     extra={"account": account, "contract": contract_id},
                 )
                 status = "failed"
             states[status] = states.get(status, 0) + 1
-        tally.measure("OldestOpenContractMinutes", self._oldest_minutes(), NONE)
+        metrics.add_metric("OldestUnresolvedContractAge", self._oldest_minutes(), NONE)
         return states
 
     def _oldest_minutes(self) -> float:
@@ -359,36 +390,38 @@ class Reconciler:
         oldest = self._journal.oldest_open()
         return round((clock.now() - oldest.created_at).total_seconds() / 60, 1) if oldest else 0
 
-    def _look(self, account: str, contract_id: str, deadline: Deadline) -> str:
+    def _reconcile(self, account: str, contract_id: str, deadline: Deadline) -> str:
         contract = self._journal.get(account, contract_id)
         now = clock.now()
         # The index lags a little behind the journal.
-        if contract is None or not contract.open or (contract.look_at or now) > now:
+        if contract is None or not contract.is_open or (contract.next_check_at or now) > now:
             return "not due"
         before = contract.status
         if contract.status == rules.PENDING:
-            contract = self._take_over(contract, now)
+            contract = self._recover_abandoned(contract, now)
         if contract is not None and (contract.status == rules.UNKNOWN or contract.awaits_count):
             contract = self._evaluate(contract, deadline)
         if contract is None:
             return "changed meanwhile"
         if contract.status != before:
-            tally.count("Contracts", status=contract.status)
-        announce(self._journal, self._bus, contract)
+            metrics.add_count("Contracts", status=contract.status)
+        publish_pending_events(self._journal, self._bus, contract)
         return contract.status
 
-    def _take_over(self, contract: Contract, now: datetime) -> Contract | None:
+    def _recover_abandoned(self, contract: Contract, now: datetime) -> Contract | None:
         if contract.sent_at is None:
-            after = contract.withdraw(now)
+            after = contract.abandon(now)
         else:
-            after = contract.doubt(
+            after = contract.mark_unknown(
                 now,
                 RECONCILER,
-                _refusal(
-                    TimbresError(PROTOCOL, "The function ended before the PAC's answer was kept.")
+                _rejection(
+                    TimbresError(
+                        PROTOCOL_ERROR, "The function ended before the PAC's answer was kept."
+                    )
                 ),
             )
-        return after if self._journal.record(contract, after) else None
+        return after if self._journal.save(contract, after) else None
 
     def _evaluate(self, contract: Contract, deadline: Deadline) -> Contract | None:
         counts, problem, changed = self._count(contract, deadline)
@@ -396,12 +429,12 @@ class Reconciler:
         if contract.awaits_count:
             after = contract.recount(now, RECONCILER, counts, problem)
         elif changed:
-            after = contract.give_up(now, problem)
+            after = contract.escalate(now, problem)
         else:
             after = contract.evaluate(now, counts, problem, self._settling)
-        if not self._journal.record(contract, after):
+        if not self._journal.save(contract, after):
             return None
-        log.info("contract looked at: %s", after.note, extra=_named(after))
+        logger.info("contract looked at: %s", after.note, extra=_log_context(after))
         return after
 
     def _count(
@@ -414,16 +447,16 @@ class Reconciler:
         if name in self._problems:
             return None, self._problems[name], False
         try:
-            account = self._access.account(name, "contracts")
+            account = self._access.require_account(name, "contracts")
             counts = self._access.client(account, login=contract.login).stamps(
                 contract.rfc, deadline
             )
         except TimbresError as error:
-            if error.problem_type in _OF_THE_ACCOUNT:
+            if error.problem_type in _ACCOUNT_WIDE_ERRORS:
                 self._problems[name] = error.detail
             return None, error.detail, error.problem_type in _LOGIN_CHANGED
         except Exception:
-            log.exception("an account's secret could not be read", extra={"account": name})
+            logger.exception("an account's secret could not be read", extra={"account": name})
             self._problems[name] = "the account's secret could not be read"
             return None, self._problems[name], False
         if counts.contracted is None:
@@ -431,28 +464,30 @@ class Reconciler:
         return counts, None, False
 
 
-def announce(journal: Journal, bus: Bus, contract: Contract) -> None:
+def publish_pending_events(
+    journal: ContractRepository, bus: EventPublisher, contract: Contract
+) -> None:
     """Publish the events of a contract's state, and then note that they were published.
 
     What fails here is in the index of open contracts, and published by the reconciler later:
     at least once.
     """
-    if not contract.events:
+    if not contract.pending_events:
         return
     try:
-        for event in contract.events:
+        for event in contract.pending_events:
             bus.publish(event, contract_to_dict(contract))
-        journal.announced(contract)
+        journal.mark_published(contract)
     except Exception as error:
-        log.error(
+        logger.error(
             "%s was not published: %s",
-            ", ".join(contract.events),
+            ", ".join(contract.pending_events),
             type(error).__name__,
-            extra=_named(contract),
+            extra=_log_context(contract),
         )
 
 
-def _again(account: Account, contract: Contract, same_body: bool) -> Contract:
+def _replay(account: Account, contract: Contract, same_body: bool) -> Contract:
     if not same_body:
         raise TimbresError(
             IDEMPOTENCY_KEY_REUSED,
@@ -467,12 +502,12 @@ def _again(account: Account, contract: Contract, same_body: bool) -> Contract:
             f"Contract {contract.id} is on its way; ask again with the same key.",
             extensions={"contract": contract_to_dict(contract)},
         )
-    if contract.status == rules.REJECTED and contract.refusal is not None:
-        refusal = contract.refusal
-        kind = ProblemType(refusal.code, refusal.title)
+    if contract.status == rules.REJECTED and contract.rejection is not None:
+        rejection = contract.rejection
+        kind = ProblemType(rejection.code, rejection.title)
         raise PacError(
             kind,
-            refusal.detail,
+            rejection.detail,
             pac=account.pac.name,
             pac_code=contract.pac_code,
             pac_message=contract.pac_message,
@@ -481,16 +516,18 @@ def _again(account: Account, contract: Contract, same_body: bool) -> Contract:
     return contract
 
 
-def _day_full(account: Account, order: Order, full: DayFull) -> TimbresError:
+def _daily_limit_error(
+    account: Account, request: ContractRequest, full: DailyLimitReached
+) -> TimbresError:
     return TimbresError(
         DAILY_LIMIT_EXCEEDED,
-        f"{order.stamps:,} stamps are more than account {account.name} may still buy today: "
-        f"{full.ordered:,} of {account.max_stamps_per_day:,} (max_stamps_per_day) are ordered.",
+        f"{request.stamps:,} stamps are more than account {account.name} may still buy today: "
+        f"{full.requested:,} of {account.max_stamps_per_day:,} (max_stamps_per_day) are ordered.",
         field="stamps",
     )
 
 
-def _in_flight(first: Contract, now: datetime) -> TimbresError:
+def _in_flight_error(first: Contract, now: datetime) -> TimbresError:
     if first.awaits_count:
         visible = (first.settled_at or now) + READ_LAG
         wait = math.ceil((visible - now).total_seconds()) if visible > now else 60
@@ -509,7 +546,7 @@ def _in_flight(first: Contract, now: datetime) -> TimbresError:
     )
 
 
-def _final(error: TimbresError, contract: Contract) -> TimbresError:
+def _finalize_rejection(error: TimbresError, contract: Contract) -> TimbresError:
     """Return ``error`` as the response to a contract that is rejected for good."""
     return error.changed(
         detail=f"{error.detail} Nothing was bought; trying again takes a new Idempotency-Key.",
@@ -519,17 +556,17 @@ def _final(error: TimbresError, contract: Contract) -> TimbresError:
     )
 
 
-def _refusal(error: TimbresError) -> Refusal:
-    return Refusal(error.problem_type.code, error.problem_type.title, error.detail)
+def _rejection(error: TimbresError) -> Rejection:
+    return Rejection(error.problem_type.code, error.problem_type.title, error.detail)
 
 
-def _pac_words(error: TimbresError) -> tuple[str | None, str | None]:
+def _pac_code_and_message(error: TimbresError) -> tuple[str | None, str | None]:
     if isinstance(error, PacError):
         return error.pac_code, error.pac_message
     return None, None
 
 
-def _named(contract: Contract) -> dict[str, Any]:
+def _log_context(contract: Contract) -> dict[str, Any]:
     return {
         "account": contract.account,
         "rfc": contract.rfc,

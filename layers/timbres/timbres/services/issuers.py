@@ -8,10 +8,10 @@ from typing import Any
 
 from timbres.domain import clock
 from timbres.domain.issuer_import import IssuerImport
-from timbres.domain.rfc import Rfc, shown
+from timbres.domain.rfc import Rfc, quote_input
 from timbres.errors import ISSUER_NOT_FOUND, ISSUERS_INVALID, PARAMETER_INVALID, TimbresError
-from timbres.repositories.accounts import Accounts
-from timbres.repositories.issuers import Issuers
+from timbres.repositories.accounts import AccountRepository
+from timbres.repositories.issuers import IssuerRepository
 
 
 class ImportMode(Enum):
@@ -28,15 +28,15 @@ def parse_import_mode(value: str | None) -> ImportMode:
     except ValueError:
         raise TimbresError(
             PARAMETER_INVALID,
-            f"{shown(value)}: expected none (keep nothing if a row is bad) or good (keep the "
+            f"{quote_input(value)}: expected none (keep nothing if a row is bad) or good (keep the "
             "good rows).",
             field="keep",
         ) from None
 
 
 def import_issuers(
-    accounts: Accounts,
-    issuers: Issuers,
+    accounts: AccountRepository,
+    issuers: IssuerRepository,
     account_name: str,
     parsed: IssuerImport,
     mode: ImportMode,
@@ -56,11 +56,13 @@ def import_issuers(
             field="body",
             extensions={"rejected": rejected},
         )
-    issuers.keep(account.name, parsed.rows, clock.now())
+    issuers.upsert(account.name, parsed.rows, clock.now())
     return {"account": account.name, "kept": len(parsed.rows), "rejected": rejected}
 
 
-def remove(accounts: Accounts, issuers: Issuers, account_name: str, rfc: Rfc) -> dict[str, Any]:
+def remove(
+    accounts: AccountRepository, issuers: IssuerRepository, account_name: str, rfc: Rfc
+) -> dict[str, Any]:
     """Forget an issuer until it is seen again; its snapshots stay. Raises ``issuer-unknown``."""
     account = accounts.get(account_name)
     if not issuers.remove(account.name, rfc):

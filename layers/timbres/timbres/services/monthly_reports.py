@@ -8,44 +8,46 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from timbres.aws.events import Bus
+from timbres.aws.events import EventPublisher
 from timbres.domain import clock
-from timbres.domain.account import ALL
-from timbres.domain.month import Month, month_of, read_month
+from timbres.domain.account import ALL_ACCOUNTS
+from timbres.domain.month import Month, month_from_text, month_of
 from timbres.domain.report import (
     FORMATS,
-    LOST_AFTER,
     PENDING,
+    STALE_AFTER,
     MonthlyRun,
     Report,
     ReportKey,
-    Wanted,
+    ReportSpec,
     version_stem,
 )
 from timbres.errors import INTERNAL_ERROR, TimbresError
-from timbres.repositories.accounts import Accounts
-from timbres.repositories.reports import MonthlyRuns, Records
+from timbres.repositories.accounts import AccountRepository
+from timbres.repositories.reports import MonthlyRunRepository, ReportRepository
 from timbres.schemas.reports import monthly_reports_to_event
-from timbres.services.reports import Reports
+from timbres.services.reports import ReportService
 
-log = logging.getLogger("timbres")
+logger = logging.getLogger("timbres")
 
 # How long a start that broke off is repeated by the hourly schedule.
-_RESUMED_FOR = timedelta(days=7)
+_RESUME_WINDOW = timedelta(days=7)
 
 
-class Monthly:
+class MonthlyReportService:
     """The runs of the 1st: what each asked for, and its end."""
 
-    def __init__(self, runs: MonthlyRuns, records: Records, bus: Bus) -> None:
+    def __init__(
+        self, runs: MonthlyRunRepository, records: ReportRepository, bus: EventPublisher
+    ) -> None:
         self._runs = runs
         self._records = records
         self._bus = bus
 
     def start(
         self,
-        accounts: Accounts,
-        reports: Reports,
+        accounts: AccountRepository,
+        reports: ReportService,
         month: Month,
         run: str,
         formats: Sequence[str],
@@ -61,11 +63,15 @@ class Monthly:
         asked: list[ReportKey] = []
         own: list[ReportKey] = []
         failed: dict[str, str] = {}
-        for name in [*accounts.names(), ALL]:
+        for name in [*accounts.list_names(), ALL_ACCOUNTS]:
             try:
-                kinds = ("consumption",) if name == ALL else accounts.get(name).pac.capabilities
-                for wanted in _all_of(name, kinds, month, formats):
-                    report = reports.ask(wanted, "schedule", run)
+                kinds = (
+                    ("consumption",)
+                    if name == ALL_ACCOUNTS
+                    else accounts.get(name).pac.capabilities
+                )
+                for wanted in _list_specs(name, kinds, month, formats):
+                    report = reports.request(wanted, "schedule", run)
                     asked.append((name, report.id))
                     if report.run == run:
                         # That of another run is mailed by that run.
@@ -76,7 +82,7 @@ class Monthly:
                     if isinstance(error, TimbresError)
                     else INTERNAL_ERROR.code
                 )
-                log.error(
+                logger.error(
                     "an account's monthly reports were not asked for: %s",
                     type(error).__name__,
                     extra={"account": name, "code": code},
@@ -84,7 +90,7 @@ class Monthly:
                 failed[name] = code
         self._save_requested(run, own, failed)
         # The workers may have been faster.
-        self.finish(run)
+        self.publish_if_complete(run)
         return {
             "month": str(month),
             "asked": [{"account": name, "id": report} for name, report in asked],
@@ -98,7 +104,7 @@ class Monthly:
             if self._runs.save(run, run.with_requested(reports, failed)):
                 return
 
-    def finish(self, run_id: str, *, overdue: bool = False) -> bool:
+    def publish_if_complete(self, run_id: str, *, overdue: bool = False) -> bool:
         """Publish the event that a run is due: at its end, or about reports settled later.
 
         It is due once every report that no event has named is settled; ``overdue``: with
@@ -118,10 +124,11 @@ class Monthly:
                     continue
                 run = saved
             self._bus.publish(
-                "Monthly Reports", monthly_reports_to_event(run, list(self._named(run)))
+                "Monthly Reports Completed",
+                monthly_reports_to_event(run, list(self._list_named(run))),
             )
             self._runs.save(run, run.with_published(clock.now()))
-            log.info("monthly reports published", extra={"run": run_id, "number": run.number})
+            logger.info("monthly reports published", extra={"run": run_id, "number": run.number})
             published = True
         return published
 
@@ -137,22 +144,22 @@ class Monthly:
         # A version that was lost and made anew holds nothing up.
         newest = {(account, version_stem(report)): report for account, report in sorted(unnamed)}
         # Those asked for last are made last.
-        for report in self._records.many(unnamed[::-1]):
+        for report in self._records.get_many(unnamed[::-1]):
             if report.status != PENDING:
-                settled.append((report.wanted.account, report.id))
-            elif not overdue and newest[report.wanted.account, report.wanted.stem] == report.id:
+                settled.append((report.spec.account, report.id))
+            elif not overdue and newest[report.spec.account, report.spec.id_prefix] == report.id:
                 return None
         if run.number and not settled and not run.late_failed:
             return None
         return run.with_next_event(settled)
 
-    def _named(self, run: MonthlyRun) -> Iterator[Report]:
+    def _list_named(self, run: MonthlyRun) -> Iterator[Report]:
         """Yield the reports that the event decided last names."""
         if run.number > 1:
-            yield from self._records.many(run.supplement)
+            yield from self._records.get_many(run.supplement)
             return
-        yield from self._records.many(run.reports or ())
-        for report in self._records.many(run.late):
+        yield from self._records.get_many(run.reports or ())
+        for report in self._records.get_many(run.late):
             # Whatever it is by now: once settled, a supplement names it.
             yield replace(report, status=PENDING, object_version=None, error=None, differences=None)
 
@@ -165,35 +172,41 @@ class Monthly:
         now = clock.now()
         return [
             run.id
-            for run in self._runs.newest()
+            for run in self._runs.list_recent()
             if run.is_open
-            and (run.number or now - run.started_at >= LOST_AFTER)
-            and self.finish(run.id, overdue=True)
+            and (run.number or now - run.started_at >= STALE_AFTER)
+            and self.publish_if_complete(run.id, overdue=True)
         ]
 
     def resume(
-        self, accounts: Accounts, reports: Reports, formats: Sequence[str], closed: Sequence[str]
+        self,
+        accounts: AccountRepository,
+        reports: ReportService,
+        formats: Sequence[str],
+        closed: Sequence[str],
     ) -> None:
         """Start the runs again whose start broke off and was not repeated by anyone.
 
         Those just ``closed`` have until the next hour.
         """
-        for run in self._runs.newest():
+        for run in self._runs.list_recent():
             broken = run.reports is None and run.published_at is not None and run.id not in closed
-            if broken and clock.now() - run.started_at < _RESUMED_FOR:
-                self.start(accounts, reports, read_month(run.month), run.id, formats)
+            if broken and clock.now() - run.started_at < _RESUME_WINDOW:
+                self.start(accounts, reports, month_from_text(run.month), run.id, formats)
 
     def missing(self) -> bool:
         """Tell whether it is the 2nd or later and no run has told of last month's reports."""
         now = clock.now()
         last = str(month_of(now).previous())
-        told = any(run.month == last and run.published_at for run in self._runs.newest())
+        told = any(run.month == last and run.published_at for run in self._runs.list_recent())
         return now.day > 1 and not told
 
 
-def _all_of(name: str, kinds: Sequence[str], month: Month, formats: Sequence[str]) -> list[Wanted]:
+def _list_specs(
+    name: str, kinds: Sequence[str], month: Month, formats: Sequence[str]
+) -> list[ReportSpec]:
     return [
-        Wanted(name, month, kind, form)
+        ReportSpec(name, month, kind, form)
         for kind in FORMATS
         if kind in kinds
         for form in FORMATS[kind]

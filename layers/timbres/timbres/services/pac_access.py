@@ -14,16 +14,19 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from timbres.aws.events import Bus
+from timbres.aws.events import EventPublisher
 from timbres.deadline import Deadline
 from timbres.domain import clock
 from timbres.domain.account import Account
 from timbres.errors import ACCOUNT_LOGIN_CHANGED, CREDENTIALS_ON_TRIAL, PacError, TimbresError
-from timbres.observability.metrics import tally
+from timbres.observability.metrics import metrics
 from timbres.pacs.base import PacClient, PacClientDecorator
-from timbres.pacs.errors import CREDENTIALS_REJECTED, redacting
-from timbres.repositories.accounts import Accounts
-from timbres.repositories.credential_rejections import Rejection, Rejections
+from timbres.pacs.errors import CREDENTIALS_REJECTED, redact_messages
+from timbres.repositories.accounts import AccountRepository
+from timbres.repositories.credential_rejections import (
+    CredentialRejection,
+    CredentialRejectionRepository,
+)
 from timbres.schemas.errors import pac_to_dict
 
 T = TypeVar("T")
@@ -35,17 +38,17 @@ _POLL_SECONDS = (0.05, 0.25)
 # An account's name and the version of its secret.
 _Version = tuple[str, str]
 
-log = logging.getLogger("timbres")
+logger = logging.getLogger("timbres")
 
 
-class Access:
+class PacAccess:
     """The PACs behind the accounts: one pooled client an account, kept while its secret is."""
 
     def __init__(
         self,
-        accounts: Accounts,
-        rejections: Rejections,
-        bus: Bus,
+        accounts: AccountRepository,
+        rejections: CredentialRejectionRepository,
+        bus: EventPublisher,
         create_client: Callable[[Account], PacClient],
     ) -> None:
         self._accounts = accounts
@@ -55,21 +58,21 @@ class Access:
         self._clients: dict[str, tuple[str, PacClient]] = {}
         self._slots: dict[tuple[str, int], threading.BoundedSemaphore] = {}
         # Rejections on their way to the table, or that AWS did not take.
-        self._unrecorded: dict[_Version, Rejection] = {}
+        self._unrecorded: dict[_Version, CredentialRejection] = {}
 
-    def account(self, name: str, capability: str | None = None) -> Account:
+    def require_account(self, name: str, capability: str | None = None) -> Account:
         """Return an account that offers ``capability``, if one is given; no PAC is called.
 
         Raises ``account-unknown``, ``account-misconfigured`` or ``operation-unsupported``.
         """
         account = self._accounts.get(name)
         if capability is not None:
-            account.must(capability)
+            account.require(capability)
         return account
 
     def account_names(self) -> list[str]:
         """Return the names of all accounts, sorted."""
-        return self._accounts.names()
+        return self._accounts.list_names()
 
     def client(
         self, account: Account, *, login: str | None = None, follow_renewal: bool = True
@@ -81,8 +84,8 @@ class Access:
         """
         return GuardedPacClient(self, account, login, follow_renewal=follow_renewal)
 
-    def read(
-        self, account: Account, ask: Callable[[PacClient], T], *, login: str | None = None
+    def call(
+        self, account: Account, fn: Callable[[PacClient], T], *, login: str | None = None
     ) -> T:
         """Return what ``ask`` reads from the account's PAC.
 
@@ -95,14 +98,14 @@ class Access:
         with self._slot(account):
             account, trial = self._admit(account, login, follow=True)
             try:
-                return self._asked(account, ask, trial)
+                return self._call(account, fn, trial)
             except PacError as error:
-                renewed = self._rejected(account, error)
+                renewed = self._on_rejection(account, error)
                 if renewed is None:
                     raise
-        return self.once(_same_login(renewed, login), ask)
+        return self.call_once(_same_login(renewed, login), fn)
 
-    def once(self, account: Account, ask: Callable[[PacClient], T]) -> T:
+    def call_once(self, account: Account, fn: Callable[[PacClient], T]) -> T:
         """Return what ``ask`` brings from the account's PAC, with this version of its secret.
 
         Raises as :meth:`read` does, without a call to the PAC. A rejection is noted and
@@ -111,9 +114,9 @@ class Access:
         with self._slot(account):
             account, trial = self._admit(account, None, follow=False)
             try:
-                return self._asked(account, ask, trial)
+                return self._call(account, fn, trial)
             except PacError as error:
-                self._rejected(account, error)
+                self._on_rejection(account, error)
                 raise
 
     def current(self, account: Account) -> Account:
@@ -144,16 +147,16 @@ class Access:
             rejection = self._unrecorded.get((account.name, account.version))
             if rejection is not None:
                 self._record(account, rejection)
-            state = self._rejections.state(account)
+            state = self._rejections.get_state(account)
             rejection = state.rejection or rejection
             if rejection is not None:
                 refused.add(account.version)
-                renewed = self._renewed(account)
+                renewed = self._reload_if_rotated(account)
                 if renewed is None and not rejection.published:
                     self._publish_if_due(account, rejection)
                 if renewed is None or not follow or renewed.version in refused:
-                    tally.count("CredentialsRejected")
-                    raise _rejected_before(account, rejection)
+                    metrics.add_count("CredentialsRejected")
+                    raise _rejected_before_error(account, rejection)
                 account, trial = renewed, None
             elif state.accepted or trial is not None:
                 return account, trial
@@ -161,21 +164,21 @@ class Access:
                 # Read once more after a trial began: the one before may have ended in between.
                 trial = self._rejections.start_trial(account, clock.now())
                 if trial is None:
-                    if wait.left() <= 0:
-                        raise _on_trial(account)
+                    if wait.remaining() <= 0:
+                        raise _on_trial_error(account)
                     time.sleep(random.uniform(*_POLL_SECONDS))  # noqa: S311 jitter, no secret
 
-    def _asked(self, account: Account, ask: Callable[[PacClient], T], trial: str | None) -> T:
+    def _call(self, account: Account, fn: Callable[[PacClient], T], trial: str | None) -> T:
         try:
             # A PAC's words go to callers, journal and mails; it may repeat a password.
-            with redacting(account.without_credentials):
-                answer = ask(self._client(account))
+            with redact_messages(account.redact):
+                answer = fn(self._client(account))
         except BaseException as error:
             rejected = isinstance(error, PacError) and error.problem_type is CREDENTIALS_REJECTED
             if trial is not None and not rejected:
                 _attempt("a trial was not ended", self._rejections.end_trial, account, trial)
             if isinstance(error, PacError):
-                raise error.redacted(account.without_credentials) from None
+                raise error.redacted(account.redact) from None
             raise
         if trial is not None:
             _attempt(
@@ -186,16 +189,16 @@ class Access:
             )
         return answer
 
-    def _rejected(self, account: Account, error: PacError) -> Account | None:
+    def _on_rejection(self, account: Account, error: PacError) -> Account | None:
         """Note a rejection; return the account with a secret changed since, or None."""
         if error.problem_type is not CREDENTIALS_REJECTED:
             return None
-        rejection = Rejection(clock.now().isoformat(), error.pac_code, error.pac_message)
+        rejection = CredentialRejection(clock.now().isoformat(), error.pac_code, error.pac_message)
         # From here on this process starts no call, whatever happens to the table.
         self._unrecorded[account.name, account.version] = rejection
         return self._record(account, rejection)
 
-    def _record(self, account: Account, rejection: Rejection) -> Account | None:
+    def _record(self, account: Account, rejection: CredentialRejection) -> Account | None:
         """Write down a rejection; return the account with a secret changed since, or None.
 
         Only a rejection of the current version is published: nobody has to look after a
@@ -212,17 +215,17 @@ class Access:
             self._unrecorded.pop((account.name, account.version), None)
         if noted:
             _attempt("a trial was not required", self._rejections.require_trial, account)
-        renewed = _attempt("a secret was not read", self._renewed, account)
+        renewed = _attempt("a secret was not read", self._reload_if_rotated, account)
         if noted and renewed is None:
-            tally.count("CredentialsRejected")
-            log.error(
+            metrics.add_count("CredentialsRejected")
+            logger.error(
                 "credentials rejected",
                 extra={"account": account.name, "pac_code": rejection.code},
             )
             self._publish(account, rejection)
         return renewed
 
-    def _renewed(self, account: Account) -> Account | None:
+    def _reload_if_rotated(self, account: Account) -> Account | None:
         """Return the account with its secret as it is now, or None when it is the same one."""
         renewed = self._accounts.get(account.name)
         if renewed.version == account.version:
@@ -231,13 +234,13 @@ class Access:
             return None
         return renewed
 
-    def _publish_if_due(self, account: Account, rejection: Rejection) -> None:
+    def _publish_if_due(self, account: Account, rejection: CredentialRejection) -> None:
         """Publish a rejection whose own caller could not, unless another caller is about to."""
         start = self._rejections.start_publication
         if _attempt("a publication did not begin", start, account, clock.now()):
             self._publish(account, rejection)
 
-    def _publish(self, account: Account, rejection: Rejection) -> None:
+    def _publish(self, account: Account, rejection: CredentialRejection) -> None:
         detail = {
             "account": account.name,
             "at": rejection.at,
@@ -250,7 +253,7 @@ class Access:
         except Exception as failure:
             # The caller gets the rejection all the same; the next caller publishes it.
             published = False
-            log.error("Credentials Rejected was not published: %s", type(failure).__name__)
+            logger.error("Credentials Rejected was not published: %s", type(failure).__name__)
         _attempt(
             "a publication was not noted",
             lambda: self._rejections.end_publication(account, clock.now(), published=published),
@@ -272,7 +275,7 @@ class GuardedPacClient(PacClientDecorator):
     """
 
     def __init__(
-        self, access: Access, account: Account, login: str | None, *, follow_renewal: bool
+        self, access: PacAccess, account: Account, login: str | None, *, follow_renewal: bool
     ) -> None:
         self._access = access
         self._account = account
@@ -280,15 +283,15 @@ class GuardedPacClient(PacClientDecorator):
         self._follow_renewal = follow_renewal
 
     def _read(self, capability: str, call: Callable[[PacClient], T]) -> T:
-        self._account.must(capability)
+        self._account.require(capability)
         if self._follow_renewal:
-            return self._access.read(self._account, call, login=self._login)
-        return self._access.once(_same_login(self._account, self._login), call)
+            return self._access.call(self._account, call, login=self._login)
+        return self._access.call_once(_same_login(self._account, self._login), call)
 
     def _write(self, capability: str, call: Callable[[PacClient], T]) -> T:
-        self._account.must(capability)
+        self._account.require(capability)
         # Never with a renewed secret: its login may be another one than the journal has.
-        return self._access.once(_same_login(self._account, self._login), call)
+        return self._access.call_once(_same_login(self._account, self._login), call)
 
 
 def _attempt(failed: str, write: Callable[..., T], *arguments: object) -> T | None:
@@ -296,11 +299,11 @@ def _attempt(failed: str, write: Callable[..., T], *arguments: object) -> T | No
     try:
         return write(*arguments)
     except Exception as error:
-        log.error("%s: %s", failed, type(error).__name__)
+        logger.error("%s: %s", failed, type(error).__name__)
         return None
 
 
-def _rejected_before(account: Account, rejection: Rejection) -> PacError:
+def _rejected_before_error(account: Account, rejection: CredentialRejection) -> PacError:
     return PacError(
         CREDENTIALS_REJECTED,
         f"{account.pac.name} rejected the credentials of account {account.name} at "
@@ -311,7 +314,7 @@ def _rejected_before(account: Account, rejection: Rejection) -> PacError:
     )
 
 
-def _on_trial(account: Account) -> TimbresError:
+def _on_trial_error(account: Account) -> TimbresError:
     return TimbresError(
         CREDENTIALS_ON_TRIAL,
         f"The secret of account {account.name} is new, and another call is trying it at "
@@ -322,11 +325,11 @@ def _on_trial(account: Account) -> TimbresError:
 
 def _same_login(account: Account, login: str | None) -> Account:
     if login is not None and account.login != login:
-        raise login_changed(account)
+        raise login_changed_error(account)
     return account
 
 
-def login_changed(account: Account) -> TimbresError:
+def login_changed_error(account: Account) -> TimbresError:
     """Return the error for an account whose secret has another login than it had."""
     return TimbresError(
         ACCOUNT_LOGIN_CHANGED,

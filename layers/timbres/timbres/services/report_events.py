@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from timbres.aws.events import Bus
+from timbres.aws.events import EventPublisher
 from timbres.deadline import Deadline
 from timbres.domain.report import READY, Report
-from timbres.repositories.reports import Records
+from timbres.repositories.reports import ReportRepository
 from timbres.schemas.reports import report_to_event
-from timbres.services.monthly_reports import Monthly
+from timbres.services.monthly_reports import MonthlyReportService
 
 
 class ReportPublisher:
     """Publishes a settled report's events, at least once each."""
 
-    def __init__(self, records: Records, monthly: Monthly, bus: Bus) -> None:
+    def __init__(
+        self, records: ReportRepository, monthly: MonthlyReportService, bus: EventPublisher
+    ) -> None:
         self._records = records
         self._monthly = monthly
         self._bus = bus
@@ -25,22 +27,22 @@ class ReportPublisher:
         comes again or the hourly schedule publishes all of it again.
         """
         if report.differences:
-            self._bus.publish("Statement Differs", report_to_event(report))
+            self._bus.publish("Statement Mismatch Detected", report_to_event(report))
         self._bus.publish(
             "Report Ready" if report.status == READY else "Report Failed", report_to_event(report)
         )
         if report.run is not None:
-            self._monthly.finish(report.run)
-        self._records.mark_announced(report)
+            self._monthly.publish_if_complete(report.run)
+        self._records.mark_published(report)
 
-    def publish_unannounced(self, deadline: Deadline) -> int:
+    def publish_unpublished(self, deadline: Deadline) -> int:
         """Publish the events that a worker did not get to, as long as there is time.
 
         Returns of how many reports.
         """
         count = 0
-        for report in self._records.unannounced():
-            if deadline.left() <= 0:
+        for report in self._records.list_unpublished():
+            if deadline.remaining() <= 0:
                 break
             self.publish(report)
             count += 1

@@ -11,27 +11,33 @@ from timbres.deadline import Deadline
 from timbres.domain import clock
 from timbres.domain.report import FAILED, PENDING, READY, Report
 from timbres.errors import INTERNAL_ERROR, TimbresError
-from timbres.observability.metrics import tally
-from timbres.repositories.reports import Records
+from timbres.observability.metrics import metrics
+from timbres.repositories.reports import ReportRepository
 from timbres.schemas.errors import error_to_dict
 from timbres.services.report_events import ReportPublisher
-from timbres.services.report_writer import Exporter
+from timbres.services.report_writer import ReportWriter
 
-log = logging.getLogger("timbres")
+logger = logging.getLogger("timbres")
 
 
-class Worker:
+class ReportGenerator:
     """Makes one report for each message, keeps it in ``bucket`` and publishes its events."""
 
     def __init__(
-        self, records: Records, bucket: ReportStore, exporter: Exporter, publisher: ReportPublisher
+        self,
+        records: ReportRepository,
+        bucket: ReportStore,
+        exporter: ReportWriter,
+        publisher: ReportPublisher,
     ) -> None:
         self._records = records
         self._bucket = bucket
         self._exporter = exporter
         self._publisher = publisher
 
-    def make(self, account_name: str, report_id: str, last_try: bool, deadline: Deadline) -> None:
+    def generate(
+        self, account_name: str, report_id: str, is_last_attempt: bool, deadline: Deadline
+    ) -> None:
         """Make a pending report; one that is not pending is left as it is.
 
         Raises what a later try may mend, unless this is the last: then, and for what no
@@ -39,30 +45,34 @@ class Worker:
         """
         report = self._records.get(account_name, report_id)
         if report is None or report.status != PENDING:
-            log.info("nothing to make", extra={"account": account_name, "report": report_id})
+            logger.info("nothing to make", extra={"account": account_name, "report": report_id})
             # Settled by a try that ended before its event was taken.
-            if report is not None and report.unannounced:
+            if report is not None and report.is_unpublished:
                 self._publisher.publish(report)
             return
         try:
-            made = self._made(report, last_try, deadline)
+            made = self._generate(report, is_last_attempt, deadline)
         except TimbresError as error:
-            if error.problem_type.retryable and not last_try:
+            if error.problem_type.retryable and not is_last_attempt:
                 raise
             self._fail(report, error)
             return
         except Exception:
-            if not last_try:
+            if not is_last_attempt:
                 raise
-            log.exception("a report failed", extra={"account": account_name, "report": report_id})
+            logger.exception(
+                "a report failed", extra={"account": account_name, "report": report_id}
+            )
             self._fail(report, TimbresError(INTERNAL_ERROR, "An error of Timbres' own."))
             return
-        self._settle(made)
+        self._finalize(made)
 
-    def _made(self, report: Report, last_try: bool, deadline: Deadline) -> Report:
+    def _generate(self, report: Report, is_last_attempt: bool, deadline: Deadline) -> Report:
         started = time.monotonic()
-        with self._bucket.upload(report.wanted) as out:
-            written = self._exporter.write(report.wanted, out, deadline, tolerant=last_try)
+        with self._bucket.upload(report.spec) as out:
+            written = self._exporter.write(
+                report.spec, out, deadline, skip_failed_accounts=is_last_attempt
+            )
         return replace(
             report,
             status=READY,
@@ -76,25 +86,25 @@ class Worker:
         )
 
     def _fail(self, report: Report, error: TimbresError) -> None:
-        self._settle(
+        self._finalize(
             replace(report, status=FAILED, settled_at=clock.now(), error=error_to_dict(error))
         )
 
-    def _settle(self, report: Report) -> None:
-        settled = self._records.settle(report)
+    def _finalize(self, report: Report) -> None:
+        settled = self._records.finalize(report)
         if settled is None:
-            log.info(
+            logger.info(
                 "another worker settled the report",
-                extra={"account": report.wanted.account, "report": report.id},
+                extra={"account": report.spec.account, "report": report.id},
             )
             return
-        tally.count("Reports", status=settled.status)
-        tally.count("StatementsDiffering", 1 if settled.differences else 0)
-        log.info(
+        metrics.add_count("Reports", status=settled.status)
+        metrics.add_count("StatementMismatches", 1 if settled.differences else 0)
+        logger.info(
             "report %s",
             settled.status,
             extra={
-                "account": settled.wanted.account,
+                "account": settled.spec.account,
                 "report": settled.id,
                 "code": settled.error and settled.error["code"],
                 "pac_code": settled.error and settled.error.get("pac", {}).get("code"),

@@ -10,17 +10,17 @@ from typing import Any
 from timbres.aws.multipart_upload import Upload
 from timbres.deadline import Deadline
 from timbres.domain.account import Account
-from timbres.domain.balance import is_consistent, total
+from timbres.domain.balance import is_consistent, sum_movements
 from timbres.domain.consumption import Consumption
 from timbres.domain.month import Month
-from timbres.domain.report import Wanted
+from timbres.domain.report import ReportSpec
 from timbres.errors import TimbresError
 from timbres.pacs.base import StatementFile
 from timbres.pacs.errors import contradiction
-from timbres.services.consumption import Consumptions
-from timbres.services.pac_access import Access
+from timbres.services.consumption import ConsumptionReader
+from timbres.services.pac_access import PacAccess
 
-log = logging.getLogger("timbres")
+logger = logging.getLogger("timbres")
 
 Writer = Callable[[Consumption, Any], int]
 """Writes a report into a file that can only be written; returns its movements."""
@@ -29,7 +29,7 @@ _CHUNK = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class WriteResult:
     """What was written.
 
     ``rows`` are movements, None for a file of the PAC's; ``differences`` are the totals in
@@ -40,37 +40,41 @@ class Written:
     differences: dict[str, list[int]] | None = None
 
 
-class Exporter:
+class ReportWriter:
     """Writes the files of reports; ``writer`` gives the writer of a format."""
 
     def __init__(
-        self, access: Access, consumptions: Consumptions, writer: Callable[[str], Writer]
+        self, access: PacAccess, consumptions: ConsumptionReader, writer: Callable[[str], Writer]
     ) -> None:
         self._access = access
         self._consumptions = consumptions
         self._writer = writer
 
-    def write(self, wanted: Wanted, out: Upload, deadline: Deadline, *, tolerant: bool) -> Written:
+    def write(
+        self, spec: ReportSpec, out: Upload, deadline: Deadline, *, skip_failed_accounts: bool
+    ) -> WriteResult:
         """Write a report into ``out``. Raises what the PAC answers.
 
         ``tolerant``: a report about every account does without those that fail.
         """
-        if wanted.kind == "statement":
-            return self._statement(wanted, out, deadline)
-        with self._consumptions.of(
-            wanted.account, wanted.month, deadline, tolerant=tolerant
+        if spec.kind == "statement":
+            return self._statement(spec, out, deadline)
+        with self._consumptions.load(
+            spec.account, spec.month, deadline, skip_failed_accounts=skip_failed_accounts
         ) as consumption:
-            return Written(rows=self._writer(wanted.format)(consumption, out))
+            return WriteResult(rows=self._writer(spec.format)(consumption, out))
 
-    def _statement(self, wanted: Wanted, out: Upload, deadline: Deadline) -> Written:
-        account = self._access.account(wanted.account, "statement")
-        statement = self._access.client(account).statement(wanted.month, wanted.format, deadline)
+    def _statement(self, spec: ReportSpec, out: Upload, deadline: Deadline) -> WriteResult:
+        account = self._access.require_account(spec.account, "statement")
+        statement = self._access.client(account).statement(spec.month, spec.format, deadline)
         with statement.file as file:
             while chunk := file.read(_CHUNK):
                 out.write(chunk)
-            return Written(differences=self._compared(account, wanted.month, statement, deadline))
+            return WriteResult(
+                differences=self._compare_with_balance(account, spec.month, statement, deadline)
+            )
 
-    def _compared(
+    def _compare_with_balance(
         self, account: Account, month: Month, file: StatementFile, deadline: Deadline
     ) -> dict[str, list[int]] | None:
         """Return the totals in which the PAC's CSV and JSON of a month disagree.
@@ -82,7 +86,7 @@ class Exporter:
         try:
             statement = file.figures()
         except TimbresError as error:
-            log.warning("the statement could not be compared: %s", error.detail, extra=extra)
+            logger.warning("the statement could not be compared: %s", error.detail, extra=extra)
             return None
         if statement is None:
             return None
@@ -90,21 +94,21 @@ class Exporter:
             raise contradiction(account.pac.name, statement.transactions, statement.totals.consumed)
         try:
             with self._access.client(account).balance(month, None, deadline) as reading:
-                summary, totals = reading.summary, total(reading.movements())
+                summary, totals = reading.summary, sum_movements(reading.movements())
         except TimbresError as error:
-            log.warning("the statement could not be compared: %s", error.detail, extra=extra)
+            logger.warning("the statement could not be compared: %s", error.detail, extra=extra)
             return None
         pairs = {
             "registered": (statement.issuers.registered, summary.issuers.registered),
             "authorized": (statement.issuers.authorized, summary.issuers.authorized),
-            "stamping": (statement.issuers.stamping, summary.issuers.stamping),
+            "stamping": (statement.issuers.active, summary.issuers.active),
             "transactions": (statement.transactions, summary.transactions),
             "amount": (statement.totals.consumed, totals.consumed),
             "movements": (statement.totals.movements, totals.movements),
         }
         differing = {name: list(pair) for name, pair in pairs.items() if pair[0] != pair[1]}
         if differing:
-            log.warning(
+            logger.warning(
                 "the PAC's CSV and JSON of the same month disagree",
                 extra=extra | {f"{name}_csv_json": pair for name, pair in differing.items()},
             )

@@ -13,5 +13,5 @@ PAC = Pac(
     credentials=("api_key",),
     ascii_credentials=True,
     capabilities=("balance", "statement", "consumption"),
-    errors={"balance": ERRORS.kinds, "statement": STATEMENT_ERRORS.kinds},
+    errors={"balance": ERRORS.problem_types, "statement": STATEMENT_ERRORS.problem_types},
 )

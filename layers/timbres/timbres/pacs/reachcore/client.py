@@ -20,7 +20,7 @@ import ijson
 from timbres.deadline import Deadline
 from timbres.domain.account import Account
 from timbres.domain.balance import (
-    Issuers,
+    IssuerCounts,
     Movement,
     Statement,
     Summary,
@@ -31,16 +31,16 @@ from timbres.domain.clock import from_local
 from timbres.domain.month import Month
 from timbres.domain.rfc import Rfc
 from timbres.errors import PacError
-from timbres.pacs.base import CONNECTIONS, BalanceClient, StatementClient
+from timbres.pacs.base import MAX_CONNECTIONS, BalanceClient, StatementClient
 from timbres.pacs.errors import (
     contradiction,
     error_from_code,
     protocol_error,
     sanitize_message,
 )
-from timbres.pacs.http import Download, PacSession, retried
+from timbres.pacs.http import HttpResponse, PacSession, with_retries
 from timbres.pacs.reachcore.error_codes import ERRORS, STATEMENT_ERRORS
-from timbres.pacs.reachcore.limits import Portion, bounded, is_short
+from timbres.pacs.reachcore.limits import ByteBudget, enforce_limits, is_short
 from timbres.pacs.reachcore.statement import read_statement
 
 NAME = "reachcore"
@@ -71,7 +71,7 @@ class ReachcoreClient(BalanceClient, StatementClient):
     def __init__(self, account: Account, attempts: int) -> None:
         self._url = account.base + _PATH
         self._key = account.credentials["api_key"]
-        self._session = PacSession(NAME, CONNECTIONS)
+        self._session = PacSession(NAME, MAX_CONNECTIONS)
         self._attempts = attempts
 
     def balance(self, month: Month, rfc: Rfc | None, deadline: Deadline) -> ReachcoreBalance:
@@ -84,48 +84,50 @@ class ReachcoreClient(BalanceClient, StatementClient):
             question["RFCConsulta"] = rfc
 
         def read() -> ReachcoreBalance:
-            answer = self._ask("", question, deadline)
+            answer = self._post("", question, deadline)
             try:
                 return ReachcoreBalance(answer, one_issuer=rfc is not None)
             except BaseException:
                 answer.file.close()
                 raise
 
-        return retried(read, deadline, self._attempts)
+        return with_retries(read, deadline, self._attempts)
 
-    def statement(self, month: Month, form: str, deadline: Deadline) -> ReachcoreStatement:
+    def statement(self, month: Month, file_format: str, deadline: Deadline) -> ReachcoreStatement:
         """Return the PAC's own statement of all RFCs, ``csv`` or ``pdf``, byte for byte.
 
         Raises ``pac-protocol-error`` when what came is no such file, an HTML page say.
         """
 
         def read() -> ReachcoreStatement:
-            answer = self._ask(f"/{form}", {"MesConsulta": str(month)}, deadline)
-            if not _looks_like(form, answer):
+            answer = self._post(f"/{file_format}", {"MesConsulta": str(month)}, deadline)
+            if not _looks_like(file_format, answer):
                 answer.file.close()
-                raise protocol_error(NAME, f"no {form.upper()} file came ({_kind(answer)})")
-            return ReachcoreStatement(answer, is_csv=form == "csv")
+                raise protocol_error(
+                    NAME, f"no {file_format.upper()} file came ({_describe_content(answer)})"
+                )
+            return ReachcoreStatement(answer, is_csv=file_format == "csv")
 
-        return retried(read, deadline, self._attempts)
+        return with_retries(read, deadline, self._attempts)
 
-    def _ask(self, path: str, question: dict[str, str], deadline: Deadline) -> Download:
+    def _post(self, path: str, payload: dict[str, str], deadline: Deadline) -> HttpResponse:
         answer = self._session.fetch(
             "POST",
             self._url + path,
             headers={"RCApiKey": self._key, "Content-Type": "application/json"},
-            data=json.dumps(question, ensure_ascii=False).encode(),
+            data=json.dumps(payload, ensure_ascii=False).encode(),
             deadline=deadline,
         )
         if answer.status == 200:
             return answer
         with answer.file:
-            raise _refusal(answer, bool(path))
+            raise _error_from_response(answer, bool(path))
 
 
 class ReachcoreStatement:
     """A statement of Reachcore; see :class:`timbres.pacs.base.StatementFile`."""
 
-    def __init__(self, answer: Download, *, is_csv: bool) -> None:
+    def __init__(self, answer: HttpResponse, *, is_csv: bool) -> None:
         self.file = answer.file
         self.size = answer.size
         self.sha256 = answer.sha256
@@ -142,7 +144,7 @@ class ReachcoreStatement:
 class ReachcoreBalance:
     """A month's balance in the PAC's JSON; see :class:`timbres.pacs.base.BalanceStream`."""
 
-    def __init__(self, answer: Download, *, one_issuer: bool = False) -> None:
+    def __init__(self, answer: HttpResponse, *, one_issuer: bool = False) -> None:
         self._answer = answer
         self._one_issuer = one_issuer
         self.summary = self._summary()
@@ -164,7 +166,7 @@ class ReachcoreBalance:
         The memory in use does not grow with their number. Raises ``pac-protocol-error``.
         """
         found = (_movement(item) for name, item in _fields(self._open()) if name is _MOVEMENT)
-        return bounded(NAME, found)
+        return enforce_limits(NAME, found)
 
     def verified_movements(self) -> Iterator[Movement]:
         """Yield what :meth:`movements` does; at the end, raise if the summary disagrees."""
@@ -178,7 +180,7 @@ class ReachcoreBalance:
             raise contradiction(NAME, total, consumed)
 
     def _open(self) -> _Source:
-        head = self._answer.head(_HEAD)
+        head = self._answer.peek(_HEAD)
         mended = _MISSING_COMMA.sub(rb"\1,\2", head.removeprefix(_BOM), count=1)
         self._answer.file.seek(len(head))
         return _Source(mended, self._answer.file)
@@ -200,10 +202,10 @@ class ReachcoreBalance:
         return Summary(
             plan=_PLANS.get(plan, plan),
             as_of=as_of,
-            issuers=Issuers(
+            issuers=IssuerCounts(
                 registered=_count(fields, "Registrados"),
                 authorized=_count(fields, "Autorizados"),
-                stamping=_count(fields, "GeneraronTimbre"),
+                active=_count(fields, "GeneraronTimbre"),
             ),
             transactions=_count(fields, "Transacciones"),
         )
@@ -232,17 +234,17 @@ def _fields(file: _Source) -> Iterator[tuple[str | None, Any]]:
             if event == "end_map":
                 continue
             if name in seen:
-                raise protocol_error(NAME, f"{_known(name)} stands in it twice")
+                raise protocol_error(NAME, f"{_intern(name)} stands in it twice")
             seen.add(name)
             event, value = next(events)  # noqa: PLW2901 a name's value follows it
             if name == "Detalle" and event == "start_array":
                 listed = True
                 for item in _items(events):
-                    file.portion.whole()
+                    file.portion.reset()
                     yield _MOVEMENT, item
             else:
                 if event in _OPENING:
-                    _pass_over(events)
+                    _skip(events)
                 yield name, value
     except (ijson.JSONError, UnicodeDecodeError):
         raise protocol_error(NAME, "it is no JSON, or only the beginning of one") from None
@@ -262,20 +264,20 @@ def _items(events: Iterator[tuple[str, Any]]) -> Iterator[dict[str, Any]]:
             if end == "end_map":
                 break
             if name in item:
-                raise protocol_error(NAME, f"{_known(name)} stands in a movement twice")
+                raise protocol_error(NAME, f"{_intern(name)} stands in a movement twice")
             event, value = next(events)
             if event in _OPENING:
-                _pass_over(events)
+                _skip(events)
             item[name] = value
         yield item
 
 
-def _known(name: str) -> str:
+def _intern(name: str) -> str:
     # An unknown name is the PAC's own text, which may repeat a credential.
     return name if name in _NAMES else "a member"
 
 
-def _pass_over(events: Iterator[tuple[str, Any]]) -> None:
+def _skip(events: Iterator[tuple[str, Any]]) -> None:
     """Take away the events of an object or a list that has just begun."""
     depth = 1
     while depth:
@@ -289,14 +291,14 @@ class _Source(io.RawIOBase):
     def __init__(self, head: bytes, rest: IO[bytes]) -> None:
         self._head = io.BytesIO(head)
         self._rest = rest
-        self.portion = Portion(NAME)
+        self.portion = ByteBudget(NAME)
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
         piece = self._head.read(len(buffer)) or self._rest.read(len(buffer))
-        self.portion.take(len(piece))
+        self.portion.consume(len(piece))
         buffer[: len(piece)] = piece
         return len(piece)
 
@@ -334,7 +336,7 @@ def _count(fields: dict[Any, Any], name: str) -> int:
     return value
 
 
-def _refusal(answer: Download, statement: bool) -> PacError:
+def _error_from_response(answer: HttpResponse, statement: bool) -> PacError:
     table = STATEMENT_ERRORS if statement else ERRORS
     code, message = _first_error(answer)
     if answer.status == 400:
@@ -344,10 +346,10 @@ def _refusal(answer: Download, statement: bool) -> PacError:
     return error_from_code(NAME, table, str(answer.status), message)
 
 
-def _first_error(answer: Download) -> tuple[str | None, str | None]:
+def _first_error(answer: HttpResponse) -> tuple[str | None, str | None]:
     """Return Code and Message of ``{"errors": [{…}]}``, or None for each that is not there."""
     try:
-        body = json.loads(answer.head(_ERROR_BYTES).removeprefix(_BOM))
+        body = json.loads(answer.peek(_ERROR_BYTES).removeprefix(_BOM))
         first = body["errors"][0]
         code, message = first.get("Code"), first.get("Message")
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
@@ -358,8 +360,8 @@ def _first_error(answer: Download) -> tuple[str | None, str | None]:
     )
 
 
-def _looks_like(form: str, answer: Download) -> bool:
-    head = answer.head()
+def _looks_like(form: str, answer: HttpResponse) -> bool:
+    head = answer.peek()
     if form == "pdf":
         answer.file.seek(max(0, answer.size - 1024))
         tail = answer.file.read()
@@ -368,5 +370,5 @@ def _looks_like(form: str, answer: Download) -> bool:
     return head.removeprefix(_BOM).lstrip().startswith(b"Cuenta,")
 
 
-def _kind(answer: Download) -> str:
+def _describe_content(answer: HttpResponse) -> str:
     return sanitize_message(answer.content_type) or "without a content type"

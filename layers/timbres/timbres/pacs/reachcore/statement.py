@@ -13,11 +13,11 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import IO
 
-from timbres.domain.balance import Issuers, Movement, Statement, total
+from timbres.domain.balance import IssuerCounts, Movement, Statement, sum_movements
 from timbres.domain.clock import from_local
 from timbres.errors import PacError
 from timbres.pacs.errors import protocol_error
-from timbres.pacs.reachcore.limits import Portion, bounded, is_short
+from timbres.pacs.reachcore.limits import ByteBudget, enforce_limits, is_short
 
 _PAC = "reachcore"
 _LINE_CHARACTERS = 64 * 1024
@@ -50,19 +50,19 @@ def read_statement(file: IO[bytes]) -> Statement:
 
 def _rows(text: io.TextIOWrapper) -> Iterator[list[str]]:
     """Yield the rows that are not blank. Raises ``pac-protocol-error`` for one without end."""
-    portion = Portion(_PAC)
+    portion = ByteBudget(_PAC)
 
     def lines() -> Iterator[str]:
         while line := text.readline(_LINE_CHARACTERS):
-            portion.take(len(line))
+            portion.consume(len(line))
             if len(line) == _LINE_CHARACTERS:
-                raise _off("the end of a line")
+                raise _malformed("the end of a line")
             yield line
 
     for row in csv.reader(lines()):
         cells = [cell.strip() for cell in row]
         if any(cells):
-            portion.whole()
+            portion.reset()
             yield cells
 
 
@@ -70,15 +70,15 @@ def _read(rows: Iterator[list[str]]) -> Statement:
     _expect(rows, _ACCOUNT_HEADER)
     account = next(rows, [])
     if len(account) != 5 or not all(map(is_short, account)):
-        raise _off("the account's line")
+        raise _malformed("the account's line")
     _expect(rows, ["Estado de los RFC"])
-    issuers = Issuers(
-        registered=_labelled(rows, "Registrados"),
-        authorized=_labelled(rows, "Autorizados"),
-        stamping=_labelled(rows, "Generaron Timbre"),
+    issuers = IssuerCounts(
+        registered=_value_after(rows, "Registrados"),
+        authorized=_value_after(rows, "Autorizados"),
+        active=_value_after(rows, "Generaron Timbre"),
     )
     _expect(rows, ["Transacciones"])
-    transactions = _labelled(rows, "Consumo de todos los RFC:")
+    transactions = _value_after(rows, "Consumo de todos los RFC:")
     _expect(rows, _MOVEMENTS_HEADER)
     try:
         return Statement(
@@ -89,15 +89,15 @@ def _read(rows: Iterator[list[str]]) -> Statement:
             as_of=from_local(account[4]),
             issuers=issuers,
             transactions=transactions,
-            totals=total(bounded(_PAC, (_movement(row) for row in rows))),
+            totals=sum_movements(enforce_limits(_PAC, (_movement(row) for row in rows))),
         )
     except ValueError:
-        raise _off("a date or a number") from None
+        raise _malformed("a date or a number") from None
 
 
 def _movement(row: list[str]) -> Movement:
     if len(row) != 4 or not all(row):
-        raise _off("a movement's line")
+        raise _malformed("a movement's line")
     return Movement(
         rfc=row[0],
         date=datetime.strptime(row[1], _US_TIME).date(),
@@ -109,17 +109,17 @@ def _movement(row: list[str]) -> Movement:
 def _expect(rows: Iterator[list[str]], header: list[str]) -> None:
     row = next(rows, [])
     if [cell for cell in row if cell] != header:
-        raise _off(f'the section "{header[0]}"')
+        raise _malformed(f'the section "{header[0]}"')
 
 
-def _labelled(rows: Iterator[list[str]], label: str) -> int:
+def _value_after(rows: Iterator[list[str]], label: str) -> int:
     row = next(rows, [])
     if len(row) < 2 or row[0] != label:
-        raise _off(f'"{label}"')
+        raise _malformed(f'"{label}"')
     try:
         return _number(row[1])
     except ValueError:
-        raise _off(f'"{label}"') from None
+        raise _malformed(f'"{label}"') from None
 
 
 def _number(text: str) -> int:
@@ -128,5 +128,5 @@ def _number(text: str) -> int:
     return int(text)
 
 
-def _off(what: str) -> PacError:
+def _malformed(what: str) -> PacError:
     return protocol_error(_PAC, f"in the CSV statement, {what} is missing or off")

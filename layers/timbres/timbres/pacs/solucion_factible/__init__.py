@@ -17,7 +17,7 @@ PAC = Pac(
     },
     credentials=("username", "password"),
     capabilities=("stamps", "contracts", "consumption"),
-    errors={"stamps": ERRORS.kinds, "contracts": ERRORS.kinds},
+    errors={"stamps": ERRORS.problem_types, "contracts": ERRORS.problem_types},
     creates_issuers=True,
     wsdl=Wsdl(
         bundled=Path(__file__).with_name("utilerias.wsdl"),

@@ -14,9 +14,9 @@ from timbres.domain.account import Account
 from timbres.domain.rfc import Rfc
 from timbres.domain.stamps import Stamps
 from timbres.errors import DEADLINE_EXCEEDED, PacError, TimbresError
-from timbres.pacs.base import CONNECTIONS, ContractClient, Receipt, StampClient
+from timbres.pacs.base import MAX_CONNECTIONS, ContractClient, Receipt, StampClient
 from timbres.pacs.errors import error_from_code, protocol_error, sanitize_message
-from timbres.pacs.http import PacSession, retried
+from timbres.pacs.http import PacSession, with_retries
 from timbres.pacs.soap import SoapService
 from timbres.pacs.solucion_factible.error_codes import ERRORS
 
@@ -28,9 +28,9 @@ _FIELDS = {
     "agregarContrato": frozenset({"status", "mensaje"}),
 }
 # A purchase is waited for longer than a read: an answer spares the doubt.
-_PURCHASE_READ_SECONDS = 15.0
+_CONTRACT_READ_SECONDS = 15.0
 # With less time left than this, a purchase is not begun.
-_PURCHASE_LEAST_SECONDS = 6.0
+_MIN_CONTRACT_SECONDS = 6.0
 
 
 class SolucionFactibleClient(StampClient, ContractClient):
@@ -42,7 +42,7 @@ class SolucionFactibleClient(StampClient, ContractClient):
             "password": account.credentials["password"],
         }
         self._soap = SoapService(
-            PacSession(NAME, CONNECTIONS),
+            PacSession(NAME, MAX_CONNECTIONS),
             account.wsdl,
             account.base + _PORT,
             fields=_FIELDS,
@@ -60,7 +60,7 @@ class SolucionFactibleClient(StampClient, ContractClient):
 
         def read() -> Stamps:
             arguments = {"rfcEmisor": rfc, **self._credentials}
-            reply = _accepted(self._soap.call("getTimbres", deadline, arguments))
+            reply = _require_success(self._soap.call("getTimbres", deadline, arguments))
             stamps = Stamps(
                 contracted=getattr(reply, "contratados", None),
                 used=getattr(reply, "usados", None),
@@ -70,7 +70,7 @@ class SolucionFactibleClient(StampClient, ContractClient):
                 raise protocol_error(NAME, "status 200 without contratados, usados or disponibles")
             return stamps
 
-        return retried(read, deadline, self._attempts)
+        return with_retries(read, deadline, self._attempts)
 
     def create_contract(self, rfc: Rfc, stamps: int, deadline: Deadline) -> Receipt:
         """Allot stamps to an issuer (agregarContrato): one request, never repeated.
@@ -79,7 +79,7 @@ class SolucionFactibleClient(StampClient, ContractClient):
         """
         # The service first: with "wsdl": "live" it is itself a call, and may be repeated.
         try:
-            retried(lambda: self._soap.ready(deadline), deadline, self._attempts)
+            with_retries(lambda: self._soap.prepare(deadline), deadline, self._attempts)
         except PacError as error:
             # However that call ended, it was no contract.
             raise PacError(
@@ -89,7 +89,7 @@ class SolucionFactibleClient(StampClient, ContractClient):
                 pac_code=error.pac_code,
                 pac_message=error.pac_message,
             ) from None
-        if deadline.left() < _PURCHASE_LEAST_SECONDS:
+        if deadline.remaining() < _MIN_CONTRACT_SECONDS:
             raise TimbresError(
                 DEADLINE_EXCEEDED,
                 "Too little time was left to wait for a purchase; nothing was sent.",
@@ -101,15 +101,15 @@ class SolucionFactibleClient(StampClient, ContractClient):
                 deadline,
                 {"rfcEmisor": rfc, "timbres": stamps, **self._credentials},
                 session=session,
-                read_seconds=_PURCHASE_READ_SECONDS,
+                read_seconds=_CONTRACT_READ_SECONDS,
             )
-        accepted = _accepted(reply)
+        accepted = _require_success(reply)
         return Receipt(
             code=str(accepted.status), message=sanitize_message(getattr(accepted, "mensaje", None))
         )
 
 
-def _accepted(reply: Any) -> Any:
+def _require_success(reply: Any) -> Any:
     """Return a reply with status 200. Raises the error that another status means."""
     status = getattr(reply, "status", None)
     if status is None:

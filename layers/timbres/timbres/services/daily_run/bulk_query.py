@@ -13,15 +13,15 @@ from timbres.domain.account import Account
 from timbres.domain.rfc import Rfc
 from timbres.domain.stamps import Stamps
 from timbres.errors import CREDENTIALS_ON_TRIAL, TimbresError
-from timbres.pacs.base import CONNECTIONS
-from timbres.pacs.errors import CREDENTIALS_REJECTED, OVERWHELMED, UNREACHABLE
-from timbres.services.pac_access import Access
+from timbres.pacs.base import MAX_CONNECTIONS
+from timbres.pacs.errors import CREDENTIALS_REJECTED, OVERLOAD_ERRORS, UNREACHABLE
+from timbres.services.pac_access import PacAccess
 
 Answer = Stamps | TimbresError | None
 """An issuer's stamps, or why there are none; None if the PAC was not asked, for lack of time."""
 
 # The PAC or the account fails, not one issuer: the other issuers would fail, too.
-ACCOUNT_WIDE_ERRORS = OVERWHELMED | {UNREACHABLE, CREDENTIALS_ON_TRIAL, CREDENTIALS_REJECTED}
+ACCOUNT_WIDE_ERRORS = OVERLOAD_ERRORS | {UNREACHABLE, CREDENTIALS_ON_TRIAL, CREDENTIALS_REJECTED}
 # Failures in a row that may pass, after which the PAC is left alone until the next attempt.
 MAX_FAILURES_IN_A_ROW = 10
 # One call with its connect and read timeouts.
@@ -34,7 +34,7 @@ class BulkStampQuery:
     """Queries issuers of one account, and begins no call after ``deadline``."""
 
     def __init__(
-        self, access: Access, limiter: RateLimiter, account: Account, deadline: Deadline
+        self, access: PacAccess, limiter: RateLimiter, account: Account, deadline: Deadline
     ) -> None:
         self._access = access
         self._limiter = limiter
@@ -58,7 +58,7 @@ class BulkStampQuery:
         if isinstance(answer, TimbresError) and answer.problem_type in ACCOUNT_WIDE_ERRORS:
             yield from ((rfc, answer) for rfc in others)
             return
-        pool = ThreadPoolExecutor(min(CONNECTIONS, self._account.calls_in_flight))
+        pool = ThreadPoolExecutor(min(MAX_CONNECTIONS, self._account.calls_in_flight))
         try:
             futures = {pool.submit(self._query, rfc, follow_renewal=False): rfc for rfc in others}
             for future in as_completed(futures):
@@ -100,7 +100,7 @@ class BulkStampQuery:
             now = time.time()
             # Calls that begin much later than reserved would come on top of others.
             if not self._calls or self._calls[-1] + _RESERVED_SECONDS < now:
-                self._calls = self._reserve(now + self._deadline.left())
+                self._calls = self._reserve(now + self._deadline.remaining())
             if not self._calls:
                 return False
             self._issuers -= 1

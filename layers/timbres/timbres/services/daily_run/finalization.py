@@ -7,15 +7,15 @@ from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
 
-from timbres.aws.events import Bus
+from timbres.aws.events import EventPublisher
 from timbres.domain import clock
 from timbres.domain.forecast import EXHAUSTED
 from timbres.domain.run import FINISHED, NOT_REACHED, AlertChange, Run
-from timbres.observability.metrics import tally
+from timbres.observability.metrics import metrics
 from timbres.repositories.runs import RunRepository
 from timbres.schemas.runs import run_to_event
 
-log = logging.getLogger("timbres")
+logger = logging.getLogger("timbres")
 
 # Longer than any function that finalizes a run.
 _LEASE = timedelta(minutes=10)
@@ -24,7 +24,7 @@ _LEASE = timedelta(minutes=10)
 class RunFinalizer:
     """Finalizes runs. Every step may be repeated: what is published is what is stored."""
 
-    def __init__(self, runs: RunRepository, bus: Bus) -> None:
+    def __init__(self, runs: RunRepository, bus: EventPublisher) -> None:
         self._runs = runs
         self._bus = bus
 
@@ -38,14 +38,16 @@ class RunFinalizer:
         # Read again: from now on no account is planned any more.
         run = replace(self._seal(self._runs.get(run_id) or run), status=FINISHED)
         changes = sorted(self._runs.list_alert_changes(run_id), key=_urgency)
-        self._bus.publish("Stamps Counted", run_to_event(run, changes))
+        self._bus.publish("Daily Run Completed", run_to_event(run, changes))
         self._runs.finish(run_id)
-        tally.count("RunsFinished")
-        tally.count(
+        metrics.add_count("RunsFinished")
+        metrics.add_count(
             "IssuersNotReached", sum(account.failed.get(NOT_REACHED, 0) for account in run.accounts)
         )
-        tally.measure("RunSeconds", (clock.now() - run.started_at).total_seconds())
-        log.info("run finished", extra={"run": run_id, "low": run.low, "exhausted": run.exhausted})
+        metrics.add_metric("RunDuration", (clock.now() - run.started_at).total_seconds())
+        logger.info(
+            "run finished", extra={"run": run_id, "low": run.low, "exhausted": run.exhausted}
+        )
         return run
 
     def _seal(self, run: Run) -> Run:

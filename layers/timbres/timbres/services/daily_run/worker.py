@@ -9,14 +9,14 @@ from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from datetime import time as time_of_day
 
-from timbres.aws.events import Bus
-from timbres.aws.queues import RunQueue, read_message
+from timbres.aws.events import EventPublisher
+from timbres.aws.queues import RunQueue, batch_from_json
 from timbres.aws.rate_limiter import RateLimiter
 from timbres.deadline import Deadline
 from timbres.domain import clock
 from timbres.domain.account import Account
 from timbres.domain.clock import MEXICO_CITY
-from timbres.domain.forecast import EXHAUSTED, LOW, Snapshot, left
+from timbres.domain.forecast import EXHAUSTED, LOW, Snapshot, available_stamps
 from timbres.domain.issuer import Issuer
 from timbres.domain.month import month_of
 from timbres.domain.run import (
@@ -29,17 +29,17 @@ from timbres.domain.run import (
 )
 from timbres.domain.stamps import Stamps
 from timbres.errors import DEADLINE_EXCEEDED, INTERNAL_ERROR, TimbresError
-from timbres.observability.metrics import tally
-from timbres.repositories.daily_counts import Snapshots
-from timbres.repositories.issuers import Issuers
+from timbres.observability.metrics import metrics
+from timbres.repositories.daily_counts import DailyCountRepository
+from timbres.repositories.issuers import IssuerRepository
 from timbres.repositories.runs import RunRepository
 from timbres.schemas.runs import alert_change_to_dict
 from timbres.services.daily_run.bulk_query import CALL_SECONDS, BulkStampQuery
 from timbres.services.daily_run.finalization import RunFinalizer
-from timbres.services.pac_access import Access
-from timbres.services.stamps import limits
+from timbres.services.pac_access import PacAccess
+from timbres.services.stamps import alert_thresholds
 
-log = logging.getLogger("timbres")
+logger = logging.getLogger("timbres")
 
 EVENTS = {LOW: "Stamps Low", EXHAUSTED: "Stamps Exhausted"}
 
@@ -56,14 +56,14 @@ class DailyRunWorker:
 
     def __init__(
         self,
-        access: Access,
-        issuers: Issuers,
-        snapshots: Snapshots,
+        access: PacAccess,
+        issuers: IssuerRepository,
+        snapshots: DailyCountRepository,
         runs: RunRepository,
         queue: RunQueue,
         dead_letters: RunQueue,
         limiter: RateLimiter,
-        bus: Bus,
+        bus: EventPublisher,
         retry_seconds: float,
     ) -> None:
         self._access = access
@@ -83,11 +83,11 @@ class DailyRunWorker:
         Otherwise it comes again: after a delay that grows with ``attempt`` (1 for the first)
         if the PAC failed, after the queue's visibility timeout if an unexpected error occurred.
         """
-        tally.count("PartsBroken", 0)
+        metrics.add_count("BatchesFailed", 0)
         try:
-            batch = read_message(message)
+            batch = batch_from_json(message)
         except ValueError as error:
-            log.error("%s", error, extra={"body": message[:500]})
+            logger.error("%s", error, extra={"body": message[:500]})
             self._dead_letters.send([message])
             return True
         try:
@@ -96,14 +96,14 @@ class DailyRunWorker:
                 return True
             self._queue.delay(receipt_handle, delay)
         except Exception as error:
-            tally.count("PartsBroken")
-            log.error("a batch was not counted", exc_info=error, extra={"batch": batch})
+            metrics.add_count("BatchesFailed")
+            logger.error("a batch was not counted", exc_info=error, extra={"batch": batch})
             return self._give_up(batch, message)
         return False
 
     def _is_complete(self, batch_id: BatchId, delay: float, deadline: Deadline) -> bool:
         """Count what is left of a batch, and return whether nothing is left then."""
-        run, batch = self._runs.load(batch_id)
+        run, batch = self._runs.get_batch(batch_id)
         if not batch.is_complete:
             # What fails now is recorded if the next attempt would be too late.
             is_last = clock.now() + timedelta(seconds=delay) >= run.closes_at
@@ -112,7 +112,7 @@ class DailyRunWorker:
             else:
                 errors = {} if batch.closed else self._query(run, batch, deadline)
                 result = self._result(run, batch, errors, is_last=is_last)
-            batch = self._settle(run, batch, result)
+            batch = self._save_result(run, batch, result)
         if batch.is_complete:
             self._finalizer.finish(run.id)
         return batch.is_complete
@@ -129,31 +129,31 @@ class DailyRunWorker:
             self._dead_letters.send([message])
             return True
         self._dead_letters.send([message])
-        run, batch = self._runs.load(batch_id)
+        run, batch = self._runs.get_batch(batch_id)
         error = TimbresError(INTERNAL_ERROR, "An unexpected error occurred.")
         if batch.rfcs is None:
             result = BatchResult(failed=_codes(batch, {batch.id.account: error}))
         else:
             result = self._result(run, batch, dict.fromkeys(batch.rfcs, error), is_last=True)
-        self._settle(run, batch, result)
+        self._save_result(run, batch, result)
         self._finalizer.finish(run.id)
         return True
 
-    def _settle(self, run: Run, batch: Batch, result: BatchResult) -> Batch:
+    def _save_result(self, run: Run, batch: Batch, result: BatchResult) -> Batch:
         """Publish the alert changes of a result, then store it; return the batch as stored."""
         # In this order: a worker that stops in between publishes again, and loses no event.
         for alert, event in EVENTS.items():
             changes = [change for change in result.alert_changes if change.alert == alert]
             details = (alert_change_to_dict(change) | {"run": run.id} for change in changes)
             self._bus.publish(event, *details)
-        if self._runs.settle(batch, result, clock.now()):
+        if self._runs.save_result(batch, result, clock.now()):
             alerts = Counter(change.alert for change in result.alert_changes)
-            tally.count("StampsLow", alerts[LOW])
-            tally.count("StampsExhausted", alerts[EXHAUSTED])
-            tally.count("IssuersCounted", result.done)
+            metrics.add_count("StampsLow", alerts[LOW])
+            metrics.add_count("StampsExhausted", alerts[EXHAUSTED])
+            metrics.add_count("IssuersCounted", result.done)
             for code, count in Counter(result.failed.values()).items():
-                tally.count("IssuersFailed", count, reason=code)
-        return self._runs.load(batch.id)[1]
+                metrics.add_count("IssuersFailed", count, reason=code)
+        return self._runs.get_batch(batch.id)[1]
 
     # ------------------------------------------------------------------ issuer by issuer
 
@@ -162,10 +162,10 @@ class DailyRunWorker:
         errors: dict[str, TimbresError] = {}
         rfcs = batch.rfcs or ()
         try:
-            account = self._access.account(batch.id.account)
+            account = self._access.require_account(batch.id.account)
         except TimbresError as error:
             return dict.fromkeys(rfcs, error)
-        known = self._issuers.many(account.name, rfcs)
+        known = self._issuers.get_many(account.name, rfcs)
         due = [rfc for rfc, issuer in known.items() if not _is_counted(issuer, run)]
         if not due:
             return errors
@@ -179,7 +179,11 @@ class DailyRunWorker:
             if isinstance(answer, Stamps):
                 snapshot = Snapshot(clock.now(), answer)
                 issuer = known[rfc]
-                counted.append(issuer.counted(run.day, snapshot, limits(account, issuer), run.id))
+                counted.append(
+                    issuer.with_daily_count(
+                        run.day, snapshot, alert_thresholds(account, issuer), run.id
+                    )
+                )
                 if len(counted) == _WRITE_BATCH_SIZE:
                     self._store(account, run.day, counted, known=True)
                     counted.clear()
@@ -196,7 +200,7 @@ class DailyRunWorker:
         Another worker may have counted an issuer first: what is announced is what is stored.
         """
         rfcs = batch.rfcs or ()
-        stored = self._issuers.many(batch.id.account, rfcs)
+        stored = self._issuers.get_many(batch.id.account, rfcs)
         done = 0
         changes: list[AlertChange] = []
         failed: dict[str, TimbresError] = {}
@@ -206,7 +210,7 @@ class DailyRunWorker:
             if issuer is None or _is_counted(issuer, run):
                 # An issuer that was removed meanwhile needs no count.
                 done += 1
-                if issuer is not None and issuer.crossed_in(run.id):
+                if issuer is not None and issuer.alerted_in(run.id):
                     changes.append(_alert_change(issuer))
             elif error is not None and _is_final(error, is_last=is_last):
                 failed[rfc] = error
@@ -229,27 +233,29 @@ class DailyRunWorker:
         if batch.closed:
             return BatchResult()
         try:
-            account = self._access.account(batch.id.account)
+            account = self._access.require_account(batch.id.account)
             consumed = self._consumed(account, run.day, deadline)
         except TimbresError as error:
             if _is_final(error, is_last=is_last):
                 return BatchResult(failed=_codes(batch, {batch.id.account: error}))
             return BatchResult(remaining=None)
         at = datetime.combine(run.day, time_of_day(), MEXICO_CITY)
-        rfcs = sorted({*consumed, *self._issuers.rfcs(account.name)})
+        rfcs = sorted({*consumed, *self._issuers.list_rfcs(account.name)})
         for begin in range(0, len(rfcs), _BALANCE_BATCH_SIZE):
             some = rfcs[begin : begin + _BALANCE_BATCH_SIZE]
-            if deadline.left() < _RESERVE_SECONDS:
+            if deadline.remaining() < _RESERVE_SECONDS:
                 # The next attempt finds those counted so far, and adds all of them to the run.
                 return BatchResult(remaining=None)
-            known = self._issuers.many(account.name, some)
+            known = self._issuers.get_many(account.name, some)
             counted = []
             for rfc in some:
                 issuer = known.get(rfc, Issuer(account.name, rfc))
                 if not _is_counted(issuer, run):
                     snapshot = Snapshot(at, Stamps(None, None, None), consumed.get(rfc, 0))
                     counted.append(
-                        issuer.counted(run.day, snapshot, limits(account, issuer), run.id)
+                        issuer.with_daily_count(
+                            run.day, snapshot, alert_thresholds(account, issuer), run.id
+                        )
                     )
             self._store(account, run.day, counted, known=False)
         return BatchResult(done=len(rfcs), unexpected=len(rfcs) - 1)
@@ -288,7 +294,7 @@ def _codes(batch: Batch, failed: Mapping[str, TimbresError]) -> dict[str, str]:
     for rfc, error in failed.items():
         extra = {"account": batch.id.account, "rfc": rfc}
         extra |= {"code": error.problem_type.code, "pac_code": error.pac_code or ""}
-        log.warning("an issuer was not counted: %s", error.detail, extra=extra)
+        logger.warning("an issuer was not counted: %s", error.detail, extra=extra)
     return {rfc: error.problem_type.code for rfc, error in failed.items()}
 
 
@@ -296,8 +302,8 @@ def _alert_change(issuer: Issuer) -> AlertChange:
     return AlertChange(
         account=issuer.account,
         rfc=issuer.rfc,
-        alert=issuer.outlook.alert,
-        available=left(issuer.stamps) or 0,
-        days_left=issuer.outlook.days_left,
-        burn=max(issuer.outlook.burn_7 or 0.0, issuer.outlook.burn_30 or 0.0) or None,
+        alert=issuer.forecast.alert,
+        available=available_stamps(issuer.stamps) or 0,
+        days_left=issuer.forecast.days_left,
+        burn=max(issuer.forecast.burn_7 or 0.0, issuer.forecast.burn_30 or 0.0) or None,
     )

@@ -1,0 +1,242 @@
+"""What a night costs: one worker and many issuers, against a loop and against the ideal.
+
+The worker is the true function with its true tables, on a local AWS; the PAC answers over
+TLS after 50 ms. The loop is what a user would write: one zeep client, one call after
+another. The ideal is the latency alone, shared by 32 threads. Each measurement is a fresh
+process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from local.emulator_process import ROOT
+from local.environment import WSDL
+from local.fake_pacs.fake_data import bulk_rfc
+from local.stack import Stack, running_stack
+
+from bench.memory_usage import peak_mb
+from bench.pac import Pac, running_pac
+from bench.stats import spread
+
+LATENCY = 0.05
+THREADS = 32
+COMPARED = 2_000
+SIZES = (100, 1_000, COMPARED, 10_000)
+# A call more or less makes no difference to the time of one.
+_LOOP_CALLS = 200
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One process: seconds it took, CPU seconds (user and system) of it, peak memory in MB."""
+
+    seconds: float
+    cpu: float
+    mb: float
+
+
+def measure(sizes: Sequence[int] = SIZES, runs: int = 3) -> dict[str, Any]:
+    """Measure the loop once a run, and the worker at every size; return the results."""
+    found: dict[str, Any] = {"latency": LATENCY, "threads": THREADS, "loop": [], "worker": {}}
+    with running_pac(LATENCY) as pac, running_stack(ROOT / ".local" / "aws-bench.log") as stack:
+        accounts = iter(range(10_000))
+        for _ in range(runs):
+            found["loop"].append(asdict(_in_a_process("loop", pac, _LOOP_CALLS, {})))
+            for size in sizes:
+                name = f"bench-{next(accounts)}"
+                environment = _prepare(stack, pac, name, size)
+                worker = _in_a_process("worker", pac, size, environment)
+                found["worker"].setdefault(str(size), []).append(asdict(worker))
+    return found
+
+
+def table(results: dict[str, Any]) -> str:
+    """Return the results as text: times, ratios, memory."""
+    a_call = [run["seconds"] / _LOOP_CALLS for run in results["loop"]]
+    lines = [
+        (
+            f"One warm worker, {results['threads']} threads, a PAC with "
+            f"{results['latency'] * 1000:.0f} ms over TLS (min, median, max)"
+        ),
+        (
+            f"{'issuers':>9}{'seconds':^24}{'of the ideal':^24}{'CPU s':^24}{'peak MB':^24}"
+            f"{'times the loop':^24}"
+        ),
+    ]
+    for size, measured in results["worker"].items():
+        ideal = int(size) * results["latency"] / results["threads"]
+        pairs = zip(measured, a_call, strict=True)
+        lines.append(
+            f"{int(size):>9,}"
+            + spread([one["seconds"] for one in measured])
+            + spread([one["seconds"] / ideal for one in measured])
+            + spread([one["cpu"] for one in measured])
+            + spread([one["mb"] for one in measured])
+            + spread([call * int(size) / one["seconds"] for one, call in pairs])
+        )
+    calls = ", ".join(f"{call * 1000:.1f}" for call in sorted(a_call))
+    lines.append(f"the loop: {calls} ms a call, measured over {_LOOP_CALLS}")
+    lines.append(
+        f"aims at {COMPARED:,} issuers: 200 a second, ten times the default rate, under 128 MB"
+    )
+    return "\n".join(lines)
+
+
+def _prepare(stack: Stack, pac: Pac, account: str, size: int) -> dict[str, str]:
+    """Add an account with its issuers and a run over them; return the worker's environment."""
+    from timbres.aws.queues import batch_to_json
+    from timbres.domain.clock import now
+    from timbres.domain.issuer_import import UNSET, IssuerRow
+    from timbres.domain.rfc import Rfc
+    from timbres.domain.run import BATCH_SIZE
+    from timbres.repositories.issuers import IssuerRepository
+    from timbres.repositories.runs import RunRepository
+
+    stack.create_account(
+        account,
+        {
+            "pac": "solucion-factible",
+            "environment": "sandbox",
+            "endpoint": pac.url,
+            "username": "bench",
+            "password": "bench",
+            "calls_per_second": 100_000,
+            "calls_in_flight": 32,
+        },
+    )
+    dynamodb = stack.session().client("dynamodb")
+    rows = [IssuerRow(Rfc(bulk_rfc(n)), UNSET) for n in range(size)]
+    IssuerRepository(dynamodb, stack.outputs["IssuersTableName"]).upsert(account, rows, now())
+    environment = stack.environment("RunWorkerFunction")
+    runs = RunRepository(dynamodb, environment["RUNS_TABLE"])
+    # A run of its own for each account, one issuer of which is counted beforehand.
+    run = f"2026-11-21-{int(account.rpartition('-')[2]):06d}"
+    rfcs = [bulk_rfc(n) for n in range(size)]
+    batches = [tuple(rfcs[begin : begin + BATCH_SIZE]) for begin in range(0, size, BATCH_SIZE)]
+    runs.begin(run, now())
+    runs.save_plan(run, account, [(rfcs[0],), *batches], None, now())
+    (planned,) = runs.begin(run, now()).accounts
+    messages = [batch_to_json(batch) for batch in runs.incomplete_batches(run, planned)]
+    return environment | {"BENCH_MESSAGES": json.dumps(messages)}
+
+
+def _in_a_process(what: str, pac: Pac, size: int, environment: dict[str, str]) -> Measured:
+    process = subprocess.run(
+        [sys.executable, "-m", "bench.daily_run", "--measure", what, "--size", str(size)],
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env={
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "layers" / "timbres")]),
+            "BENCH_PAC": pac.url,
+            "BENCH_CA": str(pac.ca),
+            **environment,
+        },
+    )
+    return Measured(**json.loads(process.stdout.splitlines()[-1]))
+
+
+# ------------------------------------------------------------- what runs in a fresh process
+
+
+def _loop(calls: int) -> Measured:
+    """The usual way: a zeep client, and one call after another."""
+    import zeep
+
+    client = zeep.Client(str(WSDL))
+    client.transport.session.verify = os.environ["BENCH_CA"]
+    binding = next(iter(client.wsdl.bindings))
+    service = client.create_service(binding, os.environ["BENCH_PAC"] + "/")
+
+    def ask() -> None:
+        for n in range(calls):
+            reply = service.getTimbres(usuario="bench", password="bench", rfcEmisor=bulk_rfc(n))
+            if reply.disponibles != 750:
+                raise SystemExit(f"not as it should be: {reply}")
+
+    return _measure(ask)
+
+
+def _worker() -> Measured:
+    """Ours: the function as Lambda calls it, with one message an invocation."""
+    import certifi
+
+    # The PAC of the benchmark has a CA of its own.
+    certifi.where = lambda: os.environ["BENCH_CA"]
+    spec = importlib.util.spec_from_file_location(
+        "app", ROOT / "functions" / "run_worker" / "app.py"
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    app = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(app)
+    # A night's second invocation is warm; what a first one costs is a matter of its own.
+    warm, *messages = json.loads(os.environ["BENCH_MESSAGES"])
+    _invoke(app, warm)
+
+    def count() -> None:
+        for message in messages:
+            _invoke(app, message)
+
+    return _measure(count)
+
+
+def _invoke(app: Any, message: str) -> None:
+    record = {
+        "messageId": "bench",
+        "receiptHandle": "bench",
+        "body": message,
+        "attributes": {"ApproximateReceiveCount": "1"},
+    }
+    result = app.handler({"Records": [record]}, _Context())
+    if result != {"batchItemFailures": []}:
+        raise SystemExit(f"not all was counted: {result}")
+
+
+class _Context:
+    aws_request_id = function_name = invoked_function_arn = "bench"
+    memory_limit_in_mb = 1024
+
+    def get_remaining_time_in_millis(self) -> int:
+        return 300_000
+
+
+def _measure(work: Any) -> Measured:
+    start, spent = time.perf_counter(), time.process_time()
+    work()
+    return Measured(
+        seconds=time.perf_counter() - start,
+        cpu=time.process_time() - spent,
+        mb=peak_mb(),
+    )
+
+
+def main() -> None:
+    """Measure and print, or measure one thing in this very process."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
+    parser.add_argument("--measure", help=argparse.SUPPRESS)
+    parser.add_argument("--size", type=int, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.measure:
+        measured = _loop(arguments.size) if arguments.measure == "loop" else _worker()
+        print(json.dumps(asdict(measured)))
+        return
+    print(table(measure(arguments.sizes, arguments.runs)))
+
+
+if __name__ == "__main__":
+    main()

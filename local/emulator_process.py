@@ -1,0 +1,224 @@
+"""An AWS of one's own on a free loopback port, for as long as a `with` block lasts."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+import boto3
+import botocore.config
+import botocore.session
+
+# What takes long is told, where somebody waits.
+logger = logging.getLogger("local")
+
+ROOT = Path(__file__).resolve().parent.parent
+REGION = "mx-central-1"
+
+
+class AwsError(Exception):
+    """The local AWS did not start; the message ends with what it last said."""
+
+
+@dataclass(frozen=True)
+class Keys:
+    """An access key of one IAM identity; a role's has a session token as well."""
+
+    access_key_id: str
+    secret_access_key: str = field(repr=False)
+    session_token: str | None = field(default=None, repr=False)
+
+
+class Session:
+    """boto3 clients that speak to the local AWS alone, as whoever holds `keys`.
+
+    Nothing of the user's own reaches it: no profile, no endpoint, no proxy.
+    """
+
+    def __init__(self, endpoint_url: str, keys: Keys) -> None:
+        nowhere = (None, None, os.devnull, None)
+        core = botocore.session.Session(
+            session_vars={
+                "profile": (None, None, None, None),
+                "ca_bundle": (None, None, None, None),
+                "config_file": nowhere,
+                "credentials_file": nowhere,
+            }
+        )
+        self.endpoint_url = endpoint_url
+        self._boto3: Any = boto3.Session(
+            aws_access_key_id=keys.access_key_id,
+            aws_secret_access_key=keys.secret_access_key,
+            aws_session_token=keys.session_token,
+            region_name=REGION,
+            botocore_session=core,
+        )
+
+    def client(self, service: str, config: botocore.config.Config | None = None) -> Any:
+        """A client as of `boto3.Session.client`."""
+        return self._boto3.client(service, **self._local(config))
+
+    def resource(self, service: str, config: botocore.config.Config | None = None) -> Any:
+        """A resource as of `boto3.Session.resource`."""
+        return self._boto3.resource(service, **self._local(config))
+
+    def _local(self, config: botocore.config.Config | None) -> dict[str, Any]:
+        # By path, since a bucket's name before 127.0.0.1 is no name.
+        local = botocore.config.Config(proxies={}, s3={"addressing_style": "path"})
+        merged = local.merge(config) if config else local
+        return {"endpoint_url": self.endpoint_url, "config": merged}
+
+
+@dataclass(frozen=True)
+class LocalAws:
+    """A running local AWS and its administrator."""
+
+    endpoint_url: str
+    admin: Keys
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def wait(self) -> NoReturn:
+        """Returns never: it raises `AwsError` when the local AWS ends by itself."""
+        raise AwsError(f"the local AWS ended with {self.process.wait()}:\n{_tail(self.log)}")
+
+    def session(self, keys: Keys) -> Session:
+        """A boto3 session of whoever holds `keys`."""
+        return Session(self.endpoint_url, keys)
+
+    def create_user(
+        self, name: str, policy_arns: tuple[str, ...] = (), policy: dict[str, Any] | None = None
+    ) -> Keys:
+        """Creates an IAM user with managed policies, an inline policy, or neither: its keys."""
+        return _create_user(self.session(self.admin), name, policy_arns, policy)
+
+
+@contextlib.contextmanager
+def running_aws(log: Path = ROOT / ".local" / "aws.log") -> Iterator[LocalAws]:
+    """Starts MiniStack, waits until it answers, and ends it with all it has started.
+
+    Its output goes to `log`. Its memory is its own: nothing is kept. Raises `AwsError` when it
+    does not come up.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix="timbres-aws-"))
+    root = Keys("ROOT" + secrets.token_hex(8).upper(), secrets.token_urlsafe(30))
+    port = _free_port()
+    endpoint_url = f"http://127.0.0.1:{port}"
+    logger.info("starting a local AWS")
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "local.emulator"],
+            cwd=ROOT,
+            env=_environment(port, temporary, root),
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        _wait(process, endpoint_url, log)
+        everything = {"Effect": "Allow", "Action": "*", "Resource": "*"}
+        policy = {"Version": "2012-10-17", "Statement": [everything]}
+        admin = _create_user(Session(endpoint_url, root), "admin", (), policy)
+        yield LocalAws(endpoint_url, admin, process, log)
+    finally:
+        # All its memory goes with it, so there is nothing to end gracefully. The functions are
+        # in its process group.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        if process.stdin:
+            process.stdin.close()
+        _remove(temporary)
+
+
+def _environment(port: int, temporary: Path, root: Keys) -> dict[str, str]:
+    """The whole environment of the local AWS and, through it, of every function."""
+    return {
+        "PATH": os.environ.get("PATH", os.defpath),
+        "HOME": str(temporary),
+        "TMPDIR": str(temporary),
+        "LANG": "C.UTF-8",
+        "PYTHONUTF8": "1",
+        "PYTHONUNBUFFERED": "1",
+        "AUTH": "true",
+        "BIND_HOST": "127.0.0.1",
+        "GATEWAY_PORT": str(port),
+        "MINISTACK_HOST": "localhost",
+        "MINISTACK_REGION": REGION,
+        "AWS_ACCESS_KEY_ID": root.access_key_id,
+        "AWS_SECRET_ACCESS_KEY": root.secret_access_key,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "IOT_MTLS_ENABLED": "0",
+        "SFTP_ENABLED": "0",
+        "LAMBDA_EXECUTOR": "local",
+        # It would otherwise tidy away containers of another MiniStack on this machine.
+        "DOCKER_HOST": f"unix://{temporary}/none.sock",
+        "PERSIST_STATE": "0",
+        "S3_PERSIST": "0",
+        "S3_DATA_DIR": str(temporary / "s3"),
+        "STATE_DIR": str(temporary / "state"),
+    }
+
+
+def _remove(folder: Path) -> None:
+    # The functions may be a moment longer in dying, and their files with them.
+    for _ in range(50):
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists():
+            return
+        time.sleep(0.1)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _wait(process: subprocess.Popen[bytes], endpoint_url: str, log: Path) -> None:
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise AwsError(f"the local AWS ended with {process.returncode}:\n{_tail(log)}")
+        try:
+            with direct.open(f"{endpoint_url}/_ministack/health", timeout=2):
+                return
+        except OSError:
+            time.sleep(0.05)
+    raise AwsError(f"the local AWS did not answer within a minute:\n{_tail(log)}")
+
+
+def _tail(log: Path) -> str:
+    return "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-20:])
+
+
+def _create_user(
+    session: Session, name: str, policy_arns: tuple[str, ...], policy: dict[str, Any] | None
+) -> Keys:
+    iam = session.client("iam")
+    iam.create_user(UserName=name)
+    for arn in policy_arns:
+        iam.attach_user_policy(UserName=name, PolicyArn=arn)
+    if policy:
+        iam.put_user_policy(UserName=name, PolicyName=name, PolicyDocument=json.dumps(policy))
+    key = iam.create_access_key(UserName=name)["AccessKey"]
+    return Keys(key["AccessKeyId"], key["SecretAccessKey"])

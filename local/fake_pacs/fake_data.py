@@ -1,0 +1,705 @@
+"""The memory behind the sandboxes: accounts, RFCs, movements, stamps and purchases.
+
+Nothing here knows HTTP, JSON bodies or SOAP. Every public method takes the lock
+of its books, so one object may be shared by all the threads of a server.
+"""
+
+from __future__ import annotations
+
+import heapq
+import re
+import string
+import threading
+from bisect import bisect_left
+from calendar import monthrange
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from enum import StrEnum
+from typing import Any
+from zoneinfo import ZoneInfo
+
+MEXICO_CITY = ZoneInfo("America/Mexico_City")
+CONSUMPTION = "Consumo de timbre"
+FAILED_ATTEMPTS_ALLOWED = 5
+"""Wrong passwords answered with 601; the account then answers 604 until it is cleared."""
+
+_RFC = re.compile(r"[A-Z&Ñ]{3,4}[0-9]{2}(0[1-9]|1[012])(0[1-9]|[12][0-9]|3[01])[A-Z0-9]{2}[0-9A]")
+_MONTH = re.compile(r"[0-9]{4}-(0[1-9]|1[012])")
+_HOMOCLAVE = string.digits + string.ascii_uppercase
+
+Clock = Callable[[], datetime]
+
+
+def mexico_now() -> datetime:
+    """The present moment in Mexico City, with its offset."""
+    return datetime.now(MEXICO_CITY)
+
+
+def is_rfc(text: str) -> bool:
+    """Whether the text has the form of SAT's `t_RFC`, upper case and without blanks."""
+    return _RFC.fullmatch(text) is not None
+
+
+def is_month(text: str) -> bool:
+    """Whether the text is a month as `yyyy-mm`."""
+    return _MONTH.fullmatch(text) is not None and not text.startswith("0000")
+
+
+def month_of(day: date) -> str:
+    """The month of a day, as `yyyy-mm`."""
+    return f"{day.year:04d}-{day.month:02d}"
+
+
+def month_bounds(month: str) -> tuple[date, date]:
+    """The first and the last day of a month given as `yyyy-mm`."""
+    year, number = int(month[:4]), int(month[5:])
+    return date(year, number, 1), date(year, number, monthrange(year, number)[1])
+
+
+def bulk_rfc(index: int) -> str:
+    """The RFC number `index` of the made-up ones, well-formed and in ascending order."""
+    rest, last = divmod(index, 10)
+    rest, second = divmod(rest, len(_HOMOCLAVE))
+    rest, first = divmod(rest, len(_HOMOCLAVE))
+    letters = ""
+    for _ in range(3):
+        rest, letter = divmod(rest, 26)
+        letters = string.ascii_uppercase[letter] + letters
+    return f"{letters}900101{_HOMOCLAVE[first]}{_HOMOCLAVE[second]}{last}"
+
+
+class FakePacStateError(Exception):
+    """What was asked cannot be entered in the books; the text says why."""
+
+
+# --------------------------------------------------------------------------- Reachcore
+
+
+class Plan(StrEnum):
+    """How an account pays for its stamps (`TipoConsumo`)."""
+
+    PREPAID = "Prepago"
+    POSTPAID = "Postpago"
+
+
+@dataclass(slots=True)
+class Movement:
+    """One row of an account's month: how many operations of a kind an RFC had on a day."""
+
+    date: date
+    rfc: str
+    kind: str = CONSUMPTION
+    amount: int = 1
+
+
+@dataclass(frozen=True)
+class BulkMonth:
+    """Movements for load tests, computed when read instead of kept.
+
+    Row `i` belongs to RFC `i % issuers` on day `1 + i // issuers`, which leaves one row
+    for an RFC and a day, as the documentation describes `Monto`.
+    """
+
+    month: str
+    rows: int
+
+    @property
+    def issuers(self) -> int:
+        """The number of RFCs that the rows are spread over."""
+        days = month_bounds(self.month)[1].day
+        return -(-self.rows // days)
+
+    def stamping(self) -> int:
+        """The number of RFCs with at least one row."""
+        return min(self.rows, self.issuers)
+
+    def count(self, rfc: str | None = None) -> int:
+        """The number of rows, of all RFCs or of one."""
+        return self.rows if rfc is None else len(self._rows_of(rfc))
+
+    def total(self, rfc: str | None = None) -> int:
+        """The sum of the amounts, of all RFCs or of one."""
+        rows = range(self.rows) if rfc is None else self._rows_of(rfc)
+        return sum(self._amount(row) for row in rows)
+
+    def movements(self, rfc: str | None = None) -> Iterator[Movement]:
+        """The rows by date and RFC, of all RFCs or of one."""
+        first = month_bounds(self.month)[0]
+        issuers = self.issuers
+        if rfc is not None:
+            for row in self._rows_of(rfc):
+                day = first + timedelta(days=row // issuers)
+                yield Movement(day, rfc, CONSUMPTION, self._amount(row))
+            return
+        names = [bulk_rfc(index) for index in range(self.stamping())]
+        for start in range(0, self.rows, issuers or 1):
+            day = first + timedelta(days=start // issuers)
+            for row, name in enumerate(names[: self.rows - start], start):
+                yield Movement(day, name, CONSUMPTION, self._amount(row))
+
+    def _rows_of(self, rfc: str) -> range:
+        known = range(self.stamping())
+        index = bisect_left(known, rfc, key=bulk_rfc)
+        if index == len(known) or bulk_rfc(index) != rfc:
+            return range(0)
+        return range(index, self.rows, self.issuers)
+
+    @staticmethod
+    def _amount(row: int) -> int:
+        return 1 + row % 7
+
+
+_MovementKey = tuple[date, str, str]
+
+
+@dataclass
+class ReachcoreAccount:
+    """One account at Reachcore.
+
+    `name` is what the CSV calls `Cuenta`; `rfcs` tells of every registered RFC whether it
+    is authorised to stamp; `movements` holds amounts by month and by (date, rfc, kind);
+    `entries` holds when movements were added, where that is known.
+    """
+
+    name: str
+    plan: Plan
+    rfcs: dict[str, bool] = field(default_factory=dict)
+    movements: dict[str, dict[_MovementKey, int]] = field(default_factory=dict)
+    bulk: dict[str, BulkMonth] = field(default_factory=dict)
+    entries: list[tuple[datetime, Movement]] = field(default_factory=list)
+
+    def add(self, movement: Movement, time: datetime | None = None) -> None:
+        """Enter a movement; amounts of the same RFC, day and kind add up to one row."""
+        rows = self.movements.setdefault(month_of(movement.date), {})
+        key = (movement.date, movement.rfc, movement.kind)
+        rows[key] = rows.get(key, 0) + movement.amount
+        if time is not None:
+            self.entries.append((time, movement))
+
+    def rows(self, month: str, as_of: datetime) -> list[tuple[_MovementKey, int]]:
+        """The amounts of a month without movements added after `as_of`, sorted by key."""
+        rows = dict(self.movements.get(month, {}))
+        for time, movement in self.entries:
+            if time > as_of and month_of(movement.date) == month:
+                rows[movement.date, movement.rfc, movement.kind] -= movement.amount
+        return sorted((key, amount) for key, amount in rows.items() if amount)
+
+
+@dataclass(frozen=True)
+class Balance:
+    """One account's month as it stood at `as_of`, fit to be read while the books change.
+
+    `registered`, `authorized` and `stamping` count the account's RFCs; `transactions` sums
+    the stamps of its authorised RFCs, or of the one asked for; `rows` counts `movements()`.
+    """
+
+    account: str
+    plan: Plan
+    month: str
+    as_of: datetime
+    registered: int
+    authorized: int
+    stamping: int
+    transactions: int
+    rows: int
+    rfc: str | None
+    _kept: tuple[Movement, ...] = field(repr=False)
+    _bulk: BulkMonth | None = field(repr=False)
+
+    def movements(self) -> Iterator[Movement]:
+        """The rows by date and RFC, read one at a time; may be called again."""
+        bulk = self._bulk.movements(self.rfc) if self._bulk else iter(())
+        return heapq.merge(self._kept, bulk, key=lambda row: (row.date, row.rfc))
+
+
+class ReachcoreState:
+    """All Reachcore accounts, found by API key by the PAC and by name by its keeper."""
+
+    def __init__(self, accounts: Mapping[str, ReachcoreAccount]) -> None:
+        """Take the accounts by API key; their names must differ."""
+        self._by_key = dict(accounts)
+        self._by_name = {account.name: account for account in self._by_key.values()}
+        if len(self._by_name) != len(self._by_key):
+            raise FakePacStateError("two Reachcore accounts bear the same name")
+        self._lock = threading.RLock()
+
+    def account_of(self, api_key: str) -> str | None:
+        """The name of the account that an API key opens, or None."""
+        account = self._by_key.get(api_key)
+        return account.name if account else None
+
+    def set_key(self, name: str, api_key: str) -> None:
+        """Give an account another API key; the one before opens nothing from then on."""
+        with self._lock:
+            account = self._account(name)
+            others = {key: one for key, one in self._by_key.items() if one is not account}
+            self._by_key = {**others, api_key: account}
+
+    def is_registered(self, name: str, rfc: str) -> bool:
+        """Whether an RFC is registered in the account of that name."""
+        with self._lock:
+            return rfc in self._account(name).rfcs
+
+    def balance(
+        self,
+        name: str,
+        month: str,
+        rfc: str | None,
+        as_of: datetime,
+        lag: timedelta = timedelta(),
+    ) -> Balance:
+        """The month of an account, narrowed to one RFC's movements when given.
+
+        Movements added less than `lag` before `as_of` are not in it.
+        """
+        with self._lock:
+            account = self._account(name)
+            bulk = account.bulk.get(month)
+            everything = account.rows(month, as_of - lag)
+            authorized = {name for name, allowed in account.rfcs.items() if allowed}
+            stamping = {who for (_, who, kind), _ in everything if kind == CONSUMPTION}
+            kept = tuple(
+                Movement(day, who, kind, amount)
+                for (day, who, kind), amount in everything
+                if rfc is None or who == rfc
+            )
+            registered = len(account.rfcs)
+        transactions = sum(
+            row.amount for row in kept if row.kind == CONSUMPTION and row.rfc in authorized
+        )
+        return Balance(
+            account=name,
+            plan=account.plan,
+            month=month,
+            as_of=as_of,
+            registered=registered,
+            authorized=len(authorized),
+            stamping=len(stamping) + (bulk.stamping() if bulk else 0),
+            transactions=transactions + (bulk.total(rfc) if bulk else 0),
+            rows=len(kept) + (bulk.count(rfc) if bulk else 0),
+            rfc=rfc,
+            _kept=kept,
+            _bulk=bulk,
+        )
+
+    def register(self, name: str, rfc: str, *, authorized: bool) -> None:
+        """Register an RFC with an account, or change whether it may stamp."""
+        if not is_rfc(rfc):
+            raise FakePacStateError(f"{rfc!r} is not a well-formed RFC")
+        with self._lock:
+            self._account(name).rfcs[rfc] = authorized
+
+    def add_movements(
+        self, name: str, movements: Iterable[Movement], time: datetime | None = None
+    ) -> None:
+        """Enter movements of registered RFCs: all of them, or none if one is wrong.
+
+        Without a `time`, they are in every later read, a lagging one too.
+        """
+        entries = list(movements)
+        with self._lock:
+            account = self._account(name)
+            for entry in entries:
+                if entry.rfc not in account.rfcs:
+                    raise FakePacStateError(f"{entry.rfc!r} is not registered in {name!r}")
+                if entry.amount < 1:
+                    raise FakePacStateError("the amount of a movement must be at least 1")
+            for entry in entries:
+                account.add(entry, time)
+
+    def load_bulk(self, name: str, month: str, rows: int) -> None:
+        """Give an account `rows` made-up movements in a month, in place of earlier ones.
+
+        Registers and authorises the RFCs that they are spread over.
+        """
+        if not is_month(month):
+            raise FakePacStateError(f"{month!r} is not a month as yyyy-mm")
+        if rows < 0:
+            raise FakePacStateError("rows must not be negative")
+        bulk = BulkMonth(month, rows)
+        with self._lock:
+            account = self._account(name)
+            account.bulk[month] = bulk
+            account.rfcs.update((bulk_rfc(index), True) for index in range(bulk.issuers))
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything but the API keys; made-up movements only as their number."""
+        with self._lock:
+            return {"accounts": [self._account_json(one) for one in self._by_name.values()]}
+
+    @staticmethod
+    def _account_json(account: ReachcoreAccount) -> dict[str, Any]:
+        months = sorted({*account.movements, *account.bulk})
+        return {
+            "name": account.name,
+            "plan": account.plan.value,
+            "rfcs": [
+                {"rfc": rfc, "authorized": authorized}
+                for rfc, authorized in sorted(account.rfcs.items())
+            ],
+            "months": {
+                month: {
+                    "movements": [
+                        {"rfc": rfc, "date": day.isoformat(), "kind": kind, "amount": amount}
+                        for (day, rfc, kind), amount in sorted(
+                            account.movements.get(month, {}).items()
+                        )
+                    ],
+                    "bulk_rows": account.bulk[month].rows if month in account.bulk else 0,
+                }
+                for month in months
+            },
+        }
+
+    def _account(self, name: str) -> ReachcoreAccount:
+        account = self._by_name.get(name)
+        if account is None:
+            raise FakePacStateError(f"there is no account {name!r}")
+        return account
+
+
+# -------------------------------------------------------------------- Solución Factible
+
+
+class AccountState(StrEnum):
+    """What keeps a user of Solución Factible from working, if anything."""
+
+    ACTIVE = "active"
+    LOCKED = "locked"
+    EXPIRED = "expired"
+    TOO_MANY_ATTEMPTS = "too-many-attempts"
+    INACTIVE = "inactive"
+
+
+_STATUS_OF_STATE = {
+    AccountState.LOCKED: 602,
+    AccountState.EXPIRED: 603,
+    AccountState.TOO_MANY_ATTEMPTS: 604,
+    AccountState.INACTIVE: 605,
+}
+
+
+@dataclass
+class Issuer:
+    """One issuer's stamps; `denied` makes contracts for it end in "permission denied".
+
+    `created` is when a first contract made it an issuer of the account, None if it always
+    was; `changes` are (time, contratados, usados), each as a difference.
+    """
+
+    contratados: int = 0
+    usados: int = 0
+    denied: bool = False
+    created: datetime | None = None
+    changes: list[tuple[datetime, int, int]] = field(default_factory=list)
+
+    @property
+    def disponibles(self) -> int:
+        """The stamps that are left."""
+        return self.contratados - self.usados
+
+    def change(self, contratados: int, usados: int, time: datetime | None) -> None:
+        """Add to both counts; without a `time`, lagging reads include it."""
+        self.contratados += contratados
+        self.usados += usados
+        if time is not None:
+            self.changes.append((time, contratados, usados))
+
+    def past(self, as_of: datetime) -> Issuer | None:
+        """A copy without the changes after `as_of`; None if the issuer is newer than that."""
+        if self.created is not None and self.created > as_of:
+            return None
+        later = [change for change in self.changes if change[0] > as_of]
+        return Issuer(
+            self.contratados - sum(contratados for _, contratados, _ in later),
+            self.usados - sum(usados for _, _, usados in later),
+            self.denied,
+        )
+
+
+@dataclass
+class ContractRecord:
+    """One contract that took effect, and whether its reply went out whole."""
+
+    rfc: str
+    timbres: int
+    time: datetime
+    reply_sent: bool = False
+
+
+@dataclass
+class SolucionFactibleAccount:
+    """One user of Solución Factible with its issuers by RFC and its purchases in order."""
+
+    username: str
+    password: str = field(repr=False)
+    state: AccountState = AccountState.ACTIVE
+    failed_attempts: int = 0
+    issuers: dict[str, Issuer] = field(default_factory=dict)
+    contracts: list[ContractRecord] = field(default_factory=list)
+
+
+class SolucionFactibleState:
+    """All users of Solución Factible, by username."""
+
+    def __init__(self, accounts: Iterable[SolucionFactibleAccount]) -> None:
+        """Take the users; their names must differ."""
+        entries = list(accounts)
+        self._accounts = {account.username: account for account in entries}
+        if len(self._accounts) != len(entries):
+            raise FakePacStateError("two Solución Factible accounts bear the same username")
+        self._lock = threading.RLock()
+
+    def add_account(self, username: str, password: str) -> None:
+        """Add a user without issuers."""
+        with self._lock:
+            self._accounts[username] = SolucionFactibleAccount(username, password)
+
+    def knows(self, username: str) -> bool:
+        """Whether there is a user of that name."""
+        return username in self._accounts
+
+    def authenticate(self, username: str, password: str) -> int:
+        """The documented status of a sign-in: 200, or 601 to 605.
+
+        Counts wrong passwords; after `FAILED_ATTEMPTS_ALLOWED` of them in a row even the
+        right one gets 604, until `set_account` makes the user active again.
+        """
+        with self._lock:
+            account = self._accounts.get(username)
+            if account is None:
+                return 601
+            if account.state is not AccountState.ACTIVE:
+                return _STATUS_OF_STATE[account.state]
+            if account.password == password:
+                account.failed_attempts = 0
+                return 200
+            account.failed_attempts += 1
+            if account.failed_attempts >= FAILED_ATTEMPTS_ALLOWED:
+                account.state = AccountState.TOO_MANY_ATTEMPTS
+            return 601
+
+    def stamps(self, username: str, rfc: str) -> Issuer | None:
+        """A copy of an issuer's counts, or None where the user has no such issuer."""
+        with self._lock:
+            issuer = self._account(username).issuers.get(rfc)
+            return Issuer(issuer.contratados, issuer.usados, issuer.denied) if issuer else None
+
+    def past_stamps(self, username: str, rfc: str, as_of: datetime) -> Issuer | None:
+        """What `stamps` would have returned at `as_of`: the answer of a lagging read."""
+        with self._lock:
+            issuer = self._account(username).issuers.get(rfc)
+            return issuer.past(as_of) if issuer else None
+
+    def contract(
+        self, username: str, rfc: str, timbres: int, time: datetime
+    ) -> ContractRecord | None:
+        """Buy stamps for an issuer, known or new; None where permission is denied."""
+        with self._lock:
+            account = self._account(username)
+            issuer = account.issuers.get(rfc)
+            if issuer is not None and issuer.denied:
+                return None
+            if issuer is None:
+                issuer = account.issuers[rfc] = Issuer(created=time)
+            issuer.change(timbres, 0, time)
+            purchase = ContractRecord(rfc, timbres, time)
+            account.contracts.append(purchase)
+            return purchase
+
+    def expire(
+        self, username: str, rfc: str, contratados: int, usados: int, time: datetime
+    ) -> None:
+        """End an older contract: its stamps and those used of them leave the counts.
+
+        What the issuer does not have cannot expire.
+        """
+        with self._lock:
+            issuer = self._account(username).issuers[rfc]
+            contratados = min(contratados, issuer.contratados)
+            left = issuer.contratados - contratados
+            usados = max(min(usados, issuer.usados), issuer.usados - left)
+            issuer.change(-contratados, -usados, time)
+
+    def consume(
+        self, rfc: str, timbres: int, username: str | None = None, time: datetime | None = None
+    ) -> Issuer:
+        """Use up stamps that an issuer has left; returns a copy of its counts after that.
+
+        Without a `time`, the use is in every later read, a lagging one too.
+        """
+        with self._lock:
+            account = self._account(username)
+            issuer = account.issuers.get(rfc)
+            if issuer is None:
+                raise FakePacStateError(f"{account.username!r} has no issuer {rfc!r}")
+            if timbres < 1:
+                raise FakePacStateError("timbres must be at least 1")
+            if timbres > issuer.disponibles:
+                raise FakePacStateError(f"{rfc!r} has only {issuer.disponibles} stamps left")
+            issuer.change(0, timbres, time)
+            return Issuer(issuer.contratados, issuer.usados, issuer.denied)
+
+    def set_account(
+        self,
+        username: str | None = None,
+        *,
+        state: AccountState | None = None,
+        password: str | None = None,
+    ) -> None:
+        """Change a user's state or password; either forgets failed attempts."""
+        with self._lock:
+            account = self._account(username)
+            account.failed_attempts = 0
+            if state is not None:
+                account.state = state
+            if password is not None:
+                account.password = password
+
+    def set_issuer(
+        self,
+        rfc: str,
+        *,
+        username: str | None = None,
+        contratados: int | None = None,
+        usados: int | None = None,
+        denied: bool | None = None,
+    ) -> None:
+        """Create an issuer or change what is given of it, in lagging reads too."""
+        if not is_rfc(rfc):
+            raise FakePacStateError(f"{rfc!r} is not a well-formed RFC")
+        with self._lock:
+            account = self._account(username)
+            old = account.issuers.get(rfc, Issuer())
+            new = Issuer(
+                old.contratados if contratados is None else contratados,
+                old.usados if usados is None else usados,
+                old.denied if denied is None else denied,
+            )
+            if not 0 <= new.usados <= new.contratados:
+                raise FakePacStateError("usados must lie between 0 and contratados")
+            account.issuers[rfc] = new
+
+    def load_issuers(self, count: int, username: str | None = None) -> None:
+        """Give a user `count` made-up issuers with stamps of their own."""
+        if count < 0:
+            raise FakePacStateError("count must not be negative")
+        with self._lock:
+            issuers = self._account(username).issuers
+            for index in range(count):
+                issuers[bulk_rfc(index)] = Issuer(100 + index % 900, index % 100)
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything but the passwords."""
+        with self._lock:
+            return {
+                "accounts": [
+                    {
+                        "username": account.username,
+                        "state": account.state.value,
+                        "failed_attempts": account.failed_attempts,
+                        "issuers": [
+                            {
+                                "rfc": rfc,
+                                "contratados": issuer.contratados,
+                                "usados": issuer.usados,
+                                "disponibles": issuer.disponibles,
+                                "denied": issuer.denied,
+                            }
+                            for rfc, issuer in sorted(account.issuers.items())
+                        ],
+                        "purchases": [
+                            {
+                                "rfc": purchase.rfc,
+                                "timbres": purchase.timbres,
+                                "time": purchase.time.isoformat(timespec="seconds"),
+                                "reply_sent": purchase.reply_sent,
+                            }
+                            for purchase in account.contracts
+                        ],
+                    }
+                    for account in self._accounts.values()
+                ]
+            }
+
+    def _account(self, username: str | None) -> SolucionFactibleAccount:
+        if username is None:
+            if len(self._accounts) != 1:
+                raise FakePacStateError("several accounts: name one with username")
+            return next(iter(self._accounts.values()))
+        account = self._accounts.get(username)
+        if account is None:
+            raise FakePacStateError(f"there is no account {username!r}")
+        return account
+
+
+# ------------------------------------------------------------------------ the demo's data
+
+
+@dataclass(frozen=True)
+class FakePacState:
+    """The books of both PACs."""
+
+    reachcore: ReachcoreState
+    solucion_factible: SolucionFactibleState
+
+
+def demo_state(
+    today: date,
+    *,
+    acme_api_key: str,
+    norte_api_key: str,
+    username: str,
+    password: str,
+) -> FakePacState:
+    """The demo's data: the same for the same day, and nothing later than that day.
+
+    At Reachcore, "Acme Timbrado" (Postpago) has five RFCs registered, four authorised and
+    three that stamp; "Norte Prepago" (Prepago) has two. At Solución Factible one user has
+    the same five as issuers: comfortable, low, exhausted, unused and busy.
+    """
+    acme = ReachcoreAccount(
+        "Acme Timbrado",
+        Plan.POSTPAID,
+        {
+            "A&D061009TY8": True,
+            "ÑAN840101AB1": True,
+            "AAA010101AAA": True,
+            "ACM010203XY9": False,
+            "GOMP800101QX2": True,
+        },
+    )
+    norte = ReachcoreAccount(
+        "Norte Prepago", Plan.PREPAID, {"ÑAN840101AB1": True, "GOMP800101QX2": True}
+    )
+    for movement in _demo_movements(today, ("A&D061009TY8", "ÑAN840101AB1", "AAA010101AAA")):
+        acme.add(movement)
+    for movement in _demo_movements(today, ("GOMP800101QX2",)):
+        norte.add(movement)
+    user = SolucionFactibleAccount(
+        username,
+        password,
+        issuers={
+            "A&D061009TY8": Issuer(1000, 250),
+            "ÑAN840101AB1": Issuer(500, 480),
+            "AAA010101AAA": Issuer(200, 200),
+            "ACM010203XY9": Issuer(50, 0),
+            "GOMP800101QX2": Issuer(300, 120),
+        },
+    )
+    return FakePacState(
+        ReachcoreState({acme_api_key: acme, norte_api_key: norte}),
+        SolucionFactibleState([user]),
+    )
+
+
+def _demo_movements(today: date, rfcs: tuple[str, ...]) -> Iterator[Movement]:
+    """From the first of last month up to today; each RFC stamps on the 1st and in its rhythm."""
+    this_month = today.replace(day=1)
+    last_month = (this_month - timedelta(days=1)).replace(day=1)
+    days = (last_month + timedelta(days=n) for n in range((today - last_month).days + 1))
+    for day in days:
+        for place, rfc in enumerate(rfcs, start=2):
+            if (day.day - 1) % place == 0:
+                yield Movement(day, rfc, CONSUMPTION, 1 + (day.day * (place + 3)) % 8)

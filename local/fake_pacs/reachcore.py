@@ -1,0 +1,335 @@
+"""Sovos Reachcore's stamping balance service as its documentation describes it.
+
+Source: "Stamping Service Balance Consultation API" and its Spanish original. Where the
+pages are silent: errors without a code of their own bear the HTTP status as `Code`; a
+content type other than JSON gets 415; `GeneraronTimbre` counts the month asked for;
+`Transacciones` adds up the amounts of stamps consumed by authorised RFCs.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import lru_cache
+from itertools import islice
+from typing import Annotated, Any
+
+from pydantic import Field
+from werkzeug.exceptions import HTTPException
+from werkzeug.wrappers import Request, Response
+
+from local.fake_pacs.base import (
+    CONTROL,
+    JSON,
+    MAINTENANCE_PAGE,
+    FakePac,
+    Reply,
+    RequestContext,
+    control_fields,
+    json_response,
+)
+from local.fake_pacs.fake_data import (
+    CONSUMPTION,
+    MEXICO_CITY,
+    Balance,
+    Clock,
+    Movement,
+    ReachcoreState,
+    is_month,
+    mexico_now,
+)
+from local.fake_pacs.faults import ANY_OPERATION, Fault, FaultKind, FaultRules
+from local.fake_pacs.fields import Fields, Text
+from local.fake_pacs.statements import Statement, csv_statement, pdf_statement
+
+PATH = "/api/rest/Timbre/saldos"
+SALDOS = "saldos"
+_WRITERS = {"csv": csv_statement, "pdf": pdf_statement}
+_CONTENT_TYPES = {"csv": "text/csv; charset=utf-8", "pdf": "application/pdf"}
+_ROWS_AT_ONCE = 1000
+
+NOT_REGISTERED = (
+    "El RFC proporcionado no pertenece a los RFC registrados en la cuenta a la que pertenece "
+    "el API KEY."
+)
+RFC_NOT_NEEDED = "No es necesario mandar el 'RFCConsulta'"
+ERRORS = {
+    "400-001": (400, "'MesConsulta' se encuentra en un formato inválido."),
+    "400-002": (400, NOT_REGISTERED),
+    "400-003": (400, "El formato (formatoSolicitado) no está soportado"),
+    "401": (401, "El API Key no es válido."),
+    "404": (404, "La URL no existe."),
+    "405": (405, "El método no está permitido."),
+    "415": (415, "El API REST solo procesa estructuras JSON."),
+    "500": (500, "Error de la plataforma Reachcore"),
+}
+"""HTTP status and message by the documented code; 405 and 415 are the sandbox's own."""
+
+_DOCUMENTED = frozenset(ERRORS) - {"405", "415"}
+
+
+class _Row(Fields):
+    date: Annotated[datetime.date, Field(strict=False)]
+    rfc: Text
+    kind: str | None = None
+    amount: int = 1
+
+
+class _Movements(Fields):
+    account: Text
+    movements: list[_Row]
+
+
+class _Bulk(Fields):
+    account: Text
+    month: Text
+    rows: int
+
+
+class _RegisteredRfc(Fields):
+    account: Text
+    rfc: Text
+    authorized: bool = True
+
+
+@dataclass(frozen=True)
+class _Query:
+    """What a request asks for, before it is known to be right."""
+
+    operation: str
+    account: str | None
+    is_json: bool
+    month: object
+    rfc: object
+
+    @property
+    def subject(self) -> RequestContext:
+        return RequestContext(
+            self.operation,
+            self.account,
+            self.rfc if isinstance(self.rfc, str) else None,
+            self.month if isinstance(self.month, str) else None,
+        )
+
+
+class FakeReachcore(FakePac):
+    """The WSGI application: POST on `saldos`, `saldos/csv` and `saldos/pdf`."""
+
+    rules = FaultRules(
+        kinds={
+            SALDOS: ANY_OPERATION | {FaultKind.MISSING_COMMA, FaultKind.LAGGING_READS},
+            "csv": ANY_OPERATION | {FaultKind.LAGGING_READS},
+            "pdf": ANY_OPERATION | {FaultKind.LAGGING_READS},
+        },
+        codes=dict.fromkeys((SALDOS, "csv", "pdf"), _DOCUMENTED),
+        soap=False,
+    )
+    credential_header = "RCApiKey"
+
+    def __init__(self, books: ReachcoreState, *, clock: Clock = mexico_now) -> None:
+        """Take the memory and the clock (any zone; answers speak Mexico City's time)."""
+        super().__init__(
+            clock,
+            [
+                ("POST", PATH, self._saldos),
+                ("POST", f"{PATH}/<file_format>", self._statement),
+                ("POST", f"{CONTROL}/movements", self._post_movements),
+                ("POST", f"{CONTROL}/bulk", self._post_bulk),
+                ("POST", f"{CONTROL}/rfcs", self._post_rfc),
+                ("GET", f"{CONTROL}/served/<account>/<month>/<file_format>", self._get_served),
+            ],
+        )
+        self._books = books
+        self._served: dict[tuple[str, str, str], Statement] = {}
+        self._served_lock = threading.Lock()
+
+    def books_json(self) -> dict[str, Any]:
+        """The accounts without their API keys."""
+        return self._books.as_json()
+
+    def not_routed(self, error: HTTPException) -> Reply:
+        """404 and 405 in the documented error structure."""
+        return _error("405" if error.code == 405 else "404")
+
+    # ------------------------------------------------------------------ the PAC's own
+
+    def _saldos(self, request: Request) -> Response:
+        query = self._query(request, SALDOS)
+
+        def process(fault: Fault | None, work: Fault | None) -> Reply:
+            if rejection := self._error_reply(query):
+                return rejection
+            return self._balance_reply(query, fault, work)
+
+        return self.answer(request, query.subject, process, self._replacer(request, SALDOS))
+
+    def _statement(self, request: Request, file_format: str) -> Response:
+        query = self._query(request, file_format)
+
+        def process(_fault: Fault | None, work: Fault | None) -> Reply:
+            if rejection := self._error_reply(query):
+                return rejection
+            if query.rfc is not None:
+                return _error("400-002", RFC_NOT_NEEDED)
+            return self._statement_reply(query, file_format, work)
+
+        replace = self._replacer(request, file_format)
+        return self.answer(request, query.subject, process, replace)
+
+    def _query(self, request: Request, operation: str) -> _Query:
+        payload = request.get_json(force=True, silent=True)
+        fields = payload if isinstance(payload, dict) else {}
+        return _Query(
+            operation,
+            self._books.account_of(request.headers.get("RCApiKey", "")),
+            request.mimetype == "application/json",
+            fields.get("MesConsulta"),
+            fields.get("RFCConsulta"),
+        )
+
+    @staticmethod
+    def _error_reply(query: _Query) -> Reply | None:
+        """The documented error that holds for every operation, if one does."""
+        if not query.is_json:
+            return _error("415")
+        if query.account is None:
+            return _error("401")
+        if query.operation != SALDOS and query.operation not in _WRITERS:
+            return _error("400-003")
+        if not isinstance(query.month, str) or not is_month(query.month):
+            return _error("400-001")
+        return None
+
+    def _balance_reply(self, query: _Query, fault: Fault | None, work: Fault | None) -> Reply:
+        rfc = query.rfc
+        if rfc is not None and not (
+            isinstance(rfc, str) and self._books.is_registered(str(query.account), rfc)
+        ):
+            return _error("400-002")
+        balance = self._balance(query, rfc, work)
+        spoilt = fault is not None and fault.kind is FaultKind.MISSING_COMMA
+        return Reply(200, _balance_json(balance, comma=not spoilt), JSON, "200")
+
+    def _statement_reply(self, query: _Query, file_format: str, work: Fault | None) -> Reply:
+        balance = self._balance(query, None, work)
+        statement = Statement(_WRITERS[file_format](balance))
+        with self._served_lock:
+            self._served[(balance.account, balance.month, file_format)] = statement
+        filename = f"EstadoDeCuenta_{balance.month}.{file_format}"
+        return Reply(
+            200,
+            statement.chunks(),
+            _CONTENT_TYPES[file_format],
+            "200",
+            {"Content-Disposition": f'attachment; filename="{filename}"'},
+            statement.size,
+        )
+
+    def _balance(self, query: _Query, rfc: str | None, work: Fault | None) -> Balance:
+        now = self._clock().astimezone(MEXICO_CITY)
+        lag = timedelta(seconds=work.seconds if work else 0)
+        return self._books.balance(str(query.account), str(query.month), rfc, now, lag)
+
+    def _replacer(self, request: Request, operation: str) -> Callable[[Fault], Reply]:
+        content_type = _CONTENT_TYPES.get(operation, JSON)
+
+        def replacement(fault: Fault) -> Reply:
+            if fault.kind is FaultKind.CODE and fault.code:
+                on_statement = operation != SALDOS and fault.code == "400-002"
+                return _error(fault.code, RFC_NOT_NEEDED if on_statement else None, fault.body)
+            if fault.kind is FaultKind.WRONG_SHAPE and fault.reply is None:
+                return _wrong_shape(operation)
+            return self.fault_reply(request, fault, content_type)
+
+        return replacement
+
+    # -------------------------------------------------------------- control endpoints
+
+    def _post_movements(self, request: Request) -> Response:
+        fields = control_fields(request, _Movements)
+        movements = [
+            Movement(row.date, row.rfc, row.kind or CONSUMPTION, row.amount)
+            for row in fields.movements
+        ]
+        self._books.add_movements(fields.account, movements, self._clock())
+        return json_response({"account": fields.account, "added": len(movements)}, 201)
+
+    def _post_bulk(self, request: Request) -> Response:
+        fields = control_fields(request, _Bulk)
+        self._books.load_bulk(fields.account, fields.month, fields.rows)
+        return json_response(fields.model_dump(), 201)
+
+    def _post_rfc(self, request: Request) -> Response:
+        fields = control_fields(request, _RegisteredRfc)
+        self._books.register(fields.account, fields.rfc, authorized=fields.authorized)
+        return json_response(fields.model_dump(), 201)
+
+    def _get_served(
+        self, _request: Request, account: str, month: str, file_format: str
+    ) -> Response:
+        with self._served_lock:
+            statement = self._served.get((account, month, file_format))
+        if statement is None:
+            return json_response({"error": "no such statement has been served"}, 404)
+        return Response(
+            statement.chunks(),
+            headers={"Content-Length": str(statement.size)},
+            content_type=_CONTENT_TYPES[file_format],
+        )
+
+
+def _error(code: str, message: str | None = None, body: str = "json") -> Reply:
+    """The answer for a code: JSON as documented, or without a body, or as an HTML page."""
+    status, usual = ERRORS[code]
+    if body == "empty":
+        return Reply(status, [], JSON, code)
+    if body == "html":
+        return Reply(status, [MAINTENANCE_PAGE], "text/html; charset=utf-8", code)
+    errors = {"errors": [{"Code": code, "Message": message or usual}]}
+    return Reply(status, [json.dumps(errors, ensure_ascii=False).encode()], JSON, code)
+
+
+def _balance_json(balance: Balance, *, comma: bool) -> Iterator[bytes]:
+    """The documented structure in pieces; without `comma`, with the page's own mistake."""
+    stamp = json.dumps(balance.as_of.strftime("%Y-%m-%dT%H:%M:%S"))
+    yield (
+        f'{{"TipoConsumo": {json.dumps(balance.plan.value)},\n'
+        f'"FechaActual": {stamp}{"," if comma else ""}\n'
+        f'"Registrados": {balance.registered},\n'
+        f'"Autorizados": {balance.authorized},\n'
+        f'"GeneraronTimbre": {balance.stamping},\n'
+        f'"Transacciones": {balance.transactions},\n'
+        '"Detalle": ['
+    ).encode()
+    rows = balance.movements()
+    separator = "\n"
+    while batch := list(islice(rows, _ROWS_AT_ONCE)):
+        yield (separator + ",\n".join(map(_row_json, batch))).encode()
+        separator = ",\n"
+    yield b"\n]}"
+
+
+def _row_json(row: Movement) -> str:
+    return (
+        f'{{"RFC": {_quote(row.rfc)}, "Fecha": "{row.date.isoformat()}T00:00:00", '
+        f'"TipoMovimiento": {_quote(row.kind)}, "Monto": {row.amount}}}'
+    )
+
+
+@lru_cache(maxsize=1 << 16)
+def _quote(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _wrong_shape(operation: str) -> Reply:
+    """A well-formed answer of the right type that is not what the documentation describes."""
+    if operation == "csv":
+        body = "Reporte;Total\r\nTimbres;3\r\n"
+        headers = {"Content-Disposition": 'attachment; filename="reporte.csv"'}
+        return Reply(200, [body.encode()], _CONTENT_TYPES["csv"], "not-processed", headers)
+    payload = {"estado": "correcto", "saldo": {"timbres": "tres"}}
+    return Reply(200, [json.dumps(payload).encode()], JSON, "not-processed")

@@ -1,0 +1,172 @@
+"""Serving a sandbox over real HTTP/1.1 on loopback, connections kept alive."""
+
+from __future__ import annotations
+
+import io
+import socket
+import sys
+import threading
+import traceback
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from http import HTTPStatus
+from ssl import SSLContext
+from typing import TYPE_CHECKING, Any
+
+from werkzeug.datastructures import Headers
+from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
+from werkzeug.test import run_wsgi_app
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
+
+HOST = "127.0.0.1"
+MAX_REQUEST_BYTES = 10 * 1024 * 1024
+
+
+class _UnreadableError(Exception):
+    """The body of a request cannot be read; the status is what to answer."""
+
+    def __init__(self, status: HTTPStatus) -> None:
+        super().__init__(status.phrase)
+        self.status = status
+
+
+class _Handler(WSGIRequestHandler):
+    """One connection. Werkzeug's own handler closes it after each answer; this one keeps it.
+
+    To know where the next request begins, the body is read whole before the application
+    runs, so it need not be drained afterwards.
+    """
+
+    protocol_version = "HTTP/1.1"
+    # Answers leave as few packets as possible and none waits for the client's acknowledgement.
+    wbufsize = 1 << 16
+    disable_nagle_algorithm = True
+
+    def run_wsgi(self) -> None:
+        """Answer one request; a connection that breaks on the way is simply given up."""
+        environ = self.environ = self.make_environ()
+        try:
+            content = self._body(environ)
+        except _UnreadableError as problem:
+            self.close_connection = True
+            self.send_error(problem.status)
+            return
+        environ["wsgi.input"] = io.BytesIO(content)
+        environ["CONTENT_LENGTH"] = str(len(content))
+        try:
+            body, status, headers = run_wsgi_app(self.server.app, environ)
+        except ConnectionError:
+            self.close_connection = True
+            return
+        except Exception:
+            self.close_connection = True
+            self.log("error", "%s", traceback.format_exc())
+            self.send_error(HTTPStatus.INTERNAL_SERVER_ERROR)
+            return
+        try:
+            self._send(status, headers, body)
+        except OSError:
+            self.close_connection = True
+        finally:
+            close = getattr(body, "close", None)
+            if close:
+                close()
+
+    def _body(self, environ: dict[str, Any]) -> bytes:
+        try:
+            if environ.get("wsgi.input_terminated"):
+                content: bytes = environ["wsgi.input"].read()
+                return content
+            length = int(environ.get("CONTENT_LENGTH") or 0)
+        except (ValueError, OSError) as error:
+            raise _UnreadableError(HTTPStatus.BAD_REQUEST) from error
+        if not 0 <= length <= MAX_REQUEST_BYTES:
+            raise _UnreadableError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+        content = self.rfile.read(length)
+        if len(content) < length:
+            raise _UnreadableError(HTTPStatus.BAD_REQUEST)
+        return content
+
+    def _send(self, status: str, headers: Headers, body: Iterable[bytes]) -> None:
+        code, _, reason = status.partition(" ")
+        bodiless = self.command == "HEAD" or int(code) in (204, 304)
+        chunked = not bodiless and "Content-Length" not in headers
+        if chunked and self.request_version < "HTTP/1.1":
+            chunked = False
+            self.close_connection = True
+        self.send_response(int(code), reason)
+        for name, value in headers:
+            self.send_header(name, value)
+        if chunked:
+            self.send_header("Transfer-Encoding", "chunked")
+        if self.close_connection:
+            self.send_header("Connection", "close")
+        self.end_headers()
+        for piece in body:
+            if bodiless or not piece:
+                continue
+            self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
+            self.wfile.flush()
+        if chunked:
+            self.wfile.write(b"0\r\n\r\n")
+        self.wfile.flush()
+
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        """Keep no access log: the sandbox has its list of calls."""
+
+
+class _Server(ThreadedWSGIServer):
+    """A thread for each connection, and a way to close those that are still open."""
+
+    def __init__(self, app: WSGIApplication, port: int, ssl_context: SSLContext | None) -> None:
+        super().__init__(HOST, port, app, _Handler, ssl_context=ssl_context)
+        self._open: set[socket.socket] = set()
+        self._open_lock = threading.Lock()
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Serve one connection to its end."""
+        with self._open_lock:
+            self._open.add(request)
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            with self._open_lock:
+                self._open.discard(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Says nothing of a client that hung up; faults on command make many do so."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+    def close_connections(self) -> None:
+        """Hang up on every client."""
+        with self._open_lock:
+            for connection in self._open:
+                with suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
+
+
+@contextmanager
+def serve(
+    app: WSGIApplication, *, port: int = 0, ssl_context: SSLContext | None = None
+) -> Iterator[str]:
+    """Serve an application on loopback while the context lasts; gives its base URL.
+
+    Port 0 takes a free one; with `ssl_context` the URL is https. All threads are daemons,
+    so the server ends with the process at the latest; leaving the context also hangs up on
+    clients that kept their connection.
+    """
+    server = _Server(app, port, ssl_context)
+    thread = threading.Thread(
+        target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
+    )
+    thread.start()
+    scheme = "https" if ssl_context else "http"
+    try:
+        yield f"{scheme}://{HOST}:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.close_connections()

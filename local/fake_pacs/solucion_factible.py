@@ -1,0 +1,435 @@
+"""Solución Factible's SOAP service `Utilerias` as its documentation describes it.
+
+Sources: "Utilerias.getTimbres" and "Utilerias.agregarContrato". The pages name operations,
+parameters, attributes and codes; the envelope is that of the Axis2 servers such services
+run on: SOAP 1.1, document/literal wrapped, results qualified by the `/xsd` namespace.
+Where the pages are silent: incomplete data (611) is told before wrong credentials (60x),
+those before malformed data (612), and an issuer that the user does not have is a 611.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+from lxml import etree
+from pydantic import Field
+from werkzeug.exceptions import HTTPException
+from werkzeug.wrappers import Request, Response
+
+from local.fake_pacs.base import (
+    CONTROL,
+    FakePac,
+    Reply,
+    RequestContext,
+    control_fields,
+    json_response,
+)
+from local.fake_pacs.fake_data import (
+    MEXICO_CITY,
+    AccountState,
+    Clock,
+    Issuer,
+    SolucionFactibleState,
+    is_rfc,
+    mexico_now,
+)
+from local.fake_pacs.faults import ANY_OPERATION, Fault, FaultKind, FaultRules
+from local.fake_pacs.fields import FieldError, Fields, Text
+
+SERVICE = "http://utilerias.timbrado.ws.cfdi.solucionfactible.com"
+TYPES = f"{SERVICE}/xsd"
+ENVELOPE = "http://schemas.xmlsoap.org/soap/envelope/"
+XSI = "http://www.w3.org/2001/XMLSchema-instance"
+WSDL_SOAP = (
+    "http://schemas.xmlsoap.org/wsdl/soap/",
+    "http://schemas.xmlsoap.org/wsdl/soap12/",
+    "http://schemas.xmlsoap.org/wsdl/http/",
+)
+XML = "text/xml; charset=UTF-8"
+PATHS = (
+    "/ws/services/Utilerias",
+    "/ws/services/Utilerias/",
+    "/ws/services/Utilerias.UtileriasHttpsSoap11Endpoint",
+    "/ws/services/Utilerias.UtileriasHttpsSoap11Endpoint/",
+)
+
+
+class _Consumption(Fields):
+    rfc: Text
+    timbres: int
+    username: str | None = None
+
+
+class _AccountChange(Fields):
+    username: str | None = None
+    state: Annotated[AccountState, Field(strict=False)] | None = None
+    password: str | None = None
+
+
+class _IssuerChange(Fields):
+    rfc: Text
+    username: str | None = None
+    contratados: int | None = None
+    usados: int | None = None
+    denied: bool | None = None
+
+
+class _MadeUpIssuers(Fields):
+    count: int
+    username: str | None = None
+
+
+GET_TIMBRES = "getTimbres"
+AGREGAR_CONTRATO = "agregarContrato"
+WSDL = "wsdl"
+_PARAMETERS = {
+    GET_TIMBRES: ("usuario", "password", "rfcEmisor"),
+    AGREGAR_CONTRATO: ("usuario", "password", "rfcEmisor", "timbres"),
+}
+_RETURN_TYPES = {GET_TIMBRES: "ResponseTimbres", AGREGAR_CONTRATO: "Response"}
+
+MESSAGES = {
+    "200": "La transacción ha sido completada satisfactoriamente.",
+    "500": "Han ocurrido errores que no han permitido completar el proceso.",
+    "501": "Ha ocurrido un error de conexión a la base de datos.",
+    "502": "Se ha fallado al intentar recuperar o guardar información en la base de datos.",
+    "503": "Se ha alcanzado el límite de licencias de acceso concurrente a la base de datos.",
+    "601": "Error de autenticación, el nombre de usuario o contraseña son incorrectos.",
+    "602": "La cuenta de usuario se encuentra bloqueada.",
+    "603": "La contraseña de la cuenta ha expirado.",
+    "604": "Se ha superado el número máximo permitido de intentos fallidos de autenticación.",
+    "605": "El usuario se encuentra inactivo.",
+    "611": "Los datos recibidos están incompletos o no se encuentran donde se esperarían.",
+    "612": "El archivo XML o alguno de sus atributos está mal formado.",
+    "620": "Permiso denegado.",
+    "624": "Violación de restricción de unicidad.",
+    "630": "Se han agotado los timbres de la implementación.",
+    "631": "Se han agotado los timbres del emisor.",
+    "632": "Se ha alcanzado el límite de uso justo permitido por transacción.",
+    "633": "Uso indebido de cuenta de producción en pruebas o cuenta de prueba en producción.",
+}
+"""A message by status: every code that either page documents."""
+
+_SPOILT_FIELDS = frozenset({FaultKind.MISSING_FIELDS, FaultKind.EMPTY_FIELDS, FaultKind.NIL_FIELDS})
+_SOAP_FAULTS = ANY_OPERATION | {FaultKind.SOAP_FAULT, FaultKind.DTD}
+
+
+class _MalformedError(Exception):
+    """The request is not one that the service can dispatch; the text is the faultstring."""
+
+
+@dataclass(frozen=True)
+class _Request:
+    """One operation with the documented parameters, empty where they did not come."""
+
+    operation: str
+    values: dict[str, str]
+
+    def incomplete(self) -> list[str]:
+        """The documented parameters that are absent or blank."""
+        return [name for name in _PARAMETERS[self.operation] if not self.values[name].strip()]
+
+    def stamps(self) -> int | None:
+        """The number of stamps to contract, or None where it is not a positive integer."""
+        text = self.values.get("timbres", "").strip()
+        digits = text.isascii() and text.isdigit() and len(text) <= 10
+        return int(text) if digits and int(text) > 0 else None
+
+
+class FakeSolucionFactible(FakePac):
+    """The WSGI application: `getTimbres`, `agregarContrato` and, with `?wsdl`, the WSDL."""
+
+    rules = FaultRules(
+        kinds={
+            GET_TIMBRES: _SOAP_FAULTS | _SPOILT_FIELDS | {FaultKind.LAGGING_READS},
+            AGREGAR_CONTRATO: _SOAP_FAULTS
+            | {FaultKind.DOUBLED_CONTRACT, FaultKind.EXPIRING_CONTRACT},
+            WSDL: ANY_OPERATION - {FaultKind.CODE},
+        },
+        codes={
+            GET_TIMBRES: frozenset(MESSAGES) - {"620"},
+            AGREGAR_CONTRATO: frozenset(MESSAGES),
+        },
+        soap=True,
+    )
+
+    def __init__(
+        self,
+        books: SolucionFactibleState,
+        *,
+        wsdl: Path | None = None,
+        clock: Clock = mexico_now,
+    ) -> None:
+        """Take the memory, the WSDL file to serve (read at each request) and the clock."""
+        service = [
+            route
+            for path in PATHS
+            for route in (("POST", path, self._soap), ("GET", path, self._get_wsdl))
+        ]
+        super().__init__(
+            clock,
+            [
+                *service,
+                ("POST", f"{CONTROL}/consume", self._post_consume),
+                ("POST", f"{CONTROL}/account", self._post_account),
+                ("POST", f"{CONTROL}/issuer", self._post_issuer),
+                ("POST", f"{CONTROL}/issuers", self._post_issuers),
+            ],
+        )
+        self._books = books
+        self._wsdl = wsdl
+
+    def books_json(self) -> dict[str, Any]:
+        """The accounts without their passwords."""
+        return self._books.as_json()
+
+    def not_routed(self, error: HTTPException) -> Reply:
+        """A SOAP fault under the HTTP status of the error."""
+        return _soap_fault("Client", "The service cannot be found", error.code or 500)
+
+    # ------------------------------------------------------------------ the PAC's own
+
+    def _soap(self, request: Request) -> Response:
+        try:
+            asked = _read(request)
+        except _MalformedError as problem:
+            text = str(problem)
+            reply = _soap_fault("Client", text)
+            return self.answer(request, RequestContext("other"), lambda *_: reply, lambda _: reply)
+
+        def process(fault: Fault | None, work: Fault | None) -> Reply:
+            if asked.operation == GET_TIMBRES:
+                return self._get_timbres(asked, fault, work)
+            return self._agregar_contrato(asked, fault, work)
+
+        subject = RequestContext(
+            asked.operation,
+            self._known_user(asked),
+            asked.values["rfcEmisor"] or None,
+            timbres=asked.stamps(),
+        )
+        return self.answer(request, subject, process, self._replacer(request, asked.operation))
+
+    def _get_timbres(self, asked: _Request, fault: Fault | None, work: Fault | None) -> Reply:
+        rfc = asked.values["rfcEmisor"]
+        rejection = self._error_reply(asked)
+        if rejection:
+            return _result(GET_TIMBRES, *rejection, fault=fault)
+        user = asked.values["usuario"]
+        if work:
+            as_of = self._clock() - timedelta(seconds=work.seconds)
+            issuer = self._books.past_stamps(user, rfc, as_of)
+        else:
+            issuer = self._books.stamps(user, rfc)
+        if issuer is None:
+            message = f"{MESSAGES['611']} El emisor con RFC {rfc} no está registrado."
+            return _result(GET_TIMBRES, "611", message, fault=fault)
+        return _result(GET_TIMBRES, "200", MESSAGES["200"], issuer, fault)
+
+    def _agregar_contrato(self, asked: _Request, fault: Fault | None, work: Fault | None) -> Reply:
+        rejection = self._error_reply(asked)
+        if rejection:
+            return _result(AGREGAR_CONTRATO, *rejection, fault=fault)
+        stamps = asked.stamps()
+        if stamps is None:
+            message = f"{MESSAGES['612']} Atributo: timbres."
+            return _result(AGREGAR_CONTRATO, "612", message, fault=fault)
+        now = self._clock().astimezone(MEXICO_CITY)
+        user, rfc = asked.values["usuario"], asked.values["rfcEmisor"]
+        purchase = self._books.contract(user, rfc, stamps, now)
+        if purchase is None:
+            return _result(AGREGAR_CONTRATO, "620", MESSAGES["620"], fault=fault)
+        if work and work.kind is FaultKind.DOUBLED_CONTRACT:
+            self._books.contract(user, rfc, stamps, now)
+        if work and work.contratados and work.usados is not None:
+            self._books.expire(user, rfc, work.contratados, work.usados, now)
+
+        def on_sent(sent: bool) -> None:
+            purchase.reply_sent = sent
+
+        reply = _result(AGREGAR_CONTRATO, "200", MESSAGES["200"], fault=fault)
+        reply.on_sent = on_sent
+        return reply
+
+    def _error_reply(self, asked: _Request) -> tuple[str, str] | None:
+        """The status and message that end both operations alike, if one does."""
+        if missing := asked.incomplete():
+            return "611", f"{MESSAGES['611']} Faltan: {', '.join(missing)}."
+        status = self._books.authenticate(asked.values["usuario"], asked.values["password"])
+        if status != 200:
+            return str(status), MESSAGES[str(status)]
+        if not is_rfc(asked.values["rfcEmisor"]):
+            return "612", f"{MESSAGES['612']} Atributo: rfcEmisor."
+        return None
+
+    def _known_user(self, asked: _Request) -> str | None:
+        """The user, if there is one: what is no username may be a misplaced password."""
+        username = asked.values["usuario"]
+        return username if self._books.knows(username) else None
+
+    def _replacer(self, request: Request, operation: str) -> Callable[[Fault], Reply]:
+        def replacement(fault: Fault) -> Reply:
+            if fault.kind is FaultKind.CODE and fault.code:
+                message = fault.mensaje or MESSAGES[fault.code]
+                return _result(operation, fault.code, message)
+            if fault.kind is FaultKind.SOAP_FAULT:
+                return _soap_fault("Server", "Error interno del servicio Utilerias")
+            if fault.kind is FaultKind.WRONG_SHAPE and fault.reply is None:
+                return _wrong_shape(operation)
+            return self.fault_reply(request, fault, XML)
+
+        return replacement
+
+    def _get_wsdl(self, request: Request) -> Response:
+        def process(_fault: Fault | None, _work: Fault | None) -> Reply:
+            if WSDL not in {name.lower() for name in request.args}:
+                return _soap_fault("Client", "Send SOAP by POST, or ask for ?wsdl", 405)
+            if self._wsdl is None or not self._wsdl.is_file():
+                return _soap_fault("Server", "The WSDL is not available", 404)
+            return Reply(200, [_without_addresses(self._wsdl)], XML, "200")
+
+        return self.answer(request, RequestContext(WSDL), process, self._replacer(request, WSDL))
+
+    # -------------------------------------------------------------- control endpoints
+
+    def _post_consume(self, request: Request) -> Response:
+        fields = control_fields(request, _Consumption)
+        issuer = self._books.consume(fields.rfc, fields.timbres, fields.username, self._clock())
+        return json_response(
+            {
+                "rfc": fields.rfc,
+                "contratados": issuer.contratados,
+                "usados": issuer.usados,
+                "disponibles": issuer.disponibles,
+            }
+        )
+
+    def _post_account(self, request: Request) -> Response:
+        fields = control_fields(request, _AccountChange)
+        if fields.state is None and not fields.password:
+            raise FieldError("send a state or a password")
+        self._books.set_account(
+            fields.username, state=fields.state, password=fields.password or None
+        )
+        return json_response({"changed": True})
+
+    def _post_issuer(self, request: Request) -> Response:
+        fields = control_fields(request, _IssuerChange)
+        self._books.set_issuer(**fields.model_dump())
+        return json_response({"rfc": fields.rfc}, 201)
+
+    def _post_issuers(self, request: Request) -> Response:
+        fields = control_fields(request, _MadeUpIssuers)
+        self._books.load_issuers(fields.count, fields.username)
+        return json_response({"count": fields.count}, 201)
+
+
+# ------------------------------------------------------------------------ SOAP in and out
+
+
+def _parser() -> etree.XMLParser:
+    return etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False)
+
+
+def _read(request: Request) -> _Request:
+    """The operation in a request; _MalformedError for what the server would not dispatch."""
+    if request.mimetype != "text/xml":
+        raise _MalformedError(f"The content type {request.mimetype!r} is not SOAP 1.1's text/xml")
+    try:
+        root = etree.fromstring(request.get_data(), _parser())
+    except (etree.XMLSyntaxError, ValueError) as error:
+        raise _MalformedError("The message is not well-formed XML") from error
+    if root.getroottree().docinfo.internalDTD is not None:
+        raise _MalformedError("A SOAP message must not contain a document type declaration")
+    body = root.find(f"{{{ENVELOPE}}}Body")
+    if root.tag != f"{{{ENVELOPE}}}Envelope" or body is None:
+        raise _MalformedError("The message is not a SOAP 1.1 envelope")
+    element = next(body.iterchildren(etree.Element), None)
+    name = etree.QName(element) if element is not None else None
+    action = request.headers.get("SOAPAction", "").strip().strip('"')
+    if element is None or name is None or name.namespace != SERVICE:
+        raise _MalformedError(f"The operation is not found, and the SOAPAction is {action!r}")
+    if name.localname not in _PARAMETERS or action not in ("", f"urn:{name.localname}"):
+        raise _MalformedError(f"The operation is not found, and the SOAPAction is {action!r}")
+    values = {
+        parameter: element.findtext(f"{{{SERVICE}}}{parameter}") or ""
+        for parameter in _PARAMETERS[name.localname]
+    }
+    return _Request(name.localname, values)
+
+
+def _envelope(content: etree._Element) -> bytes:
+    envelope = etree.Element(f"{{{ENVELOPE}}}Envelope", nsmap={"soapenv": ENVELOPE})
+    etree.SubElement(envelope, f"{{{ENVELOPE}}}Body").append(content)
+    return etree.tostring(envelope, xml_declaration=True, encoding="UTF-8")
+
+
+def _result(
+    operation: str,
+    status: str,
+    message: str,
+    issuer: Issuer | None = None,
+    fault: Fault | None = None,
+) -> Reply:
+    """`<operation>Response/return` with status, mensaje and, for an issuer, its counts."""
+    kind = fault.kind if fault else None
+    response = etree.Element(f"{{{SERVICE}}}{operation}Response", nsmap={"ns": SERVICE})
+    returned = etree.SubElement(response, f"{{{SERVICE}}}return", nsmap={"ax21": TYPES, "xsi": XSI})
+    returned.set(f"{{{XSI}}}type", f"ax21:{_RETURN_TYPES[operation]}")
+    etree.SubElement(returned, f"{{{TYPES}}}status").text = status
+    etree.SubElement(returned, f"{{{TYPES}}}mensaje").text = message
+    if issuer is not None and kind is not FaultKind.MISSING_FIELDS:
+        for name in ("contratados", "usados", "disponibles"):
+            count = etree.SubElement(returned, f"{{{TYPES}}}{name}")
+            if kind is FaultKind.NIL_FIELDS:
+                count.set(f"{{{XSI}}}nil", "true")
+            elif kind is not FaultKind.EMPTY_FIELDS:
+                count.text = str(getattr(issuer, name))
+    if kind is FaultKind.DTD:
+        return Reply(200, [_with_dtd(response, message)], XML, status)
+    return Reply(200, [_envelope(response)], XML, status)
+
+
+def _with_dtd(response: etree._Element, message: str) -> bytes:
+    """The same envelope with its `mensaje` behind an entity that a DOCTYPE declares."""
+    declared = etree.tostring(response, encoding="unicode")
+    escaped = etree.Element("x")
+    escaped.text = message
+    text = etree.tostring(escaped, encoding="unicode").removeprefix("<x>").removesuffix("</x>")
+    envelope = (
+        "<?xml version='1.0' encoding='UTF-8'?>\n"
+        f'<!DOCTYPE soapenv:Envelope [<!ENTITY mensaje "{text}">]>\n'
+        f'<soapenv:Envelope xmlns:soapenv="{ENVELOPE}"><soapenv:Body>'
+        f"{declared.replace(f'>{text}<', '>&mensaje;<')}"
+        "</soapenv:Body></soapenv:Envelope>"
+    )
+    return envelope.encode()
+
+
+def _soap_fault(side: str, text: str, http_status: int = 500) -> Reply:
+    fault = etree.Element(f"{{{ENVELOPE}}}Fault", nsmap={"soapenv": ENVELOPE})
+    etree.SubElement(fault, "faultcode").text = f"soapenv:{side}"
+    etree.SubElement(fault, "faultstring").text = text
+    etree.SubElement(fault, "detail")
+    return Reply(http_status, [_envelope(fault)], XML, "not-processed")
+
+
+def _wrong_shape(operation: str) -> Reply:
+    """A well-formed envelope whose result is not the documented one."""
+    response = etree.Element(f"{{{SERVICE}}}{operation}Response", nsmap={"ns": SERVICE})
+    returned = etree.SubElement(response, f"{{{SERVICE}}}resultado")
+    etree.SubElement(returned, f"{{{SERVICE}}}codigo").text = "200"
+    return Reply(200, [_envelope(response)], XML, "not-processed")
+
+
+def _without_addresses(wsdl: Path) -> bytes:
+    """The WSDL with the location of every port emptied, as the live ones have been."""
+    tree = etree.parse(str(wsdl), _parser())
+    for namespace in WSDL_SOAP:
+        for address in tree.iter(f"{{{namespace}}}address"):
+            address.set("location", "")
+    return etree.tostring(tree, xml_declaration=True, encoding="UTF-8")

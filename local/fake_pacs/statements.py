@@ -1,0 +1,140 @@
+"""Reachcore's downloadable statement of one account's month, as CSV and as PDF.
+
+Source: "Stamping Service Balance Consultation API", consume report downloading. Both
+writers depend on nothing but the balance given, so equal balances make equal bytes.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import tempfile
+import weakref
+from collections.abc import Iterable, Iterator
+from datetime import date
+from functools import lru_cache
+from itertools import chain, islice
+
+from reportlab.lib.pagesizes import letter
+from reportlab.pdfgen.canvas import Canvas
+
+from local.fake_pacs.fake_data import Balance, month_bounds
+
+_CHUNK = 1 << 16
+_ROWS_AT_ONCE = 1000
+
+
+class Statement:
+    """The bytes of one statement, kept on disk so that big ones stay out of memory."""
+
+    def __init__(self, chunks: Iterable[bytes]) -> None:
+        """Keep what the chunks say."""
+        with tempfile.TemporaryFile() as file:
+            file.writelines(chunks)
+            self.size = file.tell()
+            self._descriptor = os.dup(file.fileno())
+        weakref.finalize(self, os.close, self._descriptor)
+
+    def chunks(self) -> Iterator[bytes]:
+        """The bytes from the beginning; readers do not disturb each other."""
+        for offset in range(0, self.size, _CHUNK):
+            yield os.pread(self._descriptor, min(_CHUNK, self.size - offset), offset)
+
+
+# --------------------------------------------------------------------------------- CSV
+
+
+def csv_statement(balance: Balance) -> Iterator[bytes]:
+    """The statement in the documented layout, in pieces: UTF-8, lines ended by CRLF.
+
+    RFCs carry the trailing blank and dates the US form that the documentation shows.
+    """
+    first, last = month_bounds(balance.month)
+    yield _csv_lines(
+        [
+            ["Cuenta", "TipoConsumo", "FechaInicioConsulta", "FechaFinConsulta", "FechaActual"],
+            [
+                balance.account,
+                balance.plan.value,
+                f"{first.isoformat()}T00:00:00",
+                f"{last.isoformat()}T00:00:00",
+                balance.as_of.strftime("%Y-%m-%dT%H:%M:%S"),
+            ],
+            [],
+            ["Estado de los RFC"],
+            ["Registrados", balance.registered],
+            ["Autorizados", balance.authorized],
+            ["Generaron Timbre", balance.stamping],
+            [],
+            ["Transacciones"],
+            ["Consumo de todos los RFC:", balance.transactions],
+            [],
+            ["RFC", "Fecha", "Tipo movimiento", "Monto"],
+        ]
+    )
+    rows = balance.movements()
+    while batch := list(islice(rows, _ROWS_AT_ONCE)):
+        yield _csv_lines(
+            [f"{row.rfc} ", f"{_day(row.date, '%m/%d/%Y')} 12:00:00 AM", row.kind, row.amount]
+            for row in batch
+        )
+
+
+@lru_cache(maxsize=1024)
+def _day(day: date, pattern: str) -> str:
+    return day.strftime(pattern)
+
+
+def _csv_lines(rows: Iterable[list[str | int]]) -> bytes:
+    lines = io.StringIO(newline="")
+    csv.writer(lines, lineterminator="\r\n").writerows(rows)
+    return lines.getvalue().encode()
+
+
+# --------------------------------------------------------------------------------- PDF
+
+_TOP, _LEFT, _LINE = 740, 48, 15
+_LINES_OF_A_PAGE = 44
+_MONTHS = (
+    *("enero", "febrero", "marzo", "abril", "mayo", "junio", "julio"),
+    *("agosto", "septiembre", "octubre", "noviembre", "diciembre"),
+)
+
+
+def pdf_statement(balance: Balance) -> Iterator[bytes]:
+    """The statement as a PDF in Spanish: account, state of the RFCs, total and movements."""
+    first, last = month_bounds(balance.month)
+    head = [
+        "Estado de cuenta",
+        f"Cuenta: {balance.account}",
+        f"Tipo de consumo: {balance.plan.value}",
+        f"Periodo: {_MONTHS[first.month - 1]} de {first.year}",
+        f"{first:%d/%m/%Y} al {last:%d/%m/%Y}",
+        f"Fecha de consulta: {balance.as_of:%d/%m/%Y %H:%M:%S}",
+        f"RFC registrados: {balance.registered:,}",
+        f"RFC autorizados: {balance.authorized:,}",
+        f"Generaron timbre: {balance.stamping:,}",
+        f"Transacciones: {balance.transactions:,}",
+        "Movimientos: RFC, fecha, tipo, monto"
+        if balance.rows
+        else "Sin movimientos en el periodo.",
+    ]
+    rows = (
+        f"{row.rfc}   {_day(row.date, '%d/%m/%Y')}   {row.kind}   {row.amount:,}"
+        for row in balance.movements()
+    )
+    pages = -(-(len(head) + balance.rows) // _LINES_OF_A_PAGE)
+    lines = chain(head, rows)
+    out = io.BytesIO()
+    canvas = Canvas(out, pagesize=letter, pageCompression=1, invariant=1)
+    for page in range(1, pages + 1):
+        text = canvas.beginText(_LEFT, _TOP)
+        text.setFont("Helvetica", 9, _LINE)
+        for line in islice(lines, _LINES_OF_A_PAGE):
+            text.textLine(line)
+        text.textLine(f"Página {page} de {pages}. Documento de prueba, sin validez fiscal")
+        canvas.drawText(text)
+        canvas.showPage()
+    canvas.save()
+    yield out.getvalue()

@@ -1,0 +1,71 @@
+"""Reports that are in the bucket, and tickets for them, without a PAC or a worker."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+from tests.integration.harness import BUYER, RC, Answer, World, proxy_event
+
+from timbres.aws.object_store import MEDIA_TYPES
+from timbres.domain.month import Month
+from timbres.domain.report import READY, Report, ReportSpec
+from timbres.repositories.download_tokens import DownloadTokenRepository
+from timbres.repositories.reports import ReportRepository
+
+MONTH = Month(2026, 10)
+
+
+def records(world: World) -> ReportRepository:
+    """Return the records of reports, in the hands of the tests."""
+    return ReportRepository(world.stack.client("dynamodb"), world.stack.refs["ReportsTable"])
+
+
+def tokens(world: World) -> DownloadTokenRepository:
+    """Return the tickets, in the hands of the tests."""
+    return DownloadTokenRepository(
+        world.stack.client("dynamodb"), world.stack.refs["DownloadTokensTable"]
+    )
+
+
+def stored(
+    world: World, content: bytes, version: int = 1, account: str = RC, form: str = "csv"
+) -> Report:
+    """Return a ready report with a content, its record and its object written."""
+    wanted = ReportSpec(account, MONTH, "statement", form)
+    put = world.stack.client("s3").put_object(
+        Bucket=world.stack.refs["ReportsBucket"],
+        Key=wanted.key,
+        Body=content,
+        ContentType=MEDIA_TYPES[form],
+    )
+    pending = records(world).create(wanted, version, BUYER, world.clock(), None)
+    report = replace(
+        pending,
+        status=READY,
+        settled_at=world.clock(),
+        bytes=len(content),
+        sha256=hashlib.sha256(content).hexdigest(),
+        object_version=put["VersionId"],
+    )
+    assert records(world).finalize(report)
+    return report
+
+
+def issued(world: World, report: Report, days: float = 30) -> str:
+    """Return a new ticket for a ready report."""
+    assert report.object_version is not None
+    until = world.clock() + timedelta(days=days)
+    return tokens(world).issue(report.spec, report.id, report.object_version, until)
+
+
+def opened(world: World, token: str, ip: str = "203.0.113.7", **more: Any) -> Answer:
+    """Open a mailed link as a browser does: unsigned."""
+    event = proxy_event("GET", "/d/x")
+    event |= {"path": f"/d/{token}", "pathParameters": {"ticket": token}}
+    identity = event["requestContext"]["identity"]
+    identity |= dict.fromkeys(("accountId", "caller", "accessKey", "userArn", "user"))
+    identity["sourceIp"] = ip
+    return world.answer(world.invoke("ticket", event, **more))

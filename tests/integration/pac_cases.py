@@ -1,0 +1,517 @@
+"""What the tests of the PAC clients stand on: the table of PACs, and odd servers on loopback.
+
+``AT`` holds each PAC once; the suites that any PAC must pass are parametrised over it.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from local.fake_pacs import reachcore, solucion_factible
+from local.fake_pacs.base import FakePac
+from local.fake_pacs.fake_data import FakePacState, demo_state
+from local.fake_pacs.faults import parse_fault
+from tests.support import libre
+from tests.support.libre.fake import TEXTS, LibreFake
+from tests.unit.documented_codes import (
+    AGREGAR_CONTRATO,
+    EXPECTED,
+    GET_TIMBRES,
+    REJECTED_CREDENTIALS,
+    REJECTED_REQUEST,
+    SALDOS,
+    STATEMENT,
+    Meaning,
+    documented,
+)
+
+# It imports zeep, which a first call must not wait for.
+import timbres.pacs.solucion_factible.client
+from timbres.deadline import Deadline
+from timbres.domain.account import Account
+from timbres.domain.month import Month
+from timbres.domain.rfc import Rfc
+from timbres.errors import PacError, ProblemType
+from timbres.pacs.base import PacClient
+from timbres.pacs.registry import PACS, create_client
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+TODAY = date(2026, 11, 19)
+MONTH = Month(2026, 10)
+RFC = Rfc("A&D061009TY8")
+RFC_N = Rfc("ÑAN840101AB1")
+KEY = "llave-de-acme-0001"
+OTHER_KEY = "llave-de-norte-0002"
+USERNAME = "pruebas@acme.example"
+PASSWORD = "contraseña & <secreta>"
+WRONG = "equivocada-0001"
+ACME = "Acme Timbrado"
+CREDENTIALS = (KEY, OTHER_KEY, USERNAME, PASSWORD, WRONG)
+WSDL = Path(timbres.pacs.solucion_factible.client.__file__).with_name("utilerias.wsdl")
+# How often a read is tried.
+ATTEMPTS = 3
+
+
+def books() -> FakePacState:
+    """Return the demo's books with the credentials of these tests."""
+    return demo_state(
+        TODAY,
+        acme_api_key=KEY,
+        norte_api_key=OTHER_KEY,
+        username=USERNAME,
+        password=PASSWORD,
+    )
+
+
+def reachcore_account(endpoint: str, api_key: str = KEY) -> Account:
+    """Return an account at the Reachcore that stands there."""
+    return Account("acme-rc", PACS["reachcore"], "sandbox", {"api_key": api_key}, endpoint)
+
+
+def factible_account(
+    endpoint: str, *, live_wsdl: bool = False, password: str = PASSWORD
+) -> Account:
+    """Return an account at the Solución Factible that stands there."""
+    credentials = {"username": USERNAME, "password": password}
+    return Account(
+        "acme-sf",
+        PACS["solucion-factible"],
+        "sandbox",
+        credentials,
+        endpoint,
+        live_wsdl=live_wsdl,
+    )
+
+
+# ------------------------------------------------------------------------------- the table
+
+
+@dataclass(frozen=True, eq=False)
+class Act:
+    """One thing that a PAC is asked: a read, or a purchase, which tells what was ``bought``.
+
+    ``operation`` is its name at the sandbox and ``words`` what that says with each code,
+    ``meanings`` what a caller gets for each, empty where the PAC has no refusals. They are the
+    PAC's own codes, unless it ``has_codes`` not and they are only names of its texts.
+    ``most_bytes`` is the longest answer that is read.
+    """
+
+    pac: str
+    operation: str
+    account: Callable[..., Account]
+    do: Callable[[PacClient, Deadline], Any]
+    meanings: Mapping[str, Meaning]
+    words: Mapping[str, str]
+    most_bytes: int
+    bought: Callable[[Any], list[tuple[str, int]]] | None = None
+    has_codes: bool = True
+
+    def __call__(self, url: str, seconds: float = 0.9) -> Any:
+        """Ask the PAC that stands there, by a new client, for at most so many seconds."""
+        return self.do(create_client(self.account(url)), Deadline(seconds))
+
+    def sandbox(self) -> FakePac:
+        """Return the PAC, its memory as new."""
+        return AT[self.pac].sandbox()
+
+    def __repr__(self) -> str:
+        return f"{self.pac}-{self.operation}"
+
+
+@dataclass(frozen=True)
+class AtPac:
+    """One PAC: its sandbox, an account there, one with wrong credentials, and its acts.
+
+    ``of_issuer`` asks for what is one issuer's alone; ``quick`` are the constants, by their
+    full names, that the tests shorten.
+    """
+
+    sandbox: Callable[[], FakePac]
+    account: Callable[[str], Account]
+    stranger: Callable[[str], Account]
+    acts: tuple[Act, ...]
+    of_issuer: Callable[[PacClient, Rfc, Deadline], Any]
+    quick: Mapping[str, float] = field(default_factory=dict)
+
+
+def _balance(client: PacClient, deadline: Deadline, rfc: Rfc | None = None) -> Any:
+    with client.balance(MONTH, rfc, deadline) as month:
+        return list(month.movements())
+
+
+def _statement(client: PacClient, form: str, deadline: Deadline) -> bytes:
+    with client.statement(MONTH, form, deadline).file as file:
+        return file.read()
+
+
+def _bought(sandbox: FakePac) -> list[tuple[str, int]]:
+    (account,) = sandbox.state_json()["accounts"]
+    return [(one["rfc"], one["timbres"]) for one in account["purchases"]]
+
+
+def _meanings(page: str) -> dict[str, Meaning]:
+    return {code: EXPECTED[page][code] for code in sorted(documented(page))}
+
+
+_RC, _SF = "reachcore", "solucion-factible"
+_SALDOS_SAYS = {code: words for code, (_, words) in reachcore.ERRORS.items()}
+_STATEMENT_SAYS = _SALDOS_SAYS | {"400-002": reachcore.RFC_NOT_NEEDED}
+_SF_SAYS = solucion_factible.MESSAGES
+_MIB = 1024 * 1024
+
+BALANCE = Act(
+    _RC, "saldos", reachcore_account, _balance, _meanings(SALDOS), _SALDOS_SAYS, 256 * _MIB
+)
+CSV, PDF = (
+    Act(
+        _RC,
+        form,
+        reachcore_account,
+        lambda client, deadline, form=form: _statement(client, form, deadline),
+        _meanings(STATEMENT),
+        _STATEMENT_SAYS,
+        256 * _MIB,
+    )
+    for form in ("csv", "pdf")
+)
+COUNT = Act(
+    _SF,
+    "getTimbres",
+    factible_account,
+    lambda client, deadline: client.stamps(RFC, deadline),
+    _meanings(GET_TIMBRES),
+    _SF_SAYS,
+    256 * 1024,
+)
+BUY = Act(
+    _SF,
+    "agregarContrato",
+    factible_account,
+    lambda client, deadline: client.create_contract(RFC, 500, deadline),
+    _meanings(AGREGAR_CONTRATO),
+    _SF_SAYS,
+    256 * 1024,
+    bought=_bought,
+)
+LIVE_WSDL = Act(_SF, "wsdl", partial(factible_account, live_wsdl=True), COUNT.do, {}, {}, _MIB)
+
+_LIBRE_MEANS = {
+    "login": REJECTED_CREDENTIALS,
+    "busy": Meaning("pac-unavailable", 503, retry=True, wait=True),
+    "other": REJECTED_REQUEST,
+}
+_LIBRE_ISSUERS = {RFC: (750, 250), RFC_N: (None, 7), "ACM010203XY9": (0, 9)}
+
+
+def libre_account(endpoint: str, token: str = KEY) -> Account:
+    """Return an account at the Libre that stands there."""
+    credentials = {"user": USERNAME, "token": token}
+    return Account("acme-libre", libre.PAC, "sandbox", credentials, endpoint)
+
+
+LIBRE_STAMPS, LIBRE_CONTRACT = (
+    Act(
+        libre.PAC.name,
+        operation,
+        libre_account,
+        do,
+        _LIBRE_MEANS,
+        TEXTS,
+        64 * 1024,
+        bought=bought,
+        has_codes=False,
+    )
+    for operation, do, bought in (
+        ("stamps", COUNT.do, None),
+        ("contracts", BUY.do, lambda fake: fake.contracts),
+    )
+)
+
+AT = {
+    libre.PAC.name: AtPac(
+        sandbox=lambda: LibreFake(_LIBRE_ISSUERS, USERNAME, KEY),
+        account=libre_account,
+        stranger=partial(libre_account, token=WRONG),
+        acts=(LIBRE_STAMPS, LIBRE_CONTRACT),
+        of_issuer=lambda client, rfc, deadline: client.stamps(rfc, deadline),
+    ),
+    _RC: AtPac(
+        sandbox=lambda: reachcore.FakeReachcore(books().reachcore),
+        account=reachcore_account,
+        stranger=partial(reachcore_account, api_key=WRONG),
+        acts=(BALANCE, CSV, PDF),
+        of_issuer=lambda client, rfc, deadline: _balance(client, deadline, rfc),
+    ),
+    _SF: AtPac(
+        sandbox=lambda: solucion_factible.FakeSolucionFactible(
+            books().solucion_factible, wsdl=WSDL
+        ),
+        account=factible_account,
+        stranger=partial(factible_account, password=WRONG),
+        acts=(COUNT, BUY, LIVE_WSDL),
+        of_issuer=lambda client, rfc, deadline: client.stamps(rfc, deadline),
+        quick={"timbres.pacs.solucion_factible.client._PURCHASE_LEAST_SECONDS": 0.5},
+    ),
+}
+ACTS = tuple(act for pac in AT.values() for act in pac.acts)
+READS = tuple(act for act in ACTS if act.bought is None)
+PURCHASES = tuple(act for act in ACTS if act.bought is not None)
+every_act = pytest.mark.parametrize("act", ACTS, ids=repr)
+every_read = pytest.mark.parametrize("act", READS, ids=repr)
+every_purchase = pytest.mark.parametrize("act", PURCHASES, ids=repr)
+every_pac = pytest.mark.parametrize("pac", AT)
+
+
+def quicken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nothing wait for longer than a test needs."""
+    monkeypatch.setattr("timbres.pacs.http._BACK_OFF_SECONDS", 0.001)
+    for pac in AT.values():
+        for name, seconds in pac.quick.items():
+            monkeypatch.setattr(name, seconds)
+
+
+@dataclass
+class Stage:
+    """A place on loopback where one application after the other is served.
+
+    ``seen`` are the requests' environments, ``connections`` the client ports they came from.
+    """
+
+    app: WSGIApplication | None = None
+    seen: list[dict[str, Any]] = field(default_factory=list)
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        self.seen.append(dict(environ))
+        assert self.app is not None
+        return self.app(environ, start_response)
+
+    def play(self, app: WSGIApplication) -> None:
+        """Serve this application from now on; forget the requests before."""
+        self.app = app
+        self.seen = []
+
+    @property
+    def connections(self) -> set[str]:
+        """The connections that requests came over."""
+        return {str(environ["REMOTE_PORT"]) for environ in self.seen}
+
+
+def put(sandbox: FakePac, operation: str, fault: str, **more: Any) -> None:
+    """Make an operation suffer a fault, for ever unless told how often."""
+    payload = {"operation": operation, "fault": fault, "times": -1, **more}
+    sandbox.faults.put(parse_fault(payload, sandbox.rules))
+
+
+def calls(sandbox: FakePac, operation: str | None = None) -> list[dict[str, Any]]:
+    """Return the calls that arrived, all or those of one operation."""
+    return [call for call in sandbox.calls.as_json() if operation in (None, call["operation"])]
+
+
+@contextmanager
+def failing(code: str) -> Iterator[list[PacError]]:
+    """Expect a PAC's error of this code, free of credentials; it is in the list afterwards."""
+    found: list[PacError] = []
+    with pytest.raises(PacError) as caught:
+        yield found
+    error = caught.value
+    found.append(error)
+    assert error.problem_type.code == code, error.detail
+    assert error.detail.isprintable()
+    shown = f"{error!s} {error!r} {error.pac_message}"
+    assert not any(credential in shown for credential in CREDENTIALS)
+    assert error.__suppress_context__ or error.__context__ is None
+    assert error.__cause__ is None or not any(c in repr(error.__cause__) for c in CREDENTIALS)
+
+
+def facts(kind: ProblemType) -> tuple[bool, bool]:
+    """Return (may have taken effect, may be retried)."""
+    return kind.may_have_taken_effect, kind.retryable
+
+
+# ---------------------------------------------------------------------- servers, but no PACs
+
+
+@dataclass
+class Odd:
+    """A server that does as ``behave`` says with each connection; ``heard`` is what came."""
+
+    behave: Callable[[Odd, socket.socket], None]
+    url: str = ""
+    heard: bytes = b""
+    accepted: int = 0
+    over: threading.Event = field(default_factory=threading.Event)
+
+    def hear(self, connection: socket.socket) -> None:
+        """Read one request, head and body, as long as it is short."""
+        request = b""
+        while b"\r\n\r\n" not in request:
+            if not (piece := connection.recv(65536)):
+                return
+            request += piece
+            self.heard += piece
+        head, _, body = request.partition(b"\r\n\r\n")
+        for line in head.lower().split(b"\r\n"):
+            if line.startswith(b"content-length:"):
+                wanted = int(line.partition(b":")[2])
+                while len(body) < wanted and (piece := connection.recv(65536)):
+                    body += piece
+                    self.heard += piece
+
+
+@contextmanager
+def odd_server(behave: Callable[[Odd, socket.socket], None], scheme: str = "http") -> Iterator[Odd]:
+    """Serve connections on loopback in an odd way."""
+    odd = Odd(behave)
+    listener = socket.create_server(("127.0.0.1", 0))
+    odd.url = f"{scheme}://127.0.0.1:{listener.getsockname()[1]}"
+
+    def serve_one(connection: socket.socket) -> None:
+        with connection, suppress(OSError):
+            behave(odd, connection)
+
+    def accept() -> None:
+        while not odd.over.is_set():
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            odd.accepted += 1
+            threading.Thread(target=serve_one, args=(connection,), daemon=True).start()
+
+    thread = threading.Thread(target=accept, daemon=True)
+    thread.start()
+    try:
+        yield odd
+    finally:
+        odd.over.set()
+        with suppress(OSError):
+            listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        thread.join(2)
+
+
+def answering(
+    content: bytes | str, media_type: str = "text/xml", status: int = 200, **headers: str
+) -> WSGIApplication:
+    """Return a PAC that answers whatever it is asked with this."""
+    body = content.encode() if isinstance(content, str) else content
+    more = [(name.replace("_", "-"), value) for name, value in headers.items()]
+
+    def app(_environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
+        start_response(f"{status} X", [("Content-Type", media_type), *more])
+        return [body]
+
+    return app
+
+
+# --------------------------------------------------------------------------- certificates
+
+
+@dataclass(frozen=True)
+class Authority:
+    """A certificate authority of our own; ``path`` is its certificate."""
+
+    key: ec.EllipticCurvePrivateKey
+    certificate: x509.Certificate
+    path: Path
+
+    def server(
+        self, folder: Path, host: str = "127.0.0.1", *, days_ago: int = 1, days: int = 30
+    ) -> ssl.SSLContext:
+        """Return a server's context with a certificate for a host, of this authority."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        certificate = (
+            _builder(host, days_ago, days)
+            .issuer_name(self.certificate.subject)
+            .public_key(key.public_key())
+            .add_extension(x509.SubjectAlternativeName([_name(host)]), critical=False)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()),
+                critical=False,
+            )
+            .sign(self.key, hashes.SHA256())
+        )
+        path = folder / f"{host}-{days_ago}-{certificate.serial_number}.pem"
+        path.write_bytes(_private(key) + certificate.public_bytes(serialization.Encoding.PEM))
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(path)
+        return context
+
+    def trusting(self) -> ssl.SSLContext:
+        """Return a client's context that trusts this authority alone."""
+        return ssl.create_default_context(cafile=str(self.path))
+
+
+def authority(folder: Path, name: str = "Autoridad de pruebas") -> Authority:
+    """Make a certificate authority."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    certificate = (
+        _builder(name, 2, 60)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_SIGNS, critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    path = folder / f"{name}.pem"
+    path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    return Authority(key, certificate, path)
+
+
+# Python 3.13 and later insist on key identifiers and on an authority's key usage.
+_SIGNS = x509.KeyUsage(
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=True,
+    crl_sign=True,
+    encipher_only=False,
+    decipher_only=False,
+)
+
+
+def _builder(name: str, days_ago: int, days: int) -> x509.CertificateBuilder:
+    begin = datetime.now(UTC) - timedelta(days=days_ago)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(begin)
+        .not_valid_after(begin + timedelta(days=days))
+    )
+
+
+def _name(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)
+
+
+def _private(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )

@@ -1,0 +1,58 @@
+"""What is counted is told once, whole, by its dimensions."""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from timbres.observability import metrics
+from timbres.observability.metrics import metrics
+
+
+@pytest.fixture(autouse=True)
+def _a_stack(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", "timbres-of-a-test")
+    metrics.drain()
+
+
+def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    metrics.flush()
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_counts_add_up_and_are_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+    for _ in range(3):
+        metrics.add_count("Calls", pac="reachcore")
+    metrics.add_count("Calls", 5, pac="solucion-factible")
+    metrics.add_count("Nothing", 0)
+    found = {
+        (line["service"], line.get("pac"), name): line[name]
+        for line in lines(capsys)
+        for name in ("Calls", "Nothing")
+        if name in line
+    }
+    assert found == {
+        ("timbres-of-a-test", "reachcore", "Calls"): [3],
+        ("timbres-of-a-test", "solucion-factible", "Calls"): [5],
+        ("timbres-of-a-test", None, "Nothing"): [0],
+    }
+    assert lines(capsys) == []
+
+
+@pytest.mark.parametrize("many", [1, 99, 100, 101, 250])
+def test_every_value_is_told_in_lines_of_a_hundred(
+    many: int, capsys: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder
+) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        for value in range(many):
+            pool.submit(metrics.add_metric, "Seconds", float(value))
+    found = lines(capsys)
+    assert sorted(value for line in found for value in line["Seconds"]) == list(range(many))
+    assert max(len(line["Seconds"]) for line in found) <= 100
+    assert {line["_aws"]["CloudWatchMetrics"][0]["Metrics"][0]["Unit"] for line in found} == {
+        "Seconds"
+    }
+    assert list(recwarn) == []

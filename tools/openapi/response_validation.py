@@ -1,0 +1,86 @@
+"""The document with nothing left open: what an answer may hold is what it says, no more.
+
+A reader is told that members may be added; whoever adds one is to write it down.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+import jsonschema_rs
+
+from tools.openapi.document import PATH
+
+
+class UndescribedError(AssertionError):
+    """An answer that docs/openapi.json does not describe; the message says in what."""
+
+
+@cache
+def strict() -> dict[str, Any]:
+    """Return docs/openapi.json, its objects closed to members that they do not name."""
+    document: dict[str, Any] = json.loads(PATH.read_text(encoding="utf-8"))
+    schemas = document["components"]["schemas"]
+    for name, schema in schemas.items():
+        schemas[name] = _forbid_additional(schema)
+    return document
+
+
+def check(method: str, route: str, status: int, headers: Mapping[str, str], text: str) -> None:
+    """Raise `UndescribedError` unless the document has such an answer of `route`.
+
+    `route` is the path with its parameters in braces; `headers` are by lower-case names.
+    """
+    where = f"{method} {route} {status}"
+    described = strict()["paths"].get(route, {}).get(method.lower(), {}).get("responses", {})
+    if str(status) not in described:
+        raise UndescribedError(f"{where}: no such status; the answer was {text[:500]}")
+    answer = described[str(status)]
+    media_type = headers.get("content-type", "").partition(";")[0]
+    if media_type not in answer["content"]:
+        raise UndescribedError(f"{where}: no such content type: {media_type}")
+    for name in answer.get("headers", {}):
+        _check_header(where, answer["headers"][name], name, headers)
+    if media_type.endswith("json"):
+        validator = _validator(json.dumps(answer["content"][media_type]["schema"]))
+        for error in validator.iter_errors(json.loads(text)):
+            at = "/".join(map(str, error.instance_path))
+            raise UndescribedError(f"{where}: at /{at}: {error.message}"[:2000])
+
+
+def _check_header(
+    where: str, header: dict[str, Any], name: str, headers: Mapping[str, str]
+) -> None:
+    value = headers.get(name.lower())
+    if value is None:
+        if header.get("required"):
+            raise UndescribedError(f"{where}: without {name}")
+        return
+    if "$ref" in header:
+        header = strict()["components"]["headers"][header["$ref"].rpartition("/")[2]]
+    read: Any = int(value) if header["schema"].get("type") == "integer" else value
+    if not _validator(json.dumps(header["schema"])).is_valid(read):
+        raise UndescribedError(f"{where}: {name} is {value}")
+
+
+@cache
+def _validator(schema: str) -> Any:
+    whole = json.loads(schema) | {"components": strict()["components"]}
+    return jsonschema_rs.Draft202012Validator(whole, validate_formats=True)
+
+
+def _forbid_additional(schema: Any) -> Any:
+    if isinstance(schema, list):
+        return [_forbid_additional(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    closed = {name: _forbid_additional(value) for name, value in schema.items()}
+    if isinstance(closed.get("properties"), dict) and closed.get("type") in (
+        "object",
+        ["object", "null"],
+    ):
+        closed.setdefault("additionalProperties", False)
+    return closed
