@@ -14,14 +14,14 @@ from typing import Any
 
 from local.emulator_process import ROOT
 
-from bench import cold, reports, reports_pdf, warm, watch
+from bench import cold, daily_run, reports, reports_pdf, warm
 
 Part = tuple[Callable[[int], dict[str, Any]], Callable[[dict[str, Any]], str]]
 
 PARTS: dict[str, Part] = {
     "cold": (lambda runs: cold.measure(3 * runs), cold.table),
     "warm": (warm.measure, warm.table),
-    "watch": (lambda runs: watch.measure(runs=runs), watch.table),
+    "daily-run": (lambda runs: daily_run.measure(runs=runs), daily_run.table),
     "reports": (
         lambda runs: reports.measure([*reports.CASES, *reports_pdf.CASES], runs=runs),
         reports.table,

@@ -64,7 +64,7 @@ CASES = (
     Case("contract", "contract-create", "secretsmanager,dynamodb,events", "zeep", usual=True),
     Case("report", "report-request", "secretsmanager,dynamodb,sqs", usual=True),
     Case("run", "run-list", "dynamodb"),
-    Case("ticket", "download-token-get", "dynamodb"),
+    Case("download_token", "download-token-get", "dynamodb"),
 )
 
 

@@ -132,8 +132,8 @@ def run(world: LocalEnvironment, shell: Shell) -> None:
     )
     shell.call("reader", "/accounts/acme-sf/contracts", *order, expect=403)
     sold = len(_purchases(world))
-    bought = shell.call("buyer", "/accounts/acme-sf/contracts", *order, expect=201)
-    again = shell.call("buyer", "/accounts/acme-sf/contracts", *order, expect=201)
+    bought = shell.call("contract_manager", "/accounts/acme-sf/contracts", *order, expect=201)
+    again = shell.call("contract_manager", "/accounts/acme-sf/contracts", *order, expect=201)
     _check(
         bought["id"] == again["id"] and len(_purchases(world)) == sold + 1,
         "the second request was answered with the first's contract; the PAC sold once",

@@ -31,7 +31,7 @@ SECRET_PREFIX = "timbres/accounts/"
 IDENTITIES = {
     "reader": "ReaderPolicyArn",
     "reporter": "ReporterPolicyArn",
-    "buyer": "ContractManagerPolicyArn",
+    "contract_manager": "ContractManagerPolicyArn",
     "nobody": None,
 }
 
@@ -45,7 +45,7 @@ class DeployError(Exception):
 class Stack:
     """A deployed Timbres: its outputs, its API, and one session per identity.
 
-    `identity` is `admin`, `reader`, `reporter`, `buyer` or `nobody` throughout.
+    `identity` is `admin`, `reader`, `reporter`, `contract_manager` or `nobody` throughout.
     """
 
     def __init__(self, aws: LocalAws, outputs: dict[str, str]) -> None:

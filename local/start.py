@@ -1,4 +1,4 @@
-"""`python -m local.start`: the demo's world until Ctrl-C, and `.local/env` for a shell to source."""
+"""`python -m local.start`: the demo environment until Ctrl-C, and `.local/env` for a shell."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def environment(world: LocalEnvironment) -> dict[str, str]:
         "TIMBRES_REACHCORE_URL": world.reachcore_url,
         "TIMBRES_SOLUCION_FACTIBLE_URL": world.solucion_factible_url,
     }
-    for identity in ("reader", "reporter", "buyer"):
+    for identity in ("reader", "reporter", "contract_manager"):
         keys = stack.keys[identity]
         prefix = f"TIMBRES_{identity.upper()}"
         variables[f"{prefix}_ACCESS_KEY_ID"] = keys.access_key_id

@@ -1,4 +1,4 @@
-"""/d/{ticket}: a mailed ticket is exchanged for a link of five minutes; the one route without IAM.
+"""/d/{token}: a mailed ticket is exchanged for a link of five minutes; the one route without IAM.
 
 A person reads what it answers, in Spanish. Nothing here may log or show a ticket.
 """
@@ -21,8 +21,7 @@ from timbres.handlers.download_pages import (
 )
 from timbres.handlers.http import describe_aws_error, logger
 from timbres.handlers.settings import get_env, require_env
-from timbres.observability import metrics
-from timbres.observability.metrics import metrics
+from timbres.observability.metrics import flush, metrics
 from timbres.repositories.download_tokens import DownloadTokenRepository
 
 require_env("DOWNLOAD_TOKENS_TABLE", "DOWNLOAD_TOKEN_DAYS", "REPORTS_BUCKET")
@@ -42,15 +41,15 @@ def report_store() -> ReportStore:
 def handler(event: dict[str, Any], _context: Any) -> dict[str, Any]:
     """Answer a request of the gateway: 302 to the report, or a page that says what to do."""
     try:
-        link = _link(event["pathParameters"]["ticket"], event["requestContext"]["identity"])
+        link = _link(event["pathParameters"]["token"], event["requestContext"]["identity"])
     except (BotoCoreError, ClientError) as error:
         logger.error("an AWS service failed: %s", describe_aws_error(error))
     except Exception as error:
-        logger.error("an error of our own", exc_info=error)
+        logger.error("unhandled exception", exc_info=error)
     else:
         return _response(302, "", {"Location": link}) if link else _response(404, _not_found_page())
     metrics.add_count("InternalErrors")
-    metrics.flush()
+    flush()
     return _response(503, unavailable_page(), {"Retry-After": str(WAIT_SECONDS)})
 
 

@@ -22,7 +22,7 @@ container = Container("SECRET_PREFIX", "ISSUERS_TABLE")
 
 @api.put("/accounts/<account>/issuers")
 def import_issuers(account: str) -> Response[str]:
-    mode = issuers.parse_import_mode(api.query_params("keep")["keep"])
+    mode = issuers.parse_import_mode(api.query_params("on_invalid")["on_invalid"])
     media_type, text = api.text_body(MAX_BYTES)
     parse = PARSERS.get(media_type)
     if parse is None:

@@ -104,7 +104,7 @@ def get_report(account: str, report_id: str) -> Response[str]:
     )
 
 
-@api.delete("/accounts/<account>/reports/<report_id>/tickets")
+@api.delete("/accounts/<account>/reports/<report_id>/tokens")
 def revoke_download_tokens(account: str, report_id: str) -> Response[str]:
     api.query_params()
     # Of an account that is no more, too: not its secret counts here, but the report's record.

@@ -147,7 +147,7 @@ class FakeReachcore(FakePac):
         self._served: dict[tuple[str, str, str], Statement] = {}
         self._served_lock = threading.Lock()
 
-    def books_json(self) -> dict[str, Any]:
+    def state_json(self) -> dict[str, Any]:
         """The accounts without their API keys."""
         return self._books.as_json()
 

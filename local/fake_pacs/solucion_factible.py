@@ -183,7 +183,7 @@ class FakeSolucionFactible(FakePac):
         self._books = books
         self._wsdl = wsdl
 
-    def books_json(self) -> dict[str, Any]:
+    def state_json(self) -> dict[str, Any]:
         """The accounts without their passwords."""
         return self._books.as_json()
 

@@ -79,7 +79,7 @@ def running_night(stack: Stack) -> Iterator[Night]:
         )
         _ask_again_soon(stack)
         rfcs = [*HEALTHY, *LOW, *UNKNOWN, SILENT]
-        answer = stack.call("buyer", "PUT", f"/accounts/{ACCOUNT}/issuers", body=rfcs)
+        answer = stack.call("contract_manager", "PUT", f"/accounts/{ACCOUNT}/issuers", body=rfcs)
         assert answer.json() == {"account": ACCOUNT, "kept": 200, "rejected": []}
         mails = stack.mailbox("night")
         yield Night(stack, pac, start_run(stack), mails)

@@ -61,7 +61,7 @@ def test_a_purchase_whose_reply_was_cut_is_confirmed_by_the_count(world: LocalEn
 
     assert (contract["contracted_before"], contract["contracted_after"]) == (30, 75)
     steps = [line["step"] for line in contract["history"]]
-    assert steps == ["open", "send", "doubt", "prove"]
+    assert steps == ["create", "send", "mark-unknown", "confirm-by-count"]
     assert len(of_issuer(world, rfc)) == 2
     again = buy(world.stack, rfc, 45, "cut-after")
     assert (again.status_code, again.json()["id"]) == (201, contract["id"])
@@ -109,14 +109,16 @@ def test_what_no_count_proves_is_mailed_reviewed_and_settled_by_a_buyer(
     path = f"/accounts/acme-sf/contracts/{contract['id']}/settlement"
     settlement = {"outcome": "confirmed", "reason": "The portal lists it under folio 8841"}
     assert stack.call("reader", "POST", path, body=settlement).status_code == 403
-    vague = stack.call("buyer", "POST", path, body={"outcome": "confirmed", "reason": "ok"})
+    vague = stack.call(
+        "contract_manager", "POST", path, body={"outcome": "confirmed", "reason": "ok"}
+    )
     assert (vague.status_code, vague.json()["field"]) == (400, "reason")
-    settled = stack.call("buyer", "POST", path, body=settlement)
+    settled = stack.call("contract_manager", "POST", path, body=settlement)
     assert (settled.status_code, settled.json()["status"]) == (200, "confirmed")
     last = state(world, contract["id"])["history"][-1]
     assert last["note"] == settlement["reason"]
     assert last["by"].endswith(":user/buyer")
-    twice = stack.call("buyer", "POST", path, body=settlement)
+    twice = stack.call("contract_manager", "POST", path, body=settlement)
     assert (twice.status_code, twice.json()["code"]) == (409, "contract-not-under-review")
 
 

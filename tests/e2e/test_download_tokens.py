@@ -65,7 +65,7 @@ def shown(answer: requests.Response) -> tuple[int, dict[str, str], bytes]:
 
 
 def path(report: Report) -> str:
-    return f"/accounts/{ACCOUNT}/reports/{report.id}/tickets"
+    return f"/accounts/{ACCOUNT}/reports/{report.id}/tokens"
 
 
 def test_a_mailed_link_opens_without_any_key(
@@ -126,7 +126,13 @@ def test_what_is_no_good_is_as_if_it_never_was(
 
 @pytest.mark.parametrize(
     ("identity", "allowed"),
-    [("reader", False), ("reporter", True), ("buyer", False), ("nobody", False), (None, False)],
+    [
+        ("reader", False),
+        ("reporter", True),
+        ("contract_manager", False),
+        ("nobody", False),
+        (None, False),
+    ],
 )
 def test_who_may_revoke(
     stack: Stack,
@@ -177,8 +183,8 @@ def as_ticket_function(stack: Stack) -> Session:
     """A session with the rights of the function's role, all of them and no others."""
     iam, role = stack.session().client("iam"), stack.resource("DownloadTokenRole")
     assert iam.list_attached_role_policies(RoleName=role)["AttachedPolicies"] == []
-    assert iam.list_role_policies(RoleName=role)["PolicyNames"] == ["ticket"]
-    policy = iam.get_role_policy(RoleName=role, PolicyName="ticket")["PolicyDocument"]
+    assert iam.list_role_policies(RoleName=role)["PolicyNames"] == ["download-token"]
+    policy = iam.get_role_policy(RoleName=role, PolicyName="download-token")["PolicyDocument"]
     name = "as-ticket-function"
     iam.create_user(UserName=name)
     iam.put_user_policy(UserName=name, PolicyName=name, PolicyDocument=_text(policy))

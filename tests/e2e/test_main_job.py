@@ -42,7 +42,7 @@ def purchases(world: LocalEnvironment) -> list[dict[str, Any]]:
     return [purchase for account in books["accounts"] for purchase in account["purchases"]]
 
 
-def buy(stack: Stack, rfc: str, stamps: Any, key: str, identity: str = "buyer") -> Any:
+def buy(stack: Stack, rfc: str, stamps: Any, key: str, identity: str = "contract_manager") -> Any:
     return stack.call(
         identity,
         "POST",
@@ -91,7 +91,13 @@ REPORTS = ("/accounts/acme-rc/reports", "/accounts/acme-rc/reports/none")
 @pytest.mark.parametrize("path", READS)
 @pytest.mark.parametrize(
     ("identity", "allowed"),
-    [("reader", True), ("reporter", True), ("buyer", True), ("nobody", False), (None, False)],
+    [
+        ("reader", True),
+        ("reporter", True),
+        ("contract_manager", True),
+        ("nobody", False),
+        (None, False),
+    ],
 )
 def test_who_may_read(stack: Stack, identity: str | None, allowed: bool, path: str) -> None:
     answer = call(stack, identity, "GET", path)
@@ -103,7 +109,13 @@ def test_who_may_read(stack: Stack, identity: str | None, allowed: bool, path: s
 
 @pytest.mark.parametrize(
     ("identity", "allowed"),
-    [("reader", False), ("reporter", True), ("buyer", False), ("nobody", False), (None, False)],
+    [
+        ("reader", False),
+        ("reporter", True),
+        ("contract_manager", False),
+        ("nobody", False),
+        (None, False),
+    ],
 )
 def test_who_may_have_reports(stack: Stack, identity: str | None, allowed: bool) -> None:
     for path in REPORTS:
@@ -124,7 +136,13 @@ def test_who_may_not_buy(world: LocalEnvironment, identity: str | None) -> None:
 
 @pytest.mark.parametrize(
     ("identity", "allowed"),
-    [("reader", False), ("reporter", False), ("buyer", True), ("nobody", False), (None, False)],
+    [
+        ("reader", False),
+        ("reporter", False),
+        ("contract_manager", True),
+        ("nobody", False),
+        (None, False),
+    ],
 )
 def test_who_may_keep_the_list_of_issuers(
     stack: Stack, identity: str | None, allowed: bool
@@ -194,7 +212,7 @@ def test_bad_input_is_named_and_reaches_no_pac(
         requests.delete(f"{url}/_sandbox/calls", timeout=5)
     path, _, query = path.partition("?")
     answer = world.stack.call(
-        "buyer",
+        "contract_manager",
         method,
         path,
         query=dict([query.split("=")]) if query else None,

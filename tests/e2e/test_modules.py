@@ -49,7 +49,7 @@ FIRST_REQUESTS = [
     ("report", "report-request", PACS),
     ("report", "report-list", PACS),
     ("run", "run-list", PACS),
-    ("ticket", "download-token-get", PACS),
+    ("download_token", "download-token-get", PACS),
 ]
 
 
@@ -76,7 +76,7 @@ def test_a_first_request_loads_what_its_route_needs(
 
     assert done.returncode == 0, done.stderr
     first = json.loads(done.stdout.splitlines()[-1])
-    assert first["status"] < 400 or function == "ticket", done.stdout
+    assert first["status"] < 400 or function == "download_token", done.stdout
     loaded = {module.partition(".")[0] for module in first["modules"]}
     assert loaded & (NOWHERE | unwanted) == set()
     most = MOST_WITH_REQUESTS if "requests" in loaded else MOST

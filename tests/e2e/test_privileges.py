@@ -650,9 +650,9 @@ def invoked(
 # Who may call which route, and no other API
 # ==============================================================================
 
-READ = {"reader", "reporter", "buyer"}
+READ = {"reader", "reporter", "contract_manager"}
 REPORT = {"reporter"}
-BUY = {"buyer"}
+BUY = {"contract_manager"}
 # How a caller without the right is refused.
 REFUSALS = {
     "nobody": "access-denied",
@@ -676,8 +676,8 @@ ROUTES: dict[str, set[str]] = {
     "POST /accounts/{account}/reports": REPORT,
     "GET /accounts/{account}/reports": REPORT,
     "GET /accounts/{account}/reports/{id}": REPORT,
-    "DELETE /accounts/{account}/reports/{id}/tickets": REPORT,
-    "GET /d/{ticket}": {*READ, *REFUSALS},
+    "DELETE /accounts/{account}/reports/{id}/tokens": REPORT,
+    "GET /d/{token}": {*READ, *REFUSALS},
 }
 
 
@@ -685,7 +685,7 @@ ROUTES: dict[str, set[str]] = {
 def callers(stack: Stack) -> Iterator[Stack]:
     """The stack, with two callers more: one AWS does not know, one with half of a buyer's key."""
     stack.keys["stranger"] = Keys("AKIA" + "0" * 16, "none")
-    stack.keys["forger"] = Keys(stack.keys["buyer"].access_key_id, "none")
+    stack.keys["forger"] = Keys(stack.keys["contract_manager"].access_key_id, "none")
     yield stack
     del stack.keys["stranger"], stack.keys["forger"]
 

@@ -78,7 +78,7 @@ class Odd:
         if body is not None:
             body |= more
         key = {"Idempotency-Key": secrets.token_hex(8)} if body else None
-        return self.stack.call("buyer", method, path, query, body=body, headers=key)
+        return self.stack.call("contract_manager", method, path, query, body=body, headers=key)
 
     def report(self) -> dict[str, Any]:
         """Ask for a statement; return it when it is ready or has failed."""

@@ -64,8 +64,8 @@ def issued(world: World, report: Report, days: float = 30) -> str:
 def opened(world: World, token: str, ip: str = "203.0.113.7", **more: Any) -> Answer:
     """Open a mailed link as a browser does: unsigned."""
     event = proxy_event("GET", "/d/x")
-    event |= {"path": f"/d/{token}", "pathParameters": {"ticket": token}}
+    event |= {"path": f"/d/{token}", "pathParameters": {"token": token}}
     identity = event["requestContext"]["identity"]
     identity |= dict.fromkeys(("accountId", "caller", "accessKey", "userArn", "user"))
     identity["sourceIp"] = ip
-    return world.answer(world.invoke("ticket", event, **more))
+    return world.answer(world.invoke("download_token", event, **more))

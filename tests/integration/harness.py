@@ -54,7 +54,7 @@ from moto.events.models import EventsBackend
 from moto.sns.models import sns_backends
 from moto.sqs.models import sqs_backends
 from samtranslator.yaml_helper import yaml_parse
-from tools.openapi import strict
+from tools.openapi import response_validation
 
 import timbres.aws.rate_limiter
 import timbres.pacs.http
@@ -592,7 +592,9 @@ class World:
         method, path = event["httpMethod"], event["path"]
         if any(route == event["resource"] for route, _ in _routes(method, path)):
             answer = self.answer(result)
-            strict.check(method, event["resource"], answer.status, answer.headers, answer.text)
+            response_validation.check(
+                method, event["resource"], answer.status, answer.headers, answer.text
+            )
 
     @contextmanager
     def environment(self, folder: str) -> Iterator[None]:
@@ -1074,7 +1076,7 @@ def running_world(switches: dict[str, tuple[Switch, str]]) -> Iterator[World]:
         for target, name, value in (
             (timbres_clock, "now", clock),
             # Attempts follow one another at once; how many there are stays as it is.
-            (timbres.pacs.http, "_BACK_OFF_SECONDS", 0.0),
+            (timbres.pacs.http, "_BACKOFF_SECONDS", 0.0),
             (timbres.services.daily_run.bulk_query, "time", ticks),
             (timbres.aws.rate_limiter, "time", ticks),
             (botocore.endpoint, "time", SimpleNamespace(sleep=lambda _: None, time=time.time)),

@@ -267,7 +267,7 @@ AT = {
         stranger=partial(factible_account, password=WRONG),
         acts=(COUNT, BUY, LIVE_WSDL),
         of_issuer=lambda client, rfc, deadline: client.stamps(rfc, deadline),
-        quick={"timbres.pacs.solucion_factible.client._PURCHASE_LEAST_SECONDS": 0.5},
+        quick={"timbres.pacs.solucion_factible.client._MIN_CONTRACT_SECONDS": 0.5},
     ),
 }
 ACTS = tuple(act for pac in AT.values() for act in pac.acts)
@@ -281,7 +281,7 @@ every_pac = pytest.mark.parametrize("pac", AT)
 
 def quicken(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let nothing wait for longer than a test needs."""
-    monkeypatch.setattr("timbres.pacs.http._BACK_OFF_SECONDS", 0.001)
+    monkeypatch.setattr("timbres.pacs.http._BACKOFF_SECONDS", 0.001)
     for pac in AT.values():
         for name, seconds in pac.quick.items():
             monkeypatch.setattr(name, seconds)

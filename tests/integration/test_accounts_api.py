@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from tests.integration.harness import RC, SF, World, problem
-from tools.openapi import strict
+from tools.openapi import response_validation
 
 
 def test_accounts_are_listed_by_name_with_what_each_can_do(world: World) -> None:
@@ -108,9 +108,13 @@ def test_one_failure_of_secrets_manager_is_not_seen(world: World) -> None:
 def test_an_answer_is_held_against_the_document_of_the_api(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    described = strict.strict()
+    described = response_validation.closed_document()
     paths = {"/accounts": {"get": {"responses": {}}}}
-    monkeypatch.setattr(strict, "strict", lambda: described | {"paths": paths})
+    monkeypatch.setattr(
+        response_validation, "closed_document", lambda: described | {"paths": paths}
+    )
 
-    with pytest.raises(strict.UndescribedError, match="GET /accounts 200: no such status"):
+    with pytest.raises(
+        response_validation.UndescribedError, match="GET /accounts 200: no such status"
+    ):
         world.get("/accounts")

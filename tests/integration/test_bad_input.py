@@ -223,7 +223,7 @@ def test_accounts_take_no_parameter(quiet: World) -> None:
         ("known", "cursor", ["a", "b"]),
         ("history", "rfc", [RFC, RFC]),
         ("history", "from", ["2026-11-01", "2026-11-01"]),
-        ("import", "keep", ["good", "none"]),
+        ("import", "on_invalid", ["good", "none"]),
         ("remove", "rfc", [RFC, "AAA010101AAA"]),
         ("contracts", "status", ["unknown", "pending"]),
         ("contracts", "rfc", [RFC, RFC]),

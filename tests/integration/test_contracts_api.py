@@ -156,7 +156,7 @@ def test_its_history_is_complete(world: World) -> None:
 
     at, pac = "2026-11-19T13:53:42-06:00", {"pac_code": "200", "pac_message": DONE}
     assert history(world) == [
-        {"step": "open", "at": at, "by": BUYER, "status": "pending"},
+        {"step": "create", "at": at, "by": BUYER, "status": "pending"},
         {"step": "send", "at": at, "by": BUYER, "status": "pending"},
         {"step": "confirm", "at": at, "by": BUYER, "status": "confirmed"} | pac,
         {"step": "count", "at": at, "by": BUYER, "status": "confirmed"} | pac,
@@ -548,7 +548,7 @@ def test_an_answer_that_is_none_leaves_it_unknown(
 def test_a_time_out_leaves_it_unknown_and_one_purchase(
     world: World, fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(timbres.pacs.solucion_factible.client, "_PURCHASE_READ_SECONDS", 0.3)
+    monkeypatch.setattr(timbres.pacs.solucion_factible.client, "_CONTRACT_READ_SECONDS", 0.3)
     world.fault("agregarContrato", fault, seconds=0.6)
 
     assert_in_doubt(world, world.buy(RFC, 500, "pedido-1"), "pac-timeout")
@@ -683,7 +683,7 @@ def test_a_purchase_that_cannot_be_written_down_is_answered_as_the_journal_has_i
     assert answer.body["pac"] is None
     assert world.purchases() == [(RFC, 500)]
     shown = world.get(f"{PATH}/{answer.body['id']}").body
-    assert [line["step"] for line in shown.pop("history")] == ["open", "send"]
+    assert [line["step"] for line in shown.pop("history")] == ["create", "send"]
     assert shown == answer.body
     (line,) = world.logged("could not be written to the journal")
     assert (line["level"], line["contract"], line["status"], line["pac_code"]) == (
@@ -814,7 +814,12 @@ def test_one_contract_is_what_its_buyer_was_told(world: World) -> None:
 
     answer = world.get(f"{PATH}/{bought['id']}")
 
-    assert [line["step"] for line in answer.body["history"]] == ["open", "send", "confirm", "count"]
+    assert [line["step"] for line in answer.body["history"]] == [
+        "create",
+        "send",
+        "confirm",
+        "count",
+    ]
     assert (answer.status, answer.body) == (200, bought | {"history": answer.body["history"]})
 
 

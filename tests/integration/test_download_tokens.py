@@ -30,7 +30,7 @@ MAC = "203.0.113.99"
 
 
 def revoked(world: World, report_id: str, account: str = RC) -> Answer:
-    path = f"/accounts/{account}/reports/{report_id}/tickets"
+    path = f"/accounts/{account}/reports/{report_id}/tokens"
     return world.call("report", "DELETE", path)
 
 
@@ -305,7 +305,7 @@ def test_an_error_of_our_own_shows_nothing_either(world: World) -> None:
     event = proxy_event("GET", f"/d/{token}")
     del event["requestContext"]["identity"]["sourceIp"]
 
-    answer = world.answer(world.invoke("ticket", event))
+    answer = world.answer(world.invoke("download_token", event))
 
     assert answer.status == 503
     assert "sourceIp" not in answer.text
@@ -410,7 +410,7 @@ def test_there_is_nothing_to_revoke_of_what_is_no_account(world: World) -> None:
 
 def test_a_parameter_is_not_overlooked(world: World) -> None:
     report = stored(world, b"uno")
-    path = f"/accounts/{RC}/reports/{report.id}/tickets"
+    path = f"/accounts/{RC}/reports/{report.id}/tokens"
     answer = world.call("report", "DELETE", path, {"all": "true"})
     problem(answer, 400, "parameter-invalid", "all")
 
@@ -445,15 +445,15 @@ def test_the_open_route_is_throttled(world: World) -> None:
     settings = template().text["Resources"]["Api"]["Properties"]["MethodSettings"]
     (own,) = (one for one in settings if one["HttpMethod"] == "GET")
     # As API Gateway wants a path: / within is written ~1.
-    assert own["ResourcePath"].replace("~1", "/") == "//d/{ticket}"
+    assert own["ResourcePath"].replace("~1", "/") == "//d/{token}"
     assert (own["ThrottlingRateLimit"], own["ThrottlingBurstLimit"]) == (5, 10)
 
 
 def test_the_function_loads_neither_pacs_nor_reports_nor_the_work_of_the_api() -> None:
     code = f"""
 import os, sys
-os.environ |= {{"AWS_DEFAULT_REGION": "{REGION}", "DOWNLOAD_TOKENS_TABLE": "t", "REPORTS_BUCKET": "b",
-               "DOWNLOAD_TOKEN_DAYS": "7"}}
+os.environ |= {{"AWS_DEFAULT_REGION": "{REGION}", "DOWNLOAD_TOKENS_TABLE": "t",
+               "REPORTS_BUCKET": "b", "DOWNLOAD_TOKEN_DAYS": "7"}}
 sys.path[:0] = ["layers/timbres", "functions/ticket"]
 import app
 app.download_tokens(), app.bucket()

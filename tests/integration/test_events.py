@@ -247,7 +247,7 @@ def test_contract_read(world: World) -> None:
     dynamodb.put_item(TableName=table, Item=item)
 
     shown = answered(world, "contract-get", 200)
-    assert shown.pop("history")[0]["step"] == "open"
+    assert shown.pop("history")[0]["step"] == "create"
     assert shown == bought | {"id": wanted}
 
 
@@ -304,7 +304,7 @@ def test_ticket_read(world: World) -> None:
     }
     assert world.answer(replayed(world, "download-token-get")).status == 404
 
-    token = event("download-token-get")["pathParameters"]["ticket"]
+    token = event("download-token-get")["pathParameters"]["token"]
     with patch("timbres.repositories.download_tokens.new_download_token", return_value=token):
         issued(world, stored(world, b"uno"))
 

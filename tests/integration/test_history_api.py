@@ -191,7 +191,7 @@ def test_movements_end_where_an_answer_is_long_enough_and_totals_do_not(
     world: World, more: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert work_balance.MAX_MOVEMENTS == 5_000
-    monkeypatch.setattr(work_balance, "MOST_MOVEMENTS", 100)
+    monkeypatch.setattr(work_balance, "MAX_MOVEMENTS", 100)
     first = date(2026, 10, 1)
 
     def days(count: int) -> dict[str, tuple[int, int]]:

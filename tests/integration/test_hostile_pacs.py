@@ -663,6 +663,6 @@ def test_figures_without_measure_are_a_problem(
         # The longest movements there can be, and as many as an answer has.
         whole = reader.get("/accounts/long-rc/balance", month="2026-10")
         assert (whole.status, len(whole.body["movements"])) == (200, 5_000)
-        monkeypatch.setattr("timbres.handlers.http._MOST_ANSWER_BYTES", len(whole.text) - 1)
+        monkeypatch.setattr("timbres.handlers.http._MAX_RESPONSE_BYTES", len(whole.text) - 1)
         answer = reader.get("/accounts/long-rc/balance", month="2026-10")
     assert "ask for one rfc" in problem(answer, 422, "answer-too-large")["detail"]

@@ -13,7 +13,7 @@ CSV = {"Content-Type": "text/csv; charset=utf-8"}
 
 
 def put(world: World, body: Any, keep: str | None = None, **more: Any) -> Answer:
-    query = {"keep": keep} if keep else {}
+    query = {"on_invalid": keep} if keep else {}
     return world.call("issuers", "PUT", more.pop("path", PATH), query, body, **more)
 
 
@@ -190,7 +190,7 @@ def test_a_list_that_is_half_kept_is_a_problem_and_can_be_sent_again(world: Worl
 
 
 def test_an_odd_wish_and_an_unknown_account(world: World) -> None:
-    problem(put(world, [RFC], "some"), 400, "parameter-invalid", "keep")
+    problem(put(world, [RFC], "some"), 400, "parameter-invalid", "on_invalid")
     answer = put(world, [RFC], path="/accounts/none/issuers")
     problem(answer, 404, "account-unknown", "account")
 

@@ -264,7 +264,7 @@ def test_a_mail_under_way_elsewhere_is_not_sent_by_a_second_delivery(world: Worl
     event = {"detail-type": "Credentials Rejected", "detail": detail}
     module = world.function("mail")
     within: list[Any] = []
-    send_mail = module.Topic.send
+    send_mail = module.MailPublisher.send
 
     def then_it_is_delivered_again(topic: Any, mail: Any) -> None:
         if not within:
@@ -274,7 +274,7 @@ def test_a_mail_under_way_elsewhere_is_not_sent_by_a_second_delivery(world: Worl
         send_mail(topic, mail)
 
     patch = pytest.MonkeyPatch()
-    patch.setattr(module.Topic, "send", then_it_is_delivered_again)
+    patch.setattr(module.MailPublisher, "send", then_it_is_delivered_again)
     world.at_end.append(patch.undo)
     world.invoke("mail", event)
     assert within

@@ -307,7 +307,7 @@ def test_an_event_that_is_none_of_ours_fails_and_goes_to_the_dead_letters(world:
 
 def test_only_the_mail_function_loads_templates_at_its_start(world: World) -> None:
     loads = {}
-    for name in ("contract", "mail", "ticket"):
+    for name in ("contract", "mail", "download_token"):
         code = f"""
 import sys
 sys.path[:0] = ["layers/timbres", "layers/reports", "functions/{name}"]

@@ -74,7 +74,7 @@ def ours(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 def trust(monkeypatch: pytest.MonkeyPatch, ours: Authority) -> None:
     """Let the clients trust our authority, and it alone."""
     context = ours.trusting()
-    monkeypatch.setattr(timbres.pacs.http, "_tls", lambda: context)
+    monkeypatch.setattr(timbres.pacs.http, "_tls_context", lambda: context)
 
 
 # -------------------------------------------------------------------------- unreachable

@@ -54,7 +54,7 @@ def client(url: str, pac: FakeReachcore) -> PacClient:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("timbres.pacs.http._BACK_OFF_SECONDS", 0.001)
+    monkeypatch.setattr("timbres.pacs.http._BACKOFF_SECONDS", 0.001)
 
 
 def read(
@@ -78,7 +78,7 @@ def read(
 def kept(pac: FakeReachcore, account: str, month: Month) -> list[Movement]:
     from datetime import date
 
-    one = next(one for one in pac.books_json()["accounts"] if one["name"] == account)
+    one = next(one for one in pac.state_json()["accounts"] if one["name"] == account)
     return [
         Movement(row["rfc"], date.fromisoformat(row["date"]), row["kind"], row["amount"])
         for row in one["months"].get(str(month), {"movements": []})["movements"]

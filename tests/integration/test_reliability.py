@@ -416,7 +416,7 @@ def mailed_twice(scene: Scene) -> None:
 
 
 def revoke(scene: Scene) -> str:
-    path = f"/accounts/{RC}/reports/{scene.notes['report']}/tickets"
+    path = f"/accounts/{RC}/reports/{scene.notes['report']}/tokens"
     answer = scene.world.call("report", "DELETE", path)
     return words(answer) + (f", revoked: {answer.body['revoked']}" if answer.status == 200 else "")
 
@@ -688,7 +688,7 @@ def away_at_the_purchase(scene: Scene) -> None:
 def slow_purchase(scene: Scene) -> None:
     """Let the PAC take longer over a purchase than is waited for; it makes it all the same."""
     patch = pytest.MonkeyPatch()
-    patch.setattr(timbres.pacs.solucion_factible.client, "_PURCHASE_READ_SECONDS", 0.2)
+    patch.setattr(timbres.pacs.solucion_factible.client, "_CONTRACT_READ_SECONDS", 0.2)
     scene.world.fault("agregarContrato", "slow", seconds=0.3)
     scene.undo += [patch.undo, lambda: time.sleep(0.2)]
 

@@ -444,7 +444,7 @@ def test_two_workers_with_the_same_message_at_the_same_time(
             assert sf.invoke("run_worker", event) == {"batchItemFailures": []}
         return settle(self, *args)
 
-    monkeypatch.setattr(RunRepository, "settle", after_the_other)
+    monkeypatch.setattr(RunRepository, "save_result", after_the_other)
 
     assert sf.invoke("run_worker", event) == {"batchItemFailures": []}
 
@@ -930,7 +930,7 @@ def test_an_alert_of_a_worker_that_was_killed_is_mailed_though_the_run_was_close
         raise Killed
 
     with monkeypatch.context() as patched:
-        patched.setattr(RunRepository, "settle", killed)
+        patched.setattr(RunRepository, "save_result", killed)
         with pytest.raises(Killed):
             sf.count()
     sf.cold()

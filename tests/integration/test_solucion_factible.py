@@ -60,7 +60,7 @@ def client(kept_client: PacClient, pac: FakeSolucionFactible) -> PacClient:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("timbres.pacs.http._BACK_OFF_SECONDS", 0.001)
+    monkeypatch.setattr("timbres.pacs.http._BACKOFF_SECONDS", 0.001)
 
 
 def count(client: PacClient, rfc: Rfc = RFC, seconds: float = 10) -> Stamps:
@@ -72,7 +72,7 @@ def buy(client: PacClient, stamps: int = 500, rfc: Rfc = RFC, seconds: float = 1
 
 
 def bought(pac: FakeSolucionFactible) -> list[tuple[str, int]]:
-    return [(one["rfc"], one["timbres"]) for one in pac.books_json()["accounts"][0]["purchases"]]
+    return [(one["rfc"], one["timbres"]) for one in pac.state_json()["accounts"][0]["purchases"]]
 
 
 def reply(operation: str, fields: str, namespace: str = f"{SERVICE}/xsd") -> str:
@@ -94,7 +94,7 @@ OK = "<x:status>200</x:status>"
 
 
 def test_stamps_are_what_the_books_hold(pac: FakeSolucionFactible, client: PacClient) -> None:
-    issuers = pac.books_json()["accounts"][0]["issuers"]
+    issuers = pac.state_json()["accounts"][0]["issuers"]
     assert len(issuers) == 5
     for issuer in issuers:
         assert count(client, issuer["rfc"]) == Stamps(
@@ -282,7 +282,7 @@ def test_a_purchase_is_not_waited_for_without_end(
     fault: str,
     at_once: bool,
 ) -> None:
-    monkeypatch.setattr("timbres.pacs.solucion_factible.client._PURCHASE_READ_SECONDS", 0.4)
+    monkeypatch.setattr("timbres.pacs.solucion_factible.client._CONTRACT_READ_SECONDS", 0.4)
     put(pac, BUY, fault, seconds=1.2)
     with failing("pac-timeout") as errors:
         buy(client)
@@ -536,7 +536,7 @@ def test_a_wsdl_with_more_operations_and_bindings_serves(
 def test_a_slow_wsdl_ends_at_the_deadline_and_nothing_is_bought(
     monkeypatch: pytest.MonkeyPatch, pac: FakeSolucionFactible, live: PacClient
 ) -> None:
-    monkeypatch.setattr("timbres.pacs.solucion_factible.client._PURCHASE_LEAST_SECONDS", 0.6)
+    monkeypatch.setattr("timbres.pacs.solucion_factible.client._MIN_CONTRACT_SECONDS", 0.6)
     put(pac, "wsdl", "slow", seconds=1.5)
     with failing("pac-timeout") as errors:
         buy(live, seconds=0.7)

@@ -46,8 +46,7 @@ from timbres.repositories.contracts import ContractRepository
 from timbres.repositories.credential_rejections import CredentialState
 from timbres.repositories.dynamodb import deserialize
 from timbres.repositories.issuers import IssuerRepository
-from timbres.services.contracts import ContractService as ContractService
-from timbres.services.contracts import Reconciler
+from timbres.services.contracts import ContractService, Reconciler
 from timbres.services.pac_access import PacAccess
 
 ROOT = Path(__file__).parents[2]
@@ -640,11 +639,11 @@ class Contracts(RuleBasedStateMachine):
         elif status == "rejected":
             assert created == 0, f"{key} is rejected and was created: {contract}"
             # Who was left in doubt is to hear of the end; others have it in the response.
-            assert ("Contract Rejected" in events) == ("doubt" in steps)
+            assert ("Contract Rejected" in events) == ("mark-unknown" in steps)
         else:
             assert disturbed, f"{key} needs a review without a reason: {contract}"
             assert "Contract Needs Review" in events, "not published"
-        assert steps[0] == "open"
+        assert steps[0] == "create"
         assert steps.count("send") <= 1
         assert contract["version"] == len(steps) - 1, "a step without its line"
 

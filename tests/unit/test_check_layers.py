@@ -152,9 +152,9 @@ def test_what_is_no_library_at_all(build, python):
 
 def test_more_than_lambda_unpacks(build, python, monkeypatch):
     weight = sum(map(artefact.size, artefact.layers(build)))
-    monkeypatch.setattr(artefact, "MOST", weight)
+    monkeypatch.setattr(artefact, "MAX_SIZE", weight)
     assert found(build) == []
-    monkeypatch.setattr(artefact, "MOST", weight - 1)
+    monkeypatch.setattr(artefact, "MAX_SIZE", weight - 1)
     assert the_fault(build).endswith("MB together, and Lambda unpacks 0.0 MB")
 
 

@@ -332,7 +332,8 @@ def test_the_stages_are_read_as_sam_reads_them(tmp_path: Path) -> None:
     config = tmp_path / "samconfig.toml"
     config.write_text(
         'version = 0.1\n[x.deploy.parameters]\nstack_name = "s"\nprofile = "p"\n'
-        """parameter_overrides = ["Stage=prod", "NotificationEmail=a@example.com"]\n[y.deploy.parameters]\n"""
+        'parameter_overrides = ["Stage=prod", "NotificationEmail=a@example.com"]\n'
+        "[y.deploy.parameters]\n"
     )
     own = read_stage(config, "x")
     assert (own.stack_name, own.region, own.profile) == ("s", None, "p")

@@ -64,22 +64,22 @@ def counts(contracted: int | None, used: int = 250) -> Stamps | None:
 TAKEN: dict[str, Callable[[Contract], Contract]] = {
     "send": lambda one: replace(one, sent_at=None).mark_sent(LATER, BEFORE),
     "confirm": lambda one: one.confirm(LATER, "200", "hecho"),
-    "refuse": lambda one: one.reject(LATER, REFUSAL, "620", "no"),
-    "withdraw": lambda one: replace(one, sent_at=None).abandon(LATER),
-    "doubt": lambda one: one.mark_unknown(LATER, BUYER, REFUSAL),
+    "reject": lambda one: one.reject(LATER, REFUSAL, "620", "no"),
+    "abandon": lambda one: replace(one, sent_at=None).abandon(LATER),
+    "mark-unknown": lambda one: one.mark_unknown(LATER, BUYER, REFUSAL),
     "count": lambda one: replace(one, settled_at=NOW).recount(LATER, BUYER, counts(1500)),
     "recount": lambda one: replace(one, settled_at=NOW).recount(LATER, BUYER, None, "away"),
-    "look": lambda one: one.evaluate(LATER, BEFORE),
-    "prove": lambda one: one.evaluate(LATER, counts(1500)),
-    "disprove": lambda one: one.evaluate(NOW + VERIFICATION_WINDOW, BEFORE),
-    "give-up": lambda one: one.evaluate(LATER, counts(1007)),
+    "check": lambda one: one.evaluate(LATER, BEFORE),
+    "confirm-by-count": lambda one: one.evaluate(LATER, counts(1500)),
+    "reject-by-count": lambda one: one.evaluate(NOW + VERIFICATION_WINDOW, BEFORE),
+    "escalate": lambda one: one.evaluate(LATER, counts(1007)),
     "settle-confirmed": lambda one: one.settle(LATER, CONFIRMED, BUYER, "seen in the portal"),
     "settle-rejected": lambda one: one.settle(LATER, REJECTED, BUYER, "not in the portal"),
 }
 
 
 def test_every_step_but_the_first_is_taken_here() -> None:
-    assert TAKEN.keys() == TRANSITIONS.keys() - {"open"}
+    assert TAKEN.keys() == TRANSITIONS.keys() - {"create"}
 
 
 @pytest.mark.parametrize("step", TAKEN)
@@ -116,7 +116,7 @@ def test_a_contract_is_sent_once_and_what_was_sent_is_not_withdrawn() -> None:
         sent.abandon(LATER)
 
 
-@pytest.mark.parametrize("step", ["confirm", "doubt"])
+@pytest.mark.parametrize("step", ["confirm", "mark-unknown"])
 def test_what_was_never_sent_is_neither_confirmed_nor_doubted(step: str) -> None:
     with pytest.raises(InvalidTransitionError, match="never sent"):
         TAKEN[step](contract(sent=False))
@@ -302,7 +302,7 @@ def test_each_state_has_its_events_until_they_are_published() -> None:
     assert contract().reject(LATER, REFUSAL).pending_events == ()
 
 
-@pytest.mark.parametrize("announced", [(), ("Contract Outcome Unknown",)])
+@pytest.mark.parametrize("published_events", [(), ("Contract Outcome Unknown",)])
 def test_a_rejection_after_a_doubt_is_published_though_the_note_of_the_doubt_was_lost(
     published_events: tuple[str, ...],
 ) -> None:

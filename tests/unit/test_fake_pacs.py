@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from local.fake_pacs import books as memory
+from local.fake_pacs import fake_data as memory
 from local.fake_pacs.fake_data import (
     BulkMonth,
     FakePacState,

@@ -153,8 +153,8 @@ def test_what_is_summed_by_has_bounds(
     says: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(bounds, "_MOST_RFCS", 200)
-    monkeypatch.setattr(bounds, "_MOST_KINDS", 100)
+    monkeypatch.setattr(bounds, "_MAX_RFCS", 200)
+    monkeypatch.setattr(bounds, "_MAX_KINDS", 100)
     read(io.BytesIO(rows("x" * 20, "y" * 100)))
     assert says in refused(read, rows(rfc, kind))[0]
 

@@ -246,12 +246,12 @@ def test_in_any_life_each_crossing_is_told_once(life: list[tuple[str, int, bool]
 def test_without_a_refill_nobody_is_told_of_the_same_twice(
     contracted: int, a_day: int, days: int
 ) -> None:
-    issuer, notified_alert = new(), []
+    issuer, alerts = new(), []
     for day in range(days):
         used = min(day * a_day, contracted)
         issuer = counted(issuer, day, contracted - used, used)
         if issuer.alerted_in(run_of(day)):
-            told.append(issuer.notified_alert)
-    assert told in ([], [LOW], [EXHAUSTED], [LOW, EXHAUSTED])
+            alerts.append(issuer.notified_alert)
+    assert alerts in ([], [LOW], [EXHAUSTED], [LOW, EXHAUSTED])
     if contracted <= (days - 1) * a_day:
-        assert told[-1] == EXHAUSTED
+        assert alerts[-1] == EXHAUSTED

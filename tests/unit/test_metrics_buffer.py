@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from timbres.observability import metrics
-from timbres.observability.metrics import metrics
+from timbres.observability.metrics import flush, metrics
 
 
 @pytest.fixture(autouse=True)
@@ -19,7 +18,7 @@ def _a_stack(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
-    metrics.flush()
+    flush()
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 

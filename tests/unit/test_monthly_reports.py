@@ -64,17 +64,17 @@ class Cloud:
 
         return cast("MonthlyRun | None", self.call(write))
 
-    def newest(self) -> list[MonthlyRun]:
+    def list_recent(self) -> list[MonthlyRun]:
         return list(self.call(lambda: list(self.runs.values())))
 
     # ------------------------------------------------------- Records, Reports, Bus
 
-    def many(self, keys: Sequence[ReportKey]) -> Iterator[Report]:
+    def get_many(self, keys: Sequence[ReportKey]) -> Iterator[Report]:
         return iter(self.call(lambda: [self.reports[one] for one in keys]))
 
-    def ask(self, wanted: ReportSpec, caller: str, run: str) -> Report:
-        at = (wanted.account, f"{wanted.id_prefix}-0001")
-        report = Report(at[1], wanted, PENDING, caller, clock.now(), run=run)
+    def request(self, spec: ReportSpec, caller: str, run: str) -> Report:
+        at = (spec.account, f"{spec.id_prefix}-0001")
+        report = Report(at[1], spec, PENDING, caller, clock.now(), run=run)
         return cast("Report", self.call(lambda: self.reports.setdefault(at, report)))
 
     def publish(self, kind: str, detail: dict[str, Any]) -> None:
@@ -110,7 +110,7 @@ class Run:
     def __init__(self, cloud: Cloud, accounts: int) -> None:
         names = [f"acme-{number}" for number in range(accounts)]
         self.accounts: Any = SimpleNamespace(
-            names=lambda: names,
+            list_names=lambda: names,
             get=lambda _: SimpleNamespace(pac=SimpleNamespace(capabilities={"consumption"})),
         )
         self.cloud = cloud
@@ -201,7 +201,7 @@ def test_accounts_that_fail_at_a_repeated_start_are_named_in_a_supplement(
     monkeypatch.setattr(clock, "now", lambda: FIRST)
     cloud = Cloud()
     run = Run(cloud, 1)
-    names, run.accounts.names = run.accounts.names, list
+    names, run.accounts.list_names = run.accounts.list_names, list
     run.start()
     for _ in FORMS:
         run.work()
@@ -209,7 +209,7 @@ def test_accounts_that_fail_at_a_repeated_start_are_named_in_a_supplement(
     def broken(_: str) -> Any:
         raise ValueError("no secret")
 
-    run.accounts.names, run.accounts.get = names, broken
+    run.accounts.list_names, run.accounts.get = names, broken
     run.start()
     run.start()
 

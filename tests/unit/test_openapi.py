@@ -14,7 +14,7 @@ import jsonschema_rs
 import pytest
 from local.emulator_process import ROOT
 from schemathesis.specs.openapi.definitions import OPENAPI_31
-from tools.openapi import PATH, document, strict, write_document
+from tools.openapi import PATH, document, response_validation, write_document
 
 from timbres.handlers.problem_details import STATUS_CODES
 
@@ -84,7 +84,7 @@ def test_every_route_of_the_functions_is_described_and_no_other():
         for method, path in re.findall(r'@api\.(\w+)\("([^"]+)"\)', app.read_text()):
             found.add((method, re.sub(r"<(\w+_)?(\w+)>", r"{\2}", path)))
     # The one that answers people has no resolver.
-    found.add(("get", "/d/{ticket}"))
+    found.add(("get", "/d/{token}"))
     assert found == {(method, path) for method, path, _ in operations()}
 
 
@@ -95,7 +95,7 @@ def test_every_error_of_the_layer_is_described_somewhere():
             if (
                 isinstance(node, ast.Call)
                 and isinstance(node.func, ast.Name)
-                and node.func.id in ("ProblemType", "Refusal")
+                and node.func.id in ("ProblemType", "Rejection")
                 and node.args
                 and isinstance(node.args[0], ast.Constant)
             ):
@@ -109,7 +109,7 @@ def test_every_error_of_the_layer_is_described_somewhere():
 def test_only_a_mailed_link_needs_no_signature():
     assert described()["security"] == [{"sigv4": []}]
     open_to_all = [path for _, path, operation in operations() if operation.get("security") == []]
-    assert open_to_all == ["/d/{ticket}"]
+    assert open_to_all == ["/d/{token}"]
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_the_examples_are_what_they_are_examples_of(method, path, operation):
             for value in values:
                 # An example of a code stands for it with whatever status it has.
                 headers = {"content-type": media_type, "location": "x"}
-                strict.check(
+                response_validation.check(
                     method.upper(),
                     path,
                     int(status),
@@ -133,7 +133,7 @@ def test_the_examples_are_what_they_are_examples_of(method, path, operation):
                     json.dumps(value, ensure_ascii=False),
                 )
                 seen += 1
-    assert seen or path == "/d/{ticket}"
+    assert seen or path == "/d/{token}"
     for parameter in operation["parameters"]:
         if "example" in parameter:
             assert jsonschema_rs.is_valid(parameter["schema"], parameter["example"])
@@ -158,9 +158,9 @@ def test_an_answer_that_is_not_described_is_found(change, said):
         "headers": {"content-type": "application/json"},
         "text": '{"accounts": []}',
     }
-    strict.check("GET", "/accounts", **answer)
-    with pytest.raises(strict.UndescribedError, match=re.escape(said)):
-        strict.check("GET", "/accounts", **(answer | change))
+    response_validation.check("GET", "/accounts", **answer)
+    with pytest.raises(response_validation.UndescribedError, match=re.escape(said)):
+        response_validation.check("GET", "/accounts", **(answer | change))
 
 
 def test_no_function_loads_it():

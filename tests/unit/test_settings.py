@@ -22,7 +22,7 @@ FUNCTIONS = {
 @pytest.mark.parametrize("folder", FUNCTIONS)
 def test_a_function_requires_what_the_template_sets(folder: str) -> None:
     code = (ROOT / folder / "app.py").read_text(encoding="utf-8")
-    (required,) = re.findall(r"^(?:container = Container|require)\((.*?)\)$", code, re.M | re.S)
+    (required,) = re.findall(r"^(?:container = Container|require_env)\((.*?)\)$", code, re.M | re.S)
     own = set(FUNCTIONS[folder].get("Variables", {}))
     assert set(re.findall(r'"(\w+)"', required)) - {"SECRET_PREFIX"} == own
 

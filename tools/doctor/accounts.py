@@ -143,7 +143,8 @@ class AccountChecks:
         return (
             f"{account.pac.name} rejected these credentials at {rejection.at} ({words}): nobody "
             "asks again until the secret has a new value, or, to have this value tried again: "
-            f"aws dynamodb delete-item --table-name {self._outputs['CredentialRejectionsTableName']} "
+            "aws dynamodb delete-item "
+            f"--table-name {self._outputs['CredentialRejectionsTableName']} "
             f"--key '{key}'"
         )
 

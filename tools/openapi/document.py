@@ -36,7 +36,7 @@ _TAGS = {
     "contracts": "Purchases of stamps, and the journal of them.",
     "reports": "Files for finance.",
     "runs": "The daily count of every issuer.",
-    "tickets": "Links in mails.",
+    "download-tokens": "Links in mails.",
 }
 _HEADERS: dict[str, dict[str, Any]] = {
     "Cache-Control": {

@@ -39,7 +39,7 @@ _UNKNOWN = CONTRACT | {
 _STEPS = [
     {"step": step, "at": f"2026-11-21T10:15:{second}-06:00", "by": _BUYER, "status": status}
     for step, second, status in (
-        ("open", "30", "pending"),
+        ("create", "30", "pending"),
         ("send", "30", "pending"),
         ("confirm", "31", "confirmed"),
     )
@@ -222,8 +222,8 @@ PROBLEMS: dict[str, dict[str, Any]] = {
         "field": "stamps",
     },
     "issuers-invalid": {
-        "detail": "1 rows are not right, so none was kept; rejected names them. keep=good keeps "
-        "the others.",
+        "detail": "1 rows are invalid, and nothing was imported; rejected lists them. "
+        "on_invalid=skip imports the others.",
         "field": "body",
         "rejected": [{"line": 2, "field": "rfc", "detail": "'AAA' is no RFC."}],
     },

@@ -221,7 +221,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         (
             SF,
             _parameter(
-                "keep",
+                "on_invalid",
                 one_of(("none", "good"), default="none"),
                 "With bad rows: keep `none` (422, which names each) or the `good` ones.",
             ),
@@ -407,13 +407,13 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         "revokeDownloadTokens",
         "reports",
         "Make every mailed link to a report no good",
-        {200: Success("How many links there were.", ("TicketsRevoked",))},
+        {200: Success("How many links there were.", ("DownloadTokensRevoked",))},
         (errors.ACCOUNT_NOT_FOUND, errors.REPORT_NOT_FOUND),
         (ANY, REPORT_ID),
     ),
     ("GET", "/d/{token}"): Operation(
         "openDownloadLink",
-        "tickets",
+        "download-tokens",
         "What a mailed link leads to",
         {
             302: Success("To a link that needs no key for 5 minutes.", (), ("Location",)),
@@ -421,7 +421,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
             503: Success("A page in Spanish: try again.", (), ("Retry-After",)),
         },
         parameters=(
-            _parameter("ticket", text(), "The secret in a mailed link.", place="path")
+            _parameter("token", text(), "The secret in a mailed link.", place="path")
             | {"example": "0" * 43},
         ),
         description="For people: no key, no JSON. A ticket is good for one report, for 30 days, "

@@ -20,7 +20,7 @@ class UndescribedError(AssertionError):
 
 
 @cache
-def strict() -> dict[str, Any]:
+def closed_document() -> dict[str, Any]:
     """Return docs/openapi.json, its objects closed to members that they do not name."""
     document: dict[str, Any] = json.loads(PATH.read_text(encoding="utf-8"))
     schemas = document["components"]["schemas"]
@@ -35,7 +35,9 @@ def check(method: str, route: str, status: int, headers: Mapping[str, str], text
     `route` is the path with its parameters in braces; `headers` are by lower-case names.
     """
     where = f"{method} {route} {status}"
-    described = strict()["paths"].get(route, {}).get(method.lower(), {}).get("responses", {})
+    described = (
+        closed_document()["paths"].get(route, {}).get(method.lower(), {}).get("responses", {})
+    )
     if str(status) not in described:
         raise UndescribedError(f"{where}: no such status; the answer was {text[:500]}")
     answer = described[str(status)]
@@ -60,7 +62,7 @@ def _check_header(
             raise UndescribedError(f"{where}: without {name}")
         return
     if "$ref" in header:
-        header = strict()["components"]["headers"][header["$ref"].rpartition("/")[2]]
+        header = closed_document()["components"]["headers"][header["$ref"].rpartition("/")[2]]
     read: Any = int(value) if header["schema"].get("type") == "integer" else value
     if not _validator(json.dumps(header["schema"])).is_valid(read):
         raise UndescribedError(f"{where}: {name} is {value}")
@@ -68,7 +70,7 @@ def _check_header(
 
 @cache
 def _validator(schema: str) -> Any:
-    whole = json.loads(schema) | {"components": strict()["components"]}
+    whole = json.loads(schema) | {"components": closed_document()["components"]}
     return jsonschema_rs.Draft202012Validator(whole, validate_formats=True)
 
 

@@ -326,7 +326,7 @@ SCHEMAS: dict[str, Schema] = {
         {
             "account": _ACCOUNT,
             "kept": integer(),
-            "rejected": array_of(_BAD_ROW, "With `keep=good`: the rows that were left out."),
+            "rejected": array_of(_BAD_ROW, "With `on_invalid=skip`: the rows that were left out."),
         }
     ),
     "IssuerRemoved": record({"account": _ACCOUNT, "rfc": ref("Rfc"), "removed": {"const": True}}),
@@ -368,7 +368,7 @@ SCHEMAS: dict[str, Schema] = {
         }
     ),
     "Reports": record({"reports": array_of(ref("Report"), "Newest month first."), "next": _NEXT}),
-    "TicketsRevoked": record(
+    "DownloadTokensRevoked": record(
         {"account": _REPORT_ACCOUNT, "id": text(), "revoked": integer("Links made no good.")}
     ),
     "Runs": record({"runs": array_of(record(_RUN), "Newest first."), "next": _NEXT}),

@@ -40,7 +40,7 @@ class LibreFake(FakePac):
         self._issuers, self._login = dict(issuers), (user, token)
         self.contracts: list[tuple[str, int]] = []
 
-    def books_json(self) -> dict[str, Any]:
+    def state_json(self) -> dict[str, Any]:
         return {"contracts": self.contracts}
 
     def not_routed(self, error: HTTPException) -> Reply:

@@ -46,18 +46,18 @@ SETTLED = frozenset({CONFIRMED, REJECTED})
 
 # name: (from, to)
 TRANSITIONS: dict[str, tuple[ContractStatus | None, ContractStatus]] = {
-    "open": (None, PENDING),
+    "create": (None, PENDING),
     "send": (PENDING, PENDING),
     "confirm": (PENDING, CONFIRMED),
-    "refuse": (PENDING, REJECTED),
-    "withdraw": (PENDING, REJECTED),
-    "doubt": (PENDING, UNKNOWN),
+    "reject": (PENDING, REJECTED),
+    "abandon": (PENDING, REJECTED),
+    "mark-unknown": (PENDING, UNKNOWN),
     "count": (CONFIRMED, CONFIRMED),
     "recount": (CONFIRMED, CONFIRMED),
-    "look": (UNKNOWN, UNKNOWN),
-    "prove": (UNKNOWN, CONFIRMED),
-    "disprove": (UNKNOWN, REJECTED),
-    "give-up": (UNKNOWN, NEEDS_REVIEW),
+    "check": (UNKNOWN, UNKNOWN),
+    "confirm-by-count": (UNKNOWN, CONFIRMED),
+    "reject-by-count": (UNKNOWN, REJECTED),
+    "escalate": (UNKNOWN, NEEDS_REVIEW),
     "settle-confirmed": (NEEDS_REVIEW, CONFIRMED),
     "settle-rejected": (NEEDS_REVIEW, REJECTED),
 }
@@ -73,6 +73,11 @@ READ_LAG = timedelta(minutes=1)
 _FIRST_PAUSE = READ_LAG
 _MAX_PAUSE = timedelta(hours=1)
 
+_EVENTS = {
+    UNKNOWN: "Contract Outcome Unknown",
+    NEEDS_REVIEW: "Contract Needs Review",
+    CONFIRMED: "Contract Confirmed",
+}
 COUNT_MISMATCH = "Contract Count Mismatch Detected"
 
 # Letters and symbols that nobody sees: Hangul fillers and the empty Braille pattern.
@@ -142,9 +147,9 @@ class Contract:
         A rejection is an event only after a doubt: whoever asked was answered with it else.
         """
         events: tuple[str, ...] = ()
-        if self.status in (UNKNOWN, NEEDS_REVIEW, CONFIRMED):
-            events = (f"Contract {self.status.replace('-', ' ').title()}",)
-        elif self.step in ("disprove", "settle-rejected"):
+        if self.status in _EVENTS:
+            events = (_EVENTS[self.status],)
+        elif self.step in ("reject-by-count", "settle-rejected"):
             events = ("Contract Rejected",)
         if self.warning is not None:
             events = (*events, COUNT_MISMATCH)
@@ -206,7 +211,7 @@ class Contract:
         ``refusal`` is what the caller is told, now and whenever the key comes again.
         """
         return self._step(
-            "refuse",
+            "reject",
             at,
             self.requested_by,
             note=rejection.detail,
@@ -225,7 +230,7 @@ class Contract:
             raise InvalidTransitionError(f"contract {self.id} was sent and cannot be withdrawn")
         rejection = _not_created("It was never sent to the PAC.")
         return self._step(
-            "withdraw", at, RECONCILER, note=rejection.detail, settled_at=at, rejection=rejection
+            "abandon", at, RECONCILER, note=rejection.detail, settled_at=at, rejection=rejection
         )
 
     def mark_unknown(
@@ -243,7 +248,7 @@ class Contract:
         """
         self._require_sent()
         return self._step(
-            "doubt",
+            "mark-unknown",
             at,
             by,
             note=rejection.detail,
@@ -326,7 +331,7 @@ class Contract:
             change = _describe_change(self.before, counts)
             if contracted == self.before.contracted + self.stamps:
                 return self._step(
-                    "prove",
+                    "confirm-by-count",
                     at,
                     RECONCILER,
                     note=change,
@@ -339,7 +344,7 @@ class Contract:
                     f"The PAC's counts have not changed, usage aside: {change}."
                 )
                 return self._step(
-                    "disprove",
+                    "reject-by-count",
                     at,
                     RECONCILER,
                     note=change,
@@ -353,7 +358,7 @@ class Contract:
         if at - sent_at >= ESCALATE_AFTER:
             return self.escalate(at, problem)
         return self._step(
-            "look",
+            "check",
             at,
             RECONCILER,
             note=problem,
@@ -363,7 +368,7 @@ class Contract:
 
     def escalate(self, at: datetime, why: str | None) -> Contract:
         """Return it for review by a person: counts cannot decide, for the reason given."""
-        return self._step("give-up", at, RECONCILER, note=why, next_check_at=at)
+        return self._step("escalate", at, RECONCILER, note=why, next_check_at=at)
 
     def settle(self, at: datetime, outcome: str, by: str, reason: str) -> Contract:
         """A person decided what the counts could not; ``outcome`` is confirmed or rejected."""
@@ -407,7 +412,7 @@ class Contract:
         start, end = TRANSITIONS[name]
         if self.status != start:
             raise InvalidTransitionError(f"a contract that is {self.status} cannot {name}")
-        changes = {"note": None, "look_at": self.next_check_at, **changes}
+        changes = {"note": None, "next_check_at": self.next_check_at, **changes}
         return replace(
             self, status=end, step=name, at=at, by=by, version=self.version + 1, **changes
         )
@@ -423,11 +428,11 @@ def new_contract(
         login=login,
         rfc=rfc,
         stamps=stamps,
-        status=TRANSITIONS["open"][1],
+        status=TRANSITIONS["create"][1],
         requested_by=by,
         idempotency_key=key,
         created_at=at,
-        step="open",
+        step="create",
         at=at,
         by=by,
         next_check_at=at + ABANDONED_AFTER,

@@ -227,7 +227,8 @@ def parse_format(value: object, kind: str) -> str:
     if not isinstance(value, str) or value not in FORMATS[kind]:
         raise TimbresError(
             PARAMETER_INVALID,
-            f"{quote_input(value)} is no format of {kind}: expected one of {', '.join(FORMATS[kind])}.",
+            f"{quote_input(value)} is not a format of {kind}: "
+            f"expected one of {', '.join(FORMATS[kind])}.",
             field="format",
         )
     return value

@@ -1,4 +1,4 @@
-"""The pages of ``GET /d/{ticket}`` for when there is no report to redirect to, in Spanish."""
+"""The pages of ``GET /d/{token}`` for when there is no report to redirect to, in Spanish."""
 
 from __future__ import annotations
 

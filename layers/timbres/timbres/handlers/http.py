@@ -27,8 +27,7 @@ from timbres.errors import (
     TimbresError,
 )
 from timbres.handlers import problem_details as problem
-from timbres.observability import metrics
-from timbres.observability.metrics import metrics
+from timbres.observability.metrics import flush, metrics
 
 MAX_BODY_BYTES = 16 * 1024
 # A Lambda's answer ends at 6 MB, as JSON within JSON: quotes and backslashes count twice.
@@ -70,7 +69,7 @@ class HttpHandler:
         try:
             return self._handle(event, context, on_schedule)
         finally:
-            metrics.flush()
+            flush()
 
     def query_params(self, *names: str) -> dict[str, str | None]:
         """Return the query's parameters by name, None for each that is missing.
@@ -235,7 +234,7 @@ class HttpHandler:
             )
         else:
             metrics.add_count("InternalErrors")
-            logger.error("an error of our own", exc_info=error)
+            logger.error("unhandled exception", exc_info=error)
             known = TimbresError(INTERNAL_ERROR, "An error of Timbres' own; its log has it.")
         return self._problem_response(known)
 

@@ -32,7 +32,7 @@ MetricsByDimension = Mapping[Dimensions, Mapping[str, Values]]
 
 
 class MetricsBuffer:
-    """Counts and measurements by name and dimensions, until they are taken."""
+    """Counts and measurements by name and dimensions, until they are drained."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -52,8 +52,8 @@ class MetricsBuffer:
     def drain(self) -> MetricsByDimension:
         """Return what was counted, by dimensions and then by name, and begin anew."""
         with self._lock:
-            taken, self._metrics = self._metrics, {}
-            return taken
+            buffered, self._metrics = self._metrics, {}
+            return buffered
 
     def _values(self, name: str, unit: str, dimensions: Mapping[str, str]) -> Values:
         metrics = self._metrics.setdefault(tuple(sorted(dimensions.items())), {})
@@ -64,15 +64,15 @@ metrics = MetricsBuffer()
 
 
 def flush() -> None:
-    """Write what the tally has to the log, and empty it: the end of every invocation."""
-    for dimensions, metrics in metrics.drain().items():
+    """Write the buffered metrics to the log and empty the buffer: the end of every invocation."""
+    for dimensions, values_by_name in metrics.drain().items():
         # Its service is POWERTOOLS_SERVICE_NAME, which the template sets to the stack's name.
         line = EphemeralMetrics(namespace=NAMESPACE)
         for name, value in dimensions:
             line.add_dimension(name=name, value=value)
-        for name, found in metrics.items():
-            for one in found.values:
-                line.add_metric(name=name, unit=found.unit, value=one)
+        for name, values in values_by_name.items():
+            for number in values.values:
+                line.add_metric(name=name, unit=values.unit, value=number)
         # A hundred values are a full line, written already.
         if line.metric_set:
             line.flush_metrics()

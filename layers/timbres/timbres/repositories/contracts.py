@@ -40,6 +40,24 @@ _DAY = 3
 _ATTEMPTS = 5
 # What is left of a request's time to answer it.
 _RESERVE_SECONDS = 5.0
+# Attributes keep the names that existing tables and the index have.
+_STORED_NAMES = {
+    "rejection": "refusal",
+    "next_check_at": "look_at",
+    "published_events": "announced",
+}
+# Items of versions before 0.5.0 have these steps and events.
+_OLD_STEPS = {
+    "open": "create",
+    "refuse": "reject",
+    "withdraw": "abandon",
+    "doubt": "mark-unknown",
+    "look": "check",
+    "prove": "confirm-by-count",
+    "disprove": "reject-by-count",
+    "give-up": "escalate",
+}
+_OLD_EVENTS = {"Contract Unknown": "Contract Outcome Unknown"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +173,10 @@ class ContractRepository:
     ) -> tuple[Contract, list[Item]] | None:
         """Return a contract and the steps it has taken, oldest first, or None."""
         item = self._get(account, f"contract#{contract_id}")
-        return (_contract(item), item["history"]) if item else None
+        if item is None:
+            return None
+        steps = [{**step, "step": _current_step(step["step"])} for step in item["history"]]
+        return _contract(item), steps
 
     def list_due(self, at: datetime) -> Iterator[tuple[str, str]]:
         """Yield account and id of every open contract to be looked at, the longest due first."""
@@ -355,7 +376,7 @@ def _history_item(contract: Contract) -> Item:
 
 
 def _item(contract: Contract) -> Item:
-    item = asdict(contract)
+    item = {_STORED_NAMES.get(k, k): v for k, v in asdict(contract).items()}
     item["entry"] = f"contract#{contract.id}"
     item["open"] = _OPEN if contract.is_open else None
     for name in _TIMES:
@@ -366,6 +387,10 @@ def _item(contract: Contract) -> Item:
         _utc(contract.next_check_at) if contract.is_open and contract.next_check_at else None
     )
     return item
+
+
+def _current_step(name: str) -> str:
+    return _OLD_STEPS.get(name, name)
 
 
 def _contract(item: Item) -> Contract:
@@ -385,5 +410,7 @@ def _contract(item: Item) -> Contract:
         values["refusal"].pop("status", None)
         values["refusal"] = Rejection(**values["refusal"])
     values["status"] = ContractStatus(values["status"])
-    values["announced"] = tuple(values.get("announced", ()))
-    return Contract(**values)
+    values["announced"] = tuple(_OLD_EVENTS.get(e, e) for e in values.get("announced", ()))
+    values["step"] = _current_step(values["step"])
+    names = {stored: name for name, stored in _STORED_NAMES.items()}
+    return Contract(**{names.get(k, k): v for k, v in values.items()})

@@ -15,22 +15,22 @@ from timbres.repositories.issuers import IssuerRepository
 
 
 class ImportMode(Enum):
-    """What becomes of the valid rows of a list with invalid ones."""
+    """What to do with a list that has invalid rows."""
 
-    NONE = "none"
-    GOOD = "good"
+    REJECT = "reject"
+    SKIP = "skip"
 
 
 def parse_import_mode(value: str | None) -> ImportMode:
-    """Return the mode named ``value``, by default ``NONE``. Raises ``parameter-invalid``."""
+    """Return the mode named ``value``, by default ``REJECT``. Raises ``parameter-invalid``."""
     try:
-        return ImportMode(value or "none")
+        return ImportMode(value or "reject")
     except ValueError:
         raise TimbresError(
             PARAMETER_INVALID,
-            f"{quote_input(value)}: expected none (keep nothing if a row is bad) or good (keep the "
-            "good rows).",
-            field="keep",
+            f"{quote_input(value)}: expected reject (import nothing if a row is invalid) or skip "
+            "(import the valid rows).",
+            field="on_invalid",
         ) from None
 
 
@@ -43,16 +43,16 @@ def import_issuers(
 ) -> dict[str, Any]:
     """Add the issuers of a list to an account; those known before and not in it stay.
 
-    With invalid rows none is kept (``issuers-invalid``, which names every one), or the valid
-    ones are in mode ``GOOD``. Returns how many were kept, and the invalid rows.
+    With invalid rows nothing is imported (``issuers-invalid``, which lists them); in mode
+    ``SKIP`` the valid ones are. Returns how many were imported, and the invalid rows.
     """
     account = accounts.get(account_name)
     rejected = [asdict(row) for row in parsed.invalid]
-    if rejected and mode is ImportMode.NONE:
+    if rejected and mode is ImportMode.REJECT:
         raise TimbresError(
             ISSUERS_INVALID,
-            f"{len(rejected):,} rows are not right, so none was kept; rejected names them. "
-            "keep=good keeps the others.",
+            f"{len(rejected):,} rows are invalid, and nothing was imported; rejected lists them. "
+            "on_invalid=skip imports the others.",
             field="body",
             extensions={"rejected": rejected},
         )
