@@ -124,7 +124,10 @@ def run(world: LocalEnvironment, shell: Shell) -> None:
     for rfc in sorted(_issuers(world)):
         shell.call("reader", f"/accounts/acme-sf/stamps?rfc={quote(rfc)}", expect=200)
 
-    _print_step("500 stamps for one issuer. A reader may not buy; a buyer may, once for one key")
+    _print_step(
+        "Contract 500 stamps for one issuer: rejected for a reader, "
+        "created once per key for a contract manager"
+    )
     order = (
         "--request POST --header 'Idempotency-Key: demo-1'",
         "--header 'Content-Type: application/json'",
@@ -136,10 +139,10 @@ def run(world: LocalEnvironment, shell: Shell) -> None:
     again = shell.call("contract_manager", "/accounts/acme-sf/contracts", *order, expect=201)
     _check(
         bought["id"] == again["id"] and len(_purchases(world)) == sold + 1,
-        "the second request was answered with the first's contract; the PAC sold once",
+        "both requests returned the same contract; the PAC created one",
     )
 
-    _print_step(f"The 1st of the month, 06:00: the scheduler asks for {month}'s reports")
+    _print_step(f"The 1st of the month, 06:00: the scheduler requests the reports of {month}")
     mails = world.stack.mailbox("finance")
     world.stack.fire("ReportFunctionMonthly")
     print("· the reports are being made", end="", flush=True)
@@ -155,11 +158,11 @@ def run(world: LocalEnvironment, shell: Shell) -> None:
         )["reports"]
     ]
 
-    _print_step("What finance opens: each link of the mail, without any key, into out/")
+    _print_step("Finance opens each link of the mail, without a key, into out/")
     OUT.mkdir(exist_ok=True)
     links = re.findall(r"^ *(http\S+/d/\S+)$", mail, re.MULTILINE)
     names = [shell.open(link, OUT) for link in links]
-    _check(len(names) == len(reports), f"the mail has {len(reports)} links, one a report")
+    _check(len(names) == len(reports), f"the mail has {len(reports)} links, one per report")
     for report in reports:
         name = f"{report['account']}-{month}-{report['kind']}.{report['format']}"
         content = (OUT / name).read_bytes()

@@ -316,7 +316,7 @@ def test_a_rejection_is_mailed_though_the_note_of_the_doubt_was_lost(world: Worl
     # No reconciler for half an hour: the first look already decides.
     assert reconcile(world, minutes=31) == {"rejected": 1}
     assert world.events("Contract Rejected")[0]["id"] == contract["id"]
-    assert any("no se hizo" in mail for mail in world.mails())
+    assert any("no se creó" in mail for mail in world.mails())
 
 
 def test_an_event_lost_with_the_function_is_published_by_the_reconciler(world: World) -> None:

@@ -500,7 +500,7 @@ def assert_in_doubt(world: World, answer: Answer, code: str) -> None:
 
     assert world.events("Contract Outcome Unknown") == [body]
     (mail,) = world.mails()
-    assert mail.startswith(f"Timbres: compra en duda para {RFC}\n\n")
+    assert mail.startswith(f"Timbres: contrato en duda para {RFC}\n\n")
     for fact in ("500 timbres", SF, body["id"], "Qué hacer: nada por ahora"):
         assert fact in mail
     assert [line["status"] for line in history(world)] == ["pending", "pending", "unknown"]

@@ -111,8 +111,8 @@ EVENTS: dict[str, tuple[Callable[[World], None], str]] = {
     "Statement Mismatch Detected": (differing, "no cuadra"),
     "Contract Confirmed": (bought, "500 timbres"),
     "Contract Count Mismatch Detected": (doubled, "no cuadra"),
-    "Contract Outcome Unknown": (doubtful, "compra en duda"),
-    "Contract Rejected": (not_bought, "no se hizo"),
+    "Contract Outcome Unknown": (doubtful, "contrato en duda"),
+    "Contract Rejected": (not_bought, "no se creó"),
     "Contract Needs Review": (to_be_reviewed, "settlement"),
 }
 

@@ -107,7 +107,7 @@ def test_a_purchase_that_was_not_made_is_rejected_after_the_settling_time(world:
     assert world.buy(key="pedido-2").status == 201
     assert world.purchases() == [(RFC, 500)]
     assert "Contract Rejected" in [event["DetailType"] for event in world.published]
-    assert "no se hizo" in "".join(world.mails())
+    assert "no se creó" in "".join(world.mails())
 
 
 def test_what_somebody_else_bought_meanwhile_needs_a_review(world: World) -> None:
@@ -116,7 +116,7 @@ def test_what_somebody_else_bought_meanwhile_needs_a_review(world: World) -> Non
 
     assert reconcile(world, minutes=2) == {"needs-review": 1}
 
-    assert "revise una compra para" in "".join(world.mails())
+    assert "revise un contrato para" in "".join(world.mails())
     blocked = problem(world.buy(), 409, "contract-in-flight")
     assert blocked["contract"]["id"] == contract["id"]
     # A person decides; looking on brings nothing.

@@ -248,5 +248,5 @@ def notices(report: Consumption, summary: Summary) -> list[str]:
         )
     if summary.open_contracts:
         contracts = pluralize(summary.open_contracts, "contrato", "contratos")
-        sentences.append(f"{contracts} sin resolver: no se sabe aún si la compra se hizo.")
+        sentences.append(f"{contracts} sin resolver: aún no se conoce el resultado.")
     return sentences

@@ -11,7 +11,7 @@ REASONS = {
     "account-misconfigured": "el secreto de la cuenta tiene un dato incorrecto",
     "account-stamps-exhausted": "el PAC dice que se acabaron los timbres de la cuenta",
     "account-unknown": "la cuenta ya no tiene secreto",
-    "contract-duplicate": "el PAC respondió como si fuera una compra",
+    "contract-duplicate": "el PAC respondió como si fuera un contrato",
     "environment-mismatch": "la cuenta es del otro ambiente del PAC (pruebas o producción)",
     "format-unsupported": "el PAC no ofrece el formato",
     "internal-error": "falló Timbres, y su bitácora dice por qué",
