@@ -1,5 +1,5 @@
-# The one entry point. Needs python3 (3.11 or later) and curl; everything else it installs itself
-# into .venv (Checkov and the SAM command line, which pin libraries of their own, beside it).
+# The entry point of all tasks. Needs python3 (3.11 or later) and curl; installs everything else into
+# .venv. Checkov and the SAM command line pin their own libraries and have their own environments.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -8,16 +8,16 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := -m pip install --quiet --no-input --disable-pip-version-check --no-deps --require-hashes
-# One more than processors: the end-to-end tests wait a lot.
+# One more than the processors, because the end-to-end tests wait most of the time.
 WORKERS = $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 STAGE ?= default
-# Redocly's command line: it renders an OpenAPI document as one HTML file.
+# Redocly's command line, which renders an OpenAPI document as one HTML file.
 REDOCLY := @redocly/cli@2.77.0
-# Whatever a layer brings, and the kinds of licence it may come under.
+# The libraries in the layers, and the permitted licences.
 DEPLOYED = $(shell sed -nE 's/^([a-zA-Z0-9_.-]+)==.*/\1/p' layers/*/requirements.txt | sort -u)
 LICENCES = { echo "\# Licences of what is deployed"; echo; $(BIN)/pip-licenses --from=mixed --format=markdown \
   --order=name --packages $(DEPLOYED) --partial-match --allow-only="MIT;BSD;ISC;Apache;PSF;MPL"; }
-# The deployment runtime's Python, wherever pyenv keeps it; `sam build` looks for it on the PATH.
+# The Python of the deployment runtime, installed by pyenv; `sam build` needs it on the PATH.
 PYTHON_313 = $(shell ls -d "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.13*/bin 2>/dev/null | tail -1)
 export SAM_CLI_TELEMETRY := 0
 
@@ -26,44 +26,44 @@ export SAM_CLI_TELEMETRY := 0
 help: ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-demo: $(VENV)/installed ## run the main job from end to end and show each step
+demo: $(VENV)/installed ## run the main job end to end and print each step
 	@PYTHONPATH=layers/timbres $(BIN)/python -m local.demo
 
-up: $(VENV)/installed ## keep the demo's world running until Ctrl-C; write .local/env
+up: $(VENV)/installed ## run the local stack until Ctrl-C; write .local/env
 	@PYTHONPATH=layers/timbres $(BIN)/python -m local.start
 
 test: $(VENV)/installed ## unit, integration and end-to-end tests, on all processors
-	@sh tests/browser/install.sh || echo "The tests of the page are skipped."
+	@sh tests/browser/install.sh || echo "The browser tests are skipped."
 	$(BIN)/python -m pytest -n $(WORKERS)
 
-torture: $(VENV)/installed ## 10,000 ways for a purchase to go wrong, on two cores: minutes
+torture: $(VENV)/installed ## 10,000 examples of contracts with faults, on two cores: minutes
 	@for seed in 1 2; do TORTURE_EXAMPLES=5000 $(BIN)/python -m pytest tests/torture \
 	  -p no:cacheprovider --hypothesis-seed=$$seed & pids="$${pids:-} $$!"; done; \
 	for pid in $$pids; do wait $$pid; done
 
-mutants: $(VENV)/installed ## break contract, credential and run code on purpose; exit 1 if no test notices: minutes (MUTANTS="lag")
+mutants: $(VENV)/installed ## mutate contract, credential and run code; exit 1 if a mutation passes all tests: minutes (MUTANTS="lag")
 	$(BIN)/python -m tests.mutants $(MUTANTS)
 
-reliability: $(VENV)/installed ## every fault at every place, written to docs/reliability.md: minutes
+reliability: $(VENV)/installed ## inject every fault at every call, write docs/reliability.md: minutes
 	RELIABILITY=write $(BIN)/python -m pytest tests/integration/test_reliability.py \
 	  tests/e2e/test_reliability.py
 
-baseline: $(VENV)/installed ## double purchases in 1,000 lost replies: a decorator's, and ours
+baseline: $(VENV)/installed ## count second contracts in 1,000 lost responses: an idempotency decorator and Timbres
 	@PYTHONPATH=layers/timbres $(BIN)/python -m tests.torture.compare_idempotency
 
-fuzz: $(VENV)/installed ## made-up requests of every route of docs/openapi.json: minutes (FUZZ="--seed 7")
+fuzz: $(VENV)/installed ## send generated requests to every route of docs/openapi.json: minutes (FUZZ="--seed 7")
 	@PYTHONPATH=layers/timbres $(BIN)/python -m tools.fuzz $(FUZZ)
 
-openapi: $(VENV)/installed ## write docs/openapi.json anew, as routes, errors and shapes are now
+openapi: $(VENV)/installed ## generate docs/openapi.json
 	@PYTHONPATH=layers/timbres $(BIN)/python -m tools.openapi
 
-docs: ## render docs/openapi.json as a page to read, out/api.html; needs Node.js
+docs: ## render docs/openapi.json as a page, out/api.html; needs Node.js
 	@command -v npx > /dev/null || { \
-	  echo "make docs needs Node.js 20.19 or later, with npx on the PATH. docs/api.md needs nothing." >&2; exit 1; }
+	  echo "make docs needs Node.js 20.19 or later, with npx on the PATH. docs/api.md is readable without it." >&2; exit 1; }
 	@mkdir -p out
 	REDOCLY_TELEMETRY=off npx --yes $(REDOCLY) build-docs docs/openapi.json --inlineBundle --output out/api.html
 
-bench: $(VENV)/installed ## what things cost, against a limit and the usual way: minutes (BENCH=--help)
+bench: $(VENV)/installed ## measure the performance, compare it with limits and a typical implementation: minutes (BENCH=--help)
 	@PYTHONPATH=layers/timbres:layers/reports $(BIN)/python -m bench $(BENCH)
 
 lint: $(VENV)/installed .venv-checkov/installed ## format, lint, types, imports, template, security, licences: offline, in seconds
@@ -81,18 +81,18 @@ lint: $(VENV)/installed .venv-checkov/installed ## format, lint, types, imports,
 	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive layers/timbres/timbres layers/reports/timbres_reports functions
 	$(BIN)/deptry --no-ansi layers functions
 	$(BIN)/zizmor --offline --quiet --persona pedantic .github
-	@$(LICENCES) | diff docs/licences.md - || { echo "docs/licences.md is not what is deployed: make licences" >&2; exit 1; }
+	@$(LICENCES) | diff docs/licences.md - || { echo "docs/licences.md is outdated: run make licences" >&2; exit 1; }
 
-licences: $(VENV)/installed ## list the licences of what is deployed, in docs/licences.md
+licences: $(VENV)/installed ## write the licences of the deployed libraries to docs/licences.md
 	@$(LICENCES) > docs/licences.md
 
-format: $(VENV)/installed ## put the code into shape
+format: $(VENV)/installed ## format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-build: .venv-sam/installed ## validate the template and build what is deployed, for Lambda's Python and processor
+build: .venv-sam/installed ## validate the template and build the deployment package for Lambda's Python and processor
 	@PATH="$(PYTHON_313):$$PATH"; command -v python3.13 > /dev/null || { \
-	  echo "make build needs python3.13, the deployment runtime, on the PATH: install it, with pyenv for instance." >&2; exit 1; }
+	  echo "make build needs python3.13, the deployment runtime, on the PATH: install it, for example with pyenv." >&2; exit 1; }
 	AWS_DEFAULT_REGION=$${AWS_DEFAULT_REGION:-mx-central-1} .venv-sam/bin/sam validate --lint
 	PATH="$(PYTHON_313):$$PATH" .venv-sam/bin/sam build --config-env $(STAGE)
 	@.venv-sam/bin/python -m tools.check_layers
@@ -100,16 +100,16 @@ build: .venv-sam/installed ## validate the template and build what is deployed, 
 deploy: build ## deploy to AWS: make deploy STAGE=prod
 	.venv-sam/bin/sam deploy --config-env $(STAGE)
 
-doctor: $(VENV)/installed ## look over tools, AWS, the stack, each account: make doctor STAGE=prod DOCTOR=--ask-pacs
+doctor: $(VENV)/installed ## check tools, AWS, the stack and each account: make doctor STAGE=prod DOCTOR=--ask-pacs
 	@PYTHONPATH=layers/timbres $(BIN)/python -m tools.doctor --stage $(STAGE) $(DOCTOR)
 
-lock: $(VENV)/installed ## lock the requirements anew, to their newest versions
+lock: $(VENV)/installed ## lock the requirements to their newest versions
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	for name in layers/timbres/requirements layers/reports/requirements requirements/dev requirements/checkov requirements/sam; do \
 	  $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	    --no-emit-index-url --no-header "$$name.in" --output-file "$$name.txt"; done
 
-clean: ## remove everything that make has made
+clean: ## remove all generated files
 	rm -rf $(VENV) .venv-* .local .aws-sam out
 
 $(VENV)/installed: requirements/dev.txt
@@ -120,7 +120,7 @@ $(VENV)/installed: requirements/dev.txt
 .venv-%/installed: requirements/%.txt
 	$(call install,.venv-$*,$<)
 
-# A dot every two seconds, until all that the second argument names is installed into the first.
+# Prints a dot every two seconds while it installs the second argument into the first.
 define install
 @printf "Installing into $(1) (once, about a minute)…"
 @$(PYTHON) -m venv $(1)

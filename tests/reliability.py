@@ -1,9 +1,9 @@
-"""docs/reliability.md: its tables say what the tests of reliability saw, and nothing else.
+"""Writes the tables of docs/reliability.md, and compares them with what the tests observe.
 
-A heading of the document is an operation, a row of its table one that a test plays. With
-RELIABILITY=write in the environment, as `make reliability` sets it, faults are played at every
-place that they can come at, and the rows written. Otherwise they are played at some of those
-places, and a test fails where it sees what its row does not say.
+Each heading of the document is an operation; each row of its table is one test. With
+RELIABILITY=write in the environment, as `make reliability` sets it, faults are injected at every
+call and the rows are written. Otherwise faults are injected at some calls, and a test fails if it
+observes something that its row does not list.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from pathlib import Path
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "reliability.md"
 WRITES = os.environ.get("RELIABILITY") == "write"
-NOTHING = "nothing"
-_HEAD = ("What fails", "What the caller sees", "What is lost", "What brings it to rights")
+NOTHING = "none"
+_HEAD = ("Fault", "Response", "Data loss", "Recovery")
 _OR = "; or "
 
 
 @dataclass
 class Row:
-    """What was seen when something failed, each way once; ``lost`` begins with nothing."""
+    """One fault and every distinct response, loss and recovery that was observed."""
 
     fails: str
     seen: list[str] = field(default_factory=list)
@@ -30,7 +30,7 @@ class Row:
     rights: list[str] = field(default_factory=list)
 
     def add(self, seen: Sequence[str], lost: str, rights: str) -> None:
-        """Add what was seen another time."""
+        """Add one observation; repeated values are ignored."""
         for column, more in ((self.seen, seen), (self.lost, [lost]), (self.rights, [rights])):
             column.extend(one for one in dict.fromkeys(more) if one not in column)
 
@@ -43,8 +43,7 @@ class Row:
 def agree(heading: str, row: Row, order: Sequence[str], *, everywhere: bool) -> None:
     """Compare a row with the document's, or write it; ``order`` names the rows of its table.
 
-    Not ``everywhere``: the fault was played at some places only, and may be seen in other ways
-    at others.
+    Without ``everywhere``, the fault was injected at some calls only; the document may list more.
     """
     lines = read(heading)
     if WRITES:
@@ -59,13 +58,13 @@ def agree(heading: str, row: Row, order: Sequence[str], *, everywhere: bool) -> 
         else {*row.seen} == seen and max(row.lost, key=len) in lost and {*row.rights} == rights
     )
     assert agreed, (
-        f"docs/reliability.md, {heading}: the run saw\n{row}\nand the document says\n"
-        f"{lines.get(row.fails)}\nIf the run is right, `make reliability` writes it."
+        f"docs/reliability.md, {heading}: the test observed\n{row}\nthe document has\n"
+        f"{lines.get(row.fails)}\nIf the test is right, `make reliability` writes the row."
     )
 
 
 def read(heading: str) -> dict[str, str]:
-    """Return the lines of an operation's table by what fails."""
+    """Return the rows of an operation's table by their fault."""
     _, table, _ = _parts(heading)
     return {line.split("|")[1].strip(): line for line in table.splitlines()[2:]}
 

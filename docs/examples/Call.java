@@ -18,17 +18,17 @@ import javax.crypto.Mac;
 import javax.crypto.spec.SecretKeySpec;
 
 /**
- * Counts an issuer's stamps and buys some: java Call.java ACCOUNT RFC STAMPS KEY
+ * Counts an issuer's stamps and creates one contract: java Call.java ACCOUNT RFC STAMPS KEY
  *
- * <p>Needs a JDK, 11 or later, and nothing else. TIMBRES_API_URL, AWS_REGION and the keys come
- * from the environment.
+ * <p>Needs only a JDK, 11 or later. TIMBRES_API_URL, AWS_REGION and the access keys are
+ * environment variables.
  */
 public class Call {
     static final String API = System.getenv("TIMBRES_API_URL");
     static final String REGION = System.getenv("AWS_REGION");
     static final String ACCESS_KEY = System.getenv("AWS_ACCESS_KEY_ID");
     static final String SECRET_KEY = System.getenv("AWS_SECRET_ACCESS_KEY");
-    // Of temporary keys, as a role has them.
+    // Only temporary keys, for example those of a role, have a session token.
     static final String SESSION_TOKEN = System.getenv().getOrDefault("AWS_SESSION_TOKEN", "");
 
     static final HttpClient CLIENT = HttpClient.newBuilder()
@@ -36,15 +36,15 @@ public class Call {
             .connectTimeout(Duration.ofSeconds(5))
             .build();
 
-    /** Sends one signed request; returns the answer, whatever its status. */
+    /** Sends one signed request; returns the response with any status. */
     static HttpResponse<String> call(
             String method, String path, Map<String, String> query, String body,
             Map<String, String> headers) throws Exception {
         String parameters = new TreeMap<>(query).entrySet().stream()
-                .map(one -> encoded(one.getKey()) + "=" + encoded(one.getValue()))
+                .map(entry -> encode(entry.getKey()) + "=" + encode(entry.getValue()))
                 .collect(Collectors.joining("&"));
         URI uri = URI.create(API + path + (parameters.isEmpty() ? "" : "?" + parameters));
-        // 35 seconds: the API itself gives up after 29.
+        // 35 seconds: the API times out after 29.
         HttpRequest.Builder request = HttpRequest.newBuilder(uri)
                 .timeout(Duration.ofSeconds(35))
                 .header("Content-Type", "application/json")
@@ -54,37 +54,37 @@ public class Call {
         return CLIENT.send(request.build(), BodyHandlers.ofString());
     }
 
-    /** Orders stamps; returns the answer. The key is the order's own and stays with it for ever. */
-    static HttpResponse<String> buy(String account, String rfc, int stamps, String key)
+    /** Creates a contract; returns the response. The key always identifies this one contract. */
+    static HttpResponse<String> contractStamps(String account, String rfc, int stamps, String key)
             throws Exception {
-        String order = String.format("{\"rfc\": \"%s\", \"stamps\": %d}", rfc, stamps);
+        String body = String.format("{\"rfc\": \"%s\", \"stamps\": %d}", rfc, stamps);
         for (int pause = 1; ; pause *= 2) {
             boolean last = pause > 8;
             long seconds = pause;
             try {
-                HttpResponse<String> answer = call("POST", "/accounts/" + account + "/contracts",
-                        Map.of(), order, Map.of("Idempotency-Key", key));
-                if (last || !undecided(answer)) {
-                    return answer;
+                HttpResponse<String> response = call("POST", "/accounts/" + account + "/contracts",
+                        Map.of(), body, Map.of("Idempotency-Key", key));
+                if (last || !shouldRepeat(response)) {
+                    return response;
                 }
-                seconds = answer.headers().firstValueAsLong("Retry-After").orElse(pause);
-            } catch (java.io.IOException noAnswer) {
+                seconds = response.headers().firstValueAsLong("Retry-After").orElse(pause);
+            } catch (java.io.IOException noResponse) {
                 if (last) {
-                    throw noAnswer;
+                    throw noResponse;
                 }
             }
             Thread.sleep(seconds * 1000);
         }
     }
 
-    /** Tells whether to send the same order again at once, under the same key. */
-    static boolean undecided(HttpResponse<String> answer) {
-        // With a JSON library at hand, read these members properly.
-        if (answer.statusCode() == 429 || answer.statusCode() >= 500) {
-            // With a contract, it is rejected: nothing was bought.
-            return !answer.body().contains("\"contract\":");
+    /** Returns whether to repeat the request now, with the same key. */
+    static boolean shouldRepeat(HttpResponse<String> response) {
+        // Use a JSON library to read these members if one is available.
+        if (response.statusCode() == 429 || response.statusCode() >= 500) {
+            // With a contract: it is rejected.
+            return !response.body().contains("\"contract\":");
         }
-        return answer.body().contains("\"code\":\"contract-pending\"");
+        return response.body().contains("\"code\":\"contract-pending\"");
     }
 
     /** Adds the headers of AWS Signature Version 4 for execute-api. */
@@ -100,7 +100,7 @@ public class Call {
         }
         String names = String.join(";", signed.keySet());
         String lines = signed.entrySet().stream()
-                .map(one -> one.getKey() + ":" + one.getValue() + "\n")
+                .map(header -> header.getKey() + ":" + header.getValue() + "\n")
                 .collect(Collectors.joining());
         String query = uri.getRawQuery() == null ? "" : uri.getRawQuery();
         String canonical = String.join("\n",
@@ -114,15 +114,15 @@ public class Call {
         for (String part : scope.split("/")) {
             key = hmac(key, part);
         }
-        signed.remove("host"); // The client sends that one itself.
+        signed.remove("host"); // The client sends this header itself.
         signed.forEach(request::header);
         request.header("Authorization", String.format(
                 "AWS4-HMAC-SHA256 Credential=%s/%s, SignedHeaders=%s, Signature=%s",
                 ACCESS_KEY, scope, names, hex(hmac(key, toSign))));
     }
 
-    /** Percent-encodes as the signature wants it: URLEncoder is made for forms. */
-    static String encoded(String text) {
+    /** Percent-encodes as the signature requires: URLEncoder encodes for forms. */
+    static String encode(String text) {
         return URLEncoder.encode(text, StandardCharsets.UTF_8)
                 .replace("+", "%20").replace("*", "%2A").replace("%7E", "~");
     }
@@ -139,8 +139,8 @@ public class Call {
 
     static String hex(byte[] bytes) {
         StringBuilder text = new StringBuilder();
-        for (byte one : bytes) {
-            text.append(String.format("%02x", one));
+        for (byte value : bytes) {
+            text.append(String.format("%02x", value));
         }
         return text.toString();
     }
@@ -151,8 +151,8 @@ public class Call {
         HttpResponse<String> count = call(
                 "GET", "/accounts/" + account + "/stamps", Map.of("rfc", rfc), "", Map.of());
         System.out.println(count.statusCode() + " " + count.body());
-        HttpResponse<String> bought =
-                buy(account, rfc, Integer.parseInt(arguments[2]), arguments[3]);
-        System.out.println(bought.statusCode() + " " + bought.body());
+        HttpResponse<String> contract =
+                contractStamps(account, rfc, Integer.parseInt(arguments[2]), arguments[3]);
+        System.out.println(contract.statusCode() + " " + contract.body());
     }
 }

@@ -1,9 +1,9 @@
-"""Count an issuer's stamps and buy some, exactly once.
+"""Count an issuer's stamps and create one contract for the issuer.
 
 python call.py ACCOUNT RFC STAMPS KEY
 
-Needs requests and botocore. The keys come from wherever the AWS SDKs look; TIMBRES_API_URL
-and AWS_REGION from the environment.
+Needs requests and botocore. The AWS SDK finds the access keys. TIMBRES_API_URL and AWS_REGION
+are environment variables.
 """
 
 import json
@@ -28,55 +28,55 @@ def call(
     body: object = None,
     headers: dict[str, str] | None = None,
 ) -> requests.Response:
-    """Send one signed request; return the answer, whatever its status."""
+    """Send one signed request; return the response with any status."""
     url = API + path
     if query:
-        # quote writes a blank as %20, where urlencode alone writes +, which no signature fits.
+        # quote encodes a blank as %20. urlencode alone encodes it as +, and the signature fails.
         url += "?" + urlencode(sorted(query.items()), quote_via=quote)
     data = None if body is None else json.dumps(body).encode()
     headers = {"Content-Type": "application/json", **(headers or {})}
     request = AWSRequest(method, url, data=data, headers=headers)
     SIGNER.add_auth(request)
-    # 5 seconds to connect, 35 to answer: the API itself gives up after 29.
+    # 5 seconds to connect, 35 to read: the API times out after 29.
     return requests.request(
         method, url, data=data, headers=dict(request.headers.items()), timeout=(5, 35)
     )
 
 
-def buy(account: str, rfc: str, stamps: int, key: str) -> requests.Response:
-    """Order stamps; return the answer. The key is the order's own and stays with it for ever."""
-    order = {"rfc": rfc, "stamps": stamps}
+def contract_stamps(account: str, rfc: str, stamps: int, key: str) -> requests.Response:
+    """Create a contract; return the response. The key always identifies this one contract."""
+    body = {"rfc": rfc, "stamps": stamps}
 
     def send() -> requests.Response:
         path = f"/accounts/{account}/contracts"
-        return call("POST", path, body=order, headers={"Idempotency-Key": key})
+        return call("POST", path, body=body, headers={"Idempotency-Key": key})
 
     for pause in (1, 2, 4, 8):
         seconds = pause
         try:
-            answer = send()
-            if not undecided(answer):
-                return answer
-            seconds = int(answer.headers.get("Retry-After", pause))
+            response = send()
+            if not should_repeat(response):
+                return response
+            seconds = int(response.headers.get("Retry-After", pause))
         except requests.RequestException:
-            pass  # No answer: it may have been bought, so the same again.
+            pass  # No response: the contract may exist, so repeat with the same key.
         time.sleep(seconds)
     return send()
 
 
-def undecided(answer: requests.Response) -> bool:
-    """Tell whether to send the same order again at once, under the same key."""
-    is_json = "json" in answer.headers.get("Content-Type", "")
-    problem = answer.json() if is_json else {}
-    if answer.status_code == 429 or answer.status_code >= 500:
-        return "contract" not in problem  # With one, it is rejected: nothing was bought.
+def should_repeat(response: requests.Response) -> bool:
+    """Return whether to repeat the request now, with the same key."""
+    is_json = "json" in response.headers.get("Content-Type", "")
+    problem = response.json() if is_json else {}
+    if response.status_code == 429 or response.status_code >= 500:
+        return "contract" not in problem  # With a contract: it is rejected.
     return problem.get("code") == "contract-pending"
 
 
 if __name__ == "__main__":
     account, rfc, stamps, key = sys.argv[1:]
-    for answer in (
+    for response in (
         call("GET", f"/accounts/{account}/stamps", {"rfc": rfc}),
-        buy(account, rfc, int(stamps), key),
+        contract_stamps(account, rfc, int(stamps), key),
     ):
-        print(answer.status_code, answer.text)
+        print(response.status_code, response.text)

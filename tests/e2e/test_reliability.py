@@ -21,8 +21,8 @@ from tests.e2e.test_main_job import buy, eventually, fault
 from tests.reliability import NOTHING, Row, agree, read
 
 HEADING = "On the local AWS"
-KILLED = "Contract: the function's process is killed while the PAC has the purchase"
-DENIED = "Contract: the function may not use the journal's table"
+KILLED = "Contract: the function's process is killed while the PAC processes the request"
+DENIED = "Contract: the function's role is denied the table of contracts"
 ORDER = [KILLED, DENIED]
 
 
@@ -89,7 +89,7 @@ def test_a_table_that_may_not_be_used(world: LocalEnvironment) -> None:
 
     assert buy(world.stack, rfc, 60, "denied").status_code == 201
     assert [purchase["timbres"] for purchase in of_issuer(world, rfc)] == [60]
-    row = Row(DENIED, [seen], [NOTHING], ["the same request again"])
+    row = Row(DENIED, [seen], [NOTHING], ["repeat the same request"])
     agree(HEADING, row, ORDER, everywhere=True)
 
 

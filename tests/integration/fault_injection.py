@@ -48,7 +48,7 @@ SERVICES = {
 _ALIASES = {"secrets-manager": "secretsmanager", "eventbridge": "events"}
 
 
-NO_NEED = "nothing is needed"
+NO_NEED = "none needed"
 
 
 class Killed(BaseException):
@@ -277,7 +277,7 @@ class Stage:
         operation.goes_on(scene)
         found = operation.facts(scene), scene.told()
         done = []
-        seen = seen or ["nothing"]
+        seen = seen or [NOTHING]
         again = operation.retried_on is not None and seen[-1].endswith(operation.retried_on)
         for name, step in operation.repairs:
             if _complete(*found, wanted) and not again:
@@ -291,7 +291,7 @@ class Stage:
         assert _complete(*found, wanted), f"lost: {found}; wanted: {wanted}"
         lost = NOTHING
         if max(found[1].values(), default=0) > 1:
-            lost += "; told twice, mailed once"
+            lost += "; published twice, mailed once"
         return seen, lost + scene.notes.get("twice", ""), ", then ".join(done) or NO_NEED
 
     def _begin(self, operation: Operation) -> None:

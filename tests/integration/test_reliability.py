@@ -54,9 +54,11 @@ from timbres.domain.download_token import download_token_hash
 
 EMPTY = "AAA010101AAA"
 # What the gateway answers for a function that does not; tests/e2e/test_reliability.py sees it.
-LOST_RESPONSE = "AWS applies any call, and its response is lost"
+LOST_RESPONSE = "AWS applies any call, and the response is lost"
 NO_ANSWER = "502 `internal-error`"
 START_FAILS = "the start fails"
+REQUEST_TWICE = "the request is sent twice"
+START_TWICE = "the job is started twice"
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +110,7 @@ def after_a_new_secret(
         new_secret(scene)
         step(scene)
 
-    return f"a new secret, and {name}", repair
+    return f"a new secret, then {name}", repair
 
 
 def unless_rejected(name: str, step: Callable[[Scene], Any]) -> tuple[str, Callable[[Scene], Any]]:
@@ -125,8 +127,8 @@ def read_by(*request: Any, **more: Any) -> dict[str, Any]:
     """Return what an operation is that only reads."""
     act = asking(*request, **more)
     repairs = [
-        unless_rejected("the request again", act),
-        after_a_new_secret("the request again", act),
+        unless_rejected("repeat the request", act),
+        after_a_new_secret("repeat the request", act),
     ]
     return {"act": act, "facts": answered, "broken": NO_ANSWER, "repairs": repairs}
 
@@ -255,7 +257,7 @@ def make(scene: Scene) -> str:
     _, again = scene.world.deliver(scene.notes.get("seconds"), together=scene.notes.get("hand", 1))
     (report,) = scene.items("ReportsTable")
     if again:
-        return f"`{report['status']}`; the message comes again"
+        return f"`{report['status']}`; the message is redelivered"
     error = report.get("error")
     return f"`{report['status']}`" + (f": `{error['code']}`" if error else "")
 
@@ -263,7 +265,7 @@ def make(scene: Scene) -> str:
 def make_each(scene: Scene) -> str:
     """Hand the messages of a run to the workers, each on its own."""
     _, again = scene.world.deliver()
-    return "the message comes again" if again else "made"
+    return "the message is redelivered" if again else "processed"
 
 
 def workers(scene: Scene) -> None:
@@ -328,7 +330,7 @@ def started(scene: Scene) -> None:
     start(scene)
 
 
-BATCH_AGAIN = "the batch comes again"
+BATCH_AGAIN = "the batch is redelivered"
 
 
 def count(scene: Scene) -> str:
@@ -388,7 +390,7 @@ def mail(scene: Scene) -> str:
     try:
         scene.world.invoke("mail", bus_event(entry), seconds=_SECONDS)
     except Exception:
-        return "the event comes again"
+        return "the event is redelivered"
     return "mailed"
 
 
@@ -403,7 +405,7 @@ def mailed(scene: Scene) -> dict[str, Any]:
     url = template().environment("mail", scene.world.stack.resolve)["DOWNLOAD_URL"]
     links = [line.strip() for text in mails for line in text.splitlines() if url in line]
     if len(mails) > 1:
-        scene.notes["twice"] = "; the mail comes twice"
+        scene.notes["twice"] = "; mailed twice"
     statuses = {opened(scene.world, link.removeprefix(url)).status for link in links}
     return {"mailed": bool(mails), "links": statuses}
 
@@ -445,35 +447,35 @@ BALANCE = Operation(
     **read_by("balance", "GET", f"/accounts/{RC}/balance", {"month": "2026-10"}),
 )
 STAMPS = Operation(
-    "Stamps of an issuer",
+    "Stamp count",
     READS,
     **read_by("stamp_count", "GET", f"/accounts/{SF}/stamps", {"rfc": RFC}),
 )
 IMPORT = Operation(
-    "Issuers imported",
+    "Issuer import",
     READS,
     act=_import,
     facts=known,
     broken=NO_ANSWER,
-    repairs=[("the request again", _import)],
+    repairs=[("repeat the request", _import)],
 )
 REMOVE = Operation(
-    "Issuer removed",
+    "Issuer removal",
     READS,
     prepare=know,
     act=_remove,
     facts=known,
     broken=NO_ANSWER,
-    repairs=[("the request again", _remove)],
+    repairs=[("repeat the request", _remove)],
 )
 REJECTION = Operation(
-    "Credentials rejected",
+    "Rejected credentials",
     (*READS, "events"),
     prepare=wrong_key,
     act=_balance,
     facts=rejections,
     broken=NO_ANSWER,
-    repairs=[("the request again", _balance), ("the request again, minutes later", _later)],
+    repairs=[("repeat the request", _balance), ("repeat the request minutes later", _later)],
 )
 CONTRACT = Operation(
     "Contract",
@@ -482,11 +484,11 @@ CONTRACT = Operation(
     facts=contracts,
     broken=NO_ANSWER,
     repairs=[
-        ("the same request again", order("order-1")),
+        ("repeat the same request", order("order-1")),
         ("the reconciler, within minutes", reconcile(minutes=3)),
-        ("the reconciler, after the settling time", settled),
-        unless_rejected("a new order", order("order-2")),
-        after_a_new_secret("a new order", order("order-3")),
+        ("the reconciler, after the verification window", settled),
+        unless_rejected("a request with a new key", order("order-2")),
+        after_a_new_secret("a request with a new key", order("order-3")),
     ],
 )
 RECONCILER = Operation(
@@ -497,45 +499,45 @@ RECONCILER = Operation(
     facts=contracts,
     broken=START_FAILS,
     repairs=[
-        ("its next start", reconcile(minutes=5)),
+        ("the next scheduled start", reconcile(minutes=5)),
         ("a later start", reconcile(hours=1)),
-        after_a_new_secret("its next start", reconcile(hours=1)),
+        after_a_new_secret("the next scheduled start", reconcile(hours=1)),
     ],
 )
 SETTLE = Operation(
-    "Contract settled",
+    "Settlement",
     ("dynamodb", "events"),
     prepare=reviewed,
     act=settle,
     facts=contracts,
     broken=NO_ANSWER,
     repairs=[
-        ("the same request again", settle),
+        ("repeat the same request", settle),
         ("the reconciler, within minutes", reconcile(minutes=5)),
     ],
 )
 ASK = Operation(
-    "Report asked for",
+    "Report request",
     (*READS, "sqs"),
     act=ask,
     facts=reports,
     goes_on=workers,
     broken=NO_ANSWER,
-    repairs=[("the request again", ask)],
+    repairs=[("repeat the request", ask)],
 )
 MAKE = Operation(
-    "Report made",
+    "Report generation",
     (*READS, "s3", "events"),
     prepare=ask,
     act=make,
     facts=reports,
-    broken="the message comes again",
-    retried_on="the message comes again",
+    broken="the message is redelivered",
+    retried_on="the message is redelivered",
     repairs=[
-        ("the message again", workers),
+        ("redelivery of the message", workers),
         ("the closing schedule", close_months),
-        unless_rejected("asked for again", asked_anew),
-        after_a_new_secret("asked for again", asked_anew),
+        unless_rejected("request the report again", asked_anew),
+        after_a_new_secret("request the report again", asked_anew),
     ],
 )
 MONTHLY = Operation(
@@ -547,37 +549,37 @@ MONTHLY = Operation(
     broken=START_FAILS,
     retried_on=START_FAILS,
     repairs=[
-        ("the same start again", monthly),
+        ("start it again", monthly),
         ("the closing schedule", close_months),
     ],
 )
 MONTHLY_WORKERS = Operation(
-    "Monthly run: its workers",
+    "Monthly run: workers",
     (*READS, "s3", "events"),
     prepare=monthly,
     act=make_each,
     facts=reports,
     goes_on=workers,
-    broken="the message comes again",
-    retried_on="the message comes again",
+    broken="the message is redelivered",
+    retried_on="the message is redelivered",
     repairs=[
-        ("the message again", workers),
+        ("redelivery of the message", workers),
         ("the closing schedule", close_months),
-        ("the same start again", monthly),
+        ("start it again", monthly),
     ],
 )
 CLOSE_MONTH = Operation(
-    "Monthly run: its closing",
+    "Monthly run: closing",
     ("dynamodb", "events"),
     prepare=monthly,
     act=closing("report"),
     facts=reports,
     broken=START_FAILS,
     retried_on=START_FAILS,
-    repairs=[("its next start", close_months)],
+    repairs=[("the next scheduled start", close_months)],
 )
 START = Operation(
-    "Daily run: its start",
+    "Daily run: start",
     (*READS, "sqs"),
     prepare=know,
     act=start,
@@ -586,13 +588,13 @@ START = Operation(
     broken=START_FAILS,
     retried_on=START_FAILS,
     repairs=[
-        ("the same start again", start),
+        ("start it again", start),
         ("the closing schedule", close_runs),
         ("the next run", next_run),
     ],
 )
 COUNT = Operation(
-    "Daily run: its workers",
+    "Daily run: workers",
     (*READS, "events"),
     prepare=started,
     act=count,
@@ -600,21 +602,21 @@ COUNT = Operation(
     broken=BATCH_AGAIN,
     retried_on=BATCH_AGAIN,
     repairs=[
-        ("the batch again", lambda scene: scene.world.work()),
+        ("redelivery of the batch", lambda scene: scene.world.work()),
         ("the closing schedule", close_runs),
         unless_rejected("the next run", next_run),
         after_a_new_secret("the next run", next_run),
     ],
 )
 CLOSE_RUN = Operation(
-    "Daily run: its closing",
+    "Daily run: closing",
     ("dynamodb", "events"),
     prepare=started,
     act=closing("run"),
     facts=counted,
     broken=START_FAILS,
     retried_on=START_FAILS,
-    repairs=[("its next start", close_runs)],
+    repairs=[("the next scheduled start", close_runs)],
 )
 MAIL = Operation(
     "Mail",
@@ -622,27 +624,27 @@ MAIL = Operation(
     prepare=event_of_a_report,
     act=mail,
     facts=mailed,
-    broken="the event comes again",
-    retried_on="the event comes again",
-    repairs=[("the event again", mail_later)],
+    broken="the event is redelivered",
+    retried_on="the event is redelivered",
+    repairs=[("redelivery of the event", mail_later)],
 )
 REVOKE = Operation(
-    "Links revoked",
+    "Link revocation",
     ("dynamodb",),
     prepare=mailed_twice,
     act=revoke,
     facts=good_tickets,
     broken=NO_ANSWER,
-    repairs=[("the request again", revoke)],
+    repairs=[("repeat the request", revoke)],
 )
 TICKET = Operation(
-    "Ticket",
+    "Download token",
     ("dynamodb",),
     prepare=with_a_ticket,
     act=token,
     facts=answered,
     broken=NO_ANSWER,
-    repairs=[("the link again", token)],
+    repairs=[("open the link again", token)],
 )
 OPERATIONS = (
     BALANCE,
@@ -817,30 +819,32 @@ def of_aws() -> Iterator[Case]:
     for operation in OPERATIONS:
         for service in operation.services:
             if (operation, service) != (CONTRACT, "dynamodb"):
-                fails = f"{SERVICES[service]} throttles or refuses, from any call on"
+                fails = f"{SERVICES[service]} throttles or denies any call and all later ones"
                 yield Case(operation, fails, refusals(service))
         if operation is not CONTRACT:
-            yield Case(operation, "its process is killed, at any call", deaths)
+            yield Case(operation, "the process is killed at any call", deaths)
         yield Case(operation, LOST_RESPONSE, losses, unnoticed=True)
 
 
 def of_the_journal() -> Iterator[Case]:
     """Yield what can end a purchase between two steps: the journal, or the function itself."""
-    for fails, step in (
-        ("when the journal is opened", 0),
-        ("when the purchase is to be marked as sent", 1),
-        ("when the purchase is to be written down", 2),
-        ("when the count after it is to be written down", 3),
+    for write, step in (
+        ("opens the contract", 0),
+        ("marks the contract as sent", 1),
+        ("saves the outcome", 2),
+        ("saves the count after it", 3),
     ):
-        yield Case(CONTRACT, f"DynamoDB throttles or refuses, {fails}", _refused_at(step))
+        yield Case(
+            CONTRACT, f"DynamoDB throttles or denies the write that {write}", _refused_at(step)
+        )
     for fails, when, step in (
-        ("before the journal is opened", "before", 0),
-        ("once the journal is open", "after", 0),
-        ("once the purchase is marked as sent, before it is", "after", 1),
-        ("once the stamps are bought, before it is written down", "before", 2),
-        ("once it is written down", "after", 2),
+        ("before the contract is opened", "before", 0),
+        ("after the contract is opened", "after", 0),
+        ("after the contract is marked as sent, before the request", "after", 1),
+        ("after the PAC created the contract, before the outcome is saved", "before", 2),
+        ("after the outcome is saved", "after", 2),
     ):
-        yield Case(CONTRACT, f"its process is killed {fails}", _killed_at(when, step))
+        yield Case(CONTRACT, f"the process is killed {fails}", _killed_at(when, step))
 
 
 def _refused_at(step: int) -> Callable[[Reference], Iterator[Fault]]:
@@ -870,11 +874,11 @@ def of_a_pac(operation: Operation, name: str, asked: str, *which: str) -> Iterat
 
 
 AWAY = "cannot be reached"
-CUT = "cuts the connection, or the answer"
-NONSENSE = "answers HTML with 200, or another shape"
-LATE = "is slower than there is time"
-ERROR = "says 500"
-BUSY = "says 501 or 503"
+CUT = "closes the connection before or within the response"
+NONSENSE = "returns HTML with 200, or another format"
+LATE = "responds after the deadline"
+ERROR = "returns 500"
+BUSY = "returns 501 or 503"
 REJECTED = {"saldos": "rejects the API key (401)", "getTimbres": "rejects the password (601, 604)"}
 
 
@@ -899,7 +903,7 @@ _PAC_FAULTS: dict[str, dict[str, list[Fault]]] = {
         BUSY: [pac("getTimbres", "code", code=code) for code in ("501", "503")],
         LATE: [late("getTimbres")],
         REJECTED["getTimbres"]: [pac("getTimbres", "code", code=code) for code in ("601", "604")],
-        "leaves out, empties or nils every field": [
+        "returns every field absent, empty or nil": [
             pac("getTimbres", f"{how}-fields") for how in ("missing", "empty", "nil")
         ],
     },
@@ -919,100 +923,104 @@ CASES = [
     *of_a_pac(STAMPS, SF_NAME, "getTimbres"),
     *of_a_pac(
         CONTRACT,
-        f"at the count before, {SF_NAME}",
+        f"at the count before the request, {SF_NAME}",
         "getTimbres",
         *(AWAY, CUT, NONSENSE, BUSY, REJECTED["getTimbres"]),
     ),
     *(
-        Case(CONTRACT, f"at the purchase, {SF_NAME} {fails}", faults)
+        Case(CONTRACT, f"at the contract request, {SF_NAME} {fails}", faults)
         for fails, faults in {
             AWAY: [away_at_the_purchase],
-            "buys, and its answer is cut, late or spoilt": [
+            "creates the contract, and its response is cut, late or invalid": [
                 purchase("cut-after"),
                 purchase("truncated"),
                 slow_purchase,
                 purchase("html-200", **SOLD),
                 purchase("code", code="501", **SOLD),
             ],
-            "does not buy, and its answer is cut or spoilt": [
+            "does not create the contract, and its response is cut or invalid": [
                 purchase("cut-before"),
                 purchase("wrong-shape"),
                 purchase("code", code="500"),
             ],
-            "says 503": [purchase("code", code="503")],
-            "says 632": [purchase("code", code="632")],
+            "returns 503": [purchase("code", code="503")],
+            "returns 632": [purchase("code", code="632")],
             REJECTED["getTimbres"]: [purchase("code", code=code) for code in ("601", "604")],
         }.items()
     ),
     Case(
         CONTRACT,
-        f"at the count after, {SF_NAME} cuts the connection",
+        f"at the count after the request, {SF_NAME} closes the connection",
         [after_the_call("TransactWriteItems", 3, pac("getTimbres", "cut-before"))],
     ),
     *of_a_pac(RECONCILER, SF_NAME, "getTimbres", CUT, NONSENSE, BUSY, REJECTED["getTimbres"]),
     *of_a_pac(MAKE, "Reachcore", "csv"),
     *of_a_pac(COUNT, SF_NAME, "getTimbres", AWAY, CUT, NONSENSE, BUSY, REJECTED["getTimbres"]),
     *of_a_pac(COUNT, "Reachcore", "saldos", CUT, REJECTED["saldos"]),
-    *(Case(one, "its schedule never starts it", [never]) for one in (RECONCILER, MONTHLY, START)),
+    *(Case(one, "the schedule does not start it", [never]) for one in (RECONCILER, MONTHLY, START)),
     # What comes twice.
     *(
-        Case(operation, f"{what} comes twice", [twice])
-        for operation, what in (
-            (IMPORT, "the request"),
-            (CONTRACT, "the request"),
-            (RECONCILER, "the start"),
-            (ASK, "the request"),
-            (MONTHLY, "the start"),
-            (START, "the start"),
-            (MAIL, "the event"),
-            (TICKET, "the request"),
+        Case(operation, fails, [twice])
+        for operation, fails in (
+            (IMPORT, REQUEST_TWICE),
+            (CONTRACT, REQUEST_TWICE),
+            (RECONCILER, START_TWICE),
+            (ASK, REQUEST_TWICE),
+            (MONTHLY, START_TWICE),
+            (START, START_TWICE),
+            (MAIL, "the event is delivered twice"),
+            (TICKET, REQUEST_TWICE),
         )
     ),
     Case(
         MAKE,
-        "the message comes twice",
+        "the message is delivered twice",
         [doubled("ReportsQueue", hand=1), doubled("ReportsQueue", hand=10)],
     ),
     Case(
         COUNT,
-        "every batch comes twice",
+        "every batch is delivered twice",
         [doubled("RunsQueue", hand=1)],
     ),
     # What comes in another order.
     Case(
         CONTRACT,
-        "the reconciler comes before the PAC has been asked",
+        "the reconciler runs before the PAC is called",
         [after_the_call("TransactWriteItems", 1, reconcile(minutes=3))],
     ),
     Case(
         CONTRACT,
-        "the reconciler comes before the purchase is written down",
+        "the reconciler runs before the outcome is saved",
         [after_the_call("TransactWriteItems", 2, reconcile(minutes=3))],
     ),
-    Case(ASK, "the worker is done before the request is", [each_time("SendMessage", workers)]),
-    Case(MONTHLY, "the workers are done before the start is", [each_time("SendMessage", workers)]),
+    Case(ASK, "the worker finishes before the request does", [each_time("SendMessage", workers)]),
+    Case(MONTHLY, "the workers finish before the start does", [each_time("SendMessage", workers)]),
     Case(
         MONTHLY,
-        "the closing schedule comes in the middle of the start",
+        "the closing schedule runs during the start",
         [after_the_call("SendMessage", 2, close_months)],
     ),
-    Case(MONTHLY, "its workers are five hours late", [workers_are_late]),
-    Case(MONTHLY, "it is killed, and closed before it is started again", broken_off_and_closed),
+    Case(MONTHLY, "the workers are five hours late", [workers_are_late]),
+    Case(
+        MONTHLY,
+        "the start is killed, and the run is closed before it is started again",
+        broken_off_and_closed,
+    ),
     *(
-        Case(operation, "its process is killed at the last try, at any call", last_deaths)
+        Case(operation, "the process is killed at any call of the last attempt", last_deaths)
         for operation in (MAKE, MONTHLY_WORKERS)
     ),
     Case(
         START,
-        "the workers are done before the start is",
+        "the workers finish before the start does",
         [each_time("SendMessageBatch", lambda scene: scene.world.work())],
     ),
     Case(
         START,
-        "the closing schedule comes in the middle of the start",
+        "the closing schedule runs during the start",
         [after_the_call("SendMessageBatch", 1, close_runs)],
     ),
-    Case(COUNT, "the batches come in another order", [reversed_batches]),
+    Case(COUNT, "the batches are delivered in another order", [reversed_batches]),
 ]
 ORDER = {
     operation.name: [case.fails for case in CASES if case.operation is operation]

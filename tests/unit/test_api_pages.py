@@ -72,7 +72,7 @@ def limits() -> list[str]:
     api = read_template(ROOT)["Resources"]["Api"]["Properties"]
     seconds = read_template(ROOT)["Globals"]["Function"]["Timeout"]
     rates = [
-        f"{one['ThrottlingRateLimit']} a second, {one['ThrottlingBurstLimit']} at once"
+        f"{one['ThrottlingRateLimit']} per second, bursts of {one['ThrottlingBurstLimit']}"
         for one in api["MethodSettings"]
     ]
     pages = {"contracts": journal, "reports": reports, "issuers": issuers, "runs": runs}
@@ -84,8 +84,8 @@ def limits() -> list[str]:
         f"first {balance.MAX_MOVEMENTS:,} movements",
         ", ".join(f"{module._PAGE} {name}" for name, module in pages.items()),
         f"{stamps.MAX_STAMPS:,} stamps",
-        f"{account.DEFAULT_MAX_STAMPS_PER_CONTRACT:,} an order",
-        f"{account.DEFAULT_MAX_STAMPS_PER_DAY:,} a day",
+        f"{account.DEFAULT_MAX_STAMPS_PER_CONTRACT:,} per contract",
+        f"{account.DEFAULT_MAX_STAMPS_PER_DAY:,} per day",
         f"{object_store.LINK_SECONDS // 60} minutes",
     ]
 

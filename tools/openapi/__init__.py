@@ -1,7 +1,7 @@
-"""docs/openapi.json: the API in OpenAPI 3.1, put together from what says each thing once.
+"""Generates docs/openapi.json, the API in OpenAPI 3.1.
 
-The routes and the gateway's own errors are template.yaml's, the functions' errors the
-layer's table; what a route takes and answers is written here. No function loads any of it.
+The routes and the gateway's own errors come from template.yaml, the functions' errors from the
+layer. This package defines parameters, bodies and responses. No function imports it.
 """
 
 from tools.openapi.document import PATH, document, write_document

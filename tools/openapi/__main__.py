@@ -1,4 +1,4 @@
-"""`python -m tools.openapi`: write docs/openapi.json."""
+"""Writes docs/openapi.json: `python -m tools.openapi`."""
 
 from tools.openapi.document import PATH, write_document
 

@@ -1,4 +1,4 @@
-"""The document, out of template.yaml, the layer's errors and the table of operations."""
+"""Builds the document from template.yaml, the layer's errors and the table of operations."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tools.openapi.schemas import SCHEMAS, Schema, integer, ref, text
 
 PATH = ROOT / "docs" / "openapi.json"
 
-# Which statuses AWS gives a default response, of which the template does not tell one.
+# Statuses of AWS' default responses: the template does not set them.
 _STATUSES = {"DEFAULT_4XX": (400, 403), "DEFAULT_5XX": (500, 502, 504)}
 _OF_SIGNATURES = {
     "ACCESS_DENIED",
@@ -31,26 +31,29 @@ _OF_BODIES = {"REQUEST_TOO_LARGE"}
 
 _TAGS = {
     "accounts": "Credentials for one PAC in one environment, under a name.",
-    "stamps": "Consumption and what is left.",
-    "issuers": "The RFCs that are watched.",
-    "contracts": "Purchases of stamps, and the journal of them.",
+    "stamps": "Consumption and stamps left.",
+    "issuers": "The monitored RFCs.",
+    "contracts": "Contracts that allot stamps of the account to an issuer, and their journal.",
     "reports": "Files for finance.",
     "runs": "The daily count of every issuer.",
-    "download-tokens": "Links in mails.",
+    "download-tokens": "Mailed links.",
 }
 _HEADERS: dict[str, dict[str, Any]] = {
     "Cache-Control": {
-        "description": "`no-store`, in every answer of the functions.",
+        "description": "`no-store`, in every response of the functions.",
         "schema": {"const": "no-store"},
     },
     "Retry-After": {"description": "Seconds to wait.", "schema": integer(minimum=1)},
-    "Location": {"description": "Where to go, or to look.", "schema": text()},
+    "Location": {
+        "description": "The address of the link, or of the resource to poll.",
+        "schema": text(),
+    },
     "Idempotent-Replayed": {
-        "description": "There when the key stood for this contract already.",
+        "description": "Present if the key already belonged to this contract.",
         "schema": {"const": "true"},
     },
 }
-# Those that an answer never lacks.
+# Headers that every such response has.
 _ALWAYS = {"Location"}
 
 
@@ -62,13 +65,13 @@ def write_document() -> str:
 def document() -> dict[str, Any]:
     """Return the API in OpenAPI 3.1.
 
-    Raises `LookupError` when template.yaml has other routes than the table of operations.
+    Raises `LookupError` if template.yaml and the table of operations have different routes.
     """
     template = read_template(ROOT)
     routes = list(_routes(template))
     if set(routes) != OPERATIONS.keys():
         odd = sorted(set(routes) ^ OPERATIONS.keys())
-        raise LookupError(f"in template.yaml or in tools/openapi/operations.py alone: {odd}")
+        raise LookupError(f"only in template.yaml, or only in tools/openapi/operations.py: {odd}")
     gateway, policies = list(_gateway(template)), dict(_policies(template))
     paths: dict[str, Any] = {}
     for method, path in routes:
@@ -79,11 +82,14 @@ def document() -> dict[str, Any]:
         "info": {
             "title": "Timbres",
             "version": _version(),
-            "summary": "The CFDI stamps a company holds at its PACs.",
-            "description": "Every request but `GET /d/{token}` is signed with AWS Signature "
-            "Version 4 for `execute-api`. Times carry an offset; days and months are Mexico "
-            "City's. `null` is what a PAC did not say. Members may be added to answers, none is "
-            "renamed. Errors are RFC 9457 problem documents, whose `code` is stable.",
+            "summary": "The CFDI stamps that a company holds at its PACs.",
+            "description": "A contract allots stamps of the account to an issuer; it does not "
+            "create stamps, and it expires after 12 months. When the account is empty, no issuer "
+            "can stamp. Every request except `GET /d/{token}` is signed with AWS Signature "
+            "Version 4 for `execute-api`. Times have an offset; days and months are those of "
+            "Mexico City. `null` is a value that a PAC did not return. New members may be added to "
+            "responses; existing members are never renamed. Errors are RFC 9457 problem documents "
+            "with a stable `code`.",
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "servers": [
@@ -120,7 +126,7 @@ def document() -> dict[str, Any]:
 def _version() -> str:
     match = re.search(r"^## (\d\S+)", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
     if match is None:
-        raise LookupError("CHANGELOG.md names no version")
+        raise LookupError("CHANGELOG.md has no version")
     return match[1]
 
 
@@ -132,10 +138,10 @@ def _routes(template: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _gateway(template: dict[str, Any]) -> Iterator[tuple[str, int, ProblemType]]:
-    """Yield type, status and error of each response that the gateway gives by itself."""
+    """Yield type, status and error of each response of the gateway itself."""
     for name, response in template["Resources"]["Api"]["Properties"]["GatewayResponses"].items():
         body = response["ResponseTemplates"]["application/json"]
-        # No JSON yet: the gateway puts its message in.
+        # Not valid JSON: the gateway inserts its message.
         code, title = (re.findall(rf'"{key}": "([^"]+)"', body)[0] for key in ("code", "title"))
         wait = "Retry-After" in response["ResponseParameters"]["Headers"]
         statuses = _STATUSES.get(name) or (int(response["StatusCode"]),)
@@ -144,13 +150,14 @@ def _gateway(template: dict[str, Any]) -> Iterator[tuple[str, int, ProblemType]]
 
 
 def _policies(template: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
-    """Yield what each managed policy grants, as patterns of method and path."""
-    for name, resource in template["Resources"].items():
+    """Yield each managed policy's title and its routes, as patterns of method and path."""
+    for resource in template["Resources"].values():
         if resource["Type"] == "AWS::IAM::ManagedPolicy":
+            title, _, _ = resource["Properties"]["Description"].partition(" - ")
             statements = resource["Properties"]["PolicyDocument"]["Statement"]
             granted = [one["Fn::Sub"] for s in statements for one in s["Resource"]]
             yield (
-                name.removesuffix("Policy").lower(),
+                title.removeprefix("Timbres "),
                 [arn.rpartition("${Api}/${Stage}/")[2] for arn in granted],
             )
 
@@ -180,7 +187,7 @@ def _operation(
         for name, patterns in policies.items()
         if any(fnmatchcase(method + path, pattern) for pattern in patterns)
     ]
-    policy = f"Granted by the policy {' or '.join(granting)}." if own.signed else "Not signed."
+    policy = f"Granted by the policies: {', '.join(granting)}." if own.signed else "Not signed."
     return {
         "operationId": own.id,
         "tags": [own.tag],
@@ -228,7 +235,7 @@ def _problems(kinds: Sequence[ProblemType]) -> dict[str, Any]:
 
 
 def _by_code(kinds: Iterable[ProblemType]) -> dict[str, ProblemType]:
-    """Return each code once: where the layer and a PAC both have one, the layer's."""
+    """Return each code once; the layer's entry precedes a PAC's."""
     found: dict[str, ProblemType] = {}
     for kind in kinds:
         found.setdefault(kind.code, kind)
@@ -255,7 +262,7 @@ def _examples() -> dict[str, Any]:
 
 def _headers(names: Iterable[str], *, always: bool = False) -> dict[str, Any]:
     return {
-        # Beside a reference nothing may be said, so what is required is written out.
+        # A reference permits no other member, so a required header is written out.
         name: _HEADERS[name] | {"required": True}
         if always and name in _ALWAYS
         else {"$ref": f"#/components/headers/{name}"}

@@ -1,4 +1,4 @@
-"""What goes over the wire, as an example: each fits its schema, which a test sees to."""
+"""Examples of parameters, responses and errors; a test validates each against its schema."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ _RUN = {
     "exhausted": 0,
 }
 
-# Of parameters, by name.
+# Examples of parameters, by name.
 EXAMPLES: dict[str, Any] = {
     "rfc": "A&D061009TY8",
     "month": "2026-10",
@@ -107,7 +107,7 @@ EXAMPLES: dict[str, Any] = {
     "Idempotency-Key": CONTRACT["idempotency_key"],
 }
 
-# Of answers that are no errors, by operation and status.
+# Examples of successful responses, by operation and status.
 ANSWERS: dict[tuple[str, int], Any] = {
     ("listAccounts", 200): {
         "accounts": [
@@ -181,7 +181,7 @@ ANSWERS: dict[tuple[str, int], Any] = {
     ("revokeDownloadTokens", 200): {"account": "acme-rc", "id": _READY["id"], "revoked": 1},
 }
 
-# Of errors, by code: what each says beyond its title.
+# Examples of errors, by code: the members besides the title.
 PROBLEMS: dict[str, dict[str, Any]] = {
     "parameter-invalid": {
         "detail": "'region' is no parameter of this route: expected month, rfc. "
@@ -213,7 +213,7 @@ PROBLEMS: dict[str, dict[str, Any]] = {
     },
     "contract-in-flight": {
         "detail": f"Contract {CONTRACT['id']} of A&D061009TY8 is unknown: 500 stamps that may yet "
-        "be bought. Another can follow once it is settled.",
+        "be allotted. Another can follow once it is settled.",
         "contract": _UNKNOWN,
     },
     "stamps-over-limit": {

@@ -1,4 +1,4 @@
-"""What each route takes and answers; the routes themselves are template.yaml's."""
+"""Parameters, bodies and responses of each route of template.yaml."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tools.openapi.schemas import (
 
 @dataclass(frozen=True)
 class Success:
-    """An answer that is no error: one of the schemas named, or a page of HTML for none."""
+    """A successful response: one of the named schemas, or an HTML page if none is named."""
 
     description: str
     schema: tuple[str, ...]
@@ -37,7 +37,7 @@ class Success:
 
 @dataclass(frozen=True)
 class Operation:
-    """One route. ``kinds`` are the errors that its function may answer, besides everyone's."""
+    """One route. ``kinds`` are the errors of its function, besides the common errors."""
 
     id: str
     tag: str
@@ -66,7 +66,7 @@ def _parameter(
 
 def _account(example: str, *, every: bool = False) -> dict[str, Any]:
     description = "An account's name" + (
-        ", or `all` for reports over every account." if every else "."
+        ", or `all` for reports of all accounts." if every else "."
     )
     schema = text(pattern=ACCOUNT_PATTERN)
     return _parameter("account", schema, description, place="path") | {"example": example}
@@ -80,28 +80,26 @@ def _json_body(schema: str, example: Any) -> dict[str, Any]:
 
 
 def not_bought() -> ProblemType:
-    """Return what a purchase found not to have happened is answered with."""
+    """Return the error of a contract that the PAC did not create."""
     now = datetime.now(UTC)
     rejection = new_contract("acme-sf", "", Rfc(""), 1, "", "", now).abandon(now).rejection
     if rejection is None:
-        raise LookupError("a contract withdrawn has no refusal")
+        raise LookupError("a withdrawn contract has no refusal")
     return ProblemType(rejection.code, rejection.title)
 
 
 SF, RC = _account("acme-sf"), _account("acme-rc")
 ANY = _account("acme-rc", every=True)
 _RFC_SCHEMA = {key: value for key, value in RFC_SENT.items() if key != "description"}
-_RFC_WORDS = "An issuer's RFC, `&` written `%26`; lower case is put right."
+_RFC_WORDS = "An issuer's RFC, with `&` as `%26`; lower case is accepted."
 RFC = _parameter("rfc", _RFC_SCHEMA, _RFC_WORDS)
 RFC_REQUIRED = _parameter("rfc", _RFC_SCHEMA, _RFC_WORDS, required=True)
-CURSOR = _parameter(
-    "cursor", text(), "Where to go on: the value of `next` in the page before, as it was given."
-)
+CURSOR = _parameter("cursor", text(), "The value of `next` of the previous page, unchanged.")
 _MONTH_SCHEMA = text(pattern=MONTH_PATTERN)
-_MONTH_WORDS = "A calendar month in Mexico City, `YYYY-MM`, the current one at the latest."
+_MONTH_WORDS = "A calendar month in Mexico City, `YYYY-MM`, at the latest the current month."
 MONTH = _parameter("month", _MONTH_SCHEMA, _MONTH_WORDS)
 MONTH_REQUIRED = _parameter("month", _MONTH_SCHEMA, _MONTH_WORDS, required=True)
-_ID_WORDS = "As the list has it."
+_ID_WORDS = "An id of the list."
 CONTRACT_ID = _parameter("id", text(), _ID_WORDS, place="path") | {"example": CONTRACT["id"]}
 REPORT_ID = _parameter("id", text(), _ID_WORDS, place="path") | {
     "example": "2026-10-statement-pdf-0001"
@@ -121,14 +119,14 @@ _ASKED_PAC = (
 
 
 def _pac_kinds(capability: str) -> Iterator[ProblemType]:
-    """Yield what the PACs that offer a capability may answer."""
+    """Yield the errors of the PACs that offer a capability."""
     for pac in PACS.values():
         yield from pac.errors.get(capability, ())
 
 
 _CONTRACT_KINDS = (*_ACCOUNT_KINDS, errors.OPERATION_UNSUPPORTED)
 
-# Everyone's, of what is signed.
+# Errors of every signed route.
 COMMON = (
     errors.PARAMETER_INVALID,
     errors.RESPONSE_TOO_LARGE,
@@ -153,16 +151,16 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("GET", "/accounts"): Operation(
         "listAccounts",
         "accounts",
-        "The accounts there are, and what each can do",
-        {200: Success("Every account; never a credential.", ("Accounts",))},
+        "List the accounts and their capabilities",
+        {200: Success("All accounts, without credentials.", ("Accounts",))},
     ),
     ("GET", "/accounts/{account}/balance"): Operation(
         "getBalance",
         "stamps",
-        "What an account's issuers consumed in a month",
+        "Get the consumption of an account's issuers in a month",
         {
             200: Success(
-                "Totals, totals by RFC and by kind, and the first 5,000 movements.", ("Balance",)
+                "The total, totals by RFC and by kind, and the first 5,000 movements.", ("Balance",)
             )
         },
         (
@@ -173,16 +171,17 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
             *_ASKED_PAC,
         ),
         (RC, MONTH_REQUIRED, RFC),
-        description="The PAC tells it, or Timbres' daily snapshots where the PAC keeps none.",
+        description="Read from the PAC, or calculated from the daily snapshots if the PAC keeps no "
+        "balance.",
     ),
     ("GET", "/accounts/{account}/stamps"): Operation(
         "getStamps",
         "stamps",
-        "One issuer's stamps, live; or the known issuers",
+        "Get one issuer's stamps, live, or the known issuers",
         {
             200: Success(
-                "With `rfc`: its stamps as the PAC counts them now. Without: the known issuers "
-                "with their last counts, from Timbres' own memory, the most urgent first.",
+                "With `rfc`: the issuer's stamps, read from the PAC now. Without: the known "
+                "issuers with their last counts, as stored by Timbres, the most urgent first.",
                 ("StampCount", "KnownIssuers"),
             )
         },
@@ -198,32 +197,32 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("GET", "/accounts/{account}/stamps/history"): Operation(
         "getStampHistory",
         "stamps",
-        "An issuer's daily snapshots",
-        {200: Success("The snapshots there are, oldest first.", ("StampHistory",))},
+        "List an issuer's daily snapshots",
+        {200: Success("The snapshots, oldest first.", ("StampHistory",))},
         (*_ACCOUNT_KINDS, errors.RFC_INVALID),
         (
             SF,
             RFC_REQUIRED,
             _parameter(
-                "from", text(format="date"), "The first day; 29 days before `to` if absent."
+                "from", text(format="date"), "The first day; by default 29 days before `to`."
             ),
             _parameter(
-                "to", text(format="date"), "The last day; today if absent. 400 days at most."
+                "to", text(format="date"), "The last day; by default today. At most 400 days."
             ),
         ),
     ),
     ("PUT", "/accounts/{account}/issuers"): Operation(
         "importIssuers",
         "issuers",
-        "Import issuers to be watched",
-        {200: Success("What was kept.", ("IssuersKept",))},
+        "Import issuers to monitor",
+        {200: Success("The number of imported issuers, and the rejected rows.", ("IssuersKept",))},
         (*_ACCOUNT_KINDS, *_BODY_KINDS, errors.ISSUERS_INVALID),
         (
             SF,
             _parameter(
                 "on_invalid",
-                one_of(("none", "good"), default="none"),
-                "With bad rows: keep `none` (422, which names each) or the `good` ones.",
+                one_of(("reject", "skip"), default="reject"),
+                "If rows are invalid: `reject` the list (422, which lists them) or `skip` them.",
             ),
         ),
         {
@@ -234,25 +233,29 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
                     "example": ["ÑAN840101AB1", {"rfc": "A&D061009TY8", "low_stamps": 300}],
                 },
                 "text/csv": {
-                    "schema": text("Columns `rfc` and, if wanted, `low_stamps`."),
+                    "schema": text("Column `rfc` and optionally `low_stamps`."),
                     "example": "rfc,low_stamps\nA&D061009TY8,300\nÑAN840101AB1,\n",
                 },
             },
         },
-        "1 to 10,000 rows, 2 MiB at most. Issuers known before and not in the list stay.",
+        "1 to 10,000 rows, at most 2 MiB. Known issuers that are not in the list stay.",
     ),
     ("DELETE", "/accounts/{account}/issuers"): Operation(
         "removeIssuer",
         "issuers",
-        "Stop watching an issuer",
-        {200: Success("It is no longer watched; its snapshots stay.", ("IssuerRemoved",))},
+        "Remove an issuer",
+        {
+            200: Success(
+                "The issuer is not monitored any more; its snapshots stay.", ("IssuerRemoved",)
+            )
+        },
         (*_ACCOUNT_KINDS, errors.RFC_INVALID, errors.ISSUER_NOT_FOUND),
         (SF, RFC_REQUIRED),
     ),
     ("GET", "/runs"): Operation(
         "listRuns",
         "runs",
-        "The daily runs",
+        "List the daily runs",
         {
             200: Success(
                 "A page of runs.", ("Runs",), links=_link("getRun", "$response.body#/runs/0/id")
@@ -264,25 +267,25 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("GET", "/runs/{id}"): Operation(
         "getRun",
         "runs",
-        "How far a daily run is",
-        {200: Success("The run, with its sums and its accounts.", ("Run",))},
+        "Get the progress of a daily run",
+        {200: Success("The run, with its totals and its accounts.", ("Run",))},
         (errors.RUN_NOT_FOUND,),
         (RUN_ID,),
     ),
     ("POST", "/accounts/{account}/contracts"): Operation(
         "createContract",
         "contracts",
-        "Buy stamps for an issuer, exactly once",
+        "Create a contract for an issuer, exactly once",
         {
             201: Success(
-                "Bought, now or under this key before.",
+                "Confirmed, now or earlier under this key.",
                 ("Contract",),
                 ("Idempotent-Replayed",),
                 _THE_CONTRACT,
             ),
             202: Success(
-                "Sent, but the PAC's answer was lost: whether it was bought is found out by "
-                "itself. Never order again under another key before this one is settled.",
+                "Sent, and the PAC's response was lost: the contract may exist. Timbres determines "
+                "the outcome. Do not send a request with another key before this one is settled.",
                 ("Contract",),
                 ("Idempotent-Replayed",),
                 _THE_CONTRACT,
@@ -309,28 +312,29 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
             _parameter(
                 "Idempotency-Key",
                 text(pattern="^[!-~]([ -~]{0,253}[!-~])?$"),
-                "1 to 255 printable ASCII characters, new for each purchase, such as a UUID. The "
-                "same key with the same body gives the same contract for ever.",
+                "1 to 255 printable ASCII characters, new for each contract, for example a UUID. "
+                "The same key with the same body always returns the same contract.",
                 place="header",
                 required=True,
             ),
         ),
         _json_body("Order", {"rfc": "A&D061009TY8", "stamps": 500}),
-        "Any 4xx or 5xx that carries `contract` with the status `rejected` means that nothing was "
-        "bought. After a 5xx without one, repeat the request with the same key.",
+        "A contract allots stamps of the account to an issuer for 12 months; it does not create "
+        "stamps. Any 4xx or 5xx with a `contract` in the status `rejected` means that no stamps "
+        "were contracted. After a 5xx without `contract`, repeat the request with the same key.",
     ),
     ("GET", "/accounts/{account}/contracts"): Operation(
         "listContracts",
         "contracts",
-        "The journal of contracts",
+        "List the journal of contracts",
         {200: Success("A page of contracts.", ("Contracts",))},
         (*_CONTRACT_KINDS, errors.RFC_INVALID),
-        (SF, RFC, _parameter("status", one_of(STATES), "Only those in this state."), CURSOR),
+        (SF, RFC, _parameter("status", one_of(STATES), "Only contracts in this state."), CURSOR),
     ),
     ("GET", "/accounts/{account}/contracts/{id}"): Operation(
         "getContract",
         "contracts",
-        "A contract and its history",
+        "Get a contract with its history",
         {200: Success("The contract.", ("ContractWithHistory",))},
         (*_CONTRACT_KINDS, errors.CONTRACT_NOT_FOUND),
         (SF, CONTRACT_ID),
@@ -339,7 +343,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         "settleContract",
         "contracts",
         "Settle a contract that needs a review",
-        {200: Success("The contract, settled.", ("Contract",))},
+        {200: Success("The settled contract.", ("Contract",))},
         (
             *_CONTRACT_KINDS,
             *_BODY_KINDS,
@@ -355,10 +359,10 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("POST", "/accounts/{account}/reports"): Operation(
         "requestReport",
         "reports",
-        "Ask for a month's report",
+        "Request a month's report",
         {
             202: Success(
-                "It is being made; `Location` says where to look.",
+                "The report is being generated; `Location` is the address to poll.",
                 ("Report",),
                 ("Location",),
                 _THE_REPORT,
@@ -376,7 +380,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("GET", "/accounts/{account}/reports"): Operation(
         "listReports",
         "reports",
-        "What reports there are",
+        "List the reports",
         {200: Success("A page of reports.", ("Reports",))},
         (*_ACCOUNT_KINDS, errors.MONTH_INVALID),
         (ANY, MONTH, CURSOR),
@@ -384,13 +388,17 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("GET", "/accounts/{account}/reports/{id}"): Operation(
         "getReport",
         "reports",
-        "Fetch a report",
+        "Get a report",
         {
             200: Success(
-                "With `redirect=false`: the report, with a link once it is ready.", ("Report",)
+                "With `redirect=false`: the report, with a link if it is ready.", ("Report",)
             ),
             202: Success("Not ready yet.", ("Report",), ("Retry-After",)),
-            302: Success("To a link that needs no key for 15 minutes.", ("Report",), ("Location",)),
+            302: Success(
+                "To a link that needs no keys and is valid for 15 minutes.",
+                ("Report",),
+                ("Location",),
+            ),
         },
         (*_ACCOUNT_KINDS, errors.REPORT_NOT_FOUND, errors.REPORT_FAILED),
         (
@@ -399,33 +407,35 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
             _parameter(
                 "redirect",
                 one_of(("true", "false"), default="true"),
-                "`false`: answer JSON with the link instead.",
+                "`false`: return JSON with the link instead.",
             ),
         ),
     ),
     ("DELETE", "/accounts/{account}/reports/{id}/tokens"): Operation(
         "revokeDownloadTokens",
         "reports",
-        "Make every mailed link to a report no good",
-        {200: Success("How many links there were.", ("DownloadTokensRevoked",))},
+        "Revoke all mailed links to a report",
+        {200: Success("The number of revoked links.", ("DownloadTokensRevoked",))},
         (errors.ACCOUNT_NOT_FOUND, errors.REPORT_NOT_FOUND),
         (ANY, REPORT_ID),
     ),
     ("GET", "/d/{token}"): Operation(
         "openDownloadLink",
         "download-tokens",
-        "What a mailed link leads to",
+        "Open a mailed link",
         {
-            302: Success("To a link that needs no key for 5 minutes.", (), ("Location",)),
-            404: Success("A page in Spanish: the link is no good, or no longer.", ()),
+            302: Success(
+                "To a link that needs no keys and is valid for 5 minutes.", (), ("Location",)
+            ),
+            404: Success("A page in Spanish: the link is invalid, expired or revoked.", ()),
             503: Success("A page in Spanish: try again.", (), ("Retry-After",)),
         },
         parameters=(
-            _parameter("token", text(), "The secret in a mailed link.", place="path")
+            _parameter("token", text(), "The download token of a mailed link.", place="path")
             | {"example": "0" * 43},
         ),
-        description="For people: no key, no JSON. A ticket is good for one report, for 30 days, "
-        "until it is revoked.",
+        description="For people: without keys and JSON. A download token is valid for one report, "
+        "for 30 days or until it is revoked.",
         signed=False,
     ),
 }

@@ -1,6 +1,6 @@
-"""The document with nothing left open: what an answer may hold is what it says, no more.
+"""Validates responses against docs/openapi.json, which must describe every member.
 
-A reader is told that members may be added; whoever adds one is to write it down.
+The document permits clients to expect new members; a change that adds one must describe it.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from tools.openapi.document import PATH
 
 
 class UndescribedError(AssertionError):
-    """An answer that docs/openapi.json does not describe; the message says in what."""
+    """A response that docs/openapi.json does not describe; the message names the difference."""
 
 
 @cache
 def closed_document() -> dict[str, Any]:
-    """Return docs/openapi.json, its objects closed to members that they do not name."""
+    """Return docs/openapi.json with objects that permit no unnamed members."""
     document: dict[str, Any] = json.loads(PATH.read_text(encoding="utf-8"))
     schemas = document["components"]["schemas"]
     for name, schema in schemas.items():
@@ -30,9 +30,9 @@ def closed_document() -> dict[str, Any]:
 
 
 def check(method: str, route: str, status: int, headers: Mapping[str, str], text: str) -> None:
-    """Raise `UndescribedError` unless the document has such an answer of `route`.
+    """Raise `UndescribedError` unless the document describes this response of `route`.
 
-    `route` is the path with its parameters in braces; `headers` are by lower-case names.
+    `route` is the path with its parameters in braces; `headers` have lower-case names.
     """
     where = f"{method} {route} {status}"
     described = (

@@ -1,4 +1,4 @@
-"""The shapes of what the API takes and answers, as JSON Schema 2020-12, each written once."""
+"""The API's request and response schemas, as JSON Schema 2020-12."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ def text(description: str = "", **more: Any) -> Schema:
 
 
 def integer(description: str = "", **more: Any) -> Schema:
-    """Return the schema of a whole number, 0 or more unless said otherwise."""
+    """Return the schema of an integer, by default 0 or more."""
     return _typed("integer", description, {"minimum": 0} | more)
 
 
 def number(description: str = "", **more: Any) -> Schema:
-    """Return the schema of a number, 0 or more unless said otherwise."""
+    """Return the schema of a number, by default 0 or more."""
     return _typed("number", description, {"minimum": 0} | more)
 
 
 def date_time(description: str = "") -> Schema:
-    """Return the schema of a point in time, written with its offset."""
+    """Return the schema of a time with its offset."""
     return text(description, format="date-time")
 
 
@@ -51,12 +51,12 @@ def array_of(items: Schema, description: str = "", **more: Any) -> Schema:
 
 
 def one_of(values: Any, description: str = "", **more: Any) -> Schema:
-    """Return the schema of a text out of a few."""
+    """Return the schema of an enumeration of texts."""
     return text(description, enum=sorted(values), **more)
 
 
 def nullable(schema: Schema) -> Schema:
-    """Return ``schema``, or null: what is not known, or was not said."""
+    """Return ``schema``, with null for a value that is unknown or was not returned."""
     if "type" not in schema or "enum" in schema:
         return {"anyOf": [schema, {"type": "null"}]}
     return schema | {"type": [schema["type"], "null"]}
@@ -65,7 +65,7 @@ def nullable(schema: Schema) -> Schema:
 def record(
     members: dict[str, Schema], *, optional: tuple[str, ...] = (), description: str = ""
 ) -> Schema:
-    """Return the schema of an object whose members are all there, but for ``optional``."""
+    """Return the schema of an object; all members are required except ``optional``."""
     required = [name for name in members if name not in optional]
     return _typed("object", description, {"properties": members, "required": required})
 
@@ -81,25 +81,26 @@ def _typed(kind: str, description: str, more: Schema) -> Schema:
 
 _ACCOUNT = text("An account's name.", pattern=ACCOUNT_PATTERN)
 _REPORT_ACCOUNT = text(
-    "An account's name, or `all` for a report over every account.", pattern=ACCOUNT_PATTERN
+    "An account's name, or `all` for a report of all accounts.", pattern=ACCOUNT_PATTERN
 )
 _MONTH = text("A calendar month in Mexico City.", pattern=MONTH_PATTERN)
 _DAY = text(format="date")
 _CONTRACT_ID = text("An opaque id that sorts by time.", pattern="^[0-9a-f]{32}$")
 _RUN_ID = text(
-    "When the run was due in Mexico City.", pattern="^[0-9]{4}-[0-9]{2}-[0-9]{2}-[0-9]{6}$"
+    "The time at which the run was due, in Mexico City.",
+    pattern="^[0-9]{4}-[0-9]{2}-[0-9]{2}-[0-9]{6}$",
 )
-_NEXT = nullable(text("The `cursor` of the next page; null on the last."))
-_CALLER = text("The IAM ARN of who asked.")
-_CODE = text("A stable code, one of those of the errors.", pattern="^[a-z0-9-]+$")
-_KEPT_MESSAGE = nullable(text("The PAC's own words, 300 characters at most."))
+_NEXT = nullable(text("The `cursor` of the next page; null on the last page."))
+_CALLER = text("The IAM ARN of the caller.")
+_CODE = text("A stable error code.", pattern="^[a-z0-9-]+$")
+_KEPT_MESSAGE = nullable(text("The PAC's own message, at most 300 characters."))
 _PAC_CODE = nullable(text("The PAC's own code."))
 
 _STAMPS = {
     "contracted": nullable(integer("Stamps contracted so far.")),
     "used": nullable(integer("Stamps used so far.")),
     "available": nullable(
-        {"type": "integer", "description": "Stamps left; the PAC may say less than 0."}
+        {"type": "integer", "description": "Stamps left; a PAC may return a negative number."}
     ),
     "unlimited": {
         "type": "boolean",
@@ -107,70 +108,77 @@ _STAMPS = {
     },
 }
 _OUTLOOK = {
-    "burn_7": nullable(number("Stamps a day, over the last 7 days.")),
-    "burn_30": nullable(number("Stamps a day, over the last 30 days.")),
-    "days_left": nullable(number("For how many days the stamps left will do at that rate.")),
+    "burn_7": nullable(number("Stamps per day over the last 7 days.")),
+    "burn_30": nullable(number("Stamps per day over the last 30 days.")),
+    "days_left": nullable(
+        number("Days until the stamps left are used, at the higher of the two rates.")
+    ),
     "alert": one_of((OK, LOW, EXHAUSTED)),
-    "low_stamps": nullable(integer("The issuer's own threshold; null for its account's.")),
+    "low_stamps": nullable(
+        integer("The issuer's own threshold; null if its account's threshold applies.")
+    ),
 }
 _ISSUER_LINE = {
     "rfc": ref("Rfc"),
     **_STAMPS,
-    "as_of": nullable(date_time("When the PAC was asked; null when it never was.")),
+    "as_of": nullable(
+        date_time("Time of the count at the PAC; null if the issuer was never counted.")
+    ),
     **_OUTLOOK,
 }
 _BAD_ROW = record(
     {
-        "line": integer("The line (CSV) or place in the list (JSON), from 1.", minimum=1),
+        "line": integer("The line (CSV) or position in the list (JSON), from 1.", minimum=1),
         "field": one_of(("rfc", "low_stamps", "row")),
-        "detail": text("What is wrong with it."),
+        "detail": text("Why the row is invalid."),
     }
 )
 _BALANCE = {
     "account": _ACCOUNT,
     "pac": ref("Pac"),
     "month": _MONTH,
-    "source": one_of(
-        ("pac", "snapshots"), "Who tells it: the PAC, or Timbres' own daily counts of its issuers."
-    ),
-    "plan": nullable(text("`prepaid`, `postpaid`, or the PAC's own word; null in `snapshots`.")),
-    "as_of": nullable(date_time("The newest that is known.")),
+    "source": one_of(("pac", "snapshots"), "The PAC, or Timbres' daily snapshots of the issuers."),
+    "plan": nullable(text("`prepaid`, `postpaid`, or the PAC's own text; null with `snapshots`.")),
+    "as_of": nullable(date_time("Time of the newest data.")),
     "issuers": record(
         {
             "registered": nullable(integer()),
             "authorized": nullable(integer()),
             "stamping": nullable(integer()),
         },
-        description="How many issuers the account has.",
+        description="The account's numbers of issuers.",
     ),
     "transactions": nullable(
         {
             "type": "integer",
-            "description": "The month's total as the source tells it; null where unknown.",
+            "description": "The month's total as the source states it; null if unknown.",
         }
     ),
     "movements_total": nullable(
         {
             "type": "integer",
-            "description": "The sum of the movements of type `Consumo de timbre`, all of them.",
+            "description": "The sum of all movements of type `Consumo de timbre`.",
         }
     ),
     "consistent": nullable(
         {
             "type": "boolean",
-            "description": "Whether `transactions` is `movements_total`. False: the PAC's answer "
-            "contradicts itself, use neither figure. Null: not compared, or not decidable, as for "
-            "one `rfc` whose movements add up to less than `transactions`.",
+            "description": "Whether `transactions` equals `movements_total`. False: the PAC's "
+            "response contradicts itself; use neither figure. Null: not compared, or not "
+            "decidable, for example for one `rfc` whose movements add up to less than "
+            "`transactions`.",
         }
     ),
     "missing_days": array_of(
         record(
             {
                 "date": _DAY,
-                "issuers": nullable(integer("Of how many issuers; null for all of them.")),
+                "issuers": nullable(
+                    integer("The number of issuers without a snapshot; null for all of them.")
+                ),
             }
         ),
-        "In `snapshots` only: the days without a count.",
+        "With `snapshots` only: the days without a snapshot.",
     ),
     "by_issuer": array_of(record({"rfc": text("An RFC."), "amount": {"type": "integer"}})),
     "by_kind": array_of(record({"kind": text(), "amount": {"type": "integer"}})),
@@ -179,44 +187,44 @@ _BALANCE = {
             {
                 "rfc": text("An RFC."),
                 "date": _DAY,
-                "kind": text("The PAC's word, such as `Consumo de timbre`."),
+                "kind": text("The PAC's own text, for example `Consumo de timbre`."),
                 "amount": {"type": "integer", "description": "Stamps."},
             }
         ),
-        "The first 5,000.",
+        "The first 5,000 movements.",
         maxItems=5000,
     ),
     "truncated": {
         "type": "boolean",
-        "description": "True when there are more movements: ask for the report named by `report`.",
+        "description": "True if there are more movements: request the report that `report` names.",
     },
     "report": record(
         {"month": _MONTH, "kind": one_of(FORMATS), "format": ref("Format")},
-        description="With `truncated` only: the body for `POST /accounts/{account}/reports`.",
+        description="With `truncated` only: the body of `POST /accounts/{account}/reports`.",
     ),
 }
 _CONTRACT = {
     "id": _CONTRACT_ID,
     "account": _ACCOUNT,
     "rfc": ref("Rfc"),
-    "stamps": integer("How many are bought.", minimum=1),
+    "stamps": integer("The number of contracted stamps.", minimum=1),
     "status": ref("ContractStatus"),
     **{
-        f"{name}_before": nullable(integer(f"The stamps {name} just before the request."))
+        f"{name}_before": nullable(integer(f"The stamps {name} immediately before the request."))
         for name in ("contracted", "used", "available")
     },
     **{
         f"{name}_after": nullable(
-            integer(f"The stamps {name} by the first count that includes the contract.")
+            integer(f"The stamps {name} in the first count that includes the contract.")
         )
         for name in ("contracted", "used", "available")
     },
-    "warning": nullable(text("How the PAC's count contradicts its confirmation.")),
+    "warning": nullable(text("How the PAC's count contradicts its response.")),
     "requested_by": _CALLER,
-    "idempotency_key": text("The Idempotency-Key it stands for."),
+    "idempotency_key": text("The Idempotency-Key of the request."),
     "created_at": date_time(),
-    "settled_at": nullable(date_time("When it was confirmed or rejected.")),
-    "attempts": integer("How often its outcome was looked for; the purchase is sent once."),
+    "settled_at": nullable(date_time("Time of the confirmation or rejection.")),
+    "attempts": integer("The number of checks of the outcome; the request is sent once."),
     "pac": nullable(record({"code": _PAC_CODE, "message": _KEPT_MESSAGE})),
     "error": nullable(record({"code": _CODE, "detail": text()})),
 }
@@ -224,22 +232,22 @@ _STEP = record(
     {
         "step": one_of(TRANSITIONS),
         "at": date_time(),
-        "by": text("The IAM ARN of who took the step, or `reconciler`."),
+        "by": text("The IAM ARN of the caller, or `reconciler`."),
         "status": ref("ContractStatus"),
-        "note": text("Why."),
+        "note": text("The reason."),
         "pac_code": text("The PAC's own code."),
-        "pac_message": text("The PAC's own words."),
+        "pac_message": text("The PAC's own message."),
     },
     optional=("note", "pac_code", "pac_message"),
 )
 _RUN = {
     "id": _RUN_ID,
     "status": one_of((RUNNING, FINISHED)),
-    "day": text("The day whose snapshots it writes.", format="date"),
+    "day": text("The day of the run's snapshots.", format="date"),
     "started_at": date_time(),
     "finished_at": nullable(date_time()),
-    "low": integer("Issuers that have newly become low."),
-    "exhausted": integer("Issuers that have newly become exhausted."),
+    "low": integer("Issuers that became low."),
+    "exhausted": integer("Issuers that became exhausted."),
 }
 _RUN_ACCOUNT = record(
     {
@@ -247,26 +255,28 @@ _RUN_ACCOUNT = record(
         "expected": integer(),
         "done": integer(),
         "failed": counts("Issuers that were not counted, by code."),
-        "problem": nullable(text("The code that kept the account out of the run.")),
+        "problem": nullable(text("The code of the error that excluded the account from the run.")),
     }
 )
 _PAC_WORDS = record(
     {"name": ref("Pac"), "code": _PAC_CODE, "message": _KEPT_MESSAGE},
-    description="What the PAC said, in its own words.",
+    description="The PAC's own code and message.",
 )
 
-# An RFC as answers write it, and as requests may.
+# An RFC in responses, and in requests.
 RFC = text(
-    "The tax identifier of an issuer, as SAT's `t_RFC` defines it; upper case.",
+    "The tax identifier of an issuer, as defined by SAT's `t_RFC`; upper case.",
     pattern=f"^[A-Z&Ñ]{{3,4}}{_DATE_AND_HOMOCLAVE}[A-Z0-9]{{2}}[0-9A]$",
 )
 RFC_SENT = text(
-    "12 or 13 characters; lower case and blanks around it are put right. "
-    "In a query, `&` is written `%26`.",
+    "12 or 13 characters; lower case and surrounding blanks are accepted. "
+    "In a query, write `&` as `%26`.",
     pattern=rf"^\s*[A-Za-z&Ññ]{{3,4}}{_DATE_AND_HOMOCLAVE}[A-Za-z0-9]{{2}}[0-9Aa]\s*$",
 )
 _LOW_STAMPS = nullable(
-    integer("The threshold below which its stamps are low; null for the account's.")
+    integer(
+        "The threshold below which the issuer's stamps are low; null for the account's threshold."
+    )
     | {"maximum": MAX_LOW_STAMPS}
 )
 
@@ -276,8 +286,8 @@ SCHEMAS: dict[str, Schema] = {
     "Format": one_of({form for forms in FORMATS.values() for form in forms}),
     "ContractStatus": one_of(
         STATES,
-        "`pending`: on its way. `confirmed`: bought. `rejected`: not bought. `unknown`: sent, its "
-        "outcome not known yet. `needs-review`: a person decides.",
+        "`pending`: in progress. `confirmed`: created. `rejected`: not created. `unknown`: sent, "
+        "the outcome is not known yet. `needs-review`: a person decides.",
     ),
     "Accounts": record(
         {
@@ -287,10 +297,10 @@ SCHEMAS: dict[str, Schema] = {
                         "name": _ACCOUNT,
                         "pac": nullable(ref("Pac")),
                         "environment": nullable(text()),
-                        "can": array_of(text(), "What the account's PAC offers."),
+                        "can": array_of(text(), "The capabilities of the account's PAC."),
                         "error": record(
                             {"code": _CODE, "detail": text()},
-                            description="What is wrong with the account's secret, if anything.",
+                            description="Why the account's secret is invalid.",
                         ),
                     },
                     optional=("error",),
@@ -316,7 +326,7 @@ SCHEMAS: dict[str, Schema] = {
                         "date": _DAY,
                         "as_of": date_time(),
                         **_STAMPS,
-                        "consumed": nullable(integer("Stamped since the snapshot before.")),
+                        "consumed": nullable(integer("Stamps used since the previous snapshot.")),
                     }
                 )
             ),
@@ -326,13 +336,15 @@ SCHEMAS: dict[str, Schema] = {
         {
             "account": _ACCOUNT,
             "kept": integer(),
-            "rejected": array_of(_BAD_ROW, "With `on_invalid=skip`: the rows that were left out."),
+            "rejected": array_of(
+                _BAD_ROW, "With `on_invalid=skip`: the rows that were not imported."
+            ),
         }
     ),
     "IssuerRemoved": record({"account": _ACCOUNT, "rfc": ref("Rfc"), "removed": {"const": True}}),
     "Contract": record(_CONTRACT),
     "ContractWithHistory": record(
-        {**_CONTRACT, "history": array_of(_STEP, "Every step it has taken, oldest first.")}
+        {**_CONTRACT, "history": array_of(_STEP, "Every step of the contract, oldest first.")}
     ),
     "Contracts": record({"contracts": array_of(ref("Contract"), "Newest first."), "next": _NEXT}),
     "Report": record(
@@ -346,22 +358,26 @@ SCHEMAS: dict[str, Schema] = {
             "bytes": nullable(integer("The size of the file.")),
             "sha256": nullable(text(pattern="^[0-9a-f]{64}$")),
             "rows": nullable(
-                integer("Movements in it: HTML 500 at most, PDF 0; null for the PAC's own.")
+                integer(
+                    "Movements in the file: HTML at most 500, PDF 0; null for the PAC's own file."
+                )
             ),
-            "seconds": nullable(number("How long its making took.")),
+            "seconds": nullable(number("Duration of the generation.")),
             "differences": nullable(
                 {
                     "type": "object",
-                    "description": "Totals in which a statement and the balance disagree, each as "
-                    "[statement's, balance's]; null where they were not compared.",
+                    "description": "Totals in which a statement and the balance differ, each as "
+                    "[statement's, balance's]; null if they were not compared.",
                     "additionalProperties": array_of({"type": "integer"}, minItems=2, maxItems=2),
                 }
             ),
-            "requested_by": text("The IAM ARN of who asked, or the schedule."),
+            "requested_by": text("The IAM ARN of the caller, or the schedule."),
             "created_at": date_time(),
             "settled_at": nullable(date_time()),
-            "url": nullable(text("A link that needs no key for 15 minutes.", format="uri")),
-            "expires_at": nullable(date_time("When the link ends.")),
+            "url": nullable(
+                text("A link that needs no keys and is valid for 15 minutes.", format="uri")
+            ),
+            "expires_at": nullable(date_time("When the link expires.")),
             "error": nullable(
                 record({"code": _CODE, "detail": text(), "pac": _PAC_WORDS}, optional=("pac",))
             ),
@@ -369,13 +385,17 @@ SCHEMAS: dict[str, Schema] = {
     ),
     "Reports": record({"reports": array_of(ref("Report"), "Newest month first."), "next": _NEXT}),
     "DownloadTokensRevoked": record(
-        {"account": _REPORT_ACCOUNT, "id": text(), "revoked": integer("Links made no good.")}
+        {
+            "account": _REPORT_ACCOUNT,
+            "id": text(),
+            "revoked": integer("The number of revoked links."),
+        }
     ),
     "Runs": record({"runs": array_of(record(_RUN), "Newest first."), "next": _NEXT}),
     "Run": record(
         {
             **_RUN,
-            "expected": integer("Issuers to be counted."),
+            "expected": integer("Issuers to count."),
             "done": integer("Issuers counted."),
             "failed": counts("Issuers that were not counted, by code."),
             "accounts": array_of(_RUN_ACCOUNT),
@@ -385,15 +405,17 @@ SCHEMAS: dict[str, Schema] = {
         {
             "rfc": RFC_SENT,
             "stamps": integer(
-                "How many to buy, within the account's limits.", minimum=1, maximum=MAX_STAMPS
+                "The number of stamps to contract, within the account's limits.",
+                minimum=1,
+                maximum=MAX_STAMPS,
             ),
         }
     )
     | {"additionalProperties": False},
     "Settlement": record(
         {
-            "outcome": one_of(SETTLED, "What became of the purchase."),
-            "reason": text("Kept in the journal.", minLength=10, maxLength=500),
+            "outcome": one_of(SETTLED, "The outcome of the contract."),
+            "reason": text("Stored in the journal.", minLength=10, maxLength=500),
         }
     )
     | {"additionalProperties": False},
@@ -418,24 +440,24 @@ SCHEMAS: dict[str, Schema] = {
     "Problem": record(
         {
             "type": text("`urn:timbres:problem:` and the code."),
-            "title": text("The code in words."),
-            "status": integer("As in the answer; some of the gateway's own lack it."),
-            "detail": text("What happened, for a person to read."),
-            "instance": text("The request's id, under which the log has it."),
+            "title": text("The name of the problem type."),
+            "status": integer("The HTTP status; some of the gateway's own errors have none."),
+            "detail": text("A description for people."),
+            "instance": text("The request's id in the log."),
             "code": _CODE,
-            "field": text("The input at fault, where one is."),
+            "field": text("The invalid input, if any."),
             "pac": _PAC_WORDS,
             "contract": {
-                "description": "The contract that this is about, whole or by its id.",
+                "description": "The contract that the error concerns, complete or as its id.",
                 "anyOf": [
                     ref("Contract"),
                     record({"id": _CONTRACT_ID, "status": ref("ContractStatus")}),
                 ],
             },
             "report": ref("Report"),
-            "rejected": array_of(_BAD_ROW, "Every row that is not right."),
+            "rejected": array_of(_BAD_ROW, "Every invalid row."),
         },
         optional=("status", "field", "pac", "contract", "report", "rejected"),
-        description="An error, as RFC 9457 has them. `code` is stable.",
+        description="An error as defined by RFC 9457. `code` is stable.",
     ),
 }
