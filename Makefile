@@ -21,10 +21,10 @@ LICENCES = { echo "\# Licences of what is deployed"; echo; $(BIN)/pip-licenses -
 PYTHON_313 = $(shell ls -d "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.13*/bin 2>/dev/null | tail -1)
 export SAM_CLI_TELEMETRY := 0
 
-.PHONY: help demo up test torture mutants reliability baseline fuzz openapi docs bench lint format build deploy doctor lock clean
+.PHONY: help demo up test torture mutants reliability compare-idempotency fuzz openapi docs bench lint format build deploy doctor lock clean
 
 help: ## list the targets
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 demo: $(VENV)/installed ## run the main job end to end and print each step
 	@PYTHONPATH=layers/timbres $(BIN)/python -m local.demo
@@ -48,7 +48,7 @@ reliability: $(VENV)/installed ## inject every fault at every call, write docs/r
 	RELIABILITY=write $(BIN)/python -m pytest tests/integration/test_reliability.py \
 	  tests/e2e/test_reliability.py
 
-baseline: $(VENV)/installed ## count second contracts in 1,000 lost responses: an idempotency decorator and Timbres
+compare-idempotency: $(VENV)/installed ## count second contracts in 1,000 lost responses: an idempotency decorator and Timbres
 	@PYTHONPATH=layers/timbres $(BIN)/python -m tests.torture.compare_idempotency
 
 fuzz: $(VENV)/installed ## send generated requests to every route of docs/openapi.json: minutes (FUZZ="--seed 7")
@@ -97,7 +97,8 @@ build: .venv-sam/installed ## validate the template and build the deployment pac
 	PATH="$(PYTHON_313):$$PATH" .venv-sam/bin/sam build --config-env $(STAGE)
 	@.venv-sam/bin/python -m tools.check_layers
 
-deploy: build ## deploy to AWS: make deploy STAGE=prod
+deploy: build $(VENV)/installed ## deploy to AWS: make deploy STAGE=prod
+	@$(BIN)/python -m tools.check_upgrade $(STAGE)
 	.venv-sam/bin/sam deploy --config-env $(STAGE)
 
 doctor: $(VENV)/installed ## check tools, AWS, the stack and each account: make doctor STAGE=prod DOCTOR=--ask-pacs

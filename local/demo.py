@@ -195,23 +195,23 @@ def _await_mail(mails: Callable[[], list[str]], about: str) -> str:
 
 
 def _purchases(world: LocalEnvironment) -> list[Any]:
-    purchases: list[Any] = _sandbox(world.solucion_factible_url, "books")["accounts"][0][
+    purchases: list[Any] = _sandbox(world.solucion_factible_url, "state")["accounts"][0][
         "purchases"
     ]
     return purchases
 
 
 def _issuers(world: LocalEnvironment) -> list[str]:
-    account = _sandbox(world.solucion_factible_url, "books")["accounts"][0]
+    account = _sandbox(world.solucion_factible_url, "state")["accounts"][0]
     return [issuer["rfc"] for issuer in account["issuers"]]
 
 
 def _sandbox(url: str, what: str) -> Any:
-    return requests.get(f"{url}/_sandbox/{what}", timeout=10).json()
+    return requests.get(f"{url}/_control/{what}", timeout=10).json()
 
 
 def _get_statement(world: LocalEnvironment, month: str, form: str) -> bytes:
-    url = f"{world.reachcore_url}/_sandbox/served/{quote('Acme Timbrado')}/{month}/{form}"
+    url = f"{world.reachcore_url}/_control/served/{quote('Acme Timbrado')}/{month}/{form}"
     return requests.get(url, timeout=10).content
 
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 _Model = TypeVar("_Model", bound=Fields)
 
-CONTROL = "/_sandbox"
+CONTROL = "/_control"
 CALLS_KEPT = 100_000
 JSON = "application/json; charset=utf-8"
 MAINTENANCE_PAGE = (
@@ -142,7 +142,7 @@ View = Callable[..., Response]
 
 
 class FakePac(ABC):
-    """A WSGI application that answers as one PAC does and can be steered under `/_sandbox/`.
+    """A WSGI application that answers as one PAC does and can be steered under `/_control/`.
 
     A subclass names its fault rules and the header that carries credentials, if any, and
     passes its routes as (method or methods, path, view); views take the request and the
@@ -158,7 +158,7 @@ class FakePac(ABC):
         self.calls = CallLog()
         self._clock = clock
         everything = [
-            ("GET", f"{CONTROL}/books", self._get_state),
+            ("GET", f"{CONTROL}/state", self._get_state),
             ("GET", f"{CONTROL}/faults", self._get_faults),
             ("POST", f"{CONTROL}/faults", self._post_fault),
             ("DELETE", f"{CONTROL}/faults", self._delete_faults),

@@ -96,7 +96,7 @@ def test_what_no_count_proves_is_mailed_reviewed_and_settled_by_a_buyer(
     unknown = buy(stack, rfc, 20, "to-review").json()
     # Somebody buys in the portal meanwhile.
     requests.post(
-        f"{world.solucion_factible_url}/_sandbox/issuer",
+        f"{world.solucion_factible_url}/_control/issuer",
         json={"rfc": rfc, "contratados": 10 + 20 + 7},
         timeout=5,
     )

@@ -34,11 +34,11 @@ def last_month() -> str:
 
 
 def fault(url: str, **what: Any) -> None:
-    assert requests.post(f"{url}/_sandbox/faults", json=what, timeout=5).status_code == 201
+    assert requests.post(f"{url}/_control/faults", json=what, timeout=5).status_code == 201
 
 
 def purchases(world: LocalEnvironment) -> list[dict[str, Any]]:
-    books = requests.get(f"{world.solucion_factible_url}/_sandbox/books", timeout=5).json()
+    books = requests.get(f"{world.solucion_factible_url}/_control/state", timeout=5).json()
     return [purchase for account in books["accounts"] for purchase in account["purchases"]]
 
 
@@ -209,7 +209,7 @@ def test_bad_input_is_named_and_reaches_no_pac(
     world: LocalEnvironment, method: str, path: str, body: Any, status: int, code: str, field: str
 ) -> None:
     for url in (world.reachcore_url, world.solucion_factible_url):
-        requests.delete(f"{url}/_sandbox/calls", timeout=5)
+        requests.delete(f"{url}/_control/calls", timeout=5)
     path, _, query = path.partition("?")
     answer = world.stack.call(
         "contract_manager",
@@ -224,7 +224,7 @@ def test_bad_input_is_named_and_reaches_no_pac(
     assert answer.headers["Content-Type"] == "application/problem+json"
     assert (problem["code"], problem["field"], problem["status"]) == (code, field, status)
     for url in (world.reachcore_url, world.solucion_factible_url):
-        assert requests.get(f"{url}/_sandbox/calls", timeout=5).json() == {"calls": []}
+        assert requests.get(f"{url}/_control/calls", timeout=5).json() == {"calls": []}
 
 
 def test_a_lost_reply_leaves_the_contract_unknown_and_is_never_sent_again(
@@ -305,7 +305,7 @@ def test_a_statement_is_the_pacs_own_byte_for_byte(world: LocalEnvironment, form
     # No key, no signature: the link alone opens it.
     opened = requests.get(redirect.headers["Location"], timeout=10)
     served = requests.get(
-        f"{world.reachcore_url}/_sandbox/served/{quote('Acme Timbrado')}/{last_month()}/{form}",
+        f"{world.reachcore_url}/_control/served/{quote('Acme Timbrado')}/{last_month()}/{form}",
         timeout=10,
     )
     assert opened.content == served.content
@@ -363,12 +363,12 @@ def test_a_rejected_key_is_told_once_and_tried_once_until_it_changes(
     secret = {"pac": "reachcore", "environment": "sandbox", "endpoint": world.reachcore_url}
     stack.create_account("sur-rc", secret | {"api_key": "no-such-key"})
     query = {"month": last_month()}
-    requests.delete(f"{world.reachcore_url}/_sandbox/calls", timeout=5)
+    requests.delete(f"{world.reachcore_url}/_control/calls", timeout=5)
 
     answers = [stack.call("reader", "GET", "/accounts/sur-rc/balance", query) for _ in range(3)]
 
     assert {answer.json()["code"] for answer in answers} == {"pac-credentials-rejected"}
-    calls = requests.get(f"{world.reachcore_url}/_sandbox/calls", timeout=5).json()["calls"]
+    calls = requests.get(f"{world.reachcore_url}/_control/calls", timeout=5).json()["calls"]
     assert [call["outcome"] for call in calls] == ["401"]
     mails: list[str] = []
     eventually(lambda: mails.extend(stack.mails()) or mails)

@@ -92,21 +92,21 @@ def soap(url: str, operation: str, more: str = "", timeout: float = 5) -> bytes:
 
 def set_fault(url: str, operation: str, fault: str, **more: Any) -> None:
     payload = {"operation": operation, "fault": fault, **more}
-    requests.post(f"{url}/_sandbox/faults", json=payload, timeout=5).raise_for_status()
+    requests.post(f"{url}/_control/faults", json=payload, timeout=5).raise_for_status()
 
 
 def state(url: str, what: str) -> Any:
-    return requests.get(f"{url}/_sandbox/{what}", timeout=5).json()[
-        "accounts" if what == "books" else what
+    return requests.get(f"{url}/_control/{what}", timeout=5).json()[
+        "accounts" if what == "state" else what
     ]
 
 
 def purchases(url: str) -> Any:
-    return state(url, "books")[0]["purchases"]
+    return state(url, "state")[0]["purchases"]
 
 
 def contracted(url: str) -> int:
-    issuers = state(url, "books")[0]["issuers"]
+    issuers = state(url, "state")[0]["issuers"]
     return next(int(one["contratados"]) for one in issuers if one["rfc"] == "A&D061009TY8")
 
 
@@ -140,9 +140,9 @@ def test_one_connection_serves_many_requests(reachcore: str) -> None:
             assert connection.sock is first
         connection.request("GET", PATH)
         assert connection.getresponse().read()
-        connection.request("HEAD", "/_sandbox/books")
+        connection.request("HEAD", "/_control/state")
         assert connection.getresponse().read() == b""
-        connection.request("DELETE", "/_sandbox/faults")
+        connection.request("DELETE", "/_control/faults")
         assert connection.getresponse().status == 204
         assert connection.sock is first
 
@@ -201,22 +201,22 @@ def test_an_unreadable_request_is_refused(reachcore: str, length: str, status: i
 
 def test_a_large_csv_arrives_whole(reachcore: str) -> None:
     bulk = {"account": "Acme Timbrado", "month": "2026-10", "rows": 50_000}
-    requests.post(f"{reachcore}/_sandbox/bulk", json=bulk, timeout=5).raise_for_status()
+    requests.post(f"{reachcore}/_control/bulk", json=bulk, timeout=5).raise_for_status()
     with connect(reachcore) as connection:
         response = ask(connection, "/csv")
         content = response.read()
         assert int(response.headers["Content-Length"]) == len(content)
-        connection.request("GET", "/_sandbox/served/Acme%20Timbrado/2026-10/csv")
+        connection.request("GET", "/_control/served/Acme%20Timbrado/2026-10/csv")
         assert connection.getresponse().read() == content
 
 
 def test_both_sandboxes_live_in_one_process(reachcore: str, factible: str) -> None:
     assert urlsplit(reachcore).port != urlsplit(factible).port
-    assert {entry["name"] for entry in state(reachcore, "books")} == {
+    assert {entry["name"] for entry in state(reachcore, "state")} == {
         "Acme Timbrado",
         "Norte Prepago",
     }
-    assert [entry["username"] for entry in state(factible, "books")] == ["pruebas"]
+    assert [entry["username"] for entry in state(factible, "state")] == ["pruebas"]
 
 
 def test_leaving_the_context_hangs_up(books: FakePacState) -> None:
@@ -239,12 +239,12 @@ def test_tls_when_a_context_is_given(books: FakePacState, tmp_path: Path) -> Non
         assert url.startswith("https://127.0.0.1:")
         local = url.replace("127.0.0.1", "localhost")
         for _ in range(2):
-            reply = requests.get(f"{local}/_sandbox/books", verify=certificate, timeout=5)
+            reply = requests.get(f"{local}/_control/state", verify=certificate, timeout=5)
             assert reply.status_code == 200
         with pytest.raises(requests.exceptions.SSLError):
-            requests.get(f"{local}/_sandbox/books", timeout=5)
+            requests.get(f"{local}/_control/state", timeout=5)
         requests.post(
-            f"{local}/_sandbox/faults",
+            f"{local}/_control/faults",
             json={"operation": "saldos", "fault": "cut-before"},
             verify=certificate,
             timeout=5,

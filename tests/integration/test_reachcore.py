@@ -137,7 +137,7 @@ def test_a_balance_can_be_read_twice_from_one_answer(pac: FakeReachcore, client:
 
 def test_a_large_balance_arrives_whole(pac: FakeReachcore, client: PacClient, url: str) -> None:
     bulk = {"account": ACME, "month": str(MONTH), "rows": 30_000}
-    requests.post(f"{url}/_sandbox/bulk", json=bulk, timeout=5).raise_for_status()
+    requests.post(f"{url}/_control/bulk", json=bulk, timeout=5).raise_for_status()
     summary, movements = read(client)
     by_rfc = Counter[str]()
     for movement in movements:
@@ -188,9 +188,9 @@ def test_a_statement_arrives_byte_for_byte(
 ) -> None:
     if rows:
         bulk = {"account": ACME, "month": str(MONTH), "rows": rows if form == "csv" else 500}
-        requests.post(f"{url}/_sandbox/bulk", json=bulk, timeout=5).raise_for_status()
+        requests.post(f"{url}/_control/bulk", json=bulk, timeout=5).raise_for_status()
     content = read(client, form)
-    served = requests.get(f"{url}/_sandbox/served/{ACME}/{MONTH}/{form}", timeout=5)
+    served = requests.get(f"{url}/_control/served/{ACME}/{MONTH}/{form}", timeout=5)
     assert content == served.content
     assert content.startswith(b"%PDF-" if form == "pdf" else b"Cuenta,")
     assert len(calls(pac, form)) == 1

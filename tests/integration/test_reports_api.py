@@ -37,7 +37,7 @@ PATH = f"/accounts/{RC}/reports"
 
 def served(world: World, form: str, month: str = "2026-10") -> bytes:
     """Return the statement that the sandbox served last."""
-    url = f"{world.urls['reachcore']}/_sandbox/served/Acme%20Timbrado/{month}/{form}"
+    url = f"{world.urls['reachcore']}/_control/served/Acme%20Timbrado/{month}/{form}"
     return requests.get(url, timeout=5).content
 
 

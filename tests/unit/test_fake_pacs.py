@@ -126,7 +126,7 @@ def returned(response: TestResponse, operation: str = "getTimbres") -> dict[str,
 
 
 def control(client: Client, path: str, **payload: Any) -> TestResponse:
-    return client.post(f"/_sandbox/{path}", json=payload)
+    return client.post(f"/_control/{path}", json=payload)
 
 
 def set_fault(client: Client, operation: str, fault: str, **more: Any) -> None:
@@ -135,13 +135,13 @@ def set_fault(client: Client, operation: str, fault: str, **more: Any) -> None:
 
 
 def get(client: Client, path: str) -> Any:
-    response = client.get(f"/_sandbox/{path}")
+    response = client.get(f"/_control/{path}")
     assert response.status_code == 200
     return response.get_json()
 
 
 def user(client: Client) -> Any:
-    return get(client, "books")["accounts"][0]
+    return get(client, "state")["accounts"][0]
 
 
 def issuer(client: Client, rfc: str) -> Any:
@@ -446,7 +446,7 @@ def test_statements_are_the_same_bytes_for_the_same_moment(
 ) -> None:
     moment = NOW
     client = Client(FakeReachcore(books.reachcore, clock=lambda: moment))
-    served = f"/_sandbox/served/Acme%20Timbrado/2026-10/{file_format}"
+    served = f"/_control/served/Acme%20Timbrado/2026-10/{file_format}"
     assert client.get(served).status_code == 404
     first = ask(client, path=f"/{file_format}").data
     assert ask(client, path=f"/{file_format}").data == first
@@ -746,7 +746,7 @@ def test_answers_in_the_pacs_place(
     if fault == "html-200":
         assert response.mimetype == "text/html"
     if fault == "redirect":
-        assert response.headers["Location"].endswith("/_sandbox/elsewhere")
+        assert response.headers["Location"].endswith("/_control/elsewhere")
     assert (response.data == b"") == (fault in ("empty-body", "redirect"))
     if fault == "wrong-shape" and not rest:
         assert etree.fromstring(response.data).find(f".//{{{SERVICE}}}return") is None
@@ -761,8 +761,8 @@ def test_a_wrong_shape_may_be_given_word_for_word(reachcore: Client) -> None:
 
 
 def test_the_log_tells_whether_a_redirect_was_followed_with_the_key(reachcore: Client) -> None:
-    reachcore.get("/_sandbox/elsewhere", headers={"RCApiKey": ACME_KEY})
-    reachcore.get("/_sandbox/elsewhere")
+    reachcore.get("/_control/elsewhere", headers={"RCApiKey": ACME_KEY})
+    reachcore.get("/_control/elsewhere")
     calls = get(reachcore, "calls")["calls"]
     assert [(call["operation"], call["outcome"]) for call in calls] == [
         ("elsewhere", "with-credentials-or-body"),
@@ -799,7 +799,7 @@ def test_faults_last_as_often_as_told_and_only_for_their_rfc(factible: Client) -
         {"operation": "getTimbres", "fault": "code", "times": -1, "rfc": "AAA010101AAA",
          "code": "501"},
     ]  # fmt: skip
-    assert factible.delete("/_sandbox/faults").status_code == 204
+    assert factible.delete("/_control/faults").status_code == 204
     assert statuses("AAA010101AAA") == ["200", "200", "200"]
 
 
@@ -991,8 +991,8 @@ def test_neither_books_nor_calls_nor_faults_show_credentials(
     soap(factible)
     soap(factible, usuario="secret-in-wrong-place", password="guess-pass")
     for client in (reachcore, factible):
-        for path in ("books", "calls", "faults"):
-            text = client.get(f"/_sandbox/{path}").text
+        for path in ("state", "calls", "faults"):
+            text = client.get(f"/_control/{path}").text
             for secret in (ACME_KEY, NORTE_KEY, PASSWORD, "guess-key", "guess-pass",
                            "secret-in-wrong-place"):  # fmt: skip
                 assert secret not in text
@@ -1024,7 +1024,7 @@ def test_calls_tell_what_was_asked_and_how_it_ended(reachcore: Client, factible:
     assert (call["account"], call["timbres"], call["fault"], call["outcome"]) == (
         USERNAME, 500, "code", "624",
     )  # fmt: skip
-    assert factible.delete("/_sandbox/calls").status_code == 204
+    assert factible.delete("/_control/calls").status_code == 204
     assert get(factible, "calls")["calls"] == []
 
 
@@ -1071,7 +1071,7 @@ def test_calls_tell_what_was_asked_and_how_it_ended(reachcore: Client, factible:
 def test_bad_control_input_at_reachcore(
     reachcore: Client, path: str, payload: object, complaint: str
 ) -> None:
-    response = reachcore.post(f"/_sandbox/{path}", json=payload)
+    response = reachcore.post(f"/_control/{path}", json=payload)
     assert response.status_code == 400
     assert complaint in response.get_json()["error"]
     assert get(reachcore, "faults")["faults"] == []
@@ -1117,14 +1117,14 @@ def test_bad_control_input_at_reachcore(
 def test_bad_control_input_at_solucion_factible(
     factible: Client, path: str, payload: object, complaint: str
 ) -> None:
-    response = factible.post(f"/_sandbox/{path}", json=payload)
+    response = factible.post(f"/_control/{path}", json=payload)
     assert response.status_code == 400
     assert complaint in response.get_json()["error"]
 
 
 def test_unknown_control_paths_and_methods(reachcore: Client) -> None:
-    assert reachcore.get("/_sandbox/nothing").status_code == 404
-    wrong = reachcore.put("/_sandbox/faults")
+    assert reachcore.get("/_control/nothing").status_code == 404
+    wrong = reachcore.put("/_control/faults")
     assert wrong.status_code == 405
     assert wrong.get_json() == {"error": "Method Not Allowed"}
 

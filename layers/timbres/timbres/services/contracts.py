@@ -434,7 +434,7 @@ class Reconciler:
             after = contract.evaluate(now, counts, problem, self._settling)
         if not self._journal.save(contract, after):
             return None
-        logger.info("contract looked at: %s", after.note, extra=_log_context(after))
+        logger.info("contract reconciled: %s", after.note, extra=_log_context(after))
         return after
 
     def _count(

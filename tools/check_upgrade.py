@@ -1,0 +1,59 @@
+"""`python -m tools.check_upgrade STAGE`: stop a deployment that would leave tables behind.
+
+CloudFormation creates an empty table for a table that has a new logical ID. With an empty table of
+contracts, a repeated Idempotency-Key would create a second contract at the PAC.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import boto3
+from botocore.exceptions import ClientError
+from local.emulator_process import ROOT
+
+from tools.doctor.stage import read_stage
+
+# Logical IDs before and since version 0.5.0.
+RENAMED = {
+    "JournalTable": "ContractsTable",
+    "PaceTable": "RateLimitTable",
+    "MailsTable": "MailIdempotencyTable",
+    "RejectionsTable": "CredentialRejectionsTable",
+    "TicketsTable": "DownloadTokensTable",
+}
+
+
+def old_tables(cloudformation: Any, stack_name: str) -> list[str]:
+    """Return the logical IDs of the stack's tables that have a new name; none for a new stack.
+
+    Raises `ClientError` if CloudFormation cannot be asked.
+    """
+    pages = cloudformation.get_paginator("list_stack_resources").paginate(StackName=stack_name)
+    try:
+        ids = {r["LogicalResourceId"] for page in pages for r in page["StackResourceSummaries"]}
+    except ClientError as error:
+        if "does not exist" in error.response["Error"]["Message"]:
+            return []
+        raise
+    return [name for name in RENAMED if name in ids]
+
+
+def main(arguments: list[str]) -> int:
+    """Return 1, and print what to do, if the stage's stack has tables under old logical IDs."""
+    stage = read_stage(ROOT / "samconfig.toml", arguments[0])
+    session = boto3.Session(profile_name=stage.profile, region_name=stage.region)
+    names = old_tables(session.client("cloudformation"), stage.stack_name)
+    if not names:
+        return 0
+    print(
+        f"Stack {stage.stack_name} has {', '.join(names)}, which have new logical IDs. Rename them "
+        "first: docs/operations.md, section 'Upgrading to 0.5.0'.",
+        file=sys.stderr,
+    )
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
