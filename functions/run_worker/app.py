@@ -45,7 +45,7 @@ def daily_run_worker() -> DailyRunWorker:
     return DailyRunWorker(
         container.pac_access,
         container.issuer_repository,
-        container.daily_count_repository,
+        container.daily_counts,
         container.run_repository,
         container.run_queue,
         container.run_dead_letters,

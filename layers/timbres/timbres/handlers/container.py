@@ -66,6 +66,13 @@ class Container:
         return DailyCountRepository(client("dynamodb"), get_env("SNAPSHOTS_TABLE"))
 
     @cached_property
+    def daily_counts(self) -> DailyCountRepository:
+        """The counts of runs."""
+        return DailyCountRepository(
+            client("dynamodb"), get_env("SNAPSHOTS_TABLE"), get_env("ISSUERS_TABLE")
+        )
+
+    @cached_property
     def run_repository(self) -> RunRepository:
         """The records of runs."""
         return RunRepository(client("dynamodb"), get_env("RUNS_TABLE"))
