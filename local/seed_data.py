@@ -13,7 +13,6 @@ from timbres.domain.forecast import AlertThresholds, Snapshot
 from timbres.domain.issuer import Issuer
 from timbres.domain.stamps import Stamps
 from timbres.repositories.daily_counts import DailyCountRepository
-from timbres.repositories.issuers import IssuerRepository
 
 _DAY = timedelta(days=1)
 # How much of a working day's stamps a Monday to a Sunday takes.
@@ -28,15 +27,16 @@ def write_snapshots(stack: Stack, account: str, books: Mapping[str, Book], today
     They lead to what `books` say now: who has used all of its stamps did so a week ago, who
     bought did so on the 12th of last month.
     """
-    dynamodb = stack.session().client("dynamodb")
-    issuers = IssuerRepository(dynamodb, stack.outputs["IssuersTableName"])
-    snapshots = DailyCountRepository(dynamodb, stack.outputs["SnapshotsTableName"])
+    daily_counts = DailyCountRepository(
+        stack.session().client("dynamodb"),
+        stack.outputs["SnapshotsTableName"],
+        stack.outputs["IssuersTableName"],
+    )
     limits = AlertThresholds(None, 7)
     last_month = (today.replace(day=1) - _DAY).replace(day=1)
     known = {rfc: Issuer(account, rfc) for rfc in books}
     used = {rfc: _used(book, last_month, today) for rfc, book in books.items()}
     for day in _days(last_month, today):
-        counted = []
         for rfc, book in books.items():
             contracted = book.contratados
             if contracted > _CONTRACTED and day < last_month.replace(day=12):
@@ -44,8 +44,7 @@ def write_snapshots(stack: Stack, account: str, books: Mapping[str, Book], today
             stamps = Stamps(contracted, used[rfc][day], contracted - used[rfc][day])
             snapshot = Snapshot(datetime.combine(day, time(5), MEXICO_CITY), stamps)
             known[rfc] = known[rfc].with_daily_count(day, snapshot, limits, f"{day}-050000")
-            counted.append((rfc, snapshot, issuers.counting(known[rfc], known=False)))
-        snapshots.write(account, day, counted)
+        daily_counts.save(day, list(known.values()), known=False)
 
 
 def _days(last_month: date, today: date) -> Iterator[date]:

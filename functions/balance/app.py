@@ -34,7 +34,7 @@ def get_balance(account: str) -> Response[str]:
     found = balances.get_balance(
         container.account_repository,
         container.pac_access,
-        container.daily_count_repository,
+        container.snapshot_repository,
         account,
         month,
         rfc,

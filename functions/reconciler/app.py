@@ -9,7 +9,7 @@ from typing import Any
 from timbres.handlers.container import Container
 from timbres.handlers.http import HttpHandler, logger
 from timbres.handlers.settings import get_env
-from timbres.services.contracts import Reconciler
+from timbres.services.reconciliation import Reconciler
 
 api = HttpHandler()
 container = Container(

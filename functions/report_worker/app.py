@@ -45,7 +45,7 @@ def report_generator() -> ReportGenerator:
     consumptions = ConsumptionReader(
         container.pac_access,
         container.issuer_repository,
-        container.daily_count_repository,
+        container.snapshot_repository,
         container.contract_repository,
     )
     return ReportGenerator(

@@ -41,7 +41,7 @@ def get_history(account: str) -> Response[str]:
     rfc = parse_query_rfc(query["rfc"])
     first, last = parse_date_range(query["from"], query["to"], clock.now().date())
     days = stamps.list_history(
-        container.account_repository, container.daily_count_repository, account, rfc, first, last
+        container.account_repository, container.snapshot_repository, account, rfc, first, last
     )
     body = {
         "account": account,

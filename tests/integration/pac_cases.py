@@ -11,7 +11,7 @@ import ssl
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -44,8 +44,10 @@ from tests.unit.documented_codes import (
 import timbres.pacs.solucion_factible.client
 from timbres.deadline import Deadline
 from timbres.domain.account import Account
+from timbres.domain.contract import new_contract
 from timbres.domain.month import Month
 from timbres.domain.rfc import Rfc
+from timbres.domain.stamps import Stamps
 from timbres.errors import PacError, ProblemType
 from timbres.pacs.base import PacClient
 from timbres.pacs.registry import PACS, create_client
@@ -65,6 +67,11 @@ WRONG = "equivocada-0001"
 ACME = "Acme Timbrado"
 CREDENTIALS = (KEY, OTHER_KEY, USERNAME, PASSWORD, WRONG)
 WSDL = Path(timbres.pacs.solucion_factible.client.__file__).with_name("utilerias.wsdl")
+# A contract in doubt, for its PAC to trace.
+SENT_AT = datetime(2026, 11, 19, 9, 30, tzinfo=UTC)
+SENT = new_contract("acme", "login", RFC, 500, "caller", "pedido-1", SENT_AT).mark_sent(
+    SENT_AT, Stamps(1000, 250, 750)
+)
 # How often a read is tried.
 ATTEMPTS = 3
 
@@ -110,7 +117,8 @@ class Act:
     ``operation`` is its name at the sandbox and ``words`` what that says with each code,
     ``meanings`` what a caller gets for each, empty where the PAC has no refusals. They are the
     PAC's own codes, unless it ``has_codes`` not and they are only names of its texts.
-    ``most_bytes`` is the longest answer that is read.
+    ``most_bytes`` is the longest answer that is read. ``name`` tells two acts of one operation
+    apart.
     """
 
     pac: str
@@ -122,6 +130,7 @@ class Act:
     most_bytes: int
     bought: Callable[[Any], list[tuple[str, int]]] | None = None
     has_codes: bool = True
+    name: str = ""
 
     def __call__(self, url: str, seconds: float = 0.9) -> Any:
         """Ask the PAC that stands there, by a new client, for at most so many seconds."""
@@ -132,7 +141,7 @@ class Act:
         return AT[self.pac].sandbox()
 
     def __repr__(self) -> str:
-        return f"{self.pac}-{self.operation}"
+        return f"{self.pac}-{self.name or self.operation}"
 
 
 @dataclass(frozen=True)
@@ -200,6 +209,7 @@ COUNT = Act(
     _SF_SAYS,
     256 * 1024,
 )
+TRACE = replace(COUNT, do=lambda client, deadline: client.trace(SENT, deadline), name="trace")
 BUY = Act(
     _SF,
     "agregarContrato",
@@ -226,7 +236,7 @@ def libre_account(endpoint: str, token: str = KEY) -> Account:
     return Account("acme-libre", libre.PAC, "sandbox", credentials, endpoint)
 
 
-LIBRE_STAMPS, LIBRE_CONTRACT = (
+LIBRE_STAMPS, LIBRE_TRACE, LIBRE_CONTRACT = (
     Act(
         libre.PAC.name,
         operation,
@@ -237,10 +247,12 @@ LIBRE_STAMPS, LIBRE_CONTRACT = (
         64 * 1024,
         bought=bought,
         has_codes=False,
+        name=name,
     )
-    for operation, do, bought in (
-        ("stamps", COUNT.do, None),
-        ("contracts", BUY.do, lambda fake: fake.contracts),
+    for operation, name, do, bought in (
+        ("stamps", "", COUNT.do, None),
+        ("stamps", "trace", TRACE.do, None),
+        ("contracts", "", BUY.do, lambda fake: fake.contracts),
     )
 )
 
@@ -249,7 +261,7 @@ AT = {
         sandbox=lambda: LibreFake(_LIBRE_ISSUERS, USERNAME, KEY),
         account=libre_account,
         stranger=partial(libre_account, token=WRONG),
-        acts=(LIBRE_STAMPS, LIBRE_CONTRACT),
+        acts=(LIBRE_STAMPS, LIBRE_TRACE, LIBRE_CONTRACT),
         of_issuer=lambda client, rfc, deadline: client.stamps(rfc, deadline),
     ),
     _RC: AtPac(
@@ -265,7 +277,7 @@ AT = {
         ),
         account=factible_account,
         stranger=partial(factible_account, password=WRONG),
-        acts=(COUNT, BUY, LIVE_WSDL),
+        acts=(COUNT, TRACE, BUY, LIVE_WSDL),
         of_issuer=lambda client, rfc, deadline: client.stamps(rfc, deadline),
         quick={"timbres.pacs.solucion_factible.client._MIN_CONTRACT_SECONDS": 0.5},
     ),

@@ -19,6 +19,7 @@ from tests.integration.pac_cases import (
     PURCHASES,
     READS,
     RFC,
+    SENT,
     Act,
     Stage,
     answering,
@@ -48,6 +49,7 @@ OFFERS: dict[str, tuple[str, Callable[[PacClient, Deadline], Any]]] = {
         "contracts",
         lambda client, deadline: client.create_contract(RFC, 500, deadline),
     ),
+    "trace": ("contracts", lambda client, deadline: client.trace(SENT, deadline)),
 }
 # What a caller gets for what a PAC does wrong, and whether a read is then repeated.
 FAULTS = {

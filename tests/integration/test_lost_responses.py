@@ -17,7 +17,7 @@ from tests.integration.ticket_world import issued, opened, stored
 from timbres.aws import clients as session
 from timbres.aws import multipart_upload as upload
 from timbres.aws.multipart_upload import Upload
-from timbres.domain.forecast import Snapshot
+from timbres.domain.forecast import AlertThresholds, Snapshot
 from timbres.domain.issuer import Issuer
 from timbres.domain.issuer_import import IssuerRow
 from timbres.domain.stamps import Stamps
@@ -205,12 +205,16 @@ def seen(world: World) -> None:
 
 
 def snapshot(world: World) -> None:
-    issuer = Issuer(SF, RFC, Stamps(10, 4, 6), as_of=world.clock(), counted_on=date(2026, 11, 19))
-    one = Snapshot(world.clock(), issuer.stamps)
-    step = lists(world).counting(issuer, known=False)
-    table = world.stack.refs["SnapshotsTable"]
     day = date(2026, 11, 19)
-    DailyCountRepository(session.client("dynamodb"), table).write(SF, day, [(RFC, one, step)])
+    counted = Snapshot(world.clock(), Stamps(10, 4, 6))
+    issuer = Issuer(SF, RFC).with_daily_count(
+        day, counted, AlertThresholds(None, 7), f"{day}-050000"
+    )
+    refs = world.stack.refs
+    daily_counts = DailyCountRepository(
+        session.client("dynamodb"), refs["SnapshotsTable"], refs["IssuersTable"]
+    )
+    daily_counts.save(day, [issuer], known=False)
 
 
 @pytest.mark.parametrize(

@@ -463,14 +463,14 @@ def test_two_runs_at_the_same_time_announce_what_is_stored_once(
     sf.know([EMPTY])
     start(sf)
     sf.clock.forward(minutes=1)
-    write, again = DailyCountRepository.write, iter([True])
+    save, again = DailyCountRepository.save, iter([True])
 
-    def after_the_other(self: DailyCountRepository, *args: Any) -> None:
+    def after_the_other(self: DailyCountRepository, *args: Any, **options: Any) -> None:
         if next(again, False):
             sf.run()
-        write(self, *args)
+        save(self, *args, **options)
 
-    monkeypatch.setattr(DailyCountRepository, "write", after_the_other)
+    monkeypatch.setattr(DailyCountRepository, "save", after_the_other)
 
     sf.work()
 
@@ -622,15 +622,15 @@ def test_issuers_of_a_batch_that_is_given_up_are_done_if_they_were_counted(
 ) -> None:
     sf.know([EMPTY, RFC_N])
     run = start(sf)
-    store, left = timbres.services.daily_run.worker.DailyRunWorker._store, [1]
+    save, left = DailyCountRepository.save, [1]
 
-    def broken(self: Any, account: Any, day: Any, issuers: Any, **more: Any) -> None:
+    def broken(self: Any, day: Any, issuers: Any, **options: Any) -> None:
         if left:
             left.clear()
-            store(self, account, day, [one for one in issuers if one.rfc == EMPTY], **more)
+            save(self, day, [one for one in issuers if one.rfc == EMPTY], **options)
         raise ZeroDivisionError("of the test")
 
-    monkeypatch.setattr(timbres.services.daily_run.worker.DailyRunWorker, "_store", broken)
+    monkeypatch.setattr(DailyCountRepository, "save", broken)
     sf.work()
 
     assert sums(shown(sf, run)) == ("finished", 2, 1, {"internal-error": 1})
@@ -877,28 +877,35 @@ def test_a_run_closed_in_the_middle_of_its_start_plans_nothing_more(sf: World) -
     assert asked(sf) == []
 
 
-@pytest.mark.parametrize("step", ["write", "publish", "settle"])
+@pytest.mark.parametrize(
+    ("owner", "step"),
+    [
+        (DailyCountRepository, "save"),
+        (EventPublisher, "publish"),
+        (RunRepository, "save_result"),
+    ],
+)
 def test_a_run_closed_while_a_worker_counts_announces_what_is_stored(
-    sf: World, monkeypatch: pytest.MonkeyPatch, pairs: None, step: str
+    sf: World, monkeypatch: pytest.MonkeyPatch, pairs: None, owner: Any, step: str
 ) -> None:
     """At a step of the worker, six hours have passed and the run is closed."""
     many(sf, 5)
     sf.know([EMPTY])
     run = start(sf)
     owner: Any = {
-        "write": DailyCountRepository,
+        "save": DailyCountRepository,
         "publish": EventPublisher,
-        "settle": RunRepository,
+        "save_result": RunRepository,
     }[step]
     method, closed = getattr(owner, step), []
 
-    def closed_meanwhile(self: Any, *args: Any) -> Any:
+    def closed_meanwhile(self: Any, *args: Any, **options: Any) -> Any:
         of_the_empty = EMPTY in str(args)
         if of_the_empty and not closed:
             closed.append(True)
             sf.clock.forward(hours=6)
             sf.close_overdue()
-        return method(self, *args)
+        return method(self, *args, **options)
 
     monkeypatch.setattr(owner, step, closed_meanwhile)
     sf.work()

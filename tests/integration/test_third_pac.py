@@ -16,7 +16,8 @@ import pytest
 from local.emulator_process import ROOT
 from local.fake_pacs.server import serve
 from tests.integration.harness import World
-from tests.integration.pac_cases import KEY, RFC, RFC_N, USERNAME, WRONG
+from tests.integration.pac_cases import KEY, RFC, RFC_N, USERNAME, WRONG, put
+from tests.integration.test_contracts_in_doubt import reconcile
 from tests.support import libre
 from tests.support.libre.fake import LibreFake
 from tools.doctor.accounts import AccountChecks
@@ -90,6 +91,39 @@ def test_a_contract_without_codes(world: World, secret: dict[str, Any], fake: Li
     assert answer.status == 201
     assert answer.body["status"] == "confirmed"
     assert fake.contracts == [(RFC, 500)]
+
+
+@pytest.mark.parametrize(
+    ("rfc", "fault", "states"),
+    [
+        (RFC, "cut-after", ["confirmed"]),
+        (RFC, "cut-before", ["unknown", "rejected"]),
+        pytest.param(RFC_N, "cut-after", ["unknown", "needs-review"], id="without a limit"),
+    ],
+)
+def test_a_lost_answer_is_traced_by_what_the_pac_counts(
+    world: World,
+    secret: dict[str, Any],
+    fake: LibreFake,
+    rfc: str,
+    fault: str,
+    states: list[str],
+) -> None:
+    world.create_account(ACCOUNT, secret)
+    put(fake, "contracts", fault)
+    assert world.buy(rfc, 500, account=ACCOUNT).body["status"] == "unknown"
+
+    looks = [reconcile(world, minutes=minutes) for minutes in (2, 40)]
+
+    assert [state for look in looks for state in look] == states
+
+
+def test_a_confirmed_contract_is_in_the_next_count(
+    world: World, secret: dict[str, Any], fake: LibreFake
+) -> None:
+    world.create_account(ACCOUNT, secret)
+    assert [world.buy(RFC, 500, account=ACCOUNT).status for _ in range(2)] == [201, 201]
+    assert fake.contracts == [(RFC, 500)] * 2
 
 
 def test_a_rejected_login_is_not_tried_again(

@@ -24,8 +24,11 @@ class Mutation:
 
 
 RULES = "layers/timbres/timbres/domain/contract.py"
+TRACE = "layers/timbres/timbres/domain/trace.py"
 JOURNAL = "layers/timbres/timbres/repositories/contracts.py"
 SERVICE = "layers/timbres/timbres/services/contracts.py"
+CONTRACT_EVENTS = "layers/timbres/timbres/services/contract_events.py"
+RECONCILIATION = "layers/timbres/timbres/services/reconciliation.py"
 ACCOUNT = "layers/timbres/timbres/domain/account.py"
 CODES = "layers/timbres/timbres/pacs/errors.py"
 WRITES = "layers/timbres/timbres/repositories/dynamodb.py"
@@ -86,7 +89,7 @@ MUTATIONS = (
     ),
     contract(
         "noted as published before it is published",
-        SERVICE,
+        CONTRACT_EVENTS,
         """        for event in contract.events:
             bus.publish(event, contract_to_dict(contract))
         journal.announced(contract)
@@ -95,7 +98,7 @@ MUTATIONS = (
         for event in contract.events:
             bus.publish(event, contract_to_dict(contract))
 """,
-        TORTURE,
+        EVIDENCE,
     ),
     contract(
         "no lag of reads",
@@ -127,16 +130,23 @@ MUTATIONS = (
     ),
     contract(
         "only contracted stamps count",
-        RULES,
-        "if settled and _only_usage_changed(self.before, counts):",
-        "if settled and contracted == self.before.contracted:",
+        TRACE,
+        "    elif _is_usage(before, now):\n",
+        "    elif True:\n",
         EVIDENCE,
     ),
     contract(
         "stamps that came back are usage",
-        RULES,
+        TRACE,
         "and used >= 0 and available == -used",
         "and available == -used",
+        OF_THE_RULES,
+    ),
+    contract(
+        "a change of another size is waited out",
+        RULES,
+        "is_final = verdict is Verdict.AMBIGUOUS or (settled",
+        "is_final = (settled and verdict is Verdict.AMBIGUOUS) or (settled",
         OF_THE_RULES,
     ),
     contract(
@@ -238,7 +248,7 @@ MUTATIONS = (
     ),
     contract(
         "the reconciler stops at an unreadable secret",
-        SERVICE,
+        RECONCILIATION,
         'self._problems[name] = "the account\'s secret could not be read"',
         "raise",
         EVIDENCE,

@@ -1,4 +1,4 @@
-"""`make compare-idempotency`: second contracts in 1,000 lost responses, by decorator and by Timbres.
+"""`make compare-idempotency`: second contracts in 1,000 lost responses, decorator and Timbres.
 
 The decorator is Powertools' `idempotent_function`, set up as its documentation shows, around
 the same call to the same model of a PAC; the client repeats with the same key, as it should.

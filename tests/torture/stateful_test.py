@@ -35,8 +35,9 @@ from timbres.aws.events import EventPublisher
 from timbres.domain import clock
 from timbres.domain.account import Account, parse_account
 from timbres.domain.clock import MEXICO_CITY
-from timbres.domain.contract import COUNT_MISMATCH, ESCALATE_AFTER
+from timbres.domain.contract import COUNT_MISMATCH, ESCALATE_AFTER, Contract
 from timbres.domain.stamps import Stamps
+from timbres.domain.trace import Trace, trace_by_count
 from timbres.errors import PacError
 from timbres.pacs.base import Receipt
 from timbres.pacs.errors import TIMEOUT, UNREACHABLE, error_from_code
@@ -46,8 +47,9 @@ from timbres.repositories.contracts import ContractRepository
 from timbres.repositories.credential_rejections import CredentialState
 from timbres.repositories.dynamodb import deserialize
 from timbres.repositories.issuers import IssuerRepository
-from timbres.services.contracts import ContractService, Reconciler
+from timbres.services.contracts import ContractService
 from timbres.services.pac_access import PacAccess
+from timbres.services.reconciliation import Reconciler
 
 ROOT = Path(__file__).parents[2]
 # Two names of one PAC login.
@@ -118,6 +120,9 @@ class ModelPac:
         counts = self.counts(rfc, clock.now() - self.lag)
         self.points.pass_by("after", "getTimbres")
         return counts
+
+    def trace(self, sent: Contract, deadline: object) -> Trace:
+        return trace_by_count(sent.before, self.stamps(sent.rfc, deadline), sent.stamps)
 
     def counts(self, rfc: str, at: datetime) -> Stamps:
         """Return the counts with all that was written until a time."""

@@ -38,6 +38,7 @@ from timbres.domain.contract import (
 )
 from timbres.domain.rfc import Rfc
 from timbres.domain.stamps import Stamps
+from timbres.domain.trace import Trace, Verdict, trace_by_count
 from timbres.errors import TimbresError
 from timbres.handlers.problem_details import status_code
 
@@ -60,6 +61,21 @@ def counts(contracted: int | None, used: int = 250) -> Stamps | None:
     return None if contracted is None else Stamps(contracted, used, contracted - used)
 
 
+def traced(contract: Contract, now: Stamps | None) -> Trace:
+    """What counts show of a contract; None is a PAC that did not answer."""
+    if now is None:
+        return Trace(Verdict.NOT_YET, None, "the PAC is away")
+    return trace_by_count(contract.before, now, contract.stamps)
+
+
+def look(contract: Contract, at: datetime, now: Stamps | None) -> Contract:
+    return contract.evaluate(at, traced(contract, now))
+
+
+def recount(contract: Contract, at: datetime, now: Stamps | None) -> Contract:
+    return contract.recount(at, RECONCILER, traced(contract, now))
+
+
 # What a caller may do, by the step that it is.
 TAKEN: dict[str, Callable[[Contract], Contract]] = {
     "send": lambda one: replace(one, sent_at=None).mark_sent(LATER, BEFORE),
@@ -67,12 +83,12 @@ TAKEN: dict[str, Callable[[Contract], Contract]] = {
     "reject": lambda one: one.reject(LATER, REFUSAL, "620", "no"),
     "abandon": lambda one: replace(one, sent_at=None).abandon(LATER),
     "mark-unknown": lambda one: one.mark_unknown(LATER, BUYER, REFUSAL),
-    "count": lambda one: replace(one, settled_at=NOW).recount(LATER, BUYER, counts(1500)),
-    "recount": lambda one: replace(one, settled_at=NOW).recount(LATER, BUYER, None, "away"),
-    "check": lambda one: one.evaluate(LATER, BEFORE),
-    "confirm-by-count": lambda one: one.evaluate(LATER, counts(1500)),
-    "reject-by-count": lambda one: one.evaluate(NOW + VERIFICATION_WINDOW, BEFORE),
-    "escalate": lambda one: one.evaluate(LATER, counts(1007)),
+    "count": lambda one: recount(replace(one, settled_at=NOW), LATER, counts(1500)),
+    "recount": lambda one: recount(replace(one, settled_at=NOW), LATER, None),
+    "check": lambda one: look(one, LATER, BEFORE),
+    "confirm-by-count": lambda one: look(one, LATER, counts(1500)),
+    "reject-by-count": lambda one: look(one, NOW + VERIFICATION_WINDOW, BEFORE),
+    "escalate": lambda one: look(one, LATER, counts(1007)),
     "settle-confirmed": lambda one: one.settle(LATER, CONFIRMED, BUYER, "seen in the portal"),
     "settle-rejected": lambda one: one.settle(LATER, REJECTED, BUYER, "not in the portal"),
 }
@@ -156,9 +172,7 @@ def in_doubt(**more: Any) -> Contract:
 def test_a_later_count_decides_over_an_unknown_contract(
     before: int | None, now: int | None, minutes: int, status: str
 ) -> None:
-    after = in_doubt(before=counts(before)).evaluate(
-        NOW + timedelta(minutes=minutes), counts(now), "no count"
-    )
+    after = look(in_doubt(before=counts(before)), NOW + timedelta(minutes=minutes), counts(now))
     assert after.status == status
     assert after.by == RECONCILER
     assert after.note
@@ -184,8 +198,8 @@ def test_only_usage_may_change_for_a_rejection(
     before: tuple[int | None, ...], now: tuple[int | None, ...], status: str
 ) -> None:
     unknown = in_doubt(before=Stamps(*before))
-    assert unknown.evaluate(NOW + timedelta(minutes=29), Stamps(*now)).status == UNKNOWN
-    after = unknown.evaluate(NOW + VERIFICATION_WINDOW, Stamps(*now))
+    assert look(unknown, NOW + timedelta(minutes=29), Stamps(*now)).status == UNKNOWN
+    after = look(unknown, NOW + VERIFICATION_WINDOW, Stamps(*now))
     assert after.status == status
     assert all(f"{n:,}" in (after.note or "") for n in (*before, *now) if n is not None)
 
@@ -199,7 +213,7 @@ def test_exactly_n_more_confirms_and_a_settled_standstill_rejects(
 ) -> None:
     at = NOW + timedelta(minutes=minutes)
     before, counted = Stamps(contracted, used, available), Stamps(now, used_now, left)
-    after = in_doubt(before=before).evaluate(at, counted)
+    after = look(in_doubt(before=before), at, counted)
     visible = at - NOW >= READ_LAG
     assert (after.status == CONFIRMED) == (visible and now == contracted + 500)
     unchanged = now == contracted and used_now - used == available - left >= 0
@@ -210,9 +224,43 @@ def test_exactly_n_more_confirms_and_a_settled_standstill_rejects(
 def test_usage_alone_never_changes_the_outcome(used: int, minutes: int) -> None:
     at = NOW + timedelta(minutes=minutes)
     unknown = in_doubt(before=Stamps(3000, 0, 3000))
-    quiet = unknown.evaluate(at, Stamps(3000, 0, 3000))
-    busy = unknown.evaluate(at, Stamps(3000, used, 3000 - used))
+    quiet = look(unknown, at, Stamps(3000, 0, 3000))
+    busy = look(unknown, at, Stamps(3000, used, 3000 - used))
     assert (busy.status, busy.step) == (quiet.status, quiet.step)
+
+
+NOTE = "2 lines of 500"
+
+
+@pytest.mark.parametrize(
+    ("verdict", "before_settling", "after_settling"),
+    [
+        (Verdict.DONE, CONFIRMED, CONFIRMED),
+        (Verdict.NOT_DONE, UNKNOWN, REJECTED),
+        (Verdict.NOT_YET, UNKNOWN, UNKNOWN),
+        (Verdict.INCONCLUSIVE, UNKNOWN, NEEDS_REVIEW),
+        (Verdict.AMBIGUOUS, NEEDS_REVIEW, NEEDS_REVIEW),
+    ],
+)
+@pytest.mark.parametrize("stamps", [None, BEFORE])
+def test_a_verdict_decides_whatever_it_was_found_by(
+    verdict: Verdict, before_settling: str, after_settling: str, stamps: Stamps | None
+) -> None:
+    trace = Trace(verdict, stamps, NOTE)
+    within = in_doubt().evaluate(NOW + READ_LAG / 2, trace)
+    assert (within.status, within.note) == (UNKNOWN, "the PAC's counts may not show it yet")
+    for minutes, status in ((1, before_settling), (29, before_settling), (30, after_settling)):
+        after = in_doubt().evaluate(NOW + timedelta(minutes=minutes), trace)
+        assert (after.status, after.note) == (status, NOTE)
+        assert after.after == (stamps if status in SETTLED else None)
+    assert in_doubt().evaluate(NOW + ESCALATE_AFTER, trace).status != UNKNOWN
+
+
+def test_a_trace_that_shows_the_contract_ends_the_wait_for_a_count() -> None:
+    shown = Trace(Verdict.DONE, Stamps(None, 250, 1250), NOTE)
+    assert not confirmed().recount(NOW, RECONCILER, shown).holds_issuer
+    missing = Trace(Verdict.NOT_DONE, Stamps(None, 250, 750), NOTE)
+    assert confirmed().recount(LATER, RECONCILER, missing).holds_issuer
 
 
 # ------------------------------------------------------------------- the count after a 200
@@ -241,9 +289,7 @@ def confirmed(**more: Any) -> Contract:
 def test_the_count_after_a_confirmation(
     before: int | None, now: int | None, minutes: int, waits: bool, warns: bool
 ) -> None:
-    after = confirmed(before=counts(before)).recount(
-        NOW + timedelta(minutes=minutes), RECONCILER, counts(now), "the PAC is away"
-    )
+    after = recount(confirmed(before=counts(before)), NOW + timedelta(minutes=minutes), counts(now))
     assert after.status == CONFIRMED
     assert (after.awaits_count, after.warning is not None) == (waits, warns)
     assert after.holds_issuer == waits
@@ -253,15 +299,15 @@ def test_the_count_after_a_confirmation(
 
 
 def test_a_warning_states_the_figures() -> None:
-    warning = confirmed().recount(LATER, RECONCILER, counts(2000)).warning
+    warning = recount(confirmed(), LATER, counts(2000)).warning
     assert warning is not None
     assert all(figure in warning for figure in ("500", "1,000", "2,000", "1,500"))
 
 
 def test_a_pac_that_returns_no_contracted_stamps_is_waited_for_and_not_compared() -> None:
     unsaid = confirmed(before=Stamps(None, 250, 750))
-    assert unsaid.recount(NOW, RECONCILER, counts(1500)).awaits_count
-    after = unsaid.recount(LATER, RECONCILER, counts(1500))
+    assert recount(unsaid, NOW, counts(1500)).awaits_count
+    after = recount(unsaid, LATER, counts(1500))
     assert (after.awaits_count, after.warning) == (False, None)
 
 
@@ -270,7 +316,7 @@ def test_looks_are_spaced_and_end() -> None:
     while one.status == UNKNOWN:
         assert one.next_check_at is not None
         at = one.next_check_at
-        one = one.evaluate(at, None, "the PAC is away")
+        one = look(one, at, None)
         if one.status == UNKNOWN and one.next_check_at is not None:
             pauses.append(one.next_check_at - at)
     assert one.status == NEEDS_REVIEW
@@ -283,7 +329,7 @@ def test_a_standstill_is_looked_at_the_moment_it_means_something() -> None:
     one = in_doubt()
     while one.status == UNKNOWN:
         assert one.next_check_at is not None
-        one = one.evaluate(one.next_check_at, BEFORE)
+        one = look(one, one.next_check_at, BEFORE)
     assert (one.status, one.at) == (REJECTED, NOW + VERIFICATION_WINDOW)
 
 
@@ -294,8 +340,8 @@ def test_each_state_has_its_events_until_they_are_published() -> None:
     assert doubted.pending_events == ("Contract Outcome Unknown",)
     published = replace(doubted, published_events=("Contract Outcome Unknown",))
     assert published.pending_events == ()
-    assert published.evaluate(LATER, counts(1007)).pending_events == ("Contract Needs Review",)
-    assert published.evaluate(NOW + VERIFICATION_WINDOW, BEFORE).pending_events == (
+    assert look(published, LATER, counts(1007)).pending_events == ("Contract Needs Review",)
+    assert look(published, NOW + VERIFICATION_WINDOW, BEFORE).pending_events == (
         "Contract Rejected",
     )
     # Without a doubt, the response to the request itself says it.
@@ -307,16 +353,14 @@ def test_a_rejection_after_a_doubt_is_published_though_the_note_of_the_doubt_was
     published_events: tuple[str, ...],
 ) -> None:
     unknown = in_doubt(published_events=published_events)
-    assert unknown.evaluate(NOW + VERIFICATION_WINDOW, BEFORE).pending_events == (
-        "Contract Rejected",
-    )
-    review = unknown.evaluate(LATER, counts(1007))
+    assert look(unknown, NOW + VERIFICATION_WINDOW, BEFORE).pending_events == ("Contract Rejected",)
+    review = look(unknown, LATER, counts(1007))
     settled = review.settle(LATER, REJECTED, BUYER, "not in the portal")
     assert settled.pending_events == ("Contract Rejected",)
 
 
 def test_a_contradicting_count_is_published_after_the_confirmation() -> None:
-    after = confirmed().recount(LATER, RECONCILER, counts(2000))
+    after = recount(confirmed(), LATER, counts(2000))
     assert after.pending_events == ("Contract Confirmed", COUNT_MISMATCH)
     assert replace(after, published_events=("Contract Confirmed",)).pending_events == (
         COUNT_MISMATCH,
@@ -330,8 +374,8 @@ def test_the_reconciler_lets_go_once_all_is_published_and_counted() -> None:
     published = confirmed(published_events=("Contract Confirmed",))
     assert published.is_open
     assert published.next_check_at == NOW + READ_LAG
-    assert not published.recount(LATER, RECONCILER, counts(1500)).is_open
-    review = in_doubt(published_events=("Contract Outcome Unknown",)).evaluate(LATER, counts(1007))
+    assert not recount(published, LATER, counts(1500)).is_open
+    review = look(in_doubt(published_events=("Contract Outcome Unknown",)), LATER, counts(1007))
     assert review.is_open
     assert not replace(review, published_events=("Contract Needs Review",)).is_open
 
@@ -339,19 +383,19 @@ def test_the_reconciler_lets_go_once_all_is_published_and_counted() -> None:
 def test_an_issuer_is_held_until_the_contract_is_settled_and_counted() -> None:
     assert contract().holds_issuer
     assert in_doubt().holds_issuer
-    assert in_doubt().evaluate(LATER, counts(1007)).holds_issuer
+    assert look(in_doubt(), LATER, counts(1007)).holds_issuer
     assert confirmed().holds_issuer
-    assert not confirmed().recount(NOW, BUYER, counts(1500)).holds_issuer
+    assert not recount(confirmed(), NOW, counts(1500)).holds_issuer
     assert not contract().reject(LATER, REFUSAL).holds_issuer
-    assert not in_doubt().evaluate(LATER, counts(1500)).holds_issuer
-    assert not in_doubt().evaluate(NOW + VERIFICATION_WINDOW, BEFORE).holds_issuer
+    assert not look(in_doubt(), LATER, counts(1500)).holds_issuer
+    assert not look(in_doubt(), NOW + VERIFICATION_WINDOW, BEFORE).holds_issuer
 
 
 def test_a_contract_confirmed_by_count_keeps_no_error_and_a_rejected_one_says_how_to_go_on() -> (
     None
 ):
-    assert in_doubt().evaluate(LATER, counts(1500)).rejection is None
-    rejection = in_doubt().evaluate(NOW + VERIFICATION_WINDOW, BEFORE).rejection
+    assert look(in_doubt(), LATER, counts(1500)).rejection is None
+    rejection = look(in_doubt(), NOW + VERIFICATION_WINDOW, BEFORE).rejection
     assert rejection is not None
     assert (rejection.code, status_code(rejection.code)) == ("contract-not-bought", 409)
     assert "1,000" in rejection.detail

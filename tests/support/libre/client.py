@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 from tests.support.libre import PAC
 from tests.support.libre.errors import ERRORS
 from timbres.deadline import Deadline
 from timbres.domain.account import Account
+from timbres.domain.contract import Contract
 from timbres.domain.rfc import Rfc
 from timbres.domain.stamps import Stamps
+from timbres.domain.trace import Trace, trace_by_count
 from timbres.errors import PacError
 from timbres.pacs.base import MAX_CONNECTIONS, ContractClient, Receipt, StampClient
 from timbres.pacs.errors import ENDPOINT_NOT_FOUND, error_from_code, protocol_error
@@ -42,6 +45,12 @@ class LibreClient(StampClient, ContractClient):
             answer = self._ask(session, "contracts", {"rfc": rfc, "stamps": stamps}, deadline)
         return Receipt(code=None, message=None, total=_count(answer, "total"))
 
+    def trace(self, sent: Contract, deadline: Deadline) -> Trace:
+        """Tell by used and left together, which a contract alone changes."""
+        now = self.stamps(sent.rfc, deadline)
+        before = None if sent.before is None else _with_total(sent.before)
+        return replace(trace_by_count(before, _with_total(now), sent.stamps), stamps=now)
+
     def _ask(
         self, session: PacSession, path: str, question: dict[str, Any], deadline: Deadline
     ) -> dict[str, Any]:
@@ -63,6 +72,12 @@ class LibreClient(StampClient, ContractClient):
         if value["ok"] is not True:
             raise error_from_code(PAC.name, ERRORS, None, str(value.get("error")))
         return value
+
+
+def _with_total(stamps: Stamps) -> Stamps:
+    if stamps.used is None or stamps.available is None:
+        return stamps
+    return replace(stamps, contracted=stamps.used + stamps.available)
 
 
 def _count(answer: dict[str, Any], name: str) -> int:

@@ -3,7 +3,7 @@
 ::
 
                 ┌─> rejected        the PAC said no, or nothing was sent
-    pending ────┼─> confirmed       the PAC said 200, or the count proves it
+    pending ────┼─> confirmed       the PAC said 200, or a trace proves it
                 └─> unknown ──> confirmed | rejected | needs-review
 
 Every step has a name and leads from where :data:`STEPS` says; another raises. A contract
@@ -11,8 +11,8 @@ is a value: a step returns the next one, and the repository writes it only over 
 version it was made from. A pending contract with ``sent_at`` may exist at the PAC; without
 it, nothing was sent.
 
-Counts are evidence only if they are of the login that the contract was sent with, and not
-younger than ``READ_LAG`` after the request.
+A trace, what the PAC's reads show of a contract, is evidence only if it is of the login that
+the contract was sent with, and not younger than ``READ_LAG`` after the request.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from typing import Any
 
 from timbres.domain.rfc import Rfc, quote_input
 from timbres.domain.stamps import Stamps
+from timbres.domain.trace import NO_CONTRACTED, NO_COUNT_BEFORE, Trace, Verdict
 from timbres.errors import PARAMETER_INVALID, TimbresError
 
 
@@ -98,6 +99,11 @@ class Rejection:
     code: str
     title: str
     detail: str
+
+    @classmethod
+    def from_error(cls, error: TimbresError) -> Rejection:
+        """Return the refusal that tells of ``error``."""
+        return cls(error.problem_type.code, error.problem_type.title, error.detail)
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,20 +264,20 @@ class Contract:
             next_check_at=at + _FIRST_PAUSE,
         )
 
-    def recount(
-        self, at: datetime, by: str, counts: Stamps | None, problem: str | None = None
-    ) -> Contract:
-        """Return a confirmed contract after a count of the issuer's stamps.
+    def recount(self, at: datetime, by: str, trace: Trace) -> Contract:
+        """Return a confirmed contract after a reading of the issuer's stamps.
 
-        ``counts`` are None when there are none (then ``problem`` says why). Exactly the stamps
-        of this contract more: the count includes it. Anything else is compared only after
-        ``READ_LAG``, and is then a warning. A day without a count ends the wait.
+        The reading shows the contract, or exactly its stamps more: the count includes it.
+        Anything else is compared only after ``READ_LAG``, and is then a warning. A day without
+        a count ends the wait.
         """
         settled_at = self._require_settled()
+        counts = trace.stamps
         contracted = None if counts is None else counts.contracted
         before = 0 if self.before is None else self.before.contracted
         expected = None if before is None else before + self.stamps
-        if contracted is not None and contracted == expected:
+        is_included = contracted is not None and contracted == expected
+        if trace.verdict is Verdict.DONE or is_included:
             return self._step("count", at, by, after=counts, awaits_count=False)
         if contracted is not None and at - settled_at >= READ_LAG:
             warning = None
@@ -291,7 +297,12 @@ class Contract:
                 note=warning,
                 next_check_at=at,
             )
-        problem = problem or "the count does not include the contract yet"
+        if counts is None:
+            problem = trace.note
+        elif contracted is None:
+            problem = NO_CONTRACTED
+        else:
+            problem = "the count does not include the contract yet"
         if at - settled_at >= ESCALATE_AFTER:
             return self._step("count", at, by, awaits_count=False, note=problem)
         return self._step(
@@ -304,74 +315,62 @@ class Contract:
         )
 
     def evaluate(
-        self,
-        at: datetime,
-        counts: Stamps | None,
-        problem: str | None = None,
-        window: timedelta = VERIFICATION_WINDOW,
+        self, at: datetime, trace: Trace, window: timedelta = VERIFICATION_WINDOW
     ) -> Contract:
-        """Take the step that new counts of the issuer's stamps lead to.
+        """Take the step that a trace of an unknown contract leads to.
 
-        ``counts`` are None when there are none (then ``problem`` says why). Contracted grew by
-        exactly the stamps of the contract: confirmed. All counts unchanged, usage aside, for
-        ``settling`` since it was sent: rejected. Any other change, or a day without a count:
-        needs-review. Else it is looked at again, after a pause that doubles up to an hour.
-        Within ``READ_LAG`` counts prove nothing.
+        Done: confirmed. Not done for ``settling`` since it was sent: rejected. Ambiguous, or
+        inconclusive for ``settling``, or a day without a decision: needs-review. Else it is
+        looked at again, after a pause that doubles up to an hour. Within ``READ_LAG`` a trace
+        proves nothing.
         """
         sent_at = self._require_sent()
         settled = at - sent_at >= window
-        contracted = None if counts is None else counts.contracted
+        verdict, note = trace.verdict, trace.note
         if at - sent_at < READ_LAG:
-            problem = "the PAC's counts may not show it yet"
-        elif self.before is None or self.before.contracted is None:
-            problem = "the count before the contract is not known"
-            if settled:
-                return self.escalate(at, problem)
-        elif contracted is not None and counts is not None:
-            change = _describe_change(self.before, counts)
-            if contracted == self.before.contracted + self.stamps:
-                return self._step(
-                    "confirm-by-count",
-                    at,
-                    RECONCILER,
-                    note=change,
-                    settled_at=at,
-                    after=counts,
-                    rejection=None,
-                )
-            if settled and _only_usage_changed(self.before, counts):
-                rejection = _not_created(
-                    f"The PAC's counts have not changed, usage aside: {change}."
-                )
-                return self._step(
-                    "reject-by-count",
-                    at,
-                    RECONCILER,
-                    note=change,
-                    settled_at=at,
-                    after=counts,
-                    rejection=rejection,
-                )
-            if settled or contracted != self.before.contracted:
-                return self.escalate(at, change)
-            problem = change
-        if at - sent_at >= ESCALATE_AFTER:
-            return self.escalate(at, problem)
+            verdict, note = Verdict.NOT_YET, "the PAC's counts may not show it yet"
+        elif verdict is Verdict.NOT_YET and self.before is None:
+            # A later answer cannot be compared with a count that was never made.
+            verdict, note = Verdict.INCONCLUSIVE, NO_COUNT_BEFORE
+        if verdict is Verdict.DONE:
+            return self._step(
+                "confirm-by-count",
+                at,
+                RECONCILER,
+                note=note,
+                settled_at=at,
+                after=trace.stamps,
+                rejection=None,
+            )
+        if settled and verdict is Verdict.NOT_DONE:
+            rejection = _not_created(f"The PAC's counts have not changed, usage aside: {note}.")
+            return self._step(
+                "reject-by-count",
+                at,
+                RECONCILER,
+                note=note,
+                settled_at=at,
+                after=trace.stamps,
+                rejection=rejection,
+            )
+        is_final = verdict is Verdict.AMBIGUOUS or (settled and verdict is Verdict.INCONCLUSIVE)
+        if is_final or at - sent_at >= ESCALATE_AFTER:
+            return self.escalate(at, note)
         return self._step(
             "check",
             at,
             RECONCILER,
-            note=problem,
+            note=note,
             attempts=self.attempts + 1,
             next_check_at=self._next_check(at, sent_at + window),
         )
 
-    def escalate(self, at: datetime, why: str | None) -> Contract:
-        """Return it for review by a person: counts cannot decide, for the reason given."""
+    def escalate(self, at: datetime, why: str) -> Contract:
+        """Return it for review by a person: no trace can decide, for the reason given."""
         return self._step("escalate", at, RECONCILER, note=why, next_check_at=at)
 
     def settle(self, at: datetime, outcome: str, by: str, reason: str) -> Contract:
-        """A person decided what the counts could not; ``outcome`` is confirmed or rejected."""
+        """A person decided what no trace could; ``outcome`` is confirmed or rejected."""
         if outcome == CONFIRMED:
             return self._step(
                 "settle-confirmed",
@@ -487,36 +486,6 @@ def parse_reason(value: object) -> str:
 
 def _is_visible(character: str) -> bool:
     return unicodedata.category(character)[0] in "LNPS" and character not in _BLANK
-
-
-def _describe_change(before: Stamps, now: Stamps) -> str:
-    return f"{_describe(before)} before; {_describe(now)} now"
-
-
-def _describe(stamps: Stamps) -> str:
-    counts = (
-        ("contracted", stamps.contracted),
-        ("used", stamps.used),
-        ("available", stamps.available),
-    )
-    return ", ".join(f"{name} {'?' if n is None else format(n, ',')}" for name, n in counts)
-
-
-def _only_usage_changed(before: Stamps, now: Stamps) -> bool:
-    """Tell whether stamps were used between two counts and nothing else happened.
-
-    False when one of the counts is not known: an older contract that expires at the same time
-    leaves the contracted stamps as they were.
-    """
-    used = _difference(before.used, now.used)
-    available = _difference(before.available, now.available)
-    if used is None or available is None:
-        return False
-    return now.contracted == before.contracted and used >= 0 and available == -used
-
-
-def _difference(before: int | None, now: int | None) -> int | None:
-    return None if before is None or now is None else now - before
 
 
 def _not_created(why: str) -> Rejection:

@@ -18,7 +18,7 @@ from timbres.pacs.registry import PACS, create_client
 from timbres.repositories.accounts import AccountRepository
 from timbres.repositories.contracts import ContractRepository
 from timbres.repositories.credential_rejections import CredentialRejectionRepository
-from timbres.repositories.daily_counts import DailyCountRepository
+from timbres.repositories.daily_counts import DailyCountRepository, SnapshotRepository
 from timbres.repositories.download_tokens import DownloadTokenRepository
 from timbres.repositories.issuers import IssuerRepository
 from timbres.repositories.reports import MonthlyRunRepository, ReportRepository
@@ -61,9 +61,16 @@ class Container:
         return IssuerRepository(client("dynamodb"), get_env("ISSUERS_TABLE"))
 
     @cached_property
-    def daily_count_repository(self) -> DailyCountRepository:
+    def snapshot_repository(self) -> SnapshotRepository:
         """The daily snapshots."""
-        return DailyCountRepository(client("dynamodb"), get_env("SNAPSHOTS_TABLE"))
+        return SnapshotRepository(client("dynamodb"), get_env("SNAPSHOTS_TABLE"))
+
+    @cached_property
+    def daily_count_repository(self) -> DailyCountRepository:
+        """The counts of runs."""
+        return DailyCountRepository(
+            client("dynamodb"), get_env("SNAPSHOTS_TABLE"), get_env("ISSUERS_TABLE")
+        )
 
     @cached_property
     def run_repository(self) -> RunRepository:

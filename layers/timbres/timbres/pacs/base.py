@@ -10,9 +10,11 @@ from typing import IO, Protocol, Self, TypeVar
 
 from timbres.deadline import Deadline
 from timbres.domain.balance import Movement, Statement, Summary
+from timbres.domain.contract import Contract
 from timbres.domain.month import Month
 from timbres.domain.rfc import Rfc
 from timbres.domain.stamps import Stamps
+from timbres.domain.trace import Trace
 
 T = TypeVar("T")
 
@@ -134,6 +136,15 @@ class ContractClient(Protocol):
         ``out-of-time``, with nothing sent, when the answer could not be waited for.
         """
 
+    @abstractmethod
+    def trace(self, sent: Contract, deadline: Deadline) -> Trace:
+        """Return what the PAC shows of a contract that was sent; it only reads.
+
+        By its counts (:func:`timbres.domain.trace.trace_by_count`), its ledger or a reference,
+        whatever the PAC has. A failed read raises and is no verdict. The lag of reads and the
+        settling time are :meth:`Contract.evaluate`'s.
+        """
+
 
 class PacClient(BalanceClient, StatementClient, StampClient, ContractClient, Protocol):
     """Every operation there is, as services use it; see :class:`PacClientDecorator`."""
@@ -164,6 +175,10 @@ class PacClientDecorator(PacClient):
         return self._write(
             "contracts", lambda client: client.create_contract(rfc, stamps, deadline)
         )
+
+    def trace(self, sent: Contract, deadline: Deadline) -> Trace:
+        """Return what the PAC shows of a contract that was sent; it only reads."""
+        return self._read("contracts", lambda client: client.trace(sent, deadline))
 
     @abstractmethod
     def _read(self, capability: str, call: Callable[[PacClient], T]) -> T:

@@ -11,36 +11,23 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from timbres.domain.forecast import Snapshot
+from timbres.domain.issuer import Issuer
 from timbres.domain.stamps import Stamps
 from timbres.repositories.dynamodb import Item, batch_get, batched, serialize, transact_write
+from timbres.repositories.issuers import update_of_run
 
 RETENTION = timedelta(days=400)
 # A transaction takes 100 steps, and each snapshot comes with its issuer's.
 _A_TRANSACTION = 50
 _COUNTS = ("contracted", "used", "available", "consumed")
 
-Counted = tuple[str, Snapshot, Item]
 
-
-class DailyCountRepository:
-    """The snapshots; ``dynamodb`` is a client, ``table`` the table's name."""
+class SnapshotRepository:
+    """The snapshots, read; ``dynamodb`` is a client, ``table`` the table's name."""
 
     def __init__(self, dynamodb: Any, table: str) -> None:
         self._dynamodb = dynamodb
         self._table = table
-
-    def write(self, account: str, day: date, counted: Sequence[Counted]) -> None:
-        """Write snapshots of a day, each in one transaction with its issuer's step.
-
-        One whose step's condition is not met is left out.
-        """
-        for some in batched(counted, _A_TRANSACTION):
-            steps = [step for one in some for step in self._steps(account, day, one)]
-            if not transact_write(self._dynamodb, steps):
-                continue
-            # One that is refused holds back the others of its transaction.
-            for one in some:
-                transact_write(self._dynamodb, self._steps(account, day, one))
 
     def list_history(self, account: str, rfc: str, first: date, last: date) -> Iterator[Snapshot]:
         """Yield an issuer's snapshots from ``first`` to ``last``, the oldest first."""
@@ -63,8 +50,31 @@ class DailyCountRepository:
             for item in page["Items"]:
                 yield item["entry"]["S"].partition("#")[2], _snapshot(item)
 
-    def _steps(self, account: str, day: date, counted: Counted) -> list[Item]:
-        rfc, snapshot, step = counted
+
+class DailyCountRepository:
+    """The counts of runs, in the tables of snapshots and of issuers; ``dynamodb`` is a client."""
+
+    def __init__(self, dynamodb: Any, snapshots_table: str, issuers_table: str) -> None:
+        self._dynamodb = dynamodb
+        self._snapshots_table = snapshots_table
+        self._issuers_table = issuers_table
+
+    def save(self, day: date, issuers: Sequence[Issuer], *, known: bool) -> None:
+        """Write issuers as a run counted them, each in one transaction with its snapshot of a day.
+
+        An issuer that has a snapshot of ``day`` or later is left out; if they are ``known``
+        issuers, so is one that was removed meanwhile.
+        """
+        for batch in batched(issuers, _A_TRANSACTION):
+            steps = [step for issuer in batch for step in self._steps(day, issuer, known)]
+            if not transact_write(self._dynamodb, steps):
+                continue
+            # One that is refused holds back the others of its transaction.
+            for issuer in batch:
+                transact_write(self._dynamodb, self._steps(day, issuer, known))
+
+    def _steps(self, day: date, issuer: Issuer, known: bool) -> list[Item]:
+        snapshot = issuer.recent[-1]
         stamps = snapshot.stamps
         item = {
             "at": snapshot.at.isoformat(),
@@ -75,8 +85,9 @@ class DailyCountRepository:
             "consumed": snapshot.consumed,
             "expires_at": int((snapshot.at + RETENTION).timestamp()),
         }
-        put = {"TableName": self._table, "Item": _key(account, day, rfc) | serialize(item)}
-        return [{"Put": put}, step]
+        key = _key(issuer.account, day, issuer.rfc)
+        put = {"TableName": self._snapshots_table, "Item": key | serialize(item)}
+        return [{"Put": put}, update_of_run(self._issuers_table, issuer, known=known)]
 
 
 def _key(account: str, day: date, rfc: str) -> Item:

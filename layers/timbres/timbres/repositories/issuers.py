@@ -90,18 +90,7 @@ class IssuerRepository:
 
     def save_observation(self, issuer: Issuer) -> None:
         """Write a count between two runs; what the PAC did not say replaces what it once said."""
-        self._dynamodb.update_item(**self._update_step(issuer, _COUNT_FIELDS))
-
-    def counting(self, issuer: Issuer, known: bool) -> Item:
-        """Return the step of a transaction that writes a run's count of an issuer.
-
-        Its condition: it is known still, or may become it, and has no later snapshot.
-        """
-        step = self._update_step(issuer, _RUN_FIELDS)
-        condition = "(attribute_not_exists(counted_on) OR counted_on < :counted_on)"
-        if known:
-            condition = f"attribute_exists(account) AND {condition}"
-        return {"Update": {**step, "ConditionExpression": condition}}
+        self._dynamodb.update_item(**_writing(self._table, issuer, _COUNT_FIELDS))
 
     def list_page(self, account: str, after: str | None) -> tuple[list[Issuer], str | None]:
         """Return up to 500 issuers, the most urgent first, and the cursor of the rest or None.
@@ -162,25 +151,37 @@ class IssuerRepository:
             step["ExpressionAttributeValues"] |= serialize({":low": row.low_stamps})
         return step
 
-    def _update_step(self, issuer: Issuer, names: Sequence[str]) -> Item:
-        values = _counts(issuer)
-        sets, removes = ["since = if_not_exists(since, :as_of)"], []
-        sent: Item = {}
-        for name in names:
-            if values[name] is None:
-                removes.append(name)
-            else:
-                sets.append(f"{name} = :{name}")
-                sent[f":{name}"] = values[name]
-        expression = "SET " + ", ".join(sets)
-        if removes:
-            expression += " REMOVE " + ", ".join(removes)
-        return {
-            "TableName": self._table,
-            "Key": _key(issuer.account, issuer.rfc),
-            "UpdateExpression": expression,
-            "ExpressionAttributeValues": serialize(sent),
-        }
+
+def update_of_run(table: str, issuer: Issuer, *, known: bool) -> Item:
+    """Return the step of a transaction that writes a run's count of an issuer to ``table``.
+
+    Its condition: the issuer has no later snapshot, and, if ``known``, was not removed.
+    """
+    condition = "(attribute_not_exists(counted_on) OR counted_on < :counted_on)"
+    if known:
+        condition = f"attribute_exists(account) AND {condition}"
+    return {"Update": {**_writing(table, issuer, _RUN_FIELDS), "ConditionExpression": condition}}
+
+
+def _writing(table: str, issuer: Issuer, names: Sequence[str]) -> Item:
+    values = _counts(issuer)
+    sets, removes = ["since = if_not_exists(since, :as_of)"], []
+    sent: Item = {}
+    for name in names:
+        if values[name] is None:
+            removes.append(name)
+        else:
+            sets.append(f"{name} = :{name}")
+            sent[f":{name}"] = values[name]
+    expression = "SET " + ", ".join(sets)
+    if removes:
+        expression += " REMOVE " + ", ".join(removes)
+    return {
+        "TableName": table,
+        "Key": _key(issuer.account, issuer.rfc),
+        "UpdateExpression": expression,
+        "ExpressionAttributeValues": serialize(sent),
+    }
 
 
 def _key(account: str, rfc: str) -> Item:

@@ -16,7 +16,7 @@ from timbres.domain.rfc import Rfc
 from timbres.errors import DEADLINE_EXCEEDED, TimbresError
 from timbres.pacs.base import BalanceStream
 from timbres.repositories.accounts import AccountRepository
-from timbres.repositories.daily_counts import DailyCountRepository
+from timbres.repositories.daily_counts import SnapshotRepository
 from timbres.repositories.issuers import IssuerRepository
 from timbres.services.pac_access import PacAccess
 
@@ -29,7 +29,7 @@ logger = logging.getLogger("timbres")
 def get_balance(
     accounts: AccountRepository,
     access: PacAccess,
-    snapshots: DailyCountRepository,
+    snapshots: SnapshotRepository,
     account_name: str,
     month: Month,
     rfc: Rfc | None,
@@ -84,7 +84,7 @@ def balance_from_pac(
 
 def _balance_from_snapshots(
     account: Account,
-    snapshots: DailyCountRepository,
+    snapshots: SnapshotRepository,
     month: Month,
     rfc: Rfc | None,
     deadline: Deadline,

@@ -35,7 +35,7 @@ from timbres.domain.monthly_consumption import (
 )
 from timbres.errors import TimbresError
 from timbres.repositories.contracts import ContractRepository
-from timbres.repositories.daily_counts import DailyCountRepository
+from timbres.repositories.daily_counts import SnapshotRepository
 from timbres.repositories.issuers import IssuerRepository
 from timbres.services.pac_access import PacAccess
 
@@ -63,7 +63,7 @@ class ConsumptionReader:
         self,
         access: PacAccess,
         issuers: IssuerRepository,
-        snapshots: DailyCountRepository,
+        snapshots: SnapshotRepository,
         journal: ContractRepository,
     ) -> None:
         self._access = access

@@ -12,7 +12,7 @@ import logging
 import math
 import re
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from timbres.aws.events import EventPublisher
@@ -20,20 +20,9 @@ from timbres.deadline import Deadline
 from timbres.domain import clock
 from timbres.domain import contract as rules
 from timbres.domain.account import Account, parse_account_name
-from timbres.domain.contract import (
-    READ_LAG,
-    RECONCILER,
-    VERIFICATION_WINDOW,
-    Contract,
-    Rejection,
-    new_contract,
-)
+from timbres.domain.contract import READ_LAG, Contract, Rejection, new_contract
 from timbres.domain.rfc import Rfc
-from timbres.domain.stamps import Stamps
 from timbres.errors import (
-    ACCOUNT_LOGIN_CHANGED,
-    ACCOUNT_MISCONFIGURED,
-    ACCOUNT_NOT_FOUND,
     CONTRACT_IN_FLIGHT,
     CONTRACT_LIMIT_EXCEEDED,
     CONTRACT_NOT_FOUND,
@@ -41,38 +30,23 @@ from timbres.errors import (
     CONTRACT_PENDING,
     DAILY_LIMIT_EXCEEDED,
     IDEMPOTENCY_KEY_REUSED,
-    OPERATION_UNSUPPORTED,
     PacError,
     ProblemType,
     TimbresError,
 )
-from timbres.observability.metrics import NONE, metrics
+from timbres.observability.metrics import metrics
 from timbres.pacs.base import Receipt
-from timbres.pacs.errors import (
-    CREDENTIALS_REJECTED,
-    ENDPOINT_NOT_FOUND,
-    OVERLOAD_ERRORS,
-    PROTOCOL_ERROR,
-    UNREACHABLE,
-)
+from timbres.pacs.errors import PROTOCOL_ERROR
 from timbres.repositories.contracts import ContractConflict, ContractRepository, DailyLimitReached
 from timbres.repositories.issuers import IssuerRepository
 from timbres.schemas.contracts import contract_to_dict
+from timbres.services.contract_events import log_context, publish_pending_events
 from timbres.services.pac_access import PacAccess, login_changed_error
 from timbres.services.stamps import record_observation
 
 logger = logging.getLogger("timbres")
 
 _ID = re.compile(r"[0-9a-f]{32}")
-# What an account's other contracts would meet as well.
-_ACCOUNT_WIDE_ERRORS = OVERLOAD_ERRORS | {
-    ACCOUNT_MISCONFIGURED,
-    ACCOUNT_NOT_FOUND,
-    CREDENTIALS_REJECTED,
-    ENDPOINT_NOT_FOUND,
-    UNREACHABLE,
-}
-_LOGIN_CHANGED = frozenset({ACCOUNT_LOGIN_CHANGED, OPERATION_UNSUPPORTED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,18 +138,17 @@ class ContractService:
     ) -> Contract:
         """Count a confirmed contract's issuer; return the contract as the journal has it then."""
         try:
-            counts = self._access.client(account, login=contract.login).stamps(
-                contract.rfc, deadline
-            )
+            trace = self._access.client(account, login=contract.login).trace(contract, deadline)
         except Exception as error:
             # The contract stands whether or not it can be counted; the reconciler tries again.
             logger.warning("the count after a contract failed: %s", type(error).__name__)
             return contract
-        after = contract.recount(clock.now(), caller, counts)
+        after = contract.recount(clock.now(), caller, trace)
         if after.awaits_count:
             return contract
         if self._journal.save(contract, after):
-            record_observation(self._issuers, account, contract.rfc, counts)
+            if trace.stamps is not None:
+                record_observation(self._issuers, account, contract.rfc, trace.stamps)
             return after
         return self._journal.get(contract.account, contract.id) or contract
 
@@ -221,7 +194,7 @@ class ContractService:
                 extensions={"contract": contract_to_dict(now)},
             )
         metrics.add_count("Contracts", status=settled.status)
-        logger.info("contract settled by hand", extra=_log_context(settled))
+        logger.info("contract settled by hand", extra=log_context(settled))
         publish_pending_events(self._journal, self._bus, settled)
         return settled
 
@@ -267,7 +240,7 @@ class ContractService:
                 raise self._reject(sent, error) from None
             return self._mark_unknown(sent, error)
         except Exception:
-            logger.exception("a purchase ended in an error of ours", extra=_log_context(contract))
+            logger.exception("a purchase ended in an error of ours", extra=log_context(contract))
             return self._mark_unknown(
                 sent, TimbresError(PROTOCOL_ERROR, "The purchase was sent; its end is not known.")
             )
@@ -280,7 +253,7 @@ class ContractService:
         written = self._save(sent, confirmed)
         if written is not confirmed:
             return written
-        logger.info("contract confirmed", extra=_log_context(confirmed))
+        logger.info("contract confirmed", extra=log_context(confirmed))
         try:
             counted = self._recount(account, confirmed, confirmed.requested_by, deadline)
         except Exception as error:
@@ -292,11 +265,14 @@ class ContractService:
 
     def _mark_unknown(self, sent: Contract, error: TimbresError) -> Contract:
         doubted = sent.mark_unknown(
-            clock.now(), sent.requested_by, _rejection(error), *_pac_code_and_message(error)
+            clock.now(),
+            sent.requested_by,
+            Rejection.from_error(error),
+            *_pac_code_and_message(error),
         )
         written = self._save(sent, doubted)
         if written is doubted:
-            logger.warning("contract unknown: %s", error.detail, extra=_log_context(doubted))
+            logger.warning("contract unknown: %s", error.detail, extra=log_context(doubted))
             publish_pending_events(self._journal, self._bus, doubted)
         return written
 
@@ -315,17 +291,19 @@ class ContractService:
                 "%s could not be written to the journal: %s",
                 after.status,
                 type(error).__name__,
-                extra=_log_context(after),
+                extra=log_context(after),
             )
             return sent
 
     def _reject(self, contract: Contract, error: TimbresError) -> TimbresError:
         """Write that nothing was bought, and why; return what the caller is told."""
         told = _finalize_rejection(error, contract)
-        refused = contract.reject(clock.now(), _rejection(told), *_pac_code_and_message(told))
+        refused = contract.reject(
+            clock.now(), Rejection.from_error(told), *_pac_code_and_message(told)
+        )
         self._journal.save(contract, refused)
         metrics.add_count("Contracts", status=refused.status)
-        logger.info("contract rejected: %s", told.detail, extra=_log_context(refused))
+        logger.info("contract rejected: %s", told.detail, extra=log_context(refused))
         return told
 
     def _over_limit(self, account: Account, request: ContractRequest) -> Contract:
@@ -338,152 +316,6 @@ class ContractService:
             f"{request.stamps:,} stamps are more than account {account.name} allows one contract "
             f"to buy: {account.max_stamps_per_contract:,} (max_stamps_per_contract).",
             field="stamps",
-        )
-
-
-class Reconciler:
-    """Finds out what became of contracts that their own function did not see to an end.
-
-    ``settling`` is how long an unchanged count has to stand before it counts as a no.
-    """
-
-    def __init__(
-        self,
-        access: PacAccess,
-        journal: ContractRepository,
-        bus: EventPublisher,
-        settling: timedelta = VERIFICATION_WINDOW,
-    ) -> None:
-        self._access = access
-        self._journal = journal
-        self._bus = bus
-        self._settling = settling
-        self._problems: dict[str, str] = {}
-
-    def run(self, deadline: Deadline) -> dict[str, int]:
-        """Look at every contract that is due; return how many are in which state afterwards.
-
-        It only ever reads at the PAC. One contract's failure stops no other; what failed for a
-        whole account is not tried again for its other contracts.
-        """
-        states: dict[str, int] = {}
-        self._problems = {}
-        for account, contract_id in self._journal.list_due(clock.now()):
-            if deadline.remaining() < 15:
-                logger.warning("the time did not reach every open contract")
-                break
-            try:
-                status = self._reconcile(account, contract_id, deadline)
-            except Exception as error:
-                logger.exception(
-                    "a contract could not be looked at: %s",
-                    type(error).__name__,
-                    extra={"account": account, "contract": contract_id},
-                )
-                status = "failed"
-            states[status] = states.get(status, 0) + 1
-        metrics.add_metric("OldestUnresolvedContractAge", self._oldest_minutes(), NONE)
-        return states
-
-    def _oldest_minutes(self) -> float:
-        """Return how long ago the oldest contract was opened that is not settled or not told."""
-        oldest = self._journal.oldest_open()
-        return round((clock.now() - oldest.created_at).total_seconds() / 60, 1) if oldest else 0
-
-    def _reconcile(self, account: str, contract_id: str, deadline: Deadline) -> str:
-        contract = self._journal.get(account, contract_id)
-        now = clock.now()
-        # The index lags a little behind the journal.
-        if contract is None or not contract.is_open or (contract.next_check_at or now) > now:
-            return "not due"
-        before = contract.status
-        if contract.status == rules.PENDING:
-            contract = self._recover_abandoned(contract, now)
-        if contract is not None and (contract.status == rules.UNKNOWN or contract.awaits_count):
-            contract = self._evaluate(contract, deadline)
-        if contract is None:
-            return "changed meanwhile"
-        if contract.status != before:
-            metrics.add_count("Contracts", status=contract.status)
-        publish_pending_events(self._journal, self._bus, contract)
-        return contract.status
-
-    def _recover_abandoned(self, contract: Contract, now: datetime) -> Contract | None:
-        if contract.sent_at is None:
-            after = contract.abandon(now)
-        else:
-            after = contract.mark_unknown(
-                now,
-                RECONCILER,
-                _rejection(
-                    TimbresError(
-                        PROTOCOL_ERROR, "The function ended before the PAC's answer was kept."
-                    )
-                ),
-            )
-        return after if self._journal.save(contract, after) else None
-
-    def _evaluate(self, contract: Contract, deadline: Deadline) -> Contract | None:
-        counts, problem, changed = self._count(contract, deadline)
-        now = clock.now()
-        if contract.awaits_count:
-            after = contract.recount(now, RECONCILER, counts, problem)
-        elif changed:
-            after = contract.escalate(now, problem)
-        else:
-            after = contract.evaluate(now, counts, problem, self._settling)
-        if not self._journal.save(contract, after):
-            return None
-        logger.info("contract reconciled: %s", after.note, extra=_log_context(after))
-        return after
-
-    def _count(
-        self, contract: Contract, deadline: Deadline
-    ) -> tuple[Stamps | None, str | None, bool]:
-        """Return the counts of a contract's issuer, or what is wrong, and if for good."""
-        name = contract.account
-        if contract.login is None:
-            return None, "the login that it was sent with is not known", True
-        if name in self._problems:
-            return None, self._problems[name], False
-        try:
-            account = self._access.require_account(name, "contracts")
-            counts = self._access.client(account, login=contract.login).stamps(
-                contract.rfc, deadline
-            )
-        except TimbresError as error:
-            if error.problem_type in _ACCOUNT_WIDE_ERRORS:
-                self._problems[name] = error.detail
-            return None, error.detail, error.problem_type in _LOGIN_CHANGED
-        except Exception:
-            logger.exception("an account's secret could not be read", extra={"account": name})
-            self._problems[name] = "the account's secret could not be read"
-            return None, self._problems[name], False
-        if counts.contracted is None:
-            return counts, "the PAC did not return the stamps contracted", False
-        return counts, None, False
-
-
-def publish_pending_events(
-    journal: ContractRepository, bus: EventPublisher, contract: Contract
-) -> None:
-    """Publish the events of a contract's state, and then note that they were published.
-
-    What fails here is in the index of open contracts, and published by the reconciler later:
-    at least once.
-    """
-    if not contract.pending_events:
-        return
-    try:
-        for event in contract.pending_events:
-            bus.publish(event, contract_to_dict(contract))
-        journal.mark_published(contract)
-    except Exception as error:
-        logger.error(
-            "%s was not published: %s",
-            ", ".join(contract.pending_events),
-            type(error).__name__,
-            extra=_log_context(contract),
         )
 
 
@@ -556,21 +388,7 @@ def _finalize_rejection(error: TimbresError, contract: Contract) -> TimbresError
     )
 
 
-def _rejection(error: TimbresError) -> Rejection:
-    return Rejection(error.problem_type.code, error.problem_type.title, error.detail)
-
-
 def _pac_code_and_message(error: TimbresError) -> tuple[str | None, str | None]:
     if isinstance(error, PacError):
         return error.pac_code, error.pac_message
     return None, None
-
-
-def _log_context(contract: Contract) -> dict[str, Any]:
-    return {
-        "account": contract.account,
-        "rfc": contract.rfc,
-        "contract": contract.id,
-        "status": contract.status,
-        "pac_code": contract.pac_code,
-    }

@@ -13,7 +13,7 @@ from timbres.domain.issuer import Issuer
 from timbres.domain.rfc import Rfc
 from timbres.domain.stamps import Stamps
 from timbres.repositories.accounts import AccountRepository
-from timbres.repositories.daily_counts import DailyCountRepository
+from timbres.repositories.daily_counts import SnapshotRepository
 from timbres.repositories.issuers import IssuerRepository
 from timbres.services.pac_access import PacAccess
 
@@ -49,7 +49,7 @@ def list_issuers(
 
 def list_history(
     accounts: AccountRepository,
-    snapshots: DailyCountRepository,
+    snapshots: SnapshotRepository,
     account_name: str,
     rfc: Rfc,
     first: date,

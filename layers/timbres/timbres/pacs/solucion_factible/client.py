@@ -11,8 +11,10 @@ from typing import Any
 
 from timbres.deadline import Deadline
 from timbres.domain.account import Account
+from timbres.domain.contract import Contract
 from timbres.domain.rfc import Rfc
 from timbres.domain.stamps import Stamps
+from timbres.domain.trace import Trace, trace_by_count
 from timbres.errors import DEADLINE_EXCEEDED, PacError, TimbresError
 from timbres.pacs.base import MAX_CONNECTIONS, ContractClient, Receipt, StampClient
 from timbres.pacs.errors import error_from_code, protocol_error, sanitize_message
@@ -107,6 +109,10 @@ class SolucionFactibleClient(StampClient, ContractClient):
         return Receipt(
             code=str(accepted.status), message=sanitize_message(getattr(accepted, "mensaje", None))
         )
+
+    def trace(self, sent: Contract, deadline: Deadline) -> Trace:
+        """Return what getTimbres shows of a contract: the PAC has no list of contracts."""
+        return trace_by_count(sent.before, self.stamps(sent.rfc, deadline), sent.stamps)
 
 
 def _require_success(reply: Any) -> Any:

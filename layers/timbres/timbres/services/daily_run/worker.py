@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import random
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import date, datetime, timedelta
 from datetime import time as time_of_day
 
@@ -58,7 +58,7 @@ class DailyRunWorker:
         self,
         access: PacAccess,
         issuers: IssuerRepository,
-        snapshots: DailyCountRepository,
+        daily_counts: DailyCountRepository,
         runs: RunRepository,
         queue: RunQueue,
         dead_letters: RunQueue,
@@ -68,7 +68,7 @@ class DailyRunWorker:
     ) -> None:
         self._access = access
         self._issuers = issuers
-        self._snapshots = snapshots
+        self._daily_counts = daily_counts
         self._runs = runs
         self._queue = queue
         self._dead_letters = dead_letters
@@ -185,11 +185,11 @@ class DailyRunWorker:
                     )
                 )
                 if len(counted) == _WRITE_BATCH_SIZE:
-                    self._store(account, run.day, counted, known=True)
+                    self._daily_counts.save(run.day, counted, known=True)
                     counted.clear()
             elif answer is not None:
                 errors[rfc] = answer
-        self._store(account, run.day, counted, known=True)
+        self._daily_counts.save(run.day, counted, known=True)
         return errors
 
     def _result(
@@ -257,7 +257,7 @@ class DailyRunWorker:
                             run.day, snapshot, alert_thresholds(account, issuer), run.id
                         )
                     )
-            self._store(account, run.day, counted, known=False)
+            self._daily_counts.save(run.day, counted, known=False)
         return BatchResult(done=len(rfcs), unexpected=len(rfcs) - 1)
 
     def _consumed(self, account: Account, day: date, deadline: Deadline) -> dict[str, int]:
@@ -269,16 +269,6 @@ class DailyRunWorker:
             for movement in reading.verified_movements():
                 totals[movement.rfc] += movement.amount if movement.date <= yesterday else 0
         return totals
-
-    def _store(
-        self, account: Account, day: date, issuers: Sequence[Issuer], *, known: bool
-    ) -> None:
-        """Write counts of a run, each with its snapshot, but for those that have one already."""
-        counted = [
-            (issuer.rfc, issuer.recent[-1], self._issuers.counting(issuer, known))
-            for issuer in issuers
-        ]
-        self._snapshots.write(account.name, day, counted)
 
 
 def _is_counted(issuer: Issuer, run: Run) -> bool:

@@ -1,0 +1,166 @@
+"""Reconciliation: what became of contracts that their own function did not see to an end."""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime, timedelta
+
+from timbres.aws.events import EventPublisher
+from timbres.deadline import Deadline
+from timbres.domain import clock
+from timbres.domain.contract import (
+    PENDING,
+    RECONCILER,
+    UNKNOWN,
+    VERIFICATION_WINDOW,
+    Contract,
+    Rejection,
+)
+from timbres.domain.trace import Trace, Verdict
+from timbres.errors import (
+    ACCOUNT_LOGIN_CHANGED,
+    ACCOUNT_MISCONFIGURED,
+    ACCOUNT_NOT_FOUND,
+    OPERATION_UNSUPPORTED,
+    TimbresError,
+)
+from timbres.observability.metrics import NONE, metrics
+from timbres.pacs.errors import (
+    CREDENTIALS_REJECTED,
+    ENDPOINT_NOT_FOUND,
+    OVERLOAD_ERRORS,
+    PROTOCOL_ERROR,
+    UNREACHABLE,
+)
+from timbres.repositories.contracts import ContractRepository
+from timbres.services.contract_events import log_context, publish_pending_events
+from timbres.services.pac_access import PacAccess
+
+logger = logging.getLogger("timbres")
+
+# What an account's other contracts would meet as well.
+_ACCOUNT_WIDE_ERRORS = OVERLOAD_ERRORS | {
+    ACCOUNT_MISCONFIGURED,
+    ACCOUNT_NOT_FOUND,
+    CREDENTIALS_REJECTED,
+    ENDPOINT_NOT_FOUND,
+    UNREACHABLE,
+}
+# Errors after which no reading is of the login that the contract was sent with.
+_LOGIN_CHANGED = frozenset({ACCOUNT_LOGIN_CHANGED, OPERATION_UNSUPPORTED})
+
+
+class Reconciler:
+    """Finds out what became of contracts that their own function did not see to an end.
+
+    ``settling`` is how long an unchanged count has to stand before it counts as a no.
+    """
+
+    def __init__(
+        self,
+        access: PacAccess,
+        journal: ContractRepository,
+        bus: EventPublisher,
+        settling: timedelta = VERIFICATION_WINDOW,
+    ) -> None:
+        self._access = access
+        self._journal = journal
+        self._bus = bus
+        self._settling = settling
+        self._problems: dict[str, str] = {}
+
+    def run(self, deadline: Deadline) -> dict[str, int]:
+        """Look at every contract that is due; return how many are in which state afterwards.
+
+        It only ever reads at the PAC. One contract's failure stops no other; what failed for a
+        whole account is not tried again for its other contracts.
+        """
+        states: dict[str, int] = {}
+        self._problems = {}
+        for account, contract_id in self._journal.list_due(clock.now()):
+            if deadline.remaining() < 15:
+                logger.warning("the time did not reach every open contract")
+                break
+            try:
+                status = self._reconcile(account, contract_id, deadline)
+            except Exception as error:
+                logger.exception(
+                    "a contract could not be looked at: %s",
+                    type(error).__name__,
+                    extra={"account": account, "contract": contract_id},
+                )
+                status = "failed"
+            states[status] = states.get(status, 0) + 1
+        metrics.add_metric("OldestUnresolvedContractAge", self._oldest_minutes(), NONE)
+        return states
+
+    def _oldest_minutes(self) -> float:
+        """Return how long ago the oldest contract was opened that is not settled or not told."""
+        oldest = self._journal.oldest_open()
+        return round((clock.now() - oldest.created_at).total_seconds() / 60, 1) if oldest else 0
+
+    def _reconcile(self, account: str, contract_id: str, deadline: Deadline) -> str:
+        contract = self._journal.get(account, contract_id)
+        now = clock.now()
+        # The index lags a little behind the journal.
+        if contract is None or not contract.is_open or (contract.next_check_at or now) > now:
+            return "not due"
+        before = contract.status
+        if contract.status == PENDING:
+            contract = self._recover_abandoned(contract, now)
+        if contract is not None and (contract.status == UNKNOWN or contract.awaits_count):
+            contract = self._evaluate(contract, deadline)
+        if contract is None:
+            return "changed meanwhile"
+        if contract.status != before:
+            metrics.add_count("Contracts", status=contract.status)
+        publish_pending_events(self._journal, self._bus, contract)
+        return contract.status
+
+    def _recover_abandoned(self, contract: Contract, now: datetime) -> Contract | None:
+        if contract.sent_at is None:
+            after = contract.abandon(now)
+        else:
+            after = contract.mark_unknown(
+                now,
+                RECONCILER,
+                Rejection.from_error(
+                    TimbresError(
+                        PROTOCOL_ERROR, "The function ended before the PAC's answer was kept."
+                    )
+                ),
+            )
+        return after if self._journal.save(contract, after) else None
+
+    def _evaluate(self, contract: Contract, deadline: Deadline) -> Contract | None:
+        trace = self._trace(contract, deadline)
+        now = clock.now()
+        if contract.awaits_count:
+            after = contract.recount(now, RECONCILER, trace)
+        else:
+            after = contract.evaluate(now, trace, self._settling)
+        if not self._journal.save(contract, after):
+            return None
+        logger.info("contract reconciled: %s", after.note, extra=log_context(after))
+        return after
+
+    def _trace(self, contract: Contract, deadline: Deadline) -> Trace:
+        """Return what the PAC shows of a contract, or why that cannot be read."""
+        name = contract.account
+        if contract.login is None:
+            return Trace(Verdict.AMBIGUOUS, None, "the login that it was sent with is not known")
+        if name in self._problems:
+            return Trace(Verdict.NOT_YET, None, self._problems[name])
+        try:
+            account = self._access.require_account(name, "contracts")
+            return self._access.client(account, login=contract.login).trace(contract, deadline)
+        except TimbresError as error:
+            if error.problem_type in _ACCOUNT_WIDE_ERRORS:
+                self._problems[name] = error.detail
+            is_final = error.problem_type in _LOGIN_CHANGED
+            verdict = Verdict.AMBIGUOUS if is_final else Verdict.NOT_YET
+            return Trace(verdict, None, error.detail)
+        except Exception:
+            logger.exception("an account's secret could not be read", extra={"account": name})
+            self._problems[name] = "the account's secret could not be read"
+            return Trace(Verdict.NOT_YET, None, self._problems[name])
