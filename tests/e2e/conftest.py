@@ -13,7 +13,7 @@ from tests.e2e.output_recorder import Witness, watching
 
 _HERE = Path(__file__).parent
 # The night's end is waited for; what all the others have left behind is searched at the end.
-_LAST = [_HERE / name for name in ("test_watching.py", "test_alarms.py", "test_secrets.py")]
+_LAST = [_HERE / name for name in ("test_monitoring.py", "test_alarms.py", "test_secrets.py")]
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:

@@ -67,7 +67,7 @@ FAULTS = {
     "nil-fields": ("pac-protocol-error", False),
 }
 # Tested further down; a missing comma is in Reachcore's own pages, and accepted. Those that
-# change the PAC's work leave its answers alone: tests/unit/test_sandboxes.py.
+# change the PAC's work leave its answers alone: tests/unit/test_fake_pacs.py.
 OTHER_FAULTS = {"code", "slow", "slow-after", "missing-comma", *CHANGING_WORK}
 
 

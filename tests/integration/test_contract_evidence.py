@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from tests.integration.harness import BUYER, RFC, RFC_N, SF, World, problem
-from tests.integration.test_contracts_in_doubt import (
+from tests.integration.test_unknown_contracts import (
     doubtful,
     limited,
     reconcile,
@@ -230,7 +230,7 @@ def test_a_login_that_changes_between_two_calls_of_a_request_sends_nothing(world
 
     def changed_meanwhile(*asked: Any) -> Any:
         world.change_account(SF, secret)
-        world.function("contract").container.accounts.get(SF, fresh=True)
+        world.function("contract").container.account_repository.get(SF, fresh=True)
         return stamps(*asked)
 
     with pytest.MonkeyPatch.context() as patched:

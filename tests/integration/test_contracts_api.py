@@ -599,14 +599,14 @@ def test_of_many_that_race_one_buys(world: World, same_key: bool) -> None:
     racers = 6
     # So many instances, each past its cold start, let go at one moment.
     with world.environment("contract"):
-        instances = [load("contract").contracts() for _ in range(racers)]
+        instances = [load("contract").contract_service() for _ in range(racers)]
     line = threading.Barrier(racers)
 
     def race(number: int) -> str:
         key = "pedido" if same_key else f"pedido-{number}"
         line.wait()
         try:
-            contract, _ = instances[number].buy(
+            contract, _ = instances[number].create(
                 SF, ContractRequest(Rfc(RFC), 5, key, BUYER), Deadline(20)
             )
         except TimbresError as error:

@@ -153,7 +153,9 @@ def test_many_that_are_rejected_at_once_are_told_once(world: World) -> None:
     # Below the routes: a process of Lambda has one request at a time.
     def count(parts: Any) -> None:
         with pytest.raises(TimbresError) as raised:
-            stamp_count.get_current(parts.access, parts.issuers, SF, Rfc(RFC), Deadline(25))
+            stamp_count.get_current(
+                parts.pac_access, parts.issuer_repository, SF, Rfc(RFC), Deadline(25)
+            )
         told.append(raised.value.problem_type.code)
 
     with world.environment("stamp_count"):
@@ -334,7 +336,7 @@ def test_an_error_of_our_own_shows_no_credential(
 
     body = problem(read(world, SF), 500, "internal-error")
     assert "a bug" not in json.dumps(body)
-    (line,) = world.logged("an error of our own")
+    (line,) = world.logged("unhandled exception")
     assert "ZeroDivisionError" in line["exception"]
 
 

@@ -22,7 +22,7 @@ from tests.integration.harness import (
     proxy_event,
     template,
 )
-from tests.integration.ticket_world import issued, opened, stored, tokens
+from tests.integration.download_token_cases import issued, opened, stored, tokens
 
 from timbres.domain.download_token import download_token_hash, is_download_token, new_download_token
 
@@ -309,7 +309,7 @@ def test_an_error_of_our_own_shows_nothing_either(world: World) -> None:
 
     assert answer.status == 503
     assert "sourceIp" not in answer.text
-    (line,) = world.logged("an error of our own")
+    (line,) = world.logged("unhandled exception")
     assert "KeyError" in line["exception"]
     nowhere(world, token)
     assert download_token_hash(token) not in world.logs.getvalue()
@@ -456,7 +456,7 @@ os.environ |= {{"AWS_DEFAULT_REGION": "{REGION}", "DOWNLOAD_TOKENS_TABLE": "t",
                "REPORTS_BUCKET": "b", "DOWNLOAD_TOKEN_DAYS": "7"}}
 sys.path[:0] = ["layers/timbres", "functions/ticket"]
 import app
-app.download_tokens(), app.bucket()
+app.download_tokens(), app.report_store()
 print(*sys.modules)
 """
     done = subprocess.run(

@@ -10,7 +10,7 @@ from unittest.mock import patch
 
 import pytest
 from tests.integration.harness import RC, RFC, RFC_N, ROOT, SF, World, bus_event, template
-from tests.integration.ticket_world import issued, stored
+from tests.integration.download_token_cases import issued, stored
 
 EVENTS = {path.stem: path for path in sorted((ROOT / "events").glob("*"))}
 

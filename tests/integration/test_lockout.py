@@ -100,7 +100,9 @@ def processes(world: World, number: int) -> Iterator[list[Any]]:
 def count(parts: Any) -> str:
     """Count an issuer's stamps; return ``well`` or the error's code."""
     try:
-        stamp_count.get_current(parts.access, parts.issuers, SF, Rfc(RFC), Deadline(25))
+        stamp_count.get_current(
+            parts.pac_access, parts.issuer_repository, SF, Rfc(RFC), Deadline(25)
+        )
     except TimbresError as error:
         return error.problem_type.code
     return WELL
@@ -131,7 +133,7 @@ def read(world: World) -> Any:
 def known(world: World) -> tuple[CredentialRejectionRepository, Account]:
     """Return the table of rejections, and the account in the version of now."""
     with processes(world, 1) as (parts,):
-        return parts.access._rejections, parts.accounts.get(SF)
+        return parts.pac_access._rejections, parts.account_repository.get(SF)
 
 
 # ------------------------------------------------------------------- a version's first call
@@ -434,7 +436,7 @@ def test_a_purchase_whose_rejection_could_not_be_noted_is_rejected_all_the_same(
     world.fault("agregarContrato", "code", code="601")
     table = world.stack.refs["CredentialRejectionsTable"]
     with processes(world, 1) as (parts,):
-        dynamodb = parts.access._rejections._dynamodb
+        dynamodb = parts.pac_access._rejections._dynamodb
 
     def broken(request: Any, **_: Any) -> None:
         if table in request.body.decode():

@@ -24,7 +24,7 @@ from tests.integration.harness import (
     load,
     template,
 )
-from tests.integration.ticket_world import opened
+from tests.integration.download_token_cases import opened
 
 from timbres.notifications.mails import TEMPLATES
 

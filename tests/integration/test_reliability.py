@@ -45,7 +45,7 @@ from tests.integration.harness import (
     load,
     template,
 )
-from tests.integration.ticket_world import issued, opened, stored
+from tests.integration.download_token_cases import issued, opened, stored
 from tests.reliability import WRITES, Row, agree, headings, read
 
 import timbres.pacs.solucion_factible.client

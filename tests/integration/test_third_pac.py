@@ -17,7 +17,7 @@ from local.emulator_process import ROOT
 from local.fake_pacs.server import serve
 from tests.integration.harness import World
 from tests.integration.pac_cases import KEY, RFC, RFC_N, USERNAME, WRONG, put
-from tests.integration.test_contracts_in_doubt import reconcile
+from tests.integration.test_unknown_contracts import reconcile
 from tests.support import libre
 from tests.support.libre.fake import LibreFake
 from tools.doctor.accounts import AccountChecks
@@ -133,9 +133,9 @@ def test_a_rejected_login_is_not_tried_again(
     parts = world.function("stamp_count").container
     with world.environment("stamp_count"):
         for _ in range(2):
-            account = parts.access.account(ACCOUNT, "stamps")
+            account = parts.pac_access.account(ACCOUNT, "stamps")
             with pytest.raises(PacError) as caught:
-                parts.access.client(account).stamps(RFC, Deadline(5))
+                parts.pac_access.client(account).stamps(RFC, Deadline(5))
             assert caught.value.problem_type.code == "pac-credentials-rejected"
     assert len(fake.calls.as_json()) == 1
     (event,) = world.events("Credentials Rejected")

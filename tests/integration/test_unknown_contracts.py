@@ -312,7 +312,7 @@ def test_orders_that_race_for_the_last_stamps_of_a_day(world: World) -> None:
 
     with world.environment("contract"):
         threads = [
-            threading.Thread(target=order, args=(load("contract").contracts(), rfc))
+            threading.Thread(target=order, args=(load("contract").contract_service(), rfc))
             for rfc in (RFC, RFC_N, RFC_NEW)
         ]
         for thread in threads:

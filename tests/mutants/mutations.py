@@ -46,7 +46,7 @@ LOCKOUT = "tests/integration/test_lockout.py"
 DAILY = "tests/integration/test_runs.py"
 MAILS = "tests/integration/test_monthly_mails.py"
 EVIDENCE = "tests/integration/test_contract_evidence.py"
-DOUBT = "tests/integration/test_contracts_in_doubt.py"
+DOUBT = "tests/integration/test_unknown_contracts.py"
 OF_THE_RULES = "tests/unit/test_domain_contract.py"
 
 
@@ -407,7 +407,7 @@ MUTATIONS = (
         MONTHLY,
         "yield replace(report, status=PENDING, object_version=None, error=None, differences=None)",
         "yield report",
-        "tests/unit/test_monthly.py",
+        "tests/unit/test_monthly_reports.py",
     ),
     run(
         "contradictory answers are figures",
