@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
+from tests.integration.download_token_cases import issued, opened, stored, tokens
 from tests.integration.harness import (
     RC,
     REGION,
@@ -22,7 +23,6 @@ from tests.integration.harness import (
     proxy_event,
     template,
 )
-from tests.integration.download_token_cases import issued, opened, stored, tokens
 
 from timbres.domain.download_token import download_token_hash, is_download_token, new_download_token
 

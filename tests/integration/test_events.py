@@ -9,8 +9,8 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
-from tests.integration.harness import RC, RFC, RFC_N, ROOT, SF, World, bus_event, template
 from tests.integration.download_token_cases import issued, stored
+from tests.integration.harness import RC, RFC, RFC_N, ROOT, SF, World, bus_event, template
 
 EVENTS = {path.stem: path for path in sorted((ROOT / "events").glob("*"))}
 

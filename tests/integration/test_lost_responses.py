@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 from moto.sns.models import sns_backends
-from tests.integration.harness import AWS_ACCOUNT, RC, REGION, RFC, RFC_N, SF, World
 from tests.integration.download_token_cases import issued, opened, stored
+from tests.integration.harness import AWS_ACCOUNT, RC, REGION, RFC, RFC_N, SF, World
 
 from timbres.aws import clients as session
 from timbres.aws import multipart_upload as upload

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from local.fake_pacs.fake_data import Movement
+from tests.integration.download_token_cases import opened
 from tests.integration.harness import (
     RC,
     RFC,
@@ -24,7 +25,6 @@ from tests.integration.harness import (
     load,
     template,
 )
-from tests.integration.download_token_cases import opened
 
 from timbres.notifications.mails import TEMPLATES
 

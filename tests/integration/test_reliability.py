@@ -15,6 +15,7 @@ import pytest
 from moto.sns.models import sns_backends
 from moto.sqs.models import sqs_backends
 from tests.integration.conftest import Switches
+from tests.integration.download_token_cases import issued, opened, stored
 from tests.integration.fault_injection import (
     NO_NEED,
     SERVICES,
@@ -45,7 +46,6 @@ from tests.integration.harness import (
     load,
     template,
 )
-from tests.integration.download_token_cases import issued, opened, stored
 from tests.reliability import WRITES, Row, agree, headings, read
 
 import timbres.pacs.solucion_factible.client

@@ -133,7 +133,7 @@ def test_a_rejected_login_is_not_tried_again(
     parts = world.function("stamp_count").container
     with world.environment("stamp_count"):
         for _ in range(2):
-            account = parts.pac_access.account(ACCOUNT, "stamps")
+            account = parts.pac_access.require_account(ACCOUNT, "stamps")
             with pytest.raises(PacError) as caught:
                 parts.pac_access.client(account).stamps(RFC, Deadline(5))
             assert caught.value.problem_type.code == "pac-credentials-rejected"
