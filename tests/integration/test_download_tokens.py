@@ -434,7 +434,7 @@ def test_no_other_route_is_open(world: World) -> None:
         for trigger in template().triggers()
         if trigger.kind == "Api" and "Auth" in trigger.properties
     ]
-    assert open_ == ["ticket/Open"]
+    assert open_ == ["download_token/Open"]
     assert template().text["Resources"]["Api"]["Properties"]["Auth"] == {
         "DefaultAuthorizer": "AWS_IAM",
         "InvokeRole": "NONE",
@@ -454,7 +454,7 @@ def test_the_function_loads_neither_pacs_nor_reports_nor_the_work_of_the_api() -
 import os, sys
 os.environ |= {{"AWS_DEFAULT_REGION": "{REGION}", "DOWNLOAD_TOKENS_TABLE": "t",
                "REPORTS_BUCKET": "b", "DOWNLOAD_TOKEN_DAYS": "7"}}
-sys.path[:0] = ["layers/timbres", "functions/ticket"]
+sys.path[:0] = ["layers/timbres", "functions/download_token"]
 import app
 app.download_tokens(), app.report_store()
 print(*sys.modules)

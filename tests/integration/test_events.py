@@ -41,7 +41,7 @@ TRIGGERS = {
     "report-monthly": "report/Monthly",
     "report-close": "report/Close",
     "report-worker-queue": "report_worker/Queue",
-    "download-token-get": "ticket/Open",
+    "download-token-get": "download_token/Open",
     "mail-bus": "mail/Bus",
 }
 # Events of rules and schedules that users write themselves, by the function that these start.

@@ -297,7 +297,9 @@ def test_the_rejection_of_an_older_version_leaves_that_of_a_newer_one(
         # The new version is rejected, while a process is about to call with the old one.
         assert count(new) == REJECTED
         with pytest.raises(TimbresError):
-            old.access.once(old.accounts.get(SF), lambda pac: pac.stamps(Rfc(RFC), Deadline(25)))
+            old.pac_access.call_once(
+                old.account_repository.get(SF), lambda pac: pac.stamps(Rfc(RFC), Deadline(25))
+            )
         assert [item["account"] for item in world.rejections()] == [SF, SF]
         sign_ins.clear()
 
