@@ -18,7 +18,8 @@ from typing import Any
 from uuid import uuid4
 
 from local.emulator_process import ROOT
-from local.environment import WSDL, running_environment
+from local.environment import running_environment
+from local.fakes import WSDL
 from local.stack import Stack
 
 from bench.stats import spread

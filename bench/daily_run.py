@@ -20,8 +20,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from local.emulator_process import ROOT
-from local.environment import WSDL
 from local.fake_pacs.fake_data import bulk_rfc
+from local.fakes import WSDL
 from local.stack import Stack, running_stack
 
 from bench.memory_usage import peak_mb

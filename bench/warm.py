@@ -19,7 +19,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from local.emulator_process import ROOT
-from local.environment import WSDL, LocalEnvironment, running_environment
+from local.environment import LocalEnvironment, running_environment
+from local.fakes import WSDL
 
 from bench.cold import CASES as FIRST_CALLS
 from bench.cold import environment_of, event_of, renew

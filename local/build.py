@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from py_compile import PycInvalidationMode
 from typing import Any
@@ -32,20 +32,25 @@ _ARTIFACT_PROPERTIES = {
     "AWS::Serverless::LayerVersion": "ContentUri",
 }
 
+_NOT_COPIED = shutil.ignore_patterns("__pycache__")
+# Where a layer has its PACs, if any.
+_PACS = Path("timbres", "pacs")
+
 
 class BuildError(Exception):
     """Something the build needs is missing or does not build; the message says what."""
 
 
-def package(root: Path, upload: Callable[[str, bytes], str]) -> str:
+def package(root: Path, upload: Callable[[str, bytes], str], pacs: Sequence[Path] = ()) -> str:
     """The template of the project at `root` as JSON, its local folders replaced.
 
     Each artifact goes once through `upload(key, zip)`, which answers the `s3://` location that
-    the template then names. Raises `BuildError`.
+    the template then names. `pacs` are packages of further PACs, for the layer that has PACs.
+    Raises `BuildError`.
     """
 
     def place(folder: Path, layer: bool) -> str:
-        content = build_layer(root, folder) if layer else build_function(folder)
+        content = build_layer(root, folder, pacs) if layer else build_function(folder)
         digest = hashlib.sha256(content).hexdigest()[:32]
         return upload(f"{folder.relative_to(root)}/{digest}.zip", content)
 
@@ -90,11 +95,12 @@ def build_function(folder: Path) -> bytes:
     return _zip(folder)
 
 
-def build_layer(root: Path, folder: Path) -> bytes:
+def build_layer(root: Path, folder: Path, pacs: Sequence[Path] = ()) -> bytes:
     """The zip of one layer: `python/` with its locked requirements and the packages beside them.
 
     The requirements are installed once per lock file and Python, under `.local/build` of
-    `root`; the packages are copied every time.
+    `root`; the packages are copied every time, those of further `pacs` into the layer that has
+    PACs.
     """
     requirements = folder / "requirements.txt"
     if not requirements.is_file():
@@ -106,10 +112,20 @@ def build_layer(root: Path, folder: Path) -> bytes:
     with tempfile.TemporaryDirectory(prefix="timbres-layer-") as temporary:
         python = Path(temporary) / "python"
         for source in packages:
-            ignore = shutil.ignore_patterns("__pycache__")
-            shutil.copytree(source, python / source.name, ignore=ignore)
+            shutil.copytree(source, python / source.name, ignore=_NOT_COPIED)
+        if (python / _PACS).is_dir():
+            for pac in pacs:
+                _add_pac(python / _PACS, pac)
         _compile(python)
         return _zip(installed.parent, Path(temporary))
+
+
+def _add_pac(folder: Path, package: Path) -> None:
+    """Copies a PAC's package to those in `folder` and adds its declaration to the registry."""
+    name = package.name
+    shutil.copytree(package, folder / name, ignore=_NOT_COPIED)
+    with (folder / "registry.py").open("a", encoding="utf-8") as registry:
+        registry.write(f"\nfrom timbres.pacs import {name}\nPACS[{name}.PAC.name] = {name}.PAC\n")
 
 
 def _install(requirements: Path, cache: Path) -> Path:

@@ -1,7 +1,7 @@
 """`python -m local.demo`: the main job from end to end, each step as a user would send it.
 
 What is shown is what runs: the curl lines go to a shell as they stand. At the end the
-files in `out/` are held against what the PACs' sandboxes sent; a difference ends it with 1.
+files in `out/` are held against what the fake PACs sent; a difference ends it with 1.
 """
 
 from __future__ import annotations
@@ -20,16 +20,17 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import requests
-
 from local.build import BuildError
 from local.emulator_process import ROOT, AwsError
 from local.environment import LocalEnvironment, log_steps, running_environment
 from local.fake_pacs.fake_data import mexico_now
+from local.fakes import DemoPac
 from local.stack import DeployError
 from local.start import environment
 
 OUT = ROOT / "out"
+# An issuer of every fake PAC.
+RFC = "A&D061009TY8"
 _MAX_LINES = 3
 _REPORT_SECONDS = 60
 
@@ -90,7 +91,7 @@ class Shell:
 
 def main() -> int:
     """Run the demo: 0, or 1 with the reason on standard error."""
-    _print_step("A local AWS with Timbres deployed, and two PACs")
+    _print_step("A local AWS with Timbres deployed, and its PACs")
     log_steps()
     try:
         with running_environment() as world:
@@ -110,37 +111,26 @@ def run(world: LocalEnvironment, shell: Shell) -> None:
     _print_step("Which accounts are there?")
     accounts = shell.call("reader", "/accounts", expect=200)["accounts"]
 
-    _print_step(f"How much did each RFC consume in {month}? (Reachcore, REST)")
-    balance = shell.call("reader", f"/accounts/acme-rc/balance?month={month}", expect=200)
+    balances = {}
+    for fake in _offering(world, "balance"):
+        pac, path = fake.pac.display_name, f"/accounts/{fake.account}/balance?month={month}"
+        _print_step(f"How much did each RFC consume in {month}? ({pac})")
+        balances[fake.account] = shell.call("reader", path, expect=200)
 
-    _print_step("And one of them, an RFC with an ampersand")
-    shell.call(
-        "reader",
-        f"/accounts/acme-rc/balance?month={month}&rfc={quote('A&D061009TY8')}",
-        expect=200,
-    )
+        _print_step("And one of them, an RFC with an ampersand")
+        shell.call("reader", f"{path}&rfc={quote(RFC)}", expect=200)
 
-    _print_step("How many stamps has an issuer left? (Solución Factible, SOAP)")
-    for rfc in sorted(_issuers(world)):
-        shell.call("reader", f"/accounts/acme-sf/stamps?rfc={quote(rfc)}", expect=200)
+    for fake in _offering(world, "stamps"):
+        _print_step(f"How many stamps has an issuer left? ({fake.pac.display_name})")
+        for rfc in fake.issuers:
+            shell.call("reader", f"/accounts/{fake.account}/stamps?rfc={quote(rfc)}", expect=200)
 
-    _print_step(
-        "Contract 500 stamps for one issuer: rejected for a reader, "
-        "created once per key for a contract manager"
-    )
-    order = (
-        "--request POST --header 'Idempotency-Key: demo-1'",
-        "--header 'Content-Type: application/json'",
-        """--data '{"rfc": "A&D061009TY8", "stamps": 500}'""",
-    )
-    shell.call("reader", "/accounts/acme-sf/contracts", *order, expect=403)
-    sold = len(_purchases(world))
-    bought = shell.call("contract_manager", "/accounts/acme-sf/contracts", *order, expect=201)
-    again = shell.call("contract_manager", "/accounts/acme-sf/contracts", *order, expect=201)
-    _check(
-        bought["id"] == again["id"] and len(_purchases(world)) == sold + 1,
-        "both requests returned the same contract; the PAC created one",
-    )
+    for fake in _offering(world, "contracts"):
+        _print_step(
+            "Contract 500 stamps for one issuer: rejected for a reader, created once per key for a "
+            f"contract manager ({fake.pac.display_name})"
+        )
+        _contract(shell, fake)
 
     _print_step(f"The 1st of the month, 06:00: the scheduler requests the reports of {month}")
     mails = world.stack.mailbox("finance")
@@ -171,14 +161,42 @@ def run(world: LocalEnvironment, shell: Shell) -> None:
             f"out/{name} has the checksum of its record",
         )
         if report["kind"] == "statement":
-            served = _get_statement(world, month, report["format"])
-            _check(content == served, f"out/{name} is what the PAC sent, byte for byte")
-    _check(
-        _total(OUT / f"acme-rc-{month}-consumption.csv") == balance["transactions"],
-        f"the consumption report adds up to the PAC's {balance['transactions']} stamps",
-    )
+            sent = [
+                statement
+                for fake in _offering(world, "statement")
+                if fake.account == report["account"]
+                for statement in fake.server.statements(month, report["format"])
+            ]
+            _check(content in sent, f"out/{name} is what the PAC sent, byte for byte")
+    for account, balance in balances.items():
+        _check(
+            _total(OUT / f"{account}-{month}-consumption.csv") == balance["transactions"],
+            f"the consumption report adds up to the PAC's {balance['transactions']} stamps",
+        )
     _print_step(
         f"Done; open out/all-{month}-consumption.html, or run `make up` and try it yourself"
+    )
+
+
+def _offering(world: LocalEnvironment, capability: str) -> list[DemoPac]:
+    return [fake for fake in world.fakes.values() if capability in fake.pac.capabilities]
+
+
+def _contract(shell: Shell, fake: DemoPac) -> None:
+    """Create a contract twice under one key. Raises `DemoError` unless the PAC has it once."""
+    path = f"/accounts/{fake.account}/contracts"
+    request = (
+        f"--request POST --header 'Idempotency-Key: demo-{fake.account}'",
+        "--header 'Content-Type: application/json'",
+        f"""--data '{{"rfc": "{RFC}", "stamps": 500}}'""",
+    )
+    shell.call("reader", path, *request, expect=403)
+    before = len(fake.server.contracts())
+    created = shell.call("buyer", path, *request, expect=201)
+    replayed = shell.call("buyer", path, *request, expect=201)
+    _check(
+        created["id"] == replayed["id"] and len(fake.server.contracts()) == before + 1,
+        "the second request was answered with the first's contract; the PAC has it once",
     )
 
 
@@ -192,27 +210,6 @@ def _await_mail(mails: Callable[[], list[str]], about: str) -> str:
         print(".", end="", flush=True)
         time.sleep(0.5)
     raise DemoError(f"the mail did not come within {_REPORT_SECONDS} s")
-
-
-def _purchases(world: LocalEnvironment) -> list[Any]:
-    purchases: list[Any] = _sandbox(world.solucion_factible_url, "state")["accounts"][0][
-        "purchases"
-    ]
-    return purchases
-
-
-def _issuers(world: LocalEnvironment) -> list[str]:
-    account = _sandbox(world.solucion_factible_url, "state")["accounts"][0]
-    return [issuer["rfc"] for issuer in account["issuers"]]
-
-
-def _sandbox(url: str, what: str) -> Any:
-    return requests.get(f"{url}/_control/{what}", timeout=10).json()
-
-
-def _get_statement(world: LocalEnvironment, month: str, form: str) -> bytes:
-    url = f"{world.reachcore_url}/_control/served/{quote('Acme Timbrado')}/{month}/{form}"
-    return requests.get(url, timeout=10).content
 
 
 def _total(path: Path) -> int:

@@ -1,4 +1,4 @@
-"""A past for the demo: what the nights before today would have counted of acme-sf's issuers."""
+"""A past for the demo: what the nights before today would have counted of an account's issuers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from datetime import date, datetime, time, timedelta
 from itertools import accumulate
 
-from local.fake_pacs.fake_data import Issuer as Book
 from local.stack import Stack
 from timbres.domain.clock import MEXICO_CITY
 from timbres.domain.forecast import AlertThresholds, Snapshot
@@ -20,12 +19,15 @@ _WEEK = (10, 9, 9, 10, 12, 4, 1)
 # Bought in the PAC's portal in the middle of last month: no consumption, whatever the count says.
 _CONTRACTED = 500
 
+# What the counts lead to: stamps contracted and used, by RFC.
+Past = Mapping[str, tuple[int, int]]
 
-def write_snapshots(stack: Stack, account: str, books: Mapping[str, Book], today: date) -> None:
+
+def write_snapshots(stack: Stack, account: str, past: Past, today: date) -> None:
     """Write a snapshot an issuer and night, from the month before last up to yesterday.
 
-    They lead to what `books` say now: who has used all of its stamps did so a week ago, who
-    bought did so on the 12th of last month.
+    They lead to `past`: an issuer that has used all of its stamps did so a week ago, one with a
+    contract of the portal made it on the 12th of last month.
     """
     daily_counts = DailyCountRepository(
         stack.session().client("dynamodb"),
@@ -34,11 +36,11 @@ def write_snapshots(stack: Stack, account: str, books: Mapping[str, Book], today
     )
     limits = AlertThresholds(None, 7)
     last_month = (today.replace(day=1) - _DAY).replace(day=1)
-    known = {rfc: Issuer(account, rfc) for rfc in books}
-    used = {rfc: _used(book, last_month, today) for rfc, book in books.items()}
+    known = {rfc: Issuer(account, rfc) for rfc in past}
+    used = {rfc: _used(*latest, last_month, today) for rfc, latest in past.items()}
     for day in _days(last_month, today):
-        for rfc, book in books.items():
-            contracted = book.contratados
+        for rfc, (latest, _) in past.items():
+            contracted = latest
             if contracted > _CONTRACTED and day < last_month.replace(day=12):
                 contracted -= _CONTRACTED
             stamps = Stamps(contracted, used[rfc][day], contracted - used[rfc][day])
@@ -57,12 +59,12 @@ def _days(last_month: date, today: date) -> Iterator[date]:
         day += _DAY
 
 
-def _used(book: Book, last_month: date, today: date) -> dict[date, int]:
+def _used(contracted: int, used: int, last_month: date, today: date) -> dict[date, int]:
     """Return what was used up to the night of each day, in the rhythm of a week."""
     first = (last_month - _DAY).replace(day=1)
     days = [first + n * _DAY for n in range((today - first).days + 1)]
-    end = today if book.disponibles else today - 7 * _DAY
+    end = today if used < contracted else today - 7 * _DAY
     weights = [_WEEK[day.weekday()] if day < end else 0 for day in days]
     total = sum(weights)
     so_far = [0, *accumulate(weights)]
-    return {day: book.usados * weight // total for day, weight in zip(days, so_far, strict=False)}
+    return {day: used * weight // total for day, weight in zip(days, so_far, strict=False)}

@@ -243,17 +243,20 @@ class Stack:
 
 
 @contextlib.contextmanager
-def running_stack(log: Path = ROOT / ".local" / "aws.log") -> Iterator[Stack]:
+def running_stack(
+    log: Path = ROOT / ".local" / "aws.log", pacs: Sequence[Path] = ()
+) -> Iterator[Stack]:
     """Timbres, built from this folder and deployed to a local AWS of its own.
 
-    The local AWS writes to `log`. Raises `BuildError`, `AwsError` or `DeployError`.
+    `pacs` are packages of PACs that are not in the product. The local AWS writes to `log`.
+    Raises `BuildError`, `AwsError` or `DeployError`.
     """
     with running_aws(log) as aws:
-        yield Stack(aws, deploy(aws.session(aws.admin)))
+        yield Stack(aws, deploy(aws.session(aws.admin), pacs=pacs))
 
 
-def deploy(session: Session, root: Path = ROOT) -> dict[str, str]:
-    """Builds the project at `root` and creates its stack: the outputs.
+def deploy(session: Session, root: Path = ROOT, pacs: Sequence[Path] = ()) -> dict[str, str]:
+    """Builds the project at `root`, with further `pacs`, and creates its stack: the outputs.
 
     Raises `BuildError`, or `DeployError` with the reason of every resource that failed.
     """
@@ -266,7 +269,7 @@ def deploy(session: Session, root: Path = ROOT) -> dict[str, str]:
         s3.put_object(Bucket=bucket, Key=key, Body=content)
         return f"s3://{bucket}/{key}"
 
-    template = upload("template.json", package(root, upload).encode())
+    template = upload("template.json", package(root, upload, pacs).encode())
     logger.info("creating the stack of template.yaml")
     cloudformation = session.client("cloudformation")
     try:

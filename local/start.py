@@ -23,8 +23,7 @@ Timbres is running.
 
   API                {api_url}
   AWS                {endpoint_url} (region {region})
-  Reachcore          {reachcore_url}
-  Solución Factible  {solucion_factible_url}
+{pacs}
   log                .local/aws.log
 
 In another shell:
@@ -32,7 +31,7 @@ In another shell:
   . .local/env
   curl --aws-sigv4 "aws:amz:$AWS_REGION:execute-api" \\
     --user "$TIMBRES_READER_ACCESS_KEY_ID:$TIMBRES_READER_SECRET_ACCESS_KEY" \\
-    "$TIMBRES_API_URL/accounts/acme-sf/stamps?rfc=A%26D061009TY8"
+    "$TIMBRES_API_URL/accounts/{account}/stamps?rfc=A%26D061009TY8"
 
 Ctrl-C ends it all.
 """
@@ -90,9 +89,9 @@ def environment(world: LocalEnvironment) -> dict[str, str]:
         # One left in the shell would be sent along, and refused.
         "AWS_SESSION_TOKEN": "",
         "TIMBRES_API_URL": stack.api_url,
-        "TIMBRES_REACHCORE_URL": world.reachcore_url,
-        "TIMBRES_SOLUCION_FACTIBLE_URL": world.solucion_factible_url,
     }
+    for pac, url in world.urls.items():
+        variables[f"TIMBRES_{pac.upper().replace('-', '_')}_URL"] = url
     for identity in ("reader", "reporter", "contract_manager"):
         keys = stack.keys[identity]
         prefix = f"TIMBRES_{identity.upper()}"
@@ -120,8 +119,12 @@ def _ready(world: LocalEnvironment) -> str:
         api_url=world.stack.api_url,
         endpoint_url=world.stack.endpoint_url,
         region=world.stack.region,
-        reachcore_url=world.reachcore_url,
-        solucion_factible_url=world.solucion_factible_url,
+        pacs="\n".join(
+            f"  {fake.pac.display_name:18} {world.urls[pac]}" for pac, fake in world.fakes.items()
+        ),
+        account=next(
+            fake.account for fake in world.fakes.values() if "stamps" in fake.pac.capabilities
+        ),
     )
 
 

@@ -1,4 +1,4 @@
-"""What both sandboxes share: routing, the control endpoints, and faults around an answer."""
+"""What all sandboxes share: routing, the control endpoints, and faults around an answer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from werkzeug.routing import Map, Rule
 from werkzeug.wrappers import Request, Response
 
-from local.fake_pacs.fake_data import Clock, FakePacStateError
+from local.fake_pacs.fake_data import Clock, FakePacStateError, mexico_now
 from local.fake_pacs.faults import (
     REPLACING,
     Fault,
@@ -127,6 +127,11 @@ class CallLog:
             return [call.as_json() for call in self._calls]
 
 
+def json_reply(payload: object, outcome: str = "200", status: int = 200) -> Reply:
+    """A PAC's answer in JSON, in UTF-8."""
+    return Reply(status, [json.dumps(payload, ensure_ascii=False).encode()], JSON, outcome)
+
+
 def json_response(payload: object, status: int = 200) -> Response:
     """A JSON answer in UTF-8."""
     body = json.dumps(payload, ensure_ascii=False).encode()
@@ -146,17 +151,18 @@ class FakePac(ABC):
 
     A subclass names its fault rules and the header that carries credentials, if any, and
     passes its routes as (method or methods, path, view); views take the request and the
-    path's variables.
+    path's variables, and answer by `answer`.
     """
 
     rules: ClassVar[FaultRules]
     credential_header: ClassVar[str | None] = None
 
-    def __init__(self, clock: Clock, routes: Sequence[tuple[str, str, View]]) -> None:
-        """Take the clock and the routes of the PAC; methods are separated by blanks."""
+    def __init__(self, routes: Sequence[tuple[str, str, View]], clock: Clock = mexico_now) -> None:
+        """Take the routes of the PAC, methods separated by blanks, and the clock."""
         self.faults = FaultQueue()
         self.calls = CallLog()
         self._clock = clock
+        self._contracts: list[tuple[str, int]] = []
         everything = [
             ("GET", f"{CONTROL}/state", self._get_state),
             ("GET", f"{CONTROL}/faults", self._get_faults),
@@ -185,25 +191,43 @@ class FakePac(ABC):
     # ------------------------------------------------------------- for the subclasses
 
     @abstractmethod
+    def rejection(self, operation: str, fault: Fault) -> Reply:
+        """The PAC's answer with the code of a fault of the kind `CODE`."""
+
+    def wrong_shape(self, operation: str) -> Reply:  # noqa: ARG002 a subclass tells them apart
+        """A well-formed answer that is not what the PAC documents."""
+        return json_reply({"estado": "correcto", "saldo": {"timbres": "tres"}}, "not-processed")
+
+    def content_type(self, operation: str) -> str:  # noqa: ARG002 as above
+        """The content type of the PAC's answers to an operation."""
+        return JSON
+
     def state_json(self) -> dict[str, Any]:
         """The sandbox's memory without credentials."""
+        return {"contracts": self.contracts()}
 
-    @abstractmethod
     def not_routed(self, error: HTTPException) -> Reply:
         """The PAC's answer to a path or method that it does not have."""
+        return Reply(error.code or 500, [], "text/html", "not-processed")
+
+    def contracts(self) -> list[tuple[str, int]]:
+        """The contracts that took effect, as RFC and stamps, oldest first."""
+        return list(self._contracts)
+
+    def statements(self, month: str, file_format: str) -> list[bytes]:  # noqa: ARG002 as above
+        """The statement of a month that each account was last sent."""
+        return []
 
     def answer(
         self,
         request: Request,
         subject: RequestContext,
         process: Callable[[Fault | None, Fault | None], Reply],
-        replacement: Callable[[Fault], Reply],
     ) -> Response:
         """Answer a call, with the faults that wait for it, if any.
 
         `process` does the PAC's work, as its second argument, a fault of `CHANGING_WORK`,
-        changes it, and words the answer, which it may spoil as its first says;
-        `replacement` words the answer of a fault that stands in the PAC's place.
+        changes it, and words the answer, which it may spoil as its first says.
         """
         call_key = (subject.operation, subject.rfc, subject.account)
         fault, work = self.faults.take(*call_key), self.faults.take_work(*call_key)
@@ -215,7 +239,7 @@ class FakePac(ABC):
             call.outcome = "not-processed"
             cut(request.environ)
         if fault and kind in REPLACING:
-            reply = replacement(fault)
+            reply = self.replacement(request, subject.operation, fault)
             call.outcome = reply.outcome
             if fault.processed:
                 call.outcome = process(fault, work).outcome
@@ -230,15 +254,19 @@ class FakePac(ABC):
             return _truncate(reply, request.environ)
         return _count_sent(reply, call)
 
-    def fault_reply(self, request: Request, fault: Fault, content_type: str) -> Reply:
-        """The answers in the PAC's place that are alike for every PAC and operation."""
+    def replacement(self, request: Request, operation: str, fault: Fault) -> Reply:
+        """The answer of a fault that stands in the PAC's place."""
+        if fault.kind is FaultKind.CODE:
+            return self.rejection(operation, fault)
+        if fault.kind is FaultKind.WRONG_SHAPE and fault.reply is None:
+            return self.wrong_shape(operation)
         if fault.kind is FaultKind.REDIRECT:
             location = fault.location or urljoin(request.host_url, f"{CONTROL}/elsewhere")
             return Reply(302, [], "text/html", "not-processed", {"Location": location})
         if fault.kind is FaultKind.HTML_200:
             return Reply(200, [MAINTENANCE_PAGE], "text/html; charset=utf-8", "not-processed")
         body = (fault.reply or "").encode()
-        return Reply(200, [body], content_type, "not-processed")
+        return Reply(200, [body], self.content_type(operation), "not-processed")
 
     # ----------------------------------------------------------------------- routing
 

@@ -653,11 +653,18 @@ def demo_state(
     username: str,
     password: str,
 ) -> FakePacState:
-    """The demo's data: the same for the same day, and nothing later than that day.
+    """The demo's data: the same for the same day, and nothing later than that day."""
+    return FakePacState(
+        demo_reachcore_books(today, acme_api_key=acme_api_key, norte_api_key=norte_api_key),
+        demo_solucion_factible_books(username, password),
+    )
 
-    At Reachcore, "Acme Timbrado" (Postpago) has five RFCs registered, four authorised and
-    three that stamp; "Norte Prepago" (Prepago) has two. At Solución Factible one user has
-    the same five as issuers: comfortable, low, exhausted, unused and busy.
+
+def demo_reachcore_books(today: date, *, acme_api_key: str, norte_api_key: str) -> ReachcoreState:
+    """The demo's data at Reachcore.
+
+    "Acme Timbrado" (Postpago) has five RFCs registered, four authorised and three that stamp;
+    "Norte Prepago" (Prepago) has two.
     """
     acme = ReachcoreAccount(
         "Acme Timbrado",
@@ -677,6 +684,14 @@ def demo_state(
         acme.add(movement)
     for movement in _demo_movements(today, ("GOMP800101QX2",)):
         norte.add(movement)
+    return ReachcoreState({acme_api_key: acme, norte_api_key: norte})
+
+
+def demo_solucion_factible_books(username: str, password: str) -> SolucionFactibleState:
+    """The demo's data at Solución Factible.
+
+    One user has Acme's five RFCs as issuers: comfortable, low, exhausted, unused and busy.
+    """
     user = SolucionFactibleAccount(
         username,
         password,
@@ -688,10 +703,7 @@ def demo_state(
             "GOMP800101QX2": Issuer(300, 120),
         },
     )
-    return FakePacState(
-        ReachcoreState({acme_api_key: acme, norte_api_key: norte}),
-        SolucionFactibleState([user]),
-    )
+    return SolucionFactibleState([user])
 
 
 def _demo_movements(today: date, rfcs: tuple[str, ...]) -> Iterator[Movement]:

@@ -153,7 +153,7 @@ class FaultRules:
 
     kinds: Mapping[str, frozenset[FaultKind]]
     codes: Mapping[str, frozenset[str]]
-    soap: bool
+    soap: bool = False
 
 
 _FIELDS_OF_KIND: Mapping[FaultKind, frozenset[str]] = {

@@ -11,7 +11,7 @@ from __future__ import annotations
 import datetime
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
@@ -30,6 +30,7 @@ from local.fake_pacs.base import (
     Reply,
     RequestContext,
     control_fields,
+    json_reply,
     json_response,
 )
 from local.fake_pacs.fake_data import (
@@ -126,14 +127,12 @@ class FakeReachcore(FakePac):
             "pdf": ANY_OPERATION | {FaultKind.LAGGING_READS},
         },
         codes=dict.fromkeys((SALDOS, "csv", "pdf"), _DOCUMENTED),
-        soap=False,
     )
     credential_header = "RCApiKey"
 
     def __init__(self, books: ReachcoreState, *, clock: Clock = mexico_now) -> None:
         """Take the memory and the clock (any zone; answers speak Mexico City's time)."""
         super().__init__(
-            clock,
             [
                 ("POST", PATH, self._saldos),
                 ("POST", f"{PATH}/<file_format>", self._statement),
@@ -142,6 +141,7 @@ class FakeReachcore(FakePac):
                 ("POST", f"{CONTROL}/rfcs", self._post_rfc),
                 ("GET", f"{CONTROL}/served/<account>/<month>/<file_format>", self._get_served),
             ],
+            clock,
         )
         self._books = books
         self._served: dict[tuple[str, str, str], Statement] = {}
@@ -155,6 +155,32 @@ class FakeReachcore(FakePac):
         """404 and 405 in the documented error structure."""
         return _error("405" if error.code == 405 else "404")
 
+    def rejection(self, operation: str, fault: Fault) -> Reply:
+        """The documented error structure, or the body that the fault asks for."""
+        on_statement = operation != SALDOS and fault.code == "400-002"
+        return _error(str(fault.code), RFC_NOT_NEEDED if on_statement else None, fault.body)
+
+    def wrong_shape(self, operation: str) -> Reply:
+        """A well-formed answer of the right type that is not what the documentation describes."""
+        if operation == "csv":
+            body = "Reporte;Total\r\nTimbres;3\r\n"
+            headers = {"Content-Disposition": 'attachment; filename="reporte.csv"'}
+            return Reply(200, [body.encode()], _CONTENT_TYPES["csv"], "not-processed", headers)
+        return super().wrong_shape(operation)
+
+    def content_type(self, operation: str) -> str:
+        """That of a statement's format, or JSON."""
+        return _CONTENT_TYPES.get(operation, JSON)
+
+    def statements(self, month: str, file_format: str) -> list[bytes]:
+        """The statement of a month that each account was last sent."""
+        with self._served_lock:
+            return [
+                b"".join(statement.chunks())
+                for (_, *key), statement in self._served.items()
+                if key == [month, file_format]
+            ]
+
     # ------------------------------------------------------------------ the PAC's own
 
     def _saldos(self, request: Request) -> Response:
@@ -165,7 +191,7 @@ class FakeReachcore(FakePac):
                 return rejection
             return self._balance_reply(query, fault, work)
 
-        return self.answer(request, query.subject, process, self._replacer(request, SALDOS))
+        return self.answer(request, query.subject, process)
 
     def _statement(self, request: Request, file_format: str) -> Response:
         query = self._query(request, file_format)
@@ -177,8 +203,7 @@ class FakeReachcore(FakePac):
                 return _error("400-002", RFC_NOT_NEEDED)
             return self._statement_reply(query, file_format, work)
 
-        replace = self._replacer(request, file_format)
-        return self.answer(request, query.subject, process, replace)
+        return self.answer(request, query.subject, process)
 
     def _query(self, request: Request, operation: str) -> _Query:
         payload = request.get_json(force=True, silent=True)
@@ -234,19 +259,6 @@ class FakeReachcore(FakePac):
         lag = timedelta(seconds=work.seconds if work else 0)
         return self._books.balance(str(query.account), str(query.month), rfc, now, lag)
 
-    def _replacer(self, request: Request, operation: str) -> Callable[[Fault], Reply]:
-        content_type = _CONTENT_TYPES.get(operation, JSON)
-
-        def replacement(fault: Fault) -> Reply:
-            if fault.kind is FaultKind.CODE and fault.code:
-                on_statement = operation != SALDOS and fault.code == "400-002"
-                return _error(fault.code, RFC_NOT_NEEDED if on_statement else None, fault.body)
-            if fault.kind is FaultKind.WRONG_SHAPE and fault.reply is None:
-                return _wrong_shape(operation)
-            return self.fault_reply(request, fault, content_type)
-
-        return replacement
-
     # -------------------------------------------------------------- control endpoints
 
     def _post_movements(self, request: Request) -> Response:
@@ -289,8 +301,7 @@ def _error(code: str, message: str | None = None, body: str = "json") -> Reply:
         return Reply(status, [], JSON, code)
     if body == "html":
         return Reply(status, [MAINTENANCE_PAGE], "text/html; charset=utf-8", code)
-    errors = {"errors": [{"Code": code, "Message": message or usual}]}
-    return Reply(status, [json.dumps(errors, ensure_ascii=False).encode()], JSON, code)
+    return json_reply({"errors": [{"Code": code, "Message": message or usual}]}, code, status)
 
 
 def _balance_json(balance: Balance, *, comma: bool) -> Iterator[bytes]:
@@ -323,13 +334,3 @@ def _row_json(row: Movement) -> str:
 @lru_cache(maxsize=1 << 16)
 def _quote(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
-
-
-def _wrong_shape(operation: str) -> Reply:
-    """A well-formed answer of the right type that is not what the documentation describes."""
-    if operation == "csv":
-        body = "Reporte;Total\r\nTimbres;3\r\n"
-        headers = {"Content-Disposition": 'attachment; filename="reporte.csv"'}
-        return Reply(200, [body.encode()], _CONTENT_TYPES["csv"], "not-processed", headers)
-    payload = {"estado": "correcto", "saldo": {"timbres": "tres"}}
-    return Reply(200, [json.dumps(payload).encode()], JSON, "not-processed")

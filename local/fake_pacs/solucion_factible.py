@@ -9,7 +9,6 @@ those before malformed data (612), and an issuer that the user does not have is 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -171,7 +170,6 @@ class FakeSolucionFactible(FakePac):
             for route in (("POST", path, self._soap), ("GET", path, self._get_wsdl))
         ]
         super().__init__(
-            clock,
             [
                 *service,
                 ("POST", f"{CONTROL}/consume", self._post_consume),
@@ -179,6 +177,7 @@ class FakeSolucionFactible(FakePac):
                 ("POST", f"{CONTROL}/issuer", self._post_issuer),
                 ("POST", f"{CONTROL}/issuers", self._post_issuers),
             ],
+            clock,
         )
         self._books = books
         self._wsdl = wsdl
@@ -191,6 +190,35 @@ class FakeSolucionFactible(FakePac):
         """A SOAP fault under the HTTP status of the error."""
         return _soap_fault("Client", "The service cannot be found", error.code or 500)
 
+    def rejection(self, operation: str, fault: Fault) -> Reply:
+        """The status, with its documented message or the fault's own."""
+        code = str(fault.code)
+        return _result(operation, code, fault.mensaje or MESSAGES[code])
+
+    def wrong_shape(self, operation: str) -> Reply:
+        """A well-formed envelope whose result is not the documented one."""
+        response = etree.Element(f"{{{SERVICE}}}{operation}Response", nsmap={"ns": SERVICE})
+        returned = etree.SubElement(response, f"{{{SERVICE}}}resultado")
+        etree.SubElement(returned, f"{{{SERVICE}}}codigo").text = "200"
+        return Reply(200, [_envelope(response)], XML, "not-processed")
+
+    def content_type(self, operation: str) -> str:  # noqa: ARG002 XML for each
+        """That of SOAP 1.1."""
+        return XML
+
+    def replacement(self, request: Request, operation: str, fault: Fault) -> Reply:
+        """The answers of any PAC, and a SOAP fault."""
+        if fault.kind is FaultKind.SOAP_FAULT:
+            return _soap_fault("Server", "Error interno del servicio Utilerias")
+        return super().replacement(request, operation, fault)
+
+    def contracts(self) -> list[tuple[str, int]]:
+        """The contracts of every user that took effect, as RFC and stamps."""
+        purchases = (
+            one for account in self._books.as_json()["accounts"] for one in account["purchases"]
+        )
+        return [(purchase["rfc"], purchase["timbres"]) for purchase in purchases]
+
     # ------------------------------------------------------------------ the PAC's own
 
     def _soap(self, request: Request) -> Response:
@@ -199,7 +227,7 @@ class FakeSolucionFactible(FakePac):
         except _MalformedError as problem:
             text = str(problem)
             reply = _soap_fault("Client", text)
-            return self.answer(request, RequestContext("other"), lambda *_: reply, lambda _: reply)
+            return self.answer(request, RequestContext("other"), lambda *_: reply)
 
         def process(fault: Fault | None, work: Fault | None) -> Reply:
             if asked.operation == GET_TIMBRES:
@@ -212,7 +240,7 @@ class FakeSolucionFactible(FakePac):
             asked.values["rfcEmisor"] or None,
             timbres=asked.stamps(),
         )
-        return self.answer(request, subject, process, self._replacer(request, asked.operation))
+        return self.answer(request, subject, process)
 
     def _get_timbres(self, asked: _Request, fault: Fault | None, work: Fault | None) -> Reply:
         rfc = asked.values["rfcEmisor"]
@@ -271,19 +299,6 @@ class FakeSolucionFactible(FakePac):
         username = asked.values["usuario"]
         return username if self._books.knows(username) else None
 
-    def _replacer(self, request: Request, operation: str) -> Callable[[Fault], Reply]:
-        def replacement(fault: Fault) -> Reply:
-            if fault.kind is FaultKind.CODE and fault.code:
-                message = fault.mensaje or MESSAGES[fault.code]
-                return _result(operation, fault.code, message)
-            if fault.kind is FaultKind.SOAP_FAULT:
-                return _soap_fault("Server", "Error interno del servicio Utilerias")
-            if fault.kind is FaultKind.WRONG_SHAPE and fault.reply is None:
-                return _wrong_shape(operation)
-            return self.fault_reply(request, fault, XML)
-
-        return replacement
-
     def _get_wsdl(self, request: Request) -> Response:
         def process(_fault: Fault | None, _work: Fault | None) -> Reply:
             if WSDL not in {name.lower() for name in request.args}:
@@ -292,7 +307,7 @@ class FakeSolucionFactible(FakePac):
                 return _soap_fault("Server", "The WSDL is not available", 404)
             return Reply(200, [_without_addresses(self._wsdl)], XML, "200")
 
-        return self.answer(request, RequestContext(WSDL), process, self._replacer(request, WSDL))
+        return self.answer(request, RequestContext(WSDL), process)
 
     # -------------------------------------------------------------- control endpoints
 
@@ -416,14 +431,6 @@ def _soap_fault(side: str, text: str, http_status: int = 500) -> Reply:
     etree.SubElement(fault, "faultstring").text = text
     etree.SubElement(fault, "detail")
     return Reply(http_status, [_envelope(fault)], XML, "not-processed")
-
-
-def _wrong_shape(operation: str) -> Reply:
-    """A well-formed envelope whose result is not the documented one."""
-    response = etree.Element(f"{{{SERVICE}}}{operation}Response", nsmap={"ns": SERVICE})
-    returned = etree.SubElement(response, f"{{{SERVICE}}}resultado")
-    etree.SubElement(returned, f"{{{SERVICE}}}codigo").text = "200"
-    return Reply(200, [_envelope(response)], XML, "not-processed")
 
 
 def _without_addresses(wsdl: Path) -> bytes:

@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from local.environment import WSDL
 from local.fake_pacs.fake_data import SolucionFactibleAccount, SolucionFactibleState, bulk_rfc
 from local.fake_pacs.faults import parse_fault
 from local.fake_pacs.server import serve
 from local.fake_pacs.solucion_factible import FakeSolucionFactible
+from local.fakes import WSDL
 from local.stack import Stack
 
 ACCOUNT = "night-sf"

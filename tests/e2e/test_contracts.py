@@ -53,7 +53,7 @@ def of_issuer(world: LocalEnvironment, rfc: str) -> list[dict[str, Any]]:
 def test_a_purchase_whose_reply_was_cut_is_confirmed_by_the_count(world: LocalEnvironment) -> None:
     rfc = "LOS010203AB1"
     assert buy(world.stack, rfc, 30, "first-of-losrfc").status_code == 201
-    fault(world.solucion_factible_url, operation="agregarContrato", fault="cut-after")
+    fault(world.urls["solucion-factible"], operation="agregarContrato", fault="cut-after")
     unknown = buy(world.stack, rfc, 45, "cut-after")
     assert (unknown.status_code, unknown.json()["status"]) == (202, "unknown")
 
@@ -71,7 +71,7 @@ def test_a_purchase_whose_reply_was_cut_is_confirmed_by_the_count(world: LocalEn
 def test_a_purchase_cut_before_is_rejected_and_may_be_bought_again(world: LocalEnvironment) -> None:
     rfc = "CUT010203AB2"
     assert buy(world.stack, rfc, 10, "first-of-cutrfc").status_code == 201
-    fault(world.solucion_factible_url, operation="agregarContrato", fault="cut-before")
+    fault(world.urls["solucion-factible"], operation="agregarContrato", fault="cut-before")
     unknown = buy(world.stack, rfc, 60, "cut-before")
     assert unknown.status_code == 202
     blocked = buy(world.stack, rfc, 60, "cut-before-2")
@@ -92,11 +92,11 @@ def test_what_no_count_proves_is_mailed_reviewed_and_settled_by_a_buyer(
     stack, rfc = world.stack, "REV010203AB3"
     stack.queue_mails()
     assert buy(stack, rfc, 10, "first-of-revrfc").status_code == 201
-    fault(world.solucion_factible_url, operation="agregarContrato", fault="cut-after")
+    fault(world.urls["solucion-factible"], operation="agregarContrato", fault="cut-after")
     unknown = buy(stack, rfc, 20, "to-review").json()
     # Somebody buys in the portal meanwhile.
     requests.post(
-        f"{world.solucion_factible_url}/_control/issuer",
+        f"{world.urls['solucion-factible']}/_control/issuer",
         json={"rfc": rfc, "contratados": 10 + 20 + 7},
         timeout=5,
     )

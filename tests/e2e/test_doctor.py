@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 from local.emulator_process import ROOT
-from local.environment import WSDL as WSDL_FILE
 from local.fake_pacs.fake_data import SolucionFactibleAccount, SolucionFactibleState
 from local.fake_pacs.server import serve
 from local.fake_pacs.solucion_factible import FakeSolucionFactible
+from local.fakes import WSDL as WSDL_FILE
 from local.stack import SECRET_PREFIX, Stack
 
 PASSWORD = "a-password-of-the-doctor"

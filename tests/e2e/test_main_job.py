@@ -38,7 +38,7 @@ def fault(url: str, **what: Any) -> None:
 
 
 def purchases(world: LocalEnvironment) -> list[dict[str, Any]]:
-    books = requests.get(f"{world.solucion_factible_url}/_control/state", timeout=5).json()
+    books = requests.get(f"{world.urls['solucion-factible']}/_control/state", timeout=5).json()
     return [purchase for account in books["accounts"] for purchase in account["purchases"]]
 
 
@@ -208,7 +208,7 @@ def test_an_rfc_arrives_whole_however_it_is_written(stack: Stack, rfc: str) -> N
 def test_bad_input_is_named_and_reaches_no_pac(
     world: LocalEnvironment, method: str, path: str, body: Any, status: int, code: str, field: str
 ) -> None:
-    for url in (world.reachcore_url, world.solucion_factible_url):
+    for url in (world.urls["reachcore"], world.urls["solucion-factible"]):
         requests.delete(f"{url}/_control/calls", timeout=5)
     path, _, query = path.partition("?")
     answer = world.stack.call(
@@ -223,7 +223,7 @@ def test_bad_input_is_named_and_reaches_no_pac(
     assert answer.status_code == status
     assert answer.headers["Content-Type"] == "application/problem+json"
     assert (problem["code"], problem["field"], problem["status"]) == (code, field, status)
-    for url in (world.reachcore_url, world.solucion_factible_url):
+    for url in (world.urls["reachcore"], world.urls["solucion-factible"]):
         assert requests.get(f"{url}/_control/calls", timeout=5).json() == {"calls": []}
 
 
@@ -231,7 +231,7 @@ def test_a_lost_reply_leaves_the_contract_unknown_and_is_never_sent_again(
     world: LocalEnvironment,
 ) -> None:
     before = len(purchases(world))
-    fault(world.solucion_factible_url, operation="agregarContrato", fault="cut-after")
+    fault(world.urls["solucion-factible"], operation="agregarContrato", fault="cut-after")
     first = buy(world.stack, "ACM010203XY9", 70, "lost-reply")
     again = buy(world.stack, "ACM010203XY9", 70, "lost-reply")
     other = buy(world.stack, "ACM010203XY9", 70, "lost-reply-2")
@@ -247,7 +247,7 @@ def test_a_lost_reply_leaves_the_contract_unknown_and_is_never_sent_again(
 def test_a_refusal_is_told_in_the_pacs_words_and_the_next_key_may_buy(
     world: LocalEnvironment,
 ) -> None:
-    fault(world.solucion_factible_url, operation="agregarContrato", fault="code", code="632")
+    fault(world.urls["solucion-factible"], operation="agregarContrato", fault="code", code="632")
     refused = buy(world.stack, "GOMP800101QX2", 10, "refused")
     assert refused.status_code == 422
     assert refused.json()["code"] == "transaction-limit-exceeded"
@@ -265,8 +265,8 @@ def test_an_account_is_added_with_one_secret(world: LocalEnvironment) -> None:
         {
             "pac": "reachcore",
             "environment": "sandbox",
-            "endpoint": world.reachcore_url,
-            "api_key": world.norte_api_key,
+            "endpoint": world.urls["reachcore"],
+            "api_key": world.fakes["reachcore"].spare["api_key"],
         },
     )
     balance = world.stack.call(
@@ -305,7 +305,7 @@ def test_a_statement_is_the_pacs_own_byte_for_byte(world: LocalEnvironment, form
     # No key, no signature: the link alone opens it.
     opened = requests.get(redirect.headers["Location"], timeout=10)
     served = requests.get(
-        f"{world.reachcore_url}/_control/served/{quote('Acme Timbrado')}/{last_month()}/{form}",
+        f"{world.urls['reachcore']}/_control/served/{quote('Acme Timbrado')}/{last_month()}/{form}",
         timeout=10,
     )
     assert opened.content == served.content
@@ -335,7 +335,7 @@ def test_what_happens_is_mailed_in_spanish(world: LocalEnvironment) -> None:
     stack.queue_mails()
     contract = buy(stack, "AAA010101AAA", 25, "mailed").json()
     ready(stack, "acme-rc", "statement", "csv")
-    fault(world.reachcore_url, operation="pdf", fault="code", code="404", body="html")
+    fault(world.urls["reachcore"], operation="pdf", fault="code", code="404", body="html")
     failed = ready(stack, "acme-rc", "statement", "pdf")
     assert failed["status"] == "failed"
     assert failed["error"]["code"] == "pac-endpoint-not-found"
@@ -360,15 +360,15 @@ def test_a_rejected_key_is_told_once_and_tried_once_until_it_changes(
     stack = world.stack
     stack.queue_mails()
     stack.mails()
-    secret = {"pac": "reachcore", "environment": "sandbox", "endpoint": world.reachcore_url}
+    secret = {"pac": "reachcore", "environment": "sandbox", "endpoint": world.urls["reachcore"]}
     stack.create_account("sur-rc", secret | {"api_key": "no-such-key"})
     query = {"month": last_month()}
-    requests.delete(f"{world.reachcore_url}/_control/calls", timeout=5)
+    requests.delete(f"{world.urls['reachcore']}/_control/calls", timeout=5)
 
     answers = [stack.call("reader", "GET", "/accounts/sur-rc/balance", query) for _ in range(3)]
 
     assert {answer.json()["code"] for answer in answers} == {"pac-credentials-rejected"}
-    calls = requests.get(f"{world.reachcore_url}/_control/calls", timeout=5).json()["calls"]
+    calls = requests.get(f"{world.urls['reachcore']}/_control/calls", timeout=5).json()["calls"]
     assert [call["outcome"] for call in calls] == ["401"]
     mails: list[str] = []
     eventually(lambda: mails.extend(stack.mails()) or mails)
@@ -376,7 +376,7 @@ def test_a_rejected_key_is_told_once_and_tried_once_until_it_changes(
 
     stack.session().client("secretsmanager").put_secret_value(
         SecretId="timbres/accounts/sur-rc",
-        SecretString=json.dumps(secret | {"api_key": world.norte_api_key}),
+        SecretString=json.dumps(secret | {"api_key": world.fakes["reachcore"].spare["api_key"]}),
     )
     answer = stack.call("reader", "GET", "/accounts/sur-rc/balance", query)
     assert (answer.status_code, answer.json()["plan"]) == (200, "prepaid")

@@ -62,7 +62,7 @@ def test_a_function_that_is_killed_while_it_buys(world: LocalEnvironment) -> Non
     rfc = "KIL010203AB7"
     assert buy(world.stack, rfc, 10, "first-of-kilrfc").status_code == 201
     slow = {"operation": "agregarContrato", "fault": "slow-after", "seconds": 2, "rfc": rfc}
-    fault(world.solucion_factible_url, **slow)
+    fault(world.urls["solucion-factible"], **slow)
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(buy, world.stack, rfc, 60, "killed")
         eventually(lambda: len(of_issuer(world, rfc)) == 2)

@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from local.environment import WSDL
 from local.fake_pacs.base import FakePac
 from local.fake_pacs.fake_data import (
     Plan,
@@ -31,6 +30,7 @@ from local.fake_pacs.faults import FaultKind, parse_fault
 from local.fake_pacs.reachcore import FakeReachcore
 from local.fake_pacs.server import serve
 from local.fake_pacs.solucion_factible import FakeSolucionFactible
+from local.fakes import WSDL
 from local.stack import SECRET_PREFIX, Stack
 
 from tests.credential_search import Search

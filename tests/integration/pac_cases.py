@@ -112,7 +112,7 @@ def factible_account(
 
 @dataclass(frozen=True, eq=False)
 class Act:
-    """One thing that a PAC is asked: a read, or a purchase, which tells what was ``bought``.
+    """One thing that a PAC is asked: a read, or, with ``contracts``, a contract.
 
     ``operation`` is its name at the sandbox and ``words`` what that says with each code,
     ``meanings`` what a caller gets for each, empty where the PAC has no refusals. They are the
@@ -128,7 +128,7 @@ class Act:
     meanings: Mapping[str, Meaning]
     words: Mapping[str, str]
     most_bytes: int
-    bought: Callable[[Any], list[tuple[str, int]]] | None = None
+    contracts: bool = False
     has_codes: bool = True
     name: str = ""
 
@@ -168,11 +168,6 @@ def _balance(client: PacClient, deadline: Deadline, rfc: Rfc | None = None) -> A
 def _statement(client: PacClient, form: str, deadline: Deadline) -> bytes:
     with client.statement(MONTH, form, deadline).file as file:
         return file.read()
-
-
-def _bought(sandbox: FakePac) -> list[tuple[str, int]]:
-    (account,) = sandbox.state_json()["accounts"]
-    return [(one["rfc"], one["timbres"]) for one in account["purchases"]]
 
 
 def _meanings(page: str) -> dict[str, Meaning]:
@@ -218,7 +213,7 @@ BUY = Act(
     _meanings(AGREGAR_CONTRATO),
     _SF_SAYS,
     256 * 1024,
-    bought=_bought,
+    contracts=True,
 )
 LIVE_WSDL = Act(_SF, "wsdl", partial(factible_account, live_wsdl=True), COUNT.do, {}, {}, _MIB)
 
@@ -227,7 +222,6 @@ _LIBRE_MEANS = {
     "busy": Meaning("pac-unavailable", 503, retry=True, wait=True),
     "other": REJECTED_REQUEST,
 }
-_LIBRE_ISSUERS = {RFC: (750, 250), RFC_N: (None, 7), "ACM010203XY9": (0, 9)}
 
 
 def libre_account(endpoint: str, token: str = KEY) -> Account:
@@ -245,20 +239,20 @@ LIBRE_STAMPS, LIBRE_TRACE, LIBRE_CONTRACT = (
         _LIBRE_MEANS,
         TEXTS,
         64 * 1024,
-        bought=bought,
+        contracts=contracts,
         has_codes=False,
         name=name,
     )
-    for operation, name, do, bought in (
-        ("stamps", "", COUNT.do, None),
-        ("stamps", "trace", TRACE.do, None),
-        ("contracts", "", BUY.do, lambda fake: fake.contracts),
+    for operation, name, do, contracts in (
+        ("stamps", "", COUNT.do, False),
+        ("stamps", "trace", TRACE.do, False),
+        ("contracts", "", BUY.do, True),
     )
 )
 
 AT = {
     libre.PAC.name: AtPac(
-        sandbox=lambda: LibreFake(_LIBRE_ISSUERS, USERNAME, KEY),
+        sandbox=lambda: LibreFake(USERNAME, KEY),
         account=libre_account,
         stranger=partial(libre_account, token=WRONG),
         acts=(LIBRE_STAMPS, LIBRE_TRACE, LIBRE_CONTRACT),
@@ -283,8 +277,8 @@ AT = {
     ),
 }
 ACTS = tuple(act for pac in AT.values() for act in pac.acts)
-READS = tuple(act for act in ACTS if act.bought is None)
-PURCHASES = tuple(act for act in ACTS if act.bought is not None)
+READS = tuple(act for act in ACTS if not act.contracts)
+PURCHASES = tuple(act for act in ACTS if act.contracts)
 every_act = pytest.mark.parametrize("act", ACTS, ids=repr)
 every_read = pytest.mark.parametrize("act", READS, ids=repr)
 every_purchase = pytest.mark.parametrize("act", PURCHASES, ids=repr)

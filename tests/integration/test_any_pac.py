@@ -191,8 +191,7 @@ def test_a_code_behind_which_the_pac_has_sold_is_told_alike(
     put(sandbox, act.operation, "code", code=code, processed=True)
     with failing(act.meanings[code].code):
         act(url)
-    assert act.bought is not None
-    assert act.bought(sandbox) == [(RFC, 500)]
+    assert sandbox.contracts() == [(RFC, 500)]
     assert len(calls(sandbox)) == 1
 
 
@@ -256,14 +255,13 @@ def test_a_read_that_failed_is_an_error_and_repeated_where_that_may_help(
 def test_a_purchase_that_failed_is_in_doubt_and_never_sent_again(
     act: Act, fault: str, hidden: bool, sandbox: FakePac, url: str
 ) -> None:
-    assert act.bought is not None
     replaced = FaultKind(fault) in REPLACING
     put(sandbox, act.operation, fault, **({"processed": hidden} if replaced else {}))
     with failing(FAULTS[fault][0]) as errors:
         act(url, 10)
     assert errors[0].problem_type.may_have_taken_effect
     sold = hidden if replaced else fault != "cut-before"
-    assert act.bought(sandbox) == ([(RFC, 500)] if sold else [])
+    assert sandbox.contracts() == ([(RFC, 500)] if sold else [])
     assert len(calls(sandbox)) == 1
 
 

@@ -15,11 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from local.emulator_process import ROOT
-from local.environment import WSDL
-from local.fake_pacs.fake_data import demo_state, mexico_now
-from local.fake_pacs.reachcore import FakeReachcore
-from local.fake_pacs.server import serve
-from local.fake_pacs.solucion_factible import FakeSolucionFactible
+from local.fake_pacs.fake_data import mexico_now
+from local.fakes import FAKES, served
 from local.stack import SECRET_PREFIX, Stack
 
 from timbres.domain.month import month_of
@@ -34,38 +31,18 @@ _CONFIG = Path(__file__).with_name("schemathesis.toml")
 
 @contextlib.contextmanager
 def accounts(stack: Stack) -> Iterator[tuple[str, ...]]:
-    """Adds an account at each PAC, both at sandboxes of their own, and takes them away again.
+    """Adds an account at a fake of each PAC, and takes them away again.
 
     Yields their names, new ones each time: a function keeps what it knows of a name for a minute.
     """
     mark = secrets.token_hex(3)
-    names = (f"fuzz-{mark}-rc", f"fuzz-{mark}-sf")
-    api_key, other, password = (secrets.token_urlsafe(24) for _ in range(3))
-    username = f"fuzz-{secrets.token_hex(4)}@example.com"
-    books = demo_state(
-        mexico_now().date(),
-        acme_api_key=api_key,
-        norte_api_key=other,
-        username=username,
-        password=password,
-    )
-    with (
-        serve(FakeReachcore(books.reachcore)) as reachcore,
-        serve(FakeSolucionFactible(books.solucion_factible, wsdl=WSDL)) as factible,
-    ):
-        values = (
-            {"pac": "reachcore", "endpoint": reachcore, "api_key": api_key},
-            {
-                "pac": "solucion-factible",
-                "endpoint": factible,
-                "username": username,
-                "password": password,
-            },
-        )
+    fakes = [create() for create in FAKES]
+    names = tuple(f"fuzz-{mark}-{fake.account.rpartition('-')[2]}" for fake in fakes)
+    with served(fakes) as urls:
         manager = stack.session().client("secretsmanager")
         try:
-            for name, value in zip(names, values, strict=True):
-                stack.create_account(name, {"environment": "sandbox"} | value)
+            for name, fake in zip(names, fakes, strict=True):
+                stack.create_account(name, fake.secret(urls[fake.pac.name]))
             yield names
             _wait_until_settled(stack, names)
         finally:
@@ -135,7 +112,7 @@ def _for_fuzzing(document: dict[str, Any], names: Sequence[str]) -> dict[str, An
             for parameter in operation["parameters"]:
                 if parameter["name"] == "account":
                     parameter["schema"] = {"type": "string", "enum": list(names)}
-                    kind = parameter["example"][-3:]
+                    kind = parameter["example"].rpartition("-")[2]
                     parameter["example"] = next(one for one in names if one.endswith(kind))
     return fuzzed
 

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
-from tests.support.libre.errors import ERRORS
 from timbres.domain.account import Pac
+from timbres.pacs.errors import (
+    CREDENTIALS_REJECTED,
+    HTTP_ERRORS,
+    REQUEST_REJECTED,
+    UNAVAILABLE,
+    ErrorTable,
+)
 
+ERRORS = ErrorTable(
+    by_text=(("acceso denegado", CREDENTIALS_REJECTED), ("saturado", UNAVAILABLE)),
+    unknown=REQUEST_REJECTED,
+)
 PAC = Pac(
     name="libre",
     display_name="Libre",
-    client="tests.support.libre.client:LibreClient",
+    # Wherever the package is: the demo environment deploys it as timbres.pacs.libre.
+    client=f"{__name__}.client:LibreClient",
     bases={"production": "https://libre.example"},
     credentials=("user", "token"),
     capabilities=("stamps", "contracts", "consumption"),
-    errors={"stamps": ERRORS.problem_types, "contracts": ERRORS.problem_types},
+    errors=dict.fromkeys(
+        ("stamps", "contracts"), (*ERRORS.problem_types, *HTTP_ERRORS.problem_types)
+    ),
 )

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from typing import Any
 
-from tests.support.libre import PAC
-from tests.support.libre.errors import ERRORS
 from timbres.deadline import Deadline
 from timbres.domain.account import Account
 from timbres.domain.contract import Contract
 from timbres.domain.rfc import Rfc
 from timbres.domain.stamps import Stamps
 from timbres.domain.trace import Trace, trace_by_count
-from timbres.errors import PacError
 from timbres.pacs.base import MAX_CONNECTIONS, ContractClient, Receipt, StampClient
-from timbres.pacs.errors import ENDPOINT_NOT_FOUND, error_from_code, protocol_error
+from timbres.pacs.errors import error_from_code
 from timbres.pacs.http import PacSession, with_retries
+from timbres.pacs.rest import post_json, read_count, read_object, read_text
+
+from . import ERRORS, PAC
 
 
 class LibreClient(StampClient, ContractClient):
@@ -34,8 +33,8 @@ class LibreClient(StampClient, ContractClient):
         def read() -> Stamps:
             answer = self._ask(self._session, "stamps", {"rfc": rfc}, deadline)
             unlimited = answer.get("left") == "unlimited"
-            left = None if unlimited else _count(answer, "left")
-            return Stamps(None, _count(answer, "used"), left, unlimited)
+            left = None if unlimited else read_count(PAC.name, answer, "left")
+            return Stamps(None, read_count(PAC.name, answer, "used"), left, unlimited)
 
         return with_retries(read, deadline, self._attempts)
 
@@ -43,7 +42,7 @@ class LibreClient(StampClient, ContractClient):
         """Allot stamps to an issuer."""
         with PacSession(PAC.name) as session:
             answer = self._ask(session, "contracts", {"rfc": rfc, "stamps": stamps}, deadline)
-        return Receipt(code=None, message=None, total=_count(answer, "total"))
+        return Receipt(code=None, message=None, total=read_count(PAC.name, answer, "total"))
 
     def trace(self, sent: Contract, deadline: Deadline) -> Trace:
         """Tell by used and left together, which a contract alone changes."""
@@ -54,34 +53,15 @@ class LibreClient(StampClient, ContractClient):
     def _ask(
         self, session: PacSession, path: str, question: dict[str, Any], deadline: Deadline
     ) -> dict[str, Any]:
-        body = json.dumps(question | self._login).encode()
-        url = f"{self._base}/{path}"
-        answer = session.fetch("POST", url, data=body, deadline=deadline, most_bytes=65536)
-        with answer.file as file:
-            content = file.read()
-        if answer.status == 404:
-            raise PacError(ENDPOINT_NOT_FOUND, f"{PAC.name} answered HTTP 404.", pac=PAC.name)
-        if answer.status >= 500:
-            raise error_from_code(PAC.name, ERRORS, str(answer.status), None)
-        try:
-            value = json.loads(content)
-        except (ValueError, RecursionError):
-            value = None
-        if answer.status != 200 or not isinstance(value, dict) or "ok" not in value:
-            raise protocol_error(PAC.name, f"HTTP {answer.status} with no JSON object")
-        if value["ok"] is not True:
-            raise error_from_code(PAC.name, ERRORS, None, str(value.get("error")))
-        return value
+        asked = question | self._login
+        reply = post_json(session, f"{self._base}/{path}", asked, deadline, most_bytes=65536)
+        answer = read_object(PAC.name, reply)
+        if answer.get("ok") is not True:
+            raise error_from_code(PAC.name, ERRORS, None, read_text(PAC.name, answer, "error"))
+        return answer
 
 
 def _with_total(stamps: Stamps) -> Stamps:
     if stamps.used is None or stamps.available is None:
         return stamps
     return replace(stamps, contracted=stamps.used + stamps.available)
-
-
-def _count(answer: dict[str, Any], name: str) -> int:
-    value = answer.get(name)
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise protocol_error(PAC.name, f"{name} is missing or no whole number")
-    return value

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from datetime import UTC, datetime
-from typing import Any
-
-from local.fake_pacs.base import JSON, FakePac, Reply, RequestContext
-from local.fake_pacs.faults import ANY_OPERATION, Fault, FaultKind, FaultRules
-from werkzeug.exceptions import HTTPException
+from local.fake_pacs.base import FakePac, Reply, RequestContext, json_reply
+from local.fake_pacs.faults import ANY_OPERATION, Fault, FaultRules
 from werkzeug.wrappers import Request, Response
 
 # Each text under the name by which a test asks for it; Libre itself has no codes.
@@ -17,56 +12,43 @@ TEXTS = {
     "busy": "Servicio saturado, intente más tarde.",
     "other": "No se puede atender.",
 }
-_OPERATIONS = ("stamps", "contracts")
-
-
-def _reply(outcome: str, **answer: Any) -> Reply:
-    return Reply(200, [json.dumps(answer, ensure_ascii=False).encode()], JSON, outcome)
+# Stamps contracted and used; any other issuer draws from the account without a limit of its own.
+ISSUERS = {"A&D061009TY8": (1000, 250), "ACM010203XY9": (9, 9)}
 
 
 class LibreFake(FakePac):
-    """``issuers`` are stamps left and used by RFC, None for those without a limit."""
+    """A Libre with one user, whose stamps are ``ISSUERS``."""
 
     rules = FaultRules(
-        kinds=dict.fromkeys(_OPERATIONS, ANY_OPERATION),
-        codes=dict.fromkeys(_OPERATIONS, frozenset(TEXTS)),
-        soap=False,
+        kinds=dict.fromkeys(("stamps", "contracts"), ANY_OPERATION),
+        codes=dict.fromkeys(("stamps", "contracts"), frozenset(TEXTS)),
     )
 
-    def __init__(self, issuers: dict[str, tuple[int | None, int]], user: str, token: str) -> None:
-        super().__init__(
-            lambda: datetime.now(UTC), [("POST", "/<any(stamps,contracts):op>", self._view)]
-        )
-        self._issuers, self._login = dict(issuers), (user, token)
-        self.contracts: list[tuple[str, int]] = []
+    def __init__(self, user: str, token: str) -> None:
+        super().__init__([("POST", "/<any(stamps, contracts):operation>", self._operate)])
+        self._issuers = dict(ISSUERS)
+        self._login = {"user": user, "token": token}
 
-    def state_json(self) -> dict[str, Any]:
-        return {"contracts": self.contracts}
+    def rejection(self, _operation: str, fault: Fault) -> Reply:
+        return _refused(str(fault.code))
 
-    def not_routed(self, error: HTTPException) -> Reply:
-        return Reply(error.code or 500, [], "text/html", "not-processed")
-
-    def _view(self, request: Request, op: str) -> Response:
-        asked = json.loads(request.get_data())
+    def _operate(self, request: Request, operation: str) -> Response:
+        asked = request.get_json(force=True)
         rfc, stamps = asked["rfc"], asked.get("stamps")
 
         def process(_fault: Fault | None, _work: Fault | None) -> Reply:
-            if (asked["user"], asked["token"]) != self._login:
-                return _reply("login", ok=False, error=TEXTS["login"])
-            left, used = self._issuers[rfc]
-            if op == "stamps":
-                return _reply("200", ok=True, left="unlimited" if left is None else left, used=used)
-            self.contracts.append((rfc, stamps))
-            self._issuers[rfc] = (None if left is None else left + stamps, used)
-            return _reply("200", ok=True, total=(left or 0) + used + stamps)
+            if not self._login.items() <= asked.items():
+                return _refused("login")
+            total, used = self._issuers.get(rfc, (0, 0))
+            if operation == "contracts":
+                total += stamps
+                self._issuers[rfc] = (total, used)
+                self._contracts.append((rfc, stamps))
+            left = total - used if rfc in ISSUERS else "unlimited"
+            return json_reply({"ok": True, "left": left, "used": used, "total": total})
 
-        def replacement(fault: Fault) -> Reply:
-            if fault.kind is FaultKind.CODE:
-                return _reply(str(fault.code), ok=False, error=TEXTS[str(fault.code)])
-            if fault.kind is FaultKind.WRONG_SHAPE:
-                return _reply("not-processed", ok=True, left="many", used="some")
-            return self.fault_reply(request, fault, JSON)
+        return self.answer(request, RequestContext(operation, rfc=rfc, timbres=stamps), process)
 
-        return self.answer(
-            request, RequestContext(op, rfc=rfc, timbres=stamps), process, replacement
-        )
+
+def _refused(name: str) -> Reply:
+    return json_reply({"ok": False, "error": TEXTS[name]}, name)

@@ -110,6 +110,10 @@ class ErrorTable:
         return self.unknown
 
 
+# What an HTTP status other than 200 means at a PAC that documents none.
+HTTP_ERRORS = ErrorTable(by_code={"404": ENDPOINT_NOT_FOUND}, gateway=PAC_FAILED)
+
+
 def error_from_code(pac: str, table: ErrorTable, code: str | None, message: str | None) -> PacError:
     """Return the error for a refusal of ``pac``, in its own words.
 

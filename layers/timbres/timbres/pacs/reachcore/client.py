@@ -7,7 +7,6 @@ Consulta de Saldo en Servicio de Timbrado".
 from __future__ import annotations
 
 import io
-import json
 import re
 from collections.abc import Iterator
 from datetime import date
@@ -42,6 +41,7 @@ from timbres.pacs.http import HttpResponse, PacSession, with_retries
 from timbres.pacs.reachcore.error_codes import ERRORS, STATEMENT_ERRORS
 from timbres.pacs.reachcore.limits import ByteBudget, enforce_limits, is_short
 from timbres.pacs.reachcore.statement import read_statement
+from timbres.pacs.rest import BOM, parse_json, post_json, read_count, read_text
 
 NAME = "reachcore"
 _PATH = "/api/rest/Timbre/saldos"
@@ -62,7 +62,6 @@ _ERROR_BYTES = 2 * 1024 * 1024
 # The documented answers lack the comma behind FechaActual; accepted there, nowhere else.
 _MISSING_COMMA = re.compile(rb'("FechaActual"\s*:\s*"[^"\\]*")(\s*")')
 _HEAD = 4096
-_BOM = b"\xef\xbb\xbf"
 
 
 class ReachcoreClient(BalanceClient, StatementClient):
@@ -111,13 +110,8 @@ class ReachcoreClient(BalanceClient, StatementClient):
         return with_retries(read, deadline, self._attempts)
 
     def _post(self, path: str, payload: dict[str, str], deadline: Deadline) -> HttpResponse:
-        answer = self._session.fetch(
-            "POST",
-            self._url + path,
-            headers={"RCApiKey": self._key, "Content-Type": "application/json"},
-            data=json.dumps(payload, ensure_ascii=False).encode(),
-            deadline=deadline,
-        )
+        headers = {"RCApiKey": self._key}
+        answer = post_json(self._session, self._url + path, payload, deadline, headers=headers)
         if answer.status == 200:
             return answer
         with answer.file:
@@ -181,7 +175,7 @@ class ReachcoreBalance:
 
     def _open(self) -> _Source:
         head = self._answer.peek(_HEAD)
-        mended = _MISSING_COMMA.sub(rb"\1,\2", head.removeprefix(_BOM), count=1)
+        mended = _MISSING_COMMA.sub(rb"\1,\2", head.removeprefix(BOM), count=1)
         self._answer.file.seek(len(head))
         return _Source(mended, self._answer.file)
 
@@ -192,22 +186,22 @@ class ReachcoreBalance:
                 fields[name] = value
             elif fields.keys() >= _SUMMARY:
                 break  # The documented order: only movements follow.
-        plan = _text(fields, "TipoConsumo")
+        plan = read_text(NAME, fields, "TipoConsumo")
         if not is_short(plan):
             raise protocol_error(NAME, "TipoConsumo is longer than any")
         try:
-            as_of = from_local(_text(fields, "FechaActual"))
+            as_of = from_local(read_text(NAME, fields, "FechaActual"))
         except ValueError:
             raise protocol_error(NAME, "FechaActual is no time yyyy-mm-ddThh:MM:ss") from None
         return Summary(
             plan=_PLANS.get(plan, plan),
             as_of=as_of,
             issuers=IssuerCounts(
-                registered=_count(fields, "Registrados"),
-                authorized=_count(fields, "Autorizados"),
-                active=_count(fields, "GeneraronTimbre"),
+                registered=read_count(NAME, fields, "Registrados"),
+                authorized=read_count(NAME, fields, "Autorizados"),
+                active=read_count(NAME, fields, "GeneraronTimbre"),
             ),
-            transactions=_count(fields, "Transacciones"),
+            transactions=read_count(NAME, fields, "Transacciones"),
         )
 
 
@@ -305,14 +299,14 @@ class _Source(io.RawIOBase):
 
 def _movement(item: dict[str, Any]) -> Movement:
     try:
-        day = _day(_text(item, "Fecha"))
+        day = _day(read_text(NAME, item, "Fecha"))
     except ValueError:
         raise protocol_error(NAME, "Fecha is no date yyyy-mm-ddThh:MM:ss") from None
     return Movement(
-        rfc=_text(item, "RFC").strip(),
+        rfc=read_text(NAME, item, "RFC").strip(),
         date=day,
-        kind=_text(item, "TipoMovimiento").strip(),
-        amount=_count(item, "Monto"),
+        kind=read_text(NAME, item, "TipoMovimiento").strip(),
+        amount=read_count(NAME, item, "Monto"),
     )
 
 
@@ -320,20 +314,6 @@ def _movement(item: dict[str, Any]) -> Movement:
 def _day(text: str) -> date:
     # A month has 31 at most: cached, since there may be a million movements.
     return from_local(text).date()
-
-
-def _text(fields: dict[Any, Any], name: str) -> str:
-    value = fields.get(name)
-    if not isinstance(value, str) or not value.strip():
-        raise protocol_error(NAME, f"{name} is missing or no text")
-    return value
-
-
-def _count(fields: dict[Any, Any], name: str) -> int:
-    value = fields.get(name)
-    if isinstance(value, bool) or not isinstance(value, int) or abs(value) > 10**12:
-        raise protocol_error(NAME, f"{name} is missing or no whole number")
-    return value
 
 
 def _error_from_response(answer: HttpResponse, statement: bool) -> PacError:
@@ -348,11 +328,11 @@ def _error_from_response(answer: HttpResponse, statement: bool) -> PacError:
 
 def _first_error(answer: HttpResponse) -> tuple[str | None, str | None]:
     """Return Code and Message of ``{"errors": [{…}]}``, or None for each that is not there."""
+    body = parse_json(answer.peek(_ERROR_BYTES))
     try:
-        body = json.loads(answer.peek(_ERROR_BYTES).removeprefix(_BOM))
         first = body["errors"][0]
         code, message = first.get("Code"), first.get("Message")
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+    except (LookupError, TypeError, AttributeError):
         return None, None
     return (
         sanitize_message(str(code)) if isinstance(code, str | int) else None,
@@ -367,7 +347,7 @@ def _looks_like(form: str, answer: HttpResponse) -> bool:
         tail = answer.file.read()
         answer.file.seek(0)
         return head.startswith(b"%PDF-") and b"%%EOF" in tail
-    return head.removeprefix(_BOM).lstrip().startswith(b"Cuenta,")
+    return head.removeprefix(BOM).lstrip().startswith(b"Cuenta,")
 
 
 def _describe_content(answer: HttpResponse) -> str:
