@@ -19,7 +19,7 @@ LISTS = {
     PACKAGES / "registry.py",
     ROOT / "local" / "fakes.py",
     ROOT / "tools" / "openapi" / "examples.py",
-    *(ROOT / "local" / "sandboxes").iterdir(),
+    *(ROOT / "local" / "fake_pacs").iterdir(),
 }
 FILES = [
     path
