@@ -8,8 +8,8 @@ from local.emulator_process import ROOT
 from local.environment import LocalEnvironment, running_environment
 from local.stack import Stack
 
-from tests.e2e.nightly_run import Night, running_night
-from tests.e2e.output_recorder import Witness, watching
+from tests.e2e.nightly_run import NightlyRun, running_daily_run
+from tests.e2e.output_recorder import OutputRecorder, watching
 
 _HERE = Path(__file__).parent
 # The night's end is waited for; what all the others have left behind is searched at the end.
@@ -44,19 +44,19 @@ def world() -> Iterator[LocalEnvironment]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def witness(world: LocalEnvironment) -> Iterator[Witness]:
+def witness(world: LocalEnvironment) -> Iterator[OutputRecorder]:
     """Sees, from before the first test, what leaves Timbres."""
     with watching(world.stack, _OUTPUT) as witness:
         yield witness
 
 
 @pytest.fixture(scope="session", autouse=True)
-def night(world: LocalEnvironment, witness: Witness) -> Iterator[Night]:
+def night(world: LocalEnvironment, witness: OutputRecorder) -> Iterator[NightlyRun]:
     """A daily run over 200 issuers, begun before all tests and looked at by the last of them.
 
     It waits for a PAC's time-outs meanwhile.
     """
-    with running_night(world.stack) as night:
+    with running_daily_run(world.stack) as night:
         yield night
 
 

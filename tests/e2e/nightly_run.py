@@ -25,7 +25,7 @@ _PASSWORD = "a-password-of-the-night"
 
 
 @dataclass(frozen=True)
-class Night:
+class NightlyRun:
     """A run under way, the PAC it asks, and the mails that have come since it began."""
 
     stack: Stack
@@ -53,7 +53,7 @@ class Night:
 
 
 @contextmanager
-def running_night(stack: Stack) -> Iterator[Night]:
+def running_daily_run(stack: Stack) -> Iterator[NightlyRun]:
     """Serve a PAC with 200 issuers, import them, and let the scheduler start the daily run."""
     books = SolucionFactibleState([SolucionFactibleAccount("night@example.com", _PASSWORD)])
     for n, rfc in enumerate([*HEALTHY, SILENT]):
@@ -82,7 +82,7 @@ def running_night(stack: Stack) -> Iterator[Night]:
         answer = stack.call("contract_manager", "PUT", f"/accounts/{ACCOUNT}/issuers", body=rfcs)
         assert answer.json() == {"account": ACCOUNT, "kept": 200, "rejected": []}
         mails = stack.mailbox("night")
-        yield Night(stack, pac, start_run(stack), mails)
+        yield NightlyRun(stack, pac, start_run(stack), mails)
 
 
 def start_run(stack: Stack) -> str:

@@ -19,7 +19,7 @@ _CREDENTIALS = ("api_key", "username", "password")
 
 
 @dataclass
-class Witness:
+class OutputRecorder:
     """Sees answers, events, mails and the tests' own output since the session began."""
 
     stack: Stack
@@ -35,7 +35,7 @@ class Witness:
             if isinstance(value, dict) and isinstance(text := value.get(name), str):
                 self.credentials[f"{account} {name} {len(self.credentials)}"] = text
 
-    def searched(self) -> dict[str, str]:
+    def search(self) -> dict[str, str]:
         """Return every credential there is or was: of accounts, of people, of the functions."""
         secrets = self.stack.session().client("secretsmanager")
         for page in secrets.get_paginator("list_secrets").paginate():
@@ -73,9 +73,9 @@ class Witness:
 
 
 @contextmanager
-def watching(stack: Stack, output: list[str]) -> Iterator[Witness]:
+def watching(stack: Stack, output: list[str]) -> Iterator[OutputRecorder]:
     """Watch a stack from now on; ``output`` grows with what the tests write."""
-    witness = Witness(stack, _bus_in_a_queue(stack), stack.mailbox("witness"), output)
+    witness = OutputRecorder(stack, _bus_in_a_queue(stack), stack.mailbox("witness"), output)
     create = stack.create_account
 
     def create_account(name: str, value: Any) -> None:

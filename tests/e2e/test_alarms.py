@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from local.stack import STACK_NAME, Stack
 
-from tests.e2e.nightly_run import Night
+from tests.e2e.nightly_run import NightlyRun
 from tests.monitored_metrics import ALARMS, of_type, on_the_dashboard, searched
 
 
@@ -53,7 +53,7 @@ def test_a_deployed_alarm_watches_what_there_is_and_tells_the_operator(
             assert dimension["Value"] in names[dimension["Name"]](), alarm["AlarmName"]
 
 
-def test_what_a_run_emits_is_of_this_stack_and_is_shown(stack: Stack, night: Night) -> None:
+def test_what_a_run_emits_is_of_this_stack_and_is_shown(stack: Stack, night: NightlyRun) -> None:
     night.finished(night.run, 60)
     known = {one.name for one in on_the_dashboard()} | {name for name, _ in searched()}
     lines = [

@@ -8,7 +8,7 @@ from typing import Any
 import requests
 from local.environment import LocalEnvironment
 
-from tests.e2e.test_main_job import buy, eventually, fault, purchases
+from tests.e2e.test_main_job import create_contract, eventually, fault, pac_contracts
 from timbres.domain.clock import MEXICO_CITY
 
 
@@ -47,14 +47,14 @@ def looked_at(
 
 
 def of_issuer(world: LocalEnvironment, rfc: str) -> list[dict[str, Any]]:
-    return [purchase for purchase in purchases(world) if purchase["rfc"] == rfc]
+    return [purchase for purchase in pac_contracts(world) if purchase["rfc"] == rfc]
 
 
 def test_a_purchase_whose_reply_was_cut_is_confirmed_by_the_count(world: LocalEnvironment) -> None:
     rfc = "LOS010203AB1"
-    assert buy(world.stack, rfc, 30, "first-of-losrfc").status_code == 201
+    assert create_contract(world.stack, rfc, 30, "first-of-losrfc").status_code == 201
     fault(world.urls["solucion-factible"], operation="agregarContrato", fault="cut-after")
-    unknown = buy(world.stack, rfc, 45, "cut-after")
+    unknown = create_contract(world.stack, rfc, 45, "cut-after")
     assert (unknown.status_code, unknown.json()["status"]) == (202, "unknown")
 
     contract = looked_at(world, unknown.json()["id"], "confirmed", minutes=2)
@@ -63,26 +63,26 @@ def test_a_purchase_whose_reply_was_cut_is_confirmed_by_the_count(world: LocalEn
     steps = [line["step"] for line in contract["history"]]
     assert steps == ["create", "send", "mark-unknown", "confirm-by-count"]
     assert len(of_issuer(world, rfc)) == 2
-    again = buy(world.stack, rfc, 45, "cut-after")
+    again = create_contract(world.stack, rfc, 45, "cut-after")
     assert (again.status_code, again.json()["id"]) == (201, contract["id"])
     assert len(of_issuer(world, rfc)) == 2
 
 
 def test_a_purchase_cut_before_is_rejected_and_may_be_bought_again(world: LocalEnvironment) -> None:
     rfc = "CUT010203AB2"
-    assert buy(world.stack, rfc, 10, "first-of-cutrfc").status_code == 201
+    assert create_contract(world.stack, rfc, 10, "first-of-cutrfc").status_code == 201
     fault(world.urls["solucion-factible"], operation="agregarContrato", fault="cut-before")
-    unknown = buy(world.stack, rfc, 60, "cut-before")
+    unknown = create_contract(world.stack, rfc, 60, "cut-before")
     assert unknown.status_code == 202
-    blocked = buy(world.stack, rfc, 60, "cut-before-2")
+    blocked = create_contract(world.stack, rfc, 60, "cut-before-2")
     assert blocked.json()["code"] == "contract-in-flight"
 
     contract = looked_at(world, unknown.json()["id"], "rejected", minutes=31)
 
     assert contract["error"]["code"] == "contract-not-bought"
-    told = buy(world.stack, rfc, 60, "cut-before")
+    told = create_contract(world.stack, rfc, 60, "cut-before")
     assert (told.status_code, told.json()["code"]) == (409, "contract-not-bought")
-    assert buy(world.stack, rfc, 60, "cut-before-3").status_code == 201
+    assert create_contract(world.stack, rfc, 60, "cut-before-3").status_code == 201
     assert [p["timbres"] for p in of_issuer(world, rfc)] == [10, 60]
 
 
@@ -91,9 +91,9 @@ def test_what_no_count_proves_is_mailed_reviewed_and_settled_by_a_buyer(
 ) -> None:
     stack, rfc = world.stack, "REV010203AB3"
     stack.queue_mails()
-    assert buy(stack, rfc, 10, "first-of-revrfc").status_code == 201
+    assert create_contract(stack, rfc, 10, "first-of-revrfc").status_code == 201
     fault(world.urls["solucion-factible"], operation="agregarContrato", fault="cut-after")
-    unknown = buy(stack, rfc, 20, "to-review").json()
+    unknown = create_contract(stack, rfc, 20, "to-review").json()
     # Somebody buys in the portal meanwhile.
     requests.post(
         f"{world.urls['solucion-factible']}/_control/issuer",
@@ -123,8 +123,8 @@ def test_what_no_count_proves_is_mailed_reviewed_and_settled_by_a_buyer(
 
 
 def test_more_than_the_account_allows_is_refused_before_any_call(world: LocalEnvironment) -> None:
-    before = purchases(world)
-    answer = buy(world.stack, "AAA010101AAA", 10_001, "too-many")
+    before = pac_contracts(world)
+    answer = create_contract(world.stack, "AAA010101AAA", 10_001, "too-many")
     assert (answer.status_code, answer.json()["code"]) == (422, "stamps-over-limit")
     assert "10,000" in answer.json()["detail"]
-    assert purchases(world) == before
+    assert pac_contracts(world) == before

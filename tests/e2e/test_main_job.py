@@ -37,12 +37,14 @@ def fault(url: str, **what: Any) -> None:
     assert requests.post(f"{url}/_control/faults", json=what, timeout=5).status_code == 201
 
 
-def purchases(world: LocalEnvironment) -> list[dict[str, Any]]:
+def pac_contracts(world: LocalEnvironment) -> list[dict[str, Any]]:
     books = requests.get(f"{world.urls['solucion-factible']}/_control/state", timeout=5).json()
     return [purchase for account in books["accounts"] for purchase in account["purchases"]]
 
 
-def buy(stack: Stack, rfc: str, stamps: Any, key: str, identity: str = "contract_manager") -> Any:
+def create_contract(
+    stack: Stack, rfc: str, stamps: Any, key: str, identity: str = "contract_manager"
+) -> Any:
     return stack.call(
         identity,
         "POST",
@@ -127,11 +129,11 @@ def test_who_may_have_reports(stack: Stack, identity: str | None, allowed: bool)
 
 @pytest.mark.parametrize("identity", ["reader", "reporter", "nobody", None])
 def test_who_may_not_buy(world: LocalEnvironment, identity: str | None) -> None:
-    before = len(purchases(world))
-    answer = buy(world.stack, "AAA010101AAA", 1, f"not-{identity}", identity)
+    before = len(pac_contracts(world))
+    answer = create_contract(world.stack, "AAA010101AAA", 1, f"not-{identity}", identity)
     assert answer.status_code == 403
     assert answer.headers["Content-Type"] == "application/problem+json"
-    assert len(purchases(world)) == before
+    assert len(pac_contracts(world)) == before
 
 
 @pytest.mark.parametrize(
@@ -230,33 +232,33 @@ def test_bad_input_is_named_and_reaches_no_pac(
 def test_a_lost_reply_leaves_the_contract_unknown_and_is_never_sent_again(
     world: LocalEnvironment,
 ) -> None:
-    before = len(purchases(world))
+    before = len(pac_contracts(world))
     fault(world.urls["solucion-factible"], operation="agregarContrato", fault="cut-after")
-    first = buy(world.stack, "ACM010203XY9", 70, "lost-reply")
-    again = buy(world.stack, "ACM010203XY9", 70, "lost-reply")
-    other = buy(world.stack, "ACM010203XY9", 70, "lost-reply-2")
+    first = create_contract(world.stack, "ACM010203XY9", 70, "lost-reply")
+    again = create_contract(world.stack, "ACM010203XY9", 70, "lost-reply")
+    other = create_contract(world.stack, "ACM010203XY9", 70, "lost-reply-2")
     assert (first.status_code, first.json()["status"]) == (202, "unknown")
     assert again.status_code == 202
     assert again.json() == first.json()
     assert other.status_code == 409
     assert other.json()["code"] == "contract-in-flight"
     assert other.json()["contract"]["id"] == first.json()["id"]
-    assert len(purchases(world)) == before + 1
+    assert len(pac_contracts(world)) == before + 1
 
 
 def test_a_refusal_is_told_in_the_pacs_words_and_the_next_key_may_buy(
     world: LocalEnvironment,
 ) -> None:
     fault(world.urls["solucion-factible"], operation="agregarContrato", fault="code", code="632")
-    refused = buy(world.stack, "GOMP800101QX2", 10, "refused")
+    refused = create_contract(world.stack, "GOMP800101QX2", 10, "refused")
     assert refused.status_code == 422
     assert refused.json()["code"] == "transaction-limit-exceeded"
     assert refused.json()["pac"]["code"] == "632"
     assert refused.json()["pac"]["message"]
-    assert buy(world.stack, "GOMP800101QX2", 10, "refused").json()["code"] == (
+    assert create_contract(world.stack, "GOMP800101QX2", 10, "refused").json()["code"] == (
         "transaction-limit-exceeded"
     )
-    assert buy(world.stack, "GOMP800101QX2", 10, "refused-then-not").status_code == 201
+    assert create_contract(world.stack, "GOMP800101QX2", 10, "refused-then-not").status_code == 201
 
 
 def test_an_account_is_added_with_one_secret(world: LocalEnvironment) -> None:
@@ -333,7 +335,7 @@ def test_a_link_opens_its_own_report_only(world: LocalEnvironment) -> None:
 def test_what_happens_is_mailed_in_spanish(world: LocalEnvironment) -> None:
     stack = world.stack
     stack.queue_mails()
-    contract = buy(stack, "AAA010101AAA", 25, "mailed").json()
+    contract = create_contract(stack, "AAA010101AAA", 25, "mailed").json()
     ready(stack, "acme-rc", "statement", "csv")
     fault(world.urls["reachcore"], operation="pdf", fault="code", code="404", body="html")
     failed = ready(stack, "acme-rc", "statement", "pdf")

@@ -8,40 +8,40 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.nightly_run import ACCOUNT, HEALTHY, LOW, SILENT, UNKNOWN, Night, start_run
+from tests.e2e.nightly_run import ACCOUNT, HEALTHY, LOW, SILENT, UNKNOWN, NightlyRun, start_run
 from tests.e2e.test_main_job import eventually
 
 
 @pytest.fixture(scope="module")
-def first(night: Night) -> dict[str, Any]:
+def first(night: NightlyRun) -> dict[str, Any]:
     return night.finished(night.run, 60)
 
 
 @pytest.fixture(scope="module")
-def mails(night: Night, first: dict[str, Any]) -> list[str]:
+def mails(night: NightlyRun, first: dict[str, Any]) -> list[str]:
     """All mails that tell of the night's issuers."""
     found: list[str] = []
     eventually(lambda: [*found, *_keep(found, night)])
     return found
 
 
-def _keep(found: list[str], night: Night) -> list[str]:
+def _keep(found: list[str], night: NightlyRun) -> list[str]:
     found += [mail for mail in night.mails() if f"(cuenta {ACCOUNT})" in mail]
     return found
 
 
-def asked(night: Night) -> Counter[str]:
+def asked(night: NightlyRun) -> Counter[str]:
     return Counter(call["rfc"] for call in night.pac.calls.as_json())
 
 
-def issuers(night: Night) -> list[dict[str, Any]]:
+def issuers(night: NightlyRun) -> list[dict[str, Any]]:
     body = night.stack.call("reader", "GET", f"/accounts/{ACCOUNT}/stamps").json()
     assert body["next"] is None
     found: list[dict[str, Any]] = body["issuers"]
     return found
 
 
-def test_the_run_completes_and_its_record_adds_up(night: Night, first: dict[str, Any]) -> None:
+def test_the_run_completes_and_its_record_adds_up(night: NightlyRun, first: dict[str, Any]) -> None:
     assert night.of_account(first) == {
         "account": ACCOUNT,
         "expected": 200,
@@ -75,7 +75,7 @@ def test_one_mail_names_the_three_and_what_to_do(mails: list[str]) -> None:
     assert "2 emisores: el PAC no los reconoce" in mail
 
 
-def test_the_issuers_come_by_urgency(night: Night, first: dict[str, Any]) -> None:
+def test_the_issuers_come_by_urgency(night: NightlyRun, first: dict[str, Any]) -> None:
     found = issuers(night)
     assert len(found) == 200
     assert [(one["rfc"], one["available"]) for one in found[:3]] == [
@@ -89,7 +89,7 @@ def test_the_issuers_come_by_urgency(night: Night, first: dict[str, Any]) -> Non
 
 
 def test_a_second_run_of_the_day_doubles_nothing(
-    night: Night, first: dict[str, Any], mails: list[str]
+    night: NightlyRun, first: dict[str, Any], mails: list[str]
 ) -> None:
     night.pac.faults.clear()
     before, counted = asked(night), issuers(night)
@@ -113,7 +113,9 @@ def test_a_second_run_of_the_day_doubles_nothing(
     assert _keep(mails[:], night) == mails
 
 
-def test_the_metrics_of_the_run_are_in_the_workers_log(night: Night, first: dict[str, Any]) -> None:
+def test_the_metrics_of_the_run_are_in_the_workers_log(
+    night: NightlyRun, first: dict[str, Any]
+) -> None:
     lines = night.stack.function_logs("RunWorkerFunction")
     names = {name for line in lines if '"_aws"' in line for name in line.split('"')}
     assert {

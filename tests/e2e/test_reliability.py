@@ -17,7 +17,7 @@ from local.environment import LocalEnvironment
 from requests import Response
 
 from tests.e2e.test_contracts import looked_at, of_issuer
-from tests.e2e.test_main_job import buy, eventually, fault
+from tests.e2e.test_main_job import create_contract, eventually, fault
 from tests.reliability import NOTHING, Row, agree, read
 
 HEADING = "On the local AWS"
@@ -60,11 +60,11 @@ def words(answer: Response) -> str:
 
 def test_a_function_that_is_killed_while_it_buys(world: LocalEnvironment) -> None:
     rfc = "KIL010203AB7"
-    assert buy(world.stack, rfc, 10, "first-of-kilrfc").status_code == 201
+    assert create_contract(world.stack, rfc, 10, "first-of-kilrfc").status_code == 201
     slow = {"operation": "agregarContrato", "fault": "slow-after", "seconds": 2, "rfc": rfc}
     fault(world.urls["solucion-factible"], **slow)
     with ThreadPoolExecutor(1) as pool:
-        answer = pool.submit(buy, world.stack, rfc, 60, "killed")
+        answer = pool.submit(create_contract, world.stack, rfc, 60, "killed")
         eventually(lambda: len(of_issuer(world, rfc)) == 2)
         kill(world, "ContractFunction")
         seen = words(answer.result())
@@ -74,7 +74,7 @@ def test_a_function_that_is_killed_while_it_buys(world: LocalEnvironment) -> Non
 
     looked_at(world, listed[0]["id"], "confirmed", minutes=3)
 
-    again = buy(world.stack, rfc, 60, "killed")
+    again = create_contract(world.stack, rfc, 60, "killed")
     assert (again.status_code, again.json()["id"]) == (201, listed[0]["id"])
     assert [purchase["timbres"] for purchase in of_issuer(world, rfc)] == [10, 60]
     row = Row(KILLED, [seen], [NOTHING], ["the reconciler, within minutes"])
@@ -84,10 +84,10 @@ def test_a_function_that_is_killed_while_it_buys(world: LocalEnvironment) -> Non
 def test_a_table_that_may_not_be_used(world: LocalEnvironment) -> None:
     rfc = "DEN010203AB8"
     with denied(world, "ContractRole", world.stack.outputs["ContractsTableName"]):
-        seen = words(buy(world.stack, rfc, 60, "denied"))
+        seen = words(create_contract(world.stack, rfc, 60, "denied"))
     assert of_issuer(world, rfc) == []
 
-    assert buy(world.stack, rfc, 60, "denied").status_code == 201
+    assert create_contract(world.stack, rfc, 60, "denied").status_code == 201
     assert [purchase["timbres"] for purchase in of_issuer(world, rfc)] == [60]
     row = Row(DENIED, [seen], [NOTHING], ["repeat the same request"])
     agree(HEADING, row, ORDER, everywhere=True)

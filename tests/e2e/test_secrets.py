@@ -34,7 +34,7 @@ from local.fakes import WSDL
 from local.stack import SECRET_PREFIX, Stack
 
 from tests.credential_search import Search
-from tests.e2e.output_recorder import Witness
+from tests.e2e.output_recorder import OutputRecorder
 from tests.e2e.test_main_job import eventually, last_month
 
 RC, SF = "odd-rc", "odd-sf"
@@ -224,11 +224,11 @@ def _faults(sandbox: FakePac, operation: str, said: str) -> list[dict[str, Any]]
     return found
 
 
-def test_no_credential_has_left(accounts: Odd, witness: Witness) -> None:
+def test_no_credential_has_left(accounts: Odd, witness: OutputRecorder) -> None:
     """Runs over everything; what is planted shows that it would be found."""
     planted = odd()
     _plant(accounts.stack, planted)
-    credentials = witness.searched()
+    credentials = witness.search()
     missing = _credentials(accounts, SF, RC) - set(credentials.values())
     assert len(missing) == 0
     search = Search(credentials | {"planted": planted})

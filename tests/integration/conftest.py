@@ -7,12 +7,12 @@ from contextlib import ExitStack
 
 import pytest
 from local.fake_pacs.server import serve
-from tests.integration.harness import Switch, World, running_world
-from tests.integration.pac_cases import Stage
+from tests.integration.harness import FakeStack, SwappableApp, running_fake_stack
+from tests.integration.pac_cases import PacServer
 
 from timbres.aws import clients as session
 
-Switches = dict[str, tuple[Switch, str]]
+Switches = dict[str, tuple[SwappableApp, str]]
 
 
 @pytest.fixture(scope="module")
@@ -26,27 +26,27 @@ def switches() -> Iterator[Switches]:
         stack.callback(session.client.cache_clear)
         served = {}
         for name in ("reachcore", "factible"):
-            switch = Switch()
+            switch = SwappableApp()
             served[name] = (switch, stack.enter_context(serve(switch)))
         yield served
 
 
 @pytest.fixture
-def world(switches: Switches) -> Iterator[World]:
+def world(switches: Switches) -> Iterator[FakeStack]:
     """A new world for each test."""
-    with running_world(switches) as world:
+    with running_fake_stack(switches) as world:
         yield world
 
 
 @pytest.fixture(scope="module")
-def shared_world(switches: Switches) -> Iterator[World]:
+def shared_world(switches: Switches) -> Iterator[FakeStack]:
     """One world for all tests of a module, which leave it as they found it."""
-    with running_world(switches) as world:
+    with running_fake_stack(switches) as world:
         yield world
 
 
 @pytest.fixture
-def reader(shared_world: World) -> World:
+def reader(shared_world: FakeStack) -> FakeStack:
     """The shared world, both PACs without faults and without calls seen."""
     for sandbox in (shared_world.reachcore, shared_world.factible):
         sandbox.faults.clear()
@@ -56,20 +56,20 @@ def reader(shared_world: World) -> World:
 
 
 @pytest.fixture(scope="module")
-def place() -> Iterator[tuple[Stage, str]]:
+def place() -> Iterator[tuple[PacServer, str]]:
     """A place on loopback for one PAC after the other, and its URL."""
-    stage = Stage()
+    stage = PacServer()
     with serve(stage) as url:
         yield stage, url
 
 
 @pytest.fixture
-def stage(place: tuple[Stage, str]) -> Stage:
+def stage(place: tuple[PacServer, str]) -> PacServer:
     """The place alone."""
     return place[0]
 
 
 @pytest.fixture
-def url(place: tuple[Stage, str]) -> str:
+def url(place: tuple[PacServer, str]) -> str:
     """Its URL alone."""
     return place[1]

@@ -6,11 +6,11 @@ import json
 from collections.abc import Sequence
 
 from local.fake_pacs.fake_data import Movement
-from tests.integration.harness import World
+from tests.integration.harness import FakeStack
 
 
 def contradict(
-    world: World, transactions: int, movements: Sequence[Movement] = (), times: int = -1
+    world: FakeStack, transactions: int, movements: Sequence[Movement] = (), times: int = -1
 ) -> None:
     """Let Reachcore state a total of a month, and list some movements."""
     answer = {
@@ -33,7 +33,7 @@ def contradict(
     world.fault("saldos", "wrong-shape", reply=json.dumps(answer), times=times)
 
 
-def contradict_in_the_statement(world: World, transactions: int, times: int = -1) -> None:
+def contradict_in_the_statement(world: FakeStack, transactions: int, times: int = -1) -> None:
     """Let Reachcore state a total in its CSV that lists one stamp."""
     statement = f"""Cuenta,TipoConsumo,FechaInicioConsulta,FechaFinConsulta,FechaActual
 Pruebas,Postpago,2026-10-01T00:00:00,2026-10-31T00:00:00,2026-11-19T13:53:41

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from tests.integration.harness import BUYER, RC, Answer, World, proxy_event
+from tests.integration.harness import MANAGER, RC, ApiResponse, FakeStack, proxy_event
 
 from timbres.aws.object_store import MEDIA_TYPES
 from timbres.domain.month import Month
@@ -18,12 +18,12 @@ from timbres.repositories.reports import ReportRepository
 MONTH = Month(2026, 10)
 
 
-def records(world: World) -> ReportRepository:
+def records(world: FakeStack) -> ReportRepository:
     """Return the records of reports, in the hands of the tests."""
     return ReportRepository(world.stack.client("dynamodb"), world.stack.refs["ReportsTable"])
 
 
-def tokens(world: World) -> DownloadTokenRepository:
+def tokens(world: FakeStack) -> DownloadTokenRepository:
     """Return the tickets, in the hands of the tests."""
     return DownloadTokenRepository(
         world.stack.client("dynamodb"), world.stack.refs["DownloadTokensTable"]
@@ -31,7 +31,7 @@ def tokens(world: World) -> DownloadTokenRepository:
 
 
 def stored(
-    world: World, content: bytes, version: int = 1, account: str = RC, form: str = "csv"
+    world: FakeStack, content: bytes, version: int = 1, account: str = RC, form: str = "csv"
 ) -> Report:
     """Return a ready report with a content, its record and its object written."""
     wanted = ReportSpec(account, MONTH, "statement", form)
@@ -41,7 +41,7 @@ def stored(
         Body=content,
         ContentType=MEDIA_TYPES[form],
     )
-    pending = records(world).create(wanted, version, BUYER, world.clock(), None)
+    pending = records(world).create(wanted, version, MANAGER, world.clock(), None)
     report = replace(
         pending,
         status=READY,
@@ -54,18 +54,18 @@ def stored(
     return report
 
 
-def issued(world: World, report: Report, days: float = 30) -> str:
+def issued(world: FakeStack, report: Report, days: float = 30) -> str:
     """Return a new ticket for a ready report."""
     assert report.object_version is not None
     until = world.clock() + timedelta(days=days)
     return tokens(world).issue(report.spec, report.id, report.object_version, until)
 
 
-def opened(world: World, token: str, ip: str = "203.0.113.7", **more: Any) -> Answer:
+def opened(world: FakeStack, token: str, ip: str = "203.0.113.7", **more: Any) -> ApiResponse:
     """Open a mailed link as a browser does: unsigned."""
     event = proxy_event("GET", "/d/x")
     event |= {"path": f"/d/{token}", "pathParameters": {"token": token}}
     identity = event["requestContext"]["identity"]
     identity |= dict.fromkeys(("accountId", "caller", "accessKey", "userArn", "user"))
     identity["sourceIp"] = ip
-    return world.answer(world.invoke("download_token", event, **more))
+    return world.parse_response(world.invoke("download_token", event, **more))

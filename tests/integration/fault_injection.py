@@ -29,7 +29,7 @@ from moto.s3.models import s3_backends
 from moto.sns.models import sns_backends
 from moto.sqs.models import sqs_backends
 from tests.integration.conftest import Switches
-from tests.integration.harness import AWS_ACCOUNT, LOST, RC, REGION, SF, START, WSDL, World
+from tests.integration.harness import AWS_ACCOUNT, LOST, RC, REGION, SF, START, WSDL, FakeStack
 from tests.reliability import NOTHING, WRITES
 
 from timbres.aws import clients as session
@@ -70,13 +70,13 @@ class Call:
 
 
 @dataclass
-class Wire:
+class AwsFaultInjector:
     """What the functions send to AWS. One call can be refused, with all that follow it of its
     service; or its response be lost, so that botocore sends it again; or the function be killed
     before a call, or after it: then nothing of it goes on.
     """
 
-    world: World
+    world: FakeStack
     calls: list[Call] = field(default_factory=list)
     refused: tuple[str, int, str] | None = None
     killed: tuple[str, int] | None = None
@@ -92,7 +92,7 @@ class Wire:
             events.register("before-call", self._before)
             events.register("after-call", self._after)
 
-    def mend(self) -> None:
+    def stop(self) -> None:
         """Let everything work again."""
         self.calls.clear()
         self.refused = self.killed = self.lost = self.after = None
@@ -123,19 +123,19 @@ class Wire:
 
 
 @dataclass
-class Scene:
+class Scenario:
     """A world in which one operation is played; ``notes`` are what its steps remember."""
 
-    world: World
-    wire: Wire
+    world: FakeStack
+    injector: AwsFaultInjector
     notes: dict[str, Any] = field(default_factory=dict)
     undo: list[Callable[[], Any]] = field(default_factory=list)
 
-    def begin_anew(self, switches: Switches) -> None:
+    def restart(self, switches: Switches) -> None:
         """Forget all that was: a new world, without the time that one takes."""
         world = self.world
         self.notes.clear()
-        self.wire.mend()
+        self.injector.stop()
         world.sends.clear()
         for table in dynamodb_backends[AWS_ACCOUNT][REGION].tables.values():
             table.items.clear()
@@ -172,13 +172,13 @@ class Scene:
                 self.notes[name] = secret
                 self.world.change_account(name, secret)
                 self.world.accept(name)
-        self.world.cold()
+        self.world.reset_warm_functions()
 
-    def heal(self) -> None:
+    def recover(self) -> None:
         """Let all that fails work again. A process that was killed is followed by another."""
-        if self.wire.dead:
-            self.world.cold()
-        self.wire.mend()
+        if self.injector.dead:
+            self.world.reset_warm_functions()
+        self.injector.stop()
         while self.undo:
             self.undo.pop()()
         for sandbox in (self.world.reachcore, self.world.factible):
@@ -193,7 +193,7 @@ class Scene:
         kept = dynamodb_backends[AWS_ACCOUNT][REGION].tables[self.world.stack.refs[table]]
         return [item.to_regular_json() for item in kept.all_items()]
 
-    def told(self) -> Counter[str]:
+    def notifications(self) -> Counter[str]:
         """Return how often each thing was told that a person gets a mail of, a mail each."""
         return Counter(
             dedup_key(entry["DetailType"], detail)
@@ -216,17 +216,17 @@ class Operation:
 
     name: str
     services: tuple[str, ...]
-    act: Callable[[Scene], str]
-    facts: Callable[[Scene], dict[str, Any]]
-    broken: str
-    repairs: Sequence[tuple[str, Callable[[Scene], Any]]]
-    prepare: Callable[[Scene], Any] = lambda _: None
-    goes_on: Callable[[Scene], Any] = lambda _: None
+    act: Callable[[Scenario], str]
+    observe: Callable[[Scenario], dict[str, Any]]
+    crash_response: str
+    recovery_steps: Sequence[tuple[str, Callable[[Scenario], Any]]]
+    prepare: Callable[[Scenario], Any] = lambda _: None
+    settle: Callable[[Scenario], Any] = lambda _: None
     retried_on: str | None = None
 
 
 @dataclass(frozen=True)
-class Reference:
+class ExpectedOutcome:
     """What an operation did without a fault."""
 
     seen: str
@@ -235,34 +235,34 @@ class Reference:
     calls: list[Call]
 
 
-Fault = Callable[[Scene], Any]
+Fault = Callable[[Scenario], Any]
 
 
 @dataclass
-class Stage:
+class FaultRunner:
     """Plays operations in a world that begins anew for each."""
 
-    scene: Scene
+    scenario: Scenario
     switches: Switches
-    references: dict[str, Reference] = field(default_factory=dict)
+    references: dict[str, ExpectedOutcome] = field(default_factory=dict)
 
-    def reference(self, operation: Operation) -> Reference:
+    def reference(self, operation: Operation) -> ExpectedOutcome:
         """Return what an operation does without a fault, played once."""
         if operation.name not in self.references:
-            scene = self.scene
+            scene = self.scenario
             self._begin(operation)
             seen = operation.act(scene)
-            calls = scene.wire.calls[:]
-            operation.goes_on(scene)
-            self.references[operation.name] = Reference(
-                seen, operation.facts(scene), scene.told(), calls
+            calls = scene.injector.calls[:]
+            operation.settle(scene)
+            self.references[operation.name] = ExpectedOutcome(
+                seen, operation.observe(scene), scene.notifications(), calls
             )
         return self.references[operation.name]
 
-    def play(self, operation: Operation, fault: Fault) -> tuple[list[str], str, str]:
+    def run(self, operation: Operation, fault: Fault) -> tuple[list[str], str, str]:
         """Return what the caller saw, what was lost, and what brought it to rights."""
         wanted = self.reference(operation)
-        scene = self.scene
+        scene = self.scenario
         self._begin(operation)
         fault(scene)
         seen = []
@@ -270,22 +270,22 @@ class Stage:
             try:
                 seen.append(operation.act(scene))
             except Killed:
-                seen.append(operation.broken)
-        if scene.wire.lost is not None:
+                seen.append(operation.crash_response)
+        if scene.injector.lost is not None:
             assert list(scene.world.sends.values()) == [2], "botocore has sent it again"
-        scene.heal()
-        operation.goes_on(scene)
-        found = operation.facts(scene), scene.told()
+        scene.recover()
+        operation.settle(scene)
+        found = operation.observe(scene), scene.notifications()
         done = []
         seen = seen or [NOTHING]
         again = operation.retried_on is not None and seen[-1].endswith(operation.retried_on)
-        for name, step in operation.repairs:
+        for name, step in operation.recovery_steps:
             if _complete(*found, wanted) and not again:
                 break
             again = False
             step(scene)
-            operation.goes_on(scene)
-            before, found = found, (operation.facts(scene), scene.told())
+            operation.settle(scene)
+            before, found = found, (operation.observe(scene), scene.notifications())
             if found != before:
                 done.append(name)
         assert _complete(*found, wanted), f"lost: {found}; wanted: {wanted}"
@@ -295,13 +295,13 @@ class Stage:
         return seen, lost + scene.notes.get("twice", ""), ", then ".join(done) or NO_NEED
 
     def _begin(self, operation: Operation) -> None:
-        self.scene.begin_anew(self.switches)
-        operation.prepare(self.scene)
+        self.scenario.restart(self.switches)
+        operation.prepare(self.scenario)
         # Only what the operation itself sends is counted.
-        self.scene.wire.mend()
+        self.scenario.injector.stop()
 
 
-def _complete(facts: dict[str, Any], told: Counter[str], wanted: Reference) -> bool:
+def _complete(facts: dict[str, Any], told: Counter[str], wanted: ExpectedOutcome) -> bool:
     """Tell whether all is there that is to be; ``meanwhile`` only shows how far it has come."""
     kinds = Counter(one.partition("#")[0] for one in told)
     return all(
@@ -312,10 +312,10 @@ def _complete(facts: dict[str, Any], told: Counter[str], wanted: Reference) -> b
 # ----------------------------------------------------------------------------- faults
 
 
-def refusals(service: str) -> Callable[[Reference], Iterator[Fault]]:
+def refusals(service: str) -> Callable[[ExpectedOutcome], Iterator[Fault]]:
     """Let a service refuse from any of an operation's calls on; throttled or forbidden."""
 
-    def each(reference: Reference) -> Iterator[Fault]:
+    def each(reference: ExpectedOutcome) -> Iterator[Fault]:
         count = sum(call.service == service for call in reference.calls)
         codes = itertools.cycle(["ThrottlingException", "AccessDeniedException"])
         for number in _some(count, 1):
@@ -324,7 +324,7 @@ def refusals(service: str) -> Callable[[Reference], Iterator[Fault]]:
     return each
 
 
-def deaths(reference: Reference) -> Iterator[Fault]:
+def deaths(reference: ExpectedOutcome) -> Iterator[Fault]:
     """Kill the function after any of its calls to AWS, and before those that follow a PAC's."""
     for number in _some(len(reference.calls), 2):
         if number == 0 or reference.calls[number].asked > reference.calls[number - 1].asked:
@@ -332,7 +332,7 @@ def deaths(reference: Reference) -> Iterator[Fault]:
         yield setting("killed", ("after", number))
 
 
-def losses(reference: Reference) -> Iterator[Fault]:
+def losses(reference: ExpectedOutcome) -> Iterator[Fault]:
     """Lose the response to any of the operation's calls to AWS, which has been applied.
 
     Not for the document, to each write and to the first read: a repeated read is harmless.
@@ -352,7 +352,7 @@ def _some(count: int, steps: int) -> list[int]:
 
 def setting(name: str, value: Any) -> Fault:
     """Set what goes wrong on the wire."""
-    return lambda scene: setattr(scene.wire, name, value)
+    return lambda scene: setattr(scene.injector, name, value)
 
 
 def pac(operation: str, fault: str, *, times: int = -1, **more: Any) -> Fault:
@@ -360,7 +360,7 @@ def pac(operation: str, fault: str, *, times: int = -1, **more: Any) -> Fault:
     return lambda scene: scene.world.fault(operation, fault, times=times, **more)
 
 
-def unreachable(scene: Scene) -> None:
+def unreachable(scene: Scenario) -> None:
     """Refuse every new connection to both PACs, as where nobody listens."""
     ports = {urlsplit(url).port for url in scene.world.urls.values()}
     connect = socket.socket.connect

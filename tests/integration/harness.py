@@ -71,7 +71,7 @@ WSDL = ROOT / "layers" / "timbres" / "timbres" / "pacs" / "solucion_factible" / 
 REGION = "mx-central-1"
 AWS_ACCOUNT = "111122223333"
 STACK = "timbres-test"
-BUYER = f"arn:aws:iam::{AWS_ACCOUNT}:user/compras"
+MANAGER = f"arn:aws:iam::{AWS_ACCOUNT}:user/compras"
 START = datetime(2026, 11, 19, 13, 53, 41, tzinfo=MEXICO_CITY)
 PROBLEM = "application/problem+json"
 
@@ -279,7 +279,7 @@ class Clock:
         self.at = (self.at + timedelta(**by)).astimezone(MEXICO_CITY)
 
 
-class Ticks:
+class FakeTime:
     """The seconds by which the pace of calls is kept: a worker's rest is over at once.
 
     ``real`` lets rests last as long as they are.
@@ -287,7 +287,7 @@ class Ticks:
 
     def __init__(self) -> None:
         self.real = False
-        self.rests: list[float] = []
+        self.sleeps: list[float] = []
         self._ahead = 0.0
         self._lock = threading.Lock()
 
@@ -299,14 +299,14 @@ class Ticks:
             time.sleep(seconds)
             return
         with self._lock:
-            self.rests.append(seconds)
+            self.sleeps.append(seconds)
             self._ahead += seconds
 
 
 # ---------------------------------------------------------------------------- the way in
 
 
-class Context:
+class LambdaContext:
     """The context that Lambda hands to a handler."""
 
     function_version = "$LATEST"
@@ -327,7 +327,7 @@ class Context:
 
 
 @dataclass(frozen=True)
-class Answer:
+class ApiResponse:
     """What the gateway hands to the caller; ``headers`` by their lower-case names."""
 
     status: int
@@ -343,7 +343,7 @@ _numbers = itertools.count(1)
 _MODULE_PREFIX = "timbres_function_"
 
 
-def load(folder: str) -> ModuleType:
+def load_function(folder: str) -> ModuleType:
     """Import functions/<folder>/app.py afresh, as a cold start does."""
     name = f"{_MODULE_PREFIX}{folder}_{next(_numbers)}"
     spec = importlib.util.spec_from_file_location(name, ROOT / "functions" / folder / "app.py")
@@ -366,7 +366,7 @@ def proxy_event(
     query: Mapping[str, str | list[str]] | None = None,
     body: bytes | str | None = None,
     headers: Mapping[str, str] | None = None,
-    caller: str = BUYER,
+    caller: str = MANAGER,
     is_base64: bool = False,
 ) -> dict[str, Any]:
     """Return the event that a REST API with IAM authorisation sends for a request."""
@@ -523,7 +523,7 @@ class Credentials:
         yield self.password[-34:-2]
 
 
-class Switch:
+class SwappableApp:
     """A WSGI application that hands on to another, which may be exchanged while it serves."""
 
     def __init__(self) -> None:
@@ -534,7 +534,7 @@ class Switch:
 
 
 @dataclass
-class World:
+class FakeStack:
     """One stack, both PACs, the accounts ``acme-rc`` and ``acme-sf``, and a clock."""
 
     stack: Stack
@@ -545,12 +545,12 @@ class World:
     factible: FakeSolucionFactible
     urls: dict[str, str]
     logs: io.StringIO
-    ticks: Ticks
+    ticks: FakeTime
     published: list[dict[str, Any]] = field(default_factory=list)
     sends: Counter[str] = field(default_factory=Counter)
-    seen: list[str] = field(default_factory=list)
+    outputs: list[str] = field(default_factory=list)
     _modules: dict[str, ModuleType] = field(default_factory=dict)
-    at_end: list[Callable[[], None]] = field(default_factory=list)
+    cleanups: list[Callable[[], None]] = field(default_factory=list)
     _breaks: list[list[int]] = field(default_factory=list)
     _told: int = 0
 
@@ -559,10 +559,10 @@ class World:
     def function(self, folder: str) -> ModuleType:
         """Return a function, warm once it has been used."""
         if folder not in self._modules:
-            self._modules[folder] = load(folder)
+            self._modules[folder] = load_function(folder)
         return self._modules[folder]
 
-    def cold(self) -> None:
+    def reset_warm_functions(self) -> None:
         """Forget every warm function, so that the next call is a cold start."""
         self._modules.clear()
 
@@ -575,13 +575,13 @@ class World:
     ) -> Any:
         """Run a function as Lambda does: JSON in, the template's environment, JSON out."""
         module = module or self.function(folder)
-        context = Context(folder, seconds or self.stack.template.timeout(folder))
+        context = LambdaContext(folder, seconds or self.stack.template.timeout(folder))
         with self.environment(folder):
             result = module.handler(json.loads(json.dumps(event)), context)
         text = json.dumps(result, ensure_ascii=False)
         # Lambda hands an answer on as UTF-8, 6 MB at most.
         assert len(text.encode()) < 6 * 1024 * 1024
-        self.seen.append(text)
+        self.outputs.append(text)
         result = json.loads(text)
         if "httpMethod" in event:
             self._check_described(event, result)
@@ -591,7 +591,7 @@ class World:
         """Check that docs/openapi.json has such an answer of such a route, if it is one."""
         method, path = event["httpMethod"], event["path"]
         if any(route == event["resource"] for route, _ in _routes(method, path)):
-            answer = self.answer(result)
+            answer = self.parse_response(result)
             response_validation.check(
                 method, event["resource"], answer.status, answer.headers, answer.text
             )
@@ -614,20 +614,20 @@ class World:
         query: Mapping[str, str | list[str]] | None = None,
         body: Any = None,
         headers: Mapping[str, str] | None = None,
-        caller: str = BUYER,
+        caller: str = MANAGER,
         *,
         is_base64: bool = False,
         seconds: float | None = None,
         module: ModuleType | None = None,
-    ) -> Answer:
+    ) -> ApiResponse:
         """Send a request through the gateway; ``body`` is JSON unless text or bytes."""
         self.clock.forward(seconds=1)
         if body is not None and not isinstance(body, str | bytes):
             body = json.dumps(body, ensure_ascii=False)
         event = proxy_event(method, path, query, body, headers, caller, is_base64)
-        return self.answer(self.invoke(folder, event, seconds, module))
+        return self.parse_response(self.invoke(folder, event, seconds, module))
 
-    def answer(self, result: dict[str, Any]) -> Answer:
+    def parse_response(self, result: dict[str, Any]) -> ApiResponse:
         """Return a function's result as the gateway makes an answer of it."""
         assert result["isBase64Encoded"] is False
         headers = {
@@ -638,20 +638,20 @@ class World:
             }.items()
         }
         assert headers["cache-control"] == "no-store"
-        return Answer(result["statusCode"], headers, result["body"])
+        return ApiResponse(result["statusCode"], headers, result["body"])
 
-    def get(self, path: str, **query: str) -> Answer:
+    def get(self, path: str, **query: str) -> ApiResponse:
         """GET a path of the API from the function that the template names."""
         return self.call(_function_of("GET", path), "GET", path, query)
 
-    def buy(
+    def create_contract(
         self,
         rfc: str = RFC,
         stamps: int = 500,
         key: str | None = None,
         account: str = SF,
         **more: Any,
-    ) -> Answer:
+    ) -> ApiResponse:
         """Ask for a contract, under a new Idempotency-Key unless one is given."""
         return self.call(
             "contract",
@@ -662,13 +662,13 @@ class World:
             **more,
         )
 
-    def ask(
+    def request_report(
         self,
         account: str = RC,
         month: str = "2026-10",
         kind: str = "statement",
         form: str = "csv",
-    ) -> Answer:
+    ) -> ApiResponse:
         """Ask for a report."""
         body = {"month": month, "kind": kind, "format": form}
         return self.call("report", "POST", f"/accounts/{account}/reports", body=body)
@@ -731,20 +731,20 @@ class World:
         due = due or self.clock()
         wanted = {"scheduled_time": due.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")}
         run_id = self.invoke("run", wanted)["id"]
-        self.work(rounds)
+        self.run_worker_until_idle(rounds)
         return dict(self.get(f"/runs/{run_id}").body)
 
-    def count(self, seconds: float | None = None, together: int = 1) -> tuple[int, int]:
+    def run_worker_once(self, seconds: float | None = None, together: int = 1) -> tuple[int, int]:
         """Hand the batches of runs that wait in the queue now to the worker."""
         return self.deliver(seconds, "RunsQueue", "run_worker", together)
 
-    def work(self, rounds: int = 60, seconds: float | None = None) -> None:
+    def run_worker_until_idle(self, rounds: int = 60, seconds: float | None = None) -> None:
         """Let the worker count until no batch is left, those held back in their time."""
         for _ in range(rounds):
-            if self.count(seconds) == (0, 0) and not self.held_back():
+            if self.run_worker_once(seconds) == (0, 0) and not self.advance_to_delayed():
                 break
 
-    def held_back(self) -> float:
+    def advance_to_delayed(self) -> float:
         """Let the time pass until the next message of a run comes again; return the seconds."""
         name = self.stack.refs["RunsQueue"].rpartition("/")[2]
         queue = sqs_backends[AWS_ACCOUNT][REGION].queues[name]
@@ -762,7 +762,7 @@ class World:
         """Close the runs that have taken too long, as the schedule does."""
         return list(self.invoke("run", {"close": "overdue"})["closed"])
 
-    def know(self, rfcs: Iterable[str], account: str = SF, **values: Any) -> None:
+    def add_issuers(self, rfcs: Iterable[str], account: str = SF, **values: Any) -> None:
         """Make issuers known at once; ``values`` are what the table holds of each."""
         table, pack = self.stack.refs["IssuersTable"], TypeSerializer().serialize
         puts = [
@@ -787,7 +787,7 @@ class World:
                 RequestItems={table: puts[begin : begin + 25]}
             )
 
-    def waiting(self, queue: str = "ReportsQueue") -> int:
+    def queued_messages(self, queue: str = "ReportsQueue") -> int:
         """Return how many messages of a queue could be received now."""
         answer = self.stack.client("sqs").get_queue_attributes(
             QueueUrl=self.stack.refs[queue], AttributeNames=["ApproximateNumberOfMessages"]
@@ -897,12 +897,12 @@ class World:
             for call in sandbox.calls.as_json()
         ]
 
-    def purchases(self) -> list[tuple[str, int]]:
+    def pac_contracts(self) -> list[tuple[str, int]]:
         """Return what the PAC's books say was bought: RFC and stamps."""
         (account,) = self.books.solucion_factible.as_json()["accounts"]
         return [(one["rfc"], one["timbres"]) for one in account["purchases"]]
 
-    def journal(self, prefix: str = "contract#") -> list[dict[str, Any]]:
+    def contract_items(self, prefix: str = "contract#") -> list[dict[str, Any]]:
         """Return the journal's items of one sort."""
         items = self.stack.items("ContractsTable")
         return [item for item in items if item["entry"].startswith(prefix)]
@@ -1004,9 +1004,9 @@ class World:
         events, name = session.client(service).meta.events, f"before-send.{service}.{operation}"
         events.register(name, hook)
         # The clients outlive this world.
-        self.at_end.append(lambda: events.unregister(name, hook))
+        self.cleanups.append(lambda: events.unregister(name, hook))
 
-    def mend_aws(self) -> None:
+    def restore_aws(self) -> None:
         """Let AWS work again."""
         for left in self._breaks:
             left[1] = 0
@@ -1017,7 +1017,7 @@ class World:
         """Follow a presigned link."""
         response = requests.get(url, timeout=5)
         response.raise_for_status()
-        self.seen.append(response.content.decode(errors="replace"))
+        self.outputs.append(response.content.decode(errors="replace"))
         return response
 
     # --------------------------------------------------------------------- the log
@@ -1026,13 +1026,13 @@ class World:
         """Return the lines that the functions logged."""
         return [json.loads(line) for line in self.logs.getvalue().splitlines()]
 
-    def logged(self, words: str) -> list[dict[str, Any]]:
+    def log_lines_with(self, words: str) -> list[dict[str, Any]]:
         """Return the logged lines that contain some words."""
         return [line for line in self.log_lines() if words in str(line.get("message"))]
 
-    def everything_seen(self) -> str:
+    def all_output(self) -> str:
         """Return all that left the functions: answers, events, logs, items, objects."""
-        texts = [*self.seen, self.logs.getvalue()]
+        texts = [*self.outputs, self.logs.getvalue()]
         texts += [entry["Detail"] for entry in self.published]
         for name, _ in self.stack.template.of_type("AWS::DynamoDB::Table"):
             texts += [str(item) for item in self.stack.items(name)]
@@ -1064,12 +1064,12 @@ def _function_of(method: str, path: str) -> str:
 
 
 @contextmanager
-def running_world(switches: dict[str, tuple[Switch, str]]) -> Iterator[World]:
+def running_fake_stack(switches: dict[str, tuple[SwappableApp, str]]) -> Iterator[FakeStack]:
     """Build a world on sandboxes that are served already; their memories begin anew.
 
     At its end, whatever left the functions is searched for credentials.
     """
-    clock, ticks = Clock(), Ticks()
+    clock, ticks = Clock(), FakeTime()
     with ExitStack() as stack:
         stack.enter_context(patch.dict(os.environ, _clean_environment(), clear=True))
         logs = stack.enter_context(_captured_logs())
@@ -1089,20 +1089,20 @@ def running_world(switches: dict[str, tuple[Switch, str]]) -> Iterator[World]:
         world = _new_world(switches, logs, clock, ticks)
         stack.enter_context(_recorded_events(world.published))
         stack.enter_context(_whole_transactions())
-        stack.enter_context(_wire(world.sends))
+        stack.enter_context(_lossy_transport(world.sends))
         try:
             yield world
-            everything = world.everything_seen()
+            everything = world.all_output()
         finally:
-            for undo in world.at_end:
+            for undo in world.cleanups:
                 undo()
     for shape in world.credentials.shapes():
         assert shape not in everything, "a credential was shown"
 
 
 def _new_world(
-    switches: dict[str, tuple[Switch, str]], logs: io.StringIO, clock: Clock, ticks: Ticks
-) -> World:
+    switches: dict[str, tuple[SwappableApp, str]], logs: io.StringIO, clock: Clock, ticks: FakeTime
+) -> FakeStack:
     credentials = Credentials.new()
     books = demo_state(
         clock().date(),
@@ -1111,7 +1111,7 @@ def _new_world(
         username=credentials.username,
         password=credentials.password,
     )
-    world = World(
+    world = FakeStack(
         stack=Stack(template()),
         clock=clock,
         credentials=credentials,
@@ -1201,7 +1201,7 @@ LOST = "X-Response-Lost-By-The-Test"
 
 
 @contextmanager
-def _wire(sends: Counter[str]) -> Iterator[None]:
+def _lossy_transport(sends: Counter[str]) -> Iterator[None]:
     """Let the wire to moto lose what a test marks: a request (refused), or its first response.
 
     A lost response is what botocore makes of a closed connection or a time-out, so that its
@@ -1301,8 +1301,8 @@ def _stored(backend: DynamoDBBackend, step: dict[str, Any]) -> tuple[dict[Any, A
     return line, key, copy.deepcopy(line.get(key))
 
 
-def problem(
-    answer: Answer,
+def check_problem(
+    answer: ApiResponse,
     status: int,
     code: str,
     field: str | None = None,

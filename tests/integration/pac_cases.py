@@ -111,7 +111,7 @@ def factible_account(
 
 
 @dataclass(frozen=True, eq=False)
-class Act:
+class Operation:
     """One thing that a PAC is asked: a read, or, with ``contracts``, a contract.
 
     ``operation`` is its name at the sandbox and ``words`` what that says with each code,
@@ -136,26 +136,26 @@ class Act:
         """Ask the PAC that stands there, by a new client, for at most so many seconds."""
         return self.do(create_client(self.account(url)), Deadline(seconds))
 
-    def sandbox(self) -> FakePac:
+    def fake_pac(self) -> FakePac:
         """Return the PAC, its memory as new."""
-        return AT[self.pac].sandbox()
+        return PAC_CASES[self.pac].fake_pac()
 
     def __repr__(self) -> str:
         return f"{self.pac}-{self.name or self.operation}"
 
 
 @dataclass(frozen=True)
-class AtPac:
+class PacCase:
     """One PAC: its sandbox, an account there, one with wrong credentials, and its acts.
 
     ``of_issuer`` asks for what is one issuer's alone; ``quick`` are the constants, by their
     full names, that the tests shorten.
     """
 
-    sandbox: Callable[[], FakePac]
+    fake_pac: Callable[[], FakePac]
     account: Callable[[str], Account]
     stranger: Callable[[str], Account]
-    acts: tuple[Act, ...]
+    operations: tuple[Operation, ...]
     of_issuer: Callable[[PacClient, Rfc, Deadline], Any]
     quick: Mapping[str, float] = field(default_factory=dict)
 
@@ -180,11 +180,11 @@ _STATEMENT_SAYS = _SALDOS_SAYS | {"400-002": reachcore.RFC_NOT_NEEDED}
 _SF_SAYS = solucion_factible.MESSAGES
 _MIB = 1024 * 1024
 
-BALANCE = Act(
+BALANCE = Operation(
     _RC, "saldos", reachcore_account, _balance, _meanings(SALDOS), _SALDOS_SAYS, 256 * _MIB
 )
 CSV, PDF = (
-    Act(
+    Operation(
         _RC,
         form,
         reachcore_account,
@@ -195,7 +195,7 @@ CSV, PDF = (
     )
     for form in ("csv", "pdf")
 )
-COUNT = Act(
+COUNT = Operation(
     _SF,
     "getTimbres",
     factible_account,
@@ -205,7 +205,7 @@ COUNT = Act(
     256 * 1024,
 )
 TRACE = replace(COUNT, do=lambda client, deadline: client.trace(SENT, deadline), name="trace")
-BUY = Act(
+CONTRACT = Operation(
     _SF,
     "agregarContrato",
     factible_account,
@@ -215,7 +215,9 @@ BUY = Act(
     256 * 1024,
     contracts=True,
 )
-LIVE_WSDL = Act(_SF, "wsdl", partial(factible_account, live_wsdl=True), COUNT.do, {}, {}, _MIB)
+LIVE_WSDL = Operation(
+    _SF, "wsdl", partial(factible_account, live_wsdl=True), COUNT.do, {}, {}, _MIB
+)
 
 _LIBRE_MEANS = {
     "login": REJECTED_CREDENTIALS,
@@ -231,7 +233,7 @@ def libre_account(endpoint: str, token: str = KEY) -> Account:
 
 
 LIBRE_STAMPS, LIBRE_TRACE, LIBRE_CONTRACT = (
-    Act(
+    Operation(
         libre.PAC.name,
         operation,
         libre_account,
@@ -246,80 +248,80 @@ LIBRE_STAMPS, LIBRE_TRACE, LIBRE_CONTRACT = (
     for operation, name, do, contracts in (
         ("stamps", "", COUNT.do, False),
         ("stamps", "trace", TRACE.do, False),
-        ("contracts", "", BUY.do, True),
+        ("contracts", "", CONTRACT.do, True),
     )
 )
 
-AT = {
-    libre.PAC.name: AtPac(
-        sandbox=lambda: LibreFake(USERNAME, KEY),
+PAC_CASES = {
+    libre.PAC.name: PacCase(
+        fake_pac=lambda: LibreFake(USERNAME, KEY),
         account=libre_account,
         stranger=partial(libre_account, token=WRONG),
-        acts=(LIBRE_STAMPS, LIBRE_TRACE, LIBRE_CONTRACT),
+        operations=(LIBRE_STAMPS, LIBRE_TRACE, LIBRE_CONTRACT),
         of_issuer=lambda client, rfc, deadline: client.stamps(rfc, deadline),
     ),
-    _RC: AtPac(
-        sandbox=lambda: reachcore.FakeReachcore(books().reachcore),
+    _RC: PacCase(
+        fake_pac=lambda: reachcore.FakeReachcore(books().reachcore),
         account=reachcore_account,
         stranger=partial(reachcore_account, api_key=WRONG),
-        acts=(BALANCE, CSV, PDF),
+        operations=(BALANCE, CSV, PDF),
         of_issuer=lambda client, rfc, deadline: _balance(client, deadline, rfc),
     ),
-    _SF: AtPac(
-        sandbox=lambda: solucion_factible.FakeSolucionFactible(
+    _SF: PacCase(
+        fake_pac=lambda: solucion_factible.FakeSolucionFactible(
             books().solucion_factible, wsdl=WSDL
         ),
         account=factible_account,
         stranger=partial(factible_account, password=WRONG),
-        acts=(COUNT, TRACE, BUY, LIVE_WSDL),
+        operations=(COUNT, TRACE, CONTRACT, LIVE_WSDL),
         of_issuer=lambda client, rfc, deadline: client.stamps(rfc, deadline),
         quick={"timbres.pacs.solucion_factible.client._MIN_CONTRACT_SECONDS": 0.5},
     ),
 }
-ACTS = tuple(act for pac in AT.values() for act in pac.acts)
-READS = tuple(act for act in ACTS if not act.contracts)
-PURCHASES = tuple(act for act in ACTS if act.contracts)
-every_act = pytest.mark.parametrize("act", ACTS, ids=repr)
+OPERATIONS = tuple(act for pac in PAC_CASES.values() for act in pac.operations)
+READS = tuple(act for act in OPERATIONS if not act.contracts)
+CONTRACTS = tuple(act for act in OPERATIONS if act.contracts)
+every_operation = pytest.mark.parametrize("act", OPERATIONS, ids=repr)
 every_read = pytest.mark.parametrize("act", READS, ids=repr)
-every_purchase = pytest.mark.parametrize("act", PURCHASES, ids=repr)
-every_pac = pytest.mark.parametrize("pac", AT)
+every_contract = pytest.mark.parametrize("act", CONTRACTS, ids=repr)
+every_pac = pytest.mark.parametrize("pac", PAC_CASES)
 
 
-def quicken(monkeypatch: pytest.MonkeyPatch) -> None:
+def shorten_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let nothing wait for longer than a test needs."""
     monkeypatch.setattr("timbres.pacs.http._BACKOFF_SECONDS", 0.001)
-    for pac in AT.values():
+    for pac in PAC_CASES.values():
         for name, seconds in pac.quick.items():
             monkeypatch.setattr(name, seconds)
 
 
 @dataclass
-class Stage:
+class PacServer:
     """A place on loopback where one application after the other is served.
 
     ``seen`` are the requests' environments, ``connections`` the client ports they came from.
     """
 
     app: WSGIApplication | None = None
-    seen: list[dict[str, Any]] = field(default_factory=list)
+    requests: list[dict[str, Any]] = field(default_factory=list)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        self.seen.append(dict(environ))
+        self.requests.append(dict(environ))
         assert self.app is not None
         return self.app(environ, start_response)
 
-    def play(self, app: WSGIApplication) -> None:
+    def serve_app(self, app: WSGIApplication) -> None:
         """Serve this application from now on; forget the requests before."""
         self.app = app
-        self.seen = []
+        self.requests = []
 
     @property
     def connections(self) -> set[str]:
         """The connections that requests came over."""
-        return {str(environ["REMOTE_PORT"]) for environ in self.seen}
+        return {str(environ["REMOTE_PORT"]) for environ in self.requests}
 
 
-def put(sandbox: FakePac, operation: str, fault: str, **more: Any) -> None:
+def inject_fault(sandbox: FakePac, operation: str, fault: str, **more: Any) -> None:
     """Make an operation suffer a fault, for ever unless told how often."""
     payload = {"operation": operation, "fault": fault, "times": -1, **more}
     sandbox.faults.put(parse_fault(payload, sandbox.rules))
@@ -331,7 +333,7 @@ def calls(sandbox: FakePac, operation: str | None = None) -> list[dict[str, Any]
 
 
 @contextmanager
-def failing(code: str) -> Iterator[list[PacError]]:
+def expect_pac_error(code: str) -> Iterator[list[PacError]]:
     """Expect a PAC's error of this code, free of credentials; it is in the list afterwards."""
     found: list[PacError] = []
     with pytest.raises(PacError) as caught:
@@ -346,7 +348,7 @@ def failing(code: str) -> Iterator[list[PacError]]:
     assert error.__cause__ is None or not any(c in repr(error.__cause__) for c in CREDENTIALS)
 
 
-def facts(kind: ProblemType) -> tuple[bool, bool]:
+def error_attributes(kind: ProblemType) -> tuple[bool, bool]:
     """Return (may have taken effect, may be retried)."""
     return kind.may_have_taken_effect, kind.retryable
 
@@ -355,36 +357,38 @@ def facts(kind: ProblemType) -> tuple[bool, bool]:
 
 
 @dataclass
-class Odd:
+class RawServer:
     """A server that does as ``behave`` says with each connection; ``heard`` is what came."""
 
-    behave: Callable[[Odd, socket.socket], None]
+    behave: Callable[[RawServer, socket.socket], None]
     url: str = ""
-    heard: bytes = b""
+    received: bytes = b""
     accepted: int = 0
     over: threading.Event = field(default_factory=threading.Event)
 
-    def hear(self, connection: socket.socket) -> None:
+    def read_request(self, connection: socket.socket) -> None:
         """Read one request, head and body, as long as it is short."""
         request = b""
         while b"\r\n\r\n" not in request:
             if not (piece := connection.recv(65536)):
                 return
             request += piece
-            self.heard += piece
+            self.received += piece
         head, _, body = request.partition(b"\r\n\r\n")
         for line in head.lower().split(b"\r\n"):
             if line.startswith(b"content-length:"):
                 wanted = int(line.partition(b":")[2])
                 while len(body) < wanted and (piece := connection.recv(65536)):
                     body += piece
-                    self.heard += piece
+                    self.received += piece
 
 
 @contextmanager
-def odd_server(behave: Callable[[Odd, socket.socket], None], scheme: str = "http") -> Iterator[Odd]:
+def raw_server(
+    behave: Callable[[RawServer, socket.socket], None], scheme: str = "http"
+) -> Iterator[RawServer]:
     """Serve connections on loopback in an odd way."""
-    odd = Odd(behave)
+    odd = RawServer(behave)
     listener = socket.create_server(("127.0.0.1", 0))
     odd.url = f"{scheme}://127.0.0.1:{listener.getsockname()[1]}"
 
@@ -413,7 +417,7 @@ def odd_server(behave: Callable[[Odd, socket.socket], None], scheme: str = "http
         thread.join(2)
 
 
-def answering(
+def respond_with(
     content: bytes | str, media_type: str = "text/xml", status: int = 200, **headers: str
 ) -> WSGIApplication:
     """Return a PAC that answers whatever it is asked with this."""

@@ -11,26 +11,26 @@ import pytest
 from local.fake_pacs.base import FakePac
 from local.fake_pacs.faults import CHANGING_WORK, REPLACING, FaultKind
 from tests.integration.pac_cases import (
-    ACTS,
-    AT,
     ATTEMPTS,
+    CONTRACTS,
     CREDENTIALS,
     MONTH,
-    PURCHASES,
+    OPERATIONS,
+    PAC_CASES,
     READS,
     RFC,
     SENT,
-    Act,
-    Stage,
-    answering,
+    Operation,
+    PacServer,
     calls,
-    every_act,
+    error_attributes,
+    every_operation,
     every_pac,
     every_read,
-    facts,
-    failing,
-    put,
-    quicken,
+    expect_pac_error,
+    inject_fault,
+    respond_with,
+    shorten_timeouts,
 )
 from tests.support import libre
 
@@ -71,60 +71,60 @@ FAULTS = {
 OTHER_FAULTS = {"code", "slow", "slow-after", "missing-comma", *CHANGING_WORK}
 
 
-def faults_of(acts: tuple[Act, ...]) -> list[Any]:
+def faults_of(acts: tuple[Operation, ...]) -> list[Any]:
     """Return each act with each fault that its operation can suffer at the sandbox."""
     return [
         pytest.param(act, kind.value, id=f"{act}-{kind.value}")
         for act in acts
-        for kind in sorted(AT[act.pac].sandbox().rules.kinds[act.operation])
+        for kind in sorted(PAC_CASES[act.pac].fake_pac().rules.kinds[act.operation])
         if kind.value in FAULTS
     ]
 
 
-def codes_of(acts: tuple[Act, ...]) -> list[Any]:
+def codes_of(acts: tuple[Operation, ...]) -> list[Any]:
     """Return each act with each code that the PAC documents for it."""
     return [pytest.param(act, code, id=f"{act}-{code}") for act in acts for code in act.meanings]
 
 
 @pytest.fixture
-def sandbox(act: Act, stage: Stage) -> FakePac:
+def sandbox(act: Operation, stage: PacServer) -> FakePac:
     """The PAC of the test's act, its memory as new."""
-    sandbox = act.sandbox()
-    stage.play(sandbox)
+    sandbox = act.fake_pac()
+    stage.serve_app(sandbox)
     return sandbox
 
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    quicken(monkeypatch)
+    shorten_timeouts(monkeypatch)
 
 
-def attempts(act: Act, retry: bool) -> int:
-    return ATTEMPTS if retry and act not in PURCHASES else 1
+def attempts(act: Operation, retry: bool) -> int:
+    return ATTEMPTS if retry and act not in CONTRACTS else 1
 
 
 # ------------------------------------------------------------------------------- the table
 
 
 def test_every_pac_is_in_the_table() -> None:
-    assert set(AT) == {*PACS, libre.PAC.name}
+    assert set(PAC_CASES) == {*PACS, libre.PAC.name}
     methods = inspect.getmembers(PacClient, inspect.isfunction)
     assert {name for name, _ in methods if not name.startswith("_")} == set(OFFERS)
     assert {kind.value for kind in FaultKind} == set(FAULTS) | OTHER_FAULTS
 
 
 @every_pac
-def test_the_table_holds_all_that_the_pac_can_do(pac: str, stage: Stage, url: str) -> None:
-    row, rules = AT[pac], AT[pac].sandbox().rules
+def test_the_table_holds_all_that_the_pac_can_do(pac: str, stage: PacServer, url: str) -> None:
+    row, rules = PAC_CASES[pac], PAC_CASES[pac].fake_pac().rules
     account = row.account(url)
     client = create_client(account)
     assert account.pac is PACS.get(pac, libre.PAC)
     assert tuple(account.credentials) == account.pac.credentials
     cls = client_class(account.pac)
     assert f"{cls.__module__}:{cls.__name__}" == account.pac.client
-    assert {act.operation for act in row.acts} == set(rules.kinds)
-    assert {act.pac for act in row.acts} == {pac}
-    for act in row.acts:
+    assert {act.operation for act in row.operations} == set(rules.kinds)
+    assert {act.pac for act in row.operations} == {pac}
+    for act in row.operations:
         # The sandbox can say whatever the PAC's pages name.
         assert set(act.meanings) <= set(rules.codes.get(act.operation, ()))
     # Each act once, with what comes of it: nothing that the PAC offers is left out.
@@ -139,18 +139,18 @@ def test_the_table_holds_all_that_the_pac_can_do(pac: str, stage: Stage, url: st
             return inner(*args)
 
         setattr(client, name, noted)
-    stage.play(row.sandbox())
-    for act in row.acts:
+    stage.serve_app(row.fake_pac())
+    for act in row.operations:
         assert act.do(client, Deadline(5))
     assert done == offered
 
 
 @every_pac
 def test_what_a_pac_does_not_offer_is_unsupported_and_asks_nothing(
-    pac: str, stage: Stage, url: str
+    pac: str, stage: PacServer, url: str
 ) -> None:
-    stage.play(AT[pac].sandbox())
-    account = AT[pac].account(url)
+    stage.serve_app(PAC_CASES[pac].fake_pac())
+    account = PAC_CASES[pac].account(url)
     client = create_client(account)
     for can, call in OFFERS.values():
         if can in account.pac.capabilities:
@@ -161,51 +161,51 @@ def test_what_a_pac_does_not_offer_is_unsupported_and_asks_nothing(
             "operation-unsupported",
             422,
         )
-    assert stage.seen == []
+    assert stage.requests == []
 
 
 # ---------------------------------------------------------------------- what the PAC says
 
 
-@pytest.mark.parametrize(("act", "code"), codes_of(ACTS))
+@pytest.mark.parametrize(("act", "code"), codes_of(OPERATIONS))
 def test_every_documented_code_in_the_pacs_own_words(
-    act: Act, code: str, sandbox: FakePac, url: str
+    act: Operation, code: str, sandbox: FakePac, url: str
 ) -> None:
     meaning = act.meanings[code]
-    put(sandbox, act.operation, "code", code=code)
-    with failing(meaning.code) as errors:
+    inject_fault(sandbox, act.operation, "code", code=code)
+    with expect_pac_error(meaning.code) as errors:
         act(url, 10)
     error = errors[0]
     assert status_code(error.problem_type.code) == meaning.status
-    assert facts(error.problem_type) == (meaning.may_have_taken_effect, meaning.retry)
+    assert error_attributes(error.problem_type) == (meaning.may_have_taken_effect, meaning.retry)
     assert (error.pac, error.pac_code) == (act.pac, code if act.has_codes else None)
     assert error.pac_message == act.words[code]
     assert error.pac_message.rstrip(".") in error.detail
     assert len(calls(sandbox)) == attempts(act, meaning.retry)
 
 
-@pytest.mark.parametrize(("act", "code"), codes_of(PURCHASES))
+@pytest.mark.parametrize(("act", "code"), codes_of(CONTRACTS))
 def test_a_code_behind_which_the_pac_has_sold_is_told_alike(
-    act: Act, code: str, sandbox: FakePac, url: str
+    act: Operation, code: str, sandbox: FakePac, url: str
 ) -> None:
-    put(sandbox, act.operation, "code", code=code, processed=True)
-    with failing(act.meanings[code].code):
+    inject_fault(sandbox, act.operation, "code", code=code, processed=True)
+    with expect_pac_error(act.meanings[code].code):
         act(url)
     assert sandbox.contracts() == [(RFC, 500)]
     assert len(calls(sandbox)) == 1
 
 
-@every_act
-def test_wrong_credentials_are_sent_once(act: Act, sandbox: FakePac, url: str) -> None:
+@every_operation
+def test_wrong_credentials_are_sent_once(act: Operation, sandbox: FakePac, url: str) -> None:
     if not act.meanings:
         pytest.skip("asks without credentials")
-    with failing("pac-credentials-rejected") as errors:
-        act.do(create_client(AT[act.pac].stranger(url)), Deadline(10))
+    with expect_pac_error("pac-credentials-rejected") as errors:
+        act.do(create_client(PAC_CASES[act.pac].stranger(url)), Deadline(10))
     assert errors[0].pac_code in (act.meanings if act.has_codes else {None})
     assert len(calls(sandbox)) == 1
 
 
-@every_act
+@every_operation
 @pytest.mark.parametrize(
     ("status", "code", "retry"),
     [
@@ -221,14 +221,14 @@ def test_wrong_credentials_are_sent_once(act: Act, sandbox: FakePac, url: str) -
     ],
 )
 def test_what_stands_before_the_pac_may_answer_too(
-    act: Act, status: int, code: str, retry: bool, stage: Stage, url: str
+    act: Operation, status: int, code: str, retry: bool, stage: PacServer, url: str
 ) -> None:
-    stage.play(answering("" if status == 204 else "<p>?</p>", "text/html", status))
-    with failing(code) as errors:
+    stage.serve_app(respond_with("" if status == 204 else "<p>?</p>", "text/html", status))
+    with expect_pac_error(code) as errors:
         act(url, 10)
     assert str(status) in errors[0].detail
     assert errors[0].problem_type.may_have_taken_effect == (status != 404)
-    assert len(stage.seen) == attempts(act, retry)
+    assert len(stage.requests) == attempts(act, retry)
 
 
 # -------------------------------------------------------------------------------- faults
@@ -236,28 +236,28 @@ def test_what_stands_before_the_pac_may_answer_too(
 
 @pytest.mark.parametrize(("act", "fault"), faults_of(READS))
 def test_a_read_that_failed_is_an_error_and_repeated_where_that_may_help(
-    act: Act, fault: str, sandbox: FakePac, url: str
+    act: Operation, fault: str, sandbox: FakePac, url: str
 ) -> None:
     code, retry = FAULTS[fault]
-    put(sandbox, act.operation, fault, times=ATTEMPTS)
-    with failing(code):
+    inject_fault(sandbox, act.operation, fault, times=ATTEMPTS)
+    with expect_pac_error(code):
         act(url, 10)
     # All calls: a redirect leads to another operation.
     assert len(calls(sandbox)) == attempts(act, retry)
     if retry:
-        put(sandbox, act.operation, fault, times=ATTEMPTS - 1)
+        inject_fault(sandbox, act.operation, fault, times=ATTEMPTS - 1)
         assert act(url, 10)
         assert len(calls(sandbox, act.operation)) == 2 * ATTEMPTS
 
 
 @pytest.mark.parametrize("hidden", [False, True])
-@pytest.mark.parametrize(("act", "fault"), faults_of(PURCHASES))
+@pytest.mark.parametrize(("act", "fault"), faults_of(CONTRACTS))
 def test_a_purchase_that_failed_is_in_doubt_and_never_sent_again(
-    act: Act, fault: str, hidden: bool, sandbox: FakePac, url: str
+    act: Operation, fault: str, hidden: bool, sandbox: FakePac, url: str
 ) -> None:
     replaced = FaultKind(fault) in REPLACING
-    put(sandbox, act.operation, fault, **({"processed": hidden} if replaced else {}))
-    with failing(FAULTS[fault][0]) as errors:
+    inject_fault(sandbox, act.operation, fault, **({"processed": hidden} if replaced else {}))
+    with expect_pac_error(FAULTS[fault][0]) as errors:
         act(url, 10)
     assert errors[0].problem_type.may_have_taken_effect
     sold = hidden if replaced else fault != "cut-before"
@@ -268,30 +268,30 @@ def test_a_purchase_that_failed_is_in_doubt_and_never_sent_again(
 # ----------------------------------------------------------------------------- deadlines
 
 
-@every_act
+@every_operation
 def test_a_slow_answer_is_not_waited_for_beyond_the_deadline(
-    act: Act, sandbox: FakePac, url: str
+    act: Operation, sandbox: FakePac, url: str
 ) -> None:
-    put(sandbox, act.operation, "slow-after", seconds=1.5)
-    with failing("pac-timeout"):
+    inject_fault(sandbox, act.operation, "slow-after", seconds=1.5)
+    with expect_pac_error("pac-timeout"):
         act(url, 0.6)
     assert len(calls(sandbox)) == 1
 
 
 @every_read
 def test_no_attempt_is_begun_that_the_deadline_would_cut_short(
-    act: Act, sandbox: FakePac, url: str
+    act: Operation, sandbox: FakePac, url: str
 ) -> None:
-    put(sandbox, act.operation, "cut-before")
-    with failing("pac-timeout"):
+    inject_fault(sandbox, act.operation, "cut-before")
+    with expect_pac_error("pac-timeout"):
         act(url, 0.9)
     assert len(calls(sandbox)) == 1
 
 
-@every_act
+@every_operation
 @pytest.mark.parametrize("seconds", [-1, 0, 0.3])
 def test_no_call_begins_when_no_time_is_left(
-    act: Act, seconds: float, sandbox: FakePac, stage: Stage, url: str
+    act: Operation, seconds: float, sandbox: FakePac, stage: PacServer, url: str
 ) -> None:
     with pytest.raises(TimbresError) as caught:
         act(url, seconds)
@@ -301,7 +301,7 @@ def test_no_call_begins_when_no_time_is_left(
     )
     assert caught.value.problem_type.retry_after
     assert not caught.value.problem_type.may_have_taken_effect
-    assert stage.seen == []
+    assert stage.requests == []
 
 
 # --------------------------------------------------------------------------- credentials
@@ -309,21 +309,21 @@ def test_no_call_begins_when_no_time_is_left(
 
 @every_pac
 def test_no_credential_is_in_a_log_or_a_repr(
-    pac: str, stage: Stage, url: str, caplog: pytest.LogCaptureFixture
+    pac: str, stage: PacServer, url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    sandbox = AT[pac].sandbox()
-    stage.play(sandbox)
-    for act in AT[pac].acts:
+    sandbox = PAC_CASES[pac].fake_pac()
+    stage.serve_app(sandbox)
+    for act in PAC_CASES[pac].operations:
         kinds = {kind.value for kind in sandbox.rules.kinds[act.operation]} & set(FAULTS)
         for fault in sorted(kinds):
-            put(sandbox, act.operation, fault, times=1)
+            inject_fault(sandbox, act.operation, fault, times=1)
         client = create_client(act.account(url), 1)
         for _ in kinds:
             with pytest.raises(TimbresError):
                 act.do(client, Deadline(5))
         assert act.do(client, Deadline(5))
-    account = AT[pac].account(url)
+    account = PAC_CASES[pac].account(url)
     shown = f"{caplog.text} {account!r} {account} {client!r}"
     assert not any(credential in shown for credential in CREDENTIALS)
     # What a repr or an envelope would have made of the signs in it.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.integration.harness import BUYER, RFC, RFC_N, SF, World, problem
+from tests.integration.harness import MANAGER, RFC, RFC_N, SF, FakeStack, check_problem
 from tests.integration.test_unknown_contracts import (
     doubtful,
     limited,
@@ -19,7 +19,7 @@ SECOND = "otra-sf"
 PATH = f"/accounts/{SF}/contracts"
 
 
-def set_counts(world: World, contratados: int, usados: int) -> None:
+def set_counts(world: FakeStack, contratados: int, usados: int) -> None:
     world.books.solucion_factible.set_issuer(RFC, contratados=contratados, usados=usados)
 
 
@@ -27,23 +27,25 @@ def set_counts(world: World, contratados: int, usados: int) -> None:
 
 
 @pytest.mark.parametrize("limit", [0, 499, 500, 9_999])
-def test_the_first_contract_of_a_day_respects_the_limit(world: World, limit: int) -> None:
+def test_the_first_contract_of_a_day_respects_the_limit(world: FakeStack, limit: int) -> None:
     limited(world, max_stamps_per_day=limit)
 
-    body = problem(world.buy(stamps=10_000, key="pedido-1"), 422, "day-over-limit", "stamps")
+    body = check_problem(
+        world.create_contract(stamps=10_000, key="pedido-1"), 422, "day-over-limit", "stamps"
+    )
 
     assert f"0 of {limit:,}" in body["detail"]
     assert world.calls() == []
-    assert world.journal("") == []
+    assert world.contract_items("") == []
     if limit >= 500:
-        assert world.buy(stamps=500, key="pedido-1").status == 201
+        assert world.create_contract(stamps=500, key="pedido-1").status == 201
 
 
-def test_a_key_used_before_is_answered_first_although_the_day_is_full(world: World) -> None:
+def test_a_key_used_before_is_answered_first_although_the_day_is_full(world: FakeStack) -> None:
     limited(world, max_stamps_per_day=500)
-    first = world.buy(stamps=500, key="pedido-1").body
+    first = world.create_contract(stamps=500, key="pedido-1").body
 
-    again = world.buy(stamps=500, key="pedido-1")
+    again = world.create_contract(stamps=500, key="pedido-1")
 
     assert (again.status, again.body["id"]) == (201, first["id"])
     assert again.headers["idempotent-replayed"] == "true"
@@ -59,9 +61,9 @@ def test_a_key_used_before_is_answered_first_although_the_day_is_full(world: Wor
     ids=" ".join,
 )
 def test_a_key_used_before_is_answered_first_whatever_dynamodb_names(
-    world: World, reasons: tuple[str, ...]
+    world: FakeStack, reasons: tuple[str, ...]
 ) -> None:
-    first = world.buy(stamps=500, key="pedido-1").body
+    first = world.create_contract(stamps=500, key="pedido-1").body
     world.break_aws(
         "dynamodb",
         "TransactWriteItems",
@@ -69,7 +71,7 @@ def test_a_key_used_before_is_answered_first_whatever_dynamodb_names(
         times=1,
         members={"CancellationReasons": [{"Code": reason} for reason in reasons]},
     )
-    again = world.buy(stamps=500, key="pedido-1")
+    again = world.create_contract(stamps=500, key="pedido-1")
     assert (again.status, again.body["id"]) == (201, first["id"])
 
 
@@ -86,7 +88,7 @@ def test_a_key_used_before_is_answered_first_whatever_dynamodb_names(
     ],
 )
 def test_a_contract_is_rejected_only_if_nothing_but_usage_changed(
-    world: World, before: tuple[int, int], now: tuple[int, int], state: str
+    world: FakeStack, before: tuple[int, int], now: tuple[int, int], state: str
 ) -> None:
     set_counts(world, *before)
     contract = doubtful(world, "cut-before")
@@ -99,10 +101,12 @@ def test_a_contract_is_rejected_only_if_nothing_but_usage_changed(
     assert (after["contracted_before"], after["used_before"]) == before
     if state == "needs-review":
         assert "contract-not-bought" not in str(after["error"])
-        problem(world.buy(), 409, "contract-in-flight")
+        check_problem(world.create_contract(), 409, "contract-in-flight")
 
 
-def test_a_contract_that_replaced_an_expiring_one_of_its_size_needs_a_review(world: World) -> None:
+def test_a_contract_that_replaced_an_expiring_one_of_its_size_needs_a_review(
+    world: FakeStack,
+) -> None:
     set_counts(world, 500, 480)
     world.fault("agregarContrato", "expiring-contract", contratados=500, usados=480)
     contract = doubtful(world)
@@ -118,9 +122,9 @@ def test_a_contract_that_replaced_an_expiring_one_of_its_size_needs_a_review(wor
 # ---------------------------------------------------------------------- the count after a 200
 
 
-def test_a_contract_created_twice_is_reported(world: World) -> None:
+def test_a_contract_created_twice_is_reported(world: FakeStack) -> None:
     world.fault("agregarContrato", "doubled-contract")
-    answer = world.buy(stamps=500)
+    answer = world.create_contract(stamps=500)
     assert (answer.status, answer.body["warning"]) == (201, None)
 
     assert reconcile(world, minutes=2) == {"confirmed": 1}
@@ -134,19 +138,19 @@ def test_a_contract_created_twice_is_reported(world: World) -> None:
     (mail,) = (mail for mail in world.mails() if "no cuadra" in mail)
     assert "se esperaban 1,500" in mail
     assert reconcile(world, hours=1) == {}
-    assert world.buy(stamps=20).status == 201
+    assert world.create_contract(stamps=20).status == 201
 
 
-def test_a_count_that_agrees_is_no_warning(world: World) -> None:
-    body = world.buy(stamps=500).body
+def test_a_count_that_agrees_is_no_warning(world: FakeStack) -> None:
+    body = world.create_contract(stamps=500).body
     assert (body["contracted_after"], body["warning"]) == (1500, None)
     assert reconcile(world, minutes=5) == {}
     assert world.events("Contract Count Mismatch Detected") == []
 
 
-def test_stamps_used_meanwhile_are_no_warning(world: World) -> None:
+def test_stamps_used_meanwhile_are_no_warning(world: FakeStack) -> None:
     world.fault("getTimbres", "lagging-reads", times=3)
-    body = world.buy(stamps=500).body
+    body = world.create_contract(stamps=500).body
     world.books.solucion_factible.consume(RFC, 100)
     reconcile(world, minutes=2)
     after = shown(world, body)
@@ -157,36 +161,40 @@ def test_stamps_used_meanwhile_are_no_warning(world: World) -> None:
 
 
 @pytest.fixture
-def two_names(world: World) -> World:
+def two_names(world: FakeStack) -> FakeStack:
     world.create_account(SECOND, world.secret(SF))
     return world
 
 
-def test_one_login_has_one_contract_in_flight_under_all_its_names(two_names: World) -> None:
+def test_one_login_has_one_contract_in_flight_under_all_its_names(two_names: FakeStack) -> None:
     first = doubtful(two_names, "cut-before", stamps=500)
 
-    blocked = problem(two_names.buy(stamps=500, account=SECOND), 409, "contract-in-flight")
+    blocked = check_problem(
+        two_names.create_contract(stamps=500, account=SECOND), 409, "contract-in-flight"
+    )
 
     assert blocked["contract"]["id"] == first["id"]
     reconcile(two_names, minutes=2)
     assert reconcile(two_names, minutes=40) == {"rejected": 1}
-    assert two_names.buy(stamps=500, account=SECOND).status == 201
-    assert two_names.purchases() == [(RFC, 500)]
+    assert two_names.create_contract(stamps=500, account=SECOND).status == 201
+    assert two_names.pac_contracts() == [(RFC, 500)]
 
 
-def test_one_login_has_one_daily_limit_under_all_its_names(two_names: World) -> None:
+def test_one_login_has_one_daily_limit_under_all_its_names(two_names: FakeStack) -> None:
     for name in (SF, SECOND):
         two_names.change_account(name, two_names.secret(SF) | {"max_stamps_per_day": 1000})
-    two_names.cold()
-    assert two_names.buy(RFC, 600).status == 201
-    body = problem(two_names.buy(RFC_N, 401, account=SECOND), 422, "day-over-limit", "stamps")
+    two_names.reset_warm_functions()
+    assert two_names.create_contract(RFC, 600).status == 201
+    body = check_problem(
+        two_names.create_contract(RFC_N, 401, account=SECOND), 422, "day-over-limit", "stamps"
+    )
     assert "600 of 1,000" in body["detail"]
-    assert two_names.buy(RFC_N, 400, account=SECOND).status == 201
+    assert two_names.create_contract(RFC_N, 400, account=SECOND).status == 201
 
 
-def test_the_journal_keeps_a_fingerprint_and_no_credential(world: World) -> None:
-    world.buy()
-    (item,) = world.journal("contract#")
+def test_the_journal_keeps_a_fingerprint_and_no_credential(world: FakeStack) -> None:
+    world.create_contract()
+    (item,) = world.contract_items("contract#")
     assert len(item["login"]) == 32
     assert world.credentials.username not in str(world.stack.items("ContractsTable"))
 
@@ -194,7 +202,7 @@ def test_the_journal_keeps_a_fingerprint_and_no_credential(world: World) -> None
 # ------------------------------------------------------------------------ a login that changes
 
 
-def other_login(world: World, contratados: int) -> dict[str, Any]:
+def other_login(world: FakeStack, contratados: int) -> dict[str, Any]:
     """Give the PAC a second user with the same issuer; return a secret for it."""
     books = world.books.solucion_factible
     books.add_account("otra@example.com", "contrasena-de-otra")
@@ -203,10 +211,10 @@ def other_login(world: World, contratados: int) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("contratados", [1000, 1500, 7])
-def test_counts_of_another_login_decide_nothing(world: World, contratados: int) -> None:
+def test_counts_of_another_login_decide_nothing(world: FakeStack, contratados: int) -> None:
     contract = doubtful(world)
     world.change_account(SF, other_login(world, contratados))
-    world.cold()
+    world.reset_warm_functions()
     world.factible.calls.clear()
 
     assert reconcile(world, minutes=40) == {"needs-review": 1}
@@ -216,16 +224,18 @@ def test_counts_of_another_login_decide_nothing(world: World, contratados: int) 
     assert settle(world, contract["id"], "confirmed", "The portal shows it").status == 200
 
 
-def test_a_new_password_of_the_same_login_goes_on(world: World) -> None:
+def test_a_new_password_of_the_same_login_goes_on(world: FakeStack) -> None:
     contract = doubtful(world)
     world.books.solucion_factible.set_account(password="una-nueva-contrasena")
     world.change_account(SF, world.secret(SF, password="una-nueva-contrasena"))
-    world.cold()
+    world.reset_warm_functions()
     assert reconcile(world, minutes=2) == {"confirmed": 1}
     assert shown(world, contract)["status"] == "confirmed"
 
 
-def test_a_login_that_changes_between_two_calls_of_a_request_sends_nothing(world: World) -> None:
+def test_a_login_that_changes_between_two_calls_of_a_request_sends_nothing(
+    world: FakeStack,
+) -> None:
     stamps, secret = world.books.solucion_factible.stamps, other_login(world, 1000)
 
     def changed_meanwhile(*asked: Any) -> Any:
@@ -235,11 +245,13 @@ def test_a_login_that_changes_between_two_calls_of_a_request_sends_nothing(world
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(world.books.solucion_factible, "stamps", changed_meanwhile)
-        body = problem(world.buy(key="pedido-1"), 409, "account-login-changed", "account")
+        body = check_problem(
+            world.create_contract(key="pedido-1"), 409, "account-login-changed", "account"
+        )
     assert body["contract"]["status"] == "rejected"
     assert world.calls() == ["getTimbres"]
-    assert world.journal("in-flight#") == []
-    assert [item["stamps"] for item in world.journal("day#")] == [0]
+    assert world.contract_items("in-flight#") == []
+    assert [item["stamps"] for item in world.contract_items("day#")] == [0]
 
 
 # ------------------------------------------------------------------------- 624: the echo
@@ -248,9 +260,9 @@ def test_a_login_that_changes_between_two_calls_of_a_request_sends_nothing(world
 @pytest.mark.parametrize(
     ("processed", "state"), [(True, "confirmed"), (False, "rejected")], ids=["echo", "real"]
 )
-def test_a_count_decides_over_a_duplicate(world: World, processed: bool, state: str) -> None:
+def test_a_count_decides_over_a_duplicate(world: FakeStack, processed: bool, state: str) -> None:
     world.fault("agregarContrato", "code", code="624", processed=processed)
-    answer = world.buy(stamps=500)
+    answer = world.create_contract(stamps=500)
     assert (answer.status, answer.body["status"]) == (202, "unknown")
     assert answer.body["error"]["code"] == "contract-duplicate"
     reconcile(world, minutes=2)
@@ -261,68 +273,68 @@ def test_a_count_decides_over_a_duplicate(world: World, processed: bool, state: 
 # ------------------------------------------------------------------- reads that lag behind writes
 
 
-def test_the_next_contract_waits_until_a_count_includes_the_confirmed_one(world: World) -> None:
+def test_the_next_contract_waits_until_a_count_includes_the_confirmed_one(world: FakeStack) -> None:
     world.fault("getTimbres", "lagging-reads", times=-1)
-    first = world.buy(stamps=500, key="pedido-1")
+    first = world.create_contract(stamps=500, key="pedido-1")
     assert (first.status, first.body["contracted_after"]) == (201, None)
 
-    waiting = world.buy(stamps=500, key="pedido-2")
+    waiting = world.create_contract(stamps=500, key="pedido-2")
 
-    body = problem(waiting, 409, "contract-in-flight")
+    body = check_problem(waiting, 409, "contract-in-flight")
     assert 1 <= int(waiting.headers["retry-after"]) <= 60
     assert body["contract"]["id"] == first.body["id"]
-    assert world.purchases() == [(RFC, 500)]
+    assert world.pac_contracts() == [(RFC, 500)]
     # The key stays free, and is used when the count has caught up.
     world.clock.forward(seconds=8)
-    assert world.buy(stamps=500, key="pedido-2").status == 201
-    assert world.purchases() == [(RFC, 500)] * 2
+    assert world.create_contract(stamps=500, key="pedido-2").status == 201
+    assert world.pac_contracts() == [(RFC, 500)] * 2
     assert shown(world, first.body)["contracted_after"] == 1500
 
 
-def test_a_contract_lost_right_after_a_confirmed_one_is_not_taken_for_it(world: World) -> None:
+def test_a_contract_lost_right_after_a_confirmed_one_is_not_taken_for_it(world: FakeStack) -> None:
     world.fault("getTimbres", "lagging-reads", times=-1)
-    world.buy(stamps=500, key="pedido-1")
+    world.create_contract(stamps=500, key="pedido-1")
     world.fault("agregarContrato", "cut-before")
     for _ in range(12):
-        second = world.buy(stamps=500, key="pedido-2")
+        second = world.create_contract(stamps=500, key="pedido-2")
     assert second.body["status"] == "unknown"
     assert second.body["contracted_before"] == 1500
     reconcile(world, minutes=2)
     reconcile(world, minutes=40)
     assert shown(world, second.body)["status"] == "rejected"
-    assert world.purchases() == [(RFC, 500)]
+    assert world.pac_contracts() == [(RFC, 500)]
 
 
-def test_within_the_lag_no_count_decides(world: World) -> None:
+def test_within_the_lag_no_count_decides(world: FakeStack) -> None:
     contract = doubtful(world)
     sell_in_the_portal(world, RFC, 7)
     assert reconcile(world, seconds=50) == {}
     assert shown(world, contract)["status"] == "unknown"
 
 
-def test_another_issuer_of_the_login_does_not_wait(world: World) -> None:
+def test_another_issuer_of_the_login_does_not_wait(world: FakeStack) -> None:
     world.fault("getTimbres", "lagging-reads", times=-1)
-    assert world.buy(RFC).status == 201
-    assert world.buy(RFC_N).status == 201
+    assert world.create_contract(RFC).status == 201
+    assert world.create_contract(RFC_N).status == 201
 
 
 # ------------------------------------------------------------------------- events, once at least
 
 
-def test_a_rejection_is_mailed_though_the_note_of_the_doubt_was_lost(world: World) -> None:
+def test_a_rejection_is_mailed_though_the_note_of_the_doubt_was_lost(world: FakeStack) -> None:
     world.break_aws("dynamodb", "UpdateItem", "InternalServerError", 500)
     contract = doubtful(world, "cut-before")
-    world.mend_aws()
+    world.restore_aws()
     # No reconciler for half an hour: the first look already decides.
     assert reconcile(world, minutes=31) == {"rejected": 1}
     assert world.events("Contract Rejected")[0]["id"] == contract["id"]
     assert any("no se creó" in mail for mail in world.mails())
 
 
-def test_an_event_lost_with_the_function_is_published_by_the_reconciler(world: World) -> None:
+def test_an_event_lost_with_the_function_is_published_by_the_reconciler(world: FakeStack) -> None:
     world.break_aws("events", "PutEvents", "InternalFailure", 500)
-    contract = world.buy().body
-    world.mend_aws()
+    contract = world.create_contract().body
+    world.restore_aws()
     assert world.events() == []
     assert reconcile(world, minutes=2) == {"confirmed": 1}
     assert [event["id"] for event in world.events("Contract Confirmed")] == [contract["id"]]
@@ -331,7 +343,7 @@ def test_an_event_lost_with_the_function_is_published_by_the_reconciler(world: W
 # -------------------------------------------------------------- secrets that cannot be read
 
 
-def stored_contract(world: World) -> dict[str, Any]:
+def stored_contract(world: FakeStack) -> dict[str, Any]:
     """Return the item of the one contract there is, as DynamoDB has it."""
     table = world.stack.refs["ContractsTable"]
     items = world.stack.client("dynamodb").scan(TableName=table)["Items"]
@@ -339,13 +351,15 @@ def stored_contract(world: World) -> dict[str, Any]:
     return dict(item)
 
 
-def unreadable(world: World) -> None:
+def unreadable(world: FakeStack) -> None:
     """Let Secrets Manager fail as it does where the key of a secret may not be used."""
-    world.cold()
+    world.reset_warm_functions()
     world.break_aws("secretsmanager", "GetSecretValue", "AccessDeniedException")
 
 
-def test_a_contract_whose_secret_cannot_be_read_reaches_review_and_a_person(world: World) -> None:
+def test_a_contract_whose_secret_cannot_be_read_reaches_review_and_a_person(
+    world: FakeStack,
+) -> None:
     contract = doubtful(world)
     unreadable(world)
     states = [set(reconcile(world, hours=1)) for _ in range(30)]
@@ -360,23 +374,23 @@ def test_a_contract_whose_secret_cannot_be_read_reaches_review_and_a_person(worl
     assert (answer.status, answer.body["status"]) == (200, "rejected")
 
 
-def test_contracts_of_a_deleted_account_can_be_settled(world: World) -> None:
+def test_contracts_of_a_deleted_account_can_be_settled(world: FakeStack) -> None:
     contract = doubtful(world)
     world.stack.client("secretsmanager").delete_secret(
         SecretId=f"{world.stack.refs['SecretPrefix']}{SF}", ForceDeleteWithoutRecovery=True
     )
-    world.cold()
+    world.reset_warm_functions()
     for _ in range(30):
         reconcile(world, hours=1)
     assert settle(world, contract["id"], "confirmed", "The portal shows it").status == 200
 
 
-def test_contracts_of_an_account_that_never_was_are_not_found(world: World) -> None:
+def test_contracts_of_an_account_that_never_was_are_not_found(world: FakeStack) -> None:
     for path in ("/accounts/nadie/contracts", f"/accounts/nadie/contracts/{'0' * 32}"):
-        problem(world.get(path), 404, "account-unknown", "account")
+        check_problem(world.get(path), 404, "account-unknown", "account")
 
 
-def test_many_contracts_of_a_broken_account_do_not_hold_up_the_others(world: World) -> None:
+def test_many_contracts_of_a_broken_account_do_not_hold_up_the_others(world: FakeStack) -> None:
     world.create_account("rota-sf", world.secret(SF, username="rota@example.com"))
     rfcs = [f"AAA{n:06d}AA1" for n in range(101010, 101010 + 105)]
     contract = doubtful(world)
@@ -405,7 +419,7 @@ def test_many_contracts_of_a_broken_account_do_not_hold_up_the_others(world: Wor
 
 
 @pytest.mark.parametrize("lost", ["contract#", "key#"])
-def test_a_partly_restored_table_is_an_error_and_sends_nothing(world: World, lost: str) -> None:
+def test_a_partly_restored_table_is_an_error_and_sends_nothing(world: FakeStack, lost: str) -> None:
     doubtful(world, key="pedido-1")
     dynamodb, table = world.stack.client("dynamodb"), world.stack.refs["ContractsTable"]
     for item in dynamodb.scan(TableName=table)["Items"]:
@@ -417,7 +431,7 @@ def test_a_partly_restored_table_is_an_error_and_sends_nothing(world: World, los
         "dynamodb", "TransactWriteItems", lambda request, **_: transactions.append(request.url)
     )
 
-    answer = world.buy(key="pedido-1")
+    answer = world.create_contract(key="pedido-1")
 
     assert answer.status in (409, 503)
     assert "agregarContrato" not in world.calls()
@@ -427,8 +441,8 @@ def test_a_partly_restored_table_is_an_error_and_sends_nothing(world: World, los
 # ------------------------------------------------------------------------------- long lists
 
 
-def test_a_filter_that_matches_nothing_ends_with_the_request(world: World) -> None:
-    world.buy()
+def test_a_filter_that_matches_nothing_ends_with_the_request(world: FakeStack) -> None:
+    world.create_contract()
     kept = stored_contract(world)
     padding = {"note": {"S": "x" * 60_000}}
     for n in range(300):
@@ -450,10 +464,10 @@ def test_a_filter_that_matches_nothing_ends_with_the_request(world: World) -> No
     assert rest.body == {"contracts": [], "next": None}
 
 
-def test_reasons_nobody_can_read_are_refused(world: World) -> None:
+def test_reasons_nobody_can_read_are_refused(world: FakeStack) -> None:
     contract = doubtful(world)
     sell_in_the_portal(world, RFC, 7)
     reconcile(world, minutes=2)
     answer = settle(world, contract["id"], "confirmed", "ㅤ" * 20)
-    problem(answer, 400, "parameter-invalid", "reason")
-    assert BUYER not in str(shown(world, contract)["history"][-1])
+    check_problem(answer, 400, "parameter-invalid", "reason")
+    assert MANAGER not in str(shown(world, contract)["history"][-1])

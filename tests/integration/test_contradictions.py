@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from local.fake_pacs.fake_data import CONSUMPTION, Movement
 from tests.integration.contradictions import contradict, contradict_in_the_statement
-from tests.integration.harness import RC, RFC, World
+from tests.integration.harness import RC, RFC, FakeStack
 from tests.integration.test_history_api import keep
 from tests.integration.test_reports_api import made, rows, section
 
@@ -23,9 +23,9 @@ LISTED = {
 SUMS = {"empty": 0, "incomplete": 170, "too much": 172, "of another kind": 0}
 
 
-def failed(world: World, *asked: Any) -> dict[str, Any]:
+def failed(world: FakeStack, *asked: Any) -> dict[str, Any]:
     """Ask for a report and let it be tried until it fails; return its error."""
-    report = world.ask(*asked).body
+    report = world.request_report(*asked).body
     assert [world.deliver() for _ in range(3)] == [(0, 1), (0, 1), (1, 0)]
     path = f"/accounts/{report['account']}/reports/{report['id']}"
     body = world.get(path, redirect="false").body
@@ -37,7 +37,7 @@ def failed(world: World, *asked: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("listed", LISTED)
 @pytest.mark.parametrize("form", ["csv", "xlsx", "pdf", "html"])
 def test_a_consumption_report_fails_and_states_both_figures(
-    world: World, form: str, listed: str
+    world: FakeStack, form: str, listed: str
 ) -> None:
     contradict(world, STATED, LISTED[listed])
 
@@ -51,9 +51,9 @@ def test_a_consumption_report_fails_and_states_both_figures(
     assert error["detail"] in mail
 
 
-def test_a_contradiction_that_passes_is_tried_again(world: World) -> None:
+def test_a_contradiction_that_passes_is_tried_again(world: FakeStack) -> None:
     contradict(world, STATED, times=1)
-    report = world.ask(RC, "2026-10", "consumption", "csv").body
+    report = world.request_report(RC, "2026-10", "consumption", "csv").body
     assert world.deliver() == (0, 1)
     assert world.deliver() == (1, 0)
 
@@ -62,11 +62,11 @@ def test_a_contradiction_that_passes_is_tried_again(world: World) -> None:
     assert body["rows"] > 30
 
 
-def test_the_report_of_all_accounts_names_the_one_that_contradicts_itself(world: World) -> None:
-    world.know([RFC])
+def test_the_report_of_all_accounts_names_the_one_that_contradicts_itself(world: FakeStack) -> None:
+    world.add_issuers([RFC])
     keep(world, {RFC: {"2026-10-01": (100, 20), "2026-10-02": (100, 30)}})
     contradict(world, STATED)
-    report = world.ask("all", "2026-10", "consumption", "csv").body
+    report = world.request_report("all", "2026-10", "consumption", "csv").body
     assert [world.deliver() for _ in range(3)] == [(0, 1), (0, 1), (1, 0)]
 
     body = world.get(f"/accounts/all/reports/{report['id']}", redirect="false").body
@@ -78,7 +78,7 @@ def test_the_report_of_all_accounts_names_the_one_that_contradicts_itself(world:
 
 
 def test_a_month_before_that_contradicts_itself_is_not_zero(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: FakeStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     balance = world.books.reachcore.balance
 
@@ -94,7 +94,7 @@ def test_a_month_before_that_contradicts_itself_is_not_zero(
     assert table[6:8] == [["Mes anterior (timbres)", "sin dato"], ["Cambio", "sin dato"]]
 
 
-def test_a_statement_that_contradicts_itself_fails(world: World) -> None:
+def test_a_statement_that_contradicts_itself_fails(world: FakeStack) -> None:
     contradict_in_the_statement(world, STATED)
 
     error = failed(world)
@@ -104,7 +104,7 @@ def test_a_statement_that_contradicts_itself_fails(world: World) -> None:
     assert "adds up to 1." in error["detail"]
 
 
-def test_a_statement_differs_from_a_balance_that_contradicts_itself(world: World) -> None:
+def test_a_statement_differs_from_a_balance_that_contradicts_itself(world: FakeStack) -> None:
     total = world.get(f"/accounts/{RC}/balance", month="2026-10").body["transactions"]
     contradict(world, total)
 
@@ -115,7 +115,7 @@ def test_a_statement_differs_from_a_balance_that_contradicts_itself(world: World
     assert len(world.events("Statement Mismatch Detected")) == 1
 
 
-def test_other_kinds_of_movement_make_no_statement_differ(world: World) -> None:
+def test_other_kinds_of_movement_make_no_statement_differ(world: FakeStack) -> None:
     world.books.reachcore.add_movements(
         "Acme Timbrado", [Movement(date(2026, 10, 2), RFC, "Cancelación", 2)]
     )
@@ -124,7 +124,7 @@ def test_other_kinds_of_movement_make_no_statement_differ(world: World) -> None:
 
 
 @pytest.mark.parametrize("listed", ["empty", "incomplete"])
-def test_the_daily_run_counts_no_issuer_by_a_contradiction(world: World, listed: str) -> None:
+def test_the_daily_run_counts_no_issuer_by_a_contradiction(world: FakeStack, listed: str) -> None:
     contradict(
         world, STATED, [Movement(date(2026, 11, 2), RFC, CONSUMPTION, 1)][: listed != "empty"]
     )
@@ -136,7 +136,7 @@ def test_the_daily_run_counts_no_issuer_by_a_contradiction(world: World, listed:
     assert any("no se pudieron contar" in mail for mail in world.mails())
 
 
-def test_the_daily_run_asks_again_after_a_contradiction(world: World) -> None:
+def test_the_daily_run_asks_again_after_a_contradiction(world: FakeStack) -> None:
     contradict(world, STATED, times=1)
 
     run = world.run()

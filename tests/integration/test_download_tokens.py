@@ -17,9 +17,9 @@ from tests.integration.harness import (
     REGION,
     ROOT,
     SF,
-    Answer,
-    World,
-    problem,
+    ApiResponse,
+    FakeStack,
+    check_problem,
     proxy_event,
     template,
 )
@@ -29,12 +29,12 @@ from timbres.domain.download_token import download_token_hash, is_download_token
 MAC = "203.0.113.99"
 
 
-def revoked(world: World, report_id: str, account: str = RC) -> Answer:
+def revoked(world: FakeStack, report_id: str, account: str = RC) -> ApiResponse:
     path = f"/accounts/{account}/reports/{report_id}/tokens"
     return world.call("report", "DELETE", path)
 
 
-def item(world: World, token: str) -> dict[str, Any]:
+def item(world: FakeStack, token: str) -> dict[str, Any]:
     (found,) = (
         one
         for one in world.stack.items("DownloadTokensTable")
@@ -43,9 +43,9 @@ def item(world: World, token: str) -> dict[str, Any]:
     return found
 
 
-def nowhere(world: World, *texts: str) -> None:
+def nowhere(world: FakeStack, *texts: str) -> None:
     """Check that nothing which left the functions, or is kept, holds these texts."""
-    everything = world.everything_seen()
+    everything = world.all_output()
     for text in texts:
         assert text not in everything
         assert quote(text) not in everything
@@ -54,7 +54,7 @@ def nowhere(world: World, *texts: str) -> None:
 # ------------------------------------------------------------------------------- opened
 
 
-def test_a_ticket_is_exchanged_for_the_very_version_it_is_for(world: World) -> None:
+def test_a_ticket_is_exchanged_for_the_very_version_it_is_for(world: FakeStack) -> None:
     first = stored(world, b"octubre, primera")
     token = issued(world, first)
     stored(world, b"octubre, corregida", version=2)
@@ -71,7 +71,7 @@ def test_a_ticket_is_exchanged_for_the_very_version_it_is_for(world: World) -> N
     nowhere(world, token)
 
 
-def test_the_link_is_of_five_minutes_and_of_the_bucket_s_own_region(world: World) -> None:
+def test_the_link_is_of_five_minutes_and_of_the_bucket_s_own_region(world: FakeStack) -> None:
     report = stored(world, b"uno")
 
     link = urlsplit(opened(world, issued(world, report)).headers["location"])
@@ -84,21 +84,21 @@ def test_the_link_is_of_five_minutes_and_of_the_bucket_s_own_region(world: World
     assert link.path.endswith(report.spec.key)
 
 
-def test_the_answer_is_kept_by_nobody_and_told_to_nobody(world: World) -> None:
+def test_the_answer_is_kept_by_nobody_and_told_to_nobody(world: FakeStack) -> None:
     answer = opened(world, issued(world, stored(world, b"uno")))
     assert answer.headers["cache-control"] == "no-store"
     assert answer.headers["referrer-policy"] == "no-referrer"
     assert answer.headers["x-content-type-options"] == "nosniff"
 
 
-def test_the_links_of_the_api_stay_of_a_quarter_of_an_hour(world: World) -> None:
+def test_the_links_of_the_api_stay_of_a_quarter_of_an_hour(world: FakeStack) -> None:
     report = stored(world, b"uno")
     link = world.get(f"/accounts/{RC}/reports/{report.id}").headers["location"]
     assert parse_qs(urlsplit(link).query)["X-Amz-Expires"] == ["900"]
     assert world.download(link).content == b"uno"
 
 
-def test_every_use_is_noted_in_the_table_and_in_the_log(world: World) -> None:
+def test_every_use_is_noted_in_the_table_and_in_the_log(world: FakeStack) -> None:
     token = issued(world, stored(world, b"uno"))
     kept = item(world, token)
     assert (kept["uses"], "last_used_at" in kept) == (0, False)
@@ -111,7 +111,7 @@ def test_every_use_is_noted_in_the_table_and_in_the_log(world: World) -> None:
     assert kept["uses"] == 2
     assert kept["last_used_at"] == "2026-11-22T13:53:41-06:00"
     assert kept["last_used_by"] == MAC
-    lines = world.logged("a ticket was used")
+    lines = world.log_lines_with("a ticket was used")
     assert [(one["source_ip"], one["uses"]) for one in lines] == [("203.0.113.7", 1), (MAC, 2)]
     assert {(one["account"], one["report"]) for one in lines} == {
         (RC, "2026-10-statement-csv-0001")
@@ -119,7 +119,7 @@ def test_every_use_is_noted_in_the_table_and_in_the_log(world: World) -> None:
     assert all(one["function_request_id"] for one in lines)
 
 
-def test_what_is_kept_of_a_ticket(world: World) -> None:
+def test_what_is_kept_of_a_ticket(world: FakeStack) -> None:
     report = stored(world, b"uno")
     token = issued(world, report)
     assert item(world, token) == {
@@ -139,30 +139,30 @@ def test_what_is_kept_of_a_ticket(world: World) -> None:
 # ------------------------------------------------------------------------------ no good
 
 
-def _unknown(world: World) -> str:
+def _unknown(world: FakeStack) -> str:
     return new_download_token()
 
 
-def _expired(world: World) -> str:
+def _expired(world: FakeStack) -> str:
     token = issued(world, stored(world, b"uno"), days=1)
     world.clock.forward(days=1, seconds=1)
     return token
 
 
-def _just_expired(world: World) -> str:
+def _just_expired(world: FakeStack) -> str:
     token = issued(world, stored(world, b"uno"), days=1)
     world.clock.forward(days=1)
     return token
 
 
-def _revoked(world: World) -> str:
+def _revoked(world: FakeStack) -> str:
     report = stored(world, b"uno")
     token = issued(world, report)
     assert revoked(world, report.id).body["revoked"] == 1
     return token
 
 
-def _deleted(world: World) -> str:
+def _deleted(world: FakeStack) -> str:
     token = issued(world, stored(world, b"uno"))
     world.stack.client("dynamodb").delete_item(
         TableName=world.stack.refs["DownloadTokensTable"],
@@ -171,15 +171,15 @@ def _deleted(world: World) -> str:
     return token
 
 
-def _other_case(world: World) -> str:
+def _other_case(world: FakeStack) -> str:
     return issued(world, stored(world, b"uno")).swapcase()
 
 
-def _cut_short(world: World) -> str:
+def _cut_short(world: FakeStack) -> str:
     return issued(world, stored(world, b"uno"))[:-1]
 
 
-def _hash(world: World) -> str:
+def _hash(world: FakeStack) -> str:
     # What whoever has read the table knows.
     return download_token_hash(issued(world, stored(world, b"uno")))
 
@@ -196,7 +196,7 @@ HOSTILE: dict[str, str] = {
     "space": " ",
     "operator": '{"$ne": null}',
 }
-NO_GOOD: dict[str, Callable[[World], str]] = {
+NO_GOOD: dict[str, Callable[[FakeStack], str]] = {
     "unknown": _unknown,
     "expired-by-a-second": _expired,
     "expired-to-the-second": _just_expired,
@@ -210,7 +210,7 @@ NO_GOOD: dict[str, Callable[[World], str]] = {
 
 
 @pytest.mark.parametrize("which", NO_GOOD)
-def test_what_is_no_good_is_as_if_it_never_was(world: World, which: str) -> None:
+def test_what_is_no_good_is_as_if_it_never_was(world: FakeStack, which: str) -> None:
     never = opened(world, new_download_token())
     token = NO_GOOD[which](world)
     before = world.stack.items("DownloadTokensTable")
@@ -230,7 +230,7 @@ def test_what_is_no_good_is_as_if_it_never_was(world: World, which: str) -> None
     assert "30 días" in answer.text
     # Nothing is written of it, and of what it says nothing is told.
     assert world.stack.items("DownloadTokensTable") == before
-    line = world.logged("a ticket was refused")[-1]
+    line = world.log_lines_with("a ticket was refused")[-1]
     assert line["source_ip"] == "203.0.113.7"
     assert line["well_formed"] is is_download_token(token)
     if len(token) > 5 and which != "its-hash":
@@ -240,14 +240,14 @@ def test_what_is_no_good_is_as_if_it_never_was(world: World, which: str) -> None
     assert len(token) < 5 or token not in logged
 
 
-def test_up_to_its_last_second_a_ticket_is_good(world: World) -> None:
+def test_up_to_its_last_second_a_ticket_is_good(world: FakeStack) -> None:
     token = issued(world, stored(world, b"uno"), days=30)
     world.clock.forward(days=30, seconds=-1)
     assert opened(world, token).status == 302
 
 
 @pytest.mark.parametrize("which", NO_GOOD)
-def test_to_find_out_the_same_is_done_whatever_it_is(world: World, which: str) -> None:
+def test_to_find_out_the_same_is_done_whatever_it_is(world: FakeStack, which: str) -> None:
     token = NO_GOOD[which](world)
     opened(world, new_download_token())
     asked: list[str] = []
@@ -258,7 +258,7 @@ def test_to_find_out_the_same_is_done_whatever_it_is(world: World, which: str) -
     assert headers["X-Amz-Target"] == b"DynamoDB_20120810.UpdateItem"
 
 
-def test_a_ticket_opens_nothing_but_its_own_report(world: World) -> None:
+def test_a_ticket_opens_nothing_but_its_own_report(world: FakeStack) -> None:
     mine, theirs = stored(world, b"mine"), stored(world, b"theirs", account=SF)
     token, other = issued(world, mine), issued(world, theirs)
     for one, content in ((token, b"mine"), (other, b"theirs")):
@@ -278,7 +278,7 @@ def test_a_ticket_opens_nothing_but_its_own_report(world: World) -> None:
     ],
 )
 def test_a_failure_of_dynamodb_is_a_page_that_asks_for_patience(
-    world: World, code: str, status: int
+    world: FakeStack, code: str, status: int
 ) -> None:
     token = issued(world, stored(world, b"uno"))
     world.break_aws("dynamodb", "UpdateItem", code, status)
@@ -293,23 +293,23 @@ def test_a_failure_of_dynamodb_is_a_page_that_asks_for_patience(
     assert answer == opened(world, new_download_token())
     nowhere(world, token)
     assert download_token_hash(token) not in world.logs.getvalue()
-    (line, _) = world.logged("an AWS service failed")
+    (line, _) = world.log_lines_with("an AWS service failed")
     assert line["message"] == f"an AWS service failed: UpdateItem {code}"
 
-    world.mend_aws()
+    world.restore_aws()
     assert opened(world, token).status == 302
 
 
-def test_an_error_of_our_own_shows_nothing_either(world: World) -> None:
+def test_an_error_of_our_own_shows_nothing_either(world: FakeStack) -> None:
     token = issued(world, stored(world, b"uno"))
     event = proxy_event("GET", f"/d/{token}")
     del event["requestContext"]["identity"]["sourceIp"]
 
-    answer = world.answer(world.invoke("download_token", event))
+    answer = world.parse_response(world.invoke("download_token", event))
 
     assert answer.status == 503
     assert "sourceIp" not in answer.text
-    (line,) = world.logged("unhandled exception")
+    (line,) = world.log_lines_with("unhandled exception")
     assert "KeyError" in line["exception"]
     nowhere(world, token)
     assert download_token_hash(token) not in world.logs.getvalue()
@@ -318,7 +318,7 @@ def test_an_error_of_our_own_shows_nothing_either(world: World) -> None:
 # ----------------------------------------------------------------------------- revoked
 
 
-def test_all_tickets_of_a_report_are_revoked_and_of_no_other(world: World) -> None:
+def test_all_tickets_of_a_report_are_revoked_and_of_no_other(world: FakeStack) -> None:
     report, newer = stored(world, b"uno"), stored(world, b"dos", version=2)
     theirs = stored(world, b"tres", account=SF)
     assert theirs.id == report.id
@@ -331,13 +331,13 @@ def test_all_tickets_of_a_report_are_revoked_and_of_no_other(world: World) -> No
     assert answer.body == {"account": RC, "id": report.id, "revoked": 3}
     assert {opened(world, one).status for one in gone} == {404}
     assert {opened(world, one).status for one in kept} == {302}
-    (line,) = world.logged("tickets revoked")
+    (line,) = world.log_lines_with("tickets revoked")
     assert (line["account"], line["id"], line["revoked"]) == (RC, report.id, 3)
     assert line["by"] == "arn:aws:iam::111122223333:user/compras"
     nowhere(world, *gone, *kept)
 
 
-def test_revoked_twice_is_revoked_once(world: World) -> None:
+def test_revoked_twice_is_revoked_once(world: FakeStack) -> None:
     report = stored(world, b"uno")
     token = issued(world, report)
     assert revoked(world, report.id).body["revoked"] == 1
@@ -347,7 +347,7 @@ def test_revoked_twice_is_revoked_once(world: World) -> None:
     assert item(world, token)["revoked_at"] == at
 
 
-def test_one_that_has_expired_needs_no_revocation(world: World) -> None:
+def test_one_that_has_expired_needs_no_revocation(world: FakeStack) -> None:
     report = stored(world, b"uno")
     issued(world, report, days=1)
     issued(world, report, days=2)
@@ -355,7 +355,7 @@ def test_one_that_has_expired_needs_no_revocation(world: World) -> None:
     assert revoked(world, report.id).body["revoked"] == 1
 
 
-def test_more_tickets_than_a_page_of_the_index(world: World) -> None:
+def test_more_tickets_than_a_page_of_the_index(world: FakeStack) -> None:
     report = stored(world, b"uno")
     for _ in range(7):
         issued(world, report)
@@ -380,13 +380,15 @@ def test_more_tickets_than_a_page_of_the_index(world: World) -> None:
     assert len(pages) == 4
 
 
-def test_a_ticket_that_is_issued_after_is_good(world: World) -> None:
+def test_a_ticket_that_is_issued_after_is_good(world: FakeStack) -> None:
     report = stored(world, b"uno")
     revoked(world, report.id)
     assert opened(world, issued(world, report)).status == 302
 
 
-def test_the_tickets_of_an_account_that_is_no_more_are_revoked_all_the_same(world: World) -> None:
+def test_the_tickets_of_an_account_that_is_no_more_are_revoked_all_the_same(
+    world: FakeStack,
+) -> None:
     report = stored(world, b"uno", account="vieja-rc")
     token = issued(world, report)
     assert revoked(world, report.id, "vieja-rc").body["revoked"] == 1
@@ -396,31 +398,33 @@ def test_the_tickets_of_an_account_that_is_no_more_are_revoked_all_the_same(worl
 @pytest.mark.parametrize(
     "report_id", ["2026-10-statement-csv-0002", "none", "..", "2026-10", "%C3%91", "x" * 3_000]
 )
-def test_there_is_nothing_to_revoke_of_a_report_that_is_not(world: World, report_id: str) -> None:
+def test_there_is_nothing_to_revoke_of_a_report_that_is_not(
+    world: FakeStack, report_id: str
+) -> None:
     stored(world, b"uno")
-    problem(revoked(world, report_id), 404, "report-not-found", "id")
+    check_problem(revoked(world, report_id), 404, "report-not-found", "id")
     # Of the other account there is none.
-    problem(revoked(world, "2026-10-statement-csv-0001", SF), 404, "report-not-found", "id")
+    check_problem(revoked(world, "2026-10-statement-csv-0001", SF), 404, "report-not-found", "id")
 
 
-def test_there_is_nothing_to_revoke_of_what_is_no_account(world: World) -> None:
+def test_there_is_nothing_to_revoke_of_what_is_no_account(world: FakeStack) -> None:
     answer = revoked(world, "2026-10-statement-csv-0001", "NO")
-    problem(answer, 404, "account-unknown", "account")
+    check_problem(answer, 404, "account-unknown", "account")
 
 
-def test_a_parameter_is_not_overlooked(world: World) -> None:
+def test_a_parameter_is_not_overlooked(world: FakeStack) -> None:
     report = stored(world, b"uno")
     path = f"/accounts/{RC}/reports/{report.id}/tokens"
     answer = world.call("report", "DELETE", path, {"all": "true"})
-    problem(answer, 400, "parameter-invalid", "all")
+    check_problem(answer, 400, "parameter-invalid", "all")
 
 
-def test_a_revocation_that_dynamodb_fails_is_not_reported_as_done(world: World) -> None:
+def test_a_revocation_that_dynamodb_fails_is_not_reported_as_done(world: FakeStack) -> None:
     report = stored(world, b"uno")
     token = issued(world, report)
     world.break_aws("dynamodb", "UpdateItem", "InternalServerError", 500)
-    problem(revoked(world, report.id), 503, "storage-unavailable")
-    world.mend_aws()
+    check_problem(revoked(world, report.id), 503, "storage-unavailable")
+    world.restore_aws()
     assert opened(world, token).status == 302
     assert revoked(world, report.id).body["revoked"] == 1
 
@@ -428,7 +432,7 @@ def test_a_revocation_that_dynamodb_fails_is_not_reported_as_done(world: World) 
 # -------------------------------------------------------------------------- the template
 
 
-def test_no_other_route_is_open(world: World) -> None:
+def test_no_other_route_is_open(world: FakeStack) -> None:
     open_ = [
         trigger.label
         for trigger in template().triggers()
@@ -441,7 +445,7 @@ def test_no_other_route_is_open(world: World) -> None:
     }
 
 
-def test_the_open_route_is_throttled(world: World) -> None:
+def test_the_open_route_is_throttled(world: FakeStack) -> None:
     settings = template().text["Resources"]["Api"]["Properties"]["MethodSettings"]
     (own,) = (one for one in settings if one["HttpMethod"] == "GET")
     # As API Gateway wants a path: / within is written ~1.

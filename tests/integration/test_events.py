@@ -10,7 +10,7 @@ from unittest.mock import patch
 
 import pytest
 from tests.integration.download_token_cases import issued, stored
-from tests.integration.harness import RC, RFC, RFC_N, ROOT, SF, World, bus_event, template
+from tests.integration.harness import RC, RFC, RFC_N, ROOT, SF, FakeStack, bus_event, template
 
 EVENTS = {path.stem: path for path in sorted((ROOT / "events").glob("*"))}
 
@@ -60,13 +60,13 @@ def event(name: str) -> dict[str, Any]:
     return loaded
 
 
-def replayed(world: World, name: str) -> Any:
+def replayed(world: FakeStack, name: str) -> Any:
     folder = TRIGGERS[name].partition("/")[0] if name in TRIGGERS else RULES[name]
     return world.invoke(folder, event(name))
 
 
-def answered(world: World, name: str, status: int) -> Any:
-    answer = world.answer(replayed(world, name))
+def answered(world: FakeStack, name: str, status: int) -> Any:
+    answer = world.parse_response(replayed(world, name))
     assert answer.status == status, answer.text
     return answer.body
 
@@ -131,57 +131,57 @@ def test_an_event_holds_nothing_of_a_real_account(name: str) -> None:
 # ------------------------------------------------------------------------------ replayed
 
 
-def test_accounts_list(world: World) -> None:
+def test_accounts_list(world: FakeStack) -> None:
     assert [one["name"] for one in answered(world, "accounts-list", 200)["accounts"]] == [RC, SF]
 
 
-def test_balance_read(world: World) -> None:
+def test_balance_read(world: FakeStack) -> None:
     body = answered(world, "balance-get", 200)
     assert (body["account"], body["month"]) == (RC, "2026-10")
     assert len(body["by_issuer"]) == 3
 
 
-def test_balance_read_issuer(world: World) -> None:
+def test_balance_read_issuer(world: FakeStack) -> None:
     body = answered(world, "balance-get-issuer", 200)
     assert [line["rfc"] for line in body["by_issuer"]] == [RFC]
 
 
-def test_balance_schedule(world: World) -> None:
+def test_balance_schedule(world: FakeStack) -> None:
     result = replayed(world, "balance-schedule")
     assert result["done"][RC]["month"] == "2026-11"
     assert result["failed"] == {}
 
 
-def test_balance_rule(world: World) -> None:
+def test_balance_rule(world: FakeStack) -> None:
     assert replayed(world, "balance-rule")["done"][RC]["month"] == "2026-10"
 
 
-def test_stamps_read(world: World) -> None:
+def test_stamps_read(world: FakeStack) -> None:
     body = answered(world, "stamps-get", 200)
     assert (body["rfc"], body["available"]) == (RFC_N, 20)
 
 
-def test_stamps_known(world: World) -> None:
+def test_stamps_known(world: FakeStack) -> None:
     answered(world, "stamps-get", 200)
     assert [one["rfc"] for one in answered(world, "stamps-list", 200)["issuers"]] == [RFC_N]
 
 
-def test_stamps_schedule(world: World) -> None:
+def test_stamps_schedule(world: FakeStack) -> None:
     assert replayed(world, "stamps-schedule")["available"] == 750
 
 
-def test_issuers_import_and_remove(world: World) -> None:
+def test_issuers_import_and_remove(world: FakeStack) -> None:
     assert answered(world, "issuers-import", 200) == {"account": SF, "kept": 2, "rejected": []}
     assert answered(world, "issuers-remove", 200) == {"account": SF, "rfc": RFC, "removed": True}
     (line,) = answered(world, "stamps-list", 200)["issuers"]
     assert (line["rfc"], line["low_stamps"]) == (RFC_N, 50)
 
 
-def test_a_run_from_its_start_to_its_mail(world: World) -> None:
+def test_a_run_from_its_start_to_its_mail(world: FakeStack) -> None:
     answered(world, "issuers-import", 200)
     started = replayed(world, "run-daily")
     assert started["id"] == event("run-get")["pathParameters"]["id"]
-    assert world.waiting("RunsQueue") == 2
+    assert world.queued_messages("RunsQueue") == 2
 
     sample = event("run-worker-queue")
     (record,) = sample["Records"]
@@ -195,8 +195,8 @@ def test_a_run_from_its_start_to_its_mail(world: World) -> None:
     assert world.invoke("run_worker", sample | {"Records": [record | {"body": body}]}) == {
         "batchItemFailures": []
     }
-    world.held_back()
-    world.work()
+    world.advance_to_delayed()
+    world.run_worker_until_idle()
 
     body = answered(world, "run-get", 200)
     assert (body["status"], body["expected"], body["done"]) == ("finished", 5, 5)
@@ -212,32 +212,32 @@ def test_a_run_from_its_start_to_its_mail(world: World) -> None:
     assert RFC_N in mail
 
 
-def test_run_close(world: World) -> None:
+def test_run_close(world: FakeStack) -> None:
     assert replayed(world, "run-close") == {"closed": []}
 
 
-def test_mail_bus(world: World) -> None:
+def test_mail_bus(world: FakeStack) -> None:
     assert replayed(world, "mail-bus") is None
     (mail,) = world.mails()
     assert RFC_N in mail
     assert "20 timbres" in mail
 
 
-def test_contract_buy(world: World) -> None:
+def test_contract_buy(world: FakeStack) -> None:
     bought = answered(world, "contract-create", 201)
     assert (bought["rfc"], bought["stamps"], bought["status"]) == (RFC, 500, "confirmed")
     assert bought["requested_by"] == "arn:aws:iam::111122223333:user/compras"
 
     assert answered(world, "contract-create", 201) == bought
-    assert world.purchases() == [(RFC, 500)]
+    assert world.pac_contracts() == [(RFC, 500)]
 
 
-def test_contract_list(world: World) -> None:
+def test_contract_list(world: FakeStack) -> None:
     bought = answered(world, "contract-create", 201)
     assert answered(world, "contract-list", 200) == {"contracts": [bought], "next": None}
 
 
-def test_contract_read(world: World) -> None:
+def test_contract_read(world: FakeStack) -> None:
     bought = answered(world, "contract-create", 201)
     wanted = event("contract-get")["pathParameters"]["id"]
     dynamodb, table = world.stack.client("dynamodb"), world.stack.refs["ContractsTable"]
@@ -251,30 +251,30 @@ def test_contract_read(world: World) -> None:
     assert shown == bought | {"id": wanted}
 
 
-def test_contract_settle(world: World) -> None:
+def test_contract_settle(world: FakeStack) -> None:
     problem = answered(world, "contract-settle", 404)
     assert (problem["code"], problem["field"]) == ("contract-not-found", "id")
 
 
-def test_reconciler(world: World) -> None:
+def test_reconciler(world: FakeStack) -> None:
     world.fault("agregarContrato", "cut-after")
     answered(world, "contract-create", 202)
     world.clock.forward(minutes=2)
     assert replayed(world, "reconciler") == {"confirmed": 1}
 
 
-def test_report_ask(world: World) -> None:
+def test_report_ask(world: FakeStack) -> None:
     assert answered(world, "report-request", 202)["id"] == "2026-10-statement-pdf-0001"
-    assert world.waiting() == 1
+    assert world.queued_messages() == 1
 
 
-def test_report_list(world: World) -> None:
+def test_report_list(world: FakeStack) -> None:
     asked = answered(world, "report-request", 202)
     assert answered(world, "report-list", 200) == {"reports": [asked], "next": None}
 
 
-def test_report_worker_queue_and_report_read(world: World) -> None:
-    world.ask(RC, "2026-10", "statement", "csv")
+def test_report_worker_queue_and_report_read(world: FakeStack) -> None:
+    world.request_report(RC, "2026-10", "statement", "csv")
 
     assert replayed(world, "report-worker-queue") == {"batchItemFailures": []}
 
@@ -283,37 +283,37 @@ def test_report_worker_queue_and_report_read(world: World) -> None:
     assert world.download(body["url"]).content.startswith(b"Cuenta,")
 
 
-def test_report_monthly(world: World) -> None:
+def test_report_monthly(world: FakeStack) -> None:
     result = replayed(world, "report-monthly")
     assert (result["month"], len(result["asked"]), result["failed"]) == ("2026-10", 14, [])
-    assert world.waiting() == 14
+    assert world.queued_messages() == 14
 
 
-def test_report_close(world: World) -> None:
+def test_report_close(world: FakeStack) -> None:
     assert replayed(world, "report-close") == {"closed": []}
     replayed(world, "report-monthly")
     world.clock.forward(hours=6)
     assert replayed(world, "report-close") == {"closed": ["2026-11-01 for 2026-10"]}
 
 
-def test_ticket_read(world: World) -> None:
+def test_ticket_read(world: FakeStack) -> None:
     # A person's browser signs nothing.
     identity = event("download-token-get")["requestContext"]["identity"]
     assert {value for name, value in identity.items() if name not in ("sourceIp", "userAgent")} == {
         None
     }
-    assert world.answer(replayed(world, "download-token-get")).status == 404
+    assert world.parse_response(replayed(world, "download-token-get")).status == 404
 
     token = event("download-token-get")["pathParameters"]["token"]
     with patch("timbres.repositories.download_tokens.new_download_token", return_value=token):
         issued(world, stored(world, b"uno"))
 
-    answer = world.answer(replayed(world, "download-token-get"))
+    answer = world.parse_response(replayed(world, "download-token-get"))
     assert answer.status == 302
     assert world.download(answer.headers["location"]).content == b"uno"
 
 
-def test_report_revoke(world: World) -> None:
+def test_report_revoke(world: FakeStack) -> None:
     report = stored(world, b"uno")
     assert report.id == event("report-revoke")["pathParameters"]["id"]
     issued(world, report)

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 from local.fake_pacs.fake_data import bulk_rfc
-from tests.integration.harness import RFC, RFC_N, SF, World, problem
+from tests.integration.harness import RFC, RFC_N, SF, FakeStack, check_problem
 
 import timbres.services.balances as work_balance
 
 PATH = f"/accounts/{SF}/stamps/history"
 
 
-def nights(world: World, *consumed: int | None) -> None:
+def nights(world: FakeStack, *consumed: int | None) -> None:
     """Let one night pass for each number of stamps used before it; None is a night without run."""
     world.call("issuers", "PUT", f"/accounts/{SF}/issuers", body=[RFC, RFC_N])
     for stamps in consumed:
@@ -26,7 +26,7 @@ def nights(world: World, *consumed: int | None) -> None:
         world.clock.forward(days=1)
 
 
-def test_a_history_names_days_counts_and_what_was_consumed(world: World) -> None:
+def test_a_history_names_days_counts_and_what_was_consumed(world: FakeStack) -> None:
     nights(world, 0, 10, None, 30)
     body = world.get(PATH, rfc=RFC).body
     assert [(one["date"], one["used"], one["consumed"]) for one in body["snapshots"]] == [
@@ -38,7 +38,7 @@ def test_a_history_names_days_counts_and_what_was_consumed(world: World) -> None
     assert [one["used"] for one in one_day["snapshots"]] == [260]
 
 
-def test_snapshots_are_kept_for_400_days(world: World) -> None:
+def test_snapshots_are_kept_for_400_days(world: FakeStack) -> None:
     nights(world, 0)
     for item in world.stack.items("SnapshotsTable"):
         kept = item["expires_at"] - Decimal(datetime.fromisoformat(item["at"]).timestamp())
@@ -58,12 +58,12 @@ def test_snapshots_are_kept_for_400_days(world: World) -> None:
     ],
 )
 def test_a_question_that_is_none(
-    world: World, query: dict[str, str], code: str, field: str
+    world: FakeStack, query: dict[str, str], code: str, field: str
 ) -> None:
-    problem(world.get(PATH, **query), 400, code, field)
+    check_problem(world.get(PATH, **query), 400, code, field)
 
 
-def test_the_balance_is_made_of_snapshots_and_says_what_is_missing(world: World) -> None:
+def test_the_balance_is_made_of_snapshots_and_says_what_is_missing(world: FakeStack) -> None:
     nights(world, 0, 10, None, 30)
     body = world.get(f"/accounts/{SF}/balance", month="2026-11").body
     assert (body["source"], body["plan"], body["transactions"]) == ("snapshots", None, 40)
@@ -79,15 +79,15 @@ def test_the_balance_is_made_of_snapshots_and_says_what_is_missing(world: World)
     assert (one["transactions"], one["by_issuer"]) == (0, [])
 
 
-def test_a_purchase_in_between_is_no_consumption(world: World) -> None:
+def test_a_purchase_in_between_is_no_consumption(world: FakeStack) -> None:
     nights(world, 0, 10)
-    assert world.buy(RFC, 500).status == 201
+    assert world.create_contract(RFC, 500).status == 201
     world.books.solucion_factible.consume(RFC, 5)
     world.run()
     assert world.get(f"/accounts/{SF}/balance", month="2026-11").body["transactions"] == 15
 
 
-def test_a_month_without_counts_has_no_total(world: World) -> None:
+def test_a_month_without_counts_has_no_total(world: FakeStack) -> None:
     body = world.get(f"/accounts/{SF}/balance", month="2026-10").body
     assert (body["source"], body["transactions"], body["as_of"]) == ("snapshots", None, None)
     assert len(body["missing_days"]) == 31
@@ -96,7 +96,7 @@ def test_a_month_without_counts_has_no_total(world: World) -> None:
 # ------------------------------------------------------- the balance, from snapshots put there
 
 
-def keep(world: World, counts: dict[str, dict[str, tuple[int, int]]]) -> None:
+def keep(world: FakeStack, counts: dict[str, dict[str, tuple[int, int]]]) -> None:
     """Put snapshots of 05:00 where a run keeps them: contracted and used, by RFC and day."""
     puts = [
         {
@@ -120,14 +120,14 @@ def keep(world: World, counts: dict[str, dict[str, tuple[int, int]]]) -> None:
         )
 
 
-def balance(world: World, month: str, **query: str) -> dict[str, Any]:
+def balance(world: FakeStack, month: str, **query: str) -> dict[str, Any]:
     answer = world.get(f"/accounts/{SF}/balance", month=month, **query)
     assert answer.status == 200, answer.text
     body: dict[str, Any] = answer.body
     return body
 
 
-def test_months_add_up_at_their_edges(world: World) -> None:
+def test_months_add_up_at_their_edges(world: FakeStack) -> None:
     keep(
         world,
         {
@@ -161,7 +161,7 @@ def test_months_add_up_at_their_edges(world: World) -> None:
     assert (one["transactions"], one["by_issuer"]) == (37, [{"rfc": RFC, "amount": 37}])
 
 
-def test_a_counter_that_went_down_tells_nothing_and_says_so(world: World) -> None:
+def test_a_counter_that_went_down_tells_nothing_and_says_so(world: FakeStack) -> None:
     keep(
         world,
         {RFC: {"2026-10-01": (900, 800), "2026-10-02": (500, 3), "2026-10-03": (500, 10)}},
@@ -176,7 +176,7 @@ def test_a_counter_that_went_down_tells_nothing_and_says_so(world: World) -> Non
     assert "2026-10-02" not in missing
 
 
-def test_one_count_is_no_consumption_and_no_zero(world: World) -> None:
+def test_one_count_is_no_consumption_and_no_zero(world: FakeStack) -> None:
     keep(world, {RFC: {"2026-10-05": (900, 800)}})
 
     body = balance(world, "2026-10")
@@ -188,7 +188,7 @@ def test_one_count_is_no_consumption_and_no_zero(world: World) -> None:
 
 @pytest.mark.parametrize("more", [0, 1])
 def test_movements_end_where_an_answer_is_long_enough_and_totals_do_not(
-    world: World, more: int, monkeypatch: pytest.MonkeyPatch
+    world: FakeStack, more: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert work_balance.MAX_MOVEMENTS == 5_000
     monkeypatch.setattr(work_balance, "MAX_MOVEMENTS", 100)
@@ -208,7 +208,7 @@ def test_movements_end_where_an_answer_is_long_enough_and_totals_do_not(
     assert ("report" in body) is bool(more)
 
 
-def test_another_account_s_snapshots_are_not_counted(world: World) -> None:
+def test_another_account_s_snapshots_are_not_counted(world: FakeStack) -> None:
     keep(world, {RFC: {"2026-10-05": (900, 800), "2026-10-06": (900, 810)}})
     world.create_account("acme-sf-two", world.secret(SF))
 

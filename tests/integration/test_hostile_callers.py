@@ -9,7 +9,15 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.integration.harness import RC, RFC, SF, Answer, World, problem, proxy_event
+from tests.integration.harness import (
+    RC,
+    RFC,
+    SF,
+    ApiResponse,
+    FakeStack,
+    check_problem,
+    proxy_event,
+)
 
 MIB = 1024 * 1024
 CONTRACTS = f"/accounts/{SF}/contracts"
@@ -18,28 +26,28 @@ ORDER = {"rfc": RFC, "stamps": 500}
 
 
 @pytest.fixture
-def quiet(reader: World) -> Iterator[World]:
+def quiet(reader: FakeStack) -> Iterator[FakeStack]:
     """The shared world; whatever is asked in it, no PAC is called and nothing is kept."""
     yield reader
     assert reader.calls() == []
     for table in ("ContractsTable", "IssuersTable", "ReportsTable"):
         assert reader.stack.items(table) == []
     assert reader.published == []
-    assert reader.waiting() == 0
+    assert reader.queued_messages() == 0
 
 
-def ask(world: World, folder: str, event: dict[str, Any]) -> Answer:
-    return world.answer(world.invoke(folder, event))
+def ask(world: FakeStack, folder: str, event: dict[str, Any]) -> ApiResponse:
+    return world.parse_response(world.invoke(folder, event))
 
 
-def refused(answer: Answer, *codes: str) -> dict[str, Any]:
+def refused(answer: ApiResponse, *codes: str) -> dict[str, Any]:
     """Check that an answer is a short 4xx of one of these codes; return it."""
     assert answer.body["code"] in codes, answer.text[:300]
     assert 400 <= answer.status < 500
     # What it tells of the caller's own text is short, and prints.
     assert len(answer.text) < 1_000
     assert answer.text.isprintable()
-    return problem(answer, answer.status, answer.body["code"], answer.body.get("field"))
+    return check_problem(answer, answer.status, answer.body["code"], answer.body.get("field"))
 
 
 # ---------------------------------------------------------------------------------- paths
@@ -86,7 +94,7 @@ ACCOUNT_ROUTES = {
 
 
 @pytest.mark.parametrize("folder", ACCOUNT_ROUTES)
-def test_no_trick_with_a_path_leads_to_an_account(quiet: World, folder: str) -> None:
+def test_no_trick_with_a_path_leads_to_an_account(quiet: FakeStack, folder: str) -> None:
     method, path, query, body = ACCOUNT_ROUTES[folder]
     for text in SEGMENTS.values():
         event = proxy_event(method, path, query, body, {"Idempotency-Key": "k"})
@@ -110,7 +118,7 @@ def test_no_trick_with_a_path_leads_to_an_account(quiet: World, folder: str) -> 
     ],
 )
 def test_no_trick_with_a_path_leads_to_a_record(
-    quiet: World, folder: str, path: str, name: str, code: str
+    quiet: FakeStack, folder: str, path: str, name: str, code: str
 ) -> None:
     for text in filter(None, SEGMENTS.values()):
         event = proxy_event("GET", path)
@@ -152,13 +160,13 @@ def buying(headers: dict[str, list[str]], **changes: Any) -> dict[str, Any]:
     ],
     ids=range(15),
 )
-def test_a_purchase_needs_one_sure_key(quiet: World, headers: dict[str, list[str]]) -> None:
+def test_a_purchase_needs_one_sure_key(quiet: FakeStack, headers: dict[str, list[str]]) -> None:
     body = refused(ask(quiet, "contract", buying(headers)), "idempotency-key-invalid")
 
     assert body["field"] == "Idempotency-Key"
 
 
-def test_headers_of_others_change_nothing(quiet: World) -> None:
+def test_headers_of_others_change_nothing(quiet: FakeStack) -> None:
     tricks = {
         "X-HTTP-Method-Override": ["DELETE"],
         "X-Original-URL": ["/accounts"],
@@ -196,7 +204,7 @@ def test_headers_of_others_change_nothing(quiet: World) -> None:
     ],
     ids=range(13),
 )
-def test_a_query_that_means_harm(quiet: World, name: str, value: str, code: str) -> None:
+def test_a_query_that_means_harm(quiet: FakeStack, name: str, value: str, code: str) -> None:
     event = proxy_event("GET", f"/accounts/{RC}/balance", {"month": "2026-10"} | {name: value})
 
     body = refused(ask(quiet, "balance", event), code)
@@ -228,7 +236,9 @@ def test_a_query_that_means_harm(quiet: World, name: str, value: str, code: str)
     ],
     ids=range(10),
 )  # fmt: skip
-def test_text_that_is_none_in_each_field(quiet: World, path: str, body: str, field: str) -> None:
+def test_text_that_is_none_in_each_field(
+    quiet: FakeStack, path: str, body: str, field: str
+) -> None:
     folder = "report" if path.endswith("reports") else "contract"
     text = body.replace("%s", "as the portal shows ")
     event = proxy_event("POST", path, body=text, headers={"Idempotency-Key": "k"})
@@ -236,7 +246,7 @@ def test_text_that_is_none_in_each_field(quiet: World, path: str, body: str, fie
     answer = ask(quiet, folder, event)
 
     assert answer.status == 400
-    assert problem(answer, 400, answer.body["code"], field)["detail"].isprintable()
+    assert check_problem(answer, 400, answer.body["code"], field)["detail"].isprintable()
 
 
 @pytest.mark.parametrize(
@@ -251,7 +261,7 @@ def test_text_that_is_none_in_each_field(quiet: World, path: str, body: str, fie
     ],
     ids=range(6),
 )
-def test_an_order_is_utf_8(quiet: World, body: bytes, code: str) -> None:
+def test_an_order_is_utf_8(quiet: FakeStack, body: bytes, code: str) -> None:
     headers = {"Idempotency-Key": "k"}
     refused(quiet.call("contract", "POST", CONTRACTS, body=body, headers=headers, is_base64=True),
             code)  # fmt: skip
@@ -267,17 +277,17 @@ DEEP = {
 
 
 @pytest.mark.parametrize("what", DEEP)
-def test_a_list_of_issuers_nested_deep(quiet: World, what: str) -> None:
+def test_a_list_of_issuers_nested_deep(quiet: FakeStack, what: str) -> None:
     body = refused(quiet.call("issuers", "PUT", ISSUERS, body=DEEP[what]), "body-invalid",
                    "issuers-invalid")  # fmt: skip
 
     assert body["field"] == "body" or body["code"] == "issuers-invalid"
 
 
-def test_an_order_nested_deep(quiet: World) -> None:
+def test_an_order_nested_deep(quiet: FakeStack) -> None:
     headers = {"Idempotency-Key": "k"}
     body = DEEP["lists"]
-    problem(quiet.call("contract", "POST", CONTRACTS, body=body, headers=headers), 413,
+    check_problem(quiet.call("contract", "POST", CONTRACTS, body=body, headers=headers), 413,
             "body-too-large", "body")  # fmt: skip
 
 
@@ -304,7 +314,7 @@ def test_an_order_nested_deep(quiet: World) -> None:
     ],
     ids=range(17),
 )
-def test_a_row_that_means_harm_is_named(quiet: World, row: str, field: str) -> None:
+def test_a_row_that_means_harm_is_named(quiet: FakeStack, row: str, field: str) -> None:
     answer = quiet.call("issuers", "PUT", ISSUERS, body=f"[{row}]")
 
     body = refused(answer, "issuers-invalid")
@@ -328,7 +338,7 @@ CSV = {
 
 
 @pytest.mark.parametrize("what", CSV)
-def test_a_csv_of_issuers_that_means_harm(quiet: World, what: str) -> None:
+def test_a_csv_of_issuers_that_means_harm(quiet: FakeStack, what: str) -> None:
     text, field = CSV[what]
     event = proxy_event("PUT", ISSUERS, body=text, headers={"Content-Type": "text/csv"})
     tracemalloc.start()

@@ -14,25 +14,25 @@ from typing import Any
 
 import pytest
 from local.fake_pacs.server import serve
-from tests.integration.harness import RC, RFC_N, SF, World, problem
+from tests.integration.harness import RC, RFC_N, SF, FakeStack, check_problem
 from tests.integration.pac_cases import (
-    ACTS,
     BALANCE,
-    BUY,
+    CONTRACT,
     COUNT,
     CSV,
     LIVE_WSDL,
+    OPERATIONS,
     PDF,
     RFC,
     WSDL,
-    Act,
-    Odd,
-    Stage,
-    answering,
-    every_act,
-    failing,
-    odd_server,
-    quicken,
+    Operation,
+    PacServer,
+    RawServer,
+    every_operation,
+    expect_pac_error,
+    raw_server,
+    respond_with,
+    shorten_timeouts,
 )
 
 from timbres.deadline import Deadline
@@ -44,16 +44,16 @@ MIB = 1024 * 1024
 WSDL_TEXT = WSDL.read_text()
 SERVICE = "http://utilerias.timbrado.ws.cfdi.solucionfactible.com"
 ENVELOPE = "http://schemas.xmlsoap.org/soap/envelope/"
-SOAP = (COUNT, BUY, LIVE_WSDL)
+SOAP = (COUNT, CONTRACT, LIVE_WSDL)
 
 
 @cache
-def kept(act: Act, url: str) -> PacClient:
+def kept(act: Operation, url: str) -> PacClient:
     """A client as a warm function keeps it."""
     return create_client(act.account(url))
 
 
-def ask(act: Act, url: str, seconds: float = 4) -> Any:
+def ask(act: Operation, url: str, seconds: float = 4) -> Any:
     # With a live WSDL, it is the first call that asks for it.
     client = create_client(act.account(url)) if act is LIVE_WSDL else kept(act, url)
     return act.do(client, Deadline(seconds))
@@ -61,20 +61,20 @@ def ask(act: Act, url: str, seconds: float = 4) -> Any:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    quicken(monkeypatch)
+    shorten_timeouts(monkeypatch)
 
 
 @pytest.fixture
-def trap() -> Iterator[Odd]:
+def trap() -> Iterator[RawServer]:
     """A server that nobody may come to."""
 
-    def listen(odd: Odd, connection: socket.socket) -> None:
-        odd.hear(connection)
+    def listen(odd: RawServer, connection: socket.socket) -> None:
+        odd.read_request(connection)
 
-    with odd_server(listen) as odd:
+    with raw_server(listen) as odd:
         yield odd
         assert odd.accepted == 0
-        assert odd.heard == b""
+        assert odd.received == b""
 
 
 @contextmanager
@@ -100,12 +100,12 @@ HEADS = {
 }
 
 
-def flooding(how: str, sent: list[int]) -> Callable[[Odd, socket.socket], None]:
+def flooding(how: str, sent: list[int]) -> Callable[[RawServer, socket.socket], None]:
     head, frame = HEADS[how]
     piece = frame + b"," * 0x40000 + (b"\r\n" if frame else b"")
 
-    def behave(odd: Odd, connection: socket.socket) -> None:
-        odd.hear(connection)
+    def behave(odd: RawServer, connection: socket.socket) -> None:
+        odd.read_request(connection)
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/xml\r\n" + head + b"\r\n")
         if "one chunk" in how:
             connection.sendall(b"F" * 15 + b"\r\n")
@@ -120,17 +120,17 @@ def flooding(how: str, sent: list[int]) -> Callable[[Odd, socket.socket], None]:
 @pytest.mark.parametrize(
     ("act", "how"),
     [
-        *((act, "1 GB declared") for act in ACTS),
+        *((act, "1 GB declared") for act in OPERATIONS),
         # What is read to a short bound is cheap to flood in every way.
-        *((act, how) for act in ACTS if act.most_bytes <= MIB for how in [*HEADS][1:]),
+        *((act, how) for act in OPERATIONS if act.most_bytes <= MIB for how in [*HEADS][1:]),
         (BALANCE, "more than any number"),
         (CSV, "chunks without end"),
     ],
 )
-def test_a_body_without_measure_is_left_at_its_bound(act: Act, how: str) -> None:
+def test_a_body_without_measure_is_left_at_its_bound(act: Operation, how: str) -> None:
     sent = [0]
-    with odd_server(flooding(how, sent)) as odd, memory_below(4 * MIB):
-        with failing("pac-protocol-error") as errors:
+    with raw_server(flooding(how, sent)) as odd, memory_below(4 * MIB):
+        with expect_pac_error("pac-protocol-error") as errors:
             ask(act, odd.url, 20)
         assert f"longer than {act.most_bytes:,} bytes" in errors[0].detail
         assert odd.accepted == 1
@@ -151,12 +151,12 @@ def test_a_body_without_measure_is_left_at_its_bound(act: Act, how: str) -> None
     ids=["a size of 60,000 digits", "below 0", "size without end", "extension", "underscore"],
 )
 def test_chunks_that_are_none_end_with_an_error(frame: bytes) -> None:
-    def behave(odd: Odd, connection: socket.socket) -> None:
-        odd.hear(connection)
+    def behave(odd: RawServer, connection: socket.socket) -> None:
+        odd.read_request(connection)
         connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + frame)
 
-    with odd_server(behave) as odd, memory_below(2 * MIB), failing("pac-timeout"):
-        ask(BUY, odd.url, 1)
+    with raw_server(behave) as odd, memory_below(2 * MIB), expect_pac_error("pac-timeout"):
+        ask(CONTRACT, odd.url, 1)
 
 
 # --------------------------------------------------------------------------- compressed
@@ -193,18 +193,18 @@ ENCODINGS = [
 ]
 
 
-@every_act
+@every_operation
 @pytest.mark.parametrize("frame", [None, 1], ids=["whole", "a byte a chunk"])
 @pytest.mark.parametrize(("encoding", "pack"), ENCODINGS)
 def test_a_compressed_answer_is_as_good_as_a_plain_one(
-    act: Act,
+    act: Operation,
     encoding: str,
     pack: Callable[[bytes], bytes],
     frame: int | None,
-    place: tuple[Stage, str],
+    place: tuple[PacServer, str],
 ) -> None:
     stage, url = place
-    sandbox = act.sandbox()
+    sandbox = act.fake_pac()
     # The same answers twice: a statement names the second that it was written in.
     answers: list[tuple[bytes, str, list[tuple[str, str]]]] = []
 
@@ -223,42 +223,44 @@ def test_a_compressed_answer_is_as_good_as_a_plain_one(
         body = pack(content)
         return [body] if frame is None else [bytes([byte]) for byte in body]
 
-    stage.play(noting)
+    stage.serve_app(noting)
     expected = ask(act, url)
-    stage.play(packing)
+    stage.serve_app(packing)
     assert ask(act, url) == expected
-    assert {one["HTTP_ACCEPT_ENCODING"] for one in stage.seen} == {"gzip, deflate"}
+    assert {one["HTTP_ACCEPT_ENCODING"] for one in stage.requests} == {"gzip, deflate"}
 
 
 @pytest.mark.parametrize(
     ("encoding", "pack"), [("gzip", gzip_of), ("deflate", zlib.compress), ("deflate", bare)]
 )
 def test_nothing_is_left_behind_where_a_piece_ends(
-    encoding: str, pack: Callable[[bytes], bytes], place: tuple[Stage, str]
+    encoding: str, pack: Callable[[bytes], bytes], place: tuple[PacServer, str]
 ) -> None:
     """64 KiB are decompressed at a time; the rest of a match may wait for the next time."""
     stage, url = place
     for size in range(65_530, 65_560):
         content = b"Cuenta,".ljust(size)
-        stage.play(answering(pack(content), "text/csv", Content_Encoding=encoding))
+        stage.serve_app(respond_with(pack(content), "text/csv", Content_Encoding=encoding))
         assert ask(CSV, url) == content
 
 
-@every_act
+@every_operation
 @pytest.mark.parametrize(
     "encoding", ["br", "zstd", "compress", "gzip, gzip", "identity, gzip", "gzip;q=1", "x" * 9_000]
 )
-def test_another_compression_is_refused(act: Act, encoding: str, place: tuple[Stage, str]) -> None:
+def test_another_compression_is_refused(
+    act: Operation, encoding: str, place: tuple[PacServer, str]
+) -> None:
     stage, url = place
-    stage.play(answering(gzip_of(b"x"), Content_Encoding=encoding))
-    with failing("pac-protocol-error") as errors:
+    stage.serve_app(respond_with(gzip_of(b"x"), Content_Encoding=encoding))
+    with expect_pac_error("pac-protocol-error") as errors:
         ask(act, url)
     assert "compressed" in errors[0].detail
     assert errors[0].problem_type.may_have_taken_effect
-    assert len(stage.seen) == 1
+    assert len(stage.requests) == 1
 
 
-@pytest.mark.parametrize("act", [BALANCE, CSV, COUNT, BUY], ids=repr)
+@pytest.mark.parametrize("act", [BALANCE, CSV, COUNT, CONTRACT], ids=repr)
 @pytest.mark.parametrize(
     ("encoding", "content"),
     [
@@ -276,11 +278,11 @@ def test_another_compression_is_refused(act: Act, encoding: str, place: tuple[St
     ids=range(10),
 )
 def test_what_cannot_be_decompressed_is_no_answer(
-    act: Act, encoding: str, content: bytes, place: tuple[Stage, str]
+    act: Operation, encoding: str, content: bytes, place: tuple[PacServer, str]
 ) -> None:
     stage, url = place
-    stage.play(answering(content, Content_Encoding=encoding))
-    with failing("pac-protocol-error") as errors:
+    stage.serve_app(respond_with(content, Content_Encoding=encoding))
+    with expect_pac_error("pac-protocol-error") as errors:
         ask(act, url)
     assert "decompressed" in errors[0].detail
 
@@ -295,17 +297,17 @@ def packed(size: int, window: int) -> bytes:
 @pytest.mark.parametrize(("encoding", "window"), [("gzip", 31), ("deflate", 15), ("deflate", -15)])
 @pytest.mark.parametrize(
     ("act", "size"),
-    [(COUNT, 64 * MIB), (BUY, 64 * MIB), (LIVE_WSDL, 64 * MIB), (BALANCE, 257 * MIB)],
+    [(COUNT, 64 * MIB), (CONTRACT, 64 * MIB), (LIVE_WSDL, 64 * MIB), (BALANCE, 257 * MIB)],
     ids=repr,
 )
 def test_a_bomb_is_left_at_the_bound_of_what_it_decompresses_to(
-    act: Act, size: int, encoding: str, window: int, place: tuple[Stage, str]
+    act: Operation, size: int, encoding: str, window: int, place: tuple[PacServer, str]
 ) -> None:
     stage, url = place
     bomb = packed(size, window)
     assert len(bomb) < 300_000
-    stage.play(answering(bomb, Content_Encoding=encoding))
-    with memory_below(4 * MIB), failing("pac-protocol-error") as errors:
+    stage.serve_app(respond_with(bomb, Content_Encoding=encoding))
+    with memory_below(4 * MIB), expect_pac_error("pac-protocol-error") as errors:
         ask(act, url, 25)
     assert f"longer than {act.most_bytes:,} bytes" in errors[0].detail
 
@@ -320,12 +322,12 @@ ENDLESS = {
 }
 
 
-def endless(how: str, sent: list[int], pause: float) -> Callable[[Odd, socket.socket], None]:
+def endless(how: str, sent: list[int], pause: float) -> Callable[[RawServer, socket.socket], None]:
     encoding, again = ENDLESS[how]
     start = b"\x1f\x8b\x08\x08" + bytes(6) if how == "a name" else again
 
-    def behave(odd: Odd, connection: socket.socket) -> None:
-        odd.hear(connection)
+    def behave(odd: RawServer, connection: socket.socket) -> None:
+        odd.read_request(connection)
         connection.sendall(
             b"HTTP/1.1 200 OK\r\nContent-Type: text/xml\r\n"
             b"Content-Encoding: %s\r\n\r\n%s" % (encoding.encode(), start)
@@ -339,10 +341,10 @@ def endless(how: str, sent: list[int], pause: float) -> Callable[[Odd, socket.so
 
 @pytest.mark.parametrize("how", ENDLESS)
 @pytest.mark.parametrize("act", SOAP, ids=repr)
-def test_a_compressed_stream_without_end_is_left_at_its_bound(act: Act, how: str) -> None:
+def test_a_compressed_stream_without_end_is_left_at_its_bound(act: Operation, how: str) -> None:
     sent = [0]
-    with odd_server(endless(how, sent, 0)) as odd, memory_below(4 * MIB):
-        with failing("pac-protocol-error") as errors:
+    with raw_server(endless(how, sent, 0)) as odd, memory_below(4 * MIB):
+        with expect_pac_error("pac-protocol-error") as errors:
             ask(act, odd.url, 20)
         assert f"longer than {act.most_bytes:,} bytes" in errors[0].detail
     assert sent[0] < act.most_bytes + 16 * MIB
@@ -350,51 +352,53 @@ def test_a_compressed_stream_without_end_is_left_at_its_bound(act: Act, how: str
 
 @pytest.mark.parametrize("how", ENDLESS)
 def test_a_compressed_stream_that_drips_ends_at_the_deadline(how: str) -> None:
-    with odd_server(endless(how, [0], 0.3)) as odd, failing("pac-timeout"):
+    with raw_server(endless(how, [0], 0.3)) as odd, expect_pac_error("pac-timeout"):
         ask(BALANCE, odd.url, 0.8)
 
 
-@every_act
-def test_what_is_packed_without_saying_so_is_no_answer(act: Act, place: tuple[Stage, str]) -> None:
+@every_operation
+def test_what_is_packed_without_saying_so_is_no_answer(
+    act: Operation, place: tuple[PacServer, str]
+) -> None:
     stage, url = place
-    stage.play(answering(packed(10 * MIB, 31)))
-    with memory_below(4 * MIB), failing("pac-protocol-error"):
+    stage.serve_app(respond_with(packed(10 * MIB, 31)))
+    with memory_below(4 * MIB), expect_pac_error("pac-protocol-error"):
         ask(act, url)
 
 
 # ---------------------------------------------------------------------------- elsewhere
 
 
-@every_act
+@every_operation
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_no_redirect_is_followed_wherever_it_leads(
-    act: Act, status: int, place: tuple[Stage, str], trap: Odd
+    act: Operation, status: int, place: tuple[PacServer, str], trap: RawServer
 ) -> None:
     stage, url = place
     here, there = url.removeprefix("http:"), trap.url.removeprefix("http:")
     for location in (f"{url}/again", here, trap.url, there, "/again", "file:///etc/hostname", ""):
-        stage.play(answering(b"", status=status, Location=location))
-        with failing("pac-protocol-error") as errors:
+        stage.serve_app(respond_with(b"", status=status, Location=location))
+        with expect_pac_error("pac-protocol-error") as errors:
             ask(act, url)
         assert "redirect" in errors[0].detail
-        assert len(stage.seen) == 1
+        assert len(stage.requests) == 1
 
 
 @pytest.mark.parametrize("status", [301, 307])
 def test_the_body_of_a_redirect_is_not_read(status: int) -> None:
     sent = [0]
 
-    def behave(odd: Odd, connection: socket.socket) -> None:
-        odd.hear(connection)
+    def behave(odd: RawServer, connection: socket.socket) -> None:
+        odd.read_request(connection)
         connection.sendall(b"HTTP/1.1 %d X\r\nLocation: /again\r\n\r\n" % status)
         while not odd.over.is_set():
             connection.sendall(b" " * MIB)
             sent[0] += MIB
             assert sent[0] < 64 * MIB  # Ended here, or it would fill the memory.
 
-    with odd_server(behave) as odd, memory_below(4 * MIB):
-        with failing("pac-protocol-error") as errors:
-            ask(BUY, odd.url)
+    with raw_server(behave) as odd, memory_below(4 * MIB):
+        with expect_pac_error("pac-protocol-error") as errors:
+            ask(CONTRACT, odd.url)
         assert "redirect" in errors[0].detail
     assert sent[0] < 16 * MIB
 
@@ -417,17 +421,17 @@ def including(place: str, how: str = "import") -> str:
     ids=["WSDL", "schema", "included schema"],
 )
 def test_a_live_wsdl_leads_nowhere_else(
-    make: Callable[[str], str], place: tuple[Stage, str], trap: Odd
+    make: Callable[[str], str], place: tuple[PacServer, str], trap: RawServer
 ) -> None:
     stage, url = place
     there = trap.url.removeprefix("http:")
     for where in (f"{trap.url}/x", f"{there}/x", f"{url}/x", "x.xsd", "file:///dev/zero",
                   "file:/dev/zero", "/dev/zero", "ftp://127.0.0.1/x"):  # fmt: skip
-        stage.play(answering(make(where)))
-        with failing("pac-protocol-error") as errors:
+        stage.serve_app(respond_with(make(where)))
+        with expect_pac_error("pac-protocol-error") as errors:
             ask(LIVE_WSDL, url)
         assert "WSDL" in errors[0].detail
-        assert [one["REQUEST_METHOD"] for one in stage.seen] == ["GET"]
+        assert [one["REQUEST_METHOD"] for one in stage.requests] == ["GET"]
 
 
 # ---------------------------------------------------------------------------------- XML
@@ -495,26 +499,26 @@ XML = {
 @pytest.mark.parametrize("act", SOAP, ids=repr)
 @pytest.mark.parametrize("what", XML)
 def test_xml_that_means_harm_is_refused(
-    act: Act, what: str, place: tuple[Stage, str], trap: Odd
+    act: Operation, what: str, place: tuple[PacServer, str], trap: RawServer
 ) -> None:
     stage, url = place
     content = XML[what].replace("{trap}", trap.url)
-    if act is BUY:
+    if act is CONTRACT:
         content = content.replace("getTimbres", "agregarContrato")
-    stage.play(answering(content.encode("utf-8", "surrogateescape")))
-    with memory_below(2 * MIB), failing("pac-protocol-error") as errors:
+    stage.serve_app(respond_with(content.encode("utf-8", "surrogateescape")))
+    with memory_below(2 * MIB), expect_pac_error("pac-protocol-error") as errors:
         ask(act, url)
     # A purchase whose answer is none may have been made; a WSDL buys nothing.
     assert errors[0].problem_type.may_have_taken_effect
-    assert len(stage.seen) == 1
+    assert len(stage.requests) == 1
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32", "cp037"])
-def test_a_dtd_hides_in_no_encoding(encoding: str, place: tuple[Stage, str]) -> None:
+def test_a_dtd_hides_in_no_encoding(encoding: str, place: tuple[PacServer, str]) -> None:
     stage, url = place
     text = f'<?xml version="1.0" encoding="{encoding}"?><!DOCTYPE e [{LAUGHS}]>' + told("&e9;")
-    stage.play(answering(text.encode(encoding)))
-    with memory_below(2 * MIB), failing("pac-protocol-error"):
+    stage.serve_app(respond_with(text.encode(encoding)))
+    with memory_below(2 * MIB), expect_pac_error("pac-protocol-error"):
         ask(COUNT, url)
 
 
@@ -540,10 +544,10 @@ HARMLESS = {
 
 @pytest.mark.parametrize("what", HARMLESS)
 def test_xml_that_does_no_harm_is_read_without_its_extras(
-    what: str, place: tuple[Stage, str], trap: Odd
+    what: str, place: tuple[PacServer, str], trap: RawServer
 ) -> None:
     stage, url = place
-    stage.play(answering(HARMLESS[what].replace("{trap}", trap.url)))
+    stage.serve_app(respond_with(HARMLESS[what].replace("{trap}", trap.url)))
     assert ask(COUNT, url) == Stamps(5, None, None)
 
 
@@ -565,14 +569,14 @@ def test_xml_that_does_no_harm_is_read_without_its_extras(
 )
 @pytest.mark.parametrize("act", [BALANCE, CSV, PDF], ids=repr)
 def test_a_200_that_is_nothing_of_the_kind(
-    act: Act, media_type: str, content: str, place: tuple[Stage, str]
+    act: Operation, media_type: str, content: str, place: tuple[PacServer, str]
 ) -> None:
     stage, url = place
-    stage.play(answering(content, media_type))
-    with memory_below(4 * MIB), failing("pac-protocol-error") as errors:
+    stage.serve_app(respond_with(content, media_type))
+    with memory_below(4 * MIB), expect_pac_error("pac-protocol-error") as errors:
         ask(act, url)
     assert len(errors[0].detail) < 300
-    assert len(stage.seen) == 1
+    assert len(stage.requests) == 1
 
 
 @pytest.mark.parametrize(
@@ -589,10 +593,12 @@ def test_a_200_that_is_nothing_of_the_kind(
     ],
     ids=range(8),
 )
-def test_a_refusal_in_too_many_words_is_cut(body: str, code: str, place: tuple[Stage, str]) -> None:
+def test_a_refusal_in_too_many_words_is_cut(
+    body: str, code: str, place: tuple[PacServer, str]
+) -> None:
     stage, url = place
-    stage.play(answering(body, "application/json", 400))
-    with memory_below(16 * MIB), failing(code) as errors:
+    stage.serve_app(respond_with(body, "application/json", 400))
+    with memory_below(16 * MIB), expect_pac_error(code) as errors:
         ask(BALANCE, url)
     assert len(errors[0].detail) < 700
     assert len(errors[0].pac_message or "") <= 300
@@ -611,15 +617,15 @@ SHOWN = (
 )[:300]
 
 
-def test_words_that_mean_harm_are_one_short_line_wherever_they_come(reader: World) -> None:
+def test_words_that_mean_harm_are_one_short_line_wherever_they_come(reader: FakeStack) -> None:
     reader.fault("agregarContrato", "code", code="632", mensaje=HOSTILE_WORDS, times=1)
-    refused = problem(reader.buy(), 422, "transaction-limit-exceeded")
+    refused = check_problem(reader.create_contract(), 422, "transaction-limit-exceeded")
     reader.fault("getTimbres", "code", code="601", mensaje=HOSTILE_WORDS, times=1)
-    rejected = problem(reader.get(f"/accounts/{SF}/stamps", rfc=RFC_N), 502,
+    rejected = check_problem(reader.get(f"/accounts/{SF}/stamps", rfc=RFC_N), 502,
                        "pac-credentials-rejected")  # fmt: skip
 
     assert refused["pac"]["message"] == rejected["pac"]["message"] == SHOWN
-    assert {one["pac_message"] for one in reader.journal()} == {SHOWN}
+    assert {one["pac_message"] for one in reader.contract_items()} == {SHOWN}
     (event,) = reader.events("Credentials Rejected")
     assert event["pac"]["message"] == SHOWN
     (mail,) = reader.mails()
@@ -628,32 +634,32 @@ def test_words_that_mean_harm_are_one_short_line_wherever_they_come(reader: Worl
     assert not [line for line in text.splitlines() if line.startswith(("Subject:", "=cmd"))]
     for line in reader.log_lines():
         assert len(json.dumps(line)) < 2_000
-    assert "x" * 301 not in reader.everything_seen()
-    assert "\u202e" not in reader.everything_seen()
+    assert "x" * 301 not in reader.all_output()
+    assert "\u202e" not in reader.all_output()
 
 
-def test_a_reply_without_measure_is_a_problem_and_a_purchase_in_doubt(reader: World) -> None:
-    stage = Stage()
-    stage.play(answering(told("x" * MIB)))
+def test_a_reply_without_measure_is_a_problem_and_a_purchase_in_doubt(reader: FakeStack) -> None:
+    stage = PacServer()
+    stage.serve_app(respond_with(told("x" * MIB)))
     with serve(stage) as url:
         reader.create_account("long-sf", reader.secret(SF, endpoint=url))
         read = reader.get("/accounts/long-sf/stamps", rfc=RFC)
-    body = problem(read, 502, "pac-protocol-error")
+    body = check_problem(read, 502, "pac-protocol-error")
     assert "longer than 262,144 bytes" in body["detail"]
     assert body["pac"] == {"name": "solucion-factible", "code": None, "message": None}
 
 
 def test_figures_without_measure_are_a_problem(
-    reader: World, monkeypatch: pytest.MonkeyPatch
+    reader: FakeStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stage = Stage()
+    stage = PacServer()
     row = (
         '{"RFC":"' + "\\\\" * 14 + '%06d","Fecha":"2026-10-02T00:00:00",'
         '"TipoMovimiento":"' + "\N{PILE OF POO}" * 100 + '","Monto":1}'
     )
     rows = ",".join(row % n for n in range(6_000))
-    stage.play(
-        answering(
+    stage.serve_app(
+        respond_with(
             '{"TipoConsumo":"Postpago","FechaActual":"2026-11-19T13:53:41","Registrados":1,'
             f'"Autorizados":1,"GeneraronTimbre":1,"Transacciones":6000,"Detalle":[{rows}]}}'
         )
@@ -665,4 +671,4 @@ def test_figures_without_measure_are_a_problem(
         assert (whole.status, len(whole.body["movements"])) == (200, 5_000)
         monkeypatch.setattr("timbres.handlers.http._MAX_RESPONSE_BYTES", len(whole.text) - 1)
         answer = reader.get("/accounts/long-rc/balance", month="2026-10")
-    assert "ask for one rfc" in problem(answer, 422, "answer-too-large")["detail"]
+    assert "ask for one rfc" in check_problem(answer, 422, "answer-too-large")["detail"]

@@ -6,24 +6,24 @@ from typing import Any
 
 import pytest
 from local.fake_pacs.fake_data import bulk_rfc
-from tests.integration.harness import RC, RFC, RFC_N, SF, Answer, World, problem
+from tests.integration.harness import RC, RFC, RFC_N, SF, ApiResponse, FakeStack, check_problem
 
 PATH = f"/accounts/{SF}/issuers"
 CSV = {"Content-Type": "text/csv; charset=utf-8"}
 
 
-def put(world: World, body: Any, keep: str | None = None, **more: Any) -> Answer:
+def put(world: FakeStack, body: Any, keep: str | None = None, **more: Any) -> ApiResponse:
     query = {"on_invalid": keep} if keep else {}
     return world.call("issuers", "PUT", more.pop("path", PATH), query, body, **more)
 
 
-def known(world: World, account: str = SF) -> dict[str, Any]:
+def known(world: FakeStack, account: str = SF) -> dict[str, Any]:
     body = world.get(f"/accounts/{account}/stamps").body
     return {one["rfc"]: one["low_stamps"] for one in body["issuers"]}
 
 
 @pytest.mark.parametrize("account", [SF, RC])
-def test_a_json_list_is_kept(world: World, account: str) -> None:
+def test_a_json_list_is_kept(world: FakeStack, account: str) -> None:
     body = [RFC, {"rfc": RFC_N, "low_stamps": 50}]
     answer = put(world, body, path=f"/accounts/{account}/issuers")
     assert (answer.status, answer.body) == (200, {"account": account, "kept": 2, "rejected": []})
@@ -38,7 +38,7 @@ def test_a_json_list_is_kept(world: World, account: str) -> None:
         f'low_stamps,rfc\n,{RFC}\n"50",{RFC_N}\n',
     ],
 )
-def test_a_csv_is_kept(world: World, text: str) -> None:
+def test_a_csv_is_kept(world: FakeStack, text: str) -> None:
     assert put(world, text, headers=CSV).body["kept"] == 2
     assert known(world) == {RFC: None, RFC_N: 50}
 
@@ -54,7 +54,7 @@ def test_a_csv_is_kept(world: World, text: str) -> None:
     ],
 )
 @pytest.mark.parametrize("media_type", ["text/csv", "Text/CSV; header=absent"])
-def test_a_csv_as_sheets_write_it(world: World, text: str, media_type: str) -> None:
+def test_a_csv_as_sheets_write_it(world: FakeStack, text: str, media_type: str) -> None:
     answer = put(world, text, headers={"Content-Type": media_type})
 
     assert answer.body == {"account": SF, "kept": 1, "rejected": []}
@@ -62,7 +62,7 @@ def test_a_csv_as_sheets_write_it(world: World, text: str, media_type: str) -> N
 
 
 def test_a_cell_that_is_empty_takes_a_threshold_away_and_a_column_that_is_missing_does_not(
-    world: World,
+    world: FakeStack,
 ) -> None:
     put(world, [{"rfc": RFC, "low_stamps": 7}, {"rfc": RFC_N, "low_stamps": 8}])
     put(world, f"rfc\n{RFC}\n{RFC_N}\n", headers=CSV)
@@ -71,13 +71,13 @@ def test_a_cell_that_is_empty_takes_a_threshold_away_and_a_column_that_is_missin
     assert known(world) == {RFC: None, RFC_N: 8}
 
 
-def test_the_threshold_stays_when_it_is_not_said_and_goes_when_it_is_null(world: World) -> None:
+def test_the_threshold_stays_when_it_is_not_said_and_goes_when_it_is_null(world: FakeStack) -> None:
     put(world, [{"rfc": RFC, "low_stamps": 7}, {"rfc": RFC_N, "low_stamps": 8}])
     put(world, [RFC, {"rfc": RFC_N, "low_stamps": None}])
     assert known(world) == {RFC: 7, RFC_N: None}
 
 
-def test_a_list_leaves_counts_and_other_issuers_alone(world: World) -> None:
+def test_a_list_leaves_counts_and_other_issuers_alone(world: FakeStack) -> None:
     world.get(f"/accounts/{SF}/stamps", rfc=RFC)
     put(world, [{"rfc": RFC, "low_stamps": 9}])
     put(world, [RFC_N])
@@ -92,8 +92,8 @@ def test_a_list_leaves_counts_and_other_issuers_alone(world: World) -> None:
 BAD = f"rfc,low_stamps\n{RFC},10\nno-rfc,1\nXAXX010101000,\n{RFC_N},-3\n"
 
 
-def test_every_bad_row_is_named_and_nothing_is_kept(world: World) -> None:
-    body = problem(put(world, BAD, headers=CSV), 422, "issuers-invalid", "body")
+def test_every_bad_row_is_named_and_nothing_is_kept(world: FakeStack) -> None:
+    body = check_problem(put(world, BAD, headers=CSV), 422, "issuers-invalid", "body")
     assert [(row["line"], row["field"]) for row in body["rejected"]] == [
         (3, "rfc"),
         (4, "rfc"),
@@ -103,7 +103,7 @@ def test_every_bad_row_is_named_and_nothing_is_kept(world: World) -> None:
     assert known(world) == {}
 
 
-def test_the_good_rows_are_kept_where_that_is_wanted(world: World) -> None:
+def test_the_good_rows_are_kept_where_that_is_wanted(world: FakeStack) -> None:
     answer = put(world, BAD, "skip", headers=CSV)
     assert (answer.status, answer.body["kept"]) == (200, 1)
     assert [row["line"] for row in answer.body["rejected"]] == [3, 4, 5]
@@ -130,10 +130,10 @@ def test_the_good_rows_are_kept_where_that_is_wanted(world: World) -> None:
         ({"rfc": RFC_N.lower(), "low_stamps": 9}, "low_stamps"),
     ],
 )
-def test_a_row_of_json_that_is_not_right(world: World, row: Any, field: str) -> None:
+def test_a_row_of_json_that_is_not_right(world: FakeStack, row: Any, field: str) -> None:
     body = [{"rfc": RFC_N, "low_stamps": 8}, row]
 
-    told = problem(put(world, body), 422, "issuers-invalid", "body")
+    told = check_problem(put(world, body), 422, "issuers-invalid", "body")
     (rejected,) = put(world, body, "skip").body["rejected"]
 
     assert told["rejected"] == [rejected]
@@ -142,10 +142,10 @@ def test_a_row_of_json_that_is_not_right(world: World, row: Any, field: str) -> 
     assert known(world) == {RFC_N: 8}
 
 
-def test_ten_thousand_rows_in_a_call_and_no_more(world: World) -> None:
+def test_ten_thousand_rows_in_a_call_and_no_more(world: FakeStack) -> None:
     rfcs = [bulk_rfc(n) for n in range(300)]
     rows = [*rfcs, *(f"row-{n}" for n in range(301, 10_002))]
-    problem(put(world, rows, "skip"), 400, "body-invalid", "body")
+    check_problem(put(world, rows, "skip"), 400, "body-invalid", "body")
     assert known(world) == {}
 
     answer = put(world, rows[:-1], "skip")
@@ -168,39 +168,39 @@ def test_ten_thousand_rows_in_a_call_and_no_more(world: World) -> None:
     ],
 )
 def test_what_is_no_list(
-    world: World, body: str, headers: dict[str, str], status: int, code: str, field: str
+    world: FakeStack, body: str, headers: dict[str, str], status: int, code: str, field: str
 ) -> None:
-    problem(put(world, body, headers=headers), status, code, field)
+    check_problem(put(world, body, headers=headers), status, code, field)
 
 
 @pytest.mark.parametrize("body", [b"\xff\xfe\x00", "rfc\nÑAN840101AB1".encode("latin-1")])
-def test_a_csv_that_is_no_utf_8(world: World, body: bytes) -> None:
-    problem(put(world, body, headers=CSV, is_base64=True), 400, "body-invalid", "body")
+def test_a_csv_that_is_no_utf_8(world: FakeStack, body: bytes) -> None:
+    check_problem(put(world, body, headers=CSV, is_base64=True), 400, "body-invalid", "body")
 
 
-def test_a_list_that_is_half_kept_is_a_problem_and_can_be_sent_again(world: World) -> None:
+def test_a_list_that_is_half_kept_is_a_problem_and_can_be_sent_again(world: FakeStack) -> None:
     rfcs = [bulk_rfc(n) for n in range(250)]
     world.break_aws("dynamodb", "TransactWriteItems", "InternalServerError", 500, after=1)
-    problem(put(world, rfcs), 503, "storage-unavailable")
+    check_problem(put(world, rfcs), 503, "storage-unavailable")
     assert len(world.stack.items("IssuersTable")) == 100
 
-    world.mend_aws()
+    world.restore_aws()
     assert put(world, rfcs).body["kept"] == 250
     assert len(world.stack.items("IssuersTable")) == 250
 
 
-def test_an_odd_wish_and_an_unknown_account(world: World) -> None:
-    problem(put(world, [RFC], "some"), 400, "parameter-invalid", "on_invalid")
+def test_an_odd_wish_and_an_unknown_account(world: FakeStack) -> None:
+    check_problem(put(world, [RFC], "some"), 400, "parameter-invalid", "on_invalid")
     answer = put(world, [RFC], path="/accounts/none/issuers")
-    problem(answer, 404, "account-unknown", "account")
+    check_problem(answer, 404, "account-unknown", "account")
 
 
-def test_an_issuer_is_removed_until_it_is_seen_again(world: World) -> None:
+def test_an_issuer_is_removed_until_it_is_seen_again(world: FakeStack) -> None:
     put(world, [RFC, RFC_N])
     answer = world.call("issuers", "DELETE", PATH, {"rfc": RFC})
     assert (answer.status, answer.body) == (200, {"account": SF, "rfc": RFC, "removed": True})
     assert list(known(world)) == [RFC_N]
     again = world.call("issuers", "DELETE", PATH, {"rfc": RFC})
-    problem(again, 404, "issuer-unknown", "rfc")
+    check_problem(again, 404, "issuer-unknown", "rfc")
     world.get(f"/accounts/{SF}/stamps", rfc=RFC)
     assert RFC in known(world)

@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 from local.fake_pacs.fake_data import FAILED_ATTEMPTS_ALLOWED, AccountState
-from tests.integration.harness import RFC, SF, World, load, problem
+from tests.integration.harness import RFC, SF, FakeStack, check_problem, load_function
 
 from timbres.deadline import Deadline
 from timbres.domain.account import DEFAULT_CALLS_IN_FLIGHT, Account
@@ -47,7 +47,7 @@ _numbers = itertools.count()
 class SignIns:
     """Every sign-in at the fake PAC: its status, and how many were under way with it."""
 
-    def __init__(self, world: World, monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    def __init__(self, world: FakeStack, monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
         self.statuses: list[int] = []
         self.together: list[int] = []
         self._under_way = 0
@@ -79,7 +79,7 @@ class SignIns:
 
 
 @pytest.fixture
-def sign_ins(world: World, monkeypatch: pytest.MonkeyPatch) -> SignIns:
+def sign_ins(world: FakeStack, monkeypatch: pytest.MonkeyPatch) -> SignIns:
     """The sign-ins of a PAC that takes a tenth of a second for each."""
     return SignIns(world, monkeypatch, 0.1)
 
@@ -91,10 +91,10 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @contextmanager
-def processes(world: World, number: int) -> Iterator[list[Any]]:
+def processes(world: FakeStack, number: int) -> Iterator[list[Any]]:
     """Give the parts of functions that have just started, each in a process of its own."""
     with world.environment("stamp_count"):
-        yield [load("stamp_count").container for _ in range(number)]
+        yield [load_function("stamp_count").container for _ in range(number)]
 
 
 def count(parts: Any) -> str:
@@ -108,29 +108,29 @@ def count(parts: Any) -> str:
     return WELL
 
 
-def together(world: World, number: int, threads: int) -> set[str]:
+def together(world: FakeStack, number: int, threads: int) -> set[str]:
     """Let many threads of many processes count at the same time; return how it went."""
     with processes(world, number) as all_parts, ThreadPoolExecutor(number * threads) as pool:
         return set(pool.map(count, all_parts * threads))
 
 
-def give(world: World, password: str | None = None, **changes: Any) -> str:
+def give(world: FakeStack, password: str | None = None, **changes: Any) -> str:
     """Give the account's secret a new version; return the password it has."""
     password = password or f"contraseña {next(_numbers)} & <nueva>"
     world.change_account(SF, world.secret(SF, password=password, **changes))
     return password
 
 
-def version(world: World) -> str:
+def version(world: FakeStack) -> str:
     secrets = world.stack.client("secretsmanager")
     return str(secrets.get_secret_value(SecretId=f"timbres/accounts/{SF}")["VersionId"])
 
 
-def read(world: World) -> Any:
+def read(world: FakeStack) -> Any:
     return world.get(STAMPS, rfc=RFC)
 
 
-def known(world: World) -> tuple[CredentialRejectionRepository, Account]:
+def known(world: FakeStack) -> tuple[CredentialRejectionRepository, Account]:
     """Return the table of rejections, and the account in the version of now."""
     with processes(world, 1) as (parts,):
         return parts.pac_access._rejections, parts.account_repository.get(SF)
@@ -141,7 +141,7 @@ def known(world: World) -> tuple[CredentialRejectionRepository, Account]:
 
 @pytest.mark.parametrize(("number", "threads"), [(1, 32), (6, 1), (4, 8)])
 def test_a_wrong_new_password_is_one_sign_in_for_all(
-    world: World, sign_ins: SignIns, number: int, threads: int
+    world: FakeStack, sign_ins: SignIns, number: int, threads: int
 ) -> None:
     give(world)
 
@@ -153,7 +153,7 @@ def test_a_wrong_new_password_is_one_sign_in_for_all(
 
 @pytest.mark.parametrize(("number", "threads"), [(1, 32), (4, 8)])
 def test_a_good_new_password_is_tried_by_one_call_and_then_used_by_all(
-    world: World, sign_ins: SignIns, number: int, threads: int
+    world: FakeStack, sign_ins: SignIns, number: int, threads: int
 ) -> None:
     give(world, world.credentials.password)
 
@@ -165,7 +165,7 @@ def test_a_good_new_password_is_tried_by_one_call_and_then_used_by_all(
 
 
 def test_a_password_that_changes_while_all_work_does_not_lock_the_account(
-    world: World, sign_ins: SignIns
+    world: FakeStack, sign_ins: SignIns
 ) -> None:
     """A rotation without a pause, in the midst of calls; functions keep a secret for a minute."""
     with processes(world, 2) as all_parts, ThreadPoolExecutor(32) as pool:
@@ -184,7 +184,7 @@ def test_a_password_that_changes_while_all_work_does_not_lock_the_account(
 
 @pytest.mark.parametrize("in_flight", [None, 1, 4])
 def test_a_password_that_is_wrong_all_at_once_fails_for_the_calls_in_flight_only(
-    world: World, sign_ins: SignIns, in_flight: int | None
+    world: FakeStack, sign_ins: SignIns, in_flight: int | None
 ) -> None:
     give(world, world.credentials.password, calls_in_flight=in_flight)
     with processes(world, 1) as (parts,):
@@ -199,7 +199,7 @@ def test_a_password_that_is_wrong_all_at_once_fails_for_the_calls_in_flight_only
 
 
 def test_a_trial_that_proves_nothing_is_followed_by_another_alone(
-    world: World, sign_ins: SignIns
+    world: FakeStack, sign_ins: SignIns
 ) -> None:
     give(world, world.credentials.password)
     world.fault("getTimbres", "code", code="612", times=3)
@@ -213,7 +213,7 @@ def test_a_trial_that_proves_nothing_is_followed_by_another_alone(
 
 
 def test_a_trial_that_proves_nothing_leaves_the_version_on_trial(
-    world: World, sign_ins: SignIns
+    world: FakeStack, sign_ins: SignIns
 ) -> None:
     give(world, "a wrong password")
     world.fault("getTimbres", "code", code="612", times=3)
@@ -225,18 +225,18 @@ def test_a_trial_that_proves_nothing_leaves_the_version_on_trial(
 
 
 def test_a_trial_that_never_ends_holds_the_others_up_for_a_minute(
-    world: World, impatient: None
+    world: FakeStack, impatient: None
 ) -> None:
     give(world, world.credentials.password)
     rejections, account = known(world)
     assert rejections.start_trial(account, world.clock()) is not None
 
-    body = problem(answer := read(world), 503, ON_TRIAL, "account")
+    body = check_problem(answer := read(world), 503, ON_TRIAL, "account")
     assert answer.headers["retry-after"] == "5"
     assert SF in body["detail"]
     assert world.calls() == []
     # Nothing was sent: the key stands for a contract that is rejected.
-    refused = problem(world.buy(RFC, 7), 503, ON_TRIAL, "account")
+    refused = check_problem(world.create_contract(RFC, 7), 503, ON_TRIAL, "account")
     assert refused["contract"]["status"] == "rejected"
     assert world.calls() == []
 
@@ -246,7 +246,7 @@ def test_a_trial_that_never_ends_holds_the_others_up_for_a_minute(
 
 @pytest.mark.parametrize("until", [10**12, -1])
 def test_a_trial_of_an_impossible_length_holds_nobody_up(
-    world: World, impatient: None, until: int
+    world: FakeStack, impatient: None, until: int
 ) -> None:
     give(world, world.credentials.password)
     _, account = known(world)
@@ -260,7 +260,7 @@ def test_a_trial_of_an_impossible_length_holds_nobody_up(
     assert read(world).status == 200
 
 
-def test_a_version_once_accepted_costs_one_read_a_call_and_no_write(world: World) -> None:
+def test_a_version_once_accepted_costs_one_read_a_call_and_no_write(world: FakeStack) -> None:
     assert read(world).status == 200
     requests: list[str] = []
     for operation in ("Query", "GetItem", "UpdateItem", "PutItem"):
@@ -270,17 +270,17 @@ def test_a_version_once_accepted_costs_one_read_a_call_and_no_write(world: World
                 requests.append(operation)
 
         world.watch_aws("dynamodb", operation, noted)
-    world.cold()
+    world.reset_warm_functions()
 
     assert read(world).status == 200
 
     assert requests == ["Query"]
 
 
-def test_without_the_table_no_new_password_is_tried(world: World) -> None:
+def test_without_the_table_no_new_password_is_tried(world: FakeStack) -> None:
     give(world, world.credentials.password)
     world.break_aws("dynamodb", "UpdateItem", "ThrottlingException")
-    problem(read(world), 503, "storage-unavailable")
+    check_problem(read(world), 503, "storage-unavailable")
     assert world.calls() == []
 
 
@@ -288,7 +288,7 @@ def test_without_the_table_no_new_password_is_tried(world: World) -> None:
 
 
 def test_the_rejection_of_an_older_version_leaves_that_of_a_newer_one(
-    world: World, sign_ins: SignIns
+    world: FakeStack, sign_ins: SignIns
 ) -> None:
     with processes(world, 3) as (old, new, cold):
         assert count(old) == WELL
@@ -309,7 +309,7 @@ def test_the_rejection_of_an_older_version_leaves_that_of_a_newer_one(
 
 
 def test_a_purchase_is_not_sent_with_a_password_that_was_rejected_meanwhile(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: FakeStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stamps = world.books.solucion_factible.stamps
 
@@ -321,7 +321,7 @@ def test_a_purchase_is_not_sent_with_a_password_that_was_rejected_meanwhile(
 
     monkeypatch.setattr(world.books.solucion_factible, "stamps", then_it_is_rejected)
 
-    problem(world.buy(RFC, 7), 502, REJECTED)
+    check_problem(world.create_contract(RFC, 7), 502, REJECTED)
 
     assert world.calls() == ["getTimbres"]
 
@@ -343,7 +343,7 @@ class Lossy:
         return self._client.update_item(**request)
 
 
-def test_lost_responses_of_writes_change_nothing(world: World) -> None:
+def test_lost_responses_of_writes_change_nothing(world: FakeStack) -> None:
     give(world)
     rejections, account = known(world)
     lossy = CredentialRejectionRepository(
@@ -372,19 +372,19 @@ def test_lost_responses_of_writes_change_nothing(world: World) -> None:
 
 
 @pytest.fixture
-def wrong(world: World) -> World:
+def wrong(world: FakeStack) -> FakeStack:
     give(world)
     return world
 
 
 def test_a_rejection_that_could_not_be_published_is_published_by_the_next_caller(
-    wrong: World,
+    wrong: FakeStack,
 ) -> None:
     failures = wrong.break_aws("events", "PutEvents", "AccessDeniedException", times=2)
     for _ in range(4):
-        problem(read(wrong), 502, REJECTED)
-    wrong.cold()
-    problem(read(wrong), 502, REJECTED)
+        check_problem(read(wrong), 502, REJECTED)
+    wrong.reset_warm_functions()
+    check_problem(read(wrong), 502, REJECTED)
 
     assert len(failures) == 2
     assert len(wrong.calls()) == 1
@@ -394,23 +394,25 @@ def test_a_rejection_that_could_not_be_published_is_published_by_the_next_caller
     assert len([mail for mail in wrong.mails() if "rechazó" in mail]) == 1
 
 
-def test_a_rejection_whose_publisher_was_killed_is_published_a_minute_later(wrong: World) -> None:
+def test_a_rejection_whose_publisher_was_killed_is_published_a_minute_later(
+    wrong: FakeStack,
+) -> None:
     rejections, account = known(wrong)
     now = wrong.clock()
     assert rejections.reject(account, CredentialRejection(now.isoformat(), "601", "no"), now)
 
-    problem(read(wrong), 502, REJECTED)
+    check_problem(read(wrong), 502, REJECTED)
     assert wrong.events("Credentials Rejected") == []
     wrong.clock.forward(minutes=1)
     for _ in range(2):
-        problem(read(wrong), 502, REJECTED)
+        check_problem(read(wrong), 502, REJECTED)
 
     (event,) = wrong.events("Credentials Rejected")
     assert event["at"] == now.isoformat()
 
 
 def test_a_rejection_that_could_not_be_noted_keeps_the_process_from_another_sign_in(
-    world: World,
+    world: FakeStack,
 ) -> None:
     with processes(world, 1) as (parts,):
         assert count(parts) == WELL
@@ -423,7 +425,7 @@ def test_a_rejection_that_could_not_be_noted_keeps_the_process_from_another_sign
         assert world.rejections() == []
         assert world.events("Credentials Rejected") == []
 
-        world.mend_aws()
+        world.restore_aws()
         assert count(parts) == REJECTED
 
     assert len(world.calls()) == before + 1
@@ -432,9 +434,9 @@ def test_a_rejection_that_could_not_be_noted_keeps_the_process_from_another_sign
 
 
 def test_a_purchase_whose_rejection_could_not_be_noted_is_rejected_all_the_same(
-    world: World,
+    world: FakeStack,
 ) -> None:
-    world.buy(RFC, 1)
+    world.create_contract(RFC, 1)
     world.fault("agregarContrato", "code", code="601")
     table = world.stack.refs["CredentialRejectionsTable"]
     with processes(world, 1) as (parts,):
@@ -445,14 +447,14 @@ def test_a_purchase_whose_rejection_could_not_be_noted_is_rejected_all_the_same(
             raise ConnectionError("no way to the table")
 
     dynamodb.meta.events.register("before-send.dynamodb.UpdateItem", broken)
-    world.at_end.append(
+    world.cleanups.append(
         lambda: dynamodb.meta.events.unregister("before-send.dynamodb.UpdateItem", broken)
     )
 
-    refused = problem(world.buy(RFC, 7), 502, REJECTED)
+    refused = check_problem(world.create_contract(RFC, 7), 502, REJECTED)
 
     assert refused["contract"]["status"] == "rejected"
-    assert world.purchases() == [(RFC, 1)]
+    assert world.pac_contracts() == [(RFC, 1)]
 
 
 # ------------------------------------------------------------------ as docs/operations.md says
@@ -468,7 +470,7 @@ def commands(heading: str) -> list[str]:
     ]
 
 
-def carry_out(world: World, command: str) -> None:
+def carry_out(world: FakeStack, command: str) -> None:
     """Carry out one command of AWS's command line on a table, as it is documented."""
     values = {
         "CredentialRejectionsTableName": world.stack.refs["CredentialRejectionsTable"],
@@ -492,12 +494,12 @@ def command(heading: str, operation: str) -> str:
 
 @pytest.mark.parametrize("then", [WELL, REJECTED])
 def test_an_operator_clears_a_rejection_and_it_is_tried_by_one_call(
-    world: World, sign_ins: SignIns, then: str
+    world: FakeStack, sign_ins: SignIns, then: str
 ) -> None:
     books = world.books.solucion_factible
     assert read(world).status == 200
     books.set_account(state=AccountState.TOO_MANY_ATTEMPTS)
-    problem(read(world), 502, REJECTED)
+    check_problem(read(world), 502, REJECTED)
     sign_ins.clear()
     if then == WELL:
         books.set_account(state=AccountState.ACTIVE)
@@ -511,7 +513,9 @@ def test_an_operator_clears_a_rejection_and_it_is_tried_by_one_call(
     assert len(world.events("Credentials Rejected")) == 1 + (then == REJECTED)
 
 
-def test_a_rotation_as_documented_has_no_failed_sign_in(world: World, sign_ins: SignIns) -> None:
+def test_a_rotation_as_documented_has_no_failed_sign_in(
+    world: FakeStack, sign_ins: SignIns
+) -> None:
     books = world.books.solucion_factible
     assert together(world, 2, 4) == {WELL}
 
@@ -529,8 +533,8 @@ def test_a_rotation_as_documented_has_no_failed_sign_in(world: World, sign_ins: 
     assert world.events("Credentials Rejected") == []
 
 
-def test_a_rotation_that_is_called_off_goes_on_with_the_old_password(world: World) -> None:
+def test_a_rotation_that_is_called_off_goes_on_with_the_old_password(world: FakeStack) -> None:
     carry_out(world, command("Rotating a secret", "put-item"))
-    problem(read(world), 502, REJECTED)
+    check_problem(read(world), 502, REJECTED)
     carry_out(world, command("Rotating a secret", "delete-item"))
     assert read(world).status == 200

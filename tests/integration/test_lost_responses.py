@@ -12,7 +12,7 @@ import pytest
 from botocore.exceptions import ClientError
 from moto.sns.models import sns_backends
 from tests.integration.download_token_cases import issued, opened, stored
-from tests.integration.harness import AWS_ACCOUNT, RC, REGION, RFC, RFC_N, SF, World
+from tests.integration.harness import AWS_ACCOUNT, RC, REGION, RFC, RFC_N, SF, FakeStack
 
 from timbres.aws import clients as session
 from timbres.aws import multipart_upload as upload
@@ -34,11 +34,11 @@ FAILED = "ConditionalCheckFailedException"
 PAC_WORDS = {"name": "reachcore", "code": "401", "message": None}
 
 
-def secret(world: World) -> Any:
+def secret(world: FakeStack) -> Any:
     return session.client("secretsmanager").get_secret_value(SecretId=f"timbres/accounts/{RC}")
 
 
-def put_once(world: World, **more: Any) -> Any:
+def put_once(world: FakeStack, **more: Any) -> Any:
     return session.client("dynamodb").put_item(
         TableName=world.stack.refs["IssuersTable"],
         Item=serialize({"account": SF, "rfc": RFC}),
@@ -47,7 +47,7 @@ def put_once(world: World, **more: Any) -> Any:
     )
 
 
-def transact(world: World) -> Any:
+def transact(world: FakeStack) -> Any:
     update = {
         "TableName": world.stack.refs["IssuersTable"],
         "Key": serialize({"account": SF, "rfc": RFC}),
@@ -57,37 +57,37 @@ def transact(world: World) -> Any:
     return transact_write(session.client("dynamodb"), [{"Update": update}])
 
 
-def times_added(world: World) -> int:
+def times_added(world: FakeStack) -> int:
     (item,) = world.stack.items("IssuersTable")
     return int(item.get("times", 1))
 
 
-def send(world: World) -> Any:
+def send(world: FakeStack) -> Any:
     url = world.stack.refs["ReportsQueue"]
     return session.client("sqs").send_message(QueueUrl=url, MessageBody="{}")
 
 
-def publish(world: World) -> Any:
+def publish(world: FakeStack) -> Any:
     entry = {"EventBusName": world.stack.refs["Bus"], "Source": "timbres", "DetailType": "Test"}
     return session.client("events").put_events(Entries=[entry | {"Detail": json.dumps({})}])
 
 
-def put_object(world: World) -> Any:
+def put_object(world: FakeStack) -> Any:
     bucket = world.stack.refs["ReportsBucket"]
     return session.client("s3").put_object(Bucket=bucket, Key="a", Body=b"report")
 
 
-def versions(world: World) -> int:
+def versions(world: FakeStack) -> int:
     bucket = world.stack.refs["ReportsBucket"]
     return len(world.stack.client("s3").list_object_versions(Bucket=bucket)["Versions"])
 
 
-def mail(world: World) -> Any:
+def mail(world: FakeStack) -> Any:
     arn = world.stack.refs["MailTopic"]
     return session.client("sns").publish(TopicArn=arn, Subject="a", Message="b")
 
 
-def mails(world: World) -> int:
+def mails(world: FakeStack) -> int:
     topic = sns_backends[AWS_ACCOUNT][REGION].topics[world.stack.refs["MailTopic"]]
     return len(topic.sent_notifications)
 
@@ -106,11 +106,11 @@ def mails(world: World) -> int:
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_lost_response_is_what_aws_makes_of_it(
-    world: World,
+    world: FakeStack,
     service: str,
     operation: str,
-    call: Callable[[World], Any],
-    count: Callable[[World], int],
+    call: Callable[[FakeStack], Any],
+    count: Callable[[FakeStack], int],
     effects: int,
 ) -> None:
     sent: list[str] = []
@@ -122,7 +122,7 @@ def test_a_lost_response_is_what_aws_makes_of_it(
     assert count(world) == effects
 
 
-def test_a_conditional_write_then_fails_by_its_own_effect(world: World) -> None:
+def test_a_conditional_write_then_fails_by_its_own_effect(world: FakeStack) -> None:
     world.lose_response("dynamodb", "PutItem")
     with pytest.raises(ClientError, match=FAILED) as caught:
         put_once(world, ReturnValuesOnConditionCheckFailure="ALL_OLD")
@@ -130,7 +130,7 @@ def test_a_conditional_write_then_fails_by_its_own_effect(world: World) -> None:
     assert response["Item"] == serialize({"account": SF, "rfc": RFC})
 
 
-def test_another_transaction_is_applied_on_its_own(world: World) -> None:
+def test_another_transaction_is_applied_on_its_own(world: FakeStack) -> None:
     world.lose_response("dynamodb", "TransactWriteItems")
     assert transact(world) == transact(world) == set()
     assert times_added(world) == 2
@@ -139,17 +139,17 @@ def test_another_transaction_is_applied_on_its_own(world: World) -> None:
 # ------------------------------------------------------------------ what Timbres makes of it
 
 
-def lists(world: World) -> IssuerRepository:
+def lists(world: FakeStack) -> IssuerRepository:
     return IssuerRepository(session.client("dynamodb"), world.stack.refs["IssuersTable"])
 
 
-def links(world: World) -> DownloadTokenRepository:
+def links(world: FakeStack) -> DownloadTokenRepository:
     return DownloadTokenRepository(
         session.client("dynamodb"), world.stack.refs["DownloadTokensTable"]
     )
 
 
-def test_a_use_of_a_ticket_counts_once(world: World) -> None:
+def test_a_use_of_a_ticket_counts_once(world: FakeStack) -> None:
     token = issued(world, stored(world, b"a report"))
     lost = world.lose_response("dynamodb", "UpdateItem")
     for _ in range(2):
@@ -157,12 +157,14 @@ def test_a_use_of_a_ticket_counts_once(world: World) -> None:
     assert lost
     (item,) = world.stack.items("DownloadTokensTable")
     assert item["uses"] == 2
-    used = [line["uses"] for line in world.logged("a ticket was used")]
+    used = [line["uses"] for line in world.log_lines_with("a ticket was used")]
     assert used == [1, 2]
 
 
 @pytest.mark.parametrize("after", [0, 1, 2])
-def test_revoked_tickets_are_counted_whichever_response_is_lost(world: World, after: int) -> None:
+def test_revoked_tickets_are_counted_whichever_response_is_lost(
+    world: FakeStack, after: int
+) -> None:
     report = stored(world, b"a report")
     tokens = [issued(world, report) for _ in range(3)]
     lost = world.lose_response("dynamodb", "UpdateItem", after=after)
@@ -172,7 +174,7 @@ def test_revoked_tickets_are_counted_whichever_response_is_lost(world: World, af
     assert {opened(world, token).status for token in tokens} == {404}
 
 
-def test_a_ticket_that_another_has_revoked_is_not_counted(world: World) -> None:
+def test_a_ticket_that_another_has_revoked_is_not_counted(world: FakeStack) -> None:
     """Both at the same moment: what tells the writes apart is not the time."""
     report = stored(world, b"a report")
     token = issued(world, report)
@@ -181,8 +183,8 @@ def test_a_ticket_that_another_has_revoked_is_not_counted(world: World) -> None:
     assert opened(world, token).status == 404
 
 
-def test_an_issuer_is_removed_once(world: World) -> None:
-    world.know([RFC, RFC_N])
+def test_an_issuer_is_removed_once(world: FakeStack) -> None:
+    world.add_issuers([RFC, RFC_N])
     lost = world.lose_response("dynamodb", "TransactWriteItems")
     path, query = f"/accounts/{SF}/issuers", {"rfc": RFC}
     answer = world.call("issuers", "DELETE", path, query)
@@ -192,19 +194,19 @@ def test_an_issuer_is_removed_once(world: World) -> None:
     assert [item["rfc"] for item in world.stack.items("IssuersTable")] == [RFC_N]
 
 
-def learn(world: World) -> None:
+def learn(world: FakeStack) -> None:
     lists(world).add_missing(SF, [RFC], world.clock())
 
 
-def keep(world: World) -> None:
+def keep(world: FakeStack) -> None:
     lists(world).upsert(SF, [IssuerRow(RFC, 7), IssuerRow(RFC_N, None)], world.clock())
 
 
-def seen(world: World) -> None:
+def seen(world: FakeStack) -> None:
     lists(world).save_observation(Issuer(SF, RFC, Stamps(10, 4, 6), as_of=world.clock()))
 
 
-def snapshot(world: World) -> None:
+def snapshot(world: FakeStack) -> None:
     day = date(2026, 11, 19)
     counted = Snapshot(world.clock(), Stamps(10, 4, 6))
     issuer = Issuer(SF, RFC).with_daily_count(
@@ -227,7 +229,7 @@ def snapshot(world: World) -> None:
     ],
 )
 def test_issuers_and_snapshots_are_as_if_nothing_was_lost(
-    world: World, write: Callable[[World], None], operation: str
+    world: FakeStack, write: Callable[[FakeStack], None], operation: str
 ) -> None:
     def written() -> Any:
         return [world.stack.items(name) for name in ("IssuersTable", "SnapshotsTable")]
@@ -250,7 +252,7 @@ def test_issuers_and_snapshots_are_as_if_nothing_was_lost(
 
 @pytest.mark.parametrize(("lost", "sent"), [("PutItem", 1), ("UpdateItem", 1), ("Publish", 2)])
 def test_an_event_is_mailed_once_unless_the_topic_loses_its_response(
-    world: World, lost: str, sent: int
+    world: FakeStack, lost: str, sent: int
 ) -> None:
     world.clock.forward(days=1)
     service = "sns" if lost == "Publish" else "dynamodb"
@@ -263,7 +265,7 @@ def test_an_event_is_mailed_once_unless_the_topic_loses_its_response(
     assert mails(world) == sent
 
 
-def test_a_mail_under_way_elsewhere_is_not_sent_by_a_second_delivery(world: World) -> None:
+def test_a_mail_under_way_elsewhere_is_not_sent_by_a_second_delivery(world: FakeStack) -> None:
     detail = {"account": RC, "at": world.clock().isoformat(), "pac": PAC_WORDS}
     event = {"detail-type": "Credentials Rejected", "detail": detail}
     module = world.function("mail")
@@ -279,7 +281,7 @@ def test_a_mail_under_way_elsewhere_is_not_sent_by_a_second_delivery(world: Worl
 
     patch = pytest.MonkeyPatch()
     patch.setattr(module.MailPublisher, "send", then_it_is_delivered_again)
-    world.at_end.append(patch.undo)
+    world.cleanups.append(patch.undo)
     world.invoke("mail", event)
     assert within
     assert mails(world) == 1
@@ -290,7 +292,7 @@ def test_a_mail_under_way_elsewhere_is_not_sent_by_a_second_delivery(world: Worl
     "operation", ["PutObject", "CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload"]
 )
 def test_an_object_is_whole_whichever_response_is_lost(
-    world: World, operation: str, size: int
+    world: FakeStack, operation: str, size: int
 ) -> None:
     lost = world.lose_response("s3", operation)
     bucket, content = world.stack.refs["ReportsBucket"], bytes(size)

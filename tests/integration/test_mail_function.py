@@ -19,10 +19,10 @@ from tests.integration.harness import (
     RFC,
     ROOT,
     SF,
-    Context,
-    World,
+    FakeStack,
+    LambdaContext,
     bus_event,
-    load,
+    load_function,
     template,
 )
 
@@ -31,33 +31,33 @@ from timbres.notifications.mails import TEMPLATES
 EMPTY = "AAA010101AAA"
 
 
-def low(world: World) -> None:
+def low(world: FakeStack) -> None:
     """Let a run find an issuer without stamps."""
-    world.know([EMPTY])
+    world.add_issuers([EMPTY])
     world.run()
 
 
-def rejected(world: World) -> None:
+def rejected(world: FakeStack) -> None:
     world.fault("getTimbres", "code", code="601")
     world.get(f"/accounts/{SF}/stamps", rfc=RFC)
 
 
-def ready(world: World) -> None:
-    world.ask(RC)
+def ready(world: FakeStack) -> None:
+    world.request_report(RC)
     world.deliver()
 
 
-def failed(world: World) -> None:
+def failed(world: FakeStack) -> None:
     world.fault("csv", "code", code="400-003")
     ready(world)
 
 
-def monthly(world: World) -> None:
+def monthly(world: FakeStack) -> None:
     world.invoke("report", {"month": "previous", "scheduled_time": "2026-11-01T12:00:00Z"})
     world.deliver()
 
 
-def differing(world: World) -> None:
+def differing(world: FakeStack) -> None:
     books = world.books.reachcore
     balance = books.balance
 
@@ -71,30 +71,30 @@ def differing(world: World) -> None:
         ready(world)
 
 
-def bought(world: World) -> None:
-    world.buy()
+def bought(world: FakeStack) -> None:
+    world.create_contract()
 
 
-def doubled(world: World) -> None:
+def doubled(world: FakeStack) -> None:
     world.fault("agregarContrato", "doubled-contract")
-    world.buy()
+    world.create_contract()
     world.clock.forward(minutes=2)
     world.invoke("reconciler", {})
 
 
-def doubtful(world: World) -> None:
+def doubtful(world: FakeStack) -> None:
     world.fault("agregarContrato", "cut-before")
-    world.buy()
+    world.create_contract()
 
 
-def not_bought(world: World) -> None:
+def not_bought(world: FakeStack) -> None:
     doubtful(world)
     for _ in range(3):
         world.clock.forward(minutes=40)
         world.invoke("reconciler", {})
 
 
-def to_be_reviewed(world: World) -> None:
+def to_be_reviewed(world: FakeStack) -> None:
     doubtful(world)
     world.books.solucion_factible.set_issuer(RFC, contratados=1007)
     world.clock.forward(minutes=2)
@@ -102,7 +102,7 @@ def to_be_reviewed(world: World) -> None:
 
 
 # How each event comes about, and what its mail says at least.
-EVENTS: dict[str, tuple[Callable[[World], None], str]] = {
+EVENTS: dict[str, tuple[Callable[[FakeStack], None], str]] = {
     "Daily Run Completed": (low, EMPTY),
     "Credentials Rejected": (rejected, "601"),
     "Report Ready": (ready, "listo"),
@@ -117,7 +117,7 @@ EVENTS: dict[str, tuple[Callable[[World], None], str]] = {
 }
 
 
-def events_of(world: World, kind: str) -> list[dict[str, Any]]:
+def events_of(world: FakeStack, kind: str) -> list[dict[str, Any]]:
     EVENTS[kind][0](world)
     return [bus_event(entry) for entry in world.published if entry["DetailType"] == kind]
 
@@ -127,7 +127,7 @@ def links(mail: str) -> list[str]:
     return [line.strip() for line in mail.splitlines() if "://" in line]
 
 
-def download(world: World, link: str) -> bytes:
+def download(world: FakeStack, link: str) -> bytes:
     """Open a link of a mail as a browser does, and follow it."""
     url = template().environment("mail", world.stack.resolve)["DOWNLOAD_URL"]
     assert link.startswith(url)
@@ -145,7 +145,7 @@ def test_every_kind_that_the_rule_lets_through_has_a_mail_and_the_other_way_roun
 
 
 @pytest.mark.parametrize("kind", EVENTS)
-def test_an_event_that_comes_twice_is_one_mail(world: World, kind: str) -> None:
+def test_an_event_that_comes_twice_is_one_mail(world: FakeStack, kind: str) -> None:
     (event,) = events_of(world, kind)
     world.published.clear()
 
@@ -153,7 +153,7 @@ def test_an_event_that_comes_twice_is_one_mail(world: World, kind: str) -> None:
     tokens = world.stack.items("DownloadTokensTable")
     # Delivered again to a warm function, and published again to a cold one.
     world.invoke("mail", event)
-    world.cold()
+    world.reset_warm_functions()
     world.invoke("mail", event | {"id": "3f0a6f5e-8a53-4c36-9a9d-6f2b6c1d7e10"})
 
     (mail,) = world.mails()
@@ -170,7 +170,7 @@ def test_an_event_that_comes_twice_is_one_mail(world: World, kind: str) -> None:
     [("sns", "Publish", 0), ("dynamodb", "PutItem", 3)],
 )
 def test_the_links_of_a_mail_that_is_sent_at_the_next_try_open_their_reports(
-    world: World, service: str, operation: str, after: int
+    world: FakeStack, service: str, operation: str, after: int
 ) -> None:
     (event,) = events_of(world, "Monthly Reports Completed")
     world.published.clear()
@@ -179,7 +179,7 @@ def test_the_links_of_a_mail_that_is_sent_at_the_next_try_open_their_reports(
         world.invoke("mail", event)
     assert world.mails() == []
 
-    world.mend_aws()
+    world.restore_aws()
     world.invoke("mail", event)
 
     (mail,) = world.mails()
@@ -187,20 +187,22 @@ def test_the_links_of_a_mail_that_is_sent_at_the_next_try_open_their_reports(
     assert all(download(world, link) for link in links(mail))
 
 
-def test_an_event_that_comes_twice_at_the_same_time_is_one_mail(world: World) -> None:
+def test_an_event_that_comes_twice_at_the_same_time_is_one_mail(world: FakeStack) -> None:
     (event,) = events_of(world, "Contract Confirmed")
     world.published.clear()
 
     def deliver(module: Any) -> None:
         # Whoever comes second is told to try again, or finds it done.
         try:
-            module.handler(json.loads(json.dumps(event)), Context("mail", 29))
+            module.handler(json.loads(json.dumps(event)), LambdaContext("mail", 29))
         except Exception:
             refused.append(event)
 
     refused: list[Any] = []
     with world.environment("mail"):
-        threads = [threading.Thread(target=deliver, args=(load("mail"),)) for _ in range(4)]
+        threads = [
+            threading.Thread(target=deliver, args=(load_function("mail"),)) for _ in range(4)
+        ]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -210,13 +212,13 @@ def test_an_event_that_comes_twice_at_the_same_time_is_one_mail(world: World) ->
     assert len(world.mails()) == 1
 
 
-def test_two_events_of_a_kind_are_two_mails(world: World) -> None:
-    world.buy()
-    world.buy("GOMP800101QX2")
+def test_two_events_of_a_kind_are_two_mails(world: FakeStack) -> None:
+    world.create_contract()
+    world.create_contract("GOMP800101QX2")
     assert len(world.mails()) == 2
 
 
-def test_the_link_of_a_report_opens_the_version_that_the_mail_tells_of(world: World) -> None:
+def test_the_link_of_a_report_opens_the_version_that_the_mail_tells_of(world: FakeStack) -> None:
     ready(world)
     (mail,) = world.mails()
     (event,) = world.events("Report Ready")
@@ -227,7 +229,7 @@ def test_the_link_of_a_report_opens_the_version_that_the_mail_tells_of(world: Wo
     assert hashlib.sha256(download(world, link)).hexdigest() == event["sha256"]
 
 
-def test_a_link_is_good_as_long_as_the_mail_says(world: World) -> None:
+def test_a_link_is_good_as_long_as_the_mail_says(world: FakeStack) -> None:
     ready(world)
     (mail,) = world.mails()
     assert "sirve 30 días" in mail
@@ -239,14 +241,14 @@ def test_a_link_is_good_as_long_as_the_mail_says(world: World) -> None:
     assert opened(world, token).status == 404
 
 
-def test_a_ticket_is_in_its_mail_and_nowhere_else(world: World) -> None:
+def test_a_ticket_is_in_its_mail_and_nowhere_else(world: FakeStack) -> None:
     ready(world)
     (mail,) = world.mails()
     download(world, links(mail)[0])
-    assert links(mail)[0].rpartition("/")[2] not in world.everything_seen()
+    assert links(mail)[0].rpartition("/")[2] not in world.all_output()
 
 
-def test_a_monthly_run_is_one_mail_with_a_link_for_each_report(world: World) -> None:
+def test_a_monthly_run_is_one_mail_with_a_link_for_each_report(world: FakeStack) -> None:
     monthly(world)
     (run,) = world.events("Monthly Reports Completed")
     single = world.events("Report Ready")
@@ -259,7 +261,7 @@ def test_a_monthly_run_is_one_mail_with_a_link_for_each_report(world: World) -> 
     assert len(world.stack.items("MailIdempotencyTable")) == 1
 
 
-def test_a_monthly_run_in_which_reports_fail_is_one_mail_that_says_which(world: World) -> None:
+def test_a_monthly_run_in_which_reports_fail_is_one_mail_that_says_which(world: FakeStack) -> None:
     world.fault("pdf", "code", code="400-003")
     monthly(world)
     (run,) = world.events("Monthly Reports Completed")
@@ -271,7 +273,7 @@ def test_a_monthly_run_in_which_reports_fail_is_one_mail_that_says_which(world: 
 
 
 def test_a_report_that_a_person_asks_for_after_the_monthly_run_is_a_mail_of_its_own(
-    world: World,
+    world: FakeStack,
 ) -> None:
     monthly(world)
     assert len(world.mails()) == 1
@@ -279,14 +281,14 @@ def test_a_report_that_a_person_asks_for_after_the_monthly_run_is_a_mail_of_its_
     assert world.mails()[1].startswith(f"Timbres: estado de cuenta 2026-10, cuenta {RC}\n")
 
 
-def test_a_run_that_found_nothing_new_is_no_mail_and_is_not_remembered(world: World) -> None:
-    world.know([RFC])
+def test_a_run_that_found_nothing_new_is_no_mail_and_is_not_remembered(world: FakeStack) -> None:
+    world.add_issuers([RFC])
     world.run()
     assert world.mails() == []
     assert world.stack.items("MailIdempotencyTable") == []
 
 
-def test_what_is_remembered_ends_and_names_no_one(world: World) -> None:
+def test_what_is_remembered_ends_and_names_no_one(world: FakeStack) -> None:
     low(world)
     world.mails()
     (item,) = world.stack.items("MailIdempotencyTable")
@@ -299,13 +301,13 @@ def test_what_is_remembered_ends_and_names_no_one(world: World) -> None:
     assert EMPTY not in str(item)
 
 
-def test_an_event_that_is_none_of_ours_fails_and_goes_to_the_dead_letters(world: World) -> None:
+def test_an_event_that_is_none_of_ours_fails_and_goes_to_the_dead_letters(world: FakeStack) -> None:
     event = bus_event({"DetailType": "Month Closed", "Source": "timbres", "Detail": "{}"})
     with pytest.raises(KeyError):
         world.invoke("mail", event)
 
 
-def test_only_the_mail_function_loads_templates_at_its_start(world: World) -> None:
+def test_only_the_mail_function_loads_templates_at_its_start(world: FakeStack) -> None:
     loads = {}
     for name in ("contract", "mail", "download_token"):
         code = f"""

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.integration.harness import RC, RFC, RFC_N, SF, STACK, World
+from tests.integration.harness import RC, RFC, RFC_N, SF, STACK, FakeStack
 from tests.monitored_metrics import ALARMS, Metric, metrics_of, on_the_dashboard, searched
 
 Emitted = dict[tuple[str, frozenset[tuple[str, str]]], list[float]]
@@ -44,24 +44,24 @@ def own(emitted: Emitted, name: str, **more: str) -> list[float]:
     return emitted[name, frozenset({"service": STACK, **more}.items())]
 
 
-def reconcile(world: World) -> None:
+def reconcile(world: FakeStack) -> None:
     world.invoke("reconciler", {"scheduled_time": "2026-11-19T20:00:00Z"})
 
 
-def new_secret(world: World, **changes: str) -> None:
+def new_secret(world: FakeStack, **changes: str) -> None:
     world.change_account(SF, world.secret(SF, **changes))
     # What a warm function notices within a minute, a cold one knows.
-    world.cold()
+    world.reset_warm_functions()
 
 
-def purchases(world: World) -> None:
+def purchases(world: FakeStack) -> None:
     """One contract of each end: bought, refused, proved by the count, left to a person."""
-    assert world.buy().status == 201
+    assert world.create_contract().status == 201
     world.fault("agregarContrato", "code", code="630")
-    assert world.buy().status == 409
+    assert world.create_contract().status == 409
     for beside in (0, 7):
         world.fault("agregarContrato", "cut-after")
-        assert world.buy(stamps=30).body["status"] == "unknown"
+        assert world.create_contract(stamps=30).body["status"] == "unknown"
         username = world.credentials.username
         issuer = world.books.solucion_factible.stamps(username, RFC)
         assert issuer is not None
@@ -73,33 +73,33 @@ def purchases(world: World) -> None:
         reconcile(world)
 
 
-def reports(world: World) -> None:
+def reports(world: FakeStack) -> None:
     """A report that is ready, one that fails, and a month without its reports."""
-    assert world.ask().status == 202
+    assert world.request_report().status == 202
     world.deliver()
     world.fault("csv", "code", code="404", times=-1)
-    assert world.ask(month="2026-09").status == 202
+    assert world.request_report(month="2026-09").status == 202
     world.deliver()
     world.invoke("report", {"close": "overdue"})
 
 
-def failures(world: World) -> None:
+def failures(world: FakeStack) -> None:
     """An error that is neither the caller's nor a PAC's; a password that is not right."""
     world.break_aws("dynamodb", "Query", "InternalServerError", 500)
     assert world.get(f"/accounts/{SF}/stamps").status == 503
-    world.mend_aws()
+    world.restore_aws()
     new_secret(world, password="another")
     for _ in range(2):
         assert world.get(f"/accounts/{SF}/stamps", rfc=RFC).body["pac"]["code"] == "601"
 
 
 @pytest.fixture(scope="module")
-def emitted(shared_world: World) -> Emitted:
+def emitted(shared_world: FakeStack) -> Emitted:
     """Everything that a few purchases, a run, two reports and some failures emit."""
     world = shared_world
     with output() as out:
         purchases(world)
-        world.know([RFC, RFC_N, "XYZ010203AB1"])
+        world.add_issuers([RFC, RFC_N, "XYZ010203AB1"])
         world.run()
         reports(world)
         failures(world)
@@ -136,7 +136,7 @@ def test_contracts_are_counted_by_what_became_of_them(emitted: Emitted) -> None:
 
 
 def test_a_failure_of_our_own_is_counted_and_a_callers_is_not(
-    reader: World, emitted: Emitted
+    reader: FakeStack, emitted: Emitted
 ) -> None:
     assert own(emitted, "InternalErrors") == [1]
     with output() as out:
@@ -158,7 +158,9 @@ def test_the_calls_of_a_pac_are_counted_and_timed(emitted: Emitted) -> None:
         assert min(seconds) >= 0
 
 
-def test_the_oldest_open_contract_is_told_at_every_start(reader: World, emitted: Emitted) -> None:
+def test_the_oldest_open_contract_is_told_at_every_start(
+    reader: FakeStack, emitted: Emitted
+) -> None:
     assert emitted
     new_secret(reader)
 
@@ -169,7 +171,7 @@ def test_the_oldest_open_contract_is_told_at_every_start(reader: World, emitted:
 
     assert minutes() == [0]
     reader.fault("agregarContrato", "cut-after")
-    assert reader.buy(RFC_N).body["status"] == "unknown"
+    assert reader.create_contract(RFC_N).body["status"] == "unknown"
     reader.fault("getTimbres", "code", code="503", times=-1)
     reader.clock.forward(minutes=80)
     (first,) = minutes()
@@ -180,7 +182,7 @@ def test_the_oldest_open_contract_is_told_at_every_start(reader: World, emitted:
     assert minutes() == [0]
 
 
-def test_a_run_over_no_issuers_has_finished_too(reader: World, emitted: Emitted) -> None:
+def test_a_run_over_no_issuers_has_finished_too(reader: FakeStack, emitted: Emitted) -> None:
     assert own(emitted, "RunsFinished") == [1]
     for item in reader.stack.items("IssuersTable"):
         reader.call(
@@ -188,17 +190,17 @@ def test_a_run_over_no_issuers_has_finished_too(reader: World, emitted: Emitted)
         )
     secrets = reader.stack.client("secretsmanager")
     secrets.delete_secret(SecretId=f"timbres/accounts/{RC}", ForceDeleteWithoutRecovery=True)
-    reader.cold()
+    reader.reset_warm_functions()
     reader.clock.forward(hours=24)
     with output() as out:
         assert reader.run()["expected"] == 0
     assert own(told(out.getvalue()), "RunsFinished") == [1]
     reader.create_account(RC, reader.secret(RC))
-    reader.cold()
+    reader.reset_warm_functions()
 
 
 def test_reports_are_missing_from_the_2nd_on_until_the_run_has_told_of_them(
-    reader: World, emitted: Emitted
+    reader: FakeStack, emitted: Emitted
 ) -> None:
     def missing() -> list[float]:
         with output() as out:
@@ -221,7 +223,7 @@ def test_reports_are_missing_from_the_2nd_on_until_the_run_has_told_of_them(
 
 
 def test_a_line_has_account_rfc_and_the_pacs_code_and_the_next_request_has_its_own(
-    reader: World,
+    reader: FakeStack,
 ) -> None:
     reader.clear_rejections()
     new_secret(reader)
@@ -230,7 +232,9 @@ def test_a_line_has_account_rfc_and_the_pacs_code_and_the_next_request_has_its_o
     reader.get(f"/accounts/{SF}/stamps", cursor="no cursor")
     reader.get("/accounts/no-such-account/stamps")
     keys = ("function_request_id", "account", "rfc", "code", "pac_code")
-    lines = [{key: line.get(key) for key in keys} for line in reader.logged("answered ")[-3:]]
+    lines = [
+        {key: line.get(key) for key in keys} for line in reader.log_lines_with("answered ")[-3:]
+    ]
 
     assert len({line.pop("function_request_id") for line in lines}) == 3
     assert lines == [
@@ -240,15 +244,15 @@ def test_a_line_has_account_rfc_and_the_pacs_code_and_the_next_request_has_its_o
     ]
 
 
-def test_a_body_names_the_rfc_too_and_a_line_break_in_it_makes_no_line(reader: World) -> None:
+def test_a_body_names_the_rfc_too_and_a_line_break_in_it_makes_no_line(reader: FakeStack) -> None:
     body = {"rfc": 'A\n{"level": "ERROR"}', "stamps": 5}
     headers = {"Idempotency-Key": "a-key"}
     reader.call("contract", "POST", f"/accounts/{SF}/contracts", body=body, headers=headers)
-    line = reader.logged("answered rfc-invalid")[-1]
+    line = reader.log_lines_with("answered rfc-invalid")[-1]
     assert (line["account"], line["rfc"]) == (SF, 'A?{"level": "ERROR"}')
 
 
-def test_a_schedules_failure_names_account_and_code(reader: World) -> None:
+def test_a_schedules_failure_names_account_and_code(reader: FakeStack) -> None:
     reader.fault("saldos", "code", code="500", times=-1)
     reader.invoke("balance", {"account": None, "month": "current"})
     (line,) = [one for one in reader.log_lines() if one.get("run") == "balance"]

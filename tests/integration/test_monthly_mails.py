@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from botocore.awsrequest import AWSResponse
 from moto.core.botocore_stubber import MockRawResponse
-from tests.integration.harness import RC, World, problem, sqs_event, template
+from tests.integration.harness import RC, FakeStack, check_problem, sqs_event, template
 from tests.integration.test_reports_api import ASKED, made, monthly, records
 
 from timbres.domain.download_token import download_token_hash
@@ -18,7 +18,7 @@ CLOSE = {"close": "overdue"}
 RUN = "2026-11-01 for 2026-10"
 
 
-def links(world: World) -> Counter[tuple[str, str]]:
+def links(world: FakeStack) -> Counter[tuple[str, str]]:
     """Return how often each report, (account, id), is linked in the mails so far."""
     url = template().environment("mail", world.stack.resolve)["DOWNLOAD_URL"]
     lines = [line.strip() for text in world.mails() for line in text.splitlines()]
@@ -31,16 +31,16 @@ def once(reports: list[tuple[str, str]]) -> Counter[tuple[str, str]]:
     return Counter(dict.fromkeys(reports, 1))
 
 
-def work(world: World) -> None:
+def work(world: FakeStack) -> None:
     while world.deliver() != (0, 0):
         pass
 
 
-def subjects(world: World) -> list[str]:
+def subjects(world: FakeStack) -> list[str]:
     return [mail.partition("\n")[0] for mail in world.mails()]
 
 
-def lose_response(world: World, operation: str, number: int) -> None:
+def lose_response(world: FakeStack, operation: str, number: int) -> None:
     """Let the ``number``-th write to the table of reports take effect, and its response be lost."""
     left = [number]
 
@@ -57,7 +57,7 @@ def lose_response(world: World, operation: str, number: int) -> None:
     world.watch_aws("dynamodb", operation, hook)
 
 
-def before_the_first(world: World, operation: str, act: Callable[[], Any]) -> None:
+def before_the_first(world: FakeStack, operation: str, act: Callable[[], Any]) -> None:
     """Let something happen just before the first write of its kind to a table is sent."""
     left = [1]
 
@@ -72,7 +72,7 @@ def before_the_first(world: World, operation: str, act: Callable[[], Any]) -> No
 # --------------------------------------------------------------------------------- late
 
 
-def test_reports_whose_workers_are_five_hours_late_are_mailed_together(world: World) -> None:
+def test_reports_whose_workers_are_five_hours_late_are_mailed_together(world: FakeStack) -> None:
     monthly(world)
     world.clock.forward(hours=5)
     assert world.invoke("report", CLOSE) == {"closed": [RUN]}
@@ -89,7 +89,7 @@ def test_reports_whose_workers_are_five_hours_late_are_mailed_together(world: Wo
     assert (supplement["number"], supplement["ready"], supplement["failed"]) == (2, 14, 0)
 
 
-def test_late_failures_are_mailed_too(world: World) -> None:
+def test_late_failures_are_mailed_too(world: FakeStack) -> None:
     monthly(world)
     world.clock.forward(hours=5)
     world.invoke("report", CLOSE)
@@ -104,7 +104,7 @@ def test_late_failures_are_mailed_too(world: World) -> None:
     assert subjects(world)[-1] == "Timbres: reportes de octubre de 2026 que faltaban, incompletos"
 
 
-def test_late_reports_do_not_wait_for_one_that_never_comes(world: World) -> None:
+def test_late_reports_do_not_wait_for_one_that_never_comes(world: FakeStack) -> None:
     monthly(world)
     world.clock.forward(hours=5)
     world.invoke("report", CLOSE)
@@ -124,15 +124,17 @@ def test_late_reports_do_not_wait_for_one_that_never_comes(world: World) -> None
 # ---------------------------------------------------------------------- started again
 
 
-def broken_off(world: World) -> None:
+def broken_off(world: FakeStack) -> None:
     """Start the run, and break off before it has written down what it asked for."""
     world.break_aws("dynamodb", "UpdateItem", "InternalServerError", 500)
     with pytest.raises(Exception, match="InternalServerError"):
         monthly(world)
-    world.mend_aws()
+    world.restore_aws()
 
 
-def test_a_start_that_is_repeated_after_its_run_was_closed_mails_every_report(world: World) -> None:
+def test_a_start_that_is_repeated_after_its_run_was_closed_mails_every_report(
+    world: FakeStack,
+) -> None:
     broken_off(world)
     work(world)
     world.clock.forward(hours=5)
@@ -147,7 +149,7 @@ def test_a_start_that_is_repeated_after_its_run_was_closed_mails_every_report(wo
     assert links(world) == once(ASKED)
 
 
-def test_a_start_that_broke_off_is_repeated_by_the_closing_schedule(world: World) -> None:
+def test_a_start_that_broke_off_is_repeated_by_the_closing_schedule(world: FakeStack) -> None:
     broken_off(world)
     work(world)
     for hours in (5, 1, 1):
@@ -159,7 +161,7 @@ def test_a_start_that_broke_off_is_repeated_by_the_closing_schedule(world: World
     assert len(records(world)) == 14
 
 
-def test_an_old_start_that_broke_off_is_left_alone(world: World) -> None:
+def test_an_old_start_that_broke_off_is_left_alone(world: FakeStack) -> None:
     broken_off(world)
     work(world)
     world.clock.forward(hours=5)
@@ -171,7 +173,7 @@ def test_an_old_start_that_broke_off_is_left_alone(world: World) -> None:
 
 
 @pytest.mark.parametrize("work_between", [False, True])
-def test_a_start_that_is_repeated_mails_nothing_again(world: World, work_between: bool) -> None:
+def test_a_start_that_is_repeated_mails_nothing_again(world: FakeStack, work_between: bool) -> None:
     monthly(world)
     if work_between:
         work(world)
@@ -185,7 +187,7 @@ def test_a_start_that_is_repeated_mails_nothing_again(world: World, work_between
     assert len(world.events("Monthly Reports Completed")) == 1
 
 
-def test_an_account_that_a_repeated_start_adds_is_mailed_alone(world: World) -> None:
+def test_an_account_that_a_repeated_start_adds_is_mailed_alone(world: FakeStack) -> None:
     world.create_account("norte", "no JSON")
     monthly(world)
     work(world)
@@ -193,7 +195,7 @@ def test_an_account_that_a_repeated_start_adds_is_mailed_alone(world: World) -> 
         "norte": "account-misconfigured"
     }
     world.change_account("norte", world.secret(RC, api_key=world.credentials.norte_api_key))
-    world.cold()
+    world.reset_warm_functions()
 
     monthly(world)
     work(world)
@@ -203,7 +205,7 @@ def test_an_account_that_a_repeated_start_adds_is_mailed_alone(world: World) -> 
     assert [event["number"] for event in world.events("Monthly Reports Completed")] == [1, 2]
 
 
-def test_a_run_of_another_day_leaves_pending_reports_to_their_own_run(world: World) -> None:
+def test_a_run_of_another_day_leaves_pending_reports_to_their_own_run(world: FakeStack) -> None:
     monthly(world)
     monthly(world, "2026-11-02T12:00:00Z")
     work(world)
@@ -212,9 +214,9 @@ def test_a_run_of_another_day_leaves_pending_reports_to_their_own_run(world: Wor
     assert len(records(world)) == 14
 
 
-def test_a_report_is_adopted_before_it_is_settled_or_not_at_all(world: World) -> None:
+def test_a_report_is_adopted_before_it_is_settled_or_not_at_all(world: FakeStack) -> None:
     """A run starts while a worker is about to write down that a person's report is ready."""
-    world.ask()
+    world.request_report()
     before_the_first(world, "UpdateItem", lambda: monthly(world))
     world.deliver()
     work(world)
@@ -223,9 +225,9 @@ def test_a_report_is_adopted_before_it_is_settled_or_not_at_all(world: World) ->
     assert len(world.mails()) == 1
 
 
-def test_a_person_s_report_that_was_settled_first_is_mailed_on_its_own(world: World) -> None:
+def test_a_person_s_report_that_was_settled_first_is_mailed_on_its_own(world: FakeStack) -> None:
     """A worker settles a report between the two looks of the run that would adopt it."""
-    world.ask()
+    world.request_report()
     before_the_first(world, "UpdateItem", world.deliver)
     monthly(world)
     work(world)
@@ -240,7 +242,7 @@ def test_a_person_s_report_that_was_settled_first_is_mailed_on_its_own(world: Wo
 
 @pytest.mark.parametrize("number", range(3))
 def test_a_report_is_announced_though_the_response_of_a_write_is_lost(
-    world: World, number: int
+    world: FakeStack, number: int
 ) -> None:
     lose_response(world, "PutItem", 0)
     lose_response(world, "UpdateItem", number)
@@ -253,7 +255,7 @@ def test_a_report_is_announced_though_the_response_of_a_write_is_lost(
 
 @pytest.mark.parametrize("number", range(9))
 def test_each_report_of_a_run_is_mailed_once_though_a_response_is_lost(
-    world: World, number: int
+    world: FakeStack, number: int
 ) -> None:
     world.stack.refs["MonthlyFormats"] = "csv"
     lose_response(world, "UpdateItem", number)
@@ -267,8 +269,8 @@ def test_each_report_of_a_run_is_mailed_once_though_a_response_is_lost(
     assert len(records(world)) == 4
 
 
-def test_a_repeated_run_takes_over_a_report_though_the_response_is_lost(world: World) -> None:
-    world.ask()
+def test_a_repeated_run_takes_over_a_report_though_the_response_is_lost(world: FakeStack) -> None:
+    world.request_report()
     lose_response(world, "UpdateItem", 0)
     monthly(world)
     work(world)
@@ -282,16 +284,16 @@ def test_a_repeated_run_takes_over_a_report_though_the_response_is_lost(world: W
 
 @pytest.mark.parametrize("status", ["ready", "failed"])
 def test_a_settled_report_that_no_message_announces_is_announced_within_the_hour(
-    world: World, status: str
+    world: FakeStack, status: str
 ) -> None:
-    world.ask()
+    world.request_report()
     if status == "failed":
         world.fault("csv", "code", code="400-003")
     world.break_aws("events", "PutEvents", "InternalException", 500)
     assert [world.deliver() for _ in range(4)] == [(0, 1), (0, 1), (0, 1), (0, 0)]
-    assert world.waiting("ReportsDeadLetterQueue") == 1
+    assert world.queued_messages("ReportsDeadLetterQueue") == 1
     assert world.mails() == []
-    world.mend_aws()
+    world.restore_aws()
 
     world.invoke("report", CLOSE)
     world.invoke("report", CLOSE)
@@ -300,8 +302,8 @@ def test_a_settled_report_that_no_message_announces_is_announced_within_the_hour
     assert len(world.events(f"Report {status.capitalize()}")) == 1
 
 
-def test_the_closing_schedule_fails_while_events_are_not_taken(world: World) -> None:
-    world.ask()
+def test_the_closing_schedule_fails_while_events_are_not_taken(world: FakeStack) -> None:
+    world.request_report()
     world.break_aws("events", "PutEvents", "InternalException", 500)
     world.deliver()
 
@@ -309,8 +311,8 @@ def test_the_closing_schedule_fails_while_events_are_not_taken(world: World) -> 
         world.invoke("report", CLOSE)
 
 
-def test_what_is_not_there_is_not_announced(world: World) -> None:
-    problem(
+def test_what_is_not_there_is_not_announced(world: FakeStack) -> None:
+    check_problem(
         world.get(f"/accounts/{RC}/reports/2026-10-statement-csv-0001"),
         404,
         "report-not-found",

@@ -16,31 +16,31 @@ from typing import Any
 import pytest
 from local.fake_pacs.server import serve
 from tests.integration.pac_cases import (
-    ACTS,
-    AT,
     ATTEMPTS,
     BALANCE,
-    BUY,
+    CONTRACT,
+    CONTRACTS,
     COUNT,
     CREDENTIALS,
     CSV,
     LIVE_WSDL,
+    OPERATIONS,
+    PAC_CASES,
     PDF,
-    PURCHASES,
     READS,
     RFC,
     RFC_N,
-    Act,
     Authority,
-    Odd,
-    Stage,
+    Operation,
+    PacServer,
+    RawServer,
     authority,
     calls,
     every_pac,
-    failing,
-    odd_server,
-    put,
-    quicken,
+    expect_pac_error,
+    inject_fault,
+    raw_server,
+    shorten_timeouts,
 )
 
 import timbres.pacs.http
@@ -52,17 +52,17 @@ from timbres.pacs.http import PacSession
 from timbres.pacs.registry import create_client
 
 # A PDF comes over the same line as a CSV.
-every_act = pytest.mark.parametrize("act", [act for act in ACTS if act is not PDF], ids=repr)
+every_act = pytest.mark.parametrize("act", [act for act in OPERATIONS if act is not PDF], ids=repr)
 every_act_of_a_pool = pytest.mark.parametrize(
     "act", [act for act in READS if act is not PDF], ids=repr
 )
 # A WSDL is asked for without a body, the rest by POST.
-every_post = pytest.mark.parametrize("act", [BALANCE, CSV, COUNT, BUY], ids=repr)
+every_post = pytest.mark.parametrize("act", [BALANCE, CSV, COUNT, CONTRACT], ids=repr)
 
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    quicken(monkeypatch)
+    shorten_timeouts(monkeypatch)
 
 
 @pytest.fixture(scope="module")
@@ -80,8 +80,8 @@ def trust(monkeypatch: pytest.MonkeyPatch, ours: Authority) -> None:
 # -------------------------------------------------------------------------- unreachable
 
 
-def unreachable(act: Act, url: str) -> str:
-    with failing("pac-unreachable") as errors:
+def unreachable(act: Operation, url: str) -> str:
+    with expect_pac_error("pac-unreachable") as errors:
         act(url, 0.9)
     error = errors[0]
     assert status_code(error.problem_type.code) == 503
@@ -99,12 +99,12 @@ def free_port() -> int:
 
 @every_act
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_a_refused_port(act: Act, scheme: str) -> None:
+def test_a_refused_port(act: Operation, scheme: str) -> None:
     assert "refused" in unreachable(act, f"{scheme}://127.0.0.1:{free_port()}").lower()
 
 
 @every_act
-def test_a_host_that_no_one_knows(act: Act, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_host_that_no_one_knows(act: Operation, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
     def resolve(host: str, *_args: Any, **_kwargs: Any) -> Any:
@@ -119,11 +119,11 @@ def test_a_host_that_no_one_knows(act: Act, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize("host", ["a" * 64, "a..b", f"{'a' * 64}.example"])
 def test_a_host_that_can_be_no_name(host: str) -> None:
     assert "address" in unreachable(BALANCE, f"https://{host}")
-    unreachable(BUY, f"https://{host}")
+    unreachable(CONTRACT, f"https://{host}")
 
 
 @every_act
-def test_a_host_that_never_answers(act: Act, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_host_that_never_answers(act: Operation, monkeypatch: pytest.MonkeyPatch) -> None:
     waited = []
 
     def wait(_address: Any, timeout: float, **_kwargs: Any) -> Any:
@@ -146,7 +146,7 @@ def test_a_network_that_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @every_act
 def test_a_read_is_tried_again_where_there_is_time_and_a_purchase_is_not(
-    act: Act, monkeypatch: pytest.MonkeyPatch
+    act: Operation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tried = []
 
@@ -155,9 +155,9 @@ def test_a_read_is_tried_again_where_there_is_time_and_a_purchase_is_not(
         raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
-    with failing("pac-unreachable"):
+    with expect_pac_error("pac-unreachable"):
         act("https://pac.invalid", 5)
-    assert len(tried) == (1 if act in PURCHASES else ATTEMPTS)
+    assert len(tried) == (1 if act in CONTRACTS else ATTEMPTS)
 
 
 # ----------------------------------------------------------------------------------- TLS
@@ -165,9 +165,9 @@ def test_a_read_is_tried_again_where_there_is_time_and_a_purchase_is_not(
 
 @every_act
 def test_a_certificate_of_a_trusted_authority_serves(
-    act: Act, trust: None, ours: Authority, tmp_path: Path
+    act: Operation, trust: None, ours: Authority, tmp_path: Path
 ) -> None:
-    sandbox = act.sandbox()
+    sandbox = act.fake_pac()
     with serve(sandbox, ssl_context=ours.server(tmp_path)) as url:
         assert act(url, 5)
     assert calls(sandbox)[-1]["answered"]
@@ -186,21 +186,21 @@ def test_a_certificate_of_a_trusted_authority_serves(
     ids=["untrusted", "expired", "not yet valid", "another host", "another address"],
 )
 def test_a_certificate_that_is_not_to_be_trusted(
-    act: Act,
+    act: Operation,
     make: Callable[[Authority, Path], ssl.SSLContext],
     says: str,
     trust: None,
     ours: Authority,
     tmp_path: Path,
 ) -> None:
-    sandbox = act.sandbox()
+    sandbox = act.fake_pac()
     with serve(sandbox, ssl_context=make(ours, tmp_path)) as url:
         assert says in unreachable(act, url).lower()
     assert calls(sandbox) == []
 
 
 def test_our_own_authority_is_not_trusted_by_itself(ours: Authority, tmp_path: Path) -> None:
-    sandbox = BALANCE.sandbox()
+    sandbox = BALANCE.fake_pac()
     with serve(sandbox, ssl_context=ours.server(tmp_path)) as url:
         unreachable(BALANCE, url)
     assert calls(sandbox) == []
@@ -212,7 +212,7 @@ def test_the_environment_names_no_authority(
 ) -> None:
     monkeypatch.setenv(name, str(ours.path))
     timbres.pacs.http._tls_context.cache_clear()
-    sandbox = BALANCE.sandbox()
+    sandbox = BALANCE.fake_pac()
     with serve(sandbox, ssl_context=ours.server(tmp_path)) as url:
         unreachable(BALANCE, url)
     timbres.pacs.http._tls_context.cache_clear()
@@ -220,66 +220,68 @@ def test_the_environment_names_no_authority(
 
 
 @every_act
-def test_tls_to_a_port_without_it(act: Act) -> None:
-    sandbox = act.sandbox()
+def test_tls_to_a_port_without_it(act: Operation) -> None:
+    sandbox = act.fake_pac()
     with serve(sandbox) as url:
         unreachable(act, url.replace("http:", "https:"))
     assert calls(sandbox) == []
 
 
-def hang_up(_odd: Odd, _connection: socket.socket) -> None:
+def hang_up(_odd: RawServer, _connection: socket.socket) -> None:
     """Close the connection at once."""
 
 
-def reset(_odd: Odd, connection: socket.socket) -> None:
+def reset(_odd: RawServer, connection: socket.socket) -> None:
     connection.recv(1)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
 
 
-def say_nothing(odd: Odd, connection: socket.socket) -> None:
+def say_nothing(odd: RawServer, connection: socket.socket) -> None:
     connection.settimeout(5)
     while piece := connection.recv(65536):
-        odd.heard += piece
+        odd.received += piece
 
 
 @every_post
 @pytest.mark.parametrize("behave", [hang_up, reset, say_nothing])
 def test_a_handshake_that_fails_sends_nothing_of_ours(
-    act: Act, behave: Callable[[Odd, socket.socket], None], monkeypatch: pytest.MonkeyPatch
+    act: Operation,
+    behave: Callable[[RawServer, socket.socket], None],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("timbres.pacs.http.CONNECT_SECONDS", 0.3)
-    with odd_server(behave, "https") as odd:
+    with raw_server(behave, "https") as odd:
         unreachable(act, odd.url)
         assert odd.accepted >= 1
-        assert not any(credential.encode() in odd.heard for credential in CREDENTIALS)
+        assert not any(credential.encode() in odd.received for credential in CREDENTIALS)
 
 
 @pytest.mark.parametrize("behave", [hang_up, reset, say_nothing])
 def test_a_wsdl_that_a_handshake_keeps_away_leaves_no_contract_in_doubt(
-    behave: Callable[[Odd, socket.socket], None], monkeypatch: pytest.MonkeyPatch
+    behave: Callable[[RawServer, socket.socket], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("timbres.pacs.http.CONNECT_SECONDS", 0.3)
-    with odd_server(behave, "https") as odd:
+    with raw_server(behave, "https") as odd:
         with pytest.raises(PacError) as caught:
-            BUY.do(create_client(LIVE_WSDL.account(odd.url)), Deadline(0.9))
+            CONTRACT.do(create_client(LIVE_WSDL.account(odd.url)), Deadline(0.9))
         assert odd.accepted >= 1
     assert caught.value.problem_type.code in {"pac-unreachable", "pac-timeout"}
     assert not caught.value.problem_type.may_have_taken_effect
 
 
-def reset_the_line(_odd: Odd, _tls: ssl.SSLSocket, plain: socket.socket) -> None:
+def reset_the_line(_odd: RawServer, _tls: ssl.SSLSocket, plain: socket.socket) -> None:
     plain.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
 
 
-def end_the_line(_odd: Odd, _tls: ssl.SSLSocket, _plain: socket.socket) -> None:
+def end_the_line(_odd: RawServer, _tls: ssl.SSLSocket, _plain: socket.socket) -> None:
     """End the connection without TLS's own goodbye."""
 
 
-def send_no_tls(_odd: Odd, _tls: ssl.SSLSocket, plain: socket.socket) -> None:
+def send_no_tls(_odd: RawServer, _tls: ssl.SSLSocket, plain: socket.socket) -> None:
     plain.sendall(b"HTTP/1.1 500 X\r\nContent-Length: 0\r\n\r\n")
 
 
-def alter_a_record(odd: Odd, tls: ssl.SSLSocket, plain: socket.socket) -> None:
+def alter_a_record(odd: RawServer, tls: ssl.SSLSocket, plain: socket.socket) -> None:
     plain.sendall(b"\x17\x03\x03\x00\x40" + b"x" * 64)
     odd.over.wait(0.2)
 
@@ -287,23 +289,23 @@ def alter_a_record(odd: Odd, tls: ssl.SSLSocket, plain: socket.socket) -> None:
 @every_post
 @pytest.mark.parametrize("then", [reset_the_line, end_the_line, send_no_tls, alter_a_record])
 def test_tls_that_breaks_after_the_request_leaves_it_in_doubt(
-    act: Act,
-    then: Callable[[Odd, ssl.SSLSocket, socket.socket], None],
+    act: Operation,
+    then: Callable[[RawServer, ssl.SSLSocket, socket.socket], None],
     trust: None,
     ours: Authority,
     tmp_path: Path,
 ) -> None:
     context = ours.server(tmp_path)
 
-    def behave(odd: Odd, connection: socket.socket) -> None:
+    def behave(odd: RawServer, connection: socket.socket) -> None:
         # A copy of the socket, to go on below TLS.
         with connection.dup() as plain, context.wrap_socket(connection, server_side=True) as tls:
-            odd.hear(tls)
+            odd.read_request(tls)
             then(odd, tls, plain)
 
-    with odd_server(behave, "https") as odd:
+    with raw_server(behave, "https") as odd:
         timed_out(act, odd.url)
-        assert odd.heard.count(b"POST ") == 1
+        assert odd.received.count(b"POST ") == 1
 
 
 def test_a_certificate_of_ours_that_is_missed_too_late_leaves_a_contract_in_doubt(
@@ -314,7 +316,7 @@ def test_a_certificate_of_ours_that_is_missed_too_late_leaves_a_contract_in_doub
     context.load_verify_locations(ours.path)
     context.verify_mode = ssl.CERT_REQUIRED
 
-    def behave(odd: Odd, connection: socket.socket) -> None:
+    def behave(odd: RawServer, connection: socket.socket) -> None:
         received, sent = ssl.MemoryBIO(), ssl.MemoryBIO()
         tls = context.wrap_bio(received, sent, server_side=True)
         for _ in range(2):
@@ -329,8 +331,8 @@ def test_a_certificate_of_ours_that_is_missed_too_late_leaves_a_contract_in_doub
         while connection.recv(65536):
             pass
 
-    with odd_server(behave, "https") as odd:
-        timed_out(BUY, odd.url, 3)
+    with raw_server(behave, "https") as odd:
+        timed_out(CONTRACT, odd.url, 3)
 
 
 def test_the_authorities_are_not_loaded_for_a_connection(
@@ -340,7 +342,7 @@ def test_the_authorities_are_not_loaded_for_a_connection(
     monkeypatch.setattr(
         ssl.SSLContext, "load_verify_locations", lambda *args, **_: loaded.append(args)
     )
-    with serve(COUNT.sandbox(), ssl_context=ours.server(tmp_path)) as url:
+    with serve(COUNT.fake_pac(), ssl_context=ours.server(tmp_path)) as url:
         assert COUNT(url, 5)
     assert loaded == []
 
@@ -348,9 +350,9 @@ def test_the_authorities_are_not_loaded_for_a_connection(
 # ------------------------------------------------------------- answers that do not end well
 
 
-def timed_out(act: Act, url: str, seconds: float = 0.8) -> None:
+def timed_out(act: Operation, url: str, seconds: float = 0.8) -> None:
     started = time.monotonic()
-    with failing("pac-timeout") as errors:
+    with expect_pac_error("pac-timeout") as errors:
         act(url, seconds)
     assert status_code(errors[0].problem_type.code) == 504
     assert errors[0].problem_type.may_have_taken_effect
@@ -361,9 +363,9 @@ def timed_out(act: Act, url: str, seconds: float = 0.8) -> None:
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/xml\r\nContent-Length: 1000\r\n\r\n"
 
 
-def drip(content: bytes, pause: float = 0.05) -> Callable[[Odd, socket.socket], None]:
-    def behave(odd: Odd, connection: socket.socket) -> None:
-        odd.hear(connection)
+def drip(content: bytes, pause: float = 0.05) -> Callable[[RawServer, socket.socket], None]:
+    def behave(odd: RawServer, connection: socket.socket) -> None:
+        odd.read_request(connection)
         for byte in content:
             if odd.over.wait(pause):
                 return
@@ -384,51 +386,51 @@ def drip(content: bytes, pause: float = 0.05) -> Callable[[Odd, socket.socket], 
 def test_a_head_is_waited_for_from_byte_to_byte(content: bytes) -> None:
     """As a whole it may drip past the deadline; with nothing more it ends."""
 
-    def behave(odd: Odd, connection: socket.socket) -> None:
+    def behave(odd: RawServer, connection: socket.socket) -> None:
         drip(content)(odd, connection)
         odd.over.wait(5)
 
-    with odd_server(behave) as odd:
-        timed_out(BUY, odd.url, 0.6)
+    with raw_server(behave) as odd:
+        timed_out(CONTRACT, odd.url, 0.6)
 
 
 def test_an_answer_whose_head_dripped_past_the_deadline_is_none() -> None:
-    def behave(odd: Odd, connection: socket.socket) -> None:
+    def behave(odd: RawServer, connection: socket.socket) -> None:
         drip(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n ", 0.03)(odd, connection)
 
-    with odd_server(behave) as odd:
-        timed_out(BUY, odd.url, 0.6)
+    with raw_server(behave) as odd:
+        timed_out(CONTRACT, odd.url, 0.6)
 
 
-@pytest.mark.parametrize(("act", "chunked"), [(BALANCE, True), (CSV, False), (BUY, False)])
-def test_a_body_that_drips_ends_at_the_deadline(act: Act, chunked: bool) -> None:
+@pytest.mark.parametrize(("act", "chunked"), [(BALANCE, True), (CSV, False), (CONTRACT, False)])
+def test_a_body_that_drips_ends_at_the_deadline(act: Operation, chunked: bool) -> None:
     head = HEAD.replace(b"Content-Length: 1000", b"Transfer-Encoding: chunked")
 
-    def behave(odd: Odd, connection: socket.socket) -> None:
-        odd.hear(connection)
+    def behave(odd: RawServer, connection: socket.socket) -> None:
+        odd.read_request(connection)
         connection.sendall(head if chunked else HEAD)
         while not odd.over.wait(0.05):
             connection.sendall(b"1\r\n \r\n" if chunked else b" ")
 
-    with odd_server(behave) as odd:
+    with raw_server(behave) as odd:
         timed_out(act, odd.url)
 
 
-@pytest.mark.parametrize("act", [BALANCE, BUY], ids=repr)
-def test_a_body_that_stops_short_of_the_deadline_ends_at_it(act: Act) -> None:
-    def behave(odd: Odd, connection: socket.socket) -> None:
-        odd.hear(connection)
+@pytest.mark.parametrize("act", [BALANCE, CONTRACT], ids=repr)
+def test_a_body_that_stops_short_of_the_deadline_ends_at_it(act: Operation) -> None:
+    def behave(odd: RawServer, connection: socket.socket) -> None:
+        odd.read_request(connection)
         odd.over.wait(0.9)
         connection.sendall(HEAD + b" ")
         odd.over.wait(5)
 
-    with odd_server(behave) as odd:
+    with raw_server(behave) as odd:
         timed_out(act, odd.url, 1.2)
 
 
 @every_act
-def test_silence_ends_at_the_deadline(act: Act) -> None:
-    with odd_server(say_nothing) as odd:
+def test_silence_ends_at_the_deadline(act: Operation) -> None:
+    with raw_server(say_nothing) as odd:
         timed_out(act, odd.url)
 
 
@@ -446,25 +448,25 @@ def test_silence_ends_at_the_deadline(act: Act) -> None:
     ],
     ids=range(7),
 )
-def test_an_answer_cut_off_is_a_timeout(act: Act, answer: bytes) -> None:
-    def behave(odd: Odd, connection: socket.socket) -> None:
-        odd.hear(connection)
+def test_an_answer_cut_off_is_a_timeout(act: Operation, answer: bytes) -> None:
+    def behave(odd: RawServer, connection: socket.socket) -> None:
+        odd.read_request(connection)
         connection.sendall(answer)
 
-    with odd_server(behave) as odd:
-        with failing("pac-timeout") as errors:
+    with raw_server(behave) as odd:
+        with expect_pac_error("pac-timeout") as errors:
             act(odd.url, 0.9)
         assert errors[0].problem_type.may_have_taken_effect
         assert odd.accepted == 1
 
 
 @every_act
-def test_a_head_cut_off_is_no_answer(act: Act) -> None:
-    def behave(odd: Odd, connection: socket.socket) -> None:
-        odd.hear(connection)
+def test_a_head_cut_off_is_no_answer(act: Operation) -> None:
+    def behave(odd: RawServer, connection: socket.socket) -> None:
+        odd.read_request(connection)
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Ty")
 
-    with odd_server(behave) as odd, failing("pac-protocol-error") as errors:
+    with raw_server(behave) as odd, expect_pac_error("pac-protocol-error") as errors:
         act(odd.url, 0.9)
     assert errors[0].problem_type.may_have_taken_effect
 
@@ -484,14 +486,14 @@ def test_a_head_cut_off_is_no_answer(act: Act) -> None:
     ],
     ids=range(8),
 )
-def test_what_is_no_http_is_a_protocol_error(act: Act, answer: bytes) -> None:
-    def behave(odd: Odd, connection: socket.socket) -> None:
-        odd.hear(connection)
+def test_what_is_no_http_is_a_protocol_error(act: Operation, answer: bytes) -> None:
+    def behave(odd: RawServer, connection: socket.socket) -> None:
+        odd.read_request(connection)
         connection.sendall(answer)
         odd.over.wait(2)
 
-    with odd_server(behave) as odd:
-        with failing("pac-protocol-error") as errors:
+    with raw_server(behave) as odd:
+        with expect_pac_error("pac-protocol-error") as errors:
             act(odd.url, 0.9)
         assert "no HTTP" in errors[0].detail
         assert odd.accepted == 1
@@ -500,35 +502,35 @@ def test_what_is_no_http_is_a_protocol_error(act: Act, answer: bytes) -> None:
 @pytest.mark.parametrize("answered", [0, 1])
 @pytest.mark.parametrize("end", [hang_up, reset])
 def test_no_request_is_sent_twice_by_the_library(
-    answered: int, end: Callable[[Odd, socket.socket], None]
+    answered: int, end: Callable[[RawServer, socket.socket], None]
 ) -> None:
     """Not over a new connection, and not over one that was kept alive."""
 
-    def behave(odd: Odd, connection: socket.socket) -> None:
+    def behave(odd: RawServer, connection: socket.socket) -> None:
         for _ in range(answered):
-            odd.hear(connection)
+            odd.read_request(connection)
             connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
-        odd.hear(connection)
+        odd.read_request(connection)
         connection.setsockopt(
             socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", end is reset, 0)
         )
 
-    with odd_server(behave) as odd, PacSession("pac") as session:
+    with raw_server(behave) as odd, PacSession("pac") as session:
         for _ in range(answered):
             session.fetch("POST", odd.url, data=b"1", deadline=Deadline(5)).file.close()
-        with failing("pac-timeout") as errors:
+        with expect_pac_error("pac-timeout") as errors:
             session.fetch("POST", odd.url, data=b"2", deadline=Deadline(5))
         assert errors[0].problem_type.may_have_taken_effect
         assert odd.accepted == 1
-        assert odd.heard.count(b"POST ") == answered + 1
+        assert odd.received.count(b"POST ") == answered + 1
 
 
 def test_an_answer_without_a_length_ends_with_the_connection() -> None:
-    def behave(odd: Odd, connection: socket.socket) -> None:
-        odd.hear(connection)
+    def behave(odd: RawServer, connection: socket.socket) -> None:
+        odd.read_request(connection)
         connection.sendall(b"HTTP/1.0 200 OK\r\nContent-Type: text/csv\r\n\r\nCuenta,a\r\n")
 
-    with odd_server(behave) as odd:
+    with raw_server(behave) as odd:
         assert CSV(odd.url) == b"Cuenta,a\r\n"
 
 
@@ -536,44 +538,46 @@ def test_an_answer_without_a_length_ends_with_the_connection() -> None:
 
 
 @pytest.fixture
-def trap() -> Iterator[Odd]:
+def trap() -> Iterator[RawServer]:
     """A server that nobody should come to."""
-    with odd_server(say_nothing) as odd:
+    with raw_server(say_nothing) as odd:
         yield odd
 
 
 @every_act
 def test_proxies_of_the_environment_are_ignored(
-    act: Act, trap: Odd, monkeypatch: pytest.MonkeyPatch
+    act: Operation, trap: RawServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.setenv(name, trap.url)
         monkeypatch.setenv(name.upper(), trap.url)
     monkeypatch.delenv("no_proxy", raising=False)
     monkeypatch.delenv("NO_PROXY", raising=False)
-    sandbox = act.sandbox()
+    sandbox = act.fake_pac()
     with serve(sandbox) as url:
         assert act(url, 5)
     assert trap.accepted == 0
 
 
 @every_act
-def test_a_netrc_is_ignored(act: Act, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_netrc_is_ignored(
+    act: Operation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     netrc = tmp_path / "netrc"
     netrc.write_text("machine 127.0.0.1 login somebody password else\n")
     netrc.chmod(0o600)
     monkeypatch.setenv("NETRC", str(netrc))
-    stage = Stage()
-    stage.play(act.sandbox())
+    stage = PacServer()
+    stage.serve_app(act.fake_pac())
     with serve(stage) as url:
         assert act(url, 5)
-    assert all("HTTP_AUTHORIZATION" not in environ for environ in stage.seen)
+    assert all("HTTP_AUTHORIZATION" not in environ for environ in stage.requests)
 
 
 @every_act
-def test_cookies_are_not_kept(act: Act) -> None:
-    stage = Stage()
-    sandbox = act.sandbox()
+def test_cookies_are_not_kept(act: Operation) -> None:
+    stage = PacServer()
+    sandbox = act.fake_pac()
 
     def setting(environ: Any, start_response: Any) -> Any:
         def start(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
@@ -581,7 +585,7 @@ def test_cookies_are_not_kept(act: Act) -> None:
 
         return sandbox(environ, start)
 
-    stage.play(setting)
+    stage.serve_app(setting)
     with serve(stage) as url:
         client = create_client(act.account(url))
         for _ in range(2):
@@ -589,49 +593,49 @@ def test_cookies_are_not_kept(act: Act) -> None:
         with PacSession("pac") as session:
             session.fetch("GET", url, deadline=Deadline(5)).file.close()
             assert not session.cookies
-    assert len(stage.seen) >= 2
-    assert all("HTTP_COOKIE" not in environ for environ in stage.seen)
+    assert len(stage.requests) >= 2
+    assert all("HTTP_COOKIE" not in environ for environ in stage.requests)
 
 
 @every_act_of_a_pool
-def test_calls_share_one_connection_and_a_cut_one_is_replaced(act: Act) -> None:
-    stage = Stage()
-    sandbox = act.sandbox()
-    stage.play(sandbox)
+def test_calls_share_one_connection_and_a_cut_one_is_replaced(act: Operation) -> None:
+    stage = PacServer()
+    sandbox = act.fake_pac()
+    stage.serve_app(sandbox)
     with serve(stage) as url:
         client = create_client(act.account(url))
         for _ in range(3):
             act.do(client, Deadline(5))
         if act.meanings:
             refusals = {code for code, meaning in act.meanings.items() if not meaning.retry}
-            put(sandbox, act.operation, "code", code=min(refusals), times=1)
+            inject_fault(sandbox, act.operation, "code", code=min(refusals), times=1)
             with pytest.raises(TimbresError):
                 act.do(client, Deadline(5))
         assert len(stage.connections) == 1
-        put(sandbox, calls(sandbox)[-1]["operation"], "cut-after", times=1)
+        inject_fault(sandbox, calls(sandbox)[-1]["operation"], "cut-after", times=1)
         assert act.do(client, Deadline(5))
         assert len(stage.connections) == 2
 
 
-@pytest.mark.parametrize("act", PURCHASES, ids=repr)
-def test_a_contract_has_a_connection_of_its_own(act: Act) -> None:
+@pytest.mark.parametrize("act", CONTRACTS, ids=repr)
+def test_a_contract_has_a_connection_of_its_own(act: Operation) -> None:
     """One of the pool may have died unnoticed, and would leave the contract in doubt."""
-    stage = Stage()
-    stage.play(act.sandbox())
+    stage = PacServer()
+    stage.serve_app(act.fake_pac())
     read = next(read for read in READS if read.pac == act.pac)
     with serve(stage) as url:
         client = create_client(act.account(url))
         for do in (read.do, act.do, act.do, read.do):
             assert do(client, Deadline(5))
-    ports = [environ["REMOTE_PORT"] for environ in stage.seen]
+    ports = [environ["REMOTE_PORT"] for environ in stage.requests]
     assert ports[0] == ports[3]
     assert len(set(ports)) == 3
 
 
 @every_act
-def test_a_connection_that_the_pac_closed_meanwhile_is_opened_anew(act: Act) -> None:
+def test_a_connection_that_the_pac_closed_meanwhile_is_opened_anew(act: Operation) -> None:
     """As a warm function finds it after a pause: nothing of this is the user's to see."""
-    sandbox = act.sandbox()
+    sandbox = act.fake_pac()
     port = free_port()
     with serve(sandbox, port=port) as url:
         client = create_client(act.account(url))
@@ -646,14 +650,14 @@ def test_a_connection_that_the_pac_closed_meanwhile_is_opened_anew(act: Act) -> 
 
 @every_pac
 def test_threads_share_a_client_and_each_gets_its_own_answer(pac: str) -> None:
-    sandbox = AT[pac].sandbox()
+    sandbox = PAC_CASES[pac].fake_pac()
     found: dict[Rfc, list[Any]] = {RFC: [], RFC_N: [], Rfc("ACM010203XY9"): []}
     with serve(sandbox) as url:
-        client = create_client(AT[pac].account(url))
+        client = create_client(PAC_CASES[pac].account(url))
 
         def ask(rfc: Rfc, times: int) -> None:
             for _ in range(times):
-                found[rfc].append(AT[pac].of_issuer(client, rfc, Deadline(10)))
+                found[rfc].append(PAC_CASES[pac].of_issuer(client, rfc, Deadline(10)))
 
         threads = [threading.Thread(target=ask, args=(rfc, 5)) for rfc in found]
         for thread in threads:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 from local.fake_pacs.reachcore import ERRORS
-from tests.integration.harness import RC, RFC, RFC_NEW, SF, World, problem
+from tests.integration.harness import RC, RFC, RFC_NEW, SF, FakeStack, check_problem
 from tests.unit.documented_codes import GET_TIMBRES, SALDOS, documented
 
 
@@ -74,7 +74,7 @@ def test_the_tables_of_codes_are_whole() -> None:
     [(read, *row) for read, rows in SAYS.items() for row in rows],
 )
 def test_what_the_pac_says_is_told_in_its_own_words(
-    reader: World, read: Read, said: str, status: int, code: str, calls: int, wait: str | None
+    reader: FakeStack, read: Read, said: str, status: int, code: str, calls: int, wait: str | None
 ) -> None:
     # SOAP's words are ours to choose; those of the REST sandbox are the documentation's.
     words = {"mensaje": "Algo\n pasó"} if read is STAMPS else {}
@@ -83,7 +83,7 @@ def test_what_the_pac_says_is_told_in_its_own_words(
 
     answer = reader.get(read.path, **read.query)
 
-    body = problem(answer, status, code)
+    body = check_problem(answer, status, code)
     assert body["pac"] == {"name": read.pac, "code": said, "message": message}
     assert message in body["detail"]
     assert answer.headers.get("retry-after") == wait
@@ -102,18 +102,18 @@ def test_what_the_pac_says_is_told_in_its_own_words(
     ],
 )
 def test_a_balances_error_without_its_documented_body(
-    reader: World, said: str, status: int, code: str, body: str
+    reader: FakeStack, said: str, status: int, code: str, body: str
 ) -> None:
     reader.fault("saldos", "code", code=said, body=body, times=-1)
 
-    told = problem(reader.get(BALANCE.path, **BALANCE.query), status, code)
+    told = check_problem(reader.get(BALANCE.path, **BALANCE.query), status, code)
 
     assert told["pac"]["name"] == "reachcore"
     assert told["pac"]["message"] is None
 
 
-def test_an_issuer_that_the_pac_does_not_know(reader: World) -> None:
-    body = problem(reader.get(STAMPS.path, rfc=RFC_NEW), 502, "pac-rejected-request")
+def test_an_issuer_that_the_pac_does_not_know(reader: FakeStack) -> None:
+    body = check_problem(reader.get(STAMPS.path, rfc=RFC_NEW), 502, "pac-rejected-request")
 
     assert body["pac"]["code"] == "611"
     assert RFC_NEW in body["pac"]["message"]
@@ -143,11 +143,11 @@ NONE_BY_SOAP = [
     [(BALANCE, *row) for row in NONE] + [(STAMPS, *row) for row in NONE + NONE_BY_SOAP],
 )
 def test_answers_that_are_none(
-    reader: World, read: Read, fault: str, status: int, code: str, calls: int
+    reader: FakeStack, read: Read, fault: str, status: int, code: str, calls: int
 ) -> None:
     reader.fault(read.operation, fault, times=-1)
 
-    body = problem(reader.get(read.path, **read.query), status, code)
+    body = check_problem(reader.get(read.path, **read.query), status, code)
 
     assert body["pac"]["name"] == read.pac
     assert (body["pac"]["code"] is None) == (fault != "soap-fault")
@@ -156,25 +156,25 @@ def test_answers_that_are_none(
 
 
 @every_read
-def test_a_pac_that_does_not_answer_in_time(reader: World, read: Read) -> None:
+def test_a_pac_that_does_not_answer_in_time(reader: FakeStack, read: Read) -> None:
     reader.fault(read.operation, "slow", seconds=2.5, times=-1)
 
     answer = reader.call(read.function, "GET", read.path, read.query, seconds=4)
 
-    problem(answer, 504, "pac-timeout")
+    check_problem(answer, 504, "pac-timeout")
 
 
 @every_read
-def test_no_time_left_to_begin(reader: World, read: Read) -> None:
+def test_no_time_left_to_begin(reader: FakeStack, read: Read) -> None:
     answer = reader.call(read.function, "GET", read.path, read.query, seconds=3.2)
 
-    problem(answer, 503, "out-of-time")
+    check_problem(answer, 503, "out-of-time")
     assert answer.headers["retry-after"] == "5"
     assert reader.calls() == []
 
 
 @every_read
-def test_a_pac_that_cannot_be_reached(reader: World, read: Read) -> None:
+def test_a_pac_that_cannot_be_reached(reader: FakeStack, read: Read) -> None:
     name = f"nowhere-{read.account[-2:]}"
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
@@ -183,14 +183,14 @@ def test_a_pac_that_cannot_be_reached(reader: World, read: Read) -> None:
 
         answer = reader.get(read.path.replace(read.account, name), **read.query)
 
-    body = problem(answer, 503, "pac-unreachable")
+    body = check_problem(answer, 503, "pac-unreachable")
     assert answer.headers["retry-after"] == "60"
     assert body["pac"] == {"name": read.pac, "code": None, "message": None}
 
 
 # The last: what it leaves is an issuer that is known.
 @every_read
-def test_a_failure_that_passes_is_not_seen(reader: World, read: Read) -> None:
+def test_a_failure_that_passes_is_not_seen(reader: FakeStack, read: Read) -> None:
     reader.fault(read.operation, "code", code="500")
     reader.fault(read.operation, "cut-after")
 

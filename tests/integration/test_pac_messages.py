@@ -13,11 +13,11 @@ from urllib.parse import quote, unquote
 
 import pytest
 from tests.integration.conftest import Switches
-from tests.integration.harness import RC, RFC, SF, Answer, World, problem
+from tests.integration.harness import RC, RFC, SF, ApiResponse, FakeStack, check_problem
 from werkzeug import Response
 
 
-def read(world: World, account: str) -> Answer:
+def read(world: FakeStack, account: str) -> ApiResponse:
     if account == RC:
         return world.get(f"/accounts/{RC}/balance", month="2026-10")
     return world.get(f"/accounts/{SF}/stamps", rfc=RFC)
@@ -42,9 +42,9 @@ def parts_of(credential: str) -> set[str]:
     return {plain[at : at + 6] for at in range(len(plain) - 5)}
 
 
-def assert_hidden(world: World, *credentials: str) -> None:
+def assert_hidden(world: FakeStack, *credentials: str) -> None:
     """Check that no part of a credential left the functions."""
-    everything = html.unescape(unquote(world.everything_seen())).casefold()
+    everything = html.unescape(unquote(world.all_output())).casefold()
     for credential in credentials:
         # The last 32: what comes before is a word that a message may have by itself.
         assert not [part for part in parts_of(credential[-36:]) if part in everything]
@@ -55,13 +55,13 @@ def assert_hidden(world: World, *credentials: str) -> None:
 @pytest.mark.parametrize("operation", ["getTimbres", "agregarContrato"])
 @pytest.mark.parametrize("code", ["601", "632", "200"])
 def test_words_of_solucion_factible_are_free_of_credentials(
-    reader: World, operation: str, code: str, way: str, filling: int
+    reader: FakeStack, operation: str, code: str, way: str, filling: int
 ) -> None:
     world = reader
     words = "x" * filling + WORDS[way](world.credentials.password)
     world.fault(operation, "code", code=code, mensaje=words, processed=code == "200")
 
-    answer = world.buy(RFC, 7)
+    answer = world.create_contract(RFC, 7)
 
     if (operation, code) == ("agregarContrato", "200"):
         assert answer.status == 201
@@ -72,7 +72,7 @@ def test_words_of_solucion_factible_are_free_of_credentials(
 
 @pytest.mark.parametrize("filling", FILLINGS)
 @pytest.mark.parametrize("way", WORDS)
-def test_a_soap_fault_is_free_of_credentials(reader: World, way: str, filling: int) -> None:
+def test_a_soap_fault_is_free_of_credentials(reader: FakeStack, way: str, filling: int) -> None:
     world = reader
     text = html.escape("x" * filling + WORDS[way](world.credentials.password))
     fault = f"<f:Fault><faultcode>f:Server</faultcode><faultstring>{text}</faultstring></f:Fault>"
@@ -82,7 +82,7 @@ def test_a_soap_fault_is_free_of_credentials(reader: World, way: str, filling: i
     )
     world.fault("getTimbres", "wrong-shape", reply=envelope, times=-1)
 
-    body = problem(read(world, SF), 502, "pac-error")
+    body = check_problem(read(world, SF), 502, "pac-error")
 
     world.factible.faults.clear()
     assert body["pac"]["message"].startswith("SOAP fault:")
@@ -93,7 +93,7 @@ def test_a_soap_fault_is_free_of_credentials(reader: World, way: str, filling: i
 @pytest.mark.parametrize("way", WORDS)
 @pytest.mark.parametrize("status", [400, 401, 500])
 def test_words_and_code_of_reachcore_are_free_of_credentials(
-    reader: World, switches: Switches, status: int, way: str, filling: int
+    reader: FakeStack, switches: Switches, status: int, way: str, filling: int
 ) -> None:
     world = reader
     text = "x" * filling + WORDS[way](world.credentials.api_key)
@@ -111,7 +111,9 @@ def test_words_and_code_of_reachcore_are_free_of_credentials(
 
 
 @pytest.mark.parametrize("place", ["summary", "movement"])
-def test_a_member_twice_whose_name_is_a_credential_is_not_named(reader: World, place: str) -> None:
+def test_a_member_twice_whose_name_is_a_credential_is_not_named(
+    reader: FakeStack, place: str
+) -> None:
     world = reader
     twice = f'"{world.credentials.api_key}": 1, "{world.credentials.api_key}": 2'
     movement = "{" + twice + "}" if place == "movement" else ""
@@ -123,7 +125,7 @@ def test_a_member_twice_whose_name_is_a_credential_is_not_named(reader: World, p
     reply = "{" + head + f'"Detalle": [{movement}]' + "}"
     world.fault("saldos", "wrong-shape", reply=reply)
 
-    body = problem(read(world, RC), 502, "pac-protocol-error")
+    body = check_problem(read(world, RC), 502, "pac-protocol-error")
 
     assert "a member stands in" in body["detail"]
     assert_hidden(world, world.credentials.api_key)

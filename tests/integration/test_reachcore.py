@@ -18,11 +18,11 @@ from tests.integration.pac_cases import (
     OTHER_KEY,
     RFC,
     RFC_N,
-    Stage,
+    PacServer,
     books,
     calls,
-    failing,
-    put,
+    expect_pac_error,
+    inject_fault,
     reachcore_account,
 )
 from tests.unit.documented_codes import SALDOS, STATEMENT, Meaning, documented, rows
@@ -40,10 +40,10 @@ OPERATIONS = ("saldos", "csv", "pdf")
 
 
 @pytest.fixture
-def pac(stage: Stage) -> FakeReachcore:
+def pac(stage: PacServer) -> FakeReachcore:
     """The PAC, its memory as new."""
     sandbox = FakeReachcore(books().reachcore)
-    stage.play(sandbox)
+    stage.serve_app(sandbox)
     return sandbox
 
 
@@ -100,7 +100,7 @@ def test_a_balance_is_what_the_books_hold(
     comma: bool,
 ) -> None:
     if not comma:
-        put(pac, "saldos", "missing-comma")
+        inject_fault(pac, "saldos", "missing-comma")
     summary, movements = read(create_client(reachcore_account(url, key)))
     assert movements == kept(pac, account, MONTH)
     assert isinstance(summary, Summary)
@@ -147,7 +147,7 @@ def test_a_large_balance_arrives_whole(pac: FakeReachcore, client: PacClient, ur
 
 
 def test_the_request_is_the_documented_one(
-    stage: Stage, pac: FakeReachcore, client: PacClient
+    stage: PacServer, pac: FakeReachcore, client: PacClient
 ) -> None:
     bodies = []
 
@@ -159,7 +159,7 @@ def test_the_request_is_the_documented_one(
         environ["wsgi.input"] = BytesIO(content)
         return pac(environ, start_response)
 
-    stage.play(listening)
+    stage.serve_app(listening)
     read(client)
     read(client, rfc=RFC)
     read(client, "csv")
@@ -170,8 +170,13 @@ def test_the_request_is_the_documented_one(
         {"MesConsulta": "2026-10"},
         {"MesConsulta": "2026-10"},
     ]
-    assert [one["PATH_INFO"] for one in stage.seen] == [PATH, PATH, f"{PATH}/csv", f"{PATH}/pdf"]
-    for environ in stage.seen:
+    assert [one["PATH_INFO"] for one in stage.requests] == [
+        PATH,
+        PATH,
+        f"{PATH}/csv",
+        f"{PATH}/pdf",
+    ]
+    for environ in stage.requests:
         assert environ["REQUEST_METHOD"] == "POST"
         assert environ["HTTP_RCAPIKEY"] == KEY
         assert environ["CONTENT_TYPE"] == "application/json"
@@ -231,8 +236,8 @@ def test_the_csv_statement_says_what_the_balance_says(
 def test_what_is_no_statement_is_not_kept(
     pac: FakeReachcore, client: PacClient, form: str, content: str
 ) -> None:
-    put(pac, form, "wrong-shape", reply=content)
-    with failing("pac-protocol-error") as errors:
+    inject_fault(pac, form, "wrong-shape", reply=content)
+    with expect_pac_error("pac-protocol-error") as errors:
         read(client, form)
     assert f"no {form.upper()} file" in errors[0].detail
     assert len(calls(pac)) == 1
@@ -242,7 +247,7 @@ def test_what_is_no_statement_is_not_kept(
 def test_a_csv_may_begin_with_a_byte_order_mark(
     pac: FakeReachcore, client: PacClient, bom: str
 ) -> None:
-    put(pac, "csv", "wrong-shape", reply=f"{bom}Cuenta,TipoConsumo\r\n")
+    inject_fault(pac, "csv", "wrong-shape", reply=f"{bom}Cuenta,TipoConsumo\r\n")
     assert read(client, "csv") == f"{bom}Cuenta,TipoConsumo\r\n".encode()
 
 
@@ -255,12 +260,12 @@ def test_a_csv_may_begin_with_a_byte_order_mark(
 def test_codes_without_the_documented_body(
     pac: FakeReachcore, client: PacClient, operation: str, code: str, body: str
 ) -> None:
-    put(pac, operation, "code", code=code, body=body)
+    inject_fault(pac, operation, "code", code=code, body=body)
     if code.startswith("400"):
         meaning = Meaning("pac-protocol-error", 502)
     else:
         meaning = next(row.meaning for row in rows() if row.code == code)
-    with failing(meaning.code) as errors:
+    with expect_pac_error(meaning.code) as errors:
         read(client, operation)
     assert errors[0].pac_message is None
     assert status_code(errors[0].problem_type.code) == meaning.status
@@ -291,7 +296,7 @@ def test_codes_without_the_documented_body(
     ],
 )  # fmt: skip
 def test_other_refusals(
-    stage: Stage, client: PacClient, status: int, body: object, code: str, says: str
+    stage: PacServer, client: PacClient, status: int, body: object, code: str, says: str
 ) -> None:
     content = b"" if body is None else json.dumps(body).encode()
 
@@ -299,39 +304,39 @@ def test_other_refusals(
         start_response(f"{status} X", [("Content-Type", "application/json")])
         return [content]
 
-    stage.play(refusing)
+    stage.serve_app(refusing)
     for operation in OPERATIONS:
-        with failing(code) as errors:
+        with expect_pac_error(code) as errors:
             read(client, operation)
         assert says in errors[0].detail
         assert len(errors[0].detail) < 500
 
 
 @pytest.mark.parametrize("body", [b"\xff\xfe", b"[" * 60_000, b'{"errors": [{"Code": "400-001"'])
-def test_a_400_that_cannot_be_read(stage: Stage, client: PacClient, body: bytes) -> None:
+def test_a_400_that_cannot_be_read(stage: PacServer, client: PacClient, body: bytes) -> None:
     def refusing(_environ: Any, start_response: Any) -> list[bytes]:
         start_response("400 Bad Request", [("Content-Type", "application/json")])
         return [body]
 
-    stage.play(refusing)
-    with failing("pac-protocol-error"):
+    stage.serve_app(refusing)
+    with expect_pac_error("pac-protocol-error"):
         read(client)
 
 
 def test_an_rfc_of_another_account_is_not_registered(
     pac: FakeReachcore, url: str, client: PacClient
 ) -> None:
-    with failing("issuer-not-registered") as errors:
+    with expect_pac_error("issuer-not-registered") as errors:
         read(client, rfc=Rfc("XXX010101XX1"))
     assert status_code(errors[0].problem_type.code) == 404
     assert "API KEY" in str(errors[0].pac_message)
-    with failing("issuer-not-registered"):
+    with expect_pac_error("issuer-not-registered"):
         read(create_client(reachcore_account(url, OTHER_KEY)), rfc=RFC)
     assert len(calls(pac)) == 2
 
 
 def test_another_format_is_unsupported(pac: FakeReachcore, client: PacClient) -> None:
-    with failing("format-unsupported"):
+    with expect_pac_error("format-unsupported"):
         client.statement(MONTH, "xlsx", Deadline(5))
     assert len(calls(pac)) == 1
 
@@ -342,5 +347,5 @@ def test_another_format_is_unsupported(pac: FakeReachcore, client: PacClient) ->
 def test_an_answer_that_is_slow_but_in_time_is_waited_for(
     pac: FakeReachcore, client: PacClient
 ) -> None:
-    put(pac, "saldos", "slow", seconds=0.3)
+    inject_fault(pac, "saldos", "slow", seconds=0.3)
     assert read(client, seconds=2)

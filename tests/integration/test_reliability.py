@@ -19,13 +19,13 @@ from tests.integration.download_token_cases import issued, opened, stored
 from tests.integration.fault_injection import (
     NO_NEED,
     SERVICES,
+    AwsFaultInjector,
     Call,
+    ExpectedOutcome,
     Fault,
+    FaultRunner,
     Operation,
-    Reference,
-    Scene,
-    Stage,
-    Wire,
+    Scenario,
     deaths,
     losses,
     pac,
@@ -40,10 +40,10 @@ from tests.integration.harness import (
     RFC,
     RFC_N,
     SF,
-    Answer,
-    World,
+    ApiResponse,
+    FakeStack,
     bus_event,
-    load,
+    load_function,
     template,
 )
 from tests.reliability import WRITES, Row, agree, headings, read
@@ -62,15 +62,15 @@ START_TWICE = "the job is started twice"
 
 
 @pytest.fixture(scope="module")
-def stage(shared_world: World, switches: Switches) -> Stage:
+def stage(shared_world: FakeStack, switches: Switches) -> FaultRunner:
     # The other formats take longer to write, and fail in no other way.
     shared_world.stack.refs["MonthlyFormats"] = "csv"
-    wire = Wire(shared_world)
+    wire = AwsFaultInjector(shared_world)
     wire.watch()
-    return Stage(Scene(shared_world, wire), switches)
+    return FaultRunner(Scenario(shared_world, wire), switches)
 
 
-def words(answer: Answer) -> str:
+def words(answer: ApiResponse) -> str:
     """Return what an answer says in short: its status, and its code or the thing's state."""
     if answer.headers["content-type"].startswith("text/html") or not answer.text:
         return str(answer.status)
@@ -81,10 +81,10 @@ def words(answer: Answer) -> str:
 # --------------------------------------------------------------------- what is asked for
 
 
-def asking(*request: Any, **more: Any) -> Callable[[Scene], str]:
+def asking(*request: Any, **more: Any) -> Callable[[Scenario], str]:
     """Return an operation that is one request; the scene's notes have its last answer."""
 
-    def act(scene: Scene) -> str:
+    def act(scene: Scenario) -> str:
         answer = scene.world.call(*request, **more, seconds=scene.notes.get("seconds"))
         scene.notes["status"] = answer.status
         return words(answer)
@@ -92,11 +92,11 @@ def asking(*request: Any, **more: Any) -> Callable[[Scene], str]:
     return act
 
 
-def answered(scene: Scene) -> dict[str, Any]:
+def answered(scene: Scenario) -> dict[str, Any]:
     return {"status": scene.notes.get("status")}
 
 
-def new_secret(scene: Scene) -> None:
+def new_secret(scene: Scenario) -> None:
     """Give both accounts' secrets a new version, as whoever changes a password does."""
     for name in (RC, SF):
         scene.world.change_account(name, scene.world.secret(name))
@@ -104,19 +104,21 @@ def new_secret(scene: Scene) -> None:
 
 
 def after_a_new_secret(
-    name: str, step: Callable[[Scene], Any]
-) -> tuple[str, Callable[[Scene], Any]]:
-    def repair(scene: Scene) -> None:
+    name: str, step: Callable[[Scenario], Any]
+) -> tuple[str, Callable[[Scenario], Any]]:
+    def repair(scene: Scenario) -> None:
         new_secret(scene)
         step(scene)
 
     return f"a new secret, then {name}", repair
 
 
-def unless_rejected(name: str, step: Callable[[Scene], Any]) -> tuple[str, Callable[[Scene], Any]]:
+def unless_rejected(
+    name: str, step: Callable[[Scenario], Any]
+) -> tuple[str, Callable[[Scenario], Any]]:
     """Return a step that is of no use while a PAC has rejected the secret."""
 
-    def repair(scene: Scene) -> None:
+    def repair(scene: Scenario) -> None:
         if not scene.world.rejections():
             step(scene)
 
@@ -138,11 +140,11 @@ _import = asking("issuers", "PUT", f"/accounts/{SF}/issuers", body=ROSTER)
 _remove = asking("issuers", "DELETE", f"/accounts/{SF}/issuers", {"rfc": RFC})
 
 
-def known(scene: Scene) -> dict[str, Any]:
+def known(scene: Scenario) -> dict[str, Any]:
     return {"known": sorted(item["rfc"] for item in scene.items("IssuersTable"))}
 
 
-def wrong_key(scene: Scene) -> None:
+def wrong_key(scene: Scenario) -> None:
     scene.notes[RC] = scene.world.secret(RC, api_key="wrong")
     scene.world.change_account(RC, scene.notes[RC])
 
@@ -150,12 +152,12 @@ def wrong_key(scene: Scene) -> None:
 _balance = asking("balance", "GET", f"/accounts/{RC}/balance", {"month": "2026-10"})
 
 
-def _later(scene: Scene) -> None:
+def _later(scene: Scenario) -> None:
     scene.world.clock.forward(minutes=10)
     _balance(scene)
 
 
-def rejections(scene: Scene) -> dict[str, Any]:
+def rejections(scene: Scenario) -> dict[str, Any]:
     items = scene.items("CredentialRejectionsTable")
     return {"rejected": [item["account"] for item in items if "at" in item]}
 
@@ -163,14 +165,14 @@ def rejections(scene: Scene) -> dict[str, Any]:
 # --------------------------------------------------------------------------- contracts
 
 
-def order(key: str) -> Callable[[Scene], str]:
-    return lambda scene: words(scene.world.buy(RFC, 500, key))
+def order(key: str) -> Callable[[Scenario], str]:
+    return lambda scene: words(scene.world.create_contract(RFC, 500, key))
 
 
-def reconcile(**later: float) -> Callable[[Scene], str]:
+def reconcile(**later: float) -> Callable[[Scenario], str]:
     """Return a start of the reconciler some time later."""
 
-    def act(scene: Scene) -> str:
+    def act(scene: Scenario) -> str:
         scene.world.clock.forward(**later)
         try:
             states = scene.world.invoke("reconciler", {})
@@ -181,16 +183,16 @@ def reconcile(**later: float) -> Callable[[Scene], str]:
     return act
 
 
-def settled(scene: Scene) -> str:
+def settled(scene: Scenario) -> str:
     """Let the reconciler look until the settling time is over."""
     return [reconcile(minutes=20)(scene) for _ in range(3)][-1]
 
 
-def contracts(scene: Scene) -> dict[str, Any]:
+def contracts(scene: Scenario) -> dict[str, Any]:
     entries = scene.items("ContractsTable")
     by_status = Counter(item["status"] for item in entries if "status" in item)
     return {
-        "bought": scene.world.purchases(),
+        "bought": scene.world.pac_contracts(),
         "confirmed": by_status["confirmed"],
         "in doubt": by_status["unknown"] + by_status["pending"] + by_status["needs-review"],
         "in flight": sum(item["entry"].startswith("in-flight#") for item in entries),
@@ -199,20 +201,20 @@ def contracts(scene: Scene) -> dict[str, Any]:
     }
 
 
-def doubtful(scene: Scene) -> None:
+def doubtful(scene: Scenario) -> None:
     scene.world.fault("agregarContrato", "cut-after")
-    scene.world.buy(RFC, 500, "order-1")
+    scene.world.create_contract(RFC, 500, "order-1")
     scene.world.clock.forward(minutes=2)
 
 
-def reviewed(scene: Scene) -> None:
+def reviewed(scene: Scenario) -> None:
     """Leave a contract under review: its count has grown by more than was contracted."""
     doubtful(scene)
     scene.world.books.solucion_factible.set_issuer(RFC, contratados=1507)
     reconcile(minutes=40)(scene)
 
 
-def settle(scene: Scene) -> str:
+def settle(scene: Scenario) -> str:
     (contract,) = (item for item in scene.items("ContractsTable") if "status" in item)
     path = f"/accounts/{SF}/contracts/{contract['entry'].partition('#')[2]}/settlement"
     body = {"outcome": "confirmed", "reason": "The portal lists the contract."}
@@ -222,7 +224,7 @@ def settle(scene: Scene) -> str:
 # ----------------------------------------------------------------------------- reports
 
 
-def reports(scene: Scene) -> dict[str, Any]:
+def reports(scene: Scenario) -> dict[str, Any]:
     items = scene.items("ReportsTable")
     ready = sorted(
         (item["account"], item["kind"], item["format"], int(item["bytes"]))
@@ -239,7 +241,7 @@ def reports(scene: Scene) -> dict[str, Any]:
     }
 
 
-def mailed_reports(scene: Scene) -> Counter[str]:
+def mailed_reports(scene: Scenario) -> Counter[str]:
     """Return how often a link to each report is in the mails: by its key in the bucket."""
     url = template().environment("mail", scene.world.stack.resolve)["DOWNLOAD_URL"]
     texts = scene.world.mails()
@@ -248,11 +250,11 @@ def mailed_reports(scene: Scene) -> Counter[str]:
     return Counter(keys[download_token_hash(link.removeprefix(url))] for link in links)
 
 
-def ask(scene: Scene) -> str:
-    return words(scene.world.ask())
+def ask(scene: Scenario) -> str:
+    return words(scene.world.request_report())
 
 
-def make(scene: Scene) -> str:
+def make(scene: Scenario) -> str:
     """Hand the message of a report to the worker; return what has become of both."""
     _, again = scene.world.deliver(scene.notes.get("seconds"), together=scene.notes.get("hand", 1))
     (report,) = scene.items("ReportsTable")
@@ -262,25 +264,25 @@ def make(scene: Scene) -> str:
     return f"`{report['status']}`" + (f": `{error['code']}`" if error else "")
 
 
-def make_each(scene: Scene) -> str:
+def make_each(scene: Scenario) -> str:
     """Hand the messages of a run to the workers, each on its own."""
     _, again = scene.world.deliver()
     return "the message is redelivered" if again else "processed"
 
 
-def workers(scene: Scene) -> None:
+def workers(scene: Scenario) -> None:
     if scene.notes.pop("workers are late", False):
         close_months(scene)
     while scene.world.deliver(together=10) != (0, 0):
         pass
 
 
-def asked_anew(scene: Scene) -> None:
+def asked_anew(scene: Scenario) -> None:
     ask(scene)
     workers(scene)
 
 
-def monthly(scene: Scene) -> str:
+def monthly(scene: Scenario) -> str:
     due = {"month": "previous", "scheduled_time": "2026-11-01T12:00:00Z"}
     try:
         failed = scene.world.invoke("report", due)["failed"]
@@ -289,15 +291,15 @@ def monthly(scene: Scene) -> str:
     return "started" + "".join(f"; without {one['account']}" for one in failed)
 
 
-def close_months(scene: Scene) -> None:
+def close_months(scene: Scenario) -> None:
     scene.world.clock.forward(hours=5)
-    scene.world.invoke("report", {"close": "overdue"}, module=load("report"))
+    scene.world.invoke("report", {"close": "overdue"}, module=load_function("report"))
 
 
-def closing(function: str) -> Callable[[Scene], str]:
+def closing(function: str) -> Callable[[Scenario], str]:
     """Return a start of a function's closing schedule, hours later."""
 
-    def act(scene: Scene) -> str:
+    def act(scene: Scenario) -> str:
         scene.world.clock.forward(hours=7)
         try:
             closed = scene.world.invoke(function, {"close": "overdue"})["closed"]
@@ -313,11 +315,11 @@ def closing(function: str) -> Callable[[Scene], str]:
 DUE = {"scheduled_time": "2026-11-19T11:00:00Z"}
 
 
-def know(scene: Scene) -> None:
-    scene.world.know(ROSTER)
+def know(scene: Scenario) -> None:
+    scene.world.add_issuers(ROSTER)
 
 
-def start(scene: Scene) -> str:
+def start(scene: Scenario) -> str:
     try:
         scene.world.invoke("run", DUE)
     except Exception:
@@ -325,7 +327,7 @@ def start(scene: Scene) -> str:
     return "started"
 
 
-def started(scene: Scene) -> None:
+def started(scene: Scenario) -> None:
     know(scene)
     start(scene)
 
@@ -333,23 +335,23 @@ def started(scene: Scene) -> None:
 BATCH_AGAIN = "the batch is redelivered"
 
 
-def count(scene: Scene) -> str:
-    _, again = scene.world.count(scene.notes.get("seconds"))
+def count(scene: Scenario) -> str:
+    _, again = scene.world.run_worker_once(scene.notes.get("seconds"))
     runs = [item for item in scene.items("RunsTable") if item["entry"] == "run"]
     return BATCH_AGAIN if again else f"run `{runs[0]['status']}`"
 
 
-def next_run(scene: Scene) -> None:
+def next_run(scene: Scenario) -> None:
     scene.world.clock.forward(hours=1)
     scene.world.run()
 
 
-def close_runs(scene: Scene) -> None:
+def close_runs(scene: Scenario) -> None:
     scene.world.clock.forward(hours=1)
     scene.world.close_overdue()
 
 
-def counted(scene: Scene) -> dict[str, Any]:
+def counted(scene: Scenario) -> dict[str, Any]:
     snapshots = [(item["account"], item["entry"]) for item in scene.items("SnapshotsTable")]
     sums: dict[str, Counter[str]] = {}
     for item in scene.items("RunsTable"):
@@ -380,12 +382,12 @@ def counted(scene: Scene) -> dict[str, Any]:
 _SECONDS = 0.05
 
 
-def event_of_a_report(scene: Scene) -> None:
-    scene.world.ask()
+def event_of_a_report(scene: Scenario) -> None:
+    scene.world.request_report()
     scene.world.deliver()
 
 
-def mail(scene: Scene) -> str:
+def mail(scene: Scenario) -> str:
     (entry,) = scene.world.published
     try:
         scene.world.invoke("mail", bus_event(entry), seconds=_SECONDS)
@@ -394,12 +396,12 @@ def mail(scene: Scene) -> str:
     return "mailed"
 
 
-def mail_later(scene: Scene) -> None:
+def mail_later(scene: Scenario) -> None:
     time.sleep(_SECONDS)
     mail(scene)
 
 
-def mailed(scene: Scene) -> dict[str, Any]:
+def mailed(scene: Scenario) -> dict[str, Any]:
     topic = sns_backends[AWS_ACCOUNT][REGION].topics[scene.world.stack.refs["MailTopic"]]
     mails = [text for _, text, *_ in topic.sent_notifications]
     url = template().environment("mail", scene.world.stack.resolve)["DOWNLOAD_URL"]
@@ -410,30 +412,30 @@ def mailed(scene: Scene) -> dict[str, Any]:
     return {"mailed": bool(mails), "links": statuses}
 
 
-def mailed_twice(scene: Scene) -> None:
+def mailed_twice(scene: Scenario) -> None:
     report = stored(scene.world, b"a report")
     scene.notes["report"] = report.id
     for _ in range(2):
         issued(scene.world, report)
 
 
-def revoke(scene: Scene) -> str:
+def revoke(scene: Scenario) -> str:
     path = f"/accounts/{RC}/reports/{scene.notes['report']}/tokens"
     answer = scene.world.call("report", "DELETE", path)
     return words(answer) + (f", revoked: {answer.body['revoked']}" if answer.status == 200 else "")
 
 
-def good_tickets(scene: Scene) -> dict[str, Any]:
+def good_tickets(scene: Scenario) -> dict[str, Any]:
     return {"good": sum("revoked_at" not in item for item in scene.items("DownloadTokensTable"))}
 
 
-def token(scene: Scene) -> str:
+def token(scene: Scenario) -> str:
     answer = opened(scene.world, scene.notes["ticket"])
     scene.notes["status"] = answer.status
     return words(answer)
 
 
-def with_a_ticket(scene: Scene) -> None:
+def with_a_ticket(scene: Scenario) -> None:
     scene.notes["ticket"] = issued(scene.world, stored(scene.world, b"a report"))
 
 
@@ -455,35 +457,35 @@ IMPORT = Operation(
     "Issuer import",
     READS,
     act=_import,
-    facts=known,
-    broken=NO_ANSWER,
-    repairs=[("repeat the request", _import)],
+    observe=known,
+    crash_response=NO_ANSWER,
+    recovery_steps=[("repeat the request", _import)],
 )
 REMOVE = Operation(
     "Issuer removal",
     READS,
     prepare=know,
     act=_remove,
-    facts=known,
-    broken=NO_ANSWER,
-    repairs=[("repeat the request", _remove)],
+    observe=known,
+    crash_response=NO_ANSWER,
+    recovery_steps=[("repeat the request", _remove)],
 )
 REJECTION = Operation(
     "Rejected credentials",
     (*READS, "events"),
     prepare=wrong_key,
     act=_balance,
-    facts=rejections,
-    broken=NO_ANSWER,
-    repairs=[("repeat the request", _balance), ("repeat the request minutes later", _later)],
+    observe=rejections,
+    crash_response=NO_ANSWER,
+    recovery_steps=[("repeat the request", _balance), ("repeat the request minutes later", _later)],
 )
 CONTRACT = Operation(
     "Contract",
     (*READS, "events"),
     act=order("order-1"),
-    facts=contracts,
-    broken=NO_ANSWER,
-    repairs=[
+    observe=contracts,
+    crash_response=NO_ANSWER,
+    recovery_steps=[
         ("repeat the same request", order("order-1")),
         ("the reconciler, within minutes", reconcile(minutes=3)),
         ("the reconciler, after the verification window", settled),
@@ -496,9 +498,9 @@ RECONCILER = Operation(
     (*READS, "events"),
     prepare=doubtful,
     act=reconcile(seconds=1),
-    facts=contracts,
-    broken=START_FAILS,
-    repairs=[
+    observe=contracts,
+    crash_response=START_FAILS,
+    recovery_steps=[
         ("the next scheduled start", reconcile(minutes=5)),
         ("a later start", reconcile(hours=1)),
         after_a_new_secret("the next scheduled start", reconcile(hours=1)),
@@ -509,9 +511,9 @@ SETTLE = Operation(
     ("dynamodb", "events"),
     prepare=reviewed,
     act=settle,
-    facts=contracts,
-    broken=NO_ANSWER,
-    repairs=[
+    observe=contracts,
+    crash_response=NO_ANSWER,
+    recovery_steps=[
         ("repeat the same request", settle),
         ("the reconciler, within minutes", reconcile(minutes=5)),
     ],
@@ -520,20 +522,20 @@ ASK = Operation(
     "Report request",
     (*READS, "sqs"),
     act=ask,
-    facts=reports,
-    goes_on=workers,
-    broken=NO_ANSWER,
-    repairs=[("repeat the request", ask)],
+    observe=reports,
+    settle=workers,
+    crash_response=NO_ANSWER,
+    recovery_steps=[("repeat the request", ask)],
 )
 MAKE = Operation(
     "Report generation",
     (*READS, "s3", "events"),
     prepare=ask,
     act=make,
-    facts=reports,
-    broken="the message is redelivered",
+    observe=reports,
+    crash_response="the message is redelivered",
     retried_on="the message is redelivered",
-    repairs=[
+    recovery_steps=[
         ("redelivery of the message", workers),
         ("the closing schedule", close_months),
         unless_rejected("request the report again", asked_anew),
@@ -544,11 +546,11 @@ MONTHLY = Operation(
     "Monthly run",
     (*READS, "sqs"),
     act=monthly,
-    facts=reports,
-    goes_on=workers,
-    broken=START_FAILS,
+    observe=reports,
+    settle=workers,
+    crash_response=START_FAILS,
     retried_on=START_FAILS,
-    repairs=[
+    recovery_steps=[
         ("start it again", monthly),
         ("the closing schedule", close_months),
     ],
@@ -558,11 +560,11 @@ MONTHLY_WORKERS = Operation(
     (*READS, "s3", "events"),
     prepare=monthly,
     act=make_each,
-    facts=reports,
-    goes_on=workers,
-    broken="the message is redelivered",
+    observe=reports,
+    settle=workers,
+    crash_response="the message is redelivered",
     retried_on="the message is redelivered",
-    repairs=[
+    recovery_steps=[
         ("redelivery of the message", workers),
         ("the closing schedule", close_months),
         ("start it again", monthly),
@@ -573,21 +575,21 @@ CLOSE_MONTH = Operation(
     ("dynamodb", "events"),
     prepare=monthly,
     act=closing("report"),
-    facts=reports,
-    broken=START_FAILS,
+    observe=reports,
+    crash_response=START_FAILS,
     retried_on=START_FAILS,
-    repairs=[("the next scheduled start", close_months)],
+    recovery_steps=[("the next scheduled start", close_months)],
 )
 START = Operation(
     "Daily run: start",
     (*READS, "sqs"),
     prepare=know,
     act=start,
-    facts=counted,
-    goes_on=lambda scene: scene.world.work(),
-    broken=START_FAILS,
+    observe=counted,
+    settle=lambda scene: scene.world.run_worker_until_idle(),
+    crash_response=START_FAILS,
     retried_on=START_FAILS,
-    repairs=[
+    recovery_steps=[
         ("start it again", start),
         ("the closing schedule", close_runs),
         ("the next run", next_run),
@@ -598,11 +600,11 @@ COUNT = Operation(
     (*READS, "events"),
     prepare=started,
     act=count,
-    facts=counted,
-    broken=BATCH_AGAIN,
+    observe=counted,
+    crash_response=BATCH_AGAIN,
     retried_on=BATCH_AGAIN,
-    repairs=[
-        ("redelivery of the batch", lambda scene: scene.world.work()),
+    recovery_steps=[
+        ("redelivery of the batch", lambda scene: scene.world.run_worker_until_idle()),
         ("the closing schedule", close_runs),
         unless_rejected("the next run", next_run),
         after_a_new_secret("the next run", next_run),
@@ -613,38 +615,38 @@ CLOSE_RUN = Operation(
     ("dynamodb", "events"),
     prepare=started,
     act=closing("run"),
-    facts=counted,
-    broken=START_FAILS,
+    observe=counted,
+    crash_response=START_FAILS,
     retried_on=START_FAILS,
-    repairs=[("the next scheduled start", close_runs)],
+    recovery_steps=[("the next scheduled start", close_runs)],
 )
 MAIL = Operation(
     "Mail",
     ("dynamodb", "sns"),
     prepare=event_of_a_report,
     act=mail,
-    facts=mailed,
-    broken="the event is redelivered",
+    observe=mailed,
+    crash_response="the event is redelivered",
     retried_on="the event is redelivered",
-    repairs=[("redelivery of the event", mail_later)],
+    recovery_steps=[("redelivery of the event", mail_later)],
 )
 REVOKE = Operation(
     "Link revocation",
     ("dynamodb",),
     prepare=mailed_twice,
     act=revoke,
-    facts=good_tickets,
-    broken=NO_ANSWER,
-    repairs=[("repeat the request", revoke)],
+    observe=good_tickets,
+    crash_response=NO_ANSWER,
+    recovery_steps=[("repeat the request", revoke)],
 )
 TICKET = Operation(
     "Download token",
     ("dynamodb",),
     prepare=with_a_ticket,
     act=token,
-    facts=answered,
-    broken=NO_ANSWER,
-    repairs=[("open the link again", token)],
+    observe=answered,
+    crash_response=NO_ANSWER,
+    recovery_steps=[("open the link again", token)],
 )
 OPERATIONS = (
     BALANCE,
@@ -674,7 +676,7 @@ OPERATIONS = (
 def late(operation: str) -> Fault:
     """Let a PAC answer later than the function has time for: a second, and 3 that it keeps."""
 
-    def fault(scene: Scene) -> None:
+    def fault(scene: Scenario) -> None:
         scene.world.fault(operation, "slow", seconds=1.2, times=-1)
         scene.notes["seconds"] = 4
         scene.undo.append(lambda: scene.notes.pop("seconds"))
@@ -682,12 +684,12 @@ def late(operation: str) -> Fault:
     return fault
 
 
-def away_at_the_purchase(scene: Scene) -> None:
+def away_at_the_purchase(scene: Scenario) -> None:
     """Refuse connections once the contract is marked as sent."""
     after_the_call("TransactWriteItems", 2, unreachable)(scene)
 
 
-def slow_purchase(scene: Scene) -> None:
+def slow_purchase(scene: Scenario) -> None:
     """Let the PAC take longer over a purchase than is waited for; it makes it all the same."""
     patch = pytest.MonkeyPatch()
     patch.setattr(timbres.pacs.solucion_factible.client, "_CONTRACT_READ_SECONDS", 0.2)
@@ -695,10 +697,10 @@ def slow_purchase(scene: Scene) -> None:
     scene.undo += [patch.undo, lambda: time.sleep(0.2)]
 
 
-def after_the_call(operation: str, number: int, fault: Callable[[Scene], Any]) -> Fault:
+def after_the_call(operation: str, number: int, fault: Callable[[Scenario], Any]) -> Fault:
     """Let something happen once AWS has answered the ``number``-th call of an operation."""
 
-    def set_up(scene: Scene) -> None:
+    def set_up(scene: Scenario) -> None:
         left = [number]
 
         def after(name: str) -> None:
@@ -707,15 +709,15 @@ def after_the_call(operation: str, number: int, fault: Callable[[Scene], Any]) -
                 if left[0] == 0:
                     fault(scene)
 
-        scene.wire.after = after
+        scene.injector.after = after
 
     return set_up
 
 
-def each_time(operation: str, step: Callable[[Scene], Any]) -> Fault:
+def each_time(operation: str, step: Callable[[Scenario], Any]) -> Fault:
     """Let something happen after every call of an operation, but within itself."""
 
-    def set_up(scene: Scene) -> None:
+    def set_up(scene: Scenario) -> None:
         within: list[str] = []
 
         def after(name: str) -> None:
@@ -724,23 +726,23 @@ def each_time(operation: str, step: Callable[[Scene], Any]) -> Fault:
                 step(scene)
                 within.clear()
 
-        scene.wire.after = after
+        scene.injector.after = after
 
     return set_up
 
 
-def twice(scene: Scene) -> None:
+def twice(scene: Scenario) -> None:
     scene.notes["times"] = 2
 
 
-def never(scene: Scene) -> None:
+def never(scene: Scenario) -> None:
     scene.notes["times"] = 0
 
 
 def doubled(queue: str, *, hand: int) -> Fault:
     """Let each message of a queue come twice, ``hand`` at a time."""
 
-    def fault(scene: Scene) -> None:
+    def fault(scene: Scenario) -> None:
         sqs, url = scene.world.stack.client("sqs"), scene.world.stack.refs[queue]
         for message in messages(scene, queue)[:]:
             sqs.send_message(QueueUrl=url, MessageBody=message.body)
@@ -749,26 +751,26 @@ def doubled(queue: str, *, hand: int) -> Fault:
     return fault
 
 
-def messages(scene: Scene, queue: str) -> list[Any]:
+def messages(scene: Scenario, queue: str) -> list[Any]:
     name = scene.world.stack.refs[queue].rpartition("/")[2]
     found: list[Any] = sqs_backends[AWS_ACCOUNT][REGION].queues[name]._messages
     return found
 
 
-def workers_are_late(scene: Scene) -> None:
+def workers_are_late(scene: Scenario) -> None:
     scene.notes["workers are late"] = True
 
 
-def broken_off_and_closed(reference: Reference) -> Iterator[Fault]:
+def broken_off_and_closed(reference: ExpectedOutcome) -> Iterator[Fault]:
     """Kill a start at any call; its run is closed before it is started again."""
     for death in deaths(reference):
         yield together(death, workers_are_late)
 
 
-def last_deaths(reference: Reference) -> Iterator[Fault]:
+def last_deaths(reference: ExpectedOutcome) -> Iterator[Fault]:
     """Kill a worker at any call; its message is not handed out again."""
 
-    def put_aside(scene: Scene) -> None:
+    def put_aside(scene: Scenario) -> None:
         # Those before it are done with.
         scene.undo.append(lambda: messages(scene, "ReportsQueue").pop(0))
 
@@ -777,14 +779,14 @@ def last_deaths(reference: Reference) -> Iterator[Fault]:
 
 
 def together(*faults: Fault) -> Fault:
-    def fault(scene: Scene) -> None:
+    def fault(scene: Scenario) -> None:
         for each in faults:
             each(scene)
 
     return fault
 
 
-def reversed_batches(scene: Scene) -> None:
+def reversed_batches(scene: Scenario) -> None:
     messages(scene, "RunsQueue").reverse()
 
 
@@ -800,10 +802,10 @@ class Case:
 
     operation: Operation
     fails: str
-    faults: Sequence[Fault] | Callable[[Reference], Iterator[Fault]]
+    faults: Sequence[Fault] | Callable[[ExpectedOutcome], Iterator[Fault]]
     unnoticed: bool = False
 
-    def each(self, reference: Reference) -> Iterable[Fault]:
+    def each(self, reference: ExpectedOutcome) -> Iterable[Fault]:
         """Return the faults to be played now."""
         if callable(self.faults):
             return self.faults(reference)
@@ -847,8 +849,8 @@ def of_the_journal() -> Iterator[Case]:
         yield Case(CONTRACT, f"the process is killed {fails}", _killed_at(when, step))
 
 
-def _refused_at(step: int) -> Callable[[Reference], Iterator[Fault]]:
-    def faults(reference: Reference) -> Iterator[Fault]:
+def _refused_at(step: int) -> Callable[[ExpectedOutcome], Iterator[Fault]]:
+    def faults(reference: ExpectedOutcome) -> Iterator[Fault]:
         calls = [call for call in reference.calls if call.service == "dynamodb"]
         for code in ("ThrottlingException", "AccessDeniedException")[: 2 if WRITES else 1]:
             yield setting("refused", ("dynamodb", _writings(calls)[step], code))
@@ -856,7 +858,7 @@ def _refused_at(step: int) -> Callable[[Reference], Iterator[Fault]]:
     return faults
 
 
-def _killed_at(when: str, step: int) -> Callable[[Reference], Iterator[Fault]]:
+def _killed_at(when: str, step: int) -> Callable[[ExpectedOutcome], Iterator[Fault]]:
     return lambda reference: iter([setting("killed", (when, _writings(reference.calls)[step]))])
 
 
@@ -1013,7 +1015,7 @@ CASES = [
     Case(
         START,
         "the workers finish before the start does",
-        [each_time("SendMessageBatch", lambda scene: scene.world.work())],
+        [each_time("SendMessageBatch", lambda scene: scene.world.run_worker_until_idle())],
     ),
     Case(
         START,
@@ -1031,14 +1033,14 @@ ORDER = {
 @pytest.mark.parametrize(
     "case", [pytest.param(case, id=f"{case.operation.name}, {case.fails}") for case in CASES]
 )
-def test_what_fails_loses_nothing(stage: Stage, case: Case) -> None:
+def test_what_fails_loses_nothing(stage: FaultRunner, case: Case) -> None:
     operation = case.operation
     reference = stage.reference(operation)
     assert {call.service for call in reference.calls} == set(operation.services)
 
     row = Row(case.fails)
     for fault in case.each(reference):
-        row.add(*stage.play(operation, fault))
+        row.add(*stage.run(operation, fault))
     if case.unnoticed:
         assert (row.seen, row.rights) == ([reference.seen], [NO_NEED])
 

@@ -18,14 +18,14 @@ import pytest
 import requests
 from local.fake_pacs.fake_data import Movement
 from tests.integration.harness import (
-    BUYER,
+    MANAGER,
     RC,
     REGION,
     RFC,
     RFC_N,
     SF,
-    World,
-    problem,
+    FakeStack,
+    check_problem,
     sqs_event,
 )
 from tests.integration.test_history_api import keep
@@ -35,15 +35,15 @@ from timbres.aws.object_store import MEDIA_TYPES
 PATH = f"/accounts/{RC}/reports"
 
 
-def served(world: World, form: str, month: str = "2026-10") -> bytes:
+def served(world: FakeStack, form: str, month: str = "2026-10") -> bytes:
     """Return the statement that the sandbox served last."""
     url = f"{world.urls['reachcore']}/_control/served/Acme%20Timbrado/{month}/{form}"
     return requests.get(url, timeout=5).content
 
 
-def made(world: World, *asked: Any) -> dict[str, Any]:
+def made(world: FakeStack, *asked: Any) -> dict[str, Any]:
     """Ask for a report, have it made, and return it as it is read."""
-    report = world.ask(*asked).body
+    report = world.request_report(*asked).body
     assert world.deliver() == (1, 0)
     answer = world.get(f"/accounts/{report['account']}/reports/{report['id']}", redirect="false")
     assert answer.status == 200
@@ -61,8 +61,8 @@ def rows(content: bytes) -> list[list[str]]:
 # ---------------------------------------------------------------------------- asked for
 
 
-def test_a_report_asked_for_field_by_field(world: World) -> None:
-    answer = world.ask(RC, "2026-10", "statement", "pdf")
+def test_a_report_asked_for_field_by_field(world: FakeStack) -> None:
+    answer = world.request_report(RC, "2026-10", "statement", "pdf")
 
     assert answer.status == 202
     assert answer.headers["content-type"] == "application/json"
@@ -79,7 +79,7 @@ def test_a_report_asked_for_field_by_field(world: World) -> None:
         "rows": None,
         "seconds": None,
         "differences": None,
-        "requested_by": BUYER,
+        "requested_by": MANAGER,
         "created_at": "2026-11-19T13:53:42-06:00",
         "settled_at": None,
         "url": None,
@@ -91,11 +91,11 @@ def test_a_report_asked_for_field_by_field(world: World) -> None:
     assert json.loads(message["Body"]) == {"account": RC, "report": answer.body["id"]}
 
 
-def test_asked_for_again_while_pending_it_is_the_same(world: World) -> None:
-    first = world.ask().body
+def test_asked_for_again_while_pending_it_is_the_same(world: FakeStack) -> None:
+    first = world.request_report().body
     world.clock.forward(minutes=90)
 
-    assert world.ask().body == first
+    assert world.request_report().body == first
     # Both messages are there; they make one report.
     assert world.deliver() == (2, 0)
     assert sorted(world.calls()) == ["csv", "saldos"]
@@ -103,14 +103,14 @@ def test_asked_for_again_while_pending_it_is_the_same(world: World) -> None:
     assert len(world.stack.items("ReportsTable")) == 1
 
 
-def test_a_report_whose_message_was_lost_is_asked_for_anew(world: World) -> None:
-    world.ask()
+def test_a_report_whose_message_was_lost_is_asked_for_anew(world: FakeStack) -> None:
+    world.request_report()
     world.clock.forward(hours=5)
 
-    assert world.ask().body["id"] == "2026-10-statement-csv-0002"
+    assert world.request_report().body["id"] == "2026-10-statement-csv-0002"
 
 
-def test_asked_for_again_once_ready_it_is_the_next_version(world: World) -> None:
+def test_asked_for_again_once_ready_it_is_the_next_version(world: FakeStack) -> None:
     first = made(world)
     old = served(world, "csv")
     world.books.reachcore.add_movements("Acme Timbrado", [Movement(date(2026, 10, 31), RFC)])
@@ -129,8 +129,8 @@ def test_asked_for_again_once_ready_it_is_the_next_version(world: World) -> None
     assert urlsplit(first["url"]).path == urlsplit(second["url"]).path
 
 
-def test_while_pending_its_reader_is_told_to_come_back(world: World) -> None:
-    report = world.ask().body
+def test_while_pending_its_reader_is_told_to_come_back(world: FakeStack) -> None:
+    report = world.request_report().body
 
     answer = world.get(f"{PATH}/{report['id']}")
     assert (answer.status, answer.headers["retry-after"], answer.body) == (202, "5", report)
@@ -142,7 +142,7 @@ def test_while_pending_its_reader_is_told_to_come_back(world: World) -> None:
 
 
 @pytest.mark.parametrize("form", ["csv", "pdf"])
-def test_a_statement_is_the_pac_s_own_byte_for_byte(world: World, form: str) -> None:
+def test_a_statement_is_the_pac_s_own_byte_for_byte(world: FakeStack, form: str) -> None:
     body = made(world, RC, "2026-10", "statement", form)
 
     theirs = served(world, form)
@@ -163,7 +163,9 @@ def test_a_statement_is_the_pac_s_own_byte_for_byte(world: World, form: str) -> 
     assert download.headers["content-disposition"] == f'attachment; filename="{name}"'
 
 
-def test_the_link_is_presigned_for_the_bucket_s_region_and_fifteen_minutes(world: World) -> None:
+def test_the_link_is_presigned_for_the_bucket_s_region_and_fifteen_minutes(
+    world: FakeStack,
+) -> None:
     body = made(world)
 
     link = urlsplit(body["url"])
@@ -183,7 +185,7 @@ def test_the_link_is_presigned_for_the_bucket_s_region_and_fifteen_minutes(world
     assert body["expires_at"] == "2026-11-19T14:08:43-06:00"
 
 
-def test_a_reader_is_redirected_unless_it_says_otherwise(world: World) -> None:
+def test_a_reader_is_redirected_unless_it_says_otherwise(world: FakeStack) -> None:
     body = made(world)
 
     for query in ({}, {"redirect": "true"}):
@@ -194,7 +196,7 @@ def test_a_reader_is_redirected_unless_it_says_otherwise(world: World) -> None:
         assert world.download(answer.headers["location"]).content == served(world, "csv")
 
 
-def test_its_event_and_its_mail(world: World) -> None:
+def test_its_event_and_its_mail(world: FakeStack) -> None:
     made(world)
 
     (event,) = world.events("Report Ready")
@@ -210,7 +212,7 @@ def test_its_event_and_its_mail(world: World) -> None:
         assert fact in mail
 
 
-def test_nothing_but_the_object_it_names_is_in_the_bucket(world: World) -> None:
+def test_nothing_but_the_object_it_names_is_in_the_bucket(world: FakeStack) -> None:
     made(world)
 
     listed = world.stack.client("s3").list_objects_v2(Bucket=world.stack.refs["ReportsBucket"])
@@ -227,7 +229,7 @@ def section(table: list[list[str]], title: str) -> list[list[str]]:
     return table[begin:end]
 
 
-def test_consumption_of_a_pac_that_tells_movements(world: World) -> None:
+def test_consumption_of_a_pac_that_tells_movements(world: FakeStack) -> None:
     world.books.reachcore.add_movements(
         "Acme Timbrado",
         [
@@ -276,7 +278,7 @@ def test_consumption_of_a_pac_that_tells_movements(world: World) -> None:
 
 
 def test_a_month_before_that_the_pac_does_not_tell_is_not_zero(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: FakeStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     balance = world.books.reachcore.balance
 
@@ -293,9 +295,9 @@ def test_a_month_before_that_the_pac_does_not_tell_is_not_zero(
     assert body["status"] == "ready"
 
 
-def october(world: World) -> None:
+def october(world: FakeStack) -> None:
     """Let acme-sf's issuers have been counted in the nights of October, and of September."""
-    world.know([RFC, RFC_N])
+    world.add_issuers([RFC, RFC_N])
     keep(
         world,
         {
@@ -310,9 +312,9 @@ def october(world: World) -> None:
     )
 
 
-def test_consumption_of_a_pac_that_tells_counts_is_made_of_the_nights(world: World) -> None:
+def test_consumption_of_a_pac_that_tells_counts_is_made_of_the_nights(world: FakeStack) -> None:
     october(world)
-    world.know(["AAA010101AAA"])
+    world.add_issuers(["AAA010101AAA"])
     world.get(f"/accounts/{SF}/stamps", rfc=RFC)
     world.factible.calls.clear()
 
@@ -337,8 +339,8 @@ def test_consumption_of_a_pac_that_tells_counts_is_made_of_the_nights(world: Wor
 
 
 @pytest.mark.parametrize("form", ["csv", "xlsx", "pdf", "html"])
-def test_a_month_without_counts_is_no_zero(world: World, form: str) -> None:
-    world.know([RFC])
+def test_a_month_without_counts_is_no_zero(world: FakeStack, form: str) -> None:
+    world.add_issuers([RFC])
 
     body = made(world, SF, "2026-10", "consumption", form)
 
@@ -361,9 +363,9 @@ def text_of(form: str, content: bytes) -> str:
 
 
 @pytest.mark.parametrize("form", ["csv", "xlsx", "pdf", "html"])
-def test_every_format_of_every_account_together(world: World, form: str) -> None:
+def test_every_format_of_every_account_together(world: FakeStack, form: str) -> None:
     october(world)
-    contract = world.buy().body
+    contract = world.create_contract().body
     total = world.get(f"/accounts/{RC}/balance", month="2026-10").body["transactions"] + 115
 
     body = made(world, "all", "2026-10", "consumption", form)
@@ -384,12 +386,12 @@ def test_every_format_of_every_account_together(world: World, form: str) -> None
     assert contract["id"][:12] not in shown
 
 
-def test_all_has_consumption_only(world: World) -> None:
-    told = problem(world.ask("all"), 422, "operation-unsupported", "account")
+def test_all_has_consumption_only(world: FakeStack) -> None:
+    told = check_problem(world.request_report("all"), 422, "operation-unsupported", "account")
     assert "consumption" in told["detail"]
 
 
-def test_all_is_read_and_listed_like_an_account_and_is_none(world: World) -> None:
+def test_all_is_read_and_listed_like_an_account_and_is_none(world: FakeStack) -> None:
     body = made(world, "all", "2026-10", "consumption", "csv")
 
     listed = world.get("/accounts/all/reports").body["reports"]
@@ -397,11 +399,13 @@ def test_all_is_read_and_listed_like_an_account_and_is_none(world: World) -> Non
     answer = world.get(f"/accounts/all/reports/{body['id']}")
     assert answer.status == 302
     assert "/reports/all/2026-10/consumption.csv" in answer.headers["location"]
-    problem(world.get("/accounts/all/balance", month="2026-10"), 404, "account-unknown", "account")
-    problem(world.get("/accounts/all/stamps"), 404, "account-unknown", "account")
+    check_problem(
+        world.get("/accounts/all/balance", month="2026-10"), 404, "account-unknown", "account"
+    )
+    check_problem(world.get("/accounts/all/stamps"), 404, "account-unknown", "account")
 
 
-def test_an_account_named_all_is_left_out(world: World) -> None:
+def test_an_account_named_all_is_left_out(world: FakeStack) -> None:
     world.create_account("all", world.secret(RC))
 
     accounts = world.get("/accounts").body["accounts"]
@@ -409,9 +413,9 @@ def test_an_account_named_all_is_left_out(world: World) -> None:
     assert "all" not in {one["name"] for one in accounts}
 
 
-def test_all_waits_for_a_pac_that_is_away_and_does_without_it_at_last(world: World) -> None:
+def test_all_waits_for_a_pac_that_is_away_and_does_without_it_at_last(world: FakeStack) -> None:
     october(world)
-    report = world.ask("all", "2026-10", "consumption", "csv").body
+    report = world.request_report("all", "2026-10", "consumption", "csv").body
     world.fault("saldos", "code", code="500", times=-1)
 
     assert [world.deliver() for _ in range(3)] == [(0, 1), (0, 1), (1, 0)]
@@ -426,7 +430,7 @@ def test_all_waits_for_a_pac_that_is_away_and_does_without_it_at_last(world: Wor
     assert table[5] == ["Total (timbres)", "115"]
 
 
-def test_all_names_an_account_that_no_try_mends_at_once(world: World) -> None:
+def test_all_names_an_account_that_no_try_mends_at_once(world: FakeStack) -> None:
     world.create_account("acme-broken", "no JSON")
 
     body = made(world, "all", "2026-10", "consumption", "csv")
@@ -437,7 +441,7 @@ def test_all_names_an_account_that_no_try_mends_at_once(world: World) -> None:
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@"])
-def test_a_cell_that_a_spreadsheet_would_run_is_made_harmless(world: World, start: str) -> None:
+def test_a_cell_that_a_spreadsheet_would_run_is_made_harmless(world: FakeStack, start: str) -> None:
     formula = f'{start}HYPERLINK("https://example.com","x")'
     world.books.reachcore.add_movements("Acme Timbrado", [Movement(date(2026, 7, 2), RFC, formula)])
 
@@ -452,7 +456,7 @@ def test_a_cell_that_a_spreadsheet_would_run_is_made_harmless(world: World, star
     ]
 
 
-def test_a_large_month_is_written_whole(world: World) -> None:
+def test_a_large_month_is_written_whole(world: FakeStack) -> None:
     world.books.reachcore.load_bulk("Acme Timbrado", "2026-05", 20_000)
 
     body = made(world, RC, "2026-05", "consumption", "csv")
@@ -466,11 +470,11 @@ def test_a_large_month_is_written_whole(world: World) -> None:
 
 
 def test_an_upload_that_breaks_off_leaves_nothing_behind(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: FakeStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("timbres.aws.multipart_upload.PART_BYTES", 5 * 1024 * 1024)
     world.books.reachcore.load_bulk("Acme Timbrado", "2026-05", 100_000)
-    report = world.ask(RC, "2026-05", "consumption", "csv").body
+    report = world.request_report(RC, "2026-05", "consumption", "csv").body
     s3, bucket = world.stack.client("s3"), world.stack.refs["ReportsBucket"]
     for operation in ("UploadPart", "CompleteMultipartUpload"):
         world.break_aws("s3", operation, "InternalError", 500)
@@ -478,7 +482,7 @@ def test_an_upload_that_breaks_off_leaves_nothing_behind(
         assert world.deliver() == (0, 1)
         assert "Uploads" not in s3.list_multipart_uploads(Bucket=bucket)
         assert "Contents" not in s3.list_objects_v2(Bucket=bucket)
-        world.mend_aws()
+        world.restore_aws()
 
     assert world.deliver() == (1, 0)
     body = world.get(f"{PATH}/{report['id']}", redirect="false").body
@@ -491,7 +495,7 @@ def test_an_upload_that_breaks_off_leaves_nothing_behind(
 
 
 def test_a_statement_that_disagrees_with_the_balance_is_kept_and_logged(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: FakeStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     balance = world.books.reachcore.balance
 
@@ -505,7 +509,7 @@ def test_a_statement_that_disagrees_with_the_balance_is_kept_and_logged(
     body = made(world)
 
     assert world.download(body["url"]).content == served(world, "csv")
-    (line,) = world.logged("the PAC's CSV and JSON of the same month disagree")
+    (line,) = world.log_lines_with("the PAC's CSV and JSON of the same month disagree")
     assert (line["level"], line["account"], line["month"]) == ("WARNING", RC, "2026-10")
     csv_total, json_total = line["amount_csv_json"]
     assert json_total == csv_total + 1
@@ -517,27 +521,27 @@ def test_a_statement_that_disagrees_with_the_balance_is_kept_and_logged(
     assert [mail for mail in world.mails() if "no cuadra" in mail]
 
 
-def test_a_statement_that_agrees_is_not_logged(world: World) -> None:
+def test_a_statement_that_agrees_is_not_logged(world: FakeStack) -> None:
     assert made(world)["differences"] == {}
     assert {line["level"] for line in world.log_lines()} <= {"DEBUG", "INFO"}
     assert world.events("Statement Mismatch Detected") == []
 
 
-def test_a_statement_that_could_not_be_compared_is_kept(world: World) -> None:
+def test_a_statement_that_could_not_be_compared_is_kept(world: FakeStack) -> None:
     world.fault("saldos", "code", code="500", times=-1)
 
     body = made(world)
     assert (body["status"], body["differences"]) == ("ready", None)
-    assert world.logged("the statement could not be compared")
+    assert world.log_lines_with("the statement could not be compared")
 
 
 # ------------------------------------------------------------------------------ listed
 
 
-def test_reports_are_listed_newest_month_first(world: World) -> None:
+def test_reports_are_listed_newest_month_first(world: FakeStack) -> None:
     for month in ("2026-08", "2026-10", "2026-09"):
-        world.ask(month=month)
-    world.ask(month="2026-10", form="pdf")
+        world.request_report(month=month)
+    world.request_report(month="2026-10", form="pdf")
     world.deliver()
 
     body = world.get(PATH).body
@@ -556,8 +560,8 @@ def test_reports_are_listed_newest_month_first(world: World) -> None:
     assert world.get(PATH, month="2026-01").body == {"reports": [], "next": None}
 
 
-def test_more_reports_than_a_page_holds(world: World) -> None:
-    first = world.ask(month="2026-10").body["id"]
+def test_more_reports_than_a_page_holds(world: FakeStack) -> None:
+    first = world.request_report(month="2026-10").body["id"]
     dynamodb, table = world.stack.client("dynamodb"), world.stack.refs["ReportsTable"]
     (model,) = dynamodb.scan(TableName=table)["Items"]
     ids = [f"2026-10-statement-csv-{number:04}" for number in range(2, 122)]
@@ -571,23 +575,25 @@ def test_more_reports_than_a_page_holds(world: World) -> None:
     listed = [one["id"] for one in page["reports"] + rest["reports"]]
     assert listed == [*reversed(ids), first]
     # A cursor goes on in the list that it came from.
-    problem(
+    check_problem(
         world.get(PATH, month="2026-09", cursor=page["next"]), 400, "parameter-invalid", "cursor"
     )
 
 
-def test_accounts_do_not_see_one_another(world: World) -> None:
+def test_accounts_do_not_see_one_another(world: FakeStack) -> None:
     world.create_account("norte", world.secret(RC, api_key=world.credentials.norte_api_key))
     report = made(world)
 
     assert world.get("/accounts/norte/reports").body["reports"] == []
-    problem(world.get(f"/accounts/norte/reports/{report['id']}"), 404, "report-not-found", "id")
+    check_problem(
+        world.get(f"/accounts/norte/reports/{report['id']}"), 404, "report-not-found", "id"
+    )
 
 
 # ------------------------------------------------------------------------------ failed
 
 
-def test_a_message_that_comes_twice_changes_nothing(world: World) -> None:
+def test_a_message_that_comes_twice_changes_nothing(world: FakeStack) -> None:
     report = made(world)
     before = world.stack.items("ReportsTable"), world.calls(), len(world.published)
     message = {
@@ -604,7 +610,7 @@ def test_a_message_that_comes_twice_changes_nothing(world: World) -> None:
     assert (world.stack.items("ReportsTable"), world.calls(), len(world.published)) == before
 
 
-def test_a_message_about_nothing_is_done(world: World) -> None:
+def test_a_message_about_nothing_is_done(world: FakeStack) -> None:
     message = {
         "MessageId": "m-1",
         "ReceiptHandle": "r-1",
@@ -618,14 +624,14 @@ def test_a_message_about_nothing_is_done(world: World) -> None:
     assert world.calls() == []
 
 
-def test_a_failure_that_passes_is_tried_again(world: World) -> None:
-    report = world.ask().body
+def test_a_failure_that_passes_is_tried_again(world: FakeStack) -> None:
+    report = world.request_report().body
     world.fault("csv", "code", code="500", times=3)
 
     assert world.deliver() == (0, 1)
     assert world.get(f"{PATH}/{report['id']}", redirect="false").body == report
     assert world.published == []
-    (line,) = world.logged("to be tried again: pac-error: reachcore answered 500")
+    (line,) = world.log_lines_with("to be tried again: pac-error: reachcore answered 500")
     assert line["level"] == "WARNING"
     assert report["id"] in line["body"]
 
@@ -634,12 +640,12 @@ def test_a_failure_that_passes_is_tried_again(world: World) -> None:
     assert len(world.events("Report Ready")) == 1
 
 
-def test_a_failure_that_lasts_is_the_report_s_end_at_the_third_time(world: World) -> None:
-    report = world.ask().body
+def test_a_failure_that_lasts_is_the_report_s_end_at_the_third_time(world: FakeStack) -> None:
+    report = world.request_report().body
     world.fault("csv", "code", code="500", times=-1)
 
     assert [world.deliver() for _ in range(4)] == [(0, 1), (0, 1), (1, 0), (0, 0)]
-    assert world.waiting("ReportsDeadLetterQueue") == 0
+    assert world.queued_messages("ReportsDeadLetterQueue") == 0
 
     body = world.get(f"{PATH}/{report['id']}", redirect="false").body
     assert (body["status"], body["url"], body["bytes"]) == ("failed", None, None)
@@ -652,7 +658,7 @@ def test_a_failure_that_lasts_is_the_report_s_end_at_the_third_time(world: World
             "message": "Error de la plataforma Reachcore",
         },
     }
-    told = problem(world.get(f"{PATH}/{report['id']}"), 409, "report-failed")
+    told = check_problem(world.get(f"{PATH}/{report['id']}"), 409, "report-failed")
     assert told["report"] == body
     assert "Error de la plataforma Reachcore" in told["detail"]
     (event,) = world.events("Report Failed")
@@ -663,9 +669,9 @@ def test_a_failure_that_lasts_is_the_report_s_end_at_the_third_time(world: World
         assert fact in mail
 
 
-def test_once_failed_it_can_be_asked_for_again(world: World) -> None:
+def test_once_failed_it_can_be_asked_for_again(world: FakeStack) -> None:
     world.fault("csv", "code", code="400-003")
-    world.ask()
+    world.request_report()
     world.deliver()
 
     assert made(world)["id"] == "2026-10-statement-csv-0002"
@@ -684,9 +690,9 @@ def test_once_failed_it_can_be_asked_for_again(world: World) -> None:
 )
 @pytest.mark.parametrize("form", ["csv", "pdf"])
 def test_what_no_try_mends_fails_at_once(
-    world: World, form: str, fault: str, more: dict[str, str], code: str
+    world: FakeStack, form: str, fault: str, more: dict[str, str], code: str
 ) -> None:
-    report = world.ask(form=form).body
+    report = world.request_report(form=form).body
     world.fault(form, fault, times=-1, **more)
 
     assert world.deliver() == (1, 0)
@@ -698,8 +704,8 @@ def test_what_no_try_mends_fails_at_once(
 
 
 @pytest.mark.parametrize("fault", ["truncated", "cut-after", "cut-before"])
-def test_half_a_statement_is_none(world: World, fault: str) -> None:
-    world.ask()
+def test_half_a_statement_is_none(world: FakeStack, fault: str) -> None:
+    world.request_report()
     world.fault("csv", fault, times=3)
 
     assert world.deliver() == (0, 1)
@@ -707,9 +713,9 @@ def test_half_a_statement_is_none(world: World, fault: str) -> None:
     assert "Contents" not in listed
 
 
-def test_rejected_credentials_end_a_report_after_one_call(world: World) -> None:
+def test_rejected_credentials_end_a_report_after_one_call(world: FakeStack) -> None:
     world.fault("saldos", "code", code="401", times=-1)
-    report = world.ask(RC, "2026-10", "consumption", "xlsx").body
+    report = world.request_report(RC, "2026-10", "consumption", "xlsx").body
 
     assert world.deliver() == (1, 0)
 
@@ -718,8 +724,8 @@ def test_rejected_credentials_end_a_report_after_one_call(world: World) -> None:
     assert world.calls() == ["saldos"]
 
 
-def test_an_account_that_is_gone_when_its_report_is_made(world: World) -> None:
-    report = world.ask().body
+def test_an_account_that_is_gone_when_its_report_is_made(world: FakeStack) -> None:
+    report = world.request_report().body
     world.stack.client("secretsmanager").delete_secret(SecretId=f"timbres/accounts/{RC}")
 
     assert world.deliver() == (1, 0)
@@ -727,22 +733,22 @@ def test_an_account_that_is_gone_when_its_report_is_made(world: World) -> None:
     assert (event["id"], event["error"]["code"]) == (report["id"], "account-unknown")
 
 
-def test_a_failure_whose_event_is_not_taken_is_told_at_the_next_try(world: World) -> None:
-    world.ask()
+def test_a_failure_whose_event_is_not_taken_is_told_at_the_next_try(world: FakeStack) -> None:
+    world.request_report()
     world.fault("csv", "code", code="400-003")
     world.break_aws("events", "PutEvents", "InternalException", 500)
     assert world.deliver() == (0, 1)
     assert world.published == []
 
-    world.mend_aws()
+    world.restore_aws()
     assert world.deliver() == (1, 0)
     assert len(world.events("Report Failed")) == 1
     assert len(world.published) == len(world.mails()) == 1
     assert world.calls().count("csv") == 1
 
 
-def test_a_bucket_that_refuses_to_the_end(world: World) -> None:
-    world.ask()
+def test_a_bucket_that_refuses_to_the_end(world: FakeStack) -> None:
+    world.request_report()
     world.break_aws("s3", "PutObject", "AccessDenied", 403)
 
     assert [world.deliver() for _ in range(3)] == [(0, 1), (0, 1), (1, 0)]
@@ -750,15 +756,15 @@ def test_a_bucket_that_refuses_to_the_end(world: World) -> None:
     assert event["error"]["code"] == "internal-error"
 
 
-def test_aws_failing_while_a_report_is_asked_for(world: World) -> None:
+def test_aws_failing_while_a_report_is_asked_for(world: FakeStack) -> None:
     world.break_aws("sqs", "SendMessage", "ServiceUnavailable", 500)
 
-    answer = world.ask()
-    problem(answer, 503, "storage-unavailable")
+    answer = world.request_report()
+    check_problem(answer, 503, "storage-unavailable")
     assert answer.headers["retry-after"] == "5"
 
     # Whatever was written before, asking again leads to a report.
-    world.mend_aws()
+    world.restore_aws()
     assert made(world)["status"] == "ready"
 
 
@@ -767,7 +773,7 @@ def test_aws_failing_while_a_report_is_asked_for(world: World) -> None:
 FIRST = "2026-11-01T12:00:00Z"
 
 
-def monthly(world: World, due: str = FIRST, **more: Any) -> Any:
+def monthly(world: FakeStack, due: str = FIRST, **more: Any) -> Any:
     return world.invoke("report", {"month": "previous", "scheduled_time": due, **more})
 
 
@@ -779,12 +785,12 @@ ASKED = [
 ]
 
 
-def records(world: World) -> list[dict[str, Any]]:
+def records(world: FakeStack) -> list[dict[str, Any]]:
     """Return the records of reports, without those of runs."""
     return [one for one in world.stack.items("ReportsTable") if not one["account"].startswith("#")]
 
 
-def test_the_monthly_run_asks_for_every_report_of_every_account(world: World) -> None:
+def test_the_monthly_run_asks_for_every_report_of_every_account(world: FakeStack) -> None:
     result = monthly(world)
 
     assert result == {
@@ -803,7 +809,7 @@ def test_the_monthly_run_asks_for_every_report_of_every_account(world: World) ->
     assert [(one["account"], one["id"]) for one in event["reports"]] == [*ASKED[-4:], *ASKED[:-4]]
 
 
-def test_the_monthly_run_brings_the_formats_of_its_parameter(world: World) -> None:
+def test_the_monthly_run_brings_the_formats_of_its_parameter(world: FakeStack) -> None:
     world.stack.refs["MonthlyFormats"] = "pdf , html"
 
     result = monthly(world)
@@ -815,7 +821,7 @@ def test_the_monthly_run_brings_the_formats_of_its_parameter(world: World) -> No
 
 
 def test_the_monthly_run_twice_doubles_nothing_even_if_a_person_asked_between(
-    world: World,
+    world: FakeStack,
 ) -> None:
     first = monthly(world)
     world.deliver()
@@ -826,8 +832,8 @@ def test_the_monthly_run_twice_doubles_nothing_even_if_a_person_asked_between(
     assert len(records(world)) == 15
 
 
-def test_a_report_that_a_person_waits_for_is_the_monthly_run_s_too(world: World) -> None:
-    world.ask()
+def test_a_report_that_a_person_waits_for_is_the_monthly_run_s_too(world: FakeStack) -> None:
+    world.request_report()
     monthly(world)
     world.deliver()
     world.clock.forward(hours=3)
@@ -839,7 +845,7 @@ def test_a_report_that_a_person_waits_for_is_the_monthly_run_s_too(world: World)
     assert len(world.events("Monthly Reports Completed")) == 1
 
 
-def test_the_run_s_end_tells_which_reports_failed_and_why(world: World) -> None:
+def test_the_run_s_end_tells_which_reports_failed_and_why(world: FakeStack) -> None:
     world.create_account("acme-broken", "no JSON")
     world.fault("pdf", "code", code="400-003", times=-1)
     monthly(world)
@@ -854,7 +860,7 @@ def test_the_run_s_end_tells_which_reports_failed_and_why(world: World) -> None:
     assert failed["error"]["code"] == "format-unsupported"
 
 
-def test_a_run_whose_last_report_never_comes_is_told_of_all_the_same(world: World) -> None:
+def test_a_run_whose_last_report_never_comes_is_told_of_all_the_same(world: FakeStack) -> None:
     monthly(world)
     (lost, *others) = world.receive()
     world.invoke("report_worker", sqs_event(world.stack.arns["ReportsQueue"], others))
@@ -872,18 +878,18 @@ def test_a_run_whose_last_report_never_comes_is_told_of_all_the_same(world: Worl
     assert pending["id"] == json.loads(lost["Body"])["report"]
 
 
-def test_an_end_that_is_not_taken_is_told_at_the_next_try(world: World) -> None:
+def test_an_end_that_is_not_taken_is_told_at_the_next_try(world: FakeStack) -> None:
     monthly(world)
     world.break_aws("events", "PutEvents", "InternalException", 500, after=14)
     assert world.deliver() == (13, 1)
     assert world.events("Monthly Reports Completed") == []
 
-    world.mend_aws()
+    world.restore_aws()
     assert world.deliver() == (1, 0)
     assert len(world.events("Monthly Reports Completed")) == 1
 
 
-def test_the_next_monthly_run_is_another(world: World) -> None:
+def test_the_next_monthly_run_is_another(world: FakeStack) -> None:
     monthly(world)
     world.deliver()
 
@@ -901,17 +907,17 @@ def test_the_next_monthly_run_is_another(world: World) -> None:
         ("2027-01-01T12:00:00Z", "2026-12"),
     ],
 )
-def test_last_month_is_mexico_city_s(world: World, due: str, month: str) -> None:
+def test_last_month_is_mexico_city_s(world: FakeStack, due: str, month: str) -> None:
     assert monthly(world, due)["month"] == month
 
 
-def test_a_run_that_is_late_is_of_the_month_it_was_due_in(world: World) -> None:
+def test_a_run_that_is_late_is_of_the_month_it_was_due_in(world: FakeStack) -> None:
     world.clock.forward(days=20)
 
     assert monthly(world)["month"] == "2026-10"
 
 
-def test_one_broken_account_stops_no_other(world: World) -> None:
+def test_one_broken_account_stops_no_other(world: FakeStack) -> None:
     world.create_account("acme-broken", "no JSON")
     world.create_account("acme-mute", world.secret(RC, pac="another"))
 
@@ -925,7 +931,7 @@ def test_one_broken_account_stops_no_other(world: World) -> None:
     assert world.deliver() == (14, 0)
 
 
-def test_a_queue_that_does_not_take_one_message_stops_no_other(world: World) -> None:
+def test_a_queue_that_does_not_take_one_message_stops_no_other(world: FakeStack) -> None:
     world.break_aws("sqs", "SendMessage", "ServiceUnavailable", 500, times=3)
 
     result = monthly(world)
@@ -937,7 +943,7 @@ def test_a_queue_that_does_not_take_one_message_stops_no_other(world: World) -> 
 
 
 def test_accounts_that_cannot_be_listed_fail_the_run_so_that_it_is_started_again(
-    world: World,
+    world: FakeStack,
 ) -> None:
     world.break_aws("secretsmanager", "ListSecrets", "InternalServiceError", 500)
 

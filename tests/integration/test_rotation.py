@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 from local.fake_pacs.fake_data import bulk_rfc
-from tests.integration.harness import RC, RFC, SF, World
+from tests.integration.harness import RC, RFC, SF, FakeStack
 
 from timbres.domain.account import DEFAULT_CALLS_IN_FLIGHT
 
-Work = Callable[[World], str]
+Work = Callable[[FakeStack], str]
 WELL = "well"
 REJECTED = "pac-credentials-rejected"
 
@@ -25,15 +25,15 @@ def of_answer(answer: Any) -> str:
     return WELL if answer.status < 400 else str(answer.body["code"])
 
 
-def balance(world: World) -> str:
+def balance(world: FakeStack) -> str:
     return of_answer(world.get(f"/accounts/{RC}/balance", month="2026-10"))
 
 
-def stamps(world: World) -> str:
+def stamps(world: FakeStack) -> str:
     return of_answer(world.get(f"/accounts/{SF}/stamps", rfc=RFC))
 
 
-def invoked(world: World) -> str:
+def invoked(world: FakeStack) -> str:
     try:
         world.invoke("stamp_count", {"account": SF, "rfc": RFC})
     except Exception as error:
@@ -41,16 +41,16 @@ def invoked(world: World) -> str:
     return WELL
 
 
-def purchase(world: World) -> str:
-    before = len(world.purchases())
-    answer = world.buy(RFC, 7)
-    assert len(world.purchases()) - before == (answer.status == 201)
+def purchase(world: FakeStack) -> str:
+    before = len(world.pac_contracts())
+    answer = world.create_contract(RFC, 7)
+    assert len(world.pac_contracts()) - before == (answer.status == 201)
     return of_answer(answer)
 
 
 def report(kind: str) -> Work:
-    def made(world: World) -> str:
-        id_ = world.ask(RC, kind=kind).body["id"]
+    def made(world: FakeStack) -> str:
+        id_ = world.request_report(RC, kind=kind).body["id"]
         world.deliver()
         one = world.get(f"/accounts/{RC}/reports/{id_}", redirect="false").body
         assert one["status"] in ("ready", "failed")
@@ -60,7 +60,7 @@ def report(kind: str) -> Work:
 
 
 def of_run(account: str) -> Work:
-    def night(world: World) -> str:
+    def night(world: FakeStack) -> str:
         world.clock.forward(days=1)
         lines = world.run()["accounts"]
         (line,) = (one for one in lines if one["account"] == account)
@@ -71,7 +71,7 @@ def of_run(account: str) -> Work:
     return night
 
 
-def reconciliation(world: World) -> str:
+def reconciliation(world: FakeStack) -> str:
     (contract,) = world.get(f"/accounts/{SF}/contracts", status="unknown").body["contracts"]
     world.clock.forward(minutes=30)
     world.invoke("reconciler", {"scheduled_time": "2026-11-19T20:00:00Z"})
@@ -79,9 +79,9 @@ def reconciliation(world: World) -> str:
     return WELL if world.get(path).body["status"] == "confirmed" else REJECTED
 
 
-def lost_reply(world: World) -> None:
+def lost_reply(world: FakeStack) -> None:
     world.fault("agregarContrato", "cut-after")
-    assert world.buy(RFC, 7).status == 202
+    assert world.create_contract(RFC, 7).status == 202
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class Operation:
 
     account: str
     work: Work
-    before: Callable[[World], Any] = lambda _: None
+    before: Callable[[FakeStack], Any] = lambda _: None
 
 
 OPERATIONS = {
@@ -112,7 +112,7 @@ _numbers = itertools.count()
 class Rotation:
     """New credentials for one account, put in place at the PAC and in the secret by hand."""
 
-    def __init__(self, world: World, account: str) -> None:
+    def __init__(self, world: FakeStack, account: str) -> None:
         self._world, self._account = world, account
         self.new = f"nueva & <{next(_numbers)}> ñ" if account == SF else f"nueva-{next(_numbers)}"
 
@@ -127,7 +127,7 @@ class Rotation:
         self._world.change_account(self._account, self._world.secret(self._account, **changed))
 
 
-def rejections(world: World) -> int:
+def rejections(world: FakeStack) -> int:
     """Return how many sign-ins the PACs refused so far."""
     return sum(
         call["outcome"] in ("601", "401")
@@ -152,7 +152,7 @@ def now(monkeypatch: pytest.MonkeyPatch) -> Time:
 
 
 @pytest.fixture
-def warm(reader: World, now: Time, name: str) -> tuple[World, Operation, Rotation]:
+def warm(reader: FakeStack, now: Time, name: str) -> tuple[FakeStack, Operation, Rotation]:
     """Functions that have all just worked, and credentials to come."""
     operation = OPERATIONS[name]
     here = Rotation(reader, operation.account)
@@ -171,7 +171,9 @@ def warm(reader: World, now: Time, name: str) -> tuple[World, Operation, Rotatio
 
 
 @every_operation
-def test_the_secret_is_changed_first(warm: tuple[World, Operation, Rotation], now: Time) -> None:
+def test_the_secret_is_changed_first(
+    warm: tuple[FakeStack, Operation, Rotation], now: Time
+) -> None:
     world, operation, rotation = warm
     rotation.in_the_secret()
     # Within the minute the credentials before are in use, and good.
@@ -189,7 +191,7 @@ def test_the_secret_is_changed_first(warm: tuple[World, Operation, Rotation], no
 
 @pytest.mark.parametrize("name", ["balance", "stamps", "contract"])
 def test_a_minute_later_the_old_credentials_are_not_tried(
-    warm: tuple[World, Operation, Rotation], now: Time
+    warm: tuple[FakeStack, Operation, Rotation], now: Time
 ) -> None:
     world, operation, rotation = warm
     rotation.in_the_secret()
@@ -201,7 +203,7 @@ def test_a_minute_later_the_old_credentials_are_not_tried(
 
 
 @every_operation
-def test_the_pac_is_changed_first(warm: tuple[World, Operation, Rotation]) -> None:
+def test_the_pac_is_changed_first(warm: tuple[FakeStack, Operation, Rotation]) -> None:
     world, operation, rotation = warm
     rotation.at_the_pac()
 
@@ -222,7 +224,7 @@ def test_the_pac_is_changed_first(warm: tuple[World, Operation, Rotation]) -> No
 
 
 @pytest.mark.parametrize("first", ["stamps", "contract"])
-def test_one_function_finds_out_for_all(reader: World, now: Time, first: str) -> None:
+def test_one_function_finds_out_for_all(reader: FakeStack, now: Time, first: str) -> None:
     """Every function has the old password; only the first signs in with it."""
     works = {name: one.work for name, one in OPERATIONS.items() if one.account == SF}
     del works["reconciler"]
@@ -241,7 +243,7 @@ def test_one_function_finds_out_for_all(reader: World, now: Time, first: str) ->
     assert rejections(reader) == 1
 
 
-def test_a_wrong_new_password_is_signed_in_with_once_by_all(reader: World, now: Time) -> None:
+def test_a_wrong_new_password_is_signed_in_with_once_by_all(reader: FakeStack, now: Time) -> None:
     works = [stamps, purchase, invoked, of_run(SF)]
     good = Rotation(reader, SF)
     good.at_the_pac()
@@ -262,7 +264,7 @@ def test_a_wrong_new_password_is_signed_in_with_once_by_all(reader: World, now: 
 
 
 def test_a_process_with_the_secret_before_does_not_try_one_that_others_were_refused(
-    reader: World, now: Time
+    reader: FakeStack, now: Time
 ) -> None:
     """A typing error in the secret: the PAC's password is new, and neither secret opens it."""
     good = Rotation(reader, SF)
@@ -283,10 +285,10 @@ def test_a_process_with_the_secret_before_does_not_try_one_that_others_were_refu
 
 
 def test_a_password_changed_in_the_middle_of_a_run_costs_no_issuer(
-    reader: World, monkeypatch: pytest.MonkeyPatch
+    reader: FakeStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # No function keeps a secret of the tests before: their clock was another.
-    reader.cold()
+    reader.reset_warm_functions()
     books = reader.books.solucion_factible
     books.load_issuers(80)
     rotation = Rotation(reader, SF)
@@ -319,7 +321,7 @@ def test_a_password_changed_in_the_middle_of_a_run_costs_no_issuer(
 # ------------------------------------------------------------------------ stages of a secret
 
 
-def test_a_pending_version_is_not_used_before_it_is_current(reader: World, now: Time) -> None:
+def test_a_pending_version_is_not_used_before_it_is_current(reader: FakeStack, now: Time) -> None:
     rotation = Rotation(reader, SF)
     rotation.at_the_pac()
     rotation.in_the_secret()

@@ -23,10 +23,10 @@ from tests.integration.harness import (
     RFC_N,
     SF,
     STACK,
-    Context,
-    World,
-    load,
-    problem,
+    FakeStack,
+    LambdaContext,
+    check_problem,
+    load_function,
     sqs_event,
 )
 
@@ -52,7 +52,7 @@ ATTEMPTS = 27
 
 
 @pytest.fixture
-def sf(world: World) -> World:
+def sf(world: FakeStack) -> FakeStack:
     """A world whose one account is at Solución Factible."""
     world.stack.client("secretsmanager").delete_secret(
         SecretId=f"{world.stack.refs['SecretPrefix']}{RC}", ForceDeleteWithoutRecovery=True
@@ -66,19 +66,19 @@ def pairs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timbres.services.daily_run.start, "BATCH_SIZE", 2)
 
 
-def many(world: World, count: int) -> list[str]:
+def many(world: FakeStack, count: int) -> list[str]:
     """Return so many issuers, which the PAC has and the account knows."""
     world.books.solucion_factible.load_issuers(count)
     rfcs = [bulk_rfc(index) for index in range(count)]
-    world.know(rfcs)
+    world.add_issuers(rfcs)
     return rfcs
 
 
-def start(world: World) -> str:
+def start(world: FakeStack) -> str:
     return str(world.invoke("run", {"scheduled_time": world.clock().isoformat()})["id"])
 
 
-def shown(world: World, run: str) -> dict[str, Any]:
+def shown(world: FakeStack, run: str) -> dict[str, Any]:
     body: dict[str, Any] = world.get(f"/runs/{run}").body
     return body
 
@@ -87,23 +87,23 @@ def sums(run: dict[str, Any]) -> tuple[str, int, int, dict[str, int]]:
     return run["status"], run["expected"], run["done"], run["failed"]
 
 
-def asked(world: World) -> list[str]:
+def asked(world: FakeStack) -> list[str]:
     """Return the RFCs that Solución Factible was asked for, in order."""
     return [call["rfc"] for call in world.factible.calls.as_json()]
 
 
-def history(world: World, rfc: str, account: str = SF) -> list[dict[str, Any]]:
+def history(world: FakeStack, rfc: str, account: str = SF) -> list[dict[str, Any]]:
     body = world.get(f"/accounts/{account}/stamps/history", rfc=rfc).body
     snapshots: list[dict[str, Any]] = body["snapshots"]
     return snapshots
 
 
-def line(world: World, rfc: str, account: str = SF) -> dict[str, Any]:
+def line(world: FakeStack, rfc: str, account: str = SF) -> dict[str, Any]:
     issuers = world.get(f"/accounts/{account}/stamps").body["issuers"]
     return next(one for one in issuers if one["rfc"] == rfc)
 
 
-def kept(world: World) -> dict[str, list[dict[str, Any]]]:
+def kept(world: FakeStack) -> dict[str, list[dict[str, Any]]]:
     """Return all that a run leaves in the tables, the pace of the calls aside."""
     tables = ("IssuersTable", "SnapshotsTable", "RunsTable")
     return {
@@ -112,17 +112,17 @@ def kept(world: World) -> dict[str, list[dict[str, Any]]]:
     }
 
 
-def kinds(world: World) -> Counter[str]:
+def kinds(world: FakeStack) -> Counter[str]:
     return Counter(entry["DetailType"] for entry in world.published)
 
 
 # ----------------------------------------------------------------------------- one run
 
 
-def test_it_counts_every_issuer_of_every_account(world: World) -> None:
+def test_it_counts_every_issuer_of_every_account(world: FakeStack) -> None:
     world.create_account("acme-two", world.secret(SF))
-    world.know([RFC, RFC_N, EMPTY])
-    world.know([BUSY, UNUSED], account="acme-two")
+    world.add_issuers([RFC, RFC_N, EMPTY])
+    world.add_issuers([BUSY, UNUSED], account="acme-two")
 
     run = world.run()
 
@@ -157,8 +157,8 @@ def test_it_counts_every_issuer_of_every_account(world: World) -> None:
     assert kinds(world) == {"Daily Run Completed": 1, "Stamps Exhausted": 1}
 
 
-def test_what_it_tells_when_it_is_over(sf: World) -> None:
-    sf.know([RFC, EMPTY, STRANGERS[0]])
+def test_what_it_tells_when_it_is_over(sf: FakeStack) -> None:
+    sf.add_issuers([RFC, EMPTY, STRANGERS[0]])
 
     run = sf.run()
 
@@ -179,8 +179,8 @@ def test_what_it_tells_when_it_is_over(sf: World) -> None:
     assert sf.events("Stamps Exhausted") == [empty | {"run": run["id"]}]
 
 
-def test_issuers_that_the_pac_does_not_know_stop_no_other(sf: World) -> None:
-    sf.know([RFC, *STRANGERS, BUSY])
+def test_issuers_that_the_pac_does_not_know_stop_no_other(sf: FakeStack) -> None:
+    sf.add_issuers([RFC, *STRANGERS, BUSY])
 
     run = sf.run()
 
@@ -188,29 +188,29 @@ def test_issuers_that_the_pac_does_not_know_stop_no_other(sf: World) -> None:
     assert history(sf, STRANGERS[0]) == []
     assert line(sf, STRANGERS[0])["as_of"] is None
     assert line(sf, BUSY)["available"] == 180
-    logged = sf.logged("an issuer was not counted")
+    logged = sf.log_lines_with("an issuer was not counted")
     assert {(one["rfc"], one["code"]) for one in logged} == {
         (rfc, "pac-rejected-request") for rfc in STRANGERS
     }
 
 
-def test_an_account_without_issuers_and_no_account_at_all(sf: World) -> None:
+def test_an_account_without_issuers_and_no_account_at_all(sf: FakeStack) -> None:
     assert sums(sf.run()) == ("finished", 0, 0, {})
     sf.stack.client("secretsmanager").delete_secret(
         SecretId=f"{sf.stack.refs['SecretPrefix']}{SF}", ForceDeleteWithoutRecovery=True
     )
-    sf.cold()
+    sf.reset_warm_functions()
     assert sf.run()["accounts"] == []
     assert sf.calls() == []
     assert sf.mails() == []
 
 
 def test_batches_are_queued_by_turns_so_that_a_large_account_does_not_delay_others(
-    sf: World, pairs: None
+    sf: FakeStack, pairs: None
 ) -> None:
     sf.create_account("acme-two", sf.secret(SF))
-    sf.know([bulk_rfc(index) for index in range(12)])
-    sf.know([bulk_rfc(index) for index in range(4)], account="acme-two")
+    sf.add_issuers([bulk_rfc(index) for index in range(12)])
+    sf.add_issuers([bulk_rfc(index) for index in range(4)], account="acme-two")
 
     start(sf)
 
@@ -220,9 +220,9 @@ def test_batches_are_queued_by_turns_so_that_a_large_account_does_not_delay_othe
     assert {frozenset(batch) for batch in batches} == {frozenset({"run", "account", "number"})}
 
 
-def test_its_metrics(sf: World, capsys: pytest.CaptureFixture[str]) -> None:
+def test_its_metrics(sf: FakeStack, capsys: pytest.CaptureFixture[str]) -> None:
     sf.change_account(SF, sf.secret(SF, low_stamps=50))
-    sf.know([RFC, RFC_N, EMPTY, *STRANGERS])
+    sf.add_issuers([RFC, RFC_N, EMPTY, *STRANGERS])
 
     sf.run()
 
@@ -258,9 +258,9 @@ def test_its_metrics(sf: World, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_second_run_of_a_day_asks_for_nothing_again_and_tells_nothing_again(
-    world: World,
+    world: FakeStack,
 ) -> None:
-    world.know([RFC, RFC_N, EMPTY, STRANGERS[0]])
+    world.add_issuers([RFC, RFC_N, EMPTY, STRANGERS[0]])
     world.run()
     before, calls = kept(world), asked(world)
     mails = world.mails()
@@ -281,8 +281,8 @@ def test_a_second_run_of_a_day_asks_for_nothing_again_and_tells_nothing_again(
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_a_start_that_comes_twice(world: World, when: str) -> None:
-    world.know([RFC, EMPTY])
+def test_a_start_that_comes_twice(world: FakeStack, when: str) -> None:
+    world.add_issuers([RFC, EMPTY])
     due = world.clock()
     if when == "before":
         start(world)
@@ -302,13 +302,13 @@ def test_a_start_that_comes_twice(world: World, when: str) -> None:
     assert len(world.get("/runs").body["runs"]) == 1
 
 
-def test_a_start_that_breaks_off_is_gone_on_with(sf: World, pairs: None) -> None:
+def test_a_start_that_breaks_off_is_gone_on_with(sf: FakeStack, pairs: None) -> None:
     rfcs = many(sf, 30)
     due = sf.clock()
     sf.break_aws("sqs", "SendMessageBatch", "InternalServerError", 500, after=1)
     with pytest.raises(Exception, match="InternalServerError"):
         sf.run(due)
-    sf.mend_aws()
+    sf.restore_aws()
 
     run = sf.run(due)
 
@@ -317,12 +317,12 @@ def test_a_start_that_breaks_off_is_gone_on_with(sf: World, pairs: None) -> None
     assert kinds(sf) == {"Daily Run Completed": 1}
 
 
-def test_an_end_that_broke_off_is_made_up_for(sf: World) -> None:
+def test_an_end_that_broke_off_is_made_up_for(sf: FakeStack) -> None:
     # Nothing is left to be counted, only to be told.
     sf.break_aws("events", "PutEvents", "InternalException", 500)
     with pytest.raises(Exception, match="InternalException"):
         start(sf)
-    sf.mend_aws()
+    sf.restore_aws()
     sf.clock.forward(minutes=5)
     assert sf.close_overdue() == []
     sf.clock.forward(minutes=55)
@@ -344,18 +344,18 @@ def test_an_end_that_broke_off_is_made_up_for(sf: World) -> None:
     ],
 )
 def test_a_start_repeated_after_an_import_counts_every_planned_issuer_once(
-    sf: World, pairs: None, service: str, operation: str, after: int, new: int
+    sf: FakeStack, pairs: None, service: str, operation: str, after: int, new: int
 ) -> None:
     """The start breaks off at one of its writes; an issuer is imported; it is repeated."""
     rfcs = [bulk_rfc(index) for index in range(10, 15)]
     sf.books.solucion_factible.load_issuers(21)
-    sf.know(rfcs)
+    sf.add_issuers(rfcs)
     due = sf.clock()
     sf.break_aws(service, operation, "InternalServerError", 500, after=after)
     with pytest.raises(Exception, match="InternalServerError"):
         sf.run(due)
-    sf.mend_aws()
-    sf.know([bulk_rfc(new)])
+    sf.restore_aws()
+    sf.add_issuers([bulk_rfc(new)])
 
     run = sf.run(due)
 
@@ -368,19 +368,19 @@ def test_a_start_repeated_after_an_import_counts_every_planned_issuer_once(
 
 @pytest.mark.parametrize(("operation", "number"), [("PutItem", 3), ("TransactWriteItems", 1)])
 def test_two_starts_at_the_same_time_and_an_import_between(
-    sf: World, pairs: None, operation: str, number: int
+    sf: FakeStack, pairs: None, operation: str, number: int
 ) -> None:
     """The first start has written some batches; the second plans more issuers, and sends."""
     rfcs = [bulk_rfc(index) for index in range(10, 15)]
     sf.books.solucion_factible.load_issuers(21)
-    sf.know(rfcs)
+    sf.add_issuers(rfcs)
     due, left = sf.clock(), [number]
 
     def started_again(**_: Any) -> None:
         left[0] -= 1
         if left[0] == 0:
-            sf.know([bulk_rfc(0)])
-            sf.invoke("run", {"scheduled_time": due.isoformat()}, module=load("run"))
+            sf.add_issuers([bulk_rfc(0)])
+            sf.invoke("run", {"scheduled_time": due.isoformat()}, module=load_function("run"))
 
     sf.watch_aws("dynamodb", operation, started_again)
 
@@ -392,8 +392,8 @@ def test_two_starts_at_the_same_time_and_an_import_between(
 
 
 @pytest.mark.parametrize("how", ["after", "together"])
-def test_a_message_that_arrives_twice_changes_nothing(world: World, how: str) -> None:
-    world.know([RFC, EMPTY, STRANGERS[0]])
+def test_a_message_that_arrives_twice_changes_nothing(world: FakeStack, how: str) -> None:
+    world.add_issuers([RFC, EMPTY, STRANGERS[0]])
     run = start(world)
     messages = world.receive("RunsQueue")
     event = sqs_event(world.stack.arns["RunsQueue"], messages)
@@ -412,8 +412,8 @@ def test_a_message_that_arrives_twice_changes_nothing(world: World, how: str) ->
     assert len(world.mails()) == 1
 
 
-def test_a_message_that_arrives_twice_while_it_is_retried_adds_nothing_twice(sf: World) -> None:
-    sf.know([RFC, EMPTY])
+def test_a_message_that_arrives_twice_while_it_is_retried_adds_nothing_twice(sf: FakeStack) -> None:
+    sf.add_issuers([RFC, EMPTY])
     sf.fault("getTimbres", "cut-before", rfc=RFC, times=2)
     run = start(sf)
     event = sqs_event(sf.stack.arns["RunsQueue"], sf.receive("RunsQueue"))
@@ -427,13 +427,13 @@ def test_a_message_that_arrives_twice_while_it_is_retried_adds_nothing_twice(sf:
 
 
 def test_two_workers_with_the_same_message_at_the_same_time(
-    sf: World, monkeypatch: pytest.MonkeyPatch
+    sf: FakeStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second one counts the batch while the first one has not stored its result."""
-    sf.know([RFC, EMPTY, STRANGERS[0]])
+    sf.add_issuers([RFC, EMPTY, STRANGERS[0]])
     # The run does not end with this batch.
     sf.create_account("acme-two", sf.secret(SF))
-    sf.know([BUSY], account="acme-two")
+    sf.add_issuers([BUSY], account="acme-two")
     run = start(sf)
     messages = [one for one in sf.receive("RunsQueue") if SF in one["Body"]]
     event = sqs_event(sf.stack.arns["RunsQueue"], messages)
@@ -449,18 +449,18 @@ def test_two_workers_with_the_same_message_at_the_same_time(
     assert sf.invoke("run_worker", event) == {"batchItemFailures": []}
 
     assert sums(shown(sf, run)) == ("running", 4, 2, {"pac-rejected-request": 1})
-    sf.held_back()
-    sf.work()
+    sf.advance_to_delayed()
+    sf.run_worker_until_idle()
     assert sums(shown(sf, run)) == ("finished", 4, 3, {"pac-rejected-request": 1})
     assert kinds(sf)["Daily Run Completed"] == 1
     assert len(sf.mails()) == 1
 
 
 def test_two_runs_at_the_same_time_announce_what_is_stored_once(
-    sf: World, monkeypatch: pytest.MonkeyPatch
+    sf: FakeStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A run by hand counts an issuer while the daily run has its stamps, not yet stored."""
-    sf.know([EMPTY])
+    sf.add_issuers([EMPTY])
     start(sf)
     sf.clock.forward(minutes=1)
     save, again = DailyCountRepository.save, iter([True])
@@ -472,7 +472,7 @@ def test_two_runs_at_the_same_time_announce_what_is_stored_once(
 
     monkeypatch.setattr(DailyCountRepository, "save", after_the_other)
 
-    sf.work()
+    sf.run_worker_until_idle()
 
     runs = sf.get("/runs").body["runs"]
     assert [one["status"] for one in runs] == ["finished"] * 2
@@ -486,20 +486,20 @@ def test_two_runs_at_the_same_time_announce_what_is_stored_once(
 
 @pytest.mark.parametrize("after", [0, 1, 3])
 def test_a_worker_that_breaks_off_loses_nothing_and_doubles_nothing(
-    sf: World, monkeypatch: pytest.MonkeyPatch, after: int
+    sf: FakeStack, monkeypatch: pytest.MonkeyPatch, after: int
 ) -> None:
     monkeypatch.setattr(timbres.services.daily_run.worker, "_WRITE_BATCH_SIZE", 5)
     rfcs = many(sf, 12)
-    sf.know([EMPTY])
+    sf.add_issuers([EMPTY])
     run = start(sf)
     sf.break_aws("dynamodb", "TransactWriteItems", "InternalServerError", 500, after=after)
-    taken, returned = sf.count()
+    taken, returned = sf.run_worker_once()
     assert (taken, returned) == (0, 1)
-    sf.mend_aws()
+    sf.restore_aws()
     # Whoever was finishing the run and died is waited for.
     sf.clock.forward(minutes=11)
 
-    sf.work()
+    sf.run_worker_until_idle()
 
     assert sums(shown(sf, run)) == ("finished", 13, 13, {})
     assert set(asked(sf)) == {*rfcs, EMPTY}
@@ -535,16 +535,16 @@ def killed_at(monkeypatch: pytest.MonkeyPatch, step: str, when: str) -> Iterator
 @pytest.mark.parametrize("step", ["publish", "settle"])
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_worker_killed_at_publishing_or_storing_loses_no_event(
-    sf: World, monkeypatch: pytest.MonkeyPatch, step: str, when: str
+    sf: FakeStack, monkeypatch: pytest.MonkeyPatch, step: str, when: str
 ) -> None:
     sf.change_account(SF, sf.secret(SF, low_stamps=60))
-    sf.know([RFC, RFC_N, EMPTY])
+    sf.add_issuers([RFC, RFC_N, EMPTY])
     run = start(sf)
     with killed_at(monkeypatch, step, when):
-        sf.count()
+        sf.run_worker_once()
 
-    sf.cold()
-    sf.work()
+    sf.reset_warm_functions()
+    sf.run_worker_until_idle()
     sf.close_overdue()
 
     for kind, rfc in (("Stamps Exhausted", EMPTY), ("Stamps Low", RFC_N)):
@@ -558,39 +558,39 @@ def test_a_worker_killed_at_publishing_or_storing_loses_no_event(
     assert RFC_N in mail
 
 
-def test_a_message_comes_again_though_its_delay_could_not_be_set(sf: World) -> None:
-    sf.know([RFC, BUSY])
+def test_a_message_comes_again_though_its_delay_could_not_be_set(sf: FakeStack) -> None:
+    sf.add_issuers([RFC, BUSY])
     sf.fault("getTimbres", "cut-before", rfc=RFC)
     run = start(sf)
     sf.break_aws("sqs", "ChangeMessageVisibility", "InternalError", 500)
-    assert sf.count() == (0, 1)
-    sf.mend_aws()
+    assert sf.run_worker_once() == (0, 1)
+    sf.restore_aws()
     assert sums(shown(sf, run)) == ("running", 2, 1, {})
 
     # After the queue's own visibility timeout.
-    assert 1790 < sf.held_back() <= 1800
-    assert sf.count() == (1, 0)
+    assert 1790 < sf.advance_to_delayed() <= 1800
+    assert sf.run_worker_once() == (1, 0)
 
     assert sums(shown(sf, run)) == ("finished", 2, 2, {})
     assert Counter(asked(sf)) == {RFC: 2, BUSY: 1}
 
 
-def test_a_worker_sends_nothing_to_the_queue_that_triggers_it(sf: World) -> None:
-    sf.know([RFC, BUSY])
+def test_a_worker_sends_nothing_to_the_queue_that_triggers_it(sf: FakeStack) -> None:
+    sf.add_issuers([RFC, BUSY])
     sf.fault("getTimbres", "cut-before", rfc=RFC, times=3)
     start(sf)
     sent: list[str] = []
     for operation in ("SendMessage", "SendMessageBatch"):
         sf.watch_aws("sqs", operation, lambda request, **_: sent.append(request.url))
 
-    sf.work()
+    sf.run_worker_until_idle()
 
     assert asked(sf).count(RFC) == 4
     assert sent == []
 
 
 def test_an_unexpected_error_is_retried_and_then_given_up(
-    sf: World, monkeypatch: pytest.MonkeyPatch
+    sf: FakeStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stamps = SolucionFactibleClient.stamps
 
@@ -601,26 +601,26 @@ def test_an_unexpected_error_is_retried_and_then_given_up(
 
     monkeypatch.setattr(SolucionFactibleClient, "stamps", broken)
     monkeypatch.setattr(timbres.services.daily_run.start, "BATCH_SIZE", 1)
-    sf.know([RFC, RFC_N, BUSY])
+    sf.add_issuers([RFC, RFC_N, BUSY])
     run = start(sf)
 
     rounds = []
     for _ in range(4):
-        rounds.append(sf.count())
-        sf.held_back()
+        rounds.append(sf.run_worker_once())
+        sf.advance_to_delayed()
 
     assert rounds == [(2, 1), (0, 1), (1, 0), (0, 0)]
     assert sums(shown(sf, run)) == ("finished", 3, 2, {"internal-error": 1})
     assert kinds(sf)["Daily Run Completed"] == 1
-    assert "ZeroDivisionError" in str(sf.logged("a batch was not counted"))
+    assert "ZeroDivisionError" in str(sf.log_lines_with("a batch was not counted"))
     (dead,) = sf.receive("RunsDeadLetterQueue")
     assert json.loads(dead["Body"])["run"] == run
 
 
 def test_issuers_of_a_batch_that_is_given_up_are_done_if_they_were_counted(
-    sf: World, monkeypatch: pytest.MonkeyPatch
+    sf: FakeStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sf.know([EMPTY, RFC_N])
+    sf.add_issuers([EMPTY, RFC_N])
     run = start(sf)
     save, left = DailyCountRepository.save, [1]
 
@@ -631,27 +631,29 @@ def test_issuers_of_a_batch_that_is_given_up_are_done_if_they_were_counted(
         raise ZeroDivisionError("of the test")
 
     monkeypatch.setattr(DailyCountRepository, "save", broken)
-    sf.work()
+    sf.run_worker_until_idle()
 
     assert sums(shown(sf, run)) == ("finished", 2, 1, {"internal-error": 1})
     assert shown(sf, run)["exhausted"] == 1
     assert len(sf.mails()) == 1
 
 
-def test_an_unexpected_error_after_hours_of_an_outage_is_retried_all_the_same(sf: World) -> None:
-    sf.know([RFC])
+def test_an_unexpected_error_after_hours_of_an_outage_is_retried_all_the_same(
+    sf: FakeStack,
+) -> None:
+    sf.add_issuers([RFC])
     sf.fault("getTimbres", "code", code="503", times=8)
     run = start(sf)
     for _ in range(8):
-        assert sf.count() == (0, 1)
-        sf.held_back()
+        assert sf.run_worker_once() == (0, 1)
+        sf.advance_to_delayed()
     sf.break_aws("dynamodb", "TransactWriteItems", "InternalServerError", 500)
-    assert sf.count() == (0, 1)
-    sf.mend_aws()
-    sf.work()
+    assert sf.run_worker_once() == (0, 1)
+    sf.restore_aws()
+    sf.run_worker_until_idle()
 
     assert sums(shown(sf, run)) == ("finished", 1, 1, {})
-    assert sf.waiting("RunsDeadLetterQueue") == 0
+    assert sf.queued_messages("RunsDeadLetterQueue") == 0
 
 
 @pytest.mark.parametrize(
@@ -666,12 +668,12 @@ def test_an_unexpected_error_after_hours_of_an_outage_is_retried_all_the_same(sf
         '{"run": "2020-01-01-050000", "account": "acme-sf", "number": "1"}',
     ],
 )
-def test_a_message_that_names_no_batch_is_put_aside_at_once(sf: World, body: str) -> None:
-    sf.know([RFC])
+def test_a_message_that_names_no_batch_is_put_aside_at_once(sf: FakeStack, body: str) -> None:
+    sf.add_issuers([RFC])
     sf.stack.client("sqs").send_message(QueueUrl=sf.stack.refs["RunsQueue"], MessageBody=body)
     run = start(sf)
 
-    assert sf.count() == (2, 0)
+    assert sf.run_worker_once() == (2, 0)
 
     assert sums(shown(sf, run)) == ("finished", 1, 1, {})
     assert [dead["Body"] for dead in sf.receive("RunsDeadLetterQueue")] == [body]
@@ -680,14 +682,14 @@ def test_a_message_that_names_no_batch_is_put_aside_at_once(sf: World, body: str
 # ------------------------------------------------------------------ what passes, or not
 
 
-def test_an_issuer_that_times_out_is_retried_until_the_run_closes(sf: World) -> None:
-    sf.know([RFC, RFC_N, BUSY])
+def test_an_issuer_that_times_out_is_retried_until_the_run_closes(sf: FakeStack) -> None:
+    sf.add_issuers([RFC, RFC_N, BUSY])
     sf.fault("getTimbres", "cut-before", rfc=RFC, times=-1)
     begun = sf.clock()
     run = start(sf)
     delays = []
-    while sf.count() == (0, 1):
-        delays.append(round(sf.held_back() / 60))
+    while sf.run_worker_once() == (0, 1):
+        delays.append(round(sf.advance_to_delayed() / 60))
 
     assert delays[:7] == [1, 2, 4, 8, 15, 15, 15]
     assert set(delays[7:]) == {15}
@@ -700,17 +702,17 @@ def test_an_issuer_that_times_out_is_retried_until_the_run_closes(sf: World) -> 
 
 @pytest.mark.parametrize("fault", [{"fault": "cut-before"}, {"fault": "code", "code": "503"}])
 def test_an_outage_of_three_hours_is_counted_by_the_same_run(
-    sf: World, fault: dict[str, Any], pairs: None
+    sf: FakeStack, fault: dict[str, Any], pairs: None
 ) -> None:
     rfcs = many(sf, 5)
     sf.fault("getTimbres", times=-1, **fault)
     begun = sf.clock()
     run = start(sf)
     while sf.clock() - begun < timedelta(hours=3):
-        sf.count()
-        assert sf.held_back()
+        sf.run_worker_once()
+        assert sf.advance_to_delayed()
     sf.factible.faults.clear()
-    sf.work()
+    sf.run_worker_until_idle()
 
     assert sums(shown(sf, run)) == ("finished", 5, 5, {})
     assert sf.clock() - begun < timedelta(hours=3, minutes=20)
@@ -719,25 +721,25 @@ def test_an_outage_of_three_hours_is_counted_by_the_same_run(
 
 @pytest.mark.parametrize(("fault", "code"), [("cut-before", None), ("code", "500")])
 @pytest.mark.parametrize("times", [1, 2])
-def test_what_passes_is_no_failure(sf: World, fault: str, code: str | None, times: int) -> None:
-    sf.know([RFC, BUSY])
+def test_what_passes_is_no_failure(sf: FakeStack, fault: str, code: str | None, times: int) -> None:
+    sf.add_issuers([RFC, BUSY])
     sf.fault("getTimbres", fault, rfc=RFC, times=times, **({"code": code} if code else {}))
 
     assert sums(sf.run()) == ("finished", 2, 2, {})
     assert asked(sf).count(RFC) == times + 1
 
 
-def test_time_that_runs_out_is_no_failure(sf: World) -> None:
+def test_time_that_runs_out_is_no_failure(sf: FakeStack) -> None:
     many(sf, 20)
     run = start(sf)
 
     # Too short to ask at all, five times: the batch comes again each time.
     for _ in range(5):
-        assert sf.count(seconds=17) == (0, 1)
-        assert sf.held_back()
+        assert sf.run_worker_once(seconds=17) == (0, 1)
+        assert sf.advance_to_delayed()
     assert asked(sf) == []
     assert sums(shown(sf, run)) == ("running", 20, 0, {})
-    sf.work()
+    sf.run_worker_until_idle()
 
     assert sums(shown(sf, run)) == ("finished", 20, 20, {})
 
@@ -745,7 +747,7 @@ def test_time_that_runs_out_is_no_failure(sf: World) -> None:
 @pytest.mark.parametrize("code", ["501", "503"])
 @pytest.mark.parametrize("times", [1, 9])
 def test_a_pac_that_cannot_take_more_is_left_alone_until_the_next_attempt(
-    sf: World, code: str, times: int
+    sf: FakeStack, code: str, times: int
 ) -> None:
     rfcs = many(sf, 20)
     sf.fault("getTimbres", "code", code=code, times=times)
@@ -758,7 +760,7 @@ def test_a_pac_that_cannot_take_more_is_left_alone_until_the_next_attempt(
     assert len(asked(sf)) == 20 + times
 
 
-def test_a_pac_that_fails_for_some_issuers_keeps_what_it_told_of_the_others(sf: World) -> None:
+def test_a_pac_that_fails_for_some_issuers_keeps_what_it_told_of_the_others(sf: FakeStack) -> None:
     rfcs = many(sf, 24)
     for rfc in rfcs[8:16]:
         sf.fault("getTimbres", "code", code="500", rfc=rfc)
@@ -769,7 +771,7 @@ def test_a_pac_that_fails_for_some_issuers_keeps_what_it_told_of_the_others(sf: 
 
 @pytest.mark.parametrize("fault", [{"fault": "code", "code": "500"}, {"fault": "cut-before"}])
 def test_an_outage_in_the_middle_of_a_batch_is_pressed_by_few_calls(
-    sf: World, monkeypatch: pytest.MonkeyPatch, fault: dict[str, Any]
+    sf: FakeStack, monkeypatch: pytest.MonkeyPatch, fault: dict[str, Any]
 ) -> None:
     many(sf, 180)
     begin = sf.factible.calls.begin
@@ -782,13 +784,13 @@ def test_an_outage_in_the_middle_of_a_batch_is_pressed_by_few_calls(
     monkeypatch.setattr(sf.factible.calls, "begin", out_of_order_after)
     start(sf)
 
-    assert sf.count() == (0, 1)
+    assert sf.run_worker_once() == (0, 1)
 
     # Ten failures in a row, and what the threads have on their way by then.
     assert len(asked(sf)) <= 61 + 10 + 2 * 32
 
 
-def test_issuers_that_always_fail_do_not_keep_others_from_being_reached(sf: World) -> None:
+def test_issuers_that_always_fail_do_not_keep_others_from_being_reached(sf: FakeStack) -> None:
     rfcs = many(sf, 60)
     for rfc in rfcs[:40]:
         sf.fault("getTimbres", "code", code="500", rfc=rfc, times=-1)
@@ -798,7 +800,7 @@ def test_issuers_that_always_fail_do_not_keep_others_from_being_reached(sf: Worl
     assert sums(run) == ("finished", 60, 20, {"pac-error": 40})
 
 
-def test_an_outage_is_pressed_by_few_calls_and_ends_with_the_run(sf: World) -> None:
+def test_an_outage_is_pressed_by_few_calls_and_ends_with_the_run(sf: FakeStack) -> None:
     many(sf, 60)
     sf.fault("getTimbres", "code", code="503", times=-1)
 
@@ -811,9 +813,9 @@ def test_an_outage_is_pressed_by_few_calls_and_ends_with_the_run(sf: World) -> N
     assert "60 emisores: el PAC no estaba disponible" in mail
 
 
-def test_a_run_that_is_overdue_is_closed_with_what_it_has(sf: World, pairs: None) -> None:
+def test_a_run_that_is_overdue_is_closed_with_what_it_has(sf: FakeStack, pairs: None) -> None:
     many(sf, 4)
-    sf.know([EMPTY])
+    sf.add_issuers([EMPTY])
     run = start(sf)
     # The last of three batches is late.
     first, second, late = sf.receive("RunsQueue")
@@ -842,7 +844,7 @@ def test_a_run_that_is_overdue_is_closed_with_what_it_has(sf: World, pairs: None
     assert sums(sf.run()) == ("finished", 5, 5, {})
 
 
-def published_events(world: World) -> list[dict[str, Any]]:
+def published_events(world: FakeStack) -> list[dict[str, Any]]:
     """Check that each run was announced as it is stored, mailed once; return what was told."""
     told = world.events("Daily Run Completed")
     for one in told:
@@ -859,15 +861,17 @@ def published_events(world: World) -> list[dict[str, Any]]:
     return told
 
 
-def test_a_run_closed_in_the_middle_of_its_start_plans_nothing_more(sf: World) -> None:
-    sf.know([RFC])
+def test_a_run_closed_in_the_middle_of_its_start_plans_nothing_more(sf: FakeStack) -> None:
+    sf.add_issuers([RFC])
     closed: list[dict[str, Any]] = []
 
     def close(**_: Any) -> None:
         if not closed:
             closed.append({})
             sf.clock.forward(hours=6)
-            closed[:] = sf.invoke("run", {"close": "overdue"}, module=load("run"))["closed"]
+            closed[:] = sf.invoke("run", {"close": "overdue"}, module=load_function("run"))[
+                "closed"
+            ]
 
     sf.watch_aws("dynamodb", "TransactWriteItems", close)
     run = sf.run()
@@ -886,11 +890,11 @@ def test_a_run_closed_in_the_middle_of_its_start_plans_nothing_more(sf: World) -
     ],
 )
 def test_a_run_closed_while_a_worker_counts_announces_what_is_stored(
-    sf: World, monkeypatch: pytest.MonkeyPatch, pairs: None, owner: Any, step: str
+    sf: FakeStack, monkeypatch: pytest.MonkeyPatch, pairs: None, owner: Any, step: str
 ) -> None:
     """At a step of the worker, six hours have passed and the run is closed."""
     many(sf, 5)
-    sf.know([EMPTY])
+    sf.add_issuers([EMPTY])
     run = start(sf)
     owner: Any = {
         "save": DailyCountRepository,
@@ -908,7 +912,7 @@ def test_a_run_closed_while_a_worker_counts_announces_what_is_stored(
         return method(self, *args, **options)
 
     monkeypatch.setattr(owner, step, closed_meanwhile)
-    sf.work()
+    sf.run_worker_until_idle()
 
     assert closed
     (told,) = published_events(sf)
@@ -927,10 +931,10 @@ def test_a_run_closed_while_a_worker_counts_announces_what_is_stored(
 
 
 def test_an_alert_of_a_worker_that_was_killed_is_mailed_though_the_run_was_closed(
-    sf: World, monkeypatch: pytest.MonkeyPatch
+    sf: FakeStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The issuer is counted, and nothing else of it is stored, when the run is closed."""
-    sf.know([EMPTY])
+    sf.add_issuers([EMPTY])
     start(sf)
 
     def killed(*args: Any) -> Any:
@@ -939,13 +943,13 @@ def test_an_alert_of_a_worker_that_was_killed_is_mailed_though_the_run_was_close
     with monkeypatch.context() as patched:
         patched.setattr(RunRepository, "save_result", killed)
         with pytest.raises(Killed):
-            sf.count()
-    sf.cold()
+            sf.run_worker_once()
+    sf.reset_warm_functions()
     sf.clock.forward(hours=6)
     assert sums(sf.close_overdue()[0]) == ("finished", 1, 0, {"not-reached": 1})
     calls = sf.calls()
 
-    sf.work()
+    sf.run_worker_until_idle()
 
     assert sf.calls() == calls
     sf.clock.forward(hours=18)
@@ -957,11 +961,11 @@ def test_an_alert_of_a_worker_that_was_killed_is_mailed_though_the_run_was_close
 @pytest.mark.parametrize("step", ["acquire_finalization", "close", "seal", "publish", "finish"])
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_an_end_that_was_killed_is_announced_as_it_is_stored(
-    sf: World, monkeypatch: pytest.MonkeyPatch, pairs: None, step: str, when: str
+    sf: FakeStack, monkeypatch: pytest.MonkeyPatch, pairs: None, step: str, when: str
 ) -> None:
     """The closing function is killed; the workers go on; the closing is repeated."""
     many(sf, 3)
-    sf.know([EMPTY])
+    sf.add_issuers([EMPTY])
     run = start(sf)
     events = [
         sqs_event(sf.stack.arns["RunsQueue"], [message]) for message in sf.receive("RunsQueue")
@@ -969,7 +973,7 @@ def test_an_end_that_was_killed_is_announced_as_it_is_stored(
     sf.clock.forward(hours=6)
     with killed_at(monkeypatch, step, when):
         sf.close_overdue()
-    sf.cold()
+    sf.reset_warm_functions()
     for event in events:
         sf.invoke("run_worker", event)
     sf.clock.forward(hours=1)
@@ -991,10 +995,10 @@ def test_an_end_that_was_killed_is_announced_as_it_is_stored(
 
 
 def test_two_ends_at_the_same_time_announce_the_same(
-    sf: World, monkeypatch: pytest.MonkeyPatch
+    sf: FakeStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first one stands still for longer than its lease, and then goes on."""
-    sf.know([EMPTY])
+    sf.add_issuers([EMPTY])
     run = start(sf)
     seal, again = RunRepository.seal, iter([True])
 
@@ -1006,7 +1010,7 @@ def test_two_ends_at_the_same_time_announce_the_same(
         seal(self, *args)
 
     monkeypatch.setattr(RunRepository, "seal", after_the_other)
-    sf.work()
+    sf.run_worker_until_idle()
 
     first, second = sf.events("Daily Run Completed")
     assert first == second
@@ -1015,9 +1019,9 @@ def test_two_ends_at_the_same_time_announce_the_same(
     assert len(sf.mails()) == 1
 
 
-def test_a_write_whose_response_is_lost_delays_no_run_and_doubles_nothing(sf: World) -> None:
+def test_a_write_whose_response_is_lost_delays_no_run_and_doubles_nothing(sf: FakeStack) -> None:
     """Each write of a run in turn takes effect, and its response does not arrive."""
-    sf.know([RFC, EMPTY, STRANGERS[0]])
+    sf.add_issuers([RFC, EMPTY, STRANGERS[0]])
     number = 0
     while True:
         lost = sf.lose_write_response(number)
@@ -1036,25 +1040,25 @@ def test_a_write_whose_response_is_lost_delays_no_run_and_doubles_nothing(sf: Wo
     assert kinds(sf)["Stamps Exhausted"] == 1
 
 
-def test_an_account_that_cannot_be_reached_waits_while_others_are_counted(sf: World) -> None:
+def test_an_account_that_cannot_be_reached_waits_while_others_are_counted(sf: FakeStack) -> None:
     sf.create_account("acme-away", sf.secret(SF, endpoint="http://127.0.0.1:9"))
-    sf.know([RFC, BUSY])
-    sf.know([RFC, BUSY, EMPTY], account="acme-away")
+    sf.add_issuers([RFC, BUSY])
+    sf.add_issuers([RFC, BUSY, EMPTY], account="acme-away")
     run = start(sf)
-    assert sf.count() == (1, 1)
+    assert sf.run_worker_once() == (1, 1)
     accounts = {one["account"]: one for one in shown(sf, run)["accounts"]}
     assert (accounts[SF]["done"], accounts["acme-away"]["done"]) == (2, 0)
 
     sf.change_account("acme-away", sf.secret(SF))
-    sf.cold()
-    sf.work()
+    sf.reset_warm_functions()
+    sf.run_worker_until_idle()
 
     assert sums(shown(sf, run)) == ("finished", 5, 5, {})
 
 
-def test_an_account_that_stays_away_fails_by_reason(sf: World) -> None:
+def test_an_account_that_stays_away_fails_by_reason(sf: FakeStack) -> None:
     sf.change_account(SF, sf.secret(SF, endpoint="http://127.0.0.1:9"))
-    sf.know([RFC, BUSY])
+    sf.add_issuers([RFC, BUSY])
 
     assert sums(sf.run()) == ("finished", 2, 0, {"pac-unreachable": 2})
 
@@ -1063,7 +1067,7 @@ def test_an_account_that_stays_away_fails_by_reason(sf: World) -> None:
 
 
 def test_rejected_credentials_are_one_sign_in_for_each_worker_in_flight(
-    sf: World, monkeypatch: pytest.MonkeyPatch
+    sf: FakeStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # As many messages as ten thousand issuers have.
     monkeypatch.setattr(timbres.services.daily_run.start, "BATCH_SIZE", 30)
@@ -1081,10 +1085,12 @@ def test_rejected_credentials_are_one_sign_in_for_each_worker_in_flight(
     workers = int(sf.stack.refs["MaxConcurrentRunWorkers"])
     assert workers == 2
     with sf.environment("run_worker"):
-        modules = [load("run_worker") for _ in range(workers)]
+        modules = [load_function("run_worker") for _ in range(workers)]
         for begin in range(0, 5, workers):
             threads = [
-                threading.Thread(target=module.handler, args=(event, Context("run_worker", 300)))
+                threading.Thread(
+                    target=module.handler, args=(event, LambdaContext("run_worker", 300))
+                )
                 for module, event in zip(modules, events[begin : begin + workers], strict=False)
             ]
             for thread in threads:
@@ -1099,7 +1105,9 @@ def test_rejected_credentials_are_one_sign_in_for_each_worker_in_flight(
     assert "rechazó las credenciales" in mail
 
 
-def test_a_password_that_expires_in_the_middle(sf: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_password_that_expires_in_the_middle(
+    sf: FakeStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
     many(sf, 80)
     books = sf.books.solucion_factible
     authenticate, signed_in = books.authenticate, iter(range(20))
@@ -1123,15 +1131,15 @@ def test_a_password_that_expires_in_the_middle(sf: World, monkeypatch: pytest.Mo
     monkeypatch.setattr(books, "authenticate", authenticate)
     books.set_account(state=AccountState.ACTIVE)
     sf.change_account(SF, sf.secret(SF))
-    sf.cold()
+    sf.reset_warm_functions()
     sf.clock.forward(hours=1)
     assert sums(sf.run()) == ("finished", 80, 80, {})
 
 
-def test_an_account_whose_secret_is_broken_is_left_out_and_stops_no_other(sf: World) -> None:
+def test_an_account_whose_secret_is_broken_is_left_out_and_stops_no_other(sf: FakeStack) -> None:
     sf.create_account("acme-broken", "no JSON")
-    sf.know([RFC])
-    sf.know([RFC], account="acme-broken")
+    sf.add_issuers([RFC])
+    sf.add_issuers([RFC], account="acme-broken")
 
     run = sf.run()
 
@@ -1143,24 +1151,24 @@ def test_an_account_whose_secret_is_broken_is_left_out_and_stops_no_other(sf: Wo
     }
 
 
-def test_an_account_whose_secret_is_gone_since_the_start(sf: World) -> None:
+def test_an_account_whose_secret_is_gone_since_the_start(sf: FakeStack) -> None:
     sf.create_account("acme-gone", sf.secret(SF))
-    sf.know([RFC, BUSY], account="acme-gone")
-    sf.know([RFC])
+    sf.add_issuers([RFC, BUSY], account="acme-gone")
+    sf.add_issuers([RFC])
     run = start(sf)
     sf.stack.client("secretsmanager").delete_secret(
         SecretId=f"{sf.stack.refs['SecretPrefix']}acme-gone", ForceDeleteWithoutRecovery=True
     )
-    sf.work()
+    sf.run_worker_until_idle()
 
     assert sums(shown(sf, run)) == ("finished", 3, 1, {"account-unknown": 2})
 
 
 @pytest.mark.parametrize("when", ["queued", "asked"])
 def test_an_issuer_that_is_removed_during_a_run_does_not_come_back(
-    sf: World, when: str, monkeypatch: pytest.MonkeyPatch
+    sf: FakeStack, when: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sf.know([RFC, BUSY])
+    sf.add_issuers([RFC, BUSY])
     run = start(sf)
 
     def remove() -> None:
@@ -1178,7 +1186,7 @@ def test_an_issuer_that_is_removed_during_a_run_does_not_come_back(
             return stamps(username, rfc)
 
         monkeypatch.setattr(sf.books.solucion_factible, "stamps", removed_meanwhile)
-    sf.work()
+    sf.run_worker_until_idle()
 
     assert sums(shown(sf, run)) == ("finished", 2, 2, {})
     assert [one["rfc"] for one in sf.get(f"/accounts/{SF}/stamps").body["issuers"]] == [RFC]
@@ -1191,7 +1199,7 @@ def test_an_issuer_that_is_removed_during_a_run_does_not_come_back(
 
 @pytest.mark.parametrize(("rate", "count"), [(7, 1), (20, 5), (1000, 250)])
 def test_calls_reserved_by_many_workers_keep_their_distance(
-    sf: World, rate: int, count: int
+    sf: FakeStack, rate: int, count: int
 ) -> None:
     sf.ticks.real = True
     dynamodb, table = session.client("dynamodb"), sf.stack.refs["RateLimitTable"]
@@ -1215,7 +1223,7 @@ def test_calls_reserved_by_many_workers_keep_their_distance(
     assert min(gaps) >= count / rate - 1e-5
 
 
-def test_a_later_write_does_not_change_an_item_that_moto_returned(sf: World) -> None:
+def test_a_later_write_does_not_change_an_item_that_moto_returned(sf: FakeStack) -> None:
     backend, name = dynamodb_backends[AWS_ACCOUNT][REGION], sf.stack.refs["RateLimitTable"]
     backend.put_item(name, {"account": {"S": SF}})
 
@@ -1225,7 +1233,7 @@ def test_a_later_write_does_not_change_an_item_that_moto_returned(sf: World) -> 
     assert item is not backend.get_table(name).get_item(item.hash_key, None)
 
 
-def test_a_call_that_would_begin_too_late_is_not_reserved(sf: World) -> None:
+def test_a_call_that_would_begin_too_late_is_not_reserved(sf: FakeStack) -> None:
     sf.ticks.real = True
     limiter = RateLimiter(session.client("dynamodb"), sf.stack.refs["RateLimitTable"])
     now = time.time()
@@ -1241,7 +1249,7 @@ def test_a_call_that_would_begin_too_late_is_not_reserved(sf: World) -> None:
 
 
 def test_the_calls_a_second_hold_across_two_workers(
-    sf: World, monkeypatch: pytest.MonkeyPatch
+    sf: FakeStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sf.change_account(SF, sf.secret(SF, calls_per_second=5))
     monkeypatch.setattr(timbres.services.daily_run.start, "BATCH_SIZE", 7)
@@ -1259,10 +1267,10 @@ def test_the_calls_a_second_hold_across_two_workers(
     with sf.environment("run_worker"):
         threads = [
             threading.Thread(
-                target=load("run_worker").handler,
+                target=load_function("run_worker").handler,
                 args=(
                     sqs_event(sf.stack.arns["RunsQueue"], [message]),
-                    Context("run_worker", 300),
+                    LambdaContext("run_worker", 300),
                 ),
             )
             for message in sf.receive("RunsQueue")
@@ -1284,7 +1292,7 @@ def test_the_calls_a_second_hold_across_two_workers(
 
 
 @pytest.fixture
-def rc(world: World) -> World:
+def rc(world: FakeStack) -> FakeStack:
     """A world whose one account is at Reachcore."""
     world.stack.client("secretsmanager").delete_secret(
         SecretId=f"{world.stack.refs['SecretPrefix']}{SF}", ForceDeleteWithoutRecovery=True
@@ -1292,19 +1300,19 @@ def rc(world: World) -> World:
     return world
 
 
-def stamped(world: World, day: date, amount: int, rfc: str = RFC) -> None:
+def stamped(world: FakeStack, day: date, amount: int, rfc: str = RFC) -> None:
     world.books.reachcore.add_movements("Acme Timbrado", [Movement(day, rfc, amount=amount)])
 
 
-def at_five(world: World, day: date) -> None:
+def at_five(world: FakeStack, day: date) -> None:
     """Move the clock to 05:00 of a day in Mexico City."""
     world.clock.at = world.clock.at.replace(
         year=day.year, month=day.month, day=day.day, hour=5, minute=0, second=0
     )
 
 
-def test_one_balance_tells_of_all_issuers(rc: World) -> None:
-    rc.know([BUSY], account=RC)
+def test_one_balance_tells_of_all_issuers(rc: FakeStack) -> None:
+    rc.add_issuers([BUSY], account=RC)
 
     run = rc.run()
 
@@ -1326,8 +1334,8 @@ def test_one_balance_tells_of_all_issuers(rc: World) -> None:
         assert item["at"] == "2026-11-19T00:00:00-06:00"
 
 
-def test_a_month_s_end_is_a_day_like_others(rc: World) -> None:
-    rc.know([RFC], account=RC)
+def test_a_month_s_end_is_a_day_like_others(rc: FakeStack) -> None:
+    rc.add_issuers([RFC], account=RC)
     days = [date(2026, 11, 29), date(2026, 11, 30), date(2026, 12, 1), date(2026, 12, 2)]
     stamped(rc, date(2026, 11, 29), 3)
     stamped(rc, date(2026, 11, 30), 5)
@@ -1349,9 +1357,9 @@ def test_a_month_s_end_is_a_day_like_others(rc: World) -> None:
 
 
 def test_a_balance_that_takes_two_attempts_counts_each_issuer_once(
-    rc: World, monkeypatch: pytest.MonkeyPatch
+    rc: FakeStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rc.know([bulk_rfc(index) for index in range(10)], account=RC)
+    rc.add_issuers([bulk_rfc(index) for index in range(10)], account=RC)
     monkeypatch.setattr(timbres.services.daily_run.worker, "_BALANCE_BATCH_SIZE", 4)
     slow = iter([True])
 
@@ -1361,9 +1369,9 @@ def test_a_balance_that_takes_two_attempts_counts_each_issuer_once(
 
     run = start(rc)
     rc.watch_aws("dynamodb", "TransactWriteItems", at_the_first)
-    assert rc.count(seconds=18.9) == (0, 1)
+    assert rc.run_worker_once(seconds=18.9) == (0, 1)
     assert 0 < len(rc.stack.items("SnapshotsTable")) < 13
-    rc.work()
+    rc.run_worker_until_idle()
 
     assert sums(shown(rc, run)) == ("finished", 13, 13, {})
     assert len(rc.stack.items("SnapshotsTable")) == 13
@@ -1379,7 +1387,7 @@ def test_a_balance_that_takes_two_attempts_counts_each_issuer_once(
     ],
 )
 def test_a_balance_that_fails(
-    rc: World, fault: str, more: dict[str, str], reason: str, calls: int
+    rc: FakeStack, fault: str, more: dict[str, str], reason: str, calls: int
 ) -> None:
     rc.fault("saldos", fault, times=-1, **more)
 
@@ -1390,7 +1398,7 @@ def test_a_balance_that_fails(
 # -------------------------------------------------------------------------------- alerts
 
 
-def story(world: World, days: list[tuple[int, int]], rfc: str = BUSY) -> list[str | None]:
+def story(world: FakeStack, days: list[tuple[int, int]], rfc: str = BUSY) -> list[str | None]:
     """Let an issuer have so many contracted and used on days in turn; return what was told."""
     told: list[str | None] = []
     for contracted, used in days:
@@ -1425,10 +1433,10 @@ def story(world: World, days: list[tuple[int, int]], rfc: str = BUSY) -> list[st
     ],
 )
 def test_each_crossing_is_told_once(
-    sf: World, days: list[tuple[int, int]], told: list[str | None]
+    sf: FakeStack, days: list[tuple[int, int]], told: list[str | None]
 ) -> None:
     sf.change_account(SF, sf.secret(SF, low_stamps=50, low_days=0))
-    sf.know([BUSY])
+    sf.add_issuers([BUSY])
 
     assert story(sf, days) == told
 
@@ -1438,7 +1446,7 @@ def test_each_crossing_is_told_once(
     [(50, None, "Low"), (50, 10, None), (None, 50, "Low"), (10, 0, None), (None, None, None)],
 )
 def test_an_issuer_s_own_threshold_stands_before_the_account_s(
-    sf: World, account: int | None, own: int | None, told: str | None
+    sf: FakeStack, account: int | None, own: int | None, told: str | None
 ) -> None:
     sf.change_account(SF, sf.secret(SF, low_stamps=account))
     sf.call("issuers", "PUT", f"/accounts/{SF}/issuers", body=[{"rfc": BUSY, "low_stamps": own}])
@@ -1446,8 +1454,8 @@ def test_an_issuer_s_own_threshold_stands_before_the_account_s(
     assert story(sf, [(100, 70)]) == [told]
 
 
-def test_few_days_left_are_low_without_any_threshold(sf: World) -> None:
-    sf.know([BUSY])
+def test_few_days_left_are_low_without_any_threshold(sf: FakeStack) -> None:
+    sf.add_issuers([BUSY])
 
     # 20 a day: 160 last for eight days, 120 for six.
     assert story(sf, [(1000, 820), (1000, 840), (1000, 860), (1000, 880), (1000, 900)]) == [
@@ -1463,9 +1471,9 @@ def test_few_days_left_are_low_without_any_threshold(sf: World) -> None:
     assert (round(event["days_left"]), round(event["burn"])) == (6, 20)
 
 
-def test_a_live_count_between_two_runs_tells_nothing_and_takes_nothing_away(sf: World) -> None:
+def test_a_live_count_between_two_runs_tells_nothing_and_takes_nothing_away(sf: FakeStack) -> None:
     sf.change_account(SF, sf.secret(SF, low_stamps=50))
-    sf.know([BUSY])
+    sf.add_issuers([BUSY])
     assert story(sf, [(100, 40)]) == [None]
     sf.books.solucion_factible.set_issuer(BUSY, usados=60)
     assert sf.get(f"/accounts/{SF}/stamps", rfc=BUSY).body["alert"] == "low"
@@ -1474,14 +1482,14 @@ def test_a_live_count_between_two_runs_tells_nothing_and_takes_nothing_away(sf: 
     assert story(sf, [(100, 60), (100, 61)]) == ["Low", None]
 
     # A purchase lifts it at once; the next fall is told.
-    sf.buy(BUSY, 100)
+    sf.create_contract(BUSY, 100)
     assert line(sf, BUSY)["alert"] == "ok"
     assert story(sf, [(200, 160)]) == ["Low"]
 
 
-def test_one_mail_for_all_that_a_run_found(sf: World) -> None:
+def test_one_mail_for_all_that_a_run_found(sf: FakeStack) -> None:
     sf.change_account(SF, sf.secret(SF, low_stamps=60))
-    sf.know([RFC, RFC_N, EMPTY, UNUSED, BUSY, STRANGERS[0]])
+    sf.add_issuers([RFC, RFC_N, EMPTY, UNUSED, BUSY, STRANGERS[0]])
 
     run = sf.run()
 
@@ -1501,7 +1509,7 @@ def test_one_mail_for_all_that_a_run_found(sf: World) -> None:
 
 
 def test_many_crossings_are_one_event_and_one_mail_that_fit(
-    sf: World, monkeypatch: pytest.MonkeyPatch
+    sf: FakeStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(timbres.schemas.runs, "MAX_LISTED", 20)
     sf.change_account(SF, sf.secret(SF, low_stamps=2_000))
@@ -1518,8 +1526,8 @@ def test_many_crossings_are_one_event_and_one_mail_that_fit(
     assert "25 más" in mail
 
 
-def test_nothing_new_is_no_mail(sf: World) -> None:
-    sf.know([RFC, BUSY, STRANGERS[0]])
+def test_nothing_new_is_no_mail(sf: FakeStack) -> None:
+    sf.add_issuers([RFC, BUSY, STRANGERS[0]])
     sf.run()
     assert kinds(sf) == {"Daily Run Completed": 1}
     assert sf.mails() == []
@@ -1528,8 +1536,8 @@ def test_nothing_new_is_no_mail(sf: World) -> None:
 # --------------------------------------------------------------------------- the records
 
 
-def test_the_runs_newest_first(sf: World) -> None:
-    sf.know([RFC])
+def test_the_runs_newest_first(sf: FakeStack) -> None:
+    sf.add_issuers([RFC])
     for _ in range(3):
         sf.run()
         sf.clock.forward(days=1)
@@ -1541,7 +1549,7 @@ def test_the_runs_newest_first(sf: World) -> None:
     assert body["next"] is None
 
 
-def test_more_runs_than_a_page_holds(sf: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_runs_than_a_page_holds(sf: FakeStack, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timbres.repositories.runs, "_PAGE", 3)
     for _ in range(5):
         start(sf)
@@ -1559,22 +1567,22 @@ def test_more_runs_than_a_page_holds(sf: World, monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize(
     "name", ["nope", "2026-11-19-050000", "2026-11-19", "..", "0" * 3_000, "run", "%00"]
 )
-def test_a_run_that_there_is_not(sf: World, name: str) -> None:
-    problem(sf.get(f"/runs/{name}"), 404, "run-not-found", "id")
+def test_a_run_that_there_is_not(sf: FakeStack, name: str) -> None:
+    check_problem(sf.get(f"/runs/{name}"), 404, "run-not-found", "id")
 
 
-def test_what_the_records_do_not_take(sf: World) -> None:
-    problem(sf.get("/runs", cursor="x"), 400, "parameter-invalid", "cursor")
-    problem(sf.get("/runs", page="2"), 400, "parameter-invalid", "page")
-    problem(sf.get("/runs/2026-11-19-050000", more="2"), 400, "parameter-invalid", "more")
+def test_what_the_records_do_not_take(sf: FakeStack) -> None:
+    check_problem(sf.get("/runs", cursor="x"), 400, "parameter-invalid", "cursor")
+    check_problem(sf.get("/runs", page="2"), 400, "parameter-invalid", "page")
+    check_problem(sf.get("/runs/2026-11-19-050000", more="2"), 400, "parameter-invalid", "more")
 
 
-def test_a_start_without_a_time_is_due_now(sf: World) -> None:
+def test_a_start_without_a_time_is_due_now(sf: FakeStack) -> None:
     assert sf.invoke("run", {})["id"] == "2026-11-19-135341"
 
 
-def test_its_day_is_that_of_mexico_city(sf: World) -> None:
-    sf.know([RFC])
+def test_its_day_is_that_of_mexico_city(sf: FakeStack) -> None:
+    sf.add_issuers([RFC])
     sf.clock.at = sf.clock.at.fromisoformat("2026-11-20T04:30:00+00:00").astimezone(
         sf.clock.at.tzinfo
     )

@@ -17,12 +17,12 @@ from tests.integration.pac_cases import (
     RFC_N,
     USERNAME,
     WSDL,
-    Stage,
+    PacServer,
     books,
     calls,
+    expect_pac_error,
     factible_account,
-    failing,
-    put,
+    inject_fault,
 )
 
 from timbres.deadline import Deadline
@@ -40,15 +40,15 @@ Act = Callable[[PacClient], Any]
 
 
 @pytest.fixture
-def pac(stage: Stage) -> FakeSolucionFactible:
+def pac(stage: PacServer) -> FakeSolucionFactible:
     """The PAC, its memory as new."""
     sandbox = FakeSolucionFactible(books().solucion_factible, wsdl=WSDL)
-    stage.play(sandbox)
+    stage.serve_app(sandbox)
     return sandbox
 
 
 @pytest.fixture(scope="module")
-def kept_client(place: tuple[Stage, str]) -> PacClient:
+def kept_client(place: tuple[PacServer, str]) -> PacClient:
     """A client as a warm function keeps it, from call to call."""
     return create_client(factible_account(place[1]))
 
@@ -106,7 +106,7 @@ def test_stamps_are_what_the_books_hold(pac: FakeSolucionFactible, client: PacCl
 def test_an_issuer_that_the_account_does_not_have(
     pac: FakeSolucionFactible, client: PacClient
 ) -> None:
-    with failing("pac-rejected-request") as errors:
+    with expect_pac_error("pac-rejected-request") as errors:
         count(client, Rfc("NUE200229AB3"))
     assert errors[0].pac_code == "611"
     assert "NUE200229AB3" in str(errors[0].pac_message)
@@ -134,7 +134,7 @@ def test_what_did_not_come_is_none_and_what_came_is_kept(
     pac: FakeSolucionFactible, client: PacClient, fields: str, stamps: Stamps
 ) -> None:
     for order in (OK + fields, fields + OK):
-        put(pac, GET, "wrong-shape", reply=reply(GET, order), times=1)
+        inject_fault(pac, GET, "wrong-shape", reply=reply(GET, order), times=1)
         assert count(client) == stamps
 
 
@@ -170,8 +170,8 @@ def test_what_did_not_come_is_none_and_what_came_is_kept(
 def test_a_result_that_is_not_as_documented(
     pac: FakeSolucionFactible, client: PacClient, operation: str, fields: str, says: str
 ) -> None:
-    put(pac, operation, "wrong-shape", reply=reply(operation, fields))
-    with failing("pac-protocol-error") as errors:
+    inject_fault(pac, operation, "wrong-shape", reply=reply(operation, fields))
+    with expect_pac_error("pac-protocol-error") as errors:
         count(client) if operation == GET else buy(client)
     assert says in errors[0].detail
     assert errors[0].problem_type.may_have_taken_effect
@@ -193,12 +193,12 @@ def test_a_result_that_is_not_as_documented(
 def test_counts_that_are_not_as_documented(
     pac: FakeSolucionFactible, client: PacClient, fields: str, says: str
 ) -> None:
-    put(pac, GET, "wrong-shape", reply=reply(GET, OK + fields))
-    with failing("pac-protocol-error") as errors:
+    inject_fault(pac, GET, "wrong-shape", reply=reply(GET, OK + fields))
+    with expect_pac_error("pac-protocol-error") as errors:
         count(client)
     assert says in errors[0].detail
     # What a purchase's reply says besides takes nothing from its 200.
-    put(pac, BUY, "wrong-shape", reply=reply(BUY, OK + fields))
+    inject_fault(pac, BUY, "wrong-shape", reply=reply(BUY, OK + fields))
     assert buy(client).code == "200"
 
 
@@ -231,8 +231,8 @@ def test_counts_that_are_not_as_documented(
 def test_an_answer_that_is_no_such_reply(
     pac: FakeSolucionFactible, client: PacClient, operation: str, content: str
 ) -> None:
-    put(pac, operation, "wrong-shape", reply=content.replace(GET, operation))
-    with failing("pac-protocol-error") as errors:
+    inject_fault(pac, operation, "wrong-shape", reply=content.replace(GET, operation))
+    with expect_pac_error("pac-protocol-error") as errors:
         count(client) if operation == GET else buy(client)
     assert errors[0].problem_type.may_have_taken_effect
     assert len(calls(pac)) == 1
@@ -242,8 +242,8 @@ def test_an_answer_that_is_no_such_reply(
 def test_the_reply_to_another_operation_is_none(
     pac: FakeSolucionFactible, client: PacClient, operation: str, other: str
 ) -> None:
-    put(pac, operation, "wrong-shape", reply=reply(other, OK + COUNTS))
-    with failing("pac-protocol-error") as errors:
+    inject_fault(pac, operation, "wrong-shape", reply=reply(other, OK + COUNTS))
+    with expect_pac_error("pac-protocol-error") as errors:
         count(client) if operation == GET else buy(client)
     assert operation in errors[0].detail
 
@@ -269,7 +269,7 @@ def test_a_confirmation_may_come_without_words(
     pac: FakeSolucionFactible, client: PacClient
 ) -> None:
     for words in ("", "<x:mensaje/>", '<x:mensaje xsi:nil="true"/>', "<x:mensaje> </x:mensaje>"):
-        put(pac, BUY, "wrong-shape", reply=reply(BUY, OK + words), times=1)
+        inject_fault(pac, BUY, "wrong-shape", reply=reply(BUY, OK + words), times=1)
         answer = buy(client)
         assert (answer.code, answer.message) == ("200", None)
 
@@ -283,8 +283,8 @@ def test_a_purchase_is_not_waited_for_without_end(
     at_once: bool,
 ) -> None:
     monkeypatch.setattr("timbres.pacs.solucion_factible.client._CONTRACT_READ_SECONDS", 0.4)
-    put(pac, BUY, fault, seconds=1.2)
-    with failing("pac-timeout") as errors:
+    inject_fault(pac, BUY, fault, seconds=1.2)
+    with expect_pac_error("pac-timeout") as errors:
         buy(client)
     assert errors[0].problem_type.may_have_taken_effect
     assert bought(pac) == ([(RFC, 500)] if at_once else [])
@@ -297,13 +297,13 @@ def test_a_purchase_is_not_waited_for_without_end(
 
 @pytest.mark.parametrize("seconds", [-1, 0, 0.3, 3, 5.5])
 def test_no_purchase_begins_without_the_time_to_wait_for_it(
-    stage: Stage, pac: FakeSolucionFactible, client: PacClient, seconds: float
+    stage: PacServer, pac: FakeSolucionFactible, client: PacClient, seconds: float
 ) -> None:
     with pytest.raises(TimbresError) as caught:
         buy(client, seconds=seconds)
     assert caught.value.problem_type.code == "out-of-time"
     assert not caught.value.problem_type.may_have_taken_effect
-    assert stage.seen == []
+    assert stage.requests == []
 
 
 # --------------------------------------------------------------------- documented codes
@@ -320,7 +320,7 @@ def test_an_account_that_may_not_sign_in_is_called_once(
     from local.fake_pacs.fake_data import AccountState
 
     pac._books.set_account(state=AccountState(state))
-    with failing("pac-credentials-rejected") as errors:
+    with expect_pac_error("pac-credentials-rejected") as errors:
         act(client)
     assert errors[0].pac_code == code
     assert len(calls(pac)) == 1
@@ -329,7 +329,7 @@ def test_an_account_that_may_not_sign_in_is_called_once(
 
 def test_a_denied_issuer(pac: FakeSolucionFactible, client: PacClient) -> None:
     pac._books.set_issuer(RFC, denied=True)
-    with failing("pac-permission-denied") as errors:
+    with expect_pac_error("pac-permission-denied") as errors:
         buy(client)
     assert status_code(errors[0].problem_type.code) == 403
     assert not errors[0].problem_type.may_have_taken_effect
@@ -340,8 +340,8 @@ def test_a_denied_issuer(pac: FakeSolucionFactible, client: PacClient) -> None:
 
 
 def test_the_words_of_a_soap_fault_are_told(pac: FakeSolucionFactible, client: PacClient) -> None:
-    put(pac, GET, "soap-fault")
-    with failing("pac-error") as errors:
+    inject_fault(pac, GET, "soap-fault")
+    with expect_pac_error("pac-error") as errors:
         count(client)
     assert errors[0].pac_message == "SOAP fault: Error interno del servicio Utilerias"
 
@@ -363,28 +363,28 @@ def test_the_words_of_a_soap_fault_are_told(pac: FakeSolucionFactible, client: P
     ],
 )
 def test_answers_that_are_no_soap(
-    stage: Stage, client: PacClient, status: int, media_type: str, code: str, attempts: int
+    stage: PacServer, client: PacClient, status: int, media_type: str, code: str, attempts: int
 ) -> None:
     def answering(_environ: Any, start_response: Any) -> list[bytes]:
         start_response(f"{status} X", [("Content-Type", media_type)])
         return [b""] if status == 204 else [b"<p>?</p>"]
 
-    stage.play(answering)
-    with failing(code):
+    stage.serve_app(answering)
+    with expect_pac_error(code):
         count(client)
-    assert len(stage.seen) == attempts
-    stage.play(answering)
-    with failing(code) as errors:
+    assert len(stage.requests) == attempts
+    stage.serve_app(answering)
+    with expect_pac_error(code) as errors:
         buy(client)
     assert errors[0].problem_type.may_have_taken_effect == (status != 404)
-    assert len(stage.seen) == 1
+    assert len(stage.requests) == 1
 
 
 # ------------------------------------------------------------------------------ the wire
 
 
 def test_the_requests_are_the_documented_ones(
-    stage: Stage, pac: FakeSolucionFactible, client: PacClient
+    stage: PacServer, pac: FakeSolucionFactible, client: PacClient
 ) -> None:
     bodies = []
 
@@ -396,10 +396,10 @@ def test_the_requests_are_the_documented_ones(
         environ["wsgi.input"] = BytesIO(content)
         return pac(environ, start_response)
 
-    stage.play(listening)
+    stage.serve_app(listening)
     count(client)
     buy(client, 500)
-    for content, environ, operation in zip(bodies, stage.seen, (GET, BUY), strict=True):
+    for content, environ, operation in zip(bodies, stage.requests, (GET, BUY), strict=True):
         assert environ["REQUEST_METHOD"] == "POST"
         assert environ["PATH_INFO"] == PATHS[-1]
         assert environ["QUERY_STRING"] == ""
@@ -432,16 +432,16 @@ def test_the_live_wsdl_is_loaded_once_and_its_empty_address_ignored(
 
 
 def test_credentials_go_where_the_account_says_whatever_the_wsdl_does(
-    pac: FakeSolucionFactible, live: PacClient, stage: Stage
+    pac: FakeSolucionFactible, live: PacClient, stage: PacServer
 ) -> None:
-    elsewhere = Stage()
-    elsewhere.play(FakeSolucionFactible(books().solucion_factible))
+    elsewhere = PacServer()
+    elsewhere.serve_app(FakeSolucionFactible(books().solucion_factible))
     with serve(elsewhere) as other:
         wsdl = WSDL.read_text().replace('location=""', f'location="{other}{PATHS[-1]}"')
-        put(pac, "wsdl", "wrong-shape", reply=wsdl)
+        inject_fault(pac, "wsdl", "wrong-shape", reply=wsdl)
         assert count(live) == Stamps(1000, 250, 750)
-    assert elsewhere.seen == []
-    assert len(stage.seen) == 2
+    assert elsewhere.requests == []
+    assert len(stage.requests) == 2
 
 
 def _wsdl(**changes: str) -> str:
@@ -471,8 +471,8 @@ def _wsdl(**changes: str) -> str:
 def test_a_live_wsdl_without_the_operations_is_told(
     pac: FakeSolucionFactible, live: PacClient, act: Act, wsdl: str
 ) -> None:
-    put(pac, "wsdl", "wrong-shape", reply=wsdl)
-    with failing("pac-protocol-error") as errors:
+    inject_fault(pac, "wsdl", "wrong-shape", reply=wsdl)
+    with expect_pac_error("pac-protocol-error") as errors:
         act(live)
     assert "WSDL" in errors[0].detail
     assert [call["operation"] for call in calls(pac)] == ["wsdl"]
@@ -491,24 +491,24 @@ def test_a_live_wsdl_without_the_operations_is_told(
 def test_without_the_live_wsdl_nothing_is_bought(
     pac: FakeSolucionFactible, live: PacClient, fault: str, code: str, attempts: int
 ) -> None:
-    put(pac, "wsdl", fault)
-    with failing(code) as errors:
+    inject_fault(pac, "wsdl", fault)
+    with expect_pac_error(code) as errors:
         buy(live)
     assert [call["operation"] for call in calls(pac)] == ["wsdl"] * attempts
     assert not errors[0].problem_type.may_have_taken_effect
 
 
-def test_a_wsdl_that_is_not_there_is_told(stage: Stage, live: PacClient) -> None:
-    stage.play(FakeSolucionFactible(books().solucion_factible))
-    with failing("pac-endpoint-not-found"):
+def test_a_wsdl_that_is_not_there_is_told(stage: PacServer, live: PacClient) -> None:
+    stage.serve_app(FakeSolucionFactible(books().solucion_factible))
+    with expect_pac_error("pac-endpoint-not-found"):
         count(live)
 
 
 def test_a_wsdl_that_failed_once_is_asked_for_again(
     pac: FakeSolucionFactible, live: PacClient
 ) -> None:
-    put(pac, "wsdl", "html-200", times=1)
-    with failing("pac-protocol-error"):
+    inject_fault(pac, "wsdl", "html-200", times=1)
+    with expect_pac_error("pac-protocol-error"):
         count(live)
     assert count(live) == Stamps(1000, 250, 750)
 
@@ -528,7 +528,7 @@ def test_a_wsdl_with_more_operations_and_bindings_serves(
         "<wsdl:definitions",
         '<wsdl:definitions xmlns:soap12="http://schemas.xmlsoap.org/wsdl/soap12/"',
     )
-    put(pac, "wsdl", "wrong-shape", reply=wsdl)
+    inject_fault(pac, "wsdl", "wrong-shape", reply=wsdl)
     assert count(live) == Stamps(1000, 250, 750)
     assert [call["operation"] for call in calls(pac)] == ["wsdl", GET]
 
@@ -537,8 +537,8 @@ def test_a_slow_wsdl_ends_at_the_deadline_and_nothing_is_bought(
     monkeypatch: pytest.MonkeyPatch, pac: FakeSolucionFactible, live: PacClient
 ) -> None:
     monkeypatch.setattr("timbres.pacs.solucion_factible.client._MIN_CONTRACT_SECONDS", 0.6)
-    put(pac, "wsdl", "slow", seconds=1.5)
-    with failing("pac-timeout") as errors:
+    inject_fault(pac, "wsdl", "slow", seconds=1.5)
+    with expect_pac_error("pac-timeout") as errors:
         buy(live, seconds=0.7)
     assert not errors[0].problem_type.may_have_taken_effect
     assert calls(pac, BUY) == []

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from local.fake_pacs.fake_data import bulk_rfc
-from tests.integration.harness import RC, RFC, RFC_N, SF, World, problem
+from tests.integration.harness import RC, RFC, RFC_N, SF, FakeStack, check_problem
 
 PATH = f"/accounts/{SF}/stamps"
 
@@ -25,7 +25,7 @@ UNKNOWN: dict[str, Any] = {
 }
 
 
-def known(world: World) -> dict[str, dict[str, Any]]:
+def known(world: FakeStack) -> dict[str, dict[str, Any]]:
     return {item["rfc"]: item for item in world.stack.items("IssuersTable")}
 
 
@@ -42,7 +42,7 @@ def known(world: World) -> dict[str, dict[str, Any]]:
     ],
 )
 def test_one_issuer_live(
-    world: World, rfc: str, contracted: int, used: int, available: int
+    world: FakeStack, rfc: str, contracted: int, used: int, available: int
 ) -> None:
     answer = world.get(PATH, rfc=rfc)
 
@@ -62,7 +62,7 @@ def test_one_issuer_live(
     assert world.calls() == ["getTimbres"]
 
 
-def test_the_count_is_live_and_remembered(world: World) -> None:
+def test_the_count_is_live_and_remembered(world: FakeStack) -> None:
     world.get(PATH, rfc=RFC)
     world.books.solucion_factible.consume(RFC, 50)
 
@@ -72,7 +72,7 @@ def test_the_count_is_live_and_remembered(world: World) -> None:
     assert (line["rfc"], line["available"]) == (RFC, 700)
 
 
-def test_known_issuers_with_their_last_count_without_a_call(world: World) -> None:
+def test_known_issuers_with_their_last_count_without_a_call(world: FakeStack) -> None:
     for rfc in (RFC_N, RFC):
         world.get(PATH, rfc=rfc)
     world.clock.forward(days=3)
@@ -109,13 +109,13 @@ def test_known_issuers_with_their_last_count_without_a_call(world: World) -> Non
     assert world.calls() == before
 
 
-def test_no_issuer_is_known_at_first(world: World) -> None:
+def test_no_issuer_is_known_at_first(world: FakeStack) -> None:
     assert world.get(PATH).body == {"account": SF, "issuers": [], "next": None}
 
 
-def test_more_known_issuers_than_a_page_holds(world: World) -> None:
+def test_more_known_issuers_than_a_page_holds(world: FakeStack) -> None:
     rfcs = [bulk_rfc(number) for number in range(520)]
-    world.know(rfcs)
+    world.add_issuers(rfcs)
 
     first = world.get(PATH).body
     second = world.get(PATH, cursor=first["next"]).body
@@ -126,8 +126,8 @@ def test_more_known_issuers_than_a_page_holds(world: World) -> None:
     assert first["issuers"][0] == UNKNOWN | {"rfc": rfcs[0]}
 
 
-def test_the_issuers_of_an_account_whose_pac_counts_no_stamps(world: World) -> None:
-    world.know([RFC, RFC_N], account=RC)
+def test_the_issuers_of_an_account_whose_pac_counts_no_stamps(world: FakeStack) -> None:
+    world.add_issuers([RFC, RFC_N], account=RC)
 
     body = world.get(f"/accounts/{RC}/stamps").body
 
@@ -139,7 +139,7 @@ def test_the_issuers_of_an_account_whose_pac_counts_no_stamps(world: World) -> N
     assert world.calls() == []
 
 
-def test_the_most_urgent_come_first(world: World) -> None:
+def test_the_most_urgent_come_first(world: FakeStack) -> None:
     lines = {
         "AAA900101AA1": {"contracted": 9, "used": 9, "available": 0},
         "AAA900101AA2": {"contracted": 500, "used": 10, "available": 490},
@@ -152,7 +152,7 @@ def test_the_most_urgent_come_first(world: World) -> None:
             rfc, contratados=line["contracted"], usados=line["used"]
         )
     world.change_account(SF, world.secret(SF, low_stamps=50))
-    world.know([*lines, "AAA900101AA6"])
+    world.add_issuers([*lines, "AAA900101AA6"])
     world.run()
     # Now two are known to stamp: 20 and 5 a day.
     for rfc, used in (("AAA900101AA2", 20), ("AAA900101AA3", 5)):
@@ -174,14 +174,14 @@ def test_the_most_urgent_come_first(world: World) -> None:
     assert ordered[-1]["available"] is None
 
 
-def test_accounts_do_not_see_one_another(world: World) -> None:
+def test_accounts_do_not_see_one_another(world: FakeStack) -> None:
     world.create_account("acme-two", world.secret(SF))
     world.get(PATH, rfc=RFC)
 
     assert world.get("/accounts/acme-two/stamps").body["issuers"] == []
 
 
-def test_what_the_pac_leaves_out_is_null_and_no_zero(world: World) -> None:
+def test_what_the_pac_leaves_out_is_null_and_no_zero(world: FakeStack) -> None:
     reply = (
         '<e:Envelope xmlns:e="http://schemas.xmlsoap.org/soap/envelope/"><e:Body>'
         '<n:getTimbresResponse xmlns:n="http://utilerias.timbrado.ws.cfdi.solucionfactible.com">'
@@ -201,20 +201,20 @@ def test_what_the_pac_leaves_out_is_null_and_no_zero(world: World) -> None:
 
 
 @pytest.mark.parametrize("status", [400, 500])
-def test_dynamodb_failing_is_a_problem_that_says_so(world: World, status: int) -> None:
+def test_dynamodb_failing_is_a_problem_that_says_so(world: FakeStack, status: int) -> None:
     world.break_aws("dynamodb", "Query", "ThrottlingException", status)
     world.break_aws("dynamodb", "UpdateItem", "InternalServerError", status)
 
     for query in ({}, {"rfc": RFC}):
         answer = world.get(PATH, **query)
-        problem(answer, 503, "storage-unavailable")
+        check_problem(answer, 503, "storage-unavailable")
         assert answer.headers["retry-after"] == "5"
 
 
 # ------------------------------------------------------------------------- by schedule
 
 
-def test_a_schedule_counts_one_issuer_and_it_is_remembered(world: World) -> None:
+def test_a_schedule_counts_one_issuer_and_it_is_remembered(world: FakeStack) -> None:
     result = world.invoke("stamp_count", {"account": SF, "rfc": RFC_N})
 
     assert (result["account"], result["rfc"], result["available"]) == (SF, RFC_N, 20)
@@ -233,7 +233,7 @@ def test_a_schedule_counts_one_issuer_and_it_is_remembered(world: World) -> None
     ],
 )
 def test_a_start_for_what_cannot_be_counted_raises(
-    world: World, wanted: dict[str, str], code: str
+    world: FakeStack, wanted: dict[str, str], code: str
 ) -> None:
     with pytest.raises(Exception, match=code):
         world.invoke("stamp_count", wanted)

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from local.emulator_process import ROOT
 from local.fake_pacs.server import serve
-from tests.integration.harness import World
-from tests.integration.pac_cases import KEY, RFC, RFC_N, USERNAME, WRONG, put
+from tests.integration.harness import FakeStack
+from tests.integration.pac_cases import KEY, RFC, RFC_N, USERNAME, WRONG, inject_fault
 from tests.integration.test_unknown_contracts import reconcile
 from tests.support import libre
 from tests.support.libre.fake import LibreFake
@@ -56,16 +56,16 @@ def secret(fake: LibreFake, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[st
         }
 
 
-def asked(world: World) -> list[tuple[str, str]]:
+def asked(world: FakeStack) -> list[tuple[str, str]]:
     doctor = AccountChecks(
         world.stack.client, None, {"SecretPrefix": "timbres/accounts/"}, [ACCOUNT]
     )
     return [(one.level, one.text) for one in (*doctor.check_secrets(), *doctor.check_pacs())]
 
 
-def test_an_issuer_without_a_limit_is_never_low(world: World, secret: dict[str, Any]) -> None:
+def test_an_issuer_without_a_limit_is_never_low(world: FakeStack, secret: dict[str, Any]) -> None:
     world.create_account(ACCOUNT, secret | {"low_stamps": 1000})
-    world.know([RFC, RFC_N], ACCOUNT)
+    world.add_issuers([RFC, RFC_N], ACCOUNT)
 
     answer = world.get(f"/accounts/{ACCOUNT}/stamps", rfc=RFC_N)
     world.run()
@@ -83,10 +83,12 @@ def test_an_issuer_without_a_limit_is_never_low(world: World, secret: dict[str, 
     assert [one["unlimited"] for one in history["snapshots"]] == [True]
 
 
-def test_a_contract_without_codes(world: World, secret: dict[str, Any], fake: LibreFake) -> None:
+def test_a_contract_without_codes(
+    world: FakeStack, secret: dict[str, Any], fake: LibreFake
+) -> None:
     world.create_account(ACCOUNT, secret)
 
-    answer = world.buy(RFC, 500, account=ACCOUNT)
+    answer = world.create_contract(RFC, 500, account=ACCOUNT)
 
     assert answer.status == 201
     assert answer.body["status"] == "confirmed"
@@ -102,7 +104,7 @@ def test_a_contract_without_codes(world: World, secret: dict[str, Any], fake: Li
     ],
 )
 def test_a_lost_answer_is_traced_by_what_the_pac_counts(
-    world: World,
+    world: FakeStack,
     secret: dict[str, Any],
     fake: LibreFake,
     rfc: str,
@@ -110,8 +112,8 @@ def test_a_lost_answer_is_traced_by_what_the_pac_counts(
     states: list[str],
 ) -> None:
     world.create_account(ACCOUNT, secret)
-    put(fake, "contracts", fault)
-    assert world.buy(rfc, 500, account=ACCOUNT).body["status"] == "unknown"
+    inject_fault(fake, "contracts", fault)
+    assert world.create_contract(rfc, 500, account=ACCOUNT).body["status"] == "unknown"
 
     looks = [reconcile(world, minutes=minutes) for minutes in (2, 40)]
 
@@ -119,15 +121,15 @@ def test_a_lost_answer_is_traced_by_what_the_pac_counts(
 
 
 def test_a_confirmed_contract_is_in_the_next_count(
-    world: World, secret: dict[str, Any], fake: LibreFake
+    world: FakeStack, secret: dict[str, Any], fake: LibreFake
 ) -> None:
     world.create_account(ACCOUNT, secret)
-    assert [world.buy(RFC, 500, account=ACCOUNT).status for _ in range(2)] == [201, 201]
+    assert [world.create_contract(RFC, 500, account=ACCOUNT).status for _ in range(2)] == [201, 201]
     assert fake.contracts() == [(RFC, 500)] * 2
 
 
 def test_a_rejected_login_is_not_tried_again(
-    world: World, secret: dict[str, Any], fake: LibreFake
+    world: FakeStack, secret: dict[str, Any], fake: LibreFake
 ) -> None:
     world.create_account(ACCOUNT, secret | {"token": WRONG})
     parts = world.function("stamp_count").container
@@ -142,7 +144,7 @@ def test_a_rejected_login_is_not_tried_again(
     assert event["pac"]["display_name"] == "Libre"
 
 
-def test_the_doctor_asks_it(world: World, secret: dict[str, Any], fake: LibreFake) -> None:
+def test_the_doctor_asks_it(world: FakeStack, secret: dict[str, Any], fake: LibreFake) -> None:
     world.create_account(ACCOUNT, secret)
     findings = asked(world)
     assert any("libre, sandbox; low below" in words for _, words in findings)

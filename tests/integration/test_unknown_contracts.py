@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 from tests.integration.harness import (
-    BUYER,
+    MANAGER,
     RFC,
     RFC_N,
     RFC_NEW,
     SF,
-    Answer,
-    World,
-    load,
-    problem,
+    ApiResponse,
+    FakeStack,
+    check_problem,
+    load_function,
 )
 
 from timbres.deadline import Deadline
@@ -26,32 +26,32 @@ from timbres.services.contracts import ContractRequest, ContractService
 PATH = f"/accounts/{SF}/contracts"
 
 
-def reconcile(world: World, **later: float) -> dict[str, int]:
+def reconcile(world: FakeStack, **later: float) -> dict[str, int]:
     world.clock.forward(**later)
     result: dict[str, int] = world.invoke("reconciler", {"scheduled_time": "2026-11-19T20:00:00Z"})
     return result
 
 
-def doubtful(world: World, fault: str = "cut-after", **order: Any) -> dict[str, Any]:
+def doubtful(world: FakeStack, fault: str = "cut-after", **order: Any) -> dict[str, Any]:
     world.fault("agregarContrato", fault)
-    answer = world.buy(**order)
+    answer = world.create_contract(**order)
     assert (answer.status, answer.body["status"]) == (202, "unknown")
     body: dict[str, Any] = answer.body
     return body
 
 
-def shown(world: World, contract: dict[str, Any]) -> dict[str, Any]:
+def shown(world: FakeStack, contract: dict[str, Any]) -> dict[str, Any]:
     body: dict[str, Any] = world.get(f"{PATH}/{contract['id']}").body
     return body
 
 
-def settle(world: World, contract_id: str, outcome: Any, reason: Any) -> Answer:
+def settle(world: FakeStack, contract_id: str, outcome: Any, reason: Any) -> ApiResponse:
     path = f"{PATH}/{contract_id}/settlement"
     body = {"outcome": outcome, "reason": reason}
-    return world.call("contract", "POST", path, body=body, caller=BUYER)
+    return world.call("contract", "POST", path, body=body, caller=MANAGER)
 
 
-def sell_in_the_portal(world: World, rfc: str, stamps: int) -> None:
+def sell_in_the_portal(world: FakeStack, rfc: str, stamps: int) -> None:
     username = world.credentials.username
     issuer = world.books.solucion_factible.stamps(username, rfc)
     assert issuer is not None
@@ -63,13 +63,13 @@ def sell_in_the_portal(world: World, rfc: str, stamps: int) -> None:
 # ----------------------------------------------------------------------------- the reconciler
 
 
-def test_nothing_is_looked_at_before_it_is_due(world: World) -> None:
+def test_nothing_is_looked_at_before_it_is_due(world: FakeStack) -> None:
     contract = doubtful(world)
     assert reconcile(world, seconds=30) == {}
     assert shown(world, contract)["status"] == "unknown"
 
 
-def test_a_purchase_that_was_made_is_confirmed_and_told(world: World) -> None:
+def test_a_purchase_that_was_made_is_confirmed_and_told(world: FakeStack) -> None:
     contract = doubtful(world, stamps=45)
 
     assert reconcile(world, minutes=2) == {"confirmed": 1}
@@ -85,16 +85,16 @@ def test_a_purchase_that_was_made_is_confirmed_and_told(world: World) -> None:
         "contracted 1,000, used 250, available 750 before; "
         "contracted 1,045, used 250, available 795 now"
     )
-    assert world.purchases() == [(RFC, 45)]
+    assert world.pac_contracts() == [(RFC, 45)]
     assert [e["DetailType"] for e in world.published] == [
         "Contract Outcome Unknown",
         "Contract Confirmed",
     ]
-    assert world.journal("in-flight#") == []
+    assert world.contract_items("in-flight#") == []
     assert reconcile(world, hours=1) == {}
 
 
-def test_a_purchase_that_was_not_made_is_rejected_after_the_settling_time(world: World) -> None:
+def test_a_purchase_that_was_not_made_is_rejected_after_the_settling_time(world: FakeStack) -> None:
     contract = doubtful(world, "cut-before", key="pedido-1")
 
     assert reconcile(world, minutes=2) == {"unknown": 1}
@@ -102,28 +102,28 @@ def test_a_purchase_that_was_not_made_is_rejected_after_the_settling_time(world:
     assert reconcile(world, minutes=10) == {"unknown": 1}
     assert reconcile(world, minutes=20) == {"rejected": 1}
 
-    told = problem(world.buy(key="pedido-1"), 409, "contract-not-bought")
+    told = check_problem(world.create_contract(key="pedido-1"), 409, "contract-not-bought")
     assert told["contract"] == {"id": contract["id"], "status": "rejected"}
-    assert world.buy(key="pedido-2").status == 201
-    assert world.purchases() == [(RFC, 500)]
+    assert world.create_contract(key="pedido-2").status == 201
+    assert world.pac_contracts() == [(RFC, 500)]
     assert "Contract Rejected" in [event["DetailType"] for event in world.published]
     assert "no se creó" in "".join(world.mails())
 
 
-def test_what_somebody_else_bought_meanwhile_needs_a_review(world: World) -> None:
+def test_what_somebody_else_bought_meanwhile_needs_a_review(world: FakeStack) -> None:
     contract = doubtful(world)
     sell_in_the_portal(world, RFC, 7)
 
     assert reconcile(world, minutes=2) == {"needs-review": 1}
 
     assert "revise un contrato para" in "".join(world.mails())
-    blocked = problem(world.buy(), 409, "contract-in-flight")
+    blocked = check_problem(world.create_contract(), 409, "contract-in-flight")
     assert blocked["contract"]["id"] == contract["id"]
     # A person decides; looking on brings nothing.
     assert reconcile(world, hours=30) == {}
 
 
-def test_a_pac_that_is_away_for_a_day_ends_in_a_review(world: World) -> None:
+def test_a_pac_that_is_away_for_a_day_ends_in_a_review(world: FakeStack) -> None:
     contract = doubtful(world, "cut-before")
     world.fault("getTimbres", "code", code="503", times=-1)
     states: list[str] = []
@@ -135,45 +135,45 @@ def test_a_pac_that_is_away_for_a_day_ends_in_a_review(world: World) -> None:
     assert "503" in after["history"][-1]["note"]
 
 
-def test_rejected_credentials_are_not_tried_again_within_a_run(world: World) -> None:
+def test_rejected_credentials_are_not_tried_again_within_a_run(world: FakeStack) -> None:
     for rfc in (RFC, RFC_N):
         doubtful(world, "cut-before", rfc=rfc)
     world.factible.calls.clear()
     world.change_account(SF, world.secret(SF, password="wrong"))
-    world.cold()
+    world.reset_warm_functions()
 
     assert reconcile(world, minutes=2) == {"unknown": 2}
 
     assert world.calls() == ["getTimbres"]
 
 
-def test_an_account_that_is_gone_leaves_its_contract_open(world: World) -> None:
+def test_an_account_that_is_gone_leaves_its_contract_open(world: FakeStack) -> None:
     contract = doubtful(world)
     world.change_account(SF, "no JSON")
-    world.cold()
+    world.reset_warm_functions()
     assert reconcile(world, minutes=2) == {"unknown": 1}
     world.change_account(SF, world.secret(SF))
-    world.cold()
+    world.reset_warm_functions()
     assert reconcile(world, minutes=10) == {"confirmed": 1}
     assert shown(world, contract)["status"] == "confirmed"
 
 
-def test_a_contract_whose_function_died_before_sending_is_withdrawn(world: World) -> None:
+def test_a_contract_whose_function_died_before_sending_is_withdrawn(world: FakeStack) -> None:
     # The second write is the mark that it is sent.
     world.break_aws("dynamodb", "TransactWriteItems", "InternalServerError", 500, after=1)
-    problem(world.buy(key="pedido-1"), 503, "storage-unavailable")
-    world.mend_aws()
-    problem(world.buy(key="pedido-1"), 409, "contract-pending")
+    check_problem(world.create_contract(key="pedido-1"), 503, "storage-unavailable")
+    world.restore_aws()
+    check_problem(world.create_contract(key="pedido-1"), 409, "contract-pending")
 
     assert reconcile(world, minutes=3) == {"rejected": 1}
 
-    told = problem(world.buy(key="pedido-1"), 409, "contract-not-bought")
+    told = check_problem(world.create_contract(key="pedido-1"), 409, "contract-not-bought")
     assert "never sent" in told["detail"]
-    assert world.purchases() == []
-    assert world.buy(key="pedido-2").status == 201
+    assert world.pac_contracts() == []
+    assert world.create_contract(key="pedido-2").status == 201
 
 
-def test_a_new_issuer_whose_reply_was_lost_needs_a_review(world: World) -> None:
+def test_a_new_issuer_whose_reply_was_lost_needs_a_review(world: FakeStack) -> None:
     contract = doubtful(world, rfc=RFC_NEW)
     assert contract["contracted_before"] is None
     assert reconcile(world, minutes=2) == {"unknown": 1}
@@ -184,7 +184,7 @@ def test_a_new_issuer_whose_reply_was_lost_needs_a_review(world: World) -> None:
 
 
 @pytest.fixture
-def under_review(world: World) -> dict[str, Any]:
+def under_review(world: FakeStack) -> dict[str, Any]:
     contract = doubtful(world, key="pedido-1")
     sell_in_the_portal(world, RFC, 7)
     assert reconcile(world, minutes=2) == {"needs-review": 1}
@@ -193,17 +193,17 @@ def under_review(world: World) -> dict[str, Any]:
 
 @pytest.mark.parametrize(("outcome", "status"), [("confirmed", 201), ("rejected", 409)])
 def test_a_person_settles_it_with_a_name_and_a_reason(
-    world: World, under_review: dict[str, Any], outcome: str, status: int
+    world: FakeStack, under_review: dict[str, Any], outcome: str, status: int
 ) -> None:
     answer = settle(world, under_review["id"], outcome, "The portal says so, folio 8841")
 
     assert (answer.status, answer.body["status"]) == (200, outcome)
     line = shown(world, under_review)["history"][-1]
-    assert (line["by"], line["note"]) == (BUYER, "The portal says so, folio 8841")
-    assert world.buy(key="pedido-1").status == status
-    assert world.buy(key="pedido-2").status == 201
+    assert (line["by"], line["note"]) == (MANAGER, "The portal says so, folio 8841")
+    assert world.create_contract(key="pedido-1").status == status
+    assert world.create_contract(key="pedido-2").status == 201
     assert world.published[-2]["DetailType"] == f"Contract {outcome.title()}"
-    twice = problem(
+    twice = check_problem(
         settle(world, under_review["id"], outcome, "The portal says so, folio 8841"),
         409,
         "contract-not-under-review",
@@ -224,86 +224,86 @@ def test_a_person_settles_it_with_a_name_and_a_reason(
     ],
 )
 def test_a_settlement_that_says_too_little(
-    world: World, under_review: dict[str, Any], outcome: Any, reason: Any, field: str
+    world: FakeStack, under_review: dict[str, Any], outcome: Any, reason: Any, field: str
 ) -> None:
     answer = settle(world, under_review["id"], outcome, reason)
-    problem(answer, 400, "parameter-invalid", field)
+    check_problem(answer, 400, "parameter-invalid", field)
     assert shown(world, under_review)["status"] == "needs-review"
 
 
 @pytest.mark.parametrize("fault", [None, "cut-after"])
-def test_only_what_needs_a_review_is_settled_by_hand(world: World, fault: str | None) -> None:
-    contract = doubtful(world, fault) if fault else world.buy().body
+def test_only_what_needs_a_review_is_settled_by_hand(world: FakeStack, fault: str | None) -> None:
+    contract = doubtful(world, fault) if fault else world.create_contract().body
     answer = settle(world, contract["id"], "rejected", "I would rather not have it")
-    problem(answer, 409, "contract-not-under-review")
+    check_problem(answer, 409, "contract-not-under-review")
     assert shown(world, contract)["status"] == contract["status"]
 
 
 # -------------------------------------------------------------------------------- the limits
 
 
-def limited(world: World, **limits: int) -> None:
+def limited(world: FakeStack, **limits: int) -> None:
     world.change_account(SF, world.secret(SF) | limits)
-    world.cold()
+    world.reset_warm_functions()
 
 
-def test_a_contract_may_not_buy_more_than_the_account_allows(world: World) -> None:
+def test_a_contract_may_not_buy_more_than_the_account_allows(world: FakeStack) -> None:
     limited(world, max_stamps_per_contract=500)
 
-    answer = world.buy(stamps=501)
+    answer = world.create_contract(stamps=501)
 
-    body = problem(answer, 422, "stamps-over-limit", "stamps")
+    body = check_problem(answer, 422, "stamps-over-limit", "stamps")
     assert "500 (max_stamps_per_contract)" in body["detail"]
     assert world.calls() == []
-    assert world.journal("") == []
-    assert world.buy(stamps=500).status == 201
+    assert world.contract_items("") == []
+    assert world.create_contract(stamps=500).status == 201
 
 
-def test_a_limit_lowered_since_does_not_change_what_a_key_stands_for(world: World) -> None:
-    first = world.buy(stamps=500, key="pedido-1").body
+def test_a_limit_lowered_since_does_not_change_what_a_key_stands_for(world: FakeStack) -> None:
+    first = world.create_contract(stamps=500, key="pedido-1").body
     limited(world, max_stamps_per_contract=100)
-    again = world.buy(stamps=500, key="pedido-1")
+    again = world.create_contract(stamps=500, key="pedido-1")
     assert (again.status, again.body["id"]) == (201, first["id"])
 
 
-def test_a_day_may_not_buy_more_than_the_account_allows(world: World) -> None:
+def test_a_day_may_not_buy_more_than_the_account_allows(world: FakeStack) -> None:
     limited(world, max_stamps_per_day=1000)
-    assert world.buy(RFC, 600).status == 201
+    assert world.create_contract(RFC, 600).status == 201
     calls = world.calls()
 
-    body = problem(world.buy(RFC_N, 401), 422, "day-over-limit", "stamps")
+    body = check_problem(world.create_contract(RFC_N, 401), 422, "day-over-limit", "stamps")
 
     assert "600 of 1,000" in body["detail"]
     assert world.calls() == calls
-    assert world.buy(RFC_N, 400).status == 201
+    assert world.create_contract(RFC_N, 400).status == 201
     world.clock.forward(hours=11)
-    assert world.buy(RFC_N, 1000).status == 201
+    assert world.create_contract(RFC_N, 1000).status == 201
 
 
-def test_what_is_rejected_gives_its_stamps_back(world: World) -> None:
+def test_what_is_rejected_gives_its_stamps_back(world: FakeStack) -> None:
     limited(world, max_stamps_per_day=1000)
     world.fault("agregarContrato", "code", code="632")
-    problem(world.buy(RFC, 1000), 422, "transaction-limit-exceeded")
-    assert world.buy(RFC, 1000).status == 201
+    check_problem(world.create_contract(RFC, 1000), 422, "transaction-limit-exceeded")
+    assert world.create_contract(RFC, 1000).status == 201
 
 
-def test_what_is_in_doubt_keeps_its_stamps(world: World) -> None:
+def test_what_is_in_doubt_keeps_its_stamps(world: FakeStack) -> None:
     limited(world, max_stamps_per_day=1000)
     doubtful(world, "cut-before", rfc=RFC, stamps=1000)
-    problem(world.buy(RFC_N, 1), 422, "day-over-limit", "stamps")
+    check_problem(world.create_contract(RFC_N, 1), 422, "day-over-limit", "stamps")
     reconcile(world, minutes=2)
     reconcile(world, minutes=40)
-    assert world.buy(RFC_N, 1).status == 201
+    assert world.create_contract(RFC_N, 1).status == 201
 
 
-def test_orders_that_race_for_the_last_stamps_of_a_day(world: World) -> None:
+def test_orders_that_race_for_the_last_stamps_of_a_day(world: FakeStack) -> None:
     limited(world, max_stamps_per_day=1000)
-    world.buy(RFC, 1)
+    world.create_contract(RFC, 1)
     ends: list[str] = []
 
     # Below the routes: a process of Lambda has one request at a time.
     def order(contracts: ContractService, rfc: str) -> None:
-        wanted = ContractRequest(Rfc(rfc), 600, f"order-{rfc}", BUYER)
+        wanted = ContractRequest(Rfc(rfc), 600, f"order-{rfc}", MANAGER)
         try:
             contract, _ = contracts.create(SF, wanted, Deadline(25))
             ends.append(contract.status)
@@ -312,7 +312,7 @@ def test_orders_that_race_for_the_last_stamps_of_a_day(world: World) -> None:
 
     with world.environment("contract"):
         threads = [
-            threading.Thread(target=order, args=(load("contract").contract_service(), rfc))
+            threading.Thread(target=order, args=(load_function("contract").contract_service(), rfc))
             for rfc in (RFC, RFC_N, RFC_NEW)
         ]
         for thread in threads:
@@ -321,4 +321,4 @@ def test_orders_that_race_for_the_last_stamps_of_a_day(world: World) -> None:
             thread.join()
 
     assert sorted(ends) == ["confirmed", "day-over-limit", "day-over-limit"]
-    assert sum(stamps for _, stamps in world.purchases()) == 601
+    assert sum(stamps for _, stamps in world.pac_contracts()) == 601
