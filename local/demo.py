@@ -192,8 +192,8 @@ def _contract(shell: Shell, fake: DemoPac) -> None:
     )
     shell.call("reader", path, *request, expect=403)
     before = len(fake.server.contracts())
-    created = shell.call("buyer", path, *request, expect=201)
-    replayed = shell.call("buyer", path, *request, expect=201)
+    created = shell.call("contract_manager", path, *request, expect=201)
+    replayed = shell.call("contract_manager", path, *request, expect=201)
     _check(
         created["id"] == replayed["id"] and len(fake.server.contracts()) == before + 1,
         "the second request was answered with the first's contract; the PAC has it once",

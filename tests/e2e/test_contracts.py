@@ -117,7 +117,7 @@ def test_what_no_count_proves_is_mailed_reviewed_and_settled_by_a_buyer(
     assert (settled.status_code, settled.json()["status"]) == (200, "confirmed")
     last = state(world, contract["id"])["history"][-1]
     assert last["note"] == settlement["reason"]
-    assert last["by"].endswith(":user/buyer")
+    assert last["by"].endswith(":user/contract_manager")
     twice = stack.call("contract_manager", "POST", path, body=settlement)
     assert (twice.status_code, twice.json()["code"]) == (409, "contract-not-under-review")
 

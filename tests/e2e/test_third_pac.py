@@ -47,7 +47,7 @@ def test_its_stamps_are_read_and_a_contract_is_created(three: LocalEnvironment) 
     accounts = three.stack.call("reader", "GET", "/accounts").json()["accounts"]
     unlimited = three.stack.call("reader", "GET", path, {"rfc": UNLIMITED})
     created = three.stack.call(
-        "buyer",
+        "contract_manager",
         "POST",
         f"/accounts/{ACCOUNT}/contracts",
         body={"rfc": CONTRACTED, "stamps": 500},

@@ -45,7 +45,7 @@ from timbres.handlers.problem_details import status_code
 NOW = datetime(2026, 11, 19, 13, 53, 41, tzinfo=UTC)
 BEFORE = Stamps(1000, 250, 750)
 LATER = NOW + timedelta(minutes=5)
-BUYER = "arn:aws:iam::123456789012:user/buyer"
+BUYER = "arn:aws:iam::123456789012:user/contract_manager"
 REFUSAL = Rejection("pac-timeout", "The PAC did not answer in time", "nothing came")
 
 
