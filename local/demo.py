@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -138,15 +139,20 @@ def run(world: LocalEnvironment, shell: Shell) -> None:
     print("· the reports are being made", end="", flush=True)
     mail = _await_mail(mails, "Todas las cuentas")
     print(mail)
-    # Somebody may have requested a report before: the mail has its newest version.
-    reports = {
-        (account, report["kind"], report["format"])
+    requested = [
+        report
         for account in [*(account["name"] for account in accounts), "all"]
         for report in shell.call(
             "reporter",
             f"/accounts/{account}/reports?month={month}",
             expect=200,
         )["reports"]
+    ]
+    # Of a report that somebody requested before, the mail has the newest version.
+    requested.sort(key=itemgetter("id"))
+    reports = {
+        f"{report['account']}-{month}-{report['kind']}.{report['format']}": report
+        for report in requested
     }
 
     _print_step("Finance opens each link of the mail, without a key, into out/")
@@ -154,8 +160,7 @@ def run(world: LocalEnvironment, shell: Shell) -> None:
     links = re.findall(r"^ *(http\S+/d/\S+)$", mail, re.MULTILINE)
     names = [shell.open(link, OUT) for link in links]
     _check(len(names) == len(reports), f"the mail has {len(reports)} links, one per report")
-    for report in reports:
-        name = f"{report['account']}-{month}-{report['kind']}.{report['format']}"
+    for name, report in reports.items():
         content = (OUT / name).read_bytes()
         _check(
             name in names and hashlib.sha256(content).hexdigest() == report["sha256"],
