@@ -131,7 +131,7 @@ _CONTRACT_KINDS = (*_ACCOUNT_KINDS, errors.OPERATION_UNSUPPORTED)
 # Everyone's, of what is signed.
 COMMON = (
     errors.PARAMETER_INVALID,
-    errors.RESPONSE_TOO_LARGE,
+    errors.ANSWER_TOO_LARGE,
     errors.AWS_SERVICE_UNAVAILABLE,
     errors.INTERNAL_ERROR,
 )
