@@ -21,4 +21,6 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _ByWorl
 
     pytest-xdist's groups would do it, but change a test's id, which pytest no longer lets them.
     """
+    # In their order: the folders that take longest come first, and the shortest tests last.
+    config.option.loadscopereorder = False
     return _ByWorld(config, log)

@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from urllib.parse import urljoin
 
@@ -146,12 +147,23 @@ def control_fields(request: Request, model: type[_Model]) -> _Model:
 View = Callable[..., Response]
 
 
+@cache
+def _urls(routes: tuple[tuple[str, str, str], ...]) -> Map:
+    """The map from paths to names of views; it takes longer to make than a sandbox."""
+    return Map(
+        [Rule(path, methods=methods.split(), endpoint=view) for methods, path, view in routes],
+        strict_slashes=True,
+        merge_slashes=False,
+        redirect_defaults=False,
+    )
+
+
 class FakePac(ABC):
     """A WSGI application that answers as one PAC does and can be steered under `/_control/`.
 
     A subclass names its fault rules and the header that carries credentials, if any, and
-    passes its routes as (method or methods, path, view); views take the request and the
-    path's variables, and answer by `answer`.
+    passes its routes as (method or methods, path, view); views are methods of its own that
+    take the request and the path's variables.
     """
 
     rules: ClassVar[FaultRules]
@@ -173,14 +185,8 @@ class FakePac(ABC):
             ("GET POST", f"{CONTROL}/elsewhere", self._redirect_target),
             *routes,
         ]
-        self._urls = Map(
-            [
-                Rule(path, methods=methods.split(), endpoint=view)
-                for methods, path, view in everything
-            ],
-            strict_slashes=True,
-            merge_slashes=False,
-            redirect_defaults=False,
+        self._urls = _urls(
+            tuple((methods, path, view.__name__) for methods, path, view in everything)
         )
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -272,9 +278,10 @@ class FakePac(ABC):
 
     def _dispatch(self, request: Request) -> Response:
         try:
-            view, variables = self._urls.bind_to_environ(request.environ).match()
+            name, variables = self._urls.bind_to_environ(request.environ).match()
         except HTTPException as error:
             return self._unrouted(request, error)
+        view: View = getattr(self, name)
         if not request.path.startswith(f"{CONTROL}/"):
             routed: Response = view(request, **variables)
             return routed

@@ -27,15 +27,22 @@ ORDER = [KILLED, DENIED]
 
 
 def kill(world: LocalEnvironment, function: str) -> None:
-    """Kill the processes that run a function, by its logical id."""
+    """Kill the processes that run a function, by its logical id; return when they are gone."""
     name = world.stack.resource(function)
-    listed = subprocess.run(
-        ["ps", "-Awwo", "pid=,args="], capture_output=True, text=True, check=True, timeout=5
-    )
-    mine = [line.split()[0] for line in listed.stdout.splitlines() if f"-lambda-{name}-" in line]
-    assert mine
-    for process in mine:
-        os.kill(int(process), signal.SIGKILL)
+
+    def running() -> set[int]:
+        listed = subprocess.run(
+            ["ps", "-Awwo", "pid=,args="], capture_output=True, text=True, check=True, timeout=5
+        )
+        lines = listed.stdout.splitlines()
+        return {int(line.split()[0]) for line in lines if f"-lambda-{name}-" in line}
+
+    killed = running()
+    assert killed
+    for process in killed:
+        os.kill(process, signal.SIGKILL)
+    # The local AWS would hand the next request to a process that is about to go.
+    eventually(lambda: killed.isdisjoint(running()))
 
 
 @contextmanager

@@ -7,7 +7,6 @@ variables and routes are read from template.yaml.
 from __future__ import annotations
 
 import base64
-import contextlib
 import copy
 import hashlib
 import importlib.util
@@ -35,8 +34,8 @@ from unittest.mock import patch
 from urllib.parse import quote
 
 import boto3
+import botocore
 import botocore.endpoint
-import moto.dynamodb.models
 import requests
 from boto3.dynamodb.types import TypeSerializer
 from botocore.awsrequest import AWSResponse
@@ -46,14 +45,15 @@ from local.fake_pacs.fake_data import FakePacState, demo_state
 from local.fake_pacs.faults import parse_fault
 from local.fake_pacs.reachcore import FakeReachcore
 from local.fake_pacs.solucion_factible import FakeSolucionFactible
-from moto import mock_aws
+from moto import backend_index, mock_aws
 from moto.core.botocore_stubber import BotocoreStubber, MockRawResponse
-from moto.dynamodb.models import DynamoDBBackend, dynamodb_backends
-from moto.dynamodb.models.dynamo_type import DynamoType
-from moto.events.models import EventsBackend
+from moto.dynamodb.models import dynamodb_backends
+from moto.events.models import EventsBackend, events_backends
+from moto.s3.models import s3_backends
 from moto.sns.models import sns_backends
-from moto.sqs.models import sqs_backends
+from moto.sqs.models import SQSBackend, sqs_backends
 from samtranslator.yaml_helper import yaml_parse
+from tests.integration.dynamodb_front import json_answer, whole_requests
 from tools.openapi import response_validation
 
 import timbres.aws.rate_limiter
@@ -167,6 +167,9 @@ class Stack:
             **{name: str(value) for name, value in template.parameters.items()},
         }
         self.arns: dict[str, str] = {}
+        if _CREATED:
+            _CREATED[0].recreate(self)
+            return
         for name, properties in template.of_type("AWS::DynamoDB::Table"):
             self._table(name, properties)
         for name, properties in template.of_type("AWS::S3::Bucket"):
@@ -181,6 +184,7 @@ class Stack:
             self.refs[name] = self.resolve(properties["Name"])
             answer = self.client("events").create_event_bus(Name=self.refs[name])
             self.arns[name] = answer["EventBusArn"]
+        _CREATED.append(_Created(self))
 
     def client(self, service: str) -> Any:
         """Return a client of the tests' own, without the time-outs of the functions'."""
@@ -239,13 +243,58 @@ class Stack:
         )
 
     def _queue(self, name: str, properties: dict[str, Any]) -> None:
-        attributes = {}
-        for key, value in self.resolve(properties).items():
-            attributes[key] = json.dumps(value) if isinstance(value, dict | bool) else str(value)
-        sqs = self.client("sqs")
-        answer = sqs.create_queue(QueueName=f"{STACK}-{name}", Attributes=attributes)
+        answer = self.client("sqs").create_queue(
+            QueueName=f"{STACK}-{name}", Attributes=self.queue_attributes(properties)
+        )
         self.refs[name] = answer["QueueUrl"]
         self.arns[name] = f"arn:aws:sqs:{REGION}:{AWS_ACCOUNT}:{STACK}-{name}"
+
+    def queue_attributes(self, properties: dict[str, Any]) -> dict[str, str]:
+        """Return a queue's properties of the template as SQS takes them."""
+        return {
+            key: json.dumps(value) if isinstance(value, dict | bool) else str(value)
+            for key, value in self.resolve(properties).items()
+        }
+
+
+class _Created:
+    """The empty resources of the first stack of this process, to be copied for the next ones."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._names = (dict(stack.refs), dict(stack.arns))
+        self._empty = copy.deepcopy(_resources())
+        self._buckets = dict(s3_backends.bucket_accounts)
+        # A queue has a lock, which cannot be copied.
+        self._queues = {
+            f"{STACK}-{name}": stack.queue_attributes(properties)
+            for name, properties in stack.template.of_type("AWS::SQS::Queue")
+        }
+        self._queues = {name: self._queues[name] for name in _sqs().queues}
+
+    def recreate(self, stack: Stack) -> None:
+        """Give moto, which has none, the resources anew, and a stack their names."""
+        stack.refs, stack.arns = map(dict, self._names)
+        for kept, empty in zip(_resources(), self._empty, strict=True):
+            kept.update(copy.deepcopy(empty))
+        s3_backends.bucket_accounts.update(self._buckets)
+        for name, attributes in self._queues.items():
+            _sqs().create_queue(name, **attributes)
+
+
+def _resources() -> list[dict[str, Any]]:
+    return [
+        dynamodb_backends[AWS_ACCOUNT][REGION].tables,
+        s3_backends[AWS_ACCOUNT]["aws"].buckets,
+        sns_backends[AWS_ACCOUNT][REGION].topics,
+        events_backends[AWS_ACCOUNT][REGION].event_buses,
+    ]
+
+
+def _sqs() -> SQSBackend:
+    return sqs_backends[AWS_ACCOUNT][REGION]
+
+
+_CREATED: list[_Created] = []
 
 
 @cache
@@ -1084,11 +1133,11 @@ def running_fake_stack(switches: dict[str, tuple[SwappableApp, str]]) -> Iterato
             (timbres.repositories.dynamodb, "time", SimpleNamespace(sleep=lambda _: None)),
         ):
             stack.enter_context(patch.object(target, name, value))
+        stack.enter_context(patch.object(backend_index, "backend_url_patterns", _SERVICES))
         stack.enter_context(mock_aws())
         stack.enter_context(patch.object(session, "_session", _session_of_the_functions))
         world = _new_world(switches, logs, clock, ticks)
         stack.enter_context(_recorded_events(world.published))
-        stack.enter_context(_whole_transactions())
         stack.enter_context(_lossy_transport(world.sends))
         try:
             yield world
@@ -1144,10 +1193,21 @@ def _clean_environment() -> dict[str, str]:
     }
 
 
+# moto looks at the addresses of all its services, at each request of a PAC too.
+_SERVICES = [
+    (service, pattern)
+    for service, pattern in backend_index.backend_url_patterns
+    if service in {"dynamodb", "events", "s3", "secretsmanager", "sns", "sqs"}
+]
+
+
 @cache
 def _session_of_the_functions() -> boto3.Session:
     # As warm as a process is: what a session reads from disk, it reads once.
-    return boto3.Session()
+    made = boto3.Session()
+    # moto checks no signature of DynamoDB's; tests/e2e has one that does.
+    made.events.register("choose-signer.dynamodb", lambda **_: botocore.UNSIGNED)
+    return made
 
 
 _LIBRARIES_OF_THE_TESTS = ("botocore", "boto3", "s3transfer", "moto", "responses", "werkzeug")
@@ -1207,7 +1267,6 @@ def _lossy_transport(sends: Counter[str]) -> Iterator[None]:
     A lost response is what botocore makes of a closed connection or a time-out, so that its
     own retries run. A transaction that was applied is applied once for each token, as by AWS.
     """
-    carry_out = BotocoreStubber.__call__
     applied: set[str] = set()
     losses = itertools.cycle([ReadTimeoutError, ConnectionClosedError])
 
@@ -1216,8 +1275,7 @@ def _lossy_transport(sends: Counter[str]) -> Iterator[None]:
             return None
         token = _transaction_token(request)
         if token in applied:
-            headers: Any = {"Content-Type": "application/x-amz-json-1.0"}
-            response = AWSResponse(request.url, 200, headers, MockRawResponse(b"{}"))
+            response = json_answer(request, {})
         else:
             response = carry_out(stubber, event_name, request)
         if token and response.status_code == 200:
@@ -1228,7 +1286,10 @@ def _lossy_transport(sends: Counter[str]) -> Iterator[None]:
                 raise next(losses)(endpoint_url=request.url, error="lost by the test")
         return response
 
-    with patch.object(BotocoreStubber, "__call__", on_the_wire):
+    with (
+        whole_requests(AWS_ACCOUNT, REGION) as carry_out,
+        patch.object(BotocoreStubber, "__call__", on_the_wire),
+    ):
         yield
 
 
@@ -1237,68 +1298,6 @@ def _transaction_token(request: Any) -> str | None:
     if b"TransactWriteItems" not in request.headers.get("X-Amz-Target", b""):
         return None
     return str(json.loads(request.body)["ClientRequestToken"])
-
-
-@contextmanager
-def _whole_transactions() -> Iterator[None]:
-    """Let DynamoDB's writes be what they are in AWS: one after another, each whole.
-
-    A condition and the write that it guards are two steps in moto, and an answer is written
-    from the stored item, after the lock: a later write shows in it unless it is copied. Before a
-    transaction moto copies its tables, once for each step; what the steps write is enough.
-    """
-    lock = threading.RLock()
-    transact_write_items = DynamoDBBackend.transact_write_items
-
-    def transacted(backend: DynamoDBBackend, steps: list[dict[str, Any]]) -> None:
-        before = [_stored(backend, step) for step in steps]
-        try:
-            transact_write_items(backend, steps)
-        except BaseException:
-            for line, key, item in before:
-                line.pop(key, None)
-                if item is not None:
-                    line[key] = item
-            raise
-
-    def one_by_one(name: str) -> Any:
-        operation = getattr(DynamoDBBackend, name)
-
-        def locked(backend: DynamoDBBackend, *items: Any, **named: Any) -> Any:
-            with lock:
-                return copy.deepcopy(operation(backend, *items, **named))
-
-        return patch.object(DynamoDBBackend, name, locked)
-
-    with contextlib.ExitStack() as patched:
-        patched.enter_context(
-            patch.object(DynamoDBBackend, "transact_write_items", transacted),
-        )
-        patched.enter_context(
-            patch.object(moto.dynamodb.models, "copy", SimpleNamespace(deepcopy=_copy_of_an_item))
-        )
-        for name in (
-            *("transact_write_items", "get_item", "put_item", "update_item"),
-            *("delete_item", "query", "scan"),
-        ):
-            patched.enter_context(one_by_one(name))
-        yield
-
-
-def _copy_of_an_item(value: Any) -> Any:
-    return value if isinstance(value, moto.dynamodb.models.Table) else copy.deepcopy(value)
-
-
-def _stored(backend: DynamoDBBackend, step: dict[str, Any]) -> tuple[dict[Any, Any], Any, Any]:
-    """Return where moto stores what a step writes, its key there, and a copy of what there is."""
-    ((_, wanted),) = step.items()
-    table = backend.get_table(wanted["TableName"])
-    attributes = wanted.get("Key") or wanted["Item"]
-    line: dict[Any, Any] = table.items
-    key = DynamoType(attributes[table.hash_key_attr])
-    if table.range_key_attr is not None:
-        line, key = line[key], DynamoType(attributes[table.range_key_attr])
-    return line, key, copy.deepcopy(line.get(key))
 
 
 def check_problem(

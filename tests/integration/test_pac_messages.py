@@ -9,6 +9,7 @@ import html
 import json
 import unicodedata
 from collections.abc import Callable
+from itertools import product
 from urllib.parse import quote, unquote
 
 import pytest
@@ -50,10 +51,16 @@ def assert_hidden(world: FakeStack, *credentials: str) -> None:
         assert not [part for part in parts_of(credential[-36:]) if part in everything]
 
 
-@pytest.mark.parametrize("filling", FILLINGS)
-@pytest.mark.parametrize("way", WORDS)
-@pytest.mark.parametrize("operation", ["getTimbres", "agregarContrato"])
-@pytest.mark.parametrize("code", ["601", "632", "200"])
+# Every operation with every code in every way, and every way with every filling.
+WORDS_OF_SOLUCION_FACTIBLE = [
+    (operation, code, way, FILLINGS[number % len(FILLINGS)])
+    for number, (way, operation, code) in enumerate(
+        product(WORDS, ["getTimbres", "agregarContrato"], ["601", "632", "200"])
+    )
+]
+
+
+@pytest.mark.parametrize(("operation", "code", "way", "filling"), WORDS_OF_SOLUCION_FACTIBLE)
 def test_words_of_solucion_factible_are_free_of_credentials(
     reader: FakeStack, operation: str, code: str, way: str, filling: int
 ) -> None:
@@ -89,9 +96,14 @@ def test_a_soap_fault_is_free_of_credentials(reader: FakeStack, way: str, fillin
     assert_hidden(world, world.credentials.password)
 
 
-@pytest.mark.parametrize("filling", FILLINGS)
-@pytest.mark.parametrize("way", WORDS)
-@pytest.mark.parametrize("status", [400, 401, 500])
+# Every way with every status and every filling.
+WORDS_OF_REACHCORE = [
+    ([400, 401, 500][number % 3], way, filling)
+    for number, (way, filling) in enumerate(product(WORDS, FILLINGS))
+]
+
+
+@pytest.mark.parametrize(("status", "way", "filling"), WORDS_OF_REACHCORE)
 def test_words_and_code_of_reachcore_are_free_of_credentials(
     reader: FakeStack, switches: Switches, status: int, way: str, filling: int
 ) -> None:

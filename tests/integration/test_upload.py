@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import cache
 
 import boto3
 import pytest
@@ -20,10 +21,8 @@ PART = 5 * 1024 * 1024
 @pytest.fixture
 def s3(monkeypatch):
     monkeypatch.setattr(upload, "PART_BYTES", PART)
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "testing")
     with mock_aws():
-        client = boto3.client("s3", region_name="us-east-1")
+        client = session().client("s3")
         client.create_bucket(Bucket=BUCKET)
         client.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
         client.calls = []
@@ -31,6 +30,12 @@ def s3(monkeypatch):
             "before-call.s3", lambda model, **_: client.calls.append(model.name)
         )
         yield client
+
+
+@cache
+def session() -> boto3.Session:
+    """Return one session for all tests: it reads the model of S3 once."""
+    return boto3.Session("testing", "testing", region_name="us-east-1")
 
 
 def pattern(size: int) -> bytes:

@@ -13,7 +13,6 @@ from typing import Any
 import jsonschema_rs
 import pytest
 from local.emulator_process import ROOT
-from schemathesis.specs.openapi.definitions import OPENAPI_31
 from tools.openapi import PATH, document, response_validation, write_document
 
 from timbres.handlers.problem_details import STATUS_CODES
@@ -51,6 +50,9 @@ def test_the_file_is_what_is_made_of_the_sources():
 
 
 def test_it_is_openapi_3_1():
+    # Late, for it takes a second that collecting the tests need not.
+    from schemathesis.specs.openapi.definitions import OPENAPI_31
+
     validator = jsonschema_rs.Draft202012Validator(OPENAPI_31)
     assert [error.message for error in validator.iter_errors(described())] == []
 
