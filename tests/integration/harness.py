@@ -1256,7 +1256,7 @@ def _recorded_events(published: list[dict[str, Any]]) -> Iterator[None]:
 
 
 _REFUSED = "X-Refused-By-The-Test"
-# A request whose first response is lost; the value is its own and counted in ``World.sends``.
+# A request whose first response is lost; the value is its own and counted in ``FakeStack.sends``.
 LOST = "X-Response-Lost-By-The-Test"
 
 

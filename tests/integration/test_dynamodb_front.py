@@ -9,7 +9,7 @@ import pytest
 from botocore.exceptions import ClientError
 from moto.core.botocore_stubber import BotocoreStubber
 from moto.dynamodb.models import DynamoDBBackend
-from tests.integration.harness import SF, World
+from tests.integration.harness import SF, FakeStack
 
 TABLE = "test"
 ITEM: dict[str, Any] = {
@@ -70,7 +70,7 @@ CALLS: list[tuple[str, dict[str, Any]]] = [
 
 
 def test_dynamodb_answers_as_through_its_http(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: FakeStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     short = answers(world)
     with monkeypatch.context() as patched:
@@ -90,7 +90,7 @@ def test_dynamodb_answers_as_through_its_http(
 THROUGH_HTTP = BotocoreStubber.__call__
 
 
-def answers(world: World) -> list[dict[str, Any]]:
+def answers(world: FakeStack) -> list[dict[str, Any]]:
     """Make each call to a new table; return what a client makes of the answers."""
     dynamodb = world.stack.client("dynamodb")
     schema = [("account", "HASH"), ("entry", "RANGE")]
@@ -112,7 +112,7 @@ def answers(world: World) -> list[dict[str, Any]]:
 
 
 def test_an_answer_is_what_an_item_was_whatever_is_written_meanwhile(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: FakeStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dynamodb, table = world.stack.client("dynamodb"), world.stack.refs["RateLimitTable"]
     first, second = ({"account": {"S": SF}, "version": {"N": version}} for version in "12")

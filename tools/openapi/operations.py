@@ -129,7 +129,7 @@ _CONTRACT_KINDS = (*_ACCOUNT_KINDS, errors.OPERATION_UNSUPPORTED)
 # Errors of every signed route.
 COMMON = (
     errors.PARAMETER_INVALID,
-    errors.ANSWER_TOO_LARGE,
+    errors.RESPONSE_TOO_LARGE,
     errors.AWS_SERVICE_UNAVAILABLE,
     errors.INTERNAL_ERROR,
 )

@@ -16,13 +16,13 @@ from botocore.exceptions import BotoCoreError, ClientError
 from timbres.deadline import Deadline
 from timbres.domain.rfc import Rfc, parse_rfc, quote_input
 from timbres.errors import (
-    ANSWER_TOO_LARGE,
     AWS_SERVICE_UNAVAILABLE,
     BODY_INVALID,
     BODY_TOO_LARGE,
     IDEMPOTENCY_KEY_INVALID,
     INTERNAL_ERROR,
     PARAMETER_INVALID,
+    RESPONSE_TOO_LARGE,
     ROUTE_NOT_FOUND,
     TimbresError,
 )
@@ -281,7 +281,7 @@ def json_response(
     escapes = text.count('"') + text.count("\\")
     if len(text.encode("utf-8", "surrogatepass")) + escapes > _MAX_RESPONSE_BYTES:
         raise TimbresError(
-            ANSWER_TOO_LARGE,
+            RESPONSE_TOO_LARGE,
             "The answer would be larger than the 6 MB that AWS hands on: ask for one rfc, or "
             "for a report.",
         )
