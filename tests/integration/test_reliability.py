@@ -132,7 +132,7 @@ def read_by(*request: Any, **more: Any) -> dict[str, Any]:
         unless_rejected("repeat the request", act),
         after_a_new_secret("repeat the request", act),
     ]
-    return {"act": act, "facts": answered, "broken": NO_ANSWER, "repairs": repairs}
+    return {"act": act, "observe": answered, "crash_response": NO_ANSWER, "recovery_steps": repairs}
 
 
 ROSTER = [RFC, RFC_N, EMPTY]
