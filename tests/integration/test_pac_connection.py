@@ -493,7 +493,7 @@ def test_what_is_no_http_is_a_protocol_error(act: Act, answer: bytes) -> None:
     with odd_server(behave) as odd:
         with failing("pac-protocol-error") as errors:
             act(odd.url, 0.9)
-        assert "no HTTP" in errors[0].detail
+        assert "not valid HTTP" in errors[0].detail
         assert odd.accepted == 1
 
 

@@ -234,7 +234,7 @@ def test_what_is_no_statement_is_not_kept(
     put(pac, form, "wrong-shape", reply=content)
     with failing("pac-protocol-error") as errors:
         read(client, form)
-    assert f"no {form.upper()} file" in errors[0].detail
+    assert f"not a {form.upper()} file" in errors[0].detail
     assert len(calls(pac)) == 1
 
 
