@@ -299,14 +299,14 @@ WRONG_MOVEMENT = [
 @pytest.mark.parametrize(("name", "value"), WRONG_SUMMARY, ids=repr)
 def test_a_wrong_value_in_the_summary_is_named(name: str, value: object) -> None:
     detail = refused(written(**{name: value}))
-    assert name in detail or (isinstance(value, int) and value >= 2**63 and "not valid JSON" in detail)
+    assert name in detail or (isinstance(value, int) and value >= 2**63 and "valid JSON" in detail)
     refused(json.dumps({"Detalle": [MOVEMENT], **without(ANSWER, "Detalle"), name: value}))
 
 
 @pytest.mark.parametrize(("name", "value"), WRONG_MOVEMENT, ids=repr)
 def test_a_wrong_value_in_a_movement_is_named(name: str, value: object) -> None:
     detail = refused(moved(**{name: value}))
-    assert name in detail or (isinstance(value, int) and value >= 2**63 and "not valid JSON" in detail)
+    assert name in detail or (isinstance(value, int) and value >= 2**63 and "valid JSON" in detail)
 
 
 @pytest.mark.parametrize("name", ANSWER)

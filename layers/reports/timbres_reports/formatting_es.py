@@ -100,7 +100,7 @@ def share(amount: int, total: int) -> str:
 def growth(current: int | None, previous: int | None) -> str:
     """Return the change from ``previous`` to ``current``, ``+12.5%``, or ``sin dato``.
 
-    It is ``no aplica`` if ``previous`` is 0.
+    Return ``no aplica`` if ``previous`` is 0.
     """
     if previous == 0:
         return NO_BASE

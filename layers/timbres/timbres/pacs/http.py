@@ -28,7 +28,7 @@ from timbres.pacs.errors import TIMEOUT, UNREACHABLE, protocol_error
 
 CONNECT_SECONDS = 3.0
 READ_SECONDS = 10.0
-# A million movements are some 120 MB; a Lambda's /tmp holds 512 MB.
+# A million movements are about 120 MB; a Lambda's /tmp has 512 MB.
 MAX_BYTES = 256 * 1024 * 1024
 _MAX_MEMORY_BYTES = 1024 * 1024
 _CHUNK_BYTES = 64 * 1024
