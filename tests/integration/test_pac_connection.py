@@ -495,7 +495,7 @@ def test_what_is_no_http_is_a_protocol_error(act: Operation, answer: bytes) -> N
     with raw_server(behave) as odd:
         with expect_pac_error("pac-protocol-error") as errors:
             act(odd.url, 0.9)
-        assert "no HTTP" in errors[0].detail
+        assert "not valid HTTP" in errors[0].detail
         assert odd.accepted == 1
 
 

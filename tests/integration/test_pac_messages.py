@@ -139,5 +139,5 @@ def test_a_member_twice_whose_name_is_a_credential_is_not_named(
 
     body = check_problem(read(world, RC), 502, "pac-protocol-error")
 
-    assert "a member stands in" in body["detail"]
+    assert "a field appears twice" in body["detail"]
     assert_hidden(world, world.credentials.api_key)

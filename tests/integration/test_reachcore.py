@@ -239,7 +239,7 @@ def test_what_is_no_statement_is_not_kept(
     inject_fault(pac, form, "wrong-shape", reply=content)
     with expect_pac_error("pac-protocol-error") as errors:
         read(client, form)
-    assert f"no {form.upper()} file" in errors[0].detail
+    assert f"not a {form.upper()} file" in errors[0].detail
     assert len(calls(pac)) == 1
 
 

@@ -165,7 +165,7 @@ def test_any_code_and_any_words_make_one_bounded_printable_line(
 
 
 def test_a_protocol_error_says_what_is_off() -> None:
-    error = protocol_error("reachcore", "Detalle is missing or no list")
+    error = protocol_error("reachcore", "Detalle is missing or is not a list")
     assert error.problem_type.code == "pac-protocol-error"
     assert (error.pac, error.pac_code, error.pac_message) == ("reachcore", None, None)
-    assert "Detalle is missing or no list" in error.detail
+    assert "Detalle is missing or is not a list" in error.detail

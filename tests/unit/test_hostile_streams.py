@@ -139,10 +139,10 @@ def rows_of_csv(rfc: str, kind: str) -> bytes:
     [
         ("%(n)d", "x", "more than 200 RFCs"),
         ("x", "%(n)d", "more than 100 kinds"),
-        ("x" * 21, "x", "an RFC in it cannot be one"),
-        ("x\u202ey", "x", "an RFC in it cannot be one"),
-        ("x\u2028y", "x", "an RFC in it cannot be one"),
-        ("x", "x" * 101, "a kind of movement in it is longer than any"),
+        ("x" * 21, "x", "an RFC in it is not valid"),
+        ("x\u202ey", "x", "an RFC in it is not valid"),
+        ("x\u2028y", "x", "an RFC in it is not valid"),
+        ("x", "x" * 101, "a kind of movement in it is too long"),
     ],
 )
 def test_what_is_summed_by_has_bounds(

@@ -1,1 +1,1 @@
-"""Writers of the consumption report, one module a format."""
+"""Writers of the consumption report, one module per format."""

@@ -1,7 +1,7 @@
-"""The report as a CSV that Excel in Mexico opens: UTF-8 with BOM, commas, CRLF.
+"""Writer of the report as a CSV for Excel in Mexico: UTF-8 with BOM, commas, CRLF.
 
-Sections follow each other, an empty line between them: heading, sources, totals per RFC,
-totals per day, contracts, and all movements last.
+An empty line separates the sections: heading, sources, totals per RFC, totals per day,
+contracts, and all movements.
 """
 
 from __future__ import annotations
@@ -19,30 +19,30 @@ from timbres_reports import formatting_es as fmt
 
 Row = list[str | int]
 
-# Rows that go out at once: few enough to hold, enough to make one write cheap.
-_BATCH = 4096
+# Rows per write: they fit in memory, and writes are few.
+_BATCH_ROWS = 4096
 
 
 def write(report: Consumption, out: IO[bytes]) -> int:
-    """Write ``report`` into ``out``; return how many movements it holds.
+    """Write ``report`` into ``out`` and return the number of its movements.
 
-    Raises whatever walking the movements or writing raises; ``out`` then holds a part.
+    It raises the errors of reading the movements and of writing; ``out`` is then incomplete.
     """
     out.write(codecs.BOM_UTF8)
     out.write(_lines(_sections(report)).encode())
     lines = _movements(report)
     rows = 0
-    while batch := list(islice(lines, _BATCH)):
+    while batch := list(islice(lines, _BATCH_ROWS)):
         out.write("".join(batch).encode())
         rows += len(batch)
     return rows
 
 
 def _sections(report: Consumption) -> Iterator[Row]:
-    """Yield all rows above the movements."""
+    """Yield all rows before the movements."""
     yield [fmt.TITLE]
     for name, value in fmt.heading(report):
-        # A change begins with its sign; it is ours, and a number.
+        # A change starts with a sign, but it is a number and not a formula.
         yield [name, value if name == fmt.CHANGE else fmt.escape_formula(value)]
     yield from _section(fmt.SOURCES, fmt.SOURCE_HEADING, _sources(report))
     yield from _section(fmt.ISSUERS, fmt.ISSUER_HEADING, _issuers(report))
@@ -87,14 +87,14 @@ def _issuers(report: Consumption) -> Iterator[Row]:
 
 
 def _issuer_cells(issuer: IssuerLine, total: int) -> Row:
-    left = issuer.days_left
+    days_left = issuer.days_left
     return [
         issuer.amount,
         fmt.share(issuer.amount, total),
         _count(issuer.previous),
         fmt.growth(issuer.amount, issuer.previous),
         _count(issuer.available),
-        fmt.NO_DATA if left is None else f"{left:.1f}",
+        fmt.NO_DATA if days_left is None else f"{days_left:.1f}",
     ]
 
 
@@ -122,8 +122,8 @@ def _contracts(report: Consumption) -> Iterator[Row]:
 
 
 def _movements(report: Consumption) -> Iterator[str]:
-    """Yield each movement as a line of CSV."""
-    # Accounts, RFCs and kinds repeat; the limit bounds the memory whatever a PAC sends.
+    """Yield one CSV line per movement."""
+    # Accounts, RFCs and kinds repeat; the limit bounds the memory.
     quote = lru_cache(maxsize=50_000)(_quote)
     for movement in report.movements():
         yield (

@@ -1,4 +1,4 @@
-"""Texts, numbers and dates in Spanish, the same in every format of a report."""
+"""Texts, numbers and dates in Spanish for every format of a report."""
 
 from __future__ import annotations
 
@@ -66,23 +66,23 @@ _STATUSES = {
     "unknown": "En duda",
     "needs-review": "Por revisar",
 }
-# What spreadsheets run, the full-width forms that some of them narrow among it.
+# A spreadsheet runs a cell that starts with one of these; some also accept the full-width forms.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
-# Controls, halves of surrogate pairs and non-characters: no format can carry them.
+# Control characters, single surrogates and noncharacters, which no format supports.
 _UNPRINTABLE = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff"
-    # These reverse what is shown after them: the end of a name, or of a line.
+    # Bidirectional controls change the order of the characters that follow.
     "\u202a-\u202e\u2066-\u2069]"
 )
 
 
 def replace_unprintable(text: str) -> str:
-    """Return ``text`` with U+FFFD for what no format can carry; tabs and line ends stay."""
+    """Return ``text`` with U+FFFD for unsupported characters; tabs and line ends stay."""
     return _UNPRINTABLE.sub("\ufffd", text)
 
 
 def escape_formula(text: str) -> str:
-    """Return ``text``, cleaned, as a CSV cell that no spreadsheet runs as a formula."""
+    """Return ``text``, printable, as a CSV cell that no spreadsheet runs as a formula."""
     text = replace_unprintable(text)
     return f"'{text}" if text.startswith(_FORMULA) else text
 
@@ -93,18 +93,18 @@ def number(value: int | None) -> str:
 
 
 def share(amount: int, total: int) -> str:
-    """Return how much of ``total`` is ``amount``, ``12.5%``; 0 of nothing."""
+    """Return ``amount`` as a percentage of ``total``, ``12.5%``; ``0.0%`` if ``total`` is 0."""
     return f"{amount / total if total else 0.0:.1%}"
 
 
-def growth(now: int | None, before: int | None) -> str:
-    """Return how much ``now`` is above ``before``, ``+12.5%``, or ``sin dato``.
+def growth(current: int | None, previous: int | None) -> str:
+    """Return the change from ``previous`` to ``current``, ``+12.5%``, or ``sin dato``.
 
-    ``no aplica`` where ``before`` is 0.
+    Return ``no aplica`` if ``previous`` is 0.
     """
-    if before == 0:
+    if previous == 0:
         return NO_BASE
-    value = change(now, before)
+    value = change(current, previous)
     return NO_DATA if value is None else f"{value:+.1%}"
 
 
@@ -113,7 +113,7 @@ def days_left(value: float | None) -> str:
     return NO_DATA if value is None else f"{value:,.1f}"
 
 
-# The movements of a report repeat few days.
+# A report has many movements and few days.
 @lru_cache(maxsize=1024)
 def day(value: date) -> str:
     """Return ``31/10/2026``."""
@@ -121,12 +121,12 @@ def day(value: date) -> str:
 
 
 def to_local(value: datetime) -> datetime:
-    """Return a moment as Mexico City's clocks show it."""
+    """Return a time in Mexico City's time zone."""
     return value.astimezone(MEXICO_CITY)
 
 
 def date_time(value: datetime | None) -> str:
-    """Return ``31/10/2026 18:05`` of Mexico City, or ``nunca``."""
+    """Return ``31/10/2026 18:05``, in Mexico City's time zone, or ``nunca``."""
     return "nunca" if value is None else f"{to_local(value):%d/%m/%Y %H:%M}"
 
 
@@ -146,35 +146,35 @@ def status(code: str) -> str:
 
 
 def caller_name(arn: str) -> str:
-    """Return who an IAM ARN names: ``compras``, and for a role its session and the role."""
-    kind, _, name = replace_unprintable(arn).rpartition(":")[2].partition("/")
-    if kind == "assumed-role":
+    """Return the user of an IAM ARN: ``finanzas``, or ``ana (Tesoreria)``: session and role."""
+    resource_type, _, name = replace_unprintable(arn).rpartition(":")[2].partition("/")
+    if resource_type == "assumed-role":
         role, _, session = name.partition("/")
         return f"{session} ({role})"
     return name.rpartition("/")[2] or replace_unprintable(arn)
 
 
 def source_name(source: Source) -> str:
-    """Return where figures come from: ``el PAC`` or ``conteos diarios de Timbres``."""
+    """Return the source of figures: ``el PAC`` or ``conteos diarios de Timbres``."""
     return _SOURCES.get(source.source, replace_unprintable(source.source))
 
 
 def missing_days(days: Iterable[date]) -> str:
-    """Return the days' numbers, ``3, 4 y 9 a 12``; empty where none is missing."""
-    runs: list[list[int]] = []
-    for number_ in sorted({each.day for each in days}):
-        if runs and runs[-1][-1] == number_ - 1:
-            runs[-1].append(number_)
+    """Return the days' numbers, ``3, 4 y 9 a 12``; empty if no day is missing."""
+    ranges: list[list[int]] = []
+    for day_number in sorted({missing_day.day for missing_day in days}):
+        if ranges and ranges[-1][-1] == day_number - 1:
+            ranges[-1].append(day_number)
         else:
-            runs.append([number_])
+            ranges.append([day_number])
     parts: list[str] = []
-    for run in runs:
-        parts += [f"{run[0]} a {run[-1]}"] if len(run) > 2 else [str(each) for each in run]
+    for numbers in ranges:
+        parts += [f"{numbers[0]} a {numbers[-1]}"] if len(numbers) > 2 else map(str, numbers)
     return _join_es(parts)
 
 
 def gap(source: Source) -> str:
-    """Return ``faltan los días 3, 4 y 9``; empty where no day is missing."""
+    """Return ``faltan los días 3, 4 y 9``; empty if no day is missing."""
     numbers = missing_days(source.missing_days)
     if not numbers:
         return ""
@@ -182,7 +182,7 @@ def gap(source: Source) -> str:
 
 
 def accounts(report: Consumption) -> str:
-    """Return the account's name; for ``all``, that it is every one, and their names."""
+    """Return the account's name; for ``all``, ``todas:`` and the names of the accounts."""
     if report.account != ALL_ACCOUNTS:
         return report.account
     return f"todas: {_join_es([source.account for source in report.sources])}"
@@ -205,18 +205,18 @@ def pacs(report: Consumption) -> str:
 
 
 def missing_facts(issuer: IssuerLine) -> str:
-    """Return ``sin dato: disponibles y días restantes``; empty where all is known."""
-    facts = {
+    """Return ``sin dato: disponibles y días restantes``; empty if every value is known."""
+    values = {
         "mes anterior": issuer.previous,
         "disponibles": issuer.available,
         "días restantes": issuer.days_left,
     }
-    names = [name for name, value in facts.items() if value is None]
+    names = [name for name, value in values.items() if value is None]
     return f"{NO_DATA}: {_join_es(names)}" if names else ""
 
 
 def heading(report: Consumption) -> list[tuple[str, str]]:
-    """Return the head of a report as pairs of a label and a text."""
+    """Return the heading of a report as pairs of a label and a text."""
     return [
         ("Cuenta", accounts(report)),
         ("PAC", pacs(report)),
@@ -229,5 +229,5 @@ def heading(report: Consumption) -> list[tuple[str, str]]:
 
 
 def _join_es(items: list[str]) -> str:
-    """Join with commas and a last ``y``."""
+    """Return ``a, b y c``."""
     return " y ".join(filter(None, (", ".join(items[:-1]), *items[-1:])))

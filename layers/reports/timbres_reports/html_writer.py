@@ -1,8 +1,8 @@
-"""The report as one page: it loads nothing and sends nothing; it opens from a mail or a disk.
+"""Writer of the report as an HTML page that makes no requests.
 
-The script shows fifty issuers at a time from data in the page, since ten thousand rows of
-elements would slow down every sort and every key press. The largest issuers are rows of the
-page too, for readers without scripts.
+It opens from a mail or a disk. The script shows 50 issuers at a time from data in the page:
+10,000 rows of elements would make sorting and searching slow. The largest issuers are also rows
+of the page, for readers without JavaScript.
 """
 
 from __future__ import annotations
@@ -28,25 +28,27 @@ _Key = tuple[str, str]
 
 
 def write(report: Consumption, out: IO[bytes]) -> int:
-    """Write ``report`` as one HTML file into ``out``; return how many movements it shows.
+    """Write ``report`` as an HTML file into ``out`` and return the number of movements in it.
 
-    It has every issuer, with its stamps of each day, and the first 500 movements. The
-    movements are read once.
+    It has every issuer, with its stamps per day, and the first 500 movements. The movements
+    are read once.
     """
     by_issuer, movements, count = _group_by_issuer(report)
-    environment = _environment()
-    key = summary.summarize(report)
-    page = environment.get_template("report.html").render(
-        report=report,
-        key=key,
-        several_accounts=report.account == ALL_ACCOUNTS,
-        days=[report.month.first_day + timedelta(days=n) for n in range(len(report.days))],
-        chart=_Chart.of(report),
-        top=summary.top_consumers(report),
-        ending=summary.by_days_left(report),
-        movements=movements,
-        movement_count=count,
-        data=_data(report, by_issuer),
+    page = (
+        _environment()
+        .get_template("report.html")
+        .render(
+            report=report,
+            month_summary=summary.summarize(report),
+            several_accounts=report.account == ALL_ACCOUNTS,
+            days=[report.month.first_day + timedelta(days=n) for n in range(len(report.days))],
+            chart=_Chart.from_report(report),
+            top=summary.top_consumers(report),
+            by_days_left=summary.by_days_left(report),
+            movements=movements,
+            movement_count=count,
+            data=_data(report, by_issuer),
+        )
     )
     out.write(page.encode())
     return len(movements)
@@ -55,26 +57,26 @@ def write(report: Consumption, out: IO[bytes]) -> int:
 def _group_by_issuer(
     report: Consumption,
 ) -> tuple[dict[_Key, list[int]], list[MovementLine], int]:
-    """Return each issuer's stamps by day of the month, the first movements, and their number.
+    """Return each issuer's stamps per day, the first movements, and the number of movements.
 
-    A movement dated outside of the month is on no day.
+    A movement dated outside of the month is not in any day.
     """
     by_issuer: dict[_Key, list[int]] = {}
-    first: list[MovementLine] = []
+    first_movements: list[MovementLine] = []
     count = 0
-    length = report.month.last_day.day
+    month_days = report.month.last_day.day
     year, month = report.month.year, report.month.month
     for movement in report.movements():
         count += 1
         if count <= MAX_MOVEMENTS:
-            first.append(movement)
+            first_movements.append(movement)
         if movement.date.month == month and movement.date.year == year:
             key = (movement.account, movement.rfc)
             days = by_issuer.get(key)
             if days is None:
-                days = by_issuer[key] = [0] * length
+                days = by_issuer[key] = [0] * month_days
             days[movement.date.day - 1] += movement.amount
-    return by_issuer, first, count
+    return by_issuer, first_movements, count
 
 
 @cache
@@ -85,7 +87,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=StrictUndefined,
-        # Whatever a text holds: what no page can carry is replaced before it is escaped.
+        # Replaces unsupported characters of every text before it is escaped.
         finalize=lambda value: fmt.replace_unprintable(value) if type(value) is str else value,
     )
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
@@ -98,7 +100,7 @@ def _environment() -> Environment:
         summary=summary,
         style=style,
         script=script,
-        # This style and this script run, and nothing is fetched.
+        # Allows only this style and this script, and no requests.
         policy=(
             f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; "
             "img-src data:; base-uri 'none'; form-action 'none'"
@@ -113,7 +115,7 @@ def _hash(source: str) -> str:
 
 
 class _Bar(NamedTuple):
-    """A day of the chart: its place across in per cent, its bar up and down in pixels."""
+    """A day of the chart: ``x`` in percent of the width, ``y`` and ``height`` in pixels."""
 
     number: int
     amount: int | None
@@ -123,7 +125,7 @@ class _Bar(NamedTuple):
 
 
 class _Chart(NamedTuple):
-    """The chart of the days: widths in per cent, so that it fills the screen.
+    """The chart of the days, with widths in percent to fill the screen.
 
     ``axis`` is the width of the labels of ``marks``, in pixels.
     """
@@ -138,8 +140,7 @@ class _Chart(NamedTuple):
     bars: list[_Bar]
 
     @classmethod
-    def of(cls, report: Consumption) -> _Chart:
-        """Return the chart of ``report.days``."""
+    def from_report(cls, report: Consumption) -> _Chart:
         height, top, bottom = 260, 10, 26
         marks = summary.ticks(report.days)
         scale = (height - top - bottom) / (marks[-1] - marks[0])
@@ -158,16 +159,16 @@ class _Chart(NamedTuple):
 
 
 def _data(report: Consumption, by_issuer: dict[_Key, list[int]]) -> dict[str, Any]:
-    """Return the issuers as the script reads them, which fixes the order of the fields.
+    """Return the issuers for the script, with their fields in the order that it expects.
 
-    Rounded numbers are texts, so that the page and the other formats agree.
+    Rounded numbers are texts, the same as in the other formats.
     """
     accounts = list(dict.fromkeys(issuer.account for issuer in report.issuers))
-    places = {account: index for index, account in enumerate(accounts)}
+    account_indexes = {account: index for index, account in enumerate(accounts)}
     total = report.total
     rows = [
         [
-            places[issuer.account],
+            account_indexes[issuer.account],
             fmt.replace_unprintable(issuer.rfc),
             issuer.amount,
             issuer.previous,

@@ -1,4 +1,4 @@
-"""Pages, tables and text styles of the report as a PDF; Letter, the paper size of Mexico."""
+"""Pages, tables and text styles of the PDF, in Letter, the paper size of Mexico."""
 
 from __future__ import annotations
 
@@ -41,22 +41,22 @@ _PAGE_WIDTH, _PAGE_HEIGHT = letter
 _MARGIN, _BOTTOM = 48.0, 58.0
 WIDTH, HEIGHT = _PAGE_WIDTH - 2 * _MARGIN, _PAGE_HEIGHT - _MARGIN - _BOTTOM
 _PADDING = 4.0
-# No text may fill a page, whatever a PAC sends.
+# A text of a PAC must not fill a page.
 _MAX_CHARACTERS = 240
 _PAGE_COUNT = "page-count"
 
 
-def style(size: float, font: str = PLAIN, color: Color = INK, **more: Any) -> ParagraphStyle:
-    """Return a style of text, ``size`` in points."""
+def style(size: float, font: str = PLAIN, color: Color = INK, **options: Any) -> ParagraphStyle:
+    """Return a text style, ``size`` in points."""
     return ParagraphStyle(
         "",
         fontName=font,
         fontSize=size,
         leading=size * 1.25,
         textColor=color,
-        # Accounts and ids are long words: they break after a hyphen first.
+        # Breaks long accounts and ids after a hyphen.
         embeddedHyphenation=1,
-        **more,
+        **options,
     )
 
 
@@ -69,10 +69,10 @@ RIGHT_NOTE = style(8, color=GRAY, alignment=TA_RIGHT)
 NOTICE = style(8.5)
 
 
-def printable(text: str) -> str:
-    """Return ``text`` on one line, cut to 240 characters; ``?`` for what the fonts lack.
+def to_printable(text: str) -> str:
+    """Return ``text`` on one line, up to 240 characters, with ``?`` for unsupported characters.
 
-    The fonts that every reader has are limited to Windows' Latin alphabet.
+    The standard fonts of PDF readers support only Windows-1252.
     """
     line = unicodedata.normalize("NFC", " ".join(fmt.replace_unprintable(text).split()))
     line = line.encode("cp1252", "replace").decode("cp1252")
@@ -81,14 +81,14 @@ def printable(text: str) -> str:
 
 def paragraph(text: str, text_style: ParagraphStyle) -> Paragraph:
     """Return a paragraph of plain text."""
-    return Paragraph(escape(printable(text), quote=False), text_style)
+    return Paragraph(escape(to_printable(text), quote=False), text_style)
 
 
-def fitted(text: str, width: float, text_style: ParagraphStyle) -> Paragraph:
-    """Return a line of text, made smaller where it is wider than ``width`` points."""
-    natural = stringWidth(printable(text), text_style.fontName, text_style.fontSize)
-    if natural > width:
-        size = text_style.fontSize * (width - 0.1) / natural
+def fit_text(text: str, width: float, text_style: ParagraphStyle) -> Paragraph:
+    """Return a line of text in a font size that fits into ``width`` points."""
+    text_width = stringWidth(to_printable(text), text_style.fontName, text_style.fontSize)
+    if text_width > width:
+        size = text_style.fontSize * (width - 0.1) / text_width
         text_style = ParagraphStyle("", parent=text_style, fontSize=size)
     return paragraph(text, text_style)
 
@@ -96,7 +96,7 @@ def fitted(text: str, width: float, text_style: ParagraphStyle) -> Paragraph:
 class ReportDocument(BaseDocTemplate):
     """A document with numbered pages, a footer and an outline of its sections.
 
-    The same story gives the same bytes.
+    The same flowables give the same bytes.
     """
 
     def __init__(
@@ -113,23 +113,23 @@ class ReportDocument(BaseDocTemplate):
             out,
             pagesize=letter,
             pageTemplates=[PageTemplate(frames=[frame], onPage=self._draw_footer)],
-            title=printable(title),
-            subject=printable(subject),
+            title=to_printable(title),
+            subject=to_printable(subject),
             author="Timbres",
             creator="Timbres",
             lang="es-MX",
             pageCompression=1,
             invariant=1,
         )
-        self._footer = printable(footer)
+        self._footer = to_printable(footer)
         self._created = created.strftime("D:%Y%m%d%H%M%S%z")
 
     def build(self, story: list[Flowable]) -> None:
-        """Write the document; the story is used up."""
+        """Write the document. The flowables cannot be used again."""
         super().build([*story, _PageCount()])
 
     def beforeDocument(self) -> None:  # noqa: N802 (a hook of reportlab)
-        """Set the date of the file, which is otherwise the clock's."""
+        """Set the date of the file; reportlab would use the current time."""
         created = f"{self._created[:-2]}'{self._created[-2:]}'"
         self.canv.setDateFormatter(lambda *_: created)
 
@@ -159,14 +159,14 @@ class ReportDocument(BaseDocTemplate):
 
 
 class _PageCount(Flowable):
-    """The end of the document: the number of its last page goes into every footer."""
+    """At the end of the document, defines the number of pages for every footer."""
 
     def wrap(self, *_: float) -> tuple[float, float]:
-        """Return no size."""
+        """Return a size of 0."""
         return 0, 0
 
     def draw(self) -> None:
-        """Define the form that the footers show."""
+        """Define the form that the footers include."""
         self.canv.beginForm(_PAGE_COUNT, 0, -4, WIDTH, 20)
         self.canv.setFillColor(GRAY)
         self.canv.setFont(PLAIN, 7.5)
@@ -175,14 +175,14 @@ class _PageCount(Flowable):
 
 
 def heading(text: str) -> Paragraph:
-    """Return the heading of a section, which is in the outline too."""
-    made = paragraph(text, HEADING)
-    made.section = text
-    return made
+    """Return the heading of a section, which is also in the outline."""
+    flowable = paragraph(text, HEADING)
+    flowable.section = text
+    return flowable
 
 
 class Column(NamedTuple):
-    """A column of a table: its heading, its width in points, whether it has numbers."""
+    """A column of a table: its heading, its width in points, and whether it has numbers."""
 
     heading: str
     width: float
@@ -203,9 +203,9 @@ def table(
     totals: Sequence[str] = (),
     size: float = 8.0,
 ) -> LongTable:
-    """Return a table whose heading is repeated on every page.
+    """Return a table that repeats its heading on every page.
 
-    A row of a single cell is a note that belongs to the row before it.
+    A row of a single cell is a note on the row before it.
     """
     commands: list[tuple[Any, ...]] = [
         ("FONT", (0, 0), (-1, -1), PLAIN, size),
@@ -218,20 +218,23 @@ def table(
         ("TOPPADDING", (0, 0), (-1, -1), 2),
         ("BOTTOMPADDING", (0, 0), (-1, -1), 3),
         ("LINEBELOW", (0, -1), (-1, -1), 0.4, LINE),
-        *[("ALIGN", (n, 0), (n, -1), "RIGHT") for n, column in enumerate(columns) if column[2]],
+        *[
+            ("ALIGN", (n, 0), (n, -1), "RIGHT")
+            for n, column in enumerate(columns)
+            if column.is_number
+        ],
     ]
     data: list[list[Any]] = [[column.heading for column in columns]]
     for row in rows:
-        at = len(data)
+        index = len(data)
         if len(row) == 1:
-            text, name = row[0]
-            data.append([paragraph(text, style(size, color=COLORS[name]))])
-            commands.append(("SPAN", (0, at), (-1, at)))
+            data.append([paragraph(row[0].text, style(size, color=COLORS[row[0].style]))])
+            commands.append(("SPAN", (0, index), (-1, index)))
             continue
         data.append([_content(*pair, size) for pair in zip(row, columns, strict=True)])
-        commands.append(("LINEABOVE", (0, at), (-1, at), 0.4, LINE))
+        commands.append(("LINEABOVE", (0, index), (-1, index), 0.4, LINE))
         commands += [
-            ("TEXTCOLOR", (n, at), (n, at), COLORS[cell.style])
+            ("TEXTCOLOR", (n, index), (n, index), COLORS[cell.style])
             for n, cell in enumerate(row)
             if cell.style
         ]
@@ -250,19 +253,19 @@ def table(
 
 
 def _content(cell: Cell, column: Column, size: float, font: str = PLAIN) -> str | Paragraph:
-    """Return a text as it is where it fits; else a number made smaller, a text wrapped."""
-    text, width = printable(cell.text), column.width - 2 * _PADDING
+    """Return a text that fits: unchanged, or a number in a smaller font, or a wrapped text."""
+    text, width = to_printable(cell.text), column.width - 2 * _PADDING
     if stringWidth(text, font, size) <= width:
         return text
     if column.is_number:
-        return fitted(text, width, style(size, font, COLORS[cell.style], alignment=TA_RIGHT))
+        return fit_text(text, width, style(size, font, COLORS[cell.style], alignment=TA_RIGHT))
     return paragraph(text, style(size, font, COLORS[cell.style]))
 
 
 def grid(
     rows: list[list[Any]], widths: Sequence[float | None], *commands: tuple[Any, ...]
 ) -> Table:
-    """Return flowables side by side, without lines or paddings of their own."""
+    """Return flowables side by side, without lines or padding."""
     return Table(
         rows,
         colWidths=widths,

@@ -1,7 +1,6 @@
-"""The report as a PDF: a page of charts, then tables of a bounded length.
+"""Writer of the report as a PDF: a page of charts, then tables of limited length.
 
-Whatever the size of the month, the PDF has some pages that a person reads; the workbook has
-every issuer and every movement.
+The PDF stays short enough to read; the workbook has every issuer and every movement.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ from timbres_reports.pdf_layout import (
     WIDTH,
     ReportDocument,
     columns,
-    fitted,
+    fit_text,
     grid,
     heading,
     paragraph,
@@ -53,11 +52,10 @@ _HALF = (WIDTH - _GAP) / 2
 
 
 def write(report: Consumption, out: IO[bytes]) -> int:
-    """Write ``report`` as a PDF into ``out``; return the number of movements in it: none.
+    """Write ``report`` as a PDF into ``out`` and return the number of movements in it: 0.
 
-    Each table has the first 200 rows and says how many more the workbook has. Characters
-    outside of Windows' Latin alphabet are shown as ``?``. The same report gives the same
-    bytes.
+    Each table has the first 200 rows and a note with the number of the others. Characters
+    outside of Windows-1252 become ``?``. The same report gives the same bytes.
     """
     ReportDocument(
         out,
@@ -92,9 +90,9 @@ def _footer(report: Consumption) -> str:
 
 
 def _first_page(report: Consumption) -> list[Flowable]:
-    """Return the page of key figures and charts; the days' chart takes the room that is left."""
-    key = summary.summarize(report)
-    notices = summary.notices(report, key)
+    """Return the page of key figures and charts; the days' chart fills the remaining height."""
+    month_summary = summary.summarize(report)
+    notices = summary.notices(report, month_summary)
     generated = (
         "Cifras en timbres",
         f"Generado el {fmt.date_time(report.generated_at)},",
@@ -107,7 +105,7 @@ def _first_page(report: Consumption) -> list[Flowable]:
         head,
         Spacer(0, 10),
         *([_notices(notices), Spacer(0, 12)] if notices else []),
-        _tiles(summary.key_figures(report, key)),
+        _tiles(summary.key_figures(report, month_summary)),
         Spacer(0, 20),
         _with_title(fmt.DAYS, summary.daily_remark(report), WIDTH),
     ]
@@ -115,12 +113,12 @@ def _first_page(report: Consumption) -> list[Flowable]:
         Spacer(0, 14),
         grid([[_top_consumers(report), "", _by_days_left(report)]], [_HALF, _GAP, _HALF]),
     ]
-    room = HEIGHT - sum(part.wrap(WIDTH, HEIGHT)[1] for part in (*above, *below))
-    return [*above, _daily_chart(report.days, min(max(room, 120.0), 290.0)), *below]
+    height = HEIGHT - sum(part.wrap(WIDTH, HEIGHT)[1] for part in (*above, *below))
+    return [*above, _daily_chart(report.days, min(max(height, 120.0), 290.0)), *below]
 
 
 def _with_title(title: str, remark: str, width: float) -> Flowable:
-    """Return the title of a chart and, at its right, a remark."""
+    """Return the title of a chart with a remark on the right."""
     return grid(
         [[paragraph(title, SUBHEADING), paragraph(remark, RIGHT_NOTE)]],
         [width / 2, width / 2],
@@ -129,12 +127,12 @@ def _with_title(title: str, remark: str, width: float) -> Flowable:
 
 
 def _notices(notices: Sequence[str]) -> Flowable:
-    """Return what the figures lack, in a frame."""
-    shown = list(notices)
-    if len(shown) > _MAX_NOTICES:
-        shown[_MAX_NOTICES - 1 :] = [f"Hay más: véase «{fmt.SOURCES}»."]
+    """Return the notices in a frame, at most four."""
+    sentences = list(notices)
+    if len(sentences) > _MAX_NOTICES:
+        sentences[_MAX_NOTICES - 1 :] = [f"Hay más: véase «{fmt.SOURCES}»."]
     return grid(
-        [[paragraph(sentence, NOTICE)] for sentence in shown],
+        [[paragraph(sentence, NOTICE)] for sentence in sentences],
         [WIDTH],
         ("BACKGROUND", (0, 0), (-1, -1), WARM),
         ("LINEBEFORE", (0, 0), (0, -1), 3, AMBER),
@@ -147,16 +145,16 @@ def _notices(notices: Sequence[str]) -> Flowable:
 
 def _tiles(figures: Sequence[summary.KeyFigure]) -> Flowable:
     """Return the key figures side by side, each in a box."""
-    gap, inner = 10.0, 12.0
+    gap, padding = 10.0, 12.0
     width = (WIDTH - gap * (len(figures) - 1)) / len(figures)
+    text_width = width - 2 * padding
     tiles: list[Any] = []
     for figure in figures:
-        room = width - 2 * inner
         tiles += [
             [
-                fitted(figure.label, room, style(8, color=GRAY)),
-                fitted(figure.value, room, style(18, BOLD)),
-                fitted(figure.remark, room, style(7.5, color=GRAY)),
+                fit_text(figure.label, text_width, style(8, color=GRAY)),
+                fit_text(figure.value, text_width, style(18, BOLD)),
+                fit_text(figure.remark, text_width, style(7.5, color=GRAY)),
             ],
             "",
         ]
@@ -165,15 +163,15 @@ def _tiles(figures: Sequence[summary.KeyFigure]) -> Flowable:
         [tiles],
         [gap if n % 2 else width for n in range(len(tiles))],
         *[("BACKGROUND", (n, 0), (n, 0), PANEL) for n in range(0, len(tiles), 2)],
-        ("LEFTPADDING", (0, 0), (-1, -1), inner),
-        ("RIGHTPADDING", (0, 0), (-1, -1), inner),
+        ("LEFTPADDING", (0, 0), (-1, -1), padding),
+        ("RIGHTPADDING", (0, 0), (-1, -1), padding),
         ("TOPPADDING", (0, 0), (-1, -1), 7),
         ("BOTTOMPADDING", (0, 0), (-1, -1), 8),
     )
 
 
 def _daily_chart(days: Sequence[int | None], height: float) -> Drawing:
-    """Return a bar for each day, ``height`` points high in all; ``?`` where nothing is known."""
+    """Return a chart with a bar per day, ``height`` points high; unknown days have a ``?``."""
     marks = summary.ticks(tuple(days))
     chart = VerticalBarChart()
     chart.data = [list(days)]
@@ -220,12 +218,12 @@ def _top_consumers(report: Consumption) -> list[Flowable]:
     if not issuers:
         return [title, paragraph(summary.NO_CONSUMPTION, NOTE)]
     widths = (98.0, _HALF - 98 - 44 - 36, 44.0, 36.0)
-    most = issuers[0].amount
+    max_amount = issuers[0].amount
     rows = [
         [
             _name(report, issuer, widths[0] - 4),
-            _bar(issuer.amount / most, widths[1]),
-            fitted(fmt.number(issuer.amount), widths[2] - 4, style(8, alignment=TA_RIGHT)),
+            _bar(issuer.amount / max_amount, widths[1]),
+            fit_text(fmt.number(issuer.amount), widths[2] - 4, style(8, alignment=TA_RIGHT)),
             paragraph(fmt.share(issuer.amount, report.total), RIGHT_NOTE),
         ]
         for issuer in issuers
@@ -242,8 +240,8 @@ def _by_days_left(report: Consumption) -> list[Flowable]:
     rows = [
         [
             _name(report, issuer, widths[0] - 4),
-            fitted(f"{fmt.number(issuer.available)} disponibles", widths[1] - 4, RIGHT_NOTE),
-            fitted(
+            fit_text(f"{fmt.number(issuer.available)} disponibles", widths[1] - 4, RIGHT_NOTE),
+            fit_text(
                 summary.time_left(issuer),
                 widths[2] - 4,
                 style(8.5, BOLD, COLORS[summary.severity_class(issuer)], alignment=TA_RIGHT),
@@ -261,18 +259,18 @@ _LIST_STYLE = (
 
 
 def _name(report: Consumption, issuer: IssuerLine, width: float) -> list[Flowable]:
-    """Return an issuer's RFC, and below it its account where the report is about several."""
-    name = [fitted(issuer.rfc, width, style(8))]
+    """Return an issuer's RFC and, in a report of all accounts, its account below."""
+    name = [fit_text(issuer.rfc, width, style(8))]
     if report.account == ALL_ACCOUNTS:
         name.append(paragraph(issuer.account, style(6.5, color=GRAY)))
     return name
 
 
-def _bar(part: float, width: float) -> Drawing:
-    """Return a bar over ``part`` of ``width``, 0 to 1."""
+def _bar(fraction: float, width: float) -> Drawing:
+    """Return a bar over a ``fraction`` of ``width``, 0 to 1."""
     return Drawing(
         *(width, 10),
-        Rect(0, 0, max(width * part, 0.8), 9, fillColor=ACCENT, strokeColor=None),
+        Rect(0, 0, max(width * fraction, 0.8), 9, fillColor=ACCENT, strokeColor=None),
     )
 
 
@@ -301,7 +299,7 @@ def _contracts(report: Consumption) -> Iterator[Flowable]:
     if not report.contracts:
         yield paragraph(fmt.NO_CONTRACTS, NOTE)
         return
-    key: Summary = summary.summarize(report)
+    month_summary: Summary = summary.summarize(report)
     yield table(
         columns(fmt.CONTRACT_HEADING[:-1], (66, 72, 42, 52, 76, 66, 142), (2,)),
         (
@@ -316,7 +314,10 @@ def _contracts(report: Consumption) -> Iterator[Flowable]:
             )
             for line in report.contracts[:MAX_ROWS]
         ),
-        ("Confirmados", f"{key.confirmed:,}", fmt.number(key.confirmed_stamps), *[""] * 4),
+        (
+            *("Confirmados", f"{month_summary.confirmed:,}"),
+            *(fmt.number(month_summary.confirmed_stamps), *[""] * 4),
+        ),
         size=7.0,
     )
     yield from _others("Los demás contratos", len(report.contracts))
@@ -326,13 +327,13 @@ def _sources(report: Consumption) -> Iterator[Flowable]:
     yield heading(fmt.SOURCES)
     yield table(
         columns(fmt.SOURCE_HEADING[:-1], (122, 88, 50, 118, 78, 60), (5,)),
-        (row for source in report.sources[:MAX_ROWS] for row in _source(source)),
+        (row for source in report.sources[:MAX_ROWS] for row in _source_rows(source)),
     )
     yield from _others("Las demás cuentas", len(report.sources))
 
 
-def _source(source: Source) -> Iterator[list[Cell]]:
-    """Yield an account's row, and a note of each thing that its figures lack."""
+def _source_rows(source: Source) -> Iterator[list[Cell]]:
+    """Yield an account's row, and a note about its problem or its missing days."""
     yield [
         Cell(source.account),
         Cell(fmt.pac(source.pac)),
@@ -348,7 +349,7 @@ def _source(source: Source) -> Iterator[list[Cell]]:
 
 
 def _others(name: str, count: int) -> Iterator[Flowable]:
-    """Yield where the rows are that a table leaves out, if it leaves out any."""
+    """Yield a note about the rows that a table does not have, if any."""
     if count > MAX_ROWS:
-        others = f"{name} ({count - MAX_ROWS:,}) están en el libro de Excel del mismo reporte."
-        yield paragraph(others, NOTE)
+        text = f"{name} ({count - MAX_ROWS:,}) están en el libro de Excel del mismo reporte."
+        yield paragraph(text, NOTE)

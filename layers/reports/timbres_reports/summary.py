@@ -1,4 +1,4 @@
-"""The summary that opens the PDF and the page: key figures, chart data, missing figures."""
+"""The summary at the top of the PDF and the page: key figures, chart data, missing figures."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ BY_DAYS_LEFT_TITLE = "Se agotan primero"
 NO_DAYS_LEFT = "De ningún RFC se sabe en cuántos días se agota."
 NO_ISSUERS = "No se conoce ningún RFC con consumo en el mes."
 MAX_BARS = 10
-# Rows of a table that a person reads; the workbook has all of them.
+# Rows of a table in the PDF and the page; the workbook has all rows.
 MAX_ROWS = 200
-# Days left below which an issuer is marked: in amber, in red.
+# An issuer with fewer days left is amber, or red.
 SOON_DAYS = 30
 URGENT_DAYS = 7
 
-# How a text is marked, by name: the page's CSS classes, the PDF's colors.
+# Styles of a text: CSS classes of the page, colors of the PDF.
 SOON, URGENT, MUTED = "soon", "urgent", "none"
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """The key figures of a month, in stamps where no other unit is named.
+    """The key figures of a month; totals are in stamps.
 
-    ``stamping`` of ``issuers`` RFCs consumed. ``confirmed_stamps`` is the sum of the
-    ``confirmed`` contracts; ``open_contracts`` are neither confirmed nor rejected.
-    ``undated`` is the part of the total that is on no day of the chart.
+    ``active_issuers`` of ``issuers`` RFCs consumed stamps. ``confirmed_stamps`` is the sum of
+    the ``confirmed`` contracts; ``open_contracts`` are neither confirmed nor rejected.
+    ``undated`` is the part of the total that no day of the chart has.
     """
 
     total: int | None
     previous: int | None
     issuers: int
-    stamping: int
+    active_issuers: int
     confirmed: int
     open_contracts: int
     confirmed_stamps: int
@@ -52,7 +52,7 @@ def summarize(report: Consumption) -> Summary:
         total=report.known_total,
         previous=report.previous_total,
         issuers=len(report.issuers),
-        stamping=sum(1 for issuer in report.issuers if issuer.amount),
+        active_issuers=sum(1 for issuer in report.issuers if issuer.amount),
         confirmed=len(confirmed),
         open_contracts=len(report.contracts) - len(confirmed) - rejected,
         confirmed_stamps=sum(line.stamps for line in confirmed),
@@ -61,15 +61,15 @@ def summarize(report: Consumption) -> Summary:
 
 
 def top_consumers(report: Consumption) -> tuple[IssuerLine, ...]:
-    """Return the issuers with most consumption, ten at most, none without consumption."""
+    """Return the ten issuers with the most consumption, without those that consumed nothing."""
     return tuple(issuer for issuer in report.issuers[:MAX_BARS] if issuer.amount > 0)
 
 
 def by_days_left(report: Consumption) -> list[IssuerLine]:
     """Return the issuers whose days left are known, the fewest days first.
 
-    An exhausted issuer counts only if it consumed in the month: else every issuer long out
-    of use would head the list.
+    An exhausted issuer is included only if it consumed in the month; otherwise inactive issuers
+    would fill the top of the list.
     """
     issuers = [
         issuer
@@ -80,7 +80,7 @@ def by_days_left(report: Consumption) -> list[IssuerLine]:
 
 
 def is_exhausted(issuer: IssuerLine) -> bool:
-    """Return whether an issuer is known to have no stamps available."""
+    """Return whether an issuer has no stamps available; False if that is not known."""
     return issuer.available is not None and issuer.available <= 0
 
 
@@ -89,7 +89,7 @@ def _days(issuer: IssuerLine) -> float:
 
 
 def severity_class(issuer: IssuerLine) -> str:
-    """Return ``urgent``, ``soon`` or, with enough days left or nothing known, an empty text."""
+    """Return ``urgent``, ``soon``, or an empty text if enough days are left or unknown."""
     if is_exhausted(issuer):
         return URGENT
     if issuer.days_left is None or issuer.days_left >= SOON_DAYS:
@@ -98,15 +98,15 @@ def severity_class(issuer: IssuerLine) -> str:
 
 
 def contract_class(status: str) -> str:
-    """Return how a contract's state is marked: open ones as ``soon``, rejected ones muted."""
+    """Return the style of a contract's state: ``soon`` if open, ``none`` if rejected."""
     classes: dict[str, str] = {CONFIRMED: "", REJECTED: MUTED}
     return classes.get(status, SOON)
 
 
 def ticks(values: tuple[int | None, ...]) -> list[int]:
-    """Return the round numbers of a chart's axis: 0 among them, all ``values`` within.
+    """Return the round numbers of a chart's axis, which include 0 and span all ``values``.
 
-    Whole stamps, in steps of 1, 2 or 5 times a power of ten, five steps at most on one side.
+    The steps are 1, 2 or 5 times a power of ten, in stamps, with up to five steps on a side.
     """
     known = [value for value in values if value is not None]
     low, high = min([0, *known]), max([0, *known])
@@ -118,7 +118,7 @@ def ticks(values: tuple[int | None, ...]) -> list[int]:
 
 
 class KeyFigure(NamedTuple):
-    """A number at the top of a report, its label and what it is compared with."""
+    """A number at the top of a report, its label, and a remark that compares it."""
 
     label: str
     value: str
@@ -132,7 +132,9 @@ def key_figures(report: Consumption, summary: Summary) -> list[KeyFigure]:
         KeyFigure("Timbres consumidos", fmt.number(summary.total), _mean(report)),
         KeyFigure("Contra el mes anterior", fmt.growth(summary.total, summary.previous), base),
         KeyFigure(
-            "RFC que timbraron", f"{summary.stamping:,}", f"de {summary.issuers:,} en el reporte"
+            "RFC que timbraron",
+            f"{summary.active_issuers:,}",
+            f"de {summary.issuers:,} en el reporte",
         ),
         KeyFigure("Timbres contratados", fmt.number(summary.confirmed_stamps), _contracts(summary)),
     ]
@@ -145,8 +147,8 @@ def _mean(report: Consumption) -> str:
 
 def _contracts(summary: Summary) -> str:
     confirmed = pluralize(summary.confirmed, "contrato", "contratos")
-    still_open = summary.open_contracts
-    return f"{confirmed}, {still_open:,} más sin resolver" if still_open else confirmed
+    open_count = summary.open_contracts
+    return f"{confirmed}, {open_count:,} más sin resolver" if open_count else confirmed
 
 
 def pluralize(count: int, singular: str, plural: str) -> str:
@@ -155,7 +157,7 @@ def pluralize(count: int, singular: str, plural: str) -> str:
 
 
 def daily_remark(report: Consumption) -> str:
-    """Return the day with most stamps, and how many days have no figure."""
+    """Return the day with the most stamps, and the number of days without a figure."""
     days = [(amount, -n) for n, amount in enumerate(report.days, 1) if amount is not None]
     sentences = []
     if days and max(days)[0] > 0:
@@ -168,7 +170,7 @@ def daily_remark(report: Consumption) -> str:
 
 
 def time_left(issuer: IssuerLine) -> str:
-    """Return for how long an issuer's stamps last: ``3.4 días``, ``agotado``, ``sin dato``."""
+    """Return how long an issuer's stamps last: ``3.4 días``, ``agotado``, ``sin dato``."""
     if is_exhausted(issuer):
         return "agotado"
     days = fmt.days_left(issuer.days_left)
@@ -176,13 +178,13 @@ def time_left(issuer: IssuerLine) -> str:
 
 
 def running_out_remark(issuers: list[IssuerLine]) -> str:
-    """Return how many issuers run out soon."""
+    """Return the number of issuers that run out soon; empty if none does."""
     soon = sum(1 for issuer in issuers if severity_class(issuer))
     return f"{soon:,} en menos de {SOON_DAYS} días" if soon else ""
 
 
 class Cell(NamedTuple):
-    """A text of a table and how it is marked."""
+    """A text of a table and its style."""
 
     text: str
     style: str = ""
@@ -191,22 +193,22 @@ class Cell(NamedTuple):
 def issuer_figures(issuer: IssuerLine, total: int) -> list[Cell]:
     """Return an issuer's cells from its stamps to its days left; ``total`` is the report's."""
     return [
-        marked(fmt.number(issuer.amount)),
-        marked(fmt.share(issuer.amount, total)),
-        marked(fmt.number(issuer.previous)),
-        marked(fmt.growth(issuer.amount, issuer.previous)),
-        marked(fmt.number(issuer.available), URGENT if is_exhausted(issuer) else ""),
-        marked(fmt.days_left(issuer.days_left), severity_class(issuer)),
+        figure_cell(fmt.number(issuer.amount)),
+        figure_cell(fmt.share(issuer.amount, total)),
+        figure_cell(fmt.number(issuer.previous)),
+        figure_cell(fmt.growth(issuer.amount, issuer.previous)),
+        figure_cell(fmt.number(issuer.available), URGENT if is_exhausted(issuer) else ""),
+        figure_cell(fmt.days_left(issuer.days_left), severity_class(issuer)),
     ]
 
 
-def marked(text: str, style: str = "") -> Cell:
-    """Return a cell, muted where its figure is not known."""
+def figure_cell(text: str, style: str = "") -> Cell:
+    """Return the cell of a figure, muted if the figure is not known."""
     return Cell(text, MUTED if text == fmt.NO_DATA else style)
 
 
 def issuer_totals(report: Consumption) -> list[str]:
-    """Return the last row of the issuers' table, under the same columns."""
+    """Return the last row of the issuers' table, one text per column."""
     total, previous = report.total, report.previous_total
     return [
         "Total",
@@ -221,14 +223,14 @@ def issuer_totals(report: Consumption) -> list[str]:
 
 
 def gap(source: Source) -> str:
-    """Return which days an account lacks, and on which day their stamps are counted."""
+    """Return the missing days of an account, and the day that includes their stamps."""
     day = "en el último día anterior que tiene cifra, si lo hay"
     stamps = "su consumo" if len(source.missing_days) == 1 else "el consumo de esos días"
     return f"{fmt.gap(source)}; {stamps} está {day}."
 
 
 def notices(report: Consumption, summary: Summary) -> list[str]:
-    """Return what the figures lack, the worst first; empty where they are complete."""
+    """Return the notices about missing figures, the worst first; empty if there are none."""
     sentences = [
         f"Faltan las cifras de la cuenta {source.account}: "
         f"{fmt.replace_unprintable(source.problem)}"

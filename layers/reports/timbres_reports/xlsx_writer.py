@@ -1,8 +1,7 @@
-"""The report as an Excel workbook: typed cells, a chart, and all movements.
+"""Writer of the report as an Excel workbook: typed cells, a chart, and all movements.
 
-The sheets are ``Resumen``, ``Por RFC``, ``Contratos`` and ``Movimientos``; what is beyond
-a sheet's last row goes on in ``Movimientos 2`` and so on. A figure that is not known is an
-empty cell, and a note in its row says so.
+The sheets are ``Resumen``, ``Por RFC``, ``Contratos``, ``Movimientos`` and, if it is full,
+``Movimientos 2`` and so on. A figure that is not known is an empty cell with a note in its row.
 """
 
 from __future__ import annotations
@@ -26,20 +25,21 @@ ISSUERS = "Por RFC"
 CONTRACTS = "Contratos"
 MOVEMENTS = "Movimientos"
 NOTE = "Nota"
-# The most rows that a sheet of Excel has, its heading among them.
+# Excel's limit of rows per sheet, including the heading.
 SHEET_ROWS = 1_048_576
 
 Value = str | int | float | date | None
 
-# Of a date's ordinal, what Excel does not count.
+# The ordinal of the day that Excel counts as 0.
 _EPOCH = date(1899, 12, 30).toordinal()
 
-_COUNT, _PERCENT, _DAY, _MOMENT, _DECIMAL = "#,##0", "0.0%", "dd/mm/yyyy", "dd/mm/yyyy hh:mm", "0.0"
-_ISSUER_FORMS = (None, None, _COUNT, _PERCENT, _COUNT, _PERCENT, _COUNT, _DECIMAL, None)
-_CONTRACT_FORMS = (None, None, _COUNT, None, None, _MOMENT, None, None)
-_MOVEMENT_FORMS = (None, None, _DAY, None, _COUNT)
-_FACT_FORMS = {
-    fmt.GENERATED: _MOMENT,
+_COUNT, _PERCENT, _DECIMAL = "#,##0", "0.0%", "0.0"
+_DATE, _DATE_TIME = "dd/mm/yyyy", "dd/mm/yyyy hh:mm"
+_ISSUER_FORMATS = (None, None, _COUNT, _PERCENT, _COUNT, _PERCENT, _COUNT, _DECIMAL, None)
+_CONTRACT_FORMATS = (None, None, _COUNT, None, None, _DATE_TIME, None, None)
+_MOVEMENT_FORMATS = (None, None, _DATE, None, _COUNT)
+_HEADING_FORMATS = {
+    fmt.GENERATED: _DATE_TIME,
     fmt.TOTAL: _COUNT,
     fmt.PREVIOUS: _COUNT,
     fmt.CHANGE: _PERCENT,
@@ -52,19 +52,18 @@ _CHART_SIZE = {"width": 760, "height": 380}
 
 
 def write(report: Consumption, out: IO[bytes], *, sheet_rows: int = SHEET_ROWS) -> int:
-    """Write ``report`` into ``out``; return how many movements it holds.
+    """Write ``report`` into ``out`` and return the number of its movements.
 
-    ``sheet_rows`` is how many rows a sheet of movements may have, its heading among them:
-    2 to 1,048,576. The rows wait in temporary files until all are known; only then is
-    anything written. A movement takes about 270 bytes there, twice that while its sheet is
-    packed. Raises whatever walking the movements or writing raises; ``out`` then holds
-    nothing or a part.
+    ``sheet_rows`` is the maximum of rows in a sheet of movements, including the heading: 2 to
+    1,048,576. Temporary files hold the rows until all movements are read; a movement takes about
+    270 bytes there, twice that while its sheet is compressed. It raises the errors of reading the
+    movements and of writing; ``out`` is then empty or incomplete.
     """
     if not 2 <= sheet_rows <= SHEET_ROWS:
         raise ValueError(f"a sheet cannot have {sheet_rows} rows")
     stream = _Stream(out)
     with TemporaryDirectory(prefix="timbres-xlsx-") as temporary:
-        book = Workbook(
+        workbook = Workbook(
             stream,
             {
                 "constant_memory": True,
@@ -74,21 +73,21 @@ def write(report: Consumption, out: IO[bytes], *, sheet_rows: int = SHEET_ROWS) 
             },
         )
         try:
-            rows = _Sheets(book, report).write(sheet_rows)
-            book.close()
+            rows = _Sheets(workbook, report).write(sheet_rows)
+            workbook.close()
         finally:
             stream.stop()
-            # A file that is open keeps its room on the disk, even deleted.
-            for sheet in book.worksheets():
+            # A deleted file uses disk space until it is closed.
+            for sheet in workbook.worksheets():
                 sheet.row_data_fh.close()
     return rows
 
 
 class _Stream:
-    """The zip's way into ``out``, which it finds neither seekable nor closable.
+    """A stream for the zip into ``out`` that is not seekable and does not close it.
 
-    A zip that broke off would still write its end whenever it is collected: not once this
-    is stopped.
+    ``stop`` discards all further writes: the garbage collector closes an incomplete zip, which
+    would still write its end.
     """
 
     def __init__(self, out: IO[bytes]) -> None:
@@ -100,7 +99,7 @@ class _Stream:
         return len(data)
 
     def flush(self) -> None:
-        """Do nothing: zipfile asks for it, ``out`` has no such thing."""
+        """Do nothing: zipfile calls it, but ``out`` may not have it."""
 
     def stop(self) -> None:
         self._out = None
@@ -109,17 +108,17 @@ class _Stream:
 class _Sheets:
     """The sheets of one workbook."""
 
-    def __init__(self, book: Workbook, report: Consumption) -> None:
-        self._book = book
+    def __init__(self, workbook: Workbook, report: Consumption) -> None:
+        self._workbook = workbook
         self._report = report
         # A workbook keeps every format that is added, so each number format is added once.
         self._number_format = cache(
-            lambda code: book.add_format({"num_format": code} if code else {})
+            lambda code: workbook.add_format({"num_format": code} if code else {})
         )
-        self._bold = book.add_format({"bold": True})
-        self._title = book.add_format({"bold": True, "font_size": 16})
-        self._head = book.add_format({"bold": True, "bg_color": "#DDE6F0", "bottom": 1})
-        book.set_properties(
+        self._bold = workbook.add_format({"bold": True})
+        self._title = workbook.add_format({"bold": True, "font_size": 16})
+        self._head = workbook.add_format({"bold": True, "bg_color": "#DDE6F0", "bottom": 1})
+        workbook.set_properties(
             {
                 "title": f"{fmt.TITLE}, {report.month.label_es}",
                 "created": fmt.to_local(report.generated_at).replace(tzinfo=None),
@@ -127,7 +126,7 @@ class _Sheets:
         )
 
     def write(self, sheet_rows: int) -> int:
-        """Write all sheets; return the number of movements."""
+        """Write all sheets and return the number of movements."""
         self._summary()
         self._issuers()
         self._contracts()
@@ -135,31 +134,31 @@ class _Sheets:
 
     def _summary(self) -> None:
         sheet = self._sheet(SUMMARY, _SUMMARY_WIDTHS, (None,) * len(_SUMMARY_WIDTHS))
-        _put(sheet, 0, 0, fmt.TITLE, self._title)
-        row = self._sources(sheet, self._facts(sheet, 2) + 1)
+        _write_cell(sheet, 0, 0, fmt.TITLE, self._title)
+        row = self._sources(sheet, self._heading(sheet, 2) + 1)
         self._days(sheet, row + 1)
 
-    def _facts(self, sheet: Worksheet, row: int) -> int:
-        """Write what stands at the report's head; return the row below it."""
+    def _heading(self, sheet: Worksheet, row: int) -> int:
+        """Write the report's heading and return the row below."""
         report = self._report
-        figures: dict[str, Value] = {
+        values: dict[str, Value] = {
             fmt.GENERATED: fmt.to_local(report.generated_at),
             fmt.TOTAL: report.known_total,
             fmt.PREVIOUS: report.previous_total,
             fmt.CHANGE: change(report.known_total, report.previous_total),
         }
-        for name, shown in fmt.heading(report):
-            value = figures.get(name, shown)
-            _put(sheet, row, 0, name, self._bold)
-            _put(sheet, row, 1, value, self._number_format(_FACT_FORMS.get(name)))
+        for name, text in fmt.heading(report):
+            value = values.get(name, text)
+            _write_cell(sheet, row, 0, name, self._bold)
+            _write_cell(sheet, row, 1, value, self._number_format(_HEADING_FORMATS.get(name)))
             if value is None:
-                _put(sheet, row, 2, shown)
+                _write_cell(sheet, row, 2, text)
             row += 1
         return row
 
     def _sources(self, sheet: Worksheet, row: int) -> int:
-        """Write where the figures come from; return the row below."""
-        _row(sheet, row, fmt.SOURCE_HEADING, self._head)
+        """Write the sources of the figures and return the row below."""
+        _write_row(sheet, row, fmt.SOURCE_HEADING, self._head)
         for source in self._report.sources:
             row += 1
             cells = (
@@ -171,28 +170,28 @@ class _Sheets:
                 fmt.missing_days(source.missing_days),
                 source.problem,
             )
-            _row(sheet, row, cells)
+            _write_row(sheet, row, cells)
         return row + 1
 
     def _days(self, sheet: Worksheet, row: int) -> None:
-        """Write the days' table, and beside it the chart of it."""
+        """Write the table of the days with its chart on the right."""
         report = self._report
         top = row + 1
-        _row(sheet, row, (*fmt.DAY_HEADING, NOTE), self._head)
+        _write_row(sheet, row, (*fmt.DAY_HEADING, NOTE), self._head)
         for number, amount in enumerate(report.days, start=1):
             row += 1
             day = report.month.first_day.replace(day=number)
-            _put(sheet, row, 0, day, self._number_format(_DAY))
-            _put(sheet, row, 1, amount, self._number_format(_COUNT))
+            _write_cell(sheet, row, 0, day, self._number_format(_DATE))
+            _write_cell(sheet, row, 1, amount, self._number_format(_COUNT))
             if amount is None:
-                _put(sheet, row, 2, fmt.NO_DATA)
-        chart = self._book.add_chart({"type": "column"})
+                _write_cell(sheet, row, 2, fmt.NO_DATA)
+        chart = self._workbook.add_chart({"type": "column"})
         chart.add_series(
             {
                 "name": fmt.DAY_HEADING[1],
                 "categories": [SUMMARY, top, 0, row, 0],
                 "values": [SUMMARY, top, 1, row, 1],
-                # Excel reads the cells; what previews a file shows these.
+                # Excel reads the cells; preview applications show these values.
                 "categories_data": [
                     _serial(report.month.first_day) + n for n in range(row - top + 1)
                 ],
@@ -223,7 +222,7 @@ class _Sheets:
             )
             for issuer in report.issuers
         )
-        self._table(ISSUERS, (*fmt.ISSUER_HEADING, NOTE), _ISSUER_WIDTHS, _ISSUER_FORMS, rows)
+        self._table(ISSUERS, (*fmt.ISSUER_HEADING, NOTE), _ISSUER_WIDTHS, _ISSUER_FORMATS, rows)
 
     def _contracts(self) -> None:
         rows = (
@@ -240,40 +239,39 @@ class _Sheets:
             for contract in self._report.contracts
         )
         heading = fmt.CONTRACT_HEADING
-        self._table(CONTRACTS, heading, _CONTRACT_WIDTHS, _CONTRACT_FORMS, rows)
+        self._table(CONTRACTS, heading, _CONTRACT_WIDTHS, _CONTRACT_FORMATS, rows)
 
     def _movements(self, sheet_rows: int) -> int:
         movements = self._report.movements()
-        written, number = 0, 1
-        # One is read ahead: where none follows, no further sheet begins.
-        ahead = list(islice(movements, 1))
+        count, number = 0, 1
+        # Reads one movement ahead, to start no empty sheet.
+        next_movement = list(islice(movements, 1))
         while True:
             name = MOVEMENTS if number == 1 else f"{MOVEMENTS} {number}"
-            rest = islice(movements, sheet_rows - 1 - len(ahead))
-            written += self._movement_sheet(name, chain(ahead, rest))
-            ahead = list(islice(movements, 1))
-            if not ahead:
-                return written
+            others = islice(movements, sheet_rows - 1 - len(next_movement))
+            count += self._movement_sheet(name, chain(next_movement, others))
+            next_movement = list(islice(movements, 1))
+            if not next_movement:
+                return count
             number += 1
 
     def _movement_sheet(self, name: str, movements: Iterable[MovementLine]) -> int:
-        """Write one sheet of movements; return how many.
+        """Write one sheet of movements and return their number.
 
-        Cells are written one by one and formatted by their columns: this is where a report
-        of a million rows spends its time.
+        A large report spends its time here, so the columns have the formats and not the cells.
         """
-        sheet = self._sheet(name, _MOVEMENT_WIDTHS, _MOVEMENT_FORMS)
-        _row(sheet, 0, fmt.MOVEMENT_HEADING, self._head)
-        string, number = sheet.write_string, sheet.write_number
-        # Accounts, RFCs and kinds repeat; the limit bounds the memory whatever a PAC sends.
-        text = lru_cache(maxsize=50_000)(_text)
+        sheet = self._sheet(name, _MOVEMENT_WIDTHS, _MOVEMENT_FORMATS)
+        _write_row(sheet, 0, fmt.MOVEMENT_HEADING, self._head)
+        write_string, write_number = sheet.write_string, sheet.write_number
+        # Accounts, RFCs and kinds repeat; the limit bounds the memory.
+        text = lru_cache(maxsize=50_000)(_to_plain_text)
         row = 0
         for row, movement in enumerate(movements, start=1):
-            string(row, 0, text(movement.account))
-            string(row, 1, text(movement.rfc))
-            number(row, 2, movement.date.toordinal() - _EPOCH)
-            string(row, 3, text(movement.kind))
-            number(row, 4, movement.amount)
+            write_string(row, 0, text(movement.account))
+            write_string(row, 1, text(movement.rfc))
+            write_number(row, 2, movement.date.toordinal() - _EPOCH)
+            write_string(row, 3, text(movement.kind))
+            write_number(row, 4, movement.amount)
         _add_filter(sheet, row, len(fmt.MOVEMENT_HEADING))
         return row
 
@@ -282,47 +280,51 @@ class _Sheets:
         name: str,
         heading: Sequence[str],
         widths: Sequence[int],
-        forms: Sequence[str | None],
+        formats: Sequence[str | None],
         rows: Iterable[Sequence[Value]],
     ) -> None:
         """Write a sheet that is one table."""
-        sheet = self._sheet(name, widths, forms)
-        _row(sheet, 0, heading, self._head)
+        sheet = self._sheet(name, widths, formats)
+        _write_row(sheet, 0, heading, self._head)
         number = 0
         for number, row in enumerate(rows, start=1):
-            _row(sheet, number, row)
+            _write_row(sheet, number, row)
         _add_filter(sheet, number, len(heading))
 
-    def _sheet(self, name: str, widths: Sequence[int], forms: Sequence[str | None]) -> Worksheet:
-        sheet = self._book.add_worksheet(name)
-        for column, (width, form) in enumerate(zip(widths, forms, strict=True)):
-            sheet.set_column(column, column, width, self._number_format(form) if form else None)
+    def _sheet(self, name: str, widths: Sequence[int], formats: Sequence[str | None]) -> Worksheet:
+        sheet = self._workbook.add_worksheet(name)
+        for column, (width, code) in enumerate(zip(widths, formats, strict=True)):
+            sheet.set_column(column, column, width, self._number_format(code) if code else None)
         return sheet
 
 
 def _add_filter(sheet: Worksheet, rows: int, columns: int) -> None:
-    """Keep the heading in sight and let each column be filtered."""
+    """Freeze the heading and add a filter to each column."""
     sheet.freeze_panes(1, 0)
     sheet.autofilter(0, 0, rows, columns - 1)
 
 
-def _row(sheet: Worksheet, row: int, values: Iterable[Value], form: Format | None = None) -> None:
+def _write_row(
+    sheet: Worksheet, row: int, values: Iterable[Value], cell_format: Format | None = None
+) -> None:
     for column, value in enumerate(values):
-        _put(sheet, row, column, value, form)
+        _write_cell(sheet, row, column, value, cell_format)
 
 
-def _put(sheet: Worksheet, row: int, column: int, value: Value, form: Format | None = None) -> None:
-    """Write a text as a text, and all else as a number; nothing for None and no text."""
+def _write_cell(
+    sheet: Worksheet, row: int, column: int, value: Value, cell_format: Format | None = None
+) -> None:
+    """Write a text as a text, other values as a number, and nothing for None and ``""``."""
     if value == "":
         return
     if isinstance(value, str):
-        sheet.write_string(row, column, _text(value), form)
+        sheet.write_string(row, column, _to_plain_text(value), cell_format)
     elif value is not None:
-        sheet.write_number(row, column, _serial(value), form)
+        sheet.write_number(row, column, _serial(value), cell_format)
 
 
 def _serial(value: float | date) -> float:
-    """Return a number as it is, a date as Excel counts its days, a time their fraction."""
+    """Return a number unchanged, a date or a time as Excel's number of days."""
     if not isinstance(value, date):
         return value
     days = value.toordinal() - _EPOCH
@@ -331,7 +333,7 @@ def _serial(value: float | date) -> float:
     return days
 
 
-def _text(value: str) -> str:
-    """Return ``value`` as plain text: xlsxwriter reads ``<r>…</r>`` as rich text."""
+def _to_plain_text(value: str) -> str:
+    """Return ``value`` as plain text: xlsxwriter interprets ``<r>…</r>`` as rich text."""
     value = fmt.replace_unprintable(value)
     return f"{value} " if value.startswith("<r>") and value.endswith("</r>") else value

@@ -1,1 +1,1 @@
-"""Mails in Spanish for events of the bus."""
+"""Mails in Spanish for events."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-# {los} is the pronoun for the issuers concerned.
+# {los} is the pronoun for the affected issuers.
 REASONS = {
     "account-credentials-on-trial": "otra consulta probaba las credenciales nuevas de la cuenta",
     "account-misconfigured": "el secreto de la cuenta tiene un dato incorrecto",
@@ -46,7 +46,7 @@ _RETRIED_TOMORROW = frozenset(
         "storage-unavailable",
     }
 )
-# For a report, where the wording for issuers does not fit.
+# For a report, instead of the wording for issuers.
 _REPORT_REASONS = {
     "issuer-not-registered": "el PAC no tiene registrado el RFC",
     "operation-unsupported": "el PAC de la cuenta no ofrece este reporte",
@@ -56,16 +56,16 @@ _REPORT_REASONS = {
 
 
 def count_failure(code: str, pronoun: str) -> str:
-    """Return why a daily run could not count issuers, and whether it tries again.
+    """Return why a daily run could not count issuers, and whether the next run retries.
 
-    ``pronoun`` refers to the issuers: ``lo`` or ``los``, or ``la`` for a whole account.
+    ``pronoun`` refers to the issuers: ``lo`` or ``los``, or ``la`` for an account.
     """
     reason = _reason(code, pronoun)
     return f"{reason}; mañana se intenta de nuevo" if code in _RETRIED_TOMORROW else reason
 
 
 def report_failure(error: Mapping[str, Any] | None) -> str:
-    """Return why a report is not ready, as a sentence; ``error`` is None while it is pending."""
+    """Return a sentence why a report is not ready; ``error`` is None while it is pending."""
     if error is None:
         return "no quedó listo a tiempo; si queda listo después, llega en otro correo."
     pac, code = error.get("pac") or {}, error["code"]

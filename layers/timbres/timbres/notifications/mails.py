@@ -1,7 +1,7 @@
 """Mails in Spanish: which events have one, and its subject and text from a template.
 
 A template gets the members of the event's detail, ``link`` (returns a new download link for a
-report), ``link_days``, and what :func:`_variables` adds.
+report), ``link_days``, and the variables of :func:`_variables`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from timbres.notifications import failure_causes, spanish
 
 K = TypeVar("K", bound=Hashable)
 
-# SNS takes less than 100 characters of ASCII as a subject, and 256 KB of text.
+# SNS accepts a subject of less than 100 ASCII characters, and 256 KB of text.
 _MAX_SUBJECT = 99
 _MAX_LISTED_ISSUERS = 60
 
@@ -40,9 +40,9 @@ TEMPLATES = {
 
 @dataclass(frozen=True, slots=True)
 class LinkFactory:
-    """Makes download links.
+    """Creates download links.
 
-    ``create`` returns a new link for a ready report as an event describes it, valid for ``days``.
+    ``create`` returns a new link for a ready report of an event, valid for ``days``.
     """
 
     create: Callable[[Detail], str]
@@ -58,14 +58,14 @@ class Mail:
 
 
 def should_notify(event_type: str, detail: Detail) -> bool:
-    """Return whether an event has a mail of its own."""
+    """Return whether a mail is sent for an event."""
     if event_type == "Daily Run Completed":
-        # Rejected credentials have a mail of their own.
+        # Rejected credentials have a separate mail.
         failed = detail["failed"].keys() - {"pac-credentials-rejected"}
         nothing_counted = not detail["done"] and (failed or detail.get("problems"))
         return bool(detail["issuers"] or nothing_counted)
     if event_type in ("Report Ready", "Report Failed"):
-        # The mail of the monthly run lists all of its reports.
+        # The mail of the monthly run lists its reports.
         return detail.get("run") is None
     return True
 
@@ -86,12 +86,12 @@ def compose(event_type: str, detail: Detail, links: LinkFactory) -> Mail:
 
 
 def dedup_key(event_type: str, detail: Detail) -> str:
-    """Return what identifies an event, the same each time that it is published."""
-    subject = detail["at"] if event_type == "Credentials Rejected" else detail["id"]
+    """Return the idempotency key of an event, the same each time that it is published."""
+    entity_id = detail["at"] if event_type == "Credentials Rejected" else detail["id"]
     if _is_supplement(detail):
-        # Of the same run as the event before it.
-        subject = f"{subject}#{detail['number']}"
-    return f"{event_type}#{detail.get('account', '')}#{subject}"
+        # The run has published another event before.
+        entity_id = f"{entity_id}#{detail['number']}"
+    return f"{event_type}#{detail.get('account', '')}#{entity_id}"
 
 
 def _variables(event_type: str, detail: Detail) -> dict[str, Any]:
@@ -135,7 +135,7 @@ def _monthly_variables(detail: Detail) -> dict[str, Any]:
 
 
 def _is_supplement(detail: Detail) -> bool:
-    """Return whether a run's event names the reports missing in an earlier one."""
+    """Return whether a run's event has the reports that were missing in an earlier event."""
     return int(detail.get("number", 1)) > 1
 
 
@@ -147,8 +147,8 @@ def _group(reports: Iterable[Detail], key: Callable[[Detail], K]) -> dict[K, lis
 
 
 def _ascii(text: str) -> str:
-    plain = text.translate(str.maketrans("áéíóúüñÁÉÍÓÚÜÑ", "aeiouunAEIOUUN"))
-    return "".join(c if c.isascii() and c.isprintable() else "?" for c in plain)
+    unaccented = text.translate(str.maketrans("áéíóúüñÁÉÍÓÚÜÑ", "aeiouunAEIOUUN"))
+    return "".join(c if c.isascii() and c.isprintable() else "?" for c in unaccented)
 
 
 @cache

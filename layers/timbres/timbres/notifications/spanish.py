@@ -1,4 +1,4 @@
-"""Spanish wording of numbers, dates, accounts and reports, as filters of the mail templates."""
+"""Numbers, dates, accounts and reports in Spanish, as filters of the mail templates."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from timbres.domain.month import month_from_text
 
 _REPORTS = {"statement": "estado de cuenta", "consumption": "reporte de consumo"}
 _FORMATS = {"csv": "CSV", "xlsx": "Excel", "pdf": "PDF", "html": "página web"}
-# The PAC's own names, for the totals that its file has.
+# The PAC's names of the totals in its file.
 _TOTALS = {
     "registered": "RFC registrados",
     "authorized": "RFC autorizados",
@@ -46,7 +46,7 @@ def count_days(days: float) -> str:
 
 
 def daily_use(burn: float) -> str:
-    """Return a burn rate in stamps a day: ``menos de 1``, ``cerca de 12``."""
+    """Return a burn rate in stamps per day: ``menos de 1``, ``cerca de 12``."""
     return "menos de 1" if burn < 1 else f"cerca de {burn:,.0f}"
 
 
@@ -61,17 +61,17 @@ def month_es(month: str) -> str:
 
 
 def account_label(name: str) -> str:
-    """Return ``cuenta acme``, or ``todas las cuentas`` for a report of all of them."""
+    """Return ``cuenta acme``, or ``todas las cuentas`` for a report of all accounts."""
     return "todas las cuentas" if name == ALL_ACCOUNTS else f"cuenta {name}"
 
 
 def report_kind(report: Mapping[str, Any]) -> str:
-    """Return what kind of report an event describes: ``estado de cuenta``."""
+    """Return the kind of an event's report: ``estado de cuenta``."""
     return _REPORTS.get(report["kind"], f"reporte {report['kind']}")
 
 
 def report_format(report: Mapping[str, Any]) -> str:
-    """Return the file format of the report that an event describes: ``Excel``."""
+    """Return the file format of an event's report: ``Excel``."""
     return _FORMATS.get(report["format"], f"formato {report['format']}")
 
 
@@ -81,19 +81,19 @@ def report_name(report: Mapping[str, Any]) -> str:
 
 
 def report_title(report: Mapping[str, Any]) -> str:
-    """Return name, month and account of a report, to follow an article."""
+    """Return name, month and account of a report, for use after an article."""
     article = "" if report["account"] == ALL_ACCOUNTS else "la "
     account = article + account_label(report["account"])
     return f"{report_name(report)} de {month_es(report['month'])}, de {account}"
 
 
 def total_name(name: str) -> str:
-    """Return the name of a total that statement and balance both have."""
+    """Return the name of a total that the statement and the balance have."""
     return _TOTALS.get(name, name)
 
 
 def upper_first(text: str) -> str:
-    """Return ``text`` with its first letter in upper case, the others unchanged."""
+    """Return ``text`` with its first letter in upper case."""
     return text[:1].upper() + text[1:]
 
 

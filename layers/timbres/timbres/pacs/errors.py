@@ -1,6 +1,7 @@
-"""What can go wrong at a PAC; each PAC's package has the table of its own codes.
+"""Problem types of PACs, and the table that maps a PAC's codes to them.
 
-A contract that failed with a kind that may have taken effect stays unknown until proven.
+Each PAC's package has the table of its codes. A contract stays unknown after an error that may
+have taken effect, until a count decides.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ ISSUER_NOT_REGISTERED = ProblemType(
     "issuer-not-registered", "The RFC is not registered at the PAC", issuer_unknown=True
 )
 REQUEST_REJECTED = ProblemType("pac-rejected-request", "The PAC did not accept the request")
-# A PAC without a code of its own for an issuer that it does not know answers so.
+# From a PAC that has no separate code for an issuer that it does not know.
 ISSUER_MAY_BE_UNKNOWN = replace(REQUEST_REJECTED, issuer_unknown=True)
 FORMAT_UNSUPPORTED = ProblemType("format-unsupported", "The PAC does not offer this format")
 CREDENTIALS_REJECTED = ProblemType("pac-credentials-rejected", "The PAC rejected the credentials")
@@ -30,14 +31,14 @@ DATABASE_UNAVAILABLE = ProblemType(
     retryable=True,
     retry_after=60,
 )
-# 503 says that the call was not let in; 501 says only that the database was missed.
+# 503 means that the call was not admitted; 501 means only that the database was unavailable.
 UNAVAILABLE = ProblemType(
     "pac-unavailable", "The PAC is not available", retryable=True, retry_after=60
 )
-# The PAC cannot take more just now: not a fault of the call, but a reason to slow down.
+# The PAC is overloaded: the call has no error, but callers must slow down.
 OVERLOAD_ERRORS = frozenset({DATABASE_UNAVAILABLE, UNAVAILABLE})
 PERMISSION_DENIED = ProblemType("pac-permission-denied", "The PAC does not permit this")
-# It may be the echo of this very request, sent twice on its way: a count decides.
+# The network may have sent this request twice: a count decides.
 CONTRACT_DUPLICATE = ProblemType(
     "contract-duplicate",
     "The PAC holds such a contract already",
@@ -65,7 +66,7 @@ PROTOCOL_ERROR = ProblemType(
     "The PAC's answer is not of the documented shape",
     may_have_taken_effect=True,
 )
-# An answer of the documented shape whose figures disagree: while the PAC writes, they may.
+# A well-formed response whose figures disagree, which can happen while the PAC writes.
 CONTRADICTION = replace(PROTOCOL_ERROR, retryable=True)
 
 _MAX_MESSAGE = 300
@@ -76,13 +77,12 @@ _redact: ContextVar[Callable[[str], str]] = ContextVar("redact", default=str)
 
 @dataclass(frozen=True, slots=True)
 class ErrorTable:
-    """What the refusals of a PAC's operation mean.
+    """The problem types of a PAC operation's errors.
 
-    ``by_code`` has its codes. ``by_text`` has parts of its messages, case-folded, for a PAC
-    without codes; the first that matches counts. ``gateway`` is the kind of an undocumented
-    HTTP status of the 500s, which gateways in front of a PAC answer; None where a code is no
-    HTTP status. ``unknown`` is the kind of any other refusal; None makes it a
-    ``pac-protocol-error``.
+    ``by_code`` maps codes. ``by_text`` maps parts of messages, case-folded, for a PAC without
+    codes; the first match counts. ``gateway`` is the problem type of an undocumented HTTP 5xx
+    status, which gateways in front of a PAC send; None where codes are not HTTP statuses.
+    ``unknown`` is the problem type of any other error; None makes it a ``pac-protocol-error``.
     """
 
     by_code: Mapping[str, ProblemType] = field(default_factory=dict)
@@ -92,19 +92,19 @@ class ErrorTable:
 
     @property
     def problem_types(self) -> tuple[ProblemType, ...]:
-        """Every kind that the table may give, once."""
-        texts = (kind for _, kind in self.by_text)
-        others = (kind for kind in (self.gateway, self.unknown) if kind is not None)
-        return tuple(dict.fromkeys((*self.by_code.values(), *texts, *others)))
+        """Every problem type of the table, once."""
+        from_text = (problem_type for _, problem_type in self.by_text)
+        problem_types = (*self.by_code.values(), *from_text, self.gateway, self.unknown)
+        return tuple(dict.fromkeys(filter(None, problem_types)))
 
     def problem_type_of(self, code: str | None, message: str | None) -> ProblemType | None:
-        """Return the kind of a refusal, None for one that the table does not name."""
+        """Return the problem type of an error; None if the table does not have it."""
         if code is not None and code in self.by_code:
             return self.by_code[code]
         text = (message or "").casefold()
-        for part, kind in self.by_text:
+        for part, problem_type in self.by_text:
             if part in text:
-                return kind
+                return problem_type
         if self.gateway is not None and code and len(code) == 3 and code[0] == "5":
             return self.gateway
         return self.unknown
@@ -115,35 +115,39 @@ HTTP_ERRORS = ErrorTable(by_code={"404": ENDPOINT_NOT_FOUND}, gateway=PAC_FAILED
 
 
 def error_from_code(pac: str, table: ErrorTable, code: str | None, message: str | None) -> PacError:
-    """Return the error for a refusal of ``pac``, in its own words.
+    """Return the error for an error response of ``pac``, with its code and message.
 
-    ``code`` is None for a PAC that has none: a free text never stands in its place.
+    ``code`` is None for a PAC without codes; a message never replaces a code.
     """
-    kind = table.problem_type_of(code, message)
-    text, shown_code = sanitize_message(message), sanitize_message(code)
-    if kind is None:
-        answered = shown_code or ("a code" if code is not None else "a refusal")
-        detail = f"{pac} answered {answered}, which its documentation does not name."
+    problem_type = table.problem_type_of(code, message)
+    pac_code, pac_message = sanitize_message(code), sanitize_message(message)
+    if problem_type is None:
+        reply = pac_code or ("a code" if code is not None else "an error")
+        detail = f"{pac} answered {reply}, which its documentation does not have."
     else:
-        said = ": ".join(part for part in (shown_code, text and text.rstrip(".")) if part)
-        detail = f"{pac} answered {said or 'a refusal without words'}."
+        parts = (pac_code, pac_message and pac_message.rstrip("."))
+        detail = f"{pac} answered {': '.join(filter(None, parts)) or 'an error without a message'}."
     return PacError(
-        kind or PROTOCOL_ERROR,
+        problem_type or PROTOCOL_ERROR,
         detail,
         pac=pac,
-        pac_code=shown_code,
-        pac_message=text,
+        pac_code=pac_code,
+        pac_message=pac_message,
     )
 
 
-def protocol_error(pac: str, what: str) -> PacError:
-    """Return the error for an answer that is not of the documented shape; ``what`` is off."""
-    return PacError(PROTOCOL_ERROR, f"The answer of {pac} is not as documented: {what}.", pac=pac)
+def protocol_error(pac: str, reason: str) -> PacError:
+    """Return the error for a response that does not match the PAC's documentation."""
+    return PacError(
+        PROTOCOL_ERROR,
+        f"The response of {pac} does not match its documentation: {reason}.",
+        pac=pac,
+    )
 
 
 @contextmanager
 def redact_messages(redact: Callable[[str], str]) -> Iterator[None]:
-    """Let ``redact`` take the credentials out of a PAC's words before they are cut short."""
+    """Let ``redact`` remove the credentials from a PAC's messages before they are truncated."""
     token = _redact.set(redact)
     try:
         yield
@@ -152,23 +156,23 @@ def redact_messages(redact: Callable[[str], str]) -> Iterator[None]:
 
 
 def contradiction(pac: str, transactions: int, consumed: int) -> PacError:
-    """Return the error for an answer whose total is not the sum of the consumption it lists."""
+    """Return the error for a response whose total is not the sum of its consumption."""
     return PacError(
         CONTRADICTION,
-        f"The answer of {pac} contradicts itself: it states a total of {transactions} stamps, "
-        f"and the consumption that it lists adds up to {consumed}.",
+        f"The response of {pac} contradicts itself: it states a total of {transactions} stamps, "
+        f"but its consumption adds up to {consumed}.",
         pac=pac,
     )
 
 
 def sanitize_message(message: str | None) -> str | None:
-    """Return a PAC's words on one line, printable, 300 characters at most; None for none.
+    """Return a PAC's message on one line, printable, 300 characters at most; None if empty.
 
-    Within :func:`redacting` they are free of credentials.
+    Within :func:`redact_messages` it has no credentials.
     """
     if message is None:
         return None
     printable = "".join(c for c in message if c.isprintable() or c.isspace())
-    # Cut only after redaction: half a password is no longer recognized.
+    # Truncate after redaction: a truncated password would not be recognized.
     line = _redact.get()(" ".join(printable.split())[:_MAX_SANITIZED])
     return line[:_MAX_MESSAGE].strip() or None

@@ -28,10 +28,10 @@ from timbres.pacs.errors import TIMEOUT, UNREACHABLE, protocol_error
 
 CONNECT_SECONDS = 3.0
 READ_SECONDS = 10.0
-# A million movements are some 120 MB; a Lambda's /tmp holds 512 MB.
+# A million movements are about 120 MB; a Lambda's /tmp has 512 MB.
 MAX_BYTES = 256 * 1024 * 1024
-_IN_MEMORY = 1024 * 1024
-_CHUNK = 64 * 1024
+_MAX_MEMORY_BYTES = 1024 * 1024
+_CHUNK_BYTES = 64 * 1024
 _BACKOFF_SECONDS = 0.3
 _HEADERS = {"User-Agent": "timbres", "Accept": "*/*", "Accept-Encoding": "gzip, deflate"}
 _COMPRESSED = frozenset({"gzip", "x-gzip", "deflate"})
@@ -46,7 +46,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class HttpResponse:
-    """A PAC's whole answer, on disk beyond 1 MiB. ``sha256`` is hexadecimal."""
+    """A PAC's complete response, on disk beyond 1 MiB. ``sha256`` is hexadecimal."""
 
     file: IO[bytes]
     status: int
@@ -54,22 +54,22 @@ class HttpResponse:
     size: int
     sha256: str
 
-    def peek(self, size: int = _CHUNK) -> bytes:
+    def peek(self, size: int = _CHUNK_BYTES) -> bytes:
         """Return the first ``size`` bytes and leave the file at its start."""
         self.file.seek(0)
-        start = self.file.read(size)
+        head = self.file.read(size)
         self.file.seek(0)
-        return start
+        return head
 
 
 @cache
 def _tls_context() -> ssl.SSLContext:
-    # One context a process: loading the CA bundle costs more than a handshake.
+    # One context per process: loading the CA bundle costs more than a handshake.
     return ssl.create_default_context(cafile=certifi.where())
 
 
 class _Adapter(HTTPAdapter):
-    """Verifies certificates by the context of the process."""
+    """Verifies certificates with the TLS context of the process."""
 
     def init_poolmanager(
         self, connections: int, maxsize: int, block: bool = False, **pool_kwargs: Any
@@ -79,35 +79,35 @@ class _Adapter(HTTPAdapter):
         )
 
     def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
-        # The context verifies; the CA bundle that is set here otherwise loads at each handshake.
+        # The context verifies; requests would load the CA bundle here for each connection.
         pass
 
 
 class _Body:
-    """The body of a request; ``taken`` once the connection has asked for it.
+    """The body of a request; ``is_read`` is true once the connection has read it.
 
-    It is asked for when the connection is made and the headers are sent. While it is not,
-    the PAC cannot have the whole request.
+    The connection reads it after it sent the headers. Before that, the PAC cannot have the
+    complete request.
     """
 
     def __init__(self, content: bytes) -> None:
         self._content = content
-        self.taken = False
+        self.is_read = False
 
     def __len__(self) -> int:
         return len(self._content)
 
     def __iter__(self) -> Iterator[bytes]:
-        self.taken = True
+        self.is_read = True
         yield self._content
 
 
 class PacSession(requests.Session):
     """A session for one PAC account, with a pool of ``connections``.
 
-    It ignores proxies and netrc of the environment, keeps no cookies and follows no
-    redirect, so that credentials go where the account says and nowhere else. Threads may
-    share it: after the construction nothing in it changes but the pool, which has a lock.
+    It ignores the environment's proxies and netrc, keeps no cookies and follows no redirects:
+    credentials go only to the address of the account. Threads may share it: after construction
+    only the pool changes, and it has a lock.
     """
 
     def __init__(self, pac: str, connections: int = 1) -> None:
@@ -119,7 +119,7 @@ class PacSession(requests.Session):
             self.mount(scheme, _Adapter(pool_maxsize=connections, max_retries=0))
 
     def get_redirect_target(self, resp: requests.Response) -> None:
-        """Return None: of a redirect that it does not follow, requests reads the whole body."""
+        """Return None: requests reads the whole body of a redirect that it does not follow."""
 
     def fetch(
         self,
@@ -132,17 +132,19 @@ class PacSession(requests.Session):
         read_seconds: float = READ_SECONDS,
         most_bytes: int = MAX_BYTES,
     ) -> HttpResponse:
-        """Send one request and return the whole answer, decompressed, whatever its status.
+        """Send one request and return the complete response, decompressed, of any status.
 
-        The caller closes ``Download.file``. Raises ``pac-unreachable`` when nothing was
-        sent, ``pac-timeout`` when the answer did not come whole and in time,
-        ``pac-protocol-error`` for no HTTP, a redirect, an unknown compression or more than
-        ``most_bytes``, and ``out-of-time`` when the deadline left no time to begin.
+        The caller closes ``HttpResponse.file``. Raises ``pac-unreachable`` if nothing was
+        sent, ``pac-timeout`` if the response was not complete in time, ``pac-protocol-error``
+        for a response that is not HTTP, is a redirect, has an unsupported compression or is
+        longer than ``most_bytes``, and ``out-of-time`` if too little time was left to start.
         """
-        left = deadline.remaining()
-        if left <= 0.5:
-            raise TimbresError(DEADLINE_EXCEEDED, f"No time was left to ask {self.pac}; ask again.")
-        timeout = Timeout(connect=CONNECT_SECONDS, read=read_seconds, total=left)
+        remaining = deadline.remaining()
+        if remaining <= 0.5:
+            raise TimbresError(
+                DEADLINE_EXCEEDED, f"Too little time was left to call {self.pac}; retry."
+            )
+        timeout = Timeout(connect=CONNECT_SECONDS, read=read_seconds, total=remaining)
         body = None if data is None else _Body(data)
         try:
             request = requests.Request(method, url, _HEADERS | (headers or {}), data=body)
@@ -166,20 +168,21 @@ class PacSession(requests.Session):
         declared = response.headers.get("Content-Length", "").strip()
         if declared.isascii() and declared.isdigit() and int(declared[:20]) > most_bytes:
             raise self._too_large_error(most_bytes)
-        pieces = self._limit_size(_raw_chunks(response), deadline, most_bytes)
+        chunks = self._limit_size(_raw_chunks(response), deadline, most_bytes)
         encoding = response.headers.get("Content-Encoding", "").strip().lower()
         if encoding in _COMPRESSED:
-            pieces = self._limit_size(_decompress(pieces, encoding), deadline, most_bytes)
+            chunks = self._limit_size(_decompress(chunks, encoding), deadline, most_bytes)
         elif encoding not in _UNCOMPRESSED:
-            raise protocol_error(self.pac, "it is compressed in a way that was not asked for")
+            raise protocol_error(self.pac, "it is compressed in an unsupported format")
         digest = hashlib.sha256()
         size = 0
-        file: IO[bytes] = SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115 the caller's
+        # The caller closes the file.
+        file: IO[bytes] = SpooledTemporaryFile(max_size=_MAX_MEMORY_BYTES)  # noqa: SIM115
         try:
-            for piece in pieces:
-                size += len(piece)
-                digest.update(piece)
-                file.write(piece)
+            for chunk in chunks:
+                size += len(chunk)
+                digest.update(chunk)
+                file.write(chunk)
             file.seek(0)
         except BaseException:
             file.close()
@@ -193,23 +196,23 @@ class PacSession(requests.Session):
         )
 
     def _limit_size(
-        self, pieces: Iterable[bytes], deadline: Deadline, most_bytes: int
+        self, chunks: Iterable[bytes], deadline: Deadline, most_bytes: int
     ) -> Iterator[bytes]:
         size = 0
-        for piece in pieces:
-            size += len(piece)
+        for chunk in chunks:
+            size += len(chunk)
             if size > most_bytes:
                 raise self._too_large_error(most_bytes)
             if deadline.remaining() <= 0:
                 raise self._timeout_error()
-            yield piece
+            yield chunk
 
     def _too_large_error(self, most_bytes: int) -> PacError:
         return protocol_error(self.pac, f"it is longer than {most_bytes:,} bytes")
 
     def _timeout_error(self) -> PacError:
         return PacError(
-            TIMEOUT, f"{self.pac} did not answer, or not to the end, in time.", pac=self.pac
+            TIMEOUT, f"{self.pac} did not send a complete response in time.", pac=self.pac
         )
 
     def _map_error(self, error: Exception, body: _Body | None) -> PacError:
@@ -218,58 +221,58 @@ class PacSession(requests.Session):
                 UNREACHABLE, f"{self.pac} could not be reached: {_root_cause(error)}.", pac=self.pac
             )
         return (
-            protocol_error(self.pac, "it is no HTTP")
+            protocol_error(self.pac, "it is not valid HTTP")
             if _is_malformed_http(error)
             else self._timeout_error()
         )
 
 
 def _raw_chunks(response: requests.Response) -> Iterator[bytes]:
-    # read1 returns what has come; iter_content waits for a full chunk, however slowly it drips.
-    while piece := response.raw.read1(_CHUNK, decode_content=False):
-        yield piece
+    # read1 returns the bytes received so far; iter_content waits for a full chunk.
+    while chunk := response.raw.read1(_CHUNK_BYTES, decode_content=False):
+        yield chunk
 
 
-def _decompress(pieces: Iterable[bytes], encoding: str) -> Iterator[bytes]:
-    """Yield what ``pieces`` decompress to, at most 64 KiB at a time.
+def _decompress(chunks: Iterable[bytes], encoding: str) -> Iterator[bytes]:
+    """Yield the decompressed ``chunks``, at most 64 KiB at a time.
 
-    An input without output yields an empty piece, so that the bounds are held then, too.
-    Raises ``zlib.error`` for what is not of this encoding, or only the beginning of it.
+    Input without output yields an empty chunk, so that the caller can check the deadline.
+    Raises ``zlib.error`` for input that has another encoding or is incomplete.
     """
     inflater = None
-    for piece in pieces:
-        rest = piece
-        while rest:
+    for chunk in chunks:
+        data = chunk
+        while data:
             if inflater is None or inflater.eof:  # gzip may have several members.
                 # Some servers send deflate without zlib's header, which begins with an 8.
-                deflate = zlib.MAX_WBITS if rest[0] & 0x0F == 8 else -zlib.MAX_WBITS
+                deflate = zlib.MAX_WBITS if data[0] & 0x0F == 8 else -zlib.MAX_WBITS
                 inflater = zlib.decompressobj(deflate if encoding == "deflate" else _GZIP)
-            yield inflater.decompress(rest, _CHUNK)
-            rest = inflater.unused_data or inflater.unconsumed_tail
+            yield inflater.decompress(data, _CHUNK_BYTES)
+            data = inflater.unused_data or inflater.unconsumed_tail
     if inflater is not None:
-        yield inflater.flush()  # The rest of a match, where the last input filled a piece.
+        yield inflater.flush()  # The end of a match, where the last input filled a chunk.
         if not inflater.eof:
             raise zlib.error("the end is missing")
 
 
 def _was_not_sent(error: Exception, body: _Body | None) -> bool:
     if body is not None:
-        # The types of a broken handshake and of a broken answer are the same.
-        return not body.taken
-    known = (ConnectTimeout, SSLError, InvalidURL, LocationValueError)
-    return isinstance(error, known) or isinstance(_reason(error), NewConnectionError)
+        # A failed handshake and a broken response raise the same exception types.
+        return not body.is_read
+    before_sending = (ConnectTimeout, SSLError, InvalidURL, LocationValueError)
+    return isinstance(error, before_sending) or isinstance(_reason(error), NewConnectionError)
 
 
 def _reason(error: Exception) -> object:
-    """Return urllib3's reason for an error of requests."""
+    """Return urllib3's reason for an exception of requests."""
     cause = error.args[0] if error.args else None
     return getattr(cause, "reason", cause)
 
 
 def _is_malformed_http(error: Exception) -> bool:
-    aborted = _reason(error)
-    # Of a broken connection the cause is an OSError; of a head that is none, the parser's error.
-    return isinstance(aborted, ProtocolError) and not isinstance(aborted.args[-1], OSError)
+    reason = _reason(error)
+    # The cause is an OSError for a broken connection, a parser's error for malformed headers.
+    return isinstance(reason, ProtocolError) and not isinstance(reason.args[-1], OSError)
 
 
 def _root_cause(error: Exception) -> str:
@@ -287,10 +290,10 @@ def _root_cause(error: Exception) -> str:
 
 
 def with_retries(read: Callable[[], T], deadline: Deadline, attempts: int) -> T:
-    """Return what ``read`` returns, repeating it after a failure that allows it.
+    """Return the result of ``read``, and repeat it after retryable errors.
 
-    ``attempts`` at most, with full jitter between them, and none that the deadline would
-    cut short. Only for calls that change nothing. Raises the last failure.
+    It makes at most ``attempts`` calls, with full jitter between them, and stops if the deadline
+    leaves too little time. Only for calls that change nothing. Raises the last error.
     """
     for attempt in range(1, attempts + 1):
         try:

@@ -1,4 +1,4 @@
-"""A PAC's client whose calls are counted and timed, by PAC."""
+"""A PAC client that counts and times its calls, per PAC."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ T = TypeVar("T")
 
 
 class InstrumentedPacClient(PacClientDecorator):
-    """``client``, a PAC's own, with metrics: a read and its repetitions are one call.
+    """A PAC's ``client`` with metrics; a read and its retries are one call.
 
-    Not by account: a metric is paid for by the combination of its dimensions, and the log
-    has the account. Raises ``operation-unsupported`` for what the PAC does not offer, which
-    ``Account.must`` says before it comes to a call.
+    The account is not a dimension: CloudWatch charges for each combination of dimensions, and
+    the log has the account. Raises ``operation-unsupported`` for a capability that the PAC does
+    not have; ``Account.require`` normally rejects it earlier.
     """
 
     def __init__(self, client: Any, pac: Pac) -> None:
-        # It has the operations that ``pac`` declares, and only those are called.
+        # It has the operations of the capabilities that ``pac`` declares; no others are called.
         self._client: PacClient = client
         self._pac = pac
 

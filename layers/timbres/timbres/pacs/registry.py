@@ -1,4 +1,4 @@
-"""The PACs of this installation, by name, and their clients."""
+"""The supported PACs by name, and their clients."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ PACS: dict[str, Pac] = {pac.name: pac for pac in (reachcore.PAC, solucion_factib
 
 
 def create_client(account: Account, attempts: int = 3) -> PacClient:
-    """Return a client for ``account`` that tries a read up to ``attempts`` times; it calls nothing.
+    """Return a client for ``account`` that makes up to ``attempts`` calls per read.
 
-    Only the module of this account's PAC is imported: zeep alone doubles a cold start.
+    It does not call the PAC. It imports only the module of this PAC: zeep doubles a cold start.
     """
     client = client_class(account.pac)(account, attempts)
     return InstrumentedPacClient(client, account.pac)
 
 
 def client_class(pac: Pac) -> type[Any]:
-    """Return the class of a PAC's client. Raises ImportError or AttributeError."""
+    """Return a PAC's client class. Raises ImportError or AttributeError."""
     module, _, name = pac.client.partition(":")
     cls: type[Any] = getattr(import_module(module), name)
     return cls

@@ -1,4 +1,4 @@
-"""SOAP 1.1 to PACs: one zeep client that threads share, over a session with bounds."""
+"""SOAP 1.1 to PACs: a zeep client that threads share, over a session with limits."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from timbres.pacs.http import READ_SECONDS, PacSession
 
 _ENVELOPE = "http://schemas.xmlsoap.org/soap/envelope/"
 _XML = frozenset({"text/xml", "application/xml", "application/soap+xml", ""})
-# A reply is under 2 KB; as a tree it takes some 60 times its bytes, in each of 32 threads.
+# A reply is under 2 KB. As a tree it takes about 60 times its bytes, in each of 32 threads.
 _MAX_REPLY_BYTES = 256 * 1024
-# The live WSDL is some 100 KB.
+# The live WSDL is about 100 KB.
 _MAX_WSDL_BYTES = 1024 * 1024
 
 # zeep logs whole envelopes, passwords included, at DEBUG.
@@ -40,7 +40,7 @@ class _Call:
     read_seconds: float = READ_SECONDS
 
 
-# zeep hands nothing of a call on to its transport.
+# zeep passes no data of a call to its transport.
 _call: ContextVar[_Call] = ContextVar("call")
 
 
@@ -54,11 +54,11 @@ def _call_context(call: _Call) -> Iterator[None]:
 
 
 class SoapService:
-    """One SOAP service of a PAC, at ``address``. Its threads may share it.
+    """A SOAP service of a PAC, at ``address``. Threads may share it.
 
-    ``wsdl`` is a file or the URL that the WSDL is loaded from at the first call. ``fields``
-    are the documented fields of each operation's reply, ``numbers`` those that are whole
-    numbers. ``failed`` makes the error for a fault or an HTTP status of the 500s of a message.
+    ``wsdl`` is a file or a URL; the first call loads it. ``fields`` are the documented fields
+    of each operation's reply, ``numbers`` the fields that are whole numbers. ``to_error``
+    returns the error for the message of a SOAP fault or of an HTTP 5xx status.
     """
 
     def __init__(
@@ -69,16 +69,16 @@ class SoapService:
         *,
         fields: Mapping[str, frozenset[str]],
         numbers: frozenset[str],
-        failed: Callable[[str], PacError],
+        to_error: Callable[[str], PacError],
     ) -> None:
         self._session = session
         self._wsdl = wsdl
         self._address = address
         self._operations = tuple(fields)
-        self._failed = failed
+        self._to_error = to_error
         self._plugin = _ReplyValidator(session.pac, fields, numbers)
         self._service: ServiceProxy | None = None
-        self._building = threading.Lock()
+        self._service_lock = threading.Lock()
 
     def call(
         self,
@@ -89,10 +89,10 @@ class SoapService:
         session: PacSession | None = None,
         read_seconds: float = READ_SECONDS,
     ) -> Any:
-        """Return the reply to one request, as zeep reads it; it goes over ``session`` if given.
+        """Send one request, over ``session`` if given, and return the reply as zeep parses it.
 
-        Raises a :class:`~timbres.errors.PacError`; ``pac-protocol-error`` for what is no reply
-        to ``operation``.
+        Raises a :class:`~timbres.errors.PacError`; ``pac-protocol-error`` if the response is
+        not a reply to ``operation``.
         """
         service = self.prepare(deadline)
         try:
@@ -101,31 +101,31 @@ class SoapService:
         except TimbresError:
             raise
         except Fault as fault:
-            raise self._failed(f"SOAP fault: {fault.message}") from None
+            raise self._to_error(f"SOAP fault: {fault.message}") from None
         except Exception:
-            # Whatever else zeep raises, it is a reply that it could not read.
-            raise protocol_error(self._session.pac, f"it is no reply to {operation}") from None
+            # zeep raises many types for a reply that it cannot parse.
+            raise protocol_error(self._session.pac, f"it is not a reply to {operation}") from None
 
     def prepare(self, deadline: Deadline) -> ServiceProxy:
-        """Return zeep's service, once the WSDL is loaded. Raises a ``PacError``."""
-        with self._building:
+        """Load the WSDL if necessary and return zeep's service. Raises a ``PacError``."""
+        with self._service_lock:
             if self._service is None:
                 try:
                     with _call_context(_Call(self._session, deadline)):
-                        self._service = self._build()
+                        self._service = self._create_service()
                 except TimbresError:
                     raise
                 except Exception:
-                    offered = " and ".join(self._operations)
+                    operations = " and ".join(self._operations)
                     raise protocol_error(
-                        self._session.pac, f"the live WSDL does not offer {offered}"
+                        self._session.pac, f"the live WSDL does not offer {operations}"
                     ) from None
             return self._service
 
-    def _build(self) -> ServiceProxy:
+    def _create_service(self) -> ServiceProxy:
         client = Client(
             self._wsdl,
-            transport=_Transport(self._session, self._wsdl, self._failed),
+            transport=_Transport(self._session, self._wsdl, self._to_error),
             settings=Settings(forbid_dtd=True, forbid_entities=True, forbid_external=True),
             plugins=[self._plugin],
         )
@@ -139,7 +139,7 @@ class SoapService:
 
 @dataclass(frozen=True, slots=True)
 class _Response:
-    """What zeep reads of a response."""
+    """The attributes of a response that zeep reads."""
 
     status_code: int
     content: bytes
@@ -147,22 +147,22 @@ class _Response:
 
 
 class _Transport(Transport):
-    """zeep's way out; session, deadline and time-out are those of the call."""
+    """zeep's transport; it uses the session, deadline and timeout of the current call."""
 
-    def __init__(self, session: PacSession, wsdl: str, failed: Callable[[str], PacError]) -> None:
+    def __init__(self, session: PacSession, wsdl: str, to_error: Callable[[str], PacError]) -> None:
         super().__init__(session=session)
         self._wsdl = wsdl
-        self._failed = failed
+        self._to_error = to_error
 
     def load(self, url: str) -> bytes:
-        # What a live WSDL imports is not fetched: it would choose whom we ask, or which file.
+        # A live WSDL must not choose which other hosts or local files are read.
         if url != self._wsdl:
             raise LookupError("the WSDL imports another document")
         if not url.startswith(("https:", "http:")):
             return bytes(super().load(url))
         response = self._fetch("GET", url)
         if response.status_code != 200:
-            raise self._failed(f"HTTP {response.status_code}")
+            raise self._to_error(f"HTTP {response.status_code}")
         return response.content
 
     def post(self, address: str, message: bytes, headers: dict[str, str]) -> _Response:
@@ -177,7 +177,7 @@ class _Transport(Transport):
     ) -> _Response:
         call = _call.get()
         pac = call.session.pac
-        answer = call.session.fetch(
+        response = call.session.fetch(
             method,
             address,
             data=message,
@@ -186,24 +186,25 @@ class _Transport(Transport):
             read_seconds=call.read_seconds,
             most_bytes=_MAX_WSDL_BYTES if message is None else _MAX_REPLY_BYTES,
         )
-        with answer.file as file:
+        with response.file as file:
             content = file.read()
-        if answer.status == 404:
+        status = response.status
+        if status == 404:
             raise PacError(ENDPOINT_NOT_FOUND, f"{pac} answered HTTP 404.", pac=pac, pac_code="404")
-        media_type = answer.content_type.partition(";")[0].strip().lower()
-        if media_type in _XML and (content if answer.status == 200 else b"Fault" in content):
-            return _Response(answer.status, content)
-        if answer.status >= 500:
-            raise self._failed(f"HTTP {answer.status}")
-        shown = sanitize_message(media_type) or "no content"
-        raise protocol_error(pac, f"HTTP {answer.status} with {shown}, no SOAP")
+        media_type = response.content_type.partition(";")[0].strip().lower()
+        if media_type in _XML and (content if status == 200 else b"Fault" in content):
+            return _Response(status, content)
+        if status >= 500:
+            raise self._to_error(f"HTTP {status}")
+        content_type = sanitize_message(media_type) or "no content"
+        raise protocol_error(pac, f"HTTP {status} with {content_type} instead of SOAP")
 
 
 class _ReplyValidator(Plugin):
-    """Holds a reply against the documentation, where zeep alone would let it pass.
+    """Checks a reply against the documentation, more strictly than zeep.
 
-    zeep reads a number that is none as absent, the reply to another operation as this
-    one's, and cannot read a reply with a field more than its WSDL names.
+    zeep parses an invalid number as absent and accepts the reply to another operation. It
+    cannot parse a reply with an additional field, so this plugin removes such fields.
     """
 
     def __init__(
@@ -221,16 +222,16 @@ class _ReplyValidator(Plugin):
         if reply is None or reply.tag == f"{{{_ENVELOPE}}}Fault":
             return envelope, http_headers
         if etree.QName(reply).localname != f"{operation.name}Response":
-            raise protocol_error(self._pac, f"it is no reply to {operation.name}")
-        seen: set[str] = set()
-        for returned, child in [(parent, child) for parent in reply for child in parent]:
+            raise protocol_error(self._pac, f"it is not a reply to {operation.name}")
+        names: set[str] = set()
+        for parent, child in [(element, child) for element in reply for child in element]:
             name = etree.QName(child).localname
             if name not in self._fields[operation.name]:
-                returned.remove(child)
+                parent.remove(child)
                 continue
-            if name in seen:
-                raise protocol_error(self._pac, f"{name} stands in it twice")
-            seen.add(name)
+            if name in names:
+                raise protocol_error(self._pac, f"{name} appears twice")
+            names.add(name)
             if name in self._numbers:
                 self._check_number(name, child)
         return envelope, http_headers
@@ -239,6 +240,6 @@ class _ReplyValidator(Plugin):
         text = (element.text or "").strip()
         digits = text.removeprefix("-")
         if len(element) or (text and not (digits.isascii() and digits.isdecimal())):
-            raise protocol_error(self._pac, f"{name} is no whole number")
+            raise protocol_error(self._pac, f"{name} is not a whole number")
         if len(digits) > 12:
             raise protocol_error(self._pac, f"{name} is too large")

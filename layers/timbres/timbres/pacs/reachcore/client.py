@@ -1,6 +1,6 @@
 """Sovos Reachcore: the REST API of balances.
 
-Source: "Stamping Service Balance Consultation API" and its Spanish twin, "API para
+Source: "Stamping Service Balance Consultation API" and its Spanish version, "API para
 Consulta de Saldo en Servicio de Timbrado".
 """
 
@@ -57,15 +57,15 @@ _SUMMARY = frozenset(
     }
 )
 _NAMES = _SUMMARY | {"Detalle", "RFC", "Fecha", "TipoMovimiento", "Monto"}
-# Room for the PAC's words, of which the first 300 characters are shown.
+# Enough for the PAC's messages, of which the first 300 characters are reported.
 _ERROR_BYTES = 2 * 1024 * 1024
-# The documented answers lack the comma behind FechaActual; accepted there, nowhere else.
+# The documented responses have no comma after FechaActual; accepted there only.
 _MISSING_COMMA = re.compile(rb'("FechaActual"\s*:\s*"[^"\\]*")(\s*")')
 _HEAD = 4096
 
 
 class ReachcoreClient(BalanceClient, StatementClient):
-    """One account at Sovos Reachcore."""
+    """A client for one account at Sovos Reachcore. Threads may share it."""
 
     def __init__(self, account: Account, attempts: int) -> None:
         self._url = account.base + _PATH
@@ -78,16 +78,16 @@ class ReachcoreClient(BalanceClient, StatementClient):
 
         Raises ``issuer-not-registered`` for an RFC that the account does not hold.
         """
-        question = {"MesConsulta": str(month)}
+        payload = {"MesConsulta": str(month)}
         if rfc is not None:
-            question["RFCConsulta"] = rfc
+            payload["RFCConsulta"] = rfc
 
         def read() -> ReachcoreBalance:
-            answer = self._post("", question, deadline)
+            response = self._post("", payload, deadline)
             try:
-                return ReachcoreBalance(answer, one_issuer=rfc is not None)
+                return ReachcoreBalance(response, one_issuer=rfc is not None)
             except BaseException:
-                answer.file.close()
+                response.file.close()
                 raise
 
         return with_retries(read, deadline, self._attempts)
@@ -95,17 +95,17 @@ class ReachcoreClient(BalanceClient, StatementClient):
     def statement(self, month: Month, file_format: str, deadline: Deadline) -> ReachcoreStatement:
         """Return the PAC's own statement of all RFCs, ``csv`` or ``pdf``, byte for byte.
 
-        Raises ``pac-protocol-error`` when what came is no such file, an HTML page say.
+        Raises ``pac-protocol-error`` if the response has another format, for example HTML.
         """
 
         def read() -> ReachcoreStatement:
-            answer = self._post(f"/{file_format}", {"MesConsulta": str(month)}, deadline)
-            if not _looks_like(file_format, answer):
-                answer.file.close()
+            response = self._post(f"/{file_format}", {"MesConsulta": str(month)}, deadline)
+            if not _looks_like(file_format, response):
+                response.file.close()
                 raise protocol_error(
-                    NAME, f"no {file_format.upper()} file came ({_describe_content(answer)})"
+                    NAME, f"it is not a {file_format.upper()} file ({_describe_content(response)})"
                 )
-            return ReachcoreStatement(answer, is_csv=file_format == "csv")
+            return ReachcoreStatement(response, is_csv=file_format == "csv")
 
         return with_retries(read, deadline, self._attempts)
 
@@ -121,14 +121,14 @@ class ReachcoreClient(BalanceClient, StatementClient):
 class ReachcoreStatement:
     """A statement of Reachcore; see :class:`timbres.pacs.base.StatementFile`."""
 
-    def __init__(self, answer: HttpResponse, *, is_csv: bool) -> None:
-        self.file = answer.file
-        self.size = answer.size
-        self.sha256 = answer.sha256
+    def __init__(self, response: HttpResponse, *, is_csv: bool) -> None:
+        self.file = response.file
+        self.size = response.size
+        self.sha256 = response.sha256
         self._is_csv = is_csv
 
     def figures(self) -> Statement | None:
-        """Return what a CSV says, None for a PDF. Raises ``pac-protocol-error``."""
+        """Return the figures of a CSV, None for a PDF. Raises ``pac-protocol-error``."""
         if not self._is_csv:
             return None
         self.file.seek(0)
@@ -138,8 +138,8 @@ class ReachcoreStatement:
 class ReachcoreBalance:
     """A month's balance in the PAC's JSON; see :class:`timbres.pacs.base.BalanceStream`."""
 
-    def __init__(self, answer: HttpResponse, *, one_issuer: bool = False) -> None:
-        self._answer = answer
+    def __init__(self, response: HttpResponse, *, one_issuer: bool = False) -> None:
+        self._answer = response
         self._one_issuer = one_issuer
         self.summary = self._summary()
 
@@ -148,9 +148,9 @@ class ReachcoreBalance:
 
     def __exit__(
         self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None:
         self._answer.file.close()
 
@@ -159,11 +159,11 @@ class ReachcoreBalance:
 
         The memory in use does not grow with their number. Raises ``pac-protocol-error``.
         """
-        found = (_movement(item) for name, item in _fields(self._open()) if name is _MOVEMENT)
-        return enforce_limits(NAME, found)
+        fields = _fields(self._open())
+        return enforce_limits(NAME, (_movement(item) for name, item in fields if name is _MOVEMENT))
 
     def verified_movements(self) -> Iterator[Movement]:
-        """Yield what :meth:`movements` does; at the end, raise if the summary disagrees."""
+        """Yield every movement; at the end, raise if the summary contradicts them."""
         consumed = 0
         for movement in self.movements():
             if is_consumption(movement.kind):
@@ -205,60 +205,60 @@ class ReachcoreBalance:
         )
 
 
-# Stands for the name of a field where an item of Detalle is told instead.
+# In place of a field's name: the value is an item of Detalle.
 _MOVEMENT = None
 _OPENING = frozenset({"start_map", "start_array"})
 _CLOSING = frozenset({"end_map", "end_array"})
 
 
 def _fields(file: _Source) -> Iterator[tuple[str | None, Any]]:
-    """Yield the answer's fields as (name, value), and each item of ``Detalle`` on its way.
+    """Yield the response's fields as (name, value), and each item of ``Detalle`` when parsed.
 
-    Objects and lists elsewhere are passed over, however deep: their value is None. Raises
-    ``pac-protocol-error`` for what is no JSON object with one list ``Detalle``.
+    Other objects and lists are skipped, at any depth: their value is None. Raises
+    ``pac-protocol-error`` for anything but a JSON object with one list ``Detalle``.
     """
     # use_float: without it ijson 3.6.0 ends the process at an integer of over 4,300 digits.
     events = ijson.basic_parse(file, use_float=True)
-    seen: set[str] = set()
-    listed = False
+    names: set[str] = set()
+    has_detail = False
     try:
         if next(events)[0] != "start_map":
-            raise protocol_error(NAME, "it is no JSON object")
+            raise protocol_error(NAME, "it is not a JSON object")
         for event, name in events:
             if event == "end_map":
                 continue
-            if name in seen:
-                raise protocol_error(NAME, f"{_intern(name)} stands in it twice")
-            seen.add(name)
-            event, value = next(events)  # noqa: PLW2901 a name's value follows it
+            if name in names:
+                raise protocol_error(NAME, f"{_field_label(name)} appears twice")
+            names.add(name)
+            event, value = next(events)  # noqa: PLW2901 the value follows its name
             if name == "Detalle" and event == "start_array":
-                listed = True
+                has_detail = True
                 for item in _items(events):
-                    file.portion.reset()
+                    file.budget.reset()
                     yield _MOVEMENT, item
             else:
                 if event in _OPENING:
                     _skip(events)
                 yield name, value
     except (ijson.JSONError, UnicodeDecodeError):
-        raise protocol_error(NAME, "it is no JSON, or only the beginning of one") from None
-    if not listed:
-        raise protocol_error(NAME, "Detalle is missing or no list")
+        raise protocol_error(NAME, "it is not valid JSON, or it is incomplete") from None
+    if not has_detail:
+        raise protocol_error(NAME, "Detalle is missing or is not a list")
 
 
 def _items(events: Iterator[tuple[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Yield the objects of a list that has just begun."""
+    """Yield the objects of the list whose start event was read."""
     for begin, _ in events:
         if begin == "end_array":
             return
         if begin != "start_map":
-            raise protocol_error(NAME, "Detalle holds something that is no movement")
+            raise protocol_error(NAME, "an item of Detalle is not a movement")
         item: dict[str, Any] = {}
         for end, name in events:
             if end == "end_map":
                 break
             if name in item:
-                raise protocol_error(NAME, f"{_intern(name)} stands in a movement twice")
+                raise protocol_error(NAME, f"{_field_label(name)} appears twice in a movement")
             event, value = next(events)
             if event in _OPENING:
                 _skip(events)
@@ -266,13 +266,13 @@ def _items(events: Iterator[tuple[str, Any]]) -> Iterator[dict[str, Any]]:
         yield item
 
 
-def _intern(name: str) -> str:
-    # An unknown name is the PAC's own text, which may repeat a credential.
-    return name if name in _NAMES else "a member"
+def _field_label(name: str) -> str:
+    # An undocumented name may repeat a credential.
+    return name if name in _NAMES else "a field"
 
 
 def _skip(events: Iterator[tuple[str, Any]]) -> None:
-    """Take away the events of an object or a list that has just begun."""
+    """Consume the events of the object or list whose start event was read."""
     depth = 1
     while depth:
         event, _ = next(events)
@@ -280,21 +280,21 @@ def _skip(events: Iterator[tuple[str, Any]]) -> None:
 
 
 class _Source(io.RawIOBase):
-    """A mended head and the rest of a file, read as one, ``portion`` by portion."""
+    """A corrected head and the remaining file, read as one stream within ``budget``."""
 
-    def __init__(self, head: bytes, rest: IO[bytes]) -> None:
+    def __init__(self, head: bytes, tail: IO[bytes]) -> None:
         self._head = io.BytesIO(head)
-        self._rest = rest
-        self.portion = ByteBudget(NAME)
+        self._tail = tail
+        self.budget = ByteBudget(NAME)
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        piece = self._head.read(len(buffer)) or self._rest.read(len(buffer))
-        self.portion.consume(len(piece))
-        buffer[: len(piece)] = piece
-        return len(piece)
+        chunk = self._head.read(len(buffer)) or self._tail.read(len(buffer))
+        self.budget.consume(len(chunk))
+        buffer[: len(chunk)] = chunk
+        return len(chunk)
 
 
 def _movement(item: dict[str, Any]) -> Movement:
@@ -312,7 +312,7 @@ def _movement(item: dict[str, Any]) -> Movement:
 
 @lru_cache(maxsize=64)
 def _day(text: str) -> date:
-    # A month has 31 at most: cached, since there may be a million movements.
+    # A month has up to 31 days, but may have a million movements.
     return from_local(text).date()
 
 

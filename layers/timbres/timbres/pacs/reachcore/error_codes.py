@@ -15,7 +15,7 @@ from timbres.pacs.errors import (
     ErrorTable,
 )
 
-# The HTTP status, or the Code in the body of a 400.
+# The HTTP status, or the Code in the body of an HTTP 400.
 ERRORS = ErrorTable(
     by_code={
         "400-001": PAC_MONTH_INVALID,
@@ -27,5 +27,5 @@ ERRORS = ErrorTable(
     },
     gateway=PAC_FAILED,
 )
-# On the statement, 400-002 means that an RFC was sent where none is wanted.
+# For the statement, 400-002 means that the request must not have an RFC.
 STATEMENT_ERRORS = replace(ERRORS, by_code={**ERRORS.by_code, "400-002": REQUEST_REJECTED})

@@ -1,4 +1,4 @@
-"""Reachcore's CSV statement, read: four sections, US dates, a blank behind the RFC.
+"""Parser of Reachcore's CSV statement: four sections, US dates, a blank after the RFC.
 
 Source: "Stamping Service Balance Consultation API", "Example of a download report
 response (CSV or PDF)".
@@ -20,7 +20,7 @@ from timbres.pacs.errors import protocol_error
 from timbres.pacs.reachcore.limits import ByteBudget, enforce_limits, is_short
 
 _PAC = "reachcore"
-_LINE_CHARACTERS = 64 * 1024
+_MAX_LINE_CHARACTERS = 64 * 1024
 _US_TIME = "%m/%d/%Y %I:%M:%S %p"
 _ACCOUNT_HEADER = [
     "Cuenta",
@@ -34,35 +34,35 @@ _MOVEMENTS_HEADER = ["RFC", "Fecha", "Tipo movimiento", "Monto"]
 
 
 def read_statement(file: IO[bytes]) -> Statement:
-    """Return what the CSV in ``file`` says; its movements are summed, not kept.
+    """Return the statement in the CSV ``file``, with the sums of its movements.
 
-    Blank lines and blanks around a cell do not count. The file is left open, at its end.
-    Raises ``pac-protocol-error``, which names the section that is off.
+    Blank lines and blanks around a cell are ignored. The file stays open, at its end.
+    Raises ``pac-protocol-error``, which names the section that is missing or invalid.
     """
     text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
     try:
         return _read(_rows(text))
     except (UnicodeDecodeError, csv.Error):
-        raise protocol_error(_PAC, "the statement is no CSV in UTF-8") from None
+        raise protocol_error(_PAC, "the statement is not a CSV in UTF-8") from None
     finally:
         text.detach()
 
 
 def _rows(text: io.TextIOWrapper) -> Iterator[list[str]]:
-    """Yield the rows that are not blank. Raises ``pac-protocol-error`` for one without end."""
-    portion = ByteBudget(_PAC)
+    """Yield the rows that are not blank. Raises ``pac-protocol-error`` for a line too long."""
+    budget = ByteBudget(_PAC)
 
     def lines() -> Iterator[str]:
-        while line := text.readline(_LINE_CHARACTERS):
-            portion.consume(len(line))
-            if len(line) == _LINE_CHARACTERS:
+        while line := text.readline(_MAX_LINE_CHARACTERS):
+            budget.consume(len(line))
+            if len(line) == _MAX_LINE_CHARACTERS:
                 raise _malformed("the end of a line")
             yield line
 
     for row in csv.reader(lines()):
         cells = [cell.strip() for cell in row]
         if any(cells):
-            portion.reset()
+            budget.reset()
             yield cells
 
 
@@ -124,9 +124,9 @@ def _value_after(rows: Iterator[list[str]], label: str) -> int:
 
 def _number(text: str) -> int:
     if not _NUMBER.fullmatch(text):
-        raise ValueError("no whole number")
+        raise ValueError("not a whole number")
     return int(text)
 
 
-def _malformed(what: str) -> PacError:
-    return protocol_error(_PAC, f"in the CSV statement, {what} is missing or off")
+def _malformed(part: str) -> PacError:
+    return protocol_error(_PAC, f"in the CSV statement, {part} is missing or invalid")

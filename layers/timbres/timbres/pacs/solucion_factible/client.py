@@ -1,7 +1,7 @@
 """Solución Factible: the SOAP service Utilerias.
 
-Sources: "Utilerias.getTimbres", "Utilerias.agregarContrato". The bundled
-``utilerias.wsdl`` says what is known of the wire; an account may ask for the PAC's own.
+Sources: "Utilerias.getTimbres", "Utilerias.agregarContrato". The bundled ``utilerias.wsdl``
+describes the documented messages; an account may use the PAC's live WSDL instead.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ _FIELDS = {
     "getTimbres": _NUMBERS | {"mensaje"},
     "agregarContrato": frozenset({"status", "mensaje"}),
 }
-# A purchase is waited for longer than a read: an answer spares the doubt.
+# Longer than for a read: a response avoids an unknown contract.
 _CONTRACT_READ_SECONDS = 15.0
-# With less time left than this, a purchase is not begun.
+# With less time left, no contract is requested.
 _MIN_CONTRACT_SECONDS = 6.0
 
 
 class SolucionFactibleClient(StampClient, ContractClient):
-    """One account at Solución Factible. Its threads may share it."""
+    """A client for one account at Solución Factible. Threads may share it."""
 
     def __init__(self, account: Account, attempts: int) -> None:
         self._credentials = {
@@ -49,15 +49,15 @@ class SolucionFactibleClient(StampClient, ContractClient):
             account.base + _PORT,
             fields=_FIELDS,
             numbers=_NUMBERS,
-            failed=lambda words: error_from_code(NAME, ERRORS, "500", words),
+            to_error=lambda message: error_from_code(NAME, ERRORS, "500", message),
         )
         self._attempts = attempts
 
     def stamps(self, rfc: Rfc, deadline: Deadline) -> Stamps:
         """Return an issuer's stamps (getTimbres).
 
-        A field that is missing, empty or nil is None. Raises ``pac-protocol-error`` when
-        a 200 names none of the three.
+        A field that is missing, empty or nil is None. Raises ``pac-protocol-error`` if a
+        reply with status 200 has none of the three.
         """
 
         def read() -> Stamps:
@@ -75,15 +75,15 @@ class SolucionFactibleClient(StampClient, ContractClient):
         return with_retries(read, deadline, self._attempts)
 
     def create_contract(self, rfc: Rfc, stamps: int, deadline: Deadline) -> Receipt:
-        """Allot stamps to an issuer (agregarContrato): one request, never repeated.
+        """Allot stamps to an issuer (agregarContrato) with one request, never repeated.
 
-        Raises ``out-of-time``, with nothing sent, when the answer could not be waited for.
+        Raises ``out-of-time``, without a request, if too little time is left for the response.
         """
-        # The service first: with "wsdl": "live" it is itself a call, and may be repeated.
+        # With "wsdl": "live" this makes a call, which may be repeated.
         try:
             with_retries(lambda: self._soap.prepare(deadline), deadline, self._attempts)
         except PacError as error:
-            # However that call ended, it was no contract.
+            # Loading the WSDL cannot create a contract.
             raise PacError(
                 replace(error.problem_type, may_have_taken_effect=False),
                 error.detail,
@@ -94,9 +94,9 @@ class SolucionFactibleClient(StampClient, ContractClient):
         if deadline.remaining() < _MIN_CONTRACT_SECONDS:
             raise TimbresError(
                 DEADLINE_EXCEEDED,
-                "Too little time was left to wait for a purchase; nothing was sent.",
+                "Too little time was left to wait for a contract; nothing was sent.",
             )
-        # Over a connection of its own: one of the pool may have died while nothing was sent.
+        # A new connection: the server may have closed an idle one of the pool.
         with PacSession(NAME) as session:
             reply = self._soap.call(
                 "agregarContrato",
@@ -116,7 +116,7 @@ class SolucionFactibleClient(StampClient, ContractClient):
 
 
 def _require_success(reply: Any) -> Any:
-    """Return a reply with status 200. Raises the error that another status means."""
+    """Return ``reply`` if its status is 200. Raises the error of another status."""
     status = getattr(reply, "status", None)
     if status is None:
         raise protocol_error(NAME, "status is missing")

@@ -18,7 +18,7 @@ from timbres.pacs.errors import (
     ErrorTable,
 )
 
-# The status of a reply, 200 aside.
+# The status of a reply, other than 200.
 ERRORS = ErrorTable(
     by_code={
         "500": PAC_FAILED,
@@ -30,7 +30,7 @@ ERRORS = ErrorTable(
         "603": CREDENTIALS_REJECTED,
         "604": CREDENTIALS_REJECTED,
         "605": CREDENTIALS_REJECTED,
-        # Incomplete data, or an issuer without a contract so far.
+        # Incomplete data, or an issuer that has no contract yet.
         "611": ISSUER_MAY_BE_UNKNOWN,
         "612": REQUEST_REJECTED,
         "620": PERMISSION_DENIED,
