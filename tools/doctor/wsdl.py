@@ -36,7 +36,7 @@ class Difference:
 
 def fetch(pac: str, url: str, deadline: Deadline) -> bytes:
     """Return the WSDL at `url`. Raises a `PacError`."""
-    answer = PacSession(pac).fetch("GET", url, deadline=deadline, most_bytes=_MAX_BYTES)
+    answer = PacSession(pac).fetch("GET", url, deadline=deadline, max_bytes=_MAX_BYTES)
     with answer.file as file:
         if answer.status != 200:
             raise protocol_error(pac, f"HTTP {answer.status} to ?wsdl")

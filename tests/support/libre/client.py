@@ -54,7 +54,7 @@ class LibreClient(StampClient, ContractClient):
         self, session: PacSession, path: str, question: dict[str, Any], deadline: Deadline
     ) -> dict[str, Any]:
         asked = question | self._login
-        reply = post_json(session, f"{self._base}/{path}", asked, deadline, most_bytes=65536)
+        reply = post_json(session, f"{self._base}/{path}", asked, deadline, max_bytes=65536)
         answer = read_object(PAC.name, reply)
         if answer.get("ok") is not True:
             raise error_from_code(PAC.name, ERRORS, None, read_text(PAC.name, answer, "error"))

@@ -110,7 +110,7 @@ class ErrorTable:
         return self.unknown
 
 
-# What an HTTP status other than 200 means at a PAC that documents none.
+# For HTTP statuses other than 200 of a PAC that does not document them.
 HTTP_ERRORS = ErrorTable(by_code={"404": ENDPOINT_NOT_FOUND}, gateway=PAC_FAILED)
 
 

@@ -130,14 +130,14 @@ class PacSession(requests.Session):
         headers: dict[str, str] | None = None,
         data: bytes | None = None,
         read_seconds: float = READ_SECONDS,
-        most_bytes: int = MAX_BYTES,
+        max_bytes: int = MAX_BYTES,
     ) -> HttpResponse:
         """Send one request and return the complete response, decompressed, of any status.
 
         The caller closes ``HttpResponse.file``. Raises ``pac-unreachable`` if nothing was
         sent, ``pac-timeout`` if the response was not complete in time, ``pac-protocol-error``
         for a response that is not HTTP, is a redirect, has an unsupported compression or is
-        longer than ``most_bytes``, and ``out-of-time`` if too little time was left to start.
+        longer than ``max_bytes``, and ``out-of-time`` if too little time was left to start.
         """
         remaining = deadline.remaining()
         if remaining <= 0.5:
@@ -154,24 +154,24 @@ class PacSession(requests.Session):
                 stream=True,
                 allow_redirects=False,
             ) as response:
-                return self._read(response, deadline, most_bytes)
+                return self._read(response, deadline, max_bytes)
         except zlib.error:
             raise protocol_error(self.pac, "it cannot be decompressed") from None
         except (requests.RequestException, HTTPError) as error:
             raise self._map_error(error, body) from None
 
     def _read(
-        self, response: requests.Response, deadline: Deadline, most_bytes: int
+        self, response: requests.Response, deadline: Deadline, max_bytes: int
     ) -> HttpResponse:
         if 300 <= response.status_code < 400:
             raise protocol_error(self.pac, "it redirects elsewhere, which is not followed")
         declared = response.headers.get("Content-Length", "").strip()
-        if declared.isascii() and declared.isdigit() and int(declared[:20]) > most_bytes:
-            raise self._too_large_error(most_bytes)
-        chunks = self._limit_size(_raw_chunks(response), deadline, most_bytes)
+        if declared.isascii() and declared.isdigit() and int(declared[:20]) > max_bytes:
+            raise self._too_large_error(max_bytes)
+        chunks = self._limit_size(_raw_chunks(response), deadline, max_bytes)
         encoding = response.headers.get("Content-Encoding", "").strip().lower()
         if encoding in _COMPRESSED:
-            chunks = self._limit_size(_decompress(chunks, encoding), deadline, most_bytes)
+            chunks = self._limit_size(_decompress(chunks, encoding), deadline, max_bytes)
         elif encoding not in _UNCOMPRESSED:
             raise protocol_error(self.pac, "it is compressed in an unsupported format")
         digest = hashlib.sha256()
@@ -196,19 +196,19 @@ class PacSession(requests.Session):
         )
 
     def _limit_size(
-        self, chunks: Iterable[bytes], deadline: Deadline, most_bytes: int
+        self, chunks: Iterable[bytes], deadline: Deadline, max_bytes: int
     ) -> Iterator[bytes]:
         size = 0
         for chunk in chunks:
             size += len(chunk)
-            if size > most_bytes:
-                raise self._too_large_error(most_bytes)
+            if size > max_bytes:
+                raise self._too_large_error(max_bytes)
             if deadline.remaining() <= 0:
                 raise self._timeout_error()
             yield chunk
 
-    def _too_large_error(self, most_bytes: int) -> PacError:
-        return protocol_error(self.pac, f"it is longer than {most_bytes:,} bytes")
+    def _too_large_error(self, max_bytes: int) -> PacError:
+        return protocol_error(self.pac, f"it is longer than {max_bytes:,} bytes")
 
     def _timeout_error(self) -> PacError:
         return PacError(

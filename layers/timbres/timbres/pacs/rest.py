@@ -1,4 +1,4 @@
-"""JSON over HTTP to PACs: questions, answers and their fields."""
+"""JSON over HTTP to PACs: requests, responses and their fields."""
 
 from __future__ import annotations
 
@@ -11,47 +11,47 @@ from timbres.pacs.errors import HTTP_ERRORS, error_from_code, protocol_error
 from timbres.pacs.http import MAX_BYTES, HttpResponse, PacSession
 
 BOM = b"\xef\xbb\xbf"
-# More stamps than anybody has: what is beyond is no count.
+# No account has more stamps; a larger number is an error.
 _MAX_COUNT = 10**12
 
 
 def post_json(
     session: PacSession,
     url: str,
-    question: Mapping[str, Any],
+    payload: Mapping[str, Any],
     deadline: Deadline,
     *,
     headers: Mapping[str, str] | None = None,
-    most_bytes: int = MAX_BYTES,
+    max_bytes: int = MAX_BYTES,
 ) -> HttpResponse:
-    """Send one question and return the whole answer, as :meth:`PacSession.fetch` does."""
+    """Send one request and return the complete response, as :meth:`PacSession.fetch` does."""
     return session.fetch(
         "POST",
         url,
         headers={"Content-Type": "application/json", **(headers or {})},
-        data=json.dumps(question, ensure_ascii=False).encode(),
+        data=json.dumps(payload, ensure_ascii=False).encode(),
         deadline=deadline,
-        most_bytes=most_bytes,
+        max_bytes=max_bytes,
     )
 
 
 def parse_json(content: bytes) -> Any:
-    """Return what a text of JSON in UTF-8 says; None for what is no JSON."""
+    """Return the value of a JSON text in UTF-8; None if it is not valid JSON."""
     try:
         return json.loads(content.removeprefix(BOM))
     except (ValueError, RecursionError):
         return None
 
 
-def read_object(pac: str, answer: HttpResponse) -> dict[str, Any]:
-    """Return the JSON object that an answer with HTTP 200 holds, and close the answer's file.
+def read_object(pac: str, response: HttpResponse) -> dict[str, Any]:
+    """Return the JSON object of a response with HTTP 200, and close the response's file.
 
     Raises the error of another status (``HTTP_ERRORS``), or ``pac-protocol-error``.
     """
-    with answer.file as file:
+    with response.file as file:
         value = parse_json(file.read())
-    if answer.status != 200:
-        raise error_from_code(pac, HTTP_ERRORS, str(answer.status), None)
+    if response.status != 200:
+        raise error_from_code(pac, HTTP_ERRORS, str(response.status), None)
     if not isinstance(value, dict):
         raise protocol_error(pac, "HTTP 200 without a JSON object")
     return value
@@ -61,7 +61,7 @@ def read_text(pac: str, fields: Mapping[Any, Any], name: str) -> str:
     """Return a text that is not blank. Raises ``pac-protocol-error`` for anything else."""
     value = fields.get(name)
     if not isinstance(value, str) or not value.strip():
-        raise protocol_error(pac, f"{name} is missing or no text")
+        raise protocol_error(pac, f"{name} is missing or is not a text")
     return value
 
 
@@ -69,5 +69,5 @@ def read_count(pac: str, fields: Mapping[Any, Any], name: str) -> int:
     """Return a whole number, up to 10**12. Raises ``pac-protocol-error`` for anything else."""
     value = fields.get(name)
     if isinstance(value, bool) or not isinstance(value, int) or abs(value) > _MAX_COUNT:
-        raise protocol_error(pac, f"{name} is missing or no whole number")
+        raise protocol_error(pac, f"{name} is missing or is not a whole number")
     return value

@@ -184,7 +184,7 @@ class _Transport(Transport):
             headers=headers,
             deadline=call.deadline,
             read_seconds=call.read_seconds,
-            most_bytes=_MAX_WSDL_BYTES if message is None else _MAX_REPLY_BYTES,
+            max_bytes=_MAX_WSDL_BYTES if message is None else _MAX_REPLY_BYTES,
         )
         with response.file as file:
             content = file.read()

@@ -58,10 +58,10 @@ _SUMMARY = frozenset(
 )
 _NAMES = _SUMMARY | {"Detalle", "RFC", "Fecha", "TipoMovimiento", "Monto"}
 # Enough for the PAC's messages, of which the first 300 characters are reported.
-_ERROR_BYTES = 2 * 1024 * 1024
+_MAX_ERROR_BYTES = 2 * 1024 * 1024
 # The documented responses have no comma after FechaActual; accepted there only.
 _MISSING_COMMA = re.compile(rb'("FechaActual"\s*:\s*"[^"\\]*")(\s*")')
-_HEAD = 4096
+_HEAD_BYTES = 4096
 
 
 class ReachcoreClient(BalanceClient, StatementClient):
@@ -111,11 +111,11 @@ class ReachcoreClient(BalanceClient, StatementClient):
 
     def _post(self, path: str, payload: dict[str, str], deadline: Deadline) -> HttpResponse:
         headers = {"RCApiKey": self._key}
-        answer = post_json(self._session, self._url + path, payload, deadline, headers=headers)
-        if answer.status == 200:
-            return answer
-        with answer.file:
-            raise _error_from_response(answer, bool(path))
+        response = post_json(self._session, self._url + path, payload, deadline, headers=headers)
+        if response.status == 200:
+            return response
+        with response.file:
+            raise _error_from_response(response, bool(path))
 
 
 class ReachcoreStatement:
@@ -139,7 +139,7 @@ class ReachcoreBalance:
     """A month's balance in the PAC's JSON; see :class:`timbres.pacs.base.BalanceStream`."""
 
     def __init__(self, response: HttpResponse, *, one_issuer: bool = False) -> None:
-        self._answer = response
+        self._response = response
         self._one_issuer = one_issuer
         self.summary = self._summary()
 
@@ -152,7 +152,7 @@ class ReachcoreBalance:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._answer.file.close()
+        self._response.file.close()
 
     def movements(self) -> Iterator[Movement]:
         """Yield every movement of ``Detalle`` in the PAC's order.
@@ -174,10 +174,10 @@ class ReachcoreBalance:
             raise contradiction(NAME, total, consumed)
 
     def _open(self) -> _Source:
-        head = self._answer.peek(_HEAD)
-        mended = _MISSING_COMMA.sub(rb"\1,\2", head.removeprefix(BOM), count=1)
-        self._answer.file.seek(len(head))
-        return _Source(mended, self._answer.file)
+        head = self._response.peek(_HEAD_BYTES)
+        corrected = _MISSING_COMMA.sub(rb"\1,\2", head.removeprefix(BOM), count=1)
+        self._response.file.seek(len(head))
+        return _Source(corrected, self._response.file)
 
     def _summary(self) -> Summary:
         fields: dict[str | None, Any] = {}
@@ -188,11 +188,11 @@ class ReachcoreBalance:
                 break  # The documented order: only movements follow.
         plan = read_text(NAME, fields, "TipoConsumo")
         if not is_short(plan):
-            raise protocol_error(NAME, "TipoConsumo is longer than any")
+            raise protocol_error(NAME, "TipoConsumo is too long")
         try:
             as_of = from_local(read_text(NAME, fields, "FechaActual"))
         except ValueError:
-            raise protocol_error(NAME, "FechaActual is no time yyyy-mm-ddThh:MM:ss") from None
+            raise protocol_error(NAME, "FechaActual is not a time yyyy-mm-ddThh:MM:ss") from None
         return Summary(
             plan=_PLANS.get(plan, plan),
             as_of=as_of,
@@ -301,7 +301,7 @@ def _movement(item: dict[str, Any]) -> Movement:
     try:
         day = _day(read_text(NAME, item, "Fecha"))
     except ValueError:
-        raise protocol_error(NAME, "Fecha is no date yyyy-mm-ddThh:MM:ss") from None
+        raise protocol_error(NAME, "Fecha is not a date yyyy-mm-ddThh:MM:ss") from None
     return Movement(
         rfc=read_text(NAME, item, "RFC").strip(),
         date=day,
@@ -316,22 +316,22 @@ def _day(text: str) -> date:
     return from_local(text).date()
 
 
-def _error_from_response(answer: HttpResponse, statement: bool) -> PacError:
-    table = STATEMENT_ERRORS if statement else ERRORS
-    code, message = _first_error(answer)
-    if answer.status == 400:
+def _error_from_response(response: HttpResponse, is_statement: bool) -> PacError:
+    table = STATEMENT_ERRORS if is_statement else ERRORS
+    code, message = _first_error(response)
+    if response.status == 400:
         if code is None:
             return protocol_error(NAME, "HTTP 400 without errors in its body")
         return error_from_code(NAME, table, code, message)
-    return error_from_code(NAME, table, str(answer.status), message)
+    return error_from_code(NAME, table, str(response.status), message)
 
 
-def _first_error(answer: HttpResponse) -> tuple[str | None, str | None]:
-    """Return Code and Message of ``{"errors": [{…}]}``, or None for each that is not there."""
-    body = parse_json(answer.peek(_ERROR_BYTES))
+def _first_error(response: HttpResponse) -> tuple[str | None, str | None]:
+    """Return Code and Message of ``{"errors": [{…}]}``, each None if it is missing."""
+    body = parse_json(response.peek(_MAX_ERROR_BYTES))
     try:
-        first = body["errors"][0]
-        code, message = first.get("Code"), first.get("Message")
+        first_error = body["errors"][0]
+        code, message = first_error.get("Code"), first_error.get("Message")
     except (LookupError, TypeError, AttributeError):
         return None, None
     return (
@@ -340,15 +340,15 @@ def _first_error(answer: HttpResponse) -> tuple[str | None, str | None]:
     )
 
 
-def _looks_like(form: str, answer: HttpResponse) -> bool:
-    head = answer.peek()
-    if form == "pdf":
-        answer.file.seek(max(0, answer.size - 1024))
-        tail = answer.file.read()
-        answer.file.seek(0)
+def _looks_like(file_format: str, response: HttpResponse) -> bool:
+    head = response.peek()
+    if file_format == "pdf":
+        response.file.seek(max(0, response.size - 1024))
+        tail = response.file.read()
+        response.file.seek(0)
         return head.startswith(b"%PDF-") and b"%%EOF" in tail
     return head.removeprefix(BOM).lstrip().startswith(b"Cuenta,")
 
 
-def _describe_content(answer: HttpResponse) -> str:
-    return sanitize_message(answer.content_type) or "without a content type"
+def _describe_content(response: HttpResponse) -> str:
+    return sanitize_message(response.content_type) or "no content type"

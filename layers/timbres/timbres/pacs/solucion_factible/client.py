@@ -111,7 +111,7 @@ class SolucionFactibleClient(StampClient, ContractClient):
         )
 
     def trace(self, sent: Contract, deadline: Deadline) -> Trace:
-        """Return what getTimbres shows of a contract: the PAC has no list of contracts."""
+        """Return a contract's trace in getTimbres; the PAC does not list contracts."""
         return trace_by_count(sent.before, self.stamps(sent.rfc, deadline), sent.stamps)
 
 
