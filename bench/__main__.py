@@ -19,12 +19,12 @@ from bench import cold, daily_run, reports, reports_pdf, warm
 Part = tuple[Callable[[int], dict[str, Any]], Callable[[dict[str, Any]], str]]
 
 PARTS: dict[str, Part] = {
-    "cold": (lambda runs: cold.measure(3 * runs), cold.table),
-    "warm": (warm.measure, warm.table),
-    "daily-run": (lambda runs: daily_run.measure(runs=runs), daily_run.table),
+    "cold": (lambda runs: cold.measure(3 * runs), cold.format_table),
+    "warm": (warm.measure, warm.format_table),
+    "daily-run": (lambda runs: daily_run.measure(runs=runs), daily_run.format_table),
     "reports": (
         lambda runs: reports.measure([*reports.CASES, *reports_pdf.CASES], runs=runs),
-        reports.table,
+        reports.format_table,
     ),
 }
 PAGE = ROOT / "docs" / "performance.md"

@@ -22,11 +22,11 @@ from local.environment import running_environment
 from local.fakes import WSDL
 from local.stack import Stack
 
-from bench.stats import spread
+from bench.stats import format_spread
 
 _HANDLERS = ROOT / "bench" / "handlers"
 _PATH = str(ROOT / "layers" / "timbres")
-_ANSWER_ONE = """
+_ANSWER_ONE_REQUEST = """
 import importlib, json, sys
 
 class Context:
@@ -38,8 +38,8 @@ class Context:
 handler = importlib.import_module(sys.argv[1]).handler
 print("", handler(json.load(sys.stdin), Context())["statusCode"], sep="\\n")
 """
-AIM_OF_FLOOR = 1.4
-AIM_OF_USUAL = 0.65
+MAX_RATIO_TO_BASELINE = 1.4
+MAX_RATIO_TO_TYPICAL = 0.65
 
 
 @dataclass(frozen=True)
@@ -54,16 +54,16 @@ class Case:
     event: str
     clients: str
     pac: str = ""
-    usual: bool = False
+    typical: bool = False
 
 
 CASES = (
     Case("accounts", "accounts-list", "secretsmanager"),
-    Case("balance", "balance-get", "secretsmanager,dynamodb", "requests", usual=True),
-    Case("stamp_count", "stamps-get", "secretsmanager,dynamodb", "zeep", usual=True),
+    Case("balance", "balance-get", "secretsmanager,dynamodb", "requests", typical=True),
+    Case("stamp_count", "stamps-get", "secretsmanager,dynamodb", "zeep", typical=True),
     Case("issuers", "issuers-import", "secretsmanager,dynamodb"),
-    Case("contract", "contract-create", "secretsmanager,dynamodb,events", "zeep", usual=True),
-    Case("report", "report-request", "secretsmanager,dynamodb,sqs", usual=True),
+    Case("contract", "contract-create", "secretsmanager,dynamodb,events", "zeep", typical=True),
+    Case("report", "report-request", "secretsmanager,dynamodb,sqs", typical=True),
     Case("run", "run-list", "dynamodb"),
     Case("download_token", "download-token-get", "dynamodb"),
 )
@@ -77,13 +77,13 @@ def measure(runs: int) -> dict[str, Any]:
         for turn in range(runs + 1):
             for case in CASES:
                 ways = found.setdefault(case.function, {})
-                for way, spent in _turn(world.stack, case).items():
+                for way, spent in _measure_case(world.stack, case).items():
                     if turn:
                         ways.setdefault(way, []).append(spent)
     return found
 
 
-def table(results: dict[str, Any]) -> str:
+def format_table(results: dict[str, Any]) -> str:
     """Return the results as text, a line a function."""
     lines = [
         "A first call: CPU ms of the whole process (min, median, max), and ratios of medians",
@@ -91,19 +91,19 @@ def table(results: dict[str, Any]) -> str:
     ]
     for function, ways in results.items():
         ours = statistics.median(ways["ours"])
-        line = f"{function:12}" + spread(ways["ours"], "8.0f") + spread(ways["floor"], "8.0f")
-        line += spread(ways["usual"], "8.0f") if "usual" in ways else f"{'':24}"
+        line = f"{function:12}" + format_spread(ways["ours"], "8.0f") + format_spread(ways["floor"], "8.0f")
+        line += format_spread(ways["usual"], "8.0f") if "usual" in ways else f"{'':24}"
         line += f"{ours / statistics.median(ways['floor']):10.2f}"
         if "usual" in ways:
             line += f"{ours / statistics.median(ways['usual']):10.2f}"
         lines.append(line)
-    lines.append(f"aims: within {AIM_OF_FLOOR} of the floor, {AIM_OF_USUAL} of the usual way")
+    lines.append(f"aims: within {MAX_RATIO_TO_BASELINE} of the floor, {MAX_RATIO_TO_TYPICAL} of the usual way")
     return "\n".join(lines)
 
 
-def _turn(stack: Stack, case: Case) -> dict[str, float]:
-    environment = environment_of(stack, case.function)
-    event = event_of(case)
+def _measure_case(stack: Stack, case: Case) -> dict[str, float]:
+    environment = function_environment(stack, case.function)
+    event = load_event(case)
     spent = {
         "ours": _first_call(ROOT / "functions" / case.function, "app", event, environment),
         "floor": _first_call(
@@ -113,13 +113,13 @@ def _turn(stack: Stack, case: Case) -> dict[str, float]:
             environment | {"FLOOR_CLIENTS": case.clients, "FLOOR_PAC": case.pac},
         ),
     }
-    if case.usual:
+    if case.typical:
         usual = environment | {"USUAL_WSDL": str(WSDL)}
         spent["usual"] = _first_call(_HANDLERS, "usual", event, usual)
     return spent
 
 
-def environment_of(stack: Stack, function: str) -> dict[str, str]:
+def function_environment(stack: Stack, function: str) -> dict[str, str]:
     """Return what the function of a folder finds in its environment."""
     name = "".join(part.capitalize() for part in function.split("_")) + "Function"
     return stack.environment(name) | {
@@ -128,17 +128,17 @@ def environment_of(stack: Stack, function: str) -> dict[str, str]:
     }
 
 
-def event_of(case: Case) -> bytes:
+def load_event(case: Case) -> bytes:
     """Return a case's request, as the gateway hands it on."""
     event = json.loads((ROOT / "events" / f"{case.event}.json").read_text(encoding="utf-8"))
     if case.event == "contract-create":
         # A day's limit is not to end the measurement.
         event["body"] = json.dumps(json.loads(event["body"]) | {"stamps": 1})
-        renew(event)
+        renew_idempotency_key(event)
     return json.dumps(event).encode()
 
 
-def renew(event: dict[str, Any]) -> None:
+def renew_idempotency_key(event: dict[str, Any]) -> None:
     """Make a request's purchase one of its own."""
     key = uuid4().hex
     for headers, value in (("headers", key), ("multiValueHeaders", [key])):
@@ -153,7 +153,7 @@ def _first_call(folder: Path, module: str, event: bytes, environment: Mapping[st
     Raises SystemExit when that is no 2xx or 3xx, or 404 of a ticket that is none.
     """
     process = subprocess.Popen(
-        [sys.executable, "-c", _ANSWER_ONE, module],
+        [sys.executable, "-c", _ANSWER_ONE_REQUEST, module],
         cwd=folder,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -26,18 +26,18 @@ from local.stack import Stack, running_stack
 
 from bench.memory_usage import peak_mb
 from bench.pac import Pac, running_pac
-from bench.stats import spread
+from bench.stats import format_spread
 
 LATENCY = 0.05
 THREADS = 32
-COMPARED = 2_000
-SIZES = (100, 1_000, COMPARED, 10_000)
+COMPARED_SIZE = 2_000
+SIZES = (100, 1_000, COMPARED_SIZE, 10_000)
 # A call more or less makes no difference to the time of one.
 _LOOP_CALLS = 200
 
 
 @dataclass(frozen=True)
-class Measured:
+class Measurement:
     """One process: seconds it took, CPU seconds (user and system) of it, peak memory in MB."""
 
     seconds: float
@@ -51,16 +51,16 @@ def measure(sizes: Sequence[int] = SIZES, runs: int = 3) -> dict[str, Any]:
     with running_pac(LATENCY) as pac, running_stack(ROOT / ".local" / "aws-bench.log") as stack:
         accounts = iter(range(10_000))
         for _ in range(runs):
-            found["loop"].append(asdict(_in_a_process("loop", pac, _LOOP_CALLS, {})))
+            found["loop"].append(asdict(_run_in_process("loop", pac, _LOOP_CALLS, {})))
             for size in sizes:
                 name = f"bench-{next(accounts)}"
                 environment = _prepare(stack, pac, name, size)
-                worker = _in_a_process("worker", pac, size, environment)
+                worker = _run_in_process("worker", pac, size, environment)
                 found["worker"].setdefault(str(size), []).append(asdict(worker))
     return found
 
 
-def table(results: dict[str, Any]) -> str:
+def format_table(results: dict[str, Any]) -> str:
     """Return the results as text: times, ratios, memory."""
     a_call = [run["seconds"] / _LOOP_CALLS for run in results["loop"]]
     lines = [
@@ -78,16 +78,16 @@ def table(results: dict[str, Any]) -> str:
         pairs = zip(measured, a_call, strict=True)
         lines.append(
             f"{int(size):>9,}"
-            + spread([one["seconds"] for one in measured])
-            + spread([one["seconds"] / ideal for one in measured])
-            + spread([one["cpu"] for one in measured])
-            + spread([one["mb"] for one in measured])
-            + spread([call * int(size) / one["seconds"] for one, call in pairs])
+            + format_spread([one["seconds"] for one in measured])
+            + format_spread([one["seconds"] / ideal for one in measured])
+            + format_spread([one["cpu"] for one in measured])
+            + format_spread([one["mb"] for one in measured])
+            + format_spread([call * int(size) / one["seconds"] for one, call in pairs])
         )
     calls = ", ".join(f"{call * 1000:.1f}" for call in sorted(a_call))
     lines.append(f"the loop: {calls} ms a call, measured over {_LOOP_CALLS}")
     lines.append(
-        f"aims at {COMPARED:,} issuers: 200 a second, ten times the default rate, under 128 MB"
+        f"aims at {COMPARED_SIZE:,} issuers: 200 a second, ten times the default rate, under 128 MB"
     )
     return "\n".join(lines)
 
@@ -130,7 +130,7 @@ def _prepare(stack: Stack, pac: Pac, account: str, size: int) -> dict[str, str]:
     return environment | {"BENCH_MESSAGES": json.dumps(messages)}
 
 
-def _in_a_process(what: str, pac: Pac, size: int, environment: dict[str, str]) -> Measured:
+def _run_in_process(what: str, pac: Pac, size: int, environment: dict[str, str]) -> Measurement:
     process = subprocess.run(
         [sys.executable, "-m", "bench.daily_run", "--measure", what, "--size", str(size)],
         check=True,
@@ -145,13 +145,13 @@ def _in_a_process(what: str, pac: Pac, size: int, environment: dict[str, str]) -
             **environment,
         },
     )
-    return Measured(**json.loads(process.stdout.splitlines()[-1]))
+    return Measurement(**json.loads(process.stdout.splitlines()[-1]))
 
 
 # ------------------------------------------------------------- what runs in a fresh process
 
 
-def _loop(calls: int) -> Measured:
+def _loop(calls: int) -> Measurement:
     """The usual way: a zeep client, and one call after another."""
     import zeep
 
@@ -169,7 +169,7 @@ def _loop(calls: int) -> Measured:
     return _measure(ask)
 
 
-def _worker() -> Measured:
+def _worker() -> Measurement:
     """Ours: the function as Lambda calls it, with one message an invocation."""
     import certifi
 
@@ -213,10 +213,10 @@ class _Context:
         return 300_000
 
 
-def _measure(work: Any) -> Measured:
+def _measure(work: Any) -> Measurement:
     start, spent = time.perf_counter(), time.process_time()
     work()
-    return Measured(
+    return Measurement(
         seconds=time.perf_counter() - start,
         cpu=time.process_time() - spent,
         mb=peak_mb(),
@@ -235,7 +235,7 @@ def main() -> None:
         measured = _loop(arguments.size) if arguments.measure == "loop" else _worker()
         print(json.dumps(asdict(measured)))
         return
-    print(table(measure(arguments.sizes, arguments.runs)))
+    print(format_table(measure(arguments.sizes, arguments.runs)))
 
 
 if __name__ == "__main__":

@@ -13,12 +13,12 @@ def peak_mb() -> float:
     Linux counts what the parent had before the program began into ``ru_maxrss``.
     """
     if Path("/proc/self/status").exists():
-        return sizes_mb("self")["VmHWM"]
+        return memory_sizes_mb("self")["VmHWM"]
     kilo = 1024 if sys.platform == "darwin" else 1
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 / kilo
 
 
-def sizes_mb(process: int | str) -> dict[str, float]:
+def memory_sizes_mb(process: int | str) -> dict[str, float]:
     """Return a process's sizes by their names in Linux (VmRSS now, VmHWM at the most), in MB.
 
     Empty for one that has ended and was not waited for. Raises OSError where there is none.

@@ -28,7 +28,7 @@ from typing import Any, TypeVar
 from xml.sax.saxutils import escape
 
 from bench.memory_usage import peak_mb
-from bench.stats import spread
+from bench.stats import format_spread
 from timbres.domain.clock import MEXICO_CITY
 from timbres.domain.consumption import FROM_PAC, Consumption, IssuerLine, MovementLine, Source
 from timbres.domain.month import Month
@@ -55,12 +55,12 @@ class Case:
     name: str
     prepare: str
     limit: str | None = None
-    aim: float | None = None
-    most: int = SIZES[-1]
+    max_ratio: float | None = None
+    max_rows: int = SIZES[-1]
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class Measurement:
     """One process: CPU time (user and system) a row in µs, peak memory above its base in MB."""
 
     us: float
@@ -78,7 +78,7 @@ CASES = (
 # ------------------------------------------------------------------------ what is measured
 
 
-class Nowhere(io.RawIOBase):
+class NullWriter(io.RawIOBase):
     """Takes bytes and forgets them."""
 
     def writable(self) -> bool:
@@ -115,7 +115,7 @@ class S3:
         return {"VersionId": "version"}
 
 
-def block() -> list[MovementLine]:
+def create_movements() -> list[MovementLine]:
     """Return the movements of which every measurement takes as many as it wants."""
     first = date(2026, 10, 1)
     return [
@@ -130,12 +130,12 @@ def block() -> list[MovementLine]:
     ]
 
 
-def endless(rows: Sequence[_Row]) -> Iterator[_Row]:
+def repeat_rows(rows: Sequence[_Row]) -> Iterator[_Row]:
     """Yield rows again and again."""
     return chain.from_iterable(repeat(rows))
 
 
-def report(rows: int, movements: Sequence[MovementLine]) -> Consumption:
+def create_report(rows: int, movements: Sequence[MovementLine]) -> Consumption:
     """Return a month of ``rows`` movements."""
     at = datetime(2026, 11, 1, 6, tzinfo=MEXICO_CITY)
     issuers = tuple(
@@ -151,7 +151,7 @@ def report(rows: int, movements: Sequence[MovementLine]) -> Consumption:
         days=(rows // 31,) * 31,
         contracts=(),
         previous_total=rows,
-        movements=lambda: islice(endless(movements), rows),
+        movements=lambda: islice(repeat_rows(movements), rows),
     )
 
 
@@ -159,12 +159,12 @@ def into_s3(write: Callable[[Consumption, Any], int]) -> Run:
     """Return what uploads a report that ``write`` writes."""
     from timbres.aws.multipart_upload import Upload
 
-    movements = block()
+    movements = create_movements()
 
     def run(rows: int) -> None:
         s3 = S3()
         with Upload(s3, "bucket", "key") as upload:
-            written = write(report(rows, movements), upload)
+            written = write(create_report(rows, movements), upload)
         if (written, s3.bytes) != (rows, upload.bytes):
             raise SystemExit(f"{written} rows and {s3.bytes} bytes written, not {rows} rows")
 
@@ -189,12 +189,12 @@ def csv_limit() -> Run:
     """The limit: the csv module, rows of text."""
     rows_of_text = [
         [each.account, each.rfc, each.date.strftime("%d/%m/%Y"), each.kind, str(each.amount)]
-        for each in block()
+        for each in create_movements()
     ]
 
     def run(rows: int) -> None:
-        text = io.TextIOWrapper(io.BufferedWriter(Nowhere()), encoding="utf-8", newline="")
-        csv.writer(text).writerows(islice(endless(rows_of_text), rows))
+        text = io.TextIOWrapper(io.BufferedWriter(NullWriter()), encoding="utf-8", newline="")
+        csv.writer(text).writerows(islice(repeat_rows(rows_of_text), rows))
         text.flush()
 
     return run
@@ -209,12 +209,12 @@ def xlsx_limit() -> Run:
             (each.date - epoch).days,
             each.amount,
         )
-        for each in block()
+        for each in create_movements()
     ]
 
     def lines(rows: int) -> Iterator[str]:
         for n, (account, rfc, kind, day, amount) in enumerate(
-            islice(endless(rows_of_text), rows), start=1
+            islice(repeat_rows(rows_of_text), rows), start=1
         ):
             yield (
                 f'<row r="{n}"><c r="A{n}" t="inlineStr"><is><t>{account}</t></is></c>'
@@ -225,7 +225,7 @@ def xlsx_limit() -> Run:
             )
 
     def run(rows: int) -> None:
-        nowhere = io.BufferedWriter(Nowhere())
+        nowhere = io.BufferedWriter(NullWriter())
         with zipfile.ZipFile(nowhere, "w", zipfile.ZIP_DEFLATED) as book:
             for name, content in _PARTS.items():
                 book.writestr(name, content)
@@ -288,16 +288,16 @@ def measure(
     cases = list(cases)
     sizes_: dict[str, dict[str, list[dict[str, float]]]] = {}
     for rows in sizes:
-        here = [case for case in cases if rows <= case.most]
+        here = [case for case in cases if rows <= case.max_rows]
         found: dict[str, list[dict[str, float]]] = {case.name: [] for case in here}
         for _ in range(runs):
             for case in here:
-                found[case.name].append(asdict(_in_a_process(case, rows)))
+                found[case.name].append(asdict(_run_in_process(case, rows)))
         sizes_[str(rows)] = found
     return {"cases": [asdict(case) for case in cases], "sizes": sizes_}
 
 
-def table(results: dict[str, Any]) -> str:
+def format_table(results: dict[str, Any]) -> str:
     """Return the results as a table, a line for each case and size."""
     spread = f"{'min':>8}{'median':>8}{'max':>8}"
     lines = [
@@ -313,26 +313,26 @@ def table(results: dict[str, Any]) -> str:
 def _line(rows: int, case: dict[str, Any], found: dict[str, list[dict[str, float]]]) -> str:
     runs = found[case["name"]]
     line = f"{rows:>9,}  {case['name']:28}"
-    line += spread([run["us"] for run in runs]) + spread([run["mb"] for run in runs])
+    line += format_spread([run["us"] for run in runs]) + format_spread([run["mb"] for run in runs])
     if case["limit"] in found:
         # The runs of one turn stood side by side.
         pairs = zip(runs, found[case["limit"]], strict=True)
-        line += spread([run["us"] / limit["us"] for run, limit in pairs])
+        line += format_spread([run["us"] / limit["us"] for run, limit in pairs])
         line += f"  {case['aim']:g}" if case["aim"] is not None else ""
     return line
 
 
-def _in_a_process(case: Case, rows: int) -> Measured:
+def _run_in_process(case: Case, rows: int) -> Measurement:
     process = subprocess.run(
         [sys.executable, "-m", "bench.reports", "--measure", case.prepare, "--sizes", str(rows)],
         check=True,
         stdout=subprocess.PIPE,
         text=True,
     )
-    return Measured(**json.loads(process.stdout))
+    return Measurement(**json.loads(process.stdout))
 
 
-def _measure(prepare: str, rows: int) -> Measured:
+def _measure(prepare: str, rows: int) -> Measurement:
     """Measure in this very process, which does nothing else."""
     module, _, function = prepare.partition(":")
     run: Run = getattr(importlib.import_module(module), function)()
@@ -340,7 +340,7 @@ def _measure(prepare: str, rows: int) -> Measured:
     start = time.process_time()
     run(rows)
     spent = time.process_time() - start
-    return Measured(us=spent / rows * 1e6, mb=peak_mb() - base)
+    return Measurement(us=spent / rows * 1e6, mb=peak_mb() - base)
 
 
 def main() -> None:
@@ -355,7 +355,7 @@ def main() -> None:
         print(json.dumps(asdict(_measure(arguments.measure, arguments.sizes[0]))))
         return
     results = measure(CASES, arguments.sizes, arguments.runs)
-    print(table(results))
+    print(format_table(results))
     if arguments.json:
         arguments.json.write_text(json.dumps(results, indent=1))
 

@@ -10,14 +10,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date
 
-from bench.reports import Case, Nowhere, Run, report
+from bench.reports import Case, NullWriter, Run, create_report
 from timbres.domain.consumption import Consumption, IssuerLine, MovementLine
 
 _DAYS = 31
 
 CASES = (
-    Case("PDF, an issuer and its days", "bench.reports_pdf:pdf", most=100_000),
-    Case("HTML, an issuer and its days", "bench.reports_pdf:page", most=10_000),
+    Case("PDF, an issuer and its days", "bench.reports_pdf:pdf", max_rows=100_000),
+    Case("HTML, an issuer and its days", "bench.reports_pdf:page", max_rows=10_000),
 )
 
 
@@ -45,11 +45,11 @@ def _report(issuers: int) -> Consumption:
             for day in days:
                 yield MovementLine("acme-rc", rfc, day, "Timbrado", 1)
 
-    return replace(report(issuers, ()), issuers=lines, movements=movements)
+    return replace(create_report(issuers, ()), issuers=lines, movements=movements)
 
 
 def _nowhere() -> io.BufferedWriter:
-    return io.BufferedWriter(Nowhere())
+    return io.BufferedWriter(NullWriter())
 
 
 def _check(movements: int, expected: int) -> None:

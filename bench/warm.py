@@ -23,11 +23,11 @@ from local.environment import LocalEnvironment, running_environment
 from local.fakes import WSDL
 
 from bench.cold import CASES as FIRST_CALLS
-from bench.cold import environment_of, event_of, renew
-from bench.stats import spread
+from bench.cold import function_environment, load_event, renew_idempotency_key
+from bench.stats import format_spread
 
 CALLS = 300
-AIM = 1.3
+MAX_RATIO = 1.3
 _FORM = "9,.0f"
 _BARE = (("stamps of an issuer", "stamps", "zeep"), ("a month's balance", "balance", "requests"))
 _PATH = os.pathsep.join([str(ROOT), str(ROOT / "layers" / "timbres")])
@@ -42,26 +42,26 @@ def measure(runs: int) -> dict[str, Any]:
         for _ in range(runs):
             for name, ours, bare in _BARE:
                 found = clients.setdefault(name, {"ours": [], "bare": []})
-                found["ours"].append(_in_a_process(ours, _pacs(world)))
-                found["bare"].append(_in_a_process(bare, _pacs(world)))
+                found["ours"].append(_run_in_process(ours, _pacs(world)))
+                found["bare"].append(_run_in_process(bare, _pacs(world)))
             for case in FIRST_CALLS:
-                environment = environment_of(world.stack, case.function) | {
-                    "BENCH_EVENT": event_of(case).decode(),
+                environment = function_environment(world.stack, case.function) | {
+                    "BENCH_EVENT": load_event(case).decode(),
                     "BENCH_FUNCTION": case.function,
                 }
-                spent = _in_a_process("route", environment)
+                spent = _run_in_process("route", environment)
                 routes.setdefault(case.function, []).append(spent)
     return {"clients": clients, "routes": routes}
 
 
-def table(results: dict[str, Any]) -> str:
+def format_table(results: dict[str, Any]) -> str:
     """Return the results as text."""
     lines = ["One more call: CPU µs (min, median, max), and the ratio of medians"]
     for name, found in results["clients"].items():
         ratio = statistics.median(found["ours"]) / statistics.median(found["bare"])
-        ours, bare = (spread(found[way], _FORM) for way in ("ours", "bare"))
-        lines.append(f"{name:22}{ours}  bare{bare}{ratio:8.2f}  {AIM}")
-    lines += [f"{name:22}" + spread(spent, _FORM) for name, spent in results["routes"].items()]
+        ours, bare = (format_spread(found[way], _FORM) for way in ("ours", "bare"))
+        lines.append(f"{name:22}{ours}  bare{bare}{ratio:8.2f}  {MAX_RATIO}")
+    lines += [f"{name:22}" + format_spread(spent, _FORM) for name, spent in results["routes"].items()]
     return "\n".join(lines)
 
 
@@ -78,7 +78,7 @@ def _pacs(world: LocalEnvironment) -> dict[str, str]:
     }
 
 
-def _in_a_process(what: str, environment: Mapping[str, str]) -> float:
+def _run_in_process(what: str, environment: Mapping[str, str]) -> float:
     done = subprocess.run(
         [sys.executable, "-m", "bench.warm", "--measure", what],
         check=True,
@@ -164,7 +164,7 @@ def _route() -> Callable[[], Any]:
     sys.stdout = open(os.devnull, "w")  # noqa: SIM115 closed with the process
 
     def call() -> Any:
-        renew(event)
+        renew_idempotency_key(event)
         return app.handler(event, _Context())
 
     return call
@@ -178,7 +178,7 @@ class _Context:
         return 29_000
 
 
-_PREPARED = {
+_PREPARE = {
     "stamps": _stamps,
     "zeep": _zeep,
     "balance": _balance,
@@ -191,12 +191,12 @@ def main() -> None:
     """Measure and print, or measure one thing in this very process."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--measure", choices=_PREPARED, help=argparse.SUPPRESS)
+    parser.add_argument("--measure", choices=_PREPARE, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.measure is None:
-        print(table(measure(arguments.runs)))
+        print(format_table(measure(arguments.runs)))
         return
-    call = _PREPARED[arguments.measure]()
+    call = _PREPARE[arguments.measure]()
     for _ in range(10):
         call()
     start = time.process_time()

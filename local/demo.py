@@ -26,7 +26,7 @@ from local.environment import LocalEnvironment, log_steps, running_environment
 from local.fake_pacs.fake_data import mexico_now
 from local.fakes import DemoPac
 from local.stack import DeployError
-from local.start import environment
+from local.start import shell_variables
 
 OUT = ROOT / "out"
 # An issuer of every fake PAC.
@@ -95,7 +95,7 @@ def main() -> int:
     log_steps()
     try:
         with running_environment() as world:
-            run(world, Shell(environment(world)))
+            run(world, Shell(shell_variables(world)))
     except (AwsError, BuildError, DeployError, DemoError) as error:
         print(f"The demo broke off: {error}", file=sys.stderr)
         return 1
@@ -104,7 +104,7 @@ def main() -> int:
     return 0
 
 
-def run(world: LocalEnvironment, shell: Shell) -> None:
+def run(local_env: LocalEnvironment, shell: Shell) -> None:
     """Go through the main job in `world`. Raises `DemoError`."""
     month = _month_before(mexico_now().year, mexico_now().month)
 
@@ -112,7 +112,7 @@ def run(world: LocalEnvironment, shell: Shell) -> None:
     accounts = shell.call("reader", "/accounts", expect=200)["accounts"]
 
     balances = {}
-    for fake in _offering(world, "balance"):
+    for fake in _fakes_with(local_env, "balance"):
         pac, path = fake.pac.display_name, f"/accounts/{fake.account}/balance?month={month}"
         _print_step(f"How much did each RFC consume in {month}? ({pac})")
         balances[fake.account] = shell.call("reader", path, expect=200)
@@ -120,12 +120,12 @@ def run(world: LocalEnvironment, shell: Shell) -> None:
         _print_step("And one of them, an RFC with an ampersand")
         shell.call("reader", f"{path}&rfc={quote(RFC)}", expect=200)
 
-    for fake in _offering(world, "stamps"):
+    for fake in _fakes_with(local_env, "stamps"):
         _print_step(f"How many stamps has an issuer left? ({fake.pac.display_name})")
         for rfc in fake.issuers:
             shell.call("reader", f"/accounts/{fake.account}/stamps?rfc={quote(rfc)}", expect=200)
 
-    for fake in _offering(world, "contracts"):
+    for fake in _fakes_with(local_env, "contracts"):
         _print_step(
             "Contract 500 stamps for one issuer: rejected for a reader, created once per key for a "
             f"contract manager ({fake.pac.display_name})"
@@ -133,8 +133,8 @@ def run(world: LocalEnvironment, shell: Shell) -> None:
         _contract(shell, fake)
 
     _print_step(f"The 1st of the month, 06:00: the scheduler requests the reports of {month}")
-    mails = world.stack.mailbox("finance")
-    world.stack.fire("ReportFunctionMonthly")
+    mails = local_env.stack.mailbox("finance")
+    local_env.stack.fire("ReportFunctionMonthly")
     print("· the reports are being made", end="", flush=True)
     mail = _await_mail(mails, "Todas las cuentas")
     print(mail)
@@ -163,7 +163,7 @@ def run(world: LocalEnvironment, shell: Shell) -> None:
         if report["kind"] == "statement":
             sent = [
                 statement
-                for fake in _offering(world, "statement")
+                for fake in _fakes_with(local_env, "statement")
                 if fake.account == report["account"]
                 for statement in fake.server.statements(month, report["format"])
             ]
@@ -178,8 +178,8 @@ def run(world: LocalEnvironment, shell: Shell) -> None:
     )
 
 
-def _offering(world: LocalEnvironment, capability: str) -> list[DemoPac]:
-    return [fake for fake in world.fakes.values() if capability in fake.pac.capabilities]
+def _fakes_with(local_env: LocalEnvironment, capability: str) -> list[DemoPac]:
+    return [fake for fake in local_env.fakes.values() if capability in fake.pac.capabilities]
 
 
 def _contract(shell: Shell, fake: DemoPac) -> None:

@@ -30,7 +30,7 @@ def main() -> None:
     _refusals_as_gateway_responses()
     _failures_as_gateway_responses()
     _schedules_as_on_aws()
-    _versions_under_the_name_asked_for()
+    _apply_response_overrides_to_versions()
     _concurrency_by_parameter()
     _batches_by_the_right_to_one()
     _alarms_of_one_metric()
@@ -114,7 +114,7 @@ def _schedules_as_on_aws() -> None:
     eventbridge._invoke_target = invoke_target
 
 
-def _versions_under_the_name_asked_for() -> None:
+def _apply_response_overrides_to_versions() -> None:
     # MiniStack forgets ResponseContentDisposition and its like where a link names a version.
     get = s3._get_object
 

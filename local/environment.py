@@ -11,7 +11,7 @@ from pathlib import Path
 
 from local.emulator_process import ROOT
 from local.fake_pacs.fake_data import mexico_now
-from local.fakes import FAKES, CreateFake, DemoPac, served
+from local.fakes import FAKES, CreateFake, DemoPac, serve_fakes
 from local.seed_data import write_snapshots
 from local.stack import Stack, running_stack
 
@@ -46,7 +46,7 @@ def running_environment(
     """
     created = [create() for create in fakes]
     packages = [fake.package for fake in created if fake.package]
-    with served(created) as urls, running_stack(log, packages) as stack:
+    with serve_fakes(created) as urls, running_stack(log, packages) as stack:
         for fake in created:
             stack.create_account(fake.account, fake.secret(urls[fake.pac.name]))
         logger.info("writing a past of some weeks")

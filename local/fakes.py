@@ -13,7 +13,7 @@ from local.emulator_process import ROOT
 from local.fake_pacs.base import FakePac
 from local.fake_pacs.fake_data import (
     demo_reachcore_books,
-    demo_solucion_factible_books,
+    demo_solucion_factible_state,
     mexico_now,
 )
 from local.fake_pacs.reachcore import FakeReachcore
@@ -61,7 +61,7 @@ class DemoPac:
 CreateFake = Callable[[], DemoPac]
 
 
-def reachcore() -> DemoPac:
+def create_reachcore() -> DemoPac:
     """Return a Reachcore with a postpaid account, and a prepaid one to spare."""
     api_key, spare = secrets.token_urlsafe(24), secrets.token_urlsafe(24)
     books = demo_reachcore_books(mexico_now().date(), acme_api_key=api_key, norte_api_key=spare)
@@ -75,13 +75,13 @@ def reachcore() -> DemoPac:
     )
 
 
-def solucion_factible() -> DemoPac:
+def create_solucion_factible() -> DemoPac:
     """Return a Solución Factible with one user, whose issuers have a past of some weeks."""
     login = {
         "username": f"acme-{secrets.token_hex(4)}@example.com",
         "password": secrets.token_urlsafe(24),
     }
-    books = demo_solucion_factible_books(**login)
+    books = demo_solucion_factible_state(**login)
     (account,) = books.as_json()["accounts"]
     past = {
         issuer["rfc"]: (issuer["contratados"], issuer["usados"]) for issuer in account["issuers"]
@@ -96,11 +96,11 @@ def solucion_factible() -> DemoPac:
     )
 
 
-FAKES: tuple[CreateFake, ...] = (reachcore, solucion_factible)
+FAKES: tuple[CreateFake, ...] = (create_reachcore, create_solucion_factible)
 
 
 @contextmanager
-def served(fakes: Sequence[DemoPac]) -> Iterator[dict[str, str]]:
+def serve_fakes(fakes: Sequence[DemoPac]) -> Iterator[dict[str, str]]:
     """Serve fake PACs on loopback while the context lasts; gives their URLs by the PAC's name."""
     with ExitStack() as servers:
         yield {fake.pac.name: servers.enter_context(serve(fake.server)) for fake in fakes}

@@ -48,7 +48,7 @@ def main() -> int:
         signal.signal(ending, signal.default_int_handler)
     try:
         with _single_instance(), running_environment() as world:
-            write_environment(ENV_FILE, environment(world))
+            write_env_file(ENV_FILE, shell_variables(world))
             try:
                 print(_ready(world), flush=True)
                 world.stack.wait()
@@ -76,9 +76,9 @@ def _single_instance() -> Iterator[None]:
         yield
 
 
-def environment(world: LocalEnvironment) -> dict[str, str]:
+def shell_variables(local_env: LocalEnvironment) -> dict[str, str]:
     """What a shell needs to know of `world`, by the name of the variable."""
-    stack = world.stack
+    stack = local_env.stack
     admin = stack.keys["admin"]
     variables = {
         "AWS_ENDPOINT_URL": stack.endpoint_url,
@@ -90,7 +90,7 @@ def environment(world: LocalEnvironment) -> dict[str, str]:
         "AWS_SESSION_TOKEN": "",
         "TIMBRES_API_URL": stack.api_url,
     }
-    for pac, url in world.urls.items():
+    for pac, url in local_env.urls.items():
         variables[f"TIMBRES_{pac.upper().replace('-', '_')}_URL"] = url
     for identity in ("reader", "reporter", "contract_manager"):
         keys = stack.keys[identity]
@@ -104,7 +104,7 @@ def environment(world: LocalEnvironment) -> dict[str, str]:
     return variables
 
 
-def write_environment(path: Path, variables: dict[str, str]) -> None:
+def write_env_file(path: Path, variables: dict[str, str]) -> None:
     """Writes `variables` to `path` for a shell to source, for its owner alone to read."""
     lines = [f"export {name}='{value}'\n" for name, value in variables.items()]
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -114,16 +114,16 @@ def write_environment(path: Path, variables: dict[str, str]) -> None:
         file.writelines(lines)
 
 
-def _ready(world: LocalEnvironment) -> str:
+def _ready(local_env: LocalEnvironment) -> str:
     return _READY.format(
-        api_url=world.stack.api_url,
-        endpoint_url=world.stack.endpoint_url,
-        region=world.stack.region,
+        api_url=local_env.stack.api_url,
+        endpoint_url=local_env.stack.endpoint_url,
+        region=local_env.stack.region,
         pacs="\n".join(
-            f"  {fake.pac.display_name:18} {world.urls[pac]}" for pac, fake in world.fakes.items()
+            f"  {fake.pac.display_name:18} {local_env.urls[pac]}" for pac, fake in local_env.fakes.items()
         ),
         account=next(
-            fake.account for fake in world.fakes.values() if "stamps" in fake.pac.capabilities
+            fake.account for fake in local_env.fakes.values() if "stamps" in fake.pac.capabilities
         ),
     )
 

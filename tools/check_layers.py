@@ -26,23 +26,23 @@ AARCH64 = (183).to_bytes(2, "little")
 _SHARED_OBJECT = re.compile(r"\.so(\.|$)")
 
 
-def layers(build: Path) -> list[Path]:
+def find_layers(build: Path) -> list[Path]:
     """The folders of the layers in `build`, where `sam build` puts what it makes, by name."""
     return sorted(path.parent for path in build.glob("*/python") if path.is_dir())
 
 
-def size(layer: Path) -> int:
+def layer_size(layer: Path) -> int:
     """The bytes of all files of `layer`."""
     return sum(file.stat().st_size for file in _files(layer))
 
 
-def problems(folders: Sequence[Path]) -> Iterator[str]:
+def find_problems(folders: Sequence[Path]) -> Iterator[str]:
     """What keeps the layers in `folders` from being deployed: one line each, with the file."""
     for layer in folders:
         for path in _files(layer):
             if fault := _problem(path):
                 yield f"{path.relative_to(layer.parent)}: {fault}"
-    if (total := sum(map(size, folders))) > MAX_SIZE:
+    if (total := sum(map(layer_size, folders))) > MAX_SIZE:
         yield f"{_mb(total)} together, and Lambda unpacks {_mb(MAX_SIZE)}"
 
 
@@ -51,13 +51,13 @@ def _problem(path: Path) -> str | None:
         bytecode = path.parent / "__pycache__" / f"{path.stem}.{CACHE_TAG}.pyc"
         return None if bytecode.is_file() else f"has no bytecode, __pycache__/{bytecode.name}"
     if path.suffix == ".pyc":
-        header = _start(path, 8)
+        header = _read_header(path, 8)
         if header[:4] != MAGIC:
             return f"is not for the deployment runtime, {CACHE_TAG}"
         if header[4:] != UNCHECKED_HASH:
             return "is checked against its source, and a zip's times invalidate it"
     elif _SHARED_OBJECT.search(path.name):
-        header = _start(path, 20)
+        header = _read_header(path, 20)
         if header[:4] != b"\x7fELF" or header[18:] != AARCH64:
             return "is not for Lambda's processor, aarch64"
     return None
@@ -67,7 +67,7 @@ def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
-def _start(path: Path, count: int) -> bytes:
+def _read_header(path: Path, count: int) -> bytes:
     with path.open("rb") as file:
         return file.read(count)
 
@@ -79,12 +79,12 @@ def _mb(count: int) -> str:
 def main(arguments: Sequence[str]) -> int:
     """Prints what the layers weigh: 0; 1 with their faults, or when there is no layer."""
     build = Path(arguments[0] if arguments else ".aws-sam/build")
-    folders = layers(build)
+    folders = find_layers(build)
     if not folders:
         print(f"There is no layer in {build}: `make build` makes them.", file=sys.stderr)
         return 1
-    print(*(f"{layer.name}: {_mb(size(layer))}" for layer in folders), sep="\n")
-    found = list(problems(folders))
+    print(*(f"{layer.name}: {_mb(layer_size(layer))}" for layer in folders), sep="\n")
+    found = list(find_problems(folders))
     print(*found, sep="\n", end="\n" if found else "", file=sys.stderr)
     return 1 if found else 0
 

@@ -57,7 +57,7 @@ def _soap(account: dict[str, Any]) -> zeep.proxy.ServiceProxy:
     return client.create_service(next(iter(client.wsdl.bindings)), account["endpoint"] + PORT)
 
 
-def _checked(reply: Any) -> Any:
+def _check_reply(reply: Any) -> Any:
     # A call that the PAC refused costs less than the one that is compared with ours.
     if reply.status != 200:
         raise RuntimeError(f"the PAC answered {reply.status}: {reply.mensaje}")
@@ -85,7 +85,7 @@ def stamps(account: str, rfc: str) -> dict[str, Any]:
     """Count an issuer's stamps."""
     own = _account(account)
     reply = _soap(own).getTimbres(usuario=own["username"], password=own["password"], rfcEmisor=rfc)
-    return {"available": _checked(reply).disponibles}
+    return {"available": _check_reply(reply).disponibles}
 
 
 @app.post("/accounts/<account>/contracts")
@@ -103,7 +103,7 @@ def contract(account: str, body: Contract) -> dict[str, Any]:
         Item={
             "account": account,
             "entry": f"usual#{uuid.uuid4()}",
-            "status": _checked(reply).status,
+            "status": _check_reply(reply).status,
         }
     )
     return {"status": reply.status}

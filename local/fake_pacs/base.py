@@ -18,7 +18,7 @@ from werkzeug.wrappers import Request, Response
 
 from local.fake_pacs.fake_data import Clock, FakePacStateError, mexico_now
 from local.fake_pacs.faults import (
-    REPLACING,
+    REPLACING_FAULTS,
     Fault,
     FaultKind,
     FaultQueue,
@@ -238,7 +238,7 @@ class FakePac(ABC):
         if kind is FaultKind.CUT_BEFORE:
             call.outcome = "not-processed"
             cut(request.environ)
-        if fault and kind in REPLACING:
+        if fault and kind in REPLACING_FAULTS:
             reply = self.replacement(request, subject.operation, fault)
             call.outcome = reply.outcome
             if fault.processed:

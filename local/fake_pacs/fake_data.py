@@ -655,12 +655,12 @@ def demo_state(
 ) -> FakePacState:
     """The demo's data: the same for the same day, and nothing later than that day."""
     return FakePacState(
-        demo_reachcore_books(today, acme_api_key=acme_api_key, norte_api_key=norte_api_key),
-        demo_solucion_factible_books(username, password),
+        demo_reachcore_state(today, acme_api_key=acme_api_key, norte_api_key=norte_api_key),
+        demo_solucion_factible_state(username, password),
     )
 
 
-def demo_reachcore_books(today: date, *, acme_api_key: str, norte_api_key: str) -> ReachcoreState:
+def demo_reachcore_state(today: date, *, acme_api_key: str, norte_api_key: str) -> ReachcoreState:
     """The demo's data at Reachcore.
 
     "Acme Timbrado" (Postpago) has five RFCs registered, four authorised and three that stamp;
@@ -687,7 +687,7 @@ def demo_reachcore_books(today: date, *, acme_api_key: str, norte_api_key: str) 
     return ReachcoreState({acme_api_key: acme, norte_api_key: norte})
 
 
-def demo_solucion_factible_books(username: str, password: str) -> SolucionFactibleState:
+def demo_solucion_factible_state(username: str, password: str) -> SolucionFactibleState:
     """The demo's data at Solución Factible.
 
     One user has Acme's five RFCs as issuers: comfortable, low, exhausted, unused and busy.

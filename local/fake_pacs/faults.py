@@ -60,11 +60,11 @@ ANY_OPERATION = frozenset(
         FaultKind.REDIRECT,
     }
 )
-CHANGING_WORK = frozenset(
+PROCESSING_FAULTS = frozenset(
     {FaultKind.LAGGING_READS, FaultKind.DOUBLED_CONTRACT, FaultKind.EXPIRING_CONTRACT}
 )
 """The kinds that change what the PAC reads or writes, and not how it answers."""
-REPLACING = frozenset(
+REPLACING_FAULTS = frozenset(
     {
         FaultKind.HTML_200,
         FaultKind.WRONG_SHAPE,
@@ -107,7 +107,7 @@ class Fault:
     contratados: int | None = None
     usados: int | None = None
 
-    def fits(self, operation: str, rfc: str | None, account: str | None) -> bool:
+    def matches(self, operation: str, rfc: str | None, account: str | None) -> bool:
         """Whether the fault waits for such a call."""
         return (
             self.operation == operation
@@ -199,7 +199,7 @@ def parse_fault(payload: object, rules: FaultRules) -> Fault:
         raise FieldError(f"fault of {operation} must be one of: {', '.join(allowed)}")
     kind = FaultKind(fields.fault)
     known = _FIELDS_OF_ALL | _FIELDS_OF_KIND.get(kind, frozenset())
-    if kind in REPLACING:
+    if kind in REPLACING_FAULTS:
         known |= {"processed"}
     if kind is FaultKind.CODE:
         known |= {"code", "mensaje" if rules.soap else "body"}
@@ -246,18 +246,18 @@ class FaultQueue:
 
     def take(self, operation: str, rfc: str | None, account: str | None) -> Fault | None:
         """The fault of a call's answer, one use of it spent, or None."""
-        return self._take(operation, rfc, account, frozenset(FaultKind) - CHANGING_WORK)
+        return self._take(operation, rfc, account, frozenset(FaultKind) - PROCESSING_FAULTS)
 
     def take_work(self, operation: str, rfc: str | None, account: str | None) -> Fault | None:
         """The fault of a call's work (`CHANGING_WORK`), one use of it spent, or None."""
-        return self._take(operation, rfc, account, CHANGING_WORK)
+        return self._take(operation, rfc, account, PROCESSING_FAULTS)
 
     def _take(
         self, operation: str, rfc: str | None, account: str | None, kinds: frozenset[FaultKind]
     ) -> Fault | None:
         with self._lock:
             for place, fault in enumerate(self._faults):
-                if fault.kind not in kinds or not fault.fits(operation, rfc, account):
+                if fault.kind not in kinds or not fault.matches(operation, rfc, account):
                     continue
                 if fault.times == 1:
                     del self._faults[place]

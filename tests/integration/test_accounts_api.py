@@ -108,7 +108,7 @@ def test_one_failure_of_secrets_manager_is_not_seen(world: FakeStack) -> None:
 def test_an_answer_is_held_against_the_document_of_the_api(
     world: FakeStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    described = response_validation.closed_document()
+    described = response_validation.strict_document()
     paths = {"/accounts": {"get": {"responses": {}}}}
     monkeypatch.setattr(
         response_validation, "closed_document", lambda: described | {"paths": paths}

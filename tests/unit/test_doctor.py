@@ -18,11 +18,11 @@ from botocore.exceptions import (
 )
 from local.emulator_process import ROOT
 from tools.doctor import cloud, machine
-from tools.doctor.accounts import remarks
+from tools.doctor.accounts import find_remarks
 from tools.doctor.checks import CheckResults, ok, run_safely
 from tools.doctor.cloud import Deployed
 from tools.doctor.stage import StageError, read_stage
-from tools.doctor.wsdl import BEYOND, HARMLESS, LIVE, WsdlError, differences
+from tools.doctor.wsdl import UPDATE_TIMBRES, NO_ACTION, USE_LIVE_WSDL, WsdlError, compare_wsdls
 
 from timbres.domain.account import parse_account
 from timbres.errors import PacError
@@ -51,7 +51,7 @@ def put(*pairs: tuple[str, str], count: int = -1) -> str:
 
 
 def reads(live: str) -> list[tuple[str, str]]:
-    return [(one.text, one.remedy) for one in differences(WSDL_FILE.read_bytes(), live.encode())]
+    return [(one.text, one.remedy) for one in compare_wsdls(WSDL_FILE.read_bytes(), live.encode())]
 
 
 @pytest.mark.parametrize(
@@ -75,42 +75,42 @@ def test_a_wsdl_that_says_the_same_otherwise_fits(live: str) -> None:
     [
         (
             put(("getTimbres", "consultarTimbres")),
-            [("There is no getTimbres, but consultarTimbres.", BEYOND)],
+            [("There is no getTimbres, but consultarTimbres.", UPDATE_TIMBRES)],
         ),
         (
             put((re.escape(PASSWORD) + r"(\s*)" + re.escape(RFC), RFC + r"\1" + PASSWORD), count=1),
-            [(f"getTimbres: the parameters' order is {SWAPPED}.", LIVE)],
+            [(f"getTimbres: the parameters' order is {SWAPPED}.", USE_LIVE_WSDL)],
         ),
         (
             put(('name="timbres" type="xs:int"', 'name="timbres" type="xs:string"')),
-            [("agregarContrato: the parameter timbres is of type string, not int.", LIVE)],
+            [("agregarContrato: the parameter timbres is of type string, not int.", USE_LIVE_WSDL)],
         ),
         (
             put(('name="timbres"', 'name="cantidad"')),
             [
-                ("agregarContrato: the parameter timbres is missing.", BEYOND),
-                ("agregarContrato: a parameter cantidad is new, and optional.", HARMLESS),
+                ("agregarContrato: the parameter timbres is missing.", UPDATE_TIMBRES),
+                ("agregarContrato: a parameter cantidad is new, and optional.", NO_ACTION),
             ],
         ),
         (
             put(('name="timbres"', 'name="timbres" type="xs:int"/><xs:element name="motivo"')),
-            [("agregarContrato: a parameter motivo is new, and optional.", HARMLESS)],
+            [("agregarContrato: a parameter motivo is new, and optional.", NO_ACTION)],
         ),
         (
             put(("(<xs:element name=.timbres..*)", r'\1<xs:element name="motivo" type="xs:int"/>')),
-            [("agregarContrato: a parameter motivo is new and required.", BEYOND)],
+            [("agregarContrato: a parameter motivo is new and required.", UPDATE_TIMBRES)],
         ),
         (
             put(("urn:agregarContrato", "urn:contrato")),
-            [("agregarContrato: SOAPAction is urn:contrato, not urn:agregarContrato.", LIVE)],
+            [("agregarContrato: SOAPAction is urn:contrato, not urn:agregarContrato.", USE_LIVE_WSDL)],
         ),
         (
             put(('(Action="urn:getTimbres" style=)"document"', r'\1"rpc"')),
-            [("getTimbres: style is rpc, not document.", LIVE)],
+            [("getTimbres: style is rpc, not document.", USE_LIVE_WSDL)],
         ),
         (
             put(('name="disponibles"', 'name="restantes"')),
-            [("getTimbres: the reply's disponibles is missing.", BEYOND)],
+            [("getTimbres: the reply's disponibles is missing.", UPDATE_TIMBRES)],
         ),
     ],
     ids=["an operation renamed", "parameters reordered", "a type changed", "a parameter renamed",
@@ -142,7 +142,7 @@ def test_unqualified_parameters_are_told() -> None:
     )
     assert (
         "getTimbres: the parameter usuario has the namespace none, not " + NS + ".",
-        LIVE,
+        USE_LIVE_WSDL,
     ) in reads(text)
 
 
@@ -178,20 +178,20 @@ def test_what_is_no_wsdl_is_told(live: str, why: str) -> None:
     ],
 )
 def test_curl_has_to_sign(output: str | None, version: tuple[int, ...] | None, level: str) -> None:
-    assert machine.version(output) == version
-    assert machine.curl(output).level == level
+    assert machine.parse_version(output) == version
+    assert machine.check_curl(output).level == level
 
 
 @pytest.mark.parametrize(
     ("found", "level"), [((3, 10, 13), "failed"), ((3, 11, 0), "ok"), ((3, 13, 0), "ok")]
 )
 def test_python_is_3_11_or_later(found: tuple[int, ...], level: str) -> None:
-    assert machine.python(found).level == level
+    assert machine.check_python(found).level == level
 
 
 def test_a_full_disk_and_a_folder_that_cannot_be_written_to_are_told(tmp_path: Path) -> None:
-    assert machine.disk(1024**3).level == "ok"
-    assert machine.disk(1024**3 - 1).level == "failed"
+    assert machine.check_disk(1024**3).level == "ok"
+    assert machine.check_disk(1024**3 - 1).level == "failed"
     (tmp_path / ".aws-sam").write_text("a file where make wants a folder")
     levels = {one.subject: one.level for one in machine.check_machine(tmp_path)}
     assert (levels[".local"], levels[".aws-sam"]) == ("ok", "failed")
@@ -368,6 +368,6 @@ RC = '{"pac": "reachcore", "environment": "production", "api_key": "k"%s}'
 def test_what_is_allowed_in_a_secret_but_hardly_meant_is_remarked(
     secret: str, says: str | None
 ) -> None:
-    found = list(remarks(parse_account("acme", secret, PACS), set(json.loads(secret)), "prod"))
+    found = list(find_remarks(parse_account("acme", secret, PACS), set(json.loads(secret)), "prod"))
     assert len(found) == (says is not None)
     assert says is None or says in found[0]

@@ -63,14 +63,14 @@ def run_checks(options: argparse.Namespace) -> CheckResults:
 
 
 def _in_aws(stage: Stage, options: argparse.Namespace) -> CheckResults:
-    session = cloud.session_of(stage)
+    session = cloud.create_session(stage)
     if session is None:
         yield failed("region", "None is set: put one into samconfig.toml, or set AWS_REGION.")
         return
     if not (yield from cloud.check_identity(stage, session)):
         yield skipped("stack, accounts", "Not looked at, since AWS does not know who asks.")
         return
-    client = cloud.clients(session)
+    client = cloud.client_factory(session)
     deployed, known = None, False
     try:
         deployed = cloud.find_stack(client, stage.stack_name)

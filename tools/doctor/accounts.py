@@ -32,12 +32,12 @@ from timbres.repositories.credential_rejections import (
 from timbres.repositories.issuers import IssuerRepository
 from timbres.services.pac_access import PacAccess
 from tools.doctor.checks import CheckResult, CheckResults, failed, ok, run_safely, warning
-from tools.doctor.cloud import Clients, Deployed
+from tools.doctor.cloud import ClientFactory, Deployed
 
 # The template's.
 DEFAULT_PREFIX = "timbres/accounts/"
 DEFAULT_STAGE = "dev"
-_ASKED_WITHOUT_ISSUERS = Rfc("AAA010101AAA")
+_DEFAULT_RFC = Rfc("AAA010101AAA")
 _SECONDS = 25.0
 # The settings of a secret that only a PAC with the capability gives an effect.
 _SETTINGS = {
@@ -54,7 +54,7 @@ class AccountChecks:
 
     def __init__(
         self,
-        client: Clients,
+        client: ClientFactory,
         stack: Deployed | None,
         parameters: Mapping[str, str],
         only: Sequence[str],
@@ -119,7 +119,7 @@ class AccountChecks:
             yield failed(what, f"{error.detail} Correct it: aws secretsmanager put-secret-value")
             return
         yield ok(what, describe_account(account))
-        for remark in remarks(account, set(json.loads(text)), self._stage):
+        for remark in find_remarks(account, set(json.loads(text)), self._stage):
             yield warning(what, remark)
         if rejection := self._rejection(account):
             yield failed(what, rejection)
@@ -178,7 +178,7 @@ class AccountChecks:
             return failed(what, f"{said} {self._note_rejection(account)}")
         if error.problem_type.code == "pac-rejected-request" and not self._issuer(account):
             return warning(
-                what, f"{said} It was asked for {_ASKED_WITHOUT_ISSUERS}, as no issuer is known."
+                what, f"{said} It was asked for {_DEFAULT_RFC}, as no issuer is known."
             )
         return failed(what, said)
 
@@ -190,7 +190,7 @@ class AccountChecks:
         return f"Not noted. Do not ask again, a PAC locks accounts: {after}"
 
     def _stamps(self, account: Account, pac: PacClient) -> str:
-        rfc = self._issuer(account) or _ASKED_WITHOUT_ISSUERS
+        rfc = self._issuer(account) or _DEFAULT_RFC
         stamps = pac.stamps(rfc, Deadline(_SECONDS))
         if stamps.unlimited:
             return f"200 for {rfc}: no limit of its own"
@@ -241,7 +241,7 @@ def describe_account(account: Account) -> str:
     )
 
 
-def remarks(account: Account, names: set[str], stage: str) -> Iterator[str]:
+def find_remarks(account: Account, names: set[str], stage: str) -> Iterator[str]:
     """Yield what is allowed in an account but hardly meant; `names` are its secret's fields."""
     if account.endpoint is not None:
         local = account.endpoint.startswith("http:") and "AWS_ENDPOINT_URL" not in os.environ
@@ -289,17 +289,17 @@ class LiveWsdls:
             return
         url = account.base + account.pac.wsdl.live_path
         if url not in self._seen:
-            self._seen[url] = wsdl.fetch(account.pac.name, url, Deadline(_SECONDS))
+            self._seen[url] = wsdl.fetch_wsdl(account.pac.name, url, Deadline(_SECONDS))
         try:
-            found = list(wsdl.differences(account.pac.wsdl.bundled.read_bytes(), self._seen[url]))
+            found = list(wsdl.compare_wsdls(account.pac.wsdl.bundled.read_bytes(), self._seen[url]))
         except wsdl.WsdlError as error:
             yield failed(what, f"What the PAC has at ?wsdl is no WSDL of it: {error}.")
             return
         for one in found:
-            if one.remedy == wsdl.LIVE and account.live_wsdl:
+            if one.remedy == wsdl.USE_LIVE_WSDL and account.live_wsdl:
                 yield warning(what, f'{one.text} The account has "wsdl": "live", and goes by that.')
             else:
-                kind = warning if one.remedy == wsdl.HARMLESS else failed
+                kind = warning if one.remedy == wsdl.NO_ACTION else failed
                 yield kind(what, f"{one.text} {one.remedy}")
         if not found:
             yield ok(what, "the bundled one fits the PAC's")

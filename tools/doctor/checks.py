@@ -95,7 +95,7 @@ _WRONG_SIGNATURE = frozenset(
 def describe_aws_error(error: BotoCoreError | ClientError) -> str:
     """What went wrong with AWS, and what to do about it."""
     if isinstance(error, ClientError):
-        return _is_refused(error)
+        return _describe_client_error(error)
     if isinstance(error, ProfileNotFound):
         return f"{error}. {_SIGN_IN}"
     if isinstance(error, NoCredentialsError | PartialCredentialsError):
@@ -110,7 +110,7 @@ def describe_aws_error(error: BotoCoreError | ClientError) -> str:
     return f"{error}."
 
 
-def _is_refused(error: ClientError) -> str:
+def _describe_client_error(error: ClientError) -> str:
     code = error.response.get("Error", {}).get("Code", "no code")
     if code in _EXPIRED:
         return f"The AWS credentials have expired ({code}). {_SIGN_IN}"

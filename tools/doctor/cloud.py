@@ -29,7 +29,7 @@ from tools.doctor.checks import (
 )
 from tools.doctor.stage import Stage
 
-Clients = Callable[[str], Any]
+ClientFactory = Callable[[str], Any]
 """Gives the client of an AWS service by its name, such as `sqs`."""
 
 _CONFIG = Config(
@@ -60,13 +60,13 @@ class Deployed:
     parameters: dict[str, str]
 
 
-def session_of(stage: Stage) -> boto3.Session | None:
+def create_session(stage: Stage) -> boto3.Session | None:
     """A session where the stage is deployed, None where no region is set at all."""
     session = boto3.Session(profile_name=stage.profile, region_name=stage.region)
     return session if session.region_name else None
 
 
-def clients(session: boto3.Session) -> Clients:
+def client_factory(session: boto3.Session) -> ClientFactory:
     """The session's clients, each with time-outs."""
     return partial(session.client, config=_CONFIG)
 
@@ -76,7 +76,7 @@ def check_identity(stage: Stage, session: boto3.Session) -> Generator[CheckResul
     yield _region(stage, session)
     answer: dict[str, Any] = {}
     try:
-        answer = clients(session)("sts").get_caller_identity()
+        answer = client_factory(session)("sts").get_caller_identity()
     except (BotoCoreError, ClientError) as error:
         yield failed("credentials", describe_aws_error(error))
         rejection = getattr(error, "response", None)
@@ -119,7 +119,7 @@ def check_clock(date: str | None, now: datetime) -> CheckResult:
     return ok("clock", said)
 
 
-def find_stack(client: Clients, name: str) -> Deployed | None:
+def find_stack(client: ClientFactory, name: str) -> Deployed | None:
     """The stack `name`, None where there is none. Raises what boto3 raises."""
     try:
         (stack,) = client("cloudformation").describe_stacks(StackName=name)["Stacks"]
@@ -169,7 +169,7 @@ def check_outputs(stack: Deployed, template: Path) -> CheckResult:
     return ok("outputs", f"all {len(names)} are there")
 
 
-def check_stack(client: Clients, stack: Deployed, template: Path) -> CheckResults:
+def check_stack(client: ClientFactory, stack: Deployed, template: Path) -> CheckResults:
     """Look at the stack, what runs by itself in it, and whether anybody would hear of it."""
     yield check_status(stack)
     yield check_outputs(stack, template)
@@ -185,7 +185,7 @@ def check_stack(client: Clients, stack: Deployed, template: Path) -> CheckResult
 
 
 def _subscriptions(
-    client: Clients, stack: Deployed, what: str, output: str, parameter: str
+    client: ClientFactory, stack: Deployed, what: str, output: str, parameter: str
 ) -> CheckResults:
     topic = stack.outputs.get(output)
     if topic is None:
@@ -215,7 +215,7 @@ def check_subscriptions(
     return ok(what, "go to " + ", ".join(f"{n} × {kind}" for kind, n in sorted(counts.items())))
 
 
-def _list_resources(client: Clients, stack: str, kind: str) -> list[str]:
+def _list_resources(client: ClientFactory, stack: str, kind: str) -> list[str]:
     """The physical names of the stack's resources of a kind such as `AWS::SQS::Queue`."""
     pages = client("cloudformation").get_paginator("list_stack_resources").paginate(StackName=stack)
     return [
@@ -226,7 +226,7 @@ def _list_resources(client: Clients, stack: str, kind: str) -> list[str]:
     ]
 
 
-def _schedules(client: Clients, made: Callable[[str], list[str]]) -> CheckResults:
+def _schedules(client: ClientFactory, made: Callable[[str], list[str]]) -> CheckResults:
     states: dict[str, str] = {}
     for group in made("AWS::Scheduler::ScheduleGroup"):
         pages = (
@@ -249,7 +249,7 @@ def _schedules(client: Clients, made: Callable[[str], list[str]]) -> CheckResult
         yield ok("schedules", f"all {len(expected)} are enabled")
 
 
-def _alarms(client: Clients, stack: str, made: Callable[[str], list[str]]) -> CheckResults:
+def _alarms(client: ClientFactory, stack: str, made: Callable[[str], list[str]]) -> CheckResults:
     pages = (
         client("cloudwatch").get_paginator("describe_alarms").paginate(AlarmNamePrefix=f"{stack}-")
     )
@@ -266,7 +266,7 @@ def _alarms(client: Clients, stack: str, made: Callable[[str], list[str]]) -> Ch
         yield ok("alarms", f"none of {len(ours)} rings")
 
 
-def _dead_letters(client: Clients, stack: Deployed) -> CheckResults:
+def _dead_letters(client: ClientFactory, stack: Deployed) -> CheckResults:
     queues = {
         name.removesuffix("Url"): url
         for name, url in stack.outputs.items()

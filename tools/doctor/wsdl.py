@@ -17,9 +17,9 @@ from timbres.pacs.http import PacSession
 
 _MAX_BYTES = 1024 * 1024
 
-HARMLESS = "Timbres works as before."
-LIVE = 'Put "wsdl": "live" into the secret, and tell who looks after Timbres.'
-BEYOND = "No setting helps: Timbres has to learn it, and tell who looks after it."
+NO_ACTION = "Timbres works as before."
+USE_LIVE_WSDL = 'Put "wsdl": "live" into the secret, and tell who looks after Timbres.'
+UPDATE_TIMBRES = "No setting helps: Timbres has to learn it, and tell who looks after it."
 
 
 class WsdlError(Exception):
@@ -34,7 +34,7 @@ class Difference:
     remedy: str
 
 
-def fetch(pac: str, url: str, deadline: Deadline) -> bytes:
+def fetch_wsdl(pac: str, url: str, deadline: Deadline) -> bytes:
     """Return the WSDL at `url`. Raises a `PacError`."""
     answer = PacSession(pac).fetch("GET", url, deadline=deadline, most_bytes=_MAX_BYTES)
     with answer.file as file:
@@ -43,7 +43,7 @@ def fetch(pac: str, url: str, deadline: Deadline) -> bytes:
         return file.read()
 
 
-def differences(bundled: bytes, live: bytes) -> Iterator[Difference]:
+def compare_wsdls(bundled: bytes, live: bytes) -> Iterator[Difference]:
     """Yield how `live` differs from `bundled` in what Timbres uses.
 
     Not told are ports' addresses (the account has its own), operations and fields of replies that
@@ -53,10 +53,10 @@ def differences(bundled: bytes, live: bytes) -> Iterator[Difference]:
     ours, theirs = _operations(bundled), _operations(live)
     for name, operation in ours.items():
         if name in theirs:
-            yield from _of_operation(name, operation, theirs[name])
+            yield from _compare_operations(name, operation, theirs[name])
         else:
             others = ", ".join(sorted(theirs.keys() - ours.keys())) or "no other"
-            yield Difference(f"There is no {name}, but {others}.", BEYOND)
+            yield Difference(f"There is no {name}, but {others}.", UPDATE_TIMBRES)
 
 
 @dataclass(frozen=True)
@@ -75,16 +75,16 @@ class _Operation:
     fields: dict[str, _Field]
 
 
-def _of_operation(name: str, ours: _Operation, theirs: _Operation) -> Iterator[Difference]:
+def _compare_operations(name: str, ours: _Operation, theirs: _Operation) -> Iterator[Difference]:
     for fact, value in ours.facts.items():
         if theirs.facts[fact] != value:
-            yield Difference(f"{name}: {fact} is {theirs.facts[fact]}, not {value}.", LIVE)
-    yield from _of_fields(f"{name}: the parameter", ours.parameters, theirs.parameters)
+            yield Difference(f"{name}: {fact} is {theirs.facts[fact]}, not {value}.", USE_LIVE_WSDL)
+    yield from _compare_fields(f"{name}: the parameter", ours.parameters, theirs.parameters)
     for field in theirs.parameters.keys() - ours.parameters.keys():
         if theirs.parameters[field].required:
-            yield Difference(f"{name}: a parameter {field} is new and required.", BEYOND)
+            yield Difference(f"{name}: a parameter {field} is new and required.", UPDATE_TIMBRES)
         else:
-            yield Difference(f"{name}: a parameter {field} is new, and optional.", HARMLESS)
+            yield Difference(f"{name}: a parameter {field} is new, and optional.", NO_ACTION)
     order, expected = (
         [field for field in one if field in other]
         for one, other in (
@@ -94,26 +94,26 @@ def _of_operation(name: str, ours: _Operation, theirs: _Operation) -> Iterator[D
     )
     if order != expected:
         said = f"{name}: the parameters' order is {', '.join(order)}, not {', '.join(expected)}."
-        yield Difference(said, LIVE)
-    yield from _of_fields(f"{name}: the reply's", ours.fields, theirs.fields)
+        yield Difference(said, USE_LIVE_WSDL)
+    yield from _compare_fields(f"{name}: the reply's", ours.fields, theirs.fields)
 
 
-def _of_fields(
+def _compare_fields(
     what: str, ours: dict[str, _Field], theirs: dict[str, _Field]
 ) -> Iterator[Difference]:
     for name, field in ours.items():
         other = theirs.get(name)
         if other is None:
-            yield Difference(f"{what} {name} is missing.", BEYOND)
+            yield Difference(f"{what} {name} is missing.", UPDATE_TIMBRES)
             continue
         if other.type != field.type:
-            yield Difference(f"{what} {name} is of type {other.type}, not {field.type}.", LIVE)
+            yield Difference(f"{what} {name} is of type {other.type}, not {field.type}.", USE_LIVE_WSDL)
         if other.namespace != field.namespace:
             namespaces = f"{other.namespace or 'none'}, not {field.namespace}"
-            yield Difference(f"{what} {name} has the namespace {namespaces}.", LIVE)
+            yield Difference(f"{what} {name} has the namespace {namespaces}.", USE_LIVE_WSDL)
 
 
-class _Nothing(Transport):
+class _NoImports(Transport):
     """Loads nothing: what a WSDL imports would choose whom we ask, or which file."""
 
     def __init__(self) -> None:
@@ -127,7 +127,7 @@ class _Nothing(Transport):
 def _operations(content: bytes) -> dict[str, _Operation]:
     settings = Settings(forbid_dtd=True, forbid_entities=True, forbid_external=True)
     try:
-        nothing: Any = _Nothing()
+        nothing: Any = _NoImports()
         document = Document(io.BytesIO(content), nothing, settings=settings)
         soap: list[Any] = [b for b in document.bindings.values() if isinstance(b, Soap11Binding)]
         found = {

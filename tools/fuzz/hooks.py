@@ -16,7 +16,7 @@ from schemathesis.core.failures import AcceptedNegativeData
 _OURS = {"pac-protocol-error", "pac-credentials-rejected", "pac-endpoint-not-found"}
 
 
-class Signed(requests.auth.AuthBase):
+class SigV4Signer(requests.auth.AuthBase):
     """Signs a request as it goes over the wire, with the keys of the environment."""
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class Signed(requests.auth.AuthBase):
 
 
 # Its attribute is set at run time.
-schemathesis.auth.set_from_requests(Signed()).skip_for(path="/d/{token}")  # type: ignore[attr-defined]
+schemathesis.auth.set_from_requests(SigV4Signer()).skip_for(path="/d/{token}")  # type: ignore[attr-defined]
 
 
 @schemathesis.check

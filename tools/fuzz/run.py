@@ -16,7 +16,7 @@ from typing import Any
 
 from local.emulator_process import ROOT
 from local.fake_pacs.fake_data import mexico_now
-from local.fakes import FAKES, served
+from local.fakes import FAKES, serve_fakes
 from local.stack import SECRET_PREFIX, Stack
 
 from timbres.domain.month import month_of
@@ -30,7 +30,7 @@ _CONFIG = Path(__file__).with_name("schemathesis.toml")
 
 
 @contextlib.contextmanager
-def accounts(stack: Stack) -> Iterator[tuple[str, ...]]:
+def temporary_accounts(stack: Stack) -> Iterator[tuple[str, ...]]:
     """Adds an account at a fake of each PAC, and takes them away again.
 
     Yields their names, new ones each time: a function keeps what it knows of a name for a minute.
@@ -38,7 +38,7 @@ def accounts(stack: Stack) -> Iterator[tuple[str, ...]]:
     mark = secrets.token_hex(3)
     fakes = [create() for create in FAKES]
     names = tuple(f"fuzz-{mark}-{fake.account.rpartition('-')[2]}" for fake in fakes)
-    with served(fakes) as urls:
+    with serve_fakes(fakes) as urls:
         manager = stack.session().client("secretsmanager")
         try:
             for name, fake in zip(names, fakes, strict=True):
@@ -65,16 +65,16 @@ def _wait_until_settled(stack: Stack, names: Sequence[str], seconds: float = 60)
             time.sleep(0.2)
 
 
-def fuzz(stack: Stack, options: Sequence[str], **more: Any) -> subprocess.CompletedProcess[str]:
+def fuzz(stack: Stack, options: Sequence[str], **run_options: Any) -> subprocess.CompletedProcess[str]:
     """Runs the fuzzer against `stack`, in a process of its own, which ends with 0 for no failure.
 
     `options` are Schemathesis' own; `more` goes to `subprocess.run`.
     """
     keys = stack.keys["admin"]
-    with accounts(stack) as names, tempfile.TemporaryDirectory() as folder:
+    with temporary_accounts(stack) as names, tempfile.TemporaryDirectory() as folder:
         document = Path(folder) / "openapi.json"
         document.write_text(
-            json.dumps(_for_fuzzing(response_validation.closed_document(), names)), encoding="utf-8"
+            json.dumps(_for_fuzzing(response_validation.strict_document(), names)), encoding="utf-8"
         )
         return subprocess.run(
             [
@@ -94,7 +94,7 @@ def fuzz(stack: Stack, options: Sequence[str], **more: Any) -> subprocess.Comple
             },
             text=True,
             check=False,
-            **more,
+            **run_options,
         )
 
 

@@ -13,7 +13,7 @@ from local.emulator_process import ROOT
 
 from timbres.errors import ROUTE_NOT_FOUND, ProblemType
 from timbres.handlers.problem_details import MEDIA_TYPE, status_code
-from tools.openapi.examples import ANSWERS, PROBLEMS
+from tools.openapi.examples import RESPONSES, PROBLEMS
 from tools.openapi.operations import COMMON, OPERATIONS, Operation, Success
 from tools.openapi.schemas import SCHEMAS, Schema, integer, ref, text
 
@@ -57,12 +57,12 @@ _HEADERS: dict[str, dict[str, Any]] = {
 _ALWAYS = {"Location"}
 
 
-def write_document() -> str:
+def render_document() -> str:
     """Return the text of docs/openapi.json."""
-    return json.dumps(document(), ensure_ascii=False, indent=1) + "\n"
+    return json.dumps(build_document(), ensure_ascii=False, indent=1) + "\n"
 
 
-def document() -> dict[str, Any]:
+def build_document() -> dict[str, Any]:
     """Return the API in OpenAPI 3.1.
 
     Raises `LookupError` if template.yaml and the table of operations have different routes.
@@ -175,7 +175,7 @@ def _operation(
         if (own.signed or name not in _OF_SIGNATURES) and (own.body or name not in _OF_BODIES)
     ]
     if own.signed:
-        kinds = [*COMMON, *own.kinds, *([ROUTE_NOT_FOUND] if "{" in path else [])]
+        kinds = [*COMMON, *own.problem_types, *([ROUTE_NOT_FOUND] if "{" in path else [])]
         problems += [(status_code(kind.code), kind) for kind in kinds]
     by_status: dict[int, list[ProblemType]] = {}
     for status, kind in problems:
@@ -205,7 +205,7 @@ def _success(own: Operation, status: int, one: Success) -> dict[str, Any]:
     content: dict[str, Any] = {"text/html": {"schema": text()}}
     if schemas:
         schema: Schema = schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
-        example = ANSWERS[own.id, status]
+        example = RESPONSES[own.id, status]
         content = {"application/json": {"schema": schema, "example": example}}
     return {
         "description": one.description,
@@ -243,7 +243,7 @@ def _by_code(kinds: Iterable[ProblemType]) -> dict[str, ProblemType]:
 
 
 def _examples() -> dict[str, Any]:
-    known = _by_code([*COMMON, *(kind for own in OPERATIONS.values() for kind in own.kinds)])
+    known = _by_code([*COMMON, *(kind for own in OPERATIONS.values() for kind in own.problem_types)])
     return {
         code: {
             "summary": known[code].title,

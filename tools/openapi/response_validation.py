@@ -20,7 +20,7 @@ class UndescribedError(AssertionError):
 
 
 @cache
-def closed_document() -> dict[str, Any]:
+def strict_document() -> dict[str, Any]:
     """Return docs/openapi.json with objects that permit no unnamed members."""
     document: dict[str, Any] = json.loads(PATH.read_text(encoding="utf-8"))
     schemas = document["components"]["schemas"]
@@ -36,7 +36,7 @@ def check(method: str, route: str, status: int, headers: Mapping[str, str], text
     """
     where = f"{method} {route} {status}"
     described = (
-        closed_document()["paths"].get(route, {}).get(method.lower(), {}).get("responses", {})
+        strict_document()["paths"].get(route, {}).get(method.lower(), {}).get("responses", {})
     )
     if str(status) not in described:
         raise UndescribedError(f"{where}: no such status; the answer was {text[:500]}")
@@ -62,7 +62,7 @@ def _check_header(
             raise UndescribedError(f"{where}: without {name}")
         return
     if "$ref" in header:
-        header = closed_document()["components"]["headers"][header["$ref"].rpartition("/")[2]]
+        header = strict_document()["components"]["headers"][header["$ref"].rpartition("/")[2]]
     read: Any = int(value) if header["schema"].get("type") == "integer" else value
     if not _validator(json.dumps(header["schema"])).is_valid(read):
         raise UndescribedError(f"{where}: {name} is {value}")
@@ -70,7 +70,7 @@ def _check_header(
 
 @cache
 def _validator(schema: str) -> Any:
-    whole = json.loads(schema) | {"components": closed_document()["components"]}
+    whole = json.loads(schema) | {"components": strict_document()["components"]}
     return jsonschema_rs.Draft202012Validator(whole, validate_formats=True)
 
 

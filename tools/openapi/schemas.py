@@ -107,7 +107,7 @@ _STAMPS = {
         "description": "The issuer draws from the account without a limit; `available` is null.",
     },
 }
-_OUTLOOK = {
+_FORECAST = {
     "burn_7": nullable(number("Stamps per day over the last 7 days.")),
     "burn_30": nullable(number("Stamps per day over the last 30 days.")),
     "days_left": nullable(
@@ -124,7 +124,7 @@ _ISSUER_LINE = {
     "as_of": nullable(
         date_time("Time of the count at the PAC; null if the issuer was never counted.")
     ),
-    **_OUTLOOK,
+    **_FORECAST,
 }
 _BAD_ROW = record(
     {
@@ -258,7 +258,7 @@ _RUN_ACCOUNT = record(
         "problem": nullable(text("The code of the error that excluded the account from the run.")),
     }
 )
-_PAC_WORDS = record(
+_PAC_REPLY = record(
     {"name": ref("Pac"), "code": _PAC_CODE, "message": _KEPT_MESSAGE},
     description="The PAC's own code and message.",
 )
@@ -379,7 +379,7 @@ SCHEMAS: dict[str, Schema] = {
             ),
             "expires_at": nullable(date_time("When the link expires.")),
             "error": nullable(
-                record({"code": _CODE, "detail": text(), "pac": _PAC_WORDS}, optional=("pac",))
+                record({"code": _CODE, "detail": text(), "pac": _PAC_REPLY}, optional=("pac",))
             ),
         }
     ),
@@ -446,7 +446,7 @@ SCHEMAS: dict[str, Schema] = {
             "instance": text("The request's id in the log."),
             "code": _CODE,
             "field": text("The invalid input, if any."),
-            "pac": _PAC_WORDS,
+            "pac": _PAC_REPLY,
             "contract": {
                 "description": "The contract that the error concerns, complete or as its id.",
                 "anyOf": [
