@@ -12,7 +12,7 @@ from typing import Any
 from local.emulator_process import ROOT
 from local.fake_pacs.base import FakePac
 from local.fake_pacs.fake_data import (
-    demo_reachcore_books,
+    demo_reachcore_state,
     demo_solucion_factible_state,
     mexico_now,
 )
@@ -64,7 +64,7 @@ CreateFake = Callable[[], DemoPac]
 def create_reachcore() -> DemoPac:
     """Return a Reachcore with a postpaid account, and a prepaid one to spare."""
     api_key, spare = secrets.token_urlsafe(24), secrets.token_urlsafe(24)
-    books = demo_reachcore_books(mexico_now().date(), acme_api_key=api_key, norte_api_key=spare)
+    books = demo_reachcore_state(mexico_now().date(), acme_api_key=api_key, norte_api_key=spare)
     return DemoPac(
         PACS["reachcore"],
         "acme-rc",

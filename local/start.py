@@ -120,7 +120,8 @@ def _ready(local_env: LocalEnvironment) -> str:
         endpoint_url=local_env.stack.endpoint_url,
         region=local_env.stack.region,
         pacs="\n".join(
-            f"  {fake.pac.display_name:18} {local_env.urls[pac]}" for pac, fake in local_env.fakes.items()
+            f"  {fake.pac.display_name:18} {local_env.urls[pac]}"
+            for pac, fake in local_env.fakes.items()
         ),
         account=next(
             fake.account for fake in local_env.fakes.values() if "stamps" in fake.pac.capabilities
