@@ -76,5 +76,5 @@ def test_the_demo_goes_through_it(
     monkeypatch.setattr(demo, "ROOT", tmp_path.parent)
     demo.run(three, demo.Shell(shell_variables(three)))
     shown = capsys.readouterr().out
-    assert "How many stamps has an issuer left? (Libre)" in shown
+    assert "Get the stamps that each issuer has left (Libre)" in shown
     assert any(path.name.startswith(f"{ACCOUNT}-") for path in tmp_path.iterdir())
