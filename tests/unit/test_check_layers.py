@@ -104,7 +104,7 @@ def test_bytecode_that_is_compared_with_its_source(build, python, flags):
     bytecode(python / "typing_extensions.py", flags=flags)
     assert the_fault(build) == (
         "TimbresLayer/python/__pycache__/typing_extensions.cpython-313.pyc: "
-        "is checked against its source, and a zip's times invalidate it"
+        "is checked against its source, which a zip invalidates"
     )
 
 
@@ -155,7 +155,7 @@ def test_more_than_lambda_unpacks(build, python, monkeypatch):
     monkeypatch.setattr(artefact, "MAX_SIZE", weight)
     assert found(build) == []
     monkeypatch.setattr(artefact, "MAX_SIZE", weight - 1)
-    assert the_fault(build).endswith("MB together, and Lambda unpacks 0.0 MB")
+    assert the_fault(build).endswith("MB together; Lambda permits 0.0 MB")
 
 
 def test_the_command_fails_with_every_fault(build, python, capsys):

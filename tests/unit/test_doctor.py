@@ -75,7 +75,7 @@ def test_a_wsdl_that_says_the_same_otherwise_fits(live: str) -> None:
     [
         (
             put(("getTimbres", "consultarTimbres")),
-            [("There is no getTimbres, but consultarTimbres.", UPDATE_TIMBRES)],
+            [("getTimbres is missing; there is consultarTimbres.", UPDATE_TIMBRES)],
         ),
         (
             put((re.escape(PASSWORD) + r"(\s*)" + re.escape(RFC), RFC + r"\1" + PASSWORD), count=1),
@@ -149,13 +149,13 @@ def test_unqualified_parameters_are_told() -> None:
 @pytest.mark.parametrize(
     ("live", "why"),
     [
-        ("<html/>", "no operation by SOAP 1.1"),
+        ("<html/>", "no operation of SOAP 1.1"),
         ("", "cannot be read"),
         (WSDL[:3000], "cannot be read"),
         ('<!DOCTYPE x [<!ENTITY y "z">]>' + WSDL.partition("?>")[2], "cannot be read"),
-        ('<definitions xmlns="http://schemas.xmlsoap.org/wsdl/"/>', "no operation by SOAP 1.1"),
+        ('<definitions xmlns="http://schemas.xmlsoap.org/wsdl/"/>', "no operation of SOAP 1.1"),
         (WSDL.replace("schemas.xmlsoap.org/wsdl/soap/", "schemas.xmlsoap.org/wsdl/soap12/"),
-         "no operation by SOAP 1.1"),
+         "no operation of SOAP 1.1"),
         (put(("<wsdl:types>", '<wsdl:import namespace="urn:x" location="file:///etc/passwd"/><wsdl:types>')),
          "imports another document"),
     ],
@@ -233,7 +233,7 @@ def test_a_python_3_13_has_to_run(
         (refused("SignatureDoesNotMatch"), "the secret key is wrong, or this clock is"),
         (refused("AccessDeniedException"), "Not allowed: ListSecrets"),
         (refused("ThrottlingException"), "ListSecrets: ThrottlingException its words"),
-        (ValueError("a-password"), "broke off: ValueError"),
+        (ValueError("a-password"), "raised ValueError"),
         (
             PacError(UNREACHABLE, "It could not be reached.", pac="reachcore"),
             "could not be reached",
@@ -279,7 +279,7 @@ def test_a_date_that_aws_did_not_send_is_no_failure(date: str | None) -> None:
     ("arns", "level", "says"),
     [
         ([], "warning", "NotificationEmail"),
-        (["PendingConfirmation"], "failed", "someone1@example.com gets none"),
+        (["PendingConfirmation"], "failed", "someone1@example.com is not confirmed"),
         (
             ["arn:aws:sns:mx-central-1:1:t:1", "PendingConfirmation"],
             "failed",
@@ -355,14 +355,14 @@ RC = '{"pac": "reachcore", "environment": "production", "api_key": "k"%s}'
     [
         (SF % ("production", ', "low_stamps": 100, "wsdl": "live"'), None),
         (SF % ("testing", ""), "testing"),
-        (SF % ("sandbox", ', "endpoint": "http://127.0.0.1:8000"'), "no real PAC"),
-        (SF % ("production", ', "low_days": 0'), "no issuer is ever low"),
-        (SF % ("production", ', "max_stamps_per_day": 0'), "nothing can be bought"),
-        (SF % ("production", ', "max_stamps_per_day": 9'), "alone counts"),
-        (SF % ("production", ', "max_stamp_per_day": 9'), "like max_stamps_per_day but not quite"),
+        (SF % ("sandbox", ', "endpoint": "http://127.0.0.1:8000"'), "not a real PAC"),
+        (SF % ("production", ', "low_days": 0'), "no issuer is low"),
+        (SF % ("production", ', "max_stamps_per_day": 0'), "no contract can be created"),
+        (SF % ("production", ', "max_stamps_per_day": 9'), "exceeds max_stamps_per_day"),
+        (SF % ("production", ', "max_stamp_per_day": 9'), "similar to max_stamps_per_day"),
         (SF % ("production", ', "hunter2": 9'), None),
         (RC % "", None),
-        (RC % ', "low_stamps": 100', "without effect"),
+        (RC % ', "low_stamps": 100', "no effect"),
     ],
 )
 def test_what_is_allowed_in_a_secret_but_hardly_meant_is_remarked(

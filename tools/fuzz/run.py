@@ -65,7 +65,9 @@ def _wait_until_settled(stack: Stack, names: Sequence[str], seconds: float = 60)
             time.sleep(0.2)
 
 
-def fuzz(stack: Stack, options: Sequence[str], **run_options: Any) -> subprocess.CompletedProcess[str]:
+def fuzz(
+    stack: Stack, options: Sequence[str], **run_options: Any
+) -> subprocess.CompletedProcess[str]:
     """Runs the fuzzer against `stack`, in a process of its own, which ends with 0 for no failure.
 
     `options` are Schemathesis' own; `more` goes to `subprocess.run`.

@@ -13,7 +13,7 @@ from local.emulator_process import ROOT
 
 from timbres.errors import ROUTE_NOT_FOUND, ProblemType
 from timbres.handlers.problem_details import MEDIA_TYPE, status_code
-from tools.openapi.examples import RESPONSES, PROBLEMS
+from tools.openapi.examples import PROBLEMS, RESPONSES
 from tools.openapi.operations import COMMON, OPERATIONS, Operation, Success
 from tools.openapi.schemas import SCHEMAS, Schema, integer, ref, text
 
@@ -243,7 +243,9 @@ def _by_code(kinds: Iterable[ProblemType]) -> dict[str, ProblemType]:
 
 
 def _examples() -> dict[str, Any]:
-    known = _by_code([*COMMON, *(kind for own in OPERATIONS.values() for kind in own.problem_types)])
+    known = _by_code(
+        [*COMMON, *(kind for own in OPERATIONS.values() for kind in own.problem_types)]
+    )
     return {
         code: {
             "summary": known[code].title,

@@ -37,7 +37,12 @@ _UNKNOWN = CONTRACT | {
     "error": {"code": "pac-timeout", "detail": "solucion-factible did not answer in time."},
 }
 _STEPS = [
-    {"step": step, "at": f"2026-11-21T10:15:{second}-06:00", "by": _CONTRACT_MANAGER, "status": status}
+    {
+        "step": step,
+        "at": f"2026-11-21T10:15:{second}-06:00",
+        "by": _CONTRACT_MANAGER,
+        "status": status,
+    }
     for step, second, status in (
         ("create", "30", "pending"),
         ("send", "30", "pending"),
