@@ -1,4 +1,4 @@
-"""Generates docs/openapi.json, the API in OpenAPI 3.1.
+"""Generate docs/openapi.json, the API in OpenAPI 3.1.
 
 The routes and the gateway's own errors come from template.yaml, the functions' errors from the
 layer. This package defines parameters, bodies and responses. No function imports it.

@@ -1,4 +1,4 @@
-"""Writes docs/openapi.json: `python -m tools.openapi`."""
+"""Write docs/openapi.json: `python -m tools.openapi`."""
 
 from tools.openapi.document import PATH, render_document
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-_CONTRACT_MANAGER = "arn:aws:iam::123456789012:user/buyer"
+_CONTRACT_MANAGER = "arn:aws:iam::123456789012:user/contract-manager"
 
 CONTRACT: dict[str, Any] = {
     "id": "019aa3c70e1d4b5f60718293a4b5c6d7",

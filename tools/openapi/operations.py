@@ -37,7 +37,7 @@ class Success:
 
 @dataclass(frozen=True)
 class Operation:
-    """One route. ``kinds`` are the errors of its function, besides the common errors."""
+    """One route. ``problem_types`` are the errors of its function, besides the common errors."""
 
     id: str
     tag: str
@@ -64,9 +64,9 @@ def _parameter(
     }
 
 
-def _account(example: str, *, every: bool = False) -> dict[str, Any]:
+def _account(example: str, *, allow_all: bool = False) -> dict[str, Any]:
     description = "An account's name" + (
-        ", or `all` for reports of all accounts." if every else "."
+        ", or `all` for reports of all accounts." if allow_all else "."
     )
     schema = text(pattern=ACCOUNT_PATTERN)
     return _parameter("account", schema, description, place="path") | {"example": example}
@@ -84,12 +84,12 @@ def contract_not_created() -> ProblemType:
     now = datetime.now(UTC)
     rejection = new_contract("acme-sf", "", Rfc(""), 1, "", "", now).abandon(now).rejection
     if rejection is None:
-        raise LookupError("a withdrawn contract has no refusal")
+        raise LookupError("an abandoned contract has no rejection")
     return ProblemType(rejection.code, rejection.title)
 
 
 SF, RC = _account("acme-sf"), _account("acme-rc")
-ANY = _account("acme-rc", every=True)
+ANY = _account("acme-rc", allow_all=True)
 _RFC_SCHEMA = {key: value for key, value in RFC_SENT.items() if key != "description"}
 _RFC_DESCRIPTION = "An issuer's RFC, with `&` as `%26`; lower case is accepted."
 RFC = _parameter("rfc", _RFC_SCHEMA, _RFC_DESCRIPTION)
@@ -215,7 +215,11 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         "importIssuers",
         "issuers",
         "Import issuers to monitor",
-        {200: Success("The number of imported issuers, and the rejected rows.", ("IssuersKept",))},
+        {
+            200: Success(
+                "The number of imported issuers, and the rejected rows.", ("IssuersImported",)
+            )
+        },
         (*_ACCOUNT_ERRORS, *_BODY_ERRORS, errors.ISSUERS_INVALID),
         (
             SF,
@@ -318,7 +322,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
                 required=True,
             ),
         ),
-        _json_body("Order", {"rfc": "A&D061009TY8", "stamps": 500}),
+        _json_body("ContractRequest", {"rfc": "A&D061009TY8", "stamps": 500}),
         "A contract allots stamps of the account to an issuer for 12 months; it does not create "
         "stamps. Any 4xx or 5xx with a `contract` in the status `rejected` means that no stamps "
         "were contracted. After a 5xx without `contract`, repeat the request with the same key.",
@@ -375,7 +379,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
             errors.OPERATION_UNSUPPORTED,
         ),
         (ANY,),
-        _json_body("ReportWanted", {"month": "2026-10", "kind": "statement", "format": "pdf"}),
+        _json_body("ReportRequest", {"month": "2026-10", "kind": "statement", "format": "pdf"}),
     ),
     ("GET", "/accounts/{account}/reports"): Operation(
         "listReports",
