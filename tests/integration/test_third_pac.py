@@ -32,8 +32,8 @@ import json
 from tests.support import libre
 from timbres.pacs.registry import PACS
 PACS[libre.PAC.name] = libre.PAC
-from tools.openapi import document
-print(json.dumps(document()["components"]["schemas"]["Pac"]["enum"]))
+from tools.openapi import build_document
+print(json.dumps(build_document()["components"]["schemas"]["Pac"]["enum"]))
 """
 
 
