@@ -609,7 +609,7 @@ class SolucionFactibleState:
                             }
                             for rfc, issuer in sorted(account.issuers.items())
                         ],
-                        "purchases": [
+                        "contracts": [
                             {
                                 "rfc": record.rfc,
                                 "timbres": record.timbres,

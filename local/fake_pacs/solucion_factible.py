@@ -217,7 +217,7 @@ class FakeSolucionFactible(FakePac):
         return [
             (contract["rfc"], contract["timbres"])
             for account in self._state.as_json()["accounts"]
-            for contract in account["purchases"]
+            for contract in account["contracts"]
         ]
 
     # ------------------------------------------------------------------ the PAC's own

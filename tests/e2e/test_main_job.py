@@ -39,7 +39,7 @@ def fault(url: str, **what: Any) -> None:
 
 def pac_contracts(world: LocalEnvironment) -> list[dict[str, Any]]:
     books = requests.get(f"{world.urls['solucion-factible']}/_control/state", timeout=5).json()
-    return [purchase for account in books["accounts"] for purchase in account["purchases"]]
+    return [purchase for account in books["accounts"] for purchase in account["contracts"]]
 
 
 def create_contract(

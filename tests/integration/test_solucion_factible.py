@@ -72,7 +72,7 @@ def buy(client: PacClient, stamps: int = 500, rfc: Rfc = RFC, seconds: float = 1
 
 
 def bought(pac: FakeSolucionFactible) -> list[tuple[str, int]]:
-    return [(one["rfc"], one["timbres"]) for one in pac.state_json()["accounts"][0]["purchases"]]
+    return [(one["rfc"], one["timbres"]) for one in pac.state_json()["accounts"][0]["contracts"]]
 
 
 def reply(operation: str, fields: str, namespace: str = f"{SERVICE}/xsd") -> str:
