@@ -111,7 +111,7 @@ def test_an_answer_is_held_against_the_document_of_the_api(
     described = response_validation.strict_document()
     paths = {"/accounts": {"get": {"responses": {}}}}
     monkeypatch.setattr(
-        response_validation, "closed_document", lambda: described | {"paths": paths}
+        response_validation, "strict_document", lambda: described | {"paths": paths}
     )
 
     with pytest.raises(
