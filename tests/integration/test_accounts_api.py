@@ -115,6 +115,6 @@ def test_an_answer_is_held_against_the_document_of_the_api(
     )
 
     with pytest.raises(
-        response_validation.UndescribedError, match="GET /accounts 200: no such status"
+        response_validation.UndescribedError, match="GET /accounts 200: undocumented status"
     ):
         world.get("/accounts")
