@@ -22,7 +22,7 @@ from tools.doctor.accounts import find_remarks
 from tools.doctor.checks import CheckResults, ok, run_safely
 from tools.doctor.cloud import Deployed
 from tools.doctor.stage import StageError, read_stage
-from tools.doctor.wsdl import UPDATE_TIMBRES, NO_ACTION, USE_LIVE_WSDL, WsdlError, compare_wsdls
+from tools.doctor.wsdl import NO_ACTION, UPDATE_TIMBRES, USE_LIVE_WSDL, WsdlError, compare_wsdls
 
 from timbres.domain.account import parse_account
 from timbres.errors import PacError
@@ -102,7 +102,12 @@ def test_a_wsdl_that_says_the_same_otherwise_fits(live: str) -> None:
         ),
         (
             put(("urn:agregarContrato", "urn:contrato")),
-            [("agregarContrato: SOAPAction is urn:contrato, not urn:agregarContrato.", USE_LIVE_WSDL)],
+            [
+                (
+                    "agregarContrato: SOAPAction is urn:contrato, not urn:agregarContrato.",
+                    USE_LIVE_WSDL,
+                )
+            ],
         ),
         (
             put(('(Action="urn:getTimbres" style=)"document"', r'\1"rpc"')),

@@ -14,7 +14,7 @@ import jsonschema_rs
 import pytest
 from local.emulator_process import ROOT
 from schemathesis.specs.openapi.definitions import OPENAPI_31
-from tools.openapi import PATH, build_document, response_validation, render_document
+from tools.openapi import PATH, build_document, render_document, response_validation
 
 from timbres.handlers.problem_details import STATUS_CODES
 
