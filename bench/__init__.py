@@ -1,1 +1,1 @@
-"""What things cost here, each against a limit or a usual way, side by side in one run."""
+"""Benchmarks of Timbres, each compared with a limit or a typical implementation in the same run."""

@@ -1,4 +1,4 @@
-"""All that is measured, one part after another; the last results of each are kept as JSON."""
+"""Run the benchmarks, print their tables and store the newest results of each part as JSON."""
 
 from __future__ import annotations
 
@@ -19,38 +19,40 @@ from bench import cold, daily_run, reports, reports_pdf, warm
 Part = tuple[Callable[[int], dict[str, Any]], Callable[[dict[str, Any]], str]]
 
 PARTS: dict[str, Part] = {
-    "cold": (lambda runs: cold.measure(3 * runs), cold.table),
-    "warm": (warm.measure, warm.table),
-    "daily-run": (lambda runs: daily_run.measure(runs=runs), daily_run.table),
+    "cold": (lambda runs: cold.measure(3 * runs), cold.format_table),
+    "warm": (warm.measure, warm.format_table),
+    "daily-run": (lambda runs: daily_run.measure(runs=runs), daily_run.format_table),
     "reports": (
         lambda runs: reports.measure([*reports.CASES, *reports_pdf.CASES], runs=runs),
-        reports.table,
+        reports.format_table,
     ),
 }
 PAGE = ROOT / "docs" / "performance.md"
 
 
 def update_page(page: str, part: str, results: dict[str, Any]) -> str:
-    """Return a page with the results of a part in the block that is marked with its name.
+    """Return ``page`` with the results of a part in the part's block.
 
-    The block begins with ``<!-- part -->`` and is a fenced text.
+    The block is a fenced text after ``<!-- part -->``.
     """
-    text = f"{results['when']}, {results['where']}\n\n{PARTS[part][1](results['found'])}"
+    text = f"{results['when']}, {results['where']}\n\n{PARTS[part][1](results['measurements'])}"
     block = re.compile(rf"(<!-- {part} -->\n```text\n).*?(^```$)", re.DOTALL | re.MULTILINE)
-    return block.sub(lambda found: f"{found[1]}{text}\n{found[2]}", page)
+    return block.sub(lambda match: f"{match[1]}{text}\n{match[2]}", page)
 
 
 def main() -> None:
-    """Measure, print each part's table, and keep the results."""
+    """Measure, print each part's table and store the results."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("--runs", type=int, default=3, help="how often each thing is measured")
+    parser.add_argument("--runs", type=int, default=3, help="number of measurements of each case")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--json", type=Path, default=ROOT / ".local" / "bench.json")
-    parser.add_argument("--show", action="store_true", help=f"show them in docs/{PAGE.name}, too")
+    parser.add_argument(
+        "--show", action="store_true", help=f"write the tables into docs/{PAGE.name}"
+    )
     arguments = parser.parse_args()
     for name in arguments.parts:
         measure, table = PARTS[name]
-        found = measure(arguments.runs)
+        measurements = measure(arguments.runs)
         results = {
             "when": date.today().isoformat(),
             "where": (
@@ -58,13 +60,13 @@ def main() -> None:
                 f"{platform.system()}, {platform.python_implementation()} "
                 f"{platform.python_version()}"
             ),
-            "found": found,
+            "measurements": measurements,
         }
-        print(table(found), end="\n\n", flush=True)
-        kept = json.loads(arguments.json.read_text()) if arguments.json.exists() else {}
-        kept[name] = results
+        print(table(measurements), end="\n\n", flush=True)
+        stored = json.loads(arguments.json.read_text()) if arguments.json.exists() else {}
+        stored[name] = results
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        arguments.json.write_text(json.dumps(kept, indent=1) + "\n")
+        arguments.json.write_text(json.dumps(stored, indent=1) + "\n")
         if arguments.show:
             page = PAGE.read_text(encoding="utf-8")
             PAGE.write_text(update_page(page, name, results), encoding="utf-8")

@@ -1,7 +1,7 @@
-"""What a first call costs: the CPU time of a fresh process that answers one request and ends.
+"""Measure cold starts: the CPU time of a fresh process that answers one request and exits.
 
-Each function is compared with its floor (``handlers/baseline.py``), and the four operations with
-the usual way of writing them (``handlers/typical.py``), against the same local AWS and PACs.
+Each function is compared with a baseline (``handlers/baseline.py``), and four operations with a
+typical implementation (``handlers/typical.py``), on the same local AWS and PACs.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from local.environment import running_environment
 from local.fakes import WSDL
 from local.stack import Stack
 
-from bench.stats import spread
+from bench.stats import format_spread
 
 _HANDLERS = ROOT / "bench" / "handlers"
 _PATH = str(ROOT / "layers" / "timbres")
-_ANSWER_ONE = """
+_ANSWER_ONE_REQUEST = """
 import importlib, json, sys
 
 class Context:
@@ -38,32 +38,32 @@ class Context:
 handler = importlib.import_module(sys.argv[1]).handler
 print("", handler(json.load(sys.stdin), Context())["statusCode"], sep="\\n")
 """
-AIM_OF_FLOOR = 1.4
-AIM_OF_USUAL = 0.65
+MAX_RATIO_TO_BASELINE = 1.4
+MAX_RATIO_TO_TYPICAL = 0.65
 
 
 @dataclass(frozen=True)
 class Case:
-    """A function's first request, and what it cannot do without.
+    """A function's first request and the libraries that it requires.
 
     ``event`` is a file of events/; ``clients`` are AWS services; ``pac`` is requests, zeep or
-    empty; ``usual`` says whether the operation is written the usual way, too.
+    empty; ``typical`` is True if the operation has a typical implementation.
     """
 
     function: str
     event: str
     clients: str
     pac: str = ""
-    usual: bool = False
+    typical: bool = False
 
 
 CASES = (
     Case("accounts", "accounts-list", "secretsmanager"),
-    Case("balance", "balance-get", "secretsmanager,dynamodb", "requests", usual=True),
-    Case("stamp_count", "stamps-get", "secretsmanager,dynamodb", "zeep", usual=True),
+    Case("balance", "balance-get", "secretsmanager,dynamodb", "requests", typical=True),
+    Case("stamp_count", "stamps-get", "secretsmanager,dynamodb", "zeep", typical=True),
     Case("issuers", "issuers-import", "secretsmanager,dynamodb"),
-    Case("contract", "contract-create", "secretsmanager,dynamodb,events", "zeep", usual=True),
-    Case("report", "report-request", "secretsmanager,dynamodb,sqs", usual=True),
+    Case("contract", "contract-create", "secretsmanager,dynamodb,events", "zeep", typical=True),
+    Case("report", "report-request", "secretsmanager,dynamodb,sqs", typical=True),
     Case("run", "run-list", "dynamodb"),
     Case("download_token", "download-token-get", "dynamodb"),
 )
@@ -71,56 +71,63 @@ CASES = (
 
 def measure(runs: int) -> dict[str, Any]:
     """Measure every case ``runs`` times, in turns; return CPU milliseconds, ready for JSON."""
-    found: dict[str, dict[str, list[float]]] = {}
-    with running_environment(ROOT / ".local" / "aws-bench.log") as world:
-        # What is compiled for the first time is no start like the others.
+    results: dict[str, dict[str, list[float]]] = {}
+    with running_environment(ROOT / ".local" / "aws-bench.log") as local_env:
+        # The first turn compiles bytecode and is not counted.
         for turn in range(runs + 1):
             for case in CASES:
-                ways = found.setdefault(case.function, {})
-                for way, spent in _turn(world.stack, case).items():
+                variants = results.setdefault(case.function, {})
+                for variant, milliseconds in _measure_case(local_env.stack, case).items():
                     if turn:
-                        ways.setdefault(way, []).append(spent)
-    return found
+                        variants.setdefault(variant, []).append(milliseconds)
+    return results
 
 
-def table(results: dict[str, Any]) -> str:
-    """Return the results as text, a line a function."""
+def format_table(results: dict[str, Any]) -> str:
+    """Return the results as text, one line per function."""
     lines = [
-        "A first call: CPU ms of the whole process (min, median, max), and ratios of medians",
-        f"{'':12}{'ours':^24}{'floor':^24}{'usual':^24}{'of floor':>10}{'of usual':>10}",
+        "Cold start: CPU ms of the whole process (min, median, max), and ratios of medians",
+        f"{'':16}{'ours':^24}{'baseline':^24}{'typical':^24}{'/ baseline':>10}{'/ typical':>10}",
     ]
-    for function, ways in results.items():
-        ours = statistics.median(ways["ours"])
-        line = f"{function:12}" + spread(ways["ours"], "8.0f") + spread(ways["floor"], "8.0f")
-        line += spread(ways["usual"], "8.0f") if "usual" in ways else f"{'':24}"
-        line += f"{ours / statistics.median(ways['floor']):10.2f}"
-        if "usual" in ways:
-            line += f"{ours / statistics.median(ways['usual']):10.2f}"
+    for function, variants in results.items():
+        ours = statistics.median(variants["ours"])
+        line = (
+            f"{function:16}"
+            + format_spread(variants["ours"], "8.0f")
+            + format_spread(variants["baseline"], "8.0f")
+        )
+        line += format_spread(variants["typical"], "8.0f") if "typical" in variants else f"{'':24}"
+        line += f"{ours / statistics.median(variants['baseline']):10.2f}"
+        if "typical" in variants:
+            line += f"{ours / statistics.median(variants['typical']):10.2f}"
         lines.append(line)
-    lines.append(f"aims: within {AIM_OF_FLOOR} of the floor, {AIM_OF_USUAL} of the usual way")
+    lines.append(
+        f"limits: {MAX_RATIO_TO_BASELINE} of the baseline, "
+        f"{MAX_RATIO_TO_TYPICAL} of the typical implementation"
+    )
     return "\n".join(lines)
 
 
-def _turn(stack: Stack, case: Case) -> dict[str, float]:
-    environment = environment_of(stack, case.function)
-    event = event_of(case)
-    spent = {
+def _measure_case(stack: Stack, case: Case) -> dict[str, float]:
+    environment = function_environment(stack, case.function)
+    event = load_event(case)
+    milliseconds = {
         "ours": _first_call(ROOT / "functions" / case.function, "app", event, environment),
-        "floor": _first_call(
+        "baseline": _first_call(
             _HANDLERS,
-            "floor",
+            "baseline",
             event,
-            environment | {"FLOOR_CLIENTS": case.clients, "FLOOR_PAC": case.pac},
+            environment | {"BASELINE_CLIENTS": case.clients, "BASELINE_PAC": case.pac},
         ),
     }
-    if case.usual:
-        usual = environment | {"USUAL_WSDL": str(WSDL)}
-        spent["usual"] = _first_call(_HANDLERS, "usual", event, usual)
-    return spent
+    if case.typical:
+        typical = environment | {"TYPICAL_WSDL": str(WSDL)}
+        milliseconds["typical"] = _first_call(_HANDLERS, "typical", event, typical)
+    return milliseconds
 
 
-def environment_of(stack: Stack, function: str) -> dict[str, str]:
-    """Return what the function of a folder finds in its environment."""
+def function_environment(stack: Stack, function: str) -> dict[str, str]:
+    """Return the environment variables of the function of a folder."""
     name = "".join(part.capitalize() for part in function.split("_")) + "Function"
     return stack.environment(name) | {
         "AWS_LAMBDA_FUNCTION_NAME": function,
@@ -128,18 +135,18 @@ def environment_of(stack: Stack, function: str) -> dict[str, str]:
     }
 
 
-def event_of(case: Case) -> bytes:
-    """Return a case's request, as the gateway hands it on."""
+def load_event(case: Case) -> bytes:
+    """Return a case's request as an event of API Gateway, in JSON."""
     event = json.loads((ROOT / "events" / f"{case.event}.json").read_text(encoding="utf-8"))
     if case.event == "contract-create":
-        # A day's limit is not to end the measurement.
+        # One stamp each, so that the daily limit does not end the measurement.
         event["body"] = json.dumps(json.loads(event["body"]) | {"stamps": 1})
-        renew(event)
+        renew_idempotency_key(event)
     return json.dumps(event).encode()
 
 
-def renew(event: dict[str, Any]) -> None:
-    """Make a request's purchase one of its own."""
+def renew_idempotency_key(event: dict[str, Any]) -> None:
+    """Set a new Idempotency-Key, so that the request creates a new contract."""
     key = uuid4().hex
     for headers, value in (("headers", key), ("multiValueHeaders", [key])):
         for name in event.get(headers) or {}:
@@ -150,10 +157,10 @@ def renew(event: dict[str, Any]) -> None:
 def _first_call(folder: Path, module: str, event: bytes, environment: Mapping[str, str]) -> float:
     """Return the CPU milliseconds of a fresh process that answers one request.
 
-    Raises SystemExit when that is no 2xx or 3xx, or 404 of a ticket that is none.
+    Raises SystemExit unless the status is 2xx, 3xx, or 404 (an unknown download token).
     """
     process = subprocess.Popen(
-        [sys.executable, "-c", _ANSWER_ONE, module],
+        [sys.executable, "-c", _ANSWER_ONE_REQUEST, module],
         cwd=folder,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -166,8 +173,8 @@ def _first_call(folder: Path, module: str, event: bytes, environment: Mapping[st
         process.stdin.write(event)
         process.stdin.close()
         status = process.stdout.read().splitlines()[-1:]
-    # Popen would wait for it itself, and not return what it used.
+    # Popen's own wait returns no resource usage.
     _, process.returncode, usage = os.wait4(process.pid, 0)
     if process.returncode or (int(status[0]) >= 400 and int(status[0]) != 404):
-        raise SystemExit(f"{folder} {module}: ended with {process.returncode}, answer {status}")
+        raise SystemExit(f"{folder} {module}: exit status {process.returncode}, response {status}")
     return (usage.ru_utime + usage.ru_stime) * 1000

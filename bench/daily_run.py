@@ -1,9 +1,8 @@
-"""What a night costs: one worker and many issuers, against a loop and against the ideal.
+"""Measure a daily run: one worker and many issuers, compared with a loop and with the ideal.
 
-The worker is the true function with its true tables, on a local AWS; the PAC answers over
-TLS after 50 ms. The loop is what a user would write: one zeep client, one call after
-another. The ideal is the latency alone, shared by 32 threads. Each measurement is a fresh
-process.
+The worker is the deployed function with its tables on a local AWS. The PAC answers over TLS
+after 50 ms. The loop makes sequential calls with one zeep client. The ideal is the latency
+alone, divided by 32 threads. Each measurement is a fresh process.
 """
 
 from __future__ import annotations
@@ -26,19 +25,19 @@ from local.stack import Stack, running_stack
 
 from bench.memory_usage import peak_mb
 from bench.pac import Pac, running_pac
-from bench.stats import spread
+from bench.stats import format_spread
 
 LATENCY = 0.05
 THREADS = 32
-COMPARED = 2_000
-SIZES = (100, 1_000, COMPARED, 10_000)
-# A call more or less makes no difference to the time of one.
+COMPARED_SIZE = 2_000
+SIZES = (100, 1_000, COMPARED_SIZE, 10_000)
+# Enough for a stable mean of one call.
 _LOOP_CALLS = 200
 
 
 @dataclass(frozen=True)
-class Measured:
-    """One process: seconds it took, CPU seconds (user and system) of it, peak memory in MB."""
+class Measurement:
+    """One process: wall seconds, CPU seconds (user and system), peak memory in MB."""
 
     seconds: float
     cpu: float
@@ -46,54 +45,54 @@ class Measured:
 
 
 def measure(sizes: Sequence[int] = SIZES, runs: int = 3) -> dict[str, Any]:
-    """Measure the loop once a run, and the worker at every size; return the results."""
-    found: dict[str, Any] = {"latency": LATENCY, "threads": THREADS, "loop": [], "worker": {}}
+    """Measure the loop once per run and the worker at every size; return the results."""
+    results: dict[str, Any] = {"latency": LATENCY, "threads": THREADS, "loop": [], "worker": {}}
     with running_pac(LATENCY) as pac, running_stack(ROOT / ".local" / "aws-bench.log") as stack:
         accounts = iter(range(10_000))
         for _ in range(runs):
-            found["loop"].append(asdict(_in_a_process("loop", pac, _LOOP_CALLS, {})))
+            results["loop"].append(asdict(_run_in_process("loop", pac, _LOOP_CALLS, {})))
             for size in sizes:
                 name = f"bench-{next(accounts)}"
                 environment = _prepare(stack, pac, name, size)
-                worker = _in_a_process("worker", pac, size, environment)
-                found["worker"].setdefault(str(size), []).append(asdict(worker))
-    return found
+                worker = _run_in_process("worker", pac, size, environment)
+                results["worker"].setdefault(str(size), []).append(asdict(worker))
+    return results
 
 
-def table(results: dict[str, Any]) -> str:
+def format_table(results: dict[str, Any]) -> str:
     """Return the results as text: times, ratios, memory."""
-    a_call = [run["seconds"] / _LOOP_CALLS for run in results["loop"]]
+    call_seconds = [run["seconds"] / _LOOP_CALLS for run in results["loop"]]
     lines = [
         (
             f"One warm worker, {results['threads']} threads, a PAC with "
             f"{results['latency'] * 1000:.0f} ms over TLS (min, median, max)"
         ),
         (
-            f"{'issuers':>9}{'seconds':^24}{'of the ideal':^24}{'CPU s':^24}{'peak MB':^24}"
-            f"{'times the loop':^24}"
+            f"{'issuers':>9}{'seconds':^24}{'/ ideal':^24}{'CPU s':^24}{'peak MB':^24}"
+            f"{'loop / worker':^24}"
         ),
     ]
     for size, measured in results["worker"].items():
         ideal = int(size) * results["latency"] / results["threads"]
-        pairs = zip(measured, a_call, strict=True)
+        pairs = zip(measured, call_seconds, strict=True)
         lines.append(
             f"{int(size):>9,}"
-            + spread([one["seconds"] for one in measured])
-            + spread([one["seconds"] / ideal for one in measured])
-            + spread([one["cpu"] for one in measured])
-            + spread([one["mb"] for one in measured])
-            + spread([call * int(size) / one["seconds"] for one, call in pairs])
+            + format_spread([run["seconds"] for run in measured])
+            + format_spread([run["seconds"] / ideal for run in measured])
+            + format_spread([run["cpu"] for run in measured])
+            + format_spread([run["mb"] for run in measured])
+            + format_spread([call * int(size) / run["seconds"] for run, call in pairs])
         )
-    calls = ", ".join(f"{call * 1000:.1f}" for call in sorted(a_call))
-    lines.append(f"the loop: {calls} ms a call, measured over {_LOOP_CALLS}")
+    calls = ", ".join(f"{call * 1000:.1f}" for call in sorted(call_seconds))
+    lines.append(f"loop: {calls} ms per call, mean of {_LOOP_CALLS} calls")
     lines.append(
-        f"aims at {COMPARED:,} issuers: 200 a second, ten times the default rate, under 128 MB"
+        f"limits at {COMPARED_SIZE:,} issuers: 200 per second (10 x the default rate), 128 MB"
     )
     return "\n".join(lines)
 
 
 def _prepare(stack: Stack, pac: Pac, account: str, size: int) -> dict[str, str]:
-    """Add an account with its issuers and a run over them; return the worker's environment."""
+    """Create an account, its issuers and a run; return the worker's environment variables."""
     from timbres.aws.queues import batch_to_json
     from timbres.domain.clock import now
     from timbres.domain.issuer_import import UNSET, IssuerRow
@@ -119,7 +118,7 @@ def _prepare(stack: Stack, pac: Pac, account: str, size: int) -> dict[str, str]:
     IssuerRepository(dynamodb, stack.outputs["IssuersTableName"]).upsert(account, rows, now())
     environment = stack.environment("RunWorkerFunction")
     runs = RunRepository(dynamodb, environment["RUNS_TABLE"])
-    # A run of its own for each account, one issuer of which is counted beforehand.
+    # Each account has its own run; the first batch, one issuer, warms the worker up.
     run = f"2026-11-21-{int(account.rpartition('-')[2]):06d}"
     rfcs = [bulk_rfc(n) for n in range(size)]
     batches = [tuple(rfcs[begin : begin + BATCH_SIZE]) for begin in range(0, size, BATCH_SIZE)]
@@ -130,9 +129,9 @@ def _prepare(stack: Stack, pac: Pac, account: str, size: int) -> dict[str, str]:
     return environment | {"BENCH_MESSAGES": json.dumps(messages)}
 
 
-def _in_a_process(what: str, pac: Pac, size: int, environment: dict[str, str]) -> Measured:
+def _run_in_process(mode: str, pac: Pac, size: int, environment: dict[str, str]) -> Measurement:
     process = subprocess.run(
-        [sys.executable, "-m", "bench.daily_run", "--measure", what, "--size", str(size)],
+        [sys.executable, "-m", "bench.daily_run", "--measure", mode, "--size", str(size)],
         check=True,
         stdout=subprocess.PIPE,
         text=True,
@@ -145,14 +144,14 @@ def _in_a_process(what: str, pac: Pac, size: int, environment: dict[str, str]) -
             **environment,
         },
     )
-    return Measured(**json.loads(process.stdout.splitlines()[-1]))
+    return Measurement(**json.loads(process.stdout.splitlines()[-1]))
 
 
 # ------------------------------------------------------------- what runs in a fresh process
 
 
-def _loop(calls: int) -> Measured:
-    """The usual way: a zeep client, and one call after another."""
+def _loop(calls: int) -> Measurement:
+    """Measure a typical implementation: a zeep client and sequential calls."""
     import zeep
 
     client = zeep.Client(str(WSDL))
@@ -160,20 +159,20 @@ def _loop(calls: int) -> Measured:
     binding = next(iter(client.wsdl.bindings))
     service = client.create_service(binding, os.environ["BENCH_PAC"] + "/")
 
-    def ask() -> None:
+    def query_stamps() -> None:
         for n in range(calls):
             reply = service.getTimbres(usuario="bench", password="bench", rfcEmisor=bulk_rfc(n))
             if reply.disponibles != 750:
-                raise SystemExit(f"not as it should be: {reply}")
+                raise SystemExit(f"unexpected reply: {reply}")
 
-    return _measure(ask)
+    return _measure(query_stamps)
 
 
-def _worker() -> Measured:
-    """Ours: the function as Lambda calls it, with one message an invocation."""
+def _worker() -> Measurement:
+    """Measure the function as Lambda invokes it, with one message per invocation."""
     import certifi
 
-    # The PAC of the benchmark has a CA of its own.
+    # The benchmark's PAC has its own CA.
     certifi.where = lambda: os.environ["BENCH_CA"]
     spec = importlib.util.spec_from_file_location(
         "app", ROOT / "functions" / "run_worker" / "app.py"
@@ -182,7 +181,7 @@ def _worker() -> Measured:
     assert spec.loader is not None
     app = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(app)
-    # A night's second invocation is warm; what a first one costs is a matter of its own.
+    # The cold start is measured by bench.cold.
     warm, *messages = json.loads(os.environ["BENCH_MESSAGES"])
     _invoke(app, warm)
 
@@ -202,7 +201,7 @@ def _invoke(app: Any, message: str) -> None:
     }
     result = app.handler({"Records": [record]}, _Context())
     if result != {"batchItemFailures": []}:
-        raise SystemExit(f"not all was counted: {result}")
+        raise SystemExit(f"failed messages: {result}")
 
 
 class _Context:
@@ -213,18 +212,18 @@ class _Context:
         return 300_000
 
 
-def _measure(work: Any) -> Measured:
-    start, spent = time.perf_counter(), time.process_time()
-    work()
-    return Measured(
+def _measure(function: Any) -> Measurement:
+    start, cpu_start = time.perf_counter(), time.process_time()
+    function()
+    return Measurement(
         seconds=time.perf_counter() - start,
-        cpu=time.process_time() - spent,
+        cpu=time.process_time() - cpu_start,
         mb=peak_mb(),
     )
 
 
 def main() -> None:
-    """Measure and print, or measure one thing in this very process."""
+    """Measure and print the table; with ``--measure``, measure one case in this process."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
@@ -235,7 +234,7 @@ def main() -> None:
         measured = _loop(arguments.size) if arguments.measure == "loop" else _worker()
         print(json.dumps(asdict(measured)))
         return
-    print(table(measure(arguments.sizes, arguments.runs)))
+    print(format_table(measure(arguments.sizes, arguments.runs)))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The memory a process has, and the most it has had, its own only."""
+"""Return the memory of a process, now and at its peak, in MB."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from pathlib import Path
 
 
 def peak_mb() -> float:
-    """Return the peak of this process in MB, since it began to run its own program.
+    """Return the peak of this process since exec, in MB.
 
-    Linux counts what the parent had before the program began into ``ru_maxrss``.
+    On Linux, ``ru_maxrss`` includes the parent's memory before exec, so /proc is read instead.
     """
     if Path("/proc/self/status").exists():
-        return sizes_mb("self")["VmHWM"]
+        return memory_sizes_mb("self")["VmHWM"]
     kilo = 1024 if sys.platform == "darwin" else 1
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 / kilo
 
 
-def sizes_mb(process: int | str) -> dict[str, float]:
-    """Return a process's sizes by their names in Linux (VmRSS now, VmHWM at the most), in MB.
+def memory_sizes_mb(process: int | str) -> dict[str, float]:
+    """Return a process's sizes in MB by their names in Linux (VmRSS: now, VmHWM: peak).
 
-    Empty for one that has ended and was not waited for. Raises OSError where there is none.
+    Empty for a zombie process. Raises OSError if the process does not exist.
     """
     lines = Path(f"/proc/{process}/status").read_text(encoding="utf-8").splitlines()
     sizes = (line.split() for line in lines if line.startswith("Vm"))

@@ -1,8 +1,8 @@
-"""A PAC that answers getTimbres after a set latency, over TLS, in a process of its own.
+"""Run a PAC that answers getTimbres over TLS after a fixed latency, in its own process.
 
-It does next to nothing else, so that what is measured is its caller. Run as ``python -m
-bench.pac <seconds> <folder>``: it writes its CA's certificate into the folder, prints its
-port, and ends with its standard input.
+It does little work, so that the benchmark measures the caller. ``python -m bench.pac <seconds>
+<folder>`` writes the CA's certificate into the folder, prints the port, and exits when its
+standard input closes.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ _REPLY = f"""<?xml version="1.0" encoding="UTF-8"?>
 <ax:status>200</ax:status><ax:usados>250</ax:usados>
 </ns:return></ns:getTimbresResponse></soapenv:Body></soapenv:Envelope>""".encode()
 _HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/xml; charset=utf-8\r\nContent-Length: "
-_ANSWER = _HEAD + str(len(_REPLY)).encode() + b"\r\n\r\n" + _REPLY
+_RESPONSE = _HEAD + str(len(_REPLY)).encode() + b"\r\n\r\n" + _REPLY
 
 
 @dataclass(frozen=True)
 class Pac:
-    """Where the PAC is, and the file with the certificate of the CA that vouches for it."""
+    """The PAC's URL and the file with the certificate of its CA."""
 
     url: str
     ca: Path
@@ -41,7 +41,7 @@ class Pac:
 
 @contextmanager
 def running_pac(latency: float) -> Iterator[Pac]:
-    """Run the PAC; each of its answers takes ``latency`` seconds."""
+    """Run the PAC; each response takes ``latency`` seconds."""
     with tempfile.TemporaryDirectory(prefix="timbres-bench-") as folder:
         process = subprocess.Popen(
             [sys.executable, "-m", "bench.pac", str(latency), folder],
@@ -59,7 +59,7 @@ def running_pac(latency: float) -> Iterator[Pac]:
 
 
 class _Connection(asyncio.Protocol):
-    """One kept-alive connection: requests one after another, each answered after the latency."""
+    """A keep-alive connection with sequential requests, each answered after the latency."""
 
     latency = 0.0
 
@@ -73,11 +73,11 @@ class _Connection(asyncio.Protocol):
         if not end or len(body) < _length(head):
             return
         self._received = body[_length(head) :]
-        asyncio.get_running_loop().call_later(self.latency, self._answer)
+        asyncio.get_running_loop().call_later(self.latency, self._respond)
 
-    def _answer(self) -> None:
+    def _respond(self) -> None:
         if isinstance(self._transport, asyncio.Transport) and not self._transport.is_closing():
-            self._transport.write(_ANSWER)
+            self._transport.write(_RESPONSE)
 
 
 def _length(head: bytes) -> int:
@@ -94,7 +94,7 @@ def _certificate(folder: Path) -> ssl.SSLContext:
     from cryptography.x509.oid import NameOID
 
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a PAC of the benchmark")])
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "benchmark PAC")])
     now = datetime.datetime.now(datetime.UTC)
     certificate = (
         x509.CertificateBuilder()

@@ -1,11 +1,10 @@
-"""What a row of a report costs: CPU time and memory, against the cheapest way there is.
+"""Measure CPU time and memory per row of a report, compared with the cheapest implementation.
 
-Every measurement is a fresh process, and all are taken in turns, so that whatever else the
-machine does falls on all of them. A limit writes the same rows without any care: the csv
-module, with rows that are text already; the raw XML of an XLSX, by hand. The movements are
-the same block of 10,000 again and again, for limits and writers alike, so reading them
-costs neither. Run with ``python -m bench.reports [--sizes 1000 10000] [--runs 3] [--json
-file]``; PYTHONPATH names the layers.
+Each measurement is a fresh process. The cases take turns, so that other load on the machine
+affects all of them. A limit writes the same rows without formatting: the csv module with rows of
+text, and the raw XML of an XLSX. All cases repeat the same block of 10,000 movements, so reading
+them costs nothing. Run with ``python -m bench.reports [--sizes 1000 10000] [--runs 3] [--json
+file]``; PYTHONPATH lists the layers.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from typing import Any, TypeVar
 from xml.sax.saxutils import escape
 
 from bench.memory_usage import peak_mb
-from bench.stats import spread
+from bench.stats import format_spread
 from timbres.domain.clock import MEXICO_CITY
 from timbres.domain.consumption import FROM_PAC, Consumption, IssuerLine, MovementLine, Source
 from timbres.domain.month import Month
@@ -44,24 +43,24 @@ _ISSUERS = 40
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One thing to measure.
+    """One case.
 
-    ``prepare`` is ``module:function``; the function imports what it needs and returns what
-    is measured, which takes a number of rows. ``limit`` is the name of the case it is
-    compared with, None for a limit itself; ``aim`` is the ratio to stay within. ``most`` is
-    the largest number of rows that it is measured with.
+    ``prepare`` is ``module:function``; the function imports its libraries and returns the
+    function to measure, which takes a number of rows. ``limit`` is the name of the case to compare
+    with, None for a limit itself; ``max_ratio`` is the largest permitted ratio. ``max_rows`` is the
+    largest number of rows to measure.
     """
 
     name: str
     prepare: str
     limit: str | None = None
-    aim: float | None = None
-    most: int = SIZES[-1]
+    max_ratio: float | None = None
+    max_rows: int = SIZES[-1]
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
-    """One process: CPU time (user and system) a row in µs, peak memory above its base in MB."""
+class Measurement:
+    """One process: CPU time (user and system) per row in µs, peak memory above its base in MB."""
 
     us: float
     mb: float
@@ -75,23 +74,23 @@ CASES = (
 )
 
 
-# ------------------------------------------------------------------------ what is measured
+# ----------------------------------------------------------------------------------- cases
 
 
-class Nowhere(io.RawIOBase):
-    """Takes bytes and forgets them."""
+class NullWriter(io.RawIOBase):
+    """A stream that discards its bytes."""
 
     def writable(self) -> bool:
         """Return True."""
         return True
 
     def write(self, data: Any) -> int:
-        """Return the length of ``data``."""
+        """Discard ``data``; return its length."""
         return len(data)
 
 
 class S3:
-    """The calls that an upload makes, answered at once; ``bytes`` counts what came."""
+    """A stub of S3 that answers immediately; ``bytes`` is the number of received bytes."""
 
     def __init__(self) -> None:
         self.bytes = 0
@@ -101,7 +100,7 @@ class S3:
         return {"UploadId": "upload"}
 
     def upload_part(self, **request: Any) -> dict[str, str]:
-        """Count a part."""
+        """Count a part's bytes."""
         self.bytes += len(request["Body"])
         return {"ETag": "etag"}
 
@@ -110,13 +109,13 @@ class S3:
         return {"VersionId": "version"}
 
     def put_object(self, **request: Any) -> dict[str, str]:
-        """Count an object; return its version's id."""
+        """Count an object's bytes; return its version's id."""
         self.bytes += len(request["Body"])
         return {"VersionId": "version"}
 
 
-def block() -> list[MovementLine]:
-    """Return the movements of which every measurement takes as many as it wants."""
+def create_movements() -> list[MovementLine]:
+    """Return the block of movements that every measurement repeats."""
     first = date(2026, 10, 1)
     return [
         MovementLine(
@@ -130,12 +129,12 @@ def block() -> list[MovementLine]:
     ]
 
 
-def endless(rows: Sequence[_Row]) -> Iterator[_Row]:
-    """Yield rows again and again."""
+def repeat_rows(rows: Sequence[_Row]) -> Iterator[_Row]:
+    """Yield the rows repeatedly, without end."""
     return chain.from_iterable(repeat(rows))
 
 
-def report(rows: int, movements: Sequence[MovementLine]) -> Consumption:
+def create_report(rows: int, movements: Sequence[MovementLine]) -> Consumption:
     """Return a month of ``rows`` movements."""
     at = datetime(2026, 11, 1, 6, tzinfo=MEXICO_CITY)
     issuers = tuple(
@@ -151,70 +150,76 @@ def report(rows: int, movements: Sequence[MovementLine]) -> Consumption:
         days=(rows // 31,) * 31,
         contracts=(),
         previous_total=rows,
-        movements=lambda: islice(endless(movements), rows),
+        movements=lambda: islice(repeat_rows(movements), rows),
     )
 
 
 def into_s3(write: Callable[[Consumption, Any], int]) -> Run:
-    """Return what uploads a report that ``write`` writes."""
+    """Return a function that writes a report with ``write`` and uploads it."""
     from timbres.aws.multipart_upload import Upload
 
-    movements = block()
+    movements = create_movements()
 
     def run(rows: int) -> None:
         s3 = S3()
         with Upload(s3, "bucket", "key") as upload:
-            written = write(report(rows, movements), upload)
-        if (written, s3.bytes) != (rows, upload.bytes):
-            raise SystemExit(f"{written} rows and {s3.bytes} bytes written, not {rows} rows")
+            row_count = write(create_report(rows, movements), upload)
+        if (row_count, s3.bytes) != (rows, upload.bytes):
+            raise SystemExit(f"{row_count} rows and {s3.bytes} bytes written, expected {rows} rows")
 
     return run
 
 
 def csv_upload() -> Run:
-    """Ours: the CSV report."""
+    """Return the upload of the CSV report."""
     from timbres_reports import csv_writer
 
     return into_s3(csv_writer.write)
 
 
 def xlsx_upload() -> Run:
-    """Ours: the XLSX report."""
+    """Return the upload of the XLSX report."""
     from timbres_reports import xlsx_writer
 
     return into_s3(xlsx_writer.write)
 
 
 def csv_limit() -> Run:
-    """The limit: the csv module, rows of text."""
+    """Return the limit of CSV: the csv module with rows of text."""
     rows_of_text = [
-        [each.account, each.rfc, each.date.strftime("%d/%m/%Y"), each.kind, str(each.amount)]
-        for each in block()
+        [
+            movement.account,
+            movement.rfc,
+            movement.date.strftime("%d/%m/%Y"),
+            movement.kind,
+            str(movement.amount),
+        ]
+        for movement in create_movements()
     ]
 
     def run(rows: int) -> None:
-        text = io.TextIOWrapper(io.BufferedWriter(Nowhere()), encoding="utf-8", newline="")
-        csv.writer(text).writerows(islice(endless(rows_of_text), rows))
+        text = io.TextIOWrapper(io.BufferedWriter(NullWriter()), encoding="utf-8", newline="")
+        csv.writer(text).writerows(islice(repeat_rows(rows_of_text), rows))
         text.flush()
 
     return run
 
 
 def xlsx_limit() -> Run:
-    """The limit: an XLSX whose XML is written by hand, strings within the cells."""
+    """Return the limit of XLSX: XML written directly, with inline strings."""
     epoch = date(1899, 12, 30)
     rows_of_text = [
         (
-            *(escape(text) for text in (each.account, each.rfc, each.kind)),
-            (each.date - epoch).days,
-            each.amount,
+            *(escape(text) for text in (movement.account, movement.rfc, movement.kind)),
+            (movement.date - epoch).days,
+            movement.amount,
         )
-        for each in block()
+        for movement in create_movements()
     ]
 
     def lines(rows: int) -> Iterator[str]:
         for n, (account, rfc, kind, day, amount) in enumerate(
-            islice(endless(rows_of_text), rows), start=1
+            islice(repeat_rows(rows_of_text), rows), start=1
         ):
             yield (
                 f'<row r="{n}"><c r="A{n}" t="inlineStr"><is><t>{account}</t></is></c>'
@@ -225,14 +230,14 @@ def xlsx_limit() -> Run:
             )
 
     def run(rows: int) -> None:
-        nowhere = io.BufferedWriter(Nowhere())
-        with zipfile.ZipFile(nowhere, "w", zipfile.ZIP_DEFLATED) as book:
+        output = io.BufferedWriter(NullWriter())
+        with zipfile.ZipFile(output, "w", zipfile.ZIP_DEFLATED) as book:
             for name, content in _PARTS.items():
                 book.writestr(name, content)
             with book.open("xl/worksheets/sheet1.xml", "w") as sheet:
                 sheet.write(f'<worksheet xmlns="{_MAIN}"><sheetData>'.encode())
-                written = lines(rows)
-                while text := "".join(islice(written, 1000)):
+                row_lines = lines(rows)
+                while text := "".join(islice(row_lines, 1000)):
                     sheet.write(text.encode())
                 sheet.write(b"</sheetData></worksheet>")
 
@@ -274,7 +279,7 @@ _PARTS = {
 }
 
 
-# -------------------------------------------------------------------------- how it is measured
+# ------------------------------------------------------------------------------ measurement
 
 
 def measure(
@@ -283,79 +288,81 @@ def measure(
     """Measure every case at every size; return the results, ready for JSON.
 
     ``{"cases": [...], "sizes": {"1000": {name: [{"us": ..., "mb": ...}, ...]}}}``: a list
-    has one entry a run. Raises CalledProcessError when a measurement fails.
+    has one entry per run. Raises CalledProcessError if a measurement fails.
     """
     cases = list(cases)
-    sizes_: dict[str, dict[str, list[dict[str, float]]]] = {}
+    by_size: dict[str, dict[str, list[dict[str, float]]]] = {}
     for rows in sizes:
-        here = [case for case in cases if rows <= case.most]
-        found: dict[str, list[dict[str, float]]] = {case.name: [] for case in here}
+        selected = [case for case in cases if rows <= case.max_rows]
+        measurements: dict[str, list[dict[str, float]]] = {case.name: [] for case in selected}
         for _ in range(runs):
-            for case in here:
-                found[case.name].append(asdict(_in_a_process(case, rows)))
-        sizes_[str(rows)] = found
-    return {"cases": [asdict(case) for case in cases], "sizes": sizes_}
+            for case in selected:
+                measurements[case.name].append(asdict(_run_in_process(case, rows)))
+        by_size[str(rows)] = measurements
+    return {"cases": [asdict(case) for case in cases], "sizes": by_size}
 
 
-def table(results: dict[str, Any]) -> str:
-    """Return the results as a table, a line for each case and size."""
-    spread = f"{'min':>8}{'median':>8}{'max':>8}"
+def format_table(results: dict[str, Any]) -> str:
+    """Return the results as a table, one line per case and size."""
+    columns = f"{'min':>8}{'median':>8}{'max':>8}"
     lines = [
-        f"{'rows':>9}  {'':28}{'µs a row':^24}{'MB above base':^24}{'ratio':^24}  aim",
-        f"{'':9}  {'':28}{spread}{spread}{spread}",
+        f"{'rows':>9}  {'':28}{'µs per row':^24}{'MB above base':^24}{'ratio':^24}  limit",
+        f"{'':9}  {'':28}{columns}{columns}{columns}",
     ]
-    for rows, found in results["sizes"].items():
-        cases = [case for case in results["cases"] if case["name"] in found]
-        lines += [_line(int(rows), case, found) for case in cases]
+    for rows, measurements in results["sizes"].items():
+        cases = [case for case in results["cases"] if case["name"] in measurements]
+        lines += [_format_line(int(rows), case, measurements) for case in cases]
     return "\n".join(lines)
 
 
-def _line(rows: int, case: dict[str, Any], found: dict[str, list[dict[str, float]]]) -> str:
-    runs = found[case["name"]]
+def _format_line(
+    rows: int, case: dict[str, Any], measurements: dict[str, list[dict[str, float]]]
+) -> str:
+    runs = measurements[case["name"]]
     line = f"{rows:>9,}  {case['name']:28}"
-    line += spread([run["us"] for run in runs]) + spread([run["mb"] for run in runs])
-    if case["limit"] in found:
-        # The runs of one turn stood side by side.
-        pairs = zip(runs, found[case["limit"]], strict=True)
-        line += spread([run["us"] / limit["us"] for run, limit in pairs])
-        line += f"  {case['aim']:g}" if case["aim"] is not None else ""
+    line += format_spread([run["us"] for run in runs]) + format_spread([run["mb"] for run in runs])
+    if case["limit"] in measurements:
+        # The two runs of one turn are compared.
+        pairs = zip(runs, measurements[case["limit"]], strict=True)
+        line += format_spread([run["us"] / limit["us"] for run, limit in pairs])
+        line += f"  {case['max_ratio']:g}" if case["max_ratio"] is not None else ""
     return line
 
 
-def _in_a_process(case: Case, rows: int) -> Measured:
+def _run_in_process(case: Case, rows: int) -> Measurement:
     process = subprocess.run(
         [sys.executable, "-m", "bench.reports", "--measure", case.prepare, "--sizes", str(rows)],
         check=True,
         stdout=subprocess.PIPE,
         text=True,
     )
-    return Measured(**json.loads(process.stdout))
+    return Measurement(**json.loads(process.stdout))
 
 
-def _measure(prepare: str, rows: int) -> Measured:
-    """Measure in this very process, which does nothing else."""
+def _measure(prepare: str, rows: int) -> Measurement:
+    """Measure in this process, which does nothing else."""
     module, _, function = prepare.partition(":")
     run: Run = getattr(importlib.import_module(module), function)()
     base = peak_mb()
     start = time.process_time()
     run(rows)
-    spent = time.process_time() - start
-    return Measured(us=spent / rows * 1e6, mb=peak_mb() - base)
+    seconds = time.process_time() - start
+    return Measurement(us=seconds / rows * 1e6, mb=peak_mb() - base)
 
 
 def main() -> None:
-    """Measure, print the table and, when asked to, write the results."""
+    """Measure, print the table and, with ``--json``, write the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
     parser.add_argument("--runs", type=int, default=RUNS)
-    parser.add_argument("--json", type=Path, help="where the results go")
+    parser.add_argument("--json", type=Path, help="output file of the results")
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.measure:
         print(json.dumps(asdict(_measure(arguments.measure, arguments.sizes[0]))))
         return
     results = measure(CASES, arguments.sizes, arguments.runs)
-    print(table(results))
+    print(format_table(results))
     if arguments.json:
         arguments.json.write_text(json.dumps(results, indent=1))
 

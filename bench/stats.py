@@ -1,4 +1,4 @@
-"""How measurements of the same thing are shown."""
+"""Format repeated measurements of one case."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Sequence
 
 
-def spread(values: Sequence[float], form: str = "8.2f") -> str:
-    """Return the least, the median and the most of ``values``, each in ``form``."""
-    shown = min(values), statistics.median(values), max(values)
-    return "".join(format(value, form) for value in shown)
+def format_spread(values: Sequence[float], form: str = "8.2f") -> str:
+    """Return the minimum, the median and the maximum of ``values``, each in ``form``."""
+    summary = min(values), statistics.median(values), max(values)
+    return "".join(format(value, form) for value in summary)

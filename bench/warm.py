@@ -1,8 +1,8 @@
-"""What a warm call costs: CPU time of one more call in a process that has made some.
+"""Measure warm calls: CPU time per call in a process that has made some calls.
 
-The PACs' clients are compared with their bare libraries, called as a user would: one shared
-zeep client, one requests session and json. The routes are the true handlers with their true
-tables, on a local AWS. Each measurement is a fresh process.
+The PAC clients are compared with their libraries alone: one shared zeep client, one requests
+session and json. The routes are the deployed handlers with their tables on a local AWS. Each
+measurement is a fresh process.
 """
 
 from __future__ import annotations
@@ -23,53 +23,55 @@ from local.environment import LocalEnvironment, running_environment
 from local.fakes import WSDL
 
 from bench.cold import CASES as FIRST_CALLS
-from bench.cold import environment_of, event_of, renew
-from bench.stats import spread
+from bench.cold import function_environment, load_event, renew_idempotency_key
+from bench.stats import format_spread
 
 CALLS = 300
-AIM = 1.3
+MAX_RATIO = 1.3
 _FORM = "9,.0f"
-_BARE = (("stamps of an issuer", "stamps", "zeep"), ("a month's balance", "balance", "requests"))
+_CLIENTS = (("issuer's stamps", "stamps", "zeep"), ("month's balance", "balance", "requests"))
 _PATH = os.pathsep.join([str(ROOT), str(ROOT / "layers" / "timbres")])
 _PORT = "/ws/services/Utilerias.UtileriasHttpsSoap11Endpoint/"
 
 
 def measure(runs: int) -> dict[str, Any]:
-    """Measure each client beside its bare library, and each route; CPU µs a call, for JSON."""
+    """Measure each client, its library alone, and each route; return CPU µs per call, for JSON."""
     clients: dict[str, dict[str, list[float]]] = {}
     routes: dict[str, list[float]] = {}
-    with running_environment(ROOT / ".local" / "aws-bench.log") as world:
+    with running_environment(ROOT / ".local" / "aws-bench.log") as local_env:
         for _ in range(runs):
-            for name, ours, bare in _BARE:
-                found = clients.setdefault(name, {"ours": [], "bare": []})
-                found["ours"].append(_in_a_process(ours, _pacs(world)))
-                found["bare"].append(_in_a_process(bare, _pacs(world)))
+            for name, client, library in _CLIENTS:
+                times = clients.setdefault(name, {"ours": [], "library": []})
+                times["ours"].append(_run_in_process(client, _pac_environment(local_env)))
+                times["library"].append(_run_in_process(library, _pac_environment(local_env)))
             for case in FIRST_CALLS:
-                environment = environment_of(world.stack, case.function) | {
-                    "BENCH_EVENT": event_of(case).decode(),
+                environment = function_environment(local_env.stack, case.function) | {
+                    "BENCH_EVENT": load_event(case).decode(),
                     "BENCH_FUNCTION": case.function,
                 }
-                spent = _in_a_process("route", environment)
-                routes.setdefault(case.function, []).append(spent)
+                microseconds = _run_in_process("route", environment)
+                routes.setdefault(case.function, []).append(microseconds)
     return {"clients": clients, "routes": routes}
 
 
-def table(results: dict[str, Any]) -> str:
+def format_table(results: dict[str, Any]) -> str:
     """Return the results as text."""
-    lines = ["One more call: CPU µs (min, median, max), and the ratio of medians"]
-    for name, found in results["clients"].items():
-        ratio = statistics.median(found["ours"]) / statistics.median(found["bare"])
-        ours, bare = (spread(found[way], _FORM) for way in ("ours", "bare"))
-        lines.append(f"{name:22}{ours}  bare{bare}{ratio:8.2f}  {AIM}")
-    lines += [f"{name:22}" + spread(spent, _FORM) for name, spent in results["routes"].items()]
+    lines = ["Warm call: CPU µs (min, median, max), the ratio of medians, and its limit"]
+    for name, times in results["clients"].items():
+        ratio = statistics.median(times["ours"]) / statistics.median(times["library"])
+        ours, library = (format_spread(times[variant], _FORM) for variant in ("ours", "library"))
+        lines.append(f"{name:22}{ours}  library{library}{ratio:8.2f}  {MAX_RATIO}")
+    lines += [
+        f"{name:22}" + format_spread(times, _FORM) for name, times in results["routes"].items()
+    ]
     return "\n".join(lines)
 
 
-def _pacs(world: LocalEnvironment) -> dict[str, str]:
+def _pac_environment(local_env: LocalEnvironment) -> dict[str, str]:
     from timbres.domain.clock import now
     from timbres.domain.month import month_of
 
-    secrets = world.stack.session().client("secretsmanager")
+    secrets = local_env.stack.session().client("secretsmanager")
     prefix = "timbres/accounts/"
     # Last month has movements of three RFCs.
     return {"BENCH_MONTH": str(month_of(now()).previous())} | {
@@ -78,9 +80,9 @@ def _pacs(world: LocalEnvironment) -> dict[str, str]:
     }
 
 
-def _in_a_process(what: str, environment: Mapping[str, str]) -> float:
-    done = subprocess.run(
-        [sys.executable, "-m", "bench.warm", "--measure", what],
+def _run_in_process(case: str, environment: Mapping[str, str]) -> float:
+    process = subprocess.run(
+        [sys.executable, "-m", "bench.warm", "--measure", case],
         check=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -88,7 +90,7 @@ def _in_a_process(what: str, environment: Mapping[str, str]) -> float:
         cwd=ROOT,
         env={"PATH": os.environ["PATH"], "PYTHONPATH": _PATH, **environment},
     )
-    return float(done.stdout.splitlines()[-1])
+    return float(process.stdout.splitlines()[-1])
 
 
 # ------------------------------------------------------------- what runs in a fresh process
@@ -112,12 +114,12 @@ def _stamps() -> Callable[[], Any]:
 def _zeep() -> Callable[[], Any]:
     import zeep
 
-    own = json.loads(os.environ["BENCH_SF"])
+    account = json.loads(os.environ["BENCH_SF"])
     client = zeep.Client(str(WSDL))
     client.transport.session.trust_env = False
-    service = client.create_service(next(iter(client.wsdl.bindings)), own["endpoint"] + _PORT)
+    service = client.create_service(next(iter(client.wsdl.bindings)), account["endpoint"] + _PORT)
     return lambda: service.getTimbres(
-        usuario=own["username"], password=own["password"], rfcEmisor="A&D061009TY8"
+        usuario=account["username"], password=account["password"], rfcEmisor="A&D061009TY8"
     )
 
 
@@ -140,18 +142,18 @@ def _balance() -> Callable[[], Any]:
 def _requests() -> Callable[[], Any]:
     import requests
 
-    own = json.loads(os.environ["BENCH_RC"])
+    account = json.loads(os.environ["BENCH_RC"])
     session = requests.Session()
     session.trust_env = False
 
     def read() -> Any:
-        reply = session.post(
-            own["endpoint"] + "/api/rest/Timbre/saldos",
-            headers={"RCApiKey": own["api_key"]},
+        response = session.post(
+            account["endpoint"] + "/api/rest/Timbre/saldos",
+            headers={"RCApiKey": account["api_key"]},
             json={"MesConsulta": os.environ["BENCH_MONTH"]},
             timeout=10,
         )
-        return json.loads(reply.content)
+        return json.loads(response.content)
 
     return read
 
@@ -160,11 +162,11 @@ def _route() -> Callable[[], Any]:
     sys.path.insert(0, str(ROOT / "functions" / os.environ["BENCH_FUNCTION"]))
     app = importlib.import_module("app")
     event = json.loads(os.environ["BENCH_EVENT"])
-    # As long as the measurement takes, whatever answered says so to nobody.
+    # The handler's log would distort the measurement.
     sys.stdout = open(os.devnull, "w")  # noqa: SIM115 closed with the process
 
     def call() -> Any:
-        renew(event)
+        renew_idempotency_key(event)
         return app.handler(event, _Context())
 
     return call
@@ -178,7 +180,7 @@ class _Context:
         return 29_000
 
 
-_PREPARED = {
+_PREPARE = {
     "stamps": _stamps,
     "zeep": _zeep,
     "balance": _balance,
@@ -188,22 +190,22 @@ _PREPARED = {
 
 
 def main() -> None:
-    """Measure and print, or measure one thing in this very process."""
+    """Measure and print the table; with ``--measure``, measure one case in this process."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--measure", choices=_PREPARED, help=argparse.SUPPRESS)
+    parser.add_argument("--measure", choices=_PREPARE, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.measure is None:
-        print(table(measure(arguments.runs)))
+        print(format_table(measure(arguments.runs)))
         return
-    call = _PREPARED[arguments.measure]()
+    call = _PREPARE[arguments.measure]()
     for _ in range(10):
         call()
     start = time.process_time()
     for _ in range(CALLS):
         call()
-    spent = (time.process_time() - start) / CALLS * 1e6
-    print(spent, file=sys.__stdout__)
+    microseconds = (time.process_time() - start) / CALLS * 1e6
+    print(microseconds, file=sys.__stdout__)
 
 
 if __name__ == "__main__":

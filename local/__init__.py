@@ -1,1 +1,1 @@
-"""What the demo and the end-to-end tests stand on; nothing here is deployed."""
+"""The local stack of the demo and the end-to-end tests; nothing here is deployed."""

@@ -1,7 +1,7 @@
-"""Builds the functions and layers for the machine this runs on, and packages the template.
+"""Build the functions and layers for this machine, and package the template.
 
-What `sam build` and `aws cloudformation package` do for AWS, without a Lambda image: every
-`CodeUri` and `ContentUri` of the template becomes a zip of the folder it names.
+Replaces `sam build` and `aws cloudformation package`, without a Lambda image: every `CodeUri` and
+`ContentUri` of the template becomes a zip of its folder.
 """
 
 from __future__ import annotations
@@ -33,20 +33,19 @@ _ARTIFACT_PROPERTIES = {
 }
 
 _NOT_COPIED = shutil.ignore_patterns("__pycache__")
-# Where a layer has its PACs, if any.
+# The PACs' folder in a layer.
 _PACS = Path("timbres", "pacs")
 
 
 class BuildError(Exception):
-    """Something the build needs is missing or does not build; the message says what."""
+    """A file is missing or does not build; the message names it."""
 
 
 def package(root: Path, upload: Callable[[str, bytes], str], pacs: Sequence[Path] = ()) -> str:
-    """The template of the project at `root` as JSON, its local folders replaced.
+    """Return the template of the project at `root` as JSON, with uploaded artifacts.
 
-    Each artifact goes once through `upload(key, zip)`, which answers the `s3://` location that
-    the template then names. `pacs` are packages of further PACs, for the layer that has PACs.
-    Raises `BuildError`.
+    `upload(key, zip)` uploads an artifact and returns its `s3://` location. `pacs` are packages of
+    additional PACs, for the layer that contains PACs. Raises `BuildError`.
     """
 
     def place(folder: Path, layer: bool) -> str:
@@ -58,10 +57,10 @@ def package(root: Path, upload: Callable[[str, bytes], str], pacs: Sequence[Path
 
 
 def place_artifacts(root: Path, place: Callable[[Path, bool], str]) -> dict[str, Any]:
-    """The template of the project at `root`, each local folder replaced by where it is put.
+    """Return the template of the project at `root`, with each local folder replaced.
 
-    `place(folder, is it a layer's)` answers the `s3://` location, once for each folder.
-    Raises `BuildError` for a folder that is not there.
+    `place(folder, is_layer)` returns the `s3://` location of a folder; called once per folder.
+    Raises `BuildError` if a folder does not exist.
     """
     template = copy.deepcopy(read_template(root))
     locations: dict[str, str] = {}
@@ -80,31 +79,31 @@ def place_artifacts(root: Path, place: Callable[[Path, bool], str]) -> dict[str,
 
 
 def read_template(root: Path) -> dict[str, Any]:
-    """The template of the project at `root`, short-form intrinsics written out."""
+    """Return the template of the project at `root`, with intrinsics in their long form."""
     path = root / "template.yaml"
     if not path.is_file():
-        raise BuildError(f"there is no {path}")
+        raise BuildError(f"{path} does not exist")
     template: dict[str, Any] = yaml_parse(path.read_text(encoding="utf-8"))
     return template
 
 
 def build_function(folder: Path) -> bytes:
-    """The zip of one function's folder. Raises `BuildError` when it has no app.py."""
+    """Return the zip of a function's folder. Raises `BuildError` if it has no app.py."""
     if not (folder / "app.py").is_file():
         raise BuildError(f"{folder} has no app.py")
     return _zip(folder)
 
 
 def build_layer(root: Path, folder: Path, pacs: Sequence[Path] = ()) -> bytes:
-    """The zip of one layer: `python/` with its locked requirements and the packages beside them.
+    """Return the zip of a layer: `python/` with its locked requirements and its packages.
 
-    The requirements are installed once per lock file and Python, under `.local/build` of
-    `root`; the packages are copied every time, those of further `pacs` into the layer that has
-    PACs.
+    The requirements are installed once per lock file and Python version, under `.local/build` of
+    `root`. The packages are copied every time; `pacs` are added to the layer that contains PACs.
+    Raises `BuildError`.
     """
     requirements = folder / "requirements.txt"
     if not requirements.is_file():
-        raise BuildError(f"{requirements} is missing: the layer's requirements are locked there")
+        raise BuildError(f"{requirements} is missing; it locks the layer's requirements")
     packages = [path.parent for path in folder.glob("*/__init__.py")]
     if not packages:
         raise BuildError(f"{folder} has no package")
@@ -121,7 +120,7 @@ def build_layer(root: Path, folder: Path, pacs: Sequence[Path] = ()) -> bytes:
 
 
 def _add_pac(folder: Path, package: Path) -> None:
-    """Copies a PAC's package to those in `folder` and adds its declaration to the registry."""
+    """Copy a PAC's package into `folder` and add it to the registry."""
     name = package.name
     shutil.copytree(package, folder / name, ignore=_NOT_COPIED)
     with (folder / "registry.py").open("a", encoding="utf-8") as registry:
@@ -129,7 +128,7 @@ def _add_pac(folder: Path, package: Path) -> None:
 
 
 def _install(requirements: Path, cache: Path) -> Path:
-    """The folder `…/python` with `requirements` installed, made by pip when it is not there yet."""
+    """Return the folder `…/python` with `requirements`, which pip installs if it does not exist."""
     machine = f"{sys.implementation.cache_tag} {platform.system()} {platform.machine()}"
     digest = hashlib.sha256(requirements.read_bytes() + machine.encode()).hexdigest()[:16]
     folder = cache / f"layer-{digest}"
@@ -142,31 +141,31 @@ def _install(requirements: Path, cache: Path) -> Path:
         command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-input"]
         command += ["--disable-pip-version-check", "--no-compile", "--require-hashes", "--no-deps"]
         command += ["--target", str(target), "--requirement", str(requirements)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            why = done.stderr.strip() or done.stdout.strip()
-            raise BuildError(f"pip could not install {requirements}:\n{why}")
+        process = subprocess.run(command, capture_output=True, text=True, check=False)
+        if process.returncode:
+            reason = process.stderr.strip() or process.stdout.strip()
+            raise BuildError(f"pip could not install {requirements}:\n{reason}")
         _compile(target)
         try:
             target.parent.rename(folder)
         except OSError:
-            # Another run has put the same folder there in the meantime.
+            # Another process may have created the same folder meanwhile.
             if not folder.is_dir():
                 raise
     return folder / "python"
 
 
 def _compile(folder: Path) -> None:
-    # Unpacking a zip gives files new times; only unchecked hashes stay valid then.
+    # Unpacking a zip changes the files' times; only unchecked hashes remain valid.
     compileall.compile_dir(
         folder, quiet=2, invalidation_mode=PycInvalidationMode.UNCHECKED_HASH, stripdir=str(folder)
     )
 
 
 def _zip(*folders: Path) -> bytes:
-    """One zip of what is in `folders`, equal bytes for equal files.
+    """Return a zip of the files in `folders`; equal files give equal bytes.
 
-    Stored, not deflated: it goes no further than this machine.
+    Not compressed, because it stays on this machine.
     """
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:

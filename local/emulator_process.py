@@ -1,4 +1,4 @@
-"""An AWS of one's own on a free loopback port, for as long as a `with` block lasts."""
+"""Run a local AWS on a free loopback port for the duration of a `with` block."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ import boto3
 import botocore.config
 import botocore.session
 
-# What takes long is told, where somebody waits.
+# Logs the slow steps.
 logger = logging.getLogger("local")
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -32,12 +32,12 @@ REGION = "mx-central-1"
 
 
 class AwsError(Exception):
-    """The local AWS did not start; the message ends with what it last said."""
+    """The local AWS failed; the message ends with the last lines of its log."""
 
 
 @dataclass(frozen=True)
 class Keys:
-    """An access key of one IAM identity; a role's has a session token as well."""
+    """An access key of an IAM identity; a role's key has a session token too."""
 
     access_key_id: str
     secret_access_key: str = field(repr=False)
@@ -45,19 +45,19 @@ class Keys:
 
 
 class Session:
-    """boto3 clients that speak to the local AWS alone, as whoever holds `keys`.
+    """boto3 clients of the local AWS with the credentials `keys`.
 
-    Nothing of the user's own reaches it: no profile, no endpoint, no proxy.
+    The user's own profile, endpoint and proxy have no effect.
     """
 
     def __init__(self, endpoint_url: str, keys: Keys) -> None:
-        nowhere = (None, None, os.devnull, None)
+        no_file = (None, None, os.devnull, None)
         core = botocore.session.Session(
             session_vars={
                 "profile": (None, None, None, None),
                 "ca_bundle": (None, None, None, None),
-                "config_file": nowhere,
-                "credentials_file": nowhere,
+                "config_file": no_file,
+                "credentials_file": no_file,
             }
         )
         self.endpoint_url = endpoint_url
@@ -70,15 +70,15 @@ class Session:
         )
 
     def client(self, service: str, config: botocore.config.Config | None = None) -> Any:
-        """A client as of `boto3.Session.client`."""
+        """Return a client, as `boto3.Session.client`."""
         return self._boto3.client(service, **self._local(config))
 
     def resource(self, service: str, config: botocore.config.Config | None = None) -> Any:
-        """A resource as of `boto3.Session.resource`."""
+        """Return a resource, as `boto3.Session.resource`."""
         return self._boto3.resource(service, **self._local(config))
 
     def _local(self, config: botocore.config.Config | None) -> dict[str, Any]:
-        # By path, since a bucket's name before 127.0.0.1 is no name.
+        # Path style, because a bucket name cannot be a subdomain of 127.0.0.1.
         local = botocore.config.Config(proxies={}, s3={"addressing_style": "path"})
         merged = local.merge(config) if config else local
         return {"endpoint_url": self.endpoint_url, "config": merged}
@@ -94,26 +94,26 @@ class LocalAws:
     log: Path
 
     def wait(self) -> NoReturn:
-        """Returns never: it raises `AwsError` when the local AWS ends by itself."""
-        raise AwsError(f"the local AWS ended with {self.process.wait()}:\n{_tail(self.log)}")
+        """Wait. Raises `AwsError` if the local AWS exits; never returns."""
+        raise AwsError(f"the local AWS exited with {self.process.wait()}:\n{_tail(self.log)}")
 
     def session(self, keys: Keys) -> Session:
-        """A boto3 session of whoever holds `keys`."""
+        """Return a boto3 session with the credentials `keys`."""
         return Session(self.endpoint_url, keys)
 
     def create_user(
         self, name: str, policy_arns: tuple[str, ...] = (), policy: dict[str, Any] | None = None
     ) -> Keys:
-        """Creates an IAM user with managed policies, an inline policy, or neither: its keys."""
+        """Create an IAM user with managed policies, an inline policy, or neither; return keys."""
         return _create_user(self.session(self.admin), name, policy_arns, policy)
 
 
 @contextlib.contextmanager
 def running_aws(log: Path = ROOT / ".local" / "aws.log") -> Iterator[LocalAws]:
-    """Starts MiniStack, waits until it answers, and ends it with all it has started.
+    """Start MiniStack, wait until it responds, and stop it with all its child processes.
 
-    Its output goes to `log`. Its memory is its own: nothing is kept. Raises `AwsError` when it
-    does not come up.
+    It writes its output to `log` and stores nothing permanently. Raises `AwsError` if it does not
+    start.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix="timbres-aws-"))
@@ -133,13 +133,13 @@ def running_aws(log: Path = ROOT / ".local" / "aws.log") -> Iterator[LocalAws]:
         )
     try:
         _wait(process, endpoint_url, log)
-        everything = {"Effect": "Allow", "Action": "*", "Resource": "*"}
-        policy = {"Version": "2012-10-17", "Statement": [everything]}
+        statement = {"Effect": "Allow", "Action": "*", "Resource": "*"}
+        policy = {"Version": "2012-10-17", "Statement": [statement]}
         admin = _create_user(Session(endpoint_url, root), "admin", (), policy)
         yield LocalAws(endpoint_url, admin, process, log)
     finally:
-        # All its memory goes with it, so there is nothing to end gracefully. The functions are
-        # in its process group.
+        # It has no permanent state, so no graceful stop is necessary. The functions are in its
+        # process group.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
@@ -149,7 +149,7 @@ def running_aws(log: Path = ROOT / ".local" / "aws.log") -> Iterator[LocalAws]:
 
 
 def _environment(port: int, temporary: Path, root: Keys) -> dict[str, str]:
-    """The whole environment of the local AWS and, through it, of every function."""
+    """Return the complete environment of the local AWS, which every function inherits."""
     return {
         "PATH": os.environ.get("PATH", os.defpath),
         "HOME": str(temporary),
@@ -168,7 +168,7 @@ def _environment(port: int, temporary: Path, root: Keys) -> dict[str, str]:
         "IOT_MTLS_ENABLED": "0",
         "SFTP_ENABLED": "0",
         "LAMBDA_EXECUTOR": "local",
-        # It would otherwise tidy away containers of another MiniStack on this machine.
+        # Otherwise it removes the containers of another MiniStack on this machine.
         "DOCKER_HOST": f"unix://{temporary}/none.sock",
         "PERSIST_STATE": "0",
         "S3_PERSIST": "0",
@@ -178,7 +178,7 @@ def _environment(port: int, temporary: Path, root: Keys) -> dict[str, str]:
 
 
 def _remove(folder: Path) -> None:
-    # The functions may be a moment longer in dying, and their files with them.
+    # Function processes may still be exiting and writing files.
     for _ in range(50):
         shutil.rmtree(folder, ignore_errors=True)
         if not folder.exists():
@@ -198,7 +198,7 @@ def _wait(process: subprocess.Popen[bytes], endpoint_url: str, log: Path) -> Non
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise AwsError(f"the local AWS ended with {process.returncode}:\n{_tail(log)}")
+            raise AwsError(f"the local AWS exited with {process.returncode}:\n{_tail(log)}")
         try:
             with direct.open(f"{endpoint_url}/_ministack/health", timeout=2):
                 return

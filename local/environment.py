@@ -1,4 +1,4 @@
-"""The demo's world: Timbres on a local AWS, and an account at each of the fake PACs."""
+"""Run the demo environment: Timbres on a local AWS, with an account at each fake PAC."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from local.emulator_process import ROOT
 from local.fake_pacs.fake_data import mexico_now
-from local.fakes import FAKES, CreateFake, DemoPac, served
+from local.fakes import FAKES, CreateFake, DemoPac, serve_fakes
 from local.seed_data import write_snapshots
 from local.stack import Stack, running_stack
 
@@ -19,16 +19,16 @@ logger = logging.getLogger("local")
 
 
 def log_steps() -> None:
-    """Lets what takes long say so on standard output, for whoever waits."""
+    """Log the slow steps to standard output."""
     logging.basicConfig(format="· %(message)s", stream=sys.stdout)
     logging.getLogger("local").setLevel(logging.INFO)
 
 
 @dataclass(frozen=True)
 class LocalEnvironment:
-    """A running stack, and the fake PACs behind its accounts, with their URLs, by name.
+    """A running stack, the fake PACs of its accounts, and their URLs, by the PAC's name.
 
-    They can be steered directly or under their URL.
+    Tests control the fake PACs directly or by HTTP.
     """
 
     stack: Stack
@@ -40,16 +40,16 @@ class LocalEnvironment:
 def running_environment(
     log: Path = ROOT / ".local" / "aws.log", fakes: Sequence[CreateFake] = FAKES
 ) -> Iterator[LocalEnvironment]:
-    """Starts everything and ends it with the block; credentials are new each time.
+    """Start the environment with new credentials, and stop it at the end of the block.
 
     Raises what `running_stack` raises.
     """
     created = [create() for create in fakes]
     packages = [fake.package for fake in created if fake.package]
-    with served(created) as urls, running_stack(log, packages) as stack:
+    with serve_fakes(created) as urls, running_stack(log, packages) as stack:
         for fake in created:
             stack.create_account(fake.account, fake.secret(urls[fake.pac.name]))
-        logger.info("writing a past of some weeks")
+        logger.info("writing daily counts of the past weeks")
         for fake in created:
             write_snapshots(stack, fake.account, fake.past, mexico_now().date())
         yield LocalEnvironment(stack, {fake.pac.name: fake for fake in created}, urls)

@@ -1,4 +1,4 @@
-"""The fake PACs of the demo environment, one row each: its server and an account there."""
+"""Create the fake PACs of the demo environment, each with an account."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Any
 from local.emulator_process import ROOT
 from local.fake_pacs.base import FakePac
 from local.fake_pacs.fake_data import (
-    demo_reachcore_books,
-    demo_solucion_factible_books,
+    demo_reachcore_state,
+    demo_solucion_factible_state,
     mexico_now,
 )
 from local.fake_pacs.reachcore import FakeReachcore
@@ -23,18 +23,18 @@ from local.seed_data import Past
 from timbres.domain.account import Pac
 from timbres.pacs.registry import PACS
 
-# Solución Factible's, as the layer has it.
+# Solución Factible's WSDL, as bundled in the layer.
 WSDL = ROOT / "layers" / "timbres" / "timbres" / "pacs" / "solucion_factible" / "utilerias.wsdl"
 
 
 @dataclass(frozen=True)
 class DemoPac:
-    """A fake PAC that is not served yet, and an account there.
+    """A fake PAC, not served yet, with an account.
 
-    `account` is the account's name at Timbres, `credentials` are those of its secret, and
-    `issuers` RFCs that it has at the PAC, `A&D061009TY8` among them. `past` is what made-up
-    daily counts lead to; empty where the PAC keeps the past itself. `spare` are credentials of
-    another account, which Timbres is not told of. `package` is the folder of the PAC's
+    `account` is the account's name at Timbres and `credentials` are the credentials of its secret.
+    `issuers` are RFCs of the account at the PAC, including `A&D061009TY8`. `past` are the counts
+    that the generated daily counts end with; empty if the PAC itself stores the past. `spare` are
+    credentials of another account, unknown to Timbres. `package` is the folder of the PAC's
     package, None for a PAC of the product.
     """
 
@@ -48,7 +48,7 @@ class DemoPac:
     package: Path | None = None
 
     def secret(self, url: str) -> dict[str, Any]:
-        """Return what the secret of the account says when the fake is served at `url`."""
+        """Return the content of the account's secret for a fake that is served at `url`."""
         return {
             "pac": self.pac.name,
             "environment": "sandbox",
@@ -57,50 +57,50 @@ class DemoPac:
         }
 
 
-# A row of the table: each call makes a new memory and new credentials.
+# Each call creates a new state and new credentials.
 CreateFake = Callable[[], DemoPac]
 
 
-def reachcore() -> DemoPac:
-    """Return a Reachcore with a postpaid account, and a prepaid one to spare."""
+def create_reachcore() -> DemoPac:
+    """Return a fake Reachcore with a postpaid account and a spare prepaid account."""
     api_key, spare = secrets.token_urlsafe(24), secrets.token_urlsafe(24)
-    books = demo_reachcore_books(mexico_now().date(), acme_api_key=api_key, norte_api_key=spare)
+    state = demo_reachcore_state(mexico_now().date(), acme_api_key=api_key, norte_api_key=spare)
     return DemoPac(
         PACS["reachcore"],
         "acme-rc",
-        FakeReachcore(books),
+        FakeReachcore(state),
         {"api_key": api_key},
         ("A&D061009TY8", "ÑAN840101AB1", "AAA010101AAA", "GOMP800101QX2"),
         spare={"api_key": spare},
     )
 
 
-def solucion_factible() -> DemoPac:
-    """Return a Solución Factible with one user, whose issuers have a past of some weeks."""
+def create_solucion_factible() -> DemoPac:
+    """Return a fake Solución Factible with one user, whose issuers have past counts."""
     login = {
         "username": f"acme-{secrets.token_hex(4)}@example.com",
         "password": secrets.token_urlsafe(24),
     }
-    books = demo_solucion_factible_books(**login)
-    (account,) = books.as_json()["accounts"]
+    state = demo_solucion_factible_state(**login)
+    (account,) = state.as_json()["accounts"]
     past = {
         issuer["rfc"]: (issuer["contratados"], issuer["usados"]) for issuer in account["issuers"]
     }
     return DemoPac(
         PACS["solucion-factible"],
         "acme-sf",
-        FakeSolucionFactible(books, wsdl=WSDL),
+        FakeSolucionFactible(state, wsdl=WSDL),
         login,
         tuple(past),
         past,
     )
 
 
-FAKES: tuple[CreateFake, ...] = (reachcore, solucion_factible)
+FAKES: tuple[CreateFake, ...] = (create_reachcore, create_solucion_factible)
 
 
 @contextmanager
-def served(fakes: Sequence[DemoPac]) -> Iterator[dict[str, str]]:
-    """Serve fake PACs on loopback while the context lasts; gives their URLs by the PAC's name."""
+def serve_fakes(fakes: Sequence[DemoPac]) -> Iterator[dict[str, str]]:
+    """Serve fake PACs on loopback during the context; yield their URLs by the PAC's name."""
     with ExitStack() as servers:
         yield {fake.pac.name: servers.enter_context(serve(fake.server)) for fake in fakes}

@@ -1,4 +1,4 @@
-"""Timbres deployed to a local AWS, and the ways the demo and the tests take hold of it."""
+"""Deploy Timbres to a local AWS; the demo and the tests use it through `Stack`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ logger = logging.getLogger("local")
 
 STACK_NAME = "timbres"
 SECRET_PREFIX = "timbres/accounts/"
-# Who may do what in tests and demo; nobody has an identity and no policy.
+# The policy of each identity of tests and demo; `nobody` has none.
 IDENTITIES = {
     "reader": "ReaderPolicyArn",
     "reporter": "ReporterPolicyArn",
@@ -39,13 +39,13 @@ Query = Mapping[str, str | Sequence[str]]
 
 
 class DeployError(Exception):
-    """CloudFormation refused or could not create something; the message says what and why."""
+    """CloudFormation rejected the template or a resource failed; the message gives the reasons."""
 
 
 class Stack:
     """A deployed Timbres: its outputs, its API, and one session per identity.
 
-    `identity` is `admin`, `reader`, `reporter`, `contract_manager` or `nobody` throughout.
+    `identity` is always `admin`, `reader`, `reporter`, `contract_manager` or `nobody`.
     """
 
     def __init__(self, aws: LocalAws, outputs: dict[str, str]) -> None:
@@ -63,11 +63,11 @@ class Stack:
         self._http.trust_env = False
 
     def wait(self) -> NoReturn:
-        """Returns never: it raises `AwsError` when the local AWS ends by itself."""
+        """Wait. Raises `AwsError` if the local AWS exits; never returns."""
         self._aws.wait()
 
     def session(self, identity: str = "admin") -> Session:
-        """boto3 clients as `identity`: `session().client("s3")`."""
+        """Return a boto3 session of `identity`."""
         return self._aws.session(self.keys[identity])
 
     def call(
@@ -81,20 +81,20 @@ class Stack:
         headers: Mapping[str, str] | None = None,
         timeout: float = 60,
     ) -> requests.Response:
-        """One request to the API, signed for `identity` (`None`: unsigned), redirects unfollowed.
+        """Send a request to the API, signed as `identity` (`None`: unsigned); no redirects.
 
-        `body` is sent as it is when it is bytes or a string, and as JSON otherwise.
+        `body` is sent unchanged if it is bytes or a string, otherwise as JSON.
         """
         url = self.api_url + path
         if query:
             url += "?" + urlencode(query, doseq=True, quote_via=quote, safe="~")
-        sent = dict(headers or {})
+        headers = dict(headers or {})
         data: bytes | None = None
         if body is not None:
             text = body if isinstance(body, str | bytes) else json.dumps(body, ensure_ascii=False)
             data = text.encode() if isinstance(text, str) else text
-            sent.setdefault("Content-Type", "application/json")
-        request = AWSRequest(method=method, url=url, data=data, headers=sent)
+            headers.setdefault("Content-Type", "application/json")
+        request = AWSRequest(method=method, url=url, data=data, headers=headers)
         if identity is not None:
             keys = self.keys[identity]
             credentials = Credentials(keys.access_key_id, keys.secret_access_key)
@@ -109,25 +109,25 @@ class Stack:
         )
 
     def create_account(self, name: str, value: Mapping[str, Any]) -> None:
-        """Adds an account as a user does: one secret under the prefix."""
+        """Create an account: a secret under the prefix."""
         self.session().client("secretsmanager").create_secret(
             Name=SECRET_PREFIX + name, SecretString=json.dumps(value)
         )
 
     def resource(self, logical_id: str) -> str:
-        """The physical name of a resource of the stack, `RunFunctionDaily` for instance."""
+        """Return the physical name of a resource, for example of `RunFunctionDaily`."""
         cloudformation = self.session().client("cloudformation")
-        answer = cloudformation.describe_stack_resource(
+        response = cloudformation.describe_stack_resource(
             StackName=STACK_NAME, LogicalResourceId=logical_id
         )
-        physical: str = answer["StackResourceDetail"]["PhysicalResourceId"]
+        physical: str = response["StackResourceDetail"]["PhysicalResourceId"]
         return physical
 
     def fire(self, schedule: str, timeout: float = 15) -> None:
-        """Makes the scheduler start now, once, what the schedule of this logical id starts.
+        """Let the scheduler start the target of the schedule with this logical ID once, now.
 
-        `RunFunctionDaily` or `ReportFunctionMonthly`. Returns
-        when the scheduler has started it, which is before it has ended; raises `TimeoutError`.
+        `schedule` is for example `RunFunctionDaily`. Returns when the target has been started, not
+        when it has finished. Raises `TimeoutError`.
         """
         scheduler = self.session().client("scheduler")
         group = self.resource("Schedules")
@@ -152,9 +152,9 @@ class Stack:
         raise TimeoutError(f"{schedule} was not started within {timeout:g} s")
 
     def environment(self, function: str) -> dict[str, str]:
-        """What a function, by its logical id, finds in its environment, with the admin's keys.
+        """Return the environment variables of a function, by logical ID, with the admin's keys.
 
-        With it, the function's code runs in any process of this machine.
+        With them, the function's code runs in any process of this machine.
         """
         functions = self.session().client("lambda")
         configuration = functions.get_function_configuration(FunctionName=self.resource(function))
@@ -169,7 +169,7 @@ class Stack:
         }
 
     def function_logs(self, function: str) -> list[str]:
-        """The log lines so far of a function, by its logical id: `ReportFunction` for instance."""
+        """Return the log lines of a function, by logical ID, for example `ReportFunction`."""
         session = self.session()
         configuration = session.client("lambda").get_function_configuration(
             FunctionName=self.resource(function)
@@ -183,18 +183,18 @@ class Stack:
         ]
 
     def queue_mails(self) -> None:
-        """Subscribes a queue to the mail topic; `mails` then reads what arrived. Once is enough."""
+        """Subscribe a queue to the mail topic, once; `mails` reads it."""
         if not self._mailbox:
             self._mailbox = self.mailbox("mails")
 
     def mails(self) -> list[str]:
-        """The mails that have arrived since the last call, as their text."""
+        """Return the texts of the mails since the last call."""
         if not self._mailbox:
-            raise RuntimeError("call queue_mails before what is to be mailed")
+            raise RuntimeError("call queue_mails before a mail is sent")
         return self._mailbox()
 
     def processes(self) -> Iterator[tuple[int, dict[str, str]]]:
-        """Yields the local AWS's processes, the functions' among them: id, environment (Linux)."""
+        """Yield ID and environment of the local AWS's processes, functions included (Linux)."""
         for process in Path("/proc").glob("[0-9]*"):
             try:
                 if os.getpgid(int(process.name)) != self._aws.process.pid:
@@ -206,7 +206,7 @@ class Stack:
             yield int(process.name), dict(line.partition("=")[::2] for line in lines)
 
     def mailbox(self, name: str) -> Callable[[], list[str]]:
-        """Subscribes a queue of its own to the mail topic; returns what gives the mails since."""
+        """Subscribe a new queue to the mail topic; return a function that reads the new mails."""
         session = self.session()
         sqs = session.client("sqs")
         topic = self.outputs["MailTopicArn"]
@@ -229,7 +229,7 @@ class Stack:
             Attributes={"RawMessageDelivery": "true"},
         )
 
-        def arrived() -> list[str]:
+        def read_mails() -> list[str]:
             texts: list[str] = []
             while messages := sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10).get(
                 "Messages"
@@ -239,14 +239,14 @@ class Stack:
                     sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
             return texts
 
-        return arrived
+        return read_mails
 
 
 @contextlib.contextmanager
 def running_stack(
     log: Path = ROOT / ".local" / "aws.log", pacs: Sequence[Path] = ()
 ) -> Iterator[Stack]:
-    """Timbres, built from this folder and deployed to a local AWS of its own.
+    """Build Timbres from this folder and deploy it to a new local AWS.
 
     `pacs` are packages of PACs that are not in the product. The local AWS writes to `log`.
     Raises `BuildError`, `AwsError` or `DeployError`.
@@ -256,9 +256,9 @@ def running_stack(
 
 
 def deploy(session: Session, root: Path = ROOT, pacs: Sequence[Path] = ()) -> dict[str, str]:
-    """Builds the project at `root`, with further `pacs`, and creates its stack: the outputs.
+    """Build the project at `root`, with additional `pacs`, and create its stack; return outputs.
 
-    Raises `BuildError`, or `DeployError` with the reason of every resource that failed.
+    Raises `BuildError`, or `DeployError` with the reason of every failed resource.
     """
     logger.info("building the layers and the functions")
     s3 = session.client("s3")
@@ -277,15 +277,15 @@ def deploy(session: Session, root: Path = ROOT, pacs: Sequence[Path] = ()) -> di
             StackName=STACK_NAME,
             ChangeSetName="create",
             ChangeSetType="CREATE",
-            # As TemplateBody it may have 51,200 bytes.
+            # TemplateBody is limited to 51,200 bytes.
             TemplateURL=template.replace("s3://", f"{session.endpoint_url}/"),
             Capabilities=["CAPABILITY_IAM"],
         )["Id"]
     except ClientError as error:
-        raise DeployError(f"the template is refused: {error}") from error
-    _until_created(cloudformation, change_set)
+        raise DeployError(f"the template was rejected: {error}") from error
+    _wait_for_change_set(cloudformation, change_set)
     cloudformation.execute_change_set(ChangeSetName=change_set)
-    outputs = _until_complete(cloudformation)
+    outputs = _wait_for_stack(cloudformation)
     _put_gateway_responses(session.client("apigateway"), outputs, read_template(root))
     download_url = _api_url(session.endpoint_url, outputs) + "/d/"
     _put_download_url(session.client("lambda"), outputs["MailFunctionName"], download_url)
@@ -293,31 +293,33 @@ def deploy(session: Session, root: Path = ROOT, pacs: Sequence[Path] = ()) -> di
 
 
 def _put_download_url(functions: Any, name: str, url: str) -> None:
-    """Lets the mails lead to this machine; the template's address is one of AWS."""
+    """Let the mailed links point to this machine instead of AWS."""
     environment = functions.get_function_configuration(FunctionName=name)["Environment"]
     variables = environment["Variables"] | {"DOWNLOAD_URL": url}
     functions.update_function_configuration(FunctionName=name, Environment={"Variables": variables})
 
 
 def _put_gateway_responses(gateway: Any, outputs: dict[str, str], template: dict[str, Any]) -> None:
-    """Gives the API its gateway responses, which MiniStack does not take from the template."""
+    """Create the API's gateway responses, which MiniStack does not read from the template."""
     api, stage = outputs["ApiId"], _stage(outputs)
-    for kind, response in template["Resources"]["Api"]["Properties"]["GatewayResponses"].items():
+    for response_type, response in template["Resources"]["Api"]["Properties"][
+        "GatewayResponses"
+    ].items():
         headers = response["ResponseParameters"]["Headers"]
         status = str(response.get("StatusCode", ""))
         gateway.put_gateway_response(
             restApiId=api,
-            responseType=kind,
+            responseType=response_type,
             responseParameters={f"gatewayresponse.header.{k}": v for k, v in headers.items()},
             responseTemplates=response["ResponseTemplates"],
-            # A function that failed is 502, which MiniStack would make 500.
-            **({"statusCode": status or "502"} if status or kind == "DEFAULT_5XX" else {}),
+            # AWS returns 502 for a failed function, MiniStack 500.
+            **({"statusCode": status or "502"} if status or response_type == "DEFAULT_5XX" else {}),
         )
     gateway.create_deployment(restApiId=api, stageName=stage)
 
 
 def _api_url(endpoint_url: str, outputs: dict[str, str]) -> str:
-    # By path: *.execute-api.localhost resolves in curl but not in every resolver.
+    # Path style, because not every resolver resolves *.execute-api.localhost.
     return f"{endpoint_url}/_aws/execute-api/{outputs['ApiId']}/{_stage(outputs)}"
 
 
@@ -325,23 +327,23 @@ def _stage(outputs: dict[str, str]) -> str:
     return outputs["ApiUrl"].rsplit("/", 1)[1]
 
 
-def _until_created(cloudformation: Any, change_set: str) -> None:
-    """Waits for the change set. Raises `DeployError` with its reason."""
+def _wait_for_change_set(cloudformation: Any, change_set: str) -> None:
+    """Wait for the change set. Raises `DeployError` with the reason of a failure."""
     while True:
-        answer = cloudformation.describe_change_set(ChangeSetName=change_set)
-        if answer["Status"] == "CREATE_COMPLETE":
+        response = cloudformation.describe_change_set(ChangeSetName=change_set)
+        if response["Status"] == "CREATE_COMPLETE":
             return
-        if answer["Status"] == "FAILED":
-            raise DeployError(f"the template is refused: {answer.get('StatusReason')}")
+        if response["Status"] == "FAILED":
+            raise DeployError(f"the template was rejected: {response.get('StatusReason')}")
         time.sleep(0.1)
 
 
-def _until_complete(cloudformation: Any) -> dict[str, str]:
-    """Waits for the stack: its outputs. Raises `DeployError` with the reason of each failure."""
+def _wait_for_stack(cloudformation: Any) -> dict[str, str]:
+    """Wait for the stack; return its outputs. Raises `DeployError` with all failures."""
     while True:
         stack = cloudformation.describe_stacks(StackName=STACK_NAME)["Stacks"][0]
         if stack["StackStatus"] == "CREATE_COMPLETE":
-            return {o["OutputKey"]: o["OutputValue"] for o in stack["Outputs"]}
+            return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
         if not stack["StackStatus"].endswith("IN_PROGRESS"):
             break
         time.sleep(0.1)

@@ -1,4 +1,4 @@
-"""`python -m local.start`: the demo environment until Ctrl-C, and `.local/env` for a shell."""
+"""`python -m local.start`: run the demo environment until Ctrl-C; write `.local/env`."""
 
 from __future__ import annotations
 
@@ -33,25 +33,25 @@ In another shell:
     --user "$TIMBRES_READER_ACCESS_KEY_ID:$TIMBRES_READER_SECRET_ACCESS_KEY" \\
     "$TIMBRES_API_URL/accounts/{account}/stamps?rfc=A%26D061009TY8"
 
-Ctrl-C ends it all.
+Press Ctrl-C to stop.
 """
 
 
 class AlreadyUpError(Exception):
-    """Another `make up` of this folder is running; the message says so."""
+    """Another `make up` is running in this folder."""
 
 
 def main() -> int:
-    """Runs until Ctrl-C or SIGTERM: 0; 1 with the reason when it cannot start or breaks off."""
-    # Both by name: a shell that starts it in the background has SIGINT ignored.
-    for ending in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(ending, signal.default_int_handler)
+    """Run until Ctrl-C or SIGTERM. Return 0, or 1 with the reason if it fails."""
+    # SIGINT explicitly, because a shell starts background processes with SIGINT ignored.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     try:
-        with _single_instance(), running_environment() as world:
-            write_environment(ENV_FILE, environment(world))
+        with _single_instance(), running_environment() as local_env:
+            write_env_file(ENV_FILE, shell_variables(local_env))
             try:
-                print(_ready(world), flush=True)
-                world.stack.wait()
+                print(_ready_message(local_env), flush=True)
+                local_env.stack.wait()
             finally:
                 ENV_FILE.unlink(missing_ok=True)
     except KeyboardInterrupt:
@@ -64,21 +64,23 @@ def main() -> int:
 
 @contextlib.contextmanager
 def _single_instance() -> Iterator[None]:
-    """Holds this folder for one `make up`: a second one would take the first one's env away."""
+    """Lock this folder, because a second `make up` would overwrite the first's `.local/env`."""
     ENV_FILE.parent.mkdir(parents=True, exist_ok=True)
     with (ENV_FILE.parent / "up.lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise AlreadyUpError("`make up` runs here already; its .local/env is good.") from None
+            raise AlreadyUpError(
+                "`make up` is already running in this folder; use its .local/env."
+            ) from None
         print("Building and starting Timbres…", flush=True)
         log_steps()
         yield
 
 
-def environment(world: LocalEnvironment) -> dict[str, str]:
-    """What a shell needs to know of `world`, by the name of the variable."""
-    stack = world.stack
+def shell_variables(local_env: LocalEnvironment) -> dict[str, str]:
+    """Return the variables of `.local/env`, by name."""
+    stack = local_env.stack
     admin = stack.keys["admin"]
     variables = {
         "AWS_ENDPOINT_URL": stack.endpoint_url,
@@ -86,11 +88,11 @@ def environment(world: LocalEnvironment) -> dict[str, str]:
         "AWS_DEFAULT_REGION": stack.region,
         "AWS_ACCESS_KEY_ID": admin.access_key_id,
         "AWS_SECRET_ACCESS_KEY": admin.secret_access_key,
-        # One left in the shell would be sent along, and refused.
+        # A token left in the shell would be sent too and rejected.
         "AWS_SESSION_TOKEN": "",
         "TIMBRES_API_URL": stack.api_url,
     }
-    for pac, url in world.urls.items():
+    for pac, url in local_env.urls.items():
         variables[f"TIMBRES_{pac.upper().replace('-', '_')}_URL"] = url
     for identity in ("reader", "reporter", "contract_manager"):
         keys = stack.keys[identity]
@@ -99,13 +101,13 @@ def environment(world: LocalEnvironment) -> dict[str, str]:
         variables[f"{prefix}_SECRET_ACCESS_KEY"] = keys.secret_access_key
     for name, value in stack.outputs.items():
         if name.endswith("FunctionName"):
-            words = re.findall("[A-Z][a-z]+", name.removesuffix("Name"))
-            variables["_".join(["TIMBRES", *(word.upper() for word in words)])] = value
+            parts = re.findall("[A-Z][a-z]+", name.removesuffix("Name"))
+            variables["_".join(["TIMBRES", *parts]).upper()] = value
     return variables
 
 
-def write_environment(path: Path, variables: dict[str, str]) -> None:
-    """Writes `variables` to `path` for a shell to source, for its owner alone to read."""
+def write_env_file(path: Path, variables: dict[str, str]) -> None:
+    """Write `variables` to `path` as shell exports, readable only by the owner."""
     lines = [f"export {name}='{value}'\n" for name, value in variables.items()]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
@@ -114,16 +116,17 @@ def write_environment(path: Path, variables: dict[str, str]) -> None:
         file.writelines(lines)
 
 
-def _ready(world: LocalEnvironment) -> str:
+def _ready_message(local_env: LocalEnvironment) -> str:
     return _READY.format(
-        api_url=world.stack.api_url,
-        endpoint_url=world.stack.endpoint_url,
-        region=world.stack.region,
+        api_url=local_env.stack.api_url,
+        endpoint_url=local_env.stack.endpoint_url,
+        region=local_env.stack.region,
         pacs="\n".join(
-            f"  {fake.pac.display_name:18} {world.urls[pac]}" for pac, fake in world.fakes.items()
+            f"  {fake.pac.display_name:18} {local_env.urls[pac]}"
+            for pac, fake in local_env.fakes.items()
         ),
         account=next(
-            fake.account for fake in world.fakes.values() if "stamps" in fake.pac.capabilities
+            fake.account for fake in local_env.fakes.values() if "stamps" in fake.pac.capabilities
         ),
     )
 

@@ -1,7 +1,7 @@
-"""`python -m tools.check_layers [.aws-sam/build]`: what the built layers weigh.
+"""`python -m tools.check_layers [.aws-sam/build]`: check the built layers and print their sizes.
 
-Looks at what `sam build` has made for what shows in the cloud only, and there late: bytecode that
-Lambda's Python does not take, a library for another processor, more than Lambda unpacks.
+Finds errors in the output of `sam build` that would appear only after deployment: bytecode that
+Lambda's Python does not use, libraries for another processor, layers above Lambda's size limit.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 MB = 1024 * 1024
-# A function's code and its layers, unpacked.
+# Lambda's limit for a function's code and layers, unpacked, in bytes.
 MAX_SIZE = 250 * MB
 
-# The deployment runtime's, Python 3.13: importlib.util.MAGIC_NUMBER and the name of its bytecode.
+# importlib.util.MAGIC_NUMBER and the cache tag of the deployment runtime, Python 3.13.
 MAGIC = b"\xf3\r\r\n"
 CACHE_TAG = "cpython-313"
-# Found by a hash of the source, and never compared with it: a zip gives files new times.
+# Unchecked, because a zip changes the files' times.
 UNCHECKED_HASH = (0b01).to_bytes(4, "little")
 # ELF's e_machine of 64-bit ARM.
 AARCH64 = (183).to_bytes(2, "little")
@@ -26,38 +26,38 @@ AARCH64 = (183).to_bytes(2, "little")
 _SHARED_OBJECT = re.compile(r"\.so(\.|$)")
 
 
-def layers(build: Path) -> list[Path]:
-    """The folders of the layers in `build`, where `sam build` puts what it makes, by name."""
+def find_layers(build: Path) -> list[Path]:
+    """Return the folders of the layers in `build`, the output of `sam build`, by name."""
     return sorted(path.parent for path in build.glob("*/python") if path.is_dir())
 
 
-def size(layer: Path) -> int:
-    """The bytes of all files of `layer`."""
+def layer_size(layer: Path) -> int:
+    """Return the size of all files of `layer` in bytes."""
     return sum(file.stat().st_size for file in _files(layer))
 
 
-def problems(folders: Sequence[Path]) -> Iterator[str]:
-    """What keeps the layers in `folders` from being deployed: one line each, with the file."""
+def find_problems(folders: Sequence[Path]) -> Iterator[str]:
+    """Yield one line per problem that prevents a deployment of the layers in `folders`."""
     for layer in folders:
         for path in _files(layer):
-            if fault := _problem(path):
-                yield f"{path.relative_to(layer.parent)}: {fault}"
-    if (total := sum(map(size, folders))) > MAX_SIZE:
-        yield f"{_mb(total)} together, and Lambda unpacks {_mb(MAX_SIZE)}"
+            if problem := _find_problem(path):
+                yield f"{path.relative_to(layer.parent)}: {problem}"
+    if (total := sum(map(layer_size, folders))) > MAX_SIZE:
+        yield f"{_mb(total)} together; Lambda permits {_mb(MAX_SIZE)}"
 
 
-def _problem(path: Path) -> str | None:
+def _find_problem(path: Path) -> str | None:
     if path.suffix == ".py":
         bytecode = path.parent / "__pycache__" / f"{path.stem}.{CACHE_TAG}.pyc"
         return None if bytecode.is_file() else f"has no bytecode, __pycache__/{bytecode.name}"
     if path.suffix == ".pyc":
-        header = _start(path, 8)
+        header = _read_header(path, 8)
         if header[:4] != MAGIC:
             return f"is not for the deployment runtime, {CACHE_TAG}"
         if header[4:] != UNCHECKED_HASH:
-            return "is checked against its source, and a zip's times invalidate it"
+            return "is checked against its source, which a zip invalidates"
     elif _SHARED_OBJECT.search(path.name):
-        header = _start(path, 20)
+        header = _read_header(path, 20)
         if header[:4] != b"\x7fELF" or header[18:] != AARCH64:
             return "is not for Lambda's processor, aarch64"
     return None
@@ -67,7 +67,7 @@ def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
-def _start(path: Path, count: int) -> bytes:
+def _read_header(path: Path, count: int) -> bytes:
     with path.open("rb") as file:
         return file.read(count)
 
@@ -77,16 +77,16 @@ def _mb(count: int) -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Prints what the layers weigh: 0; 1 with their faults, or when there is no layer."""
+    """Print the layers' sizes. Return 0, or 1 with the problems, or if no layer exists."""
     build = Path(arguments[0] if arguments else ".aws-sam/build")
-    folders = layers(build)
+    folders = find_layers(build)
     if not folders:
-        print(f"There is no layer in {build}: `make build` makes them.", file=sys.stderr)
+        print(f"{build} contains no layer; run `make build`.", file=sys.stderr)
         return 1
-    print(*(f"{layer.name}: {_mb(size(layer))}" for layer in folders), sep="\n")
-    found = list(problems(folders))
-    print(*found, sep="\n", end="\n" if found else "", file=sys.stderr)
-    return 1 if found else 0
+    print(*(f"{layer.name}: {_mb(layer_size(layer))}" for layer in folders), sep="\n")
+    problems = list(find_problems(folders))
+    print(*problems, sep="\n", end="\n" if problems else "", file=sys.stderr)
+    return 1 if problems else 0
 
 
 if __name__ == "__main__":

@@ -25,14 +25,16 @@ RENAMED = {
 }
 
 
-def old_tables(cloudformation: Any, stack_name: str) -> list[str]:
+def list_old_tables(cloudformation: Any, stack_name: str) -> list[str]:
     """Return the logical IDs of the stack's tables that have a new name; none for a new stack.
 
-    Raises `ClientError` if CloudFormation cannot be asked.
+    Raises `ClientError` if CloudFormation fails.
     """
     pages = cloudformation.get_paginator("list_stack_resources").paginate(StackName=stack_name)
     try:
-        ids = {r["LogicalResourceId"] for page in pages for r in page["StackResourceSummaries"]}
+        ids = {
+            item["LogicalResourceId"] for page in pages for item in page["StackResourceSummaries"]
+        }
     except ClientError as error:
         if "does not exist" in error.response["Error"]["Message"]:
             return []
@@ -44,7 +46,7 @@ def main(arguments: list[str]) -> int:
     """Return 1, and print what to do, if the stage's stack has tables under old logical IDs."""
     stage = read_stage(ROOT / "samconfig.toml", arguments[0])
     session = boto3.Session(profile_name=stage.profile, region_name=stage.region)
-    names = old_tables(session.client("cloudformation"), stage.stack_name)
+    names = list_old_tables(session.client("cloudformation"), stage.stack_name)
     if not names:
         return 0
     print(

@@ -1,6 +1,6 @@
-"""`python -m tools.transform`: template.yaml as CloudFormation gets it, on standard output.
+"""`python -m tools.transform`: print template.yaml after SAM's transform.
 
-Lint looks at this too: what SAM makes of a template can be wrong where the template is not.
+`make lint` checks the result too, because SAM can generate invalid resources from a valid template.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from samtranslator.translator.transform import transform
 
 
 def transform_template() -> dict[str, Any]:
-    """Return the template with SAM's transform applied, its code at made-up places in S3."""
-    # SAM asks boto3 for the region it writes into ARNs.
+    """Return the template after SAM's transform, with placeholder locations of the code in S3."""
+    # SAM writes boto3's region into ARNs.
     os.environ.setdefault("AWS_DEFAULT_REGION", REGION)
     template = place_artifacts(ROOT, lambda folder, _layer: f"s3://artifacts/{folder.name}.zip")
     result: dict[str, Any] = transform(template, {}, _ManagedPolicies())
@@ -25,7 +25,7 @@ def transform_template() -> dict[str, Any]:
 
 
 class _ManagedPolicies:
-    """None by name: every role of the template is written out."""
+    """No managed policies; the template's roles contain all statements."""
 
     def load(self) -> dict[str, str]:
         return {}

@@ -1,1 +1,1 @@
-"""Handlers that the true ones are measured against."""
+"""Handlers that the functions of Timbres are compared with."""

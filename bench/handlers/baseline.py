@@ -1,6 +1,6 @@
-"""The floor of a cold start: what a function cannot do without is imported, and nothing done.
+"""The baseline of a cold start: import the libraries that a function requires, and do nothing.
 
-``FLOOR_CLIENTS`` names its AWS services, ``FLOOR_PAC`` the library its PAC is spoken with.
+``BASELINE_CLIENTS`` lists its AWS services, ``BASELINE_PAC`` is the library that calls its PAC.
 """
 
 import os
@@ -10,21 +10,21 @@ import boto3
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.event_handler import APIGatewayRestResolver
 
-if os.environ["FLOOR_PAC"] == "zeep":
-    import zeep  # noqa: F401 loaded, and nothing done with it
-elif os.environ["FLOOR_PAC"] == "requests":
-    import ijson  # noqa: F401 loaded, and nothing done with it
-    import requests  # noqa: F401 loaded, and nothing done with it
+if os.environ["BASELINE_PAC"] == "zeep":
+    import zeep  # noqa: F401 only imported
+elif os.environ["BASELINE_PAC"] == "requests":
+    import ijson  # noqa: F401 only imported
+    import requests  # noqa: F401 only imported
 
-logger = Logger(service="floor")
+logger = Logger(service="baseline")
 app = APIGatewayRestResolver()
 session = boto3.Session()
 clients: list[Any] = [
-    session.client(name)  # type: ignore[call-overload]  # its names come from outside
-    for name in os.environ["FLOOR_CLIENTS"].split(",")
+    session.client(name)  # type: ignore[call-overload]  # the names are not literals
+    for name in os.environ["BASELINE_CLIENTS"].split(",")
 ]
 
 
 def handler(_event: dict[str, Any], _context: Any) -> dict[str, Any]:
-    """Answer nothing."""
+    """Return an empty response."""
     return {"statusCode": 200, "body": "{}"}

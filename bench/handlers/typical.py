@@ -1,4 +1,4 @@
-"""The four operations as they are usually written: everything imported and made at the top."""
+"""A typical implementation of four operations: all imports and clients at module level."""
 
 import json
 import os
@@ -17,9 +17,9 @@ from aws_lambda_powertools.utilities.idempotency import (
 )
 from pydantic import BaseModel
 
-logger = Logger(service="usual")
-tracer = Tracer(service="usual")
-metrics = Metrics(namespace="usual", service="usual")
+logger = Logger(service="typical")
+tracer = Tracer(service="typical")
+metrics = Metrics(namespace="typical", service="typical")
 app = APIGatewayRestResolver(enable_validation=True)
 secrets = boto3.client("secretsmanager")
 dynamodb = boto3.resource("dynamodb")
@@ -28,19 +28,19 @@ sqs = boto3.client("sqs")
 events = boto3.client("events")
 idempotency = DynamoDBPersistenceLayer(table_name="idempotency")
 config = IdempotencyConfig()
-WSDL = Path(os.environ["USUAL_WSDL"])
+WSDL = Path(os.environ["TYPICAL_WSDL"])
 PORT = "/ws/services/Utilerias.UtileriasHttpsSoap11Endpoint/"
 
 
 class Contract(BaseModel):
-    """What is bought."""
+    """The body of a contract request."""
 
     rfc: str
     stamps: int
 
 
 class Report(BaseModel):
-    """What is asked for."""
+    """The body of a report request."""
 
     month: str
     kind: str
@@ -57,8 +57,8 @@ def _soap(account: dict[str, Any]) -> zeep.proxy.ServiceProxy:
     return client.create_service(next(iter(client.wsdl.bindings)), account["endpoint"] + PORT)
 
 
-def _checked(reply: Any) -> Any:
-    # A call that the PAC refused costs less than the one that is compared with ours.
+def _check_reply(reply: Any) -> Any:
+    # A rejected call costs less and would not be comparable.
     if reply.status != 200:
         raise RuntimeError(f"the PAC answered {reply.status}: {reply.mensaje}")
     return reply
@@ -67,7 +67,7 @@ def _checked(reply: Any) -> Any:
 @app.get("/accounts/<account>/balance")
 @tracer.capture_method
 def balance(account: str, month: str) -> dict[str, Any]:
-    """Ask Reachcore for a month."""
+    """Return a month's transactions from Reachcore."""
     own = _account(account)
     reply = requests.post(
         f"{own['endpoint']}/api/rest/Timbre/saldos",
@@ -82,16 +82,16 @@ def balance(account: str, month: str) -> dict[str, Any]:
 @app.get("/accounts/<account>/stamps")
 @tracer.capture_method
 def stamps(account: str, rfc: str) -> dict[str, Any]:
-    """Count an issuer's stamps."""
+    """Return the stamps that an issuer has left."""
     own = _account(account)
     reply = _soap(own).getTimbres(usuario=own["username"], password=own["password"], rfcEmisor=rfc)
-    return {"available": _checked(reply).disponibles}
+    return {"available": _check_reply(reply).disponibles}
 
 
 @app.post("/accounts/<account>/contracts")
 @tracer.capture_method
 def contract(account: str, body: Contract) -> dict[str, Any]:
-    """Buy stamps."""
+    """Create a contract at the PAC and store it."""
     own = _account(account)
     reply = _soap(own).agregarContrato(
         usuario=own["username"],
@@ -102,8 +102,8 @@ def contract(account: str, body: Contract) -> dict[str, Any]:
     dynamodb.Table(os.environ["CONTRACTS_TABLE"]).put_item(
         Item={
             "account": account,
-            "entry": f"usual#{uuid.uuid4()}",
-            "status": _checked(reply).status,
+            "entry": f"typical#{uuid.uuid4()}",
+            "status": _check_reply(reply).status,
         }
     )
     return {"status": reply.status}
@@ -112,7 +112,7 @@ def contract(account: str, body: Contract) -> dict[str, Any]:
 @app.post("/accounts/<account>/reports")
 @tracer.capture_method
 def report(account: str, body: Report) -> dict[str, Any]:
-    """Put a report into the queue."""
+    """Enqueue a report."""
     _account(account)
     sqs.send_message(QueueUrl=os.environ["REPORTS_QUEUE_URL"], MessageBody=body.model_dump_json())
     return {"status": "pending"}
@@ -122,5 +122,5 @@ def report(account: str, body: Report) -> dict[str, Any]:
 @tracer.capture_lambda_handler
 @metrics.log_metrics
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    """Answer a request of the gateway."""
+    """Handle an event of API Gateway."""
     return app.resolve(event, context)

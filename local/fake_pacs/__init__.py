@@ -1,5 +1,5 @@
-"""PACs with a memory, spoken to over real HTTP in place of the real ones.
+"""Fake PACs: stateful HTTP servers that replace the real PACs.
 
-They are written from the PACs' public documentation alone and know nothing of
-the code that calls them, so that both sides can be wrong independently.
+They follow the PACs' public documentation only and share no code with the clients, so an error on
+one side does not hide an error on the other.
 """

@@ -1,4 +1,4 @@
-"""What all sandboxes share: routing, the control endpoints, and faults around an answer."""
+"""Base class of the fake PACs: routing, control endpoints and fault injection."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from werkzeug.wrappers import Request, Response
 
 from local.fake_pacs.fake_data import Clock, FakePacStateError, mexico_now
 from local.fake_pacs.faults import (
-    REPLACING,
+    REPLACING_FAULTS,
     Fault,
     FaultKind,
     FaultQueue,
@@ -32,10 +32,10 @@ from local.fake_pacs.fields import FieldError, Fields, read_fields
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
-_Model = TypeVar("_Model", bound=Fields)
+_FieldsType = TypeVar("_FieldsType", bound=Fields)
 
 CONTROL = "/_control"
-CALLS_KEPT = 100_000
+MAX_CALLS = 100_000
 JSON = "application/json; charset=utf-8"
 MAINTENANCE_PAGE = (
     "<!DOCTYPE html><html lang='es'><head><meta charset='utf-8'><title>Mantenimiento</title>"
@@ -46,7 +46,7 @@ MAINTENANCE_PAGE = (
 
 @dataclass(frozen=True)
 class RequestContext:
-    """What a call is about, as far as it can be told before the call is judged."""
+    """The properties of a call, as sent, before validation."""
 
     operation: str
     account: str | None = None
@@ -57,11 +57,10 @@ class RequestContext:
 
 @dataclass
 class Reply:
-    """An answer before any fault has touched it.
+    """A response before fault injection.
 
-    `outcome` is the PAC's own code for what it decided; `length` is the size of a body that
-    is not a sequence, when known; `on_sent` is told True as the answer sets out and False
-    if it did not go out whole.
+    `outcome` is the PAC's code. `length` is the size of a body that is an iterator, None if
+    unknown. `on_sent` is called with True when sending starts, and with False if sending fails.
     """
 
     status: int
@@ -75,25 +74,25 @@ class Reply:
 
 @dataclass
 class Call:
-    """One call seen. `outcome` is "in-progress", the PAC's code, or "not-processed"."""
+    """A received call. `outcome` is "in-progress", the PAC's code, or "not-processed"."""
 
     number: int
     time: str
-    subject: RequestContext
+    context: RequestContext
     fault: FaultKind | None
     outcome: str = "in-progress"
     answered: bool = False
 
     def as_json(self) -> dict[str, Any]:
-        """The call without any credential."""
+        """Return the call without credentials."""
         return {
             "number": self.number,
             "time": self.time,
-            "operation": self.subject.operation,
-            "account": self.subject.account,
-            "rfc": self.subject.rfc,
-            "month": self.subject.month,
-            "timbres": self.subject.timbres,
+            "operation": self.context.operation,
+            "account": self.context.account,
+            "rfc": self.context.rfc,
+            "month": self.context.month,
+            "timbres": self.context.timbres,
             "fault": self.fault.value if self.fault else None,
             "outcome": self.outcome,
             "answered": self.answered,
@@ -101,46 +100,46 @@ class Call:
 
 
 class CallLog:
-    """The last calls seen, in the order in which they came."""
+    """The newest calls, in order of arrival."""
 
     def __init__(self) -> None:
         """Start empty."""
-        self._calls: deque[Call] = deque(maxlen=CALLS_KEPT)
-        self._seen = 0
+        self._calls: deque[Call] = deque(maxlen=MAX_CALLS)
+        self._count = 0
         self._lock = threading.Lock()
 
-    def begin(self, subject: RequestContext, fault: FaultKind | None, at: str) -> Call:
-        """Enter a call that has just come in; its outcome is filled in later."""
+    def begin(self, context: RequestContext, fault: FaultKind | None, time: str) -> Call:
+        """Add a call; its outcome is set later."""
         with self._lock:
-            self._seen += 1
-            call = Call(self._seen, at, subject, fault)
+            self._count += 1
+            call = Call(self._count, time, context, fault)
             self._calls.append(call)
             return call
 
     def clear(self) -> None:
-        """Forget all calls."""
+        """Remove all calls."""
         with self._lock:
             self._calls.clear()
 
     def as_json(self) -> list[dict[str, Any]]:
-        """All calls kept, oldest first."""
+        """Return the stored calls, oldest first."""
         with self._lock:
             return [call.as_json() for call in self._calls]
 
 
 def json_reply(payload: object, outcome: str = "200", status: int = 200) -> Reply:
-    """A PAC's answer in JSON, in UTF-8."""
+    """Return a PAC's reply as JSON in UTF-8."""
     return Reply(status, [json.dumps(payload, ensure_ascii=False).encode()], JSON, outcome)
 
 
 def json_response(payload: object, status: int = 200) -> Response:
-    """A JSON answer in UTF-8."""
+    """Return a JSON response in UTF-8."""
     body = json.dumps(payload, ensure_ascii=False).encode()
     return Response(body, status, content_type=JSON)
 
 
-def control_fields(request: Request, model: type[_Model]) -> _Model:
-    """The fields of a control request's JSON object. Raises FieldError."""
+def control_fields(request: Request, model: type[_FieldsType]) -> _FieldsType:
+    """Return the fields of a control request's JSON object. Raises FieldError."""
     return read_fields(model, request.get_json(force=True, silent=True))
 
 
@@ -149,7 +148,7 @@ View = Callable[..., Response]
 
 @cache
 def _urls(routes: tuple[tuple[str, str, str], ...]) -> Map:
-    """The map from paths to names of views; it takes longer to make than a sandbox."""
+    """The map from paths to names of views; it takes longer to make than a fake PAC."""
     return Map(
         [Rule(path, methods=methods.split(), endpoint=view) for methods, path, view in routes],
         strict_slashes=True,
@@ -159,23 +158,23 @@ def _urls(routes: tuple[tuple[str, str, str], ...]) -> Map:
 
 
 class FakePac(ABC):
-    """A WSGI application that answers as one PAC does and can be steered under `/_control/`.
+    """A WSGI application that behaves as a PAC; `/_control/` controls it.
 
-    A subclass names its fault rules and the header that carries credentials, if any, and
-    passes its routes as (method or methods, path, view); views are methods of its own that
-    take the request and the path's variables.
+    A subclass defines its fault rules and the header with its credentials, if any. It passes its
+    routes as (methods, path, view); a view is one of its methods, which takes the request and the
+    path's variables, and returns the result of `respond`.
     """
 
     rules: ClassVar[FaultRules]
     credential_header: ClassVar[str | None] = None
 
     def __init__(self, routes: Sequence[tuple[str, str, View]], clock: Clock = mexico_now) -> None:
-        """Take the routes of the PAC, methods separated by blanks, and the clock."""
+        """Set the PAC's routes, with methods separated by blanks, and its clock."""
         self.faults = FaultQueue()
         self.calls = CallLog()
         self._clock = clock
         self._contracts: list[tuple[str, int]] = []
-        everything = [
+        all_routes = [
             ("GET", f"{CONTROL}/state", self._get_state),
             ("GET", f"{CONTROL}/faults", self._get_faults),
             ("POST", f"{CONTROL}/faults", self._post_fault),
@@ -186,11 +185,11 @@ class FakePac(ABC):
             *routes,
         ]
         self._urls = _urls(
-            tuple((methods, path, view.__name__) for methods, path, view in everything)
+            tuple((methods, path, view.__name__) for methods, path, view in all_routes)
         )
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Answer one request."""
+        """Handle a WSGI request."""
         request = Request(environ)
         return self._dispatch(request)(environ, start_response)
 
@@ -198,59 +197,61 @@ class FakePac(ABC):
 
     @abstractmethod
     def rejection(self, operation: str, fault: Fault) -> Reply:
-        """The PAC's answer with the code of a fault of the kind `CODE`."""
+        """Return the PAC's reply for a fault of the kind `CODE`."""
 
-    def wrong_shape(self, operation: str) -> Reply:  # noqa: ARG002 a subclass tells them apart
-        """A well-formed answer that is not what the PAC documents."""
+    def wrong_shape(self, operation: str) -> Reply:  # noqa: ARG002 for subclasses
+        """Return a well-formed reply that differs from the PAC's documentation."""
         return json_reply({"estado": "correcto", "saldo": {"timbres": "tres"}}, "not-processed")
 
     def content_type(self, operation: str) -> str:  # noqa: ARG002 as above
-        """The content type of the PAC's answers to an operation."""
+        """Return the content type of the PAC's replies to an operation."""
         return JSON
 
     def state_json(self) -> dict[str, Any]:
-        """The sandbox's memory without credentials."""
+        """Return the fake PAC's state without credentials."""
         return {"contracts": self.contracts()}
 
     def not_routed(self, error: HTTPException) -> Reply:
-        """The PAC's answer to a path or method that it does not have."""
+        """Return the PAC's reply to an unknown path or method."""
         return Reply(error.code or 500, [], "text/html", "not-processed")
 
     def contracts(self) -> list[tuple[str, int]]:
-        """The contracts that took effect, as RFC and stamps, oldest first."""
+        """Return the created contracts as RFC and stamps, oldest first."""
         return list(self._contracts)
 
     def statements(self, month: str, file_format: str) -> list[bytes]:  # noqa: ARG002 as above
-        """The statement of a month that each account was last sent."""
+        """Return the last sent statement of a month for each account."""
         return []
 
-    def answer(
+    def respond(
         self,
         request: Request,
-        subject: RequestContext,
+        context: RequestContext,
         process: Callable[[Fault | None, Fault | None], Reply],
     ) -> Response:
-        """Answer a call, with the faults that wait for it, if any.
+        """Return the response to a call, after injecting the queued faults that match it.
 
-        `process` does the PAC's work, as its second argument, a fault of `CHANGING_WORK`,
-        changes it, and words the answer, which it may spoil as its first says.
+        `process` processes the call and returns the reply. Its first argument is the fault of the
+        reply, its second the fault of the processing (`PROCESSING_FAULTS`); each may be None.
         """
-        call_key = (subject.operation, subject.rfc, subject.account)
-        fault, work = self.faults.take(*call_key), self.faults.take_work(*call_key)
+        call_key = (context.operation, context.rfc, context.account)
+        fault = self.faults.take_reply_fault(*call_key)
+        processing_fault = self.faults.take_processing_fault(*call_key)
         kind = fault.kind if fault else None
-        call = self.calls.begin(subject, kind or (work.kind if work else None), self._stamp())
+        processing_kind = processing_fault.kind if processing_fault else None
+        call = self.calls.begin(context, kind or processing_kind, self._timestamp())
         if fault and kind is FaultKind.SLOW:
             time.sleep(fault.seconds)
         if kind is FaultKind.CUT_BEFORE:
             call.outcome = "not-processed"
             cut(request.environ)
-        if fault and kind in REPLACING:
-            reply = self.replacement(request, subject.operation, fault)
+        if fault and kind in REPLACING_FAULTS:
+            reply = self.replacement(request, context.operation, fault)
             call.outcome = reply.outcome
             if fault.processed:
-                call.outcome = process(fault, work).outcome
+                call.outcome = process(fault, processing_fault).outcome
         else:
-            reply = process(fault, work)
+            reply = process(fault, processing_fault)
             call.outcome = reply.outcome
         if fault and kind is FaultKind.SLOW_AFTER:
             time.sleep(fault.seconds)
@@ -258,10 +259,10 @@ class FakePac(ABC):
             cut(request.environ)
         if kind is FaultKind.TRUNCATED:
             return _truncate(reply, request.environ)
-        return _count_sent(reply, call)
+        return _to_response(reply, call)
 
     def replacement(self, request: Request, operation: str, fault: Fault) -> Reply:
-        """The answer of a fault that stands in the PAC's place."""
+        """Return the reply of a fault that replaces the PAC's reply."""
         if fault.kind is FaultKind.CODE:
             return self.rejection(operation, fault)
         if fault.kind is FaultKind.WRONG_SHAPE and fault.reply is None:
@@ -280,32 +281,32 @@ class FakePac(ABC):
         try:
             name, variables = self._urls.bind_to_environ(request.environ).match()
         except HTTPException as error:
-            return self._unrouted(request, error)
+            return self._respond_to_unrouted(request, error)
         view: View = getattr(self, name)
         if not request.path.startswith(f"{CONTROL}/"):
-            routed: Response = view(request, **variables)
-            return routed
+            response: Response = view(request, **variables)
+            return response
         try:
-            controlled: Response = view(request, **variables)
-        except (FieldError, FakePacStateError) as problem:
-            return json_response({"error": str(problem)}, 400)
-        return controlled
+            control_response: Response = view(request, **variables)
+        except (FieldError, FakePacStateError) as error:
+            return json_response({"error": str(error)}, 400)
+        return control_response
 
-    def _unrouted(self, request: Request, error: HTTPException) -> Response:
-        allowed = {}
+    def _respond_to_unrouted(self, request: Request, error: HTTPException) -> Response:
+        headers = {}
         if isinstance(error, MethodNotAllowed):
-            allowed["Allow"] = ", ".join(sorted(error.valid_methods or ()))
+            headers["Allow"] = ", ".join(sorted(error.valid_methods or ()))
         if request.path.startswith(f"{CONTROL}/"):
             response = json_response({"error": error.name}, error.code or 500)
-            response.headers.update(allowed)
+            response.headers.update(headers)
             return response
-        call = self.calls.begin(RequestContext("other"), None, self._stamp())
+        call = self.calls.begin(RequestContext("other"), None, self._timestamp())
         reply = self.not_routed(error)
-        reply.headers = {**reply.headers, **allowed}
+        reply.headers = {**reply.headers, **headers}
         call.outcome = reply.outcome
-        return _count_sent(reply, call)
+        return _to_response(reply, call)
 
-    def _stamp(self) -> str:
+    def _timestamp(self) -> str:
         return self._clock().isoformat(timespec="milliseconds")
 
     # ------------------------------------------------------------- control endpoints
@@ -334,16 +335,16 @@ class FakePac(ABC):
         return Response(status=204)
 
     def _redirect_target(self, request: Request) -> Response:
-        """Where the `redirect` fault leads: the log then tells who came, and with what."""
-        call = self.calls.begin(RequestContext("elsewhere"), None, self._stamp())
-        carried = request.get_data() or (
+        """Log a call that followed the `redirect` fault, and whether it sent secrets or a body."""
+        call = self.calls.begin(RequestContext("elsewhere"), None, self._timestamp())
+        sent = request.get_data() or (
             self.credential_header and request.headers.get(self.credential_header)
         )
-        call.outcome = "with-credentials-or-body" if carried else "followed"
-        return _count_sent(Reply(200, [MAINTENANCE_PAGE], "text/html; charset=utf-8", "200"), call)
+        call.outcome = "with-credentials-or-body" if sent else "followed"
+        return _to_response(Reply(200, [MAINTENANCE_PAGE], "text/html; charset=utf-8", "200"), call)
 
 
-def _count_sent(reply: Reply, call: Call) -> Response:
+def _to_response(reply: Reply, call: Call) -> Response:
     headers = dict(reply.headers)
     length = reply.length
     if length is None and isinstance(reply.body, list):
@@ -355,7 +356,7 @@ def _count_sent(reply: Reply, call: Call) -> Response:
 
 
 def _notify_sent(reply: Reply, call: Call) -> Iterator[bytes]:
-    """The body, marked as sent from the start so that no client can outrun the mark."""
+    """Yield the body. The call is marked as sent first, so no client can see an unmarked call."""
 
     def mark(sent: bool) -> None:
         call.answered = sent
@@ -363,21 +364,21 @@ def _notify_sent(reply: Reply, call: Call) -> Iterator[bytes]:
             reply.on_sent(sent)
 
     mark(True)
-    whole = False
+    complete = False
     try:
         yield from reply.body
-        whole = True
+        complete = True
     finally:
-        if not whole:
+        if not complete:
             mark(False)
 
 
 def _truncate(reply: Reply, environ: Mapping[str, Any]) -> Response:
-    whole = b"".join(reply.body)
+    content = b"".join(reply.body)
 
     def body() -> Iterator[bytes]:
-        yield whole[: len(whole) // 2]
+        yield content[: len(content) // 2]
         cut(environ)
 
-    headers = {**reply.headers, "Content-Length": str(len(whole))}
+    headers = {**reply.headers, "Content-Length": str(len(content))}
     return Response(body(), reply.status, headers, content_type=reply.content_type)

@@ -1,7 +1,7 @@
-"""The memory behind the sandboxes: accounts, RFCs, movements, stamps and purchases.
+"""State of the fake PACs: accounts, RFCs, movements, stamps and contracts.
 
-Nothing here knows HTTP, JSON bodies or SOAP. Every public method takes the lock
-of its books, so one object may be shared by all the threads of a server.
+It is independent of HTTP and SOAP. Every public method locks its state, so the threads of a server
+can share one object.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from zoneinfo import ZoneInfo
 MEXICO_CITY = ZoneInfo("America/Mexico_City")
 CONSUMPTION = "Consumo de timbre"
 FAILED_ATTEMPTS_ALLOWED = 5
-"""Wrong passwords answered with 601; the account then answers 604 until it is cleared."""
+"""Wrong passwords that return 601; then the account returns 604 until it is reset."""
 
 _RFC = re.compile(r"[A-Z&Ñ]{3,4}[0-9]{2}(0[1-9]|1[012])(0[1-9]|[12][0-9]|3[01])[A-Z0-9]{2}[0-9A]")
 _MONTH = re.compile(r"[0-9]{4}-(0[1-9]|1[012])")
@@ -32,45 +32,45 @@ Clock = Callable[[], datetime]
 
 
 def mexico_now() -> datetime:
-    """The present moment in Mexico City, with its offset."""
+    """Return the current time in Mexico City, with its offset."""
     return datetime.now(MEXICO_CITY)
 
 
 def is_rfc(text: str) -> bool:
-    """Whether the text has the form of SAT's `t_RFC`, upper case and without blanks."""
+    """Return whether the text has the form of SAT's `t_RFC`, upper case and without blanks."""
     return _RFC.fullmatch(text) is not None
 
 
 def is_month(text: str) -> bool:
-    """Whether the text is a month as `yyyy-mm`."""
+    """Return whether the text is a month as `yyyy-mm`."""
     return _MONTH.fullmatch(text) is not None and not text.startswith("0000")
 
 
 def month_of(day: date) -> str:
-    """The month of a day, as `yyyy-mm`."""
+    """Return the month of a day, as `yyyy-mm`."""
     return f"{day.year:04d}-{day.month:02d}"
 
 
 def month_bounds(month: str) -> tuple[date, date]:
-    """The first and the last day of a month given as `yyyy-mm`."""
+    """Return the first and the last day of a month `yyyy-mm`."""
     year, number = int(month[:4]), int(month[5:])
     return date(year, number, 1), date(year, number, monthrange(year, number)[1])
 
 
 def bulk_rfc(index: int) -> str:
-    """The RFC number `index` of the made-up ones, well-formed and in ascending order."""
-    rest, last = divmod(index, 10)
-    rest, second = divmod(rest, len(_HOMOCLAVE))
-    rest, first = divmod(rest, len(_HOMOCLAVE))
+    """Return the generated RFC number `index`, well-formed; RFCs ascend with their numbers."""
+    quotient, last = divmod(index, 10)
+    quotient, second = divmod(quotient, len(_HOMOCLAVE))
+    quotient, first = divmod(quotient, len(_HOMOCLAVE))
     letters = ""
     for _ in range(3):
-        rest, letter = divmod(rest, 26)
+        quotient, letter = divmod(quotient, 26)
         letters = string.ascii_uppercase[letter] + letters
     return f"{letters}900101{_HOMOCLAVE[first]}{_HOMOCLAVE[second]}{last}"
 
 
 class FakePacStateError(Exception):
-    """What was asked cannot be entered in the books; the text says why."""
+    """A control request is invalid for the state; the message gives the reason."""
 
 
 # --------------------------------------------------------------------------- Reachcore
@@ -85,7 +85,7 @@ class Plan(StrEnum):
 
 @dataclass(slots=True)
 class Movement:
-    """One row of an account's month: how many operations of a kind an RFC had on a day."""
+    """A row of an account's month: the number of operations of a kind of an RFC on a day."""
 
     date: date
     rfc: str
@@ -95,10 +95,10 @@ class Movement:
 
 @dataclass(frozen=True)
 class BulkMonth:
-    """Movements for load tests, computed when read instead of kept.
+    """Movements for load tests, calculated on each read instead of stored.
 
-    Row `i` belongs to RFC `i % issuers` on day `1 + i // issuers`, which leaves one row
-    for an RFC and a day, as the documentation describes `Monto`.
+    Row `i` belongs to RFC `i % issuers` on day `1 + i // issuers`: one row per RFC and day, as the
+    documentation describes `Monto`.
     """
 
     month: str
@@ -106,25 +106,25 @@ class BulkMonth:
 
     @property
     def issuers(self) -> int:
-        """The number of RFCs that the rows are spread over."""
+        """Return the number of RFCs."""
         days = month_bounds(self.month)[1].day
         return -(-self.rows // days)
 
     def stamping(self) -> int:
-        """The number of RFCs with at least one row."""
+        """Return the number of RFCs with at least one row."""
         return min(self.rows, self.issuers)
 
     def count(self, rfc: str | None = None) -> int:
-        """The number of rows, of all RFCs or of one."""
+        """Return the number of rows, of all RFCs or of one."""
         return self.rows if rfc is None else len(self._rows_of(rfc))
 
     def total(self, rfc: str | None = None) -> int:
-        """The sum of the amounts, of all RFCs or of one."""
+        """Return the sum of the amounts, of all RFCs or of one."""
         rows = range(self.rows) if rfc is None else self._rows_of(rfc)
         return sum(self._amount(row) for row in rows)
 
     def movements(self, rfc: str | None = None) -> Iterator[Movement]:
-        """The rows by date and RFC, of all RFCs or of one."""
+        """Yield the rows by date and RFC, of all RFCs or of one."""
         first = month_bounds(self.month)[0]
         issuers = self.issuers
         if rfc is not None:
@@ -139,9 +139,9 @@ class BulkMonth:
                 yield Movement(day, name, CONSUMPTION, self._amount(row))
 
     def _rows_of(self, rfc: str) -> range:
-        known = range(self.stamping())
-        index = bisect_left(known, rfc, key=bulk_rfc)
-        if index == len(known) or bulk_rfc(index) != rfc:
+        indexes = range(self.stamping())
+        index = bisect_left(indexes, rfc, key=bulk_rfc)
+        if index == len(indexes) or bulk_rfc(index) != rfc:
             return range(0)
         return range(index, self.rows, self.issuers)
 
@@ -155,11 +155,11 @@ _MovementKey = tuple[date, str, str]
 
 @dataclass
 class ReachcoreAccount:
-    """One account at Reachcore.
+    """An account at Reachcore.
 
-    `name` is what the CSV calls `Cuenta`; `rfcs` tells of every registered RFC whether it
-    is authorised to stamp; `movements` holds amounts by month and by (date, rfc, kind);
-    `entries` holds when movements were added, where that is known.
+    `name` is the `Cuenta` of the CSV. `rfcs` maps each registered RFC to whether it is authorised
+    to stamp. `movements` has amounts by month and by (date, rfc, kind). `entries` has the times at
+    which movements were added, if known.
     """
 
     name: str
@@ -170,7 +170,7 @@ class ReachcoreAccount:
     entries: list[tuple[datetime, Movement]] = field(default_factory=list)
 
     def add(self, movement: Movement, time: datetime | None = None) -> None:
-        """Enter a movement; amounts of the same RFC, day and kind add up to one row."""
+        """Add a movement; amounts of the same RFC, day and kind are summed in one row."""
         rows = self.movements.setdefault(month_of(movement.date), {})
         key = (movement.date, movement.rfc, movement.kind)
         rows[key] = rows.get(key, 0) + movement.amount
@@ -178,7 +178,7 @@ class ReachcoreAccount:
             self.entries.append((time, movement))
 
     def rows(self, month: str, as_of: datetime) -> list[tuple[_MovementKey, int]]:
-        """The amounts of a month without movements added after `as_of`, sorted by key."""
+        """Return the amounts of a month without movements added after `as_of`, sorted by key."""
         rows = dict(self.movements.get(month, {}))
         for time, movement in self.entries:
             if time > as_of and month_of(movement.date) == month:
@@ -188,10 +188,10 @@ class ReachcoreAccount:
 
 @dataclass(frozen=True)
 class Balance:
-    """One account's month as it stood at `as_of`, fit to be read while the books change.
+    """An account's month at `as_of`; later changes of the state do not affect it.
 
-    `registered`, `authorized` and `stamping` count the account's RFCs; `transactions` sums
-    the stamps of its authorised RFCs, or of the one asked for; `rows` counts `movements()`.
+    `registered`, `authorized` and `stamping` are numbers of RFCs. `transactions` is the number of
+    stamps of the authorised RFCs, or of the requested RFC. `rows` is the number of `movements()`.
     """
 
     account: str
@@ -204,40 +204,40 @@ class Balance:
     transactions: int
     rows: int
     rfc: str | None
-    _kept: tuple[Movement, ...] = field(repr=False)
+    _movements: tuple[Movement, ...] = field(repr=False)
     _bulk: BulkMonth | None = field(repr=False)
 
     def movements(self) -> Iterator[Movement]:
-        """The rows by date and RFC, read one at a time; may be called again."""
+        """Return an iterator of the rows by date and RFC; each call starts at the first row."""
         bulk = self._bulk.movements(self.rfc) if self._bulk else iter(())
-        return heapq.merge(self._kept, bulk, key=lambda row: (row.date, row.rfc))
+        return heapq.merge(self._movements, bulk, key=lambda row: (row.date, row.rfc))
 
 
 class ReachcoreState:
-    """All Reachcore accounts, found by API key by the PAC and by name by its keeper."""
+    """All Reachcore accounts, by API key for the PAC and by name for control requests."""
 
     def __init__(self, accounts: Mapping[str, ReachcoreAccount]) -> None:
-        """Take the accounts by API key; their names must differ."""
+        """Set the accounts by API key. Raises FakePacStateError if a name repeats."""
         self._by_key = dict(accounts)
         self._by_name = {account.name: account for account in self._by_key.values()}
         if len(self._by_name) != len(self._by_key):
-            raise FakePacStateError("two Reachcore accounts bear the same name")
+            raise FakePacStateError("two Reachcore accounts have the same name")
         self._lock = threading.RLock()
 
     def account_of(self, api_key: str) -> str | None:
-        """The name of the account that an API key opens, or None."""
+        """Return the name of the account with an API key, or None."""
         account = self._by_key.get(api_key)
         return account.name if account else None
 
     def set_key(self, name: str, api_key: str) -> None:
-        """Give an account another API key; the one before opens nothing from then on."""
+        """Replace an account's API key; the previous key becomes invalid."""
         with self._lock:
             account = self._account(name)
-            others = {key: one for key, one in self._by_key.items() if one is not account}
+            others = {key: other for key, other in self._by_key.items() if other is not account}
             self._by_key = {**others, api_key: account}
 
     def is_registered(self, name: str, rfc: str) -> bool:
-        """Whether an RFC is registered in the account of that name."""
+        """Return whether an RFC is registered in the account `name`."""
         with self._lock:
             return rfc in self._account(name).rfcs
 
@@ -249,24 +249,24 @@ class ReachcoreState:
         as_of: datetime,
         lag: timedelta = timedelta(),
     ) -> Balance:
-        """The month of an account, narrowed to one RFC's movements when given.
+        """Return the month of an account, with the movements of `rfc` only if given.
 
-        Movements added less than `lag` before `as_of` are not in it.
+        It omits movements added less than `lag` before `as_of`.
         """
         with self._lock:
             account = self._account(name)
             bulk = account.bulk.get(month)
-            everything = account.rows(month, as_of - lag)
+            all_rows = account.rows(month, as_of - lag)
             authorized = {name for name, allowed in account.rfcs.items() if allowed}
-            stamping = {who for (_, who, kind), _ in everything if kind == CONSUMPTION}
-            kept = tuple(
-                Movement(day, who, kind, amount)
-                for (day, who, kind), amount in everything
-                if rfc is None or who == rfc
+            stamping = {row_rfc for (_, row_rfc, kind), _ in all_rows if kind == CONSUMPTION}
+            movements = tuple(
+                Movement(day, row_rfc, kind, amount)
+                for (day, row_rfc, kind), amount in all_rows
+                if rfc is None or row_rfc == rfc
             )
             registered = len(account.rfcs)
         transactions = sum(
-            row.amount for row in kept if row.kind == CONSUMPTION and row.rfc in authorized
+            row.amount for row in movements if row.kind == CONSUMPTION and row.rfc in authorized
         )
         return Balance(
             account=name,
@@ -277,14 +277,14 @@ class ReachcoreState:
             authorized=len(authorized),
             stamping=len(stamping) + (bulk.stamping() if bulk else 0),
             transactions=transactions + (bulk.total(rfc) if bulk else 0),
-            rows=len(kept) + (bulk.count(rfc) if bulk else 0),
+            rows=len(movements) + (bulk.count(rfc) if bulk else 0),
             rfc=rfc,
-            _kept=kept,
+            _movements=movements,
             _bulk=bulk,
         )
 
     def register(self, name: str, rfc: str, *, authorized: bool) -> None:
-        """Register an RFC with an account, or change whether it may stamp."""
+        """Register an RFC in an account, or change its authorisation."""
         if not is_rfc(rfc):
             raise FakePacStateError(f"{rfc!r} is not a well-formed RFC")
         with self._lock:
@@ -293,9 +293,9 @@ class ReachcoreState:
     def add_movements(
         self, name: str, movements: Iterable[Movement], time: datetime | None = None
     ) -> None:
-        """Enter movements of registered RFCs: all of them, or none if one is wrong.
+        """Add movements of registered RFCs; add none if one is invalid.
 
-        Without a `time`, they are in every later read, a lagging one too.
+        Without a `time`, lagging reads include them too.
         """
         entries = list(movements)
         with self._lock:
@@ -309,9 +309,9 @@ class ReachcoreState:
                 account.add(entry, time)
 
     def load_bulk(self, name: str, month: str, rows: int) -> None:
-        """Give an account `rows` made-up movements in a month, in place of earlier ones.
+        """Set `rows` generated movements in a month of an account, in place of earlier ones.
 
-        Registers and authorises the RFCs that they are spread over.
+        Registers and authorises their RFCs.
         """
         if not is_month(month):
             raise FakePacStateError(f"{month!r} is not a month as yyyy-mm")
@@ -324,9 +324,9 @@ class ReachcoreState:
             account.rfcs.update((bulk_rfc(index), True) for index in range(bulk.issuers))
 
     def as_json(self) -> dict[str, Any]:
-        """Everything but the API keys; made-up movements only as their number."""
+        """Return the state without API keys; of generated movements only their number."""
         with self._lock:
-            return {"accounts": [self._account_json(one) for one in self._by_name.values()]}
+            return {"accounts": [self._account_json(account) for account in self._by_name.values()]}
 
     @staticmethod
     def _account_json(account: ReachcoreAccount) -> dict[str, Any]:
@@ -355,7 +355,7 @@ class ReachcoreState:
     def _account(self, name: str) -> ReachcoreAccount:
         account = self._by_name.get(name)
         if account is None:
-            raise FakePacStateError(f"there is no account {name!r}")
+            raise FakePacStateError(f"unknown account {name!r}")
         return account
 
 
@@ -363,7 +363,7 @@ class ReachcoreState:
 
 
 class AccountState(StrEnum):
-    """What keeps a user of Solución Factible from working, if anything."""
+    """Whether a user of Solución Factible can sign in, or why not."""
 
     ACTIVE = "active"
     LOCKED = "locked"
@@ -372,7 +372,7 @@ class AccountState(StrEnum):
     INACTIVE = "inactive"
 
 
-_STATUS_OF_STATE = {
+_STATUS_BY_STATE = {
     AccountState.LOCKED: 602,
     AccountState.EXPIRED: 603,
     AccountState.TOO_MANY_ATTEMPTS: 604,
@@ -382,10 +382,10 @@ _STATUS_OF_STATE = {
 
 @dataclass
 class Issuer:
-    """One issuer's stamps; `denied` makes contracts for it end in "permission denied".
+    """An issuer's stamps; if `denied`, its contracts fail with "permission denied".
 
-    `created` is when a first contract made it an issuer of the account, None if it always
-    was; `changes` are (time, contratados, usados), each as a difference.
+    `created` is the time of the first contract that added the issuer to the account, None for an
+    initial issuer. `changes` are differences (time, contratados, usados).
     """
 
     contratados: int = 0
@@ -396,18 +396,18 @@ class Issuer:
 
     @property
     def disponibles(self) -> int:
-        """The stamps that are left."""
+        """Return the stamps left."""
         return self.contratados - self.usados
 
     def change(self, contratados: int, usados: int, time: datetime | None) -> None:
-        """Add to both counts; without a `time`, lagging reads include it."""
+        """Add to both counts. Without a `time`, lagging reads include the change."""
         self.contratados += contratados
         self.usados += usados
         if time is not None:
             self.changes.append((time, contratados, usados))
 
     def past(self, as_of: datetime) -> Issuer | None:
-        """A copy without the changes after `as_of`; None if the issuer is newer than that."""
+        """Return a copy without the changes after `as_of`; None if the issuer is newer."""
         if self.created is not None and self.created > as_of:
             return None
         later = [change for change in self.changes if change[0] > as_of]
@@ -420,7 +420,7 @@ class Issuer:
 
 @dataclass
 class ContractRecord:
-    """One contract that took effect, and whether its reply went out whole."""
+    """A created contract, and whether its reply was sent completely."""
 
     rfc: str
     timbres: int
@@ -430,7 +430,7 @@ class ContractRecord:
 
 @dataclass
 class SolucionFactibleAccount:
-    """One user of Solución Factible with its issuers by RFC and its purchases in order."""
+    """A user of Solución Factible, with its issuers by RFC and its contracts, oldest first."""
 
     username: str
     password: str = field(repr=False)
@@ -444,11 +444,11 @@ class SolucionFactibleState:
     """All users of Solución Factible, by username."""
 
     def __init__(self, accounts: Iterable[SolucionFactibleAccount]) -> None:
-        """Take the users; their names must differ."""
+        """Set the users. Raises FakePacStateError if a username repeats."""
         entries = list(accounts)
         self._accounts = {account.username: account for account in entries}
         if len(self._accounts) != len(entries):
-            raise FakePacStateError("two Solución Factible accounts bear the same username")
+            raise FakePacStateError("two Solución Factible accounts have the same username")
         self._lock = threading.RLock()
 
     def add_account(self, username: str, password: str) -> None:
@@ -457,21 +457,21 @@ class SolucionFactibleState:
             self._accounts[username] = SolucionFactibleAccount(username, password)
 
     def knows(self, username: str) -> bool:
-        """Whether there is a user of that name."""
+        """Return whether the user exists."""
         return username in self._accounts
 
     def authenticate(self, username: str, password: str) -> int:
-        """The documented status of a sign-in: 200, or 601 to 605.
+        """Return the documented status of a sign-in: 200, or 601 to 605.
 
-        Counts wrong passwords; after `FAILED_ATTEMPTS_ALLOWED` of them in a row even the
-        right one gets 604, until `set_account` makes the user active again.
+        After `FAILED_ATTEMPTS_ALLOWED` consecutive wrong passwords every sign-in returns 604, until
+        `set_account` activates the user.
         """
         with self._lock:
             account = self._accounts.get(username)
             if account is None:
                 return 601
             if account.state is not AccountState.ACTIVE:
-                return _STATUS_OF_STATE[account.state]
+                return _STATUS_BY_STATE[account.state]
             if account.password == password:
                 account.failed_attempts = 0
                 return 200
@@ -481,13 +481,13 @@ class SolucionFactibleState:
             return 601
 
     def stamps(self, username: str, rfc: str) -> Issuer | None:
-        """A copy of an issuer's counts, or None where the user has no such issuer."""
+        """Return a copy of an issuer's counts, or None if the user does not have the issuer."""
         with self._lock:
             issuer = self._account(username).issuers.get(rfc)
             return Issuer(issuer.contratados, issuer.usados, issuer.denied) if issuer else None
 
     def past_stamps(self, username: str, rfc: str, as_of: datetime) -> Issuer | None:
-        """What `stamps` would have returned at `as_of`: the answer of a lagging read."""
+        """Return the result of `stamps` at `as_of`, for a lagging read."""
         with self._lock:
             issuer = self._account(username).issuers.get(rfc)
             return issuer.past(as_of) if issuer else None
@@ -495,7 +495,7 @@ class SolucionFactibleState:
     def contract(
         self, username: str, rfc: str, timbres: int, time: datetime
     ) -> ContractRecord | None:
-        """Buy stamps for an issuer, known or new; None where permission is denied."""
+        """Create a contract for a known or new issuer; return None if permission is denied."""
         with self._lock:
             account = self._account(username)
             issuer = account.issuers.get(rfc)
@@ -504,16 +504,16 @@ class SolucionFactibleState:
             if issuer is None:
                 issuer = account.issuers[rfc] = Issuer(created=time)
             issuer.change(timbres, 0, time)
-            purchase = ContractRecord(rfc, timbres, time)
-            account.contracts.append(purchase)
-            return purchase
+            record = ContractRecord(rfc, timbres, time)
+            account.contracts.append(record)
+            return record
 
     def expire(
         self, username: str, rfc: str, contratados: int, usados: int, time: datetime
     ) -> None:
-        """End an older contract: its stamps and those used of them leave the counts.
+        """Let an older contract expire: subtract its stamps and its used stamps.
 
-        What the issuer does not have cannot expire.
+        At most the issuer's own stamps expire.
         """
         with self._lock:
             issuer = self._account(username).issuers[rfc]
@@ -525,9 +525,9 @@ class SolucionFactibleState:
     def consume(
         self, rfc: str, timbres: int, username: str | None = None, time: datetime | None = None
     ) -> Issuer:
-        """Use up stamps that an issuer has left; returns a copy of its counts after that.
+        """Use stamps of an issuer; return a copy of its counts afterwards.
 
-        Without a `time`, the use is in every later read, a lagging one too.
+        Without a `time`, lagging reads include the change.
         """
         with self._lock:
             account = self._account(username)
@@ -548,7 +548,7 @@ class SolucionFactibleState:
         state: AccountState | None = None,
         password: str | None = None,
     ) -> None:
-        """Change a user's state or password; either forgets failed attempts."""
+        """Change a user's state or password, and reset its failed attempts."""
         with self._lock:
             account = self._account(username)
             account.failed_attempts = 0
@@ -566,7 +566,7 @@ class SolucionFactibleState:
         usados: int | None = None,
         denied: bool | None = None,
     ) -> None:
-        """Create an issuer or change what is given of it, in lagging reads too."""
+        """Create an issuer or change the given values; lagging reads include the change."""
         if not is_rfc(rfc):
             raise FakePacStateError(f"{rfc!r} is not a well-formed RFC")
         with self._lock:
@@ -582,7 +582,7 @@ class SolucionFactibleState:
             account.issuers[rfc] = new
 
     def load_issuers(self, count: int, username: str | None = None) -> None:
-        """Give a user `count` made-up issuers with stamps of their own."""
+        """Add `count` generated issuers with stamps to a user."""
         if count < 0:
             raise FakePacStateError("count must not be negative")
         with self._lock:
@@ -591,7 +591,7 @@ class SolucionFactibleState:
                 issuers[bulk_rfc(index)] = Issuer(100 + index % 900, index % 100)
 
     def as_json(self) -> dict[str, Any]:
-        """Everything but the passwords."""
+        """Return the state without passwords."""
         with self._lock:
             return {
                 "accounts": [
@@ -609,14 +609,14 @@ class SolucionFactibleState:
                             }
                             for rfc, issuer in sorted(account.issuers.items())
                         ],
-                        "purchases": [
+                        "contracts": [
                             {
-                                "rfc": purchase.rfc,
-                                "timbres": purchase.timbres,
-                                "time": purchase.time.isoformat(timespec="seconds"),
-                                "reply_sent": purchase.reply_sent,
+                                "rfc": record.rfc,
+                                "timbres": record.timbres,
+                                "time": record.time.isoformat(timespec="seconds"),
+                                "reply_sent": record.reply_sent,
                             }
-                            for purchase in account.contracts
+                            for record in account.contracts
                         ],
                     }
                     for account in self._accounts.values()
@@ -630,7 +630,7 @@ class SolucionFactibleState:
             return next(iter(self._accounts.values()))
         account = self._accounts.get(username)
         if account is None:
-            raise FakePacStateError(f"there is no account {username!r}")
+            raise FakePacStateError(f"unknown account {username!r}")
         return account
 
 
@@ -639,7 +639,7 @@ class SolucionFactibleState:
 
 @dataclass(frozen=True)
 class FakePacState:
-    """The books of both PACs."""
+    """The state of both PACs."""
 
     reachcore: ReachcoreState
     solucion_factible: SolucionFactibleState
@@ -653,18 +653,18 @@ def demo_state(
     username: str,
     password: str,
 ) -> FakePacState:
-    """The demo's data: the same for the same day, and nothing later than that day."""
+    """Return the demo's data up to `today`, equal for equal arguments."""
     return FakePacState(
-        demo_reachcore_books(today, acme_api_key=acme_api_key, norte_api_key=norte_api_key),
-        demo_solucion_factible_books(username, password),
+        demo_reachcore_state(today, acme_api_key=acme_api_key, norte_api_key=norte_api_key),
+        demo_solucion_factible_state(username, password),
     )
 
 
-def demo_reachcore_books(today: date, *, acme_api_key: str, norte_api_key: str) -> ReachcoreState:
-    """The demo's data at Reachcore.
+def demo_reachcore_state(today: date, *, acme_api_key: str, norte_api_key: str) -> ReachcoreState:
+    """Return the demo's data at Reachcore.
 
-    "Acme Timbrado" (Postpago) has five RFCs registered, four authorised and three that stamp;
-    "Norte Prepago" (Prepago) has two.
+    "Acme Timbrado" (Postpago) has five registered RFCs: four are authorised and three stamp.
+    "Norte Prepago" (Prepago) has two RFCs.
     """
     acme = ReachcoreAccount(
         "Acme Timbrado",
@@ -687,10 +687,10 @@ def demo_reachcore_books(today: date, *, acme_api_key: str, norte_api_key: str) 
     return ReachcoreState({acme_api_key: acme, norte_api_key: norte})
 
 
-def demo_solucion_factible_books(username: str, password: str) -> SolucionFactibleState:
-    """The demo's data at Solución Factible.
+def demo_solucion_factible_state(username: str, password: str) -> SolucionFactibleState:
+    """Return the demo's data at Solución Factible.
 
-    One user has Acme's five RFCs as issuers: comfortable, low, exhausted, unused and busy.
+    One user has Acme's five RFCs as issuers: with enough stamps, low, exhausted, unused and busy.
     """
     user = SolucionFactibleAccount(
         username,
@@ -707,11 +707,11 @@ def demo_solucion_factible_books(username: str, password: str) -> SolucionFactib
 
 
 def _demo_movements(today: date, rfcs: tuple[str, ...]) -> Iterator[Movement]:
-    """From the first of last month up to today; each RFC stamps on the 1st and in its rhythm."""
+    """Yield movements from the first of last month to today, at a fixed interval per RFC."""
     this_month = today.replace(day=1)
     last_month = (this_month - timedelta(days=1)).replace(day=1)
     days = (last_month + timedelta(days=n) for n in range((today - last_month).days + 1))
     for day in days:
-        for place, rfc in enumerate(rfcs, start=2):
-            if (day.day - 1) % place == 0:
-                yield Movement(day, rfc, CONSUMPTION, 1 + (day.day * (place + 3)) % 8)
+        for interval, rfc in enumerate(rfcs, start=2):
+            if (day.day - 1) % interval == 0:
+                yield Movement(day, rfc, CONSUMPTION, 1 + (day.day * (interval + 3)) % 8)

@@ -1,10 +1,9 @@
-"""Faults on command: what they are, and the queue that hands them to calls.
+"""Faults of the fake PACs, and the queue that assigns them to calls.
 
-A fault waits for an operation (and, when told so, for one RFC or account). Those that
-spoil a genuine answer let the PAC do its work first; those that put another answer in its
-place do so without any work, unless `processed` says that the work was done all the same.
-Those that change the work (`CHANGING_WORK`) leave the answer alone: a call can suffer one of
-them and one of the others.
+A fault matches an operation and optionally an RFC or an account. Some faults damage the reply after
+the PAC has processed the call. `REPLACING_FAULTS` replace the reply; the PAC does not process the
+call unless `processed` is true. `PROCESSING_FAULTS` change the processing and not the reply. A call
+can have one of them and one of the others.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from local.fake_pacs.fields import FieldError, Fields, Text, read_fields
 
 
 class FaultKind(StrEnum):
-    """Everything that can be made to go wrong."""
+    """The faults."""
 
     SLOW = "slow"
     SLOW_AFTER = "slow-after"
@@ -60,11 +59,11 @@ ANY_OPERATION = frozenset(
         FaultKind.REDIRECT,
     }
 )
-CHANGING_WORK = frozenset(
+PROCESSING_FAULTS = frozenset(
     {FaultKind.LAGGING_READS, FaultKind.DOUBLED_CONTRACT, FaultKind.EXPIRING_CONTRACT}
 )
-"""The kinds that change what the PAC reads or writes, and not how it answers."""
-REPLACING = frozenset(
+"""Faults that change what the PAC reads or writes, not its reply."""
+REPLACING_FAULTS = frozenset(
     {
         FaultKind.HTML_200,
         FaultKind.WRONG_SHAPE,
@@ -74,7 +73,7 @@ REPLACING = frozenset(
         FaultKind.SOAP_FAULT,
     }
 )
-"""The kinds that answer in the PAC's place."""
+"""Faults that replace the PAC's reply."""
 
 LAG_SECONDS = 8.0
 EXPIRING_CONTRATADOS, EXPIRING_USADOS = 100, 50
@@ -82,14 +81,13 @@ EXPIRING_CONTRATADOS, EXPIRING_USADOS = 100, 50
 
 @dataclass(frozen=True)
 class Fault:
-    """One fault for the next `times` calls of an operation, or for all where `times` is -1.
+    """A fault of the next `times` calls of an operation, or of all calls if `times` is -1.
 
-    `seconds` goes with the slow kinds and with `lagging-reads`, whose answers do not include
-    what was written in the last `seconds` (8 by default); `code`, `mensaje` (SOAP) and `body`
-    (REST: json, empty or html) with `code`; `reply`, sent verbatim, with `wrong-shape`;
-    `location` with `redirect`; `processed` with the kinds that answer in the PAC's place;
-    `contratados` and `usados` with `expiring-contract`: the stamps of the older contract that
-    expires while the new contract takes effect (100, 50 of them used, by default).
+    `seconds` applies to the slow kinds and to `lagging-reads`, whose replies omit the writes of the
+    last `seconds` (default 8). `code`, `mensaje` (SOAP) and `body` (REST: json, empty or html)
+    apply to `code`. `reply`, sent unchanged, applies to `wrong-shape`, `location` to `redirect`,
+    and `processed` to `REPLACING_FAULTS`. `contratados` and `usados` apply to `expiring-contract`:
+    the stamps of the older contract that expires when the new one is created (default 100 and 50).
     """
 
     operation: str
@@ -107,8 +105,8 @@ class Fault:
     contratados: int | None = None
     usados: int | None = None
 
-    def fits(self, operation: str, rfc: str | None, account: str | None) -> bool:
-        """Whether the fault waits for such a call."""
+    def matches(self, operation: str, rfc: str | None, account: str | None) -> bool:
+        """Return whether the fault applies to such a call."""
         return (
             self.operation == operation
             and self.rfc in (None, rfc)
@@ -116,8 +114,8 @@ class Fault:
         )
 
     def as_json(self) -> dict[str, Any]:
-        """What is set of the fault, under the names that `parse_fault` reads."""
-        shown: dict[str, Any] = {
+        """Return the fault's fields as `parse_fault` reads them, without defaults."""
+        payload: dict[str, Any] = {
             "operation": self.operation,
             "fault": self.kind.value,
             "times": self.times,
@@ -133,22 +131,21 @@ class Fault:
             "usados",
         ):
             if getattr(self, name) is not None:
-                shown[name] = getattr(self, name)
+                payload[name] = getattr(self, name)
         if self.seconds:
-            shown["seconds"] = self.seconds
+            payload["seconds"] = self.seconds
         if self.body != "json":
-            shown["body"] = self.body
+            payload["body"] = self.body
         if self.processed:
-            shown["processed"] = True
-        return shown
+            payload["processed"] = True
+        return payload
 
 
 @dataclass(frozen=True)
 class FaultRules:
-    """What one PAC's operations can suffer: kinds by operation, codes by operation.
+    """The faults of a PAC: kinds by operation, and codes by operation.
 
-    A PAC that speaks SOAP words its codes with a `mensaje`, one that speaks REST with a
-    `body`.
+    A code has a `mensaje` if the PAC uses SOAP, and a `body` if it uses REST.
     """
 
     kinds: Mapping[str, frozenset[FaultKind]]
@@ -156,7 +153,7 @@ class FaultRules:
     soap: bool = False
 
 
-_FIELDS_OF_KIND: Mapping[FaultKind, frozenset[str]] = {
+_FIELDS_BY_KIND: Mapping[FaultKind, frozenset[str]] = {
     FaultKind.SLOW: frozenset({"seconds"}),
     FaultKind.SLOW_AFTER: frozenset({"seconds"}),
     FaultKind.LAGGING_READS: frozenset({"seconds"}),
@@ -164,7 +161,7 @@ _FIELDS_OF_KIND: Mapping[FaultKind, frozenset[str]] = {
     FaultKind.WRONG_SHAPE: frozenset({"reply"}),
     FaultKind.REDIRECT: frozenset({"location"}),
 }
-_FIELDS_OF_ALL = frozenset({"operation", "fault", "times", "rfc", "account"})
+_COMMON_FIELDS = frozenset({"operation", "fault", "times", "rfc", "account"})
 
 
 class _FaultFields(Fields):
@@ -185,10 +182,10 @@ class _FaultFields(Fields):
 
 
 def parse_fault(payload: object, rules: FaultRules) -> Fault:
-    """Read a fault from `{"operation", "fault", "times"?, "rfc"?, "account"?, …}`.
+    """Return the fault in `{"operation", "fault", "times"?, "rfc"?, "account"?, …}`.
 
-    Raises FieldError for an unknown operation, a fault or a code that the operation does
-    not have, and fields that the fault has no use for.
+    Raises FieldError for an unknown operation, a fault or a code that the operation does not have,
+    and a field that the fault does not use.
     """
     fields = read_fields(_FaultFields, payload)
     operation = fields.operation
@@ -198,27 +195,27 @@ def parse_fault(payload: object, rules: FaultRules) -> Fault:
     if fields.fault not in allowed:
         raise FieldError(f"fault of {operation} must be one of: {', '.join(allowed)}")
     kind = FaultKind(fields.fault)
-    known = _FIELDS_OF_ALL | _FIELDS_OF_KIND.get(kind, frozenset())
-    if kind in REPLACING:
-        known |= {"processed"}
+    permitted = _COMMON_FIELDS | _FIELDS_BY_KIND.get(kind, frozenset())
+    if kind in REPLACING_FAULTS:
+        permitted |= {"processed"}
     if kind is FaultKind.CODE:
-        known |= {"code", "mensaje" if rules.soap else "body"}
-    if unknown := fields.model_fields_set - known:
+        permitted |= {"code", "mensaje" if rules.soap else "body"}
+    if unknown := fields.model_fields_set - permitted:
         raise FieldError(f"unknown field: {', '.join(sorted(unknown))}")
-    given = fields.model_dump(exclude={"operation", "fault"}, exclude_none=True)
-    if "code" in given:
-        given["code"] = str(given["code"])
+    values = fields.model_dump(exclude={"operation", "fault"}, exclude_none=True)
+    if "code" in values:
+        values["code"] = str(values["code"])
     if kind is FaultKind.LAGGING_READS:
-        given.setdefault("seconds", LAG_SECONDS)
+        values.setdefault("seconds", LAG_SECONDS)
     if kind is FaultKind.EXPIRING_CONTRACT:
-        given.setdefault("contratados", EXPIRING_CONTRATADOS)
-        given.setdefault("usados", min(EXPIRING_USADOS, given["contratados"]))
-    fault = Fault(operation, kind, **given)
+        values.setdefault("contratados", EXPIRING_CONTRATADOS)
+        values.setdefault("usados", min(EXPIRING_USADOS, values["contratados"]))
+    fault = Fault(operation, kind, **values)
     codes = rules.codes.get(operation, frozenset())
     slow = kind in (FaultKind.SLOW, FaultKind.SLOW_AFTER)
-    for wrong, complaint in (
+    for invalid, message in (
         (fault.times < 1 and fault.times != -1, "times must be at least 1, or -1 for all calls"),
-        (slow and "seconds" not in given, "seconds is required, from 0 to 900"),
+        (slow and "seconds" not in values, "seconds is required, from 0 to 900"),
         (kind is FaultKind.LAGGING_READS and not fault.seconds, "seconds must be more than 0"),
         (
             kind is FaultKind.CODE and fault.code not in codes,
@@ -226,69 +223,72 @@ def parse_fault(payload: object, rules: FaultRules) -> Fault:
         ),
         ((fault.usados or 0) > (fault.contratados or 0), "usados must not exceed contratados"),
     ):
-        if wrong:
-            raise FieldError(complaint)
+        if invalid:
+            raise FieldError(message)
     return fault
 
 
 class FaultQueue:
-    """Faults in the order they were set; each call takes the first that fits it."""
+    """Faults in order of arrival; each call takes the first that matches."""
 
     def __init__(self) -> None:
-        """Start without faults."""
         self._faults: list[Fault] = []
         self._lock = threading.Lock()
 
     def put(self, fault: Fault) -> None:
-        """Add a fault behind those already waiting."""
+        """Append a fault."""
         with self._lock:
             self._faults.append(fault)
 
-    def take(self, operation: str, rfc: str | None, account: str | None) -> Fault | None:
-        """The fault of a call's answer, one use of it spent, or None."""
-        return self._take(operation, rfc, account, frozenset(FaultKind) - CHANGING_WORK)
+    def take_reply_fault(
+        self, operation: str, rfc: str | None, account: str | None
+    ) -> Fault | None:
+        """Return the fault of a call's reply and decrement its `times`; None if none matches."""
+        return self._take(operation, rfc, account, frozenset(FaultKind) - PROCESSING_FAULTS)
 
-    def take_work(self, operation: str, rfc: str | None, account: str | None) -> Fault | None:
-        """The fault of a call's work (`CHANGING_WORK`), one use of it spent, or None."""
-        return self._take(operation, rfc, account, CHANGING_WORK)
+    def take_processing_fault(
+        self, operation: str, rfc: str | None, account: str | None
+    ) -> Fault | None:
+        """Return the `PROCESSING_FAULTS` fault of a call and decrement its `times`, or None."""
+        return self._take(operation, rfc, account, PROCESSING_FAULTS)
 
     def _take(
         self, operation: str, rfc: str | None, account: str | None, kinds: frozenset[FaultKind]
     ) -> Fault | None:
         with self._lock:
-            for place, fault in enumerate(self._faults):
-                if fault.kind not in kinds or not fault.fits(operation, rfc, account):
+            for index, fault in enumerate(self._faults):
+                if fault.kind not in kinds or not fault.matches(operation, rfc, account):
                     continue
                 if fault.times == 1:
-                    del self._faults[place]
+                    del self._faults[index]
                 elif fault.times > 1:
-                    self._faults[place] = replace(fault, times=fault.times - 1)
+                    self._faults[index] = replace(fault, times=fault.times - 1)
                 return fault
             return None
 
     def clear(self) -> None:
-        """Forget all faults."""
+        """Remove all faults."""
         with self._lock:
             self._faults.clear()
 
     def as_json(self) -> list[dict[str, Any]]:
-        """The faults still waiting."""
+        """Return the queued faults."""
         with self._lock:
             return [fault.as_json() for fault in self._faults]
 
 
 class ConnectionCutError(ConnectionAbortedError):
-    """The connection was closed on command; no more bytes can follow."""
+    """A fault closed the connection."""
 
 
 def cut(environ: Mapping[str, Any]) -> NoReturn:
-    """Close the connection of a request under the client's feet.
+    """Close the connection of a request.
 
-    Always raises ConnectionCutError, by which the server knows to send nothing more; without a
-    socket (a call made in the same process) that exception is all the caller sees.
+    Always raises ConnectionCutError, so that the server sends nothing more. Without a socket (a
+    call in the same process) the caller receives the exception.
     """
     connection = environ.get("werkzeug.socket")
     if isinstance(connection, socket.socket):
         with suppress(OSError):
             connection.shutdown(socket.SHUT_RDWR)
-    raise ConnectionCutError("connection cut on command")
+    raise ConnectionCutError("connection closed by a fault")

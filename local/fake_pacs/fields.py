@@ -1,4 +1,4 @@
-"""Typed reading of the JSON that steers a sandbox, with errors that name the field."""
+"""Validate the JSON of control requests; errors name the field."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ Text = Annotated[str, Field(min_length=1)]
 
 
 class FieldError(Exception):
-    """A field is missing, unknown or of the wrong type; the text says which."""
+    """A field is missing, unknown or of the wrong type; the message names it."""
 
 
 class Fields(BaseModel):
-    """The fields of one JSON object: of their very types, and no others."""
+    """The fields of a JSON object, with strict types and no additional fields."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
@@ -23,12 +23,13 @@ _Model = TypeVar("_Model", bound=Fields)
 
 
 def read_fields(model: type[_Model], payload: object) -> _Model:
-    """The fields in what the JSON said. Raises FieldError that names each wrong one."""
+    """Return the validated fields of `payload`. Raises FieldError with each invalid field."""
     try:
         return model.model_validate(payload)
     except ValidationError as error:
-        wrong = error.errors(include_input=False, include_url=False)
-        raise FieldError("; ".join(f"{_name(one['loc'])}: {one['msg']}" for one in wrong)) from None
+        errors = error.errors(include_input=False, include_url=False)
+        texts = (f"{_name(item['loc'])}: {item['msg']}" for item in errors)
+        raise FieldError("; ".join(texts)) from None
 
 
 def _name(location: tuple[int | str, ...]) -> str:

@@ -1,9 +1,9 @@
-"""Sovos Reachcore's stamping balance service as its documentation describes it.
+"""Fake of Sovos Reachcore's stamping balance service, as documented.
 
-Source: "Stamping Service Balance Consultation API" and its Spanish original. Where the
-pages are silent: errors without a code of their own bear the HTTP status as `Code`; a
-content type other than JSON gets 415; `GeneraronTimbre` counts the month asked for;
-`Transacciones` adds up the amounts of stamps consumed by authorised RFCs.
+Source: "Stamping Service Balance Consultation API" and its Spanish original. Assumptions where the
+pages say nothing: errors without a documented code have the HTTP status as `Code`; a content type
+other than JSON returns 415; `GeneraronTimbre` applies to the requested month; `Transacciones` is
+the sum of the stamps that authorised RFCs consumed.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ PATH = "/api/rest/Timbre/saldos"
 SALDOS = "saldos"
 _WRITERS = {"csv": csv_statement, "pdf": pdf_statement}
 _CONTENT_TYPES = {"csv": "text/csv; charset=utf-8", "pdf": "application/pdf"}
-_ROWS_AT_ONCE = 1000
+_ROWS_PER_CHUNK = 1000
 
 NOT_REGISTERED = (
     "El RFC proporcionado no pertenece a los RFC registrados en la cuenta a la que pertenece "
@@ -68,7 +68,7 @@ ERRORS = {
     "415": (415, "El API REST solo procesa estructuras JSON."),
     "500": (500, "Error de la plataforma Reachcore"),
 }
-"""HTTP status and message by the documented code; 405 and 415 are the sandbox's own."""
+"""HTTP status and message by documented code; 405 and 415 are not documented."""
 
 _DOCUMENTED = frozenset(ERRORS) - {"405", "415"}
 
@@ -99,7 +99,7 @@ class _RegisteredRfc(Fields):
 
 @dataclass(frozen=True)
 class _Query:
-    """What a request asks for, before it is known to be right."""
+    """The content of a request, before validation."""
 
     operation: str
     account: str | None
@@ -108,7 +108,7 @@ class _Query:
     rfc: object
 
     @property
-    def subject(self) -> RequestContext:
+    def context(self) -> RequestContext:
         return RequestContext(
             self.operation,
             self.account,
@@ -130,8 +130,8 @@ class FakeReachcore(FakePac):
     )
     credential_header = "RCApiKey"
 
-    def __init__(self, books: ReachcoreState, *, clock: Clock = mexico_now) -> None:
-        """Take the memory and the clock (any zone; answers speak Mexico City's time)."""
+    def __init__(self, state: ReachcoreState, *, clock: Clock = mexico_now) -> None:
+        """Set the state and the clock (any zone; replies use Mexico City's time)."""
         super().__init__(
             [
                 ("POST", PATH, self._saldos),
@@ -143,25 +143,25 @@ class FakeReachcore(FakePac):
             ],
             clock,
         )
-        self._books = books
+        self._state = state
         self._served: dict[tuple[str, str, str], Statement] = {}
         self._served_lock = threading.Lock()
 
     def state_json(self) -> dict[str, Any]:
-        """The accounts without their API keys."""
-        return self._books.as_json()
+        """Return the accounts without their API keys."""
+        return self._state.as_json()
 
     def not_routed(self, error: HTTPException) -> Reply:
-        """404 and 405 in the documented error structure."""
+        """Return 404 or 405 in the documented error structure."""
         return _error("405" if error.code == 405 else "404")
 
     def rejection(self, operation: str, fault: Fault) -> Reply:
-        """The documented error structure, or the body that the fault asks for."""
+        """Return the documented error structure, or the fault's body."""
         on_statement = operation != SALDOS and fault.code == "400-002"
         return _error(str(fault.code), RFC_NOT_NEEDED if on_statement else None, fault.body)
 
     def wrong_shape(self, operation: str) -> Reply:
-        """A well-formed answer of the right type that is not what the documentation describes."""
+        """Return a well-formed reply with the right content type and an undocumented structure."""
         if operation == "csv":
             body = "Reporte;Total\r\nTimbres;3\r\n"
             headers = {"Content-Disposition": 'attachment; filename="reporte.csv"'}
@@ -169,11 +169,11 @@ class FakeReachcore(FakePac):
         return super().wrong_shape(operation)
 
     def content_type(self, operation: str) -> str:
-        """That of a statement's format, or JSON."""
+        """Return the content type of a statement's format, or JSON."""
         return _CONTENT_TYPES.get(operation, JSON)
 
     def statements(self, month: str, file_format: str) -> list[bytes]:
-        """The statement of a month that each account was last sent."""
+        """Return the last sent statement of a month for each account."""
         with self._served_lock:
             return [
                 b"".join(statement.chunks())
@@ -186,31 +186,31 @@ class FakeReachcore(FakePac):
     def _saldos(self, request: Request) -> Response:
         query = self._query(request, SALDOS)
 
-        def process(fault: Fault | None, work: Fault | None) -> Reply:
-            if rejection := self._error_reply(query):
-                return rejection
-            return self._balance_reply(query, fault, work)
+        def process(fault: Fault | None, processing_fault: Fault | None) -> Reply:
+            if error := self._error_reply(query):
+                return error
+            return self._balance_reply(query, fault, processing_fault)
 
-        return self.answer(request, query.subject, process)
+        return self.respond(request, query.context, process)
 
     def _statement(self, request: Request, file_format: str) -> Response:
         query = self._query(request, file_format)
 
-        def process(_fault: Fault | None, work: Fault | None) -> Reply:
-            if rejection := self._error_reply(query):
-                return rejection
+        def process(_fault: Fault | None, processing_fault: Fault | None) -> Reply:
+            if error := self._error_reply(query):
+                return error
             if query.rfc is not None:
                 return _error("400-002", RFC_NOT_NEEDED)
-            return self._statement_reply(query, file_format, work)
+            return self._statement_reply(query, file_format, processing_fault)
 
-        return self.answer(request, query.subject, process)
+        return self.respond(request, query.context, process)
 
     def _query(self, request: Request, operation: str) -> _Query:
         payload = request.get_json(force=True, silent=True)
         fields = payload if isinstance(payload, dict) else {}
         return _Query(
             operation,
-            self._books.account_of(request.headers.get("RCApiKey", "")),
+            self._state.account_of(request.headers.get("RCApiKey", "")),
             request.mimetype == "application/json",
             fields.get("MesConsulta"),
             fields.get("RFCConsulta"),
@@ -218,7 +218,7 @@ class FakeReachcore(FakePac):
 
     @staticmethod
     def _error_reply(query: _Query) -> Reply | None:
-        """The documented error that holds for every operation, if one does."""
+        """Return the documented error that applies to every operation, or None."""
         if not query.is_json:
             return _error("415")
         if query.account is None:
@@ -229,18 +229,22 @@ class FakeReachcore(FakePac):
             return _error("400-001")
         return None
 
-    def _balance_reply(self, query: _Query, fault: Fault | None, work: Fault | None) -> Reply:
+    def _balance_reply(
+        self, query: _Query, fault: Fault | None, processing_fault: Fault | None
+    ) -> Reply:
         rfc = query.rfc
         if rfc is not None and not (
-            isinstance(rfc, str) and self._books.is_registered(str(query.account), rfc)
+            isinstance(rfc, str) and self._state.is_registered(str(query.account), rfc)
         ):
             return _error("400-002")
-        balance = self._balance(query, rfc, work)
-        spoilt = fault is not None and fault.kind is FaultKind.MISSING_COMMA
-        return Reply(200, _balance_json(balance, comma=not spoilt), JSON, "200")
+        balance = self._balance(query, rfc, processing_fault)
+        comma = fault is None or fault.kind is not FaultKind.MISSING_COMMA
+        return Reply(200, _balance_json(balance, comma=comma), JSON, "200")
 
-    def _statement_reply(self, query: _Query, file_format: str, work: Fault | None) -> Reply:
-        balance = self._balance(query, None, work)
+    def _statement_reply(
+        self, query: _Query, file_format: str, processing_fault: Fault | None
+    ) -> Reply:
+        balance = self._balance(query, None, processing_fault)
         statement = Statement(_WRITERS[file_format](balance))
         with self._served_lock:
             self._served[(balance.account, balance.month, file_format)] = statement
@@ -254,10 +258,10 @@ class FakeReachcore(FakePac):
             statement.size,
         )
 
-    def _balance(self, query: _Query, rfc: str | None, work: Fault | None) -> Balance:
+    def _balance(self, query: _Query, rfc: str | None, processing_fault: Fault | None) -> Balance:
         now = self._clock().astimezone(MEXICO_CITY)
-        lag = timedelta(seconds=work.seconds if work else 0)
-        return self._books.balance(str(query.account), str(query.month), rfc, now, lag)
+        lag = timedelta(seconds=processing_fault.seconds if processing_fault else 0)
+        return self._state.balance(str(query.account), str(query.month), rfc, now, lag)
 
     # -------------------------------------------------------------- control endpoints
 
@@ -267,17 +271,17 @@ class FakeReachcore(FakePac):
             Movement(row.date, row.rfc, row.kind or CONSUMPTION, row.amount)
             for row in fields.movements
         ]
-        self._books.add_movements(fields.account, movements, self._clock())
+        self._state.add_movements(fields.account, movements, self._clock())
         return json_response({"account": fields.account, "added": len(movements)}, 201)
 
     def _post_bulk(self, request: Request) -> Response:
         fields = control_fields(request, _Bulk)
-        self._books.load_bulk(fields.account, fields.month, fields.rows)
+        self._state.load_bulk(fields.account, fields.month, fields.rows)
         return json_response(fields.model_dump(), 201)
 
     def _post_rfc(self, request: Request) -> Response:
         fields = control_fields(request, _RegisteredRfc)
-        self._books.register(fields.account, fields.rfc, authorized=fields.authorized)
+        self._state.register(fields.account, fields.rfc, authorized=fields.authorized)
         return json_response(fields.model_dump(), 201)
 
     def _get_served(
@@ -286,7 +290,7 @@ class FakeReachcore(FakePac):
         with self._served_lock:
             statement = self._served.get((account, month, file_format))
         if statement is None:
-            return json_response({"error": "no such statement has been served"}, 404)
+            return json_response({"error": "no such statement was sent"}, 404)
         return Response(
             statement.chunks(),
             headers={"Content-Length": str(statement.size)},
@@ -295,21 +299,23 @@ class FakeReachcore(FakePac):
 
 
 def _error(code: str, message: str | None = None, body: str = "json") -> Reply:
-    """The answer for a code: JSON as documented, or without a body, or as an HTML page."""
-    status, usual = ERRORS[code]
+    """Return the reply for a code: JSON as documented, an empty body, or an HTML page."""
+    status, default_message = ERRORS[code]
     if body == "empty":
         return Reply(status, [], JSON, code)
     if body == "html":
         return Reply(status, [MAINTENANCE_PAGE], "text/html; charset=utf-8", code)
-    return json_reply({"errors": [{"Code": code, "Message": message or usual}]}, code, status)
+    return json_reply(
+        {"errors": [{"Code": code, "Message": message or default_message}]}, code, status
+    )
 
 
 def _balance_json(balance: Balance, *, comma: bool) -> Iterator[bytes]:
-    """The documented structure in pieces; without `comma`, with the page's own mistake."""
-    stamp = json.dumps(balance.as_of.strftime("%Y-%m-%dT%H:%M:%S"))
+    """Yield the documented structure; without `comma`, with the documentation's own error."""
+    timestamp = json.dumps(balance.as_of.strftime("%Y-%m-%dT%H:%M:%S"))
     yield (
         f'{{"TipoConsumo": {json.dumps(balance.plan.value)},\n'
-        f'"FechaActual": {stamp}{"," if comma else ""}\n'
+        f'"FechaActual": {timestamp}{"," if comma else ""}\n'
         f'"Registrados": {balance.registered},\n'
         f'"Autorizados": {balance.authorized},\n'
         f'"GeneraronTimbre": {balance.stamping},\n'
@@ -318,7 +324,7 @@ def _balance_json(balance: Balance, *, comma: bool) -> Iterator[bytes]:
     ).encode()
     rows = balance.movements()
     separator = "\n"
-    while batch := list(islice(rows, _ROWS_AT_ONCE)):
+    while batch := list(islice(rows, _ROWS_PER_CHUNK)):
         yield (separator + ",\n".join(map(_row_json, batch))).encode()
         separator = ",\n"
     yield b"\n]}"

@@ -1,4 +1,4 @@
-"""Serving a sandbox over real HTTP/1.1 on loopback, connections kept alive."""
+"""Serve a fake PAC over HTTP/1.1 on loopback, with keep-alive connections."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MAX_REQUEST_BYTES = 10 * 1024 * 1024
 
 
 class _UnreadableError(Exception):
-    """The body of a request cannot be read; the status is what to answer."""
+    """The body of a request cannot be read; `status` is the response's status."""
 
     def __init__(self, status: HTTPStatus) -> None:
         super().__init__(status.phrase)
@@ -33,25 +33,24 @@ class _UnreadableError(Exception):
 
 
 class _Handler(WSGIRequestHandler):
-    """One connection. Werkzeug's own handler closes it after each answer; this one keeps it.
+    """A connection that stays open after a response, unlike Werkzeug's own handler.
 
-    To know where the next request begins, the body is read whole before the application
-    runs, so it need not be drained afterwards.
+    The body is read completely before the application runs, so the next request can be found.
     """
 
     protocol_version = "HTTP/1.1"
-    # Answers leave as few packets as possible and none waits for the client's acknowledgement.
+    # Few packets per response, sent without waiting for acknowledgements.
     wbufsize = 1 << 16
     disable_nagle_algorithm = True
 
     def run_wsgi(self) -> None:
-        """Answer one request; a connection that breaks on the way is simply given up."""
+        """Handle a request; ignore a broken connection."""
         environ = self.environ = self.make_environ()
         try:
             content = self._body(environ)
-        except _UnreadableError as problem:
+        except _UnreadableError as error:
             self.close_connection = True
-            self.send_error(problem.status)
+            self.send_error(error.status)
             return
         environ["wsgi.input"] = io.BytesIO(content)
         environ["CONTENT_LENGTH"] = str(len(content))
@@ -114,11 +113,11 @@ class _Handler(WSGIRequestHandler):
         self.wfile.flush()
 
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """Keep no access log: the sandbox has its list of calls."""
+        """Write no access log; the fake PAC has its own list of calls."""
 
 
 class _Server(ThreadedWSGIServer):
-    """A thread for each connection, and a way to close those that are still open."""
+    """A server with one thread per connection, which can close all open connections."""
 
     def __init__(self, app: WSGIApplication, port: int, ssl_context: SSLContext | None) -> None:
         super().__init__(HOST, port, app, _Handler, ssl_context=ssl_context)
@@ -126,7 +125,7 @@ class _Server(ThreadedWSGIServer):
         self._open_lock = threading.Lock()
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Serve one connection to its end."""
+        """Serve a connection until it ends."""
         with self._open_lock:
             self._open.add(request)
         try:
@@ -136,12 +135,12 @@ class _Server(ThreadedWSGIServer):
                 self._open.discard(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Says nothing of a client that hung up; faults on command make many do so."""
+        """Ignore closed connections, which faults cause."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
 
     def close_connections(self) -> None:
-        """Hang up on every client."""
+        """Close all open connections."""
         with self._open_lock:
             for connection in self._open:
                 with suppress(OSError):
@@ -152,11 +151,10 @@ class _Server(ThreadedWSGIServer):
 def serve(
     app: WSGIApplication, *, port: int = 0, ssl_context: SSLContext | None = None
 ) -> Iterator[str]:
-    """Serve an application on loopback while the context lasts; gives its base URL.
+    """Serve an application on loopback during the context; yield its base URL.
 
-    Port 0 takes a free one; with `ssl_context` the URL is https. All threads are daemons,
-    so the server ends with the process at the latest; leaving the context also hangs up on
-    clients that kept their connection.
+    Port 0 selects a free port; with `ssl_context` the URL is https. All threads are daemons. The
+    end of the context also closes keep-alive connections.
     """
     server = _Server(app, port, ssl_context)
     thread = threading.Thread(

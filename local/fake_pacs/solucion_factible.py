@@ -1,10 +1,10 @@
-"""Solución Factible's SOAP service `Utilerias` as its documentation describes it.
+"""Fake of Solución Factible's SOAP service `Utilerias`, as documented.
 
-Sources: "Utilerias.getTimbres" and "Utilerias.agregarContrato". The pages name operations,
-parameters, attributes and codes; the envelope is that of the Axis2 servers such services
-run on: SOAP 1.1, document/literal wrapped, results qualified by the `/xsd` namespace.
-Where the pages are silent: incomplete data (611) is told before wrong credentials (60x),
-those before malformed data (612), and an issuer that the user does not have is a 611.
+Sources: "Utilerias.getTimbres" and "Utilerias.agregarContrato". The pages define operations,
+parameters, attributes and codes. The envelope is that of an Axis2 server: SOAP 1.1,
+document/literal wrapped, results in the `/xsd` namespace. Assumptions where the pages say nothing:
+incomplete data (611) precedes wrong credentials (60x), which precede malformed data (612), and an
+issuer that the user does not have is a 611.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class _IssuerChange(Fields):
     denied: bool | None = None
 
 
-class _MadeUpIssuers(Fields):
+class _GeneratedIssuers(Fields):
     count: int
     username: str | None = None
 
@@ -111,29 +111,29 @@ MESSAGES = {
     "632": "Se ha alcanzado el límite de uso justo permitido por transacción.",
     "633": "Uso indebido de cuenta de producción en pruebas o cuenta de prueba en producción.",
 }
-"""A message by status: every code that either page documents."""
+"""Message by status: every code of either page."""
 
-_SPOILT_FIELDS = frozenset({FaultKind.MISSING_FIELDS, FaultKind.EMPTY_FIELDS, FaultKind.NIL_FIELDS})
+_FIELD_FAULTS = frozenset({FaultKind.MISSING_FIELDS, FaultKind.EMPTY_FIELDS, FaultKind.NIL_FIELDS})
 _SOAP_FAULTS = ANY_OPERATION | {FaultKind.SOAP_FAULT, FaultKind.DTD}
 
 
 class _MalformedError(Exception):
-    """The request is not one that the service can dispatch; the text is the faultstring."""
+    """The service cannot dispatch the request; the message is the faultstring."""
 
 
 @dataclass(frozen=True)
 class _Request:
-    """One operation with the documented parameters, empty where they did not come."""
+    """An operation with its documented parameters; a missing parameter is an empty string."""
 
     operation: str
     values: dict[str, str]
 
-    def incomplete(self) -> list[str]:
-        """The documented parameters that are absent or blank."""
+    def missing_parameters(self) -> list[str]:
+        """Return the documented parameters that are absent or blank."""
         return [name for name in _PARAMETERS[self.operation] if not self.values[name].strip()]
 
     def stamps(self) -> int | None:
-        """The number of stamps to contract, or None where it is not a positive integer."""
+        """Return the number of stamps to contract, or None if it is not a positive integer."""
         text = self.values.get("timbres", "").strip()
         digits = text.isascii() and text.isdigit() and len(text) <= 10
         return int(text) if digits and int(text) > 0 else None
@@ -144,7 +144,7 @@ class FakeSolucionFactible(FakePac):
 
     rules = FaultRules(
         kinds={
-            GET_TIMBRES: _SOAP_FAULTS | _SPOILT_FIELDS | {FaultKind.LAGGING_READS},
+            GET_TIMBRES: _SOAP_FAULTS | _FIELD_FAULTS | {FaultKind.LAGGING_READS},
             AGREGAR_CONTRATO: _SOAP_FAULTS
             | {FaultKind.DOUBLED_CONTRACT, FaultKind.EXPIRING_CONTRACT},
             WSDL: ANY_OPERATION - {FaultKind.CODE},
@@ -158,12 +158,12 @@ class FakeSolucionFactible(FakePac):
 
     def __init__(
         self,
-        books: SolucionFactibleState,
+        state: SolucionFactibleState,
         *,
         wsdl: Path | None = None,
         clock: Clock = mexico_now,
     ) -> None:
-        """Take the memory, the WSDL file to serve (read at each request) and the clock."""
+        """Set the state, the WSDL file to serve (read at each request) and the clock."""
         service = [
             route
             for path in PATHS
@@ -179,141 +179,144 @@ class FakeSolucionFactible(FakePac):
             ],
             clock,
         )
-        self._books = books
+        self._state = state
         self._wsdl = wsdl
 
     def state_json(self) -> dict[str, Any]:
-        """The accounts without their passwords."""
-        return self._books.as_json()
+        """Return the accounts without their passwords."""
+        return self._state.as_json()
 
     def not_routed(self, error: HTTPException) -> Reply:
-        """A SOAP fault under the HTTP status of the error."""
+        """Return a SOAP fault with the HTTP status of the error."""
         return _soap_fault("Client", "The service cannot be found", error.code or 500)
 
     def rejection(self, operation: str, fault: Fault) -> Reply:
-        """The status, with its documented message or the fault's own."""
+        """Return the status with the fault's message or the documented message."""
         code = str(fault.code)
         return _result(operation, code, fault.mensaje or MESSAGES[code])
 
     def wrong_shape(self, operation: str) -> Reply:
-        """A well-formed envelope whose result is not the documented one."""
+        """Return a well-formed envelope with an undocumented result."""
         response = etree.Element(f"{{{SERVICE}}}{operation}Response", nsmap={"ns": SERVICE})
         returned = etree.SubElement(response, f"{{{SERVICE}}}resultado")
         etree.SubElement(returned, f"{{{SERVICE}}}codigo").text = "200"
         return Reply(200, [_envelope(response)], XML, "not-processed")
 
     def content_type(self, operation: str) -> str:  # noqa: ARG002 XML for each
-        """That of SOAP 1.1."""
+        """Return the content type of SOAP 1.1."""
         return XML
 
     def replacement(self, request: Request, operation: str, fault: Fault) -> Reply:
-        """The answers of any PAC, and a SOAP fault."""
+        """Return a SOAP fault, or the reply of the base class."""
         if fault.kind is FaultKind.SOAP_FAULT:
             return _soap_fault("Server", "Error interno del servicio Utilerias")
         return super().replacement(request, operation, fault)
 
     def contracts(self) -> list[tuple[str, int]]:
-        """The contracts of every user that took effect, as RFC and stamps."""
-        purchases = (
-            one for account in self._books.as_json()["accounts"] for one in account["purchases"]
-        )
-        return [(purchase["rfc"], purchase["timbres"]) for purchase in purchases]
+        """Return the created contracts of every user as RFC and stamps."""
+        return [
+            (contract["rfc"], contract["timbres"])
+            for account in self._state.as_json()["accounts"]
+            for contract in account["contracts"]
+        ]
 
     # ------------------------------------------------------------------ the PAC's own
 
     def _soap(self, request: Request) -> Response:
         try:
-            asked = _read(request)
-        except _MalformedError as problem:
-            text = str(problem)
-            reply = _soap_fault("Client", text)
-            return self.answer(request, RequestContext("other"), lambda *_: reply)
+            call = _parse_request(request)
+        except _MalformedError as error:
+            reply = _soap_fault("Client", str(error))
+            return self.respond(request, RequestContext("other"), lambda *_: reply)
 
-        def process(fault: Fault | None, work: Fault | None) -> Reply:
-            if asked.operation == GET_TIMBRES:
-                return self._get_timbres(asked, fault, work)
-            return self._agregar_contrato(asked, fault, work)
+        def process(fault: Fault | None, processing_fault: Fault | None) -> Reply:
+            if call.operation == GET_TIMBRES:
+                return self._get_timbres(call, fault, processing_fault)
+            return self._agregar_contrato(call, fault, processing_fault)
 
-        subject = RequestContext(
-            asked.operation,
-            self._known_user(asked),
-            asked.values["rfcEmisor"] or None,
-            timbres=asked.stamps(),
+        context = RequestContext(
+            call.operation,
+            self._known_user(call),
+            call.values["rfcEmisor"] or None,
+            timbres=call.stamps(),
         )
-        return self.answer(request, subject, process)
+        return self.respond(request, context, process)
 
-    def _get_timbres(self, asked: _Request, fault: Fault | None, work: Fault | None) -> Reply:
-        rfc = asked.values["rfcEmisor"]
-        rejection = self._error_reply(asked)
-        if rejection:
+    def _get_timbres(
+        self, call: _Request, fault: Fault | None, processing_fault: Fault | None
+    ) -> Reply:
+        rfc = call.values["rfcEmisor"]
+        if rejection := self._error_reply(call):
             return _result(GET_TIMBRES, *rejection, fault=fault)
-        user = asked.values["usuario"]
-        if work:
-            as_of = self._clock() - timedelta(seconds=work.seconds)
-            issuer = self._books.past_stamps(user, rfc, as_of)
+        user = call.values["usuario"]
+        if processing_fault:
+            as_of = self._clock() - timedelta(seconds=processing_fault.seconds)
+            issuer = self._state.past_stamps(user, rfc, as_of)
         else:
-            issuer = self._books.stamps(user, rfc)
+            issuer = self._state.stamps(user, rfc)
         if issuer is None:
             message = f"{MESSAGES['611']} El emisor con RFC {rfc} no está registrado."
             return _result(GET_TIMBRES, "611", message, fault=fault)
         return _result(GET_TIMBRES, "200", MESSAGES["200"], issuer, fault)
 
-    def _agregar_contrato(self, asked: _Request, fault: Fault | None, work: Fault | None) -> Reply:
-        rejection = self._error_reply(asked)
-        if rejection:
+    def _agregar_contrato(
+        self, call: _Request, fault: Fault | None, processing_fault: Fault | None
+    ) -> Reply:
+        if rejection := self._error_reply(call):
             return _result(AGREGAR_CONTRATO, *rejection, fault=fault)
-        stamps = asked.stamps()
+        stamps = call.stamps()
         if stamps is None:
             message = f"{MESSAGES['612']} Atributo: timbres."
             return _result(AGREGAR_CONTRATO, "612", message, fault=fault)
         now = self._clock().astimezone(MEXICO_CITY)
-        user, rfc = asked.values["usuario"], asked.values["rfcEmisor"]
-        purchase = self._books.contract(user, rfc, stamps, now)
-        if purchase is None:
+        user, rfc = call.values["usuario"], call.values["rfcEmisor"]
+        record = self._state.contract(user, rfc, stamps, now)
+        if record is None:
             return _result(AGREGAR_CONTRATO, "620", MESSAGES["620"], fault=fault)
-        if work and work.kind is FaultKind.DOUBLED_CONTRACT:
-            self._books.contract(user, rfc, stamps, now)
-        if work and work.contratados and work.usados is not None:
-            self._books.expire(user, rfc, work.contratados, work.usados, now)
+        if processing_fault and processing_fault.kind is FaultKind.DOUBLED_CONTRACT:
+            self._state.contract(user, rfc, stamps, now)
+        if processing_fault and processing_fault.contratados:
+            usados = processing_fault.usados or 0
+            self._state.expire(user, rfc, processing_fault.contratados, usados, now)
 
         def on_sent(sent: bool) -> None:
-            purchase.reply_sent = sent
+            record.reply_sent = sent
 
         reply = _result(AGREGAR_CONTRATO, "200", MESSAGES["200"], fault=fault)
         reply.on_sent = on_sent
         return reply
 
-    def _error_reply(self, asked: _Request) -> tuple[str, str] | None:
-        """The status and message that end both operations alike, if one does."""
-        if missing := asked.incomplete():
+    def _error_reply(self, call: _Request) -> tuple[str, str] | None:
+        """Return status and message of an error that applies to both operations, or None."""
+        if missing := call.missing_parameters():
             return "611", f"{MESSAGES['611']} Faltan: {', '.join(missing)}."
-        status = self._books.authenticate(asked.values["usuario"], asked.values["password"])
+        status = self._state.authenticate(call.values["usuario"], call.values["password"])
         if status != 200:
             return str(status), MESSAGES[str(status)]
-        if not is_rfc(asked.values["rfcEmisor"]):
+        if not is_rfc(call.values["rfcEmisor"]):
             return "612", f"{MESSAGES['612']} Atributo: rfcEmisor."
         return None
 
-    def _known_user(self, asked: _Request) -> str | None:
-        """The user, if there is one: what is no username may be a misplaced password."""
-        username = asked.values["usuario"]
-        return username if self._books.knows(username) else None
+    def _known_user(self, call: _Request) -> str | None:
+        """Return the user if it exists, otherwise None, since the value may be a password."""
+        username = call.values["usuario"]
+        return username if self._state.knows(username) else None
 
     def _get_wsdl(self, request: Request) -> Response:
-        def process(_fault: Fault | None, _work: Fault | None) -> Reply:
+        def process(_fault: Fault | None, _processing_fault: Fault | None) -> Reply:
             if WSDL not in {name.lower() for name in request.args}:
                 return _soap_fault("Client", "Send SOAP by POST, or ask for ?wsdl", 405)
             if self._wsdl is None or not self._wsdl.is_file():
                 return _soap_fault("Server", "The WSDL is not available", 404)
-            return Reply(200, [_without_addresses(self._wsdl)], XML, "200")
+            return Reply(200, [_remove_addresses(self._wsdl)], XML, "200")
 
-        return self.answer(request, RequestContext(WSDL), process)
+        return self.respond(request, RequestContext(WSDL), process)
 
     # -------------------------------------------------------------- control endpoints
 
     def _post_consume(self, request: Request) -> Response:
         fields = control_fields(request, _Consumption)
-        issuer = self._books.consume(fields.rfc, fields.timbres, fields.username, self._clock())
+        issuer = self._state.consume(fields.rfc, fields.timbres, fields.username, self._clock())
         return json_response(
             {
                 "rfc": fields.rfc,
@@ -327,31 +330,31 @@ class FakeSolucionFactible(FakePac):
         fields = control_fields(request, _AccountChange)
         if fields.state is None and not fields.password:
             raise FieldError("send a state or a password")
-        self._books.set_account(
+        self._state.set_account(
             fields.username, state=fields.state, password=fields.password or None
         )
         return json_response({"changed": True})
 
     def _post_issuer(self, request: Request) -> Response:
         fields = control_fields(request, _IssuerChange)
-        self._books.set_issuer(**fields.model_dump())
+        self._state.set_issuer(**fields.model_dump())
         return json_response({"rfc": fields.rfc}, 201)
 
     def _post_issuers(self, request: Request) -> Response:
-        fields = control_fields(request, _MadeUpIssuers)
-        self._books.load_issuers(fields.count, fields.username)
+        fields = control_fields(request, _GeneratedIssuers)
+        self._state.load_issuers(fields.count, fields.username)
         return json_response({"count": fields.count}, 201)
 
 
-# ------------------------------------------------------------------------ SOAP in and out
+# -------------------------------------------------------------------------------- SOAP
 
 
 def _parser() -> etree.XMLParser:
     return etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False)
 
 
-def _read(request: Request) -> _Request:
-    """The operation in a request; _MalformedError for what the server would not dispatch."""
+def _parse_request(request: Request) -> _Request:
+    """Return the operation of a request. Raises _MalformedError if it cannot be dispatched."""
     if request.mimetype != "text/xml":
         raise _MalformedError(f"The content type {request.mimetype!r} is not SOAP 1.1's text/xml")
     try:
@@ -390,7 +393,7 @@ def _result(
     issuer: Issuer | None = None,
     fault: Fault | None = None,
 ) -> Reply:
-    """`<operation>Response/return` with status, mensaje and, for an issuer, its counts."""
+    """Return `<operation>Response/return` with status, mensaje and the issuer's counts, if any."""
     kind = fault.kind if fault else None
     response = etree.Element(f"{{{SERVICE}}}{operation}Response", nsmap={"ns": SERVICE})
     returned = etree.SubElement(response, f"{{{SERVICE}}}return", nsmap={"ax21": TYPES, "xsi": XSI})
@@ -410,8 +413,8 @@ def _result(
 
 
 def _with_dtd(response: etree._Element, message: str) -> bytes:
-    """The same envelope with its `mensaje` behind an entity that a DOCTYPE declares."""
-    declared = etree.tostring(response, encoding="unicode")
+    """Return the envelope with its `mensaje` as an entity that a DOCTYPE declares."""
+    xml = etree.tostring(response, encoding="unicode")
     escaped = etree.Element("x")
     escaped.text = message
     text = etree.tostring(escaped, encoding="unicode").removeprefix("<x>").removesuffix("</x>")
@@ -419,7 +422,7 @@ def _with_dtd(response: etree._Element, message: str) -> bytes:
         "<?xml version='1.0' encoding='UTF-8'?>\n"
         f'<!DOCTYPE soapenv:Envelope [<!ENTITY mensaje "{text}">]>\n'
         f'<soapenv:Envelope xmlns:soapenv="{ENVELOPE}"><soapenv:Body>'
-        f"{declared.replace(f'>{text}<', '>&mensaje;<')}"
+        f"{xml.replace(f'>{text}<', '>&mensaje;<')}"
         "</soapenv:Body></soapenv:Envelope>"
     )
     return envelope.encode()
@@ -433,8 +436,8 @@ def _soap_fault(side: str, text: str, http_status: int = 500) -> Reply:
     return Reply(http_status, [_envelope(fault)], XML, "not-processed")
 
 
-def _without_addresses(wsdl: Path) -> bytes:
-    """The WSDL with the location of every port emptied, as the live ones have been."""
+def _remove_addresses(wsdl: Path) -> bytes:
+    """Return the WSDL with empty port locations, as in the PAC's live WSDL."""
     tree = etree.parse(str(wsdl), _parser())
     for namespace in WSDL_SOAP:
         for address in tree.iter(f"{{{namespace}}}address"):

@@ -1,7 +1,7 @@
-"""Reachcore's downloadable statement of one account's month, as CSV and as PDF.
+"""Write Reachcore's downloadable statement of an account's month, as CSV and as PDF.
 
-Source: "Stamping Service Balance Consultation API", consume report downloading. Both
-writers depend on nothing but the balance given, so equal balances make equal bytes.
+Source: "Stamping Service Balance Consultation API", consume report downloading. Equal balances give
+equal bytes.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from reportlab.pdfgen.canvas import Canvas
 from local.fake_pacs.fake_data import Balance, month_bounds
 
 _CHUNK = 1 << 16
-_ROWS_AT_ONCE = 1000
+_ROWS_PER_CHUNK = 1000
 
 
 class Statement:
-    """The bytes of one statement, kept on disk so that big ones stay out of memory."""
+    """The bytes of a statement, on disk, because large statements do not fit in memory."""
 
     def __init__(self, chunks: Iterable[bytes]) -> None:
-        """Keep what the chunks say."""
+        """Write the chunks to a temporary file."""
         with tempfile.TemporaryFile() as file:
             file.writelines(chunks)
             self.size = file.tell()
@@ -37,7 +37,7 @@ class Statement:
         weakref.finalize(self, os.close, self._descriptor)
 
     def chunks(self) -> Iterator[bytes]:
-        """The bytes from the beginning; readers do not disturb each other."""
+        """Yield the bytes; several readers can read at the same time."""
         for offset in range(0, self.size, _CHUNK):
             yield os.pread(self._descriptor, min(_CHUNK, self.size - offset), offset)
 
@@ -46,9 +46,9 @@ class Statement:
 
 
 def csv_statement(balance: Balance) -> Iterator[bytes]:
-    """The statement in the documented layout, in pieces: UTF-8, lines ended by CRLF.
+    """Yield the statement in the documented layout, UTF-8 with CRLF.
 
-    RFCs carry the trailing blank and dates the US form that the documentation shows.
+    As in the documentation, RFCs have a trailing blank and dates the US format.
     """
     first, last = month_bounds(balance.month)
     yield _csv_lines(
@@ -74,7 +74,7 @@ def csv_statement(balance: Balance) -> Iterator[bytes]:
         ]
     )
     rows = balance.movements()
-    while batch := list(islice(rows, _ROWS_AT_ONCE)):
+    while batch := list(islice(rows, _ROWS_PER_CHUNK)):
         yield _csv_lines(
             [f"{row.rfc} ", f"{_day(row.date, '%m/%d/%Y')} 12:00:00 AM", row.kind, row.amount]
             for row in batch
@@ -95,7 +95,7 @@ def _csv_lines(rows: Iterable[list[str | int]]) -> bytes:
 # --------------------------------------------------------------------------------- PDF
 
 _TOP, _LEFT, _LINE = 740, 48, 15
-_LINES_OF_A_PAGE = 44
+_LINES_PER_PAGE = 44
 _MONTHS = (
     *("enero", "febrero", "marzo", "abril", "mayo", "junio", "julio"),
     *("agosto", "septiembre", "octubre", "noviembre", "diciembre"),
@@ -103,7 +103,7 @@ _MONTHS = (
 
 
 def pdf_statement(balance: Balance) -> Iterator[bytes]:
-    """The statement as a PDF in Spanish: account, state of the RFCs, total and movements."""
+    """Yield the statement as a PDF in Spanish: account, RFCs, total and movements."""
     first, last = month_bounds(balance.month)
     head = [
         "Estado de cuenta",
@@ -124,14 +124,14 @@ def pdf_statement(balance: Balance) -> Iterator[bytes]:
         f"{row.rfc}   {_day(row.date, '%d/%m/%Y')}   {row.kind}   {row.amount:,}"
         for row in balance.movements()
     )
-    pages = -(-(len(head) + balance.rows) // _LINES_OF_A_PAGE)
+    pages = -(-(len(head) + balance.rows) // _LINES_PER_PAGE)
     lines = chain(head, rows)
     out = io.BytesIO()
     canvas = Canvas(out, pagesize=letter, pageCompression=1, invariant=1)
     for page in range(1, pages + 1):
         text = canvas.beginText(_LEFT, _TOP)
         text.setFont("Helvetica", 9, _LINE)
-        for line in islice(lines, _LINES_OF_A_PAGE):
+        for line in islice(lines, _LINES_PER_PAGE):
             text.textLine(line)
         text.textLine(f"Página {page} de {pages}. Documento de prueba, sin validez fiscal")
         canvas.drawText(text)

@@ -143,9 +143,9 @@ def test_all_is_well(stack: Stack, tmp_path: Path) -> None:
     assert [line for line in said.lines if line[0] == "failed"] == []
     assert said.status == 0
     for what, sentence in (
-        ("stage", "default: the stack timbres"),
+        ("stage", "default, stack timbres"),
         ("credentials", "user/admin"),
-        ("clock", "away from AWS's"),
+        ("clock", "from AWS's clock"),
         ("stack", "CREATE_COMPLETE"),
         ("outputs", "all"),
         ("schedules", "are enabled"),
@@ -153,7 +153,7 @@ def test_all_is_well(stack: Stack, tmp_path: Path) -> None:
         ("account acme-sf", "solucion-factible, sandbox"),
         ("PAC of acme-rc", "HTTP 200"),
         ("PAC of acme-sf", "stamps left"),
-        ("WSDL of acme-sf", "the bundled one fits"),
+        ("WSDL of acme-sf", "the bundled WSDL matches"),
     ):
         level, words = said.about(what)[0]
         assert (level, sentence in words) == ("ok", True), said.text
@@ -194,7 +194,9 @@ def test_what_is_wrong_with_accounts_is_named_and_their_values_are_not(
     assert len(ill.calls()) == 3
 
     # The command that it prints clears the rejection.
-    words = shlex.split(again.about("account ill-rejected")[-1][1].partition("again: ")[2])
+    words = shlex.split(
+        again.about("account ill-rejected")[-1][1].partition("retry this value: ")[2]
+    )
     assert words[:3] == ["aws", "dynamodb", "delete-item"]
     options = dict(zip(words[3::2], words[4::2], strict=True))
     stack.session().client("dynamodb").delete_item(

@@ -15,7 +15,7 @@ from local import demo
 from local.environment import LocalEnvironment
 from local.fake_pacs.fake_data import mexico_now
 from local.stack import Stack
-from local.start import environment
+from local.start import shell_variables
 
 
 def eventually(found: Callable[[], Any], seconds: float = 20) -> Any:
@@ -39,7 +39,7 @@ def fault(url: str, **what: Any) -> None:
 
 def pac_contracts(world: LocalEnvironment) -> list[dict[str, Any]]:
     books = requests.get(f"{world.urls['solucion-factible']}/_control/state", timeout=5).json()
-    return [purchase for account in books["accounts"] for purchase in account["purchases"]]
+    return [purchase for account in books["accounts"] for purchase in account["contracts"]]
 
 
 def create_contract(
@@ -62,7 +62,7 @@ def test_the_demo_runs_from_end_to_end(
 ) -> None:
     monkeypatch.setattr(demo, "OUT", tmp_path)
     monkeypatch.setattr(demo, "ROOT", tmp_path.parent)
-    demo.run(world, demo.Shell(environment(world)))
+    demo.run(world, demo.Shell(shell_variables(world)))
     shown = capsys.readouterr().out
     assert {path.name for path in tmp_path.iterdir()} == {
         *(f"acme-rc-{last_month()}-statement.{form}" for form in ("csv", "pdf")),

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import pytest
 from local.emulator_process import ROOT
 from local.environment import LocalEnvironment
-from local.start import environment, write_environment
+from local.start import shell_variables, write_env_file
 
 from tests.e2e.test_contracts import looked_at
 from tests.e2e.test_main_job import eventually, last_month
@@ -112,7 +112,7 @@ class Reader:
         self._folder = folder
         self._own: dict[str, str] = {"2026-10": last_month()}
         self._prelude = ""
-        write_environment(folder / ".local" / "env", environment(world))
+        write_env_file(folder / ".local" / "env", shell_variables(world))
         for name in ("docs", "events"):
             (folder / name).symlink_to(ROOT / name)
 

@@ -11,7 +11,7 @@ from local import demo
 from local.emulator_process import ROOT
 from local.environment import LocalEnvironment, running_environment
 from local.fakes import FAKES, DemoPac
-from local.start import environment
+from local.start import shell_variables
 
 from tests.support import libre
 from tests.support.libre.fake import LibreFake
@@ -74,7 +74,7 @@ def test_the_demo_goes_through_it(
 ) -> None:
     monkeypatch.setattr(demo, "OUT", tmp_path)
     monkeypatch.setattr(demo, "ROOT", tmp_path.parent)
-    demo.run(three, demo.Shell(environment(three)))
+    demo.run(three, demo.Shell(shell_variables(three)))
     shown = capsys.readouterr().out
-    assert "How many stamps has an issuer left? (Libre)" in shown
+    assert "Get the stamps that each issuer has left (Libre)" in shown
     assert any(path.name.startswith(f"{ACCOUNT}-") for path in tmp_path.iterdir())

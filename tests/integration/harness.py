@@ -949,7 +949,7 @@ class FakeStack:
     def pac_contracts(self) -> list[tuple[str, int]]:
         """Return what the PAC's books say was bought: RFC and stamps."""
         (account,) = self.books.solucion_factible.as_json()["accounts"]
-        return [(one["rfc"], one["timbres"]) for one in account["purchases"]]
+        return [(one["rfc"], one["timbres"]) for one in account["contracts"]]
 
     def contract_items(self, prefix: str = "contract#") -> list[dict[str, Any]]:
         """Return the journal's items of one sort."""

@@ -108,13 +108,13 @@ def test_one_failure_of_secrets_manager_is_not_seen(world: FakeStack) -> None:
 def test_an_answer_is_held_against_the_document_of_the_api(
     world: FakeStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    described = response_validation.closed_document()
+    described = response_validation.strict_document()
     paths = {"/accounts": {"get": {"responses": {}}}}
     monkeypatch.setattr(
-        response_validation, "closed_document", lambda: described | {"paths": paths}
+        response_validation, "strict_document", lambda: described | {"paths": paths}
     )
 
     with pytest.raises(
-        response_validation.UndescribedError, match="GET /accounts 200: no such status"
+        response_validation.UndescribedError, match="GET /accounts 200: undocumented status"
     ):
         world.get("/accounts")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from local.fake_pacs.base import FakePac
-from local.fake_pacs.faults import CHANGING_WORK, REPLACING, FaultKind
+from local.fake_pacs.faults import PROCESSING_FAULTS, REPLACING_FAULTS, FaultKind
 from tests.integration.pac_cases import (
     ATTEMPTS,
     CONTRACTS,
@@ -68,7 +68,7 @@ FAULTS = {
 }
 # Tested further down; a missing comma is in Reachcore's own pages, and accepted. Those that
 # change the PAC's work leave its answers alone: tests/unit/test_fake_pacs.py.
-OTHER_FAULTS = {"code", "slow", "slow-after", "missing-comma", *CHANGING_WORK}
+OTHER_FAULTS = {"code", "slow", "slow-after", "missing-comma", *PROCESSING_FAULTS}
 
 
 def faults_of(acts: tuple[Operation, ...]) -> list[Any]:
@@ -255,7 +255,7 @@ def test_a_read_that_failed_is_an_error_and_repeated_where_that_may_help(
 def test_a_purchase_that_failed_is_in_doubt_and_never_sent_again(
     act: Operation, fault: str, hidden: bool, sandbox: FakePac, url: str
 ) -> None:
-    replaced = FaultKind(fault) in REPLACING
+    replaced = FaultKind(fault) in REPLACING_FAULTS
     inject_fault(sandbox, act.operation, fault, **({"processed": hidden} if replaced else {}))
     with expect_pac_error(FAULTS[fault][0]) as errors:
         act(url, 10)

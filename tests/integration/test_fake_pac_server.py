@@ -102,7 +102,7 @@ def state(url: str, what: str) -> Any:
 
 
 def purchases(url: str) -> Any:
-    return state(url, "state")[0]["purchases"]
+    return state(url, "state")[0]["contracts"]
 
 
 def contracted(url: str) -> int:

@@ -72,7 +72,7 @@ def buy(client: PacClient, stamps: int = 500, rfc: Rfc = RFC, seconds: float = 1
 
 
 def bought(pac: FakeSolucionFactible) -> list[tuple[str, int]]:
-    return [(one["rfc"], one["timbres"]) for one in pac.state_json()["accounts"][0]["purchases"]]
+    return [(one["rfc"], one["timbres"]) for one in pac.state_json()["accounts"][0]["contracts"]]
 
 
 def reply(operation: str, fields: str, namespace: str = f"{SERVICE}/xsd") -> str:
@@ -319,7 +319,7 @@ def test_an_account_that_may_not_sign_in_is_called_once(
 ) -> None:
     from local.fake_pacs.fake_data import AccountState
 
-    pac._books.set_account(state=AccountState(state))
+    pac._state.set_account(state=AccountState(state))
     with expect_pac_error("pac-credentials-rejected") as errors:
         act(client)
     assert errors[0].pac_code == code
@@ -328,7 +328,7 @@ def test_an_account_that_may_not_sign_in_is_called_once(
 
 
 def test_a_denied_issuer(pac: FakeSolucionFactible, client: PacClient) -> None:
-    pac._books.set_issuer(RFC, denied=True)
+    pac._state.set_issuer(RFC, denied=True)
     with expect_pac_error("pac-permission-denied") as errors:
         buy(client)
     assert status_code(errors[0].problem_type.code) == 403

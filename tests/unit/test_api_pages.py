@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from local.build import read_template
 from local.emulator_process import ROOT
-from tools.openapi import document
+from tools.openapi import build_document
 
 from timbres.aws import object_store
 from timbres.domain import account, stamps
@@ -24,7 +24,7 @@ API = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
 
 @cache
 def described() -> dict[str, Any]:
-    return document()
+    return build_document()
 
 
 def operations() -> list[tuple[str, str, dict[str, Any]]]:

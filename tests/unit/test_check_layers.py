@@ -61,7 +61,7 @@ def python(build: Path) -> Path:
 
 
 def found(build: Path) -> list[str]:
-    return list(artefact.problems(artefact.layers(build)))
+    return list(artefact.find_problems(artefact.find_layers(build)))
 
 
 def the_fault(build: Path) -> str:
@@ -104,7 +104,7 @@ def test_bytecode_that_is_compared_with_its_source(build, python, flags):
     bytecode(python / "typing_extensions.py", flags=flags)
     assert the_fault(build) == (
         "TimbresLayer/python/__pycache__/typing_extensions.cpython-313.pyc: "
-        "is checked against its source, and a zip's times invalidate it"
+        "is checked against its source, which a zip invalidates"
     )
 
 
@@ -151,11 +151,11 @@ def test_what_is_no_library_at_all(build, python):
 
 
 def test_more_than_lambda_unpacks(build, python, monkeypatch):
-    weight = sum(map(artefact.size, artefact.layers(build)))
+    weight = sum(map(artefact.layer_size, artefact.find_layers(build)))
     monkeypatch.setattr(artefact, "MAX_SIZE", weight)
     assert found(build) == []
     monkeypatch.setattr(artefact, "MAX_SIZE", weight - 1)
-    assert the_fault(build).endswith("MB together, and Lambda unpacks 0.0 MB")
+    assert the_fault(build).endswith("MB together; Lambda permits 0.0 MB")
 
 
 def test_the_command_fails_with_every_fault(build, python, capsys):
@@ -218,7 +218,7 @@ def test_the_recipe_of_a_layer_compiles_and_strips(tmp_path, monkeypatch, folder
 
 
 def test_the_artefact_of_this_checkout():
-    built = artefact.layers(LAYERS.parent / ".aws-sam" / "build")
+    built = artefact.find_layers(LAYERS.parent / ".aws-sam" / "build")
     if not built:
         pytest.skip("nothing has been built here: `make build` looks into what it builds")
-    assert list(artefact.problems(built)) == []
+    assert list(artefact.find_problems(built)) == []

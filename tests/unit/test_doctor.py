@@ -18,11 +18,11 @@ from botocore.exceptions import (
 )
 from local.emulator_process import ROOT
 from tools.doctor import cloud, machine
-from tools.doctor.accounts import remarks
+from tools.doctor.accounts import find_remarks
 from tools.doctor.checks import CheckResults, ok, run_safely
 from tools.doctor.cloud import Deployed
 from tools.doctor.stage import StageError, read_stage
-from tools.doctor.wsdl import BEYOND, HARMLESS, LIVE, WsdlError, differences
+from tools.doctor.wsdl import NO_ACTION, UPDATE_TIMBRES, USE_LIVE_WSDL, WsdlError, compare_wsdls
 
 from timbres.domain.account import parse_account
 from timbres.errors import PacError
@@ -51,7 +51,7 @@ def put(*pairs: tuple[str, str], count: int = -1) -> str:
 
 
 def reads(live: str) -> list[tuple[str, str]]:
-    return [(one.text, one.remedy) for one in differences(WSDL_FILE.read_bytes(), live.encode())]
+    return [(one.text, one.remedy) for one in compare_wsdls(WSDL_FILE.read_bytes(), live.encode())]
 
 
 @pytest.mark.parametrize(
@@ -75,42 +75,47 @@ def test_a_wsdl_that_says_the_same_otherwise_fits(live: str) -> None:
     [
         (
             put(("getTimbres", "consultarTimbres")),
-            [("There is no getTimbres, but consultarTimbres.", BEYOND)],
+            [("getTimbres is missing; there is consultarTimbres.", UPDATE_TIMBRES)],
         ),
         (
             put((re.escape(PASSWORD) + r"(\s*)" + re.escape(RFC), RFC + r"\1" + PASSWORD), count=1),
-            [(f"getTimbres: the parameters' order is {SWAPPED}.", LIVE)],
+            [(f"getTimbres: the parameters' order is {SWAPPED}.", USE_LIVE_WSDL)],
         ),
         (
             put(('name="timbres" type="xs:int"', 'name="timbres" type="xs:string"')),
-            [("agregarContrato: the parameter timbres is of type string, not int.", LIVE)],
+            [("agregarContrato: the parameter timbres is of type string, not int.", USE_LIVE_WSDL)],
         ),
         (
             put(('name="timbres"', 'name="cantidad"')),
             [
-                ("agregarContrato: the parameter timbres is missing.", BEYOND),
-                ("agregarContrato: a parameter cantidad is new, and optional.", HARMLESS),
+                ("agregarContrato: the parameter timbres is missing.", UPDATE_TIMBRES),
+                ("agregarContrato: a parameter cantidad is new, and optional.", NO_ACTION),
             ],
         ),
         (
             put(('name="timbres"', 'name="timbres" type="xs:int"/><xs:element name="motivo"')),
-            [("agregarContrato: a parameter motivo is new, and optional.", HARMLESS)],
+            [("agregarContrato: a parameter motivo is new, and optional.", NO_ACTION)],
         ),
         (
             put(("(<xs:element name=.timbres..*)", r'\1<xs:element name="motivo" type="xs:int"/>')),
-            [("agregarContrato: a parameter motivo is new and required.", BEYOND)],
+            [("agregarContrato: a parameter motivo is new and required.", UPDATE_TIMBRES)],
         ),
         (
             put(("urn:agregarContrato", "urn:contrato")),
-            [("agregarContrato: SOAPAction is urn:contrato, not urn:agregarContrato.", LIVE)],
+            [
+                (
+                    "agregarContrato: SOAPAction is urn:contrato, not urn:agregarContrato.",
+                    USE_LIVE_WSDL,
+                )
+            ],
         ),
         (
             put(('(Action="urn:getTimbres" style=)"document"', r'\1"rpc"')),
-            [("getTimbres: style is rpc, not document.", LIVE)],
+            [("getTimbres: style is rpc, not document.", USE_LIVE_WSDL)],
         ),
         (
             put(('name="disponibles"', 'name="restantes"')),
-            [("getTimbres: the reply's disponibles is missing.", BEYOND)],
+            [("getTimbres: the reply's disponibles is missing.", UPDATE_TIMBRES)],
         ),
     ],
     ids=["an operation renamed", "parameters reordered", "a type changed", "a parameter renamed",
@@ -142,20 +147,20 @@ def test_unqualified_parameters_are_told() -> None:
     )
     assert (
         "getTimbres: the parameter usuario has the namespace none, not " + NS + ".",
-        LIVE,
+        USE_LIVE_WSDL,
     ) in reads(text)
 
 
 @pytest.mark.parametrize(
     ("live", "why"),
     [
-        ("<html/>", "no operation by SOAP 1.1"),
+        ("<html/>", "no operation of SOAP 1.1"),
         ("", "cannot be read"),
         (WSDL[:3000], "cannot be read"),
         ('<!DOCTYPE x [<!ENTITY y "z">]>' + WSDL.partition("?>")[2], "cannot be read"),
-        ('<definitions xmlns="http://schemas.xmlsoap.org/wsdl/"/>', "no operation by SOAP 1.1"),
+        ('<definitions xmlns="http://schemas.xmlsoap.org/wsdl/"/>', "no operation of SOAP 1.1"),
         (WSDL.replace("schemas.xmlsoap.org/wsdl/soap/", "schemas.xmlsoap.org/wsdl/soap12/"),
-         "no operation by SOAP 1.1"),
+         "no operation of SOAP 1.1"),
         (put(("<wsdl:types>", '<wsdl:import namespace="urn:x" location="file:///etc/passwd"/><wsdl:types>')),
          "imports another document"),
     ],
@@ -178,20 +183,20 @@ def test_what_is_no_wsdl_is_told(live: str, why: str) -> None:
     ],
 )
 def test_curl_has_to_sign(output: str | None, version: tuple[int, ...] | None, level: str) -> None:
-    assert machine.version(output) == version
-    assert machine.curl(output).level == level
+    assert machine.parse_version(output) == version
+    assert machine.check_curl(output).level == level
 
 
 @pytest.mark.parametrize(
     ("found", "level"), [((3, 10, 13), "failed"), ((3, 11, 0), "ok"), ((3, 13, 0), "ok")]
 )
 def test_python_is_3_11_or_later(found: tuple[int, ...], level: str) -> None:
-    assert machine.python(found).level == level
+    assert machine.check_python(found).level == level
 
 
 def test_a_full_disk_and_a_folder_that_cannot_be_written_to_are_told(tmp_path: Path) -> None:
-    assert machine.disk(1024**3).level == "ok"
-    assert machine.disk(1024**3 - 1).level == "failed"
+    assert machine.check_disk(1024**3).level == "ok"
+    assert machine.check_disk(1024**3 - 1).level == "failed"
     (tmp_path / ".aws-sam").write_text("a file where make wants a folder")
     levels = {one.subject: one.level for one in machine.check_machine(tmp_path)}
     assert (levels[".local"], levels[".aws-sam"]) == ("ok", "failed")
@@ -233,7 +238,7 @@ def test_a_python_3_13_has_to_run(
         (refused("SignatureDoesNotMatch"), "the secret key is wrong, or this clock is"),
         (refused("AccessDeniedException"), "Not allowed: ListSecrets"),
         (refused("ThrottlingException"), "ListSecrets: ThrottlingException its words"),
-        (ValueError("a-password"), "broke off: ValueError"),
+        (ValueError("a-password"), "raised ValueError"),
         (
             PacError(UNREACHABLE, "It could not be reached.", pac="reachcore"),
             "could not be reached",
@@ -279,7 +284,7 @@ def test_a_date_that_aws_did_not_send_is_no_failure(date: str | None) -> None:
     ("arns", "level", "says"),
     [
         ([], "warning", "NotificationEmail"),
-        (["PendingConfirmation"], "failed", "someone1@example.com gets none"),
+        (["PendingConfirmation"], "failed", "someone1@example.com is not confirmed"),
         (
             ["arn:aws:sns:mx-central-1:1:t:1", "PendingConfirmation"],
             "failed",
@@ -355,19 +360,19 @@ RC = '{"pac": "reachcore", "environment": "production", "api_key": "k"%s}'
     [
         (SF % ("production", ', "low_stamps": 100, "wsdl": "live"'), None),
         (SF % ("testing", ""), "testing"),
-        (SF % ("sandbox", ', "endpoint": "http://127.0.0.1:8000"'), "no real PAC"),
-        (SF % ("production", ', "low_days": 0'), "no issuer is ever low"),
-        (SF % ("production", ', "max_stamps_per_day": 0'), "nothing can be bought"),
-        (SF % ("production", ', "max_stamps_per_day": 9'), "alone counts"),
-        (SF % ("production", ', "max_stamp_per_day": 9'), "like max_stamps_per_day but not quite"),
+        (SF % ("sandbox", ', "endpoint": "http://127.0.0.1:8000"'), "not a real PAC"),
+        (SF % ("production", ', "low_days": 0'), "no issuer is low"),
+        (SF % ("production", ', "max_stamps_per_day": 0'), "no contract can be created"),
+        (SF % ("production", ', "max_stamps_per_day": 9'), "exceeds max_stamps_per_day"),
+        (SF % ("production", ', "max_stamp_per_day": 9'), "similar to max_stamps_per_day"),
         (SF % ("production", ', "hunter2": 9'), None),
         (RC % "", None),
-        (RC % ', "low_stamps": 100', "without effect"),
+        (RC % ', "low_stamps": 100', "no effect"),
     ],
 )
 def test_what_is_allowed_in_a_secret_but_hardly_meant_is_remarked(
     secret: str, says: str | None
 ) -> None:
-    found = list(remarks(parse_account("acme", secret, PACS), set(json.loads(secret)), "prod"))
+    found = list(find_remarks(parse_account("acme", secret, PACS), set(json.loads(secret)), "prod"))
     assert len(found) == (says is not None)
     assert says is None or says in found[0]

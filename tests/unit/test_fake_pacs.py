@@ -493,7 +493,7 @@ def test_a_contract_adds_stamps_for_known_and_new_issuers(factible: Client, rfc:
     assert bought["status"] == "200"
     after = returned(soap(factible, rfcEmisor=rfc))
     assert int(after["contratados"] or 0) == int(before.get("contratados") or 0) + 500
-    assert user(factible)["purchases"] == [
+    assert user(factible)["contracts"] == [
         {"rfc": rfc, "timbres": 500, "time": "2026-11-19T13:53:41-06:00", "reply_sent": True}
     ]
 
@@ -535,7 +535,7 @@ def test_a_state_keeps_the_user_out(
 ) -> None:
     control(factible, "account", state=state)
     assert returned(soap(factible, operation), operation)["status"] == status
-    assert user(factible)["purchases"] == []
+    assert user(factible)["contracts"] == []
 
 
 @pytest.mark.parametrize("value", [None, "", "  "])
@@ -574,7 +574,7 @@ def test_612_for_a_malformed_rfc(factible: Client, operation: str, rfc: str) -> 
 def test_612_for_a_malformed_number(factible: Client, timbres: str) -> None:
     result = returned(soap(factible, "agregarContrato", timbres=timbres), "agregarContrato")
     assert result["status"] == "612"
-    assert user(factible)["purchases"] == []
+    assert user(factible)["contracts"] == []
 
 
 def test_620_for_an_issuer_marked_so(factible: Client) -> None:
@@ -651,7 +651,7 @@ def test_every_documented_soap_code(factible: Client, operation: str, code: str)
     assert list(result) == ["status", "mensaje"]
     assert result["status"] == code
     assert len(str(result["mensaje"])) > 10
-    assert user(factible)["purchases"] == []
+    assert user(factible)["contracts"] == []
     assert returned(soap(factible, operation), operation)["status"] == "200"
 
 
@@ -660,7 +660,7 @@ def test_a_code_may_bring_its_own_message_and_have_taken_effect(factible: Client
     result = returned(soap(factible, "agregarContrato"), "agregarContrato")
     assert result == {"status": "500", "mensaje": "Ups & <ay>"}
     assert issuer(factible, "A&D061009TY8")["contratados"] == 1500
-    assert [entry["reply_sent"] for entry in user(factible)["purchases"]] == [False]
+    assert [entry["reply_sent"] for entry in user(factible)["contracts"]] == [False]
 
 
 REST_CODES = {"400-001": 400, "400-002": 400, "400-003": 400, "401": 401, "404": 404, "500": 500}
@@ -720,7 +720,7 @@ def test_a_soap_fault_on_command(factible: Client, operation: str) -> None:
     response = soap(factible, operation)
     assert response.status_code == 500
     assert soap_fault(response)
-    assert user(factible)["purchases"] == []
+    assert user(factible)["contracts"] == []
 
 
 def test_the_missing_comma_of_the_documentation(reachcore: Client) -> None:
@@ -751,7 +751,7 @@ def test_answers_in_the_pacs_place(
     if fault == "wrong-shape" and not rest:
         assert etree.fromstring(response.data).find(f".//{{{SERVICE}}}return") is None
     assert get(client, "calls")["calls"][-1]["outcome"] == "not-processed"
-    assert user(factible)["purchases"] == []
+    assert user(factible)["contracts"] == []
 
 
 def test_a_wrong_shape_may_be_given_word_for_word(reachcore: Client) -> None:
@@ -778,7 +778,7 @@ def test_a_cut_before_or_after_the_purchase(factible: Client, fault: str, bought
     with pytest.raises(ConnectionAbortedError):
         assert soap(factible, "agregarContrato").data
     assert issuer(factible, "A&D061009TY8")["contratados"] == (1500 if bought else 1000)
-    sent = [entry["reply_sent"] for entry in user(factible)["purchases"]]
+    sent = [entry["reply_sent"] for entry in user(factible)["contracts"]]
     assert sent == ([False] if bought else [])
     (call,) = get(factible, "calls")["calls"]
     assert call["outcome"] == ("200" if bought else "not-processed")
@@ -909,7 +909,7 @@ def test_a_contract_may_take_effect_twice(factible: Client) -> None:
     for contracted in (2000, 2500):
         assert returned(soap(factible, "agregarContrato"), "agregarContrato")["status"] == "200"
         assert counts(factible) == (contracted, 250)
-    assert [entry["timbres"] for entry in user(factible)["purchases"]] == [500] * 3
+    assert [entry["timbres"] for entry in user(factible)["contracts"]] == [500] * 3
 
 
 @pytest.mark.parametrize(
@@ -929,7 +929,7 @@ def test_an_older_contract_may_expire_as_a_new_one_takes_effect(
     set_fault(factible, "agregarContrato", "expiring-contract", **given)
     assert returned(soap(factible, "agregarContrato"), "agregarContrato")["status"] == "200"
     assert counts(factible) == expected
-    assert [entry["timbres"] for entry in user(factible)["purchases"]] == [500]
+    assert [entry["timbres"] for entry in user(factible)["contracts"]] == [500]
 
 
 @pytest.mark.parametrize(
@@ -953,7 +953,7 @@ def test_a_call_may_suffer_a_fault_of_its_work_and_one_of_its_answer(
         with pytest.raises(ConnectionAbortedError):
             soap(factible, "agregarContrato")
     assert issuer(factible, RFC)["contratados"] == contracted
-    assert not any(entry["reply_sent"] for entry in user(factible)["purchases"])
+    assert not any(entry["reply_sent"] for entry in user(factible)["contracts"])
     assert get(factible, "faults")["faults"] == []
 
 
@@ -963,7 +963,7 @@ def test_a_contract_that_is_refused_changes_nothing(factible: Client, work: str)
     assert returned(soap(factible, "agregarContrato", timbres="0"), "agregarContrato")
     set_fault(factible, "agregarContrato", "code", code="630")
     assert returned(soap(factible, "agregarContrato"), "agregarContrato")["status"] == "630"
-    assert (counts(factible), user(factible)["purchases"]) == ((1000, 250), [])
+    assert (counts(factible), user(factible)["contracts"]) == ((1000, 250), [])
 
 
 # ---------------------------------------------------------------------------- control

@@ -6,7 +6,7 @@ import pytest
 from bench.__main__ import PAGE, PARTS, update_page
 
 PROSE = "# Page\n\n<!-- cold -->\n```text\n{}```\n\nWords.\n\n<!-- warm -->\n```text\nold\n```\n"
-RESULTS = {"when": "2026-11-21", "where": "here", "found": {}}
+RESULTS = {"when": "2026-11-21", "where": "here", "measurements": {}}
 
 
 @pytest.mark.parametrize("before", ["", "old\n", "old\n\nolder\n"])

@@ -1,1 +1,1 @@
-"""What an operator is told before and after a deployment: `python -m tools.doctor`."""
+"""Check a deployment: `python -m tools.doctor`."""

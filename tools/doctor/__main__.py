@@ -1,7 +1,7 @@
-"""`python -m tools.doctor`: what is ready for Timbres, what is wrong, and what to do about it.
+"""`python -m tools.doctor`: check the machine, AWS, the stack, the accounts and the PACs.
 
-One line a check and one of summary. Nothing is changed, but that with `--ask-pacs` a rejected
-credential is noted and mailed, as the functions do, so that nobody tries it again.
+Prints one line per check, with the fix for each failure, and a summary. Changes nothing, except
+that `--ask-pacs` records and mails rejected credentials, as the functions do.
 """
 
 from __future__ import annotations
@@ -31,73 +31,78 @@ from tools.doctor.stage import Stage, StageError, read_stage
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Prints each finding as it comes: 0 when nothing failed, 1 otherwise."""
+    """Print each result. Return 0 if no check failed, otherwise 1."""
     parser = argparse.ArgumentParser(prog="python -m tools.doctor")
-    parser.add_argument("--stage", default="default", help="of samconfig.toml: default, dev, prod")
+    parser.add_argument(
+        "--stage", default="default", help="stage of samconfig.toml: default, dev, prod"
+    )
     parser.add_argument(
         "--ask-pacs", action="store_true", help="one read call to each account's PAC"
     )
-    parser.add_argument("--account", action="append", default=[], help="look at this one only")
+    parser.add_argument("--account", action="append", default=[], help="check only this account")
     options = parser.parse_args(arguments)
-    # What the layer logs is in a finding, too.
+    # The results contain what the layer logs.
     logging.getLogger("timbres").addHandler(logging.NullHandler())
     counts: Counter[Level] = Counter()
-    for finding in run_checks(options):
-        print(finding, flush=True)
-        counts[finding.level] += 1
-    ok_, warnings, failures, left_out = (counts[level] for level in Level)
-    print(f"\n{ok_} ok, {warnings} to be looked at, {failures} failed, {left_out} skipped.")
+    for result in run_checks(options):
+        print(result, flush=True)
+        counts[result.level] += 1
+    passed, warnings, failures, skips = (counts[level] for level in Level)
+    print(f"\n{passed} ok, {warnings} warnings, {failures} failed, {skips} skipped.")
     return 1 if counts[Level.FAILED] else 0
 
 
 def run_checks(options: argparse.Namespace) -> CheckResults:
-    """Look at everything, from this machine to the PACs."""
+    """Yield the results of all checks."""
     yield from run_safely("machine", partial(machine.check_machine, ROOT))
     try:
         stage = read_stage(ROOT / "samconfig.toml", options.stage)
     except StageError as error:
         yield failed("stage", str(error))
         return
-    yield ok("stage", f"{stage.name}: the stack {stage.stack_name}")
-    yield from run_safely("credentials", partial(_in_aws, stage, options))
+    yield ok("stage", f"{stage.name}, stack {stage.stack_name}")
+    yield from run_safely("credentials", partial(_check_aws, stage, options))
 
 
-def _in_aws(stage: Stage, options: argparse.Namespace) -> CheckResults:
-    session = cloud.session_of(stage)
+def _check_aws(stage: Stage, options: argparse.Namespace) -> CheckResults:
+    session = cloud.create_session(stage)
     if session is None:
-        yield failed("region", "None is set: put one into samconfig.toml, or set AWS_REGION.")
+        yield failed("region", "No region is set. Set it in samconfig.toml or in AWS_REGION.")
         return
     if not (yield from cloud.check_identity(stage, session)):
-        yield skipped("stack, accounts", "Not looked at, since AWS does not know who asks.")
+        yield skipped("stack, accounts", "Not checked, because the AWS credentials are not valid.")
         return
-    client = cloud.clients(session)
-    deployed, known = None, False
+    client = cloud.client_factory(session)
+    deployed, has_rejections = None, False
     try:
         deployed = cloud.find_stack(client, stage.stack_name)
     except (BotoCoreError, ClientError) as error:
         yield failed("stack", describe_aws_error(error))
     else:
-        known = deployed is None or "CredentialRejectionsTableName" in deployed.outputs
+        has_rejections = deployed is None or "CredentialRejectionsTableName" in deployed.outputs
         if deployed is None:
             yield ok(
-                "stack", f"{stage.stack_name} is not there yet: make deploy STAGE={stage.name}"
+                "stack", f"{stage.stack_name} is not deployed yet: make deploy STAGE={stage.name}"
             )
         else:
             yield from cloud.check_stack(client, deployed, ROOT / "template.yaml")
     parameters = deployed.parameters if deployed else stage.parameters
     accounts = AccountChecks(client, deployed, parameters, options.account)
     yield from run_safely("accounts", accounts.check_secrets)
-    if options.ask_pacs and known:
+    if options.ask_pacs and has_rejections:
         yield from accounts.check_pacs()
     elif options.ask_pacs:
-        # The stack keeps which credentials were rejected, and one sign-in too many locks them.
-        yield skipped("PACs", "Not asked: whom one has rejected stands in the stack's tables.")
+        # Without the stack's record of rejected credentials, a sign-in could lock an account.
+        yield skipped(
+            "PACs",
+            "Not called, because the record of rejected credentials is in the stack's tables.",
+        )
     else:
-        yield skipped("PACs", 'Not asked: make doctor DOCTOR="--ask-pacs" makes one call to each.')
+        yield skipped("PACs", 'Not called. make doctor DOCTOR="--ask-pacs" makes one call to each.')
 
 
 if __name__ == "__main__":
     try:
         sys.exit(main(sys.argv[1:]))
     except KeyboardInterrupt:
-        sys.exit("\nBroken off.")
+        sys.exit("\nInterrupted.")

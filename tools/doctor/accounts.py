@@ -1,4 +1,4 @@
-"""The accounts: each secret by the functions' own rules and, on request, what its PAC says."""
+"""Check each account's secret by the functions' own rules and, on request, call its PAC."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ from timbres.repositories.credential_rejections import (
 from timbres.repositories.issuers import IssuerRepository
 from timbres.services.pac_access import PacAccess
 from tools.doctor.checks import CheckResult, CheckResults, failed, ok, run_safely, warning
-from tools.doctor.cloud import Clients, Deployed
+from tools.doctor.cloud import ClientFactory, Deployed
 
-# The template's.
+# The template's defaults.
 DEFAULT_PREFIX = "timbres/accounts/"
 DEFAULT_STAGE = "dev"
-_ASKED_WITHOUT_ISSUERS = Rfc("AAA010101AAA")
-_SECONDS = 25.0
-# The settings of a secret that only a PAC with the capability gives an effect.
+_DEFAULT_RFC = Rfc("AAA010101AAA")
+_TIMEOUT_SECONDS = 25.0
+# The settings of a secret that require a capability of the PAC.
 _SETTINGS = {
     "stamps": {"low_stamps", "low_days"},
     "contracts": {"max_stamps_per_contract", "max_stamps_per_day"},
@@ -47,14 +47,14 @@ _SETTINGS = {
 
 
 class AccountChecks:
-    """The accounts under the prefix of `parameters`, those of `only` where it names some.
+    """The accounts under the prefix of `parameters`, or those of `only` if it is not empty.
 
-    `parameters` are the template's: those that `stack` has, or that it would be deployed with.
+    `parameters` are the template's parameters of `stack`, or of its future deployment.
     """
 
     def __init__(
         self,
-        client: Clients,
+        client: ClientFactory,
         stack: Deployed | None,
         parameters: Mapping[str, str],
         only: Sequence[str],
@@ -65,156 +65,156 @@ class AccountChecks:
         self._prefix = parameters.get("SecretPrefix") or DEFAULT_PREFIX
         self._stage = parameters.get("Stage") or DEFAULT_STAGE
         self._only = only
-        self._good: list[Account] = []
+        self._valid: list[Account] = []
 
     def check_secrets(self) -> CheckResults:
-        """Look at every secret; no PAC is called."""
+        """Check every secret without calling a PAC."""
         names = self._names()
         for name in self._only:
             if name not in names:
-                yield failed(f"account {name}", f"There is no secret {self._prefix}{name}.")
+                yield failed(f"account {name}", f"Secret {self._prefix}{name} does not exist.")
         if not names:
             yield warning(
                 "accounts",
-                f"There is no secret {self._prefix}…: the README says how to add an account.",
+                f"No secret {self._prefix}… exists. The README describes how to add an account.",
             )
         for name in names:
             if not self._only or name in self._only:
-                yield from run_safely(f"account {name}", partial(self._account, name))
+                yield from run_safely(f"account {name}", partial(self._check_secret, name))
 
     def check_pacs(self) -> CheckResults:
-        """Make one read call to the PAC of each account that `examined` found to be good."""
-        live = LiveWsdls()
-        for account in self._good:
+        """Make one read call to the PAC of each valid account; call `check_secrets` first."""
+        live_wsdls = LiveWsdls()
+        for account in self._valid:
             yield from run_safely(f"PAC of {account.name}", partial(self._check_pac, account))
             if account.pac.wsdl:
-                yield from run_safely(f"WSDL of {account.name}", partial(live.check, account))
+                yield from run_safely(f"WSDL of {account.name}", partial(live_wsdls.check, account))
 
     def _names(self) -> list[str]:
         pages = self._secrets.get_paginator("list_secrets").paginate(
             Filters=[{"Key": "name", "Values": [self._prefix]}]
         )
-        found = (one["Name"] for page in pages for one in page["SecretList"])
+        names = (secret["Name"] for page in pages for secret in page["SecretList"])
         return sorted(
-            name.removeprefix(self._prefix) for name in found if name.startswith(self._prefix)
+            name.removeprefix(self._prefix) for name in names if name.startswith(self._prefix)
         )
 
-    def _account(self, name: str) -> CheckResults:
-        what = f"account {name}"
+    def _check_secret(self, name: str) -> CheckResults:
+        subject = f"account {name}"
         try:
             parse_account_name(name)
         except TimbresError as error:
-            yield failed(what, f"{error.detail} No function reads it: create it by another name.")
+            yield failed(
+                subject, f"{error.detail} The functions ignore it. Create it under another name."
+            )
             return
         try:
-            answer = self._secrets.get_secret_value(SecretId=self._prefix + name)
+            response = self._secrets.get_secret_value(SecretId=self._prefix + name)
         except self._secrets.exceptions.ResourceNotFoundException:
-            yield failed(what, "The secret has no value: aws secretsmanager put-secret-value")
+            yield failed(
+                subject, "The secret has no value. Set it: aws secretsmanager put-secret-value"
+            )
             return
-        text = answer.get("SecretString", "")
+        text = response.get("SecretString", "")
         try:
-            account = parse_account(name, text, PACS, answer["VersionId"])
+            account = parse_account(name, text, PACS, response["VersionId"])
         except TimbresError as error:
-            # It names the field, never what stands there.
-            yield failed(what, f"{error.detail} Correct it: aws secretsmanager put-secret-value")
+            # The detail contains the field's name, never its value.
+            yield failed(subject, f"{error.detail} Correct it: aws secretsmanager put-secret-value")
             return
-        yield ok(what, describe_account(account))
-        for remark in remarks(account, set(json.loads(text)), self._stage):
-            yield warning(what, remark)
-        if rejection := self._rejection(account):
-            yield failed(what, rejection)
+        yield ok(subject, describe_account(account))
+        for remark in find_remarks(account, set(json.loads(text)), self._stage):
+            yield warning(subject, remark)
+        if rejection := self._describe_rejection(account):
+            yield failed(subject, rejection)
         else:
-            self._good.append(account)
+            self._valid.append(account)
 
     @cached_property
     def _rejections(self) -> CredentialRejectionRepository | None:
         table = self._outputs.get("CredentialRejectionsTableName")
         return CredentialRejectionRepository(self._client("dynamodb"), table) if table else None
 
-    def _rejection(self, account: Account) -> str | None:
-        """What the PAC said when it rejected the secret as it is now; None when it did not."""
+    def _describe_rejection(self, account: Account) -> str | None:
+        """Describe the PAC's rejection of the secret's current value; return None without one."""
         rejection = self._rejections.get_state(account).rejection if self._rejections else None
         if rejection is None:
             return None
-        words = f"{rejection.code or 'no code'} {rejection.message or ''}".strip()
+        message = f"{rejection.code or 'no code'} {rejection.message or ''}".strip()
         key = json.dumps(
             {"account": {"S": account.name}, "entry": {"S": rejection_sort_key(account)}}
         )
         return (
-            f"{account.pac.name} rejected these credentials at {rejection.at} ({words}): nobody "
-            "asks again until the secret has a new value, or, to have this value tried again: "
+            f"{account.pac.name} rejected these credentials at {rejection.at} ({message}). No "
+            "function uses them until the secret has a new value. To retry this value: "
             "aws dynamodb delete-item "
             f"--table-name {self._outputs['CredentialRejectionsTableName']} "
             f"--key '{key}'"
         )
 
     def _check_pac(self, account: Account) -> CheckResults:
-        what = f"PAC of {account.name}"
+        subject = f"PAC of {account.name}"
         read = self._stamps if "stamps" in account.pac.capabilities else _balance
-        begun = time.monotonic()
+        start = time.monotonic()
         try:
-            said = self._call(account, partial(read, account))
+            text = self._call(account, partial(read, account))
         except PacError as error:
-            yield self._describe_error(what, account, error, time.monotonic() - begun)
+            yield self._describe_error(subject, account, error, time.monotonic() - start)
         else:
-            yield ok(what, f"{said} ({time.monotonic() - begun:.1f} s)")
+            yield ok(subject, f"{text} ({time.monotonic() - start:.1f} s)")
 
-    def _call(self, account: Account, ask: Callable[[PacClient], str]) -> str:
-        """Make one call as the functions do: a new secret is tried by one caller at a time."""
+    def _call(self, account: Account, function: Callable[[PacClient], str]) -> str:
+        """Make one call as the functions do: only one caller at a time tries a new secret."""
         client = partial(create_client, attempts=1)
         if self._rejections is None:
             with redact_messages(account.redact):
-                return ask(client(account))
-        bus = EventPublisher(self._client("events"), self._outputs["BusName"])
-        known = secrets.AccountRepository(self._secrets, self._prefix, PACS)
-        access = PacAccess(known, self._rejections, bus, client)
-        return ask(access.client(account, follow_renewal=False))
+                return function(client(account))
+        events = EventPublisher(self._client("events"), self._outputs["BusName"])
+        repository = secrets.AccountRepository(self._secrets, self._prefix, PACS)
+        access = PacAccess(repository, self._rejections, events, client)
+        return function(access.client(account, follow_renewal=False))
 
     def _describe_error(
-        self, what: str, account: Account, error: PacError, seconds: float
+        self, subject: str, account: Account, error: PacError, seconds: float
     ) -> CheckResult:
-        said = f"{error.detail} ({seconds:.1f} s)"
+        text = f"{error.detail} ({seconds:.1f} s)"
         if error.problem_type.code == "pac-credentials-rejected":
-            return failed(what, f"{said} {self._note_rejection(account)}")
+            return failed(subject, f"{text} {self._describe_recording(account)}")
         if error.problem_type.code == "pac-rejected-request" and not self._issuer(account):
             return warning(
-                what, f"{said} It was asked for {_ASKED_WITHOUT_ISSUERS}, as no issuer is known."
+                subject,
+                f"{text} The call used {_DEFAULT_RFC}, because the account has no issuer yet.",
             )
-        return failed(what, said)
+        return failed(subject, text)
 
-    def _note_rejection(self, account: Account) -> str:
-        """Say whether the rejection keeps the functions from another sign-in that fails."""
-        after = "give the secret a new value (aws secretsmanager put-secret-value)."
+    def _describe_recording(self, account: Account) -> str:
+        """Describe whether the rejection was recorded, which stops further sign-ins."""
+        fix = "set a new value of the secret (aws secretsmanager put-secret-value)."
         if self._rejections and self._rejections.get_state(account).rejection:
-            return f"Noted, so that nobody asks again: {after}"
-        return f"Not noted. Do not ask again, a PAC locks accounts: {after}"
+            return f"Recorded; the functions do not try it again. To fix it, {fix}"
+        return f"Not recorded. Do not retry, because the PAC locks accounts; {fix}"
 
     def _stamps(self, account: Account, pac: PacClient) -> str:
-        rfc = self._issuer(account) or _ASKED_WITHOUT_ISSUERS
-        stamps = pac.stamps(rfc, Deadline(_SECONDS))
+        rfc = self._issuer(account) or _DEFAULT_RFC
+        stamps = pac.stamps(rfc, Deadline(_TIMEOUT_SECONDS))
         if stamps.unlimited:
-            return f"200 for {rfc}: no limit of its own"
-        left, of = _number(stamps.available), _number(stamps.contracted)
-        return f"200 for {rfc}: {left} of {of} stamps left"
+            return f"200 for {rfc}: unlimited"
+        left, contracted = _number(stamps.available), _number(stamps.contracted)
+        return f"200 for {rfc}: {left} of {contracted} stamps left"
 
     def _issuer(self, account: Account) -> Rfc | None:
         table = self._outputs.get("IssuersTableName")
         if table is None:
             return None
-        return next(
-            (
-                Rfc(one)
-                for one in IssuerRepository(self._client("dynamodb"), table).list_rfcs(account.name)
-            ),
-            None,
-        )
+        rfcs = IssuerRepository(self._client("dynamodb"), table).list_rfcs(account.name)
+        return next(map(Rfc, rfcs), None)
 
 
 def _balance(_account: Account, pac: PacClient) -> str:
     month = month_of(clock.now())
-    with pac.balance(month, None, Deadline(_SECONDS)) as reading:
+    with pac.balance(month, None, Deadline(_TIMEOUT_SECONDS)) as reading:
         summary = reading.summary
-        # All of it, since an answer is understood only while it is read.
+        # Read completely, because the reply is validated while it is read.
         movements = sum(1 for _ in reading.movements())
     return (
         f"HTTP 200 for {month}: {summary.plan}, {summary.issuers.registered} issuers registered, "
@@ -223,83 +223,85 @@ def _balance(_account: Account, pac: PacClient) -> str:
 
 
 def _number(count: int | None) -> str:
-    return "an unsaid number" if count is None else f"{count:,}"
+    return "an unknown number" if count is None else f"{count:,}"
 
 
 def describe_account(account: Account) -> str:
-    """What an account is and how it is watched, free of credentials."""
-    said = f"{account.pac.name}, {account.environment}"
+    """Return a description of an account and its limits, without credentials."""
+    text = f"{account.pac.name}, {account.environment}"
     if "stamps" not in account.pac.capabilities:
-        return said
+        return text
     low = f"{account.low_stamps:,} stamps or " if account.low_stamps else ""
-    said += f"; low below {low}{account.low_days} days"
+    text += f"; low below {low}{account.low_days} days"
     if "contracts" not in account.pac.capabilities:
-        return said
+        return text
     return (
-        f"{said}; buys up to {account.max_stamps_per_contract:,} at once, "
-        f"{account.max_stamps_per_day:,} a day"
+        f"{text}; at most {account.max_stamps_per_contract:,} stamps per contract, "
+        f"{account.max_stamps_per_day:,} per day"
     )
 
 
-def remarks(account: Account, names: set[str], stage: str) -> Iterator[str]:
-    """Yield what is allowed in an account but hardly meant; `names` are its secret's fields."""
+def find_remarks(account: Account, names: set[str], stage: str) -> Iterator[str]:
+    """Yield warnings about valid but unlikely settings; `names` are the secret's fields."""
     if account.endpoint is not None:
         local = account.endpoint.startswith("http:") and "AWS_ENDPOINT_URL" not in os.environ
-        yield f"It is no real PAC's: sandbox, at {account.endpoint}." + (
+        yield f"The endpoint is not a real PAC: environment sandbox, {account.endpoint}." + (
             " Functions in AWS cannot reach this machine." if local else ""
         )
     elif stage == "prod" and account.environment != "production":
-        yield f"The stage is prod and the PAC's environment {account.environment}."
-    unread = sorted(names - _known(account))
+        yield f"The stage is prod, but the PAC's environment is {account.environment}."
+    unread = sorted(names - _known_fields(account))
     for name in unread:
-        # Only a slip of a known name is shown: what else stands there may be a credential.
-        if meant := difflib.get_close_matches(name, _known(account), 1, 0.75):
-            yield f"A field is like {meant[0]} but not quite, and is not read: correct its name."
+        # Prints known names only, because an unknown name may be a credential.
+        if matches := difflib.get_close_matches(name, _known_fields(account), 1, 0.75):
+            yield f"A field is ignored; its name is similar to {matches[0]}. Correct it."
     for capability, settings in _SETTINGS.items():
         idle = sorted(names & settings)
         if idle and capability not in account.pac.capabilities:
-            yield f"{', '.join(idle)}: without effect, {account.pac.name} offers no {capability}."
+            yield f"{', '.join(idle)}: no effect; {account.pac.name} does not offer {capability}."
     if "stamps" in account.pac.capabilities and not account.low_stamps and not account.low_days:
-        yield "low_stamps and low_days are 0: no issuer is ever low before it is exhausted."
+        yield "low_stamps and low_days are 0, so no issuer is low before it is exhausted."
     if "contracts" not in account.pac.capabilities:
         return
     if 0 in (account.max_stamps_per_contract, account.max_stamps_per_day):
-        yield "A maximum is 0: nothing can be bought."
+        yield "A maximum is 0, so no contract can be created."
     elif account.max_stamps_per_contract > account.max_stamps_per_day:
-        yield "max_stamps_per_contract is beyond max_stamps_per_day, which alone counts then."
+        yield "max_stamps_per_contract exceeds max_stamps_per_day and has no effect."
 
 
-def _known(account: Account) -> set[str]:
-    ours = {"name", "credentials", "version", "live_wsdl"}
-    return {one.name for one in fields(Account)} - ours | {"wsdl", *account.pac.credentials}
+def _known_fields(account: Account) -> set[str]:
+    internal = {"name", "credentials", "version", "live_wsdl"}
+    return {field.name for field in fields(Account)} - internal | {"wsdl", *account.pac.credentials}
 
 
 class LiveWsdls:
-    """The WSDLs of the PACs' environments, each loaded once; no credential is sent."""
+    """The live WSDLs of the PACs, each loaded once without credentials."""
 
     def __init__(self) -> None:
-        self._seen: dict[str, bytes] = {}
+        self._wsdls: dict[str, bytes] = {}
 
     def check(self, account: Account) -> CheckResults:
-        """Say how the bundled WSDL fits that of the account's PAC."""
+        """Compare the bundled WSDL with the live WSDL of the account's PAC."""
         from tools.doctor import wsdl
 
-        what = f"WSDL of {account.name}"
+        subject = f"WSDL of {account.name}"
         if account.pac.wsdl is None:
             return
         url = account.base + account.pac.wsdl.live_path
-        if url not in self._seen:
-            self._seen[url] = wsdl.fetch(account.pac.name, url, Deadline(_SECONDS))
+        if url not in self._wsdls:
+            self._wsdls[url] = wsdl.fetch_wsdl(account.pac.name, url, Deadline(_TIMEOUT_SECONDS))
         try:
-            found = list(wsdl.differences(account.pac.wsdl.bundled.read_bytes(), self._seen[url]))
+            differences = list(
+                wsdl.compare_wsdls(account.pac.wsdl.bundled.read_bytes(), self._wsdls[url])
+            )
         except wsdl.WsdlError as error:
-            yield failed(what, f"What the PAC has at ?wsdl is no WSDL of it: {error}.")
+            yield failed(subject, f"The PAC's ?wsdl is not a valid WSDL: {error}.")
             return
-        for one in found:
-            if one.remedy == wsdl.LIVE and account.live_wsdl:
-                yield warning(what, f'{one.text} The account has "wsdl": "live", and goes by that.')
+        for difference in differences:
+            if difference.remedy == wsdl.USE_LIVE_WSDL and account.live_wsdl:
+                yield warning(subject, f'{difference.text} The account uses "wsdl": "live".')
             else:
-                kind = warning if one.remedy == wsdl.HARMLESS else failed
-                yield kind(what, f"{one.text} {one.remedy}")
-        if not found:
-            yield ok(what, "the bundled one fits the PAC's")
+                result = warning if difference.remedy == wsdl.NO_ACTION else failed
+                yield result(subject, f"{difference.text} {difference.remedy}")
+        if not differences:
+            yield ok(subject, "the bundled WSDL matches the PAC's")

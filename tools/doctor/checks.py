@@ -1,4 +1,4 @@
-"""What a check has found: one line each, and never a traceback."""
+"""Results of checks, one line each, without tracebacks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from timbres.errors import TimbresError
 
 
 class Level(StrEnum):
-    """How it stands: `failed` keeps Timbres from working, `warning` wants to be looked at."""
+    """Level of a result: `failed` prevents Timbres from working, `warning` may need attention."""
 
     OK = "ok"
     WARNING = "warning"
@@ -32,51 +32,51 @@ class Level(StrEnum):
 
 @dataclass(frozen=True)
 class CheckResult:
-    """What was looked at, and what was seen there: where it is not ok, what to do about it."""
+    """The subject and the result of a check, with the fix if it is not ok."""
 
     level: Level
     subject: str
     text: str
 
     def __str__(self) -> str:
-        """The line of the output."""
+        """Return the line of the output."""
         return f"{self.level:<9}{self.subject:<24} {' '.join(self.text.split())}"
 
 
 CheckResults = Iterator[CheckResult]
 
 
-def ok(what: str, said: str) -> CheckResult:
-    """It is as it should be."""
-    return CheckResult(Level.OK, what, said)
+def ok(subject: str, text: str) -> CheckResult:
+    """Return a result without a problem."""
+    return CheckResult(Level.OK, subject, text)
 
 
-def warning(what: str, said: str) -> CheckResult:
-    """It works, or may; somebody should look at it."""
-    return CheckResult(Level.WARNING, what, said)
+def warning(subject: str, text: str) -> CheckResult:
+    """Return a result that may need attention."""
+    return CheckResult(Level.WARNING, subject, text)
 
 
-def failed(what: str, said: str) -> CheckResult:
-    """It keeps Timbres, or those it serves, from what they are there for."""
-    return CheckResult(Level.FAILED, what, said)
+def failed(subject: str, text: str) -> CheckResult:
+    """Return a result that prevents Timbres from working."""
+    return CheckResult(Level.FAILED, subject, text)
 
 
-def skipped(what: str, said: str) -> CheckResult:
-    """It was not looked at, for the reason given."""
-    return CheckResult(Level.SKIPPED, what, said)
+def skipped(subject: str, text: str) -> CheckResult:
+    """Return the result of a check that was not run, with the reason."""
+    return CheckResult(Level.SKIPPED, subject, text)
 
 
-def run_safely(what: str, check: Callable[[], CheckResults]) -> CheckResults:
-    """Yield what `check` finds; where it breaks off, a finding about `what` says why."""
+def run_safely(subject: str, check: Callable[[], CheckResults]) -> CheckResults:
+    """Yield the results of `check`; an exception becomes a failed result about `subject`."""
     try:
         yield from check()
     except (BotoCoreError, ClientError) as error:
-        yield failed(what, describe_aws_error(error))
+        yield failed(subject, describe_aws_error(error))
     except TimbresError as error:
-        yield failed(what, error.detail)
+        yield failed(subject, error.detail)
     except Exception as error:
-        # Whatever it is, the other checks go on; its text might hold what is not to be shown.
-        yield failed(what, f"The check itself broke off: {type(error).__name__}.")
+        # The other checks continue. The exception's text may contain a secret.
+        yield failed(subject, f"The check raised {type(error).__name__}.")
 
 
 _SIGN_IN = (
@@ -93,24 +93,24 @@ _WRONG_SIGNATURE = frozenset(
 
 
 def describe_aws_error(error: BotoCoreError | ClientError) -> str:
-    """What went wrong with AWS, and what to do about it."""
+    """Return a description of an AWS error and its fix."""
     if isinstance(error, ClientError):
-        return _is_refused(error)
+        return _describe_client_error(error)
     if isinstance(error, ProfileNotFound):
         return f"{error}. {_SIGN_IN}"
     if isinstance(error, NoCredentialsError | PartialCredentialsError):
         return f"There are no AWS credentials. {_SIGN_IN}"
     if isinstance(error, CredentialRetrievalError | SSOError):
-        return f"The AWS credentials cannot be had ({type(error).__name__}). {_SIGN_IN}"
+        return f"The AWS credentials cannot be loaded ({type(error).__name__}). {_SIGN_IN}"
     if isinstance(error, AwsConnectionError | HTTPClientError):
         return (
-            f"AWS cannot be reached ({type(error).__name__}): look at the network, at HTTPS_PROXY "
-            "and, if it is set, at AWS_ENDPOINT_URL."
+            f"AWS cannot be reached ({type(error).__name__}). Check the network, HTTPS_PROXY "
+            "and AWS_ENDPOINT_URL."
         )
     return f"{error}."
 
 
-def _is_refused(error: ClientError) -> str:
+def _describe_client_error(error: ClientError) -> str:
     code = error.response.get("Error", {}).get("Code", "no code")
     if code in _EXPIRED:
         return f"The AWS credentials have expired ({code}). {_SIGN_IN}"
@@ -120,8 +120,8 @@ def _is_refused(error: ClientError) -> str:
             f"not enabled for its account (console: Account, AWS Regions). {_SIGN_IN}"
         )
     if code in _WRONG_SIGNATURE:
-        return f"AWS refuses the signature ({code}): the secret key is wrong, or this clock is."
+        return f"AWS rejects the signature ({code}): the secret key is wrong, or this clock is."
     if code.startswith(("AccessDenied", "UnauthorizedOperation", "AuthorizationError")):
-        return f"Not allowed: {error.operation_name}. Ask for that right, or run as who deploys."
+        return f"Not allowed: {error.operation_name}. Request the permission."
     message = error.response.get("Error", {}).get("Message", "")
     return f"{error.operation_name}: {code} {message}"

@@ -1,4 +1,4 @@
-"""AWS: who asks, from where, at what time, and how the deployed stack is."""
+"""Check AWS: identity, region, clock, and the deployed stack."""
 
 from __future__ import annotations
 
@@ -29,30 +29,30 @@ from tools.doctor.checks import (
 )
 from tools.doctor.stage import Stage
 
-Clients = Callable[[str], Any]
-"""Gives the client of an AWS service by its name, such as `sqs`."""
+ClientFactory = Callable[[str], Any]
+"""Returns the client of an AWS service by name, for example `sqs`."""
 
 _CONFIG = Config(
     connect_timeout=3,
     read_timeout=10,
     retries={"mode": "standard", "total_max_attempts": 2},
 )
-# What template.yaml is made of; IAM has no region.
+# The services of template.yaml, except IAM, which is global.
 _SERVICES = (
     "apigateway", "cloudformation", "cloudwatch", "dynamodb", "events", "lambda", "logs", "s3",
     "scheduler", "secretsmanager", "sns", "sqs",
 )  # fmt: skip
-# AWS refuses a signature beyond five minutes.
+# Seconds; AWS rejects a signature that is five minutes off.
 _MAX_SKEW = 300
 _WARNING_SKEW = 60
 _USABLE = frozenset({"CREATE_COMPLETE", "UPDATE_COMPLETE", "IMPORT_COMPLETE"})
-_UNDONE = frozenset({"UPDATE_ROLLBACK_COMPLETE", "IMPORT_ROLLBACK_COMPLETE"})
-_NEVER_MADE = frozenset({"CREATE_FAILED", "ROLLBACK_COMPLETE", "ROLLBACK_FAILED"})
+_ROLLED_BACK = frozenset({"UPDATE_ROLLBACK_COMPLETE", "IMPORT_ROLLBACK_COMPLETE"})
+_NOT_CREATED = frozenset({"CREATE_FAILED", "ROLLBACK_COMPLETE", "ROLLBACK_FAILED"})
 
 
 @dataclass(frozen=True)
 class Deployed:
-    """A stack as CloudFormation tells of it."""
+    """A stack as CloudFormation describes it."""
 
     name: str
     status: str
@@ -60,67 +60,71 @@ class Deployed:
     parameters: dict[str, str]
 
 
-def session_of(stage: Stage) -> boto3.Session | None:
-    """A session where the stage is deployed, None where no region is set at all."""
+def create_session(stage: Stage) -> boto3.Session | None:
+    """Return a session in the stage's region, or None if no region is set."""
     session = boto3.Session(profile_name=stage.profile, region_name=stage.region)
     return session if session.region_name else None
 
 
-def clients(session: boto3.Session) -> Clients:
-    """The session's clients, each with time-outs."""
+def client_factory(session: boto3.Session) -> ClientFactory:
+    """Return a factory of the session's clients, with timeouts."""
     return partial(session.client, config=_CONFIG)
 
 
 def check_identity(stage: Stage, session: boto3.Session) -> Generator[CheckResult, None, bool]:
-    """Look at region, credentials and clock; return whether AWS knows who asks."""
-    yield _region(stage, session)
-    answer: dict[str, Any] = {}
+    """Check region, credentials and clock; return whether the credentials are valid."""
+    yield _check_region(stage, session)
+    identity: dict[str, Any] = {}
     try:
-        answer = clients(session)("sts").get_caller_identity()
+        identity = client_factory(session)("sts").get_caller_identity()
     except (BotoCoreError, ClientError) as error:
         yield failed("credentials", describe_aws_error(error))
         rejection = getattr(error, "response", None)
     else:
-        # One that is left in a shell would have an AWS of this machine looked at.
-        elsewhere = os.environ.get("AWS_ENDPOINT_URL")
-        at = f", at {elsewhere}" if elsewhere else ""
-        yield ok("credentials", f"{answer['Arn']}, of the AWS account {answer['Account']}{at}")
+        # Printed, because a variable left in the shell selects a local AWS.
+        endpoint = os.environ.get("AWS_ENDPOINT_URL")
+        at = f", at {endpoint}" if endpoint else ""
+        yield ok("credentials", f"{identity['Arn']}, AWS account {identity['Account']}{at}")
         rejection = None
-    if told := answer or rejection:
-        yield check_clock(told["ResponseMetadata"]["HTTPHeaders"].get("date"), datetime.now(UTC))
-    return bool(answer)
+    if response := identity or rejection:
+        headers = response["ResponseMetadata"]["HTTPHeaders"]
+        yield check_clock(headers.get("date"), datetime.now(UTC))
+    return bool(identity)
 
 
-def _region(stage: Stage, session: boto3.Session) -> CheckResult:
-    there, ours = session.region_name, boto3.Session(profile_name=stage.profile).region_name
-    lacking = [name for name in _SERVICES if there not in session.get_available_regions(name)]
-    if lacking:
-        return warning("region", f"{there} may be without {', '.join(lacking)}: others have all.")
-    if ours and ours != there:
+def _check_region(stage: Stage, session: boto3.Session) -> CheckResult:
+    region = session.region_name
+    default = boto3.Session(profile_name=stage.profile).region_name
+    missing = [name for name in _SERVICES if region not in session.get_available_regions(name)]
+    if missing:
+        return warning(
+            "region", f"{region} may not offer {', '.join(missing)}: use another region."
+        )
+    if default and default != region:
         return warning(
             "region",
-            f"{stage.name} is deployed to {there}, but the commands of the documentation would ask "
-            f"{ours}: export AWS_REGION={there}",
+            f"{stage.name} is deployed to {region}, but the documentation's commands would use "
+            f"{default}: export AWS_REGION={region}",
         )
-    return ok("region", f"{there} has what Timbres needs")
+    return ok("region", f"{region} offers all services")
 
 
 def check_clock(date: str | None, now: datetime) -> CheckResult:
-    """How far this clock, `now`, is from AWS's `Date` header."""
+    """Check the difference between `now` and AWS's `Date` header."""
     try:
         skew = abs((parsedate_to_datetime(date or "") - now).total_seconds())
     except (TypeError, ValueError):
-        return warning("clock", "AWS did not say what time it is there.")
-    said = f"{skew:.0f} s away from AWS's"
+        return warning("clock", "AWS returned no Date header.")
+    text = f"{skew:.0f} s from AWS's clock"
     if skew >= _MAX_SKEW:
-        return failed("clock", f"{said}, which refuses signatures beyond 5 minutes: set it by NTP.")
+        return failed("clock", f"{text}; AWS rejects signatures beyond 5 minutes: use NTP.")
     if skew >= _WARNING_SKEW:
-        return warning("clock", f"{said}; beyond 5 minutes signatures are refused: set it by NTP.")
-    return ok("clock", said)
+        return warning("clock", f"{text}; AWS rejects signatures beyond 5 minutes: use NTP.")
+    return ok("clock", text)
 
 
-def find_stack(client: Clients, name: str) -> Deployed | None:
-    """The stack `name`, None where there is none. Raises what boto3 raises."""
+def find_stack(client: ClientFactory, name: str) -> Deployed | None:
+    """Return the stack `name`, or None if it does not exist. Raises boto3's exceptions."""
     try:
         (stack,) = client("cloudformation").describe_stacks(StackName=name)["Stacks"]
     except ClientError as error:
@@ -130,143 +134,155 @@ def find_stack(client: Clients, name: str) -> Deployed | None:
     return Deployed(
         name=name,
         status=stack["StackStatus"],
-        outputs={one["OutputKey"]: one["OutputValue"] for one in stack.get("Outputs", ())},
+        outputs={item["OutputKey"]: item["OutputValue"] for item in stack.get("Outputs", ())},
         parameters={
-            one["ParameterKey"]: one["ParameterValue"] for one in stack.get("Parameters", ())
+            item["ParameterKey"]: item["ParameterValue"] for item in stack.get("Parameters", ())
         },
     )
 
 
 def check_status(stack: Deployed) -> CheckResult:
-    """What the stack's status says."""
+    """Check the stack's status."""
     if stack.status in _USABLE:
         return ok("stack", f"{stack.name} is {stack.status}")
-    if stack.status in _UNDONE:
+    if stack.status in _ROLLED_BACK:
         return warning(
             "stack",
-            f"{stack.name} is {stack.status}: the last deployment was undone. See its events.",
+            f"{stack.name} is {stack.status}: the last deployment was rolled back. See its events.",
         )
-    if stack.status in _NEVER_MADE:
+    if stack.status in _NOT_CREATED:
         return failed(
             "stack",
-            f"{stack.name} is {stack.status}: see its events, then delete it and deploy anew.",
+            f"{stack.name} is {stack.status}: see its events, delete it and deploy again.",
         )
     if stack.status.endswith("IN_PROGRESS"):
-        return warning("stack", f"{stack.name} is {stack.status}: look again when it has ended.")
+        return warning(
+            "stack", f"{stack.name} is {stack.status}: check again when it has finished."
+        )
     return failed("stack", f"{stack.name} is {stack.status}: see its events in CloudFormation.")
 
 
 def check_outputs(stack: Deployed, template: Path) -> CheckResult:
-    """Whether the stack has every output that the template declares."""
+    """Check whether the stack has every output of the template."""
     declared = template.read_text(encoding="utf-8").partition("\nOutputs:\n")[2]
     names = re.findall(r"^  (\w+):$", declared, re.MULTILINE)
     missing = [name for name in names if name not in stack.outputs]
     if missing:
         return warning(
             "outputs",
-            f"{', '.join(missing)} missing: the stack is older than template.yaml. Deploy.",
+            f"{', '.join(missing)} missing: the stack is older than template.yaml. Deploy it.",
         )
-    return ok("outputs", f"all {len(names)} are there")
+    return ok("outputs", f"all {len(names)} exist")
 
 
-def check_stack(client: Clients, stack: Deployed, template: Path) -> CheckResults:
-    """Look at the stack, what runs by itself in it, and whether anybody would hear of it."""
+def check_stack(client: ClientFactory, stack: Deployed, template: Path) -> CheckResults:
+    """Check the stack, its schedules and alarms, and the subscriptions to its mails."""
     yield check_status(stack)
     yield check_outputs(stack, template)
-    for what, output, parameter in (
+    for subject, output, parameter in (
         ("mails", "MailTopicArn", "NotificationEmail"),
         ("alarm mails", "AlarmsTopicArn", "AlarmEmail or NotificationEmail"),
     ):
-        yield from run_safely(what, partial(_subscriptions, client, stack, what, output, parameter))
-    made = partial(_list_resources, client, stack.name)
-    yield from run_safely("schedules", partial(_schedules, client, made))
-    yield from run_safely("alarms", partial(_alarms, client, stack.name, made))
-    yield from run_safely("dead letters", partial(_dead_letters, client, stack))
+        yield from run_safely(
+            subject, partial(_check_topic, client, stack, subject, output, parameter)
+        )
+    list_resources = partial(_list_resources, client, stack.name)
+    yield from run_safely("schedules", partial(_check_schedules, client, list_resources))
+    yield from run_safely("alarms", partial(_check_alarms, client, stack.name, list_resources))
+    yield from run_safely("dead letters", partial(_check_dead_letters, client, stack))
 
 
-def _subscriptions(
-    client: Clients, stack: Deployed, what: str, output: str, parameter: str
+def _check_topic(
+    client: ClientFactory, stack: Deployed, subject: str, output: str, parameter: str
 ) -> CheckResults:
     topic = stack.outputs.get(output)
     if topic is None:
-        yield skipped(what, f"The stack has no output {output}.")
+        yield skipped(subject, f"The stack has no output {output}.")
         return
     pages = client("sns").get_paginator("list_subscriptions_by_topic").paginate(TopicArn=topic)
-    found = [one for page in pages for one in page["Subscriptions"]]
-    yield check_subscriptions(what, found, parameter)
+    subscriptions = [item for page in pages for item in page["Subscriptions"]]
+    yield check_subscriptions(subject, subscriptions, parameter)
 
 
 def check_subscriptions(
-    what: str, subscriptions: Sequence[dict[str, str]], parameter: str
+    subject: str, subscriptions: Sequence[dict[str, str]], parameter: str
 ) -> CheckResult:
-    """Whether a topic's subscriptions, as SNS lists them, are confirmed; `parameter` makes one."""
+    """Check that a topic's subscriptions are confirmed; `parameter` of the template adds one."""
     pending = [
-        one["Endpoint"] for one in subscriptions if not one["SubscriptionArn"].startswith("arn:")
+        item["Endpoint"] for item in subscriptions if not item["SubscriptionArn"].startswith("arn:")
     ]
     if pending:
         return failed(
-            what,
-            f"{', '.join(pending)} gets none: who reads there must open the link in the mail "
+            subject,
+            f"{', '.join(pending)} is not confirmed: the recipient must open the link in the mail "
             '"AWS Notification - Subscription Confirmation".',
         )
     if not subscriptions:
-        return warning(what, f"Nobody gets them: deploy with the parameter {parameter}.")
-    counts = Counter(one["Protocol"] for one in subscriptions)
-    return ok(what, "go to " + ", ".join(f"{n} × {kind}" for kind, n in sorted(counts.items())))
+        return warning(subject, f"There is no subscription: deploy with the parameter {parameter}.")
+    counts = Counter(item["Protocol"] for item in subscriptions)
+    return ok(
+        subject, ", ".join(f"{count} × {protocol}" for protocol, count in sorted(counts.items()))
+    )
 
 
-def _list_resources(client: Clients, stack: str, kind: str) -> list[str]:
-    """The physical names of the stack's resources of a kind such as `AWS::SQS::Queue`."""
+def _list_resources(client: ClientFactory, stack: str, resource_type: str) -> list[str]:
+    """Return the physical names of the stack's resources of a type, such as `AWS::SQS::Queue`."""
     pages = client("cloudformation").get_paginator("list_stack_resources").paginate(StackName=stack)
     return [
-        one["PhysicalResourceId"]
+        item["PhysicalResourceId"]
         for page in pages
-        for one in page["StackResourceSummaries"]
-        if one["ResourceType"] == kind and "PhysicalResourceId" in one
+        for item in page["StackResourceSummaries"]
+        if item["ResourceType"] == resource_type and "PhysicalResourceId" in item
     ]
 
 
-def _schedules(client: Clients, made: Callable[[str], list[str]]) -> CheckResults:
+def _check_schedules(
+    client: ClientFactory, list_resources: Callable[[str], list[str]]
+) -> CheckResults:
     states: dict[str, str] = {}
-    for group in made("AWS::Scheduler::ScheduleGroup"):
+    for group in list_resources("AWS::Scheduler::ScheduleGroup"):
         pages = (
             client("scheduler")
             .get_paginator("list_schedules")
             .paginate(
-                # Its physical name is, by CloudFormation's documents, the group's name.
+                # CloudFormation documents the group's name as its physical ID.
                 GroupName=group.rpartition("/")[2]
             )
         )
-        states |= {one["Name"]: one["State"] for page in pages for one in page["Schedules"]}
-    expected = [name.rpartition("/")[2] for name in made("AWS::Scheduler::Schedule")]
+        states |= {item["Name"]: item["State"] for page in pages for item in page["Schedules"]}
+    expected = [name.rpartition("/")[2] for name in list_resources("AWS::Scheduler::Schedule")]
     off = [name for name in expected if states.get(name) != "ENABLED"]
     if off or not expected:
         yield failed(
             "schedules",
-            f"{', '.join(off) or 'none'}: not enabled, or gone. Enable, or deploy the stack anew.",
+            f"{', '.join(off) or 'none'}: disabled or deleted. Enable or deploy again.",
         )
     else:
         yield ok("schedules", f"all {len(expected)} are enabled")
 
 
-def _alarms(client: Clients, stack: str, made: Callable[[str], list[str]]) -> CheckResults:
+def _check_alarms(
+    client: ClientFactory, stack: str, list_resources: Callable[[str], list[str]]
+) -> CheckResults:
     pages = (
         client("cloudwatch").get_paginator("describe_alarms").paginate(AlarmNamePrefix=f"{stack}-")
     )
-    states = {one["AlarmName"]: one["StateValue"] for page in pages for one in page["MetricAlarms"]}
-    # The prefix brings those of a stack timbres-prod to one that is called timbres.
-    ours = made("AWS::CloudWatch::Alarm")
-    ringing = [name for name in ours if states.get(name) == "ALARM"]
-    gone = [name for name in ours if name not in states]
-    if ringing:
-        yield warning("alarms", f"{', '.join(ringing)}: docs/operations.md says what to do.")
-    if gone:
-        yield failed("alarms", f"{', '.join(gone)}: gone. Deploy the stack anew.")
-    if not ringing and not gone:
-        yield ok("alarms", f"none of {len(ours)} rings")
+    states = {
+        item["AlarmName"]: item["StateValue"] for page in pages for item in page["MetricAlarms"]
+    }
+    # The prefix `timbres-` also matches the alarms of a stack `timbres-prod`.
+    names = list_resources("AWS::CloudWatch::Alarm")
+    active = [name for name in names if states.get(name) == "ALARM"]
+    missing = [name for name in names if name not in states]
+    if active:
+        yield warning("alarms", f"{', '.join(active)} active: see docs/operations.md.")
+    if missing:
+        yield failed("alarms", f"{', '.join(missing)}: deleted. Deploy the stack again.")
+    if not active and not missing:
+        yield ok("alarms", f"none of {len(names)} is active")
 
 
-def _dead_letters(client: Clients, stack: Deployed) -> CheckResults:
+def _check_dead_letters(client: ClientFactory, stack: Deployed) -> CheckResults:
     queues = {
         name.removesuffix("Url"): url
         for name, url in stack.outputs.items()
@@ -274,13 +290,15 @@ def _dead_letters(client: Clients, stack: Deployed) -> CheckResults:
     }
     waiting: dict[str, int] = {}
     for name, url in queues.items():
-        answer = client("sqs").get_queue_attributes(
+        response = client("sqs").get_queue_attributes(
             QueueUrl=url, AttributeNames=["ApproximateNumberOfMessages"]
         )
-        if count := int(answer["Attributes"]["ApproximateNumberOfMessages"]):
+        if count := int(response["Attributes"]["ApproximateNumberOfMessages"]):
             waiting[name] = count
     if waiting:
         counts = ", ".join(f"{count} in {name}" for name, count in waiting.items())
-        yield warning("dead letters", f"{counts}: docs/operations.md says how to redrive them.")
+        yield warning(
+            "dead letters", f"{counts}: docs/operations.md describes how to redrive them."
+        )
     else:
         yield ok("dead letters", f"none in {len(queues)} queues")

@@ -1,4 +1,4 @@
-"""A stage of samconfig.toml: what `make deploy` would deploy, and where."""
+"""Read a stage of samconfig.toml: the stack of `make deploy`, its region and its parameters."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any
 
 
 class StageError(Exception):
-    """samconfig.toml has no such stage, or cannot be read; the message says which and why."""
+    """samconfig.toml cannot be read or does not contain the stage; the message gives the reason."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """`region` and `profile` are None where the environment decides."""
+    """A stage; `region` and `profile` are None if the environment sets them."""
 
     name: str
     stack_name: str
@@ -26,29 +26,29 @@ class Stage:
 
 
 def read_stage(path: Path, name: str) -> Stage:
-    """The stage `name` of the samconfig.toml at `path`. Raises `StageError`."""
+    """Return the stage `name` of the samconfig.toml at `path`. Raises `StageError`."""
     try:
         config = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise StageError(f"{path.name} cannot be read: {error}.") from None
     stages = [key for key, value in config.items() if isinstance(value, dict)]
     if name not in stages:
-        raise StageError(f"{path.name} has no stage {name}: it has {', '.join(stages)}.")
-    said: dict[str, Any] = {}
+        raise StageError(f"{path.name} has no stage {name}; it has {', '.join(stages)}.")
+    values: dict[str, Any] = {}
     for command in ("global", "deploy"):
-        said |= config[name].get(command, {}).get("parameters", {})
-    if not said.get("stack_name"):
-        raise StageError(f"{path.name} names no stack_name for the stage {name}.")
+        values |= config[name].get(command, {}).get("parameters", {})
+    if not values.get("stack_name"):
+        raise StageError(f"{path.name} has no stack_name for the stage {name}.")
     return Stage(
         name=name,
-        stack_name=said["stack_name"],
-        region=said.get("region"),
-        profile=said.get("profile"),
-        parameters=_parameters(said.get("parameter_overrides", "")),
+        stack_name=values["stack_name"],
+        region=values.get("region"),
+        profile=values.get("profile"),
+        parameters=_parse_parameters(values.get("parameter_overrides", "")),
     )
 
 
-def _parameters(overrides: str | Iterable[str]) -> dict[str, str]:
-    words = shlex.split(overrides) if isinstance(overrides, str) else overrides
-    pairs = (word.partition("=") for word in words)
+def _parse_parameters(overrides: str | Iterable[str]) -> dict[str, str]:
+    assignments = shlex.split(overrides) if isinstance(overrides, str) else overrides
+    pairs = (assignment.partition("=") for assignment in assignments)
     return {name: value for name, _, value in pairs}

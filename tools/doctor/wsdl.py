@@ -1,4 +1,4 @@
-"""Whether the bundled WSDL of a PAC still fits another one, the PAC's of today."""
+"""Compare the bundled WSDL of a PAC with the PAC's live WSDL."""
 
 from __future__ import annotations
 
@@ -17,46 +17,45 @@ from timbres.pacs.http import PacSession
 
 _MAX_BYTES = 1024 * 1024
 
-HARMLESS = "Timbres works as before."
-LIVE = 'Put "wsdl": "live" into the secret, and tell who looks after Timbres.'
-BEYOND = "No setting helps: Timbres has to learn it, and tell who looks after it."
+NO_ACTION = "No action is needed."
+USE_LIVE_WSDL = 'Set "wsdl": "live" in the secret, and report it to the developers.'
+UPDATE_TIMBRES = "Timbres must be changed; report it to the developers."
 
 
 class WsdlError(Exception):
-    """It cannot be read as a WSDL of SOAP 1.1; the message says why."""
+    """A document is not a valid WSDL of SOAP 1.1; the message gives the reason."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """What differs, and what to do about it: `HARMLESS`, `LIVE` or `BEYOND`."""
+    """A difference and its remedy: `NO_ACTION`, `USE_LIVE_WSDL` or `UPDATE_TIMBRES`."""
 
     text: str
     remedy: str
 
 
-def fetch(pac: str, url: str, deadline: Deadline) -> bytes:
+def fetch_wsdl(pac: str, url: str, deadline: Deadline) -> bytes:
     """Return the WSDL at `url`. Raises a `PacError`."""
-    answer = PacSession(pac).fetch("GET", url, deadline=deadline, max_bytes=_MAX_BYTES)
-    with answer.file as file:
-        if answer.status != 200:
-            raise protocol_error(pac, f"HTTP {answer.status} to ?wsdl")
+    response = PacSession(pac).fetch("GET", url, deadline=deadline, max_bytes=_MAX_BYTES)
+    with response.file as file:
+        if response.status != 200:
+            raise protocol_error(pac, f"HTTP {response.status} to ?wsdl")
         return file.read()
 
 
-def differences(bundled: bytes, live: bytes) -> Iterator[Difference]:
-    """Yield how `live` differs from `bundled` in what Timbres uses.
+def compare_wsdls(bundled: bytes, live: bytes) -> Iterator[Difference]:
+    """Yield the differences between `bundled` and `live` that are relevant to Timbres.
 
-    Not told are ports' addresses (the account has its own), operations and fields of replies that
-    Timbres does not use, and the order of a reply's fields. Raises `WsdlError` for a `live` that
-    is no WSDL.
+    Ignores ports' addresses (the account has its own), operations and reply fields that Timbres
+    does not use, and the order of reply fields. Raises `WsdlError` if `live` is not a valid WSDL.
     """
     ours, theirs = _operations(bundled), _operations(live)
     for name, operation in ours.items():
         if name in theirs:
-            yield from _of_operation(name, operation, theirs[name])
+            yield from _compare_operations(name, operation, theirs[name])
         else:
-            others = ", ".join(sorted(theirs.keys() - ours.keys())) or "no other"
-            yield Difference(f"There is no {name}, but {others}.", BEYOND)
+            others = ", ".join(sorted(theirs.keys() - ours.keys())) or "no other operation"
+            yield Difference(f"{name} is missing; there is {others}.", UPDATE_TIMBRES)
 
 
 @dataclass(frozen=True)
@@ -68,56 +67,58 @@ class _Field:
 
 @dataclass(frozen=True)
 class _Operation:
-    """What the bytes of a call and of its reply depend on."""
+    """The properties that determine the bytes of a call and of its reply."""
 
     facts: dict[str, str]
     parameters: dict[str, _Field]
     fields: dict[str, _Field]
 
 
-def _of_operation(name: str, ours: _Operation, theirs: _Operation) -> Iterator[Difference]:
+def _compare_operations(name: str, ours: _Operation, theirs: _Operation) -> Iterator[Difference]:
     for fact, value in ours.facts.items():
         if theirs.facts[fact] != value:
-            yield Difference(f"{name}: {fact} is {theirs.facts[fact]}, not {value}.", LIVE)
-    yield from _of_fields(f"{name}: the parameter", ours.parameters, theirs.parameters)
+            yield Difference(f"{name}: {fact} is {theirs.facts[fact]}, not {value}.", USE_LIVE_WSDL)
+    yield from _compare_fields(f"{name}: the parameter", ours.parameters, theirs.parameters)
     for field in theirs.parameters.keys() - ours.parameters.keys():
         if theirs.parameters[field].required:
-            yield Difference(f"{name}: a parameter {field} is new and required.", BEYOND)
+            yield Difference(f"{name}: a parameter {field} is new and required.", UPDATE_TIMBRES)
         else:
-            yield Difference(f"{name}: a parameter {field} is new, and optional.", HARMLESS)
+            yield Difference(f"{name}: a parameter {field} is new, and optional.", NO_ACTION)
     order, expected = (
-        [field for field in one if field in other]
-        for one, other in (
+        [field for field in fields if field in other]
+        for fields, other in (
             (theirs.parameters, ours.parameters),
             (ours.parameters, theirs.parameters),
         )
     )
     if order != expected:
-        said = f"{name}: the parameters' order is {', '.join(order)}, not {', '.join(expected)}."
-        yield Difference(said, LIVE)
-    yield from _of_fields(f"{name}: the reply's", ours.fields, theirs.fields)
+        text = f"{name}: the parameters' order is {', '.join(order)}, not {', '.join(expected)}."
+        yield Difference(text, USE_LIVE_WSDL)
+    yield from _compare_fields(f"{name}: the reply's", ours.fields, theirs.fields)
 
 
-def _of_fields(
-    what: str, ours: dict[str, _Field], theirs: dict[str, _Field]
+def _compare_fields(
+    subject: str, ours: dict[str, _Field], theirs: dict[str, _Field]
 ) -> Iterator[Difference]:
     for name, field in ours.items():
         other = theirs.get(name)
         if other is None:
-            yield Difference(f"{what} {name} is missing.", BEYOND)
+            yield Difference(f"{subject} {name} is missing.", UPDATE_TIMBRES)
             continue
         if other.type != field.type:
-            yield Difference(f"{what} {name} is of type {other.type}, not {field.type}.", LIVE)
+            yield Difference(
+                f"{subject} {name} is of type {other.type}, not {field.type}.", USE_LIVE_WSDL
+            )
         if other.namespace != field.namespace:
             namespaces = f"{other.namespace or 'none'}, not {field.namespace}"
-            yield Difference(f"{what} {name} has the namespace {namespaces}.", LIVE)
+            yield Difference(f"{subject} {name} has the namespace {namespaces}.", USE_LIVE_WSDL)
 
 
-class _Nothing(Transport):
-    """Loads nothing: what a WSDL imports would choose whom we ask, or which file."""
+class _NoImports(Transport):
+    """A transport that loads nothing, because an import could name any URL or file."""
 
     def __init__(self) -> None:
-        """Open no session either, and leave none to be closed."""
+        """Create no session."""
         self._close_session = False
 
     def load(self, url: str) -> bytes:
@@ -127,10 +128,10 @@ class _Nothing(Transport):
 def _operations(content: bytes) -> dict[str, _Operation]:
     settings = Settings(forbid_dtd=True, forbid_entities=True, forbid_external=True)
     try:
-        nothing: Any = _Nothing()
-        document = Document(io.BytesIO(content), nothing, settings=settings)
+        transport: Any = _NoImports()
+        document = Document(io.BytesIO(content), transport, settings=settings)
         soap: list[Any] = [b for b in document.bindings.values() if isinstance(b, Soap11Binding)]
-        found = {
+        operations = {
             str(name): _operation(operation)
             for binding in soap
             for name, operation in binding.all().items()
@@ -138,11 +139,11 @@ def _operations(content: bytes) -> dict[str, _Operation]:
     except WsdlError:
         raise
     except Exception as error:
-        # zeep raises whatever the text leads it to.
+        # zeep raises exceptions of many types for an invalid document.
         raise WsdlError(f"it cannot be read ({type(error).__name__})") from None
-    if not found:
-        raise WsdlError("it has no operation by SOAP 1.1")
-    return found
+    if not operations:
+        raise WsdlError("it has no operation of SOAP 1.1")
+    return operations
 
 
 def _operation(operation: Any) -> _Operation:

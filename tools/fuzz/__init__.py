@@ -1,1 +1,1 @@
-"""The API under a fuzzer: docs/openapi.json against the local AWS."""
+"""Fuzz the API: docs/openapi.json against the local AWS."""

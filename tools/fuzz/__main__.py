@@ -1,6 +1,6 @@
-"""`python -m tools.fuzz`: fuzz every route of a Timbres of its own, for minutes.
+"""`python -m tools.fuzz`: fuzz every route of a new local stack; takes minutes.
 
-Options are Schemathesis' own, such as `--seed 7` to repeat a run.
+Options are passed to Schemathesis, for example `--seed 7` to repeat a run.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ _OPTIONS = ("--max-examples", "200", "--continue-on-failure")
 
 
 def main() -> int:
-    """Ends with 0 when nothing failed; what did is shown with a request that repeats it."""
+    """Print each failure with a request that reproduces it. Return 0 if nothing failed."""
     print("Building and starting Timbres…", flush=True)
     try:
-        with running_environment(ROOT / ".local" / "aws-fuzz.log") as world:
-            # So that there is a run to be looked at.
-            world.stack.fire("RunFunctionDaily")
-            return fuzz(world.stack, (*_OPTIONS, *sys.argv[1:])).returncode
+        with running_environment(ROOT / ".local" / "aws-fuzz.log") as local_env:
+            # The routes of runs need a run.
+            local_env.stack.fire("RunFunctionDaily")
+            return fuzz(local_env.stack, (*_OPTIONS, *sys.argv[1:])).returncode
     except (AwsError, BuildError, DeployError) as error:
         print(error, file=sys.stderr)
         return 1

@@ -1,4 +1,4 @@
-"""Made-up requests of every route, right ones and wrong ones, and what may be answered."""
+"""Send valid and invalid generated requests to every route, and check the responses."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import Any
 
 from local.emulator_process import ROOT
 from local.fake_pacs.fake_data import mexico_now
-from local.fakes import FAKES, served
+from local.fakes import FAKES, serve_fakes
 from local.stack import SECRET_PREFIX, Stack
 
 from timbres.domain.month import month_of
@@ -24,27 +24,27 @@ from timbres.domain.report import PENDING
 from tools.openapi import response_validation
 from tools.openapi.schemas import MONTH_PATTERN, RFC_SENT
 
-# Of the sandboxes' books; others are made up from the form of an RFC.
+# RFCs of the fake PACs; the fuzzer generates others from the pattern.
 _RFCS = ("A&D061009TY8", "ÑAN840101AB1", "AAA010101AAA", "GOMP800101QX2")
 _CONFIG = Path(__file__).with_name("schemathesis.toml")
 
 
 @contextlib.contextmanager
-def accounts(stack: Stack) -> Iterator[tuple[str, ...]]:
-    """Adds an account at a fake of each PAC, and takes them away again.
+def temporary_accounts(stack: Stack) -> Iterator[tuple[str, ...]]:
+    """Create an account at a fake of each PAC, and delete them at the end.
 
-    Yields their names, new ones each time: a function keeps what it knows of a name for a minute.
+    Yields their names, which are new each time, because a function caches an account for a minute.
     """
-    mark = secrets.token_hex(3)
+    suffix = secrets.token_hex(3)
     fakes = [create() for create in FAKES]
-    names = tuple(f"fuzz-{mark}-{fake.account.rpartition('-')[2]}" for fake in fakes)
-    with served(fakes) as urls:
+    names = tuple(f"fuzz-{suffix}-{fake.account.rpartition('-')[2]}" for fake in fakes)
+    with serve_fakes(fakes) as urls:
         manager = stack.session().client("secretsmanager")
         try:
             for name, fake in zip(names, fakes, strict=True):
                 stack.create_account(name, fake.secret(urls[fake.pac.name]))
             yield names
-            _wait_until_settled(stack, names)
+            _wait_for_reports(stack, names)
         finally:
             for name in names:
                 manager.delete_secret(
@@ -52,8 +52,8 @@ def accounts(stack: Stack) -> Iterator[tuple[str, ...]]:
                 )
 
 
-def _wait_until_settled(stack: Stack, names: Sequence[str], seconds: float = 60) -> None:
-    """Waits until every report asked for is made, so that nothing is left to come."""
+def _wait_for_reports(stack: Stack, names: Sequence[str], seconds: float = 60) -> None:
+    """Wait until every requested report has been generated. Raises `TimeoutError`."""
     deadline = time.monotonic() + seconds
     for name in names:
         while any(
@@ -61,20 +61,23 @@ def _wait_until_settled(stack: Stack, names: Sequence[str], seconds: float = 60)
             for report in stack.call("admin", "GET", f"/accounts/{name}/reports").json()["reports"]
         ):
             if time.monotonic() > deadline:
-                raise TimeoutError(f"reports of {name} were not made within {seconds:g} s")
+                raise TimeoutError(f"reports of {name} were not generated within {seconds:g} s")
             time.sleep(0.2)
 
 
-def fuzz(stack: Stack, options: Sequence[str], **more: Any) -> subprocess.CompletedProcess[str]:
-    """Runs the fuzzer against `stack`, in a process of its own, which ends with 0 for no failure.
+def fuzz(
+    stack: Stack, options: Sequence[str], **run_options: Any
+) -> subprocess.CompletedProcess[str]:
+    """Run the fuzzer against `stack` in a new process; its exit status is 0 without failures.
 
-    `options` are Schemathesis' own; `more` goes to `subprocess.run`.
+    `options` are passed to Schemathesis, `run_options` to `subprocess.run`.
     """
     keys = stack.keys["admin"]
-    with accounts(stack) as names, tempfile.TemporaryDirectory() as folder:
+    with temporary_accounts(stack) as names, tempfile.TemporaryDirectory() as folder:
         document = Path(folder) / "openapi.json"
         document.write_text(
-            json.dumps(_for_fuzzing(response_validation.closed_document(), names)), encoding="utf-8"
+            json.dumps(_prepare_document(response_validation.strict_document(), names)),
+            encoding="utf-8",
         )
         return subprocess.run(
             [
@@ -94,37 +97,37 @@ def fuzz(stack: Stack, options: Sequence[str], **more: Any) -> subprocess.Comple
             },
             text=True,
             check=False,
-            **more,
+            **run_options,
         )
 
 
-def _for_fuzzing(document: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
-    """Return the document with the accounts, and of issuers and months some that there are.
+def _prepare_document(document: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """Return the document with existing accounts, issuers and months as values.
 
-    Without its signatures: a request's own is made when everything else of it is.
+    It has no security schemes, because a request is signed last.
     """
     month = month_of(mexico_now().date())
-    some = {RFC_SENT["pattern"]: _RFCS, MONTH_PATTERN: (str(month), str(month.previous()))}
-    fuzzed: dict[str, Any] = _with_values(document, some)
+    values = {RFC_SENT["pattern"]: _RFCS, MONTH_PATTERN: (str(month), str(month.previous()))}
+    fuzzed: dict[str, Any] = _add_values(document, values)
     del fuzzed["security"], fuzzed["components"]["securitySchemes"]
     for methods in fuzzed["paths"].values():
         for operation in methods.values():
             for parameter in operation["parameters"]:
                 if parameter["name"] == "account":
                     parameter["schema"] = {"type": "string", "enum": list(names)}
-                    kind = parameter["example"].rpartition("-")[2]
-                    parameter["example"] = next(one for one in names if one.endswith(kind))
+                    ending = parameter["example"].rpartition("-")[2]
+                    parameter["example"] = next(name for name in names if name.endswith(ending))
     return fuzzed
 
 
-def _with_values(schema: Any, some: Mapping[str, Sequence[str]]) -> Any:
-    """Return a copy in which what has to match a pattern may also be one of its values."""
+def _add_values(schema: Any, values: Mapping[str, Sequence[str]]) -> Any:
+    """Return a copy in which a text with a pattern may also be one of the pattern's values."""
     if isinstance(schema, list):
-        return [_with_values(one, some) for one in schema]
+        return [_add_values(item, values) for item in schema]
     if not isinstance(schema, dict):
         return schema
-    copied = {name: _with_values(value, some) for name, value in schema.items()}
-    if "type" in copied and copied.get("pattern") in some:
+    copied = {name: _add_values(value, values) for name, value in schema.items()}
+    if "type" in copied and copied.get("pattern") in values:
         pattern = copied.pop("pattern")
-        copied["anyOf"] = [{"enum": list(some[pattern])}, {"pattern": pattern}]
+        copied["anyOf"] = [{"enum": list(values[pattern])}, {"pattern": pattern}]
     return copied

@@ -1,6 +1,6 @@
-"""Writes docs/openapi.json: `python -m tools.openapi`."""
+"""Write docs/openapi.json: `python -m tools.openapi`."""
 
-from tools.openapi.document import PATH, write_document
+from tools.openapi.document import PATH, render_document
 
 if __name__ == "__main__":
-    PATH.write_text(write_document(), encoding="utf-8")
+    PATH.write_text(render_document(), encoding="utf-8")

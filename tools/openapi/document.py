@@ -1,4 +1,4 @@
-"""Builds the document from template.yaml, the layer's errors and the table of operations."""
+"""Build the document from template.yaml, the layer's errors and the table of operations."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from local.emulator_process import ROOT
 
 from timbres.errors import ROUTE_NOT_FOUND, ProblemType
 from timbres.handlers.problem_details import MEDIA_TYPE, status_code
-from tools.openapi.examples import ANSWERS, PROBLEMS
+from tools.openapi.examples import PROBLEMS, RESPONSES
 from tools.openapi.operations import COMMON, OPERATIONS, Operation, Success
 from tools.openapi.schemas import SCHEMAS, Schema, integer, ref, text
 
@@ -21,13 +21,13 @@ PATH = ROOT / "docs" / "openapi.json"
 
 # Statuses of AWS' default responses: the template does not set them.
 _STATUSES = {"DEFAULT_4XX": (400, 403), "DEFAULT_5XX": (500, 502, 504)}
-_OF_SIGNATURES = {
+_SIGNATURE_RESPONSES = {
     "ACCESS_DENIED",
     "MISSING_AUTHENTICATION_TOKEN",
     "INVALID_SIGNATURE",
     "EXPIRED_TOKEN",
 }
-_OF_BODIES = {"REQUEST_TOO_LARGE"}
+_BODY_RESPONSES = {"REQUEST_TOO_LARGE"}
 
 _TAGS = {
     "accounts": "Credentials for one PAC in one environment, under a name.",
@@ -57,12 +57,12 @@ _HEADERS: dict[str, dict[str, Any]] = {
 _ALWAYS = {"Location"}
 
 
-def write_document() -> str:
+def render_document() -> str:
     """Return the text of docs/openapi.json."""
-    return json.dumps(document(), ensure_ascii=False, indent=1) + "\n"
+    return json.dumps(build_document(), ensure_ascii=False, indent=1) + "\n"
 
 
-def document() -> dict[str, Any]:
+def build_document() -> dict[str, Any]:
     """Return the API in OpenAPI 3.1.
 
     Raises `LookupError` if template.yaml and the table of operations have different routes.
@@ -70,13 +70,13 @@ def document() -> dict[str, Any]:
     template = read_template(ROOT)
     routes = list(_routes(template))
     if set(routes) != OPERATIONS.keys():
-        odd = sorted(set(routes) ^ OPERATIONS.keys())
-        raise LookupError(f"only in template.yaml, or only in tools/openapi/operations.py: {odd}")
+        difference = sorted(set(routes) ^ OPERATIONS.keys())
+        raise LookupError(f"only in template.yaml, or only in operations.py: {difference}")
     gateway, policies = list(_gateway(template)), dict(_policies(template))
     paths: dict[str, Any] = {}
     for method, path in routes:
-        described = _operation(method, path, gateway, policies)
-        paths.setdefault(path, {})[method.lower()] = described
+        operation = _describe_operation(method, path, gateway, policies)
+        paths.setdefault(path, {})[method.lower()] = operation
     return {
         "openapi": "3.1.0",
         "info": {
@@ -104,7 +104,7 @@ def document() -> dict[str, Any]:
             }
         ],
         "security": [{"sigv4": []}],
-        "tags": [{"name": name, "description": words} for name, words in _TAGS.items()],
+        "tags": [{"name": name, "description": description} for name, description in _TAGS.items()],
         "paths": paths,
         "components": {
             "schemas": SCHEMAS,
@@ -155,69 +155,79 @@ def _policies(template: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
         if resource["Type"] == "AWS::IAM::ManagedPolicy":
             title, _, _ = resource["Properties"]["Description"].partition(" - ")
             statements = resource["Properties"]["PolicyDocument"]["Statement"]
-            granted = [one["Fn::Sub"] for s in statements for one in s["Resource"]]
+            arns = [arn["Fn::Sub"] for item in statements for arn in item["Resource"]]
             yield (
                 title.removeprefix("Timbres "),
-                [arn.rpartition("${Api}/${Stage}/")[2] for arn in granted],
+                [arn.rpartition("${Api}/${Stage}/")[2] for arn in arns],
             )
 
 
-def _operation(
+def _describe_operation(
     method: str,
     path: str,
     gateway: list[tuple[str, int, ProblemType]],
     policies: dict[str, list[str]],
 ) -> dict[str, Any]:
-    own = OPERATIONS[method, path]
+    operation = OPERATIONS[method, path]
     problems = [
-        (status, kind)
-        for name, status, kind in gateway
-        if (own.signed or name not in _OF_SIGNATURES) and (own.body or name not in _OF_BODIES)
+        (status, problem_type)
+        for name, status, problem_type in gateway
+        if (operation.signed or name not in _SIGNATURE_RESPONSES)
+        and (operation.body or name not in _BODY_RESPONSES)
     ]
-    if own.signed:
-        kinds = [*COMMON, *own.kinds, *([ROUTE_NOT_FOUND] if "{" in path else [])]
-        problems += [(status_code(kind.code), kind) for kind in kinds]
+    if operation.signed:
+        problem_types = [
+            *COMMON,
+            *operation.problem_types,
+            *([ROUTE_NOT_FOUND] if "{" in path else []),
+        ]
+        problems += [(status_code(item.code), item) for item in problem_types]
     by_status: dict[int, list[ProblemType]] = {}
-    for status, kind in problems:
-        by_status.setdefault(status, []).append(kind)
-    answers = {status: _success(own, status, one) for status, one in own.successes.items()}
-    answers |= {status: _problems(some) for status, some in by_status.items()}
+    for status, problem_type in problems:
+        by_status.setdefault(status, []).append(problem_type)
+    responses = {
+        status: _describe_success(operation, status, success)
+        for status, success in operation.successes.items()
+    }
+    responses |= {status: _describe_problems(types) for status, types in by_status.items()}
     granting = [
         name
         for name, patterns in policies.items()
         if any(fnmatchcase(method + path, pattern) for pattern in patterns)
     ]
-    policy = f"Granted by the policies: {', '.join(granting)}." if own.signed else "Not signed."
+    policy = (
+        f"Granted by the policies: {', '.join(granting)}." if operation.signed else "Not signed."
+    )
     return {
-        "operationId": own.id,
-        "tags": [own.tag],
-        "summary": own.summary,
-        "description": " ".join(filter(None, (own.description, policy))),
-        **({} if own.signed else {"security": []}),
-        "parameters": list(own.parameters),
-        **({"requestBody": own.body} if own.body else {}),
-        "responses": {str(status): answers[status] for status in sorted(answers)},
+        "operationId": operation.id,
+        "tags": [operation.tag],
+        "summary": operation.summary,
+        "description": " ".join(filter(None, (operation.description, policy))),
+        **({} if operation.signed else {"security": []}),
+        "parameters": list(operation.parameters),
+        **({"requestBody": operation.body} if operation.body else {}),
+        "responses": {str(status): responses[status] for status in sorted(responses)},
     }
 
 
-def _success(own: Operation, status: int, one: Success) -> dict[str, Any]:
-    schemas = [ref(name) for name in one.schema]
+def _describe_success(operation: Operation, status: int, success: Success) -> dict[str, Any]:
+    schemas = [ref(name) for name in success.schema]
     content: dict[str, Any] = {"text/html": {"schema": text()}}
     if schemas:
         schema: Schema = schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
-        example = ANSWERS[own.id, status]
+        example = RESPONSES[operation.id, status]
         content = {"application/json": {"schema": schema, "example": example}}
     return {
-        "description": one.description,
-        "headers": _headers(("Cache-Control", *one.headers), always=True),
+        "description": success.description,
+        "headers": _headers(("Cache-Control", *success.headers), always=True),
         "content": content,
-        **({"links": one.links} if one.links else {}),
+        **({"links": success.links} if success.links else {}),
     }
 
 
-def _problems(kinds: Sequence[ProblemType]) -> dict[str, Any]:
-    by_code = _by_code(kinds)
-    waits = any(kind.retry_after is not None for kind in kinds)
+def _describe_problems(problem_types: Sequence[ProblemType]) -> dict[str, Any]:
+    by_code = _group_by_code(problem_types)
+    waits = any(item.retry_after is not None for item in problem_types)
     examples = {
         code: {"$ref": f"#/components/examples/{code}"} for code in by_code if code in PROBLEMS
     }
@@ -228,35 +238,37 @@ def _problems(kinds: Sequence[ProblemType]) -> dict[str, Any]:
         ]
     }
     return {
-        "description": "\n".join(f"- `{code}`: {kind.title}." for code, kind in by_code.items()),
+        "description": "\n".join(f"- `{code}`: {item.title}." for code, item in by_code.items()),
         **({"headers": _headers(("Retry-After",))} if waits else {}),
         "content": {MEDIA_TYPE: {"schema": schema, **({"examples": examples} if examples else {})}},
     }
 
 
-def _by_code(kinds: Iterable[ProblemType]) -> dict[str, ProblemType]:
+def _group_by_code(problem_types: Iterable[ProblemType]) -> dict[str, ProblemType]:
     """Return each code once; the layer's entry precedes a PAC's."""
-    found: dict[str, ProblemType] = {}
-    for kind in kinds:
-        found.setdefault(kind.code, kind)
-    return found
+    by_code: dict[str, ProblemType] = {}
+    for problem_type in problem_types:
+        by_code.setdefault(problem_type.code, problem_type)
+    return by_code
 
 
 def _examples() -> dict[str, Any]:
-    known = _by_code([*COMMON, *(kind for own in OPERATIONS.values() for kind in own.kinds)])
+    by_code = _group_by_code(
+        [*COMMON, *(item for operation in OPERATIONS.values() for item in operation.problem_types)]
+    )
     return {
         code: {
-            "summary": known[code].title,
+            "summary": by_code[code].title,
             "value": {
                 "type": f"urn:timbres:problem:{code}",
-                "title": known[code].title,
+                "title": by_code[code].title,
                 "status": status_code(code),
                 "instance": "urn:uuid:d2460b11-8d70-4c1b-9639-99ff39727cd4",
                 "code": code,
             }
-            | more,
+            | members,
         }
-        for code, more in PROBLEMS.items()
+        for code, members in PROBLEMS.items()
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-_BUYER = "arn:aws:iam::123456789012:user/contract_manager"
+_CONTRACT_MANAGER = "arn:aws:iam::123456789012:user/contract-manager"
 
 CONTRACT: dict[str, Any] = {
     "id": "019aa3c70e1d4b5f60718293a4b5c6d7",
@@ -19,7 +19,7 @@ CONTRACT: dict[str, Any] = {
     "used_after": 250,
     "available_after": 1250,
     "warning": None,
-    "requested_by": _BUYER,
+    "requested_by": _CONTRACT_MANAGER,
     "idempotency_key": "5f6c1b1e-2f0a-4c39-9b39-0a1f2a3b4c5d",
     "created_at": "2026-11-21T10:15:30-06:00",
     "settled_at": "2026-11-21T10:15:31-06:00",
@@ -37,7 +37,12 @@ _UNKNOWN = CONTRACT | {
     "error": {"code": "pac-timeout", "detail": "solucion-factible did not answer in time."},
 }
 _STEPS = [
-    {"step": step, "at": f"2026-11-21T10:15:{second}-06:00", "by": _BUYER, "status": status}
+    {
+        "step": step,
+        "at": f"2026-11-21T10:15:{second}-06:00",
+        "by": _CONTRACT_MANAGER,
+        "status": status,
+    }
     for step, second, status in (
         ("create", "30", "pending"),
         ("send", "30", "pending"),
@@ -108,7 +113,7 @@ EXAMPLES: dict[str, Any] = {
 }
 
 # Examples of successful responses, by operation and status.
-ANSWERS: dict[tuple[str, int], Any] = {
+RESPONSES: dict[tuple[str, int], Any] = {
     ("listAccounts", 200): {
         "accounts": [
             {

@@ -37,13 +37,13 @@ class Success:
 
 @dataclass(frozen=True)
 class Operation:
-    """One route. ``kinds`` are the errors of its function, besides the common errors."""
+    """One route. ``problem_types`` are the errors of its function, besides the common errors."""
 
     id: str
     tag: str
     summary: str
     successes: dict[int, Success]
-    kinds: tuple[ProblemType, ...] = ()
+    problem_types: tuple[ProblemType, ...] = ()
     parameters: tuple[dict[str, Any], ...] = ()
     body: dict[str, Any] | None = None
     description: str = ""
@@ -64,9 +64,9 @@ def _parameter(
     }
 
 
-def _account(example: str, *, every: bool = False) -> dict[str, Any]:
+def _account(example: str, *, allow_all: bool = False) -> dict[str, Any]:
     description = "An account's name" + (
-        ", or `all` for reports of all accounts." if every else "."
+        ", or `all` for reports of all accounts." if allow_all else "."
     )
     schema = text(pattern=ACCOUNT_PATTERN)
     return _parameter("account", schema, description, place="path") | {"example": example}
@@ -79,37 +79,37 @@ def _json_body(schema: str, example: Any) -> dict[str, Any]:
     }
 
 
-def not_bought() -> ProblemType:
+def contract_not_created() -> ProblemType:
     """Return the error of a contract that the PAC did not create."""
     now = datetime.now(UTC)
     rejection = new_contract("acme-sf", "", Rfc(""), 1, "", "", now).abandon(now).rejection
     if rejection is None:
-        raise LookupError("a withdrawn contract has no refusal")
+        raise LookupError("an abandoned contract has no rejection")
     return ProblemType(rejection.code, rejection.title)
 
 
 SF, RC = _account("acme-sf"), _account("acme-rc")
-ANY = _account("acme-rc", every=True)
+ANY = _account("acme-rc", allow_all=True)
 _RFC_SCHEMA = {key: value for key, value in RFC_SENT.items() if key != "description"}
-_RFC_WORDS = "An issuer's RFC, with `&` as `%26`; lower case is accepted."
-RFC = _parameter("rfc", _RFC_SCHEMA, _RFC_WORDS)
-RFC_REQUIRED = _parameter("rfc", _RFC_SCHEMA, _RFC_WORDS, required=True)
+_RFC_DESCRIPTION = "An issuer's RFC, with `&` as `%26`; lower case is accepted."
+RFC = _parameter("rfc", _RFC_SCHEMA, _RFC_DESCRIPTION)
+RFC_REQUIRED = _parameter("rfc", _RFC_SCHEMA, _RFC_DESCRIPTION, required=True)
 CURSOR = _parameter("cursor", text(), "The value of `next` of the previous page, unchanged.")
 _MONTH_SCHEMA = text(pattern=MONTH_PATTERN)
-_MONTH_WORDS = "A calendar month in Mexico City, `YYYY-MM`, at the latest the current month."
-MONTH = _parameter("month", _MONTH_SCHEMA, _MONTH_WORDS)
-MONTH_REQUIRED = _parameter("month", _MONTH_SCHEMA, _MONTH_WORDS, required=True)
-_ID_WORDS = "An id of the list."
-CONTRACT_ID = _parameter("id", text(), _ID_WORDS, place="path") | {"example": CONTRACT["id"]}
-REPORT_ID = _parameter("id", text(), _ID_WORDS, place="path") | {
+_MONTH_DESCRIPTION = "A calendar month in Mexico City, `YYYY-MM`, at the latest the current month."
+MONTH = _parameter("month", _MONTH_SCHEMA, _MONTH_DESCRIPTION)
+MONTH_REQUIRED = _parameter("month", _MONTH_SCHEMA, _MONTH_DESCRIPTION, required=True)
+_ID_DESCRIPTION = "An id of the list."
+CONTRACT_ID = _parameter("id", text(), _ID_DESCRIPTION, place="path") | {"example": CONTRACT["id"]}
+REPORT_ID = _parameter("id", text(), _ID_DESCRIPTION, place="path") | {
     "example": "2026-10-statement-pdf-0001"
 }
-RUN_ID = _parameter("id", text(), _ID_WORDS, place="path") | {"example": "2026-11-21-050000"}
+RUN_ID = _parameter("id", text(), _ID_DESCRIPTION, place="path") | {"example": "2026-11-21-050000"}
 
-_ACCOUNT_KINDS = (errors.ACCOUNT_NOT_FOUND, errors.ACCOUNT_MISCONFIGURED)
-_BODY_KINDS = (errors.BODY_INVALID, errors.BODY_TOO_LARGE)
-_RFC_KINDS = (errors.RFC_INVALID, errors.RFC_GENERIC)
-_ASKED_PAC = (
+_ACCOUNT_ERRORS = (errors.ACCOUNT_NOT_FOUND, errors.ACCOUNT_MISCONFIGURED)
+_BODY_ERRORS = (errors.BODY_INVALID, errors.BODY_TOO_LARGE)
+_RFC_ERRORS = (errors.RFC_INVALID, errors.RFC_GENERIC)
+_PAC_CALL_ERRORS = (
     codes.UNREACHABLE,
     codes.TIMEOUT,
     codes.PROTOCOL_ERROR,
@@ -118,13 +118,13 @@ _ASKED_PAC = (
 )
 
 
-def _pac_kinds(capability: str) -> Iterator[ProblemType]:
+def _pac_errors(capability: str) -> Iterator[ProblemType]:
     """Yield the errors of the PACs that offer a capability."""
     for pac in PACS.values():
         yield from pac.errors.get(capability, ())
 
 
-_CONTRACT_KINDS = (*_ACCOUNT_KINDS, errors.OPERATION_UNSUPPORTED)
+_CONTRACT_ERRORS = (*_ACCOUNT_ERRORS, errors.OPERATION_UNSUPPORTED)
 
 # Errors of every signed route.
 COMMON = (
@@ -140,10 +140,10 @@ def _link(operation: str, id_at: str = "$response.body#/id", **parameters: str) 
 
 
 _ACCOUNT_OF_PATH = {"account": "$request.path.account"}
-_THE_CONTRACT = _link("getContract", **_ACCOUNT_OF_PATH) | _link(
+_CONTRACT_LINKS = _link("getContract", **_ACCOUNT_OF_PATH) | _link(
     "settleContract", **_ACCOUNT_OF_PATH
 )
-_THE_REPORT = _link("getReport", **_ACCOUNT_OF_PATH) | _link(
+_REPORT_LINKS = _link("getReport", **_ACCOUNT_OF_PATH) | _link(
     "revokeDownloadTokens", **_ACCOUNT_OF_PATH
 )
 
@@ -164,11 +164,11 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
             )
         },
         (
-            *_ACCOUNT_KINDS,
+            *_ACCOUNT_ERRORS,
             errors.MONTH_INVALID,
             errors.RFC_INVALID,
-            *_pac_kinds("balance"),
-            *_ASKED_PAC,
+            *_pac_errors("balance"),
+            *_PAC_CALL_ERRORS,
         ),
         (RC, MONTH_REQUIRED, RFC),
         description="Read from the PAC, or calculated from the daily snapshots if the PAC keeps no "
@@ -186,11 +186,11 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
             )
         },
         (
-            *_ACCOUNT_KINDS,
-            *_RFC_KINDS,
+            *_ACCOUNT_ERRORS,
+            *_RFC_ERRORS,
             errors.OPERATION_UNSUPPORTED,
-            *_pac_kinds("stamps"),
-            *_ASKED_PAC,
+            *_pac_errors("stamps"),
+            *_PAC_CALL_ERRORS,
         ),
         (SF, RFC, CURSOR),
     ),
@@ -199,7 +199,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         "stamps",
         "List an issuer's daily snapshots",
         {200: Success("The snapshots, oldest first.", ("StampHistory",))},
-        (*_ACCOUNT_KINDS, errors.RFC_INVALID),
+        (*_ACCOUNT_ERRORS, errors.RFC_INVALID),
         (
             SF,
             RFC_REQUIRED,
@@ -215,8 +215,12 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         "importIssuers",
         "issuers",
         "Import issuers to monitor",
-        {200: Success("The number of imported issuers, and the rejected rows.", ("IssuersKept",))},
-        (*_ACCOUNT_KINDS, *_BODY_KINDS, errors.ISSUERS_INVALID),
+        {
+            200: Success(
+                "The number of imported issuers, and the rejected rows.", ("IssuersImported",)
+            )
+        },
+        (*_ACCOUNT_ERRORS, *_BODY_ERRORS, errors.ISSUERS_INVALID),
         (
             SF,
             _parameter(
@@ -249,7 +253,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
                 "The issuer is not monitored any more; its snapshots stay.", ("IssuerRemoved",)
             )
         },
-        (*_ACCOUNT_KINDS, errors.RFC_INVALID, errors.ISSUER_NOT_FOUND),
+        (*_ACCOUNT_ERRORS, errors.RFC_INVALID, errors.ISSUER_NOT_FOUND),
         (SF, RFC_REQUIRED),
     ),
     ("GET", "/runs"): Operation(
@@ -281,22 +285,22 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
                 "Confirmed, now or earlier under this key.",
                 ("Contract",),
                 ("Idempotent-Replayed",),
-                _THE_CONTRACT,
+                _CONTRACT_LINKS,
             ),
             202: Success(
                 "Sent, and the PAC's response was lost: the contract may exist. Timbres determines "
                 "the outcome. Do not send a request with another key before this one is settled.",
                 ("Contract",),
                 ("Idempotent-Replayed",),
-                _THE_CONTRACT,
+                _CONTRACT_LINKS,
             ),
         },
         (
-            *_CONTRACT_KINDS,
-            *_BODY_KINDS,
-            *_RFC_KINDS,
-            *_ASKED_PAC,
-            *_pac_kinds("contracts"),
+            *_CONTRACT_ERRORS,
+            *_BODY_ERRORS,
+            *_RFC_ERRORS,
+            *_PAC_CALL_ERRORS,
+            *_pac_errors("contracts"),
             errors.STAMPS_INVALID,
             errors.CONTRACT_LIMIT_EXCEEDED,
             errors.DAILY_LIMIT_EXCEEDED,
@@ -305,7 +309,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
             errors.CONTRACT_PENDING,
             errors.CONTRACT_IN_FLIGHT,
             errors.ACCOUNT_LOGIN_CHANGED,
-            not_bought(),
+            contract_not_created(),
         ),
         (
             SF,
@@ -318,7 +322,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
                 required=True,
             ),
         ),
-        _json_body("Order", {"rfc": "A&D061009TY8", "stamps": 500}),
+        _json_body("ContractRequest", {"rfc": "A&D061009TY8", "stamps": 500}),
         "A contract allots stamps of the account to an issuer for 12 months; it does not create "
         "stamps. Any 4xx or 5xx with a `contract` in the status `rejected` means that no stamps "
         "were contracted. After a 5xx without `contract`, repeat the request with the same key.",
@@ -328,7 +332,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         "contracts",
         "List the journal of contracts",
         {200: Success("A page of contracts.", ("Contracts",))},
-        (*_CONTRACT_KINDS, errors.RFC_INVALID),
+        (*_CONTRACT_ERRORS, errors.RFC_INVALID),
         (SF, RFC, _parameter("status", one_of(STATES), "Only contracts in this state."), CURSOR),
     ),
     ("GET", "/accounts/{account}/contracts/{id}"): Operation(
@@ -336,7 +340,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         "contracts",
         "Get a contract with its history",
         {200: Success("The contract.", ("ContractWithHistory",))},
-        (*_CONTRACT_KINDS, errors.CONTRACT_NOT_FOUND),
+        (*_CONTRACT_ERRORS, errors.CONTRACT_NOT_FOUND),
         (SF, CONTRACT_ID),
     ),
     ("POST", "/accounts/{account}/contracts/{id}/settlement"): Operation(
@@ -345,8 +349,8 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         "Settle a contract that needs a review",
         {200: Success("The settled contract.", ("Contract",))},
         (
-            *_CONTRACT_KINDS,
-            *_BODY_KINDS,
+            *_CONTRACT_ERRORS,
+            *_BODY_ERRORS,
             errors.CONTRACT_NOT_FOUND,
             errors.CONTRACT_NOT_UNDER_REVIEW,
         ),
@@ -365,24 +369,24 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
                 "The report is being generated; `Location` is the address to poll.",
                 ("Report",),
                 ("Location",),
-                _THE_REPORT,
+                _REPORT_LINKS,
             )
         },
         (
-            *_ACCOUNT_KINDS,
-            *_BODY_KINDS,
+            *_ACCOUNT_ERRORS,
+            *_BODY_ERRORS,
             errors.MONTH_INVALID,
             errors.OPERATION_UNSUPPORTED,
         ),
         (ANY,),
-        _json_body("ReportWanted", {"month": "2026-10", "kind": "statement", "format": "pdf"}),
+        _json_body("ReportRequest", {"month": "2026-10", "kind": "statement", "format": "pdf"}),
     ),
     ("GET", "/accounts/{account}/reports"): Operation(
         "listReports",
         "reports",
         "List the reports",
         {200: Success("A page of reports.", ("Reports",))},
-        (*_ACCOUNT_KINDS, errors.MONTH_INVALID),
+        (*_ACCOUNT_ERRORS, errors.MONTH_INVALID),
         (ANY, MONTH, CURSOR),
     ),
     ("GET", "/accounts/{account}/reports/{id}"): Operation(
@@ -400,7 +404,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
                 ("Location",),
             ),
         },
-        (*_ACCOUNT_KINDS, errors.REPORT_NOT_FOUND, errors.REPORT_FAILED),
+        (*_ACCOUNT_ERRORS, errors.REPORT_NOT_FOUND, errors.REPORT_FAILED),
         (
             ANY,
             REPORT_ID,

@@ -1,4 +1,4 @@
-"""Validates responses against docs/openapi.json, which must describe every member.
+"""Validate responses against docs/openapi.json, which must describe every member.
 
 The document permits clients to expect new members; a change that adds one must describe it.
 """
@@ -20,7 +20,7 @@ class UndescribedError(AssertionError):
 
 
 @cache
-def closed_document() -> dict[str, Any]:
+def strict_document() -> dict[str, Any]:
     """Return docs/openapi.json with objects that permit no unnamed members."""
     document: dict[str, Any] = json.loads(PATH.read_text(encoding="utf-8"))
     schemas = document["components"]["schemas"]
@@ -36,18 +36,18 @@ def check(method: str, route: str, status: int, headers: Mapping[str, str], text
     """
     where = f"{method} {route} {status}"
     described = (
-        closed_document()["paths"].get(route, {}).get(method.lower(), {}).get("responses", {})
+        strict_document()["paths"].get(route, {}).get(method.lower(), {}).get("responses", {})
     )
     if str(status) not in described:
-        raise UndescribedError(f"{where}: no such status; the answer was {text[:500]}")
-    answer = described[str(status)]
+        raise UndescribedError(f"{where}: undocumented status; the response was {text[:500]}")
+    response = described[str(status)]
     media_type = headers.get("content-type", "").partition(";")[0]
-    if media_type not in answer["content"]:
-        raise UndescribedError(f"{where}: no such content type: {media_type}")
-    for name in answer.get("headers", {}):
-        _check_header(where, answer["headers"][name], name, headers)
+    if media_type not in response["content"]:
+        raise UndescribedError(f"{where}: undocumented content type: {media_type}")
+    for name in response.get("headers", {}):
+        _check_header(where, response["headers"][name], name, headers)
     if media_type.endswith("json"):
-        validator = _validator(json.dumps(answer["content"][media_type]["schema"]))
+        validator = _validator(json.dumps(response["content"][media_type]["schema"]))
         for error in validator.iter_errors(json.loads(text)):
             at = "/".join(map(str, error.instance_path))
             raise UndescribedError(f"{where}: at /{at}: {error.message}"[:2000])
@@ -59,24 +59,24 @@ def _check_header(
     value = headers.get(name.lower())
     if value is None:
         if header.get("required"):
-            raise UndescribedError(f"{where}: without {name}")
+            raise UndescribedError(f"{where}: {name} is missing")
         return
     if "$ref" in header:
-        header = closed_document()["components"]["headers"][header["$ref"].rpartition("/")[2]]
-    read: Any = int(value) if header["schema"].get("type") == "integer" else value
-    if not _validator(json.dumps(header["schema"])).is_valid(read):
+        header = strict_document()["components"]["headers"][header["$ref"].rpartition("/")[2]]
+    content: Any = int(value) if header["schema"].get("type") == "integer" else value
+    if not _validator(json.dumps(header["schema"])).is_valid(content):
         raise UndescribedError(f"{where}: {name} is {value}")
 
 
 @cache
 def _validator(schema: str) -> Any:
-    whole = json.loads(schema) | {"components": closed_document()["components"]}
-    return jsonschema_rs.Draft202012Validator(whole, validate_formats=True)
+    document = json.loads(schema) | {"components": strict_document()["components"]}
+    return jsonschema_rs.Draft202012Validator(document, validate_formats=True)
 
 
 def _forbid_additional(schema: Any) -> Any:
     if isinstance(schema, list):
-        return [_forbid_additional(one) for one in schema]
+        return [_forbid_additional(item) for item in schema]
     if not isinstance(schema, dict):
         return schema
     closed = {name: _forbid_additional(value) for name, value in schema.items()}

@@ -25,19 +25,19 @@ def ref(name: str) -> Schema:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
-def text(description: str = "", **more: Any) -> Schema:
+def text(description: str = "", **keywords: Any) -> Schema:
     """Return the schema of a text."""
-    return _typed("string", description, more)
+    return _typed("string", description, keywords)
 
 
-def integer(description: str = "", **more: Any) -> Schema:
+def integer(description: str = "", **keywords: Any) -> Schema:
     """Return the schema of an integer, by default 0 or more."""
-    return _typed("integer", description, {"minimum": 0} | more)
+    return _typed("integer", description, {"minimum": 0} | keywords)
 
 
-def number(description: str = "", **more: Any) -> Schema:
+def number(description: str = "", **keywords: Any) -> Schema:
     """Return the schema of a number, by default 0 or more."""
-    return _typed("number", description, {"minimum": 0} | more)
+    return _typed("number", description, {"minimum": 0} | keywords)
 
 
 def date_time(description: str = "") -> Schema:
@@ -45,14 +45,14 @@ def date_time(description: str = "") -> Schema:
     return text(description, format="date-time")
 
 
-def array_of(items: Schema, description: str = "", **more: Any) -> Schema:
+def array_of(items: Schema, description: str = "", **keywords: Any) -> Schema:
     """Return the schema of a list."""
-    return _typed("array", description, {"items": items} | more)
+    return _typed("array", description, {"items": items} | keywords)
 
 
-def one_of(values: Any, description: str = "", **more: Any) -> Schema:
+def one_of(values: Any, description: str = "", **keywords: Any) -> Schema:
     """Return the schema of an enumeration of texts."""
-    return text(description, enum=sorted(values), **more)
+    return text(description, enum=sorted(values), **keywords)
 
 
 def nullable(schema: Schema) -> Schema:
@@ -75,8 +75,8 @@ def counts(description: str) -> Schema:
     return _typed("object", description, {"additionalProperties": integer()})
 
 
-def _typed(kind: str, description: str, more: Schema) -> Schema:
-    return {"type": kind} | ({"description": description} if description else {}) | more
+def _typed(type_name: str, description: str, keywords: Schema) -> Schema:
+    return {"type": type_name} | ({"description": description} if description else {}) | keywords
 
 
 _ACCOUNT = text("An account's name.", pattern=ACCOUNT_PATTERN)
@@ -107,7 +107,7 @@ _STAMPS = {
         "description": "The issuer draws from the account without a limit; `available` is null.",
     },
 }
-_OUTLOOK = {
+_FORECAST = {
     "burn_7": nullable(number("Stamps per day over the last 7 days.")),
     "burn_30": nullable(number("Stamps per day over the last 30 days.")),
     "days_left": nullable(
@@ -124,7 +124,7 @@ _ISSUER_LINE = {
     "as_of": nullable(
         date_time("Time of the count at the PAC; null if the issuer was never counted.")
     ),
-    **_OUTLOOK,
+    **_FORECAST,
 }
 _BAD_ROW = record(
     {
@@ -258,7 +258,7 @@ _RUN_ACCOUNT = record(
         "problem": nullable(text("The code of the error that excluded the account from the run.")),
     }
 )
-_PAC_WORDS = record(
+_PAC_REPLY = record(
     {"name": ref("Pac"), "code": _PAC_CODE, "message": _KEPT_MESSAGE},
     description="The PAC's own code and message.",
 )
@@ -332,7 +332,7 @@ SCHEMAS: dict[str, Schema] = {
             ),
         }
     ),
-    "IssuersKept": record(
+    "IssuersImported": record(
         {
             "account": _ACCOUNT,
             "kept": integer(),
@@ -379,7 +379,7 @@ SCHEMAS: dict[str, Schema] = {
             ),
             "expires_at": nullable(date_time("When the link expires.")),
             "error": nullable(
-                record({"code": _CODE, "detail": text(), "pac": _PAC_WORDS}, optional=("pac",))
+                record({"code": _CODE, "detail": text(), "pac": _PAC_REPLY}, optional=("pac",))
             ),
         }
     ),
@@ -401,7 +401,7 @@ SCHEMAS: dict[str, Schema] = {
             "accounts": array_of(_RUN_ACCOUNT),
         }
     ),
-    "Order": record(
+    "ContractRequest": record(
         {
             "rfc": RFC_SENT,
             "stamps": integer(
@@ -419,7 +419,7 @@ SCHEMAS: dict[str, Schema] = {
         }
     )
     | {"additionalProperties": False},
-    "ReportWanted": {
+    "ReportRequest": {
         "oneOf": [
             record({"month": _MONTH, "kind": {"const": kind}, "format": one_of(formats)})
             | {"additionalProperties": False}
@@ -446,7 +446,7 @@ SCHEMAS: dict[str, Schema] = {
             "instance": text("The request's id in the log."),
             "code": _CODE,
             "field": text("The invalid input, if any."),
-            "pac": _PAC_WORDS,
+            "pac": _PAC_REPLY,
             "contract": {
                 "description": "The contract that the error concerns, complete or as its id.",
                 "anyOf": [

@@ -47,7 +47,7 @@ class LibreFake(FakePac):
             left = total - used if rfc in ISSUERS else "unlimited"
             return json_reply({"ok": True, "left": left, "used": used, "total": total})
 
-        return self.answer(request, RequestContext(operation, rfc=rfc, timbres=stamps), process)
+        return self.respond(request, RequestContext(operation, rfc=rfc, timbres=stamps), process)
 
 
 def _refused(name: str) -> Reply:
