@@ -30,7 +30,6 @@ from timbres.domain.contract import (
     Contract,
     InvalidTransitionError,
     Rejection,
-    new_contract,
     new_id,
     parse_outcome,
     parse_reason,
@@ -50,7 +49,7 @@ REFUSAL = Rejection("pac-timeout", "The PAC did not answer in time", "nothing ca
 
 
 def contract(status: str = PENDING, sent: bool = True, **more: Any) -> Contract:
-    one = new_contract("acme-sf", "login", Rfc("A&D061009TY8"), 500, BUYER, "pedido-1", NOW)
+    one = Contract.create("acme-sf", "login", Rfc("A&D061009TY8"), 500, BUYER, "pedido-1", NOW)
     if sent:
         one = one.mark_sent(NOW, BEFORE)
     return replace(one, status=status, **more)

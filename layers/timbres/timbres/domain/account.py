@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from timbres.domain.redaction import redact
-from timbres.domain.rfc import quote_input
+from timbres.domain.text import quote_input
 from timbres.errors import (
     ACCOUNT_MISCONFIGURED,
     ACCOUNT_NOT_FOUND,

@@ -25,8 +25,9 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from timbres.domain.rfc import Rfc, quote_input
+from timbres.domain.rfc import Rfc
 from timbres.domain.stamps import Stamps
+from timbres.domain.text import quote_input
 from timbres.domain.trace import NO_CONTRACTED, NO_COUNT_BEFORE, Trace, Verdict
 from timbres.errors import PARAMETER_INVALID, TimbresError
 
@@ -145,6 +146,27 @@ class Contract:
     awaits_count: bool = False
     warning: str | None = None
     published_events: tuple[str, ...] = ()
+
+    @classmethod
+    def create(
+        cls, account: str, login: str, rfc: Rfc, stamps: int, by: str, key: str, at: datetime
+    ) -> Contract:
+        """Return a new pending contract. ``key`` is its Idempotency-Key."""
+        return cls(
+            id=new_id(),
+            account=account,
+            login=login,
+            rfc=rfc,
+            stamps=stamps,
+            status=PENDING,
+            requested_by=by,
+            idempotency_key=key,
+            created_at=at,
+            step="create",
+            at=at,
+            by=by,
+            next_check_at=at + ABANDONED_AFTER,
+        )
 
     @property
     def pending_events(self) -> tuple[str, ...]:
@@ -415,27 +437,6 @@ class Contract:
         return replace(
             self, status=end, step=name, at=at, by=by, version=self.version + 1, **changes
         )
-
-
-def new_contract(
-    account: str, login: str, rfc: Rfc, stamps: int, by: str, key: str, at: datetime
-) -> Contract:
-    """Return a new contract, pending: the first step. ``key`` is its Idempotency-Key."""
-    return Contract(
-        id=new_id(),
-        account=account,
-        login=login,
-        rfc=rfc,
-        stamps=stamps,
-        status=TRANSITIONS["create"][1],
-        requested_by=by,
-        idempotency_key=key,
-        created_at=at,
-        step="create",
-        at=at,
-        by=by,
-        next_check_at=at + ABANDONED_AFTER,
-    )
 
 
 def new_id() -> str:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Literal, TypeAlias, TypeGuard
 
-from timbres.domain.rfc import Rfc, parse_issuer, quote_input
+from timbres.domain.rfc import Rfc, parse_issuer
+from timbres.domain.text import quote_input
 from timbres.errors import TimbresError
 
 MAX_LOW_STAMPS = 999_999_999_999

@@ -7,7 +7,7 @@ from calendar import monthrange
 from dataclasses import dataclass
 from datetime import date
 
-from timbres.domain.rfc import quote_input
+from timbres.domain.text import quote_input
 from timbres.errors import MONTH_INVALID, TimbresError
 
 _FORM = re.compile(r"([0-9]{4})-([0-9]{2})")
@@ -30,6 +30,12 @@ class Month:
 
     def __str__(self) -> str:
         return f"{self.year:04d}-{self.month:02d}"
+
+    @classmethod
+    def from_text(cls, text: str) -> Month:
+        """Return the month of a text form. Raises ValueError; for input, use parse_month."""
+        year, _, month = text.partition("-")
+        return cls(int(year), int(month))
 
     @property
     def first_day(self) -> date:
@@ -54,12 +60,6 @@ class Month:
 def month_of(day: date) -> Month:
     """Return the month that ``day`` (a date, or a time of Mexico City) lies in."""
     return Month(day.year, day.month)
-
-
-def month_from_text(text: str) -> Month:
-    """Return the month whose text form Timbres itself has written."""
-    year, _, month = text.partition("-")
-    return Month(int(year), int(month))
 
 
 def parse_month(text: object, today: date, field: str = "month") -> Month:

@@ -11,7 +11,7 @@ from typing import Any
 
 from timbres.domain.account import ALL_ACCOUNTS
 from timbres.domain.month import Month
-from timbres.domain.rfc import quote_input
+from timbres.domain.text import quote_input
 from timbres.errors import INTERNAL_ERROR, PARAMETER_INVALID, TimbresError
 
 

@@ -6,6 +6,7 @@ import re
 import unicodedata
 from typing import NewType
 
+from timbres.domain.text import quote_input
 from timbres.errors import RFC_GENERIC, RFC_INVALID, TimbresError
 
 Rfc = NewType("Rfc", str)
@@ -45,10 +46,3 @@ def parse_issuer(text: object, field: str = "rfc") -> Rfc:
             field=field,
         )
     return rfc
-
-
-def quote_input(value: object) -> str:
-    """Return what a caller sent in a form fit for an error: short, printable, quoted."""
-    text = value if isinstance(value, str) else repr(value)
-    printable = "".join(c if c.isprintable() else "?" for c in text[:40])
-    return f"'{printable}'" + ("…" if len(text) > 40 else "")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from timbres.domain.rfc import quote_input
+from timbres.domain.text import quote_input
 from timbres.errors import STAMPS_INVALID, TimbresError
 
 # More in one contract than any issuer needs in years: a slip of the keyboard, not an order.

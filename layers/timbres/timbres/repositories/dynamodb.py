@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from botocore.exceptions import ClientError
 
-from timbres.domain.rfc import quote_input
+from timbres.domain.text import quote_input
 from timbres.errors import PARAMETER_INVALID, TimbresError
 
 _MAX_CURSOR_LENGTH = 600

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from timbres.domain.month import Month, month_from_text
+from timbres.domain.month import Month
 from timbres.domain.report import (
     PENDING,
     MonthlyRun,
@@ -332,7 +332,7 @@ def _outcome(report: Report) -> Item:
 
 def _report(item: Item) -> Report:
     wanted = ReportSpec(
-        item["account"], month_from_text(item["month"]), item["kind"], item["format"]
+        item["account"], Month.from_text(item["month"]), item["kind"], item["format"]
     )
     settled_at = item.get("settled_at")
     return Report(
