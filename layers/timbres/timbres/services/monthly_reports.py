@@ -20,7 +20,7 @@ from timbres.domain.report import (
     Report,
     ReportKey,
     ReportSpec,
-    version_stem,
+    id_prefix_of,
 )
 from timbres.errors import INTERNAL_ERROR, TimbresError
 from timbres.repositories.accounts import AccountRepository
@@ -142,7 +142,7 @@ class MonthlyReportService:
             return run.with_next_event(()) if overdue else None
         settled: list[ReportKey] = []
         # A version that was lost and made anew holds nothing up.
-        newest = {(account, version_stem(report)): report for account, report in sorted(unnamed)}
+        newest = {(account, id_prefix_of(report)): report for account, report in sorted(unnamed)}
         # Those asked for last are made last.
         for report in self._records.get_many(unnamed[::-1]):
             if report.status != PENDING:
