@@ -157,7 +157,7 @@ def test_a_use_of_a_ticket_counts_once(world: World) -> None:
     assert lost
     (item,) = world.stack.items("DownloadTokensTable")
     assert item["uses"] == 2
-    used = [line["uses"] for line in world.logged("a ticket was used")]
+    used = [line["uses"] for line in world.logged("download token used")]
     assert used == [1, 2]
 
 

@@ -237,7 +237,7 @@ GOLDEN: dict[str, tuple[str, Detail]] = {
             "xlsx",
             error={
                 "code": "storage-unavailable",
-                "detail": "An AWS service did not answer as it should.",
+                "detail": "An AWS service is unavailable.",
             },
         ),
     ),
