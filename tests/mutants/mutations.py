@@ -236,8 +236,8 @@ MUTATIONS = (
     contract(
         "a step is written over any version",
         JOURNAL,
-        '"ConditionExpression": "#version = :before",',
-        '"ConditionExpression": "#version = :before OR #version <> :before",',
+        '"ConditionExpression": "#version = :stored_version",',
+        '"ConditionExpression": "#version = :stored_version OR #version <> :stored_version",',
         TORTURE,
     ),
     contract(

@@ -75,7 +75,7 @@ class ContractConflict:
 
 @dataclass(frozen=True, slots=True)
 class DailyLimitReached:
-    """A contract was not created because ``requested`` stamps were requested that day before."""
+    """A contract was not created because ``requested`` stamps were already requested that day."""
 
     requested: int
 
@@ -302,7 +302,7 @@ class ContractRepository:
         removed = [f"#{k}" for k, v in changed.items() if v is None]
         names = {f"#{k}": k for k in (*changed, "version")}
         values = {f":{k}": v for k, v in changed.items() if v is not None}
-        values[":before"] = before.version
+        values[":stored_version"] = before.version
         if history_item is not None:
             sets.append("#history = list_append(#history, :history_item)")
             names["#history"], values[":history_item"] = "history", [history_item]
@@ -314,7 +314,7 @@ class ContractRepository:
                 "TableName": self._table,
                 "Key": serialize({"account": after.account, "entry": item["entry"]}),
                 "UpdateExpression": expression,
-                "ConditionExpression": "#version = :before",
+                "ConditionExpression": "#version = :stored_version",
                 "ExpressionAttributeNames": names,
                 "ExpressionAttributeValues": serialize(values),
             }
