@@ -126,13 +126,13 @@ def _zeep() -> Callable[[], Any]:
 def _balance() -> Callable[[], Any]:
     from timbres.deadline import Deadline
     from timbres.domain.balance import sum_movements
-    from timbres.domain.month import month_from_text
+    from timbres.domain.month import Month
 
     client = _client("BENCH_RC")
 
     def read() -> Any:
         with client.balance(
-            month_from_text(os.environ["BENCH_MONTH"]), None, Deadline(25)
+            Month.from_text(os.environ["BENCH_MONTH"]), None, Deadline(25)
         ) as reading:
             return sum_movements(reading.movements())
 

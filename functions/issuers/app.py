@@ -6,7 +6,7 @@ from typing import Any
 
 from aws_lambda_powertools.event_handler import Response
 
-from timbres.domain.rfc import quote_input
+from timbres.domain.text import quote_input
 from timbres.errors import BODY_INVALID, TimbresError
 from timbres.handlers.container import Container
 from timbres.handlers.http import HttpHandler, json_response, logger, parse_query_rfc

@@ -17,7 +17,7 @@ from aws_lambda_powertools.utilities.idempotency import (
 from timbres.aws.clients import client
 from timbres.aws.notifications import MailPublisher
 from timbres.domain import clock
-from timbres.domain.month import month_from_text
+from timbres.domain.month import Month
 from timbres.domain.report import ReportSpec
 from timbres.handlers.http import logger
 from timbres.handlers.settings import get_env, require_env
@@ -72,7 +72,7 @@ def download_tokens() -> DownloadTokenRepository:
 
 def link(report: Mapping[str, Any]) -> str:
     """Return the address of a new ticket for a report, as an event tells of it."""
-    month = month_from_text(report["month"])
+    month = Month.from_text(report["month"])
     wanted = ReportSpec(report["account"], month, report["kind"], report["format"])
     until = clock.now() + timedelta(days=days())
     token = download_tokens().issue(wanted, report["id"], report["object_version"], until)

@@ -44,7 +44,7 @@ from tests.unit.documented_codes import (
 import timbres.pacs.solucion_factible.client
 from timbres.deadline import Deadline
 from timbres.domain.account import Account
-from timbres.domain.contract import new_contract
+from timbres.domain.contract import Contract
 from timbres.domain.month import Month
 from timbres.domain.rfc import Rfc
 from timbres.domain.stamps import Stamps
@@ -69,7 +69,7 @@ CREDENTIALS = (KEY, OTHER_KEY, USERNAME, PASSWORD, WRONG)
 WSDL = Path(timbres.pacs.solucion_factible.client.__file__).with_name("utilerias.wsdl")
 # A contract in doubt, for its PAC to trace.
 SENT_AT = datetime(2026, 11, 19, 9, 30, tzinfo=UTC)
-SENT = new_contract("acme", "login", RFC, 500, "caller", "pedido-1", SENT_AT).mark_sent(
+SENT = Contract.create("acme", "login", RFC, 500, "caller", "pedido-1", SENT_AT).mark_sent(
     SENT_AT, Stamps(1000, 250, 750)
 )
 # How often a read is tried.

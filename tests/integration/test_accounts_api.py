@@ -44,8 +44,7 @@ def test_an_account_whose_secret_is_wrong_is_listed_with_what_is_wrong(world: Fa
         "can": [],
         "error": {
             "code": "account-misconfigured",
-            "detail": "In the secret of account broken, password: "
-            "expected a text that is not empty.",
+            "detail": "In the secret of account broken, password: expected a non-empty text.",
         },
     }
 

@@ -111,7 +111,7 @@ def test_every_use_is_noted_in_the_table_and_in_the_log(world: FakeStack) -> Non
     assert kept["uses"] == 2
     assert kept["last_used_at"] == "2026-11-22T13:53:41-06:00"
     assert kept["last_used_by"] == MAC
-    lines = world.log_lines_with("a ticket was used")
+    lines = world.log_lines_with("download token used")
     assert [(one["source_ip"], one["uses"]) for one in lines] == [("203.0.113.7", 1), (MAC, 2)]
     assert {(one["account"], one["report"]) for one in lines} == {
         (RC, "2026-10-statement-csv-0001")
@@ -230,7 +230,7 @@ def test_what_is_no_good_is_as_if_it_never_was(world: FakeStack, which: str) -> 
     assert "30 días" in answer.text
     # Nothing is written of it, and of what it says nothing is told.
     assert world.stack.items("DownloadTokensTable") == before
-    line = world.log_lines_with("a ticket was refused")[-1]
+    line = world.log_lines_with("download token rejected")[-1]
     assert line["source_ip"] == "203.0.113.7"
     assert line["well_formed"] is is_download_token(token)
     if len(token) > 5 and which != "its-hash":

@@ -98,7 +98,7 @@ def mails(world: FakeStack) -> int:
         ("secretsmanager", "GetSecretValue", secret, lambda _: 1, 1),
         ("dynamodb", "PutItem", put_once, times_added, 1),
         ("dynamodb", "TransactWriteItems", transact, times_added, 1),
-        ("sqs", "SendMessage", send, lambda world: world.waiting(), 2),
+        ("sqs", "SendMessage", send, lambda world: world.queued_messages(), 2),
         ("events", "PutEvents", publish, lambda world: len(world.published), 2),
         ("s3", "PutObject", put_object, versions, 2),
         ("sns", "Publish", mail, mails, 2),
@@ -157,7 +157,7 @@ def test_a_use_of_a_ticket_counts_once(world: FakeStack) -> None:
     assert lost
     (item,) = world.stack.items("DownloadTokensTable")
     assert item["uses"] == 2
-    used = [line["uses"] for line in world.log_lines_with("a ticket was used")]
+    used = [line["uses"] for line in world.log_lines_with("download token used")]
     assert used == [1, 2]
 
 

@@ -529,7 +529,7 @@ def killed_at(monkeypatch: pytest.MonkeyPatch, step: str, when: str) -> Iterator
             yield
 
 
-@pytest.mark.parametrize("step", ["publish", "settle"])
+@pytest.mark.parametrize("step", ["publish", "save_result"])
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_a_worker_killed_at_publishing_or_storing_loses_no_event(
     sf: FakeStack, monkeypatch: pytest.MonkeyPatch, step: str, when: str

@@ -83,8 +83,8 @@ MUTATIONS = (
     contract(
         "no settling time",
         RULES,
-        "settled = at - sent_at >= settling",
-        "settled = True",
+        "window_passed = at - sent_at >= window",
+        "window_passed = True",
         TORTURE,
     ),
     contract(
@@ -117,8 +117,8 @@ MUTATIONS = (
     contract(
         "a rejection after a doubt is not published",
         RULES,
-        'elif self.step in ("disprove", "settle-rejected"):',
-        'elif self.step in ("disprove", "settle-rejected") and self.announced:',
+        'elif self.step in ("reject-by-count", "settle-rejected"):',
+        'elif self.step in ("reject-by-count", "settle-rejected") and self.published_events:',
         OF_THE_RULES,
     ),
     contract(
@@ -145,8 +145,9 @@ MUTATIONS = (
     contract(
         "a change of another size is waited out",
         RULES,
-        "is_final = verdict is Verdict.AMBIGUOUS or (settled",
-        "is_final = (settled and verdict is Verdict.AMBIGUOUS) or (settled",
+        "is_final = verdict is Verdict.AMBIGUOUS or (\n            window_passed",
+        "is_final = (window_passed and verdict is Verdict.AMBIGUOUS) or (\n"
+        "            window_passed",
         OF_THE_RULES,
     ),
     contract(
@@ -216,27 +217,27 @@ MUTATIONS = (
     contract(
         "the day's limit is evaluated before the key",
         JOURNAL,
-        """            if taken := self.by_key(account, key, body_hash):
-                return taken
-            if taken := self._in_flight(contract):
-                return taken
+        """            if conflict := self.find_by_key(account, key, body_hash):
+                return conflict
+            if conflict := self._find_in_flight(contract):
+                return conflict
             if failed == {_DAY}:
-                return DayFull(self.ordered(contract))
+                return DailyLimitReached(self.stamps_requested_on_day(contract))
 """,
         """            if failed == {_DAY}:
-                return DayFull(self.ordered(contract))
-            if taken := self.by_key(account, key, body_hash):
-                return taken
-            if taken := self._in_flight(contract):
-                return taken
+                return DailyLimitReached(self.stamps_requested_on_day(contract))
+            if conflict := self.find_by_key(account, key, body_hash):
+                return conflict
+            if conflict := self._find_in_flight(contract):
+                return conflict
 """,
         EVIDENCE,
     ),
     contract(
         "a step is written over any version",
         JOURNAL,
-        '"ConditionExpression": "#version = :was",',
-        '"ConditionExpression": "#version = :was OR #version <> :was",',
+        '"ConditionExpression": "#version = :stored_version",',
+        '"ConditionExpression": "#version = :stored_version OR #version <> :stored_version",',
         TORTURE,
     ),
     contract(
@@ -263,8 +264,8 @@ MUTATIONS = (
     contract(
         "a list searches the whole journal",
         JOURNAL,
-        "if found or not last or deadline.left() < _RESERVE_SECONDS:",
-        "if found or not last:",
+        "if contracts or not last or deadline.remaining() < _RESERVE_SECONDS:",
+        "if contracts or not last:",
         EVIDENCE,
     ),
     contract(
@@ -334,10 +335,10 @@ MUTATIONS = (
         "a repeated write of a rejection is another's",
         REJECTIONS,
         """            {"publication": token},
-            **self._key(account, entry_of_rejection(account)),
+            **self._key(account, rejection_sort_key(account)),
             UpdateExpression="SET #at = :at,""",
         """            {"publication": ""},
-            **self._key(account, entry_of_rejection(account)),
+            **self._key(account, rejection_sort_key(account)),
             UpdateExpression="SET #at = :at,""",
     ),
     run(

@@ -65,7 +65,7 @@ def test_no_days(field: str, text: str) -> None:
     ("first", "last"), [("2026-11-02", "2026-11-01"), ("2026-11-22", None), ("2027-01-01", None)]
 )
 def test_an_end_before_its_beginning(first: str, last: str | None) -> None:
-    with pytest.raises(TimbresError, match="lies after") as caught:
+    with pytest.raises(TimbresError, match="is after") as caught:
         parse_date_range(first, last, TODAY)
     assert (caught.value.problem_type.code, caught.value.field) == ("parameter-invalid", "from")
 

@@ -30,7 +30,6 @@ from timbres.domain.contract import (
     Contract,
     InvalidTransitionError,
     Rejection,
-    new_contract,
     new_id,
     parse_outcome,
     parse_reason,
@@ -50,7 +49,7 @@ REFUSAL = Rejection("pac-timeout", "The PAC did not answer in time", "nothing ca
 
 
 def contract(status: str = PENDING, sent: bool = True, **more: Any) -> Contract:
-    one = new_contract("acme-sf", "login", Rfc("A&D061009TY8"), 500, BUYER, "pedido-1", NOW)
+    one = Contract.create("acme-sf", "login", Rfc("A&D061009TY8"), 500, BUYER, "pedido-1", NOW)
     if sent:
         one = one.mark_sent(NOW, BEFORE)
     return replace(one, status=status, **more)
@@ -128,7 +127,7 @@ def test_a_contract_is_sent_once_and_what_was_sent_is_not_withdrawn() -> None:
     sent = contract()
     with pytest.raises(InvalidTransitionError, match="sent"):
         sent.mark_sent(LATER, BEFORE)
-    with pytest.raises(InvalidTransitionError, match="withdrawn"):
+    with pytest.raises(InvalidTransitionError, match="abandoned"):
         sent.abandon(LATER)
 
 
@@ -248,7 +247,7 @@ def test_a_verdict_decides_whatever_it_was_found_by(
 ) -> None:
     trace = Trace(verdict, stamps, NOTE)
     within = in_doubt().evaluate(NOW + READ_LAG / 2, trace)
-    assert (within.status, within.note) == (UNKNOWN, "the PAC's counts may not show it yet")
+    assert (within.status, within.note) == (UNKNOWN, "the PAC's counts may not include it yet")
     for minutes, status in ((1, before_settling), (29, before_settling), (30, after_settling)):
         after = in_doubt().evaluate(NOW + timedelta(minutes=minutes), trace)
         assert (after.status, after.note) == (status, NOTE)

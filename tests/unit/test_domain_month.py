@@ -61,9 +61,9 @@ def test_past_and_present_months_are_read(text: str, month: Month) -> None:
         ("1999-01", "2011"),
         ("2010-12", "2011"),
         ("0000-01", "2011"),
-        ("2026-12", "not begun"),
-        ("2027-01", "not begun"),
-        ("9999-12", "not begun"),
+        ("2026-12", "is in the future"),
+        ("2027-01", "is in the future"),
+        ("9999-12", "is in the future"),
     ],
 )
 def test_what_is_no_month_to_ask_for_is_refused(text: object, says: str) -> None:

@@ -103,9 +103,9 @@ def test_csv_lists(text: str, read: tuple[IssuerRow, ...]) -> None:
 @pytest.mark.parametrize(
     ("row", "field", "says"),
     [
-        ("A&D061009TY", "rfc", "'A&D061009TY' is no RFC"),
-        ("", "rfc", "is no RFC"),
-        ("A", "rfc", "'A' is no RFC"),
+        ("A&D061009TY", "rfc", "'A&D061009TY' is not a valid RFC"),
+        ("", "rfc", "is not a valid RFC"),
+        ("A", "rfc", "'A' is not a valid RFC"),
         ("XAXX010101000", "rfc", "public"),
         (7, "row", "an RFC or an object"),
         (None, "row", "an RFC or an object"),
@@ -129,8 +129,8 @@ def test_csv_lists(text: str, read: tuple[IssuerRow, ...]) -> None:
         ({"rfc": A, "low_stamps": float("nan")}, "low_stamps", "'nan': expected"),
         ({"rfc": A, "low_stamps": MOST_LOW + 1}, "low_stamps", "999,999,999,999"),
         ({"rfc": A, "low_stamps": 10**200}, "low_stamps", "999,999,999,999"),
-        ({"rfc": B, "low_stamps": 7}, "low_stamps", f"{B} has another one in line 1"),
-        (B, "low_stamps", f"{B} has another one in line 1"),
+        ({"rfc": B, "low_stamps": 7}, "low_stamps", f"{B} has a different threshold in line 1"),
+        (B, "low_stamps", f"{B} has a different threshold in line 1"),
     ],
     ids=repr,
 )
@@ -160,8 +160,8 @@ def test_an_object_with_a_member_twice_is_read_as_neither_of_the_two() -> None:
 @pytest.mark.parametrize(
     ("row", "field", "says"),
     [
-        ("A&D061009TY,7", "rfc", "'A&D061009TY' is no RFC"),
-        (",7", "rfc", "is no RFC"),
+        ("A&D061009TY,7", "rfc", "'A&D061009TY' is not a valid RFC"),
+        (",7", "rfc", "is not a valid RFC"),
         ("XEXX010101000,7", "rfc", "foreigners"),
         (f"{A},7,", "row", "expected rfc, low_stamps, no more"),
         (f"{A},1,000", "row", "expected rfc, low_stamps, no more"),
@@ -178,10 +178,10 @@ def test_an_object_with_a_member_twice_is_read_as_neither_of_the_two() -> None:
         (f"{A},²", "low_stamps", "expected"),
         (f"{A},1000000000000", "low_stamps", "'1000000000000': expected"),
         (f"{A},{'9' * 5000}", "low_stamps", "expected"),
-        (f"{B},7", "low_stamps", f"{B} has another one in line 2"),
-        (f"{B}", "low_stamps", f"{B} has another one in line 2"),
-        (f"{A};7", "rfc", "is no RFC"),
-        (f"rfc,{A}", "rfc", "'rfc' is no RFC"),
+        (f"{B},7", "low_stamps", f"{B} has a different threshold in line 2"),
+        (f"{B}", "low_stamps", f"{B} has a different threshold in line 2"),
+        (f"{A};7", "rfc", "is not a valid RFC"),
+        (f"rfc,{A}", "rfc", "'rfc' is not a valid RFC"),
         (f"{'A' * 140_000},7", "row", "it is no CSV: field larger"),
     ],
     ids=lambda value: repr(value)[:40],
@@ -220,7 +220,7 @@ def test_every_bad_row_is_named() -> None:
 def test_of_two_rows_that_contradict_the_first_stands() -> None:
     read = parse_csv(f"{A},1\n{B},5\n{A},2\n{A},1\n{A}\n")
     assert read.rows == rows_of((A, 1), (B, 5))
-    detail = f"{A} has another one in line 1"
+    detail = f"{A} has a different threshold in line 1"
     assert read.invalid == (
         InvalidRow(3, "low_stamps", detail),
         InvalidRow(5, "low_stamps", detail),

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from timbres import errors
 from timbres.domain.account import ALL_ACCOUNTS
-from timbres.domain.contract import Rejection, new_contract
+from timbres.domain.contract import Contract, Rejection
 from timbres.domain.month import Month
 from timbres.domain.report import FAILED, FORMATS, PENDING, READY, MonthlyRun, Report, ReportSpec
 from timbres.domain.rfc import Rfc
@@ -109,7 +109,7 @@ def rejected(pac: str, code: str | None, message: str | None) -> Detail:
 
 def contract(stamps: int = 500, rfc: str = RFC) -> Detail:
     before = Stamps(1000, 250, 750)
-    one = new_contract("acme-sf", "", Rfc(rfc), stamps, BUYER, "pedido-1", NOW).mark_sent(
+    one = Contract.create("acme-sf", "", Rfc(rfc), stamps, BUYER, "pedido-1", NOW).mark_sent(
         NOW, before
     )
     rejection = Rejection("pac-timeout", "The PAC did not answer in time", "nothing came")
@@ -237,7 +237,7 @@ GOLDEN: dict[str, tuple[str, Detail]] = {
             "xlsx",
             error={
                 "code": "storage-unavailable",
-                "detail": "An AWS service did not answer as it should.",
+                "detail": "An AWS service is unavailable.",
             },
         ),
     ),

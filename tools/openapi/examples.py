@@ -199,21 +199,21 @@ PROBLEMS: dict[str, dict[str, Any]] = {
         "field": "body",
     },
     "rfc-invalid": {
-        "detail": "'A' is no RFC: 3 or 4 letters (A-Z, Ñ, &), a date as YYMMDD, 3 characters; for "
-        "example A&D061009TY8. In a query, & is written %26.",
+        "detail": "'A' is not a valid RFC: expected 3 or 4 letters (A-Z, Ñ, &), a date as YYMMDD "
+        "and 3 characters; for example A&D061009TY8. In a query, & is written %26.",
         "field": "rfc",
     },
     "month-invalid": {
-        "detail": "'2026-13' is no month: expected YYYY-MM, for example 2026-11.",
+        "detail": "'2026-13' is not a valid month: expected YYYY-MM, for example 2026-11.",
         "field": "month",
     },
     "account-unknown": {
-        "detail": "There is no account acme: no secret timbres/accounts/acme.",
+        "detail": "Account acme does not exist: secret timbres/accounts/acme was not found.",
         "field": "account",
     },
     "operation-unsupported": {
-        "detail": "Account acme-rc is at reachcore, which offers balance, statement, consumption; "
-        "not contracts.",
+        "detail": "Account acme-rc is at reachcore, which supports balance, statement, "
+        "consumption; not contracts.",
         "field": "account",
     },
     "contract-in-flight": {
@@ -230,7 +230,7 @@ PROBLEMS: dict[str, dict[str, Any]] = {
         "detail": "1 rows are invalid, and nothing was imported; rejected lists them. "
         "on_invalid=skip imports the others.",
         "field": "body",
-        "rejected": [{"line": 2, "field": "rfc", "detail": "'AAA' is no RFC."}],
+        "rejected": [{"line": 2, "field": "rfc", "detail": "'AAA' is not a valid RFC."}],
     },
     "report-failed": {
         "detail": "Report 2026-10-statement-pdf-0001 failed: reachcore answered 404. Ask for it "

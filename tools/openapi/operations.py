@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from timbres import errors
-from timbres.domain.contract import STATES, new_contract
+from timbres.domain.contract import STATES, Contract
 from timbres.domain.rfc import Rfc
 from timbres.errors import ProblemType
 from timbres.pacs import errors as codes
@@ -82,7 +82,7 @@ def _json_body(schema: str, example: Any) -> dict[str, Any]:
 def contract_not_created() -> ProblemType:
     """Return the error of a contract that the PAC did not create."""
     now = datetime.now(UTC)
-    rejection = new_contract("acme-sf", "", Rfc(""), 1, "", "", now).abandon(now).rejection
+    rejection = Contract.create("acme-sf", "", Rfc(""), 1, "", "", now).abandon(now).rejection
     if rejection is None:
         raise LookupError("an abandoned contract has no rejection")
     return ProblemType(rejection.code, rejection.title)

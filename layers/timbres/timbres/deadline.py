@@ -1,4 +1,4 @@
-"""Deadline: the moment after which an answer helps nobody."""
+"""Deadline: a point in time after which work is abandoned."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import time
 
 
 class Deadline:
-    """A moment on the monotonic clock, ``seconds`` from now."""
+    """A point in time on the monotonic clock, ``seconds`` from now."""
 
     def __init__(self, seconds: float) -> None:
         self._at = time.monotonic() + seconds
 
     def remaining(self) -> float:
-        """Return the seconds left; 0.0 once it has passed."""
+        """Return the remaining seconds; 0.0 once the deadline has passed."""
         return max(0.0, self._at - time.monotonic())
 
     def before(self, seconds: float) -> Deadline:
-        """Return a deadline that lies ``seconds`` before this one."""
+        """Return a deadline that is ``seconds`` earlier."""
         return Deadline(self.remaining() - seconds)

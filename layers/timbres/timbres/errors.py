@@ -1,8 +1,4 @@
-"""The one error family: what went wrong, in whose words, and what may be done about it.
-
-A :class:`ProblemType` is a row: a stable code and the two facts that decide what happens next: may
-the call have taken effect, may a read be repeated.
-"""
+"""Exception types and the problem types that they map to."""
 
 from __future__ import annotations
 
@@ -15,9 +11,9 @@ from typing import Any, Self
 class ProblemType:
     """One type of problem (RFC 9457).
 
-    ``may_have_taken_effect``: a purchase that failed so may still have happened.
-    ``retryable``: a read that failed so may be repeated. ``retry_after``: seconds a caller is
-    told to wait. ``issuer_unknown``: the PAC may not know the issuer yet.
+    ``may_have_taken_effect``: the PAC may have created the contract despite the error.
+    ``retryable``: a read may be retried. ``retry_after``: value of Retry-After in seconds, or
+    None. ``issuer_unknown``: the PAC may not know the issuer yet.
     """
 
     code: str
@@ -28,41 +24,41 @@ class ProblemType:
     issuer_unknown: bool = False
 
 
-BODY_INVALID = ProblemType("body-invalid", "The body is not what was expected")
+BODY_INVALID = ProblemType("body-invalid", "The body is not valid")
 BODY_TOO_LARGE = ProblemType("body-too-large", "The body is too large")
-PARAMETER_INVALID = ProblemType("parameter-invalid", "A parameter is not what was expected")
+PARAMETER_INVALID = ProblemType("parameter-invalid", "A parameter is not valid")
 RFC_INVALID = ProblemType("rfc-invalid", "The RFC is not valid")
-RFC_GENERIC = ProblemType("rfc-generic", "A generic RFC is no issuer")
+RFC_GENERIC = ProblemType("rfc-generic", "A generic RFC is not an issuer")
 MONTH_INVALID = ProblemType("month-invalid", "The month is not valid")
 STAMPS_INVALID = ProblemType("stamps-invalid", "The number of stamps is not valid")
 IDEMPOTENCY_KEY_INVALID = ProblemType("idempotency-key-invalid", "The Idempotency-Key is not valid")
 IDEMPOTENCY_KEY_REUSED = ProblemType(
     "idempotency-key-reused", "The Idempotency-Key was used with another body"
 )
-CONTRACT_PENDING = ProblemType(
-    "contract-pending", "The contract is being bought right now", retry_after=5
-)
+CONTRACT_PENDING = ProblemType("contract-pending", "The contract is in progress", retry_after=5)
 CONTRACT_IN_FLIGHT = ProblemType(
     "contract-in-flight", "Another contract of this issuer is not settled", retry_after=60
 )
-CONTRACT_LIMIT_EXCEEDED = ProblemType("stamps-over-limit", "More stamps than one contract may buy")
+CONTRACT_LIMIT_EXCEEDED = ProblemType(
+    "stamps-over-limit", "More stamps than one contract may allot"
+)
 DAILY_LIMIT_EXCEEDED = ProblemType(
-    "day-over-limit", "More stamps than the account may buy in a day"
+    "day-over-limit", "More stamps than the account may allot in a day"
 )
 CONTRACT_NOT_UNDER_REVIEW = ProblemType(
-    "contract-not-under-review", "The contract does not need a settlement"
+    "contract-not-under-review", "The contract is not under review"
 )
-CONTRACT_NOT_FOUND = ProblemType("contract-not-found", "There is no such contract")
-ISSUERS_INVALID = ProblemType("issuers-invalid", "Some rows of the list are not right")
-ISSUER_NOT_FOUND = ProblemType("issuer-unknown", "The account has no such issuer")
-RUN_NOT_FOUND = ProblemType("run-not-found", "There is no such run")
-REPORT_NOT_FOUND = ProblemType("report-not-found", "There is no such report")
-REPORT_FAILED = ProblemType("report-failed", "The report could not be made")
-ROUTE_NOT_FOUND = ProblemType("route-not-found", "There is no such route")
-ACCOUNT_NOT_FOUND = ProblemType("account-unknown", "There is no such account")
-ACCOUNT_MISCONFIGURED = ProblemType("account-misconfigured", "The account's secret is not right")
+CONTRACT_NOT_FOUND = ProblemType("contract-not-found", "The contract does not exist")
+ISSUERS_INVALID = ProblemType("issuers-invalid", "Some rows of the list are not valid")
+ISSUER_NOT_FOUND = ProblemType("issuer-unknown", "The account does not have this issuer")
+RUN_NOT_FOUND = ProblemType("run-not-found", "The run does not exist")
+REPORT_NOT_FOUND = ProblemType("report-not-found", "The report does not exist")
+REPORT_FAILED = ProblemType("report-failed", "The report could not be generated")
+ROUTE_NOT_FOUND = ProblemType("route-not-found", "The route does not exist")
+ACCOUNT_NOT_FOUND = ProblemType("account-unknown", "The account does not exist")
+ACCOUNT_MISCONFIGURED = ProblemType("account-misconfigured", "The account's secret is not valid")
 ACCOUNT_LOGIN_CHANGED = ProblemType(
-    "account-login-changed", "The account's secret now has another login"
+    "account-login-changed", "The account's secret now has a different login"
 )
 CREDENTIALS_ON_TRIAL = ProblemType(
     "account-credentials-on-trial",
@@ -73,20 +69,20 @@ CREDENTIALS_ON_TRIAL = ProblemType(
 OPERATION_UNSUPPORTED = ProblemType(
     "operation-unsupported", "The account's PAC does not offer this operation"
 )
-RESPONSE_TOO_LARGE = ProblemType("answer-too-large", "The answer would be too large")
-DEADLINE_EXCEEDED = ProblemType("out-of-time", "Not enough time was left to begin", retry_after=5)
+RESPONSE_TOO_LARGE = ProblemType("answer-too-large", "The response would be too large")
+DEADLINE_EXCEEDED = ProblemType("out-of-time", "Not enough time is left to start", retry_after=5)
 AWS_SERVICE_UNAVAILABLE = ProblemType(
-    "storage-unavailable", "An AWS service did not answer as it should", retry_after=5
+    "storage-unavailable", "An AWS service is unavailable", retry_after=5
 )
 INTERNAL_ERROR = ProblemType("internal-error", "Internal error")
 
 
 class TimbresError(Exception):
-    """Something a caller is told about.
+    """An error that the API reports to the caller.
 
-    ``detail`` is a sentence for a person, free of credentials; ``field`` names the input
-    at fault, where one is. ``extensions`` are further members of the problem document.
-    ``pac_code`` is what a PAC said, where it was one.
+    ``detail`` is a sentence without credentials. ``field`` names the invalid input, or is None.
+    ``extensions`` are the extension members of the problem document. ``pac_code`` is the PAC's
+    code, None for any other error.
     """
 
     pac_code: str | None = None
@@ -106,7 +102,7 @@ class TimbresError(Exception):
         self.extensions = extensions or {}
 
     def changed(self, **changes: Any) -> Self:
-        """Return a new error with some arguments of this one replaced."""
+        """Return a copy of the error with some arguments replaced."""
         return type(self)(**(self._arguments() | changes))
 
     def _arguments(self) -> dict[str, Any]:
@@ -119,10 +115,9 @@ class TimbresError(Exception):
 
 
 class PacError(TimbresError):
-    """A PAC refused, failed, or could not be understood.
+    """A PAC rejected a request, failed, or sent an invalid response.
 
-    ``pac`` is its name; ``pac_code`` and
-    ``pac_message`` are its own words, None where it said nothing.
+    ``pac`` is its name; ``pac_code`` and ``pac_message`` are from its response, or None.
     """
 
     def __init__(
@@ -142,7 +137,7 @@ class PacError(TimbresError):
         self.pac_message = pac_message
 
     def redacted(self, redact: Callable[[str], str]) -> Self:
-        """Return a new error with ``redact`` applied to everything the PAC may have sent."""
+        """Return a copy with ``redact`` applied to every text that the PAC may have sent."""
         return self.changed(
             detail=redact(self.detail),
             pac_code=None if self.pac_code is None else redact(self.pac_code),

@@ -1,1 +1,1 @@
-"""Values and rules of the trade. Nothing here knows AWS, HTTP or a PAC's wire format."""
+"""Values and rules, without AWS, HTTP or a PAC's wire format."""

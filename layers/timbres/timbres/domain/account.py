@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from timbres.domain.redaction import redact
-from timbres.domain.rfc import quote_input
+from timbres.domain.text import quote_input
 from timbres.errors import (
     ACCOUNT_MISCONFIGURED,
     ACCOUNT_NOT_FOUND,
@@ -21,7 +21,7 @@ from timbres.errors import (
 )
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{1,40}")
-# A name, an IPv4 or a bracketed IPv6 address: all that an endpoint may say besides a port.
+# The host is a name, an IPv4 or a bracketed IPv6 address; the port is optional.
 _ENDPOINT = re.compile(
     r"(https?)://([a-z0-9](?:[a-z0-9._-]*[a-z0-9])?|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?/?",
     re.ASCII | re.IGNORECASE,
@@ -32,9 +32,9 @@ _LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
 
 @dataclass(frozen=True, slots=True)
 class Wsdl:
-    """A PAC's WSDL: the ``bundled`` file, and the PAC's own at ``live_path`` of its address.
+    """A PAC's WSDL: the ``bundled`` file, and the path of the PAC's live WSDL.
 
-    An account may use the PAC's own in place of the bundled one.
+    An account uses one of the two.
     """
 
     bundled: Path
@@ -43,15 +43,15 @@ class Wsdl:
 
 @dataclass(frozen=True, slots=True)
 class Pac:
-    """What a PAC's package declares of its PAC.
+    """Metadata of a PAC, declared by its package.
 
-    ``display_name`` is what people call it, ``client`` the class of its client as
-    ``module:class``, imported at the first call. ``bases`` are its https addresses by
-    environment. The first of ``credentials`` identifies the login; the others are secrets
-    only. ``ascii_credentials``: they travel in an HTTP header. ``capabilities`` are what a
-    caller may ask for, ``errors`` what the PAC may answer, by capability.
-    ``creates_issuers``: a contract may be an issuer's first, so a count that fails with a
-    kind of ``issuer_unknown`` does not reject it. ``wsdl``: None without SOAP.
+    ``client`` is the class of its client as ``module:class``, imported at the first call.
+    ``bases`` are its https addresses by environment. The first of ``credentials`` identifies
+    the login; the others are secrets only. ``ascii_credentials``: they are sent in an HTTP
+    header. ``capabilities`` are the operations that it supports, ``errors`` the problem types
+    that it may return, by capability. ``creates_issuers``: a contract may be an issuer's first,
+    so a count that fails with an ``issuer_unknown`` problem type does not reject it. ``wsdl``
+    is None without SOAP.
     """
 
     name: str
@@ -66,29 +66,28 @@ class Pac:
     wsdl: Wsdl | None = None
 
 
-# A slip of the keyboard stays below what it would cost; an account may say otherwise.
+# Limits against typing errors; an account may have others.
 DEFAULT_MAX_STAMPS_PER_CONTRACT = 10_000
 DEFAULT_MAX_STAMPS_PER_DAY = 50_000
 DEFAULT_LOW_DAYS = 7
-# The PAC names no limit but does have one (503): 50,000 issuers in three quarters of an hour.
+# The PAC has an undocumented limit (503). At this rate, 50,000 issuers take 45 minutes.
 DEFAULT_CALLS_PER_SECOND = 20
-# Two workers have four calls in flight: a password that stops being valid is then four failed
-# sign-ins at most, and a PAC locks the account after five.
+# Two workers then have four calls in flight: if the password becomes invalid, at most four
+# logins fail, and a PAC locks the account after five.
 DEFAULT_CALLS_IN_FLIGHT = 2
 _SANDBOX = "sandbox"
-# The pseudo-account whose reports are about every account.
+# The pseudo-account of reports about every account.
 ALL_ACCOUNTS = "all"
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """One account, checked.
+    """A valid account.
 
-    ``low_stamps`` and the two maxima are numbers of stamps; ``low_days`` are the days of
-    stamps under which an issuer is low. ``calls_per_second`` is what a run may ask of the
-    PAC, ``calls_in_flight`` how many calls a process makes at a time. ``endpoint`` is the
-    base address of a sandbox, None elsewhere. ``version`` changes whenever the secret does.
-    Credentials never show in a repr.
+    ``low_stamps`` and the two maxima are numbers of stamps. An issuer with stamps for less than
+    ``low_days`` days is low. ``calls_per_second`` limits the calls of a run, ``calls_in_flight``
+    the concurrent calls of a process. ``endpoint`` is the base address in the environment
+    ``sandbox``, None in the others. ``version`` is the secret's. The repr has no credentials.
     """
 
     name: str
@@ -109,11 +108,11 @@ class Account:
     def login(self) -> str:
         """Fingerprint of the account's login at its PAC: 32 hexadecimal digits.
 
-        Equal for two accounts, or two versions of a secret, that sign in as the same user at
-        the same address. It is a hash of who signs in and where, never of a password.
+        Two accounts, or two versions of a secret, with the same user at the same address have
+        the same fingerprint. It is a hash of user and address, never of a password.
         """
         user = self.credentials[self.pac.credentials[0]]
-        # Case does not tell two logins apart: a lock that is too wide is the safe side.
+        # Case is ignored: a lock that is too wide is safer than one that is too narrow.
         text = "\n".join((self.pac.name, self.base, user)).casefold()
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
@@ -124,38 +123,39 @@ class Account:
 
     @property
     def wsdl(self) -> str:
-        """The WSDL that the account uses: a file, or the URL of the PAC's own. With SOAP only."""
+        """File or URL of the WSDL that the account uses. Raises LookupError without SOAP."""
         if self.pac.wsdl is None:
             raise LookupError(f"{self.pac.name} has no WSDL")
         return self.base + self.pac.wsdl.live_path if self.live_wsdl else str(self.pac.wsdl.bundled)
 
     def require(self, capability: str) -> None:
-        """Raise ``operation-unsupported`` unless this account's PAC offers ``capability``."""
+        """Raise ``operation-unsupported`` unless the account's PAC supports ``capability``."""
         if capability not in self.pac.capabilities:
             raise TimbresError(
                 OPERATION_UNSUPPORTED,
-                f"Account {self.name} is at {self.pac.name}, which offers "
+                f"Account {self.name} is at {self.pac.name}, which supports "
                 f"{', '.join(self.pac.capabilities)}; not {capability}.",
                 field="account",
             )
 
     def redact(self, text: str) -> str:
-        """Return ``text`` with asterisks where it repeats one of the credentials."""
+        """Return ``text`` with asterisks in place of the account's credentials."""
         return redact(text, self.credentials.values())
 
 
 def parse_account_name(text: object) -> str:
-    """Return an account's name. Raises ``account-unknown`` for what cannot be one."""
+    """Return an account's name. Raises ``account-unknown`` for an invalid name."""
     if text == ALL_ACCOUNTS:
         raise TimbresError(
             ACCOUNT_NOT_FOUND,
-            f"{ALL_ACCOUNTS} stands for every account, in reports only; no account bears the name.",
+            f"{ALL_ACCOUNTS} is reserved for reports about every account.",
             field="account",
         )
     if not isinstance(text, str) or not _NAME.fullmatch(text):
         raise TimbresError(
             ACCOUNT_NOT_FOUND,
-            f"{quote_input(text)} is no account: expected 2 to 41 of a-z, 0-9 and -, not - first.",
+            f"{quote_input(text)} is not a valid account name: expected 2 to 41 of a-z, 0-9 "
+            "and -, not - first.",
             field="account",
         )
     return text
@@ -167,10 +167,10 @@ def parse_report_account(text: object) -> str:
 
 
 def parse_account(name: str, secret: str, pacs: Mapping[str, Pac], version: str = "") -> Account:
-    """Return the account that ``secret``, the JSON kept in Secrets Manager, describes.
+    """Return the account that ``secret``, the JSON from Secrets Manager, describes.
 
-    ``pacs`` are the PACs by name. Raises ``account-misconfigured``, which names the field
-    and what was expected, and never shows what the secret holds.
+    ``pacs`` are the PACs by name. Raises ``account-misconfigured`` with the field and the
+    expected value, but without the secret's content.
     """
     value = _object(name, secret)
     pac = pacs.get(_text(name, value, "pac", f"one of {', '.join(pacs)}"))
@@ -213,7 +213,7 @@ def _object(name: str, secret: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise TimbresError(
             ACCOUNT_MISCONFIGURED,
-            f"The secret of account {name} is no JSON object: expected "
+            f"The secret of account {name} is not a JSON object: expected "
             '{"pac": "…", "environment": "…", …}.',
             field="secret",
         )
@@ -236,13 +236,13 @@ def _text(name: str, value: dict[str, Any], key: str, expected: str) -> str:
 
 
 def _credential(name: str, value: dict[str, Any], key: str, *, is_ascii: bool) -> str:
-    text = _text(name, value, key, "a text that is not empty")
+    text = _text(name, value, key, "a non-empty text")
     if not text.isprintable() or text != text.strip():
         raise _invalid_secret(
-            name, key, "no line breaks, no control characters, no blanks around it"
+            name, key, "no line breaks, no control characters, no leading or trailing blanks"
         )
     if is_ascii and not text.isascii():
-        raise _invalid_secret(name, key, "ASCII only, since it travels in an HTTP header")
+        raise _invalid_secret(name, key, "ASCII only, because it is sent in an HTTP header")
     return text
 
 
@@ -262,7 +262,7 @@ def _live_wsdl(name: str, pac: Pac, value: object) -> bool:
     if value is None or (value == "bundled" and pac.wsdl):
         return False
     if value != "live" or not pac.wsdl:
-        expected = '"live", or nothing' if pac.wsdl else f"nothing: {pac.name} has no WSDL"
+        expected = '"live", or no value' if pac.wsdl else f"no value: {pac.name} has no WSDL"
         raise _invalid_secret(name, "wsdl", expected)
     return True
 
@@ -270,7 +270,9 @@ def _live_wsdl(name: str, pac: Pac, value: object) -> bool:
 def _endpoint(name: str, environment: str, value: object) -> str | None:
     if environment != _SANDBOX:
         if value is not None:
-            raise _invalid_secret(name, "endpoint", "none: only the environment sandbox has one")
+            raise _invalid_secret(
+                name, "endpoint", "no value: only the environment sandbox has an endpoint"
+            )
         return None
     match = _ENDPOINT.fullmatch(value) if isinstance(value, str) else None
     if match is None or int(match[3] or 0) > 65535:

@@ -10,7 +10,7 @@ from functools import lru_cache
 from timbres.domain.month import Month
 
 CONSUMPTION = "Consumo de timbre"
-"""The kind of movement that is consumption; others are not."""
+"""The only kind of movement that is consumption."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Movement:
 
 @dataclass(frozen=True, slots=True)
 class IssuerCounts:
-    """How many RFCs an account has registered, may stamp, and did stamp."""
+    """Numbers of an account's RFCs: registered, authorized to stamp, and with stamps used."""
 
     registered: int
     authorized: int
@@ -34,10 +34,10 @@ class IssuerCounts:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What the PAC says of a month before the movements.
+    """A PAC's summary of a month.
 
-    ``plan`` is ``prepaid`` or ``postpaid`` (or the PAC's own word, should it find a third);
-    ``as_of`` carries Mexico City's offset; ``transactions`` counts stamps.
+    ``plan`` is ``prepaid``, ``postpaid`` or the PAC's own word for another plan. ``as_of`` has
+    Mexico City's offset. ``transactions`` is the number of stamps.
     """
 
     plan: str
@@ -50,7 +50,7 @@ class Summary:
 class Totals:
     """Sums over movements, in stamps: per RFC and per kind of movement.
 
-    ``amount`` is of every kind of movement, ``consumed`` of consumption alone.
+    ``amount`` is the sum over all movements, ``consumed`` the sum over consumption.
     """
 
     by_issuer: dict[str, int] = field(default_factory=dict)
@@ -60,7 +60,7 @@ class Totals:
     consumed: int = 0
 
     def add(self, movement: Movement) -> None:
-        """Count one movement in."""
+        """Add one movement to the sums."""
         self.by_issuer[movement.rfc] = self.by_issuer.get(movement.rfc, 0) + movement.amount
         self.by_kind[movement.kind] = self.by_kind.get(movement.kind, 0) + movement.amount
         self.movements += 1
@@ -70,7 +70,7 @@ class Totals:
 
 
 def sum_movements(movements: Iterable[Movement]) -> Totals:
-    """Return the sums over ``movements``, in stamps; it reads them once, and keeps none."""
+    """Return the sums over ``movements``, in stamps; the movements are read as a stream."""
     totals = Totals()
     for movement in movements:
         totals.add(movement)
@@ -79,17 +79,17 @@ def sum_movements(movements: Iterable[Movement]) -> Totals:
 
 @lru_cache(maxsize=64)
 def is_consumption(kind: str) -> bool:
-    """Return whether a kind of movement is consumption; case and blanks do not count."""
+    """Return whether a kind of movement is consumption; case and spacing are ignored."""
     return " ".join(kind.split()).casefold() == CONSUMPTION.casefold()
 
 
 def is_consistent(transactions: int, consumed: int, *, one_issuer: bool = False) -> bool | None:
-    """Return whether a PAC's total of a month agrees with the movements that it lists.
+    """Return whether a PAC's total of a month agrees with its movements.
 
-    ``transactions`` is the total as the PAC states it, ``consumed`` the sum of the consumption
-    in its movements. ``one_issuer``: only the movements of one RFC were requested. The
-    documentation does not say whether the total is then that RFC's or the account's: None if it
-    is larger than the sum.
+    ``transactions`` is the PAC's total, ``consumed`` the sum of the consumption in its
+    movements. ``one_issuer``: only the movements of one RFC were requested. The documentation
+    does not specify whether the total is then the RFC's or the account's: None if it is larger
+    than the sum.
     """
     if one_issuer and transactions > consumed:
         return None
@@ -100,10 +100,11 @@ def is_consistent(transactions: int, consumed: int, *, one_issuer: bool = False)
 class AccountBalance:
     """One account's consumption in one month, from its PAC or from the daily counts.
 
-    ``totals`` are of all movements, ``movements`` the first of them. ``summary`` is the PAC's,
-    None where the daily counts are the source. ``consistent``: whether the PAC's total agrees
-    with its movements; None where that is open. ``known``: whether any consumption is known.
-    ``missing_days``: how many issuers were not counted on a day, None where a PAC is the source.
+    ``totals`` are the sums over all movements, ``movements`` the first of them. ``summary`` is
+    the PAC's, None if the source is the daily counts. ``consistent``: whether the PAC's total
+    agrees with its movements, None if that is not known. ``known``: whether any consumption is
+    known. ``missing_days``: number of issuers without a count per day, None if the source is a
+    PAC.
     """
 
     account: str
@@ -120,7 +121,7 @@ class AccountBalance:
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """What a CSV statement says. ``account`` is the PAC's own name of it; days inclusive."""
+    """Content of a CSV statement. ``account`` is the PAC's name; the days are inclusive."""
 
     account: str
     plan: str

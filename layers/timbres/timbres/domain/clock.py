@@ -1,4 +1,4 @@
-"""The time that counts: Mexico City's, in which the PACs write and months begin and end."""
+"""Clock: the time of Mexico City, which the PACs and months use."""
 
 from __future__ import annotations
 
@@ -15,22 +15,21 @@ _FORM = re.compile(
 
 
 def now() -> datetime:
-    """Return the present in Mexico City, with its offset, to the second."""
+    """Return the current time in Mexico City, with its offset, to the second."""
     return datetime.now(MEXICO_CITY).replace(microsecond=0)
 
 
 def from_local(text: str) -> datetime:
-    """Read a PAC's ``yyyy-mm-ddThh:MM:ss``, a time of Mexico City without an offset.
+    """Return the time in a PAC's ``yyyy-mm-ddThh:MM:ss``, in Mexico City if it has no offset.
 
-    A time that carries an offset keeps its instant; fractions of a second may stand in it.
-    Raises ValueError on anything else.
+    An offset and fractions of a second are accepted. Raises ValueError for any other text.
     """
     if not _FORM.fullmatch(text):
-        raise ValueError("no time yyyy-mm-ddThh:MM:ss")
-    moment = datetime.fromisoformat(text)
-    if moment.tzinfo is None:
-        return moment.replace(tzinfo=MEXICO_CITY)
+        raise ValueError("not a time yyyy-mm-ddThh:MM:ss")
+    time = datetime.fromisoformat(text)
+    if time.tzinfo is None:
+        return time.replace(tzinfo=MEXICO_CITY)
     try:
-        return moment.astimezone(MEXICO_CITY)
+        return time.astimezone(MEXICO_CITY)
     except OverflowError:
-        raise ValueError("beyond the years 1 to 9999") from None
+        raise ValueError("outside of the years 1 to 9999") from None

@@ -1,7 +1,7 @@
-"""Consumption: what a month's report says, before it has any format.
+"""Consumption: the content of a month's report, independent of its format.
 
-Everything but the movements is in memory: it grows with the issuers, not with what they
-stamped. The movements are a stream that can be walked as often as a format needs.
+The movements are a stream that can be read several times. The rest is in memory, because its
+size depends on the number of issuers only.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ FROM_SNAPSHOTS = "snapshots"
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where one account's figures come from, and what is missing in them.
+    """Source of one account's figures, and the gaps in them.
 
-    ``source`` is ``pac`` or ``snapshots``; ``as_of`` is when the PAC was last asked, None
-    for never. ``missing_days`` have no figure of their own (what was stamped on them stands
-    on the last day before them that has one, if anywhere). ``uncounted`` issuers are known
-    and have no figure at all. ``problem`` says, in the PAC's words or ours, why the account's
-    figures are missing altogether; None where they are not.
+    ``source`` is ``pac`` or ``snapshots``; ``as_of`` is the time of the last read from the PAC,
+    or None. ``missing_days`` have no figure of their own: their stamps are attributed to the
+    last day before them with a count, if there is one. ``uncounted`` is the number of known
+    issuers without any figure. ``problem`` is the reason why all figures of the account are
+    missing, or None.
     """
 
     account: str
@@ -42,8 +42,9 @@ class Source:
 class IssuerLine:
     """One issuer's month, in stamps.
 
-    ``previous`` is what it consumed in the month before, None where that is not known.
-    ``available`` and ``days_left`` are as last known, None where the PAC does not say.
+    ``previous`` is its consumption in the month before, None if that is not known.
+    ``available`` and ``days_left`` are the last known values, None if the PAC does not return
+    them.
     """
 
     account: str
@@ -56,7 +57,7 @@ class IssuerLine:
 
 @dataclass(frozen=True, slots=True)
 class ContractLine:
-    """A contract ordered in the month; ``requested_by`` is an IAM ARN."""
+    """A contract requested in the month; ``requested_by`` is an IAM ARN."""
 
     account: str
     rfc: str
@@ -82,10 +83,10 @@ class MovementLine:
 class Consumption:
     """A month's consumption, of one account or of ``all``.
 
-    ``issuers`` come by amount, the largest first. ``days`` has one number for each day of
-    the month, None where nothing is known of it; they may add up to less than ``total``
-    when movements are dated outside of the month. ``previous_total`` is None where it is
-    not known. ``movements`` starts a new walk over all movements.
+    ``issuers`` are sorted by amount, the largest first. ``days`` has one number per day of the
+    month, None if it is not known; their sum is less than ``total`` if movements have dates
+    outside of the month. ``previous_total`` is None if it is not known. ``movements`` returns
+    a new iterator over all movements.
     """
 
     account: str
@@ -105,11 +106,11 @@ class Consumption:
 
     @property
     def known_total(self) -> int | None:
-        """The total, None where no account has figures: nothing known is not nothing used."""
-        nothing = self.sources and all(source.problem is not None for source in self.sources)
-        return None if nothing and not self.issuers else self.total
+        """The total, None if no account has figures: unknown consumption is not 0."""
+        all_failed = self.sources and all(source.problem is not None for source in self.sources)
+        return None if all_failed and not self.issuers else self.total
 
 
 def change(now: int | None, before: int | None) -> float | None:
-    """Return how much ``now`` is above ``before``, 0.25 for a quarter; None without a base."""
+    """Return the relative change, for example 0.25 for 25 %; None if ``before`` is 0 or None."""
     return (now - before) / before if before and now is not None else None

@@ -1,18 +1,17 @@
-"""Contract: a purchase of stamps for one issuer, and the states it goes through.
+"""Contract: an allotment of stamps to one issuer, and its states.
 
 ::
 
-                ┌─> rejected        the PAC said no, or nothing was sent
-    pending ────┼─> confirmed       the PAC said 200, or a trace proves it
+                ┌─> rejected        the PAC rejected it, or nothing was sent
+    pending ────┼─> confirmed       the PAC returned 200, or a trace proves it
                 └─> unknown ──> confirmed | rejected | needs-review
 
-Every step has a name and leads from where :data:`STEPS` says; another raises. A contract
-is a value: a step returns the next one, and the repository writes it only over the
-version it was made from. A pending contract with ``sent_at`` may exist at the PAC; without
-it, nothing was sent.
+:data:`TRANSITIONS` lists the permitted steps. A contract is immutable: a step returns the next
+version, which the repository writes only over the version before. A pending contract with
+``sent_at`` may exist at the PAC; without ``sent_at``, nothing was sent.
 
-A trace, what the PAC's reads show of a contract, is evidence only if it is of the login that
-the contract was sent with, and not younger than ``READ_LAG`` after the request.
+A trace is evidence only if it was read with the login of the contract, and at least
+``READ_LAG`` after the request.
 """
 
 from __future__ import annotations
@@ -25,8 +24,9 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from timbres.domain.rfc import Rfc, quote_input
+from timbres.domain.rfc import Rfc
 from timbres.domain.stamps import Stamps
+from timbres.domain.text import quote_input
 from timbres.domain.trace import NO_CONTRACTED, NO_COUNT_BEFORE, Trace, Verdict
 from timbres.errors import PARAMETER_INVALID, TimbresError
 
@@ -63,13 +63,13 @@ TRANSITIONS: dict[str, tuple[ContractStatus | None, ContractStatus]] = {
     "settle-rejected": (NEEDS_REVIEW, REJECTED),
 }
 
-# No function lives this long; a contract still pending then has lost its own.
+# Longer than any function runs: a contract that is still pending was abandoned.
 ABANDONED_AFTER = timedelta(minutes=2)
-# Longer than a PAC takes over a request that it still holds when the connection is gone.
+# Longer than a PAC may process a request after the connection was lost.
 VERIFICATION_WINDOW = timedelta(minutes=30)
-# After a day without proof, more looking brings none.
+# After a day without proof, further checks are unlikely to find any.
 ESCALATE_AFTER = timedelta(hours=24)
-# PACs show their own writes in their reads after 4 to 8 seconds, by field reports.
+# Field reports: a PAC's reads include its writes after 4 to 8 seconds.
 READ_LAG = timedelta(minutes=1)
 _FIRST_PAUSE = READ_LAG
 _MAX_PAUSE = timedelta(hours=1)
@@ -81,15 +81,15 @@ _EVENTS = {
 }
 COUNT_MISMATCH = "Contract Count Mismatch Detected"
 
-# Letters and symbols that nobody sees: Hangul fillers and the empty Braille pattern.
+# Invisible letters and symbols: Hangul fillers and the empty Braille pattern.
 _BLANK = frozenset("\u115f\u1160\u3164\uffa0\u2800")
 
-# Who takes the steps that no caller asked for.
+# ``by`` of the steps that no caller requested.
 RECONCILER = "reconciler"
 
 
 class InvalidTransitionError(Exception):
-    """A contract was to take a step that does not lead from where it stands."""
+    """The contract's state does not permit the step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ class Rejection:
 
     @classmethod
     def from_error(cls, error: TimbresError) -> Rejection:
-        """Return the refusal that tells of ``error``."""
+        """Return the rejection for ``error``."""
         return cls(error.problem_type.code, error.problem_type.title, error.detail)
 
 
@@ -111,12 +111,13 @@ class Contract:
     """One contract: ``stamps`` allotted to ``rfc``.
 
     ``login`` is the fingerprint of the PAC login it was sent with. ``before`` and ``after``
-    are the PAC's counts for the issuer, None where they are not known. ``requested_by`` is an
-    IAM ARN. ``pac_code`` and ``pac_message`` are the PAC's own. ``step``, ``at``, ``by`` and
-    ``note`` describe the last step; ``version`` counts the steps. ``look_at`` is when the
-    reconciler looks next, ``attempts`` how often it has. ``awaits_count``: confirmed by the
-    PAC, and no count includes it yet. ``warning`` says how the count contradicts the PAC's
-    200. ``announced`` are the events published of it.
+    are the PAC's counts for the issuer, None if they are not known. ``requested_by`` is an
+    IAM ARN. ``pac_code`` and ``pac_message`` are from the PAC's response. ``step``, ``at``,
+    ``by`` and ``note`` describe the last step; ``version`` is the number of steps.
+    ``next_check_at`` is the time of the reconciler's next check, ``attempts`` the number of its
+    checks. ``awaits_count``: the PAC confirmed the contract, and no count includes it yet.
+    ``warning`` describes how the count contradicts the PAC's 200. ``published_events`` are the
+    names of the events that were published.
     """
 
     id: str
@@ -146,11 +147,33 @@ class Contract:
     warning: str | None = None
     published_events: tuple[str, ...] = ()
 
+    @classmethod
+    def create(
+        cls, account: str, login: str, rfc: Rfc, stamps: int, by: str, key: str, at: datetime
+    ) -> Contract:
+        """Return a new pending contract. ``key`` is its Idempotency-Key."""
+        return cls(
+            id=new_id(),
+            account=account,
+            login=login,
+            rfc=rfc,
+            stamps=stamps,
+            status=PENDING,
+            requested_by=by,
+            idempotency_key=key,
+            created_at=at,
+            step="create",
+            at=at,
+            by=by,
+            next_check_at=at + ABANDONED_AFTER,
+        )
+
     @property
     def pending_events(self) -> tuple[str, ...]:
-        """The events that are still to be published of this state, in their order.
+        """The events of this state that are not published yet, in order.
 
-        A rejection is an event only after a doubt: whoever asked was answered with it else.
+        A rejection is an event only if the contract was unknown before: otherwise the caller got
+        it in the response.
         """
         events: tuple[str, ...] = ()
         if self.status in _EVENTS:
@@ -163,19 +186,19 @@ class Contract:
 
     @property
     def is_open(self) -> bool:
-        """Whether the reconciler has something to do with it, now or later."""
+        """Whether the reconciler has to process the contract, now or later."""
         return self.status in (PENDING, UNKNOWN) or self.awaits_count or bool(self.pending_events)
 
     @property
     def holds_issuer(self) -> bool:
-        """Whether no other contract of the issuer may begin: counts would prove nothing."""
+        """Whether no other contract of the issuer may start, because counts would prove nothing."""
         return self.status not in SETTLED or self.awaits_count
 
     def mark_sent(self, at: datetime, before: Stamps | None) -> Contract:
-        """Return it as it is the moment before the PAC is asked, which is once.
+        """Return the contract as it is right before the one request to the PAC.
 
-        ``before`` are the issuer's counts, None where there are none.
-        Raises :class:`IllegalStepError` for one that was sent already.
+        ``before`` are the issuer's counts, or None.
+        Raises :class:`InvalidTransitionError` if it was sent already.
         """
         if self.sent_at is not None:
             raise InvalidTransitionError(f"contract {self.id} was sent already")
@@ -189,9 +212,9 @@ class Contract:
         )
 
     def confirm(self, at: datetime, pac_code: str | None, pac_message: str | None) -> Contract:
-        """Return it confirmed: the PAC answered 200. A count is to include it yet.
+        """Return it confirmed: the PAC returned 200. It waits for a count that includes it.
 
-        Raises :class:`IllegalStepError` for one that was never sent.
+        Raises :class:`InvalidTransitionError` if it was never sent.
         """
         self._require_sent()
         return self._step(
@@ -212,9 +235,9 @@ class Contract:
         pac_code: str | None = None,
         pac_message: str | None = None,
     ) -> Contract:
-        """Return it rejected: the PAC said no, or nothing was sent; nothing was bought.
+        """Return it rejected: the PAC rejected it, or nothing was sent.
 
-        ``refusal`` is what the caller is told, now and whenever the key comes again.
+        ``rejection`` is the error for the caller, now and for each request with the same key.
         """
         return self._step(
             "reject",
@@ -228,12 +251,12 @@ class Contract:
         )
 
     def abandon(self, at: datetime) -> Contract:
-        """Return it rejected: its function died before anything was sent.
+        """Return it rejected: its function failed before anything was sent.
 
-        Raises :class:`IllegalStepError` for one that was sent.
+        Raises :class:`InvalidTransitionError` if it was sent.
         """
         if self.sent_at is not None:
-            raise InvalidTransitionError(f"contract {self.id} was sent and cannot be withdrawn")
+            raise InvalidTransitionError(f"contract {self.id} was sent and cannot be abandoned")
         rejection = _not_created("It was never sent to the PAC.")
         return self._step(
             "abandon", at, RECONCILER, note=rejection.detail, settled_at=at, rejection=rejection
@@ -247,10 +270,10 @@ class Contract:
         pac_code: str | None = None,
         pac_message: str | None = None,
     ) -> Contract:
-        """Return it unknown: it was sent, and what became of it is not known.
+        """Return it unknown: it was sent, and its outcome is not known.
 
-        ``by`` is who found that out; ``refusal`` says what went wrong. The reconciler looks
-        at it first after a short pause. Raises :class:`IllegalStepError` unless it was sent.
+        ``by`` takes the step; ``rejection`` describes the error. The reconciler's first check
+        follows after ``READ_LAG``. Raises :class:`InvalidTransitionError` if it was never sent.
         """
         self._require_sent()
         return self._step(
@@ -265,11 +288,11 @@ class Contract:
         )
 
     def recount(self, at: datetime, by: str, trace: Trace) -> Contract:
-        """Return a confirmed contract after a reading of the issuer's stamps.
+        """Return a confirmed contract after a read of the issuer's stamps.
 
-        The reading shows the contract, or exactly its stamps more: the count includes it.
-        Anything else is compared only after ``READ_LAG``, and is then a warning. A day without
-        a count ends the wait.
+        The count includes the contract if the trace proves it, or if contracted grew by exactly
+        its stamps. After ``READ_LAG``, any other count sets a warning. After a day without a
+        count, the contract no longer waits for one.
         """
         settled_at = self._require_settled()
         counts = trace.stamps
@@ -281,7 +304,7 @@ class Contract:
             return self._step("count", at, by, after=counts, awaits_count=False)
         if contracted is not None and at - settled_at >= READ_LAG:
             warning = None
-            # Of an issuer that the PAC did not know before, nothing is known to compare with.
+            # If the PAC did not know the issuer before, there is no count to compare with.
             if self.before is not None and expected is not None:
                 warning = (
                     f"The PAC confirmed {self.stamps:,} stamps: contracted was {before:,} before "
@@ -317,20 +340,22 @@ class Contract:
     def evaluate(
         self, at: datetime, trace: Trace, window: timedelta = VERIFICATION_WINDOW
     ) -> Contract:
-        """Take the step that a trace of an unknown contract leads to.
+        """Return an unknown contract after the step that a trace requires.
 
-        Done: confirmed. Not done for ``settling`` since it was sent: rejected. Ambiguous, or
-        inconclusive for ``settling``, or a day without a decision: needs-review. Else it is
-        looked at again, after a pause that doubles up to an hour. Within ``READ_LAG`` a trace
-        proves nothing.
+        - Done: confirmed.
+        - Not done, at least ``window`` after it was sent: rejected.
+        - Ambiguous; inconclusive after ``window``; or no decision after a day: needs-review.
+        - Otherwise it is checked again, after a pause that doubles up to an hour.
+
+        Within ``READ_LAG`` a trace proves nothing.
         """
         sent_at = self._require_sent()
-        settled = at - sent_at >= window
+        window_passed = at - sent_at >= window
         verdict, note = trace.verdict, trace.note
         if at - sent_at < READ_LAG:
-            verdict, note = Verdict.NOT_YET, "the PAC's counts may not show it yet"
+            verdict, note = Verdict.NOT_YET, "the PAC's counts may not include it yet"
         elif verdict is Verdict.NOT_YET and self.before is None:
-            # A later answer cannot be compared with a count that was never made.
+            # Without a count before, a later count cannot be compared.
             verdict, note = Verdict.INCONCLUSIVE, NO_COUNT_BEFORE
         if verdict is Verdict.DONE:
             return self._step(
@@ -342,8 +367,8 @@ class Contract:
                 after=trace.stamps,
                 rejection=None,
             )
-        if settled and verdict is Verdict.NOT_DONE:
-            rejection = _not_created(f"The PAC's counts have not changed, usage aside: {note}.")
+        if window_passed and verdict is Verdict.NOT_DONE:
+            rejection = _not_created(f"The PAC's counts have not changed except for usage: {note}.")
             return self._step(
                 "reject-by-count",
                 at,
@@ -353,7 +378,9 @@ class Contract:
                 after=trace.stamps,
                 rejection=rejection,
             )
-        is_final = verdict is Verdict.AMBIGUOUS or (settled and verdict is Verdict.INCONCLUSIVE)
+        is_final = verdict is Verdict.AMBIGUOUS or (
+            window_passed and verdict is Verdict.INCONCLUSIVE
+        )
         if is_final or at - sent_at >= ESCALATE_AFTER:
             return self.escalate(at, note)
         return self._step(
@@ -365,12 +392,12 @@ class Contract:
             next_check_at=self._next_check(at, sent_at + window),
         )
 
-    def escalate(self, at: datetime, why: str) -> Contract:
-        """Return it for review by a person: no trace can decide, for the reason given."""
-        return self._step("escalate", at, RECONCILER, note=why, next_check_at=at)
+    def escalate(self, at: datetime, reason: str) -> Contract:
+        """Return it under review by a person, because no trace can decide."""
+        return self._step("escalate", at, RECONCILER, note=reason, next_check_at=at)
 
     def settle(self, at: datetime, outcome: str, by: str, reason: str) -> Contract:
-        """A person decided what no trace could; ``outcome`` is confirmed or rejected."""
+        """Return it settled by a person; ``outcome`` is confirmed or rejected."""
         if outcome == CONFIRMED:
             return self._step(
                 "settle-confirmed",
@@ -387,14 +414,14 @@ class Contract:
             by,
             note=reason,
             settled_at=at,
-            rejection=_not_created(f"Settled by hand: {reason}"),
+            rejection=_not_created(f"Settled manually: {reason}"),
             next_check_at=at,
         )
 
     def _next_check(self, at: datetime, settled_at: datetime) -> datetime:
         doubled: timedelta = _FIRST_PAUSE * (1 << min(self.attempts + 1, 10))
         pause = min(doubled, _MAX_PAUSE)
-        # Not later than the moment at which an unchanged count means something.
+        # Not later than the time from which an unchanged count is evidence.
         return at + pause if settled_at <= at else min(at + pause, settled_at)
 
     def _require_sent(self) -> datetime:
@@ -417,54 +444,34 @@ class Contract:
         )
 
 
-def new_contract(
-    account: str, login: str, rfc: Rfc, stamps: int, by: str, key: str, at: datetime
-) -> Contract:
-    """Return a new contract, pending: the first step. ``key`` is its Idempotency-Key."""
-    return Contract(
-        id=new_id(),
-        account=account,
-        login=login,
-        rfc=rfc,
-        stamps=stamps,
-        status=TRANSITIONS["create"][1],
-        requested_by=by,
-        idempotency_key=key,
-        created_at=at,
-        step="create",
-        at=at,
-        by=by,
-        next_check_at=at + ABANDONED_AFTER,
-    )
-
-
 def new_id() -> str:
-    """Return a new id, 32 hexadecimal digits, that sorts by the millisecond it was made in."""
+    """Return a new id of 32 hexadecimal digits; ids sort by their creation in milliseconds."""
     return f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"
 
 
 def id_lower_bound(at: datetime) -> str:
-    """Return the text that ids made at ``at`` or later do not sort before."""
+    """Return the lower bound of the ids created at ``at`` or later."""
     return f"{int(at.timestamp() * 1000):012x}"
 
 
 def parse_state(value: str) -> str:
-    """Return a state of contracts. Raises ``parameter-invalid``."""
+    """Return a contract's state. Raises ``parameter-invalid``."""
     if value not in STATES:
         raise TimbresError(
             PARAMETER_INVALID,
-            f"{quote_input(value)} is no state of a contract: expected one of {', '.join(STATES)}.",
+            f"{quote_input(value)} is not a contract status: expected one of {', '.join(STATES)}.",
             field="status",
         )
     return value
 
 
 def parse_outcome(value: object) -> str:
-    """Return what a settlement says became of a contract. Raises ``parameter-invalid``."""
+    """Return a settlement's outcome. Raises ``parameter-invalid``."""
     if not isinstance(value, str) or value not in SETTLED:
         raise TimbresError(
             PARAMETER_INVALID,
-            f"{quote_input(value)} is no outcome: expected one of {', '.join(sorted(SETTLED))}.",
+            f"{quote_input(value)} is not a valid outcome: "
+            f"expected one of {', '.join(sorted(SETTLED))}.",
             field="outcome",
         )
     return value
@@ -477,8 +484,8 @@ def parse_reason(value: object) -> str:
     if not (visible >= 10 and len(text) <= 500 and text.isprintable()):
         raise TimbresError(
             PARAMETER_INVALID,
-            "The reason is kept in the journal: expected at least 10 visible and at most 500 "
-            "printable characters, such as what the PAC's portal shows.",
+            "The reason is stored in the journal: expected at least 10 visible and at most 500 "
+            "printable characters, for example the count in the PAC's portal.",
             field="reason",
         )
     return text
@@ -488,9 +495,9 @@ def _is_visible(character: str) -> bool:
     return unicodedata.category(character)[0] in "LNPS" and character not in _BLANK
 
 
-def _not_created(why: str) -> Rejection:
+def _not_created(reason: str) -> Rejection:
     return Rejection(
         "contract-not-bought",
-        "The stamps were not bought",
-        f"{why} Buying them takes a new Idempotency-Key.",
+        "The contract was not created",
+        f"{reason} A new contract requires a new Idempotency-Key.",
     )

@@ -1,11 +1,11 @@
-"""Period: some days up to one, as a caller names them."""
+"""Date range: the days of a query."""
 
 from __future__ import annotations
 
 import re
 from datetime import date, timedelta
 
-from timbres.domain.rfc import quote_input
+from timbres.domain.text import quote_input
 from timbres.errors import PARAMETER_INVALID, TimbresError
 
 MAX_DAYS = 400
@@ -14,20 +14,16 @@ _FORM = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
 def parse_date_range(first: str | None, last: str | None, today: date) -> tuple[date, date]:
-    """Return the days ``from`` and ``to``, both counted in: the last 30 unless they are said.
+    """Return the days ``from`` and ``to``, inclusive; the default is the last 30 days.
 
-    Raises ``parameter-invalid`` for no date, an end before its beginning, or over 400 days.
+    Raises ``parameter-invalid`` for an invalid date, ``from`` after ``to``, or over 400 days.
     """
     end = today if last is None else _parse_day(last, "to")
     begin = end - _DEFAULT if first is None else _parse_day(first, "from")
     if begin > end:
-        raise TimbresError(
-            PARAMETER_INVALID, f"from ({begin}) lies after to ({end}).", field="from"
-        )
+        raise TimbresError(PARAMETER_INVALID, f"from ({begin}) is after to ({end}).", field="from")
     if (end - begin).days >= MAX_DAYS:
-        raise TimbresError(
-            PARAMETER_INVALID, f"Expected {MAX_DAYS} days at most, which are kept.", field="from"
-        )
+        raise TimbresError(PARAMETER_INVALID, f"Expected at most {MAX_DAYS} days.", field="from")
     return begin, end
 
 
@@ -36,13 +32,13 @@ def _parse_day(text: str, field: str) -> date:
         if not _FORM.fullmatch(text):
             raise ValueError
         day = date.fromisoformat(text)
-        # Room for the usual period before it.
+        # The default range before it must be a valid range, too.
         if day.year < 2011:
             raise ValueError
     except ValueError:
         raise TimbresError(
             PARAMETER_INVALID,
-            f"{quote_input(text)} is no day: expected YYYY-MM-DD, from 2011 on.",
+            f"{quote_input(text)} is not a valid date: expected YYYY-MM-DD, 2011 or later.",
             field=field,
         ) from None
     return day

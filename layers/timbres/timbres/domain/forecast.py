@@ -1,4 +1,4 @@
-"""Outlook: from an issuer's counts, day by day, to how fast it stamps and how long that lasts."""
+"""Forecast: burn rate, days left and alert of an issuer, from its counts."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class Alert(StrEnum):
 
 OK, LOW, EXHAUSTED = Alert
 
-# As far back as a burn rate looks.
+# The longest window of a burn rate.
 MAX_WINDOW = timedelta(days=30)
 _DAY = timedelta(days=1)
-# What was stamped in less time says nothing of a day.
+# Counts over a shorter time are not a basis for a daily rate.
 _MIN_COVERAGE = timedelta(hours=12)
-# An alert by days ends here without a refill, so that a rate about the limit does not repeat it.
+# Hysteresis: without new stamps, an alert by days ends at 1.5 times the threshold.
 _CLEAR_OF_DAYS = 1.5
 _UNKNOWN_DAYS = 99_999.0
 _MAX_SORT_VALUE = 999_999_999_999
@@ -34,10 +34,10 @@ _MAX_SORT_VALUE = 999_999_999_999
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """An issuer's stamps at one moment.
+    """An issuer's stamps at one time.
 
-    ``consumed`` is what it has stamped in the month that ends or goes on at ``at``, where the
-    PAC returns that and no count; None elsewhere.
+    ``consumed`` is the number of stamps used in the current month, or in the month that ends at
+    ``at``; None if the PAC returns counts instead.
     """
 
     at: datetime
@@ -47,7 +47,7 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class AlertThresholds:
-    """When stamps are low: fewer than ``low_stamps``, or enough for under ``low_days`` days."""
+    """Stamps are low: fewer than ``low_stamps``, or enough for less than ``low_days`` days."""
 
     low_stamps: int | None
     low_days: int
@@ -55,12 +55,11 @@ class AlertThresholds:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """What the counts mean.
+    """Forecast of an issuer.
 
-    ``burn_7`` and ``burn_30`` are stamps a day over the last 7 and 30 days, None where the
-    counts do not tell. ``days_left`` reckons with the faster of the two; None when nothing is
-    stamped or the PAC does not say what is left. ``alert`` is ``ok``, ``low`` or
-    ``exhausted``.
+    ``burn_7`` and ``burn_30`` are stamps per day over the last 7 and 30 days, None if they are
+    not known. ``days_left`` uses the higher of the two rates; None if no stamps are used or
+    the available stamps are not known.
     """
 
     burn_7: float | None = None
@@ -70,9 +69,9 @@ class Forecast:
 
 
 def available_stamps(stamps: Stamps) -> int | None:
-    """Return the stamps that an issuer has left: as told, or as the two other counts say.
+    """Return an issuer's available stamps, computed from the two other counts if necessary.
 
-    None where they are not known, and for an issuer without a limit.
+    None if they are not known, and for an issuer without a limit.
     """
     if stamps.available is not None:
         return stamps.available
@@ -82,46 +81,46 @@ def available_stamps(stamps: Stamps) -> int | None:
 
 
 def consumed_between(earlier: Snapshot, later: Snapshot) -> int | None:
-    """Return the stamps consumed between two counts of an issuer, None where they do not tell.
+    """Return the stamps consumed between two counts of an issuer, None if that is not known.
 
-    A purchase in between changes what is contracted and left, not what is used. A count of
-    used stamps that has gone down was begun anew by the PAC, and tells nothing.
+    A contract between them changes contracted and available, but not used. If used decreased,
+    the PAC has reset it, and the consumption is not known.
     """
     if earlier.consumed is not None or later.consumed is not None:
         return _consumed_in_month(earlier, later)
-    was, now = _consumption(earlier.stamps), _consumption(later.stamps)
-    if was is None or now is None:
-        # Less left was used; more left was bought, and hides what was used meanwhile.
-        was, now = available_stamps(later.stamps), available_stamps(earlier.stamps)
-    if was is None or now is None or now < was:
+    before, after = _consumption(earlier.stamps), _consumption(later.stamps)
+    if before is None or after is None:
+        # A decrease of available is usage; an increase is a contract, which hides usage.
+        before, after = available_stamps(later.stamps), available_stamps(earlier.stamps)
+    if before is None or after is None or after < before:
         return None
-    return now - was
+    return after - before
 
 
 def burn_rate(snapshots: Sequence[Snapshot], window: timedelta, at: datetime) -> float | None:
-    """Return the stamps a day over the ``window`` up to ``at``, or None.
+    """Return the stamps per day over the ``window`` up to ``at``, or None.
 
-    ``snapshots`` come by time, the oldest first. A gap between two counts is taken as one
-    even stretch; a stretch whose consumption is not known is left out, days and all.
+    ``snapshots`` are sorted by time, the oldest first. Consumption is spread evenly over the
+    interval between two counts. Intervals with unknown consumption are excluded.
     """
     since = at - window
     used, covered = 0.0, timedelta()
     for earlier, later in pairwise(snapshots):
-        stretch = later.at - earlier.at
-        within = later.at - max(earlier.at, since)
+        interval = later.at - earlier.at
+        overlap = later.at - max(earlier.at, since)
         consumed = consumed_between(earlier, later)
-        if consumed is None or within <= timedelta() or stretch <= timedelta():
+        if consumed is None or overlap <= timedelta() or interval <= timedelta():
             continue
-        used += consumed * (within / stretch)
-        covered += within
+        used += consumed * (overlap / interval)
+        covered += overlap
     return used / (covered / _DAY) if covered >= _MIN_COVERAGE else None
 
 
 def evaluate(snapshots: Sequence[Snapshot], thresholds: AlertThresholds, before: Alert) -> Forecast:
-    """Return what an issuer's counts mean; the last of them is the present one.
+    """Return an issuer's forecast; the last snapshot is the current one.
 
-    ``before`` is the alert so far. It is not lifted by a rate that wavers, but by a refill
-    or by a rate that has clearly slowed; a count that says nothing changes nothing.
+    ``before`` is the alert so far. It ends with new stamps or with a clearly lower rate, but
+    not with a small change of the rate. If the available stamps are not known, it stays.
     """
     at = snapshots[-1].at
     week = burn_rate(snapshots, timedelta(days=7), at)
@@ -139,20 +138,20 @@ def evaluate(snapshots: Sequence[Snapshot], thresholds: AlertThresholds, before:
 
 
 def round_rate(value: float | None) -> float | None:
-    """Return a rate or a number of days as it is shown and kept: two decimals."""
+    """Return a rate or a number of days with two decimals, or None."""
     return None if value is None else round(value, 2)
 
 
 def is_escalation(before: Alert, alert: Alert) -> bool:
-    """Tell whether ``alert`` is news after ``before``: ok, low, exhausted, and it got worse."""
-    ladder = tuple(Alert)
-    return ladder.index(alert) > ladder.index(before)
+    """Return whether ``alert`` is worse than ``before``: ok, then low, then exhausted."""
+    levels = tuple(Alert)
+    return levels.index(alert) > levels.index(before)
 
 
 def urgency(forecast: Forecast, available: int | None, rfc: str) -> str:
-    """Return a text that sorts issuers by urgency, the most urgent first.
+    """Return a sort key for issuers, the most urgent first.
 
-    Exhausted, then low, then by days left, then by stamps left, then those without a count.
+    Exhausted, then low, then by days left, then by available stamps, then those without a count.
     """
     if forecast.alert in (LOW, EXHAUSTED):
         rank = "0" if forecast.alert == EXHAUSTED else "1"
@@ -169,16 +168,16 @@ def _alert(
     snapshots: Sequence[Snapshot],
     available: int,
     days_left: float | None,
-    limits: AlertThresholds,
+    thresholds: AlertThresholds,
     before: Alert,
 ) -> Alert:
     if available <= 0:
         return EXHAUSTED
-    if limits.low_stamps is not None and available < limits.low_stamps:
+    if thresholds.low_stamps is not None and available < thresholds.low_stamps:
         return LOW
-    if days_left is None or days_left >= limits.low_days * _CLEAR_OF_DAYS:
+    if days_left is None or days_left >= thresholds.low_days * _CLEAR_OF_DAYS:
         return OK
-    if days_left < limits.low_days:
+    if days_left < thresholds.low_days:
         return LOW
     earlier = available_stamps(snapshots[-2].stamps) if len(snapshots) > 1 else None
     refilled = earlier is not None and available > earlier
@@ -196,11 +195,11 @@ def _consumption(stamps: Stamps) -> int | None:
 def _consumed_in_month(earlier: Snapshot, later: Snapshot) -> int | None:
     if earlier.consumed is None or later.consumed is None:
         return None
-    # A count at midnight of the 1st closes the month before it.
-    was, now = _month(earlier.at), _month(later.at)
-    if was == now:
+    # A count at midnight of the 1st belongs to the month before.
+    earlier_month, later_month = _month(earlier.at), _month(later.at)
+    if earlier_month == later_month:
         consumed = later.consumed - earlier.consumed
-    elif _closes_month(earlier.at) and _follows(was, now):
+    elif _closes_month(earlier.at) and _is_next_month(earlier_month, later_month):
         consumed = later.consumed
     else:
         return None
@@ -208,12 +207,12 @@ def _consumed_in_month(earlier: Snapshot, later: Snapshot) -> int | None:
 
 
 def _month(at: datetime) -> tuple[int, int]:
-    last = at - timedelta(microseconds=1)
-    return last.year, last.month
+    before = at - timedelta(microseconds=1)
+    return before.year, before.month
 
 
-def _follows(was: tuple[int, int], now: tuple[int, int]) -> bool:
-    return now[0] * 12 + now[1] == was[0] * 12 + was[1] + 1
+def _is_next_month(earlier: tuple[int, int], later: tuple[int, int]) -> bool:
+    return later[0] * 12 + later[1] == earlier[0] * 12 + earlier[1] + 1
 
 
 def _closes_month(at: datetime) -> bool:

@@ -1,4 +1,4 @@
-"""Issuer: what Timbres knows of one RFC at one account."""
+"""Issuer: an RFC of an account, with its counts, forecast and alert."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from timbres.domain.stamps import Stamps
 
 @dataclass(frozen=True, slots=True)
 class Issuer:
-    """A known issuer, its last count and what that means.
+    """A known issuer with its last count and forecast.
 
-    ``as_of`` is None while it was never counted. ``low_stamps`` is its own threshold, None
-    for the account's. ``recent`` are the snapshots of the last 30 days, the oldest first;
-    ``counted_on`` is the day of the last of them. ``told`` is the worst alert that was told
-    and has not been lifted since; ``told_by`` is the run that told it.
+    ``as_of`` is None before the first count. ``low_stamps`` is its own threshold, None for the
+    account's. ``recent`` are the snapshots of the last 30 days, the oldest first; ``counted_on``
+    is the day of the newest. ``notified_alert`` is the worst published alert that has not ended
+    since; ``notified_by_run`` is the run that published it.
     """
 
     account: str
@@ -43,13 +43,13 @@ class Issuer:
 
     @property
     def urgency(self) -> str:
-        """A text that sorts the account's issuers, the most urgent first."""
+        """Sort key among the account's issuers, the most urgent first."""
         return urgency(self.forecast, available_stamps(self.stamps), self.rfc)
 
     def with_observation(self, snapshot: Snapshot, thresholds: AlertThresholds) -> Issuer:
-        """Return the issuer after a look at its stamps between two runs.
+        """Return the issuer after a count between two runs.
 
-        It may lift an alert; to tell of one is the next run's.
+        The count may end an alert, but only a run publishes one.
         """
         forecast = evaluate((*self.recent, snapshot), thresholds, self.forecast.alert)
         return replace(
@@ -65,18 +65,18 @@ class Issuer:
     def with_daily_count(
         self, day: date, snapshot: Snapshot, thresholds: AlertThresholds, run: str
     ) -> Issuer:
-        """Return the issuer after the count of a run, which its snapshot of ``day`` keeps.
+        """Return the issuer after the count of a run, which is its snapshot of ``day``.
 
-        A count that does not say what is left tells of no alert that a look has found.
+        If the count has no available stamps, the published alert does not change.
         """
         since = snapshot.at - MAX_WINDOW
-        # One count before the window begins: the stretch that reaches into it counts in part.
-        older = [one for one in self.recent if one.at < since][-1:]
-        newer = [one for one in self.recent if since <= one.at < snapshot.at]
+        # One older count is kept: its interval is partly in the window.
+        older = [earlier for earlier in self.recent if earlier.at < since][-1:]
+        newer = [earlier for earlier in self.recent if since <= earlier.at < snapshot.at]
         recent = (*older, *newer, snapshot)
         forecast = evaluate(recent, thresholds, self.forecast.alert)
-        silent = available_stamps(snapshot.stamps) is None and not snapshot.stamps.unlimited
-        told = self.notified_alert if silent else forecast.alert
+        is_unknown = available_stamps(snapshot.stamps) is None and not snapshot.stamps.unlimited
+        alert = self.notified_alert if is_unknown else forecast.alert
         return replace(
             self,
             stamps=snapshot.stamps,
@@ -84,12 +84,12 @@ class Issuer:
             forecast=forecast,
             recent=recent,
             counted_on=day,
-            notified_alert=told,
+            notified_alert=alert,
             notified_by_run=run
-            if is_escalation(self.notified_alert, told)
+            if is_escalation(self.notified_alert, alert)
             else self.notified_by_run,
         )
 
     def alerted_in(self, run: str) -> bool:
-        """Tell whether ``run`` found that the issuer had become low or exhausted."""
+        """Return whether ``run`` published that the issuer is low or exhausted."""
         return self.notified_alert != OK and self.notified_by_run == run

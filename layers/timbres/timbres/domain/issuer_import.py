@@ -7,17 +7,18 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Literal, TypeAlias, TypeGuard
 
-from timbres.domain.rfc import Rfc, parse_issuer, quote_input
+from timbres.domain.rfc import Rfc, parse_issuer
+from timbres.domain.text import quote_input
 from timbres.errors import TimbresError
 
 MAX_LOW_STAMPS = 999_999_999_999
 _EXPECTED_NUMBER = (
-    f"expected a whole number from 0 to {MAX_LOW_STAMPS:,}, or nothing for the account's own"
+    f"expected a whole number from 0 to {MAX_LOW_STAMPS:,}, or no value for the account's threshold"
 )
 
 
 class Unset(Enum):
-    """The type of :data:`UNSET`, a threshold that a row does not mention."""
+    """The type of :data:`UNSET`, the threshold of a row without this column."""
 
     UNSET = "unset"
 
@@ -28,7 +29,7 @@ LowStamps: TypeAlias = int | Literal[Unset.UNSET] | None
 
 @dataclass(frozen=True, slots=True)
 class RawRow:
-    """A row as it was parsed: its line, from 1, and its values, not yet checked."""
+    """A parsed row: its line, from 1, and its unchecked values."""
 
     line: int
     rfc: object
@@ -39,8 +40,8 @@ class RawRow:
 class IssuerRow:
     """A valid row.
 
-    ``low_stamps`` is the issuer's own threshold in stamps, None for the account's, ``UNSET`` to
-    leave it as it is.
+    ``low_stamps`` is the issuer's threshold in stamps: None for the account's, ``UNSET`` to keep
+    the present one.
     """
 
     rfc: Rfc
@@ -49,7 +50,7 @@ class IssuerRow:
 
 @dataclass(frozen=True, slots=True)
 class InvalidRow:
-    """An invalid row: its line (CSV) or place in the list (JSON), from 1, and the reason."""
+    """An invalid row: its line (CSV) or index in the list (JSON), from 1, and the reason."""
 
     line: int
     field: str
@@ -65,7 +66,7 @@ class IssuerImport:
 
     @classmethod
     def from_rows(cls, parsed: Iterable[RawRow | InvalidRow]) -> IssuerImport:
-        """Return the import of parsed rows; of two rows that contradict, the first is kept."""
+        """Return the import of parsed rows; if two rows contradict, the second is invalid."""
         rows: dict[Rfc, tuple[int, IssuerRow]] = {}
         invalid: list[InvalidRow] = []
         for raw in parsed:
@@ -78,7 +79,7 @@ class IssuerImport:
                 continue
             line, first = rows.setdefault(row.rfc, (raw.line, row))
             if first.low_stamps != row.low_stamps:
-                detail = f"{row.rfc} has another one in line {line}"
+                detail = f"{row.rfc} has a different threshold in line {line}"
                 invalid.append(InvalidRow(raw.line, "low_stamps", detail))
         return cls(tuple(row for _, row in rows.values()), tuple(invalid))
 

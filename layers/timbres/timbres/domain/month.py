@@ -1,4 +1,4 @@
-"""Month: ``YYYY-MM`` in Mexico City, the unit in which PACs account for stamps."""
+"""Month: ``YYYY-MM`` in Mexico City, the unit of a PAC's balance."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from calendar import monthrange
 from dataclasses import dataclass
 from datetime import date
 
-from timbres.domain.rfc import quote_input
+from timbres.domain.text import quote_input
 from timbres.errors import MONTH_INVALID, TimbresError
 
 _FORM = re.compile(r"([0-9]{4})-([0-9]{2})")
-# CFDI, and with it the PACs, began in 2011.
+# CFDI and the PACs exist since 2011.
 _FIRST_YEAR = 2011
 
 
@@ -31,59 +31,61 @@ class Month:
     def __str__(self) -> str:
         return f"{self.year:04d}-{self.month:02d}"
 
+    @classmethod
+    def from_text(cls, text: str) -> Month:
+        """Return the month of a text form. Raises ValueError; for input, use parse_month."""
+        year, _, month = text.partition("-")
+        return cls(int(year), int(month))
+
     @property
     def first_day(self) -> date:
-        """The 1st."""
+        """The first day of the month."""
         return date(self.year, self.month, 1)
 
     @property
     def last_day(self) -> date:
-        """The 28th to the 31st."""
+        """The last day of the month."""
         return date(self.year, self.month, monthrange(self.year, self.month)[1])
 
     @property
     def label_es(self) -> str:
-        """``octubre de 2026``, as finance reads it."""
+        """The month in Spanish: ``octubre de 2026``."""
         return f"{_SPANISH[self.month - 1]} de {self.year}"
 
     def previous(self) -> Month:
-        """The month before."""
+        """Return the month before."""
         return Month(self.year - 1, 12) if self.month == 1 else Month(self.year, self.month - 1)
 
 
 def month_of(day: date) -> Month:
-    """Return the month that ``day`` (a date, or a time of Mexico City) lies in."""
+    """Return the month of ``day``, a date or a time in Mexico City."""
     return Month(day.year, day.month)
-
-
-def month_from_text(text: str) -> Month:
-    """Return the month whose text form Timbres itself has written."""
-    year, _, month = text.partition("-")
-    return Month(int(year), int(month))
 
 
 def parse_month(text: object, today: date, field: str = "month") -> Month:
     """Return the month in ``text``, past or current on ``today`` in Mexico City.
 
-    Raises ``month-invalid`` for another form, a month 13, a month before there were PACs
-    or one that has not begun.
+    Raises ``month-invalid`` for an invalid text, a month before 2011 or a future month.
     """
     match = _FORM.fullmatch(text) if isinstance(text, str) else None
     if match is None or not 1 <= int(match[2]) <= 12:
         raise TimbresError(
             MONTH_INVALID,
-            f"{quote_input(text)} is no month: expected YYYY-MM, for example {month_of(today)}.",
+            f"{quote_input(text)} is not a valid month: expected YYYY-MM, for example "
+            f"{month_of(today)}.",
             field=field,
         )
     month = Month(int(match[1]), int(match[2]))
     if month.year < _FIRST_YEAR:
         raise TimbresError(
             MONTH_INVALID,
-            f"{month} lies before {_FIRST_YEAR}, the first year of CFDI.",
+            f"{month} is before {_FIRST_YEAR}, the first year of CFDI.",
             field=field,
         )
     if month > month_of(today):
         raise TimbresError(
-            MONTH_INVALID, f"{month} has not begun: it is {month_of(today)} now.", field=field
+            MONTH_INVALID,
+            f"{month} is in the future: the current month is {month_of(today)}.",
+            field=field,
         )
     return month

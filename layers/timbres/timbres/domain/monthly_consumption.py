@@ -1,7 +1,7 @@
-"""Daily: an account's month made of its daily snapshots, where the PAC keeps no balance.
+"""Monthly consumption from daily snapshots, for a PAC without a balance.
 
-A day of an issuer goes from its count to the next one. What was stamped over a stretch
-without counts stands on the day on which the stretch begins, so that months add up.
+A day of an issuer lasts from its count to the next one. Stamps used during a gap are
+attributed to the gap's first day, so that no stamps are lost between months.
 """
 
 from __future__ import annotations
@@ -14,20 +14,19 @@ from timbres.domain.balance import CONSUMPTION, Movement
 from timbres.domain.forecast import Snapshot, consumed_between
 from timbres.domain.month import Month
 
-# How long after a month's end a count may still close it.
+# A count up to this long after a month's end closes the month.
 CLOSING = timedelta(days=7)
 _DAY = timedelta(days=1)
 
 
 @dataclass
 class MonthlyConsumption:
-    """What snapshots tell of a month.
+    """A month's consumption, computed from snapshots.
 
-    ``missing`` counts, for each day of the month before today, the issuers without a count on
-    it (or whose consumption from it on is not known); days on which none is missing are left
-    out. Today's counts may still come, and with them what was stamped from yesterday's on.
-    ``rfcs`` are the issuers with a count in the month. ``known`` is False where not even one
-    stretch of one issuer is known.
+    ``missing`` has, for each day of the month before today, the number of issuers without a
+    count on it, or whose consumption since that count is not known; complete days are left out.
+    ``rfcs`` are the issuers with a count in the month. ``known`` is False if no interval of any
+    issuer is known.
     """
 
     movements: list[Movement] = field(default_factory=list)
@@ -38,7 +37,7 @@ class MonthlyConsumption:
 
     @property
     def issuers(self) -> int:
-        """How many issuers were counted in the month."""
+        """The number of issuers with a count in the month."""
         return len(self.rfcs)
 
 
@@ -47,10 +46,10 @@ def consumption_from_snapshots(
 ) -> MonthlyConsumption:
     """Return a month's consumption from the snapshots of its issuers.
 
-    ``snapshots`` are RFC and snapshot, each issuer's by time, from the month's first day to
-    some days past its last. Movements come by day and RFC.
+    ``snapshots`` are pairs of RFC and snapshot, in the order of time per issuer, from the
+    month's first day to ``CLOSING`` after its last. Movements are sorted by day and RFC.
     """
-    told = MonthlyConsumption()
+    consumption = MonthlyConsumption()
     last_day = min(month.last_day, today - _DAY)
     counted: dict[str, set[date]] = {}
     last: dict[str, Snapshot] = {}
@@ -60,26 +59,26 @@ def consumption_from_snapshots(
         day = snapshot.at.date()
         if day <= month.last_day:
             counted.setdefault(rfc, set()).add(day)
-            told.as_of = max(told.as_of or snapshot.at, snapshot.at)
+            consumption.as_of = max(consumption.as_of or snapshot.at, snapshot.at)
         if earlier is None or earlier.at.date() > month.last_day:
             continue
         consumed = consumed_between(earlier, snapshot)
         if consumed is None:
             counted[rfc].discard(earlier.at.date())
             continue
-        told.known = True
+        consumption.known = True
         if consumed:
-            told.movements.append(Movement(rfc, earlier.at.date(), CONSUMPTION, consumed))
+            consumption.movements.append(Movement(rfc, earlier.at.date(), CONSUMPTION, consumed))
     for rfc, days in counted.items():
         final = last[rfc].at.date()
-        # The count that would close this stretch was due, and has not come.
+        # The count that would end this interval is overdue.
         if final + _DAY < today:
             days.discard(final)
-    told.rfcs = frozenset(counted)
-    told.movements.sort(key=lambda movement: (movement.date, movement.rfc))
+    consumption.rfcs = frozenset(counted)
+    consumption.movements.sort(key=lambda movement: (movement.date, movement.rfc))
     for offset in range((last_day - month.first_day).days + 1):
         day = month.first_day + offset * _DAY
         missing = sum(day not in days for days in counted.values())
         if missing or not counted:
-            told.missing[day] = missing
-    return told
+            consumption.missing[day] = missing
+    return consumption

@@ -1,4 +1,4 @@
-"""Redaction: a text without the credentials that it repeats, however it writes them."""
+"""Redaction: mask credentials in a text, in any spelling or encoding."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from urllib.parse import unquote_to_bytes
 
 MASK = "***"
-# A shorter credential is part of too many words: it is masked only where it stands alone.
+# A shorter credential is part of too many words: it is masked only as a separate word.
 _MIN_LENGTH = 6
 # An escape may itself be escaped: &amp;amp; or %2526.
 _MAX_ESCAPES = 3
@@ -17,26 +17,26 @@ _ESCAPE = re.compile(
     r"(?:%[0-9a-f]{2})+|&#x[0-9a-f]{1,6};|&#[0-9]{1,7};|&[a-z][a-z0-9]{1,30};|\\u[0-9a-f]{4}",
     re.IGNORECASE,
 )
-# The marks of a cut in a text without blanks: an ellipsis, or the end.
+# Where a text may be truncated: at an ellipsis, or at the end.
 _CUT = re.compile(r"\.{2,}|[.\"'»)\]]*\Z")
 
-# A character of a folded text, and where the original has it: begin and end.
+# A character of a folded text, with begin and end in the original.
 _Folded = list[tuple[str, int, int]]
 
 
 def redact(text: str, credentials: Iterable[str]) -> str:
-    r"""Return ``text`` with asterisks for each of ``credentials`` that it repeats.
+    r"""Return ``text`` with asterisks in place of ``credentials``.
 
-    Case, accents, spacing and escapes (percent, XML, ``\u``) make no difference. Of a
-    credential of 6 characters or more, two thirds in a row are masked, too, and a beginning
-    of 6 characters or more at the text's end or before an ellipsis, where a PAC cut it off.
+    Case, accents, spacing and escapes (percent, XML, ``\u``) are ignored. If a credential has 6
+    characters or more, two thirds of it in a row are masked, too, and also its first 6 or more
+    characters at the text's end or before an ellipsis, where a PAC truncated it.
     """
     folded = _fold(text)
     plain = "".join(char for char, _, _ in folded)
     spans: list[tuple[int, int]] = []
     for credential in credentials:
         needle = "".join(char for char, _, _ in _fold(credential))
-        # Of a credential that folds to nothing, such as "+++", the literal text is left.
+        # A credential such as "+++" folds to nothing: the literal text is masked.
         spans += _literal(text, credential)
         for begin, end in _matches(plain, needle):
             span = (folded[begin][1], _with_accents(text, folded[end - 1][2]))
@@ -46,7 +46,7 @@ def redact(text: str, credentials: Iterable[str]) -> str:
 
 
 def _matches(plain: str, needle: str) -> Iterator[tuple[int, int]]:
-    """Yield begin and end of what repeats ``needle``, or most of it; both are folded."""
+    """Yield begin and end of each occurrence of ``needle`` or most of it; both are folded."""
     size = max(_MIN_LENGTH, -(-2 * len(needle) // 3))
     parts = (
         {needle[at : at + size] for at in range(len(needle) - size + 1)}
@@ -86,14 +86,14 @@ def _mask_spans(text: str, spans: list[tuple[int, int]]) -> str:
     at = 0
     for begin, end in sorted(spans):
         if begin >= at:
-            # Two that overlap or touch are one.
+            # Spans that overlap or touch get one mask.
             pieces += [text[at:begin], "" if pieces and begin == at else MASK]
         at = max(at, end)
     return "".join([*pieces, text[at:]])
 
 
 def _fold(text: str) -> _Folded:
-    """Return a text's characters unescaped, in lower case, without accents and blanks."""
+    """Return a text's characters, unescaped, in lower case, without accents and blanks."""
     folded: _Folded = [(char, at, at + 1) for at, char in enumerate(text)]
     for _ in range(_MAX_ESCAPES):
         unescaped = list(_unescape(folded))
@@ -104,7 +104,7 @@ def _fold(text: str) -> _Folded:
         (plain, begin, end)
         for char, begin, end in folded
         for plain in unicodedata.normalize("NFKD", char).casefold()
-        # In a form, + is a blank; in JSON, a backslash precedes a quotation mark.
+        # In a form, + is a blank; in JSON, a backslash precedes a quote.
         if plain.isprintable() and plain not in " +\\" and not unicodedata.combining(plain)
     ]
 
@@ -115,12 +115,12 @@ def _unescape(folded: _Folded) -> Iterator[tuple[str, int, int]]:
         yield from folded[at : match.start()]
         at = match.end()
         begin, end = folded[match.start()][1], folded[at - 1][2]
-        for char in _meaning(match[0]):
+        for char in _decode_escape(match[0]):
             yield char, begin, end
     yield from folded[at:]
 
 
-def _meaning(escape: str) -> str:
+def _decode_escape(escape: str) -> str:
     if escape[0] == "%":
         encoded = unquote_to_bytes(escape)
         try:

@@ -1,4 +1,4 @@
-"""Report: a file for finance, its kinds and formats, its place and its states."""
+"""Report: a file for finance; its kinds, formats, keys and states."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from timbres.domain.account import ALL_ACCOUNTS
 from timbres.domain.month import Month
-from timbres.domain.rfc import quote_input
+from timbres.domain.text import quote_input
 from timbres.errors import INTERNAL_ERROR, PARAMETER_INVALID, TimbresError
 
 
@@ -26,12 +26,12 @@ class ReportStatus(StrEnum):
 PENDING, READY, FAILED = ReportStatus
 
 FILE_FORMATS = ("csv", "xlsx", "pdf", "html")
-# The account's capability of the same name says which accounts have which kind.
+# An account has the kinds that are among its capabilities.
 FORMATS: dict[str, tuple[str, ...]] = {
     "statement": ("csv", "pdf"),
     "consumption": FILE_FORMATS,
 }
-# A message is tried for less than this; a report pending longer has lost its message.
+# A message is retried for a shorter time: a report that is pending longer has lost its message.
 STALE_AFTER = timedelta(hours=5)
 
 _ID = re.compile(r"[0-9]{4}-[0-9]{2}-(statement|consumption)-[a-z]{3,4}-[0-9]{4}")
@@ -39,7 +39,7 @@ _ID = re.compile(r"[0-9]{4}-[0-9]{2}-(statement|consumption)-[a-z]{3,4}-[0-9]{4}
 
 @dataclass(frozen=True, slots=True)
 class ReportSpec:
-    """What a report is about; its ``stem`` begins the ids of all its versions."""
+    """Subject and format of a report."""
 
     account: str
     month: Month
@@ -48,17 +48,17 @@ class ReportSpec:
 
     @property
     def id_prefix(self) -> str:
-        """``2026-10-statement-csv``."""
+        """Prefix of the ids of all versions: ``2026-10-statement-csv``."""
         return f"{self.month}-{self.kind}-{self.format}"
 
     @property
     def key(self) -> str:
-        """The key in the bucket, the same for every version."""
+        """The key in the bucket, which all versions share."""
         return f"reports/{self.account}/{self.month}/{self.kind}.{self.format}"
 
     @property
     def download_name(self) -> str:
-        """The name a browser saves it under."""
+        """The file name for browsers."""
         return f"{self.account}-{self.month}-{self.kind}.{self.format}"
 
 
@@ -66,13 +66,13 @@ class ReportSpec:
 class Report:
     """The record of one report.
 
-    ``id`` is its stem and the number of its version, four digits. ``bytes``, ``sha256``
-    and ``object_version`` describe the object once ready; ``rows`` counts the movements in
-    what Timbres wrote, None for a file of the PAC's; ``seconds`` is how long the making took.
-    ``differences`` are the totals in which a statement and the balance of the same month
-    disagree, each as (statement's, balance's). ``run`` names the monthly run that asked,
-    None for a person. ``error`` holds code and detail, and the PAC's words, once failed.
-    ``unannounced``: it is ready or failed, and its event may not have been published yet.
+    ``id`` is the spec's id prefix and the version number, four digits. ``bytes``, ``sha256``
+    and ``object_version`` describe the object once ready. ``rows`` is the number of movements
+    in a file that Timbres wrote, None for a PAC's own file. ``seconds`` is the duration of the
+    generation. ``differences`` are the totals in which a statement and the balance of the same
+    month differ, each as [statement's, balance's]. ``run`` is the monthly run that requested
+    the report, None for a person. ``error`` has code, detail and the PAC's code and message,
+    once failed. ``is_unpublished``: it is ready or failed, and its event may not be published.
     """
 
     id: str
@@ -93,7 +93,7 @@ class Report:
 
     @property
     def version(self) -> int:
-        """1 for the first of its month, kind and format."""
+        """The version number, from 1."""
         return int(self.id[-4:])
 
 
@@ -105,17 +105,17 @@ ReportKey = tuple[str, str]
 class MonthlyRun:
     """A month's reports of every account, requested by the schedule, and the events about them.
 
-    Event 1 names the reports that are ready or failed at the run's end. Each later one, a
-    supplement, names reports that were settled afterwards. Which reports an event names is
-    decided and stored before it is published: published again, it names the same.
+    Event 1 names the reports that are ready or failed at the run's end. Each later event, a
+    supplement, names reports that were settled afterwards. The reports of an event are stored
+    before it is published, so that a repeated event names the same reports.
 
-    ``reports`` are those that event 1 names, and those of published supplements; None until
-    the start has requested all of them. ``late`` are those that no event has named as ready
-    or failed. ``supplement`` are those of event ``number``, unless that is the first.
-    ``failed`` has the error code of each account whose reports could not be requested, as
-    event ``number`` names them; ``late_failed`` has those that the next event names.
-    ``number`` counts the events decided, ``published`` those published. ``published_at`` is
-    when event 1 was. ``revision`` differs after each write.
+    ``reports`` are the reports of event 1 and of published supplements; None until the start
+    has requested all of them. ``late`` are the reports that no event has named as ready or
+    failed. ``supplement`` are the reports of event ``number``, unless that is event 1.
+    ``failed`` has the error code of each account whose reports could not be requested, for
+    event ``number``; ``late_failed`` has those for the next event. ``number`` is the number of
+    stored events, ``published`` the number of published ones. ``published_at`` is the time of
+    event 1. ``revision`` changes with each write.
     """
 
     id: str
@@ -138,11 +138,11 @@ class MonthlyRun:
 
     @property
     def has_late(self) -> bool:
-        """Whether there is something that no event has named."""
+        """Whether there are reports or accounts that no event has named."""
         return bool(self.late or self.late_failed)
 
     def with_requested(self, reports: Sequence[ReportKey], failed: Mapping[str, str]) -> MonthlyRun:
-        """Return the run with what a start requested; a start may be repeated at any time."""
+        """Return the run with the reports that a start requested; a start may be repeated."""
         known = {*(self.reports or ()), *self.late, *self.supplement}
         new = [report for report in reports if report not in known]
         if not self.number:
@@ -153,7 +153,7 @@ class MonthlyRun:
         )
 
     def with_next_event(self, settled: Sequence[ReportKey]) -> MonthlyRun:
-        """Return the run with its next event decided, which names ``settled``."""
+        """Return the run with its next event, which names ``settled``."""
         named = set(settled)
         if self.number:
             return replace(
@@ -165,7 +165,7 @@ class MonthlyRun:
                 late_failed={},
             )
         if self.reports is None:
-            # The start broke off: no account is known to be complete.
+            # The start did not complete: no account is known to be complete.
             return replace(self, number=1, failed={ALL_ACCOUNTS: INTERNAL_ERROR.code})
         return replace(
             self,
@@ -175,7 +175,7 @@ class MonthlyRun:
         )
 
     def with_published(self, at: datetime) -> MonthlyRun:
-        """Return the run with the event that was decided last published."""
+        """Return the run with its last event published."""
         reports = self.reports
         if reports is not None:
             reports = [*reports, *self.supplement]
@@ -188,18 +188,18 @@ class MonthlyRun:
         )
 
 
-def version_id(stem: str, version: int) -> str:
-    """Return the id of a version, 1 to 9999."""
-    return f"{stem}-{version:04d}"
+def version_id(id_prefix: str, version: int) -> str:
+    """Return the id of a report's version, 1 to 9999."""
+    return f"{id_prefix}-{version:04d}"
 
 
-def version_stem(report_id: str) -> str:
-    """Return what the ids of all versions of a report begin with."""
+def id_prefix_of(report_id: str) -> str:
+    """Return the prefix of the ids of all versions of a report."""
     return report_id.rpartition("-")[0]
 
 
 def is_report_id(text: str) -> bool:
-    """Tell whether ``text`` has the form of a report's id."""
+    """Return whether ``text`` has the format of a report's id."""
     return _ID.fullmatch(text) is not None
 
 
@@ -208,22 +208,22 @@ def parse_kind(value: object) -> str:
     if not isinstance(value, str) or value not in FORMATS:
         raise TimbresError(
             PARAMETER_INVALID,
-            f"{quote_input(value)} is no kind of report: expected one of {', '.join(FORMATS)}.",
+            f"{quote_input(value)} is not a report kind: expected one of {', '.join(FORMATS)}.",
             field="kind",
         )
     return value
 
 
 def parse_formats(text: str) -> tuple[str, ...]:
-    """Return the formats of the monthly run, ``csv, pdf`` for instance. Raises ValueError."""
+    """Return the formats of the monthly run, for example ``csv, pdf``. Raises ValueError."""
     formats = tuple(dict.fromkeys(part.strip() for part in text.split(",")))
     if not set(formats) <= set(FILE_FORMATS):
-        raise ValueError(f"{text!r}: expected some of {', '.join(FILE_FORMATS)}, with commas")
+        raise ValueError(f"{text!r}: expected a comma-separated list of {', '.join(FILE_FORMATS)}")
     return formats
 
 
 def parse_format(value: object, kind: str) -> str:
-    """Return a format that reports of ``kind`` have. Raises ``parameter-invalid``."""
+    """Return a format of reports of ``kind``. Raises ``parameter-invalid``."""
     if not isinstance(value, str) or value not in FORMATS[kind]:
         raise TimbresError(
             PARAMETER_INVALID,

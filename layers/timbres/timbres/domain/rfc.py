@@ -1,4 +1,4 @@
-"""RFC: the tax identifier of an issuer, as SAT's ``t_RFC`` defines its form."""
+"""RFC: the tax identifier of an issuer, in the format of SAT's ``t_RFC``."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ import re
 import unicodedata
 from typing import NewType
 
+from timbres.domain.text import quote_input
 from timbres.errors import RFC_GENERIC, RFC_INVALID, TimbresError
 
 Rfc = NewType("Rfc", str)
 
-# Judged before upper-casing: Unicode upper-cases some foreign letters into valid ones.
+# Checked before upper-casing: Unicode upper-cases some foreign letters into valid ones.
 _ALPHABET = re.compile(r"[A-Za-z&Ññ0-9]*")
 _T_RFC = re.compile(r"[A-Z&Ñ]{3,4}[0-9]{2}(0[1-9]|1[012])(0[1-9]|[12][0-9]|3[01])[A-Z0-9]{2}[0-9A]")
 GENERIC = frozenset({Rfc("XAXX010101000"), Rfc("XEXX010101000")})
 
 
 def parse_rfc(text: object, field: str = "rfc") -> Rfc:
-    """Return the RFC in ``text``: NFC, trimmed, upper-case, 12 or 13 characters.
+    """Return the RFC in ``text``: NFC, trimmed, upper case, 12 or 13 characters.
 
     The check digit is not enforced: real RFCs fail it. Raises ``rfc-invalid``.
     """
@@ -28,8 +29,8 @@ def parse_rfc(text: object, field: str = "rfc") -> Rfc:
     if not _ALPHABET.fullmatch(composed) or not _T_RFC.fullmatch(candidate):
         raise TimbresError(
             RFC_INVALID,
-            f"{quote_input(text)} is no RFC: 3 or 4 letters (A-Z, Ñ, &), a date as YYMMDD, "
-            "3 characters; for example A&D061009TY8.",
+            f"{quote_input(text)} is not a valid RFC: expected 3 or 4 letters (A-Z, Ñ, &), a date "
+            "as YYMMDD and 3 characters; for example A&D061009TY8.",
             field=field,
         )
     return Rfc(candidate)
@@ -41,14 +42,7 @@ def parse_issuer(text: object, field: str = "rfc") -> Rfc:
     if rfc in GENERIC:
         raise TimbresError(
             RFC_GENERIC,
-            f"{rfc} stands for the public or for foreigners; stamps belong to an issuer.",
+            f"{rfc} is the RFC of the public or of foreigners; stamps belong to an issuer.",
             field=field,
         )
     return rfc
-
-
-def quote_input(value: object) -> str:
-    """Return what a caller sent in a form fit for an error: short, printable, quoted."""
-    text = value if isinstance(value, str) else repr(value)
-    printable = "".join(c if c.isprintable() else "?" for c in text[:40])
-    return f"'{printable}'" + ("…" if len(text) > 40 else "")

@@ -1,4 +1,4 @@
-"""Run: one day's count of every known issuer, in batches that may arrive twice, late or never."""
+"""Daily run: the count of every known issuer, in batches that may arrive twice, late or never."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class RunStatus(StrEnum):
 
 RUNNING, FINISHED = RunStatus
 
-# One message of the queue: small enough for one invocation at 1 call per second.
+# Issuers in one message: few enough for one invocation at 1 call per second.
 BATCH_SIZE = 200
-# A run that takes longer is closed with what it has: the next one is near.
+# A run that takes longer is closed with its results so far.
 MAX_DURATION = timedelta(hours=6)
-# Longest pause between two attempts, so that a PAC that is back is noticed soon.
+# Upper limit of the backoff, so that the end of an outage is noticed soon.
 MAX_RETRY_SECONDS = 900.0
 # Code of issuers without a result when the run was closed.
 NOT_REACHED = "not-reached"
@@ -34,7 +34,7 @@ Rfcs = tuple[str, ...] | None
 
 @dataclass(frozen=True, slots=True)
 class BatchId:
-    """Names a batch; ``number`` is unique within run and account."""
+    """Key of a batch; ``number`` is unique within run and account."""
 
     run: str
     account: str
@@ -45,9 +45,9 @@ class BatchId:
 class Batch:
     """Some issuers of one account, to be counted in a run.
 
-    ``rfcs`` are those without a result yet: empty when the batch is complete, None for a
-    batch that reads the account's balance, which has all of its issuers. ``version`` counts
-    the results stored so far. ``closed``: the run's totals no longer change.
+    ``rfcs`` are the issuers without a result: empty if the batch is complete, None for a batch
+    that reads the account's balance, which has all of its issuers. ``version`` is the number of
+    stored results. ``closed``: the run's totals no longer change.
     """
 
     id: BatchId
@@ -63,7 +63,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class AlertChange:
-    """An issuer that has newly become ``low`` or ``exhausted``."""
+    """An issuer that became ``low`` or ``exhausted``."""
 
     account: str
     rfc: str
@@ -78,8 +78,8 @@ class BatchResult:
     """Result of one attempt at a batch.
 
     ``done``: number of issuers with a count of the run's day. ``unexpected``: number of
-    issuers beyond those planned. ``failed``: error code by RFC, for issuers that are given
-    up. ``remaining``: what the next attempt has to do, as ``Batch.rfcs``.
+    issuers that were not planned. ``failed``: error code by RFC, for issuers that are not
+    retried. ``remaining``: issuers for the next attempt, as ``Batch.rfcs``.
     """
 
     done: int = 0
@@ -93,8 +93,9 @@ class BatchResult:
 class AccountRun:
     """State of a run for one account.
 
-    ``failed`` counts issuers by error code. ``plan`` names the account's stored batches,
-    None before they are stored. ``problem`` is the code that kept the account out of the run.
+    ``failed`` has the number of issuers per error code. ``plan`` is the id of the account's
+    stored batches, None before they are stored. ``problem`` is the error code if the account
+    could not take part in the run.
     """
 
     account: str
@@ -117,10 +118,10 @@ class AccountRun:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """The record of a run; ``id`` is when it was due, in Mexico City.
+    """The record of a run; ``id`` is its scheduled time in Mexico City.
 
-    ``enqueued``: the batches of every account are in the queue. ``finished_at`` is when its
-    results were fixed; the run is ``finished`` once they are published.
+    ``enqueued``: the batches of every account are in the queue. ``finished_at`` is the time
+    from which its results no longer change; it is ``finished`` once they are published.
     """
 
     id: str
@@ -134,12 +135,12 @@ class Run:
 
     @property
     def day(self) -> date:
-        """The day whose snapshots it writes."""
+        """The day of its snapshots."""
         return date.fromisoformat(self.id[:10])
 
     @property
     def closes_at(self) -> datetime:
-        """When it is closed at the latest."""
+        """The latest time at which it is closed."""
         return self.started_at + MAX_DURATION
 
     @property
@@ -149,15 +150,15 @@ class Run:
 
 
 def retry_delay(attempt: int, base_seconds: float) -> float:
-    """Return the seconds to wait after the ``attempt``-th attempt, the first being 1."""
+    """Return the seconds to wait after attempt number ``attempt``, from 1."""
     return min(base_seconds * 2.0 ** (attempt - 1), MAX_RETRY_SECONDS)
 
 
 def run_id(due: datetime) -> str:
-    """Return the id of the run due at ``due``, a time of Mexico City: ``2026-11-21-050000``."""
+    """Return the id of the run due at ``due`` in Mexico City: ``2026-11-21-050000``."""
     return f"{due:%Y-%m-%d-%H%M%S}"
 
 
 def is_run_id(text: str) -> bool:
-    """Whether ``text`` has the form of a run's id."""
+    """Return whether ``text`` has the format of a run's id."""
     return _ID.fullmatch(text) is not None

@@ -1,21 +1,21 @@
-"""Stamps of one issuer, and the number of them that one contract may buy."""
+"""Stamps of one issuer, and the number of stamps of one contract."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from timbres.domain.rfc import quote_input
+from timbres.domain.text import quote_input
 from timbres.errors import STAMPS_INVALID, TimbresError
 
-# More in one contract than any issuer needs in years: a slip of the keyboard, not an order.
+# No issuer needs more in years: a larger number is a typing error.
 MAX_STAMPS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Stamps:
-    """What a PAC says of one issuer, in stamps. None is what it did not say; never 0 for it.
+    """A PAC's counts of one issuer, in stamps; None, never 0, if the PAC did not return a count.
 
-    ``unlimited``: the issuer draws from the account without a limit; ``available`` is None then.
+    ``unlimited``: the issuer draws from the account without a limit; ``available`` is then None.
 
     Source: "Utilerias.getTimbres" (contratados, usados, disponibles).
     """
@@ -27,15 +27,15 @@ class Stamps:
 
 
 def parse_stamps(value: object, field: str = "stamps") -> int:
-    """Return a number of stamps to buy, from a JSON value: an integer from 1 to 1,000,000.
+    """Return a contract's number of stamps from a JSON value, an integer from 1 to 1,000,000.
 
-    Raises ``stamps-invalid`` for anything else, 500.0 and "500" among it.
+    Raises ``stamps-invalid`` for any other value, for example 500.0 or "500".
     """
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_STAMPS:
         raise TimbresError(
             STAMPS_INVALID,
-            f"{quote_input(value)} is no number of stamps: expected a whole number "
-            f"from 1 to {MAX_STAMPS}, written without decimals or quotes.",
+            f"{quote_input(value)} is not a valid number of stamps: expected a whole number "
+            f"from 1 to {MAX_STAMPS}, without decimals or quotes.",
             field=field,
         )
     return value

@@ -1,4 +1,4 @@
-"""Trace: what a PAC's reads say of a contract that was sent to it."""
+"""Trace: a PAC's evidence about a contract that was sent to it."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from timbres.domain.stamps import Stamps
 
 
 class Verdict(Enum):
-    """What became of a contract, as far as one reading shows.
+    """Result of one read.
 
-    ``DONE``: it took effect. ``NOT_DONE``: it has not, so far. ``NOT_YET``: the PAC did not
-    return what would tell. ``INCONCLUSIVE``: it did, and so far that tells neither.
-    ``AMBIGUOUS``: something else changed, and no later reading will tell.
+    ``DONE``: the contract took effect. ``NOT_DONE``: it has not taken effect so far.
+    ``NOT_YET``: the PAC did not return the necessary data. ``INCONCLUSIVE``: the data prove
+    nothing so far. ``AMBIGUOUS``: something else changed, and no later read can prove anything.
     """
 
     DONE = "done"
@@ -25,10 +25,10 @@ class Verdict(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """What one reading shows of a contract.
+    """Evidence of one read.
 
-    ``stamps`` are the issuer's, None where they were not read. ``note`` gives the reason for
-    the verdict, for the journal.
+    ``stamps`` are the issuer's, None if they were not read. ``note`` is the reason for the
+    verdict, for the journal.
     """
 
     verdict: Verdict
@@ -41,12 +41,15 @@ NO_CONTRACTED = "the PAC did not return the stamps contracted"
 
 
 def trace_by_count(before: Stamps | None, now: Stamps, stamps: int) -> Trace:
-    """Return what an issuer's counts show of a contract of ``stamps``.
+    """Return the evidence of an issuer's counts about a contract of ``stamps``.
 
-    ``before`` are the counts before it was sent, None where the PAC did not know the issuer.
-    Contracted grew by exactly ``stamps``: done. All counts unchanged, usage aside: not done.
-    Contracted unchanged, and anything else different or not returned: inconclusive, as is
-    everything without a count before. Contracted changed otherwise: ambiguous.
+    ``before`` are the counts before it was sent, None if the PAC did not know the issuer.
+
+    - No count before: inconclusive.
+    - Contracted grew by exactly ``stamps``: done.
+    - Contracted changed otherwise: ambiguous.
+    - All counts unchanged except for usage: not done.
+    - Contracted unchanged, another count different or not returned: inconclusive.
     """
     if before is None or before.contracted is None:
         return Trace(Verdict.INCONCLUSIVE, now, NO_COUNT_BEFORE)
@@ -73,10 +76,10 @@ def _describe(stamps: Stamps) -> str:
 
 
 def _is_usage(before: Stamps, now: Stamps) -> bool:
-    """Tell whether used grew by as much as available went down.
+    """Return whether used grew by as much as available decreased.
 
-    False when one of the counts is not known: an older contract that expires at the same time
-    leaves the contracted stamps as they were.
+    False if one of the counts is not known: the expiry of an older contract could then hide the
+    new one in the contracted stamps.
     """
     used = _difference(before.used, now.used)
     available = _difference(before.available, now.available)

@@ -14,7 +14,8 @@ from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEvent
 from botocore.exceptions import BotoCoreError, ClientError
 
 from timbres.deadline import Deadline
-from timbres.domain.rfc import Rfc, parse_rfc, quote_input
+from timbres.domain.rfc import Rfc, parse_rfc
+from timbres.domain.text import quote_input
 from timbres.errors import (
     AWS_SERVICE_UNAVAILABLE,
     BODY_INVALID,

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from timbres.domain.issuer_import import UNSET, InvalidRow, IssuerImport, RawRow
-from timbres.domain.rfc import quote_input
+from timbres.domain.text import quote_input
 from timbres.errors import BODY_INVALID, TimbresError
 
 MAX_ROWS = 10_000

@@ -7,7 +7,7 @@ from datetime import date
 from typing import Any
 
 from timbres.domain.account import ALL_ACCOUNTS
-from timbres.domain.month import month_from_text
+from timbres.domain.month import Month
 
 _REPORTS = {"statement": "estado de cuenta", "consumption": "reporte de consumo"}
 _FORMATS = {"csv": "CSV", "xlsx": "Excel", "pdf": "PDF", "html": "página web"}
@@ -57,7 +57,7 @@ def date_es(iso: str) -> str:
 
 def month_es(month: str) -> str:
     """Return ``2026-10`` as ``octubre de 2026``. Raises ValueError for anything else."""
-    return month_from_text(month).label_es
+    return Month.from_text(month).label_es
 
 
 def account_label(name: str) -> str:

@@ -1,4 +1,4 @@
-"""The interface of a PAC's client, one protocol per capability, and the results of its calls."""
+"""Interface of a PAC's client: one protocol per capability, and the results of its calls."""
 
 from __future__ import annotations
 
@@ -18,28 +18,27 @@ from timbres.domain.trace import Trace
 
 T = TypeVar("T")
 
-# Threads that may speak to one account's PAC at a time, each over a connection of its own.
+# Threads that may call one account's PAC at the same time, each with its own connection.
 MAX_CONNECTIONS = 32
 
 
 class BalanceStream(Protocol):
-    """A month's balance as the PAC sent it, kept on disk so that it can be read twice.
+    """A month's balance as the PAC sent it, on disk, so that it can be read twice.
 
-    A context manager: leaving it frees the disk. The whole answer has come when one is
-    made, but it is understood only while it is read: any step may raise
-    ``pac-protocol-error``.
+    A context manager: its exit frees the disk. The response is complete, but it is parsed
+    only while it is read: each step may raise ``pac-protocol-error``.
     """
 
     summary: Summary
 
     def movements(self) -> Iterator[Movement]:
-        """Yield every movement, from the first, in the PAC's order."""
+        """Yield every movement in the PAC's order; each call starts with the first."""
         ...
 
     def verified_movements(self) -> Iterator[Movement]:
-        """Yield every movement; at the end, raise if they contradict the summary.
+        """Yield every movement, then compare them with the summary.
 
-        Raises a ``pac-protocol-error`` that may be retried and states both figures.
+        Raises a retryable ``pac-protocol-error`` with both totals if they differ.
         """
         ...
 
@@ -47,16 +46,16 @@ class BalanceStream(Protocol):
 
     def __exit__(
         self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
+        exception_type: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
     ) -> None: ...
 
 
 class StatementFile(Protocol):
-    """A PAC's own statement as it sent it, on disk; the caller closes ``file``.
+    """A PAC's own statement, byte for byte, on disk; the caller closes ``file``.
 
-    ``size`` is in bytes, ``sha256`` hexadecimal.
+    ``size`` is in bytes, ``sha256`` is hexadecimal.
     """
 
     @property
@@ -69,19 +68,19 @@ class StatementFile(Protocol):
     def sha256(self) -> str: ...  # noqa: D102 as above
 
     def figures(self) -> Statement | None:
-        """Return what the file says; None for a format that is not read.
+        """Return the content of the file; None for a format that Timbres does not parse.
 
-        Leaves the file open. Raises ``pac-protocol-error`` for what cannot be read.
+        The file stays open. Raises ``pac-protocol-error`` for an invalid file.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """A PAC's answer to a contract that it created.
+    """A PAC's response about a contract that it created.
 
-    ``code`` is None for a PAC without codes; ``total`` is the issuer's new total of stamps
-    contracted, where the answer has it.
+    ``code`` is None for a PAC without codes. ``total`` is the issuer's new total of contracted
+    stamps, None if the response does not contain it.
     """
 
     code: str | None
@@ -92,14 +91,14 @@ class Receipt:
 class BalanceClient(Protocol):
     """The capability ``balance``. Every operation of a client raises :class:`PacError`.
 
-    Reads are repeated within the deadline; what changes something at the PAC never is.
+    A client retries reads within the deadline. It never retries a write.
     """
 
     @abstractmethod
     def balance(self, month: Month, rfc: Rfc | None, deadline: Deadline) -> BalanceStream:
         """Return the month's balance, of all RFCs (None) or of one. The caller closes it.
 
-        Raises ``issuer-not-registered`` for an RFC that the account does not hold.
+        Raises ``issuer-not-registered`` for an RFC that the account does not have.
         """
 
 
@@ -110,7 +109,8 @@ class StatementClient(Protocol):
     def statement(self, month: Month, file_format: str, deadline: Deadline) -> StatementFile:
         """Return the PAC's own statement as ``csv`` or ``pdf``, byte for byte.
 
-        The caller closes its file. Raises ``pac-protocol-error`` for what is no such file.
+        The caller closes its file. Raises ``pac-protocol-error`` if the response is not such a
+        file.
         """
 
 
@@ -119,9 +119,10 @@ class StampClient(Protocol):
 
     @abstractmethod
     def stamps(self, rfc: Rfc, deadline: Deadline) -> Stamps:
-        """Return the stamps that an issuer contracted, used and has left.
+        """Return an issuer's contracted, used and available stamps.
 
-        What the PAC does not say is None; ``pac-protocol-error`` when it says none of them.
+        A count that the PAC does not return is None. Raises ``pac-protocol-error`` if it returns
+        no count at all.
         """
 
 
@@ -130,30 +131,30 @@ class ContractClient(Protocol):
 
     @abstractmethod
     def create_contract(self, rfc: Rfc, stamps: int, deadline: Deadline) -> Receipt:
-        """Allot stamps to an issuer: one request, never repeated.
+        """Allot stamps to an issuer with one request, which is never retried.
 
-        An error whose kind ``may_have_taken_effect`` leaves the contract unknown. Raises
-        ``out-of-time``, with nothing sent, when the answer could not be waited for.
+        After an error whose problem type ``may_have_taken_effect``, the contract is unknown.
+        Raises ``out-of-time``, with nothing sent, if there is not enough time for the response.
         """
 
     @abstractmethod
     def trace(self, sent: Contract, deadline: Deadline) -> Trace:
-        """Return what the PAC shows of a contract that was sent; it only reads.
+        """Return the PAC's evidence about a contract that was sent; it only reads.
 
-        By its counts (:func:`timbres.domain.trace.trace_by_count`), its ledger or a reference,
-        whatever the PAC has. A failed read raises and is no verdict. The lag of reads and the
-        settling time are :meth:`Contract.evaluate`'s.
+        The evidence is the counts (:func:`timbres.domain.trace.trace_by_count`), a ledger or a
+        reference, depending on the PAC. A failed read raises. :meth:`Contract.evaluate` applies
+        the lag of reads and the settling time.
         """
 
 
 class PacClient(BalanceClient, StatementClient, StampClient, ContractClient, Protocol):
-    """Every operation there is, as services use it; see :class:`PacClientDecorator`."""
+    """All operations, as services use them; see :class:`PacClientDecorator`."""
 
 
 class PacClientDecorator(PacClient):
-    """A client around another: every operation goes through ``_read`` or ``_write``.
+    """A client that wraps another: every operation calls ``_read`` or ``_write``.
 
-    An operation that a protocol adds must be added here: the class is abstract without it.
+    Each operation of the protocols must be implemented here: otherwise the class is abstract.
     """
 
     def balance(self, month: Month, rfc: Rfc | None, deadline: Deadline) -> BalanceStream:
@@ -167,23 +168,23 @@ class PacClientDecorator(PacClient):
         )
 
     def stamps(self, rfc: Rfc, deadline: Deadline) -> Stamps:
-        """Return the stamps that an issuer contracted, used and has left."""
+        """Return an issuer's contracted, used and available stamps."""
         return self._read("stamps", lambda client: client.stamps(rfc, deadline))
 
     def create_contract(self, rfc: Rfc, stamps: int, deadline: Deadline) -> Receipt:
-        """Allot stamps to an issuer: one request, never repeated."""
+        """Allot stamps to an issuer with one request, which is never retried."""
         return self._write(
             "contracts", lambda client: client.create_contract(rfc, stamps, deadline)
         )
 
     def trace(self, sent: Contract, deadline: Deadline) -> Trace:
-        """Return what the PAC shows of a contract that was sent; it only reads."""
+        """Return the PAC's evidence about a contract that was sent; it only reads."""
         return self._read("contracts", lambda client: client.trace(sent, deadline))
 
     @abstractmethod
     def _read(self, capability: str, call: Callable[[PacClient], T]) -> T:
-        """Return what ``call`` reads from the PAC."""
+        """Return the result of ``call``, which reads from the PAC."""
 
     @abstractmethod
     def _write(self, capability: str, call: Callable[[PacClient], T]) -> T:
-        """Return what ``call``, which changes something at the PAC, returns."""
+        """Return the result of ``call``, which changes data at the PAC."""

@@ -1,1 +1,1 @@
-"""What is stored in DynamoDB and Secrets Manager, as domain objects."""
+"""Repositories: domain objects in DynamoDB and Secrets Manager."""

@@ -12,14 +12,14 @@ from botocore.exceptions import ClientError
 from timbres.domain.account import Account, Pac, parse_account, parse_account_name
 from timbres.errors import ACCOUNT_NOT_FOUND, TimbresError
 
-# A changed secret is in use within a minute, without a call to AWS for every request.
+# A changed secret is used within a minute, without a call to AWS per request.
 CACHE_TTL_SECONDS = 60.0
 
 
 class AccountRepository:
-    """The accounts there are; each is read at most once a minute.
+    """Reads accounts, each at most once per minute.
 
-    ``secrets`` is a client for Secrets Manager, ``prefix`` what their names begin with,
+    ``secrets`` is a client for Secrets Manager, ``prefix`` the prefix of the secrets' names,
     ``pacs`` the PACs by name.
     """
 
@@ -27,27 +27,27 @@ class AccountRepository:
         self._secrets = secrets
         self._prefix = prefix
         self._pacs = pacs
-        self._kept: dict[str, tuple[float, Account]] = {}
-        self._reading = threading.Lock()
+        self._cache: dict[str, tuple[float, Account]] = {}
+        self._lock = threading.Lock()
 
     def get(self, name: str, fresh: bool = False) -> Account:
-        """Return an account by its secret's current version; ``fresh`` reads it now.
+        """Return an account from its secret's current version; ``fresh`` bypasses the cache.
 
         Raises ``account-unknown`` or ``account-misconfigured``.
         """
         name = parse_account_name(name)
-        if not fresh and (kept := self._cached(name)):
-            return kept
-        # Many threads may find it out of date at once: one reads it, the others take that.
-        with self._reading:
-            if not fresh and (kept := self._cached(name)):
-                return kept
+        if not fresh and (cached := self._get_cached(name)):
+            return cached
+        # If several threads need the same account, one reads it and the others use its result.
+        with self._lock:
+            if not fresh and (cached := self._get_cached(name)):
+                return cached
             account = self._read(name)
-            self._kept[name] = (time.monotonic(), account)
+            self._cache[name] = (time.monotonic(), account)
             return account
 
     def list_names(self) -> list[str]:
-        """Return the names of all accounts, sorted; secrets that cannot be one are left out."""
+        """Return the sorted names of all accounts; secrets with an invalid name are left out."""
         names = set()
         pages = self._secrets.get_paginator("list_secrets").paginate(
             Filters=[{"Key": "name", "Values": [self._prefix]}]
@@ -62,20 +62,20 @@ class AccountRepository:
                         continue
         return sorted(names)
 
-    def _cached(self, name: str) -> Account | None:
-        at, account = self._kept.get(name, (0.0, None))
+    def _get_cached(self, name: str) -> Account | None:
+        at, account = self._cache.get(name, (0.0, None))
         return account if time.monotonic() - at < CACHE_TTL_SECONDS else None
 
     def _read(self, name: str) -> Account:
         try:
             secret = self._secrets.get_secret_value(SecretId=self._prefix + name)
         except ClientError as error:
-            # A secret marked for deletion answers InvalidRequestException.
-            gone = ("ResourceNotFoundException", "InvalidRequestException")
-            if error.response["Error"]["Code"] in gone:
+            # InvalidRequestException: the secret is marked for deletion.
+            not_found = ("ResourceNotFoundException", "InvalidRequestException")
+            if error.response["Error"]["Code"] in not_found:
                 raise TimbresError(
                     ACCOUNT_NOT_FOUND,
-                    f"There is no account {name}: no secret {self._prefix}{name}.",
+                    f"Account {name} does not exist: secret {self._prefix}{name} was not found.",
                     field="account",
                 ) from None
             raise

@@ -1,11 +1,11 @@
-"""The journal of contracts in DynamoDB: written before the call, never rewritten in silence.
+"""DynamoDB repository for contracts, the journal: each has an append-only history.
 
 Items of an account, by sort key: ``contract#<id>``, the contract with its history;
-``key#<hash>``, the contract of an Idempotency-Key, for ever. Items of a PAC login, under
-``login#<fingerprint>`` in place of the account: ``in-flight#<rfc>``, the one contract of an
-issuer that is not settled, or that no count includes yet; ``day#<date>``, the stamps of a day.
-A contract that the reconciler has still to do with is in the index ``open`` by the time of its
-next look.
+``key#<hash>``, the contract of an Idempotency-Key, without expiry. Items of a PAC login have
+the partition key ``login#<fingerprint>`` instead of the account: ``in-flight#<rfc>``, the one
+contract of an issuer that is not settled or not included in a count; ``day#<date>``, the
+stamps of a day. Contracts that the reconciler has to process are in the index ``open``, sorted
+by the time of the next check.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ from timbres.repositories.dynamodb import (
 _TIMES = ("at", "created_at", "sent_at", "settled_at", "look_at")
 _PAGE = 100
 _OPEN = "open"
-# The place of the day's stamps in the transaction that opens a contract.
+# Index of the day's stamps in the transaction that creates a contract.
 _DAY = 3
 _ATTEMPTS = 5
-# What is left of a request's time to answer it.
+# Seconds before the deadline that are reserved for the response.
 _RESERVE_SECONDS = 5.0
-# Attributes keep the names that existing tables and the index have.
+# Attributes in existing tables and the index have these names.
 _STORED_NAMES = {
     "rejection": "refusal",
     "next_check_at": "look_at",
     "published_events": "announced",
 }
-# Items of versions before 0.5.0 have these steps and events.
+# Items written before 0.5.0 have these steps and events.
 _OLD_STEPS = {
     "open": "create",
     "refuse": "reject",
@@ -62,10 +62,10 @@ _OLD_EVENTS = {"Contract Unknown": "Contract Outcome Unknown"}
 
 @dataclass(frozen=True, slots=True)
 class ContractConflict:
-    """A contract could not be opened, because ``contract`` stands in its way.
+    """A contract was not created because of ``contract``.
 
-    ``by_key``: its Idempotency-Key is this contract's already, ``same_body`` or not.
-    Otherwise the contract is another one of the issuer, not settled.
+    ``by_key``: that contract has the same Idempotency-Key; ``same_body``: also the same body.
+    Otherwise it is another contract of the issuer that is not settled.
     """
 
     contract: Contract
@@ -75,13 +75,13 @@ class ContractConflict:
 
 @dataclass(frozen=True, slots=True)
 class DailyLimitReached:
-    """A contract could not be opened: ``ordered`` stamps were ordered that day already."""
+    """A contract was not created because ``requested`` stamps were already requested that day."""
 
     requested: int
 
 
 class ContractRepository:
-    """The journal; ``dynamodb`` is a client, ``table`` the table's name."""
+    """Stores contracts; ``dynamodb`` is a client, ``table`` the table's name."""
 
     def __init__(self, dynamodb: Any, table: str) -> None:
         self._dynamodb = dynamodb
@@ -90,10 +90,10 @@ class ContractRepository:
     def create(
         self, contract: Contract, body_hash: str, max_per_day: int
     ) -> ContractConflict | DailyLimitReached | None:
-        """Write a new pending contract, or return what stands in its way.
+        """Write a new pending contract, or return the reason why it was not created.
 
-        One transaction: the contract, its Idempotency-Key, its issuer's mark, the day's
-        stamps. Of requests that race, one writes; the others find it.
+        One transaction writes the contract, its Idempotency-Key, the issuer's lock and the
+        day's stamps. Of concurrent requests, one succeeds; the others return its contract.
         """
         account, key = contract.account, contract.idempotency_key
         items = [
@@ -104,7 +104,7 @@ class ContractRepository:
                 "contract_id": contract.id,
                 "body_hash": body_hash,
             },
-            _mark_key(contract) | {"contract_id": contract.id, "of_account": account},
+            _lock_key(contract) | {"contract_id": contract.id, "of_account": account},
         ]
         steps: list[Item] = [
             {
@@ -118,60 +118,60 @@ class ContractRepository:
         ]
         room = max_per_day - contract.stamps
         day = self._day(contract, contract.stamps)
-        # A day without an item has room for the limit, not for more.
+        # A day without an item permits the limit, but not more.
         day["Update"]["ConditionExpression"] = (
             "stamps <= :room" if room < 0 else "attribute_not_exists(stamps) OR stamps <= :room"
         )
         day["Update"]["ExpressionAttributeValues"] |= serialize({":room": room})
         for attempt in range(_ATTEMPTS):
             failed = transact_write(self._dynamodb, [*steps, day])
-            # DynamoDB may name only some of the conditions that failed: the key comes first.
+            # DynamoDB may return only some of the failed conditions: the key has precedence.
             if not failed:
                 return None
-            if taken := self.find_by_key(account, key, body_hash):
-                return taken
-            if taken := self._in_flight(contract):
-                return taken
+            if conflict := self.find_by_key(account, key, body_hash):
+                return conflict
+            if conflict := self._find_in_flight(contract):
+                return conflict
             if failed == {_DAY}:
                 return DailyLimitReached(self.stamps_requested_on_day(contract))
-            # What was in the way has gone between the write and the reads.
+            # The conflict disappeared between the write and the reads.
             time.sleep(0.05 * attempt)
         raise TimbresError(
             AWS_SERVICE_UNAVAILABLE,
-            "The table of contracts names a contract that it does not contain, as after a restore "
-            "of some of its items. Nothing was sent; an operator has to restore the table.",
+            "The table of contracts references a contract that it does not contain, for example "
+            "after a partial restore. Nothing was sent; an operator has to restore the table.",
         )
 
-    def _in_flight(self, contract: Contract) -> ContractConflict | None:
-        mark = self._get(**_mark_key(contract))
-        first = self.get(mark["of_account"], mark["contract_id"]) if mark else None
-        return ContractConflict(first, by_key=False) if first and first.holds_issuer else None
+    def _find_in_flight(self, contract: Contract) -> ContractConflict | None:
+        lock = self._get(**_lock_key(contract))
+        holder = self.get(lock["of_account"], lock["contract_id"]) if lock else None
+        return ContractConflict(holder, by_key=False) if holder and holder.holds_issuer else None
 
     def stamps_requested_on_day(self, contract: Contract) -> int:
         """Return the stamps of the login's contracts on the day of ``contract``.
 
-        Rejected ones are left out.
+        Rejected contracts are left out.
         """
         item = self._get(**_day_key(contract))
         return int(item["stamps"]) if item else 0
 
     def find_by_key(self, account: str, key: str, body_hash: str) -> ContractConflict | None:
-        """Return the contract that an Idempotency-Key stands for, or None."""
-        mark = self._get(account, self._key_entry(key))
-        contract = self.get(account, mark["contract_id"]) if mark else None
-        if mark is None or contract is None:
+        """Return the contract of an Idempotency-Key, or None."""
+        item = self._get(account, self._key_entry(key))
+        contract = self.get(account, item["contract_id"]) if item else None
+        if item is None or contract is None:
             return None
-        return ContractConflict(contract, by_key=True, same_body=mark["body_hash"] == body_hash)
+        return ContractConflict(contract, by_key=True, same_body=item["body_hash"] == body_hash)
 
     def get(self, account: str, contract_id: str) -> Contract | None:
-        """Return a contract as it stands now, or None."""
-        found = self.get_with_history(account, contract_id)
-        return found[0] if found else None
+        """Return a contract, by a consistent read, or None."""
+        item = self._get(account, f"contract#{contract_id}")
+        return _contract(item) if item else None
 
     def get_with_history(
         self, account: str, contract_id: str
     ) -> tuple[Contract, list[Item]] | None:
-        """Return a contract and the steps it has taken, oldest first, or None."""
+        """Return a contract and its steps, oldest first, or None."""
         item = self._get(account, f"contract#{contract_id}")
         if item is None:
             return None
@@ -179,10 +179,10 @@ class ContractRepository:
         return _contract(item), steps
 
     def list_due(self, at: datetime) -> Iterator[tuple[str, str]]:
-        """Yield account and id of every open contract to be looked at, the longest due first."""
-        yield from self._open("#open = :open AND look_at <= :at", {":at": _utc(at)})
+        """Yield account and id of every open contract that is due for a check, oldest first."""
+        yield from self._query_open("#open = :open AND look_at <= :at", {":at": _utc(at)})
 
-    def _open(self, condition: str, values: Item | None = None) -> Iterator[tuple[str, str]]:
+    def _query_open(self, condition: str, values: Item | None = None) -> Iterator[tuple[str, str]]:
         pages = self._dynamodb.get_paginator("query").paginate(
             TableName=self._table,
             IndexName=_OPEN,
@@ -195,11 +195,11 @@ class ContractRepository:
                 yield item["account"], item["entry"].removeprefix("contract#")
 
     def oldest_open(self) -> Contract | None:
-        """Return the open contract that was opened first, or None."""
-        # An id begins with the time it was made at.
-        first = min(self._open("#open = :open"), key=lambda key: key[1], default=None)
-        contract = self.get(*first) if first else None
-        # The index lags a little behind the table.
+        """Return the open contract that was created first, or None."""
+        # An id begins with the time of its creation.
+        oldest = min(self._query_open("#open = :open"), key=lambda key: key[1], default=None)
+        contract = self.get(*oldest) if oldest else None
+        # The index lags behind the table.
         return contract if contract is not None and contract.is_open else None
 
     def list_page(
@@ -210,10 +210,10 @@ class ContractRepository:
         after: str | None,
         deadline: Deadline,
     ) -> tuple[list[Contract], str | None]:
-        """Return contracts, newest first, up to 100, and the cursor of the rest or None.
+        """Return up to 100 contracts, newest first, and the next cursor or None.
 
-        A filter that few contracts match may end the search at ``deadline``: the list is then
-        empty, and the cursor says where to go on.
+        If few contracts match a filter, the search may end at ``deadline`` with an empty list
+        and a cursor.
         """
         names: dict[str, str] = {}
         values: Item = {":account": account, ":prefix": "contract#"}
@@ -236,17 +236,16 @@ class ContractRepository:
                 "ExpressionAttributeNames": names,
             }
         last = decode_cursor(after, {"account": account}, "entry", prefix="contract#")
-        found: list[Contract] = []
         while True:
             page = self._dynamodb.query(**query, **({"ExclusiveStartKey": last} if last else {}))
-            found += [_contract(deserialize(item)) for item in page["Items"]]
+            contracts = [_contract(deserialize(item)) for item in page["Items"]]
             last = page.get("LastEvaluatedKey")
-            # A filter may leave a page empty that is not the last.
-            if found or not last or deadline.remaining() < _RESERVE_SECONDS:
-                return found, encode_cursor(last)
+            # With a filter, a page may be empty although it is not the last.
+            if contracts or not last or deadline.remaining() < _RESERVE_SECONDS:
+                return contracts, encode_cursor(last)
 
     def list_between(self, account: str, first: datetime, last: datetime) -> Iterator[Contract]:
-        """Yield the contracts ordered from ``first`` up to ``last``, the oldest first."""
+        """Yield the contracts created from ``first`` until ``last``, the oldest first."""
         pages = self._dynamodb.get_paginator("query").paginate(
             TableName=self._table,
             KeyConditionExpression="account = :account AND entry BETWEEN :first AND :last",
@@ -263,11 +262,11 @@ class ContractRepository:
                 yield _contract(deserialize(item))
 
     def save(self, before: Contract, after: Contract) -> bool:
-        """Write a contract over ``before``, the version its last step was taken from.
+        """Write the contract ``after`` a step over the version ``before`` it.
 
-        The step is added to its history. Returns False, with nothing written, when another
-        step was taken in the meantime. A contract that is settled, and that a count includes,
-        frees its issuer; a rejected one also the day's stamps.
+        Adds the step to the history. Returns False, with nothing written, if another step was
+        stored meanwhile. A contract that is settled and included in a count releases the
+        issuer's lock; a rejected contract also releases the day's stamps.
         """
         steps = [self._update(before, after, _history_item(after))]
         if before.holds_issuer and not after.holds_issuer and after.login is not None:
@@ -275,7 +274,7 @@ class ContractRepository:
                 {
                     "Delete": {
                         "TableName": self._table,
-                        "Key": serialize(_mark_key(after)),
+                        "Key": serialize(_lock_key(after)),
                         "ConditionExpression": "contract_id = :id",
                         "ExpressionAttributeValues": serialize({":id": after.id}),
                     }
@@ -286,9 +285,9 @@ class ContractRepository:
         return not transact_write(self._dynamodb, steps)
 
     def mark_published(self, contract: Contract) -> None:
-        """Note that the events of the contract's state were published.
+        """Record that the events of the contract's state were published.
 
-        Changes nothing when a step was taken in the meantime.
+        Changes nothing if another step was stored meanwhile.
         """
         published = replace(
             contract, published_events=(*contract.published_events, *contract.pending_events)
@@ -296,17 +295,17 @@ class ContractRepository:
         update = self._update(contract, published, None)["Update"]
         conditional_write(self._dynamodb.update_item, {}, **update)
 
-    def _update(self, before: Contract, after: Contract, line: Item | None) -> Item:
-        was, item = _item(before), _item(after)
-        changed = {k: v for k, v in item.items() if v != was[k]}
+    def _update(self, before: Contract, after: Contract, history_item: Item | None) -> Item:
+        old, item = _item(before), _item(after)
+        changed = {k: v for k, v in item.items() if v != old[k]}
         sets = [f"#{k} = :{k}" for k, v in changed.items() if v is not None]
         removed = [f"#{k}" for k, v in changed.items() if v is None]
         names = {f"#{k}": k for k in (*changed, "version")}
         values = {f":{k}": v for k, v in changed.items() if v is not None}
-        values[":was"] = before.version
-        if line is not None:
-            sets.append("#history = list_append(#history, :line)")
-            names["#history"], values[":line"] = "history", [line]
+        values[":stored_version"] = before.version
+        if history_item is not None:
+            sets.append("#history = list_append(#history, :history_item)")
+            names["#history"], values[":history_item"] = "history", [history_item]
         expression = f"SET {', '.join(sets)}"
         if removed:
             expression += f" REMOVE {', '.join(removed)}"
@@ -315,7 +314,7 @@ class ContractRepository:
                 "TableName": self._table,
                 "Key": serialize({"account": after.account, "entry": item["entry"]}),
                 "UpdateExpression": expression,
-                "ConditionExpression": "#version = :was",
+                "ConditionExpression": "#version = :stored_version",
                 "ExpressionAttributeNames": names,
                 "ExpressionAttributeValues": serialize(values),
             }
@@ -332,19 +331,19 @@ class ContractRepository:
         }
 
     def _get(self, account: str, entry: str) -> Item | None:
-        answer = self._dynamodb.get_item(
+        response = self._dynamodb.get_item(
             TableName=self._table,
             Key=serialize({"account": account, "entry": entry}),
             ConsistentRead=True,
         )
-        return deserialize(answer["Item"]) if "Item" in answer else None
+        return deserialize(response["Item"]) if "Item" in response else None
 
     @staticmethod
     def _key_entry(key: str) -> str:
         return f"key#{hashlib.sha256(key.encode()).hexdigest()}"
 
 
-def _mark_key(contract: Contract) -> dict[str, str]:
+def _lock_key(contract: Contract) -> dict[str, str]:
     return {"account": _login(contract), "entry": f"in-flight#{contract.rfc}"}
 
 
@@ -382,7 +381,7 @@ def _item(contract: Contract) -> Item:
     for name in _TIMES:
         if item[name] is not None:
             item[name] = item[name].isoformat()
-    # Not in the index, no time in it either.
+    # Only an item in the index has the index's sort key.
     item["look_at"] = (
         _utc(contract.next_check_at) if contract.is_open and contract.next_check_at else None
     )
@@ -399,14 +398,14 @@ def _contract(item: Item) -> Contract:
         if name in values:
             values[name] = datetime.fromisoformat(values[name])
     for name in ("before", "after"):
-        # Until 0.4.0, an item had the contracted stamps only.
+        # Until 0.4.0, an item had only the contracted stamps.
         contracted = values.pop(f"contracted_{name}", None)
         if name in values:
             values[name] = Stamps(**values[name])
         elif contracted is not None:
             values[name] = Stamps(contracted, None, None)
     if "refusal" in values:
-        # Until 0.4.0, an item had an HTTP status, too.
+        # Until 0.4.0, an item also had an HTTP status.
         values["refusal"].pop("status", None)
         values["refusal"] = Rejection(**values["refusal"])
     values["status"] = ContractStatus(values["status"])

@@ -1,9 +1,8 @@
-"""Credentials on trial, accepted and rejected, in DynamoDB: by account and version of its secret.
+"""DynamoDB repository for credential states, by account and version of its secret.
 
-A version has up to two items. ``<version>#state`` says whether a PAC accepted it, or who is
-trying it. ``<version>#rejection`` exists when a PAC rejected it, and functions have no right to
-delete an item: only an operator clears a rejection. A change of one version leaves the others as
-they are.
+A version has up to two items. ``<version>#state`` contains whether a PAC accepted it, or its
+current trial. ``<version>#rejection`` exists if a PAC rejected it. Functions are not permitted
+to delete items: only an operator clears a rejection.
 """
 
 from __future__ import annotations
@@ -16,15 +15,15 @@ from typing import Any
 from timbres.domain.account import Account
 from timbres.repositories.dynamodb import Item, conditional_write, deserialize, serialize
 
-# Longer than a call with its repetitions: after a trial that never ended, another may begin.
+# Longer than a call with its retries: after it, an abandoned trial does not block the next one.
 TRIAL_SECONDS = 60
-# After a publication that never ended, another may begin.
+# After it, an abandoned publication does not block the next one.
 _PUBLICATION_SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True)
 class CredentialRejection:
-    """A PAC's rejection: ``at`` is ISO 8601, ``code`` and ``message`` are the PAC's own."""
+    """A PAC's rejection: ``at`` is ISO 8601, ``code`` and ``message`` are from the PAC."""
 
     at: str
     code: str | None
@@ -34,22 +33,22 @@ class CredentialRejection:
 
 @dataclass(frozen=True, slots=True)
 class CredentialState:
-    """What is known of one version of an account's secret."""
+    """State of one version of an account's secret."""
 
     accepted: bool = False
     rejection: CredentialRejection | None = None
 
 
 class CredentialRejectionRepository:
-    """The states of credentials; ``dynamodb`` is a client, ``table`` the table's name."""
+    """Stores the states of credentials; ``dynamodb`` is a client, ``table`` the table's name."""
 
     def __init__(self, dynamodb: Any, table: str) -> None:
         self._dynamodb = dynamodb
         self._table = table
 
     def get_state(self, account: Account) -> CredentialState:
-        """Return what is known of the account's version, by one consistent read."""
-        answer = self._dynamodb.query(
+        """Return the state of the account's version, from one consistent read."""
+        response = self._dynamodb.query(
             TableName=self._table,
             ConsistentRead=True,
             KeyConditionExpression="account = :account AND begins_with(entry, :version)",
@@ -57,7 +56,7 @@ class CredentialRejectionRepository:
                 {":account": account.name, ":version": f"{account.version}#"}
             ),
         )
-        items = {item["entry"]: item for item in map(deserialize, answer["Items"])}
+        items = {item["entry"]: item for item in map(deserialize, response["Items"])}
         rejection = items.get(rejection_sort_key(account))
         return CredentialState(
             accepted="accepted_at" in items.get(_state_sort_key(account), {}),
@@ -65,9 +64,9 @@ class CredentialRejectionRepository:
         )
 
     def start_trial(self, account: Account, at: datetime) -> str | None:
-        """Begin the trial of a version; return its token, or None while another goes on.
+        """Start the trial of a version and return its token.
 
-        None, too, when the version has been accepted meanwhile.
+        None during another trial, and if the version has been accepted meanwhile.
         """
         token = str(uuid.uuid4())
         result = conditional_write(
@@ -75,7 +74,7 @@ class CredentialRejectionRepository:
             {"trial": token},
             **self._key(account, _state_sort_key(account)),
             UpdateExpression="SET trial = :token, trial_until = :until",
-            # A time beyond a trial's length is nobody's: it must not hold up the account.
+            # An end later than :until cannot be from a trial and must not block the account.
             ConditionExpression="attribute_not_exists(accepted_at) AND "
             "(attribute_not_exists(trial) OR NOT trial_until BETWEEN :now AND :until)",
             ExpressionAttributeValues=serialize(
@@ -89,7 +88,7 @@ class CredentialRejectionRepository:
         return token if result.applied else None
 
     def accept(self, account: Account, at: datetime) -> None:
-        """Note that the PAC accepted the version: from now on it needs no trial."""
+        """Record that the PAC accepted the version, which then needs no trial."""
         self._dynamodb.update_item(
             **self._key(account, _state_sort_key(account)),
             UpdateExpression="SET accepted_at = :at REMOVE trial, trial_until",
@@ -97,14 +96,14 @@ class CredentialRejectionRepository:
         )
 
     def require_trial(self, account: Account) -> None:
-        """Note that the version is to be tried by a single call before any others."""
+        """Record that the version must be tried by a single call before any others."""
         self._dynamodb.update_item(
             **self._key(account, _state_sort_key(account)),
             UpdateExpression="REMOVE accepted_at, trial, trial_until",
         )
 
     def end_trial(self, account: Account, token: str) -> None:
-        """End a trial that proved nothing, so that the next call is another."""
+        """End a trial without a result, so that the next call starts another."""
         conditional_write(
             self._dynamodb.update_item,
             {},
@@ -115,7 +114,7 @@ class CredentialRejectionRepository:
         )
 
     def reject(self, account: Account, rejection: CredentialRejection, at: datetime) -> bool:
-        """Note a rejection; True when this call noted it, and is the one to publish it."""
+        """Record a rejection; return True if this call recorded it and must publish it."""
         token = str(uuid.uuid4())
         return conditional_write(
             self._dynamodb.update_item,
@@ -139,7 +138,7 @@ class CredentialRejectionRepository:
         ).applied
 
     def start_publication(self, account: Account, at: datetime) -> bool:
-        """Return whether the caller is the one to publish a rejection that nobody published."""
+        """Return whether the caller must publish a rejection that is not published yet."""
         token = str(uuid.uuid4())
         return conditional_write(
             self._dynamodb.update_item,
@@ -159,13 +158,13 @@ class CredentialRejectionRepository:
         ).applied
 
     def end_publication(self, account: Account, at: datetime, *, published: bool) -> None:
-        """Note whether the rejection was published; if not, the next caller may do it."""
+        """Record whether the rejection was published; if not, the next caller may publish it."""
         conditional_write(
             self._dynamodb.update_item,
             {},
             **self._key(account, rejection_sort_key(account)),
             UpdateExpression="SET #outcome = :at REMOVE publication, publication_until",
-            # An operator may have cleared it since.
+            # An operator may have cleared it meanwhile.
             ConditionExpression="attribute_exists(entry)",
             ExpressionAttributeNames={
                 "#outcome": "published_at" if published else "publication_failed_at"
@@ -181,7 +180,7 @@ class CredentialRejectionRepository:
 
 
 def rejection_sort_key(account: Account) -> str:
-    """Return the sort key of the item that exists when the account's version is rejected."""
+    """Return the sort key of the rejection of the account's version."""
     return f"{account.version}#rejection"
 
 
@@ -190,7 +189,7 @@ def _state_sort_key(account: Account) -> str:
 
 
 def _rejection(item: Item) -> CredentialRejection:
-    # An item written by hand may lack any of them.
+    # An item that an operator wrote may lack any attribute.
     return CredentialRejection(
         at=str(item.get("at", "an unknown time")),
         code=item.get("code"),

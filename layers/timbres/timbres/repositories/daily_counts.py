@@ -1,7 +1,7 @@
-"""The snapshots in DynamoDB: each issuer's stamps, once a day, for 400 days.
+"""DynamoDB repositories for snapshots: each issuer's stamps, once per day, for 400 days.
 
-Sorted by ``<day>#<rfc>``: a month of an account is one stretch, an issuer's history is a
-batch of known keys, and no index is needed for either.
+The sort key is ``<day>#<rfc>``: a month of an account is one range, an issuer's history is a
+batch of known keys, and neither needs an index.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from timbres.domain.forecast import Snapshot
 from timbres.domain.issuer import Issuer
 from timbres.domain.stamps import Stamps
 from timbres.repositories.dynamodb import Item, batch_get, batched, serialize, transact_write
-from timbres.repositories.issuers import update_of_run
+from timbres.repositories.issuers import daily_count_step
 
 RETENTION = timedelta(days=400)
-# A transaction takes 100 steps, and each snapshot comes with its issuer's.
-_A_TRANSACTION = 50
+# A transaction has at most 100 steps: a snapshot and an issuer each.
+_MAX_ISSUERS_PER_TRANSACTION = 50
 _COUNTS = ("contracted", "used", "available", "consumed")
 
 
 class SnapshotRepository:
-    """The snapshots, read; ``dynamodb`` is a client, ``table`` the table's name."""
+    """Reads snapshots; ``dynamodb`` is a client, ``table`` the table's name."""
 
     def __init__(self, dynamodb: Any, table: str) -> None:
         self._dynamodb = dynamodb
@@ -32,13 +32,13 @@ class SnapshotRepository:
     def list_history(self, account: str, rfc: str, first: date, last: date) -> Iterator[Snapshot]:
         """Yield an issuer's snapshots from ``first`` to ``last``, the oldest first."""
         days = [first + timedelta(days=n) for n in range((last - first).days + 1)]
-        for some in batched(days, 100):
-            keys = [_key(account, day, rfc) for day in some]
+        for batch in batched(days, 100):
+            keys = [_key(account, day, rfc) for day in batch]
             items = batch_get(self._dynamodb, self._table, keys)
-            yield from sorted(map(_snapshot, items), key=lambda one: one.at)
+            yield from sorted(map(_snapshot, items), key=lambda snapshot: snapshot.at)
 
     def list_between(self, account: str, first: date, last: date) -> Iterator[tuple[str, Snapshot]]:
-        """Yield RFC and snapshot of every issuer of an account, day by day."""
+        """Yield RFC and snapshot of every issuer of an account, sorted by day."""
         pages = self._dynamodb.get_paginator("query").paginate(
             TableName=self._table,
             KeyConditionExpression="account = :account AND entry BETWEEN :first AND :last",
@@ -52,7 +52,7 @@ class SnapshotRepository:
 
 
 class DailyCountRepository:
-    """The counts of runs, in the tables of snapshots and of issuers; ``dynamodb`` is a client."""
+    """Writes counts of runs to the tables of snapshots and issuers; ``dynamodb`` is a client."""
 
     def __init__(self, dynamodb: Any, snapshots_table: str, issuers_table: str) -> None:
         self._dynamodb = dynamodb
@@ -60,16 +60,16 @@ class DailyCountRepository:
         self._issuers_table = issuers_table
 
     def save(self, day: date, issuers: Sequence[Issuer], *, known: bool) -> None:
-        """Write issuers as a run counted them, each in one transaction with its snapshot of a day.
+        """Write the counts of a run, each issuer in one transaction with its snapshot of ``day``.
 
-        An issuer that has a snapshot of ``day`` or later is left out; if they are ``known``
-        issuers, so is one that was removed meanwhile.
+        An issuer with a snapshot of ``day`` or later is left out. If the issuers are ``known``,
+        an issuer that was removed meanwhile is left out, too.
         """
-        for batch in batched(issuers, _A_TRANSACTION):
+        for batch in batched(issuers, _MAX_ISSUERS_PER_TRANSACTION):
             steps = [step for issuer in batch for step in self._steps(day, issuer, known)]
             if not transact_write(self._dynamodb, steps):
                 continue
-            # One that is refused holds back the others of its transaction.
+            # One failed condition cancels the whole transaction.
             for issuer in batch:
                 transact_write(self._dynamodb, self._steps(day, issuer, known))
 
@@ -87,7 +87,7 @@ class DailyCountRepository:
         }
         key = _key(issuer.account, day, issuer.rfc)
         put = {"TableName": self._snapshots_table, "Item": key | serialize(item)}
-        return [{"Put": put}, update_of_run(self._issuers_table, issuer, known=known)]
+        return [{"Put": put}, daily_count_step(self._issuers_table, issuer, known=known)]
 
 
 def _key(account: str, day: date, rfc: str) -> Item:

@@ -1,6 +1,6 @@
-"""Download tokens in DynamoDB: each under its hash, valid for one version of a report until a time.
+"""DynamoDB repository for download tokens, by hash; a token is for one version of a report.
 
-The index ``report`` finds those of a report.
+The index ``report`` lists the tokens of a report.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ from timbres.repositories.dynamodb import Item, conditional_write, serialize
 
 logger = logging.getLogger("timbres")
 
-_GOOD = "expires_at > :at AND attribute_not_exists(revoked_at)"
+_IS_VALID = "expires_at > :at AND attribute_not_exists(revoked_at)"
 
 
 class DownloadTokenRepository:
-    """The download tokens; ``dynamodb`` is a client, ``table`` the table's name."""
+    """Stores download tokens; ``dynamodb`` is a client, ``table`` the table's name."""
 
     def __init__(self, dynamodb: Any, table: str) -> None:
         self._dynamodb = dynamodb
         self._table = table
 
     def issue(self, spec: ReportSpec, report_id: str, version: str, until: datetime) -> str:
-        """Return a new token for a ready report, valid before ``until``.
+        """Return a new token for ``version`` of a ready report's object, valid until ``until``.
 
-        It is for ``version`` of the object, and can be had only here.
+        Only its hash is stored.
         """
         token = new_download_token()
         item = {
             "ticket": download_token_hash(token),
-            "report": _of(spec.account, report_id),
+            "report": _report_key(spec.account, report_id),
             "account": spec.account,
             "id": report_id,
             "key": spec.key,
@@ -55,11 +55,10 @@ class DownloadTokenRepository:
         return token
 
     def use(self, token: str, at: datetime, by: str) -> DownloadToken | None:
-        """Return what a token opens and record its use; None for an invalid one.
+        """Record the use of a token and return its target; None for an invalid token.
 
-        ``by`` is the address it is used from. Every invalid token, and any other
-        text, takes the same steps. DynamoDB deletes what has expired only hours
-        later, so the time is compared.
+        ``by`` is the caller's IP address. The same steps are taken for every text, valid or not.
+        The expiry is compared because DynamoDB deletes expired items only hours later.
         """
         use = str(uuid.uuid4())
         result = conditional_write(
@@ -69,8 +68,9 @@ class DownloadTokenRepository:
             Key=serialize({"ticket": download_token_hash(token)}),
             UpdateExpression="ADD #uses :one "
             "SET last_use = :use, last_used_at = :now, last_used_by = :by",
-            # The last use is compared so that a repeated call does not count twice.
-            ConditionExpression=f"{_GOOD} AND (attribute_not_exists(last_use) OR last_use <> :use)",
+            # The last use is compared so that a write repeated by the SDK counts once.
+            ConditionExpression=f"{_IS_VALID} AND "
+            "(attribute_not_exists(last_use) OR last_use <> :use)",
             ExpressionAttributeNames={"#uses": "uses"},
             ExpressionAttributeValues=serialize(
                 {
@@ -85,13 +85,20 @@ class DownloadTokenRepository:
         )
         if not result.applied:
             logger.info(
-                "a ticket was refused",
+                "download token rejected",
                 extra={"source_ip": by, "well_formed": is_download_token(token)},
             )
             return None
         item = result.item
-        used = {"account": item["account"], "report": item["id"], "source_ip": by}
-        logger.info("a ticket was used", extra=used | {"uses": item["uses"]})
+        logger.info(
+            "download token used",
+            extra={
+                "account": item["account"],
+                "report": item["id"],
+                "source_ip": by,
+                "uses": item["uses"],
+            },
+        )
         return DownloadToken(
             account=item["account"],
             report_id=item["id"],
@@ -101,15 +108,13 @@ class DownloadTokenRepository:
         )
 
     def revoke(self, account: str, report_id: str, at: datetime) -> int:
-        """Revoke every valid token of a report; return how many there were.
+        """Revoke every valid token of a report; return their number.
 
-        A token issued within the second before may not be in the index yet: revoking again
-        finds it.
+        The index may not contain a token of the last second: a repeated revocation finds it.
         """
         revocation = str(uuid.uuid4())
-        return sum(
-            self._revoke(token, revocation, at) for token in self._list_hashes(account, report_id)
-        )
+        hashes = self._list_hashes(account, report_id)
+        return sum(self._revoke(token_hash, revocation, at) for token_hash in hashes)
 
     def _list_hashes(self, account: str, report_id: str) -> Iterator[str]:
         pages = self._dynamodb.get_paginator("query").paginate(
@@ -117,27 +122,27 @@ class DownloadTokenRepository:
             IndexName="report",
             KeyConditionExpression="#report = :report",
             ExpressionAttributeNames={"#report": "report"},
-            ExpressionAttributeValues=serialize({":report": _of(account, report_id)}),
+            ExpressionAttributeValues=serialize({":report": _report_key(account, report_id)}),
         )
         for page in pages:
             item: Item
             for item in page["Items"]:
                 yield item["ticket"]["S"]
 
-    def _revoke(self, token: str, revocation: str, at: datetime) -> bool:
+    def _revoke(self, token_hash: str, revocation: str, at: datetime) -> bool:
         return conditional_write(
             self._dynamodb.update_item,
             {"revocation": revocation},
             TableName=self._table,
-            Key=serialize({"ticket": token}),
+            Key=serialize({"ticket": token_hash}),
             UpdateExpression="SET revoked_at = :now, revocation = :revocation",
-            # One that DynamoDB has deleted meanwhile is not written anew.
-            ConditionExpression=_GOOD,
+            # A token that DynamoDB has deleted meanwhile must not be created again.
+            ConditionExpression=_IS_VALID,
             ExpressionAttributeValues=serialize(
                 {":now": at.isoformat(), ":revocation": revocation, ":at": int(at.timestamp())}
             ),
         ).applied
 
 
-def _of(account: str, report_id: str) -> str:
+def _report_key(account: str, report_id: str) -> str:
     return f"{account}/{report_id}"

@@ -1,4 +1,4 @@
-"""DynamoDB items to plain values and back."""
+"""DynamoDB: serialization, cursors, conditional and transactional writes, batch reads."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from botocore.exceptions import ClientError
 
-from timbres.domain.rfc import quote_input
+from timbres.domain.text import quote_input
 from timbres.errors import PARAMETER_INVALID, TimbresError
 
 _MAX_CURSOR_LENGTH = 600
@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 
 def batched(values: Sequence[T], size: int) -> Iterator[Sequence[T]]:
-    """Yield ``values`` in batches of ``size``, as many as one call of an AWS service takes."""
+    """Yield ``values`` in batches of at most ``size``."""
     for begin in range(0, len(values), size):
         yield values[begin : begin + size]
 
@@ -43,13 +43,13 @@ def batched(values: Sequence[T], size: int) -> Iterator[Sequence[T]]:
 def serialize(values: Item) -> Item:
     """Return plain values as DynamoDB attribute values; None is left out.
 
-    Raises TypeError for a number that is infinite or NaN, and for a type DynamoDB does not have.
+    Raises TypeError for infinity, NaN and types that DynamoDB does not support.
     """
     return {k: _SERIALIZER.serialize(_with_decimals(v)) for k, v in values.items() if v is not None}
 
 
 def deserialize(item: Item) -> Item:
-    """Return a DynamoDB item as plain values, its numbers as int, or float with a fraction."""
+    """Return a DynamoDB item as plain values; a number is an int, or a float with a fraction."""
     return {k: _without_decimals(_DESERIALIZER.deserialize(v)) for k, v in item.items()}
 
 
@@ -74,7 +74,7 @@ def _without_decimals(value: Any) -> Any:
 
 
 def encode_cursor(last: Item | None) -> str | None:
-    """Return where a query stopped as an opaque text, None at its end."""
+    """Return the opaque cursor for the key at which a query stopped; None at its end."""
     if not last:
         return None
     text = json.dumps({k: v["S"] for k, v in last.items()}, ensure_ascii=False)
@@ -84,11 +84,11 @@ def encode_cursor(last: Item | None) -> str | None:
 def decode_cursor(
     text: str | None, fixed: Item, sort: str, *also: str, prefix: str = ""
 ) -> Item | None:
-    """Return where to go on from a :func:`encode_cursor` of the same list.
+    """Return the start key of a query from a cursor of the same list.
 
-    ``fixed`` is the key that all of the list share, ``sort`` names the key it is sorted by,
-    ``prefix`` is what that begins with in the list, ``also`` are the table's further keys:
-    DynamoDB refuses a start outside of what is asked for. Raises ``parameter-invalid``.
+    ``fixed`` is the list's partition key, ``sort`` the name of its sort key, ``prefix`` the
+    prefix of the sort key's values, ``also`` the names of the table's other keys. DynamoDB
+    rejects a start key outside of the query. Raises ``parameter-invalid``.
     """
     if text is None:
         return None
@@ -108,7 +108,8 @@ def decode_cursor(
     if not fits:
         raise TimbresError(
             PARAMETER_INVALID,
-            f"{quote_input(text)} is no cursor: expected the value of next in the list before.",
+            f"{quote_input(text)} is not a valid cursor: expected the value of next from the "
+            "previous page.",
             field="cursor",
         )
     return serialize(keys)
@@ -118,9 +119,9 @@ def decode_cursor(
 class WriteResult:
     """Outcome of a conditional write.
 
-    ``applied``: whether this write took effect. ``item``: the item as plain values, as the
-    write left it if the call asked for ``ReturnValues``, or as another writer left it when
-    the condition failed; empty where DynamoDB returned none.
+    ``applied``: whether this write took effect. ``item``: the item as plain values. If the
+    condition failed, it is the existing item; otherwise it depends on ``ReturnValues``. It is
+    empty if DynamoDB returned no item.
     """
 
     applied: bool
@@ -130,21 +131,21 @@ class WriteResult:
 def conditional_write(
     write: Callable[..., Any], applied: Mapping[str, Any], **request: Any
 ) -> WriteResult:
-    """Make one conditional write to DynamoDB and return whether it took effect.
+    """Execute one conditional write and return whether it took effect.
 
     ``write`` is ``put_item`` or ``update_item`` of a client, ``request`` its arguments.
-    ``applied`` are attributes, as plain values, that the item has only if this very write
-    took effect. If the response of a write is lost, the SDK sends it again, and the condition
-    then fails because of the write's own effect: the item is therefore compared.
+    ``applied`` are attributes, as plain values, that the item has only if this write took
+    effect. If the response of a write is lost, the SDK repeats the write, whose condition then
+    fails because of the first attempt. Therefore the item is compared.
 
-    Raises ClientError for anything but a failed condition.
+    Raises ClientError for any other error than a failed condition.
     """
     try:
         response = write(**request, ReturnValuesOnConditionCheckFailure="ALL_OLD")
     except ClientError as error:
         if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
             raise
-        # botocore's type of a response does not have the members of single errors.
+        # botocore's type of error responses does not have this member.
         failure: Any = error.response
         item = deserialize(failure.get("Item") or {})
         return WriteResult(bool(item) and applied.items() <= item.items(), item)
@@ -152,11 +153,10 @@ def conditional_write(
 
 
 def transact_write(dynamodb: Any, steps: list[Item]) -> set[int]:
-    """Write all of ``steps``, or nothing; return the indexes of the conditions that failed.
+    """Write all of ``steps`` or none; return the indexes of the failed conditions.
 
-    All attempts carry one token, so that a transaction whose response was lost is not applied
-    again and not mistaken for another writer's. Raises ClientError when DynamoDB still
-    refuses after the last attempt.
+    All attempts have the same token, so that a transaction whose response was lost is not
+    applied twice and does not conflict with itself. Raises ClientError if the last attempt fails.
     """
     token = str(uuid.uuid4())
     for attempt in range(_TRANSACTION_ATTEMPTS):
@@ -179,16 +179,16 @@ def transact_write(dynamodb: Any, steps: list[Item]) -> set[int]:
                 raise
             if attempt == _TRANSACTION_ATTEMPTS - 1:
                 raise
-            # A conflict is over in milliseconds; a throttled partition needs longer.
-            longest = min(0.2 * 2**attempt, 3.0) if throttled else 0.1 * (attempt + 1)
-            time.sleep(random.uniform(longest / 4, longest))  # noqa: S311 jitter, no secret
+            # A conflict lasts milliseconds, throttling longer.
+            max_delay = min(0.2 * 2**attempt, 3.0) if throttled else 0.1 * (attempt + 1)
+            time.sleep(random.uniform(max_delay / 4, max_delay))  # noqa: S311 jitter, no secret
     raise AssertionError("unreachable")
 
 
 def batch_get(dynamodb: Any, table: str, keys: Sequence[Item]) -> Iterator[Item]:
-    """Yield the items there are under up to 100 keys, as they stand now."""
-    asked: Any = {table: {"Keys": list(keys), "ConsistentRead": True}}
-    while asked:
-        answer = dynamodb.batch_get_item(RequestItems=asked)
-        yield from answer["Responses"].get(table, ())
-        asked = answer.get("UnprocessedKeys")
+    """Yield the existing items of up to 100 keys, by consistent reads."""
+    request: Any = {table: {"Keys": list(keys), "ConsistentRead": True}}
+    while request:
+        response = dynamodb.batch_get_item(RequestItems=request)
+        yield from response["Responses"].get(table, ())
+        request = response.get("UnprocessedKeys")

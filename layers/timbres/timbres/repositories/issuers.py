@@ -1,4 +1,4 @@
-"""The known issuers in DynamoDB: learned, imported, counted, sorted by urgency."""
+"""DynamoDB repository for known issuers; an index sorts them by urgency."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from timbres.repositories.dynamodb import (
 
 _PAGE = 500
 _URGENCY = "urgency"
-# In place of the stamps available: a further attribute would not be in the index.
+# Replaces the number in ``available``, because the index does not include other attributes.
 _UNLIMITED = "unlimited"
-# What a count writes; the rest of an item is the user's.
+# Attributes that a count writes; the user sets the others.
 _COUNT_FIELDS = (
     "contracted",
     "used",
@@ -43,59 +43,58 @@ _RUN_FIELDS = (*_COUNT_FIELDS, "recent", "counted_on", "told_by")
 
 
 class IssuerRepository:
-    """The known issuers; ``dynamodb`` is a client, ``table`` the table's name."""
+    """Stores known issuers; ``dynamodb`` is a client, ``table`` the table's name."""
 
     def __init__(self, dynamodb: Any, table: str) -> None:
         self._dynamodb = dynamodb
         self._table = table
 
     def add_missing(self, account: str, rfcs: Iterable[str], at: datetime) -> None:
-        """Remember issuers of an account; those known already stay as they are."""
+        """Add issuers of an account; known issuers do not change."""
         for rfc in rfcs:
             self._dynamodb.update_item(**self._add_step(account, rfc, at))
 
     def upsert(self, account: str, rows: Sequence[IssuerRow], at: datetime) -> None:
-        """Remember issuers as a user lists them, each with its threshold where it has one."""
-        for some in batched(rows, 100):
-            transact_write(
-                self._dynamodb, [{"Update": self._upsert_step(account, e, at)} for e in some]
-            )
+        """Add or update issuers from a user's list, with their thresholds."""
+        for batch in batched(rows, 100):
+            steps = [{"Update": self._upsert_step(account, row, at)} for row in batch]
+            transact_write(self._dynamodb, steps)
 
     def remove(self, account: str, rfc: str) -> bool:
-        """Forget an issuer, its snapshots aside; False when it was not known."""
+        """Remove an issuer but not its snapshots; return False if it was not known."""
         delete = {
             "TableName": self._table,
             "Key": _key(account, rfc),
             "ConditionExpression": "attribute_exists(account)",
         }
-        # The token of a transaction: a delete repeated by the SDK would find nothing.
+        # A transaction has a token: a plain delete repeated by the SDK would return False.
         return not transact_write(self._dynamodb, [{"Delete": delete}])
 
     def get(self, account: str, rfc: str) -> Issuer:
-        """Return an issuer; one that is not known has never been counted."""
-        answer = self._dynamodb.get_item(
+        """Return an issuer, without counts if it is not known."""
+        response = self._dynamodb.get_item(
             TableName=self._table, Key=_key(account, rfc), ConsistentRead=True
         )
-        return _issuer(answer["Item"]) if "Item" in answer else Issuer(account, rfc)
+        return _issuer(response["Item"]) if "Item" in response else Issuer(account, rfc)
 
     def get_many(self, account: str, rfcs: Sequence[str]) -> dict[str, Issuer]:
-        """Return the issuers that are known among ``rfcs``."""
-        found: dict[str, Issuer] = {}
-        for some in batched(rfcs, 100):
-            keys = [_key(account, rfc) for rfc in some]
+        """Return the known issuers among ``rfcs``, by RFC."""
+        issuers: dict[str, Issuer] = {}
+        for batch in batched(rfcs, 100):
+            keys = [_key(account, rfc) for rfc in batch]
             for item in batch_get(self._dynamodb, self._table, keys):
                 issuer = _issuer(item)
-                found[issuer.rfc] = issuer
-        return found
+                issuers[issuer.rfc] = issuer
+        return issuers
 
     def save_observation(self, issuer: Issuer) -> None:
-        """Write a count between two runs; what the PAC did not say replaces what it once said."""
-        self._dynamodb.update_item(**_writing(self._table, issuer, _COUNT_FIELDS))
+        """Write a count between two runs; values that the PAC did not return are removed."""
+        self._dynamodb.update_item(**_count_update(self._table, issuer, _COUNT_FIELDS))
 
     def list_page(self, account: str, after: str | None) -> tuple[list[Issuer], str | None]:
-        """Return up to 500 issuers, the most urgent first, and the cursor of the rest or None.
+        """Return up to 500 issuers, the most urgent first, and the next cursor or None.
 
-        ``recent`` is left out.
+        The issuers do not have ``recent``.
         """
         last = decode_cursor(after, {"account": account}, _URGENCY, "rfc")
         page = self._query(account, IndexName=_URGENCY, **_after(last))
@@ -104,7 +103,7 @@ class IssuerRepository:
         )
 
     def list_rfcs(self, account: str) -> Iterator[str]:
-        """Yield the RFC of every issuer of an account, in their order."""
+        """Yield the RFC of every issuer of an account, in order."""
         for item in self._iterate(account, ProjectionExpression="rfc"):
             yield item["rfc"]["S"]
 
@@ -113,22 +112,22 @@ class IssuerRepository:
         for item in self._iterate(account):
             yield _issuer(item)
 
-    def _iterate(self, account: str, **more: Any) -> Iterator[Item]:
+    def _iterate(self, account: str, **options: Any) -> Iterator[Item]:
         last = None
         while True:
-            page = self._query(account, **_after(last), **more)
+            page = self._query(account, **_after(last), **options)
             yield from page["Items"]
             last = page.get("LastEvaluatedKey")
             if last is None:
                 return
 
-    def _query(self, account: str, **more: Any) -> Any:
+    def _query(self, account: str, **options: Any) -> Any:
         return self._dynamodb.query(
             TableName=self._table,
             KeyConditionExpression="account = :account",
             ExpressionAttributeValues=serialize({":account": account}),
             Limit=_PAGE,
-            **more,
+            **options,
         )
 
     def _add_step(self, account: str, rfc: str, at: datetime) -> Item:
@@ -152,27 +151,30 @@ class IssuerRepository:
         return step
 
 
-def update_of_run(table: str, issuer: Issuer, *, known: bool) -> Item:
-    """Return the step of a transaction that writes a run's count of an issuer to ``table``.
+def daily_count_step(table: str, issuer: Issuer, *, known: bool) -> Item:
+    """Return the transaction step that writes a run's count of an issuer to ``table``.
 
-    Its condition: the issuer has no later snapshot, and, if ``known``, was not removed.
+    Condition: the issuer does not have a snapshot of the same or a later day, and, if ``known``,
+    was not removed.
     """
     condition = "(attribute_not_exists(counted_on) OR counted_on < :counted_on)"
     if known:
         condition = f"attribute_exists(account) AND {condition}"
-    return {"Update": {**_writing(table, issuer, _RUN_FIELDS), "ConditionExpression": condition}}
+    return {
+        "Update": {**_count_update(table, issuer, _RUN_FIELDS), "ConditionExpression": condition}
+    }
 
 
-def _writing(table: str, issuer: Issuer, names: Sequence[str]) -> Item:
+def _count_update(table: str, issuer: Issuer, names: Sequence[str]) -> Item:
     values = _counts(issuer)
     sets, removes = ["since = if_not_exists(since, :as_of)"], []
-    sent: Item = {}
+    operands: Item = {}
     for name in names:
         if values[name] is None:
             removes.append(name)
         else:
             sets.append(f"{name} = :{name}")
-            sent[f":{name}"] = values[name]
+            operands[f":{name}"] = values[name]
     expression = "SET " + ", ".join(sets)
     if removes:
         expression += " REMOVE " + ", ".join(removes)
@@ -180,7 +182,7 @@ def _writing(table: str, issuer: Issuer, names: Sequence[str]) -> Item:
         "TableName": table,
         "Key": _key(issuer.account, issuer.rfc),
         "UpdateExpression": expression,
-        "ExpressionAttributeValues": serialize(sent),
+        "ExpressionAttributeValues": serialize(operands),
     }
 
 
@@ -215,7 +217,7 @@ def _available(stamps: Stamps) -> int | str | None:
     return _UNLIMITED if stamps.unlimited else stamps.available
 
 
-# A month of counts is read and written with every count: a line of text, not a list of maps.
+# Each count reads and writes a month of counts, so they are stored as text, not as maps.
 
 
 def _snapshot_to_text(snapshot: Snapshot) -> str:
@@ -231,8 +233,8 @@ def _snapshot_from_text(text: str) -> Snapshot:
     contracted, used, available, consumed = (
         int(count) if count and count != _UNLIMITED else None for count in counts
     )
-    moment = datetime.fromtimestamp(int(at), UTC).astimezone(MEXICO_CITY)
-    return Snapshot(moment, Stamps(contracted, used, available, unlimited), consumed)
+    time = datetime.fromtimestamp(int(at), UTC).astimezone(MEXICO_CITY)
+    return Snapshot(time, Stamps(contracted, used, available, unlimited), consumed)
 
 
 def _issuer(item: Item) -> Issuer:

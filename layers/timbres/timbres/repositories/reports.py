@@ -1,4 +1,4 @@
-"""Reports and monthly runs in DynamoDB."""
+"""DynamoDB repositories for reports and monthly runs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from timbres.domain.month import Month, month_from_text
+from timbres.domain.month import Month
 from timbres.domain.report import (
     PENDING,
     MonthlyRun,
@@ -29,16 +29,16 @@ from timbres.repositories.dynamodb import (
     serialize,
 )
 
-# No account's name has a #.
+# Cannot be an account's name, because of the #.
 _RUNS = "#run"
 _PAGE = 100
-# The index of the reports whose event may not have been published.
+# The index of reports whose event may not be published.
 _UNPUBLISHED = "unannounced"
 _YES = "yes"
 
 
 class ReportRepository:
-    """The records of reports; ``dynamodb`` is a client, ``table`` the table's name."""
+    """Stores reports; ``dynamodb`` is a client, ``table`` the table's name."""
 
     def __init__(self, dynamodb: Any, table: str) -> None:
         self._dynamodb = dynamodb
@@ -52,7 +52,7 @@ class ReportRepository:
     def create(
         self, spec: ReportSpec, version: int, by: str, at: datetime, run: str | None
     ) -> Report | None:
-        """Write a new pending record; None if another request has written that version."""
+        """Write a new pending report; return None if another request has written that version."""
         report = Report(
             id=version_id(spec.id_prefix, version),
             spec=spec,
@@ -61,7 +61,7 @@ class ReportRepository:
             created_at=at,
             run=run,
         )
-        # Equal requests of the same instant may each take the record for their own.
+        # Equal requests of the same second may both return the record as theirs.
         own = {"requested_by": by, "created_at": at.isoformat()} | ({"run": run} if run else {})
         write = conditional_write(
             self._dynamodb.put_item,
@@ -73,25 +73,27 @@ class ReportRepository:
         return report if write.applied else None
 
     def get(self, account: str, report_id: str) -> Report | None:
-        """Return a report's record, or None."""
-        answer = self._dynamodb.get_item(
+        """Return a report, or None."""
+        response = self._dynamodb.get_item(
             TableName=self._table,
             Key=serialize({"account": account, "id": report_id}),
             ConsistentRead=True,
         )
-        return _report(deserialize(answer["Item"])) if "Item" in answer else None
+        return _report(deserialize(response["Item"])) if "Item" in response else None
 
     def get_many(self, reports: Sequence[ReportKey]) -> Iterator[Report]:
-        """Yield the records of reports, (account, id) each, as they stand now."""
-        for some in batched(reports, 100):
-            keys = [serialize({"account": account, "id": one}) for account, one in some]
+        """Yield the existing reports of ``reports``, by consistent reads."""
+        for batch in batched(reports, 100):
+            keys = [
+                serialize({"account": account, "id": report_id}) for account, report_id in batch
+            ]
             for item in batch_get(self._dynamodb, self._table, keys):
                 yield _report(deserialize(item))
 
     def list_page(
         self, account: str, month: Month | None, after: str | None
     ) -> tuple[list[Report], str | None]:
-        """Return reports, newest month first, up to 100, and the cursor of the rest or None."""
+        """Return up to 100 reports, newest month first, and the next cursor or None."""
         prefix = f"{month}-" if month else ""
         last = decode_cursor(after, {"account": account}, "id", prefix=prefix)
         page = self._query(
@@ -104,7 +106,7 @@ class ReportRepository:
         return reports, encode_cursor(page.get("LastEvaluatedKey"))
 
     def attach_to_run(self, report: Report, run: str) -> Report | None:
-        """Make a pending report of no run one of ``run``; None if it is settled or has a run."""
+        """Attach a pending report to ``run``; return None if it is settled or has a run."""
         write = conditional_write(
             self._dynamodb.update_item,
             {"run": run},
@@ -119,12 +121,12 @@ class ReportRepository:
         return _report(write.item) if write.applied else None
 
     def finalize(self, report: Report) -> Report | None:
-        """Write how a pending report ended: ready or failed, and unannounced.
+        """Write the outcome of a pending report, ready or failed, and mark it as unpublished.
 
-        Returns the record as it is then, with the run that adopted it meanwhile; None if it
-        was not pending, because another worker settled it.
+        Returns the stored report, with the run to which it was attached meanwhile; None if it was
+        not pending, because another worker settled it.
         """
-        # Two workers may make the same report at the same time: the token tells them apart.
+        # Two workers may generate the same report at once: the token identifies the writer.
         own = {"settlement": uuid.uuid4().hex}
         changes = own | {"unannounced": _YES} | _outcome(report)
         changes = {name: value for name, value in changes.items() if value is not None}
@@ -144,21 +146,21 @@ class ReportRepository:
         return _report(write.item) if write.applied else None
 
     def mark_published(self, report: Report) -> None:
-        """Note that the event of a settled report was published."""
+        """Record that the event of a settled report was published."""
         conditional_write(
             self._dynamodb.update_item,
             {},
             TableName=self._table,
             Key=_key(report),
             UpdateExpression="REMOVE unannounced",
-            # An update would write an item that is gone anew.
+            # Without the condition, an update would create a deleted item again.
             ConditionExpression="attribute_exists(id)",
         )
 
     def list_unpublished(self) -> Iterator[Report]:
-        """Yield the settled reports whose event may not have been published.
+        """Yield the settled reports whose event may not be published.
 
-        One that was settled within the last second may be missing.
+        A report that was settled within the last second may be missing.
         """
         pages = self._dynamodb.get_paginator("query").paginate(
             TableName=self._table,
@@ -172,31 +174,31 @@ class ReportRepository:
             reports = self.get_many([(item["account"], item["id"]) for item in items])
             yield from (report for report in reports if report.is_unpublished)
 
-    def _query(self, account: str, prefix: str, **more: Any) -> Item:
+    def _query(self, account: str, prefix: str, **options: Any) -> Item:
         condition, values = "account = :account", {":account": account}
         if prefix:
             condition += " AND begins_with(id, :prefix)"
             values[":prefix"] = prefix
-        answer: Item = self._dynamodb.query(
+        response: Item = self._dynamodb.query(
             TableName=self._table,
             KeyConditionExpression=condition,
             ExpressionAttributeValues=serialize(values),
             ScanIndexForward=False,
             ConsistentRead=True,
-            **more,
+            **options,
         )
-        return answer
+        return response
 
 
 class MonthlyRunRepository:
-    """The records of monthly runs, in the same table as the reports that they asked for."""
+    """Stores monthly runs, in the same table as the reports that they requested."""
 
     def __init__(self, dynamodb: Any, table: str) -> None:
         self._dynamodb = dynamodb
         self._table = table
 
     def begin(self, run: str, month: Month, at: datetime) -> None:
-        """Write a run's record, unless it is there."""
+        """Write a new run, unless it exists."""
         conditional_write(
             self._dynamodb.put_item,
             {},
@@ -206,9 +208,9 @@ class MonthlyRunRepository:
         )
 
     def save(self, run: MonthlyRun, changed: MonthlyRun) -> MonthlyRun | None:
-        """Write what differs in ``changed`` from ``run``, as it was read.
+        """Write the differences of ``changed`` to ``run``, the version that was read.
 
-        Returns the run as it is then; None if it was changed since it was read.
+        Returns the stored run; None if another writer has changed it meanwhile.
         """
         before, after = _run_item(run), _run_item(changed)
         own = {"revision": uuid.uuid4().hex}
@@ -232,14 +234,14 @@ class MonthlyRunRepository:
 
     def get(self, run: str) -> MonthlyRun | None:
         """Return a run, or None."""
-        answer = self._dynamodb.get_item(
+        response = self._dynamodb.get_item(
             TableName=self._table, Key=serialize(_run_key(run)), ConsistentRead=True
         )
-        return _monthly(deserialize(answer["Item"])) if "Item" in answer else None
+        return _monthly_run(deserialize(response["Item"])) if "Item" in response else None
 
     def list_recent(self) -> list[MonthlyRun]:
-        """Return the newest hundred runs, the newest first."""
-        answer = self._dynamodb.query(
+        """Return the 100 newest runs, newest first."""
+        response = self._dynamodb.query(
             TableName=self._table,
             KeyConditionExpression="account = :runs",
             ExpressionAttributeValues=serialize({":runs": _RUNS}),
@@ -247,7 +249,7 @@ class MonthlyRunRepository:
             ConsistentRead=True,
             Limit=_PAGE,
         )
-        return [_monthly(deserialize(item)) for item in answer["Items"]]
+        return [_monthly_run(deserialize(item)) for item in response["Items"]]
 
 
 def _run_key(run: str) -> Item:
@@ -255,7 +257,7 @@ def _run_key(run: str) -> Item:
 
 
 def _run_item(run: MonthlyRun) -> Item:
-    """Return the attributes of a run that change, but for its revision."""
+    """Return the attributes of a run that change, except for its revision."""
     return {
         "asked": None if run.reports is None else _texts(run.reports),
         "late": _texts(run.late),
@@ -268,17 +270,17 @@ def _run_item(run: MonthlyRun) -> Item:
     }
 
 
-def _monthly(item: Item) -> MonthlyRun:
-    asked = item.get("asked")
-    # Before it counted its events, a run had one.
+def _monthly_run(item: Item) -> MonthlyRun:
+    reports = item.get("asked")
+    # Items without a number of events have at most one.
     events = int("told_at" in item)
     return MonthlyRun(
         id=item["id"],
         month=item["month"],
         started_at=datetime.fromisoformat(item["started_at"]),
-        reports=None if asked is None else [_pair(text) for text in asked],
-        late=[_pair(text) for text in item.get("late", ())],
-        supplement=[_pair(text) for text in item.get("supplement", ())],
+        reports=None if reports is None else [_report_key(text) for text in reports],
+        late=[_report_key(text) for text in item.get("late", ())],
+        supplement=[_report_key(text) for text in item.get("supplement", ())],
         failed=item.get("failed", {}),
         late_failed=item.get("late_failed", {}),
         number=item.get("events", events),
@@ -292,7 +294,7 @@ def _texts(reports: Sequence[ReportKey]) -> list[str]:
     return [f"{account}/{report}" for account, report in reports]
 
 
-def _pair(text: str) -> ReportKey:
+def _report_key(text: str) -> ReportKey:
     account, _, report = text.partition("/")
     return account, report
 
@@ -316,7 +318,7 @@ def _item(report: Report) -> Item:
 
 
 def _outcome(report: Report) -> Item:
-    """Return the attributes that a report's end changes."""
+    """Return the attributes that the outcome of a report changes."""
     return {
         "status": report.status,
         "settled_at": report.settled_at.isoformat() if report.settled_at else None,
@@ -331,13 +333,11 @@ def _outcome(report: Report) -> Item:
 
 
 def _report(item: Item) -> Report:
-    wanted = ReportSpec(
-        item["account"], month_from_text(item["month"]), item["kind"], item["format"]
-    )
+    spec = ReportSpec(item["account"], Month.from_text(item["month"]), item["kind"], item["format"])
     settled_at = item.get("settled_at")
     return Report(
         id=item["id"],
-        spec=wanted,
+        spec=spec,
         status=ReportStatus(item["status"]),
         requested_by=item["requested_by"],
         created_at=datetime.fromisoformat(item["created_at"]),

@@ -1,9 +1,9 @@
-"""Daily runs and their batches in DynamoDB.
+"""DynamoDB repository for daily runs and their batches.
 
 Entries of a run, by sort key: ``run``, its record; ``run#<account>``, its totals for an
-account; ``batch#<account>#<number>``, the state of a batch. Records are in the index
-``newest`` by their id. Entries under the run ``late`` are alert changes that were counted for
-a run after it was closed; the next run that is finalized claims them.
+account; ``batch#<account>#<number>``, the state of a batch. The index ``newest`` lists the
+records by id. Entries of the run ``late`` are alert changes that were stored after their run
+was closed; the next run that is finalized claims them.
 """
 
 from __future__ import annotations
@@ -47,21 +47,21 @@ _BATCH_RETENTION = timedelta(days=14)
 _FAILED = "failed#"
 _ALERTS = "alerts#"
 _LATE = "late"
-# A transaction takes 100 steps, one of them for the record.
+# A transaction has at most 100 steps, one of them for the record.
 _MAX_CLAIMS = 99
 
 
 class RunRepository:
-    """The records of runs; ``dynamodb`` is a client, ``table`` the table's name."""
+    """Stores runs; ``dynamodb`` is a client, ``table`` the table's name."""
 
     def __init__(self, dynamodb: Any, table: str) -> None:
         self._dynamodb = dynamodb
         self._table = table
 
-    # ------------------------------------------------------------------------- the start
+    # ----------------------------------------------------------------------------- start
 
     def begin(self, run_id: str, at: datetime) -> Run:
-        """Return the run of that id, which is created if there is none."""
+        """Return the run of that id; create it if it does not exist."""
         item = {
             "run": run_id,
             "entry": "run",
@@ -70,7 +70,7 @@ class RunRepository:
             "started_at": at.isoformat(),
             "expires_at": _expiry(at, _RETENTION),
         }
-        # Another start may have created it: the run is the same.
+        # Another start may have created the same run.
         conditional_write(
             self._dynamodb.put_item,
             {},
@@ -93,8 +93,8 @@ class RunRepository:
     ) -> None:
         """Store an account's batches and the number of its issuers, unless stored before.
 
-        Nothing is planned once the run is being finalized. Batches of a plan that is not the
-        first one, or was never completed, are ignored.
+        Nothing is stored once the finalization has started. Batches of a later or incomplete
+        plan are ignored.
         """
         plan = uuid.uuid4().hex[:8]
         expected = 0
@@ -125,10 +125,10 @@ class RunRepository:
         """Record that the batches of every account are in the queue."""
         self._dynamodb.update_item(**self._step(run_id, "run", {"enqueued": True}))
 
-    # ----------------------------------------------------------------------- the batches
+    # --------------------------------------------------------------------------- batches
 
     def get_batch(self, batch: BatchId) -> tuple[Run, Batch]:
-        """Return a batch and its run, without accounts. Raises LookupError if there is none."""
+        """Return a batch and its run, without accounts. Raises LookupError if not found."""
         keys = [
             serialize({"run": batch.run, "entry": "run"}),
             serialize({"run": batch.run, "entry": f"run#{batch.account}"}),
@@ -139,7 +139,7 @@ class RunRepository:
             for item in map(deserialize, batch_get(self._dynamodb, self._table, keys))
         }
         if len(items) < len(keys):
-            raise LookupError(f"there is no batch {batch}")
+            raise LookupError(f"{batch} was not found")
         record, account, state = (items[key["entry"]["S"]] for key in keys)
         rfcs = state.get("rfcs")
         return _run(record, ()), Batch(
@@ -152,8 +152,8 @@ class RunRepository:
     def save_result(self, batch: Batch, result: BatchResult, at: datetime) -> bool:
         """Store the result of an attempt and add it to the run's totals, in one transaction.
 
-        Once the run is closed, its totals stay, and the alert changes are kept for the next
-        run. Returns False, and changes nothing, if another attempt was stored first.
+        Once the run is closed, its totals no longer change, and the next run claims the alert
+        changes. Returns False, and changes nothing, if another attempt was stored first.
         """
         run, account = batch.id.run, f"run#{batch.id.account}"
         changes = [asdict(change) for change in result.alert_changes]
@@ -161,23 +161,23 @@ class RunRepository:
         sums.update(f"{_FAILED}{code}" for code in result.failed.values())
         totals = self._step(run, account, {}, "attribute_not_exists(closed)", sums)
         stored = self._batch_step(batch, result, {f"{_ALERTS}{batch.version}": changes})
-        refused = transact_write(self._dynamodb, [{"Update": stored}, {"Update": totals}])
-        if refused and 0 not in refused:
+        failed = transact_write(self._dynamodb, [{"Update": stored}, {"Update": totals}])
+        if failed and 0 not in failed:
             late = {
                 "run": _LATE,
                 "entry": f"{run}#{batch.id.account}#{batch.id.number}#{batch.version}",
                 f"{_ALERTS}0": changes,
                 "expires_at": _expiry(at, _BATCH_RETENTION),
             }
-            keep = {"TableName": self._table, "Item": serialize(late)}
+            put = {"TableName": self._table, "Item": serialize(late)}
             stored = self._batch_step(batch, result, {})
-            refused = transact_write(self._dynamodb, [{"Update": stored}, {"Put": keep}])
-        return not refused
+            failed = transact_write(self._dynamodb, [{"Update": stored}, {"Put": put}])
+        return not failed
 
     def record_error(self, batch: BatchId) -> int:
-        """Count an unexpected error of a batch; return how many there were.
+        """Count an unexpected error of a batch; return the number of its errors.
 
-        Raises LookupError if there is no such batch.
+        Raises LookupError if the batch is not found.
         """
         key = _key(batch)
         step = self._step(
@@ -187,10 +187,10 @@ class RunRepository:
             self._dynamodb.update_item, {}, **step, ReturnValues="UPDATED_NEW"
         )
         if not result.item:
-            raise LookupError(f"there is no batch {batch}")
+            raise LookupError(f"{batch} was not found")
         return int(result.item["errors"])
 
-    # ----------------------------------------------------------------------- the reading
+    # ----------------------------------------------------------------------------- reads
 
     def get(self, run_id: str) -> Run | None:
         """Return a run with its accounts, or None."""
@@ -202,7 +202,7 @@ class RunRepository:
         return _run(record, tuple(accounts))
 
     def list_page(self, after: str | None) -> tuple[list[Run], str | None]:
-        """Return up to 50 runs, newest first and without their accounts, and the cursor."""
+        """Return up to 50 runs without accounts, newest first, and the next cursor or None."""
         last = decode_cursor(after, {"kind": _KIND}, "run", "entry")
         page = self._dynamodb.query(
             TableName=self._table,
@@ -217,20 +217,20 @@ class RunRepository:
         return runs, encode_cursor(page.get("LastEvaluatedKey"))
 
     def list_alert_changes(self, run_id: str) -> list[AlertChange]:
-        """Return the alert changes of a run: its own, and late ones that it has claimed."""
+        """Return the alert changes of a run: its own, and the late ones that it claimed."""
         own = self._entries(run_id, "batch#")
         late = (item for item in self._entries(_LATE) if item.get("claimed_by") == run_id)
         return [change for item in (*own, *late) for change in _alert_changes(item)]
 
     def list_late_alert_changes(self) -> dict[str, list[AlertChange]]:
-        """Return the late alert changes that no run has claimed yet, by their entry."""
+        """Return the late alert changes that no run has claimed yet, by sort key."""
         late = (item for item in self._entries(_LATE) if "claimed_by" not in item)
         return {item["entry"]: _alert_changes(item) for item in late}
 
-    # ------------------------------------------------------------------- the finalization
+    # ---------------------------------------------------------------------- finalization
 
     def acquire_finalization(self, run_id: str, at: datetime, lease: timedelta) -> bool:
-        """Return whether the caller is to finalize a run; another one may after ``lease``."""
+        """Return whether the caller may finalize a run; after ``lease``, another caller may."""
         values = {
             "finalizer": str(uuid.uuid4()),
             "finalizing_until": int((at + lease).timestamp()),
@@ -245,16 +245,16 @@ class RunRepository:
         return conditional_write(self._dynamodb.update_item, values, **step).applied
 
     def close(self, run: Run) -> None:
-        """Let the run's totals change no more."""
+        """Close the run: its totals no longer change."""
         for account in run.accounts:
             step = self._step(run.id, f"run#{account.account}", {"closed": True})
             self._dynamodb.update_item(**step)
 
     def seal(self, run: Run, at: datetime, alerts: Counter[str], late: Sequence[str]) -> None:
-        """Fix the results of a closed run, and claim the ``late`` alert changes for it.
+        """Store the final results of a closed run, and claim the ``late`` alert changes for it.
 
-        Changes nothing if they are fixed already, or another run has claimed one of those.
-        ``alerts`` counts the alert changes by kind, with the late ones.
+        Changes nothing if they are stored already, or if another run has claimed one of them.
+        ``alerts`` has the number of alert changes per alert, including the late ones.
         """
         values = {
             "finished_at": at.isoformat(),
@@ -272,9 +272,9 @@ class RunRepository:
         """Record that the results of a run are published."""
         self._dynamodb.update_item(**self._step(run_id, "run", {"status": FINISHED}))
 
-    # ------------------------------------------------------------------------- the items
+    # ----------------------------------------------------------------------------- items
 
-    def _entries(self, run_id: str, prefix: str = "", **more: Any) -> Iterator[Item]:
+    def _entries(self, run_id: str, prefix: str = "", **options: Any) -> Iterator[Item]:
         condition, values = "run = :run", {":run": run_id}
         if prefix:
             condition += " AND begins_with(entry, :prefix)"
@@ -284,7 +284,7 @@ class RunRepository:
             KeyConditionExpression=condition,
             ExpressionAttributeValues=serialize(values),
             ConsistentRead=True,
-            **more,
+            **options,
         )
         for page in pages:
             yield from map(deserialize, page["Items"])
@@ -298,7 +298,7 @@ class RunRepository:
         sums: Mapping[str, int] | None = None,
         operands: Item | None = None,
     ) -> Item:
-        """Return the update that sets ``values`` of an entry, but for None, and adds ``sums``."""
+        """Return the update that sets ``values`` of an entry, except None, and adds ``sums``."""
         sets = [(name, value) for name, value in values.items() if value is not None]
         numbered = list(enumerate([*sets, *(sums or {}).items()]))
         assigned = ", ".join(f"#a{n} = :a{n}" for n, _ in numbered[: len(sets)])
@@ -326,13 +326,13 @@ def _key(batch: BatchId) -> Item:
     return serialize({"run": batch.run, "entry": f"batch#{batch.account}#{batch.number}"})
 
 
-def _expiry(at: datetime, kept: timedelta) -> int:
-    return int((at + kept).timestamp())
+def _expiry(at: datetime, retention: timedelta) -> int:
+    return int((at + retention).timestamp())
 
 
 def _alert_changes(item: Item) -> list[AlertChange]:
-    stored = (changes for name, changes in item.items() if name.startswith(_ALERTS))
-    return [AlertChange(**change) for changes in stored for change in changes]
+    lists = (changes for name, changes in item.items() if name.startswith(_ALERTS))
+    return [AlertChange(**change) for changes in lists for change in changes]
 
 
 def _account_run(item: Item) -> AccountRun:

@@ -20,7 +20,7 @@ from timbres.deadline import Deadline
 from timbres.domain import clock
 from timbres.domain import contract as rules
 from timbres.domain.account import Account, parse_account_name
-from timbres.domain.contract import READ_LAG, Contract, Rejection, new_contract
+from timbres.domain.contract import READ_LAG, Contract, Rejection
 from timbres.domain.rfc import Rfc
 from timbres.errors import (
     CONTRACT_IN_FLIGHT,
@@ -98,7 +98,7 @@ class ContractService:
         account = self._access.require_account(account_name, "contracts")
         if request.stamps > account.max_stamps_per_contract:
             return self._over_limit(account, request), True
-        contract = new_contract(
+        contract = Contract.create(
             account.name,
             account.login,
             request.rfc,

@@ -8,7 +8,8 @@ from typing import Any
 
 from timbres.domain import clock
 from timbres.domain.issuer_import import IssuerImport
-from timbres.domain.rfc import Rfc, quote_input
+from timbres.domain.rfc import Rfc
+from timbres.domain.text import quote_input
 from timbres.errors import ISSUER_NOT_FOUND, ISSUERS_INVALID, PARAMETER_INVALID, TimbresError
 from timbres.repositories.accounts import AccountRepository
 from timbres.repositories.issuers import IssuerRepository

@@ -11,7 +11,7 @@ from typing import Any
 from timbres.aws.events import EventPublisher
 from timbres.domain import clock
 from timbres.domain.account import ALL_ACCOUNTS
-from timbres.domain.month import Month, month_from_text, month_of
+from timbres.domain.month import Month, month_of
 from timbres.domain.report import (
     FORMATS,
     PENDING,
@@ -20,7 +20,7 @@ from timbres.domain.report import (
     Report,
     ReportKey,
     ReportSpec,
-    version_stem,
+    id_prefix_of,
 )
 from timbres.errors import INTERNAL_ERROR, TimbresError
 from timbres.repositories.accounts import AccountRepository
@@ -142,7 +142,7 @@ class MonthlyReportService:
             return run.with_next_event(()) if overdue else None
         settled: list[ReportKey] = []
         # A version that was lost and made anew holds nothing up.
-        newest = {(account, version_stem(report)): report for account, report in sorted(unnamed)}
+        newest = {(account, id_prefix_of(report)): report for account, report in sorted(unnamed)}
         # Those asked for last are made last.
         for report in self._records.get_many(unnamed[::-1]):
             if report.status != PENDING:
@@ -192,7 +192,7 @@ class MonthlyReportService:
         for run in self._runs.list_recent():
             broken = run.reports is None and run.published_at is not None and run.id not in closed
             if broken and clock.now() - run.started_at < _RESUME_WINDOW:
-                self.start(accounts, reports, month_from_text(run.month), run.id, formats)
+                self.start(accounts, reports, Month.from_text(run.month), run.id, formats)
 
     def missing(self) -> bool:
         """Tell whether it is the 2nd or later and no run has told of last month's reports."""
