@@ -287,7 +287,7 @@ def _account(name: str) -> Account:
 class _NoRejections:
     """No credential is ever rejected here."""
 
-    def state(self, _account: Account) -> CredentialState:
+    def get_state(self, _account: Account) -> CredentialState:
         return CredentialState(accepted=True)
 
 
@@ -354,7 +354,7 @@ class Contracts(RuleBasedStateMachine):
         )
         reconciler = Reconciler(access, self.journal, bus)
         self.contract_app, self.reconciler_app = load("contract"), load("reconciler")
-        self.contract_app.contracts = lambda: contracts
+        self.contract_app.contract_service = lambda: contracts
         self.reconciler_app.reconciler = lambda: reconciler
 
     def put_events(self, Entries: list[dict[str, str]]) -> dict[str, int]:  # noqa: N803 boto3's
