@@ -12,11 +12,11 @@ from tests.integration.pac_cases import PacServer
 
 from timbres.aws import clients as session
 
-Switches = dict[str, tuple[SwappableApp, str]]
+PacServers = dict[str, tuple[SwappableApp, str]]
 
 
 @pytest.fixture(scope="module")
-def switches() -> Iterator[Switches]:
+def pac_servers() -> Iterator[PacServers]:
     """Both sandboxes' places on loopback, served once a module.
 
     For as long the functions keep their clients of AWS.
@@ -32,21 +32,21 @@ def switches() -> Iterator[Switches]:
 
 
 @pytest.fixture
-def world(switches: Switches) -> Iterator[FakeStack]:
+def world(pac_servers: PacServers) -> Iterator[FakeStack]:
     """A new world for each test."""
-    with running_fake_stack(switches) as world:
+    with running_fake_stack(pac_servers) as world:
         yield world
 
 
 @pytest.fixture(scope="module")
-def shared_world(switches: Switches) -> Iterator[FakeStack]:
+def shared_world(pac_servers: PacServers) -> Iterator[FakeStack]:
     """One world for all tests of a module, which leave it as they found it."""
-    with running_fake_stack(switches) as world:
+    with running_fake_stack(pac_servers) as world:
         yield world
 
 
 @pytest.fixture
-def reader(shared_world: FakeStack) -> FakeStack:
+def shared_stack(shared_world: FakeStack) -> FakeStack:
     """The shared world, both PACs without faults and without calls seen."""
     for sandbox in (shared_world.reachcore, shared_world.factible):
         sandbox.faults.clear()
@@ -56,20 +56,20 @@ def reader(shared_world: FakeStack) -> FakeStack:
 
 
 @pytest.fixture(scope="module")
-def place() -> Iterator[tuple[PacServer, str]]:
+def pac_server_and_url() -> Iterator[tuple[PacServer, str]]:
     """A place on loopback for one PAC after the other, and its URL."""
-    stage = PacServer()
-    with serve(stage) as url:
-        yield stage, url
+    pac_server = PacServer()
+    with serve(pac_server) as url:
+        yield pac_server, url
 
 
 @pytest.fixture
-def stage(place: tuple[PacServer, str]) -> PacServer:
+def pac_server(pac_server_and_url: tuple[PacServer, str]) -> PacServer:
     """The place alone."""
-    return place[0]
+    return pac_server_and_url[0]
 
 
 @pytest.fixture
-def url(place: tuple[PacServer, str]) -> str:
+def url(pac_server_and_url: tuple[PacServer, str]) -> str:
     """Its URL alone."""
-    return place[1]
+    return pac_server_and_url[1]

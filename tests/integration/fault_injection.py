@@ -28,7 +28,7 @@ from moto.dynamodb.models import dynamodb_backends
 from moto.s3.models import s3_backends
 from moto.sns.models import sns_backends
 from moto.sqs.models import sqs_backends
-from tests.integration.conftest import Switches
+from tests.integration.conftest import PacServers
 from tests.integration.harness import AWS_ACCOUNT, LOST, RC, REGION, SF, START, WSDL, FakeStack
 from tests.reliability import NOTHING, WRITES
 
@@ -131,7 +131,7 @@ class Scenario:
     notes: dict[str, Any] = field(default_factory=dict)
     undo: list[Callable[[], Any]] = field(default_factory=list)
 
-    def restart(self, switches: Switches) -> None:
+    def restart(self, pac_servers: PacServers) -> None:
         """Forget all that was: a new world, without the time that one takes."""
         world = self.world
         self.notes.clear()
@@ -160,8 +160,8 @@ class Scenario:
         world.reachcore = FakeReachcore(world.books.reachcore, clock=world.clock)
         books = world.books.solucion_factible
         world.factible = FakeSolucionFactible(books, wsdl=WSDL, clock=world.clock)
-        switches["reachcore"][0].app = world.reachcore
-        switches["factible"][0].app = world.factible
+        pac_servers["reachcore"][0].app = world.reachcore
+        pac_servers["factible"][0].app = world.factible
         self.point_at_the_pacs()
 
     def point_at_the_pacs(self, **changes: Any) -> None:
@@ -243,7 +243,7 @@ class FaultRunner:
     """Plays operations in a world that begins anew for each."""
 
     scenario: Scenario
-    switches: Switches
+    pac_servers: PacServers
     references: dict[str, ExpectedOutcome] = field(default_factory=dict)
 
     def reference(self, operation: Operation) -> ExpectedOutcome:
@@ -295,7 +295,7 @@ class FaultRunner:
         return seen, lost + scene.notes.get("twice", ""), ", then ".join(done) or NO_NEED
 
     def _begin(self, operation: Operation) -> None:
-        self.scenario.restart(self.switches)
+        self.scenario.restart(self.pac_servers)
         operation.prepare(self.scenario)
         # Only what the operation itself sends is counted.
         self.scenario.injector.stop()

@@ -87,10 +87,10 @@ def codes_of(acts: tuple[Operation, ...]) -> list[Any]:
 
 
 @pytest.fixture
-def sandbox(act: Operation, stage: PacServer) -> FakePac:
+def sandbox(act: Operation, pac_server: PacServer) -> FakePac:
     """The PAC of the test's act, its memory as new."""
     sandbox = act.fake_pac()
-    stage.serve_app(sandbox)
+    pac_server.serve_app(sandbox)
     return sandbox
 
 
@@ -114,7 +114,7 @@ def test_every_pac_is_in_the_table() -> None:
 
 
 @every_pac
-def test_the_table_holds_all_that_the_pac_can_do(pac: str, stage: PacServer, url: str) -> None:
+def test_the_table_holds_all_that_the_pac_can_do(pac: str, pac_server: PacServer, url: str) -> None:
     row, rules = PAC_CASES[pac], PAC_CASES[pac].fake_pac().rules
     account = row.account(url)
     client = create_client(account)
@@ -139,7 +139,7 @@ def test_the_table_holds_all_that_the_pac_can_do(pac: str, stage: PacServer, url
             return inner(*args)
 
         setattr(client, name, noted)
-    stage.serve_app(row.fake_pac())
+    pac_server.serve_app(row.fake_pac())
     for act in row.operations:
         assert act.do(client, Deadline(5))
     assert done == offered
@@ -147,9 +147,9 @@ def test_the_table_holds_all_that_the_pac_can_do(pac: str, stage: PacServer, url
 
 @every_pac
 def test_what_a_pac_does_not_offer_is_unsupported_and_asks_nothing(
-    pac: str, stage: PacServer, url: str
+    pac: str, pac_server: PacServer, url: str
 ) -> None:
-    stage.serve_app(PAC_CASES[pac].fake_pac())
+    pac_server.serve_app(PAC_CASES[pac].fake_pac())
     account = PAC_CASES[pac].account(url)
     client = create_client(account)
     for can, call in OFFERS.values():
@@ -161,7 +161,7 @@ def test_what_a_pac_does_not_offer_is_unsupported_and_asks_nothing(
             "operation-unsupported",
             422,
         )
-    assert stage.requests == []
+    assert pac_server.requests == []
 
 
 # ---------------------------------------------------------------------- what the PAC says
@@ -221,14 +221,14 @@ def test_wrong_credentials_are_sent_once(act: Operation, sandbox: FakePac, url: 
     ],
 )
 def test_what_stands_before_the_pac_may_answer_too(
-    act: Operation, status: int, code: str, retry: bool, stage: PacServer, url: str
+    act: Operation, status: int, code: str, retry: bool, pac_server: PacServer, url: str
 ) -> None:
-    stage.serve_app(respond_with("" if status == 204 else "<p>?</p>", "text/html", status))
+    pac_server.serve_app(respond_with("" if status == 204 else "<p>?</p>", "text/html", status))
     with expect_pac_error(code) as errors:
         act(url, 10)
     assert str(status) in errors[0].detail
     assert errors[0].problem_type.may_have_taken_effect == (status != 404)
-    assert len(stage.requests) == attempts(act, retry)
+    assert len(pac_server.requests) == attempts(act, retry)
 
 
 # -------------------------------------------------------------------------------- faults
@@ -291,7 +291,7 @@ def test_no_attempt_is_begun_that_the_deadline_would_cut_short(
 @every_operation
 @pytest.mark.parametrize("seconds", [-1, 0, 0.3])
 def test_no_call_begins_when_no_time_is_left(
-    act: Operation, seconds: float, sandbox: FakePac, stage: PacServer, url: str
+    act: Operation, seconds: float, sandbox: FakePac, pac_server: PacServer, url: str
 ) -> None:
     with pytest.raises(TimbresError) as caught:
         act(url, seconds)
@@ -301,7 +301,7 @@ def test_no_call_begins_when_no_time_is_left(
     )
     assert caught.value.problem_type.retry_after
     assert not caught.value.problem_type.may_have_taken_effect
-    assert stage.requests == []
+    assert pac_server.requests == []
 
 
 # --------------------------------------------------------------------------- credentials
@@ -309,11 +309,11 @@ def test_no_call_begins_when_no_time_is_left(
 
 @every_pac
 def test_no_credential_is_in_a_log_or_a_repr(
-    pac: str, stage: PacServer, url: str, caplog: pytest.LogCaptureFixture
+    pac: str, pac_server: PacServer, url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
     sandbox = PAC_CASES[pac].fake_pac()
-    stage.serve_app(sandbox)
+    pac_server.serve_app(sandbox)
     for act in PAC_CASES[pac].operations:
         kinds = {kind.value for kind in sandbox.rules.kinds[act.operation]} & set(FAULTS)
         for fault in sorted(kinds):

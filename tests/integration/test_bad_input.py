@@ -99,15 +99,15 @@ def accounts(shared_world: FakeStack) -> None:
         shared_world.create_account(name, value)
 
 
-@pytest.fixture
-def quiet(accounts: None, reader: FakeStack) -> Any:
+@pytest.fixture(autouse=True)
+def assert_no_side_effects(accounts: None, shared_stack: FakeStack) -> Any:
     """The shared world; whatever is asked in it, no PAC is called and nothing is kept."""
-    yield reader
-    assert reader.calls() == []
+    yield shared_stack
+    assert shared_stack.calls() == []
     for table in ("ContractsTable", "IssuersTable", "ReportsTable"):
-        assert reader.stack.items(table) == []
-    assert reader.published == []
-    assert reader.queued_messages() == 0
+        assert shared_stack.stack.items(table) == []
+    assert shared_stack.published == []
+    assert shared_stack.queued_messages() == 0
 
 
 def send(
@@ -162,8 +162,8 @@ def send(
         "<script>",
     ],
 )
-def test_an_account_that_there_is_not(quiet: FakeStack, route: str, name: str) -> None:
-    answer = send(quiet, route, account=name)
+def test_an_account_that_there_is_not(shared_stack: FakeStack, route: str, name: str) -> None:
+    answer = send(shared_stack, route, account=name)
 
     body = check_problem(answer, 404, "account-unknown", "account")
     assert name[:40] in body["detail"]
@@ -171,8 +171,8 @@ def test_an_account_that_there_is_not(quiet: FakeStack, route: str, name: str) -
 
 @EVERY_ROUTE
 @pytest.mark.parametrize("name", ["💣", 'acme"rc', "acme\\rc", "a#b", "a?b"])
-def test_an_account_that_no_route_takes(quiet: FakeStack, route: str, name: str) -> None:
-    answer = send(quiet, route, account=name)
+def test_an_account_that_no_route_takes(shared_stack: FakeStack, route: str, name: str) -> None:
+    answer = send(shared_stack, route, account=name)
 
     assert answer.status == 404
     check_problem(answer, 404, "route-not-found")
@@ -180,9 +180,9 @@ def test_an_account_that_no_route_takes(quiet: FakeStack, route: str, name: str)
 
 @EVERY_ROUTE
 @pytest.mark.parametrize("name", BROKEN)
-def test_a_secret_that_is_not_right(quiet: FakeStack, route: str, name: str) -> None:
+def test_a_secret_that_is_not_right(shared_stack: FakeStack, route: str, name: str) -> None:
     body = check_problem(
-        send(quiet, route, account=name), 409, "account-misconfigured", BROKEN[name][1]
+        send(shared_stack, route, account=name), 409, "account-misconfigured", BROKEN[name][1]
     )
 
     assert name in body["detail"]
@@ -198,9 +198,11 @@ def test_a_secret_that_is_not_right(quiet: FakeStack, route: str, name: str) -> 
         ("ask", SF),
     ],
 )
-def test_an_account_whose_pac_does_not_offer_it(quiet: FakeStack, route: str, account: str) -> None:
+def test_an_account_whose_pac_does_not_offer_it(
+    shared_stack: FakeStack, route: str, account: str
+) -> None:
     body = check_problem(
-        send(quiet, route, account=account), 422, "operation-unsupported", "account"
+        send(shared_stack, route, account=account), 422, "operation-unsupported", "account"
     )
 
     assert account in body["detail"]
@@ -214,15 +216,15 @@ def test_an_account_whose_pac_does_not_offer_it(quiet: FakeStack, route: str, ac
     ("name", "value"), [("mes", "2026-10"), ("RFC", RFC), ("", ""), ("página", "2")]
 )
 def test_a_parameter_that_the_route_does_not_know(
-    quiet: FakeStack, route: str, name: str, value: str
+    shared_stack: FakeStack, route: str, name: str, value: str
 ) -> None:
-    answer = send(quiet, route, query=ROUTES[route][4] | {name: value})
+    answer = send(shared_stack, route, query=ROUTES[route][4] | {name: value})
 
     check_problem(answer, 400, "parameter-invalid", name)
 
 
-def test_accounts_take_no_parameter(quiet: FakeStack) -> None:
-    check_problem(quiet.get("/accounts", page="2"), 400, "parameter-invalid", "page")
+def test_accounts_take_no_parameter(shared_stack: FakeStack) -> None:
+    check_problem(shared_stack.get("/accounts", page="2"), 400, "parameter-invalid", "page")
 
 
 @pytest.mark.parametrize(
@@ -244,9 +246,9 @@ def test_accounts_take_no_parameter(quiet: FakeStack) -> None:
     ],
 )
 def test_a_parameter_that_stands_there_twice(
-    quiet: FakeStack, route: str, name: str, values: list[str]
+    shared_stack: FakeStack, route: str, name: str, values: list[str]
 ) -> None:
-    answer = send(quiet, route, query=ROUTES[route][4] | {name: values})
+    answer = send(shared_stack, route, query=ROUTES[route][4] | {name: values})
 
     check_problem(answer, 400, "parameter-invalid", name)
 
@@ -262,9 +264,9 @@ def test_a_parameter_that_stands_there_twice(
     ],
 )
 def test_an_ampersand_that_splits_the_query(
-    quiet: FakeStack, route: str, rest: dict[str, str]
+    shared_stack: FakeStack, route: str, rest: dict[str, str]
 ) -> None:
-    answer = send(quiet, route, query=rest | {"rfc": "A", "D061009TY8": ""})
+    answer = send(shared_stack, route, query=rest | {"rfc": "A", "D061009TY8": ""})
 
     body = check_problem(answer, 400, "parameter-invalid", "D061009TY8")
     assert "%26" in body["detail"]
@@ -294,27 +296,27 @@ RFCS = [
 
 @pytest.mark.parametrize("route", ["balance", "stamps", "history", "remove", "contracts", "buy"])
 @pytest.mark.parametrize("rfc", RFCS)
-def test_an_rfc_that_is_none(quiet: FakeStack, route: str, rfc: str) -> None:
+def test_an_rfc_that_is_none(shared_stack: FakeStack, route: str, rfc: str) -> None:
     if route == "buy":
-        answer = send(quiet, route, body=ORDER | {"rfc": rfc})
+        answer = send(shared_stack, route, body=ORDER | {"rfc": rfc})
     else:
-        answer = send(quiet, route, query=ROUTES[route][4] | {"rfc": rfc})
+        answer = send(shared_stack, route, query=ROUTES[route][4] | {"rfc": rfc})
 
     assert len(check_problem(answer, 400, "rfc-invalid", "rfc")["detail"]) < 300
 
 
 @pytest.mark.parametrize("rfc", [None, 7, True, 1.5, [RFC], {"rfc": RFC}])
-def test_an_rfc_that_is_no_text(quiet: FakeStack, rfc: object) -> None:
-    check_problem(send(quiet, "buy", body=ORDER | {"rfc": rfc}), 400, "rfc-invalid", "rfc")
+def test_an_rfc_that_is_no_text(shared_stack: FakeStack, rfc: object) -> None:
+    check_problem(send(shared_stack, "buy", body=ORDER | {"rfc": rfc}), 400, "rfc-invalid", "rfc")
 
 
 @pytest.mark.parametrize("route", ["stamps", "buy"])
 @pytest.mark.parametrize("rfc", ["XAXX010101000", "XEXX010101000", " xaxx010101000 "])
-def test_a_generic_rfc_is_no_issuer(quiet: FakeStack, route: str, rfc: str) -> None:
+def test_a_generic_rfc_is_no_issuer(shared_stack: FakeStack, route: str, rfc: str) -> None:
     if route == "buy":
-        answer = send(quiet, route, body=ORDER | {"rfc": rfc})
+        answer = send(shared_stack, route, body=ORDER | {"rfc": rfc})
     else:
-        answer = send(quiet, route, query={"rfc": rfc})
+        answer = send(shared_stack, route, query={"rfc": rfc})
 
     body = check_problem(answer, 422, "rfc-generic", "rfc")
     assert rfc.strip().upper() in body["detail"]
@@ -345,27 +347,29 @@ MONTHS = [
 
 @pytest.mark.parametrize("route", ["balance", "ask", "reports"])
 @pytest.mark.parametrize("month", MONTHS)
-def test_a_month_that_is_none(quiet: FakeStack, route: str, month: str) -> None:
+def test_a_month_that_is_none(shared_stack: FakeStack, route: str, month: str) -> None:
     if route == "ask":
-        answer = send(quiet, route, body=WANTED | {"month": month})
+        answer = send(shared_stack, route, body=WANTED | {"month": month})
     else:
-        answer = send(quiet, route, query={"month": month})
+        answer = send(shared_stack, route, query={"month": month})
 
     check_problem(answer, 400, "month-invalid", "month")
 
 
 @pytest.mark.parametrize("route", ["history", "remove"])
-def test_an_rfc_that_is_missing(quiet: FakeStack, route: str) -> None:
-    check_problem(send(quiet, route, query={}), 400, "rfc-invalid", "rfc")
+def test_an_rfc_that_is_missing(shared_stack: FakeStack, route: str) -> None:
+    check_problem(send(shared_stack, route, query={}), 400, "rfc-invalid", "rfc")
 
 
-def test_a_balance_without_a_month(quiet: FakeStack) -> None:
-    check_problem(send(quiet, "balance", query={}), 400, "month-invalid", "month")
+def test_a_balance_without_a_month(shared_stack: FakeStack) -> None:
+    check_problem(send(shared_stack, "balance", query={}), 400, "month-invalid", "month")
 
 
 @pytest.mark.parametrize("month", [None, 202610, 2026.10, True, ["2026-10"], {}])
-def test_a_month_that_is_no_text(quiet: FakeStack, month: object) -> None:
-    check_problem(send(quiet, "ask", body=WANTED | {"month": month}), 400, "month-invalid", "month")
+def test_a_month_that_is_no_text(shared_stack: FakeStack, month: object) -> None:
+    check_problem(
+        send(shared_stack, "ask", body=WANTED | {"month": month}), 400, "month-invalid", "month"
+    )
 
 
 def encoded(value: Any) -> str:
@@ -395,7 +399,7 @@ CURSORS = [
 
 @pytest.mark.parametrize("route", SORT_KEYS)
 @pytest.mark.parametrize("cursor", CURSORS)
-def test_a_cursor_that_is_none(quiet: FakeStack, route: str, cursor: str) -> None:
+def test_a_cursor_that_is_none(shared_stack: FakeStack, route: str, cursor: str) -> None:
     try:
         text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
         text = text.replace("ACCOUNT", ROUTES[route][2]).replace("SORT", SORT_KEYS[route])
@@ -403,37 +407,48 @@ def test_a_cursor_that_is_none(quiet: FakeStack, route: str, cursor: str) -> Non
     except ValueError:
         pass
 
-    check_problem(send(quiet, route, query={"cursor": cursor}), 400, "parameter-invalid", "cursor")
+    check_problem(
+        send(shared_stack, route, query={"cursor": cursor}), 400, "parameter-invalid", "cursor"
+    )
 
 
 @pytest.mark.parametrize("entry", ["key#0", "in-flight#A&D061009TY8", "contract#", "a"])
-def test_a_cursor_to_what_is_no_contract(quiet: FakeStack, entry: str) -> None:
+def test_a_cursor_to_what_is_no_contract(shared_stack: FakeStack, entry: str) -> None:
     cursor = encoded({"account": SF, "entry": entry})
 
     check_problem(
-        send(quiet, "contracts", query={"cursor": cursor}), 400, "parameter-invalid", "cursor"
+        send(shared_stack, "contracts", query={"cursor": cursor}),
+        400,
+        "parameter-invalid",
+        "cursor",
     )
 
 
 @pytest.mark.parametrize("value", ["", "yes", "False", "0", "true "])
-def test_redirect_that_is_neither_true_nor_false(quiet: FakeStack, value: str) -> None:
+def test_redirect_that_is_neither_true_nor_false(shared_stack: FakeStack, value: str) -> None:
     check_problem(
-        send(quiet, "report", query={"redirect": value}), 400, "parameter-invalid", "redirect"
+        send(shared_stack, "report", query={"redirect": value}),
+        400,
+        "parameter-invalid",
+        "redirect",
     )
 
 
 @pytest.mark.parametrize("status", ["", "Confirmed", "lost", "pending,unknown"])
-def test_a_status_that_contracts_do_not_have(quiet: FakeStack, status: str) -> None:
+def test_a_status_that_contracts_do_not_have(shared_stack: FakeStack, status: str) -> None:
     check_problem(
-        send(quiet, "contracts", query={"status": status}), 400, "parameter-invalid", "status"
+        send(shared_stack, "contracts", query={"status": status}),
+        400,
+        "parameter-invalid",
+        "status",
     )
 
 
 @pytest.mark.parametrize(
     "one", ["nope", "0" * 31, "0" * 32, "G" * 32, "0" * 3_000, "..", "key#0", "%00"]
 )
-def test_a_contract_that_there_is_not(quiet: FakeStack, one: str) -> None:
-    answer = quiet.call("contract", "GET", f"{CONTRACTS}/{one.replace('#', '%23')}")
+def test_a_contract_that_there_is_not(shared_stack: FakeStack, one: str) -> None:
+    answer = shared_stack.call("contract", "GET", f"{CONTRACTS}/{one.replace('#', '%23')}")
 
     check_problem(answer, 404, "contract-not-found", "id")
 
@@ -441,19 +456,19 @@ def test_a_contract_that_there_is_not(quiet: FakeStack, one: str) -> None:
 @pytest.mark.parametrize(
     "one", ["nope", "2026-10-statement-csv-0001", "2026-10-statement-csv-1", "0" * 3_000, ".."]
 )
-def test_a_report_that_there_is_not(quiet: FakeStack, one: str) -> None:
-    check_problem(quiet.get(f"{REPORTS}/{one}"), 404, "report-not-found", "id")
+def test_a_report_that_there_is_not(shared_stack: FakeStack, one: str) -> None:
+    check_problem(shared_stack.get(f"{REPORTS}/{one}"), 404, "report-not-found", "id")
 
 
 # ---------------------------------------------------------------------------------- body
 
 
-def test_a_number_of_stamps_in_another_form(quiet: FakeStack) -> None:
+def test_a_number_of_stamps_in_another_form(shared_stack: FakeStack) -> None:
     for stamps in (
         *(0, -1, -500, 1_000_001, 10**30, 1.5, 500.0, 1e3, 1e-7),
         *("500", "", "quinientos", True, False, None, [500], {"n": 500}),
     ):
-        answer = send(quiet, "buy", body=ORDER | {"stamps": stamps})
+        answer = send(shared_stack, "buy", body=ORDER | {"stamps": stamps})
         check_problem(answer, 400, "stamps-invalid", "stamps")
 
 
@@ -471,17 +486,17 @@ def test_a_number_of_stamps_in_another_form(quiet: FakeStack) -> None:
     ],
 )
 def test_numbers_that_only_text_can_say(
-    quiet: FakeStack, stamps: str, code: str, field: str
+    shared_stack: FakeStack, stamps: str, code: str, field: str
 ) -> None:
     body = f'{{"rfc": "{RFC}", "stamps": {stamps}}}'
 
-    check_problem(send(quiet, "buy", body=body), 400, code, field)
+    check_problem(send(shared_stack, "buy", body=body), 400, code, field)
 
 
 @pytest.mark.parametrize("kind", ["", "Statement", "estado", "statement/../../x", None, 1, []])
-def test_a_kind_of_report_that_there_is_not(quiet: FakeStack, kind: object) -> None:
+def test_a_kind_of_report_that_there_is_not(shared_stack: FakeStack, kind: object) -> None:
     check_problem(
-        send(quiet, "ask", body=WANTED | {"kind": kind}), 400, "parameter-invalid", "kind"
+        send(shared_stack, "ask", body=WANTED | {"kind": kind}), 400, "parameter-invalid", "kind"
     )
 
 
@@ -496,8 +511,10 @@ def test_a_kind_of_report_that_there_is_not(quiet: FakeStack, kind: object) -> N
         ("consumption", "docx"),
     ],
 )
-def test_a_format_that_the_kind_does_not_have(quiet: FakeStack, kind: str, form: object) -> None:
-    answer = send(quiet, "ask", body=WANTED | {"kind": kind, "format": form})
+def test_a_format_that_the_kind_does_not_have(
+    shared_stack: FakeStack, kind: str, form: object
+) -> None:
+    answer = send(shared_stack, "ask", body=WANTED | {"kind": kind, "format": form})
 
     check_problem(answer, 400, "parameter-invalid", "format")
 
@@ -520,27 +537,27 @@ def test_a_format_that_the_kind_does_not_have(quiet: FakeStack, kind: str, form:
         "\x00",
     ],
 )
-def test_a_body_that_is_no_json(quiet: FakeStack, route: str, body: str) -> None:
-    check_problem(send(quiet, route, body=body), 400, "body-invalid", "body")
+def test_a_body_that_is_no_json(shared_stack: FakeStack, route: str, body: str) -> None:
+    check_problem(send(shared_stack, route, body=body), 400, "body-invalid", "body")
 
 
 @WITH_BODY
-def test_no_body(quiet: FakeStack, route: str) -> None:
-    check_problem(send(quiet, route, body=None, raw=True), 400, "body-invalid", "body")
+def test_no_body(shared_stack: FakeStack, route: str) -> None:
+    check_problem(send(shared_stack, route, body=None, raw=True), 400, "body-invalid", "body")
 
 
 @WITH_BODY
 @pytest.mark.parametrize("body", ["[]", "7", '"text"', "null", "true", "[{}]"])
-def test_a_body_that_is_no_object(quiet: FakeStack, route: str, body: str) -> None:
-    check_problem(send(quiet, route, body=body), 400, "body-invalid", "body")
+def test_a_body_that_is_no_object(shared_stack: FakeStack, route: str, body: str) -> None:
+    check_problem(send(shared_stack, route, body=body), 400, "body-invalid", "body")
 
 
 @WITH_BODY
 @pytest.mark.parametrize("nested", ["[" * 4_000 + "]" * 4_000, '{"a":' * 2_000 + "1" + "}" * 2_000])
-def test_a_body_nested_deep(quiet: FakeStack, route: str, nested: str) -> None:
+def test_a_body_nested_deep(shared_stack: FakeStack, route: str, nested: str) -> None:
     body = f'{{"rfc": {nested}, "stamps": 1, "month": 1}}'
 
-    answer = send(quiet, route, body=body)
+    answer = send(shared_stack, route, body=body)
 
     assert answer.status == 400
     assert answer.body["code"] in ("body-invalid", "rfc-invalid")
@@ -548,12 +565,12 @@ def test_a_body_nested_deep(quiet: FakeStack, route: str, nested: str) -> None:
 
 
 @WITH_BODY
-def test_a_member_that_is_missing(quiet: FakeStack, route: str) -> None:
+def test_a_member_that_is_missing(shared_stack: FakeStack, route: str) -> None:
     good = ROUTES[route][5]
     for name in good:
         body = {key: value for key, value in good.items() if key != name}
-        check_problem(send(quiet, route, body=body), 400, "body-invalid", name)
-    check_problem(send(quiet, route, body={}), 400, "body-invalid", next(iter(good)))
+        check_problem(send(shared_stack, route, body=body), 400, "body-invalid", name)
+    check_problem(send(shared_stack, route, body={}), 400, "body-invalid", next(iter(good)))
 
 
 @WITH_BODY
@@ -568,55 +585,61 @@ def test_a_member_that_is_missing(quiet: FakeStack, route: str) -> None:
         ("__proto__", "__proto__"),
     ],
 )
-def test_a_member_that_is_not_known(quiet: FakeStack, route: str, name: str, field: str) -> None:
+def test_a_member_that_is_not_known(
+    shared_stack: FakeStack, route: str, name: str, field: str
+) -> None:
     body = ROUTES[route][5] | {name: 1}
 
-    check_problem(send(quiet, route, body=body), 400, "body-invalid", field)
+    check_problem(send(shared_stack, route, body=body), 400, "body-invalid", field)
 
 
 @WITH_BODY
 @pytest.mark.parametrize("text", ['{"\\ud800": 1, %s', '{"\\ud800": 1, "\\ud800": 1, %s'])
-def test_a_member_whose_name_is_no_text(quiet: FakeStack, route: str, text: str) -> None:
+def test_a_member_whose_name_is_no_text(shared_stack: FakeStack, route: str, text: str) -> None:
     body = text % json.dumps(ROUTES[route][5])[1:]
 
-    check_problem(send(quiet, route, body=body), 400, "body-invalid", "?")
+    check_problem(send(shared_stack, route, body=body), 400, "body-invalid", "?")
 
 
 @WITH_BODY
-def test_a_member_that_stands_there_twice(quiet: FakeStack, route: str) -> None:
+def test_a_member_that_stands_there_twice(shared_stack: FakeStack, route: str) -> None:
     good = ROUTES[route][5]
     for name, value in good.items():
         again = f', "{name}": {json.dumps(value)}}}'
         check_problem(
-            send(quiet, route, body=json.dumps(good)[:-1] + again), 400, "body-invalid", name
+            send(shared_stack, route, body=json.dumps(good)[:-1] + again), 400, "body-invalid", name
         )
 
 
 @WITH_BODY
 @pytest.mark.parametrize("size", [16 * 1024 + 1, 2 * 1024 * 1024])
-def test_a_body_that_is_too_large(quiet: FakeStack, route: str, size: int) -> None:
+def test_a_body_that_is_too_large(shared_stack: FakeStack, route: str, size: int) -> None:
     body = json.dumps(ROUTES[route][5])
     body += " " * (size - len(body))
 
-    check_problem(send(quiet, route, body=body), 413, "body-too-large", "body")
-    check_problem(send(quiet, route, body=body, is_base64=True), 413, "body-too-large", "body")
+    check_problem(send(shared_stack, route, body=body), 413, "body-too-large", "body")
+    check_problem(
+        send(shared_stack, route, body=body, is_base64=True), 413, "body-too-large", "body"
+    )
 
 
 @WITH_BODY
 @pytest.mark.parametrize("body", [b"\xff\xfe\x00", b"\x80{}", b'{"rfc": "\xc3\x28"}'])
-def test_a_body_that_is_no_utf_8(quiet: FakeStack, route: str, body: bytes) -> None:
-    check_problem(send(quiet, route, body=body, is_base64=True), 400, "body-invalid", "body")
+def test_a_body_that_is_no_utf_8(shared_stack: FakeStack, route: str, body: bytes) -> None:
+    check_problem(send(shared_stack, route, body=body, is_base64=True), 400, "body-invalid", "body")
 
 
 @WITH_BODY
-def test_base64_that_is_none(quiet: FakeStack, route: str) -> None:
+def test_base64_that_is_none(shared_stack: FakeStack, route: str) -> None:
     folder, method, account, rest, _, _ = ROUTES[route]
     event = proxy_event(
         method, f"/accounts/{account}{rest}", body="{}", headers={"Idempotency-Key": "k"}
     )
     event |= {"isBase64Encoded": True, "body": "{no base64}"}
 
-    check_problem(quiet.parse_response(quiet.invoke(folder, event)), 400, "body-invalid", "body")
+    check_problem(
+        shared_stack.parse_response(shared_stack.invoke(folder, event)), 400, "body-invalid", "body"
+    )
 
 
 # ------------------------------------------------------------------------------- headers
@@ -625,11 +648,11 @@ def test_base64_that_is_none(quiet: FakeStack, route: str) -> None:
 @pytest.mark.parametrize(
     "key", [None, "", " ", "x" * 256, "clavé", "a\tb", "a\x7fb", "\N{ZERO WIDTH SPACE}"]
 )
-def test_an_idempotency_key_that_is_none(quiet: FakeStack, key: str | None) -> None:
+def test_an_idempotency_key_that_is_none(shared_stack: FakeStack, key: str | None) -> None:
     headers = {} if key is None else {"Idempotency-Key": key}
 
     check_problem(
-        send(quiet, "buy", headers=headers),
+        send(shared_stack, "buy", headers=headers),
         400,
         "idempotency-key-invalid",
         "Idempotency-Key",
@@ -645,13 +668,17 @@ def test_an_idempotency_key_that_is_none(quiet: FakeStack, key: str | None) -> N
 @pytest.mark.parametrize(
     ("method", "path"), [("DELETE", "/accounts"), ("GET", "/"), ("GET", "/accounts/a/b/c/d/e")]
 )
-def test_a_route_that_there_is_not(quiet: FakeStack, folder: str, method: str, path: str) -> None:
+def test_a_route_that_there_is_not(
+    shared_stack: FakeStack, folder: str, method: str, path: str
+) -> None:
     event = proxy_event("GET", "/accounts") | {"httpMethod": method, "path": path}
 
-    check_problem(quiet.parse_response(quiet.invoke(folder, event)), 404, "route-not-found")
+    check_problem(
+        shared_stack.parse_response(shared_stack.invoke(folder, event)), 404, "route-not-found"
+    )
 
 
 @pytest.mark.parametrize("folder", ["accounts", "issuers", "contract"])
-def test_a_function_that_no_schedule_starts(quiet: FakeStack, folder: str) -> None:
+def test_a_function_that_no_schedule_starts(shared_stack: FakeStack, folder: str) -> None:
     with pytest.raises(ValueError, match="answers the API only"):
-        quiet.invoke(folder, {"account": None})
+        shared_stack.invoke(folder, {"account": None})

@@ -25,15 +25,15 @@ ISSUERS = f"/accounts/{SF}/issuers"
 ORDER = {"rfc": RFC, "stamps": 500}
 
 
-@pytest.fixture
-def quiet(reader: FakeStack) -> Iterator[FakeStack]:
+@pytest.fixture(autouse=True)
+def assert_no_side_effects(shared_stack: FakeStack) -> Iterator[FakeStack]:
     """The shared world; whatever is asked in it, no PAC is called and nothing is kept."""
-    yield reader
-    assert reader.calls() == []
+    yield shared_stack
+    assert shared_stack.calls() == []
     for table in ("ContractsTable", "IssuersTable", "ReportsTable"):
-        assert reader.stack.items(table) == []
-    assert reader.published == []
-    assert reader.queued_messages() == 0
+        assert shared_stack.stack.items(table) == []
+    assert shared_stack.published == []
+    assert shared_stack.queued_messages() == 0
 
 
 def ask(world: FakeStack, folder: str, event: dict[str, Any]) -> ApiResponse:
@@ -94,14 +94,14 @@ ACCOUNT_ROUTES = {
 
 
 @pytest.mark.parametrize("folder", ACCOUNT_ROUTES)
-def test_no_trick_with_a_path_leads_to_an_account(quiet: FakeStack, folder: str) -> None:
+def test_no_trick_with_a_path_leads_to_an_account(shared_stack: FakeStack, folder: str) -> None:
     method, path, query, body = ACCOUNT_ROUTES[folder]
     for text in SEGMENTS.values():
         event = proxy_event(method, path, query, body, {"Idempotency-Key": "k"})
         event["path"] = path.replace(RC, text).replace(SF, text)
         event["pathParameters"] = {"account": text}
 
-        refused(ask(quiet, folder, event), "account-unknown", "route-not-found")
+        refused(ask(shared_stack, folder, event), "account-unknown", "route-not-found")
 
 
 @pytest.mark.parametrize(
@@ -118,14 +118,14 @@ def test_no_trick_with_a_path_leads_to_an_account(quiet: FakeStack, folder: str)
     ],
 )
 def test_no_trick_with_a_path_leads_to_a_record(
-    quiet: FakeStack, folder: str, path: str, name: str, code: str
+    shared_stack: FakeStack, folder: str, path: str, name: str, code: str
 ) -> None:
     for text in filter(None, SEGMENTS.values()):
         event = proxy_event("GET", path)
         event["path"] = f"{path.rpartition('/')[0]}/{text}"
         event["pathParameters"] = {**(event["pathParameters"] or {}), name: text}
 
-        refused(ask(quiet, folder, event), code, "route-not-found")
+        refused(ask(shared_stack, folder, event), code, "route-not-found")
 
 
 # -------------------------------------------------------------------------------- headers
@@ -160,13 +160,15 @@ def buying(headers: dict[str, list[str]], **changes: Any) -> dict[str, Any]:
     ],
     ids=range(15),
 )
-def test_a_purchase_needs_one_sure_key(quiet: FakeStack, headers: dict[str, list[str]]) -> None:
-    body = refused(ask(quiet, "contract", buying(headers)), "idempotency-key-invalid")
+def test_a_purchase_needs_one_sure_key(
+    shared_stack: FakeStack, headers: dict[str, list[str]]
+) -> None:
+    body = refused(ask(shared_stack, "contract", buying(headers)), "idempotency-key-invalid")
 
     assert body["field"] == "Idempotency-Key"
 
 
-def test_headers_of_others_change_nothing(quiet: FakeStack) -> None:
+def test_headers_of_others_change_nothing(shared_stack: FakeStack) -> None:
     tricks = {
         "X-HTTP-Method-Override": ["DELETE"],
         "X-Original-URL": ["/accounts"],
@@ -179,7 +181,7 @@ def test_headers_of_others_change_nothing(quiet: FakeStack) -> None:
     }
     event = buying(tricks, body='{"rfc": "x", "stamps": 1}')
 
-    assert refused(ask(quiet, "contract", event), "rfc-invalid")["field"] == "rfc"
+    assert refused(ask(shared_stack, "contract", event), "rfc-invalid")["field"] == "rfc"
 
 
 # ---------------------------------------------------------------------------------- query
@@ -204,10 +206,10 @@ def test_headers_of_others_change_nothing(quiet: FakeStack) -> None:
     ],
     ids=range(13),
 )
-def test_a_query_that_means_harm(quiet: FakeStack, name: str, value: str, code: str) -> None:
+def test_a_query_that_means_harm(shared_stack: FakeStack, name: str, value: str, code: str) -> None:
     event = proxy_event("GET", f"/accounts/{RC}/balance", {"month": "2026-10"} | {name: value})
 
-    body = refused(ask(quiet, "balance", event), code)
+    body = refused(ask(shared_stack, "balance", event), code)
 
     assert body["field"] == name[:40].replace("\ud800", "?").replace("\r\n", "??")
 
@@ -237,13 +239,13 @@ def test_a_query_that_means_harm(quiet: FakeStack, name: str, value: str, code: 
     ids=range(10),
 )  # fmt: skip
 def test_text_that_is_none_in_each_field(
-    quiet: FakeStack, path: str, body: str, field: str
+    shared_stack: FakeStack, path: str, body: str, field: str
 ) -> None:
     folder = "report" if path.endswith("reports") else "contract"
     text = body.replace("%s", "as the portal shows ")
     event = proxy_event("POST", path, body=text, headers={"Idempotency-Key": "k"})
 
-    answer = ask(quiet, folder, event)
+    answer = ask(shared_stack, folder, event)
 
     assert answer.status == 400
     assert check_problem(answer, 400, answer.body["code"], field)["detail"].isprintable()
@@ -261,10 +263,14 @@ def test_text_that_is_none_in_each_field(
     ],
     ids=range(6),
 )
-def test_an_order_is_utf_8(quiet: FakeStack, body: bytes, code: str) -> None:
+def test_an_order_is_utf_8(shared_stack: FakeStack, body: bytes, code: str) -> None:
     headers = {"Idempotency-Key": "k"}
-    refused(quiet.call("contract", "POST", CONTRACTS, body=body, headers=headers, is_base64=True),
-            code)  # fmt: skip
+
+    response = shared_stack.call(
+        "contract", "POST", CONTRACTS, body=body, headers=headers, is_base64=True
+    )
+
+    refused(response, code)
 
 
 DEEP = {
@@ -277,17 +283,17 @@ DEEP = {
 
 
 @pytest.mark.parametrize("what", DEEP)
-def test_a_list_of_issuers_nested_deep(quiet: FakeStack, what: str) -> None:
-    body = refused(quiet.call("issuers", "PUT", ISSUERS, body=DEEP[what]), "body-invalid",
+def test_a_list_of_issuers_nested_deep(shared_stack: FakeStack, what: str) -> None:
+    body = refused(shared_stack.call("issuers", "PUT", ISSUERS, body=DEEP[what]), "body-invalid",
                    "issuers-invalid")  # fmt: skip
 
     assert body["field"] == "body" or body["code"] == "issuers-invalid"
 
 
-def test_an_order_nested_deep(quiet: FakeStack) -> None:
+def test_an_order_nested_deep(shared_stack: FakeStack) -> None:
     headers = {"Idempotency-Key": "k"}
     body = DEEP["lists"]
-    check_problem(quiet.call("contract", "POST", CONTRACTS, body=body, headers=headers), 413,
+    check_problem(shared_stack.call("contract", "POST", CONTRACTS, body=body, headers=headers), 413,
             "body-too-large", "body")  # fmt: skip
 
 
@@ -314,8 +320,8 @@ def test_an_order_nested_deep(quiet: FakeStack) -> None:
     ],
     ids=range(17),
 )
-def test_a_row_that_means_harm_is_named(quiet: FakeStack, row: str, field: str) -> None:
-    answer = quiet.call("issuers", "PUT", ISSUERS, body=f"[{row}]")
+def test_a_row_that_means_harm_is_named(shared_stack: FakeStack, row: str, field: str) -> None:
+    answer = shared_stack.call("issuers", "PUT", ISSUERS, body=f"[{row}]")
 
     body = refused(answer, "issuers-invalid")
     assert [(one["line"], one["field"]) for one in body["rejected"]] == [(1, field)]
@@ -338,12 +344,12 @@ CSV = {
 
 
 @pytest.mark.parametrize("what", CSV)
-def test_a_csv_of_issuers_that_means_harm(quiet: FakeStack, what: str) -> None:
+def test_a_csv_of_issuers_that_means_harm(shared_stack: FakeStack, what: str) -> None:
     text, field = CSV[what]
     event = proxy_event("PUT", ISSUERS, body=text, headers={"Content-Type": "text/csv"})
     tracemalloc.start()
     try:
-        answer = ask(quiet, "issuers", event)
+        answer = ask(shared_stack, "issuers", event)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

@@ -201,9 +201,9 @@ def test_a_compressed_answer_is_as_good_as_a_plain_one(
     encoding: str,
     pack: Callable[[bytes], bytes],
     frame: int | None,
-    place: tuple[PacServer, str],
+    pac_server: PacServer,
+    url: str,
 ) -> None:
-    stage, url = place
     sandbox = act.fake_pac()
     # The same answers twice: a statement names the second that it was written in.
     answers: list[tuple[bytes, str, list[tuple[str, str]]]] = []
@@ -223,24 +223,23 @@ def test_a_compressed_answer_is_as_good_as_a_plain_one(
         body = pack(content)
         return [body] if frame is None else [bytes([byte]) for byte in body]
 
-    stage.serve_app(noting)
+    pac_server.serve_app(noting)
     expected = ask(act, url)
-    stage.serve_app(packing)
+    pac_server.serve_app(packing)
     assert ask(act, url) == expected
-    assert {one["HTTP_ACCEPT_ENCODING"] for one in stage.requests} == {"gzip, deflate"}
+    assert {one["HTTP_ACCEPT_ENCODING"] for one in pac_server.requests} == {"gzip, deflate"}
 
 
 @pytest.mark.parametrize(
     ("encoding", "pack"), [("gzip", gzip_of), ("deflate", zlib.compress), ("deflate", bare)]
 )
 def test_nothing_is_left_behind_where_a_piece_ends(
-    encoding: str, pack: Callable[[bytes], bytes], place: tuple[PacServer, str]
+    encoding: str, pack: Callable[[bytes], bytes], pac_server: PacServer, url: str
 ) -> None:
     """64 KiB are decompressed at a time; the rest of a match may wait for the next time."""
-    stage, url = place
     for size in range(65_530, 65_560):
         content = b"Cuenta,".ljust(size)
-        stage.serve_app(respond_with(pack(content), "text/csv", Content_Encoding=encoding))
+        pac_server.serve_app(respond_with(pack(content), "text/csv", Content_Encoding=encoding))
         assert ask(CSV, url) == content
 
 
@@ -249,15 +248,14 @@ def test_nothing_is_left_behind_where_a_piece_ends(
     "encoding", ["br", "zstd", "compress", "gzip, gzip", "identity, gzip", "gzip;q=1", "x" * 9_000]
 )
 def test_another_compression_is_refused(
-    act: Operation, encoding: str, place: tuple[PacServer, str]
+    act: Operation, encoding: str, pac_server: PacServer, url: str
 ) -> None:
-    stage, url = place
-    stage.serve_app(respond_with(gzip_of(b"x"), Content_Encoding=encoding))
+    pac_server.serve_app(respond_with(gzip_of(b"x"), Content_Encoding=encoding))
     with expect_pac_error("pac-protocol-error") as errors:
         ask(act, url)
     assert "compressed" in errors[0].detail
     assert errors[0].problem_type.may_have_taken_effect
-    assert len(stage.requests) == 1
+    assert len(pac_server.requests) == 1
 
 
 @pytest.mark.parametrize("act", [BALANCE, CSV, COUNT, CONTRACT], ids=repr)
@@ -278,10 +276,9 @@ def test_another_compression_is_refused(
     ids=range(10),
 )
 def test_what_cannot_be_decompressed_is_no_answer(
-    act: Operation, encoding: str, content: bytes, place: tuple[PacServer, str]
+    act: Operation, encoding: str, content: bytes, pac_server: PacServer, url: str
 ) -> None:
-    stage, url = place
-    stage.serve_app(respond_with(content, Content_Encoding=encoding))
+    pac_server.serve_app(respond_with(content, Content_Encoding=encoding))
     with expect_pac_error("pac-protocol-error") as errors:
         ask(act, url)
     assert "decompressed" in errors[0].detail
@@ -301,12 +298,11 @@ def packed(size: int, window: int) -> bytes:
     ids=repr,
 )
 def test_a_bomb_is_left_at_the_bound_of_what_it_decompresses_to(
-    act: Operation, size: int, encoding: str, window: int, place: tuple[PacServer, str]
+    act: Operation, size: int, encoding: str, window: int, pac_server: PacServer, url: str
 ) -> None:
-    stage, url = place
     bomb = packed(size, window)
     assert len(bomb) < 300_000
-    stage.serve_app(respond_with(bomb, Content_Encoding=encoding))
+    pac_server.serve_app(respond_with(bomb, Content_Encoding=encoding))
     with memory_below(4 * MIB), expect_pac_error("pac-protocol-error") as errors:
         ask(act, url, 25)
     assert f"longer than {act.most_bytes:,} bytes" in errors[0].detail
@@ -358,10 +354,9 @@ def test_a_compressed_stream_that_drips_ends_at_the_deadline(how: str) -> None:
 
 @every_operation
 def test_what_is_packed_without_saying_so_is_no_answer(
-    act: Operation, place: tuple[PacServer, str]
+    act: Operation, pac_server: PacServer, url: str
 ) -> None:
-    stage, url = place
-    stage.serve_app(respond_with(packed(10 * MIB, 31)))
+    pac_server.serve_app(respond_with(packed(10 * MIB, 31)))
     with memory_below(4 * MIB), expect_pac_error("pac-protocol-error"):
         ask(act, url)
 
@@ -372,16 +367,15 @@ def test_what_is_packed_without_saying_so_is_no_answer(
 @every_operation
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_no_redirect_is_followed_wherever_it_leads(
-    act: Operation, status: int, place: tuple[PacServer, str], trap: RawServer
+    act: Operation, status: int, pac_server: PacServer, url: str, trap: RawServer
 ) -> None:
-    stage, url = place
     here, there = url.removeprefix("http:"), trap.url.removeprefix("http:")
     for location in (f"{url}/again", here, trap.url, there, "/again", "file:///etc/hostname", ""):
-        stage.serve_app(respond_with(b"", status=status, Location=location))
+        pac_server.serve_app(respond_with(b"", status=status, Location=location))
         with expect_pac_error("pac-protocol-error") as errors:
             ask(act, url)
         assert "redirect" in errors[0].detail
-        assert len(stage.requests) == 1
+        assert len(pac_server.requests) == 1
 
 
 @pytest.mark.parametrize("status", [301, 307])
@@ -421,17 +415,16 @@ def including(place: str, how: str = "import") -> str:
     ids=["WSDL", "schema", "included schema"],
 )
 def test_a_live_wsdl_leads_nowhere_else(
-    make: Callable[[str], str], place: tuple[PacServer, str], trap: RawServer
+    make: Callable[[str], str], pac_server: PacServer, url: str, trap: RawServer
 ) -> None:
-    stage, url = place
     there = trap.url.removeprefix("http:")
     for where in (f"{trap.url}/x", f"{there}/x", f"{url}/x", "x.xsd", "file:///dev/zero",
                   "file:/dev/zero", "/dev/zero", "ftp://127.0.0.1/x"):  # fmt: skip
-        stage.serve_app(respond_with(make(where)))
+        pac_server.serve_app(respond_with(make(where)))
         with expect_pac_error("pac-protocol-error") as errors:
             ask(LIVE_WSDL, url)
         assert "WSDL" in errors[0].detail
-        assert [one["REQUEST_METHOD"] for one in stage.requests] == ["GET"]
+        assert [one["REQUEST_METHOD"] for one in pac_server.requests] == ["GET"]
 
 
 # ---------------------------------------------------------------------------------- XML
@@ -499,25 +492,23 @@ XML = {
 @pytest.mark.parametrize("act", SOAP, ids=repr)
 @pytest.mark.parametrize("what", XML)
 def test_xml_that_means_harm_is_refused(
-    act: Operation, what: str, place: tuple[PacServer, str], trap: RawServer
+    act: Operation, what: str, pac_server: PacServer, url: str, trap: RawServer
 ) -> None:
-    stage, url = place
     content = XML[what].replace("{trap}", trap.url)
     if act is CONTRACT:
         content = content.replace("getTimbres", "agregarContrato")
-    stage.serve_app(respond_with(content.encode("utf-8", "surrogateescape")))
+    pac_server.serve_app(respond_with(content.encode("utf-8", "surrogateescape")))
     with memory_below(2 * MIB), expect_pac_error("pac-protocol-error") as errors:
         ask(act, url)
     # A purchase whose answer is none may have been made; a WSDL buys nothing.
     assert errors[0].problem_type.may_have_taken_effect
-    assert len(stage.requests) == 1
+    assert len(pac_server.requests) == 1
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32", "cp037"])
-def test_a_dtd_hides_in_no_encoding(encoding: str, place: tuple[PacServer, str]) -> None:
-    stage, url = place
+def test_a_dtd_hides_in_no_encoding(encoding: str, pac_server: PacServer, url: str) -> None:
     text = f'<?xml version="1.0" encoding="{encoding}"?><!DOCTYPE e [{LAUGHS}]>' + told("&e9;")
-    stage.serve_app(respond_with(text.encode(encoding)))
+    pac_server.serve_app(respond_with(text.encode(encoding)))
     with memory_below(2 * MIB), expect_pac_error("pac-protocol-error"):
         ask(COUNT, url)
 
@@ -544,10 +535,9 @@ HARMLESS = {
 
 @pytest.mark.parametrize("what", HARMLESS)
 def test_xml_that_does_no_harm_is_read_without_its_extras(
-    what: str, place: tuple[PacServer, str], trap: RawServer
+    what: str, pac_server: PacServer, url: str, trap: RawServer
 ) -> None:
-    stage, url = place
-    stage.serve_app(respond_with(HARMLESS[what].replace("{trap}", trap.url)))
+    pac_server.serve_app(respond_with(HARMLESS[what].replace("{trap}", trap.url)))
     assert ask(COUNT, url) == Stamps(5, None, None)
 
 
@@ -569,14 +559,13 @@ def test_xml_that_does_no_harm_is_read_without_its_extras(
 )
 @pytest.mark.parametrize("act", [BALANCE, CSV, PDF], ids=repr)
 def test_a_200_that_is_nothing_of_the_kind(
-    act: Operation, media_type: str, content: str, place: tuple[PacServer, str]
+    act: Operation, media_type: str, content: str, pac_server: PacServer, url: str
 ) -> None:
-    stage, url = place
-    stage.serve_app(respond_with(content, media_type))
+    pac_server.serve_app(respond_with(content, media_type))
     with memory_below(4 * MIB), expect_pac_error("pac-protocol-error") as errors:
         ask(act, url)
     assert len(errors[0].detail) < 300
-    assert len(stage.requests) == 1
+    assert len(pac_server.requests) == 1
 
 
 @pytest.mark.parametrize(
@@ -594,10 +583,9 @@ def test_a_200_that_is_nothing_of_the_kind(
     ids=range(8),
 )
 def test_a_refusal_in_too_many_words_is_cut(
-    body: str, code: str, place: tuple[PacServer, str]
+    body: str, code: str, pac_server: PacServer, url: str
 ) -> None:
-    stage, url = place
-    stage.serve_app(respond_with(body, "application/json", 400))
+    pac_server.serve_app(respond_with(body, "application/json", 400))
     with memory_below(16 * MIB), expect_pac_error(code) as errors:
         ask(BALANCE, url)
     assert len(errors[0].detail) < 700
@@ -617,58 +605,62 @@ SHOWN = (
 )[:300]
 
 
-def test_words_that_mean_harm_are_one_short_line_wherever_they_come(reader: FakeStack) -> None:
-    reader.fault("agregarContrato", "code", code="632", mensaje=HOSTILE_WORDS, times=1)
-    refused = check_problem(reader.create_contract(), 422, "transaction-limit-exceeded")
-    reader.fault("getTimbres", "code", code="601", mensaje=HOSTILE_WORDS, times=1)
-    rejected = check_problem(reader.get(f"/accounts/{SF}/stamps", rfc=RFC_N), 502,
+def test_words_that_mean_harm_are_one_short_line_wherever_they_come(
+    shared_stack: FakeStack,
+) -> None:
+    shared_stack.fault("agregarContrato", "code", code="632", mensaje=HOSTILE_WORDS, times=1)
+    refused = check_problem(shared_stack.create_contract(), 422, "transaction-limit-exceeded")
+    shared_stack.fault("getTimbres", "code", code="601", mensaje=HOSTILE_WORDS, times=1)
+    rejected = check_problem(shared_stack.get(f"/accounts/{SF}/stamps", rfc=RFC_N), 502,
                        "pac-credentials-rejected")  # fmt: skip
 
     assert refused["pac"]["message"] == rejected["pac"]["message"] == SHOWN
-    assert {one["pac_message"] for one in reader.contract_items()} == {SHOWN}
-    (event,) = reader.events("Credentials Rejected")
+    assert {one["pac_message"] for one in shared_stack.contract_items()} == {SHOWN}
+    (event,) = shared_stack.events("Credentials Rejected")
     assert event["pac"]["message"] == SHOWN
-    (mail,) = reader.mails()
+    (mail,) = shared_stack.mails()
     subject, _, text = mail.partition("\n\n")
     assert subject == f"Timbres: credenciales rechazadas, cuenta {SF}"
     assert not [line for line in text.splitlines() if line.startswith(("Subject:", "=cmd"))]
-    for line in reader.log_lines():
+    for line in shared_stack.log_lines():
         assert len(json.dumps(line)) < 2_000
-    assert "x" * 301 not in reader.all_output()
-    assert "\u202e" not in reader.all_output()
+    assert "x" * 301 not in shared_stack.all_output()
+    assert "\u202e" not in shared_stack.all_output()
 
 
-def test_a_reply_without_measure_is_a_problem_and_a_purchase_in_doubt(reader: FakeStack) -> None:
-    stage = PacServer()
-    stage.serve_app(respond_with(told("x" * MIB)))
-    with serve(stage) as url:
-        reader.create_account("long-sf", reader.secret(SF, endpoint=url))
-        read = reader.get("/accounts/long-sf/stamps", rfc=RFC)
+def test_a_reply_without_measure_is_a_problem_and_a_purchase_in_doubt(
+    shared_stack: FakeStack,
+) -> None:
+    pac_server = PacServer()
+    pac_server.serve_app(respond_with(told("x" * MIB)))
+    with serve(pac_server) as url:
+        shared_stack.create_account("long-sf", shared_stack.secret(SF, endpoint=url))
+        read = shared_stack.get("/accounts/long-sf/stamps", rfc=RFC)
     body = check_problem(read, 502, "pac-protocol-error")
     assert "longer than 262,144 bytes" in body["detail"]
     assert body["pac"] == {"name": "solucion-factible", "code": None, "message": None}
 
 
 def test_figures_without_measure_are_a_problem(
-    reader: FakeStack, monkeypatch: pytest.MonkeyPatch
+    shared_stack: FakeStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stage = PacServer()
+    pac_server = PacServer()
     row = (
         '{"RFC":"' + "\\\\" * 14 + '%06d","Fecha":"2026-10-02T00:00:00",'
         '"TipoMovimiento":"' + "\N{PILE OF POO}" * 100 + '","Monto":1}'
     )
     rows = ",".join(row % n for n in range(6_000))
-    stage.serve_app(
+    pac_server.serve_app(
         respond_with(
             '{"TipoConsumo":"Postpago","FechaActual":"2026-11-19T13:53:41","Registrados":1,'
             f'"Autorizados":1,"GeneraronTimbre":1,"Transacciones":6000,"Detalle":[{rows}]}}'
         )
     )
-    with serve(stage) as url:
-        reader.create_account("long-rc", reader.secret(RC, endpoint=url))
+    with serve(pac_server) as url:
+        shared_stack.create_account("long-rc", shared_stack.secret(RC, endpoint=url))
         # The longest movements there can be, and as many as an answer has.
-        whole = reader.get("/accounts/long-rc/balance", month="2026-10")
+        whole = shared_stack.get("/accounts/long-rc/balance", month="2026-10")
         assert (whole.status, len(whole.body["movements"])) == (200, 5_000)
         monkeypatch.setattr("timbres.handlers.http._MAX_RESPONSE_BYTES", len(whole.text) - 1)
-        answer = reader.get("/accounts/long-rc/balance", month="2026-10")
+        answer = shared_stack.get("/accounts/long-rc/balance", month="2026-10")
     assert "ask for one rfc" in check_problem(answer, 422, "answer-too-large")["detail"]

@@ -567,16 +567,16 @@ def test_a_netrc_is_ignored(
     netrc.write_text("machine 127.0.0.1 login somebody password else\n")
     netrc.chmod(0o600)
     monkeypatch.setenv("NETRC", str(netrc))
-    stage = PacServer()
-    stage.serve_app(act.fake_pac())
-    with serve(stage) as url:
+    pac_server = PacServer()
+    pac_server.serve_app(act.fake_pac())
+    with serve(pac_server) as url:
         assert act(url, 5)
-    assert all("HTTP_AUTHORIZATION" not in environ for environ in stage.requests)
+    assert all("HTTP_AUTHORIZATION" not in environ for environ in pac_server.requests)
 
 
 @every_act
 def test_cookies_are_not_kept(act: Operation) -> None:
-    stage = PacServer()
+    pac_server = PacServer()
     sandbox = act.fake_pac()
 
     def setting(environ: Any, start_response: Any) -> Any:
@@ -585,24 +585,24 @@ def test_cookies_are_not_kept(act: Operation) -> None:
 
         return sandbox(environ, start)
 
-    stage.serve_app(setting)
-    with serve(stage) as url:
+    pac_server.serve_app(setting)
+    with serve(pac_server) as url:
         client = create_client(act.account(url))
         for _ in range(2):
             act.do(client, Deadline(5))
         with PacSession("pac") as session:
             session.fetch("GET", url, deadline=Deadline(5)).file.close()
             assert not session.cookies
-    assert len(stage.requests) >= 2
-    assert all("HTTP_COOKIE" not in environ for environ in stage.requests)
+    assert len(pac_server.requests) >= 2
+    assert all("HTTP_COOKIE" not in environ for environ in pac_server.requests)
 
 
 @every_act_of_a_pool
 def test_calls_share_one_connection_and_a_cut_one_is_replaced(act: Operation) -> None:
-    stage = PacServer()
+    pac_server = PacServer()
     sandbox = act.fake_pac()
-    stage.serve_app(sandbox)
-    with serve(stage) as url:
+    pac_server.serve_app(sandbox)
+    with serve(pac_server) as url:
         client = create_client(act.account(url))
         for _ in range(3):
             act.do(client, Deadline(5))
@@ -611,23 +611,23 @@ def test_calls_share_one_connection_and_a_cut_one_is_replaced(act: Operation) ->
             inject_fault(sandbox, act.operation, "code", code=min(refusals), times=1)
             with pytest.raises(TimbresError):
                 act.do(client, Deadline(5))
-        assert len(stage.connections) == 1
+        assert len(pac_server.connections) == 1
         inject_fault(sandbox, calls(sandbox)[-1]["operation"], "cut-after", times=1)
         assert act.do(client, Deadline(5))
-        assert len(stage.connections) == 2
+        assert len(pac_server.connections) == 2
 
 
 @pytest.mark.parametrize("act", CONTRACTS, ids=repr)
 def test_a_contract_has_a_connection_of_its_own(act: Operation) -> None:
     """One of the pool may have died unnoticed, and would leave the contract in doubt."""
-    stage = PacServer()
-    stage.serve_app(act.fake_pac())
+    pac_server = PacServer()
+    pac_server.serve_app(act.fake_pac())
     read = next(read for read in READS if read.pac == act.pac)
-    with serve(stage) as url:
+    with serve(pac_server) as url:
         client = create_client(act.account(url))
         for do in (read.do, act.do, act.do, read.do):
             assert do(client, Deadline(5))
-    ports = [environ["REMOTE_PORT"] for environ in stage.requests]
+    ports = [environ["REMOTE_PORT"] for environ in pac_server.requests]
     assert ports[0] == ports[3]
     assert len(set(ports)) == 3
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from moto.sns.models import sns_backends
 from moto.sqs.models import sqs_backends
-from tests.integration.conftest import Switches
+from tests.integration.conftest import PacServers
 from tests.integration.download_token_cases import issued, opened, stored
 from tests.integration.fault_injection import (
     NO_NEED,
@@ -62,12 +62,12 @@ START_TWICE = "the job is started twice"
 
 
 @pytest.fixture(scope="module")
-def stage(shared_world: FakeStack, switches: Switches) -> FaultRunner:
+def runner(shared_world: FakeStack, pac_servers: PacServers) -> FaultRunner:
     # The other formats take longer to write, and fail in no other way.
     shared_world.stack.refs["MonthlyFormats"] = "csv"
     wire = AwsFaultInjector(shared_world)
     wire.watch()
-    return FaultRunner(Scenario(shared_world, wire), switches)
+    return FaultRunner(Scenario(shared_world, wire), pac_servers)
 
 
 def words(answer: ApiResponse) -> str:
@@ -1033,14 +1033,14 @@ ORDER = {
 @pytest.mark.parametrize(
     "case", [pytest.param(case, id=f"{case.operation.name}, {case.fails}") for case in CASES]
 )
-def test_what_fails_loses_nothing(stage: FaultRunner, case: Case) -> None:
+def test_what_fails_loses_nothing(runner: FaultRunner, case: Case) -> None:
     operation = case.operation
-    reference = stage.reference(operation)
+    reference = runner.reference(operation)
     assert {call.service for call in reference.calls} == set(operation.services)
 
     row = Row(case.fails)
     for fault in case.each(reference):
-        row.add(*stage.run(operation, fault))
+        row.add(*runner.run(operation, fault))
     if case.unnoticed:
         assert (row.seen, row.rights) == ([reference.seen], [NO_NEED])
 
