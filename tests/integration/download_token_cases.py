@@ -18,19 +18,19 @@ from timbres.repositories.reports import ReportRepository
 MONTH = Month(2026, 10)
 
 
-def records(world: FakeStack) -> ReportRepository:
+def report_repository(world: FakeStack) -> ReportRepository:
     """Return the records of reports, in the hands of the tests."""
     return ReportRepository(world.stack.client("dynamodb"), world.stack.refs["ReportsTable"])
 
 
-def tokens(world: FakeStack) -> DownloadTokenRepository:
+def token_repository(world: FakeStack) -> DownloadTokenRepository:
     """Return the tickets, in the hands of the tests."""
     return DownloadTokenRepository(
         world.stack.client("dynamodb"), world.stack.refs["DownloadTokensTable"]
     )
 
 
-def stored(
+def store_report(
     world: FakeStack, content: bytes, version: int = 1, account: str = RC, form: str = "csv"
 ) -> Report:
     """Return a ready report with a content, its record and its object written."""
@@ -41,7 +41,7 @@ def stored(
         Body=content,
         ContentType=MEDIA_TYPES[form],
     )
-    pending = records(world).create(wanted, version, MANAGER, world.clock(), None)
+    pending = report_repository(world).create(wanted, version, MANAGER, world.clock(), None)
     report = replace(
         pending,
         status=READY,
@@ -50,18 +50,18 @@ def stored(
         sha256=hashlib.sha256(content).hexdigest(),
         object_version=put["VersionId"],
     )
-    assert records(world).finalize(report)
+    assert report_repository(world).finalize(report)
     return report
 
 
-def issued(world: FakeStack, report: Report, days: float = 30) -> str:
+def issue_token(world: FakeStack, report: Report, days: float = 30) -> str:
     """Return a new ticket for a ready report."""
     assert report.object_version is not None
     until = world.clock() + timedelta(days=days)
-    return tokens(world).issue(report.spec, report.id, report.object_version, until)
+    return token_repository(world).issue(report.spec, report.id, report.object_version, until)
 
 
-def opened(world: FakeStack, token: str, ip: str = "203.0.113.7", **more: Any) -> ApiResponse:
+def open_link(world: FakeStack, token: str, ip: str = "203.0.113.7", **more: Any) -> ApiResponse:
     """Open a mailed link as a browser does: unsigned."""
     event = proxy_event("GET", "/d/x")
     event |= {"path": f"/d/{token}", "pathParameters": {"token": token}}

@@ -216,7 +216,7 @@ class Operation:
 
     name: str
     services: tuple[str, ...]
-    act: Callable[[Scenario], str]
+    execute: Callable[[Scenario], str]
     observe: Callable[[Scenario], dict[str, Any]]
     crash_response: str
     recovery_steps: Sequence[tuple[str, Callable[[Scenario], Any]]]
@@ -249,33 +249,33 @@ class FaultRunner:
     def reference(self, operation: Operation) -> ExpectedOutcome:
         """Return what an operation does without a fault, played once."""
         if operation.name not in self.references:
-            scene = self.scenario
+            scenario = self.scenario
             self._begin(operation)
-            seen = operation.act(scene)
-            calls = scene.injector.calls[:]
-            operation.settle(scene)
+            seen = operation.execute(scenario)
+            calls = scenario.injector.calls[:]
+            operation.settle(scenario)
             self.references[operation.name] = ExpectedOutcome(
-                seen, operation.observe(scene), scene.notifications(), calls
+                seen, operation.observe(scenario), scenario.notifications(), calls
             )
         return self.references[operation.name]
 
     def run(self, operation: Operation, fault: Fault) -> tuple[list[str], str, str]:
         """Return what the caller saw, what was lost, and what brought it to rights."""
         wanted = self.reference(operation)
-        scene = self.scenario
+        scenario = self.scenario
         self._begin(operation)
-        fault(scene)
+        fault(scenario)
         seen = []
-        for _ in range(scene.notes.get("times", 1)):
+        for _ in range(scenario.notes.get("times", 1)):
             try:
-                seen.append(operation.act(scene))
+                seen.append(operation.execute(scenario))
             except Killed:
                 seen.append(operation.crash_response)
-        if scene.injector.lost is not None:
-            assert list(scene.world.sends.values()) == [2], "botocore has sent it again"
-        scene.recover()
-        operation.settle(scene)
-        found = operation.observe(scene), scene.notifications()
+        if scenario.injector.lost is not None:
+            assert list(scenario.world.sends.values()) == [2], "botocore has sent it again"
+        scenario.recover()
+        operation.settle(scenario)
+        found = operation.observe(scenario), scenario.notifications()
         done = []
         seen = seen or [NOTHING]
         again = operation.retried_on is not None and seen[-1].endswith(operation.retried_on)
@@ -283,16 +283,16 @@ class FaultRunner:
             if _complete(*found, wanted) and not again:
                 break
             again = False
-            step(scene)
-            operation.settle(scene)
-            before, found = found, (operation.observe(scene), scene.notifications())
+            step(scenario)
+            operation.settle(scenario)
+            before, found = found, (operation.observe(scenario), scenario.notifications())
             if found != before:
                 done.append(name)
         assert _complete(*found, wanted), f"lost: {found}; wanted: {wanted}"
         lost = NOTHING
         if max(found[1].values(), default=0) > 1:
             lost += "; published twice, mailed once"
-        return seen, lost + scene.notes.get("twice", ""), ", then ".join(done) or NO_NEED
+        return seen, lost + scenario.notes.get("twice", ""), ", then ".join(done) or NO_NEED
 
     def _begin(self, operation: Operation) -> None:
         self.scenario.restart(self.pac_servers)
@@ -352,17 +352,17 @@ def _some(count: int, steps: int) -> list[int]:
 
 def setting(name: str, value: Any) -> Fault:
     """Set what goes wrong on the wire."""
-    return lambda scene: setattr(scene.injector, name, value)
+    return lambda scenario: setattr(scenario.injector, name, value)
 
 
 def pac(operation: str, fault: str, *, times: int = -1, **more: Any) -> Fault:
     """Let a PAC's operation go wrong until it is mended."""
-    return lambda scene: scene.world.fault(operation, fault, times=times, **more)
+    return lambda scenario: scenario.world.fault(operation, fault, times=times, **more)
 
 
-def unreachable(scene: Scenario) -> None:
+def unreachable(scenario: Scenario) -> None:
     """Refuse every new connection to both PACs, as where nobody listens."""
-    ports = {urlsplit(url).port for url in scene.world.urls.values()}
+    ports = {urlsplit(url).port for url in scenario.world.urls.values()}
     connect = socket.socket.connect
 
     def refuse(connecting: socket.socket, address: Any) -> None:
@@ -372,4 +372,4 @@ def unreachable(scene: Scenario) -> None:
 
     patch = pytest.MonkeyPatch()
     patch.setattr(socket.socket, "connect", refuse)
-    scene.undo.append(patch.undo)
+    scenario.undo.append(patch.undo)

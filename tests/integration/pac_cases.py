@@ -76,7 +76,7 @@ SENT = new_contract("acme", "login", RFC, 500, "caller", "pedido-1", SENT_AT).ma
 ATTEMPTS = 3
 
 
-def books() -> FakePacState:
+def fake_state() -> FakePacState:
     """Return the demo's books with the credentials of these tests."""
     return demo_state(
         TODAY,
@@ -117,24 +117,24 @@ class Operation:
     ``operation`` is its name at the sandbox and ``words`` what that says with each code,
     ``meanings`` what a caller gets for each, empty where the PAC has no refusals. They are the
     PAC's own codes, unless it ``has_codes`` not and they are only names of its texts.
-    ``most_bytes`` is the longest answer that is read. ``name`` tells two acts of one operation
+    ``max_bytes`` is the longest answer that is read. ``name`` tells two acts of one operation
     apart.
     """
 
     pac: str
     operation: str
     account: Callable[..., Account]
-    do: Callable[[PacClient, Deadline], Any]
+    call: Callable[[PacClient, Deadline], Any]
     meanings: Mapping[str, Meaning]
-    words: Mapping[str, str]
-    most_bytes: int
+    messages: Mapping[str, str]
+    max_bytes: int
     contracts: bool = False
     has_codes: bool = True
     name: str = ""
 
     def __call__(self, url: str, seconds: float = 0.9) -> Any:
         """Ask the PAC that stands there, by a new client, for at most so many seconds."""
-        return self.do(create_client(self.account(url)), Deadline(seconds))
+        return self.call(create_client(self.account(url)), Deadline(seconds))
 
     def fake_pac(self) -> FakePac:
         """Return the PAC, its memory as new."""
@@ -148,16 +148,16 @@ class Operation:
 class PacCase:
     """One PAC: its sandbox, an account there, one with wrong credentials, and its acts.
 
-    ``of_issuer`` asks for what is one issuer's alone; ``quick`` are the constants, by their
+    ``read_issuer`` asks for what is one issuer's alone; ``quick`` are the constants, by their
     full names, that the tests shorten.
     """
 
     fake_pac: Callable[[], FakePac]
     account: Callable[[str], Account]
-    stranger: Callable[[str], Account]
+    rejected_account: Callable[[str], Account]
     operations: tuple[Operation, ...]
-    of_issuer: Callable[[PacClient, Rfc, Deadline], Any]
-    quick: Mapping[str, float] = field(default_factory=dict)
+    read_issuer: Callable[[PacClient, Rfc, Deadline], Any]
+    shortened: Mapping[str, float] = field(default_factory=dict)
 
 
 def _balance(client: PacClient, deadline: Deadline, rfc: Rfc | None = None) -> Any:
@@ -204,7 +204,7 @@ COUNT = Operation(
     _SF_SAYS,
     256 * 1024,
 )
-TRACE = replace(COUNT, do=lambda client, deadline: client.trace(SENT, deadline), name="trace")
+TRACE = replace(COUNT, call=lambda client, deadline: client.trace(SENT, deadline), name="trace")
 CONTRACT = Operation(
     _SF,
     "agregarContrato",
@@ -216,7 +216,7 @@ CONTRACT = Operation(
     contracts=True,
 )
 LIVE_WSDL = Operation(
-    _SF, "wsdl", partial(factible_account, live_wsdl=True), COUNT.do, {}, {}, _MIB
+    _SF, "wsdl", partial(factible_account, live_wsdl=True), COUNT.call, {}, {}, _MIB
 )
 
 _LIBRE_MEANS = {
@@ -246,9 +246,9 @@ LIBRE_STAMPS, LIBRE_TRACE, LIBRE_CONTRACT = (
         name=name,
     )
     for operation, name, do, contracts in (
-        ("stamps", "", COUNT.do, False),
-        ("stamps", "trace", TRACE.do, False),
-        ("contracts", "", CONTRACT.do, True),
+        ("stamps", "", COUNT.call, False),
+        ("stamps", "trace", TRACE.call, False),
+        ("contracts", "", CONTRACT.call, True),
     )
 )
 
@@ -256,34 +256,34 @@ PAC_CASES = {
     libre.PAC.name: PacCase(
         fake_pac=lambda: LibreFake(USERNAME, KEY),
         account=libre_account,
-        stranger=partial(libre_account, token=WRONG),
+        rejected_account=partial(libre_account, token=WRONG),
         operations=(LIBRE_STAMPS, LIBRE_TRACE, LIBRE_CONTRACT),
-        of_issuer=lambda client, rfc, deadline: client.stamps(rfc, deadline),
+        read_issuer=lambda client, rfc, deadline: client.stamps(rfc, deadline),
     ),
     _RC: PacCase(
-        fake_pac=lambda: reachcore.FakeReachcore(books().reachcore),
+        fake_pac=lambda: reachcore.FakeReachcore(fake_state().reachcore),
         account=reachcore_account,
-        stranger=partial(reachcore_account, api_key=WRONG),
+        rejected_account=partial(reachcore_account, api_key=WRONG),
         operations=(BALANCE, CSV, PDF),
-        of_issuer=lambda client, rfc, deadline: _balance(client, deadline, rfc),
+        read_issuer=lambda client, rfc, deadline: _balance(client, deadline, rfc),
     ),
     _SF: PacCase(
         fake_pac=lambda: solucion_factible.FakeSolucionFactible(
-            books().solucion_factible, wsdl=WSDL
+            fake_state().solucion_factible, wsdl=WSDL
         ),
         account=factible_account,
-        stranger=partial(factible_account, password=WRONG),
+        rejected_account=partial(factible_account, password=WRONG),
         operations=(COUNT, TRACE, CONTRACT, LIVE_WSDL),
-        of_issuer=lambda client, rfc, deadline: client.stamps(rfc, deadline),
-        quick={"timbres.pacs.solucion_factible.client._MIN_CONTRACT_SECONDS": 0.5},
+        read_issuer=lambda client, rfc, deadline: client.stamps(rfc, deadline),
+        shortened={"timbres.pacs.solucion_factible.client._MIN_CONTRACT_SECONDS": 0.5},
     ),
 }
-OPERATIONS = tuple(act for pac in PAC_CASES.values() for act in pac.operations)
-READS = tuple(act for act in OPERATIONS if not act.contracts)
-CONTRACTS = tuple(act for act in OPERATIONS if act.contracts)
-every_operation = pytest.mark.parametrize("act", OPERATIONS, ids=repr)
-every_read = pytest.mark.parametrize("act", READS, ids=repr)
-every_contract = pytest.mark.parametrize("act", CONTRACTS, ids=repr)
+OPERATIONS = tuple(operation for pac in PAC_CASES.values() for operation in pac.operations)
+READS = tuple(operation for operation in OPERATIONS if not operation.contracts)
+CONTRACTS = tuple(operation for operation in OPERATIONS if operation.contracts)
+every_operation = pytest.mark.parametrize("operation", OPERATIONS, ids=repr)
+every_read = pytest.mark.parametrize("operation", READS, ids=repr)
+every_contract = pytest.mark.parametrize("operation", CONTRACTS, ids=repr)
 every_pac = pytest.mark.parametrize("pac", PAC_CASES)
 
 
@@ -291,7 +291,7 @@ def shorten_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let nothing wait for longer than a test needs."""
     monkeypatch.setattr("timbres.pacs.http._BACKOFF_SECONDS", 0.001)
     for pac in PAC_CASES.values():
-        for name, seconds in pac.quick.items():
+        for name, seconds in pac.shortened.items():
             monkeypatch.setattr(name, seconds)
 
 
@@ -442,7 +442,7 @@ class Authority:
     certificate: x509.Certificate
     path: Path
 
-    def server(
+    def server_context(
         self, folder: Path, host: str = "127.0.0.1", *, days_ago: int = 1, days: int = 30
     ) -> ssl.SSLContext:
         """Return a server's context with a certificate for a host, of this authority."""
@@ -464,12 +464,12 @@ class Authority:
         context.load_cert_chain(path)
         return context
 
-    def trusting(self) -> ssl.SSLContext:
+    def client_context(self) -> ssl.SSLContext:
         """Return a client's context that trusts this authority alone."""
         return ssl.create_default_context(cafile=str(self.path))
 
 
-def authority(folder: Path, name: str = "Autoridad de pruebas") -> Authority:
+def create_authority(folder: Path, name: str = "Autoridad de pruebas") -> Authority:
     """Make a certificate authority."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])

@@ -72,24 +72,28 @@ OTHER_FAULTS = {"code", "slow", "slow-after", "missing-comma", *CHANGING_WORK}
 
 
 def faults_of(acts: tuple[Operation, ...]) -> list[Any]:
-    """Return each act with each fault that its operation can suffer at the sandbox."""
+    """Return each operation with each fault that its operation can suffer at the sandbox."""
     return [
-        pytest.param(act, kind.value, id=f"{act}-{kind.value}")
-        for act in acts
-        for kind in sorted(PAC_CASES[act.pac].fake_pac().rules.kinds[act.operation])
+        pytest.param(operation, kind.value, id=f"{operation}-{kind.value}")
+        for operation in acts
+        for kind in sorted(PAC_CASES[operation.pac].fake_pac().rules.kinds[operation.operation])
         if kind.value in FAULTS
     ]
 
 
 def codes_of(acts: tuple[Operation, ...]) -> list[Any]:
-    """Return each act with each code that the PAC documents for it."""
-    return [pytest.param(act, code, id=f"{act}-{code}") for act in acts for code in act.meanings]
+    """Return each operation with each code that the PAC documents for it."""
+    return [
+        pytest.param(operation, code, id=f"{operation}-{code}")
+        for operation in acts
+        for code in operation.meanings
+    ]
 
 
 @pytest.fixture
-def sandbox(act: Operation, pac_server: PacServer) -> FakePac:
-    """The PAC of the test's act, its memory as new."""
-    sandbox = act.fake_pac()
+def sandbox(operation: Operation, pac_server: PacServer) -> FakePac:
+    """The PAC of the test's operation, its memory as new."""
+    sandbox = operation.fake_pac()
     pac_server.serve_app(sandbox)
     return sandbox
 
@@ -99,8 +103,8 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     shorten_timeouts(monkeypatch)
 
 
-def attempts(act: Operation, retry: bool) -> int:
-    return ATTEMPTS if retry and act not in CONTRACTS else 1
+def attempts(operation: Operation, retry: bool) -> int:
+    return ATTEMPTS if retry and operation not in CONTRACTS else 1
 
 
 # ------------------------------------------------------------------------------- the table
@@ -122,12 +126,12 @@ def test_the_table_holds_all_that_the_pac_can_do(pac: str, pac_server: PacServer
     assert tuple(account.credentials) == account.pac.credentials
     cls = client_class(account.pac)
     assert f"{cls.__module__}:{cls.__name__}" == account.pac.client
-    assert {act.operation for act in row.operations} == set(rules.kinds)
-    assert {act.pac for act in row.operations} == {pac}
-    for act in row.operations:
+    assert {operation.operation for operation in row.operations} == set(rules.kinds)
+    assert {operation.pac for operation in row.operations} == {pac}
+    for operation in row.operations:
         # The sandbox can say whatever the PAC's pages name.
-        assert set(act.meanings) <= set(rules.codes.get(act.operation, ()))
-    # Each act once, with what comes of it: nothing that the PAC offers is left out.
+        assert set(operation.meanings) <= set(rules.codes.get(operation.operation, ()))
+    # Each operation once, with what comes of it: nothing that the PAC offers is left out.
     offered = {method for method, (can, _) in OFFERS.items() if can in account.pac.capabilities}
     assert offered == {name for name in OFFERS if name in vars(cls)}
     done = set()
@@ -140,8 +144,8 @@ def test_the_table_holds_all_that_the_pac_can_do(pac: str, pac_server: PacServer
 
         setattr(client, name, noted)
     pac_server.serve_app(row.fake_pac())
-    for act in row.operations:
-        assert act.do(client, Deadline(5))
+    for operation in row.operations:
+        assert operation.call(client, Deadline(5))
     assert done == offered
 
 
@@ -167,41 +171,41 @@ def test_what_a_pac_does_not_offer_is_unsupported_and_asks_nothing(
 # ---------------------------------------------------------------------- what the PAC says
 
 
-@pytest.mark.parametrize(("act", "code"), codes_of(OPERATIONS))
+@pytest.mark.parametrize(("operation", "code"), codes_of(OPERATIONS))
 def test_every_documented_code_in_the_pacs_own_words(
-    act: Operation, code: str, sandbox: FakePac, url: str
+    operation: Operation, code: str, sandbox: FakePac, url: str
 ) -> None:
-    meaning = act.meanings[code]
-    inject_fault(sandbox, act.operation, "code", code=code)
+    meaning = operation.meanings[code]
+    inject_fault(sandbox, operation.operation, "code", code=code)
     with expect_pac_error(meaning.code) as errors:
-        act(url, 10)
+        operation(url, 10)
     error = errors[0]
     assert status_code(error.problem_type.code) == meaning.status
     assert error_attributes(error.problem_type) == (meaning.may_have_taken_effect, meaning.retry)
-    assert (error.pac, error.pac_code) == (act.pac, code if act.has_codes else None)
-    assert error.pac_message == act.words[code]
+    assert (error.pac, error.pac_code) == (operation.pac, code if operation.has_codes else None)
+    assert error.pac_message == operation.messages[code]
     assert error.pac_message.rstrip(".") in error.detail
-    assert len(calls(sandbox)) == attempts(act, meaning.retry)
+    assert len(calls(sandbox)) == attempts(operation, meaning.retry)
 
 
-@pytest.mark.parametrize(("act", "code"), codes_of(CONTRACTS))
+@pytest.mark.parametrize(("operation", "code"), codes_of(CONTRACTS))
 def test_a_code_behind_which_the_pac_has_sold_is_told_alike(
-    act: Operation, code: str, sandbox: FakePac, url: str
+    operation: Operation, code: str, sandbox: FakePac, url: str
 ) -> None:
-    inject_fault(sandbox, act.operation, "code", code=code, processed=True)
-    with expect_pac_error(act.meanings[code].code):
-        act(url)
+    inject_fault(sandbox, operation.operation, "code", code=code, processed=True)
+    with expect_pac_error(operation.meanings[code].code):
+        operation(url)
     assert sandbox.contracts() == [(RFC, 500)]
     assert len(calls(sandbox)) == 1
 
 
 @every_operation
-def test_wrong_credentials_are_sent_once(act: Operation, sandbox: FakePac, url: str) -> None:
-    if not act.meanings:
+def test_wrong_credentials_are_sent_once(operation: Operation, sandbox: FakePac, url: str) -> None:
+    if not operation.meanings:
         pytest.skip("asks without credentials")
     with expect_pac_error("pac-credentials-rejected") as errors:
-        act.do(create_client(PAC_CASES[act.pac].stranger(url)), Deadline(10))
-    assert errors[0].pac_code in (act.meanings if act.has_codes else {None})
+        operation.call(create_client(PAC_CASES[operation.pac].rejected_account(url)), Deadline(10))
+    assert errors[0].pac_code in (operation.meanings if operation.has_codes else {None})
     assert len(calls(sandbox)) == 1
 
 
@@ -221,44 +225,44 @@ def test_wrong_credentials_are_sent_once(act: Operation, sandbox: FakePac, url: 
     ],
 )
 def test_what_stands_before_the_pac_may_answer_too(
-    act: Operation, status: int, code: str, retry: bool, pac_server: PacServer, url: str
+    operation: Operation, status: int, code: str, retry: bool, pac_server: PacServer, url: str
 ) -> None:
     pac_server.serve_app(respond_with("" if status == 204 else "<p>?</p>", "text/html", status))
     with expect_pac_error(code) as errors:
-        act(url, 10)
+        operation(url, 10)
     assert str(status) in errors[0].detail
     assert errors[0].problem_type.may_have_taken_effect == (status != 404)
-    assert len(pac_server.requests) == attempts(act, retry)
+    assert len(pac_server.requests) == attempts(operation, retry)
 
 
 # -------------------------------------------------------------------------------- faults
 
 
-@pytest.mark.parametrize(("act", "fault"), faults_of(READS))
+@pytest.mark.parametrize(("operation", "fault"), faults_of(READS))
 def test_a_read_that_failed_is_an_error_and_repeated_where_that_may_help(
-    act: Operation, fault: str, sandbox: FakePac, url: str
+    operation: Operation, fault: str, sandbox: FakePac, url: str
 ) -> None:
     code, retry = FAULTS[fault]
-    inject_fault(sandbox, act.operation, fault, times=ATTEMPTS)
+    inject_fault(sandbox, operation.operation, fault, times=ATTEMPTS)
     with expect_pac_error(code):
-        act(url, 10)
+        operation(url, 10)
     # All calls: a redirect leads to another operation.
-    assert len(calls(sandbox)) == attempts(act, retry)
+    assert len(calls(sandbox)) == attempts(operation, retry)
     if retry:
-        inject_fault(sandbox, act.operation, fault, times=ATTEMPTS - 1)
-        assert act(url, 10)
-        assert len(calls(sandbox, act.operation)) == 2 * ATTEMPTS
+        inject_fault(sandbox, operation.operation, fault, times=ATTEMPTS - 1)
+        assert operation(url, 10)
+        assert len(calls(sandbox, operation.operation)) == 2 * ATTEMPTS
 
 
 @pytest.mark.parametrize("hidden", [False, True])
-@pytest.mark.parametrize(("act", "fault"), faults_of(CONTRACTS))
+@pytest.mark.parametrize(("operation", "fault"), faults_of(CONTRACTS))
 def test_a_purchase_that_failed_is_in_doubt_and_never_sent_again(
-    act: Operation, fault: str, hidden: bool, sandbox: FakePac, url: str
+    operation: Operation, fault: str, hidden: bool, sandbox: FakePac, url: str
 ) -> None:
     replaced = FaultKind(fault) in REPLACING
-    inject_fault(sandbox, act.operation, fault, **({"processed": hidden} if replaced else {}))
+    inject_fault(sandbox, operation.operation, fault, **({"processed": hidden} if replaced else {}))
     with expect_pac_error(FAULTS[fault][0]) as errors:
-        act(url, 10)
+        operation(url, 10)
     assert errors[0].problem_type.may_have_taken_effect
     sold = hidden if replaced else fault != "cut-before"
     assert sandbox.contracts() == ([(RFC, 500)] if sold else [])
@@ -270,31 +274,31 @@ def test_a_purchase_that_failed_is_in_doubt_and_never_sent_again(
 
 @every_operation
 def test_a_slow_answer_is_not_waited_for_beyond_the_deadline(
-    act: Operation, sandbox: FakePac, url: str
+    operation: Operation, sandbox: FakePac, url: str
 ) -> None:
-    inject_fault(sandbox, act.operation, "slow-after", seconds=1.5)
+    inject_fault(sandbox, operation.operation, "slow-after", seconds=1.5)
     with expect_pac_error("pac-timeout"):
-        act(url, 0.6)
+        operation(url, 0.6)
     assert len(calls(sandbox)) == 1
 
 
 @every_read
 def test_no_attempt_is_begun_that_the_deadline_would_cut_short(
-    act: Operation, sandbox: FakePac, url: str
+    operation: Operation, sandbox: FakePac, url: str
 ) -> None:
-    inject_fault(sandbox, act.operation, "cut-before")
+    inject_fault(sandbox, operation.operation, "cut-before")
     with expect_pac_error("pac-timeout"):
-        act(url, 0.9)
+        operation(url, 0.9)
     assert len(calls(sandbox)) == 1
 
 
 @every_operation
 @pytest.mark.parametrize("seconds", [-1, 0, 0.3])
 def test_no_call_begins_when_no_time_is_left(
-    act: Operation, seconds: float, sandbox: FakePac, pac_server: PacServer, url: str
+    operation: Operation, seconds: float, sandbox: FakePac, pac_server: PacServer, url: str
 ) -> None:
     with pytest.raises(TimbresError) as caught:
-        act(url, seconds)
+        operation(url, seconds)
     assert (caught.value.problem_type.code, status_code(caught.value.problem_type.code)) == (
         "out-of-time",
         503,
@@ -314,15 +318,15 @@ def test_no_credential_is_in_a_log_or_a_repr(
     caplog.set_level(logging.DEBUG)
     sandbox = PAC_CASES[pac].fake_pac()
     pac_server.serve_app(sandbox)
-    for act in PAC_CASES[pac].operations:
-        kinds = {kind.value for kind in sandbox.rules.kinds[act.operation]} & set(FAULTS)
+    for operation in PAC_CASES[pac].operations:
+        kinds = {kind.value for kind in sandbox.rules.kinds[operation.operation]} & set(FAULTS)
         for fault in sorted(kinds):
-            inject_fault(sandbox, act.operation, fault, times=1)
-        client = create_client(act.account(url), 1)
+            inject_fault(sandbox, operation.operation, fault, times=1)
+        client = create_client(operation.account(url), 1)
         for _ in kinds:
             with pytest.raises(TimbresError):
-                act.do(client, Deadline(5))
-        assert act.do(client, Deadline(5))
+                operation.call(client, Deadline(5))
+        assert operation.call(client, Deadline(5))
     account = PAC_CASES[pac].account(url)
     shown = f"{caplog.text} {account!r} {account} {client!r}"
     assert not any(credential in shown for credential in CREDENTIALS)

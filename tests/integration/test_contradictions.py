@@ -9,7 +9,7 @@ import pytest
 from local.fake_pacs.fake_data import CONSUMPTION, Movement
 from tests.integration.contradictions import contradict, contradict_in_the_statement
 from tests.integration.harness import RC, RFC, FakeStack
-from tests.integration.test_history_api import keep
+from tests.integration.test_history_api import put_snapshots
 from tests.integration.test_reports_api import made, rows, section
 
 SF = "acme-sf"
@@ -64,7 +64,7 @@ def test_a_contradiction_that_passes_is_tried_again(world: FakeStack) -> None:
 
 def test_the_report_of_all_accounts_names_the_one_that_contradicts_itself(world: FakeStack) -> None:
     world.add_issuers([RFC])
-    keep(world, {RFC: {"2026-10-01": (100, 20), "2026-10-02": (100, 30)}})
+    put_snapshots(world, {RFC: {"2026-10-01": (100, 20), "2026-10-02": (100, 30)}})
     contradict(world, STATED)
     report = world.request_report("all", "2026-10", "consumption", "csv").body
     assert [world.deliver() for _ in range(3)] == [(0, 1), (0, 1), (1, 0)]

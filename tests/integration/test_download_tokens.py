@@ -11,7 +11,12 @@ from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
-from tests.integration.download_token_cases import issued, opened, stored, tokens
+from tests.integration.download_token_cases import (
+    issue_token,
+    open_link,
+    store_report,
+    token_repository,
+)
 from tests.integration.harness import (
     RC,
     REGION,
@@ -51,15 +56,15 @@ def nowhere(world: FakeStack, *texts: str) -> None:
         assert quote(text) not in everything
 
 
-# ------------------------------------------------------------------------------- opened
+# ------------------------------------------------------------------------------- open_link
 
 
 def test_a_ticket_is_exchanged_for_the_very_version_it_is_for(world: FakeStack) -> None:
-    first = stored(world, b"octubre, primera")
-    token = issued(world, first)
-    stored(world, b"octubre, corregida", version=2)
+    first = store_report(world, b"octubre, primera")
+    token = issue_token(world, first)
+    store_report(world, b"octubre, corregida", version=2)
 
-    answer = opened(world, token)
+    answer = open_link(world, token)
 
     assert (answer.status, answer.text) == (302, "")
     download = world.download(answer.headers["location"])
@@ -72,9 +77,9 @@ def test_a_ticket_is_exchanged_for_the_very_version_it_is_for(world: FakeStack) 
 
 
 def test_the_link_is_of_five_minutes_and_of_the_bucket_s_own_region(world: FakeStack) -> None:
-    report = stored(world, b"uno")
+    report = store_report(world, b"uno")
 
-    link = urlsplit(opened(world, issued(world, report)).headers["location"])
+    link = urlsplit(open_link(world, issue_token(world, report)).headers["location"])
 
     query = parse_qs(link.query)
     assert query["X-Amz-Expires"] == ["300"]
@@ -85,27 +90,27 @@ def test_the_link_is_of_five_minutes_and_of_the_bucket_s_own_region(world: FakeS
 
 
 def test_the_answer_is_kept_by_nobody_and_told_to_nobody(world: FakeStack) -> None:
-    answer = opened(world, issued(world, stored(world, b"uno")))
+    answer = open_link(world, issue_token(world, store_report(world, b"uno")))
     assert answer.headers["cache-control"] == "no-store"
     assert answer.headers["referrer-policy"] == "no-referrer"
     assert answer.headers["x-content-type-options"] == "nosniff"
 
 
 def test_the_links_of_the_api_stay_of_a_quarter_of_an_hour(world: FakeStack) -> None:
-    report = stored(world, b"uno")
+    report = store_report(world, b"uno")
     link = world.get(f"/accounts/{RC}/reports/{report.id}").headers["location"]
     assert parse_qs(urlsplit(link).query)["X-Amz-Expires"] == ["900"]
     assert world.download(link).content == b"uno"
 
 
 def test_every_use_is_noted_in_the_table_and_in_the_log(world: FakeStack) -> None:
-    token = issued(world, stored(world, b"uno"))
+    token = issue_token(world, store_report(world, b"uno"))
     kept = item(world, token)
     assert (kept["uses"], "last_used_at" in kept) == (0, False)
 
-    opened(world, token)
+    open_link(world, token)
     world.clock.forward(days=3)
-    opened(world, token, ip=MAC)
+    open_link(world, token, ip=MAC)
 
     kept = item(world, token)
     assert kept["uses"] == 2
@@ -120,8 +125,8 @@ def test_every_use_is_noted_in_the_table_and_in_the_log(world: FakeStack) -> Non
 
 
 def test_what_is_kept_of_a_ticket(world: FakeStack) -> None:
-    report = stored(world, b"uno")
-    token = issued(world, report)
+    report = store_report(world, b"uno")
+    token = issue_token(world, report)
     assert item(world, token) == {
         "ticket": download_token_hash(token),
         "report": f"{RC}/{report.id}",
@@ -144,26 +149,26 @@ def _unknown(world: FakeStack) -> str:
 
 
 def _expired(world: FakeStack) -> str:
-    token = issued(world, stored(world, b"uno"), days=1)
+    token = issue_token(world, store_report(world, b"uno"), days=1)
     world.clock.forward(days=1, seconds=1)
     return token
 
 
 def _just_expired(world: FakeStack) -> str:
-    token = issued(world, stored(world, b"uno"), days=1)
+    token = issue_token(world, store_report(world, b"uno"), days=1)
     world.clock.forward(days=1)
     return token
 
 
 def _revoked(world: FakeStack) -> str:
-    report = stored(world, b"uno")
-    token = issued(world, report)
+    report = store_report(world, b"uno")
+    token = issue_token(world, report)
     assert revoked(world, report.id).body["revoked"] == 1
     return token
 
 
 def _deleted(world: FakeStack) -> str:
-    token = issued(world, stored(world, b"uno"))
+    token = issue_token(world, store_report(world, b"uno"))
     world.stack.client("dynamodb").delete_item(
         TableName=world.stack.refs["DownloadTokensTable"],
         Key={"ticket": {"S": download_token_hash(token)}},
@@ -172,16 +177,16 @@ def _deleted(world: FakeStack) -> str:
 
 
 def _other_case(world: FakeStack) -> str:
-    return issued(world, stored(world, b"uno")).swapcase()
+    return issue_token(world, store_report(world, b"uno")).swapcase()
 
 
 def _cut_short(world: FakeStack) -> str:
-    return issued(world, stored(world, b"uno"))[:-1]
+    return issue_token(world, store_report(world, b"uno"))[:-1]
 
 
 def _hash(world: FakeStack) -> str:
     # What whoever has read the table knows.
-    return download_token_hash(issued(world, stored(world, b"uno")))
+    return download_token_hash(issue_token(world, store_report(world, b"uno")))
 
 
 HOSTILE: dict[str, str] = {
@@ -211,11 +216,11 @@ NO_GOOD: dict[str, Callable[[FakeStack], str]] = {
 
 @pytest.mark.parametrize("which", NO_GOOD)
 def test_what_is_no_good_is_as_if_it_never_was(world: FakeStack, which: str) -> None:
-    never = opened(world, new_download_token())
+    never = open_link(world, new_download_token())
     token = NO_GOOD[which](world)
     before = world.stack.items("DownloadTokensTable")
 
-    answer = opened(world, token)
+    answer = open_link(world, token)
 
     # Status, every header, every byte.
     assert answer == never
@@ -241,28 +246,28 @@ def test_what_is_no_good_is_as_if_it_never_was(world: FakeStack, which: str) -> 
 
 
 def test_up_to_its_last_second_a_ticket_is_good(world: FakeStack) -> None:
-    token = issued(world, stored(world, b"uno"), days=30)
+    token = issue_token(world, store_report(world, b"uno"), days=30)
     world.clock.forward(days=30, seconds=-1)
-    assert opened(world, token).status == 302
+    assert open_link(world, token).status == 302
 
 
 @pytest.mark.parametrize("which", NO_GOOD)
 def test_to_find_out_the_same_is_done_whatever_it_is(world: FakeStack, which: str) -> None:
     token = NO_GOOD[which](world)
-    opened(world, new_download_token())
+    open_link(world, new_download_token())
     asked: list[str] = []
     for service, operation in (("dynamodb", "*"), ("s3", "*")):
         world.watch_aws(service, operation, lambda request, **_: asked.append(request.headers))
-    opened(world, token)
+    open_link(world, token)
     (headers,) = asked
     assert headers["X-Amz-Target"] == b"DynamoDB_20120810.UpdateItem"
 
 
 def test_a_ticket_opens_nothing_but_its_own_report(world: FakeStack) -> None:
-    mine, theirs = stored(world, b"mine"), stored(world, b"theirs", account=SF)
-    token, other = issued(world, mine), issued(world, theirs)
+    mine, theirs = store_report(world, b"mine"), store_report(world, b"theirs", account=SF)
+    token, other = issue_token(world, mine), issue_token(world, theirs)
     for one, content in ((token, b"mine"), (other, b"theirs")):
-        assert world.download(opened(world, one).headers["location"]).content == content
+        assert world.download(open_link(world, one).headers["location"]).content == content
 
 
 # --------------------------------------------------------------------------- AWS fails
@@ -280,28 +285,28 @@ def test_a_ticket_opens_nothing_but_its_own_report(world: FakeStack) -> None:
 def test_a_failure_of_dynamodb_is_a_page_that_asks_for_patience(
     world: FakeStack, code: str, status: int
 ) -> None:
-    token = issued(world, stored(world, b"uno"))
+    token = issue_token(world, store_report(world, b"uno"))
     world.break_aws("dynamodb", "UpdateItem", code, status)
 
-    answer = opened(world, token)
+    answer = open_link(world, token)
 
     assert answer.status == 503
     assert answer.headers["retry-after"] == "60"
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
     assert "Su enlace no tiene nada malo" in answer.text
     assert not re.search(r"dynamo|aws|table|exception|error|500", answer.text, re.IGNORECASE)
-    assert answer == opened(world, new_download_token())
+    assert answer == open_link(world, new_download_token())
     nowhere(world, token)
     assert download_token_hash(token) not in world.logs.getvalue()
     (line, _) = world.log_lines_with("an AWS service failed")
     assert line["message"] == f"an AWS service failed: UpdateItem {code}"
 
     world.restore_aws()
-    assert opened(world, token).status == 302
+    assert open_link(world, token).status == 302
 
 
 def test_an_error_of_our_own_shows_nothing_either(world: FakeStack) -> None:
-    token = issued(world, stored(world, b"uno"))
+    token = issue_token(world, store_report(world, b"uno"))
     event = proxy_event("GET", f"/d/{token}")
     del event["requestContext"]["identity"]["sourceIp"]
 
@@ -319,18 +324,18 @@ def test_an_error_of_our_own_shows_nothing_either(world: FakeStack) -> None:
 
 
 def test_all_tickets_of_a_report_are_revoked_and_of_no_other(world: FakeStack) -> None:
-    report, newer = stored(world, b"uno"), stored(world, b"dos", version=2)
-    theirs = stored(world, b"tres", account=SF)
+    report, newer = store_report(world, b"uno"), store_report(world, b"dos", version=2)
+    theirs = store_report(world, b"tres", account=SF)
     assert theirs.id == report.id
-    gone = [issued(world, report) for _ in range(3)]
-    kept = [issued(world, newer), issued(world, theirs)]
+    gone = [issue_token(world, report) for _ in range(3)]
+    kept = [issue_token(world, newer), issue_token(world, theirs)]
 
     answer = revoked(world, report.id)
 
     assert (answer.status, answer.headers["content-type"]) == (200, "application/json")
     assert answer.body == {"account": RC, "id": report.id, "revoked": 3}
-    assert {opened(world, one).status for one in gone} == {404}
-    assert {opened(world, one).status for one in kept} == {302}
+    assert {open_link(world, one).status for one in gone} == {404}
+    assert {open_link(world, one).status for one in kept} == {302}
     (line,) = world.log_lines_with("tickets revoked")
     assert (line["account"], line["id"], line["revoked"]) == (RC, report.id, 3)
     assert line["by"] == "arn:aws:iam::111122223333:user/compras"
@@ -338,8 +343,8 @@ def test_all_tickets_of_a_report_are_revoked_and_of_no_other(world: FakeStack) -
 
 
 def test_revoked_twice_is_revoked_once(world: FakeStack) -> None:
-    report = stored(world, b"uno")
-    token = issued(world, report)
+    report = store_report(world, b"uno")
+    token = issue_token(world, report)
     assert revoked(world, report.id).body["revoked"] == 1
     at = item(world, token)["revoked_at"]
 
@@ -348,18 +353,18 @@ def test_revoked_twice_is_revoked_once(world: FakeStack) -> None:
 
 
 def test_one_that_has_expired_needs_no_revocation(world: FakeStack) -> None:
-    report = stored(world, b"uno")
-    issued(world, report, days=1)
-    issued(world, report, days=2)
+    report = store_report(world, b"uno")
+    issue_token(world, report, days=1)
+    issue_token(world, report, days=2)
     world.clock.forward(days=1)
     assert revoked(world, report.id).body["revoked"] == 1
 
 
 def test_more_tickets_than_a_page_of_the_index(world: FakeStack) -> None:
-    report = stored(world, b"uno")
+    report = store_report(world, b"uno")
     for _ in range(7):
-        issued(world, report)
-    query, pages = tokens(world)._dynamodb, []
+        issue_token(world, report)
+    query, pages = token_repository(world)._dynamodb, []
     paginate = query.get_paginator("query").paginate
 
     class ByTwo:
@@ -375,24 +380,24 @@ def test_more_tickets_than_a_page_of_the_index(world: FakeStack) -> None:
         def __getattr__(self, name: str) -> Any:
             return getattr(query, name)
 
-    few = type(tokens(world))(Dynamodb(), world.stack.refs["DownloadTokensTable"])
+    few = type(token_repository(world))(Dynamodb(), world.stack.refs["DownloadTokensTable"])
     assert few.revoke(RC, report.id, world.clock()) == 7
     assert len(pages) == 4
 
 
 def test_a_ticket_that_is_issued_after_is_good(world: FakeStack) -> None:
-    report = stored(world, b"uno")
+    report = store_report(world, b"uno")
     revoked(world, report.id)
-    assert opened(world, issued(world, report)).status == 302
+    assert open_link(world, issue_token(world, report)).status == 302
 
 
 def test_the_tickets_of_an_account_that_is_no_more_are_revoked_all_the_same(
     world: FakeStack,
 ) -> None:
-    report = stored(world, b"uno", account="vieja-rc")
-    token = issued(world, report)
+    report = store_report(world, b"uno", account="vieja-rc")
+    token = issue_token(world, report)
     assert revoked(world, report.id, "vieja-rc").body["revoked"] == 1
-    assert opened(world, token).status == 404
+    assert open_link(world, token).status == 404
 
 
 @pytest.mark.parametrize(
@@ -401,7 +406,7 @@ def test_the_tickets_of_an_account_that_is_no_more_are_revoked_all_the_same(
 def test_there_is_nothing_to_revoke_of_a_report_that_is_not(
     world: FakeStack, report_id: str
 ) -> None:
-    stored(world, b"uno")
+    store_report(world, b"uno")
     check_problem(revoked(world, report_id), 404, "report-not-found", "id")
     # Of the other account there is none.
     check_problem(revoked(world, "2026-10-statement-csv-0001", SF), 404, "report-not-found", "id")
@@ -413,19 +418,19 @@ def test_there_is_nothing_to_revoke_of_what_is_no_account(world: FakeStack) -> N
 
 
 def test_a_parameter_is_not_overlooked(world: FakeStack) -> None:
-    report = stored(world, b"uno")
+    report = store_report(world, b"uno")
     path = f"/accounts/{RC}/reports/{report.id}/tokens"
     answer = world.call("report", "DELETE", path, {"all": "true"})
     check_problem(answer, 400, "parameter-invalid", "all")
 
 
 def test_a_revocation_that_dynamodb_fails_is_not_reported_as_done(world: FakeStack) -> None:
-    report = stored(world, b"uno")
-    token = issued(world, report)
+    report = store_report(world, b"uno")
+    token = issue_token(world, report)
     world.break_aws("dynamodb", "UpdateItem", "InternalServerError", 500)
     check_problem(revoked(world, report.id), 503, "storage-unavailable")
     world.restore_aws()
-    assert opened(world, token).status == 302
+    assert open_link(world, token).status == 302
     assert revoked(world, report.id).body["revoked"] == 1
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
-from tests.integration.download_token_cases import issued, stored
+from tests.integration.download_token_cases import issue_token, store_report
 from tests.integration.harness import RC, RFC, RFC_N, ROOT, SF, FakeStack, bus_event, template
 
 EVENTS = {path.stem: path for path in sorted((ROOT / "events").glob("*"))}
@@ -306,7 +306,7 @@ def test_ticket_read(world: FakeStack) -> None:
 
     token = event("download-token-get")["pathParameters"]["token"]
     with patch("timbres.repositories.download_tokens.new_download_token", return_value=token):
-        issued(world, stored(world, b"uno"))
+        issue_token(world, store_report(world, b"uno"))
 
     answer = world.parse_response(replayed(world, "download-token-get"))
     assert answer.status == 302
@@ -314,9 +314,9 @@ def test_ticket_read(world: FakeStack) -> None:
 
 
 def test_report_revoke(world: FakeStack) -> None:
-    report = stored(world, b"uno")
+    report = store_report(world, b"uno")
     assert report.id == event("report-revoke")["pathParameters"]["id"]
-    issued(world, report)
+    issue_token(world, report)
 
     said = {"account": RC, "id": report.id, "revoked": 1}
     assert answered(world, "report-revoke", 200) == said

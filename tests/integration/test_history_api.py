@@ -96,7 +96,7 @@ def test_a_month_without_counts_has_no_total(world: FakeStack) -> None:
 # ------------------------------------------------------- the balance, from snapshots put there
 
 
-def keep(world: FakeStack, counts: dict[str, dict[str, tuple[int, int]]]) -> None:
+def put_snapshots(world: FakeStack, counts: dict[str, dict[str, tuple[int, int]]]) -> None:
     """Put snapshots of 05:00 where a run keeps them: contracted and used, by RFC and day."""
     puts = [
         {
@@ -128,7 +128,7 @@ def balance(world: FakeStack, month: str, **query: str) -> dict[str, Any]:
 
 
 def test_months_add_up_at_their_edges(world: FakeStack) -> None:
-    keep(
+    put_snapshots(
         world,
         {
             RFC: {
@@ -162,7 +162,7 @@ def test_months_add_up_at_their_edges(world: FakeStack) -> None:
 
 
 def test_a_counter_that_went_down_tells_nothing_and_says_so(world: FakeStack) -> None:
-    keep(
+    put_snapshots(
         world,
         {RFC: {"2026-10-01": (900, 800), "2026-10-02": (500, 3), "2026-10-03": (500, 10)}},
     )
@@ -177,7 +177,7 @@ def test_a_counter_that_went_down_tells_nothing_and_says_so(world: FakeStack) ->
 
 
 def test_one_count_is_no_consumption_and_no_zero(world: FakeStack) -> None:
-    keep(world, {RFC: {"2026-10-05": (900, 800)}})
+    put_snapshots(world, {RFC: {"2026-10-05": (900, 800)}})
 
     body = balance(world, "2026-10")
 
@@ -198,7 +198,7 @@ def test_movements_end_where_an_answer_is_long_enough_and_totals_do_not(
         return {f"{first + timedelta(days=n)}": (9_000, n) for n in range(count + 1)}
 
     counts = {bulk_rfc(n): days(25) for n in range(4)}
-    keep(world, counts | ({RFC: days(1)} if more else {}))
+    put_snapshots(world, counts | ({RFC: days(1)} if more else {}))
 
     body = balance(world, "2026-10")
 
@@ -209,7 +209,7 @@ def test_movements_end_where_an_answer_is_long_enough_and_totals_do_not(
 
 
 def test_another_account_s_snapshots_are_not_counted(world: FakeStack) -> None:
-    keep(world, {RFC: {"2026-10-05": (900, 800), "2026-10-06": (900, 810)}})
+    put_snapshots(world, {RFC: {"2026-10-05": (900, 800), "2026-10-06": (900, 810)}})
     world.create_account("acme-sf-two", world.secret(SF))
 
     body = world.get("/accounts/acme-sf-two/balance", month="2026-10").body

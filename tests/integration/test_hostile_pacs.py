@@ -48,15 +48,17 @@ SOAP = (COUNT, CONTRACT, LIVE_WSDL)
 
 
 @cache
-def kept(act: Operation, url: str) -> PacClient:
+def kept(operation: Operation, url: str) -> PacClient:
     """A client as a warm function keeps it."""
-    return create_client(act.account(url))
+    return create_client(operation.account(url))
 
 
-def ask(act: Operation, url: str, seconds: float = 4) -> Any:
+def ask(operation: Operation, url: str, seconds: float = 4) -> Any:
     # With a live WSDL, it is the first call that asks for it.
-    client = create_client(act.account(url)) if act is LIVE_WSDL else kept(act, url)
-    return act.do(client, Deadline(seconds))
+    client = (
+        create_client(operation.account(url)) if operation is LIVE_WSDL else kept(operation, url)
+    )
+    return operation.call(client, Deadline(seconds))
 
 
 @pytest.fixture(autouse=True)
@@ -118,24 +120,29 @@ def flooding(how: str, sent: list[int]) -> Callable[[RawServer, socket.socket], 
 
 
 @pytest.mark.parametrize(
-    ("act", "how"),
+    ("operation", "how"),
     [
-        *((act, "1 GB declared") for act in OPERATIONS),
+        *((operation, "1 GB declared") for operation in OPERATIONS),
         # What is read to a short bound is cheap to flood in every way.
-        *((act, how) for act in OPERATIONS if act.most_bytes <= MIB for how in [*HEADS][1:]),
+        *(
+            (operation, how)
+            for operation in OPERATIONS
+            if operation.max_bytes <= MIB
+            for how in [*HEADS][1:]
+        ),
         (BALANCE, "more than any number"),
         (CSV, "chunks without end"),
     ],
 )
-def test_a_body_without_measure_is_left_at_its_bound(act: Operation, how: str) -> None:
+def test_a_body_without_measure_is_left_at_its_bound(operation: Operation, how: str) -> None:
     sent = [0]
     with raw_server(flooding(how, sent)) as odd, memory_below(4 * MIB):
         with expect_pac_error("pac-protocol-error") as errors:
-            ask(act, odd.url, 20)
-        assert f"longer than {act.most_bytes:,} bytes" in errors[0].detail
+            ask(operation, odd.url, 20)
+        assert f"longer than {operation.max_bytes:,} bytes" in errors[0].detail
         assert odd.accepted == 1
     # What lies in the sockets' buffers was sent and never read.
-    read_at_most = 0 if "Content-Length" in HEADS[how][0].decode() else act.most_bytes
+    read_at_most = 0 if "Content-Length" in HEADS[how][0].decode() else operation.max_bytes
     assert sent[0] < read_at_most + 16 * MIB
 
 
@@ -197,14 +204,14 @@ ENCODINGS = [
 @pytest.mark.parametrize("frame", [None, 1], ids=["whole", "a byte a chunk"])
 @pytest.mark.parametrize(("encoding", "pack"), ENCODINGS)
 def test_a_compressed_answer_is_as_good_as_a_plain_one(
-    act: Operation,
+    operation: Operation,
     encoding: str,
     pack: Callable[[bytes], bytes],
     frame: int | None,
     pac_server: PacServer,
     url: str,
 ) -> None:
-    sandbox = act.fake_pac()
+    sandbox = operation.fake_pac()
     # The same answers twice: a statement names the second that it was written in.
     answers: list[tuple[bytes, str, list[tuple[str, str]]]] = []
 
@@ -224,9 +231,9 @@ def test_a_compressed_answer_is_as_good_as_a_plain_one(
         return [body] if frame is None else [bytes([byte]) for byte in body]
 
     pac_server.serve_app(noting)
-    expected = ask(act, url)
+    expected = ask(operation, url)
     pac_server.serve_app(packing)
-    assert ask(act, url) == expected
+    assert ask(operation, url) == expected
     assert {one["HTTP_ACCEPT_ENCODING"] for one in pac_server.requests} == {"gzip, deflate"}
 
 
@@ -248,17 +255,17 @@ def test_nothing_is_left_behind_where_a_piece_ends(
     "encoding", ["br", "zstd", "compress", "gzip, gzip", "identity, gzip", "gzip;q=1", "x" * 9_000]
 )
 def test_another_compression_is_refused(
-    act: Operation, encoding: str, pac_server: PacServer, url: str
+    operation: Operation, encoding: str, pac_server: PacServer, url: str
 ) -> None:
     pac_server.serve_app(respond_with(gzip_of(b"x"), Content_Encoding=encoding))
     with expect_pac_error("pac-protocol-error") as errors:
-        ask(act, url)
+        ask(operation, url)
     assert "compressed" in errors[0].detail
     assert errors[0].problem_type.may_have_taken_effect
     assert len(pac_server.requests) == 1
 
 
-@pytest.mark.parametrize("act", [BALANCE, CSV, COUNT, CONTRACT], ids=repr)
+@pytest.mark.parametrize("operation", [BALANCE, CSV, COUNT, CONTRACT], ids=repr)
 @pytest.mark.parametrize(
     ("encoding", "content"),
     [
@@ -276,11 +283,11 @@ def test_another_compression_is_refused(
     ids=range(10),
 )
 def test_what_cannot_be_decompressed_is_no_answer(
-    act: Operation, encoding: str, content: bytes, pac_server: PacServer, url: str
+    operation: Operation, encoding: str, content: bytes, pac_server: PacServer, url: str
 ) -> None:
     pac_server.serve_app(respond_with(content, Content_Encoding=encoding))
     with expect_pac_error("pac-protocol-error") as errors:
-        ask(act, url)
+        ask(operation, url)
     assert "decompressed" in errors[0].detail
 
 
@@ -293,19 +300,19 @@ def packed(size: int, window: int) -> bytes:
 
 @pytest.mark.parametrize(("encoding", "window"), [("gzip", 31), ("deflate", 15), ("deflate", -15)])
 @pytest.mark.parametrize(
-    ("act", "size"),
+    ("operation", "size"),
     [(COUNT, 64 * MIB), (CONTRACT, 64 * MIB), (LIVE_WSDL, 64 * MIB), (BALANCE, 257 * MIB)],
     ids=repr,
 )
 def test_a_bomb_is_left_at_the_bound_of_what_it_decompresses_to(
-    act: Operation, size: int, encoding: str, window: int, pac_server: PacServer, url: str
+    operation: Operation, size: int, encoding: str, window: int, pac_server: PacServer, url: str
 ) -> None:
     bomb = packed(size, window)
     assert len(bomb) < 300_000
     pac_server.serve_app(respond_with(bomb, Content_Encoding=encoding))
     with memory_below(4 * MIB), expect_pac_error("pac-protocol-error") as errors:
-        ask(act, url, 25)
-    assert f"longer than {act.most_bytes:,} bytes" in errors[0].detail
+        ask(operation, url, 25)
+    assert f"longer than {operation.max_bytes:,} bytes" in errors[0].detail
 
 
 # Deflate without end: of blanks, of blocks that hold nothing, of gzip members that hold nothing.
@@ -336,14 +343,16 @@ def endless(how: str, sent: list[int], pause: float) -> Callable[[RawServer, soc
 
 
 @pytest.mark.parametrize("how", ENDLESS)
-@pytest.mark.parametrize("act", SOAP, ids=repr)
-def test_a_compressed_stream_without_end_is_left_at_its_bound(act: Operation, how: str) -> None:
+@pytest.mark.parametrize("operation", SOAP, ids=repr)
+def test_a_compressed_stream_without_end_is_left_at_its_bound(
+    operation: Operation, how: str
+) -> None:
     sent = [0]
     with raw_server(endless(how, sent, 0)) as odd, memory_below(4 * MIB):
         with expect_pac_error("pac-protocol-error") as errors:
-            ask(act, odd.url, 20)
-        assert f"longer than {act.most_bytes:,} bytes" in errors[0].detail
-    assert sent[0] < act.most_bytes + 16 * MIB
+            ask(operation, odd.url, 20)
+        assert f"longer than {operation.max_bytes:,} bytes" in errors[0].detail
+    assert sent[0] < operation.max_bytes + 16 * MIB
 
 
 @pytest.mark.parametrize("how", ENDLESS)
@@ -354,11 +363,11 @@ def test_a_compressed_stream_that_drips_ends_at_the_deadline(how: str) -> None:
 
 @every_operation
 def test_what_is_packed_without_saying_so_is_no_answer(
-    act: Operation, pac_server: PacServer, url: str
+    operation: Operation, pac_server: PacServer, url: str
 ) -> None:
     pac_server.serve_app(respond_with(packed(10 * MIB, 31)))
     with memory_below(4 * MIB), expect_pac_error("pac-protocol-error"):
-        ask(act, url)
+        ask(operation, url)
 
 
 # ---------------------------------------------------------------------------- elsewhere
@@ -367,13 +376,13 @@ def test_what_is_packed_without_saying_so_is_no_answer(
 @every_operation
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_no_redirect_is_followed_wherever_it_leads(
-    act: Operation, status: int, pac_server: PacServer, url: str, trap: RawServer
+    operation: Operation, status: int, pac_server: PacServer, url: str, trap: RawServer
 ) -> None:
     here, there = url.removeprefix("http:"), trap.url.removeprefix("http:")
     for location in (f"{url}/again", here, trap.url, there, "/again", "file:///etc/hostname", ""):
         pac_server.serve_app(respond_with(b"", status=status, Location=location))
         with expect_pac_error("pac-protocol-error") as errors:
-            ask(act, url)
+            ask(operation, url)
         assert "redirect" in errors[0].detail
         assert len(pac_server.requests) == 1
 
@@ -489,17 +498,17 @@ XML = {
 }
 
 
-@pytest.mark.parametrize("act", SOAP, ids=repr)
+@pytest.mark.parametrize("operation", SOAP, ids=repr)
 @pytest.mark.parametrize("what", XML)
 def test_xml_that_means_harm_is_refused(
-    act: Operation, what: str, pac_server: PacServer, url: str, trap: RawServer
+    operation: Operation, what: str, pac_server: PacServer, url: str, trap: RawServer
 ) -> None:
     content = XML[what].replace("{trap}", trap.url)
-    if act is CONTRACT:
+    if operation is CONTRACT:
         content = content.replace("getTimbres", "agregarContrato")
     pac_server.serve_app(respond_with(content.encode("utf-8", "surrogateescape")))
     with memory_below(2 * MIB), expect_pac_error("pac-protocol-error") as errors:
-        ask(act, url)
+        ask(operation, url)
     # A purchase whose answer is none may have been made; a WSDL buys nothing.
     assert errors[0].problem_type.may_have_taken_effect
     assert len(pac_server.requests) == 1
@@ -557,13 +566,13 @@ def test_xml_that_does_no_harm_is_read_without_its_extras(
     ],
     ids=range(7),
 )
-@pytest.mark.parametrize("act", [BALANCE, CSV, PDF], ids=repr)
+@pytest.mark.parametrize("operation", [BALANCE, CSV, PDF], ids=repr)
 def test_a_200_that_is_nothing_of_the_kind(
-    act: Operation, media_type: str, content: str, pac_server: PacServer, url: str
+    operation: Operation, media_type: str, content: str, pac_server: PacServer, url: str
 ) -> None:
     pac_server.serve_app(respond_with(content, media_type))
     with memory_below(4 * MIB), expect_pac_error("pac-protocol-error") as errors:
-        ask(act, url)
+        ask(operation, url)
     assert len(errors[0].detail) < 300
     assert len(pac_server.requests) == 1
 

@@ -19,9 +19,9 @@ from tests.integration.pac_cases import (
     RFC,
     RFC_N,
     PacServer,
-    books,
     calls,
     expect_pac_error,
+    fake_state,
     inject_fault,
     reachcore_account,
 )
@@ -42,7 +42,7 @@ OPERATIONS = ("saldos", "csv", "pdf")
 @pytest.fixture
 def pac(pac_server: PacServer) -> FakeReachcore:
     """The PAC, its memory as new."""
-    sandbox = FakeReachcore(books().reachcore)
+    sandbox = FakeReachcore(fake_state().reachcore)
     pac_server.serve_app(sandbox)
     return sandbox
 

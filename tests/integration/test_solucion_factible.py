@@ -18,10 +18,10 @@ from tests.integration.pac_cases import (
     USERNAME,
     WSDL,
     PacServer,
-    books,
     calls,
     expect_pac_error,
     factible_account,
+    fake_state,
     inject_fault,
 )
 
@@ -42,7 +42,7 @@ Act = Callable[[PacClient], Any]
 @pytest.fixture
 def pac(pac_server: PacServer) -> FakeSolucionFactible:
     """The PAC, its memory as new."""
-    sandbox = FakeSolucionFactible(books().solucion_factible, wsdl=WSDL)
+    sandbox = FakeSolucionFactible(fake_state().solucion_factible, wsdl=WSDL)
     pac_server.serve_app(sandbox)
     return sandbox
 
@@ -435,7 +435,7 @@ def test_credentials_go_where_the_account_says_whatever_the_wsdl_does(
     pac: FakeSolucionFactible, live: PacClient, pac_server: PacServer
 ) -> None:
     elsewhere = PacServer()
-    elsewhere.serve_app(FakeSolucionFactible(books().solucion_factible))
+    elsewhere.serve_app(FakeSolucionFactible(fake_state().solucion_factible))
     with serve(elsewhere) as other:
         wsdl = WSDL.read_text().replace('location=""', f'location="{other}{PATHS[-1]}"')
         inject_fault(pac, "wsdl", "wrong-shape", reply=wsdl)
@@ -499,7 +499,7 @@ def test_without_the_live_wsdl_nothing_is_bought(
 
 
 def test_a_wsdl_that_is_not_there_is_told(pac_server: PacServer, live: PacClient) -> None:
-    pac_server.serve_app(FakeSolucionFactible(books().solucion_factible))
+    pac_server.serve_app(FakeSolucionFactible(fake_state().solucion_factible))
     with expect_pac_error("pac-endpoint-not-found"):
         count(live)
 
