@@ -288,7 +288,7 @@ def send_no_tls(_odd: RawServer, _tls: ssl.SSLSocket, plain: socket.socket) -> N
 
 def alter_a_record(odd: RawServer, tls: ssl.SSLSocket, plain: socket.socket) -> None:
     plain.sendall(b"\x17\x03\x03\x00\x40" + b"x" * 64)
-    odd.over.wait(0.2)
+    odd.stopped.wait(0.2)
 
 
 @every_post
@@ -330,7 +330,7 @@ def test_a_certificate_of_ours_that_is_missed_too_late_leaves_a_contract_in_doub
                 tls.do_handshake()
             connection.sendall(sent.read())
             # With the first answer the handshake is over for the client, and it sends its request.
-            odd.over.wait(0.3)
+            odd.stopped.wait(0.3)
         connection.settimeout(0.5)
         # Not closed with the request unread: that would be a reset.
         while connection.recv(65536):
@@ -372,7 +372,7 @@ def drip(content: bytes, pause: float = 0.05) -> Callable[[RawServer, socket.soc
     def behave(odd: RawServer, connection: socket.socket) -> None:
         odd.read_request(connection)
         for byte in content:
-            if odd.over.wait(pause):
+            if odd.stopped.wait(pause):
                 return
             connection.sendall(bytes([byte]))
 
@@ -393,7 +393,7 @@ def test_a_head_is_waited_for_from_byte_to_byte(content: bytes) -> None:
 
     def behave(odd: RawServer, connection: socket.socket) -> None:
         drip(content)(odd, connection)
-        odd.over.wait(5)
+        odd.stopped.wait(5)
 
     with raw_server(behave) as odd:
         timed_out(CONTRACT, odd.url, 0.6)
@@ -416,7 +416,7 @@ def test_a_body_that_drips_ends_at_the_deadline(operation: Operation, chunked: b
     def behave(odd: RawServer, connection: socket.socket) -> None:
         odd.read_request(connection)
         connection.sendall(head if chunked else HEAD)
-        while not odd.over.wait(0.05):
+        while not odd.stopped.wait(0.05):
             connection.sendall(b"1\r\n \r\n" if chunked else b" ")
 
     with raw_server(behave) as odd:
@@ -427,9 +427,9 @@ def test_a_body_that_drips_ends_at_the_deadline(operation: Operation, chunked: b
 def test_a_body_that_stops_short_of_the_deadline_ends_at_it(operation: Operation) -> None:
     def behave(odd: RawServer, connection: socket.socket) -> None:
         odd.read_request(connection)
-        odd.over.wait(0.9)
+        odd.stopped.wait(0.9)
         connection.sendall(HEAD + b" ")
-        odd.over.wait(5)
+        odd.stopped.wait(5)
 
     with raw_server(behave) as odd:
         timed_out(operation, odd.url, 1.2)
@@ -497,7 +497,7 @@ def test_what_is_no_http_is_a_protocol_error(operation: Operation, answer: bytes
     def behave(odd: RawServer, connection: socket.socket) -> None:
         odd.read_request(connection)
         connection.sendall(answer)
-        odd.over.wait(2)
+        odd.stopped.wait(2)
 
     with raw_server(behave) as odd:
         with expect_pac_error("pac-protocol-error") as errors:
