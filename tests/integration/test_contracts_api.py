@@ -637,7 +637,7 @@ def test_only_one_of_many_concurrent_requests_sends_a_contract(
         }
         assert {result for result in results if len(result) != 32} <= {"contract-pending"}
     else:
-        # A request after the first contract is settled creates another one; a concurrent one does not.
+        # A request after the first contract is settled creates another contract.
         ids = [result for result in results if len(result) == 32]
         assert len(set(ids)) == len(ids) == len(world.pac_contracts())
         errors = {result for result in results if len(result) != 32}
