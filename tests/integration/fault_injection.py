@@ -229,7 +229,7 @@ class Operation:
 class ExpectedOutcome:
     """The result of an operation without a fault."""
 
-    seen: str
+    response: str
     facts: dict[str, Any]
     notifications: Counter[str]
     calls: list[Call]
@@ -251,11 +251,11 @@ class FaultRunner:
         if operation.name not in self.references:
             scenario = self.scenario
             self._begin(operation)
-            seen = operation.execute(scenario)
+            response = operation.execute(scenario)
             calls = scenario.injector.calls[:]
             operation.settle(scenario)
             self.references[operation.name] = ExpectedOutcome(
-                seen, operation.observe(scenario), scenario.notifications(), calls
+                response, operation.observe(scenario), scenario.notifications(), calls
             )
         return self.references[operation.name]
 
@@ -268,20 +268,20 @@ class FaultRunner:
         scenario = self.scenario
         self._begin(operation)
         fault(scenario)
-        seen = []
+        responses = []
         for _ in range(scenario.notes.get("times", 1)):
             try:
-                seen.append(operation.execute(scenario))
+                responses.append(operation.execute(scenario))
             except Killed:
-                seen.append(operation.crash_response)
+                responses.append(operation.crash_response)
         if scenario.injector.lost is not None:
             assert list(scenario.world.sends.values()) == [2], "botocore has sent it again"
         scenario.recover()
         operation.settle(scenario)
         state = operation.observe(scenario), scenario.notifications()
         steps = []
-        seen = seen or [NOTHING]
-        retried = operation.retried_on is not None and seen[-1].endswith(operation.retried_on)
+        responses = responses or [NOTHING]
+        retried = operation.retried_on is not None and responses[-1].endswith(operation.retried_on)
         for name, step in operation.recovery_steps:
             if _is_complete(*state, reference) and not retried:
                 break
@@ -295,7 +295,7 @@ class FaultRunner:
         lost = NOTHING
         if max(state[1].values(), default=0) > 1:
             lost += "; published twice, mailed once"
-        return seen, lost + scenario.notes.get("twice", ""), ", then ".join(steps) or NO_NEED
+        return responses, lost + scenario.notes.get("twice", ""), ", then ".join(steps) or NO_NEED
 
     def _begin(self, operation: Operation) -> None:
         self.scenario.restart(self.pac_servers)

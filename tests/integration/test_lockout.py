@@ -36,7 +36,7 @@ from timbres.services import pac_access as access
 from timbres.services import stamps as stamp_count
 
 STAMPS = f"/accounts/{SF}/stamps"
-OK = "ok"
+SUCCESS = "success"
 REJECTED = "pac-credentials-rejected"
 ON_TRIAL = "account-credentials-on-trial"
 OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
@@ -98,14 +98,14 @@ def start_processes(world: FakeStack, number: int) -> Iterator[list[Any]]:
 
 
 def count(container: Any) -> str:
-    """Count an issuer's stamps; return ``ok`` or the error's code."""
+    """Count an issuer's stamps; return ``success`` or the error's code."""
     try:
         stamp_count.get_current(
             container.pac_access, container.issuer_repository, SF, Rfc(RFC), Deadline(25)
         )
     except TimbresError as error:
         return error.problem_type.code
-    return OK
+    return SUCCESS
 
 
 def count_concurrently(world: FakeStack, number: int, threads: int) -> set[str]:
@@ -157,7 +157,7 @@ def test_valid_new_password_is_tried_by_one_call_first(
 ) -> None:
     change_secret(world, world.credentials.password)
 
-    assert count_concurrently(world, number, threads) == {OK}
+    assert count_concurrently(world, number, threads) == {SUCCESS}
 
     assert sign_ins.statuses == [200] * number * threads
     assert sign_ins.concurrent[0] == 1
@@ -177,7 +177,7 @@ def test_password_changed_during_calls_does_not_lock_the_account(
         world.books.solucion_factible.set_account(password=new)
         outcomes = {future.result() for future in counts}
 
-    assert outcomes == {OK}
+    assert outcomes == {SUCCESS}
     assert sign_ins.failed <= 2 * DEFAULT_CALLS_IN_FLIGHT < FAILED_ATTEMPTS_ALLOWED
     assert world.events("Credentials Rejected") == []
 
@@ -188,7 +188,7 @@ def test_invalidated_password_fails_only_for_the_calls_in_flight(
 ) -> None:
     change_secret(world, world.credentials.password, calls_in_flight=in_flight)
     with start_processes(world, 1) as (container,):
-        assert count(container) == OK
+        assert count(container) == SUCCESS
         world.books.solucion_factible.set_account(password="another")
         sign_ins.clear()
         with ThreadPoolExecutor(32) as pool:
@@ -207,7 +207,7 @@ def test_inconclusive_trial_is_followed_by_another_single_trial(
     with start_processes(world, 2) as containers, ThreadPoolExecutor(8) as pool:
         outcomes = list(pool.map(count, containers * 4))
 
-    assert sorted(outcomes) == ["pac-rejected-request"] * 3 + [OK] * 5
+    assert sorted(outcomes) == ["pac-rejected-request"] * 3 + [SUCCESS] * 5
     # The PAC rejected three calls before the sign-in and accepted the fourth, also a trial.
     assert sign_ins.concurrent[0] == 1
 
@@ -291,7 +291,7 @@ def test_rejection_of_an_old_version_keeps_that_of_a_new_one(
     world: FakeStack, sign_ins: SignIns
 ) -> None:
     with start_processes(world, 3) as (old, new, cold):
-        assert count(old) == OK
+        assert count(old) == SUCCESS
         world.books.solucion_factible.set_account(password="another")
         change_secret(world)
         # The new version is rejected, while a process is about to call with the old one.
@@ -374,44 +374,43 @@ def test_lost_responses_of_writes_change_nothing(world: FakeStack) -> None:
 
 
 @pytest.fixture
-def stack_with_wrong_password(world: FakeStack) -> FakeStack:
+def wrong_password(world: FakeStack) -> None:
     change_secret(world)
-    return world
 
 
 def test_unpublished_rejection_is_published_by_the_next_call(
-    stack_with_wrong_password: FakeStack,
+    world: FakeStack,
+    wrong_password: None,
 ) -> None:
-    failures = stack_with_wrong_password.break_aws(
-        "events", "PutEvents", "AccessDeniedException", times=2
-    )
+    failures = world.break_aws("events", "PutEvents", "AccessDeniedException", times=2)
     for _ in range(4):
-        check_problem(read(stack_with_wrong_password), 502, REJECTED)
-    stack_with_wrong_password.reset_warm_functions()
-    check_problem(read(stack_with_wrong_password), 502, REJECTED)
+        check_problem(read(world), 502, REJECTED)
+    world.reset_warm_functions()
+    check_problem(read(world), 502, REJECTED)
 
     assert len(failures) == 2
-    assert len(stack_with_wrong_password.calls()) == 1
-    (event,) = stack_with_wrong_password.events("Credentials Rejected")
-    (item,) = stack_with_wrong_password.rejections()
+    assert len(world.calls()) == 1
+    (event,) = world.events("Credentials Rejected")
+    (item,) = world.rejections()
     assert (event["at"], event["pac"]["code"]) == (item["at"], "601")
-    assert len([mail for mail in stack_with_wrong_password.mails() if "rechazó" in mail]) == 1
+    assert len([mail for mail in world.mails() if "rechazó" in mail]) == 1
 
 
 def test_rejection_of_a_killed_publisher_is_published_a_minute_later(
-    stack_with_wrong_password: FakeStack,
+    world: FakeStack,
+    wrong_password: None,
 ) -> None:
-    rejections, account = rejections_and_account(stack_with_wrong_password)
-    now = stack_with_wrong_password.clock()
+    rejections, account = rejections_and_account(world)
+    now = world.clock()
     assert rejections.reject(account, CredentialRejection(now.isoformat(), "601", "no"), now)
 
-    check_problem(read(stack_with_wrong_password), 502, REJECTED)
-    assert stack_with_wrong_password.events("Credentials Rejected") == []
-    stack_with_wrong_password.clock.forward(minutes=1)
+    check_problem(read(world), 502, REJECTED)
+    assert world.events("Credentials Rejected") == []
+    world.clock.forward(minutes=1)
     for _ in range(2):
-        check_problem(read(stack_with_wrong_password), 502, REJECTED)
+        check_problem(read(world), 502, REJECTED)
 
-    (event,) = stack_with_wrong_password.events("Credentials Rejected")
+    (event,) = world.events("Credentials Rejected")
     assert event["at"] == now.isoformat()
 
 
@@ -419,7 +418,7 @@ def test_unstored_rejection_prevents_another_sign_in_of_the_process(
     world: FakeStack,
 ) -> None:
     with start_processes(world, 1) as (container,):
-        assert count(container) == OK
+        assert count(container) == SUCCESS
         world.books.solucion_factible.set_account(password="another")
         failures = world.break_aws("dynamodb", "UpdateItem", "ThrottlingException")
         before = len(world.calls())
@@ -496,7 +495,7 @@ def documented_command(heading: str, operation: str) -> str:
     return command
 
 
-@pytest.mark.parametrize("outcome", [OK, REJECTED])
+@pytest.mark.parametrize("outcome", [SUCCESS, REJECTED])
 def test_cleared_rejection_is_tried_by_one_call(
     world: FakeStack, sign_ins: SignIns, outcome: str
 ) -> None:
@@ -505,7 +504,7 @@ def test_cleared_rejection_is_tried_by_one_call(
     state.set_account(state=AccountState.TOO_MANY_ATTEMPTS)
     check_problem(read(world), 502, REJECTED)
     sign_ins.clear()
-    if outcome == OK:
+    if outcome == SUCCESS:
         state.set_account(state=AccountState.ACTIVE)
 
     run_command(world, documented_command("Clearing a rejection", "delete-item"))
@@ -519,7 +518,7 @@ def test_cleared_rejection_is_tried_by_one_call(
 
 def test_documented_rotation_causes_no_failed_sign_in(world: FakeStack, sign_ins: SignIns) -> None:
     state = world.books.solucion_factible
-    assert count_concurrently(world, 2, 4) == {OK}
+    assert count_concurrently(world, 2, 4) == {SUCCESS}
 
     run_command(world, documented_command("Rotating a secret", "put-item"))
     sign_ins.clear()
@@ -530,7 +529,7 @@ def test_documented_rotation_causes_no_failed_sign_in(world: FakeStack, sign_ins
     assert sign_ins.statuses == []
     change_secret(world, new)
 
-    assert count_concurrently(world, 2, 4) == {OK}
+    assert count_concurrently(world, 2, 4) == {SUCCESS}
     assert sign_ins.failed == 0
     assert world.events("Credentials Rejected") == []
 
