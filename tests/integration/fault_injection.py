@@ -158,8 +158,8 @@ class Scenario:
             password=credentials.password,
         )
         world.reachcore = FakeReachcore(world.books.reachcore, clock=world.clock)
-        books = world.books.solucion_factible
-        world.factible = FakeSolucionFactible(books, wsdl=WSDL, clock=world.clock)
+        state = world.books.solucion_factible
+        world.factible = FakeSolucionFactible(state, wsdl=WSDL, clock=world.clock)
         pac_servers["reachcore"][0].app = world.reachcore
         pac_servers["factible"][0].app = world.factible
         self.reset_secrets()

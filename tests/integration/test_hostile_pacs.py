@@ -125,7 +125,7 @@ def flooding(how: str, sent: list[int]) -> Callable[[RawServer, socket.socket], 
     ("operation", "how"),
     [
         *((operation, "1 GB declared") for operation in OPERATIONS),
-        # A small limit makes every kind of flood cheap to test.
+        # Every flood is cheap to test with a small limit.
         *(
             (operation, how)
             for operation in OPERATIONS
