@@ -1,4 +1,4 @@
-"""Fixtures for the functions behind their gateway: AWS is moto's, the PACs are sandboxes."""
+"""Fixtures of the integration tests: AWS is simulated by moto, the PACs are fake."""
 
 from __future__ import annotations
 
@@ -12,64 +12,61 @@ from tests.integration.pac_cases import PacServer
 
 from timbres.aws import clients as session
 
-Switches = dict[str, tuple[SwappableApp, str]]
+PacServers = dict[str, tuple[SwappableApp, str]]
 
 
 @pytest.fixture(scope="module")
-def switches() -> Iterator[Switches]:
-    """Both sandboxes' places on loopback, served once a module.
-
-    For as long the functions keep their clients of AWS.
-    """
+def pac_servers() -> Iterator[PacServers]:
+    """Servers on loopback for both fake PACs, with the same lifetime as the AWS clients."""
     session.client.cache_clear()
     with ExitStack() as stack:
         stack.callback(session.client.cache_clear)
-        served = {}
+        servers = {}
         for name in ("reachcore", "factible"):
-            switch = SwappableApp()
-            served[name] = (switch, stack.enter_context(serve(switch)))
-        yield served
+            app = SwappableApp()
+            servers[name] = (app, stack.enter_context(serve(app)))
+        yield servers
 
 
 @pytest.fixture
-def world(switches: Switches) -> Iterator[FakeStack]:
-    """A new world for each test."""
-    with running_fake_stack(switches) as world:
+def world(pac_servers: PacServers) -> Iterator[FakeStack]:
+    """A new stack for each test."""
+    with running_fake_stack(pac_servers) as world:
         yield world
 
 
 @pytest.fixture(scope="module")
-def shared_world(switches: Switches) -> Iterator[FakeStack]:
-    """One world for all tests of a module, which leave it as they found it."""
-    with running_fake_stack(switches) as world:
+def shared_world(pac_servers: PacServers) -> Iterator[FakeStack]:
+    """One stack for all tests of a module. The tests must not change it."""
+    with running_fake_stack(pac_servers) as world:
         yield world
 
 
 @pytest.fixture
-def reader(shared_world: FakeStack) -> FakeStack:
-    """The shared world, both PACs without faults and without calls seen."""
-    for sandbox in (shared_world.reachcore, shared_world.factible):
-        sandbox.faults.clear()
-        sandbox.calls.clear()
+def shared_stack(shared_world: FakeStack) -> FakeStack:
+    """The stack of the module, with faults, calls and rejections cleared."""
+    for fake_pac in (shared_world.reachcore, shared_world.factible):
+        fake_pac.faults.clear()
+        fake_pac.calls.clear()
     shared_world.clear_rejections()
     return shared_world
 
 
 @pytest.fixture(scope="module")
-def place() -> Iterator[tuple[PacServer, str]]:
-    """A place on loopback for one PAC after the other, and its URL."""
-    stage = PacServer()
-    with serve(stage) as url:
-        yield stage, url
+def pac_server_and_url() -> Iterator[tuple[PacServer, str]]:
+    """A server on loopback for any PAC, and its URL."""
+    pac_server = PacServer()
+    with serve(pac_server) as url:
+        yield pac_server, url
 
 
 @pytest.fixture
-def stage(place: tuple[PacServer, str]) -> PacServer:
-    """The place alone."""
-    return place[0]
+def pac_server(pac_server_and_url: tuple[PacServer, str]) -> PacServer:
+    """The server on loopback."""
+    return pac_server_and_url[0]
 
 
 @pytest.fixture
-def url(place: tuple[PacServer, str]) -> str:
-    """Its URL alone."""
-    return place[1]
+def url(pac_server_and_url: tuple[PacServer, str]) -> str:
+    """The URL of ``pac_server``."""
+    return pac_server_and_url[1]

@@ -1,4 +1,4 @@
-"""Answers of Reachcore whose total is not the sum of their movements."""
+"""Responses of Reachcore with a total that is not the sum of the movements."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from tests.integration.harness import FakeStack
 def contradict(
     world: FakeStack, transactions: int, movements: Sequence[Movement] = (), times: int = -1
 ) -> None:
-    """Let Reachcore state a total of a month, and list some movements."""
-    answer = {
+    """Let Reachcore return this total and these movements for a month."""
+    response = {
         "TipoConsumo": "Postpago",
         "FechaActual": "2026-11-19T13:53:41",
         "Registrados": 5,
@@ -30,11 +30,11 @@ def contradict(
             for movement in movements
         ],
     }
-    world.fault("saldos", "wrong-shape", reply=json.dumps(answer), times=times)
+    world.fault("saldos", "wrong-shape", reply=json.dumps(response), times=times)
 
 
 def contradict_in_the_statement(world: FakeStack, transactions: int, times: int = -1) -> None:
-    """Let Reachcore state a total in its CSV that lists one stamp."""
+    """Let Reachcore return a CSV with this total that lists one stamp."""
     statement = f"""Cuenta,TipoConsumo,FechaInicioConsulta,FechaFinConsulta,FechaActual
 Pruebas,Postpago,2026-10-01T00:00:00,2026-10-31T00:00:00,2026-11-19T13:53:41
 

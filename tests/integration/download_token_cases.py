@@ -1,4 +1,4 @@
-"""Reports that are in the bucket, and tickets for them, without a PAC or a worker."""
+"""Create reports in the bucket and their download tokens without a PAC or a worker."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ from timbres.repositories.reports import ReportRepository
 MONTH = Month(2026, 10)
 
 
-def records(world: FakeStack) -> ReportRepository:
-    """Return the records of reports, in the hands of the tests."""
+def report_repository(world: FakeStack) -> ReportRepository:
+    """Return a report repository that the tests can use."""
     return ReportRepository(world.stack.client("dynamodb"), world.stack.refs["ReportsTable"])
 
 
-def tokens(world: FakeStack) -> DownloadTokenRepository:
-    """Return the tickets, in the hands of the tests."""
+def token_repository(world: FakeStack) -> DownloadTokenRepository:
+    """Return a download token repository that the tests can use."""
     return DownloadTokenRepository(
         world.stack.client("dynamodb"), world.stack.refs["DownloadTokensTable"]
     )
 
 
-def stored(
+def store_report(
     world: FakeStack, content: bytes, version: int = 1, account: str = RC, form: str = "csv"
 ) -> Report:
-    """Return a ready report with a content, its record and its object written."""
-    wanted = ReportSpec(account, MONTH, "statement", form)
+    """Store a ready report, its record and its object, and return it."""
+    spec = ReportSpec(account, MONTH, "statement", form)
     put = world.stack.client("s3").put_object(
         Bucket=world.stack.refs["ReportsBucket"],
-        Key=wanted.key,
+        Key=spec.key,
         Body=content,
         ContentType=MEDIA_TYPES[form],
     )
-    pending = records(world).create(wanted, version, MANAGER, world.clock(), None)
+    pending = report_repository(world).create(spec, version, MANAGER, world.clock(), None)
     report = replace(
         pending,
         status=READY,
@@ -50,22 +50,22 @@ def stored(
         sha256=hashlib.sha256(content).hexdigest(),
         object_version=put["VersionId"],
     )
-    assert records(world).finalize(report)
+    assert report_repository(world).finalize(report)
     return report
 
 
-def issued(world: FakeStack, report: Report, days: float = 30) -> str:
-    """Return a new ticket for a ready report."""
+def issue_token(world: FakeStack, report: Report, days: float = 30) -> str:
+    """Return a new download token for a ready report."""
     assert report.object_version is not None
-    until = world.clock() + timedelta(days=days)
-    return tokens(world).issue(report.spec, report.id, report.object_version, until)
+    expires_at = world.clock() + timedelta(days=days)
+    return token_repository(world).issue(report.spec, report.id, report.object_version, expires_at)
 
 
-def opened(world: FakeStack, token: str, ip: str = "203.0.113.7", **more: Any) -> ApiResponse:
-    """Open a mailed link as a browser does: unsigned."""
+def open_link(world: FakeStack, token: str, ip: str = "203.0.113.7", **options: Any) -> ApiResponse:
+    """Open a mailed link with an unsigned request, as a browser does."""
     event = proxy_event("GET", "/d/x")
     event |= {"path": f"/d/{token}", "pathParameters": {"token": token}}
     identity = event["requestContext"]["identity"]
     identity |= dict.fromkeys(("accountId", "caller", "accessKey", "userArn", "user"))
     identity["sourceIp"] = ip
-    return world.parse_response(world.invoke("download_token", event, **more))
+    return world.parse_response(world.invoke("download_token", event, **options))

@@ -1,8 +1,7 @@
-"""Operations that are made to fail, and watched until they have come right.
+"""Run operations with injected faults and check that nothing is lost.
 
-An operation is played once without a fault. What it has left behind then is what it must
-leave behind after every fault, once what failed works again and what brings it to rights has
-been done: else something is lost.
+An operation runs once without a fault, as the reference. After every fault and the recovery
+steps, its state must be the state of the reference.
 """
 
 from __future__ import annotations
@@ -28,14 +27,14 @@ from moto.dynamodb.models import dynamodb_backends
 from moto.s3.models import s3_backends
 from moto.sns.models import sns_backends
 from moto.sqs.models import sqs_backends
-from tests.integration.conftest import Switches
+from tests.integration.conftest import PacServers
 from tests.integration.harness import AWS_ACCOUNT, LOST, RC, REGION, SF, START, WSDL, FakeStack
 from tests.reliability import NOTHING, WRITES
 
 from timbres.aws import clients as session
 from timbres.notifications.mails import TEMPLATES, dedup_key, should_notify
 
-# As boto3 names a service, and as AWS does.
+# The names of boto3 and of AWS.
 SERVICES = {
     "secretsmanager": "Secrets Manager",
     "dynamodb": "DynamoDB",
@@ -44,7 +43,7 @@ SERVICES = {
     "s3": "S3",
     "sns": "SNS",
 }
-# botocore's own names of two of them, in its events.
+# botocore uses other names for two services in its events.
 _ALIASES = {"secrets-manager": "secretsmanager", "eventbridge": "events"}
 
 
@@ -52,28 +51,29 @@ NO_NEED = "none needed"
 
 
 class Killed(BaseException):
-    """The function's process is gone, between two lines."""
+    """The process of the function was killed."""
 
 
 @dataclass(frozen=True)
 class Call:
-    """A call of the functions to AWS; ``asked`` is how often a PAC had been asked before it."""
+    """A call of the functions to AWS. ``pac_calls`` is the number of PAC calls before it."""
 
     service: str
     operation: str
-    asked: int
+    pac_calls: int
 
     @property
     def reads(self) -> bool:
-        """Tell whether the call changes nothing."""
+        """Return whether the call is a read."""
         return self.operation.startswith(("Get", "BatchGet", "Query", "List"))
 
 
 @dataclass
 class AwsFaultInjector:
-    """What the functions send to AWS. One call can be refused, with all that follow it of its
-    service; or its response be lost, so that botocore sends it again; or the function be killed
-    before a call, or after it: then nothing of it goes on.
+    """Injects faults into the calls of the functions to AWS.
+
+    ``refused`` rejects a call and all later calls of its service. ``lost`` loses the response
+    of a call, so that botocore repeats it. ``killed`` kills the function before or after a call.
     """
 
     world: FakeStack
@@ -86,14 +86,14 @@ class AwsFaultInjector:
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
     def watch(self) -> None:
-        """Stand between the functions and AWS from now on."""
+        """Intercept all calls of the functions to AWS from now on."""
         for service in SERVICES:
             events = session.client(service).meta.events
             events.register("before-call", self._before)
             events.register("after-call", self._after)
 
     def stop(self) -> None:
-        """Let everything work again."""
+        """Remove all faults and the recorded calls."""
         self.calls.clear()
         self.refused = self.killed = self.lost = self.after = None
         self.dead = False
@@ -124,15 +124,15 @@ class AwsFaultInjector:
 
 @dataclass
 class Scenario:
-    """A world in which one operation is played; ``notes`` are what its steps remember."""
+    """A stack in which one operation runs. ``notes`` is shared by the steps."""
 
     world: FakeStack
     injector: AwsFaultInjector
     notes: dict[str, Any] = field(default_factory=dict)
     undo: list[Callable[[], Any]] = field(default_factory=list)
 
-    def restart(self, switches: Switches) -> None:
-        """Forget all that was: a new world, without the time that one takes."""
+    def restart(self, pac_servers: PacServers) -> None:
+        """Reset the stack to its initial state, which is faster than a new stack."""
         world = self.world
         self.notes.clear()
         self.injector.stop()
@@ -149,23 +149,23 @@ class Scenario:
             topic.sent_notifications.clear()
         world.forget_events()
         world.clock.at = START
-        some = world.credentials
+        credentials = world.credentials
         world.books = demo_state(
             START.date(),
-            acme_api_key=some.api_key,
-            norte_api_key=some.norte_api_key,
-            username=some.username,
-            password=some.password,
+            acme_api_key=credentials.api_key,
+            norte_api_key=credentials.norte_api_key,
+            username=credentials.username,
+            password=credentials.password,
         )
         world.reachcore = FakeReachcore(world.books.reachcore, clock=world.clock)
-        books = world.books.solucion_factible
-        world.factible = FakeSolucionFactible(books, wsdl=WSDL, clock=world.clock)
-        switches["reachcore"][0].app = world.reachcore
-        switches["factible"][0].app = world.factible
-        self.point_at_the_pacs()
+        state = world.books.solucion_factible
+        world.factible = FakeSolucionFactible(state, wsdl=WSDL, clock=world.clock)
+        pac_servers["reachcore"][0].app = world.reachcore
+        pac_servers["factible"][0].app = world.factible
+        self.reset_secrets()
 
-    def point_at_the_pacs(self, **changes: Any) -> None:
-        """Give both accounts the secrets they should have, but for ``changes``."""
+    def reset_secrets(self, **changes: Any) -> None:
+        """Give both accounts their valid secrets, with ``changes``."""
         for name in (RC, SF):
             secret = self.world.secret(name, **changes)
             if self.notes.get(name) != secret:
@@ -175,26 +175,26 @@ class Scenario:
         self.world.reset_warm_functions()
 
     def recover(self) -> None:
-        """Let all that fails work again. A process that was killed is followed by another."""
+        """Remove all faults. After a kill, the next invocation is a cold start."""
         if self.injector.dead:
             self.world.reset_warm_functions()
         self.injector.stop()
         while self.undo:
             self.undo.pop()()
-        for sandbox in (self.world.reachcore, self.world.factible):
-            sandbox.faults.clear()
+        for fake_pac in (self.world.reachcore, self.world.factible):
+            fake_pac.faults.clear()
         for queue in sqs_backends[AWS_ACCOUNT][REGION].queues.values():
             for message in queue._messages:
                 message.visible_at = 0
             queue._pending_messages = set()
 
     def items(self, table: str) -> list[dict[str, Any]]:
-        """Return every item of a table, without a call: as moto keeps them."""
-        kept = dynamodb_backends[AWS_ACCOUNT][REGION].tables[self.world.stack.refs[table]]
-        return [item.to_regular_json() for item in kept.all_items()]
+        """Return all items of a table from moto, without a call to AWS."""
+        moto_table = dynamodb_backends[AWS_ACCOUNT][REGION].tables[self.world.stack.refs[table]]
+        return [item.to_regular_json() for item in moto_table.all_items()]
 
     def notifications(self) -> Counter[str]:
-        """Return how often each thing was told that a person gets a mail of, a mail each."""
+        """Return how many events were published per notification, by deduplication key."""
         return Counter(
             dedup_key(entry["DetailType"], detail)
             for entry in self.world.published
@@ -205,18 +205,18 @@ class Scenario:
 
 @dataclass(frozen=True)
 class Operation:
-    """Something that is asked of Timbres, or that it does by itself.
+    """A request to Timbres, or a scheduled job.
 
-    ``act`` returns what its caller sees, and ``broken`` is what that is when the process is
-    gone. ``facts`` are what is to be in the end, ``goes_on`` is what happens by itself after
-    each step, and ``repairs`` are the steps that bring it to rights, in their order: what AWS
-    does again, what the next schedule does, what the caller does. The first is taken in any
-    case after what AWS does again by itself: where what was seen ends on ``retried_on``.
+    ``execute`` returns the response in short, and ``crash_response`` is the response if the
+    process is killed. ``observe`` returns the state to compare with the reference. ``settle``
+    runs after each step what happens without a caller. ``recovery_steps`` are tried in order:
+    a retry by AWS, the next schedule, the caller. The first step always runs if the last
+    response ends with ``retried_on``, because AWS retries then.
     """
 
     name: str
     services: tuple[str, ...]
-    act: Callable[[Scenario], str]
+    execute: Callable[[Scenario], str]
     observe: Callable[[Scenario], dict[str, Any]]
     crash_response: str
     recovery_steps: Sequence[tuple[str, Callable[[Scenario], Any]]]
@@ -227,11 +227,11 @@ class Operation:
 
 @dataclass(frozen=True)
 class ExpectedOutcome:
-    """What an operation did without a fault."""
+    """The result of an operation without a fault."""
 
-    seen: str
+    response: str
     facts: dict[str, Any]
-    told: Counter[str]
+    notifications: Counter[str]
     calls: list[Call]
 
 
@@ -240,102 +240,111 @@ Fault = Callable[[Scenario], Any]
 
 @dataclass
 class FaultRunner:
-    """Plays operations in a world that begins anew for each."""
+    """Runs operations, each in a stack that is reset before."""
 
     scenario: Scenario
-    switches: Switches
+    pac_servers: PacServers
     references: dict[str, ExpectedOutcome] = field(default_factory=dict)
 
     def reference(self, operation: Operation) -> ExpectedOutcome:
-        """Return what an operation does without a fault, played once."""
+        """Return the result of an operation without a fault; it is computed once."""
         if operation.name not in self.references:
-            scene = self.scenario
+            scenario = self.scenario
             self._begin(operation)
-            seen = operation.act(scene)
-            calls = scene.injector.calls[:]
-            operation.settle(scene)
+            response = operation.execute(scenario)
+            calls = scenario.injector.calls[:]
+            operation.settle(scenario)
             self.references[operation.name] = ExpectedOutcome(
-                seen, operation.observe(scene), scene.notifications(), calls
+                response, operation.observe(scenario), scenario.notifications(), calls
             )
         return self.references[operation.name]
 
     def run(self, operation: Operation, fault: Fault) -> tuple[list[str], str, str]:
-        """Return what the caller saw, what was lost, and what brought it to rights."""
-        wanted = self.reference(operation)
-        scene = self.scenario
+        """Return the responses, the losses and the recovery steps of an operation with a fault.
+
+        Raises AssertionError if something is lost after all recovery steps.
+        """
+        reference = self.reference(operation)
+        scenario = self.scenario
         self._begin(operation)
-        fault(scene)
-        seen = []
-        for _ in range(scene.notes.get("times", 1)):
+        fault(scenario)
+        responses = []
+        for _ in range(scenario.notes.get("times", 1)):
             try:
-                seen.append(operation.act(scene))
+                responses.append(operation.execute(scenario))
             except Killed:
-                seen.append(operation.crash_response)
-        if scene.injector.lost is not None:
-            assert list(scene.world.sends.values()) == [2], "botocore has sent it again"
-        scene.recover()
-        operation.settle(scene)
-        found = operation.observe(scene), scene.notifications()
-        done = []
-        seen = seen or [NOTHING]
-        again = operation.retried_on is not None and seen[-1].endswith(operation.retried_on)
+                responses.append(operation.crash_response)
+        if scenario.injector.lost is not None:
+            assert list(scenario.world.sends.values()) == [2], "botocore has sent it again"
+        scenario.recover()
+        operation.settle(scenario)
+        state = operation.observe(scenario), scenario.notifications()
+        steps = []
+        responses = responses or [NOTHING]
+        retried = operation.retried_on is not None and responses[-1].endswith(operation.retried_on)
         for name, step in operation.recovery_steps:
-            if _complete(*found, wanted) and not again:
+            if _is_complete(*state, reference) and not retried:
                 break
-            again = False
-            step(scene)
-            operation.settle(scene)
-            before, found = found, (operation.observe(scene), scene.notifications())
-            if found != before:
-                done.append(name)
-        assert _complete(*found, wanted), f"lost: {found}; wanted: {wanted}"
+            retried = False
+            step(scenario)
+            operation.settle(scenario)
+            before, state = state, (operation.observe(scenario), scenario.notifications())
+            if state != before:
+                steps.append(name)
+        assert _is_complete(*state, reference), f"state: {state}; reference: {reference}"
         lost = NOTHING
-        if max(found[1].values(), default=0) > 1:
+        if max(state[1].values(), default=0) > 1:
             lost += "; published twice, mailed once"
-        return seen, lost + scene.notes.get("twice", ""), ", then ".join(done) or NO_NEED
+        return responses, lost + scenario.notes.get("twice", ""), ", then ".join(steps) or NO_NEED
 
     def _begin(self, operation: Operation) -> None:
-        self.scenario.restart(self.switches)
+        self.scenario.restart(self.pac_servers)
         operation.prepare(self.scenario)
-        # Only what the operation itself sends is counted.
+        # Do not count the calls of the preparation.
         self.scenario.injector.stop()
 
 
-def _complete(facts: dict[str, Any], told: Counter[str], wanted: ExpectedOutcome) -> bool:
-    """Tell whether all is there that is to be; ``meanwhile`` only shows how far it has come."""
-    kinds = Counter(one.partition("#")[0] for one in told)
+def _is_complete(
+    facts: dict[str, Any], notifications: Counter[str], reference: ExpectedOutcome
+) -> bool:
+    """Return whether the state is that of the reference; ``meanwhile`` is only progress."""
+
+    def event_types(keys: Counter[str]) -> Counter[str]:
+        return Counter(key.partition("#")[0] for key in keys)
+
     return all(
-        facts[name] == value for name, value in wanted.facts.items() if name != "meanwhile"
-    ) and kinds >= Counter(one.partition("#")[0] for one in wanted.told)
+        facts[name] == value for name, value in reference.facts.items() if name != "meanwhile"
+    ) and event_types(notifications) >= event_types(reference.notifications)
 
 
 # ----------------------------------------------------------------------------- faults
 
 
 def refusals(service: str) -> Callable[[ExpectedOutcome], Iterator[Fault]]:
-    """Let a service refuse from any of an operation's calls on; throttled or forbidden."""
+    """Let a service reject each call and all later ones: throttled or access denied."""
 
     def each(reference: ExpectedOutcome) -> Iterator[Fault]:
         count = sum(call.service == service for call in reference.calls)
         codes = itertools.cycle(["ThrottlingException", "AccessDeniedException"])
-        for number in _some(count, 1):
+        for number in _sample(count, 1):
             yield setting("refused", (service, number, next(codes)))
 
     return each
 
 
 def deaths(reference: ExpectedOutcome) -> Iterator[Fault]:
-    """Kill the function after any of its calls to AWS, and before those that follow a PAC's."""
-    for number in _some(len(reference.calls), 2):
-        if number == 0 or reference.calls[number].asked > reference.calls[number - 1].asked:
+    """Kill the function after each call to AWS, and before a call that follows a PAC call."""
+    for number in _sample(len(reference.calls), 2):
+        if number == 0 or reference.calls[number].pac_calls > reference.calls[number - 1].pac_calls:
             yield setting("killed", ("before", number))
         yield setting("killed", ("after", number))
 
 
 def losses(reference: ExpectedOutcome) -> Iterator[Fault]:
-    """Lose the response to any of the operation's calls to AWS, which has been applied.
+    """Lose the response to each call to AWS that AWS has applied.
 
-    Not for the document, to each write and to the first read: a repeated read is harmless.
+    If the document is not written, lose only those of the writes and of the first read:
+    a repeated read is harmless.
     """
     reads = 0
     for number, call in enumerate(reference.calls):
@@ -344,25 +353,25 @@ def losses(reference: ExpectedOutcome) -> Iterator[Fault]:
             yield setting("lost", number)
 
 
-def _some(count: int, steps: int) -> list[int]:
-    """Return which of so many calls fail: all for the document, or else so many and the last."""
+def _sample(count: int, steps: int) -> list[int]:
+    """Return the indexes of the calls that fail: all for the document, else a few and the last."""
     step = 1 if WRITES else -(-count // steps)
     return sorted({*range(0, count, step), count - 1})
 
 
 def setting(name: str, value: Any) -> Fault:
-    """Set what goes wrong on the wire."""
-    return lambda scene: setattr(scene.injector, name, value)
+    """Return a fault that sets an attribute of the injector."""
+    return lambda scenario: setattr(scenario.injector, name, value)
 
 
-def pac(operation: str, fault: str, *, times: int = -1, **more: Any) -> Fault:
-    """Let a PAC's operation go wrong until it is mended."""
-    return lambda scene: scene.world.fault(operation, fault, times=times, **more)
+def pac(operation: str, fault: str, *, times: int = -1, **options: Any) -> Fault:
+    """Return a fault of a PAC operation, permanent unless ``times`` is given."""
+    return lambda scenario: scenario.world.fault(operation, fault, times=times, **options)
 
 
-def unreachable(scene: Scenario) -> None:
-    """Refuse every new connection to both PACs, as where nobody listens."""
-    ports = {urlsplit(url).port for url in scene.world.urls.values()}
+def unreachable(scenario: Scenario) -> None:
+    """Refuse every new connection to both PACs, like a closed port."""
+    ports = {urlsplit(url).port for url in scenario.world.urls.values()}
     connect = socket.socket.connect
 
     def refuse(connecting: socket.socket, address: Any) -> None:
@@ -372,4 +381,4 @@ def unreachable(scene: Scenario) -> None:
 
     patch = pytest.MonkeyPatch()
     patch.setattr(socket.socket, "connect", refuse)
-    scene.undo.append(patch.undo)
+    scenario.undo.append(patch.undo)

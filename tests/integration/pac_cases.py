@@ -1,6 +1,6 @@
-"""What the tests of the PAC clients stand on: the table of PACs, and odd servers on loopback.
+"""Test cases of the PAC clients: the table of PACs, and misbehaving servers on loopback.
 
-``AT`` holds each PAC once; the suites that any PAC must pass are parametrised over it.
+``PAC_CASES`` holds each PAC once. The suites that every PAC must pass are parametrized over it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from tests.unit.documented_codes import (
     documented,
 )
 
-# It imports zeep, which a first call must not wait for.
+# Imports zeep early, so that the first call does not wait for it.
 import timbres.pacs.solucion_factible.client
 from timbres.deadline import Deadline
 from timbres.domain.account import Account
@@ -67,17 +67,17 @@ WRONG = "equivocada-0001"
 ACME = "Acme Timbrado"
 CREDENTIALS = (KEY, OTHER_KEY, USERNAME, PASSWORD, WRONG)
 WSDL = Path(timbres.pacs.solucion_factible.client.__file__).with_name("utilerias.wsdl")
-# A contract in doubt, for its PAC to trace.
+# A contract with an unknown outcome, for the PAC to trace.
 SENT_AT = datetime(2026, 11, 19, 9, 30, tzinfo=UTC)
 SENT = Contract.create("acme", "login", RFC, 500, "caller", "pedido-1", SENT_AT).mark_sent(
     SENT_AT, Stamps(1000, 250, 750)
 )
-# How often a read is tried.
+# Number of attempts of a read.
 ATTEMPTS = 3
 
 
-def books() -> FakePacState:
-    """Return the demo's books with the credentials of these tests."""
+def fake_state() -> FakePacState:
+    """Return the state of the fake PACs, with the credentials of these tests."""
     return demo_state(
         TODAY,
         acme_api_key=KEY,
@@ -88,14 +88,14 @@ def books() -> FakePacState:
 
 
 def reachcore_account(endpoint: str, api_key: str = KEY) -> Account:
-    """Return an account at the Reachcore that stands there."""
+    """Return an account of the Reachcore at this endpoint."""
     return Account("acme-rc", PACS["reachcore"], "sandbox", {"api_key": api_key}, endpoint)
 
 
 def factible_account(
     endpoint: str, *, live_wsdl: bool = False, password: str = PASSWORD
 ) -> Account:
-    """Return an account at the Solución Factible that stands there."""
+    """Return an account of the Solución Factible at this endpoint."""
     credentials = {"username": USERNAME, "password": password}
     return Account(
         "acme-sf",
@@ -112,32 +112,31 @@ def factible_account(
 
 @dataclass(frozen=True, eq=False)
 class Operation:
-    """One thing that a PAC is asked: a read, or, with ``contracts``, a contract.
+    """An operation of a PAC: a read or, if ``contracts`` is set, a contract.
 
-    ``operation`` is its name at the sandbox and ``words`` what that says with each code,
-    ``meanings`` what a caller gets for each, empty where the PAC has no refusals. They are the
-    PAC's own codes, unless it ``has_codes`` not and they are only names of its texts.
-    ``most_bytes`` is the longest answer that is read. ``name`` tells two acts of one operation
-    apart.
+    ``operation`` is the name that the fake PAC uses. ``messages`` are the PAC's messages and
+    ``meanings`` the expected errors, by code. ``meanings`` is empty if the PAC rejects nothing.
+    If ``has_codes`` is false, the PAC has no codes and the keys only name its messages.
+    ``max_bytes`` is the limit of a response. ``name`` distinguishes two cases of one operation.
     """
 
     pac: str
     operation: str
     account: Callable[..., Account]
-    do: Callable[[PacClient, Deadline], Any]
+    call: Callable[[PacClient, Deadline], Any]
     meanings: Mapping[str, Meaning]
-    words: Mapping[str, str]
-    most_bytes: int
+    messages: Mapping[str, str]
+    max_bytes: int
     contracts: bool = False
     has_codes: bool = True
     name: str = ""
 
     def __call__(self, url: str, seconds: float = 0.9) -> Any:
-        """Ask the PAC that stands there, by a new client, for at most so many seconds."""
-        return self.do(create_client(self.account(url)), Deadline(seconds))
+        """Call the PAC at ``url`` with a new client and a deadline in seconds."""
+        return self.call(create_client(self.account(url)), Deadline(seconds))
 
     def fake_pac(self) -> FakePac:
-        """Return the PAC, its memory as new."""
+        """Return a new fake PAC."""
         return PAC_CASES[self.pac].fake_pac()
 
     def __repr__(self) -> str:
@@ -146,18 +145,18 @@ class Operation:
 
 @dataclass(frozen=True)
 class PacCase:
-    """One PAC: its sandbox, an account there, one with wrong credentials, and its acts.
+    """A PAC: its fake, a valid account, an account with wrong credentials, and its operations.
 
-    ``of_issuer`` asks for what is one issuer's alone; ``quick`` are the constants, by their
-    full names, that the tests shorten.
+    ``read_issuer`` reads the data of one issuer. ``shortened`` maps full names of constants to
+    the seconds that the tests set.
     """
 
     fake_pac: Callable[[], FakePac]
     account: Callable[[str], Account]
-    stranger: Callable[[str], Account]
+    rejected_account: Callable[[str], Account]
     operations: tuple[Operation, ...]
-    of_issuer: Callable[[PacClient, Rfc, Deadline], Any]
-    quick: Mapping[str, float] = field(default_factory=dict)
+    read_issuer: Callable[[PacClient, Rfc, Deadline], Any]
+    shortened: Mapping[str, float] = field(default_factory=dict)
 
 
 def _balance(client: PacClient, deadline: Deadline, rfc: Rfc | None = None) -> Any:
@@ -175,13 +174,13 @@ def _meanings(page: str) -> dict[str, Meaning]:
 
 
 _RC, _SF = "reachcore", "solucion-factible"
-_SALDOS_SAYS = {code: words for code, (_, words) in reachcore.ERRORS.items()}
-_STATEMENT_SAYS = _SALDOS_SAYS | {"400-002": reachcore.RFC_NOT_NEEDED}
-_SF_SAYS = solucion_factible.MESSAGES
+_SALDOS_MESSAGES = {code: message for code, (_, message) in reachcore.ERRORS.items()}
+_STATEMENT_MESSAGES = _SALDOS_MESSAGES | {"400-002": reachcore.RFC_NOT_NEEDED}
+_SF_MESSAGES = solucion_factible.MESSAGES
 _MIB = 1024 * 1024
 
 BALANCE = Operation(
-    _RC, "saldos", reachcore_account, _balance, _meanings(SALDOS), _SALDOS_SAYS, 256 * _MIB
+    _RC, "saldos", reachcore_account, _balance, _meanings(SALDOS), _SALDOS_MESSAGES, 256 * _MIB
 )
 CSV, PDF = (
     Operation(
@@ -190,7 +189,7 @@ CSV, PDF = (
         reachcore_account,
         lambda client, deadline, form=form: _statement(client, form, deadline),
         _meanings(STATEMENT),
-        _STATEMENT_SAYS,
+        _STATEMENT_MESSAGES,
         256 * _MIB,
     )
     for form in ("csv", "pdf")
@@ -201,25 +200,25 @@ COUNT = Operation(
     factible_account,
     lambda client, deadline: client.stamps(RFC, deadline),
     _meanings(GET_TIMBRES),
-    _SF_SAYS,
+    _SF_MESSAGES,
     256 * 1024,
 )
-TRACE = replace(COUNT, do=lambda client, deadline: client.trace(SENT, deadline), name="trace")
+TRACE = replace(COUNT, call=lambda client, deadline: client.trace(SENT, deadline), name="trace")
 CONTRACT = Operation(
     _SF,
     "agregarContrato",
     factible_account,
     lambda client, deadline: client.create_contract(RFC, 500, deadline),
     _meanings(AGREGAR_CONTRATO),
-    _SF_SAYS,
+    _SF_MESSAGES,
     256 * 1024,
     contracts=True,
 )
 LIVE_WSDL = Operation(
-    _SF, "wsdl", partial(factible_account, live_wsdl=True), COUNT.do, {}, {}, _MIB
+    _SF, "wsdl", partial(factible_account, live_wsdl=True), COUNT.call, {}, {}, _MIB
 )
 
-_LIBRE_MEANS = {
+_LIBRE_MEANINGS = {
     "login": REJECTED_CREDENTIALS,
     "busy": Meaning("pac-unavailable", 503, retry=True, wait=True),
     "other": REJECTED_REQUEST,
@@ -227,7 +226,7 @@ _LIBRE_MEANS = {
 
 
 def libre_account(endpoint: str, token: str = KEY) -> Account:
-    """Return an account at the Libre that stands there."""
+    """Return an account of the Libre at this endpoint."""
     credentials = {"user": USERNAME, "token": token}
     return Account("acme-libre", libre.PAC, "sandbox", credentials, endpoint)
 
@@ -238,7 +237,7 @@ LIBRE_STAMPS, LIBRE_TRACE, LIBRE_CONTRACT = (
         operation,
         libre_account,
         do,
-        _LIBRE_MEANS,
+        _LIBRE_MEANINGS,
         TEXTS,
         64 * 1024,
         contracts=contracts,
@@ -246,9 +245,9 @@ LIBRE_STAMPS, LIBRE_TRACE, LIBRE_CONTRACT = (
         name=name,
     )
     for operation, name, do, contracts in (
-        ("stamps", "", COUNT.do, False),
-        ("stamps", "trace", TRACE.do, False),
-        ("contracts", "", CONTRACT.do, True),
+        ("stamps", "", COUNT.call, False),
+        ("stamps", "trace", TRACE.call, False),
+        ("contracts", "", CONTRACT.call, True),
     )
 )
 
@@ -256,50 +255,50 @@ PAC_CASES = {
     libre.PAC.name: PacCase(
         fake_pac=lambda: LibreFake(USERNAME, KEY),
         account=libre_account,
-        stranger=partial(libre_account, token=WRONG),
+        rejected_account=partial(libre_account, token=WRONG),
         operations=(LIBRE_STAMPS, LIBRE_TRACE, LIBRE_CONTRACT),
-        of_issuer=lambda client, rfc, deadline: client.stamps(rfc, deadline),
+        read_issuer=lambda client, rfc, deadline: client.stamps(rfc, deadline),
     ),
     _RC: PacCase(
-        fake_pac=lambda: reachcore.FakeReachcore(books().reachcore),
+        fake_pac=lambda: reachcore.FakeReachcore(fake_state().reachcore),
         account=reachcore_account,
-        stranger=partial(reachcore_account, api_key=WRONG),
+        rejected_account=partial(reachcore_account, api_key=WRONG),
         operations=(BALANCE, CSV, PDF),
-        of_issuer=lambda client, rfc, deadline: _balance(client, deadline, rfc),
+        read_issuer=lambda client, rfc, deadline: _balance(client, deadline, rfc),
     ),
     _SF: PacCase(
         fake_pac=lambda: solucion_factible.FakeSolucionFactible(
-            books().solucion_factible, wsdl=WSDL
+            fake_state().solucion_factible, wsdl=WSDL
         ),
         account=factible_account,
-        stranger=partial(factible_account, password=WRONG),
+        rejected_account=partial(factible_account, password=WRONG),
         operations=(COUNT, TRACE, CONTRACT, LIVE_WSDL),
-        of_issuer=lambda client, rfc, deadline: client.stamps(rfc, deadline),
-        quick={"timbres.pacs.solucion_factible.client._MIN_CONTRACT_SECONDS": 0.5},
+        read_issuer=lambda client, rfc, deadline: client.stamps(rfc, deadline),
+        shortened={"timbres.pacs.solucion_factible.client._MIN_CONTRACT_SECONDS": 0.5},
     ),
 }
-OPERATIONS = tuple(act for pac in PAC_CASES.values() for act in pac.operations)
-READS = tuple(act for act in OPERATIONS if not act.contracts)
-CONTRACTS = tuple(act for act in OPERATIONS if act.contracts)
-every_operation = pytest.mark.parametrize("act", OPERATIONS, ids=repr)
-every_read = pytest.mark.parametrize("act", READS, ids=repr)
-every_contract = pytest.mark.parametrize("act", CONTRACTS, ids=repr)
+OPERATIONS = tuple(operation for pac in PAC_CASES.values() for operation in pac.operations)
+READS = tuple(operation for operation in OPERATIONS if not operation.contracts)
+CONTRACTS = tuple(operation for operation in OPERATIONS if operation.contracts)
+every_operation = pytest.mark.parametrize("operation", OPERATIONS, ids=repr)
+every_read = pytest.mark.parametrize("operation", READS, ids=repr)
+every_contract = pytest.mark.parametrize("operation", CONTRACTS, ids=repr)
 every_pac = pytest.mark.parametrize("pac", PAC_CASES)
 
 
 def shorten_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let nothing wait for longer than a test needs."""
+    """Shorten the waiting times of the PAC clients."""
     monkeypatch.setattr("timbres.pacs.http._BACKOFF_SECONDS", 0.001)
     for pac in PAC_CASES.values():
-        for name, seconds in pac.quick.items():
+        for name, seconds in pac.shortened.items():
             monkeypatch.setattr(name, seconds)
 
 
 @dataclass
 class PacServer:
-    """A place on loopback where one application after the other is served.
+    """A WSGI application that serves another one, which a test can replace.
 
-    ``seen`` are the requests' environments, ``connections`` the client ports they came from.
+    ``requests`` are the WSGI environments, ``connections`` the client ports.
     """
 
     app: WSGIApplication | None = None
@@ -311,63 +310,63 @@ class PacServer:
         return self.app(environ, start_response)
 
     def serve_app(self, app: WSGIApplication) -> None:
-        """Serve this application from now on; forget the requests before."""
+        """Serve this application from now on, and clear the requests."""
         self.app = app
         self.requests = []
 
     @property
     def connections(self) -> set[str]:
-        """The connections that requests came over."""
+        """The client ports of the requests."""
         return {str(environ["REMOTE_PORT"]) for environ in self.requests}
 
 
-def inject_fault(sandbox: FakePac, operation: str, fault: str, **more: Any) -> None:
-    """Make an operation suffer a fault, for ever unless told how often."""
-    payload = {"operation": operation, "fault": fault, "times": -1, **more}
-    sandbox.faults.put(parse_fault(payload, sandbox.rules))
+def inject_fault(fake_pac: FakePac, operation: str, fault: str, **options: Any) -> None:
+    """Inject a fault into an operation, permanently unless ``times`` is given."""
+    payload = {"operation": operation, "fault": fault, "times": -1, **options}
+    fake_pac.faults.put(parse_fault(payload, fake_pac.rules))
 
 
-def calls(sandbox: FakePac, operation: str | None = None) -> list[dict[str, Any]]:
-    """Return the calls that arrived, all or those of one operation."""
-    return [call for call in sandbox.calls.as_json() if operation in (None, call["operation"])]
+def calls(fake_pac: FakePac, operation: str | None = None) -> list[dict[str, Any]]:
+    """Return the received calls, of one operation if it is given."""
+    return [call for call in fake_pac.calls.as_json() if operation in (None, call["operation"])]
 
 
 @contextmanager
 def expect_pac_error(code: str) -> Iterator[list[PacError]]:
-    """Expect a PAC's error of this code, free of credentials; it is in the list afterwards."""
-    found: list[PacError] = []
+    """Expect a PAC error of this code without credentials. The yielded list receives the error."""
+    errors: list[PacError] = []
     with pytest.raises(PacError) as caught:
-        yield found
+        yield errors
     error = caught.value
-    found.append(error)
+    errors.append(error)
     assert error.problem_type.code == code, error.detail
     assert error.detail.isprintable()
-    shown = f"{error!s} {error!r} {error.pac_message}"
-    assert not any(credential in shown for credential in CREDENTIALS)
+    text = f"{error!s} {error!r} {error.pac_message}"
+    assert not any(credential in text for credential in CREDENTIALS)
     assert error.__suppress_context__ or error.__context__ is None
     assert error.__cause__ is None or not any(c in repr(error.__cause__) for c in CREDENTIALS)
 
 
-def error_attributes(kind: ProblemType) -> tuple[bool, bool]:
-    """Return (may have taken effect, may be retried)."""
-    return kind.may_have_taken_effect, kind.retryable
+def error_attributes(problem_type: ProblemType) -> tuple[bool, bool]:
+    """Return (may have taken effect, retryable)."""
+    return problem_type.may_have_taken_effect, problem_type.retryable
 
 
-# ---------------------------------------------------------------------- servers, but no PACs
+# ------------------------------------------------------------------------- raw TCP servers
 
 
 @dataclass
 class RawServer:
-    """A server that does as ``behave`` says with each connection; ``heard`` is what came."""
+    """A TCP server that calls ``behave`` with each connection. ``received`` are the bytes read."""
 
     behave: Callable[[RawServer, socket.socket], None]
     url: str = ""
     received: bytes = b""
     accepted: int = 0
-    over: threading.Event = field(default_factory=threading.Event)
+    stopped: threading.Event = field(default_factory=threading.Event)
 
     def read_request(self, connection: socket.socket) -> None:
-        """Read one request, head and body, as long as it is short."""
+        """Read one short request, head and body."""
         request = b""
         while b"\r\n\r\n" not in request:
             if not (piece := connection.recv(65536)):
@@ -377,8 +376,8 @@ class RawServer:
         head, _, body = request.partition(b"\r\n\r\n")
         for line in head.lower().split(b"\r\n"):
             if line.startswith(b"content-length:"):
-                wanted = int(line.partition(b":")[2])
-                while len(body) < wanted and (piece := connection.recv(65536)):
+                length = int(line.partition(b":")[2])
+                while len(body) < length and (piece := connection.recv(65536)):
                     body += piece
                     self.received += piece
 
@@ -387,30 +386,30 @@ class RawServer:
 def raw_server(
     behave: Callable[[RawServer, socket.socket], None], scheme: str = "http"
 ) -> Iterator[RawServer]:
-    """Serve connections on loopback in an odd way."""
-    odd = RawServer(behave)
+    """Run a raw TCP server on loopback."""
+    server = RawServer(behave)
     listener = socket.create_server(("127.0.0.1", 0))
-    odd.url = f"{scheme}://127.0.0.1:{listener.getsockname()[1]}"
+    server.url = f"{scheme}://127.0.0.1:{listener.getsockname()[1]}"
 
-    def serve_one(connection: socket.socket) -> None:
+    def serve_connection(connection: socket.socket) -> None:
         with connection, suppress(OSError):
-            behave(odd, connection)
+            behave(server, connection)
 
     def accept() -> None:
-        while not odd.over.is_set():
+        while not server.stopped.is_set():
             try:
                 connection, _ = listener.accept()
             except OSError:
                 return
-            odd.accepted += 1
-            threading.Thread(target=serve_one, args=(connection,), daemon=True).start()
+            server.accepted += 1
+            threading.Thread(target=serve_connection, args=(connection,), daemon=True).start()
 
     thread = threading.Thread(target=accept, daemon=True)
     thread.start()
     try:
-        yield odd
+        yield server
     finally:
-        odd.over.set()
+        server.stopped.set()
         with suppress(OSError):
             listener.shutdown(socket.SHUT_RDWR)
         listener.close()
@@ -420,12 +419,12 @@ def raw_server(
 def respond_with(
     content: bytes | str, media_type: str = "text/xml", status: int = 200, **headers: str
 ) -> WSGIApplication:
-    """Return a PAC that answers whatever it is asked with this."""
+    """Return a WSGI application that gives this response to every request."""
     body = content.encode() if isinstance(content, str) else content
-    more = [(name.replace("_", "-"), value) for name, value in headers.items()]
+    extra_headers = [(name.replace("_", "-"), value) for name, value in headers.items()]
 
     def app(_environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
-        start_response(f"{status} X", [("Content-Type", media_type), *more])
+        start_response(f"{status} X", [("Content-Type", media_type), *extra_headers])
         return [body]
 
     return app
@@ -436,16 +435,16 @@ def respond_with(
 
 @dataclass(frozen=True)
 class Authority:
-    """A certificate authority of our own; ``path`` is its certificate."""
+    """A certificate authority of the tests. ``path`` is the certificate file."""
 
     key: ec.EllipticCurvePrivateKey
     certificate: x509.Certificate
     path: Path
 
-    def server(
+    def server_context(
         self, folder: Path, host: str = "127.0.0.1", *, days_ago: int = 1, days: int = 30
     ) -> ssl.SSLContext:
-        """Return a server's context with a certificate for a host, of this authority."""
+        """Return a server context with a certificate of this authority for a host."""
         key = ec.generate_private_key(ec.SECP256R1())
         certificate = (
             _builder(host, days_ago, days)
@@ -464,13 +463,13 @@ class Authority:
         context.load_cert_chain(path)
         return context
 
-    def trusting(self) -> ssl.SSLContext:
-        """Return a client's context that trusts this authority alone."""
+    def client_context(self) -> ssl.SSLContext:
+        """Return a client context that trusts only this authority."""
         return ssl.create_default_context(cafile=str(self.path))
 
 
-def authority(folder: Path, name: str = "Autoridad de pruebas") -> Authority:
-    """Make a certificate authority."""
+def create_authority(folder: Path, name: str = "Autoridad de pruebas") -> Authority:
+    """Create a certificate authority."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     certificate = (
@@ -487,7 +486,7 @@ def authority(folder: Path, name: str = "Autoridad de pruebas") -> Authority:
     return Authority(key, certificate, path)
 
 
-# Python 3.13 and later insist on key identifiers and on an authority's key usage.
+# Python 3.13 and later require key identifiers and the key usage of an authority.
 _SIGNS = x509.KeyUsage(
     digital_signature=False,
     content_commitment=False,

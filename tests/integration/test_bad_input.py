@@ -1,4 +1,4 @@
-"""What a caller can get wrong on every route: a problem that names the field, no call to a PAC."""
+"""Invalid requests on every route: a problem that names the field, and no call to a PAC."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ BALANCE = f"/accounts/{RC}/balance"
 STAMPS = f"/accounts/{SF}/stamps"
 CONTRACTS = f"/accounts/{SF}/contracts"
 REPORTS = f"/accounts/{RC}/reports"
-ORDER = {"rfc": RFC, "stamps": 500}
-WANTED = {"month": "2026-10", "kind": "statement", "format": "csv"}
+CONTRACT = {"rfc": RFC, "stamps": 500}
+REPORT = {"month": "2026-10", "kind": "statement", "format": "csv"}
 
-# One good request for each route: function, method, path after the account, query, body.
+# A valid request per route: function, method, account, path after the account, query, body.
 ROUTES: dict[str, tuple[str, str, str, str, dict[str, str], Any]] = {
     "balance": ("balance", "GET", RC, "/balance", {"month": "2026-10"}, None),
     "stamps": ("stamp_count", "GET", SF, "/stamps", {"rfc": RFC}, None),
@@ -33,15 +33,15 @@ ROUTES: dict[str, tuple[str, str, str, str, dict[str, str], Any]] = {
     "history": ("stamp_count", "GET", SF, "/stamps/history", {"rfc": RFC}, None),
     "import": ("issuers", "PUT", SF, "/issuers", {}, [RFC]),
     "remove": ("issuers", "DELETE", SF, "/issuers", {"rfc": RFC}, None),
-    "buy": ("contract", "POST", SF, "/contracts", {}, ORDER),
+    "create-contract": ("contract", "POST", SF, "/contracts", {}, CONTRACT),
     "contracts": ("contract", "GET", SF, "/contracts", {}, None),
     "contract": ("contract", "GET", SF, f"/contracts/{'0' * 32}", {}, None),
-    "ask": ("report", "POST", RC, "/reports", {}, WANTED),
+    "request-report": ("report", "POST", RC, "/reports", {}, REPORT),
     "reports": ("report", "GET", RC, "/reports", {}, None),
     "report": ("report", "GET", RC, "/reports/2026-10-statement-csv-0001", {}, None),
 }
 EVERY_ROUTE = pytest.mark.parametrize("route", ROUTES)
-WITH_BODY = pytest.mark.parametrize("route", ["buy", "ask"])
+WITH_BODY = pytest.mark.parametrize("route", ["create-contract", "request-report"])
 
 BROKEN = {
     "no-json": ("hello {", "secret"),
@@ -94,20 +94,20 @@ BROKEN = {
 
 @pytest.fixture(scope="module")
 def accounts(shared_world: FakeStack) -> None:
-    """Every account that is not right, beside those that are."""
+    """Create all misconfigured accounts."""
     for name, (value, _) in BROKEN.items():
         shared_world.create_account(name, value)
 
 
-@pytest.fixture
-def quiet(accounts: None, reader: FakeStack) -> Any:
-    """The shared world; whatever is asked in it, no PAC is called and nothing is kept."""
-    yield reader
-    assert reader.calls() == []
+@pytest.fixture(autouse=True)
+def assert_no_side_effects(accounts: None, shared_stack: FakeStack) -> Any:
+    """Check after each test that no PAC was called and nothing was stored or published."""
+    yield
+    assert shared_stack.calls() == []
     for table in ("ContractsTable", "IssuersTable", "ReportsTable"):
-        assert reader.stack.items(table) == []
-    assert reader.published == []
-    assert reader.queued_messages() == 0
+        assert shared_stack.stack.items(table) == []
+    assert shared_stack.published == []
+    assert shared_stack.queued_messages() == 0
 
 
 def send(
@@ -121,16 +121,16 @@ def send(
     headers: dict[str, str] | None = None,
     is_base64: bool = False,
 ) -> ApiResponse:
-    """Send a route's good request, but for what is given otherwise."""
-    folder, method, own, rest, good_query, good_body = ROUTES[route]
-    if headers is None and route == "buy":
+    """Send the valid request of a route with the given changes."""
+    folder, method, own_account, path, valid_query, valid_body = ROUTES[route]
+    if headers is None and route == "create-contract":
         headers = {"Idempotency-Key": str(uuid.uuid4())}
     return world.call(
         folder,
         method,
-        f"/accounts/{account or own}{rest}",
-        good_query if query is None else query,
-        body if raw or body is not None else good_body,
+        f"/accounts/{account or own_account}{path}",
+        valid_query if query is None else query,
+        body if raw or body is not None else valid_body,
         headers,
         is_base64=is_base64,
     )
@@ -162,27 +162,31 @@ def send(
         "<script>",
     ],
 )
-def test_an_account_that_there_is_not(quiet: FakeStack, route: str, name: str) -> None:
-    answer = send(quiet, route, account=name)
+def test_unknown_account_returns_404(shared_stack: FakeStack, route: str, name: str) -> None:
+    response = send(shared_stack, route, account=name)
 
-    body = check_problem(answer, 404, "account-unknown", "account")
+    body = check_problem(response, 404, "account-unknown", "account")
     assert name[:40] in body["detail"]
 
 
 @EVERY_ROUTE
 @pytest.mark.parametrize("name", ["💣", 'acme"rc', "acme\\rc", "a#b", "a?b"])
-def test_an_account_that_no_route_takes(quiet: FakeStack, route: str, name: str) -> None:
-    answer = send(quiet, route, account=name)
+def test_account_name_with_invalid_characters_matches_no_route(
+    shared_stack: FakeStack, route: str, name: str
+) -> None:
+    response = send(shared_stack, route, account=name)
 
-    assert answer.status == 404
-    check_problem(answer, 404, "route-not-found")
+    assert response.status == 404
+    check_problem(response, 404, "route-not-found")
 
 
 @EVERY_ROUTE
 @pytest.mark.parametrize("name", BROKEN)
-def test_a_secret_that_is_not_right(quiet: FakeStack, route: str, name: str) -> None:
+def test_misconfigured_secret_names_its_field(
+    shared_stack: FakeStack, route: str, name: str
+) -> None:
     body = check_problem(
-        send(quiet, route, account=name), 409, "account-misconfigured", BROKEN[name][1]
+        send(shared_stack, route, account=name), 409, "account-misconfigured", BROKEN[name][1]
     )
 
     assert name in body["detail"]
@@ -192,15 +196,17 @@ def test_a_secret_that_is_not_right(quiet: FakeStack, route: str, name: str) -> 
     ("route", "account"),
     [
         ("stamps", RC),
-        ("buy", RC),
+        ("create-contract", RC),
         ("contracts", RC),
         ("contract", RC),
-        ("ask", SF),
+        ("request-report", SF),
     ],
 )
-def test_an_account_whose_pac_does_not_offer_it(quiet: FakeStack, route: str, account: str) -> None:
+def test_operation_unsupported_by_the_pac_returns_422(
+    shared_stack: FakeStack, route: str, account: str
+) -> None:
     body = check_problem(
-        send(quiet, route, account=account), 422, "operation-unsupported", "account"
+        send(shared_stack, route, account=account), 422, "operation-unsupported", "account"
     )
 
     assert account in body["detail"]
@@ -213,16 +219,16 @@ def test_an_account_whose_pac_does_not_offer_it(quiet: FakeStack, route: str, ac
 @pytest.mark.parametrize(
     ("name", "value"), [("mes", "2026-10"), ("RFC", RFC), ("", ""), ("página", "2")]
 )
-def test_a_parameter_that_the_route_does_not_know(
-    quiet: FakeStack, route: str, name: str, value: str
+def test_unknown_parameter_is_rejected(
+    shared_stack: FakeStack, route: str, name: str, value: str
 ) -> None:
-    answer = send(quiet, route, query=ROUTES[route][4] | {name: value})
+    response = send(shared_stack, route, query=ROUTES[route][4] | {name: value})
 
-    check_problem(answer, 400, "parameter-invalid", name)
+    check_problem(response, 400, "parameter-invalid", name)
 
 
-def test_accounts_take_no_parameter(quiet: FakeStack) -> None:
-    check_problem(quiet.get("/accounts", page="2"), 400, "parameter-invalid", "page")
+def test_accounts_take_no_parameter(shared_stack: FakeStack) -> None:
+    check_problem(shared_stack.get("/accounts", page="2"), 400, "parameter-invalid", "page")
 
 
 @pytest.mark.parametrize(
@@ -243,16 +249,16 @@ def test_accounts_take_no_parameter(quiet: FakeStack) -> None:
         ("report", "redirect", ["false", "true"]),
     ],
 )
-def test_a_parameter_that_stands_there_twice(
-    quiet: FakeStack, route: str, name: str, values: list[str]
+def test_duplicate_parameter_is_rejected(
+    shared_stack: FakeStack, route: str, name: str, values: list[str]
 ) -> None:
-    answer = send(quiet, route, query=ROUTES[route][4] | {name: values})
+    response = send(shared_stack, route, query=ROUTES[route][4] | {name: values})
 
-    check_problem(answer, 400, "parameter-invalid", name)
+    check_problem(response, 400, "parameter-invalid", name)
 
 
 @pytest.mark.parametrize(
-    ("route", "rest"),
+    ("route", "query"),
     [
         ("balance", {"month": "2026-10"}),
         ("stamps", {}),
@@ -261,12 +267,12 @@ def test_a_parameter_that_stands_there_twice(
         ("contracts", {}),
     ],
 )
-def test_an_ampersand_that_splits_the_query(
-    quiet: FakeStack, route: str, rest: dict[str, str]
+def test_unencoded_ampersand_is_rejected_with_a_hint(
+    shared_stack: FakeStack, route: str, query: dict[str, str]
 ) -> None:
-    answer = send(quiet, route, query=rest | {"rfc": "A", "D061009TY8": ""})
+    response = send(shared_stack, route, query=query | {"rfc": "A", "D061009TY8": ""})
 
-    body = check_problem(answer, 400, "parameter-invalid", "D061009TY8")
+    body = check_problem(response, 400, "parameter-invalid", "D061009TY8")
     assert "%26" in body["detail"]
 
 
@@ -292,31 +298,38 @@ RFCS = [
 ]
 
 
-@pytest.mark.parametrize("route", ["balance", "stamps", "history", "remove", "contracts", "buy"])
+@pytest.mark.parametrize(
+    "route", ["balance", "stamps", "history", "remove", "contracts", "create-contract"]
+)
 @pytest.mark.parametrize("rfc", RFCS)
-def test_an_rfc_that_is_none(quiet: FakeStack, route: str, rfc: str) -> None:
-    if route == "buy":
-        answer = send(quiet, route, body=ORDER | {"rfc": rfc})
+def test_invalid_rfc_is_rejected(shared_stack: FakeStack, route: str, rfc: str) -> None:
+    if route == "create-contract":
+        response = send(shared_stack, route, body=CONTRACT | {"rfc": rfc})
     else:
-        answer = send(quiet, route, query=ROUTES[route][4] | {"rfc": rfc})
+        response = send(shared_stack, route, query=ROUTES[route][4] | {"rfc": rfc})
 
-    assert len(check_problem(answer, 400, "rfc-invalid", "rfc")["detail"]) < 300
+    assert len(check_problem(response, 400, "rfc-invalid", "rfc")["detail"]) < 300
 
 
 @pytest.mark.parametrize("rfc", [None, 7, True, 1.5, [RFC], {"rfc": RFC}])
-def test_an_rfc_that_is_no_text(quiet: FakeStack, rfc: object) -> None:
-    check_problem(send(quiet, "buy", body=ORDER | {"rfc": rfc}), 400, "rfc-invalid", "rfc")
+def test_rfc_of_another_type_is_rejected(shared_stack: FakeStack, rfc: object) -> None:
+    check_problem(
+        send(shared_stack, "create-contract", body=CONTRACT | {"rfc": rfc}),
+        400,
+        "rfc-invalid",
+        "rfc",
+    )
 
 
-@pytest.mark.parametrize("route", ["stamps", "buy"])
+@pytest.mark.parametrize("route", ["stamps", "create-contract"])
 @pytest.mark.parametrize("rfc", ["XAXX010101000", "XEXX010101000", " xaxx010101000 "])
-def test_a_generic_rfc_is_no_issuer(quiet: FakeStack, route: str, rfc: str) -> None:
-    if route == "buy":
-        answer = send(quiet, route, body=ORDER | {"rfc": rfc})
+def test_generic_rfc_is_rejected(shared_stack: FakeStack, route: str, rfc: str) -> None:
+    if route == "create-contract":
+        response = send(shared_stack, route, body=CONTRACT | {"rfc": rfc})
     else:
-        answer = send(quiet, route, query={"rfc": rfc})
+        response = send(shared_stack, route, query={"rfc": rfc})
 
-    body = check_problem(answer, 422, "rfc-generic", "rfc")
+    body = check_problem(response, 422, "rfc-generic", "rfc")
     assert rfc.strip().upper() in body["detail"]
 
 
@@ -343,32 +356,37 @@ MONTHS = [
 ]
 
 
-@pytest.mark.parametrize("route", ["balance", "ask", "reports"])
+@pytest.mark.parametrize("route", ["balance", "request-report", "reports"])
 @pytest.mark.parametrize("month", MONTHS)
-def test_a_month_that_is_none(quiet: FakeStack, route: str, month: str) -> None:
-    if route == "ask":
-        answer = send(quiet, route, body=WANTED | {"month": month})
+def test_invalid_month_is_rejected(shared_stack: FakeStack, route: str, month: str) -> None:
+    if route == "request-report":
+        response = send(shared_stack, route, body=REPORT | {"month": month})
     else:
-        answer = send(quiet, route, query={"month": month})
+        response = send(shared_stack, route, query={"month": month})
 
-    check_problem(answer, 400, "month-invalid", "month")
+    check_problem(response, 400, "month-invalid", "month")
 
 
 @pytest.mark.parametrize("route", ["history", "remove"])
-def test_an_rfc_that_is_missing(quiet: FakeStack, route: str) -> None:
-    check_problem(send(quiet, route, query={}), 400, "rfc-invalid", "rfc")
+def test_missing_rfc_is_rejected(shared_stack: FakeStack, route: str) -> None:
+    check_problem(send(shared_stack, route, query={}), 400, "rfc-invalid", "rfc")
 
 
-def test_a_balance_without_a_month(quiet: FakeStack) -> None:
-    check_problem(send(quiet, "balance", query={}), 400, "month-invalid", "month")
+def test_missing_month_is_rejected(shared_stack: FakeStack) -> None:
+    check_problem(send(shared_stack, "balance", query={}), 400, "month-invalid", "month")
 
 
 @pytest.mark.parametrize("month", [None, 202610, 2026.10, True, ["2026-10"], {}])
-def test_a_month_that_is_no_text(quiet: FakeStack, month: object) -> None:
-    check_problem(send(quiet, "ask", body=WANTED | {"month": month}), 400, "month-invalid", "month")
+def test_month_of_another_type_is_rejected(shared_stack: FakeStack, month: object) -> None:
+    check_problem(
+        send(shared_stack, "request-report", body=REPORT | {"month": month}),
+        400,
+        "month-invalid",
+        "month",
+    )
 
 
-def encoded(value: Any) -> str:
+def encode_cursor(value: Any) -> str:
     return base64.urlsafe_b64encode(json.dumps(value).encode()).decode().rstrip("=")
 
 
@@ -379,23 +397,23 @@ CURSORS = [
     "not base64!",
     "ñ",
     "AAAA",
-    encoded([]),
-    encoded("text"),
-    encoded({}),
-    encoded({"account": "ACCOUNT"}),
-    encoded({"account": "another", "SORT": "contract#2026-10"}),
-    encoded({"account": "ACCOUNT", "SORT": 7}),
-    encoded({"account": "ACCOUNT", "SORT": ""}),
-    encoded({"account": "ACCOUNT", "SORT": "\ud800"}),
-    encoded({"account": "ACCOUNT", "SORT": "contract#" + "9" * 2_000}),
-    encoded({"account": "ACCOUNT", "SORT": "contract#1", "more": "x"}),
-    encoded({"account": "ACCOUNT", "other": "contract#1"}),
+    encode_cursor([]),
+    encode_cursor("text"),
+    encode_cursor({}),
+    encode_cursor({"account": "ACCOUNT"}),
+    encode_cursor({"account": "another", "SORT": "contract#2026-10"}),
+    encode_cursor({"account": "ACCOUNT", "SORT": 7}),
+    encode_cursor({"account": "ACCOUNT", "SORT": ""}),
+    encode_cursor({"account": "ACCOUNT", "SORT": "\ud800"}),
+    encode_cursor({"account": "ACCOUNT", "SORT": "contract#" + "9" * 2_000}),
+    encode_cursor({"account": "ACCOUNT", "SORT": "contract#1", "more": "x"}),
+    encode_cursor({"account": "ACCOUNT", "other": "contract#1"}),
 ]
 
 
 @pytest.mark.parametrize("route", SORT_KEYS)
 @pytest.mark.parametrize("cursor", CURSORS)
-def test_a_cursor_that_is_none(quiet: FakeStack, route: str, cursor: str) -> None:
+def test_invalid_cursor_is_rejected(shared_stack: FakeStack, route: str, cursor: str) -> None:
     try:
         text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
         text = text.replace("ACCOUNT", ROUTES[route][2]).replace("SORT", SORT_KEYS[route])
@@ -403,58 +421,72 @@ def test_a_cursor_that_is_none(quiet: FakeStack, route: str, cursor: str) -> Non
     except ValueError:
         pass
 
-    check_problem(send(quiet, route, query={"cursor": cursor}), 400, "parameter-invalid", "cursor")
+    check_problem(
+        send(shared_stack, route, query={"cursor": cursor}), 400, "parameter-invalid", "cursor"
+    )
 
 
 @pytest.mark.parametrize("entry", ["key#0", "in-flight#A&D061009TY8", "contract#", "a"])
-def test_a_cursor_to_what_is_no_contract(quiet: FakeStack, entry: str) -> None:
-    cursor = encoded({"account": SF, "entry": entry})
+def test_cursor_of_another_item_type_is_rejected(shared_stack: FakeStack, entry: str) -> None:
+    cursor = encode_cursor({"account": SF, "entry": entry})
 
     check_problem(
-        send(quiet, "contracts", query={"cursor": cursor}), 400, "parameter-invalid", "cursor"
+        send(shared_stack, "contracts", query={"cursor": cursor}),
+        400,
+        "parameter-invalid",
+        "cursor",
     )
 
 
 @pytest.mark.parametrize("value", ["", "yes", "False", "0", "true "])
-def test_redirect_that_is_neither_true_nor_false(quiet: FakeStack, value: str) -> None:
+def test_invalid_redirect_is_rejected(shared_stack: FakeStack, value: str) -> None:
     check_problem(
-        send(quiet, "report", query={"redirect": value}), 400, "parameter-invalid", "redirect"
+        send(shared_stack, "report", query={"redirect": value}),
+        400,
+        "parameter-invalid",
+        "redirect",
     )
 
 
 @pytest.mark.parametrize("status", ["", "Confirmed", "lost", "pending,unknown"])
-def test_a_status_that_contracts_do_not_have(quiet: FakeStack, status: str) -> None:
+def test_invalid_contract_status_is_rejected(shared_stack: FakeStack, status: str) -> None:
     check_problem(
-        send(quiet, "contracts", query={"status": status}), 400, "parameter-invalid", "status"
+        send(shared_stack, "contracts", query={"status": status}),
+        400,
+        "parameter-invalid",
+        "status",
     )
 
 
 @pytest.mark.parametrize(
-    "one", ["nope", "0" * 31, "0" * 32, "G" * 32, "0" * 3_000, "..", "key#0", "%00"]
+    "contract_id", ["nope", "0" * 31, "0" * 32, "G" * 32, "0" * 3_000, "..", "key#0", "%00"]
 )
-def test_a_contract_that_there_is_not(quiet: FakeStack, one: str) -> None:
-    answer = quiet.call("contract", "GET", f"{CONTRACTS}/{one.replace('#', '%23')}")
+def test_unknown_contract_returns_404(shared_stack: FakeStack, contract_id: str) -> None:
+    response = shared_stack.call(
+        "contract", "GET", f"{CONTRACTS}/{contract_id.replace('#', '%23')}"
+    )
 
-    check_problem(answer, 404, "contract-not-found", "id")
+    check_problem(response, 404, "contract-not-found", "id")
 
 
 @pytest.mark.parametrize(
-    "one", ["nope", "2026-10-statement-csv-0001", "2026-10-statement-csv-1", "0" * 3_000, ".."]
+    "report_id",
+    ["nope", "2026-10-statement-csv-0001", "2026-10-statement-csv-1", "0" * 3_000, ".."],
 )
-def test_a_report_that_there_is_not(quiet: FakeStack, one: str) -> None:
-    check_problem(quiet.get(f"{REPORTS}/{one}"), 404, "report-not-found", "id")
+def test_unknown_report_returns_404(shared_stack: FakeStack, report_id: str) -> None:
+    check_problem(shared_stack.get(f"{REPORTS}/{report_id}"), 404, "report-not-found", "id")
 
 
 # ---------------------------------------------------------------------------------- body
 
 
-def test_a_number_of_stamps_in_another_form(quiet: FakeStack) -> None:
+def test_invalid_number_of_stamps_is_rejected(shared_stack: FakeStack) -> None:
     for stamps in (
         *(0, -1, -500, 1_000_001, 10**30, 1.5, 500.0, 1e3, 1e-7),
         *("500", "", "quinientos", True, False, None, [500], {"n": 500}),
     ):
-        answer = send(quiet, "buy", body=ORDER | {"stamps": stamps})
-        check_problem(answer, 400, "stamps-invalid", "stamps")
+        response = send(shared_stack, "create-contract", body=CONTRACT | {"stamps": stamps})
+        check_problem(response, 400, "stamps-invalid", "stamps")
 
 
 @pytest.mark.parametrize(
@@ -470,18 +502,21 @@ def test_a_number_of_stamps_in_another_form(quiet: FakeStack) -> None:
         ("9" * 5_000, "body-invalid", "body"),
     ],
 )
-def test_numbers_that_only_text_can_say(
-    quiet: FakeStack, stamps: str, code: str, field: str
+def test_invalid_number_in_json_text_is_rejected(
+    shared_stack: FakeStack, stamps: str, code: str, field: str
 ) -> None:
     body = f'{{"rfc": "{RFC}", "stamps": {stamps}}}'
 
-    check_problem(send(quiet, "buy", body=body), 400, code, field)
+    check_problem(send(shared_stack, "create-contract", body=body), 400, code, field)
 
 
 @pytest.mark.parametrize("kind", ["", "Statement", "estado", "statement/../../x", None, 1, []])
-def test_a_kind_of_report_that_there_is_not(quiet: FakeStack, kind: object) -> None:
+def test_unknown_report_kind_is_rejected(shared_stack: FakeStack, kind: object) -> None:
     check_problem(
-        send(quiet, "ask", body=WANTED | {"kind": kind}), 400, "parameter-invalid", "kind"
+        send(shared_stack, "request-report", body=REPORT | {"kind": kind}),
+        400,
+        "parameter-invalid",
+        "kind",
     )
 
 
@@ -496,10 +531,12 @@ def test_a_kind_of_report_that_there_is_not(quiet: FakeStack, kind: object) -> N
         ("consumption", "docx"),
     ],
 )
-def test_a_format_that_the_kind_does_not_have(quiet: FakeStack, kind: str, form: object) -> None:
-    answer = send(quiet, "ask", body=WANTED | {"kind": kind, "format": form})
+def test_format_unsupported_by_the_report_kind_is_rejected(
+    shared_stack: FakeStack, kind: str, form: object
+) -> None:
+    response = send(shared_stack, "request-report", body=REPORT | {"kind": kind, "format": form})
 
-    check_problem(answer, 400, "parameter-invalid", "format")
+    check_problem(response, 400, "parameter-invalid", "format")
 
 
 @WITH_BODY
@@ -520,40 +557,42 @@ def test_a_format_that_the_kind_does_not_have(quiet: FakeStack, kind: str, form:
         "\x00",
     ],
 )
-def test_a_body_that_is_no_json(quiet: FakeStack, route: str, body: str) -> None:
-    check_problem(send(quiet, route, body=body), 400, "body-invalid", "body")
+def test_body_that_is_not_json_is_rejected(shared_stack: FakeStack, route: str, body: str) -> None:
+    check_problem(send(shared_stack, route, body=body), 400, "body-invalid", "body")
 
 
 @WITH_BODY
-def test_no_body(quiet: FakeStack, route: str) -> None:
-    check_problem(send(quiet, route, body=None, raw=True), 400, "body-invalid", "body")
+def test_missing_body_is_rejected(shared_stack: FakeStack, route: str) -> None:
+    check_problem(send(shared_stack, route, body=None, raw=True), 400, "body-invalid", "body")
 
 
 @WITH_BODY
 @pytest.mark.parametrize("body", ["[]", "7", '"text"', "null", "true", "[{}]"])
-def test_a_body_that_is_no_object(quiet: FakeStack, route: str, body: str) -> None:
-    check_problem(send(quiet, route, body=body), 400, "body-invalid", "body")
+def test_body_that_is_not_an_object_is_rejected(
+    shared_stack: FakeStack, route: str, body: str
+) -> None:
+    check_problem(send(shared_stack, route, body=body), 400, "body-invalid", "body")
 
 
 @WITH_BODY
 @pytest.mark.parametrize("nested", ["[" * 4_000 + "]" * 4_000, '{"a":' * 2_000 + "1" + "}" * 2_000])
-def test_a_body_nested_deep(quiet: FakeStack, route: str, nested: str) -> None:
+def test_deeply_nested_body_is_rejected(shared_stack: FakeStack, route: str, nested: str) -> None:
     body = f'{{"rfc": {nested}, "stamps": 1, "month": 1}}'
 
-    answer = send(quiet, route, body=body)
+    response = send(shared_stack, route, body=body)
 
-    assert answer.status == 400
-    assert answer.body["code"] in ("body-invalid", "rfc-invalid")
-    check_problem(answer, 400, answer.body["code"], answer.body["field"])
+    assert response.status == 400
+    assert response.body["code"] in ("body-invalid", "rfc-invalid")
+    check_problem(response, 400, response.body["code"], response.body["field"])
 
 
 @WITH_BODY
-def test_a_member_that_is_missing(quiet: FakeStack, route: str) -> None:
-    good = ROUTES[route][5]
-    for name in good:
-        body = {key: value for key, value in good.items() if key != name}
-        check_problem(send(quiet, route, body=body), 400, "body-invalid", name)
-    check_problem(send(quiet, route, body={}), 400, "body-invalid", next(iter(good)))
+def test_missing_member_is_rejected(shared_stack: FakeStack, route: str) -> None:
+    valid_body = ROUTES[route][5]
+    for name in valid_body:
+        body = {key: value for key, value in valid_body.items() if key != name}
+        check_problem(send(shared_stack, route, body=body), 400, "body-invalid", name)
+    check_problem(send(shared_stack, route, body={}), 400, "body-invalid", next(iter(valid_body)))
 
 
 @WITH_BODY
@@ -568,55 +607,68 @@ def test_a_member_that_is_missing(quiet: FakeStack, route: str) -> None:
         ("__proto__", "__proto__"),
     ],
 )
-def test_a_member_that_is_not_known(quiet: FakeStack, route: str, name: str, field: str) -> None:
+def test_unknown_member_is_rejected(
+    shared_stack: FakeStack, route: str, name: str, field: str
+) -> None:
     body = ROUTES[route][5] | {name: 1}
 
-    check_problem(send(quiet, route, body=body), 400, "body-invalid", field)
+    check_problem(send(shared_stack, route, body=body), 400, "body-invalid", field)
 
 
 @WITH_BODY
 @pytest.mark.parametrize("text", ['{"\\ud800": 1, %s', '{"\\ud800": 1, "\\ud800": 1, %s'])
-def test_a_member_whose_name_is_no_text(quiet: FakeStack, route: str, text: str) -> None:
+def test_member_with_an_invalid_name_is_rejected(
+    shared_stack: FakeStack, route: str, text: str
+) -> None:
     body = text % json.dumps(ROUTES[route][5])[1:]
 
-    check_problem(send(quiet, route, body=body), 400, "body-invalid", "?")
+    check_problem(send(shared_stack, route, body=body), 400, "body-invalid", "?")
 
 
 @WITH_BODY
-def test_a_member_that_stands_there_twice(quiet: FakeStack, route: str) -> None:
-    good = ROUTES[route][5]
-    for name, value in good.items():
-        again = f', "{name}": {json.dumps(value)}}}'
+def test_duplicate_member_is_rejected(shared_stack: FakeStack, route: str) -> None:
+    valid_body = ROUTES[route][5]
+    for name, value in valid_body.items():
+        duplicate = f', "{name}": {json.dumps(value)}}}'
         check_problem(
-            send(quiet, route, body=json.dumps(good)[:-1] + again), 400, "body-invalid", name
+            send(shared_stack, route, body=json.dumps(valid_body)[:-1] + duplicate),
+            400,
+            "body-invalid",
+            name,
         )
 
 
 @WITH_BODY
 @pytest.mark.parametrize("size", [16 * 1024 + 1, 2 * 1024 * 1024])
-def test_a_body_that_is_too_large(quiet: FakeStack, route: str, size: int) -> None:
+def test_large_body_is_rejected(shared_stack: FakeStack, route: str, size: int) -> None:
     body = json.dumps(ROUTES[route][5])
     body += " " * (size - len(body))
 
-    check_problem(send(quiet, route, body=body), 413, "body-too-large", "body")
-    check_problem(send(quiet, route, body=body, is_base64=True), 413, "body-too-large", "body")
+    check_problem(send(shared_stack, route, body=body), 413, "body-too-large", "body")
+    check_problem(
+        send(shared_stack, route, body=body, is_base64=True), 413, "body-too-large", "body"
+    )
 
 
 @WITH_BODY
 @pytest.mark.parametrize("body", [b"\xff\xfe\x00", b"\x80{}", b'{"rfc": "\xc3\x28"}'])
-def test_a_body_that_is_no_utf_8(quiet: FakeStack, route: str, body: bytes) -> None:
-    check_problem(send(quiet, route, body=body, is_base64=True), 400, "body-invalid", "body")
+def test_body_that_is_not_utf_8_is_rejected(
+    shared_stack: FakeStack, route: str, body: bytes
+) -> None:
+    check_problem(send(shared_stack, route, body=body, is_base64=True), 400, "body-invalid", "body")
 
 
 @WITH_BODY
-def test_base64_that_is_none(quiet: FakeStack, route: str) -> None:
-    folder, method, account, rest, _, _ = ROUTES[route]
+def test_invalid_base64_is_rejected(shared_stack: FakeStack, route: str) -> None:
+    folder, method, account, path, _, _ = ROUTES[route]
     event = proxy_event(
-        method, f"/accounts/{account}{rest}", body="{}", headers={"Idempotency-Key": "k"}
+        method, f"/accounts/{account}{path}", body="{}", headers={"Idempotency-Key": "k"}
     )
     event |= {"isBase64Encoded": True, "body": "{no base64}"}
 
-    check_problem(quiet.parse_response(quiet.invoke(folder, event)), 400, "body-invalid", "body")
+    check_problem(
+        shared_stack.parse_response(shared_stack.invoke(folder, event)), 400, "body-invalid", "body"
+    )
 
 
 # ------------------------------------------------------------------------------- headers
@@ -625,11 +677,11 @@ def test_base64_that_is_none(quiet: FakeStack, route: str) -> None:
 @pytest.mark.parametrize(
     "key", [None, "", " ", "x" * 256, "clavé", "a\tb", "a\x7fb", "\N{ZERO WIDTH SPACE}"]
 )
-def test_an_idempotency_key_that_is_none(quiet: FakeStack, key: str | None) -> None:
+def test_invalid_idempotency_key_is_rejected(shared_stack: FakeStack, key: str | None) -> None:
     headers = {} if key is None else {"Idempotency-Key": key}
 
     check_problem(
-        send(quiet, "buy", headers=headers),
+        send(shared_stack, "create-contract", headers=headers),
         400,
         "idempotency-key-invalid",
         "Idempotency-Key",
@@ -645,13 +697,17 @@ def test_an_idempotency_key_that_is_none(quiet: FakeStack, key: str | None) -> N
 @pytest.mark.parametrize(
     ("method", "path"), [("DELETE", "/accounts"), ("GET", "/"), ("GET", "/accounts/a/b/c/d/e")]
 )
-def test_a_route_that_there_is_not(quiet: FakeStack, folder: str, method: str, path: str) -> None:
+def test_unknown_route_returns_404(
+    shared_stack: FakeStack, folder: str, method: str, path: str
+) -> None:
     event = proxy_event("GET", "/accounts") | {"httpMethod": method, "path": path}
 
-    check_problem(quiet.parse_response(quiet.invoke(folder, event)), 404, "route-not-found")
+    check_problem(
+        shared_stack.parse_response(shared_stack.invoke(folder, event)), 404, "route-not-found"
+    )
 
 
 @pytest.mark.parametrize("folder", ["accounts", "issuers", "contract"])
-def test_a_function_that_no_schedule_starts(quiet: FakeStack, folder: str) -> None:
+def test_schedule_payload_to_another_function_raises(shared_stack: FakeStack, folder: str) -> None:
     with pytest.raises(ValueError, match="answers the API only"):
-        quiet.invoke(folder, {"account": None})
+        shared_stack.invoke(folder, {"account": None})

@@ -1,4 +1,4 @@
-"""GET /accounts/{account}/balance, and the balance that a schedule reads."""
+"""GET /accounts/{account}/balance, and the scheduled balance."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ PATH = f"/accounts/{RC}/balance"
 KIND = "Consumo de timbre"
 
 
-def sandbox_month(world: FakeStack, month: str) -> dict[str, Any]:
+def fake_pac_month(world: FakeStack, month: str) -> dict[str, Any]:
     account = world.books.reachcore.as_json()["accounts"][0]
-    found: dict[str, Any] = account["months"][month]
-    return found
+    values: dict[str, Any] = account["months"][month]
+    return values
 
 
-# ------------------------------------------------------------------------------ answers
+# ------------------------------------------------------------------------------ responses
 
 
-def test_a_month_of_all_issuers_field_by_field(world: FakeStack) -> None:
+def test_balance_of_all_issuers_has_every_field(world: FakeStack) -> None:
     world.books.reachcore.add_movements(
         "Acme Timbrado",
         [
@@ -33,11 +33,11 @@ def test_a_month_of_all_issuers_field_by_field(world: FakeStack) -> None:
         ],
     )
 
-    answer = world.get(PATH, month="2026-07")
+    response = world.get(PATH, month="2026-07")
 
-    assert answer.status == 200
-    assert answer.headers["content-type"] == "application/json"
-    assert answer.body == {
+    assert response.status == 200
+    assert response.headers["content-type"] == "application/json"
+    assert response.body == {
         "account": RC,
         "pac": "reachcore",
         "month": "2026-07",
@@ -60,38 +60,38 @@ def test_a_month_of_all_issuers_field_by_field(world: FakeStack) -> None:
     assert world.calls() == ["saldos"]
 
 
-def test_a_month_equals_what_the_pac_has_in_its_books(world: FakeStack) -> None:
+def test_balance_equals_the_state_of_the_fake_pac(world: FakeStack) -> None:
     body = world.get(PATH, month="2026-10").body
 
-    theirs = sandbox_month(world, "2026-10")["movements"]
-    assert body["movements"] == theirs
-    assert len(theirs) > 30
-    assert body["transactions"] == sum(one["amount"] for one in theirs)
+    movements = fake_pac_month(world, "2026-10")["movements"]
+    assert body["movements"] == movements
+    assert len(movements) > 30
+    assert body["transactions"] == sum(movement["amount"] for movement in movements)
 
 
-def test_one_issuer_whose_rfc_holds_an_ampersand(world: FakeStack) -> None:
+def test_balance_of_an_issuer_with_an_ampersand_in_its_rfc(world: FakeStack) -> None:
     body = world.get(PATH, month="2026-10", rfc=RFC).body
 
-    theirs = sandbox_month(world, "2026-10")["movements"]
-    assert body["movements"] == [one for one in theirs if one["rfc"] == RFC]
+    movements = fake_pac_month(world, "2026-10")["movements"]
+    assert body["movements"] == [movement for movement in movements if movement["rfc"] == RFC]
     assert [line["rfc"] for line in body["by_issuer"]] == [RFC]
     assert world.reachcore.calls.as_json()[0]["rfc"] == RFC
 
 
 @pytest.mark.parametrize("text", ["ñan840101ab1", f" {RFC_N} ", "N\N{COMBINING TILDE}AN840101AB1"])
-def test_an_rfc_may_be_written_in_several_ways(world: FakeStack, text: str) -> None:
+def test_rfc_is_normalized(world: FakeStack, text: str) -> None:
     assert world.get(PATH, month="2026-10", rfc=text).status == 200
     assert world.reachcore.calls.as_json()[0]["rfc"] == RFC_N
 
 
-def test_a_month_without_movements(world: FakeStack) -> None:
+def test_month_without_movements_is_empty(world: FakeStack) -> None:
     body = world.get(PATH, month="2011-01").body
 
     assert (body["transactions"], body["by_issuer"], body["movements"]) == (0, [], [])
     assert body["truncated"] is False
 
 
-def test_the_current_month_begins_at_midnight_in_mexico_city(world: FakeStack) -> None:
+def test_current_month_starts_at_midnight_in_mexico_city(world: FakeStack) -> None:
     world.clock.at = world.clock.at.fromisoformat("2026-12-01T05:59:50+00:00")
     check_problem(world.get(PATH, month="2026-12"), 400, "month-invalid", "month")
     assert world.calls() == []
@@ -100,7 +100,7 @@ def test_the_current_month_begins_at_midnight_in_mexico_city(world: FakeStack) -
     assert world.get(PATH, month="2026-12").status == 200
 
 
-def test_a_prepaid_account(world: FakeStack) -> None:
+def test_balance_of_a_prepaid_account(world: FakeStack) -> None:
     world.create_account("norte", world.secret(RC, api_key=world.credentials.norte_api_key))
 
     body = world.get("/accounts/norte/balance", month="2026-10").body
@@ -109,7 +109,7 @@ def test_a_prepaid_account(world: FakeStack) -> None:
 
 
 @pytest.mark.parametrize(("rows", "truncated"), [(5_000, False), (5_001, True)])
-def test_totals_are_of_all_movements_which_end_at_five_thousand(
+def test_movements_are_truncated_at_five_thousand_and_totals_are_not(
     world: FakeStack, rows: int, truncated: bool
 ) -> None:
     world.books.reachcore.load_bulk("Acme Timbrado", "2026-05", rows)
@@ -124,7 +124,7 @@ def test_totals_are_of_all_movements_which_end_at_five_thousand(
         assert body["report"] == {"month": "2026-05", "kind": "consumption", "format": "csv"}
 
 
-def test_a_total_that_differs_from_its_movements_is_marked_and_logged(world: FakeStack) -> None:
+def test_inconsistent_total_is_marked_and_logged(world: FakeStack) -> None:
     contradict(world, 171, [Movement(date(2026, 7, 2), RFC, KIND, 2)])
 
     body = world.get(PATH, month="2026-07").body
@@ -138,7 +138,7 @@ def test_a_total_that_differs_from_its_movements_is_marked_and_logged(world: Fak
 @pytest.mark.parametrize(
     ("transactions", "consistent"), [(1, False), (2, True), (171, None), (0, False)]
 )
-def test_of_one_issuer_a_larger_total_may_be_the_account_s(
+def test_larger_total_of_one_issuer_may_be_that_of_the_account(
     world: FakeStack, transactions: int, consistent: bool | None
 ) -> None:
     contradict(world, transactions, [Movement(date(2026, 7, 2), RFC, KIND, 2)])
@@ -149,7 +149,7 @@ def test_of_one_issuer_a_larger_total_may_be_the_account_s(
     assert bool(world.log_lines_with("the PAC's total differs")) is (consistent is False)
 
 
-def test_other_kinds_of_movement_contradict_nothing(world: FakeStack) -> None:
+def test_other_movement_kinds_are_consistent(world: FakeStack) -> None:
     contradict(
         world,
         2,
@@ -164,24 +164,28 @@ def test_other_kinds_of_movement_contradict_nothing(world: FakeStack) -> None:
     assert (body["movements_total"], body["consistent"]) == (2, True)
 
 
-def test_the_documented_answer_that_lacks_a_comma_is_understood(world: FakeStack) -> None:
-    whole = world.get(PATH, month="2026-10").body
+def test_documented_response_with_a_missing_comma_is_parsed(world: FakeStack) -> None:
+    expected = world.get(PATH, month="2026-10").body
     world.fault("saldos", "missing-comma")
 
-    assert world.get(PATH, month="2026-10").body == whole | {"as_of": "2026-11-19T13:53:43-06:00"}
+    assert world.get(PATH, month="2026-10").body == expected | {
+        "as_of": "2026-11-19T13:53:43-06:00"
+    }
 
 
-# ------------------------------------------------------------------------- by schedule
+# ---------------------------------------------------------------------------- schedule
 
 
-def scheduled(world: FakeStack, **wanted: Any) -> Any:
-    return world.invoke("balance", wanted)
+def invoke_schedule(world: FakeStack, **payload: Any) -> Any:
+    return world.invoke("balance", payload)
 
 
-def test_the_daily_run_reads_this_month_of_every_account_that_has_one(world: FakeStack) -> None:
+def test_daily_schedule_reads_the_current_month_of_every_account(world: FakeStack) -> None:
     world.create_account("norte", world.secret(RC, api_key=world.credentials.norte_api_key))
 
-    result = scheduled(world, account=None, month="current", scheduled_time="2026-11-19T11:30:00Z")
+    result = invoke_schedule(
+        world, account=None, month="current", scheduled_time="2026-11-19T11:30:00Z"
+    )
 
     months = {call["month"] for call in world.reachcore.calls.as_json()}
     assert months == {"2026-11"}
@@ -189,10 +193,12 @@ def test_the_daily_run_reads_this_month_of_every_account_that_has_one(world: Fak
     assert set(result["done"]) == {RC, "norte"}
     assert result["done"][RC] == {
         "month": "2026-11",
-        "transactions": sum(one["amount"] for one in sandbox_month(world, "2026-11")["movements"]),
+        "transactions": sum(
+            movement["amount"] for movement in fake_pac_month(world, "2026-11")["movements"]
+        ),
     }
-    known = {(item["account"], item["rfc"]) for item in world.stack.items("IssuersTable")}
-    assert known == {
+    issuers = {(item["account"], item["rfc"]) for item in world.stack.items("IssuersTable")}
+    assert issuers == {
         (RC, "A&D061009TY8"),
         (RC, "AAA010101AAA"),
         (RC, "ÑAN840101AB1"),
@@ -201,7 +207,7 @@ def test_the_daily_run_reads_this_month_of_every_account_that_has_one(world: Fak
 
 
 @pytest.mark.parametrize(
-    ("month", "due", "meant"),
+    ("month", "due", "expected"),
     [
         ("current", "2026-11-01T05:30:00Z", "2026-10"),
         ("previous", "2026-11-01T05:30:00Z", "2026-09"),
@@ -211,20 +217,20 @@ def test_the_daily_run_reads_this_month_of_every_account_that_has_one(world: Fak
         ("2026-03", "2026-11-01T05:30:00Z", "2026-03"),
     ],
 )
-def test_the_month_of_a_run_is_that_of_mexico_city_when_it_was_due(
-    world: FakeStack, month: str, due: str, meant: str
+def test_month_of_a_schedule_is_that_of_its_due_time_in_mexico_city(
+    world: FakeStack, month: str, due: str, expected: str
 ) -> None:
-    result = scheduled(world, account=RC, month=month, scheduled_time=due)
+    result = invoke_schedule(world, account=RC, month=month, scheduled_time=due)
 
-    assert result["done"][RC]["month"] == meant
-    assert world.reachcore.calls.as_json()[0]["month"] == meant
-
-
-def test_a_run_that_names_no_time_is_of_now(world: FakeStack) -> None:
-    assert scheduled(world, account=RC, month="previous")["done"][RC]["month"] == "2026-10"
+    assert result["done"][RC]["month"] == expected
+    assert world.reachcore.calls.as_json()[0]["month"] == expected
 
 
-def test_a_rule_of_eventbridge_puts_its_input_under_detail(world: FakeStack) -> None:
+def test_schedule_without_a_time_uses_the_current_time(world: FakeStack) -> None:
+    assert invoke_schedule(world, account=RC, month="previous")["done"][RC]["month"] == "2026-10"
+
+
+def test_eventbridge_rule_passes_its_input_as_detail(world: FakeStack) -> None:
     result = world.invoke(
         "balance", {"detail-type": "x", "detail": {"account": RC, "month": "2026-10"}}
     )
@@ -232,11 +238,11 @@ def test_a_rule_of_eventbridge_puts_its_input_under_detail(world: FakeStack) -> 
     assert result["done"][RC]["month"] == "2026-10"
 
 
-def test_one_broken_account_stops_no_other(world: FakeStack) -> None:
+def test_failed_account_does_not_stop_the_others(world: FakeStack) -> None:
     world.create_account("acme-broken", world.secret(RC, api_key=None))
     world.create_account("acme-locked", world.secret(RC, api_key="another-key"))
 
-    result = scheduled(world, account=None, month="current")
+    result = invoke_schedule(world, account=None, month="current")
 
     assert set(result["done"]) == {RC}
     assert result["failed"] == {
@@ -250,31 +256,31 @@ def test_one_broken_account_stops_no_other(world: FakeStack) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "code"),
+    ("payload", "code"),
     [
         ({"account": "acme-none", "month": "current"}, "account-unknown"),
         ({"account": SF, "month": "current"}, "operation-unsupported"),
         ({"account": RC, "month": "2026-13"}, "month-invalid"),
     ],
 )
-def test_a_run_for_one_account_that_fails_raises_so_that_it_is_kept(
-    world: FakeStack, wanted: dict[str, str], code: str
+def test_failed_schedule_of_one_account_raises(
+    world: FakeStack, payload: dict[str, str], code: str
 ) -> None:
     with pytest.raises(Exception, match=code):
-        world.invoke("balance", wanted)
+        world.invoke("balance", payload)
     assert world.calls() == []
 
 
-def test_a_run_for_one_account_raises_what_the_pac_said(world: FakeStack) -> None:
+def test_schedule_of_one_account_raises_the_error_of_the_pac(world: FakeStack) -> None:
     world.fault("saldos", "code", code="500", times=-1)
 
     with pytest.raises(Exception, match="pac-error"):
-        scheduled(world, account=RC, month="current")
+        invoke_schedule(world, account=RC, month="current")
 
 
-def test_a_run_twice_remembers_every_issuer_once(world: FakeStack) -> None:
+def test_repeated_schedule_registers_each_issuer_once(world: FakeStack) -> None:
     for _ in range(2):
-        scheduled(world, account=RC, month="current", scheduled_time="2026-11-19T11:30:00Z")
+        invoke_schedule(world, account=RC, month="current", scheduled_time="2026-11-19T11:30:00Z")
         world.clock.forward(hours=1)
 
     items = world.stack.items("IssuersTable")

@@ -1,4 +1,4 @@
-"""What counts prove of a contract: all three counts, of one login, and not within the PAC's lag."""
+"""Reconciliation evidence: all three counts, of one login, after the read lag."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def set_counts(world: FakeStack, contratados: int, usados: int) -> None:
 
 
 @pytest.mark.parametrize("limit", [0, 499, 500, 9_999])
-def test_the_first_contract_of_a_day_respects_the_limit(world: FakeStack, limit: int) -> None:
+def test_first_contract_of_a_day_respects_the_limit(world: FakeStack, limit: int) -> None:
     limited(world, max_stamps_per_day=limit)
 
     body = check_problem(
@@ -41,14 +41,14 @@ def test_the_first_contract_of_a_day_respects_the_limit(world: FakeStack, limit:
         assert world.create_contract(stamps=500, key="pedido-1").status == 201
 
 
-def test_a_key_used_before_is_answered_first_although_the_day_is_full(world: FakeStack) -> None:
+def test_known_key_is_replayed_although_the_daily_limit_is_reached(world: FakeStack) -> None:
     limited(world, max_stamps_per_day=500)
     first = world.create_contract(stamps=500, key="pedido-1").body
 
-    again = world.create_contract(stamps=500, key="pedido-1")
+    replay = world.create_contract(stamps=500, key="pedido-1")
 
-    assert (again.status, again.body["id"]) == (201, first["id"])
-    assert again.headers["idempotent-replayed"] == "true"
+    assert (replay.status, replay.body["id"]) == (201, first["id"])
+    assert replay.headers["idempotent-replayed"] == "true"
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_a_key_used_before_is_answered_first_although_the_day_is_full(world: Fak
     ],
     ids=" ".join,
 )
-def test_a_key_used_before_is_answered_first_whatever_dynamodb_names(
+def test_known_key_is_replayed_for_every_cancellation_reason(
     world: FakeStack, reasons: tuple[str, ...]
 ) -> None:
     first = world.create_contract(stamps=500, key="pedido-1").body
@@ -71,8 +71,8 @@ def test_a_key_used_before_is_answered_first_whatever_dynamodb_names(
         times=1,
         members={"CancellationReasons": [{"Code": reason} for reason in reasons]},
     )
-    again = world.create_contract(stamps=500, key="pedido-1")
-    assert (again.status, again.body["id"]) == (201, first["id"])
+    replay = world.create_contract(stamps=500, key="pedido-1")
+    assert (replay.status, replay.body["id"]) == (201, first["id"])
 
 
 # ------------------------------------------------------------------------------- all counts
@@ -87,7 +87,7 @@ def test_a_key_used_before_is_answered_first_whatever_dynamodb_names(
         pytest.param((1000, 480), (1000, 0), "needs-review", id="used went back"),
     ],
 )
-def test_a_contract_is_rejected_only_if_nothing_but_usage_changed(
+def test_contract_is_rejected_only_if_just_the_usage_changed(
     world: FakeStack, before: tuple[int, int], now: tuple[int, int], state: str
 ) -> None:
     set_counts(world, *before)
@@ -104,7 +104,7 @@ def test_a_contract_is_rejected_only_if_nothing_but_usage_changed(
         check_problem(world.create_contract(), 409, "contract-in-flight")
 
 
-def test_a_contract_that_replaced_an_expiring_one_of_its_size_needs_a_review(
+def test_contract_that_replaces_an_expiring_one_of_its_size_needs_a_review(
     world: FakeStack,
 ) -> None:
     set_counts(world, 500, 480)
@@ -122,14 +122,14 @@ def test_a_contract_that_replaced_an_expiring_one_of_its_size_needs_a_review(
 # ---------------------------------------------------------------------- the count after a 200
 
 
-def test_a_contract_created_twice_is_reported(world: FakeStack) -> None:
+def test_contract_created_twice_by_the_pac_is_reported(world: FakeStack) -> None:
     world.fault("agregarContrato", "doubled-contract")
-    answer = world.create_contract(stamps=500)
-    assert (answer.status, answer.body["warning"]) == (201, None)
+    response = world.create_contract(stamps=500)
+    assert (response.status, response.body["warning"]) == (201, None)
 
     assert reconcile(world, minutes=2) == {"confirmed": 1}
 
-    contract = shown(world, answer.body)
+    contract = shown(world, response.body)
     assert contract["status"] == "confirmed"
     assert contract["contracted_after"] == 2000
     assert "not 1,500" in contract["warning"]
@@ -141,14 +141,14 @@ def test_a_contract_created_twice_is_reported(world: FakeStack) -> None:
     assert world.create_contract(stamps=20).status == 201
 
 
-def test_a_count_that_agrees_is_no_warning(world: FakeStack) -> None:
+def test_matching_count_causes_no_warning(world: FakeStack) -> None:
     body = world.create_contract(stamps=500).body
     assert (body["contracted_after"], body["warning"]) == (1500, None)
     assert reconcile(world, minutes=5) == {}
     assert world.events("Contract Count Mismatch Detected") == []
 
 
-def test_stamps_used_meanwhile_are_no_warning(world: FakeStack) -> None:
+def test_stamps_used_meanwhile_cause_no_warning(world: FakeStack) -> None:
     world.fault("getTimbres", "lagging-reads", times=3)
     body = world.create_contract(stamps=500).body
     world.books.solucion_factible.consume(RFC, 100)
@@ -157,63 +157,63 @@ def test_stamps_used_meanwhile_are_no_warning(world: FakeStack) -> None:
     assert (after["contracted_after"], after["used_after"], after["warning"]) == (1500, 350, None)
 
 
-# ------------------------------------------------------------------------ two names, one login
+# ------------------------------------------------------------- two accounts with one login
 
 
 @pytest.fixture
-def two_names(world: FakeStack) -> FakeStack:
+def two_accounts(world: FakeStack) -> FakeStack:
     world.create_account(SECOND, world.secret(SF))
     return world
 
 
-def test_one_login_has_one_contract_in_flight_under_all_its_names(two_names: FakeStack) -> None:
-    first = doubtful(two_names, "cut-before", stamps=500)
+def test_accounts_with_one_login_share_the_contract_in_flight(two_accounts: FakeStack) -> None:
+    first = doubtful(two_accounts, "cut-before", stamps=500)
 
     blocked = check_problem(
-        two_names.create_contract(stamps=500, account=SECOND), 409, "contract-in-flight"
+        two_accounts.create_contract(stamps=500, account=SECOND), 409, "contract-in-flight"
     )
 
     assert blocked["contract"]["id"] == first["id"]
-    reconcile(two_names, minutes=2)
-    assert reconcile(two_names, minutes=40) == {"rejected": 1}
-    assert two_names.create_contract(stamps=500, account=SECOND).status == 201
-    assert two_names.pac_contracts() == [(RFC, 500)]
+    reconcile(two_accounts, minutes=2)
+    assert reconcile(two_accounts, minutes=40) == {"rejected": 1}
+    assert two_accounts.create_contract(stamps=500, account=SECOND).status == 201
+    assert two_accounts.pac_contracts() == [(RFC, 500)]
 
 
-def test_one_login_has_one_daily_limit_under_all_its_names(two_names: FakeStack) -> None:
+def test_accounts_with_one_login_share_the_daily_limit(two_accounts: FakeStack) -> None:
     for name in (SF, SECOND):
-        two_names.change_account(name, two_names.secret(SF) | {"max_stamps_per_day": 1000})
-    two_names.reset_warm_functions()
-    assert two_names.create_contract(RFC, 600).status == 201
+        two_accounts.change_account(name, two_accounts.secret(SF) | {"max_stamps_per_day": 1000})
+    two_accounts.reset_warm_functions()
+    assert two_accounts.create_contract(RFC, 600).status == 201
     body = check_problem(
-        two_names.create_contract(RFC_N, 401, account=SECOND), 422, "day-over-limit", "stamps"
+        two_accounts.create_contract(RFC_N, 401, account=SECOND), 422, "day-over-limit", "stamps"
     )
     assert "600 of 1,000" in body["detail"]
-    assert two_names.create_contract(RFC_N, 400, account=SECOND).status == 201
+    assert two_accounts.create_contract(RFC_N, 400, account=SECOND).status == 201
 
 
-def test_the_journal_keeps_a_fingerprint_and_no_credential(world: FakeStack) -> None:
+def test_contract_item_contains_a_login_fingerprint_and_no_credential(world: FakeStack) -> None:
     world.create_contract()
     (item,) = world.contract_items("contract#")
     assert len(item["login"]) == 32
     assert world.credentials.username not in str(world.stack.items("ContractsTable"))
 
 
-# ------------------------------------------------------------------------ a login that changes
+# -------------------------------------------------------------------------- changed login
 
 
-def other_login(world: FakeStack, contratados: int) -> dict[str, Any]:
-    """Give the PAC a second user with the same issuer; return a secret for it."""
-    books = world.books.solucion_factible
-    books.add_account("otra@example.com", "contrasena-de-otra")
-    books.set_issuer(RFC, contratados=contratados, username="otra@example.com")
+def create_other_login(world: FakeStack, contratados: int) -> dict[str, Any]:
+    """Add a second user with the same issuer to the PAC; return a secret for it."""
+    state = world.books.solucion_factible
+    state.add_account("otra@example.com", "contrasena-de-otra")
+    state.set_issuer(RFC, contratados=contratados, username="otra@example.com")
     return world.secret(SF, username="otra@example.com", password="contrasena-de-otra")
 
 
 @pytest.mark.parametrize("contratados", [1000, 1500, 7])
-def test_counts_of_another_login_decide_nothing(world: FakeStack, contratados: int) -> None:
+def test_counts_of_another_login_are_not_used(world: FakeStack, contratados: int) -> None:
     contract = doubtful(world)
-    world.change_account(SF, other_login(world, contratados))
+    world.change_account(SF, create_other_login(world, contratados))
     world.reset_warm_functions()
     world.factible.calls.clear()
 
@@ -224,7 +224,7 @@ def test_counts_of_another_login_decide_nothing(world: FakeStack, contratados: i
     assert settle(world, contract["id"], "confirmed", "The portal shows it").status == 200
 
 
-def test_a_new_password_of_the_same_login_goes_on(world: FakeStack) -> None:
+def test_reconciliation_continues_after_a_new_password(world: FakeStack) -> None:
     contract = doubtful(world)
     world.books.solucion_factible.set_account(password="una-nueva-contrasena")
     world.change_account(SF, world.secret(SF, password="una-nueva-contrasena"))
@@ -233,18 +233,18 @@ def test_a_new_password_of_the_same_login_goes_on(world: FakeStack) -> None:
     assert shown(world, contract)["status"] == "confirmed"
 
 
-def test_a_login_that_changes_between_two_calls_of_a_request_sends_nothing(
+def test_login_changed_during_a_request_sends_no_contract(
     world: FakeStack,
 ) -> None:
-    stamps, secret = world.books.solucion_factible.stamps, other_login(world, 1000)
+    stamps, secret = world.books.solucion_factible.stamps, create_other_login(world, 1000)
 
-    def changed_meanwhile(*asked: Any) -> Any:
+    def change_login(*request: Any) -> Any:
         world.change_account(SF, secret)
         world.function("contract").container.account_repository.get(SF, fresh=True)
-        return stamps(*asked)
+        return stamps(*request)
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(world.books.solucion_factible, "stamps", changed_meanwhile)
+        patched.setattr(world.books.solucion_factible, "stamps", change_login)
         body = check_problem(
             world.create_contract(key="pedido-1"), 409, "account-login-changed", "account"
         )
@@ -254,26 +254,28 @@ def test_a_login_that_changes_between_two_calls_of_a_request_sends_nothing(
     assert [item["stamps"] for item in world.contract_items("day#")] == [0]
 
 
-# ------------------------------------------------------------------------- 624: the echo
+# --------------------------------------------------------------------- 624: duplicate
 
 
 @pytest.mark.parametrize(
     ("processed", "state"), [(True, "confirmed"), (False, "rejected")], ids=["echo", "real"]
 )
-def test_a_count_decides_over_a_duplicate(world: FakeStack, processed: bool, state: str) -> None:
+def test_count_decides_whether_a_duplicate_was_created(
+    world: FakeStack, processed: bool, state: str
+) -> None:
     world.fault("agregarContrato", "code", code="624", processed=processed)
-    answer = world.create_contract(stamps=500)
-    assert (answer.status, answer.body["status"]) == (202, "unknown")
-    assert answer.body["error"]["code"] == "contract-duplicate"
+    response = world.create_contract(stamps=500)
+    assert (response.status, response.body["status"]) == (202, "unknown")
+    assert response.body["error"]["code"] == "contract-duplicate"
     reconcile(world, minutes=2)
     reconcile(world, minutes=40)
-    assert shown(world, answer.body)["status"] == state
+    assert shown(world, response.body)["status"] == state
 
 
-# ------------------------------------------------------------------- reads that lag behind writes
+# ------------------------------------------------------------------------------ read lag
 
 
-def test_the_next_contract_waits_until_a_count_includes_the_confirmed_one(world: FakeStack) -> None:
+def test_next_contract_waits_until_the_count_includes_the_previous_one(world: FakeStack) -> None:
     world.fault("getTimbres", "lagging-reads", times=-1)
     first = world.create_contract(stamps=500, key="pedido-1")
     assert (first.status, first.body["contracted_after"]) == (201, None)
@@ -284,14 +286,14 @@ def test_the_next_contract_waits_until_a_count_includes_the_confirmed_one(world:
     assert 1 <= int(waiting.headers["retry-after"]) <= 60
     assert body["contract"]["id"] == first.body["id"]
     assert world.pac_contracts() == [(RFC, 500)]
-    # The key stays free, and is used when the count has caught up.
+    # The key stays free; a retry uses it after the count is up to date.
     world.clock.forward(seconds=8)
     assert world.create_contract(stamps=500, key="pedido-2").status == 201
     assert world.pac_contracts() == [(RFC, 500)] * 2
     assert shown(world, first.body)["contracted_after"] == 1500
 
 
-def test_a_contract_lost_right_after_a_confirmed_one_is_not_taken_for_it(world: FakeStack) -> None:
+def test_lost_contract_is_not_confused_with_a_previous_one(world: FakeStack) -> None:
     world.fault("getTimbres", "lagging-reads", times=-1)
     world.create_contract(stamps=500, key="pedido-1")
     world.fault("agregarContrato", "cut-before")
@@ -305,7 +307,7 @@ def test_a_contract_lost_right_after_a_confirmed_one_is_not_taken_for_it(world: 
     assert world.pac_contracts() == [(RFC, 500)]
 
 
-def test_within_the_lag_no_count_decides(world: FakeStack) -> None:
+def test_count_during_the_read_lag_decides_nothing(world: FakeStack) -> None:
     contract = doubtful(world)
     sell_in_the_portal(world, RFC, 7)
     assert reconcile(world, seconds=50) == {}
@@ -318,20 +320,20 @@ def test_another_issuer_of_the_login_does_not_wait(world: FakeStack) -> None:
     assert world.create_contract(RFC_N).status == 201
 
 
-# ------------------------------------------------------------------------- events, once at least
+# -------------------------------------------------------------------- at-least-once events
 
 
-def test_a_rejection_is_mailed_though_the_note_of_the_doubt_was_lost(world: FakeStack) -> None:
+def test_rejection_is_mailed_although_the_unknown_state_was_not_published(world: FakeStack) -> None:
     world.break_aws("dynamodb", "UpdateItem", "InternalServerError", 500)
     contract = doubtful(world, "cut-before")
     world.restore_aws()
-    # No reconciler for half an hour: the first look already decides.
+    # The reconciler runs half an hour later, so its first look decides.
     assert reconcile(world, minutes=31) == {"rejected": 1}
     assert world.events("Contract Rejected")[0]["id"] == contract["id"]
     assert any("no se creó" in mail for mail in world.mails())
 
 
-def test_an_event_lost_with_the_function_is_published_by_the_reconciler(world: FakeStack) -> None:
+def test_unpublished_event_is_published_by_the_reconciler(world: FakeStack) -> None:
     world.break_aws("events", "PutEvents", "InternalFailure", 500)
     contract = world.create_contract().body
     world.restore_aws()
@@ -340,38 +342,38 @@ def test_an_event_lost_with_the_function_is_published_by_the_reconciler(world: F
     assert [event["id"] for event in world.events("Contract Confirmed")] == [contract["id"]]
 
 
-# -------------------------------------------------------------- secrets that cannot be read
+# --------------------------------------------------------------------- unreadable secrets
 
 
 def stored_contract(world: FakeStack) -> dict[str, Any]:
-    """Return the item of the one contract there is, as DynamoDB has it."""
+    """Return the DynamoDB item of the only contract."""
     table = world.stack.refs["ContractsTable"]
     items = world.stack.client("dynamodb").scan(TableName=table)["Items"]
     (item,) = (item for item in items if item["entry"]["S"].startswith("contract#"))
     return dict(item)
 
 
-def unreadable(world: FakeStack) -> None:
-    """Let Secrets Manager fail as it does where the key of a secret may not be used."""
+def deny_secrets(world: FakeStack) -> None:
+    """Let Secrets Manager deny access, as without permission for the KMS key."""
     world.reset_warm_functions()
     world.break_aws("secretsmanager", "GetSecretValue", "AccessDeniedException")
 
 
-def test_a_contract_whose_secret_cannot_be_read_reaches_review_and_a_person(
+def test_contract_with_an_unreadable_secret_needs_a_review_and_can_be_settled(
     world: FakeStack,
 ) -> None:
     contract = doubtful(world)
-    unreadable(world)
+    deny_secrets(world)
     states = [set(reconcile(world, hours=1)) for _ in range(30)]
     assert {"needs-review"} in states
     assert "failed" not in set().union(*states)
 
-    seen = world.get(f"{PATH}/{contract['id']}")
-    assert (seen.status, seen.body["status"]) == (200, "needs-review")
-    assert "secret could not be read" in seen.body["history"][-1]["note"]
+    response = world.get(f"{PATH}/{contract['id']}")
+    assert (response.status, response.body["status"]) == (200, "needs-review")
+    assert "secret could not be read" in response.body["history"][-1]["note"]
     assert [c["id"] for c in world.get(PATH).body["contracts"]] == [contract["id"]]
-    answer = settle(world, contract["id"], "rejected", "The portal does not show it")
-    assert (answer.status, answer.body["status"]) == (200, "rejected")
+    response = settle(world, contract["id"], "rejected", "The portal does not show it")
+    assert (response.status, response.body["status"]) == (200, "rejected")
 
 
 def test_contracts_of_a_deleted_account_can_be_settled(world: FakeStack) -> None:
@@ -385,19 +387,19 @@ def test_contracts_of_a_deleted_account_can_be_settled(world: FakeStack) -> None
     assert settle(world, contract["id"], "confirmed", "The portal shows it").status == 200
 
 
-def test_contracts_of_an_account_that_never_was_are_not_found(world: FakeStack) -> None:
+def test_contracts_of_an_unknown_account_return_404(world: FakeStack) -> None:
     for path in ("/accounts/nadie/contracts", f"/accounts/nadie/contracts/{'0' * 32}"):
         check_problem(world.get(path), 404, "account-unknown", "account")
 
 
-def test_many_contracts_of_a_broken_account_do_not_hold_up_the_others(world: FakeStack) -> None:
+def test_contracts_of_a_failing_account_do_not_delay_the_others(world: FakeStack) -> None:
     world.create_account("rota-sf", world.secret(SF, username="rota@example.com"))
     rfcs = [f"AAA{n:06d}AA1" for n in range(101010, 101010 + 105)]
     contract = doubtful(world)
-    kept = stored_contract(world)
+    model = stored_contract(world)
     for n, rfc in enumerate(rfcs):
-        # As the contracts of many requests whose answers were lost, all due before the other.
-        item = kept | {
+        # Like contracts with lost responses; all are due before the other contract.
+        item = model | {
             "account": {"S": "rota-sf"},
             "entry": {"S": f"contract#{n:032x}"},
             "id": {"S": f"{n:032x}"},
@@ -418,12 +420,12 @@ def test_many_contracts_of_a_broken_account_do_not_hold_up_the_others(world: Fak
 # --------------------------------------------------------------------------- restored tables
 
 
-@pytest.mark.parametrize("lost", ["contract#", "key#"])
-def test_a_partly_restored_table_is_an_error_and_sends_nothing(world: FakeStack, lost: str) -> None:
+@pytest.mark.parametrize("prefix", ["contract#", "key#"])
+def test_partly_restored_table_sends_no_contract(world: FakeStack, prefix: str) -> None:
     doubtful(world, key="pedido-1")
     dynamodb, table = world.stack.client("dynamodb"), world.stack.refs["ContractsTable"]
     for item in dynamodb.scan(TableName=table)["Items"]:
-        if item["entry"]["S"].startswith(lost):
+        if item["entry"]["S"].startswith(prefix):
             dynamodb.delete_item(TableName=table, Key={k: item[k] for k in ("account", "entry")})
     world.factible.calls.clear()
     transactions: list[str] = []
@@ -431,9 +433,9 @@ def test_a_partly_restored_table_is_an_error_and_sends_nothing(world: FakeStack,
         "dynamodb", "TransactWriteItems", lambda request, **_: transactions.append(request.url)
     )
 
-    answer = world.create_contract(key="pedido-1")
+    response = world.create_contract(key="pedido-1")
 
-    assert answer.status in (409, 503)
+    assert response.status in (409, 503)
     assert "agregarContrato" not in world.calls()
     assert len(transactions) < 10
 
@@ -441,14 +443,14 @@ def test_a_partly_restored_table_is_an_error_and_sends_nothing(world: FakeStack,
 # ------------------------------------------------------------------------------- long lists
 
 
-def test_a_filter_that_matches_nothing_ends_with_the_request(world: FakeStack) -> None:
+def test_filtered_list_stops_at_the_deadline_with_a_cursor(world: FakeStack) -> None:
     world.create_contract()
-    kept = stored_contract(world)
+    model = stored_contract(world)
     padding = {"note": {"S": "x" * 60_000}}
     for n in range(300):
         world.stack.client("dynamodb").put_item(
             TableName=world.stack.refs["ContractsTable"],
-            Item=kept | padding | {"entry": {"S": f"contract#{n:032x}"}, "id": {"S": f"{n:032x}"}},
+            Item=model | padding | {"entry": {"S": f"contract#{n:032x}"}, "id": {"S": f"{n:032x}"}},
         )
     queries: list[str] = []
     world.watch_aws("dynamodb", "Query", lambda request, **_: queries.append(request.url))
@@ -456,18 +458,18 @@ def test_a_filter_that_matches_nothing_ends_with_the_request(world: FakeStack) -
     first = world.call("contract", "GET", PATH, {"status": "needs-review"}, seconds=5)
 
     assert (first.status, first.body["contracts"]) == (200, [])
-    assert first.body["next"], "the search goes on from here"
+    assert first.body["next"], "the search continues from here"
     assert len(queries) == 1
-    rest = world.call(
+    second = world.call(
         "contract", "GET", PATH, {"status": "needs-review", "cursor": first.body["next"]}
     )
-    assert rest.body == {"contracts": [], "next": None}
+    assert second.body == {"contracts": [], "next": None}
 
 
-def test_reasons_nobody_can_read_are_refused(world: FakeStack) -> None:
+def test_blank_reason_is_rejected(world: FakeStack) -> None:
     contract = doubtful(world)
     sell_in_the_portal(world, RFC, 7)
     reconcile(world, minutes=2)
-    answer = settle(world, contract["id"], "confirmed", "ㅤ" * 20)
-    check_problem(answer, 400, "parameter-invalid", "reason")
+    response = settle(world, contract["id"], "confirmed", "ㅤ" * 20)
+    check_problem(response, 400, "parameter-invalid", "reason")
     assert MANAGER not in str(shown(world, contract)["history"][-1])

@@ -1,4 +1,4 @@
-"""POST and GET /accounts/{account}/contracts: one purchase for one intent, and its journal."""
+"""POST and GET /accounts/{account}/contracts: idempotent contracts and their journal."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ PATH = f"/accounts/{SF}/contracts"
 DONE = "La transacción ha sido completada satisfactoriamente."
 
 
-def contracted(world: FakeStack, rfc: str = RFC) -> int:
+def contracted_stamps(world: FakeStack, rfc: str = RFC) -> int:
     issuer = world.books.solucion_factible.stamps(world.credentials.username, rfc)
     return issuer.contratados if issuer else 0
 
@@ -49,7 +49,7 @@ def history(world: FakeStack) -> list[dict[str, Any]]:
 
 
 class Relay:
-    """A way to a server that can let its open connections die without a word to the client."""
+    """A TCP proxy that can silently drop its open connections."""
 
     def __init__(self, url: str) -> None:
         host = urlsplit(url)
@@ -60,7 +60,7 @@ class Relay:
         self.lost: list[bytes] = []
         threading.Thread(target=self._accept, daemon=True).start()
 
-    def let_die(self) -> None:
+    def drop_connections(self) -> None:
         for alive in self._open:
             alive[0] = False
 
@@ -70,14 +70,14 @@ class Relay:
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
             while True:
-                here, _ = self._listener.accept()
-                there = socket.create_connection(self._to)
+                client, _ = self._listener.accept()
+                server = socket.create_connection(self._to)
                 alive = [True]
                 self._open.append(alive)
-                for pair in ((here, there), (there, here)):
-                    threading.Thread(target=self._pass, args=(*pair, alive), daemon=True).start()
+                for pair in ((client, server), (server, client)):
+                    threading.Thread(target=self._forward, args=(*pair, alive), daemon=True).start()
 
-    def _pass(self, source: socket.socket, target: socket.socket, alive: list[bool]) -> None:
+    def _forward(self, source: socket.socket, target: socket.socket, alive: list[bool]) -> None:
         with contextlib.suppress(OSError), source, target:
             while data := source.recv(65536):
                 if not alive[0]:
@@ -86,16 +86,16 @@ class Relay:
                 target.sendall(data)
 
 
-# ------------------------------------------------------------------------------- bought
+# ---------------------------------------------------------------------------- confirmed
 
 
-def test_a_contract_confirmed_field_by_field(world: FakeStack) -> None:
-    answer = world.create_contract(RFC, 500, "pedido-1")
+def test_confirmed_contract_has_every_field(world: FakeStack) -> None:
+    response = world.create_contract(RFC, 500, "pedido-1")
 
-    assert answer.status == 201
-    assert answer.headers["content-type"] == "application/json"
-    assert "idempotent-replayed" not in answer.headers
-    body = answer.body
+    assert response.status == 201
+    assert response.headers["content-type"] == "application/json"
+    assert "idempotent-replayed" not in response.headers
+    body = response.body
     assert re.fullmatch(r"[0-9a-f]{32}", body.pop("id"))
     assert body == {
         "account": SF,
@@ -121,37 +121,39 @@ def test_a_contract_confirmed_field_by_field(world: FakeStack) -> None:
     assert world.calls() == ["getTimbres", "agregarContrato", "getTimbres"]
 
 
-def test_no_purchase_goes_over_a_connection_that_died_in_a_pause(world: FakeStack) -> None:
+def test_contract_is_not_sent_over_a_dropped_connection(world: FakeStack) -> None:
     relay = Relay(world.secret(SF)["endpoint"])
     world.change_account(SF, world.secret(SF, endpoint=relay.url))
     try:
         assert world.create_contract(RFC, 1).status == 201
-        relay.let_die()
+        relay.drop_connections()
         assert world.create_contract(RFC, 2).status == 201
     finally:
         relay.close()
     assert world.pac_contracts() == [(RFC, 1), (RFC, 2)]
-    # What was sent into the void was the count that precedes a purchase.
+    # Only the count before the contract was lost.
     lost = b"".join(relay.lost)
     assert b"urn:getTimbres" in lost
     assert b"agregarContrato" not in lost
 
 
-def test_its_event_its_mail_and_the_issuer_it_made_known(world: FakeStack) -> None:
-    bought = world.create_contract(RFC_N, 25).body
+def test_contract_publishes_an_event_sends_a_mail_and_registers_the_issuer(
+    world: FakeStack,
+) -> None:
+    contract = world.create_contract(RFC_N, 25).body
 
-    assert world.events() == [bought]
+    assert world.events() == [contract]
     assert [entry["DetailType"] for entry in world.published] == ["Contract Confirmed"]
     (mail,) = world.mails()
     subject, text = mail.split("\n\n", 1)
     assert subject == "Timbres: 25 timbres contratados para NAN840101AB1"
-    for fact in ("25 timbres", RFC_N, SF, bought["id"], MANAGER):
+    for fact in ("25 timbres", RFC_N, SF, contract["id"], MANAGER):
         assert fact in text
-    (known,) = world.get(f"/accounts/{SF}/stamps").body["issuers"]
-    assert (known["rfc"], known["contracted"], known["available"]) == (RFC_N, 525, 45)
+    (issuer,) = world.get(f"/accounts/{SF}/stamps").body["issuers"]
+    assert (issuer["rfc"], issuer["contracted"], issuer["available"]) == (RFC_N, 525, 45)
 
 
-def test_its_history_is_complete(world: FakeStack) -> None:
+def test_history_is_complete(world: FakeStack) -> None:
     world.create_contract()
 
     at, pac = "2026-11-19T13:53:42-06:00", {"pac_code": "200", "pac_message": DONE}
@@ -164,30 +166,30 @@ def test_its_history_is_complete(world: FakeStack) -> None:
     assert world.contract_items("in-flight#") == []
 
 
-def test_an_issuer_that_the_pac_does_not_know_yet(world: FakeStack) -> None:
-    answer = world.create_contract(RFC_NEW, 10)
+def test_contract_of_a_new_issuer(world: FakeStack) -> None:
+    response = world.create_contract(RFC_NEW, 10)
 
-    assert answer.status == 201
-    assert answer.body["contracted_before"] is None
-    assert answer.body["contracted_after"] == 10
+    assert response.status == 201
+    assert response.body["contracted_before"] is None
+    assert response.body["contracted_after"] == 10
     assert world.pac_contracts() == [(RFC_NEW, 10)]
 
 
 @pytest.mark.parametrize(
     "text", ["ñan840101ab1", f"  {RFC_N}\t", "N\N{COMBINING TILDE}AN840101AB1"]
 )
-def test_an_rfc_may_be_written_in_several_ways(world: FakeStack, text: str) -> None:
+def test_rfc_is_normalized(world: FakeStack, text: str) -> None:
     assert world.create_contract(text, 1).body["rfc"] == RFC_N
     assert world.pac_contracts() == [(RFC_N, 1)]
 
 
 @pytest.mark.parametrize("stamps", [1, 10_000])
-def test_the_smallest_and_the_largest_contract(world: FakeStack, stamps: int) -> None:
+def test_smallest_and_largest_contract(world: FakeStack, stamps: int) -> None:
     assert world.create_contract(RFC, stamps).body["contracted_after"] == 1000 + stamps
 
 
-def test_a_body_in_base64_and_a_header_in_lower_case(world: FakeStack) -> None:
-    answer = world.call(
+def test_base64_body_and_lower_case_header(world: FakeStack) -> None:
+    response = world.call(
         "contract",
         "POST",
         PATH,
@@ -196,58 +198,58 @@ def test_a_body_in_base64_and_a_header_in_lower_case(world: FakeStack) -> None:
         is_base64=True,
     )
 
-    assert answer.status == 201
-    assert world.create_contract(RFC_N, 5, "clave-1").body == answer.body
+    assert response.status == 201
+    assert world.create_contract(RFC_N, 5, "clave-1").body == response.body
 
 
-def test_the_caller_is_whoever_signed(world: FakeStack) -> None:
+def test_requested_by_is_the_signer(world: FakeStack) -> None:
     other = "arn:aws:sts::111122223333:assumed-role/Compras/ana@example.com"
 
     assert world.create_contract(caller=other).body["requested_by"] == other
     assert history(world)[0]["by"] == other
 
 
-def test_a_count_that_fails_afterwards_hides_no_purchase(
+def test_failed_count_after_a_contract_does_not_fail_it(
     world: FakeStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     contract = world.books.solucion_factible.contract
 
-    def and_then_no_count(*purchase: Any) -> Any:
+    def break_next_counts(*request: Any) -> Any:
         world.fault("getTimbres", "code", code="501", times=-1)
-        return contract(*purchase)
+        return contract(*request)
 
-    monkeypatch.setattr(world.books.solucion_factible, "contract", and_then_no_count)
+    monkeypatch.setattr(world.books.solucion_factible, "contract", break_next_counts)
 
-    answer = world.create_contract(RFC, 7)
+    response = world.create_contract(RFC, 7)
 
-    assert answer.status == 201
-    assert (answer.body["contracted_before"], answer.body["contracted_after"]) == (1000, None)
+    assert response.status == 201
+    assert (response.body["contracted_before"], response.body["contracted_after"]) == (1000, None)
     assert world.pac_contracts() == [(RFC, 7)]
     assert world.log_lines_with("the count after a contract failed")
-    assert world.events("Contract Confirmed") == [answer.body]
+    assert world.events("Contract Confirmed") == [response.body]
 
 
-# ---------------------------------------------------------------------- the same again
+# --------------------------------------------------------------------------- idempotency
 
 
-def test_the_same_key_and_body_give_the_same_contract_for_ever(world: FakeStack) -> None:
+def test_repeated_request_is_replayed_for_ever(world: FakeStack) -> None:
     first = world.create_contract(RFC, 500, "pedido-1")
     for days in (0, 1, 400):
         world.clock.forward(days=days)
         world.reset_warm_functions()
-        again = world.create_contract(RFC, 500, "pedido-1")
-        assert (again.status, again.body) == (201, first.body)
-        assert again.headers["idempotent-replayed"] == "true"
+        replay = world.create_contract(RFC, 500, "pedido-1")
+        assert (replay.status, replay.body) == (201, first.body)
+        assert replay.headers["idempotent-replayed"] == "true"
 
     assert world.pac_contracts() == [(RFC, 500)]
     assert world.calls() == ["getTimbres", "agregarContrato", "getTimbres"]
     assert len(world.events()) == 1
 
 
-def test_the_same_body_written_otherwise_is_the_same(world: FakeStack) -> None:
+def test_equivalent_body_is_replayed(world: FakeStack) -> None:
     world.create_contract(RFC_N, 3, "pedido-1")
 
-    again = world.call(
+    replay = world.call(
         "contract",
         "POST",
         PATH,
@@ -255,12 +257,12 @@ def test_the_same_body_written_otherwise_is_the_same(world: FakeStack) -> None:
         headers={"Idempotency-Key": "pedido-1"},
     )
 
-    assert again.headers["idempotent-replayed"] == "true"
+    assert replay.headers["idempotent-replayed"] == "true"
     assert world.pac_contracts() == [(RFC_N, 3)]
 
 
 @pytest.mark.parametrize(("rfc", "stamps"), [(RFC, 501), (RFC_N, 500)])
-def test_the_same_key_with_another_body_is_refused(world: FakeStack, rfc: str, stamps: int) -> None:
+def test_reused_key_with_another_body_is_rejected(world: FakeStack, rfc: str, stamps: int) -> None:
     first = world.create_contract(RFC, 500, "pedido-1").body
 
     body = check_problem(
@@ -275,7 +277,7 @@ def test_the_same_key_with_another_body_is_refused(world: FakeStack, rfc: str, s
     assert world.pac_contracts() == [(RFC, 500)]
 
 
-def test_a_key_belongs_to_its_account(world: FakeStack) -> None:
+def test_keys_are_scoped_to_the_account(world: FakeStack) -> None:
     world.create_account("acme-two", world.secret(SF))
 
     ids = {world.create_contract(RFC, 5, "k", account=name).body["id"] for name in (SF, "acme-two")}
@@ -284,20 +286,20 @@ def test_a_key_belongs_to_its_account(world: FakeStack) -> None:
     assert world.pac_contracts() == [(RFC, 5), (RFC, 5)]
 
 
-def test_another_key_is_another_purchase(world: FakeStack) -> None:
+def test_another_key_creates_another_contract(world: FakeStack) -> None:
     world.create_contract(RFC, 5)
     world.create_contract(RFC, 5)
 
     assert world.pac_contracts() == [(RFC, 5), (RFC, 5)]
-    assert contracted(world) == 1010
+    assert contracted_stamps(world) == 1010
 
 
-# -------------------------------------------------------------------- not settled yet
+# ------------------------------------------------------------------------------- pending
 
 
-def unsettled(world: FakeStack, key: str = "pedido-1") -> dict[str, Any]:
-    """Leave a contract pending, sent, as a function that died leaves it."""
-    # After the contract is opened and marked as sent, its outcome cannot be written.
+def leave_pending(world: FakeStack, key: str = "pedido-1") -> dict[str, Any]:
+    """Leave a sent contract pending, as after the crash of a function."""
+    # The third transaction, the outcome, fails.
     world.break_aws("dynamodb", "TransactWriteItems", "InternalServerError", 500, after=2)
     contract: dict[str, Any] = world.create_contract(RFC, 500, key).body
     world.restore_aws()
@@ -306,42 +308,42 @@ def unsettled(world: FakeStack, key: str = "pedido-1") -> dict[str, Any]:
     return contract
 
 
-def test_while_pending_the_same_key_is_told_to_wait(world: FakeStack) -> None:
-    contract = unsettled(world)
+def test_pending_contract_asks_the_caller_to_retry(world: FakeStack) -> None:
+    contract = leave_pending(world)
 
-    answer = world.create_contract(RFC, 500, "pedido-1")
+    response = world.create_contract(RFC, 500, "pedido-1")
 
-    body = check_problem(answer, 409, "contract-pending")
-    assert answer.headers["retry-after"] == "5"
+    body = check_problem(response, 409, "contract-pending")
+    assert response.headers["retry-after"] == "5"
     assert (body["contract"]["id"], body["contract"]["status"]) == (contract["id"], "pending")
     assert contract["id"] in body["detail"]
     assert world.calls() == []
 
 
-def test_another_contract_of_the_issuer_waits_for_the_first(world: FakeStack) -> None:
-    contract = unsettled(world)
+def test_second_contract_of_the_issuer_is_rejected_while_one_is_in_flight(world: FakeStack) -> None:
+    contract = leave_pending(world)
 
-    answer = world.create_contract(RFC, 20, "pedido-2")
+    response = world.create_contract(RFC, 20, "pedido-2")
 
-    body = check_problem(answer, 409, "contract-in-flight")
-    assert answer.headers["retry-after"] == "60"
+    body = check_problem(response, 409, "contract-in-flight")
+    assert response.headers["retry-after"] == "60"
     assert body["contract"]["id"] == contract["id"]
     assert body["contract"]["stamps"] == 500
     assert contract["id"] in body["detail"]
     assert world.calls() == []
-    # The key that was not taken stays free.
+    # The second key stays free.
     assert len(world.contract_items("key#")) == 1
 
 
 def test_another_issuer_does_not_wait(world: FakeStack) -> None:
-    unsettled(world)
+    leave_pending(world)
 
     assert world.create_contract(RFC_N, 20).status == 201
 
 
-# ------------------------------------------------------------------- the PAC says no
+# ------------------------------------------------------------------------------ rejected
 
-REFUSED = [
+REJECTIONS = [
     ("503", 503, "pac-unavailable"),
     ("601", 502, "pac-credentials-rejected"),
     ("602", 502, "pac-credentials-rejected"),
@@ -356,7 +358,7 @@ REFUSED = [
     ("632", 422, "transaction-limit-exceeded"),
     ("633", 409, "environment-mismatch"),
 ]
-DOUBTFUL = [
+UNKNOWN_OUTCOMES = [
     ("500", "pac-error"),
     ("501", "pac-unavailable"),
     ("502", "pac-error"),
@@ -364,49 +366,51 @@ DOUBTFUL = [
 ]
 
 
-def test_the_table_of_codes_is_whole() -> None:
-    codes = {row[0] for row in REFUSED} | {row[0] for row in DOUBTFUL}
+def test_all_codes_are_covered() -> None:
+    codes = {row[0] for row in REJECTIONS} | {row[0] for row in UNKNOWN_OUTCOMES}
     assert codes == FakeSolucionFactible.rules.codes["agregarContrato"] - {"200"}
 
 
-@pytest.mark.parametrize(("said", "status", "code"), REFUSED)
-def test_a_refusal_is_told_and_told_again(
-    world: FakeStack, said: str, status: int, code: str
+@pytest.mark.parametrize(("pac_code", "status", "code"), REJECTIONS)
+def test_rejection_is_returned_and_replayed(
+    world: FakeStack, pac_code: str, status: int, code: str
 ) -> None:
-    world.fault("agregarContrato", "code", code=said, mensaje="No se\tpudo")
+    world.fault("agregarContrato", "code", code=pac_code, mensaje="No se\tpudo")
 
-    answer = world.create_contract(RFC, 500, "pedido-1")
+    response = world.create_contract(RFC, 500, "pedido-1")
 
-    body = check_problem(answer, status, code)
-    assert body["pac"] == {"name": "solucion-factible", "code": said, "message": "No se pudo"}
+    body = check_problem(response, status, code)
+    assert body["pac"] == {"name": "solucion-factible", "code": pac_code, "message": "No se pudo"}
     assert body["contract"]["status"] == "rejected"
-    # To wait is of no use: it takes a new key, and the answer says so.
-    assert "retry-after" not in answer.headers
+    # A retry needs a new key.
+    assert "retry-after" not in response.headers
     assert "new Idempotency-Key" in body["detail"]
     calls = world.calls()
     assert calls == ["getTimbres", "agregarContrato"]
 
-    again = world.create_contract(RFC, 500, "pedido-1")
-    assert check_problem(again, status, code) | {"instance": None} == body | {"instance": None}
+    replay = world.create_contract(RFC, 500, "pedido-1")
+    assert check_problem(replay, status, code) | {"instance": None} == body | {"instance": None}
     assert world.calls() == calls
     assert world.pac_contracts() == []
-    told = {event["DetailType"] for event in world.published}
-    assert told == ({"Credentials Rejected"} if said[0] == "6" and said <= "605" else set())
+    event_types = {event["DetailType"] for event in world.published}
+    assert event_types == (
+        {"Credentials Rejected"} if pac_code[0] == "6" and pac_code <= "605" else set()
+    )
 
-    shown = world.get(f"{PATH}/{body['contract']['id']}").body
-    assert (shown["status"], shown["contracted_before"], shown["contracted_after"]) == (
+    contract = world.get(f"{PATH}/{body['contract']['id']}").body
+    assert (contract["status"], contract["contracted_before"], contract["contracted_after"]) == (
         "rejected",
         1000,
         None,
     )
-    assert shown["pac"] == {"code": said, "message": "No se pudo"}
-    assert shown["error"] == {"code": code, "detail": body["detail"]}
-    assert shown["settled_at"] is not None
+    assert contract["pac"] == {"code": pac_code, "message": "No se pudo"}
+    assert contract["error"] == {"code": code, "detail": body["detail"]}
+    assert contract["settled_at"] is not None
     assert [line["status"] for line in history(world)] == ["pending", "pending", "rejected"]
-    assert history(world)[-1]["pac_code"] == said
+    assert history(world)[-1]["pac_code"] == pac_code
 
 
-def test_a_rejection_stored_with_an_http_status_is_replayed_with_that_of_its_code(
+def test_replayed_rejection_uses_the_http_status_of_its_code(
     world: FakeStack,
 ) -> None:
     world.fault("agregarContrato", "code", code="632")
@@ -419,12 +423,12 @@ def test_a_rejection_stored_with_an_http_status_is_replayed_with_that_of_its_cod
         ExpressionAttributeValues={":status": {"N": "418"}},
     )
 
-    again = world.create_contract(RFC, 500, "pedido-1")
+    replay = world.create_contract(RFC, 500, "pedido-1")
 
-    assert check_problem(again, body["status"], body["code"])["detail"] == body["detail"]
+    assert check_problem(replay, body["status"], body["code"])["detail"] == body["detail"]
 
 
-def test_after_a_refusal_the_issuer_may_buy_again(world: FakeStack) -> None:
+def test_issuer_can_have_a_contract_after_a_rejection(world: FakeStack) -> None:
     world.fault("agregarContrato", "code", code="632")
     world.create_contract(RFC, 500)
 
@@ -432,7 +436,7 @@ def test_after_a_refusal_the_issuer_may_buy_again(world: FakeStack) -> None:
     assert world.pac_contracts() == [(RFC, 100)]
 
 
-def test_permission_denied_by_the_books_themselves(world: FakeStack) -> None:
+def test_permission_denied_by_the_fake_pac(world: FakeStack) -> None:
     world.books.solucion_factible.set_issuer(RFC, denied=True)
 
     assert (
@@ -442,7 +446,7 @@ def test_permission_denied_by_the_books_themselves(world: FakeStack) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "status", "code", "calls"),
+    ("pac_code", "status", "code", "calls"),
     [
         ("500", 502, "pac-error", 3),
         ("501", 503, "pac-unavailable", 3),
@@ -451,10 +455,10 @@ def test_permission_denied_by_the_books_themselves(world: FakeStack) -> None:
         ("633", 409, "environment-mismatch", 1),
     ],
 )
-def test_a_count_before_that_fails_sends_nothing(
-    world: FakeStack, said: str, status: int, code: str, calls: int
+def test_failed_count_sends_no_contract(
+    world: FakeStack, pac_code: str, status: int, code: str, calls: int
 ) -> None:
-    world.fault("getTimbres", "code", code=said, times=-1)
+    world.fault("getTimbres", "code", code=pac_code, times=-1)
 
     body = check_problem(world.create_contract(RFC, 500, "pedido-1"), status, code)
 
@@ -467,7 +471,7 @@ def test_a_count_before_that_fails_sends_nothing(
     assert world.create_contract(RFC, 500, "pedido-2").status == 201
 
 
-def test_a_count_before_that_is_late_sends_nothing(world: FakeStack) -> None:
+def test_slow_count_sends_no_contract(world: FakeStack) -> None:
     world.fault("getTimbres", "slow", seconds=2.5, times=-1)
 
     body = check_problem(world.create_contract(seconds=4), 504, "pac-timeout")
@@ -476,32 +480,32 @@ def test_a_count_before_that_is_late_sends_nothing(world: FakeStack) -> None:
     assert "agregarContrato" not in world.calls()
 
 
-def test_too_little_time_to_wait_for_a_purchase_sends_nothing(world: FakeStack) -> None:
-    answer = world.create_contract(seconds=8)
+def test_short_deadline_sends_no_contract(world: FakeStack) -> None:
+    response = world.create_contract(seconds=8)
 
-    body = check_problem(answer, 503, "out-of-time")
+    body = check_problem(response, 503, "out-of-time")
     assert "new Idempotency-Key" in body["detail"]
     assert body["contract"]["status"] == "rejected"
     assert world.calls() == ["getTimbres"]
     assert world.pac_contracts() == []
 
 
-# --------------------------------------------------------------------- the PAC is silent
+# ------------------------------------------------------------------------------- unknown
 
 
-def assert_in_doubt(world: FakeStack, answer: ApiResponse, code: str) -> None:
-    body = answer.body
-    assert answer.status == 202
-    assert answer.headers["content-type"] == "application/json"
+def assert_unknown(world: FakeStack, response: ApiResponse, code: str) -> None:
+    body = response.body
+    assert response.status == 202
+    assert response.headers["content-type"] == "application/json"
     assert (body["status"], body["settled_at"], body["contracted_after"]) == ("unknown", None, None)
     assert body["contracted_before"] == 1000
     assert body["error"]["code"] == code
     calls = world.calls()
     assert calls.count("agregarContrato") == 1
 
-    again = world.create_contract(RFC, 500, "pedido-1")
-    assert (again.status, again.body) == (202, body)
-    assert again.headers["idempotent-replayed"] == "true"
+    replay = world.create_contract(RFC, 500, "pedido-1")
+    assert (replay.status, replay.body) == (202, body)
+    assert replay.headers["idempotent-replayed"] == "true"
     check_problem(world.create_contract(RFC, 500, "pedido-2"), 409, "contract-in-flight")
     assert world.calls() == calls
 
@@ -511,25 +515,25 @@ def assert_in_doubt(world: FakeStack, answer: ApiResponse, code: str) -> None:
     for fact in ("500 timbres", SF, body["id"], "Qué hacer: nada por ahora"):
         assert fact in mail
     assert [line["status"] for line in history(world)] == ["pending", "pending", "unknown"]
-    assert [mark["contract_id"] for mark in world.contract_items("in-flight#")] == [body["id"]]
+    assert [item["contract_id"] for item in world.contract_items("in-flight#")] == [body["id"]]
 
 
-@pytest.mark.parametrize(("said", "code"), DOUBTFUL)
+@pytest.mark.parametrize(("pac_code", "code"), UNKNOWN_OUTCOMES)
 @pytest.mark.parametrize("processed", [False, True])
-def test_a_failure_that_may_have_bought_leaves_it_unknown(
-    world: FakeStack, said: str, code: str, processed: bool
+def test_failure_that_may_have_taken_effect_leaves_the_contract_unknown(
+    world: FakeStack, pac_code: str, code: str, processed: bool
 ) -> None:
-    world.fault("agregarContrato", "code", code=said, processed=processed)
+    world.fault("agregarContrato", "code", code=pac_code, processed=processed)
 
-    answer = world.create_contract(RFC, 500, "pedido-1")
+    response = world.create_contract(RFC, 500, "pedido-1")
 
-    assert answer.body["pac"]["code"] == said
-    assert_in_doubt(world, answer, code)
+    assert response.body["pac"]["code"] == pac_code
+    assert_unknown(world, response, code)
     assert world.pac_contracts() == [(RFC, 500)] * processed
 
 
 @pytest.mark.parametrize(
-    ("fault", "code", "bought"),
+    ("fault", "code", "applied"),
     [
         ("cut-after", "pac-timeout", True),
         ("cut-before", "pac-timeout", False),
@@ -542,32 +546,32 @@ def test_a_failure_that_may_have_bought_leaves_it_unknown(
         ("soap-fault", "pac-error", False),
     ],
 )
-def test_an_answer_that_is_none_leaves_it_unknown(
-    world: FakeStack, fault: str, code: str, bought: bool
+def test_malformed_response_leaves_the_contract_unknown(
+    world: FakeStack, fault: str, code: str, applied: bool
 ) -> None:
     world.fault("agregarContrato", fault)
 
-    assert_in_doubt(world, world.create_contract(RFC, 500, "pedido-1"), code)
-    assert world.pac_contracts() == [(RFC, 500)] * bought
+    assert_unknown(world, world.create_contract(RFC, 500, "pedido-1"), code)
+    assert world.pac_contracts() == [(RFC, 500)] * applied
 
 
 @pytest.mark.parametrize("fault", ["slow", "slow-after"])
-def test_a_time_out_leaves_it_unknown_and_one_purchase(
+def test_timeout_leaves_one_unknown_contract(
     world: FakeStack, fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(timbres.pacs.solucion_factible.client, "_CONTRACT_READ_SECONDS", 0.3)
     world.fault("agregarContrato", fault, seconds=0.6)
 
-    assert_in_doubt(world, world.create_contract(RFC, 500, "pedido-1"), "pac-timeout")
+    assert_unknown(world, world.create_contract(RFC, 500, "pedido-1"), "pac-timeout")
     time.sleep(0.5)
     assert world.pac_contracts() == [(RFC, 500)]
 
 
-# --------------------------------------------------------------------- two at one time
+# ---------------------------------------------------------------------------- concurrency
 
 
-def while_buying(world: FakeStack, second: Any) -> tuple[ApiResponse, Any]:
-    """Send a request, and ``second`` from another instance while the PAC has the first."""
+def run_while_sending(world: FakeStack, second: Any) -> tuple[ApiResponse, Any]:
+    """Send a request and call ``second`` while the PAC processes it; return both results."""
     world.fault("agregarContrato", "slow", seconds=0.8)
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(world.create_contract, RFC, 500, "pedido-1")
@@ -579,8 +583,8 @@ def while_buying(world: FakeStack, second: Any) -> tuple[ApiResponse, Any]:
         return first.result(), meanwhile
 
 
-def test_the_same_key_while_the_first_is_being_bought(world: FakeStack) -> None:
-    first, second = while_buying(
+def test_same_key_during_the_first_request_is_rejected(world: FakeStack) -> None:
+    first, second = run_while_sending(
         world, lambda: world.create_contract(RFC, 500, "pedido-1", module=load_function("contract"))
     )
 
@@ -590,8 +594,8 @@ def test_the_same_key_while_the_first_is_being_bought(world: FakeStack) -> None:
     assert world.pac_contracts() == [(RFC, 500)]
 
 
-def test_another_key_while_the_first_is_being_bought(world: FakeStack) -> None:
-    first, second = while_buying(
+def test_another_key_during_the_first_request_is_rejected(world: FakeStack) -> None:
+    first, second = run_while_sending(
         world, lambda: world.create_contract(RFC, 500, "pedido-2", module=load_function("contract"))
     )
 
@@ -602,16 +606,18 @@ def test_another_key_while_the_first_is_being_bought(world: FakeStack) -> None:
 
 
 @pytest.mark.parametrize("same_key", [True, False])
-def test_of_many_that_race_one_buys(world: FakeStack, same_key: bool) -> None:
-    racers = 6
-    # So many instances, each past its cold start, let go at one moment.
+def test_only_one_of_many_concurrent_requests_sends_a_contract(
+    world: FakeStack, same_key: bool
+) -> None:
+    count = 6
+    # All instances are warm and start at the same time.
     with world.environment("contract"):
-        instances = [load_function("contract").contract_service() for _ in range(racers)]
-    line = threading.Barrier(racers)
+        instances = [load_function("contract").contract_service() for _ in range(count)]
+    barrier = threading.Barrier(count)
 
-    def race(number: int) -> str:
+    def create(number: int) -> str:
         key = "pedido" if same_key else f"pedido-{number}"
-        line.wait()
+        barrier.wait()
         try:
             contract, _ = instances[number].create(
                 SF, ContractRequest(Rfc(RFC), 5, key, MANAGER), Deadline(20)
@@ -620,8 +626,8 @@ def test_of_many_that_race_one_buys(world: FakeStack, same_key: bool) -> None:
             return error.problem_type.code
         return str(contract.id)
 
-    with ThreadPoolExecutor(racers) as pool:
-        results = list(pool.map(race, range(racers)))
+    with ThreadPoolExecutor(count) as pool:
+        results = list(pool.map(create, range(count)))
 
     assert world.pac_contracts()[0] == (RFC, 5)
     if same_key:
@@ -631,15 +637,15 @@ def test_of_many_that_race_one_buys(world: FakeStack, same_key: bool) -> None:
         }
         assert {result for result in results if len(result) != 32} <= {"contract-pending"}
     else:
-        # Whoever comes after the first has settled buys anew; nobody beside it.
-        bought = [result for result in results if len(result) == 32]
-        assert len(set(bought)) == len(bought) == len(world.pac_contracts())
-        refused = {result for result in results if len(result) != 32}
-        assert refused <= {"contract-in-flight"}
+        # A request after the first contract is settled creates another contract.
+        ids = [result for result in results if len(result) == 32]
+        assert len(set(ids)) == len(ids) == len(world.pac_contracts())
+        errors = {result for result in results if len(result) != 32}
+        assert errors <= {"contract-in-flight"}
     assert world.contract_items("in-flight#") == []
 
 
-# ------------------------------------------------------------------------- AWS refuses
+# -------------------------------------------------------------------------- AWS failures
 
 
 @pytest.mark.parametrize(
@@ -650,20 +656,20 @@ def test_of_many_that_race_one_buys(world: FakeStack, same_key: bool) -> None:
         ("InternalServerError", 500),
     ],
 )
-def test_a_journal_that_cannot_be_opened_sends_nothing(
+def test_failed_creation_of_the_journal_entry_sends_nothing(
     world: FakeStack, code: str, status: int
 ) -> None:
     world.break_aws("dynamodb", "TransactWriteItems", code, status)
 
-    answer = world.create_contract()
+    response = world.create_contract()
 
-    check_problem(answer, 503, "storage-unavailable")
-    assert answer.headers["retry-after"] == "5"
+    check_problem(response, 503, "storage-unavailable")
+    assert response.headers["retry-after"] == "5"
     assert world.calls() == []
     assert world.stack.items("ContractsTable") == []
 
 
-def test_a_mark_that_cannot_be_written_sends_nothing(world: FakeStack) -> None:
+def test_failed_write_of_the_sent_mark_sends_nothing(world: FakeStack) -> None:
     world.break_aws("dynamodb", "TransactWriteItems", "InternalServerError", 500, after=1)
 
     check_problem(world.create_contract(RFC, 500, "pedido-1"), 503, "storage-unavailable")
@@ -680,24 +686,24 @@ def test_a_mark_that_cannot_be_written_sends_nothing(world: FakeStack) -> None:
         ("InternalServerError", 500),
     ],
 )
-def test_a_purchase_that_cannot_be_written_down_is_answered_as_the_journal_has_it(
+def test_failed_write_of_the_outcome_returns_the_pending_contract(
     world: FakeStack, code: str, status: int
 ) -> None:
     world.break_aws("dynamodb", "TransactWriteItems", code, status, after=2)
 
-    answer = world.create_contract(RFC, 500, "pedido-1")
+    response = world.create_contract(RFC, 500, "pedido-1")
 
-    assert answer.status == 202
-    assert (answer.body["status"], answer.body["contracted_before"]) == ("pending", 1000)
-    assert answer.body["pac"] is None
+    assert response.status == 202
+    assert (response.body["status"], response.body["contracted_before"]) == ("pending", 1000)
+    assert response.body["pac"] is None
     assert world.pac_contracts() == [(RFC, 500)]
-    shown = world.get(f"{PATH}/{answer.body['id']}").body
-    assert [line["step"] for line in shown.pop("history")] == ["create", "send"]
-    assert shown == answer.body
+    contract = world.get(f"{PATH}/{response.body['id']}").body
+    assert [line["step"] for line in contract.pop("history")] == ["create", "send"]
+    assert contract == response.body
     (line,) = world.log_lines_with("could not be written to the journal")
     assert (line["level"], line["contract"], line["status"], line["pac_code"]) == (
         "ERROR",
-        answer.body["id"],
+        response.body["id"],
         "confirmed",
         "200",
     )
@@ -707,19 +713,19 @@ def test_a_purchase_that_cannot_be_written_down_is_answered_as_the_journal_has_i
     assert world.pac_contracts() == [(RFC, 500)]
 
 
-def test_a_doubt_that_cannot_be_written_down_is_answered_as_the_journal_has_it(
+def test_failed_write_of_an_unknown_outcome_returns_the_pending_contract(
     world: FakeStack,
 ) -> None:
     world.fault("agregarContrato", "cut-after")
     world.break_aws("dynamodb", "TransactWriteItems", "InternalServerError", 500, after=2)
 
-    answer = world.create_contract(RFC, 500, "pedido-1")
+    response = world.create_contract(RFC, 500, "pedido-1")
 
-    assert (answer.status, answer.body["status"]) == (202, "pending")
+    assert (response.status, response.body["status"]) == (202, "pending")
     assert world.pac_contracts() == [(RFC, 500)]
 
 
-def test_a_conflict_of_transactions_is_tried_again(world: FakeStack) -> None:
+def test_transaction_conflict_is_retried(world: FakeStack) -> None:
     conflict = {"CancellationReasons": [{"Code": "None"}, {"Code": "TransactionConflict"}]}
     failures = world.break_aws(
         "dynamodb",
@@ -734,7 +740,7 @@ def test_a_conflict_of_transactions_is_tried_again(world: FakeStack) -> None:
     assert world.pac_contracts() == [(RFC, 500)]
 
 
-def test_a_conflict_of_transactions_that_lasts_sends_nothing(world: FakeStack) -> None:
+def test_permanent_transaction_conflict_sends_nothing(world: FakeStack) -> None:
     conflict = {"CancellationReasons": [{"Code": "TransactionConflict"}]}
     world.break_aws(
         "dynamodb", "TransactWriteItems", "TransactionCanceledException", members=conflict
@@ -744,7 +750,7 @@ def test_a_conflict_of_transactions_that_lasts_sends_nothing(world: FakeStack) -
     assert world.calls() == []
 
 
-def test_events_that_are_not_taken_hide_no_purchase(world: FakeStack) -> None:
+def test_failed_publication_does_not_fail_the_contract(world: FakeStack) -> None:
     world.break_aws("events", "PutEvents", "InternalException", 500)
 
     assert world.create_contract().status == 201
@@ -752,7 +758,7 @@ def test_events_that_are_not_taken_hide_no_purchase(world: FakeStack) -> None:
     assert line["level"] == "ERROR"
 
 
-def test_an_issuer_that_cannot_be_remembered_hides_no_purchase(world: FakeStack) -> None:
+def test_failed_registration_of_the_issuer_does_not_fail_the_contract(world: FakeStack) -> None:
     world.break_aws("dynamodb", "UpdateItem", "InternalServerError", 500)
 
     assert world.create_contract().status == 201
@@ -760,7 +766,7 @@ def test_an_issuer_that_cannot_be_remembered_hides_no_purchase(world: FakeStack)
 
 
 @pytest.mark.parametrize("path", [PATH, f"{PATH}/{'0' * 32}"])
-def test_a_journal_that_cannot_be_read(world: FakeStack, path: str) -> None:
+def test_unreadable_journal_returns_503(world: FakeStack, path: str) -> None:
     for operation in ("Query", "GetItem"):
         world.break_aws("dynamodb", operation, "InternalServerError", 500)
 
@@ -770,8 +776,8 @@ def test_a_journal_that_cannot_be_read(world: FakeStack, path: str) -> None:
 # --------------------------------------------------------------------------- the journal
 
 
-def many(world: FakeStack, count: int) -> list[str]:
-    """Write contracts into the table, made after one that was bought; return their ids."""
+def put_contracts(world: FakeStack, count: int) -> list[str]:
+    """Copy the only contract into the table ``count`` times; return the ids."""
     dynamodb, table = world.stack.client("dynamodb"), world.stack.refs["ContractsTable"]
     (model,) = (
         item
@@ -779,10 +785,10 @@ def many(world: FakeStack, count: int) -> list[str]:
         if item["entry"]["S"].startswith("contract#")
     )
     ids = [f"{number:012x}{uuid.uuid4().hex[:20]}" for number in range(count)]
-    for number, one in enumerate(ids):
+    for number, contract_id in enumerate(ids):
         changes = {
-            "id": {"S": one},
-            "entry": {"S": f"contract#{one}"},
+            "id": {"S": contract_id},
+            "entry": {"S": f"contract#{contract_id}"},
             "rfc": {"S": RFC_N if number % 3 == 0 else RFC},
             "status": {"S": "rejected" if number % 50 == 0 else "confirmed"},
         }
@@ -790,80 +796,91 @@ def many(world: FakeStack, count: int) -> list[str]:
     return ids
 
 
-def follow(world: FakeStack, **query: str) -> list[list[str]]:
-    """Return the ids of every page of a list."""
+def list_pages(world: FakeStack, **query: str) -> list[list[str]]:
+    """Return the ids of all contracts, one list per page."""
     pages, cursor = [], None
     while True:
         body = world.get(PATH, **query, **({"cursor": cursor} if cursor else {})).body
         assert body.keys() == {"contracts", "next"}
-        pages.append([one["id"] for one in body["contracts"]])
+        pages.append([contract["id"] for contract in body["contracts"]])
         cursor = body["next"]
         if cursor is None:
             return pages
 
 
 def test_contracts_are_listed_newest_first(world: FakeStack) -> None:
-    bought = [world.create_contract(rfc, 1).body for rfc in (RFC, RFC_N, RFC)]
+    confirmed = [world.create_contract(rfc, 1).body for rfc in (RFC, RFC_N, RFC)]
     world.fault("agregarContrato", "code", code="632")
-    refused = check_problem(world.create_contract(RFC, 9), 422, "transaction-limit-exceeded")[
+    rejected_id = check_problem(world.create_contract(RFC, 9), 422, "transaction-limit-exceeded")[
         "contract"
     ]["id"]
 
     body = world.get(PATH).body
 
     assert body["next"] is None
-    assert body["contracts"][1:] == bought[::-1]
-    assert body["contracts"][0]["id"] == refused
-    assert [one["id"] for one in world.get(PATH, rfc=RFC_N).body["contracts"]] == [bought[1]["id"]]
-    assert [one["id"] for one in world.get(PATH, status="rejected").body["contracts"]] == [refused]
+    assert body["contracts"][1:] == confirmed[::-1]
+    assert body["contracts"][0]["id"] == rejected_id
+    assert [contract["id"] for contract in world.get(PATH, rfc=RFC_N).body["contracts"]] == [
+        confirmed[1]["id"]
+    ]
+    assert [
+        contract["id"] for contract in world.get(PATH, status="rejected").body["contracts"]
+    ] == [rejected_id]
     assert world.get(PATH, rfc=RFC_N, status="rejected").body == {"contracts": [], "next": None}
     assert world.get(PATH, status="needs-review").body["contracts"] == []
 
 
-def test_one_contract_is_what_its_buyer_was_told(world: FakeStack) -> None:
-    bought = world.create_contract().body
+def test_contract_equals_the_response_to_its_request(world: FakeStack) -> None:
+    contract = world.create_contract().body
 
-    answer = world.get(f"{PATH}/{bought['id']}")
+    response = world.get(f"{PATH}/{contract['id']}")
 
-    assert [line["step"] for line in answer.body["history"]] == [
+    assert [line["step"] for line in response.body["history"]] == [
         "create",
         "send",
         "confirm",
         "count",
     ]
-    assert (answer.status, answer.body) == (200, bought | {"history": answer.body["history"]})
-
-
-def test_more_contracts_than_a_page_holds(world: FakeStack) -> None:
-    newest = world.create_contract().body["id"]
-    ids = [*many(world, 230), newest]
-
-    pages = follow(world)
-
-    assert [len(page) for page in pages] == [100, 100, 31]
-    assert [one for page in pages for one in page] == ids[::-1]
-    found = [one for page in follow(world, rfc=RFC_N) for one in page]
-    assert found == [one for number, one in enumerate(ids[:-1]) if number % 3 == 0][::-1]
-    rejected = [one for page in follow(world, status="rejected") for one in page]
-    assert rejected == [ids[number] for number in (200, 150, 100, 50, 0)]
-    assert [one for page in follow(world, status="unknown") for one in page] == []
-
-
-def test_no_contracts_yet(world: FakeStack) -> None:
-    assert world.get(PATH).body == {"contracts": [], "next": None}
-
-
-def test_accounts_do_not_see_one_another(world: FakeStack) -> None:
-    world.create_account("acme-two", world.secret(SF))
-    bought = world.create_contract().body["id"]
-
-    assert world.get("/accounts/acme-two/contracts").body["contracts"] == []
-    check_problem(
-        world.get(f"/accounts/acme-two/contracts/{bought}"), 404, "contract-not-found", "id"
+    assert (response.status, response.body) == (
+        200,
+        contract | {"history": response.body["history"]},
     )
 
 
-def test_an_account_that_sells_no_stamps(world: FakeStack) -> None:
+def test_contracts_are_paginated(world: FakeStack) -> None:
+    newest = world.create_contract().body["id"]
+    ids = [*put_contracts(world, 230), newest]
+
+    pages = list_pages(world)
+
+    assert [len(page) for page in pages] == [100, 100, 31]
+    assert [contract_id for page in pages for contract_id in page] == ids[::-1]
+    filtered = [contract_id for page in list_pages(world, rfc=RFC_N) for contract_id in page]
+    assert filtered == ids[:-1][::3][::-1]
+    rejected = [
+        contract_id for page in list_pages(world, status="rejected") for contract_id in page
+    ]
+    assert rejected == [ids[number] for number in (200, 150, 100, 50, 0)]
+    assert [
+        contract_id for page in list_pages(world, status="unknown") for contract_id in page
+    ] == []
+
+
+def test_list_without_contracts_is_empty(world: FakeStack) -> None:
+    assert world.get(PATH).body == {"contracts": [], "next": None}
+
+
+def test_contracts_of_another_account_are_not_visible(world: FakeStack) -> None:
+    world.create_account("acme-two", world.secret(SF))
+    contract_id = world.create_contract().body["id"]
+
+    assert world.get("/accounts/acme-two/contracts").body["contracts"] == []
+    check_problem(
+        world.get(f"/accounts/acme-two/contracts/{contract_id}"), 404, "contract-not-found", "id"
+    )
+
+
+def test_account_without_contracts_returns_422(world: FakeStack) -> None:
     body = check_problem(world.create_contract(account=RC), 422, "operation-unsupported", "account")
 
     assert "reachcore" in body["detail"]

@@ -1,4 +1,4 @@
-"""A PAC's answer that contradicts itself is never a report, and never a snapshot."""
+"""A response with contradictory totals never becomes a report or a snapshot."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import pytest
 from local.fake_pacs.fake_data import CONSUMPTION, Movement
 from tests.integration.contradictions import contradict, contradict_in_the_statement
 from tests.integration.harness import RC, RFC, FakeStack
-from tests.integration.test_history_api import keep
+from tests.integration.test_history_api import put_snapshots
 from tests.integration.test_reports_api import made, rows, section
 
 SF = "acme-sf"
 STATED = 171
-LISTED = {
+MOVEMENTS = {
     "empty": [],
     "incomplete": [Movement(date(2026, 10, 2), RFC, CONSUMPTION, 170)],
     "too much": [Movement(date(2026, 10, 2), RFC, CONSUMPTION, 172)],
@@ -23,9 +23,9 @@ LISTED = {
 SUMS = {"empty": 0, "incomplete": 170, "too much": 172, "of another kind": 0}
 
 
-def failed(world: FakeStack, *asked: Any) -> dict[str, Any]:
-    """Ask for a report and let it be tried until it fails; return its error."""
-    report = world.request_report(*asked).body
+def fail_report(world: FakeStack, *request: Any) -> dict[str, Any]:
+    """Request a report, retry it until it fails, and return its error."""
+    report = world.request_report(*request).body
     assert [world.deliver() for _ in range(3)] == [(0, 1), (0, 1), (1, 0)]
     path = f"/accounts/{report['account']}/reports/{report['id']}"
     body = world.get(path, redirect="false").body
@@ -34,24 +34,22 @@ def failed(world: FakeStack, *asked: Any) -> dict[str, Any]:
     return error
 
 
-@pytest.mark.parametrize("listed", LISTED)
+@pytest.mark.parametrize("case", MOVEMENTS)
 @pytest.mark.parametrize("form", ["csv", "xlsx", "pdf", "html"])
-def test_a_consumption_report_fails_and_states_both_figures(
-    world: FakeStack, form: str, listed: str
-) -> None:
-    contradict(world, STATED, LISTED[listed])
+def test_consumption_report_fails_with_both_totals(world: FakeStack, form: str, case: str) -> None:
+    contradict(world, STATED, MOVEMENTS[case])
 
-    error = failed(world, RC, "2026-10", "consumption", form)
+    error = fail_report(world, RC, "2026-10", "consumption", form)
 
     assert error["code"] == "pac-protocol-error"
     assert str(STATED) in error["detail"]
-    assert str(SUMS[listed]) in error["detail"]
+    assert str(SUMS[case]) in error["detail"]
     (mail,) = world.mails()
     assert mail.startswith("Timbres: no se pudo hacer")
     assert error["detail"] in mail
 
 
-def test_a_contradiction_that_passes_is_tried_again(world: FakeStack) -> None:
+def test_report_succeeds_after_a_temporary_contradiction(world: FakeStack) -> None:
     contradict(world, STATED, times=1)
     report = world.request_report(RC, "2026-10", "consumption", "csv").body
     assert world.deliver() == (0, 1)
@@ -62,9 +60,9 @@ def test_a_contradiction_that_passes_is_tried_again(world: FakeStack) -> None:
     assert body["rows"] > 30
 
 
-def test_the_report_of_all_accounts_names_the_one_that_contradicts_itself(world: FakeStack) -> None:
+def test_report_of_all_accounts_names_the_account_with_a_contradiction(world: FakeStack) -> None:
     world.add_issuers([RFC])
-    keep(world, {RFC: {"2026-10-01": (100, 20), "2026-10-02": (100, 30)}})
+    put_snapshots(world, {RFC: {"2026-10-01": (100, 20), "2026-10-02": (100, 30)}})
     contradict(world, STATED)
     report = world.request_report("all", "2026-10", "consumption", "csv").body
     assert [world.deliver() for _ in range(3)] == [(0, 1), (0, 1), (1, 0)]
@@ -77,16 +75,16 @@ def test_the_report_of_all_accounts_names_the_one_that_contradicts_itself(world:
     assert [line[0] for line in section(table, "Consumo por RFC")] == [SF, "Total"]
 
 
-def test_a_month_before_that_contradicts_itself_is_not_zero(
+def test_contradictory_previous_month_is_not_reported_as_zero(
     world: FakeStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     balance = world.books.reachcore.balance
 
-    def then_nonsense(*asked: Any) -> Any:
+    def contradict_next(*request: Any) -> Any:
         contradict(world, STATED)
-        return balance(*asked)
+        return balance(*request)
 
-    monkeypatch.setattr(world.books.reachcore, "balance", then_nonsense)
+    monkeypatch.setattr(world.books.reachcore, "balance", contradict_next)
 
     body = made(world, RC, "2026-10", "consumption", "csv")
 
@@ -94,17 +92,17 @@ def test_a_month_before_that_contradicts_itself_is_not_zero(
     assert table[6:8] == [["Mes anterior (timbres)", "sin dato"], ["Cambio", "sin dato"]]
 
 
-def test_a_statement_that_contradicts_itself_fails(world: FakeStack) -> None:
+def test_contradictory_statement_fails(world: FakeStack) -> None:
     contradict_in_the_statement(world, STATED)
 
-    error = failed(world)
+    error = fail_report(world)
 
     assert error["code"] == "pac-protocol-error"
     assert f"a total of {STATED} stamps" in error["detail"]
     assert "adds up to 1." in error["detail"]
 
 
-def test_a_statement_differs_from_a_balance_that_contradicts_itself(world: FakeStack) -> None:
+def test_statement_differs_from_a_contradictory_balance(world: FakeStack) -> None:
     total = world.get(f"/accounts/{RC}/balance", month="2026-10").body["transactions"]
     contradict(world, total)
 
@@ -115,7 +113,7 @@ def test_a_statement_differs_from_a_balance_that_contradicts_itself(world: FakeS
     assert len(world.events("Statement Mismatch Detected")) == 1
 
 
-def test_other_kinds_of_movement_make_no_statement_differ(world: FakeStack) -> None:
+def test_other_movement_kinds_cause_no_statement_difference(world: FakeStack) -> None:
     world.books.reachcore.add_movements(
         "Acme Timbrado", [Movement(date(2026, 10, 2), RFC, "Cancelación", 2)]
     )
@@ -123,11 +121,11 @@ def test_other_kinds_of_movement_make_no_statement_differ(world: FakeStack) -> N
     assert made(world)["differences"] == {}
 
 
-@pytest.mark.parametrize("listed", ["empty", "incomplete"])
-def test_the_daily_run_counts_no_issuer_by_a_contradiction(world: FakeStack, listed: str) -> None:
-    contradict(
-        world, STATED, [Movement(date(2026, 11, 2), RFC, CONSUMPTION, 1)][: listed != "empty"]
-    )
+@pytest.mark.parametrize("case", ["empty", "incomplete"])
+def test_daily_run_stores_no_snapshot_of_a_contradictory_balance(
+    world: FakeStack, case: str
+) -> None:
+    contradict(world, STATED, [Movement(date(2026, 11, 2), RFC, CONSUMPTION, 1)][: case != "empty"])
 
     run = world.run()
 
@@ -136,7 +134,7 @@ def test_the_daily_run_counts_no_issuer_by_a_contradiction(world: FakeStack, lis
     assert any("no se pudieron contar" in mail for mail in world.mails())
 
 
-def test_the_daily_run_asks_again_after_a_contradiction(world: FakeStack) -> None:
+def test_daily_run_retries_after_a_contradiction(world: FakeStack) -> None:
     contradict(world, STATED, times=1)
 
     run = world.run()

@@ -1,4 +1,4 @@
-"""Secrets: rotated, rejected, removed; and credentials that show nowhere."""
+"""Rotated, rejected and removed secrets. No output contains a credential."""
 
 from __future__ import annotations
 
@@ -26,33 +26,33 @@ def read(world: FakeStack, account: str) -> Any:
     return world.get(STAMPS, rfc=RFC)
 
 
-def reads_of_secrets(world: FakeStack) -> list[str]:
-    """Return a list that grows with each secret that the functions read."""
+def record_secret_reads(world: FakeStack) -> list[str]:
+    """Return a list that receives the id of each secret that the functions read."""
     reads: list[str] = []
 
-    def noted(request: Any, **_: Any) -> None:
+    def record(request: Any, **_: Any) -> None:
         reads.append(json.loads(request.body)["SecretId"])
 
-    world.watch_aws("secretsmanager", "GetSecretValue", noted)
+    world.watch_aws("secretsmanager", "GetSecretValue", record)
     return reads
 
 
 # ------------------------------------------------------------------------------- rotated
 
 
-def test_a_password_changed_while_warm_is_used_after_the_rejection(world: FakeStack) -> None:
+def test_changed_password_is_used_after_the_rejection(world: FakeStack) -> None:
     assert read(world, SF).status == 200
     world.books.solucion_factible.set_account(password="otra contraseña")
     world.change_account(SF, world.secret(SF, password="otra contraseña"))
 
-    answer = read(world, SF)
+    response = read(world, SF)
 
-    assert (answer.status, answer.body["available"]) == (200, 750)
+    assert (response.status, response.body["available"]) == (200, 750)
     outcomes = [call["outcome"] for call in world.factible.calls.as_json()]
     assert outcomes == ["200", "601", "200"]
 
 
-def test_a_key_changed_while_warm_is_used_after_the_rejection(world: FakeStack) -> None:
+def test_changed_api_key_is_used_after_the_rejection(world: FakeStack) -> None:
     world.change_account(RC, world.secret(RC, api_key="no-longer-good"))
     assert check_problem(read(world, RC), 502, "pac-credentials-rejected")["pac"]["code"] == "401"
     world.change_account(RC, world.secret(RC))
@@ -60,35 +60,35 @@ def test_a_key_changed_while_warm_is_used_after_the_rejection(world: FakeStack) 
     assert read(world, RC).status == 200
 
     outcomes = [call["outcome"] for call in world.reachcore.calls.as_json()]
-    # The rejected key is known: the secret is read afresh before any call.
+    # The rejection is stored, so the secret is read again before the call.
     assert outcomes == ["401", "200"]
 
 
-def test_a_password_changed_while_warm_buys_once(world: FakeStack) -> None:
+def test_changed_password_sends_one_contract(world: FakeStack) -> None:
     world.create_contract(RFC, 1)
     world.books.solucion_factible.set_account(password="otra contraseña")
     world.change_account(SF, world.secret(SF, password="otra contraseña"))
 
-    answer = world.create_contract(RFC, 7)
+    response = world.create_contract(RFC, 7)
 
-    assert (answer.status, answer.body["contracted_after"]) == (201, 1008)
+    assert (response.status, response.body["contracted_after"]) == (201, 1008)
     assert world.pac_contracts() == [(RFC, 1), (RFC, 7)]
-    # The count found the new password; the purchase went out with it at once.
+    # The count loads the new password; the contract uses it at once.
     outcomes = [call["outcome"] for call in world.factible.calls.as_json()][3:]
     assert outcomes == ["601", "200", "200", "200"]
 
 
-def test_a_purchase_that_is_rejected_is_not_sent_again(
+def test_contract_with_rejected_credentials_is_not_retried(
     world: FakeStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stamps = world.books.solucion_factible.stamps
 
-    def then_the_password_changes(*asked: Any) -> Any:
+    def change_password(*request: Any) -> Any:
         world.books.solucion_factible.set_account(password="otra contraseña")
         world.change_account(SF, world.secret(SF, password="otra contraseña"))
-        return stamps(*asked)
+        return stamps(*request)
 
-    monkeypatch.setattr(world.books.solucion_factible, "stamps", then_the_password_changes)
+    monkeypatch.setattr(world.books.solucion_factible, "stamps", change_password)
 
     check_problem(world.create_contract(RFC, 7), 502, "pac-credentials-rejected")
 
@@ -96,7 +96,7 @@ def test_a_purchase_that_is_rejected_is_not_sent_again(
     assert world.pac_contracts() == []
 
 
-def test_a_new_version_that_is_rejected_too_is_tried_once(world: FakeStack) -> None:
+def test_rejected_new_version_is_tried_once(world: FakeStack) -> None:
     read(world, SF)
     world.books.solucion_factible.set_account(state=AccountState.LOCKED)
     world.change_account(SF, world.secret(SF, low_stamps=5))
@@ -107,16 +107,14 @@ def test_a_new_version_that_is_rejected_too_is_tried_once(world: FakeStack) -> N
 
 
 @pytest.mark.parametrize("account", [RC, SF])
-def test_a_rejected_secret_is_not_tried_again_by_any_function(
-    world: FakeStack, account: str
-) -> None:
+def test_no_function_retries_a_rejected_secret(world: FakeStack, account: str) -> None:
     operation, code = ("saldos", "401") if account == RC else ("getTimbres", "603")
     world.fault(operation, "code", code=code)
     check_problem(read(world, account), 502, "pac-credentials-rejected")
     calls = world.calls()
     world.reset_warm_functions()
 
-    again = check_problem(read(world, account), 502, "pac-credentials-rejected")
+    problem = check_problem(read(world, account), 502, "pac-credentials-rejected")
     if account == SF:
         check_problem(world.create_contract(), 502, "pac-credentials-rejected")
         with pytest.raises(Exception, match="pac-credentials-rejected"):
@@ -126,8 +124,8 @@ def test_a_rejected_secret_is_not_tried_again_by_any_function(
     world.deliver()
 
     assert [call for call in world.calls() if call == operation] == calls
-    assert again["pac"]["code"] == code
-    assert "until the secret has changed" in again["detail"]
+    assert problem["pac"]["code"] == code
+    assert "until the secret has changed" in problem["detail"]
     (event,) = world.events("Credentials Rejected")
     assert (event["account"], event["pac"]["code"]) == (account, code)
     (mail,) = [mail for mail in world.mails() if "rechazó" in mail]
@@ -136,9 +134,7 @@ def test_a_rejected_secret_is_not_tried_again_by_any_function(
 
 
 @pytest.mark.parametrize("way", ["changed", "cleared"])
-def test_a_rejected_secret_that_is_changed_or_cleared_is_tried_at_once(
-    world: FakeStack, way: str
-) -> None:
+def test_changed_or_cleared_secret_is_tried_at_once(world: FakeStack, way: str) -> None:
     world.fault("getTimbres", "code", code="604")
     check_problem(read(world, SF), 502, "pac-credentials-rejected")
     if way == "changed":
@@ -148,17 +144,17 @@ def test_a_rejected_secret_that_is_changed_or_cleared_is_tried_at_once(
     assert read(world, SF).status == 200
 
 
-def test_many_that_are_rejected_at_once_are_told_once(world: FakeStack) -> None:
+def test_concurrent_rejections_publish_one_event(world: FakeStack) -> None:
     world.fault("getTimbres", "code", code="601", times=-1)
-    told: list[str] = []
+    codes: list[str] = []
 
-    # Below the routes: a process of Lambda has one request at a time.
-    def count(parts: Any) -> None:
+    # Calls the service, because a Lambda process handles one request at a time.
+    def count(container: Any) -> None:
         with pytest.raises(TimbresError) as raised:
             stamp_count.get_current(
-                parts.pac_access, parts.issuer_repository, SF, Rfc(RFC), Deadline(25)
+                container.pac_access, container.issuer_repository, SF, Rfc(RFC), Deadline(25)
             )
-        told.append(raised.value.problem_type.code)
+        codes.append(raised.value.problem_type.code)
 
     with world.environment("stamp_count"):
         threads = [
@@ -170,18 +166,16 @@ def test_many_that_are_rejected_at_once_are_told_once(world: FakeStack) -> None:
         for thread in threads:
             thread.join()
 
-    assert told == ["pac-credentials-rejected"] * 8
+    assert codes == ["pac-credentials-rejected"] * 8
     assert len(world.calls()) <= 8
     assert len(world.events("Credentials Rejected")) == 1
 
 
 @pytest.mark.parametrize("account", [RC, SF])
-def test_an_unchanged_secret_that_is_rejected_leads_to_one_call(
-    world: FakeStack, account: str
-) -> None:
+def test_rejected_unchanged_secret_causes_one_call(world: FakeStack, account: str) -> None:
     read(world, account)
-    for sandbox in (world.reachcore, world.factible):
-        sandbox.calls.clear()
+    for fake_pac in (world.reachcore, world.factible):
+        fake_pac.calls.clear()
     operation, code = ("saldos", "401") if account == RC else ("getTimbres", "601")
     world.fault(operation, "code", code=code, times=-1)
 
@@ -191,7 +185,7 @@ def test_an_unchanged_secret_that_is_rejected_leads_to_one_call(
     assert world.calls() == [operation]
 
 
-def test_an_account_whose_pac_changes_while_warm(world: FakeStack) -> None:
+def test_account_with_a_changed_pac(world: FakeStack) -> None:
     read(world, SF)
     world.books.solucion_factible.set_account(state=AccountState.INACTIVE)
     world.change_account(SF, world.secret(RC))
@@ -203,13 +197,13 @@ def test_an_account_whose_pac_changes_while_warm(world: FakeStack) -> None:
     assert world.calls() == ["getTimbres"]
 
 
-# -------------------------------------------------------------------------- how often read
+# ------------------------------------------------------------------------- secret cache
 
 
-def test_a_secret_is_read_once_a_minute(world: FakeStack, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_secret_is_read_once_per_minute(world: FakeStack, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1000.0]
     monkeypatch.setattr("timbres.repositories.accounts.time.monotonic", lambda: now[0])
-    reads = reads_of_secrets(world)
+    reads = record_secret_reads(world)
     for _ in range(3):
         world.get(STAMPS)
         now[0] += 19
@@ -220,7 +214,7 @@ def test_a_secret_is_read_once_a_minute(world: FakeStack, monkeypatch: pytest.Mo
     assert len(reads) == 2
 
 
-def test_a_changed_secret_is_in_use_within_a_minute(
+def test_changed_secret_is_used_within_a_minute(
     world: FakeStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [1000.0]
@@ -233,7 +227,7 @@ def test_a_changed_secret_is_in_use_within_a_minute(
     check_problem(world.get(STAMPS), 409, "account-misconfigured", "secret")
 
 
-def test_what_is_wrong_with_a_secret_is_not_kept(world: FakeStack) -> None:
+def test_misconfigured_secret_is_not_cached(world: FakeStack) -> None:
     world.change_account(SF, world.secret(SF, password=None))
     check_problem(world.get(STAMPS), 409, "account-misconfigured", "password")
     world.change_account(SF, world.secret(SF))
@@ -245,18 +239,18 @@ def test_what_is_wrong_with_a_secret_is_not_kept(world: FakeStack) -> None:
 
 
 @pytest.mark.parametrize("at_once", [False, True])
-def test_a_secret_that_is_removed_is_no_account(world: FakeStack, at_once: bool) -> None:
+def test_removed_secret_is_not_an_account(world: FakeStack, at_once: bool) -> None:
     secrets = world.stack.client("secretsmanager")
     secrets.delete_secret(SecretId=f"timbres/accounts/{SF}", ForceDeleteWithoutRecovery=at_once)
 
     body = check_problem(world.get(STAMPS), 404, "account-unknown", "account")
 
     assert SF in body["detail"]
-    assert [one["name"] for one in world.get("/accounts").body["accounts"]] == [RC]
+    assert [account["name"] for account in world.get("/accounts").body["accounts"]] == [RC]
     assert world.calls() == []
 
 
-def test_a_secret_restored_is_an_account_again(world: FakeStack) -> None:
+def test_restored_secret_is_an_account(world: FakeStack) -> None:
     secrets = world.stack.client("secretsmanager")
     secrets.delete_secret(SecretId=f"timbres/accounts/{SF}")
     check_problem(world.get(STAMPS), 404, "account-unknown", "account")
@@ -265,7 +259,7 @@ def test_a_secret_restored_is_an_account_again(world: FakeStack) -> None:
     assert world.get(STAMPS).status == 200
 
 
-def test_a_secret_of_bytes_is_not_right(world: FakeStack) -> None:
+def test_binary_secret_is_misconfigured(world: FakeStack) -> None:
     secrets = world.stack.client("secretsmanager")
     secrets.create_secret(
         Name="timbres/accounts/bytes", SecretBinary=json.dumps(world.secret(SF)).encode()
@@ -284,21 +278,21 @@ def test_a_secret_of_bytes_is_not_right(world: FakeStack) -> None:
     ],
 )
 @pytest.mark.parametrize("account", [RC, SF])
-def test_a_secret_that_cannot_be_read_now(
+def test_unreadable_secret_returns_503(
     world: FakeStack, account: str, code: str, status: int
 ) -> None:
     world.break_aws("secretsmanager", "GetSecretValue", code, status)
 
-    answer = read(world, account)
+    response = read(world, account)
 
-    check_problem(answer, 503, "storage-unavailable")
-    assert answer.headers["retry-after"] == "5"
+    check_problem(response, 503, "storage-unavailable")
+    assert response.headers["retry-after"] == "5"
     assert world.calls() == []
     (line,) = world.log_lines_with("an AWS service failed")
     assert line["message"] == f"an AWS service failed: GetSecretValue {code}"
 
 
-def test_a_secret_that_cannot_be_read_buys_nothing(world: FakeStack) -> None:
+def test_unreadable_secret_sends_no_contract(world: FakeStack) -> None:
     world.break_aws("secretsmanager", "GetSecretValue", "ThrottlingException")
 
     check_problem(world.create_contract(), 503, "storage-unavailable")
@@ -306,10 +300,10 @@ def test_a_secret_that_cannot_be_read_buys_nothing(world: FakeStack) -> None:
     assert world.calls() == []
 
 
-# ------------------------------------------------------------------------- shown nowhere
+# -------------------------------------------------------------------- no credential leaks
 
 
-def test_a_pac_that_repeats_the_password_in_a_page_is_not_quoted(world: FakeStack) -> None:
+def test_malformed_response_with_a_credential_is_not_quoted(world: FakeStack) -> None:
     world.fault("getTimbres", "wrong-shape", reply=f"<p>{world.credentials.password}</p>")
     world.fault("saldos", "wrong-shape", reply=f'{{"key": "{world.credentials.api_key}"}}')
 
@@ -317,21 +311,21 @@ def test_a_pac_that_repeats_the_password_in_a_page_is_not_quoted(world: FakeStac
     check_problem(read(world, RC), 502, "pac-protocol-error")
 
 
-def test_a_pac_that_repeats_credentials_in_its_words_is_quoted_without(world: FakeStack) -> None:
+def test_credentials_in_a_pac_message_are_redacted(world: FakeStack) -> None:
     user, password = world.credentials.username, world.credentials.password
-    words = f"El usuario {user} no entra con {password}"
-    world.fault("agregarContrato", "code", code="632", mensaje=words)
-    refused = check_problem(world.create_contract(), 422, "transaction-limit-exceeded")
-    world.fault("getTimbres", "code", code="601", mensaje=words)
-    rejected = check_problem(read(world, SF), 502, "pac-credentials-rejected")
+    message = f"El usuario {user} no entra con {password}"
+    world.fault("agregarContrato", "code", code="632", mensaje=message)
+    contract_problem = check_problem(world.create_contract(), 422, "transaction-limit-exceeded")
+    world.fault("getTimbres", "code", code="601", mensaje=message)
+    count_problem = check_problem(read(world, SF), 502, "pac-credentials-rejected")
 
-    assert refused["pac"]["message"] == "El usuario *** no entra con ***"
-    assert rejected["pac"]["message"] == "El usuario *** no entra con ***"
+    assert contract_problem["pac"]["message"] == "El usuario *** no entra con ***"
+    assert count_problem["pac"]["message"] == "El usuario *** no entra con ***"
     (event,) = world.events("Credentials Rejected")
     assert event["pac"]["message"] == "El usuario *** no entra con ***"
 
 
-def test_an_error_of_our_own_shows_no_credential(
+def test_internal_error_contains_no_credential(
     world: FakeStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: Any, **__: Any) -> Any:
@@ -345,14 +339,14 @@ def test_an_error_of_our_own_shows_no_credential(
     assert "ZeroDivisionError" in line["exception"]
 
 
-def test_the_soap_library_says_nothing_even_at_debug(world: FakeStack) -> None:
+def test_soap_library_does_not_log_at_debug(world: FakeStack) -> None:
     read(world, SF)
 
     assert logging.getLogger("zeep").getEffectiveLevel() >= logging.WARNING
     assert logging.getLogger("urllib3").getEffectiveLevel() >= logging.WARNING
 
 
-def test_every_line_of_a_request_names_it_and_no_other(world: FakeStack) -> None:
+def test_log_lines_contain_the_id_of_their_request(world: FakeStack) -> None:
     world.fault("getTimbres", "code", code="633", times=2)
     first, second = (read(world, SF).body["instance"] for _ in range(2))
 

@@ -1,4 +1,4 @@
-"""Tickets: a mailed link that lasts, exchanged for one of five minutes, revoked."""
+"""Download tokens: a mailed link redirects to a link of five minutes, until it is revoked."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
-from tests.integration.download_token_cases import issued, opened, stored, tokens
+from tests.integration.download_token_cases import (
+    issue_token,
+    open_link,
+    store_report,
+    token_repository,
+)
 from tests.integration.harness import (
     RC,
     REGION,
@@ -26,55 +31,55 @@ from tests.integration.harness import (
 
 from timbres.domain.download_token import download_token_hash, is_download_token, new_download_token
 
-MAC = "203.0.113.99"
+OTHER_IP = "203.0.113.99"
 
 
-def revoked(world: FakeStack, report_id: str, account: str = RC) -> ApiResponse:
+def revoke(world: FakeStack, report_id: str, account: str = RC) -> ApiResponse:
     path = f"/accounts/{account}/reports/{report_id}/tokens"
     return world.call("report", "DELETE", path)
 
 
-def item(world: FakeStack, token: str) -> dict[str, Any]:
-    (found,) = (
-        one
-        for one in world.stack.items("DownloadTokensTable")
-        if one["ticket"] == download_token_hash(token)
+def token_item(world: FakeStack, token: str) -> dict[str, Any]:
+    (item,) = (
+        item
+        for item in world.stack.items("DownloadTokensTable")
+        if item["ticket"] == download_token_hash(token)
     )
-    return found
+    return item
 
 
-def nowhere(world: FakeStack, *texts: str) -> None:
-    """Check that nothing which left the functions, or is kept, holds these texts."""
-    everything = world.all_output()
+def assert_not_in_output(world: FakeStack, *texts: str) -> None:
+    """Check that no output, log or stored item contains these texts."""
+    output = world.all_output()
     for text in texts:
-        assert text not in everything
-        assert quote(text) not in everything
+        assert text not in output
+        assert quote(text) not in output
 
 
-# ------------------------------------------------------------------------------- opened
+# ------------------------------------------------------------------------------- open_link
 
 
-def test_a_ticket_is_exchanged_for_the_very_version_it_is_for(world: FakeStack) -> None:
-    first = stored(world, b"octubre, primera")
-    token = issued(world, first)
-    stored(world, b"octubre, corregida", version=2)
+def test_token_redirects_to_its_report_version(world: FakeStack) -> None:
+    first = store_report(world, b"octubre, primera")
+    token = issue_token(world, first)
+    store_report(world, b"octubre, corregida", version=2)
 
-    answer = opened(world, token)
+    response = open_link(world, token)
 
-    assert (answer.status, answer.text) == (302, "")
-    download = world.download(answer.headers["location"])
+    assert (response.status, response.text) == (302, "")
+    download = world.download(response.headers["location"])
     assert download.content == b"octubre, primera"
     assert download.headers["content-type"] == "text/csv; charset=utf-8"
     assert download.headers["content-disposition"] == (
         'attachment; filename="acme-rc-2026-10-statement.csv"'
     )
-    nowhere(world, token)
+    assert_not_in_output(world, token)
 
 
-def test_the_link_is_of_five_minutes_and_of_the_bucket_s_own_region(world: FakeStack) -> None:
-    report = stored(world, b"uno")
+def test_link_is_valid_for_five_minutes_in_the_region_of_the_bucket(world: FakeStack) -> None:
+    report = store_report(world, b"uno")
 
-    link = urlsplit(opened(world, issued(world, report)).headers["location"])
+    link = urlsplit(open_link(world, issue_token(world, report)).headers["location"])
 
     query = parse_qs(link.query)
     assert query["X-Amz-Expires"] == ["300"]
@@ -84,45 +89,48 @@ def test_the_link_is_of_five_minutes_and_of_the_bucket_s_own_region(world: FakeS
     assert link.path.endswith(report.spec.key)
 
 
-def test_the_answer_is_kept_by_nobody_and_told_to_nobody(world: FakeStack) -> None:
-    answer = opened(world, issued(world, stored(world, b"uno")))
-    assert answer.headers["cache-control"] == "no-store"
-    assert answer.headers["referrer-policy"] == "no-referrer"
-    assert answer.headers["x-content-type-options"] == "nosniff"
+def test_response_forbids_caching_and_referrers(world: FakeStack) -> None:
+    response = open_link(world, issue_token(world, store_report(world, b"uno")))
+    assert response.headers["cache-control"] == "no-store"
+    assert response.headers["referrer-policy"] == "no-referrer"
+    assert response.headers["x-content-type-options"] == "nosniff"
 
 
-def test_the_links_of_the_api_stay_of_a_quarter_of_an_hour(world: FakeStack) -> None:
-    report = stored(world, b"uno")
+def test_links_of_the_api_are_valid_for_fifteen_minutes(world: FakeStack) -> None:
+    report = store_report(world, b"uno")
     link = world.get(f"/accounts/{RC}/reports/{report.id}").headers["location"]
     assert parse_qs(urlsplit(link).query)["X-Amz-Expires"] == ["900"]
     assert world.download(link).content == b"uno"
 
 
-def test_every_use_is_noted_in_the_table_and_in_the_log(world: FakeStack) -> None:
-    token = issued(world, stored(world, b"uno"))
-    kept = item(world, token)
-    assert (kept["uses"], "last_used_at" in kept) == (0, False)
+def test_each_use_is_stored_and_logged(world: FakeStack) -> None:
+    token = issue_token(world, store_report(world, b"uno"))
+    item = token_item(world, token)
+    assert (item["uses"], "last_used_at" in item) == (0, False)
 
-    opened(world, token)
+    open_link(world, token)
     world.clock.forward(days=3)
-    opened(world, token, ip=MAC)
+    open_link(world, token, ip=OTHER_IP)
 
-    kept = item(world, token)
-    assert kept["uses"] == 2
-    assert kept["last_used_at"] == "2026-11-22T13:53:41-06:00"
-    assert kept["last_used_by"] == MAC
+    item = token_item(world, token)
+    assert item["uses"] == 2
+    assert item["last_used_at"] == "2026-11-22T13:53:41-06:00"
+    assert item["last_used_by"] == OTHER_IP
     lines = world.log_lines_with("download token used")
-    assert [(one["source_ip"], one["uses"]) for one in lines] == [("203.0.113.7", 1), (MAC, 2)]
-    assert {(one["account"], one["report"]) for one in lines} == {
+    assert [(line["source_ip"], line["uses"]) for line in lines] == [
+        ("203.0.113.7", 1),
+        (OTHER_IP, 2),
+    ]
+    assert {(line["account"], line["report"]) for line in lines} == {
         (RC, "2026-10-statement-csv-0001")
     }
-    assert all(one["function_request_id"] for one in lines)
+    assert all(line["function_request_id"] for line in lines)
 
 
-def test_what_is_kept_of_a_ticket(world: FakeStack) -> None:
-    report = stored(world, b"uno")
-    token = issued(world, report)
-    assert item(world, token) == {
+def test_token_item_has_every_attribute(world: FakeStack) -> None:
+    report = store_report(world, b"uno")
+    token = issue_token(world, report)
+    assert token_item(world, token) == {
         "ticket": download_token_hash(token),
         "report": f"{RC}/{report.id}",
         "account": RC,
@@ -136,34 +144,34 @@ def test_what_is_kept_of_a_ticket(world: FakeStack) -> None:
     }
 
 
-# ------------------------------------------------------------------------------ no good
+# ------------------------------------------------------------------------ invalid tokens
 
 
-def _unknown(world: FakeStack) -> str:
+def _unknown_token(world: FakeStack) -> str:
     return new_download_token()
 
 
-def _expired(world: FakeStack) -> str:
-    token = issued(world, stored(world, b"uno"), days=1)
+def _expired_token(world: FakeStack) -> str:
+    token = issue_token(world, store_report(world, b"uno"), days=1)
     world.clock.forward(days=1, seconds=1)
     return token
 
 
-def _just_expired(world: FakeStack) -> str:
-    token = issued(world, stored(world, b"uno"), days=1)
+def _just_expired_token(world: FakeStack) -> str:
+    token = issue_token(world, store_report(world, b"uno"), days=1)
     world.clock.forward(days=1)
     return token
 
 
-def _revoked(world: FakeStack) -> str:
-    report = stored(world, b"uno")
-    token = issued(world, report)
-    assert revoked(world, report.id).body["revoked"] == 1
+def _revoked_token(world: FakeStack) -> str:
+    report = store_report(world, b"uno")
+    token = issue_token(world, report)
+    assert revoke(world, report.id).body["revoked"] == 1
     return token
 
 
-def _deleted(world: FakeStack) -> str:
-    token = issued(world, stored(world, b"uno"))
+def _deleted_token(world: FakeStack) -> str:
+    token = issue_token(world, store_report(world, b"uno"))
     world.stack.client("dynamodb").delete_item(
         TableName=world.stack.refs["DownloadTokensTable"],
         Key={"ticket": {"S": download_token_hash(token)}},
@@ -171,17 +179,17 @@ def _deleted(world: FakeStack) -> str:
     return token
 
 
-def _other_case(world: FakeStack) -> str:
-    return issued(world, stored(world, b"uno")).swapcase()
+def _token_in_other_case(world: FakeStack) -> str:
+    return issue_token(world, store_report(world, b"uno")).swapcase()
 
 
-def _cut_short(world: FakeStack) -> str:
-    return issued(world, stored(world, b"uno"))[:-1]
+def _truncated_token(world: FakeStack) -> str:
+    return issue_token(world, store_report(world, b"uno"))[:-1]
 
 
-def _hash(world: FakeStack) -> str:
-    # What whoever has read the table knows.
-    return download_token_hash(issued(world, stored(world, b"uno")))
+def _token_hash(world: FakeStack) -> str:
+    # The value in the table.
+    return download_token_hash(issue_token(world, store_report(world, b"uno")))
 
 
 HOSTILE: dict[str, str] = {
@@ -196,73 +204,73 @@ HOSTILE: dict[str, str] = {
     "space": " ",
     "operator": '{"$ne": null}',
 }
-NO_GOOD: dict[str, Callable[[FakeStack], str]] = {
-    "unknown": _unknown,
-    "expired-by-a-second": _expired,
-    "expired-to-the-second": _just_expired,
-    "revoked": _revoked,
-    "deleted": _deleted,
-    "in-another-case": _other_case,
-    "cut-short": _cut_short,
-    "its-hash": _hash,
+INVALID_TOKENS: dict[str, Callable[[FakeStack], str]] = {
+    "unknown": _unknown_token,
+    "expired-by-a-second": _expired_token,
+    "expired-to-the-second": _just_expired_token,
+    "revoked": _revoked_token,
+    "deleted": _deleted_token,
+    "in-another-case": _token_in_other_case,
+    "cut-short": _truncated_token,
+    "its-hash": _token_hash,
     **{name: lambda world, text=text: text for name, text in HOSTILE.items()},
 }
 
 
-@pytest.mark.parametrize("which", NO_GOOD)
-def test_what_is_no_good_is_as_if_it_never_was(world: FakeStack, which: str) -> None:
-    never = opened(world, new_download_token())
-    token = NO_GOOD[which](world)
+@pytest.mark.parametrize("case", INVALID_TOKENS)
+def test_invalid_token_returns_the_same_404(world: FakeStack, case: str) -> None:
+    unknown = open_link(world, new_download_token())
+    token = INVALID_TOKENS[case](world)
     before = world.stack.items("DownloadTokensTable")
 
-    answer = opened(world, token)
+    response = open_link(world, token)
 
-    # Status, every header, every byte.
-    assert answer == never
-    assert answer.status == 404
-    assert answer.headers["content-type"] == "text/html; charset=utf-8"
-    assert answer.headers["content-security-policy"].startswith("default-src 'none'; ")
-    assert answer.headers["referrer-policy"] == "no-referrer"
-    assert answer.headers["x-content-type-options"] == "nosniff"
-    assert answer.headers["x-robots-tag"] == "noindex, nofollow"
-    assert "location" not in answer.headers
-    assert "Este enlace ya no funciona" in answer.text
-    assert "30 días" in answer.text
-    # Nothing is written of it, and of what it says nothing is told.
+    # The status, all headers and the body are equal.
+    assert response == unknown
+    assert response.status == 404
+    assert response.headers["content-type"] == "text/html; charset=utf-8"
+    assert response.headers["content-security-policy"].startswith("default-src 'none'; ")
+    assert response.headers["referrer-policy"] == "no-referrer"
+    assert response.headers["x-content-type-options"] == "nosniff"
+    assert response.headers["x-robots-tag"] == "noindex, nofollow"
+    assert "location" not in response.headers
+    assert "Este enlace ya no funciona" in response.text
+    assert "30 días" in response.text
+    # Nothing is stored, and the token is not logged.
     assert world.stack.items("DownloadTokensTable") == before
     line = world.log_lines_with("download token rejected")[-1]
     assert line["source_ip"] == "203.0.113.7"
     assert line["well_formed"] is is_download_token(token)
-    if len(token) > 5 and which != "its-hash":
-        nowhere(world, token.encode("utf-8", "replace").decode())
+    if len(token) > 5 and case != "its-hash":
+        assert_not_in_output(world, token.encode("utf-8", "replace").decode())
     logged = world.logs.getvalue()
     assert download_token_hash(token) not in logged
     assert len(token) < 5 or token not in logged
 
 
-def test_up_to_its_last_second_a_ticket_is_good(world: FakeStack) -> None:
-    token = issued(world, stored(world, b"uno"), days=30)
+def test_token_is_valid_until_its_last_second(world: FakeStack) -> None:
+    token = issue_token(world, store_report(world, b"uno"), days=30)
     world.clock.forward(days=30, seconds=-1)
-    assert opened(world, token).status == 302
+    assert open_link(world, token).status == 302
 
 
-@pytest.mark.parametrize("which", NO_GOOD)
-def test_to_find_out_the_same_is_done_whatever_it_is(world: FakeStack, which: str) -> None:
-    token = NO_GOOD[which](world)
-    opened(world, new_download_token())
-    asked: list[str] = []
+@pytest.mark.parametrize("case", INVALID_TOKENS)
+def test_every_invalid_token_causes_the_same_calls(world: FakeStack, case: str) -> None:
+    token = INVALID_TOKENS[case](world)
+    open_link(world, new_download_token())
+    requests: list[str] = []
     for service, operation in (("dynamodb", "*"), ("s3", "*")):
-        world.watch_aws(service, operation, lambda request, **_: asked.append(request.headers))
-    opened(world, token)
-    (headers,) = asked
+        world.watch_aws(service, operation, lambda request, **_: requests.append(request.headers))
+    open_link(world, token)
+    (headers,) = requests
     assert headers["X-Amz-Target"] == b"DynamoDB_20120810.UpdateItem"
 
 
-def test_a_ticket_opens_nothing_but_its_own_report(world: FakeStack) -> None:
-    mine, theirs = stored(world, b"mine"), stored(world, b"theirs", account=SF)
-    token, other = issued(world, mine), issued(world, theirs)
-    for one, content in ((token, b"mine"), (other, b"theirs")):
-        assert world.download(opened(world, one).headers["location"]).content == content
+def test_token_opens_only_its_report(world: FakeStack) -> None:
+    report, other_report = store_report(world, b"mine"), store_report(world, b"theirs", account=SF)
+    token, other_token = issue_token(world, report), issue_token(world, other_report)
+    for link_token, content in ((token, b"mine"), (other_token, b"theirs")):
+        assert world.download(open_link(world, link_token).headers["location"]).content == content
 
 
 # --------------------------------------------------------------------------- AWS fails
@@ -277,162 +285,158 @@ def test_a_ticket_opens_nothing_but_its_own_report(world: FakeStack) -> None:
         ("ResourceNotFoundException", 400),
     ],
 )
-def test_a_failure_of_dynamodb_is_a_page_that_asks_for_patience(
-    world: FakeStack, code: str, status: int
-) -> None:
-    token = issued(world, stored(world, b"uno"))
+def test_failure_of_dynamodb_returns_a_503_page(world: FakeStack, code: str, status: int) -> None:
+    token = issue_token(world, store_report(world, b"uno"))
     world.break_aws("dynamodb", "UpdateItem", code, status)
 
-    answer = opened(world, token)
+    response = open_link(world, token)
 
-    assert answer.status == 503
-    assert answer.headers["retry-after"] == "60"
-    assert answer.headers["content-type"] == "text/html; charset=utf-8"
-    assert "Su enlace no tiene nada malo" in answer.text
-    assert not re.search(r"dynamo|aws|table|exception|error|500", answer.text, re.IGNORECASE)
-    assert answer == opened(world, new_download_token())
-    nowhere(world, token)
+    assert response.status == 503
+    assert response.headers["retry-after"] == "60"
+    assert response.headers["content-type"] == "text/html; charset=utf-8"
+    assert "Su enlace no tiene nada malo" in response.text
+    assert not re.search(r"dynamo|aws|table|exception|error|500", response.text, re.IGNORECASE)
+    assert response == open_link(world, new_download_token())
+    assert_not_in_output(world, token)
     assert download_token_hash(token) not in world.logs.getvalue()
     (line, _) = world.log_lines_with("an AWS service failed")
     assert line["message"] == f"an AWS service failed: UpdateItem {code}"
 
     world.restore_aws()
-    assert opened(world, token).status == 302
+    assert open_link(world, token).status == 302
 
 
-def test_an_error_of_our_own_shows_nothing_either(world: FakeStack) -> None:
-    token = issued(world, stored(world, b"uno"))
+def test_internal_error_returns_a_503_page_without_details(world: FakeStack) -> None:
+    token = issue_token(world, store_report(world, b"uno"))
     event = proxy_event("GET", f"/d/{token}")
     del event["requestContext"]["identity"]["sourceIp"]
 
-    answer = world.parse_response(world.invoke("download_token", event))
+    response = world.parse_response(world.invoke("download_token", event))
 
-    assert answer.status == 503
-    assert "sourceIp" not in answer.text
+    assert response.status == 503
+    assert "sourceIp" not in response.text
     (line,) = world.log_lines_with("unhandled exception")
     assert "KeyError" in line["exception"]
-    nowhere(world, token)
+    assert_not_in_output(world, token)
     assert download_token_hash(token) not in world.logs.getvalue()
 
 
 # ----------------------------------------------------------------------------- revoked
 
 
-def test_all_tickets_of_a_report_are_revoked_and_of_no_other(world: FakeStack) -> None:
-    report, newer = stored(world, b"uno"), stored(world, b"dos", version=2)
-    theirs = stored(world, b"tres", account=SF)
-    assert theirs.id == report.id
-    gone = [issued(world, report) for _ in range(3)]
-    kept = [issued(world, newer), issued(world, theirs)]
+def test_revocation_covers_all_tokens_of_one_report(world: FakeStack) -> None:
+    report, newer = store_report(world, b"uno"), store_report(world, b"dos", version=2)
+    other = store_report(world, b"tres", account=SF)
+    assert other.id == report.id
+    revoked = [issue_token(world, report) for _ in range(3)]
+    valid = [issue_token(world, newer), issue_token(world, other)]
 
-    answer = revoked(world, report.id)
+    response = revoke(world, report.id)
 
-    assert (answer.status, answer.headers["content-type"]) == (200, "application/json")
-    assert answer.body == {"account": RC, "id": report.id, "revoked": 3}
-    assert {opened(world, one).status for one in gone} == {404}
-    assert {opened(world, one).status for one in kept} == {302}
+    assert (response.status, response.headers["content-type"]) == (200, "application/json")
+    assert response.body == {"account": RC, "id": report.id, "revoked": 3}
+    assert {open_link(world, token).status for token in revoked} == {404}
+    assert {open_link(world, token).status for token in valid} == {302}
     (line,) = world.log_lines_with("tickets revoked")
     assert (line["account"], line["id"], line["revoked"]) == (RC, report.id, 3)
     assert line["by"] == "arn:aws:iam::111122223333:user/compras"
-    nowhere(world, *gone, *kept)
+    assert_not_in_output(world, *revoked, *valid)
 
 
-def test_revoked_twice_is_revoked_once(world: FakeStack) -> None:
-    report = stored(world, b"uno")
-    token = issued(world, report)
-    assert revoked(world, report.id).body["revoked"] == 1
-    at = item(world, token)["revoked_at"]
+def test_repeated_revocation_changes_nothing(world: FakeStack) -> None:
+    report = store_report(world, b"uno")
+    token = issue_token(world, report)
+    assert revoke(world, report.id).body["revoked"] == 1
+    revoked_at = token_item(world, token)["revoked_at"]
 
-    assert revoked(world, report.id).body["revoked"] == 0
-    assert item(world, token)["revoked_at"] == at
+    assert revoke(world, report.id).body["revoked"] == 0
+    assert token_item(world, token)["revoked_at"] == revoked_at
 
 
-def test_one_that_has_expired_needs_no_revocation(world: FakeStack) -> None:
-    report = stored(world, b"uno")
-    issued(world, report, days=1)
-    issued(world, report, days=2)
+def test_expired_tokens_are_not_revoked(world: FakeStack) -> None:
+    report = store_report(world, b"uno")
+    issue_token(world, report, days=1)
+    issue_token(world, report, days=2)
     world.clock.forward(days=1)
-    assert revoked(world, report.id).body["revoked"] == 1
+    assert revoke(world, report.id).body["revoked"] == 1
 
 
-def test_more_tickets_than_a_page_of_the_index(world: FakeStack) -> None:
-    report = stored(world, b"uno")
+def test_revocation_reads_all_pages_of_the_index(world: FakeStack) -> None:
+    report = store_report(world, b"uno")
     for _ in range(7):
-        issued(world, report)
-    query, pages = tokens(world)._dynamodb, []
-    paginate = query.get_paginator("query").paginate
+        issue_token(world, report)
+    client, pages = token_repository(world)._dynamodb, []
+    paginate = client.get_paginator("query").paginate
 
-    class ByTwo:
-        def paginate(self, **what: Any) -> Any:
-            for page in paginate(**what, PaginationConfig={"PageSize": 2}):
+    class PagesOfTwo:
+        def paginate(self, **request: Any) -> Any:
+            for page in paginate(**request, PaginationConfig={"PageSize": 2}):
                 pages.append(page)
                 yield page
 
     class Dynamodb:
-        def get_paginator(self, _name: str) -> ByTwo:
-            return ByTwo()
+        def get_paginator(self, _name: str) -> PagesOfTwo:
+            return PagesOfTwo()
 
         def __getattr__(self, name: str) -> Any:
-            return getattr(query, name)
+            return getattr(client, name)
 
-    few = type(tokens(world))(Dynamodb(), world.stack.refs["DownloadTokensTable"])
-    assert few.revoke(RC, report.id, world.clock()) == 7
+    repository = type(token_repository(world))(Dynamodb(), world.stack.refs["DownloadTokensTable"])
+    assert repository.revoke(RC, report.id, world.clock()) == 7
     assert len(pages) == 4
 
 
-def test_a_ticket_that_is_issued_after_is_good(world: FakeStack) -> None:
-    report = stored(world, b"uno")
-    revoked(world, report.id)
-    assert opened(world, issued(world, report)).status == 302
+def test_token_issued_after_a_revocation_is_valid(world: FakeStack) -> None:
+    report = store_report(world, b"uno")
+    revoke(world, report.id)
+    assert open_link(world, issue_token(world, report)).status == 302
 
 
-def test_the_tickets_of_an_account_that_is_no_more_are_revoked_all_the_same(
+def test_tokens_of_a_deleted_account_can_be_revoked(
     world: FakeStack,
 ) -> None:
-    report = stored(world, b"uno", account="vieja-rc")
-    token = issued(world, report)
-    assert revoked(world, report.id, "vieja-rc").body["revoked"] == 1
-    assert opened(world, token).status == 404
+    report = store_report(world, b"uno", account="vieja-rc")
+    token = issue_token(world, report)
+    assert revoke(world, report.id, "vieja-rc").body["revoked"] == 1
+    assert open_link(world, token).status == 404
 
 
 @pytest.mark.parametrize(
     "report_id", ["2026-10-statement-csv-0002", "none", "..", "2026-10", "%C3%91", "x" * 3_000]
 )
-def test_there_is_nothing_to_revoke_of_a_report_that_is_not(
-    world: FakeStack, report_id: str
-) -> None:
-    stored(world, b"uno")
-    check_problem(revoked(world, report_id), 404, "report-not-found", "id")
-    # Of the other account there is none.
-    check_problem(revoked(world, "2026-10-statement-csv-0001", SF), 404, "report-not-found", "id")
+def test_revocation_of_an_unknown_report_returns_404(world: FakeStack, report_id: str) -> None:
+    store_report(world, b"uno")
+    check_problem(revoke(world, report_id), 404, "report-not-found", "id")
+    # The other account has no such report.
+    check_problem(revoke(world, "2026-10-statement-csv-0001", SF), 404, "report-not-found", "id")
 
 
-def test_there_is_nothing_to_revoke_of_what_is_no_account(world: FakeStack) -> None:
-    answer = revoked(world, "2026-10-statement-csv-0001", "NO")
-    check_problem(answer, 404, "account-unknown", "account")
+def test_revocation_for_an_invalid_account_returns_404(world: FakeStack) -> None:
+    response = revoke(world, "2026-10-statement-csv-0001", "NO")
+    check_problem(response, 404, "account-unknown", "account")
 
 
-def test_a_parameter_is_not_overlooked(world: FakeStack) -> None:
-    report = stored(world, b"uno")
+def test_revocation_rejects_parameters(world: FakeStack) -> None:
+    report = store_report(world, b"uno")
     path = f"/accounts/{RC}/reports/{report.id}/tokens"
-    answer = world.call("report", "DELETE", path, {"all": "true"})
-    check_problem(answer, 400, "parameter-invalid", "all")
+    response = world.call("report", "DELETE", path, {"all": "true"})
+    check_problem(response, 400, "parameter-invalid", "all")
 
 
-def test_a_revocation_that_dynamodb_fails_is_not_reported_as_done(world: FakeStack) -> None:
-    report = stored(world, b"uno")
-    token = issued(world, report)
+def test_failed_revocation_returns_503(world: FakeStack) -> None:
+    report = store_report(world, b"uno")
+    token = issue_token(world, report)
     world.break_aws("dynamodb", "UpdateItem", "InternalServerError", 500)
-    check_problem(revoked(world, report.id), 503, "storage-unavailable")
+    check_problem(revoke(world, report.id), 503, "storage-unavailable")
     world.restore_aws()
-    assert opened(world, token).status == 302
-    assert revoked(world, report.id).body["revoked"] == 1
+    assert open_link(world, token).status == 302
+    assert revoke(world, report.id).body["revoked"] == 1
 
 
 # -------------------------------------------------------------------------- the template
 
 
-def test_no_other_route_is_open(world: FakeStack) -> None:
+def test_no_other_route_is_public(world: FakeStack) -> None:
     open_ = [
         trigger.label
         for trigger in template().triggers()
@@ -445,15 +449,15 @@ def test_no_other_route_is_open(world: FakeStack) -> None:
     }
 
 
-def test_the_open_route_is_throttled(world: FakeStack) -> None:
+def test_public_route_is_throttled(world: FakeStack) -> None:
     settings = template().text["Resources"]["Api"]["Properties"]["MethodSettings"]
-    (own,) = (one for one in settings if one["HttpMethod"] == "GET")
-    # As API Gateway wants a path: / within is written ~1.
-    assert own["ResourcePath"].replace("~1", "/") == "//d/{token}"
-    assert (own["ThrottlingRateLimit"], own["ThrottlingBurstLimit"]) == (5, 10)
+    (setting,) = (setting for setting in settings if setting["HttpMethod"] == "GET")
+    # API Gateway encodes / in a path as ~1.
+    assert setting["ResourcePath"].replace("~1", "/") == "//d/{token}"
+    assert (setting["ThrottlingRateLimit"], setting["ThrottlingBurstLimit"]) == (5, 10)
 
 
-def test_the_function_loads_neither_pacs_nor_reports_nor_the_work_of_the_api() -> None:
+def test_function_does_not_import_pacs_reports_or_services() -> None:
     code = f"""
 import os, sys
 os.environ |= {{"AWS_DEFAULT_REGION": "{REGION}", "DOWNLOAD_TOKENS_TABLE": "t",
@@ -463,14 +467,14 @@ import app
 app.download_tokens(), app.report_store()
 print(*sys.modules)
 """
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-I", "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    modules = done.stdout.split()
+    modules = process.stdout.split()
     assert "timbres.repositories.download_tokens" in modules
-    unwanted = ("timbres.pacs", "timbres.services", "timbres_reports", "zeep", "requests", "lxml")
+    forbidden = ("timbres.pacs", "timbres.services", "timbres_reports", "zeep", "requests", "lxml")
     heavy = ("reportlab", "xlsxwriter", "ijson")
-    assert not [one for one in modules if one.startswith(unwanted + heavy)]
+    assert not [module for module in modules if module.startswith(forbidden + heavy)]
     assert not {
         "timbres.repositories.accounts",
         "timbres.repositories.contracts",

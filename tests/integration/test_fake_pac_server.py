@@ -1,4 +1,4 @@
-"""The sandboxes over real loopback sockets: what only a connection can show."""
+"""The fake PACs over loopback sockets: connections, TLS, cuts and delays."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ SERVICE = "http://utilerias.timbrado.ws.cfdi.solucionfactible.com"
 
 
 @pytest.fixture
-def books() -> FakePacState:
+def pac_state() -> FakePacState:
     return demo_state(
         TODAY, acme_api_key=KEY, norte_api_key="n", username="pruebas", password="secreta"
     )
 
 
 @pytest.fixture
-def reachcore(books: FakePacState) -> Iterator[str]:
-    with serve(FakeReachcore(books.reachcore)) as url:
+def reachcore(pac_state: FakePacState) -> Iterator[str]:
+    with serve(FakeReachcore(pac_state.reachcore)) as url:
         yield url
 
 
 @pytest.fixture
-def factible(books: FakePacState) -> Iterator[str]:
-    with serve(FakeSolucionFactible(books.solucion_factible)) as url:
+def factible(pac_state: FakePacState) -> Iterator[str]:
+    with serve(FakeSolucionFactible(pac_state.solucion_factible)) as url:
         yield url
 
 
@@ -58,18 +58,18 @@ def connect(url: str) -> Iterator[http.client.HTTPConnection]:
         connection.close()
 
 
-def ask_once(url: str) -> bytes:
+def send_once(url: str) -> bytes:
     with connect(url) as connection:
-        return ask(connection).read()
+        return send(connection).read()
 
 
-def ask(connection: http.client.HTTPConnection, path: str = "") -> http.client.HTTPResponse:
+def send(connection: http.client.HTTPConnection, path: str = "") -> http.client.HTTPResponse:
     headers = {"RCApiKey": KEY, "Content-Type": "application/json"}
     connection.request("POST", PATH + path, json.dumps({"MesConsulta": "2026-10"}), headers)
     return connection.getresponse()
 
 
-def buy(url: str, timbres: int = 500, timeout: float = 5) -> bytes:
+def create_contract(url: str, timbres: int = 500, timeout: float = 5) -> bytes:
     return soap(url, "agregarContrato", f"<u:timbres>{timbres}</u:timbres>", timeout)
 
 
@@ -77,12 +77,12 @@ def count(url: str) -> bytes:
     return soap(url, "getTimbres")
 
 
-def soap(url: str, operation: str, more: str = "", timeout: float = 5) -> bytes:
+def soap(url: str, operation: str, arguments: str = "", timeout: float = 5) -> bytes:
     body = (
         '<e:Envelope xmlns:e="http://schemas.xmlsoap.org/soap/envelope/"><e:Body>'
         f'<u:{operation} xmlns:u="{SERVICE}"><u:usuario>pruebas</u:usuario>'
         "<u:password>secreta</u:password><u:rfcEmisor>A&amp;D061009TY8</u:rfcEmisor>"
-        f"{more}</u:{operation}></e:Body></e:Envelope>"
+        f"{arguments}</u:{operation}></e:Body></e:Envelope>"
     )
     headers = {"Content-Type": "text/xml; charset=utf-8", "SOAPAction": f"urn:{operation}"}
     response = requests.post(url + PATHS[0], data=body, headers=headers, timeout=timeout)
@@ -90,30 +90,30 @@ def soap(url: str, operation: str, more: str = "", timeout: float = 5) -> bytes:
     return response.content
 
 
-def set_fault(url: str, operation: str, fault: str, **more: Any) -> None:
-    payload = {"operation": operation, "fault": fault, **more}
+def set_fault(url: str, operation: str, fault: str, **options: Any) -> None:
+    payload = {"operation": operation, "fault": fault, **options}
     requests.post(f"{url}/_control/faults", json=payload, timeout=5).raise_for_status()
 
 
-def state(url: str, what: str) -> Any:
-    return requests.get(f"{url}/_control/{what}", timeout=5).json()[
-        "accounts" if what == "state" else what
+def control(url: str, resource: str) -> Any:
+    return requests.get(f"{url}/_control/{resource}", timeout=5).json()[
+        "accounts" if resource == "state" else resource
     ]
 
 
-def purchases(url: str) -> Any:
-    return state(url, "state")[0]["contracts"]
+def contracts(url: str) -> Any:
+    return control(url, "state")[0]["contracts"]
 
 
-def contracted(url: str) -> int:
-    issuers = state(url, "state")[0]["issuers"]
-    return next(int(one["contratados"]) for one in issuers if one["rfc"] == "A&D061009TY8")
+def contracted_stamps(url: str) -> int:
+    issuers = control(url, "state")[0]["issuers"]
+    return next(int(issuer["contratados"]) for issuer in issuers if issuer["rfc"] == "A&D061009TY8")
 
 
-def eventually(check: Any) -> None:
+def wait_until(condition: Any) -> None:
     deadline = time.monotonic() + 5
-    while not check():
-        assert time.monotonic() < deadline, "it did not come about"
+    while not condition():
+        assert time.monotonic() < deadline, "the condition was not met in time"
         time.sleep(0.01)
 
 
@@ -123,7 +123,7 @@ def eventually(check: Any) -> None:
 def test_one_connection_serves_many_requests(reachcore: str) -> None:
     with connect(reachcore) as connection:
         connection.connect()
-        first = connection.sock
+        first_socket = connection.sock
         for path, status in (
             ("", 200),
             ("/csv", 200),
@@ -131,23 +131,23 @@ def test_one_connection_serves_many_requests(reachcore: str) -> None:
             ("/no/such", 404),
             ("", 200),
         ):
-            response = ask(connection, path)
+            response = send(connection, path)
             assert response.status == status
             assert response.version == 11
             assert response.read()
             chunked = response.headers["Transfer-Encoding"] == "chunked"
             assert chunked != ("Content-Length" in response.headers)
-            assert connection.sock is first
+            assert connection.sock is first_socket
         connection.request("GET", PATH)
         assert connection.getresponse().read()
         connection.request("HEAD", "/_control/state")
         assert connection.getresponse().read() == b""
         connection.request("DELETE", "/_control/faults")
         assert connection.getresponse().status == 204
-        assert connection.sock is first
+        assert connection.sock is first_socket
 
 
-def test_requests_in_one_packet_are_answered_in_turn(reachcore: str) -> None:
+def test_pipelined_requests_are_answered_in_order(reachcore: str) -> None:
     body = json.dumps({"MesConsulta": "2026-10"})
     request = (
         f"POST {PATH} HTTP/1.1\r\nHost: x\r\nRCApiKey: {KEY}\r\nContent-Type: application/json\r\n"
@@ -158,12 +158,12 @@ def test_requests_in_one_packet_are_answered_in_turn(reachcore: str) -> None:
     with socket.create_connection((parts.hostname, parts.port), timeout=5) as connection:
         connection.sendall((request * 2 + last).encode())
         with connection.makefile("rb") as stream:
-            answer = stream.read()
-    assert answer.count(b"HTTP/1.1 200") == 3
-    assert answer.count(b'"TipoConsumo"') == 3
+            response = stream.read()
+    assert response.count(b"HTTP/1.1 200") == 3
+    assert response.count(b'"TipoConsumo"') == 3
 
 
-def test_a_chunked_request_is_read(reachcore: str) -> None:
+def test_chunked_request_is_accepted(reachcore: str) -> None:
     def body() -> Iterator[bytes]:
         yield b'{"MesConsulta"'
         yield b': "2026-10"}'
@@ -171,11 +171,11 @@ def test_a_chunked_request_is_read(reachcore: str) -> None:
     headers = {"RCApiKey": KEY, "Content-Type": "application/json"}
     with requests.Session() as session:
         for _ in range(2):
-            answer = session.post(reachcore + PATH, data=body(), headers=headers, timeout=5)
-            assert answer.json()["Transacciones"] > 0
+            response = session.post(reachcore + PATH, data=body(), headers=headers, timeout=5)
+            assert response.json()["Transacciones"] > 0
 
 
-def test_a_client_of_http_1_0_gets_no_chunks(reachcore: str) -> None:
+def test_http_1_0_response_is_not_chunked(reachcore: str) -> None:
     body = b'{"MesConsulta": "2026-10"}'
     parts = urlsplit(reachcore)
     with socket.create_connection((parts.hostname, parts.port), timeout=5) as connection:
@@ -185,13 +185,13 @@ def test_a_client_of_http_1_0_gets_no_chunks(reachcore: str) -> None:
             + body
         )
         with connection.makefile("rb") as stream:
-            head, _, answer = stream.read().partition(b"\r\n\r\n")
+            head, _, response = stream.read().partition(b"\r\n\r\n")
     assert b"chunked" not in head
-    assert json.loads(answer)["TipoConsumo"] == "Postpago"
+    assert json.loads(response)["TipoConsumo"] == "Postpago"
 
 
 @pytest.mark.parametrize(("length", "status"), [("much", 400), ("-1", 413), ("99999999", 413)])
-def test_an_unreadable_request_is_refused(reachcore: str, length: str, status: int) -> None:
+def test_invalid_content_length_is_rejected(reachcore: str, length: str, status: int) -> None:
     with connect(reachcore) as connection:
         connection.putrequest("POST", PATH)
         connection.putheader("Content-Length", length)
@@ -199,43 +199,43 @@ def test_an_unreadable_request_is_refused(reachcore: str, length: str, status: i
         assert connection.getresponse().status == status
 
 
-def test_a_large_csv_arrives_whole(reachcore: str) -> None:
+def test_large_csv_is_complete(reachcore: str) -> None:
     bulk = {"account": "Acme Timbrado", "month": "2026-10", "rows": 50_000}
     requests.post(f"{reachcore}/_control/bulk", json=bulk, timeout=5).raise_for_status()
     with connect(reachcore) as connection:
-        response = ask(connection, "/csv")
+        response = send(connection, "/csv")
         content = response.read()
         assert int(response.headers["Content-Length"]) == len(content)
         connection.request("GET", "/_control/served/Acme%20Timbrado/2026-10/csv")
         assert connection.getresponse().read() == content
 
 
-def test_both_sandboxes_live_in_one_process(reachcore: str, factible: str) -> None:
+def test_both_fake_pacs_run_in_one_process(reachcore: str, factible: str) -> None:
     assert urlsplit(reachcore).port != urlsplit(factible).port
-    assert {entry["name"] for entry in state(reachcore, "state")} == {
+    assert {entry["name"] for entry in control(reachcore, "state")} == {
         "Acme Timbrado",
         "Norte Prepago",
     }
-    assert [entry["username"] for entry in state(factible, "state")] == ["pruebas"]
+    assert [entry["username"] for entry in control(factible, "state")] == ["pruebas"]
 
 
-def test_leaving_the_context_hangs_up(books: FakePacState) -> None:
+def test_end_of_the_context_closes_connections(pac_state: FakePacState) -> None:
     with ExitStack() as stack:
-        with serve(FakeReachcore(books.reachcore)) as url:
+        with serve(FakeReachcore(pac_state.reachcore)) as url:
             connection = stack.enter_context(connect(url))
-            assert ask(connection).read()
+            assert send(connection).read()
         with pytest.raises(ConnectionError):
-            ask(connection)
+            send(connection)
     with pytest.raises(ConnectionRefusedError):
-        ask_once(url)
+        send_once(url)
 
 
-def test_tls_when_a_context_is_given(books: FakePacState, tmp_path: Path) -> None:
+def test_tls_with_a_context(pac_state: FakePacState, tmp_path: Path) -> None:
     pytest.importorskip("cryptography")
     certificate, key = make_ssl_devcert(str(tmp_path / "pac"), cn="localhost")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
-    with serve(FakeReachcore(books.reachcore), ssl_context=context) as url:
+    with serve(FakeReachcore(pac_state.reachcore), ssl_context=context) as url:
         assert url.startswith("https://127.0.0.1:")
         local = url.replace("127.0.0.1", "localhost")
         for _ in range(2):
@@ -256,75 +256,79 @@ def test_tls_when_a_context_is_given(books: FakePacState, tmp_path: Path) -> Non
 # ------------------------------------------------------------------------------ faults
 
 
-@pytest.mark.parametrize(("fault", "bought"), [("cut-before", False), ("cut-after", True)])
-def test_a_cut_gives_no_byte_of_answer(factible: str, fault: str, bought: bool) -> None:
+@pytest.mark.parametrize(("fault", "applied"), [("cut-before", False), ("cut-after", True)])
+def test_cut_closes_the_connection_without_a_response(
+    factible: str, fault: str, applied: bool
+) -> None:
     set_fault(factible, "agregarContrato", fault)
     with pytest.raises(requests.exceptions.ConnectionError, match=r"closed connection|reset"):
-        buy(factible)
-    assert contracted(factible) == (1500 if bought else 1000)
-    assert [one["reply_sent"] for one in purchases(factible)] == ([False] if bought else [])
-    assert b"200" in buy(factible)
-    assert purchases(factible)[-1]["reply_sent"] is True
+        create_contract(factible)
+    assert contracted_stamps(factible) == (1500 if applied else 1000)
+    assert [contract["reply_sent"] for contract in contracts(factible)] == (
+        [False] if applied else []
+    )
+    assert b"200" in create_contract(factible)
+    assert contracts(factible)[-1]["reply_sent"] is True
 
 
 @pytest.mark.parametrize(("path", "operation"), [("", "saldos"), ("/csv", "csv"), ("/pdf", "pdf")])
-def test_a_truncated_answer_breaks_off_halfway(reachcore: str, path: str, operation: str) -> None:
+def test_truncated_response_ends_halfway(reachcore: str, path: str, operation: str) -> None:
     set_fault(reachcore, operation, "truncated")
     with connect(reachcore) as connection:
-        response = ask(connection, path)
+        response = send(connection, path)
         assert response.status == 200
-        whole = int(response.headers["Content-Length"])
+        length = int(response.headers["Content-Length"])
         with pytest.raises(http.client.IncompleteRead) as caught:
             response.read()
-        assert len(caught.value.partial) == whole // 2
-        assert state(reachcore, "calls")[-1]["answered"] is False
+        assert len(caught.value.partial) == length // 2
+        assert control(reachcore, "calls")[-1]["answered"] is False
 
 
-def test_a_truncated_reply_follows_a_purchase(factible: str) -> None:
+def test_truncated_reply_applies_the_contract(factible: str) -> None:
     set_fault(factible, "agregarContrato", "truncated")
     with pytest.raises(requests.exceptions.ChunkedEncodingError):
-        buy(factible)
-    assert contracted(factible) == 1500
-    assert purchases(factible)[0]["reply_sent"] is False
+        create_contract(factible)
+    assert contracted_stamps(factible) == 1500
+    assert contracts(factible)[0]["reply_sent"] is False
 
 
-def test_slow_buys_after_the_client_has_given_up(factible: str) -> None:
+def test_slow_applies_the_contract_after_the_client_timeout(factible: str) -> None:
     set_fault(factible, "agregarContrato", "slow", seconds=0.6)
     with pytest.raises(requests.exceptions.ReadTimeout):
-        buy(factible, timeout=0.2)
-    assert purchases(factible) == []
-    assert state(factible, "calls")[0]["outcome"] == "in-progress"
-    eventually(lambda: contracted(factible) == 1500)
+        create_contract(factible, timeout=0.2)
+    assert contracts(factible) == []
+    assert control(factible, "calls")[0]["outcome"] == "in-progress"
+    wait_until(lambda: contracted_stamps(factible) == 1500)
 
 
-def test_slow_after_buys_before_it_lets_the_client_wait(factible: str) -> None:
+def test_slow_after_applies_the_contract_before_the_delay(factible: str) -> None:
     set_fault(factible, "agregarContrato", "slow-after", seconds=0.6)
     with pytest.raises(requests.exceptions.ReadTimeout):
-        buy(factible, timeout=0.2)
-    assert contracted(factible) == 1500
-    assert purchases(factible)[0]["reply_sent"] is False
+        create_contract(factible, timeout=0.2)
+    assert contracted_stamps(factible) == 1500
+    assert contracts(factible)[0]["reply_sent"] is False
 
 
-def test_a_slow_call_holds_up_no_other(reachcore: str) -> None:
+def test_slow_call_does_not_block_others(reachcore: str) -> None:
     set_fault(reachcore, "saldos", "slow", seconds=1)
-    waiting = threading.Thread(target=ask_once, args=(reachcore,))
+    waiting = threading.Thread(target=send_once, args=(reachcore,))
     waiting.start()
-    eventually(lambda: state(reachcore, "calls"))
-    assert ask_once(reachcore)
+    wait_until(lambda: control(reachcore, "calls"))
+    assert send_once(reachcore)
     assert waiting.is_alive()
     waiting.join()
 
 
-def test_reads_lag_behind_a_contract_and_catch_up(factible: str) -> None:
+def test_lagging_reads_eventually_include_the_contract(factible: str) -> None:
     set_fault(factible, "getTimbres", "lagging-reads", times=-1, seconds=1)
-    assert b"200" in buy(factible)
+    assert b"200" in create_contract(factible)
     assert b">1000</" in count(factible)
-    eventually(lambda: b">1500</" in count(factible))
+    wait_until(lambda: b">1500</" in count(factible))
 
 
-def test_purchases_at_once_all_count(factible: str) -> None:
+def test_concurrent_contracts_are_all_applied(factible: str) -> None:
     with ThreadPoolExecutor(16) as pool:
-        list(pool.map(lambda _: buy(factible, timbres=1, timeout=30), range(200)))
-    assert contracted(factible) == 1200
-    assert len(purchases(factible)) == 200
-    assert all(one["reply_sent"] for one in purchases(factible))
+        list(pool.map(lambda _: create_contract(factible, timbres=1, timeout=30), range(200)))
+    assert contracted_stamps(factible) == 1200
+    assert len(contracts(factible)) == 200
+    assert all(contract["reply_sent"] for contract in contracts(factible))

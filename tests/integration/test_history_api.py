@@ -1,4 +1,4 @@
-"""Snapshots, read: an issuer's history, and the balance of an account without one."""
+"""Snapshots: the history of an issuer, and the balance of an account without a PAC balance."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import pytest
 from local.fake_pacs.fake_data import bulk_rfc
 from tests.integration.harness import RFC, RFC_N, SF, FakeStack, check_problem
 
-import timbres.services.balances as work_balance
+from timbres.services import balances
 
 PATH = f"/accounts/{SF}/stamps/history"
 
 
-def nights(world: FakeStack, *consumed: int | None) -> None:
-    """Let one night pass for each number of stamps used before it; None is a night without run."""
+def run_days(world: FakeStack, *consumed: int | None) -> None:
+    """Run once per day, after the given stamps are consumed; None is a day without a run."""
     world.call("issuers", "PUT", f"/accounts/{SF}/issuers", body=[RFC, RFC_N])
     for stamps in consumed:
         if stamps is not None:
@@ -26,23 +26,25 @@ def nights(world: FakeStack, *consumed: int | None) -> None:
         world.clock.forward(days=1)
 
 
-def test_a_history_names_days_counts_and_what_was_consumed(world: FakeStack) -> None:
-    nights(world, 0, 10, None, 30)
+def test_history_has_days_counts_and_consumption(world: FakeStack) -> None:
+    run_days(world, 0, 10, None, 30)
     body = world.get(PATH, rfc=RFC).body
-    assert [(one["date"], one["used"], one["consumed"]) for one in body["snapshots"]] == [
+    assert [
+        (snapshot["date"], snapshot["used"], snapshot["consumed"]) for snapshot in body["snapshots"]
+    ] == [
         ("2026-11-19", 250, None),
         ("2026-11-20", 260, 10),
         ("2026-11-22", 290, 30),
     ]
-    one_day = world.get(PATH, rfc=RFC, **{"from": "2026-11-20", "to": "2026-11-20"}).body
-    assert [one["used"] for one in one_day["snapshots"]] == [260]
+    filtered = world.get(PATH, rfc=RFC, **{"from": "2026-11-20", "to": "2026-11-20"}).body
+    assert [snapshot["used"] for snapshot in filtered["snapshots"]] == [260]
 
 
-def test_snapshots_are_kept_for_400_days(world: FakeStack) -> None:
-    nights(world, 0)
+def test_snapshots_expire_after_400_days(world: FakeStack) -> None:
+    run_days(world, 0)
     for item in world.stack.items("SnapshotsTable"):
-        kept = item["expires_at"] - Decimal(datetime.fromisoformat(item["at"]).timestamp())
-        assert kept == 400 * 24 * 3600
+        seconds = item["expires_at"] - Decimal(datetime.fromisoformat(item["at"]).timestamp())
+        assert seconds == 400 * 24 * 3600
     assert len(world.stack.items("SnapshotsTable")) >= 2
 
 
@@ -57,47 +59,47 @@ def test_snapshots_are_kept_for_400_days(world: FakeStack) -> None:
         ({"rfc": RFC, "until": "2026-11-19"}, "parameter-invalid", "until"),
     ],
 )
-def test_a_question_that_is_none(
+def test_invalid_parameters_are_rejected(
     world: FakeStack, query: dict[str, str], code: str, field: str
 ) -> None:
     check_problem(world.get(PATH, **query), 400, code, field)
 
 
-def test_the_balance_is_made_of_snapshots_and_says_what_is_missing(world: FakeStack) -> None:
-    nights(world, 0, 10, None, 30)
+def test_balance_from_snapshots_lists_the_missing_days(world: FakeStack) -> None:
+    run_days(world, 0, 10, None, 30)
     body = world.get(f"/accounts/{SF}/balance", month="2026-11").body
     assert (body["source"], body["plan"], body["transactions"]) == ("snapshots", None, 40)
     assert body["by_issuer"] == [{"rfc": RFC, "amount": 40}]
-    assert [(one["date"], one["amount"]) for one in body["movements"]] == [
+    assert [(movement["date"], movement["amount"]) for movement in body["movements"]] == [
         ("2026-11-19", 10),
         ("2026-11-20", 30),
     ]
-    missing = [one["date"] for one in body["missing_days"]]
+    missing = [day["date"] for day in body["missing_days"]]
     assert "2026-11-21" in missing
     assert "2026-11-20" not in missing
-    one = world.get(f"/accounts/{SF}/balance", month="2026-11", rfc=RFC_N).body
-    assert (one["transactions"], one["by_issuer"]) == (0, [])
+    issuer_balance = world.get(f"/accounts/{SF}/balance", month="2026-11", rfc=RFC_N).body
+    assert (issuer_balance["transactions"], issuer_balance["by_issuer"]) == (0, [])
 
 
-def test_a_purchase_in_between_is_no_consumption(world: FakeStack) -> None:
-    nights(world, 0, 10)
+def test_contract_between_snapshots_is_not_consumption(world: FakeStack) -> None:
+    run_days(world, 0, 10)
     assert world.create_contract(RFC, 500).status == 201
     world.books.solucion_factible.consume(RFC, 5)
     world.run()
     assert world.get(f"/accounts/{SF}/balance", month="2026-11").body["transactions"] == 15
 
 
-def test_a_month_without_counts_has_no_total(world: FakeStack) -> None:
+def test_month_without_snapshots_has_no_total(world: FakeStack) -> None:
     body = world.get(f"/accounts/{SF}/balance", month="2026-10").body
     assert (body["source"], body["transactions"], body["as_of"]) == ("snapshots", None, None)
     assert len(body["missing_days"]) == 31
 
 
-# ------------------------------------------------------- the balance, from snapshots put there
+# --------------------------------------------------------------- balances from snapshots
 
 
-def keep(world: FakeStack, counts: dict[str, dict[str, tuple[int, int]]]) -> None:
-    """Put snapshots of 05:00 where a run keeps them: contracted and used, by RFC and day."""
+def put_snapshots(world: FakeStack, counts: dict[str, dict[str, tuple[int, int]]]) -> None:
+    """Store snapshots of 05:00: contracted and used stamps, by RFC and day."""
     puts = [
         {
             "PutRequest": {
@@ -121,20 +123,20 @@ def keep(world: FakeStack, counts: dict[str, dict[str, tuple[int, int]]]) -> Non
 
 
 def balance(world: FakeStack, month: str, **query: str) -> dict[str, Any]:
-    answer = world.get(f"/accounts/{SF}/balance", month=month, **query)
-    assert answer.status == 200, answer.text
-    body: dict[str, Any] = answer.body
+    response = world.get(f"/accounts/{SF}/balance", month=month, **query)
+    assert response.status == 200, response.text
+    body: dict[str, Any] = response.body
     return body
 
 
-def test_months_add_up_at_their_edges(world: FakeStack) -> None:
-    keep(
+def test_consumption_at_month_boundaries_is_counted_once(world: FakeStack) -> None:
+    put_snapshots(
         world,
         {
             RFC: {
                 "2026-09-01": (900, 100),
                 "2026-09-29": (900, 130),
-                # A gap over the month's end: it stands on the day on which it begins.
+                # The consumption of a gap belongs to its first day.
                 "2026-10-03": (900, 150),
                 "2026-10-31": (900, 180),
                 "2026-11-01": (900, 187),
@@ -144,11 +146,14 @@ def test_months_add_up_at_their_edges(world: FakeStack) -> None:
         },
     )
 
-    amounts = {month: balance(world, month) for month in ("2026-09", "2026-10", "2026-11")}
+    balances_by_month = {
+        month: balance(world, month) for month in ("2026-09", "2026-10", "2026-11")
+    }
 
-    assert [one["transactions"] for one in amounts.values()] == [50, 42, 13]
-    assert sum(one["transactions"] for one in amounts.values()) == (200 - 100) + (15 - 10)
-    assert amounts["2026-10"]["movements"] == [
+    assert [body["transactions"] for body in balances_by_month.values()] == [50, 42, 13]
+    total = sum(body["transactions"] for body in balances_by_month.values())
+    assert total == (200 - 100) + (15 - 10)
+    assert balances_by_month["2026-10"]["movements"] == [
         {"rfc": rfc, "date": day, "kind": "Consumo de timbre", "amount": amount}
         for rfc, day, amount in (
             (RFC, "2026-10-03", 30),
@@ -156,13 +161,20 @@ def test_months_add_up_at_their_edges(world: FakeStack) -> None:
             (RFC, "2026-10-31", 7),
         )
     ]
-    assert amounts["2026-10"]["issuers"] == {"registered": None, "authorized": None, "stamping": 2}
-    one = balance(world, "2026-10", rfc=RFC)
-    assert (one["transactions"], one["by_issuer"]) == (37, [{"rfc": RFC, "amount": 37}])
+    assert balances_by_month["2026-10"]["issuers"] == {
+        "registered": None,
+        "authorized": None,
+        "stamping": 2,
+    }
+    issuer_balance = balance(world, "2026-10", rfc=RFC)
+    assert (issuer_balance["transactions"], issuer_balance["by_issuer"]) == (
+        37,
+        [{"rfc": RFC, "amount": 37}],
+    )
 
 
-def test_a_counter_that_went_down_tells_nothing_and_says_so(world: FakeStack) -> None:
-    keep(
+def test_day_of_a_decreased_count_is_missing(world: FakeStack) -> None:
+    put_snapshots(
         world,
         {RFC: {"2026-10-01": (900, 800), "2026-10-02": (500, 3), "2026-10-03": (500, 10)}},
     )
@@ -170,14 +182,14 @@ def test_a_counter_that_went_down_tells_nothing_and_says_so(world: FakeStack) ->
     body = balance(world, "2026-10")
 
     assert body["transactions"] == 7
-    assert [one["date"] for one in body["movements"]] == ["2026-10-02"]
-    missing = [one["date"] for one in body["missing_days"]]
+    assert [movement["date"] for movement in body["movements"]] == ["2026-10-02"]
+    missing = [day["date"] for day in body["missing_days"]]
     assert "2026-10-01" in missing
     assert "2026-10-02" not in missing
 
 
-def test_one_count_is_no_consumption_and_no_zero(world: FakeStack) -> None:
-    keep(world, {RFC: {"2026-10-05": (900, 800)}})
+def test_single_snapshot_has_no_consumption(world: FakeStack) -> None:
+    put_snapshots(world, {RFC: {"2026-10-05": (900, 800)}})
 
     body = balance(world, "2026-10")
 
@@ -186,30 +198,30 @@ def test_one_count_is_no_consumption_and_no_zero(world: FakeStack) -> None:
     assert body["as_of"] == "2026-10-05T05:00:00-06:00"
 
 
-@pytest.mark.parametrize("more", [0, 1])
-def test_movements_end_where_an_answer_is_long_enough_and_totals_do_not(
-    world: FakeStack, more: int, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("excess", [0, 1])
+def test_movements_are_truncated_and_totals_are_not(
+    world: FakeStack, excess: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert work_balance.MAX_MOVEMENTS == 5_000
-    monkeypatch.setattr(work_balance, "MAX_MOVEMENTS", 100)
+    assert balances.MAX_MOVEMENTS == 5_000
+    monkeypatch.setattr(balances, "MAX_MOVEMENTS", 100)
     first = date(2026, 10, 1)
 
     def days(count: int) -> dict[str, tuple[int, int]]:
         return {f"{first + timedelta(days=n)}": (9_000, n) for n in range(count + 1)}
 
     counts = {bulk_rfc(n): days(25) for n in range(4)}
-    keep(world, counts | ({RFC: days(1)} if more else {}))
+    put_snapshots(world, counts | ({RFC: days(1)} if excess else {}))
 
     body = balance(world, "2026-10")
 
-    assert body["transactions"] == 100 + more
+    assert body["transactions"] == 100 + excess
     assert len(body["movements"]) == 100
-    assert body["truncated"] is bool(more)
-    assert ("report" in body) is bool(more)
+    assert body["truncated"] is bool(excess)
+    assert ("report" in body) is bool(excess)
 
 
-def test_another_account_s_snapshots_are_not_counted(world: FakeStack) -> None:
-    keep(world, {RFC: {"2026-10-05": (900, 800), "2026-10-06": (900, 810)}})
+def test_snapshots_of_another_account_are_ignored(world: FakeStack) -> None:
+    put_snapshots(world, {RFC: {"2026-10-05": (900, 800), "2026-10-06": (900, 810)}})
     world.create_account("acme-sf-two", world.secret(SF))
 
     body = world.get("/accounts/acme-sf-two/balance", month="2026-10").body

@@ -1,4 +1,4 @@
-"""A caller that means harm, beyond what test_bad_input has: a clear 4xx, nothing asked or kept."""
+"""Requests of hostile callers: a clear 4xx, no call to a PAC, nothing stored."""
 
 from __future__ import annotations
 
@@ -22,37 +22,39 @@ from tests.integration.harness import (
 MIB = 1024 * 1024
 CONTRACTS = f"/accounts/{SF}/contracts"
 ISSUERS = f"/accounts/{SF}/issuers"
-ORDER = {"rfc": RFC, "stamps": 500}
+REQUEST = {"rfc": RFC, "stamps": 500}
 
 
-@pytest.fixture
-def quiet(reader: FakeStack) -> Iterator[FakeStack]:
-    """The shared world; whatever is asked in it, no PAC is called and nothing is kept."""
-    yield reader
-    assert reader.calls() == []
+@pytest.fixture(autouse=True)
+def assert_no_side_effects(shared_stack: FakeStack) -> Iterator[None]:
+    """Check after each test that no PAC was called and nothing was stored or published."""
+    yield
+    assert shared_stack.calls() == []
     for table in ("ContractsTable", "IssuersTable", "ReportsTable"):
-        assert reader.stack.items(table) == []
-    assert reader.published == []
-    assert reader.queued_messages() == 0
+        assert shared_stack.stack.items(table) == []
+    assert shared_stack.published == []
+    assert shared_stack.queued_messages() == 0
 
 
-def ask(world: FakeStack, folder: str, event: dict[str, Any]) -> ApiResponse:
+def invoke(world: FakeStack, folder: str, event: dict[str, Any]) -> ApiResponse:
     return world.parse_response(world.invoke(folder, event))
 
 
-def refused(answer: ApiResponse, *codes: str) -> dict[str, Any]:
-    """Check that an answer is a short 4xx of one of these codes; return it."""
-    assert answer.body["code"] in codes, answer.text[:300]
-    assert 400 <= answer.status < 500
-    # What it tells of the caller's own text is short, and prints.
-    assert len(answer.text) < 1_000
-    assert answer.text.isprintable()
-    return check_problem(answer, answer.status, answer.body["code"], answer.body.get("field"))
+def check_rejection(response: ApiResponse, *codes: str) -> dict[str, Any]:
+    """Check that a response is a short 4xx with one of these codes; return its body."""
+    assert response.body["code"] in codes, response.text[:300]
+    assert 400 <= response.status < 500
+    # It quotes the text of the caller truncated and printable.
+    assert len(response.text) < 1_000
+    assert response.text.isprintable()
+    return check_problem(
+        response, response.status, response.body["code"], response.body.get("field")
+    )
 
 
 # ---------------------------------------------------------------------------------- paths
 
-# As the gateway hands a path parameter on, decoded or not.
+# API Gateway passes a path parameter decoded or encoded.
 SEGMENTS = {
     "dots": "..",
     "dots encoded": "%2e%2e",
@@ -88,20 +90,20 @@ ACCOUNT_ROUTES = {
     "balance": ("GET", f"/accounts/{RC}/balance", {"month": "2026-10"}, None),
     "stamp_count": ("GET", f"/accounts/{SF}/stamps", {"rfc": RFC}, None),
     "issuers": ("PUT", ISSUERS, {}, json.dumps([RFC])),
-    "contract": ("POST", CONTRACTS, {}, json.dumps(ORDER)),
+    "contract": ("POST", CONTRACTS, {}, json.dumps(REQUEST)),
     "report": ("GET", f"/accounts/{RC}/reports", {}, None),
 }
 
 
 @pytest.mark.parametrize("folder", ACCOUNT_ROUTES)
-def test_no_trick_with_a_path_leads_to_an_account(quiet: FakeStack, folder: str) -> None:
+def test_manipulated_path_reaches_no_account(shared_stack: FakeStack, folder: str) -> None:
     method, path, query, body = ACCOUNT_ROUTES[folder]
     for text in SEGMENTS.values():
         event = proxy_event(method, path, query, body, {"Idempotency-Key": "k"})
         event["path"] = path.replace(RC, text).replace(SF, text)
         event["pathParameters"] = {"account": text}
 
-        refused(ask(quiet, folder, event), "account-unknown", "route-not-found")
+        check_rejection(invoke(shared_stack, folder, event), "account-unknown", "route-not-found")
 
 
 @pytest.mark.parametrize(
@@ -117,23 +119,23 @@ def test_no_trick_with_a_path_leads_to_an_account(quiet: FakeStack, folder: str)
         ("run", "/runs/2026-11-19", "run_id", "run-not-found"),
     ],
 )
-def test_no_trick_with_a_path_leads_to_a_record(
-    quiet: FakeStack, folder: str, path: str, name: str, code: str
+def test_manipulated_path_reaches_no_record(
+    shared_stack: FakeStack, folder: str, path: str, name: str, code: str
 ) -> None:
     for text in filter(None, SEGMENTS.values()):
         event = proxy_event("GET", path)
         event["path"] = f"{path.rpartition('/')[0]}/{text}"
         event["pathParameters"] = {**(event["pathParameters"] or {}), name: text}
 
-        refused(ask(quiet, folder, event), code, "route-not-found")
+        check_rejection(invoke(shared_stack, folder, event), code, "route-not-found")
 
 
 # -------------------------------------------------------------------------------- headers
 
 
-def buying(headers: dict[str, list[str]], **changes: Any) -> dict[str, Any]:
-    """Return the event of a purchase with these headers, as the gateway tells of many."""
-    event = proxy_event("POST", CONTRACTS, body=json.dumps(ORDER))
+def contract_event(headers: dict[str, list[str]], **changes: Any) -> dict[str, Any]:
+    """Return the event of a contract request with these multi-value headers."""
+    event = proxy_event("POST", CONTRACTS, body=json.dumps(REQUEST))
     event["multiValueHeaders"] |= headers
     event["headers"] |= {name: values[-1] for name, values in headers.items() if values}
     return event | changes
@@ -160,14 +162,18 @@ def buying(headers: dict[str, list[str]], **changes: Any) -> dict[str, Any]:
     ],
     ids=range(15),
 )
-def test_a_purchase_needs_one_sure_key(quiet: FakeStack, headers: dict[str, list[str]]) -> None:
-    body = refused(ask(quiet, "contract", buying(headers)), "idempotency-key-invalid")
+def test_contract_request_needs_exactly_one_valid_key(
+    shared_stack: FakeStack, headers: dict[str, list[str]]
+) -> None:
+    body = check_rejection(
+        invoke(shared_stack, "contract", contract_event(headers)), "idempotency-key-invalid"
+    )
 
     assert body["field"] == "Idempotency-Key"
 
 
-def test_headers_of_others_change_nothing(quiet: FakeStack) -> None:
-    tricks = {
+def test_unrelated_headers_change_nothing(shared_stack: FakeStack) -> None:
+    headers = {
         "X-HTTP-Method-Override": ["DELETE"],
         "X-Original-URL": ["/accounts"],
         "X-Forwarded-Host": ["example.com"],
@@ -177,9 +183,9 @@ def test_headers_of_others_change_nothing(quiet: FakeStack) -> None:
         "Content-Type": ["text/plain", "application/xml"],
         "Idempotency-Key": [str(uuid.uuid4())],
     }
-    event = buying(tricks, body='{"rfc": "x", "stamps": 1}')
+    event = contract_event(headers, body='{"rfc": "x", "stamps": 1}')
 
-    assert refused(ask(quiet, "contract", event), "rfc-invalid")["field"] == "rfc"
+    assert check_rejection(invoke(shared_stack, "contract", event), "rfc-invalid")["field"] == "rfc"
 
 
 # ---------------------------------------------------------------------------------- query
@@ -204,10 +210,12 @@ def test_headers_of_others_change_nothing(quiet: FakeStack) -> None:
     ],
     ids=range(13),
 )
-def test_a_query_that_means_harm(quiet: FakeStack, name: str, value: str, code: str) -> None:
+def test_hostile_query_is_rejected(
+    shared_stack: FakeStack, name: str, value: str, code: str
+) -> None:
     event = proxy_event("GET", f"/accounts/{RC}/balance", {"month": "2026-10"} | {name: value})
 
-    body = refused(ask(quiet, "balance", event), code)
+    body = check_rejection(invoke(shared_stack, "balance", event), code)
 
     assert body["field"] == name[:40].replace("\ud800", "?").replace("\r\n", "??")
 
@@ -236,17 +244,17 @@ def test_a_query_that_means_harm(quiet: FakeStack, name: str, value: str, code: 
     ],
     ids=range(10),
 )  # fmt: skip
-def test_text_that_is_none_in_each_field(
-    quiet: FakeStack, path: str, body: str, field: str
+def test_invalid_text_is_rejected_in_every_field(
+    shared_stack: FakeStack, path: str, body: str, field: str
 ) -> None:
     folder = "report" if path.endswith("reports") else "contract"
     text = body.replace("%s", "as the portal shows ")
     event = proxy_event("POST", path, body=text, headers={"Idempotency-Key": "k"})
 
-    answer = ask(quiet, folder, event)
+    response = invoke(shared_stack, folder, event)
 
-    assert answer.status == 400
-    assert check_problem(answer, 400, answer.body["code"], field)["detail"].isprintable()
+    assert response.status == 400
+    assert check_problem(response, 400, response.body["code"], field)["detail"].isprintable()
 
 
 @pytest.mark.parametrize(
@@ -261,10 +269,14 @@ def test_text_that_is_none_in_each_field(
     ],
     ids=range(6),
 )
-def test_an_order_is_utf_8(quiet: FakeStack, body: bytes, code: str) -> None:
+def test_contract_body_must_be_utf_8(shared_stack: FakeStack, body: bytes, code: str) -> None:
     headers = {"Idempotency-Key": "k"}
-    refused(quiet.call("contract", "POST", CONTRACTS, body=body, headers=headers, is_base64=True),
-            code)  # fmt: skip
+
+    response = shared_stack.call(
+        "contract", "POST", CONTRACTS, body=body, headers=headers, is_base64=True
+    )
+
+    check_rejection(response, code)
 
 
 DEEP = {
@@ -276,18 +288,19 @@ DEEP = {
 }
 
 
-@pytest.mark.parametrize("what", DEEP)
-def test_a_list_of_issuers_nested_deep(quiet: FakeStack, what: str) -> None:
-    body = refused(quiet.call("issuers", "PUT", ISSUERS, body=DEEP[what]), "body-invalid",
-                   "issuers-invalid")  # fmt: skip
+@pytest.mark.parametrize("case", DEEP)
+def test_deeply_nested_issuer_list_is_rejected(shared_stack: FakeStack, case: str) -> None:
+    response = shared_stack.call("issuers", "PUT", ISSUERS, body=DEEP[case])
+
+    body = check_rejection(response, "body-invalid", "issuers-invalid")
 
     assert body["field"] == "body" or body["code"] == "issuers-invalid"
 
 
-def test_an_order_nested_deep(quiet: FakeStack) -> None:
+def test_deeply_nested_contract_body_is_rejected(shared_stack: FakeStack) -> None:
     headers = {"Idempotency-Key": "k"}
     body = DEEP["lists"]
-    check_problem(quiet.call("contract", "POST", CONTRACTS, body=body, headers=headers), 413,
+    check_problem(shared_stack.call("contract", "POST", CONTRACTS, body=body, headers=headers), 413,
             "body-too-large", "body")  # fmt: skip
 
 
@@ -314,11 +327,13 @@ def test_an_order_nested_deep(quiet: FakeStack) -> None:
     ],
     ids=range(17),
 )
-def test_a_row_that_means_harm_is_named(quiet: FakeStack, row: str, field: str) -> None:
-    answer = quiet.call("issuers", "PUT", ISSUERS, body=f"[{row}]")
+def test_hostile_row_is_rejected_with_its_line_and_field(
+    shared_stack: FakeStack, row: str, field: str
+) -> None:
+    response = shared_stack.call("issuers", "PUT", ISSUERS, body=f"[{row}]")
 
-    body = refused(answer, "issuers-invalid")
-    assert [(one["line"], one["field"]) for one in body["rejected"]] == [(1, field)]
+    body = check_rejection(response, "issuers-invalid")
+    assert [(row["line"], row["field"]) for row in body["rejected"]] == [(1, field)]
 
 
 CSV = {
@@ -337,19 +352,19 @@ CSV = {
 }
 
 
-@pytest.mark.parametrize("what", CSV)
-def test_a_csv_of_issuers_that_means_harm(quiet: FakeStack, what: str) -> None:
-    text, field = CSV[what]
+@pytest.mark.parametrize("case", CSV)
+def test_hostile_csv_of_issuers_is_rejected(shared_stack: FakeStack, case: str) -> None:
+    text, field = CSV[case]
     event = proxy_event("PUT", ISSUERS, body=text, headers={"Content-Type": "text/csv"})
     tracemalloc.start()
     try:
-        answer = ask(quiet, "issuers", event)
+        response = invoke(shared_stack, "issuers", event)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
 
-    body = refused(answer, "issuers-invalid", "body-invalid")
+    body = check_rejection(response, "issuers-invalid", "body-invalid")
     if body["code"] == "issuers-invalid":
-        assert {one["field"] for one in body["rejected"]} == {field}
-    # The body itself is 2 MB at most; the rest is what its cells take.
+        assert {row["field"] for row in body["rejected"]} == {field}
+    # The body has at most 2 MB; its cells need the rest.
     assert peak < 160 * MIB

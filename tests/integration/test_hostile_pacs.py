@@ -1,4 +1,4 @@
-"""A PAC, or whoever answers in its place, that means harm: a clear error and bounded memory."""
+"""Responses of a hostile PAC or proxy: a clear error and bounded memory."""
 
 from __future__ import annotations
 
@@ -48,48 +48,52 @@ SOAP = (COUNT, CONTRACT, LIVE_WSDL)
 
 
 @cache
-def kept(act: Operation, url: str) -> PacClient:
-    """A client as a warm function keeps it."""
-    return create_client(act.account(url))
+def warm_client(operation: Operation, url: str) -> PacClient:
+    """Return the client that a warm function reuses."""
+    return create_client(operation.account(url))
 
 
-def ask(act: Operation, url: str, seconds: float = 4) -> Any:
-    # With a live WSDL, it is the first call that asks for it.
-    client = create_client(act.account(url)) if act is LIVE_WSDL else kept(act, url)
-    return act.do(client, Deadline(seconds))
+def call(operation: Operation, url: str, seconds: float = 4) -> Any:
+    # Only the first call of a client reads the live WSDL.
+    client = (
+        create_client(operation.account(url))
+        if operation is LIVE_WSDL
+        else warm_client(operation, url)
+    )
+    return operation.call(client, Deadline(seconds))
 
 
 @pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+def short_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
     shorten_timeouts(monkeypatch)
 
 
 @pytest.fixture
 def trap() -> Iterator[RawServer]:
-    """A server that nobody may come to."""
+    """A server that must receive no connection."""
 
-    def listen(odd: RawServer, connection: socket.socket) -> None:
-        odd.read_request(connection)
+    def listen(server: RawServer, connection: socket.socket) -> None:
+        server.read_request(connection)
 
-    with raw_server(listen) as odd:
-        yield odd
-        assert odd.accepted == 0
-        assert odd.received == b""
+    with raw_server(listen) as server:
+        yield server
+        assert server.accepted == 0
+        assert server.received == b""
 
 
 @contextmanager
-def memory_below(most: int) -> Iterator[None]:
-    """Let the memory in use grow by less than ``most`` bytes."""
+def memory_below(limit: int) -> Iterator[None]:
+    """Let the memory in use grow by less than ``limit`` bytes."""
     tracemalloc.start()
     try:
         yield
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert peak < most
+    assert peak < limit
 
 
-# ----------------------------------------------------------------- more than can be wanted
+# --------------------------------------------------------------------------- large bodies
 
 HEADS = {
     "1 GB declared": (b"Content-Length: 1073741824\r\n", b""),
@@ -104,13 +108,13 @@ def flooding(how: str, sent: list[int]) -> Callable[[RawServer, socket.socket], 
     head, frame = HEADS[how]
     piece = frame + b"," * 0x40000 + (b"\r\n" if frame else b"")
 
-    def behave(odd: RawServer, connection: socket.socket) -> None:
-        odd.read_request(connection)
+    def behave(server: RawServer, connection: socket.socket) -> None:
+        server.read_request(connection)
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/xml\r\n" + head + b"\r\n")
         if "one chunk" in how:
             connection.sendall(b"F" * 15 + b"\r\n")
-        # Made as it is sent: nobody here holds a gigabyte either.
-        while not odd.over.is_set():
+        # Sent in pieces, so that the test needs no gigabyte of memory.
+        while not server.stopped.is_set():
             connection.sendall(piece)
             sent[0] += len(piece)
 
@@ -118,25 +122,30 @@ def flooding(how: str, sent: list[int]) -> Callable[[RawServer, socket.socket], 
 
 
 @pytest.mark.parametrize(
-    ("act", "how"),
+    ("operation", "how"),
     [
-        *((act, "1 GB declared") for act in OPERATIONS),
-        # What is read to a short bound is cheap to flood in every way.
-        *((act, how) for act in OPERATIONS if act.most_bytes <= MIB for how in [*HEADS][1:]),
+        *((operation, "1 GB declared") for operation in OPERATIONS),
+        # Every flood is cheap to test with a small limit.
+        *(
+            (operation, how)
+            for operation in OPERATIONS
+            if operation.max_bytes <= MIB
+            for how in [*HEADS][1:]
+        ),
         (BALANCE, "more than any number"),
         (CSV, "chunks without end"),
     ],
 )
-def test_a_body_without_measure_is_left_at_its_bound(act: Operation, how: str) -> None:
+def test_large_body_is_rejected_at_the_limit(operation: Operation, how: str) -> None:
     sent = [0]
-    with raw_server(flooding(how, sent)) as odd, memory_below(4 * MIB):
+    with raw_server(flooding(how, sent)) as server, memory_below(4 * MIB):
         with expect_pac_error("pac-protocol-error") as errors:
-            ask(act, odd.url, 20)
-        assert f"longer than {act.most_bytes:,} bytes" in errors[0].detail
-        assert odd.accepted == 1
-    # What lies in the sockets' buffers was sent and never read.
-    read_at_most = 0 if "Content-Length" in HEADS[how][0].decode() else act.most_bytes
-    assert sent[0] < read_at_most + 16 * MIB
+            call(operation, server.url, 20)
+        assert f"longer than {operation.max_bytes:,} bytes" in errors[0].detail
+        assert server.accepted == 1
+    # The socket buffers hold data that was sent and not read.
+    max_read = 0 if "Content-Length" in HEADS[how][0].decode() else operation.max_bytes
+    assert sent[0] < max_read + 16 * MIB
 
 
 @pytest.mark.parametrize(
@@ -150,145 +159,141 @@ def test_a_body_without_measure_is_left_at_its_bound(act: Operation, how: str) -
     ],
     ids=["a size of 60,000 digits", "below 0", "size without end", "extension", "underscore"],
 )
-def test_chunks_that_are_none_end_with_an_error(frame: bytes) -> None:
-    def behave(odd: RawServer, connection: socket.socket) -> None:
-        odd.read_request(connection)
+def test_malformed_chunks_raise_an_error(frame: bytes) -> None:
+    def behave(server: RawServer, connection: socket.socket) -> None:
+        server.read_request(connection)
         connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + frame)
 
-    with raw_server(behave) as odd, memory_below(2 * MIB), expect_pac_error("pac-timeout"):
-        ask(CONTRACT, odd.url, 1)
+    with raw_server(behave) as server, memory_below(2 * MIB), expect_pac_error("pac-timeout"):
+        call(CONTRACT, server.url, 1)
 
 
 # --------------------------------------------------------------------------- compressed
 
 
-def gzip_of(content: bytes) -> bytes:
-    return gzip.compress(content)
-
-
-def members(content: bytes) -> bytes:
+def gzip_members(content: bytes) -> bytes:
     half = len(content) // 2
     return gzip.compress(content[:half]) + gzip.compress(b"") + gzip.compress(content[half:])
 
 
-def bare(content: bytes) -> bytes:
+def raw_deflate(content: bytes) -> bytes:
     packer = zlib.compressobj(1, wbits=-zlib.MAX_WBITS)
     return packer.compress(content) + packer.flush()
 
 
-def plain(content: bytes) -> bytes:
+def identity(content: bytes) -> bytes:
     return content
 
 
 ENCODINGS = [
-    ("gzip", gzip_of),
-    ("x-gzip", gzip_of),
-    (" GZIP ", gzip_of),
-    ("gzip", members),
+    ("gzip", gzip.compress),
+    ("x-gzip", gzip.compress),
+    (" GZIP ", gzip.compress),
+    ("gzip", gzip_members),
     ("deflate", zlib.compress),
-    ("deflate", bare),
-    ("identity", plain),
-    ("none", plain),
-    ("", plain),
+    ("deflate", raw_deflate),
+    ("identity", identity),
+    ("none", identity),
+    ("", identity),
 ]
 
 
 @every_operation
 @pytest.mark.parametrize("frame", [None, 1], ids=["whole", "a byte a chunk"])
 @pytest.mark.parametrize(("encoding", "pack"), ENCODINGS)
-def test_a_compressed_answer_is_as_good_as_a_plain_one(
-    act: Operation,
+def test_compressed_response_equals_the_plain_one(
+    operation: Operation,
     encoding: str,
     pack: Callable[[bytes], bytes],
     frame: int | None,
-    place: tuple[PacServer, str],
+    pac_server: PacServer,
+    url: str,
 ) -> None:
-    stage, url = place
-    sandbox = act.fake_pac()
-    # The same answers twice: a statement names the second that it was written in.
-    answers: list[tuple[bytes, str, list[tuple[str, str]]]] = []
+    fake_pac = operation.fake_pac()
+    # Replay the responses: a statement contains the time of its creation.
+    responses: list[tuple[bytes, str, list[tuple[str, str]]]] = []
 
-    def noting(environ: Any, start_response: Any) -> Any:
+    def record(environ: Any, start_response: Any) -> Any:
         started: list[Any] = []
-        body = b"".join(sandbox(environ, lambda *args: started.append(args)))
+        body = b"".join(fake_pac(environ, lambda *args: started.append(args)))
         status, headers = started[0][:2]
-        kept = [(name, value) for name, value in headers if name.lower() != "content-length"]
-        answers.append((body, status, kept))
-        start_response(status, kept)
+        other_headers = [
+            (name, value) for name, value in headers if name.lower() != "content-length"
+        ]
+        responses.append((body, status, other_headers))
+        start_response(status, other_headers)
         return [body]
 
-    def packing(_environ: Any, start_response: Any) -> Any:
-        content, status, headers = answers.pop(0)
+    def replay_compressed(_environ: Any, start_response: Any) -> Any:
+        content, status, headers = responses.pop(0)
         start_response(status, [*headers, ("Content-Encoding", encoding)])
         body = pack(content)
         return [body] if frame is None else [bytes([byte]) for byte in body]
 
-    stage.serve_app(noting)
-    expected = ask(act, url)
-    stage.serve_app(packing)
-    assert ask(act, url) == expected
-    assert {one["HTTP_ACCEPT_ENCODING"] for one in stage.requests} == {"gzip, deflate"}
+    pac_server.serve_app(record)
+    expected = call(operation, url)
+    pac_server.serve_app(replay_compressed)
+    assert call(operation, url) == expected
+    assert {environ["HTTP_ACCEPT_ENCODING"] for environ in pac_server.requests} == {"gzip, deflate"}
 
 
 @pytest.mark.parametrize(
-    ("encoding", "pack"), [("gzip", gzip_of), ("deflate", zlib.compress), ("deflate", bare)]
+    ("encoding", "pack"),
+    [("gzip", gzip.compress), ("deflate", zlib.compress), ("deflate", raw_deflate)],
 )
-def test_nothing_is_left_behind_where_a_piece_ends(
-    encoding: str, pack: Callable[[bytes], bytes], place: tuple[PacServer, str]
+def test_decompression_is_complete_at_piece_boundaries(
+    encoding: str, pack: Callable[[bytes], bytes], pac_server: PacServer, url: str
 ) -> None:
-    """64 KiB are decompressed at a time; the rest of a match may wait for the next time."""
-    stage, url = place
+    """The client decompresses 64 KiB at a time; the end of a match may be in the next piece."""
     for size in range(65_530, 65_560):
         content = b"Cuenta,".ljust(size)
-        stage.serve_app(respond_with(pack(content), "text/csv", Content_Encoding=encoding))
-        assert ask(CSV, url) == content
+        pac_server.serve_app(respond_with(pack(content), "text/csv", Content_Encoding=encoding))
+        assert call(CSV, url) == content
 
 
 @every_operation
 @pytest.mark.parametrize(
     "encoding", ["br", "zstd", "compress", "gzip, gzip", "identity, gzip", "gzip;q=1", "x" * 9_000]
 )
-def test_another_compression_is_refused(
-    act: Operation, encoding: str, place: tuple[PacServer, str]
+def test_unsupported_compression_is_rejected(
+    operation: Operation, encoding: str, pac_server: PacServer, url: str
 ) -> None:
-    stage, url = place
-    stage.serve_app(respond_with(gzip_of(b"x"), Content_Encoding=encoding))
+    pac_server.serve_app(respond_with(gzip.compress(b"x"), Content_Encoding=encoding))
     with expect_pac_error("pac-protocol-error") as errors:
-        ask(act, url)
+        call(operation, url)
     assert "compressed" in errors[0].detail
     assert errors[0].problem_type.may_have_taken_effect
-    assert len(stage.requests) == 1
+    assert len(pac_server.requests) == 1
 
 
-@pytest.mark.parametrize("act", [BALANCE, CSV, COUNT, CONTRACT], ids=repr)
+@pytest.mark.parametrize("operation", [BALANCE, CSV, COUNT, CONTRACT], ids=repr)
 @pytest.mark.parametrize(
     ("encoding", "content"),
     [
-        ("gzip", gzip_of(b"x" * 1000)[:-1]),
-        ("gzip", gzip_of(b"x" * 1000)[:5]),
-        ("gzip", gzip_of(b"x" * 1000) + b"x"),
-        ("gzip", gzip_of(b"x" * 1000)[:-8] + bytes(8)),
+        ("gzip", gzip.compress(b"x" * 1000)[:-1]),
+        ("gzip", gzip.compress(b"x" * 1000)[:5]),
+        ("gzip", gzip.compress(b"x" * 1000) + b"x"),
+        ("gzip", gzip.compress(b"x" * 1000)[:-8] + bytes(8)),
         ("gzip", zlib.compress(b"x")),
         ("gzip", b"<html></html>"),
         ("deflate", zlib.compress(b"x" * 1000)[:-1]),
-        ("deflate", bare(b"x" * 1000)[:-1]),
-        ("deflate", gzip_of(b"x")),
+        ("deflate", raw_deflate(b"x" * 1000)[:-1]),
+        ("deflate", gzip.compress(b"x")),
         ("deflate", b"\xff" * 100),
     ],
     ids=range(10),
 )
-def test_what_cannot_be_decompressed_is_no_answer(
-    act: Operation, encoding: str, content: bytes, place: tuple[PacServer, str]
+def test_malformed_compressed_body_is_rejected(
+    operation: Operation, encoding: str, content: bytes, pac_server: PacServer, url: str
 ) -> None:
-    stage, url = place
-    stage.serve_app(respond_with(content, Content_Encoding=encoding))
+    pac_server.serve_app(respond_with(content, Content_Encoding=encoding))
     with expect_pac_error("pac-protocol-error") as errors:
-        ask(act, url)
+        call(operation, url)
     assert "decompressed" in errors[0].detail
 
 
-def packed(size: int, window: int) -> bytes:
-    """Return so many blanks, compressed to a thousandth."""
+def compressed_blanks(size: int, window: int) -> bytes:
+    """Return ``size`` blanks, compressed by a factor of about 1,000."""
     packer = zlib.compressobj(9, wbits=window)
     pieces = [packer.compress(b" " * MIB) for _ in range(size // MIB)]
     return b"".join(pieces) + packer.flush()
@@ -296,28 +301,27 @@ def packed(size: int, window: int) -> bytes:
 
 @pytest.mark.parametrize(("encoding", "window"), [("gzip", 31), ("deflate", 15), ("deflate", -15)])
 @pytest.mark.parametrize(
-    ("act", "size"),
+    ("operation", "size"),
     [(COUNT, 64 * MIB), (CONTRACT, 64 * MIB), (LIVE_WSDL, 64 * MIB), (BALANCE, 257 * MIB)],
     ids=repr,
 )
-def test_a_bomb_is_left_at_the_bound_of_what_it_decompresses_to(
-    act: Operation, size: int, encoding: str, window: int, place: tuple[PacServer, str]
+def test_decompression_bomb_is_rejected_at_the_limit(
+    operation: Operation, size: int, encoding: str, window: int, pac_server: PacServer, url: str
 ) -> None:
-    stage, url = place
-    bomb = packed(size, window)
+    bomb = compressed_blanks(size, window)
     assert len(bomb) < 300_000
-    stage.serve_app(respond_with(bomb, Content_Encoding=encoding))
+    pac_server.serve_app(respond_with(bomb, Content_Encoding=encoding))
     with memory_below(4 * MIB), expect_pac_error("pac-protocol-error") as errors:
-        ask(act, url, 25)
-    assert f"longer than {act.most_bytes:,} bytes" in errors[0].detail
+        call(operation, url, 25)
+    assert f"longer than {operation.max_bytes:,} bytes" in errors[0].detail
 
 
-# Deflate without end: of blanks, of blocks that hold nothing, of gzip members that hold nothing.
+# Endless streams: blanks, empty deflate blocks, empty gzip members, a gzip file name.
 BLANKS = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
 ENDLESS = {
     "blanks": ("deflate", BLANKS.compress(b" " * MIB) + BLANKS.flush(zlib.Z_FULL_FLUSH)),
     "nothing": ("deflate", b"\x00\x00\x00\xff\xff" * 10_000),
-    "members of nothing": ("gzip", gzip_of(b"") * 1_000),
+    "members of nothing": ("gzip", gzip.compress(b"") * 1_000),
     "a name": ("gzip", b"x" * 50_000),
 }
 
@@ -326,13 +330,13 @@ def endless(how: str, sent: list[int], pause: float) -> Callable[[RawServer, soc
     encoding, again = ENDLESS[how]
     start = b"\x1f\x8b\x08\x08" + bytes(6) if how == "a name" else again
 
-    def behave(odd: RawServer, connection: socket.socket) -> None:
-        odd.read_request(connection)
+    def behave(server: RawServer, connection: socket.socket) -> None:
+        server.read_request(connection)
         connection.sendall(
             b"HTTP/1.1 200 OK\r\nContent-Type: text/xml\r\n"
             b"Content-Encoding: %s\r\n\r\n%s" % (encoding.encode(), start)
         )
-        while not odd.over.wait(pause):
+        while not server.stopped.wait(pause):
             connection.sendall(again)
             sent[0] += len(again)
 
@@ -340,98 +344,103 @@ def endless(how: str, sent: list[int], pause: float) -> Callable[[RawServer, soc
 
 
 @pytest.mark.parametrize("how", ENDLESS)
-@pytest.mark.parametrize("act", SOAP, ids=repr)
-def test_a_compressed_stream_without_end_is_left_at_its_bound(act: Operation, how: str) -> None:
+@pytest.mark.parametrize("operation", SOAP, ids=repr)
+def test_endless_compressed_stream_is_rejected_at_the_limit(operation: Operation, how: str) -> None:
     sent = [0]
-    with raw_server(endless(how, sent, 0)) as odd, memory_below(4 * MIB):
+    with raw_server(endless(how, sent, 0)) as server, memory_below(4 * MIB):
         with expect_pac_error("pac-protocol-error") as errors:
-            ask(act, odd.url, 20)
-        assert f"longer than {act.most_bytes:,} bytes" in errors[0].detail
-    assert sent[0] < act.most_bytes + 16 * MIB
+            call(operation, server.url, 20)
+        assert f"longer than {operation.max_bytes:,} bytes" in errors[0].detail
+    assert sent[0] < operation.max_bytes + 16 * MIB
 
 
 @pytest.mark.parametrize("how", ENDLESS)
-def test_a_compressed_stream_that_drips_ends_at_the_deadline(how: str) -> None:
-    with raw_server(endless(how, [0], 0.3)) as odd, expect_pac_error("pac-timeout"):
-        ask(BALANCE, odd.url, 0.8)
+def test_slow_compressed_stream_times_out_at_the_deadline(how: str) -> None:
+    with raw_server(endless(how, [0], 0.3)) as server, expect_pac_error("pac-timeout"):
+        call(BALANCE, server.url, 0.8)
 
 
 @every_operation
-def test_what_is_packed_without_saying_so_is_no_answer(
-    act: Operation, place: tuple[PacServer, str]
+def test_compressed_body_without_its_header_is_rejected(
+    operation: Operation, pac_server: PacServer, url: str
 ) -> None:
-    stage, url = place
-    stage.serve_app(respond_with(packed(10 * MIB, 31)))
+    pac_server.serve_app(respond_with(compressed_blanks(10 * MIB, 31)))
     with memory_below(4 * MIB), expect_pac_error("pac-protocol-error"):
-        ask(act, url)
+        call(operation, url)
 
 
-# ---------------------------------------------------------------------------- elsewhere
+# ---------------------------------------------------------------------------- redirects
 
 
 @every_operation
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_no_redirect_is_followed_wherever_it_leads(
-    act: Operation, status: int, place: tuple[PacServer, str], trap: RawServer
+def test_redirects_are_not_followed(
+    operation: Operation, status: int, pac_server: PacServer, url: str, trap: RawServer
 ) -> None:
-    stage, url = place
-    here, there = url.removeprefix("http:"), trap.url.removeprefix("http:")
-    for location in (f"{url}/again", here, trap.url, there, "/again", "file:///etc/hostname", ""):
-        stage.serve_app(respond_with(b"", status=status, Location=location))
+    same_host, other_host = url.removeprefix("http:"), trap.url.removeprefix("http:")
+    for location in (
+        f"{url}/again",
+        same_host,
+        trap.url,
+        other_host,
+        "/again",
+        "file:///etc/hostname",
+        "",
+    ):
+        pac_server.serve_app(respond_with(b"", status=status, Location=location))
         with expect_pac_error("pac-protocol-error") as errors:
-            ask(act, url)
+            call(operation, url)
         assert "redirect" in errors[0].detail
-        assert len(stage.requests) == 1
+        assert len(pac_server.requests) == 1
 
 
 @pytest.mark.parametrize("status", [301, 307])
-def test_the_body_of_a_redirect_is_not_read(status: int) -> None:
+def test_body_of_a_redirect_is_not_read(status: int) -> None:
     sent = [0]
 
-    def behave(odd: RawServer, connection: socket.socket) -> None:
-        odd.read_request(connection)
+    def behave(server: RawServer, connection: socket.socket) -> None:
+        server.read_request(connection)
         connection.sendall(b"HTTP/1.1 %d X\r\nLocation: /again\r\n\r\n" % status)
-        while not odd.over.is_set():
+        while not server.stopped.is_set():
             connection.sendall(b" " * MIB)
             sent[0] += MIB
-            assert sent[0] < 64 * MIB  # Ended here, or it would fill the memory.
+            assert sent[0] < 64 * MIB  # Stop here if the client reads the whole body.
 
-    with raw_server(behave) as odd, memory_below(4 * MIB):
+    with raw_server(behave) as server, memory_below(4 * MIB):
         with expect_pac_error("pac-protocol-error") as errors:
-            ask(CONTRACT, odd.url)
+            call(CONTRACT, server.url)
         assert "redirect" in errors[0].detail
     assert sent[0] < 16 * MIB
 
 
-def importing(place: str) -> str:
+def wsdl_import(location: str) -> str:
     head, end = WSDL_TEXT.partition("<wsdl:types>")[::2]
-    return f'{head}<wsdl:import namespace="urn:x" location="{place}"/><wsdl:types>{end}'
+    return f'{head}<wsdl:import namespace="urn:x" location="{location}"/><wsdl:types>{end}'
 
 
-def including(place: str, how: str = "import") -> str:
+def schema_import(location: str, element: str = "import") -> str:
     begin = WSDL_TEXT.index(">", WSDL_TEXT.index("<xs:schema")) + 1
-    namespace = ' namespace="urn:x"' if how == "import" else ""
-    one = f'<xs:{how}{namespace} schemaLocation="{place}"/>'
-    return WSDL_TEXT[:begin] + one + WSDL_TEXT[begin:]
+    namespace = ' namespace="urn:x"' if element == "import" else ""
+    reference = f'<xs:{element}{namespace} schemaLocation="{location}"/>'
+    return WSDL_TEXT[:begin] + reference + WSDL_TEXT[begin:]
 
 
 @pytest.mark.parametrize(
     "make",
-    [importing, including, lambda place: including(place, "include")],
+    [wsdl_import, schema_import, lambda location: schema_import(location, "include")],
     ids=["WSDL", "schema", "included schema"],
 )
-def test_a_live_wsdl_leads_nowhere_else(
-    make: Callable[[str], str], place: tuple[PacServer, str], trap: RawServer
+def test_live_wsdl_with_external_references_is_rejected(
+    make: Callable[[str], str], pac_server: PacServer, url: str, trap: RawServer
 ) -> None:
-    stage, url = place
-    there = trap.url.removeprefix("http:")
-    for where in (f"{trap.url}/x", f"{there}/x", f"{url}/x", "x.xsd", "file:///dev/zero",
+    other_host = trap.url.removeprefix("http:")
+    for location in (f"{trap.url}/x", f"{other_host}/x", f"{url}/x", "x.xsd", "file:///dev/zero",
                   "file:/dev/zero", "/dev/zero", "ftp://127.0.0.1/x"):  # fmt: skip
-        stage.serve_app(respond_with(make(where)))
+        pac_server.serve_app(respond_with(make(location)))
         with expect_pac_error("pac-protocol-error") as errors:
-            ask(LIVE_WSDL, url)
+            call(LIVE_WSDL, url)
         assert "WSDL" in errors[0].detail
-        assert [one["REQUEST_METHOD"] for one in stage.requests] == ["GET"]
+        assert [environ["REQUEST_METHOD"] for environ in pac_server.requests] == ["GET"]
 
 
 # ---------------------------------------------------------------------------------- XML
@@ -446,49 +455,55 @@ def reply(fields: str, operation: str = "getTimbres") -> str:
     )
 
 
-def told(words: str) -> str:
-    return reply(f"<x:mensaje>{words}</x:mensaje>")
+def reply_message(text: str) -> str:
+    return reply(f"<x:mensaje>{text}</x:mensaje>")
 
 
-def noted(words: str) -> str:
-    return reply(f'<x:mensaje note="{words}">x</x:mensaje>')
+def reply_attribute(text: str) -> str:
+    return reply(f'<x:mensaje note="{text}">x</x:mensaje>')
 
 
 LAUGHS = "".join(f'<!ENTITY e{n} "{f"&e{n - 1};" * 10 if n else "x" * 10}">' for n in range(10))
 QUADRATIC = f'<!ENTITY q "{"x" * 50_000}">'
 
 XML = {
-    "a DTD": "<!DOCTYPE e:Envelope>" + told("x"),
-    "a DTD with a comment before it": "<!-- x --><!DOCTYPE e:Envelope []>" + told("x"),
-    "a DTD elsewhere": '<!DOCTYPE e:Envelope SYSTEM "{trap}/x.dtd">' + told("x"),
-    "a public DTD elsewhere": '<!DOCTYPE e PUBLIC "-//X//Y//EN" "{trap}/x.dtd">' + told("x"),
-    "a DTD of a device": '<!DOCTYPE e:Envelope SYSTEM "file:///dev/zero">' + told("x"),
-    "billion laughs": f"<!DOCTYPE e [{LAUGHS}]>" + told("&e9;"),
-    "billion laughs in an attribute": f"<!DOCTYPE e [{LAUGHS}]>" + noted("&e9;"),
-    "quadratic blow-up": f"<!DOCTYPE e [{QUADRATIC}]>" + told("&q;" * 50_000),
-    "quadratic blow-up in an attribute": f"<!DOCTYPE e [{QUADRATIC}]>" + noted("&q;" * 50_000),
-    "an entity of itself": '<!DOCTYPE e [<!ENTITY a "&b;"><!ENTITY b "&a;">]>' + told("&a;"),
-    "an entity elsewhere": '<!DOCTYPE e [<!ENTITY a SYSTEM "{trap}/x">]>' + told("&a;"),
-    "an entity of a file": '<!DOCTYPE e [<!ENTITY a SYSTEM "file:///etc/hostname">]>' + told("&a;"),
-    "an entity of a device": '<!DOCTYPE e [<!ENTITY a SYSTEM "file:///dev/zero">]>' + told("&a;"),
-    "a parameter elsewhere": '<!DOCTYPE e [<!ENTITY % p SYSTEM "{trap}/x">%p;]>' + told("x"),
+    "a DTD": "<!DOCTYPE e:Envelope>" + reply_message("x"),
+    "a DTD with a comment before it": "<!-- x --><!DOCTYPE e:Envelope []>" + reply_message("x"),
+    "a DTD elsewhere": '<!DOCTYPE e:Envelope SYSTEM "{trap}/x.dtd">' + reply_message("x"),
+    "a public DTD elsewhere": '<!DOCTYPE e PUBLIC "-//X//Y//EN" "{trap}/x.dtd">'
+    + reply_message("x"),
+    "a DTD of a device": '<!DOCTYPE e:Envelope SYSTEM "file:///dev/zero">' + reply_message("x"),
+    "billion laughs": f"<!DOCTYPE e [{LAUGHS}]>" + reply_message("&e9;"),
+    "billion laughs in an attribute": f"<!DOCTYPE e [{LAUGHS}]>" + reply_attribute("&e9;"),
+    "quadratic blow-up": f"<!DOCTYPE e [{QUADRATIC}]>" + reply_message("&q;" * 50_000),
+    "quadratic blow-up in an attribute": f"<!DOCTYPE e [{QUADRATIC}]>"
+    + reply_attribute("&q;" * 50_000),
+    "an entity of itself": '<!DOCTYPE e [<!ENTITY a "&b;"><!ENTITY b "&a;">]>'
+    + reply_message("&a;"),
+    "an entity elsewhere": '<!DOCTYPE e [<!ENTITY a SYSTEM "{trap}/x">]>' + reply_message("&a;"),
+    "an entity of a file": '<!DOCTYPE e [<!ENTITY a SYSTEM "file:///etc/hostname">]>'
+    + reply_message("&a;"),
+    "an entity of a device": '<!DOCTYPE e [<!ENTITY a SYSTEM "file:///dev/zero">]>'
+    + reply_message("&a;"),
+    "a parameter elsewhere": '<!DOCTYPE e [<!ENTITY % p SYSTEM "{trap}/x">%p;]>'
+    + reply_message("x"),
     "a parameter of a device": '<!DOCTYPE e [<!ENTITY % p SYSTEM "file:///dev/zero">%p;]>'
-    + told("x"),
-    "a default attribute": '<!DOCTYPE e [<!ATTLIST e:Envelope a CDATA "x">]>' + told("x"),
-    "an entity that is not": told("&a;"),
+    + reply_message("x"),
+    "a default attribute": '<!DOCTYPE e [<!ATTLIST e:Envelope a CDATA "x">]>' + reply_message("x"),
+    "an entity that is not": reply_message("&a;"),
     "elements 100,000 deep": "<a>" * 80_000,
-    "elements 100,000 deep in a reply": told("<a>" * 20_000 + "</a>" * 20_000),
-    "invalid UTF-8": told("\udcff\udcfe"),
-    "UTF-8 longer than needed": told("\udcc0\udcaf"),
-    "half a pair": told("&#xD800;"),
-    "NUL": told("\0"),
-    "NUL as a reference": told("&#0;"),
-    "a character of control": told("\x1b[31m"),
-    "two byte order marks": "\ufeff\ufeff" + told("x"),
-    "UTF-7": '<?xml version="1.0" encoding="UTF-7"?>+ADw-!DOCTYPE x+AD4-' + told("x"),
-    "an encoding that is not": '<?xml version="1.0" encoding="x-none"?>' + told("x"),
-    "XML 2.0 twice": '<?xml version="2.0"?><?xml version="2.0"?>' + told("x"),
-    "two of an attribute": told("x").replace("<n:return", '<n:return a="1" a="2"'),
+    "elements 100,000 deep in a reply": reply_message("<a>" * 20_000 + "</a>" * 20_000),
+    "invalid UTF-8": reply_message("\udcff\udcfe"),
+    "UTF-8 longer than needed": reply_message("\udcc0\udcaf"),
+    "half a pair": reply_message("&#xD800;"),
+    "NUL": reply_message("\0"),
+    "NUL as a reference": reply_message("&#0;"),
+    "a character of control": reply_message("\x1b[31m"),
+    "two byte order marks": "\ufeff\ufeff" + reply_message("x"),
+    "UTF-7": '<?xml version="1.0" encoding="UTF-7"?>+ADw-!DOCTYPE x+AD4-' + reply_message("x"),
+    "an encoding that is not": '<?xml version="1.0" encoding="x-none"?>' + reply_message("x"),
+    "XML 2.0 twice": '<?xml version="2.0"?><?xml version="2.0"?>' + reply_message("x"),
+    "two of an attribute": reply_message("x").replace("<n:return", '<n:return a="1" a="2"'),
     "nothing": "",
     "blanks": " \n" * 1000,
     "HTML": "<!DOCTYPE html><html><body>Mantenimiento</body></html>",
@@ -496,62 +511,63 @@ XML = {
 }
 
 
-@pytest.mark.parametrize("act", SOAP, ids=repr)
+@pytest.mark.parametrize("operation", SOAP, ids=repr)
 @pytest.mark.parametrize("what", XML)
-def test_xml_that_means_harm_is_refused(
-    act: Operation, what: str, place: tuple[PacServer, str], trap: RawServer
+def test_hostile_xml_is_rejected(
+    operation: Operation, what: str, pac_server: PacServer, url: str, trap: RawServer
 ) -> None:
-    stage, url = place
     content = XML[what].replace("{trap}", trap.url)
-    if act is CONTRACT:
+    if operation is CONTRACT:
         content = content.replace("getTimbres", "agregarContrato")
-    stage.serve_app(respond_with(content.encode("utf-8", "surrogateescape")))
+    pac_server.serve_app(respond_with(content.encode("utf-8", "surrogateescape")))
     with memory_below(2 * MIB), expect_pac_error("pac-protocol-error") as errors:
-        ask(act, url)
-    # A purchase whose answer is none may have been made; a WSDL buys nothing.
+        call(operation, url)
+    # The PAC may have created the contract.
     assert errors[0].problem_type.may_have_taken_effect
-    assert len(stage.requests) == 1
+    assert len(pac_server.requests) == 1
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32", "cp037"])
-def test_a_dtd_hides_in_no_encoding(encoding: str, place: tuple[PacServer, str]) -> None:
-    stage, url = place
-    text = f'<?xml version="1.0" encoding="{encoding}"?><!DOCTYPE e [{LAUGHS}]>' + told("&e9;")
-    stage.serve_app(respond_with(text.encode(encoding)))
+def test_dtd_is_rejected_in_every_encoding(encoding: str, pac_server: PacServer, url: str) -> None:
+    text = f'<?xml version="1.0" encoding="{encoding}"?><!DOCTYPE e [{LAUGHS}]>' + reply_message(
+        "&e9;"
+    )
+    pac_server.serve_app(respond_with(text.encode(encoding)))
     with memory_below(2 * MIB), expect_pac_error("pac-protocol-error"):
-        ask(COUNT, url)
+        call(COUNT, url)
 
 
 HARMLESS = {
-    "a byte order mark": "\ufeff" + told("x"),
-    "an inclusion": told('<i:include xmlns:i="http://www.w3.org/2001/XInclude" href="{trap}/x"/>'),
-    "a style sheet": '<?xml-stylesheet href="{trap}/x" type="text/xsl"?>' + told("x"),
-    "a schema": told("x").replace(
+    "a byte order mark": "\ufeff" + reply_message("x"),
+    "an inclusion": reply_message(
+        '<i:include xmlns:i="http://www.w3.org/2001/XInclude" href="{trap}/x"/>'
+    ),
+    "a style sheet": '<?xml-stylesheet href="{trap}/x" type="text/xsl"?>' + reply_message("x"),
+    "a schema": reply_message("x").replace(
         "<n:return",
         '<n:return xmlns:s="http://www.w3.org/2001/XMLSchema-instance" '
         f's:schemaLocation="{SERVICE} {{trap}}/x"',
     ),
-    "an attachment": told(
+    "an attachment": reply_message(
         '<o:Include xmlns:o="http://www.w3.org/2004/08/xop/include" href="{trap}/x"/>'
     ),
     "30,000 elements more": reply("<a/>" * 30_000),
     "20,000 attributes": reply("<a " + " ".join(f"a{n}=''" for n in range(20_000)) + "/>"),
     "10,000 namespaces": reply("<a " + " ".join(f"xmlns:a{n}='u'" for n in range(10_000)) + "/>"),
-    "long words": told("x" * 200_000),
-    "a remark": told("<!-- <!DOCTYPE x> -->"),
+    "a long message": reply_message("x" * 200_000),
+    "a comment": reply_message("<!-- <!DOCTYPE x> -->"),
 }
 
 
 @pytest.mark.parametrize("what", HARMLESS)
-def test_xml_that_does_no_harm_is_read_without_its_extras(
-    what: str, place: tuple[PacServer, str], trap: RawServer
+def test_harmless_extras_in_xml_are_ignored(
+    what: str, pac_server: PacServer, url: str, trap: RawServer
 ) -> None:
-    stage, url = place
-    stage.serve_app(respond_with(HARMLESS[what].replace("{trap}", trap.url)))
-    assert ask(COUNT, url) == Stamps(5, None, None)
+    pac_server.serve_app(respond_with(HARMLESS[what].replace("{trap}", trap.url)))
+    assert call(COUNT, url) == Stamps(5, None, None)
 
 
-# --------------------------------------------------------------------- words and numbers
+# ------------------------------------------------------------- other content and messages
 
 
 @pytest.mark.parametrize(
@@ -567,16 +583,15 @@ def test_xml_that_does_no_harm_is_read_without_its_extras(
     ],
     ids=range(7),
 )
-@pytest.mark.parametrize("act", [BALANCE, CSV, PDF], ids=repr)
-def test_a_200_that_is_nothing_of_the_kind(
-    act: Operation, media_type: str, content: str, place: tuple[PacServer, str]
+@pytest.mark.parametrize("operation", [BALANCE, CSV, PDF], ids=repr)
+def test_malformed_body_with_status_200_is_rejected(
+    operation: Operation, media_type: str, content: str, pac_server: PacServer, url: str
 ) -> None:
-    stage, url = place
-    stage.serve_app(respond_with(content, media_type))
+    pac_server.serve_app(respond_with(content, media_type))
     with memory_below(4 * MIB), expect_pac_error("pac-protocol-error") as errors:
-        ask(act, url)
+        call(operation, url)
     assert len(errors[0].detail) < 300
-    assert len(stage.requests) == 1
+    assert len(pac_server.requests) == 1
 
 
 @pytest.mark.parametrize(
@@ -593,82 +608,85 @@ def test_a_200_that_is_nothing_of_the_kind(
     ],
     ids=range(8),
 )
-def test_a_refusal_in_too_many_words_is_cut(
-    body: str, code: str, place: tuple[PacServer, str]
+def test_long_error_message_is_truncated(
+    body: str, code: str, pac_server: PacServer, url: str
 ) -> None:
-    stage, url = place
-    stage.serve_app(respond_with(body, "application/json", 400))
+    pac_server.serve_app(respond_with(body, "application/json", 400))
     with memory_below(16 * MIB), expect_pac_error(code) as errors:
-        ask(BALANCE, url)
+        call(BALANCE, url)
     assert len(errors[0].detail) < 700
     assert len(errors[0].pac_message or "") <= 300
     assert len(errors[0].pac_code or "") <= 300
 
 
-# -------------------------------------------------------------- what a caller sees of it
+# ------------------------------------------------------------ output of Timbres to callers
 
-HOSTILE_WORDS = (
+HOSTILE_MESSAGE = (
     "=cmd|'/c calc'!A1\r\nSubject: hola\r\n\r\n<script>alert(1)</script> javascript:alert(1) "
     "\u202egpj.exe\u2066 ${jndi:ldap://x} %n%s\tfin " + "x" * 50_000
 )
-SHOWN = (
+CLEANED_MESSAGE = (
     "=cmd|'/c calc'!A1 Subject: hola <script>alert(1)</script> javascript:alert(1) "
     "gpj.exe ${jndi:ldap://x} %n%s fin " + "x" * 300
 )[:300]
 
 
-def test_words_that_mean_harm_are_one_short_line_wherever_they_come(reader: FakeStack) -> None:
-    reader.fault("agregarContrato", "code", code="632", mensaje=HOSTILE_WORDS, times=1)
-    refused = check_problem(reader.create_contract(), 422, "transaction-limit-exceeded")
-    reader.fault("getTimbres", "code", code="601", mensaje=HOSTILE_WORDS, times=1)
-    rejected = check_problem(reader.get(f"/accounts/{SF}/stamps", rfc=RFC_N), 502,
+def test_hostile_message_is_cleaned_and_truncated_everywhere(
+    shared_stack: FakeStack,
+) -> None:
+    shared_stack.fault("agregarContrato", "code", code="632", mensaje=HOSTILE_MESSAGE, times=1)
+    rejection = check_problem(shared_stack.create_contract(), 422, "transaction-limit-exceeded")
+    shared_stack.fault("getTimbres", "code", code="601", mensaje=HOSTILE_MESSAGE, times=1)
+    credentials = check_problem(shared_stack.get(f"/accounts/{SF}/stamps", rfc=RFC_N), 502,
                        "pac-credentials-rejected")  # fmt: skip
 
-    assert refused["pac"]["message"] == rejected["pac"]["message"] == SHOWN
-    assert {one["pac_message"] for one in reader.contract_items()} == {SHOWN}
-    (event,) = reader.events("Credentials Rejected")
-    assert event["pac"]["message"] == SHOWN
-    (mail,) = reader.mails()
+    assert rejection["pac"]["message"] == credentials["pac"]["message"] == CLEANED_MESSAGE
+    assert {item["pac_message"] for item in shared_stack.contract_items()} == {CLEANED_MESSAGE}
+    (event,) = shared_stack.events("Credentials Rejected")
+    assert event["pac"]["message"] == CLEANED_MESSAGE
+    (mail,) = shared_stack.mails()
     subject, _, text = mail.partition("\n\n")
     assert subject == f"Timbres: credenciales rechazadas, cuenta {SF}"
     assert not [line for line in text.splitlines() if line.startswith(("Subject:", "=cmd"))]
-    for line in reader.log_lines():
+    for line in shared_stack.log_lines():
         assert len(json.dumps(line)) < 2_000
-    assert "x" * 301 not in reader.all_output()
-    assert "\u202e" not in reader.all_output()
+    assert "x" * 301 not in shared_stack.all_output()
+    assert "\u202e" not in shared_stack.all_output()
 
 
-def test_a_reply_without_measure_is_a_problem_and_a_purchase_in_doubt(reader: FakeStack) -> None:
-    stage = PacServer()
-    stage.serve_app(respond_with(told("x" * MIB)))
-    with serve(stage) as url:
-        reader.create_account("long-sf", reader.secret(SF, endpoint=url))
-        read = reader.get("/accounts/long-sf/stamps", rfc=RFC)
+def test_large_reply_returns_a_problem(
+    shared_stack: FakeStack,
+) -> None:
+    pac_server = PacServer()
+    pac_server.serve_app(respond_with(reply_message("x" * MIB)))
+    with serve(pac_server) as url:
+        shared_stack.create_account("long-sf", shared_stack.secret(SF, endpoint=url))
+        read = shared_stack.get("/accounts/long-sf/stamps", rfc=RFC)
     body = check_problem(read, 502, "pac-protocol-error")
     assert "longer than 262,144 bytes" in body["detail"]
     assert body["pac"] == {"name": "solucion-factible", "code": None, "message": None}
 
 
-def test_figures_without_measure_are_a_problem(
-    reader: FakeStack, monkeypatch: pytest.MonkeyPatch
+def test_response_larger_than_the_lambda_limit_returns_a_problem(
+    shared_stack: FakeStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stage = PacServer()
+    pac_server = PacServer()
     row = (
         '{"RFC":"' + "\\\\" * 14 + '%06d","Fecha":"2026-10-02T00:00:00",'
         '"TipoMovimiento":"' + "\N{PILE OF POO}" * 100 + '","Monto":1}'
     )
     rows = ",".join(row % n for n in range(6_000))
-    stage.serve_app(
+    pac_server.serve_app(
         respond_with(
             '{"TipoConsumo":"Postpago","FechaActual":"2026-11-19T13:53:41","Registrados":1,'
             f'"Autorizados":1,"GeneraronTimbre":1,"Transacciones":6000,"Detalle":[{rows}]}}'
         )
     )
-    with serve(stage) as url:
-        reader.create_account("long-rc", reader.secret(RC, endpoint=url))
-        # The longest movements there can be, and as many as an answer has.
-        whole = reader.get("/accounts/long-rc/balance", month="2026-10")
-        assert (whole.status, len(whole.body["movements"])) == (200, 5_000)
-        monkeypatch.setattr("timbres.handlers.http._MAX_RESPONSE_BYTES", len(whole.text) - 1)
-        answer = reader.get("/accounts/long-rc/balance", month="2026-10")
-    assert "ask for one rfc" in check_problem(answer, 422, "answer-too-large")["detail"]
+    with serve(pac_server) as url:
+        shared_stack.create_account("long-rc", shared_stack.secret(RC, endpoint=url))
+        # The longest possible movements, and the maximum number of them.
+        full = shared_stack.get("/accounts/long-rc/balance", month="2026-10")
+        assert (full.status, len(full.body["movements"])) == (200, 5_000)
+        monkeypatch.setattr("timbres.handlers.http._MAX_RESPONSE_BYTES", len(full.text) - 1)
+        response = shared_stack.get("/accounts/long-rc/balance", month="2026-10")
+    assert "ask for one rfc" in check_problem(response, 422, "answer-too-large")["detail"]

@@ -1,7 +1,7 @@
-"""No fan-out locks an account: threads, processes and functions that meet new credentials.
+"""Concurrent calls with new credentials do not lock an account.
 
-The fake PAC locks an account after five failed sign-ins. A process is a function loaded anew,
-with a client, a cache of secrets and memory of its own.
+The fake PAC locks an account after five failed sign-ins. A "process" is a newly loaded function
+with its own client, secret cache and memory.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from timbres.services import pac_access as access
 from timbres.services import stamps as stamp_count
 
 STAMPS = f"/accounts/{SF}/stamps"
-WELL = "well"
+SUCCESS = "success"
 REJECTED = "pac-credentials-rejected"
 ON_TRIAL = "account-credentials-on-trial"
 OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
@@ -45,29 +45,29 @@ _numbers = itertools.count()
 
 
 class SignIns:
-    """Every sign-in at the fake PAC: its status, and how many were under way with it."""
+    """Records the status of each sign-in at the fake PAC, and the number of concurrent ones."""
 
     def __init__(self, world: FakeStack, monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
         self.statuses: list[int] = []
-        self.together: list[int] = []
-        self._under_way = 0
+        self.concurrent: list[int] = []
+        self._in_progress = 0
         self._lock = threading.Lock()
-        books = world.books.solucion_factible
-        authenticate = books.authenticate
+        state = world.books.solucion_factible
+        authenticate = state.authenticate
 
-        def slowly(username: str, password: str) -> int:
+        def authenticate_slowly(username: str, password: str) -> int:
             with self._lock:
-                self._under_way += 1
-                together = self._under_way
+                self._in_progress += 1
+                concurrent = self._in_progress
             time.sleep(seconds)
             status = authenticate(username, password)
             with self._lock:
-                self._under_way -= 1
+                self._in_progress -= 1
                 self.statuses.append(status)
-                self.together.append(together)
+                self.concurrent.append(concurrent)
             return status
 
-        monkeypatch.setattr(books, "authenticate", slowly)
+        monkeypatch.setattr(state, "authenticate", authenticate_slowly)
 
     @property
     def failed(self) -> int:
@@ -75,53 +75,53 @@ class SignIns:
 
     def clear(self) -> None:
         self.statuses.clear()
-        self.together.clear()
+        self.concurrent.clear()
 
 
 @pytest.fixture
 def sign_ins(world: FakeStack, monkeypatch: pytest.MonkeyPatch) -> SignIns:
-    """The sign-ins of a PAC that takes a tenth of a second for each."""
+    """The sign-ins of a PAC that takes 0.1 seconds for each."""
     return SignIns(world, monkeypatch, 0.1)
 
 
 @pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Callers wait for a trial for a moment only."""
+def short_trial_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Callers wait at most 0.3 seconds for a trial."""
     monkeypatch.setattr(access, "_TRIAL_WAIT_SECONDS", 0.3)
 
 
 @contextmanager
-def processes(world: FakeStack, number: int) -> Iterator[list[Any]]:
-    """Give the parts of functions that have just started, each in a process of its own."""
+def start_processes(world: FakeStack, number: int) -> Iterator[list[Any]]:
+    """Yield the containers of newly started functions, one per process."""
     with world.environment("stamp_count"):
         yield [load_function("stamp_count").container for _ in range(number)]
 
 
-def count(parts: Any) -> str:
-    """Count an issuer's stamps; return ``well`` or the error's code."""
+def count(container: Any) -> str:
+    """Count an issuer's stamps; return ``success`` or the error's code."""
     try:
         stamp_count.get_current(
-            parts.pac_access, parts.issuer_repository, SF, Rfc(RFC), Deadline(25)
+            container.pac_access, container.issuer_repository, SF, Rfc(RFC), Deadline(25)
         )
     except TimbresError as error:
         return error.problem_type.code
-    return WELL
+    return SUCCESS
 
 
-def together(world: FakeStack, number: int, threads: int) -> set[str]:
-    """Let many threads of many processes count at the same time; return how it went."""
-    with processes(world, number) as all_parts, ThreadPoolExecutor(number * threads) as pool:
-        return set(pool.map(count, all_parts * threads))
+def count_concurrently(world: FakeStack, number: int, threads: int) -> set[str]:
+    """Count in many threads of many processes at the same time; return the outcomes."""
+    with start_processes(world, number) as containers, ThreadPoolExecutor(number * threads) as pool:
+        return set(pool.map(count, containers * threads))
 
 
-def give(world: FakeStack, password: str | None = None, **changes: Any) -> str:
-    """Give the account's secret a new version; return the password it has."""
+def change_secret(world: FakeStack, password: str | None = None, **changes: Any) -> str:
+    """Create a new version of the secret; return its password."""
     password = password or f"contraseña {next(_numbers)} & <nueva>"
     world.change_account(SF, world.secret(SF, password=password, **changes))
     return password
 
 
-def version(world: FakeStack) -> str:
+def current_version(world: FakeStack) -> str:
     secrets = world.stack.client("secretsmanager")
     return str(secrets.get_secret_value(SecretId=f"timbres/accounts/{SF}")["VersionId"])
 
@@ -130,114 +130,114 @@ def read(world: FakeStack) -> Any:
     return world.get(STAMPS, rfc=RFC)
 
 
-def known(world: FakeStack) -> tuple[CredentialRejectionRepository, Account]:
-    """Return the table of rejections, and the account in the version of now."""
-    with processes(world, 1) as (parts,):
-        return parts.pac_access._rejections, parts.account_repository.get(SF)
+def rejections_and_account(world: FakeStack) -> tuple[CredentialRejectionRepository, Account]:
+    """Return the rejection repository and the account with its current secret version."""
+    with start_processes(world, 1) as (container,):
+        return container.pac_access._rejections, container.account_repository.get(SF)
 
 
-# ------------------------------------------------------------------- a version's first call
+# --------------------------------------------------------------- first call of a version
 
 
 @pytest.mark.parametrize(("number", "threads"), [(1, 32), (6, 1), (4, 8)])
-def test_a_wrong_new_password_is_one_sign_in_for_all(
+def test_wrong_new_password_causes_one_sign_in(
     world: FakeStack, sign_ins: SignIns, number: int, threads: int
 ) -> None:
-    give(world)
+    change_secret(world)
 
-    assert together(world, number, threads) == {REJECTED}
+    assert count_concurrently(world, number, threads) == {REJECTED}
 
     assert sign_ins.statuses == [601]
     assert len(world.events("Credentials Rejected")) == 1
 
 
 @pytest.mark.parametrize(("number", "threads"), [(1, 32), (4, 8)])
-def test_a_good_new_password_is_tried_by_one_call_and_then_used_by_all(
+def test_valid_new_password_is_tried_by_one_call_first(
     world: FakeStack, sign_ins: SignIns, number: int, threads: int
 ) -> None:
-    give(world, world.credentials.password)
+    change_secret(world, world.credentials.password)
 
-    assert together(world, number, threads) == {WELL}
+    assert count_concurrently(world, number, threads) == {SUCCESS}
 
     assert sign_ins.statuses == [200] * number * threads
-    assert sign_ins.together[0] == 1
-    assert max(sign_ins.together) <= number * DEFAULT_CALLS_IN_FLIGHT
+    assert sign_ins.concurrent[0] == 1
+    assert max(sign_ins.concurrent) <= number * DEFAULT_CALLS_IN_FLIGHT
 
 
-def test_a_password_that_changes_while_all_work_does_not_lock_the_account(
+def test_password_changed_during_calls_does_not_lock_the_account(
     world: FakeStack, sign_ins: SignIns
 ) -> None:
-    """A rotation without a pause, in the midst of calls; functions keep a secret for a minute."""
-    with processes(world, 2) as all_parts, ThreadPoolExecutor(32) as pool:
-        counts = [pool.submit(count, parts) for parts in all_parts * 30]
+    """The rotation happens during calls; the functions cache the secret for a minute."""
+    with start_processes(world, 2) as containers, ThreadPoolExecutor(32) as pool:
+        counts = [pool.submit(count, container) for container in containers * 30]
         while len(sign_ins.statuses) < 10:
             time.sleep(0.01)
         new = f"contraseña {next(_numbers)} & <nueva>"
-        give(world, new)
+        change_secret(world, new)
         world.books.solucion_factible.set_account(password=new)
-        outcomes = {one.result() for one in counts}
+        outcomes = {future.result() for future in counts}
 
-    assert outcomes == {WELL}
+    assert outcomes == {SUCCESS}
     assert sign_ins.failed <= 2 * DEFAULT_CALLS_IN_FLIGHT < FAILED_ATTEMPTS_ALLOWED
     assert world.events("Credentials Rejected") == []
 
 
 @pytest.mark.parametrize("in_flight", [None, 1, 4])
-def test_a_password_that_is_wrong_all_at_once_fails_for_the_calls_in_flight_only(
+def test_invalidated_password_fails_only_for_the_calls_in_flight(
     world: FakeStack, sign_ins: SignIns, in_flight: int | None
 ) -> None:
-    give(world, world.credentials.password, calls_in_flight=in_flight)
-    with processes(world, 1) as (parts,):
-        assert count(parts) == WELL
+    change_secret(world, world.credentials.password, calls_in_flight=in_flight)
+    with start_processes(world, 1) as (container,):
+        assert count(container) == SUCCESS
         world.books.solucion_factible.set_account(password="another")
         sign_ins.clear()
         with ThreadPoolExecutor(32) as pool:
-            assert set(pool.map(count, [parts] * 64)) == {REJECTED}
+            assert set(pool.map(count, [container] * 64)) == {REJECTED}
 
     assert 1 <= sign_ins.failed <= (in_flight or DEFAULT_CALLS_IN_FLIGHT)
     assert len(world.events("Credentials Rejected")) == 1
 
 
-def test_a_trial_that_proves_nothing_is_followed_by_another_alone(
+def test_inconclusive_trial_is_followed_by_another_single_trial(
     world: FakeStack, sign_ins: SignIns
 ) -> None:
-    give(world, world.credentials.password)
+    change_secret(world, world.credentials.password)
     world.fault("getTimbres", "code", code="612", times=3)
 
-    with processes(world, 2) as all_parts, ThreadPoolExecutor(8) as pool:
-        outcomes = list(pool.map(count, all_parts * 4))
+    with start_processes(world, 2) as containers, ThreadPoolExecutor(8) as pool:
+        outcomes = list(pool.map(count, containers * 4))
 
-    assert sorted(outcomes) == ["pac-rejected-request"] * 3 + [WELL] * 5
-    # The PAC refused three before they signed in; the fourth, alone too, was accepted.
-    assert sign_ins.together[0] == 1
+    assert sorted(outcomes) == ["pac-rejected-request"] * 3 + [SUCCESS] * 5
+    # The PAC rejected three calls before the sign-in and accepted the fourth, also a trial.
+    assert sign_ins.concurrent[0] == 1
 
 
-def test_a_trial_that_proves_nothing_leaves_the_version_on_trial(
+def test_inconclusive_trial_leaves_the_version_on_trial(
     world: FakeStack, sign_ins: SignIns
 ) -> None:
-    give(world, "a wrong password")
+    change_secret(world, "a wrong password")
     world.fault("getTimbres", "code", code="612", times=3)
 
-    assert together(world, number=2, threads=8) == {"pac-rejected-request", REJECTED}
+    assert count_concurrently(world, number=2, threads=8) == {"pac-rejected-request", REJECTED}
 
-    # The three calls that the PAC refused for another reason accepted nothing.
+    # The three calls that failed for another reason prove nothing.
     assert sign_ins.failed == 1
 
 
-def test_a_trial_that_never_ends_holds_the_others_up_for_a_minute(
-    world: FakeStack, impatient: None
+def test_abandoned_trial_blocks_other_calls_for_a_minute(
+    world: FakeStack, short_trial_wait: None
 ) -> None:
-    give(world, world.credentials.password)
-    rejections, account = known(world)
+    change_secret(world, world.credentials.password)
+    rejections, account = rejections_and_account(world)
     assert rejections.start_trial(account, world.clock()) is not None
 
-    body = check_problem(answer := read(world), 503, ON_TRIAL, "account")
-    assert answer.headers["retry-after"] == "5"
+    body = check_problem(response := read(world), 503, ON_TRIAL, "account")
+    assert response.headers["retry-after"] == "5"
     assert SF in body["detail"]
     assert world.calls() == []
-    # Nothing was sent: the key stands for a contract that is rejected.
-    refused = check_problem(world.create_contract(RFC, 7), 503, ON_TRIAL, "account")
-    assert refused["contract"]["status"] == "rejected"
+    # Nothing was sent, so the contract is rejected.
+    problem = check_problem(world.create_contract(RFC, 7), 503, ON_TRIAL, "account")
+    assert problem["contract"]["status"] == "rejected"
     assert world.calls() == []
 
     world.clock.forward(seconds=TRIAL_SECONDS)
@@ -245,11 +245,11 @@ def test_a_trial_that_never_ends_holds_the_others_up_for_a_minute(
 
 
 @pytest.mark.parametrize("until", [10**12, -1])
-def test_a_trial_of_an_impossible_length_holds_nobody_up(
-    world: FakeStack, impatient: None, until: int
+def test_trial_with_an_invalid_end_blocks_no_call(
+    world: FakeStack, short_trial_wait: None, until: int
 ) -> None:
-    give(world, world.credentials.password)
-    _, account = known(world)
+    change_secret(world, world.credentials.password)
+    _, account = rejections_and_account(world)
     world.stack.client("dynamodb").update_item(
         TableName=world.stack.refs["CredentialRejectionsTable"],
         Key={"account": {"S": SF}, "entry": {"S": f"{account.version}#state"}},
@@ -260,16 +260,16 @@ def test_a_trial_of_an_impossible_length_holds_nobody_up(
     assert read(world).status == 200
 
 
-def test_a_version_once_accepted_costs_one_read_a_call_and_no_write(world: FakeStack) -> None:
+def test_accepted_version_costs_one_read_per_call_and_no_write(world: FakeStack) -> None:
     assert read(world).status == 200
     requests: list[str] = []
     for operation in ("Query", "GetItem", "UpdateItem", "PutItem"):
 
-        def noted(request: Any, operation: str = operation, **_: Any) -> None:
+        def record(request: Any, operation: str = operation, **_: Any) -> None:
             if world.stack.refs["CredentialRejectionsTable"] in request.body.decode():
                 requests.append(operation)
 
-        world.watch_aws("dynamodb", operation, noted)
+        world.watch_aws("dynamodb", operation, record)
     world.reset_warm_functions()
 
     assert read(world).status == 200
@@ -277,23 +277,23 @@ def test_a_version_once_accepted_costs_one_read_a_call_and_no_write(world: FakeS
     assert requests == ["Query"]
 
 
-def test_without_the_table_no_new_password_is_tried(world: FakeStack) -> None:
-    give(world, world.credentials.password)
+def test_new_password_is_not_tried_without_the_table(world: FakeStack) -> None:
+    change_secret(world, world.credentials.password)
     world.break_aws("dynamodb", "UpdateItem", "ThrottlingException")
     check_problem(read(world), 503, "storage-unavailable")
     assert world.calls() == []
 
 
-# ---------------------------------------------------------------------- versions apart
+# ----------------------------------------------------------------------- secret versions
 
 
-def test_the_rejection_of_an_older_version_leaves_that_of_a_newer_one(
+def test_rejection_of_an_old_version_keeps_that_of_a_new_one(
     world: FakeStack, sign_ins: SignIns
 ) -> None:
-    with processes(world, 3) as (old, new, cold):
-        assert count(old) == WELL
+    with start_processes(world, 3) as (old, new, cold):
+        assert count(old) == SUCCESS
         world.books.solucion_factible.set_account(password="another")
-        give(world)
+        change_secret(world)
         # The new version is rejected, while a process is about to call with the old one.
         assert count(new) == REJECTED
         with pytest.raises(TimbresError):
@@ -303,34 +303,36 @@ def test_the_rejection_of_an_older_version_leaves_that_of_a_newer_one(
         assert [item["account"] for item in world.rejections()] == [SF, SF]
         sign_ins.clear()
 
-        assert [count(parts) for parts in (old, new, cold) for _ in range(2)] == [REJECTED] * 6
+        assert [count(container) for container in (old, new, cold) for _ in range(2)] == [
+            REJECTED
+        ] * 6
 
     assert sign_ins.statuses == []
 
 
-def test_a_purchase_is_not_sent_with_a_password_that_was_rejected_meanwhile(
+def test_contract_is_not_sent_with_credentials_rejected_meanwhile(
     world: FakeStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stamps = world.books.solucion_factible.stamps
 
-    def then_it_is_rejected(*asked: Any) -> Any:
-        rejections, account = known(world)
+    def reject_credentials(*request: Any) -> Any:
+        rejections, account = rejections_and_account(world)
         now = world.clock()
         rejections.reject(account, CredentialRejection(now.isoformat(), "601", None), now)
-        return stamps(*asked)
+        return stamps(*request)
 
-    monkeypatch.setattr(world.books.solucion_factible, "stamps", then_it_is_rejected)
+    monkeypatch.setattr(world.books.solucion_factible, "stamps", reject_credentials)
 
     check_problem(world.create_contract(RFC, 7), 502, REJECTED)
 
     assert world.calls() == ["getTimbres"]
 
 
-# --------------------------------------------------------- what AWS loses or does not take
+# -------------------------------------------------------------------------- AWS failures
 
 
-class Lossy:
-    """A client of DynamoDB that loses each response: the SDK sends the write again."""
+class RepeatingClient:
+    """A DynamoDB client that sends each update twice, as the SDK does after a lost response."""
 
     def __init__(self, client: Any) -> None:
         self._client = client
@@ -344,103 +346,104 @@ class Lossy:
 
 
 def test_lost_responses_of_writes_change_nothing(world: FakeStack) -> None:
-    give(world)
-    rejections, account = known(world)
-    lossy = CredentialRejectionRepository(
-        Lossy(rejections._dynamodb), world.stack.refs["CredentialRejectionsTable"]
+    change_secret(world)
+    rejections, account = rejections_and_account(world)
+    repository = CredentialRejectionRepository(
+        RepeatingClient(rejections._dynamodb), world.stack.refs["CredentialRejectionsTable"]
     )
     now = world.clock()
     rejection = CredentialRejection(now.isoformat(), "601", None)
 
-    token = lossy.start_trial(account, now)
+    token = repository.start_trial(account, now)
     assert token is not None
-    assert lossy.start_trial(account, now) is None
-    lossy.end_trial(account, token)
-    assert lossy.start_trial(account, now) not in (None, token)
-    lossy.accept(account, now)
-    assert lossy.get_state(account).accepted
+    assert repository.start_trial(account, now) is None
+    repository.end_trial(account, token)
+    assert repository.start_trial(account, now) not in (None, token)
+    repository.accept(account, now)
+    assert repository.get_state(account).accepted
 
-    assert lossy.reject(account, rejection, now)
-    assert not lossy.reject(account, rejection, now)
-    assert not lossy.start_publication(account, now)
-    lossy.end_publication(account, now, published=False)
-    assert lossy.start_publication(account, now)
-    lossy.end_publication(account, now, published=True)
-    assert not lossy.start_publication(account, now)
-    state = lossy.get_state(account)
+    assert repository.reject(account, rejection, now)
+    assert not repository.reject(account, rejection, now)
+    assert not repository.start_publication(account, now)
+    repository.end_publication(account, now, published=False)
+    assert repository.start_publication(account, now)
+    repository.end_publication(account, now, published=True)
+    assert not repository.start_publication(account, now)
+    state = repository.get_state(account)
     assert state.rejection == CredentialRejection(now.isoformat(), "601", None, published=True)
 
 
 @pytest.fixture
-def wrong(world: FakeStack) -> FakeStack:
-    give(world)
-    return world
+def wrong_password(world: FakeStack) -> None:
+    change_secret(world)
 
 
-def test_a_rejection_that_could_not_be_published_is_published_by_the_next_caller(
-    wrong: FakeStack,
+def test_unpublished_rejection_is_published_by_the_next_call(
+    world: FakeStack,
+    wrong_password: None,
 ) -> None:
-    failures = wrong.break_aws("events", "PutEvents", "AccessDeniedException", times=2)
+    failures = world.break_aws("events", "PutEvents", "AccessDeniedException", times=2)
     for _ in range(4):
-        check_problem(read(wrong), 502, REJECTED)
-    wrong.reset_warm_functions()
-    check_problem(read(wrong), 502, REJECTED)
+        check_problem(read(world), 502, REJECTED)
+    world.reset_warm_functions()
+    check_problem(read(world), 502, REJECTED)
 
     assert len(failures) == 2
-    assert len(wrong.calls()) == 1
-    (event,) = wrong.events("Credentials Rejected")
-    (item,) = wrong.rejections()
+    assert len(world.calls()) == 1
+    (event,) = world.events("Credentials Rejected")
+    (item,) = world.rejections()
     assert (event["at"], event["pac"]["code"]) == (item["at"], "601")
-    assert len([mail for mail in wrong.mails() if "rechazó" in mail]) == 1
+    assert len([mail for mail in world.mails() if "rechazó" in mail]) == 1
 
 
-def test_a_rejection_whose_publisher_was_killed_is_published_a_minute_later(
-    wrong: FakeStack,
+def test_rejection_of_a_killed_publisher_is_published_a_minute_later(
+    world: FakeStack,
+    wrong_password: None,
 ) -> None:
-    rejections, account = known(wrong)
-    now = wrong.clock()
+    rejections, account = rejections_and_account(world)
+    now = world.clock()
     assert rejections.reject(account, CredentialRejection(now.isoformat(), "601", "no"), now)
 
-    check_problem(read(wrong), 502, REJECTED)
-    assert wrong.events("Credentials Rejected") == []
-    wrong.clock.forward(minutes=1)
+    check_problem(read(world), 502, REJECTED)
+    assert world.events("Credentials Rejected") == []
+    world.clock.forward(minutes=1)
     for _ in range(2):
-        check_problem(read(wrong), 502, REJECTED)
+        check_problem(read(world), 502, REJECTED)
 
-    (event,) = wrong.events("Credentials Rejected")
+    (event,) = world.events("Credentials Rejected")
     assert event["at"] == now.isoformat()
 
 
-def test_a_rejection_that_could_not_be_noted_keeps_the_process_from_another_sign_in(
+def test_unstored_rejection_prevents_another_sign_in_of_the_process(
     world: FakeStack,
 ) -> None:
-    with processes(world, 1) as (parts,):
-        assert count(parts) == WELL
+    with start_processes(world, 1) as (container,):
+        assert count(container) == SUCCESS
         world.books.solucion_factible.set_account(password="another")
         failures = world.break_aws("dynamodb", "UpdateItem", "ThrottlingException")
         before = len(world.calls())
-        assert [count(parts) for _ in range(3)] == [REJECTED] * 3
+        assert [count(container) for _ in range(3)] == [REJECTED] * 3
         assert len(world.calls()) == before + 1
         assert failures
         assert world.rejections() == []
         assert world.events("Credentials Rejected") == []
 
         world.restore_aws()
-        assert count(parts) == REJECTED
+        assert count(container) == REJECTED
 
     assert len(world.calls()) == before + 1
     assert len(world.rejections()) == 1
     assert len(world.events("Credentials Rejected")) == 1
 
 
-def test_a_purchase_whose_rejection_could_not_be_noted_is_rejected_all_the_same(
+def test_contract_is_rejected_although_the_credential_rejection_is_not_stored(
     world: FakeStack,
 ) -> None:
     world.create_contract(RFC, 1)
     world.fault("agregarContrato", "code", code="601")
     table = world.stack.refs["CredentialRejectionsTable"]
-    with processes(world, 1) as (parts,):
-        dynamodb = parts.pac_access._rejections._dynamodb
+    with start_processes(world, 1) as (container,):
+        dynamodb = container.pac_access._rejections._dynamodb
 
     def broken(request: Any, **_: Any) -> None:
         if table in request.body.decode():
@@ -451,16 +454,16 @@ def test_a_purchase_whose_rejection_could_not_be_noted_is_rejected_all_the_same(
         lambda: dynamodb.meta.events.unregister("before-send.dynamodb.UpdateItem", broken)
     )
 
-    refused = check_problem(world.create_contract(RFC, 7), 502, REJECTED)
+    problem = check_problem(world.create_contract(RFC, 7), 502, REJECTED)
 
-    assert refused["contract"]["status"] == "rejected"
+    assert problem["contract"]["status"] == "rejected"
     assert world.pac_contracts() == [(RFC, 1)]
 
 
-# ------------------------------------------------------------------ as docs/operations.md says
+# ---------------------------------------------------------- commands of docs/operations.md
 
 
-def commands(heading: str) -> list[str]:
+def documented_commands(heading: str) -> list[str]:
     """Return the commands of one section of docs/operations.md, each on one line."""
     section = OPERATIONS.read_text(encoding="utf-8").split(f"\n## {heading}\n")
     text = section[1].split("\n## ")[0] if len(section) == 2 else ""
@@ -470,11 +473,11 @@ def commands(heading: str) -> list[str]:
     ]
 
 
-def carry_out(world: FakeStack, command: str) -> None:
-    """Carry out one command of AWS's command line on a table, as it is documented."""
+def run_command(world: FakeStack, command: str) -> None:
+    """Run a documented AWS CLI command on a table."""
     values = {
         "CredentialRejectionsTableName": world.stack.refs["CredentialRejectionsTable"],
-        "VERSION": version(world),
+        "VERSION": current_version(world),
         "NOW": world.clock().isoformat(),
     }
     aws, service, operation, *options = shlex.split(Template(command).substitute(values))
@@ -487,54 +490,52 @@ def carry_out(world: FakeStack, command: str) -> None:
     getattr(world.stack.client("dynamodb"), operation.replace("-", "_"))(**arguments)
 
 
-def command(heading: str, operation: str) -> str:
-    (found,) = (one for one in commands(heading) if operation in one)
-    return found
+def documented_command(heading: str, operation: str) -> str:
+    (command,) = (line for line in documented_commands(heading) if operation in line)
+    return command
 
 
-@pytest.mark.parametrize("then", [WELL, REJECTED])
-def test_an_operator_clears_a_rejection_and_it_is_tried_by_one_call(
-    world: FakeStack, sign_ins: SignIns, then: str
+@pytest.mark.parametrize("outcome", [SUCCESS, REJECTED])
+def test_cleared_rejection_is_tried_by_one_call(
+    world: FakeStack, sign_ins: SignIns, outcome: str
 ) -> None:
-    books = world.books.solucion_factible
+    state = world.books.solucion_factible
     assert read(world).status == 200
-    books.set_account(state=AccountState.TOO_MANY_ATTEMPTS)
+    state.set_account(state=AccountState.TOO_MANY_ATTEMPTS)
     check_problem(read(world), 502, REJECTED)
     sign_ins.clear()
-    if then == WELL:
-        books.set_account(state=AccountState.ACTIVE)
+    if outcome == SUCCESS:
+        state.set_account(state=AccountState.ACTIVE)
 
-    carry_out(world, command("Clearing a rejection", "delete-item"))
+    run_command(world, documented_command("Clearing a rejection", "delete-item"))
 
     assert world.rejections() == []
-    assert together(world, 2, 8) == {then}
-    assert sign_ins.together[0] == 1
-    assert sign_ins.failed == (then == REJECTED)
-    assert len(world.events("Credentials Rejected")) == 1 + (then == REJECTED)
+    assert count_concurrently(world, 2, 8) == {outcome}
+    assert sign_ins.concurrent[0] == 1
+    assert sign_ins.failed == (outcome == REJECTED)
+    assert len(world.events("Credentials Rejected")) == 1 + (outcome == REJECTED)
 
 
-def test_a_rotation_as_documented_has_no_failed_sign_in(
-    world: FakeStack, sign_ins: SignIns
-) -> None:
-    books = world.books.solucion_factible
-    assert together(world, 2, 4) == {WELL}
+def test_documented_rotation_causes_no_failed_sign_in(world: FakeStack, sign_ins: SignIns) -> None:
+    state = world.books.solucion_factible
+    assert count_concurrently(world, 2, 4) == {SUCCESS}
 
-    carry_out(world, command("Rotating a secret", "put-item"))
+    run_command(world, documented_command("Rotating a secret", "put-item"))
     sign_ins.clear()
-    assert together(world, 2, 4) == {REJECTED}
+    assert count_concurrently(world, 2, 4) == {REJECTED}
     new = f"contraseña {next(_numbers)} & <nueva>"
-    books.set_account(password=new)
-    assert together(world, 2, 4) == {REJECTED}
+    state.set_account(password=new)
+    assert count_concurrently(world, 2, 4) == {REJECTED}
     assert sign_ins.statuses == []
-    give(world, new)
+    change_secret(world, new)
 
-    assert together(world, 2, 4) == {WELL}
+    assert count_concurrently(world, 2, 4) == {SUCCESS}
     assert sign_ins.failed == 0
     assert world.events("Credentials Rejected") == []
 
 
-def test_a_rotation_that_is_called_off_goes_on_with_the_old_password(world: FakeStack) -> None:
-    carry_out(world, command("Rotating a secret", "put-item"))
+def test_cancelled_rotation_continues_with_the_old_password(world: FakeStack) -> None:
+    run_command(world, documented_command("Rotating a secret", "put-item"))
     check_problem(read(world), 502, REJECTED)
-    carry_out(world, command("Rotating a secret", "delete-item"))
+    run_command(world, documented_command("Rotating a secret", "delete-item"))
     assert read(world).status == 200

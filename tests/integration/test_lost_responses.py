@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 from moto.sns.models import sns_backends
-from tests.integration.download_token_cases import issued, opened, stored
+from tests.integration.download_token_cases import issue_token, open_link, store_report
 from tests.integration.harness import AWS_ACCOUNT, RC, REGION, RFC, RFC_N, SF, FakeStack
 
 from timbres.aws import clients as session
@@ -150,10 +150,10 @@ def links(world: FakeStack) -> DownloadTokenRepository:
 
 
 def test_a_use_of_a_ticket_counts_once(world: FakeStack) -> None:
-    token = issued(world, stored(world, b"a report"))
+    token = issue_token(world, store_report(world, b"a report"))
     lost = world.lose_response("dynamodb", "UpdateItem")
     for _ in range(2):
-        assert opened(world, token).status == 302
+        assert open_link(world, token).status == 302
     assert lost
     (item,) = world.stack.items("DownloadTokensTable")
     assert item["uses"] == 2
@@ -165,22 +165,22 @@ def test_a_use_of_a_ticket_counts_once(world: FakeStack) -> None:
 def test_revoked_tickets_are_counted_whichever_response_is_lost(
     world: FakeStack, after: int
 ) -> None:
-    report = stored(world, b"a report")
-    tokens = [issued(world, report) for _ in range(3)]
+    report = store_report(world, b"a report")
+    tokens = [issue_token(world, report) for _ in range(3)]
     lost = world.lose_response("dynamodb", "UpdateItem", after=after)
     assert links(world).revoke(RC, report.id, world.clock()) == 3
     assert lost
     assert links(world).revoke(RC, report.id, world.clock()) == 0
-    assert {opened(world, token).status for token in tokens} == {404}
+    assert {open_link(world, token).status for token in tokens} == {404}
 
 
 def test_a_ticket_that_another_has_revoked_is_not_counted(world: FakeStack) -> None:
     """Both at the same moment: what tells the writes apart is not the time."""
-    report = stored(world, b"a report")
-    token = issued(world, report)
+    report = store_report(world, b"a report")
+    token = issue_token(world, report)
     assert links(world).revoke(RC, report.id, world.clock()) == 1
     assert links(world).revoke(RC, report.id, world.clock()) == 0
-    assert opened(world, token).status == 404
+    assert open_link(world, token).status == 404
 
 
 def test_an_issuer_is_removed_once(world: FakeStack) -> None:

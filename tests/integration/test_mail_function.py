@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from local.fake_pacs.fake_data import Movement
-from tests.integration.download_token_cases import opened
+from tests.integration.download_token_cases import open_link
 from tests.integration.harness import (
     RC,
     RFC,
@@ -131,7 +131,7 @@ def download(world: FakeStack, link: str) -> bytes:
     """Open a link of a mail as a browser does, and follow it."""
     url = template().environment("mail", world.stack.resolve)["DOWNLOAD_URL"]
     assert link.startswith(url)
-    answer = opened(world, link.removeprefix(url))
+    answer = open_link(world, link.removeprefix(url))
     assert answer.status == 302
     return world.download(answer.headers["location"]).content
 
@@ -236,9 +236,9 @@ def test_a_link_is_good_as_long_as_the_mail_says(world: FakeStack) -> None:
     token = links(mail)[0].rpartition("/")[2]
 
     world.clock.forward(days=30, seconds=-1)
-    assert opened(world, token).status == 302
+    assert open_link(world, token).status == 302
     world.clock.forward(seconds=1)
-    assert opened(world, token).status == 404
+    assert open_link(world, token).status == 404
 
 
 def test_a_ticket_is_in_its_mail_and_nowhere_else(world: FakeStack) -> None:

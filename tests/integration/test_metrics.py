@@ -140,11 +140,11 @@ def test_contracts_are_counted_by_what_became_of_them(emitted: Emitted) -> None:
 
 
 def test_a_failure_of_our_own_is_counted_and_a_callers_is_not(
-    reader: FakeStack, emitted: Emitted
+    shared_stack: FakeStack, emitted: Emitted
 ) -> None:
     assert own(emitted, "InternalErrors") == [1]
     with output() as out:
-        assert reader.get(f"/accounts/{SF}/stamps", rfc="no-rfc").status == 400
+        assert shared_stack.get(f"/accounts/{SF}/stamps", rfc="no-rfc").status == 400
     assert out.getvalue() == ""
 
 
@@ -163,81 +163,82 @@ def test_the_calls_of_a_pac_are_counted_and_timed(emitted: Emitted) -> None:
 
 
 def test_the_oldest_open_contract_is_told_at_every_start(
-    reader: FakeStack, emitted: Emitted
+    shared_stack: FakeStack, emitted: Emitted
 ) -> None:
     assert emitted
-    new_secret(reader)
+    new_secret(shared_stack)
 
     def minutes() -> list[float]:
         with output() as out:
-            reconcile(reader)
+            reconcile(shared_stack)
         return own(told(out.getvalue()), "OldestUnresolvedContractAge")
 
     assert minutes() == [0]
-    reader.fault("agregarContrato", "cut-after")
-    assert reader.create_contract(RFC_N).body["status"] == "unknown"
-    reader.fault("getTimbres", "code", code="503", times=-1)
-    reader.clock.forward(minutes=80)
+    shared_stack.fault("agregarContrato", "cut-after")
+    assert shared_stack.create_contract(RFC_N).body["status"] == "unknown"
+    shared_stack.fault("getTimbres", "code", code="503", times=-1)
+    shared_stack.clock.forward(minutes=80)
     (first,) = minutes()
     assert 80 <= first < 81
-    reader.clock.forward(minutes=15)
-    reader.factible.faults.clear()
+    shared_stack.clock.forward(minutes=15)
+    shared_stack.factible.faults.clear()
     # It is settled by this start, and open no more at its end.
     assert minutes() == [0]
 
 
-def test_a_run_over_no_issuers_has_finished_too(reader: FakeStack, emitted: Emitted) -> None:
+def test_a_run_over_no_issuers_has_finished_too(shared_stack: FakeStack, emitted: Emitted) -> None:
     assert own(emitted, "RunsFinished") == [1]
-    for item in reader.stack.items("IssuersTable"):
-        reader.call(
+    for item in shared_stack.stack.items("IssuersTable"):
+        shared_stack.call(
             "issuers", "DELETE", f"/accounts/{item['account']}/issuers", {"rfc": item["rfc"]}
         )
-    secrets = reader.stack.client("secretsmanager")
+    secrets = shared_stack.stack.client("secretsmanager")
     secrets.delete_secret(SecretId=f"timbres/accounts/{RC}", ForceDeleteWithoutRecovery=True)
-    reader.reset_warm_functions()
-    reader.clock.forward(hours=24)
+    shared_stack.reset_warm_functions()
+    shared_stack.clock.forward(hours=24)
     with output() as out:
-        assert reader.run()["expected"] == 0
+        assert shared_stack.run()["expected"] == 0
     assert own(told(out.getvalue()), "RunsFinished") == [1]
-    reader.create_account(RC, reader.secret(RC))
-    reader.reset_warm_functions()
+    shared_stack.create_account(RC, shared_stack.secret(RC))
+    shared_stack.reset_warm_functions()
 
 
 def test_reports_are_missing_from_the_2nd_on_until_the_run_has_told_of_them(
-    reader: FakeStack, emitted: Emitted
+    shared_stack: FakeStack, emitted: Emitted
 ) -> None:
     def missing() -> list[float]:
         with output() as out:
-            reader.invoke("report", {"close": "overdue"})
+            shared_stack.invoke("report", {"close": "overdue"})
         return own(told(out.getvalue()), "MonthlyReportsMissing")
 
-    before = reader.clock.at
-    reader.clock.at = before.replace(month=12, day=1, hour=23)
+    before = shared_stack.clock.at
+    shared_stack.clock.at = before.replace(month=12, day=1, hour=23)
     assert missing() == [0]
-    reader.clock.forward(hours=2)
+    shared_stack.clock.forward(hours=2)
     assert missing() == [1]
-    reader.invoke("report", {"month": "previous", "scheduled_time": "2026-12-01T12:00:00Z"})
+    shared_stack.invoke("report", {"month": "previous", "scheduled_time": "2026-12-01T12:00:00Z"})
     assert missing() == [1]
-    reader.deliver()
+    shared_stack.deliver()
     assert missing() == [0]
-    reader.clock.at = before
+    shared_stack.clock.at = before
 
 
 # --------------------------------------------------------------------------------- log lines
 
 
 def test_a_line_has_account_rfc_and_the_pacs_code_and_the_next_request_has_its_own(
-    reader: FakeStack,
+    shared_stack: FakeStack,
 ) -> None:
-    reader.clear_rejections()
-    new_secret(reader)
-    reader.fault("getTimbres", "code", code="633")
-    reader.get(f"/accounts/{SF}/stamps", rfc=RFC)
-    reader.get(f"/accounts/{SF}/stamps", cursor="no cursor")
-    reader.get("/accounts/no-such-account/stamps")
+    shared_stack.clear_rejections()
+    new_secret(shared_stack)
+    shared_stack.fault("getTimbres", "code", code="633")
+    shared_stack.get(f"/accounts/{SF}/stamps", rfc=RFC)
+    shared_stack.get(f"/accounts/{SF}/stamps", cursor="no cursor")
+    shared_stack.get("/accounts/no-such-account/stamps")
     keys = ("function_request_id", "account", "rfc", "code", "pac_code")
     lines = [
-        {key: line.get(key) for key in keys} for line in reader.log_lines_with("answered ")[-3:]
+        {key: line.get(key) for key in keys}
+        for line in shared_stack.log_lines_with("answered ")[-3:]
     ]
 
     assert len({line.pop("function_request_id") for line in lines}) == 3
@@ -248,17 +249,19 @@ def test_a_line_has_account_rfc_and_the_pacs_code_and_the_next_request_has_its_o
     ]
 
 
-def test_a_body_names_the_rfc_too_and_a_line_break_in_it_makes_no_line(reader: FakeStack) -> None:
+def test_a_body_names_the_rfc_too_and_a_line_break_in_it_makes_no_line(
+    shared_stack: FakeStack,
+) -> None:
     body = {"rfc": 'A\n{"level": "ERROR"}', "stamps": 5}
     headers = {"Idempotency-Key": "a-key"}
-    reader.call("contract", "POST", f"/accounts/{SF}/contracts", body=body, headers=headers)
-    line = reader.log_lines_with("answered rfc-invalid")[-1]
+    shared_stack.call("contract", "POST", f"/accounts/{SF}/contracts", body=body, headers=headers)
+    line = shared_stack.log_lines_with("answered rfc-invalid")[-1]
     assert (line["account"], line["rfc"]) == (SF, 'A?{"level": "ERROR"}')
 
 
-def test_a_schedules_failure_names_account_and_code(reader: FakeStack) -> None:
-    reader.fault("saldos", "code", code="500", times=-1)
-    reader.invoke("balance", {"account": None, "month": "current"})
-    (line,) = [one for one in reader.log_lines() if one.get("run") == "balance"]
+def test_a_schedules_failure_names_account_and_code(shared_stack: FakeStack) -> None:
+    shared_stack.fault("saldos", "code", code="500", times=-1)
+    shared_stack.invoke("balance", {"account": None, "month": "current"})
+    (line,) = [one for one in shared_stack.log_lines() if one.get("run") == "balance"]
     found: dict[str, Any] = {key: line.get(key) for key in ("account", "code", "pac_code", "rfc")}
     assert found == {"account": RC, "code": "pac-error", "pac_code": "500", "rfc": None}

@@ -34,8 +34,8 @@ from tests.integration.pac_cases import (
     Operation,
     PacServer,
     RawServer,
-    authority,
     calls,
+    create_authority,
     every_pac,
     expect_pac_error,
     inject_fault,
@@ -52,12 +52,14 @@ from timbres.pacs.http import PacSession
 from timbres.pacs.registry import create_client
 
 # A PDF comes over the same line as a CSV.
-every_act = pytest.mark.parametrize("act", [act for act in OPERATIONS if act is not PDF], ids=repr)
+every_act = pytest.mark.parametrize(
+    "operation", [operation for operation in OPERATIONS if operation is not PDF], ids=repr
+)
 every_act_of_a_pool = pytest.mark.parametrize(
-    "act", [act for act in READS if act is not PDF], ids=repr
+    "operation", [operation for operation in READS if operation is not PDF], ids=repr
 )
 # A WSDL is asked for without a body, the rest by POST.
-every_post = pytest.mark.parametrize("act", [BALANCE, CSV, COUNT, CONTRACT], ids=repr)
+every_post = pytest.mark.parametrize("operation", [BALANCE, CSV, COUNT, CONTRACT], ids=repr)
 
 
 @pytest.fixture(autouse=True)
@@ -67,22 +69,22 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def ours(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return authority(tmp_path_factory.mktemp("ca"))
+    return create_authority(tmp_path_factory.mktemp("ca"))
 
 
 @pytest.fixture
 def trust(monkeypatch: pytest.MonkeyPatch, ours: Authority) -> None:
     """Let the clients trust our authority, and it alone."""
-    context = ours.trusting()
+    context = ours.client_context()
     monkeypatch.setattr(timbres.pacs.http, "_tls_context", lambda: context)
 
 
 # -------------------------------------------------------------------------- unreachable
 
 
-def unreachable(act: Operation, url: str) -> str:
+def unreachable(operation: Operation, url: str) -> str:
     with expect_pac_error("pac-unreachable") as errors:
-        act(url, 0.9)
+        operation(url, 0.9)
     error = errors[0]
     assert status_code(error.problem_type.code) == 503
     assert error.problem_type.retry_after
@@ -99,12 +101,12 @@ def free_port() -> int:
 
 @every_act
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_a_refused_port(act: Operation, scheme: str) -> None:
-    assert "refused" in unreachable(act, f"{scheme}://127.0.0.1:{free_port()}").lower()
+def test_a_refused_port(operation: Operation, scheme: str) -> None:
+    assert "refused" in unreachable(operation, f"{scheme}://127.0.0.1:{free_port()}").lower()
 
 
 @every_act
-def test_a_host_that_no_one_knows(act: Operation, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_host_that_no_one_knows(operation: Operation, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
 
     def resolve(host: str, *_args: Any, **_kwargs: Any) -> Any:
@@ -112,7 +114,7 @@ def test_a_host_that_no_one_knows(act: Operation, monkeypatch: pytest.MonkeyPatc
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
-    assert "pac.invalid" in unreachable(act, "https://pac.invalid")
+    assert "pac.invalid" in unreachable(operation, "https://pac.invalid")
     assert asked == ["pac.invalid"]
 
 
@@ -123,7 +125,7 @@ def test_a_host_that_can_be_no_name(host: str) -> None:
 
 
 @every_act
-def test_a_host_that_never_answers(act: Operation, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_host_that_never_answers(operation: Operation, monkeypatch: pytest.MonkeyPatch) -> None:
     waited = []
 
     def wait(_address: Any, timeout: float, **_kwargs: Any) -> Any:
@@ -131,7 +133,7 @@ def test_a_host_that_never_answers(act: Operation, monkeypatch: pytest.MonkeyPat
         raise TimeoutError("timed out")
 
     monkeypatch.setattr("urllib3.util.connection.create_connection", wait)
-    assert "timed out" in unreachable(act, "http://127.0.0.1:9")
+    assert "timed out" in unreachable(operation, "http://127.0.0.1:9")
     assert waited
     assert max(waited) <= 0.9
 
@@ -146,7 +148,7 @@ def test_a_network_that_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @every_act
 def test_a_read_is_tried_again_where_there_is_time_and_a_purchase_is_not(
-    act: Operation, monkeypatch: pytest.MonkeyPatch
+    operation: Operation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tried = []
 
@@ -156,8 +158,8 @@ def test_a_read_is_tried_again_where_there_is_time_and_a_purchase_is_not(
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
     with expect_pac_error("pac-unreachable"):
-        act("https://pac.invalid", 5)
-    assert len(tried) == (1 if act in CONTRACTS else ATTEMPTS)
+        operation("https://pac.invalid", 5)
+    assert len(tried) == (1 if operation in CONTRACTS else ATTEMPTS)
 
 
 # ----------------------------------------------------------------------------------- TLS
@@ -165,11 +167,11 @@ def test_a_read_is_tried_again_where_there_is_time_and_a_purchase_is_not(
 
 @every_act
 def test_a_certificate_of_a_trusted_authority_serves(
-    act: Operation, trust: None, ours: Authority, tmp_path: Path
+    operation: Operation, trust: None, ours: Authority, tmp_path: Path
 ) -> None:
-    sandbox = act.fake_pac()
-    with serve(sandbox, ssl_context=ours.server(tmp_path)) as url:
-        assert act(url, 5)
+    sandbox = operation.fake_pac()
+    with serve(sandbox, ssl_context=ours.server_context(tmp_path)) as url:
+        assert operation(url, 5)
     assert calls(sandbox)[-1]["answered"]
 
 
@@ -177,31 +179,34 @@ def test_a_certificate_of_a_trusted_authority_serves(
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (lambda ours, folder: authority(folder, "Otra").server(folder), "certificate"),
-        (lambda ours, folder: ours.server(folder, days_ago=30, days=10), "certificate"),
-        (lambda ours, folder: ours.server(folder, days_ago=-1, days=10), "certificate"),
-        (lambda ours, folder: ours.server(folder, "pac.example"), "certificate"),
-        (lambda ours, folder: ours.server(folder, "127.0.0.2"), "certificate"),
+        (
+            lambda ours, folder: create_authority(folder, "Otra").server_context(folder),
+            "certificate",
+        ),
+        (lambda ours, folder: ours.server_context(folder, days_ago=30, days=10), "certificate"),
+        (lambda ours, folder: ours.server_context(folder, days_ago=-1, days=10), "certificate"),
+        (lambda ours, folder: ours.server_context(folder, "pac.example"), "certificate"),
+        (lambda ours, folder: ours.server_context(folder, "127.0.0.2"), "certificate"),
     ],
     ids=["untrusted", "expired", "not yet valid", "another host", "another address"],
 )
 def test_a_certificate_that_is_not_to_be_trusted(
-    act: Operation,
+    operation: Operation,
     make: Callable[[Authority, Path], ssl.SSLContext],
     says: str,
     trust: None,
     ours: Authority,
     tmp_path: Path,
 ) -> None:
-    sandbox = act.fake_pac()
+    sandbox = operation.fake_pac()
     with serve(sandbox, ssl_context=make(ours, tmp_path)) as url:
-        assert says in unreachable(act, url).lower()
+        assert says in unreachable(operation, url).lower()
     assert calls(sandbox) == []
 
 
 def test_our_own_authority_is_not_trusted_by_itself(ours: Authority, tmp_path: Path) -> None:
     sandbox = BALANCE.fake_pac()
-    with serve(sandbox, ssl_context=ours.server(tmp_path)) as url:
+    with serve(sandbox, ssl_context=ours.server_context(tmp_path)) as url:
         unreachable(BALANCE, url)
     assert calls(sandbox) == []
 
@@ -213,17 +218,17 @@ def test_the_environment_names_no_authority(
     monkeypatch.setenv(name, str(ours.path))
     timbres.pacs.http._tls_context.cache_clear()
     sandbox = BALANCE.fake_pac()
-    with serve(sandbox, ssl_context=ours.server(tmp_path)) as url:
+    with serve(sandbox, ssl_context=ours.server_context(tmp_path)) as url:
         unreachable(BALANCE, url)
     timbres.pacs.http._tls_context.cache_clear()
     assert calls(sandbox) == []
 
 
 @every_act
-def test_tls_to_a_port_without_it(act: Operation) -> None:
-    sandbox = act.fake_pac()
+def test_tls_to_a_port_without_it(operation: Operation) -> None:
+    sandbox = operation.fake_pac()
     with serve(sandbox) as url:
-        unreachable(act, url.replace("http:", "https:"))
+        unreachable(operation, url.replace("http:", "https:"))
     assert calls(sandbox) == []
 
 
@@ -245,13 +250,13 @@ def say_nothing(odd: RawServer, connection: socket.socket) -> None:
 @every_post
 @pytest.mark.parametrize("behave", [hang_up, reset, say_nothing])
 def test_a_handshake_that_fails_sends_nothing_of_ours(
-    act: Operation,
+    operation: Operation,
     behave: Callable[[RawServer, socket.socket], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("timbres.pacs.http.CONNECT_SECONDS", 0.3)
     with raw_server(behave, "https") as odd:
-        unreachable(act, odd.url)
+        unreachable(operation, odd.url)
         assert odd.accepted >= 1
         assert not any(credential.encode() in odd.received for credential in CREDENTIALS)
 
@@ -263,7 +268,7 @@ def test_a_wsdl_that_a_handshake_keeps_away_leaves_no_contract_in_doubt(
     monkeypatch.setattr("timbres.pacs.http.CONNECT_SECONDS", 0.3)
     with raw_server(behave, "https") as odd:
         with pytest.raises(PacError) as caught:
-            CONTRACT.do(create_client(LIVE_WSDL.account(odd.url)), Deadline(0.9))
+            CONTRACT.call(create_client(LIVE_WSDL.account(odd.url)), Deadline(0.9))
         assert odd.accepted >= 1
     assert caught.value.problem_type.code in {"pac-unreachable", "pac-timeout"}
     assert not caught.value.problem_type.may_have_taken_effect
@@ -283,19 +288,19 @@ def send_no_tls(_odd: RawServer, _tls: ssl.SSLSocket, plain: socket.socket) -> N
 
 def alter_a_record(odd: RawServer, tls: ssl.SSLSocket, plain: socket.socket) -> None:
     plain.sendall(b"\x17\x03\x03\x00\x40" + b"x" * 64)
-    odd.over.wait(0.2)
+    odd.stopped.wait(0.2)
 
 
 @every_post
 @pytest.mark.parametrize("then", [reset_the_line, end_the_line, send_no_tls, alter_a_record])
 def test_tls_that_breaks_after_the_request_leaves_it_in_doubt(
-    act: Operation,
+    operation: Operation,
     then: Callable[[RawServer, ssl.SSLSocket, socket.socket], None],
     trust: None,
     ours: Authority,
     tmp_path: Path,
 ) -> None:
-    context = ours.server(tmp_path)
+    context = ours.server_context(tmp_path)
 
     def behave(odd: RawServer, connection: socket.socket) -> None:
         # A copy of the socket, to go on below TLS.
@@ -304,7 +309,7 @@ def test_tls_that_breaks_after_the_request_leaves_it_in_doubt(
             then(odd, tls, plain)
 
     with raw_server(behave, "https") as odd:
-        timed_out(act, odd.url)
+        timed_out(operation, odd.url)
         assert odd.received.count(b"POST ") == 1
 
 
@@ -312,7 +317,7 @@ def test_a_certificate_of_ours_that_is_missed_too_late_leaves_a_contract_in_doub
     trust: None, ours: Authority, tmp_path: Path
 ) -> None:
     """With TLS 1.3 the server says so when the request is on its way."""
-    context = ours.server(tmp_path)
+    context = ours.server_context(tmp_path)
     context.load_verify_locations(ours.path)
     context.verify_mode = ssl.CERT_REQUIRED
 
@@ -325,7 +330,7 @@ def test_a_certificate_of_ours_that_is_missed_too_late_leaves_a_contract_in_doub
                 tls.do_handshake()
             connection.sendall(sent.read())
             # With the first answer the handshake is over for the client, and it sends its request.
-            odd.over.wait(0.3)
+            odd.stopped.wait(0.3)
         connection.settimeout(0.5)
         # Not closed with the request unread: that would be a reset.
         while connection.recv(65536):
@@ -342,7 +347,7 @@ def test_the_authorities_are_not_loaded_for_a_connection(
     monkeypatch.setattr(
         ssl.SSLContext, "load_verify_locations", lambda *args, **_: loaded.append(args)
     )
-    with serve(COUNT.fake_pac(), ssl_context=ours.server(tmp_path)) as url:
+    with serve(COUNT.fake_pac(), ssl_context=ours.server_context(tmp_path)) as url:
         assert COUNT(url, 5)
     assert loaded == []
 
@@ -350,10 +355,10 @@ def test_the_authorities_are_not_loaded_for_a_connection(
 # ------------------------------------------------------------- answers that do not end well
 
 
-def timed_out(act: Operation, url: str, seconds: float = 0.8) -> None:
+def timed_out(operation: Operation, url: str, seconds: float = 0.8) -> None:
     started = time.monotonic()
     with expect_pac_error("pac-timeout") as errors:
-        act(url, seconds)
+        operation(url, seconds)
     assert status_code(errors[0].problem_type.code) == 504
     assert errors[0].problem_type.may_have_taken_effect
     # Not a matter of speed: these answers would go on without end.
@@ -367,7 +372,7 @@ def drip(content: bytes, pause: float = 0.05) -> Callable[[RawServer, socket.soc
     def behave(odd: RawServer, connection: socket.socket) -> None:
         odd.read_request(connection)
         for byte in content:
-            if odd.over.wait(pause):
+            if odd.stopped.wait(pause):
                 return
             connection.sendall(bytes([byte]))
 
@@ -388,7 +393,7 @@ def test_a_head_is_waited_for_from_byte_to_byte(content: bytes) -> None:
 
     def behave(odd: RawServer, connection: socket.socket) -> None:
         drip(content)(odd, connection)
-        odd.over.wait(5)
+        odd.stopped.wait(5)
 
     with raw_server(behave) as odd:
         timed_out(CONTRACT, odd.url, 0.6)
@@ -402,36 +407,38 @@ def test_an_answer_whose_head_dripped_past_the_deadline_is_none() -> None:
         timed_out(CONTRACT, odd.url, 0.6)
 
 
-@pytest.mark.parametrize(("act", "chunked"), [(BALANCE, True), (CSV, False), (CONTRACT, False)])
-def test_a_body_that_drips_ends_at_the_deadline(act: Operation, chunked: bool) -> None:
+@pytest.mark.parametrize(
+    ("operation", "chunked"), [(BALANCE, True), (CSV, False), (CONTRACT, False)]
+)
+def test_a_body_that_drips_ends_at_the_deadline(operation: Operation, chunked: bool) -> None:
     head = HEAD.replace(b"Content-Length: 1000", b"Transfer-Encoding: chunked")
 
     def behave(odd: RawServer, connection: socket.socket) -> None:
         odd.read_request(connection)
         connection.sendall(head if chunked else HEAD)
-        while not odd.over.wait(0.05):
+        while not odd.stopped.wait(0.05):
             connection.sendall(b"1\r\n \r\n" if chunked else b" ")
 
     with raw_server(behave) as odd:
-        timed_out(act, odd.url)
+        timed_out(operation, odd.url)
 
 
-@pytest.mark.parametrize("act", [BALANCE, CONTRACT], ids=repr)
-def test_a_body_that_stops_short_of_the_deadline_ends_at_it(act: Operation) -> None:
+@pytest.mark.parametrize("operation", [BALANCE, CONTRACT], ids=repr)
+def test_a_body_that_stops_short_of_the_deadline_ends_at_it(operation: Operation) -> None:
     def behave(odd: RawServer, connection: socket.socket) -> None:
         odd.read_request(connection)
-        odd.over.wait(0.9)
+        odd.stopped.wait(0.9)
         connection.sendall(HEAD + b" ")
-        odd.over.wait(5)
+        odd.stopped.wait(5)
 
     with raw_server(behave) as odd:
-        timed_out(act, odd.url, 1.2)
+        timed_out(operation, odd.url, 1.2)
 
 
 @every_act
-def test_silence_ends_at_the_deadline(act: Operation) -> None:
+def test_silence_ends_at_the_deadline(operation: Operation) -> None:
     with raw_server(say_nothing) as odd:
-        timed_out(act, odd.url)
+        timed_out(operation, odd.url)
 
 
 @every_act
@@ -448,26 +455,26 @@ def test_silence_ends_at_the_deadline(act: Operation) -> None:
     ],
     ids=range(7),
 )
-def test_an_answer_cut_off_is_a_timeout(act: Operation, answer: bytes) -> None:
+def test_an_answer_cut_off_is_a_timeout(operation: Operation, answer: bytes) -> None:
     def behave(odd: RawServer, connection: socket.socket) -> None:
         odd.read_request(connection)
         connection.sendall(answer)
 
     with raw_server(behave) as odd:
         with expect_pac_error("pac-timeout") as errors:
-            act(odd.url, 0.9)
+            operation(odd.url, 0.9)
         assert errors[0].problem_type.may_have_taken_effect
         assert odd.accepted == 1
 
 
 @every_act
-def test_a_head_cut_off_is_no_answer(act: Operation) -> None:
+def test_a_head_cut_off_is_no_answer(operation: Operation) -> None:
     def behave(odd: RawServer, connection: socket.socket) -> None:
         odd.read_request(connection)
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Ty")
 
     with raw_server(behave) as odd, expect_pac_error("pac-protocol-error") as errors:
-        act(odd.url, 0.9)
+        operation(odd.url, 0.9)
     assert errors[0].problem_type.may_have_taken_effect
 
 
@@ -486,15 +493,15 @@ def test_a_head_cut_off_is_no_answer(act: Operation) -> None:
     ],
     ids=range(8),
 )
-def test_what_is_no_http_is_a_protocol_error(act: Operation, answer: bytes) -> None:
+def test_what_is_no_http_is_a_protocol_error(operation: Operation, answer: bytes) -> None:
     def behave(odd: RawServer, connection: socket.socket) -> None:
         odd.read_request(connection)
         connection.sendall(answer)
-        odd.over.wait(2)
+        odd.stopped.wait(2)
 
     with raw_server(behave) as odd:
         with expect_pac_error("pac-protocol-error") as errors:
-            act(odd.url, 0.9)
+            operation(odd.url, 0.9)
         assert "not valid HTTP" in errors[0].detail
         assert odd.accepted == 1
 
@@ -546,38 +553,38 @@ def trap() -> Iterator[RawServer]:
 
 @every_act
 def test_proxies_of_the_environment_are_ignored(
-    act: Operation, trap: RawServer, monkeypatch: pytest.MonkeyPatch
+    operation: Operation, trap: RawServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.setenv(name, trap.url)
         monkeypatch.setenv(name.upper(), trap.url)
     monkeypatch.delenv("no_proxy", raising=False)
     monkeypatch.delenv("NO_PROXY", raising=False)
-    sandbox = act.fake_pac()
+    sandbox = operation.fake_pac()
     with serve(sandbox) as url:
-        assert act(url, 5)
+        assert operation(url, 5)
     assert trap.accepted == 0
 
 
 @every_act
 def test_a_netrc_is_ignored(
-    act: Operation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    operation: Operation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     netrc = tmp_path / "netrc"
     netrc.write_text("machine 127.0.0.1 login somebody password else\n")
     netrc.chmod(0o600)
     monkeypatch.setenv("NETRC", str(netrc))
-    stage = PacServer()
-    stage.serve_app(act.fake_pac())
-    with serve(stage) as url:
-        assert act(url, 5)
-    assert all("HTTP_AUTHORIZATION" not in environ for environ in stage.requests)
+    pac_server = PacServer()
+    pac_server.serve_app(operation.fake_pac())
+    with serve(pac_server) as url:
+        assert operation(url, 5)
+    assert all("HTTP_AUTHORIZATION" not in environ for environ in pac_server.requests)
 
 
 @every_act
-def test_cookies_are_not_kept(act: Operation) -> None:
-    stage = PacServer()
-    sandbox = act.fake_pac()
+def test_cookies_are_not_kept(operation: Operation) -> None:
+    pac_server = PacServer()
+    sandbox = operation.fake_pac()
 
     def setting(environ: Any, start_response: Any) -> Any:
         def start(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
@@ -585,65 +592,65 @@ def test_cookies_are_not_kept(act: Operation) -> None:
 
         return sandbox(environ, start)
 
-    stage.serve_app(setting)
-    with serve(stage) as url:
-        client = create_client(act.account(url))
+    pac_server.serve_app(setting)
+    with serve(pac_server) as url:
+        client = create_client(operation.account(url))
         for _ in range(2):
-            act.do(client, Deadline(5))
+            operation.call(client, Deadline(5))
         with PacSession("pac") as session:
             session.fetch("GET", url, deadline=Deadline(5)).file.close()
             assert not session.cookies
-    assert len(stage.requests) >= 2
-    assert all("HTTP_COOKIE" not in environ for environ in stage.requests)
+    assert len(pac_server.requests) >= 2
+    assert all("HTTP_COOKIE" not in environ for environ in pac_server.requests)
 
 
 @every_act_of_a_pool
-def test_calls_share_one_connection_and_a_cut_one_is_replaced(act: Operation) -> None:
-    stage = PacServer()
-    sandbox = act.fake_pac()
-    stage.serve_app(sandbox)
-    with serve(stage) as url:
-        client = create_client(act.account(url))
+def test_calls_share_one_connection_and_a_cut_one_is_replaced(operation: Operation) -> None:
+    pac_server = PacServer()
+    sandbox = operation.fake_pac()
+    pac_server.serve_app(sandbox)
+    with serve(pac_server) as url:
+        client = create_client(operation.account(url))
         for _ in range(3):
-            act.do(client, Deadline(5))
-        if act.meanings:
-            refusals = {code for code, meaning in act.meanings.items() if not meaning.retry}
-            inject_fault(sandbox, act.operation, "code", code=min(refusals), times=1)
+            operation.call(client, Deadline(5))
+        if operation.meanings:
+            refusals = {code for code, meaning in operation.meanings.items() if not meaning.retry}
+            inject_fault(sandbox, operation.operation, "code", code=min(refusals), times=1)
             with pytest.raises(TimbresError):
-                act.do(client, Deadline(5))
-        assert len(stage.connections) == 1
+                operation.call(client, Deadline(5))
+        assert len(pac_server.connections) == 1
         inject_fault(sandbox, calls(sandbox)[-1]["operation"], "cut-after", times=1)
-        assert act.do(client, Deadline(5))
-        assert len(stage.connections) == 2
+        assert operation.call(client, Deadline(5))
+        assert len(pac_server.connections) == 2
 
 
-@pytest.mark.parametrize("act", CONTRACTS, ids=repr)
-def test_a_contract_has_a_connection_of_its_own(act: Operation) -> None:
+@pytest.mark.parametrize("operation", CONTRACTS, ids=repr)
+def test_a_contract_has_a_connection_of_its_own(operation: Operation) -> None:
     """One of the pool may have died unnoticed, and would leave the contract in doubt."""
-    stage = PacServer()
-    stage.serve_app(act.fake_pac())
-    read = next(read for read in READS if read.pac == act.pac)
-    with serve(stage) as url:
-        client = create_client(act.account(url))
-        for do in (read.do, act.do, act.do, read.do):
+    pac_server = PacServer()
+    pac_server.serve_app(operation.fake_pac())
+    read = next(read for read in READS if read.pac == operation.pac)
+    with serve(pac_server) as url:
+        client = create_client(operation.account(url))
+        for do in (read.call, operation.call, operation.call, read.call):
             assert do(client, Deadline(5))
-    ports = [environ["REMOTE_PORT"] for environ in stage.requests]
+    ports = [environ["REMOTE_PORT"] for environ in pac_server.requests]
     assert ports[0] == ports[3]
     assert len(set(ports)) == 3
 
 
 @every_act
-def test_a_connection_that_the_pac_closed_meanwhile_is_opened_anew(act: Operation) -> None:
+def test_a_connection_that_the_pac_closed_meanwhile_is_opened_anew(operation: Operation) -> None:
     """As a warm function finds it after a pause: nothing of this is the user's to see."""
-    sandbox = act.fake_pac()
+    sandbox = operation.fake_pac()
     port = free_port()
     with serve(sandbox, port=port) as url:
-        client = create_client(act.account(url))
-        assert act.do(client, Deadline(5))
+        client = create_client(operation.account(url))
+        assert operation.call(client, Deadline(5))
     time.sleep(0.05)
     before = len(calls(sandbox))
     with serve(sandbox, port=port):
-        assert act.do(client, Deadline(5))
+        assert operation.call(client, Deadline(5))
     assert {call["outcome"] for call in calls(sandbox)} == {"200"}
     assert len(calls(sandbox)) == before + 1
 
@@ -657,7 +664,7 @@ def test_threads_share_a_client_and_each_gets_its_own_answer(pac: str) -> None:
 
         def ask(rfc: Rfc, times: int) -> None:
             for _ in range(times):
-                found[rfc].append(PAC_CASES[pac].of_issuer(client, rfc, Deadline(10)))
+                found[rfc].append(PAC_CASES[pac].read_issuer(client, rfc, Deadline(10)))
 
         threads = [threading.Thread(target=ask, args=(rfc, 5)) for rfc in found]
         for thread in threads:

@@ -74,21 +74,27 @@ def test_the_tables_of_codes_are_whole() -> None:
     [(read, *row) for read, rows in SAYS.items() for row in rows],
 )
 def test_what_the_pac_says_is_told_in_its_own_words(
-    reader: FakeStack, read: Read, said: str, status: int, code: str, calls: int, wait: str | None
+    shared_stack: FakeStack,
+    read: Read,
+    said: str,
+    status: int,
+    code: str,
+    calls: int,
+    wait: str | None,
 ) -> None:
     # SOAP's words are ours to choose; those of the REST sandbox are the documentation's.
     words = {"mensaje": "Algo\n pasó"} if read is STAMPS else {}
     message = "Algo pasó" if read is STAMPS else ERRORS[said][1]
-    reader.fault(read.operation, "code", code=said, times=-1, **words)
+    shared_stack.fault(read.operation, "code", code=said, times=-1, **words)
 
-    answer = reader.get(read.path, **read.query)
+    answer = shared_stack.get(read.path, **read.query)
 
     body = check_problem(answer, status, code)
     assert body["pac"] == {"name": read.pac, "code": said, "message": message}
     assert message in body["detail"]
     assert answer.headers.get("retry-after") == wait
-    assert reader.calls() == [read.operation] * calls
-    assert reader.stack.items("IssuersTable") == []
+    assert shared_stack.calls() == [read.operation] * calls
+    assert shared_stack.stack.items("IssuersTable") == []
 
 
 @pytest.mark.parametrize("body", ["empty", "html"])
@@ -102,22 +108,22 @@ def test_what_the_pac_says_is_told_in_its_own_words(
     ],
 )
 def test_a_balances_error_without_its_documented_body(
-    reader: FakeStack, said: str, status: int, code: str, body: str
+    shared_stack: FakeStack, said: str, status: int, code: str, body: str
 ) -> None:
-    reader.fault("saldos", "code", code=said, body=body, times=-1)
+    shared_stack.fault("saldos", "code", code=said, body=body, times=-1)
 
-    told = check_problem(reader.get(BALANCE.path, **BALANCE.query), status, code)
+    told = check_problem(shared_stack.get(BALANCE.path, **BALANCE.query), status, code)
 
     assert told["pac"]["name"] == "reachcore"
     assert told["pac"]["message"] is None
 
 
-def test_an_issuer_that_the_pac_does_not_know(reader: FakeStack) -> None:
-    body = check_problem(reader.get(STAMPS.path, rfc=RFC_NEW), 502, "pac-rejected-request")
+def test_an_issuer_that_the_pac_does_not_know(shared_stack: FakeStack) -> None:
+    body = check_problem(shared_stack.get(STAMPS.path, rfc=RFC_NEW), 502, "pac-rejected-request")
 
     assert body["pac"]["code"] == "611"
     assert RFC_NEW in body["pac"]["message"]
-    assert reader.stack.items("IssuersTable") == []
+    assert shared_stack.stack.items("IssuersTable") == []
 
 
 NONE = [
@@ -143,45 +149,45 @@ NONE_BY_SOAP = [
     [(BALANCE, *row) for row in NONE] + [(STAMPS, *row) for row in NONE + NONE_BY_SOAP],
 )
 def test_answers_that_are_none(
-    reader: FakeStack, read: Read, fault: str, status: int, code: str, calls: int
+    shared_stack: FakeStack, read: Read, fault: str, status: int, code: str, calls: int
 ) -> None:
-    reader.fault(read.operation, fault, times=-1)
+    shared_stack.fault(read.operation, fault, times=-1)
 
-    body = check_problem(reader.get(read.path, **read.query), status, code)
+    body = check_problem(shared_stack.get(read.path, **read.query), status, code)
 
     assert body["pac"]["name"] == read.pac
     assert (body["pac"]["code"] is None) == (fault != "soap-fault")
-    assert reader.calls() == [read.operation] * calls
-    assert reader.stack.items("IssuersTable") == []
+    assert shared_stack.calls() == [read.operation] * calls
+    assert shared_stack.stack.items("IssuersTable") == []
 
 
 @every_read
-def test_a_pac_that_does_not_answer_in_time(reader: FakeStack, read: Read) -> None:
-    reader.fault(read.operation, "slow", seconds=2.5, times=-1)
+def test_a_pac_that_does_not_answer_in_time(shared_stack: FakeStack, read: Read) -> None:
+    shared_stack.fault(read.operation, "slow", seconds=2.5, times=-1)
 
-    answer = reader.call(read.function, "GET", read.path, read.query, seconds=4)
+    answer = shared_stack.call(read.function, "GET", read.path, read.query, seconds=4)
 
     check_problem(answer, 504, "pac-timeout")
 
 
 @every_read
-def test_no_time_left_to_begin(reader: FakeStack, read: Read) -> None:
-    answer = reader.call(read.function, "GET", read.path, read.query, seconds=3.2)
+def test_no_time_left_to_begin(shared_stack: FakeStack, read: Read) -> None:
+    answer = shared_stack.call(read.function, "GET", read.path, read.query, seconds=3.2)
 
     check_problem(answer, 503, "out-of-time")
     assert answer.headers["retry-after"] == "5"
-    assert reader.calls() == []
+    assert shared_stack.calls() == []
 
 
 @every_read
-def test_a_pac_that_cannot_be_reached(reader: FakeStack, read: Read) -> None:
+def test_a_pac_that_cannot_be_reached(shared_stack: FakeStack, read: Read) -> None:
     name = f"nowhere-{read.account[-2:]}"
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         endpoint = f"http://127.0.0.1:{closed.getsockname()[1]}"
-        reader.create_account(name, reader.secret(read.account, endpoint=endpoint))
+        shared_stack.create_account(name, shared_stack.secret(read.account, endpoint=endpoint))
 
-        answer = reader.get(read.path.replace(read.account, name), **read.query)
+        answer = shared_stack.get(read.path.replace(read.account, name), **read.query)
 
     body = check_problem(answer, 503, "pac-unreachable")
     assert answer.headers["retry-after"] == "60"
@@ -190,9 +196,9 @@ def test_a_pac_that_cannot_be_reached(reader: FakeStack, read: Read) -> None:
 
 # The last: what it leaves is an issuer that is known.
 @every_read
-def test_a_failure_that_passes_is_not_seen(reader: FakeStack, read: Read) -> None:
-    reader.fault(read.operation, "code", code="500")
-    reader.fault(read.operation, "cut-after")
+def test_a_failure_that_passes_is_not_seen(shared_stack: FakeStack, read: Read) -> None:
+    shared_stack.fault(read.operation, "code", code="500")
+    shared_stack.fault(read.operation, "cut-after")
 
-    assert reader.get(read.path, **read.query).status == 200
-    assert reader.calls() == [read.operation] * 3
+    assert shared_stack.get(read.path, **read.query).status == 200
+    assert shared_stack.calls() == [read.operation] * 3

@@ -13,7 +13,7 @@ from itertools import product
 from urllib.parse import quote, unquote
 
 import pytest
-from tests.integration.conftest import Switches
+from tests.integration.conftest import PacServers
 from tests.integration.harness import RC, RFC, SF, ApiResponse, FakeStack, check_problem
 from werkzeug import Response
 
@@ -62,9 +62,9 @@ WORDS_OF_SOLUCION_FACTIBLE = [
 
 @pytest.mark.parametrize(("operation", "code", "way", "filling"), WORDS_OF_SOLUCION_FACTIBLE)
 def test_words_of_solucion_factible_are_free_of_credentials(
-    reader: FakeStack, operation: str, code: str, way: str, filling: int
+    shared_stack: FakeStack, operation: str, code: str, way: str, filling: int
 ) -> None:
-    world = reader
+    world = shared_stack
     words = "x" * filling + WORDS[way](world.credentials.password)
     world.fault(operation, "code", code=code, mensaje=words, processed=code == "200")
 
@@ -79,8 +79,10 @@ def test_words_of_solucion_factible_are_free_of_credentials(
 
 @pytest.mark.parametrize("filling", FILLINGS)
 @pytest.mark.parametrize("way", WORDS)
-def test_a_soap_fault_is_free_of_credentials(reader: FakeStack, way: str, filling: int) -> None:
-    world = reader
+def test_a_soap_fault_is_free_of_credentials(
+    shared_stack: FakeStack, way: str, filling: int
+) -> None:
+    world = shared_stack
     text = html.escape("x" * filling + WORDS[way](world.credentials.password))
     fault = f"<f:Fault><faultcode>f:Server</faultcode><faultstring>{text}</faultstring></f:Fault>"
     envelope = (
@@ -105,13 +107,13 @@ WORDS_OF_REACHCORE = [
 
 @pytest.mark.parametrize(("status", "way", "filling"), WORDS_OF_REACHCORE)
 def test_words_and_code_of_reachcore_are_free_of_credentials(
-    reader: FakeStack, switches: Switches, status: int, way: str, filling: int
+    shared_stack: FakeStack, pac_servers: PacServers, status: int, way: str, filling: int
 ) -> None:
-    world = reader
+    world = shared_stack
     text = "x" * filling + WORDS[way](world.credentials.api_key)
     body = json.dumps({"errors": [{"Code": text, "Message": text}]})
     answer = Response(body, status, content_type="application/json")
-    switch = switches["reachcore"][0]
+    switch = pac_servers["reachcore"][0]
     switch.app, before = answer, switch.app
     try:
         read_ = read(world, RC)
@@ -124,9 +126,9 @@ def test_words_and_code_of_reachcore_are_free_of_credentials(
 
 @pytest.mark.parametrize("place", ["summary", "movement"])
 def test_a_member_twice_whose_name_is_a_credential_is_not_named(
-    reader: FakeStack, place: str
+    shared_stack: FakeStack, place: str
 ) -> None:
-    world = reader
+    world = shared_stack
     twice = f'"{world.credentials.api_key}": 1, "{world.credentials.api_key}": 2'
     movement = "{" + twice + "}" if place == "movement" else ""
     summary = (

@@ -19,9 +19,9 @@ from tests.integration.pac_cases import (
     RFC,
     RFC_N,
     PacServer,
-    books,
     calls,
     expect_pac_error,
+    fake_state,
     inject_fault,
     reachcore_account,
 )
@@ -40,10 +40,10 @@ OPERATIONS = ("saldos", "csv", "pdf")
 
 
 @pytest.fixture
-def pac(stage: PacServer) -> FakeReachcore:
+def pac(pac_server: PacServer) -> FakeReachcore:
     """The PAC, its memory as new."""
-    sandbox = FakeReachcore(books().reachcore)
-    stage.serve_app(sandbox)
+    sandbox = FakeReachcore(fake_state().reachcore)
+    pac_server.serve_app(sandbox)
     return sandbox
 
 
@@ -147,7 +147,7 @@ def test_a_large_balance_arrives_whole(pac: FakeReachcore, client: PacClient, ur
 
 
 def test_the_request_is_the_documented_one(
-    stage: PacServer, pac: FakeReachcore, client: PacClient
+    pac_server: PacServer, pac: FakeReachcore, client: PacClient
 ) -> None:
     bodies = []
 
@@ -159,7 +159,7 @@ def test_the_request_is_the_documented_one(
         environ["wsgi.input"] = BytesIO(content)
         return pac(environ, start_response)
 
-    stage.serve_app(listening)
+    pac_server.serve_app(listening)
     read(client)
     read(client, rfc=RFC)
     read(client, "csv")
@@ -170,13 +170,13 @@ def test_the_request_is_the_documented_one(
         {"MesConsulta": "2026-10"},
         {"MesConsulta": "2026-10"},
     ]
-    assert [one["PATH_INFO"] for one in stage.requests] == [
+    assert [one["PATH_INFO"] for one in pac_server.requests] == [
         PATH,
         PATH,
         f"{PATH}/csv",
         f"{PATH}/pdf",
     ]
-    for environ in stage.requests:
+    for environ in pac_server.requests:
         assert environ["REQUEST_METHOD"] == "POST"
         assert environ["HTTP_RCAPIKEY"] == KEY
         assert environ["CONTENT_TYPE"] == "application/json"
@@ -296,7 +296,7 @@ def test_codes_without_the_documented_body(
     ],
 )  # fmt: skip
 def test_other_refusals(
-    stage: PacServer, client: PacClient, status: int, body: object, code: str, says: str
+    pac_server: PacServer, client: PacClient, status: int, body: object, code: str, says: str
 ) -> None:
     content = b"" if body is None else json.dumps(body).encode()
 
@@ -304,7 +304,7 @@ def test_other_refusals(
         start_response(f"{status} X", [("Content-Type", "application/json")])
         return [content]
 
-    stage.serve_app(refusing)
+    pac_server.serve_app(refusing)
     for operation in OPERATIONS:
         with expect_pac_error(code) as errors:
             read(client, operation)
@@ -313,12 +313,12 @@ def test_other_refusals(
 
 
 @pytest.mark.parametrize("body", [b"\xff\xfe", b"[" * 60_000, b'{"errors": [{"Code": "400-001"'])
-def test_a_400_that_cannot_be_read(stage: PacServer, client: PacClient, body: bytes) -> None:
+def test_a_400_that_cannot_be_read(pac_server: PacServer, client: PacClient, body: bytes) -> None:
     def refusing(_environ: Any, start_response: Any) -> list[bytes]:
         start_response("400 Bad Request", [("Content-Type", "application/json")])
         return [body]
 
-    stage.serve_app(refusing)
+    pac_server.serve_app(refusing)
     with expect_pac_error("pac-protocol-error"):
         read(client)
 

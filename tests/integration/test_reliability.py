@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from moto.sns.models import sns_backends
 from moto.sqs.models import sqs_backends
-from tests.integration.conftest import Switches
-from tests.integration.download_token_cases import issued, opened, stored
+from tests.integration.conftest import PacServers
+from tests.integration.download_token_cases import issue_token, open_link, store_report
 from tests.integration.fault_injection import (
     NO_NEED,
     SERVICES,
@@ -62,12 +62,12 @@ START_TWICE = "the job is started twice"
 
 
 @pytest.fixture(scope="module")
-def stage(shared_world: FakeStack, switches: Switches) -> FaultRunner:
+def runner(shared_world: FakeStack, pac_servers: PacServers) -> FaultRunner:
     # The other formats take longer to write, and fail in no other way.
     shared_world.stack.refs["MonthlyFormats"] = "csv"
     wire = AwsFaultInjector(shared_world)
     wire.watch()
-    return FaultRunner(Scenario(shared_world, wire), switches)
+    return FaultRunner(Scenario(shared_world, wire), pac_servers)
 
 
 def words(answer: ApiResponse) -> str:
@@ -132,7 +132,12 @@ def read_by(*request: Any, **more: Any) -> dict[str, Any]:
         unless_rejected("repeat the request", act),
         after_a_new_secret("repeat the request", act),
     ]
-    return {"act": act, "observe": answered, "crash_response": NO_ANSWER, "recovery_steps": repairs}
+    return {
+        "execute": act,
+        "observe": answered,
+        "crash_response": NO_ANSWER,
+        "recovery_steps": repairs,
+    }
 
 
 ROSTER = [RFC, RFC_N, EMPTY]
@@ -408,15 +413,15 @@ def mailed(scene: Scenario) -> dict[str, Any]:
     links = [line.strip() for text in mails for line in text.splitlines() if url in line]
     if len(mails) > 1:
         scene.notes["twice"] = "; mailed twice"
-    statuses = {opened(scene.world, link.removeprefix(url)).status for link in links}
+    statuses = {open_link(scene.world, link.removeprefix(url)).status for link in links}
     return {"mailed": bool(mails), "links": statuses}
 
 
 def mailed_twice(scene: Scenario) -> None:
-    report = stored(scene.world, b"a report")
+    report = store_report(scene.world, b"a report")
     scene.notes["report"] = report.id
     for _ in range(2):
-        issued(scene.world, report)
+        issue_token(scene.world, report)
 
 
 def revoke(scene: Scenario) -> str:
@@ -430,13 +435,13 @@ def good_tickets(scene: Scenario) -> dict[str, Any]:
 
 
 def token(scene: Scenario) -> str:
-    answer = opened(scene.world, scene.notes["ticket"])
+    answer = open_link(scene.world, scene.notes["ticket"])
     scene.notes["status"] = answer.status
     return words(answer)
 
 
 def with_a_ticket(scene: Scenario) -> None:
-    scene.notes["ticket"] = issued(scene.world, stored(scene.world, b"a report"))
+    scene.notes["ticket"] = issue_token(scene.world, store_report(scene.world, b"a report"))
 
 
 # ---------------------------------------------------------------------- the operations
@@ -456,7 +461,7 @@ STAMPS = Operation(
 IMPORT = Operation(
     "Issuer import",
     READS,
-    act=_import,
+    execute=_import,
     observe=known,
     crash_response=NO_ANSWER,
     recovery_steps=[("repeat the request", _import)],
@@ -465,7 +470,7 @@ REMOVE = Operation(
     "Issuer removal",
     READS,
     prepare=know,
-    act=_remove,
+    execute=_remove,
     observe=known,
     crash_response=NO_ANSWER,
     recovery_steps=[("repeat the request", _remove)],
@@ -474,7 +479,7 @@ REJECTION = Operation(
     "Rejected credentials",
     (*READS, "events"),
     prepare=wrong_key,
-    act=_balance,
+    execute=_balance,
     observe=rejections,
     crash_response=NO_ANSWER,
     recovery_steps=[("repeat the request", _balance), ("repeat the request minutes later", _later)],
@@ -482,7 +487,7 @@ REJECTION = Operation(
 CONTRACT = Operation(
     "Contract",
     (*READS, "events"),
-    act=order("order-1"),
+    execute=order("order-1"),
     observe=contracts,
     crash_response=NO_ANSWER,
     recovery_steps=[
@@ -497,7 +502,7 @@ RECONCILER = Operation(
     "Reconciler",
     (*READS, "events"),
     prepare=doubtful,
-    act=reconcile(seconds=1),
+    execute=reconcile(seconds=1),
     observe=contracts,
     crash_response=START_FAILS,
     recovery_steps=[
@@ -510,7 +515,7 @@ SETTLE = Operation(
     "Settlement",
     ("dynamodb", "events"),
     prepare=reviewed,
-    act=settle,
+    execute=settle,
     observe=contracts,
     crash_response=NO_ANSWER,
     recovery_steps=[
@@ -521,7 +526,7 @@ SETTLE = Operation(
 ASK = Operation(
     "Report request",
     (*READS, "sqs"),
-    act=ask,
+    execute=ask,
     observe=reports,
     settle=workers,
     crash_response=NO_ANSWER,
@@ -531,7 +536,7 @@ MAKE = Operation(
     "Report generation",
     (*READS, "s3", "events"),
     prepare=ask,
-    act=make,
+    execute=make,
     observe=reports,
     crash_response="the message is redelivered",
     retried_on="the message is redelivered",
@@ -545,7 +550,7 @@ MAKE = Operation(
 MONTHLY = Operation(
     "Monthly run",
     (*READS, "sqs"),
-    act=monthly,
+    execute=monthly,
     observe=reports,
     settle=workers,
     crash_response=START_FAILS,
@@ -559,7 +564,7 @@ MONTHLY_WORKERS = Operation(
     "Monthly run: workers",
     (*READS, "s3", "events"),
     prepare=monthly,
-    act=make_each,
+    execute=make_each,
     observe=reports,
     settle=workers,
     crash_response="the message is redelivered",
@@ -574,7 +579,7 @@ CLOSE_MONTH = Operation(
     "Monthly run: closing",
     ("dynamodb", "events"),
     prepare=monthly,
-    act=closing("report"),
+    execute=closing("report"),
     observe=reports,
     crash_response=START_FAILS,
     retried_on=START_FAILS,
@@ -584,7 +589,7 @@ START = Operation(
     "Daily run: start",
     (*READS, "sqs"),
     prepare=know,
-    act=start,
+    execute=start,
     observe=counted,
     settle=lambda scene: scene.world.run_worker_until_idle(),
     crash_response=START_FAILS,
@@ -599,7 +604,7 @@ COUNT = Operation(
     "Daily run: workers",
     (*READS, "events"),
     prepare=started,
-    act=count,
+    execute=count,
     observe=counted,
     crash_response=BATCH_AGAIN,
     retried_on=BATCH_AGAIN,
@@ -614,7 +619,7 @@ CLOSE_RUN = Operation(
     "Daily run: closing",
     ("dynamodb", "events"),
     prepare=started,
-    act=closing("run"),
+    execute=closing("run"),
     observe=counted,
     crash_response=START_FAILS,
     retried_on=START_FAILS,
@@ -624,7 +629,7 @@ MAIL = Operation(
     "Mail",
     ("dynamodb", "sns"),
     prepare=event_of_a_report,
-    act=mail,
+    execute=mail,
     observe=mailed,
     crash_response="the event is redelivered",
     retried_on="the event is redelivered",
@@ -634,7 +639,7 @@ REVOKE = Operation(
     "Link revocation",
     ("dynamodb",),
     prepare=mailed_twice,
-    act=revoke,
+    execute=revoke,
     observe=good_tickets,
     crash_response=NO_ANSWER,
     recovery_steps=[("repeat the request", revoke)],
@@ -643,7 +648,7 @@ TICKET = Operation(
     "Download token",
     ("dynamodb",),
     prepare=with_a_ticket,
-    act=token,
+    execute=token,
     observe=answered,
     crash_response=NO_ANSWER,
     recovery_steps=[("open the link again", token)],
@@ -1033,16 +1038,16 @@ ORDER = {
 @pytest.mark.parametrize(
     "case", [pytest.param(case, id=f"{case.operation.name}, {case.fails}") for case in CASES]
 )
-def test_what_fails_loses_nothing(stage: FaultRunner, case: Case) -> None:
+def test_what_fails_loses_nothing(runner: FaultRunner, case: Case) -> None:
     operation = case.operation
-    reference = stage.reference(operation)
+    reference = runner.reference(operation)
     assert {call.service for call in reference.calls} == set(operation.services)
 
     row = Row(case.fails)
     for fault in case.each(reference):
-        row.add(*stage.run(operation, fault))
+        row.add(*runner.run(operation, fault))
     if case.unnoticed:
-        assert (row.seen, row.rights) == ([reference.seen], [NO_NEED])
+        assert (row.seen, row.rights) == ([reference.response], [NO_NEED])
 
     agree(operation.name, row, ORDER[operation.name], everywhere=case.everywhere)
 

@@ -28,7 +28,7 @@ from tests.integration.harness import (
     check_problem,
     sqs_event,
 )
-from tests.integration.test_history_api import keep
+from tests.integration.test_history_api import put_snapshots
 
 from timbres.aws.object_store import MEDIA_TYPES
 
@@ -298,7 +298,7 @@ def test_a_month_before_that_the_pac_does_not_tell_is_not_zero(
 def october(world: FakeStack) -> None:
     """Let acme-sf's issuers have been counted in the nights of October, and of September."""
     world.add_issuers([RFC, RFC_N])
-    keep(
+    put_snapshots(
         world,
         {
             RFC: {

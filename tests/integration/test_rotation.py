@@ -152,19 +152,19 @@ def now(monkeypatch: pytest.MonkeyPatch) -> Time:
 
 
 @pytest.fixture
-def warm(reader: FakeStack, now: Time, name: str) -> tuple[FakeStack, Operation, Rotation]:
+def warm(shared_stack: FakeStack, now: Time, name: str) -> tuple[FakeStack, Operation, Rotation]:
     """Functions that have all just worked, and credentials to come."""
     operation = OPERATIONS[name]
-    here = Rotation(reader, operation.account)
+    here = Rotation(shared_stack, operation.account)
     here.at_the_pac()
     here.in_the_secret()
-    operation.before(reader)
-    assert operation.work(reader) == WELL
-    operation.before(reader)
-    reader.published.clear()
-    reader.reachcore.calls.clear()
-    reader.factible.calls.clear()
-    return reader, operation, Rotation(reader, operation.account)
+    operation.before(shared_stack)
+    assert operation.work(shared_stack) == WELL
+    operation.before(shared_stack)
+    shared_stack.published.clear()
+    shared_stack.reachcore.calls.clear()
+    shared_stack.factible.calls.clear()
+    return shared_stack, operation, Rotation(shared_stack, operation.account)
 
 
 # ------------------------------------------------------------------------------ the orders
@@ -224,81 +224,85 @@ def test_the_pac_is_changed_first(warm: tuple[FakeStack, Operation, Rotation]) -
 
 
 @pytest.mark.parametrize("first", ["stamps", "contract"])
-def test_one_function_finds_out_for_all(reader: FakeStack, now: Time, first: str) -> None:
+def test_one_function_finds_out_for_all(shared_stack: FakeStack, now: Time, first: str) -> None:
     """Every function has the old password; only the first signs in with it."""
     works = {name: one.work for name, one in OPERATIONS.items() if one.account == SF}
     del works["reconciler"]
-    rotation = Rotation(reader, SF)
+    rotation = Rotation(shared_stack, SF)
     rotation.in_the_secret()
     rotation.at_the_pac()
-    assert {work(reader) for work in works.values()} == {WELL}
-    reader.factible.calls.clear()
-    rotation = Rotation(reader, SF)
+    assert {work(shared_stack) for work in works.values()} == {WELL}
+    shared_stack.factible.calls.clear()
+    rotation = Rotation(shared_stack, SF)
     rotation.at_the_pac()
     rotation.in_the_secret()
 
-    assert works.pop(first)(reader) == WELL
-    assert {work(reader) for work in works.values()} == {WELL}
+    assert works.pop(first)(shared_stack) == WELL
+    assert {work(shared_stack) for work in works.values()} == {WELL}
 
-    assert rejections(reader) == 1
+    assert rejections(shared_stack) == 1
 
 
-def test_a_wrong_new_password_is_signed_in_with_once_by_all(reader: FakeStack, now: Time) -> None:
+def test_a_wrong_new_password_is_signed_in_with_once_by_all(
+    shared_stack: FakeStack, now: Time
+) -> None:
     works = [stamps, purchase, invoked, of_run(SF)]
-    good = Rotation(reader, SF)
+    good = Rotation(shared_stack, SF)
     good.at_the_pac()
     good.in_the_secret()
-    assert {work(reader) for work in works} == {WELL}
-    reader.published.clear()
-    reader.factible.calls.clear()
-    Rotation(reader, SF).in_the_secret()
+    assert {work(shared_stack) for work in works} == {WELL}
+    shared_stack.published.clear()
+    shared_stack.factible.calls.clear()
+    Rotation(shared_stack, SF).in_the_secret()
     now.seconds += 61
 
-    assert {work(reader) for work in works} == {REJECTED}
-    assert rejections(reader) == 1
-    assert len(reader.events("Credentials Rejected")) == 1
+    assert {work(shared_stack) for work in works} == {REJECTED}
+    assert rejections(shared_stack) == 1
+    assert len(shared_stack.events("Credentials Rejected")) == 1
 
     good.in_the_secret()
-    assert {work(reader) for work in works} == {WELL}
-    assert rejections(reader) == 1
+    assert {work(shared_stack) for work in works} == {WELL}
+    assert rejections(shared_stack) == 1
 
 
 def test_a_process_with_the_secret_before_does_not_try_one_that_others_were_refused(
-    reader: FakeStack, now: Time
+    shared_stack: FakeStack, now: Time
 ) -> None:
     """A typing error in the secret: the PAC's password is new, and neither secret opens it."""
-    good = Rotation(reader, SF)
+    good = Rotation(shared_stack, SF)
     good.at_the_pac()
     good.in_the_secret()
-    assert stamps(reader) == purchase(reader) == WELL
-    reader.factible.calls.clear()
-    reader.published.clear()
-    Rotation(reader, SF).at_the_pac()
-    Rotation(reader, SF).in_the_secret()
+    assert stamps(shared_stack) == purchase(shared_stack) == WELL
+    shared_stack.factible.calls.clear()
+    shared_stack.published.clear()
+    Rotation(shared_stack, SF).at_the_pac()
+    Rotation(shared_stack, SF).in_the_secret()
 
     # The first signs in with the old one, then with the new one; the second with none.
-    assert stamps(reader) == REJECTED
-    assert rejections(reader) == 2
-    assert purchase(reader) == REJECTED
-    assert rejections(reader) == 2
-    assert len(reader.events("Credentials Rejected")) == 1
+    assert stamps(shared_stack) == REJECTED
+    assert rejections(shared_stack) == 2
+    assert purchase(shared_stack) == REJECTED
+    assert rejections(shared_stack) == 2
+    assert len(shared_stack.events("Credentials Rejected")) == 1
 
 
 def test_a_password_changed_in_the_middle_of_a_run_costs_no_issuer(
-    reader: FakeStack, monkeypatch: pytest.MonkeyPatch
+    shared_stack: FakeStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # No function keeps a secret of the tests before: their clock was another.
-    reader.reset_warm_functions()
-    books = reader.books.solucion_factible
+    shared_stack.reset_warm_functions()
+    books = shared_stack.books.solucion_factible
     books.load_issuers(80)
-    rotation = Rotation(reader, SF)
+    rotation = Rotation(shared_stack, SF)
     rotation.at_the_pac()
     rotation.in_the_secret()
     rfcs = [bulk_rfc(n) for n in range(80)]
-    assert of_answer(reader.call("issuers", "PUT", f"/accounts/{SF}/issuers", body=rfcs)) == WELL
-    reader.published.clear()
-    reader.factible.calls.clear()
-    next_one, counted, ask = Rotation(reader, SF), itertools.count(), books.stamps
+    assert (
+        of_answer(shared_stack.call("issuers", "PUT", f"/accounts/{SF}/issuers", body=rfcs)) == WELL
+    )
+    shared_stack.published.clear()
+    shared_stack.factible.calls.clear()
+    next_one, counted, ask = Rotation(shared_stack, SF), itertools.count(), books.stamps
 
     def then_the_password_changes(*asked: Any) -> Any:
         if next(counted) == 40:
@@ -307,30 +311,32 @@ def test_a_password_changed_in_the_middle_of_a_run_costs_no_issuer(
         return ask(*asked)
 
     monkeypatch.setattr(books, "stamps", then_the_password_changes)
-    reader.clock.forward(days=1)
-    lines = reader.run()["accounts"]
+    shared_stack.clock.forward(days=1)
+    lines = shared_stack.run()["accounts"]
 
     (line,) = (one for one in lines if one["account"] == SF)
     assert (line["problem"], line["failed"]) == (None, {})
     assert line["done"] == line["expected"] >= 80
     # As many as are under way at that moment are refused, and no more.
-    assert 1 <= rejections(reader) <= DEFAULT_CALLS_IN_FLIGHT
-    assert reader.events("Credentials Rejected") == []
+    assert 1 <= rejections(shared_stack) <= DEFAULT_CALLS_IN_FLIGHT
+    assert shared_stack.events("Credentials Rejected") == []
 
 
 # ------------------------------------------------------------------------ stages of a secret
 
 
-def test_a_pending_version_is_not_used_before_it_is_current(reader: FakeStack, now: Time) -> None:
-    rotation = Rotation(reader, SF)
+def test_a_pending_version_is_not_used_before_it_is_current(
+    shared_stack: FakeStack, now: Time
+) -> None:
+    rotation = Rotation(shared_stack, SF)
     rotation.at_the_pac()
     rotation.in_the_secret()
-    secrets = reader.stack.client("secretsmanager")
+    secrets = shared_stack.stack.client("secretsmanager")
     pending = secrets.put_secret_value(
         SecretId=f"timbres/accounts/{SF}", SecretString="not yet", VersionStages=["AWSPENDING"]
     )
-    assert stamps(reader) == WELL
+    assert stamps(shared_stack) == WELL
     now.seconds += 61
-    assert stamps(reader) == WELL
-    assert rejections(reader) == 0
+    assert stamps(shared_stack) == WELL
+    assert rejections(shared_stack) == 0
     assert pending["VersionStages"] == ["AWSPENDING"]

@@ -18,10 +18,10 @@ from tests.integration.pac_cases import (
     USERNAME,
     WSDL,
     PacServer,
-    books,
     calls,
     expect_pac_error,
     factible_account,
+    fake_state,
     inject_fault,
 )
 
@@ -40,17 +40,17 @@ Act = Callable[[PacClient], Any]
 
 
 @pytest.fixture
-def pac(stage: PacServer) -> FakeSolucionFactible:
+def pac(pac_server: PacServer) -> FakeSolucionFactible:
     """The PAC, its memory as new."""
-    sandbox = FakeSolucionFactible(books().solucion_factible, wsdl=WSDL)
-    stage.serve_app(sandbox)
+    sandbox = FakeSolucionFactible(fake_state().solucion_factible, wsdl=WSDL)
+    pac_server.serve_app(sandbox)
     return sandbox
 
 
 @pytest.fixture(scope="module")
-def kept_client(place: tuple[PacServer, str]) -> PacClient:
+def kept_client(pac_server_and_url: tuple[PacServer, str]) -> PacClient:
     """A client as a warm function keeps it, from call to call."""
-    return create_client(factible_account(place[1]))
+    return create_client(factible_account(pac_server_and_url[1]))
 
 
 @pytest.fixture
@@ -297,13 +297,13 @@ def test_a_purchase_is_not_waited_for_without_end(
 
 @pytest.mark.parametrize("seconds", [-1, 0, 0.3, 3, 5.5])
 def test_no_purchase_begins_without_the_time_to_wait_for_it(
-    stage: PacServer, pac: FakeSolucionFactible, client: PacClient, seconds: float
+    pac_server: PacServer, pac: FakeSolucionFactible, client: PacClient, seconds: float
 ) -> None:
     with pytest.raises(TimbresError) as caught:
         buy(client, seconds=seconds)
     assert caught.value.problem_type.code == "out-of-time"
     assert not caught.value.problem_type.may_have_taken_effect
-    assert stage.requests == []
+    assert pac_server.requests == []
 
 
 # --------------------------------------------------------------------- documented codes
@@ -363,28 +363,28 @@ def test_the_words_of_a_soap_fault_are_told(pac: FakeSolucionFactible, client: P
     ],
 )
 def test_answers_that_are_no_soap(
-    stage: PacServer, client: PacClient, status: int, media_type: str, code: str, attempts: int
+    pac_server: PacServer, client: PacClient, status: int, media_type: str, code: str, attempts: int
 ) -> None:
     def answering(_environ: Any, start_response: Any) -> list[bytes]:
         start_response(f"{status} X", [("Content-Type", media_type)])
         return [b""] if status == 204 else [b"<p>?</p>"]
 
-    stage.serve_app(answering)
+    pac_server.serve_app(answering)
     with expect_pac_error(code):
         count(client)
-    assert len(stage.requests) == attempts
-    stage.serve_app(answering)
+    assert len(pac_server.requests) == attempts
+    pac_server.serve_app(answering)
     with expect_pac_error(code) as errors:
         buy(client)
     assert errors[0].problem_type.may_have_taken_effect == (status != 404)
-    assert len(stage.requests) == 1
+    assert len(pac_server.requests) == 1
 
 
 # ------------------------------------------------------------------------------ the wire
 
 
 def test_the_requests_are_the_documented_ones(
-    stage: PacServer, pac: FakeSolucionFactible, client: PacClient
+    pac_server: PacServer, pac: FakeSolucionFactible, client: PacClient
 ) -> None:
     bodies = []
 
@@ -396,10 +396,10 @@ def test_the_requests_are_the_documented_ones(
         environ["wsgi.input"] = BytesIO(content)
         return pac(environ, start_response)
 
-    stage.serve_app(listening)
+    pac_server.serve_app(listening)
     count(client)
     buy(client, 500)
-    for content, environ, operation in zip(bodies, stage.requests, (GET, BUY), strict=True):
+    for content, environ, operation in zip(bodies, pac_server.requests, (GET, BUY), strict=True):
         assert environ["REQUEST_METHOD"] == "POST"
         assert environ["PATH_INFO"] == PATHS[-1]
         assert environ["QUERY_STRING"] == ""
@@ -432,16 +432,16 @@ def test_the_live_wsdl_is_loaded_once_and_its_empty_address_ignored(
 
 
 def test_credentials_go_where_the_account_says_whatever_the_wsdl_does(
-    pac: FakeSolucionFactible, live: PacClient, stage: PacServer
+    pac: FakeSolucionFactible, live: PacClient, pac_server: PacServer
 ) -> None:
     elsewhere = PacServer()
-    elsewhere.serve_app(FakeSolucionFactible(books().solucion_factible))
+    elsewhere.serve_app(FakeSolucionFactible(fake_state().solucion_factible))
     with serve(elsewhere) as other:
         wsdl = WSDL.read_text().replace('location=""', f'location="{other}{PATHS[-1]}"')
         inject_fault(pac, "wsdl", "wrong-shape", reply=wsdl)
         assert count(live) == Stamps(1000, 250, 750)
     assert elsewhere.requests == []
-    assert len(stage.requests) == 2
+    assert len(pac_server.requests) == 2
 
 
 def _wsdl(**changes: str) -> str:
@@ -498,8 +498,8 @@ def test_without_the_live_wsdl_nothing_is_bought(
     assert not errors[0].problem_type.may_have_taken_effect
 
 
-def test_a_wsdl_that_is_not_there_is_told(stage: PacServer, live: PacClient) -> None:
-    stage.serve_app(FakeSolucionFactible(books().solucion_factible))
+def test_a_wsdl_that_is_not_there_is_told(pac_server: PacServer, live: PacClient) -> None:
+    pac_server.serve_app(FakeSolucionFactible(fake_state().solucion_factible))
     with expect_pac_error("pac-endpoint-not-found"):
         count(live)
 
