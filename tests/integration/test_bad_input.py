@@ -627,5 +627,5 @@ def test_a_route_that_there_is_not(quiet: World, folder: str, method: str, path:
 
 @pytest.mark.parametrize("folder", ["accounts", "issuers", "contract"])
 def test_a_function_that_no_schedule_starts(quiet: World, folder: str) -> None:
-    with pytest.raises(ValueError, match="answers the API only"):
+    with pytest.raises(ValueError, match="has no schedule"):
         quiet.invoke(folder, {"account": None})

@@ -349,6 +349,6 @@ def test_every_line_of_a_request_names_it_and_no_other(world: World) -> None:
     world.fault("getTimbres", "code", code="633", times=2)
     first, second = (read(world, SF).body["instance"] for _ in range(2))
 
-    lines = world.logged("answered environment-mismatch")
+    lines = world.logged("request failed: environment-mismatch")
     assert [f"urn:uuid:{line['function_request_id']}" for line in lines] == [first, second]
     assert {line["pac_code"] for line in lines} == {"633"}

@@ -331,7 +331,7 @@ def test_all_tickets_of_a_report_are_revoked_and_of_no_other(world: World) -> No
     assert answer.body == {"account": RC, "id": report.id, "revoked": 3}
     assert {opened(world, one).status for one in gone} == {404}
     assert {opened(world, one).status for one in kept} == {302}
-    (line,) = world.logged("tickets revoked")
+    (line,) = world.logged("download tokens revoked")
     assert (line["account"], line["id"], line["revoked"]) == (RC, report.id, 3)
     assert line["by"] == "arn:aws:iam::111122223333:user/compras"
     nowhere(world, *gone, *kept)

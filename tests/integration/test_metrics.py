@@ -230,7 +230,9 @@ def test_a_line_has_account_rfc_and_the_pacs_code_and_the_next_request_has_its_o
     reader.get(f"/accounts/{SF}/stamps", cursor="no cursor")
     reader.get("/accounts/no-such-account/stamps")
     keys = ("function_request_id", "account", "rfc", "code", "pac_code")
-    lines = [{key: line.get(key) for key in keys} for line in reader.logged("answered ")[-3:]]
+    lines = [
+        {key: line.get(key) for key in keys} for line in reader.logged("request failed: ")[-3:]
+    ]
 
     assert len({line.pop("function_request_id") for line in lines}) == 3
     assert lines == [
@@ -244,7 +246,7 @@ def test_a_body_names_the_rfc_too_and_a_line_break_in_it_makes_no_line(reader: W
     body = {"rfc": 'A\n{"level": "ERROR"}', "stamps": 5}
     headers = {"Idempotency-Key": "a-key"}
     reader.call("contract", "POST", f"/accounts/{SF}/contracts", body=body, headers=headers)
-    line = reader.logged("answered rfc-invalid")[-1]
+    line = reader.logged("request failed: rfc-invalid")[-1]
     assert (line["account"], line["rfc"]) == (SF, 'A?{"level": "ERROR"}')
 
 

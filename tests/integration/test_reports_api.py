@@ -625,7 +625,7 @@ def test_a_failure_that_passes_is_tried_again(world: World) -> None:
     assert world.deliver() == (0, 1)
     assert world.get(f"{PATH}/{report['id']}", redirect="false").body == report
     assert world.published == []
-    (line,) = world.logged("to be tried again: pac-error: reachcore answered 500")
+    (line,) = world.logged("report will be retried: pac-error: reachcore answered 500")
     assert line["level"] == "WARNING"
     assert report["id"] in line["body"]
 
