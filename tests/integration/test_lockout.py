@@ -131,7 +131,7 @@ def read(world: World) -> Any:
 def known(world: World) -> tuple[CredentialRejectionRepository, Account]:
     """Return the table of rejections, and the account in the version of now."""
     with processes(world, 1) as (parts,):
-        return parts.access._rejections, parts.accounts.get(SF)
+        return parts.access._rejection_repository, parts.accounts.get(SF)
 
 
 # ------------------------------------------------------------------- a version's first call
@@ -434,7 +434,7 @@ def test_a_purchase_whose_rejection_could_not_be_noted_is_rejected_all_the_same(
     world.fault("agregarContrato", "code", code="601")
     table = world.stack.refs["CredentialRejectionsTable"]
     with processes(world, 1) as (parts,):
-        dynamodb = parts.access._rejections._dynamodb
+        dynamodb = parts.access._rejection_repository._dynamodb
 
     def broken(request: Any, **_: Any) -> None:
         if table in request.body.decode():
