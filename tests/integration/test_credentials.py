@@ -125,7 +125,7 @@ def test_a_rejected_secret_is_not_tried_again_by_any_function(world: World, acco
 
     assert [call for call in world.calls() if call == operation] == calls
     assert again["pac"]["code"] == code
-    assert "until the secret has changed" in again["detail"]
+    assert "until the secret changes" in again["detail"]
     (event,) = world.events("Credentials Rejected")
     assert (event["account"], event["pac"]["code"]) == (account, code)
     (mail,) = [mail for mail in world.mails() if "rechazó" in mail]

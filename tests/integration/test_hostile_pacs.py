@@ -665,4 +665,4 @@ def test_figures_without_measure_are_a_problem(
         assert (whole.status, len(whole.body["movements"])) == (200, 5_000)
         monkeypatch.setattr("timbres.handlers.http._MAX_RESPONSE_BYTES", len(whole.text) - 1)
         answer = reader.get("/accounts/long-rc/balance", month="2026-10")
-    assert "ask for one rfc" in problem(answer, 422, "answer-too-large")["detail"]
+    assert "request one rfc" in problem(answer, 422, "answer-too-large")["detail"]

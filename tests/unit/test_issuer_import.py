@@ -200,7 +200,7 @@ def test_a_row_is_named_by_the_line_on_which_it_begins() -> None:
     read = parse_csv(text)
     assert read.rows == rows_of((A, UNSET), (C, UNSET))
     assert [(bad.line, bad.field) for bad in read.invalid] == [(4, "row"), (7, "rfc"), (10, "rfc")]
-    assert "ends in line 6" in read.invalid[0].detail
+    assert "closes in line 6" in read.invalid[0].detail
 
 
 def test_a_quote_that_is_never_closed_is_named_where_it_opens() -> None:
@@ -233,18 +233,18 @@ def test_of_two_rows_that_contradict_the_first_stands() -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("", "no JSON"),
-        (A, "no JSON"),
-        ("[", "no JSON"),
-        ("[" * 100_000, "no JSON"),
-        (f'["{A}",]', "no JSON"),
-        (f'\ufeff\ufeff["{A}"]', "no JSON"),
-        ("[" + "9" * 5000 + "]", "no JSON"),
-        ("null", "no list"),
-        ("7", "no list"),
-        (f'"{A}"', "no list"),
-        (f'{{"rfc": "{A}"}}', "no list"),
-        ('{"a": 1, "a": 2}', "no list"),
+        ("", "not valid JSON"),
+        (A, "not valid JSON"),
+        ("[", "not valid JSON"),
+        ("[" * 100_000, "not valid JSON"),
+        (f'["{A}",]', "not valid JSON"),
+        (f'\ufeff\ufeff["{A}"]', "not valid JSON"),
+        ("[" + "9" * 5000 + "]", "not valid JSON"),
+        ("null", "not a JSON list"),
+        ("7", "not a JSON list"),
+        (f'"{A}"', "not a JSON list"),
+        (f'{{"rfc": "{A}"}}', "not a JSON list"),
+        ('{"a": 1, "a": 2}', "not a JSON list"),
         ("[]", "no rows"),
     ],
     ids=lambda value: repr(value)[:30],

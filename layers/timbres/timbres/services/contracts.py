@@ -392,7 +392,7 @@ def _in_flight_error(contract: Contract, now: datetime) -> TimbresError:
 def _finalize_rejection(error: TimbresError, contract: Contract) -> TimbresError:
     """Return ``error`` as the final response to a rejected contract."""
     return error.changed(
-        detail=f"{error.detail} No stamps were allotted; to retry, use a new Idempotency-Key.",
+        detail=f"{error.detail} No stamps were contracted; to retry, use a new Idempotency-Key.",
         # Without Retry-After: this key gets the same response forever.
         problem_type=replace(error.problem_type, retry_after=None),
         extensions=error.extensions | {"contract": {"id": contract.id, "status": rules.REJECTED}},

@@ -97,7 +97,7 @@ class DailyRunWorker:
             self._queue.delay(receipt_handle, delay)
         except Exception as error:
             metrics.add_count("BatchesFailed")
-            logger.error("a batch was not counted", exc_info=error, extra={"batch": batch})
+            logger.error("batch failed", exc_info=error, extra={"batch": batch})
             return self._record_error(batch, message)
         return False
 
