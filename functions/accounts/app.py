@@ -1,4 +1,4 @@
-"""GET /accounts: the accounts there are, and what each can do."""
+"""GET /accounts: the accounts and their capabilities."""
 
 from __future__ import annotations
 
@@ -18,12 +18,14 @@ container = Container("SECRET_PREFIX")
 @api.get("/accounts")
 def list_accounts() -> Response[str]:
     api.query_params()
-    listed = accounts.list_accounts(container.account_repository)
-    body = [account_to_dict(one.name, one.account, one.error) for one in listed]
+    body = [
+        account_to_dict(entry.name, entry.account, entry.error)
+        for entry in accounts.list_accounts(container.account_repository)
+    ]
     return json_response(200, {"accounts": body})
 
 
 @logger.inject_lambda_context(clear_state=True)
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    """Answer a request of the gateway."""
+    """Handle a request of API Gateway."""
     return api.handle(event, context)

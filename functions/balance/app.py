@@ -1,9 +1,9 @@
 """GET /accounts/{account}/balance: one account's consumption in one month.
 
-Its PAC tells it, or the daily snapshots do where the PAC keeps no balance.
+The source is the PAC, or the daily snapshots if the PAC offers no balance.
 
-A schedule may start it too, with ``{"account": name or null for every one, "month":
-"YYYY-MM", "current" or "previous"}``: the issuers that the balance names are remembered.
+A schedule may also start it, with ``{"account": name or null for every account, "month":
+"YYYY-MM", "current" or "previous"}``: it registers the issuers in the balance.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def get_balance(account: str) -> Response[str]:
     query = api.query_params("month", "rfc")
     month = parse_month(query["month"], clock.now())
     rfc = None if query["rfc"] is None else parse_query_rfc(query["rfc"])
-    found = balances.get_balance(
+    balance = balances.get_balance(
         container.account_repository,
         container.pac_access,
         container.snapshot_repository,
@@ -40,7 +40,7 @@ def get_balance(account: str) -> Response[str]:
         rfc,
         api.deadline,
     )
-    return json_response(200, balance_to_dict(found))
+    return json_response(200, balance_to_dict(balance))
 
 
 def handle_schedule(payload: dict[str, Any]) -> dict[str, Any]:
@@ -59,5 +59,5 @@ def handle_schedule(payload: dict[str, Any]) -> dict[str, Any]:
 
 @logger.inject_lambda_context(clear_state=True)
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    """Answer a request of the gateway, or a start by a schedule."""
+    """Handle a request of API Gateway, or a schedule."""
     return api.handle(event, context, handle_schedule)

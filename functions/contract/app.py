@@ -1,4 +1,4 @@
-"""/accounts/{account}/contracts: stamps bought for an issuer, once, and the journal of it."""
+"""/accounts/{account}/contracts: contract stamps for an issuer once, and read the journal."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ def create_contract(account: str) -> Response[str]:
     api.query_params()
     key = api.idempotency_key()
     body = api.json_body("rfc", "stamps")
-    order = ContractRequest(
+    request = ContractRequest(
         parse_issuer(body["rfc"]), parse_stamps(body["stamps"]), key, api.caller_arn()
     )
-    contract, again = contract_service().create(account, order, api.deadline)
-    headers = {"Idempotent-Replayed": "true"} if again else {}
+    contract, is_replay = contract_service().create(account, request, api.deadline)
+    headers = {"Idempotent-Replayed": "true"} if is_replay else {}
     return json_response(
         201 if contract.status == CONFIRMED else 202, contract_to_dict(contract), headers
     )
@@ -51,8 +51,11 @@ def list_contracts(account: str) -> Response[str]:
     query = api.query_params("rfc", "status", "cursor")
     rfc = None if query["rfc"] is None else parse_query_rfc(query["rfc"])
     status = None if query["status"] is None else parse_state(query["status"])
-    found, rest = contract_service().list_page(account, rfc, status, query["cursor"], api.deadline)
-    return json_response(200, {"contracts": [contract_to_dict(one) for one in found], "next": rest})
+    contracts, next_cursor = contract_service().list_page(
+        account, rfc, status, query["cursor"], api.deadline
+    )
+    items = [contract_to_dict(contract) for contract in contracts]
+    return json_response(200, {"contracts": items, "next": next_cursor})
 
 
 @api.get("/accounts/<account>/contracts/<contract_id>")
@@ -67,11 +70,11 @@ def settle_contract(account: str, contract_id: str) -> Response[str]:
     api.query_params()
     body = api.json_body("outcome", "reason")
     outcome, reason = parse_outcome(body["outcome"]), parse_reason(body["reason"])
-    settled = contract_service().settle(account, contract_id, outcome, reason, api.caller_arn())
-    return json_response(200, contract_to_dict(settled))
+    contract = contract_service().settle(account, contract_id, outcome, reason, api.caller_arn())
+    return json_response(200, contract_to_dict(contract))
 
 
 @logger.inject_lambda_context(clear_state=True)
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    """Answer a request of the gateway."""
+    """Handle a request of API Gateway."""
     return api.handle(event, context)

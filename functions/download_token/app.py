@@ -1,6 +1,6 @@
-"""/d/{token}: a mailed ticket is exchanged for a link of five minutes; the one route without IAM.
+"""/d/{token}: redirect a mailed download token to a link that is valid for five minutes.
 
-A person reads what it answers, in Spanish. Nothing here may log or show a ticket.
+The only route without IAM. Its pages are for people, in Spanish. Never log or return a token.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def report_store() -> ReportStore:
 
 @logger.inject_lambda_context(clear_state=True)
 def handler(event: dict[str, Any], _context: Any) -> dict[str, Any]:
-    """Answer a request of the gateway: 302 to the report, or a page that says what to do."""
+    """Handle a request of API Gateway: redirect (302) to the report, or return an error page."""
     try:
         link = _link(event["pathParameters"]["token"], event["requestContext"]["identity"])
     except (BotoCoreError, ClientError) as error:
@@ -54,10 +54,15 @@ def handler(event: dict[str, Any], _context: Any) -> dict[str, Any]:
 
 
 def _link(token: str, caller: dict[str, Any]) -> str | None:
-    used = download_tokens().use(token, clock.now(), caller["sourceIp"])
-    if used is None:
+    download_token = download_tokens().use(token, clock.now(), caller["sourceIp"])
+    if download_token is None:
         return None
-    return report_store().presign(used.key, used.object_version, used.download_name, LINK_SECONDS)
+    return report_store().presign(
+        download_token.key,
+        download_token.object_version,
+        download_token.download_name,
+        LINK_SECONDS,
+    )
 
 
 def _not_found_page() -> str:

@@ -1,4 +1,4 @@
-"""/accounts/{account}/issuers: the issuers to be watched, imported as a list and removed."""
+"""/accounts/{account}/issuers: import issuers from a list, and remove one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from timbres.handlers.http import HttpHandler, json_response, logger, parse_quer
 from timbres.handlers.issuer_import_parser import PARSERS
 from timbres.services import issuers
 
-# 10,000 rows, with room for blanks and names of members.
+# Enough for 10,000 rows with whitespace and member names.
 MAX_BYTES = 2 * 1024 * 1024
 
 api = HttpHandler()
@@ -28,13 +28,13 @@ def import_issuers(account: str) -> Response[str]:
     if parse is None:
         raise TimbresError(
             BODY_INVALID,
-            f"{quote_input(media_type)} is no type of this route: expected {' or '.join(PARSERS)}.",
+            f"Unsupported media type: {quote_input(media_type)}; expected {' or '.join(PARSERS)}.",
             field="Content-Type",
         )
-    imported = issuers.import_issuers(
+    result = issuers.import_issuers(
         container.account_repository, container.issuer_repository, account, parse(text), mode
     )
-    return json_response(200, imported)
+    return json_response(200, result)
 
 
 @api.delete("/accounts/<account>/issuers")
@@ -47,5 +47,5 @@ def remove_issuer(account: str) -> Response[str]:
 
 @logger.inject_lambda_context(clear_state=True)
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    """Answer a request of the gateway."""
+    """Handle a request of API Gateway."""
     return api.handle(event, context)

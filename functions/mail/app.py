@@ -1,4 +1,4 @@
-"""Mails in Spanish: one for each event that a person should know of, once."""
+"""Sends a mail in Spanish for each event that requires one, once per event."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ require_env(
     "DOWNLOAD_TOKEN_DAYS",
     "DOWNLOAD_URL",
 )
-# Longer than any event is delivered again, or told again by whoever published it.
+# Longer than EventBridge redelivers an event, or its publisher repeats it.
 _IDEMPOTENCY_SECONDS = 14 * 24 * 3600
 
 
 class RepeatableWrites:
-    """A client of DynamoDB whose conditional ``put_item`` recognizes its own effect.
+    """A DynamoDB client whose conditional ``put_item`` recognizes its own item.
 
-    If the response of a put is lost, the SDK sends it again, and the condition fails because
-    of the item it has written itself. Powertools would take that for another execution.
+    If the response to a put is lost, the SDK repeats the put, and the condition fails because of
+    the item that the first one wrote. Powertools would take that for another execution.
     """
 
     def __init__(self, dynamodb: Any) -> None:
@@ -49,12 +49,12 @@ class RepeatableWrites:
         return getattr(self._dynamodb, name)
 
     def put_item(self, **request: Any) -> Any:
-        """Put an item, marked as this call's. Raises ClientError like the client itself."""
-        mark = {"write": {"S": str(uuid.uuid4())}}
+        """Put an item with the id of this write. Raises ClientError like the client itself."""
+        write_id = {"write": {"S": str(uuid.uuid4())}}
         try:
-            return self._dynamodb.put_item(**request | {"Item": request["Item"] | mark})
+            return self._dynamodb.put_item(**request | {"Item": request["Item"] | write_id})
         except self._dynamodb.exceptions.ConditionalCheckFailedException as error:
-            if mark.items() <= error.response.get("Item", {}).items():
+            if write_id.items() <= error.response.get("Item", {}).items():
                 return {}
             raise
 
@@ -71,11 +71,11 @@ def download_tokens() -> DownloadTokenRepository:
 
 
 def link(report: Mapping[str, Any]) -> str:
-    """Return the address of a new ticket for a report, as an event tells of it."""
+    """Return the URL of a new download token for a report, given as events contain it."""
     month = Month.from_text(report["month"])
-    wanted = ReportSpec(report["account"], month, report["kind"], report["format"])
-    until = clock.now() + timedelta(days=days())
-    token = download_tokens().issue(wanted, report["id"], report["object_version"], until)
+    spec = ReportSpec(report["account"], month, report["kind"], report["format"])
+    expires_at = clock.now() + timedelta(days=days())
+    token = download_tokens().issue(spec, report["id"], report["object_version"], expires_at)
     return get_env("DOWNLOAD_URL") + token
 
 
@@ -92,20 +92,22 @@ def send(*, notification: dict[str, str], detail: dict[str, Any]) -> dict[str, s
 
 @logger.inject_lambda_context(clear_state=True)
 def handler(event: dict[str, Any], context: Any) -> None:
-    """Send the mail for an event of the bus, unless it was sent before."""
-    kind, detail = event["detail-type"], event["detail"]
-    if not should_notify(kind, detail):
+    """Send the mail for an event, unless it was sent before."""
+    event_type, detail = event["detail-type"], event["detail"]
+    if not should_notify(event_type, detail):
         return
     config = IdempotencyConfig(
         event_key_jmespath="key",
         expires_after_seconds=_IDEMPOTENCY_SECONDS,
         lambda_context=context,
     )
-    once = idempotent_function(
+    send_once = idempotent_function(
         send,
         data_keyword_argument="notification",
         persistence_store=idempotency_store(),
         config=config,
         key_prefix="mail",
     )
-    once(notification={"key": dedup_key(kind, detail), "kind": kind}, detail=detail)
+    send_once(
+        notification={"key": dedup_key(event_type, detail), "kind": event_type}, detail=detail
+    )

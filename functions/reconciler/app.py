@@ -1,4 +1,4 @@
-"""Every five minutes: what became of the contracts whose own function did not see their end."""
+"""Reconciles open contracts with the PAC, every five minutes."""
 
 from __future__ import annotations
 
@@ -37,5 +37,5 @@ def handle_schedule(_payload: dict[str, Any]) -> dict[str, Any]:
 
 @logger.inject_lambda_context(clear_state=True)
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    """Answer a start by the schedule."""
+    """Handle the schedule."""
     return api.handle(event, context, handle_schedule)

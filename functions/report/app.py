@@ -1,9 +1,9 @@
-"""/accounts/{account}/reports: asked for, listed, handed out through links; tickets revoked.
+"""/accounts/{account}/reports: request, list and download reports; revoke download tokens.
 
-The schedule of the 1st starts it too, with ``{"month": "previous", "scheduled_time": …}``:
-it asks for that month's reports of every account. Another, with ``{"close": "overdue"}``, publishes
-the events that are overdue: of runs whose last reports will not come, of reports that came after
-their run's event, and of reports whose worker broke off before it had published them.
+The schedule of the 1st also starts it, with ``{"month": "previous", "scheduled_time": …}``: it
+requests that month's reports of every account. Another schedule, with ``{"close": "overdue"}``,
+publishes overdue events: of runs whose last reports will not arrive, of reports that were settled
+after their run's event, and of reports whose worker stopped before it published them.
 """
 
 from __future__ import annotations
@@ -62,10 +62,10 @@ def request_report(account: str) -> Response[str]:
     body = api.json_body("month", "kind", "format")
     month = parse_month(body["month"], clock.now())
     kind = parse_kind(body["kind"])
-    wanted = ReportSpec(
+    spec = ReportSpec(
         parse_report_account(account), month, kind, parse_format(body["format"], kind)
     )
-    report = report_service().request(wanted, api.caller_arn())
+    report = report_service().request(spec, api.caller_arn())
     return json_response(202, report_to_dict(report), {"Location": f"reports/{report.id}"})
 
 
@@ -73,8 +73,9 @@ def request_report(account: str) -> Response[str]:
 def list_reports(account: str) -> Response[str]:
     query = api.query_params("month", "cursor")
     month = None if query["month"] is None else parse_month(query["month"], clock.now())
-    found, rest = report_service().list_page(account, month, query["cursor"])
-    return json_response(200, {"reports": [report_to_dict(one) for one in found], "next": rest})
+    reports, next_cursor = report_service().list_page(account, month, query["cursor"])
+    items = [report_to_dict(report) for report in reports]
+    return json_response(200, {"reports": items, "next": next_cursor})
 
 
 @api.get("/accounts/<account>/reports/<report_id>")
@@ -85,12 +86,10 @@ def get_report(account: str, report_id: str) -> Response[str]:
     report = report_service().get(account, report_id)
     body = report_to_dict(report)
     if report.status == READY:
-        # Signed here, so that nothing else waits for S3's client, the slowest to make.
-        url, ends = (
-            container.report_store.presign_report(report),
-            clock.now() + timedelta(seconds=LINK_SECONDS),
-        )
-        body |= {"url": url, "expires_at": ends.isoformat()}
+        # Only here, because the S3 client is the slowest to create.
+        url = container.report_store.presign_report(report)
+        expires_at = clock.now() + timedelta(seconds=LINK_SECONDS)
+        body |= {"url": url, "expires_at": expires_at.isoformat()}
         return json_response(200 if redirect == "false" else 302, body, {"Location": url})
     if redirect == "false":
         return json_response(200, body)
@@ -99,7 +98,7 @@ def get_report(account: str, report_id: str) -> Response[str]:
     error = report.error or {}
     raise TimbresError(
         REPORT_FAILED,
-        f"Report {report.id} failed: {error.get('detail')} Ask for it again to try again.",
+        f"Report {report.id} failed: {error.get('detail')} Request it again to retry.",
         extensions={"report": body},
     )
 
@@ -107,34 +106,36 @@ def get_report(account: str, report_id: str) -> Response[str]:
 @api.delete("/accounts/<account>/reports/<report_id>/tokens")
 def revoke_download_tokens(account: str, report_id: str) -> Response[str]:
     api.query_params()
-    # Of an account that is no more, too: not its secret counts here, but the report's record.
+    # The account may no longer exist: its secret is not read.
     name = parse_report_account(account)
     report_service().get_any(name, report_id)
-    revoked = container.download_token_repository.revoke(name, report_id, clock.now())
-    said = {"account": name, "id": report_id, "revoked": revoked}
-    logger.info("tickets revoked", extra=said | {"by": api.caller_arn()})
-    return json_response(200, said)
+    count = container.download_token_repository.revoke(name, report_id, clock.now())
+    result = {"account": name, "id": report_id, "revoked": count}
+    logger.info("download tokens revoked", extra=result | {"by": api.caller_arn()})
+    return json_response(200, result)
 
 
 def handle_schedule(payload: dict[str, Any]) -> dict[str, Any]:
-    monthly = MonthlyReportService(
+    monthly_reports = MonthlyReportService(
         container.monthly_run_repository, container.report_repository, container.event_publisher
     )
     formats = parse_formats(get_env("MONTHLY_FORMATS"))
     if payload.get("close") == "overdue":
-        closed = monthly.close_overdue()
-        metrics.add_metric("MonthlyReportsMissing", int(monthly.missing()), COUNT)
+        closed = monthly_reports.close_overdue()
+        metrics.add_metric("MonthlyReportsMissing", int(monthly_reports.is_overdue()), COUNT)
         ReportPublisher(
-            container.report_repository, monthly, container.event_publisher
+            container.report_repository, monthly_reports, container.event_publisher
         ).publish_unpublished(api.deadline)
-        monthly.resume(container.account_repository, report_service(), formats, closed)
+        monthly_reports.resume(container.account_repository, report_service(), formats, closed)
         return {"closed": closed}
     month, due = schedule.resolve_month(payload), schedule.scheduled_at(payload)
-    run = f"{due.date()} for {month}"
-    return monthly.start(container.account_repository, report_service(), month, run, formats)
+    run_id = f"{due.date()} for {month}"
+    return monthly_reports.start(
+        container.account_repository, report_service(), month, run_id, formats
+    )
 
 
 @logger.inject_lambda_context(clear_state=True)
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    """Answer a request of the gateway, or the monthly schedule."""
+    """Handle a request of API Gateway, or a schedule."""
     return api.handle(event, context, handle_schedule)

@@ -1,4 +1,4 @@
-"""The worker behind the reports: one message of the queue, one report made."""
+"""The report worker: generates one report per queue message."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ container = Container(
     "EVENT_BUS",
 )
 processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failure=False)
-# As often as the queue hands a message out before it goes to the dead letter queue.
+# The queue moves a message to the dead letter queue after this many receives.
 _MAX_RECEIVE_COUNT = 3
 
 
 @cache
 def report_generator() -> ReportGenerator:
-    consumptions = ConsumptionReader(
+    consumption_reader = ConsumptionReader(
         container.pac_access,
         container.issuer_repository,
         container.snapshot_repository,
@@ -51,7 +51,7 @@ def report_generator() -> ReportGenerator:
     return ReportGenerator(
         container.report_repository,
         container.report_store,
-        ReportWriter(container.pac_access, consumptions, load_writer),
+        ReportWriter(container.pac_access, consumption_reader, load_writer),
         ReportPublisher(
             container.report_repository,
             MonthlyReportService(
@@ -65,7 +65,7 @@ def report_generator() -> ReportGenerator:
 
 
 def load_writer(file_format: str) -> Writer:
-    """Return what writes a format; the second layer has a module of each, loaded when used."""
+    """Return the writer of a format. The reports layer has one module per format, loaded here."""
     module = importlib.import_module(f"timbres_reports.{file_format}_writer")
     write: Writer = module.write
     return write
@@ -73,23 +73,23 @@ def load_writer(file_format: str) -> Writer:
 
 @logger.inject_lambda_context(clear_state=True)
 def handler(event: dict[str, Any], context: Any) -> Any:
-    """Make the reports that the messages name; return those to be tried again."""
+    """Generate the reports that the messages name; return the messages to retry."""
     deadline = Deadline(context.get_remaining_time_in_millis() / 1000 - TIMEOUT_MARGIN_SECONDS)
 
-    def make(record: SQSRecord) -> None:
-        last_try = int(record.attributes.approximate_receive_count) >= _MAX_RECEIVE_COUNT
+    def process_message(record: SQSRecord) -> None:
+        is_last = int(record.attributes.approximate_receive_count) >= _MAX_RECEIVE_COUNT
         try:
             message = json.loads(record.body)
-            report_generator().generate(message["account"], message["report"], last_try, deadline)
+            report_generator().generate(message["account"], message["report"], is_last, deadline)
         except Exception as error:
-            # The batch processor gives the message back and tells nobody why.
-            ours = not isinstance(error, TimbresError)
-            more = {"body": record.body, "pac_code": getattr(error, "pac_code", None)}
-            logger.warning("to be tried again: %s", error, exc_info=ours, extra=more)
+            # The batch processor returns the message and does not log the reason.
+            is_unexpected = not isinstance(error, TimbresError)
+            extra = {"body": record.body, "pac_code": getattr(error, "pac_code", None)}
+            logger.warning("report will be retried: %s", error, exc_info=is_unexpected, extra=extra)
             raise
 
-    answer = process_partial_response(
-        event=event, record_handler=make, processor=processor, context=context
+    response = process_partial_response(
+        event=event, record_handler=process_message, processor=processor, context=context
     )
     metrics.flush()
-    return answer
+    return response

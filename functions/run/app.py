@@ -1,6 +1,6 @@
-"""/runs: the daily count of every known issuer: started by a schedule, and looked at.
+"""/runs: start the daily run that counts every known issuer, and read runs.
 
-A second schedule closes runs that have taken too long, with ``{"close": "overdue"}``.
+A schedule starts it. Another one, with ``{"close": "overdue"}``, closes runs that take too long.
 """
 
 from __future__ import annotations
@@ -35,8 +35,9 @@ def daily_run_service() -> DailyRunService:
 
 @api.get("/runs")
 def list_runs() -> Response[str]:
-    found, rest = daily_run_service().list_page(api.query_params("cursor")["cursor"])
-    return json_response(200, {"runs": [run_head_to_dict(run) for run in found], "next": rest})
+    runs, next_cursor = daily_run_service().list_page(api.query_params("cursor")["cursor"])
+    items = [run_head_to_dict(run) for run in runs]
+    return json_response(200, {"runs": items, "next": next_cursor})
 
 
 @api.get("/runs/<run_id>")
@@ -54,5 +55,5 @@ def handle_schedule(payload: dict[str, Any]) -> dict[str, Any]:
 
 @logger.inject_lambda_context(clear_state=True)
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    """Answer a request of the gateway, or a start by a schedule."""
+    """Handle a request of API Gateway, or a schedule."""
     return api.handle(event, context, handle_schedule)

@@ -1,4 +1,4 @@
-"""The worker behind the runs: a message of the queue names some issuers of one account."""
+"""The run worker: counts the issuers of one batch per queue message."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ processor = BatchProcessor(EventType.SQS, raise_on_entire_batch_failure=False)
 
 
 class BatchIncompleteError(Exception):
-    """The message is not done with."""
+    """The batch has issuers that are still to be counted."""
 
 
 @cache

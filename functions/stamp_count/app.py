@@ -1,6 +1,6 @@
-"""GET /accounts/{account}/stamps: one issuer's stamps live, the known issuers, their history.
+"""GET /accounts/{account}/stamps: an issuer's current stamps and history, and the known issuers.
 
-A schedule may start it too, with ``{"account": name, "rfc": issuer}``: the count is remembered.
+A schedule may also start it, with ``{"account": name, "rfc": issuer}``: it stores the count.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ container = Container(
 def get_stamps(account: str) -> Response[str]:
     query = api.query_params("rfc", "cursor")
     if query["rfc"] is None:
-        found, rest = stamps.list_issuers(
+        issuers, next_cursor = stamps.list_issuers(
             container.account_repository, container.issuer_repository, account, query["cursor"]
         )
-        listed = [issuer_to_dict(issuer) for issuer in found]
-        return json_response(200, {"account": account, "issuers": listed, "next": rest})
+        items = [issuer_to_dict(issuer) for issuer in issuers]
+        return json_response(200, {"account": account, "issuers": items, "next": next_cursor})
     return json_response(200, get_current_stamps(account, query["rfc"]))
 
 
@@ -66,5 +66,5 @@ def handle_schedule(payload: dict[str, Any]) -> dict[str, Any]:
 
 @logger.inject_lambda_context(clear_state=True)
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    """Answer a request of the gateway, or a start by a schedule."""
+    """Handle a request of API Gateway, or a schedule."""
     return api.handle(event, context, handle_schedule)

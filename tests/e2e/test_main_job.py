@@ -397,7 +397,7 @@ def test_a_twice_delivered_message_makes_one_report(world: LocalEnvironment) -> 
     )
     eventually(
         lambda: any(
-            "nothing to make" in line for line in stack.function_logs("ReportWorkerFunction")
+            "nothing to generate" in line for line in stack.function_logs("ReportWorkerFunction")
         )
     )
     path = f"/accounts/acme-rc/reports/{report['id']}"

@@ -125,7 +125,7 @@ def test_no_function_retries_a_rejected_secret(world: FakeStack, account: str) -
 
     assert [call for call in world.calls() if call == operation] == calls
     assert problem["pac"]["code"] == code
-    assert "until the secret has changed" in problem["detail"]
+    assert "until the secret changes" in problem["detail"]
     (event,) = world.events("Credentials Rejected")
     assert (event["account"], event["pac"]["code"]) == (account, code)
     (mail,) = [mail for mail in world.mails() if "rechazó" in mail]
@@ -350,6 +350,6 @@ def test_log_lines_contain_the_id_of_their_request(world: FakeStack) -> None:
     world.fault("getTimbres", "code", code="633", times=2)
     first, second = (read(world, SF).body["instance"] for _ in range(2))
 
-    lines = world.log_lines_with("answered environment-mismatch")
+    lines = world.log_lines_with("request failed: environment-mismatch")
     assert [f"urn:uuid:{line['function_request_id']}" for line in lines] == [first, second]
     assert {line["pac_code"] for line in lines} == {"633"}

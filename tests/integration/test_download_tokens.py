@@ -337,7 +337,7 @@ def test_revocation_covers_all_tokens_of_one_report(world: FakeStack) -> None:
     assert response.body == {"account": RC, "id": report.id, "revoked": 3}
     assert {open_link(world, token).status for token in revoked} == {404}
     assert {open_link(world, token).status for token in valid} == {302}
-    (line,) = world.log_lines_with("tickets revoked")
+    (line,) = world.log_lines_with("download tokens revoked")
     assert (line["account"], line["id"], line["revoked"]) == (RC, report.id, 3)
     assert line["by"] == "arn:aws:iam::111122223333:user/compras"
     assert_not_in_output(world, *revoked, *valid)

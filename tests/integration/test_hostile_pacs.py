@@ -689,4 +689,4 @@ def test_response_larger_than_the_lambda_limit_returns_a_problem(
         assert (full.status, len(full.body["movements"])) == (200, 5_000)
         monkeypatch.setattr("timbres.handlers.http._MAX_RESPONSE_BYTES", len(full.text) - 1)
         response = shared_stack.get("/accounts/long-rc/balance", month="2026-10")
-    assert "ask for one rfc" in check_problem(response, 422, "answer-too-large")["detail"]
+    assert "request one rfc" in check_problem(response, 422, "answer-too-large")["detail"]

@@ -133,7 +133,7 @@ def read(world: FakeStack) -> Any:
 def rejections_and_account(world: FakeStack) -> tuple[CredentialRejectionRepository, Account]:
     """Return the rejection repository and the account with its current secret version."""
     with start_processes(world, 1) as (container,):
-        return container.pac_access._rejections, container.account_repository.get(SF)
+        return container.pac_access._rejection_repository, container.account_repository.get(SF)
 
 
 # --------------------------------------------------------------- first call of a version
@@ -443,7 +443,7 @@ def test_contract_is_rejected_although_the_credential_rejection_is_not_stored(
     world.fault("agregarContrato", "code", code="601")
     table = world.stack.refs["CredentialRejectionsTable"]
     with start_processes(world, 1) as (container,):
-        dynamodb = container.pac_access._rejections._dynamodb
+        dynamodb = container.pac_access._rejection_repository._dynamodb
 
     def broken(request: Any, **_: Any) -> None:
         if table in request.body.decode():

@@ -238,7 +238,7 @@ def test_a_line_has_account_rfc_and_the_pacs_code_and_the_next_request_has_its_o
     keys = ("function_request_id", "account", "rfc", "code", "pac_code")
     lines = [
         {key: line.get(key) for key in keys}
-        for line in shared_stack.log_lines_with("answered ")[-3:]
+        for line in shared_stack.log_lines_with("request failed: ")[-3:]
     ]
 
     assert len({line.pop("function_request_id") for line in lines}) == 3
@@ -255,7 +255,7 @@ def test_a_body_names_the_rfc_too_and_a_line_break_in_it_makes_no_line(
     body = {"rfc": 'A\n{"level": "ERROR"}', "stamps": 5}
     headers = {"Idempotency-Key": "a-key"}
     shared_stack.call("contract", "POST", f"/accounts/{SF}/contracts", body=body, headers=headers)
-    line = shared_stack.log_lines_with("answered rfc-invalid")[-1]
+    line = shared_stack.log_lines_with("request failed: rfc-invalid")[-1]
     assert (line["account"], line["rfc"]) == (SF, 'A?{"level": "ERROR"}')
 
 

@@ -631,7 +631,7 @@ def test_a_failure_that_passes_is_tried_again(world: FakeStack) -> None:
     assert world.deliver() == (0, 1)
     assert world.get(f"{PATH}/{report['id']}", redirect="false").body == report
     assert world.published == []
-    (line,) = world.log_lines_with("to be tried again: pac-error: reachcore answered 500")
+    (line,) = world.log_lines_with("report will be retried: pac-error: reachcore answered 500")
     assert line["level"] == "WARNING"
     assert report["id"] in line["body"]
 

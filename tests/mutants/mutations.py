@@ -90,13 +90,13 @@ MUTATIONS = (
     contract(
         "noted as published before it is published",
         CONTRACT_EVENTS,
-        """        for event in contract.events:
-            bus.publish(event, contract_to_dict(contract))
-        journal.announced(contract)
+        """        for event_type in contract.pending_events:
+            event_publisher.publish(event_type, contract_to_dict(contract))
+        contract_repository.mark_published(contract)
 """,
-        """        journal.announced(contract)
-        for event in contract.events:
-            bus.publish(event, contract_to_dict(contract))
+        """        contract_repository.mark_published(contract)
+        for event_type in contract.pending_events:
+            event_publisher.publish(event_type, contract_to_dict(contract))
 """,
         EVIDENCE,
     ),
@@ -257,8 +257,8 @@ MUTATIONS = (
     contract(
         "a settlement needs the secret",
         SERVICE,
-        "        if found is None:\n            # A contract outlives",
-        "        if found is None or name:\n            # A contract outlives",
+        "        if entry is None:\n            # A contract outlives",
+        "        if entry is None or name:\n            # A contract outlives",
         EVIDENCE,
     ),
     contract(
@@ -310,8 +310,8 @@ MUTATIONS = (
     credentials(
         "a trial that proved nothing accepts the version",
         ACCESS,
-        '_attempt("a trial was not ended", self._rejections.end_trial, account, trial)',
-        '_attempt("", self._rejections.accept, account, clock.now())',
+        '_attempt("a trial was not ended", end_trial, account, trial)',
+        '_attempt("", self._rejection_repository.accept, account, clock.now())',
     ),
     credentials(
         "any number of calls in flight",
@@ -344,17 +344,17 @@ MUTATIONS = (
     run(
         "alerts are published after the batch is settled",
         WORKER,
-        """        for alert, event in EVENTS.items():
+        """        for alert, event_type in EVENTS.items():
             changes = [change for change in result.alert_changes if change.alert == alert]
             details = (alert_change_to_dict(change) | {"run": run.id} for change in changes)
-            self._bus.publish(event, *details)
-        if self._runs.settle(batch, result, clock.now()):
+            self._event_publisher.publish(event_type, *details)
+        if self._run_repository.save_result(batch, result, clock.now()):
 """,
-        """        settled = self._runs.settle(batch, result, clock.now())
-        for alert, event in EVENTS.items():
+        """        settled = self._run_repository.save_result(batch, result, clock.now())
+        for alert, event_type in EVENTS.items():
             changes = [change for change in result.alert_changes if change.alert == alert]
             details = (alert_change_to_dict(change) | {"run": run.id} for change in changes)
-            self._bus.publish(event, *details)
+            self._event_publisher.publish(event_type, *details)
         if settled:
 """,
         DAILY,
@@ -369,7 +369,7 @@ MUTATIONS = (
     run(
         "late alerts are lost",
         FINALIZATION,
-        "            late = self._runs.list_late_alert_changes()\n",
+        "            late = self._run_repository.list_late_alert_changes()\n",
         "            late: dict[str, list[AlertChange]] = {}\n",
         DAILY,
     ),

@@ -170,7 +170,7 @@ def test_an_answer_is_read_for_as_long_as_there_is_time() -> None:
     with pytest.raises(TimbresError) as caught:
         _sum_and_take_first(reading, Deadline(0))
     assert caught.value.problem_type.code == "out-of-time"
-    assert "ask for one rfc" in caught.value.detail
+    assert "request one rfc" in caught.value.detail
 
 
 def test_an_account_s_line_holds_words() -> None:

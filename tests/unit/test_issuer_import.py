@@ -154,7 +154,7 @@ def test_an_object_with_a_member_twice_is_read_as_neither_of_the_two() -> None:
         (2, "low_stamps"),
         (3, "row"),
     ]
-    assert all("a member twice" in bad.detail for bad in read.invalid)
+    assert all("a duplicate member" in bad.detail for bad in read.invalid)
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ def test_an_object_with_a_member_twice_is_read_as_neither_of_the_two() -> None:
         (f"{B}", "low_stamps", f"{B} has a different threshold in line 2"),
         (f"{A};7", "rfc", "is not a valid RFC"),
         (f"rfc,{A}", "rfc", "'rfc' is not a valid RFC"),
-        (f"{'A' * 140_000},7", "row", "it is no CSV: field larger"),
+        (f"{'A' * 140_000},7", "row", "not valid CSV: field larger"),
     ],
     ids=lambda value: repr(value)[:40],
 )
@@ -200,7 +200,7 @@ def test_a_row_is_named_by_the_line_on_which_it_begins() -> None:
     read = parse_csv(text)
     assert read.rows == rows_of((A, UNSET), (C, UNSET))
     assert [(bad.line, bad.field) for bad in read.invalid] == [(4, "row"), (7, "rfc"), (10, "rfc")]
-    assert "ends in line 6" in read.invalid[0].detail
+    assert "closes in line 6" in read.invalid[0].detail
 
 
 def test_a_quote_that_is_never_closed_is_named_where_it_opens() -> None:
@@ -233,18 +233,18 @@ def test_of_two_rows_that_contradict_the_first_stands() -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("", "no JSON"),
-        (A, "no JSON"),
-        ("[", "no JSON"),
-        ("[" * 100_000, "no JSON"),
-        (f'["{A}",]', "no JSON"),
-        (f'\ufeff\ufeff["{A}"]', "no JSON"),
-        ("[" + "9" * 5000 + "]", "no JSON"),
-        ("null", "no list"),
-        ("7", "no list"),
-        (f'"{A}"', "no list"),
-        (f'{{"rfc": "{A}"}}', "no list"),
-        ('{"a": 1, "a": 2}', "no list"),
+        ("", "not valid JSON"),
+        (A, "not valid JSON"),
+        ("[", "not valid JSON"),
+        ("[" * 100_000, "not valid JSON"),
+        (f'["{A}",]', "not valid JSON"),
+        (f'\ufeff\ufeff["{A}"]', "not valid JSON"),
+        ("[" + "9" * 5000 + "]", "not valid JSON"),
+        ("null", "not a JSON list"),
+        ("7", "not a JSON list"),
+        (f'"{A}"', "not a JSON list"),
+        (f'{{"rfc": "{A}"}}', "not a JSON list"),
+        ('{"a": 1, "a": 2}', "not a JSON list"),
         ("[]", "no rows"),
     ],
     ids=lambda value: repr(value)[:30],
@@ -262,10 +262,10 @@ def test_no_list_in_json(text: str, says: str) -> None:
         (",,,\n", "no rows"),
         ("rfc\n", "no rows"),
         ("rfc,low_stamps\n\n", "no rows"),
-        (f"rfc,name\n{A},x\n", "other columns"),
-        (f"rfc,low_stamps,\n{A},7,\n", "other columns"),
-        (f"rfc,rfc\n{A},{A}\n", "other columns"),
-        (f"low_stamps,RFC,low_stamps\n7,{A},7\n", "other columns"),
+        (f"rfc,name\n{A},x\n", "Invalid header"),
+        (f"rfc,low_stamps,\n{A},7,\n", "Invalid header"),
+        (f"rfc,rfc\n{A},{A}\n", "Invalid header"),
+        (f"low_stamps,RFC,low_stamps\n7,{A},7\n", "Invalid header"),
     ],
     ids=repr,
 )

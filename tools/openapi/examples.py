@@ -189,8 +189,7 @@ RESPONSES: dict[tuple[str, int], Any] = {
 # Examples of errors, by code: the members besides the title.
 PROBLEMS: dict[str, dict[str, Any]] = {
     "parameter-invalid": {
-        "detail": "'region' is no parameter of this route: expected month, rfc. "
-        "In a query, & within a value is written %26.",
+        "detail": "Unknown parameter: 'region'; expected month, rfc. Encode & in a value as %26.",
         "field": "region",
     },
     "body-invalid": {"detail": "stamps is missing: expected a JSON object.", "field": "stamps"},
@@ -200,7 +199,7 @@ PROBLEMS: dict[str, dict[str, Any]] = {
     },
     "rfc-invalid": {
         "detail": "'A' is not a valid RFC: expected 3 or 4 letters (A-Z, Ñ, &), a date as YYMMDD "
-        "and 3 characters; for example A&D061009TY8. In a query, & is written %26.",
+        "and 3 characters; for example A&D061009TY8. Encode & in a query as %26.",
         "field": "rfc",
     },
     "month-invalid": {
@@ -217,12 +216,12 @@ PROBLEMS: dict[str, dict[str, Any]] = {
         "field": "account",
     },
     "contract-in-flight": {
-        "detail": f"Contract {CONTRACT['id']} of A&D061009TY8 is unknown: 500 stamps that may yet "
-        "be allotted. Another can follow once it is settled.",
+        "detail": f"Contract {CONTRACT['id']} of A&D061009TY8 is unknown: its 500 stamps may "
+        "still be allotted. Until it is settled, the issuer cannot have another contract.",
         "contract": _UNKNOWN,
     },
     "stamps-over-limit": {
-        "detail": "50,000 stamps are more than account acme-sf allows one contract to buy: 10,000 "
+        "detail": "50,000 stamps exceed the limit of account acme-sf for one contract: 10,000 "
         "(max_stamps_per_contract).",
         "field": "stamps",
     },
@@ -233,8 +232,8 @@ PROBLEMS: dict[str, dict[str, Any]] = {
         "rejected": [{"line": 2, "field": "rfc", "detail": "'AAA' is not a valid RFC."}],
     },
     "report-failed": {
-        "detail": "Report 2026-10-statement-pdf-0001 failed: reachcore answered 404. Ask for it "
-        "again to try again.",
+        "detail": "Report 2026-10-statement-pdf-0001 failed: reachcore answered 404. Request it "
+        "again to retry.",
         "report": _PENDING
         | {
             "status": "failed",

@@ -1,1 +1,1 @@
-"""What Timbres keeps in AWS: secrets, tables, bucket, queue, bus. One module each."""
+"""Clients of AWS services other than DynamoDB tables: events, queues, objects, notifications."""

@@ -1,4 +1,4 @@
-"""One session of AWS a process, its clients made on first use, each with time-outs."""
+"""One AWS session per process; its clients are created on first use and have timeouts."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _CONFIG = Config(
     read_timeout=4,
     retries={"mode": "standard", "total_max_attempts": 3},
 )
-# A link signed the older way would not be tied to the bucket's region.
+# Signature version 2 would not bind a link to the bucket's region.
 _S3_CONFIG = _CONFIG.merge(Config(signature_version="s3v4"))
-# Links otherwise name the global host, which answers 400 for regions newer than 2019.
+# Links would otherwise use the global host, which returns 400 for regions newer than 2019.
 _S3_REGIONAL = _S3_CONFIG.merge(Config(s3={"addressing_style": "virtual"}))
 
 
@@ -30,7 +30,7 @@ def client(service: str) -> Any:
     """Return the process's client for an AWS service, for example ``dynamodb``."""
     config = _CONFIG
     if service == "s3":
-        # An AWS on this machine has one host for all buckets.
-        elsewhere = "AWS_ENDPOINT_URL" in os.environ or "AWS_ENDPOINT_URL_S3" in os.environ
-        config = _S3_CONFIG if elsewhere else _S3_REGIONAL
+        # An emulator has one host for all buckets.
+        is_emulated = "AWS_ENDPOINT_URL" in os.environ or "AWS_ENDPOINT_URL_S3" in os.environ
+        config = _S3_CONFIG if is_emulated else _S3_REGIONAL
     return _session().client(service, config=config)

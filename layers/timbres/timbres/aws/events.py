@@ -1,4 +1,4 @@
-"""Events on the bus; their source is ``timbres``."""
+"""Publishes events to EventBridge; their source is ``timbres``."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from timbres.repositories.dynamodb import batched
 
 
 class EventPublisher:
-    """The event bus; ``events`` is a client, ``name`` the bus's."""
+    """Publishes to one event bus; ``events`` is a client, ``name`` is the name of the bus."""
 
     def __init__(self, events: Any, name: str) -> None:
         self._events = events
         self._name = name
 
     def publish(self, event_type: str, *details: dict[str, Any]) -> None:
-        """Publish events of one kind, ``Report Ready`` say. Raises RuntimeError on a refusal."""
-        for some in batched(details, 10):
-            answer = self._events.put_events(
+        """Publish one event per detail. Raises RuntimeError if EventBridge rejects one."""
+        for batch in batched(details, 10):
+            response = self._events.put_events(
                 Entries=[
                     {
                         "EventBusName": self._name,
@@ -26,9 +26,9 @@ class EventPublisher:
                         "DetailType": event_type,
                         "Detail": json.dumps(detail, ensure_ascii=False),
                     }
-                    for detail in some
+                    for detail in batch
                 ]
             )
-            if answer.get("FailedEntryCount"):
-                codes = {entry.get("ErrorCode") for entry in answer["Entries"]} - {None}
-                raise RuntimeError(f"{event_type} was not taken: {', '.join(sorted(codes))}")
+            if response.get("FailedEntryCount"):
+                codes = {entry.get("ErrorCode") for entry in response["Entries"]} - {None}
+                raise RuntimeError(f"{event_type} was not published: {', '.join(sorted(codes))}")

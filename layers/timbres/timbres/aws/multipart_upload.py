@@ -1,4 +1,4 @@
-"""An object of S3, written while it comes into being: no file, and one part in memory."""
+"""Streams an object to S3, with one part in memory and no file on disk."""
 
 from __future__ import annotations
 
@@ -11,20 +11,19 @@ from typing import Any, Self
 
 logger = logging.getLogger("timbres")
 
-# S3 takes 10,000 parts of at least 5 MiB: with these, 78 GiB.
+# S3 accepts 10,000 parts of at least 5 MiB; this size allows 78 GiB.
 PART_BYTES = 8 * 1024 * 1024
 
 
 class Upload:
-    """One new version of an object, as a file that can only be written.
+    """A new version of an object, as a write-only file and a context manager.
 
-    ``s3`` is a client; ``headers`` are what S3 tells whoever reads the object, by
-    ``put_object``'s names, such as ``ContentType``. A context manager: leaving it makes the
-    object, an exception leaves nothing of it behind. The bucket keeps versions. S3 itself
-    checks every part against its SHA-256 and refuses another content.
+    ``s3`` is a client; ``headers`` are parameters of ``put_object`` such as ``ContentType``.
+    Leaving the context creates the object, an exception removes all of it. The bucket has
+    versions. S3 checks every part against its SHA-256 and rejects other content.
 
-    Afterwards ``version_id`` is the object's; ``bytes`` and ``sha256`` (hexadecimal)
-    describe what has been written so far.
+    Afterwards ``version_id`` is the version of the object; ``bytes`` and ``sha256``
+    (hexadecimal) describe what has been written so far.
     """
 
     def __init__(self, s3: Any, bucket: str, key: str, **headers: str) -> None:
@@ -33,7 +32,7 @@ class Upload:
         self._headers = headers
         self._part = io.BytesIO()
         self._digest = hashlib.sha256()
-        self._upload: str | None = None
+        self._upload_id: str | None = None
         self._parts: list[dict[str, Any]] = []
         self._closed = False
         self.bytes = 0
@@ -41,23 +40,23 @@ class Upload:
 
     @property
     def sha256(self) -> str:
-        """The SHA-256 of all that was written, hexadecimal."""
+        """The SHA-256 of what has been written so far, hexadecimal."""
         return self._digest.hexdigest()
 
     def write(self, data: bytes | bytearray | memoryview, /) -> int:
-        """Take ``data``; return its length in bytes. Raises what botocore raises."""
+        """Write ``data``; return its length in bytes. Raises what botocore raises."""
         if self._closed:
             raise ValueError("the upload is closed")
         view = memoryview(data).cast("B")
         self._digest.update(view)
         self.bytes += len(view)
-        rest = view
-        while rest:
-            # A full part waits for what follows: an object of one part is one put.
+        remaining = view
+        while remaining:
+            # A full part is sent when more data follows: an object of one part is one put.
             if self._part.tell() == PART_BYTES:
                 self._send_part()
-            taken = self._part.write(rest[: PART_BYTES - self._part.tell()])
-            rest = rest[taken:]
+            count = self._part.write(remaining[: PART_BYTES - self._part.tell()])
+            remaining = remaining[count:]
         return len(view)
 
     def __enter__(self) -> Self:
@@ -65,9 +64,9 @@ class Upload:
 
     def __exit__(
         self,
-        kind: type[BaseException] | None,
+        error_type: type[BaseException] | None,
         error: BaseException | None,
-        trace: TracebackType | None,
+        traceback: TracebackType | None,
     ) -> None:
         self._closed = True
         if error is not None:
@@ -80,52 +79,50 @@ class Upload:
             raise
 
     def _send_part(self) -> None:
-        if self._upload is None:
-            answer = self._s3.create_multipart_upload(
+        if self._upload_id is None:
+            upload = self._s3.create_multipart_upload(
                 **self._object, **self._headers, ChecksumAlgorithm="SHA256"
             )
-            self._upload = answer["UploadId"]
-        number, body = len(self._parts) + 1, self._taken()
+            self._upload_id = upload["UploadId"]
+        number, body = len(self._parts) + 1, self._drain_part()
         checksum = _base64(hashlib.sha256(body).digest())
-        answer = self._s3.upload_part(
+        part = self._s3.upload_part(
             **self._object,
-            UploadId=self._upload,
+            UploadId=self._upload_id,
             PartNumber=number,
             Body=body,
             ChecksumSHA256=checksum,
         )
-        self._parts.append(
-            {"PartNumber": number, "ETag": answer["ETag"], "ChecksumSHA256": checksum}
-        )
+        self._parts.append({"PartNumber": number, "ETag": part["ETag"], "ChecksumSHA256": checksum})
 
-    def _taken(self) -> bytes:
-        """Take out the part that has come together: its own memory, not a copy of it."""
+    def _drain_part(self) -> bytes:
+        """Return the buffered part, without a copy, and begin a new one."""
         part, self._part = self._part, io.BytesIO()
         return part.getvalue()
 
     def _complete(self) -> str:
-        if self._upload is None:
-            answer = self._s3.put_object(
+        if self._upload_id is None:
+            response = self._s3.put_object(
                 **self._object,
                 **self._headers,
-                Body=self._taken(),
+                Body=self._drain_part(),
                 ChecksumSHA256=_base64(self._digest.digest()),
             )
         else:
             self._send_part()
-            answer = self._s3.complete_multipart_upload(
-                **self._object, UploadId=self._upload, MultipartUpload={"Parts": self._parts}
+            response = self._s3.complete_multipart_upload(
+                **self._object, UploadId=self._upload_id, MultipartUpload={"Parts": self._parts}
             )
-        return str(answer["VersionId"])
+        return str(response["VersionId"])
 
     def _abort(self) -> None:
-        """Free the parts sent so far; what has gone wrong before stays the error."""
-        if self._upload is None:
+        """Delete the parts sent so far; a failure does not hide the error before it."""
+        if self._upload_id is None:
             return
         try:
-            self._s3.abort_multipart_upload(**self._object, UploadId=self._upload)
+            self._s3.abort_multipart_upload(**self._object, UploadId=self._upload_id)
         except Exception:
-            # The bucket's lifecycle frees them then.
+            # The bucket's lifecycle rule deletes them later.
             logger.warning(
                 "a multipart upload could not be aborted", exc_info=True, extra=self._object
             )

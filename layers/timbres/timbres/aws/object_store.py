@@ -17,14 +17,14 @@ MEDIA_TYPES = {
 
 
 class ReportStore:
-    """The bucket of reports; ``s3`` is a client, ``name`` the bucket's."""
+    """The bucket of reports; ``s3`` is a client, ``name`` is the name of the bucket."""
 
     def __init__(self, s3: Any, name: str) -> None:
         self._s3 = s3
         self._name = name
 
     def upload(self, spec: ReportSpec) -> Upload:
-        """Return where the newest version of a report is written to, piece by piece."""
+        """Return an upload of a new version of a report's file."""
         return Upload(
             self._s3,
             self._name,
@@ -34,12 +34,12 @@ class ReportStore:
         )
 
     def presign_report(self, report: Report) -> str:
-        """Return a link to a ready report's own version, good for 15 minutes."""
-        wanted = report.spec
-        return self.presign(wanted.key, report.object_version, wanted.download_name, LINK_SECONDS)
+        """Return a link to the file of a ready report, valid for 15 minutes."""
+        spec = report.spec
+        return self.presign(spec.key, report.object_version, spec.download_name, LINK_SECONDS)
 
     def presign(self, key: str, version: str | None, name: str, seconds: int) -> str:
-        """Return a link to one version of an object, saved under ``name``, good for ``seconds``."""
+        """Return a link, valid for ``seconds``, that downloads an object's version as ``name``."""
         return str(
             self._s3.generate_presigned_url(
                 "get_object",

@@ -1,7 +1,7 @@
-"""Rate limiter in DynamoDB: the calls per second of an account, shared by all workers.
+"""Rate limiter in DynamoDB: limits the calls per second of an account over all workers.
 
-An item per account holds the time at which the next call may begin. Workers reserve the
-times of some calls by moving it on.
+One item per account has the time at which the next call may begin. Workers reserve calls by
+advancing it.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ _MICROSECONDS = 1_000_000
 
 
 class RateLimiter:
-    """Reserves calls; ``dynamodb`` is a client, ``table`` the table's name."""
+    """Reserves calls; ``dynamodb`` is a client, ``table`` is the name of the table."""
 
     def __init__(self, dynamodb: Any, table: str) -> None:
         self._dynamodb = dynamodb
         self._table = table
 
     def reserve(self, account: str, rate: int, count: int, latest: float) -> float | None:
-        """Reserve the account's next ``count`` calls, which follow each other by 1 / ``rate`` s.
+        """Reserve the account's next ``count`` calls, 1 / ``rate`` seconds apart.
 
-        Returns the Unix time at which the first may begin; None, and nothing is reserved, if
+        Returns the Unix time at which the first may begin; reserves nothing and returns None if
         that is later than ``latest``.
         """
         width = count * _MICROSECONDS // rate

@@ -1,7 +1,7 @@
-"""The dependencies of a function of the API or of its workers, each created on first use.
+"""The dependencies of a Lambda function, each created on first use.
 
-Their modules are imported here, in Lambda's import phase, which has a whole processor. A PAC's
-library is imported by its first call: no function uses all of them.
+Their modules are imported here, in Lambda's import phase, which has a full processor. The library
+of a PAC is imported by its first call, because no function uses all of them.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from timbres.services.pac_access import PacAccess
 
 
 class Container:
-    """The dependencies of one function, named and addressed by its environment variables.
+    """The dependencies of one function, configured by its environment variables.
 
-    ``required`` are the variables that the function reads, ``attempts`` is how often a read of
-    a PAC is tried within a call. Raises RuntimeError that names the variables that are missing.
+    ``required`` are the variables that the function reads, ``attempts`` is how often a read
+    from a PAC is tried. Raises RuntimeError, which names the missing variables.
     """
 
     def __init__(self, *required: str, attempts: int = 3) -> None:
@@ -39,18 +39,18 @@ class Container:
 
     @cached_property
     def account_repository(self) -> AccountRepository:
-        """The accounts in Secrets Manager."""
+        """The accounts, stored in Secrets Manager."""
         return AccountRepository(client("secretsmanager"), get_env("SECRET_PREFIX"), PACS)
 
     @cached_property
     def pac_access(self) -> PacAccess:
-        """The PACs behind the accounts."""
-        rejections = CredentialRejectionRepository(
+        """The access to the PACs of the accounts."""
+        rejection_repository = CredentialRejectionRepository(
             client("dynamodb"), get_env("CREDENTIAL_REJECTIONS_TABLE")
         )
         return PacAccess(
             self.account_repository,
-            rejections,
+            rejection_repository,
             self.event_publisher,
             lambda account: create_client(account, self._attempts),
         )
@@ -67,54 +67,54 @@ class Container:
 
     @cached_property
     def daily_count_repository(self) -> DailyCountRepository:
-        """The counts of runs."""
+        """The counts of daily runs."""
         return DailyCountRepository(
             client("dynamodb"), get_env("SNAPSHOTS_TABLE"), get_env("ISSUERS_TABLE")
         )
 
     @cached_property
     def run_repository(self) -> RunRepository:
-        """The records of runs."""
+        """The daily runs."""
         return RunRepository(client("dynamodb"), get_env("RUNS_TABLE"))
 
     @cached_property
     def run_queue(self) -> RunQueue:
-        """The queue of a run's batches."""
+        """The queue of batches."""
         return RunQueue(client("sqs"), get_env("RUNS_QUEUE_URL"))
 
     @cached_property
     def run_dead_letters(self) -> RunQueue:
-        """The queue of batches that were given up."""
+        """The queue of failed batches."""
         return RunQueue(client("sqs"), get_env("RUNS_DEAD_LETTER_QUEUE_URL"))
 
     @cached_property
     def rate_limiter(self) -> RateLimiter:
-        """The rate limiter of calls to PACs."""
+        """The rate limiter of PAC calls."""
         return RateLimiter(client("dynamodb"), get_env("RATE_LIMIT_TABLE"))
 
     @cached_property
     def contract_repository(self) -> ContractRepository:
-        """The journal of contracts."""
+        """The contract journal."""
         return ContractRepository(client("dynamodb"), get_env("CONTRACTS_TABLE"))
 
     @cached_property
     def report_repository(self) -> ReportRepository:
-        """The records of reports."""
+        """The reports, without their files."""
         return ReportRepository(client("dynamodb"), get_env("REPORTS_TABLE"))
 
     @cached_property
     def monthly_run_repository(self) -> MonthlyRunRepository:
-        """The records of monthly runs."""
+        """The monthly runs."""
         return MonthlyRunRepository(client("dynamodb"), get_env("REPORTS_TABLE"))
 
     @cached_property
     def report_queue(self) -> ReportQueue:
-        """The queue of reports to be made."""
+        """The queue of requested reports."""
         return ReportQueue(client("sqs"), get_env("REPORTS_QUEUE_URL"))
 
     @cached_property
     def report_store(self) -> ReportStore:
-        """The bucket of reports."""
+        """The bucket of report files."""
         return ReportStore(client("s3"), get_env("REPORTS_BUCKET"))
 
     @cached_property

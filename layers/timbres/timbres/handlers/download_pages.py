@@ -1,4 +1,4 @@
-"""The pages of ``GET /d/{token}`` for when there is no report to redirect to, in Spanish."""
+"""The error pages of ``GET /d/{token}``, in Spanish."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from importlib.resources import files
 _TEMPLATES = files("timbres.handlers") / "templates"
 _STYLE = (_TEMPLATES / "download_page.css").read_text(encoding="utf-8")
 _DIGEST = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
-# Nothing is loaded, run, framed or sent; only the page's own style is applied.
+# Allows the page's own style and nothing else.
 CONTENT_SECURITY_POLICY = (
     f"default-src 'none'; style-src 'sha256-{_DIGEST}'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -22,12 +22,12 @@ def not_found_page(days: int) -> str:
 
 
 def unavailable_page() -> str:
-    """Return the page for a failure of Timbres itself."""
+    """Return the page for an internal error."""
     return _render("download_unavailable.html")
 
 
 def _render(name: str, **values: int) -> str:
-    # Most requests are redirected, and a first one is faster without it.
+    # Most requests are redirects, and a cold start is faster without this import.
     from jinja2 import Environment, PackageLoader, StrictUndefined  # noqa: PLC0415 see above
 
     environment = Environment(

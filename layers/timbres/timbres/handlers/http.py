@@ -1,4 +1,4 @@
-"""Gateway: a function's routes, its requests read strictly, its errors answered as problems."""
+"""HTTP adapter: routes, strict parsing of requests, errors as problem details."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ from timbres.handlers import problem_details as problem
 from timbres.observability.metrics import flush, metrics
 
 MAX_BODY_BYTES = 16 * 1024
-# A Lambda's answer ends at 6 MB, as JSON within JSON: quotes and backslashes count twice.
+# Lambda limits a response to 6 MB, as JSON within JSON: quotes and backslashes count twice.
 _MAX_RESPONSE_BYTES = 6_000_000
-# What is kept of the function's time to write down what happened and to answer.
+# Part of the function's time, reserved to store the result and to respond.
 TIMEOUT_MARGIN_SECONDS = 3.0
 
 logger = Logger(service="timbres", name="timbres")
@@ -42,10 +42,7 @@ ScheduleHandler = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 class HttpHandler:
-    """The routes of one function.
-
-    Powertools routes; what is here reads requests strictly and answers in one way.
-    """
+    """The routes of one function: a Powertools resolver with strict parsing of requests."""
 
     def __init__(self) -> None:
         self._resolver = APIGatewayRestResolver(strip_prefixes=[])
@@ -60,9 +57,9 @@ class HttpHandler:
     def handle(
         self, event: dict[str, Any], context: Any, on_schedule: ScheduleHandler | None = None
     ) -> dict[str, Any]:
-        """Answer one invocation: a request of the gateway, or a start by a schedule.
+        """Handle one invocation: a request of API Gateway, or a schedule.
 
-        A scheduled start that fails raises, so that Lambda tries again and then keeps it.
+        Raises the error of a schedule, so that Lambda retries it.
         """
         self.deadline = Deadline(
             context.get_remaining_time_in_millis() / 1000 - TIMEOUT_MARGIN_SECONDS
@@ -73,9 +70,9 @@ class HttpHandler:
             flush()
 
     def query_params(self, *names: str) -> dict[str, str | None]:
-        """Return the query's parameters by name, None for each that is missing.
+        """Return the query parameters by name, None for each that is missing.
 
-        Raises ``parameter-invalid`` for one that is not in ``names`` or is there twice.
+        Raises ``parameter-invalid`` for an unknown or duplicate parameter.
         """
         parameters = self._event.resolved_query_string_parameters
         for name, values in parameters.items():
@@ -83,36 +80,38 @@ class HttpHandler:
                 expected = f"expected {', '.join(names)}" if names else "expected none"
                 raise TimbresError(
                     PARAMETER_INVALID,
-                    f"{quote_input(name)} is no parameter of this route: {expected}. "
-                    "In a query, & within a value is written %26.",
+                    f"Unknown parameter: {quote_input(name)}; {expected}. "
+                    "Encode & in a value as %26.",
                     field=_field(name),
                 )
             if len(values) > 1:
-                raise TimbresError(PARAMETER_INVALID, f"{name} stands there twice.", field=name)
+                raise TimbresError(PARAMETER_INVALID, f"Duplicate parameter: {name}.", field=name)
         query = {name: next(iter(parameters.get(name, ())), None) for name in names}
         _append_log_key("rfc", query.get("rfc"))
         return query
 
     def json_body(self, *names: str) -> dict[str, Any]:
-        """Return the members of the JSON body, each of ``names`` and no other.
+        """Return the members of the JSON body, exactly those in ``names``.
 
-        Raises ``body-too-large`` beyond 16 KB, and ``body-invalid``, which names the
-        member that is missing, unknown or there twice.
+        Raises ``body-too-large`` above 16 KB, and ``body-invalid``, which names the missing,
+        unknown or duplicate member.
         """
         raw = self._body_within(MAX_BODY_BYTES)
         expected = "expected a JSON object with " + " and ".join(names)
         try:
-            # Given bytes, json would guess at UTF-16 too.
+            # From bytes, json would also accept UTF-16.
             text = raw.decode("utf-8-sig")
             value = json.loads(text, object_pairs_hook=_unique, parse_constant=_reject_constant)
         except TimbresError:
             raise
         except (ValueError, RecursionError):
             raise TimbresError(
-                BODY_INVALID, f"The body is no JSON: {expected}.", field="body"
+                BODY_INVALID, f"The body is not valid JSON: {expected}.", field="body"
             ) from None
         if not isinstance(value, dict):
-            raise TimbresError(BODY_INVALID, f"The body is no object: {expected}.", field="body")
+            raise TimbresError(
+                BODY_INVALID, f"The body is not a JSON object: {expected}.", field="body"
+            )
         for name in names:
             if name not in value:
                 raise TimbresError(BODY_INVALID, f"{name} is missing: {expected}.", field=name)
@@ -126,38 +125,38 @@ class HttpHandler:
         _append_log_key("rfc", value.get("rfc"))
         return value
 
-    def text_body(self, most_bytes: int) -> tuple[str, str]:
+    def text_body(self, max_bytes: int) -> tuple[str, str]:
         """Return the body's media type in lower case, without parameters, and its text.
 
-        Raises ``body-too-large`` beyond ``most_bytes``, ``body-invalid`` for no UTF-8.
+        Raises ``body-too-large`` above ``max_bytes``, ``body-invalid`` if it is not UTF-8.
         """
-        raw = self._body_within(most_bytes)
+        raw = self._body_within(max_bytes)
         media_type = "".join(self._headers("Content-Type")[:1]).partition(";")[0].strip().lower()
         try:
             return media_type, raw.decode()
         except UnicodeDecodeError:
             raise TimbresError(
                 BODY_INVALID,
-                "The body is no UTF-8: save it as UTF-8 and send it again.",
+                "The body is not valid UTF-8: save it as UTF-8 and send it again.",
                 field="body",
             ) from None
 
     def idempotency_key(self) -> str:
-        """Return the one Idempotency-Key header. Raises ``idempotency-key-invalid``."""
+        """Return the Idempotency-Key header. Raises ``idempotency-key-invalid``."""
         keys = self._headers("Idempotency-Key")
-        # Of two keys, neither is sure to be the one that was meant.
+        # With two keys, it is not clear which one the caller means.
         key = keys[0] if len(keys) == 1 else None
         if not key or len(key) > 255 or not key.isascii() or not key.isprintable():
             raise TimbresError(
                 IDEMPOTENCY_KEY_INVALID,
-                "The header Idempotency-Key is missing, there twice or not right: expected 1 to "
-                "255 printable ASCII characters, new for each purchase, such as a UUID.",
+                "The header Idempotency-Key is missing, duplicate or invalid: expected 1 to 255 "
+                "printable ASCII characters, new for each contract, for example a UUID.",
                 field="Idempotency-Key",
             )
         return key
 
     def caller_arn(self) -> str:
-        """Return the IAM ARN of whoever signed the request."""
+        """Return the IAM ARN of the caller that signed the request."""
         return self._event.request_context.identity.user_arn or "unknown"
 
     def _handle(
@@ -167,10 +166,10 @@ class HttpHandler:
             _append_log_key("account", (event.get("pathParameters") or {}).get("account"))
             return self._resolver.resolve(event, context)
         if on_schedule is None:
-            raise ValueError("this function answers the API only")
-        # A rule of EventBridge puts its input under detail; a schedule sends it bare.
-        detail = event.get("detail", event)
-        result = on_schedule(detail)
+            raise ValueError("this function has no schedule")
+        # An EventBridge rule puts its input under detail; a schedule sends it as the event.
+        payload = event.get("detail", event)
+        result = on_schedule(payload)
         logger.info("scheduled run", extra={"result": result})
         return result
 
@@ -178,12 +177,12 @@ class HttpHandler:
     def _event(self) -> APIGatewayProxyEvent:
         return self._resolver.current_event
 
-    def _body_within(self, most_bytes: int) -> bytes:
+    def _body_within(self, max_bytes: int) -> bytes:
         raw = self._raw_body()
-        if len(raw) > most_bytes:
+        if len(raw) > max_bytes:
             raise TimbresError(
                 BODY_TOO_LARGE,
-                f"The body has {len(raw):,} bytes; expected {most_bytes:,} at most.",
+                f"The body has {len(raw):,} bytes; expected {max_bytes:,} at most.",
                 field="body",
             )
         return raw
@@ -193,21 +192,23 @@ class HttpHandler:
         if not self._event.is_base64_encoded:
             return text.encode("utf-8", "surrogatepass")
         try:
-            # Powertools' decoded_body leaves out what is no base64.
+            # Powertools' decoded_body ignores invalid characters.
             return base64.b64decode(text, validate=True)
         except ValueError:
-            raise TimbresError(BODY_INVALID, "The body is no base64.", field="body") from None
+            raise TimbresError(
+                BODY_INVALID, "The body is not valid base64.", field="body"
+            ) from None
 
     def _headers(self, name: str) -> list[str]:
-        """Return what every header of this name says, in whatever case it is written."""
-        # Powertools keeps the last of two names that differ in case only.
+        """Return the values of every header with this name, in any case."""
+        # Powertools returns the last of two names that differ in case only.
         event = self._event.raw_event
-        many: Mapping[str, list[str]] = event.get("multiValueHeaders") or {
+        headers: Mapping[str, list[str]] = event.get("multiValueHeaders") or {
             key: [value] for key, value in (event.get("headers") or {}).items()
         }
         return [
             str(value).strip()
-            for key, values in many.items()
+            for key, values in headers.items()
             if key.lower() == name.lower()
             for value in values or ()
             if value is not None
@@ -215,33 +216,29 @@ class HttpHandler:
 
     def _on_exception(self, error: Exception) -> Response[str]:
         if isinstance(error, TimbresError):
-            known = error
-            level = (
-                logger.error if problem.status_code(known.problem_type.code) >= 500 else logger.info
-            )
-            level(
-                "answered %s: %s",
-                known.problem_type.code,
-                known.detail,
-                extra={"code": known.problem_type.code, "pac_code": known.pac_code},
-            )
-        elif isinstance(error, BotoCoreError | ClientError):
-            metrics.add_count("InternalErrors")
+            code = error.problem_type.code
+            log = logger.error if problem.status_code(code) >= 500 else logger.info
+            extra = {"code": code, "pac_code": error.pac_code}
+            log("request failed: %s: %s", code, error.detail, extra=extra)
+            return self._problem_response(error)
+        metrics.add_count("InternalErrors")
+        if isinstance(error, BotoCoreError | ClientError):
             logger.error("an AWS service failed: %s", describe_aws_error(error))
-            known = TimbresError(
-                AWS_SERVICE_UNAVAILABLE,
-                "An AWS service that Timbres stands on did not answer as it should. "
-                "Repeat the request; a contract with the same Idempotency-Key.",
+            return self._problem_response(
+                TimbresError(
+                    AWS_SERVICE_UNAVAILABLE,
+                    "A dependency is unavailable. Repeat the request; for a contract, with the "
+                    "same Idempotency-Key.",
+                )
             )
-        else:
-            metrics.add_count("InternalErrors")
-            logger.error("unhandled exception", exc_info=error)
-            known = TimbresError(INTERNAL_ERROR, "An error of Timbres' own; its log has it.")
-        return self._problem_response(known)
+        logger.error("unhandled exception", exc_info=error)
+        return self._problem_response(
+            TimbresError(INTERNAL_ERROR, "An unexpected error occurred; the log has its details.")
+        )
 
     def _not_found(self, _error: NotFoundError) -> Response[str]:
-        where = f"{self._event.http_method} {quote_input(self._event.path)}"
-        return self._problem_response(TimbresError(ROUTE_NOT_FOUND, f"There is no {where}."))
+        route = f"{self._event.http_method} {quote_input(self._event.path)}"
+        return self._problem_response(TimbresError(ROUTE_NOT_FOUND, f"Route not found: {route}."))
 
     def _problem_response(self, error: TimbresError) -> Response[str]:
         context = self._resolver.lambda_context
@@ -258,13 +255,13 @@ class HttpHandler:
 
 
 def parse_query_rfc(text: str | None, parse: Callable[[object], Rfc] = parse_rfc) -> Rfc:
-    """Return the RFC in a query parameter. Raises as ``parse`` does, ``rfc-invalid`` for one."""
+    """Return the RFC in a query parameter. Raises what ``parse`` raises, e.g. ``rfc-invalid``."""
     try:
         return parse(text)
     except TimbresError as error:
-        # An & that is not encoded ends the value.
+        # A short value often ends at an & that is not encoded.
         if text is not None and len(text.strip()) < 5:
-            raise error.changed(detail=f"{error.detail} In a query, & is written %26.") from None
+            raise error.changed(detail=f"{error.detail} Encode & in a query as %26.") from None
         raise
 
 
@@ -274,17 +271,17 @@ def json_response(
     headers: dict[str, str] | None = None,
     media_type: str = "application/json",
 ) -> Response[str]:
-    """Return an answer of the API: JSON, not to be kept by anyone between.
+    """Return a JSON response that must not be cached.
 
-    Raises ``answer-too-large`` for what a Lambda could not hand on.
+    Raises ``answer-too-large`` above the limit of Lambda.
     """
     text = problem.to_json(body)
     escapes = text.count('"') + text.count("\\")
     if len(text.encode("utf-8", "surrogatepass")) + escapes > _MAX_RESPONSE_BYTES:
         raise TimbresError(
             RESPONSE_TOO_LARGE,
-            "The answer would be larger than the 6 MB that AWS hands on: ask for one rfc, or "
-            "for a report.",
+            "The response is larger than 6 MB, the limit of AWS Lambda: request one rfc, or a "
+            "report.",
         )
     return Response(
         status_code=status,
@@ -295,12 +292,12 @@ def json_response(
 
 
 def _field(name: str) -> str:
-    """Return the name of an input that a caller made up, short and printable."""
+    """Return a caller's text, shortened and made printable."""
     return "".join(c if c.isprintable() else "?" for c in name[:40])
 
 
 def _append_log_key(name: str, value: object) -> None:
-    """Let every line of this invocation say what a caller asked for, as they wrote it."""
+    """Add a caller's input to every log record of this invocation."""
     if isinstance(value, str) and value:
         logger.append_keys(**{name: _field(value)})
 
@@ -310,18 +307,18 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     for name, member in pairs:
         if name in value:
             raise TimbresError(
-                BODY_INVALID, f"{quote_input(name)} stands in the body twice.", field=_field(name)
+                BODY_INVALID, f"Duplicate member: {quote_input(name)}.", field=_field(name)
             )
         value[name] = member
     return value
 
 
 def _reject_constant(text: str) -> NoReturn:
-    raise ValueError(f"{text} is no JSON")
+    raise ValueError(f"{text} is not valid JSON")
 
 
 def describe_aws_error(error: BotoCoreError | ClientError) -> str:
-    """Return which call to AWS failed and how, without what was in it."""
+    """Return the AWS operation that failed and its error code, without the request's content."""
     if isinstance(error, ClientError):
         return f"{error.operation_name} {error.response.get('Error', {}).get('Code')}"
     return type(error).__name__

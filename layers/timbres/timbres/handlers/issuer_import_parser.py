@@ -16,7 +16,7 @@ from timbres.errors import BODY_INVALID, TimbresError
 MAX_ROWS = 10_000
 
 _COLUMNS = ("rfc", "low_stamps")
-# As a sheet writes it, with commas or without: 1,000 comes in quotes.
+# With or without thousands separators, as spreadsheets write it (1,000 in quotes).
 _NUMBER = re.compile(r"[0-9]{1,12}|[0-9]{1,3}(,[0-9]{3}){1,3}")
 
 _Rows = Iterator[RawRow | InvalidRow]
@@ -25,23 +25,23 @@ _Rows = Iterator[RawRow | InvalidRow]
 def parse_json(text: str) -> IssuerImport:
     """Parse a JSON list of RFCs, or of objects with ``rfc`` and optionally ``low_stamps``.
 
-    Raises ``body-invalid`` for anything but a list of 1 to 10,000.
+    Raises ``body-invalid`` if it is not a list of 1 to 10,000 rows.
     """
     expected = 'expected a JSON list such as ["A&D061009TY8"] or [{"rfc": …, "low_stamps": 100}]'
     try:
         rows = json.loads(text.removeprefix("\ufeff"), object_pairs_hook=_unique)
     except (ValueError, RecursionError):
-        raise _body_invalid(f"The body is no JSON: {expected}.") from None
+        raise _body_invalid(f"The body is not valid JSON: {expected}.") from None
     if not isinstance(rows, list):
-        raise _body_invalid(f"The body is no list: {expected}.")
+        raise _body_invalid(f"The body is not a JSON list: {expected}.")
     return _import(_json_row(line, row) for line, row in enumerate(rows, 1))
 
 
 def parse_csv(text: str) -> IssuerImport:
-    """Parse a CSV: a column of RFCs and optionally one of ``low_stamps``.
+    """Parse a CSV with a column of RFCs and optionally one of ``low_stamps``.
 
-    A first line ``rfc,low_stamps`` may name the columns; the delimiter is a comma or a
-    semicolon. Raises ``body-invalid`` for no rows, or more than 10,000.
+    A header ``rfc,low_stamps`` is optional; the delimiter is a comma or a semicolon.
+    Raises ``body-invalid`` if it does not have 1 to 10,000 rows.
     """
     text = text.removeprefix("\ufeff")
     first = text.lstrip().partition("\n")[0]
@@ -53,24 +53,24 @@ PARSERS = {"application/json": parse_json, "text/csv": parse_csv}
 
 
 def _import(rows: Iterable[RawRow | InvalidRow]) -> IssuerImport:
-    parsed = IssuerImport.from_rows(_enforce_max_rows(rows))
-    if not parsed.rows and not parsed.invalid:
+    issuer_import = IssuerImport.from_rows(_enforce_max_rows(rows))
+    if not issuer_import.rows and not issuer_import.invalid:
         raise _body_invalid("The body has no rows: expected 1 or more.")
-    return parsed
+    return issuer_import
 
 
 def _enforce_max_rows(rows: Iterable[RawRow | InvalidRow]) -> _Rows:
     for count, row in enumerate(rows, 1):
         if count > MAX_ROWS:
             raise _body_invalid(
-                f"The body has more than {MAX_ROWS:,} rows: send them in several calls."
+                f"The body has more than {MAX_ROWS:,} rows: send them in several requests."
             )
         yield row
 
 
 def _csv_rows(reader: Any) -> _Rows:
     columns: tuple[str, ...] = _COLUMNS
-    begun = False
+    is_first = True
     for line, cells, problem in _csv_cells(reader):
         if problem:
             yield InvalidRow(line, "row", problem)
@@ -78,14 +78,14 @@ def _csv_rows(reader: Any) -> _Rows:
         if not any(cells):
             continue
         names = tuple(cell.lower() for cell in cells)
-        if not begun and "rfc" in names:
-            columns, begun = names, True
+        if is_first and "rfc" in names:
+            columns, is_first = names, False
             if set(names) - set(_COLUMNS) or len(set(names)) < len(names):
                 raise _body_invalid(
-                    f"The first line names other columns than {', '.join(_COLUMNS)}, each once."
+                    f"Invalid header: expected the columns {', '.join(_COLUMNS)}, each once."
                 )
             continue
-        begun = True
+        is_first = False
         if len(cells) > len(columns):
             yield InvalidRow(line, "row", f"expected {', '.join(columns)}, no more")
             continue
@@ -94,7 +94,7 @@ def _csv_rows(reader: Any) -> _Rows:
 
 
 def _csv_cells(reader: Any) -> Iterator[tuple[int, list[str], str | None]]:
-    """Yield the line on which a row begins, its cells, and what is wrong with it or None."""
+    """Yield the line on which a row begins, its cells, and its problem or None."""
     while True:
         line = reader.line_num + 1
         try:
@@ -102,12 +102,12 @@ def _csv_cells(reader: Any) -> Iterator[tuple[int, list[str], str | None]]:
         except StopIteration:
             return
         except csv.Error as error:
-            # The lines after it are read on.
-            yield line, [], f"it is no CSV: {error}"
+            # The reader can continue with the next line.
+            yield line, [], f"not valid CSV: {error}"
             continue
-        broken = any("\n" in cell or "\r" in cell for cell in cells)
-        problem = f"a quote opened in it ends in line {reader.line_num}, or never"
-        yield line, cells, problem if broken else None
+        spans_lines = any("\n" in cell or "\r" in cell for cell in cells)
+        problem = f"a quote opens here and closes in line {reader.line_num}, or never"
+        yield line, cells, problem if spans_lines else None
 
 
 def _csv_number(cell: str | None) -> object:
@@ -122,7 +122,7 @@ def _json_row(line: int, row: object) -> RawRow | InvalidRow:
     if isinstance(row, str):
         return RawRow(line, row, UNSET)
     if isinstance(row, _DuplicateMember):
-        return InvalidRow(line, "row", "it has a member twice")
+        return InvalidRow(line, "row", "it has a duplicate member")
     if not isinstance(row, dict):
         return InvalidRow(line, "row", "expected an RFC or an object")
     for name in row:
@@ -133,10 +133,10 @@ def _json_row(line: int, row: object) -> RawRow | InvalidRow:
 
 
 class _DuplicateMember:
-    """An object with a member twice, not to be read as either of the two."""
+    """An object with a duplicate member: it is not clear which value the caller means."""
 
     def __repr__(self) -> str:
-        return "an object with a member twice"
+        return "an object with a duplicate member"
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any] | _DuplicateMember:

@@ -68,9 +68,9 @@ def status_code(code: str) -> int:
 
 
 def problem_document(error: TimbresError, request_id: str) -> dict[str, Any]:
-    """Return an error as the members of a problem document; it holds no credential.
+    """Return an error as a problem document, without credentials.
 
-    ``instance`` names the occurrence by the request's id, under which the log has it.
+    ``instance`` is the id of the request, which is also in the log.
     """
     body: dict[str, Any] = {
         "type": f"urn:timbres:problem:{error.problem_type.code}",
@@ -88,5 +88,5 @@ def problem_document(error: TimbresError, request_id: str) -> dict[str, Any]:
 
 
 def to_json(value: Any) -> str:
-    """Return compact JSON, its letters as they are."""
+    """Return compact JSON, without escapes for non-ASCII characters."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

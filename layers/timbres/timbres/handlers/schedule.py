@@ -1,4 +1,4 @@
-"""What EventBridge starts: for one account or for every one, of a month named or meant."""
+"""Payloads of schedules: their time, month and accounts."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ logger = logging.getLogger("timbres")
 
 
 def scheduled_at(payload: dict[str, Any]) -> datetime:
-    """Return when the run was due, in Mexico City; now, when the start does not say.
+    """Return the time for which the payload was scheduled, in Mexico City; now if it has none.
 
-    A run that is delivered late, or again, so stays the same run.
+    A payload that is delivered late or repeatedly therefore belongs to the same run.
     """
     text = payload.get("scheduled_time")
     if not isinstance(text, str):
@@ -27,38 +27,38 @@ def scheduled_at(payload: dict[str, Any]) -> datetime:
 
 
 def resolve_month(payload: dict[str, Any]) -> Month:
-    """Return the month meant: ``current`` or ``previous`` at the run's time, or YYYY-MM.
+    """Return the payload's month: ``current`` or ``previous`` at its time, or YYYY-MM.
 
     Raises ``month-invalid``.
     """
     due = scheduled_at(payload)
-    name = payload.get("month", "current")
-    if name == "current":
+    text = payload.get("month", "current")
+    if text == "current":
         return month_of(due)
-    if name == "previous":
+    if text == "previous":
         return month_of(due).previous()
-    return parse_month(name, clock.now())
+    return parse_month(text, clock.now())
 
 
 def for_each_account(
-    accounts: AccountRepository,
+    account_repository: AccountRepository,
     payload: dict[str, Any],
     capability: str,
     fn: Callable[[str], dict[str, Any]],
 ) -> dict[str, Any]:
-    """Do ``one`` for the account named, or for every one that offers ``capability``.
+    """Call ``fn`` for the payload's account, or else for every account with ``capability``.
 
-    Returns ``{"done": {account: result}, "failed": {account: code}}``. For a named account
-    an error is raised; of many, one that fails stops no other.
+    Returns ``{"done": {account: result}, "failed": {account: code}}``. Raises the error of the
+    payload's account; without one, an account that fails does not stop the others.
     """
     name = payload.get("account")
     if name is not None:
         return {"done": {name: fn(name)}, "failed": {}}
     done: dict[str, Any] = {}
     failed: dict[str, str] = {}
-    for name in accounts.list_names():
+    for name in account_repository.list_names():
         try:
-            if capability in accounts.get(name).pac.capabilities:
+            if capability in account_repository.get(name).pac.capabilities:
                 done[name] = fn(name)
         except TimbresError as error:
             logger.error(

@@ -6,12 +6,12 @@ import os
 
 
 def require_env(*names: str) -> None:
-    """Raise RuntimeError that names the environment variables that are missing."""
+    """Raise RuntimeError, which names the missing environment variables."""
     missing = [name for name in names if name not in os.environ]
     if missing:
         raise RuntimeError(f"environment variables that are not set: {', '.join(missing)}")
 
 
 def get_env(name: str) -> str:
-    """Return what the template set for this function in its environment."""
+    """Return an environment variable."""
     return os.environ[name]

@@ -1,7 +1,7 @@
-"""Metrics: buffered during an invocation, and written at its end in the embedded metric format.
+"""Buffers metrics and writes them at the end of an invocation, in the embedded metric format.
 
-One buffer per process, which threads share. Namespace ``Timbres``; the dimension ``service`` is
-the stack, so that two stacks in one AWS account are not added up.
+The threads of a process share one buffer. The namespace is ``Timbres``; the dimension ``service``
+is the stack, so that the metrics of two stacks in one AWS account stay apart.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Dimensions = tuple[tuple[str, str], ...]
 
 @dataclass
 class Values:
-    """One metric's values; ``unit`` is one of CloudWatch's."""
+    """The values of one metric; ``unit`` is a unit of CloudWatch."""
 
     unit: str
     values: list[float] = field(default_factory=list)
@@ -39,18 +39,18 @@ class MetricsBuffer:
         self._metrics: dict[Dimensions, dict[str, Values]] = {}
 
     def add_count(self, name: str, amount: int = 1, **dimensions: str) -> None:
-        """Add to a count; 0 makes it known as nothing."""
+        """Add to a count; 0 publishes the metric without an event."""
         with self._lock:
             values = self._values(name, COUNT, dimensions).values
             values[:] = [sum(values) + amount]
 
     def add_metric(self, name: str, value: float, unit: str = SECONDS, **dimensions: str) -> None:
-        """Add a value of its own, such as how long a call took."""
+        """Add a single value, for example the duration of a call."""
         with self._lock:
             self._values(name, unit, dimensions).values.append(value)
 
     def drain(self) -> MetricsByDimension:
-        """Return what was counted, by dimensions and then by name, and begin anew."""
+        """Return the buffered metrics by dimensions and then by name, and empty the buffer."""
         with self._lock:
             buffered, self._metrics = self._metrics, {}
             return buffered
@@ -64,15 +64,15 @@ metrics = MetricsBuffer()
 
 
 def flush() -> None:
-    """Write the buffered metrics to the log and empty the buffer: the end of every invocation."""
+    """Write the buffered metrics to the log, and empty the buffer. Call it in every invocation."""
     for dimensions, values_by_name in metrics.drain().items():
         # Its service is POWERTOOLS_SERVICE_NAME, which the template sets to the stack's name.
-        line = EphemeralMetrics(namespace=NAMESPACE)
+        record = EphemeralMetrics(namespace=NAMESPACE)
         for name, value in dimensions:
-            line.add_dimension(name=name, value=value)
+            record.add_dimension(name=name, value=value)
         for name, values in values_by_name.items():
             for number in values.values:
-                line.add_metric(name=name, unit=values.unit, value=number)
-        # A hundred values are a full line, written already.
-        if line.metric_set:
-            line.flush_metrics()
+                record.add_metric(name=name, unit=values.unit, value=number)
+        # Powertools writes a record of 100 values immediately.
+        if record.metric_set:
+            record.flush_metrics()

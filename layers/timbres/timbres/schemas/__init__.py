@@ -1,1 +1,1 @@
-"""What the API and the events show of domain objects: JSON, once per type."""
+"""JSON of domain objects in the API and the events, defined once per type."""

@@ -1,4 +1,4 @@
-"""Balances as the API shows them."""
+"""JSON of balances."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from timbres.domain.balance import AccountBalance
 
 
 def balance_to_dict(balance: AccountBalance) -> dict[str, Any]:
-    """Return a balance; what no PAC returned and no count shows is null.
+    """Return a balance; values that are not known are null.
 
-    Amounts are stamps; ``by_issuer`` counts every kind of movement, ``by_kind`` separates them.
+    Amounts are stamps; ``by_issuer`` includes every kind of movement, ``by_kind`` separates them.
     ``movements_total`` is the sum of the consumption. ``missing_days`` are the days without a
-    count, where the daily counts are the source.
+    count, if the daily counts are the source.
     """
     return _head(balance) | _movements(balance)
 
@@ -47,7 +47,7 @@ def _head(balance: AccountBalance) -> dict[str, Any]:
 
 def _movements(balance: AccountBalance) -> dict[str, Any]:
     totals = balance.totals
-    shown: dict[str, Any] = {
+    body: dict[str, Any] = {
         "by_issuer": [
             {"rfc": rfc, "amount": amount} for rfc, amount in sorted(totals.by_issuer.items())
         ],
@@ -65,6 +65,6 @@ def _movements(balance: AccountBalance) -> dict[str, Any]:
         ],
         "truncated": totals.movements > len(balance.movements),
     }
-    if shown["truncated"]:
-        shown["report"] = {"month": str(balance.month), "kind": "consumption", "format": "csv"}
-    return shown
+    if body["truncated"]:
+        body["report"] = {"month": str(balance.month), "kind": "consumption", "format": "csv"}
+    return body

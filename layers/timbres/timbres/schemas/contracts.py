@@ -1,4 +1,4 @@
-"""Contracts as the API and the events show them."""
+"""JSON of contracts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from timbres.domain.stamps import Stamps
 
 
 def contract_to_dict(contract: Contract) -> dict[str, Any]:
-    """Return a contract as the API and the events show it."""
+    """Return a contract for the API and the events."""
     pac = None
     if contract.pac_code is not None or contract.pac_message is not None:
         pac = {"code": contract.pac_code, "message": contract.pac_message}
@@ -36,6 +36,6 @@ def contract_to_dict(contract: Contract) -> dict[str, Any]:
     }
 
 
-def _counts(when: str, stamps: Stamps | None) -> dict[str, int | None]:
+def _counts(suffix: str, stamps: Stamps | None) -> dict[str, int | None]:
     names = ("contracted", "used", "available")
-    return {f"{name}_{when}": None if stamps is None else getattr(stamps, name) for name in names}
+    return {f"{name}_{suffix}": None if stamps is None else getattr(stamps, name) for name in names}

@@ -1,4 +1,4 @@
-"""Issuers and their stamps as the API shows them."""
+"""JSON of issuers and their snapshots."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from timbres.domain.issuer import Issuer
 
 
 def issuer_to_dict(issuer: Issuer) -> dict[str, Any]:
-    """Return an issuer with its last count, what that means, and its own threshold."""
+    """Return an issuer with its last count, its forecast and its own threshold."""
     forecast = issuer.forecast
     return {
         "rfc": issuer.rfc,
@@ -27,7 +27,7 @@ def issuer_to_dict(issuer: Issuer) -> dict[str, Any]:
 
 
 def snapshot_to_dict(snapshot: Snapshot, consumed: int | None) -> dict[str, Any]:
-    """Return a day's count; ``consumed`` are the stamps used since the one before."""
+    """Return a snapshot; ``consumed`` are the stamps used since the previous one."""
     return {
         "date": snapshot.at.date().isoformat(),
         "as_of": snapshot.at.isoformat(),

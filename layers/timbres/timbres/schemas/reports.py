@@ -1,4 +1,4 @@
-"""Reports and monthly runs as the API and the events show them."""
+"""JSON of reports and monthly runs."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 from timbres.domain.account import ALL_ACCOUNTS
 from timbres.domain.report import FORMATS, READY, MonthlyRun, Report
 
-# An event takes 256 KB, and nobody reads a mail with more links.
+# An event is limited to 256 KB, and a mail with more links is not readable.
 MAX_LISTED = 200
 
 
 def report_to_dict(report: Report) -> dict[str, Any]:
-    """Return a report as the API shows it, without a link."""
+    """Return a report without a link."""
     return {
         "id": report.id,
         "account": report.spec.account,
@@ -36,20 +36,20 @@ def report_to_dict(report: Report) -> dict[str, Any]:
 
 
 def report_to_event(report: Report) -> dict[str, Any]:
-    """Return a report as events show it: with what a mail needs to make a link of."""
+    """Return a report for events, with the fields from which a mail makes a link."""
     return report_to_dict(report) | {"run": report.run, "object_version": report.object_version}
 
 
 def monthly_reports_to_event(run: MonthlyRun, reports: Sequence[Report]) -> dict[str, Any]:
-    """Return the event of a monthly run that names ``reports``, in the order of the mail."""
-    order = {name: place for place, name in enumerate([*FORMATS, *FORMATS["consumption"]])}
+    """Return the event of a monthly run with ``reports``, in the order of the mail."""
+    ranks = {name: rank for rank, name in enumerate([*FORMATS, *FORMATS["consumption"]])}
     reports = sorted(
         reports,
-        key=lambda one: (
-            one.spec.account != ALL_ACCOUNTS,
-            one.spec.account,
-            order[one.spec.kind],
-            order[one.spec.format],
+        key=lambda report: (
+            report.spec.account != ALL_ACCOUNTS,
+            report.spec.account,
+            ranks[report.spec.kind],
+            ranks[report.spec.format],
         ),
     )
     ready = sum(report.status == READY for report in reports)
@@ -75,6 +75,6 @@ def _summary(report: Report) -> dict[str, Any]:
         "status": report.status,
         "object_version": report.object_version,
         "differences": report.differences,
-        # The PAC's words are short; a detail repeats them.
+        # Without the detail, which repeats the PAC's message.
         "error": error and {"code": error["code"], "pac": error.get("pac")},
     }

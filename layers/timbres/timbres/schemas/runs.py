@@ -1,4 +1,4 @@
-"""Daily runs as the API and the events show them."""
+"""JSON of daily runs."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import Any
 from timbres.domain.forecast import round_rate
 from timbres.domain.run import FINISHED, AccountRun, AlertChange, Run
 
-# An event holds 256 KB, and a person reads less.
+# An event is limited to 256 KB, and a longer list is not readable.
 MAX_LISTED = 200
 
 
 def run_with_accounts_to_dict(run: Run) -> dict[str, Any]:
-    """Return a run as ``GET /runs/{id}`` shows it."""
-    return run_to_dict(run) | {"accounts": [_account_to_dict(one) for one in run.accounts]}
+    """Return a run with the results of each account."""
+    return run_to_dict(run) | {"accounts": [_account_to_dict(account) for account in run.accounts]}
 
 
 def run_to_dict(run: Run) -> dict[str, Any]:
-    """Return a run as the API and events show it, with the sums over its accounts."""
+    """Return a run with the sums over its accounts."""
     failed: Counter[str] = Counter()
     for account in run.accounts:
         failed.update(account.failed)
@@ -30,7 +30,7 @@ def run_to_dict(run: Run) -> dict[str, Any]:
 
 
 def run_head_to_dict(run: Run) -> dict[str, Any]:
-    """Return a run without anything about its accounts."""
+    """Return a run without its accounts."""
     finished_at = run.finished_at if run.status == FINISHED else None
     return {
         "id": run.id,
@@ -44,7 +44,7 @@ def run_head_to_dict(run: Run) -> dict[str, Any]:
 
 
 def alert_change_to_dict(change: AlertChange) -> dict[str, Any]:
-    """Return an issuer that has become low or exhausted as events show it."""
+    """Return an issuer that has become low or exhausted, for events."""
     return {
         "account": change.account,
         "rfc": change.rfc,
@@ -56,7 +56,7 @@ def alert_change_to_dict(change: AlertChange) -> dict[str, Any]:
 
 
 def run_to_event(run: Run, changes: list[AlertChange]) -> dict[str, Any]:
-    """Return the event of a run's end that names ``changes``, the most urgent first."""
+    """Return the event of a finished run with ``changes``, the most urgent first."""
     return run_to_dict(run) | {
         "accounts": [account.account for account in run.accounts],
         "problems": {

@@ -1,4 +1,4 @@
-"""The accounts there are, and what each can do; never a credential."""
+"""Lists accounts, without credentials."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from timbres.repositories.accounts import AccountRepository
 
 @dataclass(frozen=True, slots=True)
 class ListedAccount:
-    """An account by its name; ``error`` says what is wrong where its secret describes none."""
+    """An account by name; None with an ``error`` if its secret is invalid."""
 
     name: str
     account: Account | None
     error: TimbresError | None = None
 
 
-def list_accounts(accounts: AccountRepository) -> list[ListedAccount]:
-    """Return every account, those whose secret is not right among them."""
-    return [_read(accounts, name) for name in accounts.list_names()]
+def list_accounts(account_repository: AccountRepository) -> list[ListedAccount]:
+    """Return every account, including those with an invalid secret."""
+    return [_read(account_repository, name) for name in account_repository.list_names()]
 
 
-def _read(accounts: AccountRepository, name: str) -> ListedAccount:
+def _read(account_repository: AccountRepository, name: str) -> ListedAccount:
     try:
-        return ListedAccount(name, accounts.get(name))
+        return ListedAccount(name, account_repository.get(name))
     except TimbresError as error:
         return ListedAccount(name, None, error)

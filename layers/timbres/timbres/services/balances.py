@@ -1,4 +1,4 @@
-"""Balance: one account's consumption in one month."""
+"""Returns the balance of an account: its consumption in one month."""
 
 from __future__ import annotations
 
@@ -20,43 +20,42 @@ from timbres.repositories.daily_counts import SnapshotRepository
 from timbres.repositories.issuers import IssuerRepository
 from timbres.services.pac_access import PacAccess
 
-# With more, an answer would near the 6 MB at which a Lambda's ends.
+# More would approach the 6 MB limit of a Lambda response.
 MAX_MOVEMENTS = 5_000
 
 logger = logging.getLogger("timbres")
 
 
 def get_balance(
-    accounts: AccountRepository,
-    access: PacAccess,
-    snapshots: SnapshotRepository,
+    account_repository: AccountRepository,
+    pac_access: PacAccess,
+    snapshot_repository: SnapshotRepository,
     account_name: str,
     month: Month,
     rfc: Rfc | None,
     deadline: Deadline,
 ) -> AccountBalance:
-    """Return an account's balance of a month, of all RFCs or one.
+    """Return an account's balance of a month, for all issuers or for one ``rfc``.
 
-    Its PAC is the source where it offers balances, the daily counts otherwise. Of the
-    movements there are up to 5,000, the first. Raises ``out-of-time`` for more than can be
-    read at once.
+    The source is the PAC if it offers balances, else the daily counts. The balance has the
+    first 5,000 movements. Raises ``out-of-time`` if the month is too large to read in time.
     """
-    account = accounts.get(account_name)
+    account = account_repository.get(account_name)
     if "balance" in account.pac.capabilities:
-        return balance_from_pac(access, account_name, month, rfc, deadline)
-    return _balance_from_snapshots(account, snapshots, month, rfc, deadline)
+        return balance_from_pac(pac_access, account_name, month, rfc, deadline)
+    return _balance_from_snapshots(account, snapshot_repository, month, rfc, deadline)
 
 
 def balance_from_pac(
-    access: PacAccess, account_name: str, month: Month, rfc: Rfc | None, deadline: Deadline
+    pac_access: PacAccess, account_name: str, month: Month, rfc: Rfc | None, deadline: Deadline
 ) -> AccountBalance:
-    """Return an account's balance of a month, of all RFCs or one, as its PAC has it.
+    """Return the PAC's balance of a month, for all issuers or for one ``rfc``.
 
-    A total that contradicts the movements is marked and logged. Raises
-    ``operation-unsupported`` where the PAC offers no balance.
+    If the total differs from the movements, the balance is inconsistent, and this is logged.
+    Raises ``operation-unsupported`` if the PAC does not offer balances.
     """
-    account = access.require_account(account_name, "balance")
-    with access.client(account).balance(month, rfc, deadline) as reading:
+    account = pac_access.require_account(account_name, "balance")
+    with pac_access.client(account).balance(month, rfc, deadline) as reading:
         totals, first = _sum_and_take_first(reading, deadline)
         summary = reading.summary
     consistent = is_consistent(summary.transactions, totals.consumed, one_issuer=rfc is not None)
@@ -84,21 +83,22 @@ def balance_from_pac(
 
 def _balance_from_snapshots(
     account: Account,
-    snapshots: SnapshotRepository,
+    snapshot_repository: SnapshotRepository,
     month: Month,
     rfc: Rfc | None,
     deadline: Deadline,
 ) -> AccountBalance:
     first, last = month.first_day, month.last_day + CLOSING
-    found = (
-        snapshots.list_between(account.name, first, last)
+    snapshots = (
+        snapshot_repository.list_between(account.name, first, last)
         if rfc is None
         else (
-            (rfc, snapshot) for snapshot in snapshots.list_history(account.name, rfc, first, last)
+            (rfc, snapshot)
+            for snapshot in snapshot_repository.list_history(account.name, rfc, first, last)
         )
     )
     consumption = consumption_from_snapshots(
-        month, _check_deadline(found, deadline), clock.now().date()
+        month, _check_deadline(snapshots, deadline), clock.now().date()
     )
     return AccountBalance(
         account=account.name,
@@ -115,23 +115,23 @@ def _balance_from_snapshots(
 def _check_deadline(
     snapshots: Iterable[tuple[str, Snapshot]], deadline: Deadline
 ) -> Iterator[tuple[str, Snapshot]]:
-    for n, one in enumerate(snapshots):
+    for n, snapshot in enumerate(snapshots):
         if n % 1000 == 0 and deadline.remaining() < 1:
             raise _too_many_error("snapshots")
-        yield one
+        yield snapshot
 
 
-def _too_many_error(what: str) -> TimbresError:
+def _too_many_error(items: str) -> TimbresError:
     return TimbresError(
         DEADLINE_EXCEEDED,
-        f"The month has more {what} than an answer has time to read: ask for one rfc, "
-        "or for a consumption report.",
+        f"The month has too many {items} to read in time: request one rfc, or a consumption "
+        "report.",
     )
 
 
-def register_issuers(issuers: IssuerRepository, balance: AccountBalance) -> None:
-    """Remember the issuers that a balance names."""
-    issuers.add_missing(balance.account, balance.totals.by_issuer, clock.now())
+def register_issuers(issuer_repository: IssuerRepository, balance: AccountBalance) -> None:
+    """Store the issuers of a balance that are not known yet."""
+    issuer_repository.add_missing(balance.account, balance.totals.by_issuer, clock.now())
 
 
 def _sum_and_take_first(

@@ -1,4 +1,4 @@
-"""Consumption: a month of one account, or of every account, gathered for a report."""
+"""Reads the consumption of a month, of one account or of all, for reports."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _UNCOUNTED = "no hay conteos de ese mes"
 
 @dataclass(frozen=True)
 class _AccountConsumption:
-    """One account's share of a report; ``previous_total`` is None where it is not known."""
+    """The consumption of one account; ``previous_total`` is None if it is not known."""
 
     source: Source
     issuers: Sequence[IssuerLine] = ()
@@ -57,38 +57,38 @@ class _AccountConsumption:
 
 
 class ConsumptionReader:
-    """Gathers what consumption reports are written from."""
+    """Reads the data of consumption reports."""
 
     def __init__(
         self,
-        access: PacAccess,
-        issuers: IssuerRepository,
-        snapshots: SnapshotRepository,
-        journal: ContractRepository,
+        pac_access: PacAccess,
+        issuer_repository: IssuerRepository,
+        snapshot_repository: SnapshotRepository,
+        contract_repository: ContractRepository,
     ) -> None:
-        self._access = access
-        self._issuers = issuers
-        self._snapshots = snapshots
-        self._journal = journal
+        self._pac_access = pac_access
+        self._issuer_repository = issuer_repository
+        self._snapshot_repository = snapshot_repository
+        self._contract_repository = contract_repository
 
     @contextmanager
     def load(
         self, account_name: str, month: Month, deadline: Deadline, *, skip_failed_accounts: bool
     ) -> Iterator[Consumption]:
-        """Give a month of an account, or of ``all``; leaving frees what it keeps on disk.
+        """Yield the consumption of an account or of ``all``; leaving deletes temporary files.
 
-        Raises what a PAC answers; of ``all`` and ``tolerant``, an account that fails is named
-        in the report with its problem instead, and so is always one that no retry mends.
+        Raises the errors of the PAC. For ``all``, an account whose error is not retryable is
+        included with its problem instead; with ``skip_failed_accounts``, every failed account is.
         """
-        everyone = account_name == ALL_ACCOUNTS
-        names = self._access.account_names() if everyone else [account_name]
+        is_all = account_name == ALL_ACCOUNTS
+        names = self._pac_access.account_names() if is_all else [account_name]
         with ExitStack() as stack:
             parts = []
             for name in names:
                 try:
                     parts.append(self._load_account(stack, name, month, deadline))
                 except TimbresError as error:
-                    if not everyone or (error.problem_type.retryable and not skip_failed_accounts):
+                    if not is_all or (error.problem_type.retryable and not skip_failed_accounts):
                         raise
                     logger.warning(
                         "an account is missing: %s", error.detail, extra={"account": name}
@@ -99,35 +99,39 @@ class ConsumptionReader:
     def _load_account(
         self, stack: ExitStack, name: str, month: Month, deadline: Deadline
     ) -> _AccountConsumption:
-        account = self._access.require_account(name, "consumption")
+        account = self._pac_access.require_account(name, "consumption")
         if "balance" in account.pac.capabilities:
             return self._from_balance(stack, account, month, deadline)
         return self._from_snapshots(account, month)
 
     def _merge(self, name: str, month: Month, parts: Sequence[_AccountConsumption]) -> Consumption:
         issuers = [issuer for part in parts for issuer in part.issuers]
-        previous = [part.previous_total for part in parts]
-        known = [one for one in previous if one is not None]
+        totals = [part.previous_total for part in parts]
+        known = [total for total in totals if total is not None]
         return Consumption(
             account=name,
             month=month,
             generated_at=clock.now(),
             sources=tuple(part.source for part in parts),
-            issuers=tuple(sorted(issuers, key=lambda one: (-one.amount, one.rfc, one.account))),
+            issuers=tuple(
+                sorted(issuers, key=lambda issuer: (-issuer.amount, issuer.rfc, issuer.account))
+            ),
             days=_days(month, parts),
             contracts=tuple(
                 line for part in parts for line in self._contracts(part.source.account, month)
             ),
-            previous_total=sum(known) if known and len(known) == len(previous) else None,
+            previous_total=sum(known) if known and len(known) == len(totals) else None,
             movements=lambda: chain.from_iterable(part.movements() for part in parts),
         )
 
-    # ------------------------------------------------------------------- as the PAC tells it
+    # ------------------------------------------------------------------- from the PAC
 
     def _from_balance(
         self, stack: ExitStack, account: Account, month: Month, deadline: Deadline
     ) -> _AccountConsumption:
-        reading = stack.enter_context(self._access.client(account).balance(month, None, deadline))
+        reading = stack.enter_context(
+            self._pac_access.client(account).balance(month, None, deadline)
+        )
         amounts: Counter[str] = Counter()
         days: Counter[date] = Counter()
         for movement in reading.verified_movements():
@@ -158,27 +162,27 @@ class ConsumptionReader:
     def _previous_amounts(
         self, account: Account, month: Month, deadline: Deadline
     ) -> dict[str, int] | None:
-        """Return what each issuer consumed in the month before; None where it cannot be had."""
-        before = month.previous()
+        """Return what each issuer consumed in the previous month; None if the PAC fails."""
+        previous = month.previous()
         try:
-            with self._access.client(account).balance(before, None, deadline) as reading:
+            with self._pac_access.client(account).balance(previous, None, deadline) as reading:
                 return sum_movements(reading.verified_movements()).by_issuer
         except TimbresError as error:
             logger.warning(
-                "the month before is not known: %s", error.detail, extra={"account": account.name}
+                "the previous month is not known: %s", error.detail, extra={"account": account.name}
             )
             return None
 
-    # --------------------------------------------------------------- as the snapshots tell it
+    # --------------------------------------------------------------- from snapshots
 
     def _from_snapshots(self, account: Account, month: Month) -> _AccountConsumption:
-        told, before = self._month(account, month), self._month(account, month.previous())
-        amounts = sum_movements(told.movements).by_issuer
-        amounts_before = sum_movements(before.movements).by_issuer
+        current, previous = self._month(account, month), self._month(account, month.previous())
+        amounts = sum_movements(current.movements).by_issuer
+        previous_amounts = sum_movements(previous.movements).by_issuer
         issuers = []
         uncounted = 0
-        for issuer in self._issuers.list_all(account.name):
-            if issuer.rfc not in told.rfcs:
+        for issuer in self._issuer_repository.list_all(account.name):
+            if issuer.rfc not in current.rfcs:
                 uncounted += 1
                 continue
             issuers.append(
@@ -186,14 +190,14 @@ class ConsumptionReader:
                     account=account.name,
                     rfc=issuer.rfc,
                     amount=amounts.pop(issuer.rfc, 0),
-                    previous=amounts_before.get(issuer.rfc, 0)
-                    if issuer.rfc in before.rfcs
+                    previous=previous_amounts.get(issuer.rfc, 0)
+                    if issuer.rfc in previous.rfcs
                     else None,
                     available=available_stamps(issuer.stamps),
                     days_left=issuer.forecast.days_left,
                 )
             )
-        # Removed since, and yet it stamped.
+        # Issuers that stamped in the month and were removed later.
         issuers += [IssuerLine(account.name, rfc, amount) for rfc, amount in amounts.items()]
         return _AccountConsumption(
             source=Source(
@@ -201,29 +205,29 @@ class ConsumptionReader:
                 pac=account.pac.display_name,
                 source=FROM_SNAPSHOTS,
                 plan=None,
-                as_of=told.as_of,
-                missing_days=tuple(told.missing),
+                as_of=current.as_of,
+                missing_days=tuple(current.missing),
                 uncounted=uncounted,
-                problem=None if told.known else _UNCOUNTED,
+                problem=None if current.known else _UNCOUNTED,
             ),
-            issuers=issuers if told.known else (),
-            days=_days_with_data(month, told),
-            previous_total=sum(amounts_before.values()) if before.known else None,
-            movements=lambda: _lines(account, iter(told.movements)),
+            issuers=issuers if current.known else (),
+            days=_days_with_data(month, current),
+            previous_total=sum(previous_amounts.values()) if previous.known else None,
+            movements=lambda: _lines(account, iter(current.movements)),
         )
 
     def _month(self, account: Account, month: Month) -> MonthlyConsumption:
-        found = self._snapshots.list_between(
+        snapshots = self._snapshot_repository.list_between(
             account.name, month.first_day, month.last_day + CLOSING
         )
-        return consumption_from_snapshots(month, found, clock.now().date())
+        return consumption_from_snapshots(month, snapshots, clock.now().date())
 
-    # ------------------------------------------------------------------------------- others
+    # ------------------------------------------------------------------------------- both
 
     def _contracts(self, account: str, month: Month) -> Iterator[ContractLine]:
         first = datetime.combine(month.first_day, time_of_day(), MEXICO_CITY)
         last = datetime.combine(month.last_day + _DAY, time_of_day(), MEXICO_CITY)
-        for contract in self._journal.list_between(account, first, last):
+        for contract in self._contract_repository.list_between(account, first, last):
             if contract.status != REJECTED:
                 yield ContractLine(
                     account=account,
@@ -237,28 +241,28 @@ class ConsumptionReader:
 
     def _failed_account(self, name: str, error: TimbresError) -> Source:
         try:
-            pac = self._access.require_account(name).pac.display_name
+            pac = self._pac_access.require_account(name).pac.display_name
         except TimbresError:
             pac = ""
         return Source(name, pac, FROM_PAC, None, None, problem=error.detail)
 
 
-def _days_with_data(month: Month, told: MonthlyConsumption) -> dict[date, int | None]:
-    """Return each day's stamps; None where no issuer was counted, or none can be yet."""
+def _days_with_data(month: Month, consumption: MonthlyConsumption) -> dict[date, int | None]:
+    """Return each day's stamps; None for a day on which no issuer is counted yet."""
     sums: Counter[date] = Counter()
-    for movement in told.movements:
+    for movement in consumption.movements:
         sums[movement.date] += movement.amount
     today = clock.now().date()
     return {
         day: sums[day]
-        if day in sums or (day < today and told.missing.get(day, 0) < told.issuers)
+        if day in sums or (day < today and consumption.missing.get(day, 0) < consumption.issuers)
         else None
         for day in _days_of(month)
     }
 
 
 def _days(month: Month, parts: Sequence[_AccountConsumption]) -> tuple[int | None, ...]:
-    """Return each day's stamps over all accounts; None where none of them knows any."""
+    """Return each day's stamps over all accounts; None if no account has a count of the day."""
     days: list[int | None] = []
     for day in _days_of(month):
         known = [part.days[day] for part in parts if part.days is not None]

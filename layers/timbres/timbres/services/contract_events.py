@@ -14,19 +14,19 @@ logger = logging.getLogger("timbres")
 
 
 def publish_pending_events(
-    journal: ContractRepository, bus: EventPublisher, contract: Contract
+    contract_repository: ContractRepository, event_publisher: EventPublisher, contract: Contract
 ) -> None:
-    """Publish the events of a contract's state, and then note that they were published.
+    """Publish a contract's pending events, then store that they are published.
 
-    What fails here is in the index of open contracts, and published by the reconciler later:
-    at least once.
+    After a failure the contract stays in the index of open contracts, and the reconciler
+    publishes the events: at least once.
     """
     if not contract.pending_events:
         return
     try:
-        for event in contract.pending_events:
-            bus.publish(event, contract_to_dict(contract))
-        journal.mark_published(contract)
+        for event_type in contract.pending_events:
+            event_publisher.publish(event_type, contract_to_dict(contract))
+        contract_repository.mark_published(contract)
     except Exception as error:
         logger.error(
             "%s was not published: %s",

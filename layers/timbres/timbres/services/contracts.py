@@ -1,7 +1,12 @@
-"""Contract: stamps bought for one issuer, once for one Idempotency-Key.
+"""Contracts stamps for an issuer, once per Idempotency-Key.
 
-The order of the steps is the point: the journal first, then the count, then the mark that
-the purchase is on its way, then the one request, then what became of it.
+The order of the writes makes this safe:
+
+1. Create the contract in the journal, pending.
+2. Count the issuer's stamps.
+3. Store the count and mark the contract as sent.
+4. Send the request to the PAC, once.
+5. Store the outcome.
 """
 
 from __future__ import annotations
@@ -51,7 +56,7 @@ _ID = re.compile(r"[0-9a-f]{32}")
 
 @dataclass(frozen=True, slots=True)
 class ContractRequest:
-    """What a caller asks for: ``stamps`` for ``rfc``, under an Idempotency-Key, as ``caller``."""
+    """A request for ``stamps`` for ``rfc``; ``key`` is the Idempotency-Key, ``caller`` an ARN."""
 
     rfc: Rfc
     stamps: int
@@ -60,42 +65,39 @@ class ContractRequest:
 
     @property
     def body_hash(self) -> str:
-        """Tells whether two orders say the same."""
+        """The hash that is equal for requests with the same body."""
         body = json.dumps({"rfc": self.rfc, "stamps": self.stamps})
         return hashlib.sha256(body.encode()).hexdigest()
 
 
 class ContractService:
-    """Buys stamps, each order once, and keeps the journal of it.
-
-    ``access`` leads to accounts and their PACs; what is settled is told on ``bus``.
-    """
+    """Creates, reads and settles contracts."""
 
     def __init__(
         self,
-        access: PacAccess,
-        journal: ContractRepository,
-        issuers: IssuerRepository,
-        bus: EventPublisher,
+        pac_access: PacAccess,
+        contract_repository: ContractRepository,
+        issuer_repository: IssuerRepository,
+        event_publisher: EventPublisher,
     ) -> None:
-        self._access = access
-        self._journal = journal
-        self._issuers = issuers
-        self._bus = bus
+        self._pac_access = pac_access
+        self._contract_repository = contract_repository
+        self._issuer_repository = issuer_repository
+        self._event_publisher = event_publisher
 
     def create(
         self, account_name: str, request: ContractRequest, deadline: Deadline
     ) -> tuple[Contract, bool]:
-        """Buy stamps, or return the contract that the key stands for already (then True).
+        """Create a contract, or return the contract of the key; return whether it is a replay.
 
-        The contract returned is confirmed, or may have been bought (unknown, or pending
-        when the journal could not be written) and is not sent again. One that was refused
-        raises its error, again each time it is asked for. Raises with no call to the PAC:
+        The contract is confirmed, or its outcome is not known (unknown, or pending if the
+        journal could not be written) and it is not sent again. Raises the error of a rejected
+        contract, also in every replay. Raises without a call to the PAC:
         ``stamps-over-limit``, ``day-over-limit``, ``idempotency-key-reused``,
         ``contract-pending``, ``contract-in-flight``. The last is also raised while the PAC's
         counts do not include a confirmed contract of the issuer.
         """
-        account = self._access.require_account(account_name, "contracts")
+        account = self._pac_access.require_account(account_name, "contracts")
         if request.stamps > account.max_stamps_per_contract:
             return self._over_limit(account, request), True
         contract = Contract.create(
@@ -107,50 +109,54 @@ class ContractService:
             request.key,
             clock.now(),
         )
-        taken = self._reserve(account, contract, request, deadline)
-        if isinstance(taken, DailyLimitReached):
-            raise _daily_limit_error(account, request, taken)
-        if taken is not None:
-            if not taken.by_key:
-                raise _in_flight_error(taken.contract, clock.now())
-            return _replay(account, taken.contract, taken.same_body), True
+        conflict = self._reserve(account, contract, request, deadline)
+        if isinstance(conflict, DailyLimitReached):
+            raise _daily_limit_error(account, request, conflict)
+        if conflict is not None:
+            if not conflict.by_key:
+                raise _in_flight_error(conflict.contract, clock.now())
+            return _replay(account, conflict.contract, conflict.same_body), True
         return self._create(account, contract, deadline), False
 
     def _reserve(
         self, account: Account, contract: Contract, request: ContractRequest, deadline: Deadline
     ) -> ContractConflict | DailyLimitReached | None:
-        taken = self._journal.create(contract, request.body_hash, account.max_stamps_per_day)
+        conflict = self._contract_repository.create(
+            contract, request.body_hash, account.max_stamps_per_day
+        )
         if (
-            not isinstance(taken, ContractConflict)
-            or taken.by_key
-            or not taken.contract.awaits_count
+            not isinstance(conflict, ContractConflict)
+            or conflict.by_key
+            or not conflict.contract.awaits_count
         ):
-            return taken
-        # A confirmed contract of the issuer, not yet seen in a count: the next count may show it.
-        counted = self._recount(account, taken.contract, request.caller, deadline)
+            return conflict
+        # A new count may include the confirmed contract that blocks the issuer.
+        counted = self._recount(account, conflict.contract, request.caller, deadline)
         if counted.holds_issuer:
-            return replace(taken, contract=counted)
-        publish_pending_events(self._journal, self._bus, counted)
-        return self._journal.create(contract, request.body_hash, account.max_stamps_per_day)
+            return replace(conflict, contract=counted)
+        publish_pending_events(self._contract_repository, self._event_publisher, counted)
+        return self._contract_repository.create(
+            contract, request.body_hash, account.max_stamps_per_day
+        )
 
     def _recount(
         self, account: Account, contract: Contract, caller: str, deadline: Deadline
     ) -> Contract:
-        """Count a confirmed contract's issuer; return the contract as the journal has it then."""
+        """Count the issuer of a confirmed contract; return the contract as stored."""
         try:
-            trace = self._access.client(account, login=contract.login).trace(contract, deadline)
+            trace = self._pac_access.client(account, login=contract.login).trace(contract, deadline)
         except Exception as error:
-            # The contract stands whether or not it can be counted; the reconciler tries again.
+            # A confirmed contract stays confirmed without a count; the reconciler retries it.
             logger.warning("the count after a contract failed: %s", type(error).__name__)
             return contract
         after = contract.recount(clock.now(), caller, trace)
         if after.awaits_count:
             return contract
-        if self._journal.save(contract, after):
+        if self._contract_repository.save(contract, after):
             if trace.stamps is not None:
-                record_observation(self._issuers, account, contract.rfc, trace.stamps)
+                record_observation(self._issuer_repository, account, contract.rfc, trace.stamps)
             return after
-        return self._journal.get(contract.account, contract.id) or contract
+        return self._contract_repository.get(contract.account, contract.id) or contract
 
     def get(self, account_name: str, contract_id: str) -> Contract:
         """Return a contract. Raises ``contract-not-found``."""
@@ -159,25 +165,25 @@ class ContractService:
     def get_with_history(
         self, account_name: str, contract_id: str
     ) -> tuple[Contract, list[dict[str, Any]]]:
-        """Return a contract and its steps, oldest first. Raises ``contract-not-found``."""
+        """Return a contract and its history, oldest first. Raises ``contract-not-found``."""
         name = parse_account_name(account_name)
-        found = (
-            self._journal.get_with_history(name, contract_id)
+        entry = (
+            self._contract_repository.get_with_history(name, contract_id)
             if _ID.fullmatch(contract_id)
             else None
         )
-        if found is None:
-            # A contract outlives its account's secret; an account without contracts needs one.
-            self._access.require_account(name, "contracts")
+        if entry is None:
+            # A contract outlives its account's secret; only without a contract is it required.
+            self._pac_access.require_account(name, "contracts")
             raise TimbresError(
                 CONTRACT_NOT_FOUND, f"Account {name} has no such contract.", field="id"
             )
-        return found
+        return entry
 
     def settle(
         self, account_name: str, contract_id: str, outcome: str, reason: str, caller: str
     ) -> Contract:
-        """Settle a contract under review as a person decided; the journal keeps who and why.
+        """Settle a contract under review; the journal records the caller and the reason.
 
         Raises ``contract-not-found``, or ``contract-not-under-review`` in any other state.
         """
@@ -185,17 +191,17 @@ class ContractService:
         settled = None
         if contract.status == rules.NEEDS_REVIEW:
             settled = contract.settle(clock.now(), outcome, caller, reason)
-        if settled is None or not self._journal.save(contract, settled):
-            now = self.get(account_name, contract_id)
+        if settled is None or not self._contract_repository.save(contract, settled):
+            current = self.get(account_name, contract_id)
             raise TimbresError(
                 CONTRACT_NOT_UNDER_REVIEW,
-                f"Contract {contract_id} is {now.status}; only one that needs a review can be "
-                "settled by hand.",
-                extensions={"contract": contract_to_dict(now)},
+                f"Contract {contract_id} is {current.status}; only a contract that needs a review "
+                "can be settled by hand.",
+                extensions={"contract": contract_to_dict(current)},
             )
         metrics.add_count("Contracts", status=settled.status)
         logger.info("contract settled by hand", extra=log_context(settled))
-        publish_pending_events(self._journal, self._bus, settled)
+        publish_pending_events(self._contract_repository, self._event_publisher, settled)
         return settled
 
     def list_page(
@@ -206,33 +212,35 @@ class ContractService:
         after: str | None,
         deadline: Deadline,
     ) -> tuple[list[Contract], str | None]:
-        """Return contracts of an account, newest first, and the cursor of the rest or None."""
+        """Return a page of contracts, newest first, and the cursor of the next page or None."""
         name = parse_account_name(account_name)
-        contracts, rest = self._journal.list_page(name, rfc, status, after, deadline)
+        contracts, next_cursor = self._contract_repository.list_page(
+            name, rfc, status, after, deadline
+        )
         if not contracts:
-            self._access.require_account(name, "contracts")
-        return contracts, rest
+            self._pac_access.require_account(name, "contracts")
+        return contracts, next_cursor
 
     def _create(self, account: Account, contract: Contract, deadline: Deadline) -> Contract:
         before = None
         try:
-            before = self._access.client(account, login=contract.login).stamps(
+            before = self._pac_access.client(account, login=contract.login).stamps(
                 contract.rfc, deadline
             )
         except TimbresError as error:
             if not (error.problem_type.issuer_unknown and account.pac.creates_issuers):
                 raise self._reject(contract, error) from None
-        # The count before may have found the secret renewed.
-        account = self._access.current(account)
+        # The secret may have been replaced during the count.
+        account = self._pac_access.current(account)
         if account.login != contract.login:
             raise self._reject(contract, login_changed_error(account)) from None
         sent = contract.mark_sent(clock.now(), before)
-        if not self._journal.save(contract, sent):
-            # Withdrawn: the journal gave this function up before it had sent anything.
-            withdrawn = self._journal.get(account.name, contract.id) or contract
-            return _replay(account, withdrawn, same_body=True)
+        if not self._contract_repository.save(contract, sent):
+            # The reconciler abandoned the contract before it was sent.
+            abandoned = self._contract_repository.get(account.name, contract.id) or contract
+            return _replay(account, abandoned, same_body=True)
         try:
-            receipt = self._access.client(account).create_contract(
+            receipt = self._pac_access.client(account).create_contract(
                 contract.rfc, contract.stamps, deadline
             )
         except TimbresError as error:
@@ -240,9 +248,10 @@ class ContractService:
                 raise self._reject(sent, error) from None
             return self._mark_unknown(sent, error)
         except Exception:
-            logger.exception("a purchase ended in an error of ours", extra=log_context(contract))
+            logger.exception("unexpected error in a contract", extra=log_context(contract))
             return self._mark_unknown(
-                sent, TimbresError(PROTOCOL_ERROR, "The purchase was sent; its end is not known.")
+                sent,
+                TimbresError(PROTOCOL_ERROR, "The contract was sent; its outcome is not known."),
             )
         return self._confirm(account, sent, receipt, deadline)
 
@@ -250,42 +259,42 @@ class ContractService:
         self, account: Account, sent: Contract, receipt: Receipt, deadline: Deadline
     ) -> Contract:
         confirmed = sent.confirm(clock.now(), receipt.code, receipt.message)
-        written = self._save(sent, confirmed)
-        if written is not confirmed:
-            return written
+        stored = self._save(sent, confirmed)
+        if stored is not confirmed:
+            return stored
         logger.info("contract confirmed", extra=log_context(confirmed))
         try:
             counted = self._recount(account, confirmed, confirmed.requested_by, deadline)
         except Exception as error:
-            # Confirmed is confirmed, though the journal could not be written once more.
-            logger.warning("the count after a contract was not kept: %s", type(error).__name__)
+            # The contract stays confirmed if the journal cannot be written again.
+            logger.warning("the count after a contract was not stored: %s", type(error).__name__)
             counted = confirmed
-        publish_pending_events(self._journal, self._bus, counted)
+        publish_pending_events(self._contract_repository, self._event_publisher, counted)
         return counted
 
     def _mark_unknown(self, sent: Contract, error: TimbresError) -> Contract:
-        doubted = sent.mark_unknown(
+        unknown = sent.mark_unknown(
             clock.now(),
             sent.requested_by,
             Rejection.from_error(error),
             *_pac_code_and_message(error),
         )
-        written = self._save(sent, doubted)
-        if written is doubted:
-            logger.warning("contract unknown: %s", error.detail, extra=log_context(doubted))
-            publish_pending_events(self._journal, self._bus, doubted)
-        return written
+        stored = self._save(sent, unknown)
+        if stored is unknown:
+            logger.warning("contract unknown: %s", error.detail, extra=log_context(unknown))
+            publish_pending_events(self._contract_repository, self._event_publisher, unknown)
+        return stored
 
     def _save(self, sent: Contract, after: Contract) -> Contract:
-        """Write what became of a purchase; return the contract as the journal has it.
+        """Save the outcome; return the contract as stored.
 
-        When the journal cannot be written it stays pending there, and sent: true, too.
+        If the journal cannot be written, the contract stays pending and sent.
         """
         try:
-            if self._journal.save(sent, after):
+            if self._contract_repository.save(sent, after):
                 metrics.add_count("Contracts", status=after.status)
                 return after
-            return self._journal.get(sent.account, sent.id) or sent
+            return self._contract_repository.get(sent.account, sent.id) or sent
         except Exception as error:
             logger.error(
                 "%s could not be written to the journal: %s",
@@ -296,25 +305,27 @@ class ContractService:
             return sent
 
     def _reject(self, contract: Contract, error: TimbresError) -> TimbresError:
-        """Write that nothing was bought, and why; return what the caller is told."""
-        told = _finalize_rejection(error, contract)
-        refused = contract.reject(
-            clock.now(), Rejection.from_error(told), *_pac_code_and_message(told)
+        """Save a rejection; return the error for the caller."""
+        error = _finalize_rejection(error, contract)
+        rejected = contract.reject(
+            clock.now(), Rejection.from_error(error), *_pac_code_and_message(error)
         )
-        self._journal.save(contract, refused)
-        metrics.add_count("Contracts", status=refused.status)
-        logger.info("contract rejected: %s", told.detail, extra=log_context(refused))
-        return told
+        self._contract_repository.save(contract, rejected)
+        metrics.add_count("Contracts", status=rejected.status)
+        logger.info("contract rejected: %s", error.detail, extra=log_context(rejected))
+        return error
 
     def _over_limit(self, account: Account, request: ContractRequest) -> Contract:
-        # A limit lowered since does not change what a key stands for.
-        taken = self._journal.find_by_key(account.name, request.key, request.body_hash)
-        if taken is not None:
-            return _replay(account, taken.contract, taken.same_body)
+        # A limit that was lowered later does not change the contract of a key.
+        conflict = self._contract_repository.find_by_key(
+            account.name, request.key, request.body_hash
+        )
+        if conflict is not None:
+            return _replay(account, conflict.contract, conflict.same_body)
         raise TimbresError(
             CONTRACT_LIMIT_EXCEEDED,
-            f"{request.stamps:,} stamps are more than account {account.name} allows one contract "
-            f"to buy: {account.max_stamps_per_contract:,} (max_stamps_per_contract).",
+            f"{request.stamps:,} stamps exceed the limit of account {account.name} for one "
+            f"contract: {account.max_stamps_per_contract:,} (max_stamps_per_contract).",
             field="stamps",
         )
 
@@ -323,22 +334,21 @@ def _replay(account: Account, contract: Contract, same_body: bool) -> Contract:
     if not same_body:
         raise TimbresError(
             IDEMPOTENCY_KEY_REUSED,
-            f"This Idempotency-Key stands for contract {contract.id}: {contract.stamps} stamps "
-            f"for {contract.rfc}. Send another key with another body.",
+            f"This Idempotency-Key belongs to contract {contract.id}: {contract.stamps} stamps "
+            f"for {contract.rfc}. Use a new key for another body.",
             field="Idempotency-Key",
             extensions={"contract": contract_to_dict(contract)},
         )
     if contract.status == rules.PENDING:
         raise TimbresError(
             CONTRACT_PENDING,
-            f"Contract {contract.id} is on its way; ask again with the same key.",
+            f"Contract {contract.id} is in progress; retry with the same Idempotency-Key.",
             extensions={"contract": contract_to_dict(contract)},
         )
     if contract.status == rules.REJECTED and contract.rejection is not None:
         rejection = contract.rejection
-        kind = ProblemType(rejection.code, rejection.title)
         raise PacError(
-            kind,
+            ProblemType(rejection.code, rejection.title),
             rejection.detail,
             pac=account.pac.name,
             pac_code=contract.pac_code,
@@ -349,40 +359,41 @@ def _replay(account: Account, contract: Contract, same_body: bool) -> Contract:
 
 
 def _daily_limit_error(
-    account: Account, request: ContractRequest, full: DailyLimitReached
+    account: Account, request: ContractRequest, limit: DailyLimitReached
 ) -> TimbresError:
     return TimbresError(
         DAILY_LIMIT_EXCEEDED,
-        f"{request.stamps:,} stamps are more than account {account.name} may still buy today: "
-        f"{full.requested:,} of {account.max_stamps_per_day:,} (max_stamps_per_day) are ordered.",
+        f"{request.stamps:,} stamps exceed what account {account.name} can still contract today: "
+        f"{limit.requested:,} of {account.max_stamps_per_day:,} (max_stamps_per_day) are used.",
         field="stamps",
     )
 
 
-def _in_flight_error(first: Contract, now: datetime) -> TimbresError:
-    if first.awaits_count:
-        visible = (first.settled_at or now) + READ_LAG
+def _in_flight_error(contract: Contract, now: datetime) -> TimbresError:
+    if contract.awaits_count:
+        visible = (contract.settled_at or now) + READ_LAG
         wait = math.ceil((visible - now).total_seconds()) if visible > now else 60
         return TimbresError(
             replace(CONTRACT_IN_FLIGHT, retry_after=wait),
-            f"Contract {first.id} of {first.rfc} is confirmed, and the PAC's count does not "
-            f"include its {first.stamps:,} stamps yet. Until it does, a count proves nothing of "
+            f"Contract {contract.id} of {contract.rfc} is confirmed, and the PAC's count does not "
+            f"include its {contract.stamps:,} stamps yet. Until then, the issuer cannot have "
             "another contract.",
-            extensions={"contract": contract_to_dict(first)},
+            extensions={"contract": contract_to_dict(contract)},
         )
     return TimbresError(
         CONTRACT_IN_FLIGHT,
-        f"Contract {first.id} of {first.rfc} is {first.status}: {first.stamps:,} stamps that may "
-        "yet be allotted. Another can follow once it is settled.",
-        extensions={"contract": contract_to_dict(first)},
+        f"Contract {contract.id} of {contract.rfc} is {contract.status}: its {contract.stamps:,} "
+        "stamps may still be allotted. Until it is settled, the issuer cannot have another "
+        "contract.",
+        extensions={"contract": contract_to_dict(contract)},
     )
 
 
 def _finalize_rejection(error: TimbresError, contract: Contract) -> TimbresError:
-    """Return ``error`` as the response to a contract that is rejected for good."""
+    """Return ``error`` as the final response to a rejected contract."""
     return error.changed(
-        detail=f"{error.detail} Nothing was bought; trying again takes a new Idempotency-Key.",
-        # To wait is of no use: this key is answered so for ever.
+        detail=f"{error.detail} No stamps were contracted; to retry, use a new Idempotency-Key.",
+        # Without Retry-After: this key gets the same response forever.
         problem_type=replace(error.problem_type, retry_after=None),
         extensions=error.extensions | {"contract": {"id": contract.id, "status": rules.REJECTED}},
     )

@@ -1,4 +1,4 @@
-"""The issuers of an account, as a user keeps them."""
+"""Imports and removes the issuers of an account."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from timbres.repositories.issuers import IssuerRepository
 
 
 class ImportMode(Enum):
-    """What to do with a list that has invalid rows."""
+    """Whether invalid rows reject the whole list or are skipped."""
 
     REJECT = "reject"
     SKIP = "skip"
@@ -36,19 +36,19 @@ def parse_import_mode(value: str | None) -> ImportMode:
 
 
 def import_issuers(
-    accounts: AccountRepository,
-    issuers: IssuerRepository,
+    account_repository: AccountRepository,
+    issuer_repository: IssuerRepository,
     account_name: str,
-    parsed: IssuerImport,
+    issuer_import: IssuerImport,
     mode: ImportMode,
 ) -> dict[str, Any]:
-    """Add the issuers of a list to an account; those known before and not in it stay.
+    """Add the issuers of a list to an account; known issuers that are not in it stay.
 
-    With invalid rows nothing is imported (``issuers-invalid``, which lists them); in mode
-    ``SKIP`` the valid ones are. Returns how many were imported, and the invalid rows.
+    Raises ``issuers-invalid``, which lists the invalid rows, and imports nothing; mode ``SKIP``
+    imports the valid rows. Returns the number of imported issuers, and the invalid rows.
     """
-    account = accounts.get(account_name)
-    rejected = [asdict(row) for row in parsed.invalid]
+    account = account_repository.get(account_name)
+    rejected = [asdict(row) for row in issuer_import.invalid]
     if rejected and mode is ImportMode.REJECT:
         raise TimbresError(
             ISSUERS_INVALID,
@@ -57,17 +57,22 @@ def import_issuers(
             field="body",
             extensions={"rejected": rejected},
         )
-    issuers.upsert(account.name, parsed.rows, clock.now())
-    return {"account": account.name, "kept": len(parsed.rows), "rejected": rejected}
+    issuer_repository.upsert(account.name, issuer_import.rows, clock.now())
+    return {"account": account.name, "kept": len(issuer_import.rows), "rejected": rejected}
 
 
 def remove(
-    accounts: AccountRepository, issuers: IssuerRepository, account_name: str, rfc: Rfc
+    account_repository: AccountRepository,
+    issuer_repository: IssuerRepository,
+    account_name: str,
+    rfc: Rfc,
 ) -> dict[str, Any]:
-    """Forget an issuer until it is seen again; its snapshots stay. Raises ``issuer-unknown``."""
-    account = accounts.get(account_name)
-    if not issuers.remove(account.name, rfc):
+    """Remove an issuer until it is seen again; its snapshots stay. Raises ``issuer-unknown``."""
+    account = account_repository.get(account_name)
+    if not issuer_repository.remove(account.name, rfc):
         raise TimbresError(
-            ISSUER_NOT_FOUND, f"{rfc} is no known issuer of account {account.name}.", field="rfc"
+            ISSUER_NOT_FOUND,
+            f"{rfc} is not a known issuer of account {account.name}.",
+            field="rfc",
         )
     return {"account": account.name, "rfc": rfc, "removed": True}

@@ -1,4 +1,4 @@
-"""Monthly: a month's reports of every account, asked for together and told of in one event."""
+"""Requests the monthly reports of every account, and publishes one event for all of them."""
 
 from __future__ import annotations
 
@@ -30,51 +30,53 @@ from timbres.services.reports import ReportService
 
 logger = logging.getLogger("timbres")
 
-# How long a start that broke off is repeated by the hourly schedule.
+# The hourly schedule resumes an interrupted start for this long.
 _RESUME_WINDOW = timedelta(days=7)
 
 
 class MonthlyReportService:
-    """The runs of the 1st: what each asked for, and its end."""
+    """Starts, resumes and completes monthly runs."""
 
     def __init__(
-        self, runs: MonthlyRunRepository, records: ReportRepository, bus: EventPublisher
+        self,
+        run_repository: MonthlyRunRepository,
+        report_repository: ReportRepository,
+        event_publisher: EventPublisher,
     ) -> None:
-        self._runs = runs
-        self._records = records
-        self._bus = bus
+        self._run_repository = run_repository
+        self._report_repository = report_repository
+        self._event_publisher = event_publisher
 
     def start(
         self,
-        accounts: AccountRepository,
-        reports: ReportService,
+        account_repository: AccountRepository,
+        report_service: ReportService,
         month: Month,
-        run: str,
+        run_id: str,
         formats: Sequence[str],
     ) -> dict[str, Any]:
-        """Ask for a month's reports of every account, and of all together, in ``formats``.
+        """Request a month's reports of every account, and of all together, in ``formats``.
 
-        An account that fails stops no other. Returns ``{"month", "asked": [account and id],
-        "failed": [account and code]}``. Starting the same ``run`` again asks for nothing twice,
-        and mails nothing twice: what it adds to a run whose event is published is mailed in a
-        supplement.
+        An account that fails does not stop the others. Returns ``{"month", "asked": [account and
+        id], "failed": [account and code]}``. A repeated start does not request or mail a report
+        twice: reports added after the run's event are mailed in a supplement.
         """
-        self._runs.begin(run, month, clock.now())
-        asked: list[ReportKey] = []
+        self._run_repository.begin(run_id, month, clock.now())
+        requested: list[ReportKey] = []
         own: list[ReportKey] = []
         failed: dict[str, str] = {}
-        for name in [*accounts.list_names(), ALL_ACCOUNTS]:
+        for name in [*account_repository.list_names(), ALL_ACCOUNTS]:
             try:
                 kinds = (
                     ("consumption",)
                     if name == ALL_ACCOUNTS
-                    else accounts.get(name).pac.capabilities
+                    else account_repository.get(name).pac.capabilities
                 )
-                for wanted in _list_specs(name, kinds, month, formats):
-                    report = reports.request(wanted, "schedule", run)
-                    asked.append((name, report.id))
-                    if report.run == run:
-                        # That of another run is mailed by that run.
+                for spec in _list_specs(name, kinds, month, formats):
+                    report = report_service.request(spec, "schedule", run_id)
+                    requested.append((name, report.id))
+                    # A report of another run is mailed by that run.
+                    if report.run == run_id:
                         own.append((name, report.id))
             except Exception as error:
                 code = (
@@ -83,57 +85,57 @@ class MonthlyReportService:
                     else INTERNAL_ERROR.code
                 )
                 logger.error(
-                    "an account's monthly reports were not asked for: %s",
+                    "an account's monthly reports were not requested: %s",
                     type(error).__name__,
                     extra={"account": name, "code": code},
                 )
                 failed[name] = code
-        self._save_requested(run, own, failed)
-        # The workers may have been faster.
-        self.publish_if_complete(run)
+        self._save_requested(run_id, own, failed)
+        # The workers may have finished before.
+        self.publish_if_complete(run_id)
         return {
             "month": str(month),
-            "asked": [{"account": name, "id": report} for name, report in asked],
+            "asked": [{"account": name, "id": report} for name, report in requested],
             "failed": [{"account": name, "code": code} for name, code in failed.items()],
         }
 
     def _save_requested(
         self, run_id: str, reports: Sequence[ReportKey], failed: Mapping[str, str]
     ) -> None:
-        while (run := self._runs.get(run_id)) is not None:
-            if self._runs.save(run, run.with_requested(reports, failed)):
+        while (run := self._run_repository.get(run_id)) is not None:
+            if self._run_repository.save(run, run.with_requested(reports, failed)):
                 return
 
     def publish_if_complete(self, run_id: str, *, overdue: bool = False) -> bool:
-        """Publish the event that a run is due: at its end, or about reports settled later.
+        """Publish the event of a complete run, or a supplement with reports settled later.
 
-        It is due once every report that no event has named is settled; ``overdue``: with
-        those that are. Returns whether an event was published. Two workers that settle the
-        last two reports at the same time may both publish it; it has the same content, and
-        the same mail key.
+        The event is due when every report that is not in an earlier event is settled; if
+        ``overdue``, it is due with the settled ones. Returns whether an event was published. Two
+        workers that settle the last two reports at the same time may both publish it, with the
+        same content and the same mail key.
         """
         published = False
-        while (run := self._runs.get(run_id)) is not None:
+        while (run := self._run_repository.get(run_id)) is not None:
             if run.published == run.number:
-                decided = self._next_event(run, overdue)
-                if decided is None:
+                planned = self._next_event(run, overdue)
+                if planned is None:
                     break
-                # Stored before it is published, so that it names the same if it is again.
-                saved = self._runs.save(run, decided)
+                # Saved before it is published, so that a repeated event has the same content.
+                saved = self._run_repository.save(run, planned)
                 if saved is None:
                     continue
                 run = saved
-            self._bus.publish(
+            self._event_publisher.publish(
                 "Monthly Reports Completed",
                 monthly_reports_to_event(run, list(self._list_named(run))),
             )
-            self._runs.save(run, run.with_published(clock.now()))
+            self._run_repository.save(run, run.with_published(clock.now()))
             logger.info("monthly reports published", extra={"run": run_id, "number": run.number})
             published = True
         return published
 
     def _next_event(self, run: MonthlyRun, overdue: bool) -> MonthlyRun | None:
-        """Return the run with its next event decided, None if none is due."""
+        """Return the run with its next event; None if no event is due."""
         if run.number:
             unnamed = run.late
         elif run.reports is not None:
@@ -141,10 +143,10 @@ class MonthlyReportService:
         else:
             return run.with_next_event(()) if overdue else None
         settled: list[ReportKey] = []
-        # A version that was lost and made anew holds nothing up.
+        # An older version of a report that was requested again does not delay the event.
         newest = {(account, id_prefix_of(report)): report for account, report in sorted(unnamed)}
-        # Those asked for last are made last.
-        for report in self._records.get_many(unnamed[::-1]):
+        # The reports requested last are usually settled last.
+        for report in self._report_repository.get_many(unnamed[::-1]):
             if report.status != PENDING:
                 settled.append((report.spec.account, report.id))
             elif not overdue and newest[report.spec.account, report.spec.id_prefix] == report.id:
@@ -154,25 +156,25 @@ class MonthlyReportService:
         return run.with_next_event(settled)
 
     def _list_named(self, run: MonthlyRun) -> Iterator[Report]:
-        """Yield the reports that the event decided last names."""
+        """Yield the reports of the run's last event."""
         if run.number > 1:
-            yield from self._records.get_many(run.supplement)
+            yield from self._report_repository.get_many(run.supplement)
             return
-        yield from self._records.get_many(run.reports or ())
-        for report in self._records.get_many(run.late):
-            # Whatever it is by now: once settled, a supplement names it.
+        yield from self._report_repository.get_many(run.reports or ())
+        for report in self._report_repository.get_many(run.late):
+            # As pending, whatever its status is now: a supplement reports the outcome.
             yield replace(report, status=PENDING, object_version=None, error=None, differences=None)
 
     def close_overdue(self) -> list[str]:
-        """Publish the events of runs that wait for a report that will not come; return their ids.
+        """Publish the events of runs whose last reports will not arrive; return their ids.
 
-        So are those of reports that were settled after their run's event, and those that a
-        worker decided on and did not get to publish.
+        Also publishes supplements with reports settled after their run's event, and events that
+        a worker saved and did not publish.
         """
         now = clock.now()
         return [
             run.id
-            for run in self._runs.list_recent()
+            for run in self._run_repository.list_recent()
             if run.is_open
             and (run.number or now - run.started_at >= STALE_AFTER)
             and self.publish_if_complete(run.id, overdue=True)
@@ -180,35 +182,35 @@ class MonthlyReportService:
 
     def resume(
         self,
-        accounts: AccountRepository,
-        reports: ReportService,
+        account_repository: AccountRepository,
+        report_service: ReportService,
         formats: Sequence[str],
         closed: Sequence[str],
     ) -> None:
-        """Start the runs again whose start broke off and was not repeated by anyone.
+        """Start the interrupted runs again, except those just ``closed``."""
+        for run in self._run_repository.list_recent():
+            interrupted = run.reports is None and run.published_at is not None
+            in_window = clock.now() - run.started_at < _RESUME_WINDOW
+            if interrupted and in_window and run.id not in closed:
+                month = Month.from_text(run.month)
+                self.start(account_repository, report_service, month, run.id, formats)
 
-        Those just ``closed`` have until the next hour.
-        """
-        for run in self._runs.list_recent():
-            broken = run.reports is None and run.published_at is not None and run.id not in closed
-            if broken and clock.now() - run.started_at < _RESUME_WINDOW:
-                self.start(accounts, reports, Month.from_text(run.month), run.id, formats)
-
-    def missing(self) -> bool:
-        """Tell whether it is the 2nd or later and no run has told of last month's reports."""
+    def is_overdue(self) -> bool:
+        """Return whether last month's reports are unpublished on the 2nd or later."""
         now = clock.now()
-        last = str(month_of(now).previous())
-        told = any(run.month == last and run.published_at for run in self._runs.list_recent())
-        return now.day > 1 and not told
+        month = str(month_of(now).previous())
+        runs = self._run_repository.list_recent()
+        published = any(run.month == month and run.published_at for run in runs)
+        return now.day > 1 and not published
 
 
 def _list_specs(
     name: str, kinds: Sequence[str], month: Month, formats: Sequence[str]
 ) -> list[ReportSpec]:
     return [
-        ReportSpec(name, month, kind, form)
+        ReportSpec(name, month, kind, file_format)
         for kind in FORMATS
         if kind in kinds
-        for form in FORMATS[kind]
-        if form in formats
+        for file_format in FORMATS[kind]
+        if file_format in formats
     ]

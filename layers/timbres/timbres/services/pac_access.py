@@ -1,8 +1,8 @@
-"""Access: from an account's name to an answer of its PAC, and no further once it said 601.
+"""Calls the PAC of an account; blocks calls with rejected credentials (601).
 
-A PAC locks an account after too many sign-ins with a wrong password (604). Therefore a new
-version of a secret is tried by a single call first, over all threads and functions, a version
-that was rejected is not tried again, and few calls of an account are in flight at a time.
+A PAC locks an account after too many sign-ins with a wrong password (604). Therefore a single
+call, over all threads and functions, tries a new version of a secret first; a rejected version is
+not used again; and few calls of an account are in flight at a time.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from timbres.schemas.errors import pac_to_dict
 
 T = TypeVar("T")
 
-# A trial is one call, most often of less than a second; after this a caller has time left to call.
+# A trial is one call, usually of less than a second; after this wait a caller can still call.
 _TRIAL_WAIT_SECONDS = 10.0
 _POLL_SECONDS = (0.05, 0.25)
 
@@ -42,22 +42,22 @@ logger = logging.getLogger("timbres")
 
 
 class PacAccess:
-    """The PACs behind the accounts: one pooled client an account, kept while its secret is."""
+    """The PACs of the accounts: one pooled client per account and version of its secret."""
 
     def __init__(
         self,
-        accounts: AccountRepository,
-        rejections: CredentialRejectionRepository,
-        bus: EventPublisher,
+        account_repository: AccountRepository,
+        rejection_repository: CredentialRejectionRepository,
+        event_publisher: EventPublisher,
         create_client: Callable[[Account], PacClient],
     ) -> None:
-        self._accounts = accounts
-        self._rejections = rejections
-        self._bus = bus
+        self._account_repository = account_repository
+        self._rejection_repository = rejection_repository
+        self._event_publisher = event_publisher
         self._create_client = create_client
         self._clients: dict[str, tuple[str, PacClient]] = {}
         self._slots: dict[tuple[str, int], threading.BoundedSemaphore] = {}
-        # Rejections on their way to the table, or that AWS did not take.
+        # Rejections that are not in the table yet.
         self._unrecorded: dict[_Version, CredentialRejection] = {}
 
     def require_account(self, name: str, capability: str | None = None) -> Account:
@@ -65,35 +65,34 @@ class PacAccess:
 
         Raises ``account-unknown``, ``account-misconfigured`` or ``operation-unsupported``.
         """
-        account = self._accounts.get(name)
+        account = self._account_repository.get(name)
         if capability is not None:
             account.require(capability)
         return account
 
     def account_names(self) -> list[str]:
         """Return the names of all accounts, sorted."""
-        return self._accounts.list_names()
+        return self._account_repository.list_names()
 
     def client(
         self, account: Account, *, login: str | None = None, follow_renewal: bool = True
     ) -> PacClient:
-        """Return the account's PAC, guarded; no call is made yet.
+        """Return a guarded client for the account's PAC, without a call to it.
 
-        Its reads go by :meth:`read`, with ``login``; without ``follow_renewal``, and for what
-        changes something at the PAC always, by :meth:`once`.
+        Reads use :meth:`call`, with ``login``. Writes, and reads without ``follow_renewal``, use
+        :meth:`call_once`.
         """
         return GuardedPacClient(self, account, login, follow_renewal=follow_renewal)
 
     def call(
         self, account: Account, fn: Callable[[PacClient], T], *, login: str | None = None
     ) -> T:
-        """Return what ``ask`` reads from the account's PAC.
+        """Return the result of ``fn`` with the client of the account's PAC.
 
-        After rejected credentials the secret is read afresh, and asked once more only if it
-        has changed. Raises ``pac-credentials-rejected`` without a call to the PAC while the
-        secret is one that was rejected before, ``account-credentials-on-trial`` while another
-        caller tries it for the first time, and ``account-login-changed`` when ``login`` is
-        given and is not the login of the secret that would be used.
+        After rejected credentials the secret is read again, and ``fn`` is repeated only if the
+        secret has changed. Raises without a call to the PAC: ``pac-credentials-rejected`` if
+        the secret was rejected before, ``account-credentials-on-trial`` while another caller
+        tries the secret, and ``account-login-changed`` if the secret's login is not ``login``.
         """
         with self._slot(account):
             account, trial = self._admit(account, login, follow=True)
@@ -106,10 +105,9 @@ class PacAccess:
         return self.call_once(_same_login(renewed, login), fn)
 
     def call_once(self, account: Account, fn: Callable[[PacClient], T]) -> T:
-        """Return what ``ask`` brings from the account's PAC, with this version of its secret.
+        """Return the result of ``fn`` with this version of the account's secret.
 
-        Raises as :meth:`read` does, without a call to the PAC. A rejection is noted and
-        published.
+        Raises the same errors as :meth:`call`. A rejection is recorded and published.
         """
         with self._slot(account):
             account, trial = self._admit(account, None, follow=False)
@@ -120,13 +118,13 @@ class PacAccess:
                 raise
 
     def current(self, account: Account) -> Account:
-        """Return the account as its secret was last read, within the last minute."""
-        return self._accounts.get(account.name)
+        """Return the account with its secret as read within the last minute."""
+        return self._account_repository.get(account.name)
 
     def _slot(self, account: Account) -> threading.BoundedSemaphore:
-        """Return what limits the calls of an account that are in flight in this process.
+        """Return the semaphore that limits the calls of an account in flight in this process.
 
-        When a password stops being valid, each call in flight is a failed sign-in.
+        When a password becomes invalid, each call in flight is a failed sign-in.
         """
         size = account.calls_in_flight
         return self._slots.setdefault((account.name, size), threading.BoundedSemaphore(size))
@@ -134,35 +132,35 @@ class PacAccess:
     def _admit(
         self, account: Account, login: str | None, *, follow: bool
     ) -> tuple[Account, str | None]:
-        """Return the account to call the PAC with, and the token of its trial if it is one.
+        """Return the account for the call, and the token of its trial or None.
 
-        ``follow``: in place of a rejected version, use the one that replaced it.
+        ``follow``: use the version of the secret that replaced a rejected one.
         """
         wait = Deadline(_TRIAL_WAIT_SECONDS)
-        refused: set[str] = set()
+        rejected: set[str] = set()
         trial: str | None = None
         while True:
             _same_login(account, login)
-            # First what this process knows: it is forgotten only once the table has it.
+            # Read before the table: it is removed only after the table has it.
             rejection = self._unrecorded.get((account.name, account.version))
             if rejection is not None:
                 self._record(account, rejection)
-            state = self._rejections.get_state(account)
+            state = self._rejection_repository.get_state(account)
             rejection = state.rejection or rejection
             if rejection is not None:
-                refused.add(account.version)
+                rejected.add(account.version)
                 renewed = self._reload_if_rotated(account)
                 if renewed is None and not rejection.published:
                     self._publish_if_due(account, rejection)
-                if renewed is None or not follow or renewed.version in refused:
+                if renewed is None or not follow or renewed.version in rejected:
                     metrics.add_count("CredentialsRejected")
                     raise _rejected_before_error(account, rejection)
                 account, trial = renewed, None
             elif state.accepted or trial is not None:
                 return account, trial
             else:
-                # Read once more after a trial began: the one before may have ended in between.
-                trial = self._rejections.start_trial(account, clock.now())
+                # Then read the state again: another trial may have ended in between.
+                trial = self._rejection_repository.start_trial(account, clock.now())
                 if trial is None:
                     if wait.remaining() <= 0:
                         raise _on_trial_error(account)
@@ -170,53 +168,53 @@ class PacAccess:
 
     def _call(self, account: Account, fn: Callable[[PacClient], T], trial: str | None) -> T:
         try:
-            # A PAC's words go to callers, journal and mails; it may repeat a password.
+            # A PAC's message is returned, stored and mailed, and may repeat a password.
             with redact_messages(account.redact):
-                answer = fn(self._client(account))
+                result = fn(self._client(account))
         except BaseException as error:
             rejected = isinstance(error, PacError) and error.problem_type is CREDENTIALS_REJECTED
             if trial is not None and not rejected:
-                _attempt("a trial was not ended", self._rejections.end_trial, account, trial)
+                end_trial = self._rejection_repository.end_trial
+                _attempt("a trial was not ended", end_trial, account, trial)
             if isinstance(error, PacError):
                 raise error.redacted(account.redact) from None
             raise
         if trial is not None:
             _attempt(
-                "accepted credentials were not noted",
-                self._rejections.accept,
+                "accepted credentials were not recorded",
+                self._rejection_repository.accept,
                 account,
                 clock.now(),
             )
-        return answer
+        return result
 
     def _on_rejection(self, account: Account, error: PacError) -> Account | None:
-        """Note a rejection; return the account with a secret changed since, or None."""
+        """Record a rejection; return the account with a secret changed since, or None."""
         if error.problem_type is not CREDENTIALS_REJECTED:
             return None
         rejection = CredentialRejection(clock.now().isoformat(), error.pac_code, error.pac_message)
-        # From here on this process starts no call, whatever happens to the table.
+        # This process makes no further call, even if the table cannot be written.
         self._unrecorded[account.name, account.version] = rejection
         return self._record(account, rejection)
 
     def _record(self, account: Account, rejection: CredentialRejection) -> Account | None:
-        """Write down a rejection; return the account with a secret changed since, or None.
+        """Record a rejection; return the account with a secret changed since, or None.
 
-        Only a rejection of the current version is published: nobody has to look after a
-        password that was replaced.
+        Only a rejection of the current version is published: a replaced password needs no action.
         """
-        noted = _attempt(
-            "a rejection was not noted",
-            self._rejections.reject,
+        is_first = _attempt(
+            "a rejection was not recorded",
+            self._rejection_repository.reject,
             account,
             rejection,
             clock.now(),
         )
-        if noted is not None:
+        if is_first is not None:
             self._unrecorded.pop((account.name, account.version), None)
-        if noted:
-            _attempt("a trial was not required", self._rejections.require_trial, account)
+        if is_first:
+            _attempt("a trial was not required", self._rejection_repository.require_trial, account)
         renewed = _attempt("a secret was not read", self._reload_if_rotated, account)
-        if noted and renewed is None:
+        if is_first and renewed is None:
             metrics.add_count("CredentialsRejected")
             logger.error(
                 "credentials rejected",
@@ -226,17 +224,17 @@ class PacAccess:
         return renewed
 
     def _reload_if_rotated(self, account: Account) -> Account | None:
-        """Return the account with its secret as it is now, or None when it is the same one."""
-        renewed = self._accounts.get(account.name)
+        """Return the account with its current secret, or None if the secret has not changed."""
+        renewed = self._account_repository.get(account.name)
         if renewed.version == account.version:
-            renewed = self._accounts.get(account.name, fresh=True)
+            renewed = self._account_repository.get(account.name, fresh=True)
         if renewed.version == account.version or renewed.pac is not account.pac:
             return None
         return renewed
 
     def _publish_if_due(self, account: Account, rejection: CredentialRejection) -> None:
-        """Publish a rejection whose own caller could not, unless another caller is about to."""
-        start = self._rejections.start_publication
+        """Publish a rejection that is not published yet, unless another caller is publishing it."""
+        start = self._rejection_repository.start_publication
         if _attempt("a publication did not begin", start, account, clock.now()):
             self._publish(account, rejection)
 
@@ -249,14 +247,16 @@ class PacAccess:
         }
         published = True
         try:
-            self._bus.publish("Credentials Rejected", detail)
+            self._event_publisher.publish("Credentials Rejected", detail)
         except Exception as failure:
-            # The caller gets the rejection all the same; the next caller publishes it.
+            # The caller still gets the rejection; the next caller publishes it.
             published = False
             logger.error("Credentials Rejected was not published: %s", type(failure).__name__)
         _attempt(
-            "a publication was not noted",
-            lambda: self._rejections.end_publication(account, clock.now(), published=published),
+            "a publication was not recorded",
+            lambda: self._rejection_repository.end_publication(
+                account, clock.now(), published=published
+            ),
         )
 
     def _client(self, account: Account) -> PacClient:
@@ -268,16 +268,16 @@ class PacAccess:
 
 
 class GuardedPacClient(PacClientDecorator):
-    """An account's PAC behind :class:`Access`: credentials, their trial, calls in flight.
+    """A PAC client whose calls go through :class:`PacAccess`.
 
-    Raises what the PAC's client does, what :meth:`Access.read` does, and
+    Raises the errors of the PAC's client and of :meth:`PacAccess.call`, and
     ``operation-unsupported``.
     """
 
     def __init__(
-        self, access: PacAccess, account: Account, login: str | None, *, follow_renewal: bool
+        self, pac_access: PacAccess, account: Account, login: str | None, *, follow_renewal: bool
     ) -> None:
-        self._access = access
+        self._pac_access = pac_access
         self._account = account
         self._login = login
         self._follow_renewal = follow_renewal
@@ -285,21 +285,21 @@ class GuardedPacClient(PacClientDecorator):
     def _read(self, capability: str, call: Callable[[PacClient], T]) -> T:
         self._account.require(capability)
         if self._follow_renewal:
-            return self._access.call(self._account, call, login=self._login)
-        return self._access.call_once(_same_login(self._account, self._login), call)
+            return self._pac_access.call(self._account, call, login=self._login)
+        return self._pac_access.call_once(_same_login(self._account, self._login), call)
 
     def _write(self, capability: str, call: Callable[[PacClient], T]) -> T:
         self._account.require(capability)
-        # Never with a renewed secret: its login may be another one than the journal has.
-        return self._access.call_once(_same_login(self._account, self._login), call)
+        # Never with a renewed secret: its login may differ from the one in the journal.
+        return self._pac_access.call_once(_same_login(self._account, self._login), call)
 
 
-def _attempt(failed: str, write: Callable[..., T], *arguments: object) -> T | None:
-    """Return what ``write`` returns; None after a failure, which must not hide the PAC's answer."""
+def _attempt(failure: str, fn: Callable[..., T], *arguments: object) -> T | None:
+    """Return the result of ``fn``; log its failure and return None, to keep the PAC's result."""
     try:
-        return write(*arguments)
+        return fn(*arguments)
     except Exception as error:
-        logger.error("%s: %s", failed, type(error).__name__)
+        logger.error("%s: %s", failure, type(error).__name__)
         return None
 
 
@@ -307,7 +307,7 @@ def _rejected_before_error(account: Account, rejection: CredentialRejection) -> 
     return PacError(
         CREDENTIALS_REJECTED,
         f"{account.pac.name} rejected the credentials of account {account.name} at "
-        f"{rejection.at}; it is not asked again until the secret has changed.",
+        f"{rejection.at}; it is not called again until the secret changes.",
         pac=account.pac.name,
         pac_code=rejection.code,
         pac_message=rejection.message,
@@ -318,7 +318,7 @@ def _on_trial_error(account: Account) -> TimbresError:
     return TimbresError(
         CREDENTIALS_ON_TRIAL,
         f"The secret of account {account.name} is new, and another call is trying it at "
-        f"{account.pac.name}; ask again.",
+        f"{account.pac.name}; retry.",
         field="account",
     )
 

@@ -1,4 +1,4 @@
-"""Reconciliation: what became of contracts that their own function did not see to an end."""
+"""Determines the outcome of open contracts from the PAC's counts."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from timbres.services.pac_access import PacAccess
 
 logger = logging.getLogger("timbres")
 
-# What an account's other contracts would meet as well.
+# Errors that the account's other contracts would get, too.
 _ACCOUNT_WIDE_ERRORS = OVERLOAD_ERRORS | {
     ACCOUNT_MISCONFIGURED,
     ACCOUNT_NOT_FOUND,
@@ -46,46 +46,46 @@ _ACCOUNT_WIDE_ERRORS = OVERLOAD_ERRORS | {
     ENDPOINT_NOT_FOUND,
     UNREACHABLE,
 }
-# Errors after which no reading is of the login that the contract was sent with.
+# Errors after which the login that sent the contract cannot be read any more.
 _LOGIN_CHANGED = frozenset({ACCOUNT_LOGIN_CHANGED, OPERATION_UNSUPPORTED})
 
 
 class Reconciler:
-    """Finds out what became of contracts that their own function did not see to an end.
+    """Determines the outcome of contracts whose own function could not.
 
-    ``settling`` is how long an unchanged count has to stand before it counts as a no.
+    An unchanged count is a rejection after ``verification_window``.
     """
 
     def __init__(
         self,
-        access: PacAccess,
-        journal: ContractRepository,
-        bus: EventPublisher,
-        settling: timedelta = VERIFICATION_WINDOW,
+        pac_access: PacAccess,
+        contract_repository: ContractRepository,
+        event_publisher: EventPublisher,
+        verification_window: timedelta = VERIFICATION_WINDOW,
     ) -> None:
-        self._access = access
-        self._journal = journal
-        self._bus = bus
-        self._settling = settling
+        self._pac_access = pac_access
+        self._contract_repository = contract_repository
+        self._event_publisher = event_publisher
+        self._verification_window = verification_window
         self._problems: dict[str, str] = {}
 
     def run(self, deadline: Deadline) -> dict[str, int]:
-        """Look at every contract that is due; return how many are in which state afterwards.
+        """Reconcile every contract that is due; return the number of contracts by new state.
 
-        It only ever reads at the PAC. One contract's failure stops no other; what failed for a
-        whole account is not tried again for its other contracts.
+        Only reads from the PAC. A contract that fails does not stop the others; an account that
+        fails is not read again for its other contracts.
         """
         states: dict[str, int] = {}
         self._problems = {}
-        for account, contract_id in self._journal.list_due(clock.now()):
+        for account, contract_id in self._contract_repository.list_due(clock.now()):
             if deadline.remaining() < 15:
-                logger.warning("the time did not reach every open contract")
+                logger.warning("no time was left for every open contract")
                 break
             try:
                 status = self._reconcile(account, contract_id, deadline)
             except Exception as error:
                 logger.exception(
-                    "a contract could not be looked at: %s",
+                    "a contract could not be reconciled: %s",
                     type(error).__name__,
                     extra={"account": account, "contract": contract_id},
                 )
@@ -95,29 +95,30 @@ class Reconciler:
         return states
 
     def _oldest_minutes(self) -> float:
-        """Return how long ago the oldest contract was opened that is not settled or not told."""
-        oldest = self._journal.oldest_open()
+        """Return the age of the oldest contract that is not settled or not published."""
+        oldest = self._contract_repository.oldest_open()
         return round((clock.now() - oldest.created_at).total_seconds() / 60, 1) if oldest else 0
 
     def _reconcile(self, account: str, contract_id: str, deadline: Deadline) -> str:
-        contract = self._journal.get(account, contract_id)
+        contract = self._contract_repository.get(account, contract_id)
         now = clock.now()
         # The index lags a little behind the journal.
         if contract is None or not contract.is_open or (contract.next_check_at or now) > now:
             return "not due"
         before = contract.status
         if contract.status == PENDING:
-            contract = self._recover_abandoned(contract, now)
+            contract = self._recover(contract, now)
         if contract is not None and (contract.status == UNKNOWN or contract.awaits_count):
             contract = self._evaluate(contract, deadline)
         if contract is None:
             return "changed meanwhile"
         if contract.status != before:
             metrics.add_count("Contracts", status=contract.status)
-        publish_pending_events(self._journal, self._bus, contract)
+        publish_pending_events(self._contract_repository, self._event_publisher, contract)
         return contract.status
 
-    def _recover_abandoned(self, contract: Contract, now: datetime) -> Contract | None:
+    def _recover(self, contract: Contract, now: datetime) -> Contract | None:
+        """Return a pending contract as abandoned or unknown; None if it changed meanwhile."""
         if contract.sent_at is None:
             after = contract.abandon(now)
         else:
@@ -126,11 +127,11 @@ class Reconciler:
                 RECONCILER,
                 Rejection.from_error(
                     TimbresError(
-                        PROTOCOL_ERROR, "The function ended before the PAC's answer was kept."
+                        PROTOCOL_ERROR, "The function ended before the PAC's response was stored."
                     )
                 ),
             )
-        return after if self._journal.save(contract, after) else None
+        return after if self._contract_repository.save(contract, after) else None
 
     def _evaluate(self, contract: Contract, deadline: Deadline) -> Contract | None:
         trace = self._trace(contract, deadline)
@@ -138,22 +139,22 @@ class Reconciler:
         if contract.awaits_count:
             after = contract.recount(now, RECONCILER, trace)
         else:
-            after = contract.evaluate(now, trace, self._settling)
-        if not self._journal.save(contract, after):
+            after = contract.evaluate(now, trace, self._verification_window)
+        if not self._contract_repository.save(contract, after):
             return None
         logger.info("contract reconciled: %s", after.note, extra=log_context(after))
         return after
 
     def _trace(self, contract: Contract, deadline: Deadline) -> Trace:
-        """Return what the PAC shows of a contract, or why that cannot be read."""
+        """Return the PAC's trace of a contract, or a verdict with the reason why it has none."""
         name = contract.account
         if contract.login is None:
-            return Trace(Verdict.AMBIGUOUS, None, "the login that it was sent with is not known")
+            return Trace(Verdict.AMBIGUOUS, None, "the login that sent it is not known")
         if name in self._problems:
             return Trace(Verdict.NOT_YET, None, self._problems[name])
         try:
-            account = self._access.require_account(name, "contracts")
-            return self._access.client(account, login=contract.login).trace(contract, deadline)
+            account = self._pac_access.require_account(name, "contracts")
+            return self._pac_access.client(account, login=contract.login).trace(contract, deadline)
         except TimbresError as error:
             if error.problem_type in _ACCOUNT_WIDE_ERRORS:
                 self._problems[name] = error.detail

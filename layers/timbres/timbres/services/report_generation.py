@@ -1,4 +1,4 @@
-"""Making: a worker writes one report a message, and tells what became of it."""
+"""Generates reports and publishes their events."""
 
 from __future__ import annotations
 
@@ -21,37 +21,37 @@ logger = logging.getLogger("timbres")
 
 
 class ReportGenerator:
-    """Makes one report for each message, keeps it in ``bucket`` and publishes its events."""
+    """Generates requested reports."""
 
     def __init__(
         self,
-        records: ReportRepository,
-        bucket: ReportStore,
-        exporter: ReportWriter,
+        report_repository: ReportRepository,
+        report_store: ReportStore,
+        report_writer: ReportWriter,
         publisher: ReportPublisher,
     ) -> None:
-        self._records = records
-        self._bucket = bucket
-        self._exporter = exporter
+        self._report_repository = report_repository
+        self._report_store = report_store
+        self._report_writer = report_writer
         self._publisher = publisher
 
     def generate(
         self, account_name: str, report_id: str, is_last_attempt: bool, deadline: Deadline
     ) -> None:
-        """Make a pending report; one that is not pending is left as it is.
+        """Generate a pending report; a report that is not pending does not change.
 
-        Raises what a later try may mend, unless this is the last: then, and for what no
-        try mends, the record says failed and why.
+        Raises retryable and unexpected errors, except in the last attempt. Other errors, and all
+        errors of the last attempt, are stored: the report is failed.
         """
-        report = self._records.get(account_name, report_id)
+        report = self._report_repository.get(account_name, report_id)
         if report is None or report.status != PENDING:
-            logger.info("nothing to make", extra={"account": account_name, "report": report_id})
-            # Settled by a try that ended before its event was taken.
+            logger.info("nothing to generate", extra={"account": account_name, "report": report_id})
+            # An earlier attempt settled it and ended before it published the event.
             if report is not None and report.is_unpublished:
                 self._publisher.publish(report)
             return
         try:
-            made = self._generate(report, is_last_attempt, deadline)
+            ready = self._generate(report, is_last_attempt, deadline)
         except TimbresError as error:
             if error.problem_type.retryable and not is_last_attempt:
                 raise
@@ -63,14 +63,14 @@ class ReportGenerator:
             logger.exception(
                 "a report failed", extra={"account": account_name, "report": report_id}
             )
-            self._fail(report, TimbresError(INTERNAL_ERROR, "An error of Timbres' own."))
+            self._fail(report, TimbresError(INTERNAL_ERROR, "An unexpected error occurred."))
             return
-        self._finalize(made)
+        self._finalize(ready)
 
     def _generate(self, report: Report, is_last_attempt: bool, deadline: Deadline) -> Report:
         started = time.monotonic()
-        with self._bucket.upload(report.spec) as out:
-            written = self._exporter.write(
+        with self._report_store.upload(report.spec) as out:
+            result = self._report_writer.write(
                 report.spec, out, deadline, skip_failed_accounts=is_last_attempt
             )
         return replace(
@@ -79,10 +79,10 @@ class ReportGenerator:
             settled_at=clock.now(),
             bytes=out.bytes,
             sha256=out.sha256,
-            rows=written.rows,
+            rows=result.rows,
             object_version=out.version_id,
             seconds=round(time.monotonic() - started, 1),
-            differences=written.differences,
+            differences=result.differences,
         )
 
     def _fail(self, report: Report, error: TimbresError) -> None:
@@ -91,7 +91,7 @@ class ReportGenerator:
         )
 
     def _finalize(self, report: Report) -> None:
-        settled = self._records.finalize(report)
+        settled = self._report_repository.finalize(report)
         if settled is None:
             logger.info(
                 "another worker settled the report",

@@ -1,4 +1,4 @@
-"""What stands in a report: the PAC's own statement, or Timbres' consumption."""
+"""Writes the files of reports: the PAC's own statement, or the consumption."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from timbres.services.pac_access import PacAccess
 logger = logging.getLogger("timbres")
 
 Writer = Callable[[Consumption, Any], int]
-"""Writes a report into a file that can only be written; returns its movements."""
+"""Writes a report to a write-only file; returns the number of movements."""
 
 _CHUNK = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class WriteResult:
-    """What was written.
+    """The result of writing a report.
 
-    ``rows`` are movements, None for a file of the PAC's; ``differences`` are the totals in
-    which a statement and the JSON balance disagree, None where they were not compared.
+    ``rows`` is the number of movements, None for a statement; ``differences`` are the totals in
+    which a statement and the JSON balance disagree, None if they were not compared.
     """
 
     rows: int | None = None
@@ -41,32 +41,35 @@ class WriteResult:
 
 
 class ReportWriter:
-    """Writes the files of reports; ``writer`` gives the writer of a format."""
+    """Writes the files of reports; ``load_writer`` returns the writer of a format."""
 
     def __init__(
-        self, access: PacAccess, consumptions: ConsumptionReader, writer: Callable[[str], Writer]
+        self,
+        pac_access: PacAccess,
+        consumption_reader: ConsumptionReader,
+        load_writer: Callable[[str], Writer],
     ) -> None:
-        self._access = access
-        self._consumptions = consumptions
-        self._writer = writer
+        self._pac_access = pac_access
+        self._consumption_reader = consumption_reader
+        self._load_writer = load_writer
 
     def write(
         self, spec: ReportSpec, out: Upload, deadline: Deadline, *, skip_failed_accounts: bool
     ) -> WriteResult:
-        """Write a report into ``out``. Raises what the PAC answers.
+        """Write a report to ``out``. Raises the errors of the PAC.
 
-        ``tolerant``: a report about every account does without those that fail.
+        ``skip_failed_accounts``: a report of all accounts includes a failed account as a problem.
         """
         if spec.kind == "statement":
             return self._statement(spec, out, deadline)
-        with self._consumptions.load(
+        with self._consumption_reader.load(
             spec.account, spec.month, deadline, skip_failed_accounts=skip_failed_accounts
         ) as consumption:
-            return WriteResult(rows=self._writer(spec.format)(consumption, out))
+            return WriteResult(rows=self._load_writer(spec.format)(consumption, out))
 
     def _statement(self, spec: ReportSpec, out: Upload, deadline: Deadline) -> WriteResult:
-        account = self._access.require_account(spec.account, "statement")
-        statement = self._access.client(account).statement(spec.month, spec.format, deadline)
+        account = self._pac_access.require_account(spec.account, "statement")
+        statement = self._pac_access.client(account).statement(spec.month, spec.format, deadline)
         with statement.file as file:
             while chunk := file.read(_CHUNK):
                 out.write(chunk)
@@ -79,8 +82,8 @@ class ReportWriter:
     ) -> dict[str, list[int]] | None:
         """Return the totals in which the PAC's CSV and JSON of a month disagree.
 
-        None where they could not be compared. Raises ``pac-protocol-error`` for a CSV whose
-        total is not the sum of its rows. A JSON that contradicts itself differs from the CSV.
+        Returns None if they cannot be compared. Raises ``pac-protocol-error`` if the CSV's total
+        is not the sum of its rows. A JSON that contradicts itself differs from the CSV.
         """
         extra: dict[str, Any] = {"account": account.name, "month": str(month)}
         try:
@@ -93,7 +96,7 @@ class ReportWriter:
         if not is_consistent(statement.transactions, statement.totals.consumed):
             raise contradiction(account.pac.name, statement.transactions, statement.totals.consumed)
         try:
-            with self._access.client(account).balance(month, None, deadline) as reading:
+            with self._pac_access.client(account).balance(month, None, deadline) as reading:
                 summary, totals = reading.summary, sum_movements(reading.movements())
         except TimbresError as error:
             logger.warning("the statement could not be compared: %s", error.detail, extra=extra)
@@ -106,10 +109,10 @@ class ReportWriter:
             "amount": (statement.totals.consumed, totals.consumed),
             "movements": (statement.totals.movements, totals.movements),
         }
-        differing = {name: list(pair) for name, pair in pairs.items() if pair[0] != pair[1]}
-        if differing:
+        differences = {name: list(pair) for name, pair in pairs.items() if pair[0] != pair[1]}
+        if differences:
             logger.warning(
                 "the PAC's CSV and JSON of the same month disagree",
-                extra=extra | {f"{name}_csv_json": pair for name, pair in differing.items()},
+                extra=extra | {f"{name}_csv_json": pair for name, pair in differences.items()},
             )
-        return differing
+        return differences

@@ -1,4 +1,4 @@
-"""Reports: asked for and listed."""
+"""Requests, gets and lists reports."""
 
 from __future__ import annotations
 
@@ -19,57 +19,56 @@ from timbres.repositories.reports import ReportRepository
 
 
 class ReportService:
-    """What a caller may do with reports: ask for them, list them, look one up.
-
-    They are made elsewhere, by who reads ``queue``; ``records`` say how far they are.
-    """
+    """Requests, gets and lists reports. The reader of ``queue`` generates them."""
 
     def __init__(
-        self, accounts: AccountRepository, records: ReportRepository, queue: ReportQueue
+        self,
+        account_repository: AccountRepository,
+        report_repository: ReportRepository,
+        queue: ReportQueue,
     ) -> None:
-        self._accounts = accounts
-        self._records = records
+        self._account_repository = account_repository
+        self._report_repository = report_repository
         self._queue = queue
 
     def request(self, spec: ReportSpec, caller: str, run: str | None = None) -> Report:
-        """Return the report asked for, pending, with a message on its way to a worker.
+        """Return the requested report; if it is pending, send a message to a worker.
 
-        While it is being made, asking again gives the same one. One that is ready or
-        failed is made anew as the next version, but never twice for the same ``run``. A
-        pending report of no run becomes one of ``run``; one of another run stays that run's,
-        which mails it.
+        A repeated request returns the pending report. A report that is ready or failed is
+        requested again as the next version, but not twice for the same ``run``. A pending
+        report without a run is attached to ``run``; a report of another run stays there.
         """
         self._ensure_supported(spec)
         while (report := self._create(spec, caller, run)) is None:
-            # Another request, or the worker, changed the report meanwhile: look again.
+            # Another writer changed the report meanwhile: read it again.
             pass
         if report.status == PENDING:
-            # For a report that was there before too: its message may never have been sent.
+            # Also for an existing report: its message may not have been sent.
             self._queue.send(report)
         return report
 
     def _create(self, spec: ReportSpec, caller: str, run: str | None) -> Report | None:
-        """Return the report that stands for a request; None if another writer was first."""
+        """Return the existing or new report for a request; None if another writer was first."""
         now = clock.now()
-        versions = self._records.list_versions(spec)
+        versions = self._report_repository.list_versions(spec)
         newest = versions[0] if versions else None
         if newest and newest.status == PENDING and now - newest.created_at < STALE_AFTER:
             if run is None or newest.run is not None:
                 return newest
-            return self._records.attach_to_run(newest, run)
+            return self._report_repository.attach_to_run(newest, run)
         for version in versions:
             if run is not None and version.run == run and version.status != PENDING:
                 return version
         number = newest.version + 1 if newest else 1
-        return self._records.create(spec, number, caller, now, run)
+        return self._report_repository.create(spec, number, caller, now, run)
 
     def _ensure_supported(self, spec: ReportSpec) -> None:
         if spec.account != ALL_ACCOUNTS:
-            self._accounts.get(spec.account).require(spec.kind)
+            self._account_repository.get(spec.account).require(spec.kind)
         elif spec.kind != "consumption":
             raise TimbresError(
                 OPERATION_UNSUPPORTED,
-                f"{ALL_ACCOUNTS} has consumption only: a {spec.kind} is one account's.",
+                f"{ALL_ACCOUNTS} supports consumption only: request a {spec.kind} of one account.",
                 field="account",
             )
 
@@ -78,8 +77,11 @@ class ReportService:
         return self.get_any(self._ensure_account_exists(account_name), report_id)
 
     def get_any(self, name: str, report_id: str) -> Report:
-        """Return a report, of an account that is no more, too. Raises ``report-not-found``."""
-        report = self._records.get(name, report_id) if is_report_id(report_id) else None
+        """Return a report, also of an account that no longer exists.
+
+        Raises ``report-not-found``.
+        """
+        report = self._report_repository.get(name, report_id) if is_report_id(report_id) else None
         if report is None:
             raise TimbresError(REPORT_NOT_FOUND, f"Account {name} has no such report.", field="id")
         return report
@@ -87,8 +89,12 @@ class ReportService:
     def list_page(
         self, account_name: str, month: Month | None, after: str | None
     ) -> tuple[list[Report], str | None]:
-        """Return reports of an account, newest month first, and the cursor of the rest or None."""
-        return self._records.list_page(self._ensure_account_exists(account_name), month, after)
+        """Return a page of reports, newest month first, and the next page's cursor or None."""
+        return self._report_repository.list_page(
+            self._ensure_account_exists(account_name), month, after
+        )
 
     def _ensure_account_exists(self, account: str) -> str:
-        return ALL_ACCOUNTS if account == ALL_ACCOUNTS else self._accounts.get(account).name
+        return (
+            ALL_ACCOUNTS if account == ALL_ACCOUNTS else self._account_repository.get(account).name
+        )

@@ -1,4 +1,4 @@
-"""Stamp count: how many stamps an issuer has left, had on other days, and for how long."""
+"""Returns the stamps of issuers: current count, last counts with a forecast, and history."""
 
 from __future__ import annotations
 
@@ -19,37 +19,45 @@ from timbres.services.pac_access import PacAccess
 
 
 def get_current(
-    access: PacAccess, issuers: IssuerRepository, account_name: str, rfc: Rfc, deadline: Deadline
+    pac_access: PacAccess,
+    issuer_repository: IssuerRepository,
+    account_name: str,
+    rfc: Rfc,
+    deadline: Deadline,
 ) -> Issuer:
-    """Return an issuer with its stamps as its PAC counts them now; the count is remembered."""
-    account = access.require_account(account_name, "stamps")
-    stamps = access.client(account).stamps(rfc, deadline)
-    return record_observation(issuers, account, rfc, stamps)
+    """Query an issuer's stamps from its PAC and store them; return the issuer."""
+    account = pac_access.require_account(account_name, "stamps")
+    stamps = pac_access.client(account).stamps(rfc, deadline)
+    return record_observation(issuer_repository, account, rfc, stamps)
 
 
 def record_observation(
-    issuers: IssuerRepository, account: Account, rfc: Rfc, stamps: Stamps
+    issuer_repository: IssuerRepository, account: Account, rfc: Rfc, stamps: Stamps
 ) -> Issuer:
-    """Remember a count made between two runs; return the issuer with it."""
-    issuer = issuers.get(account.name, rfc)
-    seen = issuer.with_observation(Snapshot(clock.now(), stamps), alert_thresholds(account, issuer))
-    issuers.save_observation(seen)
-    return seen
+    """Store a count made between two daily runs; return the issuer with it."""
+    issuer = issuer_repository.get(account.name, rfc)
+    snapshot = Snapshot(clock.now(), stamps)
+    observed = issuer.with_observation(snapshot, alert_thresholds(account, issuer))
+    issuer_repository.save_observation(observed)
+    return observed
 
 
 def list_issuers(
-    accounts: AccountRepository, issuers: IssuerRepository, account_name: str, after: str | None
+    account_repository: AccountRepository,
+    issuer_repository: IssuerRepository,
+    account_name: str,
+    after: str | None,
 ) -> tuple[list[Issuer], str | None]:
-    """Return known issuers of an account, the most urgent first, and the cursor of the rest.
+    """Return a page of known issuers, the most urgent first, and the next page's cursor or None.
 
     No PAC is called.
     """
-    return issuers.list_page(accounts.get(account_name).name, after)
+    return issuer_repository.list_page(account_repository.get(account_name).name, after)
 
 
 def list_history(
-    accounts: AccountRepository,
-    snapshots: SnapshotRepository,
+    account_repository: AccountRepository,
+    snapshot_repository: SnapshotRepository,
     account_name: str,
     rfc: Rfc,
     first: date,
@@ -57,15 +65,15 @@ def list_history(
 ) -> list[tuple[Snapshot, int | None]]:
     """Return an issuer's snapshots from ``first`` to ``last``; no PAC is called.
 
-    Each comes with the stamps used since the one before, None where that is not known.
+    Each has the stamps used since the previous one, None if that is not known.
     """
-    account = accounts.get(account_name)
-    found = list(snapshots.list_history(account.name, rfc, first, last))
-    consumed = [None, *(consumed_between(*pair) for pair in pairwise(found))]
-    return list(zip(found, consumed, strict=False))
+    account = account_repository.get(account_name)
+    snapshots = list(snapshot_repository.list_history(account.name, rfc, first, last))
+    consumed = [None, *(consumed_between(*pair) for pair in pairwise(snapshots))]
+    return list(zip(snapshots, consumed, strict=False))
 
 
 def alert_thresholds(account: Account, issuer: Issuer) -> AlertThresholds:
-    """Return when stamps are low: by the issuer's own threshold, or else its account's."""
-    own = issuer.low_stamps
-    return AlertThresholds(account.low_stamps if own is None else own, account.low_days)
+    """Return the issuer's own threshold, or else its account's, with the account's days."""
+    low_stamps = account.low_stamps if issuer.low_stamps is None else issuer.low_stamps
+    return AlertThresholds(low_stamps, account.low_days)

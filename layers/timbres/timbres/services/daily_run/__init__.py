@@ -1,1 +1,1 @@
-"""The daily run: its start, its workers, its end."""
+"""The daily run: start, workers, finalization."""

@@ -17,16 +17,16 @@ from timbres.pacs.base import MAX_CONNECTIONS
 from timbres.pacs.errors import CREDENTIALS_REJECTED, OVERLOAD_ERRORS, UNREACHABLE
 from timbres.services.pac_access import PacAccess
 
-Answer = Stamps | TimbresError | None
-"""An issuer's stamps, or why there are none; None if the PAC was not asked, for lack of time."""
+QueryResult = Stamps | TimbresError | None
+"""An issuer's stamps, or an error; None if the query did not begin in time."""
 
-# The PAC or the account fails, not one issuer: the other issuers would fail, too.
+# Errors of the PAC or the account: the other issuers would fail, too.
 ACCOUNT_WIDE_ERRORS = OVERLOAD_ERRORS | {UNREACHABLE, CREDENTIALS_ON_TRIAL, CREDENTIALS_REJECTED}
-# Failures in a row that may pass, after which the PAC is left alone until the next attempt.
+# Retryable failures in a row after which no further call is made in this attempt.
 MAX_FAILURES_IN_A_ROW = 10
 # One call with its connect and read timeouts.
 CALL_SECONDS = 14.0
-# Calls are reserved for so long at a time: a worker that stops wastes few.
+# Calls are reserved for a short time, so that a worker that stops wastes few.
 _RESERVED_SECONDS = 0.25
 
 
@@ -34,29 +34,29 @@ class BulkStampQuery:
     """Queries issuers of one account, and begins no call after ``deadline``."""
 
     def __init__(
-        self, access: PacAccess, limiter: RateLimiter, account: Account, deadline: Deadline
+        self, pac_access: PacAccess, rate_limiter: RateLimiter, account: Account, deadline: Deadline
     ) -> None:
-        self._access = access
-        self._limiter = limiter
+        self._pac_access = pac_access
+        self._rate_limiter = rate_limiter
         self._account = account
         self._deadline = deadline
         self._lock = threading.Lock()
-        # Issuers still to be queried, and the reserved calls: when they may begin.
-        self._issuers = 0
+        self._issuers_left = 0
+        # The Unix times at which the reserved calls may begin.
         self._calls: list[float] = []
-        # Threads count roughly: one failure more or less makes no difference.
+        # Threads update it without a lock: an inexact count is good enough.
         self._failures = 0
         self._stopped: TimbresError | None = None
 
-    def run(self, rfcs: Sequence[str]) -> Iterator[tuple[str, Answer]]:
-        """Yield each of ``rfcs``, at least one, once with its answer, as the answers come."""
-        self._issuers = len(rfcs)
+    def run(self, rfcs: Sequence[str]) -> Iterator[tuple[str, QueryResult]]:
+        """Yield each of ``rfcs`` (at least one) with its result, in the order of the results."""
+        self._issuers_left = len(rfcs)
         first, *others = rfcs
-        # One call alone at first: a wrong password is then one sign-in, an outage one call.
-        answer = self._query(first, follow_renewal=True)
-        yield first, answer
-        if isinstance(answer, TimbresError) and answer.problem_type in ACCOUNT_WIDE_ERRORS:
-            yield from ((rfc, answer) for rfc in others)
+        # A single call first: a wrong password is then one sign-in, an outage one call.
+        result = self._query(first, follow_renewal=True)
+        yield first, result
+        if isinstance(result, TimbresError) and result.problem_type in ACCOUNT_WIDE_ERRORS:
+            yield from ((rfc, result) for rfc in others)
             return
         pool = ThreadPoolExecutor(min(MAX_CONNECTIONS, self._account.calls_in_flight))
         try:
@@ -66,7 +66,7 @@ class BulkStampQuery:
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def _query(self, rfc: str, *, follow_renewal: bool) -> Answer:
+    def _query(self, rfc: str, *, follow_renewal: bool) -> QueryResult:
         if self._stopped is not None:
             return self._stopped
         if not self._wait_for_turn():
@@ -74,9 +74,9 @@ class BulkStampQuery:
         account, deadline = self._account, Deadline(CALL_SECONDS)
         try:
             # The secret may have been replaced since the first call.
-            account = self._access.current(account)
-            pac = self._access.client(account, follow_renewal=follow_renewal)
-            stamps = pac.stamps(Rfc(rfc), deadline)
+            account = self._pac_access.current(account)
+            client = self._pac_access.client(account, follow_renewal=follow_renewal)
+            stamps = client.stamps(Rfc(rfc), deadline)
         except TimbresError as error:
             return self._failure(account, error)
         self._failures = 0
@@ -84,7 +84,7 @@ class BulkStampQuery:
 
     def _failure(self, account: Account, error: TimbresError) -> TimbresError | None:
         if error.problem_type is CREDENTIALS_REJECTED:
-            if self._access.current(account).version != account.version:
+            if self._pac_access.current(account).version != account.version:
                 # Replaced during the call: the next attempt uses the new secret.
                 return None
             self._stopped = error
@@ -98,18 +98,18 @@ class BulkStampQuery:
         """Wait until the account's rate allows a call; False if that is after the deadline."""
         with self._lock:
             now = time.time()
-            # Calls that begin much later than reserved would come on top of others.
+            # A call much later than its reservation would exceed the rate of that time.
             if not self._calls or self._calls[-1] + _RESERVED_SECONDS < now:
                 self._calls = self._reserve(now + self._deadline.remaining())
             if not self._calls:
                 return False
-            self._issuers -= 1
+            self._issuers_left -= 1
             begin = self._calls.pop(0)
         time.sleep(max(0.0, begin - time.time()))
         return True
 
     def _reserve(self, latest: float) -> list[float]:
         rate = self._account.calls_per_second
-        count = max(1, min(self._issuers, int(rate * _RESERVED_SECONDS)))
-        begin = self._limiter.reserve(self._account.name, rate, count, latest)
+        count = max(1, min(self._issuers_left, int(rate * _RESERVED_SECONDS)))
+        begin = self._rate_limiter.reserve(self._account.name, rate, count, latest)
         return [] if begin is None else [begin + n / rate for n in range(count)]

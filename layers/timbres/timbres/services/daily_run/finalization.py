@@ -1,4 +1,4 @@
-"""The end of a run: its results are fixed, published once, and then recorded as finished."""
+"""Finalizes daily runs: seals the results, publishes them, and marks the run as finished."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ _LEASE = timedelta(minutes=10)
 
 
 class RunFinalizer:
-    """Finalizes runs. Every step may be repeated: what is published is what is stored."""
+    """Finalizes runs. Every step can be repeated, because events contain stored results."""
 
-    def __init__(self, runs: RunRepository, bus: EventPublisher) -> None:
-        self._runs = runs
-        self._bus = bus
+    def __init__(self, run_repository: RunRepository, event_publisher: EventPublisher) -> None:
+        self._run_repository = run_repository
+        self._event_publisher = event_publisher
 
     def finish(self, run_id: str, *, overdue: bool = False) -> Run | None:
-        """Finish a run that is complete or ``overdue``; return it if this call finished it."""
-        run = self._runs.get(run_id)
+        """Finish a run that is complete or ``overdue``; return it, None if not finished here."""
+        run = self._run_repository.get(run_id)
         if run is None or run.status == FINISHED or not (run.is_complete or overdue):
             return None
-        if not self._runs.acquire_finalization(run_id, clock.now(), _LEASE):
+        if not self._run_repository.acquire_finalization(run_id, clock.now(), _LEASE):
             return None
-        # Read again: from now on no account is planned any more.
-        run = replace(self._seal(self._runs.get(run_id) or run), status=FINISHED)
-        changes = sorted(self._runs.list_alert_changes(run_id), key=_urgency)
-        self._bus.publish("Daily Run Completed", run_to_event(run, changes))
-        self._runs.finish(run_id)
+        # Read again: no account can be planned from now on.
+        run = replace(self._seal(self._run_repository.get(run_id) or run), status=FINISHED)
+        changes = sorted(self._run_repository.list_alert_changes(run_id), key=_urgency)
+        self._event_publisher.publish("Daily Run Completed", run_to_event(run, changes))
+        self._run_repository.finish(run_id)
         metrics.add_count("RunsFinished")
         metrics.add_count(
             "IssuersNotReached", sum(account.failed.get(NOT_REACHED, 0) for account in run.accounts)
@@ -51,15 +51,15 @@ class RunFinalizer:
         return run
 
     def _seal(self, run: Run) -> Run:
-        """Return the run with final results: later ones of its workers do not change them."""
+        """Return the run with final results, which its workers no longer change."""
         while run.finished_at is None:
-            self._runs.close(run)
-            late = self._runs.list_late_alert_changes()
+            self._run_repository.close(run)
+            late = self._run_repository.list_late_alert_changes()
             changes = [change for entry in late.values() for change in entry]
-            changes += self._runs.list_alert_changes(run.id)
+            changes += self._run_repository.list_alert_changes(run.id)
             alerts = Counter(change.alert for change in changes)
-            self._runs.seal(run, clock.now(), alerts, list(late))
-            run = self._runs.get(run.id) or run
+            self._run_repository.seal(run, clock.now(), alerts, list(late))
+            run = self._run_repository.get(run.id) or run
         return run
 
 

@@ -21,42 +21,42 @@ logger = logging.getLogger("timbres")
 
 
 class DailyRunService:
-    """The daily run from outside: its start, its end at the latest, its record."""
+    """Starts, closes, gets and lists daily runs."""
 
     def __init__(
         self,
-        accounts: AccountRepository,
-        issuers: IssuerRepository,
-        runs: RunRepository,
+        account_repository: AccountRepository,
+        issuer_repository: IssuerRepository,
+        run_repository: RunRepository,
         queue: RunQueue,
         finalizer: RunFinalizer,
     ) -> None:
-        self._accounts = accounts
-        self._issuers = issuers
-        self._runs = runs
+        self._account_repository = account_repository
+        self._issuer_repository = issuer_repository
+        self._run_repository = run_repository
         self._queue = queue
         self._finalizer = finalizer
 
     def start(self, due: datetime) -> Run:
-        """Plan the batches of every account, then put them into the queue.
+        """Plan the batches of every account, then enqueue them.
 
-        A repeated start plans only accounts without a plan, and sends what was planned.
+        A repeated start plans the accounts without a plan, and enqueues the incomplete batches.
         """
-        run = self._runs.begin(run_id(due), clock.now())
+        run = self._run_repository.begin(run_id(due), clock.now())
         if not run.enqueued:
             planned = {account.account for account in run.accounts}
-            for name in self._accounts.list_names():
+            for name in self._account_repository.list_names():
                 if name not in planned:
                     self._plan(run, name)
-            run = self._runs.get(run.id) or run
+            run = self._run_repository.get(run.id) or run
             self._enqueue(run)
             metrics.add_count("RunsStarted")
             metrics.add_count("IssuersExpected", sum(account.expected for account in run.accounts))
-        return self._finalizer.finish(run.id) or self._runs.get(run.id) or run
+        return self._finalizer.finish(run.id) or self._run_repository.get(run.id) or run
 
     def close_overdue(self) -> list[Run]:
-        """Finish the runs that have taken too long, or that ended unnoticed; return them."""
-        runs, _ = self._runs.list_page(None)
+        """Finish the runs that are overdue, or complete but not finished; return them."""
+        runs, _ = self._run_repository.list_page(None)
         closed = (
             self._finalizer.finish(run.id, overdue=clock.now() >= run.closes_at)
             for run in runs
@@ -66,34 +66,36 @@ class DailyRunService:
 
     def get(self, run_id: str) -> Run:
         """Return a run. Raises ``run-not-found``."""
-        run = self._runs.get(run_id) if is_run_id(run_id) else None
+        run = self._run_repository.get(run_id) if is_run_id(run_id) else None
         if run is None:
-            raise TimbresError(RUN_NOT_FOUND, "There is no such run.", field="id")
+            raise TimbresError(RUN_NOT_FOUND, "Run not found.", field="id")
         return run
 
     def list_page(self, after: str | None) -> tuple[list[Run], str | None]:
-        """Return runs, newest first, and the cursor of the rest or None."""
-        return self._runs.list_page(after)
+        """Return a page of runs, newest first, and the cursor of the next page or None."""
+        return self._run_repository.list_page(after)
 
     def _plan(self, run: Run, name: str) -> None:
         batches: Iterable[Rfcs] = ()
         problem = None
         try:
-            counts_each = "stamps" in self._accounts.get(name).pac.capabilities
-            batches = _batches(self._issuers.list_rfcs(name)) if counts_each else (None,)
+            counts_each = "stamps" in self._account_repository.get(name).pac.capabilities
+            batches = _batches(self._issuer_repository.list_rfcs(name)) if counts_each else (None,)
         except Exception as error:
-            # One account's secret stops no other account.
-            kind = error.problem_type if isinstance(error, TimbresError) else INTERNAL_ERROR
-            problem = kind.code
-            logger.error("an account is left out: %s", error, extra={"account": name})
-        self._runs.save_plan(run.id, name, batches, problem, clock.now())
+            # An invalid secret does not stop the other accounts.
+            problem_type = error.problem_type if isinstance(error, TimbresError) else INTERNAL_ERROR
+            problem = problem_type.code
+            logger.error("an account is skipped: %s", error, extra={"account": name})
+        self._run_repository.save_plan(run.id, name, batches, problem, clock.now())
 
     def _enqueue(self, run: Run) -> None:
-        planned = [self._runs.incomplete_batches(run.id, account) for account in run.accounts]
-        # By turns, so that a large account does not delay all others.
+        planned = [
+            self._run_repository.incomplete_batches(run.id, account) for account in run.accounts
+        ]
+        # Round robin, so that a large account does not delay all others.
         turns = chain.from_iterable(zip_longest(*planned))
         self._queue.send(batch_to_json(batch) for batch in turns if batch is not None)
-        self._runs.mark_enqueued(run.id)
+        self._run_repository.mark_enqueued(run.id)
 
 
 def _batches(rfcs: Iterator[str]) -> Iterator[Rfcs]:

@@ -1,4 +1,4 @@
-"""Counts the batches of daily runs, and judges each issuer by its counts so far."""
+"""Counts the batches of daily runs, and alerts on low or exhausted stamps."""
 
 from __future__ import annotations
 
@@ -43,45 +43,45 @@ logger = logging.getLogger("timbres")
 
 EVENTS = {LOW: "Stamps Low", EXHAUSTED: "Stamps Exhausted"}
 
-# Unexpected errors of one batch, after which it is given up.
+# Unexpected errors after which a batch fails.
 MAX_ERRORS = 3
-# Part of an invocation's time in which no call begins: the last one ends, its count is stored.
+# No call begins in this last part of an invocation, so that the last count can be stored.
 _RESERVE_SECONDS = CALL_SECONDS + 1
 _WRITE_BATCH_SIZE = 50
 _BALANCE_BATCH_SIZE = 500
 
 
 class DailyRunWorker:
-    """Counts batches; SQS retries what fails, ``retry_seconds`` later, then twice that."""
+    """Counts batches. SQS retries a failed batch after ``retry_seconds``, then after twice that."""
 
     def __init__(
         self,
-        access: PacAccess,
-        issuers: IssuerRepository,
-        daily_counts: DailyCountRepository,
-        runs: RunRepository,
+        pac_access: PacAccess,
+        issuer_repository: IssuerRepository,
+        daily_count_repository: DailyCountRepository,
+        run_repository: RunRepository,
         queue: RunQueue,
         dead_letters: RunQueue,
-        limiter: RateLimiter,
-        bus: EventPublisher,
+        rate_limiter: RateLimiter,
+        event_publisher: EventPublisher,
         retry_seconds: float,
     ) -> None:
-        self._access = access
-        self._issuers = issuers
-        self._daily_counts = daily_counts
-        self._runs = runs
+        self._pac_access = pac_access
+        self._issuer_repository = issuer_repository
+        self._daily_count_repository = daily_count_repository
+        self._run_repository = run_repository
         self._queue = queue
         self._dead_letters = dead_letters
-        self._limiter = limiter
-        self._bus = bus
+        self._rate_limiter = rate_limiter
+        self._event_publisher = event_publisher
         self._retry_seconds = retry_seconds
-        self._finalizer = RunFinalizer(runs, bus)
+        self._finalizer = RunFinalizer(run_repository, event_publisher)
 
     def process(self, message: str, receipt_handle: str, attempt: int, deadline: Deadline) -> bool:
-        """Count the batch that a message names; return whether the message is done with.
+        """Count the batch that a message names; return whether the message can be deleted.
 
-        Otherwise it comes again: after a delay that grows with ``attempt`` (1 for the first)
-        if the PAC failed, after the queue's visibility timeout if an unexpected error occurred.
+        Otherwise it is received again: if the PAC failed, after a delay that grows with
+        ``attempt`` (the first is 1); after an unexpected error, when its visibility timeout ends.
         """
         metrics.add_count("BatchesFailed", 0)
         try:
@@ -97,15 +97,15 @@ class DailyRunWorker:
             self._queue.delay(receipt_handle, delay)
         except Exception as error:
             metrics.add_count("BatchesFailed")
-            logger.error("a batch was not counted", exc_info=error, extra={"batch": batch})
-            return self._give_up(batch, message)
+            logger.error("batch failed", exc_info=error, extra={"batch": batch})
+            return self._record_error(batch, message)
         return False
 
     def _is_complete(self, batch_id: BatchId, delay: float, deadline: Deadline) -> bool:
-        """Count what is left of a batch, and return whether nothing is left then."""
-        run, batch = self._runs.get_batch(batch_id)
+        """Count the remaining issuers of a batch; return whether the batch is complete then."""
+        run, batch = self._run_repository.get_batch(batch_id)
         if not batch.is_complete:
-            # What fails now is recorded if the next attempt would be too late.
+            # Failures are final if the next attempt would be too late.
             is_last = clock.now() + timedelta(seconds=delay) >= run.closes_at
             if batch.rfcs is None:
                 result = self._count_account(run, batch, deadline, is_last=is_last)
@@ -117,19 +117,20 @@ class DailyRunWorker:
             self._finalizer.finish(run.id)
         return batch.is_complete
 
-    def _give_up(self, batch_id: BatchId, message: str) -> bool:
-        """Count an error; after too many, put the message aside and record its issuers as failed.
+    def _record_error(self, batch_id: BatchId, message: str) -> bool:
+        """Record an unexpected error; after too many, move the message to the dead letters.
 
-        Returns whether the message is done with.
+        Then the issuers of the batch are recorded as failed. Returns whether the message can be
+        deleted.
         """
         try:
-            if self._runs.record_error(batch_id) < MAX_ERRORS:
+            if self._run_repository.record_error(batch_id) < MAX_ERRORS:
                 return False
         except LookupError:
             self._dead_letters.send([message])
             return True
         self._dead_letters.send([message])
-        run, batch = self._runs.get_batch(batch_id)
+        run, batch = self._run_repository.get_batch(batch_id)
         error = TimbresError(INTERNAL_ERROR, "An unexpected error occurred.")
         if batch.rfcs is None:
             result = BatchResult(failed=_codes(batch, {batch.id.account: error}))
@@ -141,19 +142,19 @@ class DailyRunWorker:
 
     def _save_result(self, run: Run, batch: Batch, result: BatchResult) -> Batch:
         """Publish the alert changes of a result, then store it; return the batch as stored."""
-        # In this order: a worker that stops in between publishes again, and loses no event.
-        for alert, event in EVENTS.items():
+        # In this order, a worker that stops in between repeats events and does not lose any.
+        for alert, event_type in EVENTS.items():
             changes = [change for change in result.alert_changes if change.alert == alert]
             details = (alert_change_to_dict(change) | {"run": run.id} for change in changes)
-            self._bus.publish(event, *details)
-        if self._runs.save_result(batch, result, clock.now()):
+            self._event_publisher.publish(event_type, *details)
+        if self._run_repository.save_result(batch, result, clock.now()):
             alerts = Counter(change.alert for change in result.alert_changes)
             metrics.add_count("StampsLow", alerts[LOW])
             metrics.add_count("StampsExhausted", alerts[EXHAUSTED])
             metrics.add_count("IssuersCounted", result.done)
             for code, count in Counter(result.failed.values()).items():
                 metrics.add_count("IssuersFailed", count, reason=code)
-        return self._runs.get_batch(batch.id)[1]
+        return self._run_repository.get_batch(batch.id)[1]
 
     # ------------------------------------------------------------------ issuer by issuer
 
@@ -162,22 +163,22 @@ class DailyRunWorker:
         errors: dict[str, TimbresError] = {}
         rfcs = batch.rfcs or ()
         try:
-            account = self._access.require_account(batch.id.account)
+            account = self._pac_access.require_account(batch.id.account)
         except TimbresError as error:
             return dict.fromkeys(rfcs, error)
-        known = self._issuers.get_many(account.name, rfcs)
+        known = self._issuer_repository.get_many(account.name, rfcs)
         due = [rfc for rfc, issuer in known.items() if not _is_counted(issuer, run)]
         if not due:
             return errors
-        # In a new order each time: issuers that fail do not keep others from being reached.
+        # In random order, so that issuers that fail do not always delay the same others.
         random.shuffle(due)
         counted: list[Issuer] = []
         query = BulkStampQuery(
-            self._access, self._limiter, account, deadline.before(_RESERVE_SECONDS)
+            self._pac_access, self._rate_limiter, account, deadline.before(_RESERVE_SECONDS)
         )
-        for rfc, answer in query.run(due):
-            if isinstance(answer, Stamps):
-                snapshot = Snapshot(clock.now(), answer)
+        for rfc, result in query.run(due):
+            if isinstance(result, Stamps):
+                snapshot = Snapshot(clock.now(), result)
                 issuer = known[rfc]
                 counted.append(
                     issuer.with_daily_count(
@@ -185,22 +186,22 @@ class DailyRunWorker:
                     )
                 )
                 if len(counted) == _WRITE_BATCH_SIZE:
-                    self._daily_counts.save(run.day, counted, known=True)
+                    self._daily_count_repository.save(run.day, counted, known=True)
                     counted.clear()
-            elif answer is not None:
-                errors[rfc] = answer
-        self._daily_counts.save(run.day, counted, known=True)
+            elif result is not None:
+                errors[rfc] = result
+        self._daily_count_repository.save(run.day, counted, known=True)
         return errors
 
     def _result(
         self, run: Run, batch: Batch, errors: Mapping[str, TimbresError], *, is_last: bool
     ) -> BatchResult:
-        """Return what is stored of the issuers of a batch, and how the others failed.
+        """Return the result of a batch: its stored counts, and the errors of the other issuers.
 
-        Another worker may have counted an issuer first: what is announced is what is stored.
+        Alert changes are read from the table, because another worker may have counted first.
         """
         rfcs = batch.rfcs or ()
-        stored = self._issuers.get_many(batch.id.account, rfcs)
+        stored = self._issuer_repository.get_many(batch.id.account, rfcs)
         done = 0
         changes: list[AlertChange] = []
         failed: dict[str, TimbresError] = {}
@@ -208,7 +209,7 @@ class DailyRunWorker:
         for rfc in rfcs:
             issuer, error = stored.get(rfc), errors.get(rfc)
             if issuer is None or _is_counted(issuer, run):
-                # An issuer that was removed meanwhile needs no count.
+                # An issuer that was removed meanwhile is not counted.
                 done += 1
                 if issuer is not None and issuer.alerted_in(run.id):
                     changes.append(_alert_change(issuer))
@@ -220,7 +221,7 @@ class DailyRunWorker:
             done=done,
             failed=_codes(batch, failed),
             alert_changes=tuple(changes),
-            # A closed run waits for nobody.
+            # A closed run has no further attempt.
             remaining=() if batch.closed else tuple(remaining),
         )
 
@@ -229,26 +230,26 @@ class DailyRunWorker:
     def _count_account(
         self, run: Run, batch: Batch, deadline: Deadline, *, is_last: bool
     ) -> BatchResult:
-        """Take yesterday's state of every issuer from one balance of the PAC."""
+        """Count yesterday's consumption of every issuer from one balance of the PAC."""
         if batch.closed:
             return BatchResult()
         try:
-            account = self._access.require_account(batch.id.account)
+            account = self._pac_access.require_account(batch.id.account)
             consumed = self._consumed(account, run.day, deadline)
         except TimbresError as error:
             if _is_final(error, is_last=is_last):
                 return BatchResult(failed=_codes(batch, {batch.id.account: error}))
             return BatchResult(remaining=None)
         at = datetime.combine(run.day, time_of_day(), MEXICO_CITY)
-        rfcs = sorted({*consumed, *self._issuers.list_rfcs(account.name)})
+        rfcs = sorted({*consumed, *self._issuer_repository.list_rfcs(account.name)})
         for begin in range(0, len(rfcs), _BALANCE_BATCH_SIZE):
-            some = rfcs[begin : begin + _BALANCE_BATCH_SIZE]
+            chunk = rfcs[begin : begin + _BALANCE_BATCH_SIZE]
             if deadline.remaining() < _RESERVE_SECONDS:
-                # The next attempt finds those counted so far, and adds all of them to the run.
+                # The next attempt skips the issuers counted so far.
                 return BatchResult(remaining=None)
-            known = self._issuers.get_many(account.name, some)
+            known = self._issuer_repository.get_many(account.name, chunk)
             counted = []
-            for rfc in some:
+            for rfc in chunk:
                 issuer = known.get(rfc, Issuer(account.name, rfc))
                 if not _is_counted(issuer, run):
                     snapshot = Snapshot(at, Stamps(None, None, None), consumed.get(rfc, 0))
@@ -257,15 +258,15 @@ class DailyRunWorker:
                             run.day, snapshot, alert_thresholds(account, issuer), run.id
                         )
                     )
-            self._daily_counts.save(run.day, counted, known=False)
+            self._daily_count_repository.save(run.day, counted, known=False)
         return BatchResult(done=len(rfcs), unexpected=len(rfcs) - 1)
 
     def _consumed(self, account: Account, day: date, deadline: Deadline) -> dict[str, int]:
-        """Return what each issuer stamped in the month of the day before ``day``, up to it."""
+        """Return each issuer's stamps in the month of the day before ``day``, up to that day."""
         yesterday = day - timedelta(days=1)
         month = month_of(yesterday)
         totals: Counter[str] = Counter()
-        with self._access.client(account).balance(month, None, deadline) as reading:
+        with self._pac_access.client(account).balance(month, None, deadline) as reading:
             for movement in reading.verified_movements():
                 totals[movement.rfc] += movement.amount if movement.date <= yesterday else 0
         return totals
