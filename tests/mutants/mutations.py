@@ -1,4 +1,4 @@
-"""The mutations: what is broken, and which tests must fail because of it."""
+"""Mutations of the code, and the tests that must detect them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Edit:
-    """In the file ``path``, ``old``, which is there once, becomes ``new``."""
+    """Replaces ``old``, which must occur exactly once in the file ``path``, with ``new``."""
 
     path: str
     old: str
@@ -16,7 +16,7 @@ class Edit:
 
 @dataclass(frozen=True)
 class Mutation:
-    """A property that is broken by ``edits``, and ``tests`` (of pytest) that must detect it."""
+    """Edits that break a property, and the pytest arguments of the tests that must detect it."""
 
     name: str
     edits: tuple[Edit, ...]
@@ -48,17 +48,17 @@ OF_THE_RULES = "tests/unit/test_domain_contract.py"
 
 
 def contract(name: str, path: str, old: str, new: str, *tests: str) -> Mutation:
-    """Return a mutation of one place of the contract code."""
+    """Return a mutation of the contract code."""
     return Mutation(f"contract: {name}", (Edit(path, old, new),), tests)
 
 
 def credentials(name: str, path: str, old: str, new: str) -> Mutation:
-    """Return a mutation of one place of the code that keeps a PAC from locking an account."""
+    """Return a mutation of the code that prevents account lockouts."""
     return Mutation(f"credentials: {name}", (Edit(path, old, new),), (LOCKOUT,))
 
 
 def run(name: str, path: str, old: str, new: str, *tests: str) -> Mutation:
-    """Return a mutation of one place of the daily and monthly runs."""
+    """Return a mutation of the daily and monthly runs."""
     return Mutation(f"run: {name}", (Edit(path, old, new),), tests)
 
 
@@ -78,9 +78,9 @@ MUTATIONS = (
         TORTURE,
     ),
     contract(
-        "no settling time",
+        "no verification window",
         RULES,
-        "settled = at - sent_at >= settling",
+        "settled = at - sent_at >= window",
         "settled = True",
         TORTURE,
     ),
@@ -112,10 +112,10 @@ MUTATIONS = (
         TORTURE,
     ),
     contract(
-        "a rejection after a doubt is not published",
+        "a rejection after an unknown outcome is not published",
         RULES,
-        'elif self.step in ("disprove", "settle-rejected"):',
-        'elif self.step in ("disprove", "settle-rejected") and self.announced:',
+        'elif self.step in ("reject-by-count", "settle-rejected"):',
+        'elif self.step in ("reject-by-count", "settle-rejected") and self.published_events:',
         OF_THE_RULES,
     ),
     contract(
@@ -140,14 +140,14 @@ MUTATIONS = (
         OF_THE_RULES,
     ),
     contract(
-        "a contract created twice is no warning",
+        "a contract created twice gives no warning",
         RULES,
         "            if self.before is not None and expected is not None:\n                warning",
         "            if self.before is None and expected is not None:\n                warning",
         TORTURE,
     ),
     contract(
-        "a cut request counts as rejected",
+        "a lost response counts as a rejection",
         SERVICE,
         "            if not error.problem_type.may_have_taken_effect:\n",
         "            if True:\n",
@@ -169,21 +169,21 @@ MUTATIONS = (
         TORTURE,
     ),
     contract(
-        "the lock is an account name's",
+        "the lock belongs to the account name",
         JOURNAL,
         'return {"account": _login(contract), "entry": f"in-flight#{contract.rfc}"}',
         'return {"account": contract.account, "entry": f"in-flight#{contract.rfc}"}',
         EVIDENCE,
     ),
     contract(
-        "the day is an account name's",
+        "the daily limit belongs to the account name",
         JOURNAL,
         'return {"account": _login(contract), "entry": f"day#{contract.created_at.date()}"}',
         'return {"account": contract.account, "entry": f"day#{contract.created_at.date()}"}',
         EVIDENCE,
     ),
     contract(
-        "a login is its password",
+        "a login is the password",
         ACCOUNT,
         "user = self.credentials[self.pac.credentials[0]]",
         "user = self.credentials[self.pac.credentials[-1]]",
@@ -206,16 +206,16 @@ MUTATIONS = (
     contract(
         "the day's limit is evaluated before the key",
         JOURNAL,
-        """            if taken := self.by_key(account, key, body_hash):
+        """            if taken := self.find_by_key(account, key, body_hash):
                 return taken
             if taken := self._in_flight(contract):
                 return taken
             if failed == {_DAY}:
-                return DayFull(self.ordered(contract))
+                return DailyLimitReached(self.stamps_requested_on_day(contract))
 """,
         """            if failed == {_DAY}:
-                return DayFull(self.ordered(contract))
-            if taken := self.by_key(account, key, body_hash):
+                return DailyLimitReached(self.stamps_requested_on_day(contract))
+            if taken := self.find_by_key(account, key, body_hash):
                 return taken
             if taken := self._in_flight(contract):
                 return taken
@@ -244,7 +244,7 @@ MUTATIONS = (
         EVIDENCE,
     ),
     contract(
-        "a settlement needs the secret",
+        "a settlement requires the secret",
         SERVICE,
         "        if found is None:\n            # A contract outlives",
         "        if found is None or name:\n            # A contract outlives",
@@ -253,7 +253,7 @@ MUTATIONS = (
     contract(
         "a list searches the whole journal",
         JOURNAL,
-        "if found or not last or deadline.left() < _RESERVE_SECONDS:",
+        "if found or not last or deadline.remaining() < _RESERVE_SECONDS:",
         "if found or not last:",
         EVIDENCE,
     ),
@@ -265,7 +265,7 @@ MUTATIONS = (
         EVIDENCE,
     ),
     contract(
-        "a failed condition is always another's",
+        "a failed condition always means another writer",
         WRITES,
         "return WriteResult(bool(item) and applied.items() <= item.items(), item)",
         "return WriteResult(False, item)",
@@ -285,7 +285,7 @@ MUTATIONS = (
         "            rejection = None\n",
     ),
     credentials(
-        "everybody tries a new version",
+        "every caller tries a new version",
         ACCESS,
         "            elif state.accepted or trial is not None:\n",
         "            elif True:\n",
@@ -309,7 +309,7 @@ MUTATIONS = (
         "        size = 32\n",
     ),
     credentials(
-        "a rejection is of all versions",
+        "a rejection applies to all versions",
         REJECTIONS,
         '{":account": account.name, ":version": f"{account.version}#"}',
         '{":account": account.name, ":version": ""}',
@@ -321,13 +321,13 @@ MUTATIONS = (
         "                if False:\n",
     ),
     credentials(
-        "a repeated write of a rejection is another's",
+        "a repeated write of a rejection counts as another writer",
         REJECTIONS,
         """            {"publication": token},
-            **self._key(account, entry_of_rejection(account)),
+            **self._key(account, rejection_sort_key(account)),
             UpdateExpression="SET #at = :at,""",
         """            {"publication": ""},
-            **self._key(account, entry_of_rejection(account)),
+            **self._key(account, rejection_sort_key(account)),
             UpdateExpression="SET #at = :at,""",
     ),
     run(
@@ -337,9 +337,9 @@ MUTATIONS = (
             changes = [change for change in result.alert_changes if change.alert == alert]
             details = (alert_change_to_dict(change) | {"run": run.id} for change in changes)
             self._bus.publish(event, *details)
-        if self._runs.settle(batch, result, clock.now()):
+        if self._runs.save_result(batch, result, clock.now()):
 """,
-        """        settled = self._runs.settle(batch, result, clock.now())
+        """        settled = self._runs.save_result(batch, result, clock.now())
         for alert, event in EVENTS.items():
             changes = [change for change in result.alert_changes if change.alert == alert]
             details = (alert_change_to_dict(change) | {"run": run.id} for change in changes)
@@ -363,14 +363,14 @@ MUTATIONS = (
         DAILY,
     ),
     run(
-        "a repeated start plans anew",
+        "a repeated start creates a new plan",
         RUNS,
         '"attribute_not_exists(plan_id)")',
         '"attribute_not_exists(no_plan)")',
         DAILY,
     ),
     run(
-        "a result is added for each delivery of its message",
+        "a result is added on each delivery of its message",
         RUNS,
         'return self._step(batch.id.run, entry, values, "version = :stored", operands=operands)',
         'return self._step(batch.id.run, entry, values, "version <= :stored OR version > :stored", '
@@ -378,7 +378,7 @@ MUTATIONS = (
         DAILY,
     ),
     run(
-        "the end of a run is another's after a lost response",
+        "a lost response loses the finalization of a run",
         RUNS,
         "return conditional_write(self._dynamodb.update_item, values, **step).applied",
         'return conditional_write(self._dynamodb.update_item, {"finalizer": ""}, **step).applied',
@@ -393,14 +393,14 @@ MUTATIONS = (
         MAILS,
     ),
     run(
-        "an event names what it finds when it is published",
+        "an event lists the reports as of its publication",
         MONTHLY,
         "yield replace(report, status=PENDING, object_version=None, error=None, differences=None)",
         "yield report",
-        "tests/unit/test_monthly.py",
+        "tests/unit/test_monthly_reports.py",
     ),
     run(
-        "contradictory answers are figures",
+        "contradictory responses are accepted",
         BALANCE,
         "return transactions == consumed",
         "return True",
