@@ -1,4 +1,4 @@
-"""The doctor's judgements: of a WSDL against the bundled one, of versions, times and settings."""
+"""Checks of `doctor`: the WSDL against the bundled one, versions, the clock, settings."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ SWAPPED = "usuario, rfcEmisor, password, not usuario, password, rfcEmisor"
 PASSWORD = RFC.replace("rfcEmisor", "password")
 
 
-def refused(code: str) -> ClientError:
+def client_error(code: str) -> ClientError:
     return ClientError({"Error": {"Code": code, "Message": "its words"}}, "ListSecrets")
 
 
-def put(*pairs: tuple[str, str], count: int = -1) -> str:
+def edit(*pairs: tuple[str, str], count: int = -1) -> str:
     text = WSDL
     for old, new in pairs:
         assert re.search(old, text)
@@ -50,100 +50,107 @@ def put(*pairs: tuple[str, str], count: int = -1) -> str:
     return text
 
 
-def reads(live: str) -> list[tuple[str, str]]:
-    return [(one.text, one.remedy) for one in differences(WSDL_FILE.read_bytes(), live.encode())]
+def read_differences(live: str) -> list[tuple[str, str]]:
+    return [
+        (difference.text, difference.remedy)
+        for difference in differences(WSDL_FILE.read_bytes(), live.encode())
+    ]
 
 
 @pytest.mark.parametrize(
     "live",
     [
         WSDL,
-        put(('location=""', 'location="https://other.example/ws"')),
-        put(("<xs:all>", "<xs:sequence>"), ("</xs:all>", "</xs:sequence>")),
-        put(("xs:", "xsd:"), ("xmlns:xs=", "xmlns:xsd=")),
-        # Other operations, as the live service has more, and one more field in a reply.
-        put(("<xs:all>", '<xs:all><xs:element name="nuevo" type="xs:string" minOccurs="0"/>')),
+        edit(('location=""', 'location="https://other.example/ws"')),
+        edit(("<xs:all>", "<xs:sequence>"), ("</xs:all>", "</xs:sequence>")),
+        edit(("xs:", "xsd:"), ("xmlns:xs=", "xmlns:xsd=")),
+        # The live service has further operations and a further field in a reply.
+        edit(("<xs:all>", '<xs:all><xs:element name="nuevo" type="xs:string" minOccurs="0"/>')),
     ],
     ids=["itself", "another address", "fields in order", "another prefix", "one field more"],
 )
-def test_a_wsdl_that_says_the_same_otherwise_fits(live: str) -> None:
-    assert reads(live) == []
+def test_an_equivalent_wsdl_has_no_differences(live: str) -> None:
+    assert read_differences(live) == []
 
 
 @pytest.mark.parametrize(
     ("live", "expected"),
     [
         (
-            put(("getTimbres", "consultarTimbres")),
+            edit(("getTimbres", "consultarTimbres")),
             [("There is no getTimbres, but consultarTimbres.", BEYOND)],
         ),
         (
-            put((re.escape(PASSWORD) + r"(\s*)" + re.escape(RFC), RFC + r"\1" + PASSWORD), count=1),
+            edit(
+                (re.escape(PASSWORD) + r"(\s*)" + re.escape(RFC), RFC + r"\1" + PASSWORD), count=1
+            ),
             [(f"getTimbres: the parameters' order is {SWAPPED}.", LIVE)],
         ),
         (
-            put(('name="timbres" type="xs:int"', 'name="timbres" type="xs:string"')),
+            edit(('name="timbres" type="xs:int"', 'name="timbres" type="xs:string"')),
             [("agregarContrato: the parameter timbres is of type string, not int.", LIVE)],
         ),
         (
-            put(('name="timbres"', 'name="cantidad"')),
+            edit(('name="timbres"', 'name="cantidad"')),
             [
                 ("agregarContrato: the parameter timbres is missing.", BEYOND),
                 ("agregarContrato: a parameter cantidad is new, and optional.", HARMLESS),
             ],
         ),
         (
-            put(('name="timbres"', 'name="timbres" type="xs:int"/><xs:element name="motivo"')),
+            edit(('name="timbres"', 'name="timbres" type="xs:int"/><xs:element name="motivo"')),
             [("agregarContrato: a parameter motivo is new, and optional.", HARMLESS)],
         ),
         (
-            put(("(<xs:element name=.timbres..*)", r'\1<xs:element name="motivo" type="xs:int"/>')),
+            edit(
+                ("(<xs:element name=.timbres..*)", r'\1<xs:element name="motivo" type="xs:int"/>')
+            ),
             [("agregarContrato: a parameter motivo is new and required.", BEYOND)],
         ),
         (
-            put(("urn:agregarContrato", "urn:contrato")),
+            edit(("urn:agregarContrato", "urn:contrato")),
             [("agregarContrato: SOAPAction is urn:contrato, not urn:agregarContrato.", LIVE)],
         ),
         (
-            put(('(Action="urn:getTimbres" style=)"document"', r'\1"rpc"')),
+            edit(('(Action="urn:getTimbres" style=)"document"', r'\1"rpc"')),
             [("getTimbres: style is rpc, not document.", LIVE)],
         ),
         (
-            put(('name="disponibles"', 'name="restantes"')),
+            edit(('name="disponibles"', 'name="restantes"')),
             [("getTimbres: the reply's disponibles is missing.", BEYOND)],
         ),
     ],
     ids=["an operation renamed", "parameters reordered", "a type changed", "a parameter renamed",
          "one more", "one more required", "SOAPAction", "style", "a reply's field renamed"],
 )  # fmt: skip
-def test_each_difference_of_a_wsdl_is_told(live: str, expected: list[tuple[str, str]]) -> None:
-    found = reads(live)
-    assert found[: len(expected)] == expected
-    # An rpc binding has its parameters elsewhere: more differs then.
-    assert len(found) == len(expected) or "style" in found[0][0]
+def test_each_difference_of_a_wsdl_is_reported(live: str, expected: list[tuple[str, str]]) -> None:
+    actual = read_differences(live)
+    assert actual[: len(expected)] == expected
+    # An rpc binding has its parameters elsewhere, which adds differences.
+    assert len(actual) == len(expected) or "style" in actual[0][0]
 
 
-def test_another_namespace_is_told_of_everything_in_it() -> None:
+def test_another_namespace_is_reported_for_each_element() -> None:
     other = NS.replace("utilerias.", "servicios.")
-    found = [said for said, _ in reads(WSDL.replace(NS, other))]
+    texts = [text for text, _ in read_differences(WSDL.replace(NS, other))]
     assert (
         f"getTimbres: the request's element is {{{other}}}getTimbres, not {{{NS}}}getTimbres."
-        in found
+        in texts
     )
-    assert f"getTimbres: the parameter usuario has the namespace {other}, not {NS}." in found
+    assert f"getTimbres: the parameter usuario has the namespace {other}, not {NS}." in texts
     assert (
-        f"agregarContrato: the reply's status has the namespace {other}/xsd, not {NS}/xsd." in found
+        f"agregarContrato: the reply's status has the namespace {other}/xsd, not {NS}/xsd." in texts
     )
 
 
-def test_unqualified_parameters_are_told() -> None:
+def test_unqualified_parameters_are_reported() -> None:
     text = WSDL.replace(
         f'qualified"\n        targetNamespace="{NS}">', f'unqualified"\n targetNamespace="{NS}">'
     )
     assert (
         "getTimbres: the parameter usuario has the namespace none, not " + NS + ".",
         LIVE,
-    ) in reads(text)
+    ) in read_differences(text)
 
 
 @pytest.mark.parametrize(
@@ -156,14 +163,14 @@ def test_unqualified_parameters_are_told() -> None:
         ('<definitions xmlns="http://schemas.xmlsoap.org/wsdl/"/>', "no operation by SOAP 1.1"),
         (WSDL.replace("schemas.xmlsoap.org/wsdl/soap/", "schemas.xmlsoap.org/wsdl/soap12/"),
          "no operation by SOAP 1.1"),
-        (put(("<wsdl:types>", '<wsdl:import namespace="urn:x" location="file:///etc/passwd"/><wsdl:types>')),
+        (edit(("<wsdl:types>", '<wsdl:import namespace="urn:x" location="file:///etc/passwd"/><wsdl:types>')),
          "imports another document"),
     ],
     ids=["HTML", "nothing", "half of one", "DTD", "empty", "SOAP 1.2 only", "an import"],
 )  # fmt: skip
-def test_what_is_no_wsdl_is_told(live: str, why: str) -> None:
+def test_an_invalid_wsdl_is_reported(live: str, why: str) -> None:
     with pytest.raises(WsdlError, match=why):
-        reads(live)
+        read_differences(live)
 
 
 @pytest.mark.parametrize(
@@ -183,17 +190,17 @@ def test_curl_has_to_sign(output: str | None, version: tuple[int, ...] | None, l
 
 
 @pytest.mark.parametrize(
-    ("found", "level"), [((3, 10, 13), "failed"), ((3, 11, 0), "ok"), ((3, 13, 0), "ok")]
+    ("version", "level"), [((3, 10, 13), "failed"), ((3, 11, 0), "ok"), ((3, 13, 0), "ok")]
 )
-def test_python_is_3_11_or_later(found: tuple[int, ...], level: str) -> None:
-    assert machine.python(found).level == level
+def test_python_is_3_11_or_later(version: tuple[int, ...], level: str) -> None:
+    assert machine.python(version).level == level
 
 
-def test_a_full_disk_and_a_folder_that_cannot_be_written_to_are_told(tmp_path: Path) -> None:
+def test_a_full_disk_and_a_read_only_folder_are_reported(tmp_path: Path) -> None:
     assert machine.disk(1024**3).level == "ok"
     assert machine.disk(1024**3 - 1).level == "failed"
     (tmp_path / ".aws-sam").write_text("a file where make wants a folder")
-    levels = {one.subject: one.level for one in machine.check_machine(tmp_path)}
+    levels = {check.subject: check.level for check in machine.check_machine(tmp_path)}
     assert (levels[".local"], levels[".aws-sam"]) == ("ok", "failed")
 
 
@@ -202,13 +209,13 @@ def test_a_full_disk_and_a_folder_that_cannot_be_written_to_are_told(tmp_path: P
     [
         ("bin", "echo Python 3.13.5", "ok"),
         ("pyenv/versions/3.13.5/bin", "echo Python 3.13.5", "ok"),
-        # pyenv's, where it has a 3.13 that was not chosen.
+        # The shim of pyenv, with a 3.13 that is not selected.
         ("bin", "echo 'pyenv: python3.13: command not found' >&2; exit 127", "failed"),
         ("bin", "echo Python 3.12.1", "failed"),
         ("elsewhere", "echo Python 3.13.5", "failed"),
     ],
 )
-def test_a_python_3_13_has_to_run(
+def test_python_3_13_must_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, script: str, level: str
 ) -> None:
     program = tmp_path / place / "python3.13"
@@ -217,7 +224,7 @@ def test_a_python_3_13_has_to_run(
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     monkeypatch.setenv("PYENV_ROOT", str(tmp_path / "pyenv"))
-    levels = {one.subject: one.level for one in machine.check_machine(tmp_path)}
+    levels = {check.subject: check.level for check in machine.check_machine(tmp_path)}
     assert (levels["python3.13"], levels["curl"]) == (level, "warning")
 
 
@@ -228,11 +235,11 @@ def test_a_python_3_13_has_to_run(
         (ProfileNotFound(profile="nobody"), "profile (nobody) could not be found. Sign in"),
         (EndpointConnectionError(endpoint_url="https://sts"), "AWS cannot be reached"),
         (ReadTimeoutError(endpoint_url="https://sts"), "AWS cannot be reached"),
-        (refused("ExpiredToken"), "have expired (ExpiredToken). Sign in"),
-        (refused("InvalidClientTokenId"), "the region is not enabled"),
-        (refused("SignatureDoesNotMatch"), "the secret key is wrong, or this clock is"),
-        (refused("AccessDeniedException"), "Not allowed: ListSecrets"),
-        (refused("ThrottlingException"), "ListSecrets: ThrottlingException its words"),
+        (client_error("ExpiredToken"), "have expired (ExpiredToken). Sign in"),
+        (client_error("InvalidClientTokenId"), "the region is not enabled"),
+        (client_error("SignatureDoesNotMatch"), "the secret key is wrong, or this clock is"),
+        (client_error("AccessDeniedException"), "Not allowed: ListSecrets"),
+        (client_error("ThrottlingException"), "ListSecrets: ThrottlingException its words"),
         (ValueError("a-password"), "broke off: ValueError"),
         (
             PacError(UNREACHABLE, "It could not be reached.", pac="reachcore"),
@@ -241,7 +248,7 @@ def test_a_python_3_13_has_to_run(
     ],
     ids=repr,
 )
-def test_a_check_that_breaks_off_says_why_and_what_to_do(error: Exception, says: str) -> None:
+def test_a_failed_check_gives_the_cause_and_the_fix(error: Exception, says: str) -> None:
     def check() -> CheckResults:
         yield ok("first", "was there")
         raise error
@@ -264,14 +271,14 @@ def test_a_check_that_breaks_off_says_why_and_what_to_do(error: Exception, says:
         (-7200, "failed"),
     ],
 )
-def test_a_clock_that_is_off_is_told_before_aws_refuses_it(seconds: int, level: str) -> None:
+def test_a_wrong_clock_is_reported(seconds: int, level: str) -> None:
     now = datetime(2026, 11, 21, 12, tzinfo=UTC)
     date = format_datetime(datetime.fromtimestamp(now.timestamp() + seconds, UTC), usegmt=True)
     assert cloud.check_clock(date, now).level == level
 
 
 @pytest.mark.parametrize("date", [None, "", "yesterday"])
-def test_a_date_that_aws_did_not_send_is_no_failure(date: str | None) -> None:
+def test_a_missing_date_of_aws_is_a_warning(date: str | None) -> None:
     assert cloud.check_clock(date, datetime.now(UTC)).level == "warning"
 
 
@@ -288,7 +295,7 @@ def test_a_date_that_aws_did_not_send_is_no_failure(date: str | None) -> None:
         (["arn:aws:sns:mx-central-1:1:t:1", "arn:aws:sns:mx-central-1:1:t:2"], "ok", "2 × email"),
     ],
 )
-def test_a_subscription_has_to_be_confirmed(arns: list[str], level: str, says: str) -> None:
+def test_a_subscription_must_be_confirmed(arns: list[str], level: str, says: str) -> None:
     listed = [
         {"SubscriptionArn": arn, "Protocol": "email", "Endpoint": f"someone{n}@example.com"}
         for n, arn in enumerate(arns, 1)
@@ -310,7 +317,7 @@ def test_a_subscription_has_to_be_confirmed(arns: list[str], level: str, says: s
         ("DELETE_FAILED", "failed"),
     ],
 )
-def test_a_stack_is_as_its_status_says(status: str, level: str) -> None:
+def test_the_level_follows_the_stack_status(status: str, level: str) -> None:
     stack = Deployed("timbres", status, {}, {})
     assert cloud.check_status(stack).level == level
     assert status in cloud.check_status(stack).text
@@ -325,7 +332,7 @@ def test_outputs_that_an_older_stack_lacks_are_named() -> None:
     assert "ApiUrl" not in finding.text
 
 
-def test_the_stages_are_read_as_sam_reads_them(tmp_path: Path) -> None:
+def test_stages_are_read_like_sam(tmp_path: Path) -> None:
     dev = read_stage(ROOT / "samconfig.toml", "dev")
     assert (dev.stack_name, dev.region) == ("timbres-dev", "mx-central-1")
     assert dev.parameters == {"Stage": "dev", "SecretPrefix": "timbres-dev/accounts/"}
@@ -365,9 +372,7 @@ RC = '{"pac": "reachcore", "environment": "production", "api_key": "k"%s}'
         (RC % ', "low_stamps": 100', "without effect"),
     ],
 )
-def test_what_is_allowed_in_a_secret_but_hardly_meant_is_remarked(
-    secret: str, says: str | None
-) -> None:
-    found = list(remarks(parse_account("acme", secret, PACS), set(json.loads(secret)), "prod"))
-    assert len(found) == (says is not None)
-    assert says is None or says in found[0]
+def test_suspicious_settings_of_a_secret_are_reported(secret: str, says: str | None) -> None:
+    texts = list(remarks(parse_account("acme", secret, PACS), set(json.loads(secret)), "prod"))
+    assert len(texts) == (says is not None)
+    assert says is None or says in texts[0]
