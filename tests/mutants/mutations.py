@@ -140,7 +140,7 @@ MUTATIONS = (
         OF_THE_RULES,
     ),
     contract(
-        "a contract created twice gives no warning",
+        "a contract created twice is no warning",
         RULES,
         "            if self.before is not None and expected is not None:\n                warning",
         "            if self.before is None and expected is not None:\n                warning",
