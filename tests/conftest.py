@@ -1,4 +1,4 @@
-"""How the tests are dealt out where many run at once."""
+"""Distributes the tests to the processes of pytest-xdist."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ import pytest
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
-# What shares a world that takes seconds to make; other worlds are a module's own.
-_TOGETHER = ("tests/e2e/", "tests/browser/")
+# The tests of these folders share a stack that takes seconds to start.
+_SHARED_FOLDERS = ("tests/e2e/", "tests/browser/")
 
 
-class _ByWorld(LoadScopeScheduling):
+class _StackScheduling(LoadScopeScheduling):
     def _split_scope(self, nodeid: str) -> str:
         module = nodeid.partition("::")[0]
-        return next((folder for folder in _TOGETHER if module.startswith(folder)), module)
+        return next((folder for folder in _SHARED_FOLDERS if module.startswith(folder)), module)
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _ByWorld:
-    """Deals out whole modules, and whole folders that share a world.
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _StackScheduling:
+    """Return a scheduler that keeps modules, and folders with a shared stack, in one process.
 
-    pytest-xdist's groups would do it, but change a test's id, which pytest no longer lets them.
+    The groups of pytest-xdist change test ids, which pytest no longer allows.
     """
     # In their order: the folders that take longest come first, and the shortest tests last.
     config.option.loadscopereorder = False
-    return _ByWorld(config, log)
+    return _StackScheduling(config, log)

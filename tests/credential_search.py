@@ -1,4 +1,4 @@
-"""Credentials in what a run has left behind, in every form that one could be written in."""
+"""Search for credentials in the output of a run, in every encoding."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from collections.abc import Callable, Iterator, Mapping
 from urllib.parse import quote, quote_plus
 from xml.sax.saxutils import escape
 
-# Letters and digits pass every escaping as they are. So many in a row are nobody else's.
-_ENOUGH = 12
-_SHORTEST = 6
-# What is put as a whole into base64 or hex: itself, or a document that it stands in.
+# No encoding changes letters and digits. A sequence of this length is unique to a credential.
+_CORE_LENGTH = 12
+_MIN_LENGTH = 6
+# Forms that may also be base64 or hex encoded, alone or inside a document.
 _ENCODED = {"as it is", "latin-1", "XML", "JSON", "JSON, not ASCII"}
 _STREAM = re.compile(rb"stream\r?\n(.*?)\r?\nendstream", re.DOTALL)
 
 
 class Search:
-    """Looks for credentials, given by name, in text and bytes of any kind."""
+    """Finds credentials, given by name, in text and bytes."""
 
     def __init__(self, credentials: Mapping[str, str]) -> None:
         self._forms = {
@@ -32,7 +32,7 @@ class Search:
         }
 
     def found(self, content: bytes | str) -> list[str]:
-        """Return the names of the credentials in ``content``, with how each is written there."""
+        """Return the names of the credentials in ``content``, each with its encoding."""
         data = content.encode() if isinstance(content, str) else content
         return sorted(
             {name for layer in layers(data) for form, name in self._forms.items() if form in layer}
@@ -40,33 +40,32 @@ class Search:
 
 
 def forms(secret: str) -> dict[bytes, str]:
-    """Return the byte strings that give a credential away, each with its encoding's name.
+    """Return the byte strings that reveal a credential, each with the name of its encoding.
 
-    A credential with 12 letters or digits in a row is looked for by these alone: whatever is
-    around them, and however it is escaped, they are there. Raises ValueError for one of less
-    than six characters, which would be found everywhere.
+    A credential with 12 letters or digits in a row is searched by these alone, because no escaping
+    changes them. Raise ValueError for fewer than six characters, which would match everywhere.
     """
-    if len(secret) < _SHORTEST:
-        raise ValueError("too short to be told from other text")
+    if len(secret) < _MIN_LENGTH:
+        raise ValueError("too short to be distinguished from other text")
     core = max(re.findall("[A-Za-z0-9]*", secret), key=len)
-    texts = _written(secret)
-    if len(core) >= _ENOUGH:
+    texts = _escaped_forms(secret)
+    if len(core) >= _CORE_LENGTH:
         texts = {"as it is": core.encode(), "utf-16-le": core.encode("utf-16-le")}
-    found = {text: encoding for encoding, text in reversed(texts.items())}
+    encoded = {text: encoding for encoding, text in reversed(texts.items())}
     for encoding in _ENCODED & texts.keys():
         text = texts[encoding]
-        found.setdefault(text.hex().encode(), f"{encoding}, hex")
-        found.setdefault(text.hex().upper().encode(), f"{encoding}, hex")
-        found.setdefault("".join(f"%{one:02x}" for one in text).encode(), f"{encoding}, %")
-        found.setdefault("".join(f"%{one:02X}" for one in text).encode(), f"{encoding}, %")
+        encoded.setdefault(text.hex().encode(), f"{encoding}, hex")
+        encoded.setdefault(text.hex().upper().encode(), f"{encoding}, hex")
+        encoded.setdefault("".join(f"%{byte:02x}" for byte in text).encode(), f"{encoding}, %")
+        encoded.setdefault("".join(f"%{byte:02X}" for byte in text).encode(), f"{encoding}, %")
         for shift in range(3):
             for plain in (base64.b64encode, base64.urlsafe_b64encode):
-                found.setdefault(_aligned(text, shift, plain), f"{encoding}, base64 + {shift}")
-    return found
+                encoded.setdefault(_aligned(text, shift, plain), f"{encoding}, base64 + {shift}")
+    return encoded
 
 
 def layers(content: bytes) -> Iterator[bytes]:
-    """Yield ``content``, and what is compressed in it: gzip, zip, the streams of a PDF."""
+    """Yield ``content`` and its decompressed parts: gzip, zip, the streams of a PDF."""
     yield content
     if content[:2] == b"\x1f\x8b":
         yield gzip.decompress(content)
@@ -81,8 +80,8 @@ def layers(content: bytes) -> Iterator[bytes]:
                 continue
 
 
-def _written(secret: str) -> dict[str, bytes]:
-    """Return a credential as each of the usual writers would put it into a text."""
+def _escaped_forms(secret: str) -> dict[str, bytes]:
+    """Return a credential in the escaped forms of common formats."""
     quoted = json.dumps(secret)[1:-1]
     plain = json.dumps(secret, ensure_ascii=False)[1:-1]
     html = quoted.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
@@ -110,14 +109,14 @@ def _written(secret: str) -> dict[str, bytes]:
         texts[f"form{name}"] = quote_plus(secret, "", code, "replace")
     for name in [name for name in texts if name.startswith(("percent", "form"))]:
         texts[f"{name}, lower"] = re.sub("%..", lambda m: m[0].lower(), texts[name])
-    found = {name: text.encode() for name, text in texts.items()}
+    encoded = {name: text.encode() for name, text in texts.items()}
     for code in ("latin-1", "utf-16-le"):
-        found[code] = secret.encode(code, "replace")
-        found[f"XML, {code}"] = xml.encode(code, "replace")
-    return found
+        encoded[code] = secret.encode(code, "replace")
+        encoded[f"XML, {code}"] = xml.encode(code, "replace")
+    return encoded
 
 
 def _aligned(text: bytes, shift: int, encode: Callable[[bytes], bytes]) -> bytes:
-    """Return the base64 characters that ``text`` alone decides, ``shift`` bytes behind others."""
+    """Return the base64 characters that depend on ``text`` alone, after ``shift`` bytes."""
     whole = encode(bytes(shift) + text)
     return whole[-(-shift * 8 // 6) : (shift + len(text)) * 8 // 6]

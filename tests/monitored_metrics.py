@@ -1,4 +1,4 @@
-"""What the alarms and the dashboard of template.yaml watch."""
+"""The metrics of the alarms and the dashboard of template.yaml."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ DASHBOARD: str = of_type("AWS::CloudWatch::Dashboard")["Dashboard"]["DashboardBo
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric as it is watched; values of dimensions are written as ``Fn::Sub`` writes them."""
+    """A monitored metric; dimension values are in the syntax of ``Fn::Sub``."""
 
     namespace: str
     name: str
@@ -41,46 +41,51 @@ class Metric:
 
 
 def metrics_of(alarm: dict[str, Any]) -> list[Metric]:
-    """Return what an alarm watches, one metric or several."""
-    stats = [one["MetricStat"]["Metric"] for one in alarm.get("Metrics", ()) if "MetricStat" in one]
+    """Return the metrics of an alarm."""
+    stats = [
+        query["MetricStat"]["Metric"] for query in alarm.get("Metrics", ()) if "MetricStat" in query
+    ]
     return [
         Metric(
-            one["Namespace"],
-            one["MetricName"],
-            frozenset((each["Name"], _written(each["Value"])) for each in one["Dimensions"]),
+            metric["Namespace"],
+            metric["MetricName"],
+            frozenset(
+                (dimension["Name"], _as_sub(dimension["Value"]))
+                for dimension in metric["Dimensions"]
+            ),
         )
-        for one in stats or [alarm]
+        for metric in stats or [alarm]
     ]
 
 
 def widgets() -> list[dict[str, Any]]:
     """Return the dashboard's widgets."""
-    found: list[dict[str, Any]] = json.loads(DASHBOARD)["widgets"]
-    return found
+    items: list[dict[str, Any]] = json.loads(DASHBOARD)["widgets"]
+    return items
 
 
 def on_the_dashboard() -> list[Metric]:
     """Return each metric that the dashboard names."""
-    rows = [row for one in widgets() for row in one["properties"].get("metrics", ())]
-    named = [[part for part in row if isinstance(part, str)] for row in rows]
+    rows = [row for widget in widgets() for row in widget["properties"].get("metrics", ())]
+    names = [[part for part in row if isinstance(part, str)] for row in rows]
     return [
         Metric(
             row[0],
             row[1],
-            frozenset(zip(row[2::2], (_written(value) for value in row[3::2]), strict=True)),
+            frozenset(zip(row[2::2], (_as_sub(value) for value in row[3::2]), strict=True)),
         )
-        for row in named
+        for row in names
         if row
     ]
 
 
 def searched() -> list[tuple[str, frozenset[str]]]:
-    """Return each metric that the dashboard searches for: its name, its dimensions' names."""
-    found = re.findall(r"SEARCH\('\{Timbres,([\w,]+)\} MetricName=\\\"(\w+)", DASHBOARD)
-    return [(name, frozenset(dimensions.split(","))) for dimensions, name in found]
+    """Return the name and the dimension names of each metric that the dashboard searches for."""
+    matches = re.findall(r"SEARCH\('\{Timbres,([\w,]+)\} MetricName=\\\"(\w+)", DASHBOARD)
+    return [(name, frozenset(dimensions.split(","))) for dimensions, name in matches]
 
 
-def _written(value: Any) -> str:
+def _as_sub(value: Any) -> str:
     if not isinstance(value, dict):
         return str(value)
     ((function, argument),) = value.items()

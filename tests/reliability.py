@@ -72,17 +72,21 @@ def read(heading: str) -> dict[str, str]:
 def headings() -> list[str]:
     """Return the operations that have a table."""
     sections = DOCUMENT.read_text(encoding="utf-8").split("\n## ")[1:]
-    return [one.partition("\n")[0] for one in sections if "\n| " in one]
+    return [section.partition("\n")[0] for section in sections if "\n| " in section]
 
 
 def _parts(heading: str) -> tuple[str, str, str]:
     """Return the document before an operation's table, the table, and what follows."""
     text = DOCUMENT.read_text(encoding="utf-8")
-    before, found, section = text.partition(f"\n## {heading}\n")
-    assert found, f"docs/reliability.md has no heading {heading}"
-    section, more, after = section.partition("\n## ")
+    before, heading_line, section = text.partition(f"\n## {heading}\n")
+    assert heading_line, f"docs/reliability.md has no heading {heading}"
+    section, separator, after = section.partition("\n## ")
     prose, _, table = section.partition("\n| ")
-    return (before + found + prose).rstrip(), f"| {table}".strip() if table else "", more + after
+    return (
+        (before + heading_line + prose).rstrip(),
+        f"| {table}".strip() if table else "",
+        separator + after,
+    )
 
 
 def _write(heading: str, lines: Sequence[str]) -> None:

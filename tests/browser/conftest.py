@@ -1,4 +1,4 @@
-"""A Chromium that the machine has, or a reason to skip."""
+"""Fixtures for tests in Chromium; skipped without Chromium."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ _FLAGS = (
 
 
 def _chromium() -> str:
-    """Return the path of a browser; skip where there is none."""
-    named = os.environ.get("CHROMIUM")
-    if named:
-        if not Path(named).is_file():
-            pytest.fail(f"CHROMIUM names {named}, which is no file.")
-        return named
-    found = next(filter(None, map(shutil.which, _NAMES)), None)
-    if found is None:
+    """Return the path of Chromium or Chrome; skip the tests without one."""
+    configured = os.environ.get("CHROMIUM")
+    if configured:
+        if not Path(configured).is_file():
+            pytest.fail(f"CHROMIUM names {configured}, which is not a file.")
+        return configured
+    path = next(filter(None, map(shutil.which, _NAMES)), None)
+    if path is None:
         pytest.skip(
             "No Chromium: run tests/browser/install.sh, or name a Chromium or Chrome in CHROMIUM."
         )
-    return found
+    return path
 
 
 @pytest.fixture(scope="session")
@@ -48,30 +48,30 @@ def browser():
 
 
 @pytest.fixture
-def opened(browser, tmp_path) -> Iterator[Callable]:
-    """Open a page of the given bytes; fail afterwards if it complained or asked for anything."""
-    complaints: list[str] = []
+def open_page(browser, tmp_path) -> Iterator[Callable]:
+    """Open a page of the given bytes; fail if it logs, raises or requests anything."""
+    messages: list[str] = []
     contexts = []
 
-    def visit(content: bytes, **options):
+    def open_content(content: bytes, **options):
         file = tmp_path / f"page-{len(contexts)}.html"
         file.write_bytes(content)
         context = browser.new_context(**options)
         contexts.append(context)
         page = context.new_page()
-        page.on("console", lambda message: complaints.append(f"console: {message.text}"))
-        page.on("pageerror", lambda error: complaints.append(f"error: {error}"))
+        page.on("console", lambda message: messages.append(f"console: {message.text}"))
+        page.on("pageerror", lambda error: messages.append(f"error: {error}"))
         page.on(
             "request",
             lambda request: (
                 request.url in {file.as_uri(), "data:,"}
-                or complaints.append(f"request: {request.url}")
+                or messages.append(f"request: {request.url}")
             ),
         )
         page.goto(file.as_uri())
         return page
 
-    yield visit
+    yield open_content
     for context in contexts:
         context.close()
-    assert complaints == []
+    assert messages == []

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Puts Chromium where the browser tests find it: from Debian's packages, as root.
+# Installs Chromium for the browser tests from Debian's packages, as root.
 set -eu
 if [ -n "${CHROMIUM:-}" ]; then
   exit 0
@@ -11,10 +11,10 @@ for name in chromium chromium-browser google-chrome; do
 done
 if [ "$(id -u)" = 0 ] && command -v apt-get > /dev/null; then
   echo "Installing Chromium for the tests of the page (once, about a minute)…"
-  # What cannot be reached is not waited for.
-  impatient="-o Acquire::http::Timeout=10 -o Acquire::https::Timeout=10 -o Acquire::Retries=0"
+  # Do not wait for an unreachable server.
+  apt_options="-o Acquire::http::Timeout=10 -o Acquire::https::Timeout=10 -o Acquire::Retries=0"
   # shellcheck disable=SC2086
-  if apt-get $impatient update -qq && apt-get $impatient install -y -qq chromium > /dev/null; then
+  if apt-get $apt_options update -qq && apt-get $apt_options install -y -qq chromium > /dev/null; then
     exit 0
   fi
 fi

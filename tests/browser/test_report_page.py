@@ -1,4 +1,4 @@
-"""The report's page in a browser: what finance does with it, by mouse, by keys and on paper."""
+"""The HTML report in a browser: mouse, keyboard and print."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from tests.unit.report_samples import NASTY, busy_month, small_month
 from timbres.domain.consumption import Consumption, IssuerLine
 from timbres_reports import formatting_es, html_writer
 
-MANY = 10_000
-A_PAGE = 50
+ISSUER_COUNT = 10_000
+PAGE_SIZE = 50
 RFC, AMOUNT, DAYS_LEFT = 1, 2, 7
 
 
@@ -25,8 +25,8 @@ def page_of(report: Consumption) -> bytes:
 
 
 @cache
-def many() -> tuple[Consumption, bytes]:
-    report = busy_month(MANY)
+def large_page() -> tuple[Consumption, bytes]:
+    report = busy_month(ISSUER_COUNT)
     return report, page_of(report)
 
 
@@ -39,48 +39,52 @@ def rows(page) -> int:
     return page.locator("#emisores tbody tr").count()
 
 
-def shows(page, count: int) -> None:
-    """Wait until the table has that many rows: the browser tells of a change of media later."""
+def wait_for_rows(page, count: int) -> None:
+    """Wait for a number of rows, because the browser reports a change of media late."""
     page.wait_for_function(
         "count => document.querySelectorAll('#emisores tbody tr').length === count", arg=count
     )
 
 
-def head(page, name: str):
+def heading_button(page, name: str):
     return page.locator("#emisores thead").get_by_role("button", name=name, exact=True)
 
 
 def sorted_by(page) -> list[str | None]:
-    return [each.get_attribute("aria-sort") for each in page.locator("#emisores thead th").all()]
+    return [
+        heading.get_attribute("aria-sort") for heading in page.locator("#emisores thead th").all()
+    ]
 
 
-def test_the_script_shows_the_rows_that_are_in_the_file(opened):
+def test_the_script_keeps_the_rows_of_the_file(open_page):
     report = busy_month()
-    served = opened(page_of(report), java_script_enabled=False)
-    scripted = opened(page_of(report))
+    served = open_page(page_of(report), java_script_enabled=False)
+    scripted = open_page(page_of(report))
     for index in range(8):
         assert column(scripted, index) == column(served, index)
-    assert head(scripted, "RFC").count() == 1
-    assert head(served, "RFC").count() == 0
+    assert heading_button(scripted, "RFC").count() == 1
+    assert heading_button(served, "RFC").count() == 0
     assert not served.locator("#buscar").is_visible()
 
 
-def test_a_click_sorts_and_another_turns_it(opened):
-    page = opened(page_of(busy_month()))
+def test_a_click_sorts_and_a_second_one_reverses(open_page):
+    page = open_page(page_of(busy_month()))
     assert sorted_by(page)[AMOUNT] == "descending"
-    assert sum(each is not None for each in sorted_by(page)) == 1
-    head(page, "RFC").click()
-    rising = column(page, RFC)
+    assert sum(state is not None for state in sorted_by(page)) == 1
+    heading_button(page, "RFC").click()
+    ascending = column(page, RFC)
     assert sorted_by(page)[RFC] == "ascending"
-    assert rising == page.evaluate("rfcs => rfcs.sort(new Intl.Collator('es-MX').compare)", rising)
-    head(page, "RFC").click()
+    assert ascending == page.evaluate(
+        "rfcs => rfcs.sort(new Intl.Collator('es-MX').compare)", ascending
+    )
+    heading_button(page, "RFC").click()
     assert sorted_by(page)[RFC] == "descending"
-    assert column(page, RFC) == rising[::-1]
+    assert column(page, RFC) == ascending[::-1]
 
 
 @pytest.mark.parametrize("key", ["Enter", "Space"])
-def test_keys_sort_too(opened, key):
-    page = opened(page_of(busy_month()))
+def test_keys_sort(open_page, key):
+    page = open_page(page_of(busy_month()))
     page.locator("#buscar").focus()
     for _ in range(1 + 1 + AMOUNT):  # the frame that scrolls, then the columns
         page.keyboard.press("Tab")
@@ -92,55 +96,56 @@ def test_keys_sort_too(opened, key):
     assert page.evaluate("document.activeElement.textContent") == "Timbres"
 
 
-@pytest.mark.parametrize("turns", [1, 2])
-def test_what_is_not_known_comes_last_either_way(opened, turns):
-    page = opened(page_of(busy_month()))
-    for _ in range(turns):
-        head(page, "Días restantes").click()
-    shown = column(page, DAYS_LEFT)
-    known = [float(days.replace(",", "")) for days in shown if days != formatting_es.NO_DATA]
-    assert known == sorted(known, reverse=turns == 2)
+@pytest.mark.parametrize("clicks", [1, 2])
+def test_unknown_values_are_sorted_last(open_page, clicks):
+    page = open_page(page_of(busy_month()))
+    for _ in range(clicks):
+        heading_button(page, "Días restantes").click()
+    texts = column(page, DAYS_LEFT)
+    known = [float(days.replace(",", "")) for days in texts if days != formatting_es.NO_DATA]
+    assert known == sorted(known, reverse=clicks == 2)
     assert known
-    assert shown[len(known) :] == [formatting_es.NO_DATA] * (len(shown) - len(known))
+    assert texts[len(known) :] == [formatting_es.NO_DATA] * (len(texts) - len(known))
 
 
-def test_ten_thousand_issuers_stay_few_elements(opened):
-    report, content = many()
-    page = opened(content)
-    assert rows(page) == A_PAGE
+def test_ten_thousand_issuers_are_paginated(open_page):
+    report, content = large_page()
+    page = open_page(content)
+    assert rows(page) == PAGE_SIZE
     assert page.locator("#estado").inner_text() == f"10,000 RFC, {report.total:,} timbres"
-    head(page, "Timbres").click()
+    heading_button(page, "Timbres").click()
     assert column(page, AMOUNT) == [
-        f"{each.amount:,}" for each in sorted(report.issuers, key=lambda each: each.amount)[:A_PAGE]
+        f"{issuer.amount:,}"
+        for issuer in sorted(report.issuers, key=lambda issuer: issuer.amount)[:PAGE_SIZE]
     ]
     page.get_by_role("button", name="Siguiente").click()
     assert page.locator("#lugar").inner_text() == "Página 2 de 200"
-    assert rows(page) == A_PAGE
+    assert rows(page) == PAGE_SIZE
     assert page.locator("*").count() < 5_000
 
 
-def test_a_search_finds_rfcs_and_accounts_and_adds_them_up(opened):
-    report, content = many()
-    page = opened(content)
+def test_a_search_finds_rfcs_and_accounts_and_adds_them_up(open_page):
+    report, content = large_page()
+    page = open_page(content)
     page.get_by_role("button", name="Siguiente").click()
-    wanted = report.issuers[4_321]
-    page.locator("#buscar").fill(f" {wanted.rfc.lower()} ")
-    assert column(page, RFC) == [wanted.rfc]
+    target = report.issuers[4_321]
+    page.locator("#buscar").fill(f" {target.rfc.lower()} ")
+    assert column(page, RFC) == [target.rfc]
     assert not page.locator(".pager").is_visible()
     page.locator("#buscar").fill("acme-retail")
-    found = [each for each in report.issuers if each.account == "acme-retail-rc"]
-    amount = sum(each.amount for each in found)
+    matches = [issuer for issuer in report.issuers if issuer.account == "acme-retail-rc"]
+    amount = sum(issuer.amount for issuer in matches)
     assert page.locator("#estado").inner_text() == f"2,500 de 10,000 RFC, {amount:,} timbres"
-    assert column(page, RFC) == [each.rfc for each in found[:A_PAGE]]
+    assert column(page, RFC) == [issuer.rfc for issuer in matches[:PAGE_SIZE]]
     page.locator("#buscar").fill("nobody")
     assert rows(page) == 0
     assert page.locator("#estado").inner_text() == "0 de 10,000 RFC, 0 timbres"
     page.locator("#buscar").fill("")
-    assert rows(page) == A_PAGE
+    assert rows(page) == PAGE_SIZE
 
 
-def test_an_rfc_opens_into_its_days(opened):
-    page = opened(page_of(small_month()))
+def test_an_rfc_expands_to_its_days(open_page):
+    page = open_page(page_of(small_month()))
     button = page.get_by_role("button", name="A&D061009TY8")
     button.press("Enter")
     assert button.get_attribute("aria-expanded") == "true"
@@ -151,8 +156,8 @@ def test_an_rfc_opens_into_its_days(opened):
     assert rows(page) == len(small_month().issuers)
 
 
-def test_the_ends_of_the_pages_keep_the_focus(opened):
-    page = opened(many()[1])
+def test_the_disabled_page_button_keeps_the_focus(open_page):
+    page = open_page(large_page()[1])
     back = page.get_by_role("button", name="Anterior", exact=True)
     assert back.get_attribute("aria-disabled") == "true"
     back.focus()
@@ -161,33 +166,33 @@ def test_the_ends_of_the_pages_keep_the_focus(opened):
     assert page.evaluate("document.activeElement.textContent") == "Anterior"
 
 
-def test_the_first_tab_skips_to_the_content(opened):
-    page = opened(page_of(small_month()))
+def test_the_first_tab_skips_to_the_content(open_page):
+    page = open_page(page_of(small_month()))
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.textContent") == "Ir al contenido"
     page.keyboard.press("Enter")
     assert page.evaluate("document.activeElement.id") == "contenido"
 
 
-def test_hostile_texts_are_texts(opened):
-    words = ["<img src=x onerror=alert(1)>", "</script><script>alert(1)</script>", *NASTY]
-    issuers = tuple(IssuerLine(word, word, 9, 3, 3, 3.0) for word in words)
-    page = opened(page_of(replace(small_month(), issuers=issuers)))
+def test_hostile_texts_are_not_markup(open_page):
+    texts = ["<img src=x onerror=alert(1)>", "</script><script>alert(1)</script>", *NASTY]
+    issuers = tuple(IssuerLine(text, text, 9, 3, 3, 3.0) for text in texts)
+    page = open_page(page_of(replace(small_month(), issuers=issuers)))
     page.on("dialog", lambda dialog: pytest.fail(dialog.message))
-    shown = page.locator("#emisores tbody th button")
-    assert shown.evaluate_all("all => all.map(each => each.textContent)") == [
-        formatting_es.replace_unprintable(word) for word in words
+    buttons = page.locator("#emisores tbody th button")
+    assert buttons.evaluate_all("all => all.map(each => each.textContent)") == [
+        formatting_es.replace_unprintable(text) for text in texts
     ]
-    shown.first.click()
+    buttons.first.click()
     page.locator("#buscar").fill("<img")
     assert rows(page) == 1
     assert page.locator("img").count() == 0
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (375, "dark")])
-def test_axe_finds_nothing_serious(opened, scheme, width):
+def test_axe_finds_nothing_serious(open_page, scheme, width):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")
-    page = opened(
+    page = open_page(
         page_of(busy_month(issuers=12)),
         color_scheme=scheme,
         viewport={"width": width, "height": 800},
@@ -195,44 +200,47 @@ def test_axe_finds_nothing_serious(opened, scheme, width):
     for summary in page.locator("summary").all():
         summary.click()
     page.locator("#emisores tbody button").first.click()
-    found = axe.Axe().run(page).response["violations"]
+    violations = axe.Axe().run(page).response["violations"]
     assert [
-        (each["id"], [node["html"] for node in each["nodes"][:3]])
-        for each in found
-        if each["impact"] in {"serious", "critical"}
+        (violation["id"], [node["html"] for node in violation["nodes"][:3]])
+        for violation in violations
+        if violation["impact"] in {"serious", "critical"}
     ] == []
 
 
 @pytest.mark.parametrize("width", [1280, 768, 320])
-def test_no_width_makes_the_page_scroll_sideways(opened, width):
-    page = opened(page_of(busy_month()), viewport={"width": width, "height": 800})
+def test_the_page_never_scrolls_sideways(open_page, width):
+    page = open_page(page_of(busy_month()), viewport={"width": width, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
-def test_on_paper_all_rows_show_and_what_is_for_the_screen_does_not(opened):
+def test_print_has_all_rows_and_no_controls(open_page):
     report = busy_month(300)
-    page = opened(page_of(report))
+    page = open_page(page_of(report))
     page.emulate_media(media="print")
-    shows(page, 300)
+    wait_for_rows(page, 300)
     for hidden in ("#buscar", ".pager", "summary", ".skip"):
         assert not page.locator(hidden).first.is_visible()
     page.emulate_media(media="screen")
-    shows(page, A_PAGE)
+    wait_for_rows(page, PAGE_SIZE)
     page.emulate_media(media="null")
     printed = PdfReader(io.BytesIO(page.pdf(prefer_css_page_size=True)))
-    words = "\n".join(each.extract_text() for each in printed.pages)
-    assert all(issuer.rfc in words for issuer in report.issuers)
+    text = "\n".join(printed_page.extract_text() for printed_page in printed.pages)
+    assert all(issuer.rfc in text for issuer in report.issuers)
     assert (printed.pages[0].mediabox.width, printed.pages[0].mediabox.height) == (612, 792)
-    headed = [each.extract_text().startswith("Cuenta RFC Timbres") for each in printed.pages]
-    assert sum(headed) > 5
-    assert rows(page) == A_PAGE
+    has_heading = [
+        printed_page.extract_text().startswith("Cuenta RFC Timbres")
+        for printed_page in printed.pages
+    ]
+    assert sum(has_heading) > 5
+    assert rows(page) == PAGE_SIZE
 
 
-def test_paper_has_an_end(opened):
-    page = opened(many()[1])
+def test_print_has_a_maximum_number_of_rows(open_page):
+    page = open_page(large_page()[1])
     page.emulate_media(media="print")
-    shows(page, 2_000)
+    wait_for_rows(page, 2_000)
     assert page.locator("#impresos").is_visible()
     page.emulate_media(media="screen")
-    shows(page, A_PAGE)
+    wait_for_rows(page, PAGE_SIZE)
     assert not page.locator("#impresos").is_visible()

@@ -19,26 +19,30 @@ from tests.mutants.mutations import MUTATIONS, Mutation
 
 ROOT = Path(__file__).parents[2]
 SURVIVED, KILLED, BROKEN = "SURVIVED", "killed", "DOES NOT APPLY"
-_SECONDS = 300
+_TIMEOUT_SECONDS = 300
 
 
 def main() -> int:
     """Try the mutations whose names contain one of the arguments, or all of them."""
-    chosen = [m for m in MUTATIONS if not sys.argv[1:] or any(a in m.name for a in sys.argv[1:])]
+    chosen = [
+        mutation
+        for mutation in MUTATIONS
+        if not sys.argv[1:] or any(argument in mutation.name for argument in sys.argv[1:])
+    ]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        outcomes = dict(zip(chosen, _printed(chosen, pool), strict=True))
-    bad = [m for m, outcome in outcomes.items() if outcome != KILLED]
-    print(f"\n{len(chosen) - len(bad)} of {len(chosen)} mutations killed.")
-    return 1 if bad or not chosen else 0
+        outcomes = dict(zip(chosen, _run_and_print(chosen, pool), strict=True))
+    survivors = [mutation for mutation, outcome in outcomes.items() if outcome != KILLED]
+    print(f"\n{len(chosen) - len(survivors)} of {len(chosen)} mutations killed.")
+    return 1 if survivors or not chosen else 0
 
 
-def _printed(mutations: list[Mutation], pool: ThreadPoolExecutor) -> Iterator[str]:
-    for mutation, outcome in zip(mutations, pool.map(_try, mutations), strict=True):
+def _run_and_print(mutations: list[Mutation], pool: ThreadPoolExecutor) -> Iterator[str]:
+    for mutation, outcome in zip(mutations, pool.map(_run, mutations), strict=True):
         print(f"{outcome:15} {mutation.name}", flush=True)
         yield outcome
 
 
-def _try(mutation: Mutation) -> str:
+def _run(mutation: Mutation) -> str:
     with tempfile.TemporaryDirectory(prefix="timbres-mutant-") as folder:
         copy = Path(folder)
         _copy_checkout(copy)
@@ -53,14 +57,19 @@ def _try(mutation: Mutation) -> str:
         command += ["--hypothesis-seed=1", *mutation.tests]
         try:
             result = subprocess.run(
-                command, cwd=copy, capture_output=True, text=True, timeout=_SECONDS, check=False
+                command,
+                cwd=copy,
+                capture_output=True,
+                text=True,
+                timeout=_TIMEOUT_SECONDS,
+                check=False,
             )
         except subprocess.TimeoutExpired:
-            # A mutation without an end is noticed, too.
+            # A mutation that never ends is detected as well.
             return KILLED
     if result.returncode in (0, 1):
         return SURVIVED if result.returncode == 0 else KILLED
-    # Neither passed nor failed: the tests were not found or could not be collected.
+    # Neither passed nor failed: pytest did not find or collect the tests.
     print(result.stdout[-2000:], result.stderr[-2000:], file=sys.stderr)
     return BROKEN
 

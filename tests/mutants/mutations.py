@@ -1,4 +1,4 @@
-"""The mutations: what is broken, and which tests must fail because of it."""
+"""Mutations of the code, and the tests that must detect them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Edit:
-    """In the file ``path``, ``old``, which is there once, becomes ``new``."""
+    """Replaces ``old``, which must occur exactly once in the file ``path``, with ``new``."""
 
     path: str
     old: str
@@ -16,7 +16,7 @@ class Edit:
 
 @dataclass(frozen=True)
 class Mutation:
-    """A property that is broken by ``edits``, and ``tests`` (of pytest) that must detect it."""
+    """Edits that break a property, and the pytest arguments of the tests that must detect it."""
 
     name: str
     edits: tuple[Edit, ...]
@@ -51,17 +51,17 @@ OF_THE_RULES = "tests/unit/test_domain_contract.py"
 
 
 def contract(name: str, path: str, old: str, new: str, *tests: str) -> Mutation:
-    """Return a mutation of one place of the contract code."""
+    """Return a mutation of the contract code."""
     return Mutation(f"contract: {name}", (Edit(path, old, new),), tests)
 
 
 def credentials(name: str, path: str, old: str, new: str) -> Mutation:
-    """Return a mutation of one place of the code that keeps a PAC from locking an account."""
+    """Return a mutation of the code that prevents account lockouts."""
     return Mutation(f"credentials: {name}", (Edit(path, old, new),), (LOCKOUT,))
 
 
 def run(name: str, path: str, old: str, new: str, *tests: str) -> Mutation:
-    """Return a mutation of one place of the daily and monthly runs."""
+    """Return a mutation of the daily and monthly runs."""
     return Mutation(f"run: {name}", (Edit(path, old, new),), tests)
 
 
@@ -81,7 +81,7 @@ MUTATIONS = (
         TORTURE,
     ),
     contract(
-        "no settling time",
+        "no verification window",
         RULES,
         "window_passed = at - sent_at >= window",
         "window_passed = True",
@@ -115,7 +115,7 @@ MUTATIONS = (
         TORTURE,
     ),
     contract(
-        "a rejection after a doubt is not published",
+        "a rejection after an unknown outcome is not published",
         RULES,
         'elif self.step in ("reject-by-count", "settle-rejected"):',
         'elif self.step in ("reject-by-count", "settle-rejected") and self.published_events:',
@@ -158,7 +158,7 @@ MUTATIONS = (
         TORTURE,
     ),
     contract(
-        "a cut request counts as rejected",
+        "a lost response counts as a rejection",
         SERVICE,
         "            if not error.problem_type.may_have_taken_effect:\n",
         "            if True:\n",
@@ -180,21 +180,21 @@ MUTATIONS = (
         TORTURE,
     ),
     contract(
-        "the lock is an account name's",
+        "the lock belongs to the account name",
         JOURNAL,
         'return {"account": _login(contract), "entry": f"in-flight#{contract.rfc}"}',
         'return {"account": contract.account, "entry": f"in-flight#{contract.rfc}"}',
         EVIDENCE,
     ),
     contract(
-        "the day is an account name's",
+        "the daily limit belongs to the account name",
         JOURNAL,
         'return {"account": _login(contract), "entry": f"day#{contract.created_at.date()}"}',
         'return {"account": contract.account, "entry": f"day#{contract.created_at.date()}"}',
         EVIDENCE,
     ),
     contract(
-        "a login is its password",
+        "a login is the password",
         ACCOUNT,
         "user = self.credentials[self.pac.credentials[0]]",
         "user = self.credentials[self.pac.credentials[-1]]",
@@ -255,7 +255,7 @@ MUTATIONS = (
         EVIDENCE,
     ),
     contract(
-        "a settlement needs the secret",
+        "a settlement requires the secret",
         SERVICE,
         "        if entry is None:\n            # A contract outlives",
         "        if entry is None or name:\n            # A contract outlives",
@@ -276,7 +276,7 @@ MUTATIONS = (
         EVIDENCE,
     ),
     contract(
-        "a failed condition is always another's",
+        "a failed condition always means another writer",
         WRITES,
         "return WriteResult(bool(item) and applied.items() <= item.items(), item)",
         "return WriteResult(False, item)",
@@ -296,7 +296,7 @@ MUTATIONS = (
         "            rejection = None\n",
     ),
     credentials(
-        "everybody tries a new version",
+        "every caller tries a new version",
         ACCESS,
         "            elif state.accepted or trial is not None:\n",
         "            elif True:\n",
@@ -320,7 +320,7 @@ MUTATIONS = (
         "        size = 32\n",
     ),
     credentials(
-        "a rejection is of all versions",
+        "a rejection applies to all versions",
         REJECTIONS,
         '{":account": account.name, ":version": f"{account.version}#"}',
         '{":account": account.name, ":version": ""}',
@@ -332,7 +332,7 @@ MUTATIONS = (
         "                if False:\n",
     ),
     credentials(
-        "a repeated write of a rejection is another's",
+        "a repeated write of a rejection counts as another writer",
         REJECTIONS,
         """            {"publication": token},
             **self._key(account, rejection_sort_key(account)),
@@ -374,14 +374,14 @@ MUTATIONS = (
         DAILY,
     ),
     run(
-        "a repeated start plans anew",
+        "a repeated start creates a new plan",
         RUNS,
         '"attribute_not_exists(plan_id)")',
         '"attribute_not_exists(no_plan)")',
         DAILY,
     ),
     run(
-        "a result is added for each delivery of its message",
+        "a result is added on each delivery of its message",
         RUNS,
         'return self._step(batch.id.run, entry, values, "version = :stored", operands=operands)',
         'return self._step(batch.id.run, entry, values, "version <= :stored OR version > :stored", '
@@ -389,7 +389,7 @@ MUTATIONS = (
         DAILY,
     ),
     run(
-        "the end of a run is another's after a lost response",
+        "a lost response loses the finalization of a run",
         RUNS,
         "return conditional_write(self._dynamodb.update_item, values, **step).applied",
         'return conditional_write(self._dynamodb.update_item, {"finalizer": ""}, **step).applied',
@@ -404,14 +404,14 @@ MUTATIONS = (
         MAILS,
     ),
     run(
-        "an event names what it finds when it is published",
+        "an event lists the reports as of its publication",
         MONTHLY,
         "yield replace(report, status=PENDING, object_version=None, error=None, differences=None)",
         "yield report",
         "tests/unit/test_monthly_reports.py",
     ),
     run(
-        "contradictory answers are figures",
+        "contradictory responses are accepted",
         BALANCE,
         "return transactions == consumed",
         "return True",

@@ -1,7 +1,7 @@
-"""The PACs' tables of response codes, copied from their pages, and what each row must mean.
+"""The PACs' tables of response codes, copied from their pages, and the expected error of each row.
 
-A row of a page is its first line's text up to the description. `EXPECTED` says for every row
-what a caller of Timbres gets; `rows()` gives both together, and fails on a row without one.
+A row is the first line of a page's row, up to the description. `EXPECTED` has the error that a
+caller of Timbres gets for each row; `rows()` combines both and fails if a row has no error.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ AGREGAR_CONTRATO = "Utilerias.agregarContrato"
 
 @dataclass(frozen=True)
 class Page:
-    """One table of one page: HTTP code, error code, meaning, description; or code — text."""
+    """A table of a page: HTTP code, error code, meaning, description; or code — text."""
 
     title: str
     pac: str
@@ -135,7 +135,7 @@ a la que pertenece el API KEY.
 
 
 class Meaning(NamedTuple):
-    """What a caller gets for a code."""
+    """The error that a caller gets for a code."""
 
     code: str
     status: int
@@ -183,36 +183,36 @@ EXPECTED = {
 
 
 class Row(NamedTuple):
-    """One documented failure."""
+    """A documented error."""
 
     page: str
     pac: str
     operation: str
     code: str
-    words: str
+    message: str
     meaning: Meaning
 
 
 def rows() -> list[Row]:
-    """Every row of every table but the 200s, which are no failures."""
-    found = []
+    """Return every row of every table, except the 200s."""
+    failures = []
     for page in PAGES:
         for line in page.table.strip().splitlines():
-            code, words = _read(page.pac, line)
+            code, message = _read(page.pac, line)
             if code != "200":
                 meaning = EXPECTED[page.operation][code]
-                found.append(Row(page.title, page.pac, page.operation, code, words, meaning))
-    return found
+                failures.append(Row(page.title, page.pac, page.operation, code, message, meaning))
+    return failures
 
 
 def documented(operation: str) -> set[str]:
-    """The codes of failures that any page documents for an operation."""
+    """Return the error codes that the pages document for an operation."""
     return {row.code for row in rows() if row.operation == operation}
 
 
 def _read(pac: str, line: str) -> tuple[str, str]:
     if pac == "solucion-factible":
-        code, words = line.split(" — ")
-        return code, words
-    status, code, words = line.split(" ", 2)
-    return (status if code == "-" else code), words
+        code, message = line.split(" — ")
+        return code, message
+    status, code, message = line.split(" ", 2)
+    return (status if code == "-" else code), message

@@ -1,4 +1,4 @@
-"""October 2026 as a report says it: two accounts, five issuers, what is known and what is not."""
+"""Samples of monthly consumption: October 2026 of two accounts and five issuers, with gaps."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from timbres.domain.month import Month
 MONTH = Month(2026, 10)
 GENERATED_AT = datetime(2026, 11, 1, 6, 0, 12, tzinfo=MEXICO_CITY)
 RC, SF = "acme-rc", "acme-sf"
-BUYER = "arn:aws:iam::111122223333:user/compras"
+CALLER = "arn:aws:iam::111122223333:user/compras"
 ROLE = "arn:aws:sts::111122223333:assumed-role/Tesoreria/ana.ruiz"
 
 MOVEMENTS = (
@@ -74,7 +74,7 @@ CONTRACTS = (
         rfc="ÑAN840101AB1",
         stamps=2000,
         status="confirmed",
-        requested_by=BUYER,
+        requested_by=CALLER,
         created_at=datetime(2026, 10, 5, 9, 41, 7, tzinfo=MEXICO_CITY),
         id="20261005T154107-5f0c2a",
     ),
@@ -89,7 +89,7 @@ CONTRACTS = (
     ),
 )
 
-# What begins a formula, looks like markup or a link, or breaks a line or a cell.
+# Texts that start a formula, look like markup or a link, or break a line or a cell.
 NASTY = (
     "=cmd|'/c calc'!A1",
     "+52 55 1234 5678",
@@ -119,7 +119,7 @@ NASTY = (
 
 
 def _days() -> tuple[int | None, ...]:
-    """Return the movements' sum of each day, None for the days nobody knows."""
+    """Return the total of each day, None for the days without counts."""
     known: list[int | None] = []
     for number in range(1, MONTH.last_day.day + 1):
         day = date(2026, 10, number)
@@ -143,8 +143,8 @@ def small_month() -> Consumption:
     )
 
 
-def with_problem() -> Consumption:
-    """Return the month where one account's figures are missing, its PAC's words say why."""
+def month_with_problem() -> Consumption:
+    """Return the month without one account's figures, with its PAC's message as the reason."""
     sources = (
         SOURCES[0],
         replace(
@@ -157,12 +157,12 @@ def with_problem() -> Consumption:
         issuers=tuple(issuer for issuer in ISSUERS if issuer.account == RC),
         contracts=(),
         previous_total=None,
-        movements=lambda: (each for each in MOVEMENTS if each.account == RC),
+        movements=lambda: (movement for movement in MOVEMENTS if movement.account == RC),
     )
 
 
-def nothing_happened() -> Consumption:
-    """Return a month of one account in which nobody stamped anything."""
+def empty_month() -> Consumption:
+    """Return a month of one account without consumption."""
     return replace(
         small_month(),
         account=RC,
@@ -182,21 +182,21 @@ _ACCOUNTS = (
     ("acme-logistica-del-noroeste-produccion-sf", "Solución Factible", None),
     ("acme-retail-rc", "Reachcore", "prepaid"),
 )
-_BUYERS = (BUYER, ROLE, "arn:aws:iam::111122223333:user/maria.fernanda.hernandez-gutierrez")
+_CALLERS = (CALLER, ROLE, "arn:aws:iam::111122223333:user/maria.fernanda.hernandez-gutierrez")
 
 
 def busy_month(issuers: int = 40, seed: int = 7) -> Consumption:
-    """Return a month of four accounts and many issuers, few of which consume most of it."""
-    chance = random.Random(seed)
+    """Return a month of four accounts and many issuers; a few issuers consume most stamps."""
+    rng = random.Random(seed)
     movements: list[MovementLine] = []
     lines: list[IssuerLine] = []
     for rank in range(issuers):
         account, pac, _ = _ACCOUNTS[rank % len(_ACCOUNTS)]
-        rfc = _some_rfc(chance)
-        own = list(_some_movements(chance, account, rfc, 24_000 / (rank + 1) ** 0.9))
-        movements += own
-        amount = sum(movement.amount for movement in own)
-        lines.append(_some_line(chance, account, rfc, amount, pac))
+        rfc = _random_rfc(rng)
+        issuer_movements = list(_random_movements(rng, account, rfc, 24_000 / (rank + 1) ** 0.9))
+        movements += issuer_movements
+        amount = sum(movement.amount for movement in issuer_movements)
+        lines.append(_random_line(rng, account, rfc, amount, pac))
     days = [0] * MONTH.last_day.day
     for movement in movements:
         days[movement.date.day - 1] += movement.amount
@@ -219,52 +219,52 @@ def busy_month(issuers: int = 40, seed: int = 7) -> Consumption:
         ),
         issuers=tuple(lines),
         days=tuple(days),
-        contracts=tuple(_some_contracts(chance, lines)),
+        contracts=tuple(_random_contracts(rng, lines)),
         previous_total=sum(line.previous or 0 for line in lines),
         movements=lambda: iter(movements),
     )
 
 
-def _some_rfc(chance: random.Random) -> str:
-    letters = "".join(chance.choices(_LETTERS, k=chance.choice((3, 3, 3, 4))))
-    born = f"{chance.randrange(70, 100)}{chance.randrange(1, 13):02d}{chance.randrange(1, 29):02d}"
-    return f"{letters}{born}{''.join(chance.choices('ABCDEFGHJKLMN23456789', k=3))}"
+def _random_rfc(rng: random.Random) -> str:
+    letters = "".join(rng.choices(_LETTERS, k=rng.choice((3, 3, 3, 4))))
+    born = f"{rng.randrange(70, 100)}{rng.randrange(1, 13):02d}{rng.randrange(1, 29):02d}"
+    return f"{letters}{born}{''.join(rng.choices('ABCDEFGHJKLMN23456789', k=3))}"
 
 
-def _some_movements(
-    chance: random.Random, account: str, rfc: str, monthly: float
+def _random_movements(
+    rng: random.Random, account: str, rfc: str, monthly: float
 ) -> Iterator[MovementLine]:
     for number in range(1, MONTH.last_day.day + 1):
         day = date(2026, 10, number)
         weight = (0.06 if day.weekday() == 6 else 0.4 if day.weekday() == 5 else 1.0) + (
             0.9 if number >= 29 else 0.0
         )
-        amount = round(monthly / 25 * weight * chance.uniform(0.6, 1.4))
+        amount = round(monthly / 25 * weight * rng.uniform(0.6, 1.4))
         if amount:
             yield MovementLine(account, rfc, day, "Consumo de timbre", amount)
 
 
-def _some_line(chance: random.Random, account: str, rfc: str, amount: int, pac: str) -> IssuerLine:
-    previous = round(amount * chance.uniform(0.7, 1.3)) if chance.random() < 0.9 else None
+def _random_line(rng: random.Random, account: str, rfc: str, amount: int, pac: str) -> IssuerLine:
+    previous = round(amount * rng.uniform(0.7, 1.3)) if rng.random() < 0.9 else None
     if pac == "Reachcore":
         return IssuerLine(account, rfc, amount, previous)
-    available = round(amount * chance.choice((0.0, 0.1, 0.3, 1.2, 4.0, 7.5)))
+    available = round(amount * rng.choice((0.0, 0.1, 0.3, 1.2, 4.0, 7.5)))
     days = available / (amount / 31) if amount else None
     return IssuerLine(account, rfc, amount, previous, available, days)
 
 
-def _some_contracts(chance: random.Random, lines: Sequence[IssuerLine]) -> Iterator[ContractLine]:
+def _random_contracts(rng: random.Random, lines: Sequence[IssuerLine]) -> Iterator[ContractLine]:
     for number, line in enumerate(lines[: 3 * len(_ACCOUNTS) : 2]):
         yield ContractLine(
             line.account,
             line.rfc,
-            chance.choice((500, 2_000, 10_000)),
+            rng.choice((500, 2_000, 10_000)),
             ("confirmed", "confirmed", "rejected", "confirmed", "needs-review", "confirmed")[
                 number % 6
             ],
-            _BUYERS[number % len(_BUYERS)],
+            _CALLERS[number % len(_CALLERS)],
             datetime(2026, 10, 2 + 4 * number, 9, 5 * number, tzinfo=MEXICO_CITY),
-            f"0199c{number}{chance.getrandbits(104):026x}",
+            f"0199c{number}{rng.getrandbits(104):026x}",
         )
 
 
@@ -276,7 +276,7 @@ _RFCS = st.sampled_from(["A&D061009TY8", "ÑAN840101AB1", "EKU9003173C9"]) | st.
 
 @st.composite
 def months(draw: st.DrawFn) -> Consumption:
-    """A month of any movements, kinds, plans and problems; its totals fit the movements."""
+    """Return a month of any movements, kinds, plans and problems; its totals agree."""
     month = Month(draw(st.integers(2011, 2099)), draw(st.integers(1, 12)))
     last = month.last_day.day
     movements = draw(
@@ -316,7 +316,7 @@ def months(draw: st.DrawFn) -> Consumption:
         rfc=_RFCS,
         stamps=st.integers(1, 10**6),
         status=st.sampled_from(["confirmed", "pending", "a third"]),
-        requested_by=st.sampled_from([BUYER, ROLE]) | _TEXTS,
+        requested_by=st.sampled_from([CALLER, ROLE]) | _TEXTS,
         created_at=st.just(GENERATED_AT),
         id=_TEXTS,
     )

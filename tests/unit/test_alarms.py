@@ -1,4 +1,4 @@
-"""The alarms: each watches what there is, whatever there is is watched, and each is explained."""
+"""Alarms: each resource is monitored, each alarm has a metric and a runbook section."""
 
 from __future__ import annotations
 
@@ -27,13 +27,15 @@ TRIGGERS = [
     for name, event in properties.get("Events", {}).items()
 ]
 QUEUES = of_type("AWS::SQS::Queue")
-BEHIND = {properties["Queue"]["Fn::GetAtt"][0] for _, kind, properties in TRIGGERS if kind == "SQS"}
-WATCHED = {metric for alarm in ALARMS.values() for metric in metrics_of(alarm)}
+QUEUES_WITH_WORKER = {
+    properties["Queue"]["Fn::GetAtt"][0] for _, kind, properties in TRIGGERS if kind == "SQS"
+}
+MONITORED = {metric for alarm in ALARMS.values() for metric in metrics_of(alarm)}
 RUNBOOK = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
 
 VISIBLE = "ApproximateNumberOfMessagesVisible"
 
-# What AWS's documentation says of its metrics: which dimensions name one together.
+# AWS's documented metrics, each with the dimensions that identify it.
 DOCUMENTED = {
     "AWS/Lambda": ({"Errors", "Throttles", "Duration"}, {"FunctionName"}),
     "AWS/SQS": (
@@ -50,7 +52,7 @@ DOCUMENTED = {
         },
         {"ScheduleGroup"},
     ),
-    # Of a bus of one's own; a rule of the default bus has RuleName alone.
+    # For a custom bus; a rule of the default bus has RuleName alone.
     "AWS/Events": (
         {"FailedInvocations", "InvocationsFailedToBeSentToDlq"},
         {"EventBusName", "RuleName"},
@@ -58,13 +60,13 @@ DOCUMENTED = {
 }
 
 
-def watches(namespace: str, name: str, **dimensions: str) -> bool:
-    return Metric(namespace, name, frozenset(dimensions.items())) in WATCHED
+def is_monitored(namespace: str, name: str, **dimensions: str) -> bool:
+    return Metric(namespace, name, frozenset(dimensions.items())) in MONITORED
 
 
-@pytest.mark.parametrize("metric", sorted({*WATCHED, *on_the_dashboard()}, key=str), ids=str)
-def test_a_metric_of_aws_is_one_that_aws_documents(metric: Metric) -> None:
-    # Those of Timbres are compared with what it emits, in tests/integration/test_metrics.py.
+@pytest.mark.parametrize("metric", sorted({*MONITORED, *on_the_dashboard()}, key=str), ids=str)
+def test_an_aws_metric_is_documented(metric: Metric) -> None:
+    # tests/integration/test_metrics.py compares the metrics of Timbres with those it emits.
     if metric.namespace != "Timbres":
         names, dimensions = DOCUMENTED[metric.namespace]
         assert metric.name in names
@@ -73,28 +75,28 @@ def test_a_metric_of_aws_is_one_that_aws_documents(metric: Metric) -> None:
 
 @pytest.mark.parametrize("metric", ["Errors", "Throttles", "Duration"])
 @pytest.mark.parametrize("function", FUNCTIONS)
-def test_a_function_is_watched(function: str, metric: str) -> None:
-    assert watches("AWS/Lambda", metric, FunctionName=f"${{{function}}}")
+def test_a_function_is_monitored(function: str, metric: str) -> None:
+    assert is_monitored("AWS/Lambda", metric, FunctionName=f"${{{function}}}")
 
 
-def test_a_function_is_late_by_its_own_time_out() -> None:
+def test_the_duration_alarm_uses_each_functions_timeout() -> None:
     default = TEMPLATE["Globals"]["Function"]["Timeout"]
-    found: dict[str, int] = {}
+    limits: dict[str, int] = {}
     for alarm in ALARMS.values():
         ids = {
-            one["Id"]: _function(one["MetricStat"]["Metric"])
-            for one in alarm.get("Metrics", ())
-            if "MetricStat" in one and one["MetricStat"]["Metric"]["MetricName"] == "Duration"
+            query["Id"]: _function(query["MetricStat"]["Metric"])
+            for query in alarm.get("Metrics", ())
+            if "MetricStat" in query and query["MetricStat"]["Metric"]["MetricName"] == "Duration"
         }
         if not ids:
             continue
-        (expression,) = (one["Expression"] for one in alarm["Metrics"] if "Expression" in one)
-        each = re.findall(r"(\d+) - (\w+) / 1000", expression)
-        every = re.fullmatch(r"(\d+) - MAX\(METRICS\(\)\) / 1000", expression)
-        seconds = {name: int(of) for of, name in each} or dict.fromkeys(ids, int(every[1]))
-        found |= {ids[name]: of for name, of in seconds.items()}
-    timeouts = {name: own.get("Timeout", default) for name, own in FUNCTIONS.items()}
-    assert found == timeouts
+        (expression,) = (query["Expression"] for query in alarm["Metrics"] if "Expression" in query)
+        pairs = re.findall(r"(\d+) - (\w+) / 1000", expression)
+        maximum = re.fullmatch(r"(\d+) - MAX\(METRICS\(\)\) / 1000", expression)
+        seconds = {name: int(limit) for limit, name in pairs} or dict.fromkeys(ids, int(maximum[1]))
+        limits |= {ids[name]: limit for name, limit in seconds.items()}
+    timeouts = {name: properties.get("Timeout", default) for name, properties in FUNCTIONS.items()}
+    assert limits == timeouts
 
 
 def _function(metric: dict[str, Any]) -> str:
@@ -102,67 +104,69 @@ def _function(metric: dict[str, Any]) -> str:
 
 
 @pytest.mark.parametrize("queue", QUEUES)
-def test_a_queue_is_watched(queue: str) -> None:
-    # Whatever has no worker is where messages are put aside.
-    metric = "ApproximateAgeOfOldestMessage" if queue in BEHIND else VISIBLE
-    assert watches("AWS/SQS", metric, QueueName=f"${{{queue}.QueueName}}")
+def test_a_queue_is_monitored(queue: str) -> None:
+    # A queue without a worker is a dead letter queue.
+    metric = "ApproximateAgeOfOldestMessage" if queue in QUEUES_WITH_WORKER else VISIBLE
+    assert is_monitored("AWS/SQS", metric, QueueName=f"${{{queue}.QueueName}}")
 
 
 @pytest.mark.parametrize(
     ("name", "schedule"), [(name, own) for name, kind, own in TRIGGERS if kind == "ScheduleV2"]
 )
-def test_a_schedule_is_in_the_group_that_is_watched(name: str, schedule: dict[str, Any]) -> None:
+def test_a_schedule_is_in_the_monitored_group(name: str, schedule: dict[str, Any]) -> None:
     group = schedule["GroupName"]["Ref"]
     assert RESOURCES[group]["Type"] == "AWS::Scheduler::ScheduleGroup"
     assert schedule["DeadLetterConfig"]
     for metric in ("InvocationDroppedCount", "InvocationsFailedToBeSentToDeadLetterCount"):
-        assert watches("AWS/Scheduler", metric, ScheduleGroup=f"${{{group}}}")
+        assert is_monitored("AWS/Scheduler", metric, ScheduleGroup=f"${{{group}}}")
 
 
 @pytest.mark.parametrize(
     ("name", "rule"), [(name, own) for name, kind, own in TRIGGERS if kind == "EventBridgeRule"]
 )
-def test_a_rule_is_watched(name: str, rule: dict[str, Any]) -> None:
+def test_a_rule_is_monitored(name: str, rule: dict[str, Any]) -> None:
     names = {"EventBusName": "${Bus}", "RuleName": rule["RuleName"]["Fn::Sub"]}
     assert rule["EventBusName"] == {"Ref": "Bus"}
     for metric in ("FailedInvocations", "InvocationsFailedToBeSentToDlq"):
-        assert watches("AWS/Events", metric, **names)
+        assert is_monitored("AWS/Events", metric, **names)
 
 
-def test_the_api_is_watched_under_its_own_name() -> None:
+def test_the_api_is_monitored_under_its_own_name() -> None:
     (api,) = of_type("AWS::Serverless::Api").values()
     assert api["Name"] == {"Ref": "AWS::StackName"}
-    assert watches("AWS/ApiGateway", "5XXError", ApiName="${AWS::StackName}", Stage="${Stage}")
+    assert is_monitored("AWS/ApiGateway", "5XXError", ApiName="${AWS::StackName}", Stage="${Stage}")
 
 
 @pytest.mark.parametrize("name", ALARMS)
-def test_an_alarm_is_one_that_cloudwatch_takes_and_tells(name: str) -> None:
+def test_an_alarm_is_valid_and_notifies_the_topic(name: str) -> None:
     alarm = ALARMS[name]
     assert name.endswith("Alarm")
     assert alarm["AlarmActions"] == [{"Ref": "AlarmsTopic"}]
     assert alarm["TreatMissingData"] in ("breaching", "notBreaching")
     assert len(metrics_of(alarm)) <= 10
-    stats = [one["MetricStat"] for one in alarm.get("Metrics", ()) if "MetricStat" in one]
-    (seconds,) = {one["Period"] for one in stats or [alarm]}
+    stats = [query["MetricStat"] for query in alarm.get("Metrics", ()) if "MetricStat" in query]
+    (seconds,) = {query["Period"] for query in stats or [alarm]}
     days = seconds * alarm["EvaluationPeriods"] / 86_400
     assert days <= (7 if seconds >= 3600 else 1)
 
 
-def test_a_line_says_why_missing_data_is_treated_as_it_is() -> None:
+def test_a_comment_gives_the_reason_for_each_treatment_of_missing_data() -> None:
     lines = (ROOT / "template.yaml").read_text(encoding="utf-8").splitlines()
     places = [n for n, line in enumerate(lines) if line.strip().startswith("TreatMissingData:")]
     assert len(places) == len(ALARMS)
     assert [n for n in places if not lines[n - 1].strip().startswith("# ")] == []
 
 
-def test_the_bill_counts_the_metrics_of_the_alarms() -> None:
-    (told,) = re.findall(r"\$0\.10 for each of their (\d+) metrics", RUNBOOK)
-    assert int(told) == sum(len(metrics_of(alarm)) for alarm in ALARMS.values())
+def test_the_cost_estimate_counts_the_metrics_of_the_alarms() -> None:
+    (documented,) = re.findall(r"\$0\.10 for each of their (\d+) metrics", RUNBOOK)
+    assert int(documented) == sum(len(metrics_of(alarm)) for alarm in ALARMS.values())
 
 
 def test_the_dashboard_shows_every_alarm() -> None:
-    (shown,) = (one["properties"]["alarms"] for one in widgets() if one["type"] == "alarm")
-    assert sorted(shown) == sorted(f"${{{name}.Arn}}" for name in ALARMS)
+    (alarms,) = (
+        widget["properties"]["alarms"] for widget in widgets() if widget["type"] == "alarm"
+    )
+    assert sorted(alarms) == sorted(f"${{{name}.Arn}}" for name in ALARMS)
 
 
 def test_the_runbook_has_a_section_for_each_alarm_and_no_other() -> None:
@@ -172,21 +176,21 @@ def test_the_runbook_has_a_section_for_each_alarm_and_no_other() -> None:
 SHELL = "\n".join(re.findall(r"^```sh\n(.*?)^```", RUNBOOK, re.MULTILINE | re.DOTALL))
 COMMANDS = re.findall(r"\baws ([a-z]+) (wait [a-z-]+|[a-z-]+)((?:(?!\baws )(?:\\\n|.))*)", SHELL)
 MODELS = botocore.session.get_session()
-# What the command line takes beside the parameters of a call.
-OF_THE_COMMAND_LINE = {"query", "output", "cli-binary-format"}
+# Options of the AWS CLI that are not parameters of an operation.
+CLI_OPTIONS = {"query", "output", "cli-binary-format"}
 
 
-def test_the_runbook_uses_only_outputs_that_there_are() -> None:
+def test_the_runbook_uses_only_existing_outputs() -> None:
     assert set(re.findall(r"\$\{?([A-Z][a-z]\w+)", SHELL)) <= set(TEMPLATE["Outputs"])
 
 
 @pytest.mark.parametrize(
-    ("service", "command", "rest"), COMMANDS, ids=[" ".join(one[:2]) for one in COMMANDS]
+    ("service", "command", "arguments"),
+    COMMANDS,
+    ids=[" ".join(command[:2]) for command in COMMANDS],
 )
-def test_a_command_of_the_runbook_is_one_that_aws_has(
-    service: str, command: str, rest: str
-) -> None:
-    given = set(re.findall(r"(?<=\s)--([a-z-]+)", rest)) - OF_THE_COMMAND_LINE
+def test_a_command_of_the_runbook_is_valid(service: str, command: str, arguments: str) -> None:
+    options = set(re.findall(r"(?<=\s)--([a-z-]+)", arguments)) - CLI_OPTIONS
     model = MODELS.get_service_model(service)
     names = {xform_name(name, "-"): name for name in model.operation_names}
     if command.startswith("wait "):
@@ -196,11 +200,11 @@ def test_a_command_of_the_runbook_is_one_that_aws_has(
     else:
         operation = names[command]
     shape = model.operation_model(operation).input_shape
-    assert shape is not None or not given
+    assert shape is not None or not options
     members = {xform_name(name, "-") for name in shape.members} if shape else set()
     required = {xform_name(name, "-") for name in shape.required_members} if shape else set()
-    assert given <= members
-    assert required <= given
+    assert options <= members
+    assert required <= options
 
 
 def test_the_runbook_has_commands() -> None:
@@ -208,6 +212,6 @@ def test_the_runbook_has_commands() -> None:
 
 
 @pytest.mark.parametrize("link", re.findall(r"\]\(#([\w-]+)\)", RUNBOOK))
-def test_a_link_within_the_runbook_leads_somewhere(link: str) -> None:
+def test_a_link_within_the_runbook_has_a_target(link: str) -> None:
     titles = re.findall(r"^#+ (.*)$", RUNBOOK, re.MULTILINE)
-    assert link in {re.sub(r"[^\w -]", "", one.lower()).replace(" ", "-") for one in titles}
+    assert link in {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}

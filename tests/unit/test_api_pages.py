@@ -1,4 +1,4 @@
-"""docs/api.md: complete, and as its sources are."""
+"""docs/api.md is complete and agrees with its sources."""
 
 from __future__ import annotations
 
@@ -36,32 +36,32 @@ def operations() -> list[tuple[str, str, dict[str, Any]]]:
 
 
 def statuses_of_codes() -> dict[str, set[str]]:
-    """Return the statuses that each code of the document comes with."""
-    found: dict[str, set[str]] = {}
+    """Return the HTTP statuses of each error code in the API description."""
+    statuses: dict[str, set[str]] = {}
     for _, _, operation in operations():
-        for status, answer in operation["responses"].items():
-            problem = answer["content"].get("application/problem+json", {"schema": {}})
+        for status, response in operation["responses"].items():
+            problem = response["content"].get("application/problem+json", {"schema": {}})
             for part in problem["schema"].get("allOf", []):
                 for code in part.get("properties", {}).get("code", {}).get("enum", []):
-                    found.setdefault(code, set()).add(status)
-    return found
+                    statuses.setdefault(code, set()).add(status)
+    return statuses
 
 
-@pytest.mark.parametrize(("method", "path"), [one[:2] for one in operations()])
-def test_every_route_stands_in_the_text(method, path):
+@pytest.mark.parametrize(("method", "path"), [route[:2] for route in operations()])
+def test_every_route_is_documented(method, path):
     assert re.search(rf"^\*\*`{method} {re.escape(path)}[`?\[]", API, re.MULTILINE)
 
 
-def test_every_error_stands_in_the_text_with_its_statuses_and_what_to_do():
+def test_every_error_is_documented_with_its_statuses_and_an_action():
     rows = re.findall(r"^\| `([a-z0-9-]+)` \| ([\d, ]+) \| (.+) \|$", API, re.MULTILINE)
-    told = {code: set(statuses.split(", ")) for code, statuses, _ in rows}
-    assert len(told) == len(rows)
-    assert told == statuses_of_codes()
-    assert all(words.strip() for _, _, words in rows)
+    documented = {code: set(statuses.split(", ")) for code, statuses, _ in rows}
+    assert len(documented) == len(rows)
+    assert documented == statuses_of_codes()
+    assert all(action.strip() for _, _, action in rows)
 
 
 @pytest.mark.parametrize(("name", "language"), [("call.py", "python"), ("Call.java", "java")])
-def test_the_programs_of_the_text_are_those_to_download(name, language):
+def test_the_programs_in_the_text_match_the_files(name, language):
     program = (ROOT / "docs" / "examples" / name).read_text(encoding="utf-8")
     assert f"```{language}\n{program}```\n" in API
     assert f"](examples/{name})" in API
@@ -90,7 +90,7 @@ def limits() -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("words", limits())
-def test_the_limits_are_those_of_the_code(words):
+@pytest.mark.parametrize("limit", limits())
+def test_the_documented_limits_match_the_code(limit):
     table = API.partition("## Limits")[2].partition("## Routes")[0]
-    assert words in table
+    assert limit in table

@@ -1,4 +1,4 @@
-"""Times of the PACs: Mexico City's, with the offset that held on that day."""
+"""PAC times: Mexico City time with the offset of that day."""
 
 from __future__ import annotations
 
@@ -65,13 +65,13 @@ def test_a_time_gets_mexico_citys_offset(text: str, iso: str) -> None:
         "ayer",
     ],
 )
-def test_anything_else_is_no_time(text: str) -> None:
+def test_any_other_text_is_rejected(text: str) -> None:
     with pytest.raises(ValueError):
         from_local(text)
 
 
 @given(st.datetimes(datetime(1970, 1, 1), datetime(2100, 1, 1)))
-def test_the_clock_on_the_wall_does_not_change(moment: datetime) -> None:
+def test_the_local_time_does_not_change(moment: datetime) -> None:
     wall = moment.replace(microsecond=0)
     assert from_local(wall.isoformat()).replace(tzinfo=None) == wall
 
@@ -79,18 +79,18 @@ def test_the_clock_on_the_wall_does_not_change(moment: datetime) -> None:
 @given(st.datetimes(datetime(1970, 1, 1), datetime(2100, 1, 1), timezones=st.timezones()))
 def test_a_time_with_an_offset_keeps_its_instant(moment: datetime) -> None:
     text = moment.astimezone(MEXICO_CITY).isoformat(timespec="microseconds")
-    # Of an hour that comes twice, two zones never call a time equal.
+    # In a repeated hour, Python never considers times of two zones equal.
     assert from_local(text).timestamp() == datetime.fromisoformat(text).timestamp()
 
 
-def test_now_is_mexico_citys_present() -> None:
-    present = now()
-    assert present.tzinfo is MEXICO_CITY
-    assert present.microsecond == 0
-    assert abs(datetime.now(MEXICO_CITY) - present) < timedelta(seconds=5)
+def test_now_is_the_current_time_in_mexico_city() -> None:
+    current = now()
+    assert current.tzinfo is MEXICO_CITY
+    assert current.microsecond == 0
+    assert abs(datetime.now(MEXICO_CITY) - current) < timedelta(seconds=5)
 
 
-def test_a_deadline_never_has_less_than_nothing_left() -> None:
+def test_the_remaining_time_is_never_negative() -> None:
     deadline = Deadline(60)
     assert 59 < deadline.remaining() <= 60
     assert 49 < deadline.before(10).remaining() <= 50

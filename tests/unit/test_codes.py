@@ -1,4 +1,4 @@
-"""The one table of errors against every row of the PACs' pages."""
+"""The error tables agree with every row of the PACs' pages."""
 
 from __future__ import annotations
 
@@ -32,26 +32,26 @@ TABLES: dict[str, dict[str, ProblemType]] = {
 PAC_OF = {page.operation: page.pac for page in PAGES}
 
 
-def test_the_pages_are_all_there() -> None:
+def test_every_page_has_its_rows() -> None:
     counts = [page.table.strip().count("\n") + 1 for page in PAGES]
     assert counts == [6, 7, 6, 7, 17, 18]
     assert len(rows()) == sum(counts) - len(PAGES)
 
 
 @pytest.mark.parametrize("row", rows(), ids=lambda row: f"{row.operation}-{row.code}")
-def test_every_documented_code_means_what_it_should(row: Row) -> None:
-    error = error_from_code(row.pac, TABLES[row.operation], row.code, row.words)
-    kind, meaning = error.problem_type, row.meaning
-    assert (kind.code, status_code(kind.code)) == (meaning.code, meaning.status)
-    assert kind.may_have_taken_effect == meaning.may_have_taken_effect
-    assert kind.retryable == meaning.retry
-    assert (kind.retry_after is not None) == meaning.wait
-    assert (error.pac, error.pac_code, error.pac_message) == (row.pac, row.code, row.words)
+def test_every_documented_code_has_its_error(row: Row) -> None:
+    error = error_from_code(row.pac, TABLES[row.operation], row.code, row.message)
+    problem_type, meaning = error.problem_type, row.meaning
+    assert (problem_type.code, status_code(problem_type.code)) == (meaning.code, meaning.status)
+    assert problem_type.may_have_taken_effect == meaning.may_have_taken_effect
+    assert problem_type.retryable == meaning.retry
+    assert (problem_type.retry_after is not None) == meaning.wait
+    assert (error.pac, error.pac_code, error.pac_message) == (row.pac, row.code, row.message)
     assert row.pac in error.detail
-    assert row.words in error.detail
+    assert row.message in error.detail
 
 
-def test_no_row_is_of_our_own_making() -> None:
+def test_every_mapped_code_is_documented() -> None:
     assert set(reachcore_codes.ERRORS.by_code) | set(reachcore_codes.STATEMENT_ERRORS.by_code) == (
         documented(SALDOS) | documented(STATEMENT)
     )
@@ -67,7 +67,7 @@ def test_rejected_credentials_are_never_retried() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "code", "status", "effect", "retry", "wait"),
+    ("problem_type", "code", "status", "effect", "retry", "wait"),
     [
         (codes.UNREACHABLE, "pac-unreachable", 503, False, True, True),
         (codes.TIMEOUT, "pac-timeout", 504, True, True, False),
@@ -76,12 +76,12 @@ def test_rejected_credentials_are_never_retried() -> None:
     ],
     ids=lambda value: getattr(value, "code", None),
 )
-def test_what_a_connection_can_say(
-    kind: ProblemType, code: str, status: int, effect: bool, retry: bool, wait: bool
+def test_connection_errors(
+    problem_type: ProblemType, code: str, status: int, effect: bool, retry: bool, wait: bool
 ) -> None:
-    assert (kind.code, status_code(kind.code)) == (code, status)
-    assert (kind.may_have_taken_effect, kind.retryable) == (effect, retry)
-    assert (kind.retry_after is not None) == wait
+    assert (problem_type.code, status_code(problem_type.code)) == (code, status)
+    assert (problem_type.may_have_taken_effect, problem_type.retryable) == (effect, retry)
+    assert (problem_type.retry_after is not None) == wait
 
 
 @pytest.mark.parametrize("operation", TABLES)
@@ -101,7 +101,7 @@ def test_an_undocumented_code_is_a_protocol_error(operation: str, code: str) -> 
 
 
 @pytest.mark.parametrize("code", ["501", "502", "503", "504", "520", "599"])
-def test_a_gateway_in_front_of_reachcore_counts_as_its_500(code: str) -> None:
+def test_any_http_5xx_of_reachcore_counts_as_its_500(code: str) -> None:
     error = error_from_code("reachcore", reachcore_codes.ERRORS, code, None)
     assert (error.problem_type.code, error.pac_code) == ("pac-error", code)
     assert error.problem_type.retryable
@@ -113,11 +113,11 @@ def test_solucion_factible_has_no_other_500s(code: str) -> None:
     assert error.problem_type.code == "pac-protocol-error"
 
 
-# ------------------------------------------------------------------- the PAC's own words
+# ------------------------------------------------------------------- the PAC's messages
 
 
 @pytest.mark.parametrize(
-    ("words", "shown"),
+    ("message", "expected"),
     [
         (None, None),
         ("", None),
@@ -133,38 +133,36 @@ def test_solucion_factible_has_no_other_500s(code: str) -> None:
         ("x" * 1000, "x" * 300),
     ],
 )
-def test_words_are_cleaned(words: str | None, shown: str | None) -> None:
-    assert sanitize_message(words) == shown
-    error = error_from_code("reachcore", reachcore_codes.ERRORS, "500", words)
-    assert error.pac_message == shown
+def test_messages_are_sanitized(message: str | None, expected: str | None) -> None:
+    assert sanitize_message(message) == expected
+    error = error_from_code("reachcore", reachcore_codes.ERRORS, "500", message)
+    assert error.pac_message == expected
     assert "None" not in error.detail
 
 
 @given(st.text(max_size=400))
-def test_words_come_on_one_printable_line_of_bounded_length(words: str) -> None:
-    shown = sanitize_message(words)
-    assert shown != ""
-    if shown is not None:
-        assert shown.isprintable()
-        assert len(shown) <= 300
-        assert sanitize_message(shown) == shown.strip() or len(shown) == 300
+def test_a_message_is_one_printable_line_of_limited_length(message: str) -> None:
+    sanitized = sanitize_message(message)
+    assert sanitized != ""
+    if sanitized is not None:
+        assert sanitized.isprintable()
+        assert len(sanitized) <= 300
+        assert sanitize_message(sanitized) == sanitized.strip() or len(sanitized) == 300
 
 
 @given(st.text(max_size=50), st.none() | st.text(max_size=50))
 @example("5\x1f0", None)
-def test_any_code_and_any_words_make_one_bounded_printable_line(
-    code: str, words: str | None
-) -> None:
+def test_any_code_and_message_make_a_printable_detail(code: str, message: str | None) -> None:
     for pac, table in (
         ("reachcore", reachcore_codes.ERRORS),
         ("solucion-factible", solucion_factible_codes.ERRORS),
     ):
-        error = error_from_code(pac, table, code, words)
+        error = error_from_code(pac, table, code, message)
         assert error.detail.isprintable()
         assert (error.pac_code or "").isprintable()
 
 
-def test_a_protocol_error_says_what_is_off() -> None:
+def test_a_protocol_error_names_the_problem() -> None:
     error = protocol_error("reachcore", "Detalle is missing or is not a list")
     assert error.problem_type.code == "pac-protocol-error"
     assert (error.pac, error.pac_code, error.pac_message) == ("reachcore", None, None)

@@ -1,4 +1,4 @@
-"""Conditional writes and transactions whose response is lost, or that are throttled."""
+"""Conditional writes and transactions: lost responses and throttling."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def writer(code: str | None, item: dict[str, Any] | None = None) -> Callable[...
         pytest.param(FAILED, None, False, id="no item"),
     ],
 )
-def test_a_failed_condition_is_compared_with_what_was_written(
+def test_after_a_failed_condition_the_item_is_compared(
     code: str | None, item: dict[str, Any] | None, applied: bool
 ) -> None:
     result = conditional_write(writer(code, item), {"a": 1}, TableName="t")
@@ -59,7 +59,7 @@ class Transactions:
 
     def transact_write_items(
         self,
-        TransactItems: list[Any],  # noqa: N803 boto3's
+        TransactItems: list[Any],  # noqa: N803 boto3's name
         ClientRequestToken: str,  # noqa: N803
     ) -> None:
         self.tokens.append(ClientRequestToken)
@@ -78,10 +78,12 @@ CANCELLED = "TransactionCanceledException"
 
 @pytest.fixture
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    kept: list[float] = []
-    monkeypatch.setattr(timbres.repositories.dynamodb.time, "sleep", kept.append)
-    monkeypatch.setattr(timbres.repositories.dynamodb.random, "uniform", lambda _least, most: most)
-    return kept
+    recorded: list[float] = []
+    monkeypatch.setattr(timbres.repositories.dynamodb.time, "sleep", recorded.append)
+    monkeypatch.setattr(
+        timbres.repositories.dynamodb.random, "uniform", lambda _minimum, maximum: maximum
+    )
+    return recorded
 
 
 @pytest.mark.parametrize(
@@ -96,26 +98,26 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     ],
     ids=" ".join,
 )
-def test_a_transaction_that_may_succeed_later_is_repeated(
+def test_a_transient_failure_of_a_transaction_is_retried(
     failure: tuple[str, ...], pauses: list[float]
 ) -> None:
     client = Transactions(failure, failure)
     assert transact_write(client, [{}, {}]) == set()
     assert len(client.tokens) == 3
-    assert len(set(client.tokens)) == 1, "one token, so that it is applied once"
+    assert len(set(client.tokens)) == 1, "the same token, so that it is applied once"
     assert len(pauses) == 2
 
 
 def test_throttling_is_waited_for_longer_than_a_conflict(pauses: list[float]) -> None:
     conflict, throttled = (CANCELLED, "TransactionConflict"), (CANCELLED, "ThrottlingError")
     transact_write(Transactions(*[conflict] * 7), [{}])
-    of_conflicts = sum(pauses)
+    conflict_seconds = sum(pauses)
     pauses.clear()
     transact_write(Transactions(*[throttled] * 7), [{}])
-    assert sum(pauses) > 3 * of_conflicts
+    assert sum(pauses) > 3 * conflict_seconds
 
 
-def test_a_failed_condition_is_reported_and_not_repeated(pauses: list[float]) -> None:
+def test_a_failed_condition_is_reported_and_not_retried(pauses: list[float]) -> None:
     client = Transactions((CANCELLED, "ConditionalCheckFailed", "TransactionConflict", "None"))
     assert transact_write(client, [{}, {}, {}]) == {0}
     assert pauses == []
@@ -130,7 +132,7 @@ def test_a_failed_condition_is_reported_and_not_repeated(pauses: list[float]) ->
     ],
     ids=["denied", "invalid", "no end"],
 )
-def test_what_no_repetition_helps_is_raised(
+def test_a_permanent_failure_is_raised(
     failures: list[tuple[str, ...]], pauses: list[float]
 ) -> None:
     with pytest.raises(ClientError):

@@ -1,4 +1,4 @@
-"""The search for credentials finds them in every form, and nothing else."""
+"""The search finds credentials in every encoding, and nothing else."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from xml.sax.saxutils import escape, quoteattr
 import pytest
 from tests.credential_search import Search, forms
 
-# One with twelve letters and digits in a row, and one that every escaping breaks up.
+# The first has twelve letters and digits in a row; every encoding splits the second.
 SECRETS = ('ñ&<"/+ %4f1c9a07b2d8e3', "ñ&<\"/+ %'>?a1é=b")
 
 
@@ -31,7 +31,7 @@ def page(text: str) -> bytes:
     return b"%PDF-1.7\n1 0 obj\nstream\n" + zlib.compress(text.encode()) + b"\nendstream\n"
 
 
-WAYS: dict[str, Callable[[str], str | bytes]] = {
+ENCODINGS: dict[str, Callable[[str], str | bytes]] = {
     "raw": lambda s: s,
     "latin-1": lambda s: s.encode("latin-1"),
     "utf-16": lambda s: s.encode("utf-16"),
@@ -39,7 +39,7 @@ WAYS: dict[str, Callable[[str], str | bytes]] = {
     "percent, slashes kept": quote,
     "percent, lower": lambda s: _lower(quote(s, safe="")),
     "percent, latin-1": lambda s: quote(s, safe="", encoding="latin-1"),
-    "percent, every byte": lambda s: "".join(f"%{one:02X}" for one in s.encode()),
+    "percent, every byte": lambda s: "".join(f"%{byte:02X}" for byte in s.encode()),
     "form": quote_plus,
     "xml": escape,
     "xml attribute": quoteattr,
@@ -76,34 +76,34 @@ def _lower(text: str) -> str:
     )
 
 
-def around(written: str | bytes) -> bytes:
-    """Return what was written in the middle of other text, unless it is a file of its own."""
-    data = written.encode() if isinstance(written, str) else written
+def embed(text: str | bytes) -> bytes:
+    """Return a text inside a log line; return a compressed file or a PDF as it is."""
+    data = text.encode() if isinstance(text, str) else text
     compressed = data[:2] in (b"\x1f\x8b", b"PK") or data[:5] == b"%PDF-"
     return data if compressed else b'{"level":"INFO","x":"' + data + b'"}\n'
 
 
 @pytest.mark.parametrize("secret", SECRETS, ids=["with a core", "without"])
-@pytest.mark.parametrize("way", WAYS)
-def test_a_credential_is_found(secret: str, way: str) -> None:
-    found = Search({"the password": secret}).found(around(WAYS[way](secret)))
-    assert found
-    assert all(one.startswith("the password (") for one in found)
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_a_credential_is_found(secret: str, encoding: str) -> None:
+    matches = Search({"the password": secret}).found(embed(ENCODINGS[encoding](secret)))
+    assert matches
+    assert all(match.startswith("the password (") for match in matches)
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_another_is_not_found(way: str) -> None:
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_another_credential_is_not_found(encoding: str) -> None:
     search = Search(dict(zip("ab", SECRETS, strict=True)))
     for secret in SECRETS:
         other = secret.translate(str.maketrans("014abcdé", "576defca"))
-        assert search.found(around(WAYS[way](other))) == []
+        assert search.found(embed(ENCODINGS[encoding](other))) == []
 
 
-def test_a_credential_is_named_with_the_way_it_is_written() -> None:
+def test_a_match_names_the_credential_and_its_encoding() -> None:
     assert Search({"key": SECRETS[0]}).found(base64.b64encode(b"1" + SECRETS[0].encode())) != []
     assert Search({"key": SECRETS[0]}).found(SECRETS[0]) == ["key (as it is)"]
 
 
-def test_what_is_too_short_to_be_looked_for_is_said() -> None:
+def test_a_short_credential_raises_an_error() -> None:
     with pytest.raises(ValueError, match="too short"):
         forms("a1234")

@@ -1,4 +1,4 @@
-"""Periods: from one day to another, both counted in, 30 days unless they are said."""
+"""Date ranges: both days are included; the default is 30 days."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TODAY = date(2026, 11, 21)
 
 
 @pytest.mark.parametrize(
-    ("first", "last", "period"),
+    ("first", "last", "expected"),
     [
         (None, None, ("2026-10-23", "2026-11-21")),
         (None, "2026-03-01", ("2026-01-31", "2026-03-01")),
@@ -25,18 +25,18 @@ TODAY = date(2026, 11, 21)
         ("2026-02-28", "2026-02-28", ("2026-02-28", "2026-02-28")),
         ("2024-02-29", "2024-03-01", ("2024-02-29", "2024-03-01")),
         ("2011-01-01", "2011-01-02", ("2011-01-01", "2011-01-02")),
-        # What has not come yet has no snapshots, and is no mistake.
+        # A future range is valid; it has no snapshots.
         (None, "2027-01-01", ("2026-12-03", "2027-01-01")),
         (None, "2011-01-01", ("2010-12-03", "2011-01-01")),
         ("9999-12-31", "9999-12-31", ("9999-12-31", "9999-12-31")),
     ],
 )
-def test_periods(first: str | None, last: str | None, period: tuple[str, str]) -> None:
+def test_valid_ranges(first: str | None, last: str | None, expected: tuple[str, str]) -> None:
     begin, end = parse_date_range(first, last, TODAY)
-    assert (begin.isoformat(), end.isoformat()) == period
+    assert (begin.isoformat(), end.isoformat()) == expected
 
 
-def test_thirty_days_are_thirty_days() -> None:
+def test_the_default_is_thirty_days() -> None:
     begin, end = parse_date_range(None, None, TODAY)
     assert (end - begin).days + 1 == 30
 
@@ -49,7 +49,7 @@ def test_thirty_days_are_thirty_days() -> None:
      "0001-01-01", "-2026-11-01", "2026‐11‐01"],
 )  # fmt: skip
 @pytest.mark.parametrize("field", ["from", "to"])
-def test_no_days(field: str, text: str) -> None:
+def test_invalid_days_are_rejected(field: str, text: str) -> None:
     with pytest.raises(TimbresError) as caught:
         parse_date_range(text if field == "from" else None, text if field == "to" else None, TODAY)
     assert (caught.value.problem_type.code, status_code(caught.value.problem_type.code)) == (
@@ -64,14 +64,14 @@ def test_no_days(field: str, text: str) -> None:
 @pytest.mark.parametrize(
     ("first", "last"), [("2026-11-02", "2026-11-01"), ("2026-11-22", None), ("2027-01-01", None)]
 )
-def test_an_end_before_its_beginning(first: str, last: str | None) -> None:
+def test_an_end_before_the_start_is_rejected(first: str, last: str | None) -> None:
     with pytest.raises(TimbresError, match="is after") as caught:
         parse_date_range(first, last, TODAY)
     assert (caught.value.problem_type.code, caught.value.field) == ("parameter-invalid", "from")
 
 
 @pytest.mark.parametrize(("days", "fits"), [(399, True), (400, True), (401, False), (9999, False)])
-def test_four_hundred_days_at_most(days: int, fits: bool) -> None:
+def test_a_range_has_at_most_400_days(days: int, fits: bool) -> None:
     first = date(2015, 1, 1)
     last = first + timedelta(days=days - 1)
     if fits:
@@ -86,7 +86,7 @@ texts = st.none() | st.text(max_size=12) | st.dates().map(date.isoformat)
 
 
 @given(texts, texts)
-def test_whatever_is_asked_for_is_a_period_or_refused(first: str | None, last: str | None) -> None:
+def test_any_input_is_a_range_or_an_error(first: str | None, last: str | None) -> None:
     try:
         begin, end = parse_date_range(first, last, TODAY)
     except TimbresError:

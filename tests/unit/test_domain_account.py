@@ -1,4 +1,4 @@
-"""Secrets of accounts: what is right is read, what is wrong is named and never shown."""
+"""Account secrets: valid ones are read; errors name the field and show no credential."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ def factible(**changes: Any) -> Account:
     return parse_account("acme", json.dumps({**SF, **changes}), PACS, "v1")
 
 
-def sandbox(endpoint: Any, **changes: Any) -> Account:
+def sandbox_account(endpoint: Any, **changes: Any) -> Account:
     return account(environment="sandbox", endpoint=endpoint, **changes)
 
 
-def refused(secret: Any, *hidden: str) -> TimbresError:
-    """The refusal of a secret, which holds nothing of what the secret holds."""
+def secret_error(secret: Any, *hidden: str) -> TimbresError:
+    """Return the error of an invalid secret; check that it shows no credential."""
     text = secret if isinstance(secret, str) else json.dumps(secret)
     with pytest.raises(TimbresError) as caught:
         parse_account("acme", text, PACS)
@@ -70,31 +70,31 @@ def refused(secret: Any, *hidden: str) -> TimbresError:
 
 @pytest.mark.parametrize("environment", ["uat", "production"])
 def test_an_account_at_reachcore(environment: str) -> None:
-    made = account(environment=environment)
-    assert made.name == "acme"
-    assert made.pac is PACS["reachcore"]
-    assert made.environment == environment
-    assert made.credentials == {"api_key": KEY}
-    assert made.version == "v1"
-    assert (made.endpoint, made.low_stamps, made.live_wsdl) == (None, None, False)
+    result = account(environment=environment)
+    assert result.name == "acme"
+    assert result.pac is PACS["reachcore"]
+    assert result.environment == environment
+    assert result.credentials == {"api_key": KEY}
+    assert result.version == "v1"
+    assert (result.endpoint, result.low_stamps, result.live_wsdl) == (None, None, False)
 
 
 @pytest.mark.parametrize("environment", ["testing", "production"])
 def test_an_account_at_solucion_factible(environment: str) -> None:
-    made = factible(environment=environment)
-    assert made.pac is PACS["solucion-factible"]
-    assert made.environment == environment
-    assert made.credentials == {"username": USERNAME, "password": PASSWORD}
+    result = factible(environment=environment)
+    assert result.pac is PACS["solucion-factible"]
+    assert result.environment == environment
+    assert result.credentials == {"username": USERNAME, "password": PASSWORD}
 
 
-def test_fields_of_no_meaning_are_passed_over() -> None:
+def test_unknown_fields_are_ignored() -> None:
     assert account(comment="of the finance team", username=7).credentials == {"api_key": KEY}
 
 
 @pytest.mark.parametrize("secret", [RC, SF], ids=["reachcore", "solucion-factible"])
-def test_no_credential_shows_in_an_account(secret: dict[str, str]) -> None:
-    made = parse_account("acme", json.dumps(secret), PACS)
-    for text in (str(made), repr(made), f"{made}", f"{[made]}"):
+def test_an_account_shows_no_credential(secret: dict[str, str]) -> None:
+    result = parse_account("acme", json.dumps(secret), PACS)
+    for text in (str(result), repr(result), f"{result}", f"{[result]}"):
         assert "acme" in text
         assert not any(credential in text for credential in CREDENTIALS)
 
@@ -106,7 +106,7 @@ def test_no_credential_shows_in_an_account(secret: dict[str, str]) -> None:
     ids=[f"{s['pac']}-{name}" for s in (RC, SF) for name in s],
 )
 def test_every_field_must_be_a_text(secret: dict[str, str], field: str, value: object) -> None:
-    error = refused({**secret, field: value})
+    error = secret_error({**secret, field: value})
     assert error.field == field
     assert field in error.detail
 
@@ -117,13 +117,13 @@ def test_every_field_must_be_a_text(secret: dict[str, str], field: str, value: o
     ids=[f"{s['pac']}-{name}" for s in (RC, SF) for name in s],
 )
 def test_every_field_must_be_there(secret: dict[str, str], field: str) -> None:
-    error = refused({name: value for name, value in secret.items() if name != field})
+    error = secret_error({name: value for name, value in secret.items() if name != field})
     assert error.field == field
 
 
 @pytest.mark.parametrize("pac", ["Reachcore", "sovos", "solucion_factible", " reachcore", "pac"])
 def test_only_two_pacs_are_known(pac: str) -> None:
-    error = refused({**RC, "pac": pac})
+    error = secret_error({**RC, "pac": pac})
     assert error.field == "pac"
     assert "reachcore, solucion-factible" in error.detail
 
@@ -141,7 +141,7 @@ def test_only_two_pacs_are_known(pac: str) -> None:
 def test_each_pac_has_its_environments(
     secret: dict[str, str], environment: str, expected: str
 ) -> None:
-    error = refused({**secret, "environment": environment})
+    error = secret_error({**secret, "environment": environment})
     assert error.field == "environment"
     assert expected in error.detail
 
@@ -153,14 +153,14 @@ def test_each_pac_has_its_environments(
      "s3cret ", "\N{NO-BREAK SPACE}s3cret", "   "],
 )  # fmt: skip
 @pytest.mark.parametrize("field", ["api_key", "username", "password"])
-def test_credentials_hold_no_line_breaks_and_no_blanks_around(field: str, bad: str) -> None:
+def test_credentials_have_no_line_breaks_and_no_outer_blanks(field: str, bad: str) -> None:
     secret = RC if field == "api_key" else SF
-    assert refused({**secret, field: bad}, "s3cret", "s3c").field == field
+    assert secret_error({**secret, field: bad}, "s3cret", "s3c").field == field
 
 
 @pytest.mark.parametrize("bad", ["clave-ñ-s3cret", "s3cret–x", "s3cret😀"])
 def test_an_api_key_travels_in_a_header_and_is_ascii(bad: str) -> None:
-    error = refused({**RC, "api_key": bad}, bad, "s3cret")
+    error = secret_error({**RC, "api_key": bad}, bad, "s3cret")
     assert error.field == "api_key"
     assert "ASCII" in error.detail
 
@@ -177,38 +177,38 @@ def test_low_stamps_is_a_whole_number(value: int) -> None:
 
 
 @pytest.mark.parametrize("value", [-1, 1.0, 1.5, "100", True, False, [], {}])
-def test_low_stamps_is_nothing_else(value: object) -> None:
+def test_other_low_stamps_are_rejected(value: object) -> None:
     for secret in (RC, SF):
-        error = refused({**secret, "low_stamps": value})
+        error = secret_error({**secret, "low_stamps": value})
         assert error.field == "low_stamps"
 
 
 @pytest.mark.parametrize(
-    ("field", "usual", "least"),
+    ("field", "default", "minimum"),
     [("low_days", 7, 0), ("calls_per_second", 20, 1), ("calls_in_flight", 2, 1)],
 )
-def test_how_an_account_is_watched(field: str, usual: int, least: int) -> None:
-    for make in (account, factible):
-        assert getattr(make(), field) == usual
-        assert getattr(make(**{field: None}), field) == usual
-        for number in (least, 3, 10**9):
-            assert getattr(make(**{field: number}), field) == number
+def test_settings_of_the_daily_run(field: str, default: int, minimum: int) -> None:
+    for create in (account, factible):
+        assert getattr(create(), field) == default
+        assert getattr(create(**{field: None}), field) == default
+        for number in (minimum, 3, 10**9):
+            assert getattr(create(**{field: number}), field) == number
 
 
 @pytest.mark.parametrize("value", [-1, 1.0, 1.5, "7", "", True, False, [], {}])
 @pytest.mark.parametrize("field", ["low_days", "calls_per_second", "calls_in_flight"])
-def test_how_an_account_is_watched_is_a_whole_number(field: str, value: object) -> None:
+def test_settings_of_the_daily_run_are_whole_numbers(field: str, value: object) -> None:
     for secret in (RC, SF):
-        error = refused({**secret, field: value})
+        error = secret_error({**secret, field: value})
         assert error.field == field
         assert "whole number" in error.detail
 
 
-def test_an_account_that_may_not_be_called_is_none() -> None:
-    error = refused({**SF, "calls_per_second": 0})
+def test_an_account_needs_at_least_one_call_per_second() -> None:
+    error = secret_error({**SF, "calls_per_second": 0})
     assert error.field == "calls_per_second"
     assert "1 or more" in error.detail
-    assert "0 or more" in refused({**SF, "low_days": -1}).detail
+    assert "0 or more" in secret_error({**SF, "low_days": -1}).detail
 
 
 def test_the_wsdl_is_the_bundled_one_unless_live() -> None:
@@ -219,13 +219,13 @@ def test_the_wsdl_is_the_bundled_one_unless_live() -> None:
 
 
 @pytest.mark.parametrize("value", ["LIVE", "", "https://pac.example/x?wsdl", True, 1, ["live"]])
-def test_the_wsdl_is_nothing_else(value: object) -> None:
-    assert refused({**SF, "wsdl": value}).field == "wsdl"
+def test_other_values_of_wsdl_are_rejected(value: object) -> None:
+    assert secret_error({**SF, "wsdl": value}).field == "wsdl"
 
 
 @pytest.mark.parametrize("value", ["live", "bundled", True])
 def test_reachcore_has_no_wsdl(value: object) -> None:
-    assert refused({**RC, "wsdl": value}).field == "wsdl"
+    assert secret_error({**RC, "wsdl": value}).field == "wsdl"
 
 
 # ---------------------------------------------------------------------------- endpoints
@@ -248,10 +248,8 @@ def test_reachcore_has_no_wsdl(value: object) -> None:
         ("https://xn--pac-0na.example", "https://xn--pac-0na.example"),
     ],
 )
-def test_a_sandbox_stands_anywhere_by_https_and_on_loopback_by_http(
-    endpoint: str, base: str
-) -> None:
-    assert sandbox(endpoint).endpoint == base
+def test_a_sandbox_endpoint_uses_https_or_is_on_loopback(endpoint: str, base: str) -> None:
+    assert sandbox_account(endpoint).endpoint == base
     assert factible(environment="sandbox", endpoint=endpoint).endpoint == base
 
 
@@ -309,13 +307,13 @@ def test_a_sandbox_stands_anywhere_by_https_and_on_loopback_by_http(
         "http://ⅼocalhost",
     ],
 )
-def test_no_other_endpoint(endpoint: object) -> None:
-    error = refused({**RC, "environment": "sandbox", "endpoint": endpoint}, "s3cret")
+def test_other_endpoints_are_rejected(endpoint: object) -> None:
+    error = secret_error({**RC, "environment": "sandbox", "endpoint": endpoint}, "s3cret")
     assert error.field == "endpoint"
 
 
-def test_a_sandbox_must_say_where_it_is() -> None:
-    assert refused({**RC, "environment": "sandbox"}).field == "endpoint"
+def test_a_sandbox_needs_an_endpoint() -> None:
+    assert secret_error({**RC, "environment": "sandbox"}).field == "endpoint"
 
 
 @pytest.mark.parametrize("endpoint", ["https://pac.example", "http://127.0.0.1:1", "", 7])
@@ -323,15 +321,15 @@ def test_a_sandbox_must_say_where_it_is() -> None:
     ("secret", "environment"),
     [(RC, "uat"), (RC, "production"), (SF, "testing"), (SF, "production")],
 )
-def test_only_a_sandbox_may_say_where_it_is(
+def test_only_a_sandbox_has_an_endpoint(
     secret: dict[str, str], environment: str, endpoint: object
 ) -> None:
-    error = refused({**secret, "environment": environment, "endpoint": endpoint})
+    error = secret_error({**secret, "environment": environment, "endpoint": endpoint})
     assert error.field == "endpoint"
     assert "sandbox" in error.detail
 
 
-# ------------------------------------------------------------------------ no such secret
+# ------------------------------------------------------------------------ invalid secrets
 
 
 @pytest.mark.parametrize(
@@ -362,11 +360,11 @@ def test_only_a_sandbox_may_say_where_it_is(
     ids=range(21),
 )
 def test_a_secret_is_one_json_object(text: str) -> None:
-    assert refused(text).field == "secret"
+    assert secret_error(text).field == "secret"
 
 
 @given(st.text(max_size=30))
-def test_no_text_is_taken_for_an_account(text: str) -> None:
+def test_arbitrary_text_is_rejected(text: str) -> None:
     with pytest.raises(TimbresError) as caught:
         parse_account("acme", text, PACS)
     assert caught.value.problem_type.code == "account-misconfigured"
@@ -380,20 +378,20 @@ def test_no_text_is_taken_for_an_account(text: str) -> None:
         max_leaves=4,
     ),
 )
-def test_any_value_of_any_field_is_taken_or_refused(field: str, value: object) -> None:
+def test_any_value_of_any_field_is_accepted_or_rejected(field: str, value: object) -> None:
     try:
-        shown = repr(account(**{field: value}))
+        text = repr(account(**{field: value}))
     except TimbresError as error:
-        shown = str(error)
-    assert KEY not in shown
-    assert shown.startswith(("Account(", "account-misconfigured: "))
+        text = str(error)
+    assert KEY not in text
+    assert text.startswith(("Account(", "account-misconfigured: "))
 
 
-# --------------------------------------------------------------------- names, abilities
+# --------------------------------------------------------------------- names, capabilities
 
 
 @pytest.mark.parametrize("name", ["ac", "acme-sf", "a1", "0-0", "a" * 41, "acme--sf", "acme-"])
-def test_names_of_accounts(name: str) -> None:
+def test_valid_account_names(name: str) -> None:
     assert parse_account_name(name) == name
 
 
@@ -402,7 +400,7 @@ def test_names_of_accounts(name: str) -> None:
     ["", "a", "-a", "Acme", "acme_sf", "acme.sf", "acme/sf", "../acme", "acme sf", "acme\n", "ácme",
      "a" * 42, "acmé", "acme%2Fsf", "٠٠", None, 7, ["acme"]],
 )  # fmt: skip
-def test_names_of_no_account(name: object) -> None:
+def test_invalid_account_names(name: object) -> None:
     with pytest.raises(TimbresError) as caught:
         parse_account_name(name)
     assert (caught.value.problem_type.code, status_code(caught.value.problem_type.code)) == (
@@ -413,27 +411,27 @@ def test_names_of_no_account(name: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("pac", "can"),
+    ("pac", "capabilities"),
     [
         ("reachcore", {"balance", "statement", "consumption"}),
         ("solucion-factible", {"stamps", "contracts", "consumption"}),
     ],
 )
-def test_each_pac_can_what_it_documents(pac: str, can: set[str]) -> None:
-    made = account() if pac == "reachcore" else factible()
-    assert set(PACS[pac].capabilities) == can
-    for ability in ("balance", "statement", "consumption", "stamps", "contracts"):
-        if ability in can:
-            made.require(ability)
+def test_each_pac_has_its_documented_capabilities(pac: str, capabilities: set[str]) -> None:
+    subject = account() if pac == "reachcore" else factible()
+    assert set(PACS[pac].capabilities) == capabilities
+    for capability in ("balance", "statement", "consumption", "stamps", "contracts"):
+        if capability in capabilities:
+            subject.require(capability)
             continue
         with pytest.raises(TimbresError) as caught:
-            made.require(ability)
+            subject.require(capability)
         assert caught.value.problem_type.code == "operation-unsupported"
         assert status_code(caught.value.problem_type.code) == 422
-        assert ability in caught.value.detail
+        assert capability in caught.value.detail
 
 
-def test_an_account_does_not_change() -> None:
+def test_an_account_is_immutable() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         account().endpoint = "https://elsewhere.example"  # type: ignore[misc]
 

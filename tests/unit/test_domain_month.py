@@ -1,4 +1,4 @@
-"""Months: YYYY-MM in Mexico City, from 2011 to the one that runs."""
+"""Months: YYYY-MM in Mexico City, from 2011 to the current month."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ months = st.builds(Month, st.integers(2011, 9999), st.integers(1, 12))
         ("2011-01", Month(2011, 1)),
     ],
 )
-def test_past_and_present_months_are_read(text: str, month: Month) -> None:
+def test_past_and_current_months_are_valid(text: str, month: Month) -> None:
     assert parse_month(text, TODAY) == month
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "expected"),
     [
         ("2026-13", "YYYY-MM"),
         ("2026-00", "YYYY-MM"),
@@ -66,7 +66,7 @@ def test_past_and_present_months_are_read(text: str, month: Month) -> None:
         ("9999-12", "is in the future"),
     ],
 )
-def test_what_is_no_month_to_ask_for_is_refused(text: object, says: str) -> None:
+def test_invalid_months_are_rejected(text: object, expected: str) -> None:
     with pytest.raises(TimbresError) as caught:
         parse_month(text, TODAY)
     assert (caught.value.problem_type.code, status_code(caught.value.problem_type.code)) == (
@@ -74,7 +74,7 @@ def test_what_is_no_month_to_ask_for_is_refused(text: object, says: str) -> None
         400,
     )
     assert caught.value.field == "month"
-    assert says in caught.value.detail
+    assert expected in caught.value.detail
 
 
 def test_the_month_begins_with_its_first_day() -> None:
@@ -83,14 +83,14 @@ def test_the_month_begins_with_its_first_day() -> None:
         parse_month("2026-11", date(2026, 10, 31))
 
 
-def test_the_field_at_fault_is_the_callers() -> None:
+def test_the_error_names_the_callers_field() -> None:
     with pytest.raises(TimbresError) as caught:
         parse_month("2026-13", TODAY, field="mes")
     assert caught.value.field == "mes"
 
 
 @given(months)
-def test_a_month_survives_its_text(month: Month) -> None:
+def test_a_month_parses_from_its_text(month: Month) -> None:
     assert parse_month(str(month), date(9999, 12, 31)) == month
 
 
@@ -103,8 +103,8 @@ def test_the_previous_month_ends_the_day_before(month: Month) -> None:
 
 
 @given(months, months)
-def test_months_sort_as_their_texts_do(one: Month, other: Month) -> None:
-    assert (one < other) == (str(one) < str(other))
+def test_months_sort_as_their_texts_do(first: Month, second: Month) -> None:
+    assert (first < second) == (str(first) < str(second))
 
 
 @pytest.mark.parametrize(

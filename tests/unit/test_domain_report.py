@@ -23,13 +23,13 @@ from timbres.domain.report import (
 from timbres.errors import TimbresError
 
 KINDS_AND_FORMATS = [(kind, form) for kind, forms in FORMATS.items() for form in forms]
-WANTED = ReportSpec("acme-rc", Month(2026, 10), "statement", "pdf")
+SPEC = ReportSpec("acme-rc", Month(2026, 10), "statement", "pdf")
 
 
-def test_a_report_has_one_key_one_name_and_ids_by_version() -> None:
-    assert WANTED.key == "reports/acme-rc/2026-10/statement.pdf"
-    assert WANTED.download_name == "acme-rc-2026-10-statement.pdf"
-    assert version_id(WANTED.id_prefix, 1) == "2026-10-statement-pdf-0001"
+def test_key_download_name_and_id_of_a_report() -> None:
+    assert SPEC.key == "reports/acme-rc/2026-10/statement.pdf"
+    assert SPEC.download_name == "acme-rc-2026-10-statement.pdf"
+    assert version_id(SPEC.id_prefix, 1) == "2026-10-statement-pdf-0001"
 
 
 @given(
@@ -37,14 +37,14 @@ def test_a_report_has_one_key_one_name_and_ids_by_version() -> None:
     st.sampled_from(KINDS_AND_FORMATS),
     st.integers(1, 9999),
 )
-def test_every_id_has_the_form_of_one_and_tells_its_version(
-    month: Month, what: tuple[str, str], version: int
+def test_every_id_is_valid_and_contains_its_version(
+    month: Month, kind_and_format: tuple[str, str], version: int
 ) -> None:
-    wanted = ReportSpec("acme-rc", month, *what)
-    made = version_id(wanted.id_prefix, version)
-    assert is_report_id(made)
-    assert made.startswith(wanted.id_prefix)
-    report = Report(made, wanted, PENDING, "arn:…", datetime(2026, 11, 1, tzinfo=UTC))
+    spec = ReportSpec("acme-rc", month, *kind_and_format)
+    report_id = version_id(spec.id_prefix, version)
+    assert is_report_id(report_id)
+    assert report_id.startswith(spec.id_prefix)
+    report = Report(report_id, spec, PENDING, "arn:…", datetime(2026, 11, 1, tzinfo=UTC))
     assert report.version == version
 
 
@@ -65,7 +65,7 @@ def test_every_id_has_the_form_of_one_and_tells_its_version(
         "0" * 32,
     ],
 )
-def test_what_is_no_id(text: str) -> None:
+def test_invalid_ids(text: str) -> None:
     assert not is_report_id(text)
 
 
@@ -77,7 +77,7 @@ def test_kinds_and_their_formats(kind: str, form: str) -> None:
 
 
 @pytest.mark.parametrize("value", ["", "Statement", "estado", None, 7, ["statement"], {}])
-def test_what_is_no_kind_is_refused(value: object) -> None:
+def test_an_invalid_kind_is_rejected(value: object) -> None:
     with pytest.raises(TimbresError) as caught:
         parse_kind(value)
     assert (caught.value.problem_type.code, caught.value.field) == ("parameter-invalid", "kind")
@@ -86,7 +86,7 @@ def test_what_is_no_kind_is_refused(value: object) -> None:
 
 @pytest.mark.parametrize("kind", FORMATS)
 @pytest.mark.parametrize("value", ["", "CSV", ".csv", "docx", None, 7, ["csv"], {}])
-def test_what_is_no_format_is_refused(kind: str, value: object) -> None:
+def test_an_invalid_format_is_rejected(kind: str, value: object) -> None:
     with pytest.raises(TimbresError) as caught:
         parse_format(value, kind)
     assert (caught.value.problem_type.code, caught.value.field) == ("parameter-invalid", "format")

@@ -1,4 +1,4 @@
-"""RFCs: SAT's t_RFC after NFC, trim and upper-case; generic ones are no issuers."""
+"""RFCs: SAT's t_RFC after NFC, trim and upper-case; a generic RFC is not an issuer."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from timbres.errors import TimbresError
 from timbres.handlers.http import parse_query_rfc
 from timbres.handlers.problem_details import status_code
 
-# As the CFDI schema has it.
+# The pattern of the CFDI schema.
 T_RFC = re.compile(r"[A-Z&Ñ]{3,4}[0-9]{2}(0[1-9]|1[012])(0[1-9]|[12][0-9]|3[01])[A-Z0-9]{2}[0-9A]")
 N_TILDE = "n\N{COMBINING TILDE}"
 
 well_formed = st.from_regex(T_RFC, fullmatch=True)
 
 
-def refused(text: object) -> TimbresError:
+def rfc_error(text: object) -> TimbresError:
     with pytest.raises(TimbresError) as caught:
         parse_rfc(text)
     assert caught.value.problem_type.code == "rfc-invalid"
@@ -45,14 +45,14 @@ def refused(text: object) -> TimbresError:
         (f"{N_TILDE.upper()}AN840101AB1", "ÑAN840101AB1"),
         ("  A&D061009TY8\n", "A&D061009TY8"),
         ("\N{NO-BREAK SPACE}A&D061009TY8\t", "A&D061009TY8"),
-        # NFC itself turns the sign of the kelvin into K.
+        # NFC itself turns the Kelvin sign into K.
         ("\N{KELVIN SIGN}AA010101AAA", "KAA010101AAA"),
         ("AAA000229AA0", "AAA000229AA0"),
         ("AAA011231AA0", "AAA011231AA0"),
         ("XAXX010101000", "XAXX010101000"),
     ],
 )
-def test_an_rfc_is_brought_into_its_one_form(text: str, rfc: str) -> None:
+def test_an_rfc_is_normalized(text: str, rfc: str) -> None:
     assert parse_rfc(text) == rfc
 
 
@@ -91,25 +91,25 @@ def test_an_rfc_is_brought_into_its_one_form(text: str, rfc: str) -> None:
         "A&D061009TY8\nA&D061009TY8",
     ],
 )
-def test_what_is_no_rfc_is_refused(text: str) -> None:
-    refused(text)
+def test_an_invalid_rfc_is_rejected(text: str) -> None:
+    rfc_error(text)
 
 
 @pytest.mark.parametrize(
     "letter", ["ſ", "ı", "ß", "ŉ", "ﬀ", "ﬃ", "ﬆ", "ǰ", "İ", "\N{ANGSTROM SIGN}", "ᶏ"]
 )
 @pytest.mark.parametrize("place", [0, 1, 2, 9])
-def test_a_foreign_letter_is_refused_even_where_upper_case_makes_it_a_valid_one(
+def test_a_foreign_letter_is_rejected_even_if_its_upper_case_is_valid(
     letter: str, place: int
 ) -> None:
     whole = "ABC061009TY8"
-    refused(whole[:place] + letter + whole[place + 1 :])
-    refused(whole[:place] + letter + whole[place + len(letter.upper()) :])
+    rfc_error(whole[:place] + letter + whole[place + 1 :])
+    rfc_error(whole[:place] + letter + whole[place + len(letter.upper()) :])
 
 
 @pytest.mark.parametrize("value", [None, 7, 1.5, True, [], {}, ["A&D061009TY8"], b"A&D061009TY8"])
 def test_an_rfc_is_a_text(value: object) -> None:
-    assert "text" in refused(value).detail
+    assert "text" in rfc_error(value).detail
 
 
 @pytest.mark.parametrize("parse", [parse_rfc, parse_issuer])
@@ -124,23 +124,23 @@ def test_a_lost_ampersand_is_explained_in_a_query_only(
         parse_query_rfc(text, parse)
     assert ("%26" in caught.value.detail) is explained
     assert (caught.value.problem_type.code, caught.value.field) == ("rfc-invalid", "rfc")
-    assert "%26" not in refused(text).detail
+    assert "%26" not in rfc_error(text).detail
 
 
-def test_the_detail_shows_what_came_short_and_printable() -> None:
-    detail = refused("A\x1b[31m\u202e" + "Z" * 1000).detail
+def test_the_detail_quotes_the_input_shortened_and_printable() -> None:
+    detail = rfc_error("A\x1b[31m\u202e" + "Z" * 1000).detail
     assert len(detail) < 250
     assert detail.isprintable()
 
 
-def test_the_field_at_fault_is_the_callers() -> None:
+def test_the_error_names_the_callers_field() -> None:
     with pytest.raises(TimbresError) as caught:
         parse_issuer("nope", field="rfcEmisor")
     assert caught.value.field == "rfcEmisor"
 
 
 @pytest.mark.parametrize("text", ["XAXX010101000", "XEXX010101000", " xaxx010101000 "])
-def test_a_generic_rfc_is_an_rfc_but_no_issuer(text: str) -> None:
+def test_a_generic_rfc_is_not_an_issuer(text: str) -> None:
     parse_rfc(text)
     with pytest.raises(TimbresError) as caught:
         parse_issuer(text)
@@ -156,7 +156,7 @@ def test_an_issuer_is_any_other_rfc() -> None:
 
 
 @given(well_formed)
-def test_every_well_formed_rfc_is_itself(rfc: str) -> None:
+def test_a_well_formed_rfc_is_unchanged(rfc: str) -> None:
     assert parse_rfc(rfc) == rfc
 
 
@@ -170,11 +170,11 @@ def test_case_blanks_and_composition_do_not_matter(
 
 
 @given(st.text(max_size=16))
-def test_whatever_comes_an_rfc_comes_out_or_a_refusal(text: str) -> None:
+def test_any_text_is_an_rfc_or_an_error(text: str) -> None:
     try:
         rfc = parse_rfc(text)
     except TimbresError:
-        refused(text)
+        rfc_error(text)
         assert not T_RFC.fullmatch(text)
     else:
         assert T_RFC.fullmatch(rfc)
@@ -182,7 +182,7 @@ def test_whatever_comes_an_rfc_comes_out_or_a_refusal(text: str) -> None:
 
 
 @given(well_formed, st.integers(0, 12), st.characters())
-def test_one_other_character_spoils_it_or_it_is_still_an_rfc(
+def test_a_replaced_character_gives_an_rfc_or_an_error(
     rfc: str, place: int, character: str
 ) -> None:
     assume(place < len(rfc))

@@ -20,7 +20,7 @@ json_values = st.recursive(
 
 
 @pytest.mark.parametrize("number", [1, 2, 500, 999_999, MAX_STAMPS])
-def test_whole_numbers_are_taken(number: int) -> None:
+def test_whole_numbers_are_accepted(number: int) -> None:
     assert parse_stamps(number) == number
 
 
@@ -55,7 +55,7 @@ def test_whole_numbers_are_taken(number: int) -> None:
     ],
     ids=repr,
 )
-def test_anything_else_is_refused(value: object) -> None:
+def test_other_values_are_rejected(value: object) -> None:
     with pytest.raises(TimbresError) as caught:
         parse_stamps(value)
     assert (caught.value.problem_type.code, status_code(caught.value.problem_type.code)) == (
@@ -68,7 +68,7 @@ def test_anything_else_is_refused(value: object) -> None:
 
 
 @given(json_values)
-def test_no_json_value_gets_past_unless_it_is_such_a_number(value: object) -> None:
+def test_any_json_value_is_a_valid_number_or_rejected(value: object) -> None:
     if type(value) is int and 1 <= value <= MAX_STAMPS:
         assert parse_stamps(value) == value
     else:
@@ -77,16 +77,16 @@ def test_no_json_value_gets_past_unless_it_is_such_a_number(value: object) -> No
 
 
 @pytest.mark.parametrize("depth", [10, 500, 900, 960, 980])
-def test_deep_nesting_is_refused_like_any_other_list(depth: int) -> None:
+def test_deep_nesting_is_rejected(depth: int) -> None:
     try:
         value = json.loads("[" * depth + "]" * depth)
     except RecursionError:
-        return  # Refused before it becomes a value.
+        return  # The JSON parser rejects it.
     with pytest.raises(TimbresError):
         parse_stamps(value)
 
 
-def test_the_field_at_fault_is_the_callers() -> None:
+def test_the_error_names_the_callers_field() -> None:
     with pytest.raises(TimbresError) as caught:
         parse_stamps(0, field="timbres")
     assert caught.value.field == "timbres"

@@ -1,4 +1,4 @@
-"""The pages of a download link that opens no report."""
+"""The error pages of download links."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PAGES = {"not found": not_found_page(30), "unavailable": unavailable_page()}
 
 
 class Page(HTMLParser):
-    """What a browser makes of a page: its elements, and its text outside of the head."""
+    """Parses a page: its elements, and its text outside of the head."""
 
     VOID = ("meta", "br", "link", "img", "input")
 
@@ -30,7 +30,7 @@ class Page(HTMLParser):
         super().__init__()
         self.elements: list[tuple[str, dict[str, str | None]]] = []
         self.open: list[str] = []
-        self.words = ""
+        self.body_text = ""
         self.style = ""
         self.feed(text)
         self.close()
@@ -45,20 +45,20 @@ class Page(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         if "body" in self.open:
-            self.words += data
+            self.body_text += data
         if self.open[-1:] == ["style"]:
             self.style += data
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_a_page_is_whole_in_itself(name: str) -> None:
+def test_a_page_loads_nothing(name: str) -> None:
     text = PAGES[name]
     page = Page(text)
 
     assert page.open == []
     assert text.startswith("<!doctype html>\n")
     assert len(text.encode()) < 8_000
-    # Nothing that a browser would go and get, send or run.
+    # No element that a browser would load, send or run.
     assert {tag for tag, _ in page.elements}.isdisjoint(
         {"script", "link", "img", "iframe", "form", "object", "embed", "base", "a"}
     )
@@ -68,13 +68,13 @@ def test_a_page_is_whole_in_itself(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_a_page_can_be_read_by_everyone(name: str) -> None:
+def test_a_page_is_accessible(name: str) -> None:
     page = Page(PAGES[name])
 
     assert ("html", {"lang": "es-MX"}) in page.elements
     tags = [tag for tag, _ in page.elements]
     assert tags.count("h1") == tags.count("main") == tags.count("title") == 1
-    # No heading is left out on the way down.
+    # No heading level is skipped.
     headings = [int(tag[1]) for tag in tags if re.fullmatch("h[1-6]", tag)]
     assert headings == sorted(headings) == [1, 2]
     meta = {
@@ -89,7 +89,7 @@ def test_a_page_can_be_read_by_everyone(name: str) -> None:
 
 def luminance(colour: str) -> float:
     digits = colour.lstrip("#")
-    digits = digits if len(digits) == 6 else "".join(one * 2 for one in digits)
+    digits = digits if len(digits) == 6 else "".join(digit * 2 for digit in digits)
     parts = [int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)]
     linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
     return sum(w * p for w, p in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
@@ -97,7 +97,7 @@ def luminance(colour: str) -> float:
 
 @pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
 @pytest.mark.parametrize("ink", ["ink", "quiet"])
-def test_text_stands_out_from_its_ground(scheme: int, ink: str) -> None:
+def test_text_has_enough_contrast(scheme: int, ink: str) -> None:
     style = Page(PAGES["not found"]).style
     colours = {
         name: re.findall(rf"--{name}: (#[0-9a-f]+)", style)[scheme] for name in (ink, "card")
@@ -108,31 +108,33 @@ def test_text_stands_out_from_its_ground(scheme: int, ink: str) -> None:
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_the_policy_lets_the_page_s_own_style_through_and_nothing_else(name: str) -> None:
+def test_the_policy_allows_only_the_pages_own_style(name: str) -> None:
     digest = base64.b64encode(hashlib.sha256(Page(PAGES[name]).style.encode()).digest()).decode()
 
-    directives = dict(one.strip().split(" ", 1) for one in CONTENT_SECURITY_POLICY.split(";"))
+    directives = dict(
+        directive.strip().split(" ", 1) for directive in CONTENT_SECURITY_POLICY.split(";")
+    )
     assert directives.pop("style-src") == f"'sha256-{digest}'"
     assert set(directives) == {"default-src", "base-uri", "form-action", "frame-ancestors"}
     assert set(directives.values()) == {"'none'"}
     assert "unsafe" not in CONTENT_SECURITY_POLICY
 
 
-def test_the_page_says_why_and_what_to_do() -> None:
-    words = " ".join(Page(not_found_page(30)).words.split())
-    assert "Este enlace ya no funciona" in words
-    assert "sirven 30 días" in words
-    assert "lo canceló" in words
-    assert "quien administra Timbres en su empresa" in words
-    assert "El correo del próximo mes trae enlaces nuevos" in words
+def test_the_page_gives_the_cause_and_the_fix() -> None:
+    text = " ".join(Page(not_found_page(30)).body_text.split())
+    assert "Este enlace ya no funciona" in text
+    assert "sirven 30 días" in text
+    assert "lo canceló" in text
+    assert "quien administra Timbres en su empresa" in text
+    assert "El correo del próximo mes trae enlaces nuevos" in text
     assert "sirven un día" in not_found_page(1)
 
 
-def test_of_a_failure_of_timbres_the_page_says_nothing_against_the_link() -> None:
-    words = " ".join(Page(unavailable_page()).words.split())
-    assert "Por ahora no se puede abrir el reporte" in words
-    assert "Su enlace no tiene nada malo" in words
-    assert "Espere un minuto" in words
+def test_the_unavailable_page_does_not_blame_the_link() -> None:
+    text = " ".join(Page(unavailable_page()).body_text.split())
+    assert "Por ahora no se puede abrir el reporte" in text
+    assert "Su enlace no tiene nada malo" in text
+    assert "Espere un minuto" in text
 
 
 def test_the_template_engine_is_loaded_for_a_page_only() -> None:

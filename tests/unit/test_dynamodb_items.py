@@ -1,4 +1,4 @@
-"""Items: plain values to DynamoDB's and back, in turns, and cursors that are not believed."""
+"""DynamoDB items: conversion of values, batches, and validation of cursors."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ plain = st.recursive(
 
 
 @given(st.dictionaries(st.text(min_size=1, max_size=10), plain, max_size=6))
-def test_values_come_back_as_they_were(values: dict[str, Any]) -> None:
-    wanted = {name: value for name, value in values.items() if value is not None}
-    assert deserialize(serialize(values)) == wanted
+def test_values_survive_a_round_trip(values: dict[str, Any]) -> None:
+    expected = {name: value for name, value in values.items() if value is not None}
+    assert deserialize(serialize(values)) == expected
 
 
 @pytest.mark.parametrize(
@@ -52,12 +52,12 @@ def test_values_come_back_as_they_were(values: dict[str, Any]) -> None:
     ],
     ids=repr,
 )
-def test_how_values_are_stored(value: object, stored: object) -> None:
+def test_stored_form_of_values(value: object, stored: object) -> None:
     assert serialize({"x": value, "none": None}) == {"x": stored}
 
 
 @pytest.mark.parametrize("number", [0, 7, -1, 10**12, 0.5, 12.34, 1 / 3])
-def test_numbers_are_whole_or_not(number: float) -> None:
+def test_numbers_keep_their_type(number: float) -> None:
     back = deserialize(serialize({"x": number, "inside": {"x": [number]}}))
     assert back == {"x": number, "inside": {"x": [number]}}
     assert not isinstance(back["x"], Decimal)
@@ -65,17 +65,17 @@ def test_numbers_are_whole_or_not(number: float) -> None:
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])
-def test_what_is_no_number_is_not_stored(number: float) -> None:
+def test_nan_and_infinity_are_rejected(number: float) -> None:
     with pytest.raises(TypeError):
         serialize({"x": number})
 
 
 @given(st.lists(st.integers(), max_size=250), st.integers(1, 110))
-def test_turns_hold_everything_in_order(values: list[int], size: int) -> None:
-    turns = list(batched(values, size))
-    assert [value for turn in turns for value in turn] == values
-    assert all(len(turn) == size for turn in turns[:-1])
-    assert all(turns)
+def test_batches_keep_every_value_in_order(values: list[int], size: int) -> None:
+    batches = list(batched(values, size))
+    assert [value for batch in batches for value in batch] == values
+    assert all(len(batch) == size for batch in batches[:-1])
+    assert all(batches)
 
 
 # -------------------------------------------------------------------------------- cursors
@@ -86,15 +86,15 @@ URGENCY = urgency(Forecast(None, None, 6.5, "low"), 40, RFC)
 LAST = {"account": {"S": "acme-sf"}, "urgency": {"S": URGENCY}, "rfc": {"S": RFC}}
 
 
-def written(keys: object) -> str:
-    """A cursor as a caller may make one up."""
+def make_cursor(keys: object) -> str:
+    """Return a cursor that a caller could forge."""
     text = keys if isinstance(keys, str) else json.dumps(keys)
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
-def refused(text: str, *more: Any, **also: Any) -> None:
+def assert_rejected(text: str, *fields: Any, **options: Any) -> None:
     with pytest.raises(TimbresError) as caught:
-        decode_cursor(text, *more, **also)
+        decode_cursor(text, *fields, **options)
     assert (caught.value.problem_type.code, status_code(caught.value.problem_type.code)) == (
         "parameter-invalid",
         400,
@@ -104,13 +104,13 @@ def refused(text: str, *more: Any, **also: Any) -> None:
     assert len(caught.value.detail) < 200
 
 
-def test_a_list_that_ended_has_no_cursor_and_one_begins_without() -> None:
+def test_the_first_and_the_last_page_have_no_cursor() -> None:
     assert encode_cursor(None) is None
     assert encode_cursor({}) is None
     assert decode_cursor(None, FIXED, "urgency", "rfc") is None
 
 
-def test_a_list_goes_on_where_it_stopped() -> None:
+def test_a_cursor_resumes_a_list() -> None:
     text = encode_cursor(LAST)
     assert text is not None
     assert text.isascii()
@@ -122,11 +122,11 @@ def test_a_list_goes_on_where_it_stopped() -> None:
     st.text(st.characters(categories=["L", "N", "P"]), min_size=1, max_size=40),
     st.from_regex(r"[A-ZÑ&]{3,4}[0-9]{6}[A-Z0-9]{3}", fullmatch=True),
 )
-def test_any_keys_of_a_list_come_back(sort: str, rfc: str) -> None:
+def test_any_keys_survive_a_round_trip(sort: str, rfc: str) -> None:
     keys = serialize({"account": "acme-sf", "urgency": sort, "rfc": rfc})
     assert decode_cursor(encode_cursor(keys), FIXED, "urgency", "rfc") == keys
-    # In another account's list it is none.
-    refused(encode_cursor(keys) or "", {"account": "acme-rc"}, "urgency", "rfc")
+    # It is invalid in another account's list.
+    assert_rejected(encode_cursor(keys) or "", {"account": "acme-rc"}, "urgency", "rfc")
 
 
 KEYS = {"account": "acme-sf", "urgency": URGENCY, "rfc": RFC}
@@ -165,23 +165,23 @@ KEYS = {"account": "acme-sf", "urgency": URGENCY, "rfc": RFC}
     ],
     ids=lambda value: repr(value)[:60],
 )
-def test_keys_that_were_tampered_with_are_no_cursor(keys: object) -> None:
-    refused(written(keys), FIXED, "urgency", "rfc")
+def test_tampered_keys_are_rejected(keys: object) -> None:
+    assert_rejected(make_cursor(keys), FIXED, "urgency", "rfc")
 
 
 @pytest.mark.parametrize(
     "text",
     ["", "x", "xx", "xxx", "====", "á", "ab cd", "a\nb", "{}", "\x00", "😀", "A" * 10_000,
-     written(KEYS)[:-1], written(KEYS)[1:], written(KEYS) + "!"],
+     make_cursor(KEYS)[:-1], make_cursor(KEYS)[1:], make_cursor(KEYS) + "!"],
     ids=lambda value: repr(value)[:30],
 )  # fmt: skip
-def test_no_cursors(text: str) -> None:
-    refused(text, FIXED, "urgency", "rfc")
+def test_malformed_cursors_are_rejected(text: str) -> None:
+    assert_rejected(text, FIXED, "urgency", "rfc")
 
 
 @given(st.text(max_size=80))
-def test_no_text_is_taken_for_a_cursor(text: str) -> None:
-    refused(text, FIXED, "urgency", "rfc")
+def test_arbitrary_text_is_rejected(text: str) -> None:
+    assert_rejected(text, FIXED, "urgency", "rfc")
 
 
 @pytest.mark.parametrize(
@@ -196,10 +196,10 @@ def test_no_text_is_taken_for_a_cursor(text: str) -> None:
     ],
 )
 def test_a_cursor_stays_within_the_lists_prefix(sort: str, fits: bool) -> None:
-    text = written(FIXED | {"entry": sort})
+    text = make_cursor(FIXED | {"entry": sort})
     if fits:
         assert decode_cursor(text, FIXED, "entry", prefix="report#") == serialize(
             FIXED | {"entry": sort}
         )
     else:
-        refused(text, FIXED, "entry", prefix="report#")
+        assert_rejected(text, FIXED, "entry", prefix="report#")

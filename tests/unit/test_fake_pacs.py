@@ -1,4 +1,4 @@
-"""The sandboxes against the PACs' documentation, called in process: no sockets."""
+"""The fake PACs match the PACs' documentation; tests call them in process, without sockets."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from local.fake_pacs import fake_data as memory
+from local.fake_pacs import fake_data
 from local.fake_pacs.fake_data import (
     BulkMonth,
     FakePacState,
@@ -54,7 +54,7 @@ def books() -> FakePacState:
 
 
 class Clock:
-    """The PACs' time: it stands still until a test moves it."""
+    """The fake time of the PACs; only `forward` advances it."""
 
     def __init__(self) -> None:
         self.at = NOW
@@ -83,8 +83,8 @@ def factible(books: FakePacState, tmp_path: Path, clock: Clock) -> Client:
     return Client(FakeSolucionFactible(books.solucion_factible, wsdl=wsdl, clock=clock))
 
 
-def ask(client: Client, month: object = "2026-10", path: str = "", **more: Any) -> TestResponse:
-    body = {"MesConsulta": month, **more}
+def ask(client: Client, month: object = "2026-10", path: str = "", **fields: Any) -> TestResponse:
+    body = {"MesConsulta": month, **fields}
     return client.post(PATH + path, json=body, headers={"RCApiKey": ACME_KEY})
 
 
@@ -115,7 +115,7 @@ def soap(
 
 
 def returned(response: TestResponse, operation: str = "getTimbres") -> dict[str, str | None]:
-    """The fields of `<operation>Response/return`, checked to stand where they belong."""
+    """Return the fields of `<operation>Response/return`; check their elements."""
     assert response.status_code == 200
     assert response.content_type == "text/xml; charset=UTF-8"
     root = etree.fromstring(response.data)
@@ -129,8 +129,8 @@ def control(client: Client, path: str, **payload: Any) -> TestResponse:
     return client.post(f"/_control/{path}", json=payload)
 
 
-def set_fault(client: Client, operation: str, fault: str, **more: Any) -> None:
-    response = control(client, "faults", operation=operation, fault=fault, **more)
+def set_fault(client: Client, operation: str, fault: str, **options: Any) -> None:
+    response = control(client, "faults", operation=operation, fault=fault, **options)
     assert response.status_code == 201, response.text
 
 
@@ -148,24 +148,24 @@ def issuer(client: Client, rfc: str) -> Any:
     return next(entry for entry in user(client)["issuers"] if entry["rfc"] == rfc)
 
 
-# ------------------------------------------------------------------------------- memory
+# ------------------------------------------------------------------------------- fake data
 
 
-def test_demo_books_hold_five_well_formed_rfcs_and_nothing_of_the_future() -> None:
+def test_the_demo_state_has_five_valid_rfcs_and_no_future_movements() -> None:
     for today in (TODAY, date(2026, 1, 1), date(2028, 2, 29)):
-        made = [
+        states = [
             demo_state(today, acme_api_key="a", norte_api_key="b", username="u", password="p")
             for _ in range(2)
         ]
-        assert made[0].reachcore.as_json() == made[1].reachcore.as_json()
-        accounts = made[0].reachcore.as_json()["accounts"]
-        assert [(one["name"], one["plan"]) for one in accounts] == [
+        assert states[0].reachcore.as_json() == states[1].reachcore.as_json()
+        accounts = states[0].reachcore.as_json()["accounts"]
+        assert [(account_state["name"], account_state["plan"]) for account_state in accounts] == [
             ("Acme Timbrado", "Postpago"),
             ("Norte Prepago", "Prepago"),
         ]
-        rfcs = {entry["rfc"] for one in accounts for entry in one["rfcs"]}
+        rfcs = {entry["rfc"] for account_state in accounts for entry in account_state["rfcs"]}
         assert len(rfcs) == 5
-        assert all(memory.is_rfc(rfc) for rfc in rfcs)
+        assert all(fake_data.is_rfc(rfc) for rfc in rfcs)
         assert {len(rfc) for rfc in rfcs} == {12, 13}
         assert any("Ñ" in rfc for rfc in rfcs)
         assert any("&" in rfc for rfc in rfcs)
@@ -183,30 +183,30 @@ def test_demo_books_hold_five_well_formed_rfcs_and_nothing_of_the_future() -> No
     ["", "a&d061009ty8", "AB061009TY8", "ABCDE061009TY8", "AAA011301AAA", "AAA010132AAA",
      "AAA010101AAB", "AAA010101AAA ", unicodedata.normalize("NFD", "ÑAN840101AB1")],
 )  # fmt: skip
-def test_the_rfc_pattern_refuses(wrong: str) -> None:
-    assert not memory.is_rfc(wrong)
+def test_the_rfc_pattern_rejects_invalid_rfcs(wrong: str) -> None:
+    assert not fake_data.is_rfc(wrong)
 
 
-def test_made_up_rfcs_are_well_formed_distinct_and_ascending() -> None:
-    rfcs = [memory.bulk_rfc(index) for index in [*range(3000), 12_959, 12_960, 10_000_000]]
-    assert all(memory.is_rfc(rfc) for rfc in rfcs)
+def test_generated_rfcs_are_valid_distinct_and_ascending() -> None:
+    rfcs = [fake_data.bulk_rfc(index) for index in [*range(3000), 12_959, 12_960, 10_000_000]]
+    assert all(fake_data.is_rfc(rfc) for rfc in rfcs)
     assert rfcs == sorted(set(rfcs))
 
 
 @pytest.mark.parametrize("rows", [0, 1, 27, 28, 29, 1000])
 def test_bulk_movements_agree_with_their_totals(rows: int) -> None:
     bulk = BulkMonth("2026-02", rows)
-    everything = list(bulk.movements())
-    assert len(everything) == bulk.count() == rows
-    assert sum(row.amount for row in everything) == bulk.total()
-    assert len({row.rfc for row in everything}) == bulk.stamping()
-    assert len({(row.rfc, row.date) for row in everything}) == rows
-    assert everything == sorted(everything, key=lambda row: (row.date, row.rfc))
-    for rfc in {row.rfc for row in everything} | {"AAA010101AAA"}:
-        of_one = [row for row in everything if row.rfc == rfc]
-        assert list(bulk.movements(rfc)) == of_one
-        assert bulk.count(rfc) == len(of_one)
-        assert bulk.total(rfc) == sum(row.amount for row in of_one)
+    movements = list(bulk.movements())
+    assert len(movements) == bulk.count() == rows
+    assert sum(row.amount for row in movements) == bulk.total()
+    assert len({row.rfc for row in movements}) == bulk.stamping()
+    assert len({(row.rfc, row.date) for row in movements}) == rows
+    assert movements == sorted(movements, key=lambda row: (row.date, row.rfc))
+    for rfc in {row.rfc for row in movements} | {"AAA010101AAA"}:
+        issuer_movements = [row for row in movements if row.rfc == rfc]
+        assert list(bulk.movements(rfc)) == issuer_movements
+        assert bulk.count(rfc) == len(issuer_movements)
+        assert bulk.total(rfc) == sum(row.amount for row in issuer_movements)
 
 
 # ---------------------------------------------------------------------- Reachcore: saldos
@@ -254,7 +254,7 @@ def test_a_month_without_movements_is_an_empty_balance(reachcore: Client) -> Non
     assert balance["Registrados"] == 5
 
 
-def test_each_key_opens_its_own_account(reachcore: Client) -> None:
+def test_each_key_selects_its_account(reachcore: Client) -> None:
     response = reachcore.post(
         PATH, json={"MesConsulta": "2026-10"}, headers={"RCApiKey": NORTE_KEY}
     )
@@ -269,8 +269,8 @@ def assert_error(response: TestResponse, status: int, code: str, message: str) -
     assert response.get_json() == {"errors": [{"Code": code, "Message": message}]}
 
 
-BAD_MONTH = "'MesConsulta' se encuentra en un formato inválido."
-BAD_RFC = (
+INVALID_MONTH = "'MesConsulta' se encuentra en un formato inválido."
+UNKNOWN_RFC = (
     "El RFC proporcionado no pertenece a los RFC registrados en la cuenta a la que pertenece "
     "el API KEY."
 )
@@ -282,19 +282,19 @@ NO_RFC = "No es necesario mandar el 'RFCConsulta'"
     "month", [None, "", "2026", "2026-13", "2026-00", "10-2026", "2026-1", "2026-10-01",
               " 2026-10", "2026-10\n", "٢٠٢٦-10", "0000-01", 202610, ["2026-10"]],
 )  # fmt: skip
-def test_400_001(reachcore: Client, path: str, month: object) -> None:
-    assert_error(ask(reachcore, month, path), 400, "400-001", BAD_MONTH)
+def test_400_001_for_an_invalid_month(reachcore: Client, path: str, month: object) -> None:
+    assert_error(ask(reachcore, month, path), 400, "400-001", INVALID_MONTH)
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b'"2026-10"', b"MesConsulta=2026-10"])
 def test_a_body_without_a_json_object_has_no_month(reachcore: Client, body: bytes) -> None:
     headers = {"RCApiKey": ACME_KEY, "Content-Type": "application/json"}
-    assert_error(reachcore.post(PATH, data=body, headers=headers), 400, "400-001", BAD_MONTH)
+    assert_error(reachcore.post(PATH, data=body, headers=headers), 400, "400-001", INVALID_MONTH)
 
 
 @pytest.mark.parametrize("rfc", ["XXX010101XX1", "a&d061009ty8", "A&D061009TY8 ", "", 7])
 def test_400_002_on_saldos(reachcore: Client, rfc: object) -> None:
-    assert_error(ask(reachcore, RFCConsulta=rfc), 400, "400-002", BAD_RFC)
+    assert_error(ask(reachcore, RFCConsulta=rfc), 400, "400-002", UNKNOWN_RFC)
 
 
 @pytest.mark.parametrize("path", ["/csv", "/pdf"])
@@ -304,20 +304,20 @@ def test_400_002_on_statements(reachcore: Client, path: str, rfc: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/xlsx", "/xml", "/CSV"])
-def test_400_003(reachcore: Client, path: str) -> None:
+def test_400_003_for_an_unknown_format(reachcore: Client, path: str) -> None:
     message = "El formato (formatoSolicitado) no está soportado"
     assert_error(ask(reachcore, path=path), 400, "400-003", message)
 
 
 @pytest.mark.parametrize("path", ["", "/csv", "/pdf", "/xlsx"])
 @pytest.mark.parametrize("headers", [{}, {"RCApiKey": ""}, {"RCApiKey": "wrong"}])
-def test_401(reachcore: Client, path: str, headers: dict[str, str]) -> None:
+def test_401_for_a_wrong_key(reachcore: Client, path: str, headers: dict[str, str]) -> None:
     response = reachcore.post(PATH + path, json={"MesConsulta": "bad"}, headers=headers)
     assert_error(response, 401, "401", "El API Key no es válido.")
 
 
 @pytest.mark.parametrize("path", ["/", "/api/rest/Timbre", f"{PATH}/csv/x", f"{PATH}s", f"{PATH}/"])
-def test_404(reachcore: Client, path: str) -> None:
+def test_404_for_an_unknown_path(reachcore: Client, path: str) -> None:
     response = reachcore.post(path, json={"MesConsulta": "2026-10"})
     assert_error(response, 404, "404", "La URL no existe.")
 
@@ -331,7 +331,7 @@ def test_only_post_is_allowed(reachcore: Client, path: str, method: str) -> None
     assert response.get_json()["errors"][0]["Code"] == "405"
 
 
-def test_only_json_is_processed(reachcore: Client) -> None:
+def test_only_json_is_accepted(reachcore: Client) -> None:
     headers = {"RCApiKey": ACME_KEY, "Content-Type": "text/plain"}
     response = reachcore.post(PATH, data=b'{"MesConsulta": "2026-10"}', headers=headers)
     assert response.status_code == 415
@@ -356,12 +356,12 @@ def test_transactions_count_the_stamps_of_authorised_rfcs(reachcore: Client) -> 
     ]  # fmt: skip
 
 
-def test_a_large_balance_is_made_while_it_is_read(books: FakePacState) -> None:
+def test_a_large_balance_is_streamed(books: FakePacState) -> None:
     app = FakeReachcore(books.reachcore, clock=lambda: NOW)
     client = Client(app)
     rows = 200_000
-    done = control(client, "bulk", account="Acme Timbrado", month="2026-12", rows=rows)
-    assert done.status_code == 201
+    created = control(client, "bulk", account="Acme Timbrado", month="2026-12", rows=rows)
+    assert created.status_code == 201
     response = ask(client, "2026-12")
     pieces = response.iter_encoded()
     head = next(pieces)
@@ -376,15 +376,15 @@ def test_a_large_balance_is_made_while_it_is_read(books: FakePacState) -> None:
     assert balance["Transacciones"] == sum(row["Monto"] for row in balance["Detalle"])
     assert balance["GeneraronTimbre"] == len({row["RFC"] for row in balance["Detalle"]})
     assert balance["Registrados"] == 5 + balance["GeneraronTimbre"]
-    one = balance["Detalle"][-1]["RFC"]
-    of_one = ask(client, "2026-12", RFCConsulta=one).get_json()["Detalle"]
-    assert of_one == [row for row in balance["Detalle"] if row["RFC"] == one]
+    rfc = balance["Detalle"][-1]["RFC"]
+    rows_of_rfc = ask(client, "2026-12", RFCConsulta=rfc).get_json()["Detalle"]
+    assert rows_of_rfc == [row for row in balance["Detalle"] if row["RFC"] == rfc]
 
 
 # ------------------------------------------------------------------- Reachcore: statements
 
 
-def test_the_csv_is_laid_out_as_documented() -> None:
+def test_the_csv_has_the_documented_layout() -> None:
     account = ReachcoreAccount("Pruebas", Plan.POSTPAID, {"AAA010101AAA": True})
     account.add(Movement(date(2019, 10, 17), "AAA010101AAA", amount=3))
     now = datetime(2019, 11, 20, 22, 57, 53, tzinfo=UTC)
@@ -412,7 +412,7 @@ def test_the_csv_is_laid_out_as_documented() -> None:
     ]
 
 
-def test_the_csv_says_what_saldos_says(reachcore: Client) -> None:
+def test_the_csv_matches_saldos(reachcore: Client) -> None:
     lines = ask(reachcore, path="/csv").data.decode().split("\r\n")
     rows = [line.split(",") for line in lines[12:-1]]
     balance = ask(reachcore).get_json()
@@ -463,7 +463,7 @@ def test_statements_are_the_same_bytes_for_the_same_moment(
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_get_timbres_counts(factible: Client, path: str) -> None:
+def test_get_timbres_returns_the_counts(factible: Client, path: str) -> None:
     assert returned(soap(factible, path=path)) == {
         "status": "200",
         "mensaje": "La transacción ha sido completada satisfactoriamente.",
@@ -477,7 +477,7 @@ def test_get_timbres_counts(factible: Client, path: str) -> None:
     ("operation", "type_name"),
     [("getTimbres", "ResponseTimbres"), ("agregarContrato", "Response")],
 )
-def test_the_return_says_its_type(factible: Client, operation: str, type_name: str) -> None:
+def test_the_return_element_has_its_type(factible: Client, operation: str, type_name: str) -> None:
     root = etree.fromstring(soap(factible, operation).data)
     result = root.find(f".//{{{SERVICE}}}return")
     assert result is not None
@@ -488,9 +488,9 @@ def test_the_return_says_its_type(factible: Client, operation: str, type_name: s
 @pytest.mark.parametrize("rfc", ["A&D061009TY8", "ÑAN840101AB1", "NUE010101AB0"])
 def test_a_contract_adds_stamps_for_known_and_new_issuers(factible: Client, rfc: str) -> None:
     before = returned(soap(factible, rfcEmisor=rfc))
-    bought = returned(soap(factible, "agregarContrato", rfcEmisor=rfc), "agregarContrato")
-    assert list(bought) == ["status", "mensaje"]
-    assert bought["status"] == "200"
+    result = returned(soap(factible, "agregarContrato", rfcEmisor=rfc), "agregarContrato")
+    assert list(result) == ["status", "mensaje"]
+    assert result["status"] == "200"
     after = returned(soap(factible, rfcEmisor=rfc))
     assert int(after["contratados"] or 0) == int(before.get("contratados") or 0) + 500
     assert user(factible)["contracts"] == [
@@ -508,7 +508,7 @@ def test_601_then_604_until_cleared(factible: Client) -> None:
     assert returned(soap(factible))["status"] == "200"
 
 
-def test_a_right_password_forgets_wrong_ones(factible: Client) -> None:
+def test_a_correct_password_resets_the_failed_attempts(factible: Client) -> None:
     for _ in range(3):
         for _ in range(4):
             assert returned(soap(factible, password="wrong"))["status"] == "601"
@@ -519,7 +519,7 @@ def test_an_unknown_user_is_a_601(factible: Client) -> None:
     assert returned(soap(factible, usuario="nadie"))["status"] == "601"
 
 
-def test_a_changed_password_takes_the_place_of_the_old(factible: Client) -> None:
+def test_a_changed_password_replaces_the_old_one(factible: Client) -> None:
     control(factible, "account", password="nueva")
     assert returned(soap(factible))["status"] == "601"
     assert returned(soap(factible, password="nueva"))["status"] == "200"
@@ -530,7 +530,7 @@ def test_a_changed_password_takes_the_place_of_the_old(factible: Client) -> None
     ("state", "status"),
     [("locked", "602"), ("expired", "603"), ("too-many-attempts", "604"), ("inactive", "605")],
 )
-def test_a_state_keeps_the_user_out(
+def test_a_blocked_user_is_rejected(
     factible: Client, operation: str, state: str, status: str
 ) -> None:
     control(factible, "account", state=state)
@@ -557,7 +557,7 @@ def test_611_for_incomplete_data(
     assert user(factible)["failed_attempts"] == 0
 
 
-def test_611_for_an_issuer_that_the_user_does_not_have(factible: Client) -> None:
+def test_611_for_an_unknown_issuer(factible: Client) -> None:
     result = returned(soap(factible, rfcEmisor="NUE010101AB0"))
     assert result["status"] == "611"
     assert "NUE010101AB0" in str(result["mensaje"])
@@ -577,7 +577,7 @@ def test_612_for_a_malformed_number(factible: Client, timbres: str) -> None:
     assert user(factible)["contracts"] == []
 
 
-def test_620_for_an_issuer_marked_so(factible: Client) -> None:
+def test_620_for_a_denied_issuer(factible: Client) -> None:
     assert control(factible, "issuer", rfc="A&D061009TY8", denied=True).status_code == 201
     assert returned(soap(factible, "agregarContrato"), "agregarContrato")["status"] == "620"
     assert returned(soap(factible))["contratados"] == "1000"
@@ -602,13 +602,13 @@ def soap_fault(response: TestResponse) -> str:
         f"</e:Envelope>".encode(),
     ],
 )
-def test_what_cannot_be_dispatched_is_a_soap_fault(factible: Client, message: bytes) -> None:
+def test_an_invalid_request_is_a_soap_fault(factible: Client, message: bytes) -> None:
     response = factible.post(PATHS[0], data=message, content_type="text/xml")
     assert response.status_code == 500
     assert soap_fault(response)
 
 
-def test_the_soap_action_must_fit(factible: Client) -> None:
+def test_the_soap_action_must_match(factible: Client) -> None:
     response = soap(factible, action="urn:agregarContrato")
     assert response.status_code == 500
     assert "urn:agregarContrato" in soap_fault(response)
@@ -624,7 +624,7 @@ def test_the_wsdl_is_served_without_addresses(factible: Client, path: str) -> No
     assert [address.get("location") for address in addresses] == [""]
 
 
-def test_without_a_wsdl_file_there_is_none(books: FakePacState, tmp_path: Path) -> None:
+def test_without_a_wsdl_file_the_response_is_404(books: FakePacState, tmp_path: Path) -> None:
     for wsdl in (None, tmp_path / "none.wsdl"):
         client = Client(FakeSolucionFactible(books.solucion_factible, wsdl=wsdl))
         assert client.get(f"{PATHS[0]}?wsdl").status_code == 404
@@ -655,7 +655,7 @@ def test_every_documented_soap_code(factible: Client, operation: str, code: str)
     assert returned(soap(factible, operation), operation)["status"] == "200"
 
 
-def test_a_code_may_bring_its_own_message_and_have_taken_effect(factible: Client) -> None:
+def test_a_code_may_have_a_message_and_take_effect(factible: Client) -> None:
     set_fault(factible, "agregarContrato", "code", code="500", mensaje="Ups & <ay>", processed=True)
     result = returned(soap(factible, "agregarContrato"), "agregarContrato")
     assert result == {"status": "500", "mensaje": "Ups & <ay>"}
@@ -715,7 +715,7 @@ def test_a_reply_may_carry_a_dtd_and_an_entity(factible: Client, operation: str)
 
 
 @pytest.mark.parametrize("operation", ["getTimbres", "agregarContrato"])
-def test_a_soap_fault_on_command(factible: Client, operation: str) -> None:
+def test_a_configured_soap_fault(factible: Client, operation: str) -> None:
     set_fault(factible, operation, "soap-fault")
     response = soap(factible, operation)
     assert response.status_code == 500
@@ -728,13 +728,13 @@ def test_the_missing_comma_of_the_documentation(reachcore: Client) -> None:
     text = ask(reachcore).text
     with pytest.raises(json.JSONDecodeError):
         json.loads(text)
-    mended = re.sub(r'("FechaActual": "[^"]*")', r"\1,", text)
-    assert json.loads(mended) == ask(reachcore).get_json()
+    corrected = re.sub(r'("FechaActual": "[^"]*")', r"\1,", text)
+    assert json.loads(corrected) == ask(reachcore).get_json()
 
 
 @pytest.mark.parametrize("fault", ["html-200", "wrong-shape", "empty-body", "redirect"])
 @pytest.mark.parametrize("operation", ["saldos", "csv", "pdf", "getTimbres", "agregarContrato"])
-def test_answers_in_the_pacs_place(
+def test_replies_without_processing(
     reachcore: Client, factible: Client, operation: str, fault: str
 ) -> None:
     rest = operation in ("saldos", "csv", "pdf")
@@ -754,7 +754,7 @@ def test_answers_in_the_pacs_place(
     assert user(factible)["contracts"] == []
 
 
-def test_a_wrong_shape_may_be_given_word_for_word(reachcore: Client) -> None:
+def test_the_text_of_a_wrong_shape_can_be_set(reachcore: Client) -> None:
     set_fault(reachcore, "saldos", "wrong-shape", reply='{"Detalle": null}')
     response = ask(reachcore)
     assert (response.mimetype, response.text) == ("application/json", '{"Detalle": null}')
@@ -771,21 +771,23 @@ def test_the_log_tells_whether_a_redirect_was_followed_with_the_key(reachcore: C
 
 
 @pytest.mark.parametrize(
-    ("fault", "bought"), [("cut-before", False), ("cut-after", True), ("truncated", True)]
+    ("fault", "processed"), [("cut-before", False), ("cut-after", True), ("truncated", True)]
 )
-def test_a_cut_before_or_after_the_purchase(factible: Client, fault: str, bought: bool) -> None:
+def test_a_connection_cut_before_or_after_the_contract(
+    factible: Client, fault: str, processed: bool
+) -> None:
     set_fault(factible, "agregarContrato", fault)
     with pytest.raises(ConnectionAbortedError):
         assert soap(factible, "agregarContrato").data
-    assert issuer(factible, "A&D061009TY8")["contratados"] == (1500 if bought else 1000)
+    assert issuer(factible, "A&D061009TY8")["contratados"] == (1500 if processed else 1000)
     sent = [entry["reply_sent"] for entry in user(factible)["contracts"]]
-    assert sent == ([False] if bought else [])
+    assert sent == ([False] if processed else [])
     (call,) = get(factible, "calls")["calls"]
-    assert call["outcome"] == ("200" if bought else "not-processed")
+    assert call["outcome"] == ("200" if processed else "not-processed")
     assert call["answered"] is False
 
 
-def test_faults_last_as_often_as_told_and_only_for_their_rfc(factible: Client) -> None:
+def test_faults_have_a_number_of_times_and_an_rfc(factible: Client) -> None:
     set_fault(factible, "getTimbres", "code", code="503", times=2, rfc="ÑAN840101AB1")
     set_fault(factible, "getTimbres", "code", code="501", times=-1, rfc="AAA010101AAA")
 
@@ -803,7 +805,7 @@ def test_faults_last_as_often_as_told_and_only_for_their_rfc(factible: Client) -
     assert statuses("AAA010101AAA") == ["200", "200", "200"]
 
 
-def test_faults_may_wait_for_one_account(reachcore: Client) -> None:
+def test_faults_may_be_limited_to_an_account(reachcore: Client) -> None:
     set_fault(reachcore, "saldos", "code", code="500", account="Norte Prepago")
     assert ask(reachcore).status_code == 200
     norte = {"RCApiKey": NORTE_KEY}
@@ -814,7 +816,7 @@ def test_faults_may_wait_for_one_account(reachcore: Client) -> None:
     assert statuses == [500, 200]
 
 
-def test_faults_of_one_operation_queue_up(reachcore: Client) -> None:
+def test_faults_of_an_operation_are_queued(reachcore: Client) -> None:
     set_fault(reachcore, "saldos", "code", code="500")
     set_fault(reachcore, "saldos", "html-200")
     assert ask(reachcore, path="/csv").status_code == 200
@@ -823,20 +825,20 @@ def test_faults_of_one_operation_queue_up(reachcore: Client) -> None:
     assert ask(reachcore).mimetype == "application/json"
 
 
-def test_the_wsdl_can_fail_too(factible: Client) -> None:
+def test_the_wsdl_can_have_faults(factible: Client) -> None:
     set_fault(factible, "wsdl", "html-200")
     assert factible.get(f"{PATHS[0]}?wsdl").mimetype == "text/html"
     assert factible.get(f"{PATHS[0]}?wsdl").mimetype == "text/xml"
 
 
-# ------------------------------------------------------------- faults of the PAC's work
+# ------------------------------------------------------------- faults of the effect
 
 RFC = "A&D061009TY8"
 NEW = "NUE010101AB0"
 
 
 def counts(client: Client, rfc: str = RFC) -> tuple[int, int] | None:
-    """What getTimbres returns: contracted and used, None where there is no such issuer."""
+    """Return contracted and used stamps of getTimbres, None for an unknown issuer."""
     result = returned(soap(client, rfcEmisor=rfc))
     if result["status"] == "611":
         return None
@@ -853,7 +855,7 @@ def test_lagging_reads_do_not_show_the_last_seconds(
     clock.forward(1)
     assert control(factible, "consume", rfc=RFC, timbres=30).status_code == 200
     assert (counts(factible), counts(factible, NEW)) == ((1000, 250), None)
-    # The PAC's books have it all the same.
+    # The PAC's state has the contract nevertheless.
     assert issuer(factible, RFC)["contratados"] == 1500
     clock.forward(lag - 1.001)
     assert (counts(factible), counts(factible, NEW)) == ((1000, 250), None)
@@ -867,11 +869,11 @@ def test_lagging_reads_end_with_their_fault(factible: Client) -> None:
     set_fault(factible, "getTimbres", "lagging-reads", rfc=RFC, times=2)
     soap(factible, "agregarContrato")
     assert [counts(factible) for _ in range(3)] == [(1000, 250), (1000, 250), (1500, 250)]
-    kinds = [call["fault"] for call in get(factible, "calls")["calls"]]
-    assert kinds == [None, "lagging-reads", "lagging-reads", None]
+    faults = [call["fault"] for call in get(factible, "calls")["calls"]]
+    assert faults == [None, "lagging-reads", "lagging-reads", None]
 
 
-def test_what_a_test_sets_does_not_lag(factible: Client) -> None:
+def test_values_set_by_a_test_do_not_lag(factible: Client) -> None:
     set_fault(factible, "getTimbres", "lagging-reads", times=-1)
     control(factible, "issuer", rfc=NEW, contratados=10, usados=4)
     soap(factible, "agregarContrato", rfcEmisor=NEW)
@@ -895,13 +897,13 @@ def test_a_lagging_balance_does_not_show_the_last_seconds(
         assert balance["Transacciones"] == sum(row["Monto"] for row in balance["Detalle"])
         return int(balance["Transacciones"])
 
-    seen = []
+    totals = []
     for _ in range(4):
         row = {"rfc": RFC, "date": f"{month}-05", "amount": 3}
         control(reachcore, "movements", account="Acme Timbrado", movements=[row])
-        seen.append(total())
+        totals.append(total())
         clock.forward(5)
-    assert seen == [0, 0, 3, 6]
+    assert totals == [0, 0, 3, 6]
 
 
 def test_a_contract_may_take_effect_twice(factible: Client) -> None:
@@ -918,7 +920,7 @@ def test_a_contract_may_take_effect_twice(factible: Client) -> None:
         ({}, (1400, 200)),
         ({"contratados": 300, "usados": 250}, (1200, 0)),
         ({"contratados": 40}, (1460, 210)),
-        # All but the new contract goes, and no more than there is.
+        # Everything except the new contract expires.
         ({"contratados": 9000, "usados": 9000}, (0, 0)),
         ({"contratados": 1400, "usados": 0}, (100, 100)),
     ],
@@ -933,21 +935,21 @@ def test_an_older_contract_may_expire_as_a_new_one_takes_effect(
 
 
 @pytest.mark.parametrize(
-    ("work", "contracted"),
+    ("effect", "contracted"),
     [(None, 1500), ("doubled-contract", 2000), ("expiring-contract", 1400)],
 )
-@pytest.mark.parametrize("answer", ["624", "cut-after"])
-def test_a_call_may_suffer_a_fault_of_its_work_and_one_of_its_answer(
-    factible: Client, work: str | None, contracted: int, answer: str
+@pytest.mark.parametrize("reply", ["624", "cut-after"])
+def test_a_call_may_have_a_fault_of_its_effect_and_of_its_reply(
+    factible: Client, effect: str | None, contracted: int, reply: str
 ) -> None:
-    if answer == "624":
-        # The echo of a duplicated request: the contract is there, and refused as a second.
+    if reply == "624":
+        # As for a repeated request: the contract exists, and the second one is rejected.
         set_fault(factible, "agregarContrato", "code", code="624", processed=True)
     else:
-        set_fault(factible, "agregarContrato", answer)
-    if work:
-        set_fault(factible, "agregarContrato", work)
-    if answer == "624":
+        set_fault(factible, "agregarContrato", reply)
+    if effect:
+        set_fault(factible, "agregarContrato", effect)
+    if reply == "624":
         assert returned(soap(factible, "agregarContrato"), "agregarContrato")["status"] == "624"
     else:
         with pytest.raises(ConnectionAbortedError):
@@ -957,9 +959,9 @@ def test_a_call_may_suffer_a_fault_of_its_work_and_one_of_its_answer(
     assert get(factible, "faults")["faults"] == []
 
 
-@pytest.mark.parametrize("work", ["doubled-contract", "expiring-contract"])
-def test_a_contract_that_is_refused_changes_nothing(factible: Client, work: str) -> None:
-    set_fault(factible, "agregarContrato", work, times=-1)
+@pytest.mark.parametrize("fault", ["doubled-contract", "expiring-contract"])
+def test_a_rejected_contract_changes_nothing(factible: Client, fault: str) -> None:
+    set_fault(factible, "agregarContrato", fault, times=-1)
     assert returned(soap(factible, "agregarContrato", timbres="0"), "agregarContrato")
     set_fault(factible, "agregarContrato", "code", code="630")
     assert returned(soap(factible, "agregarContrato"), "agregarContrato")["status"] == "630"
@@ -969,17 +971,17 @@ def test_a_contract_that_is_refused_changes_nothing(factible: Client, work: str)
 # ---------------------------------------------------------------------------- control
 
 
-def test_consumed_stamps_are_gone(factible: Client) -> None:
+def test_consumed_stamps_are_not_available(factible: Client) -> None:
     done = control(factible, "consume", rfc="A&D061009TY8", timbres=50)
     assert done.get_json()["disponibles"] == 700
     assert returned(soap(factible))["disponibles"] == "700"
 
 
-def test_made_up_issuers_can_be_asked_for(factible: Client) -> None:
+def test_issuers_can_be_generated(factible: Client) -> None:
     assert control(factible, "issuers", count=300).status_code == 201
     rfcs = [entry["rfc"] for entry in user(factible)["issuers"]]
     assert len(rfcs) == 305
-    result = returned(soap(factible, rfcEmisor=memory.bulk_rfc(299)))
+    result = returned(soap(factible, rfcEmisor=fake_data.bulk_rfc(299)))
     assert (result["contratados"], result["usados"]) == ("399", "99")
 
 
@@ -998,7 +1000,7 @@ def test_neither_books_nor_calls_nor_faults_show_credentials(
                 assert secret not in text
 
 
-def test_calls_tell_what_was_asked_and_how_it_ended(reachcore: Client, factible: Client) -> None:
+def test_calls_have_their_request_and_outcome(reachcore: Client, factible: Client) -> None:
     assert ask(reachcore, RFCConsulta="A&D061009TY8").data
     assert ask(reachcore, "nonsense", "/csv").data
     assert reachcore.get(PATH).data
@@ -1068,7 +1070,7 @@ def test_calls_tell_what_was_asked_and_how_it_ended(reachcore: Client, factible:
         ("rfcs", {"account": "Acme Timbrado", "rfc": "nope"}, "nope"),
     ],
 )  # fmt: skip
-def test_bad_control_input_at_reachcore(
+def test_invalid_control_input_at_reachcore(
     reachcore: Client, path: str, payload: object, complaint: str
 ) -> None:
     response = reachcore.post(f"/_control/{path}", json=payload)
@@ -1114,7 +1116,7 @@ def test_bad_control_input_at_reachcore(
         ("issuers", {}, "count"),
     ],
 )
-def test_bad_control_input_at_solucion_factible(
+def test_invalid_control_input_at_solucion_factible(
     factible: Client, path: str, payload: object, complaint: str
 ) -> None:
     response = factible.post(f"/_control/{path}", json=payload)

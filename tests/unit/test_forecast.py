@@ -1,4 +1,4 @@
-"""Outlook: what was consumed between counts, how fast, how long it lasts, and when to warn."""
+"""Forecast: consumption between counts, burn rate, days left, alerts."""
 
 from __future__ import annotations
 
@@ -36,23 +36,23 @@ RFC = "A&D061009TY8"
 
 
 def at(day: float, used: int | None, contracted: int | None = 1000) -> Snapshot:
-    """A count ``day`` days after the start, with all that Solución Factible says."""
+    """Return a count ``day`` days after the start, with all fields of Solución Factible."""
     available = None if used is None or contracted is None else contracted - used
     return Snapshot(START + day * DAY, Stamps(contracted, used, available))
 
 
 def of_available(day: float, available: int | None) -> Snapshot:
-    """A count by a PAC that says what is left and no more."""
+    """Return a count of a PAC that returns only the available stamps."""
     return Snapshot(START + day * DAY, Stamps(None, None, available))
 
 
 def of_month(moment: str, consumed: int | None) -> Snapshot:
-    """A count as Reachcore's balance gives it."""
+    """Return a count from Reachcore's balance."""
     when = datetime.fromisoformat(moment).replace(tzinfo=MEXICO_CITY)
     return Snapshot(when, NOTHING, consumed)
 
 
-# --------------------------------------------------------------------- what was consumed
+# --------------------------------------------------------------------- consumption
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def of_month(moment: str, consumed: int | None) -> Snapshot:
         (NOTHING, None),
     ],
 )
-def test_what_is_left(stamps: Stamps, expected: int | None) -> None:
+def test_available_stamps(stamps: Stamps, expected: int | None) -> None:
     assert available_stamps(stamps) == expected
 
 
@@ -78,15 +78,15 @@ def test_what_is_left(stamps: Stamps, expected: int | None) -> None:
     [
         (Stamps(1000, 400, 600), Stamps(1000, 412, 588), 12),
         (Stamps(1000, 400, 600), Stamps(1000, 400, 600), 0),
-        # Bought meanwhile: more is left than before, and twelve were used all the same.
+        # A contract in between: more are available, and twelve were used.
         (Stamps(1000, 400, 600), Stamps(1500, 412, 1088), 12),
-        # Begun anew by the PAC.
+        # The PAC restarted its count.
         (Stamps(1000, 400, 600), Stamps(1000, 3, 997), None),
         # Used follows from the two others.
         (Stamps(1000, None, 600), Stamps(1500, None, 1088), 12),
         (Stamps(1000, 400, 600), Stamps(1500, None, 1088), 12),
         (Stamps(1000, None, 600), Stamps(1000, None, 700), None),
-        # Only what is left is known: less is use, more is a purchase that hides it.
+        # Only available stamps are known: fewer are usage; more are a contract that hides usage.
         (Stamps(None, None, 600), Stamps(None, None, 588), 12),
         (Stamps(None, None, 600), Stamps(None, None, 600), 0),
         (Stamps(None, None, 600), Stamps(None, None, 601), None),
@@ -99,7 +99,7 @@ def test_what_is_left(stamps: Stamps, expected: int | None) -> None:
         (NOTHING, NOTHING, None),
     ],
 )
-def test_what_was_consumed_between_two_counts(
+def test_consumption_between_two_counts(
     earlier: Stamps, later: Stamps, consumed: int | None
 ) -> None:
     pair = Snapshot(START, earlier), Snapshot(START + DAY, later)
@@ -112,20 +112,20 @@ def test_what_was_consumed_between_two_counts(
         (("2026-11-02", 10), ("2026-11-03", 25), 15),
         (("2026-11-02", 10), ("2026-11-20", 25), 15),
         (("2026-11-02T17:00", 10), ("2026-11-02T18:00", 11), 1),
-        # A month's sum does not shrink.
+        # A month's total does not decrease.
         (("2026-11-02", 10), ("2026-11-03", 9), None),
         # Midnight of the 1st closes the month before: its count is of that month …
         (("2026-10-31", 300), ("2026-11-01", 310), 10),
-        # … and behind it a new one begins at nothing.
+        # … and after it a new month starts at zero.
         (("2026-11-01", 310), ("2026-11-02", 10), 10),
         (("2026-11-01", 310), ("2026-12-01", 290), 290),
         (("2026-12-01", 290), ("2027-01-01", 5), 5),
         (("2027-01-01", 5), ("2027-01-02", 0), 0),
-        # What October ended with is not known.
+        # The final total of October is unknown.
         (("2026-10-31", 300), ("2026-11-02", 10), None),
         (("2026-10-31", 300), ("2026-12-01", 10), None),
         (("2026-11-01T00:00:01", 310), ("2026-12-01T00:00:01", 10), None),
-        # November lies in between, unseen.
+        # November lies in between, without a count.
         (("2026-11-01", 310), ("2026-12-02", 10), None),
         (("2026-11-01", 310), ("2027-01-01", 10), None),
         (("2025-11-01", 310), ("2026-12-01", 10), None),
@@ -133,74 +133,72 @@ def test_what_was_consumed_between_two_counts(
         (("2026-11-02", 10), ("2026-11-03", None), None),
     ],
 )
-def test_what_was_consumed_by_a_months_sums(
+def test_consumption_between_two_monthly_totals(
     earlier: tuple[str, int | None], later: tuple[str, int | None], consumed: int | None
 ) -> None:
     assert consumed_between(of_month(*earlier), of_month(*later)) == consumed
 
 
 @given(st.lists(st.integers(0, 50), min_size=2, max_size=100), st.integers(0, 364))
-def test_a_months_sums_counted_daily_tell_every_day(days: list[int], first: int) -> None:
-    """Whatever months they cross: each midnight's count has the day before in it."""
+def test_daily_counts_of_monthly_totals_give_every_day(days: list[int], first: int) -> None:
+    """Each midnight's count includes the day before, across months."""
     begin = datetime(2026, 1, 1, tzinfo=MEXICO_CITY) + first * DAY
     snapshots, total = [], 0
     for n, consumed in enumerate(days):
         yesterday = begin + (n - 1) * DAY
         total = consumed if yesterday.day == 1 else total + consumed
         snapshots.append(Snapshot(begin + n * DAY, NOTHING, total))
-    found = [consumed_between(one, two) for one, two in pairwise(snapshots)]
-    assert found == days[1:]
+    consumption = [consumed_between(earlier, later) for earlier, later in pairwise(snapshots)]
+    assert consumption == days[1:]
 
 
-# ------------------------------------------------------------------------------ burning
+# ------------------------------------------------------------------------------ burn rate
 
 
 @pytest.mark.parametrize(
     ("snapshots", "week", "month"),
     [
-        # A first day tells nothing of a day.
+        # One count gives no rate.
         ([at(0, 100)], None, None),
         # An even month.
         ([at(day, 10 * day) for day in range(31)], 10.0, 10.0),
         # A week that is faster than the month.
         ([at(day, 10 * day + 30 * max(0, day - 23)) for day in range(31)], 40.0, 17.0),
-        # Nothing stamped is known, and 0.
+        # No consumption is a known 0.
         ([at(0, 5), at(1, 5)], 0.0, 0.0),
-        # A gap is an even stretch.
+        # A gap counts as even consumption.
         ([at(0, 0), at(2, 20), at(12, 120), at(13, 130)], 10.0, 10.0),
         # Of 100 stamped over ten days, the window's four: 40 and 30 over seven days.
         ([at(0, 0), at(10, 100), at(13, 130)], 10.0, 10.0),
         ([at(0, 0), at(10, 200), at(13, 200)], 80 / 7, 200 / 13),
-        # A stretch that is not known is left out with its days.
+        # An interval with unknown consumption is excluded, with its days.
         ([at(0, 100), at(1, 110), at(2, 0), at(3, 10)], 10.0, 10.0),
         ([at(0, 100), at(1, 0)], None, None),
         ([at(0, 100), at(1, None, None), at(2, 120), at(3, 130)], 10.0, 10.0),
-        # Bought in between.
+        # A contract in between.
         ([at(0, 0, 100), at(1, 10, 100), at(2, 20, 600), at(3, 30, 600)], 10.0, 10.0),
-        # Less than twelve hours tell nothing of a day; twelve do.
+        # Fewer than twelve hours give no rate.
         ([at(0, 0), at(11 / 24, 99)], None, None),
         ([at(0, 0), at(0.5, 6)], 12.0, 12.0),
         ([at(0, 0), at(0.25, 3), at(0.5, 6)], 12.0, 12.0),
-        # Known for a day a fortnight ago, and for six hours since.
+        # One day is known two weeks ago, and six hours since.
         ([at(0, 0), at(1, 10), at(16, 0), at(16.25, 50)], None, 60 / 1.25),
         # Older than every window.
         ([at(0, 0), at(1, 10), at(45, 5)], None, None),
-        # Twice the same moment, or out of order: of no length, and passed over.
+        # Counts of the same time or out of order are ignored.
         ([at(0, 0), at(1, 10), at(1, 90)], 10.0, 10.0),
         ([at(0, 0), at(1, 10), at(0.5, 90)], 10.0, 10.0),
     ],
 )
-def test_how_fast_stamps_burn(
-    snapshots: list[Snapshot], week: float | None, month: float | None
-) -> None:
-    moment = max(one.at for one in snapshots)
+def test_burn_rate(snapshots: list[Snapshot], week: float | None, month: float | None) -> None:
+    moment = max(snapshot.at for snapshot in snapshots)
     assert burn_rate(snapshots, WEEK, moment) == (None if week is None else pytest.approx(week))
     assert burn_rate(snapshots, MAX_WINDOW, moment) == (
         None if month is None else pytest.approx(month)
     )
 
 
-def test_no_counts_burn_nothing() -> None:
+def test_no_counts_have_no_rate() -> None:
     assert burn_rate([], WEEK, START) is None
 
 
@@ -209,20 +207,20 @@ windows = st.sampled_from([WEEK, MAX_WINDOW])
 
 
 @given(st.data(), st.integers(0, 500), gaps, windows)
-def test_an_even_consumption_is_found_whatever_was_bought_and_missed(
-    data: st.DataObject, an_hour: int, hours: list[int], window: timedelta
+def test_even_consumption_is_measured_despite_contracts_and_gaps(
+    data: st.DataObject, hourly: int, hours: list[int], window: timedelta
 ) -> None:
-    bought = data.draw(
+    contracts = data.draw(
         st.lists(st.integers(0, 10**6), min_size=len(hours) + 1, max_size=len(hours) + 1)
     )
     moments = list(accumulate(hours, initial=0))
     snapshots = [
-        at(hour / 24, an_hour * hour, contracted)
-        for hour, contracted in zip(moments, accumulate(bought), strict=True)
+        at(hour / 24, hourly * hour, contracted)
+        for hour, contracted in zip(moments, accumulate(contracts), strict=True)
     ]
-    found = burn_rate(snapshots, window, snapshots[-1].at)
-    assert (found is None) == (moments[-1] < 12)
-    assert found is None or found == pytest.approx(24 * an_hour)
+    rate = burn_rate(snapshots, window, snapshots[-1].at)
+    assert (rate is None) == (moments[-1] < 12)
+    assert rate is None or rate == pytest.approx(24 * hourly)
 
 
 counts = st.none() | st.integers(0, 10**6)
@@ -231,15 +229,15 @@ any_snapshots = st.lists(
 ).map(
     lambda rows: sorted(
         (Snapshot(START + row[0] * DAY, Stamps(*row[1:4]), row[4]) for row in rows),
-        key=lambda one: one.at,
+        key=lambda snapshot: snapshot.at,
     )
 )
 
 
 @given(any_snapshots, windows)
-def test_no_counts_burn_less_than_nothing(snapshots: list[Snapshot], window: timedelta) -> None:
-    found = burn_rate(snapshots, window, snapshots[-1].at)
-    assert found is None or found >= 0
+def test_the_rate_is_never_negative(snapshots: list[Snapshot], window: timedelta) -> None:
+    rate = burn_rate(snapshots, window, snapshots[-1].at)
+    assert rate is None or rate >= 0
 
 
 @given(
@@ -248,78 +246,78 @@ def test_no_counts_burn_less_than_nothing(snapshots: list[Snapshot], window: tim
     st.integers(1, 10**6),
     windows,
 )
-def test_a_purchase_changes_no_rate(
+def test_a_contract_does_not_change_the_rate(
     steps: list[tuple[int, int]], when: int, stamps: int, window: timedelta
 ) -> None:
     hours = accumulate(step[0] for step in steps)
     used = accumulate(step[1] for step in steps)
-    without = [at(hour / 24, count, 1000) for hour, count in zip(hours, used, strict=True)]
-    bought = [
-        one if n < when else replace(one, stamps=_more(one.stamps, stamps))
-        for n, one in enumerate(without)
+    without_contract = [at(hour / 24, count, 1000) for hour, count in zip(hours, used, strict=True)]
+    with_contract = [
+        snapshot if n < when else replace(snapshot, stamps=add_stamps(snapshot.stamps, stamps))
+        for n, snapshot in enumerate(without_contract)
     ]
-    moment = without[-1].at
-    assert burn_rate(bought, window, moment) == burn_rate(without, window, moment)
+    moment = without_contract[-1].at
+    assert burn_rate(with_contract, window, moment) == burn_rate(without_contract, window, moment)
 
 
-def _more(stamps: Stamps, bought: int) -> Stamps:
+def add_stamps(stamps: Stamps, contracted: int) -> Stamps:
     assert stamps.contracted is not None
     assert stamps.available is not None
-    return Stamps(stamps.contracted + bought, stamps.used, stamps.available + bought)
+    return Stamps(stamps.contracted + contracted, stamps.used, stamps.available + contracted)
 
 
-# ------------------------------------------------------------------------------ judging
+# ------------------------------------------------------------------------------ evaluation
 
 
-def steady(available: int, a_day: int, *, days: int = 10) -> list[Snapshot]:
-    """Counts of an issuer that stamps ``a_day`` and has ``available`` left at the last one."""
-    contracted = available + a_day * days
-    return [at(day, a_day * day, contracted) for day in range(days + 1)]
+def steady(available: int, daily: int, *, days: int = 10) -> list[Snapshot]:
+    """Return daily counts of an issuer that uses ``daily`` stamps and ends with ``available``."""
+    contracted = available + daily * days
+    return [at(day, daily * day, contracted) for day in range(days + 1)]
 
 
 @pytest.mark.parametrize(
-    ("available", "a_day", "low_stamps", "low_days", "alert"),
+    ("available", "daily", "low_stamps", "low_days", "alert"),
     [
-        # By days: under, not at the limit.
+        # By days: below the threshold, not at it.
         (69, 10, None, 7, LOW),
         (70, 10, None, 7, OK),
         (1000, 10, None, 100, OK),
         (999, 10, None, 100, LOW),
         (5, 10, None, 0, OK),
-        # By number: under, not at the limit.
+        # By number: below the threshold, not at it.
         (99, 0, 100, 7, LOW),
         (100, 0, 100, 7, OK),
         (1, 0, 0, 7, OK),
         (1, 0, 1, 7, OK),
         (1, 0, 2, 7, LOW),
-        # Either will do.
+        # Either threshold suffices.
         (99, 1, 100, 7, LOW),
         (500, 100, 100, 7, LOW),
         (1000, 100, 100, 7, OK),
-        # Nothing stamped lasts for ever.
+        # Without consumption, the days left are unlimited.
         (1, 0, None, 7, OK),
-        # Nothing left is exhausted, whatever the limits.
+        # Without stamps it is exhausted, for any thresholds.
         (0, 0, None, 0, EXHAUSTED),
         (0, 10, 0, 7, EXHAUSTED),
         (-3, 10, 100, 7, EXHAUSTED),
     ],
 )
 def test_when_stamps_are_low(
-    available: int, a_day: int, low_stamps: int | None, low_days: int, alert: str
+    available: int, daily: int, low_stamps: int | None, low_days: int, alert: str
 ) -> None:
-    found = evaluate(steady(available, a_day), AlertThresholds(low_stamps, low_days), OK)
-    assert found.alert == alert
-    assert found.burn_7 == pytest.approx(a_day)
-    assert found.burn_30 == pytest.approx(a_day)
+    forecast = evaluate(steady(available, daily), AlertThresholds(low_stamps, low_days), OK)
+    assert forecast.alert == alert
+    assert forecast.burn_7 == pytest.approx(daily)
+    assert forecast.burn_30 == pytest.approx(daily)
     if available <= 0:
-        assert found.days_left == 0
-    elif a_day:
-        assert found.days_left == pytest.approx(available / a_day)
+        assert forecast.days_left == 0
+    elif daily:
+        assert forecast.days_left == pytest.approx(available / daily)
     else:
-        assert found.days_left is None
+        assert forecast.days_left is None
 
 
-def test_a_first_count_is_judged_by_the_number_alone() -> None:
+def test_the_first_count_is_evaluated_by_number_only() -> None:
     assert evaluate([at(0, 960)], AlertThresholds(100, 7), OK) == Forecast(None, None, None, LOW)
     assert evaluate([at(0, 960)], AlertThresholds(None, 7), OK) == Forecast(None, None, None, OK)
     assert evaluate([at(0, 1000)], AlertThresholds(None, 7), OK) == Forecast(
@@ -327,7 +325,7 @@ def test_a_first_count_is_judged_by_the_number_alone() -> None:
     )
 
 
-def test_days_left_reckon_with_the_faster_rate() -> None:
+def test_days_left_use_the_faster_rate() -> None:
     faster_of_late = [at(day, 10 * day + 30 * max(0, day - 23), 1510) for day in range(31)]
     slower_of_late = [at(day, 10 * min(day, 23), 430) for day in range(31)]
     assert evaluate(faster_of_late, AlertThresholds(None, 7), OK).days_left == pytest.approx(
@@ -337,24 +335,24 @@ def test_days_left_reckon_with_the_faster_rate() -> None:
     assert evaluate(slower, AlertThresholds(None, 7), OK).days_left == pytest.approx(
         1000 / (760 / 30)
     )
-    found = evaluate(slower_of_late, AlertThresholds(None, 7), OK)
-    assert (found.burn_7, found.alert) == (0, OK)
-    assert found.days_left == pytest.approx(200 / (230 / 30))
+    forecast = evaluate(slower_of_late, AlertThresholds(None, 7), OK)
+    assert (forecast.burn_7, forecast.alert) == (0, OK)
+    assert forecast.days_left == pytest.approx(200 / (230 / 30))
 
 
 @pytest.mark.parametrize(
-    ("before", "available", "bought", "alert"),
+    ("before", "available", "contracted", "alert"),
     [
-        # Under the limit of seven days.
+        # Below the threshold of seven days.
         (OK, 60, 0, LOW),
         (LOW, 60, 0, LOW),
-        # About the limit: what was told stays so, and what was not is not told.
+        # Near the threshold, the alert does not change.
         (OK, 80, 0, OK),
         (LOW, 80, 0, LOW),
         (LOW, 104, 0, LOW),
         # Clearly above.
         (LOW, 105, 0, OK),
-        # A refill lifts it at once, if it suffices.
+        # A sufficient contract clears the alert at once.
         (LOW, 80, 50, OK),
         (LOW, 60, 50, LOW),
         (EXHAUSTED, 60, 60, LOW),
@@ -362,31 +360,33 @@ def test_days_left_reckon_with_the_faster_rate() -> None:
         (EXHAUSTED, 5000, 5000, OK),
     ],
 )
-def test_an_alert_by_days_is_lifted_by_a_refill_or_a_clear_change(
-    before: str, available: int, bought: int, alert: str
+def test_an_alert_by_days_is_cleared_by_a_contract_or_a_clear_change(
+    before: str, available: int, contracted: int, alert: str
 ) -> None:
-    snapshots = steady(available - bought, 10)
+    snapshots = steady(available - contracted, 10)
     last = snapshots[-1]
-    snapshots[-1] = replace(last, stamps=_more(last.stamps, bought))
+    snapshots[-1] = replace(last, stamps=add_stamps(last.stamps, contracted))
     assert evaluate(snapshots, AlertThresholds(None, 7), before).alert == alert
 
 
-def test_a_rate_that_wavers_about_the_limit_alerts_once() -> None:
+def test_an_alert_is_raised_once_when_the_rate_fluctuates_around_the_threshold() -> None:
     contracted, used, snapshots, alerts = 2400, 0, [], [OK]
     for day in range(30):
         used += 100 if day % 2 else 40
         snapshots.append(at(day, used, contracted))
         alerts.append(evaluate(snapshots, AlertThresholds(None, 7), alerts[-1]).alert)
-    crossings = sum(is_escalation(one, two) for one, two in pairwise(alerts))
-    assert (crossings, alerts[-1]) == (1, LOW)
+    escalations = sum(is_escalation(before, after) for before, after in pairwise(alerts))
+    assert (escalations, alerts[-1]) == (1, LOW)
 
 
 @pytest.mark.parametrize("before", [OK, LOW, EXHAUSTED])
 @pytest.mark.parametrize("last", [NOTHING, Stamps(1000, None, None), Stamps(None, 100, None)])
-def test_a_count_that_does_not_say_what_is_left_changes_no_alert(before: str, last: Stamps) -> None:
+def test_a_count_without_available_stamps_does_not_change_the_alert(
+    before: str, last: Stamps
+) -> None:
     snapshots = [*steady(5, 10), Snapshot(START + 11 * DAY, last)]
-    found = evaluate(snapshots, AlertThresholds(100, 7), before)
-    assert (found.alert, found.days_left) == (before, None)
+    forecast = evaluate(snapshots, AlertThresholds(100, 7), before)
+    assert (forecast.alert, forecast.days_left) == (before, None)
 
 
 @pytest.mark.parametrize("before", [OK, LOW, EXHAUSTED])
@@ -396,36 +396,36 @@ def test_an_issuer_without_a_limit_is_neither_low_nor_exhausted(
     before: str, used: int | None, contracted: int | None
 ) -> None:
     last = Stamps(contracted, used, None, unlimited=True)
-    found = evaluate(
+    forecast = evaluate(
         [*steady(5, 10), Snapshot(START + 11 * DAY, last)], AlertThresholds(100, 7), before
     )
-    assert (found.alert, found.days_left) == (OK, None)
+    assert (forecast.alert, forecast.days_left) == (OK, None)
     assert available_stamps(last) is None
 
 
 @given(any_snapshots, st.none() | st.integers(0, 10**6), st.integers(0, 400))
-def test_every_judgement_is_sound(
+def test_every_evaluation_is_consistent(
     snapshots: list[Snapshot], low_stamps: int | None, low_days: int
 ) -> None:
     available = available_stamps(snapshots[-1].stamps)
     for before in (OK, LOW, EXHAUSTED):
-        found = evaluate(snapshots, AlertThresholds(low_stamps, low_days), before)
+        forecast = evaluate(snapshots, AlertThresholds(low_stamps, low_days), before)
         if available is None:
-            assert found.alert == before
+            assert forecast.alert == before
             continue
-        assert (found.alert == EXHAUSTED) == (available <= 0)
-        assert found.days_left is None or found.days_left >= 0
+        assert (forecast.alert == EXHAUSTED) == (available <= 0)
+        assert forecast.days_left is None or forecast.days_left >= 0
         if low_stamps is not None and 0 < available < low_stamps:
-            assert found.alert == LOW
-        if found.days_left is not None and 0 < found.days_left < low_days:
-            assert found.alert == LOW
-        if found.alert == LOW and before == OK:
-            short = found.days_left is not None and found.days_left < low_days
-            assert short or (low_stamps is not None and available < low_stamps)
+            assert forecast.alert == LOW
+        if forecast.days_left is not None and 0 < forecast.days_left < low_days:
+            assert forecast.alert == LOW
+        if forecast.alert == LOW and before == OK:
+            is_short = forecast.days_left is not None and forecast.days_left < low_days
+            assert is_short or (low_stamps is not None and available < low_stamps)
 
 
 @pytest.mark.parametrize(
-    ("before", "alert", "news"),
+    ("before", "alert", "escalation"),
     [
         (OK, OK, False),
         (OK, LOW, True),
@@ -438,8 +438,8 @@ def test_every_judgement_is_sound(
         (EXHAUSTED, EXHAUSTED, False),
     ],
 )
-def test_only_worse_is_news(before: str, alert: str, news: bool) -> None:
-    assert is_escalation(before, alert) is news
+def test_only_a_worse_alert_is_an_escalation(before: str, alert: str, escalation: bool) -> None:
+    assert is_escalation(before, alert) is escalation
 
 
 # ------------------------------------------------------------------------------ sorting
@@ -447,8 +447,8 @@ def test_only_worse_is_news(before: str, alert: str, news: bool) -> None:
 Line = tuple[str, float | None, int | None, str]
 
 
-def wanted_order(line: Line) -> tuple[int, float, int, str]:
-    """The order that the documentation of ``urgency`` promises."""
+def expected_order(line: Line) -> tuple[int, float, int, str]:
+    """Return the sort key that ``urgency`` documents."""
     alert, days, available, rfc = line
     if alert != OK:
         rank = 0 if alert == EXHAUSTED else 1
@@ -456,8 +456,8 @@ def wanted_order(line: Line) -> tuple[int, float, int, str]:
         rank = 4
     else:
         rank = 2 if days is not None else 3
-    shown_days = 99_999.0 if days is None else round(min(days, 99_999.0), 2)
-    return rank, shown_days, min(max(available or 0, 0), 999_999_999_999), rfc
+    sort_days = 99_999.0 if days is None else round(min(days, 99_999.0), 2)
+    return rank, sort_days, min(max(available or 0, 0), 999_999_999_999), rfc
 
 
 lines = st.tuples(
@@ -469,23 +469,23 @@ lines = st.tuples(
 
 
 @given(st.lists(lines, max_size=8))
-def test_urgency_sorts_as_it_says(found: list[Line]) -> None:
-    texts = {line: urgency(Forecast(None, None, line[1], line[0]), *line[2:]) for line in found}
-    by_text = sorted(found, key=texts.__getitem__)
-    assert list(map(wanted_order, by_text)) == sorted(map(wanted_order, found))
+def test_urgency_sorts_as_documented(items: list[Line]) -> None:
+    texts = {line: urgency(Forecast(None, None, line[1], line[0]), *line[2:]) for line in items}
+    by_text = sorted(items, key=texts.__getitem__)
+    assert list(map(expected_order, by_text)) == sorted(map(expected_order, items))
     assert len({len(text) - len(line[3]) for line, text in texts.items()}) <= 1
 
 
 @pytest.mark.parametrize("huge", [10**12, 10**13, 10**30])
-def test_a_huge_count_sorts_behind_every_other(huge: int) -> None:
+def test_a_huge_count_sorts_last(huge: int) -> None:
     for days in (None, 9.5, 1e300):
-        little, most = (urgency(Forecast(None, None, days), n, RFC) for n in (999_999_999, huge))
-        assert little < most
-        assert len(little) == len(most)
+        smaller, larger = (urgency(Forecast(None, None, days), n, RFC) for n in (999_999_999, huge))
+        assert smaller < larger
+        assert len(smaller) == len(larger)
 
 
-def test_an_account_by_urgency() -> None:
-    wanted: list[Line] = [
+def test_issuers_sort_by_urgency() -> None:
+    expected: list[Line] = [
         (EXHAUSTED, 0.0, -5, "AAA010101AAA"),
         (EXHAUSTED, 0.0, 0, "BBB010101AAA"),
         (LOW, 0.4, 12, RFC),
@@ -499,7 +499,7 @@ def test_an_account_by_urgency() -> None:
         (OK, None, 10**9, RFC),
         (OK, None, None, RFC),
     ]
-    # Those that are low and of which no count is known stand among the low.
-    wanted[4], wanted[5] = wanted[5], wanted[4]
-    texts = [urgency(Forecast(None, None, days, alert), n, rfc) for alert, days, n, rfc in wanted]
+    # A low issuer without a count is sorted among the low ones.
+    expected[4], expected[5] = expected[5], expected[4]
+    texts = [urgency(Forecast(None, None, days, alert), n, rfc) for alert, days, n, rfc in expected]
     assert texts == sorted(texts)

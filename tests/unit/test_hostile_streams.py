@@ -1,4 +1,4 @@
-"""A balance and a statement that mean harm: refused in little memory, however long they are."""
+"""Hostile balances and statements are rejected with little memory, at any length."""
 
 from __future__ import annotations
 
@@ -8,32 +8,32 @@ import tracemalloc
 from collections.abc import Callable
 
 import pytest
-from tests.unit.test_reachcore_balance import ANSWER, MOVEMENT
+from tests.unit.test_reachcore_balance import MOVEMENT, RESPONSE
 from tests.unit.test_statement_csv import DOCUMENTED
 
 from timbres.deadline import Deadline
 from timbres.domain.balance import sum_movements
 from timbres.errors import PacError, TimbresError
 from timbres.pacs.http import HttpResponse
-from timbres.pacs.reachcore import limits as bounds
+from timbres.pacs.reachcore import limits
 from timbres.pacs.reachcore.client import ReachcoreBalance
 from timbres.pacs.reachcore.statement import read_statement
 from timbres.services.balances import _sum_and_take_first
 
 MIB = 1024 * 1024
 LENGTH = 4 * MIB
-# Where the reader has to stop: what it holds of one movement, and what it reads ahead.
-READ_AT_MOST = MIB
+# The reader must stop here: the size of a movement plus the read-ahead buffer.
+MAX_READ = MIB
 
 
-def summed(file: io.BytesIO) -> None:
+def read_balance(file: io.BytesIO) -> None:
     sum_movements(
         ReachcoreBalance(HttpResponse(file, 200, "", len(file.getvalue()), "")).movements()
     )
 
 
-def refused(read: Callable[[io.BytesIO], object], content: bytes) -> tuple[str, int]:
-    """Return why it was refused, and how far it was read, in little memory."""
+def expect_rejection(read: Callable[[io.BytesIO], object], content: bytes) -> tuple[str, int]:
+    """Return the error detail and the number of bytes read; check the memory in use."""
     file = io.BytesIO(content)
     tracemalloc.start()
     try:
@@ -48,26 +48,26 @@ def refused(read: Callable[[io.BytesIO], object], content: bytes) -> tuple[str, 
     return caught.value.detail, file.tell()
 
 
-def endless(again: bytes) -> bytes:
-    return again * (LENGTH // len(again))
+def repeat(filler: bytes) -> bytes:
+    return filler * (LENGTH // len(filler))
 
 
-SUMMARY = json.dumps({**ANSWER, "Detalle": []})[: -len("[]}")].encode()
-ONE = json.dumps(MOVEMENT).encode()
-SHORT_OF_ONE = ONE[:-1] + b", "
+SUMMARY = json.dumps({**RESPONSE, "Detalle": []})[: -len("[]}")].encode()
+MOVEMENT_JSON = json.dumps(MOVEMENT).encode()
+OPEN_MOVEMENT = MOVEMENT_JSON[:-1] + b", "
 
 
 @pytest.mark.parametrize(
-    ("beginning", "again"),
+    ("beginning", "filler"),
     [
         (SUMMARY + b'[{"TipoMovimiento": "', b"x"),
         (SUMMARY + b'[{"TipoMovimiento": "', b'\\"'),
         (SUMMARY + b'[{"', b"x"),
         (SUMMARY + b'[{"Monto": ', b"9"),
         (SUMMARY + b'[{"Monto": 0.', b"0"),
-        (SUMMARY + b"[" + SHORT_OF_ONE + b'"x": [', b"1, "),
-        (SUMMARY + b"[" + SHORT_OF_ONE + b'"x": {', b'"y": {}, '),
-        (SUMMARY + b"[" + ONE, b" "),
+        (SUMMARY + b"[" + OPEN_MOVEMENT + b'"x": [', b"1, "),
+        (SUMMARY + b"[" + OPEN_MOVEMENT + b'"x": {', b'"y": {}, '),
+        (SUMMARY + b"[" + MOVEMENT_JSON, b" "),
         (b'{"TipoConsumo": "', b"x"),
         (b'{"Extra": [', b"{}, "),
         (b'{"', b"\\u0041"),
@@ -76,26 +76,24 @@ SHORT_OF_ONE = ONE[:-1] + b", "
     ],
     ids=range(13),
 )
-def test_a_balance_is_left_where_nothing_in_it_can_be_so_long(
-    beginning: bytes, again: bytes
-) -> None:
-    _, read = refused(summed, beginning + endless(again))
-    assert read <= READ_AT_MOST
+def test_an_overlong_balance_is_rejected_early(beginning: bytes, filler: bytes) -> None:
+    _, size = expect_rejection(read_balance, beginning + repeat(filler))
+    assert size <= MAX_READ
 
 
-def test_names_without_end_are_no_movement() -> None:
+def test_endless_fields_are_rejected_early() -> None:
     names = b", ".join(b'"%d": 1' % n for n in range(LENGTH // 32))
     for content in (SUMMARY + b"[{" + names + b"}]}", b"{" + names + b"}"):
-        detail, read = refused(summed, content)
+        detail, read = expect_rejection(read_balance, content)
         assert "too long to be a movement" in detail
-        assert read <= READ_AT_MOST
+        assert read <= MAX_READ
 
 
 BEFORE = "".join(DOCUMENTED.splitlines(keepends=True)[:-1]).encode()
 
 
 @pytest.mark.parametrize(
-    ("beginning", "again"),
+    ("beginning", "filler"),
     [
         (b"", b"x"),
         (b"", b"Cuenta,"),
@@ -112,11 +110,9 @@ BEFORE = "".join(DOCUMENTED.splitlines(keepends=True)[:-1]).encode()
     ],
     ids=range(12),
 )
-def test_a_statement_is_left_where_nothing_in_it_can_be_so_long(
-    beginning: bytes, again: bytes
-) -> None:
-    _, read = refused(read_statement, beginning + endless(again))
-    assert read <= READ_AT_MOST
+def test_an_overlong_statement_is_rejected_early(beginning: bytes, filler: bytes) -> None:
+    _, read = expect_rejection(read_statement, beginning + repeat(filler))
+    assert read <= MAX_READ
 
 
 def rows_of_json(rfc: str, kind: str) -> bytes:
@@ -131,11 +127,11 @@ def rows_of_csv(rfc: str, kind: str) -> bytes:
 
 @pytest.mark.parametrize(
     ("read", "rows"),
-    [(summed, rows_of_json), (read_statement, rows_of_csv)],
+    [(read_balance, rows_of_json), (read_statement, rows_of_csv)],
     ids=["balance", "statement"],
 )
 @pytest.mark.parametrize(
-    ("rfc", "kind", "says"),
+    ("rfc", "kind", "expected"),
     [
         ("%(n)d", "x", "more than 200 RFCs"),
         ("x", "%(n)d", "more than 100 kinds"),
@@ -145,34 +141,37 @@ def rows_of_csv(rfc: str, kind: str) -> bytes:
         ("x", "x" * 101, "a kind of movement in it is too long"),
     ],
 )
-def test_what_is_summed_by_has_bounds(
+def test_rfcs_and_kinds_are_limited(
     read: Callable[[io.BytesIO], object],
     rows: Callable[[str, str], bytes],
     rfc: str,
     kind: str,
-    says: str,
+    expected: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(bounds, "_MAX_RFCS", 200)
-    monkeypatch.setattr(bounds, "_MAX_KINDS", 100)
+    monkeypatch.setattr(limits, "_MAX_RFCS", 200)
+    monkeypatch.setattr(limits, "_MAX_KINDS", 100)
     read(io.BytesIO(rows("x" * 20, "y" * 100)))
-    assert says in refused(read, rows(rfc, kind))[0]
+    assert expected in expect_rejection(read, rows(rfc, kind))[0]
 
 
 @pytest.mark.parametrize("name", ["TipoConsumo"])
-def test_a_plan_is_a_word(name: str) -> None:
-    assert name in refused(summed, json.dumps({**ANSWER, name: "x" * 101}).encode())[0]
+def test_an_overlong_plan_is_rejected(name: str) -> None:
+    assert (
+        name
+        in expect_rejection(read_balance, json.dumps({**RESPONSE, name: "x" * 101}).encode())[0]
+    )
 
 
-def test_an_answer_is_read_for_as_long_as_there_is_time() -> None:
-    content = json.dumps(ANSWER).encode()
-    reading = ReachcoreBalance(HttpResponse(io.BytesIO(content), 200, "", len(content), ""))
+def test_reading_stops_at_the_deadline() -> None:
+    content = json.dumps(RESPONSE).encode()
+    balance = ReachcoreBalance(HttpResponse(io.BytesIO(content), 200, "", len(content), ""))
     with pytest.raises(TimbresError) as caught:
-        _sum_and_take_first(reading, Deadline(0))
+        _sum_and_take_first(balance, Deadline(0))
     assert caught.value.problem_type.code == "out-of-time"
     assert "request one rfc" in caught.value.detail
 
 
-def test_an_account_s_line_holds_words() -> None:
+def test_an_overlong_account_name_is_rejected() -> None:
     content = DOCUMENTED.replace("Pruebas", "x" * 101).encode()
-    assert "account's line" in refused(read_statement, content)[0]
+    assert "account's line" in expect_rejection(read_statement, content)[0]

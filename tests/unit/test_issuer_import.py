@@ -1,4 +1,4 @@
-"""Issuer imports, JSON and CSV; every invalid row is named, with its line."""
+"""Issuer imports from JSON and CSV; every invalid row is reported with its line."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from timbres.handlers.problem_details import status_code
 A = Rfc("A&D061009TY8")
 B = Rfc("ÑAD061009TY8")
 C = Rfc("XYZW010101AAA")
-MOST_LOW = 999_999_999_999
+MAX_LOW_STAMPS = 999_999_999_999
 
 
 def rows_of(*pairs: tuple[Rfc, int | None]) -> tuple[IssuerRow, ...]:
     return tuple(IssuerRow(rfc, low) for rfc, low in pairs)
 
 
-def refused(read: Callable[[str], IssuerImport], text: str) -> TimbresError:
+def expect_rejection(read: Callable[[str], IssuerImport], text: str) -> TimbresError:
     with pytest.raises(TimbresError) as caught:
         read(text)
     assert (caught.value.problem_type.code, status_code(caught.value.problem_type.code)) == (
@@ -39,7 +39,7 @@ def refused(read: Callable[[str], IssuerImport], text: str) -> TimbresError:
     return caught.value
 
 
-# ---------------------------------------------------------------------------- good lists
+# ---------------------------------------------------------------------------- valid lists
 
 
 @pytest.mark.parametrize(
@@ -52,15 +52,15 @@ def refused(read: Callable[[str], IssuerImport], text: str) -> TimbresError:
         ([{"rfc": A, "low_stamps": 100}], rows_of((A, 100))),
         ([{"low_stamps": 0, "rfc": A}], rows_of((A, 0))),
         ([{"rfc": A, "low_stamps": None}], rows_of((A, None))),
-        ([{"rfc": A, "low_stamps": MOST_LOW}], rows_of((A, MOST_LOW))),
+        ([{"rfc": A, "low_stamps": MAX_LOW_STAMPS}], rows_of((A, MAX_LOW_STAMPS))),
         ([A, {"rfc": B, "low_stamps": 5}], rows_of((A, UNSET), (B, 5))),
-        # The same twice is no contradiction.
+        # Equal rows do not contradict each other.
         ([A, A.lower(), {"rfc": A}], rows_of((A, UNSET))),
         ([{"rfc": A, "low_stamps": 5}, {"rfc": A, "low_stamps": 5}], rows_of((A, 5))),
     ],
     ids=repr,
 )
-def test_json_lists(rows: list[Any], read: tuple[IssuerRow, ...]) -> None:
+def test_valid_json(rows: list[Any], read: tuple[IssuerRow, ...]) -> None:
     for text in (json.dumps(rows), f"\ufeff{json.dumps(rows)}"):
         assert parse_json(text) == IssuerImport(read, ())
 
@@ -77,31 +77,31 @@ def test_json_lists(rows: list[Any], read: tuple[IssuerRow, ...]) -> None:
         (f"low_stamps,rfc\n100,{A}\n,{B}\n", rows_of((A, 100), (B, None))),
         (f"rfc;low_stamps\n{A};100\n{B};\n", rows_of((A, 100), (B, None))),
         (f"{A};100\r{B};7\r", rows_of((A, 100), (B, 7))),
-        # As sheets save it.
+        # As spreadsheets write it.
         (f"\ufeffrfc,low_stamps\r\n{A},100\r\n", rows_of((A, 100))),
         (f"\ufeff{A}\n", rows_of((A, UNSET))),
         (f'"rfc","low_stamps"\n"{A}","1,000"\n', rows_of((A, 1000))),
         (f'"{A}";"1,000,000"\n{B};1,000\n', rows_of((A, 1_000_000), (B, 1000))),
         (f" {A} , 100 \n\t{B}\t,\t7\n", rows_of((A, 100), (B, 7))),
         (f'"{A}\n",100\n', rows_of((A, 100))),
-        # Lines of nothing are no rows.
+        # Empty lines are ignored.
         (f"\n\n{A},100\n\n,\n  \n{B},7\n\n", rows_of((A, 100), (B, 7))),
         (f"\r\n \r\nrfc;low_stamps\r\n{A};100\r\n", rows_of((A, 100))),
-        (f"{A},{MOST_LOW}\n", rows_of((A, MOST_LOW))),
+        (f"{A},{MAX_LOW_STAMPS}\n", rows_of((A, MAX_LOW_STAMPS))),
         (f"{A},0007\n", rows_of((A, 7))),
         (f"{A},5\n{A.lower()},5\n", rows_of((A, 5))),
     ],
     ids=repr,
 )
-def test_csv_lists(text: str, read: tuple[IssuerRow, ...]) -> None:
+def test_valid_csv(text: str, read: tuple[IssuerRow, ...]) -> None:
     assert parse_csv(text) == IssuerImport(read, ())
 
 
-# ------------------------------------------------------------------------------ bad rows
+# ------------------------------------------------------------------------------ invalid rows
 
 
 @pytest.mark.parametrize(
-    ("row", "field", "says"),
+    ("row", "field", "expected"),
     [
         ("A&D061009TY", "rfc", "'A&D061009TY' is not a valid RFC"),
         ("", "rfc", "is not a valid RFC"),
@@ -127,24 +127,24 @@ def test_csv_lists(text: str, read: tuple[IssuerRow, ...]) -> None:
         ({"rfc": A, "low_stamps": False}, "low_stamps", "'False': expected"),
         ({"rfc": A, "low_stamps": []}, "low_stamps", "'[]': expected"),
         ({"rfc": A, "low_stamps": float("nan")}, "low_stamps", "'nan': expected"),
-        ({"rfc": A, "low_stamps": MOST_LOW + 1}, "low_stamps", "999,999,999,999"),
+        ({"rfc": A, "low_stamps": MAX_LOW_STAMPS + 1}, "low_stamps", "999,999,999,999"),
         ({"rfc": A, "low_stamps": 10**200}, "low_stamps", "999,999,999,999"),
         ({"rfc": B, "low_stamps": 7}, "low_stamps", f"{B} has a different threshold in line 1"),
         (B, "low_stamps", f"{B} has a different threshold in line 1"),
     ],
     ids=repr,
 )
-def test_bad_rows_of_json(row: object, field: str, says: str) -> None:
+def test_invalid_rows_of_json(row: object, field: str, expected: str) -> None:
     first = {"rfc": B, "low_stamps": 1}
     read = parse_json(json.dumps([first, row, C]))
     assert read.rows == rows_of((B, 1), (C, UNSET))
-    (bad,) = read.invalid
-    assert (bad.line, bad.field) == (2, field)
-    assert says in bad.detail
-    assert len(bad.detail) < 200
+    (invalid,) = read.invalid
+    assert (invalid.line, invalid.field) == (2, field)
+    assert expected in invalid.detail
+    assert len(invalid.detail) < 200
 
 
-def test_an_object_with_a_member_twice_is_read_as_neither_of_the_two() -> None:
+def test_an_object_with_a_duplicate_member_is_rejected() -> None:
     twice = f'{{"rfc": "{A}", "low_stamps": 1, "low_stamps": 2}}'
     inner = f'{{"rfc": "{A}", "low_stamps": {{"a": 1, "a": 2}}}}'
     read = parse_json(f'[{twice}, {inner}, {{"rfc": "{A}", "rfc": "{B}"}}, "{C}"]')
@@ -158,7 +158,7 @@ def test_an_object_with_a_member_twice_is_read_as_neither_of_the_two() -> None:
 
 
 @pytest.mark.parametrize(
-    ("row", "field", "says"),
+    ("row", "field", "expected"),
     [
         ("A&D061009TY,7", "rfc", "'A&D061009TY' is not a valid RFC"),
         (",7", "rfc", "is not a valid RFC"),
@@ -167,7 +167,7 @@ def test_an_object_with_a_member_twice_is_read_as_neither_of_the_two() -> None:
         (f"{A},1,000", "row", "expected rfc, low_stamps, no more"),
         (f"{A},-1", "low_stamps", "'-1': expected a whole number"),
         (f"{A},1.5", "low_stamps", "'1.5': expected"),
-        # A comma for decimals is no thousands.
+        # A decimal comma is not a thousands separator.
         (f'{A},"1,5"', "low_stamps", "'1,5': expected"),
         (f'{A},"100,00"', "low_stamps", "'100,00': expected"),
         (f'{A},"1000,000"', "low_stamps", "'1000,000': expected"),
@@ -186,16 +186,16 @@ def test_an_object_with_a_member_twice_is_read_as_neither_of_the_two() -> None:
     ],
     ids=lambda value: repr(value)[:40],
 )
-def test_bad_rows_of_csv(row: str, field: str, says: str) -> None:
+def test_invalid_rows_of_csv(row: str, field: str, expected: str) -> None:
     read = parse_csv(f"rfc,low_stamps\n{B},1\n{row}\n{C}\n")
     assert read.rows == rows_of((B, 1), (C, UNSET))
-    (bad,) = read.invalid
-    assert (bad.line, bad.field) == (3, field)
-    assert says in bad.detail
-    assert len(bad.detail) < 200
+    (invalid,) = read.invalid
+    assert (invalid.line, invalid.field) == (3, field)
+    assert expected in invalid.detail
+    assert len(invalid.detail) < 200
 
 
-def test_a_row_is_named_by_the_line_on_which_it_begins() -> None:
+def test_an_error_has_the_first_line_of_its_row() -> None:
     text = f'\n{A}\n\n"{B}\n\n{C}",7\nx\n"{C}\n"\ny'
     read = parse_csv(text)
     assert read.rows == rows_of((A, UNSET), (C, UNSET))
@@ -203,21 +203,21 @@ def test_a_row_is_named_by_the_line_on_which_it_begins() -> None:
     assert "closes in line 6" in read.invalid[0].detail
 
 
-def test_a_quote_that_is_never_closed_is_named_where_it_opens() -> None:
+def test_an_open_quote_is_reported_with_its_line() -> None:
     read = parse_csv(f'{A}\n"{B}\n{C}\n{C}\n')
     assert read.rows == rows_of((A, UNSET))
     assert [(bad.line, bad.field) for bad in read.invalid] == [(2, "row")]
     assert "or never" in read.invalid[0].detail
 
 
-def test_every_bad_row_is_named() -> None:
+def test_every_invalid_row_is_reported() -> None:
     rows = [A if n % 3 else f"bad-{n}" for n in range(1, 301)]
     for read in (parse_json(json.dumps(rows)), parse_csv("\n".join(rows))):
         assert [bad.line for bad in read.invalid] == list(range(3, 301, 3))
         assert read.rows == rows_of((A, UNSET))
 
 
-def test_of_two_rows_that_contradict_the_first_stands() -> None:
+def test_the_first_of_two_contradictory_rows_counts() -> None:
     read = parse_csv(f"{A},1\n{B},5\n{A},2\n{A},1\n{A}\n")
     assert read.rows == rows_of((A, 1), (B, 5))
     detail = f"{A} has a different threshold in line 1"
@@ -227,11 +227,11 @@ def test_of_two_rows_that_contradict_the_first_stands() -> None:
     )
 
 
-# ------------------------------------------------------------------------ no such lists
+# ------------------------------------------------------------------------ invalid lists
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "expected"),
     [
         ("", "not valid JSON"),
         (A, "not valid JSON"),
@@ -249,12 +249,12 @@ def test_of_two_rows_that_contradict_the_first_stands() -> None:
     ],
     ids=lambda value: repr(value)[:30],
 )
-def test_no_list_in_json(text: str, says: str) -> None:
-    assert says in refused(parse_json, text).detail
+def test_invalid_json(text: str, expected: str) -> None:
+    assert expected in expect_rejection(parse_json, text).detail
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "expected"),
     [
         ("", "no rows"),
         ("\ufeff", "no rows"),
@@ -269,8 +269,8 @@ def test_no_list_in_json(text: str, says: str) -> None:
     ],
     ids=repr,
 )
-def test_no_list_in_csv(text: str, says: str) -> None:
-    assert says in refused(parse_csv, text).detail
+def test_invalid_csv(text: str, expected: str) -> None:
+    assert expected in expect_rejection(parse_csv, text).detail
 
 
 def many(count: int) -> list[str]:
@@ -279,18 +279,18 @@ def many(count: int) -> list[str]:
 
 @pytest.mark.parametrize("count", [MAX_ROWS, MAX_ROWS + 1])
 @pytest.mark.parametrize("form", ["json", "csv", "csv with a header"])
-def test_ten_thousand_rows_and_no_more(count: int, form: str) -> None:
-    # Bad ones count too: it is the list that is too long.
+def test_at_most_10_000_rows_are_accepted(count: int, form: str) -> None:
+    # Invalid rows count as well.
     rows = [A, *many(count - 1)]
     text = json.dumps(rows) if form == "json" else "\n".join(rows)
     text = f"rfc\n{text}" if "header" in form else text
     read = parse_json if form == "json" else parse_csv
     if count > MAX_ROWS:
-        assert "10,000" in refused(read, text).detail
+        assert "10,000" in expect_rejection(read, text).detail
         return
-    found = read(text)
-    assert found.rows[0] == IssuerRow(A, UNSET)
-    assert len(found.rows) + len(found.invalid) == MAX_ROWS
+    result = read(text)
+    assert result.rows[0] == IssuerRow(A, UNSET)
+    assert len(result.rows) + len(result.invalid) == MAX_ROWS
 
 
 # ------------------------------------------------------------------------------ any list
@@ -298,47 +298,47 @@ def test_ten_thousand_rows_and_no_more(count: int, form: str) -> None:
 rfcs = st.from_regex(
     r"[A-ZÑ&]{3,4}[0-9]{2}(0[1-9]|1[012])(0[1-9]|[12][0-9])[A-Z0-9]{2}[0-9A]", fullmatch=True
 ).filter(lambda rfc: rfc not in ("XAXX010101000", "XEXX010101000"))
-lows = st.none() | st.integers(0, MOST_LOW) | st.just(UNSET)
-rosters = st.lists(
+lows = st.none() | st.integers(0, MAX_LOW_STAMPS) | st.just(UNSET)
+row_lists = st.lists(
     st.builds(IssuerRow, rfcs.map(Rfc), lows),
     min_size=1,
     max_size=10,
-    unique_by=lambda one: one.rfc,
+    unique_by=lambda row: row.rfc,
 )
 
 
-@given(rosters)
-def test_any_list_written_as_json_reads_back(wanted: list[IssuerRow]) -> None:
+@given(row_lists)
+def test_json_survives_a_round_trip(expected: list[IssuerRow]) -> None:
     rows = [
-        one.rfc if one.low_stamps is UNSET else {"rfc": one.rfc, "low_stamps": one.low_stamps}
-        for one in wanted
+        row.rfc if row.low_stamps is UNSET else {"rfc": row.rfc, "low_stamps": row.low_stamps}
+        for row in expected
     ]
-    assert parse_json(json.dumps(rows)) == IssuerImport(tuple(wanted), ())
+    assert parse_json(json.dumps(rows)) == IssuerImport(tuple(expected), ())
 
 
 @given(
-    rosters,
+    row_lists,
     st.sampled_from(",;"),
     st.sampled_from(["\n", "\r\n"]),
     st.booleans(),
     st.booleans(),
     st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
 )
-def test_any_list_written_as_csv_reads_back(
-    wanted: list[IssuerRow], delimiter: str, end: str, header: bool, grouped: bool, quoting: Any
+def test_csv_survives_a_round_trip(
+    expected: list[IssuerRow], delimiter: str, end: str, header: bool, grouped: bool, quoting: Any
 ) -> None:
     out = io.StringIO()
     writer = csv.writer(out, delimiter=delimiter, lineterminator=end, quoting=quoting)
     if header:
         writer.writerow(["rfc", "low_stamps"])
-    elif wanted[0].low_stamps is UNSET:
-        # Nothing in the first line tells the delimiter.
-        wanted = [IssuerRow(wanted[0].rfc, 7), *wanted[1:]]
-    for one in wanted:
-        low = one.low_stamps
+    elif expected[0].low_stamps is UNSET:
+        # The first line would contain no delimiter.
+        expected = [IssuerRow(expected[0].rfc, 7), *expected[1:]]
+    for row in expected:
+        low = row.low_stamps
         number = "" if low in (None, UNSET) else f"{low:,}" if grouped else str(low)
-        writer.writerow([one.rfc] if low is UNSET else [one.rfc, number])
-    assert parse_csv(out.getvalue()) == IssuerImport(tuple(wanted), ())
+        writer.writerow([row.rfc] if low is UNSET else [row.rfc, number])
+    assert parse_csv(out.getvalue()) == IssuerImport(tuple(expected), ())
 
 
 csv_texts = st.text(max_size=60) | st.lists(
@@ -349,13 +349,13 @@ csv_texts = st.text(max_size=60) | st.lists(
 
 @settings(max_examples=150)
 @given(csv_texts)
-def test_no_text_breaks_the_reader_of_csv(text: str) -> None:
-    sound(parse_csv, text)
+def test_any_csv_is_read_or_rejected(text: str) -> None:
+    assert_consistent(parse_csv, text)
 
 
 @given(st.text(max_size=40))
-def test_no_text_breaks_the_reader_of_json(text: str) -> None:
-    sound(parse_json, text)
+def test_any_text_is_read_as_json_or_rejected(text: str) -> None:
+    assert_consistent(parse_json, text)
 
 
 json_values = st.recursive(
@@ -375,25 +375,26 @@ json_values = st.recursive(
 
 @settings(max_examples=150)
 @given(json_values | st.lists(json_values, max_size=5))
-def test_no_json_breaks_its_reader(value: object) -> None:
-    sound(parse_json, json.dumps(value))
+def test_any_json_is_read_or_rejected(value: object) -> None:
+    assert_consistent(parse_json, json.dumps(value))
 
 
-def sound(read: Callable[[str], IssuerImport], text: str) -> None:
-    """Whatever was sent is refused as a whole, or each row of it is good or named."""
+def assert_consistent(read: Callable[[str], IssuerImport], text: str) -> None:
+    """Check that a list is rejected, or that each of its rows is valid or reported."""
     try:
-        found = read(text)
+        result = read(text)
     except TimbresError:
-        refused(read, text)
+        expect_rejection(read, text)
         return
-    assert found.rows or found.invalid
-    names = [entry.rfc for entry in found.rows]
+    assert result.rows or result.invalid
+    names = [entry.rfc for entry in result.rows]
     assert len(set(names)) == len(names)
     assert all(
-        one.low_stamps in (None, UNSET) or 0 <= one.low_stamps <= MOST_LOW for one in found.rows
+        row.low_stamps in (None, UNSET) or 0 <= row.low_stamps <= MAX_LOW_STAMPS
+        for row in result.rows
     )
-    assert [bad.line for bad in found.invalid] == sorted(bad.line for bad in found.invalid)
-    for bad in found.invalid:
+    assert [bad.line for bad in result.invalid] == sorted(bad.line for bad in result.invalid)
+    for bad in result.invalid:
         assert bad.line >= 1
         assert bad.field in ("rfc", "low_stamps", "row")
         assert bad.detail.isprintable()

@@ -1,4 +1,4 @@
-"""Mails: what a person reads in Spanish of each event, whole, as docs/samples/mails shows them."""
+"""Mails: the complete Spanish text of each event, as in docs/samples/mails."""
 
 from __future__ import annotations
 
@@ -41,19 +41,19 @@ from timbres.schemas.runs import alert_change_to_dict
 
 MAILS = Path(__file__).parents[2] / "docs" / "samples" / "mails"
 NOW = datetime(2026, 11, 21, 5, 31, 7, tzinfo=UTC)
-BUYER = "arn:aws:iam::123456789012:user/compras"
+CALLER = "arn:aws:iam::123456789012:user/compras"
 RFC = "A&D061009TY8"
 
 DOWNLOAD = "https://a1b2c3d4e5.execute-api.mx-central-1.amazonaws.com/prod/d/"
-SILENT = {"name": "reachcore", "code": None, "message": None}
+PAC_WITHOUT_MESSAGE = {"name": "reachcore", "code": None, "message": None}
 
 Detail = dict[str, Any]
 
 
-def link(one: Mapping[str, Any]) -> str:
-    assert one["status"] == READY
-    assert one["object_version"]
-    return f"{DOWNLOAD}ticket-{one['account']}-{one['id']}"
+def link(item: Mapping[str, Any]) -> str:
+    assert item["status"] == READY
+    assert item["object_version"]
+    return f"{DOWNLOAD}ticket-{item['account']}-{item['id']}"
 
 
 def issuer(
@@ -67,9 +67,9 @@ def issuer(
     return alert_change_to_dict(AlertChange(account, rfc, alert, available, days_left, burn))
 
 
-def counted(*issuers: Detail, **changes: Any) -> Detail:
-    """A run's event, as it is published at its end."""
-    alerts = [one["alert"] for one in issuers]
+def run_event(*issuers: Detail, **changes: Any) -> Detail:
+    """Return the event of a completed run."""
+    alerts = [change["alert"] for change in issuers]
     return {
         "id": "2026-11-21-050000",
         "status": "finished",
@@ -87,14 +87,14 @@ def counted(*issuers: Detail, **changes: Any) -> Detail:
     } | changes
 
 
-def hundreds(exhausted: int, low: int, named: int = 200) -> Detail:
-    """A run after a bad night; its event names the first 200."""
+def large_run_event(exhausted: int, low: int, named: int = 200) -> Detail:
+    """Return the event of a run with many alerts; it names the first 200."""
     lines = [issuer(f"AAA{n:06d}AAA", "exhausted", 0, 0.0, 12.0) for n in range(exhausted)]
     lines += [issuer(f"BBB{n:06d}AAA", "low", 1 + n, 0.5 + n / 12, 12.0) for n in range(low)]
-    return counted(*lines) | {"issuers": lines[:named]}
+    return run_event(*lines) | {"issuers": lines[:named]}
 
 
-def rejected(pac: str, code: str | None, message: str | None) -> Detail:
+def rejection_event(pac: str, code: str | None, message: str | None) -> Detail:
     return {
         "account": "acme-sf" if pac == "solucion-factible" else "acme-rc",
         "at": "2026-11-21T05:00:03-06:00",
@@ -109,75 +109,83 @@ def rejected(pac: str, code: str | None, message: str | None) -> Detail:
 
 def contract(stamps: int = 500, rfc: str = RFC) -> Detail:
     before = Stamps(1000, 250, 750)
-    one = Contract.create("acme-sf", "", Rfc(rfc), stamps, BUYER, "pedido-1", NOW).mark_sent(
+    result = Contract.create("acme-sf", "", Rfc(rfc), stamps, CALLER, "pedido-1", NOW).mark_sent(
         NOW, before
     )
     rejection = Rejection("pac-timeout", "The PAC did not answer in time", "nothing came")
-    one = replace(one.mark_unknown(NOW, BUYER, rejection), id="0193a1b2c3d47e5f8a9b0c1d2e3f4a5b")
-    return contracts.contract_to_dict(one)
+    result = replace(
+        result.mark_unknown(NOW, CALLER, rejection), id="0193a1b2c3d47e5f8a9b0c1d2e3f4a5b"
+    )
+    return contracts.contract_to_dict(result)
 
 
-def made(
+def make_report(
     kind: str,
-    form: str,
+    file_format: str,
     account: str = "acme-rc",
     error: Detail | None = None,
     differences: dict[str, list[int]] | None = None,
 ) -> Report:
-    wanted = ReportSpec(account, Month(2026, 10), kind, form)
-    one = Report(f"{wanted.id_prefix}-0001", wanted, FAILED, BUYER, NOW, error=error)
+    spec = ReportSpec(account, Month(2026, 10), kind, file_format)
+    result = Report(f"{spec.id_prefix}-0001", spec, FAILED, CALLER, NOW, error=error)
     if error is None:
-        one = replace(one, status=READY, object_version="v1", differences=differences)
-    return one
+        result = replace(result, status=READY, object_version="v1", differences=differences)
+    return result
 
 
-def report(kind: str, form: str, **more: Any) -> Detail:
-    return reports.report_to_event(made(kind, form, **more))
+def report(kind: str, file_format: str, **options: Any) -> Detail:
+    return reports.report_to_event(make_report(kind, file_format, **options))
 
 
-def month(*found: Report, number: int = 1, **failed: str) -> Detail:
-    """The event of a monthly run; ``failed`` are accounts and codes."""
+def month(*items: Report, number: int = 1, **failed: str) -> Detail:
+    """Return the event of a monthly run; ``failed`` has error codes by account."""
     run = MonthlyRun("2026-11-01 for 2026-10", "2026-10", NOW, [], failed=failed, number=number)
-    return reports.monthly_reports_to_event(run, found)
+    return reports.monthly_reports_to_event(run, items)
 
 
-def unmade(code: str, **more: Any) -> Detail:
-    return {"code": code, "detail": "For whoever reads logs.", "pac": SILENT, **more}
+def report_error(code: str, **fields: Any) -> Detail:
+    return {"code": code, "detail": "For the log.", "pac": PAC_WITHOUT_MESSAGE, **fields}
 
 
-def all_of(account: str, *kinds: str) -> list[Report]:
-    return [made(kind, form, account) for kind in kinds for form in FORMATS[kind]]
+def reports_of(account: str, *kinds: str) -> list[Report]:
+    return [
+        make_report(kind, file_format, account) for kind in kinds for file_format in FORMATS[kind]
+    ]
 
 
-EVERY = [
-    *all_of("acme-sf", "consumption"),
-    *all_of("acme-rc", "consumption", "statement"),
-    *all_of(ALL_ACCOUNTS, "consumption"),
+ALL_READY = [
+    *reports_of("acme-sf", "consumption"),
+    *reports_of("acme-rc", "consumption", "statement"),
+    *reports_of(ALL_ACCOUNTS, "consumption"),
 ]
-BROKEN = [
-    *all_of(ALL_ACCOUNTS, "consumption"),
-    made("statement", "csv", differences={"transactions": [3412, 3413], "movements": [97, 98]}),
-    made("statement", "pdf", error=unmade("pac-timeout")),
-    made("consumption", "csv", error=unmade("pac-unreachable")),
-    made("consumption", "xlsx", error=unmade("pac-unreachable")),
-    made("consumption", "pdf", error=unmade("pac-timeout")),
-    replace(made("consumption", "html"), status=PENDING, object_version=None),
-    made("statement", "csv", "acme-norte", differences={"registered": [1, 2]}),
+WITH_FAILURES = [
+    *reports_of(ALL_ACCOUNTS, "consumption"),
+    make_report(
+        "statement", "csv", differences={"transactions": [3412, 3413], "movements": [97, 98]}
+    ),
+    make_report("statement", "pdf", error=report_error("pac-timeout")),
+    make_report("consumption", "csv", error=report_error("pac-unreachable")),
+    make_report("consumption", "xlsx", error=report_error("pac-unreachable")),
+    make_report("consumption", "pdf", error=report_error("pac-timeout")),
+    replace(make_report("consumption", "html"), status=PENDING, object_version=None),
+    make_report("statement", "csv", "acme-norte", differences={"registered": [1, 2]}),
 ]
-INCOMPLETE = month(*BROKEN, **{"acme-sur": "account-misconfigured", "acme-este": "internal-error"})
-# More than the event names.
+INCOMPLETE = month(
+    *WITH_FAILURES, **{"acme-sur": "account-misconfigured", "acme-este": "internal-error"}
+)
+# More reports than the event lists.
 INCOMPLETE |= {"ready": INCOMPLETE["ready"] + 1118, "failed": INCOMPLETE["failed"] + 2}
 
 
 GOLDEN: dict[str, tuple[str, Detail]] = {
-    "stamps-counted-one-low": ("Daily Run Completed", counted(issuer(RFC, "low", 40, 3.4, 11.8))),
+    "stamps-counted-one-low": ("Daily Run Completed", run_event(issuer(RFC, "low", 40, 3.4, 11.8))),
     "stamps-counted-one-exhausted": (
         "Daily Run Completed",
-        counted(issuer("ÑAD061009TY8", "exhausted", -2, 0.0, 0.4)),
+        run_event(issuer("ÑAD061009TY8", "exhausted", -2, 0.0, 0.4)),
     ),
     "stamps-counted-several": (
         "Daily Run Completed",
-        counted(
+        run_event(
             issuer(RFC, "exhausted", 0, 0.0, 1234.5),
             issuer("ÑAD061009TY8", "exhausted", 0, 0.0, None),
             issuer("BBB010101AAA", "low", 1, 0.3, 3.3),
@@ -189,7 +197,7 @@ GOLDEN: dict[str, tuple[str, Detail]] = {
     ),
     "stamps-counted-not-all": (
         "Daily Run Completed",
-        counted(
+        run_event(
             issuer(RFC, "exhausted", 0, 0.0, 10.0),
             issuer("BBB010101AAA", "low", 12, 1.2, 10.0),
             failed={
@@ -201,10 +209,10 @@ GOLDEN: dict[str, tuple[str, Detail]] = {
             problems={"acme-norte": "account-misconfigured", "acme-sur": "internal-error"},
         ),
     ),
-    "stamps-counted-hundreds": ("Daily Run Completed", hundreds(61, 1300)),
+    "stamps-counted-hundreds": ("Daily Run Completed", large_run_event(61, 1300)),
     "stamps-counted-nobody": (
         "Daily Run Completed",
-        counted(
+        run_event(
             done=0,
             failed={"pac-unreachable": 199, "pac-permission-denied": 1},
             problems={"acme-norte": "account-misconfigured"},
@@ -212,9 +220,12 @@ GOLDEN: dict[str, tuple[str, Detail]] = {
     ),
     "credentials-rejected-solucion-factible": (
         "Credentials Rejected",
-        rejected("solucion-factible", "602", "La contraseña ha expirado."),
+        rejection_event("solucion-factible", "602", "La contraseña ha expirado."),
     ),
-    "credentials-rejected-reachcore": ("Credentials Rejected", rejected("reachcore", "401", None)),
+    "credentials-rejected-reachcore": (
+        "Credentials Rejected",
+        rejection_event("reachcore", "401", None),
+    ),
     "report-ready-statement": ("Report Ready", report("statement", "pdf")),
     "report-ready-consumption": ("Report Ready", report("consumption", "csv")),
     "report-ready-all": ("Report Ready", report("consumption", "html", account=ALL_ACCOUNTS)),
@@ -241,16 +252,16 @@ GOLDEN: dict[str, tuple[str, Detail]] = {
             },
         ),
     ),
-    "monthly-complete": ("Monthly Reports Completed", month(*EVERY)),
+    "monthly-complete": ("Monthly Reports Completed", month(*ALL_READY)),
     "monthly-incomplete": ("Monthly Reports Completed", INCOMPLETE),
-    # Broken off before all was asked for.
+    # The run failed before it requested all reports.
     "monthly-none": ("Monthly Reports Completed", month(**{ALL_ACCOUNTS: "internal-error"})),
-    "monthly-supplement": ("Monthly Reports Completed", month(*EVERY, number=2)),
+    "monthly-supplement": ("Monthly Reports Completed", month(*ALL_READY, number=2)),
     "monthly-supplement-incomplete": (
         "Monthly Reports Completed",
         month(
-            made("statement", "csv"),
-            made("statement", "pdf", error=unmade("pac-timeout")),
+            make_report("statement", "csv"),
+            make_report("statement", "pdf", error=report_error("pac-timeout")),
             number=3,
             **{"acme-sur": "account-misconfigured"},
         ),
@@ -274,55 +285,55 @@ GOLDEN: dict[str, tuple[str, Detail]] = {
 
 
 def mail(kind: str, detail: Mapping[str, Any]) -> Mail:
-    # As it comes over the bus.
+    # As the bus delivers it.
     return compose(kind, json.loads(json.dumps(detail)), LinkFactory(link, 30))
 
 
 @pytest.mark.parametrize("name", GOLDEN)
-def test_each_mail_word_by_word(name: str) -> None:
-    written = mail(*GOLDEN[name])
-    wanted = (MAILS / f"{name}.txt").read_text(encoding="utf-8")
-    assert f"{written.subject}\n\n{written.text}" == wanted
+def test_each_mail_matches_its_sample(name: str) -> None:
+    rendered = mail(*GOLDEN[name])
+    expected = (MAILS / f"{name}.txt").read_text(encoding="utf-8")
+    assert f"{rendered.subject}\n\n{rendered.text}" == expected
 
 
-def test_every_event_and_every_text_has_its_mail() -> None:
+def test_every_event_and_every_sample_is_covered() -> None:
     assert {kind for kind, _ in GOLDEN.values()} == set(TEMPLATES)
     assert {path.stem for path in MAILS.glob("*.txt")} == set(GOLDEN)
 
 
-def test_what_is_told_has_a_mail() -> None:
+def test_every_sample_event_is_mailed() -> None:
     assert all(should_notify(kind, detail) for kind, detail in GOLDEN.values())
 
 
-def test_a_run_that_found_nothing_new_is_not_told() -> None:
-    assert not should_notify("Daily Run Completed", counted())
-    assert not should_notify("Daily Run Completed", counted(done=0, expected=0))
-    assert not should_notify("Daily Run Completed", counted(done=193, failed={"pac-timeout": 7}))
+def test_a_run_without_news_is_not_mailed() -> None:
+    assert not should_notify("Daily Run Completed", run_event())
+    assert not should_notify("Daily Run Completed", run_event(done=0, expected=0))
+    assert not should_notify("Daily Run Completed", run_event(done=193, failed={"pac-timeout": 7}))
     assert not should_notify(
-        "Daily Run Completed", counted(problems={"acme-norte": "account-misconfigured"})
+        "Daily Run Completed", run_event(problems={"acme-norte": "account-misconfigured"})
     )
 
 
-def test_a_run_that_counted_nobody_is_told() -> None:
-    assert should_notify("Daily Run Completed", counted(done=0, failed={"pac-timeout": 200}))
+def test_a_run_without_counts_is_mailed() -> None:
+    assert should_notify("Daily Run Completed", run_event(done=0, failed={"pac-timeout": 200}))
     assert should_notify(
-        "Daily Run Completed", counted(done=0, problems={"acme-sf": "account-misconfigured"})
+        "Daily Run Completed", run_event(done=0, problems={"acme-sf": "account-misconfigured"})
     )
 
 
 @pytest.mark.parametrize("kind", ["Report Ready", "Report Failed"])
-def test_a_report_of_the_monthly_run_is_told_by_the_run(kind: str) -> None:
+def test_reports_of_a_monthly_run_have_no_own_mail(kind: str) -> None:
     assert should_notify(kind, report("statement", "pdf") | {"run": None})
     assert not should_notify(kind, report("statement", "pdf") | {"run": "2026-11-01 for 2026-10"})
 
 
 @pytest.mark.parametrize("kind", ["Stamps Low", "Stamps Exhausted", "stamps counted", ""])
-def test_other_events_are_no_mails(kind: str) -> None:
+def test_other_events_have_no_mail(kind: str) -> None:
     with pytest.raises(KeyError):
-        mail(kind, counted(issuer(RFC, "low", 1)))
+        mail(kind, run_event(issuer(RFC, "low", 1)))
 
 
-# ------------------------------------------------------------------- how many, how long
+# ------------------------------------------------------------------- numbers and days
 
 
 @pytest.mark.parametrize(
@@ -340,8 +351,8 @@ def test_other_events_are_no_mails(kind: str) -> None:
 def test_the_subject_says_how_many(exhausted: int, low: int, subject: str) -> None:
     lines = [issuer("AAA010101AAA", "exhausted", 0)] * exhausted
     lines += [issuer("AAA010101AAA", "low", 1)] * low
-    written = mail("Daily Run Completed", counted(*lines) | {"issuers": lines[:200]})
-    assert written.subject == f"Timbres: {subject}"
+    rendered = mail("Daily Run Completed", run_event(*lines) | {"issuers": lines[:200]})
+    assert rendered.subject == f"Timbres: {subject}"
 
 
 @pytest.mark.parametrize(
@@ -359,10 +370,12 @@ def test_the_subject_says_how_many(exhausted: int, low: int, subject: str) -> No
         (7, None, 0.0, "7 timbres"),
     ],
 )
-def test_how_many_are_left_and_for_how_long(
+def test_stamps_and_days_left(
     available: int, days_left: float | None, burn: float | None, line: str
 ) -> None:
-    text = mail("Daily Run Completed", counted(issuer(RFC, "low", available, days_left, burn))).text
+    text = mail(
+        "Daily Run Completed", run_event(issuer(RFC, "low", available, days_left, burn))
+    ).text
     assert f"  - {RFC} (cuenta acme-sf): {line}\n" in text
 
 
@@ -370,16 +383,16 @@ def test_how_many_are_left_and_for_how_long(
     ("exhausted", "low"),
     [(60, 0), (61, 0), (0, 61), (200, 1), (150, 150), (5000, 20_000), (1, 900)],
 )
-def test_hundreds_are_cut_and_the_rest_is_counted(exhausted: int, low: int) -> None:
-    text = mail("Daily Run Completed", hundreds(exhausted, low)).text
+def test_long_lists_are_cut_and_the_remainder_is_counted(exhausted: int, low: int) -> None:
+    text = mail("Daily Run Completed", large_run_event(exhausted, low)).text
     groups = dict.fromkeys(("SIN TIMBRES", "POCOS TIMBRES"), 0)
     group = ""
     for line in text.splitlines():
-        if found := re.match(r"([A-Z ]+) \([0-9,]+\):", line):
-            group = found[1]
+        if heading := re.match(r"([A-Z ]+) \([0-9,]+\):", line):
+            group = heading[1]
         elif line.startswith("  - "):
-            rest = re.match(r"  - (?:y )?([0-9,]+) (?:más|emisor(?:es)?): la lista", line)
-            groups[group] += int(rest[1].replace(",", "")) if rest else 1
+            remainder = re.match(r"  - (?:y )?([0-9,]+) (?:más|emisor(?:es)?): la lista", line)
+            groups[group] += int(remainder[1].replace(",", "")) if remainder else 1
     assert groups == {"SIN TIMBRES": exhausted, "POCOS TIMBRES": low}
     assert text.count("\n") < 150
 
@@ -388,59 +401,61 @@ def test_hundreds_are_cut_and_the_rest_is_counted(exhausted: int, low: int) -> N
 
 
 @pytest.mark.parametrize("name", GOLDEN)
-def test_every_address_stands_alone_on_its_line(name: str) -> None:
+def test_every_url_has_its_own_line(name: str) -> None:
     for line in mail(*GOLDEN[name]).text.splitlines():
         if "://" in line:
             assert re.fullmatch(r" *https://[^ ]+", line)
 
 
 def test_the_monthly_mail_has_one_link_for_each_report_under_its_account() -> None:
-    blocks = mail("Monthly Reports Completed", month(*EVERY)).text.split("\n\n")[1:4]
+    blocks = mail("Monthly Reports Completed", month(*ALL_READY)).text.split("\n\n")[1:4]
     assert [block.partition("\n")[0] for block in blocks] == [
         "Todas las cuentas:",
         "Cuenta acme-rc:",
         "Cuenta acme-sf:",
     ]
     for block, account in zip(blocks, (ALL_ACCOUNTS, "acme-rc", "acme-sf"), strict=True):
-        found = [line.strip() for line in block.splitlines() if DOWNLOAD in line]
-        wanted = [
-            link(reports.report_to_event(one)) for one in EVERY if one.spec.account == account
+        links = [line.strip() for line in block.splitlines() if DOWNLOAD in line]
+        expected = [
+            link(reports.report_to_event(item))
+            for item in ALL_READY
+            if item.spec.account == account
         ]
-        assert sorted(found) == sorted(wanted)
+        assert sorted(links) == sorted(expected)
 
 
 @pytest.mark.parametrize("kind", ["Report Ready", "Monthly Reports Completed"])
-def test_one_link_is_asked_for_each_ready_report_and_none_for_another(kind: str) -> None:
-    asked: list[str] = []
+def test_a_link_is_created_for_each_ready_report_only(kind: str) -> None:
+    created: list[str] = []
 
-    def count(one: Mapping[str, Any]) -> str:
-        asked.append(f"{one['account']}/{one['id']}")
-        return link(one)
+    def record(item: Mapping[str, Any]) -> str:
+        created.append(f"{item['account']}/{item['id']}")
+        return link(item)
 
     detail = INCOMPLETE if kind == "Monthly Reports Completed" else report("statement", "pdf")
-    compose(kind, detail, LinkFactory(count, 30))
+    compose(kind, detail, LinkFactory(record, 30))
 
-    ready = [one for one in detail.get("reports", [detail]) if one["status"] == READY]
-    assert asked == [f"{one['account']}/{one['id']}" for one in ready]
+    ready = [item for item in detail.get("reports", [detail]) if item["status"] == READY]
+    assert created == [f"{item['account']}/{item['id']}" for item in ready]
 
 
-@pytest.mark.parametrize(("days", "words"), [(1, "sirve 1 día y"), (30, "sirve 30 días y")])
-def test_for_how_long_a_link_is_good(days: int, words: str) -> None:
+@pytest.mark.parametrize(("days", "text"), [(1, "sirve 1 día y"), (30, "sirve 30 días y")])
+def test_the_mail_gives_the_validity_of_its_links(days: int, text: str) -> None:
     for kind, detail in (
         ("Report Ready", report("statement", "pdf")),
-        ("Monthly Reports Completed", month(*EVERY)),
+        ("Monthly Reports Completed", month(*ALL_READY)),
     ):
-        assert words in compose(kind, detail, LinkFactory(link, days)).text
+        assert text in compose(kind, detail, LinkFactory(link, days)).text
 
 
-def test_names_are_written_as_they_are() -> None:
-    one = made("statement", "pdf", "Ñandú-SF")
-    assert "\nCuenta Ñandú-SF:\n" in mail("Monthly Reports Completed", month(one)).text
+def test_account_names_are_unchanged() -> None:
+    item = make_report("statement", "pdf", "Ñandú-SF")
+    assert "\nCuenta Ñandú-SF:\n" in mail("Monthly Reports Completed", month(item)).text
 
 
 # -------------------------------------------------------------------------------- reasons
 
-OF_ANY_PAC: list[ProblemType] = [
+COMMON_PROBLEMS: list[ProblemType] = [
     codes.UNREACHABLE,
     codes.TIMEOUT,
     codes.PROTOCOL_ERROR,
@@ -452,22 +467,22 @@ OF_ANY_PAC: list[ProblemType] = [
     errors.AWS_SERVICE_UNAVAILABLE,
     errors.INTERNAL_ERROR,
 ]
-OF_A_RUN: list[ProblemType] = [
+RUN_PROBLEMS: list[ProblemType] = [
     *solucion_factible_codes.ERRORS.by_code.values(),
     *reachcore_codes.ERRORS.by_code.values(),
-    *OF_ANY_PAC,
+    *COMMON_PROBLEMS,
 ]
-CODES = sorted({kind.code for kind in OF_A_RUN} | {NOT_REACHED})
+CODES = sorted({problem.code for problem in RUN_PROBLEMS} | {NOT_REACHED})
 
 
 @pytest.mark.parametrize("code", CODES)
-def test_every_failure_of_a_run_is_told_in_words(code: str) -> None:
+def test_every_failure_of_a_run_has_a_text(code: str) -> None:
     low = issuer(RFC, "low", 1)
     lines = []
     for count in (1, 2, 1234):
-        text = mail("Daily Run Completed", counted(low, failed={code: count})).text
+        text = mail("Daily Run Completed", run_event(low, failed={code: count})).text
         lines += [line for line in text.splitlines() if "emisor" in line and "  - " in line]
-    text = mail("Daily Run Completed", counted(low, problems={"acme-norte": code})).text
+    text = mail("Daily Run Completed", run_event(low, problems={"acme-norte": code})).text
     lines += [line for line in text.splitlines() if "toda la cuenta" in line]
     heads = [line.partition(": ")[0].strip() for line in lines]
     assert heads == [
@@ -481,24 +496,24 @@ def test_every_failure_of_a_run_is_told_in_words(code: str) -> None:
         assert not set(line) & set("{}_")
 
 
-def test_words_are_kept_for_what_a_run_can_give_only() -> None:
+def test_only_failures_of_a_run_have_texts() -> None:
     assert sorted(REASONS) == CODES
 
 
-def test_a_failure_without_words_is_told_by_its_code() -> None:
+def test_a_failure_without_a_text_is_named_by_its_code() -> None:
     low = issuer(RFC, "low", 1)
     assert "  - 3 emisores: error new-code\n" in (
-        mail("Daily Run Completed", counted(low, failed={"new-code": 3})).text
+        mail("Daily Run Completed", run_event(low, failed={"new-code": 3})).text
     )
 
 
-def test_only_what_may_pass_by_itself_is_promised_for_tomorrow() -> None:
+def test_only_retryable_failures_announce_a_retry() -> None:
     promised = set()
     for code in CODES:
-        text = mail("Daily Run Completed", counted(issuer(RFC, "low", 1), failed={code: 1})).text
+        text = mail("Daily Run Completed", run_event(issuer(RFC, "low", 1), failed={code: 1})).text
         if "mañana se intenta de nuevo" in text:
             promised.add(code)
-    retried = {kind.code for kind in OF_A_RUN if kind.retryable}
+    retried = {problem.code for problem in RUN_PROBLEMS if problem.retryable}
     assert promised == retried | {
         NOT_REACHED,
         "internal-error",
@@ -507,16 +522,16 @@ def test_only_what_may_pass_by_itself_is_promised_for_tomorrow() -> None:
     }
 
 
-OF_A_REPORT: list[ProblemType] = [
+REPORT_PROBLEMS: list[ProblemType] = [
     *reachcore_codes.ERRORS.by_code.values(),
     *reachcore_codes.STATEMENT_ERRORS.by_code.values(),
-    *OF_ANY_PAC,
+    *COMMON_PROBLEMS,
 ]
 
 
-@pytest.mark.parametrize("code", sorted({kind.code for kind in OF_A_REPORT}))
-def test_every_failure_of_a_report_is_told_in_words(code: str) -> None:
-    failed = made("statement", "pdf", error=unmade(code))
+@pytest.mark.parametrize("code", sorted({problem.code for problem in REPORT_PROBLEMS}))
+def test_every_failure_of_a_report_has_a_text(code: str) -> None:
+    failed = make_report("statement", "pdf", error=report_error(code))
     texts = [
         mail("Report Failed", reports.report_to_event(failed)).text,
         mail("Monthly Reports Completed", month(failed)).text,
@@ -527,37 +542,37 @@ def test_every_failure_of_a_report_is_told_in_words(code: str) -> None:
         assert cause == texts[0].splitlines()[2]
         assert not set(cause) & set("{}_")
         assert code not in cause
-        # Neither is there a list nor does Timbres try again by itself.
+        # A report has no list, and Timbres does not retry it.
         assert "lista" not in cause
         assert "mañana" not in text
 
 
 @pytest.mark.parametrize(
-    ("pac", "words"),
+    ("pac", "text"),
     [
-        (SILENT, "el PAC falló."),
-        (SILENT | {"code": "500"}, "el PAC falló (código 500)."),
-        (SILENT | {"message": "No hay."}, "el PAC falló. El PAC dijo: «No hay»."),
+        (PAC_WITHOUT_MESSAGE, "el PAC falló."),
+        (PAC_WITHOUT_MESSAGE | {"code": "500"}, "el PAC falló (código 500)."),
+        (PAC_WITHOUT_MESSAGE | {"message": "No hay."}, "el PAC falló. El PAC dijo: «No hay»."),
         (
-            SILENT | {"code": "500", "message": "No hay"},
+            PAC_WITHOUT_MESSAGE | {"code": "500", "message": "No hay"},
             "el PAC falló. El PAC dijo: «No hay» (código 500).",
         ),
     ],
 )
-def test_what_the_pac_said_is_told_in_its_words(pac: Detail, words: str) -> None:
-    failed = made("statement", "pdf", error=unmade("pac-error", pac=pac))
+def test_the_mail_quotes_the_pacs_message(pac: Detail, text: str) -> None:
+    failed = make_report("statement", "pdf", error=report_error("pac-error", pac=pac))
     of_month = month(failed)
     of_month["reports"][0]["error"] = failed.error
-    for told in (
+    for event in (
         ("Report Failed", reports.report_to_event(failed)),
         ("Monthly Reports Completed", of_month),
     ):
-        assert f"La causa: {words}\n" in mail(*told).text
+        assert f"La causa: {text}\n" in mail(*event).text
 
 
-def test_reports_that_fail_alike_are_told_together() -> None:
+def test_reports_with_the_same_failure_are_grouped() -> None:
     failed = [
-        made(kind, form, error=unmade("pac-unreachable"))
+        make_report(kind, form, error=report_error("pac-unreachable"))
         for kind in FORMATS
         for form in ("csv", "pdf")
     ]
@@ -569,39 +584,39 @@ def test_reports_that_fail_alike_are_told_together() -> None:
 
 # ------------------------------------------------------------------------------- subjects
 
-words = st.text(max_size=400)
-names = st.from_regex(r"[a-z0-9][a-z0-9-]{1,40}", fullmatch=True) | words
+texts = st.text(max_size=400)
+names = st.from_regex(r"[a-z0-9][a-z0-9-]{1,40}", fullmatch=True) | texts
 pacs = st.fixed_dictionaries(
-    {"name": words, "code": st.none() | words, "message": st.none() | words}
+    {"name": texts, "code": st.none() | texts, "message": st.none() | texts}
 )
-failures = st.fixed_dictionaries({"code": words, "detail": words}, optional={"pac": pacs})
+failures = st.fixed_dictionaries({"code": texts, "detail": texts}, optional={"pac": pacs})
 differences = st.dictionaries(
-    words, st.lists(st.integers(0, 10**9), min_size=2, max_size=2), max_size=3
+    texts, st.lists(st.integers(0, 10**9), min_size=2, max_size=2), max_size=3
 )
 details = st.fixed_dictionaries(
     {
-        "id": words,
-        "at": words,
+        "id": texts,
+        "at": texts,
         "account": names,
-        "rfc": words,
+        "rfc": texts,
         "stamps": st.integers(1, 10**6),
-        "requested_by": words,
+        "requested_by": texts,
         "month": st.just("2026-10"),
-        "kind": words,
-        "format": words,
+        "kind": texts,
+        "format": texts,
         "status": st.just(READY),
         "object_version": st.just("v1"),
         "differences": differences,
         "error": failures,
         "ready": st.integers(0, 10**4),
-        "accounts_failed": st.dictionaries(names, words, max_size=3),
+        "accounts_failed": st.dictionaries(names, texts, max_size=3),
         "reports": st.lists(
             st.fixed_dictionaries(
                 {
                     "account": names,
-                    "id": words,
-                    "kind": words,
-                    "format": words,
+                    "id": texts,
+                    "kind": texts,
+                    "format": texts,
                     "status": st.sampled_from([READY, FAILED, PENDING]),
                     "object_version": st.just("v1"),
                     "differences": st.none() | differences,
@@ -612,15 +627,15 @@ details = st.fixed_dictionaries(
         ),
         "pac": pacs,
         "day": st.dates().map(str),
-        "failed": st.dictionaries(words, st.integers(1, 10**9), max_size=3),
-        "problems": st.dictionaries(words, words, max_size=3),
+        "failed": st.dictionaries(texts, st.integers(1, 10**9), max_size=3),
+        "problems": st.dictionaries(texts, texts, max_size=3),
         "contracted_before": st.integers(0, 10**9),
         "contracted_after": st.integers(0, 10**9),
         "issuers": st.lists(
             st.fixed_dictionaries(
                 {
                     "account": names,
-                    "rfc": words,
+                    "rfc": texts,
                     "alert": st.sampled_from(["low", "exhausted"]),
                     "available": st.integers(-(10**9), 10**15),
                     "days_left": st.none() | st.floats(0, 1e12),
@@ -634,7 +649,7 @@ details = st.fixed_dictionaries(
     lambda detail: (
         detail
         | {
-            alert: sum(one["alert"] == alert for one in detail["issuers"])
+            alert: sum(change["alert"] == alert for change in detail["issuers"])
             for alert in ("low", "exhausted")
         }
     )
@@ -642,52 +657,56 @@ details = st.fixed_dictionaries(
 
 
 @given(st.sampled_from(sorted(TEMPLATES)), details)
-def test_any_mail_has_a_subject_that_sns_takes(kind: str, detail: Detail) -> None:
+def test_any_mail_has_a_subject_that_sns_accepts(kind: str, detail: Detail) -> None:
     if kind == "Monthly Reports Completed":
-        # Of a run these are numbers of issuers, of a month a number of reports.
+        # A run has numbers of issuers here, a month a number of reports.
         detail |= {"failed": len(detail["failed"])}
-    written = mail(kind, detail)
-    assert written.subject.startswith("Timbres: ")
-    assert written.subject.isascii()
-    assert written.subject.isprintable()
-    assert len(written.subject) < 100
-    assert written.text.endswith("\n\n-- \nTimbres\n")
+    rendered = mail(kind, detail)
+    assert rendered.subject.startswith("Timbres: ")
+    assert rendered.subject.isascii()
+    assert rendered.subject.isprintable()
+    assert len(rendered.subject) < 100
+    assert rendered.text.endswith("\n\n-- \nTimbres\n")
 
 
-def test_the_longest_subjects_are_whole() -> None:
+def test_the_longest_subjects_are_complete() -> None:
     account, rfc = "a" * 41, "ABCD010101AAA"
-    one = counted(issuer(rfc, "low", 1, account=account))
-    assert mail("Daily Run Completed", one).subject.endswith(
+    event = run_event(issuer(rfc, "low", 1, account=account))
+    assert mail("Daily Run Completed", event).subject.endswith(
         f"{rfc} con pocos timbres, cuenta {account}"
     )
-    failed = report("statement", "pdf", account=account, error=unmade("pac-error"))
+    failed = report("statement", "pdf", account=account, error=report_error("pac-error"))
     assert mail("Report Failed", failed).subject.endswith(account)
-    differing = report("statement", "csv", account=account, differences={"amount": [1, 2]})
-    assert mail("Statement Mismatch Detected", differing).subject.endswith(account)
+    mismatch = report("statement", "csv", account=account, differences={"amount": [1, 2]})
+    assert mail("Statement Mismatch Detected", mismatch).subject.endswith(account)
     for kind in FORMATS:
         ready = report(kind, "csv", account=account)
         assert mail("Report Ready", ready).subject.endswith(account)
-    key_of = rejected("reachcore", "401", None) | {"account": account}
-    assert mail("Credentials Rejected", key_of).subject.endswith(account)
+    rejection = rejection_event("reachcore", "401", None) | {"account": account}
+    assert mail("Credentials Rejected", rejection).subject.endswith(account)
 
 
-def test_accents_of_a_subject_are_written_without() -> None:
-    written = mail(*GOLDEN["stamps-counted-one-exhausted"])
-    assert written.subject == "Timbres: NAD061009TY8 sin timbres, cuenta acme-sf"
-    assert "ÑAD061009TY8" in written.text
+def test_subjects_have_no_accents() -> None:
+    rendered = mail(*GOLDEN["stamps-counted-one-exhausted"])
+    assert rendered.subject == "Timbres: NAD061009TY8 sin timbres, cuenta acme-sf"
+    assert "ÑAD061009TY8" in rendered.text
 
 
 # ----------------------------------------------------------------------------------- keys
 
 
-def test_what_is_told_twice_has_the_same_key() -> None:
+def test_a_repeated_event_has_the_same_key() -> None:
     for kind, detail in GOLDEN.values():
-        again = json.loads(json.dumps(detail)) | {"status": "x", "finished_at": "later", "low": 9}
-        assert dedup_key(kind, again) == dedup_key(kind, detail)
+        repeated = json.loads(json.dumps(detail)) | {
+            "status": "x",
+            "finished_at": "later",
+            "low": 9,
+        }
+        assert dedup_key(kind, repeated) == dedup_key(kind, detail)
 
 
-def test_the_first_event_of_a_run_has_the_key_it_had_before_it_was_numbered() -> None:
-    numbered = month(*EVERY)
+def test_the_first_event_of_a_run_has_the_key_of_an_event_without_a_number() -> None:
+    numbered = month(*ALL_READY)
     before = {name: value for name, value in numbered.items() if name != "number"}
     assert dedup_key("Monthly Reports Completed", before) == dedup_key(
         "Monthly Reports Completed", numbered
@@ -695,26 +714,26 @@ def test_the_first_event_of_a_run_has_the_key_it_had_before_it_was_numbered() ->
     assert mail("Monthly Reports Completed", before) == mail("Monthly Reports Completed", numbered)
 
 
-def test_what_differs_has_keys_that_differ() -> None:
-    one = contract()
+def test_different_events_have_different_keys() -> None:
+    event = contract()
     different = [
-        ("Daily Run Completed", counted()),
-        ("Daily Run Completed", counted(id="2026-11-22-050000")),
-        ("Credentials Rejected", rejected("reachcore", "401", None)),
-        ("Credentials Rejected", rejected("solucion-factible", "601", None)),
-        ("Credentials Rejected", rejected("reachcore", "401", None) | {"at": "2026-11-22"}),
+        ("Daily Run Completed", run_event()),
+        ("Daily Run Completed", run_event(id="2026-11-22-050000")),
+        ("Credentials Rejected", rejection_event("reachcore", "401", None)),
+        ("Credentials Rejected", rejection_event("solucion-factible", "601", None)),
+        ("Credentials Rejected", rejection_event("reachcore", "401", None) | {"at": "2026-11-22"}),
         ("Report Ready", report("statement", "pdf")),
         ("Report Ready", report("statement", "csv")),
         ("Report Ready", report("statement", "pdf") | {"account": "other"}),
         ("Report Failed", report("statement", "pdf")),
         ("Statement Mismatch Detected", report("statement", "pdf")),
-        ("Monthly Reports Completed", month(*EVERY)),
-        ("Monthly Reports Completed", month(*EVERY) | {"id": "2026-12-01 for 2026-11"}),
-        # A supplement of the same run must not be taken for the mail before it.
-        ("Monthly Reports Completed", month(*EVERY, number=2)),
-        ("Monthly Reports Completed", month(*EVERY, number=3)),
-        *((kind, one) for kind in TEMPLATES if kind.startswith("Contract")),
-        ("Contract Confirmed", one | {"id": "0193a1b2c3d47e5f8a9b0c1d2e3f4a5c"}),
-        ("Contract Confirmed", one | {"account": "other"}),
+        ("Monthly Reports Completed", month(*ALL_READY)),
+        ("Monthly Reports Completed", month(*ALL_READY) | {"id": "2026-12-01 for 2026-11"}),
+        # A supplement must not have the key of the mail before it.
+        ("Monthly Reports Completed", month(*ALL_READY, number=2)),
+        ("Monthly Reports Completed", month(*ALL_READY, number=3)),
+        *((kind, event) for kind in TEMPLATES if kind.startswith("Contract")),
+        ("Contract Confirmed", event | {"id": "0193a1b2c3d47e5f8a9b0c1d2e3f4a5c"}),
+        ("Contract Confirmed", event | {"account": "other"}),
     ]
-    assert len({dedup_key(*told) for told in different}) == len(different)
+    assert len({dedup_key(*event_and_detail) for event_and_detail in different}) == len(different)

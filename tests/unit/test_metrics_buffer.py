@@ -1,4 +1,4 @@
-"""What is counted is told once, whole, by its dimensions."""
+"""The metrics buffer writes each value once, by its dimensions."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
-def test_counts_add_up_and_are_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+def test_counts_add_up_and_are_written_once(capsys: pytest.CaptureFixture[str]) -> None:
     for _ in range(3):
         metrics.add_count("Calls", pac="reachcore")
     metrics.add_count("Calls", 5, pac="solucion-factible")
     metrics.add_count("Nothing", 0)
-    found = {
+    values = {
         (line["service"], line.get("pac"), name): line[name]
         for line in lines(capsys)
         for name in ("Calls", "Nothing")
         if name in line
     }
-    assert found == {
+    assert values == {
         ("timbres-of-a-test", "reachcore", "Calls"): [3],
         ("timbres-of-a-test", "solucion-factible", "Calls"): [5],
         ("timbres-of-a-test", None, "Nothing"): [0],
@@ -41,17 +41,17 @@ def test_counts_add_up_and_are_told_once(capsys: pytest.CaptureFixture[str]) -> 
     assert lines(capsys) == []
 
 
-@pytest.mark.parametrize("many", [1, 99, 100, 101, 250])
-def test_every_value_is_told_in_lines_of_a_hundred(
-    many: int, capsys: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder
+@pytest.mark.parametrize("count", [1, 99, 100, 101, 250])
+def test_a_line_has_at_most_100_values(
+    count: int, capsys: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder
 ) -> None:
     with ThreadPoolExecutor(8) as pool:
-        for value in range(many):
+        for value in range(count):
             pool.submit(metrics.add_metric, "Seconds", float(value))
-    found = lines(capsys)
-    assert sorted(value for line in found for value in line["Seconds"]) == list(range(many))
-    assert max(len(line["Seconds"]) for line in found) <= 100
-    assert {line["_aws"]["CloudWatchMetrics"][0]["Metrics"][0]["Unit"] for line in found} == {
+    written = lines(capsys)
+    assert sorted(value for line in written for value in line["Seconds"]) == list(range(count))
+    assert max(len(line["Seconds"]) for line in written) <= 100
+    assert {line["_aws"]["CloudWatchMetrics"][0]["Metrics"][0]["Unit"] for line in written} == {
         "Seconds"
     }
     assert list(recwarn) == []

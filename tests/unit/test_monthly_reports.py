@@ -1,4 +1,4 @@
-"""The events of a monthly run: whatever breaks off or comes twice, each report is mailed once."""
+"""Events of a monthly run: each report is mailed once despite failures and repetitions."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from timbres.services.monthly_reports import MonthlyReportService
 RUN = "2026-11-01 for 2026-10"
 OCTOBER = Month(2026, 10)
 FIRST = datetime(2026, 11, 1, 6, tzinfo=MEXICO_CITY)
-FORMS = ("csv", "xlsx")
+FORMATS = ("csv", "xlsx")
 
 
-class BrokenError(Exception):
-    """The process is gone, or a service did not answer."""
+class InterruptedCallError(Exception):
+    """The process was killed, or a service did not respond."""
 
 
 @dataclass
-class Cloud:
-    """The table, the queue and the bus of a run; ``step`` happens before and after each call."""
+class FakeAws:
+    """Fake table, queue and bus of a run; ``step`` runs before and after each call."""
 
     step: Callable[[], None] = lambda: None
     runs: dict[str, MonthlyRun] = field(default_factory=dict)
@@ -41,9 +41,9 @@ class Cloud:
     published: list[dict[str, Any]] = field(default_factory=list)
     revisions: Iterator[int] = field(default_factory=itertools.count)
 
-    def call(self, act: Callable[[], Any]) -> Any:
+    def call(self, operation: Callable[[], Any]) -> Any:
         self.step()
-        result = act()
+        result = operation()
         self.step()
         return result
 
@@ -67,10 +67,10 @@ class Cloud:
     def list_recent(self) -> list[MonthlyRun]:
         return list(self.call(lambda: list(self.runs.values())))
 
-    # ------------------------------------------------------- Records, Reports, Bus
+    # ------------------------------------- ReportRepository, ReportService, EventPublisher
 
     def get_many(self, keys: Sequence[ReportKey]) -> Iterator[Report]:
-        return iter(self.call(lambda: [self.reports[one] for one in keys]))
+        return iter(self.call(lambda: [self.reports[key] for key in keys]))
 
     def request(self, spec: ReportSpec, caller: str, run: str) -> Report:
         at = (spec.account, f"{spec.id_prefix}-0001")
@@ -81,11 +81,11 @@ class Cloud:
         assert kind == "Monthly Reports Completed"
         self.call(lambda: self.published.append(detail))
 
-    # ------------------------------------------------------------ what comes of it
+    # ------------------------------------------------------------ results
 
     def settle(self, status: str = READY) -> None:
-        """Let a worker end the first report that is pending."""
-        pending = [one for one in self.reports.values() if one.status == PENDING]
+        """Finalize the first pending report, as a worker does."""
+        pending = [item for item in self.reports.values() if item.status == PENDING]
         if pending:
             report = replace(pending[0], status=status, error={"code": "x"})
             self.reports[report.spec.account, report.id] = report
@@ -94,39 +94,43 @@ class Cloud:
         """Return how often each report is in the mails as ready or failed."""
         mails: dict[str, dict[str, Any]] = {}
         for detail in self.published:
-            # The mail function sends one mail for a key; whichever of the events comes first.
+            # The mail function sends one mail per key, for the first event.
             first = mails.setdefault(dedup_key("Monthly Reports Completed", detail), detail)
             assert _settled(first) == _settled(detail)
-        return Counter(one for detail in mails.values() for one in _settled(detail))
+        return Counter(key for detail in mails.values() for key in _settled(detail))
 
 
 def _settled(detail: dict[str, Any]) -> list[ReportKey]:
-    return [(one["account"], one["id"]) for one in detail["reports"] if one["status"] != PENDING]
+    return [
+        (report["account"], report["id"])
+        for report in detail["reports"]
+        if report["status"] != PENDING
+    ]
 
 
-class Run:
-    """What is done to a run: by its schedule, its workers and the closing schedule."""
+class RunDriver:
+    """Runs the schedule, the workers and the closing schedule of a run."""
 
-    def __init__(self, cloud: Cloud, accounts: int) -> None:
+    def __init__(self, aws: FakeAws, accounts: int) -> None:
         names = [f"acme-{number}" for number in range(accounts)]
         self.accounts: Any = SimpleNamespace(
             list_names=lambda: names,
             get=lambda _: SimpleNamespace(pac=SimpleNamespace(capabilities={"consumption"})),
         )
-        self.cloud = cloud
-        fake: Any = cloud
+        self.aws = aws
+        fake: Any = aws
         self.monthly = MonthlyReportService(fake, fake, fake)
 
     def start(self) -> None:
-        fake: Any = self.cloud
-        self.monthly.start(self.accounts, fake, OCTOBER, RUN, FORMS)
+        fake: Any = self.aws
+        self.monthly.start(self.accounts, fake, OCTOBER, RUN, FORMATS)
 
     def work(self) -> None:
-        self.cloud.settle()
+        self.aws.settle()
         self.monthly.publish_if_complete(RUN)
 
     def fail(self) -> None:
-        self.cloud.settle(FAILED)
+        self.aws.settle(FAILED)
         self.monthly.publish_if_complete(RUN)
 
     def close(self) -> None:
@@ -139,50 +143,50 @@ ACTIONS = ("start", "work", "work", "work", "fail", "close")
 @pytest.mark.parametrize("begin", range(0, 2000, 100))
 def test_each_report_is_mailed_once(begin: int, monkeypatch: pytest.MonkeyPatch) -> None:
     for seed in range(begin, begin + 100):
-        play(random.Random(seed), monkeypatch)
+        run_random_sequence(random.Random(seed), monkeypatch)
 
 
-def play(dice: random.Random, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a run be started, worked on and closed; calls break off, and others come between."""
+def run_random_sequence(rng: random.Random, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start, work on and close a run, with interrupted and concurrent calls."""
     at = [FIRST]
     monkeypatch.setattr(clock, "now", lambda: at[0])
-    cloud = Cloud()
-    run = Run(cloud, dice.randrange(3))
-    breaks, others = dice.choice([0.0, 0.02, 0.1]), dice.choice([0.0, 0.02, 0.1])
+    aws = FakeAws()
+    run = RunDriver(aws, rng.randrange(3))
+    failure_rate, concurrency = rng.choice([0.0, 0.02, 0.1]), rng.choice([0.0, 0.02, 0.1])
 
     def step() -> None:
-        if dice.random() < breaks:
-            raise BrokenError
-        if dice.random() < others:
-            act(dice.choice(ACTIONS))
+        if rng.random() < failure_rate:
+            raise InterruptedCallError
+        if rng.random() < concurrency:
+            act(rng.choice(ACTIONS))
 
-    def act(what: str) -> None:
-        # Others are at work at the same time, and break off on their own.
-        with suppress(BrokenError):
-            getattr(run, what)()
+    def act(action: str) -> None:
+        # Concurrent calls may be interrupted as well.
+        with suppress(InterruptedCallError):
+            getattr(run, action)()
 
-    cloud.step = step
-    for action in ["start", *dice.choices(ACTIONS, k=dice.randrange(12))]:
+    aws.step = step
+    for action in ["start", *rng.choices(ACTIONS, k=rng.randrange(12))]:
         act(action)
-        at[0] += timedelta(hours=dice.choice([0, 0, 1, 5]))
-    cloud.step = lambda: None
+        at[0] += timedelta(hours=rng.choice([0, 0, 1, 5]))
+    aws.step = lambda: None
     run.start()
-    while any(report.status == PENDING for report in cloud.reports.values()):
+    while any(report.status == PENDING for report in aws.reports.values()):
         run.work()
     at[0] += timedelta(hours=6)
     run.close()
 
-    assert cloud.mailed() == Counter(dict.fromkeys(cloud.reports, 1))
-    before = len(cloud.published)
+    assert aws.mailed() == Counter(dict.fromkeys(aws.reports, 1))
+    before = len(aws.published)
     run.start()
     run.close()
-    assert len(cloud.published) == before
+    assert len(aws.published) == before
 
 
-def test_late_reports_come_in_one_supplement(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_late_reports_are_mailed_in_one_supplement(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clock, "now", lambda: FIRST)
-    cloud = Cloud()
-    run = Run(cloud, 1)
+    aws = FakeAws()
+    run = RunDriver(aws, 1)
     run.start()
     run.work()
     monkeypatch.setattr(clock, "now", lambda: FIRST + timedelta(hours=5))
@@ -190,20 +194,20 @@ def test_late_reports_come_in_one_supplement(monkeypatch: pytest.MonkeyPatch) ->
     for _ in range(3):
         run.work()
 
-    first, supplement = cloud.published
+    first, supplement = aws.published
     assert (first["number"], first["ready"], first["failed"]) == (1, 1, 3)
     assert (supplement["number"], supplement["ready"], supplement["failed"]) == (2, 3, 0)
 
 
-def test_accounts_that_fail_at_a_repeated_start_are_named_in_a_supplement(
+def test_accounts_that_fail_at_a_repeated_start_are_listed_in_a_supplement(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(clock, "now", lambda: FIRST)
-    cloud = Cloud()
-    run = Run(cloud, 1)
+    aws = FakeAws()
+    run = RunDriver(aws, 1)
     names, run.accounts.list_names = run.accounts.list_names, list
     run.start()
-    for _ in FORMS:
+    for _ in FORMATS:
         run.work()
 
     def broken(_: str) -> Any:
@@ -213,26 +217,28 @@ def test_accounts_that_fail_at_a_repeated_start_are_named_in_a_supplement(
     run.start()
     run.start()
 
-    assert [detail["accounts_failed"] for detail in cloud.published] == [
+    assert [detail["accounts_failed"] for detail in aws.published] == [
         {},
         {"acme-0": "internal-error"},
     ]
 
 
 @pytest.mark.parametrize("older", [PENDING, READY])
-def test_a_lost_version_holds_no_newer_one_up(older: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lost_version_does_not_block_a_newer_one(
+    older: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(clock, "now", lambda: FIRST)
-    cloud = Cloud()
-    run = Run(cloud, 0)
+    aws = FakeAws()
+    run = RunDriver(aws, 0)
     run.start()
-    lost, other = cloud.reports
+    lost, other = aws.reports
     newer = ("all", lost[1].replace("0001", "0002"))
-    cloud.reports[newer] = replace(cloud.reports[lost], id=newer[1], status=READY)
-    stored = cloud.runs[RUN]
-    cloud.runs[RUN] = replace(stored, reports=[*(stored.reports or ()), newer])
-    cloud.settle(older)
-    cloud.reports[other] = replace(cloud.reports[other], status=READY)
+    aws.reports[newer] = replace(aws.reports[lost], id=newer[1], status=READY)
+    stored = aws.runs[RUN]
+    aws.runs[RUN] = replace(stored, reports=[*(stored.reports or ()), newer])
+    aws.settle(older)
+    aws.reports[other] = replace(aws.reports[other], status=READY)
 
     run.monthly.publish_if_complete(RUN)
 
-    assert cloud.mailed() == Counter([newer, other] + ([lost] if older == READY else []))
+    assert aws.mailed() == Counter([newer, other] + ([lost] if older == READY else []))

@@ -1,4 +1,4 @@
-"""The rule of this folder: no sockets."""
+"""Unit tests cannot open sockets."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ import pytest
 from pytest_socket import SocketBlockedError
 
 
-def test_a_socket_cannot_even_be_made() -> None:
+def test_a_socket_cannot_be_created() -> None:
     with pytest.warns(UserWarning, match="socket"), pytest.raises(SocketBlockedError):
         socket.socket()

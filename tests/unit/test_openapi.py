@@ -1,4 +1,4 @@
-"""docs/openapi.json: as it is made, of every route and every error, and valid."""
+"""docs/openapi.json is current, valid, and covers every route and error."""
 
 from __future__ import annotations
 
@@ -37,19 +37,19 @@ def codes_in(operation: dict[str, Any]) -> set[str]:
     """Return the codes of every error of an operation."""
     return {
         code
-        for answer in operation["responses"].values()
-        for part in answer["content"]
+        for response in operation["responses"].values()
+        for part in response["content"]
         .get("application/problem+json", {"schema": {}})["schema"]
         .get("allOf", [])
         for code in part.get("properties", {}).get("code", {}).get("enum", [])
     }
 
 
-def test_the_file_is_what_is_made_of_the_sources():
+def test_the_file_is_current():
     assert PATH.read_text(encoding="utf-8") == render_document(), "run make openapi"
 
 
-def test_it_is_openapi_3_1():
+def test_it_is_valid_openapi_3_1():
     # Late, for it takes a second that collecting the tests need not.
     from schemathesis.specs.openapi.definitions import OPENAPI_31
 
@@ -57,12 +57,12 @@ def test_it_is_openapi_3_1():
     assert [error.message for error in validator.iter_errors(described())] == []
 
 
-def test_no_two_operations_have_one_id():
+def test_operation_ids_are_unique():
     ids = [operation["operationId"] for _, _, operation in operations()]
     assert len(set(ids)) == len(ids)
 
 
-def test_what_is_referred_to_is_there():
+def test_every_reference_has_a_target():
     text = json.dumps(described())
     references = set(re.findall(r'"\$ref": "#/components/(\w+)/([\w-]+)"', text))
     assert references
@@ -73,25 +73,27 @@ def test_what_is_referred_to_is_there():
     assert schemas == described()["components"]["schemas"].keys()
 
 
-def test_what_is_in_a_path_is_described_as_a_parameter():
+def test_every_path_parameter_is_described():
     for _, path, operation in operations():
-        in_path = {one["name"] for one in operation["parameters"] if one["in"] == "path"}
+        in_path = {
+            parameter["name"] for parameter in operation["parameters"] if parameter["in"] == "path"
+        }
         assert in_path == set(re.findall(r"\{(\w+)\}", path))
 
 
 def test_every_route_of_the_functions_is_described_and_no_other():
-    # As the functions' own text has them, beside template.yaml, which the document is made of.
-    found = set()
+    # From the code of the functions; the document is generated from template.yaml.
+    routes = set()
     for app in ROOT.glob("functions/*/app.py"):
         for method, path in re.findall(r'@api\.(\w+)\("([^"]+)"\)', app.read_text()):
-            found.add((method, re.sub(r"<(\w+_)?(\w+)>", r"{\2}", path)))
-    # The one that answers people has no resolver.
-    found.add(("get", "/d/{token}"))
-    assert found == {(method, path) for method, path, _ in operations()}
+            routes.add((method, re.sub(r"<(\w+_)?(\w+)>", r"{\2}", path)))
+    # The route for browsers has no resolver.
+    routes.add(("get", "/d/{token}"))
+    assert routes == {(method, path) for method, path, _ in operations()}
 
 
-def test_every_error_of_the_layer_is_described_somewhere():
-    found = set()
+def test_every_error_of_the_layer_is_described():
+    raised = set()
     for module in LAYER.rglob("*.py"):
         for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
             if (
@@ -101,11 +103,11 @@ def test_every_error_of_the_layer_is_described_somewhere():
                 and node.args
                 and isinstance(node.args[0], ast.Constant)
             ):
-                found.add(node.args[0].value)
-    assert len(found) > 40
-    assert found == STATUS_CODES.keys()
-    told = set().union(*(codes_in(operation) for _, _, operation in operations()))
-    assert found <= told, found - told
+                raised.add(node.args[0].value)
+    assert len(raised) > 40
+    assert raised == STATUS_CODES.keys()
+    described_codes = set().union(*(codes_in(operation) for _, _, operation in operations()))
+    assert raised <= described_codes, raised - described_codes
 
 
 def test_only_a_mailed_link_needs_no_signature():
@@ -115,17 +117,19 @@ def test_only_a_mailed_link_needs_no_signature():
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "operation"), operations(), ids=lambda one: one if type(one) is str else ""
+    ("method", "path", "operation"),
+    operations(),
+    ids=lambda value: value if type(value) is str else "",
 )
-def test_the_examples_are_what_they_are_examples_of(method, path, operation):
+def test_the_examples_match_their_schemas(method, path, operation):
     examples = described()["components"]["examples"]
-    seen = 0
-    for status, answer in operation["responses"].items():
-        for media_type, content in answer["content"].items():
+    checked = 0
+    for status, response in operation["responses"].items():
+        for media_type, content in response["content"].items():
             values = [content["example"]] if "example" in content else []
             values += [examples[name]["value"] for name in content.get("examples", {})]
             for value in values:
-                # An example of a code stands for it with whatever status it has.
+                # An example of an error code is used with each of its statuses.
                 headers = {"content-type": media_type, "location": "x"}
                 response_validation.check(
                     method.upper(),
@@ -134,8 +138,8 @@ def test_the_examples_are_what_they_are_examples_of(method, path, operation):
                     headers,
                     json.dumps(value, ensure_ascii=False),
                 )
-                seen += 1
-    assert seen or path == "/d/{token}"
+                checked += 1
+    assert checked or path == "/d/{token}"
     for parameter in operation["parameters"]:
         if "example" in parameter:
             assert jsonschema_rs.is_valid(parameter["schema"], parameter["example"])
@@ -145,7 +149,7 @@ def test_the_examples_are_what_they_are_examples_of(method, path, operation):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "expected"),
     [
         ({"status": 299}, "undocumented status"),
         ({"headers": {"content-type": "text/html"}}, "undocumented content type"),
@@ -154,19 +158,19 @@ def test_the_examples_are_what_they_are_examples_of(method, path, operation):
         ({"text": '{"accounts": [{"name": "A B"}]}'}, "at /accounts/0"),
     ],
 )
-def test_an_answer_that_is_not_described_is_found(change, said):
-    answer = {
+def test_an_undescribed_response_is_rejected(change, expected):
+    response = {
         "status": 200,
         "headers": {"content-type": "application/json"},
         "text": '{"accounts": []}',
     }
-    response_validation.check("GET", "/accounts", **answer)
-    with pytest.raises(response_validation.UndescribedError, match=re.escape(said)):
-        response_validation.check("GET", "/accounts", **(answer | change))
+    response_validation.check("GET", "/accounts", **response)
+    with pytest.raises(response_validation.UndescribedError, match=re.escape(expected)):
+        response_validation.check("GET", "/accounts", **(response | change))
 
 
-def test_no_function_loads_it():
-    # What describes the API costs no cold start: neither pydantic nor a schema comes with it.
+def test_no_function_loads_the_schemas():
+    # The API description must not slow a cold start: no pydantic, no schemas.
     program = (
         "import importlib.util, os, pathlib, re, sys\n"
         "for app in pathlib.Path('functions').glob('*/app.py'):\n"
@@ -174,10 +178,10 @@ def test_no_function_loads_it():
         "    os.environ |= dict.fromkeys(variables, 'set')\n"
         "    spec = importlib.util.spec_from_file_location(app.parent.name, app)\n"
         "    spec.loader.exec_module(importlib.util.module_from_spec(spec))\n"
-        "wanted = ('pydantic', 'jsonschema', 'jsonschema_rs', 'local')\n"
-        "print([name for name in wanted if name in sys.modules])\n"
+        "modules = ('pydantic', 'jsonschema', 'jsonschema_rs', 'local')\n"
+        "print([name for name in modules if name in sys.modules])\n"
     )
-    ran = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", program],
         cwd=ROOT,
         env={"PYTHONPATH": f"{LAYER}:{ROOT / 'layers' / 'reports'}", "AWS_REGION": "mx-central-1"},
@@ -186,4 +190,4 @@ def test_no_function_loads_it():
         timeout=60,
         check=True,
     )
-    assert ran.stdout.strip() == "[]"
+    assert result.stdout.strip() == "[]"

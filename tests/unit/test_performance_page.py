@@ -1,4 +1,4 @@
-"""docs/performance.md: each part of the benchmark has its block, and only that is written anew."""
+"""docs/performance.md: each part of the benchmark updates only its own block."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ RESULTS = {"when": "2026-11-21", "where": "here", "measurements": {}}
 
 
 @pytest.mark.parametrize("before", ["", "old\n", "old\n\nolder\n"])
-def test_only_the_parts_own_block_is_written_anew(before: str) -> None:
+def test_only_the_block_of_the_part_is_updated(before: str) -> None:
     page = update_page(PROSE.format(before), "cold", RESULTS)
 
     table = PARTS["cold"][1]({})
@@ -18,9 +18,9 @@ def test_only_the_parts_own_block_is_written_anew(before: str) -> None:
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_the_page_has_a_table_of_each_part(part: str) -> None:
-    _, _, rest = PAGE.read_text(encoding="utf-8").partition(f"<!-- {part} -->\n```text\n")
-    table, end, _ = rest.partition("\n```\n")
+def test_the_page_has_a_table_for_each_part(part: str) -> None:
+    _, _, remainder = PAGE.read_text(encoding="utf-8").partition(f"<!-- {part} -->\n```text\n")
+    table, end, _ = remainder.partition("\n```\n")
     assert end
     assert table.startswith("20")
     assert len(table.splitlines()) > 5

@@ -1,4 +1,4 @@
-"""What no policy of template.yaml may say, and what each must: roles, API policies, resources."""
+"""Policies of template.yaml: roles, API policies and resource policies."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from tools.transform import transform_template
 TEXT = (Path(__file__).parents[2] / "template.yaml").read_text(encoding="utf-8")
 RESOURCES: dict[str, dict[str, Any]] = yaml_parse(TEXT)["Resources"]
 
-# The only actions that AWS lets nobody narrow down to a resource.
-LISTS = "secretsmanager:ListSecrets"
-WITHOUT_A_RESOURCE = {LISTS}
-# A service that acts for anybody's account must say for whose it acts; Lambda takes on a role
-# only for a function whose maker had the right to pass it.
-FOR_ITS_OWN_ACCOUNT = {"lambda.amazonaws.com"}
+# AWS does not support a resource for this action.
+LIST_SECRETS = "secretsmanager:ListSecrets"
+WITHOUT_A_RESOURCE = {LIST_SECRETS}
+# Other services need a condition on the source account; Lambda assumes a role only for a function
+# whose creator was allowed to pass it.
+TRUSTED_SERVICES = {"lambda.amazonaws.com"}
 API = "arn:${AWS::Partition}:execute-api:${AWS::Region}:${AWS::AccountId}:${Api}/${Stage}/"
 
 
@@ -29,7 +29,7 @@ def of_type(kind: str) -> dict[str, dict[str, Any]]:
     return {n: r["Properties"] for n, r in RESOURCES.items() if r["Type"] == kind}
 
 
-def many(value: Any) -> list[Any]:
+def as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
@@ -39,13 +39,13 @@ def many(value: Any) -> list[Any]:
 
 
 @cache
-def composed(text: str) -> yaml.Node:
-    """Return a template as YAML that knows its lines."""
+def parse_yaml(text: str) -> yaml.Node:
+    """Return a template as YAML nodes with line numbers."""
     return yaml.compose(text, Loader=yaml.SafeLoader)
 
 
 def statements(node: yaml.Node) -> Iterator[yaml.MappingNode]:
-    """Yield every statement of every policy below a node, an anchored one wherever it is used."""
+    """Yield every policy statement below a node, an anchored one at each use."""
     if isinstance(node, yaml.MappingNode):
         if "Effect" in (key.value for key, _ in node.value):
             yield node
@@ -60,53 +60,57 @@ def scalars(node: yaml.Node) -> Iterator[str]:
     if isinstance(node, yaml.ScalarNode):
         yield node.value
     elif isinstance(node, yaml.SequenceNode):
-        for one in node.value:
-            yield from scalars(one)
+        for child in node.value:
+            yield from scalars(child)
     elif isinstance(node, yaml.MappingNode):
         for _, value in node.value:
             yield from scalars(value)
 
 
-def offences(text: str) -> list[str]:
-    """Return what the statements of a template say too broadly: ``line: what``, in order.
+def violations(text: str) -> list[str]:
+    """Return the statements of a template that are too broad: ``line: reason``, in order.
 
-    An asterisk has its reason in a comment ``# *: …`` right above what it is in.
+    An asterisk needs its reason in a comment ``# *: …`` on the line above.
     """
     lines = text.splitlines()
-    found: dict[tuple[int, str], None] = {}
-    for statement in statements(composed(text)):
+    reasons: dict[tuple[int, str], None] = {}
+    for statement in statements(parse_yaml(text)):
         parts = {key.value: (key.start_mark.line, value) for key, value in statement.value}
         allows = parts["Effect"][1].value == "Allow"
         actions = set(scalars(parts["Action"][1])) if "Action" in parts else set()
         for name, (line, value) in parts.items():
             starred = [text for text in scalars(value) if "*" in text]
             if name.startswith("Not"):
-                found[line + 1, f"{name} covers what nobody thought of"] = None
+                reasons[line + 1, f"{name} covers what nobody thought of"] = None
             elif name == "Condition" or not starred:
                 continue
             elif not re.match(r"\s*# \*: \w.{10,}", lines[line - 1] if line else ""):
-                found[line + 1, f"{name} has an asterisk without a reason"] = None
+                reasons[line + 1, f"{name} has an asterisk without a reason"] = None
             elif allows and name in ("Action", "Principal"):
-                found[line + 1, f"{name} allows what nobody thought of"] = None
+                reasons[line + 1, f"{name} allows what nobody thought of"] = None
             elif allows and name == "Resource":
-                for one in starred:
-                    if not (actions <= WITHOUT_A_RESOURCE if one == "*" else names_something(one)):
-                        found[line + 1, f"{one} is any resource"] = None
-    return [f"{line}: {what}" for line, what in found]
+                for resource in starred:
+                    if not (
+                        actions <= WITHOUT_A_RESOURCE
+                        if resource == "*"
+                        else names_a_resource(resource)
+                    ):
+                        reasons[line + 1, f"{resource} is any resource"] = None
+    return [f"{line}: {reason}" for line, reason in reasons]
 
 
-def names_something(arn: str) -> bool:
-    """Tell whether there is a name, or the beginning of one, before an ARN's first asterisk."""
+def names_a_resource(arn: str) -> bool:
+    """Return whether an ARN has a name or a prefix before its first asterisk."""
     before = arn.partition("*")[0]
     return bool(re.search(r"(\$\{SecretPrefix\}|\.Arn\}/\w+/|\$\{Stage\}/[A-Z]+/\w+/)$", before))
 
 
 def test_no_policy_has_an_asterisk_without_a_reason():
-    assert offences(TEXT) == []
+    assert violations(TEXT) == []
 
 
-def test_every_statement_of_the_template_is_looked_at():
-    lines = {statement.start_mark.line for statement in statements(composed(TEXT))}
+def test_every_statement_of_the_template_is_checked():
+    lines = {statement.start_mark.line for statement in statements(parse_yaml(TEXT))}
     assert len(lines) == len(re.findall(r"^[^#\n]*\bEffect: (?:Allow|Deny)$", TEXT, re.MULTILINE))
 
 
@@ -130,7 +134,7 @@ def test_every_statement_of_the_template_is_looked_at():
             "Effect: Allow\nAction: a:B\n# *: any of these\nResource: '*'",
             ["4: * is any resource"],
         ),
-        (f"Effect: Allow\nAction: {LISTS}\n# *: any of these\nResource: '*'", []),
+        (f"Effect: Allow\nAction: {LIST_SECRETS}\n# *: any of these\nResource: '*'", []),
         (
             "Effect: Allow\nAction: [a:B]\n# *: any of these\nResource: [!Sub 'arn:aws:s3:::*']",
             ["4: arn:aws:s3:::* is any resource"],
@@ -140,7 +144,7 @@ def test_every_statement_of_the_template_is_looked_at():
             ["4: ${Api}/${Stage}/*/a is any resource"],
         ),
         (
-            f"Effect: Allow\nAction: [{LISTS}, a:B]\n# *: any of these\nResource: '*'",
+            f"Effect: Allow\nAction: [{LIST_SECRETS}, a:B]\n# *: any of these\nResource: '*'",
             ["4: * is any resource"],
         ),
         (
@@ -157,8 +161,8 @@ def test_every_statement_of_the_template_is_looked_at():
         ),
     ],
 )
-def test_what_is_said_too_broadly_is_found(statement, expected):
-    assert offences(statement) == expected
+def test_a_statement_that_is_too_broad_is_reported(statement, expected):
+    assert violations(statement) == expected
 
 
 # ==============================================================================
@@ -166,7 +170,7 @@ def test_what_is_said_too_broadly_is_found(statement, expected):
 # ==============================================================================
 
 
-def test_the_api_policies_name_routes_that_there_are_and_no_others():
+def test_the_api_policies_cover_exactly_the_routes():
     routes = {
         event["Properties"]["Method"] + re.sub(r"{\w+}", "*", event["Properties"]["Path"])
         for function in of_type("AWS::Serverless::Function").values()
@@ -177,13 +181,13 @@ def test_the_api_policies_name_routes_that_there_are_and_no_others():
     for policy in of_type("AWS::IAM::ManagedPolicy").values():
         for statement in policy["PolicyDocument"]["Statement"]:
             assert statement["Action"] == "execute-api:Invoke"
-            granted |= {one["Fn::Sub"] for one in many(statement["Resource"])}
-    # Behind a ticket there is no policy.
+            granted |= {resource["Fn::Sub"] for resource in as_list(statement["Resource"])}
+    # Download links need no policy.
     assert granted == {API + route for route in routes - {"GET/d/*"}}
 
 
-def test_who_calls_a_pac_can_note_a_rejection_and_nobody_can_clear_one():
-    """An item that exists is a rejection: no right to put, delete or let one expire."""
+def test_callers_of_a_pac_can_record_a_rejection_and_not_clear_it():
+    """An existing item is a rejection: no role may put, delete or expire one."""
     callers = {
         properties["Role"]["Fn::GetAtt"][0]
         for properties in of_type("AWS::Serverless::Function").values()
@@ -195,13 +199,13 @@ def test_who_calls_a_pac_can_note_a_rejection_and_nobody_can_clear_one():
             for policy in properties["Policies"]
             for statement in policy["PolicyDocument"]["Statement"]
             if "CredentialRejectionsTable" in str(statement["Resource"])
-            for action in many(statement["Action"])
+            for action in as_list(statement["Action"])
         }
         for name, properties in of_type("AWS::IAM::Role").items()
     }
-    wanted = {"dynamodb:Query", "dynamodb:UpdateItem"}
+    expected = {"dynamodb:Query", "dynamodb:UpdateItem"}
     assert {name: actions for name, actions in rights.items() if actions} == dict.fromkeys(
-        callers, wanted
+        callers, expected
     )
     assert (
         "TimeToLiveSpecification"
@@ -209,11 +213,11 @@ def test_who_calls_a_pac_can_note_a_rejection_and_nobody_can_clear_one():
     )
 
 
-def test_a_function_is_started_by_the_api_or_a_rule_of_this_stack_alone():
+def test_only_the_api_and_a_rule_of_this_stack_invoke_a_function():
     permissions = [
-        one["Properties"]
-        for one in transform_template()["Resources"].values()
-        if one["Type"] == "AWS::Lambda::Permission"
+        resource["Properties"]
+        for resource in transform_template()["Resources"].values()
+        if resource["Type"] == "AWS::Lambda::Permission"
     ]
     assert permissions
     for permission in permissions:
@@ -226,7 +230,7 @@ def test_a_function_is_started_by_the_api_or_a_rule_of_this_stack_alone():
 
 
 # ==============================================================================
-# Who a policy of a resource lets in
+# Trust of resource policies
 # ==============================================================================
 
 TRUSTS = [
@@ -242,13 +246,13 @@ TRUSTS = [
 
 
 @pytest.mark.parametrize(("name", "statement"), TRUSTS, ids=[name for name, _ in TRUSTS])
-def test_nobody_is_let_in_but_roles_of_this_stack_and_services_for_this_account(name, statement):
-    ((kind, who),) = statement["Principal"].items()
+def test_only_roles_of_this_stack_and_services_for_this_account_are_trusted(name, statement):
+    ((kind, principal),) = statement["Principal"].items()
     if kind == "AWS":
-        assert who["Fn::GetAtt"][0] in of_type("AWS::IAM::Role")
+        assert principal["Fn::GetAtt"][0] in of_type("AWS::IAM::Role")
         return
     assert kind == "Service"
-    if who in FOR_ITS_OWN_ACCOUNT:
+    if principal in TRUSTED_SERVICES:
         assert "Condition" not in statement
     else:
         account = {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}}
@@ -256,13 +260,13 @@ def test_nobody_is_let_in_but_roles_of_this_stack_and_services_for_this_account(
 
 
 def test_every_topic_has_a_policy():
-    """Without one it gets SNS's own, which lets in everybody of the account."""
+    """The default policy of SNS allows the whole account."""
     policies = of_type("AWS::SNS::TopicPolicy").values()
     covered = [topic["Ref"] for policy in policies for topic in policy["Topics"]]
     assert sorted(covered) == sorted(of_type("AWS::SNS::Topic"))
 
 
-def test_every_policy_of_a_resource_is_looked_at():
+def test_every_resource_policy_is_checked():
     kinds = {r["Type"] for r in RESOURCES.values() if r["Type"].endswith("Policy")}
     assert kinds == {
         "AWS::IAM::ManagedPolicy",
@@ -272,7 +276,7 @@ def test_every_policy_of_a_resource_is_looked_at():
     }
 
 
-def test_reports_are_never_public_and_never_sent_in_the_clear():
+def test_reports_are_not_public_and_need_tls():
     (bucket,) = of_type("AWS::S3::Bucket").values()
     assert bucket["PublicAccessBlockConfiguration"] == {
         "BlockPublicAcls": True,
@@ -306,7 +310,7 @@ def test_a_queue_is_encrypted(queue):
 
 
 def test_no_function_needs_a_key():
-    """A key of our own would need a right to it in every role, and the tests of them a probe."""
+    """A customer-managed key would need a permission in every role."""
     assert "kms" not in TEXT.lower()
 
 
@@ -329,10 +333,12 @@ WRITES = {"PutItem", "DeleteItem", "BatchWriteItem", "PartiQLInsert", "PartiQLDe
 @pytest.mark.parametrize("role", sorted({role for role, _ in journal_statements()}))
 def test_no_role_can_overwrite_or_delete_a_contract(role: str) -> None:
     for name, statement in journal_statements():
-        actions = {action.partition(":")[2] for action in many(statement["Action"])} & WRITES
+        actions = {action.partition(":")[2] for action in as_list(statement["Action"])} & WRITES
         if name != role or not actions:
             continue
-        assert actions <= {"PutItem", "DeleteItem"}, "one by one, so that each has its conditions"
+        assert actions <= {"PutItem", "DeleteItem"}, (
+            "no batch writes: each item needs its conditions"
+        )
         conditions = statement["Condition"]
         assert conditions["ForAnyValue:StringEquals"] == {
             "dynamodb:EnclosingOperation": "TransactWriteItems"

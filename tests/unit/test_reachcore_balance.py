@@ -1,4 +1,4 @@
-"""Reachcore's balance, read as a stream: exact where it is documented, refused where not."""
+"""Reachcore's balance as a stream: documented responses are read exactly, others are rejected."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from timbres.pacs.http import HttpResponse
 from timbres.pacs.reachcore.client import ReachcoreBalance
 
 BOM = b"\xef\xbb\xbf"
-# The answer of the page, the comma behind FechaActual missing as it is there.
+# The sample of the documentation, which lacks the comma after FechaActual.
 DOCUMENTED = """{
   "TipoConsumo" : "Postpago",
   "FechaActual" : "2019-11-19T13:53:41"
@@ -50,7 +50,7 @@ MOVEMENT = {
     "TipoMovimiento": "Consumo de timbre",
     "Monto": 1,
 }
-ANSWER: dict[str, Any] = {
+RESPONSE: dict[str, Any] = {
     "TipoConsumo": "Postpago",
     "FechaActual": "2019-11-19T13:53:41",
     "Registrados": 4,
@@ -59,16 +59,16 @@ ANSWER: dict[str, Any] = {
     "Transacciones": 5,
     "Detalle": [MOVEMENT],
 }
-SUMMARY_FIELDS = [name for name in ANSWER if name != "Detalle"]
+SUMMARY_FIELDS = [name for name in RESPONSE if name != "Detalle"]
 
 
-def reading(content: bytes | str | IO[bytes], **more: Any) -> ReachcoreBalance:
+def reading(content: bytes | str | IO[bytes], **options: Any) -> ReachcoreBalance:
     if isinstance(content, str):
         content = content.encode()
     file = io.BytesIO(content) if isinstance(content, bytes) else content
     size = file.seek(0, io.SEEK_END)
-    answer = HttpResponse(file, 200, "application/json", size, hashlib.sha256().hexdigest())
-    return ReachcoreBalance(answer, **more)
+    response = HttpResponse(file, 200, "application/json", size, hashlib.sha256().hexdigest())
+    return ReachcoreBalance(response, **options)
 
 
 def read(content: bytes | str) -> tuple[Summary, list[Movement]]:
@@ -76,7 +76,7 @@ def read(content: bytes | str) -> tuple[Summary, list[Movement]]:
         return month.summary, list(month.movements())
 
 
-def refused(content: bytes | str) -> str:
+def expect_rejection(content: bytes | str) -> str:
     with pytest.raises(PacError) as caught:
         read(content)
     error = caught.value
@@ -86,25 +86,25 @@ def refused(content: bytes | str) -> str:
     return error.detail
 
 
-def written(**changes: Any) -> str:
-    return json.dumps({**ANSWER, **changes}, ensure_ascii=False)
+def balance_json(**changes: Any) -> str:
+    return json.dumps({**RESPONSE, **changes}, ensure_ascii=False)
 
 
-def moved(**changes: Any) -> str:
-    return written(Detalle=[MOVEMENT, {**MOVEMENT, **changes}])
+def with_movement(**changes: Any) -> str:
+    return balance_json(Detalle=[MOVEMENT, {**MOVEMENT, **changes}])
 
 
 def without(fields: dict[str, Any], name: str) -> dict[str, Any]:
     return {key: value for key, value in fields.items() if key != name}
 
 
-# ------------------------------------------------------------------- what is documented
+# ------------------------------------------------------------------- documented responses
 
 
 @pytest.mark.parametrize("line_end", ["\n", "\r\n", ""])
 @pytest.mark.parametrize("bom", [b"", BOM])
 @pytest.mark.parametrize("comma", ["", ",", " ,"])
-def test_the_documented_answer_is_read_with_and_without_its_comma(
+def test_the_documented_sample_is_read_with_and_without_its_comma(
     comma: str, bom: bytes, line_end: str
 ) -> None:
     text = DOCUMENTED.replace(':41"', f':41"{comma}').replace("\n", line_end)
@@ -121,60 +121,60 @@ def test_the_documented_answer_is_read_with_and_without_its_comma(
 
 def test_only_that_comma_may_be_missing() -> None:
     for mark in ('"Postpago",', '"Registrados" : 0,', '"A&D061009TY8",', "},"):
-        assert "not valid JSON" in refused(DOCUMENTED.replace(mark, mark[:-1], 1))
+        assert "not valid JSON" in expect_rejection(DOCUMENTED.replace(mark, mark[:-1], 1))
     twice = DOCUMENTED.replace(':41"', ':41",').replace("T13:53:41", '"\n"FechaActual": "2019')
-    refused(twice)
+    expect_rejection(twice)
 
 
 @pytest.mark.parametrize(
     ("word", "plan"),
     [("Prepago", "prepaid"), ("Postpago", "postpaid"), ("Mixto", "Mixto"), ("PREPAGO", "PREPAGO")],
 )
-def test_a_third_plan_keeps_the_pacs_word(word: str, plan: str) -> None:
-    assert read(written(TipoConsumo=word))[0].plan == plan
+def test_an_unknown_plan_is_unchanged(word: str, plan: str) -> None:
+    assert read(balance_json(TipoConsumo=word))[0].plan == plan
 
 
-def test_the_summary_says_what_was_written() -> None:
-    summary, _ = read(written(FechaActual="2019-07-01T00:00:00"))
+def test_the_summary_has_the_values_of_the_response() -> None:
+    summary, _ = read(balance_json(FechaActual="2019-07-01T00:00:00"))
     assert summary.issuers == IssuerCounts(registered=4, authorized=3, active=2)
     assert summary.transactions == 5
     assert summary.as_of.isoformat() == "2019-07-01T00:00:00-05:00"
 
 
-def test_a_month_without_movements_is_empty_and_no_error() -> None:
-    summary, movements = read(written(Detalle=[], Transacciones=0))
+def test_a_month_without_movements_is_empty() -> None:
+    summary, movements = read(balance_json(Detalle=[], Transacciones=0))
     assert (summary.transactions, movements) == (0, [])
 
 
 @pytest.mark.parametrize("comma", [True, False])
-def test_movements_can_be_read_twice_each_time_from_the_first(comma: bool) -> None:
+def test_movements_can_be_read_twice(comma: bool) -> None:
     text = DOCUMENTED.replace(':41"', ':41",') if comma else DOCUMENTED
     with reading(text) as month:
         first = next(month.movements())
         assert [first, *list(month.movements())[1:]] == list(month.movements())
 
 
-def test_leaving_it_closes_the_file() -> None:
-    file = io.BytesIO(written().encode())
+def test_exit_closes_the_file() -> None:
+    file = io.BytesIO(balance_json().encode())
     with reading(file):
         assert not file.closed
     assert file.closed
 
 
-def test_blanks_around_texts_do_not_count() -> None:
-    _, movements = read(moved(RFC="AAA010101AAA ", TipoMovimiento=" Consumo de timbre "))
+def test_outer_blanks_are_ignored() -> None:
+    _, movements = read(with_movement(RFC="AAA010101AAA ", TipoMovimiento=" Consumo de timbre "))
     assert movements[1].rfc == "AAA010101AAA"
     assert movements[1].kind == "Consumo de timbre"
 
 
-# ---------------------------------------------------------------- what is written is read
+# ---------------------------------------------------------------- round trip
 
 texts = st.text(
     st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"]), min_size=1, max_size=12
 ).filter(lambda text: text.strip())
 counts = st.integers(0, 10**9)
 extras = st.dictionaries(
-    texts.filter(lambda name: name not in {*ANSWER, *MOVEMENT}),
+    texts.filter(lambda name: name not in {*RESPONSE, *MOVEMENT}),
     st.recursive(
         st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False,
         allow_infinity=False) | texts,
@@ -183,7 +183,7 @@ extras = st.dictionaries(
     ),
     max_size=2,
 )  # fmt: skip
-movements_written = st.lists(
+movement_lists = st.lists(
     st.fixed_dictionaries(
         {
             "RFC": st.sampled_from(["A&D061009TY8", "ÑAN840101AB1", "AAA010101AAA"])
@@ -200,159 +200,173 @@ movements_written = st.lists(
 
 
 @st.composite
-def answers(draw: st.DrawFn) -> tuple[dict[str, Any], bytes]:
-    """An answer in any order of fields, with further fields, and its bytes."""
+def responses(draw: st.DrawFn) -> tuple[dict[str, Any], bytes]:
+    """Return a response with its fields in any order and further fields, and its bytes."""
 
-    def shuffled(fields: dict[str, Any]) -> dict[str, Any]:
+    def shuffle(fields: dict[str, Any]) -> dict[str, Any]:
         entries = list({**fields, **draw(extras)}.items())
         return dict(draw(st.permutations(entries)))
 
-    movements = [shuffled(movement) for movement in draw(movements_written)]
-    answer = {
+    movements = [shuffle(movement) for movement in draw(movement_lists)]
+    response = {
         "TipoConsumo": draw(st.sampled_from(["Prepago", "Postpago"])),
         "FechaActual": draw(st.datetimes().map(lambda at: at.replace(microsecond=0).isoformat())),
         **{name: draw(counts) for name in SUMMARY_FIELDS[2:]},
         "Detalle": movements,
     }
-    dumped = json.dumps(
-        shuffled(answer),
+    text = json.dumps(
+        shuffle(response),
         ensure_ascii=draw(st.booleans()),
         indent=draw(st.sampled_from([None, 0, 2])),
     )
     if draw(st.booleans()):
-        dumped = dumped.replace(
-            f'"FechaActual": "{answer["FechaActual"]}",',
-            f'"FechaActual": "{answer["FechaActual"]}"',
+        text = text.replace(
+            f'"FechaActual": "{response["FechaActual"]}",',
+            f'"FechaActual": "{response["FechaActual"]}"',
         )
-    return answer, (BOM if draw(st.booleans()) else b"") + dumped.encode()
+    return response, (BOM if draw(st.booleans()) else b"") + text.encode()
 
 
-@given(answers())
-def test_totals_and_movements_read_are_those_written(case: tuple[dict[str, Any], bytes]) -> None:
-    answer, content = case
+@given(responses())
+def test_totals_and_movements_survive_a_round_trip(case: tuple[dict[str, Any], bytes]) -> None:
+    response, content = case
     if b'"FechaActual"' not in content[:2048]:
         content = content.replace(b'"\n"', b'",\n"')
     try:
         summary, movements = read(content)
     except PacError:
-        # The missing comma is mended near the beginning, where the pages have it.
+        # A missing comma is accepted only near the start, as in the documentation.
         assert content.find(b'"FechaActual"') > 1024
         return
-    assert summary.plan == {"Prepago": "prepaid", "Postpago": "postpaid"}[answer["TipoConsumo"]]
-    assert summary.as_of.replace(tzinfo=None).isoformat() == answer["FechaActual"]
+    assert summary.plan == {"Prepago": "prepaid", "Postpago": "postpaid"}[response["TipoConsumo"]]
+    assert summary.as_of.replace(tzinfo=None).isoformat() == response["FechaActual"]
     issuers = summary.issuers
     assert (issuers.registered, issuers.authorized, issuers.active, summary.transactions) == (
-        tuple(answer[name] for name in SUMMARY_FIELDS[2:])
+        tuple(response[name] for name in SUMMARY_FIELDS[2:])
     )
     assert [
-        (one.rfc, f"{one.date}T00:00:00", one.kind, one.amount) for one in movements
+        (line.rfc, f"{line.date}T00:00:00", line.kind, line.amount) for line in movements
     ] == [
-        (one["RFC"].strip(), one["Fecha"], one["TipoMovimiento"].strip(), one["Monto"])
-        for one in answer["Detalle"]
+        (row["RFC"].strip(), row["Fecha"], row["TipoMovimiento"].strip(), row["Monto"])
+        for row in response["Detalle"]
     ]  # fmt: skip
     totals = sum_movements(movements)
     by_issuer: Counter[str] = Counter()
-    for one in answer["Detalle"]:
-        by_issuer[one["RFC"].strip()] += one["Monto"]
+    for movement in response["Detalle"]:
+        by_issuer[movement["RFC"].strip()] += movement["Monto"]
     assert totals.by_issuer == dict(by_issuer)
-    assert totals.movements == len(answer["Detalle"])
+    assert totals.movements == len(response["Detalle"])
     assert totals.amount == sum(totals.by_kind.values()) == sum(by_issuer.values())
 
 
 @pytest.mark.parametrize("comma", [",", ""])
 def test_detalle_may_come_first(comma: str) -> None:
-    text = json.dumps({"Detalle": [MOVEMENT] * 3, **without(ANSWER, "Detalle")})
+    text = json.dumps({"Detalle": [MOVEMENT] * 3, **without(RESPONSE, "Detalle")})
     summary, movements = read(text.replace(':41",', f':41"{comma}'))
     assert summary.transactions == 5
     assert len(movements) == 3
 
 
-def test_further_fields_are_passed_over_whatever_they_hold() -> None:
-    more = {"Detalle": [1, {"Detalle": []}], "RFC": None, "": {"": [[], {}]}, "a.b": 1e3}
-    text = json.dumps({"Extra": more, **ANSWER, "Detalle": [{**MOVEMENT, "x": more}], "z": [more]})
+def test_further_fields_are_ignored() -> None:
+    extra = {"Detalle": [1, {"Detalle": []}], "RFC": None, "": {"": [[], {}]}, "a.b": 1e3}
+    text = json.dumps(
+        {"Extra": extra, **RESPONSE, "Detalle": [{**MOVEMENT, "x": extra}], "z": [extra]}
+    )
     summary, movements = read(text)
     assert summary.transactions == 5
     assert len(movements) == 1
 
 
-# --------------------------------------------------------------------- what is refused
+# --------------------------------------------------------------------- invalid responses
 
-NO_TEXTS = [None, "", "   ", 0, 7, 1.5, True, False, [], {}, ["x"], {"x": "y"}]
-NO_COUNTS = [None, "", "7", "siete", 1.0, 1.5, 1e3, 1e300, True, False, [], {}, [7], 10**13,
+INVALID_TEXTS = [None, "", "   ", 0, 7, 1.5, True, False, [], {}, ["x"], {"x": "y"}]
+INVALID_COUNTS = [None, "", "7", "siete", 1.0, 1.5, 1e3, 1e300, True, False, [], {}, [7], 10**13,
              -(10**13), 2**63, 10**30]  # fmt: skip
-NO_TIMES = [*NO_TEXTS, "ayer", "2019-11-02", "02/11/2019", "2019-11-31T00:00:00",
+INVALID_TIMES = [*INVALID_TEXTS, "ayer", "2019-11-02", "02/11/2019", "2019-11-31T00:00:00",
             "2019-11-02T24:01:00", "20191102T000000", "2019-W44-6", "2019-11-02T00:00:00 x",
             "0001-01-01T00:00:00+05:00"]  # fmt: skip
-WRONG_SUMMARY = [
-    *(("TipoConsumo", value) for value in NO_TEXTS),
-    *(("FechaActual", value) for value in NO_TIMES),
-    *((name, value) for name in SUMMARY_FIELDS[2:] for value in NO_COUNTS),
+INVALID_SUMMARY = [
+    *(("TipoConsumo", value) for value in INVALID_TEXTS),
+    *(("FechaActual", value) for value in INVALID_TIMES),
+    *((name, value) for name in SUMMARY_FIELDS[2:] for value in INVALID_COUNTS),
 ]
-WRONG_MOVEMENT = [
-    *(("RFC", value) for value in NO_TEXTS),
-    *(("TipoMovimiento", value) for value in NO_TEXTS),
-    *(("Fecha", value) for value in NO_TIMES),
-    *(("Monto", value) for value in NO_COUNTS),
+INVALID_MOVEMENT = [
+    *(("RFC", value) for value in INVALID_TEXTS),
+    *(("TipoMovimiento", value) for value in INVALID_TEXTS),
+    *(("Fecha", value) for value in INVALID_TIMES),
+    *(("Monto", value) for value in INVALID_COUNTS),
 ]
 
 
-@pytest.mark.parametrize(("name", "value"), WRONG_SUMMARY, ids=repr)
-def test_a_wrong_value_in_the_summary_is_named(name: str, value: object) -> None:
-    detail = refused(written(**{name: value}))
-    assert name in detail or (isinstance(value, int) and value >= 2**63 and "valid JSON" in detail)
-    refused(json.dumps({"Detalle": [MOVEMENT], **without(ANSWER, "Detalle"), name: value}))
+@pytest.mark.parametrize(("name", "value"), INVALID_SUMMARY, ids=repr)
+def test_the_error_names_an_invalid_summary_field(name: str, value: object) -> None:
+    detail = expect_rejection(balance_json(**{name: value}))
+    assert name in detail or (
+        isinstance(value, int) and value >= 2**63 and "not valid JSON" in detail
+    )
+    expect_rejection(
+        json.dumps({"Detalle": [MOVEMENT], **without(RESPONSE, "Detalle"), name: value})
+    )
 
 
-@pytest.mark.parametrize(("name", "value"), WRONG_MOVEMENT, ids=repr)
-def test_a_wrong_value_in_a_movement_is_named(name: str, value: object) -> None:
-    detail = refused(moved(**{name: value}))
-    assert name in detail or (isinstance(value, int) and value >= 2**63 and "valid JSON" in detail)
+@pytest.mark.parametrize(("name", "value"), INVALID_MOVEMENT, ids=repr)
+def test_the_error_names_an_invalid_movement_field(name: str, value: object) -> None:
+    detail = expect_rejection(with_movement(**{name: value}))
+    assert name in detail or (
+        isinstance(value, int) and value >= 2**63 and "not valid JSON" in detail
+    )
 
 
-@pytest.mark.parametrize("name", ANSWER)
-def test_a_field_missing_from_the_summary_is_named(name: str) -> None:
-    assert name in refused(json.dumps(without(ANSWER, name)))
-    assert name in refused(json.dumps({**without(ANSWER, name), name.lower(): ANSWER[name]}))
-    assert name in refused(json.dumps({**without(ANSWER, name), "x": {name: ANSWER[name]}}))
+@pytest.mark.parametrize("name", RESPONSE)
+def test_the_error_names_a_missing_summary_field(name: str) -> None:
+    assert name in expect_rejection(json.dumps(without(RESPONSE, name)))
+    assert name in expect_rejection(
+        json.dumps({**without(RESPONSE, name), name.lower(): RESPONSE[name]})
+    )
+    assert name in expect_rejection(
+        json.dumps({**without(RESPONSE, name), "x": {name: RESPONSE[name]}})
+    )
 
 
 @pytest.mark.parametrize("name", MOVEMENT)
-def test_a_field_missing_from_a_movement_is_named(name: str) -> None:
-    assert name in refused(written(Detalle=[MOVEMENT, without(MOVEMENT, name)]))
+def test_the_error_names_a_missing_movement_field(name: str) -> None:
+    assert name in expect_rejection(balance_json(Detalle=[MOVEMENT, without(MOVEMENT, name)]))
 
 
 @pytest.mark.parametrize("value", [None, "", "x", 0, 1.5, True, {}, MOVEMENT, {"item": [MOVEMENT]}])
 def test_detalle_is_a_list(value: object) -> None:
-    assert "Detalle" in refused(written(Detalle=value))
+    assert "Detalle" in expect_rejection(balance_json(Detalle=value))
 
 
 @pytest.mark.parametrize("item", [None, "x", 0, 1.5, True, [], [MOVEMENT], {}])
 @pytest.mark.parametrize("before", [0, 1, 5])
 def test_detalle_holds_movements_only(item: object, before: int) -> None:
-    refused(written(Detalle=[*[MOVEMENT] * before, item]))
-    refused(written(Detalle=[*[MOVEMENT] * before, item, MOVEMENT]))
+    expect_rejection(balance_json(Detalle=[*[MOVEMENT] * before, item]))
+    expect_rejection(balance_json(Detalle=[*[MOVEMENT] * before, item, MOVEMENT]))
 
 
 @pytest.mark.parametrize("second", ["[]", json.dumps([MOVEMENT]), "null", "7", "{}"])
 @pytest.mark.parametrize("first", ["[]", json.dumps([MOVEMENT]), "null"])
-def test_a_second_detalle_is_refused(first: str, second: str) -> None:
-    text = written().replace(json.dumps([MOVEMENT]), f'{first}, "Detalle": {second}')
-    assert "Detalle" in refused(text)
+def test_a_second_detalle_is_rejected(first: str, second: str) -> None:
+    text = balance_json().replace(json.dumps([MOVEMENT]), f'{first}, "Detalle": {second}')
+    assert "Detalle" in expect_rejection(text)
     spelled = (
         text[::-1].replace('"ellateD"', '"ellat5600u\\D"', 1)[::-1].replace("\\u0056", "\\u0065")
     )
-    refused(spelled)
+    expect_rejection(spelled)
 
 
 @pytest.mark.parametrize("name", SUMMARY_FIELDS)
-def test_a_field_that_stands_twice_is_named(name: str) -> None:
-    assert name in refused(written()[:-1] + f', "{name}": {json.dumps(ANSWER[name])}}}')
+def test_the_error_names_a_duplicate_field(name: str) -> None:
+    assert name in expect_rejection(
+        balance_json()[:-1] + f', "{name}": {json.dumps(RESPONSE[name])}}}'
+    )
 
 
 @pytest.mark.parametrize("name", MOVEMENT)
-def test_a_field_that_stands_twice_in_a_movement_is_named(name: str) -> None:
+def test_the_error_names_a_duplicate_movement_field(name: str) -> None:
     twice = json.dumps(MOVEMENT)[:-1] + f', "{name}": {json.dumps(MOVEMENT[name])}}}'
-    assert name in refused(written().replace(json.dumps(MOVEMENT), twice))
+    assert name in expect_rejection(balance_json().replace(json.dumps(MOVEMENT), twice))
 
 
 @pytest.mark.parametrize(
@@ -362,11 +376,11 @@ def test_a_field_that_stands_twice_in_a_movement_is_named(name: str) -> None:
      "9" * 10_000, "-" + "9" * 10_000, "1" + "0" * 100_000, "1." + "0" * 10_000, "１"],
     ids=lambda number: number[:12],
 )  # fmt: skip
-def test_a_number_that_is_no_whole_one_is_never_a_zero(number: str) -> None:
-    refused(written(Transacciones="#").replace('"#"', number))
-    refused(moved(Monto="#").replace('"#"', number))
-    text = json.dumps({"Detalle": [{**MOVEMENT, "Monto": "#"}], **without(ANSWER, "Detalle")})
-    refused(text.replace('"#"', number))
+def test_a_number_that_is_not_an_integer_is_rejected(number: str) -> None:
+    expect_rejection(balance_json(Transacciones="#").replace('"#"', number))
+    expect_rejection(with_movement(Monto="#").replace('"#"', number))
+    text = json.dumps({"Detalle": [{**MOVEMENT, "Monto": "#"}], **without(RESPONSE, "Detalle")})
+    expect_rejection(text.replace('"#"', number))
 
 
 @pytest.mark.parametrize(
@@ -376,123 +390,125 @@ def test_a_number_that_is_no_whole_one_is_never_a_zero(number: str) -> None:
      "Ñ".encode("latin-1"), "Ñ".encode("utf-16"), b"\x00", b"\x1f", b"\n", b"\\x", b"\\u12"],
 )  # fmt: skip
 @pytest.mark.parametrize("place", ["TipoConsumo", "RFC", "TipoMovimiento", "Extra", "name"])
-def test_text_that_is_no_utf_8_is_refused(place: str, bad: bytes) -> None:
+def test_invalid_utf_8_is_rejected(place: str, bad: bytes) -> None:
     if place == "TipoConsumo":
-        text = written(TipoConsumo="#")
+        text = balance_json(TipoConsumo="#")
     elif place == "Extra":
-        text = written(Extra=["#"])
+        text = balance_json(Extra=["#"])
     elif place == "name":
-        text = moved(**{"#": 1})
+        text = with_movement(**{"#": 1})
     else:
-        text = moved(**{place: "#"})
-    refused(text.encode().replace(b'"#"', b'"' + bad + b'"'))
+        text = with_movement(**{place: "#"})
+    expect_rejection(text.encode().replace(b'"#"', b'"' + bad + b'"'))
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32", "cp037"])
-def test_another_encoding_is_refused(encoding: str) -> None:
-    refused(written().encode(encoding))
+def test_another_encoding_is_rejected(encoding: str) -> None:
+    expect_rejection(balance_json().encode(encoding))
 
 
 @pytest.mark.parametrize(
     "content",
-    ["", " ", "null", "true", "0", '""', '"Detalle"', "[]", "{}", f"[{written()}]", "[[]]", "{",
-     "[", "}", '{"Detalle"}', '{"Detalle": []}', '{"Detalle": [', "<html></html>",
+    ["", " ", "null", "true", "0", '""', '"Detalle"', "[]", "{}", f"[{balance_json()}]", "[[]]",
+     "{", "[", "}", '{"Detalle"}', '{"Detalle": []}', '{"Detalle": [', "<html></html>",
      "<!DOCTYPE html><html>Mantenimiento</html>", "Cuenta,TipoConsumo", "\x00", "\ufeff\ufeff{}",
      '{"errors": [{"Code": "400-001", "Message": "x"}]}', '{"Detalle.item": {"RFC": "x"}}'],
 )  # fmt: skip
-def test_what_is_no_balance_at_all_is_refused(content: str) -> None:
-    refused(content)
+def test_other_content_is_rejected(content: str) -> None:
+    expect_rejection(content)
 
 
 @pytest.mark.parametrize("tail", ["x", "{}", "[]", ",", "]", "}", "null", "\x00", "<html>", "//"])
-def test_nothing_may_follow_it(tail: str) -> None:
-    refused(written() + tail)
-    refused(written() + "\n" + tail)
-    read(written() + "\r\n  \t")
+def test_trailing_content_is_rejected(tail: str) -> None:
+    expect_rejection(balance_json() + tail)
+    expect_rejection(balance_json() + "\n" + tail)
+    read(balance_json() + "\r\n  \t")
 
 
 @pytest.mark.parametrize("comma", [True, False])
 @pytest.mark.parametrize("first", ["summary", "Detalle"])
-def test_cut_off_anywhere_it_is_refused(first: str, comma: bool) -> None:
-    fields = ANSWER if first == "summary" else {"Detalle": [MOVEMENT], **without(ANSWER, "Detalle")}
+def test_a_truncated_balance_is_rejected(first: str, comma: bool) -> None:
+    fields = (
+        RESPONSE if first == "summary" else {"Detalle": [MOVEMENT], **without(RESPONSE, "Detalle")}
+    )
     text = json.dumps(fields, indent=1)
     if not comma:
         text = text.replace(':41",', ':41"')
     content = text.encode()
     read(content)
     for length in range(len(content)):
-        refused(content[:length])
+        expect_rejection(content[:length])
 
 
 @pytest.mark.parametrize("opening", ["[", '{"a":', '[{"a":'])
 @pytest.mark.parametrize("place", ["summary", "movement", "Monto", "Detalle"])
-def test_nesting_without_end_is_refused_in_little_time_and_memory(place: str, opening: str) -> None:
+def test_endless_nesting_is_rejected_with_little_memory(place: str, opening: str) -> None:
     nest = opening * 200_000
     text = {
-        "summary": written(Extra="#"),
-        "movement": moved(Extra="#"),
-        "Monto": moved(Monto="#"),
-        "Detalle": written(Detalle="#"),
+        "summary": balance_json(Extra="#"),
+        "movement": with_movement(Extra="#"),
+        "Monto": with_movement(Monto="#"),
+        "Detalle": balance_json(Detalle="#"),
     }[place].replace('"#"', nest)
     tracemalloc.start()
     try:
-        refused(text)
+        expect_rejection(text)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
     assert peak < 20_000_000
 
 
-def test_deep_but_complete_nesting_in_a_further_field_is_passed_over() -> None:
-    text = written(Extra="#").replace('"#"', "[" * 50_000 + "]" * 50_000)
+def test_deep_nesting_in_a_further_field_is_ignored() -> None:
+    text = balance_json(Extra="#").replace('"#"', "[" * 50_000 + "]" * 50_000)
     assert read(text)[0].transactions == 5
 
 
 @given(st.binary(max_size=60))
-def test_no_bytes_are_ever_more_than_refused(content: bytes) -> None:
-    refused(content)
+def test_arbitrary_bytes_are_rejected(content: bytes) -> None:
+    expect_rejection(content)
 
 
 @given(st.integers(0, len(DOCUMENTED.encode()) - 1), st.binary(max_size=3))
-def test_a_spoilt_byte_is_read_or_refused_and_nothing_else(place: int, other: bytes) -> None:
+def test_a_modified_byte_is_read_or_rejected(place: int, other: bytes) -> None:
     content = DOCUMENTED.encode()
-    spoilt = content[:place] + other + content[place + 1 :]
+    modified = content[:place] + other + content[place + 1 :]
     try:
-        summary, movements = read(spoilt)
+        summary, movements = read(modified)
     except PacError:
-        refused(spoilt)
+        expect_rejection(modified)
     else:
         assert summary.plan
-        assert all(type(one.amount) is int for one in movements)
+        assert all(type(movement.amount) is int for movement in movements)
 
 
-# ---------------------------------------------------------------------------- the load
+# ---------------------------------------------------------------------------- large responses
 
 
 def many(rows: int) -> io.BytesIO:
     row = '{"RFC":"AAA%06dAA1","Fecha":"2019-11-%02dT00:00:00","TipoMovimiento":"C","Monto":%d}'
     movements = ",".join(row % (at % 10_000, 1 + at % 30, at % 7) for at in range(rows))
-    content = json.dumps({**ANSWER, "Transacciones": rows, "Detalle": []})
+    content = json.dumps({**RESPONSE, "Transacciones": rows, "Detalle": []})
     return io.BytesIO(content.replace("[]", f"[{movements}]").encode())
 
 
-def test_300_000_movements_are_summed_and_only_their_rfcs_are_kept() -> None:
+def test_only_the_rfcs_of_300_000_movements_stay_in_memory() -> None:
     rows = 300_000
     file = many(rows)
-    most = at = amount = 0
+    max_blocks = count = amount = 0
     with reading(file) as month:
         before = sys.getallocatedblocks()
-        for at, movement in enumerate(month.movements(), 1):
+        for count, movement in enumerate(month.movements(), 1):
             amount += movement.amount
-            if at % 1000 == 0:
-                most = max(most, sys.getallocatedblocks() - before)
-    assert month.summary.transactions == at == rows
+            if count % 1000 == 0:
+                max_blocks = max(max_blocks, sys.getallocatedblocks() - before)
+    assert month.summary.transactions == count == rows
     assert amount == sum(number % 7 for number in range(rows))
     # There are 10,000 RFCs.
-    assert most < 30_000
+    assert max_blocks < 30_000
 
 
-def test_the_memory_in_use_does_not_grow_with_the_movements() -> None:
+def test_memory_does_not_grow_with_the_movements() -> None:
     peaks = []
     for rows in (2_000, 60_000):
         file = many(rows)
@@ -505,7 +521,7 @@ def test_the_memory_in_use_does_not_grow_with_the_movements() -> None:
             tracemalloc.stop()
         assert totals.movements == rows
         assert len(totals.by_issuer) == min(rows, 10_000)
-    # The totals of 8,000 issuers more are all that may come on top.
+    # Only the totals of 8,000 further issuers may be added.
     assert peaks[1] < peaks[0] + 3_000_000
 
 
@@ -527,7 +543,9 @@ def test_movements_are_verified_against_the_total_of_the_consumption(
 ) -> None:
     detail = [MOVEMENT | {"TipoMovimiento": kind, "Monto": amount} for kind, amount in lines]
     consumed = sum(amount for kind, amount in lines if "consumo" in kind.casefold())
-    month = reading(written(Detalle=detail, Transacciones=consumed + off), one_issuer=one_issuer)
+    month = reading(
+        balance_json(Detalle=detail, Transacciones=consumed + off), one_issuer=one_issuer
+    )
 
     verified = month.verified_movements()
 

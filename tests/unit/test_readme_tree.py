@@ -1,4 +1,4 @@
-"""The tree in README.md is the tree on disk, and what CONTRIBUTING.md names is there."""
+"""The tree in README.md matches the disk, and the files that CONTRIBUTING.md names exist."""
 
 from __future__ import annotations
 
@@ -24,21 +24,23 @@ IGNORED = {
 
 
 def tree() -> dict[str, str]:
-    """Return what the tree says of each path; a further line's words belong to the path above."""
+    """Return the description of each path; a continuation line belongs to the path above."""
     (block,) = (
         text for text in re.findall(r"```text\n(.*?)```", README, re.S) if "layers/" in text
     )
-    said: dict[str, str] = {}
+    descriptions: dict[str, str] = {}
     for line in block.splitlines():
         if row := re.match(r"(?:  )?(\S+)  +(.*)", line):
             path = row[1]
             if line.startswith("  "):
-                inner = (f"{top}{path}" for top in reversed(said) if (ROOT / top / path).exists())
+                inner = (
+                    f"{top}{path}" for top in reversed(descriptions) if (ROOT / top / path).exists()
+                )
                 path = next(inner, path)
-            said[path] = row[2]
+            descriptions[path] = row[2]
         else:
-            said[path] += f" {line.strip()}"
-    return said
+            descriptions[path] += f" {line.strip()}"
+    return descriptions
 
 
 TREE = tree()
@@ -49,11 +51,11 @@ def named(path: str) -> set[str]:
 
 
 @pytest.mark.parametrize("path", TREE)
-def test_what_the_tree_names_is_there(path: str) -> None:
+def test_every_path_of_the_tree_exists(path: str) -> None:
     assert (ROOT / path).is_dir() if path.endswith("/") else (ROOT / path).is_file()
 
 
-def test_every_folder_at_the_top_is_named() -> None:
+def test_every_top_level_folder_is_listed() -> None:
     folders = {
         f"{path.name}/"
         for path in ROOT.iterdir()
@@ -66,27 +68,27 @@ def test_every_folder_at_the_top_is_named() -> None:
     ("folder", "pattern"),
     [("functions/", "*/app.py"), ("tests/", "*/test_*.py"), ("docs/", "*.md")],
 )
-def test_what_lies_in_a_folder_is_named(folder: str, pattern: str) -> None:
+def test_the_contents_of_a_folder_are_listed(folder: str, pattern: str) -> None:
     for path in (ROOT / folder).glob(pattern):
         name = path.relative_to(ROOT / folder).parts[0].removesuffix(".md")
         assert name in named(folder), f"{folder}{name} is not in the tree of README.md"
 
 
-def test_every_layer_and_every_package_of_the_shared_one_is_named() -> None:
-    there = {
+def test_every_layer_and_package_is_listed() -> None:
+    existing = {
         f"{path.parent.relative_to(ROOT).as_posix()}/"
         for path in (ROOT / "layers" / "timbres" / "timbres").glob("*/__init__.py")
     } | {f"{path.parent.relative_to(ROOT).as_posix()}/" for path in ROOT.glob("layers/*/*.txt")}
-    assert there == {path for path in TREE if path.startswith("layers/")}
+    assert existing == {path for path in TREE if path.startswith("layers/")}
 
 
-def test_the_targets_and_stages_it_names_are_there() -> None:
+def test_the_listed_targets_and_stages_exist() -> None:
     stages = re.findall(r"^\[(\w+)\.", (ROOT / "samconfig.toml").read_text(encoding="utf-8"), re.M)
     assert named("Makefile") <= set(TARGETS)
     assert named("samconfig.toml") == set(stages)
 
 
-def test_the_files_and_targets_that_contributing_names_are_there() -> None:
+def test_the_files_and_targets_of_contributing_exist() -> None:
     paths = set(re.findall(r"[\w./*]*\w\.(?:py|md|yaml|toml|in)\b", CONTRIBUTING))
     assert len(paths) > 30
     missing = {path for path in paths if not any(any(ROOT.glob(b + path)) for b in BEGINNINGS)}

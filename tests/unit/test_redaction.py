@@ -1,4 +1,4 @@
-"""Credentials in a PAC's words: each way to write one is masked, and nothing else is."""
+"""Redaction masks credentials in a PAC's messages in every encoding, and nothing else."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from timbres.pacs.solucion_factible import error_codes as solucion_factible_code
 PASSWORD = 'contraseña & <"4f1c+9a07\\b2"> Ü'
 KEY = "llave-4f1c9a07b2d8e3"
 
-WAYS: dict[str, Callable[[str], str]] = {
+ENCODINGS: dict[str, Callable[[str], str]] = {
     "itself": str,
     "upper case": str.upper,
     "lower case": str.lower,
@@ -52,21 +52,21 @@ WAYS: dict[str, Callable[[str], str]] = {
 
 
 @pytest.mark.parametrize("secret", [PASSWORD, KEY, PASSWORD.upper()])
-@pytest.mark.parametrize("way", WAYS)
-def test_each_way_to_write_a_credential_is_masked(way: str, secret: str) -> None:
-    shown = redact(f"El usuario no entra con [{WAYS[way](secret)}], dice.", [secret])
-    # The way may bring quotation marks of its own.
-    assert shown.replace('"', "").replace("'", "") == "El usuario no entra con [***], dice."
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_a_credential_is_masked_in_every_encoding(encoding: str, secret: str) -> None:
+    redacted = redact(f"El usuario no entra con [{ENCODINGS[encoding](secret)}], dice.", [secret])
+    # The encoding may add quotation marks.
+    assert redacted.replace('"', "").replace("'", "") == "El usuario no entra con [***], dice."
 
 
 @pytest.mark.parametrize("length", range(6, len(KEY)))
 @pytest.mark.parametrize("mark", ["", "…", "...", "...'", '"'])
-def test_a_beginning_that_a_pac_cut_off_is_masked(length: int, mark: str) -> None:
+def test_a_truncated_credential_is_masked(length: int, mark: str) -> None:
     assert redact(f"no entra con {KEY[:length]}{mark}", [KEY]) == f"no entra con ***{mark}"
 
 
 @pytest.mark.parametrize("part", [KEY[:-4], KEY[4:], KEY[3:-3]])
-def test_most_of_a_credential_is_masked_wherever_it_is(part: str) -> None:
+def test_the_larger_part_of_a_credential_is_masked(part: str) -> None:
     assert redact(f"no entra: {part} es incorrecta", [KEY]) == "no entra: *** es incorrecta"
 
 
@@ -81,12 +81,12 @@ def test_most_of_a_credential_is_masked_wherever_it_is(part: str) -> None:
         ("prueba", [""]),
     ],
 )
-def test_what_is_no_credential_stays(text: str, credentials: list[str]) -> None:
+def test_other_text_is_unchanged(text: str, credentials: list[str]) -> None:
     assert redact(text, credentials) == text
 
 
 @pytest.mark.parametrize(
-    ("text", "shown"),
+    ("text", "expected"),
     [
         ("usuario acme no entra", "usuario *** no entra"),
         ("usuario 'ACME'.", "usuario '***'."),
@@ -94,16 +94,16 @@ def test_what_is_no_credential_stays(text: str, credentials: list[str]) -> None:
         ("acmes y pacme y acme2", "acmes y pacme y acme2"),
     ],
 )
-def test_a_short_credential_is_masked_where_it_stands_alone(text: str, shown: str) -> None:
-    assert redact(text, ["acme"]) == shown
+def test_a_short_credential_is_masked_as_a_whole_word(text: str, expected: str) -> None:
+    assert redact(text, ["acme"]) == expected
 
 
-def test_what_overlaps_or_touches_is_one_mask() -> None:
+def test_overlapping_or_adjacent_credentials_get_one_mask() -> None:
     assert redact(f"{KEY}{KEY} x", [KEY, KEY[5:]]) == "*** x"
 
 
 @pytest.mark.parametrize("secret", ["+++++++", "\\\\\\\\\\\\\\"])
-def test_a_credential_of_signs_alone_is_masked_as_it_is(secret: str) -> None:
+def test_a_credential_of_symbols_is_masked(secret: str) -> None:
     assert redact(f"con {secret} no", [secret]) == "con *** no"
 
 
@@ -112,7 +112,7 @@ def test_no_text_shows_a_credential(before: str, secret: str, after: str) -> Non
     assert secret not in redact(before + secret + after, [secret]).replace("***", "")
 
 
-# ------------------------------------------------------------- before a text is cut short
+# ------------------------------------------------------------- before truncation
 
 
 def account() -> Account:
@@ -123,20 +123,20 @@ def account() -> Account:
 
 
 @pytest.mark.parametrize("before", [0, 270, 281, 285, 290, 299, 9_985, 9_999])
-def test_a_credential_is_masked_before_words_are_cut(before: int) -> None:
+def test_a_credential_is_masked_before_a_message_is_truncated(before: int) -> None:
     with redact_messages(account().redact):
-        shown = sanitize_message("x" * before + " " + PASSWORD)
-        # Blanks are folded into one before anything is cut.
-        folded = sanitize_message(" " * before + PASSWORD)
-    assert shown == ("x" * before + " ***").strip()[:300].strip()
-    assert folded == "***"
+        message = sanitize_message("x" * before + " " + PASSWORD)
+        # Blanks are collapsed before the message is truncated.
+        folded_message = sanitize_message(" " * before + PASSWORD)
+    assert message == ("x" * before + " ***").strip()[:300].strip()
+    assert folded_message == "***"
 
 
 @pytest.mark.parametrize("code", ["500", PASSWORD, f"5{PASSWORD}"])
 def test_code_message_and_detail_of_an_error_are_free_of_credentials(code: str) -> None:
-    words = "x" * 281 + PASSWORD
+    message = "x" * 281 + PASSWORD
     with redact_messages(account().redact):
-        error = error_from_code("solucion-factible", solucion_factible_codes.ERRORS, code, words)
+        error = error_from_code("solucion-factible", solucion_factible_codes.ERRORS, code, message)
     for text in (error.detail, str(error), error.pac_code or "", error.pac_message or ""):
         assert "contrase" not in text
         assert "9a07" not in text

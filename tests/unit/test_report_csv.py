@@ -1,4 +1,4 @@
-"""The CSV report, read back as a spreadsheet would."""
+"""The CSV report, parsed like a spreadsheet does."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from tests.unit.report_samples import (
     MOVEMENTS,
     NASTY,
     RC,
+    empty_month,
+    month_with_problem,
     months,
-    nothing_happened,
     small_month,
-    with_problem,
 )
 
 from timbres.domain.consumption import Consumption, IssuerLine, MovementLine
@@ -27,13 +27,13 @@ from timbres_reports import csv_writer
 from timbres_reports import formatting_es as fmt
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "consumption.csv"
-# A change of ours; all else that begins so would be a formula.
+# A percentage of Timbres; other cells that start so would be formulas.
 CHANGE = re.compile(r"[+-][\d,]+\.\d%")
 NO_DATA = "sin dato"
 
 
 class Pipe:
-    """Takes bytes, and nothing else."""
+    """A stream that only accepts bytes."""
 
     def __init__(self) -> None:
         self.content = b""
@@ -43,13 +43,13 @@ class Pipe:
         return len(data)
 
 
-def written(report: Consumption) -> tuple[int, bytes]:
+def write_report(report: Consumption) -> tuple[int, bytes]:
     out = Pipe()
     return csv_writer.write(report, out), out.content
 
 
 def read(content: bytes) -> dict[str, list[list[str]]]:
-    """The rows of each section by its title, the section's heading left out."""
+    """Return the rows of each section by its title, without the heading."""
     rows = list(csv.reader(io.StringIO(content.decode("utf-8-sig"), newline="")))
     starts = [0]
     for title in (fmt.SOURCES, fmt.ISSUERS, fmt.DAYS, fmt.CONTRACTS, fmt.MOVEMENTS):
@@ -62,14 +62,14 @@ def read(content: bytes) -> dict[str, list[list[str]]]:
     return sections
 
 
-def test_the_small_month_reads_as_agreed():
-    rows, content = written(small_month())
+def test_the_small_month_matches_the_golden_file():
+    rows, content = write_report(small_month())
     assert rows == len(MOVEMENTS)
     assert content.decode() == GOLDEN.read_bytes().decode()
 
 
-def test_excel_in_mexico_opens_it():
-    _, content = written(small_month())
+def test_excel_can_open_it():
+    _, content = write_report(small_month())
     assert content.startswith(b"\xef\xbb\xbf")
     lines = content.decode("utf-8-sig").split("\r\n")
     assert lines[0] == "Consumo de timbres"
@@ -77,8 +77,8 @@ def test_excel_in_mexico_opens_it():
 
 
 @given(months())
-def test_what_is_read_back_adds_up(report):
-    rows, content = written(report)
+def test_the_rows_add_up(report):
+    rows, content = write_report(report)
     sections = read(content)
     movements = list(report.movements())
     assert rows == len(movements) == len(sections[fmt.MOVEMENTS])
@@ -101,8 +101,8 @@ def in_csv(count):
 
 
 @given(months())
-def test_every_text_is_there_and_none_is_a_formula(report):
-    _, content = written(report)
+def test_every_text_is_included_and_is_not_a_formula(report):
+    _, content = write_report(report)
     sections = read(content)
     assert [row[3] for row in sections[fmt.MOVEMENTS]] == [
         fmt.escape_formula(movement.kind) for movement in report.movements()
@@ -113,9 +113,9 @@ def test_every_text_is_there_and_none_is_a_formula(report):
 
 
 @pytest.mark.parametrize("nasty", NASTY)
-def test_a_text_from_outside_is_one_harmless_cell(nasty):
+def test_an_external_text_is_one_escaped_cell(nasty):
     line = MovementLine(nasty, nasty, date(2026, 10, 1), nasty, 5)
-    _, content = written(replace(small_month(), movements=lambda: iter([line])))
+    _, content = write_report(replace(small_month(), movements=lambda: iter([line])))
     cell = fmt.escape_formula(nasty)
     assert read(content)[fmt.MOVEMENTS] == [[cell, cell, "01/10/2026", cell, "5"]]
     assert cell[:1] == "'" or cell == fmt.replace_unprintable(nasty)
@@ -135,14 +135,14 @@ def test_a_text_from_outside_is_one_harmless_cell(nasty):
         ("a=b", "a=b"),
     ],
 )
-def test_formulas_are_quoted(nasty, cell):
+def test_formulas_are_escaped(nasty, cell):
     assert fmt.escape_formula(nasty) == cell
 
 
-def test_what_is_not_known_is_said_and_never_0():
+def test_an_unknown_value_is_marked_and_never_0():
     issuer = IssuerLine(RC, "EKU9003173C9", 7)
     report = replace(small_month(), issuers=(issuer,), days=(None,) * 31, previous_total=None)
-    sections = read(written(report)[1])
+    sections = read(write_report(report)[1])
     assert sections[fmt.ISSUERS] == [
         [RC, "EKU9003173C9", "7", "100.0%", NO_DATA, NO_DATA, NO_DATA, NO_DATA],
         ["Total", "", "7", "100.0%", NO_DATA, NO_DATA],
@@ -154,12 +154,12 @@ def test_what_is_not_known_is_said_and_never_0():
 
 def test_a_known_0_is_0_and_has_no_change():
     issuer = IssuerLine(RC, "EKU9003173C9", 7, previous=0, available=0, days_left=0.0)
-    sections = read(written(replace(small_month(), issuers=(issuer,)))[1])
+    sections = read(write_report(replace(small_month(), issuers=(issuer,)))[1])
     assert sections[fmt.ISSUERS][0][4:] == ["0", "no aplica", "0", "0.0"]
 
 
-def test_a_source_says_its_problem():
-    sections = read(written(with_problem())[1])
+def test_a_source_shows_its_problem():
+    sections = read(write_report(month_with_problem())[1])
     assert sections[fmt.SOURCES][1] == [
         "acme-sf",
         "Solución Factible",
@@ -171,8 +171,8 @@ def test_a_source_says_its_problem():
     ]
 
 
-def test_a_month_without_anything_is_a_report_still():
-    rows, content = written(nothing_happened())
+def test_a_report_of_an_empty_month():
+    rows, content = write_report(empty_month())
     sections = read(content)
     assert rows == 0
     assert sections[fmt.MOVEMENTS] == []
@@ -180,7 +180,7 @@ def test_a_month_without_anything_is_a_report_still():
     assert sections[fmt.CONTRACTS] == [[fmt.NO_CONTRACTS]]
 
 
-def test_movements_are_walked_once_and_never_held():
+def test_movements_are_read_once_and_not_held_in_memory():
     alive = 0
 
     class Line:
@@ -195,16 +195,16 @@ def test_movements_are_walked_once_and_never_held():
             nonlocal alive
             alive -= 1
 
-    rows, content = written(
+    rows, content = write_report(
         replace(small_month(), movements=lambda: (Line() for _ in range(20_000)))
     )
     assert rows == len(read(content)[fmt.MOVEMENTS]) == 20_000
 
 
-def test_what_breaks_the_movements_is_raised():
+def test_an_error_in_the_movements_is_raised():
     def broken():
         yield MOVEMENTS[0]
         raise RuntimeError("the PAC's answer ends here")
 
     with pytest.raises(RuntimeError, match="ends here"):
-        written(replace(small_month(), movements=broken))
+        write_report(replace(small_month(), movements=broken))

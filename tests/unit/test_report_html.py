@@ -1,4 +1,4 @@
-"""The report as a page, parsed as a browser parses it, without running its script."""
+"""The HTML report, parsed without running its script."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from tests.unit.report_samples import (
     RC,
     SOURCES,
     busy_month,
+    empty_month,
+    month_with_problem,
     months,
-    nothing_happened,
     small_month,
-    with_problem,
 )
 
 from timbres.domain.consumption import Consumption, IssuerLine, MovementLine
@@ -46,7 +46,7 @@ HOSTILE = (
 
 
 class Pipe:
-    """Takes bytes, and nothing else."""
+    """A stream that only accepts bytes."""
 
     def __init__(self) -> None:
         self.content = b""
@@ -56,23 +56,23 @@ class Pipe:
         return len(data)
 
 
-def written(report: Consumption) -> tuple[int, str]:
+def write_report(report: Consumption) -> tuple[int, str]:
     out = Pipe()
     rows = html_writer.write(report, out)
     return rows, out.content.decode("utf-8")
 
 
 def tree_of(report: Consumption) -> html.HtmlElement:
-    return html.document_fromstring(written(report)[1])
+    return html.document_fromstring(write_report(report)[1])
 
 
-def words_of(element: html.HtmlElement) -> str:
+def text_of(element: html.HtmlElement) -> str:
     return " ".join(" ".join(element.itertext()).split())
 
 
 def table_of(tree: html.HtmlElement, name: str) -> list[list[str]]:
     (table,) = tree.xpath("//table[@aria-label=$name]", name=name)
-    return [[words_of(cell) for cell in row] for row in table.xpath(".//tr")]
+    return [[text_of(cell) for cell in row] for row in table.xpath(".//tr")]
 
 
 def data_of(tree: html.HtmlElement) -> dict:
@@ -83,26 +83,26 @@ def content_of(report: Consumption) -> dict:
     tree = tree_of(report)
     return {
         "title": tree.findtext(".//title"),
-        "headings": [words_of(each) for each in tree.xpath("//h1 | //h2")],
-        "top": words_of(tree.find(".//header")),
-        "notices": [words_of(each) for each in tree.xpath("//*[@class='notices']/li")],
-        "figures": [words_of(each) for each in tree.xpath("//*[@class='figures']/div")],
+        "headings": [text_of(element) for element in tree.xpath("//h1 | //h2")],
+        "top": text_of(tree.find(".//header")),
+        "notices": [text_of(element) for element in tree.xpath("//*[@class='notices']/li")],
+        "figures": [text_of(element) for element in tree.xpath("//*[@class='figures']/div")],
         "tables": {
             name: [" | ".join(row) for row in table_of(tree, name)]
             for name in tree.xpath("//table/@aria-label")
         },
-        "chart": [words_of(each) for each in tree.xpath("//svg[@role='img']//title")],
-        "notes": [words_of(each) for each in tree.xpath("//p[@class='note']")],
+        "chart": [text_of(element) for element in tree.xpath("//svg[@role='img']//title")],
+        "notes": [text_of(element) for element in tree.xpath("//p[@class='note']")],
         "data": [json.dumps(row) for row in data_of(tree)["rows"]],
     }
 
 
-def test_the_small_month_reads_as_agreed():
+def test_the_small_month_matches_the_golden_file():
     assert content_of(small_month()) == json.loads(GOLDEN.read_text(encoding="utf-8"))
 
 
-def test_it_is_one_file_that_asks_for_nothing():
-    _, page = written(busy_month())
+def test_it_is_one_file_that_loads_nothing():
+    _, page = write_report(busy_month())
     assert not re.search(
         r"https?:|//[a-z]|url\(|@import|<link(?! rel=\"icon\" href=\"data:,\")", page
     )
@@ -111,7 +111,7 @@ def test_it_is_one_file_that_asks_for_nothing():
     assert hrefs == ["data:,", "#contenido"]
 
 
-def test_its_policy_lets_run_what_is_in_it_and_nothing_else():
+def test_its_policy_allows_only_its_own_style_and_script():
     tree = tree_of(small_month())
     (policy,) = tree.xpath("//meta[@http-equiv='Content-Security-Policy']/@content")
     style, script = tree.findtext(".//style"), tree.xpath("//script[not(@type)]")[0].text
@@ -122,7 +122,7 @@ def test_its_policy_lets_run_what_is_in_it_and_nothing_else():
     assert "unsafe" not in policy
 
 
-def test_it_is_spanish_and_has_an_order_that_can_be_heard():
+def test_it_is_spanish_and_accessible():
     tree = tree_of(small_month())
     assert tree.get("lang") == "es-MX"
     assert len(tree.xpath("//h1")) == 1
@@ -136,39 +136,39 @@ def test_it_is_spanish_and_has_an_order_that_can_be_heard():
     assert chart.findtext("desc") == "Máximo: 1,237 el 02/10/2026. 6 días sin dato (?)."
 
 
-def test_a_missing_account_is_said_first_and_among_the_sources():
-    found = content_of(with_problem())
-    assert found["notices"][0] == (
+def test_a_missing_account_comes_first_and_in_the_sources():
+    content = content_of(month_with_problem())
+    assert content["notices"][0] == (
         "Faltan las cifras de la cuenta acme-sf: =El usuario está bloqueado (602)"
     )
-    assert found["tables"]["Fuentes"][2].endswith(" | =El usuario está bloqueado (602)")
+    assert content["tables"]["Fuentes"][2].endswith(" | =El usuario está bloqueado (602)")
 
 
-def test_a_month_without_anything_is_a_page_too():
-    found = content_of(nothing_happened())
-    assert found["notices"] == []
-    assert "No hay movimientos en el mes." in found["notes"]
-    assert found["data"] == []
+def test_a_page_of_an_empty_month():
+    content = content_of(empty_month())
+    assert content["notices"] == []
+    assert "No hay movimientos en el mes." in content["notes"]
+    assert content["data"] == []
 
 
 def test_every_issuer_is_in_the_data_and_the_largest_in_the_table():
     report = busy_month(summary.MAX_ROWS + 5)
     tree = tree_of(report)
     rows = data_of(tree)["rows"]
-    assert [row[1:3] for row in rows] == [[each.rfc, each.amount] for each in report.issuers]
+    assert [row[1:3] for row in rows] == [[issuer.rfc, issuer.amount] for issuer in report.issuers]
     table = table_of(tree, "Consumo por RFC")
     assert len(table) == summary.MAX_ROWS + 2
     assert table[-1][:3] == ["Total", f"{len(rows):,} RFC", f"{report.total:,}"]
-    assert "Sin JavaScript se ven los 200 de mayor consumo, de 205." in words_of(
+    assert "Sin JavaScript se ven los 200 de mayor consumo, de 205." in text_of(
         tree.find(".//noscript")
     )
 
 
-def test_of_many_movements_the_first_are_shown_and_the_rest_is_said():
+def test_a_long_list_of_movements_is_cut_with_a_note():
     line = MovementLine(RC, "A&D061009TY8", date(2026, 10, 1), "Timbrado", 1)
     count = html_writer.MAX_MOVEMENTS + 7
     report = replace(small_month(), movements=lambda: (line for _ in range(count)))
-    rows, page = written(report)
+    rows, page = write_report(report)
     tree = html.document_fromstring(page)
     assert rows == html_writer.MAX_MOVEMENTS
     assert len(table_of(tree, "Movimientos")) == rows + 1
@@ -176,14 +176,14 @@ def test_of_many_movements_the_first_are_shown_and_the_rest_is_said():
     assert "Los otros 7 movimientos están en el CSV y el XLSX de este mes." in page
 
 
-def test_movements_are_walked_once():
-    walks = []
-    report = replace(small_month(), movements=lambda: walks.append(1) or iter(MOVEMENTS))
-    assert written(report)[0] == len(MOVEMENTS)
-    assert len(walks) == 1
+def test_movements_are_read_once():
+    calls = []
+    report = replace(small_month(), movements=lambda: calls.append(1) or iter(MOVEMENTS))
+    assert write_report(report)[0] == len(MOVEMENTS)
+    assert len(calls) == 1
 
 
-def test_what_is_dated_outside_of_the_month_stands_on_no_day():
+def test_a_movement_outside_the_month_is_on_no_day():
     issuer = IssuerLine(RC, "A&D061009TY8", 12)
     outside = [
         MovementLine(RC, "A&D061009TY8", date(2026, 10, 3), "Timbrado", 5),
@@ -197,8 +197,8 @@ def test_what_is_dated_outside_of_the_month_stands_on_no_day():
 
 @given(months())
 @settings(max_examples=40)
-def test_the_totals_are_the_reports(report):
-    rows, page = written(report)
+def test_the_totals_match_the_report(report):
+    rows, page = write_report(report)
     tree = html.document_fromstring(page)
     assert rows == sum(1 for _ in report.movements())
     data = data_of(tree)
@@ -208,25 +208,25 @@ def test_the_totals_are_the_reports(report):
         assert sum(row[-1]) == row[2]
         by_day.update({day: amount for day, amount in enumerate(row[-1], 1) if amount})
     assert by_day == Counter({day: amount for day, amount in enumerate(report.days, 1) if amount})
-    value = words_of(tree.xpath("//dd[@class='value']")[0])
+    value = text_of(tree.xpath("//dd[@class='value']")[0])
     assert value == number(report.known_total)
     if report.issuers:
         assert table_of(tree, "Consumo por RFC")[-1][2] == value
-    bought = [line.stamps for line in report.contracts if line.status == "confirmed"]
-    assert words_of(tree.xpath("//dd[@class='value']")[3]) == f"{sum(bought):,}"
+    contracted = [line.stamps for line in report.contracts if line.status == "confirmed"]
+    assert text_of(tree.xpath("//dd[@class='value']")[3]) == f"{sum(contracted):,}"
 
 
-@pytest.mark.parametrize("words", HOSTILE)
-def test_nothing_a_text_holds_is_markup(words):
-    line = MovementLine(words, words, date(2026, 10, 1), words, 1)
+@pytest.mark.parametrize("text", HOSTILE)
+def test_texts_are_never_markup(text):
+    line = MovementLine(text, text, date(2026, 10, 1), text, 1)
     hostile = replace(
         small_month(),
-        account=words,
-        sources=(replace(SOURCES[0], account=words, pac=words, plan=words, problem=words),),
-        issuers=(IssuerLine(words, words, 1),),
+        account=text,
+        sources=(replace(SOURCES[0], account=text, pac=text, plan=text, problem=text),),
+        issuers=(IssuerLine(text, text, 1),),
         contracts=tuple(
-            replace(each, account=words, rfc=words, id=words, status=words, requested_by=words)
-            for each in small_month().contracts
+            replace(contract, account=text, rfc=text, id=text, status=text, requested_by=text)
+            for contract in small_month().contracts
         ),
         movements=lambda: iter([line]),
     )
@@ -236,12 +236,14 @@ def test_nothing_a_text_holds_is_markup(words):
         sources=(replace(SOURCES[0], account="x", pac="x", plan="x", problem="x"),),
         issuers=(IssuerLine("x", "x", 1),),
         contracts=tuple(
-            replace(each, account="x", rfc="x", id="x", status="x", requested_by="x")
-            for each in small_month().contracts
+            replace(contract, account="x", rfc="x", id="x", status="x", requested_by="x")
+            for contract in small_month().contracts
         ),
         movements=lambda: iter([MovementLine("x", "x", date(2026, 10, 1), "x", 1)]),
     )
     tree = tree_of(hostile)
-    assert [each.tag for each in tree.iter()] == [each.tag for each in tree_of(tame).iter()]
+    assert [element.tag for element in tree.iter()] == [
+        element.tag for element in tree_of(tame).iter()
+    ]
     row = data_of(tree)["rows"][0]
-    assert (row[1], row[-1][0]) == (formatting_es.replace_unprintable(words), 1)
+    assert (row[1], row[-1][0]) == (formatting_es.replace_unprintable(text), 1)

@@ -1,4 +1,4 @@
-"""The PDF report, read back as a reader of PDFs does."""
+"""The PDF report, parsed with a PDF reader."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from tests.unit.report_samples import (
     RC,
     SOURCES,
     busy_month,
+    empty_month,
+    month_with_problem,
     months,
-    nothing_happened,
     small_month,
-    with_problem,
 )
 
 from timbres.domain.consumption import Consumption, IssuerLine
 from timbres_reports import pdf_writer
-from timbres_reports.formatting_es import number as shown_number
+from timbres_reports.formatting_es import number as format_number
 from timbres_reports.summary import MAX_ROWS
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "consumption.pdf.txt"
@@ -32,7 +32,7 @@ LETTER = (612, 792)
 
 
 class Pipe:
-    """Takes bytes, and nothing else."""
+    """A stream that only accepts bytes."""
 
     def __init__(self) -> None:
         self.content = b""
@@ -42,15 +42,15 @@ class Pipe:
         return len(data)
 
 
-def written(report: Consumption) -> tuple[int, PdfReader]:
+def write_report(report: Consumption) -> tuple[int, PdfReader]:
     out = Pipe()
     rows = pdf_writer.write(report, out)
     return rows, PdfReader(io.BytesIO(out.content))
 
 
 def pages_of(report: Consumption) -> list[str]:
-    """Return each page's lines, without the blanks that their places on the page become."""
-    pages = [page.extract_text().splitlines() for page in written(report)[1].pages]
+    """Return the lines of each page, without leading and trailing blanks."""
+    pages = [page.extract_text().splitlines() for page in write_report(report)[1].pages]
     return ["\n".join(line.strip() for line in page) + "\n" for page in pages]
 
 
@@ -58,12 +58,12 @@ def text_of(report: Consumption) -> str:
     return "\n".join(pages_of(report))
 
 
-def test_the_small_month_reads_as_agreed():
+def test_the_small_month_matches_the_golden_file():
     assert text_of(small_month()) == GOLDEN.read_text(encoding="utf-8")
 
 
-def test_it_says_what_it_is():
-    _, reader = written(small_month())
+def test_it_has_metadata_and_an_outline():
+    _, reader = write_report(small_month())
     assert reader.metadata.title == "Consumo de timbres, octubre de 2026"
     assert reader.metadata.author == "Timbres"
     assert reader.metadata.creation_date == small_month().generated_at
@@ -86,9 +86,9 @@ def test_the_same_report_gives_the_same_bytes():
     assert first.content == second.content
 
 
-def test_the_first_page_shows_what_matters():
+def test_the_first_page_has_the_summary():
     first = pages_of(small_month())[0]
-    for words in (
+    for text in (
         "Todas las cuentas",
         "2,203",
         "-2.2%",
@@ -102,20 +102,20 @@ def test_the_first_page_shows_what_matters():
         "hora de la Ciudad de México",
         "Cuenta acme-sf: faltan los días 3, 4, 9 y 20 a 22",
     ):
-        assert words in first
+        assert text in first
     assert first.index("NUE200229AB3\nacme-sf\n0 disponibles") < first.index("1,214 disponibles")
 
 
-def test_a_missing_account_is_said_on_the_first_page_and_among_the_sources():
-    first, *others = pages_of(with_problem())
+def test_a_missing_account_is_on_the_first_page_and_in_the_sources():
+    first, *others = pages_of(month_with_problem())
     assert "Faltan las cifras de la cuenta acme-sf: =El usuario está bloqueado (602)" in first
     assert "Sin cifras: =El usuario está bloqueado (602)" in "".join(others)
 
 
-def test_a_month_without_anything_is_a_report_too():
-    text = text_of(nothing_happened())
-    for words in ("Nadie consumió timbres.", "No se contrataron timbres en el mes."):
-        assert words in text
+def test_a_report_of_an_empty_month():
+    text = text_of(empty_month())
+    for expected in ("Nadie consumió timbres.", "No se contrataron timbres en el mes."):
+        assert expected in text
 
 
 def with_rows(count: int) -> Consumption:
@@ -140,7 +140,7 @@ def test_pages_are_numbered_and_their_headings_repeated():
 
 
 @pytest.mark.parametrize("count", [MAX_ROWS, MAX_ROWS + 1, 20_000])
-def test_a_table_has_its_first_rows_and_says_where_the_others_are(count):
+def test_a_long_table_is_cut_with_a_note(count):
     text = text_of(with_rows(count))
     for row in ("EKU{:06d}3C9", "id-{}\n", "acme-{}\n"):
         assert row.format(MAX_ROWS - 1) in text
@@ -151,19 +151,19 @@ def test_a_table_has_its_first_rows_and_says_where_the_others_are(count):
     assert f"Total\n{count:,} RFC\n{count:,}\n" in text
 
 
-def test_pages_do_not_grow_with_the_rows():
+def test_the_number_of_pages_is_limited():
     assert len(pages_of(with_rows(20_000))) == len(pages_of(with_rows(MAX_ROWS + 1)))
 
 
-def test_the_movements_are_in_the_workbook_and_not_read():
-    rows, _ = written(with_rows(1))
+def test_movements_are_not_read():
+    rows, _ = write_report(with_rows(1))
     assert rows == 0
     text = text_of(with_rows(1))
     assert "Los movimientos están en el libro de Excel y en el CSV del mismo reporte." in text
 
 
 @pytest.mark.parametrize("days", [(None,) * 31, (0,) * 31, (-5, 3, None, *(0,) * 28), (1,) * 12])
-def test_days_without_figures_and_below_zero_are_a_chart_too(days):
+def test_a_chart_with_unknown_and_negative_days(days):
     first = pages_of(replace(small_month(), days=days))[0]
     assert first.count("?\n") >= days.count(None)
     assert f"\n{len(days)}\n" in first
@@ -171,9 +171,9 @@ def test_days_without_figures_and_below_zero_are_a_chart_too(days):
 
 @given(months())
 @settings(max_examples=25)
-def test_the_totals_are_the_reports(report):
+def test_the_totals_match_the_report(report):
     text = text_of(report)
-    assert re.search(rf"Timbres consumidos\n{shown_number(report.known_total)}\n", text)
+    assert re.search(rf"Timbres consumidos\n{format_number(report.known_total)}\n", text)
     if report.issuers:
         total = f"Total\n{len(report.issuers):,} RFC\n{report.total:,}\n"
         assert total in text
@@ -183,7 +183,7 @@ def test_the_totals_are_the_reports(report):
 
 
 @pytest.mark.parametrize(
-    ("text", "shown"),
+    ("text", "expected"),
     [
         ("Cancelación (con aceptación) \\ ñÑüÜ¿¡", "Cancelación (con aceptación) \\ ñÑüÜ¿¡"),
         ("N\u0303andu\u0301", "Ñandú"),
@@ -192,9 +192,9 @@ def test_the_totals_are_the_reports(report):
         ("\x00\x07nulo\ud800", "??nulo?"),
     ],
 )
-def test_every_character_shows_or_is_visibly_replaced(text, shown):
+def test_every_character_is_rendered_or_visibly_replaced(text, expected):
     contract = replace(CONTRACTS[0], id=text)
-    assert f"\n{shown}\n" in text_of(replace(small_month(), contracts=(contract,)))
+    assert f"\n{expected}\n" in text_of(replace(small_month(), contracts=(contract,)))
 
 
 def test_a_long_account_is_wrapped_and_keeps_its_end():
@@ -207,7 +207,7 @@ def test_a_long_account_is_wrapped_and_keeps_its_end():
 def test_a_long_problem_is_wrapped_and_cut():
     problem = "El servicio no responde. " * 600
     sources = (replace(SOURCES[0], problem=problem),)
-    text = text_of(replace(with_problem(), sources=sources))
+    text = text_of(replace(month_with_problem(), sources=sources))
     assert 5 < text.count("El servicio no responde.") < 30
     assert text.count("…") == 2
 
@@ -235,21 +235,23 @@ def test_a_busy_month_fits_its_pages():
         assert contract.id in text
 
 
-def test_nothing_in_it_is_run_or_leads_elsewhere_whatever_its_texts_hold():
-    words = [*NASTY, "</script><script>alert(1)</script>", ") /OpenAction << /S /JavaScript >> (",
+def test_it_has_no_actions_and_no_links():
+    texts = [*NASTY, "</script><script>alert(1)</script>", ") /OpenAction << /S /JavaScript >> (",
              "<a href='javascript:alert(1)'>x</a>", '<link href="http://example.com">x</link>',
              "<img src='file:///etc/hostname'/>"]  # fmt: skip
     report = replace(
         small_month(),
-        sources=(replace(SOURCES[0], problem=" ".join(words), plan=words[-1]),),
-        issuers=tuple(IssuerLine(RC, word, 1) for word in words),
-        contracts=tuple(replace(CONTRACTS[0], id=word, status=word) for word in words),
+        sources=(replace(SOURCES[0], problem=" ".join(texts), plan=texts[-1]),),
+        issuers=tuple(IssuerLine(RC, word, 1) for word in texts),
+        contracts=tuple(replace(CONTRACTS[0], id=word, status=word) for word in texts),
     )
-    _, reader = written(report)
+    _, reader = write_report(report)
     assert not reader.trailer["/Root"].keys() & {"/OpenAction", "/AA", "/AcroForm", "/Names"}
     for page in reader.pages:
-        annotations = [one.get_object() for one in page.get("/Annots", [])]
-        assert not [one for one in annotations if "/A" in one or "/AA" in one]
+        annotations = [annotation.get_object() for annotation in page.get("/Annots", [])]
+        assert not [
+            annotation for annotation in annotations if "/A" in annotation or "/AA" in annotation
+        ]
         assert "/AA" not in page
     text = "".join(page.extract_text() for page in reader.pages)
     assert "OpenAction" in text

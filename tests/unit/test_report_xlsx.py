@@ -1,4 +1,4 @@
-"""The XLSX report, read back with another library."""
+"""The XLSX report, parsed with another library."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from tests.unit.report_samples import (
     MOVEMENTS,
     NASTY,
     RC,
+    empty_month,
+    month_with_problem,
     months,
-    nothing_happened,
     small_month,
-    with_problem,
 )
 
 from timbres.domain.consumption import Consumption, IssuerLine, MovementLine
@@ -36,7 +36,7 @@ GOLDEN = Path(__file__).parents[1] / "golden" / "consumption.xlsx.json"
 
 
 class Pipe:
-    """Takes bytes, and nothing else; past ``room`` bytes it breaks."""
+    """A stream that only accepts bytes; it fails after ``room`` bytes."""
 
     def __init__(self, room: int | None = None) -> None:
         self.content = b""
@@ -49,18 +49,18 @@ class Pipe:
         return len(data)
 
 
-def written(report: Consumption, **more: int) -> bytes:
+def write_workbook(report: Consumption, **options: int) -> bytes:
     out = Pipe()
-    assert xlsx_writer.write(report, out, **more) == len(list(report.movements()))
+    assert xlsx_writer.write(report, out, **options) == len(list(report.movements()))
     return out.content
 
 
-def book_of(report: Consumption, **more: int):
-    return load_workbook(io.BytesIO(written(report, **more)))
+def book_of(report: Consumption, **options: int):
+    return load_workbook(io.BytesIO(write_workbook(report, **options)))
 
 
 def rows_of(sheet) -> list[tuple]:
-    """The rows of a table, its heading left out."""
+    """Return the rows of a table, without the heading."""
     return list(sheet.iter_rows(min_row=2, values_only=True))
 
 
@@ -69,7 +69,7 @@ def movements_of(book) -> list[tuple]:
 
 
 def facts_of(book) -> dict:
-    """The summary's facts by name: the value and the note beside it."""
+    """Return the values and notes of the summary by name."""
     return {row[0]: row[1:3] for row in book["Resumen"].iter_rows(3, 9, values_only=True)}
 
 
@@ -79,8 +79,8 @@ def days_of(book) -> list[tuple]:
     return [row[:3] for row in rows[start + 1 :]]
 
 
-def shown(cell) -> object:
-    """A text as it is; anything else with the form it is shown in."""
+def cell_content(cell) -> object:
+    """Return a text, or another value with its number format."""
     if isinstance(cell.value, str):
         return cell.value
     value = cell.value.isoformat() if isinstance(cell.value, datetime) else cell.value
@@ -93,7 +93,7 @@ def content_of(book) -> dict[str, dict]:
             "freeze": sheet.freeze_panes,
             "filter": sheet.auto_filter.ref,
             "cells": {
-                cell.coordinate: shown(cell)
+                cell.coordinate: cell_content(cell)
                 for row in sheet.iter_rows()
                 for cell in row
                 if cell.value is not None
@@ -103,18 +103,18 @@ def content_of(book) -> dict[str, dict]:
     }
 
 
-def test_the_small_month_reads_as_agreed():
+def test_the_small_month_matches_the_golden_file():
     assert content_of(book_of(small_month())) == json.loads(GOLDEN.read_text(encoding="utf-8"))
 
 
 def test_the_chart_shows_the_days_and_leaves_gaps():
-    content = zipfile.ZipFile(io.BytesIO(written(small_month())))
+    content = zipfile.ZipFile(io.BytesIO(write_workbook(small_month())))
     chart = content.read("xl/charts/chart1.xml").decode()
     assert re.findall(r"<c:f>(.*?)</c:f>", chart) == [
         "Resumen!$A$16:$A$46",
         "Resumen!$B$16:$B$46",
     ]
-    # What a preview without a calculator of its own shows.
+    # The cached values, for previews that do not calculate.
     values = chart.partition("<c:val>")[2]
     points = {int(n): int(v) for n, v in re.findall(r'<c:pt idx="(\d+)"><c:v>(\d+)<', values)}
     days = enumerate(small_month().days)
@@ -124,7 +124,7 @@ def test_the_chart_shows_the_days_and_leaves_gaps():
 
 @settings(max_examples=40)
 @given(months())
-def test_what_is_read_back_adds_up(report):
+def test_the_rows_add_up(report):
     book = book_of(report)
     movements = list(report.movements())
     rows = movements_of(book)
@@ -153,19 +153,19 @@ def test_every_text_is_a_text(report):
 
 
 def as_excel_reads(value: str | None) -> str:
-    """A cell's text, Excel's escapes undone as Excel does and openpyxl does not."""
+    """Return a cell's text without Excel's escapes, which openpyxl keeps."""
     return plain(unescape(value or ""))
 
 
 def plain(value: str) -> str:
-    """A cleaned text with one kind of line end and nothing said of blanks around."""
+    """Return a printable text with normalized line ends and without outer blanks."""
     return fmt.replace_unprintable(value).replace("\r\n", "\n").replace("\r", "\n").strip()
 
 
 @pytest.mark.parametrize("nasty", NASTY)
-def test_a_text_from_outside_is_one_cell_of_text(nasty):
+def test_an_external_text_is_one_text_cell(nasty):
     line = MovementLine(nasty, nasty, date(2026, 10, 1), nasty, 5)
-    content = written(replace(small_month(), movements=lambda: iter([line])))
+    content = write_workbook(replace(small_month(), movements=lambda: iter([line])))
     sheet = load_workbook(io.BytesIO(content))["Movimientos"]
     cells = next(sheet.iter_rows(min_row=2))
     assert [as_excel_reads(cells[n].value) for n in (0, 1, 3)] == [plain(nasty)] * 3
@@ -179,7 +179,7 @@ def test_a_text_from_outside_is_one_cell_of_text(nasty):
     ("rows", "sheets"),
     [(0, [0]), (1, [1]), (3, [3]), (4, [3, 1]), (9, [3, 3, 3]), (10, [3, 3, 3, 1])],
 )
-def test_movements_go_on_in_further_sheets(rows, sheets):
+def test_movements_continue_in_further_sheets(rows, sheets):
     lines = MOVEMENTS[:rows]
     book = book_of(replace(small_month(), movements=lambda: iter(lines)), sheet_rows=4)
     names = ["Movimientos", "Movimientos 2", "Movimientos 3", "Movimientos 4"][: len(sheets)]
@@ -193,12 +193,12 @@ def test_movements_go_on_in_further_sheets(rows, sheets):
 
 
 @pytest.mark.parametrize("sheet_rows", [1, 0, xlsx_writer.SHEET_ROWS + 1])
-def test_a_sheet_has_as_many_rows_as_excel_can_show(sheet_rows):
+def test_the_rows_of_a_sheet_are_limited(sheet_rows):
     with pytest.raises(ValueError, match="rows"):
         xlsx_writer.write(small_month(), Pipe(), sheet_rows=sheet_rows)
 
 
-def test_what_is_not_known_is_empty_with_a_note_and_never_0():
+def test_an_unknown_value_is_empty_with_a_note_and_never_0():
     issuer = IssuerLine(RC, "EKU9003173C9", 7)
     report = replace(small_month(), issuers=(issuer,), days=(None,) * 31, previous_total=None)
     book = book_of(report)
@@ -217,8 +217,8 @@ def test_a_known_0_is_0():
     assert rows_of(book["Por RFC"]) == [(RC, "EKU9003173C9", 7, 1, 0, None, 0, 0, None)]
 
 
-def test_a_source_says_its_problem():
-    rows = list(book_of(with_problem())["Resumen"].iter_rows(values_only=True))
+def test_a_source_shows_its_problem():
+    rows = list(book_of(month_with_problem())["Resumen"].iter_rows(values_only=True))
     assert (
         "acme-sf",
         "Solución Factible",
@@ -230,12 +230,12 @@ def test_a_source_says_its_problem():
     ) in rows
 
 
-def test_a_month_without_anything_is_a_report_still():
-    book = book_of(nothing_happened())
+def test_a_report_of_an_empty_month():
+    book = book_of(empty_month())
     assert [rows_of(book[name]) for name in book.sheetnames[1:]] == [[], [], []]
 
 
-def broken_movements():
+def failing_movements():
     yield from MOVEMENTS
     raise RuntimeError("the PAC's answer ends here")
 
@@ -246,40 +246,40 @@ def temporary(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_temporary_files_do_not_stay(temporary):
-    written(small_month())
+def test_temporary_files_are_removed(temporary):
+    write_workbook(small_month())
     assert list(temporary.iterdir()) == []
 
 
-def test_broken_movements_leave_no_file_and_no_byte(temporary):
+def test_failed_movements_leave_no_file_and_no_output(temporary):
     out = Pipe()
     with pytest.raises(RuntimeError, match="ends here"):
-        xlsx_writer.write(replace(small_month(), movements=broken_movements), out)
+        xlsx_writer.write(replace(small_month(), movements=failing_movements), out)
     gc.collect()
     assert out.content == b""
     assert list(temporary.iterdir()) == []
 
 
-def test_a_broken_pipe_gets_nothing_more(temporary):
+def test_a_failed_stream_gets_no_further_output(temporary):
     out = Pipe(room=3000)
     with pytest.raises(RuntimeError, match="broke"):
         xlsx_writer.write(small_month(), out)
-    sofar, out.room = out.content, None
+    before, out.room = out.content, None
     gc.collect()
-    assert out.content == sofar
+    assert out.content == before
     assert list(temporary.iterdir()) == []
 
 
-def test_movements_are_never_held():
+def test_movements_are_not_held_in_memory():
     movements = itertools.chain.from_iterable(itertools.repeat(MOVEMENTS))
     lines = (replace(line) for line in itertools.islice(movements, 5000))
     held = []
 
-    def watched():
+    def yield_and_count():
         for number, line in enumerate(lines):
             if number in (0, 4000):
-                held.append(sum(isinstance(each, MovementLine) for each in gc.get_objects()))
+                held.append(sum(isinstance(item, MovementLine) for item in gc.get_objects()))
             yield line
 
-    assert xlsx_writer.write(replace(small_month(), movements=watched), Pipe()) == 5000
+    assert xlsx_writer.write(replace(small_month(), movements=yield_and_count), Pipe()) == 5000
     assert held[1] - held[0] < 100

@@ -37,16 +37,16 @@ def run(*accounts: AccountRun, enqueued: bool = True) -> Run:
     return Run(run_id(DUE), RUNNING, DUE, enqueued=enqueued, accounts=accounts)
 
 
-def test_an_id_tells_when_the_run_was_due() -> None:
+def test_an_id_is_the_scheduled_time() -> None:
     assert run_id(DUE) == "2026-11-21-050000"
     assert run().day == date(2026, 11, 21)
 
 
 @given(st.datetimes(datetime(2020, 1, 1), datetime(9999, 12, 31)))
-def test_every_id_has_the_form_of_one_and_tells_its_day(due: datetime) -> None:
-    made = run_id(due)
-    assert is_run_id(made)
-    assert Run(made, RUNNING, due).day == due.date()
+def test_every_id_is_valid_and_contains_its_day(due: datetime) -> None:
+    run_identifier = run_id(due)
+    assert is_run_id(run_identifier)
+    assert Run(run_identifier, RUNNING, due).day == due.date()
 
 
 @given(
@@ -62,7 +62,7 @@ def test_ids_sort_by_time(dues: list[datetime]) -> None:
      "2026-11-21-050000\n", " 2026-11-21-050000", "2026-11-21-05:00:00", "run",
      "batch#acme-sf#0001",     "２０２６-11-21-050000"],
 )  # fmt: skip
-def test_ids_of_no_run(text: str) -> None:
+def test_invalid_ids(text: str) -> None:
     assert not is_run_id(text)
 
 
@@ -79,7 +79,7 @@ def test_the_delay_doubles_up_to_a_quarter_of_an_hour(base: float, delays: list[
 
 
 @given(st.integers(1, 1000), st.integers(1, 900))
-def test_every_attempt_has_a_delay_that_sqs_takes(attempt: int, base: int) -> None:
+def test_every_delay_is_accepted_by_sqs(attempt: int, base: int) -> None:
     assert base <= retry_delay(attempt, base) <= MAX_RETRY_SECONDS
 
 
@@ -88,7 +88,7 @@ def test_a_message_names_its_batch() -> None:
 
 
 @given(st.from_regex(r"[A-Za-z0-9 &Ññ\"\\\\]+", fullmatch=True))
-def test_every_name_survives_the_queue(text: str) -> None:
+def test_every_name_survives_a_round_trip(text: str) -> None:
     batch = BatchId(text, text, text)
     assert batch_from_json(batch_to_json(batch)) == batch
 
@@ -125,12 +125,12 @@ def test_when_a_run_is_complete() -> None:
     assert run(done, done).is_complete
     assert not run(done, open_).is_complete
     assert not run(open_).is_complete
-    # Other accounts may still come.
+    # Further accounts may follow.
     assert not run(done, enqueued=False).is_complete
     assert not run(enqueued=False).is_complete
 
 
-def test_a_run_is_closed_at_the_latest_before_the_next() -> None:
+def test_a_run_is_closed_before_the_next_run() -> None:
     begun = replace(run(), started_at=DUE + timedelta(minutes=2))
     assert begun.closes_at == DUE + timedelta(minutes=2) + MAX_DURATION
     assert begun.closes_at < DUE + timedelta(days=1)

@@ -1,4 +1,4 @@
-"""Environment variables: a function requires what the template sets, no more and no less."""
+"""Environment variables: a function requires exactly what the template sets."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FUNCTIONS = {
 
 
 @pytest.mark.parametrize("folder", FUNCTIONS)
-def test_a_function_requires_what_the_template_sets(folder: str) -> None:
+def test_a_function_requires_the_variables_of_the_template(folder: str) -> None:
     code = (ROOT / folder / "app.py").read_text(encoding="utf-8")
     (required,) = re.findall(r"^(?:container = Container|require_env)\((.*?)\)$", code, re.M | re.S)
     own = set(FUNCTIONS[folder].get("Variables", {}))

@@ -1,4 +1,4 @@
-"""Reachcore's CSV statement: the documented sample, and whatever may be wrong with one."""
+"""Reachcore's CSV statement: the documented sample and invalid files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from timbres.domain.balance import IssuerCounts
 from timbres.errors import PacError
 from timbres.pacs.reachcore.statement import Statement, read_statement
 
-# The page's own sample, the blank behind the RFC included.
+# The sample of the documentation, including the blank after the RFC.
 DOCUMENTED = """Cuenta,TipoConsumo,FechaInicioConsulta,FechaFinConsulta,FechaActual
 Pruebas,Postpago,2019-10-01T00:00:00,2019-10-31T00:00:00,2019-11-20T16:57:53
 
@@ -39,7 +39,7 @@ def read(text: str | bytes) -> Statement:
     return read_statement(io.BytesIO(text.encode() if isinstance(text, str) else text))
 
 
-def refused(text: str | bytes) -> str:
+def expect_rejection(text: str | bytes) -> str:
     with pytest.raises(PacError) as caught:
         read(text)
     assert caught.value.problem_type.code == "pac-protocol-error"
@@ -77,14 +77,14 @@ def test_the_documented_sample(line_end: str, bom: str, last: str) -> None:
     assert (statement.totals.movements, statement.totals.amount) == (1, 3)
 
 
-def test_blanks_and_blank_lines_do_not_count() -> None:
+def test_blanks_and_blank_lines_are_ignored() -> None:
     wide = DOCUMENTED.replace(",", " , ").replace("\n", " \n\n ,,\n")
     assert read(wide) == read(DOCUMENTED)
     narrow = "\n".join(line for line in LINES if line)
     assert read(narrow) == read(DOCUMENTED)
 
 
-def test_quotes_are_read_as_csv_has_them() -> None:
+def test_quoted_cells_are_read() -> None:
     text = DOCUMENTED.replace("Pruebas", '"Pruebas, S.A. ""de"" C.V."').replace(
         "AAA010101AAA ,", '"AAA010101AAA ",'
     )
@@ -109,8 +109,8 @@ def test_dates_are_american(day: str) -> None:
      "10/17/2019 00:00:00", "10/17/2019 13:00:00 PM", "02/30/2019 12:00:00 AM",
      "10/17/19 12:00:00 AM", "", "ayer", "43755"],
 )  # fmt: skip
-def test_other_dates_are_refused(day: str) -> None:
-    refused(with_movement(f"AAA010101AAA ,{day},Consumo de timbre,3"))
+def test_other_dates_are_rejected(day: str) -> None:
+    expect_rejection(with_movement(f"AAA010101AAA ,{day},Consumo de timbre,3"))
 
 
 def test_movements_add_up_by_issuer_and_kind() -> None:
@@ -125,7 +125,7 @@ def test_movements_add_up_by_issuer_and_kind() -> None:
     assert (totals.movements, totals.amount) == (4, 5)
 
 
-# --------------------------------------------------------------------------- what is off
+# --------------------------------------------------------------------------- invalid statements
 
 SECTIONS = {
     0: "Cuenta",
@@ -141,18 +141,20 @@ SECTIONS = {
 
 
 @pytest.mark.parametrize(("place", "name"), SECTIONS.items(), ids=SECTIONS.values())
-@pytest.mark.parametrize("instead", [None, "Otra cosa", "Otra,cosa,7", ";", LINES[-1]])
-def test_a_section_missing_or_mangled_is_named(place: int, name: str, instead: str | None) -> None:
-    detail = refused(with_line(place, instead))
-    if place == 1 and instead is None:
+@pytest.mark.parametrize("replacement", [None, "Otra cosa", "Otra,cosa,7", ";", LINES[-1]])
+def test_the_error_names_a_missing_or_invalid_section(
+    place: int, name: str, replacement: str | None
+) -> None:
+    detail = expect_rejection(with_line(place, replacement))
+    if place == 1 and replacement is None:
         assert "account's line" in detail
     else:
         assert name in detail
 
 
 @pytest.mark.parametrize(("place", "name"), SECTIONS.items(), ids=SECTIONS.values())
-def test_cut_off_before_a_section_it_is_named(place: int, name: str) -> None:
-    assert name in refused("\n".join(LINES[:place]))
+def test_the_error_names_the_first_missing_section(place: int, name: str) -> None:
+    assert name in expect_rejection("\n".join(LINES[:place]))
 
 
 @pytest.mark.parametrize("place", [4, 5, 6, 9])
@@ -160,12 +162,14 @@ def test_cut_off_before_a_section_it_is_named(place: int, name: str) -> None:
 def test_a_total_is_a_whole_number(place: int, number: str) -> None:
     label = LINES[place].rpartition(",")[0]
     text = with_line(place, f"{label},{number}".replace(",5x", ".5"))
-    assert label in refused(text)
+    assert label in expect_rejection(text)
 
 
 @pytest.mark.parametrize("amount", ["", "x", "1.5", "1e3", "３", "1_0", "NaN", "9" * 5000, "--1"])
 def test_an_amount_is_a_whole_number(amount: str) -> None:
-    refused(with_movement(f"AAA010101AAA ,10/17/2019 12:00:00 AM,Consumo de timbre,{amount}"))
+    expect_rejection(
+        with_movement(f"AAA010101AAA ,10/17/2019 12:00:00 AM,Consumo de timbre,{amount}")
+    )
 
 
 @pytest.mark.parametrize(
@@ -176,16 +180,16 @@ def test_an_amount_is_a_whole_number(amount: str) -> None:
      " ,10/17/2019 12:00:00 AM,Consumo de timbre,3", "AAA010101AAA ,10/17/2019 12:00:00 AM,,3",
      "Total,3", '"AAA010101AAA ,10/17/2019 12:00:00 AM,Consumo de timbre,3'],
 )  # fmt: skip
-def test_a_line_that_is_no_movement_is_refused(line: str) -> None:
-    assert "movement" in refused(with_movement(line))
+def test_an_invalid_movement_is_rejected(line: str) -> None:
+    assert "movement" in expect_rejection(with_movement(line))
 
 
 @pytest.mark.parametrize("place", [2, 3, 4])
 @pytest.mark.parametrize("day", ["", "ayer", "10/01/2019", "2019-10-32T00:00:00", "2019-10-01"])
-def test_the_accounts_dates_are_checked(place: int, day: str) -> None:
+def test_an_invalid_date_of_the_account_is_rejected(place: int, day: str) -> None:
     cells = LINES[1].split(",")
     cells[place] = day
-    assert "date" in refused(with_line(1, ",".join(cells)))
+    assert "date" in expect_rejection(with_line(1, ",".join(cells)))
 
 
 @pytest.mark.parametrize(
@@ -196,18 +200,18 @@ def test_the_accounts_dates_are_checked(place: int, day: str) -> None:
      DOCUMENTED.encode() + b"\xff"],
     ids=range(12),
 )  # fmt: skip
-def test_what_is_no_statement_is_refused(content: bytes) -> None:
-    refused(content)
+def test_other_content_is_rejected(content: bytes) -> None:
+    expect_rejection(content)
 
 
 @given(st.integers(0, len(DOCUMENTED) - 1), st.text(max_size=2))
-def test_a_spoilt_character_is_read_or_refused_and_nothing_else(place: int, other: str) -> None:
+def test_a_modified_character_is_read_or_rejected(place: int, other: str) -> None:
     text = DOCUMENTED[:place] + other + DOCUMENTED[place + 1 :]
     content = text.encode("utf-8", "surrogatepass")
     try:
         statement = read(content)
     except PacError:
-        refused(content)
+        expect_rejection(content)
     else:
         assert statement.totals.movements <= 1
 
@@ -216,22 +220,22 @@ def test_the_file_stays_open() -> None:
     file = io.BytesIO(DOCUMENTED.encode())
     read_statement(file)
     assert not file.closed
-    bad = io.BytesIO(b"nothing of the kind")
+    invalid = io.BytesIO(b"nothing of the kind")
     with pytest.raises(PacError):
-        read_statement(bad)
-    assert not bad.closed
+        read_statement(invalid)
+    assert not invalid.closed
 
 
-# -------------------------------------------------------------------- the sandbox's file
+# ---------------------------------------------------------------- the fake PAC's statement
 
 
 @pytest.mark.parametrize("account", ["Acme Timbrado", "Norte Prepago"])
 @pytest.mark.parametrize("month", ["2026-10", "2026-11", "2025-01"])
-def test_a_statement_says_what_the_books_hold(account: str, month: str) -> None:
+def test_a_statement_of_the_fake_pac_matches_its_state(account: str, month: str) -> None:
     keys: dict[str, Any] = {"acme_api_key": "a", "norte_api_key": "n"}
-    books = demo_state(date(2026, 11, 19), **keys, username="u", password="p").reachcore
+    state = demo_state(date(2026, 11, 19), **keys, username="u", password="p").reachcore
     as_of = datetime(2026, 11, 19, 19, 53, 41, tzinfo=UTC)
-    balance = books.balance(account, month, None, as_of)
+    balance = state.balance(account, month, None, as_of)
     statement = read(b"".join(csv_statement(balance)))
     assert statement.account == account
     assert statement.plan == balance.plan.value

@@ -1,4 +1,4 @@
-"""What holds between the parts of template.yaml, and nothing else looks at."""
+"""Constraints between parts of template.yaml: queues, layers, roles, logs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FUNCTIONS = {
     for name, resource in RESOURCES.items()
     if resource["Type"] == "AWS::Serverless::Function"
 }
-BEHIND_A_QUEUE = {
+QUEUE_OF_WORKER = {
     name: event["Properties"]["Queue"]["Fn::GetAtt"][0]
     for name, function in FUNCTIONS.items()
     for event in function.get("Events", {}).values()
@@ -25,28 +25,32 @@ BEHIND_A_QUEUE = {
 }
 
 
-def test_the_report_writers_are_loaded_by_the_report_worker_alone():
+def test_only_the_report_worker_loads_the_reports_layer():
     assert TEMPLATE["Globals"]["Function"]["Layers"] == [{"Ref": "TimbresLayer"}]
-    layers = {name: own["Layers"] for name, own in FUNCTIONS.items() if "Layers" in own}
+    layers = {
+        name: properties["Layers"]
+        for name, properties in FUNCTIONS.items()
+        if "Layers" in properties
+    }
     assert layers == {"ReportWorkerFunction": [{"Ref": "ReportsLayer"}]}
 
 
-@pytest.mark.parametrize("function", BEHIND_A_QUEUE)
-def test_a_message_is_not_handed_out_twice_while_it_is_worked_on(function):
-    queue = RESOURCES[BEHIND_A_QUEUE[function]]["Properties"]
-    # Six times the time-out, as AWS advises for a queue in front of a function.
+@pytest.mark.parametrize("function", QUEUE_OF_WORKER)
+def test_the_visibility_timeout_is_six_function_timeouts(function):
+    queue = RESOURCES[QUEUE_OF_WORKER[function]]["Properties"]
+    # AWS recommends six times the timeout of the function.
     assert queue["VisibilityTimeout"] == 6 * FUNCTIONS[function]["Timeout"]
 
 
-@pytest.mark.parametrize("function", BEHIND_A_QUEUE)
-def test_what_a_worker_cannot_do_ends_in_a_queue_of_its_own(function):
-    redrive = RESOURCES[BEHIND_A_QUEUE[function]]["Properties"]["RedrivePolicy"]
+@pytest.mark.parametrize("function", QUEUE_OF_WORKER)
+def test_every_worker_queue_has_a_dead_letter_queue(function):
+    redrive = RESOURCES[QUEUE_OF_WORKER[function]]["Properties"]["RedrivePolicy"]
     (dead, _) = redrive["deadLetterTargetArn"]["Fn::GetAtt"]
     assert RESOURCES[dead]["Properties"]["MessageRetentionPeriod"] == 14 * 24 * 3600
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_a_function_has_a_role_and_a_log_of_its_own(name):
+def test_each_function_has_its_own_role_and_log_group(name):
     role = FUNCTIONS[name]["Role"]["Fn::GetAtt"][0]
     log = FUNCTIONS[name]["LoggingConfig"]["LogGroup"]["Ref"]
     assert (role, log) == (name.replace("Function", "Role"), name.replace("Function", "LogGroup"))
@@ -64,14 +68,14 @@ def _actions(role, queue):
     }
 
 
-@pytest.mark.parametrize("function", BEHIND_A_QUEUE)
+@pytest.mark.parametrize("function", QUEUE_OF_WORKER)
 def test_a_function_does_not_send_to_the_queue_that_triggers_it(function):
     # Lambda stops such a loop after 16 rounds.
     role = function.replace("Function", "Role")
-    assert not {action for action in _actions(role, BEHIND_A_QUEUE[function]) if "Send" in action}
+    assert not {action for action in _actions(role, QUEUE_OF_WORKER[function]) if "Send" in action}
 
 
-def test_the_run_worker_sets_when_a_message_is_retried_and_puts_aside_what_it_gives_up():
+def test_the_run_worker_may_delay_messages_and_send_to_its_dead_letter_queue():
     (source,) = FUNCTIONS["RunWorkerFunction"]["Events"].values()
     assert source["Properties"]["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
     assert "sqs:ChangeMessageVisibility" in _actions("RunWorkerRole", "RunsQueue")
@@ -79,7 +83,7 @@ def test_the_run_worker_sets_when_a_message_is_retried_and_puts_aside_what_it_gi
 
 
 @pytest.mark.parametrize("base", [1, 60, 900])
-def test_a_message_may_be_received_as_often_as_a_run_retries_it(base):
+def test_the_receive_count_covers_all_attempts_of_a_run(base):
     parameter = TEMPLATE["Parameters"]["RunRetryDelaySeconds"]
     assert parameter["MinValue"] <= base <= parameter["MaxValue"]
     seconds, attempts = 0.0, 1
@@ -91,13 +95,13 @@ def test_a_message_may_be_received_as_often_as_a_run_retries_it(base):
     assert attempts + 1 < receives <= 1000
 
 
-def test_a_message_of_a_run_outlives_the_run_and_its_retries():
+def test_messages_outlive_the_run_and_its_retries():
     queue = RESOURCES["RunsQueue"]["Properties"]
-    longest = MAX_DURATION.total_seconds() + max(MAX_RETRY_SECONDS, queue["VisibilityTimeout"])
-    assert longest < queue["MessageRetentionPeriod"]
+    max_seconds = MAX_DURATION.total_seconds() + max(MAX_RETRY_SECONDS, queue["VisibilityTimeout"])
+    assert max_seconds < queue["MessageRetentionPeriod"]
 
 
-def test_a_start_is_over_before_its_run_is_closed():
+def test_a_start_ends_before_its_run_is_closed():
     schedule = FUNCTIONS["RunFunction"]["Events"]["Daily"]["Properties"]["RetryPolicy"]
     start = schedule["MaximumEventAgeInSeconds"] + FUNCTIONS["RunFunction"]["Timeout"]
     assert start < MAX_DURATION.total_seconds()
