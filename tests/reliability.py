@@ -31,8 +31,8 @@ class Row:
 
     def add(self, seen: Sequence[str], lost: str, rights: str) -> None:
         """Add one observation; repeated values are ignored."""
-        for column, more in ((self.seen, seen), (self.lost, [lost]), (self.rights, [rights])):
-            column.extend(one for one in dict.fromkeys(more) if one not in column)
+        for column, values in ((self.seen, seen), (self.lost, [lost]), (self.rights, [rights])):
+            column.extend(value for value in dict.fromkeys(values) if value not in column)
 
     def __str__(self) -> str:
         """Return the row's line in the document."""
@@ -50,14 +50,14 @@ def agree(heading: str, row: Row, order: Sequence[str], *, everywhere: bool) -> 
         lines[row.fails] = str(row)
         _write(heading, [lines[fails] for fails in order if fails in lines])
         return
-    written = [cell.strip() for cell in lines.get(row.fails, "||||").split("|")[2:5]]
-    seen, lost, rights = set(written[0].split(_OR)), {written[1]}, set(written[2].split(_OR))
-    agreed = (
+    cells = [cell.strip() for cell in lines.get(row.fails, "||||").split("|")[2:5]]
+    seen, lost, rights = set(cells[0].split(_OR)), {cells[1]}, set(cells[2].split(_OR))
+    is_equal = (
         {*row.seen} <= seen and {*row.lost} <= {NOTHING} | lost and {*row.rights} <= rights
         if not everywhere
         else {*row.seen} == seen and max(row.lost, key=len) in lost and {*row.rights} == rights
     )
-    assert agreed, (
+    assert is_equal, (
         f"docs/reliability.md, {heading}: the test observed\n{row}\nthe document has\n"
         f"{lines.get(row.fails)}\nIf the test is right, `make reliability` writes the row."
     )

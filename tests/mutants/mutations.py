@@ -47,7 +47,7 @@ DAILY = "tests/integration/test_runs.py"
 MAILS = "tests/integration/test_monthly_mails.py"
 EVIDENCE = "tests/integration/test_contract_evidence.py"
 DOUBT = "tests/integration/test_unknown_contracts.py"
-OF_THE_RULES = "tests/unit/test_domain_contract.py"
+RULES_TESTS = "tests/unit/test_domain_contract.py"
 
 
 def contract(name: str, path: str, old: str, new: str, *tests: str) -> Mutation:
@@ -88,7 +88,7 @@ MUTATIONS = (
         TORTURE,
     ),
     contract(
-        "noted as published before it is published",
+        "marked as published before the event is published",
         CONTRACT_EVENTS,
         """        for event_type in contract.pending_events:
             event_publisher.publish(event_type, contract_to_dict(contract))
@@ -119,7 +119,7 @@ MUTATIONS = (
         RULES,
         'elif self.step in ("reject-by-count", "settle-rejected"):',
         'elif self.step in ("reject-by-count", "settle-rejected") and self.published_events:',
-        OF_THE_RULES,
+        RULES_TESTS,
     ),
     contract(
         "a rejection is never published",
@@ -129,18 +129,18 @@ MUTATIONS = (
         TORTURE,
     ),
     contract(
-        "only contracted stamps count",
+        "only contracted stamps are compared",
         TRACE,
         "    elif _is_usage(before, now):\n",
         "    elif True:\n",
         EVIDENCE,
     ),
     contract(
-        "stamps that came back are usage",
+        "returned stamps count as usage",
         TRACE,
         "and used >= 0 and available == -used",
         "and available == -used",
-        OF_THE_RULES,
+        RULES_TESTS,
     ),
     contract(
         "a change of another size is waited out",
@@ -148,10 +148,10 @@ MUTATIONS = (
         "is_final = verdict is Verdict.AMBIGUOUS or (\n            window_passed",
         "is_final = (window_passed and verdict is Verdict.AMBIGUOUS) or (\n"
         "            window_passed",
-        OF_THE_RULES,
+        RULES_TESTS,
     ),
     contract(
-        "a contract created twice is no warning",
+        "a contract created twice gives no warning",
         RULES,
         "            if self.before is not None and expected is not None:\n                warning",
         "            if self.before is None and expected is not None:\n                warning",

@@ -68,12 +68,12 @@ def test_the_programs_in_the_text_match_the_files(name, language):
 
 
 def limits() -> list[str]:
-    """Return what the table of limits must say, as code and template have it."""
+    """Return the limits of the code and the template, as the table must give them."""
     api = read_template(ROOT)["Resources"]["Api"]["Properties"]
     seconds = read_template(ROOT)["Globals"]["Function"]["Timeout"]
     rates = [
-        f"{one['ThrottlingRateLimit']} per second, bursts of {one['ThrottlingBurstLimit']}"
-        for one in api["MethodSettings"]
+        f"{setting['ThrottlingRateLimit']} per second, bursts of {setting['ThrottlingBurstLimit']}"
+        for setting in api["MethodSettings"]
     ]
     pages = {"contracts": journal, "reports": reports, "issuers": issuers, "runs": runs}
     return [

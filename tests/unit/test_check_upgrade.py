@@ -71,7 +71,7 @@ def test_an_old_table_stops_the_deployment(
     assert f"Stack {STACK} has {table}, " in capsys.readouterr().err
 
 
-def test_a_refused_question_is_not_a_new_stack(cloudformation: Stubber) -> None:
+def test_a_denied_request_is_not_a_new_stack(cloudformation: Stubber) -> None:
     cloudformation.add_client_error("list_stack_resources", "AccessDenied", "not authorized")
 
     with cloudformation, pytest.raises(ClientError, match="AccessDenied"):

@@ -1,4 +1,4 @@
-"""Contracts: every step from every state, and what a count says of a contract in doubt."""
+"""Contracts: every step from every state, and how a count settles an unknown contract."""
 
 from __future__ import annotations
 
@@ -44,30 +44,30 @@ from timbres.handlers.problem_details import status_code
 NOW = datetime(2026, 11, 19, 13, 53, 41, tzinfo=UTC)
 BEFORE = Stamps(1000, 250, 750)
 LATER = NOW + timedelta(minutes=5)
-BUYER = "arn:aws:iam::123456789012:user/contract_manager"
-REFUSAL = Rejection("pac-timeout", "The PAC did not answer in time", "nothing came")
+CALLER = "arn:aws:iam::123456789012:user/contract_manager"
+REJECTION = Rejection("pac-timeout", "The PAC did not answer in time", "nothing came")
 
 
-def contract(status: str = PENDING, sent: bool = True, **more: Any) -> Contract:
-    one = Contract.create("acme-sf", "login", Rfc("A&D061009TY8"), 500, BUYER, "pedido-1", NOW)
+def contract(status: str = PENDING, sent: bool = True, **fields: Any) -> Contract:
+    result = Contract.create("acme-sf", "login", Rfc("A&D061009TY8"), 500, CALLER, "pedido-1", NOW)
     if sent:
-        one = one.mark_sent(NOW, BEFORE)
-    return replace(one, status=status, **more)
+        result = result.mark_sent(NOW, BEFORE)
+    return replace(result, status=status, **fields)
 
 
 def counts(contracted: int | None, used: int = 250) -> Stamps | None:
-    """Counts that belong together; None is a PAC that did not answer."""
+    """Return consistent counts; None if the PAC did not respond."""
     return None if contracted is None else Stamps(contracted, used, contracted - used)
 
 
 def traced(contract: Contract, now: Stamps | None) -> Trace:
-    """What counts show of a contract; None is a PAC that did not answer."""
+    """Return the trace of counts; None if the PAC did not respond."""
     if now is None:
         return Trace(Verdict.NOT_YET, None, "the PAC is away")
     return trace_by_count(contract.before, now, contract.stamps)
 
 
-def look(contract: Contract, at: datetime, now: Stamps | None) -> Contract:
+def evaluate_count(contract: Contract, at: datetime, now: Stamps | None) -> Contract:
     return contract.evaluate(at, traced(contract, now))
 
 
@@ -75,38 +75,40 @@ def recount(contract: Contract, at: datetime, now: Stamps | None) -> Contract:
     return contract.recount(at, RECONCILER, traced(contract, now))
 
 
-# What a caller may do, by the step that it is.
-TAKEN: dict[str, Callable[[Contract], Contract]] = {
-    "send": lambda one: replace(one, sent_at=None).mark_sent(LATER, BEFORE),
-    "confirm": lambda one: one.confirm(LATER, "200", "hecho"),
-    "reject": lambda one: one.reject(LATER, REFUSAL, "620", "no"),
-    "abandon": lambda one: replace(one, sent_at=None).abandon(LATER),
-    "mark-unknown": lambda one: one.mark_unknown(LATER, BUYER, REFUSAL),
-    "count": lambda one: recount(replace(one, settled_at=NOW), LATER, counts(1500)),
-    "recount": lambda one: recount(replace(one, settled_at=NOW), LATER, None),
-    "check": lambda one: look(one, LATER, BEFORE),
-    "confirm-by-count": lambda one: look(one, LATER, counts(1500)),
-    "reject-by-count": lambda one: look(one, NOW + VERIFICATION_WINDOW, BEFORE),
-    "escalate": lambda one: look(one, LATER, counts(1007)),
-    "settle-confirmed": lambda one: one.settle(LATER, CONFIRMED, BUYER, "seen in the portal"),
-    "settle-rejected": lambda one: one.settle(LATER, REJECTED, BUYER, "not in the portal"),
+# Each step, as a call.
+STEPS: dict[str, Callable[[Contract], Contract]] = {
+    "send": lambda current: replace(current, sent_at=None).mark_sent(LATER, BEFORE),
+    "confirm": lambda current: current.confirm(LATER, "200", "hecho"),
+    "reject": lambda current: current.reject(LATER, REJECTION, "620", "no"),
+    "abandon": lambda current: replace(current, sent_at=None).abandon(LATER),
+    "mark-unknown": lambda current: current.mark_unknown(LATER, CALLER, REJECTION),
+    "count": lambda current: recount(replace(current, settled_at=NOW), LATER, counts(1500)),
+    "recount": lambda current: recount(replace(current, settled_at=NOW), LATER, None),
+    "check": lambda current: evaluate_count(current, LATER, BEFORE),
+    "confirm-by-count": lambda current: evaluate_count(current, LATER, counts(1500)),
+    "reject-by-count": lambda current: evaluate_count(current, NOW + VERIFICATION_WINDOW, BEFORE),
+    "escalate": lambda current: evaluate_count(current, LATER, counts(1007)),
+    "settle-confirmed": lambda current: current.settle(
+        LATER, CONFIRMED, CALLER, "seen in the portal"
+    ),
+    "settle-rejected": lambda current: current.settle(LATER, REJECTED, CALLER, "not in the portal"),
 }
 
 
-def test_every_step_but_the_first_is_taken_here() -> None:
-    assert TAKEN.keys() == TRANSITIONS.keys() - {"create"}
+def test_every_step_except_create_is_covered() -> None:
+    assert STEPS.keys() == TRANSITIONS.keys() - {"create"}
 
 
-@pytest.mark.parametrize("step", TAKEN)
+@pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("status", STATES)
 def test_every_step_from_every_state(status: str, step: str) -> None:
     before = contract(status)
     start, end = TRANSITIONS[step]
     if status != start:
         with pytest.raises(InvalidTransitionError, match=status):
-            TAKEN[step](before)
+            STEPS[step](before)
         return
-    after = TAKEN[step](before)
+    after = STEPS[step](before)
     assert (after.status, after.step, after.version) == (end, step, before.version + 1)
     if start != CONFIRMED:
         assert (after.settled_at is not None) == (end in SETTLED)
@@ -118,12 +120,12 @@ def test_every_step_from_every_state(status: str, step: str) -> None:
     )
 
 
-def test_what_is_settled_never_changes_its_state() -> None:
+def test_a_settled_contract_never_changes_its_state() -> None:
     for start, end in TRANSITIONS.values():
         assert start not in SETTLED or start == end
 
 
-def test_a_contract_is_sent_once_and_what_was_sent_is_not_withdrawn() -> None:
+def test_a_contract_is_sent_once_and_then_not_abandoned() -> None:
     sent = contract()
     with pytest.raises(InvalidTransitionError, match="sent"):
         sent.mark_sent(LATER, BEFORE)
@@ -132,13 +134,13 @@ def test_a_contract_is_sent_once_and_what_was_sent_is_not_withdrawn() -> None:
 
 
 @pytest.mark.parametrize("step", ["confirm", "mark-unknown"])
-def test_what_was_never_sent_is_neither_confirmed_nor_doubted(step: str) -> None:
+def test_an_unsent_contract_is_neither_confirmed_nor_unknown(step: str) -> None:
     with pytest.raises(InvalidTransitionError, match="never sent"):
-        TAKEN[step](contract(sent=False))
+        STEPS[step](contract(sent=False))
 
 
-def in_doubt(**more: Any) -> Contract:
-    return replace(contract().mark_unknown(NOW, BUYER, REFUSAL), **more)
+def unknown_contract(**fields: Any) -> Contract:
+    return replace(contract().mark_unknown(NOW, CALLER, REJECTION), **fields)
 
 
 @pytest.mark.parametrize(
@@ -168,10 +170,12 @@ def in_doubt(**more: Any) -> Contract:
         (None, None, 30, NEEDS_REVIEW),
     ],
 )
-def test_a_later_count_decides_over_an_unknown_contract(
+def test_a_later_count_settles_an_unknown_contract(
     before: int | None, now: int | None, minutes: int, status: str
 ) -> None:
-    after = look(in_doubt(before=counts(before)), NOW + timedelta(minutes=minutes), counts(now))
+    after = evaluate_count(
+        unknown_contract(before=counts(before)), NOW + timedelta(minutes=minutes), counts(now)
+    )
     assert after.status == status
     assert after.by == RECONCILER
     assert after.note
@@ -193,12 +197,12 @@ def test_a_later_count_decides_over_an_unknown_contract(
         pytest.param((500, 480, 20), (500, None, None), NEEDS_REVIEW, id="both unknown now"),
     ],
 )
-def test_only_usage_may_change_for_a_rejection(
+def test_a_rejection_requires_counts_that_changed_by_usage_only(
     before: tuple[int | None, ...], now: tuple[int | None, ...], status: str
 ) -> None:
-    unknown = in_doubt(before=Stamps(*before))
-    assert look(unknown, NOW + timedelta(minutes=29), Stamps(*now)).status == UNKNOWN
-    after = look(unknown, NOW + VERIFICATION_WINDOW, Stamps(*now))
+    unknown = unknown_contract(before=Stamps(*before))
+    assert evaluate_count(unknown, NOW + timedelta(minutes=29), Stamps(*now)).status == UNKNOWN
+    after = evaluate_count(unknown, NOW + VERIFICATION_WINDOW, Stamps(*now))
     assert after.status == status
     assert all(f"{n:,}" in (after.note or "") for n in (*before, *now) if n is not None)
 
@@ -207,12 +211,12 @@ amounts = st.integers(0, 10**6)
 
 
 @given(amounts, amounts, amounts, amounts, amounts, amounts, st.integers(0, 60 * 72))
-def test_exactly_n_more_confirms_and_a_settled_standstill_rejects(
+def test_exact_growth_confirms_and_unchanged_counts_reject(
     contracted: int, used: int, available: int, now: int, used_now: int, left: int, minutes: int
 ) -> None:
     at = NOW + timedelta(minutes=minutes)
     before, counted = Stamps(contracted, used, available), Stamps(now, used_now, left)
-    after = look(in_doubt(before=before), at, counted)
+    after = evaluate_count(unknown_contract(before=before), at, counted)
     visible = at - NOW >= READ_LAG
     assert (after.status == CONFIRMED) == (visible and now == contracted + 500)
     unchanged = now == contracted and used_now - used == available - left >= 0
@@ -222,9 +226,9 @@ def test_exactly_n_more_confirms_and_a_settled_standstill_rejects(
 @given(st.integers(0, 3000), st.integers(0, 60 * 72))
 def test_usage_alone_never_changes_the_outcome(used: int, minutes: int) -> None:
     at = NOW + timedelta(minutes=minutes)
-    unknown = in_doubt(before=Stamps(3000, 0, 3000))
-    quiet = look(unknown, at, Stamps(3000, 0, 3000))
-    busy = look(unknown, at, Stamps(3000, used, 3000 - used))
+    unknown = unknown_contract(before=Stamps(3000, 0, 3000))
+    quiet = evaluate_count(unknown, at, Stamps(3000, 0, 3000))
+    busy = evaluate_count(unknown, at, Stamps(3000, used, 3000 - used))
     assert (busy.status, busy.step) == (quiet.status, quiet.step)
 
 
@@ -242,31 +246,31 @@ NOTE = "2 lines of 500"
     ],
 )
 @pytest.mark.parametrize("stamps", [None, BEFORE])
-def test_a_verdict_decides_whatever_it_was_found_by(
+def test_the_verdict_decides_regardless_of_its_source(
     verdict: Verdict, before_settling: str, after_settling: str, stamps: Stamps | None
 ) -> None:
     trace = Trace(verdict, stamps, NOTE)
-    within = in_doubt().evaluate(NOW + READ_LAG / 2, trace)
+    within = unknown_contract().evaluate(NOW + READ_LAG / 2, trace)
     assert (within.status, within.note) == (UNKNOWN, "the PAC's counts may not include it yet")
     for minutes, status in ((1, before_settling), (29, before_settling), (30, after_settling)):
-        after = in_doubt().evaluate(NOW + timedelta(minutes=minutes), trace)
+        after = unknown_contract().evaluate(NOW + timedelta(minutes=minutes), trace)
         assert (after.status, after.note) == (status, NOTE)
         assert after.after == (stamps if status in SETTLED else None)
-    assert in_doubt().evaluate(NOW + ESCALATE_AFTER, trace).status != UNKNOWN
+    assert unknown_contract().evaluate(NOW + ESCALATE_AFTER, trace).status != UNKNOWN
 
 
 def test_a_trace_that_shows_the_contract_ends_the_wait_for_a_count() -> None:
-    shown = Trace(Verdict.DONE, Stamps(None, 250, 1250), NOTE)
-    assert not confirmed().recount(NOW, RECONCILER, shown).holds_issuer
-    missing = Trace(Verdict.NOT_DONE, Stamps(None, 250, 750), NOTE)
-    assert confirmed().recount(LATER, RECONCILER, missing).holds_issuer
+    found_trace = Trace(Verdict.DONE, Stamps(None, 250, 1250), NOTE)
+    assert not confirmed().recount(NOW, RECONCILER, found_trace).holds_issuer
+    missing_trace = Trace(Verdict.NOT_DONE, Stamps(None, 250, 750), NOTE)
+    assert confirmed().recount(LATER, RECONCILER, missing_trace).holds_issuer
 
 
 # ------------------------------------------------------------------- the count after a 200
 
 
-def confirmed(**more: Any) -> Contract:
-    return replace(contract().confirm(NOW, "200", "hecho"), **more)
+def confirmed(**fields: Any) -> Contract:
+    return replace(contract().confirm(NOW, "200", "hecho"), **fields)
 
 
 @pytest.mark.parametrize(
@@ -297,68 +301,72 @@ def test_the_count_after_a_confirmation(
         assert after.after == counts(now)
 
 
-def test_a_warning_states_the_figures() -> None:
+def test_a_warning_has_the_figures() -> None:
     warning = recount(confirmed(), LATER, counts(2000)).warning
     assert warning is not None
     assert all(figure in warning for figure in ("500", "1,000", "2,000", "1,500"))
 
 
-def test_a_pac_that_returns_no_contracted_stamps_is_waited_for_and_not_compared() -> None:
-    unsaid = confirmed(before=Stamps(None, 250, 750))
-    assert recount(unsaid, NOW, counts(1500)).awaits_count
-    after = recount(unsaid, LATER, counts(1500))
+def test_without_contracted_stamps_nothing_is_compared() -> None:
+    without_contracted = confirmed(before=Stamps(None, 250, 750))
+    assert recount(without_contracted, NOW, counts(1500)).awaits_count
+    after = recount(without_contracted, LATER, counts(1500))
     assert (after.awaits_count, after.warning) == (False, None)
 
 
-def test_looks_are_spaced_and_end() -> None:
-    one, pauses = in_doubt(), []
-    while one.status == UNKNOWN:
-        assert one.next_check_at is not None
-        at = one.next_check_at
-        one = look(one, at, None)
-        if one.status == UNKNOWN and one.next_check_at is not None:
-            pauses.append(one.next_check_at - at)
-    assert one.status == NEEDS_REVIEW
-    assert one.at - NOW >= ESCALATE_AFTER
+def test_checks_are_spaced_and_end() -> None:
+    current, pauses = unknown_contract(), []
+    while current.status == UNKNOWN:
+        assert current.next_check_at is not None
+        at = current.next_check_at
+        current = evaluate_count(current, at, None)
+        if current.status == UNKNOWN and current.next_check_at is not None:
+            pauses.append(current.next_check_at - at)
+    assert current.status == NEEDS_REVIEW
+    assert current.at - NOW >= ESCALATE_AFTER
     assert max(pauses) == timedelta(hours=1)
-    assert len(pauses) == one.attempts < 40
+    assert len(pauses) == current.attempts < 40
 
 
-def test_a_standstill_is_looked_at_the_moment_it_means_something() -> None:
-    one = in_doubt()
-    while one.status == UNKNOWN:
-        assert one.next_check_at is not None
-        one = look(one, one.next_check_at, BEFORE)
-    assert (one.status, one.at) == (REJECTED, NOW + VERIFICATION_WINDOW)
+def test_unchanged_counts_are_checked_at_the_end_of_the_window() -> None:
+    current = unknown_contract()
+    while current.status == UNKNOWN:
+        assert current.next_check_at is not None
+        current = evaluate_count(current, current.next_check_at, BEFORE)
+    assert (current.status, current.at) == (REJECTED, NOW + VERIFICATION_WINDOW)
 
 
 def test_each_state_has_its_events_until_they_are_published() -> None:
     assert contract().pending_events == ()
     assert confirmed().pending_events == ("Contract Confirmed",)
-    doubted = in_doubt()
-    assert doubted.pending_events == ("Contract Outcome Unknown",)
-    published = replace(doubted, published_events=("Contract Outcome Unknown",))
+    unknown = unknown_contract()
+    assert unknown.pending_events == ("Contract Outcome Unknown",)
+    published = replace(unknown, published_events=("Contract Outcome Unknown",))
     assert published.pending_events == ()
-    assert look(published, LATER, counts(1007)).pending_events == ("Contract Needs Review",)
-    assert look(published, NOW + VERIFICATION_WINDOW, BEFORE).pending_events == (
+    assert evaluate_count(published, LATER, counts(1007)).pending_events == (
+        "Contract Needs Review",
+    )
+    assert evaluate_count(published, NOW + VERIFICATION_WINDOW, BEFORE).pending_events == (
         "Contract Rejected",
     )
-    # Without a doubt, the response to the request itself says it.
-    assert contract().reject(LATER, REFUSAL).pending_events == ()
+    # Without an unknown outcome, the caller gets the rejection in the response.
+    assert contract().reject(LATER, REJECTION).pending_events == ()
 
 
 @pytest.mark.parametrize("published_events", [(), ("Contract Outcome Unknown",)])
-def test_a_rejection_after_a_doubt_is_published_though_the_note_of_the_doubt_was_lost(
+def test_a_rejection_after_an_unknown_outcome_is_published(
     published_events: tuple[str, ...],
 ) -> None:
-    unknown = in_doubt(published_events=published_events)
-    assert look(unknown, NOW + VERIFICATION_WINDOW, BEFORE).pending_events == ("Contract Rejected",)
-    review = look(unknown, LATER, counts(1007))
-    settled = review.settle(LATER, REJECTED, BUYER, "not in the portal")
+    unknown = unknown_contract(published_events=published_events)
+    assert evaluate_count(unknown, NOW + VERIFICATION_WINDOW, BEFORE).pending_events == (
+        "Contract Rejected",
+    )
+    review = evaluate_count(unknown, LATER, counts(1007))
+    settled = review.settle(LATER, REJECTED, CALLER, "not in the portal")
     assert settled.pending_events == ("Contract Rejected",)
 
 
-def test_a_contradicting_count_is_published_after_the_confirmation() -> None:
+def test_a_mismatched_count_is_published_after_the_confirmation() -> None:
     after = recount(confirmed(), LATER, counts(2000))
     assert after.pending_events == ("Contract Confirmed", COUNT_MISMATCH)
     assert replace(after, published_events=("Contract Confirmed",)).pending_events == (
@@ -366,35 +374,35 @@ def test_a_contradicting_count_is_published_after_the_confirmation() -> None:
     )
 
 
-def test_the_reconciler_lets_go_once_all_is_published_and_counted() -> None:
+def test_a_contract_is_closed_once_published_and_counted() -> None:
     assert contract().is_open
     assert contract().next_check_at == NOW + ABANDONED_AFTER
-    assert not contract().reject(LATER, REFUSAL).is_open
+    assert not contract().reject(LATER, REJECTION).is_open
     published = confirmed(published_events=("Contract Confirmed",))
     assert published.is_open
     assert published.next_check_at == NOW + READ_LAG
     assert not recount(published, LATER, counts(1500)).is_open
-    review = look(in_doubt(published_events=("Contract Outcome Unknown",)), LATER, counts(1007))
+    review = evaluate_count(
+        unknown_contract(published_events=("Contract Outcome Unknown",)), LATER, counts(1007)
+    )
     assert review.is_open
     assert not replace(review, published_events=("Contract Needs Review",)).is_open
 
 
-def test_an_issuer_is_held_until_the_contract_is_settled_and_counted() -> None:
+def test_an_issuer_is_locked_until_the_contract_is_settled_and_counted() -> None:
     assert contract().holds_issuer
-    assert in_doubt().holds_issuer
-    assert look(in_doubt(), LATER, counts(1007)).holds_issuer
+    assert unknown_contract().holds_issuer
+    assert evaluate_count(unknown_contract(), LATER, counts(1007)).holds_issuer
     assert confirmed().holds_issuer
     assert not recount(confirmed(), NOW, counts(1500)).holds_issuer
-    assert not contract().reject(LATER, REFUSAL).holds_issuer
-    assert not look(in_doubt(), LATER, counts(1500)).holds_issuer
-    assert not look(in_doubt(), NOW + VERIFICATION_WINDOW, BEFORE).holds_issuer
+    assert not contract().reject(LATER, REJECTION).holds_issuer
+    assert not evaluate_count(unknown_contract(), LATER, counts(1500)).holds_issuer
+    assert not evaluate_count(unknown_contract(), NOW + VERIFICATION_WINDOW, BEFORE).holds_issuer
 
 
-def test_a_contract_confirmed_by_count_keeps_no_error_and_a_rejected_one_says_how_to_go_on() -> (
-    None
-):
-    assert look(in_doubt(), LATER, counts(1500)).rejection is None
-    rejection = look(in_doubt(), NOW + VERIFICATION_WINDOW, BEFORE).rejection
+def test_only_a_contract_rejected_by_count_has_an_error() -> None:
+    assert evaluate_count(unknown_contract(), LATER, counts(1500)).rejection is None
+    rejection = evaluate_count(unknown_contract(), NOW + VERIFICATION_WINDOW, BEFORE).rejection
     assert rejection is not None
     assert (rejection.code, status_code(rejection.code)) == ("contract-not-bought", 409)
     assert "1,000" in rejection.detail
@@ -416,7 +424,7 @@ def test_states_are_parsed(state: str) -> None:
 
 
 @pytest.mark.parametrize("value", ["", "Pending", "settled", "needs_review", "pending\n", "x" * 99])
-def test_what_is_no_state_is_refused(value: str) -> None:
+def test_an_invalid_state_is_rejected(value: str) -> None:
     with pytest.raises(TimbresError) as caught:
         parse_state(value)
     assert (caught.value.problem_type.code, caught.value.field) == ("parameter-invalid", "status")
@@ -450,11 +458,11 @@ def test_an_outcome_is_one_of_two(value: object) -> None:
         pytest.param("ok\u3164\u3164\u3164\u3164\u3164\u3164\u3164\u3164", id="two letters"),
     ],
 )
-def test_a_reason_says_something(value: object) -> None:
+def test_an_empty_or_unreadable_reason_is_rejected(value: object) -> None:
     with pytest.raises(TimbresError) as caught:
         parse_reason(value)
     assert (caught.value.problem_type.code, caught.value.field) == ("parameter-invalid", "reason")
 
 
-def test_a_reason_is_kept_on_one_line() -> None:
+def test_a_reason_is_stored_on_one_line() -> None:
     assert parse_reason(" seen in\n the portal ") == "seen in the portal"

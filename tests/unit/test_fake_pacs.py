@@ -43,7 +43,7 @@ WSDL = """<wsdl:definitions xmlns:wsdl="http://schemas.xmlsoap.org/wsdl/"
 
 
 @pytest.fixture
-def books() -> FakePacState:
+def pac_state() -> FakePacState:
     return demo_state(
         TODAY,
         acme_api_key=ACME_KEY,
@@ -72,15 +72,15 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def reachcore(books: FakePacState, clock: Clock) -> Client:
-    return Client(FakeReachcore(books.reachcore, clock=clock))
+def reachcore(pac_state: FakePacState, clock: Clock) -> Client:
+    return Client(FakeReachcore(pac_state.reachcore, clock=clock))
 
 
 @pytest.fixture
-def factible(books: FakePacState, tmp_path: Path, clock: Clock) -> Client:
+def factible(pac_state: FakePacState, tmp_path: Path, clock: Clock) -> Client:
     wsdl = tmp_path / "utilerias.wsdl"
     wsdl.write_text(WSDL)
-    return Client(FakeSolucionFactible(books.solucion_factible, wsdl=wsdl, clock=clock))
+    return Client(FakeSolucionFactible(pac_state.solucion_factible, wsdl=wsdl, clock=clock))
 
 
 def ask(client: Client, month: object = "2026-10", path: str = "", **fields: Any) -> TestResponse:
@@ -356,8 +356,8 @@ def test_transactions_count_the_stamps_of_authorised_rfcs(reachcore: Client) -> 
     ]  # fmt: skip
 
 
-def test_a_large_balance_is_streamed(books: FakePacState) -> None:
-    app = FakeReachcore(books.reachcore, clock=lambda: NOW)
+def test_a_large_balance_is_streamed(pac_state: FakePacState) -> None:
+    app = FakeReachcore(pac_state.reachcore, clock=lambda: NOW)
     client = Client(app)
     rows = 200_000
     created = control(client, "bulk", account="Acme Timbrado", month="2026-12", rows=rows)
@@ -442,10 +442,10 @@ def test_the_pdf_shows_every_row(reachcore: Client, rows: int) -> None:
 
 @pytest.mark.parametrize("file_format", ["csv", "pdf"])
 def test_statements_are_the_same_bytes_for_the_same_moment(
-    books: FakePacState, file_format: str
+    pac_state: FakePacState, file_format: str
 ) -> None:
     moment = NOW
-    client = Client(FakeReachcore(books.reachcore, clock=lambda: moment))
+    client = Client(FakeReachcore(pac_state.reachcore, clock=lambda: moment))
     served = f"/_control/served/Acme%20Timbrado/2026-10/{file_format}"
     assert client.get(served).status_code == 404
     first = ask(client, path=f"/{file_format}").data
@@ -624,9 +624,9 @@ def test_the_wsdl_is_served_without_addresses(factible: Client, path: str) -> No
     assert [address.get("location") for address in addresses] == [""]
 
 
-def test_without_a_wsdl_file_the_response_is_404(books: FakePacState, tmp_path: Path) -> None:
+def test_without_a_wsdl_file_the_response_is_404(pac_state: FakePacState, tmp_path: Path) -> None:
     for wsdl in (None, tmp_path / "none.wsdl"):
-        client = Client(FakeSolucionFactible(books.solucion_factible, wsdl=wsdl))
+        client = Client(FakeSolucionFactible(pac_state.solucion_factible, wsdl=wsdl))
         assert client.get(f"{PATHS[0]}?wsdl").status_code == 404
         assert client.get(PATHS[0]).status_code == 405
 
@@ -760,7 +760,7 @@ def test_the_text_of_a_wrong_shape_can_be_set(reachcore: Client) -> None:
     assert (response.mimetype, response.text) == ("application/json", '{"Detalle": null}')
 
 
-def test_the_log_tells_whether_a_redirect_was_followed_with_the_key(reachcore: Client) -> None:
+def test_the_log_shows_whether_a_redirect_was_followed_with_the_key(reachcore: Client) -> None:
     reachcore.get("/_control/elsewhere", headers={"RCApiKey": ACME_KEY})
     reachcore.get("/_control/elsewhere")
     calls = get(reachcore, "calls")["calls"]
@@ -985,9 +985,7 @@ def test_issuers_can_be_generated(factible: Client) -> None:
     assert (result["contratados"], result["usados"]) == ("399", "99")
 
 
-def test_neither_books_nor_calls_nor_faults_show_credentials(
-    reachcore: Client, factible: Client
-) -> None:
+def test_state_calls_and_faults_show_no_credentials(reachcore: Client, factible: Client) -> None:
     ask(reachcore)
     reachcore.post(PATH, json={"MesConsulta": "2026-10"}, headers={"RCApiKey": "guess-key"})
     soap(factible)

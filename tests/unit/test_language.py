@@ -83,28 +83,28 @@ def without_code(text: str) -> Iterator[tuple[int, str]]:
 @pytest.mark.parametrize("path", PYTHON, ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_module_uses_standard_terms(path: Path) -> None:
     lines = path.read_text(encoding="utf-8").splitlines()
-    found = [
+    violations = [
         f"{path.relative_to(ROOT)}:{number}: {name}"
         for number, name in names(path)
         if NAMES & {word.lower() for word in WORDS.findall(name)} and KEEP not in lines[number - 1]
     ]
-    found += [
+    violations += [
         f"{path.relative_to(ROOT)}:{number}: {match[0]}"
         for number, text in texts(path)
         for match in PHRASES.finditer(re.sub(r"`[^`]*`", "", text))
         if KEEP not in lines[number - 1]
     ]
-    assert found == []
+    assert violations == []
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_document_uses_standard_terms(path: Path) -> None:
-    found = [
+    violations = [
         f"{path.relative_to(ROOT)}:{number}: {match[0]}"
         for number, line in without_code(path.read_text(encoding="utf-8"))
         for match in PHRASES.finditer(line)
     ]
-    assert found == []
+    assert violations == []
 
 
 @pytest.mark.parametrize(

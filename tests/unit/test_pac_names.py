@@ -30,7 +30,7 @@ FILES = [
 ]
 HTTP = {str(status.value) for status in HTTPStatus}
 TABLES = (reachcore.ERRORS, reachcore.STATEMENT_ERRORS, solucion_factible.ERRORS)
-# A PAC's own codes; an HTTP status may mean that.
+# The codes of the PACs without HTTP statuses.
 CODES = {code for table in TABLES for code in table.by_code} - HTTP
 
 
@@ -67,7 +67,7 @@ def test_shared_code_knows_no_code_of_a_pac(path: Path) -> None:
     assert constants & CODES == set()
 
 
-def test_the_names_and_codes_would_be_found() -> None:
+def test_the_checked_files_and_codes_are_complete() -> None:
     assert {"layers/timbres/timbres/pacs/soap.py", "functions/contract/app.py"} <= {
         str(path.relative_to(ROOT)) for path in FILES
     }

@@ -10,7 +10,7 @@ from local.emulator_process import ROOT
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 TARGETS = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
-# Where a path that CONTRIBUTING.md names begins.
+# Prefixes of the paths in CONTRIBUTING.md.
 BEGINNINGS = (
     "",
     "layers/timbres/timbres/",
