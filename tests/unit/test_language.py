@@ -26,7 +26,8 @@ NAMES = set(
 )
 # In docstrings, comments and documents.
 PHRASES = re.compile(
-    r"\b(told|tells|heard|whoever|whomever|whosoever|(?<!there )is no(?! longer\b| more than\b| later than\b)"
+    r"\b(told|tells|heard|whoever|whomever|whosoever"
+    r"|(?<!there )is no(?! longer\b| more than\b| later than\b)"
     r"|(?<!there )are (?-i:none)|is none of|what became of|what becomes of|stands in|what there is"
     r"|buyer|bought|purchase[ds]?|buys|buying|sandbox(?:es)?|knob|walls)\b",
     re.IGNORECASE,
