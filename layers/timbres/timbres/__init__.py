@@ -1,6 +1,6 @@
-"""Timbres: the CFDI stamps a company holds at its PACs, watched, bought and reported.
+"""Timbres: monitors, contracts and reports the CFDI stamps that a company holds at its PACs.
 
-Imports point inwards: ``api`` (the gateway's requests and answers) uses ``work`` (what a
-user asks for), which uses ``pacs`` and ``aws`` (the outside), which use ``domain`` (values
-and rules that know neither).
+Imports point inwards: ``handlers`` (HTTP and schedules) use ``services`` (one module per
+operation), which use ``aws``, ``pacs``, ``repositories``, ``notifications`` and ``schemas``,
+which use ``domain`` (values and rules, without AWS and HTTP).
 """
