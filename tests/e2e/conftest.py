@@ -1,4 +1,4 @@
-"""One world for all end-to-end tests: a stack on a local AWS and both sandboxes."""
+"""One environment for all end-to-end tests: a stack on a local AWS and the fake PACs."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,14 +44,14 @@ def world() -> Iterator[LocalEnvironment]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def witness(world: LocalEnvironment) -> Iterator[OutputRecorder]:
+def recorder(world: LocalEnvironment) -> Iterator[OutputRecorder]:
     """Sees, from before the first test, what leaves Timbres."""
-    with watching(world.stack, _OUTPUT) as witness:
-        yield witness
+    with watching(world.stack, _OUTPUT) as recorder:
+        yield recorder
 
 
 @pytest.fixture(scope="session", autouse=True)
-def night(world: LocalEnvironment, witness: OutputRecorder) -> Iterator[NightlyRun]:
+def night(world: LocalEnvironment, recorder: OutputRecorder) -> Iterator[NightlyRun]:
     """A daily run over 200 issuers, begun before all tests and looked at by the last of them.
 
     It waits for a PAC's time-outs meanwhile.

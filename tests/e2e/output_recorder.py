@@ -75,20 +75,20 @@ class OutputRecorder:
 @contextmanager
 def watching(stack: Stack, output: list[str]) -> Iterator[OutputRecorder]:
     """Watch a stack from now on; ``output`` grows with what the tests write."""
-    witness = OutputRecorder(stack, _bus_in_a_queue(stack), stack.mailbox("witness"), output)
+    recorder = OutputRecorder(stack, _bus_in_a_queue(stack), stack.mailbox("witness"), output)
     create = stack.create_account
 
     def create_account(name: str, value: Any) -> None:
-        witness.learn(name, value)
+        recorder.learn(name, value)
         create(name, value)
 
     def answered(answer: requests.Response, **_: Any) -> None:
-        witness.answers.append(f"{answer.headers}\n".encode() + answer.content)
+        recorder.answers.append(f"{answer.headers}\n".encode() + answer.content)
 
     stack.create_account = create_account  # type: ignore[method-assign]  # listens in
     stack._http.hooks["response"].append(answered)
     try:
-        yield witness
+        yield recorder
     finally:
         stack._http.hooks["response"].remove(answered)
 
@@ -145,7 +145,7 @@ def _items(dynamodb: Any) -> Iterator[Left]:
 
 def _objects(s3: Any) -> Iterator[Left]:
     for bucket in s3.list_buckets()["Buckets"]:
-        # What is deployed from is no product of a run.
+        # The deployment's own files are not output of a run.
         if bucket["Name"].endswith("-artifacts"):
             continue
         pages = s3.get_paginator("list_object_versions").paginate(Bucket=bucket["Name"])
@@ -165,7 +165,7 @@ def _messages(sqs: Any) -> Iterator[Left]:
 
 
 def _descriptions(session: Any) -> Iterator[Left]:
-    """Yield what AWS shows of the resources to whoever may look at them."""
+    """Yield the descriptions of the resources, as AWS returns them to a reader."""
     scheduler = session.client("scheduler")
     for one in scheduler.list_schedules()["Schedules"]:
         group = {"GroupName": one["GroupName"]} if "GroupName" in one else {}

@@ -15,7 +15,7 @@ from tests.monitored_metrics import ALARMS, of_type, on_the_dashboard, searched
 
 @pytest.fixture(scope="module")
 def names(stack: Stack) -> dict[str, Callable[[], set[str]]]:
-    """What there is for each dimension of AWS's metrics, by name."""
+    """The existing values of each dimension of AWS's metrics, by name."""
 
     def of(service: str, operation: str, what: str, name: str, **more: Any) -> set[str]:
         answer = getattr(stack.session().client(service), operation)(**more)
@@ -40,7 +40,7 @@ def names(stack: Stack) -> dict[str, Callable[[], set[str]]]:
     }
 
 
-def test_a_deployed_alarm_watches_what_there_is_and_tells_the_operator(
+def test_deployed_alarms_use_existing_metrics_and_notify(
     stack: Stack, names: dict[str, Callable[[], set[str]]]
 ) -> None:
     cloudwatch = stack.session().client("cloudwatch")
@@ -53,7 +53,9 @@ def test_a_deployed_alarm_watches_what_there_is_and_tells_the_operator(
             assert dimension["Value"] in names[dimension["Name"]](), alarm["AlarmName"]
 
 
-def test_what_a_run_emits_is_of_this_stack_and_is_shown(stack: Stack, night: NightlyRun) -> None:
+def test_metrics_of_a_run_have_the_stack_and_are_on_the_dashboard(
+    stack: Stack, night: NightlyRun
+) -> None:
     night.finished(night.run, 60)
     known = {one.name for one in on_the_dashboard()} | {name for name, _ in searched()}
     lines = [

@@ -1,4 +1,4 @@
-"""What became of a purchase whose reply was lost: the true reconciler, on the true template."""
+"""Contracts whose response was lost: the real reconciler, deployed from the real template."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ def looked_at(
 
 
 def of_issuer(world: LocalEnvironment, rfc: str) -> list[dict[str, Any]]:
-    return [purchase for purchase in pac_contracts(world) if purchase["rfc"] == rfc]
+    return [contract for contract in pac_contracts(world) if contract["rfc"] == rfc]
 
 
-def test_a_purchase_whose_reply_was_cut_is_confirmed_by_the_count(world: LocalEnvironment) -> None:
+def test_a_contract_with_a_lost_response_is_confirmed_by_count(world: LocalEnvironment) -> None:
     rfc = "LOS010203AB1"
     assert create_contract(world.stack, rfc, 30, "first-of-losrfc").status_code == 201
     fault(world.urls["solucion-factible"], operation="agregarContrato", fault="cut-after")
@@ -68,7 +68,9 @@ def test_a_purchase_whose_reply_was_cut_is_confirmed_by_the_count(world: LocalEn
     assert len(of_issuer(world, rfc)) == 2
 
 
-def test_a_purchase_cut_before_is_rejected_and_may_be_bought_again(world: LocalEnvironment) -> None:
+def test_a_contract_cut_before_sending_is_rejected_and_can_be_repeated(
+    world: LocalEnvironment,
+) -> None:
     rfc = "CUT010203AB2"
     assert create_contract(world.stack, rfc, 10, "first-of-cutrfc").status_code == 201
     fault(world.urls["solucion-factible"], operation="agregarContrato", fault="cut-before")
@@ -80,13 +82,13 @@ def test_a_purchase_cut_before_is_rejected_and_may_be_bought_again(world: LocalE
     contract = looked_at(world, unknown.json()["id"], "rejected", minutes=31)
 
     assert contract["error"]["code"] == "contract-not-bought"
-    told = create_contract(world.stack, rfc, 60, "cut-before")
-    assert (told.status_code, told.json()["code"]) == (409, "contract-not-bought")
+    response = create_contract(world.stack, rfc, 60, "cut-before")
+    assert (response.status_code, response.json()["code"]) == (409, "contract-not-bought")
     assert create_contract(world.stack, rfc, 60, "cut-before-3").status_code == 201
     assert [p["timbres"] for p in of_issuer(world, rfc)] == [10, 60]
 
 
-def test_what_no_count_proves_is_mailed_reviewed_and_settled_by_a_buyer(
+def test_an_unproved_contract_is_mailed_reviewed_and_settled(
     world: LocalEnvironment,
 ) -> None:
     stack, rfc = world.stack, "REV010203AB3"
@@ -94,7 +96,7 @@ def test_what_no_count_proves_is_mailed_reviewed_and_settled_by_a_buyer(
     assert create_contract(stack, rfc, 10, "first-of-revrfc").status_code == 201
     fault(world.urls["solucion-factible"], operation="agregarContrato", fault="cut-after")
     unknown = create_contract(stack, rfc, 20, "to-review").json()
-    # Somebody buys in the portal meanwhile.
+    # Meanwhile somebody creates a contract in the portal.
     requests.post(
         f"{world.urls['solucion-factible']}/_control/issuer",
         json={"rfc": rfc, "contratados": 10 + 20 + 7},

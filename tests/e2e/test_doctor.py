@@ -27,7 +27,7 @@ BROKEN = "prodduction-as-mistyped"
 
 
 @dataclass(frozen=True)
-class Said:
+class DoctorOutput:
     """What a run of the doctor printed, and its exit status."""
 
     status: int
@@ -36,10 +36,10 @@ class Said:
 
     def about(self, what: str) -> list[tuple[str, str]]:
         """Return level and sentence of every line about `what`."""
-        return [(level, said) for level, subject, said in self.lines if subject == what]
+        return [(level, output) for level, subject, output in self.lines if subject == what]
 
 
-def examine(stack: Stack, *options: str, **environment: str) -> Said:
+def examine(stack: Stack, *options: str, **environment: str) -> DoctorOutput:
     keys = stack.keys["admin"]
     done = subprocess.run(
         [sys.executable, "-m", "tools.doctor", *options],
@@ -64,7 +64,7 @@ def examine(stack: Stack, *options: str, **environment: str) -> Said:
     assert empty == ""
     assert summary.endswith("skipped.")
     lines = tuple((line[:9].strip(), line[9:33].strip(), line[34:]) for line in found)
-    return Said(done.returncode, lines, done.stdout)
+    return DoctorOutput(done.returncode, lines, done.stdout)
 
 
 @dataclass(frozen=True)
@@ -134,14 +134,14 @@ def test_all_is_well(stack: Stack, tmp_path: Path) -> None:
     python.write_text("#!/bin/sh\necho Python 3.13.0\n")
     python.chmod(0o755)
 
-    said = examine(
+    output = examine(
         stack,
         *("--ask-pacs", "--account", "acme-rc", "--account", "acme-sf"),
         PATH=f"{tmp_path}:{os.environ['PATH']}",
     )
 
-    assert [line for line in said.lines if line[0] == "failed"] == []
-    assert said.status == 0
+    assert [line for line in output.lines if line[0] == "failed"] == []
+    assert output.status == 0
     for what, sentence in (
         ("stage", "default, stack timbres"),
         ("credentials", "user/admin"),
@@ -155,8 +155,8 @@ def test_all_is_well(stack: Stack, tmp_path: Path) -> None:
         ("PAC of acme-sf", "stamps left"),
         ("WSDL of acme-sf", "the bundled WSDL matches"),
     ):
-        level, words = said.about(what)[0]
-        assert (level, sentence in words) == ("ok", True), said.text
+        level, words = output.about(what)[0]
+        assert (level, sentence in words) == ("ok", True), output.text
 
 
 def test_what_is_wrong_with_accounts_is_named_and_their_values_are_not(
@@ -164,25 +164,25 @@ def test_what_is_wrong_with_accounts_is_named_and_their_values_are_not(
 ) -> None:
     accounts = [f"--account=ill-{name}" for name in ("altered", "broken", "rejected", "missing")]
 
-    said = examine(stack, "--ask-pacs", *accounts)
+    output = examine(stack, "--ask-pacs", *accounts)
 
-    assert said.status == 1
-    [(level, words)] = said.about("account ill-broken")
+    assert output.status == 1
+    [(level, words)] = output.about("account ill-broken")
     assert level == "failed"
     assert "environment: expected one of testing, production, sandbox" in words
-    assert said.about("account ill-missing")[0][0] == "failed"
-    [(level, words)] = said.about("PAC of ill-altered")
+    assert output.about("account ill-missing")[0][0] == "failed"
+    [(level, words)] = output.about("PAC of ill-altered")
     assert level == "ok"
     assert "1,400 of 1,500 stamps left" in words
     for account in ("altered", "rejected"):
-        [(level, words)] = said.about(f"WSDL of ill-{account}")
+        [(level, words)] = output.about(f"WSDL of ill-{account}")
         assert level == "failed"
         assert "SOAPAction is urn:nuevoContrato, not urn:agregarContrato" in words
         assert '"wsdl": "live"' in words
-    [(level, words)] = said.about("PAC of ill-rejected")
+    [(level, words)] = output.about("PAC of ill-rejected")
     assert level == "failed"
     assert "601: Error de autenticación" in words
-    assert not [value for value in (PASSWORD, WRONG, BROKEN) if value in said.text]
+    assert not [value for value in (PASSWORD, WRONG, BROKEN) if value in output.text]
     # The WSDL is loaded once, and whom the PAC rejects is not asked again.
     assert ill.calls() == [("getTimbres", "200"), ("wsdl", "200"), ("getTimbres", "601")]
 
@@ -208,27 +208,27 @@ def test_what_is_wrong_with_accounts_is_named_and_their_values_are_not(
 
 
 def test_without_credentials_the_machine_is_looked_at_all_the_same(stack: Stack) -> None:
-    said = examine(stack, "--ask-pacs", AWS_ACCESS_KEY_ID="", AWS_SECRET_ACCESS_KEY="")
-    assert said.status == 1
-    [(level, words)] = said.about("credentials")
+    output = examine(stack, "--ask-pacs", AWS_ACCESS_KEY_ID="", AWS_SECRET_ACCESS_KEY="")
+    assert output.status == 1
+    [(level, words)] = output.about("credentials")
     assert level == "failed"
     assert words.startswith("There are no AWS credentials. Sign in")
-    assert said.about("python")[0][0] == "ok"
-    assert said.about("stack, accounts")[0][0] == "skipped"
+    assert output.about("python")[0][0] == "ok"
+    assert output.about("stack, accounts")[0][0] == "skipped"
 
 
-def test_who_may_not_see_the_stack_has_no_pac_asked(stack: Stack) -> None:
+def test_without_permission_on_the_stack_no_pac_is_called(stack: Stack) -> None:
     keys = stack.keys["nobody"]
-    said = examine(
+    output = examine(
         stack,
         "--ask-pacs",
         AWS_ACCESS_KEY_ID=keys.access_key_id,
         AWS_SECRET_ACCESS_KEY=keys.secret_access_key,
     )
-    assert said.status == 1
+    assert output.status == 1
     for what, right in (("stack", "DescribeStacks"), ("accounts", "ListSecrets")):
-        [(level, words)] = said.about(what)
+        [(level, words)] = output.about(what)
         assert level == "failed"
         assert words.startswith(f"Not allowed: {right}.")
-    assert said.about("PACs")[0][0] == "skipped"
-    assert [what for _, what, _ in said.lines if what.startswith("PAC of")] == []
+    assert output.about("PACs")[0][0] == "skipped"
+    assert [what for _, what, _ in output.lines if what.startswith("PAC of")] == []

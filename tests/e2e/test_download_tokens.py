@@ -56,7 +56,7 @@ def opened(stack: Stack, token: str) -> requests.Response:
     return stack.call(None, "GET", f"/d/{token}")
 
 
-def shown(answer: requests.Response) -> tuple[int, dict[str, str], bytes]:
+def visible_parts(answer: requests.Response) -> tuple[int, dict[str, str], bytes]:
     """Return an answer without what differs from one request to the next."""
     passing = {"date", "x-amzn-requestid", "x-amz-apigw-id", "x-amzn-trace-id", "x-amz-id-2"}
     passing |= {"x-amz-request-id", "apigw-requestid"}
@@ -121,7 +121,7 @@ def test_what_is_no_good_is_as_if_it_never_was(
         "%25%00",
         download_token_hash(revoked),
     ):
-        assert shown(opened(stack, token)) == shown(never)
+        assert visible_parts(opened(stack, token)) == visible_parts(never)
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_no_other_route_is_open_without_a_signature(stack: Stack) -> None:
         assert stack.call(None, method, place).status_code == 403, place
 
 
-def test_the_tickets_are_in_no_log_and_in_no_table(
+def test_download_tokens_are_in_no_log_and_no_table(
     stack: Stack, tokens: DownloadTokenRepository, report: Report
 ) -> None:
     good, bad = issued(tokens, report), new_download_token()
@@ -179,7 +179,7 @@ def test_the_tickets_are_in_no_log_and_in_no_table(
 
 
 @pytest.fixture(scope="module")
-def as_ticket_function(stack: Stack) -> Session:
+def download_token_session(stack: Stack) -> Session:
     """A session with the rights of the function's role, all of them and no others."""
     iam, role = stack.session().client("iam"), stack.resource("DownloadTokenRole")
     assert iam.list_attached_role_policies(RoleName=role)["AttachedPolicies"] == []
@@ -196,15 +196,15 @@ def _text(policy: Any) -> str:
     return policy if isinstance(policy, str) else json.dumps(policy)
 
 
-def test_the_function_may_use_tickets_and_hand_out_reports(
-    stack: Stack, tokens: DownloadTokenRepository, report: Report, as_ticket_function: Session
+def test_the_function_may_use_tokens_and_presign_reports(
+    stack: Stack, tokens: DownloadTokenRepository, report: Report, download_token_session: Session
 ) -> None:
     token = issued(tokens, report)
     own = DownloadTokenRepository(
-        as_ticket_function.client("dynamodb"), stack.resource("DownloadTokensTable")
+        download_token_session.client("dynamodb"), stack.resource("DownloadTokensTable")
     )
     assert own.use(token, clock.now(), "127.0.0.1") is not None
-    as_ticket_function.client("s3").get_object(
+    download_token_session.client("s3").get_object(
         Bucket=stack.outputs["ReportsBucketName"],
         Key=report.spec.key,
         VersionId=report.object_version,
@@ -263,10 +263,10 @@ REFUSED: dict[str, Act] = {
 
 @pytest.mark.parametrize("what", REFUSED)
 def test_the_function_may_do_nothing_else(
-    stack: Stack, as_ticket_function: Session, what: str
+    stack: Stack, download_token_session: Session, what: str
 ) -> None:
     with pytest.raises(ClientError) as caught:
-        REFUSED[what](as_ticket_function, stack)
+        REFUSED[what](download_token_session, stack)
     assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] in (400, 403)
     # As S3, DynamoDB and SNS say it.
     assert caught.value.response["Error"]["Code"] in (

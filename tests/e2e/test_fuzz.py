@@ -21,12 +21,12 @@ def test_every_operation_answers_as_described(stack: Stack, tmp_path: Path) -> N
     ran = fuzz(stack, (*OPTIONS, "--report-json-path", str(report)), capture_output=True)
 
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    told = json.loads(report.read_text())
-    assert (told["operations"]["tested"], told["operations"]["errored"]) == (OPERATIONS, 0)
+    outcome = json.loads(report.read_text())
+    assert (outcome["operations"]["tested"], outcome["operations"]["errored"]) == (OPERATIONS, 0)
     # Not all of them were turned away: a contract under review and a mailed link, no answer names.
     accepted = {
         operation
-        for operation, phases in told["valid_rates"].items()
+        for operation, phases in outcome["valid_rates"].items()
         if any(phase["accepted"] for phase in phases.values())
     }
-    assert len(accepted) >= OPERATIONS - 4, told["valid_rates"]
+    assert len(accepted) >= OPERATIONS - 4, outcome["valid_rates"]

@@ -39,7 +39,7 @@ def fault(url: str, **what: Any) -> None:
 
 def pac_contracts(world: LocalEnvironment) -> list[dict[str, Any]]:
     books = requests.get(f"{world.urls['solucion-factible']}/_control/state", timeout=5).json()
-    return [purchase for account in books["accounts"] for purchase in account["contracts"]]
+    return [contract for account in books["accounts"] for contract in account["contracts"]]
 
 
 def create_contract(
@@ -63,7 +63,7 @@ def test_the_demo_runs_from_end_to_end(
     monkeypatch.setattr(demo, "OUT", tmp_path)
     monkeypatch.setattr(demo, "ROOT", tmp_path.parent)
     demo.run(world, demo.Shell(shell_variables(world)))
-    shown = capsys.readouterr().out
+    output = capsys.readouterr().out
     assert {path.name for path in tmp_path.iterdir()} == {
         *(f"acme-rc-{last_month()}-statement.{form}" for form in ("csv", "pdf")),
         *(
@@ -72,9 +72,9 @@ def test_the_demo_runs_from_end_to_end(
             for form in ("csv", "xlsx", "pdf", "html")
         ),
     }
-    assert "byte for byte" in shown
+    assert "byte for byte" in output
     for keys in world.stack.keys.values():
-        assert keys.secret_access_key not in shown
+        assert keys.secret_access_key not in output
 
 
 READS = (
@@ -128,7 +128,9 @@ def test_who_may_have_reports(stack: Stack, identity: str | None, allowed: bool)
 
 
 @pytest.mark.parametrize("identity", ["reader", "reporter", "nobody", None])
-def test_who_may_not_buy(world: LocalEnvironment, identity: str | None) -> None:
+def test_only_a_contract_manager_creates_contracts(
+    world: LocalEnvironment, identity: str | None
+) -> None:
     before = len(pac_contracts(world))
     answer = create_contract(world.stack, "AAA010101AAA", 1, f"not-{identity}", identity)
     assert answer.status_code == 403
@@ -246,7 +248,7 @@ def test_a_lost_reply_leaves_the_contract_unknown_and_is_never_sent_again(
     assert len(pac_contracts(world)) == before + 1
 
 
-def test_a_refusal_is_told_in_the_pacs_words_and_the_next_key_may_buy(
+def test_a_rejection_has_the_pac_message_and_the_next_key_works(
     world: LocalEnvironment,
 ) -> None:
     fault(world.urls["solucion-factible"], operation="agregarContrato", fault="code", code="632")
@@ -281,14 +283,14 @@ def test_an_account_is_added_with_one_secret(world: LocalEnvironment) -> None:
 
 
 def ready(stack: Stack, account: str, kind: str, form: str) -> dict[str, Any]:
-    asked = stack.call(
+    requested = stack.call(
         "reporter",
         "POST",
         f"/accounts/{account}/reports",
         body={"month": last_month(), "kind": kind, "format": form},
     )
-    assert asked.status_code == 202
-    path = f"/accounts/{account}/{asked.headers['Location']}"
+    assert requested.status_code == 202
+    path = f"/accounts/{account}/{requested.headers['Location']}"
 
     def settled() -> dict[str, Any] | None:
         report: dict[str, Any] = stack.call("reporter", "GET", path, {"redirect": "false"}).json()
@@ -356,7 +358,7 @@ def test_what_happens_is_mailed_in_spanish(world: LocalEnvironment) -> None:
     assert "pac-endpoint-not-found" in text
 
 
-def test_a_rejected_key_is_told_once_and_tried_once_until_it_changes(
+def test_a_rejected_key_is_reported_once_and_used_once(
     world: LocalEnvironment,
 ) -> None:
     stack = world.stack

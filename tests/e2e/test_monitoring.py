@@ -30,7 +30,7 @@ def _keep(found: list[str], night: NightlyRun) -> list[str]:
     return found
 
 
-def asked(night: NightlyRun) -> Counter[str]:
+def count_queries(night: NightlyRun) -> Counter[str]:
     return Counter(call["rfc"] for call in night.pac.calls.as_json())
 
 
@@ -57,7 +57,7 @@ def test_the_run_completes_and_its_record_adds_up(night: NightlyRun, first: dict
     # that were not counted by then.
     runs = night.stack.call("reader", "GET", "/runs").json()["runs"]
     finished = sum(run["status"] == "finished" for run in runs)
-    calls = asked(night)
+    calls = count_queries(night)
     assert {calls.pop(rfc) for rfc in [*HEALTHY, *LOW]} <= set(range(1, len(runs) + 1))
     assert all(finished <= calls.pop(rfc) <= len(runs) for rfc in UNKNOWN)
     assert 3 <= calls.pop(SILENT) <= 2 + len(runs)
@@ -92,7 +92,7 @@ def test_a_second_run_of_the_day_doubles_nothing(
     night: NightlyRun, first: dict[str, Any], mails: list[str]
 ) -> None:
     night.pac.faults.clear()
-    before, counted = asked(night), issuers(night)
+    before, counted = count_queries(night), issuers(night)
 
     second = night.finished(start_run(night.stack), 30)
 
@@ -104,7 +104,7 @@ def test_a_second_run_of_the_day_doubles_nothing(
         "problem": None,
     }
     # Only those that have no count yet were asked for.
-    assert set(asked(night) - before) == {*UNKNOWN}
+    assert set(count_queries(night) - before) == {*UNKNOWN}
     assert issuers(night) == counted
     history = night.stack.call(
         "reader", "GET", f"/accounts/{ACCOUNT}/stamps/history", {"rfc": LOW[1]}

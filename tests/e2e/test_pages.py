@@ -30,7 +30,7 @@ _RUNS = re.compile(r"\$\{?(TIMBRES|AWS_ENDPOINT)_|docs/examples/|^CONTRACT=", re
 _SETS = re.compile(r"((\. |\w+=).*\n)+")
 _STATUS_AND_JSON = re.compile(r"^(\d{3}) (\{.*?\})$(?=\n\d{3} \{|\n*\Z)", re.DOTALL | re.MULTILINE)
 
-# What differs from one world to another, wherever it stands in a text.
+# Values that differ between environments, anywhere in a text.
 _OWN = re.compile(
     r"\d{4}-\d\d-\d\dT[\d:]{8}[+-]\d\d:\d\d"
     r"|\d{4}-\d\d-\d\d"
@@ -62,7 +62,7 @@ class Example(NamedTuple):
 
 
 def examples(page: Path) -> list[Example]:
-    """Return what of `page` can be run here; an answer is the next block, if that is no code."""
+    """Return the examples of `page` that run here, each with its response: the next block."""
     text = page.read_text(encoding="utf-8")
     blocks = list(_BLOCK.finditer(text))
     return [
@@ -76,28 +76,28 @@ def examples(page: Path) -> list[Example]:
     ]
 
 
-def difference(shown: Any, real: Any, name: str = "") -> str | None:
+def difference(expected: Any, real: Any, name: str = "") -> str | None:
     """Say in what `real` is not as `shown`, None for nothing that matters.
 
     A list may be shown shortened: each that is shown must be there.
     """
-    if name in _MOVING and (None in (shown, real) or not isinstance(shown, str | bool)):
-        same = None in (shown, real) or _kind(shown) == _kind(real)
-        return None if same else f"{name}: {shown!r} and {real!r}"
-    if isinstance(shown, dict) and isinstance(real, dict) and shown.keys() == real.keys():
-        found = (difference(shown[key], real[key], key) for key in shown)
+    if name in _MOVING and (None in (expected, real) or not isinstance(expected, str | bool)):
+        same = None in (expected, real) or _kind(expected) == _kind(real)
+        return None if same else f"{name}: {expected!r} and {real!r}"
+    if isinstance(expected, dict) and isinstance(real, dict) and expected.keys() == real.keys():
+        found = (difference(expected[key], real[key], key) for key in expected)
         return next((f"{name}.{one}" for one in found if one), None)
-    if isinstance(shown, list) and isinstance(real, list) and bool(shown) == bool(real):
-        missing = (one for one in shown if all(difference(one, other) for other in real))
+    if isinstance(expected, list) and isinstance(real, list) and bool(expected) == bool(real):
+        missing = (one for one in expected if all(difference(one, other) for other in real))
         return next((f"{name} without {one!r}" for one in missing), None)
-    if isinstance(shown, str) and isinstance(real, str):
-        same = _OWN.sub("…", shown) == _OWN.sub("…", real) or {shown, real} in (
+    if isinstance(expected, str) and isinstance(real, str):
+        same = _OWN.sub("…", expected) == _OWN.sub("…", real) or {expected, real} in (
             {"ok", "low"},
             {"running", "finished"},
         )
     else:
-        same = (type(shown), shown) == (type(real), real)
-    return None if same else f"{name}: {shown!r} and {real!r}"
+        same = (type(expected), expected) == (type(real), real)
+    return None if same else f"{name}: {expected!r} and {real!r}"
 
 
 def _kind(value: Any) -> str:
@@ -131,45 +131,45 @@ class Reader:
             self._run(example.code)
             return
         kind, answer = example.answer
-        shown = self._with_own(answer)
+        expected = self._with_own(answer)
         if kind == "json":
-            self._answers_json(example.code, json.loads(shown))
+            self._answers_json(example.code, json.loads(expected))
             return
         out = self._run(example.code)
-        pairs = _STATUS_AND_JSON.findall(shown)
+        pairs = _STATUS_AND_JSON.findall(expected)
         if not pairs:
-            assert out.strip() == shown.strip()
+            assert out.strip() == expected.strip()
             return
         for (status, body), line in zip(pairs, out.splitlines(), strict=True):
             assert line[:3] == status, line
             self._same(json.loads(body), json.loads(line[4:]))
 
-    def _answers_json(self, code: str, shown: dict[str, Any]) -> None:
-        if shown.get("status") == "needs-review":
-            looked_at(self._world, shown["id"], "needs-review", minutes=5)
+    def _answers_json(self, code: str, expected: dict[str, Any]) -> None:
+        if expected.get("status") == "needs-review":
+            looked_at(self._world, expected["id"], "needs-review", minutes=5)
         if "--data" in code or "--request" in code:
-            self._same(shown, json.loads(self._run(code)))
+            self._same(expected, json.loads(self._run(code)))
             return
         # A page shows what is read in the end: a report that is ready, a run that has begun.
         real: dict[str, Any] = {}
 
-        def as_shown() -> bool:
+        def as_documented() -> bool:
             real.clear()
             real.update(json.loads(self._run(code)))
-            return difference(shown, real) is None
+            return difference(expected, real) is None
 
         with contextlib.suppress(AssertionError):
-            eventually(as_shown, 10)
-        self._same(shown, real)
+            eventually(as_documented, 10)
+        self._same(expected, real)
 
-    def _same(self, shown: dict[str, Any], real: dict[str, Any]) -> None:
-        assert difference(shown, real) is None, real
-        if isinstance(shown.get("id"), str):
-            self._own[shown["id"]] = real["id"]
+    def _same(self, expected: dict[str, Any], real: dict[str, Any]) -> None:
+        assert difference(expected, real) is None, real
+        if isinstance(expected.get("id"), str):
+            self._own[expected["id"]] = real["id"]
 
     def _with_own(self, text: str) -> str:
-        for shown, own in self._own.items():
-            text = text.replace(shown, own)
+        for expected, own in self._own.items():
+            text = text.replace(expected, own)
         return text
 
     def _run(self, code: str) -> str:
@@ -222,7 +222,7 @@ def test_the_pages_have_examples() -> None:
 
 
 @pytest.mark.parametrize(
-    ("shown", "real"),
+    ("expected", "real"),
     [
         ({"status": 400}, {"status": 404}),
         ({"status": "ready"}, {"status": "pending"}),
@@ -237,5 +237,5 @@ def test_the_pages_have_examples() -> None:
     ],
     ids=str,
 )
-def test_what_matters_is_told_apart(shown: Any, real: Any) -> None:
-    assert difference(shown, real) is not None
+def test_relevant_differences_are_found(expected: Any, real: Any) -> None:
+    assert difference(expected, real) is not None

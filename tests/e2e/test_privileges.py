@@ -28,7 +28,7 @@ SECRETS = {
     "accounts' secrets": "secretsmanager:GetSecretValue",
 }
 ACCOUNT = {"accounts' secrets": "secretsmanager:GetSecretValue"}
-# Whoever speaks to a PAC: is the secret one that was rejected, and whom to tell of it.
+# Functions that call a PAC: check for a rejected secret, and publish a rejection.
 PAC = {"CredentialRejectionsTable": "dynamodb:Query dynamodb:UpdateItem", "Bus": "events:PutEvents"}
 TAKES = "sqs:ReceiveMessage sqs:DeleteMessage sqs:GetQueueAttributes"
 
@@ -155,8 +155,10 @@ def rights(table: dict[str, str]) -> set[Right]:
 # ==============================================================================
 
 ELSEWHERE = "timbres/other"
-# A function that tells what it finds in its environment.
-TELLS = "import os\n\ndef handler(event, context):\n    return [os.environ[n] for n in event]\n"
+# A function that returns its environment.
+RETURNS_ENVIRONMENT = (
+    "import os\n\ndef handler(event, context):\n    return [os.environ[n] for n in event]\n"
+)
 
 
 @dataclass(frozen=True)
@@ -172,7 +174,7 @@ class Deployed:
 
 
 class Clients:
-    """One client a service, as whoever `become` named last: to make them anew takes longer."""
+    """One client per service, with the keys that `become` set last: new clients take longer."""
 
     def __init__(self, stack: Stack) -> None:
         self._session = Session(stack.endpoint_url, stack.keys["admin"])
@@ -231,14 +233,14 @@ def deployed(stack: Stack, clients: Clients) -> Deployed:
 
 @pytest.fixture(scope="module")
 def keys(stack: Stack, deployed: Deployed, clients: Clients) -> dict[str, Keys]:
-    """The keys that Lambda gives a function of each role, as such a function tells them."""
+    """The keys that Lambda gives a function of each role, as such a function returns them."""
     code = io.BytesIO()
     with zipfile.ZipFile(code, "w") as archive:
-        archive.writestr("tell.py", TELLS)
+        archive.writestr("tell.py", RETURNS_ENVIRONMENT)
     clients.become(stack.keys["admin"])
     iam, functions = clients["iam"], clients["lambda"]
-    wanted = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"]
-    told = {}
+    names = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"]
+    keys_by_role = {}
     for role in MAY:
         # A function of its own: one whose role is changed may keep the keys of the role before.
         functions.create_function(
@@ -248,10 +250,10 @@ def keys(stack: Stack, deployed: Deployed, clients: Clients) -> dict[str, Keys]:
             Role=iam.get_role(RoleName=deployed.names[role])["Role"]["Arn"],
             Code={"ZipFile": code.getvalue()},
         )
-        answer = functions.invoke(FunctionName=f"as-{role}", Payload=json.dumps(wanted))
-        told[role] = Keys(*json.loads(answer["Payload"].read()))
+        answer = functions.invoke(FunctionName=f"as-{role}", Payload=json.dumps(names))
+        keys_by_role[role] = Keys(*json.loads(answer["Payload"].read()))
         functions.delete_function(FunctionName=f"as-{role}")
-    return told
+    return keys_by_role
 
 
 # ==============================================================================
@@ -495,7 +497,7 @@ def test_a_roles_policy_says_what_the_table_says(
     (policy,) = iam.list_role_policies(RoleName=name)["PolicyNames"]
     document = iam.get_role_policy(RoleName=name, PolicyName=policy)["PolicyDocument"]
 
-    said = {
+    messages = {
         (f"{action}{IN_TRANSACTION}" if "Condition" in statement else action, named(deployed, arn))
         for statement in document["Statement"]
         for action in many(statement["Action"])
@@ -511,7 +513,7 @@ def test_a_roles_policy_says_what_the_table_says(
             assert statement["Condition"]["ForAnyValue:StringEquals"] == operation
     assert {statement["Effect"] for statement in document["Statement"]} == {"Allow"}
     own = {role.removesuffix("Role") + "LogGroup": LOGS}
-    assert said == stated(SCHEDULER if role == "SchedulerRole" else MAY[role] | own)
+    assert messages == stated(SCHEDULER if role == "SchedulerRole" else MAY[role] | own)
 
 
 def named(deployed: Deployed, arn: str) -> str:
@@ -652,7 +654,7 @@ def invoked(
 
 READ = {"reader", "reporter", "contract_manager"}
 REPORT = {"reporter"}
-BUY = {"contract_manager"}
+CONTRACT = {"contract_manager"}
 # How a caller without the right is refused.
 REFUSALS = {
     "nobody": "access-denied",
@@ -665,14 +667,14 @@ ROUTES: dict[str, set[str]] = {
     "GET /accounts/{account}/balance": READ,
     "GET /accounts/{account}/stamps": READ,
     "GET /accounts/{account}/stamps/history": READ,
-    "PUT /accounts/{account}/issuers": BUY,
-    "DELETE /accounts/{account}/issuers": BUY,
+    "PUT /accounts/{account}/issuers": CONTRACT,
+    "DELETE /accounts/{account}/issuers": CONTRACT,
     "GET /runs": READ,
     "GET /runs/{id}": READ,
-    "POST /accounts/{account}/contracts": BUY,
+    "POST /accounts/{account}/contracts": CONTRACT,
     "GET /accounts/{account}/contracts": READ,
     "GET /accounts/{account}/contracts/{id}": READ,
-    "POST /accounts/{account}/contracts/{id}/settlement": BUY,
+    "POST /accounts/{account}/contracts/{id}/settlement": CONTRACT,
     "POST /accounts/{account}/reports": REPORT,
     "GET /accounts/{account}/reports": REPORT,
     "GET /accounts/{account}/reports/{id}": REPORT,
@@ -683,7 +685,7 @@ ROUTES: dict[str, set[str]] = {
 
 @pytest.fixture(scope="module")
 def callers(stack: Stack) -> Iterator[Stack]:
-    """The stack, with two callers more: one AWS does not know, one with half of a buyer's key."""
+    """The stack with two more callers: unknown keys, and a key with a wrong secret."""
     stack.keys["stranger"] = Keys("AKIA" + "0" * 16, "none")
     stack.keys["forger"] = Keys(stack.keys["contract_manager"].access_key_id, "none")
     yield stack

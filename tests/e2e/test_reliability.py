@@ -83,7 +83,7 @@ def test_a_function_that_is_killed_while_it_buys(world: LocalEnvironment) -> Non
 
     again = create_contract(world.stack, rfc, 60, "killed")
     assert (again.status_code, again.json()["id"]) == (201, listed[0]["id"])
-    assert [purchase["timbres"] for purchase in of_issuer(world, rfc)] == [10, 60]
+    assert [contract["timbres"] for contract in of_issuer(world, rfc)] == [10, 60]
     row = Row(KILLED, [seen], [NOTHING], ["the reconciler, within minutes"])
     agree(HEADING, row, ORDER, everywhere=True)
 
@@ -95,7 +95,7 @@ def test_a_table_that_may_not_be_used(world: LocalEnvironment) -> None:
     assert of_issuer(world, rfc) == []
 
     assert create_contract(world.stack, rfc, 60, "denied").status_code == 201
-    assert [purchase["timbres"] for purchase in of_issuer(world, rfc)] == [60]
+    assert [contract["timbres"] for contract in of_issuer(world, rfc)] == [60]
     row = Row(DENIED, [seen], [NOTHING], ["repeat the same request"])
     agree(HEADING, row, ORDER, everywhere=True)
 

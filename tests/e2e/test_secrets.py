@@ -159,7 +159,7 @@ def test_rotated_under_warm_functions_no_answer_is_an_error(accounts: Odd, first
 
 def test_every_fault_of_both_pacs(accounts: Odd) -> None:
     """Each fault meets each operation; the credentials are in whatever the PAC repeats."""
-    said = {
+    message = {
         accounts.factible: " ".join(_credentials(accounts, SF)),
         accounts.reachcore: " ".join(_credentials(accounts, RC)),
     }
@@ -176,7 +176,7 @@ def test_every_fault_of_both_pacs(accounts: Odd) -> None:
 
     def meet(operation: str) -> int:
         sandbox, work = jobs[operation]
-        faults = _faults(sandbox, operation, said[sandbox])
+        faults = _faults(sandbox, operation, message[sandbox])
         for fault in faults:
             sandbox.faults.put(parse_fault(fault, sandbox.rules))
             work()
@@ -200,35 +200,35 @@ def test_every_fault_of_both_pacs(accounts: Odd) -> None:
         sandbox, work = jobs[operation]
         fault = {"operation": operation, "fault": "code", "code": code}
         if operation == "getTimbres":
-            fault["mensaje"] = said[sandbox]
+            fault["mensaje"] = message[sandbox]
         sandbox.faults.put(parse_fault(fault, sandbox.rules))
         assert work().json()["code"] == "pac-credentials-rejected"
 
 
-def _faults(sandbox: FakePac, operation: str, said: str) -> list[dict[str, Any]]:
+def _faults(sandbox: FakePac, operation: str, message: str) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for kind in sorted(sandbox.rules.kinds[operation] - TOO_SLOW):
         fault: dict[str, Any] = {"operation": operation, "fault": kind.value}
         if operation == "getTimbres":
-            # A purchase counts, too, but another's stamps.
+            # A contract is followed by a count, too, but of another issuer.
             fault["rfc"] = RFC
         if kind is FaultKind.CODE:
             fault["code"] = "500"
             if sandbox.rules.soap:
-                fault |= {"code": "633", "mensaje": said}
+                fault |= {"code": "633", "mensaje": message}
         if kind is FaultKind.WRONG_SHAPE:
-            fault["reply"] = f"<p>{said}</p>"
+            fault["reply"] = f"<p>{message}</p>"
         if kind is FaultKind.REDIRECT:
             fault["location"] = "http://127.0.0.1:9/"
         found.append(fault)
     return found
 
 
-def test_no_credential_has_left(accounts: Odd, witness: OutputRecorder) -> None:
+def test_no_credential_has_left(accounts: Odd, recorder: OutputRecorder) -> None:
     """Runs over everything; what is planted shows that it would be found."""
     planted = odd()
     _plant(accounts.stack, planted)
-    credentials = witness.search()
+    credentials = recorder.search()
     missing = _credentials(accounts, SF, RC) - set(credentials.values())
     assert len(missing) == 0
     search = Search(credentials | {"planted": planted})
@@ -237,7 +237,7 @@ def test_no_credential_has_left(accounts: Odd, witness: OutputRecorder) -> None:
     sizes: dict[str, int] = {}
     mailed: list[str] = []
     stored: list[tuple[str, str]] = []
-    for where, content in witness.left():
+    for where, content in recorder.left():
         kind = where.partition(" ")[0]
         sizes[kind] = sizes.get(kind, 0) + len(content)
         if names := search.found(content):

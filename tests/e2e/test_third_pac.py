@@ -75,6 +75,6 @@ def test_the_demo_goes_through_it(
     monkeypatch.setattr(demo, "OUT", tmp_path)
     monkeypatch.setattr(demo, "ROOT", tmp_path.parent)
     demo.run(three, demo.Shell(shell_variables(three)))
-    shown = capsys.readouterr().out
-    assert "Get the stamps that each issuer has left (Libre)" in shown
+    output = capsys.readouterr().out
+    assert "Get the stamps that each issuer has left (Libre)" in output
     assert any(path.name.startswith(f"{ACCOUNT}-") for path in tmp_path.iterdir())

@@ -101,10 +101,10 @@ def _copy_of_an_item(value: Any) -> Any:
 
 
 def _stored(backend: DynamoDBBackend, step: dict[str, Any]) -> tuple[dict[Any, Any], Any, Any]:
-    """Return where moto stores what a step writes, its key there, and a copy of what there is."""
-    ((_, wanted),) = step.items()
-    table = backend.get_table(wanted["TableName"])
-    attributes = wanted.get("Key") or wanted["Item"]
+    """Return where moto stores what a step writes, its key there, and a copy of the stored item."""
+    ((_, request),) = step.items()
+    table = backend.get_table(request["TableName"])
+    attributes = request.get("Key") or request["Item"]
     line: dict[Any, Any] = table.items
     key = DynamoType(attributes[table.hash_key_attr])
     if table.range_key_attr is not None:

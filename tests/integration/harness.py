@@ -601,7 +601,7 @@ class FakeStack:
     _modules: dict[str, ModuleType] = field(default_factory=dict)
     cleanups: list[Callable[[], None]] = field(default_factory=list)
     _breaks: list[list[int]] = field(default_factory=list)
-    _told: int = 0
+    _mailed_events: int = 0
 
     # ------------------------------------------------------------------ the functions
 
@@ -778,8 +778,8 @@ class FakeStack:
         Returns the run's record, as far as it has come when no message is left.
         """
         due = due or self.clock()
-        wanted = {"scheduled_time": due.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")}
-        run_id = self.invoke("run", wanted)["id"]
+        payload = {"scheduled_time": due.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")}
+        run_id = self.invoke("run", payload)["id"]
         self.run_worker_until_idle(rounds)
         return dict(self.get(f"/runs/{run_id}").body)
 
@@ -865,25 +865,25 @@ class FakeStack:
         (rule,) = (one for one in template().triggers() if one.kind == "EventBridgeRule")
         pattern = rule.properties["Pattern"]
         assert pattern.keys() == {"source", "detail-type"}
-        for entry in self.published[self._told :]:
+        for entry in self.published[self._mailed_events :]:
             if (
                 entry["Source"] in pattern["source"]
                 and entry["DetailType"] in (pattern["detail-type"])
             ):
                 self.invoke(rule.function, bus_event(entry))
-        self._told = len(self.published)
+        self._mailed_events = len(self.published)
         topic = sns_backends[AWS_ACCOUNT][REGION].topics[self.stack.refs["MailTopic"]]
         return [f"{subject}\n\n{text}" for _, text, subject, *_ in topic.sent_notifications]
 
     def forget_events(self) -> None:
-        """Begin anew with no events, and none told in a mail."""
+        """Forget all events and mails."""
         self.published.clear()
-        self._told = 0
+        self._mailed_events = 0
 
     # --------------------------------------------------------------------- accounts
 
     def create_account(self, name: str, value: Any) -> None:
-        """Create an account's secret; a value that is no text becomes JSON."""
+        """Create an account's secret; a value that is not a text becomes JSON."""
         self.stack.client("secretsmanager").create_secret(
             Name=f"{self.stack.refs['SecretPrefix']}{name}",
             SecretString=value if isinstance(value, str) else json.dumps(value),
@@ -931,7 +931,7 @@ class FakeStack:
     # ------------------------------------------------------------------------ PACs
 
     def fault(self, operation: str, fault: str, **more: Any) -> None:
-        """Let an operation of a PAC fail, as the sandboxes' control endpoint would."""
+        """Inject a fault into a PAC's operation, as the fake PAC's control endpoint does."""
         sandbox: FakePac = (
             self.reachcore if operation in self.reachcore.rules.kinds else self.factible
         )
@@ -947,7 +947,7 @@ class FakeStack:
         ]
 
     def pac_contracts(self) -> list[tuple[str, int]]:
-        """Return what the PAC's books say was bought: RFC and stamps."""
+        """Return the contracts in the PAC's state: RFC and stamps."""
         (account,) = self.books.solucion_factible.as_json()["accounts"]
         return [(one["rfc"], one["timbres"]) for one in account["contracts"]]
 
@@ -1114,7 +1114,7 @@ def _function_of(method: str, path: str) -> str:
 
 @contextmanager
 def running_fake_stack(switches: dict[str, tuple[SwappableApp, str]]) -> Iterator[FakeStack]:
-    """Build a world on sandboxes that are served already; their memories begin anew.
+    """Build a fake stack on fake PACs that are already served; their state is reset.
 
     At its end, whatever left the functions is searched for credentials.
     """

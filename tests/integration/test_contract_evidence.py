@@ -8,11 +8,11 @@ import pytest
 from tests.integration.harness import MANAGER, RFC, RFC_N, SF, FakeStack, check_problem
 from tests.integration.test_unknown_contracts import (
     doubtful,
+    get_contract,
     limited,
     reconcile,
     sell_in_the_portal,
     settle,
-    shown,
 )
 
 SECOND = "otra-sf"
@@ -97,7 +97,7 @@ def test_contract_is_rejected_only_if_just_the_usage_changed(
     states = [reconcile(world, minutes=minutes) for minutes in (2, 10, 23)]
 
     assert states == [{"unknown": 1}, {"unknown": 1}, {state: 1}]
-    after = shown(world, contract)
+    after = get_contract(world, contract)
     assert (after["contracted_before"], after["used_before"]) == before
     if state == "needs-review":
         assert "contract-not-bought" not in str(after["error"])
@@ -114,7 +114,7 @@ def test_contract_that_replaces_an_expiring_one_of_its_size_needs_a_review(
     reconcile(world, minutes=2)
     assert reconcile(world, minutes=40) == {"needs-review": 1}
 
-    assert shown(world, contract)["history"][-1]["note"] == (
+    assert get_contract(world, contract)["history"][-1]["note"] == (
         "contracted 500, used 480, available 20 before; contracted 500, used 0, available 500 now"
     )
 
@@ -129,7 +129,7 @@ def test_contract_created_twice_by_the_pac_is_reported(world: FakeStack) -> None
 
     assert reconcile(world, minutes=2) == {"confirmed": 1}
 
-    contract = shown(world, response.body)
+    contract = get_contract(world, response.body)
     assert contract["status"] == "confirmed"
     assert contract["contracted_after"] == 2000
     assert "not 1,500" in contract["warning"]
@@ -153,7 +153,7 @@ def test_stamps_used_meanwhile_cause_no_warning(world: FakeStack) -> None:
     body = world.create_contract(stamps=500).body
     world.books.solucion_factible.consume(RFC, 100)
     reconcile(world, minutes=2)
-    after = shown(world, body)
+    after = get_contract(world, body)
     assert (after["contracted_after"], after["used_after"], after["warning"]) == (1500, 350, None)
 
 
@@ -220,7 +220,7 @@ def test_counts_of_another_login_are_not_used(world: FakeStack, contratados: int
     assert reconcile(world, minutes=40) == {"needs-review": 1}
 
     assert world.calls() == []
-    assert "another login" in shown(world, contract)["history"][-1]["note"]
+    assert "another login" in get_contract(world, contract)["history"][-1]["note"]
     assert settle(world, contract["id"], "confirmed", "The portal shows it").status == 200
 
 
@@ -230,7 +230,7 @@ def test_reconciliation_continues_after_a_new_password(world: FakeStack) -> None
     world.change_account(SF, world.secret(SF, password="una-nueva-contrasena"))
     world.reset_warm_functions()
     assert reconcile(world, minutes=2) == {"confirmed": 1}
-    assert shown(world, contract)["status"] == "confirmed"
+    assert get_contract(world, contract)["status"] == "confirmed"
 
 
 def test_login_changed_during_a_request_sends_no_contract(
@@ -269,7 +269,7 @@ def test_count_decides_whether_a_duplicate_was_created(
     assert response.body["error"]["code"] == "contract-duplicate"
     reconcile(world, minutes=2)
     reconcile(world, minutes=40)
-    assert shown(world, response.body)["status"] == state
+    assert get_contract(world, response.body)["status"] == state
 
 
 # ------------------------------------------------------------------------------ read lag
@@ -290,7 +290,7 @@ def test_next_contract_waits_until_the_count_includes_the_previous_one(world: Fa
     world.clock.forward(seconds=8)
     assert world.create_contract(stamps=500, key="pedido-2").status == 201
     assert world.pac_contracts() == [(RFC, 500)] * 2
-    assert shown(world, first.body)["contracted_after"] == 1500
+    assert get_contract(world, first.body)["contracted_after"] == 1500
 
 
 def test_lost_contract_is_not_confused_with_a_previous_one(world: FakeStack) -> None:
@@ -303,7 +303,7 @@ def test_lost_contract_is_not_confused_with_a_previous_one(world: FakeStack) -> 
     assert second.body["contracted_before"] == 1500
     reconcile(world, minutes=2)
     reconcile(world, minutes=40)
-    assert shown(world, second.body)["status"] == "rejected"
+    assert get_contract(world, second.body)["status"] == "rejected"
     assert world.pac_contracts() == [(RFC, 500)]
 
 
@@ -311,7 +311,7 @@ def test_count_during_the_read_lag_decides_nothing(world: FakeStack) -> None:
     contract = doubtful(world)
     sell_in_the_portal(world, RFC, 7)
     assert reconcile(world, seconds=50) == {}
-    assert shown(world, contract)["status"] == "unknown"
+    assert get_contract(world, contract)["status"] == "unknown"
 
 
 def test_another_issuer_of_the_login_does_not_wait(world: FakeStack) -> None:
@@ -414,7 +414,7 @@ def test_contracts_of_a_failing_account_do_not_delay_the_others(world: FakeStack
     states = reconcile(world, minutes=2)
 
     assert states == {"needs-review": len(rfcs), "confirmed": 1}
-    assert shown(world, contract)["status"] == "confirmed"
+    assert get_contract(world, contract)["status"] == "confirmed"
 
 
 # --------------------------------------------------------------------------- restored tables
@@ -472,4 +472,4 @@ def test_blank_reason_is_rejected(world: FakeStack) -> None:
     reconcile(world, minutes=2)
     response = settle(world, contract["id"], "confirmed", "ㅤ" * 20)
     check_problem(response, 400, "parameter-invalid", "reason")
-    assert MANAGER not in str(shown(world, contract)["history"][-1])
+    assert MANAGER not in str(get_contract(world, contract)["history"][-1])

@@ -149,7 +149,7 @@ def links(world: FakeStack) -> DownloadTokenRepository:
     )
 
 
-def test_a_use_of_a_ticket_counts_once(world: FakeStack) -> None:
+def test_a_use_of_a_token_counts_once(world: FakeStack) -> None:
     token = issue_token(world, store_report(world, b"a report"))
     lost = world.lose_response("dynamodb", "UpdateItem")
     for _ in range(2):
@@ -162,9 +162,7 @@ def test_a_use_of_a_ticket_counts_once(world: FakeStack) -> None:
 
 
 @pytest.mark.parametrize("after", [0, 1, 2])
-def test_revoked_tickets_are_counted_whichever_response_is_lost(
-    world: FakeStack, after: int
-) -> None:
+def test_revoked_tokens_are_counted_despite_lost_responses(world: FakeStack, after: int) -> None:
     report = store_report(world, b"a report")
     tokens = [issue_token(world, report) for _ in range(3)]
     lost = world.lose_response("dynamodb", "UpdateItem", after=after)
@@ -174,8 +172,8 @@ def test_revoked_tickets_are_counted_whichever_response_is_lost(
     assert {open_link(world, token).status for token in tokens} == {404}
 
 
-def test_a_ticket_that_another_has_revoked_is_not_counted(world: FakeStack) -> None:
-    """Both at the same moment: what tells the writes apart is not the time."""
+def test_a_token_revoked_by_another_request_is_not_counted(world: FakeStack) -> None:
+    """Both at the same moment: the time does not distinguish the writes."""
     report = store_report(world, b"a report")
     token = issue_token(world, report)
     assert links(world).revoke(RC, report.id, world.clock()) == 1

@@ -1,4 +1,4 @@
-"""The function that writes the mails: each event is told once, whatever comes twice or fails."""
+"""The mail function: each event is mailed once, despite duplicates and failures."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ def differing(world: FakeStack) -> None:
     books = world.books.reachcore
     balance = books.balance
 
-    def another_one_later(*asked: Any) -> Any:
-        found = balance(*asked)
+    def another_one_later(*args: Any) -> Any:
+        found = balance(*args)
         books.add_movements("Acme Timbrado", [Movement(date(2026, 10, 2), RFC)])
         return found
 
@@ -71,7 +71,7 @@ def differing(world: FakeStack) -> None:
         ready(world)
 
 
-def bought(world: FakeStack) -> None:
+def create_one_contract(world: FakeStack) -> None:
     world.create_contract()
 
 
@@ -87,7 +87,7 @@ def doubtful(world: FakeStack) -> None:
     world.create_contract()
 
 
-def not_bought(world: FakeStack) -> None:
+def not_created(world: FakeStack) -> None:
     doubtful(world)
     for _ in range(3):
         world.clock.forward(minutes=40)
@@ -109,10 +109,10 @@ EVENTS: dict[str, tuple[Callable[[FakeStack], None], str]] = {
     "Report Failed": (failed, "no ofrece el formato"),
     "Monthly Reports Completed": (monthly, "Todas las cuentas:"),
     "Statement Mismatch Detected": (differing, "no cuadra"),
-    "Contract Confirmed": (bought, "500 timbres"),
+    "Contract Confirmed": (create_one_contract, "500 timbres"),
     "Contract Count Mismatch Detected": (doubled, "no cuadra"),
     "Contract Outcome Unknown": (doubtful, "contrato en duda"),
-    "Contract Rejected": (not_bought, "no se creó"),
+    "Contract Rejected": (not_created, "no se creó"),
     "Contract Needs Review": (to_be_reviewed, "settlement"),
 }
 
@@ -192,7 +192,7 @@ def test_an_event_that_comes_twice_at_the_same_time_is_one_mail(world: FakeStack
     world.published.clear()
 
     def deliver(module: Any) -> None:
-        # Whoever comes second is told to try again, or finds it done.
+        # The second caller has to retry, or finds it done.
         try:
             module.handler(json.loads(json.dumps(event)), LambdaContext("mail", 29))
         except Exception:
@@ -218,7 +218,7 @@ def test_two_events_of_a_kind_are_two_mails(world: FakeStack) -> None:
     assert len(world.mails()) == 2
 
 
-def test_the_link_of_a_report_opens_the_version_that_the_mail_tells_of(world: FakeStack) -> None:
+def test_a_mailed_link_opens_the_version_in_the_mail(world: FakeStack) -> None:
     ready(world)
     (mail,) = world.mails()
     (event,) = world.events("Report Ready")
@@ -241,7 +241,7 @@ def test_a_link_is_good_as_long_as_the_mail_says(world: FakeStack) -> None:
     assert open_link(world, token).status == 404
 
 
-def test_a_ticket_is_in_its_mail_and_nowhere_else(world: FakeStack) -> None:
+def test_a_token_is_only_in_its_mail(world: FakeStack) -> None:
     ready(world)
     (mail,) = world.mails()
     download(world, links(mail)[0])

@@ -23,7 +23,7 @@ OWN = sorted(
 )
 
 
-def told(text: str) -> Emitted:
+def parse_emitted(text: str) -> Emitted:
     """Return each metric of a function's output, by name and dimensions, with its values."""
     found: Emitted = defaultdict(list)
     for line in map(json.loads, text.splitlines()):
@@ -56,8 +56,8 @@ def new_secret(world: FakeStack, **changes: str) -> None:
     world.reset_warm_functions()
 
 
-def purchases(world: FakeStack) -> None:
-    """One contract of each end: bought, refused, proved by the count, left to a person."""
+def contracts_of_each_outcome(world: FakeStack) -> None:
+    """One contract per outcome: confirmed, rejected, confirmed by count, in review."""
     assert world.create_contract().status == 201
     world.fault("agregarContrato", "code", code="630")
     assert world.create_contract().status == 409
@@ -97,17 +97,17 @@ def failures(world: FakeStack) -> None:
 
 @pytest.fixture(scope="module")
 def emitted(shared_world: FakeStack) -> Emitted:
-    """Everything that a few purchases, a run, two reports and some failures emit."""
+    """All metrics of a few contracts, a run, two reports and some failures."""
     world = shared_world
     # Tests before these have counted in this process, too.
     metrics.drain()
     with output() as out:
-        purchases(world)
+        contracts_of_each_outcome(world)
         world.add_issuers([RFC, RFC_N, "XYZ010203AB1"])
         world.run()
         reports(world)
         failures(world)
-    return told(out.getvalue())
+    return parse_emitted(out.getvalue())
 
 
 @pytest.mark.parametrize("metric", OWN, ids=str)
@@ -127,8 +127,8 @@ def test_a_metric_that_is_searched_is_emitted(
 
 
 def test_every_metric_emitted_is_on_the_dashboard(emitted: Emitted) -> None:
-    shown = {one.name for one in on_the_dashboard()} | {name for name, _ in searched()}
-    assert {name for name, _ in emitted} <= shown
+    displayed = {one.name for one in on_the_dashboard()} | {name for name, _ in searched()}
+    assert {name for name, _ in emitted} <= displayed
 
 
 def test_contracts_are_counted_by_what_became_of_them(emitted: Emitted) -> None:
@@ -162,7 +162,7 @@ def test_the_calls_of_a_pac_are_counted_and_timed(emitted: Emitted) -> None:
         assert min(seconds) >= 0
 
 
-def test_the_oldest_open_contract_is_told_at_every_start(
+def test_every_start_measures_the_oldest_open_contract(
     shared_stack: FakeStack, emitted: Emitted
 ) -> None:
     assert emitted
@@ -171,7 +171,7 @@ def test_the_oldest_open_contract_is_told_at_every_start(
     def minutes() -> list[float]:
         with output() as out:
             reconcile(shared_stack)
-        return own(told(out.getvalue()), "OldestUnresolvedContractAge")
+        return own(parse_emitted(out.getvalue()), "OldestUnresolvedContractAge")
 
     assert minutes() == [0]
     shared_stack.fault("agregarContrato", "cut-after")
@@ -198,18 +198,18 @@ def test_a_run_over_no_issuers_has_finished_too(shared_stack: FakeStack, emitted
     shared_stack.clock.forward(hours=24)
     with output() as out:
         assert shared_stack.run()["expected"] == 0
-    assert own(told(out.getvalue()), "RunsFinished") == [1]
+    assert own(parse_emitted(out.getvalue()), "RunsFinished") == [1]
     shared_stack.create_account(RC, shared_stack.secret(RC))
     shared_stack.reset_warm_functions()
 
 
-def test_reports_are_missing_from_the_2nd_on_until_the_run_has_told_of_them(
+def test_reports_are_missing_from_the_2nd_until_published(
     shared_stack: FakeStack, emitted: Emitted
 ) -> None:
     def missing() -> list[float]:
         with output() as out:
             shared_stack.invoke("report", {"close": "overdue"})
-        return own(told(out.getvalue()), "MonthlyReportsMissing")
+        return own(parse_emitted(out.getvalue()), "MonthlyReportsMissing")
 
     before = shared_stack.clock.at
     shared_stack.clock.at = before.replace(month=12, day=1, hour=23)

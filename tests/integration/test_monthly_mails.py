@@ -10,7 +10,7 @@ import pytest
 from botocore.awsrequest import AWSResponse
 from moto.core.botocore_stubber import MockRawResponse
 from tests.integration.harness import RC, FakeStack, check_problem, sqs_event, template
-from tests.integration.test_reports_api import ASKED, made, monthly, records
+from tests.integration.test_reports_api import REQUESTED, made, monthly, records
 
 from timbres.domain.download_token import download_token_hash
 
@@ -79,7 +79,7 @@ def test_reports_whose_workers_are_five_hours_late_are_mailed_together(world: Fa
 
     work(world)
 
-    assert links(world) == once(ASKED)
+    assert links(world) == once(REQUESTED)
     assert subjects(world) == [
         "Timbres: reportes de octubre de 2026, incompletos",
         "Timbres: reportes de octubre de 2026 que faltaban",
@@ -98,7 +98,7 @@ def test_late_failures_are_mailed_too(world: FakeStack) -> None:
     work(world)
 
     failed = (RC, "2026-10-statement-pdf-0001")
-    assert links(world) == once([one for one in ASKED if one != failed])
+    assert links(world) == once([one for one in REQUESTED if one != failed])
     (supplement,) = world.events("Monthly Reports Completed")[1:]
     assert (supplement["ready"], supplement["failed"]) == (13, 1)
     assert subjects(world)[-1] == "Timbres: reportes de octubre de 2026 que faltaban, incompletos"
@@ -115,10 +115,10 @@ def test_late_reports_do_not_wait_for_one_that_never_comes(world: FakeStack) -> 
 
     assert world.invoke("report", CLOSE) == {"closed": [RUN]}
     assert world.invoke("report", CLOSE) == {"closed": []}
-    assert links(world) == once(ASKED[:9])
+    assert links(world) == once(REQUESTED[:9])
 
     world.invoke("report_worker", sqs_event(arn, messages[9:]))
-    assert links(world) == once(ASKED)
+    assert links(world) == once(REQUESTED)
 
 
 # ---------------------------------------------------------------------- started again
@@ -146,7 +146,7 @@ def test_a_start_that_is_repeated_after_its_run_was_closed_mails_every_report(
     monthly(world)
     work(world)
 
-    assert links(world) == once(ASKED)
+    assert links(world) == once(REQUESTED)
 
 
 def test_a_start_that_broke_off_is_repeated_by_the_closing_schedule(world: FakeStack) -> None:
@@ -157,7 +157,7 @@ def test_a_start_that_broke_off_is_repeated_by_the_closing_schedule(world: FakeS
         world.invoke("report", CLOSE)
         work(world)
 
-    assert links(world) == once(ASKED)
+    assert links(world) == once(REQUESTED)
     assert len(records(world)) == 14
 
 
@@ -183,7 +183,7 @@ def test_a_start_that_is_repeated_mails_nothing_again(world: FakeStack, work_bet
     monthly(world)
     world.invoke("report", CLOSE)
 
-    assert links(world) == once(ASKED)
+    assert links(world) == once(REQUESTED)
     assert len(world.events("Monthly Reports Completed")) == 1
 
 
@@ -200,8 +200,8 @@ def test_an_account_that_a_repeated_start_adds_is_mailed_alone(world: FakeStack)
     monthly(world)
     work(world)
 
-    added = [("norte", report) for account, report in ASKED if account == RC]
-    assert links(world) == once([*ASKED, *added])
+    added = [("norte", report) for account, report in REQUESTED if account == RC]
+    assert links(world) == once([*REQUESTED, *added])
     assert [event["number"] for event in world.events("Monthly Reports Completed")] == [1, 2]
 
 
@@ -210,7 +210,7 @@ def test_a_run_of_another_day_leaves_pending_reports_to_their_own_run(world: Fak
     monthly(world, "2026-11-02T12:00:00Z")
     work(world)
 
-    assert links(world) == once(ASKED)
+    assert links(world) == once(REQUESTED)
     assert len(records(world)) == 14
 
 
@@ -221,7 +221,7 @@ def test_a_report_is_adopted_before_it_is_settled_or_not_at_all(world: FakeStack
     world.deliver()
     work(world)
 
-    assert links(world) == once(ASKED)
+    assert links(world) == once(REQUESTED)
     assert len(world.mails()) == 1
 
 
@@ -233,7 +233,7 @@ def test_a_person_s_report_that_was_settled_first_is_mailed_on_its_own(world: Fa
     work(world)
 
     anew = (RC, "2026-10-statement-csv-0002")
-    assert links(world) == once([*ASKED, anew])
+    assert links(world) == once([*REQUESTED, anew])
     assert len(records(world)) == 15
 
 
@@ -264,8 +264,8 @@ def test_each_report_of_a_run_is_mailed_once_though_a_response_is_lost(
     monthly(world)
     work(world)
 
-    asked = [one for one in ASKED if "-csv-" in one[1]]
-    assert links(world) == once(asked)
+    csv_reports = [one for one in REQUESTED if "-csv-" in one[1]]
+    assert links(world) == once(csv_reports)
     assert len(records(world)) == 4
 
 
@@ -275,7 +275,7 @@ def test_a_repeated_run_takes_over_a_report_though_the_response_is_lost(world: F
     monthly(world)
     work(world)
 
-    assert links(world) == once(ASKED)
+    assert links(world) == once(REQUESTED)
     assert len(records(world)) == 14
 
 

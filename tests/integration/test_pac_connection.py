@@ -107,15 +107,15 @@ def test_a_refused_port(operation: Operation, scheme: str) -> None:
 
 @every_act
 def test_a_host_that_no_one_knows(operation: Operation, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
+    resolved = []
 
     def resolve(host: str, *_args: Any, **_kwargs: Any) -> Any:
-        asked.append(host)
+        resolved.append(host)
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
     assert "pac.invalid" in unreachable(operation, "https://pac.invalid")
-    assert asked == ["pac.invalid"]
+    assert resolved == ["pac.invalid"]
 
 
 @pytest.mark.parametrize("host", ["a" * 64, "a..b", f"{'a' * 64}.example"])
@@ -147,7 +147,7 @@ def test_a_network_that_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @every_act
-def test_a_read_is_tried_again_where_there_is_time_and_a_purchase_is_not(
+def test_a_read_is_retried_within_the_deadline_and_a_contract_is_not(
     operation: Operation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tried = []

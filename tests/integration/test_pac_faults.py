@@ -1,4 +1,4 @@
-"""Everything a PAC can do wrong, as a caller of the API is told of it."""
+"""Every fault of a PAC, and the error that a caller of the API gets."""
 
 from __future__ import annotations
 
@@ -70,27 +70,27 @@ def test_the_tables_of_codes_are_whole() -> None:
 
 
 @pytest.mark.parametrize(
-    ("read", "said", "status", "code", "calls", "wait"),
+    ("read", "fault", "status", "code", "calls", "wait"),
     [(read, *row) for read, rows in SAYS.items() for row in rows],
 )
-def test_what_the_pac_says_is_told_in_its_own_words(
+def test_the_pac_message_is_returned_unchanged(
     shared_stack: FakeStack,
     read: Read,
-    said: str,
+    fault: str,
     status: int,
     code: str,
     calls: int,
     wait: str | None,
 ) -> None:
-    # SOAP's words are ours to choose; those of the REST sandbox are the documentation's.
+    # The fake SOAP PAC returns any text; the fake REST PAC those of its documentation.
     words = {"mensaje": "Algo\n pasó"} if read is STAMPS else {}
-    message = "Algo pasó" if read is STAMPS else ERRORS[said][1]
-    shared_stack.fault(read.operation, "code", code=said, times=-1, **words)
+    message = "Algo pasó" if read is STAMPS else ERRORS[fault][1]
+    shared_stack.fault(read.operation, "code", code=fault, times=-1, **words)
 
     answer = shared_stack.get(read.path, **read.query)
 
     body = check_problem(answer, status, code)
-    assert body["pac"] == {"name": read.pac, "code": said, "message": message}
+    assert body["pac"] == {"name": read.pac, "code": fault, "message": message}
     assert message in body["detail"]
     assert answer.headers.get("retry-after") == wait
     assert shared_stack.calls() == [read.operation] * calls
@@ -99,7 +99,7 @@ def test_what_the_pac_says_is_told_in_its_own_words(
 
 @pytest.mark.parametrize("body", ["empty", "html"])
 @pytest.mark.parametrize(
-    ("said", "status", "code"),
+    ("fault", "status", "code"),
     [
         ("400-001", 502, "pac-protocol-error"),
         ("401", 502, "pac-credentials-rejected"),
@@ -108,14 +108,14 @@ def test_what_the_pac_says_is_told_in_its_own_words(
     ],
 )
 def test_a_balances_error_without_its_documented_body(
-    shared_stack: FakeStack, said: str, status: int, code: str, body: str
+    shared_stack: FakeStack, fault: str, status: int, code: str, body: str
 ) -> None:
-    shared_stack.fault("saldos", "code", code=said, body=body, times=-1)
+    shared_stack.fault("saldos", "code", code=fault, body=body, times=-1)
 
-    told = check_problem(shared_stack.get(BALANCE.path, **BALANCE.query), status, code)
+    document = check_problem(shared_stack.get(BALANCE.path, **BALANCE.query), status, code)
 
-    assert told["pac"]["name"] == "reachcore"
-    assert told["pac"]["message"] is None
+    assert document["pac"]["name"] == "reachcore"
+    assert document["pac"]["message"] is None
 
 
 def test_an_issuer_that_the_pac_does_not_know(shared_stack: FakeStack) -> None:

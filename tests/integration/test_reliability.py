@@ -74,8 +74,8 @@ def words(answer: ApiResponse) -> str:
     """Return what an answer says in short: its status, and its code or the thing's state."""
     if answer.headers["content-type"].startswith("text/html") or not answer.text:
         return str(answer.status)
-    said = answer.body.get("code") or answer.body.get("status")
-    return f"{answer.status} `{said}`" if said else str(answer.status)
+    code = answer.body.get("code") or answer.body.get("status")
+    return f"{answer.status} `{code}`" if code else str(answer.status)
 
 
 # --------------------------------------------------------------------- what is asked for
@@ -97,7 +97,7 @@ def answered(scene: Scenario) -> dict[str, Any]:
 
 
 def new_secret(scene: Scenario) -> None:
-    """Give both accounts' secrets a new version, as whoever changes a password does."""
+    """Give both accounts' secrets a new version, as a changed password does."""
     for name in (RC, SF):
         scene.world.change_account(name, scene.world.secret(name))
     scene.notes.pop("seconds", None)
@@ -282,7 +282,7 @@ def workers(scene: Scenario) -> None:
         pass
 
 
-def asked_anew(scene: Scenario) -> None:
+def requested_again(scene: Scenario) -> None:
     ask(scene)
     workers(scene)
 
@@ -430,7 +430,7 @@ def revoke(scene: Scenario) -> str:
     return words(answer) + (f", revoked: {answer.body['revoked']}" if answer.status == 200 else "")
 
 
-def good_tickets(scene: Scenario) -> dict[str, Any]:
+def valid_tokens(scene: Scenario) -> dict[str, Any]:
     return {"good": sum("revoked_at" not in item for item in scene.items("DownloadTokensTable"))}
 
 
@@ -440,7 +440,7 @@ def token(scene: Scenario) -> str:
     return words(answer)
 
 
-def with_a_ticket(scene: Scenario) -> None:
+def with_a_token(scene: Scenario) -> None:
     scene.notes["ticket"] = issue_token(scene.world, store_report(scene.world, b"a report"))
 
 
@@ -543,8 +543,8 @@ MAKE = Operation(
     recovery_steps=[
         ("redelivery of the message", workers),
         ("the closing schedule", close_months),
-        unless_rejected("request the report again", asked_anew),
-        after_a_new_secret("request the report again", asked_anew),
+        unless_rejected("request the report again", requested_again),
+        after_a_new_secret("request the report again", requested_again),
     ],
 )
 MONTHLY = Operation(
@@ -640,14 +640,14 @@ REVOKE = Operation(
     ("dynamodb",),
     prepare=mailed_twice,
     execute=revoke,
-    observe=good_tickets,
+    observe=valid_tokens,
     crash_response=NO_ANSWER,
     recovery_steps=[("repeat the request", revoke)],
 )
-TICKET = Operation(
+TOKEN = Operation(
     "Download token",
     ("dynamodb",),
-    prepare=with_a_ticket,
+    prepare=with_a_token,
     execute=token,
     observe=answered,
     crash_response=NO_ANSWER,
@@ -671,7 +671,7 @@ OPERATIONS = (
     COUNT,
     CLOSE_RUN,
     MAIL,
-    TICKET,
+    TOKEN,
     REVOKE,
 )
 
@@ -689,13 +689,13 @@ def late(operation: str) -> Fault:
     return fault
 
 
-def away_at_the_purchase(scene: Scenario) -> None:
+def no_response_to_the_contract(scene: Scenario) -> None:
     """Refuse connections once the contract is marked as sent."""
     after_the_call("TransactWriteItems", 2, unreachable)(scene)
 
 
-def slow_purchase(scene: Scenario) -> None:
-    """Let the PAC take longer over a purchase than is waited for; it makes it all the same."""
+def slow_contract(scene: Scenario) -> None:
+    """Let the PAC respond to a contract after the timeout; it creates the contract."""
     patch = pytest.MonkeyPatch()
     patch.setattr(timbres.pacs.solucion_factible.client, "_CONTRACT_READ_SECONDS", 0.2)
     scene.world.fault("agregarContrato", "slow", seconds=0.3)
@@ -834,7 +834,7 @@ def of_aws() -> Iterator[Case]:
 
 
 def of_the_journal() -> Iterator[Case]:
-    """Yield what can end a purchase between two steps: the journal, or the function itself."""
+    """Yield the faults between two steps of a contract: the table's, or the function's end."""
     for write, step in (
         ("opens the contract", 0),
         ("marks the contract as sent", 1),
@@ -874,8 +874,8 @@ def _writings(calls: Sequence[Call]) -> list[int]:
     return found
 
 
-def of_a_pac(operation: Operation, name: str, asked: str, *which: str) -> Iterator[Case]:
-    for fails, faults in _PAC_FAULTS[asked].items():
+def of_a_pac(operation: Operation, name: str, request_name: str, *which: str) -> Iterator[Case]:
+    for fails, faults in _PAC_FAULTS[request_name].items():
         if not which or fails in which:
             yield Case(operation, f"{name} {fails}", faults)
 
@@ -889,12 +889,12 @@ BUSY = "returns 501 or 503"
 REJECTED = {"saldos": "rejects the API key (401)", "getTimbres": "rejects the password (601, 604)"}
 
 
-def _of_any(asked: str) -> dict[str, list[Fault]]:
+def _of_any(request_name: str) -> dict[str, list[Fault]]:
     return {
         AWAY: [unreachable],
-        CUT: [pac(asked, "cut-before"), pac(asked, "truncated")],
-        NONSENSE: [pac(asked, "html-200"), pac(asked, "wrong-shape")],
-        ERROR: [pac(asked, "code", code="500")],
+        CUT: [pac(request_name, "cut-before"), pac(request_name, "truncated")],
+        NONSENSE: [pac(request_name, "html-200"), pac(request_name, "wrong-shape")],
+        ERROR: [pac(request_name, "code", code="500")],
     }
 
 
@@ -918,7 +918,7 @@ _PAC_FAULTS: dict[str, dict[str, list[Fault]]] = {
 SOLD = {"processed": True}
 
 
-def purchase(fault: str, **more: Any) -> Fault:
+def contract_fault(fault: str, **more: Any) -> Fault:
     return pac("agregarContrato", fault, times=1, **more)
 
 
@@ -937,22 +937,22 @@ CASES = [
     *(
         Case(CONTRACT, f"at the contract request, {SF_NAME} {fails}", faults)
         for fails, faults in {
-            AWAY: [away_at_the_purchase],
+            AWAY: [no_response_to_the_contract],
             "creates the contract, and its response is cut, late or invalid": [
-                purchase("cut-after"),
-                purchase("truncated"),
-                slow_purchase,
-                purchase("html-200", **SOLD),
-                purchase("code", code="501", **SOLD),
+                contract_fault("cut-after"),
+                contract_fault("truncated"),
+                slow_contract,
+                contract_fault("html-200", **SOLD),
+                contract_fault("code", code="501", **SOLD),
             ],
             "does not create the contract, and its response is cut or invalid": [
-                purchase("cut-before"),
-                purchase("wrong-shape"),
-                purchase("code", code="500"),
+                contract_fault("cut-before"),
+                contract_fault("wrong-shape"),
+                contract_fault("code", code="500"),
             ],
-            "returns 503": [purchase("code", code="503")],
-            "returns 632": [purchase("code", code="632")],
-            REJECTED["getTimbres"]: [purchase("code", code=code) for code in ("601", "604")],
+            "returns 503": [contract_fault("code", code="503")],
+            "returns 632": [contract_fault("code", code="632")],
+            REJECTED["getTimbres"]: [contract_fault("code", code=code) for code in ("601", "604")],
         }.items()
     ),
     Case(
@@ -976,7 +976,7 @@ CASES = [
             (MONTHLY, START_TWICE),
             (START, START_TWICE),
             (MAIL, "the event is delivered twice"),
-            (TICKET, REQUEST_TWICE),
+            (TOKEN, REQUEST_TWICE),
         )
     ),
     Case(

@@ -36,14 +36,14 @@ PATH = f"/accounts/{RC}/reports"
 
 
 def served(world: FakeStack, form: str, month: str = "2026-10") -> bytes:
-    """Return the statement that the sandbox served last."""
+    """Return the statement that the fake PAC served last."""
     url = f"{world.urls['reachcore']}/_control/served/Acme%20Timbrado/{month}/{form}"
     return requests.get(url, timeout=5).content
 
 
-def made(world: FakeStack, *asked: Any) -> dict[str, Any]:
+def made(world: FakeStack, *args: Any) -> dict[str, Any]:
     """Ask for a report, have it made, and return it as it is read."""
-    report = world.request_report(*asked).body
+    report = world.request_report(*args).body
     assert world.deliver() == (1, 0)
     answer = world.get(f"/accounts/{report['account']}/reports/{report['id']}", redirect="false")
     assert answer.status == 200
@@ -61,7 +61,7 @@ def rows(content: bytes) -> list[list[str]]:
 # ---------------------------------------------------------------------------- asked for
 
 
-def test_a_report_asked_for_field_by_field(world: FakeStack) -> None:
+def test_report_request_fields(world: FakeStack) -> None:
     answer = world.request_report(RC, "2026-10", "statement", "pdf")
 
     assert answer.status == 202
@@ -91,7 +91,7 @@ def test_a_report_asked_for_field_by_field(world: FakeStack) -> None:
     assert json.loads(message["Body"]) == {"account": RC, "report": answer.body["id"]}
 
 
-def test_asked_for_again_while_pending_it_is_the_same(world: FakeStack) -> None:
+def test_a_pending_report_requested_again_is_the_same(world: FakeStack) -> None:
     first = world.request_report().body
     world.clock.forward(minutes=90)
 
@@ -103,14 +103,14 @@ def test_asked_for_again_while_pending_it_is_the_same(world: FakeStack) -> None:
     assert len(world.stack.items("ReportsTable")) == 1
 
 
-def test_a_report_whose_message_was_lost_is_asked_for_anew(world: FakeStack) -> None:
+def test_a_report_with_a_lost_message_is_requested_again(world: FakeStack) -> None:
     world.request_report()
     world.clock.forward(hours=5)
 
     assert world.request_report().body["id"] == "2026-10-statement-csv-0002"
 
 
-def test_asked_for_again_once_ready_it_is_the_next_version(world: FakeStack) -> None:
+def test_a_ready_report_requested_again_is_a_new_version(world: FakeStack) -> None:
     first = made(world)
     old = served(world, "csv")
     world.books.reachcore.add_movements("Acme Timbrado", [Movement(date(2026, 10, 31), RFC)])
@@ -129,7 +129,7 @@ def test_asked_for_again_once_ready_it_is_the_next_version(world: FakeStack) -> 
     assert urlsplit(first["url"]).path == urlsplit(second["url"]).path
 
 
-def test_while_pending_its_reader_is_told_to_come_back(world: FakeStack) -> None:
+def test_a_pending_report_has_retry_after(world: FakeStack) -> None:
     report = world.request_report().body
 
     answer = world.get(f"{PATH}/{report['id']}")
@@ -229,7 +229,7 @@ def section(table: list[list[str]], title: str) -> list[list[str]]:
     return table[begin:end]
 
 
-def test_consumption_of_a_pac_that_tells_movements(world: FakeStack) -> None:
+def test_consumption_from_movements(world: FakeStack) -> None:
     world.books.reachcore.add_movements(
         "Acme Timbrado",
         [
@@ -282,9 +282,9 @@ def test_a_month_before_that_the_pac_does_not_tell_is_not_zero(
 ) -> None:
     balance = world.books.reachcore.balance
 
-    def then_nothing_more(*asked: Any) -> Any:
+    def then_nothing_more(*args: Any) -> Any:
         world.fault("saldos", "code", code="400-002", times=-1)
-        return balance(*asked)
+        return balance(*args)
 
     monkeypatch.setattr(world.books.reachcore, "balance", then_nothing_more)
 
@@ -312,7 +312,7 @@ def october(world: FakeStack) -> None:
     )
 
 
-def test_consumption_of_a_pac_that_tells_counts_is_made_of_the_nights(world: FakeStack) -> None:
+def test_consumption_from_daily_counts(world: FakeStack) -> None:
     october(world)
     world.add_issuers(["AAA010101AAA"])
     world.get(f"/accounts/{SF}/stamps", rfc=RFC)
@@ -345,9 +345,9 @@ def test_a_month_without_counts_is_no_zero(world: FakeStack, form: str) -> None:
     body = made(world, SF, "2026-10", "consumption", form)
 
     assert (body["status"], body["rows"]) == ("ready", 0)
-    shown = text_of(form, world.download(body["url"]).content)
-    assert "no hay conteos de ese mes" in shown
-    assert "sin dato" in shown
+    content = text_of(form, world.download(body["url"]).content)
+    assert "no hay conteos de ese mes" in content
+    assert "sin dato" in content
 
 
 def text_of(form: str, content: bytes) -> str:
@@ -375,20 +375,20 @@ def test_every_format_of_every_account_together(world: FakeStack, form: str) -> 
     download = world.download(body["url"])
     assert download.headers["content-type"] == MEDIA_TYPES[form]
     assert hashlib.sha256(download.content).hexdigest() == body["sha256"]
-    shown = text_of(form, download.content)
+    content = text_of(form, download.content)
     for fact in (RC, SF, "Reachcore", "Solución Factible", "octubre de 2026"):
-        assert fact in shown, fact
-    assert {f"{total}", f"{total:,}"} & set(re.findall(r"[0-9][0-9,]*", shown))
-    # What was bought stands in the month it was bought in, with who bought it.
-    bought = text_of(form, world.download(current["url"]).content)
-    assert contract["id"][:12] in bought
-    assert "compras" in bought
-    assert contract["id"][:12] not in shown
+        assert fact in content, fact
+    assert {f"{total}", f"{total:,}"} & set(re.findall(r"[0-9][0-9,]*", content))
+    # A contract is in the report of its month, with the caller.
+    current_content = text_of(form, world.download(current["url"]).content)
+    assert contract["id"][:12] in current_content
+    assert "compras" in current_content
+    assert contract["id"][:12] not in content
 
 
 def test_all_has_consumption_only(world: FakeStack) -> None:
-    told = check_problem(world.request_report("all"), 422, "operation-unsupported", "account")
-    assert "consumption" in told["detail"]
+    document = check_problem(world.request_report("all"), 422, "operation-unsupported", "account")
+    assert "consumption" in document["detail"]
 
 
 def test_all_is_read_and_listed_like_an_account_and_is_none(world: FakeStack) -> None:
@@ -499,8 +499,8 @@ def test_a_statement_that_disagrees_with_the_balance_is_kept_and_logged(
 ) -> None:
     balance = world.books.reachcore.balance
 
-    def another_one_later(*asked: Any) -> Any:
-        found = balance(*asked)
+    def another_one_later(*args: Any) -> Any:
+        found = balance(*args)
         world.books.reachcore.add_movements("Acme Timbrado", [Movement(date(2026, 10, 2), RFC)])
         return found
 
@@ -658,9 +658,9 @@ def test_a_failure_that_lasts_is_the_report_s_end_at_the_third_time(world: FakeS
             "message": "Error de la plataforma Reachcore",
         },
     }
-    told = check_problem(world.get(f"{PATH}/{report['id']}"), 409, "report-failed")
-    assert told["report"] == body
-    assert "Error de la plataforma Reachcore" in told["detail"]
+    document = check_problem(world.get(f"{PATH}/{report['id']}"), 409, "report-failed")
+    assert document["report"] == body
+    assert "Error de la plataforma Reachcore" in document["detail"]
     (event,) = world.events("Report Failed")
     assert (event["id"], event["error"]) == (report["id"], body["error"])
     (mail,) = world.mails()
@@ -669,7 +669,7 @@ def test_a_failure_that_lasts_is_the_report_s_end_at_the_third_time(world: FakeS
         assert fact in mail
 
 
-def test_once_failed_it_can_be_asked_for_again(world: FakeStack) -> None:
+def test_a_failed_report_can_be_requested_again(world: FakeStack) -> None:
     world.fault("csv", "code", code="400-003")
     world.request_report()
     world.deliver()
@@ -733,7 +733,7 @@ def test_an_account_that_is_gone_when_its_report_is_made(world: FakeStack) -> No
     assert (event["id"], event["error"]["code"]) == (report["id"], "account-unknown")
 
 
-def test_a_failure_whose_event_is_not_taken_is_told_at_the_next_try(world: FakeStack) -> None:
+def test_a_failure_event_that_failed_is_published_again(world: FakeStack) -> None:
     world.request_report()
     world.fault("csv", "code", code="400-003")
     world.break_aws("events", "PutEvents", "InternalException", 500)
@@ -756,7 +756,7 @@ def test_a_bucket_that_refuses_to_the_end(world: FakeStack) -> None:
     assert event["error"]["code"] == "internal-error"
 
 
-def test_aws_failing_while_a_report_is_asked_for(world: FakeStack) -> None:
+def test_aws_fails_while_a_report_is_requested(world: FakeStack) -> None:
     world.break_aws("sqs", "SendMessage", "ServiceUnavailable", 500)
 
     answer = world.request_report()
@@ -777,7 +777,7 @@ def monthly(world: FakeStack, due: str = FIRST, **more: Any) -> Any:
     return world.invoke("report", {"month": "previous", "scheduled_time": due, **more})
 
 
-ASKED = [
+REQUESTED = [
     *((RC, f"2026-10-statement-{form}-0001") for form in ("csv", "pdf")),
     *((RC, f"2026-10-consumption-{form}-0001") for form in ("csv", "xlsx", "pdf", "html")),
     *((SF, f"2026-10-consumption-{form}-0001") for form in ("csv", "xlsx", "pdf", "html")),
@@ -795,7 +795,7 @@ def test_the_monthly_run_asks_for_every_report_of_every_account(world: FakeStack
 
     assert result == {
         "month": "2026-10",
-        "asked": [{"account": account, "id": report} for account, report in ASKED],
+        "asked": [{"account": account, "id": report} for account, report in REQUESTED],
         "failed": [],
     }
     assert world.deliver() == (14, 0)
@@ -806,7 +806,10 @@ def test_the_monthly_run_asks_for_every_report_of_every_account(world: FakeStack
     assert len(world.events("Report Ready")) == 14
     (event,) = world.events("Monthly Reports Completed")
     assert (event["ready"], event["failed"], event["accounts_failed"]) == (14, 0, {})
-    assert [(one["account"], one["id"]) for one in event["reports"]] == [*ASKED[-4:], *ASKED[:-4]]
+    assert [(one["account"], one["id"]) for one in event["reports"]] == [
+        *REQUESTED[-4:],
+        *REQUESTED[:-4],
+    ]
 
 
 def test_the_monthly_run_brings_the_formats_of_its_parameter(world: FakeStack) -> None:
@@ -820,7 +823,7 @@ def test_the_monthly_run_brings_the_formats_of_its_parameter(world: FakeStack) -
     ]
 
 
-def test_the_monthly_run_twice_doubles_nothing_even_if_a_person_asked_between(
+def test_a_repeated_monthly_run_duplicates_nothing(
     world: FakeStack,
 ) -> None:
     first = monthly(world)
@@ -845,7 +848,7 @@ def test_a_report_that_a_person_waits_for_is_the_monthly_run_s_too(world: FakeSt
     assert len(world.events("Monthly Reports Completed")) == 1
 
 
-def test_the_run_s_end_tells_which_reports_failed_and_why(world: FakeStack) -> None:
+def test_the_completed_run_lists_failed_reports_with_reasons(world: FakeStack) -> None:
     world.create_account("acme-broken", "no JSON")
     world.fault("pdf", "code", code="400-003", times=-1)
     monthly(world)
@@ -860,7 +863,7 @@ def test_the_run_s_end_tells_which_reports_failed_and_why(world: FakeStack) -> N
     assert failed["error"]["code"] == "format-unsupported"
 
 
-def test_a_run_whose_last_report_never_comes_is_told_of_all_the_same(world: FakeStack) -> None:
+def test_a_run_with_a_lost_report_is_published(world: FakeStack) -> None:
     monthly(world)
     (lost, *others) = world.receive()
     world.invoke("report_worker", sqs_event(world.stack.arns["ReportsQueue"], others))
@@ -878,7 +881,7 @@ def test_a_run_whose_last_report_never_comes_is_told_of_all_the_same(world: Fake
     assert pending["id"] == json.loads(lost["Body"])["report"]
 
 
-def test_an_end_that_is_not_taken_is_told_at_the_next_try(world: FakeStack) -> None:
+def test_a_completion_event_that_failed_is_published_again(world: FakeStack) -> None:
     monthly(world)
     world.break_aws("events", "PutEvents", "InternalException", 500, after=14)
     assert world.deliver() == (13, 1)

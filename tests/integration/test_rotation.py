@@ -41,7 +41,7 @@ def invoked(world: FakeStack) -> str:
     return WELL
 
 
-def purchase(world: FakeStack) -> str:
+def contract_status(world: FakeStack) -> str:
     before = len(world.pac_contracts())
     answer = world.create_contract(RFC, 7)
     assert len(world.pac_contracts()) - before == (answer.status == 201)
@@ -100,7 +100,7 @@ OPERATIONS = {
     "run-rc": Operation(RC, of_run(RC)),
     "stamps": Operation(SF, stamps),
     "stamps-invoked": Operation(SF, invoked),
-    "contract": Operation(SF, purchase),
+    "contract": Operation(SF, contract_status),
     "run-sf": Operation(SF, of_run(SF)),
     "reconciler": Operation(SF, reconciliation, lost_reply),
 }
@@ -184,7 +184,7 @@ def test_the_secret_is_changed_first(
     rotation.at_the_pac()
 
     assert operation.work(world) == WELL
-    # One sign-in found the old credentials out; nobody has to be told of it.
+    # One sign-in with the old credentials failed; nobody needs a notification.
     assert rejections(world) == 1
     assert world.events("Credentials Rejected") == []
 
@@ -246,7 +246,7 @@ def test_one_function_finds_out_for_all(shared_stack: FakeStack, now: Time, firs
 def test_a_wrong_new_password_is_signed_in_with_once_by_all(
     shared_stack: FakeStack, now: Time
 ) -> None:
-    works = [stamps, purchase, invoked, of_run(SF)]
+    works = [stamps, contract_status, invoked, of_run(SF)]
     good = Rotation(shared_stack, SF)
     good.at_the_pac()
     good.in_the_secret()
@@ -272,7 +272,7 @@ def test_a_process_with_the_secret_before_does_not_try_one_that_others_were_refu
     good = Rotation(shared_stack, SF)
     good.at_the_pac()
     good.in_the_secret()
-    assert stamps(shared_stack) == purchase(shared_stack) == WELL
+    assert stamps(shared_stack) == contract_status(shared_stack) == WELL
     shared_stack.factible.calls.clear()
     shared_stack.published.clear()
     Rotation(shared_stack, SF).at_the_pac()
@@ -281,7 +281,7 @@ def test_a_process_with_the_secret_before_does_not_try_one_that_others_were_refu
     # The first signs in with the old one, then with the new one; the second with none.
     assert stamps(shared_stack) == REJECTED
     assert rejections(shared_stack) == 2
-    assert purchase(shared_stack) == REJECTED
+    assert contract_status(shared_stack) == REJECTED
     assert rejections(shared_stack) == 2
     assert len(shared_stack.events("Credentials Rejected")) == 1
 
@@ -304,11 +304,11 @@ def test_a_password_changed_in_the_middle_of_a_run_costs_no_issuer(
     shared_stack.factible.calls.clear()
     next_one, counted, ask = Rotation(shared_stack, SF), itertools.count(), books.stamps
 
-    def then_the_password_changes(*asked: Any) -> Any:
+    def then_the_password_changes(*args: Any) -> Any:
         if next(counted) == 40:
             next_one.in_the_secret()
             next_one.at_the_pac()
-        return ask(*asked)
+        return ask(*args)
 
     monkeypatch.setattr(books, "stamps", then_the_password_changes)
     shared_stack.clock.forward(days=1)

@@ -75,7 +75,7 @@ def start(world: FakeStack) -> str:
     return str(world.invoke("run", {"scheduled_time": world.clock().isoformat()})["id"])
 
 
-def shown(world: FakeStack, run: str) -> dict[str, Any]:
+def get_run(world: FakeStack, run: str) -> dict[str, Any]:
     body: dict[str, Any] = world.get(f"/runs/{run}").body
     return body
 
@@ -84,7 +84,7 @@ def sums(run: dict[str, Any]) -> tuple[str, int, int, dict[str, int]]:
     return run["status"], run["expected"], run["done"], run["failed"]
 
 
-def asked(world: FakeStack) -> list[str]:
+def queried_rfcs(world: FakeStack) -> list[str]:
     """Return the RFCs that Solución Factible was asked for, in order."""
     return [call["rfc"] for call in world.factible.calls.as_json()]
 
@@ -154,12 +154,12 @@ def test_it_counts_every_issuer_of_every_account(world: FakeStack) -> None:
     assert kinds(world) == {"Daily Run Completed": 1, "Stamps Exhausted": 1}
 
 
-def test_what_it_tells_when_it_is_over(sf: FakeStack) -> None:
+def test_a_finished_run_publishes_its_record(sf: FakeStack) -> None:
     sf.add_issuers([RFC, EMPTY, STRANGERS[0]])
 
     run = sf.run()
 
-    (told,) = sf.events("Daily Run Completed")
+    (published,) = sf.events("Daily Run Completed")
     empty = {
         "account": SF,
         "rfc": EMPTY,
@@ -168,7 +168,7 @@ def test_what_it_tells_when_it_is_over(sf: FakeStack) -> None:
         "days_left": 0,
         "burn": None,
     }
-    assert told == {key: value for key, value in run.items() if key != "accounts"} | {
+    assert published == {key: value for key, value in run.items() if key != "accounts"} | {
         "accounts": [SF],
         "problems": {},
         "issuers": [empty],
@@ -254,12 +254,12 @@ def test_its_metrics(sf: FakeStack, capsys: pytest.CaptureFixture[str]) -> None:
 # --------------------------------------------------------------------- what comes twice
 
 
-def test_a_second_run_of_a_day_asks_for_nothing_again_and_tells_nothing_again(
+def test_a_second_run_of_a_day_repeats_no_call_and_no_event(
     world: FakeStack,
 ) -> None:
     world.add_issuers([RFC, RFC_N, EMPTY, STRANGERS[0]])
     world.run()
-    before, calls = kept(world), asked(world)
+    before, calls = kept(world), queried_rfcs(world)
     mails = world.mails()
     assert len(mails) == 1
     world.clock.forward(hours=3)
@@ -268,7 +268,7 @@ def test_a_second_run_of_a_day_asks_for_nothing_again_and_tells_nothing_again(
 
     assert sums(run) == ("finished", 7, 6, {"pac-rejected-request": 1})
     assert (run["low"], run["exhausted"]) == (0, 0)
-    assert asked(world) == [*calls, STRANGERS[0]]
+    assert queried_rfcs(world) == [*calls, STRANGERS[0]]
     after = kept(world)
     assert after["IssuersTable"] == before["IssuersTable"]
     assert after["SnapshotsTable"] == before["SnapshotsTable"]
@@ -291,7 +291,7 @@ def test_a_start_that_comes_twice(world: FakeStack, when: str) -> None:
     assert world.run(due) == run
     assert sums(run) == ("finished", 5, 5, {})
     assert world.calls() == calls
-    assert sorted(asked(world)) == [RFC, EMPTY]
+    assert sorted(queried_rfcs(world)) == [RFC, EMPTY]
     assert world.calls().count("saldos") == 1
     assert kinds(world) == events
     assert events["Daily Run Completed"] == 1
@@ -310,12 +310,12 @@ def test_a_start_that_breaks_off_is_gone_on_with(sf: FakeStack, pairs: None) -> 
     run = sf.run(due)
 
     assert sums(run) == ("finished", 30, 30, {})
-    assert sorted(asked(sf)) == rfcs
+    assert sorted(queried_rfcs(sf)) == rfcs
     assert kinds(sf) == {"Daily Run Completed": 1}
 
 
 def test_an_end_that_broke_off_is_made_up_for(sf: FakeStack) -> None:
-    # Nothing is left to be counted, only to be told.
+    # Every issuer is counted; only the event is missing.
     sf.break_aws("events", "PutEvents", "InternalException", 500)
     with pytest.raises(Exception, match="InternalException"):
         start(sf)
@@ -358,7 +358,7 @@ def test_a_start_repeated_after_an_import_counts_every_planned_issuer_once(
 
     planned = rfcs if operation in ("SendMessageBatch", "UpdateItem") else [*rfcs, bulk_rfc(new)]
     assert sums(run) == ("finished", len(planned), len(planned), {})
-    assert sorted(asked(sf)) == sorted(planned)
+    assert sorted(queried_rfcs(sf)) == sorted(planned)
     assert (sf.clock() - due).total_seconds() < 60
     assert kinds(sf) == {"Daily Run Completed": 1}
 
@@ -384,7 +384,7 @@ def test_two_starts_at_the_same_time_and_an_import_between(
     run = sf.run(due)
 
     assert sums(run) == ("finished", 6, 6, {})
-    assert sorted(asked(sf)) == [bulk_rfc(0), *rfcs]
+    assert sorted(queried_rfcs(sf)) == [bulk_rfc(0), *rfcs]
     assert kinds(sf) == {"Daily Run Completed": 1}
 
 
@@ -405,7 +405,7 @@ def test_a_message_that_arrives_twice_changes_nothing(world: FakeStack, how: str
     assert kept(world) == before
     assert world.published == published
     assert world.calls() == calls
-    assert sums(shown(world, run)) == ("finished", 6, 5, {"pac-rejected-request": 1})
+    assert sums(get_run(world, run)) == ("finished", 6, 5, {"pac-rejected-request": 1})
     assert len(world.mails()) == 1
 
 
@@ -418,8 +418,8 @@ def test_a_message_that_arrives_twice_while_it_is_retried_adds_nothing_twice(sf:
     results = [sf.invoke("run_worker", event)["batchItemFailures"] for _ in range(4)]
 
     assert [len(failures) for failures in results] == [1, 1, 0, 0]
-    assert sums(shown(sf, run)) == ("finished", 2, 2, {})
-    assert Counter(asked(sf)) == {RFC: 3, EMPTY: 1}
+    assert sums(get_run(sf, run)) == ("finished", 2, 2, {})
+    assert Counter(queried_rfcs(sf)) == {RFC: 3, EMPTY: 1}
     assert kinds(sf) == {"Stamps Exhausted": 1, "Daily Run Completed": 1}
 
 
@@ -445,10 +445,10 @@ def test_two_workers_with_the_same_message_at_the_same_time(
 
     assert sf.invoke("run_worker", event) == {"batchItemFailures": []}
 
-    assert sums(shown(sf, run)) == ("running", 4, 2, {"pac-rejected-request": 1})
+    assert sums(get_run(sf, run)) == ("running", 4, 2, {"pac-rejected-request": 1})
     sf.advance_to_delayed()
     sf.run_worker_until_idle()
-    assert sums(shown(sf, run)) == ("finished", 4, 3, {"pac-rejected-request": 1})
+    assert sums(get_run(sf, run)) == ("finished", 4, 3, {"pac-rejected-request": 1})
     assert kinds(sf)["Daily Run Completed"] == 1
     assert len(sf.mails()) == 1
 
@@ -493,19 +493,19 @@ def test_a_worker_that_breaks_off_loses_nothing_and_doubles_nothing(
     taken, returned = sf.run_worker_once()
     assert (taken, returned) == (0, 1)
     sf.restore_aws()
-    # Whoever was finishing the run and died is waited for.
+    # The lease of a finalizer that died has to expire.
     sf.clock.forward(minutes=11)
 
     sf.run_worker_until_idle()
 
-    assert sums(shown(sf, run)) == ("finished", 13, 13, {})
-    assert set(asked(sf)) == {*rfcs, EMPTY}
+    assert sums(get_run(sf, run)) == ("finished", 13, 13, {})
+    assert set(queried_rfcs(sf)) == {*rfcs, EMPTY}
     entries = [item["entry"] for item in sf.stack.items("SnapshotsTable")]
     assert len(entries) == len(set(entries)) == 13
     assert kinds(sf)["Daily Run Completed"] == 1
     (mail,) = sf.mails()
     assert mail.count(EMPTY) >= 1
-    assert shown(sf, run)["exhausted"] == 1
+    assert get_run(sf, run)["exhausted"] == 1
 
 
 class Killed(BaseException):
@@ -549,7 +549,7 @@ def test_a_worker_killed_at_publishing_or_storing_loses_no_event(
         assert {(event["rfc"], event["run"]) for event in events} == {(rfc, run)}
         # At least once: what was published and not stored is published again.
         assert len(events) <= 2
-    assert sums(shown(sf, run)) == ("finished", 3, 3, {})
+    assert sums(get_run(sf, run)) == ("finished", 3, 3, {})
     (mail,) = sf.mails()
     assert EMPTY in mail
     assert RFC_N in mail
@@ -562,14 +562,14 @@ def test_a_message_comes_again_though_its_delay_could_not_be_set(sf: FakeStack) 
     sf.break_aws("sqs", "ChangeMessageVisibility", "InternalError", 500)
     assert sf.run_worker_once() == (0, 1)
     sf.restore_aws()
-    assert sums(shown(sf, run)) == ("running", 2, 1, {})
+    assert sums(get_run(sf, run)) == ("running", 2, 1, {})
 
     # After the queue's own visibility timeout.
     assert 1790 < sf.advance_to_delayed() <= 1800
     assert sf.run_worker_once() == (1, 0)
 
-    assert sums(shown(sf, run)) == ("finished", 2, 2, {})
-    assert Counter(asked(sf)) == {RFC: 2, BUSY: 1}
+    assert sums(get_run(sf, run)) == ("finished", 2, 2, {})
+    assert Counter(queried_rfcs(sf)) == {RFC: 2, BUSY: 1}
 
 
 def test_a_worker_sends_nothing_to_the_queue_that_triggers_it(sf: FakeStack) -> None:
@@ -582,7 +582,7 @@ def test_a_worker_sends_nothing_to_the_queue_that_triggers_it(sf: FakeStack) -> 
 
     sf.run_worker_until_idle()
 
-    assert asked(sf).count(RFC) == 4
+    assert queried_rfcs(sf).count(RFC) == 4
     assert sent == []
 
 
@@ -607,7 +607,7 @@ def test_an_unexpected_error_is_retried_and_then_given_up(
         sf.advance_to_delayed()
 
     assert rounds == [(2, 1), (0, 1), (1, 0), (0, 0)]
-    assert sums(shown(sf, run)) == ("finished", 3, 2, {"internal-error": 1})
+    assert sums(get_run(sf, run)) == ("finished", 3, 2, {"internal-error": 1})
     assert kinds(sf)["Daily Run Completed"] == 1
     assert "ZeroDivisionError" in str(sf.log_lines_with("batch failed"))
     (dead,) = sf.receive("RunsDeadLetterQueue")
@@ -630,8 +630,8 @@ def test_issuers_of_a_batch_that_is_given_up_are_done_if_they_were_counted(
     monkeypatch.setattr(DailyCountRepository, "save", broken)
     sf.run_worker_until_idle()
 
-    assert sums(shown(sf, run)) == ("finished", 2, 1, {"internal-error": 1})
-    assert shown(sf, run)["exhausted"] == 1
+    assert sums(get_run(sf, run)) == ("finished", 2, 1, {"internal-error": 1})
+    assert get_run(sf, run)["exhausted"] == 1
     assert len(sf.mails()) == 1
 
 
@@ -649,7 +649,7 @@ def test_an_unexpected_error_after_hours_of_an_outage_is_retried_all_the_same(
     sf.restore_aws()
     sf.run_worker_until_idle()
 
-    assert sums(shown(sf, run)) == ("finished", 1, 1, {})
+    assert sums(get_run(sf, run)) == ("finished", 1, 1, {})
     assert sf.queued_messages("RunsDeadLetterQueue") == 0
 
 
@@ -672,7 +672,7 @@ def test_a_message_that_names_no_batch_is_put_aside_at_once(sf: FakeStack, body:
 
     assert sf.run_worker_once() == (2, 0)
 
-    assert sums(shown(sf, run)) == ("finished", 1, 1, {})
+    assert sums(get_run(sf, run)) == ("finished", 1, 1, {})
     assert [dead["Body"] for dead in sf.receive("RunsDeadLetterQueue")] == [body]
 
 
@@ -690,8 +690,8 @@ def test_an_issuer_that_times_out_is_retried_until_the_run_closes(sf: FakeStack)
 
     assert delays[:7] == [1, 2, 4, 8, 15, 15, 15]
     assert set(delays[7:]) == {15}
-    assert sums(shown(sf, run)) == ("finished", 3, 2, {"pac-timeout": 1})
-    assert Counter(asked(sf)) == {RFC: len(delays) + 1, RFC_N: 1, BUSY: 1}
+    assert sums(get_run(sf, run)) == ("finished", 3, 2, {"pac-timeout": 1})
+    assert Counter(queried_rfcs(sf)) == {RFC: len(delays) + 1, RFC_N: 1, BUSY: 1}
     # The last attempt is the last one that the run's duration has room for.
     assert MAX_DURATION - timedelta(minutes=16) < sf.clock() - begun < MAX_DURATION
     assert sf.close_overdue() == []
@@ -711,7 +711,7 @@ def test_an_outage_of_three_hours_is_counted_by_the_same_run(
     sf.factible.faults.clear()
     sf.run_worker_until_idle()
 
-    assert sums(shown(sf, run)) == ("finished", 5, 5, {})
+    assert sums(get_run(sf, run)) == ("finished", 5, 5, {})
     assert sf.clock() - begun < timedelta(hours=3, minutes=20)
     assert {item["entry"][11:] for item in sf.stack.items("SnapshotsTable")} == set(rfcs)
 
@@ -723,7 +723,7 @@ def test_what_passes_is_no_failure(sf: FakeStack, fault: str, code: str | None, 
     sf.fault("getTimbres", fault, rfc=RFC, times=times, **({"code": code} if code else {}))
 
     assert sums(sf.run()) == ("finished", 2, 2, {})
-    assert asked(sf).count(RFC) == times + 1
+    assert queried_rfcs(sf).count(RFC) == times + 1
 
 
 def test_time_that_runs_out_is_no_failure(sf: FakeStack) -> None:
@@ -734,11 +734,11 @@ def test_time_that_runs_out_is_no_failure(sf: FakeStack) -> None:
     for _ in range(5):
         assert sf.run_worker_once(seconds=17) == (0, 1)
         assert sf.advance_to_delayed()
-    assert asked(sf) == []
-    assert sums(shown(sf, run)) == ("running", 20, 0, {})
+    assert queried_rfcs(sf) == []
+    assert sums(get_run(sf, run)) == ("running", 20, 0, {})
     sf.run_worker_until_idle()
 
-    assert sums(shown(sf, run)) == ("finished", 20, 20, {})
+    assert sums(get_run(sf, run)) == ("finished", 20, 20, {})
 
 
 @pytest.mark.parametrize("code", ["501", "503"])
@@ -752,18 +752,18 @@ def test_a_pac_that_cannot_take_more_is_left_alone_until_the_next_attempt(
     run = sf.run()
 
     assert sums(run) == ("finished", 20, 20, {})
-    assert set(asked(sf)) == set(rfcs)
+    assert set(queried_rfcs(sf)) == set(rfcs)
     # One call at each attempt while it refuses.
-    assert len(asked(sf)) == 20 + times
+    assert len(queried_rfcs(sf)) == 20 + times
 
 
-def test_a_pac_that_fails_for_some_issuers_keeps_what_it_told_of_the_others(sf: FakeStack) -> None:
+def test_a_pac_failing_for_some_issuers_keeps_the_other_counts(sf: FakeStack) -> None:
     rfcs = many(sf, 24)
     for rfc in rfcs[8:16]:
         sf.fault("getTimbres", "code", code="500", rfc=rfc)
 
     assert sums(sf.run()) == ("finished", 24, 24, {})
-    assert Counter(asked(sf)) == {rfc: 2 if rfc in rfcs[8:16] else 1 for rfc in rfcs}
+    assert Counter(queried_rfcs(sf)) == {rfc: 2 if rfc in rfcs[8:16] else 1 for rfc in rfcs}
 
 
 @pytest.mark.parametrize("fault", [{"fault": "code", "code": "500"}, {"fault": "cut-before"}])
@@ -774,7 +774,7 @@ def test_an_outage_in_the_middle_of_a_batch_is_pressed_by_few_calls(
     begin = sf.factible.calls.begin
 
     def out_of_order_after(*call: Any) -> Any:
-        if len(asked(sf)) == 60:
+        if len(queried_rfcs(sf)) == 60:
             sf.fault("getTimbres", times=-1, **fault)
         return begin(*call)
 
@@ -784,7 +784,7 @@ def test_an_outage_in_the_middle_of_a_batch_is_pressed_by_few_calls(
     assert sf.run_worker_once() == (0, 1)
 
     # Ten failures in a row, and what the threads have on their way by then.
-    assert len(asked(sf)) <= 61 + 10 + 2 * 32
+    assert len(queried_rfcs(sf)) <= 61 + 10 + 2 * 32
 
 
 def test_issuers_that_always_fail_do_not_keep_others_from_being_reached(sf: FakeStack) -> None:
@@ -805,7 +805,7 @@ def test_an_outage_is_pressed_by_few_calls_and_ends_with_the_run(sf: FakeStack) 
 
     assert sums(run) == ("finished", 60, 0, {"pac-unavailable": 60})
     # Six hours of it are not sixty calls each time.
-    assert len(asked(sf)) < 40
+    assert len(queried_rfcs(sf)) < 40
     (mail,) = sf.mails()
     assert "60 emisores: el PAC no estaba disponible" in mail
 
@@ -818,7 +818,7 @@ def test_a_run_that_is_overdue_is_closed_with_what_it_has(sf: FakeStack, pairs: 
     first, second, late = sf.receive("RunsQueue")
     for message in (first, second):
         sf.invoke("run_worker", sqs_event(sf.stack.arns["RunsQueue"], [message]))
-    done = shown(sf, run)["done"]
+    done = get_run(sf, run)["done"]
     sf.clock.forward(hours=5, minutes=59)
     assert sf.close_overdue() == []
     sf.clock.forward(minutes=1)
@@ -826,14 +826,14 @@ def test_a_run_that_is_overdue_is_closed_with_what_it_has(sf: FakeStack, pairs: 
     (closed,) = sf.close_overdue()
 
     assert sums(closed) == ("finished", 5, done, {"not-reached": 5 - done})
-    (told,) = sf.events("Daily Run Completed")
-    assert told["failed"] == {"not-reached": 5 - done}
+    (published,) = sf.events("Daily Run Completed")
+    assert published["failed"] == {"not-reached": 5 - done}
     assert sf.close_overdue() == []
-    # What comes after the end adds nothing to a run that was told of, and asks for nothing.
-    record, calls = shown(sf, run), sf.calls()
+    # A late message adds nothing to a published run, and makes no call.
+    record, calls = get_run(sf, run), sf.calls()
     event = sqs_event(sf.stack.arns["RunsQueue"], [late])
     assert sf.invoke("run_worker", event) == {"batchItemFailures": []}
-    assert shown(sf, run) == record
+    assert get_run(sf, run) == record
     assert sf.calls() == calls
     assert kinds(sf)["Daily Run Completed"] == 1
 
@@ -842,10 +842,10 @@ def test_a_run_that_is_overdue_is_closed_with_what_it_has(sf: FakeStack, pairs: 
 
 
 def published_events(world: FakeStack) -> list[dict[str, Any]]:
-    """Check that each run was announced as it is stored, mailed once; return what was told."""
-    told = world.events("Daily Run Completed")
-    for one in told:
-        record = shown(world, one["id"])
+    """Check that each run was published as it is stored, and mailed once; return the events."""
+    published = world.events("Daily Run Completed")
+    for one in published:
+        record = get_run(world, one["id"])
         assert {name: record[name] for name in record if name != "accounts"} == {
             name: one[name] for name in record if name != "accounts"
         }
@@ -854,8 +854,8 @@ def published_events(world: FakeStack) -> list[dict[str, Any]]:
         lines = record["accounts"]
         assert one["done"] == sum(line["done"] for line in lines)
         assert one["expected"] == one["done"] + sum(one["failed"].values())
-    assert len({one["id"] for one in told}) == len(told)
-    return told
+    assert len({one["id"] for one in published}) == len(published)
+    return published
 
 
 def test_a_run_closed_in_the_middle_of_its_start_plans_nothing_more(sf: FakeStack) -> None:
@@ -875,7 +875,7 @@ def test_a_run_closed_in_the_middle_of_its_start_plans_nothing_more(sf: FakeStac
 
     assert sums(run) == sums(closed[0]) == ("finished", 0, 0, {})
     assert len(published_events(sf)) == 1
-    assert asked(sf) == []
+    assert queried_rfcs(sf) == []
 
 
 @pytest.mark.parametrize(
@@ -912,15 +912,15 @@ def test_a_run_closed_while_a_worker_counts_announces_what_is_stored(
     sf.run_worker_until_idle()
 
     assert closed
-    (told,) = published_events(sf)
-    assert (told["id"], told["exhausted"]) == (run, 0)
-    assert told["failed"].keys() == {"not-reached"}
-    # What the late worker counted is kept, and the next run tells of it.
+    (published,) = published_events(sf)
+    assert (published["id"], published["exhausted"]) == (run, 0)
+    assert published["failed"].keys() == {"not-reached"}
+    # The late worker's counts are stored, and the next run publishes their alerts.
     assert line(sf, EMPTY)["alert"] == "exhausted"
     sf.clock.forward(hours=18)
     sf.run()
-    _, next_told = published_events(sf)
-    assert [issuer["rfc"] for issuer in next_told["issuers"]] == [EMPTY]
+    _, next_published = published_events(sf)
+    assert [issuer["rfc"] for issuer in next_published["issuers"]] == [EMPTY]
     sf.clock.forward(days=1)
     sf.run()
     assert published_events(sf)[2]["issuers"] == []
@@ -951,7 +951,7 @@ def test_an_alert_of_a_worker_that_was_killed_is_mailed_though_the_run_was_close
     assert sf.calls() == calls
     sf.clock.forward(hours=18)
     sf.run()
-    assert [told["exhausted"] for told in published_events(sf)] == [0, 1]
+    assert [published["exhausted"] for published in published_events(sf)] == [0, 1]
     assert sum(f"{EMPTY} (cuenta" in mail for mail in sf.mails()) == 1
 
 
@@ -976,15 +976,15 @@ def test_an_end_that_was_killed_is_announced_as_it_is_stored(
     sf.clock.forward(hours=1)
     sf.close_overdue()
 
-    told = sf.events("Daily Run Completed")
-    assert {one["id"] for one in told} == {run}
+    published = sf.events("Daily Run Completed")
+    assert {one["id"] for one in published} == {run}
     # Published twice at most, and the same both times.
-    assert len(told) <= 2
-    assert told[0] == told[-1]
-    assert shown(sf, run)["status"] == "finished"
-    record = shown(sf, run)
+    assert len(published) <= 2
+    assert published[0] == published[-1]
+    assert get_run(sf, run)["status"] == "finished"
+    record = get_run(sf, run)
     assert {name: record[name] for name in record if name != "accounts"} == {
-        name: told[0][name] for name in record if name != "accounts"
+        name: published[0][name] for name in record if name != "accounts"
     }
     sf.clock.forward(hours=17)
     sf.run()
@@ -1011,7 +1011,7 @@ def test_two_ends_at_the_same_time_announce_the_same(
 
     first, second = sf.events("Daily Run Completed")
     assert first == second
-    record = shown(sf, run)
+    record = get_run(sf, run)
     assert (record["finished_at"], record["exhausted"]) == (first["finished_at"], 1)
     assert len(sf.mails()) == 1
 
@@ -1043,14 +1043,14 @@ def test_an_account_that_cannot_be_reached_waits_while_others_are_counted(sf: Fa
     sf.add_issuers([RFC, BUSY, EMPTY], account="acme-away")
     run = start(sf)
     assert sf.run_worker_once() == (1, 1)
-    accounts = {one["account"]: one for one in shown(sf, run)["accounts"]}
+    accounts = {one["account"]: one for one in get_run(sf, run)["accounts"]}
     assert (accounts[SF]["done"], accounts["acme-away"]["done"]) == (2, 0)
 
     sf.change_account("acme-away", sf.secret(SF))
     sf.reset_warm_functions()
     sf.run_worker_until_idle()
 
-    assert sums(shown(sf, run)) == ("finished", 5, 5, {})
+    assert sums(get_run(sf, run)) == ("finished", 5, 5, {})
 
 
 def test_an_account_that_stays_away_fails_by_reason(sf: FakeStack) -> None:
@@ -1095,8 +1095,8 @@ def test_rejected_credentials_are_one_sign_in_for_each_worker_in_flight(
             for thread in threads:
                 thread.join()
 
-    assert 1 <= len(asked(sf)) <= workers
-    assert sums(shown(sf, run)) == ("finished", 1_500, 0, {"pac-credentials-rejected": 1_500})
+    assert 1 <= len(queried_rfcs(sf)) <= workers
+    assert sums(get_run(sf, run)) == ("finished", 1_500, 0, {"pac-credentials-rejected": 1_500})
     assert kinds(sf) == {"Credentials Rejected": 1, "Daily Run Completed": 1}
     (mail,) = sf.mails()
     assert "rechazó las credenciales" in mail
@@ -1120,7 +1120,7 @@ def test_a_password_that_expires_in_the_middle(
     failed = 80 - run["done"]
     assert 0 < run["done"] <= 20
     assert sums(run)[::3] == ("finished", {"pac-credentials-rejected": failed})
-    assert len(asked(sf)) <= 20 + DEFAULT_CALLS_IN_FLIGHT
+    assert len(queried_rfcs(sf)) <= 20 + DEFAULT_CALLS_IN_FLIGHT
     assert len(sf.stack.items("SnapshotsTable")) == run["done"]
     assert kinds(sf) == {"Credentials Rejected": 1, "Daily Run Completed": 1}
 
@@ -1158,7 +1158,7 @@ def test_an_account_whose_secret_is_gone_since_the_start(sf: FakeStack) -> None:
     )
     sf.run_worker_until_idle()
 
-    assert sums(shown(sf, run)) == ("finished", 3, 1, {"account-unknown": 2})
+    assert sums(get_run(sf, run)) == ("finished", 3, 1, {"account-unknown": 2})
 
 
 @pytest.mark.parametrize("when", ["queued", "asked"])
@@ -1185,10 +1185,10 @@ def test_an_issuer_that_is_removed_during_a_run_does_not_come_back(
         monkeypatch.setattr(sf.books.solucion_factible, "stamps", removed_meanwhile)
     sf.run_worker_until_idle()
 
-    assert sums(shown(sf, run)) == ("finished", 2, 2, {})
+    assert sums(get_run(sf, run)) == ("finished", 2, 2, {})
     assert [one["rfc"] for one in sf.get(f"/accounts/{SF}/stamps").body["issuers"]] == [RFC]
     assert history(sf, BUSY) == []
-    assert asked(sf).count(BUSY) == (0 if when == "queued" else 1)
+    assert queried_rfcs(sf).count(BUSY) == (0 if when == "queued" else 1)
 
 
 # ------------------------------------------------------------------------ the call rate
@@ -1268,7 +1268,7 @@ def test_the_calls_a_second_hold_across_two_workers(
         for thread in threads:
             thread.join()
 
-    assert sorted(asked(sf)) == rfcs
+    assert sorted(queried_rfcs(sf)) == rfcs
     # Fourteen calls are three seconds' worth: not all of them begin within one.
     assert max(at) - min(at) > 1
     # A call may arrive in the second after the one that it was let go in.
@@ -1298,7 +1298,7 @@ def at_five(world: FakeStack, day: date) -> None:
     )
 
 
-def test_one_balance_tells_of_all_issuers(rc: FakeStack) -> None:
+def test_one_balance_contains_all_issuers(rc: FakeStack) -> None:
     rc.add_issuers([BUSY], account=RC)
 
     run = rc.run()
@@ -1335,11 +1335,11 @@ def test_a_month_s_end_is_a_day_like_others(rc: FakeStack) -> None:
 
     months = [call["month"] for call in rc.reachcore.calls.as_json()]
     assert months == ["2026-11"] * 6 + ["2026-12"] * 2
-    told = rc.get(
+    published = rc.get(
         f"/accounts/{RC}/stamps/history", rfc=RFC, **{"from": "2026-11-29", "to": "2026-12-02"}
     ).body["snapshots"]
-    assert [one["date"] for one in told] == [day.isoformat() for day in days]
-    assert [one["consumed"] for one in told] == [None, 3, 5, 7]
+    assert [one["date"] for one in published] == [day.isoformat() for day in days]
+    assert [one["consumed"] for one in published] == [None, 3, 5, 7]
     assert line(rc, RFC, RC)["burn_7"] == 5
 
 
@@ -1360,7 +1360,7 @@ def test_a_balance_that_takes_two_attempts_counts_each_issuer_once(
     assert 0 < len(rc.stack.items("SnapshotsTable")) < 13
     rc.run_worker_until_idle()
 
-    assert sums(shown(rc, run)) == ("finished", 13, 13, {})
+    assert sums(get_run(rc, run)) == ("finished", 13, 13, {})
     assert len(rc.stack.items("SnapshotsTable")) == 13
 
 
@@ -1386,8 +1386,8 @@ def test_a_balance_that_fails(
 
 
 def story(world: FakeStack, days: list[tuple[int, int]], rfc: str = BUSY) -> list[str | None]:
-    """Let an issuer have so many contracted and used on days in turn; return what was told."""
-    told: list[str | None] = []
+    """Set an issuer's contracted and used stamps day by day; return the published alerts."""
+    published: list[str | None] = []
     for contracted, used in days:
         world.books.solucion_factible.set_issuer(rfc, contratados=contracted, usados=used)
         before = len(world.events())
@@ -1396,14 +1396,14 @@ def story(world: FakeStack, days: list[tuple[int, int]], rfc: str = BUSY) -> lis
         events = world.published[before:]
         alerts = [e["DetailType"] for e in events if e["DetailType"] != "Daily Run Completed"]
         assert len(alerts) <= 1
-        told.append(alerts[0].removeprefix("Stamps ") if alerts else None)
+        published.append(alerts[0].removeprefix("Stamps ") if alerts else None)
         assert len(world.mails()) - mails == len(alerts)
         world.clock.forward(days=1)
-    return told
+    return published
 
 
 @pytest.mark.parametrize(
-    ("days", "told"),
+    ("days", "published"),
     [
         # Once for each crossing, and again after a refill.
         (
@@ -1413,32 +1413,32 @@ def story(world: FakeStack, days: list[tuple[int, int]], rfc: str = BUSY) -> lis
             ],
             [None, "Low", None, "Exhausted", None, None, None, "Low", None],
         ),
-        # A refill that is not enough changes nothing, and tells nothing.
+        # A contract that is too small changes nothing, and publishes nothing.
         ([(100, 70), (100, 100), (110, 100), (110, 110)], ["Low", "Exhausted", None, "Exhausted"]),
         # Exhausted at once.
         ([(100, 0), (100, 100), (300, 100), (300, 300)], [None, "Exhausted", None, "Exhausted"]),
     ],
 )
-def test_each_crossing_is_told_once(
-    sf: FakeStack, days: list[tuple[int, int]], told: list[str | None]
+def test_each_alert_is_published_once(
+    sf: FakeStack, days: list[tuple[int, int]], published: list[str | None]
 ) -> None:
     sf.change_account(SF, sf.secret(SF, low_stamps=50, low_days=0))
     sf.add_issuers([BUSY])
 
-    assert story(sf, days) == told
+    assert story(sf, days) == published
 
 
 @pytest.mark.parametrize(
-    ("account", "own", "told"),
+    ("account", "own", "published"),
     [(50, None, "Low"), (50, 10, None), (None, 50, "Low"), (10, 0, None), (None, None, None)],
 )
 def test_an_issuer_s_own_threshold_stands_before_the_account_s(
-    sf: FakeStack, account: int | None, own: int | None, told: str | None
+    sf: FakeStack, account: int | None, own: int | None, published: str | None
 ) -> None:
     sf.change_account(SF, sf.secret(SF, low_stamps=account))
     sf.call("issuers", "PUT", f"/accounts/{SF}/issuers", body=[{"rfc": BUSY, "low_stamps": own}])
 
-    assert story(sf, [(100, 70)]) == [told]
+    assert story(sf, [(100, 70)]) == [published]
 
 
 def test_few_days_left_are_low_without_any_threshold(sf: FakeStack) -> None:
@@ -1458,7 +1458,7 @@ def test_few_days_left_are_low_without_any_threshold(sf: FakeStack) -> None:
     assert (round(event["days_left"]), round(event["burn"])) == (6, 20)
 
 
-def test_a_live_count_between_two_runs_tells_nothing_and_takes_nothing_away(sf: FakeStack) -> None:
+def test_a_live_count_between_runs_publishes_and_clears_nothing(sf: FakeStack) -> None:
     sf.change_account(SF, sf.secret(SF, low_stamps=50))
     sf.add_issuers([BUSY])
     assert story(sf, [(100, 40)]) == [None]
@@ -1468,7 +1468,7 @@ def test_a_live_count_between_two_runs_tells_nothing_and_takes_nothing_away(sf: 
 
     assert story(sf, [(100, 60), (100, 61)]) == ["Low", None]
 
-    # A purchase lifts it at once; the next fall is told.
+    # A contract clears the alert at once; the next alert is published.
     sf.create_contract(BUSY, 100)
     assert line(sf, BUSY)["alert"] == "ok"
     assert story(sf, [(200, 160)]) == ["Low"]
@@ -1505,9 +1505,9 @@ def test_many_crossings_are_one_event_and_one_mail_that_fit(
     run = sf.run()
 
     assert (run["low"], len(sf.events("Stamps Low"))) == (45, 45)
-    (told,) = sf.events("Daily Run Completed")
-    assert told["low"] == 45
-    assert len(told["issuers"]) == 20
+    (published,) = sf.events("Daily Run Completed")
+    assert published["low"] == 45
+    assert len(published["issuers"]) == 20
     (mail,) = sf.mails()
     assert "45 emisores" in mail
     assert "25 más" in mail

@@ -35,7 +35,7 @@ from timbres.pacs.registry import create_client
 
 SERVICE = "http://utilerias.timbrado.ws.cfdi.solucionfactible.com"
 ENVELOPE = "http://schemas.xmlsoap.org/soap/envelope/"
-GET, BUY = "getTimbres", "agregarContrato"
+GET, CREATE = "getTimbres", "agregarContrato"
 Act = Callable[[PacClient], Any]
 
 
@@ -67,11 +67,13 @@ def count(client: PacClient, rfc: Rfc = RFC, seconds: float = 10) -> Stamps:
     return client.stamps(rfc, Deadline(seconds))
 
 
-def buy(client: PacClient, stamps: int = 500, rfc: Rfc = RFC, seconds: float = 10) -> Any:
+def create_contract(
+    client: PacClient, stamps: int = 500, rfc: Rfc = RFC, seconds: float = 10
+) -> Any:
     return client.create_contract(rfc, stamps, Deadline(seconds))
 
 
-def bought(pac: FakeSolucionFactible) -> list[tuple[str, int]]:
+def pac_contracts(pac: FakeSolucionFactible) -> list[tuple[str, int]]:
     return [(one["rfc"], one["timbres"]) for one in pac.state_json()["accounts"][0]["contracts"]]
 
 
@@ -138,7 +140,7 @@ def test_what_did_not_come_is_none_and_what_came_is_kept(
         assert count(client) == stamps
 
 
-@pytest.mark.parametrize("operation", [GET, BUY])
+@pytest.mark.parametrize("operation", [GET, CREATE])
 @pytest.mark.parametrize(
     ("fields", "says"),
     [
@@ -172,7 +174,7 @@ def test_a_result_that_is_not_as_documented(
 ) -> None:
     inject_fault(pac, operation, "wrong-shape", reply=reply(operation, fields))
     with expect_pac_error("pac-protocol-error") as errors:
-        count(client) if operation == GET else buy(client)
+        count(client) if operation == GET else create_contract(client)
     assert says in errors[0].detail
     assert errors[0].problem_type.may_have_taken_effect
     assert len(calls(pac)) == 1
@@ -197,12 +199,12 @@ def test_counts_that_are_not_as_documented(
     with expect_pac_error("pac-protocol-error") as errors:
         count(client)
     assert says in errors[0].detail
-    # What a purchase's reply says besides takes nothing from its 200.
-    inject_fault(pac, BUY, "wrong-shape", reply=reply(BUY, OK + fields))
-    assert buy(client).code == "200"
+    # Further fields of a contract's reply do not change its 200.
+    inject_fault(pac, CREATE, "wrong-shape", reply=reply(CREATE, OK + fields))
+    assert create_contract(client).code == "200"
 
 
-@pytest.mark.parametrize("operation", [GET, BUY])
+@pytest.mark.parametrize("operation", [GET, CREATE])
 @pytest.mark.parametrize(
     "content",
     [
@@ -233,49 +235,49 @@ def test_an_answer_that_is_no_such_reply(
 ) -> None:
     inject_fault(pac, operation, "wrong-shape", reply=content.replace(GET, operation))
     with expect_pac_error("pac-protocol-error") as errors:
-        count(client) if operation == GET else buy(client)
+        count(client) if operation == GET else create_contract(client)
     assert errors[0].problem_type.may_have_taken_effect
     assert len(calls(pac)) == 1
 
 
-@pytest.mark.parametrize(("operation", "other"), [(GET, BUY), (BUY, GET)])
+@pytest.mark.parametrize(("operation", "other"), [(GET, CREATE), (CREATE, GET)])
 def test_the_reply_to_another_operation_is_none(
     pac: FakeSolucionFactible, client: PacClient, operation: str, other: str
 ) -> None:
     inject_fault(pac, operation, "wrong-shape", reply=reply(other, OK + COUNTS))
     with expect_pac_error("pac-protocol-error") as errors:
-        count(client) if operation == GET else buy(client)
+        count(client) if operation == GET else create_contract(client)
     assert operation in errors[0].detail
 
 
-# ---------------------------------------------------------------------------- purchases
+# ---------------------------------------------------------------------------- contracts
 
 
 @pytest.mark.parametrize("rfc", [RFC, RFC_N, Rfc("NUE200229AB3")])
 @pytest.mark.parametrize("stamps", [1, 500, 1_000_000])
-def test_a_purchase_is_one_request(
+def test_a_contract_is_one_request(
     pac: FakeSolucionFactible, client: PacClient, rfc: Rfc, stamps: int
 ) -> None:
-    answer = buy(client, stamps, rfc)
+    answer = create_contract(client, stamps, rfc)
     assert (answer.code, answer.message) == (
         "200",
         "La transacción ha sido completada satisfactoriamente.",
     )
-    assert bought(pac) == [(rfc, stamps)]
-    assert [(call["operation"], call["timbres"]) for call in calls(pac)] == [(BUY, stamps)]
+    assert pac_contracts(pac) == [(rfc, stamps)]
+    assert [(call["operation"], call["timbres"]) for call in calls(pac)] == [(CREATE, stamps)]
 
 
 def test_a_confirmation_may_come_without_words(
     pac: FakeSolucionFactible, client: PacClient
 ) -> None:
     for words in ("", "<x:mensaje/>", '<x:mensaje xsi:nil="true"/>', "<x:mensaje> </x:mensaje>"):
-        inject_fault(pac, BUY, "wrong-shape", reply=reply(BUY, OK + words), times=1)
-        answer = buy(client)
+        inject_fault(pac, CREATE, "wrong-shape", reply=reply(CREATE, OK + words), times=1)
+        answer = create_contract(client)
         assert (answer.code, answer.message) == ("200", None)
 
 
 @pytest.mark.parametrize(("fault", "at_once"), [("slow", False), ("slow-after", True)])
-def test_a_purchase_is_not_waited_for_without_end(
+def test_a_contract_response_has_a_timeout(
     monkeypatch: pytest.MonkeyPatch,
     pac: FakeSolucionFactible,
     client: PacClient,
@@ -283,24 +285,24 @@ def test_a_purchase_is_not_waited_for_without_end(
     at_once: bool,
 ) -> None:
     monkeypatch.setattr("timbres.pacs.solucion_factible.client._CONTRACT_READ_SECONDS", 0.4)
-    inject_fault(pac, BUY, fault, seconds=1.2)
+    inject_fault(pac, CREATE, fault, seconds=1.2)
     with expect_pac_error("pac-timeout") as errors:
-        buy(client)
+        create_contract(client)
     assert errors[0].problem_type.may_have_taken_effect
-    assert bought(pac) == ([(RFC, 500)] if at_once else [])
+    assert pac_contracts(pac) == ([(RFC, 500)] if at_once else [])
     limit = time.monotonic() + 3
-    while not bought(pac):
+    while not pac_contracts(pac):
         assert time.monotonic() < limit
         time.sleep(0.02)
     assert len(calls(pac)) == 1
 
 
 @pytest.mark.parametrize("seconds", [-1, 0, 0.3, 3, 5.5])
-def test_no_purchase_begins_without_the_time_to_wait_for_it(
+def test_no_contract_is_sent_without_time_for_the_response(
     pac_server: PacServer, pac: FakeSolucionFactible, client: PacClient, seconds: float
 ) -> None:
     with pytest.raises(TimbresError) as caught:
-        buy(client, seconds=seconds)
+        create_contract(client, seconds=seconds)
     assert caught.value.problem_type.code == "out-of-time"
     assert not caught.value.problem_type.may_have_taken_effect
     assert pac_server.requests == []
@@ -313,7 +315,7 @@ def test_no_purchase_begins_without_the_time_to_wait_for_it(
     ("state", "code"),
     [("locked", "602"), ("expired", "603"), ("too-many-attempts", "604"), ("inactive", "605")],
 )
-@pytest.mark.parametrize("act", [count, buy])
+@pytest.mark.parametrize("act", [count, create_contract])
 def test_an_account_that_may_not_sign_in_is_called_once(
     pac: FakeSolucionFactible, client: PacClient, act: Act, state: str, code: str
 ) -> None:
@@ -324,22 +326,22 @@ def test_an_account_that_may_not_sign_in_is_called_once(
         act(client)
     assert errors[0].pac_code == code
     assert len(calls(pac)) == 1
-    assert bought(pac) == []
+    assert pac_contracts(pac) == []
 
 
 def test_a_denied_issuer(pac: FakeSolucionFactible, client: PacClient) -> None:
     pac._state.set_issuer(RFC, denied=True)
     with expect_pac_error("pac-permission-denied") as errors:
-        buy(client)
+        create_contract(client)
     assert status_code(errors[0].problem_type.code) == 403
     assert not errors[0].problem_type.may_have_taken_effect
-    assert bought(pac) == []
+    assert pac_contracts(pac) == []
 
 
 # -------------------------------------------------------------------------------- faults
 
 
-def test_the_words_of_a_soap_fault_are_told(pac: FakeSolucionFactible, client: PacClient) -> None:
+def test_the_text_of_a_soap_fault_is_returned(pac: FakeSolucionFactible, client: PacClient) -> None:
     inject_fault(pac, GET, "soap-fault")
     with expect_pac_error("pac-error") as errors:
         count(client)
@@ -375,7 +377,7 @@ def test_answers_that_are_no_soap(
     assert len(pac_server.requests) == attempts
     pac_server.serve_app(answering)
     with expect_pac_error(code) as errors:
-        buy(client)
+        create_contract(client)
     assert errors[0].problem_type.may_have_taken_effect == (status != 404)
     assert len(pac_server.requests) == 1
 
@@ -398,8 +400,8 @@ def test_the_requests_are_the_documented_ones(
 
     pac_server.serve_app(listening)
     count(client)
-    buy(client, 500)
-    for content, environ, operation in zip(bodies, pac_server.requests, (GET, BUY), strict=True):
+    create_contract(client, 500)
+    for content, environ, operation in zip(bodies, pac_server.requests, (GET, CREATE), strict=True):
         assert environ["REQUEST_METHOD"] == "POST"
         assert environ["PATH_INFO"] == PATHS[-1]
         assert environ["QUERY_STRING"] == ""
@@ -426,9 +428,9 @@ def test_the_live_wsdl_is_loaded_once_and_its_empty_address_ignored(
     pac: FakeSolucionFactible, live: PacClient
 ) -> None:
     assert count(live) == Stamps(1000, 250, 750)
-    assert buy(live).code == "200"
+    assert create_contract(live).code == "200"
     assert count(live).contracted == 1500
-    assert [call["operation"] for call in calls(pac)] == ["wsdl", GET, BUY, GET]
+    assert [call["operation"] for call in calls(pac)] == ["wsdl", GET, CREATE, GET]
 
 
 def test_credentials_go_where_the_account_says_whatever_the_wsdl_does(
@@ -467,8 +469,8 @@ def _wsdl(**changes: str) -> str:
     ids=["no getTimbres", "no agregarContrato", "SOAP 1.2 only", "empty", "HTML", "text", "half",
          "DTD"],
 )  # fmt: skip
-@pytest.mark.parametrize("act", [count, buy])
-def test_a_live_wsdl_without_the_operations_is_told(
+@pytest.mark.parametrize("act", [count, create_contract])
+def test_a_live_wsdl_without_the_operations_is_reported(
     pac: FakeSolucionFactible, live: PacClient, act: Act, wsdl: str
 ) -> None:
     inject_fault(pac, "wsdl", "wrong-shape", reply=wsdl)
@@ -488,25 +490,23 @@ def test_a_live_wsdl_without_the_operations_is_told(
         ("redirect", "pac-protocol-error", 1),
     ],
 )
-def test_without_the_live_wsdl_nothing_is_bought(
+def test_without_the_live_wsdl_no_contract_is_sent(
     pac: FakeSolucionFactible, live: PacClient, fault: str, code: str, attempts: int
 ) -> None:
     inject_fault(pac, "wsdl", fault)
     with expect_pac_error(code) as errors:
-        buy(live)
+        create_contract(live)
     assert [call["operation"] for call in calls(pac)] == ["wsdl"] * attempts
     assert not errors[0].problem_type.may_have_taken_effect
 
 
-def test_a_wsdl_that_is_not_there_is_told(pac_server: PacServer, live: PacClient) -> None:
+def test_a_missing_wsdl_is_reported(pac_server: PacServer, live: PacClient) -> None:
     pac_server.serve_app(FakeSolucionFactible(fake_state().solucion_factible))
     with expect_pac_error("pac-endpoint-not-found"):
         count(live)
 
 
-def test_a_wsdl_that_failed_once_is_asked_for_again(
-    pac: FakeSolucionFactible, live: PacClient
-) -> None:
+def test_a_failed_wsdl_is_loaded_again(pac: FakeSolucionFactible, live: PacClient) -> None:
     inject_fault(pac, "wsdl", "html-200", times=1)
     with expect_pac_error("pac-protocol-error"):
         count(live)
@@ -533,12 +533,12 @@ def test_a_wsdl_with_more_operations_and_bindings_serves(
     assert [call["operation"] for call in calls(pac)] == ["wsdl", GET]
 
 
-def test_a_slow_wsdl_ends_at_the_deadline_and_nothing_is_bought(
+def test_a_slow_wsdl_ends_at_the_deadline_and_sends_no_contract(
     monkeypatch: pytest.MonkeyPatch, pac: FakeSolucionFactible, live: PacClient
 ) -> None:
     monkeypatch.setattr("timbres.pacs.solucion_factible.client._MIN_CONTRACT_SECONDS", 0.6)
     inject_fault(pac, "wsdl", "slow", seconds=1.5)
     with expect_pac_error("pac-timeout") as errors:
-        buy(live, seconds=0.7)
+        create_contract(live, seconds=0.7)
     assert not errors[0].problem_type.may_have_taken_effect
-    assert calls(pac, BUY) == []
+    assert calls(pac, CREATE) == []

@@ -223,7 +223,7 @@ def test_a_schedule_counts_one_issuer_and_it_is_remembered(world: FakeStack) -> 
 
 
 @pytest.mark.parametrize(
-    ("wanted", "code"),
+    ("query", "code"),
     [
         ({"account": "acme-none", "rfc": RFC}, "account-unknown"),
         ({"account": RC, "rfc": RFC}, "operation-unsupported"),
@@ -233,8 +233,8 @@ def test_a_schedule_counts_one_issuer_and_it_is_remembered(world: FakeStack) -> 
     ],
 )
 def test_a_start_for_what_cannot_be_counted_raises(
-    world: FakeStack, wanted: dict[str, str], code: str
+    world: FakeStack, query: dict[str, str], code: str
 ) -> None:
     with pytest.raises(Exception, match=code):
-        world.invoke("stamp_count", wanted)
+        world.invoke("stamp_count", query)
     assert world.calls() == []

@@ -56,7 +56,7 @@ def secret(fake: LibreFake, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[st
         }
 
 
-def asked(world: FakeStack) -> list[tuple[str, str]]:
+def run_doctor(world: FakeStack) -> list[tuple[str, str]]:
     doctor = AccountChecks(
         world.stack.client, None, {"SecretPrefix": "timbres/accounts/"}, [ACCOUNT]
     )
@@ -146,7 +146,7 @@ def test_a_rejected_login_is_not_tried_again(
 
 def test_the_doctor_asks_it(world: FakeStack, secret: dict[str, Any], fake: LibreFake) -> None:
     world.create_account(ACCOUNT, secret)
-    findings = asked(world)
+    findings = run_doctor(world)
     assert any("libre, sandbox; low below" in words for _, words in findings)
     assert "unlimited" in findings[-1][1]
 

@@ -40,7 +40,7 @@ def doubtful(world: FakeStack, fault: str = "cut-after", **order: Any) -> dict[s
     return body
 
 
-def shown(world: FakeStack, contract: dict[str, Any]) -> dict[str, Any]:
+def get_contract(world: FakeStack, contract: dict[str, Any]) -> dict[str, Any]:
     body: dict[str, Any] = world.get(f"{PATH}/{contract['id']}").body
     return body
 
@@ -66,15 +66,15 @@ def sell_in_the_portal(world: FakeStack, rfc: str, stamps: int) -> None:
 def test_nothing_is_looked_at_before_it_is_due(world: FakeStack) -> None:
     contract = doubtful(world)
     assert reconcile(world, seconds=30) == {}
-    assert shown(world, contract)["status"] == "unknown"
+    assert get_contract(world, contract)["status"] == "unknown"
 
 
-def test_a_purchase_that_was_made_is_confirmed_and_told(world: FakeStack) -> None:
+def test_a_created_contract_is_confirmed_and_published(world: FakeStack) -> None:
     contract = doubtful(world, stamps=45)
 
     assert reconcile(world, minutes=2) == {"confirmed": 1}
 
-    after = shown(world, contract)
+    after = get_contract(world, contract)
     assert (after["status"], after["contracted_before"], after["contracted_after"]) == (
         "confirmed",
         1000,
@@ -94,23 +94,23 @@ def test_a_purchase_that_was_made_is_confirmed_and_told(world: FakeStack) -> Non
     assert reconcile(world, hours=1) == {}
 
 
-def test_a_purchase_that_was_not_made_is_rejected_after_the_settling_time(world: FakeStack) -> None:
+def test_a_contract_not_created_is_rejected_after_the_window(world: FakeStack) -> None:
     contract = doubtful(world, "cut-before", key="pedido-1")
 
     assert reconcile(world, minutes=2) == {"unknown": 1}
-    assert shown(world, contract)["attempts"] == 1
+    assert get_contract(world, contract)["attempts"] == 1
     assert reconcile(world, minutes=10) == {"unknown": 1}
     assert reconcile(world, minutes=20) == {"rejected": 1}
 
-    told = check_problem(world.create_contract(key="pedido-1"), 409, "contract-not-bought")
-    assert told["contract"] == {"id": contract["id"], "status": "rejected"}
+    document = check_problem(world.create_contract(key="pedido-1"), 409, "contract-not-bought")
+    assert document["contract"] == {"id": contract["id"], "status": "rejected"}
     assert world.create_contract(key="pedido-2").status == 201
     assert world.pac_contracts() == [(RFC, 500)]
     assert "Contract Rejected" in [event["DetailType"] for event in world.published]
     assert "no se creó" in "".join(world.mails())
 
 
-def test_what_somebody_else_bought_meanwhile_needs_a_review(world: FakeStack) -> None:
+def test_a_contract_of_somebody_else_meanwhile_needs_a_review(world: FakeStack) -> None:
     contract = doubtful(world)
     sell_in_the_portal(world, RFC, 7)
 
@@ -130,7 +130,7 @@ def test_a_pac_that_is_away_for_a_day_ends_in_a_review(world: FakeStack) -> None
     for _ in range(40):
         states += reconcile(world, hours=1)
     assert set(states) == {"unknown", "needs-review"}
-    after = shown(world, contract)
+    after = get_contract(world, contract)
     assert 20 < after["attempts"] < 40
     assert "503" in after["history"][-1]["note"]
 
@@ -155,7 +155,7 @@ def test_an_account_that_is_gone_leaves_its_contract_open(world: FakeStack) -> N
     world.change_account(SF, world.secret(SF))
     world.reset_warm_functions()
     assert reconcile(world, minutes=10) == {"confirmed": 1}
-    assert shown(world, contract)["status"] == "confirmed"
+    assert get_contract(world, contract)["status"] == "confirmed"
 
 
 def test_a_contract_whose_function_died_before_sending_is_withdrawn(world: FakeStack) -> None:
@@ -167,8 +167,8 @@ def test_a_contract_whose_function_died_before_sending_is_withdrawn(world: FakeS
 
     assert reconcile(world, minutes=3) == {"rejected": 1}
 
-    told = check_problem(world.create_contract(key="pedido-1"), 409, "contract-not-bought")
-    assert "never sent" in told["detail"]
+    document = check_problem(world.create_contract(key="pedido-1"), 409, "contract-not-bought")
+    assert "never sent" in document["detail"]
     assert world.pac_contracts() == []
     assert world.create_contract(key="pedido-2").status == 201
 
@@ -198,7 +198,7 @@ def test_a_person_settles_it_with_a_name_and_a_reason(
     answer = settle(world, under_review["id"], outcome, "The portal says so, folio 8841")
 
     assert (answer.status, answer.body["status"]) == (200, outcome)
-    line = shown(world, under_review)["history"][-1]
+    line = get_contract(world, under_review)["history"][-1]
     assert (line["by"], line["note"]) == (MANAGER, "The portal says so, folio 8841")
     assert world.create_contract(key="pedido-1").status == status
     assert world.create_contract(key="pedido-2").status == 201
@@ -228,7 +228,7 @@ def test_a_settlement_that_says_too_little(
 ) -> None:
     answer = settle(world, under_review["id"], outcome, reason)
     check_problem(answer, 400, "parameter-invalid", field)
-    assert shown(world, under_review)["status"] == "needs-review"
+    assert get_contract(world, under_review)["status"] == "needs-review"
 
 
 @pytest.mark.parametrize("fault", [None, "cut-after"])
@@ -236,7 +236,7 @@ def test_only_what_needs_a_review_is_settled_by_hand(world: FakeStack, fault: st
     contract = doubtful(world, fault) if fault else world.create_contract().body
     answer = settle(world, contract["id"], "rejected", "I would rather not have it")
     check_problem(answer, 409, "contract-not-under-review")
-    assert shown(world, contract)["status"] == contract["status"]
+    assert get_contract(world, contract)["status"] == contract["status"]
 
 
 # -------------------------------------------------------------------------------- the limits
@@ -247,7 +247,7 @@ def limited(world: FakeStack, **limits: int) -> None:
     world.reset_warm_functions()
 
 
-def test_a_contract_may_not_buy_more_than_the_account_allows(world: FakeStack) -> None:
+def test_a_contract_is_limited_by_the_account(world: FakeStack) -> None:
     limited(world, max_stamps_per_contract=500)
 
     answer = world.create_contract(stamps=501)
@@ -266,7 +266,7 @@ def test_a_limit_lowered_since_does_not_change_what_a_key_stands_for(world: Fake
     assert (again.status, again.body["id"]) == (201, first["id"])
 
 
-def test_a_day_may_not_buy_more_than_the_account_allows(world: FakeStack) -> None:
+def test_a_day_is_limited_by_the_account(world: FakeStack) -> None:
     limited(world, max_stamps_per_day=1000)
     assert world.create_contract(RFC, 600).status == 201
     calls = world.calls()
@@ -303,9 +303,9 @@ def test_orders_that_race_for_the_last_stamps_of_a_day(world: FakeStack) -> None
 
     # Below the routes: a process of Lambda has one request at a time.
     def order(contracts: ContractService, rfc: str) -> None:
-        wanted = ContractRequest(Rfc(rfc), 600, f"order-{rfc}", MANAGER)
+        request = ContractRequest(Rfc(rfc), 600, f"order-{rfc}", MANAGER)
         try:
-            contract, _ = contracts.create(SF, wanted, Deadline(25))
+            contract, _ = contracts.create(SF, request, Deadline(25))
             ends.append(contract.status)
         except TimbresError as error:
             ends.append(error.problem_type.code)

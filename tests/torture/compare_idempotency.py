@@ -2,8 +2,8 @@
 
 The decorator is Powertools' `idempotent_function`, set up as its documentation shows, around
 the same call to the same model of a PAC; the client repeats with the same key, as it should.
-Two ways to lose a reply: the connection is cut after the purchase took effect, and the
-function is killed between the purchase and the end of its handler.
+Two ways to lose a reply: the connection is cut after the contract took effect, and the
+function is killed between the contract and the end of its handler.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class _Context:
 
 
 def with_decorator(replies: int, way: str) -> int:
-    """Return how many of `replies` lost ones end in a second purchase, with the decorator."""
+    """Return how many of `replies` lost ones end in a second contract, with the decorator."""
     dynamodb = boto3.client("dynamodb")
     dynamodb.create_table(
         TableName="idempotency",
@@ -61,11 +61,11 @@ def with_decorator(replies: int, way: str) -> int:
         persistence_store=DynamoDBPersistenceLayer(table_name="idempotency"),
         config=config,
     )
-    def buy(*, key: str) -> str:
+    def create(*, key: str) -> str:
         pac.key = key
         return pac.create_contract(ISSUERS[0], _STAMPS, None).code
 
-    doubled = _doubled(replies, way, pac, points, lambda key: buy(key=key))
+    doubled = _doubled(replies, way, pac, points, lambda key: create(key=key))
     dynamodb.delete_table(TableName="idempotency")
     return doubled
 
@@ -97,7 +97,7 @@ def _doubled(
         if way == "cut":
             pac.fault = "cut-after"
         else:
-            points.arm(0, "after", _killed_at_the_purchase(points))
+            points.arm(0, "after", _kill_at_the_contract(points))
         with suppress(PacError, Killed):
             order(f"order-{n}")
         points.disarm()
@@ -108,7 +108,7 @@ def _doubled(
     return len(pac.created) - len(set(pac.created))
 
 
-def _killed_at_the_purchase(points: Points) -> Callable[[str], None]:
+def _kill_at_the_contract(points: Points) -> Callable[[str], None]:
     def kill(name: str) -> None:
         if name == "agregarContrato":
             raise Killed(name)

@@ -260,8 +260,8 @@ def journal_properties() -> dict[str, Any]:
     """The journal's keys and index as template.yaml has them."""
     template = yaml_parse((ROOT / "template.yaml").read_text(encoding="utf-8"))
     properties = template["Resources"]["ContractsTable"]["Properties"]
-    wanted = ("AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes", "BillingMode")
-    return {name: properties[name] for name in wanted}
+    names = ("AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes", "BillingMode")
+    return {name: properties[name] for name in names}
 
 
 class _Accounts:

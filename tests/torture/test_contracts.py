@@ -1,4 +1,4 @@
-"""Ten thousand ways for a purchase to go wrong (`make torture`); some of them in every run."""
+"""Ten thousand faulty contracts (`make torture`); some of them in every test run."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def build(tmp_path: Path) -> Path:
     for layer, name in ((first, "zeep-4.3.3"), (second, "reportlab-5.1.0")):
         (layer / f"{name}.dist-info").mkdir()
         (layer / f"{name}.dist-info" / "METADATA").write_text("Name: x\n", encoding="utf-8")
-    # A function's folder, which is no layer.
+    # A function's folder, not a layer.
     (tmp_path / "BalanceFunction").mkdir()
     (tmp_path / "BalanceFunction" / "app.py").touch()
     return tmp_path

@@ -121,16 +121,16 @@ def test_a_wsdl_that_says_the_same_otherwise_fits(live: str) -> None:
     ids=["an operation renamed", "parameters reordered", "a type changed", "a parameter renamed",
          "one more", "one more required", "SOAPAction", "style", "a reply's field renamed"],
 )  # fmt: skip
-def test_each_difference_of_a_wsdl_is_told(live: str, expected: list[tuple[str, str]]) -> None:
+def test_each_difference_of_a_wsdl_is_reported(live: str, expected: list[tuple[str, str]]) -> None:
     found = reads(live)
     assert found[: len(expected)] == expected
     # An rpc binding has its parameters elsewhere: more differs then.
     assert len(found) == len(expected) or "style" in found[0][0]
 
 
-def test_another_namespace_is_told_of_everything_in_it() -> None:
+def test_another_namespace_is_reported_for_every_element() -> None:
     other = NS.replace("utilerias.", "servicios.")
-    found = [said for said, _ in reads(WSDL.replace(NS, other))]
+    found = [text for text, _ in reads(WSDL.replace(NS, other))]
     assert (
         f"getTimbres: the request's element is {{{other}}}getTimbres, not {{{NS}}}getTimbres."
         in found
@@ -141,7 +141,7 @@ def test_another_namespace_is_told_of_everything_in_it() -> None:
     )
 
 
-def test_unqualified_parameters_are_told() -> None:
+def test_unqualified_parameters_are_reported() -> None:
     text = WSDL.replace(
         f'qualified"\n        targetNamespace="{NS}">', f'unqualified"\n targetNamespace="{NS}">'
     )
@@ -166,7 +166,7 @@ def test_unqualified_parameters_are_told() -> None:
     ],
     ids=["HTML", "nothing", "half of one", "DTD", "empty", "SOAP 1.2 only", "an import"],
 )  # fmt: skip
-def test_what_is_no_wsdl_is_told(live: str, why: str) -> None:
+def test_an_invalid_wsdl_is_reported(live: str, why: str) -> None:
     with pytest.raises(WsdlError, match=why):
         reads(live)
 
@@ -194,7 +194,7 @@ def test_python_is_3_11_or_later(found: tuple[int, ...], level: str) -> None:
     assert machine.check_python(found).level == level
 
 
-def test_a_full_disk_and_a_folder_that_cannot_be_written_to_are_told(tmp_path: Path) -> None:
+def test_a_full_disk_and_a_read_only_folder_are_reported(tmp_path: Path) -> None:
     assert machine.check_disk(1024**3).level == "ok"
     assert machine.check_disk(1024**3 - 1).level == "failed"
     (tmp_path / ".aws-sam").write_text("a file where make wants a folder")
@@ -269,7 +269,7 @@ def test_a_check_that_breaks_off_says_why_and_what_to_do(error: Exception, says:
         (-7200, "failed"),
     ],
 )
-def test_a_clock_that_is_off_is_told_before_aws_refuses_it(seconds: int, level: str) -> None:
+def test_a_wrong_clock_is_reported_before_aws_rejects_it(seconds: int, level: str) -> None:
     now = datetime(2026, 11, 21, 12, tzinfo=UTC)
     date = format_datetime(datetime.fromtimestamp(now.timestamp() + seconds, UTC), usegmt=True)
     assert cloud.check_clock(date, now).level == level

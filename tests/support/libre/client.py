@@ -53,8 +53,8 @@ class LibreClient(StampClient, ContractClient):
     def _ask(
         self, session: PacSession, path: str, question: dict[str, Any], deadline: Deadline
     ) -> dict[str, Any]:
-        asked = question | self._login
-        reply = post_json(session, f"{self._base}/{path}", asked, deadline, max_bytes=65536)
+        body = question | self._login
+        reply = post_json(session, f"{self._base}/{path}", body, deadline, max_bytes=65536)
         answer = read_object(PAC.name, reply)
         if answer.get("ok") is not True:
             raise error_from_code(PAC.name, ERRORS, None, read_text(PAC.name, answer, "error"))

@@ -33,11 +33,11 @@ class LibreFake(FakePac):
         return _refused(str(fault.code))
 
     def _operate(self, request: Request, operation: str) -> Response:
-        asked = request.get_json(force=True)
-        rfc, stamps = asked["rfc"], asked.get("stamps")
+        body = request.get_json(force=True)
+        rfc, stamps = body["rfc"], body.get("stamps")
 
         def process(_fault: Fault | None, _work: Fault | None) -> Reply:
-            if not self._login.items() <= asked.items():
+            if not self._login.items() <= body.items():
                 return _refused("login")
             total, used = self._issuers.get(rfc, (0, 0))
             if operation == "contracts":

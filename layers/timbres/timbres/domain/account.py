@@ -87,7 +87,7 @@ class Account:
     ``low_stamps`` and the two maxima are numbers of stamps. An issuer with stamps for less than
     ``low_days`` days is low. ``calls_per_second`` limits the calls of a run, ``calls_in_flight``
     the concurrent calls of a process. ``endpoint`` is the base address in the environment
-    ``sandbox``, None in the others. ``version`` is the secret's. The repr has no credentials.
+    ``sandbox``, None otherwise. ``version`` is the secret's. The repr has no credentials.
     """
 
     name: str
