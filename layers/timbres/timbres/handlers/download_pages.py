@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from functools import cache
 from importlib.resources import files
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 _TEMPLATES = files("timbres.handlers") / "templates"
 _STYLE = (_TEMPLATES / "download_page.css").read_text(encoding="utf-8")
@@ -27,13 +32,17 @@ def unavailable_page() -> str:
 
 
 def _render(name: str, **values: int) -> str:
+    return _environment().get_template(name).render(style=_STYLE, **values)
+
+
+@cache
+def _environment() -> Environment:
     # Most requests are redirects, and a cold start is faster without this import.
     from jinja2 import Environment, PackageLoader, StrictUndefined  # noqa: PLC0415 see above
 
-    environment = Environment(
+    return Environment(
         loader=PackageLoader("timbres.handlers"),
         autoescape=True,
         trim_blocks=True,
         undefined=StrictUndefined,
     )
-    return environment.get_template(name).render(style=_STYLE, **values)
