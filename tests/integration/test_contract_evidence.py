@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from tests.integration.harness import MANAGER, RFC, RFC_N, SF, FakeStack, check_problem
 from tests.integration.test_unknown_contracts import (
+    add_portal_stamps,
     doubtful,
     get_contract,
     limited,
     reconcile,
-    sell_in_the_portal,
     settle,
 )
 
@@ -309,7 +309,7 @@ def test_lost_contract_is_not_confused_with_a_previous_one(world: FakeStack) -> 
 
 def test_count_during_the_read_lag_decides_nothing(world: FakeStack) -> None:
     contract = doubtful(world)
-    sell_in_the_portal(world, RFC, 7)
+    add_portal_stamps(world, RFC, 7)
     assert reconcile(world, seconds=50) == {}
     assert get_contract(world, contract)["status"] == "unknown"
 
@@ -468,7 +468,7 @@ def test_filtered_list_stops_at_the_deadline_with_a_cursor(world: FakeStack) -> 
 
 def test_blank_reason_is_rejected(world: FakeStack) -> None:
     contract = doubtful(world)
-    sell_in_the_portal(world, RFC, 7)
+    add_portal_stamps(world, RFC, 7)
     reconcile(world, minutes=2)
     response = settle(world, contract["id"], "confirmed", "ㅤ" * 20)
     check_problem(response, 400, "parameter-invalid", "reason")

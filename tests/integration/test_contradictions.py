@@ -10,7 +10,7 @@ from local.fake_pacs.fake_data import CONSUMPTION, Movement
 from tests.integration.contradictions import contradict, contradict_in_the_statement
 from tests.integration.harness import RC, RFC, FakeStack
 from tests.integration.test_history_api import put_snapshots
-from tests.integration.test_reports_api import made, rows, section
+from tests.integration.test_reports_api import make_report, rows, section
 
 SF = "acme-sf"
 STATED = 171
@@ -86,7 +86,7 @@ def test_contradictory_previous_month_is_not_reported_as_zero(
 
     monkeypatch.setattr(world.books.reachcore, "balance", contradict_next)
 
-    body = made(world, RC, "2026-10", "consumption", "csv")
+    body = make_report(world, RC, "2026-10", "consumption", "csv")
 
     table = rows(world.download(body["url"]).content)
     assert table[6:8] == [["Mes anterior (timbres)", "sin dato"], ["Cambio", "sin dato"]]
@@ -106,7 +106,7 @@ def test_statement_differs_from_a_contradictory_balance(world: FakeStack) -> Non
     total = world.get(f"/accounts/{RC}/balance", month="2026-10").body["transactions"]
     contradict(world, total)
 
-    body = made(world)
+    body = make_report(world)
 
     assert body["status"] == "ready"
     assert body["differences"]["amount"] == [total, 0]
@@ -118,7 +118,7 @@ def test_other_movement_kinds_cause_no_statement_difference(world: FakeStack) ->
         "Acme Timbrado", [Movement(date(2026, 10, 2), RFC, "Cancelación", 2)]
     )
 
-    assert made(world)["differences"] == {}
+    assert make_report(world)["differences"] == {}
 
 
 @pytest.mark.parametrize("case", ["empty", "incomplete"])

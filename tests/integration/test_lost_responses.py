@@ -1,4 +1,4 @@
-"""Calls to AWS that take effect and whose response is lost: the SDK sends them again."""
+"""AWS applies a call and its response is lost: the SDK repeats the call."""
 
 from __future__ import annotations
 
@@ -26,28 +26,28 @@ from timbres.repositories.download_tokens import DownloadTokenRepository
 from timbres.repositories.dynamodb import serialize, transact_write
 from timbres.repositories.issuers import IssuerRepository
 
-# ------------------------------------------------------------------ what AWS makes of it
+# ----------------------------------------------------------------------------------- AWS
 
 FAILED = "ConditionalCheckFailedException"
 
 
-PAC_WORDS = {"name": "reachcore", "code": "401", "message": None}
+PAC_ERROR = {"name": "reachcore", "code": "401", "message": None}
 
 
-def secret(world: FakeStack) -> Any:
+def get_secret(world: FakeStack) -> Any:
     return session.client("secretsmanager").get_secret_value(SecretId=f"timbres/accounts/{RC}")
 
 
-def put_once(world: FakeStack, **more: Any) -> Any:
+def put_new_item(world: FakeStack, **options: Any) -> Any:
     return session.client("dynamodb").put_item(
         TableName=world.stack.refs["IssuersTable"],
         Item=serialize({"account": SF, "rfc": RFC}),
         ConditionExpression="attribute_not_exists(account)",
-        **more,
+        **options,
     )
 
 
-def transact(world: FakeStack) -> Any:
+def add_in_transaction(world: FakeStack) -> Any:
     update = {
         "TableName": world.stack.refs["IssuersTable"],
         "Key": serialize({"account": SF, "rfc": RFC}),
@@ -57,17 +57,17 @@ def transact(world: FakeStack) -> Any:
     return transact_write(session.client("dynamodb"), [{"Update": update}])
 
 
-def times_added(world: FakeStack) -> int:
+def count_additions(world: FakeStack) -> int:
     (item,) = world.stack.items("IssuersTable")
     return int(item.get("times", 1))
 
 
-def send(world: FakeStack) -> Any:
+def send_message(world: FakeStack) -> Any:
     url = world.stack.refs["ReportsQueue"]
     return session.client("sqs").send_message(QueueUrl=url, MessageBody="{}")
 
 
-def publish(world: FakeStack) -> Any:
+def publish_event(world: FakeStack) -> Any:
     entry = {"EventBusName": world.stack.refs["Bus"], "Source": "timbres", "DetailType": "Test"}
     return session.client("events").put_events(Entries=[entry | {"Detail": json.dumps({})}])
 
@@ -77,17 +77,17 @@ def put_object(world: FakeStack) -> Any:
     return session.client("s3").put_object(Bucket=bucket, Key="a", Body=b"report")
 
 
-def versions(world: FakeStack) -> int:
+def count_versions(world: FakeStack) -> int:
     bucket = world.stack.refs["ReportsBucket"]
     return len(world.stack.client("s3").list_object_versions(Bucket=bucket)["Versions"])
 
 
-def mail(world: FakeStack) -> Any:
+def publish_mail(world: FakeStack) -> Any:
     arn = world.stack.refs["MailTopic"]
     return session.client("sns").publish(TopicArn=arn, Subject="a", Message="b")
 
 
-def mails(world: FakeStack) -> int:
+def count_mails(world: FakeStack) -> int:
     topic = sns_backends[AWS_ACCOUNT][REGION].topics[world.stack.refs["MailTopic"]]
     return len(topic.sent_notifications)
 
@@ -95,17 +95,17 @@ def mails(world: FakeStack) -> int:
 @pytest.mark.parametrize(
     ("service", "operation", "call", "count", "effects"),
     [
-        ("secretsmanager", "GetSecretValue", secret, lambda _: 1, 1),
-        ("dynamodb", "PutItem", put_once, times_added, 1),
-        ("dynamodb", "TransactWriteItems", transact, times_added, 1),
-        ("sqs", "SendMessage", send, lambda world: world.queued_messages(), 2),
-        ("events", "PutEvents", publish, lambda world: len(world.published), 2),
-        ("s3", "PutObject", put_object, versions, 2),
-        ("sns", "Publish", mail, mails, 2),
+        ("secretsmanager", "GetSecretValue", get_secret, lambda _: 1, 1),
+        ("dynamodb", "PutItem", put_new_item, count_additions, 1),
+        ("dynamodb", "TransactWriteItems", add_in_transaction, count_additions, 1),
+        ("sqs", "SendMessage", send_message, lambda world: world.queued_messages(), 2),
+        ("events", "PutEvents", publish_event, lambda world: len(world.published), 2),
+        ("s3", "PutObject", put_object, count_versions, 2),
+        ("sns", "Publish", publish_mail, count_mails, 2),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_a_lost_response_is_what_aws_makes_of_it(
+def test_aws_applies_a_repeated_call_once_or_twice(
     world: FakeStack,
     service: str,
     operation: str,
@@ -122,28 +122,28 @@ def test_a_lost_response_is_what_aws_makes_of_it(
     assert count(world) == effects
 
 
-def test_a_conditional_write_then_fails_by_its_own_effect(world: FakeStack) -> None:
+def test_a_repeated_conditional_write_fails_because_of_its_own_effect(world: FakeStack) -> None:
     world.lose_response("dynamodb", "PutItem")
     with pytest.raises(ClientError, match=FAILED) as caught:
-        put_once(world, ReturnValuesOnConditionCheckFailure="ALL_OLD")
+        put_new_item(world, ReturnValuesOnConditionCheckFailure="ALL_OLD")
     response: Any = caught.value.response
     assert response["Item"] == serialize({"account": SF, "rfc": RFC})
 
 
-def test_another_transaction_is_applied_on_its_own(world: FakeStack) -> None:
+def test_a_second_transaction_is_applied_separately(world: FakeStack) -> None:
     world.lose_response("dynamodb", "TransactWriteItems")
-    assert transact(world) == transact(world) == set()
-    assert times_added(world) == 2
+    assert add_in_transaction(world) == add_in_transaction(world) == set()
+    assert count_additions(world) == 2
 
 
-# ------------------------------------------------------------------ what Timbres makes of it
+# ----------------------------------------------------------------------------------- Timbres
 
 
-def lists(world: FakeStack) -> IssuerRepository:
+def issuer_repository(world: FakeStack) -> IssuerRepository:
     return IssuerRepository(session.client("dynamodb"), world.stack.refs["IssuersTable"])
 
 
-def links(world: FakeStack) -> DownloadTokenRepository:
+def token_repository(world: FakeStack) -> DownloadTokenRepository:
     return DownloadTokenRepository(
         session.client("dynamodb"), world.stack.refs["DownloadTokensTable"]
     )
@@ -166,9 +166,9 @@ def test_revoked_tokens_are_counted_despite_lost_responses(world: FakeStack, aft
     report = store_report(world, b"a report")
     tokens = [issue_token(world, report) for _ in range(3)]
     lost = world.lose_response("dynamodb", "UpdateItem", after=after)
-    assert links(world).revoke(RC, report.id, world.clock()) == 3
+    assert token_repository(world).revoke(RC, report.id, world.clock()) == 3
     assert lost
-    assert links(world).revoke(RC, report.id, world.clock()) == 0
+    assert token_repository(world).revoke(RC, report.id, world.clock()) == 0
     assert {open_link(world, token).status for token in tokens} == {404}
 
 
@@ -176,8 +176,8 @@ def test_a_token_revoked_by_another_request_is_not_counted(world: FakeStack) -> 
     """Both at the same moment: the time does not distinguish the writes."""
     report = store_report(world, b"a report")
     token = issue_token(world, report)
-    assert links(world).revoke(RC, report.id, world.clock()) == 1
-    assert links(world).revoke(RC, report.id, world.clock()) == 0
+    assert token_repository(world).revoke(RC, report.id, world.clock()) == 1
+    assert token_repository(world).revoke(RC, report.id, world.clock()) == 0
     assert open_link(world, token).status == 404
 
 
@@ -185,30 +185,32 @@ def test_an_issuer_is_removed_once(world: FakeStack) -> None:
     world.add_issuers([RFC, RFC_N])
     lost = world.lose_response("dynamodb", "TransactWriteItems")
     path, query = f"/accounts/{SF}/issuers", {"rfc": RFC}
-    answer = world.call("issuers", "DELETE", path, query)
+    response = world.call("issuers", "DELETE", path, query)
     assert lost
-    assert (answer.status, answer.body["removed"]) == (200, True)
+    assert (response.status, response.body["removed"]) == (200, True)
     assert world.call("issuers", "DELETE", path, query).status == 404
     assert [item["rfc"] for item in world.stack.items("IssuersTable")] == [RFC_N]
 
 
-def learn(world: FakeStack) -> None:
-    lists(world).add_missing(SF, [RFC], world.clock())
+def add_missing_issuer(world: FakeStack) -> None:
+    issuer_repository(world).add_missing(SF, [RFC], world.clock())
 
 
-def keep(world: FakeStack) -> None:
-    lists(world).upsert(SF, [IssuerRow(RFC, 7), IssuerRow(RFC_N, None)], world.clock())
+def import_issuers(world: FakeStack) -> None:
+    issuer_repository(world).upsert(SF, [IssuerRow(RFC, 7), IssuerRow(RFC_N, None)], world.clock())
 
 
-def seen(world: FakeStack) -> None:
-    lists(world).save_observation(Issuer(SF, RFC, Stamps(10, 4, 6), as_of=world.clock()))
+def save_observation(world: FakeStack) -> None:
+    issuer_repository(world).save_observation(
+        Issuer(SF, RFC, Stamps(10, 4, 6), as_of=world.clock())
+    )
 
 
-def snapshot(world: FakeStack) -> None:
+def save_snapshot(world: FakeStack) -> None:
     day = date(2026, 11, 19)
-    counted = Snapshot(world.clock(), Stamps(10, 4, 6))
+    snapshot = Snapshot(world.clock(), Stamps(10, 4, 6))
     issuer = Issuer(SF, RFC).with_daily_count(
-        day, counted, AlertThresholds(None, 7), f"{day}-050000"
+        day, snapshot, AlertThresholds(None, 7), f"{day}-050000"
     )
     refs = world.stack.refs
     daily_counts = DailyCountRepository(
@@ -220,22 +222,22 @@ def snapshot(world: FakeStack) -> None:
 @pytest.mark.parametrize(
     ("write", "operation"),
     [
-        (learn, "UpdateItem"),
-        (keep, "TransactWriteItems"),
-        (seen, "UpdateItem"),
-        (snapshot, "TransactWriteItems"),
+        (add_missing_issuer, "UpdateItem"),
+        (import_issuers, "TransactWriteItems"),
+        (save_observation, "UpdateItem"),
+        (save_snapshot, "TransactWriteItems"),
     ],
 )
-def test_issuers_and_snapshots_are_as_if_nothing_was_lost(
+def test_issuers_and_snapshots_are_stored_once(
     world: FakeStack, write: Callable[[FakeStack], None], operation: str
 ) -> None:
-    def written() -> Any:
+    def stored_items() -> Any:
         return [world.stack.items(name) for name in ("IssuersTable", "SnapshotsTable")]
 
     lost = world.lose_response("dynamodb", operation)
     write(world)
     assert lost
-    with_a_loss = written()
+    items_after_loss = stored_items()
     for table, keys in (
         ("IssuersTable", ("account", "rfc")),
         ("SnapshotsTable", ("account", "entry")),
@@ -245,7 +247,7 @@ def test_issuers_and_snapshots_are_as_if_nothing_was_lost(
                 TableName=world.stack.refs[table], Key=serialize({key: item[key] for key in keys})
             )
     write(world)
-    assert written() == with_a_loss != [[], []]
+    assert stored_items() == items_after_loss != [[], []]
 
 
 @pytest.mark.parametrize(("lost", "sent"), [("PutItem", 1), ("UpdateItem", 1), ("Publish", 2)])
@@ -255,41 +257,41 @@ def test_an_event_is_mailed_once_unless_the_topic_loses_its_response(
     world.clock.forward(days=1)
     service = "sns" if lost == "Publish" else "dynamodb"
     hits = world.lose_response(service, lost)
-    detail = {"account": RC, "at": world.clock().isoformat(), "pac": PAC_WORDS}
+    detail = {"account": RC, "at": world.clock().isoformat(), "pac": PAC_ERROR}
     event = {"detail-type": "Credentials Rejected", "detail": detail}
     for _ in range(2):
         world.invoke("mail", event)
     assert hits
-    assert mails(world) == sent
+    assert count_mails(world) == sent
 
 
-def test_a_mail_under_way_elsewhere_is_not_sent_by_a_second_delivery(world: FakeStack) -> None:
-    detail = {"account": RC, "at": world.clock().isoformat(), "pac": PAC_WORDS}
+def test_a_second_delivery_does_not_send_a_mail_in_progress(world: FakeStack) -> None:
+    detail = {"account": RC, "at": world.clock().isoformat(), "pac": PAC_ERROR}
     event = {"detail-type": "Credentials Rejected", "detail": detail}
     module = world.function("mail")
-    within: list[Any] = []
+    deliveries: list[Any] = []
     send_mail = module.MailPublisher.send
 
-    def then_it_is_delivered_again(topic: Any, mail: Any) -> None:
-        if not within:
-            within.append(mail)
+    def send_after_second_delivery(topic: Any, mail: Any) -> None:
+        if not deliveries:
+            deliveries.append(mail)
             with pytest.raises(Exception, match="in progress"):
                 world.invoke("mail", event)
         send_mail(topic, mail)
 
     patch = pytest.MonkeyPatch()
-    patch.setattr(module.MailPublisher, "send", then_it_is_delivered_again)
+    patch.setattr(module.MailPublisher, "send", send_after_second_delivery)
     world.cleanups.append(patch.undo)
     world.invoke("mail", event)
-    assert within
-    assert mails(world) == 1
+    assert deliveries
+    assert count_mails(world) == 1
 
 
 @pytest.mark.parametrize("size", [100, upload.PART_BYTES + 1])
 @pytest.mark.parametrize(
     "operation", ["PutObject", "CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload"]
 )
-def test_an_object_is_whole_whichever_response_is_lost(
+def test_an_object_is_complete_whichever_response_is_lost(
     world: FakeStack, operation: str, size: int
 ) -> None:
     lost = world.lose_response("s3", operation)
@@ -297,7 +299,7 @@ def test_an_object_is_whole_whichever_response_is_lost(
     with Upload(session.client("s3"), bucket, "reports/a") as file:
         file.write(content)
     assert bool(lost) == ((operation == "PutObject") == (size == 100))
-    got = world.stack.client("s3").get_object(
+    stored_object = world.stack.client("s3").get_object(
         Bucket=bucket, Key="reports/a", VersionId=file.version_id
     )
-    assert got["Body"].read() == content
+    assert stored_object["Body"].read() == content

@@ -1,4 +1,4 @@
-"""The mail function: each event is mailed once, despite duplicates and failures."""
+"""The mail function sends one mail per event, whatever is delivered twice or fails."""
 
 from __future__ import annotations
 
@@ -31,99 +31,99 @@ from timbres.notifications.mails import TEMPLATES
 EMPTY = "AAA010101AAA"
 
 
-def low(world: FakeStack) -> None:
+def run_with_empty_issuer(world: FakeStack) -> None:
     """Let a run find an issuer without stamps."""
     world.add_issuers([EMPTY])
     world.run()
 
 
-def rejected(world: FakeStack) -> None:
+def reject_credentials(world: FakeStack) -> None:
     world.fault("getTimbres", "code", code="601")
     world.get(f"/accounts/{SF}/stamps", rfc=RFC)
 
 
-def ready(world: FakeStack) -> None:
+def make_report(world: FakeStack) -> None:
     world.request_report(RC)
     world.deliver()
 
 
-def failed(world: FakeStack) -> None:
+def fail_report(world: FakeStack) -> None:
     world.fault("csv", "code", code="400-003")
-    ready(world)
+    make_report(world)
 
 
-def monthly(world: FakeStack) -> None:
+def run_monthly_reports(world: FakeStack) -> None:
     world.invoke("report", {"month": "previous", "scheduled_time": "2026-11-01T12:00:00Z"})
     world.deliver()
 
 
-def differing(world: FakeStack) -> None:
-    books = world.books.reachcore
-    balance = books.balance
+def make_mismatched_report(world: FakeStack) -> None:
+    state = world.books.reachcore
+    balance = state.balance
 
-    def another_one_later(*args: Any) -> Any:
-        found = balance(*args)
-        books.add_movements("Acme Timbrado", [Movement(date(2026, 10, 2), RFC)])
-        return found
+    def balance_then_movement(*args: Any) -> Any:
+        month_balance = balance(*args)
+        state.add_movements("Acme Timbrado", [Movement(date(2026, 10, 2), RFC)])
+        return month_balance
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(books, "balance", another_one_later)
-        ready(world)
+        patched.setattr(state, "balance", balance_then_movement)
+        make_report(world)
 
 
 def create_one_contract(world: FakeStack) -> None:
     world.create_contract()
 
 
-def doubled(world: FakeStack) -> None:
+def double_contract(world: FakeStack) -> None:
     world.fault("agregarContrato", "doubled-contract")
     world.create_contract()
     world.clock.forward(minutes=2)
     world.invoke("reconciler", {})
 
 
-def doubtful(world: FakeStack) -> None:
+def leave_contract_unknown(world: FakeStack) -> None:
     world.fault("agregarContrato", "cut-before")
     world.create_contract()
 
 
 def not_created(world: FakeStack) -> None:
-    doubtful(world)
+    leave_contract_unknown(world)
     for _ in range(3):
         world.clock.forward(minutes=40)
         world.invoke("reconciler", {})
 
 
-def to_be_reviewed(world: FakeStack) -> None:
-    doubtful(world)
+def leave_contract_for_review(world: FakeStack) -> None:
+    leave_contract_unknown(world)
     world.books.solucion_factible.set_issuer(RFC, contratados=1007)
     world.clock.forward(minutes=2)
     world.invoke("reconciler", {})
 
 
-# How each event comes about, and what its mail says at least.
+# How to cause each event, and a text that its mail contains.
 EVENTS: dict[str, tuple[Callable[[FakeStack], None], str]] = {
-    "Daily Run Completed": (low, EMPTY),
-    "Credentials Rejected": (rejected, "601"),
-    "Report Ready": (ready, "listo"),
-    "Report Failed": (failed, "no ofrece el formato"),
-    "Monthly Reports Completed": (monthly, "Todas las cuentas:"),
-    "Statement Mismatch Detected": (differing, "no cuadra"),
+    "Daily Run Completed": (run_with_empty_issuer, EMPTY),
+    "Credentials Rejected": (reject_credentials, "601"),
+    "Report Ready": (make_report, "listo"),
+    "Report Failed": (fail_report, "no ofrece el formato"),
+    "Monthly Reports Completed": (run_monthly_reports, "Todas las cuentas:"),
+    "Statement Mismatch Detected": (make_mismatched_report, "no cuadra"),
     "Contract Confirmed": (create_one_contract, "500 timbres"),
-    "Contract Count Mismatch Detected": (doubled, "no cuadra"),
-    "Contract Outcome Unknown": (doubtful, "contrato en duda"),
+    "Contract Count Mismatch Detected": (double_contract, "no cuadra"),
+    "Contract Outcome Unknown": (leave_contract_unknown, "contrato en duda"),
     "Contract Rejected": (not_created, "no se creó"),
-    "Contract Needs Review": (to_be_reviewed, "settlement"),
+    "Contract Needs Review": (leave_contract_for_review, "settlement"),
 }
 
 
-def events_of(world: FakeStack, kind: str) -> list[dict[str, Any]]:
-    EVENTS[kind][0](world)
-    return [bus_event(entry) for entry in world.published if entry["DetailType"] == kind]
+def events_of(world: FakeStack, event_type: str) -> list[dict[str, Any]]:
+    EVENTS[event_type][0](world)
+    return [bus_event(entry) for entry in world.published if entry["DetailType"] == event_type]
 
 
 def links(mail: str) -> list[str]:
-    """Return the addresses of a mail; each is a line by itself."""
+    """Return the links of a mail; each is on its own line."""
     return [line.strip() for line in mail.splitlines() if "://" in line]
 
 
@@ -131,22 +131,22 @@ def download(world: FakeStack, link: str) -> bytes:
     """Open a link of a mail as a browser does, and follow it."""
     url = template().environment("mail", world.stack.resolve)["DOWNLOAD_URL"]
     assert link.startswith(url)
-    answer = open_link(world, link.removeprefix(url))
-    assert answer.status == 302
-    return world.download(answer.headers["location"]).content
+    response = open_link(world, link.removeprefix(url))
+    assert response.status == 302
+    return world.download(response.headers["location"]).content
 
 
-def test_every_kind_that_the_rule_lets_through_has_a_mail_and_the_other_way_round() -> None:
-    (rule,) = (one for one in template().triggers() if one.kind == "EventBridgeRule")
+def test_the_rule_and_the_templates_have_the_same_event_types() -> None:
+    (rule,) = (trigger for trigger in template().triggers() if trigger.kind == "EventBridgeRule")
 
     assert rule.properties["Pattern"]["source"] == ["timbres"]
     assert sorted(rule.properties["Pattern"]["detail-type"]) == sorted(TEMPLATES)
     assert set(EVENTS) == set(TEMPLATES)
 
 
-@pytest.mark.parametrize("kind", EVENTS)
-def test_an_event_that_comes_twice_is_one_mail(world: FakeStack, kind: str) -> None:
-    (event,) = events_of(world, kind)
+@pytest.mark.parametrize("event_type", EVENTS)
+def test_a_repeated_event_is_one_mail(world: FakeStack, event_type: str) -> None:
+    (event,) = events_of(world, event_type)
     world.published.clear()
 
     world.invoke("mail", event)
@@ -159,17 +159,17 @@ def test_an_event_that_comes_twice_is_one_mail(world: FakeStack, kind: str) -> N
     (mail,) = world.mails()
     assert mail.startswith("Timbres: ")
     assert mail.partition("\n")[0].isascii()
-    assert EVENTS[kind][1] in mail
+    assert EVENTS[event_type][1] in mail
     assert world.stack.items("DownloadTokensTable") == tokens
     assert len(links(mail)) == len(tokens)
 
 
-# A ticket is written after the mail is noted as begun.
+# A download token is written after the mail is marked as started.
 @pytest.mark.parametrize(
     ("service", "operation", "after"),
     [("sns", "Publish", 0), ("dynamodb", "PutItem", 3)],
 )
-def test_the_links_of_a_mail_that_is_sent_at_the_next_try_open_their_reports(
+def test_the_links_of_a_retried_mail_open_their_reports(
     world: FakeStack, service: str, operation: str, after: int
 ) -> None:
     (event,) = events_of(world, "Monthly Reports Completed")
@@ -187,7 +187,7 @@ def test_the_links_of_a_mail_that_is_sent_at_the_next_try_open_their_reports(
     assert all(download(world, link) for link in links(mail))
 
 
-def test_an_event_that_comes_twice_at_the_same_time_is_one_mail(world: FakeStack) -> None:
+def test_an_event_delivered_twice_at_the_same_time_is_one_mail(world: FakeStack) -> None:
     (event,) = events_of(world, "Contract Confirmed")
     world.published.clear()
 
@@ -212,25 +212,25 @@ def test_an_event_that_comes_twice_at_the_same_time_is_one_mail(world: FakeStack
     assert len(world.mails()) == 1
 
 
-def test_two_events_of_a_kind_are_two_mails(world: FakeStack) -> None:
+def test_two_events_of_a_type_are_two_mails(world: FakeStack) -> None:
     world.create_contract()
     world.create_contract("GOMP800101QX2")
     assert len(world.mails()) == 2
 
 
 def test_a_mailed_link_opens_the_version_in_the_mail(world: FakeStack) -> None:
-    ready(world)
+    make_report(world)
     (mail,) = world.mails()
     (event,) = world.events("Report Ready")
-    # Made anew meanwhile.
-    ready(world)
+    # A newer version.
+    make_report(world)
 
     (link,) = links(mail)
     assert hashlib.sha256(download(world, link)).hexdigest() == event["sha256"]
 
 
-def test_a_link_is_good_as_long_as_the_mail_says(world: FakeStack) -> None:
-    ready(world)
+def test_a_link_is_valid_as_long_as_the_mail_says(world: FakeStack) -> None:
+    make_report(world)
     (mail,) = world.mails()
     assert "sirve 30 días" in mail
     token = links(mail)[0].rpartition("/")[2]
@@ -242,28 +242,28 @@ def test_a_link_is_good_as_long_as_the_mail_says(world: FakeStack) -> None:
 
 
 def test_a_token_is_only_in_its_mail(world: FakeStack) -> None:
-    ready(world)
+    make_report(world)
     (mail,) = world.mails()
     download(world, links(mail)[0])
     assert links(mail)[0].rpartition("/")[2] not in world.all_output()
 
 
 def test_a_monthly_run_is_one_mail_with_a_link_for_each_report(world: FakeStack) -> None:
-    monthly(world)
+    run_monthly_reports(world)
     (run,) = world.events("Monthly Reports Completed")
     single = world.events("Report Ready")
 
     (mail,) = world.mails()
 
     assert run["ready"] == len(single) == len(links(mail))
-    found = [hashlib.sha256(download(world, link)).hexdigest() for link in links(mail)]
-    assert sorted(found) == sorted(one["sha256"] for one in single)
+    hashes = [hashlib.sha256(download(world, link)).hexdigest() for link in links(mail)]
+    assert sorted(hashes) == sorted(report_event["sha256"] for report_event in single)
     assert len(world.stack.items("MailIdempotencyTable")) == 1
 
 
-def test_a_monthly_run_in_which_reports_fail_is_one_mail_that_says_which(world: FakeStack) -> None:
+def test_a_monthly_run_with_failed_reports_is_one_mail_that_lists_them(world: FakeStack) -> None:
     world.fault("pdf", "code", code="400-003")
-    monthly(world)
+    run_monthly_reports(world)
     (run,) = world.events("Monthly Reports Completed")
 
     (mail,) = world.mails()
@@ -272,24 +272,24 @@ def test_a_monthly_run_in_which_reports_fail_is_one_mail_that_says_which(world: 
     assert f"  - cuenta {RC}: estado de cuenta (PDF)\n    La causa: el PAC no ofrece" in mail
 
 
-def test_a_report_that_a_person_asks_for_after_the_monthly_run_is_a_mail_of_its_own(
+def test_a_report_requested_after_the_monthly_run_has_its_own_mail(
     world: FakeStack,
 ) -> None:
-    monthly(world)
+    run_monthly_reports(world)
     assert len(world.mails()) == 1
-    ready(world)
+    make_report(world)
     assert world.mails()[1].startswith(f"Timbres: estado de cuenta 2026-10, cuenta {RC}\n")
 
 
-def test_a_run_that_found_nothing_new_is_no_mail_and_is_not_remembered(world: FakeStack) -> None:
+def test_a_run_without_news_is_not_mailed_or_stored(world: FakeStack) -> None:
     world.add_issuers([RFC])
     world.run()
     assert world.mails() == []
     assert world.stack.items("MailIdempotencyTable") == []
 
 
-def test_what_is_remembered_ends_and_names_no_one(world: FakeStack) -> None:
-    low(world)
+def test_an_idempotency_record_expires_and_contains_no_rfc(world: FakeStack) -> None:
+    run_with_empty_issuer(world)
     world.mails()
     (item,) = world.stack.items("MailIdempotencyTable")
     (ttl,) = (
@@ -301,13 +301,13 @@ def test_what_is_remembered_ends_and_names_no_one(world: FakeStack) -> None:
     assert EMPTY not in str(item)
 
 
-def test_an_event_that_is_none_of_ours_fails_and_goes_to_the_dead_letters(world: FakeStack) -> None:
+def test_an_unknown_event_type_fails(world: FakeStack) -> None:
     event = bus_event({"DetailType": "Month Closed", "Source": "timbres", "Detail": "{}"})
     with pytest.raises(KeyError):
         world.invoke("mail", event)
 
 
-def test_only_the_mail_function_loads_templates_at_its_start(world: FakeStack) -> None:
+def test_only_the_mail_function_loads_templates_at_start(world: FakeStack) -> None:
     loads = {}
     for name in ("contract", "mail", "download_token"):
         code = f"""
@@ -317,12 +317,12 @@ import app
 print("jinja2" in sys.modules)
 """
         with world.environment(name):
-            done = subprocess.run(
+            process = subprocess.run(
                 [sys.executable, "-I", "-c", code],
                 cwd=ROOT,
                 capture_output=True,
                 text=True,
                 check=True,
             )
-        loads[name] = done.stdout.strip() == "True"
+        loads[name] = process.stdout.strip() == "True"
     assert [name for name, loaded in loads.items() if loaded] == ["mail"]

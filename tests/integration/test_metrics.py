@@ -1,4 +1,4 @@
-"""What the functions emit in metrics and log lines, beside what the alarms and dashboard watch."""
+"""The metrics and log lines of functions, compared with the alarms and the dashboard."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Emitted = dict[tuple[str, frozenset[tuple[str, str]]], list[float]]
 
 WATCHED = {metric for alarm in ALARMS.values() for metric in metrics_of(alarm)}
 OWN = sorted(
-    (one for one in {*WATCHED, *on_the_dashboard()} if one.namespace == "Timbres"), key=str
+    (metric for metric in {*WATCHED, *on_the_dashboard()} if metric.namespace == "Timbres"), key=str
 )
 
 
@@ -42,8 +42,8 @@ def output() -> Iterator[io.StringIO]:
         yield out
 
 
-def own(emitted: Emitted, name: str, **more: str) -> list[float]:
-    return emitted[name, frozenset({"service": STACK, **more}.items())]
+def emitted_values(emitted: Emitted, name: str, **dimensions: str) -> list[float]:
+    return emitted[name, frozenset({"service": STACK, **dimensions}.items())]
 
 
 def reconcile(world: FakeStack) -> None:
@@ -52,7 +52,7 @@ def reconcile(world: FakeStack) -> None:
 
 def new_secret(world: FakeStack, **changes: str) -> None:
     world.change_account(SF, world.secret(SF, **changes))
-    # What a warm function notices within a minute, a cold one knows.
+    # A cold function reads the new secret at once, a warm one within a minute.
     world.reset_warm_functions()
 
 
@@ -75,8 +75,8 @@ def contracts_of_each_outcome(world: FakeStack) -> None:
         reconcile(world)
 
 
-def reports(world: FakeStack) -> None:
-    """A report that is ready, one that fails, and a month without its reports."""
+def request_reports(world: FakeStack) -> None:
+    """Leave a ready report, a failed one, and a month without its reports."""
     assert world.request_report().status == 202
     world.deliver()
     world.fault("csv", "code", code="404", times=-1)
@@ -85,8 +85,8 @@ def reports(world: FakeStack) -> None:
     world.invoke("report", {"close": "overdue"})
 
 
-def failures(world: FakeStack) -> None:
-    """An error that is neither the caller's nor a PAC's; a password that is not right."""
+def cause_failures(world: FakeStack) -> None:
+    """Cause an internal error, and reject a password."""
     world.break_aws("dynamodb", "Query", "InternalServerError", 500)
     assert world.get(f"/accounts/{SF}/stamps").status == 503
     world.restore_aws()
@@ -105,15 +105,17 @@ def emitted(shared_world: FakeStack) -> Emitted:
         contracts_of_each_outcome(world)
         world.add_issuers([RFC, RFC_N, "XYZ010203AB1"])
         world.run()
-        reports(world)
-        failures(world)
+        request_reports(world)
+        cause_failures(world)
     return parse_emitted(out.getvalue())
 
 
 @pytest.mark.parametrize("metric", OWN, ids=str)
 def test_a_metric_that_is_watched_is_emitted(emitted: Emitted, metric: Metric) -> None:
-    put_in = {"${AWS::StackName}": STACK}
-    dimensions = frozenset((name, put_in.get(value, value)) for name, value in metric.dimensions)
+    references = {"${AWS::StackName}": STACK}
+    dimensions = frozenset(
+        (name, references.get(value, value)) for name, value in metric.dimensions
+    )
     assert (metric.name, dimensions) in emitted
 
 
@@ -122,43 +124,45 @@ def test_a_metric_that_is_searched_is_emitted(
     emitted: Emitted, name: str, dimensions: frozenset[str]
 ) -> None:
     assert [
-        one for one, found in emitted if one == name and {key for key, _ in found} == dimensions
+        emitted_name
+        for emitted_name, pairs in emitted
+        if emitted_name == name and {key for key, _ in pairs} == dimensions
     ]
 
 
 def test_every_metric_emitted_is_on_the_dashboard(emitted: Emitted) -> None:
-    displayed = {one.name for one in on_the_dashboard()} | {name for name, _ in searched()}
+    displayed = {metric.name for metric in on_the_dashboard()} | {name for name, _ in searched()}
     assert {name for name, _ in emitted} <= displayed
 
 
-def test_contracts_are_counted_by_what_became_of_them(emitted: Emitted) -> None:
-    found = {
-        status: sum(own(emitted, "Contracts", status=status))
+def test_contracts_are_counted_by_status(emitted: Emitted) -> None:
+    counts = {
+        status: sum(emitted_values(emitted, "Contracts", status=status))
         for status in ("confirmed", "rejected", "unknown", "needs-review")
     }
-    assert found == {"confirmed": 2, "rejected": 1, "unknown": 2, "needs-review": 1}
+    assert counts == {"confirmed": 2, "rejected": 1, "unknown": 2, "needs-review": 1}
 
 
-def test_a_failure_of_our_own_is_counted_and_a_callers_is_not(
+def test_internal_errors_are_counted_and_invalid_requests_are_not(
     shared_stack: FakeStack, emitted: Emitted
 ) -> None:
-    assert own(emitted, "InternalErrors") == [1]
+    assert emitted_values(emitted, "InternalErrors") == [1]
     with output() as out:
         assert shared_stack.get(f"/accounts/{SF}/stamps", rfc="no-rfc").status == 400
     assert out.getvalue() == ""
 
 
-def test_a_rejected_password_is_counted_again_each_time_it_is_in_the_way(emitted: Emitted) -> None:
-    assert own(emitted, "CredentialsRejected") == [1, 1]
-    # The PAC was asked once.
+def test_a_rejected_password_is_counted_at_each_request(emitted: Emitted) -> None:
+    assert emitted_values(emitted, "CredentialsRejected") == [1, 1]
+    # The PAC was called once.
     errors = {"pac": "solucion-factible", "code": "pac-credentials-rejected"}
-    assert own(emitted, "PacErrors", **errors) == [1]
+    assert emitted_values(emitted, "PacErrors", **errors) == [1]
 
 
 def test_the_calls_of_a_pac_are_counted_and_timed(emitted: Emitted) -> None:
     for pac in ("reachcore", "solucion-factible"):
-        seconds = own(emitted, "PacLatency", pac=pac)
-        assert len(seconds) == sum(own(emitted, "PacCalls", pac=pac)) > 0
+        seconds = emitted_values(emitted, "PacLatency", pac=pac)
+        assert len(seconds) == sum(emitted_values(emitted, "PacCalls", pac=pac)) > 0
         assert min(seconds) >= 0
 
 
@@ -171,7 +175,7 @@ def test_every_start_measures_the_oldest_open_contract(
     def minutes() -> list[float]:
         with output() as out:
             reconcile(shared_stack)
-        return own(parse_emitted(out.getvalue()), "OldestUnresolvedContractAge")
+        return emitted_values(parse_emitted(out.getvalue()), "OldestUnresolvedContractAge")
 
     assert minutes() == [0]
     shared_stack.fault("agregarContrato", "cut-after")
@@ -182,12 +186,14 @@ def test_every_start_measures_the_oldest_open_contract(
     assert 80 <= first < 81
     shared_stack.clock.forward(minutes=15)
     shared_stack.factible.faults.clear()
-    # It is settled by this start, and open no more at its end.
+    # This start settles the contract.
     assert minutes() == [0]
 
 
-def test_a_run_over_no_issuers_has_finished_too(shared_stack: FakeStack, emitted: Emitted) -> None:
-    assert own(emitted, "RunsFinished") == [1]
+def test_a_run_without_issuers_is_counted_as_finished(
+    shared_stack: FakeStack, emitted: Emitted
+) -> None:
+    assert emitted_values(emitted, "RunsFinished") == [1]
     for item in shared_stack.stack.items("IssuersTable"):
         shared_stack.call(
             "issuers", "DELETE", f"/accounts/{item['account']}/issuers", {"rfc": item["rfc"]}
@@ -198,7 +204,7 @@ def test_a_run_over_no_issuers_has_finished_too(shared_stack: FakeStack, emitted
     shared_stack.clock.forward(hours=24)
     with output() as out:
         assert shared_stack.run()["expected"] == 0
-    assert own(parse_emitted(out.getvalue()), "RunsFinished") == [1]
+    assert emitted_values(parse_emitted(out.getvalue()), "RunsFinished") == [1]
     shared_stack.create_account(RC, shared_stack.secret(RC))
     shared_stack.reset_warm_functions()
 
@@ -209,7 +215,7 @@ def test_reports_are_missing_from_the_2nd_until_published(
     def missing() -> list[float]:
         with output() as out:
             shared_stack.invoke("report", {"close": "overdue"})
-        return own(parse_emitted(out.getvalue()), "MonthlyReportsMissing")
+        return emitted_values(parse_emitted(out.getvalue()), "MonthlyReportsMissing")
 
     before = shared_stack.clock.at
     shared_stack.clock.at = before.replace(month=12, day=1, hour=23)
@@ -226,7 +232,7 @@ def test_reports_are_missing_from_the_2nd_until_published(
 # --------------------------------------------------------------------------------- log lines
 
 
-def test_a_line_has_account_rfc_and_the_pacs_code_and_the_next_request_has_its_own(
+def test_each_log_line_has_its_own_account_rfc_and_pac_code(
     shared_stack: FakeStack,
 ) -> None:
     shared_stack.clear_rejections()
@@ -249,7 +255,7 @@ def test_a_line_has_account_rfc_and_the_pacs_code_and_the_next_request_has_its_o
     ]
 
 
-def test_a_body_names_the_rfc_too_and_a_line_break_in_it_makes_no_line(
+def test_a_line_break_in_an_rfc_does_not_break_the_log_line(
     shared_stack: FakeStack,
 ) -> None:
     body = {"rfc": 'A\n{"level": "ERROR"}', "stamps": 5}
@@ -262,6 +268,6 @@ def test_a_body_names_the_rfc_too_and_a_line_break_in_it_makes_no_line(
 def test_a_schedules_failure_names_account_and_code(shared_stack: FakeStack) -> None:
     shared_stack.fault("saldos", "code", code="500", times=-1)
     shared_stack.invoke("balance", {"account": None, "month": "current"})
-    (line,) = [one for one in shared_stack.log_lines() if one.get("run") == "balance"]
-    found: dict[str, Any] = {key: line.get(key) for key in ("account", "code", "pac_code", "rfc")}
-    assert found == {"account": RC, "code": "pac-error", "pac_code": "500", "rfc": None}
+    (line,) = [entry for entry in shared_stack.log_lines() if entry.get("run") == "balance"]
+    logged: dict[str, Any] = {key: line.get(key) for key in ("account", "code", "pac_code", "rfc")}
+    assert logged == {"account": RC, "code": "pac-error", "pac_code": "500", "rfc": None}

@@ -1,4 +1,4 @@
-"""Every report of a month is mailed once, whatever comes late, twice, or breaks off."""
+"""Each monthly report is mailed once, whatever is late, repeated or broken off."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from botocore.awsrequest import AWSResponse
 from moto.core.botocore_stubber import MockRawResponse
 from tests.integration.harness import RC, FakeStack, check_problem, sqs_event, template
-from tests.integration.test_reports_api import REQUESTED, made, monthly, records
+from tests.integration.test_reports_api import REQUESTED, make_report, records, run_monthly
 
 from timbres.domain.download_token import download_token_hash
 
@@ -18,20 +18,20 @@ CLOSE = {"close": "overdue"}
 RUN = "2026-11-01 for 2026-10"
 
 
-def links(world: FakeStack) -> Counter[tuple[str, str]]:
+def count_links(world: FakeStack) -> Counter[tuple[str, str]]:
     """Return how often each report, (account, id), is linked in the mails so far."""
     url = template().environment("mail", world.stack.resolve)["DOWNLOAD_URL"]
     lines = [line.strip() for text in world.mails() for line in text.splitlines()]
     tokens = {item["ticket"]: item for item in world.stack.items("DownloadTokensTable")}
-    mailed = [tokens[download_token_hash(one.removeprefix(url))] for one in lines if url in one]
+    mailed = [tokens[download_token_hash(line.removeprefix(url))] for line in lines if url in line]
     return Counter((item["account"], item["id"]) for item in mailed)
 
 
-def once(reports: list[tuple[str, str]]) -> Counter[tuple[str, str]]:
+def each_once(reports: list[tuple[str, str]]) -> Counter[tuple[str, str]]:
     return Counter(dict.fromkeys(reports, 1))
 
 
-def work(world: FakeStack) -> None:
+def run_workers(world: FakeStack) -> None:
     while world.deliver() != (0, 0):
         pass
 
@@ -41,7 +41,7 @@ def subjects(world: FakeStack) -> list[str]:
 
 
 def lose_response(world: FakeStack, operation: str, number: int) -> None:
-    """Let the ``number``-th write to the table of reports take effect, and its response be lost."""
+    """Apply the ``number``-th write to the reports table and lose its response."""
     left = [number]
 
     def hook(request: Any, **_: Any) -> AWSResponse | None:
@@ -57,14 +57,14 @@ def lose_response(world: FakeStack, operation: str, number: int) -> None:
     world.watch_aws("dynamodb", operation, hook)
 
 
-def before_the_first(world: FakeStack, operation: str, act: Callable[[], Any]) -> None:
-    """Let something happen just before the first write of its kind to a table is sent."""
+def run_before_first(world: FakeStack, operation: str, action: Callable[[], Any]) -> None:
+    """Call ``action`` just before the first request of an operation to DynamoDB."""
     left = [1]
 
     def hook(**_: Any) -> None:
         left[0] -= 1
         if left[0] == 0:
-            act()
+            action()
 
     world.watch_aws("dynamodb", operation, hook)
 
@@ -73,13 +73,13 @@ def before_the_first(world: FakeStack, operation: str, act: Callable[[], Any]) -
 
 
 def test_reports_whose_workers_are_five_hours_late_are_mailed_together(world: FakeStack) -> None:
-    monthly(world)
+    run_monthly(world)
     world.clock.forward(hours=5)
     assert world.invoke("report", CLOSE) == {"closed": [RUN]}
 
-    work(world)
+    run_workers(world)
 
-    assert links(world) == once(REQUESTED)
+    assert count_links(world) == each_once(REQUESTED)
     assert subjects(world) == [
         "Timbres: reportes de octubre de 2026, incompletos",
         "Timbres: reportes de octubre de 2026 que faltaban",
@@ -90,150 +90,150 @@ def test_reports_whose_workers_are_five_hours_late_are_mailed_together(world: Fa
 
 
 def test_late_failures_are_mailed_too(world: FakeStack) -> None:
-    monthly(world)
+    run_monthly(world)
     world.clock.forward(hours=5)
     world.invoke("report", CLOSE)
     world.fault("pdf", "code", code="400-003", times=-1)
 
-    work(world)
+    run_workers(world)
 
     failed = (RC, "2026-10-statement-pdf-0001")
-    assert links(world) == once([one for one in REQUESTED if one != failed])
+    assert count_links(world) == each_once([report for report in REQUESTED if report != failed])
     (supplement,) = world.events("Monthly Reports Completed")[1:]
     assert (supplement["ready"], supplement["failed"]) == (13, 1)
     assert subjects(world)[-1] == "Timbres: reportes de octubre de 2026 que faltaban, incompletos"
 
 
-def test_late_reports_do_not_wait_for_one_that_never_comes(world: FakeStack) -> None:
-    monthly(world)
+def test_late_reports_do_not_wait_for_a_lost_report(world: FakeStack) -> None:
+    run_monthly(world)
     world.clock.forward(hours=5)
     world.invoke("report", CLOSE)
     messages = world.receive()
     arn = world.stack.arns["ReportsQueue"]
     world.invoke("report_worker", sqs_event(arn, messages[:9]))
-    assert links(world) == Counter()
+    assert count_links(world) == Counter()
 
     assert world.invoke("report", CLOSE) == {"closed": [RUN]}
     assert world.invoke("report", CLOSE) == {"closed": []}
-    assert links(world) == once(REQUESTED[:9])
+    assert count_links(world) == each_once(REQUESTED[:9])
 
     world.invoke("report_worker", sqs_event(arn, messages[9:]))
-    assert links(world) == once(REQUESTED)
+    assert count_links(world) == each_once(REQUESTED)
 
 
 # ---------------------------------------------------------------------- started again
 
 
-def broken_off(world: FakeStack) -> None:
-    """Start the run, and break off before it has written down what it asked for."""
+def break_off_start(world: FakeStack) -> None:
+    """Start the run, and fail before it stores its requests."""
     world.break_aws("dynamodb", "UpdateItem", "InternalServerError", 500)
     with pytest.raises(Exception, match="InternalServerError"):
-        monthly(world)
+        run_monthly(world)
     world.restore_aws()
 
 
 def test_a_start_that_is_repeated_after_its_run_was_closed_mails_every_report(
     world: FakeStack,
 ) -> None:
-    broken_off(world)
-    work(world)
+    break_off_start(world)
+    run_workers(world)
     world.clock.forward(hours=5)
     world.invoke("report", CLOSE)
     (event,) = world.events("Monthly Reports Completed")
     assert event["accounts_failed"] == {"all": "internal-error"}
-    assert links(world) == Counter()
+    assert count_links(world) == Counter()
 
-    monthly(world)
-    work(world)
+    run_monthly(world)
+    run_workers(world)
 
-    assert links(world) == once(REQUESTED)
+    assert count_links(world) == each_once(REQUESTED)
 
 
 def test_a_start_that_broke_off_is_repeated_by_the_closing_schedule(world: FakeStack) -> None:
-    broken_off(world)
-    work(world)
+    break_off_start(world)
+    run_workers(world)
     for hours in (5, 1, 1):
         world.clock.forward(hours=hours)
         world.invoke("report", CLOSE)
-        work(world)
+        run_workers(world)
 
-    assert links(world) == once(REQUESTED)
+    assert count_links(world) == each_once(REQUESTED)
     assert len(records(world)) == 14
 
 
 def test_an_old_start_that_broke_off_is_left_alone(world: FakeStack) -> None:
-    broken_off(world)
-    work(world)
+    break_off_start(world)
+    run_workers(world)
     world.clock.forward(hours=5)
     world.invoke("report", CLOSE)
     world.clock.forward(days=7)
     world.invoke("report", CLOSE)
 
-    assert links(world) == Counter()
+    assert count_links(world) == Counter()
 
 
 @pytest.mark.parametrize("work_between", [False, True])
 def test_a_start_that_is_repeated_mails_nothing_again(world: FakeStack, work_between: bool) -> None:
-    monthly(world)
+    run_monthly(world)
     if work_between:
-        work(world)
+        run_workers(world)
     world.clock.forward(hours=1)
-    monthly(world)
-    work(world)
-    monthly(world)
+    run_monthly(world)
+    run_workers(world)
+    run_monthly(world)
     world.invoke("report", CLOSE)
 
-    assert links(world) == once(REQUESTED)
+    assert count_links(world) == each_once(REQUESTED)
     assert len(world.events("Monthly Reports Completed")) == 1
 
 
 def test_an_account_that_a_repeated_start_adds_is_mailed_alone(world: FakeStack) -> None:
     world.create_account("norte", "no JSON")
-    monthly(world)
-    work(world)
+    run_monthly(world)
+    run_workers(world)
     assert world.events("Monthly Reports Completed")[0]["accounts_failed"] == {
         "norte": "account-misconfigured"
     }
     world.change_account("norte", world.secret(RC, api_key=world.credentials.norte_api_key))
     world.reset_warm_functions()
 
-    monthly(world)
-    work(world)
+    run_monthly(world)
+    run_workers(world)
 
     added = [("norte", report) for account, report in REQUESTED if account == RC]
-    assert links(world) == once([*REQUESTED, *added])
+    assert count_links(world) == each_once([*REQUESTED, *added])
     assert [event["number"] for event in world.events("Monthly Reports Completed")] == [1, 2]
 
 
 def test_a_run_of_another_day_leaves_pending_reports_to_their_own_run(world: FakeStack) -> None:
-    monthly(world)
-    monthly(world, "2026-11-02T12:00:00Z")
-    work(world)
+    run_monthly(world)
+    run_monthly(world, "2026-11-02T12:00:00Z")
+    run_workers(world)
 
-    assert links(world) == once(REQUESTED)
+    assert count_links(world) == each_once(REQUESTED)
     assert len(records(world)) == 14
 
 
-def test_a_report_is_adopted_before_it_is_settled_or_not_at_all(world: FakeStack) -> None:
-    """A run starts while a worker is about to write down that a person's report is ready."""
+def test_a_run_adopts_a_report_that_is_about_to_be_ready(world: FakeStack) -> None:
+    """A run starts while a worker is about to store that a person's report is ready."""
     world.request_report()
-    before_the_first(world, "UpdateItem", lambda: monthly(world))
+    run_before_first(world, "UpdateItem", lambda: run_monthly(world))
     world.deliver()
-    work(world)
+    run_workers(world)
 
-    assert links(world) == once(REQUESTED)
+    assert count_links(world) == each_once(REQUESTED)
     assert len(world.mails()) == 1
 
 
-def test_a_person_s_report_that_was_settled_first_is_mailed_on_its_own(world: FakeStack) -> None:
-    """A worker settles a report between the two looks of the run that would adopt it."""
+def test_a_person_s_report_that_finished_first_is_mailed_separately(world: FakeStack) -> None:
+    """A worker finishes a report between the two reads of the run that would adopt it."""
     world.request_report()
-    before_the_first(world, "UpdateItem", world.deliver)
-    monthly(world)
-    work(world)
+    run_before_first(world, "UpdateItem", world.deliver)
+    run_monthly(world)
+    run_workers(world)
 
-    anew = (RC, "2026-10-statement-csv-0002")
-    assert links(world) == once([*REQUESTED, anew])
+    next_version = (RC, "2026-10-statement-csv-0002")
+    assert count_links(world) == each_once([*REQUESTED, next_version])
     assert len(records(world)) == 15
 
 
@@ -241,49 +241,49 @@ def test_a_person_s_report_that_was_settled_first_is_mailed_on_its_own(world: Fa
 
 
 @pytest.mark.parametrize("number", range(3))
-def test_a_report_is_announced_though_the_response_of_a_write_is_lost(
+def test_a_report_is_published_although_the_response_of_a_write_is_lost(
     world: FakeStack, number: int
 ) -> None:
     lose_response(world, "PutItem", 0)
     lose_response(world, "UpdateItem", number)
 
-    report = made(world)
+    report = make_report(world)
 
-    assert links(world) == once([(RC, report["id"])])
+    assert count_links(world) == each_once([(RC, report["id"])])
     assert len(records(world)) == 1
 
 
 @pytest.mark.parametrize("number", range(9))
-def test_each_report_of_a_run_is_mailed_once_though_a_response_is_lost(
+def test_each_report_of_a_run_is_mailed_once_although_a_response_is_lost(
     world: FakeStack, number: int
 ) -> None:
     world.stack.refs["MonthlyFormats"] = "csv"
     lose_response(world, "UpdateItem", number)
     lose_response(world, "PutItem", number)
 
-    monthly(world)
-    work(world)
+    run_monthly(world)
+    run_workers(world)
 
-    csv_reports = [one for one in REQUESTED if "-csv-" in one[1]]
-    assert links(world) == once(csv_reports)
+    csv_reports = [report for report in REQUESTED if "-csv-" in report[1]]
+    assert count_links(world) == each_once(csv_reports)
     assert len(records(world)) == 4
 
 
-def test_a_repeated_run_takes_over_a_report_though_the_response_is_lost(world: FakeStack) -> None:
+def test_a_repeated_run_adopts_a_report_although_the_response_is_lost(world: FakeStack) -> None:
     world.request_report()
     lose_response(world, "UpdateItem", 0)
-    monthly(world)
-    work(world)
+    run_monthly(world)
+    run_workers(world)
 
-    assert links(world) == once(REQUESTED)
+    assert count_links(world) == each_once(REQUESTED)
     assert len(records(world)) == 14
 
 
-# ------------------------------------------------------------------- never announced
+# ------------------------------------------------------------------- never published
 
 
 @pytest.mark.parametrize("status", ["ready", "failed"])
-def test_a_settled_report_that_no_message_announces_is_announced_within_the_hour(
+def test_a_finished_report_without_a_message_is_published_within_the_hour(
     world: FakeStack, status: str
 ) -> None:
     world.request_report()
@@ -302,7 +302,7 @@ def test_a_settled_report_that_no_message_announces_is_announced_within_the_hour
     assert len(world.events(f"Report {status.capitalize()}")) == 1
 
 
-def test_the_closing_schedule_fails_while_events_are_not_taken(world: FakeStack) -> None:
+def test_the_closing_schedule_fails_while_events_cannot_be_published(world: FakeStack) -> None:
     world.request_report()
     world.break_aws("events", "PutEvents", "InternalException", 500)
     world.deliver()
@@ -311,7 +311,7 @@ def test_the_closing_schedule_fails_while_events_are_not_taken(world: FakeStack)
         world.invoke("report", CLOSE)
 
 
-def test_what_is_not_there_is_not_announced(world: FakeStack) -> None:
+def test_a_missing_report_is_not_published(world: FakeStack) -> None:
     check_problem(
         world.get(f"/accounts/{RC}/reports/2026-10-statement-csv-0001"),
         404,

@@ -1,4 +1,4 @@
-"""The connection under every client: what cannot be reached, trusted, or waited for."""
+"""Connections to PACs: unreachable hosts, untrusted certificates, deadlines."""
 
 from __future__ import annotations
 
@@ -51,14 +51,14 @@ from timbres.handlers.problem_details import status_code
 from timbres.pacs.http import PacSession
 from timbres.pacs.registry import create_client
 
-# A PDF comes over the same line as a CSV.
+# A PDF uses the same connection as a CSV.
 every_act = pytest.mark.parametrize(
     "operation", [operation for operation in OPERATIONS if operation is not PDF], ids=repr
 )
 every_act_of_a_pool = pytest.mark.parametrize(
     "operation", [operation for operation in READS if operation is not PDF], ids=repr
 )
-# A WSDL is asked for without a body, the rest by POST.
+# A WSDL is a GET; the other requests are POST.
 every_post = pytest.mark.parametrize("operation", [BALANCE, CSV, COUNT, CONTRACT], ids=repr)
 
 
@@ -68,14 +68,14 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def ours(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+def ca(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     return create_authority(tmp_path_factory.mktemp("ca"))
 
 
 @pytest.fixture
-def trust(monkeypatch: pytest.MonkeyPatch, ours: Authority) -> None:
-    """Let the clients trust our authority, and it alone."""
-    context = ours.client_context()
+def trust(monkeypatch: pytest.MonkeyPatch, ca: Authority) -> None:
+    """Let the clients trust only the test authority."""
+    context = ca.client_context()
     monkeypatch.setattr(timbres.pacs.http, "_tls_context", lambda: context)
 
 
@@ -106,7 +106,7 @@ def test_a_refused_port(operation: Operation, scheme: str) -> None:
 
 
 @every_act
-def test_a_host_that_no_one_knows(operation: Operation, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_host(operation: Operation, monkeypatch: pytest.MonkeyPatch) -> None:
     resolved = []
 
     def resolve(host: str, *_args: Any, **_kwargs: Any) -> Any:
@@ -119,13 +119,13 @@ def test_a_host_that_no_one_knows(operation: Operation, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("host", ["a" * 64, "a..b", f"{'a' * 64}.example"])
-def test_a_host_that_can_be_no_name(host: str) -> None:
+def test_an_invalid_host_name(host: str) -> None:
     assert "address" in unreachable(BALANCE, f"https://{host}")
     unreachable(CONTRACT, f"https://{host}")
 
 
 @every_act
-def test_a_host_that_never_answers(operation: Operation, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_host_that_never_responds(operation: Operation, monkeypatch: pytest.MonkeyPatch) -> None:
     waited = []
 
     def wait(_address: Any, timeout: float, **_kwargs: Any) -> Any:
@@ -166,13 +166,13 @@ def test_a_read_is_retried_within_the_deadline_and_a_contract_is_not(
 
 
 @every_act
-def test_a_certificate_of_a_trusted_authority_serves(
-    operation: Operation, trust: None, ours: Authority, tmp_path: Path
+def test_a_certificate_of_a_trusted_authority_is_accepted(
+    operation: Operation, trust: None, ca: Authority, tmp_path: Path
 ) -> None:
-    sandbox = operation.fake_pac()
-    with serve(sandbox, ssl_context=ours.server_context(tmp_path)) as url:
+    fake_pac = operation.fake_pac()
+    with serve(fake_pac, ssl_context=ca.server_context(tmp_path)) as url:
         assert operation(url, 5)
-    assert calls(sandbox)[-1]["answered"]
+    assert calls(fake_pac)[-1]["answered"]
 
 
 @every_act
@@ -180,148 +180,152 @@ def test_a_certificate_of_a_trusted_authority_serves(
     ("make", "says"),
     [
         (
-            lambda ours, folder: create_authority(folder, "Otra").server_context(folder),
+            lambda ca, folder: create_authority(folder, "Otra").server_context(folder),
             "certificate",
         ),
-        (lambda ours, folder: ours.server_context(folder, days_ago=30, days=10), "certificate"),
-        (lambda ours, folder: ours.server_context(folder, days_ago=-1, days=10), "certificate"),
-        (lambda ours, folder: ours.server_context(folder, "pac.example"), "certificate"),
-        (lambda ours, folder: ours.server_context(folder, "127.0.0.2"), "certificate"),
+        (lambda ca, folder: ca.server_context(folder, days_ago=30, days=10), "certificate"),
+        (lambda ca, folder: ca.server_context(folder, days_ago=-1, days=10), "certificate"),
+        (lambda ca, folder: ca.server_context(folder, "pac.example"), "certificate"),
+        (lambda ca, folder: ca.server_context(folder, "127.0.0.2"), "certificate"),
     ],
     ids=["untrusted", "expired", "not yet valid", "another host", "another address"],
 )
-def test_a_certificate_that_is_not_to_be_trusted(
+def test_an_untrusted_certificate_is_rejected(
     operation: Operation,
     make: Callable[[Authority, Path], ssl.SSLContext],
     says: str,
     trust: None,
-    ours: Authority,
+    ca: Authority,
     tmp_path: Path,
 ) -> None:
-    sandbox = operation.fake_pac()
-    with serve(sandbox, ssl_context=make(ours, tmp_path)) as url:
+    fake_pac = operation.fake_pac()
+    with serve(fake_pac, ssl_context=make(ca, tmp_path)) as url:
         assert says in unreachable(operation, url).lower()
-    assert calls(sandbox) == []
+    assert calls(fake_pac) == []
 
 
-def test_our_own_authority_is_not_trusted_by_itself(ours: Authority, tmp_path: Path) -> None:
-    sandbox = BALANCE.fake_pac()
-    with serve(sandbox, ssl_context=ours.server_context(tmp_path)) as url:
+def test_the_test_authority_is_not_trusted_by_default(ca: Authority, tmp_path: Path) -> None:
+    fake_pac = BALANCE.fake_pac()
+    with serve(fake_pac, ssl_context=ca.server_context(tmp_path)) as url:
         unreachable(BALANCE, url)
-    assert calls(sandbox) == []
+    assert calls(fake_pac) == []
 
 
 @pytest.mark.parametrize("name", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
-def test_the_environment_names_no_authority(
-    name: str, ours: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_certificate_variables_of_the_environment_are_ignored(
+    name: str, ca: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(name, str(ours.path))
+    monkeypatch.setenv(name, str(ca.path))
     timbres.pacs.http._tls_context.cache_clear()
-    sandbox = BALANCE.fake_pac()
-    with serve(sandbox, ssl_context=ours.server_context(tmp_path)) as url:
+    fake_pac = BALANCE.fake_pac()
+    with serve(fake_pac, ssl_context=ca.server_context(tmp_path)) as url:
         unreachable(BALANCE, url)
     timbres.pacs.http._tls_context.cache_clear()
-    assert calls(sandbox) == []
+    assert calls(fake_pac) == []
 
 
 @every_act
 def test_tls_to_a_port_without_it(operation: Operation) -> None:
-    sandbox = operation.fake_pac()
-    with serve(sandbox) as url:
+    fake_pac = operation.fake_pac()
+    with serve(fake_pac) as url:
         unreachable(operation, url.replace("http:", "https:"))
-    assert calls(sandbox) == []
+    assert calls(fake_pac) == []
 
 
-def hang_up(_odd: RawServer, _connection: socket.socket) -> None:
+def hang_up(_server: RawServer, _connection: socket.socket) -> None:
     """Close the connection at once."""
 
 
-def reset(_odd: RawServer, connection: socket.socket) -> None:
+def reset(_server: RawServer, connection: socket.socket) -> None:
     connection.recv(1)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
 
 
-def say_nothing(odd: RawServer, connection: socket.socket) -> None:
+def stay_silent(server: RawServer, connection: socket.socket) -> None:
     connection.settimeout(5)
     while piece := connection.recv(65536):
-        odd.received += piece
+        server.received += piece
 
 
 @every_post
-@pytest.mark.parametrize("behave", [hang_up, reset, say_nothing])
-def test_a_handshake_that_fails_sends_nothing_of_ours(
+@pytest.mark.parametrize("behave", [hang_up, reset, stay_silent])
+def test_a_failed_handshake_sends_no_credentials(
     operation: Operation,
     behave: Callable[[RawServer, socket.socket], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("timbres.pacs.http.CONNECT_SECONDS", 0.3)
-    with raw_server(behave, "https") as odd:
-        unreachable(operation, odd.url)
-        assert odd.accepted >= 1
-        assert not any(credential.encode() in odd.received for credential in CREDENTIALS)
+    with raw_server(behave, "https") as server:
+        unreachable(operation, server.url)
+        assert server.accepted >= 1
+        assert not any(credential.encode() in server.received for credential in CREDENTIALS)
 
 
-@pytest.mark.parametrize("behave", [hang_up, reset, say_nothing])
-def test_a_wsdl_that_a_handshake_keeps_away_leaves_no_contract_in_doubt(
+@pytest.mark.parametrize("behave", [hang_up, reset, stay_silent])
+def test_a_failed_wsdl_handshake_leaves_no_contract_in_doubt(
     behave: Callable[[RawServer, socket.socket], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("timbres.pacs.http.CONNECT_SECONDS", 0.3)
-    with raw_server(behave, "https") as odd:
+    with raw_server(behave, "https") as server:
         with pytest.raises(PacError) as caught:
-            CONTRACT.call(create_client(LIVE_WSDL.account(odd.url)), Deadline(0.9))
-        assert odd.accepted >= 1
+            CONTRACT.call(create_client(LIVE_WSDL.account(server.url)), Deadline(0.9))
+        assert server.accepted >= 1
     assert caught.value.problem_type.code in {"pac-unreachable", "pac-timeout"}
     assert not caught.value.problem_type.may_have_taken_effect
 
 
-def reset_the_line(_odd: RawServer, _tls: ssl.SSLSocket, plain: socket.socket) -> None:
+def reset_connection(_server: RawServer, _tls: ssl.SSLSocket, plain: socket.socket) -> None:
     plain.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
 
 
-def end_the_line(_odd: RawServer, _tls: ssl.SSLSocket, _plain: socket.socket) -> None:
-    """End the connection without TLS's own goodbye."""
+def end_without_close_notify(
+    _server: RawServer, _tls: ssl.SSLSocket, _plain: socket.socket
+) -> None:
+    """End the connection without a TLS close_notify."""
 
 
-def send_no_tls(_odd: RawServer, _tls: ssl.SSLSocket, plain: socket.socket) -> None:
+def send_plain_text(_server: RawServer, _tls: ssl.SSLSocket, plain: socket.socket) -> None:
     plain.sendall(b"HTTP/1.1 500 X\r\nContent-Length: 0\r\n\r\n")
 
 
-def alter_a_record(odd: RawServer, tls: ssl.SSLSocket, plain: socket.socket) -> None:
+def alter_a_record(server: RawServer, tls: ssl.SSLSocket, plain: socket.socket) -> None:
     plain.sendall(b"\x17\x03\x03\x00\x40" + b"x" * 64)
-    odd.stopped.wait(0.2)
+    server.stopped.wait(0.2)
 
 
 @every_post
-@pytest.mark.parametrize("then", [reset_the_line, end_the_line, send_no_tls, alter_a_record])
+@pytest.mark.parametrize(
+    "then", [reset_connection, end_without_close_notify, send_plain_text, alter_a_record]
+)
 def test_tls_that_breaks_after_the_request_leaves_it_in_doubt(
     operation: Operation,
     then: Callable[[RawServer, ssl.SSLSocket, socket.socket], None],
     trust: None,
-    ours: Authority,
+    ca: Authority,
     tmp_path: Path,
 ) -> None:
-    context = ours.server_context(tmp_path)
+    context = ca.server_context(tmp_path)
 
-    def behave(odd: RawServer, connection: socket.socket) -> None:
-        # A copy of the socket, to go on below TLS.
+    def behave(server: RawServer, connection: socket.socket) -> None:
+        # A copy of the socket, to write below TLS.
         with connection.dup() as plain, context.wrap_socket(connection, server_side=True) as tls:
-            odd.read_request(tls)
-            then(odd, tls, plain)
+            server.read_request(tls)
+            then(server, tls, plain)
 
-    with raw_server(behave, "https") as odd:
-        timed_out(operation, odd.url)
-        assert odd.received.count(b"POST ") == 1
+    with raw_server(behave, "https") as server:
+        timed_out(operation, server.url)
+        assert server.received.count(b"POST ") == 1
 
 
-def test_a_certificate_of_ours_that_is_missed_too_late_leaves_a_contract_in_doubt(
-    trust: None, ours: Authority, tmp_path: Path
+def test_a_late_request_for_a_client_certificate_leaves_a_contract_in_doubt(
+    trust: None, ca: Authority, tmp_path: Path
 ) -> None:
-    """With TLS 1.3 the server says so when the request is on its way."""
-    context = ours.server_context(tmp_path)
-    context.load_verify_locations(ours.path)
+    """With TLS 1.3 the server rejects the client after the request is sent."""
+    context = ca.server_context(tmp_path)
+    context.load_verify_locations(ca.path)
     context.verify_mode = ssl.CERT_REQUIRED
 
-    def behave(odd: RawServer, connection: socket.socket) -> None:
+    def behave(server: RawServer, connection: socket.socket) -> None:
         received, sent = ssl.MemoryBIO(), ssl.MemoryBIO()
         tls = context.wrap_bio(received, sent, server_side=True)
         for _ in range(2):
@@ -329,30 +333,30 @@ def test_a_certificate_of_ours_that_is_missed_too_late_leaves_a_contract_in_doub
             with suppress(ssl.SSLError):
                 tls.do_handshake()
             connection.sendall(sent.read())
-            # With the first answer the handshake is over for the client, and it sends its request.
-            odd.stopped.wait(0.3)
+            # After the first flight the client's handshake is complete, and it sends its request.
+            server.stopped.wait(0.3)
         connection.settimeout(0.5)
         # Not closed with the request unread: that would be a reset.
         while connection.recv(65536):
             pass
 
-    with raw_server(behave, "https") as odd:
-        timed_out(CONTRACT, odd.url, 3)
+    with raw_server(behave, "https") as server:
+        timed_out(CONTRACT, server.url, 3)
 
 
-def test_the_authorities_are_not_loaded_for_a_connection(
-    trust: None, ours: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_connection_does_not_reload_the_authorities(
+    trust: None, ca: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loaded = []
     monkeypatch.setattr(
         ssl.SSLContext, "load_verify_locations", lambda *args, **_: loaded.append(args)
     )
-    with serve(COUNT.fake_pac(), ssl_context=ours.server_context(tmp_path)) as url:
+    with serve(COUNT.fake_pac(), ssl_context=ca.server_context(tmp_path)) as url:
         assert COUNT(url, 5)
     assert loaded == []
 
 
-# ------------------------------------------------------------- answers that do not end well
+# --------------------------------------------------------------------- incomplete responses
 
 
 def timed_out(operation: Operation, url: str, seconds: float = 0.8) -> None:
@@ -361,7 +365,7 @@ def timed_out(operation: Operation, url: str, seconds: float = 0.8) -> None:
         operation(url, seconds)
     assert status_code(errors[0].problem_type.code) == 504
     assert errors[0].problem_type.may_have_taken_effect
-    # Not a matter of speed: these answers would go on without end.
+    # Without the deadline these responses would never end.
     assert time.monotonic() - started < seconds + 10
 
 
@@ -369,10 +373,10 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/xml\r\nContent-Length: 1000\r\n\r
 
 
 def drip(content: bytes, pause: float = 0.05) -> Callable[[RawServer, socket.socket], None]:
-    def behave(odd: RawServer, connection: socket.socket) -> None:
-        odd.read_request(connection)
+    def behave(server: RawServer, connection: socket.socket) -> None:
+        server.read_request(connection)
         for byte in content:
-            if odd.stopped.wait(pause):
+            if server.stopped.wait(pause):
                 return
             connection.sendall(bytes([byte]))
 
@@ -388,23 +392,23 @@ def drip(content: bytes, pause: float = 0.05) -> Callable[[RawServer, socket.soc
     ],
     ids=["head", "continue", "trailer"],
 )
-def test_a_head_is_waited_for_from_byte_to_byte(content: bytes) -> None:
-    """As a whole it may drip past the deadline; with nothing more it ends."""
+def test_the_timeout_of_a_head_applies_to_each_byte(content: bytes) -> None:
+    """The head as a whole may take longer than the deadline; silence ends it."""
 
-    def behave(odd: RawServer, connection: socket.socket) -> None:
-        drip(content)(odd, connection)
-        odd.stopped.wait(5)
+    def behave(server: RawServer, connection: socket.socket) -> None:
+        drip(content)(server, connection)
+        server.stopped.wait(5)
 
-    with raw_server(behave) as odd:
-        timed_out(CONTRACT, odd.url, 0.6)
+    with raw_server(behave) as server:
+        timed_out(CONTRACT, server.url, 0.6)
 
 
-def test_an_answer_whose_head_dripped_past_the_deadline_is_none() -> None:
-    def behave(odd: RawServer, connection: socket.socket) -> None:
-        drip(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n ", 0.03)(odd, connection)
+def test_a_head_that_ends_after_the_deadline_is_a_timeout() -> None:
+    def behave(server: RawServer, connection: socket.socket) -> None:
+        drip(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n ", 0.03)(server, connection)
 
-    with raw_server(behave) as odd:
-        timed_out(CONTRACT, odd.url, 0.6)
+    with raw_server(behave) as server:
+        timed_out(CONTRACT, server.url, 0.6)
 
 
 @pytest.mark.parametrize(
@@ -413,37 +417,37 @@ def test_an_answer_whose_head_dripped_past_the_deadline_is_none() -> None:
 def test_a_body_that_drips_ends_at_the_deadline(operation: Operation, chunked: bool) -> None:
     head = HEAD.replace(b"Content-Length: 1000", b"Transfer-Encoding: chunked")
 
-    def behave(odd: RawServer, connection: socket.socket) -> None:
-        odd.read_request(connection)
+    def behave(server: RawServer, connection: socket.socket) -> None:
+        server.read_request(connection)
         connection.sendall(head if chunked else HEAD)
-        while not odd.stopped.wait(0.05):
+        while not server.stopped.wait(0.05):
             connection.sendall(b"1\r\n \r\n" if chunked else b" ")
 
-    with raw_server(behave) as odd:
-        timed_out(operation, odd.url)
+    with raw_server(behave) as server:
+        timed_out(operation, server.url)
 
 
 @pytest.mark.parametrize("operation", [BALANCE, CONTRACT], ids=repr)
 def test_a_body_that_stops_short_of_the_deadline_ends_at_it(operation: Operation) -> None:
-    def behave(odd: RawServer, connection: socket.socket) -> None:
-        odd.read_request(connection)
-        odd.stopped.wait(0.9)
+    def behave(server: RawServer, connection: socket.socket) -> None:
+        server.read_request(connection)
+        server.stopped.wait(0.9)
         connection.sendall(HEAD + b" ")
-        odd.stopped.wait(5)
+        server.stopped.wait(5)
 
-    with raw_server(behave) as odd:
-        timed_out(operation, odd.url, 1.2)
+    with raw_server(behave) as server:
+        timed_out(operation, server.url, 1.2)
 
 
 @every_act
 def test_silence_ends_at_the_deadline(operation: Operation) -> None:
-    with raw_server(say_nothing) as odd:
-        timed_out(operation, odd.url)
+    with raw_server(stay_silent) as server:
+        timed_out(operation, server.url)
 
 
 @every_act
 @pytest.mark.parametrize(
-    "answer",
+    "response",
     [
         b"",
         b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n",
@@ -455,32 +459,32 @@ def test_silence_ends_at_the_deadline(operation: Operation) -> None:
     ],
     ids=range(7),
 )
-def test_an_answer_cut_off_is_a_timeout(operation: Operation, answer: bytes) -> None:
-    def behave(odd: RawServer, connection: socket.socket) -> None:
-        odd.read_request(connection)
-        connection.sendall(answer)
+def test_a_truncated_body_is_a_timeout(operation: Operation, response: bytes) -> None:
+    def behave(server: RawServer, connection: socket.socket) -> None:
+        server.read_request(connection)
+        connection.sendall(response)
 
-    with raw_server(behave) as odd:
+    with raw_server(behave) as server:
         with expect_pac_error("pac-timeout") as errors:
-            operation(odd.url, 0.9)
+            operation(server.url, 0.9)
         assert errors[0].problem_type.may_have_taken_effect
-        assert odd.accepted == 1
+        assert server.accepted == 1
 
 
 @every_act
-def test_a_head_cut_off_is_no_answer(operation: Operation) -> None:
-    def behave(odd: RawServer, connection: socket.socket) -> None:
-        odd.read_request(connection)
+def test_a_truncated_head_is_a_protocol_error(operation: Operation) -> None:
+    def behave(server: RawServer, connection: socket.socket) -> None:
+        server.read_request(connection)
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Ty")
 
-    with raw_server(behave) as odd, expect_pac_error("pac-protocol-error") as errors:
-        operation(odd.url, 0.9)
+    with raw_server(behave) as server, expect_pac_error("pac-protocol-error") as errors:
+        operation(server.url, 0.9)
     assert errors[0].problem_type.may_have_taken_effect
 
 
 @every_act
 @pytest.mark.parametrize(
-    "answer",
+    "response",
     [
         b"220 mail.example ESMTP\r\n",
         b"SSH-2.0-OpenSSH_9.6\r\n",
@@ -493,52 +497,52 @@ def test_a_head_cut_off_is_no_answer(operation: Operation) -> None:
     ],
     ids=range(8),
 )
-def test_what_is_no_http_is_a_protocol_error(operation: Operation, answer: bytes) -> None:
-    def behave(odd: RawServer, connection: socket.socket) -> None:
-        odd.read_request(connection)
-        connection.sendall(answer)
-        odd.stopped.wait(2)
+def test_invalid_http_is_a_protocol_error(operation: Operation, response: bytes) -> None:
+    def behave(server: RawServer, connection: socket.socket) -> None:
+        server.read_request(connection)
+        connection.sendall(response)
+        server.stopped.wait(2)
 
-    with raw_server(behave) as odd:
+    with raw_server(behave) as server:
         with expect_pac_error("pac-protocol-error") as errors:
-            operation(odd.url, 0.9)
+            operation(server.url, 0.9)
         assert "not valid HTTP" in errors[0].detail
-        assert odd.accepted == 1
+        assert server.accepted == 1
 
 
-@pytest.mark.parametrize("answered", [0, 1])
+@pytest.mark.parametrize("responses_before", [0, 1])
 @pytest.mark.parametrize("end", [hang_up, reset])
-def test_no_request_is_sent_twice_by_the_library(
-    answered: int, end: Callable[[RawServer, socket.socket], None]
+def test_the_library_sends_no_request_twice(
+    responses_before: int, end: Callable[[RawServer, socket.socket], None]
 ) -> None:
-    """Not over a new connection, and not over one that was kept alive."""
+    """Neither over a new connection nor over one that was kept alive."""
 
-    def behave(odd: RawServer, connection: socket.socket) -> None:
-        for _ in range(answered):
-            odd.read_request(connection)
+    def behave(server: RawServer, connection: socket.socket) -> None:
+        for _ in range(responses_before):
+            server.read_request(connection)
             connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
-        odd.read_request(connection)
+        server.read_request(connection)
         connection.setsockopt(
             socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", end is reset, 0)
         )
 
-    with raw_server(behave) as odd, PacSession("pac") as session:
-        for _ in range(answered):
-            session.fetch("POST", odd.url, data=b"1", deadline=Deadline(5)).file.close()
+    with raw_server(behave) as server, PacSession("pac") as session:
+        for _ in range(responses_before):
+            session.fetch("POST", server.url, data=b"1", deadline=Deadline(5)).file.close()
         with expect_pac_error("pac-timeout") as errors:
-            session.fetch("POST", odd.url, data=b"2", deadline=Deadline(5))
+            session.fetch("POST", server.url, data=b"2", deadline=Deadline(5))
         assert errors[0].problem_type.may_have_taken_effect
-        assert odd.accepted == 1
-        assert odd.received.count(b"POST ") == answered + 1
+        assert server.accepted == 1
+        assert server.received.count(b"POST ") == responses_before + 1
 
 
-def test_an_answer_without_a_length_ends_with_the_connection() -> None:
-    def behave(odd: RawServer, connection: socket.socket) -> None:
-        odd.read_request(connection)
+def test_a_response_without_a_length_ends_with_the_connection() -> None:
+    def behave(server: RawServer, connection: socket.socket) -> None:
+        server.read_request(connection)
         connection.sendall(b"HTTP/1.0 200 OK\r\nContent-Type: text/csv\r\n\r\nCuenta,a\r\n")
 
-    with raw_server(behave) as odd:
-        assert CSV(odd.url) == b"Cuenta,a\r\n"
+    with raw_server(behave) as server:
+        assert CSV(server.url) == b"Cuenta,a\r\n"
 
 
 # --------------------------------------------------------- the environment, old connections
@@ -546,9 +550,9 @@ def test_an_answer_without_a_length_ends_with_the_connection() -> None:
 
 @pytest.fixture
 def trap() -> Iterator[RawServer]:
-    """A server that nobody should come to."""
-    with raw_server(say_nothing) as odd:
-        yield odd
+    """A server that must receive no connection."""
+    with raw_server(stay_silent) as server:
+        yield server
 
 
 @every_act
@@ -560,8 +564,8 @@ def test_proxies_of_the_environment_are_ignored(
         monkeypatch.setenv(name.upper(), trap.url)
     monkeypatch.delenv("no_proxy", raising=False)
     monkeypatch.delenv("NO_PROXY", raising=False)
-    sandbox = operation.fake_pac()
-    with serve(sandbox) as url:
+    fake_pac = operation.fake_pac()
+    with serve(fake_pac) as url:
         assert operation(url, 5)
     assert trap.accepted == 0
 
@@ -584,13 +588,13 @@ def test_a_netrc_is_ignored(
 @every_act
 def test_cookies_are_not_kept(operation: Operation) -> None:
     pac_server = PacServer()
-    sandbox = operation.fake_pac()
+    fake_pac = operation.fake_pac()
 
     def setting(environ: Any, start_response: Any) -> Any:
-        def start(status: str, headers: list[tuple[str, str]], *rest: Any) -> Any:
-            return start_response(status, [*headers, ("Set-Cookie", "sesion=1; Path=/")], *rest)
+        def start(status: str, headers: list[tuple[str, str]], *args: Any) -> Any:
+            return start_response(status, [*headers, ("Set-Cookie", "sesion=1; Path=/")], *args)
 
-        return sandbox(environ, start)
+        return fake_pac(environ, start)
 
     pac_server.serve_app(setting)
     with serve(pac_server) as url:
@@ -605,28 +609,28 @@ def test_cookies_are_not_kept(operation: Operation) -> None:
 
 
 @every_act_of_a_pool
-def test_calls_share_one_connection_and_a_cut_one_is_replaced(operation: Operation) -> None:
+def test_calls_share_one_connection_and_a_broken_one_is_replaced(operation: Operation) -> None:
     pac_server = PacServer()
-    sandbox = operation.fake_pac()
-    pac_server.serve_app(sandbox)
+    fake_pac = operation.fake_pac()
+    pac_server.serve_app(fake_pac)
     with serve(pac_server) as url:
         client = create_client(operation.account(url))
         for _ in range(3):
             operation.call(client, Deadline(5))
         if operation.meanings:
             refusals = {code for code, meaning in operation.meanings.items() if not meaning.retry}
-            inject_fault(sandbox, operation.operation, "code", code=min(refusals), times=1)
+            inject_fault(fake_pac, operation.operation, "code", code=min(refusals), times=1)
             with pytest.raises(TimbresError):
                 operation.call(client, Deadline(5))
         assert len(pac_server.connections) == 1
-        inject_fault(sandbox, calls(sandbox)[-1]["operation"], "cut-after", times=1)
+        inject_fault(fake_pac, calls(fake_pac)[-1]["operation"], "cut-after", times=1)
         assert operation.call(client, Deadline(5))
         assert len(pac_server.connections) == 2
 
 
 @pytest.mark.parametrize("operation", CONTRACTS, ids=repr)
-def test_a_contract_has_a_connection_of_its_own(operation: Operation) -> None:
-    """One of the pool may have died unnoticed, and would leave the contract in doubt."""
+def test_a_contract_has_its_own_connection(operation: Operation) -> None:
+    """A pooled connection may be dead, which would leave the contract in doubt."""
     pac_server = PacServer()
     pac_server.serve_app(operation.fake_pac())
     read = next(read for read in READS if read.pac == operation.pac)
@@ -640,40 +644,42 @@ def test_a_contract_has_a_connection_of_its_own(operation: Operation) -> None:
 
 
 @every_act
-def test_a_connection_that_the_pac_closed_meanwhile_is_opened_anew(operation: Operation) -> None:
-    """As a warm function finds it after a pause: nothing of this is the user's to see."""
-    sandbox = operation.fake_pac()
+def test_a_connection_closed_by_the_pac_is_reopened(operation: Operation) -> None:
+    """A warm function finds such a connection after a pause; the caller sees no error."""
+    fake_pac = operation.fake_pac()
     port = free_port()
-    with serve(sandbox, port=port) as url:
+    with serve(fake_pac, port=port) as url:
         client = create_client(operation.account(url))
         assert operation.call(client, Deadline(5))
     time.sleep(0.05)
-    before = len(calls(sandbox))
-    with serve(sandbox, port=port):
+    before = len(calls(fake_pac))
+    with serve(fake_pac, port=port):
         assert operation.call(client, Deadline(5))
-    assert {call["outcome"] for call in calls(sandbox)} == {"200"}
-    assert len(calls(sandbox)) == before + 1
+    assert {call["outcome"] for call in calls(fake_pac)} == {"200"}
+    assert len(calls(fake_pac)) == before + 1
 
 
 @every_pac
-def test_threads_share_a_client_and_each_gets_its_own_answer(pac: str) -> None:
-    sandbox = PAC_CASES[pac].fake_pac()
-    found: dict[Rfc, list[Any]] = {RFC: [], RFC_N: [], Rfc("ACM010203XY9"): []}
-    with serve(sandbox) as url:
+def test_threads_share_a_client_and_each_gets_its_own_response(pac: str) -> None:
+    fake_pac = PAC_CASES[pac].fake_pac()
+    responses_by_rfc: dict[Rfc, list[Any]] = {RFC: [], RFC_N: [], Rfc("ACM010203XY9"): []}
+    with serve(fake_pac) as url:
         client = create_client(PAC_CASES[pac].account(url))
 
-        def ask(rfc: Rfc, times: int) -> None:
+        def request_issuer(rfc: Rfc, times: int) -> None:
             for _ in range(times):
-                found[rfc].append(PAC_CASES[pac].read_issuer(client, rfc, Deadline(10)))
+                responses_by_rfc[rfc].append(PAC_CASES[pac].read_issuer(client, rfc, Deadline(10)))
 
-        threads = [threading.Thread(target=ask, args=(rfc, 5)) for rfc in found]
+        threads = [
+            threading.Thread(target=request_issuer, args=(rfc, 5)) for rfc in responses_by_rfc
+        ]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        assert len(calls(sandbox)) == 15
-        for rfc, answers in found.items():
-            ask(rfc, 1)
-            assert answers == [answers[-1]] * 6
-    first, second, third = (answers[0] for answers in found.values())
+        assert len(calls(fake_pac)) == 15
+        for rfc, responses in responses_by_rfc.items():
+            request_issuer(rfc, 1)
+            assert responses == [responses[-1]] * 6
+    first, second, third = (responses[0] for responses in responses_by_rfc.values())
     assert first != second != third != first

@@ -1,4 +1,4 @@
-"""Every fault of a PAC, and the error that a caller of the API gets."""
+"""PAC faults, as a caller of the API sees them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.unit.documented_codes import GET_TIMBRES, SALDOS, documented
 
 @dataclass(frozen=True, eq=False)
 class Read:
-    """A read of the API: its function and path, and what the PAC is then asked for."""
+    """A read of the API: its function and path, and the PAC operation behind it."""
 
     function: str
     account: str
@@ -34,8 +34,8 @@ STAMPS = Read(
 )
 every_read = pytest.mark.parametrize("read", [BALANCE, STAMPS], ids=repr)
 
-# The PAC's code; the status and the code of the problem; how often it was asked; Retry-After.
-SAYS = {
+# The PAC's code; the status and the code of the problem; the number of calls; Retry-After.
+EXPECTED_PROBLEMS = {
     BALANCE: [
         ("400-001", 400, "month-invalid", 1, None),
         ("400-002", 404, "issuer-not-registered", 1, None),
@@ -64,14 +64,14 @@ SAYS = {
 }
 
 
-def test_the_tables_of_codes_are_whole() -> None:
-    assert {row[0] for row in SAYS[BALANCE]} == documented(SALDOS)
-    assert {row[0] for row in SAYS[STAMPS]} == documented(GET_TIMBRES)
+def test_the_tables_of_codes_are_complete() -> None:
+    assert {row[0] for row in EXPECTED_PROBLEMS[BALANCE]} == documented(SALDOS)
+    assert {row[0] for row in EXPECTED_PROBLEMS[STAMPS]} == documented(GET_TIMBRES)
 
 
 @pytest.mark.parametrize(
-    ("read", "fault", "status", "code", "calls", "wait"),
-    [(read, *row) for read, rows in SAYS.items() for row in rows],
+    ("read", "fault", "status", "code", "calls", "retry_after"),
+    [(read, *row) for read, rows in EXPECTED_PROBLEMS.items() for row in rows],
 )
 def test_the_pac_message_is_returned_unchanged(
     shared_stack: FakeStack,
@@ -80,19 +80,19 @@ def test_the_pac_message_is_returned_unchanged(
     status: int,
     code: str,
     calls: int,
-    wait: str | None,
+    retry_after: str | None,
 ) -> None:
     # The fake SOAP PAC returns any text; the fake REST PAC those of its documentation.
     words = {"mensaje": "Algo\n pasó"} if read is STAMPS else {}
     message = "Algo pasó" if read is STAMPS else ERRORS[fault][1]
     shared_stack.fault(read.operation, "code", code=fault, times=-1, **words)
 
-    answer = shared_stack.get(read.path, **read.query)
+    response = shared_stack.get(read.path, **read.query)
 
-    body = check_problem(answer, status, code)
+    body = check_problem(response, status, code)
     assert body["pac"] == {"name": read.pac, "code": fault, "message": message}
     assert message in body["detail"]
-    assert answer.headers.get("retry-after") == wait
+    assert response.headers.get("retry-after") == retry_after
     assert shared_stack.calls() == [read.operation] * calls
     assert shared_stack.stack.items("IssuersTable") == []
 
@@ -126,7 +126,7 @@ def test_an_issuer_that_the_pac_does_not_know(shared_stack: FakeStack) -> None:
     assert shared_stack.stack.items("IssuersTable") == []
 
 
-NONE = [
+INVALID_RESPONSES = [
     ("html-200", 502, "pac-protocol-error", 1),
     ("wrong-shape", 502, "pac-protocol-error", 1),
     ("empty-body", 502, "pac-protocol-error", 1),
@@ -135,7 +135,7 @@ NONE = [
     ("cut-before", 504, "pac-timeout", 3),
     ("cut-after", 504, "pac-timeout", 3),
 ]
-NONE_BY_SOAP = [
+INVALID_SOAP_RESPONSES = [
     ("dtd", 502, "pac-protocol-error", 1),
     ("missing-fields", 502, "pac-protocol-error", 1),
     ("empty-fields", 502, "pac-protocol-error", 1),
@@ -146,9 +146,10 @@ NONE_BY_SOAP = [
 
 @pytest.mark.parametrize(
     ("read", "fault", "status", "code", "calls"),
-    [(BALANCE, *row) for row in NONE] + [(STAMPS, *row) for row in NONE + NONE_BY_SOAP],
+    [(BALANCE, *row) for row in INVALID_RESPONSES]
+    + [(STAMPS, *row) for row in INVALID_RESPONSES + INVALID_SOAP_RESPONSES],
 )
-def test_answers_that_are_none(
+def test_invalid_responses(
     shared_stack: FakeStack, read: Read, fault: str, status: int, code: str, calls: int
 ) -> None:
     shared_stack.fault(read.operation, fault, times=-1)
@@ -162,20 +163,20 @@ def test_answers_that_are_none(
 
 
 @every_read
-def test_a_pac_that_does_not_answer_in_time(shared_stack: FakeStack, read: Read) -> None:
+def test_a_pac_that_does_not_respond_in_time(shared_stack: FakeStack, read: Read) -> None:
     shared_stack.fault(read.operation, "slow", seconds=2.5, times=-1)
 
-    answer = shared_stack.call(read.function, "GET", read.path, read.query, seconds=4)
+    response = shared_stack.call(read.function, "GET", read.path, read.query, seconds=4)
 
-    check_problem(answer, 504, "pac-timeout")
+    check_problem(response, 504, "pac-timeout")
 
 
 @every_read
-def test_no_time_left_to_begin(shared_stack: FakeStack, read: Read) -> None:
-    answer = shared_stack.call(read.function, "GET", read.path, read.query, seconds=3.2)
+def test_a_deadline_too_short_to_start(shared_stack: FakeStack, read: Read) -> None:
+    response = shared_stack.call(read.function, "GET", read.path, read.query, seconds=3.2)
 
-    check_problem(answer, 503, "out-of-time")
-    assert answer.headers["retry-after"] == "5"
+    check_problem(response, 503, "out-of-time")
+    assert response.headers["retry-after"] == "5"
     assert shared_stack.calls() == []
 
 
@@ -187,16 +188,16 @@ def test_a_pac_that_cannot_be_reached(shared_stack: FakeStack, read: Read) -> No
         endpoint = f"http://127.0.0.1:{closed.getsockname()[1]}"
         shared_stack.create_account(name, shared_stack.secret(read.account, endpoint=endpoint))
 
-        answer = shared_stack.get(read.path.replace(read.account, name), **read.query)
+        response = shared_stack.get(read.path.replace(read.account, name), **read.query)
 
-    body = check_problem(answer, 503, "pac-unreachable")
-    assert answer.headers["retry-after"] == "60"
+    body = check_problem(response, 503, "pac-unreachable")
+    assert response.headers["retry-after"] == "60"
     assert body["pac"] == {"name": read.pac, "code": None, "message": None}
 
 
-# The last: what it leaves is an issuer that is known.
+# The last test: it leaves a known issuer.
 @every_read
-def test_a_failure_that_passes_is_not_seen(shared_stack: FakeStack, read: Read) -> None:
+def test_a_temporary_failure_is_retried(shared_stack: FakeStack, read: Read) -> None:
     shared_stack.fault(read.operation, "code", code="500")
     shared_stack.fault(read.operation, "cut-after")
 

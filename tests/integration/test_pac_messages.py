@@ -1,6 +1,6 @@
-"""A PAC's words, on each way to a caller: no part of a credential is in them.
+"""PAC messages on every path to a caller contain no part of a credential.
 
-Journal, answers, events and logs are searched, after each test in a world that all share.
+The contract journal, responses, events and logs are searched after each test, in a shared stack.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ def read(world: FakeStack, account: str) -> ApiResponse:
     return world.get(f"/accounts/{SF}/stamps", rfc=RFC)
 
 
-# So many characters before a credential that a cut at 300 falls into it.
+# Characters before a credential, so that the cut at 300 falls into it.
 FILLINGS = [0, 270, 281, 290]
-WORDS: dict[str, Callable[[str], str]] = {
+ENCODINGS: dict[str, Callable[[str], str]] = {
     "itself": str,
     "upper case": str.upper,
     "without blanks": lambda secret: secret.replace(" ", ""),
@@ -38,7 +38,7 @@ WORDS: dict[str, Callable[[str], str]] = {
 
 
 def parts_of(credential: str) -> set[str]:
-    """Return what would show of a credential: any six of its characters, in whatever way."""
+    """Return every sequence of six ASCII letters or digits of a credential."""
     plain = "".join(c for c in credential.casefold() if c.isascii() and c.isalnum())
     return {plain[at : at + 6] for at in range(len(plain) - 5)}
 
@@ -47,43 +47,43 @@ def assert_hidden(world: FakeStack, *credentials: str) -> None:
     """Check that no part of a credential left the functions."""
     everything = html.unescape(unquote(world.all_output())).casefold()
     for credential in credentials:
-        # The last 32: what comes before is a word that a message may have by itself.
+        # The prefix is a common word, which a message may contain.
         assert not [part for part in parts_of(credential[-36:]) if part in everything]
 
 
-# Every operation with every code in every way, and every way with every filling.
+# Every operation with every code in every encoding, and every encoding with every filling.
 WORDS_OF_SOLUCION_FACTIBLE = [
-    (operation, code, way, FILLINGS[number % len(FILLINGS)])
-    for number, (way, operation, code) in enumerate(
-        product(WORDS, ["getTimbres", "agregarContrato"], ["601", "632", "200"])
+    (operation, code, encoding, FILLINGS[number % len(FILLINGS)])
+    for number, (encoding, operation, code) in enumerate(
+        product(ENCODINGS, ["getTimbres", "agregarContrato"], ["601", "632", "200"])
     )
 ]
 
 
-@pytest.mark.parametrize(("operation", "code", "way", "filling"), WORDS_OF_SOLUCION_FACTIBLE)
-def test_words_of_solucion_factible_are_free_of_credentials(
-    shared_stack: FakeStack, operation: str, code: str, way: str, filling: int
+@pytest.mark.parametrize(("operation", "code", "encoding", "filling"), WORDS_OF_SOLUCION_FACTIBLE)
+def test_messages_of_solucion_factible_are_free_of_credentials(
+    shared_stack: FakeStack, operation: str, code: str, encoding: str, filling: int
 ) -> None:
     world = shared_stack
-    words = "x" * filling + WORDS[way](world.credentials.password)
-    world.fault(operation, "code", code=code, mensaje=words, processed=code == "200")
+    message = "x" * filling + ENCODINGS[encoding](world.credentials.password)
+    world.fault(operation, "code", code=code, mensaje=message, processed=code == "200")
 
-    answer = world.create_contract(RFC, 7)
+    response = world.create_contract(RFC, 7)
 
     if (operation, code) == ("agregarContrato", "200"):
-        assert answer.status == 201
+        assert response.status == 201
     if operation == "agregarContrato":
-        assert "***" in answer.text or filling
+        assert "***" in response.text or filling
     assert_hidden(world, world.credentials.password)
 
 
 @pytest.mark.parametrize("filling", FILLINGS)
-@pytest.mark.parametrize("way", WORDS)
+@pytest.mark.parametrize("encoding", ENCODINGS)
 def test_a_soap_fault_is_free_of_credentials(
-    shared_stack: FakeStack, way: str, filling: int
+    shared_stack: FakeStack, encoding: str, filling: int
 ) -> None:
     world = shared_stack
-    text = html.escape("x" * filling + WORDS[way](world.credentials.password))
+    text = html.escape("x" * filling + ENCODINGS[encoding](world.credentials.password))
     fault = f"<f:Fault><faultcode>f:Server</faultcode><faultstring>{text}</faultstring></f:Fault>"
     envelope = (
         '<f:Envelope xmlns:f="http://schemas.xmlsoap.org/soap/envelope/">'
@@ -98,34 +98,34 @@ def test_a_soap_fault_is_free_of_credentials(
     assert_hidden(world, world.credentials.password)
 
 
-# Every way with every status and every filling.
+# Every encoding with every status and every filling.
 WORDS_OF_REACHCORE = [
-    ([400, 401, 500][number % 3], way, filling)
-    for number, (way, filling) in enumerate(product(WORDS, FILLINGS))
+    ([400, 401, 500][number % 3], encoding, filling)
+    for number, (encoding, filling) in enumerate(product(ENCODINGS, FILLINGS))
 ]
 
 
-@pytest.mark.parametrize(("status", "way", "filling"), WORDS_OF_REACHCORE)
-def test_words_and_code_of_reachcore_are_free_of_credentials(
-    shared_stack: FakeStack, pac_servers: PacServers, status: int, way: str, filling: int
+@pytest.mark.parametrize(("status", "encoding", "filling"), WORDS_OF_REACHCORE)
+def test_messages_and_codes_of_reachcore_are_free_of_credentials(
+    shared_stack: FakeStack, pac_servers: PacServers, status: int, encoding: str, filling: int
 ) -> None:
     world = shared_stack
-    text = "x" * filling + WORDS[way](world.credentials.api_key)
+    text = "x" * filling + ENCODINGS[encoding](world.credentials.api_key)
     body = json.dumps({"errors": [{"Code": text, "Message": text}]})
-    answer = Response(body, status, content_type="application/json")
+    reply = Response(body, status, content_type="application/json")
     switch = pac_servers["reachcore"][0]
-    switch.app, before = answer, switch.app
+    switch.app, before = reply, switch.app
     try:
-        read_ = read(world, RC)
+        response = read(world, RC)
     finally:
         switch.app = before
 
-    assert read_.status in (400, 502)
+    assert response.status in (400, 502)
     assert_hidden(world, world.credentials.api_key)
 
 
 @pytest.mark.parametrize("place", ["summary", "movement"])
-def test_a_member_twice_whose_name_is_a_credential_is_not_named(
+def test_a_repeated_field_whose_name_is_a_credential_is_not_quoted(
     shared_stack: FakeStack, place: str
 ) -> None:
     world = shared_stack

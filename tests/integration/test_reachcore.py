@@ -1,4 +1,4 @@
-"""Reachcore's client against a Reachcore with a memory, over loopback HTTP."""
+"""Reachcore's client against the fake Reachcore, over loopback HTTP."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ OPERATIONS = ("saldos", "csv", "pdf")
 
 @pytest.fixture
 def pac(pac_server: PacServer) -> FakeReachcore:
-    """The PAC, its memory as new."""
-    sandbox = FakeReachcore(fake_state().reachcore)
-    pac_server.serve_app(sandbox)
-    return sandbox
+    """The fake PAC in its initial state."""
+    fake_pac = FakeReachcore(fake_state().reachcore)
+    pac_server.serve_app(fake_pac)
+    return fake_pac
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def read(
     client: PacClient, operation: str = "saldos", rfc: Rfc | None = None, seconds: float = 5
 ) -> Any:
-    """Do one read to its end: (summary, movements) of a balance, the bytes of a statement."""
+    """Read one operation: (summary, movements) of a balance, the bytes of a statement."""
     if operation == "saldos":
         with client.balance(MONTH, rfc, Deadline(seconds)) as month:
             return month.summary, list(month.movements())
@@ -75,13 +75,13 @@ def read(
 # ------------------------------------------------------------------------------ balances
 
 
-def kept(pac: FakeReachcore, account: str, month: Month) -> list[Movement]:
+def stored_movements(pac: FakeReachcore, account: str, month: Month) -> list[Movement]:
     from datetime import date
 
-    one = next(one for one in pac.state_json()["accounts"] if one["name"] == account)
+    state = next(state for state in pac.state_json()["accounts"] if state["name"] == account)
     return [
         Movement(row["rfc"], date.fromisoformat(row["date"]), row["kind"], row["amount"])
-        for row in one["months"].get(str(month), {"movements": []})["movements"]
+        for row in state["months"].get(str(month), {"movements": []})["movements"]
     ]
 
 
@@ -90,7 +90,7 @@ def kept(pac: FakeReachcore, account: str, month: Month) -> list[Movement]:
     [(KEY, ACME, "postpaid", (5, 4, 3)), (OTHER_KEY, "Norte Prepago", "prepaid", (2, 2, 1))],
 )
 @pytest.mark.parametrize("comma", [True, False])
-def test_a_balance_is_what_the_books_hold(
+def test_a_balance_matches_the_state_of_the_pac(
     pac: FakeReachcore,
     url: str,
     key: str,
@@ -102,7 +102,7 @@ def test_a_balance_is_what_the_books_hold(
     if not comma:
         inject_fault(pac, "saldos", "missing-comma")
     summary, movements = read(create_client(reachcore_account(url, key)))
-    assert movements == kept(pac, account, MONTH)
+    assert movements == stored_movements(pac, account, MONTH)
     assert isinstance(summary, Summary)
     assert summary.plan == plan
     assert (
@@ -117,7 +117,9 @@ def test_a_balance_is_what_the_books_hold(
 @pytest.mark.parametrize("rfc", [RFC, RFC_N, Rfc("ACM010203XY9")])
 def test_a_balance_of_one_rfc(pac: FakeReachcore, client: PacClient, rfc: Rfc) -> None:
     summary, movements = read(client, rfc=rfc)
-    assert movements == [one for one in kept(pac, ACME, MONTH) if one.rfc == rfc]
+    assert movements == [
+        movement for movement in stored_movements(pac, ACME, MONTH) if movement.rfc == rfc
+    ]
     assert summary.transactions == sum(movement.amount for movement in movements)
     (call,) = calls(pac)
     assert (call["rfc"], call["month"], call["account"]) == (rfc, str(MONTH), ACME)
@@ -129,20 +131,22 @@ def test_an_empty_month_is_empty(client: PacClient) -> None:
         assert list(month.movements()) == []
 
 
-def test_a_balance_can_be_read_twice_from_one_answer(pac: FakeReachcore, client: PacClient) -> None:
+def test_a_balance_can_be_read_twice_from_one_response(
+    pac: FakeReachcore, client: PacClient
+) -> None:
     with client.balance(MONTH, None, Deadline(5)) as month:
         assert list(month.movements()) == list(month.movements()) != []
     assert len(calls(pac)) == 1
 
 
-def test_a_large_balance_arrives_whole(pac: FakeReachcore, client: PacClient, url: str) -> None:
+def test_a_large_balance_is_complete(pac: FakeReachcore, client: PacClient, url: str) -> None:
     bulk = {"account": ACME, "month": str(MONTH), "rows": 30_000}
     requests.post(f"{url}/_control/bulk", json=bulk, timeout=5).raise_for_status()
     summary, movements = read(client)
     by_rfc = Counter[str]()
     for movement in movements:
         by_rfc[movement.rfc] += movement.amount
-    assert len(movements) == 30_000 + len(kept(pac, ACME, MONTH))
+    assert len(movements) == 30_000 + len(stored_movements(pac, ACME, MONTH))
     assert sum(by_rfc.values()) == summary.transactions
 
 
@@ -151,7 +155,7 @@ def test_the_request_is_the_documented_one(
 ) -> None:
     bodies = []
 
-    def listening(environ: Any, start_response: Any) -> Any:
+    def record_body(environ: Any, start_response: Any) -> Any:
         from io import BytesIO
 
         content = environ["wsgi.input"].read()
@@ -159,7 +163,7 @@ def test_the_request_is_the_documented_one(
         environ["wsgi.input"] = BytesIO(content)
         return pac(environ, start_response)
 
-    pac_server.serve_app(listening)
+    pac_server.serve_app(record_body)
     read(client)
     read(client, rfc=RFC)
     read(client, "csv")
@@ -170,7 +174,7 @@ def test_the_request_is_the_documented_one(
         {"MesConsulta": "2026-10"},
         {"MesConsulta": "2026-10"},
     ]
-    assert [one["PATH_INFO"] for one in pac_server.requests] == [
+    assert [environ["PATH_INFO"] for environ in pac_server.requests] == [
         PATH,
         PATH,
         f"{PATH}/csv",
@@ -202,7 +206,7 @@ def test_a_statement_arrives_byte_for_byte(
 
 
 @pytest.mark.parametrize(("key", "account"), [(KEY, ACME), (OTHER_KEY, "Norte Prepago")])
-def test_the_csv_statement_says_what_the_balance_says(
+def test_the_csv_statement_matches_the_balance(
     pac: FakeReachcore, url: str, key: str, account: str
 ) -> None:
     client = create_client(reachcore_account(url, key))
@@ -233,7 +237,7 @@ def test_the_csv_statement_says_what_the_balance_says(
         ("pdf", "%PDF-1.4\n%%EOF" + "x" * 5000),
     ],
 )
-def test_what_is_no_statement_is_not_kept(
+def test_an_invalid_statement_is_rejected(
     pac: FakeReachcore, client: PacClient, form: str, content: str
 ) -> None:
     inject_fault(pac, form, "wrong-shape", reply=content)
@@ -295,16 +299,16 @@ def test_codes_without_the_documented_body(
         (401, {"errors": [{"Code": "400-001", "Message": "x"}]}, "pac-credentials-rejected", "401"),
     ],
 )  # fmt: skip
-def test_other_refusals(
+def test_other_errors(
     pac_server: PacServer, client: PacClient, status: int, body: object, code: str, says: str
 ) -> None:
     content = b"" if body is None else json.dumps(body).encode()
 
-    def refusing(_environ: Any, start_response: Any) -> list[bytes]:
+    def send_error(_environ: Any, start_response: Any) -> list[bytes]:
         start_response(f"{status} X", [("Content-Type", "application/json")])
         return [content]
 
-    pac_server.serve_app(refusing)
+    pac_server.serve_app(send_error)
     for operation in OPERATIONS:
         with expect_pac_error(code) as errors:
             read(client, operation)
@@ -314,11 +318,11 @@ def test_other_refusals(
 
 @pytest.mark.parametrize("body", [b"\xff\xfe", b"[" * 60_000, b'{"errors": [{"Code": "400-001"'])
 def test_a_400_that_cannot_be_read(pac_server: PacServer, client: PacClient, body: bytes) -> None:
-    def refusing(_environ: Any, start_response: Any) -> list[bytes]:
+    def send_error(_environ: Any, start_response: Any) -> list[bytes]:
         start_response("400 Bad Request", [("Content-Type", "application/json")])
         return [body]
 
-    pac_server.serve_app(refusing)
+    pac_server.serve_app(send_error)
     with expect_pac_error("pac-protocol-error"):
         read(client)
 
@@ -344,8 +348,6 @@ def test_another_format_is_unsupported(pac: FakeReachcore, client: PacClient) ->
 # ----------------------------------------------------------------------------- deadlines
 
 
-def test_an_answer_that_is_slow_but_in_time_is_waited_for(
-    pac: FakeReachcore, client: PacClient
-) -> None:
+def test_a_slow_response_within_the_deadline_is_read(pac: FakeReachcore, client: PacClient) -> None:
     inject_fault(pac, "saldos", "slow", seconds=0.3)
     assert read(client, seconds=2)

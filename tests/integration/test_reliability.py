@@ -1,6 +1,6 @@
-"""Faults survived: what fails, what the caller sees, what is lost, what brings it to rights.
+"""Faults: what the caller sees, what is lost, and which step recovers it.
 
-What these tests see is in docs/reliability.md, row by row.
+docs/reliability.md has one row for each case.
 """
 
 from __future__ import annotations
@@ -53,9 +53,9 @@ import timbres.repositories.accounts
 from timbres.domain.download_token import download_token_hash
 
 EMPTY = "AAA010101AAA"
-# What the gateway answers for a function that does not; tests/e2e/test_reliability.py sees it.
+# API Gateway's response for a failed function; tests/e2e/test_reliability.py checks it.
 LOST_RESPONSE = "AWS applies any call, and the response is lost"
-NO_ANSWER = "502 `internal-error`"
+GATEWAY_ERROR = "502 `internal-error`"
 START_FAILS = "the start fails"
 REQUEST_TWICE = "the request is sent twice"
 START_TWICE = "the job is started twice"
@@ -63,41 +63,41 @@ START_TWICE = "the job is started twice"
 
 @pytest.fixture(scope="module")
 def runner(shared_world: FakeStack, pac_servers: PacServers) -> FaultRunner:
-    # The other formats take longer to write, and fail in no other way.
+    # The other formats take longer, and fail in the same ways.
     shared_world.stack.refs["MonthlyFormats"] = "csv"
-    wire = AwsFaultInjector(shared_world)
-    wire.watch()
-    return FaultRunner(Scenario(shared_world, wire), pac_servers)
+    injector = AwsFaultInjector(shared_world)
+    injector.watch()
+    return FaultRunner(Scenario(shared_world, injector), pac_servers)
 
 
-def words(answer: ApiResponse) -> str:
-    """Return what an answer says in short: its status, and its code or the thing's state."""
-    if answer.headers["content-type"].startswith("text/html") or not answer.text:
-        return str(answer.status)
-    code = answer.body.get("code") or answer.body.get("status")
-    return f"{answer.status} `{code}`" if code else str(answer.status)
+def summarize(response: ApiResponse) -> str:
+    """Return the status of a response, with its code or state."""
+    if response.headers["content-type"].startswith("text/html") or not response.text:
+        return str(response.status)
+    code = response.body.get("code") or response.body.get("status")
+    return f"{response.status} `{code}`" if code else str(response.status)
 
 
-# --------------------------------------------------------------------- what is asked for
+# ------------------------------------------------------------------------------ requests
 
 
-def asking(*request: Any, **more: Any) -> Callable[[Scenario], str]:
-    """Return an operation that is one request; the scene's notes have its last answer."""
+def send_request(*args: Any, **options: Any) -> Callable[[Scenario], str]:
+    """Return an operation that sends a request; the scenario's notes have its last status."""
 
-    def act(scene: Scenario) -> str:
-        answer = scene.world.call(*request, **more, seconds=scene.notes.get("seconds"))
-        scene.notes["status"] = answer.status
-        return words(answer)
+    def execute(scene: Scenario) -> str:
+        response = scene.world.call(*args, **options, seconds=scene.notes.get("seconds"))
+        scene.notes["status"] = response.status
+        return summarize(response)
 
-    return act
+    return execute
 
 
-def answered(scene: Scenario) -> dict[str, Any]:
+def observe_status(scene: Scenario) -> dict[str, Any]:
     return {"status": scene.notes.get("status")}
 
 
 def new_secret(scene: Scenario) -> None:
-    """Give both accounts' secrets a new version, as a changed password does."""
+    """Give both accounts' secrets a new version, as an operator who changes a password does."""
     for name in (RC, SF):
         scene.world.change_account(name, scene.world.secret(name))
     scene.notes.pop("seconds", None)
@@ -116,7 +116,7 @@ def after_a_new_secret(
 def unless_rejected(
     name: str, step: Callable[[Scenario], Any]
 ) -> tuple[str, Callable[[Scenario], Any]]:
-    """Return a step that is of no use while a PAC has rejected the secret."""
+    """Return a step that is skipped while a PAC has rejected the secret."""
 
     def repair(scene: Scenario) -> None:
         if not scene.world.rejections():
@@ -125,27 +125,27 @@ def unless_rejected(
     return name, repair
 
 
-def read_by(*request: Any, **more: Any) -> dict[str, Any]:
-    """Return what an operation is that only reads."""
-    act = asking(*request, **more)
+def read_by(*args: Any, **options: Any) -> dict[str, Any]:
+    """Return the fields of an operation that reads."""
+    act = send_request(*args, **options)
     repairs = [
         unless_rejected("repeat the request", act),
         after_a_new_secret("repeat the request", act),
     ]
     return {
         "execute": act,
-        "observe": answered,
-        "crash_response": NO_ANSWER,
+        "observe": observe_status,
+        "crash_response": GATEWAY_ERROR,
         "recovery_steps": repairs,
     }
 
 
-ROSTER = [RFC, RFC_N, EMPTY]
-_import = asking("issuers", "PUT", f"/accounts/{SF}/issuers", body=ROSTER)
-_remove = asking("issuers", "DELETE", f"/accounts/{SF}/issuers", {"rfc": RFC})
+ISSUERS = [RFC, RFC_N, EMPTY]
+_import = send_request("issuers", "PUT", f"/accounts/{SF}/issuers", body=ISSUERS)
+_remove = send_request("issuers", "DELETE", f"/accounts/{SF}/issuers", {"rfc": RFC})
 
 
-def known(scene: Scenario) -> dict[str, Any]:
+def observe_issuers(scene: Scenario) -> dict[str, Any]:
     return {"known": sorted(item["rfc"] for item in scene.items("IssuersTable"))}
 
 
@@ -154,7 +154,7 @@ def wrong_key(scene: Scenario) -> None:
     scene.world.change_account(RC, scene.notes[RC])
 
 
-_balance = asking("balance", "GET", f"/accounts/{RC}/balance", {"month": "2026-10"})
+_balance = send_request("balance", "GET", f"/accounts/{RC}/balance", {"month": "2026-10"})
 
 
 def _later(scene: Scenario) -> None:
@@ -162,7 +162,7 @@ def _later(scene: Scenario) -> None:
     _balance(scene)
 
 
-def rejections(scene: Scenario) -> dict[str, Any]:
+def observe_rejections(scene: Scenario) -> dict[str, Any]:
     items = scene.items("CredentialRejectionsTable")
     return {"rejected": [item["account"] for item in items if "at" in item]}
 
@@ -170,8 +170,8 @@ def rejections(scene: Scenario) -> dict[str, Any]:
 # --------------------------------------------------------------------------- contracts
 
 
-def order(key: str) -> Callable[[Scenario], str]:
-    return lambda scene: words(scene.world.create_contract(RFC, 500, key))
+def request_contract(key: str) -> Callable[[Scenario], str]:
+    return lambda scene: summarize(scene.world.create_contract(RFC, 500, key))
 
 
 def reconcile(**later: float) -> Callable[[Scenario], str]:
@@ -188,16 +188,16 @@ def reconcile(**later: float) -> Callable[[Scenario], str]:
     return act
 
 
-def settled(scene: Scenario) -> str:
+def reconcile_until_final(scene: Scenario) -> str:
     """Let the reconciler look until the settling time is over."""
     return [reconcile(minutes=20)(scene) for _ in range(3)][-1]
 
 
-def contracts(scene: Scenario) -> dict[str, Any]:
+def observe_contracts(scene: Scenario) -> dict[str, Any]:
     entries = scene.items("ContractsTable")
     by_status = Counter(item["status"] for item in entries if "status" in item)
     return {
-        "bought": scene.world.pac_contracts(),
+        "created": scene.world.pac_contracts(),
         "confirmed": by_status["confirmed"],
         "in doubt": by_status["unknown"] + by_status["pending"] + by_status["needs-review"],
         "in flight": sum(item["entry"].startswith("in-flight#") for item in entries),
@@ -206,15 +206,15 @@ def contracts(scene: Scenario) -> dict[str, Any]:
     }
 
 
-def doubtful(scene: Scenario) -> None:
+def leave_contract_unknown(scene: Scenario) -> None:
     scene.world.fault("agregarContrato", "cut-after")
     scene.world.create_contract(RFC, 500, "order-1")
     scene.world.clock.forward(minutes=2)
 
 
-def reviewed(scene: Scenario) -> None:
+def leave_contract_for_review(scene: Scenario) -> None:
     """Leave a contract under review: its count has grown by more than was contracted."""
-    doubtful(scene)
+    leave_contract_unknown(scene)
     scene.world.books.solucion_factible.set_issuer(RFC, contratados=1507)
     reconcile(minutes=40)(scene)
 
@@ -223,13 +223,13 @@ def settle(scene: Scenario) -> str:
     (contract,) = (item for item in scene.items("ContractsTable") if "status" in item)
     path = f"/accounts/{SF}/contracts/{contract['entry'].partition('#')[2]}/settlement"
     body = {"outcome": "confirmed", "reason": "The portal lists the contract."}
-    return words(scene.world.call("contract", "POST", path, body=body))
+    return summarize(scene.world.call("contract", "POST", path, body=body))
 
 
 # ----------------------------------------------------------------------------- reports
 
 
-def reports(scene: Scenario) -> dict[str, Any]:
+def observe_reports(scene: Scenario) -> dict[str, Any]:
     items = scene.items("ReportsTable")
     ready = sorted(
         (item["account"], item["kind"], item["format"], int(item["bytes"]))
@@ -239,14 +239,14 @@ def reports(scene: Scenario) -> dict[str, Any]:
     runs = [item for item in items if item["account"] == "#run"]
     return {
         "ready": ready,
-        # Each of them once.
-        "mailed": mailed_reports(scene),
-        "runs told": sum("told_at" in run for run in runs),
+        # Each report is mailed once.
+        "mailed": count_mailed_reports(scene),
+        "runs published": sum("told_at" in run for run in runs),
         "meanwhile": Counter(item["status"] for item in items if "status" in item),
     }
 
 
-def mailed_reports(scene: Scenario) -> Counter[str]:
+def count_mailed_reports(scene: Scenario) -> Counter[str]:
     """Return how often a link to each report is in the mails: by its key in the bucket."""
     url = template().environment("mail", scene.world.stack.resolve)["DOWNLOAD_URL"]
     texts = scene.world.mails()
@@ -255,24 +255,26 @@ def mailed_reports(scene: Scenario) -> Counter[str]:
     return Counter(keys[download_token_hash(link.removeprefix(url))] for link in links)
 
 
-def ask(scene: Scenario) -> str:
-    return words(scene.world.request_report())
+def request_report(scene: Scenario) -> str:
+    return summarize(scene.world.request_report())
 
 
-def make(scene: Scenario) -> str:
-    """Hand the message of a report to the worker; return what has become of both."""
-    _, again = scene.world.deliver(scene.notes.get("seconds"), together=scene.notes.get("hand", 1))
+def run_report_worker(scene: Scenario) -> str:
+    """Deliver the message of a report to the worker; return the state of both."""
+    _, retried = scene.world.deliver(
+        scene.notes.get("seconds"), together=scene.notes.get("hand", 1)
+    )
     (report,) = scene.items("ReportsTable")
-    if again:
+    if retried:
         return f"`{report['status']}`; the message is redelivered"
     error = report.get("error")
     return f"`{report['status']}`" + (f": `{error['code']}`" if error else "")
 
 
-def make_each(scene: Scenario) -> str:
-    """Hand the messages of a run to the workers, each on its own."""
-    _, again = scene.world.deliver()
-    return "the message is redelivered" if again else "processed"
+def run_report_workers(scene: Scenario) -> str:
+    """Deliver each message of a run to a worker."""
+    _, retried = scene.world.deliver()
+    return "the message is redelivered" if retried else "processed"
 
 
 def workers(scene: Scenario) -> None:
@@ -283,7 +285,7 @@ def workers(scene: Scenario) -> None:
 
 
 def requested_again(scene: Scenario) -> None:
-    ask(scene)
+    request_report(scene)
     workers(scene)
 
 
@@ -293,7 +295,7 @@ def monthly(scene: Scenario) -> str:
         failed = scene.world.invoke("report", due)["failed"]
     except Exception:
         return START_FAILS
-    return "started" + "".join(f"; without {one['account']}" for one in failed)
+    return "started" + "".join(f"; without {account['account']}" for account in failed)
 
 
 def close_months(scene: Scenario) -> None:
@@ -320,8 +322,8 @@ def closing(function: str) -> Callable[[Scenario], str]:
 DUE = {"scheduled_time": "2026-11-19T11:00:00Z"}
 
 
-def know(scene: Scenario) -> None:
-    scene.world.add_issuers(ROSTER)
+def add_issuers(scene: Scenario) -> None:
+    scene.world.add_issuers(ISSUERS)
 
 
 def start(scene: Scenario) -> str:
@@ -332,8 +334,8 @@ def start(scene: Scenario) -> str:
     return "started"
 
 
-def started(scene: Scenario) -> None:
-    know(scene)
+def start_run(scene: Scenario) -> None:
+    add_issuers(scene)
     start(scene)
 
 
@@ -341,9 +343,9 @@ BATCH_AGAIN = "the batch is redelivered"
 
 
 def count(scene: Scenario) -> str:
-    _, again = scene.world.run_worker_once(scene.notes.get("seconds"))
+    _, retried = scene.world.run_worker_once(scene.notes.get("seconds"))
     runs = [item for item in scene.items("RunsTable") if item["entry"] == "run"]
-    return BATCH_AGAIN if again else f"run `{runs[0]['status']}`"
+    return BATCH_AGAIN if retried else f"run `{runs[0]['status']}`"
 
 
 def next_run(scene: Scenario) -> None:
@@ -356,7 +358,7 @@ def close_runs(scene: Scenario) -> None:
     scene.world.close_overdue()
 
 
-def counted(scene: Scenario) -> dict[str, Any]:
+def observe_run(scene: Scenario) -> dict[str, Any]:
     snapshots = [(item["account"], item["entry"]) for item in scene.items("SnapshotsTable")]
     sums: dict[str, Counter[str]] = {}
     for item in scene.items("RunsTable"):
@@ -370,7 +372,7 @@ def counted(scene: Scenario) -> dict[str, Any]:
     return {
         "snapshots": sorted(snapshots),
         "finished": all(line["finished"] for line in sums.values()),
-        # Nothing is counted twice, and nobody forgotten.
+        # Each issuer is counted exactly once.
         "sums": all(
             2 * line["expected"] == sum(line.values()) - 1
             for line in sums.values()
@@ -381,13 +383,13 @@ def counted(scene: Scenario) -> dict[str, Any]:
     }
 
 
-# ------------------------------------------------------------------------ mails and tickets
+# ---------------------------------------------------------------- mails and download tokens
 
-# As short as a function's time can be, so that another may follow it soon.
+# A short timeout, so that the next attempt can follow soon.
 _SECONDS = 0.05
 
 
-def event_of_a_report(scene: Scenario) -> None:
+def publish_report(scene: Scenario) -> None:
     scene.world.request_report()
     scene.world.deliver()
 
@@ -406,7 +408,7 @@ def mail_later(scene: Scenario) -> None:
     mail(scene)
 
 
-def mailed(scene: Scenario) -> dict[str, Any]:
+def observe_mails(scene: Scenario) -> dict[str, Any]:
     topic = sns_backends[AWS_ACCOUNT][REGION].topics[scene.world.stack.refs["MailTopic"]]
     mails = [text for _, text, *_ in topic.sent_notifications]
     url = template().environment("mail", scene.world.stack.resolve)["DOWNLOAD_URL"]
@@ -417,7 +419,7 @@ def mailed(scene: Scenario) -> dict[str, Any]:
     return {"mailed": bool(mails), "links": statuses}
 
 
-def mailed_twice(scene: Scenario) -> None:
+def issue_two_tokens(scene: Scenario) -> None:
     report = store_report(scene.world, b"a report")
     scene.notes["report"] = report.id
     for _ in range(2):
@@ -426,22 +428,24 @@ def mailed_twice(scene: Scenario) -> None:
 
 def revoke(scene: Scenario) -> str:
     path = f"/accounts/{RC}/reports/{scene.notes['report']}/tokens"
-    answer = scene.world.call("report", "DELETE", path)
-    return words(answer) + (f", revoked: {answer.body['revoked']}" if answer.status == 200 else "")
+    response = scene.world.call("report", "DELETE", path)
+    return summarize(response) + (
+        f", revoked: {response.body['revoked']}" if response.status == 200 else ""
+    )
 
 
 def valid_tokens(scene: Scenario) -> dict[str, Any]:
     return {"good": sum("revoked_at" not in item for item in scene.items("DownloadTokensTable"))}
 
 
-def token(scene: Scenario) -> str:
-    answer = open_link(scene.world, scene.notes["ticket"])
-    scene.notes["status"] = answer.status
-    return words(answer)
+def open_token_link(scene: Scenario) -> str:
+    response = open_link(scene.world, scene.notes["token"])
+    scene.notes["status"] = response.status
+    return summarize(response)
 
 
 def with_a_token(scene: Scenario) -> None:
-    scene.notes["ticket"] = issue_token(scene.world, store_report(scene.world, b"a report"))
+    scene.notes["token"] = issue_token(scene.world, store_report(scene.world, b"a report"))
 
 
 # ---------------------------------------------------------------------- the operations
@@ -462,17 +466,17 @@ IMPORT = Operation(
     "Issuer import",
     READS,
     execute=_import,
-    observe=known,
-    crash_response=NO_ANSWER,
+    observe=observe_issuers,
+    crash_response=GATEWAY_ERROR,
     recovery_steps=[("repeat the request", _import)],
 )
 REMOVE = Operation(
     "Issuer removal",
     READS,
-    prepare=know,
+    prepare=add_issuers,
     execute=_remove,
-    observe=known,
-    crash_response=NO_ANSWER,
+    observe=observe_issuers,
+    crash_response=GATEWAY_ERROR,
     recovery_steps=[("repeat the request", _remove)],
 )
 REJECTION = Operation(
@@ -480,30 +484,30 @@ REJECTION = Operation(
     (*READS, "events"),
     prepare=wrong_key,
     execute=_balance,
-    observe=rejections,
-    crash_response=NO_ANSWER,
+    observe=observe_rejections,
+    crash_response=GATEWAY_ERROR,
     recovery_steps=[("repeat the request", _balance), ("repeat the request minutes later", _later)],
 )
 CONTRACT = Operation(
     "Contract",
     (*READS, "events"),
-    execute=order("order-1"),
-    observe=contracts,
-    crash_response=NO_ANSWER,
+    execute=request_contract("order-1"),
+    observe=observe_contracts,
+    crash_response=GATEWAY_ERROR,
     recovery_steps=[
-        ("repeat the same request", order("order-1")),
+        ("repeat the same request", request_contract("order-1")),
         ("the reconciler, within minutes", reconcile(minutes=3)),
-        ("the reconciler, after the verification window", settled),
-        unless_rejected("a request with a new key", order("order-2")),
-        after_a_new_secret("a request with a new key", order("order-3")),
+        ("the reconciler, after the verification window", reconcile_until_final),
+        unless_rejected("a request with a new key", request_contract("order-2")),
+        after_a_new_secret("a request with a new key", request_contract("order-3")),
     ],
 )
 RECONCILER = Operation(
     "Reconciler",
     (*READS, "events"),
-    prepare=doubtful,
+    prepare=leave_contract_unknown,
     execute=reconcile(seconds=1),
-    observe=contracts,
+    observe=observe_contracts,
     crash_response=START_FAILS,
     recovery_steps=[
         ("the next scheduled start", reconcile(minutes=5)),
@@ -514,10 +518,10 @@ RECONCILER = Operation(
 SETTLE = Operation(
     "Settlement",
     ("dynamodb", "events"),
-    prepare=reviewed,
+    prepare=leave_contract_for_review,
     execute=settle,
-    observe=contracts,
-    crash_response=NO_ANSWER,
+    observe=observe_contracts,
+    crash_response=GATEWAY_ERROR,
     recovery_steps=[
         ("repeat the same request", settle),
         ("the reconciler, within minutes", reconcile(minutes=5)),
@@ -526,18 +530,18 @@ SETTLE = Operation(
 ASK = Operation(
     "Report request",
     (*READS, "sqs"),
-    execute=ask,
-    observe=reports,
+    execute=request_report,
+    observe=observe_reports,
     settle=workers,
-    crash_response=NO_ANSWER,
-    recovery_steps=[("repeat the request", ask)],
+    crash_response=GATEWAY_ERROR,
+    recovery_steps=[("repeat the request", request_report)],
 )
 MAKE = Operation(
     "Report generation",
     (*READS, "s3", "events"),
-    prepare=ask,
-    execute=make,
-    observe=reports,
+    prepare=request_report,
+    execute=run_report_worker,
+    observe=observe_reports,
     crash_response="the message is redelivered",
     retried_on="the message is redelivered",
     recovery_steps=[
@@ -551,7 +555,7 @@ MONTHLY = Operation(
     "Monthly run",
     (*READS, "sqs"),
     execute=monthly,
-    observe=reports,
+    observe=observe_reports,
     settle=workers,
     crash_response=START_FAILS,
     retried_on=START_FAILS,
@@ -564,8 +568,8 @@ MONTHLY_WORKERS = Operation(
     "Monthly run: workers",
     (*READS, "s3", "events"),
     prepare=monthly,
-    execute=make_each,
-    observe=reports,
+    execute=run_report_workers,
+    observe=observe_reports,
     settle=workers,
     crash_response="the message is redelivered",
     retried_on="the message is redelivered",
@@ -580,7 +584,7 @@ CLOSE_MONTH = Operation(
     ("dynamodb", "events"),
     prepare=monthly,
     execute=closing("report"),
-    observe=reports,
+    observe=observe_reports,
     crash_response=START_FAILS,
     retried_on=START_FAILS,
     recovery_steps=[("the next scheduled start", close_months)],
@@ -588,9 +592,9 @@ CLOSE_MONTH = Operation(
 START = Operation(
     "Daily run: start",
     (*READS, "sqs"),
-    prepare=know,
+    prepare=add_issuers,
     execute=start,
-    observe=counted,
+    observe=observe_run,
     settle=lambda scene: scene.world.run_worker_until_idle(),
     crash_response=START_FAILS,
     retried_on=START_FAILS,
@@ -603,9 +607,9 @@ START = Operation(
 COUNT = Operation(
     "Daily run: workers",
     (*READS, "events"),
-    prepare=started,
+    prepare=start_run,
     execute=count,
-    observe=counted,
+    observe=observe_run,
     crash_response=BATCH_AGAIN,
     retried_on=BATCH_AGAIN,
     recovery_steps=[
@@ -618,9 +622,9 @@ COUNT = Operation(
 CLOSE_RUN = Operation(
     "Daily run: closing",
     ("dynamodb", "events"),
-    prepare=started,
+    prepare=start_run,
     execute=closing("run"),
-    observe=counted,
+    observe=observe_run,
     crash_response=START_FAILS,
     retried_on=START_FAILS,
     recovery_steps=[("the next scheduled start", close_runs)],
@@ -628,9 +632,9 @@ CLOSE_RUN = Operation(
 MAIL = Operation(
     "Mail",
     ("dynamodb", "sns"),
-    prepare=event_of_a_report,
+    prepare=publish_report,
     execute=mail,
-    observe=mailed,
+    observe=observe_mails,
     crash_response="the event is redelivered",
     retried_on="the event is redelivered",
     recovery_steps=[("redelivery of the event", mail_later)],
@@ -638,20 +642,20 @@ MAIL = Operation(
 REVOKE = Operation(
     "Link revocation",
     ("dynamodb",),
-    prepare=mailed_twice,
+    prepare=issue_two_tokens,
     execute=revoke,
     observe=valid_tokens,
-    crash_response=NO_ANSWER,
+    crash_response=GATEWAY_ERROR,
     recovery_steps=[("repeat the request", revoke)],
 )
 TOKEN = Operation(
     "Download token",
     ("dynamodb",),
     prepare=with_a_token,
-    execute=token,
-    observe=answered,
-    crash_response=NO_ANSWER,
-    recovery_steps=[("open the link again", token)],
+    execute=open_token_link,
+    observe=observe_status,
+    crash_response=GATEWAY_ERROR,
+    recovery_steps=[("open the link again", open_token_link)],
 )
 OPERATIONS = (
     BALANCE,
@@ -679,7 +683,7 @@ OPERATIONS = (
 
 
 def late(operation: str) -> Fault:
-    """Let a PAC answer later than the function has time for: a second, and 3 that it keeps."""
+    """Let a PAC respond after 1.2 s, and give the function 4 s, of which it reserves 3."""
 
     def fault(scene: Scenario) -> None:
         scene.world.fault(operation, "slow", seconds=1.2, times=-1)
@@ -695,7 +699,7 @@ def no_response_to_the_contract(scene: Scenario) -> None:
 
 
 def slow_contract(scene: Scenario) -> None:
-    """Let the PAC respond to a contract after the timeout; it creates the contract."""
+    """Let the PAC create the contract, but respond after the read timeout."""
     patch = pytest.MonkeyPatch()
     patch.setattr(timbres.pacs.solucion_factible.client, "_CONTRACT_READ_SECONDS", 0.2)
     scene.world.fault("agregarContrato", "slow", seconds=0.3)
@@ -703,7 +707,7 @@ def slow_contract(scene: Scenario) -> None:
 
 
 def after_the_call(operation: str, number: int, fault: Callable[[Scenario], Any]) -> Fault:
-    """Let something happen once AWS has answered the ``number``-th call of an operation."""
+    """Inject a fault after AWS has responded to the ``number``-th call of an operation."""
 
     def set_up(scene: Scenario) -> None:
         left = [number]
@@ -720,7 +724,7 @@ def after_the_call(operation: str, number: int, fault: Callable[[Scenario], Any]
 
 
 def each_time(operation: str, step: Callable[[Scenario], Any]) -> Fault:
-    """Let something happen after every call of an operation, but within itself."""
+    """Run a step after every call of an operation, except the step's own calls."""
 
     def set_up(scene: Scenario) -> None:
         within: list[str] = []
@@ -745,7 +749,7 @@ def never(scene: Scenario) -> None:
 
 
 def doubled(queue: str, *, hand: int) -> Fault:
-    """Let each message of a queue come twice, ``hand`` at a time."""
+    """Deliver each message of a queue twice, ``hand`` messages per batch."""
 
     def fault(scene: Scenario) -> None:
         sqs, url = scene.world.stack.client("sqs"), scene.world.stack.refs[queue]
@@ -758,8 +762,8 @@ def doubled(queue: str, *, hand: int) -> Fault:
 
 def messages(scene: Scenario, queue: str) -> list[Any]:
     name = scene.world.stack.refs[queue].rpartition("/")[2]
-    found: list[Any] = sqs_backends[AWS_ACCOUNT][REGION].queues[name]._messages
-    return found
+    queue_messages: list[Any] = sqs_backends[AWS_ACCOUNT][REGION].queues[name]._messages
+    return queue_messages
 
 
 def workers_are_late(scene: Scenario) -> None:
@@ -767,26 +771,26 @@ def workers_are_late(scene: Scenario) -> None:
 
 
 def broken_off_and_closed(reference: ExpectedOutcome) -> Iterator[Fault]:
-    """Kill a start at any call; its run is closed before it is started again."""
+    """Kill a start at any call, and close its run before the next start."""
     for death in deaths(reference):
-        yield together(death, workers_are_late)
+        yield combine(death, workers_are_late)
 
 
 def last_deaths(reference: ExpectedOutcome) -> Iterator[Fault]:
-    """Kill a worker at any call; its message is not handed out again."""
+    """Kill a worker at any call; its message is not redelivered."""
 
     def put_aside(scene: Scenario) -> None:
-        # Those before it are done with.
+        # The messages before it are already deleted.
         scene.undo.append(lambda: messages(scene, "ReportsQueue").pop(0))
 
     for death in deaths(reference):
-        yield together(death, put_aside)
+        yield combine(death, put_aside)
 
 
-def together(*faults: Fault) -> Fault:
+def combine(*faults: Fault) -> Fault:
     def fault(scene: Scenario) -> None:
-        for each in faults:
-            each(scene)
+        for apply in faults:
+            apply(scene)
 
     return fault
 
@@ -800,9 +804,9 @@ def reversed_batches(scene: Scenario) -> None:
 
 @dataclass(frozen=True)
 class Case:
-    """A row. ``faults`` are what it stands for; all are played for the document, or else some.
+    """A row of the document. ``faults`` are its faults: all run for the document, otherwise some.
 
-    ``unnoticed``: the caller must see what it sees without the fault, and nothing be needed.
+    ``unnoticed``: the caller sees the response without the fault, and no recovery is needed.
     """
 
     operation: Operation
@@ -811,18 +815,18 @@ class Case:
     unnoticed: bool = False
 
     def each(self, reference: ExpectedOutcome) -> Iterable[Fault]:
-        """Return the faults to be played now."""
+        """Return the faults to run now."""
         if callable(self.faults):
             return self.faults(reference)
         return self.faults if WRITES else self.faults[:1]
 
     @property
     def everywhere(self) -> bool:
-        """Tell whether these are all."""
+        """Return whether these are all faults of the row."""
         return not callable(self.faults) and len(self.faults) == 1
 
 
-def of_aws() -> Iterator[Case]:
+def aws_cases() -> Iterator[Case]:
     for operation in OPERATIONS:
         for service in operation.services:
             if (operation, service) != (CONTRACT, "dynamodb"):
@@ -833,8 +837,8 @@ def of_aws() -> Iterator[Case]:
         yield Case(operation, LOST_RESPONSE, losses, unnoticed=True)
 
 
-def of_the_journal() -> Iterator[Case]:
-    """Yield the faults between two steps of a contract: the table's, or the function's end."""
+def contract_cases() -> Iterator[Case]:
+    """Yield the cases that interrupt a contract between two steps."""
     for write, step in (
         ("opens the contract", 0),
         ("marks the contract as sent", 1),
@@ -858,23 +862,27 @@ def _refused_at(step: int) -> Callable[[ExpectedOutcome], Iterator[Fault]]:
     def faults(reference: ExpectedOutcome) -> Iterator[Fault]:
         calls = [call for call in reference.calls if call.service == "dynamodb"]
         for code in ("ThrottlingException", "AccessDeniedException")[: 2 if WRITES else 1]:
-            yield setting("refused", ("dynamodb", _writings(calls)[step], code))
+            yield setting("refused", ("dynamodb", _journal_writes(calls)[step], code))
 
     return faults
 
 
 def _killed_at(when: str, step: int) -> Callable[[ExpectedOutcome], Iterator[Fault]]:
-    return lambda reference: iter([setting("killed", (when, _writings(reference.calls)[step]))])
+    return lambda reference: iter(
+        [setting("killed", (when, _journal_writes(reference.calls)[step]))]
+    )
 
 
-def _writings(calls: Sequence[Call]) -> list[int]:
-    """Return which calls write into the journal: it opens, marks, confirms, counts."""
-    found = [n for n, call in enumerate(calls) if call.operation == "TransactWriteItems"]
-    assert len(found) == 4
-    return found
+def _journal_writes(calls: Sequence[Call]) -> list[int]:
+    """Return the indexes of the calls that write the contract: open, mark, confirm, count."""
+    indexes = [n for n, call in enumerate(calls) if call.operation == "TransactWriteItems"]
+    assert len(indexes) == 4
+    return indexes
 
 
-def of_a_pac(operation: Operation, name: str, request_name: str, *which: str) -> Iterator[Case]:
+def pac_fault_cases(
+    operation: Operation, name: str, request_name: str, *which: str
+) -> Iterator[Case]:
     for fails, faults in _PAC_FAULTS[request_name].items():
         if not which or fails in which:
             yield Case(operation, f"{name} {fails}", faults)
@@ -889,7 +897,7 @@ BUSY = "returns 501 or 503"
 REJECTED = {"saldos": "rejects the API key (401)", "getTimbres": "rejects the password (601, 604)"}
 
 
-def _of_any(request_name: str) -> dict[str, list[Fault]]:
+def _common_faults(request_name: str) -> dict[str, list[Fault]]:
     return {
         AWAY: [unreachable],
         CUT: [pac(request_name, "cut-before"), pac(request_name, "truncated")],
@@ -899,13 +907,13 @@ def _of_any(request_name: str) -> dict[str, list[Fault]]:
 
 
 _PAC_FAULTS: dict[str, dict[str, list[Fault]]] = {
-    "saldos": _of_any("saldos")
+    "saldos": _common_faults("saldos")
     | {
         LATE: [late("saldos")],
         REJECTED["saldos"]: [pac("saldos", "code", code="401")],
     },
-    "csv": _of_any("csv") | {REJECTED["saldos"]: [pac("csv", "code", code="401")]},
-    "getTimbres": _of_any("getTimbres")
+    "csv": _common_faults("csv") | {REJECTED["saldos"]: [pac("csv", "code", code="401")]},
+    "getTimbres": _common_faults("getTimbres")
     | {
         BUSY: [pac("getTimbres", "code", code=code) for code in ("501", "503")],
         LATE: [late("getTimbres")],
@@ -915,20 +923,20 @@ _PAC_FAULTS: dict[str, dict[str, list[Fault]]] = {
         ],
     },
 }
-SOLD = {"processed": True}
+CREATED = {"processed": True}
 
 
-def contract_fault(fault: str, **more: Any) -> Fault:
-    return pac("agregarContrato", fault, times=1, **more)
+def contract_fault(fault: str, **options: Any) -> Fault:
+    return pac("agregarContrato", fault, times=1, **options)
 
 
 SF_NAME = "Solución Factible"
 CASES = [
-    *of_aws(),
-    *of_the_journal(),
-    *of_a_pac(BALANCE, "Reachcore", "saldos"),
-    *of_a_pac(STAMPS, SF_NAME, "getTimbres"),
-    *of_a_pac(
+    *aws_cases(),
+    *contract_cases(),
+    *pac_fault_cases(BALANCE, "Reachcore", "saldos"),
+    *pac_fault_cases(STAMPS, SF_NAME, "getTimbres"),
+    *pac_fault_cases(
         CONTRACT,
         f"at the count before the request, {SF_NAME}",
         "getTimbres",
@@ -942,8 +950,8 @@ CASES = [
                 contract_fault("cut-after"),
                 contract_fault("truncated"),
                 slow_contract,
-                contract_fault("html-200", **SOLD),
-                contract_fault("code", code="501", **SOLD),
+                contract_fault("html-200", **CREATED),
+                contract_fault("code", code="501", **CREATED),
             ],
             "does not create the contract, and its response is cut or invalid": [
                 contract_fault("cut-before"),
@@ -960,12 +968,16 @@ CASES = [
         f"at the count after the request, {SF_NAME} closes the connection",
         [after_the_call("TransactWriteItems", 3, pac("getTimbres", "cut-before"))],
     ),
-    *of_a_pac(RECONCILER, SF_NAME, "getTimbres", CUT, NONSENSE, BUSY, REJECTED["getTimbres"]),
-    *of_a_pac(MAKE, "Reachcore", "csv"),
-    *of_a_pac(COUNT, SF_NAME, "getTimbres", AWAY, CUT, NONSENSE, BUSY, REJECTED["getTimbres"]),
-    *of_a_pac(COUNT, "Reachcore", "saldos", CUT, REJECTED["saldos"]),
-    *(Case(one, "the schedule does not start it", [never]) for one in (RECONCILER, MONTHLY, START)),
-    # What comes twice.
+    *pac_fault_cases(
+        RECONCILER, SF_NAME, "getTimbres", CUT, NONSENSE, BUSY, REJECTED["getTimbres"]
+    ),
+    *pac_fault_cases(MAKE, "Reachcore", "csv"),
+    *pac_fault_cases(
+        COUNT, SF_NAME, "getTimbres", AWAY, CUT, NONSENSE, BUSY, REJECTED["getTimbres"]
+    ),
+    *pac_fault_cases(COUNT, "Reachcore", "saldos", CUT, REJECTED["saldos"]),
+    *(Case(job, "the schedule does not start it", [never]) for job in (RECONCILER, MONTHLY, START)),
+    # Repeated requests, starts, events and messages.
     *(
         Case(operation, fails, [twice])
         for operation, fails in (
@@ -989,7 +1001,7 @@ CASES = [
         "every batch is delivered twice",
         [doubled("RunsQueue", hand=1)],
     ),
-    # What comes in another order.
+    # Other orders.
     Case(
         CONTRACT,
         "the reconciler runs before the PAC is called",
@@ -1038,7 +1050,7 @@ ORDER = {
 @pytest.mark.parametrize(
     "case", [pytest.param(case, id=f"{case.operation.name}, {case.fails}") for case in CASES]
 )
-def test_what_fails_loses_nothing(runner: FaultRunner, case: Case) -> None:
+def test_a_fault_loses_nothing(runner: FaultRunner, case: Case) -> None:
     operation = case.operation
     reference = runner.reference(operation)
     assert {call.service for call in reference.calls} == set(operation.services)

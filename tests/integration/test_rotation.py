@@ -1,4 +1,4 @@
-"""Credentials rotated while every function is warm: each operation, each PAC, each order."""
+"""Credentials rotated while every function is warm, for each operation and PAC."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ REJECTED = "pac-credentials-rejected"
 # ------------------------------------------------------------------------- the operations
 
 
-def of_answer(answer: Any) -> str:
-    return WELL if answer.status < 400 else str(answer.body["code"])
+def outcome_of(response: Any) -> str:
+    return WELL if response.status < 400 else str(response.body["code"])
 
 
 def balance(world: FakeStack) -> str:
-    return of_answer(world.get(f"/accounts/{RC}/balance", month="2026-10"))
+    return outcome_of(world.get(f"/accounts/{RC}/balance", month="2026-10"))
 
 
 def stamps(world: FakeStack) -> str:
-    return of_answer(world.get(f"/accounts/{SF}/stamps", rfc=RFC))
+    return outcome_of(world.get(f"/accounts/{SF}/stamps", rfc=RFC))
 
 
-def invoked(world: FakeStack) -> str:
+def invoke_stamps(world: FakeStack) -> str:
     try:
         world.invoke("stamp_count", {"account": SF, "rfc": RFC})
     except Exception as error:
@@ -43,32 +43,32 @@ def invoked(world: FakeStack) -> str:
 
 def contract_status(world: FakeStack) -> str:
     before = len(world.pac_contracts())
-    answer = world.create_contract(RFC, 7)
-    assert len(world.pac_contracts()) - before == (answer.status == 201)
-    return of_answer(answer)
+    response = world.create_contract(RFC, 7)
+    assert len(world.pac_contracts()) - before == (response.status == 201)
+    return outcome_of(response)
 
 
 def report(kind: str) -> Work:
-    def made(world: FakeStack) -> str:
+    def generate(world: FakeStack) -> str:
         id_ = world.request_report(RC, kind=kind).body["id"]
         world.deliver()
-        one = world.get(f"/accounts/{RC}/reports/{id_}", redirect="false").body
-        assert one["status"] in ("ready", "failed")
-        return str(one["error"]["code"]) if one["error"] else WELL
+        body = world.get(f"/accounts/{RC}/reports/{id_}", redirect="false").body
+        assert body["status"] in ("ready", "failed")
+        return str(body["error"]["code"]) if body["error"] else WELL
 
-    return made
+    return generate
 
 
-def of_run(account: str) -> Work:
-    def night(world: FakeStack) -> str:
+def daily_run(account: str) -> Work:
+    def start_run(world: FakeStack) -> str:
         world.clock.forward(days=1)
         lines = world.run()["accounts"]
-        (line,) = (one for one in lines if one["account"] == account)
+        (line,) = (entry for entry in lines if entry["account"] == account)
         if line["problem"]:
             return str(line["problem"])
         return next(iter(line["failed"]), WELL)
 
-    return night
+    return start_run
 
 
 def reconciliation(world: FakeStack) -> str:
@@ -79,14 +79,14 @@ def reconciliation(world: FakeStack) -> str:
     return WELL if world.get(path).body["status"] == "confirmed" else REJECTED
 
 
-def lost_reply(world: FakeStack) -> None:
+def lose_contract_response(world: FakeStack) -> None:
     world.fault("agregarContrato", "cut-after")
     assert world.create_contract(RFC, 7).status == 202
 
 
 @dataclass(frozen=True)
 class Operation:
-    """What is asked of an account's PAC, and what has to stand before."""
+    """An operation that calls an account's PAC, and its preparation."""
 
     account: str
     work: Work
@@ -97,12 +97,12 @@ OPERATIONS = {
     "balance": Operation(RC, balance),
     "statement": Operation(RC, report("statement")),
     "consumption": Operation(RC, report("consumption")),
-    "run-rc": Operation(RC, of_run(RC)),
+    "run-rc": Operation(RC, daily_run(RC)),
     "stamps": Operation(SF, stamps),
-    "stamps-invoked": Operation(SF, invoked),
+    "stamps-invoked": Operation(SF, invoke_stamps),
     "contract": Operation(SF, contract_status),
-    "run-sf": Operation(SF, of_run(SF)),
-    "reconciler": Operation(SF, reconciliation, lost_reply),
+    "run-sf": Operation(SF, daily_run(SF)),
+    "reconciler": Operation(SF, reconciliation, lose_contract_response),
 }
 every_operation = pytest.mark.parametrize("name", OPERATIONS)
 
@@ -131,21 +131,21 @@ def rejections(world: FakeStack) -> int:
     """Return how many sign-ins the PACs refused so far."""
     return sum(
         call["outcome"] in ("601", "401")
-        for sandbox in (world.reachcore, world.factible)
-        for call in sandbox.calls.as_json()
+        for fake_pac in (world.reachcore, world.factible)
+        for call in fake_pac.calls.as_json()
     )
 
 
 @dataclass
 class Time:
-    """What the process takes for the time since it began."""
+    """The monotonic clock of the process, in seconds."""
 
     seconds: float = 0.0
 
 
 @pytest.fixture
 def now(monkeypatch: pytest.MonkeyPatch) -> Time:
-    # The functions stay as warm as the test before left them: time goes on from there.
+    # The functions stay warm between tests, so time continues.
     passed = Time(next(_numbers) * 1000.0)
     monkeypatch.setattr("timbres.repositories.accounts.time.monotonic", lambda: passed.seconds)
     return passed
@@ -153,11 +153,11 @@ def now(monkeypatch: pytest.MonkeyPatch) -> Time:
 
 @pytest.fixture
 def warm(shared_stack: FakeStack, now: Time, name: str) -> tuple[FakeStack, Operation, Rotation]:
-    """Functions that have all just worked, and credentials to come."""
+    """Warm functions with valid credentials, and the next rotation."""
     operation = OPERATIONS[name]
-    here = Rotation(shared_stack, operation.account)
-    here.at_the_pac()
-    here.in_the_secret()
+    current = Rotation(shared_stack, operation.account)
+    current.at_the_pac()
+    current.in_the_secret()
     operation.before(shared_stack)
     assert operation.work(shared_stack) == WELL
     operation.before(shared_stack)
@@ -167,7 +167,7 @@ def warm(shared_stack: FakeStack, now: Time, name: str) -> tuple[FakeStack, Oper
     return shared_stack, operation, Rotation(shared_stack, operation.account)
 
 
-# ------------------------------------------------------------------------------ the orders
+# ------------------------------------------------------------------------ order of changes
 
 
 @every_operation
@@ -176,7 +176,7 @@ def test_the_secret_is_changed_first(
 ) -> None:
     world, operation, rotation = warm
     rotation.in_the_secret()
-    # Within the minute the credentials before are in use, and good.
+    # For a minute the old credentials are in use, and still valid.
     now.seconds += 59
     assert operation.work(world) == WELL
     assert rejections(world) == 0
@@ -208,7 +208,7 @@ def test_the_pac_is_changed_first(warm: tuple[FakeStack, Operation, Rotation]) -
     rotation.at_the_pac()
 
     assert operation.work(world) == REJECTED
-    if operation.before is not lost_reply:
+    if operation.before is not lose_contract_response:
         assert operation.work(world) == REJECTED
     assert rejections(world) == 1
     (event,) = world.events("Credentials Rejected")
@@ -224,9 +224,13 @@ def test_the_pac_is_changed_first(warm: tuple[FakeStack, Operation, Rotation]) -
 
 
 @pytest.mark.parametrize("first", ["stamps", "contract"])
-def test_one_function_finds_out_for_all(shared_stack: FakeStack, now: Time, first: str) -> None:
+def test_one_rejected_sign_in_serves_all_functions(
+    shared_stack: FakeStack, now: Time, first: str
+) -> None:
     """Every function has the old password; only the first signs in with it."""
-    works = {name: one.work for name, one in OPERATIONS.items() if one.account == SF}
+    works = {
+        name: operation.work for name, operation in OPERATIONS.items() if operation.account == SF
+    }
     del works["reconciler"]
     rotation = Rotation(shared_stack, SF)
     rotation.in_the_secret()
@@ -243,10 +247,8 @@ def test_one_function_finds_out_for_all(shared_stack: FakeStack, now: Time, firs
     assert rejections(shared_stack) == 1
 
 
-def test_a_wrong_new_password_is_signed_in_with_once_by_all(
-    shared_stack: FakeStack, now: Time
-) -> None:
-    works = [stamps, contract_status, invoked, of_run(SF)]
+def test_all_functions_try_a_wrong_new_password_once(shared_stack: FakeStack, now: Time) -> None:
+    works = [stamps, contract_status, invoke_stamps, daily_run(SF)]
     good = Rotation(shared_stack, SF)
     good.at_the_pac()
     good.in_the_secret()
@@ -265,10 +267,10 @@ def test_a_wrong_new_password_is_signed_in_with_once_by_all(
     assert rejections(shared_stack) == 1
 
 
-def test_a_process_with_the_secret_before_does_not_try_one_that_others_were_refused(
+def test_a_process_does_not_try_a_secret_that_was_rejected_elsewhere(
     shared_stack: FakeStack, now: Time
 ) -> None:
-    """A typing error in the secret: the PAC's password is new, and neither secret opens it."""
+    """The secret has a typing error: neither its old nor its new version is valid."""
     good = Rotation(shared_stack, SF)
     good.at_the_pac()
     good.in_the_secret()
@@ -278,7 +280,7 @@ def test_a_process_with_the_secret_before_does_not_try_one_that_others_were_refu
     Rotation(shared_stack, SF).at_the_pac()
     Rotation(shared_stack, SF).in_the_secret()
 
-    # The first signs in with the old one, then with the new one; the second with none.
+    # The first function tries the old version, then the new one; the second tries none.
     assert stamps(shared_stack) == REJECTED
     assert rejections(shared_stack) == 2
     assert contract_status(shared_stack) == REJECTED
@@ -286,38 +288,39 @@ def test_a_process_with_the_secret_before_does_not_try_one_that_others_were_refu
     assert len(shared_stack.events("Credentials Rejected")) == 1
 
 
-def test_a_password_changed_in_the_middle_of_a_run_costs_no_issuer(
+def test_a_password_changed_during_a_run_loses_no_issuer(
     shared_stack: FakeStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # No function keeps a secret of the tests before: their clock was another.
+    # Earlier tests used another clock, so a cached secret would not expire.
     shared_stack.reset_warm_functions()
-    books = shared_stack.books.solucion_factible
-    books.load_issuers(80)
+    state = shared_stack.books.solucion_factible
+    state.load_issuers(80)
     rotation = Rotation(shared_stack, SF)
     rotation.at_the_pac()
     rotation.in_the_secret()
     rfcs = [bulk_rfc(n) for n in range(80)]
     assert (
-        of_answer(shared_stack.call("issuers", "PUT", f"/accounts/{SF}/issuers", body=rfcs)) == WELL
+        outcome_of(shared_stack.call("issuers", "PUT", f"/accounts/{SF}/issuers", body=rfcs))
+        == WELL
     )
     shared_stack.published.clear()
     shared_stack.factible.calls.clear()
-    next_one, counted, ask = Rotation(shared_stack, SF), itertools.count(), books.stamps
+    next_rotation, counted, ask = Rotation(shared_stack, SF), itertools.count(), state.stamps
 
-    def then_the_password_changes(*args: Any) -> Any:
+    def stamps_with_rotation(*args: Any) -> Any:
         if next(counted) == 40:
-            next_one.in_the_secret()
-            next_one.at_the_pac()
+            next_rotation.in_the_secret()
+            next_rotation.at_the_pac()
         return ask(*args)
 
-    monkeypatch.setattr(books, "stamps", then_the_password_changes)
+    monkeypatch.setattr(state, "stamps", stamps_with_rotation)
     shared_stack.clock.forward(days=1)
     lines = shared_stack.run()["accounts"]
 
-    (line,) = (one for one in lines if one["account"] == SF)
+    (line,) = (entry for entry in lines if entry["account"] == SF)
     assert (line["problem"], line["failed"]) == (None, {})
     assert line["done"] == line["expected"] >= 80
-    # As many as are under way at that moment are refused, and no more.
+    # Only the calls in flight at that moment are rejected.
     assert 1 <= rejections(shared_stack) <= DEFAULT_CALLS_IN_FLIGHT
     assert shared_stack.events("Credentials Rejected") == []
 

@@ -50,7 +50,7 @@ ATTEMPTS = 27
 
 @pytest.fixture
 def sf(world: FakeStack) -> FakeStack:
-    """A world whose one account is at Solución Factible."""
+    """A stack with only the Solución Factible account."""
     world.stack.client("secretsmanager").delete_secret(
         SecretId=f"{world.stack.refs['SecretPrefix']}{RC}", ForceDeleteWithoutRecovery=True
     )
@@ -63,8 +63,8 @@ def pairs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timbres.services.daily_run.start, "BATCH_SIZE", 2)
 
 
-def many(world: FakeStack, count: int) -> list[str]:
-    """Return so many issuers, which the PAC has and the account knows."""
+def add_many_issuers(world: FakeStack, count: int) -> list[str]:
+    """Add issuers to the PAC and to the account; return their RFCs."""
     world.books.solucion_factible.load_issuers(count)
     rfcs = [bulk_rfc(index) for index in range(count)]
     world.add_issuers(rfcs)
@@ -97,11 +97,11 @@ def history(world: FakeStack, rfc: str, account: str = SF) -> list[dict[str, Any
 
 def line(world: FakeStack, rfc: str, account: str = SF) -> dict[str, Any]:
     issuers = world.get(f"/accounts/{account}/stamps").body["issuers"]
-    return next(one for one in issuers if one["rfc"] == rfc)
+    return next(issuer for issuer in issuers if issuer["rfc"] == rfc)
 
 
-def kept(world: FakeStack) -> dict[str, list[dict[str, Any]]]:
-    """Return all that a run leaves in the tables, the pace of the calls aside."""
+def stored_items(world: FakeStack) -> dict[str, list[dict[str, Any]]]:
+    """Return the items of a run's tables, without the rate limit."""
     tables = ("IssuersTable", "SnapshotsTable", "RunsTable")
     return {
         name: sorted(world.stack.items(name), key=lambda item: sorted(map(str, item.items())))
@@ -109,14 +109,14 @@ def kept(world: FakeStack) -> dict[str, list[dict[str, Any]]]:
     }
 
 
-def kinds(world: FakeStack) -> Counter[str]:
+def event_counts(world: FakeStack) -> Counter[str]:
     return Counter(entry["DetailType"] for entry in world.published)
 
 
 # ----------------------------------------------------------------------------- one run
 
 
-def test_it_counts_every_issuer_of_every_account(world: FakeStack) -> None:
+def test_a_run_counts_every_issuer_of_every_account(world: FakeStack) -> None:
     world.create_account("acme-two", world.secret(SF))
     world.add_issuers([RFC, RFC_N, EMPTY])
     world.add_issuers([BUSY, UNUSED], account="acme-two")
@@ -151,7 +151,7 @@ def test_it_counts_every_issuer_of_every_account(world: FakeStack) -> None:
         "consumed": None,
     }
     assert line(world, BUSY, "acme-two")["available"] == 180
-    assert kinds(world) == {"Daily Run Completed": 1, "Stamps Exhausted": 1}
+    assert event_counts(world) == {"Daily Run Completed": 1, "Stamps Exhausted": 1}
 
 
 def test_a_finished_run_publishes_its_record(sf: FakeStack) -> None:
@@ -176,7 +176,7 @@ def test_a_finished_run_publishes_its_record(sf: FakeStack) -> None:
     assert sf.events("Stamps Exhausted") == [empty | {"run": run["id"]}]
 
 
-def test_issuers_that_the_pac_does_not_know_stop_no_other(sf: FakeStack) -> None:
+def test_unknown_issuers_stop_no_others(sf: FakeStack) -> None:
     sf.add_issuers([RFC, *STRANGERS, BUSY])
 
     run = sf.run()
@@ -186,7 +186,7 @@ def test_issuers_that_the_pac_does_not_know_stop_no_other(sf: FakeStack) -> None
     assert line(sf, STRANGERS[0])["as_of"] is None
     assert line(sf, BUSY)["available"] == 180
     logged = sf.log_lines_with("an issuer was not counted")
-    assert {(one["rfc"], one["code"]) for one in logged} == {
+    assert {(entry["rfc"], entry["code"]) for entry in logged} == {
         (rfc, "pac-rejected-request") for rfc in STRANGERS
     }
 
@@ -217,24 +217,26 @@ def test_batches_are_queued_by_turns_so_that_a_large_account_does_not_delay_othe
     assert {frozenset(batch) for batch in batches} == {frozenset({"run", "account", "number"})}
 
 
-def test_its_metrics(sf: FakeStack, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_metrics_of_a_run(sf: FakeStack, capsys: pytest.CaptureFixture[str]) -> None:
     sf.change_account(SF, sf.secret(SF, low_stamps=50))
     sf.add_issuers([RFC, RFC_N, EMPTY, *STRANGERS])
 
     sf.run()
 
     lines = [json.loads(text) for text in capsys.readouterr().out.splitlines()]
-    found: dict[str, list[float]] = {}
-    for one in lines:
-        (directive,) = one["_aws"]["CloudWatchMetrics"]
+    values_by_name: dict[str, list[float]] = {}
+    for entry in lines:
+        (directive,) = entry["_aws"]["CloudWatchMetrics"]
         assert directive["Namespace"] == "Timbres"
         for metric in directive["Metrics"]:
-            values = one[metric["Name"]]
-            assert one["service"] == STACK
-            further = sorted({"reason", "pac", "code"} & one.keys())
-            name = " ".join([metric["Name"], *(one[dimension] for dimension in further)])
-            found.setdefault(name, []).extend(values if isinstance(values, list) else [values])
-    assert found == {
+            values = entry[metric["Name"]]
+            assert entry["service"] == STACK
+            further = sorted({"reason", "pac", "code"} & entry.keys())
+            name = " ".join([metric["Name"], *(entry[dimension] for dimension in further)])
+            values_by_name.setdefault(name, []).extend(
+                values if isinstance(values, list) else [values]
+            )
+    assert values_by_name == {
         "RunsStarted": [1],
         "IssuersExpected": [5],
         "IssuersCounted": [3],
@@ -244,14 +246,14 @@ def test_its_metrics(sf: FakeStack, capsys: pytest.CaptureFixture[str]) -> None:
         "IssuersFailed pac-rejected-request": [2],
         "PacCalls solucion-factible": [5],
         "PacErrors pac-rejected-request solucion-factible": [2],
-        "PacLatency solucion-factible": found["PacLatency solucion-factible"],
+        "PacLatency solucion-factible": values_by_name["PacLatency solucion-factible"],
         "RunsFinished": [1],
         "IssuersNotReached": [0],
         "RunDuration": [0],
     }
 
 
-# --------------------------------------------------------------------- what comes twice
+# -------------------------------------------------------------------- repeated messages
 
 
 def test_a_second_run_of_a_day_repeats_no_call_and_no_event(
@@ -259,7 +261,7 @@ def test_a_second_run_of_a_day_repeats_no_call_and_no_event(
 ) -> None:
     world.add_issuers([RFC, RFC_N, EMPTY, STRANGERS[0]])
     world.run()
-    before, calls = kept(world), queried_rfcs(world)
+    before, calls = stored_items(world), queried_rfcs(world)
     mails = world.mails()
     assert len(mails) == 1
     world.clock.forward(hours=3)
@@ -269,16 +271,16 @@ def test_a_second_run_of_a_day_repeats_no_call_and_no_event(
     assert sums(run) == ("finished", 7, 6, {"pac-rejected-request": 1})
     assert (run["low"], run["exhausted"]) == (0, 0)
     assert queried_rfcs(world) == [*calls, STRANGERS[0]]
-    after = kept(world)
+    after = stored_items(world)
     assert after["IssuersTable"] == before["IssuersTable"]
     assert after["SnapshotsTable"] == before["SnapshotsTable"]
     assert world.events("Daily Run Completed")[1]["issuers"] == []
-    assert kinds(world)["Stamps Exhausted"] == 1
+    assert event_counts(world)["Stamps Exhausted"] == 1
     assert world.mails() == mails
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_a_start_that_comes_twice(world: FakeStack, when: str) -> None:
+def test_a_repeated_start(world: FakeStack, when: str) -> None:
     world.add_issuers([RFC, EMPTY])
     due = world.clock()
     if when == "before":
@@ -286,21 +288,21 @@ def test_a_start_that_comes_twice(world: FakeStack, when: str) -> None:
     else:
         world.run(due)
     run = world.run(due)
-    calls, events, mails = world.calls(), kinds(world), world.mails()
+    calls, events, mails = world.calls(), event_counts(world), world.mails()
 
     assert world.run(due) == run
     assert sums(run) == ("finished", 5, 5, {})
     assert world.calls() == calls
     assert sorted(queried_rfcs(world)) == [RFC, EMPTY]
     assert world.calls().count("saldos") == 1
-    assert kinds(world) == events
+    assert event_counts(world) == events
     assert events["Daily Run Completed"] == 1
     assert world.mails() == mails
     assert len(world.get("/runs").body["runs"]) == 1
 
 
-def test_a_start_that_breaks_off_is_gone_on_with(sf: FakeStack, pairs: None) -> None:
-    rfcs = many(sf, 30)
+def test_a_failed_start_is_continued(sf: FakeStack, pairs: None) -> None:
+    rfcs = add_many_issuers(sf, 30)
     due = sf.clock()
     sf.break_aws("sqs", "SendMessageBatch", "InternalServerError", 500, after=1)
     with pytest.raises(Exception, match="InternalServerError"):
@@ -311,10 +313,10 @@ def test_a_start_that_breaks_off_is_gone_on_with(sf: FakeStack, pairs: None) -> 
 
     assert sums(run) == ("finished", 30, 30, {})
     assert sorted(queried_rfcs(sf)) == rfcs
-    assert kinds(sf) == {"Daily Run Completed": 1}
+    assert event_counts(sf) == {"Daily Run Completed": 1}
 
 
-def test_an_end_that_broke_off_is_made_up_for(sf: FakeStack) -> None:
+def test_a_failed_end_is_repeated(sf: FakeStack) -> None:
     # Every issuer is counted; only the event is missing.
     sf.break_aws("events", "PutEvents", "InternalException", 500)
     with pytest.raises(Exception, match="InternalException"):
@@ -327,7 +329,7 @@ def test_an_end_that_broke_off_is_made_up_for(sf: FakeStack) -> None:
     (run,) = sf.close_overdue()
 
     assert sums(run) == ("finished", 0, 0, {})
-    assert kinds(sf) == {"Daily Run Completed": 1}
+    assert event_counts(sf) == {"Daily Run Completed": 1}
 
 
 @pytest.mark.parametrize("new", [0, 20])
@@ -343,7 +345,7 @@ def test_an_end_that_broke_off_is_made_up_for(sf: FakeStack) -> None:
 def test_a_start_repeated_after_an_import_counts_every_planned_issuer_once(
     sf: FakeStack, pairs: None, service: str, operation: str, after: int, new: int
 ) -> None:
-    """The start breaks off at one of its writes; an issuer is imported; it is repeated."""
+    """The start fails at a write; an issuer is imported; the start is repeated."""
     rfcs = [bulk_rfc(index) for index in range(10, 15)]
     sf.books.solucion_factible.load_issuers(21)
     sf.add_issuers(rfcs)
@@ -360,32 +362,32 @@ def test_a_start_repeated_after_an_import_counts_every_planned_issuer_once(
     assert sums(run) == ("finished", len(planned), len(planned), {})
     assert sorted(queried_rfcs(sf)) == sorted(planned)
     assert (sf.clock() - due).total_seconds() < 60
-    assert kinds(sf) == {"Daily Run Completed": 1}
+    assert event_counts(sf) == {"Daily Run Completed": 1}
 
 
 @pytest.mark.parametrize(("operation", "number"), [("PutItem", 3), ("TransactWriteItems", 1)])
 def test_two_starts_at_the_same_time_and_an_import_between(
     sf: FakeStack, pairs: None, operation: str, number: int
 ) -> None:
-    """The first start has written some batches; the second plans more issuers, and sends."""
+    """The first start has stored some batches; the second plans more issuers and enqueues them."""
     rfcs = [bulk_rfc(index) for index in range(10, 15)]
     sf.books.solucion_factible.load_issuers(21)
     sf.add_issuers(rfcs)
     due, left = sf.clock(), [number]
 
-    def started_again(**_: Any) -> None:
+    def start_again(**_: Any) -> None:
         left[0] -= 1
         if left[0] == 0:
             sf.add_issuers([bulk_rfc(0)])
             sf.invoke("run", {"scheduled_time": due.isoformat()}, module=load_function("run"))
 
-    sf.watch_aws("dynamodb", operation, started_again)
+    sf.watch_aws("dynamodb", operation, start_again)
 
     run = sf.run(due)
 
     assert sums(run) == ("finished", 6, 6, {})
     assert sorted(queried_rfcs(sf)) == [bulk_rfc(0), *rfcs]
-    assert kinds(sf) == {"Daily Run Completed": 1}
+    assert event_counts(sf) == {"Daily Run Completed": 1}
 
 
 @pytest.mark.parametrize("how", ["after", "together"])
@@ -396,13 +398,13 @@ def test_a_message_that_arrives_twice_changes_nothing(world: FakeStack, how: str
     event = sqs_event(world.stack.arns["RunsQueue"], messages)
     if how == "together":
         event["Records"] *= 2
-    taken = {"batchItemFailures": []}
-    assert world.invoke("run_worker", event) == taken
-    before, published, calls = kept(world), list(world.published), world.calls()
+    success = {"batchItemFailures": []}
+    assert world.invoke("run_worker", event) == success
+    before, published, calls = stored_items(world), list(world.published), world.calls()
 
-    assert world.invoke("run_worker", event) == taken
+    assert world.invoke("run_worker", event) == success
 
-    assert kept(world) == before
+    assert stored_items(world) == before
     assert world.published == published
     assert world.calls() == calls
     assert sums(get_run(world, run)) == ("finished", 6, 5, {"pac-rejected-request": 1})
@@ -420,26 +422,26 @@ def test_a_message_that_arrives_twice_while_it_is_retried_adds_nothing_twice(sf:
     assert [len(failures) for failures in results] == [1, 1, 0, 0]
     assert sums(get_run(sf, run)) == ("finished", 2, 2, {})
     assert Counter(queried_rfcs(sf)) == {RFC: 3, EMPTY: 1}
-    assert kinds(sf) == {"Stamps Exhausted": 1, "Daily Run Completed": 1}
+    assert event_counts(sf) == {"Stamps Exhausted": 1, "Daily Run Completed": 1}
 
 
 def test_two_workers_with_the_same_message_at_the_same_time(
     sf: FakeStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The second one counts the batch while the first one has not stored its result."""
+    """The second worker counts the batch while the first has not stored its result."""
     sf.add_issuers([RFC, EMPTY, STRANGERS[0]])
     # The run does not end with this batch.
     sf.create_account("acme-two", sf.secret(SF))
     sf.add_issuers([BUSY], account="acme-two")
     run = start(sf)
-    messages = [one for one in sf.receive("RunsQueue") if SF in one["Body"]]
+    messages = [message for message in sf.receive("RunsQueue") if SF in message["Body"]]
     event = sqs_event(sf.stack.arns["RunsQueue"], messages)
-    settle, again = RunRepository.save_result, iter([True])
+    save_result, again = RunRepository.save_result, iter([True])
 
     def after_the_other(self: RunRepository, *args: Any) -> Any:
         if next(again, False):
             assert sf.invoke("run_worker", event) == {"batchItemFailures": []}
-        return settle(self, *args)
+        return save_result(self, *args)
 
     monkeypatch.setattr(RunRepository, "save_result", after_the_other)
 
@@ -449,11 +451,11 @@ def test_two_workers_with_the_same_message_at_the_same_time(
     sf.advance_to_delayed()
     sf.run_worker_until_idle()
     assert sums(get_run(sf, run)) == ("finished", 4, 3, {"pac-rejected-request": 1})
-    assert kinds(sf)["Daily Run Completed"] == 1
+    assert event_counts(sf)["Daily Run Completed"] == 1
     assert len(sf.mails()) == 1
 
 
-def test_two_runs_at_the_same_time_announce_what_is_stored_once(
+def test_two_runs_at_the_same_time_publish_an_alert_once(
     sf: FakeStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A run by hand counts an issuer while the daily run has its stamps, not yet stored."""
@@ -472,21 +474,21 @@ def test_two_runs_at_the_same_time_announce_what_is_stored_once(
     sf.run_worker_until_idle()
 
     runs = sf.get("/runs").body["runs"]
-    assert [one["status"] for one in runs] == ["finished"] * 2
-    assert sorted(one["exhausted"] for one in runs) == [0, 1]
-    assert kinds(sf) == {"Stamps Exhausted": 1, "Daily Run Completed": 2}
+    assert [run["status"] for run in runs] == ["finished"] * 2
+    assert sorted(run["exhausted"] for run in runs) == [0, 1]
+    assert event_counts(sf) == {"Stamps Exhausted": 1, "Daily Run Completed": 2}
     assert len(sf.mails()) == 1
 
 
-# ------------------------------------------------------------------- workers that break
+# ---------------------------------------------------------------------- worker failures
 
 
 @pytest.mark.parametrize("after", [0, 1, 3])
-def test_a_worker_that_breaks_off_loses_nothing_and_doubles_nothing(
+def test_a_failed_worker_loses_and_duplicates_nothing(
     sf: FakeStack, monkeypatch: pytest.MonkeyPatch, after: int
 ) -> None:
     monkeypatch.setattr(timbres.services.daily_run.worker, "_WRITE_BATCH_SIZE", 5)
-    rfcs = many(sf, 12)
+    rfcs = add_many_issuers(sf, 12)
     sf.add_issuers([EMPTY])
     run = start(sf)
     sf.break_aws("dynamodb", "TransactWriteItems", "InternalServerError", 500, after=after)
@@ -502,7 +504,7 @@ def test_a_worker_that_breaks_off_loses_nothing_and_doubles_nothing(
     assert set(queried_rfcs(sf)) == {*rfcs, EMPTY}
     entries = [item["entry"] for item in sf.stack.items("SnapshotsTable")]
     assert len(entries) == len(set(entries)) == 13
-    assert kinds(sf)["Daily Run Completed"] == 1
+    assert event_counts(sf)["Daily Run Completed"] == 1
     (mail,) = sf.mails()
     assert mail.count(EMPTY) >= 1
     assert get_run(sf, run)["exhausted"] == 1
@@ -514,7 +516,7 @@ class Killed(BaseException):
 
 @contextmanager
 def killed_at(monkeypatch: pytest.MonkeyPatch, step: str, when: str) -> Iterator[None]:
-    """Kill the function before or after it publishes, or calls a method of the runs' table."""
+    """Kill the function before or after it publishes or calls a method of the run repository."""
     owner: Any = EventPublisher if step == "publish" else RunRepository
     method = getattr(owner, step)
 
@@ -544,10 +546,10 @@ def test_a_worker_killed_at_publishing_or_storing_loses_no_event(
     sf.run_worker_until_idle()
     sf.close_overdue()
 
-    for kind, rfc in (("Stamps Exhausted", EMPTY), ("Stamps Low", RFC_N)):
-        events = sf.events(kind)
+    for event_type, rfc in (("Stamps Exhausted", EMPTY), ("Stamps Low", RFC_N)):
+        events = sf.events(event_type)
         assert {(event["rfc"], event["run"]) for event in events} == {(rfc, run)}
-        # At least once: what was published and not stored is published again.
+        # At least once: an event that was published but not stored is published again.
         assert len(events) <= 2
     assert sums(get_run(sf, run)) == ("finished", 3, 3, {})
     (mail,) = sf.mails()
@@ -555,7 +557,7 @@ def test_a_worker_killed_at_publishing_or_storing_loses_no_event(
     assert RFC_N in mail
 
 
-def test_a_message_comes_again_though_its_delay_could_not_be_set(sf: FakeStack) -> None:
+def test_a_message_is_redelivered_although_its_delay_could_not_be_set(sf: FakeStack) -> None:
     sf.add_issuers([RFC, BUSY])
     sf.fault("getTimbres", "cut-before", rfc=RFC)
     run = start(sf)
@@ -608,7 +610,7 @@ def test_an_unexpected_error_is_retried_and_then_given_up(
 
     assert rounds == [(2, 1), (0, 1), (1, 0), (0, 0)]
     assert sums(get_run(sf, run)) == ("finished", 3, 2, {"internal-error": 1})
-    assert kinds(sf)["Daily Run Completed"] == 1
+    assert event_counts(sf)["Daily Run Completed"] == 1
     assert "ZeroDivisionError" in str(sf.log_lines_with("batch failed"))
     (dead,) = sf.receive("RunsDeadLetterQueue")
     assert json.loads(dead["Body"])["run"] == run
@@ -624,7 +626,7 @@ def test_issuers_of_a_batch_that_is_given_up_are_done_if_they_were_counted(
     def broken(self: Any, day: Any, issuers: Any, **options: Any) -> None:
         if left:
             left.clear()
-            save(self, day, [one for one in issuers if one.rfc == EMPTY], **options)
+            save(self, day, [issuer for issuer in issuers if issuer.rfc == EMPTY], **options)
         raise ZeroDivisionError("of the test")
 
     monkeypatch.setattr(DailyCountRepository, "save", broken)
@@ -635,7 +637,7 @@ def test_issuers_of_a_batch_that_is_given_up_are_done_if_they_were_counted(
     assert len(sf.mails()) == 1
 
 
-def test_an_unexpected_error_after_hours_of_an_outage_is_retried_all_the_same(
+def test_an_unexpected_error_after_hours_of_an_outage_is_retried(
     sf: FakeStack,
 ) -> None:
     sf.add_issuers([RFC])
@@ -665,7 +667,7 @@ def test_an_unexpected_error_after_hours_of_an_outage_is_retried_all_the_same(
         '{"run": "2020-01-01-050000", "account": "acme-sf", "number": "1"}',
     ],
 )
-def test_a_message_that_names_no_batch_is_put_aside_at_once(sf: FakeStack, body: str) -> None:
+def test_an_invalid_message_goes_to_the_dead_letter_queue_at_once(sf: FakeStack, body: str) -> None:
     sf.add_issuers([RFC])
     sf.stack.client("sqs").send_message(QueueUrl=sf.stack.refs["RunsQueue"], MessageBody=body)
     run = start(sf)
@@ -676,7 +678,7 @@ def test_a_message_that_names_no_batch_is_put_aside_at_once(sf: FakeStack, body:
     assert [dead["Body"] for dead in sf.receive("RunsDeadLetterQueue")] == [body]
 
 
-# ------------------------------------------------------------------ what passes, or not
+# ----------------------------------------------------- temporary and permanent failures
 
 
 def test_an_issuer_that_times_out_is_retried_until_the_run_closes(sf: FakeStack) -> None:
@@ -692,7 +694,7 @@ def test_an_issuer_that_times_out_is_retried_until_the_run_closes(sf: FakeStack)
     assert set(delays[7:]) == {15}
     assert sums(get_run(sf, run)) == ("finished", 3, 2, {"pac-timeout": 1})
     assert Counter(queried_rfcs(sf)) == {RFC: len(delays) + 1, RFC_N: 1, BUSY: 1}
-    # The last attempt is the last one that the run's duration has room for.
+    # The last attempt is within the run's maximum duration.
     assert MAX_DURATION - timedelta(minutes=16) < sf.clock() - begun < MAX_DURATION
     assert sf.close_overdue() == []
 
@@ -701,7 +703,7 @@ def test_an_issuer_that_times_out_is_retried_until_the_run_closes(sf: FakeStack)
 def test_an_outage_of_three_hours_is_counted_by_the_same_run(
     sf: FakeStack, fault: dict[str, Any], pairs: None
 ) -> None:
-    rfcs = many(sf, 5)
+    rfcs = add_many_issuers(sf, 5)
     sf.fault("getTimbres", times=-1, **fault)
     begun = sf.clock()
     run = start(sf)
@@ -718,7 +720,9 @@ def test_an_outage_of_three_hours_is_counted_by_the_same_run(
 
 @pytest.mark.parametrize(("fault", "code"), [("cut-before", None), ("code", "500")])
 @pytest.mark.parametrize("times", [1, 2])
-def test_what_passes_is_no_failure(sf: FakeStack, fault: str, code: str | None, times: int) -> None:
+def test_a_temporary_error_is_not_a_failure(
+    sf: FakeStack, fault: str, code: str | None, times: int
+) -> None:
     sf.add_issuers([RFC, BUSY])
     sf.fault("getTimbres", fault, rfc=RFC, times=times, **({"code": code} if code else {}))
 
@@ -726,11 +730,11 @@ def test_what_passes_is_no_failure(sf: FakeStack, fault: str, code: str | None, 
     assert queried_rfcs(sf).count(RFC) == times + 1
 
 
-def test_time_that_runs_out_is_no_failure(sf: FakeStack) -> None:
-    many(sf, 20)
+def test_a_timeout_is_not_a_failure(sf: FakeStack) -> None:
+    add_many_issuers(sf, 20)
     run = start(sf)
 
-    # Too short to ask at all, five times: the batch comes again each time.
+    # Too short for any call: the batch is redelivered each time.
     for _ in range(5):
         assert sf.run_worker_once(seconds=17) == (0, 1)
         assert sf.advance_to_delayed()
@@ -743,10 +747,10 @@ def test_time_that_runs_out_is_no_failure(sf: FakeStack) -> None:
 
 @pytest.mark.parametrize("code", ["501", "503"])
 @pytest.mark.parametrize("times", [1, 9])
-def test_a_pac_that_cannot_take_more_is_left_alone_until_the_next_attempt(
+def test_a_busy_pac_is_not_called_until_the_next_attempt(
     sf: FakeStack, code: str, times: int
 ) -> None:
-    rfcs = many(sf, 20)
+    rfcs = add_many_issuers(sf, 20)
     sf.fault("getTimbres", "code", code=code, times=times)
 
     run = sf.run()
@@ -758,7 +762,7 @@ def test_a_pac_that_cannot_take_more_is_left_alone_until_the_next_attempt(
 
 
 def test_a_pac_failing_for_some_issuers_keeps_the_other_counts(sf: FakeStack) -> None:
-    rfcs = many(sf, 24)
+    rfcs = add_many_issuers(sf, 24)
     for rfc in rfcs[8:16]:
         sf.fault("getTimbres", "code", code="500", rfc=rfc)
 
@@ -767,28 +771,28 @@ def test_a_pac_failing_for_some_issuers_keeps_the_other_counts(sf: FakeStack) ->
 
 
 @pytest.mark.parametrize("fault", [{"fault": "code", "code": "500"}, {"fault": "cut-before"}])
-def test_an_outage_in_the_middle_of_a_batch_is_pressed_by_few_calls(
+def test_an_outage_during_a_batch_gets_few_calls(
     sf: FakeStack, monkeypatch: pytest.MonkeyPatch, fault: dict[str, Any]
 ) -> None:
-    many(sf, 180)
+    add_many_issuers(sf, 180)
     begin = sf.factible.calls.begin
 
-    def out_of_order_after(*call: Any) -> Any:
+    def fail_after_60(*call: Any) -> Any:
         if len(queried_rfcs(sf)) == 60:
             sf.fault("getTimbres", times=-1, **fault)
         return begin(*call)
 
-    monkeypatch.setattr(sf.factible.calls, "begin", out_of_order_after)
+    monkeypatch.setattr(sf.factible.calls, "begin", fail_after_60)
     start(sf)
 
     assert sf.run_worker_once() == (0, 1)
 
-    # Ten failures in a row, and what the threads have on their way by then.
+    # Ten failures in a row, and the calls in flight by then.
     assert len(queried_rfcs(sf)) <= 61 + 10 + 2 * 32
 
 
-def test_issuers_that_always_fail_do_not_keep_others_from_being_reached(sf: FakeStack) -> None:
-    rfcs = many(sf, 60)
+def test_issuers_that_always_fail_do_not_block_others(sf: FakeStack) -> None:
+    rfcs = add_many_issuers(sf, 60)
     for rfc in rfcs[:40]:
         sf.fault("getTimbres", "code", code="500", rfc=rfc, times=-1)
 
@@ -797,8 +801,8 @@ def test_issuers_that_always_fail_do_not_keep_others_from_being_reached(sf: Fake
     assert sums(run) == ("finished", 60, 20, {"pac-error": 40})
 
 
-def test_an_outage_is_pressed_by_few_calls_and_ends_with_the_run(sf: FakeStack) -> None:
-    many(sf, 60)
+def test_an_outage_gets_few_calls_and_ends_with_the_run(sf: FakeStack) -> None:
+    add_many_issuers(sf, 60)
     sf.fault("getTimbres", "code", code="503", times=-1)
 
     run = sf.run()
@@ -810,8 +814,8 @@ def test_an_outage_is_pressed_by_few_calls_and_ends_with_the_run(sf: FakeStack) 
     assert "60 emisores: el PAC no estaba disponible" in mail
 
 
-def test_a_run_that_is_overdue_is_closed_with_what_it_has(sf: FakeStack, pairs: None) -> None:
-    many(sf, 4)
+def test_an_overdue_run_is_closed_with_its_results(sf: FakeStack, pairs: None) -> None:
+    add_many_issuers(sf, 4)
     sf.add_issuers([EMPTY])
     run = start(sf)
     # The last of three batches is late.
@@ -835,30 +839,30 @@ def test_a_run_that_is_overdue_is_closed_with_what_it_has(sf: FakeStack, pairs: 
     assert sf.invoke("run_worker", event) == {"batchItemFailures": []}
     assert get_run(sf, run) == record
     assert sf.calls() == calls
-    assert kinds(sf)["Daily Run Completed"] == 1
+    assert event_counts(sf)["Daily Run Completed"] == 1
 
     sf.clock.forward(days=1)
     assert sums(sf.run()) == ("finished", 5, 5, {})
 
 
 def published_events(world: FakeStack) -> list[dict[str, Any]]:
-    """Check that each run was published as it is stored, and mailed once; return the events."""
+    """Check that each run was published as it is stored; return the events."""
     published = world.events("Daily Run Completed")
-    for one in published:
-        record = get_run(world, one["id"])
+    for event in published:
+        record = get_run(world, event["id"])
         assert {name: record[name] for name in record if name != "accounts"} == {
-            name: one[name] for name in record if name != "accounts"
+            name: event[name] for name in record if name != "accounts"
         }
-        alerts = Counter(issuer["alert"] for issuer in one["issuers"])
-        assert (alerts["low"], alerts["exhausted"]) == (one["low"], one["exhausted"])
+        alerts = Counter(issuer["alert"] for issuer in event["issuers"])
+        assert (alerts["low"], alerts["exhausted"]) == (event["low"], event["exhausted"])
         lines = record["accounts"]
-        assert one["done"] == sum(line["done"] for line in lines)
-        assert one["expected"] == one["done"] + sum(one["failed"].values())
-    assert len({one["id"] for one in published}) == len(published)
+        assert event["done"] == sum(line["done"] for line in lines)
+        assert event["expected"] == event["done"] + sum(event["failed"].values())
+    assert len({event["id"] for event in published}) == len(published)
     return published
 
 
-def test_a_run_closed_in_the_middle_of_its_start_plans_nothing_more(sf: FakeStack) -> None:
+def test_a_run_closed_during_its_start_plans_nothing_more(sf: FakeStack) -> None:
     sf.add_issuers([RFC])
     closed: list[dict[str, Any]] = []
 
@@ -886,11 +890,11 @@ def test_a_run_closed_in_the_middle_of_its_start_plans_nothing_more(sf: FakeStac
         (RunRepository, "save_result"),
     ],
 )
-def test_a_run_closed_while_a_worker_counts_announces_what_is_stored(
+def test_a_run_closed_while_a_worker_counts_publishes_what_is_stored(
     sf: FakeStack, monkeypatch: pytest.MonkeyPatch, pairs: None, owner: Any, step: str
 ) -> None:
-    """At a step of the worker, six hours have passed and the run is closed."""
-    many(sf, 5)
+    """Six hours pass and the run is closed during a step of the worker."""
+    add_many_issuers(sf, 5)
     sf.add_issuers([EMPTY])
     run = start(sf)
     owner: Any = {
@@ -900,15 +904,15 @@ def test_a_run_closed_while_a_worker_counts_announces_what_is_stored(
     }[step]
     method, closed = getattr(owner, step), []
 
-    def closed_meanwhile(self: Any, *args: Any, **options: Any) -> Any:
-        of_the_empty = EMPTY in str(args)
-        if of_the_empty and not closed:
+    def close_then_call(self: Any, *args: Any, **options: Any) -> Any:
+        is_empty = EMPTY in str(args)
+        if is_empty and not closed:
             closed.append(True)
             sf.clock.forward(hours=6)
             sf.close_overdue()
         return method(self, *args, **options)
 
-    monkeypatch.setattr(owner, step, closed_meanwhile)
+    monkeypatch.setattr(owner, step, close_then_call)
     sf.run_worker_until_idle()
 
     assert closed
@@ -927,10 +931,10 @@ def test_a_run_closed_while_a_worker_counts_announces_what_is_stored(
     assert sum(EMPTY in mail for mail in sf.mails()) == 1
 
 
-def test_an_alert_of_a_worker_that_was_killed_is_mailed_though_the_run_was_closed(
+def test_an_alert_of_a_killed_worker_is_mailed_although_the_run_was_closed(
     sf: FakeStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The issuer is counted, and nothing else of it is stored, when the run is closed."""
+    """The run is closed when the issuer is counted and its alert is not yet stored."""
     sf.add_issuers([EMPTY])
     start(sf)
 
@@ -957,11 +961,11 @@ def test_an_alert_of_a_worker_that_was_killed_is_mailed_though_the_run_was_close
 
 @pytest.mark.parametrize("step", ["acquire_finalization", "close", "seal", "publish", "finish"])
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_an_end_that_was_killed_is_announced_as_it_is_stored(
+def test_a_killed_end_publishes_what_is_stored(
     sf: FakeStack, monkeypatch: pytest.MonkeyPatch, pairs: None, step: str, when: str
 ) -> None:
-    """The closing function is killed; the workers go on; the closing is repeated."""
-    many(sf, 3)
+    """The closing function is killed; the workers continue; the closing is repeated."""
+    add_many_issuers(sf, 3)
     sf.add_issuers([EMPTY])
     run = start(sf)
     events = [
@@ -977,7 +981,7 @@ def test_an_end_that_was_killed_is_announced_as_it_is_stored(
     sf.close_overdue()
 
     published = sf.events("Daily Run Completed")
-    assert {one["id"] for one in published} == {run}
+    assert {run_event["id"] for run_event in published} == {run}
     # Published twice at most, and the same both times.
     assert len(published) <= 2
     assert published[0] == published[-1]
@@ -991,10 +995,10 @@ def test_an_end_that_was_killed_is_announced_as_it_is_stored(
     assert sum(f"{EMPTY} (cuenta" in mail for mail in sf.mails()) == 1
 
 
-def test_two_ends_at_the_same_time_announce_the_same(
+def test_two_ends_at_the_same_time_publish_the_same_event(
     sf: FakeStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first one stands still for longer than its lease, and then goes on."""
+    """The first end pauses for longer than its lease, and then continues."""
     sf.add_issuers([EMPTY])
     run = start(sf)
     seal, again = RunRepository.seal, iter([True])
@@ -1016,25 +1020,25 @@ def test_two_ends_at_the_same_time_announce_the_same(
     assert len(sf.mails()) == 1
 
 
-def test_a_write_whose_response_is_lost_delays_no_run_and_doubles_nothing(sf: FakeStack) -> None:
+def test_a_write_whose_response_is_lost_delays_and_duplicates_nothing(sf: FakeStack) -> None:
     """Each write of a run in turn takes effect, and its response does not arrive."""
     sf.add_issuers([RFC, EMPTY, STRANGERS[0]])
     number = 0
     while True:
         lost = sf.lose_write_response(number)
-        begun, before = sf.clock(), kinds(sf)
+        begun, before = sf.clock(), event_counts(sf)
         run = sf.run()
         if not lost:
             break
         assert sums(run) == ("finished", 3, 2, {"pac-rejected-request": 1}), lost
         assert sf.clock() - begun < timedelta(minutes=2), lost
-        assert kinds(sf)["Daily Run Completed"] == before["Daily Run Completed"] + 1
+        assert event_counts(sf)["Daily Run Completed"] == before["Daily Run Completed"] + 1
         number += 1
         sf.clock.forward(days=1)
     # A run has: begin, plan (batch, account), enqueued, two transactions, and its end.
     assert number >= 9
     published_events(sf)
-    assert kinds(sf)["Stamps Exhausted"] == 1
+    assert event_counts(sf)["Stamps Exhausted"] == 1
 
 
 def test_an_account_that_cannot_be_reached_waits_while_others_are_counted(sf: FakeStack) -> None:
@@ -1043,7 +1047,7 @@ def test_an_account_that_cannot_be_reached_waits_while_others_are_counted(sf: Fa
     sf.add_issuers([RFC, BUSY, EMPTY], account="acme-away")
     run = start(sf)
     assert sf.run_worker_once() == (1, 1)
-    accounts = {one["account"]: one for one in get_run(sf, run)["accounts"]}
+    accounts = {account["account"]: account for account in get_run(sf, run)["accounts"]}
     assert (accounts[SF]["done"], accounts["acme-away"]["done"]) == (2, 0)
 
     sf.change_account("acme-away", sf.secret(SF))
@@ -1060,7 +1064,7 @@ def test_an_account_that_stays_away_fails_by_reason(sf: FakeStack) -> None:
     assert sums(sf.run()) == ("finished", 2, 0, {"pac-unreachable": 2})
 
 
-# -------------------------------------------------------------------- accounts that break
+# ----------------------------------------------------------------------- account failures
 
 
 def test_rejected_credentials_are_one_sign_in_for_each_worker_in_flight(
@@ -1068,7 +1072,7 @@ def test_rejected_credentials_are_one_sign_in_for_each_worker_in_flight(
 ) -> None:
     # As many messages as ten thousand issuers have.
     monkeypatch.setattr(timbres.services.daily_run.start, "BATCH_SIZE", 30)
-    many(sf, 1_500)
+    add_many_issuers(sf, 1_500)
     sf.books.solucion_factible.set_account(password="another")
     run = start(sf)
     messages = sf.receive("RunsQueue")
@@ -1078,7 +1082,7 @@ def test_rejected_credentials_are_one_sign_in_for_each_worker_in_flight(
         for begin in range(0, 50, 10)
     ]
 
-    # Two workers at a time, as many as the template lets run.
+    # The template allows two workers at a time.
     workers = int(sf.stack.refs["MaxConcurrentRunWorkers"])
     assert workers == 2
     with sf.environment("run_worker"):
@@ -1097,24 +1101,24 @@ def test_rejected_credentials_are_one_sign_in_for_each_worker_in_flight(
 
     assert 1 <= len(queried_rfcs(sf)) <= workers
     assert sums(get_run(sf, run)) == ("finished", 1_500, 0, {"pac-credentials-rejected": 1_500})
-    assert kinds(sf) == {"Credentials Rejected": 1, "Daily Run Completed": 1}
+    assert event_counts(sf) == {"Credentials Rejected": 1, "Daily Run Completed": 1}
     (mail,) = sf.mails()
     assert "rechazó las credenciales" in mail
 
 
-def test_a_password_that_expires_in_the_middle(
+def test_a_password_that_expires_during_a_run(
     sf: FakeStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    many(sf, 80)
-    books = sf.books.solucion_factible
-    authenticate, signed_in = books.authenticate, iter(range(20))
+    add_many_issuers(sf, 80)
+    state = sf.books.solucion_factible
+    authenticate, signed_in = state.authenticate, iter(range(20))
 
     def until_it_expires(username: str, password: str) -> int:
         if next(signed_in, None) is None:
-            books.set_account(state=AccountState.EXPIRED)
+            state.set_account(state=AccountState.EXPIRED)
         return authenticate(username, password)
 
-    monkeypatch.setattr(books, "authenticate", until_it_expires)
+    monkeypatch.setattr(state, "authenticate", until_it_expires)
     run = sf.run()
 
     failed = 80 - run["done"]
@@ -1122,11 +1126,11 @@ def test_a_password_that_expires_in_the_middle(
     assert sums(run)[::3] == ("finished", {"pac-credentials-rejected": failed})
     assert len(queried_rfcs(sf)) <= 20 + DEFAULT_CALLS_IN_FLIGHT
     assert len(sf.stack.items("SnapshotsTable")) == run["done"]
-    assert kinds(sf) == {"Credentials Rejected": 1, "Daily Run Completed": 1}
+    assert event_counts(sf) == {"Credentials Rejected": 1, "Daily Run Completed": 1}
 
-    # A new password, and the next run counts all that are left.
-    monkeypatch.setattr(books, "authenticate", authenticate)
-    books.set_account(state=AccountState.ACTIVE)
+    # After a new password, the next run counts the remaining issuers.
+    monkeypatch.setattr(state, "authenticate", authenticate)
+    state.set_account(state=AccountState.ACTIVE)
     sf.change_account(SF, sf.secret(SF))
     sf.reset_warm_functions()
     sf.clock.forward(hours=1)
@@ -1141,14 +1145,14 @@ def test_an_account_whose_secret_is_broken_is_left_out_and_stops_no_other(sf: Fa
     run = sf.run()
 
     assert sums(run) == ("finished", 1, 1, {})
-    problems = {one["account"]: one["problem"] for one in run["accounts"]}
+    problems = {account["account"]: account["problem"] for account in run["accounts"]}
     assert problems == {"acme-broken": "account-misconfigured", SF: None}
     assert sf.events("Daily Run Completed")[0]["problems"] == {
         "acme-broken": "account-misconfigured"
     }
 
 
-def test_an_account_whose_secret_is_gone_since_the_start(sf: FakeStack) -> None:
+def test_an_account_whose_secret_was_deleted_after_the_start(sf: FakeStack) -> None:
     sf.create_account("acme-gone", sf.secret(SF))
     sf.add_issuers([RFC, BUSY], account="acme-gone")
     sf.add_issuers([RFC])
@@ -1161,7 +1165,7 @@ def test_an_account_whose_secret_is_gone_since_the_start(sf: FakeStack) -> None:
     assert sums(get_run(sf, run)) == ("finished", 3, 1, {"account-unknown": 2})
 
 
-@pytest.mark.parametrize("when", ["queued", "asked"])
+@pytest.mark.parametrize("when", ["queued", "queried"])
 def test_an_issuer_that_is_removed_during_a_run_does_not_come_back(
     sf: FakeStack, when: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -1177,16 +1181,16 @@ def test_an_issuer_that_is_removed_during_a_run_does_not_come_back(
     else:
         stamps = sf.books.solucion_factible.stamps
 
-        def removed_meanwhile(username: str, rfc: str) -> Any:
+        def remove_then_count(username: str, rfc: str) -> Any:
             if rfc == BUSY:
                 remove()
             return stamps(username, rfc)
 
-        monkeypatch.setattr(sf.books.solucion_factible, "stamps", removed_meanwhile)
+        monkeypatch.setattr(sf.books.solucion_factible, "stamps", remove_then_count)
     sf.run_worker_until_idle()
 
     assert sums(get_run(sf, run)) == ("finished", 2, 2, {})
-    assert [one["rfc"] for one in sf.get(f"/accounts/{SF}/stamps").body["issuers"]] == [RFC]
+    assert [issuer["rfc"] for issuer in sf.get(f"/accounts/{SF}/stamps").body["issuers"]] == [RFC]
     assert history(sf, BUSY) == []
     assert queried_rfcs(sf).count(BUSY) == (0 if when == "queued" else 1)
 
@@ -1227,30 +1231,30 @@ def test_a_call_that_would_begin_too_late_is_not_reserved(sf: FakeStack) -> None
     assert limiter.reserve(SF, 1, 1, now - 1) is None
     assert limiter.reserve(SF, 1, 30, now + 10) is not None
     assert limiter.reserve(SF, 1, 1, now + 10) is None
-    # Another account has a rate of its own.
+    # Each account has its own rate.
     assert limiter.reserve(RC, 1, 1, now + 10) is not None
-    # Nothing was reserved by what was refused.
+    # A refused reservation reserves nothing.
     begin = limiter.reserve(SF, 1, 1, now + 100)
     assert begin is not None
     assert 30 <= begin - now < 31
 
 
-def test_the_calls_a_second_hold_across_two_workers(
+def test_the_call_rate_holds_across_two_workers(
     sf: FakeStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sf.change_account(SF, sf.secret(SF, calls_per_second=5))
     monkeypatch.setattr(timbres.services.daily_run.start, "BATCH_SIZE", 7)
-    rfcs = many(sf, 14)
+    rfcs = add_many_issuers(sf, 14)
     start(sf)
     sf.ticks.real = True
     at: list[float] = []
     begin = sf.factible.calls.begin
 
-    def noted(*call: Any) -> Any:
+    def record_time(*call: Any) -> Any:
         at.append(time.time())
         return begin(*call)
 
-    monkeypatch.setattr(sf.factible.calls, "begin", noted)
+    monkeypatch.setattr(sf.factible.calls, "begin", record_time)
     with sf.environment("run_worker"):
         threads = [
             threading.Thread(
@@ -1269,9 +1273,9 @@ def test_the_calls_a_second_hold_across_two_workers(
             thread.join()
 
     assert sorted(queried_rfcs(sf)) == rfcs
-    # Fourteen calls are three seconds' worth: not all of them begin within one.
+    # Fourteen calls take about three seconds at this rate.
     assert max(at) - min(at) > 1
-    # A call may arrive in the second after the one that it was let go in.
+    # A call may arrive one second after its reservation.
     assert max(Counter(int(moment) for moment in at).values()) <= 2 * 5
 
 
@@ -1280,18 +1284,18 @@ def test_the_calls_a_second_hold_across_two_workers(
 
 @pytest.fixture
 def rc(world: FakeStack) -> FakeStack:
-    """A world whose one account is at Reachcore."""
+    """A stack with only the Reachcore account."""
     world.stack.client("secretsmanager").delete_secret(
         SecretId=f"{world.stack.refs['SecretPrefix']}{SF}", ForceDeleteWithoutRecovery=True
     )
     return world
 
 
-def stamped(world: FakeStack, day: date, amount: int, rfc: str = RFC) -> None:
+def add_consumption(world: FakeStack, day: date, amount: int, rfc: str = RFC) -> None:
     world.books.reachcore.add_movements("Acme Timbrado", [Movement(day, rfc, amount=amount)])
 
 
-def at_five(world: FakeStack, day: date) -> None:
+def set_clock_to_five(world: FakeStack, day: date) -> None:
     """Move the clock to 05:00 of a day in Mexico City."""
     world.clock.at = world.clock.at.replace(
         year=day.year, month=day.month, day=day.day, hour=5, minute=0, second=0
@@ -1314,21 +1318,21 @@ def test_one_balance_contains_all_issuers(rc: FakeStack) -> None:
         (item,) = (
             one for one in rc.stack.items("SnapshotsTable") if one["entry"] == f"2026-11-19#{rfc}"
         )
-        # Up to yesterday: of today there is more to come.
+        # Up to yesterday: today is not complete.
         assert item["consumed"] == sum(
             one["amount"] for one in month if one["rfc"] == rfc and one["date"] < "2026-11-19"
         )
         assert item["at"] == "2026-11-19T00:00:00-06:00"
 
 
-def test_a_month_s_end_is_a_day_like_others(rc: FakeStack) -> None:
+def test_the_end_of_a_month_is_an_ordinary_day(rc: FakeStack) -> None:
     rc.add_issuers([RFC], account=RC)
     days = [date(2026, 11, 29), date(2026, 11, 30), date(2026, 12, 1), date(2026, 12, 2)]
-    stamped(rc, date(2026, 11, 29), 3)
-    stamped(rc, date(2026, 11, 30), 5)
-    stamped(rc, date(2026, 12, 1), 7)
+    add_consumption(rc, date(2026, 11, 29), 3)
+    add_consumption(rc, date(2026, 11, 30), 5)
+    add_consumption(rc, date(2026, 12, 1), 7)
     for day in days:
-        at_five(rc, day)
+        set_clock_to_five(rc, day)
         assert rc.run()["status"] == "finished"
         # Another run of the day changes nothing.
         rc.run()
@@ -1338,8 +1342,8 @@ def test_a_month_s_end_is_a_day_like_others(rc: FakeStack) -> None:
     published = rc.get(
         f"/accounts/{RC}/stamps/history", rfc=RFC, **{"from": "2026-11-29", "to": "2026-12-02"}
     ).body["snapshots"]
-    assert [one["date"] for one in published] == [day.isoformat() for day in days]
-    assert [one["consumed"] for one in published] == [None, 3, 5, 7]
+    assert [snapshot["date"] for snapshot in published] == [day.isoformat() for day in days]
+    assert [snapshot["consumed"] for snapshot in published] == [None, 3, 5, 7]
     assert line(rc, RFC, RC)["burn_7"] == 5
 
 
@@ -1350,12 +1354,12 @@ def test_a_balance_that_takes_two_attempts_counts_each_issuer_once(
     monkeypatch.setattr(timbres.services.daily_run.worker, "_BALANCE_BATCH_SIZE", 4)
     slow = iter([True])
 
-    def at_the_first(**_: Any) -> None:
+    def delay_first_call(**_: Any) -> None:
         if next(slow, False):
             time.sleep(1.0)
 
     run = start(rc)
-    rc.watch_aws("dynamodb", "TransactWriteItems", at_the_first)
+    rc.watch_aws("dynamodb", "TransactWriteItems", delay_first_call)
     assert rc.run_worker_once(seconds=18.9) == (0, 1)
     assert 0 < len(rc.stack.items("SnapshotsTable")) < 13
     rc.run_worker_until_idle()
@@ -1365,7 +1369,7 @@ def test_a_balance_that_takes_two_attempts_counts_each_issuer_once(
 
 
 @pytest.mark.parametrize(
-    ("fault", "more", "reason", "calls"),
+    ("fault", "options", "reason", "calls"),
     [
         ("code", {"code": "401"}, "pac-credentials-rejected", 1),
         ("code", {"code": "404"}, "pac-endpoint-not-found", 1),
@@ -1374,9 +1378,9 @@ def test_a_balance_that_takes_two_attempts_counts_each_issuer_once(
     ],
 )
 def test_a_balance_that_fails(
-    rc: FakeStack, fault: str, more: dict[str, str], reason: str, calls: int
+    rc: FakeStack, fault: str, options: dict[str, str], reason: str, calls: int
 ) -> None:
-    rc.fault("saldos", fault, times=-1, **more)
+    rc.fault("saldos", fault, times=-1, **options)
 
     assert sums(rc.run()) == ("finished", 1, 0, {reason: 1})
     assert rc.calls() == ["saldos"] * calls
@@ -1385,8 +1389,8 @@ def test_a_balance_that_fails(
 # -------------------------------------------------------------------------------- alerts
 
 
-def story(world: FakeStack, days: list[tuple[int, int]], rfc: str = BUSY) -> list[str | None]:
-    """Set an issuer's contracted and used stamps day by day; return the published alerts."""
+def run_days(world: FakeStack, days: list[tuple[int, int]], rfc: str = BUSY) -> list[str | None]:
+    """Run once per day with these counts (contracted, used); return the alert of each day."""
     published: list[str | None] = []
     for contracted, used in days:
         world.books.solucion_factible.set_issuer(rfc, contratados=contracted, usados=used)
@@ -1425,27 +1429,27 @@ def test_each_alert_is_published_once(
     sf.change_account(SF, sf.secret(SF, low_stamps=50, low_days=0))
     sf.add_issuers([BUSY])
 
-    assert story(sf, days) == published
+    assert run_days(sf, days) == published
 
 
 @pytest.mark.parametrize(
     ("account", "own", "published"),
     [(50, None, "Low"), (50, 10, None), (None, 50, "Low"), (10, 0, None), (None, None, None)],
 )
-def test_an_issuer_s_own_threshold_stands_before_the_account_s(
+def test_an_issuer_s_threshold_overrides_the_account_s(
     sf: FakeStack, account: int | None, own: int | None, published: str | None
 ) -> None:
     sf.change_account(SF, sf.secret(SF, low_stamps=account))
     sf.call("issuers", "PUT", f"/accounts/{SF}/issuers", body=[{"rfc": BUSY, "low_stamps": own}])
 
-    assert story(sf, [(100, 70)]) == [published]
+    assert run_days(sf, [(100, 70)]) == [published]
 
 
 def test_few_days_left_are_low_without_any_threshold(sf: FakeStack) -> None:
     sf.add_issuers([BUSY])
 
     # 20 a day: 160 last for eight days, 120 for six.
-    assert story(sf, [(1000, 820), (1000, 840), (1000, 860), (1000, 880), (1000, 900)]) == [
+    assert run_days(sf, [(1000, 820), (1000, 840), (1000, 860), (1000, 880), (1000, 900)]) == [
         None,
         None,
         None,
@@ -1461,20 +1465,20 @@ def test_few_days_left_are_low_without_any_threshold(sf: FakeStack) -> None:
 def test_a_live_count_between_runs_publishes_and_clears_nothing(sf: FakeStack) -> None:
     sf.change_account(SF, sf.secret(SF, low_stamps=50))
     sf.add_issuers([BUSY])
-    assert story(sf, [(100, 40)]) == [None]
+    assert run_days(sf, [(100, 40)]) == [None]
     sf.books.solucion_factible.set_issuer(BUSY, usados=60)
     assert sf.get(f"/accounts/{SF}/stamps", rfc=BUSY).body["alert"] == "low"
     assert sf.events("Stamps Low") == []
 
-    assert story(sf, [(100, 60), (100, 61)]) == ["Low", None]
+    assert run_days(sf, [(100, 60), (100, 61)]) == ["Low", None]
 
     # A contract clears the alert at once; the next alert is published.
     sf.create_contract(BUSY, 100)
     assert line(sf, BUSY)["alert"] == "ok"
-    assert story(sf, [(200, 160)]) == ["Low"]
+    assert run_days(sf, [(200, 160)]) == ["Low"]
 
 
-def test_one_mail_for_all_that_a_run_found(sf: FakeStack) -> None:
+def test_one_mail_lists_all_alerts_of_a_run(sf: FakeStack) -> None:
     sf.change_account(SF, sf.secret(SF, low_stamps=60))
     sf.add_issuers([RFC, RFC_N, EMPTY, UNUSED, BUSY, STRANGERS[0]])
 
@@ -1487,7 +1491,7 @@ def test_one_mail_for_all_that_a_run_found(sf: FakeStack) -> None:
     assert subject.isascii()
     for fact in (EMPTY, RFC_N, "20 timbres", UNUSED, "50 timbres", SF, "19/11/2026"):
         assert fact in text
-    # The most urgent first, and those that are well not at all.
+    # The most urgent first; issuers without an alert are not listed.
     assert text.index(EMPTY) < text.index(RFC_N) < text.index(UNUSED)
     assert RFC not in text
     assert BUSY not in text
@@ -1500,7 +1504,7 @@ def test_many_crossings_are_one_event_and_one_mail_that_fit(
 ) -> None:
     monkeypatch.setattr(timbres.schemas.runs, "MAX_LISTED", 20)
     sf.change_account(SF, sf.secret(SF, low_stamps=2_000))
-    many(sf, 45)
+    add_many_issuers(sf, 45)
 
     run = sf.run()
 
@@ -1513,10 +1517,10 @@ def test_many_crossings_are_one_event_and_one_mail_that_fit(
     assert "25 más" in mail
 
 
-def test_nothing_new_is_no_mail(sf: FakeStack) -> None:
+def test_a_run_without_news_is_not_mailed(sf: FakeStack) -> None:
     sf.add_issuers([RFC, BUSY, STRANGERS[0]])
     sf.run()
-    assert kinds(sf) == {"Daily Run Completed": 1}
+    assert event_counts(sf) == {"Daily Run Completed": 1}
     assert sf.mails() == []
 
 
@@ -1531,8 +1535,8 @@ def test_the_runs_newest_first(sf: FakeStack) -> None:
 
     body = sf.get("/runs").body
 
-    assert [one["day"] for one in body["runs"]] == ["2026-11-21", "2026-11-20", "2026-11-19"]
-    assert {one["status"] for one in body["runs"]} == {"finished"}
+    assert [run["day"] for run in body["runs"]] == ["2026-11-21", "2026-11-20", "2026-11-19"]
+    assert {run["status"] for run in body["runs"]} == {"finished"}
     assert body["next"] is None
 
 
@@ -1545,7 +1549,7 @@ def test_more_runs_than_a_page_holds(sf: FakeStack, monkeypatch: pytest.MonkeyPa
     first = sf.get("/runs").body
     second = sf.get("/runs", cursor=first["next"]).body
 
-    ids = [one["id"] for one in first["runs"] + second["runs"]]
+    ids = [run["id"] for run in first["runs"] + second["runs"]]
     assert len(first["runs"]) == 3
     assert (len(ids), second["next"]) == (5, None)
     assert ids == sorted(ids, reverse=True)
@@ -1554,11 +1558,11 @@ def test_more_runs_than_a_page_holds(sf: FakeStack, monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(
     "name", ["nope", "2026-11-19-050000", "2026-11-19", "..", "0" * 3_000, "run", "%00"]
 )
-def test_a_run_that_there_is_not(sf: FakeStack, name: str) -> None:
+def test_an_unknown_run(sf: FakeStack, name: str) -> None:
     check_problem(sf.get(f"/runs/{name}"), 404, "run-not-found", "id")
 
 
-def test_what_the_records_do_not_take(sf: FakeStack) -> None:
+def test_invalid_parameters_of_runs(sf: FakeStack) -> None:
     check_problem(sf.get("/runs", cursor="x"), 400, "parameter-invalid", "cursor")
     check_problem(sf.get("/runs", page="2"), 400, "parameter-invalid", "page")
     check_problem(sf.get("/runs/2026-11-19-050000", more="2"), 400, "parameter-invalid", "more")
@@ -1568,7 +1572,7 @@ def test_a_start_without_a_time_is_due_now(sf: FakeStack) -> None:
     assert sf.invoke("run", {})["id"] == "2026-11-19-135341"
 
 
-def test_its_day_is_that_of_mexico_city(sf: FakeStack) -> None:
+def test_the_day_of_a_run_is_in_mexico_city_time(sf: FakeStack) -> None:
     sf.add_issuers([RFC])
     sf.clock.at = sf.clock.at.fromisoformat("2026-11-20T04:30:00+00:00").astimezone(
         sf.clock.at.tzinfo
@@ -1577,4 +1581,4 @@ def test_its_day_is_that_of_mexico_city(sf: FakeStack) -> None:
     run = sf.run()
 
     assert (run["id"], run["day"]) == ("2026-11-19-223000", "2026-11-19")
-    assert [one["date"] for one in history(sf, RFC)] == ["2026-11-19"]
+    assert [snapshot["date"] for snapshot in history(sf, RFC)] == ["2026-11-19"]

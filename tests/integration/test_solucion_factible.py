@@ -1,4 +1,4 @@
-"""Solución Factible's client against one with a memory, over loopback HTTP."""
+"""Solución Factible's client against the fake PAC, over loopback HTTP."""
 
 from __future__ import annotations
 
@@ -41,21 +41,21 @@ Act = Callable[[PacClient], Any]
 
 @pytest.fixture
 def pac(pac_server: PacServer) -> FakeSolucionFactible:
-    """The PAC, its memory as new."""
-    sandbox = FakeSolucionFactible(fake_state().solucion_factible, wsdl=WSDL)
-    pac_server.serve_app(sandbox)
-    return sandbox
+    """The fake PAC in its initial state."""
+    fake_pac = FakeSolucionFactible(fake_state().solucion_factible, wsdl=WSDL)
+    pac_server.serve_app(fake_pac)
+    return fake_pac
 
 
 @pytest.fixture(scope="module")
-def kept_client(pac_server_and_url: tuple[PacServer, str]) -> PacClient:
-    """A client as a warm function keeps it, from call to call."""
+def warm_client(pac_server_and_url: tuple[PacServer, str]) -> PacClient:
+    """A client that a warm function keeps between calls."""
     return create_client(factible_account(pac_server_and_url[1]))
 
 
 @pytest.fixture
-def client(kept_client: PacClient, pac: FakeSolucionFactible) -> PacClient:
-    return kept_client
+def client(warm_client: PacClient, pac: FakeSolucionFactible) -> PacClient:
+    return warm_client
 
 
 @pytest.fixture(autouse=True)
@@ -74,11 +74,14 @@ def create_contract(
 
 
 def pac_contracts(pac: FakeSolucionFactible) -> list[tuple[str, int]]:
-    return [(one["rfc"], one["timbres"]) for one in pac.state_json()["accounts"][0]["contracts"]]
+    return [
+        (contract["rfc"], contract["timbres"])
+        for contract in pac.state_json()["accounts"][0]["contracts"]
+    ]
 
 
 def reply(operation: str, fields: str, namespace: str = f"{SERVICE}/xsd") -> str:
-    """An envelope with the fields given, prefixed `x`, in the result."""
+    """Return an envelope whose result has these fields, prefixed `x`."""
     return (
         f'<e:Envelope xmlns:e="{ENVELOPE}"><e:Body><n:{operation}Response xmlns:n="{SERVICE}" '
         f'xmlns:x="{namespace}" xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance">'
@@ -95,7 +98,7 @@ OK = "<x:status>200</x:status>"
 # -------------------------------------------------------------------------------- stamps
 
 
-def test_stamps_are_what_the_books_hold(pac: FakeSolucionFactible, client: PacClient) -> None:
+def test_stamps_match_the_state_of_the_pac(pac: FakeSolucionFactible, client: PacClient) -> None:
     issuers = pac.state_json()["accounts"][0]["issuers"]
     assert len(issuers) == 5
     for issuer in issuers:
@@ -132,11 +135,11 @@ def test_an_issuer_that_the_account_does_not_have(
          Stamps(1000, 250, 750)),
     ],
 )  # fmt: skip
-def test_what_did_not_come_is_none_and_what_came_is_kept(
+def test_missing_fields_are_none(
     pac: FakeSolucionFactible, client: PacClient, fields: str, stamps: Stamps
 ) -> None:
-    for order in (OK + fields, fields + OK):
-        inject_fault(pac, GET, "wrong-shape", reply=reply(GET, order), times=1)
+    for content in (OK + fields, fields + OK):
+        inject_fault(pac, GET, "wrong-shape", reply=reply(GET, content), times=1)
         assert count(client) == stamps
 
 
@@ -230,7 +233,7 @@ def test_counts_that_are_not_as_documented(
     ],
     ids=range(19),
 )
-def test_an_answer_that_is_no_such_reply(
+def test_an_invalid_envelope_is_a_protocol_error(
     pac: FakeSolucionFactible, client: PacClient, operation: str, content: str
 ) -> None:
     inject_fault(pac, operation, "wrong-shape", reply=content.replace(GET, operation))
@@ -241,7 +244,7 @@ def test_an_answer_that_is_no_such_reply(
 
 
 @pytest.mark.parametrize(("operation", "other"), [(GET, CREATE), (CREATE, GET)])
-def test_the_reply_to_another_operation_is_none(
+def test_the_reply_to_another_operation_is_an_error(
     pac: FakeSolucionFactible, client: PacClient, operation: str, other: str
 ) -> None:
     inject_fault(pac, operation, "wrong-shape", reply=reply(other, OK + COUNTS))
@@ -258,8 +261,8 @@ def test_the_reply_to_another_operation_is_none(
 def test_a_contract_is_one_request(
     pac: FakeSolucionFactible, client: PacClient, rfc: Rfc, stamps: int
 ) -> None:
-    answer = create_contract(client, stamps, rfc)
-    assert (answer.code, answer.message) == (
+    response = create_contract(client, stamps, rfc)
+    assert (response.code, response.message) == (
         "200",
         "La transacción ha sido completada satisfactoriamente.",
     )
@@ -267,13 +270,16 @@ def test_a_contract_is_one_request(
     assert [(call["operation"], call["timbres"]) for call in calls(pac)] == [(CREATE, stamps)]
 
 
-def test_a_confirmation_may_come_without_words(
-    pac: FakeSolucionFactible, client: PacClient
-) -> None:
-    for words in ("", "<x:mensaje/>", '<x:mensaje xsi:nil="true"/>', "<x:mensaje> </x:mensaje>"):
-        inject_fault(pac, CREATE, "wrong-shape", reply=reply(CREATE, OK + words), times=1)
-        answer = create_contract(client)
-        assert (answer.code, answer.message) == ("200", None)
+def test_a_confirmation_may_have_no_message(pac: FakeSolucionFactible, client: PacClient) -> None:
+    for message_field in (
+        "",
+        "<x:mensaje/>",
+        '<x:mensaje xsi:nil="true"/>',
+        "<x:mensaje> </x:mensaje>",
+    ):
+        inject_fault(pac, CREATE, "wrong-shape", reply=reply(CREATE, OK + message_field), times=1)
+        response = create_contract(client)
+        assert (response.code, response.message) == ("200", None)
 
 
 @pytest.mark.parametrize(("fault", "at_once"), [("slow", False), ("slow-after", True)])
@@ -364,18 +370,18 @@ def test_the_text_of_a_soap_fault_is_returned(pac: FakeSolucionFactible, client:
         (204, "text/xml", "pac-protocol-error", 1),
     ],
 )
-def test_answers_that_are_no_soap(
+def test_responses_that_are_not_soap(
     pac_server: PacServer, client: PacClient, status: int, media_type: str, code: str, attempts: int
 ) -> None:
-    def answering(_environ: Any, start_response: Any) -> list[bytes]:
+    def respond(_environ: Any, start_response: Any) -> list[bytes]:
         start_response(f"{status} X", [("Content-Type", media_type)])
         return [b""] if status == 204 else [b"<p>?</p>"]
 
-    pac_server.serve_app(answering)
+    pac_server.serve_app(respond)
     with expect_pac_error(code):
         count(client)
     assert len(pac_server.requests) == attempts
-    pac_server.serve_app(answering)
+    pac_server.serve_app(respond)
     with expect_pac_error(code) as errors:
         create_contract(client)
     assert errors[0].problem_type.may_have_taken_effect == (status != 404)
@@ -390,7 +396,7 @@ def test_the_requests_are_the_documented_ones(
 ) -> None:
     bodies = []
 
-    def listening(environ: Any, start_response: Any) -> Any:
+    def record_body(environ: Any, start_response: Any) -> Any:
         from io import BytesIO
 
         content = environ["wsgi.input"].read()
@@ -398,7 +404,7 @@ def test_the_requests_are_the_documented_ones(
         environ["wsgi.input"] = BytesIO(content)
         return pac(environ, start_response)
 
-    pac_server.serve_app(listening)
+    pac_server.serve_app(record_body)
     count(client)
     create_contract(client, 500)
     for content, environ, operation in zip(bodies, pac_server.requests, (GET, CREATE), strict=True):
@@ -433,7 +439,7 @@ def test_the_live_wsdl_is_loaded_once_and_its_empty_address_ignored(
     assert [call["operation"] for call in calls(pac)] == ["wsdl", GET, CREATE, GET]
 
 
-def test_credentials_go_where_the_account_says_whatever_the_wsdl_does(
+def test_credentials_go_to_the_account_s_endpoint_whatever_the_wsdl_says(
     pac: FakeSolucionFactible, live: PacClient, pac_server: PacServer
 ) -> None:
     elsewhere = PacServer()
@@ -513,18 +519,18 @@ def test_a_failed_wsdl_is_loaded_again(pac: FakeSolucionFactible, live: PacClien
     assert count(live) == Stamps(1000, 250, 750)
 
 
-def test_a_wsdl_with_more_operations_and_bindings_serves(
+def test_a_wsdl_with_more_operations_and_bindings_is_accepted(
     pac: FakeSolucionFactible, live: PacClient
 ) -> None:
     text = WSDL.read_text()
     start = text.index("  <wsdl:binding ")
     end = text.index("</wsdl:binding>") + len("</wsdl:binding>\n")
-    more = (
+    soap12_binding = (
         text[start:end]
         .replace("UtileriasSoap11Binding", "UtileriasSoap12Binding")
         .replace("soap:", "soap12:")
     )
-    wsdl = (text[:start] + more + text[start:]).replace(
+    wsdl = (text[:start] + soap12_binding + text[start:]).replace(
         "<wsdl:definitions",
         '<wsdl:definitions xmlns:soap12="http://schemas.xmlsoap.org/wsdl/soap12/"',
     )

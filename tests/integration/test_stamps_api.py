@@ -1,4 +1,4 @@
-"""GET /accounts/{account}/stamps, and the count that a schedule takes."""
+"""GET /accounts/{account}/stamps, and the scheduled count."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.integration.harness import RC, RFC, RFC_N, SF, FakeStack, check_probl
 
 PATH = f"/accounts/{SF}/stamps"
 
-# An issuer of which nothing is known.
+# An issuer without a count.
 UNKNOWN: dict[str, Any] = {
     "contracted": None,
     "used": None,
@@ -25,11 +25,11 @@ UNKNOWN: dict[str, Any] = {
 }
 
 
-def known(world: FakeStack) -> dict[str, dict[str, Any]]:
+def issuers_by_rfc(world: FakeStack) -> dict[str, dict[str, Any]]:
     return {item["rfc"]: item for item in world.stack.items("IssuersTable")}
 
 
-# ------------------------------------------------------------------------------ answers
+# ---------------------------------------------------------------------------- responses
 
 
 @pytest.mark.parametrize(
@@ -44,11 +44,11 @@ def known(world: FakeStack) -> dict[str, dict[str, Any]]:
 def test_one_issuer_live(
     world: FakeStack, rfc: str, contracted: int, used: int, available: int
 ) -> None:
-    answer = world.get(PATH, rfc=rfc)
+    response = world.get(PATH, rfc=rfc)
 
-    assert answer.status == 200
-    assert answer.headers["content-type"] == "application/json"
-    assert answer.body == UNKNOWN | {
+    assert response.status == 200
+    assert response.headers["content-type"] == "application/json"
+    assert response.body == UNKNOWN | {
         "account": SF,
         "rfc": rfc,
         "contracted": contracted,
@@ -62,7 +62,7 @@ def test_one_issuer_live(
     assert world.calls() == ["getTimbres"]
 
 
-def test_the_count_is_live_and_remembered(world: FakeStack) -> None:
+def test_the_count_is_live_and_stored(world: FakeStack) -> None:
     world.get(PATH, rfc=RFC)
     world.books.solucion_factible.consume(RFC, 50)
 
@@ -78,11 +78,11 @@ def test_known_issuers_with_their_last_count_without_a_call(world: FakeStack) ->
     world.clock.forward(days=3)
     before = world.calls()
 
-    answer = world.get(PATH)
+    response = world.get(PATH)
 
-    assert answer.status == 200
+    assert response.status == 200
     # 20 stamps are fewer than 750, so they come first.
-    assert answer.body == {
+    assert response.body == {
         "account": SF,
         "issuers": [
             UNKNOWN
@@ -122,7 +122,7 @@ def test_more_known_issuers_than_a_page_holds(world: FakeStack) -> None:
 
     assert len(first["issuers"]) == 500
     assert second["next"] is None
-    assert [one["rfc"] for one in first["issuers"] + second["issuers"]] == rfcs
+    assert [issuer["rfc"] for issuer in first["issuers"] + second["issuers"]] == rfcs
     assert first["issuers"][0] == UNKNOWN | {"rfc": rfcs[0]}
 
 
@@ -154,7 +154,7 @@ def test_the_most_urgent_come_first(world: FakeStack) -> None:
     world.change_account(SF, world.secret(SF, low_stamps=50))
     world.add_issuers([*lines, "AAA900101AA6"])
     world.run()
-    # Now two are known to stamp: 20 and 5 a day.
+    # Two issuers consume 20 and 5 stamps per day.
     for rfc, used in (("AAA900101AA2", 20), ("AAA900101AA3", 5)):
         world.books.solucion_factible.consume(rfc, used)
     world.clock.forward(days=1)
@@ -162,7 +162,7 @@ def test_the_most_urgent_come_first(world: FakeStack) -> None:
 
     ordered = world.get(PATH).body["issuers"]
 
-    assert [(one["rfc"][-1], one["alert"]) for one in ordered] == [
+    assert [(issuer["rfc"][-1], issuer["alert"]) for issuer in ordered] == [
         ("1", "exhausted"),
         ("4", "low"),
         ("2", "ok"),
@@ -170,7 +170,7 @@ def test_the_most_urgent_come_first(world: FakeStack) -> None:
         ("5", "ok"),
         ("6", "ok"),
     ]
-    assert [one["days_left"] for one in ordered] == [0, None, 23.5, 91, None, None]
+    assert [issuer["days_left"] for issuer in ordered] == [0, None, 23.5, 91, None, None]
     assert ordered[-1]["available"] is None
 
 
@@ -181,7 +181,7 @@ def test_accounts_do_not_see_one_another(world: FakeStack) -> None:
     assert world.get("/accounts/acme-two/stamps").body["issuers"] == []
 
 
-def test_what_the_pac_leaves_out_is_null_and_no_zero(world: FakeStack) -> None:
+def test_a_missing_count_is_null(world: FakeStack) -> None:
     reply = (
         '<e:Envelope xmlns:e="http://schemas.xmlsoap.org/soap/envelope/"><e:Body>'
         '<n:getTimbresResponse xmlns:n="http://utilerias.timbrado.ws.cfdi.solucionfactible.com">'
@@ -201,25 +201,25 @@ def test_what_the_pac_leaves_out_is_null_and_no_zero(world: FakeStack) -> None:
 
 
 @pytest.mark.parametrize("status", [400, 500])
-def test_dynamodb_failing_is_a_problem_that_says_so(world: FakeStack, status: int) -> None:
+def test_a_dynamodb_failure_is_a_problem_response(world: FakeStack, status: int) -> None:
     world.break_aws("dynamodb", "Query", "ThrottlingException", status)
     world.break_aws("dynamodb", "UpdateItem", "InternalServerError", status)
 
     for query in ({}, {"rfc": RFC}):
-        answer = world.get(PATH, **query)
-        check_problem(answer, 503, "storage-unavailable")
-        assert answer.headers["retry-after"] == "5"
+        response = world.get(PATH, **query)
+        check_problem(response, 503, "storage-unavailable")
+        assert response.headers["retry-after"] == "5"
 
 
 # ------------------------------------------------------------------------- by schedule
 
 
-def test_a_schedule_counts_one_issuer_and_it_is_remembered(world: FakeStack) -> None:
+def test_a_schedule_counts_and_stores_one_issuer(world: FakeStack) -> None:
     result = world.invoke("stamp_count", {"account": SF, "rfc": RFC_N})
 
     assert (result["account"], result["rfc"], result["available"]) == (SF, RFC_N, 20)
-    assert list(known(world)) == [RFC_N]
-    assert known(world)[RFC_N]["used"] == 480
+    assert list(issuers_by_rfc(world)) == [RFC_N]
+    assert issuers_by_rfc(world)[RFC_N]["used"] == 480
 
 
 @pytest.mark.parametrize(
@@ -232,7 +232,7 @@ def test_a_schedule_counts_one_issuer_and_it_is_remembered(world: FakeStack) -> 
         ({"account": SF, "rfc": "XAXX010101000"}, "rfc-generic"),
     ],
 )
-def test_a_start_for_what_cannot_be_counted_raises(
+def test_a_start_for_an_invalid_issuer_raises(
     world: FakeStack, query: dict[str, str], code: str
 ) -> None:
     with pytest.raises(Exception, match=code):

@@ -1,6 +1,6 @@
-"""A PAC unlike the two there are, by its package and its row in pac_world alone.
+"""A third PAC, added only by its package and its row in pac_cases.
 
-The suites of any PAC run over its row; here are the functions, the doctor and the API's document.
+The suites for every PAC cover it; these tests cover the functions, the doctor and the API document.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def fake() -> LibreFake:
 
 @pytest.fixture
 def secret(fake: LibreFake, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
-    """What the secret of an account says at a Libre that is registered and served."""
+    """The secret of an account at a Libre that is registered and served."""
     monkeypatch.setitem(registry.PACS, libre.PAC.name, libre.PAC)
     with serve(fake) as url:
         yield {
@@ -67,20 +67,20 @@ def test_an_issuer_without_a_limit_is_never_low(world: FakeStack, secret: dict[s
     world.create_account(ACCOUNT, secret | {"low_stamps": 1000})
     world.add_issuers([RFC, RFC_N], ACCOUNT)
 
-    answer = world.get(f"/accounts/{ACCOUNT}/stamps", rfc=RFC_N)
+    response = world.get(f"/accounts/{ACCOUNT}/stamps", rfc=RFC_N)
     world.run()
 
-    assert answer.status == 200
-    assert (answer.body["available"], answer.body["used"]) == (None, 0)
-    assert (answer.body["unlimited"], answer.body["alert"]) == (True, "ok")
+    assert response.status == 200
+    assert (response.body["available"], response.body["used"]) == (None, 0)
+    assert (response.body["unlimited"], response.body["alert"]) == (True, "ok")
     known = {
-        one["rfc"]: (one["unlimited"], one["available"], one["alert"])
-        for one in world.get(f"/accounts/{ACCOUNT}/stamps").body["issuers"]
+        item["rfc"]: (item["unlimited"], item["available"], item["alert"])
+        for item in world.get(f"/accounts/{ACCOUNT}/stamps").body["issuers"]
     }
     assert known == {RFC: (False, 750, "low"), RFC_N: (True, None, "ok")}
     today = world.clock().date().isoformat()
     history = world.get(f"/accounts/{ACCOUNT}/stamps/history", rfc=RFC_N, to=today).body
-    assert [one["unlimited"] for one in history["snapshots"]] == [True]
+    assert [item["unlimited"] for item in history["snapshots"]] == [True]
 
 
 def test_a_contract_without_codes(
@@ -88,10 +88,10 @@ def test_a_contract_without_codes(
 ) -> None:
     world.create_account(ACCOUNT, secret)
 
-    answer = world.create_contract(RFC, 500, account=ACCOUNT)
+    response = world.create_contract(RFC, 500, account=ACCOUNT)
 
-    assert answer.status == 201
-    assert answer.body["status"] == "confirmed"
+    assert response.status == 201
+    assert response.body["status"] == "confirmed"
     assert fake.contracts() == [(RFC, 500)]
 
 
@@ -103,7 +103,7 @@ def test_a_contract_without_codes(
         pytest.param(RFC_N, "cut-after", ["unknown", "needs-review"], id="without a limit"),
     ],
 )
-def test_a_lost_answer_is_traced_by_what_the_pac_counts(
+def test_a_lost_response_is_resolved_by_the_pac_s_counts(
     world: FakeStack,
     secret: dict[str, Any],
     fake: LibreFake,
@@ -115,9 +115,9 @@ def test_a_lost_answer_is_traced_by_what_the_pac_counts(
     inject_fault(fake, "contracts", fault)
     assert world.create_contract(rfc, 500, account=ACCOUNT).body["status"] == "unknown"
 
-    looks = [reconcile(world, minutes=minutes) for minutes in (2, 40)]
+    rounds = [reconcile(world, minutes=minutes) for minutes in (2, 40)]
 
-    assert [state for look in looks for state in look] == states
+    assert [state for states_of_round in rounds for state in states_of_round] == states
 
 
 def test_a_confirmed_contract_is_in_the_next_count(
@@ -132,27 +132,27 @@ def test_a_rejected_login_is_not_tried_again(
     world: FakeStack, secret: dict[str, Any], fake: LibreFake
 ) -> None:
     world.create_account(ACCOUNT, secret | {"token": WRONG})
-    parts = world.function("stamp_count").container
+    container = world.function("stamp_count").container
     with world.environment("stamp_count"):
         for _ in range(2):
-            account = parts.pac_access.require_account(ACCOUNT, "stamps")
+            account = container.pac_access.require_account(ACCOUNT, "stamps")
             with pytest.raises(PacError) as caught:
-                parts.pac_access.client(account).stamps(RFC, Deadline(5))
+                container.pac_access.client(account).stamps(RFC, Deadline(5))
             assert caught.value.problem_type.code == "pac-credentials-rejected"
     assert len(fake.calls.as_json()) == 1
     (event,) = world.events("Credentials Rejected")
     assert event["pac"]["display_name"] == "Libre"
 
 
-def test_the_doctor_asks_it(world: FakeStack, secret: dict[str, Any], fake: LibreFake) -> None:
+def test_the_doctor_checks_it(world: FakeStack, secret: dict[str, Any], fake: LibreFake) -> None:
     world.create_account(ACCOUNT, secret)
     findings = run_doctor(world)
-    assert any("libre, sandbox; low below" in words for _, words in findings)
+    assert any("libre, sandbox; low below" in text for _, text in findings)
     assert "unlimited" in findings[-1][1]
 
 
-def test_the_document_of_the_api_names_it() -> None:
-    done = subprocess.run(
+def test_the_api_document_lists_it() -> None:
+    process = subprocess.run(
         [sys.executable, "-c", DOCUMENT],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'layers' / 'timbres'}"},
@@ -161,4 +161,4 @@ def test_the_document_of_the_api_names_it() -> None:
         check=True,
         timeout=60,
     )
-    assert json.loads(done.stdout) == sorted([*registry.PACS, "libre"])
+    assert json.loads(process.stdout) == sorted([*registry.PACS, "libre"])

@@ -1,4 +1,4 @@
-"""Contracts in doubt, reconciled and settled; the limits that are held before any call."""
+"""Contracts in doubt: reconciliation, settlement and limits."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ def reconcile(world: FakeStack, **later: float) -> dict[str, int]:
     return result
 
 
-def doubtful(world: FakeStack, fault: str = "cut-after", **order: Any) -> dict[str, Any]:
+def doubtful(world: FakeStack, fault: str = "cut-after", **options: Any) -> dict[str, Any]:
     world.fault("agregarContrato", fault)
-    answer = world.create_contract(**order)
-    assert (answer.status, answer.body["status"]) == (202, "unknown")
-    body: dict[str, Any] = answer.body
+    response = world.create_contract(**options)
+    assert (response.status, response.body["status"]) == (202, "unknown")
+    body: dict[str, Any] = response.body
     return body
 
 
@@ -51,7 +51,7 @@ def settle(world: FakeStack, contract_id: str, outcome: Any, reason: Any) -> Api
     return world.call("contract", "POST", path, body=body, caller=MANAGER)
 
 
-def sell_in_the_portal(world: FakeStack, rfc: str, stamps: int) -> None:
+def add_portal_stamps(world: FakeStack, rfc: str, stamps: int) -> None:
     username = world.credentials.username
     issuer = world.books.solucion_factible.stamps(username, rfc)
     assert issuer is not None
@@ -63,7 +63,7 @@ def sell_in_the_portal(world: FakeStack, rfc: str, stamps: int) -> None:
 # ----------------------------------------------------------------------------- the reconciler
 
 
-def test_nothing_is_looked_at_before_it_is_due(world: FakeStack) -> None:
+def test_a_contract_is_not_reconciled_before_it_is_due(world: FakeStack) -> None:
     contract = doubtful(world)
     assert reconcile(world, seconds=30) == {}
     assert get_contract(world, contract)["status"] == "unknown"
@@ -112,18 +112,18 @@ def test_a_contract_not_created_is_rejected_after_the_window(world: FakeStack) -
 
 def test_a_contract_of_somebody_else_meanwhile_needs_a_review(world: FakeStack) -> None:
     contract = doubtful(world)
-    sell_in_the_portal(world, RFC, 7)
+    add_portal_stamps(world, RFC, 7)
 
     assert reconcile(world, minutes=2) == {"needs-review": 1}
 
     assert "revise un contrato para" in "".join(world.mails())
     blocked = check_problem(world.create_contract(), 409, "contract-in-flight")
     assert blocked["contract"]["id"] == contract["id"]
-    # A person decides; looking on brings nothing.
+    # A person decides; the reconciler does not check it again.
     assert reconcile(world, hours=30) == {}
 
 
-def test_a_pac_that_is_away_for_a_day_ends_in_a_review(world: FakeStack) -> None:
+def test_a_pac_unavailable_for_a_day_ends_in_a_review(world: FakeStack) -> None:
     contract = doubtful(world, "cut-before")
     world.fault("getTimbres", "code", code="503", times=-1)
     states: list[str] = []
@@ -147,7 +147,7 @@ def test_rejected_credentials_are_not_tried_again_within_a_run(world: FakeStack)
     assert world.calls() == ["getTimbres"]
 
 
-def test_an_account_that_is_gone_leaves_its_contract_open(world: FakeStack) -> None:
+def test_an_account_with_a_broken_secret_leaves_its_contract_open(world: FakeStack) -> None:
     contract = doubtful(world)
     world.change_account(SF, "no JSON")
     world.reset_warm_functions()
@@ -158,8 +158,8 @@ def test_an_account_that_is_gone_leaves_its_contract_open(world: FakeStack) -> N
     assert get_contract(world, contract)["status"] == "confirmed"
 
 
-def test_a_contract_whose_function_died_before_sending_is_withdrawn(world: FakeStack) -> None:
-    # The second write is the mark that it is sent.
+def test_a_contract_whose_function_died_before_sending_is_rejected(world: FakeStack) -> None:
+    # The second write marks the contract as sent.
     world.break_aws("dynamodb", "TransactWriteItems", "InternalServerError", 500, after=1)
     check_problem(world.create_contract(key="pedido-1"), 503, "storage-unavailable")
     world.restore_aws()
@@ -186,7 +186,7 @@ def test_a_new_issuer_whose_reply_was_lost_needs_a_review(world: FakeStack) -> N
 @pytest.fixture
 def under_review(world: FakeStack) -> dict[str, Any]:
     contract = doubtful(world, key="pedido-1")
-    sell_in_the_portal(world, RFC, 7)
+    add_portal_stamps(world, RFC, 7)
     assert reconcile(world, minutes=2) == {"needs-review": 1}
     return contract
 
@@ -195,9 +195,9 @@ def under_review(world: FakeStack) -> dict[str, Any]:
 def test_a_person_settles_it_with_a_name_and_a_reason(
     world: FakeStack, under_review: dict[str, Any], outcome: str, status: int
 ) -> None:
-    answer = settle(world, under_review["id"], outcome, "The portal says so, folio 8841")
+    response = settle(world, under_review["id"], outcome, "The portal says so, folio 8841")
 
-    assert (answer.status, answer.body["status"]) == (200, outcome)
+    assert (response.status, response.body["status"]) == (200, outcome)
     line = get_contract(world, under_review)["history"][-1]
     assert (line["by"], line["note"]) == (MANAGER, "The portal says so, folio 8841")
     assert world.create_contract(key="pedido-1").status == status
@@ -223,19 +223,19 @@ def test_a_person_settles_it_with_a_name_and_a_reason(
         ("rejected", "x" * 501, "reason"),
     ],
 )
-def test_a_settlement_that_says_too_little(
+def test_an_invalid_settlement_is_rejected(
     world: FakeStack, under_review: dict[str, Any], outcome: Any, reason: Any, field: str
 ) -> None:
-    answer = settle(world, under_review["id"], outcome, reason)
-    check_problem(answer, 400, "parameter-invalid", field)
+    response = settle(world, under_review["id"], outcome, reason)
+    check_problem(response, 400, "parameter-invalid", field)
     assert get_contract(world, under_review)["status"] == "needs-review"
 
 
 @pytest.mark.parametrize("fault", [None, "cut-after"])
 def test_only_what_needs_a_review_is_settled_by_hand(world: FakeStack, fault: str | None) -> None:
     contract = doubtful(world, fault) if fault else world.create_contract().body
-    answer = settle(world, contract["id"], "rejected", "I would rather not have it")
-    check_problem(answer, 409, "contract-not-under-review")
+    response = settle(world, contract["id"], "rejected", "I would rather not have it")
+    check_problem(response, 409, "contract-not-under-review")
     assert get_contract(world, contract)["status"] == contract["status"]
 
 
@@ -250,20 +250,20 @@ def limited(world: FakeStack, **limits: int) -> None:
 def test_a_contract_is_limited_by_the_account(world: FakeStack) -> None:
     limited(world, max_stamps_per_contract=500)
 
-    answer = world.create_contract(stamps=501)
+    response = world.create_contract(stamps=501)
 
-    body = check_problem(answer, 422, "stamps-over-limit", "stamps")
+    body = check_problem(response, 422, "stamps-over-limit", "stamps")
     assert "500 (max_stamps_per_contract)" in body["detail"]
     assert world.calls() == []
     assert world.contract_items("") == []
     assert world.create_contract(stamps=500).status == 201
 
 
-def test_a_limit_lowered_since_does_not_change_what_a_key_stands_for(world: FakeStack) -> None:
+def test_a_lowered_limit_does_not_change_a_repeated_request(world: FakeStack) -> None:
     first = world.create_contract(stamps=500, key="pedido-1").body
     limited(world, max_stamps_per_contract=100)
-    again = world.create_contract(stamps=500, key="pedido-1")
-    assert (again.status, again.body["id"]) == (201, first["id"])
+    repeated = world.create_contract(stamps=500, key="pedido-1")
+    assert (repeated.status, repeated.body["id"]) == (201, first["id"])
 
 
 def test_a_day_is_limited_by_the_account(world: FakeStack) -> None:
@@ -280,14 +280,14 @@ def test_a_day_is_limited_by_the_account(world: FakeStack) -> None:
     assert world.create_contract(RFC_N, 1000).status == 201
 
 
-def test_what_is_rejected_gives_its_stamps_back(world: FakeStack) -> None:
+def test_a_rejected_contract_releases_its_stamps(world: FakeStack) -> None:
     limited(world, max_stamps_per_day=1000)
     world.fault("agregarContrato", "code", code="632")
     check_problem(world.create_contract(RFC, 1000), 422, "transaction-limit-exceeded")
     assert world.create_contract(RFC, 1000).status == 201
 
 
-def test_what_is_in_doubt_keeps_its_stamps(world: FakeStack) -> None:
+def test_a_contract_in_doubt_keeps_its_stamps(world: FakeStack) -> None:
     limited(world, max_stamps_per_day=1000)
     doubtful(world, "cut-before", rfc=RFC, stamps=1000)
     check_problem(world.create_contract(RFC_N, 1), 422, "day-over-limit", "stamps")
@@ -296,13 +296,13 @@ def test_what_is_in_doubt_keeps_its_stamps(world: FakeStack) -> None:
     assert world.create_contract(RFC_N, 1).status == 201
 
 
-def test_orders_that_race_for_the_last_stamps_of_a_day(world: FakeStack) -> None:
+def test_concurrent_contracts_share_the_daily_limit(world: FakeStack) -> None:
     limited(world, max_stamps_per_day=1000)
     world.create_contract(RFC, 1)
     ends: list[str] = []
 
-    # Below the routes: a process of Lambda has one request at a time.
-    def order(contracts: ContractService, rfc: str) -> None:
+    # Called below the routes: a Lambda process has one request at a time.
+    def create(contracts: ContractService, rfc: str) -> None:
         request = ContractRequest(Rfc(rfc), 600, f"order-{rfc}", MANAGER)
         try:
             contract, _ = contracts.create(SF, request, Deadline(25))
@@ -312,7 +312,9 @@ def test_orders_that_race_for_the_last_stamps_of_a_day(world: FakeStack) -> None
 
     with world.environment("contract"):
         threads = [
-            threading.Thread(target=order, args=(load_function("contract").contract_service(), rfc))
+            threading.Thread(
+                target=create, args=(load_function("contract").contract_service(), rfc)
+            )
             for rfc in (RFC, RFC_N, RFC_NEW)
         ]
         for thread in threads:

@@ -1,4 +1,4 @@
-"""Upload against an S3 that keeps versions."""
+"""Uploads to a bucket with versions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from timbres.aws import multipart_upload as upload
 from timbres.aws.multipart_upload import Upload
 
 BUCKET, KEY = "reports", "reports/all/2026-10/consumption.xlsx"
-# S3 refuses smaller parts than 5 MiB, the last one aside; so does moto.
+# S3 and moto refuse parts below 5 MiB, except the last.
 PART = 5 * 1024 * 1024
 
 
@@ -39,7 +39,7 @@ def session() -> boto3.Session:
 
 
 def pattern(size: int) -> bytes:
-    """Bytes of which no part resembles another."""
+    """Return ``size`` bytes whose parts all differ."""
     block = b"".join(hashlib.sha256(bytes([n])).digest() for n in range(251))
     return (block * (size // len(block) + 1))[:size]
 
@@ -76,17 +76,17 @@ def test_the_object_is_what_was_written(s3, size, parts, chunk):
     assert not uploads_left(s3)
 
 
-def test_each_upload_is_a_version_of_its_own(s3):
+def test_each_upload_creates_a_version(s3):
     versions = []
     for content in (b"first", b"second"):
         with Upload(s3, BUCKET, KEY) as file:
             file.write(content)
         versions.append(file.version_id)
-    read = [
+    contents = [
         s3.get_object(Bucket=BUCKET, Key=KEY, VersionId=version)["Body"].read()
         for version in versions
     ]
-    assert read == [b"first", b"second"]
+    assert contents == [b"first", b"second"]
 
 
 def write_and_raise(file: Upload, size: int, error: type[BaseException]) -> None:
@@ -107,7 +107,7 @@ def test_an_exception_leaves_nothing_behind(s3, size, error):
 
 
 @pytest.mark.parametrize("broken", ["UploadPart", "CompleteMultipartUpload"])
-def test_what_s3_refuses_is_raised_and_aborted(s3, broken):
+def test_an_s3_error_is_raised_and_the_upload_aborted(s3, broken):
     def refuse(**_):
         raise ClientError({"Error": {"Code": "InternalError"}}, broken)
 
@@ -128,7 +128,7 @@ def test_a_failed_abort_hides_no_error(s3, caplog):
     assert "could not be aborted" in caplog.text
 
 
-def test_nothing_can_be_written_once_it_is_closed(s3):
+def test_a_closed_upload_rejects_writes(s3):
     with Upload(s3, BUCKET, KEY) as file:
         file.write(b"all")
     with pytest.raises(ValueError, match="closed"):
