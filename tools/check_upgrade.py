@@ -7,12 +7,10 @@ contracts, a repeated Idempotency-Key would create a second contract at the PAC.
 from __future__ import annotations
 
 import sys
-from typing import Any
 
-import boto3
-from botocore.exceptions import ClientError
 from local.emulator_process import ROOT
 
+from tools.doctor.cloud import ClientFactory, client_factory, create_session, find_stack
 from tools.doctor.stage import read_stage
 
 # Logical IDs before and since version 0.5.0.
@@ -25,28 +23,30 @@ RENAMED = {
 }
 
 
-def list_old_tables(cloudformation: Any, stack_name: str) -> list[str]:
+def list_old_tables(client: ClientFactory, stack_name: str) -> list[str]:
     """Return the logical IDs of the stack's tables that have a new name; none for a new stack.
 
-    Raises `ClientError` if CloudFormation fails.
+    Raises boto3's exceptions.
     """
-    pages = cloudformation.get_paginator("list_stack_resources").paginate(StackName=stack_name)
-    try:
-        ids = {
-            item["LogicalResourceId"] for page in pages for item in page["StackResourceSummaries"]
-        }
-    except ClientError as error:
-        if "does not exist" in error.response["Error"]["Message"]:
-            return []
-        raise
+    if find_stack(client, stack_name) is None:
+        return []
+    paginator = client("cloudformation").get_paginator("list_stack_resources")
+    ids = {
+        item["LogicalResourceId"]
+        for page in paginator.paginate(StackName=stack_name)
+        for item in page["StackResourceSummaries"]
+    }
     return [name for name in RENAMED if name in ids]
 
 
 def main(arguments: list[str]) -> int:
     """Return 1, and print what to do, if the stage's stack has tables under old logical IDs."""
     stage = read_stage(ROOT / "samconfig.toml", arguments[0])
-    session = boto3.Session(profile_name=stage.profile, region_name=stage.region)
-    names = list_old_tables(session.client("cloudformation"), stage.stack_name)
+    session = create_session(stage)
+    if session is None:
+        print("No region is set. Set it in samconfig.toml or in AWS_REGION.", file=sys.stderr)
+        return 1
+    names = list_old_tables(client_factory(session), stage.stack_name)
     if not names:
         return 0
     print(

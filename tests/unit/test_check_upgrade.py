@@ -23,9 +23,13 @@ def cloudformation(monkeypatch: pytest.MonkeyPatch) -> Stubber:
     )
 
     class Session:
+        region_name = "mx-central-1"
+
         def __init__(self, **_settings: Any) -> None: ...
 
-        def client(self, _service: str) -> Any:
+        def client(self, _service: str, config: Any) -> Any:
+            assert config.connect_timeout
+            assert config.read_timeout
             return client
 
     monkeypatch.setattr(boto3, "Session", Session)
@@ -33,6 +37,8 @@ def cloudformation(monkeypatch: pytest.MonkeyPatch) -> Stubber:
 
 
 def respond(cloudformation: Stubber, *tables: str) -> None:
+    stack = {"StackName": STACK, "CreationTime": 0, "StackStatus": "UPDATE_COMPLETE"}
+    cloudformation.add_response("describe_stacks", {"Stacks": [stack]}, {"StackName": STACK})
     resource = {
         "ResourceType": "AWS::DynamoDB::Table",
         "LastUpdatedTimestamp": 0,
@@ -46,7 +52,7 @@ def respond(cloudformation: Stubber, *tables: str) -> None:
 
 def test_a_new_stack_is_deployed(cloudformation: Stubber) -> None:
     cloudformation.add_client_error(
-        "list_stack_resources", "ValidationError", f"Stack with id {STACK} does not exist"
+        "describe_stacks", "ValidationError", f"Stack with id {STACK} does not exist"
     )
 
     with cloudformation:
@@ -72,7 +78,7 @@ def test_an_old_table_stops_the_deployment(
 
 
 def test_a_denied_request_is_not_a_new_stack(cloudformation: Stubber) -> None:
-    cloudformation.add_client_error("list_stack_resources", "AccessDenied", "not authorized")
+    cloudformation.add_client_error("describe_stacks", "AccessDenied", "not authorized")
 
     with cloudformation, pytest.raises(ClientError, match="AccessDenied"):
         main([STAGE])
