@@ -21,6 +21,7 @@ from tests.integration.harness import (
 from timbres.deadline import Deadline
 from timbres.domain.rfc import Rfc
 from timbres.errors import TimbresError
+from timbres.repositories.dynamodb import serialize
 from timbres.services.contracts import ContractRequest, ContractService
 
 PATH = f"/accounts/{SF}/contracts"
@@ -67,6 +68,25 @@ def test_a_contract_is_not_reconciled_before_it_is_due(world: FakeStack) -> None
     contract = doubtful(world)
     assert reconcile(world, seconds=30) == {}
     assert get_contract(world, contract)["status"] == "unknown"
+
+
+def test_a_contract_stored_before_0_5_0_is_read_and_not_published_again(world: FakeStack) -> None:
+    contract = doubtful(world, fault="cut-before")
+    (item,) = world.contract_items()
+    old_steps = ("open", "send", "doubt")
+    history = [line | {"step": step} for line, step in zip(item["history"], old_steps, strict=True)]
+    changes = {"step": "doubt", "announced": ["Contract Unknown"], "history": history}
+    world.stack.client("dynamodb").put_item(
+        TableName=world.stack.refs["ContractsTable"], Item=serialize(item | changes)
+    )
+    world.forget_events()
+
+    assert reconcile(world, minutes=2) == {"unknown": 1}
+
+    steps = [line["step"] for line in get_contract(world, contract)["history"]]
+    assert steps == ["create", "send", "mark-unknown", "check"]
+    assert world.events("Contract Outcome Unknown") == []
+    assert reconcile(world, minutes=40) == {"rejected": 1}
 
 
 def test_a_created_contract_is_confirmed_and_published(world: FakeStack) -> None:

@@ -46,6 +46,7 @@ _STORED_NAMES = {
     "next_check_at": "look_at",
     "published_events": "announced",
 }
+_FIELD_NAMES = {stored: name for name, stored in _STORED_NAMES.items()}
 # Items written before 0.5.0 have these steps and events.
 _OLD_STEPS = {
     "open": "create",
@@ -411,5 +412,4 @@ def _contract(item: Item) -> Contract:
     values["status"] = ContractStatus(values["status"])
     values["announced"] = tuple(_OLD_EVENTS.get(e, e) for e in values.get("announced", ()))
     values["step"] = _current_step(values["step"])
-    names = {stored: name for name, stored in _STORED_NAMES.items()}
-    return Contract(**{names.get(k, k): v for k, v in values.items()})
+    return Contract(**{_FIELD_NAMES.get(k, k): v for k, v in values.items()})
