@@ -1,12 +1,14 @@
 """One environment for all end-to-end tests: a stack on a local AWS and the fake PACs."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from local import demo
 from local.emulator_process import ROOT
 from local.environment import LocalEnvironment, running_environment
 from local.stack import Stack
+from local.start import shell_variables
 
 from tests.e2e.nightly_run import NightlyRun, running_daily_run
 from tests.e2e.output_recorder import OutputRecorder, watching
@@ -41,6 +43,21 @@ def world() -> Iterator[LocalEnvironment]:
     # A log of its own, so that the tests can run beside `make up`.
     with running_environment(ROOT / ".local" / "aws-e2e.log") as world:
         yield world
+
+
+@pytest.fixture
+def run_demo(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Callable[[LocalEnvironment], str]:
+    """Run the demo in an environment, with its files in `tmp_path`; return its output."""
+    monkeypatch.setattr(demo, "OUT", tmp_path)
+    monkeypatch.setattr(demo, "ROOT", tmp_path.parent)
+
+    def run(local_env: LocalEnvironment) -> str:
+        demo.run(local_env, demo.Shell(shell_variables(local_env)))
+        return capsys.readouterr().out
+
+    return run
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -6,16 +6,15 @@ import hashlib
 import json
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 import requests
-from local import demo
 from local.environment import LocalEnvironment
 from local.fake_pacs.fake_data import mexico_now
 from local.stack import Stack
-from local.start import shell_variables
 
 
 def eventually(found: Callable[[], Any], seconds: float = 20) -> Any:
@@ -55,15 +54,9 @@ def create_contract(
 
 
 def test_the_demo_runs_from_end_to_end(
-    world: LocalEnvironment,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Any,
+    world: LocalEnvironment, run_demo: Callable[[LocalEnvironment], str], tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(demo, "OUT", tmp_path)
-    monkeypatch.setattr(demo, "ROOT", tmp_path.parent)
-    demo.run(world, demo.Shell(shell_variables(world)))
-    output = capsys.readouterr().out
+    output = run_demo(world)
     assert {path.name for path in tmp_path.iterdir()} == {
         *(f"acme-rc-{last_month()}-statement.{form}" for form in ("csv", "pdf")),
         *(

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from local import demo
 from local.emulator_process import ROOT
 from local.environment import LocalEnvironment, running_environment
 from local.fakes import FAKES, DemoPac
-from local.start import shell_variables
 
 from tests.support import libre
 from tests.support.libre.fake import LibreFake
@@ -67,14 +65,8 @@ def test_its_stamps_are_read_and_a_contract_is_created(three: LocalEnvironment) 
 
 
 def test_the_demo_goes_through_it(
-    three: LocalEnvironment,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
+    three: LocalEnvironment, run_demo: Callable[[LocalEnvironment], str], tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(demo, "OUT", tmp_path)
-    monkeypatch.setattr(demo, "ROOT", tmp_path.parent)
-    demo.run(three, demo.Shell(shell_variables(three)))
-    output = capsys.readouterr().out
+    output = run_demo(three)
     assert "Get the stamps that each issuer has left (Libre)" in output
     assert any(path.name.startswith(f"{ACCOUNT}-") for path in tmp_path.iterdir())

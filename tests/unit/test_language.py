@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from local.emulator_process import ROOT
+from tests.unit.test_links import DOCUMENTS
 
 # In identifiers, as whole words of the name: buy_stamps, OrderBook.
 NAMES = set(
@@ -35,11 +36,8 @@ PHRASES = re.compile(
 KEEP = "language: keep"
 CODE = ("layers", "functions", "local", "tools", "bench", "tests")
 PYTHON = [path for folder in CODE for path in sorted((ROOT / folder).rglob("*.py"))]
-DOCUMENTS = [
-    *sorted(path for path in ROOT.glob("*.md") if path.name != "README.es.md"),
-    *sorted((ROOT / "docs").glob("*.md")),
-    *sorted((ROOT / ".github").rglob("*.md")),
-]
+IN_ENGLISH = [path for path in DOCUMENTS if path.name != "README.es.md"]
+QUOTED = re.compile(r"`+[^`]*`+")
 WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 
 
@@ -77,7 +75,7 @@ def without_code(text: str) -> Iterator[tuple[int, str]]:
         if line.lstrip().startswith("```"):
             fenced = not fenced
         elif not fenced and KEEP not in previous:
-            yield number, re.sub(r"`[^`]*`|\]\([^)]*\)", "", line)
+            yield number, re.sub(r"\]\([^)]*\)", "", QUOTED.sub("", line))
         previous = line
 
 
@@ -92,13 +90,13 @@ def test_a_module_uses_standard_terms(path: Path) -> None:
     violations += [
         f"{path.relative_to(ROOT)}:{number}: {match[0]}"
         for number, text in texts(path)
-        for match in PHRASES.finditer(re.sub(r"`+[^`]*`+", "", text))
+        for match in PHRASES.finditer(QUOTED.sub("", text))
         if KEEP not in lines[number - 1]
     ]
     assert violations == []
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize("path", IN_ENGLISH, ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_document_uses_standard_terms(path: Path) -> None:
     violations = [
         f"{path.relative_to(ROOT)}:{number}: {match[0]}"
