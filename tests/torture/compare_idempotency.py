@@ -127,12 +127,10 @@ def main() -> int:
     }
     logging.disable(logging.CRITICAL)
     warnings.simplefilter("ignore")
-    print(
-        f"Second purchases in {replies:,} lost replies, the client repeating with the same key:\n"
-    )
+    print(f"Second contracts in {replies:,} lost replies; the client retries with the same key:\n")
     print(f"{'':42}{'decorator':>12}{'Timbres':>12}")
     for way, what in zip(
-        WAYS, ("the reply is cut after the purchase", "the function is killed"), strict=True
+        WAYS, ("the reply is cut after the contract", "the function is killed"), strict=True
     ):
         with mock_aws():
             print(f"{what:42}{with_decorator(replies, way):>12,}{with_timbres(replies, way):>12,}")
