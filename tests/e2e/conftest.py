@@ -10,8 +10,8 @@ from local.environment import LocalEnvironment, running_environment
 from local.stack import Stack
 from local.start import shell_variables
 
-from tests.e2e.nightly_run import NightlyRun, running_daily_run
-from tests.e2e.output_recorder import OutputRecorder, watching
+from tests.support.daily_run import NightlyRun, running_daily_run
+from tests.support.output_recorder import OutputRecorder, watching
 
 _HERE = Path(__file__).parent
 # The night's end is waited for; what all the others have left behind is searched at the end.

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from local.stack import STACK_NAME, Stack
 
-from tests.e2e.nightly_run import NightlyRun
-from tests.monitored_metrics import ALARMS, of_type, on_the_dashboard, searched
+from tests.support.daily_run import NightlyRun
+from tests.support.monitored_metrics import ALARMS, of_type, on_the_dashboard, searched
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.nightly_run import ACCOUNT, HEALTHY, LOW, SILENT, UNKNOWN, NightlyRun, start_run
 from tests.e2e.test_main_job import eventually
+from tests.support.daily_run import ACCOUNT, HEALTHY, LOW, SILENT, UNKNOWN, NightlyRun, start_run
 
 
 @pytest.fixture(scope="module")

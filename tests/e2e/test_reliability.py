@@ -18,7 +18,7 @@ from requests import Response
 
 from tests.e2e.test_contracts import looked_at, of_issuer
 from tests.e2e.test_main_job import create_contract, eventually, fault
-from tests.reliability import NOTHING, Row, agree, read
+from tests.support.reliability_document import NOTHING, Row, agree, read
 
 HEADING = "On the local AWS"
 KILLED = "Contract: the function's process is killed while the PAC processes the request"

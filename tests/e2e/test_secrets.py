@@ -33,9 +33,9 @@ from local.fake_pacs.solucion_factible import FakeSolucionFactible
 from local.fakes import WSDL
 from local.stack import SECRET_PREFIX, Stack
 
-from tests.credential_search import Search
-from tests.e2e.output_recorder import OutputRecorder
 from tests.e2e.test_main_job import eventually, last_month
+from tests.support.credential_search import Search
+from tests.support.output_recorder import OutputRecorder
 
 RC, SF = "odd-rc", "odd-sf"
 RFC = bulk_rfc(0)

@@ -8,15 +8,8 @@ import uuid
 from typing import Any
 
 import pytest
-from tests.integration.harness import (
-    RC,
-    RFC,
-    SF,
-    ApiResponse,
-    FakeStack,
-    check_problem,
-    proxy_event,
-)
+from tests.support.events import ApiResponse, api_gateway_event, check_problem
+from tests.support.fake_stack import RC, RFC, SF, FakeStack
 
 BALANCE = f"/accounts/{RC}/balance"
 STAMPS = f"/accounts/{SF}/stamps"
@@ -93,25 +86,25 @@ BROKEN = {
 
 
 @pytest.fixture(scope="module")
-def accounts(shared_world: FakeStack) -> None:
+def accounts(module_stack: FakeStack) -> None:
     """Create all misconfigured accounts."""
     for name, (value, _) in BROKEN.items():
-        shared_world.create_account(name, value)
+        module_stack.accounts.create(name, value)
 
 
 @pytest.fixture(autouse=True)
 def assert_no_side_effects(accounts: None, shared_stack: FakeStack) -> Any:
     """Check after each test that no PAC was called and nothing was stored or published."""
     yield
-    assert shared_stack.calls() == []
+    assert shared_stack.pacs.calls() == []
     for table in ("ContractsTable", "IssuersTable", "ReportsTable"):
-        assert shared_stack.stack.items(table) == []
+        assert shared_stack.aws.items(table) == []
     assert shared_stack.published == []
     assert shared_stack.queued_messages() == 0
 
 
 def send(
-    world: FakeStack,
+    stack: FakeStack,
     route: str,
     *,
     account: str | None = None,
@@ -125,7 +118,7 @@ def send(
     folder, method, own_account, path, valid_query, valid_body = ROUTES[route]
     if headers is None and route == "create-contract":
         headers = {"Idempotency-Key": str(uuid.uuid4())}
-    return world.call(
+    return stack.call(
         folder,
         method,
         f"/accounts/{account or own_account}{path}",
@@ -661,7 +654,7 @@ def test_body_that_is_not_utf_8_is_rejected(
 @WITH_BODY
 def test_invalid_base64_is_rejected(shared_stack: FakeStack, route: str) -> None:
     folder, method, account, path, _, _ = ROUTES[route]
-    event = proxy_event(
+    event = api_gateway_event(
         method, f"/accounts/{account}{path}", body="{}", headers={"Idempotency-Key": "k"}
     )
     event |= {"isBase64Encoded": True, "body": "{no base64}"}
@@ -700,7 +693,7 @@ def test_invalid_idempotency_key_is_rejected(shared_stack: FakeStack, key: str |
 def test_unknown_route_returns_404(
     shared_stack: FakeStack, folder: str, method: str, path: str
 ) -> None:
-    event = proxy_event("GET", "/accounts") | {"httpMethod": method, "path": path}
+    event = api_gateway_event("GET", "/accounts") | {"httpMethod": method, "path": path}
 
     check_problem(
         shared_stack.parse_response(shared_stack.invoke(folder, event)), 404, "route-not-found"

@@ -9,15 +9,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.integration.harness import (
-    RC,
-    RFC,
-    SF,
-    ApiResponse,
-    FakeStack,
-    check_problem,
-    proxy_event,
-)
+from tests.support.events import ApiResponse, api_gateway_event, check_problem
+from tests.support.fake_stack import RC, RFC, SF, FakeStack
 
 MIB = 1024 * 1024
 CONTRACTS = f"/accounts/{SF}/contracts"
@@ -29,15 +22,15 @@ REQUEST = {"rfc": RFC, "stamps": 500}
 def assert_no_side_effects(shared_stack: FakeStack) -> Iterator[None]:
     """Check after each test that no PAC was called and nothing was stored or published."""
     yield
-    assert shared_stack.calls() == []
+    assert shared_stack.pacs.calls() == []
     for table in ("ContractsTable", "IssuersTable", "ReportsTable"):
-        assert shared_stack.stack.items(table) == []
+        assert shared_stack.aws.items(table) == []
     assert shared_stack.published == []
     assert shared_stack.queued_messages() == 0
 
 
-def invoke(world: FakeStack, folder: str, event: dict[str, Any]) -> ApiResponse:
-    return world.parse_response(world.invoke(folder, event))
+def invoke(stack: FakeStack, folder: str, event: dict[str, Any]) -> ApiResponse:
+    return stack.parse_response(stack.invoke(folder, event))
 
 
 def check_rejection(response: ApiResponse, *codes: str) -> dict[str, Any]:
@@ -99,7 +92,7 @@ ACCOUNT_ROUTES = {
 def test_manipulated_path_reaches_no_account(shared_stack: FakeStack, folder: str) -> None:
     method, path, query, body = ACCOUNT_ROUTES[folder]
     for text in SEGMENTS.values():
-        event = proxy_event(method, path, query, body, {"Idempotency-Key": "k"})
+        event = api_gateway_event(method, path, query, body, {"Idempotency-Key": "k"})
         event["path"] = path.replace(RC, text).replace(SF, text)
         event["pathParameters"] = {"account": text}
 
@@ -123,7 +116,7 @@ def test_manipulated_path_reaches_no_record(
     shared_stack: FakeStack, folder: str, path: str, name: str, code: str
 ) -> None:
     for text in filter(None, SEGMENTS.values()):
-        event = proxy_event("GET", path)
+        event = api_gateway_event("GET", path)
         event["path"] = f"{path.rpartition('/')[0]}/{text}"
         event["pathParameters"] = {**(event["pathParameters"] or {}), name: text}
 
@@ -135,7 +128,7 @@ def test_manipulated_path_reaches_no_record(
 
 def contract_event(headers: dict[str, list[str]], **changes: Any) -> dict[str, Any]:
     """Return the event of a contract request with these multi-value headers."""
-    event = proxy_event("POST", CONTRACTS, body=json.dumps(REQUEST))
+    event = api_gateway_event("POST", CONTRACTS, body=json.dumps(REQUEST))
     event["multiValueHeaders"] |= headers
     event["headers"] |= {name: values[-1] for name, values in headers.items() if values}
     return event | changes
@@ -213,7 +206,9 @@ def test_unrelated_headers_change_nothing(shared_stack: FakeStack) -> None:
 def test_hostile_query_is_rejected(
     shared_stack: FakeStack, name: str, value: str, code: str
 ) -> None:
-    event = proxy_event("GET", f"/accounts/{RC}/balance", {"month": "2026-10"} | {name: value})
+    event = api_gateway_event(
+        "GET", f"/accounts/{RC}/balance", {"month": "2026-10"} | {name: value}
+    )
 
     body = check_rejection(invoke(shared_stack, "balance", event), code)
 
@@ -249,7 +244,7 @@ def test_invalid_text_is_rejected_in_every_field(
 ) -> None:
     folder = "report" if path.endswith("reports") else "contract"
     text = body.replace("%s", "as the portal shows ")
-    event = proxy_event("POST", path, body=text, headers={"Idempotency-Key": "k"})
+    event = api_gateway_event("POST", path, body=text, headers={"Idempotency-Key": "k"})
 
     response = invoke(shared_stack, folder, event)
 
@@ -355,7 +350,7 @@ CSV = {
 @pytest.mark.parametrize("case", CSV)
 def test_hostile_csv_of_issuers_is_rejected(shared_stack: FakeStack, case: str) -> None:
     text, field = CSV[case]
-    event = proxy_event("PUT", ISSUERS, body=text, headers={"Content-Type": "text/csv"})
+    event = api_gateway_event("PUT", ISSUERS, body=text, headers={"Content-Type": "text/csv"})
     tracemalloc.start()
     try:
         response = invoke(shared_stack, "issuers", event)

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.integration.harness import RC, RFC, RFC_N, SF, STACK, FakeStack
-from tests.monitored_metrics import ALARMS, Metric, metrics_of, on_the_dashboard, searched
+from tests.support.fake_stack import RC, RFC, RFC_N, SF, FakeStack
+from tests.support.monitored_metrics import ALARMS, Metric, metrics_of, on_the_dashboard, searched
+from tests.support.template import STACK_NAME
 
 from timbres.observability.metrics import metrics
 
@@ -43,76 +44,76 @@ def output() -> Iterator[io.StringIO]:
 
 
 def emitted_values(emitted: Emitted, name: str, **dimensions: str) -> list[float]:
-    return emitted[name, frozenset({"service": STACK, **dimensions}.items())]
+    return emitted[name, frozenset({"service": STACK_NAME, **dimensions}.items())]
 
 
-def reconcile(world: FakeStack) -> None:
-    world.invoke("reconciler", {"scheduled_time": "2026-11-19T20:00:00Z"})
+def reconcile(stack: FakeStack) -> None:
+    stack.invoke("reconciler", {"scheduled_time": "2026-11-19T20:00:00Z"})
 
 
-def new_secret(world: FakeStack, **changes: str) -> None:
-    world.change_account(SF, world.secret(SF, **changes))
+def new_secret(stack: FakeStack, **changes: str) -> None:
+    stack.accounts.change(SF, stack.accounts.secret(SF, **changes))
     # A cold function reads the new secret at once, a warm one within a minute.
-    world.reset_warm_functions()
+    stack.reset_warm_functions()
 
 
-def contracts_of_each_outcome(world: FakeStack) -> None:
+def contracts_of_each_outcome(stack: FakeStack) -> None:
     """One contract per outcome: confirmed, rejected, confirmed by count, in review."""
-    assert world.create_contract().status == 201
-    world.fault("agregarContrato", "code", code="630")
-    assert world.create_contract().status == 409
+    assert stack.create_contract().status == 201
+    stack.pacs.fault("agregarContrato", "code", code="630")
+    assert stack.create_contract().status == 409
     for beside in (0, 7):
-        world.fault("agregarContrato", "cut-after")
-        assert world.create_contract(stamps=30).body["status"] == "unknown"
-        username = world.credentials.username
-        issuer = world.books.solucion_factible.stamps(username, RFC)
+        stack.pacs.fault("agregarContrato", "cut-after")
+        assert stack.create_contract(stamps=30).body["status"] == "unknown"
+        username = stack.credentials.username
+        issuer = stack.pacs.state.solucion_factible.stamps(username, RFC)
         assert issuer is not None
-        world.books.solucion_factible.set_issuer(
+        stack.pacs.state.solucion_factible.set_issuer(
             RFC, contratados=issuer.contratados + beside, username=username
         )
-        reconcile(world)
-        world.clock.forward(minutes=90)
-        reconcile(world)
+        reconcile(stack)
+        stack.clock.forward(minutes=90)
+        reconcile(stack)
 
 
-def request_reports(world: FakeStack) -> None:
+def request_reports(stack: FakeStack) -> None:
     """Leave a ready report, a failed one, and a month without its reports."""
-    assert world.request_report().status == 202
-    world.deliver()
-    world.fault("csv", "code", code="404", times=-1)
-    assert world.request_report(month="2026-09").status == 202
-    world.deliver()
-    world.invoke("report", {"close": "overdue"})
+    assert stack.request_report().status == 202
+    stack.deliver()
+    stack.pacs.fault("csv", "code", code="404", times=-1)
+    assert stack.request_report(month="2026-09").status == 202
+    stack.deliver()
+    stack.invoke("report", {"close": "overdue"})
 
 
-def cause_failures(world: FakeStack) -> None:
+def cause_failures(stack: FakeStack) -> None:
     """Cause an internal error, and reject a password."""
-    world.break_aws("dynamodb", "Query", "InternalServerError", 500)
-    assert world.get(f"/accounts/{SF}/stamps").status == 503
-    world.restore_aws()
-    new_secret(world, password="another")
+    stack.aws_faults.reject("dynamodb", "Query", "InternalServerError", 500)
+    assert stack.get(f"/accounts/{SF}/stamps").status == 503
+    stack.aws_faults.restore()
+    new_secret(stack, password="another")
     for _ in range(2):
-        assert world.get(f"/accounts/{SF}/stamps", rfc=RFC).body["pac"]["code"] == "601"
+        assert stack.get(f"/accounts/{SF}/stamps", rfc=RFC).body["pac"]["code"] == "601"
 
 
 @pytest.fixture(scope="module")
-def emitted(shared_world: FakeStack) -> Emitted:
+def emitted(module_stack: FakeStack) -> Emitted:
     """All metrics of a few contracts, a run, two reports and some failures."""
-    world = shared_world
+    stack = module_stack
     # Tests before these have counted in this process, too.
     metrics.drain()
     with output() as out:
-        contracts_of_each_outcome(world)
-        world.add_issuers([RFC, RFC_N, "XYZ010203AB1"])
-        world.run()
-        request_reports(world)
-        cause_failures(world)
+        contracts_of_each_outcome(stack)
+        stack.accounts.add_issuers([RFC, RFC_N, "XYZ010203AB1"])
+        stack.run()
+        request_reports(stack)
+        cause_failures(stack)
     return parse_emitted(out.getvalue())
 
 
 @pytest.mark.parametrize("metric", OWN, ids=str)
 def test_a_metric_that_is_watched_is_emitted(emitted: Emitted, metric: Metric) -> None:
-    references = {"${AWS::StackName}": STACK}
+    references = {"${AWS::StackName}": STACK_NAME}
     dimensions = frozenset(
         (name, references.get(value, value)) for name, value in metric.dimensions
     )
@@ -178,14 +179,14 @@ def test_every_start_measures_the_oldest_open_contract(
         return emitted_values(parse_emitted(out.getvalue()), "OldestUnresolvedContractAge")
 
     assert minutes() == [0]
-    shared_stack.fault("agregarContrato", "cut-after")
+    shared_stack.pacs.fault("agregarContrato", "cut-after")
     assert shared_stack.create_contract(RFC_N).body["status"] == "unknown"
-    shared_stack.fault("getTimbres", "code", code="503", times=-1)
+    shared_stack.pacs.fault("getTimbres", "code", code="503", times=-1)
     shared_stack.clock.forward(minutes=80)
     (first,) = minutes()
     assert 80 <= first < 81
     shared_stack.clock.forward(minutes=15)
-    shared_stack.factible.faults.clear()
+    shared_stack.pacs.solucion_factible.faults.clear()
     # This start settles the contract.
     assert minutes() == [0]
 
@@ -194,18 +195,18 @@ def test_a_run_without_issuers_is_counted_as_finished(
     shared_stack: FakeStack, emitted: Emitted
 ) -> None:
     assert emitted_values(emitted, "RunsFinished") == [1]
-    for item in shared_stack.stack.items("IssuersTable"):
+    for item in shared_stack.aws.items("IssuersTable"):
         shared_stack.call(
             "issuers", "DELETE", f"/accounts/{item['account']}/issuers", {"rfc": item["rfc"]}
         )
-    secrets = shared_stack.stack.client("secretsmanager")
+    secrets = shared_stack.aws.client("secretsmanager")
     secrets.delete_secret(SecretId=f"timbres/accounts/{RC}", ForceDeleteWithoutRecovery=True)
     shared_stack.reset_warm_functions()
     shared_stack.clock.forward(hours=24)
     with output() as out:
         assert shared_stack.run()["expected"] == 0
     assert emitted_values(parse_emitted(out.getvalue()), "RunsFinished") == [1]
-    shared_stack.create_account(RC, shared_stack.secret(RC))
+    shared_stack.accounts.create(RC, shared_stack.accounts.secret(RC))
     shared_stack.reset_warm_functions()
 
 
@@ -235,16 +236,16 @@ def test_reports_are_missing_from_the_2nd_until_published(
 def test_each_log_line_has_its_own_account_rfc_and_pac_code(
     shared_stack: FakeStack,
 ) -> None:
-    shared_stack.clear_rejections()
+    shared_stack.accounts.clear_rejections()
     new_secret(shared_stack)
-    shared_stack.fault("getTimbres", "code", code="633")
+    shared_stack.pacs.fault("getTimbres", "code", code="633")
     shared_stack.get(f"/accounts/{SF}/stamps", rfc=RFC)
     shared_stack.get(f"/accounts/{SF}/stamps", cursor="no cursor")
     shared_stack.get("/accounts/no-such-account/stamps")
     keys = ("function_request_id", "account", "rfc", "code", "pac_code")
     lines = [
         {key: line.get(key) for key in keys}
-        for line in shared_stack.log_lines_with("request failed: ")[-3:]
+        for line in shared_stack.logs.lines("request failed: ")[-3:]
     ]
 
     assert len({line.pop("function_request_id") for line in lines}) == 3
@@ -261,13 +262,13 @@ def test_a_line_break_in_an_rfc_does_not_break_the_log_line(
     body = {"rfc": 'A\n{"level": "ERROR"}', "stamps": 5}
     headers = {"Idempotency-Key": "a-key"}
     shared_stack.call("contract", "POST", f"/accounts/{SF}/contracts", body=body, headers=headers)
-    line = shared_stack.log_lines_with("request failed: rfc-invalid")[-1]
+    line = shared_stack.logs.lines("request failed: rfc-invalid")[-1]
     assert (line["account"], line["rfc"]) == (SF, 'A?{"level": "ERROR"}')
 
 
 def test_a_schedules_failure_names_account_and_code(shared_stack: FakeStack) -> None:
-    shared_stack.fault("saldos", "code", code="500", times=-1)
+    shared_stack.pacs.fault("saldos", "code", code="500", times=-1)
     shared_stack.invoke("balance", {"account": None, "month": "current"})
-    (line,) = [entry for entry in shared_stack.log_lines() if entry.get("run") == "balance"]
+    (line,) = [entry for entry in shared_stack.logs.lines() if entry.get("run") == "balance"]
     logged: dict[str, Any] = {key: line.get(key) for key in ("account", "code", "pac_code", "rfc")}
     assert logged == {"account": RC, "code": "pac-error", "pac_code": "500", "rfc": None}

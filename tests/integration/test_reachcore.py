@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import requests
 from local.fake_pacs.reachcore import PATH, FakeReachcore
-from tests.integration.pac_cases import (
+from tests.support.documented_codes import SALDOS, STATEMENT, Meaning, documented, rows
+from tests.support.pac_cases import (
     ACME,
     ATTEMPTS,
     KEY,
@@ -18,14 +19,13 @@ from tests.integration.pac_cases import (
     OTHER_KEY,
     RFC,
     RFC_N,
-    PacServer,
     calls,
     expect_pac_error,
     fake_state,
     inject_fault,
     reachcore_account,
 )
-from tests.unit.documented_codes import SALDOS, STATEMENT, Meaning, documented, rows
+from tests.support.pac_servers import PacServer
 
 from timbres.deadline import Deadline
 from timbres.domain.balance import Movement, Summary

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from moto.sns.models import sns_backends
-from moto.sqs.models import sqs_backends
-from tests.integration.conftest import PacServers
-from tests.integration.download_token_cases import issue_token, open_link, store_report
-from tests.integration.fault_injection import (
+from tests.support import moto_patches
+from tests.support.download_token_cases import issue_token, open_link, store_report
+from tests.support.events import ApiResponse, bus_event, load_function
+from tests.support.fake_stack import RC, RFC, RFC_N, SF, FakeStack, PacServers
+from tests.support.fault_injection import (
     NO_NEED,
     SERVICES,
     AwsFaultInjector,
@@ -33,20 +33,8 @@ from tests.integration.fault_injection import (
     setting,
     unreachable,
 )
-from tests.integration.harness import (
-    AWS_ACCOUNT,
-    RC,
-    REGION,
-    RFC,
-    RFC_N,
-    SF,
-    ApiResponse,
-    FakeStack,
-    bus_event,
-    load_function,
-    template,
-)
-from tests.reliability import WRITES, Row, agree, headings, read
+from tests.support.reliability_document import WRITES, Row, agree, headings, read
+from tests.support.template import template
 
 import timbres.pacs.solucion_factible.client
 import timbres.repositories.accounts
@@ -62,12 +50,12 @@ START_TWICE = "the job is started twice"
 
 
 @pytest.fixture(scope="module")
-def runner(shared_world: FakeStack, pac_servers: PacServers) -> FaultRunner:
+def runner(module_stack: FakeStack, pac_servers: PacServers) -> FaultRunner:
     # The other formats take longer, and fail in the same ways.
-    shared_world.stack.refs["MonthlyFormats"] = "csv"
-    injector = AwsFaultInjector(shared_world)
+    module_stack.aws.refs["MonthlyFormats"] = "csv"
+    injector = AwsFaultInjector(module_stack)
     injector.watch()
-    return FaultRunner(Scenario(shared_world, injector), pac_servers)
+    return FaultRunner(Scenario(module_stack, injector), pac_servers)
 
 
 def summarize(response: ApiResponse) -> str:
@@ -85,7 +73,7 @@ def send_request(*args: Any, **options: Any) -> Callable[[Scenario], str]:
     """Return an operation that sends a request; the scenario's notes have its last status."""
 
     def execute(scene: Scenario) -> str:
-        response = scene.world.call(*args, **options, seconds=scene.notes.get("seconds"))
+        response = scene.stack.call(*args, **options, seconds=scene.notes.get("seconds"))
         scene.notes["status"] = response.status
         return summarize(response)
 
@@ -99,7 +87,7 @@ def observe_status(scene: Scenario) -> dict[str, Any]:
 def new_secret(scene: Scenario) -> None:
     """Give both accounts' secrets a new version, as an operator who changes a password does."""
     for name in (RC, SF):
-        scene.world.change_account(name, scene.world.secret(name))
+        scene.stack.accounts.change(name, scene.stack.accounts.secret(name))
     scene.notes.pop("seconds", None)
 
 
@@ -119,7 +107,7 @@ def unless_rejected(
     """Return a step that is skipped while a PAC has rejected the secret."""
 
     def repair(scene: Scenario) -> None:
-        if not scene.world.rejections():
+        if not scene.stack.accounts.rejections():
             step(scene)
 
     return name, repair
@@ -150,15 +138,15 @@ def observe_issuers(scene: Scenario) -> dict[str, Any]:
 
 
 def wrong_key(scene: Scenario) -> None:
-    scene.notes[RC] = scene.world.secret(RC, api_key="wrong")
-    scene.world.change_account(RC, scene.notes[RC])
+    scene.notes[RC] = scene.stack.accounts.secret(RC, api_key="wrong")
+    scene.stack.accounts.change(RC, scene.notes[RC])
 
 
 _balance = send_request("balance", "GET", f"/accounts/{RC}/balance", {"month": "2026-10"})
 
 
 def _later(scene: Scenario) -> None:
-    scene.world.clock.forward(minutes=10)
+    scene.stack.clock.forward(minutes=10)
     _balance(scene)
 
 
@@ -171,16 +159,16 @@ def observe_rejections(scene: Scenario) -> dict[str, Any]:
 
 
 def request_contract(key: str) -> Callable[[Scenario], str]:
-    return lambda scene: summarize(scene.world.create_contract(RFC, 500, key))
+    return lambda scene: summarize(scene.stack.create_contract(RFC, 500, key))
 
 
 def reconcile(**later: float) -> Callable[[Scenario], str]:
     """Return a start of the reconciler some time later."""
 
     def act(scene: Scenario) -> str:
-        scene.world.clock.forward(**later)
+        scene.stack.clock.forward(**later)
         try:
-            states = scene.world.invoke("reconciler", {})
+            states = scene.stack.invoke("reconciler", {})
         except Exception:
             return START_FAILS
         return ", ".join(f"`{state}`" for state in states) or "nothing is due"
@@ -197,7 +185,7 @@ def observe_contracts(scene: Scenario) -> dict[str, Any]:
     entries = scene.items("ContractsTable")
     by_status = Counter(item["status"] for item in entries if "status" in item)
     return {
-        "created": scene.world.pac_contracts(),
+        "created": scene.stack.pacs.contracts(),
         "confirmed": by_status["confirmed"],
         "in doubt": by_status["unknown"] + by_status["pending"] + by_status["needs-review"],
         "in flight": sum(item["entry"].startswith("in-flight#") for item in entries),
@@ -207,15 +195,15 @@ def observe_contracts(scene: Scenario) -> dict[str, Any]:
 
 
 def leave_contract_unknown(scene: Scenario) -> None:
-    scene.world.fault("agregarContrato", "cut-after")
-    scene.world.create_contract(RFC, 500, "order-1")
-    scene.world.clock.forward(minutes=2)
+    scene.stack.pacs.fault("agregarContrato", "cut-after")
+    scene.stack.create_contract(RFC, 500, "order-1")
+    scene.stack.clock.forward(minutes=2)
 
 
 def leave_contract_for_review(scene: Scenario) -> None:
     """Leave a contract under review: its count has grown by more than was contracted."""
     leave_contract_unknown(scene)
-    scene.world.books.solucion_factible.set_issuer(RFC, contratados=1507)
+    scene.stack.pacs.state.solucion_factible.set_issuer(RFC, contratados=1507)
     reconcile(minutes=40)(scene)
 
 
@@ -223,7 +211,7 @@ def settle(scene: Scenario) -> str:
     (contract,) = (item for item in scene.items("ContractsTable") if "status" in item)
     path = f"/accounts/{SF}/contracts/{contract['entry'].partition('#')[2]}/settlement"
     body = {"outcome": "confirmed", "reason": "The portal lists the contract."}
-    return summarize(scene.world.call("contract", "POST", path, body=body))
+    return summarize(scene.stack.call("contract", "POST", path, body=body))
 
 
 # ----------------------------------------------------------------------------- reports
@@ -248,21 +236,21 @@ def observe_reports(scene: Scenario) -> dict[str, Any]:
 
 def count_mailed_reports(scene: Scenario) -> Counter[str]:
     """Return how often a link to each report is in the mails: by its key in the bucket."""
-    url = template().environment("mail", scene.world.stack.resolve)["DOWNLOAD_URL"]
-    texts = scene.world.mails()
+    url = template().environment("mail", scene.stack.aws.resolve)["DOWNLOAD_URL"]
+    texts = scene.stack.mails()
     links = [line.strip() for text in texts for line in text.splitlines() if url in line]
     keys = {item["ticket"]: item["key"] for item in scene.items("DownloadTokensTable")}
     return Counter(keys[download_token_hash(link.removeprefix(url))] for link in links)
 
 
 def request_report(scene: Scenario) -> str:
-    return summarize(scene.world.request_report())
+    return summarize(scene.stack.request_report())
 
 
 def run_report_worker(scene: Scenario) -> str:
     """Deliver the message of a report to the worker; return the state of both."""
-    _, retried = scene.world.deliver(
-        scene.notes.get("seconds"), together=scene.notes.get("hand", 1)
+    _, retried = scene.stack.deliver(
+        scene.notes.get("seconds"), batch_size=scene.notes.get("hand", 1)
     )
     (report,) = scene.items("ReportsTable")
     if retried:
@@ -273,14 +261,14 @@ def run_report_worker(scene: Scenario) -> str:
 
 def run_report_workers(scene: Scenario) -> str:
     """Deliver each message of a run to a worker."""
-    _, retried = scene.world.deliver()
+    _, retried = scene.stack.deliver()
     return "the message is redelivered" if retried else "processed"
 
 
 def workers(scene: Scenario) -> None:
     if scene.notes.pop("workers are late", False):
         close_months(scene)
-    while scene.world.deliver(together=10) != (0, 0):
+    while scene.stack.deliver(batch_size=10) != (0, 0):
         pass
 
 
@@ -292,24 +280,24 @@ def requested_again(scene: Scenario) -> None:
 def monthly(scene: Scenario) -> str:
     due = {"month": "previous", "scheduled_time": "2026-11-01T12:00:00Z"}
     try:
-        failed = scene.world.invoke("report", due)["failed"]
+        failed = scene.stack.invoke("report", due)["failed"]
     except Exception:
         return START_FAILS
     return "started" + "".join(f"; without {account['account']}" for account in failed)
 
 
 def close_months(scene: Scenario) -> None:
-    scene.world.clock.forward(hours=5)
-    scene.world.invoke("report", {"close": "overdue"}, module=load_function("report"))
+    scene.stack.clock.forward(hours=5)
+    scene.stack.invoke("report", {"close": "overdue"}, module=load_function("report"))
 
 
 def closing(function: str) -> Callable[[Scenario], str]:
     """Return a start of a function's closing schedule, hours later."""
 
     def act(scene: Scenario) -> str:
-        scene.world.clock.forward(hours=7)
+        scene.stack.clock.forward(hours=7)
         try:
-            closed = scene.world.invoke(function, {"close": "overdue"})["closed"]
+            closed = scene.stack.invoke(function, {"close": "overdue"})["closed"]
         except Exception:
             return START_FAILS
         return f"closed: {len(closed)}"
@@ -323,12 +311,12 @@ DUE = {"scheduled_time": "2026-11-19T11:00:00Z"}
 
 
 def add_issuers(scene: Scenario) -> None:
-    scene.world.add_issuers(ISSUERS)
+    scene.stack.accounts.add_issuers(ISSUERS)
 
 
 def start(scene: Scenario) -> str:
     try:
-        scene.world.invoke("run", DUE)
+        scene.stack.invoke("run", DUE)
     except Exception:
         return START_FAILS
     return "started"
@@ -343,19 +331,19 @@ BATCH_AGAIN = "the batch is redelivered"
 
 
 def count(scene: Scenario) -> str:
-    _, retried = scene.world.run_worker_once(scene.notes.get("seconds"))
+    _, retried = scene.stack.run_worker_once(scene.notes.get("seconds"))
     runs = [item for item in scene.items("RunsTable") if item["entry"] == "run"]
     return BATCH_AGAIN if retried else f"run `{runs[0]['status']}`"
 
 
 def next_run(scene: Scenario) -> None:
-    scene.world.clock.forward(hours=1)
-    scene.world.run()
+    scene.stack.clock.forward(hours=1)
+    scene.stack.run()
 
 
 def close_runs(scene: Scenario) -> None:
-    scene.world.clock.forward(hours=1)
-    scene.world.close_overdue()
+    scene.stack.clock.forward(hours=1)
+    scene.stack.close_overdue()
 
 
 def observe_run(scene: Scenario) -> dict[str, Any]:
@@ -390,14 +378,14 @@ _SECONDS = 0.05
 
 
 def publish_report(scene: Scenario) -> None:
-    scene.world.request_report()
-    scene.world.deliver()
+    scene.stack.request_report()
+    scene.stack.deliver()
 
 
 def mail(scene: Scenario) -> str:
-    (entry,) = scene.world.published
+    (entry,) = scene.stack.published
     try:
-        scene.world.invoke("mail", bus_event(entry), seconds=_SECONDS)
+        scene.stack.invoke("mail", bus_event(entry), seconds=_SECONDS)
     except Exception:
         return "the event is redelivered"
     return "mailed"
@@ -409,26 +397,25 @@ def mail_later(scene: Scenario) -> None:
 
 
 def observe_mails(scene: Scenario) -> dict[str, Any]:
-    topic = sns_backends[AWS_ACCOUNT][REGION].topics[scene.world.stack.refs["MailTopic"]]
-    mails = [text for _, text, *_ in topic.sent_notifications]
-    url = template().environment("mail", scene.world.stack.resolve)["DOWNLOAD_URL"]
+    mails = [text for _, text in moto_patches.sent_mails(scene.stack.aws.refs["MailTopic"])]
+    url = template().environment("mail", scene.stack.aws.resolve)["DOWNLOAD_URL"]
     links = [line.strip() for text in mails for line in text.splitlines() if url in line]
     if len(mails) > 1:
         scene.notes["twice"] = "; mailed twice"
-    statuses = {open_link(scene.world, link.removeprefix(url)).status for link in links}
+    statuses = {open_link(scene.stack, link.removeprefix(url)).status for link in links}
     return {"mailed": bool(mails), "links": statuses}
 
 
 def issue_two_tokens(scene: Scenario) -> None:
-    report = store_report(scene.world, b"a report")
+    report = store_report(scene.stack, b"a report")
     scene.notes["report"] = report.id
     for _ in range(2):
-        issue_token(scene.world, report)
+        issue_token(scene.stack, report)
 
 
 def revoke(scene: Scenario) -> str:
     path = f"/accounts/{RC}/reports/{scene.notes['report']}/tokens"
-    response = scene.world.call("report", "DELETE", path)
+    response = scene.stack.call("report", "DELETE", path)
     return summarize(response) + (
         f", revoked: {response.body['revoked']}" if response.status == 200 else ""
     )
@@ -439,13 +426,13 @@ def valid_tokens(scene: Scenario) -> dict[str, Any]:
 
 
 def open_token_link(scene: Scenario) -> str:
-    response = open_link(scene.world, scene.notes["token"])
+    response = open_link(scene.stack, scene.notes["token"])
     scene.notes["status"] = response.status
     return summarize(response)
 
 
 def with_a_token(scene: Scenario) -> None:
-    scene.notes["token"] = issue_token(scene.world, store_report(scene.world, b"a report"))
+    scene.notes["token"] = issue_token(scene.stack, store_report(scene.stack, b"a report"))
 
 
 # ---------------------------------------------------------------------- the operations
@@ -595,7 +582,7 @@ START = Operation(
     prepare=add_issuers,
     execute=start,
     observe=observe_run,
-    settle=lambda scene: scene.world.run_worker_until_idle(),
+    settle=lambda scene: scene.stack.run_worker_until_idle(),
     crash_response=START_FAILS,
     retried_on=START_FAILS,
     recovery_steps=[
@@ -613,7 +600,7 @@ COUNT = Operation(
     crash_response=BATCH_AGAIN,
     retried_on=BATCH_AGAIN,
     recovery_steps=[
-        ("redelivery of the batch", lambda scene: scene.world.run_worker_until_idle()),
+        ("redelivery of the batch", lambda scene: scene.stack.run_worker_until_idle()),
         ("the closing schedule", close_runs),
         unless_rejected("the next run", next_run),
         after_a_new_secret("the next run", next_run),
@@ -686,7 +673,7 @@ def late(operation: str) -> Fault:
     """Let a PAC respond after 1.2 s, and give the function 4 s, of which it reserves 3."""
 
     def fault(scene: Scenario) -> None:
-        scene.world.fault(operation, "slow", seconds=1.2, times=-1)
+        scene.stack.pacs.fault(operation, "slow", seconds=1.2, times=-1)
         scene.notes["seconds"] = 4
         scene.undo.append(lambda: scene.notes.pop("seconds"))
 
@@ -702,7 +689,7 @@ def slow_contract(scene: Scenario) -> None:
     """Let the PAC create the contract, but respond after the read timeout."""
     patch = pytest.MonkeyPatch()
     patch.setattr(timbres.pacs.solucion_factible.client, "_CONTRACT_READ_SECONDS", 0.2)
-    scene.world.fault("agregarContrato", "slow", seconds=0.3)
+    scene.stack.pacs.fault("agregarContrato", "slow", seconds=0.3)
     scene.undo += [patch.undo, lambda: time.sleep(0.2)]
 
 
@@ -752,7 +739,7 @@ def doubled(queue: str, *, hand: int) -> Fault:
     """Deliver each message of a queue twice, ``hand`` messages per batch."""
 
     def fault(scene: Scenario) -> None:
-        sqs, url = scene.world.stack.client("sqs"), scene.world.stack.refs[queue]
+        sqs, url = scene.stack.aws.client("sqs"), scene.stack.aws.refs[queue]
         for message in messages(scene, queue)[:]:
             sqs.send_message(QueueUrl=url, MessageBody=message.body)
         scene.notes["hand"] = hand
@@ -761,9 +748,7 @@ def doubled(queue: str, *, hand: int) -> Fault:
 
 
 def messages(scene: Scenario, queue: str) -> list[Any]:
-    name = scene.world.stack.refs[queue].rpartition("/")[2]
-    queue_messages: list[Any] = sqs_backends[AWS_ACCOUNT][REGION].queues[name]._messages
-    return queue_messages
+    return moto_patches.stored_messages(scene.stack.aws.refs[queue])
 
 
 def workers_are_late(scene: Scenario) -> None:
@@ -1032,7 +1017,7 @@ CASES = [
     Case(
         START,
         "the workers finish before the start does",
-        [each_time("SendMessageBatch", lambda scene: scene.world.run_worker_until_idle())],
+        [each_time("SendMessageBatch", lambda scene: scene.stack.run_worker_until_idle())],
     ),
     Case(
         START,

@@ -8,7 +8,7 @@ from typing import Any
 import botocore.session
 import pytest
 from botocore import xform_name
-from tests.monitored_metrics import (
+from tests.support.monitored_metrics import (
     ALARMS,
     RESOURCES,
     ROOT,

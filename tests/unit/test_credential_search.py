@@ -14,7 +14,7 @@ from urllib.parse import quote, quote_plus
 from xml.sax.saxutils import escape, quoteattr
 
 import pytest
-from tests.credential_search import Search, forms
+from tests.support.credential_search import Search, forms
 
 # The first has twelve letters and digits in a row; every encoding splits the second.
 SECRETS = ('ñ&<"/+ %4f1c9a07b2d8e3', "ñ&<\"/+ %'>?a1é=b")

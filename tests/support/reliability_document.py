@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-DOCUMENT = Path(__file__).parents[1] / "docs" / "reliability.md"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "reliability.md"
 WRITES = os.environ.get("RELIABILITY") == "write"
 NOTHING = "none"
 _HEAD = ("Fault", "Response", "Data loss", "Recovery")

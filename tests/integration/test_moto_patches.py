@@ -9,7 +9,7 @@ import pytest
 from botocore.exceptions import ClientError
 from moto.core.botocore_stubber import BotocoreStubber
 from moto.dynamodb.models import DynamoDBBackend
-from tests.integration.harness import SF, FakeStack
+from tests.support.fake_stack import SF, FakeStack
 
 TABLE = "test"
 ITEM: dict[str, Any] = {
@@ -70,12 +70,12 @@ CALLS: list[tuple[str, dict[str, Any]]] = [
 
 
 def test_dynamodb_answers_as_through_its_http(
-    world: FakeStack, monkeypatch: pytest.MonkeyPatch
+    stack: FakeStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    short = answers(world)
+    short = answers(stack)
     with monkeypatch.context() as patched:
         patched.setattr(BotocoreStubber, "__call__", THROUGH_HTTP)
-        whole = answers(world)
+        whole = answers(stack)
 
     assert short == whole
     errors = [answer["Error"]["Code"] for answer in short if "Error" in answer]
@@ -90,9 +90,9 @@ def test_dynamodb_answers_as_through_its_http(
 THROUGH_HTTP = BotocoreStubber.__call__
 
 
-def answers(world: FakeStack) -> list[dict[str, Any]]:
+def answers(stack: FakeStack) -> list[dict[str, Any]]:
     """Make each call to a new table; return what a client makes of the answers."""
-    dynamodb = world.stack.client("dynamodb")
+    dynamodb = stack.aws.client("dynamodb")
     schema = [("account", "HASH"), ("entry", "RANGE")]
     dynamodb.create_table(
         TableName=TABLE,
@@ -112,9 +112,9 @@ def answers(world: FakeStack) -> list[dict[str, Any]]:
 
 
 def test_an_answer_is_what_an_item_was_whatever_is_written_meanwhile(
-    world: FakeStack, monkeypatch: pytest.MonkeyPatch
+    stack: FakeStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    dynamodb, table = world.stack.client("dynamodb"), world.stack.refs["RateLimitTable"]
+    dynamodb, table = stack.aws.client("dynamodb"), stack.aws.refs["RateLimitTable"]
     first, second = ({"account": {"S": SF}, "version": {"N": version}} for version in "12")
     dynamodb.put_item(TableName=table, Item=first)
     get_item = DynamoDBBackend.get_item

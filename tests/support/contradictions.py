@@ -6,11 +6,12 @@ import json
 from collections.abc import Sequence
 
 from local.fake_pacs.fake_data import Movement
-from tests.integration.harness import FakeStack
+
+from tests.support.fake_stack import FakeStack
 
 
 def contradict(
-    world: FakeStack, transactions: int, movements: Sequence[Movement] = (), times: int = -1
+    stack: FakeStack, transactions: int, movements: Sequence[Movement] = (), times: int = -1
 ) -> None:
     """Let Reachcore return this total and these movements for a month."""
     response = {
@@ -30,10 +31,10 @@ def contradict(
             for movement in movements
         ],
     }
-    world.fault("saldos", "wrong-shape", reply=json.dumps(response), times=times)
+    stack.pacs.fault("saldos", "wrong-shape", reply=json.dumps(response), times=times)
 
 
-def contradict_in_the_statement(world: FakeStack, transactions: int, times: int = -1) -> None:
+def contradict_in_the_statement(stack: FakeStack, transactions: int, times: int = -1) -> None:
     """Let Reachcore return a CSV with this total that lists one stamp."""
     statement = f"""Cuenta,TipoConsumo,FechaInicioConsulta,FechaFinConsulta,FechaActual
 Pruebas,Postpago,2026-10-01T00:00:00,2026-10-31T00:00:00,2026-11-19T13:53:41
@@ -49,4 +50,4 @@ Consumo de todos los RFC:,{transactions}
 RFC,Fecha,Tipo movimiento,Monto
 AAA010101AAA ,10/17/2026 12:00:00 AM,Consumo de timbre,1
 """
-    world.fault("csv", "wrong-shape", reply=statement, times=times)
+    stack.pacs.fault("csv", "wrong-shape", reply=statement, times=times)

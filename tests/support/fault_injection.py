@@ -20,17 +20,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from local.fake_pacs.fake_data import demo_state
-from local.fake_pacs.reachcore import FakeReachcore
-from local.fake_pacs.solucion_factible import FakeSolucionFactible
-from moto.dynamodb.models import dynamodb_backends
-from moto.s3.models import s3_backends
-from moto.sns.models import sns_backends
-from moto.sqs.models import sqs_backends
-from tests.integration.conftest import PacServers
-from tests.integration.harness import AWS_ACCOUNT, LOST, RC, REGION, SF, START, WSDL, FakeStack
-from tests.reliability import NOTHING, WRITES
 
+from tests.support import moto_patches
+from tests.support.clock import START
+from tests.support.fake_stack import RC, SF, FakeStack, Pacs, PacServers
+from tests.support.moto_patches import LOST
+from tests.support.reliability_document import NOTHING, WRITES
 from timbres.aws import clients as session
 from timbres.notifications.mails import TEMPLATES, dedup_key, should_notify
 
@@ -76,7 +71,7 @@ class AwsFaultInjector:
     of a call, so that botocore repeats it. ``killed`` kills the function before or after a call.
     """
 
-    world: FakeStack
+    stack: FakeStack
     calls: list[Call] = field(default_factory=list)
     refused: tuple[str, int, str] | None = None
     killed: tuple[str, int] | None = None
@@ -108,7 +103,7 @@ class AwsFaultInjector:
             number = sum(call.service == service for call in self.calls)
             if self.lost == len(self.calls):
                 params["headers"][LOST] = str(uuid.uuid4())
-            self.calls.append(Call(service, operation, len(self.world.calls())))
+            self.calls.append(Call(service, operation, len(self.stack.pacs.calls())))
         if self.refused is None or service != self.refused[0] or number < self.refused[1]:
             return None
         error = {"Code": self.refused[2], "Message": "no"}
@@ -126,78 +121,53 @@ class AwsFaultInjector:
 class Scenario:
     """A stack in which one operation runs. ``notes`` is shared by the steps."""
 
-    world: FakeStack
+    stack: FakeStack
     injector: AwsFaultInjector
     notes: dict[str, Any] = field(default_factory=dict)
     undo: list[Callable[[], Any]] = field(default_factory=list)
 
     def restart(self, pac_servers: PacServers) -> None:
         """Reset the stack to its initial state, which is faster than a new stack."""
-        world = self.world
+        stack = self.stack
         self.notes.clear()
         self.injector.stop()
-        world.sends.clear()
-        for table in dynamodb_backends[AWS_ACCOUNT][REGION].tables.values():
-            table.items.clear()
-        for queue in sqs_backends[AWS_ACCOUNT][REGION].queues.values():
-            queue._messages = []
-            queue._pending_messages = set()
-        for bucket in s3_backends[AWS_ACCOUNT]["aws"].buckets.values():
-            bucket.keys.clear()
-            bucket.multiparts.clear()
-        for topic in sns_backends[AWS_ACCOUNT][REGION].topics.values():
-            topic.sent_notifications.clear()
-        world.forget_events()
-        world.clock.at = START
-        credentials = world.credentials
-        world.books = demo_state(
-            START.date(),
-            acme_api_key=credentials.api_key,
-            norte_api_key=credentials.norte_api_key,
-            username=credentials.username,
-            password=credentials.password,
-        )
-        world.reachcore = FakeReachcore(world.books.reachcore, clock=world.clock)
-        state = world.books.solucion_factible
-        world.factible = FakeSolucionFactible(state, wsdl=WSDL, clock=world.clock)
-        pac_servers["reachcore"][0].app = world.reachcore
-        pac_servers["factible"][0].app = world.factible
+        stack.sends.clear()
+        moto_patches.clear_resources()
+        stack.clear_events()
+        stack.clock.at = START
+        stack.pacs = Pacs.start(pac_servers, stack.credentials, stack.clock)
         self.reset_secrets()
 
     def reset_secrets(self, **changes: Any) -> None:
         """Give both accounts their valid secrets, with ``changes``."""
         for name in (RC, SF):
-            secret = self.world.secret(name, **changes)
+            secret = self.stack.accounts.secret(name, **changes)
             if self.notes.get(name) != secret:
                 self.notes[name] = secret
-                self.world.change_account(name, secret)
-                self.world.accept(name)
-        self.world.reset_warm_functions()
+                self.stack.accounts.change(name, secret)
+                self.stack.accounts.accept(name)
+        self.stack.reset_warm_functions()
 
     def recover(self) -> None:
         """Remove all faults. After a kill, the next invocation is a cold start."""
         if self.injector.dead:
-            self.world.reset_warm_functions()
+            self.stack.reset_warm_functions()
         self.injector.stop()
         while self.undo:
             self.undo.pop()()
-        for fake_pac in (self.world.reachcore, self.world.factible):
+        for fake_pac in self.stack.pacs.fakes:
             fake_pac.faults.clear()
-        for queue in sqs_backends[AWS_ACCOUNT][REGION].queues.values():
-            for message in queue._messages:
-                message.visible_at = 0
-            queue._pending_messages = set()
+        moto_patches.make_visible()
 
     def items(self, table: str) -> list[dict[str, Any]]:
         """Return all items of a table from moto, without a call to AWS."""
-        moto_table = dynamodb_backends[AWS_ACCOUNT][REGION].tables[self.world.stack.refs[table]]
-        return [item.to_regular_json() for item in moto_table.all_items()]
+        return self.stack.aws.items(table)
 
     def notifications(self) -> Counter[str]:
         """Return how many events were published per notification, by deduplication key."""
         return Counter(
             dedup_key(entry["DetailType"], detail)
-            for entry in self.world.published
+            for entry in self.stack.published
             if entry["DetailType"] in TEMPLATES
             and should_notify(entry["DetailType"], detail := json.loads(entry["Detail"]))
         )
@@ -275,7 +245,7 @@ class FaultRunner:
             except Killed:
                 responses.append(operation.crash_response)
         if scenario.injector.lost is not None:
-            assert list(scenario.world.sends.values()) == [2], "botocore has sent it again"
+            assert list(scenario.stack.sends.values()) == [2], "botocore has sent it again"
         scenario.recover()
         operation.settle(scenario)
         state = operation.observe(scenario), scenario.notifications()
@@ -366,12 +336,12 @@ def setting(name: str, value: Any) -> Fault:
 
 def pac(operation: str, fault: str, *, times: int = -1, **options: Any) -> Fault:
     """Return a fault of a PAC operation, permanent unless ``times`` is given."""
-    return lambda scenario: scenario.world.fault(operation, fault, times=times, **options)
+    return lambda scenario: scenario.stack.pacs.fault(operation, fault, times=times, **options)
 
 
 def unreachable(scenario: Scenario) -> None:
     """Refuse every new connection to both PACs, like a closed port."""
-    ports = {urlsplit(url).port for url in scenario.world.urls.values()}
+    ports = {urlsplit(url).port for url in scenario.stack.pacs.urls.values()}
     connect = socket.socket.connect
 
     def refuse(connecting: socket.socket, address: Any) -> None:
