@@ -95,6 +95,10 @@ _CALLER = text("The IAM ARN of the caller.")
 _CODE = text("A stable error code.", pattern="^[a-z0-9-]+$")
 _KEPT_MESSAGE = nullable(text("The PAC's own message, at most 300 characters."))
 _PAC_CODE = nullable(text("The PAC's own code."))
+_KIND = text("The PAC's own type, for example `Consumo de timbre` or `Compra de timbres`.")
+# A PAC may return a text that is not an RFC.
+_ISSUER = text("An RFC, or the PAC's own text if that is not an RFC.")
+_PAC_RFC = nullable(_ISSUER | {"description": f"{_ISSUER['description']} Null for the account."})
 
 _STAMPS = {
     "contracted": nullable(integer("Stamps contracted so far.")),
@@ -141,11 +145,7 @@ _BALANCE = {
     "plan": nullable(text("`prepaid`, `postpaid`, or the PAC's own text; null with `snapshots`.")),
     "as_of": nullable(date_time("Time of the newest data.")),
     "issuers": record(
-        {
-            "registered": nullable(integer()),
-            "authorized": nullable(integer()),
-            "stamping": nullable(integer()),
-        },
+        {name: nullable({"type": "integer"}) for name in ("registered", "authorized", "stamping")},
         description="The account's numbers of issuers.",
     ),
     "transactions": nullable(
@@ -157,7 +157,8 @@ _BALANCE = {
     "movements_total": nullable(
         {
             "type": "integer",
-            "description": "The sum of all movements of type `Consumo de timbre`.",
+            "description": "The sum of the consumption: all movements of type "
+            "`Consumo de timbre`. Other movements are in `by_kind` and `movements` only.",
         }
     ),
     "consistent": nullable(
@@ -180,14 +181,19 @@ _BALANCE = {
         ),
         "With `snapshots` only: the days without a snapshot.",
     ),
-    "by_issuer": array_of(record({"rfc": text("An RFC."), "amount": {"type": "integer"}})),
-    "by_kind": array_of(record({"kind": text(), "amount": {"type": "integer"}})),
+    "by_issuer": array_of(
+        record({"rfc": _PAC_RFC, "amount": {"type": "integer"}}), "Consumption only, in stamps."
+    ),
+    "by_kind": array_of(
+        record({"kind": _KIND, "amount": {"type": "integer"}}),
+        "The sum of the movements of each type, in stamps.",
+    ),
     "movements": array_of(
         record(
             {
-                "rfc": text("An RFC."),
+                "rfc": _PAC_RFC,
                 "date": _DAY,
-                "kind": text("The PAC's own text, for example `Consumo de timbre`."),
+                "kind": _KIND,
                 "amount": {"type": "integer", "description": "Stamps."},
             }
         ),

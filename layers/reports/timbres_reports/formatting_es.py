@@ -26,12 +26,15 @@ CHANGE = "Cambio"
 NO_DATA = "sin dato"
 NO_BASE = "no aplica"
 NO_CONTRACTS = "No se contrataron timbres en el mes."
+NO_RFC = "sin RFC"
+NO_CONSUMPTION = "No son consumo y no cuentan en los totales."
 
 SOURCES = "Fuentes"
 ISSUERS = "Consumo por RFC"
 DAYS = "Consumo por día"
 CONTRACTS = "Contratos del mes"
 MOVEMENTS = "Movimientos"
+OTHER_MOVEMENTS = "Otros movimientos"
 
 SOURCE_HEADING = ("Cuenta", "PAC", "Plan", "Fuente", "Datos al", "Días sin dato", "Problema")
 ISSUER_HEADING = (
@@ -133,6 +136,11 @@ def date_time(value: datetime | None) -> str:
 def plan(code: str | None) -> str:
     """Return ``Prepago`` or ``Postpago``, another code unchanged, or ``sin dato``."""
     return NO_DATA if code is None else _PLANS.get(code, replace_unprintable(code))
+
+
+def rfc(value: str | None) -> str:
+    """Return an RFC unchanged, or ``sin RFC``."""
+    return NO_RFC if value is None else value
 
 
 def pac(name: str) -> str:
