@@ -75,6 +75,11 @@ def counts(description: str) -> Schema:
     return _typed("object", description, {"additionalProperties": integer()})
 
 
+def _count(description: str = "") -> Schema:
+    """Return the schema of a PAC's number, which may be negative."""
+    return _typed("integer", description, {})
+
+
 def _typed(type_name: str, description: str, keywords: Schema) -> Schema:
     return {"type": type_name} | ({"description": description} if description else {}) | keywords
 
@@ -101,11 +106,9 @@ _ISSUER = text("An RFC, or the PAC's own text if that is not an RFC.")
 _PAC_RFC = nullable(_ISSUER | {"description": f"{_ISSUER['description']} Null for the account."})
 
 _STAMPS = {
-    "contracted": nullable(integer("Stamps contracted so far.")),
-    "used": nullable(integer("Stamps used so far.")),
-    "available": nullable(
-        {"type": "integer", "description": "Stamps left; a PAC may return a negative number."}
-    ),
+    "contracted": nullable(_count("Stamps contracted so far.")),
+    "used": nullable(_count("Stamps used so far.")),
+    "available": nullable(_count("Stamps left; a PAC may return a negative number.")),
     "unlimited": {
         "type": "boolean",
         "description": "The issuer draws from the account without a limit; `available` is null.",
@@ -123,7 +126,7 @@ _FORECAST = {
     ),
 }
 _ISSUER_LINE = {
-    "rfc": ref("Rfc"),
+    "rfc": _ISSUER,
     **_STAMPS,
     "as_of": nullable(
         date_time("Time of the count at the PAC; null if the issuer was never counted.")
@@ -142,24 +145,18 @@ _BALANCE = {
     "pac": ref("Pac"),
     "month": _MONTH,
     "source": one_of(("pac", "snapshots"), "The PAC, or Timbres' daily snapshots of the issuers."),
-    "plan": nullable(text("`prepaid`, `postpaid`, or the PAC's own text; null with `snapshots`.")),
+    "plan": nullable(text("`prepaid`, `postpaid`, or the PAC's own text; null if unknown.")),
     "as_of": nullable(date_time("Time of the newest data.")),
     "issuers": record(
-        {name: nullable({"type": "integer"}) for name in ("registered", "authorized", "stamping")},
+        {name: nullable(_count()) for name in ("registered", "authorized", "stamping")},
         description="The account's numbers of issuers.",
     ),
-    "transactions": nullable(
-        {
-            "type": "integer",
-            "description": "The month's total as the source states it; null if unknown.",
-        }
-    ),
+    "transactions": nullable(_count("The month's total as the source states it; null if unknown.")),
     "movements_total": nullable(
-        {
-            "type": "integer",
-            "description": "The sum of the consumption: all movements of type "
-            "`Consumo de timbre`. Other movements are in `by_kind` and `movements` only.",
-        }
+        _count(
+            "The sum of the consumption: all movements of type "
+            "`Consumo de timbre`. Other movements are in `by_kind` and `movements` only."
+        )
     ),
     "consistent": nullable(
         {
@@ -182,10 +179,10 @@ _BALANCE = {
         "With `snapshots` only: the days without a snapshot.",
     ),
     "by_issuer": array_of(
-        record({"rfc": _PAC_RFC, "amount": {"type": "integer"}}), "Consumption only, in stamps."
+        record({"rfc": _PAC_RFC, "amount": _count()}), "Consumption only, in stamps."
     ),
     "by_kind": array_of(
-        record({"kind": _KIND, "amount": {"type": "integer"}}),
+        record({"kind": _KIND, "amount": _count()}),
         "The sum of the movements of each type, in stamps.",
     ),
     "movements": array_of(
@@ -194,7 +191,7 @@ _BALANCE = {
                 "rfc": _PAC_RFC,
                 "date": _DAY,
                 "kind": _KIND,
-                "amount": {"type": "integer", "description": "Stamps."},
+                "amount": _count("Stamps."),
             }
         ),
         "The first 5,000 movements.",
@@ -216,12 +213,12 @@ _CONTRACT = {
     "stamps": integer("The number of contracted stamps.", minimum=1),
     "status": ref("ContractStatus"),
     **{
-        f"{name}_before": nullable(integer(f"The stamps {name} immediately before the request."))
+        f"{name}_before": nullable(_count(f"The stamps {name} immediately before the request."))
         for name in ("contracted", "used", "available")
     },
     **{
         f"{name}_after": nullable(
-            integer(f"The stamps {name} in the first count that includes the contract.")
+            _count(f"The stamps {name} in the first count that includes the contract.")
         )
         for name in ("contracted", "used", "available")
     },
@@ -347,7 +344,7 @@ SCHEMAS: dict[str, Schema] = {
             ),
         }
     ),
-    "IssuerRemoved": record({"account": _ACCOUNT, "rfc": ref("Rfc"), "removed": {"const": True}}),
+    "IssuerRemoved": record({"account": _ACCOUNT, "rfc": _ISSUER, "removed": {"const": True}}),
     "Contract": record(_CONTRACT),
     "ContractWithHistory": record(
         {**_CONTRACT, "history": array_of(_STEP, "Every step of the contract, oldest first.")}
@@ -374,7 +371,7 @@ SCHEMAS: dict[str, Schema] = {
                     "type": "object",
                     "description": "Totals in which a statement and the balance differ, each as "
                     "[statement's, balance's]; null if they were not compared.",
-                    "additionalProperties": array_of({"type": "integer"}, minItems=2, maxItems=2),
+                    "additionalProperties": array_of(_count(), minItems=2, maxItems=2),
                 }
             ),
             "requested_by": text("The IAM ARN of the caller, or the schedule."),
