@@ -34,6 +34,7 @@ TRIGGERS = {
     "contract-get": "contract/Read",
     "contract-settle": "contract/Settle",
     "reconciler": "reconciler/EveryFiveMinutes",
+    "reconciler-expiry": "reconciler/Expiry",
     "report-request": "report/Ask",
     "report-list": "report/List",
     "report-get": "report/Read",
@@ -273,6 +274,10 @@ def test_reconciler(world: FakeStack) -> None:
     replay_request(world, "contract-create", 202)
     world.clock.forward(minutes=2)
     assert replay(world, "reconciler") == {"confirmed": 1}
+
+
+def test_reconciler_expiry(world: FakeStack) -> None:
+    assert replay(world, "reconciler-expiry") == {"expiring": {}}
 
 
 def test_report_request(world: FakeStack) -> None:

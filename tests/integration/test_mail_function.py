@@ -25,6 +25,7 @@ from tests.integration.harness import (
     load_function,
     template,
 )
+from tests.integration.test_contract_expiry import add_contract, check_expiry
 
 from timbres.notifications.mails import TEMPLATES
 
@@ -101,6 +102,11 @@ def leave_contract_for_review(world: FakeStack) -> None:
     world.invoke("reconciler", {})
 
 
+def expire_contract(world: FakeStack) -> None:
+    add_contract(world, 20)
+    check_expiry(world)
+
+
 # How to cause each event, and a text that its mail contains.
 EVENTS: dict[str, tuple[Callable[[FakeStack], None], str]] = {
     "Daily Run Completed": (run_with_empty_issuer, EMPTY),
@@ -114,6 +120,7 @@ EVENTS: dict[str, tuple[Callable[[FakeStack], None], str]] = {
     "Contract Outcome Unknown": (leave_contract_unknown, "contrato en duda"),
     "Contract Rejected": (not_created, "no se creó"),
     "Contract Needs Review": (leave_contract_for_review, "settlement"),
+    "Contracts Expiring": (expire_contract, "vence el"),
 }
 
 

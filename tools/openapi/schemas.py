@@ -312,7 +312,22 @@ SCHEMAS: dict[str, Schema] = {
         }
     ),
     "Balance": record(_BALANCE, optional=("missing_days", "report")),
-    "StampCount": record({"account": _ACCOUNT, **_ISSUER_LINE}),
+    "StampCount": record(
+        {
+            "account": _ACCOUNT,
+            **_ISSUER_LINE,
+            "expires_on": nullable(
+                text(
+                    "The day on which the next of the issuer's contracts expires; null if Timbres "
+                    "created none of them.",
+                    format="date",
+                )
+            ),
+            "expiring_stamps": nullable(
+                integer("The stamps of the contracts that expire on that day.")
+            ),
+        }
+    ),
     "KnownIssuers": record(
         {"account": _ACCOUNT, "issuers": array_of(record(_ISSUER_LINE)), "next": _NEXT},
         description="The most urgent first.",

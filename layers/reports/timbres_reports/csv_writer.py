@@ -1,7 +1,8 @@
 """Writer of the report as a CSV for Excel in Mexico: UTF-8 with BOM, commas, CRLF.
 
 An empty line separates the sections: heading, sources, totals per RFC, totals per day,
-contracts, movements that are not consumption if there are any, and all consumption.
+contracts, their next expiries and movements that are not consumption if there are any, and all
+consumption.
 """
 
 from __future__ import annotations
@@ -59,6 +60,8 @@ def _sections(report: Consumption) -> Iterator[Row]:
     yield from _section(fmt.ISSUERS, fmt.ISSUER_HEADING, _issuers(report))
     yield from _section(fmt.DAYS, fmt.DAY_HEADING, _days(report))
     yield from _section(fmt.CONTRACTS, fmt.CONTRACT_HEADING, _contracts(report))
+    if report.expiries:
+        yield from _section(fmt.EXPIRIES, fmt.EXPIRY_HEADING, _expiries(report))
 
 
 def _section(title: str, heading: Iterable[str], rows: Iterable[Row]) -> Iterator[Row]:
@@ -129,6 +132,12 @@ def _contracts(report: Consumption) -> Iterator[Row]:
                 contract.requested_by,
             ),
         ]
+
+
+def _expiries(report: Consumption) -> Iterator[Row]:
+    for expiry in report.expiries:
+        texts = _texts(expiry.account, expiry.rfc)
+        yield [*texts, expiry.stamps, fmt.day(expiry.expires_on)]
 
 
 def _movements(movements: Iterable[MovementLine]) -> Iterator[str]:

@@ -27,12 +27,14 @@ NO_DATA = "sin dato"
 NO_BASE = "no aplica"
 NO_CONTRACTS = "No se contrataron timbres en el mes."
 NO_RFC = "sin RFC"
+FIRST_EXPIRIES = "De cada RFC, el contrato de Timbres que vence primero."
 NO_CONSUMPTION = "No son consumo y no cuentan en los totales."
 
 SOURCES = "Fuentes"
 ISSUERS = "Consumo por RFC"
 DAYS = "Consumo por día"
 CONTRACTS = "Contratos del mes"
+EXPIRIES = "Próximos vencimientos"
 MOVEMENTS = "Movimientos"
 OTHER_MOVEMENTS = "Otros movimientos"
 
@@ -58,6 +60,7 @@ CONTRACT_HEADING = (
     "Contrato",
     "Identidad en AWS",
 )
+EXPIRY_HEADING = ("Cuenta", "RFC", "Timbres", "Vence el")
 MOVEMENT_HEADING = ("Cuenta", "RFC", "Fecha", "Tipo de movimiento", "Timbres")
 
 _PLANS = {"prepaid": "Prepago", "postpaid": "Postpago"}

@@ -71,6 +71,7 @@ def write(report: Consumption, out: IO[bytes]) -> int:
             PageBreak(),
             *_issuers(report),
             *_contracts(report),
+            *_expiries(report),
             *_other_movements(others, other_count),
             *_sources(report),
             heading(fmt.MOVEMENTS),
@@ -328,6 +329,26 @@ def _contracts(report: Consumption) -> Iterator[Flowable]:
         size=7.0,
     )
     yield from _others("Los demás contratos", len(report.contracts))
+
+
+def _expiries(report: Consumption) -> Iterator[Flowable]:
+    if not report.expiries:
+        return
+    yield heading(fmt.EXPIRIES)
+    yield paragraph(fmt.FIRST_EXPIRIES, NOTE)
+    yield table(
+        columns(fmt.EXPIRY_HEADING, (208, 128, 90, 90), (2,)),
+        (
+            (
+                Cell(expiry.account),
+                Cell(expiry.rfc),
+                Cell(fmt.number(expiry.stamps)),
+                Cell(fmt.day(expiry.expires_on)),
+            )
+            for expiry in report.expiries[:MAX_ROWS]
+        ),
+    )
+    yield from _others("Los demás vencimientos", len(report.expiries))
 
 
 def _other_movements(movements: Sequence[MovementLine], count: int) -> Iterator[Flowable]:

@@ -1,8 +1,8 @@
 """Writer of the report as an Excel workbook: typed cells, a chart, and all movements.
 
-The sheets are ``Resumen``, ``Por RFC``, ``Contratos``, ``Otros movimientos`` if there are any,
-``Movimientos`` and, if it is full, ``Movimientos 2`` and so on. A figure that is not known is an
-empty cell with a note in its row.
+The sheets are ``Resumen``, ``Por RFC``, ``Contratos``, ``Vencimientos`` and ``Otros movimientos``
+if there are any, ``Movimientos`` and, if it is full, ``Movimientos 2`` and so on. A figure that is
+not known is an empty cell with a note in its row.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from timbres_reports import formatting_es as fmt
 SUMMARY = "Resumen"
 ISSUERS = "Por RFC"
 CONTRACTS = "Contratos"
+EXPIRIES = "Vencimientos"
 MOVEMENTS = "Movimientos"
 NOTE = "Nota"
 # Excel's limit of rows per sheet, including the heading.
@@ -38,6 +39,7 @@ _COUNT, _PERCENT, _DECIMAL = "#,##0", "0.0%", "0.0"
 _DATE, _DATE_TIME = "dd/mm/yyyy", "dd/mm/yyyy hh:mm"
 _ISSUER_FORMATS = (None, None, _COUNT, _PERCENT, _COUNT, _PERCENT, _COUNT, _DECIMAL, None)
 _CONTRACT_FORMATS = (None, None, _COUNT, None, None, _DATE_TIME, None, None)
+_EXPIRY_FORMATS = (None, None, _COUNT, _DATE)
 _MOVEMENT_FORMATS = (None, None, _DATE, None, _COUNT)
 _HEADING_FORMATS = {
     fmt.GENERATED: _DATE_TIME,
@@ -47,6 +49,7 @@ _HEADING_FORMATS = {
 }
 _ISSUER_WIDTHS = (16, 18, 14, 16, 16, 12, 14, 16, 50)
 _CONTRACT_WIDTHS = (16, 18, 14, 14, 30, 18, 30, 70)
+_EXPIRY_WIDTHS = (16, 18, 14, 14)
 _MOVEMENT_WIDTHS = (16, 18, 14, 36, 14)
 _SUMMARY_WIDTHS = (26, 30, 26, 28, 18, 24, 60)
 _CHART_SIZE = {"width": 760, "height": 380}
@@ -131,6 +134,8 @@ class _Sheets:
         self._summary()
         self._issuers()
         self._contracts()
+        if self._report.expiries:
+            self._expiries()
         rows = 0
         others = self._report.other_movements()
         if first := list(islice(others, 1)):
@@ -245,6 +250,13 @@ class _Sheets:
         )
         heading = fmt.CONTRACT_HEADING
         self._table(CONTRACTS, heading, _CONTRACT_WIDTHS, _CONTRACT_FORMATS, rows)
+
+    def _expiries(self) -> None:
+        rows = (
+            (expiry.account, expiry.rfc, expiry.stamps, expiry.expires_on)
+            for expiry in self._report.expiries
+        )
+        self._table(EXPIRIES, fmt.EXPIRY_HEADING, _EXPIRY_WIDTHS, _EXPIRY_FORMATS, rows)
 
     def _movements(self, title: str, movements: Iterator[MovementLine], sheet_rows: int) -> int:
         """Write movements, in several sheets if necessary, and return their number."""

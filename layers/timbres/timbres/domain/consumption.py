@@ -69,6 +69,16 @@ class ContractLine:
 
 
 @dataclass(frozen=True, slots=True)
+class ExpiryLine:
+    """The next expiry of an issuer's contracts, as of the report's generation."""
+
+    account: str
+    rfc: str
+    stamps: int
+    expires_on: date
+
+
+@dataclass(frozen=True, slots=True)
 class MovementLine:
     """One movement: on ``date``, ``rfc`` had ``amount`` stamps of ``kind``.
 
@@ -90,7 +100,7 @@ class Consumption:
     month, None if it is not known; their sum is less than ``total`` if movements have dates
     outside of the month. ``previous_total`` is None if it is not known. ``movements`` returns
     a new iterator over all movements that are consumption, ``other_movements`` one over the
-    others, which are part of no total.
+    others, which are part of no total. ``expiries`` are sorted by day.
     """
 
     account: str
@@ -103,6 +113,7 @@ class Consumption:
     previous_total: int | None
     movements: Callable[[], Iterator[MovementLine]]
     other_movements: Callable[[], Iterator[MovementLine]] = lambda: iter(())
+    expiries: tuple[ExpiryLine, ...] = ()
 
     @cached_property
     def total(self) -> int:

@@ -21,11 +21,13 @@ from timbres.domain.consumption import (
     FROM_SNAPSHOTS,
     Consumption,
     ContractLine,
+    ExpiryLine,
     IssuerLine,
     MovementLine,
     Source,
 )
 from timbres.domain.contract import REJECTED
+from timbres.domain.expiry import Expiry, next_expiry
 from timbres.domain.forecast import available_stamps
 from timbres.domain.month import Month
 from timbres.domain.monthly_consumption import (
@@ -124,6 +126,12 @@ class ConsumptionReader:
             days=_days(month, parts),
             contracts=tuple(
                 line for part in parts for line in self._contracts(part.source.account, month)
+            ),
+            expiries=tuple(
+                sorted(
+                    (line for part in parts for line in self._expiries(part.source.account)),
+                    key=lambda line: (line.expires_on, line.account, line.rfc),
+                )
             ),
             previous_total=sum(known) if known and len(known) == len(totals) else None,
             movements=lambda: chain.from_iterable(part.movements() for part in parts),
@@ -248,6 +256,17 @@ class ConsumptionReader:
                     created_at=contract.created_at,
                     id=contract.id,
                 )
+
+    def _expiries(self, account: str) -> Iterator[ExpiryLine]:
+        today = clock.now().date()
+        by_issuer: dict[str, Expiry] = {}
+        for rfc, expiry in self._contract_repository.list_expiries(account, today):
+            known = by_issuer.get(rfc)
+            earliest = next_expiry([expiry] if known is None else [known, expiry], today)
+            if earliest is not None:
+                by_issuer[rfc] = earliest
+        for rfc, expiry in by_issuer.items():
+            yield ExpiryLine(account, rfc, expiry.stamps, expiry.expires_on)
 
     def _failed_account(self, name: str, error: TimbresError) -> Source:
         try:
