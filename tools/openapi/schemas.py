@@ -377,7 +377,8 @@ SCHEMAS: dict[str, Schema] = {
             "sha256": nullable(text(pattern="^[0-9a-f]{64}$")),
             "rows": nullable(
                 integer(
-                    "Movements in the file: HTML at most 500, PDF 0; null for the PAC's own file."
+                    "Movements in the file: HTML at most 700, PDF at most 200; null for the PAC's "
+                    "own file."
                 )
             ),
             "seconds": nullable(number("Duration of the generation.")),

@@ -336,6 +336,7 @@ def _expiries(report: Consumption) -> Iterator[Flowable]:
         return
     yield heading(fmt.EXPIRIES)
     yield paragraph(fmt.FIRST_EXPIRIES, NOTE)
+    yield Spacer(0, 4)
     yield table(
         columns(fmt.EXPIRY_HEADING, (208, 128, 90, 90), (2,)),
         (
@@ -356,6 +357,7 @@ def _other_movements(movements: Sequence[MovementLine], count: int) -> Iterator[
         return
     yield heading(fmt.OTHER_MOVEMENTS)
     yield paragraph(fmt.NO_CONSUMPTION, NOTE)
+    yield Spacer(0, 4)
     yield table(
         columns(fmt.MOVEMENT_HEADING, (122, 88, 66, 180, 60), (4,)),
         (
