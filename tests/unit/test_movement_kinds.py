@@ -254,3 +254,13 @@ def test_consumption_without_an_rfc_is_part_of_the_total_and_no_issuer(writer) -
     assert "12,203" in text
     figures = summary.summarize(report)
     assert (figures.total, figures.issuers, figures.active_issuers) == (12_203, 5, 5)
+
+
+@pytest.mark.parametrize("nobody", [None, ""])
+def test_consumption_of_nobody_is_no_issuer(nobody: str | None) -> None:
+    movements = [Movement(nobody, DAY, CONSUMPTION, 2), Movement(RFC, DAY, CONSUMPTION, 1)]
+    result = balance(movements, 3)
+    assert result.totals.rfcs == [RFC]
+    body = balance_to_dict(result)
+    assert [line["rfc"] for line in body["by_issuer"]] == [None, RFC]
+    assert [line["rfc"] for line in body["movements"]] == [None, RFC]

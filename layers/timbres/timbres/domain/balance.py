@@ -75,7 +75,7 @@ class Totals:
     @property
     def rfcs(self) -> list[str]:
         """The RFCs with consumption."""
-        return [rfc for rfc in self.by_issuer if rfc is not None]
+        return [rfc for rfc in self.by_issuer if rfc]
 
     @property
     def other_kinds(self) -> list[str]:

@@ -49,7 +49,7 @@ def _movements(balance: AccountBalance) -> dict[str, Any]:
     totals = balance.totals
     body: dict[str, Any] = {
         "by_issuer": [
-            {"rfc": rfc, "amount": totals.by_issuer[rfc]}
+            {"rfc": rfc or None, "amount": totals.by_issuer[rfc]}
             for rfc in sorted(totals.by_issuer, key=lambda rfc: rfc or "")
         ],
         "by_kind": [
@@ -57,7 +57,7 @@ def _movements(balance: AccountBalance) -> dict[str, Any]:
         ],
         "movements": [
             {
-                "rfc": movement.rfc,
+                "rfc": movement.rfc or None,
                 "date": movement.date.isoformat(),
                 "kind": movement.kind,
                 "amount": movement.amount,

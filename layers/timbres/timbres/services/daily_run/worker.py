@@ -273,7 +273,7 @@ class DailyRunWorker:
             for movement in reading.verified_movements():
                 if not is_consumption(movement.kind):
                     other_kinds.add(movement.kind)
-                elif movement.rfc is not None:
+                elif movement.rfc:
                     totals[movement.rfc] += movement.amount if movement.date <= yesterday else 0
         log_other_kinds(account, month, sorted(other_kinds))
         return totals
