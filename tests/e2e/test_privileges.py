@@ -46,6 +46,7 @@ MAY: dict[str, dict[str, str]] = {
         "IssuersTable": "dynamodb:GetItem dynamodb:UpdateItem",
         "IssuersTable/index/urgency": "dynamodb:Query",
         "SnapshotsTable": "dynamodb:BatchGetItem",
+        "ContractsTable/index/issuer": "dynamodb:Query",
     },
     "IssuersRole": ACCOUNT | {"IssuersTable": "dynamodb:UpdateItem dynamodb:DeleteItem"},
     "RunRole": SECRETS
@@ -74,10 +75,11 @@ MAY: dict[str, dict[str, str]] = {
         "dynamodb:PutItem@transaction dynamodb:DeleteItem@transaction",
         "IssuersTable": "dynamodb:GetItem dynamodb:UpdateItem",
     },
-    "ReconcilerRole": ACCOUNT
+    "ReconcilerRole": SECRETS
     | PAC
     | {
-        "ContractsTable": "dynamodb:GetItem dynamodb:UpdateItem dynamodb:DeleteItem@transaction",
+        "ContractsTable": "dynamodb:GetItem dynamodb:UpdateItem dynamodb:Query "
+        "dynamodb:DeleteItem@transaction",
         "ContractsTable/index/open": "dynamodb:Query",
     },
     "ReportRole": SECRETS
@@ -615,6 +617,7 @@ STARTS: list[tuple[str, dict[str, Any]]] = [
     ("BalanceFunction", {"account": "acme-rc", "month": "previous"}),
     ("StampCountFunction", {"account": "acme-sf", "rfc": "AAA010101AAA"}),
     ("ReconcilerFunction", {}),
+    ("ReconcilerFunction", {"check": "expiry"}),
     ("ReportFunction", {"close": "overdue"}),
     ("RunFunction", {"close": "overdue"}),
 ]

@@ -153,7 +153,12 @@ def test_concurrent_rejections_publish_one_event(stack: FakeStack) -> None:
     def count(container: Any) -> None:
         with pytest.raises(TimbresError) as raised:
             stamp_count.get_current(
-                container.pac_access, container.issuer_repository, SF, Rfc(RFC), Deadline(25)
+                container.pac_access,
+                container.issuer_repository,
+                container.contract_repository,
+                SF,
+                Rfc(RFC),
+                Deadline(25),
             )
         codes.append(raised.value.problem_type.code)
 

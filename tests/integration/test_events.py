@@ -36,6 +36,7 @@ TRIGGERS = {
     "contract-get": "contract/Read",
     "contract-settle": "contract/Settle",
     "reconciler": "reconciler/EveryFiveMinutes",
+    "reconciler-expiry": "reconciler/Expiry",
     "report-request": "report/Ask",
     "report-list": "report/List",
     "report-get": "report/Read",
@@ -275,6 +276,10 @@ def test_reconciler(stack: FakeStack) -> None:
     replay_request(stack, "contract-create", 202)
     stack.clock.forward(minutes=2)
     assert replay(stack, "reconciler") == {"confirmed": 1}
+
+
+def test_reconciler_expiry(stack: FakeStack) -> None:
+    assert replay(stack, "reconciler-expiry") == {"expiring": {}}
 
 
 def test_report_request(stack: FakeStack) -> None:

@@ -102,7 +102,12 @@ def count(container: Any) -> str:
     """Count an issuer's stamps; return ``success`` or the error's code."""
     try:
         stamp_count.get_current(
-            container.pac_access, container.issuer_repository, SF, Rfc(RFC), Deadline(25)
+            container.pac_access,
+            container.issuer_repository,
+            container.contract_repository,
+            SF,
+            Rfc(RFC),
+            Deadline(25),
         )
     except TimbresError as error:
         return error.problem_type.code

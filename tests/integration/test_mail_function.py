@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from local.fake_pacs.fake_data import Movement
+from tests.integration.test_contract_expiry import add_contract, check_expiry
 from tests.support.download_token_cases import open_link
 from tests.support.events import LambdaContext, bus_event, load_function
 from tests.support.fake_stack import RC, RFC, SF, FakeStack
@@ -93,6 +94,11 @@ def leave_contract_for_review(stack: FakeStack) -> None:
     stack.invoke("reconciler", {})
 
 
+def expire_contract(stack: FakeStack) -> None:
+    add_contract(stack, 20)
+    check_expiry(stack)
+
+
 # How to cause each event, and a text that its mail contains.
 EVENTS: dict[str, tuple[Callable[[FakeStack], None], str]] = {
     "Daily Run Completed": (run_with_empty_issuer, EMPTY),
@@ -106,6 +112,7 @@ EVENTS: dict[str, tuple[Callable[[FakeStack], None], str]] = {
     "Contract Outcome Unknown": (leave_contract_unknown, "contrato en duda"),
     "Contract Rejected": (not_created, "no se creó"),
     "Contract Needs Review": (leave_contract_for_review, "settlement"),
+    "Contracts Expiring": (expire_contract, "vence el"),
 }
 
 

@@ -216,7 +216,7 @@ def test_the_csv_statement_matches_the_balance(
     assert statement.account == account
     assert (statement.issuers, statement.transactions) == (summary.issuers, summary.transactions)
     assert statement.totals.movements == len(movements)
-    assert statement.totals.amount == sum(movement.amount for movement in movements)
+    assert statement.totals.consumed == sum(movement.amount for movement in movements)
     assert (statement.first_day, statement.last_day) == (MONTH.first_day, MONTH.last_day)
 
 

@@ -14,6 +14,7 @@ Rfc = NewType("Rfc", str)
 # Checked before upper-casing: Unicode upper-cases some foreign letters into valid ones.
 _ALPHABET = re.compile(r"[A-Za-z&Ññ0-9]*")
 _T_RFC = re.compile(r"[A-Z&Ñ]{3,4}[0-9]{2}(0[1-9]|1[012])(0[1-9]|[12][0-9]|3[01])[A-Z0-9]{2}[0-9A]")
+_ESCAPED_AMPERSAND = re.compile(r"&amp;", re.IGNORECASE)
 GENERIC = frozenset({Rfc("XAXX010101000"), Rfc("XEXX010101000")})
 
 
@@ -24,15 +25,30 @@ def parse_rfc(text: object, field: str = "rfc") -> Rfc:
     """
     if not isinstance(text, str):
         raise TimbresError(RFC_INVALID, "An RFC is a text of 12 or 13 characters.", field=field)
-    composed = unicodedata.normalize("NFC", text).strip()
-    candidate = composed.upper()
-    if not _ALPHABET.fullmatch(composed) or not _T_RFC.fullmatch(candidate):
+    rfc = _read(text)
+    if rfc is None:
         raise TimbresError(
             RFC_INVALID,
             f"{quote_input(text)} is not a valid RFC: expected 3 or 4 letters (A-Z, Ñ, &), a date "
             "as YYMMDD and 3 characters; for example A&D061009TY8.",
             field=field,
         )
+    return rfc
+
+
+def normalize_rfc(text: str) -> str:
+    """Return the RFC in a PAC's ``text``, which may have ``&amp;`` for ``&``.
+
+    A text that is not an RFC is returned as received, without surrounding blanks.
+    """
+    return _read(_ESCAPED_AMPERSAND.sub("&", text)) or text.strip()
+
+
+def _read(text: str) -> Rfc | None:
+    composed = unicodedata.normalize("NFC", text).strip()
+    candidate = composed.upper()
+    if not _ALPHABET.fullmatch(composed) or not _T_RFC.fullmatch(candidate):
+        return None
     return Rfc(candidate)
 
 

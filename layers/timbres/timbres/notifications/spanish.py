@@ -17,7 +17,7 @@ _TOTALS = {
     "authorized": "RFC autorizados",
     "stamping": "RFC que generaron timbres",
     "transactions": "consumo de todos los RFC",
-    "amount": "suma de los movimientos",
+    "amount": "suma del consumo",
     "movements": "número de movimientos",
 }
 

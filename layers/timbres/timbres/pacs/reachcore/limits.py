@@ -45,7 +45,7 @@ def enforce_limits(pac: str, movements: Iterator[Movement]) -> Iterator[Movement
     rfcs: set[str] = set()
     kinds: set[str] = set()
     for movement in movements:
-        if movement.rfc not in rfcs:
+        if movement.rfc is not None and movement.rfc not in rfcs:
             rfcs.add(movement.rfc)
             if len(movement.rfc) > _MAX_RFC_CHARACTERS or not movement.rfc.isprintable():
                 raise protocol_error(pac, "an RFC in it is not valid")
