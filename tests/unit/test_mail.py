@@ -466,6 +466,7 @@ COMMON_PROBLEMS: list[ProblemType] = [
     errors.DEADLINE_EXCEEDED,
     errors.AWS_SERVICE_UNAVAILABLE,
     errors.INTERNAL_ERROR,
+    errors.ACCOUNT_UNREADABLE,
 ]
 RUN_PROBLEMS: list[ProblemType] = [
     *solucion_factible_codes.ERRORS.by_code.values(),
