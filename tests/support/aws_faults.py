@@ -43,7 +43,7 @@ class AwsFaults:
         self._remaining.append(left)
 
         def hook(request: Any, **_: Any) -> AWSResponse | None:
-            if about.encode() not in (request.body or b""):
+            if about and about.encode() not in request.body:
                 return None
             if left[0] > 0 or left[1] <= 0:
                 left[0] -= 1
