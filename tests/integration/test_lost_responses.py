@@ -276,8 +276,7 @@ def test_a_second_delivery_does_not_send_a_mail_in_progress(
     def send_after_second_delivery(topic: Any, mail: Any) -> None:
         if not deliveries:
             deliveries.append(mail)
-            with pytest.raises(Exception, match="in progress"):
-                stack.invoke("mail", event)
+            stack.invoke("mail", event)
         send_mail(topic, mail)
 
     monkeypatch.setattr(module.MailPublisher, "send", send_after_second_delivery)

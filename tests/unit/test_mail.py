@@ -480,6 +480,7 @@ COMMON_PROBLEMS: list[ProblemType] = [
     errors.DEADLINE_EXCEEDED,
     errors.AWS_SERVICE_UNAVAILABLE,
     errors.INTERNAL_ERROR,
+    errors.ACCOUNT_UNREADABLE,
 ]
 RUN_PROBLEMS: list[ProblemType] = [
     *solucion_factible_codes.ERRORS.by_code.values(),
@@ -714,7 +715,7 @@ def test_the_longest_subjects_are_complete() -> None:
 
 def test_subjects_have_no_accents() -> None:
     rendered = mail(*GOLDEN["stamps-counted-one-exhausted"])
-    assert rendered.subject == "Timbres: NAD061009TY8 sin timbres, cuenta acme-sf"
+    assert rendered.subject == "Timbres: 1 emisor sin timbres, cuenta acme-sf"
     assert "ÑAD061009TY8" in rendered.text
 
 

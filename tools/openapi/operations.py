@@ -106,7 +106,11 @@ REPORT_ID = _parameter("id", text(), _ID_DESCRIPTION, place="path") | {
 }
 RUN_ID = _parameter("id", text(), _ID_DESCRIPTION, place="path") | {"example": "2026-11-21-050000"}
 
-_ACCOUNT_ERRORS = (errors.ACCOUNT_NOT_FOUND, errors.ACCOUNT_MISCONFIGURED)
+_ACCOUNT_ERRORS = (
+    errors.ACCOUNT_NOT_FOUND,
+    errors.ACCOUNT_MISCONFIGURED,
+    errors.ACCOUNT_UNREADABLE,
+)
 _BODY_ERRORS = (errors.BODY_INVALID, errors.BODY_TOO_LARGE)
 _RFC_ERRORS = (errors.RFC_INVALID, errors.RFC_GENERIC)
 # Errors of every PAC, because they belong to the connection and not to its own codes.

@@ -302,8 +302,10 @@ SCHEMAS: dict[str, Schema] = {
                         "environment": nullable(text()),
                         "can": array_of(text(), "The capabilities of the account's PAC."),
                         "error": record(
-                            {"code": _CODE, "detail": text()},
-                            description="Why the account's secret is invalid.",
+                            {"code": _CODE, "detail": text(), "pac": _PAC_REPLY},
+                            optional=("pac",),
+                            description="Why the account cannot be used: its secret is "
+                            "unreadable or invalid, or its PAC rejected the credentials.",
                         ),
                     },
                     optional=("error",),

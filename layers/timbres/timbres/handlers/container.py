@@ -45,14 +45,18 @@ class Container:
     @cached_property
     def pac_access(self) -> PacAccess:
         """The access to the PACs of the accounts."""
-        rejection_repository = CredentialRejectionRepository(
-            client("dynamodb"), get_env("CREDENTIAL_REJECTIONS_TABLE")
-        )
         return PacAccess(
             self.account_repository,
-            rejection_repository,
+            self.rejection_repository,
             self.event_publisher,
             lambda account: create_client(account, self._attempts),
+        )
+
+    @cached_property
+    def rejection_repository(self) -> CredentialRejectionRepository:
+        """The rejected credentials."""
+        return CredentialRejectionRepository(
+            client("dynamodb"), get_env("CREDENTIAL_REJECTIONS_TABLE")
         )
 
     @cached_property
