@@ -37,7 +37,14 @@ def details(event_type: str, rfc: str) -> dict[str, Any]:
             "exhausted": 1,
             "issuers": [ISSUER | {"rfc": rfc, "alert": "exhausted"}],
         }
-    return CONTRACT | {"rfc": rfc}
+    contract = CONTRACT | {"rfc": rfc}
+    if event_type == "Contracts Expiring":
+        return {
+            "id": "e1",
+            "account": "acme-sf",
+            "contracts": [contract | {"expires_on": "2026-12-12"}],
+        }
+    return contract
 
 
 @pytest.mark.parametrize("rfc", RFCS)
