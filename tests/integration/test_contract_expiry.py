@@ -141,7 +141,7 @@ def test_one_contract_is_named_in_the_subject(stack: FakeStack) -> None:
 
     (mail,) = stack.mails()
     day = (stack.clock() + 23 * DAY).strftime("%d/%m/%Y")
-    assert mail.startswith(f"Timbres: el contrato de 500 timbres de {RFC} vence el {day}\n")
+    assert mail.startswith(f"Timbres: vence el {day} un contrato de 500 timbres para {RFC}\n")
     assert contract.id in mail
     assert "Qué hacer:" in mail
 
