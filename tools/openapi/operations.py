@@ -113,6 +113,7 @@ _PAC_CALL_ERRORS = (
     codes.UNREACHABLE,
     codes.TIMEOUT,
     codes.PROTOCOL_ERROR,
+    *codes.HTTP_ERRORS.problem_types,
     errors.CREDENTIALS_ON_TRIAL,
     errors.DEADLINE_EXCEEDED,
 )

@@ -244,8 +244,8 @@ class HttpHandler:
         context = self._resolver.lambda_context
         request_id = str(getattr(context, "aws_request_id", ""))
         headers = {}
-        if error.problem_type.retry_after is not None:
-            headers["Retry-After"] = str(error.problem_type.retry_after)
+        if error.retry_after is not None:
+            headers["Retry-After"] = str(error.retry_after)
         return json_response(
             problem.status_code(error.problem_type.code),
             problem.problem_document(error, request_id),

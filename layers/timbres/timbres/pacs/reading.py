@@ -1,0 +1,221 @@
+"""Tolerant reading of PACs' responses: text, names, numbers, dates and error messages.
+
+A value is accepted if it has exactly one interpretation. Any other value is an error that names
+the field.
+"""
+
+from __future__ import annotations
+
+import codecs
+import html
+import json
+import logging
+import re
+from collections.abc import Callable, Mapping
+from datetime import date, datetime
+from decimal import Decimal
+from email.message import Message
+from functools import lru_cache
+from typing import Any, TypeVar
+
+from timbres.domain.clock import from_local, local_date
+from timbres.pacs.errors import protocol_error
+
+T = TypeVar("T")
+
+logger = logging.getLogger("timbres")
+
+_BOMS = {
+    codecs.BOM_UTF8: "utf-8-sig",
+    # Before UTF-16, whose mark it begins with.
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+_CHARSETS = frozenset(
+    {"utf-8", "iso8859-1", "iso8859-15", "cp1252", "utf-16", "utf-16-le", "utf-16-be"}
+)
+# No account has more stamps; a larger number is an error.
+_MAX_COUNT = 10**12
+# Three decimals in a text may be a thousand, as in 1.000.
+_NUMBER = re.compile(r"[+-]?[0-9]{1,20}(\.(?!0{3}$)[0-9]{0,20})?(e[+-]?[0-9]{1,3})?", re.IGNORECASE)
+_HTML = re.compile(r"<(!doctype\s+html|html|head|body)\b", re.IGNORECASE)
+_TITLE = re.compile(r"<(title|h1)\b[^>]*>(.*?)</\1>", re.IGNORECASE | re.DOTALL)
+_MESSAGE_NAMES = ("message", "detail", "error_description", "error", "title")
+
+
+def charset_of(head: bytes, content_type: str) -> str | None:
+    """Return the charset of a response: of its byte order mark, else as declared, else None.
+
+    ``head`` are its first bytes. A charset that PACs do not use is ignored.
+    """
+    for mark, charset in _BOMS.items():
+        if head.startswith(mark):
+            return charset
+    header = Message()
+    header["Content-Type"] = content_type
+    try:
+        charset = codecs.lookup(str(header.get_content_charset(""))).name
+    except (LookupError, ValueError):
+        return None
+    return charset if charset in _CHARSETS else None
+
+
+def decode_text(content: bytes, content_type: str) -> str:
+    """Return a response as text, without a byte order mark.
+
+    Without a declared charset it is UTF-8. Raises UnicodeDecodeError.
+    """
+    return content.decode(charset_of(content, content_type) or "utf-8")
+
+
+def is_html(text: str, content_type: str) -> bool:
+    """Return whether ``text``, the begin of a response, is markup for a browser."""
+    if not text.lstrip("\ufeff \t\r\n").startswith("<"):
+        return False
+    return "html" in content_type.lower() or _HTML.search(text) is not None
+
+
+def parse_json(content: bytes, content_type: str = "") -> Any:
+    """Return the value of a JSON text, with its names folded; None if it is not valid JSON.
+
+    Of two names that become equal, the object has neither.
+    """
+    try:
+        return json.loads(decode_text(content, content_type), object_pairs_hook=_folded)
+    except (ValueError, RecursionError):
+        return None
+
+
+def error_of(content: bytes, content_type: str) -> tuple[str | None, str | None]:
+    """Return code and message of an error response in any format, None for what it lacks.
+
+    The formats are JSON (``{"errors": [{"Code", "Message"}]}`` or a message at its top), an HTML
+    page, of which the title is the message, and plain text.
+    """
+    body = parse_json(content, content_type)
+    if isinstance(body, Mapping):
+        errors = body.get("errors")
+        first = errors[0] if isinstance(errors, list) and errors else None
+        return _code_and_message(first if isinstance(first, Mapping) else body)
+    text = content.decode(charset_of(content, content_type) or "utf-8", "replace")
+    if is_html(text, content_type):
+        title = _TITLE.search(text)
+        return None, html.unescape(re.sub(r"<[^>]*>", " ", title[2])) if title else None
+    return None, text if content_type.lower().startswith("text/plain") else None
+
+
+def _code_and_message(fields: Mapping[str, Any]) -> tuple[str | None, str | None]:
+    code = fields.get("code")
+    messages = (fields.get(name) for name in _MESSAGE_NAMES)
+    return (
+        str(code).strip() or None if isinstance(code, str | int) else None,
+        next((message for message in messages if isinstance(message, str)), None),
+    )
+
+
+@lru_cache(maxsize=1024)
+def fold(name: str) -> str:
+    """Return a field's name for comparison: case is ignored."""
+    return name.casefold()
+
+
+def _folded(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    twice = set()
+    for name, value in pairs:
+        if (key := fold(name)) in fields:
+            twice.add(key)
+        fields[key] = value
+    return {key: value for key, value in fields.items() if key not in twice}
+
+
+def parse_number(value: object) -> int:
+    """Return a whole number in any notation: 2, 2.0, 2e0, "2" or " +2 ".
+
+    Raises ValueError for any other value, and beyond 10**12.
+    """
+    if type(value) is int:
+        number: int | float | Decimal = value
+    elif type(value) is float:
+        number = value
+    elif isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
+        number = Decimal(value.strip())
+    else:
+        raise ValueError("not a whole number")
+    if not -_MAX_COUNT <= number <= _MAX_COUNT or number != int(number):
+        raise ValueError("not a whole number")
+    return int(number)
+
+
+def known_count(count: int | None) -> int | None:
+    """Return a count; None, with a warning, if it is negative: then the PAC does not know it."""
+    if count is None or count >= 0:
+        return count
+    logger.warning("the PAC returned a negative count, which is not known", extra={"count": count})
+    return None
+
+
+class FieldReader:
+    """Reads the fields of one response; ``normalized`` are the fields not as documented.
+
+    Names are as documented; the fields' names are folded. Each method raises
+    ``pac-protocol-error``, which names the field.
+    """
+
+    def __init__(self, pac: str) -> None:
+        self._pac = pac
+        self.normalized: set[str] = set()
+
+    def text(self, fields: Mapping[str, Any], name: str) -> str:
+        """Return a text that is not blank, without outer blanks."""
+        value = fields.get(fold(name))
+        text = value.strip() if isinstance(value, str) else ""
+        if not text:
+            raise protocol_error(self._pac, f"{name} is missing or is not a text")
+        return text
+
+    def optional_text(self, fields: Mapping[str, Any], name: str) -> str | None:
+        """Return a text, None if it is missing, null or blank."""
+        value = fields.get(fold(name))
+        return None if value is None or value == "" else self.text(fields, name)
+
+    def number(self, fields: Mapping[str, Any], name: str) -> int:
+        """Return a whole number, up to 10**12."""
+        value = fields.get(fold(name))
+        if type(value) is not int:
+            self.normalized.add(name)
+        try:
+            return parse_number(value)
+        except ValueError:
+            raise protocol_error(self._pac, f"{name} is missing or is not a whole number") from None
+
+    def count(self, fields: Mapping[str, Any], name: str) -> int | None:
+        """Return a count; None, with a warning, if it is negative."""
+        return known_count(self.number(fields, name))
+
+    def date(self, fields: Mapping[str, Any], name: str) -> date:
+        """Return a date; time and offset are ignored."""
+        return self._converted(fields, name, local_date, "a date yyyy-mm-ddThh:MM:ss")
+
+    def time(self, fields: Mapping[str, Any], name: str) -> datetime:
+        """Return a time, in Mexico City."""
+        return self._converted(fields, name, from_local, "a time yyyy-mm-ddThh:MM:ss")
+
+    def _converted(
+        self, fields: Mapping[str, Any], name: str, convert: Callable[[str], T], expected: str
+    ) -> T:
+        text = self.text(fields, name)
+        if len(text) != len("yyyy-mm-ddThh:MM:ss"):
+            self.normalized.add(name)
+        try:
+            return convert(text)
+        except ValueError:
+            raise protocol_error(self._pac, f"{name} is not {expected}") from None
+
+    def log(self) -> None:
+        """Log the fields that were normalized, once for each response."""
+        if self.normalized:
+            extra = {"pac": self._pac, "fields": sorted(self.normalized)}
+            logger.debug("a response of the PAC was normalized", extra=extra)
+            self.normalized.clear()
