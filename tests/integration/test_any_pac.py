@@ -68,7 +68,7 @@ FAULTS = {
 }
 # Other tests cover these. Reachcore's documentation has the missing comma, so it is accepted.
 # Faults that change the work of the PAC do not change its responses (tests/unit/test_fake_pacs.py).
-OTHER_FAULTS = {"code", "slow", "slow-after", "missing-comma", *PROCESSING_FAULTS}
+OTHER_FAULTS = {"canned", "code", "slow", "slow-after", "missing-comma", *PROCESSING_FAULTS}
 
 
 def fault_params(operations: tuple[Operation, ...]) -> list[Any]:

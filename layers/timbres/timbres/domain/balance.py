@@ -17,7 +17,7 @@ CONSUMPTION = "Consumo de timbre"
 class Movement:
     """One line of a balance: on ``date``, ``rfc`` had ``amount`` stamps of ``kind``.
 
-    ``rfc`` is empty for a movement of the account, for example a purchase.
+    ``rfc`` is empty for a movement of the account, for example "Compra de timbres".
     """
 
     rfc: str

@@ -26,6 +26,7 @@ from urllib3 import Timeout
 from urllib3.exceptions import HTTPError, LocationValueError, NewConnectionError, ProtocolError
 
 from timbres.deadline import Deadline
+from timbres.domain.text import charset_of
 from timbres.errors import DEADLINE_EXCEEDED, PacError, TimbresError
 from timbres.pacs.errors import (
     HTTP_ERRORS,
@@ -35,7 +36,7 @@ from timbres.pacs.errors import (
     error_from_code,
     protocol_error,
 )
-from timbres.pacs.reading import charset_of, error_of, is_html
+from timbres.pacs.reading import error_of, is_html
 
 CONNECT_SECONDS = 3.0
 READ_SECONDS = 10.0

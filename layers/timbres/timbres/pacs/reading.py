@@ -6,59 +6,26 @@ the field.
 
 from __future__ import annotations
 
-import codecs
 import html
 import json
 import logging
 import re
 from collections.abc import Callable, Mapping
 from datetime import date, datetime
-from decimal import Decimal
-from email.message import Message
 from functools import lru_cache
 from typing import Any, TypeVar
 
 from timbres.domain.clock import from_local, local_date
+from timbres.domain.text import charset_of, parse_number
 from timbres.pacs.errors import protocol_error
 
 T = TypeVar("T")
 
 logger = logging.getLogger("timbres")
 
-_BOMS = {
-    codecs.BOM_UTF8: "utf-8-sig",
-    # Before UTF-16, whose mark it begins with.
-    codecs.BOM_UTF32_LE: "utf-32",
-    codecs.BOM_UTF16_LE: "utf-16",
-    codecs.BOM_UTF16_BE: "utf-16",
-}
-_CHARSETS = frozenset(
-    {"utf-8", "iso8859-1", "iso8859-15", "cp1252", "utf-16", "utf-16-le", "utf-16-be"}
-)
-# No account has more stamps; a larger number is an error.
-_MAX_COUNT = 10**12
-# Three decimals in a text may be a thousand, as in 1.000.
-_NUMBER = re.compile(r"[+-]?[0-9]{1,20}(\.(?!0{3}$)[0-9]{0,20})?(e[+-]?[0-9]{1,3})?", re.IGNORECASE)
 _HTML = re.compile(r"<(!doctype\s+html|html|head|body)\b", re.IGNORECASE)
 _TITLE = re.compile(r"<(title|h1)\b[^>]*>(.*?)</\1>", re.IGNORECASE | re.DOTALL)
 _MESSAGE_NAMES = ("message", "detail", "error_description", "error", "title")
-
-
-def charset_of(head: bytes, content_type: str) -> str | None:
-    """Return the charset of a response: of its byte order mark, else as declared, else None.
-
-    ``head`` are its first bytes. A charset that PACs do not use is ignored.
-    """
-    for mark, charset in _BOMS.items():
-        if head.startswith(mark):
-            return charset
-    header = Message()
-    header["Content-Type"] = content_type
-    try:
-        charset = codecs.lookup(str(header.get_content_charset(""))).name
-    except (LookupError, ValueError):
-        return None
-    return charset if charset in _CHARSETS else None
 
 
 def decode_text(content: bytes, content_type: str) -> str:
@@ -128,24 +95,6 @@ def _folded(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
             twice.add(key)
         fields[key] = value
     return {key: value for key, value in fields.items() if key not in twice}
-
-
-def parse_number(value: object) -> int:
-    """Return a whole number in any notation: 2, 2.0, 2e0, "2" or " +2 ".
-
-    Raises ValueError for any other value, and beyond 10**12.
-    """
-    if type(value) is int:
-        number: int | float | Decimal = value
-    elif type(value) is float:
-        number = value
-    elif isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
-        number = Decimal(value.strip())
-    else:
-        raise ValueError("not a whole number")
-    if not -_MAX_COUNT <= number <= _MAX_COUNT or number != int(number):
-        raise ValueError("not a whole number")
-    return int(number)
 
 
 def known_count(count: int | None) -> int | None:

@@ -23,6 +23,7 @@ from zeep.transports import Transport
 from zeep.wsdl.bindings.soap import Soap11Binding
 
 from timbres.deadline import Deadline
+from timbres.domain.text import charset_of
 from timbres.errors import PacError, TimbresError
 from timbres.pacs.errors import (
     CALLER_FAULTS,
@@ -32,7 +33,7 @@ from timbres.pacs.errors import (
     sanitize_message,
 )
 from timbres.pacs.http import READ_SECONDS, HttpResponse, PacSession, response_error
-from timbres.pacs.reading import FieldReader, charset_of, fold
+from timbres.pacs.reading import FieldReader, fold
 
 _ENVELOPES = frozenset(
     {"http://schemas.xmlsoap.org/soap/envelope/", "http://www.w3.org/2003/05/soap-envelope"}

@@ -26,6 +26,7 @@ from timbres.domain.balance import (
 )
 from timbres.domain.month import Month
 from timbres.domain.rfc import Rfc, normalize_rfc
+from timbres.domain.text import charset_of
 from timbres.errors import PacError
 from timbres.pacs.base import MAX_CONNECTIONS, BalanceClient, StatementClient
 from timbres.pacs.errors import (
@@ -44,7 +45,7 @@ from timbres.pacs.http import (
 from timbres.pacs.reachcore.error_codes import ERRORS, STATEMENT_ERRORS
 from timbres.pacs.reachcore.limits import ByteBudget, enforce_limits, is_short
 from timbres.pacs.reachcore.statement import read_statement
-from timbres.pacs.reading import FieldReader, charset_of, fold
+from timbres.pacs.reading import FieldReader, fold
 from timbres.pacs.rest import post_json
 
 NAME = "reachcore"
@@ -220,7 +221,7 @@ class ReachcoreBalance:
     def _movement(self, item: dict[str, Any]) -> Movement:
         reader = self._reader
         kind = reader.text(item, "TipoMovimiento")
-        # Consumption is of an issuer; a purchase may be of the account.
+        # Consumption is of an issuer; another movement may be of the account.
         read = reader.text if is_consumption(kind) else reader.optional_text
         received = read(item, "RFC") or ""
         rfc = normalize_rfc(received)

@@ -27,10 +27,11 @@ from timbres.domain.balance import (
 from timbres.domain.clock import from_local, local_date
 from timbres.domain.month import Month
 from timbres.domain.rfc import normalize_rfc
+from timbres.domain.text import charset_of, parse_number
 from timbres.errors import PacError
 from timbres.pacs.errors import protocol_error
 from timbres.pacs.reachcore.limits import ByteBudget, enforce_limits, is_short
-from timbres.pacs.reading import charset_of, fold, known_count, parse_number
+from timbres.pacs.reading import fold, known_count
 
 _PAC = "reachcore"
 _MAX_LINE_CHARACTERS = 64 * 1024
@@ -124,7 +125,7 @@ def _read(rows: Iterator[list[str]], month: Month) -> Statement:
 
 
 def _movement(row: list[str], month: Month) -> Movement:
-    # Consumption is of an issuer; a purchase may be of the account.
+    # Consumption is of an issuer; another movement may be of the account.
     if len(row) != 4 or not all(row[1:]) or not (row[0] or not is_consumption(row[2])):
         raise _malformed("a movement's line")
     return Movement(
