@@ -19,7 +19,7 @@ _CHARSETS = frozenset(
     {"utf-8", "iso8859-1", "iso8859-15", "cp1252", "utf-16", "utf-16-le", "utf-16-be"}
 )
 # No account has more stamps; a larger number is an error.
-_MAX_COUNT = 10**12
+MAX_NUMBER = 10**12
 # Three decimals in a text may be a thousand, as in 1.000.
 _NUMBER = re.compile(r"[+-]?[0-9]{1,20}(\.(?!0{3}$)[0-9]{0,20})?(e[+-]?[0-9]{1,3})?", re.IGNORECASE)
 
@@ -62,6 +62,6 @@ def parse_number(value: object) -> int:
         number = Decimal(value.strip())
     else:
         raise ValueError("not a whole number")
-    if not -_MAX_COUNT <= number <= _MAX_COUNT or number != int(number):
+    if not -MAX_NUMBER <= number <= MAX_NUMBER or number != int(number):
         raise ValueError("not a whole number")
     return int(number)

@@ -16,7 +16,7 @@ from functools import lru_cache
 from typing import Any, TypeVar
 
 from timbres.domain.clock import from_local, local_date
-from timbres.domain.text import charset_of, parse_number
+from timbres.domain.text import MAX_NUMBER, charset_of, parse_number
 from timbres.pacs.errors import protocol_error
 
 T = TypeVar("T")
@@ -132,10 +132,13 @@ class FieldReader:
     def number(self, fields: Mapping[str, Any], name: str) -> int:
         """Return a whole number, up to 10**12."""
         value = fields.get(fold(name))
-        if type(value) is not int:
-            self.normalized.add(name)
+        if type(value) is int and abs(value) <= MAX_NUMBER:
+            return value
         try:
-            return parse_number(value)
+            number = parse_number(value)
+            if str(number) != value:
+                self.normalized.add(name)
+            return number
         except ValueError:
             raise protocol_error(self._pac, f"{name} is missing or is not a whole number") from None
 

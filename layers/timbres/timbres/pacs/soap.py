@@ -6,6 +6,7 @@ of their elements: their content identifies them, whatever a server declares abo
 
 from __future__ import annotations
 
+import codecs
 import logging
 import re
 import threading
@@ -293,10 +294,10 @@ def _root_part(content: bytes, content_type: str) -> tuple[bytes, str]:
 
 
 def _to_utf8(content: bytes, content_type: str) -> bytes:
-    """Return XML in UTF-8 if its charset is known outside of it, without blanks before it."""
+    """Return XML in UTF-8 if its charset is known outside of it, without blanks and marks before it."""
     charset = charset_of(content, content_type)
     if charset is not None:
         # If it is wrong, the declaration in the document may be right.
         with suppress(UnicodeDecodeError):
             content = _ENCODING.sub(r"\1", content.decode(charset), count=1).encode()
-    return content.lstrip()
+    return content.lstrip(codecs.BOM_UTF8 + b" \t\r\n")

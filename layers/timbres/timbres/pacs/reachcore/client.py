@@ -305,7 +305,7 @@ def _field_label(name: str) -> str:
 
 
 def _skip(events: Iterator[tuple[str, Any]]) -> object:
-    """Consume the object or list whose start event was read; return a value that is no text."""
+    """Consume the object or list whose start event was read; return a value that no field has."""
     depth = 1
     while depth:
         event, _ = next(events)
