@@ -114,7 +114,7 @@ def count(**options: Any) -> str:
     return reply("getTimbres", options.pop("fields", COUNTS), **options)
 
 
-def buy(**options: Any) -> str:
+def contract(**options: Any) -> str:
     """Return a reply of agregarContrato."""
     return reply("agregarContrato", "", **options)
 
@@ -340,11 +340,11 @@ _STAMPS: dict[str, tuple[bytes, dict[str, Any]]] = {
     ),
 }  # fmt: skip
 _CONTRACTS: dict[str, tuple[bytes, dict[str, Any]]] = {
-    "mtom": (multipart(buy(), "multipart/related; boundary=x", "binary"), CONFIRMED),
-    "utf16": (http(buy().encode("utf-16"), "application/xml"), CONFIRMED),
-    "soap12": (http(buy(soap=SOAP_12), JSON), CONFIRMED),
-    "203": (http(buy(), XML, 203), CONFIRMED),
-    "deflate": (http(raw_deflate(buy().encode()), XML, Content_Encoding="deflate"), CONFIRMED),
+    "mtom": (multipart(contract(), "multipart/related; boundary=x", "binary"), CONFIRMED),
+    "utf16": (http(contract().encode("utf-16"), "application/xml"), CONFIRMED),
+    "soap12": (http(contract(soap=SOAP_12), JSON), CONFIRMED),
+    "203": (http(contract(), XML, 203), CONFIRMED),
+    "deflate": (http(raw_deflate(contract().encode()), XML, Content_Encoding="deflate"), CONFIRMED),
     "403-page": (http(PAGE, HTML, 403), unknown("403", "Mantenimiento")),
     "page-200": (http(PAGE, HTML), unknown(None, "Mantenimiento")),
     "503-page": (http(PAGE, HTML, 503), unknown("503", "Mantenimiento")),

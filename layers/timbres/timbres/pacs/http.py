@@ -363,7 +363,7 @@ def _root_cause(error: Exception) -> str:
     if isinstance(error, InvalidURL | LocationValueError):
         return "its address is not valid"
     if isinstance(error, SSLError):
-        cause = _reason(reason) if isinstance(reason, HTTPError) else None
+        cause = reason.args[0] if isinstance(reason, HTTPError) and reason.args else None
         return f"TLS: {_tls_reason(cause)}"
     return "the connection broke before the request was sent"
 

@@ -294,7 +294,7 @@ def _root_part(content: bytes, content_type: str) -> tuple[bytes, str]:
 
 
 def _to_utf8(content: bytes, content_type: str) -> bytes:
-    """Return XML in UTF-8 if its charset is known outside of it, without blanks and marks before it."""
+    """Return XML in UTF-8 if its charset is known outside of it, and without blanks before it."""
     charset = charset_of(content, content_type)
     if charset is not None:
         # If it is wrong, the declaration in the document may be right.
