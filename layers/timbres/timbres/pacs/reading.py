@@ -108,7 +108,7 @@ def known_count(count: int | None) -> int | None:
 class FieldReader:
     """Reads the fields of one response; ``normalized`` are the fields not as documented.
 
-    Names are as documented; the fields' names are folded. Each method raises
+    The names are documented ones; those of the fields may be folded. Each method raises
     ``pac-protocol-error``, which names the field.
     """
 
@@ -118,7 +118,7 @@ class FieldReader:
 
     def text(self, fields: Mapping[str, Any], name: str) -> str:
         """Return a text that is not blank, without outer blanks."""
-        value = fields.get(fold(name))
+        value = fields[name] if name in fields else fields.get(fold(name))
         text = value.strip() if isinstance(value, str) else ""
         if not text:
             raise protocol_error(self._pac, f"{name} is missing or is not a text")
@@ -126,12 +126,12 @@ class FieldReader:
 
     def optional_text(self, fields: Mapping[str, Any], name: str) -> str | None:
         """Return a text, None if it is missing, null or blank."""
-        value = fields.get(fold(name))
+        value = fields[name] if name in fields else fields.get(fold(name))
         return None if value is None or value == "" else self.text(fields, name)
 
     def number(self, fields: Mapping[str, Any], name: str) -> int:
         """Return a whole number, up to 10**12."""
-        value = fields.get(fold(name))
+        value = fields[name] if name in fields else fields.get(fold(name))
         if type(value) is int and abs(value) <= MAX_NUMBER:
             return value
         try:

@@ -51,18 +51,18 @@ from timbres.pacs.rest import post_json
 NAME = "reachcore"
 _PATH = "/api/rest/Timbre/saldos"
 _PLANS = {"Prepago": "prepaid", "Postpago": "postpaid"}
-_SUMMARY = (
-    "TipoConsumo",
-    "FechaActual",
-    "Registrados",
-    "Autorizados",
-    "GeneraronTimbre",
-    "Transacciones",
+_SUMMARY = frozenset(
+    {
+        "TipoConsumo",
+        "FechaActual",
+        "Registrados",
+        "Autorizados",
+        "GeneraronTimbre",
+        "Transacciones",
+    }
 )
-_MOVEMENT_FIELDS = ("RFC", "Fecha", "TipoMovimiento", "Monto")
-# The documented names by their folded ones.
-_NAMES = {fold(name): name for name in (*_SUMMARY, "Detalle", *_MOVEMENT_FIELDS)}
-_SUMMARY_KEYS = frozenset(map(fold, _SUMMARY))
+_DOCUMENTED = frozenset({*_SUMMARY, "Detalle", "RFC", "Fecha", "TipoMovimiento", "Monto"})
+_SPELLINGS = {fold(name): name for name in _DOCUMENTED}
 # What is clearly not a CSV: gzip, zip, PDF.
 _NO_CSV = (b"\x1f\x8b", b"PK\x03\x04", b"%PDF-")
 _PDF_HEAD_BYTES = 1024
@@ -201,7 +201,7 @@ class ReachcoreBalance:
         for name, value in self._fields():
             if name is not None:
                 fields[name] = value
-            elif fields.keys() >= _SUMMARY_KEYS:
+            elif fields.keys() >= _SUMMARY:
                 break  # The documented order: only movements follow.
         reader = self._reader
         plan = reader.optional_text(fields, "TipoConsumo")
@@ -235,7 +235,7 @@ class ReachcoreBalance:
         )
 
     def _fields(self) -> Iterator[tuple[str | None, Any]]:
-        """Yield the response's fields as (folded name, value), and each item of ``Detalle``.
+        """Yield the response's fields as (documented name, value), and each item of ``Detalle``.
 
         Other objects and lists are skipped, at any depth. Raises
         ``pac-protocol-error`` for anything but a JSON object, and if ``Detalle`` is not a list.
@@ -250,16 +250,16 @@ class ReachcoreBalance:
             for event, received in events:
                 if event == "end_map":
                     continue
-                name = self._known_name(received)
+                name = self._documented(received)
                 if name in names:
                     raise protocol_error(NAME, f"{_field_label(name)} appears twice")
                 names.add(name)
                 event, value = next(events)  # noqa: PLW2901 the value follows its name
-                if name == _DETAIL and event == "start_array":
+                if name == "Detalle" and event == "start_array":
                     for item in self._items(events):
                         file.budget.reset()
                         yield _MOVEMENT, item
-                elif name == _DETAIL and event != "null":
+                elif name == "Detalle" and event != "null":
                     raise protocol_error(NAME, "Detalle is not a list")
                 else:
                     yield name, _skip(events) if event in _OPENING else value
@@ -277,23 +277,26 @@ class ReachcoreBalance:
             for end, received in events:
                 if end == "end_map":
                     break
-                name = self._known_name(received)
+                name = self._documented(received)
                 if name in item:
                     raise protocol_error(NAME, f"{_field_label(name)} appears twice in a movement")
                 event, value = next(events)
                 item[name] = _skip(events) if event in _OPENING else value
             yield item
 
-    def _known_name(self, received: str) -> str:
-        name = fold(received)
-        if _NAMES.get(name, received) != received:
-            self._reader.normalized.add(_NAMES[name])
+    def _documented(self, received: str) -> str:
+        """Return the documented spelling of a field's name; an unknown name is folded."""
+        # A million movements have four million names.
+        if received in _DOCUMENTED:
+            return received
+        name = _SPELLINGS.get(fold(received), fold(received))
+        if name in _DOCUMENTED:
+            self._reader.normalized.add(name)
         return name
 
 
 # In place of a field's name: the value is an item of Detalle.
 _MOVEMENT = None
-_DETAIL = fold("Detalle")
 _SKIPPED = object()
 _OPENING = frozenset({"start_map", "start_array"})
 _CLOSING = frozenset({"end_map", "end_array"})
@@ -301,7 +304,7 @@ _CLOSING = frozenset({"end_map", "end_array"})
 
 def _field_label(name: str) -> str:
     # An undocumented name may repeat a credential.
-    return _NAMES.get(name, "a field")
+    return name if name in _DOCUMENTED else "a field"
 
 
 def _skip(events: Iterator[tuple[str, Any]]) -> object:
