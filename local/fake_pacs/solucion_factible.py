@@ -369,12 +369,13 @@ def _parse_request(request: Request) -> _Request:
     element = next(body.iterchildren(etree.Element), None)
     name = etree.QName(element) if element is not None else None
     action = request.headers.get("SOAPAction", "").strip().strip('"')
-    if element is None or name is None or name.namespace != SERVICE:
+    # As in SERVICE, or without "timbrado": a live WSDL may have another namespace.
+    if element is None or name is None or not str(name.namespace).startswith("http://utilerias."):
         raise _MalformedError(f"The operation is not found, and the SOAPAction is {action!r}")
     if name.localname not in _PARAMETERS or action not in ("", f"urn:{name.localname}"):
         raise _MalformedError(f"The operation is not found, and the SOAPAction is {action!r}")
     values = {
-        parameter: element.findtext(f"{{{SERVICE}}}{parameter}") or ""
+        parameter: element.findtext(f"{{{name.namespace}}}{parameter}") or ""
         for parameter in _PARAMETERS[name.localname]
     }
     return _Request(name.localname, values)

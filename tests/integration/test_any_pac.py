@@ -56,7 +56,7 @@ FAULTS = {
     "cut-after": ("pac-timeout", True),
     "truncated": ("pac-timeout", True),
     "soap-fault": ("pac-error", True),
-    "html-200": ("pac-protocol-error", False),
+    "html-200": ("pac-unavailable", True),
     "wrong-shape": ("pac-protocol-error", False),
     "empty-body": ("pac-protocol-error", False),
     "redirect": ("pac-protocol-error", False),
@@ -67,7 +67,7 @@ FAULTS = {
 }
 # Other tests cover these. Reachcore's documentation has the missing comma, so it is accepted.
 # Faults that change the work of the PAC do not change its responses (tests/unit/test_fake_pacs.py).
-OTHER_FAULTS = {"code", "slow", "slow-after", "missing-comma", *PROCESSING_FAULTS}
+OTHER_FAULTS = {"canned", "code", "slow", "slow-after", "missing-comma", *PROCESSING_FAULTS}
 
 
 def fault_params(operations: tuple[Operation, ...]) -> list[Any]:
@@ -219,13 +219,13 @@ def test_wrong_credentials_are_sent_once(operation: Operation, fake_pac: FakePac
     [
         (404, "pac-endpoint-not-found", False),
         (502, "pac-error", True),
-        (503, "pac-error", True),
+        (503, "pac-unavailable", True),
         (504, "pac-error", True),
         (204, "pac-protocol-error", False),
         (206, "pac-protocol-error", False),
-        (403, "pac-protocol-error", False),
+        (403, "pac-unavailable", True),
         (405, "pac-protocol-error", False),
-        (429, "pac-protocol-error", False),
+        (429, "pac-unavailable", True),
     ],
 )
 def test_http_status_without_a_pac_response_raises_an_error(
@@ -235,7 +235,7 @@ def test_http_status_without_a_pac_response_raises_an_error(
     with expect_pac_error(code) as errors:
         operation(url, 10)
     assert str(status) in errors[0].detail
-    assert errors[0].problem_type.may_have_taken_effect == (status != 404)
+    assert errors[0].problem_type.may_have_taken_effect == (status not in (404, 429))
     assert len(pac_server.requests) == expected_attempts(operation, retry)
 
 

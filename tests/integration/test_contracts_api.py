@@ -528,7 +528,7 @@ def test_failure_that_may_have_taken_effect_leaves_the_contract_unknown(
         ("cut-after", "pac-timeout", True),
         ("cut-before", "pac-timeout", False),
         ("truncated", "pac-timeout", True),
-        ("html-200", "pac-protocol-error", False),
+        ("html-200", "pac-unavailable", False),
         ("wrong-shape", "pac-protocol-error", False),
         ("empty-body", "pac-protocol-error", False),
         ("redirect", "pac-protocol-error", False),

@@ -680,7 +680,6 @@ def test_a_failed_report_can_be_requested_again(stack: FakeStack) -> None:
         ("code", {"code": "400-002"}, "pac-rejected-request"),
         ("code", {"code": "401"}, "pac-credentials-rejected"),
         ("code", {"code": "404"}, "pac-endpoint-not-found"),
-        ("html-200", {}, "pac-protocol-error"),
         ("wrong-shape", {}, "pac-protocol-error"),
     ],
 )

@@ -50,6 +50,8 @@ def rfc_error(text: object) -> TimbresError:
         ("AAA000229AA0", "AAA000229AA0"),
         ("AAA011231AA0", "AAA011231AA0"),
         ("XAXX010101000", "XAXX010101000"),
+        ("A&amp;D061009TY8", "A&D061009TY8"),
+        ("a&AMP;d061009ty8", "A&D061009TY8"),
     ],
 )
 def test_an_rfc_is_normalized(text: str, rfc: str) -> None:
@@ -64,7 +66,7 @@ def test_an_rfc_is_normalized(text: str, rfc: str) -> None:
         "A",
         "AB061009TY8",
         "ABCDE061009TY8",
-        "A&amp;D061009TY8",
+        "A&amp;amp;D061009TY8",
         "A%26D061009TY8",
         "A-D061009TY8",
         "A&D 061009TY8",

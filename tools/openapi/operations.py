@@ -121,6 +121,7 @@ _PAC_CALL_ERRORS = (
     codes.PAC_FAILED,
     codes.TIMEOUT,
     codes.PROTOCOL_ERROR,
+    *codes.HTTP_ERRORS.problem_types,
     errors.CREDENTIALS_ON_TRIAL,
     errors.DEADLINE_EXCEEDED,
 )

@@ -102,6 +102,11 @@ class TimbresError(Exception):
         self.field = field
         self.extensions = extensions or {}
 
+    @property
+    def retry_after(self) -> int | None:
+        """The seconds after which to retry, or None."""
+        return self.problem_type.retry_after
+
     def changed(self, **changes: Any) -> Self:
         """Return a copy of the error with some arguments replaced."""
         return type(self)(**(self._arguments() | changes))
@@ -118,7 +123,8 @@ class TimbresError(Exception):
 class PacError(TimbresError):
     """A PAC rejected a request, failed, or sent an invalid response.
 
-    ``pac`` is its name; ``pac_code`` and ``pac_message`` are from its response, or None.
+    ``pac`` is its name; ``pac_code``, ``pac_message`` and ``requested_wait`` (the seconds of
+    its Retry-After) are from its response, or None.
     """
 
     def __init__(
@@ -129,6 +135,7 @@ class PacError(TimbresError):
         pac: str,
         pac_code: str | None = None,
         pac_message: str | None = None,
+        requested_wait: int | None = None,
         field: str | None = None,
         extensions: dict[str, object] | None = None,
     ) -> None:
@@ -136,6 +143,13 @@ class PacError(TimbresError):
         self.pac = pac
         self.pac_code = pac_code
         self.pac_message = pac_message
+        self.requested_wait = requested_wait
+
+    @property
+    def retry_after(self) -> int | None:
+        """The PAC's own Retry-After where the problem type has one."""
+        default = super().retry_after
+        return default if default is None else self.requested_wait or default
 
     def redacted(self, redact: Callable[[str], str]) -> Self:
         """Return a copy with ``redact`` applied to every text that the PAC may have sent."""
@@ -150,4 +164,5 @@ class PacError(TimbresError):
             "pac": self.pac,
             "pac_code": self.pac_code,
             "pac_message": self.pac_message,
+            "requested_wait": self.requested_wait,
         }

@@ -5,7 +5,6 @@ from __future__ import annotations
 from timbres.domain.account import Pac
 from timbres.pacs.errors import (
     CREDENTIALS_REJECTED,
-    HTTP_ERRORS,
     REQUEST_REJECTED,
     UNAVAILABLE,
     ErrorTable,
@@ -23,7 +22,5 @@ PAC = Pac(
     bases={"production": "https://libre.example"},
     credentials=("user", "token"),
     capabilities=("stamps", "contracts", "consumption"),
-    errors=dict.fromkeys(
-        ("stamps", "contracts"), (*ERRORS.problem_types, *HTTP_ERRORS.problem_types)
-    ),
+    errors=dict.fromkeys(("stamps", "contracts"), ERRORS.problem_types),
 )

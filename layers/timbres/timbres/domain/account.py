@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from timbres.domain.redaction import redact
-from timbres.domain.text import quote_input
+from timbres.domain.text import parse_number, quote_input
 from timbres.errors import (
     ACCOUNT_MISCONFIGURED,
     ACCOUNT_NOT_FOUND,
@@ -207,7 +207,7 @@ def parse_account(name: str, secret: str, pacs: Mapping[str, Pac], version: str 
 
 def _object(name: str, secret: str) -> dict[str, Any]:
     try:
-        value = json.loads(secret)
+        value = json.loads(secret.removeprefix("\ufeff"))
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
@@ -250,10 +250,14 @@ N = TypeVar("N", int, None)
 
 
 def _number(name: str, value: dict[str, Any], key: str, default: N, *, minimum: int = 0) -> int | N:
-    number = value.get(key)
-    if number is None:
+    if value.get(key) is None:
         return default
-    if isinstance(number, bool) or not isinstance(number, int) or number < minimum:
+    try:
+        # The console's editor writes numbers as texts.
+        number = parse_number(value[key])
+    except ValueError:
+        number = -1
+    if number < minimum:
         raise _invalid_secret(name, key, f"a whole number, {minimum} or more")
     return number
 

@@ -28,26 +28,28 @@ class Movement:
 
 @dataclass(frozen=True, slots=True)
 class IssuerCounts:
-    """Numbers of an account's RFCs: registered, authorized to stamp, and with stamps used."""
+    """Numbers of an account's RFCs: registered, authorized to stamp, and with stamps used.
 
-    registered: int
-    authorized: int
-    active: int
+    None if the PAC does not know a number.
+    """
+
+    registered: int | None
+    authorized: int | None
+    active: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
     """A PAC's summary of a month.
 
-    ``plan`` is ``prepaid``, ``postpaid`` or the PAC's own word for another plan, None if the PAC
-    does not return it. ``as_of`` has Mexico City's offset. ``transactions`` is the number of
-    stamps.
+    ``plan`` is ``prepaid``, ``postpaid``, the PAC's own word for another plan, or None. ``as_of``
+    has Mexico City's offset. ``transactions`` is the number of stamps, None if it is not known.
     """
 
     plan: str | None
     as_of: datetime
     issuers: IssuerCounts
-    transactions: int
+    transactions: int | None
 
 
 @dataclass(slots=True)
@@ -97,15 +99,17 @@ def is_consumption(kind: str) -> bool:
     return " ".join(kind.split()).casefold() == CONSUMPTION.casefold()
 
 
-def is_consistent(transactions: int, consumed: int, *, one_issuer: bool = False) -> bool | None:
+def is_consistent(
+    transactions: int | None, consumed: int, *, one_issuer: bool = False
+) -> bool | None:
     """Return whether a PAC's total of a month agrees with its movements.
 
-    ``transactions`` is the PAC's total, ``consumed`` the sum of the consumption in its
+    ``transactions`` is the PAC's total or None, ``consumed`` the sum of the consumption in its
     movements. ``one_issuer``: only the movements of one RFC were requested. The documentation
     does not specify whether the total is then the RFC's or the account's: None if it is larger
     than the sum.
     """
-    if one_issuer and transactions > consumed:
+    if transactions is None or (one_issuer and transactions > consumed):
         return None
     return transactions == consumed
 
@@ -143,5 +147,5 @@ class Statement:
     last_day: date
     as_of: datetime
     issuers: IssuerCounts
-    transactions: int
+    transactions: int | None
     totals: Totals

@@ -15,7 +15,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from timbres.deadline import Deadline
 from timbres.domain.rfc import Rfc, parse_rfc
-from timbres.domain.text import quote_input
+from timbres.domain.text import charset_of, quote_input
 from timbres.errors import (
     AWS_SERVICE_UNAVAILABLE,
     BODY_INVALID,
@@ -128,16 +128,19 @@ class HttpHandler:
     def text_body(self, max_bytes: int) -> tuple[str, str]:
         """Return the body's media type in lower case, without parameters, and its text.
 
-        Raises ``body-too-large`` above ``max_bytes``, ``body-invalid`` if it is not UTF-8.
+        Its charset is that of its byte order mark, else the declared one, else UTF-8. Raises
+        ``body-too-large`` above ``max_bytes``, ``body-invalid`` if it has another charset.
         """
         raw = self._body_within(max_bytes)
-        media_type = "".join(self._headers("Content-Type")[:1]).partition(";")[0].strip().lower()
+        content_type = "".join(self._headers("Content-Type")[:1])
+        media_type = content_type.partition(";")[0].strip().lower()
+        charset = charset_of(raw, content_type) or "utf-8"
         try:
-            return media_type, raw.decode()
+            return media_type, raw.decode(charset)
         except UnicodeDecodeError:
             raise TimbresError(
                 BODY_INVALID,
-                "The body is not valid UTF-8: save it as UTF-8 and send it again.",
+                f"The body is not valid {charset.upper()}: save it as UTF-8 and send it again.",
                 field="body",
             ) from None
 
@@ -164,7 +167,7 @@ class HttpHandler:
     ) -> dict[str, Any]:
         if "httpMethod" in event:
             _append_log_key("account", (event.get("pathParameters") or {}).get("account"))
-            return self._resolver.resolve(event, context)
+            return self._resolver.resolve(event | {"path": _path(event)}, context)
         if on_schedule is None:
             raise ValueError("this function has no schedule")
         # An EventBridge rule puts its input under detail; a schedule sends it as the event.
@@ -244,14 +247,21 @@ class HttpHandler:
         context = self._resolver.lambda_context
         request_id = str(getattr(context, "aws_request_id", ""))
         headers = {}
-        if error.problem_type.retry_after is not None:
-            headers["Retry-After"] = str(error.problem_type.retry_after)
+        if error.retry_after is not None:
+            headers["Retry-After"] = str(error.retry_after)
         return json_response(
             problem.status_code(error.problem_type.code),
             problem.problem_document(error, request_id),
             headers,
             media_type=problem.MEDIA_TYPE,
         )
+
+
+def _path(event: dict[str, Any]) -> str:
+    """Return the path of a request, without the base path of a custom domain."""
+    path, resource = str(event.get("path", "")), str(event.get("resource", ""))
+    extra = path.rstrip("/").count("/") - resource.count("/")
+    return "/" + path.split("/", extra + 1)[-1] if extra > 0 and resource.startswith("/") else path
 
 
 def parse_query_rfc(text: str | None, parse: Callable[[object], Rfc] = parse_rfc) -> Rfc:

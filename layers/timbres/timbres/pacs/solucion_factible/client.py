@@ -6,6 +6,7 @@ describes the documented messages; an account may use the PAC's live WSDL instea
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +20,7 @@ from timbres.errors import DEADLINE_EXCEEDED, PacError, TimbresError
 from timbres.pacs.base import MAX_CONNECTIONS, ContractClient, Receipt, StampClient
 from timbres.pacs.errors import error_from_code, protocol_error, sanitize_message
 from timbres.pacs.http import PacSession, with_retries
+from timbres.pacs.reading import known_count
 from timbres.pacs.soap import SoapService
 from timbres.pacs.solucion_factible.error_codes import ERRORS
 
@@ -49,28 +51,27 @@ class SolucionFactibleClient(StampClient, ContractClient):
             account.base + _PORT,
             fields=_FIELDS,
             numbers=_NUMBERS,
-            to_error=lambda message: error_from_code(NAME, ERRORS, "500", message),
         )
         self._attempts = attempts
 
     def stamps(self, rfc: Rfc, deadline: Deadline) -> Stamps:
         """Return an issuer's stamps (getTimbres).
 
-        A field that is missing, empty or nil is None. Raises ``pac-protocol-error`` if a
-        reply with status 200 has none of the three.
+        A field that is missing, empty, nil or negative is None. Raises ``pac-protocol-error`` if
+        a reply with status 200 has none of the three.
         """
 
         def read() -> Stamps:
             arguments = {"rfcEmisor": rfc, **self._credentials}
             reply = _require_success(self._soap.call("getTimbres", deadline, arguments))
-            stamps = Stamps(
-                contracted=getattr(reply, "contratados", None),
-                used=getattr(reply, "usados", None),
-                available=getattr(reply, "disponibles", None),
-            )
+            stamps = Stamps(reply["contratados"], reply["usados"], reply["disponibles"])
             if stamps == Stamps(None, None, None):
                 raise protocol_error(NAME, "status 200 without contratados, usados or disponibles")
-            return stamps
+            return Stamps(
+                known_count(stamps.contracted),
+                known_count(stamps.used),
+                known_count(stamps.available),
+            )
 
         return with_retries(read, deadline, self._attempts)
 
@@ -84,12 +85,8 @@ class SolucionFactibleClient(StampClient, ContractClient):
             with_retries(lambda: self._soap.prepare(deadline), deadline, self._attempts)
         except PacError as error:
             # Loading the WSDL cannot create a contract.
-            raise PacError(
-                replace(error.problem_type, may_have_taken_effect=False),
-                error.detail,
-                pac=NAME,
-                pac_code=error.pac_code,
-                pac_message=error.pac_message,
+            raise error.changed(
+                problem_type=replace(error.problem_type, may_have_taken_effect=False)
             ) from None
         if deadline.remaining() < _MIN_CONTRACT_SECONDS:
             raise TimbresError(
@@ -106,20 +103,18 @@ class SolucionFactibleClient(StampClient, ContractClient):
                 read_seconds=_CONTRACT_READ_SECONDS,
             )
         accepted = _require_success(reply)
-        return Receipt(
-            code=str(accepted.status), message=sanitize_message(getattr(accepted, "mensaje", None))
-        )
+        return Receipt(code=str(accepted["status"]), message=sanitize_message(accepted["mensaje"]))
 
     def trace(self, sent: Contract, deadline: Deadline) -> Trace:
         """Return a contract's trace in getTimbres; the PAC does not list contracts."""
         return trace_by_count(sent.before, self.stamps(sent.rfc, deadline), sent.stamps)
 
 
-def _require_success(reply: Any) -> Any:
+def _require_success(reply: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return ``reply`` if its status is 200. Raises the error of another status."""
-    status = getattr(reply, "status", None)
+    status = reply["status"]
     if status is None:
         raise protocol_error(NAME, "status is missing")
     if status != 200:
-        raise error_from_code(NAME, ERRORS, str(status), getattr(reply, "mensaje", None))
+        raise error_from_code(NAME, ERRORS, str(status), reply["mensaje"])
     return reply
