@@ -33,7 +33,10 @@ class InterruptedCallError(Exception):
 
 @dataclass
 class FakeAws:
-    """Fake table, queue and bus of a run; ``step`` runs before and after each call."""
+    """Fakes of the repositories of runs and reports, the report service and the event publisher.
+
+    ``step`` runs before and after each call.
+    """
 
     step: Callable[[], None] = lambda: None
     runs: dict[str, MonthlyRun] = field(default_factory=dict)
@@ -46,8 +49,6 @@ class FakeAws:
         result = operation()
         self.step()
         return result
-
-    # ---------------------------------------------------------------- MonthlyRuns
 
     def begin(self, run: str, month: Month, at: datetime) -> None:
         self.call(lambda: self.runs.setdefault(run, MonthlyRun(run, str(month), at)))
@@ -67,8 +68,6 @@ class FakeAws:
     def list_recent(self) -> list[MonthlyRun]:
         return list(self.call(lambda: list(self.runs.values())))
 
-    # ------------------------------------- ReportRepository, ReportService, EventPublisher
-
     def get_many(self, keys: Sequence[ReportKey]) -> Iterator[Report]:
         return iter(self.call(lambda: [self.reports[key] for key in keys]))
 
@@ -81,9 +80,7 @@ class FakeAws:
         assert kind == "Monthly Reports Completed"
         self.call(lambda: self.published.append(detail))
 
-    # ------------------------------------------------------------ results
-
-    def settle(self, status: str = READY) -> None:
+    def settle(self, status: str) -> None:
         """Finalize the first pending report, as a worker does."""
         pending = [item for item in self.reports.values() if item.status == PENDING]
         if pending:
@@ -125,13 +122,12 @@ class RunDriver:
         fake: Any = self.aws
         self.monthly.start(self.accounts, fake, OCTOBER, RUN, FORMATS)
 
-    def work(self) -> None:
-        self.aws.settle()
+    def work(self, status: str = READY) -> None:
+        self.aws.settle(status)
         self.monthly.publish_if_complete(RUN)
 
     def fail(self) -> None:
-        self.aws.settle(FAILED)
-        self.monthly.publish_if_complete(RUN)
+        self.work(FAILED)
 
     def close(self) -> None:
         self.monthly.close_overdue()
