@@ -16,7 +16,7 @@ from tests.support.events import ApiResponse, api_gateway_event, check_problem
 from tests.support.fake_stack import RC, RFC, SF, FakeStack
 
 MIB = 1024 * 1024
-ID = "0" * 32
+ID, REPORT_ID = "0" * 32, "2026-10-statement-csv-0001"
 CONTRACT = {"rfc": RFC, "stamps": 500}
 REPORT = {"month": "2026-10", "kind": "statement", "format": "csv"}
 SETTLEMENT = {"outcome": "confirmed", "reason": "The portal lists the contract."}
@@ -35,14 +35,8 @@ ROUTES: dict[str, tuple[str, str, str, dict[str, Any], Any]] = {
     "settle": ("contract", "POST", f"/accounts/{SF}/contracts/{ID}/settlement", {}, SETTLEMENT),
     "request": ("report", "POST", f"/accounts/{RC}/reports", {}, REPORT),
     "reports": ("report", "GET", f"/accounts/{RC}/reports", {}, None),
-    "report": ("report", "GET", f"/accounts/{RC}/reports/2026-10-statement-csv-0001", {}, None),
-    "revoke": (
-        "report",
-        "DELETE",
-        f"/accounts/{RC}/reports/2026-10-statement-csv-0001/tokens",
-        {},
-        None,
-    ),
+    "report": ("report", "GET", f"/accounts/{RC}/reports/{REPORT_ID}", {}, None),
+    "revoke": ("report", "DELETE", f"/accounts/{RC}/reports/{REPORT_ID}/tokens", {}, None),
 }
 # Routes that read the account's secret before the request is rejected.
 WITH_SECRET = [name for name in ROUTES if name not in ("settle", "revoke")]
@@ -165,6 +159,11 @@ def test_every_member_is_required_and_no_other_is_known(
         check_rejection(other, 400, "body-invalid", f"{name}s")
 
 
+def encode(keys: dict[str, str]) -> str:
+    """Return a cursor that a caller could forge."""
+    return base64.urlsafe_b64encode(json.dumps(keys).encode()).decode().rstrip("=")
+
+
 RFCS = [("A", 400, "rfc-invalid"), ("A" * 100_000, 400, "rfc-invalid")]
 GENERIC = ("XAXX010101000", 422, "rfc-generic")
 MONTHS = [("2026-12", 400, "month-invalid"), ("2026-1\u0660", 400, "month-invalid")]
@@ -174,6 +173,8 @@ VALUES: dict[str, list[tuple[Any, int, str]]] = {
     "balance ?rfc": [*RFCS, ("\ud800", 400, "rfc-invalid")],
     "stamps ?rfc": [*RFCS, GENERIC],
     "known ?cursor": [("x", 400, "parameter-invalid")],
+    "contracts ?cursor": [(encode({"account": SF, "entry": "key#0"}), 400, "parameter-invalid")],
+    "reports ?cursor": [(encode({"account": SF, "id": REPORT_ID}), 400, "parameter-invalid")],
     "history ?rfc": RFCS,
     "history ?from": [("19/11/2026", 400, "parameter-invalid")],
     "history ?to": [("2026-11-31", 400, "parameter-invalid")],
@@ -210,42 +211,14 @@ def test_an_invalid_value_is_rejected_with_its_field(shared_stack: FakeStack, ta
         check_rejection(response, status, code, name.removeprefix("?"))
 
 
-def test_a_missing_parameter_is_rejected(shared_stack: FakeStack) -> None:
-    for path, code, field in (
-        (f"/accounts/{RC}/balance", "month-invalid", "month"),
-        (f"/accounts/{SF}/stamps/history", "rfc-invalid", "rfc"),
-    ):
-        check_rejection(shared_stack.get(path), 400, code, field)
-    response = shared_stack.call("issuers", "DELETE", f"/accounts/{SF}/issuers")
-    check_rejection(response, 400, "rfc-invalid", "rfc")
+@pytest.mark.parametrize("route", ["balance", "history", "remove"])
+def test_a_missing_parameter_is_rejected(shared_stack: FakeStack, route: str) -> None:
+    function, method, path, query, _ = ROUTES[route]
 
+    response = shared_stack.call(function, method, path)
 
-def test_an_ampersand_that_is_not_encoded_gets_a_hint(shared_stack: FakeStack) -> None:
-    for route in ("balance", "stamps", "history", "remove", "contracts"):
-        response = send(shared_stack, route, {"rfc": "A", "D061009TY8": ""})
-
-        body = check_rejection(response, 400, "parameter-invalid", "D061009TY8")
-        assert "%26" in body["detail"]
-
-
-@pytest.mark.parametrize(
-    ("route", "keys"),
-    [
-        *((route, {"account": "another", sort: "contract#2026-10"}) for route, sort in (
-            ("known", "urgency"), ("contracts", "entry"), ("reports", "id"))),
-        *(("contracts", {"account": SF, "entry": entry}) for entry in (
-            "key#0", "in-flight#A&D061009TY8", "contract#", "a")),
-    ],
-    ids=str,
-)  # fmt: skip
-def test_a_cursor_of_another_list_is_rejected(
-    shared_stack: FakeStack, route: str, keys: dict[str, str]
-) -> None:
-    cursor = base64.urlsafe_b64encode(json.dumps(keys).encode()).decode().rstrip("=")
-
-    response = send(shared_stack, route, {"cursor": cursor})
-
-    check_rejection(response, 400, "parameter-invalid", "cursor")
+    (field,) = query
+    check_rejection(response, 400, f"{field}-invalid", field)
 
 
 # API Gateway passes a path parameter decoded or encoded.
@@ -293,36 +266,17 @@ def test_a_contract_request_without_a_key_is_rejected(shared_stack: FakeStack) -
     check_rejection(response, 400, "idempotency-key-invalid", "Idempotency-Key")
 
 
-def test_unrelated_headers_change_nothing(shared_stack: FakeStack) -> None:
-    headers = {
-        "X-HTTP-Method-Override": "DELETE",
-        "X-Original-URL": "/accounts",
-        "X-Forwarded-Host": "example.com",
-        "Content-Length": "-1",
-        "Transfer-Encoding": "chunked",
-        "Content-Encoding": "gzip",
-        "Content-Type": "application/xml",
-        "Idempotency-Key": "key-1",
-    }
-
-    response = send(shared_stack, "create", body={"rfc": "x"}, headers=headers)
-
-    check_rejection(response, 400, "rfc-invalid", "rfc")
-
-
 @pytest.mark.parametrize(
     ("content_type", "body", "code"),
     [
         ("application/json", "[" * 100_000 + "]" * 100_000, "body-invalid"),
         ("application/json", '[{"rfc": ' + "[" * 100_000 + "]" * 100_000 + "}]", "body-invalid"),
-        ("application/json", f'["{"A" * 100_000}"]', "issuers-invalid"),
         ("application/json", '["\\ud800", "=cmd|\'/c calc\'!A1"]', "issuers-invalid"),
         ("text/csv", f"=cmd|'/c calc'!A1\n@SUM(A1)\n+{RFC}\n", "issuers-invalid"),
-        ("text/csv", "\0" * 1_000, "issuers-invalid"),
         ("text/csv", f'"{"A" * MIB}"', "issuers-invalid"),
         ("text/csv", "," * 1_000_000 + "x", "issuers-invalid"),
     ],
-    ids=range(8),
+    ids=range(6),
 )
 def test_a_hostile_list_of_issuers_is_rejected_in_little_memory(
     shared_stack: FakeStack, content_type: str, body: str, code: str

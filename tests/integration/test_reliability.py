@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -370,8 +370,10 @@ def observe_tokens(scene: Scenario) -> dict[str, Any]:
     return {"good": sum("revoked_at" not in item for item in scene.items("DownloadTokensTable"))}
 
 
-READS = ("secretsmanager", "dynamodb")
-AGAIN = "repeat the request"
+READS, STORED = ("secretsmanager", "dynamodb"), ("dynamodb", "events")
+AGAIN, SAME_AGAIN = "repeat the request", "repeat the same request"
+NEXT_START, CLOSING = "the next scheduled start", "the closing schedule"
+REDELIVERY = [("redelivery of the message", workers), (CLOSING, close_months)]
 
 
 def api_read(name: str, step: Step) -> Operation:
@@ -384,16 +386,11 @@ def api_write(
     return Operation(name, services, step, observe, GATEWAY_ERROR, [(AGAIN, step)], **options)
 
 
-def closing(name: str, function: str, prepare: Step, observe: Any, close: Step) -> Operation:
+def job(name: str, services: tuple[str, ...], step: Step, observe: Any, *recovery_steps: Any,
+        crash_response: str = START_FAILS, **options: Any) -> Operation:  # fmt: skip
+    """Return an operation that AWS starts, and starts again if it fails."""
     return Operation(
-        name,
-        ("dynamodb", "events"),
-        scheduled(function, CLOSE, hours=7),
-        observe,
-        START_FAILS,
-        [("the next scheduled start", close)],
-        prepare=prepare,
-        retried=True,
+        name, services, step, observe, crash_response, recovery_steps, retried=True, **options
     )
 
 
@@ -402,146 +399,65 @@ _stamps = request("stamp_count", "GET", f"/accounts/{SF}/stamps", {"rfc": RFC})
 _import = request("issuers", "PUT", f"/accounts/{SF}/issuers", body=ISSUERS)
 _remove = request("issuers", "DELETE", f"/accounts/{SF}/issuers", {"rfc": RFC})
 
+# fmt: off
 BALANCE = api_read("Balance", _balance)
 STAMPS = api_read("Stamp count", _stamps)
 IMPORT = api_write("Issuer import", READS, _import, observe_issuers)
 REMOVE = api_write("Issuer removal", READS, _remove, observe_issuers, prepare=add_issuers)
-REJECTION = replace(
-    api_write("Rejected credentials", (*READS, "events"), _balance, observe_rejections),
-    prepare=wrong_key,
-    recovery_steps=[(AGAIN, _balance), (f"{AGAIN} minutes later", minutes_later(_balance))],
-)
+REJECTION = Operation(
+    "Rejected credentials", (*READS, "events"), _balance, observe_rejections, GATEWAY_ERROR,
+    [(AGAIN, _balance), (f"{AGAIN} minutes later", minutes_later(_balance))], prepare=wrong_key)
 CONTRACT = Operation(
-    "Contract",
-    (*READS, "events"),
-    contract("order-1"),
-    observe_contracts,
-    GATEWAY_ERROR,
-    [
-        ("repeat the same request", contract("order-1")),
-        ("the reconciler, within minutes", reconcile(minutes=3)),
-        ("the reconciler, after the verification window", reconcile_until_final),
-        *by_caller("a request with a new key", contract("order-2"), contract("order-3")),
-    ],
-)
+    "Contract", (*READS, "events"), contract("order-1"), observe_contracts, GATEWAY_ERROR,
+    [(SAME_AGAIN, contract("order-1")),
+     ("the reconciler, within minutes", reconcile(minutes=3)),
+     ("the reconciler, after the verification window", reconcile_until_final),
+     *by_caller("a request with a new key", contract("order-2"), contract("order-3"))])
 RECONCILER = Operation(
-    "Reconciler",
-    (*READS, "events"),
-    reconcile(seconds=1),
-    observe_contracts,
-    START_FAILS,
-    [
-        ("the next scheduled start", reconcile(minutes=5)),
-        ("a later start", reconcile(hours=1)),
-        ("a new secret, then the next scheduled start", with_new_secret(reconcile(hours=1))),
-    ],
-    prepare=leave_contract_unknown,
-)
+    "Reconciler", (*READS, "events"), reconcile(seconds=1), observe_contracts, START_FAILS,
+    [(NEXT_START, reconcile(minutes=5)), ("a later start", reconcile(hours=1)),
+     (f"a new secret, then {NEXT_START}", with_new_secret(reconcile(hours=1)))],
+    prepare=leave_contract_unknown)
 SETTLE = Operation(
-    "Settlement",
-    ("dynamodb", "events"),
-    settle,
-    observe_contracts,
-    GATEWAY_ERROR,
-    [
-        ("repeat the same request", settle),
-        ("the reconciler, within minutes", reconcile(minutes=5)),
-    ],
-    prepare=leave_contract_for_review,
-)
+    "Settlement", STORED, settle, observe_contracts, GATEWAY_ERROR,
+    [(SAME_AGAIN, settle), ("the reconciler, within minutes", reconcile(minutes=5))],
+    prepare=leave_contract_for_review)
 ASK = api_write(
-    "Report request", (*READS, "sqs"), request_report, observe_reports, settle=workers
-)  # fmt: skip
-MAKE = Operation(
-    "Report generation",
-    (*READS, "s3", "events"),
-    run_report_worker,
-    observe_reports,
-    MESSAGE_AGAIN,
-    [
-        ("redelivery of the message", workers),
-        ("the closing schedule", close_months),
-        *by_caller("request the report again", request_report_again),
-    ],
-    prepare=request_report,
-    retried=True,
-)
-MONTHLY = Operation(
-    "Monthly run",
-    (*READS, "sqs"),
-    start_month,
-    observe_reports,
-    START_FAILS,
-    [("start it again", start_month), ("the closing schedule", close_months)],
-    settle=workers,
-    retried=True,
-)
-MONTHLY_WORKERS = Operation(
-    "Monthly run: workers",
-    (*READS, "s3", "events"),
-    run_report_workers,
-    observe_reports,
-    MESSAGE_AGAIN,
-    [
-        ("redelivery of the message", workers),
-        ("the closing schedule", close_months),
-        ("start it again", start_month),
-    ],
-    prepare=start_month,
-    settle=workers,
-    retried=True,
-)
-CLOSE_MONTH = closing("Monthly run: closing", "report", start_month, observe_reports, close_months)
-START = Operation(
-    "Daily run: start",
-    (*READS, "sqs"),
-    start_run,
-    observe_run,
-    START_FAILS,
-    [
-        ("start it again", start_run),
-        ("the closing schedule", close_runs),
-        ("the next run", next_run),
-    ],
-    prepare=add_issuers,
-    settle=run_workers,
-    retried=True,
-)
-COUNT = Operation(
-    "Daily run: workers",
-    (*READS, "events"),
-    run_worker,
-    observe_run,
-    BATCH_AGAIN,
-    [
-        ("redelivery of the batch", run_workers),
-        ("the closing schedule", close_runs),
-        *by_caller("the next run", next_run),
-    ],
-    prepare=add_issuers_and_start,
-    retried=True,
-)
-CLOSE_RUN = closing("Daily run: closing", "run", add_issuers_and_start, observe_run, close_runs)
-MAIL = Operation(
-    "Mail",
-    ("dynamodb", "sns"),
-    mail,
-    observe_mails,
-    EVENT_AGAIN,
-    [("redelivery of the event", mail_later)],
-    prepare=publish_report,
-    retried=True,
-)
+    "Report request", (*READS, "sqs"), request_report, observe_reports, settle=workers)
+MAKE = job(
+    "Report generation", (*READS, "s3", "events"), run_report_worker, observe_reports,
+    *REDELIVERY, *by_caller("request the report again", request_report_again),
+    crash_response=MESSAGE_AGAIN, prepare=request_report)
+MONTHLY = job(
+    "Monthly run", (*READS, "sqs"), start_month, observe_reports,
+    ("start it again", start_month), (CLOSING, close_months), settle=workers)
+MONTHLY_WORKERS = job(
+    "Monthly run: workers", (*READS, "s3", "events"), run_report_workers, observe_reports,
+    *REDELIVERY, ("start it again", start_month),
+    crash_response=MESSAGE_AGAIN, prepare=start_month, settle=workers)
+CLOSE_MONTH = job(
+    "Monthly run: closing", STORED, scheduled("report", CLOSE, hours=7), observe_reports,
+    (NEXT_START, close_months), prepare=start_month)
+START = job(
+    "Daily run: start", (*READS, "sqs"), start_run, observe_run,
+    ("start it again", start_run), (CLOSING, close_runs), ("the next run", next_run),
+    prepare=add_issuers, settle=run_workers)
+COUNT = job(
+    "Daily run: workers", (*READS, "events"), run_worker, observe_run,
+    ("redelivery of the batch", run_workers), (CLOSING, close_runs),
+    *by_caller("the next run", next_run),
+    crash_response=BATCH_AGAIN, prepare=add_issuers_and_start)
+CLOSE_RUN = job(
+    "Daily run: closing", STORED, scheduled("run", CLOSE, hours=7), observe_run,
+    (NEXT_START, close_runs), prepare=add_issuers_and_start)
+MAIL = job(
+    "Mail", ("dynamodb", "sns"), mail, observe_mails, ("redelivery of the event", mail_later),
+    crash_response=EVENT_AGAIN, prepare=publish_report)
 TOKEN = Operation(
-    "Download token",
-    ("dynamodb",),
-    open_token_link,
-    observe_status,
-    GATEWAY_ERROR,
-    [("open the link again", open_token_link)],
-    prepare=issue_tokens,
-)
+    "Download token", ("dynamodb",), open_token_link, observe_status, GATEWAY_ERROR,
+    [("open the link again", open_token_link)], prepare=issue_tokens)
 REVOKE = api_write("Link revocation", ("dynamodb",), revoke, observe_tokens, prepare=issue_tokens)
+# fmt: on
 OPERATIONS = (
     *(BALANCE, STAMPS, IMPORT, REMOVE, REJECTION, CONTRACT, RECONCILER, SETTLE, ASK, MAKE),
     *(MONTHLY, MONTHLY_WORKERS, CLOSE_MONTH, START, COUNT, CLOSE_RUN, MAIL, TOKEN, REVOKE),
@@ -770,9 +686,9 @@ KILLED_AND_CLOSED = "the start is killed, and the run is closed before it is sta
 WORKERS_FIRST = "the workers finish before the start does"
 ONE_AT_A_TIME_OR_TOGETHER = [doubled("ReportsQueue", 1), doubled("ReportsQueue", 10)]
 REPETITIONS_AND_ORDERS: list[tuple[Operation, str, Sequence[Fault] | FaultsOf]] = [
-    *((job, "the schedule does not start it", [never]) for job in (RECONCILER, MONTHLY, START)),
+    *((start, "the schedule does not start it", [never]) for start in (RECONCILER, MONTHLY, START)),
     *((operation, REQUEST_TWICE, [twice]) for operation in (IMPORT, CONTRACT, ASK, TOKEN)),
-    *((job, START_TWICE, [twice]) for job in (RECONCILER, MONTHLY, START)),
+    *((start, START_TWICE, [twice]) for start in (RECONCILER, MONTHLY, START)),
     (MAIL, "the event is delivered twice", [twice]),
     (MAKE, "the message is delivered twice", ONE_AT_A_TIME_OR_TOGETHER),
     (COUNT, "every batch is delivered twice", [doubled("RunsQueue", 1)]),
@@ -783,7 +699,7 @@ REPETITIONS_AND_ORDERS: list[tuple[Operation, str, Sequence[Fault] | FaultsOf]] 
     (MONTHLY, CLOSED_MEANWHILE, [after_call("SendMessage", 2, close_months)]),
     (MONTHLY, "the workers are five hours late", [workers_are_late]),
     (MONTHLY, KILLED_AND_CLOSED, deaths_and(workers_are_late)),
-    *((job, LAST_ATTEMPT, deaths_and(put_message_aside)) for job in (MAKE, MONTHLY_WORKERS)),
+    *((worker, LAST_ATTEMPT, deaths_and(put_message_aside)) for worker in (MAKE, MONTHLY_WORKERS)),
     (START, WORKERS_FIRST, [after_call("SendMessageBatch", 0, run_workers)]),
     (START, CLOSED_MEANWHILE, [after_call("SendMessageBatch", 1, close_runs)]),
     (COUNT, "the batches are delivered in another order", [reverse_batches]),

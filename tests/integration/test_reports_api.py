@@ -73,16 +73,6 @@ def section(table: list[list[str]], title: str) -> list[list[str]]:
     return table[begin:end]
 
 
-def message(report: str, number: int = 1) -> dict[str, Any]:
-    """Return a message of the queue for a report."""
-    return {
-        "MessageId": f"m-{number}",
-        "ReceiptHandle": "r-1",
-        "Body": json.dumps({"account": RC, "report": report}),
-        "Attributes": {"ApproximateReceiveCount": "1"},
-    }
-
-
 def test_a_request_queues_a_pending_report(stack: FakeStack) -> None:
     response = stack.request_report(RC, "2026-10", "statement", "pdf")
 
@@ -428,7 +418,15 @@ def test_more_reports_than_a_page_holds(stack: FakeStack) -> None:
 def test_a_message_without_a_pending_report_is_deleted(stack: FakeStack) -> None:
     report = make_report(stack)
     before = stack.aws.items("ReportsTable"), stack.pacs.calls(), len(stack.published)
-    messages = [message(report["id"]), message("2026-10-statement-csv-0007", 2)]
+    messages = [
+        {
+            "MessageId": report_id,
+            "ReceiptHandle": "r-1",
+            "Body": json.dumps({"account": RC, "report": report_id}),
+            "Attributes": {"ApproximateReceiveCount": "1"},
+        }
+        for report_id in (report["id"], "2026-10-statement-csv-0007")
+    ]
 
     result = stack.invoke("report_worker", sqs_event(stack.aws.arns["ReportsQueue"], messages))
 

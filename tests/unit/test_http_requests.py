@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Mapping
+from operator import methodcaller
 from typing import Any
 
 import pytest
@@ -38,20 +39,10 @@ def check_rejection(response: ApiResponse, status: int, code: str, field: str | 
     return detail
 
 
-def read_query(api: HttpHandler) -> Any:
-    return api.query_params("month", "rfc")
-
-
-def read_body(api: HttpHandler) -> Any:
-    return api.json_body("rfc", "stamps")
-
-
-def read_text(api: HttpHandler) -> Any:
-    return api.text_body(CSV_BYTES)
-
-
-def read_key(api: HttpHandler) -> Any:
-    return api.idempotency_key()
+read_query = methodcaller("query_params", "month", "rfc")
+read_body = methodcaller("json_body", "rfc", "stamps")
+read_text = methodcaller("text_body", CSV_BYTES)
+read_key = methodcaller("idempotency_key")
 
 
 @pytest.mark.parametrize(
@@ -96,9 +87,6 @@ def test_a_json_body_is_utf_8_with_or_without_a_mark(text: str | bytes) -> None:
     assert response.body["value"] == {"rfc": "A&D061009TY8", "stamps": 1}
 
 
-NESTED = "[" * 4_000 + "]" * 4_000
-
-
 @pytest.mark.parametrize(
     ("body", "field"),
     [
@@ -118,17 +106,11 @@ NESTED = "[" * 4_000 + "]" * 4_000
         ("{}", "rfc"),
         ('{"rfc": "A"}', "stamps"),
         ('{"stamps": 1}', "rfc"),
-        *(
-            (f'{{"rfc": "A", "stamps": 1, "{name}": 1}}', field)
-            for name, field in {
-                "Stamps": "Stamps",
-                "account": "account",
-                "x" * 300: "x" * 40,
-                "a\\nb": "a?b",
-                "\\ud800": "?",
-                "__proto__": "__proto__",
-            }.items()
-        ),
+        ('{"rfc": "A", "stamps": 1, "Stamps": 1}', "Stamps"),
+        ('{"rfc": "A", "stamps": 1, "__proto__": 1}', "__proto__"),
+        ('{"rfc": "A", "stamps": 1, "' + "x" * 300 + '": 1}', "x" * 40),
+        ('{"rfc": "A", "stamps": 1, "a\\nb": 1}', "a?b"),
+        ('{"rfc": "A", "stamps": 1, "\\ud800": 1}', "?"),
         ('{"rfc": "A", "stamps": 1, "stamps": 1}', "stamps"),
         ('{"\\ud800": 1, "\\ud800": 1}', "?"),
     ],
@@ -144,9 +126,15 @@ def test_a_body_other_than_the_expected_object_is_rejected(
     check_rejection(response, 400, "body-invalid", field)
 
 
+LATIN_1 = base64.b64encode("Ñ".encode("latin-1")).decode()
+
+
 @pytest.mark.parametrize("parse", [read_body, read_text])
-def test_invalid_base64_is_rejected(parse: Callable[[HttpHandler], Any]) -> None:
-    response = send(parse, body="{no base64}", isBase64Encoded=True)
+@pytest.mark.parametrize("body", ["{no base64}", LATIN_1])
+def test_a_body_that_cannot_be_decoded_is_rejected(
+    parse: Callable[[HttpHandler], Any], body: str
+) -> None:
+    response = send(parse, body=body, isBase64Encoded=True)
 
     check_rejection(response, 400, "body-invalid", "body")
 
@@ -181,14 +169,6 @@ def test_a_text_body_has_a_media_type_without_parameters(
     response = send(read_text, body="rfc\nÑ", headers=headers)
 
     assert response.body["value"] == [media_type, "rfc\nÑ"]
-
-
-def test_a_text_body_that_is_not_utf_8_is_rejected() -> None:
-    body = base64.b64encode("Ñ".encode("latin-1")).decode()
-
-    response = send(read_text, body=body, isBase64Encoded=True)
-
-    check_rejection(response, 400, "body-invalid", "body")
 
 
 @pytest.mark.parametrize(
