@@ -71,6 +71,15 @@ def summarize(scene: Scenario, response: ApiResponse) -> str:
     return f"{response.status} `{code}`" if code else str(response.status)
 
 
+def then(*steps: Step) -> Step:
+    """Return a step that runs several, and returns what the last one returns."""
+    return lambda scene: [step(scene) for step in steps][-1]
+
+
+def forward(**later: float) -> Step:
+    return lambda scene: scene.stack.clock.forward(**later)
+
+
 def request(*args: Any, **options: Any) -> Step:
     def step(scene: Scenario) -> str:
         response = scene.stack.call(*args, **options, seconds=scene.notes.get("seconds"))
@@ -124,25 +133,13 @@ def wrong_key(scene: Scenario) -> None:
     scene.stack.accounts.change(RC, scene.stack.accounts.secret(RC, api_key="wrong"))
 
 
-def minutes_later(step: Step) -> Step:
-    def later(scene: Scenario) -> None:
-        scene.stack.clock.forward(minutes=10)
-        step(scene)
-
-    return later
-
-
 def contract(key: str) -> Step:
     return lambda scene: summarize(scene, scene.stack.create_contract(RFC, 500, key))
 
 
 reconcile = partial(scheduled, "reconciler", {})
-
-
-def reconcile_until_final(scene: Scenario) -> None:
-    """Let the reconciler look until the verification window is over."""
-    for _ in range(3):
-        reconcile(minutes=20)(scene)
+# Until the verification window is over.
+reconcile_until_final = then(*[reconcile(minutes=20)] * 3)
 
 
 def leave_contract_unknown(scene: Scenario) -> None:
@@ -192,13 +189,9 @@ def workers(scene: Scenario) -> None:
         pass
 
 
-def request_report_again(scene: Scenario) -> None:
-    request_report(scene)
-    workers(scene)
-
-
-DUE = {"month": "previous", "scheduled_time": "2026-11-01T12:00:00Z"}
-start_month = scheduled("report", DUE)
+DUE = {"scheduled_time": "2026-11-19T11:00:00Z"}
+MONTH_DUE = {"month": "previous", "scheduled_time": "2026-11-01T12:00:00Z"}
+start_run, start_month = scheduled("run", DUE), scheduled("report", MONTH_DUE)
 
 
 def close_months(scene: Scenario) -> None:
@@ -211,14 +204,6 @@ def add_issuers(scene: Scenario) -> None:
     scene.stack.accounts.add_issuers(ISSUERS)
 
 
-start_run = scheduled("run", {"scheduled_time": "2026-11-19T11:00:00Z"})
-
-
-def add_issuers_and_start(scene: Scenario) -> None:
-    add_issuers(scene)
-    start_run(scene)
-
-
 def run_worker(scene: Scenario) -> str:
     _, returned = scene.stack.run_worker_once(scene.notes.get("seconds"))
     (run,) = (item for item in scene.items("RunsTable") if item["entry"] == "run")
@@ -229,19 +214,8 @@ def run_workers(scene: Scenario) -> None:
     scene.stack.run_worker_until_idle()
 
 
-def next_run(scene: Scenario) -> None:
-    scene.stack.clock.forward(hours=1)
-    scene.stack.run()
-
-
-def close_runs(scene: Scenario) -> None:
-    scene.stack.clock.forward(hours=1)
-    scene.stack.close_overdue()
-
-
-def publish_report(scene: Scenario) -> None:
-    scene.stack.request_report()
-    scene.stack.deliver()
+next_run = then(forward(hours=1), lambda scene: scene.stack.run())
+close_runs = then(forward(hours=1), lambda scene: scene.stack.close_overdue())
 
 
 # A short timeout, so that the next attempt can follow soon.
@@ -257,9 +231,7 @@ def mail(scene: Scenario) -> str:
     return "mailed"
 
 
-def mail_later(scene: Scenario) -> None:
-    time.sleep(MAIL_SECONDS)
-    mail(scene)
+mail_later = then(lambda _: time.sleep(MAIL_SECONDS), mail)
 
 
 def issue_tokens(scene: Scenario) -> None:
@@ -406,7 +378,8 @@ IMPORT = api_write("Issuer import", READS, _import, observe_issuers)
 REMOVE = api_write("Issuer removal", READS, _remove, observe_issuers, prepare=add_issuers)
 REJECTION = Operation(
     "Rejected credentials", (*READS, "events"), _balance, observe_rejections, GATEWAY_ERROR,
-    [(AGAIN, _balance), (f"{AGAIN} minutes later", minutes_later(_balance))], prepare=wrong_key)
+    [(AGAIN, _balance), (f"{AGAIN} minutes later", then(forward(minutes=10), _balance))],
+    prepare=wrong_key)
 CONTRACT = Operation(
     "Contract", (*READS, "events"), contract("order-1"), observe_contracts, GATEWAY_ERROR,
     [(SAME_AGAIN, contract("order-1")),
@@ -426,7 +399,7 @@ ASK = api_write(
     "Report request", (*READS, "sqs"), request_report, observe_reports, settle=workers)
 MAKE = job(
     "Report generation", (*READS, "s3", "events"), run_report_worker, observe_reports,
-    *REDELIVERY, *by_caller("request the report again", request_report_again),
+    *REDELIVERY, *by_caller("request the report again", then(request_report, workers)),
     crash_response=MESSAGE_AGAIN, prepare=request_report)
 MONTHLY = job(
     "Monthly run", (*READS, "sqs"), start_month, observe_reports,
@@ -446,13 +419,13 @@ COUNT = job(
     "Daily run: workers", (*READS, "events"), run_worker, observe_run,
     ("redelivery of the batch", run_workers), (CLOSING, close_runs),
     *by_caller("the next run", next_run),
-    crash_response=BATCH_AGAIN, prepare=add_issuers_and_start)
+    crash_response=BATCH_AGAIN, prepare=then(add_issuers, start_run))
 CLOSE_RUN = job(
     "Daily run: closing", STORED, scheduled("run", CLOSE, hours=7), observe_run,
-    (NEXT_START, close_runs), prepare=add_issuers_and_start)
+    (NEXT_START, close_runs), prepare=then(add_issuers, start_run))
 MAIL = job(
     "Mail", ("dynamodb", "sns"), mail, observe_mails, ("redelivery of the event", mail_later),
-    crash_response=EVENT_AGAIN, prepare=publish_report)
+    crash_response=EVENT_AGAIN, prepare=then(request_report, run_report_worker))
 TOKEN = Operation(
     "Download token", ("dynamodb",), open_token_link, observe_status, GATEWAY_ERROR,
     [("open the link again", open_token_link)], prepare=issue_tokens)
@@ -541,14 +514,9 @@ def deaths_and(step: Step) -> FaultsOf:
 
     def faults(reference: ExpectedOutcome) -> Iterator[Fault]:
         for death in deaths(reference):
-            yield partial(_both, step, death)
+            yield then(step, death)
 
     return faults
-
-
-def _both(first: Fault, second: Fault, scene: Scenario) -> None:
-    first(scene)
-    second(scene)
 
 
 def put_message_aside(scene: Scenario) -> None:
