@@ -70,6 +70,16 @@ def test_daily_runs_give_history_and_balance(stack: FakeStack) -> None:
         assert float(item["expires_at"]) - stored_at == pytest.approx(400 * 24 * 3600)
 
 
+def test_a_contract_between_snapshots_is_not_consumption(stack: FakeStack) -> None:
+    run_days(stack, 1, 10)
+    assert stack.create_contract(RFC, 500).status == 201
+    stack.pacs.state.solucion_factible.consume(RFC, 5)
+
+    stack.run()
+
+    assert get_balance(stack, "2026-11")["transactions"] == 15
+
+
 @pytest.mark.parametrize(
     ("account", "days", "as_of"),
     [

@@ -479,6 +479,12 @@ def test_a_permanent_failure_fails_at_once(
     assert len(stack.events("Report Failed")) == 1
 
 
+def test_an_unexpected_error_fails_the_report_at_the_third_attempt(stack: FakeStack) -> None:
+    stack.aws_faults.reject("s3", "PutObject", "AccessDenied", 403)
+
+    assert fail_report(stack)["error"]["code"] == "internal-error"
+
+
 FIRST = "2026-11-01T12:00:00Z"
 REQUESTED = [
     *((RC, f"2026-10-statement-{form}-0001") for form in ("csv", "pdf")),
