@@ -222,6 +222,15 @@ def test_consumption_from_movements(stack: FakeStack) -> None:
     ]
 
 
+def test_days_after_today_are_unknown(stack: FakeStack) -> None:
+    body = make_report(stack, RC, "2026-11", "consumption", "csv")
+
+    days = section(rows(stack.download(body["url"]).content), "Consumo por día")
+    assert [day for day, stamps in days if stamps == "sin dato"] == [
+        f"{day}/11/2026" for day in range(20, 31)
+    ]
+
+
 def count_october(stack: FakeStack) -> None:
     """Store daily counts of acme-sf's issuers for September and October."""
     stack.accounts.add_issuers([RFC, RFC_N])

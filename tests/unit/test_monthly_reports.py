@@ -173,8 +173,11 @@ def test_late_reports_are_mailed_in_one_supplement(monkeypatch: pytest.MonkeyPat
     run = RunDriver(1, monkeypatch)
     run.start()
     run.work()
-    run.now += timedelta(hours=5)
+    run.now += timedelta(hours=4)
+    run.close()
+    assert run.aws.published == []
 
+    run.now += timedelta(hours=1)
     run.close()
     for _ in range(3):
         run.work()
