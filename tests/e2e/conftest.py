@@ -10,12 +10,12 @@ from local.environment import LocalEnvironment, running_environment
 from local.stack import Stack
 from local.start import shell_variables
 
-from tests.support.daily_run import NightlyRun, running_daily_run
-from tests.support.output_recorder import OutputRecorder, watching
+from tests.support.daily_run import DailyRun, running_daily_run
+from tests.support.output_recorder import OutputRecorder, recording
 
 _HERE = Path(__file__).parent
-# The night's end is waited for; what all the others have left behind is searched at the end.
-_LAST = [_HERE / name for name in ("test_monitoring.py", "test_alarms.py", "test_secrets.py")]
+# These wait for the daily run, and search the output of all others.
+_LAST = [_HERE / name for name in ("test_monitoring.py", "test_secrets.py")]
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
@@ -25,7 +25,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Puts in order what has one."""
+    """Sorts the modules that need the others' results last."""
     items.sort(key=lambda item: _LAST.index(item.path) + 1 if item.path in _LAST else 0)
 
 
@@ -33,16 +33,16 @@ _OUTPUT: list[str] = []
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Keeps what the tests have written, and how they failed."""
+    """Keeps the output and the failures of the tests."""
     _OUTPUT.extend([report.longreprtext, *(text for _, text in report.sections)])
 
 
 @pytest.fixture(scope="session")
-def world() -> Iterator[LocalEnvironment]:
-    """The demo's world, started once; a test leaves it as fit for the others as it found it."""
+def environment() -> Iterator[LocalEnvironment]:
+    """The demo environment, started once; tests share it and must not break it for others."""
     # A log of its own, so that the tests can run beside `make up`.
-    with running_environment(ROOT / ".local" / "aws-e2e.log") as world:
-        yield world
+    with running_environment(ROOT / ".local" / "aws-e2e.log") as environment:
+        yield environment
 
 
 @pytest.fixture
@@ -53,31 +53,29 @@ def run_demo(
     monkeypatch.setattr(demo, "OUT", tmp_path)
     monkeypatch.setattr(demo, "ROOT", tmp_path.parent)
 
-    def run(local_env: LocalEnvironment) -> str:
-        demo.run(local_env, demo.Shell(shell_variables(local_env)))
-        return capsys.readouterr().out
+    def run(environment: LocalEnvironment) -> str:
+        demo.run(environment, demo.Shell(shell_variables(environment)))
+        _OUTPUT.append(output := capsys.readouterr().out)
+        return output
 
     return run
 
 
 @pytest.fixture(scope="session", autouse=True)
-def recorder(world: LocalEnvironment) -> Iterator[OutputRecorder]:
-    """Sees, from before the first test, what leaves Timbres."""
-    with watching(world.stack, _OUTPUT) as recorder:
+def recorder(environment: LocalEnvironment) -> Iterator[OutputRecorder]:
+    """Records the output of Timbres from before the first test."""
+    with recording(environment.stack, _OUTPUT) as recorder:
         yield recorder
 
 
 @pytest.fixture(scope="session", autouse=True)
-def night(world: LocalEnvironment, recorder: OutputRecorder) -> Iterator[NightlyRun]:
-    """A daily run over 200 issuers, begun before all tests and looked at by the last of them.
-
-    It waits for a PAC's time-outs meanwhile.
-    """
-    with running_daily_run(world.stack) as night:
-        yield night
+def daily_run(environment: LocalEnvironment, recorder: OutputRecorder) -> Iterator[DailyRun]:
+    """A daily run over 200 issuers, started before all tests, because its PAC is slow."""
+    with running_daily_run(environment.stack) as daily_run:
+        yield daily_run
 
 
 @pytest.fixture(scope="session")
-def stack(world: LocalEnvironment) -> Stack:
-    """The stack of `world`."""
-    return world.stack
+def stack(environment: LocalEnvironment) -> Stack:
+    """The stack of `environment`."""
+    return environment.stack

@@ -1,4 +1,4 @@
-"""`python -m tools.doctor` against a deployed stack and PACs that answer in every way."""
+"""`python -m tools.doctor` against a deployed stack and PACs that respond in every way."""
 
 from __future__ import annotations
 
@@ -7,142 +7,106 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from local.emulator_process import ROOT
+from local.emulator_process import ROOT, Keys
 from local.fake_pacs.fake_data import SolucionFactibleAccount, SolucionFactibleState
 from local.fake_pacs.server import serve
 from local.fake_pacs.solucion_factible import FakeSolucionFactible
-from local.fakes import WSDL as WSDL_FILE
+from local.fakes import WSDL
 from local.stack import SECRET_PREFIX, Stack
 
-PASSWORD = "a-password-of-the-doctor"
-WRONG = "a-wrong-password-of-the-doctor"
-BROKEN = "prodduction-as-mistyped"
+from tests.support.output_recorder import OutputRecorder
+
+USER, PASSWORD = "doctor@example.com", "a-password-of-the-doctor"
 
 
 @dataclass(frozen=True)
 class DoctorOutput:
-    """What a run of the doctor printed, and its exit status."""
+    """The exit status of the doctor, and the level and text of its lines by subject."""
 
     status: int
-    lines: tuple[tuple[str, str, str], ...]
-    text: str
+    lines: dict[str, list[tuple[str, str]]]
 
-    def about(self, what: str) -> list[tuple[str, str]]:
-        """Return level and sentence of every line about `what`."""
-        return [(level, output) for level, subject, output in self.lines if subject == what]
+    def last(self, subject: str) -> tuple[str, str]:
+        return self.lines[subject][-1]
 
 
-def examine(stack: Stack, *options: str, **environment: str) -> DoctorOutput:
-    keys = stack.keys["admin"]
-    done = subprocess.run(
-        [sys.executable, "-m", "tools.doctor", *options],
-        cwd=ROOT,
-        env={
-            "PATH": os.environ["PATH"],
-            "HOME": "/nonexistent",
-            "PYTHONPATH": str(ROOT / "layers" / "timbres"),
-            "AWS_EC2_METADATA_DISABLED": "true",
-            "AWS_ENDPOINT_URL": stack.endpoint_url,
-            "AWS_ACCESS_KEY_ID": keys.access_key_id,
-            "AWS_SECRET_ACCESS_KEY": keys.secret_access_key,
-        }
-        | environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.stderr == ""
-    *found, empty, summary = done.stdout.splitlines()
-    assert empty == ""
-    assert summary.endswith("skipped.")
-    lines = tuple((line[:9].strip(), line[9:33].strip(), line[34:]) for line in found)
-    return DoctorOutput(done.returncode, lines, done.stdout)
-
-
-@dataclass(frozen=True)
-class Ill:
-    """A PAC whose WSDL is another one by now, with a good account and one of a wrong password."""
-
-    pac: FakeSolucionFactible
-
-    def calls(self) -> list[tuple[str, str]]:
-        """Return operation and outcome of every call so far."""
-        return [(one["operation"], one["outcome"]) for one in self.pac.calls.as_json()]
+RunDoctor = Callable[..., DoctorOutput]
 
 
 @pytest.fixture
-def ill(stack: Stack, tmp_path: Path) -> Iterator[Ill]:
+def run_doctor(stack: Stack, recorder: OutputRecorder) -> RunDoctor:
+    def run(*options: str, keys: Keys = stack.keys["admin"], path: str = "") -> DoctorOutput:
+        process = subprocess.run(
+            [sys.executable, "-m", "tools.doctor", *options],
+            cwd=ROOT,
+            env={
+                "PATH": path + os.environ["PATH"],
+                "HOME": "/nonexistent",
+                "PYTHONPATH": str(ROOT / "layers" / "timbres"),
+                "AWS_EC2_METADATA_DISABLED": "true",
+                "AWS_ENDPOINT_URL": stack.endpoint_url,
+                "AWS_ACCESS_KEY_ID": keys.access_key_id,
+                "AWS_SECRET_ACCESS_KEY": keys.secret_access_key,
+            },
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert process.stderr == ""
+        recorder.output.append(process.stdout)
+        *results, _, summary = process.stdout.splitlines()
+        assert summary.endswith("skipped.")
+        lines: dict[str, list[tuple[str, str]]] = {}
+        for line in results:
+            lines.setdefault(line[9:33].strip(), []).append((line[:9].strip(), line[34:]))
+        return DoctorOutput(process.returncode, lines)
+
+    return run
+
+
+@pytest.fixture
+def broken_accounts(stack: Stack, tmp_path: Path) -> Iterator[FakeSolucionFactible]:
+    """Three accounts at a PAC with another WSDL: a good, a misspelled and a rejected one."""
     wsdl = tmp_path / "altered.wsdl"
-    wsdl.write_text(WSDL_FILE.read_text().replace("urn:agregarContrato", "urn:nuevoContrato"))
-    books = SolucionFactibleState([SolucionFactibleAccount("doctor@example.com", PASSWORD)])
-    books.set_issuer("AAA010101AAA", contratados=1500, usados=100)
-    pac = FakeSolucionFactible(books, wsdl=wsdl)
-    value = {
-        "pac": "solucion-factible",
-        "environment": "sandbox",
-        "username": "doctor@example.com",
-        "password": PASSWORD,
-    }
-    with serve(pac) as url, ExitStack() as created:
-        for name, changes in (
-            ("ill-altered", {"endpoint": url}),
-            ("ill-broken", {"environment": BROKEN}),
-            ("ill-rejected", {"endpoint": url, "password": WRONG}),
-        ):
-            create(created, stack, name, value | changes)
-        yield Ill(pac)
+    wsdl.write_text(WSDL.read_text().replace("urn:agregarContrato", "urn:nuevoContrato"))
+    state = SolucionFactibleState([SolucionFactibleAccount(USER, PASSWORD)])
+    state.set_issuer("AAA010101AAA", contratados=1500, usados=100)
+    pac = FakeSolucionFactible(state, wsdl=wsdl)
+    secret = {"pac": "solucion-factible", "environment": "sandbox", "username": USER}
+    with serve(pac) as url:
+        secret |= {"password": PASSWORD, "endpoint": url}
+        changes = {
+            "dr-altered": {},
+            "dr-misspelled": {"environment": "prodduction"},
+            "dr-rejected": {"password": "a-wrong-password-of-the-doctor"},
+        }
+        for name, change in changes.items():
+            stack.create_account(name, secret | change)
+        yield pac
+        for name in changes:
+            stack.session().client("secretsmanager").delete_secret(
+                SecretId=SECRET_PREFIX + name, ForceDeleteWithoutRecovery=True
+            )
 
 
-def create(created: ExitStack, stack: Stack, name: str, value: Any) -> None:
-    session = stack.session()
-    stack.create_account(name, value)
-    created.callback(
-        session.client("secretsmanager").delete_secret,
-        SecretId=SECRET_PREFIX + name,
-        ForceDeleteWithoutRecovery=True,
-    )
-    created.callback(forget, stack, name)
-
-
-def forget(stack: Stack, account: str) -> None:
-    """Delete what is known of an account's credentials."""
-    dynamodb, table = (
-        stack.session().client("dynamodb"),
-        stack.outputs["CredentialRejectionsTableName"],
-    )
-    found = dynamodb.query(
-        TableName=table,
-        KeyConditionExpression="account = :account",
-        ExpressionAttributeValues={":account": {"S": account}},
-    )
-    for item in found["Items"]:
-        key = {name: item[name] for name in ("account", "entry")}
-        dynamodb.delete_item(TableName=table, Key=key)
-
-
-def test_all_is_well(stack: Stack, tmp_path: Path) -> None:
-    # Whatever else this machine lacks, it is not what this is about.
+def test_a_working_stack_passes_all_checks(run_doctor: RunDoctor, tmp_path: Path) -> None:
+    # This machine may have no Python 3.13.
     python = tmp_path / "python3.13"
     python.write_text("#!/bin/sh\necho Python 3.13.0\n")
     python.chmod(0o755)
 
-    output = examine(
-        stack,
-        *("--ask-pacs", "--account", "acme-rc", "--account", "acme-sf"),
-        PATH=f"{tmp_path}:{os.environ['PATH']}",
-    )
+    options = ("--ask-pacs", "--account", "acme-rc", "--account", "acme-sf")
+    output = run_doctor(*options, path=f"{tmp_path}:")
 
-    assert [line for line in output.lines if line[0] == "failed"] == []
     assert output.status == 0
-    for what, sentence in (
+    for subject, text in (
         ("stage", "default, stack timbres"),
         ("credentials", "user/admin"),
         ("clock", "from AWS's clock"),
@@ -155,80 +119,75 @@ def test_all_is_well(stack: Stack, tmp_path: Path) -> None:
         ("PAC of acme-sf", "stamps left"),
         ("WSDL of acme-sf", "the bundled WSDL matches"),
     ):
-        level, words = output.about(what)[0]
-        assert (level, sentence in words) == ("ok", True), output.text
+        level, line = output.lines[subject][0]
+        assert (level, text in line) == ("ok", True), output
 
 
-def test_what_is_wrong_with_accounts_is_named_and_their_values_are_not(
-    stack: Stack, ill: Ill
+def test_problems_of_accounts_are_named(
+    run_doctor: RunDoctor, broken_accounts: FakeSolucionFactible
 ) -> None:
-    accounts = [f"--account=ill-{name}" for name in ("altered", "broken", "rejected", "missing")]
+    names = ("altered", "misspelled", "rejected", "missing")
 
-    output = examine(stack, "--ask-pacs", *accounts)
+    output = run_doctor("--ask-pacs", *(f"--account=dr-{name}" for name in names))
 
     assert output.status == 1
-    [(level, words)] = output.about("account ill-broken")
-    assert level == "failed"
-    assert "environment: expected one of testing, production, sandbox" in words
-    assert output.about("account ill-missing")[0][0] == "failed"
-    [(level, words)] = output.about("PAC of ill-altered")
-    assert level == "ok"
-    assert "1,400 of 1,500 stamps left" in words
-    for account in ("altered", "rejected"):
-        [(level, words)] = output.about(f"WSDL of ill-{account}")
-        assert level == "failed"
-        assert "SOAPAction is urn:nuevoContrato, not urn:agregarContrato" in words
-        assert '"wsdl": "live"' in words
-    [(level, words)] = output.about("PAC of ill-rejected")
-    assert level == "failed"
-    assert "601: Error de autenticación" in words
-    assert not [value for value in (PASSWORD, WRONG, BROKEN) if value in output.text]
-    # The WSDL is loaded once, and whom the PAC rejects is not asked again.
-    assert ill.calls() == [("getTimbres", "200"), ("wsdl", "200"), ("getTimbres", "601")]
+    soap_action = "SOAPAction is urn:nuevoContrato, not urn:agregarContrato"
+    for subject, level, text in (
+        ("account dr-misspelled", "failed", "environment: expected one of testing, production"),
+        ("account dr-missing", "failed", ""),
+        ("PAC of dr-altered", "ok", "1,400 of 1,500 stamps left"),
+        ("WSDL of dr-altered", "failed", soap_action),
+        ("WSDL of dr-rejected", "failed", soap_action),
+        ("PAC of dr-rejected", "failed", "601: Error de autenticación"),
+    ):
+        assert output.last(subject)[0] == level
+        assert text in output.last(subject)[1]
+    calls = [(call["operation"], call["outcome"]) for call in broken_accounts.calls.as_json()]
+    assert calls == [("getTimbres", "200"), ("wsdl", "200"), ("getTimbres", "601")]
 
-    again = examine(stack, "--ask-pacs", "--account=ill-rejected")
 
-    assert again.status == 1
-    assert "rejected these credentials" in again.about("account ill-rejected")[-1][1]
-    assert again.about("PAC of ill-rejected") == []
-    assert len(ill.calls()) == 3
+def test_rejected_credentials_are_retried_only_after_the_printed_command(
+    stack: Stack, run_doctor: RunDoctor, broken_accounts: FakeSolucionFactible
+) -> None:
+    def run() -> DoctorOutput:
+        return run_doctor("--ask-pacs", "--account=dr-rejected")
 
-    # The command that it prints clears the rejection.
-    words = shlex.split(
-        again.about("account ill-rejected")[-1][1].partition("retry this value: ")[2]
-    )
-    assert words[:3] == ["aws", "dynamodb", "delete-item"]
-    options = dict(zip(words[3::2], words[4::2], strict=True))
+    first, second = run(), run()
+    _, text = second.last("account dr-rejected")
+    command = shlex.split(text.partition("retry this value: ")[2])
+    options: dict[str, Any] = dict(zip(command[3::2], command[4::2], strict=True))
     stack.session().client("dynamodb").delete_item(
         TableName=options["--table-name"], Key=json.loads(options["--key"])
     )
-    once_more = examine(stack, "--ask-pacs", "--account=ill-rejected")
-    assert "601: Error de autenticación" in once_more.about("PAC of ill-rejected")[0][1]
-    assert ill.calls().count(("getTimbres", "601")) == 2
+    third = run()
+
+    assert "601: Error" in first.last("PAC of dr-rejected")[1]
+    assert "rejected these credentials" in text
+    assert "PAC of dr-rejected" not in second.lines
+    assert command[:3] == ["aws", "dynamodb", "delete-item"]
+    assert "601: Error" in third.last("PAC of dr-rejected")[1]
+    outcomes = [call["outcome"] for call in broken_accounts.calls.as_json()]
+    assert outcomes.count("601") == 2
 
 
-def test_without_credentials_the_machine_is_looked_at_all_the_same(stack: Stack) -> None:
-    output = examine(stack, "--ask-pacs", AWS_ACCESS_KEY_ID="", AWS_SECRET_ACCESS_KEY="")
+def test_the_machine_is_checked_without_credentials(run_doctor: RunDoctor) -> None:
+    output = run_doctor("--ask-pacs", keys=Keys("", ""))
+
     assert output.status == 1
-    [(level, words)] = output.about("credentials")
-    assert level == "failed"
-    assert words.startswith("There are no AWS credentials. Sign in")
-    assert output.about("python")[0][0] == "ok"
-    assert output.about("stack, accounts")[0][0] == "skipped"
+    level, text = output.last("credentials")
+    assert (level, text.startswith("There are no AWS credentials. Sign in")) == ("failed", True)
+    assert output.last("python")[0] == "ok"
+    assert output.last("stack, accounts")[0] == "skipped"
 
 
-def test_without_permission_on_the_stack_no_pac_is_called(stack: Stack) -> None:
-    keys = stack.keys["nobody"]
-    output = examine(
-        stack,
-        "--ask-pacs",
-        AWS_ACCESS_KEY_ID=keys.access_key_id,
-        AWS_SECRET_ACCESS_KEY=keys.secret_access_key,
-    )
+def test_no_pac_is_called_without_permission_to_read_the_stack(
+    stack: Stack, run_doctor: RunDoctor
+) -> None:
+    output = run_doctor("--ask-pacs", keys=stack.keys["nobody"])
+
     assert output.status == 1
-    for what, right in (("stack", "DescribeStacks"), ("accounts", "ListSecrets")):
-        [(level, words)] = output.about(what)
-        assert level == "failed"
-        assert words.startswith(f"Not allowed: {right}.")
-    assert output.about("PACs")[0][0] == "skipped"
-    assert [what for _, what, _ in output.lines if what.startswith("PAC of")] == []
+    for subject, action in (("stack", "DescribeStacks"), ("accounts", "ListSecrets")):
+        level, text = output.last(subject)
+        assert (level, text.startswith(f"Not allowed: {action}.")) == ("failed", True)
+    assert output.last("PACs")[0] == "skipped"
+    assert not any(subject.startswith("PAC of") for subject in output.lines)
