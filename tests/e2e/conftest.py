@@ -15,7 +15,7 @@ from tests.support.output_recorder import OutputRecorder, recording
 
 _HERE = Path(__file__).parent
 # These wait for the daily run, and search the output of all others.
-_LAST = [_HERE / name for name in ("test_monitoring.py", "test_secrets.py")]
+_LAST = [_HERE / name for name in ("test_daily_run.py", "test_secrets.py")]
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:

@@ -8,9 +8,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 from local.emulator_process import ROOT, Keys
@@ -23,25 +21,17 @@ from local.stack import SECRET_PREFIX, Stack
 from tests.support.output_recorder import OutputRecorder
 
 USER, PASSWORD = "doctor@example.com", "a-password-of-the-doctor"
+SOAP_ACTION = "SOAPAction is urn:nuevoContrato, not urn:agregarContrato"
 
-
-@dataclass(frozen=True)
-class DoctorOutput:
-    """The exit status of the doctor, and the level and text of its lines by subject."""
-
-    status: int
-    lines: dict[str, list[tuple[str, str]]]
-
-    def last(self, subject: str) -> tuple[str, str]:
-        return self.lines[subject][-1]
-
-
-RunDoctor = Callable[..., DoctorOutput]
+# Returns the exit status, and the level and text of the last line about each subject.
+RunDoctor = Callable[..., tuple[int, dict[str, tuple[str, str]]]]
 
 
 @pytest.fixture
 def run_doctor(stack: Stack, recorder: OutputRecorder) -> RunDoctor:
-    def run(*options: str, keys: Keys = stack.keys["admin"], path: str = "") -> DoctorOutput:
+    def run(
+        *options: str, keys: Keys = stack.keys["admin"], path: str = ""
+    ) -> tuple[int, dict[str, tuple[str, str]]]:
         process = subprocess.run(
             [sys.executable, "-m", "tools.doctor", *options],
             cwd=ROOT,
@@ -61,39 +51,42 @@ def run_doctor(stack: Stack, recorder: OutputRecorder) -> RunDoctor:
         )
         assert process.stderr == ""
         recorder.output.append(process.stdout)
-        *results, _, summary = process.stdout.splitlines()
-        assert summary.endswith("skipped.")
-        lines: dict[str, list[tuple[str, str]]] = {}
-        for line in results:
-            lines.setdefault(line[9:33].strip(), []).append((line[:9].strip(), line[34:]))
-        return DoctorOutput(process.returncode, lines)
+        lines = process.stdout.splitlines()[:-2]
+        results = {line[9:33].strip(): (line[:9].strip(), line[34:]) for line in lines}
+        return process.returncode, results
 
     return run
 
 
+def check(results: dict[str, tuple[str, str]], *expected: tuple[str, str, str]) -> None:
+    """Check the level and a part of the text of some results."""
+    for subject, level, text in expected:
+        assert results[subject][0] == level, results[subject]
+        assert text in results[subject][1]
+
+
 @pytest.fixture
-def broken_accounts(stack: Stack, tmp_path: Path) -> Iterator[FakeSolucionFactible]:
-    """Three accounts at a PAC with another WSDL: a good, a misspelled and a rejected one."""
+def pac(stack: Stack, tmp_path: Path) -> Iterator[FakeSolucionFactible]:
+    """A PAC with another WSDL, and accounts with good, misspelled and rejected secrets."""
     wsdl = tmp_path / "altered.wsdl"
     wsdl.write_text(WSDL.read_text().replace("urn:agregarContrato", "urn:nuevoContrato"))
     state = SolucionFactibleState([SolucionFactibleAccount(USER, PASSWORD)])
     state.set_issuer("AAA010101AAA", contratados=1500, usados=100)
     pac = FakeSolucionFactible(state, wsdl=wsdl)
+    changes = {
+        "dr-altered": {},
+        "dr-misspelled": {"environment": "prodduction"},
+        "dr-rejected": {"password": "a-wrong-password-of-the-doctor"},
+    }
     secret = {"pac": "solucion-factible", "environment": "sandbox", "username": USER}
     with serve(pac) as url:
-        secret |= {"password": PASSWORD, "endpoint": url}
-        changes = {
-            "dr-altered": {},
-            "dr-misspelled": {"environment": "prodduction"},
-            "dr-rejected": {"password": "a-wrong-password-of-the-doctor"},
-        }
         for name, change in changes.items():
-            stack.create_account(name, secret | change)
+            stack.create_account(name, secret | {"password": PASSWORD, "endpoint": url} | change)
         yield pac
-        for name in changes:
-            stack.session().client("secretsmanager").delete_secret(
-                SecretId=SECRET_PREFIX + name, ForceDeleteWithoutRecovery=True
-            )
+    for name in changes:
+        stack.session().client("secretsmanager").delete_secret(
+            SecretId=SECRET_PREFIX + name, ForceDeleteWithoutRecovery=True
+        )
 
 
 def test_a_working_stack_passes_all_checks(run_doctor: RunDoctor, tmp_path: Path) -> None:
@@ -101,93 +94,81 @@ def test_a_working_stack_passes_all_checks(run_doctor: RunDoctor, tmp_path: Path
     python = tmp_path / "python3.13"
     python.write_text("#!/bin/sh\necho Python 3.13.0\n")
     python.chmod(0o755)
+    options = ("--ask-pacs", "--account=acme-rc", "--account=acme-sf")
 
-    options = ("--ask-pacs", "--account", "acme-rc", "--account", "acme-sf")
-    output = run_doctor(*options, path=f"{tmp_path}:")
+    status, results = run_doctor(*options, path=f"{tmp_path}:")
 
-    assert output.status == 0
-    for subject, text in (
-        ("stage", "default, stack timbres"),
-        ("credentials", "user/admin"),
-        ("clock", "from AWS's clock"),
-        ("stack", "CREATE_COMPLETE"),
-        ("outputs", "all"),
-        ("schedules", "are enabled"),
-        ("account acme-rc", "reachcore, sandbox"),
-        ("account acme-sf", "solucion-factible, sandbox"),
-        ("PAC of acme-rc", "HTTP 200"),
-        ("PAC of acme-sf", "stamps left"),
-        ("WSDL of acme-sf", "the bundled WSDL matches"),
-    ):
-        level, line = output.lines[subject][0]
-        assert (level, text in line) == ("ok", True), output
+    assert status == 0
+    check(
+        results,
+        ("stage", "ok", "default, stack timbres"),
+        ("credentials", "ok", "user/admin"),
+        ("clock", "ok", "from AWS's clock"),
+        ("stack", "ok", "CREATE_COMPLETE"),
+        ("outputs", "ok", "all"),
+        ("schedules", "ok", "are enabled"),
+        ("PAC of acme-rc", "ok", "HTTP 200"),
+        ("PAC of acme-sf", "ok", "stamps left"),
+        ("WSDL of acme-sf", "ok", "the bundled WSDL matches"),
+    )
 
 
-def test_problems_of_accounts_are_named(
-    run_doctor: RunDoctor, broken_accounts: FakeSolucionFactible
-) -> None:
+def test_problems_of_accounts_are_named(run_doctor: RunDoctor, pac: FakeSolucionFactible) -> None:
     names = ("altered", "misspelled", "rejected", "missing")
 
-    output = run_doctor("--ask-pacs", *(f"--account=dr-{name}" for name in names))
+    status, results = run_doctor("--ask-pacs", *(f"--account=dr-{name}" for name in names))
 
-    assert output.status == 1
-    soap_action = "SOAPAction is urn:nuevoContrato, not urn:agregarContrato"
-    for subject, level, text in (
+    assert status == 1
+    check(
+        results,
         ("account dr-misspelled", "failed", "environment: expected one of testing, production"),
         ("account dr-missing", "failed", ""),
         ("PAC of dr-altered", "ok", "1,400 of 1,500 stamps left"),
-        ("WSDL of dr-altered", "failed", soap_action),
-        ("WSDL of dr-rejected", "failed", soap_action),
+        ("WSDL of dr-altered", "failed", SOAP_ACTION),
+        ("WSDL of dr-rejected", "failed", SOAP_ACTION),
         ("PAC of dr-rejected", "failed", "601: Error de autenticación"),
-    ):
-        assert output.last(subject)[0] == level
-        assert text in output.last(subject)[1]
-    calls = [(call["operation"], call["outcome"]) for call in broken_accounts.calls.as_json()]
+    )
+    calls = [(call["operation"], call["outcome"]) for call in pac.calls.as_json()]
     assert calls == [("getTimbres", "200"), ("wsdl", "200"), ("getTimbres", "601")]
 
 
 def test_rejected_credentials_are_retried_only_after_the_printed_command(
-    stack: Stack, run_doctor: RunDoctor, broken_accounts: FakeSolucionFactible
+    stack: Stack, run_doctor: RunDoctor, pac: FakeSolucionFactible
 ) -> None:
-    def run() -> DoctorOutput:
-        return run_doctor("--ask-pacs", "--account=dr-rejected")
+    options = ("--ask-pacs", "--account=dr-rejected")
 
-    first, second = run(), run()
-    _, text = second.last("account dr-rejected")
+    run_doctor(*options)
+    _, results = run_doctor(*options)
+    calls = len(pac.calls.as_json())
+    text = results["account dr-rejected"][1]
     command = shlex.split(text.partition("retry this value: ")[2])
-    options: dict[str, Any] = dict(zip(command[3::2], command[4::2], strict=True))
+    arguments = dict(zip(command[3::2], command[4::2], strict=True))
     stack.session().client("dynamodb").delete_item(
-        TableName=options["--table-name"], Key=json.loads(options["--key"])
+        TableName=arguments["--table-name"], Key=json.loads(arguments["--key"])
     )
-    third = run()
+    _, retried = run_doctor(*options)
 
-    assert "601: Error" in first.last("PAC of dr-rejected")[1]
     assert "rejected these credentials" in text
-    assert "PAC of dr-rejected" not in second.lines
+    assert calls == 2
     assert command[:3] == ["aws", "dynamodb", "delete-item"]
-    assert "601: Error" in third.last("PAC of dr-rejected")[1]
-    outcomes = [call["outcome"] for call in broken_accounts.calls.as_json()]
-    assert outcomes.count("601") == 2
+    check(retried, ("PAC of dr-rejected", "failed", "601: Error de autenticación"))
 
 
-def test_the_machine_is_checked_without_credentials(run_doctor: RunDoctor) -> None:
-    output = run_doctor("--ask-pacs", keys=Keys("", ""))
-
-    assert output.status == 1
-    level, text = output.last("credentials")
-    assert (level, text.startswith("There are no AWS credentials. Sign in")) == ("failed", True)
-    assert output.last("python")[0] == "ok"
-    assert output.last("stack, accounts")[0] == "skipped"
-
-
-def test_no_pac_is_called_without_permission_to_read_the_stack(
+def test_without_credentials_or_permissions_the_remaining_checks_run(
     stack: Stack, run_doctor: RunDoctor
 ) -> None:
-    output = run_doctor("--ask-pacs", keys=stack.keys["nobody"])
-
-    assert output.status == 1
-    for subject, action in (("stack", "DescribeStacks"), ("accounts", "ListSecrets")):
-        level, text = output.last(subject)
-        assert (level, text.startswith(f"Not allowed: {action}.")) == ("failed", True)
-    assert output.last("PACs")[0] == "skipped"
-    assert not any(subject.startswith("PAC of") for subject in output.lines)
+    without_keys, results = run_doctor("--ask-pacs", keys=Keys("", ""))
+    check(
+        results,
+        ("python", "ok", ""),
+        ("credentials", "failed", "There are no AWS credentials. Sign in"),
+        ("stack, accounts", "skipped", ""),
+    )
+    without_permission, results = run_doctor("--ask-pacs", keys=stack.keys["nobody"])
+    check(
+        results,
+        ("stack", "failed", "Not allowed: DescribeStacks."),
+        ("accounts", "failed", "Not allowed: ListSecrets."),
+        ("PACs", "skipped", ""),
+    )
+    assert (without_keys, without_permission) == (1, 1)

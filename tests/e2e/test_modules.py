@@ -25,7 +25,7 @@ print(json.dumps({"status": response["statusCode"], "modules": sorted(sys.module
 """
 
 NEVER = {
-    *("aws_xray_sdk", "httpx", "pydantic"),
+    *("aws_xray_sdk", "httpx", "pydantic", "jsonschema", "jsonschema_rs", "local"),
     *("timbres_reports", "reportlab", "xlsxwriter", "PIL"),
 }
 SOAP = {"zeep", "lxml"}

@@ -113,26 +113,28 @@ def test_the_dashboard_searches_and_shows_every_metric(emitted: Emitted) -> None
     assert {name for name, _ in names} <= displayed
 
 
-def test_contracts_are_counted_by_status(emitted: Emitted) -> None:
-    counts = {
-        status: sum(values(emitted, "Contracts", status=status))
-        for status in ("confirmed", "rejected", "unknown", "needs-review")
-    }
-    assert counts == {"confirmed": 2, "rejected": 1, "unknown": 2, "needs-review": 1}
-
-
-def test_internal_errors_are_counted_and_invalid_requests_are_not(
-    shared_stack: FakeStack, emitted: Emitted
+@pytest.mark.parametrize(
+    ("name", "dimensions", "total"),
+    [
+        ("Contracts", {"status": "confirmed"}, 2),
+        ("Contracts", {"status": "rejected"}, 1),
+        ("Contracts", {"status": "unknown"}, 2),
+        ("Contracts", {"status": "needs-review"}, 1),
+        ("InternalErrors", {}, 1),
+        ("RunsFinished", {}, 1),
+        # Each request with a rejected password is counted; the PAC is called once.
+        ("CredentialsRejected", {}, 2),
+        ("PacErrors", {"pac": "solucion-factible", "code": "pac-credentials-rejected"}, 1),
+    ],
+)
+def test_an_event_is_counted_once(
+    emitted: Emitted, name: str, dimensions: dict[str, str], total: int
 ) -> None:
-    invalid = emitted_by(lambda: shared_stack.get(f"/accounts/{SF}/stamps", rfc="no-rfc"))
-    assert values(emitted, "InternalErrors") == [1]
-    assert invalid == {}
+    assert sum(values(emitted, name, **dimensions)) == total
 
 
-def test_a_rejected_password_is_counted_at_each_request_and_sent_once(emitted: Emitted) -> None:
-    error = {"pac": "solucion-factible", "code": "pac-credentials-rejected"}
-    assert values(emitted, "CredentialsRejected") == [1, 1]
-    assert values(emitted, "PacErrors", **error) == [1]
+def test_an_invalid_request_is_not_counted(shared_stack: FakeStack) -> None:
+    assert emitted_by(lambda: shared_stack.get(f"/accounts/{SF}/stamps", rfc="no-rfc")) == {}
 
 
 @pytest.mark.parametrize("pac", ["reachcore", "solucion-factible"])
@@ -161,27 +163,6 @@ def test_each_start_measures_the_oldest_open_contract(
     shared_stack.pacs.solucion_factible.faults.clear()
     # This start settles the contract.
     assert minutes() == [0]
-
-
-def test_a_run_without_issuers_is_counted_as_finished(
-    shared_stack: FakeStack, emitted: Emitted
-) -> None:
-    for item in shared_stack.aws.items("IssuersTable"):
-        path, query = f"/accounts/{item['account']}/issuers", {"rfc": item["rfc"]}
-        shared_stack.call("issuers", "DELETE", path, query)
-    shared_stack.aws.client("secretsmanager").delete_secret(
-        SecretId=f"timbres/accounts/{RC}", ForceDeleteWithoutRecovery=True
-    )
-    shared_stack.reset_warm_functions()
-    shared_stack.clock.forward(hours=24)
-    runs: list[dict[str, Any]] = []
-
-    second = emitted_by(lambda: runs.append(shared_stack.run()))
-
-    assert runs[0]["expected"] == 0
-    assert values(emitted, "RunsFinished") == values(second, "RunsFinished") == [1]
-    shared_stack.accounts.create(RC, shared_stack.accounts.secret(RC))
-    shared_stack.reset_warm_functions()
 
 
 def test_reports_are_missing_from_the_2nd_until_they_are_published(
@@ -236,3 +217,18 @@ def test_the_log_line_of_a_failed_schedule_names_account_and_codes(
 
     (line,) = [entry for entry in shared_stack.logs.lines() if entry.get("run") == "balance"]
     assert (line["account"], line["code"], line["pac_code"]) == (RC, "pac-error", "500")
+
+
+def test_a_run_without_accounts_and_issuers_is_counted_as_finished(
+    shared_stack: FakeStack, emitted: Emitted
+) -> None:
+    for item in shared_stack.aws.items("IssuersTable"):
+        path, query = f"/accounts/{item['account']}/issuers", {"rfc": item["rfc"]}
+        shared_stack.call("issuers", "DELETE", path, query)
+    shared_stack.aws.client("secretsmanager").delete_secret(
+        SecretId=f"timbres/accounts/{RC}", ForceDeleteWithoutRecovery=True
+    )
+    shared_stack.reset_warm_functions()
+    shared_stack.clock.forward(hours=24)
+
+    assert values(emitted_by(shared_stack.run), "RunsFinished") == [1]

@@ -61,8 +61,7 @@ def generate_report(stack: Stack, account: str, kind: str, file_format: str) -> 
         report: dict[str, Any] = stack.call("reporter", "GET", f"{path}/{id_}", query).json()
         return None if report["status"] == "pending" else report
 
-    result: dict[str, Any] = eventually(settled)
-    return result
+    return dict(eventually(settled))
 
 
 def reconcile(
@@ -86,5 +85,4 @@ def reconcile(
         contract: dict[str, Any] = stack.call("reader", "GET", path).json()
         return contract if contract["status"] == status else None
 
-    result: dict[str, Any] = eventually(in_status)
-    return result
+    return dict(eventually(in_status))

@@ -34,15 +34,14 @@ class DailyRun:
     id: str
     read_mails: Callable[[], list[str]]
 
-    def wait(self, run: str, seconds: float) -> dict[str, Any]:
-        """Return the record of a run once it has finished."""
+    def wait(self, seconds: float) -> dict[str, Any]:
+        """Return the record of the run once it has finished."""
 
         def finished() -> dict[str, Any] | None:
-            record: dict[str, Any] = self.stack.call("reader", "GET", f"/runs/{run}").json()
+            record: dict[str, Any] = self.stack.call("reader", "GET", f"/runs/{self.id}").json()
             return record if record["status"] == "finished" else None
 
-        result: dict[str, Any] = eventually(finished, seconds)
-        return result
+        return dict(eventually(finished, seconds))
 
 
 @contextmanager
@@ -65,19 +64,9 @@ def running_daily_run(stack: Stack) -> Iterator[DailyRun]:
         response = stack.call("contract_manager", "PUT", f"/accounts/{ACCOUNT}/issuers", body=rfcs)
         assert response.json() == {"account": ACCOUNT, "kept": 200, "rejected": []}
         read_mails = stack.mailbox("daily-run")
-        yield DailyRun(stack, pac, start_run(stack), read_mails)
-
-
-def start_run(stack: Stack) -> str:
-    """Let the scheduler start the daily run; return its id."""
-
-    def newest() -> str | None:
-        runs = stack.call("reader", "GET", "/runs").json()["runs"]
-        return runs[0]["id"] if runs else None
-
-    before = newest()
-    stack.fire("RunFunctionDaily")
-    return str(eventually(lambda: (id_ := newest()) != before and id_))
+        stack.fire("RunFunctionDaily")
+        run = eventually(lambda: stack.call("reader", "GET", "/runs").json()["runs"])[0]
+        yield DailyRun(stack, pac, run["id"], read_mails)
 
 
 def _retry_after_a_second(stack: Stack) -> None:

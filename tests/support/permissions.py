@@ -21,88 +21,49 @@ _ALL_SECRETS = {"all secrets": "ListSecrets", **_SECRET}
 _PAC = {**_SECRET, "CredentialRejectionsTable": "Query UpdateItem", "Bus": "PutEvents"}
 _RECEIVE = "ReceiveMessage DeleteMessage GetQueueAttributes"
 
+# fmt: off
 ROLES: dict[str, dict[str, str]] = {
     "AccountsRole": _ALL_SECRETS,
-    "BalanceRole": {
-        **_ALL_SECRETS,
-        **_PAC,
-        "IssuersTable": "UpdateItem",
-        "SnapshotsTable": "Query BatchGetItem",
-    },
-    "StampCountRole": {
-        **_PAC,
-        "IssuersTable": "GetItem UpdateItem",
-        "IssuersTable/index/urgency": "Query",
-        "SnapshotsTable": "BatchGetItem",
-    },
+    "BalanceRole": {**_ALL_SECRETS, **_PAC,
+        "IssuersTable": "UpdateItem", "SnapshotsTable": "Query BatchGetItem"},
+    "StampCountRole": {**_PAC,
+        "IssuersTable": "GetItem UpdateItem", "IssuersTable/index/urgency": "Query",
+        "SnapshotsTable": "BatchGetItem"},
     "IssuersRole": {**_SECRET, "IssuersTable": "UpdateItem DeleteItem"},
-    "RunRole": {
-        **_ALL_SECRETS,
-        "IssuersTable": "Query",
-        "RunsTable": "PutItem UpdateItem ConditionCheckItem Query",
-        "RunsTable/index/newest": "Query",
-        "RunsQueue": "SendMessage",
-        "Bus": "PutEvents",
-    },
-    "RunWorkerRole": {
-        **_PAC,
-        "IssuersTable": "BatchGetItem UpdateItem Query",
-        "SnapshotsTable": "PutItem",
-        "RunsTable": "BatchGetItem PutItem UpdateItem Query",
-        "RateLimitTable": "UpdateItem",
-        "RunsQueue": f"ChangeMessageVisibility {_RECEIVE}",
-        "RunsDeadLetterQueue": "SendMessage",
-    },
-    "ContractRole": {
-        **_PAC,
+    "RunRole": {**_ALL_SECRETS,
+        "IssuersTable": "Query", "RunsTable": "PutItem UpdateItem ConditionCheckItem Query",
+        "RunsTable/index/newest": "Query", "RunsQueue": "SendMessage", "Bus": "PutEvents"},
+    "RunWorkerRole": {**_PAC,
+        "IssuersTable": "BatchGetItem UpdateItem Query", "SnapshotsTable": "PutItem",
+        "RunsTable": "BatchGetItem PutItem UpdateItem Query", "RateLimitTable": "UpdateItem",
+        "RunsQueue": f"ChangeMessageVisibility {_RECEIVE}", "RunsDeadLetterQueue": "SendMessage"},
+    "ContractRole": {**_PAC,
         "ContractsTable": "GetItem UpdateItem Query PutItem@transaction DeleteItem@transaction",
-        "IssuersTable": "GetItem UpdateItem",
-    },
-    "ReconcilerRole": {
-        **_PAC,
+        "IssuersTable": "GetItem UpdateItem"},
+    "ReconcilerRole": {**_PAC,
         "ContractsTable": "GetItem UpdateItem DeleteItem@transaction",
-        "ContractsTable/index/open": "Query",
-    },
-    "ReportRole": {
-        **_ALL_SECRETS,
+        "ContractsTable/index/open": "Query"},
+    "ReportRole": {**_ALL_SECRETS,
         "ReportsTable": "GetItem BatchGetItem PutItem UpdateItem Query",
-        "ReportsTable/index/unannounced": "Query",
-        "DownloadTokensTable": "UpdateItem",
+        "ReportsTable/index/unannounced": "Query", "DownloadTokensTable": "UpdateItem",
         "DownloadTokensTable/index/report": "Query",
         "ReportsBucket/reports/*": "GetObjectVersion",
-        "ReportsQueue": "SendMessage",
-        "Bus": "PutEvents",
-    },
-    "ReportWorkerRole": {
-        **_ALL_SECRETS,
-        **_PAC,
-        "IssuersTable": "Query",
-        "SnapshotsTable": "Query",
-        "ContractsTable": "Query",
-        "ReportsTable": "GetItem BatchGetItem UpdateItem",
-        "ReportsBucket/reports/*": "PutObject AbortMultipartUpload",
-        "ReportsQueue": _RECEIVE,
-    },
+        "ReportsQueue": "SendMessage", "Bus": "PutEvents"},
+    "ReportWorkerRole": {**_ALL_SECRETS, **_PAC,
+        "IssuersTable": "Query", "SnapshotsTable": "Query", "ContractsTable": "Query",
+        "ReportsTable": "GetItem BatchGetItem UpdateItem", "ReportsQueue": _RECEIVE,
+        "ReportsBucket/reports/*": "PutObject AbortMultipartUpload"},
     "MailRole": {
-        "MailIdempotencyTable": "PutItem UpdateItem DeleteItem",
-        "DownloadTokensTable": "PutItem",
-        "MailTopic": "Publish",
-        "MailsDeadLetterQueue": "SendMessage",
-    },
+        "MailIdempotencyTable": "PutItem UpdateItem DeleteItem", "MailTopic": "Publish",
+        "DownloadTokensTable": "PutItem", "MailsDeadLetterQueue": "SendMessage"},
     "DownloadTokenRole": {
-        "DownloadTokensTable": "UpdateItem",
-        "ReportsBucket/reports/*": "GetObjectVersion",
-    },
+        "DownloadTokensTable": "UpdateItem", "ReportsBucket/reports/*": "GetObjectVersion"},
 }
+# fmt: on
+_STARTED = ("Balance", "StampCount", "Reconciler", "Report", "Run")
 # The role of EventBridge Scheduler.
-SCHEDULER = {
-    "BalanceFunction": "InvokeFunction",
-    "StampCountFunction": "InvokeFunction",
-    "ReconcilerFunction": "InvokeFunction",
-    "ReportFunction": "InvokeFunction",
-    "RunFunction": "InvokeFunction",
-    "SchedulesDeadLetterQueue": "SendMessage",
-}
+SCHEDULER = {f"{name}Function": "InvokeFunction" for name in _STARTED}
+SCHEDULER["SchedulesDeadLetterQueue"] = "SendMessage"
 
 READ = {"reader", "reporter", "contract_manager"}
 _REPORT = {"reporter"}

@@ -38,9 +38,9 @@ DOCUMENTED = {
 
 def expected_metrics() -> dict[str, Metric]:
     """Return the metrics that the template's resources need, by a test ID."""
-    rows: list[tuple[str, str, dict[str, str]]] = [
-        ("AWS/ApiGateway", "5XXError", {"ApiName": "${AWS::StackName}", "Stage": "${Stage}"})
-    ]
+    ((_, api),) = template().of_type("AWS::Serverless::Api")
+    stage = {"ApiName": f"${{{api['Name']['Ref']}}}", "Stage": f"${{{api['StageName']['Ref']}}}"}
+    rows = [("AWS/ApiGateway", "5XXError", stage)]
     rows += [
         ("AWS/Lambda", name, {"FunctionName": f"${{{function}}}"})
         for function in FUNCTIONS

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import marshal
-import py_compile
 import subprocess
 import sys
 from pathlib import Path
@@ -59,11 +58,6 @@ def problems(python: Path) -> list[str]:
     return list(check_layers.find_problems(check_layers.find_layers(python.parents[1])))
 
 
-def use_this_python(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(check_layers, "MAGIC", importlib.util.MAGIC_NUMBER)
-    monkeypatch.setattr(check_layers, "CACHE_TAG", sys.implementation.cache_tag)
-
-
 @pytest.mark.parametrize(
     ("path", "content", "problem"),
     [
@@ -85,18 +79,6 @@ def test_a_problem_of_a_file_is_reported(
     assert problems(python) == []
     write(python / path, content)
     assert problems(python) == [f"TimbresLayer/python/{path}: {problem}"]
-
-
-@pytest.mark.parametrize("mode", py_compile.PycInvalidationMode)
-def test_only_unchecked_bytecode_of_a_real_compiler_passes(
-    python: Path, monkeypatch: pytest.MonkeyPatch, mode: py_compile.PycInvalidationMode
-) -> None:
-    use_this_python(monkeypatch)
-    for cached in python.parents[1].rglob("*.pyc"):
-        cached.unlink()
-    for source in python.parents[1].glob("*/python/**/*.py"):
-        py_compile.compile(str(source), doraise=True, invalidation_mode=mode)
-    assert (problems(python) == []) is (mode is py_compile.PycInvalidationMode.UNCHECKED_HASH)
 
 
 def test_layers_over_lambdas_limit_are_reported(
@@ -129,19 +111,12 @@ def test_the_bytecode_of_the_deployment_runtime_is_known() -> None:
     assert sys.implementation.cache_tag == check_layers.CACHE_TAG
 
 
-def test_the_layers_have_the_same_recipe() -> None:
-    recipes = {
-        path.read_text().partition("# From here on")[2] for path in LAYERS.glob("*/Makefile")
-    }
-    assert len(recipes) == 1
-    assert recipes != {""}
-
-
 @pytest.mark.parametrize("folder", ["timbres", "reports"])
 def test_the_recipe_of_a_layer_compiles_and_strips(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str
 ) -> None:
-    use_this_python(monkeypatch)
+    monkeypatch.setattr(check_layers, "MAGIC", importlib.util.MAGIC_NUMBER)
+    monkeypatch.setattr(check_layers, "CACHE_TAG", sys.implementation.cache_tag)
     # In place of what pip downloads.
     downloaded, layer = tmp_path / "downloaded", tmp_path / "built" / "Layer"
     write_modules(downloaded, MODULES[4:])

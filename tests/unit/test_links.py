@@ -58,14 +58,3 @@ def test_a_broken_link_is_reported(tmp_path: Path) -> None:
 def test_the_programs_in_the_text_equal_the_files(name: str, language: str) -> None:
     program = (ROOT / "docs" / "examples" / name).read_text(encoding="utf-8")
     assert f"```{language}\n{program}```\n" in (ROOT / "docs" / "api.md").read_text("utf-8")
-
-
-def test_the_files_and_targets_that_contributing_names_exist() -> None:
-    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    folders = ("", "layers/timbres/timbres/", "local/fake_pacs/", "tests/integration/")
-    paths = set(re.findall(r"[\w./*]*\w\.(?:py|md|yaml|toml|in)\b", text))
-    assert len(paths) > 30
-    assert {p for p in paths if not any(any(ROOT.glob(f + p)) for f in folders)} == set()
-    targets = re.findall(r"^([a-z-]+):", makefile, re.MULTILINE)
-    assert set(re.findall(r"\bmake ([a-z-]+)`", text)) <= set(targets)

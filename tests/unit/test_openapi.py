@@ -5,8 +5,6 @@ from __future__ import annotations
 import ast
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -153,20 +151,3 @@ def test_an_undescribed_response_is_rejected(change: dict[str, Any], expected: s
         return
     with pytest.raises(response_validation.UndescribedError, match=re.escape(expected)):
         response_validation.check("GET", "/accounts", **(response | change))
-
-
-def test_no_function_loads_the_schemas() -> None:
-    # They would slow a cold start.
-    program = (
-        "import importlib.util, os, pathlib, re, sys\n"
-        "for app in pathlib.Path('functions').glob('*/app.py'):\n"
-        "    variables = re.findall('\"([A-Z_]+)\"', app.read_text(encoding='utf-8'))\n"
-        "    os.environ |= dict.fromkeys(variables, 'set')\n"
-        "    spec = importlib.util.spec_from_file_location(app.parent.name, app)\n"
-        "    spec.loader.exec_module(importlib.util.module_from_spec(spec))\n"
-        "modules = ('pydantic', 'jsonschema', 'jsonschema_rs', 'local')\n"
-        "print([name for name in modules if name in sys.modules])\n"
-    )
-    environment = {"PYTHONPATH": f"{LAYER}:{ROOT / 'layers/reports'}", "AWS_REGION": "mx-central-1"}
-    output = subprocess.check_output([sys.executable, "-c", program], cwd=ROOT, env=environment)
-    assert output == b"[]\n"

@@ -92,19 +92,10 @@ def test_a_deleted_item_of_contracts_is_an_issuers_lock() -> None:
     assert all(condition == {"dynamodb:LeadingKeys": "login#*"} for condition in conditions)
 
 
-def test_callers_of_a_pac_can_record_a_rejection_and_not_clear_it() -> None:
-    callers = {
-        properties["Role"]["Fn::GetAtt"][0]
-        for properties in of_type("AWS::Serverless::Function").values()
-        if "CREDENTIAL_REJECTIONS_TABLE" in properties.get("Environment", {}).get("Variables", {})
-    }
+def test_no_role_can_clear_a_rejection_of_credentials() -> None:
     # An existing item is a rejection; a put, a deletion and an expiry would clear it.
-    granted = {
-        role: table["CredentialRejectionsTable"]
-        for role, table in ROLES.items()
-        if "CredentialRejectionsTable" in table
-    }
-    assert granted == dict.fromkeys(callers, "Query UpdateItem")
+    granted = {table.get("CredentialRejectionsTable") for table in ROLES.values()}
+    assert granted == {None, "Query UpdateItem"}
     table = of_type("AWS::DynamoDB::Table")["CredentialRejectionsTable"]
     assert "TimeToLiveSpecification" not in table
 
