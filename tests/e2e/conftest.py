@@ -1,16 +1,18 @@
 """One environment for all end-to-end tests: a stack on a local AWS and the fake PACs."""
 
-from collections.abc import Callable, Iterator
+import secrets
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from local import demo
 from local.emulator_process import ROOT
 from local.environment import LocalEnvironment, running_environment
+from local.fakes import FAKES, DemoPac
 from local.stack import Stack
-from local.start import shell_variables
 
+from tests.support import libre
 from tests.support.daily_run import DailyRun, running_daily_run
+from tests.support.libre.fake import LibreFake
 from tests.support.output_recorder import OutputRecorder, recording
 
 _HERE = Path(__file__).parent
@@ -37,28 +39,20 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     _OUTPUT.extend([report.longreprtext, *(text for _, text in report.sections)])
 
 
+def create_libre() -> DemoPac:
+    """Return a third PAC, which is not in the product: its package and its row."""
+    login = {"user": f"acme-{secrets.token_hex(4)}", "token": secrets.token_urlsafe(24)}
+    package, server = Path(libre.__file__).parent, LibreFake(**login)
+    return DemoPac(libre.PAC, "acme-libre", server, login, ("A&D061009TY8",), package=package)
+
+
 @pytest.fixture(scope="session")
 def environment() -> Iterator[LocalEnvironment]:
-    """The demo environment, started once; tests share it and must not break it for others."""
+    """The demo environment with a third PAC; tests share it and must not break it for others."""
     # A log of its own, so that the tests can run beside `make up`.
-    with running_environment(ROOT / ".local" / "aws-e2e.log") as environment:
+    log = ROOT / ".local" / "aws-e2e.log"
+    with running_environment(log, (*FAKES, create_libre)) as environment:
         yield environment
-
-
-@pytest.fixture
-def run_demo(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Callable[[LocalEnvironment], str]:
-    """Run the demo in an environment, with its files in `tmp_path`; return its output."""
-    monkeypatch.setattr(demo, "OUT", tmp_path)
-    monkeypatch.setattr(demo, "ROOT", tmp_path.parent)
-
-    def run(environment: LocalEnvironment) -> str:
-        demo.run(environment, demo.Shell(shell_variables(environment)))
-        _OUTPUT.append(output := capsys.readouterr().out)
-        return output
-
-    return run
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import requests
+from local import demo
 from local.environment import LocalEnvironment
 from local.stack import Stack
+from local.start import shell_variables
 
 from tests.support.api_calls import (
     create_contract,
@@ -17,22 +18,43 @@ from tests.support.api_calls import (
     last_month,
     put_fault,
 )
+from tests.support.output_recorder import OutputRecorder
 
 
-def test_the_demo_runs_from_end_to_end(
-    environment: LocalEnvironment, run_demo: Callable[[LocalEnvironment], str], tmp_path: Path
+def test_the_demo_runs_from_end_to_end_with_every_pac(
+    environment: LocalEnvironment,
+    recorder: OutputRecorder,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
-    output = run_demo(environment)
+    monkeypatch.setattr(demo, "OUT", tmp_path)
+    monkeypatch.setattr(demo, "ROOT", tmp_path.parent)
 
+    demo.run(environment, demo.Shell(shell_variables(environment)))
+
+    recorder.output.append(output := capsys.readouterr().out)
     assert {path.name for path in tmp_path.iterdir()} == {
         *(f"acme-rc-{last_month()}-statement.{suffix}" for suffix in ("csv", "pdf")),
         *(
             f"{account}-{last_month()}-consumption.{suffix}"
-            for account in ("acme-rc", "acme-sf", "daily-sf", "all")
+            for account in ("acme-rc", "acme-sf", "acme-libre", "daily-sf", "all")
             for suffix in ("csv", "xlsx", "pdf", "html")
         ),
     }
     assert "byte for byte" in output
+    assert "Get the stamps that each issuer has left (Libre)" in output
+
+
+def test_a_third_pac_needs_only_its_package_and_its_row(environment: LocalEnvironment) -> None:
+    stack, path, rfc = environment.stack, "/accounts/acme-libre/stamps", "ACM010203XY9"
+
+    unlimited = stack.call("reader", "GET", path, {"rfc": "ÑAN840101AB1"}).json()
+    contract = create_contract(stack, rfc, 500, "third", account="acme-libre").json()
+    available = stack.call("reader", "GET", path, {"rfc": rfc}).json()["available"]
+
+    assert (unlimited["unlimited"], contract["status"], available) == (True, "confirmed", 500)
+    assert (rfc, 500) in environment.fakes["libre"].server.contracts()
 
 
 @pytest.mark.parametrize("rfc", ["A&D061009TY8", "ÑAN840101AB1", " a&d061009ty8 ", "Ñan840101ab1"])

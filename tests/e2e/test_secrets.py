@@ -94,7 +94,7 @@ def test_no_output_of_the_session_contains_a_credential(
             matches.setdefault(place, set()).update(name.split(" (")[0] for name in names)
         if kind == "mails":
             tokens += re.findall(r"/d/([A-Za-z0-9_-]{20,})", str(content))
-        if kind in ("table", "events", "schedule") or place.startswith("log group"):
+        if kind in ("table", "schedule") or place.startswith("log group"):
             stored.append((place, str(content)))
 
     assert matches == {place: {"planted"} for place in places}
@@ -102,7 +102,7 @@ def test_no_output_of_the_session_contains_a_credential(
     logs = {place.rpartition("/")[2] for place, text in stored if "RequestId" in text}
     assert logs >= {f"timbres-{name}" for name in (*functions, "run", "run-worker")}
     assert {kind for kind, size in sizes.items() if size > 100} >= {
-        *("response", "events", "mails", "output", "log", "table", "object", "schedule"),
+        *("response", "mails", "output", "log", "table", "object", "schedule"),
         *("lambda", "cloudformation", "secretsmanager"),
     }
     # A download token is only in its mail; its hash is stored.

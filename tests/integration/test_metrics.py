@@ -217,18 +217,3 @@ def test_the_log_line_of_a_failed_schedule_names_account_and_codes(
 
     (line,) = [entry for entry in shared_stack.logs.lines() if entry.get("run") == "balance"]
     assert (line["account"], line["code"], line["pac_code"]) == (RC, "pac-error", "500")
-
-
-def test_a_run_without_accounts_and_issuers_is_counted_as_finished(
-    shared_stack: FakeStack, emitted: Emitted
-) -> None:
-    for item in shared_stack.aws.items("IssuersTable"):
-        path, query = f"/accounts/{item['account']}/issuers", {"rfc": item["rfc"]}
-        shared_stack.call("issuers", "DELETE", path, query)
-    shared_stack.aws.client("secretsmanager").delete_secret(
-        SecretId=f"timbres/accounts/{RC}", ForceDeleteWithoutRecovery=True
-    )
-    shared_stack.reset_warm_functions()
-    shared_stack.clock.forward(hours=24)
-
-    assert values(emitted_by(shared_stack.run), "RunsFinished") == [1]

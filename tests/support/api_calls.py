@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+import requests
 from local.environment import LocalEnvironment
 from local.fake_pacs.fake_data import mexico_now
 from local.fake_pacs.faults import parse_fault
@@ -39,15 +40,13 @@ def contracts_at_pac(environment: LocalEnvironment, rfc: str) -> list[int]:
     return [stamps for issuer, stamps in contracts if issuer == rfc]
 
 
-def create_contract(stack: Stack, rfc: str, stamps: int, key: str) -> Any:
-    """Request a contract of acme-sf; return the response."""
-    return stack.call(
-        "contract_manager",
-        "POST",
-        "/accounts/acme-sf/contracts",
-        body={"rfc": rfc, "stamps": stamps},
-        headers={"Idempotency-Key": key},
-    )
+def create_contract(
+    stack: Stack, rfc: str, stamps: int, key: str, account: str = "acme-sf"
+) -> requests.Response:
+    """Request a contract; return the response."""
+    path, body = f"/accounts/{account}/contracts", {"rfc": rfc, "stamps": stamps}
+    headers = {"Idempotency-Key": key}
+    return stack.call("contract_manager", "POST", path, body=body, headers=headers)
 
 
 def generate_report(stack: Stack, account: str, kind: str, file_format: str) -> dict[str, Any]:

@@ -15,15 +15,14 @@ from local.stack import SECRET_PREFIX, Stack
 Output = tuple[str, bytes | str]
 """A place and its content. The first word of the place is its kind."""
 
-_CREDENTIALS = ("api_key", "username", "password")
+_CREDENTIALS = ("api_key", "username", "password", "token")
 
 
 @dataclass
 class OutputRecorder:
-    """Records responses, events, mails and the tests' own output since the session started."""
+    """Records responses, mails and the tests' own output since the session started."""
 
     stack: Stack
-    read_events: Callable[[], list[str]]
     read_mails: Callable[[], list[str]]
     output: list[str] = field(repr=False)
     responses: list[bytes] = field(default_factory=list, repr=False)
@@ -58,7 +57,6 @@ class OutputRecorder:
         client = self.stack.session().client
         for response in self.responses:
             yield "response", response
-        yield "events", "\n".join(self.read_events())
         yield "mails", "\n".join(self.read_mails())
         yield "output of the tests", "\n".join(self.output)
         yield "log of the local AWS", (ROOT / ".local" / "aws-e2e.log").read_bytes()
@@ -75,7 +73,7 @@ class OutputRecorder:
 @contextmanager
 def recording(stack: Stack, output: list[str]) -> Iterator[OutputRecorder]:
     """Record the output of a stack from now on; ``output`` is the tests' own."""
-    recorder = OutputRecorder(stack, _subscribe(stack), stack.mailbox("recorder"), output)
+    recorder = OutputRecorder(stack, stack.mailbox("recorder"), output)
     create_account = stack.create_account
 
     def learn_and_create(name: str, value: Any) -> None:
@@ -89,26 +87,6 @@ def recording(stack: Stack, output: list[str]) -> Iterator[OutputRecorder]:
     stack.http.hooks["response"].append(record)
     yield recorder
     stack.http.hooks["response"].remove(record)
-
-
-def _subscribe(stack: Stack) -> Callable[[], list[str]]:
-    """Copy the events of the bus to a queue; return a function that reads them."""
-    sqs, events = (stack.session().client(service) for service in ("sqs", "events"))
-    queue = sqs.create_queue(QueueName="recorded-events")["QueueUrl"]
-    attributes = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])
-    arn = attributes["Attributes"]["QueueArn"]
-    statement = {
-        "Effect": "Allow",
-        "Principal": {"Service": "events.amazonaws.com"},
-        "Action": "sqs:SendMessage",
-        "Resource": arn,
-    }
-    policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
-    sqs.set_queue_attributes(QueueUrl=queue, Attributes={"Policy": policy})
-    bus, pattern = {"EventBusName": stack.resource("Bus")}, json.dumps({"source": ["timbres"]})
-    events.put_rule(Name="recorder", **bus, EventPattern=pattern)
-    events.put_targets(Rule="recorder", **bus, Targets=[{"Id": "1", "Arn": arn}])
-    return lambda: list(_receive(sqs, queue))
 
 
 def _receive(sqs: Any, queue: str) -> Iterator[str]:

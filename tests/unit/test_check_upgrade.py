@@ -56,11 +56,9 @@ def test_a_stack_with_an_old_table_is_not_deployed(
     assert (status, message in error) == (int(bool(message)), True)
 
 
-def test_a_new_stack_is_deployed_and_a_denied_request_is_not_a_new_stack(
-    cloudformation: Stubber,
-) -> None:
-    for code, message in (("ValidationError", "does not exist"), ("AccessDenied", "denied")):
-        cloudformation.add_client_error("describe_stacks", code, message)
+def test_only_a_missing_stack_is_a_new_stack(cloudformation: Stubber) -> None:
+    cloudformation.add_client_error("describe_stacks", "ValidationError", "does not exist")
+    cloudformation.add_client_error("describe_stacks", "AccessDenied", "denied")
 
     with cloudformation:
         assert main(["prod"]) == 0

@@ -105,15 +105,8 @@ def test_a_file_uses_standard_terms(path: Path) -> None:
     assert list(violations(path)) == []
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("the caller is told", True),
-        ("A buyer may do it", True),
-        ("it is no number", True),
-        ("it is no longer than that", False),
-        ("the record is stored", False),
-    ],
-)
-def test_the_stop_list_finds_its_words(text: str, expected: bool) -> None:
-    assert bool(PHRASES.search(text)) is expected
+def test_the_stop_list_finds_its_words() -> None:
+    for text in ("the caller is told", "A buyer may do it", "it is no number"):
+        assert PHRASES.search(text)
+    for text in ("it is no longer than that", "the record is stored"):
+        assert not PHRASES.search(text)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import re
 from collections.abc import Iterator
@@ -80,21 +79,12 @@ def test_every_route_of_the_code_is_described_and_documented() -> None:
 
 
 def test_every_error_of_the_code_is_described_and_documented_with_its_statuses() -> None:
-    raised = {
-        node.args[0].value
-        for module in LAYER.rglob("*.py")
-        for node in ast.walk(ast.parse(module.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Call)
-        and isinstance(node.func, ast.Name)
-        and node.func.id in ("ProblemType", "Rejection")
-        and node.args
-        and isinstance(node.args[0], ast.Constant)
-    }
+    source = "".join(module.read_text(encoding="utf-8") for module in LAYER.rglob("*.py"))
+    raised = set(re.findall(r'\b(?:ProblemType|Rejection)\(\s*"([a-z-]+)"', source))
     rows = re.findall(r"^\| `([a-z0-9-]+)` \| ([\d, ]+) \| .+ \|$", API, re.MULTILINE)
 
     assert len(raised) > 40
-    assert raised == STATUS_CODES.keys()
-    assert raised <= statuses_of_codes().keys()
+    assert raised == STATUS_CODES.keys() <= statuses_of_codes().keys()
     documented = {code: set(statuses.split(", ")) for code, statuses in rows}
     assert documented == statuses_of_codes()
 

@@ -44,17 +44,6 @@ def resource_name(resource: Any) -> str:
     return str(re.sub(r"\$\{(\w+)\.Arn\}", r"\1", text))
 
 
-def test_each_asterisk_of_a_policy_has_a_reason_on_the_line_before() -> None:
-    lines = TEXT.splitlines()
-    asterisks = [
-        number
-        for number, line in enumerate(lines)
-        if re.match(r'\s+(Resource|Action|Principal): .*\*"?$', line)
-    ]
-    assert len(asterisks) >= 5
-    assert [n + 1 for n in asterisks if not re.match(r"\s+# \*: \w.{10,}", lines[n - 1])] == []
-
-
 @pytest.mark.parametrize("role", sorted({*ROLE_RESOURCES, *ROLES, "SchedulerRole"}))
 def test_a_role_has_the_permissions_of_its_table_and_no_other(role: str) -> None:
     log_group = role.removesuffix("Role") + "LogGroup"
@@ -123,48 +112,32 @@ def test_only_the_api_and_a_rule_of_this_stack_invoke_a_function() -> None:
             assert source == {"Fn::GetAtt": ["MailFunctionBus", "Arn"]}
 
 
-TRUSTS = [
-    (name, statement)
+def test_only_roles_of_this_stack_and_services_for_this_account_are_trusted() -> None:
+    account = {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}}
     for kind, key in (
         ("AWS::IAM::Role", "AssumeRolePolicyDocument"),
         ("AWS::SNS::TopicPolicy", "PolicyDocument"),
         ("AWS::SQS::QueuePolicy", "PolicyDocument"),
-    )
-    for name, properties in of_type(kind).items()
-    for statement in properties[key]["Statement"]
-]
+    ):
+        for name, properties in of_type(kind).items():
+            for statement in properties[key]["Statement"]:
+                ((principal, value),) = statement["Principal"].items()
+                if principal == "AWS":
+                    assert value["Fn::GetAtt"][0] in ROLE_RESOURCES, name
+                else:
+                    # Lambda assumes a role only for a function whose creator may pass the role.
+                    condition = None if value == "lambda.amazonaws.com" else account
+                    assert (principal, statement.get("Condition")) == ("Service", condition), name
 
 
-@pytest.mark.parametrize(("name", "statement"), TRUSTS, ids=[name for name, _ in TRUSTS])
-def test_only_roles_of_this_stack_and_services_for_this_account_are_trusted(
-    name: str, statement: dict[str, Any]
-) -> None:
-    ((kind, principal),) = statement["Principal"].items()
-    condition = statement.get("Condition")
-    if kind == "AWS":
-        assert principal["Fn::GetAtt"][0] in ROLE_RESOURCES
-    elif principal == "lambda.amazonaws.com":
-        # Lambda assumes a role only for a function whose creator may pass the role.
-        assert (kind, condition) == ("Service", None)
-    else:
-        account = {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}}
-        assert (kind, condition) == ("Service", account)
-
-
-def test_every_topic_has_a_policy() -> None:
+def test_every_topic_has_a_policy_and_every_kind_of_policy_is_checked() -> None:
     # The default policy of SNS allows the whole account.
     policies = of_type("AWS::SNS::TopicPolicy").values()
     topics = [topic["Ref"] for policy in policies for topic in policy["Topics"]]
+    kinds = {resource["Type"].rpartition("::")[2] for resource in template().resources.values()}
     assert sorted(topics) == sorted(of_type("AWS::SNS::Topic"))
-
-
-def test_every_kind_of_policy_is_checked() -> None:
-    types = {resource["Type"] for resource in template().resources.values()}
-    assert {name.rpartition("::")[2] for name in types if name.endswith("Policy")} == {
-        "ManagedPolicy",
-        "BucketPolicy",
-        "TopicPolicy",
-        "QueuePolicy",
+    assert {kind for kind in kinds if kind.endswith("Policy")} == {
+        *("ManagedPolicy", "BucketPolicy", "TopicPolicy", "QueuePolicy")
     }
 
 
