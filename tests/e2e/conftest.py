@@ -11,6 +11,7 @@ from local.fakes import FAKES, DemoPac
 from local.stack import Stack
 
 from tests.support import libre
+from tests.support.api_calls import delete_account
 from tests.support.daily_run import DailyRun, running_daily_run
 from tests.support.libre.fake import LibreFake
 from tests.support.output_recorder import OutputRecorder, recording
@@ -52,7 +53,18 @@ def environment() -> Iterator[LocalEnvironment]:
     # A log of its own, so that the tests can run beside `make up`.
     log = ROOT / ".local" / "aws-e2e.log"
     with running_environment(log, (*FAKES, create_libre)) as environment:
+        # The description of the API does not list this PAC.
+        delete_account(environment.stack, "acme-libre")
         yield environment
+
+
+@pytest.fixture
+def libre_account(environment: LocalEnvironment) -> Iterator[None]:
+    """The account at the third PAC."""
+    secret = environment.fakes["libre"].secret(environment.urls["libre"])
+    environment.stack.create_account("acme-libre", secret)
+    yield
+    delete_account(environment.stack, "acme-libre")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -16,8 +16,9 @@ from local.fake_pacs.fake_data import SolucionFactibleAccount, SolucionFactibleS
 from local.fake_pacs.server import serve
 from local.fake_pacs.solucion_factible import FakeSolucionFactible
 from local.fakes import WSDL
-from local.stack import SECRET_PREFIX, Stack
+from local.stack import Stack
 
+from tests.support.api_calls import delete_account
 from tests.support.output_recorder import OutputRecorder
 
 USER, PASSWORD = "doctor@example.com", "a-password-of-the-doctor"
@@ -84,9 +85,7 @@ def pac(stack: Stack, tmp_path: Path) -> Iterator[FakeSolucionFactible]:
             stack.create_account(name, secret | {"password": PASSWORD, "endpoint": url} | change)
         yield pac
     for name in changes:
-        stack.session().client("secretsmanager").delete_secret(
-            SecretId=SECRET_PREFIX + name, ForceDeleteWithoutRecovery=True
-        )
+        delete_account(stack, name)
 
 
 def test_a_working_stack_passes_all_checks(run_doctor: RunDoctor, tmp_path: Path) -> None:

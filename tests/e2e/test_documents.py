@@ -96,7 +96,8 @@ def parse(kind: str, text: str) -> Any:
     if kind == "json":
         return json.loads(text)
     pairs = STATUS_AND_JSON.findall(text)
-    return {f"{n}: {status}": json.loads(body) for n, (status, body) in enumerate(pairs)} or text
+    values = {f"{n}: {status}": json.loads(body) for n, (status, body) in enumerate(pairs)}
+    return values or text.strip()
 
 
 class Reader:

@@ -13,6 +13,7 @@ from local.start import shell_variables
 
 from tests.support.api_calls import (
     create_contract,
+    delete_account,
     eventually,
     generate_report,
     last_month,
@@ -21,6 +22,7 @@ from tests.support.api_calls import (
 from tests.support.output_recorder import OutputRecorder
 
 
+@pytest.mark.usefixtures("libre_account")
 def test_the_demo_runs_from_end_to_end_with_every_pac(
     environment: LocalEnvironment,
     recorder: OutputRecorder,
@@ -46,6 +48,7 @@ def test_the_demo_runs_from_end_to_end_with_every_pac(
     assert "Get the stamps that each issuer has left (Libre)" in output
 
 
+@pytest.mark.usefixtures("libre_account")
 def test_a_third_pac_needs_only_its_package_and_its_row(environment: LocalEnvironment) -> None:
     stack, path, rfc = environment.stack, "/accounts/acme-libre/stamps", "ACM010203XY9"
 
@@ -108,6 +111,4 @@ def test_every_kind_of_event_is_mailed_in_spanish(environment: LocalEnvironment)
         "rechazó las credenciales de la cuenta sur-rc",
     ):
         eventually(lambda text=text: mails.extend(read_mails()) or text in "\n".join(mails))
-    stack.session().client("secretsmanager").delete_secret(
-        SecretId="timbres/accounts/sur-rc", ForceDeleteWithoutRecovery=True
-    )
+    delete_account(stack, "sur-rc")

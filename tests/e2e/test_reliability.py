@@ -71,7 +71,7 @@ def test_a_contract_is_confirmed_after_its_function_was_killed(
 ) -> None:
     stack, rfc = environment.stack, "KIL010203AB7"
     assert create_contract(stack, rfc, 10, "before-killed").status_code == 201
-    slow = {"operation": "agregarContrato", "fault": "slow-after", "seconds": 2, "rfc": rfc}
+    slow = {"operation": "agregarContrato", "fault": "slow-after", "seconds": 5, "rfc": rfc}
     put_fault(environment, "solucion-factible", **slow)
 
     with ThreadPoolExecutor(1) as pool:

@@ -11,7 +11,7 @@ import requests
 from local.environment import LocalEnvironment
 from local.fake_pacs.fake_data import mexico_now
 from local.fake_pacs.faults import parse_fault
-from local.stack import Stack
+from local.stack import SECRET_PREFIX, Stack
 
 
 def eventually(value: Callable[[], Any], seconds: float = 20) -> Any:
@@ -26,6 +26,13 @@ def eventually(value: Callable[[], Any], seconds: float = 20) -> Any:
 def last_month() -> str:
     """Return the previous month in Mexico City, ``YYYY-MM``."""
     return f"{mexico_now().replace(day=1) - timedelta(days=1):%Y-%m}"
+
+
+def delete_account(stack: Stack, name: str) -> None:
+    """Delete an account's secret."""
+    stack.session().client("secretsmanager").delete_secret(
+        SecretId=SECRET_PREFIX + name, ForceDeleteWithoutRecovery=True
+    )
 
 
 def put_fault(environment: LocalEnvironment, pac: str, **fault: Any) -> None:

@@ -53,9 +53,3 @@ def test_only_a_pacs_own_package_contains_its_name_and_codes(name: str) -> None:
     if name.endswith(".py") and package is None:
         nodes = (node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Constant))
         assert {str(node.value) for node in nodes} & CODES == set()
-
-
-def test_the_checked_files_and_codes_are_complete() -> None:
-    assert {"layers/timbres/timbres/pacs/soap.py", "functions/contract/app.py"} <= FILES.keys()
-    assert {"611", "400-001"} <= CODES
-    assert {package_of(path) for path in FILES.values()} == {None, "reachcore", "solucion_factible"}
