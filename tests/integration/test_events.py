@@ -31,7 +31,7 @@ TRIGGERS = {
     "run-daily": "run/Daily",
     "run-close": "run/Close",
     "run-worker-queue": "run_worker/Queue",
-    "contract-create": "contract/Buy",
+    "contract-create": "contract/Create",
     "contract-list": "contract/List",
     "contract-get": "contract/Read",
     "contract-settle": "contract/Settle",

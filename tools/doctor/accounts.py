@@ -245,9 +245,9 @@ def find_remarks(account: Account, names: set[str], stage: str) -> Iterator[str]
     """Yield warnings about valid but unlikely settings; `names` are the secret's fields."""
     if account.endpoint is not None:
         local = account.endpoint.startswith("http:") and "AWS_ENDPOINT_URL" not in os.environ
-        yield f"The endpoint is not a real PAC: environment sandbox, {account.endpoint}." + (
-            " Functions in AWS cannot reach this machine." if local else ""
-        )
+        place = f"environment {account.environment}, {account.endpoint}"
+        unreachable = " Functions in AWS cannot reach this machine." if local else ""
+        yield f"The endpoint is not a real PAC: {place}.{unreachable}"
     elif stage == "prod" and account.environment != "production":
         yield f"The stage is prod, but the PAC's environment is {account.environment}."
     unread = sorted(names - _known_fields(account))
