@@ -33,10 +33,10 @@ from timbres.repositories.issuers import IssuerRepository
 from timbres.services.pac_access import PacAccess
 from tools.doctor.checks import CheckResult, CheckResults, failed, ok, run_safely, warning
 from tools.doctor.cloud import ClientFactory, Deployed
+from tools.doctor.stage import DEFAULT_STAGE
 
-# The template's defaults.
+# The template's default.
 DEFAULT_PREFIX = "timbres/accounts/"
-DEFAULT_STAGE = "dev"
 _DEFAULT_RFC = Rfc("AAA010101AAA")
 _TIMEOUT_SECONDS = 25.0
 # The settings of a secret that require a capability of the PAC.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -27,7 +27,7 @@ from tools.doctor.checks import (
     skipped,
     warning,
 )
-from tools.doctor.stage import Stage
+from tools.doctor.stage import DEFAULT_STAGE, Stage
 
 ClientFactory = Callable[[str], Any]
 """Returns the client of an AWS service by name, for example `sqs`."""
@@ -187,6 +187,7 @@ def check_stack(client: ClientFactory, stack: Deployed, template: Path) -> Check
             subject, partial(_check_topic, client, stack, subject, output, parameter)
         )
     list_resources = partial(_list_resources, client, stack.name)
+    yield from run_safely("API", partial(_check_stages, client, stack))
     yield from run_safely("schedules", partial(_check_schedules, client, list_resources))
     yield from run_safely("alarms", partial(_check_alarms, client, stack.name, list_resources))
     yield from run_safely("dead letters", partial(_check_dead_letters, client, stack))
@@ -234,6 +235,27 @@ def _list_resources(client: ClientFactory, stack: str, resource_type: str) -> li
         for item in page["StackResourceSummaries"]
         if item["ResourceType"] == resource_type and "PhysicalResourceId" in item
     ]
+
+
+def _check_stages(client: ClientFactory, stack: Deployed) -> CheckResults:
+    api = stack.outputs.get("ApiId")
+    if api is None:
+        yield skipped("API", "The stack has no output ApiId.")
+        return
+    stages = client("apigateway").get_stages(restApiId=api)["item"]
+    yield check_stages(api, [stage["stageName"] for stage in stages], stack.parameters)
+
+
+def check_stages(api: str, stages: Sequence[str], parameters: Mapping[str, str]) -> CheckResult:
+    """Check that the API has no stage besides that of the parameter `Stage`."""
+    others = [name for name in stages if name != parameters.get("Stage", DEFAULT_STAGE)]
+    if not others:
+        return ok("API", f"its only stage is {', '.join(stages)}")
+    return failed(
+        "API",
+        f"It has the stage {', '.join(others)}, which has no throttling. Delete it: "
+        f"aws apigateway delete-stage --rest-api-id {api} --stage-name {others[0]}",
+    )
 
 
 def _check_schedules(
