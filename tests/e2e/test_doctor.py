@@ -145,7 +145,9 @@ def test_all_is_well(stack: Stack, tmp_path: Path) -> None:
     for what, sentence in (
         ("stage", "default, stack timbres"),
         ("credentials", "user/admin"),
+        ("region opt-in", "mx-central-1 is enabled"),
         ("clock", "from AWS's clock"),
+        ("API", "its only stage is dev"),
         ("stack", "CREATE_COMPLETE"),
         ("outputs", "all"),
         ("schedules", "are enabled"),

@@ -2,8 +2,54 @@
 
 from __future__ import annotations
 
+import re
+import tomllib
+
 import pytest
+from local.emulator_process import ROOT
 from tools.doctor import cloud
+
+SAMCONFIG = tomllib.loads((ROOT / "samconfig.toml").read_text(encoding="utf-8"))
+REGIONS = {
+    stage["deploy"]["parameters"]["region"]
+    for stage in SAMCONFIG.values()
+    if isinstance(stage, dict)
+}
+
+
+@pytest.mark.parametrize(
+    ("status", "level"),
+    [
+        ("ENABLED", "ok"),
+        ("ENABLED_BY_DEFAULT", "ok"),
+        ("ENABLING", "warning"),
+        ("DISABLED", "failed"),
+        ("DISABLING", "failed"),
+    ],
+)
+def test_a_region_that_is_not_enabled_is_reported_with_the_command_that_enables_it(
+    status: str, level: str
+) -> None:
+    result = cloud.check_opt_in("mx-central-1", status)
+    assert result.level == level
+    command = "aws account enable-region --region-name mx-central-1"
+    assert (command in result.text) == (level == "failed")
+
+
+@pytest.mark.parametrize("region", sorted(REGIONS))
+@pytest.mark.parametrize(
+    ("page", "texts"),
+    [
+        ("README.md", ("enable-region --region-name {}", "get-region-opt-status --region-name {}")),
+        ("docs/api.md", ("AWS_STS_REGIONAL_ENDPOINTS=regional", "{}")),
+    ],
+)
+def test_a_page_says_what_a_region_that_is_not_enabled_by_default_needs(
+    page: str, texts: tuple[str, ...], region: str
+) -> None:
+    text = re.sub(r"\s+", " ", (ROOT / page).read_text(encoding="utf-8"))
+    for expected in texts:
+        assert expected.format(region) in text
 
 
 @pytest.mark.parametrize(

@@ -74,6 +74,7 @@ def client_factory(session: boto3.Session) -> ClientFactory:
 def check_identity(stage: Stage, session: boto3.Session) -> Generator[CheckResult, None, bool]:
     """Check region, credentials and clock; return whether the credentials are valid."""
     yield _check_region(stage, session)
+    yield from _check_opt_in(session)
     identity: dict[str, Any] = {}
     try:
         identity = client_factory(session)("sts").get_caller_identity()
@@ -107,6 +108,37 @@ def _check_region(stage: Stage, session: boto3.Session) -> CheckResult:
             f"{default}: export AWS_REGION={region}",
         )
     return ok("region", f"{region} offers all services")
+
+
+def _check_opt_in(session: boto3.Session) -> CheckResults:
+    region = session.region_name
+    try:
+        response = client_factory(session)("account").get_region_opt_status(RegionName=region)
+    except ClientError as error:
+        yield warning("region opt-in", f"{describe_aws_error(error)} {_OPT_IN_UNKNOWN} {region}")
+    except BotoCoreError:
+        # Without credentials or network, the next check fails too, and says why.
+        yield skipped("region opt-in", "Not checked, because AWS was not called.")
+    else:
+        yield check_opt_in(region, response["RegionOptStatus"])
+
+
+_OPT_IN_UNKNOWN = "The region may not be enabled: aws account get-region-opt-status --region-name"
+
+
+def check_opt_in(region: str, status: str) -> CheckResult:
+    """Check the opt-in status of a region, as the API `GetRegionOptStatus` returns it."""
+    if status in ("ENABLED", "ENABLED_BY_DEFAULT"):
+        return ok("region opt-in", f"{region} is enabled for the AWS account")
+    if status == "ENABLING":
+        return warning(
+            "region opt-in", f"{region} is being enabled: wait some minutes and check again."
+        )
+    return failed(
+        "region opt-in",
+        f"{region} is {status.lower()} for the AWS account, and rejects every call with "
+        f"UnrecognizedClientException. Enable it: aws account enable-region --region-name {region}",
+    )
 
 
 def check_clock(date: str | None, now: datetime) -> CheckResult:
