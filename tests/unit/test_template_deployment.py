@@ -5,8 +5,12 @@ The local AWS accepts templates that AWS rejects, and does not throttle, bill or
 
 from __future__ import annotations
 
+import ast
+import graphlib
+import re
 from typing import Any
 
+import pytest
 from local.build import read_template
 from local.emulator_process import ROOT
 from tools.transform import transform_template
@@ -23,6 +27,9 @@ def of_type(kind: str, resources: dict[str, dict[str, Any]] = RESOURCES) -> dict
         for name, resource in resources.items()
         if resource["Type"] == kind
     }
+
+
+FUNCTIONS = of_type("AWS::Serverless::Function")
 
 
 # ==============================================================================
@@ -45,3 +52,106 @@ def test_the_stage_throttles_every_route_and_the_open_route_more():
         for setting in stage["MethodSettings"]
     }
     assert rates == {("*", "/*"): 200, ("GET", "/~1d~1{token}"): 5}
+
+
+# ==============================================================================
+# Loops: Lambda stops a chain of invocations over SQS, SNS, S3 or Lambda after 16 rounds
+# ==============================================================================
+
+# What lets a function cause another invocation, by the action of its role.
+SENDS = {
+    "sqs:SendMessage",
+    "sns:Publish",
+    "events:PutEvents",
+    "lambda:InvokeFunction",
+    "s3:PutObject",
+}
+
+
+def names_in(value: Any) -> set[str]:
+    """Return the logical IDs that a value of the template refers to."""
+    if isinstance(value, list):
+        return set().union(*map(names_in, value))
+    if not isinstance(value, dict):
+        return set()
+    if "Ref" in value:
+        return {value["Ref"]}
+    if "Fn::GetAtt" in value:
+        attribute = value["Fn::GetAtt"]
+        return {attribute[0] if isinstance(attribute, list) else attribute.partition(".")[0]}
+    if "Fn::Sub" in value:
+        return set(re.findall(r"\$\{(\w+)", str(value["Fn::Sub"])))
+    return set().union(*map(names_in, value.values()))
+
+
+def statements_of(role: str) -> list[dict[str, Any]]:
+    """Return the statements of a role's policies."""
+    policies = RESOURCES[role]["Properties"]["Policies"]
+    return [one for policy in policies for one in policy["PolicyDocument"]["Statement"]]
+
+
+def causes() -> dict[str, set[str]]:
+    """Return, for each function, queue, bus and topic, what it sends to or invokes."""
+    edges: dict[str, set[str]] = {}
+    for name, function in FUNCTIONS.items():
+        (role,) = names_in(function["Role"])
+        edges[name] = set()
+        for statement in statements_of(role):
+            actions = statement["Action"]
+            if SENDS & set([actions] if isinstance(actions, str) else actions):
+                edges[name] |= names_in(statement["Resource"])
+        # On-failure destinations are sent with the function's role, and named here too.
+        edges[name] |= names_in(function.get("EventInvokeConfig", {}))
+        for event in function.get("Events", {}).values():
+            for key in ("Queue", "EventBusName", "Topic", "Bucket"):
+                for source in names_in(event["Properties"].get(key)):
+                    edges.setdefault(source, set()).add(name)
+    for name, queue in of_type("AWS::SQS::Queue").items():
+        edges.setdefault(name, set()).update(names_in(queue.get("RedrivePolicy")))
+    for subscription in of_type("AWS::SNS::Subscription").values():
+        edges.setdefault(subscription["TopicArn"]["Ref"], set())
+    return edges
+
+
+def test_no_function_causes_its_own_invocation():
+    # TopologicalSorter raises CycleError with the cycle.
+    order = tuple(graphlib.TopologicalSorter(causes()).static_order())
+    assert {"RunFunction", "RunsQueue", "RunWorkerFunction", "Bus", "MailFunction"} <= set(order)
+
+
+@pytest.mark.parametrize(
+    ("change", "cycle"),
+    [
+        (("RunWorkerFunction", "RunsQueue"), {"RunWorkerFunction", "RunsQueue"}),
+        (("MailFunction", "Bus"), {"MailFunction", "Bus"}),
+        (("ReportWorkerFunction", "ReportFunction"), {"ReportFunction", "ReportsQueue"}),
+    ],
+)
+def test_a_loop_is_found(change, cycle):
+    edges = causes()
+    edges[change[0]].add(change[1])
+    with pytest.raises(graphlib.CycleError) as error:
+        graphlib.TopologicalSorter(edges).prepare()
+    assert cycle <= set(error.value.args[1])
+
+
+def test_no_function_changes_the_loop_detection():
+    # Lambda counts the messages that functions send, not how often SQS delivers them.
+    assert [name for name, function in FUNCTIONS.items() if "RecursiveLoop" in function] == []
+
+
+def test_only_the_queue_module_sends_messages_and_a_worker_only_delays_its_own():
+    layer = ROOT / "layers" / "timbres" / "timbres"
+    senders = {
+        path.relative_to(layer).as_posix()
+        for path in layer.rglob("*.py")
+        if re.search(r"\.send_message(_batch)?\(", path.read_text(encoding="utf-8"))
+    }
+    assert senders == {"aws/queues.py"}
+    calls = {
+        ast.unparse(node.func)
+        for node in ast.walk(ast.parse((layer / "services/daily_run/worker.py").read_text("utf-8")))
+        if isinstance(node, ast.Call)
+    }
+    assert {"self._queue.delay", "self._dead_letters.send"} <= calls
+    assert "self._queue.send" not in calls
