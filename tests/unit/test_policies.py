@@ -299,19 +299,9 @@ def test_reports_are_not_public_and_need_tls():
     assert statement["Condition"]["NotIpAddress"] == {"aws:SourceIp": "127.0.0.0/8"}
 
 
-@pytest.mark.parametrize("table", of_type("AWS::DynamoDB::Table"))
-def test_a_table_is_encrypted(table):
-    assert of_type("AWS::DynamoDB::Table")[table]["SSESpecification"] == {"SSEEnabled": True}
-
-
 @pytest.mark.parametrize("queue", of_type("AWS::SQS::Queue"))
 def test_a_queue_is_encrypted(queue):
     assert of_type("AWS::SQS::Queue")[queue]["SqsManagedSseEnabled"] is True
-
-
-def test_no_function_needs_a_key():
-    """A customer-managed key would need a permission in every role."""
-    assert "kms" not in TEXT.lower()
 
 
 # ==============================================================================

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import graphlib
 import re
+import tomllib
 from typing import Any
 
 import pytest
@@ -30,6 +31,8 @@ def of_type(kind: str, resources: dict[str, dict[str, Any]] = RESOURCES) -> dict
 
 
 FUNCTIONS = of_type("AWS::Serverless::Function")
+SAMCONFIG = tomllib.loads((ROOT / "samconfig.toml").read_text(encoding="utf-8"))
+STAGES: dict[str, Any] = {name: value for name, value in SAMCONFIG.items() if name != "version"}
 
 
 # ==============================================================================
@@ -155,3 +158,76 @@ def test_only_the_queue_module_sends_messages_and_a_worker_only_delays_its_own()
     }
     assert {"self._queue.delay", "self._dead_letters.send"} <= calls
     assert "self._queue.send" not in calls
+
+
+# ==============================================================================
+# A failed first deployment leaves nothing that blocks the next one
+# ==============================================================================
+
+RETAINED = {
+    name: resource
+    for name, resource in RESOURCES.items()
+    if str(resource.get("DeletionPolicy", "Delete")).startswith("Retain")
+}
+
+
+@pytest.mark.parametrize("name", RETAINED)
+def test_a_retained_resource_is_removed_when_the_first_deployment_fails(name):
+    resource = RETAINED[name]
+    # CloudFormation cannot delete a protected table: the rollback itself would fail.
+    protected = resource["Properties"].get("DeletionProtectionEnabled", False)
+    assert resource["DeletionPolicy"] == ("Retain" if protected else "RetainExceptOnCreate")
+    assert resource["UpdateReplacePolicy"] == "Retain"
+
+
+@pytest.mark.parametrize("name", RETAINED)
+def test_a_retained_resource_has_a_generated_name(name):
+    # A fixed name would exist already when the stack is created again.
+    properties = RETAINED[name]["Properties"]
+    assert not {"TableName", "BucketName", "QueueName", "LogGroupName"} & properties.keys()
+
+
+def test_everything_with_data_states_what_happens_to_it():
+    kinds = {"AWS::DynamoDB::Table", "AWS::S3::Bucket", "AWS::Logs::LogGroup"}
+    for name, resource in RESOURCES.items():
+        if resource["Type"] in kinds:
+            assert resource.keys() >= {"DeletionPolicy", "UpdateReplacePolicy"}, name
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stack_whose_creation_fails_is_deleted(stage):
+    assert STAGES[stage]["deploy"]["parameters"]["on_failure"] == "DELETE"
+
+
+# ==============================================================================
+# Bodies of requests: bytes that are not UTF-8 arrive unchanged
+# ==============================================================================
+
+
+def test_a_list_of_issuers_reaches_the_function_byte_for_byte():
+    # The gateway converts the body of every other media type to UTF-8, and loses bytes.
+    (api,) = of_type("AWS::ApiGateway::RestApi", TRANSFORMED).values()
+    assert api["Body"]["x-amazon-apigateway-binary-media-types"] == ["text/csv"]
+
+
+# ==============================================================================
+# Cost: nothing is billed that nobody uses
+# ==============================================================================
+
+
+def test_no_method_has_metrics_of_its_own_without_an_alarm():
+    watched = {
+        dimension["Name"]
+        for alarm in of_type("AWS::CloudWatch::Alarm").values()
+        for dimension in alarm.get("Dimensions", ())
+    }
+    assert not {"Resource", "Method"} & watched
+    (stage,) = of_type("AWS::ApiGateway::Stage", TRANSFORMED).values()
+    assert [one for one in stage["MethodSettings"] if one.get("MetricsEnabled")] == []
+
+
+@pytest.mark.parametrize("name", of_type("AWS::DynamoDB::Table"))
+def test_a_table_uses_the_key_of_dynamodb_which_is_free(name):
+    # SSEEnabled without a key selects aws/dynamodb, whose requests KMS bills.
+    encryption = RESOURCES[name]["Properties"].get("SSESpecification")
+    assert encryption in (None, {"SSEEnabled": False})
