@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from local.emulator_process import ROOT
 from local.stack import Stack
 
 
@@ -33,3 +42,54 @@ def test_a_list_of_issuers_in_utf_8_is_imported(stack: Stack) -> None:
         headers={"Content-Type": "text/csv; charset=utf-8"},
     )
     assert response.status_code == 200, response.text
+
+
+# What nobody can process, so that a start fails each time.
+INVALID = {"scheduled_time": "2026-11-01T11:00:00Z", "time": "no time"}
+REDRIVE = re.search(
+    r"^redrive\(\) \{.*?python3 -c '(?P<read>.*?)'$.*?^\}$",
+    (ROOT / "docs" / "operations.md").read_text(encoding="utf-8"),
+    re.DOTALL | re.MULTILINE,
+)
+
+
+def receive(stack: Stack, queue: str) -> dict[str, Any]:
+    """Return a message of a queue in the form of `aws sqs receive-message`, once there is one."""
+    sqs = stack.session().client("sqs")
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        received = sqs.receive_message(
+            QueueUrl=queue, MessageAttributeNames=["All"], VisibilityTimeout=300
+        )
+        if received.get("Messages"):
+            return dict(received)
+        time.sleep(0.2)
+    raise TimeoutError(queue)
+
+
+def test_a_failed_start_is_kept_and_can_be_started_again_as_documented(
+    stack: Stack, tmp_path: Path
+) -> None:
+    functions = stack.session().client("lambda")
+    run, queue = stack.outputs["RunFunctionName"], stack.outputs["SchedulesDeadLetterQueueUrl"]
+    functions.invoke(FunctionName=run, InvocationType="Event", Payload=json.dumps(INVALID).encode())
+    message = receive(stack, queue)
+    (tmp_path / "message.json").write_text(json.dumps(message))
+    assert REDRIVE is not None
+    done = subprocess.run(
+        [sys.executable, "-c", REDRIVE["read"]],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads((tmp_path / "event.json").read_text()) == INVALID
+    # The function, in the form in which the command line takes it.
+    assert done.stdout.strip().rpartition(":")[2] in (run, "$LATEST")
+    again = functions.invoke(
+        FunctionName=done.stdout.strip(), Payload=(tmp_path / "event.json").read_bytes()
+    )
+    assert again["FunctionError"]
+    stack.session().client("sqs").delete_message(
+        QueueUrl=queue, ReceiptHandle=message["Messages"][0]["ReceiptHandle"]
+    )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from datetime import datetime
 from typing import Any
 
 import pytest
 
-from tests.e2e.nightly_run import ACCOUNT, HEALTHY, LOW, SILENT, UNKNOWN, NightlyRun, start_run
+from tests.e2e.nightly_run import ACCOUNT, HEALTHY, LOW, SILENT, UNKNOWN, NightlyRun
 from tests.e2e.test_main_job import eventually
 
 
@@ -88,13 +89,27 @@ def test_the_issuers_come_by_urgency(night: NightlyRun, first: dict[str, Any]) -
     assert {one["available"] for one in found if one["rfc"] in UNKNOWN} == {None}
 
 
+def run_ids(night: NightlyRun) -> set[str]:
+    return {run["id"] for run in night.stack.call("reader", "GET", "/runs").json()["runs"]}
+
+
 def test_a_second_run_of_the_day_doubles_nothing(
     night: NightlyRun, first: dict[str, Any], mails: list[str]
 ) -> None:
     night.pac.faults.clear()
     before, counted = count_queries(night), issuers(night)
 
-    second = night.finished(start_run(night.stack), 30)
+    known = run_ids(night)
+    # The schedule repeats its start; another run of the day is started by a person.
+    night.stack.fire("RunFunctionDaily")
+    result = (
+        night.stack.session()
+        .client("lambda")
+        .invoke(FunctionName=night.stack.outputs["RunFunctionName"], Payload=b"{}")
+    )
+    second_id = json.loads(result["Payload"].read())["id"]
+    assert run_ids(night) == known | {second_id}
+    second = night.finished(second_id, 30)
 
     assert night.of_account(second) == {
         "account": ACCOUNT,

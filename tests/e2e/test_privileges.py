@@ -30,17 +30,21 @@ SECRETS = {
 ACCOUNT = {"accounts' secrets": "secretsmanager:GetSecretValue"}
 # Functions that call a PAC: check for a rejected secret, and publish a rejection.
 PAC = {"CredentialRejectionsTable": "dynamodb:Query dynamodb:UpdateItem", "Bus": "events:PutEvents"}
+# Lambda keeps a failed start with the right of the function.
+KEEPS = {"SchedulesDeadLetterQueue": "sqs:SendMessage"}
 TAKES = "sqs:ReceiveMessage sqs:DeleteMessage sqs:GetQueueAttributes"
 
 MAY: dict[str, dict[str, str]] = {
     "AccountsRole": SECRETS,
     "BalanceRole": SECRETS
+    | KEEPS
     | PAC
     | {
         "IssuersTable": "dynamodb:UpdateItem",
         "SnapshotsTable": "dynamodb:Query dynamodb:BatchGetItem",
     },
     "StampCountRole": ACCOUNT
+    | KEEPS
     | PAC
     | {
         "IssuersTable": "dynamodb:GetItem dynamodb:UpdateItem",
@@ -49,6 +53,7 @@ MAY: dict[str, dict[str, str]] = {
     },
     "IssuersRole": ACCOUNT | {"IssuersTable": "dynamodb:UpdateItem dynamodb:DeleteItem"},
     "RunRole": SECRETS
+    | KEEPS
     | {
         "IssuersTable": "dynamodb:Query",
         "RunsTable": "dynamodb:PutItem dynamodb:UpdateItem dynamodb:ConditionCheckItem "
@@ -75,12 +80,14 @@ MAY: dict[str, dict[str, str]] = {
         "IssuersTable": "dynamodb:GetItem dynamodb:UpdateItem",
     },
     "ReconcilerRole": ACCOUNT
+    | KEEPS
     | PAC
     | {
         "ContractsTable": "dynamodb:GetItem dynamodb:UpdateItem dynamodb:DeleteItem@transaction",
         "ContractsTable/index/open": "dynamodb:Query",
     },
     "ReportRole": SECRETS
+    | KEEPS
     | {
         "ReportsTable": "dynamodb:GetItem dynamodb:BatchGetItem dynamodb:PutItem "
         "dynamodb:UpdateItem dynamodb:Query",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import graphlib
+import json
 import re
 import tomllib
 from typing import Any
@@ -15,6 +16,8 @@ import pytest
 from local.build import read_template
 from local.emulator_process import ROOT
 from tools.transform import transform_template
+
+from timbres.domain.run import MAX_DURATION
 
 TEMPLATE = read_template(ROOT)
 RESOURCES: dict[str, dict[str, Any]] = TEMPLATE["Resources"]
@@ -231,3 +234,99 @@ def test_a_table_uses_the_key_of_dynamodb_which_is_free(name):
     # SSEEnabled without a key selects aws/dynamodb, whose requests KMS bills.
     encryption = RESOURCES[name]["Properties"].get("SSESpecification")
     assert encryption in (None, {"SSEEnabled": False})
+
+
+# ==============================================================================
+# Scheduled starts: an outage of ten minutes is made up for, and no failed start is lost
+# ==============================================================================
+
+# Lambda waits a minute and then two minutes before it repeats a function that failed.
+LAMBDA_RETRIES_SECONDS = 180
+OUTAGE_SECONDS = 600
+SCHEDULES = {
+    (function, name): event["Properties"]
+    for function, properties in FUNCTIONS.items()
+    for name, event in properties.get("Events", {}).items()
+    if event["Type"] == "ScheduleV2"
+}
+
+
+def started_asynchronously() -> set[str]:
+    """Return the functions that a schedule, a rule, or a user's own schedule may start."""
+    from_rules = {
+        name
+        for name, function in FUNCTIONS.items()
+        for event in function.get("Events", {}).values()
+        if event["Type"] in ("EventBridgeRule", "ScheduleV2")
+    }
+    (allowed,) = (
+        names_in(statement["Resource"])
+        for statement in statements_of("SchedulerRole")
+        if statement["Action"] == "lambda:InvokeFunction"
+    )
+    return from_rules | allowed
+
+
+@pytest.mark.parametrize("name", sorted(started_asynchronously()))
+def test_a_failed_start_is_kept_in_an_encrypted_queue_with_an_alarm(name):
+    config = FUNCTIONS[name]["EventInvokeConfig"]
+    destination = config["DestinationConfig"]["OnFailure"]
+    assert destination["Type"] == "SQS"
+    (queue,) = names_in(destination["Destination"])
+    properties = RESOURCES[queue]["Properties"]
+    assert properties["MessageRetentionPeriod"] == 14 * 24 * 3600
+    assert properties["SqsManagedSseEnabled"]
+    # Lambda sends to it with the role of the function.
+    (role,) = names_in(FUNCTIONS[name]["Role"])
+    assert [
+        one
+        for one in statements_of(role)
+        if one["Action"] == "sqs:SendMessage" and names_in(one["Resource"]) == {queue}
+    ]
+    alarms = of_type("AWS::CloudWatch::Alarm").values()
+    assert [one for one in alarms if names_in(one.get("Dimensions")) == {queue}]
+
+
+@pytest.mark.parametrize(("function", "name"), SCHEDULES)
+def test_a_schedule_keeps_what_a_function_did_not_accept(function, name):
+    schedule = SCHEDULES[function, name]
+    assert names_in(schedule["DeadLetterConfig"]) == {"SchedulesDeadLetterQueue"}
+    assert schedule["RetryPolicy"]["MaximumRetryAttempts"] >= 0
+
+
+def start_seconds(expression: str) -> list[int]:
+    """Return the seconds of the day at which a schedule starts, on a day on which it does."""
+    if rate := re.fullmatch(r"rate\((\d+) (minutes|hour)\)", expression):
+        step = int(rate[1]) * (60 if rate[2] == "minutes" else 3600)
+        return list(range(0, 86_400, step))
+    minutes, hours = re.fullmatch(r"cron\((\S+) (\S+) \S+ \* \? \*\)", expression).groups()
+    offset, _, step = minutes.partition("/")
+    first, _, last = hours.partition("-")
+    return [
+        hour * 3600 + minute * 60
+        for hour in range(int(first), int(last or first) + 1)
+        for minute in range(int(offset), 60, int(step or 60))
+    ]
+
+
+@pytest.mark.parametrize(("function", "name"), SCHEDULES)
+def test_an_outage_of_ten_minutes_is_followed_by_another_start(function, name):
+    starts = start_seconds(SCHEDULES[function, name]["ScheduleExpression"])
+    assert [start for start in starts if start >= starts[0] + OUTAGE_SECONDS]
+    # Without its repeats, the start would end with Lambda's retries.
+    assert LAMBDA_RETRIES_SECONDS < OUTAGE_SECONDS
+
+
+@pytest.mark.parametrize(
+    ("function", "name", "time"),
+    [("RunFunction", "Daily", "05:00"), ("ReportFunction", "Monthly", "06:00")],
+)
+def test_repeated_starts_belong_to_the_first(function, name, time):
+    schedule = SCHEDULES[function, name]
+    first = start_seconds(schedule["ScheduleExpression"])[0]
+    assert f"{first // 3600:02}:{first % 3600 // 60:02}" == time
+    assert json.loads(schedule["Input"])["time"] == time
+    # As long as Lambda keeps a start, and the daily run must be complete within six hours.
+    (last,) = start_seconds(schedule["ScheduleExpression"])[-1:]
+    age = FUNCTIONS[function]["EventInvokeConfig"]["MaximumEventAgeInSeconds"]
+    assert last - first + age < MAX_DURATION.total_seconds()
