@@ -13,6 +13,8 @@ from typing import Any
 from local.emulator_process import ROOT
 from local.stack import Stack
 
+from tests.e2e.test_doctor import examine
+
 
 def test_the_api_has_only_the_stage_of_the_parameter(stack: Stack) -> None:
     gateway = stack.session().client("apigateway")
@@ -93,3 +95,13 @@ def test_a_failed_start_is_kept_and_can_be_started_again_as_documented(
     stack.session().client("sqs").delete_message(
         QueueUrl=queue, ReceiptHandle=message["Messages"][0]["ReceiptHandle"]
     )
+
+
+def test_the_doctor_lists_the_active_alarms_until_their_state_changes(stack: Stack) -> None:
+    cloudwatch, alarm = stack.session().client("cloudwatch"), stack.resource("RunMissingAlarm")
+    for state, listed in (("ALARM", True), ("INSUFFICIENT_DATA", False)):
+        cloudwatch.set_alarm_state(AlarmName=alarm, StateValue=state, StateReason="tested here.")
+        lines = examine(stack, "--account", "acme-rc").about("alarms")
+        words = [text for _, text in lines if text.startswith(f"{alarm} is active since ")]
+        assert len(words) == listed
+        assert not listed or "tested here." in words[0]

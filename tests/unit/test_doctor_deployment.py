@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import tomllib
+from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from local.emulator_process import ROOT
@@ -68,3 +70,25 @@ def test_a_second_api_stage_is_reported_with_the_command_that_deletes_it(
     assert result.level == level
     command = "delete-stage --rest-api-id a1b2c3 --stage-name Stage"
     assert (command in result.text) == (level == "failed")
+
+
+def alarm(state: str) -> dict[str, Any]:
+    at = datetime(2026, 11, 26, 5, 1, tzinfo=UTC)
+    return {"StateValue": state, "StateReason": "26 missing.", "StateUpdatedTimestamp": at}
+
+
+def test_each_active_alarm_is_listed_with_its_start_and_reason() -> None:
+    names = ["t-Run", "t-Queue", "t-Mail", "t-Api"]
+    alarms = {"t-Run": alarm("ALARM"), "t-Queue": alarm("OK"), "t-Mail": alarm("ALARM")}
+    results = list(cloud.check_alarms(names, {**alarms, "t-prod-Run": alarm("ALARM")}))
+    assert [(result.level, result.text.partition(" ")[0]) for result in results] == [
+        ("warning", "t-Run"),
+        ("warning", "t-Mail"),
+        ("failed", "t-Api:"),
+    ]
+    assert "since 2026-11-26 05:01 UTC: 26 missing." in results[0].text
+
+
+def test_without_an_active_alarm_one_line_says_so() -> None:
+    (result,) = cloud.check_alarms(["t-Run"], {"t-Run": alarm("INSUFFICIENT_DATA")})
+    assert (result.level, result.text) == ("ok", "none of 1 is active")

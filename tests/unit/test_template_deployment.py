@@ -330,3 +330,34 @@ def test_repeated_starts_belong_to_the_first(function, name, time):
     (last,) = start_seconds(schedule["ScheduleExpression"])[-1:]
     age = FUNCTIONS[function]["EventInvokeConfig"]["MaximumEventAgeInSeconds"]
     assert last - first + age < MAX_DURATION.total_seconds()
+
+
+# ==============================================================================
+# Alarms of a new stack
+# ==============================================================================
+
+ALARMS: dict[str, dict[str, Any]] = of_type("AWS::CloudWatch::Alarm")
+RUNBOOK = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+
+
+def section(title: str) -> str:
+    """Return a section of docs/operations.md, with its subsections."""
+    (text,) = re.findall(
+        rf"^(#+ {re.escape(title)}\n.*?)(?=^## |\Z)", RUNBOOK, re.DOTALL | re.MULTILINE
+    )
+    return str(text)
+
+
+@pytest.mark.parametrize("name", ALARMS)
+def test_an_alarm_that_starts_active_reports_its_end(name):
+    # Its first mail may be sent before the subscription is confirmed, and is not repeated.
+    breaching = ALARMS[name]["TreatMissingData"] == "breaching"
+    assert ALARMS[name].get("OKActions") == ([{"Ref": "AlarmsTopic"}] if breaching else None)
+    assert (f"`{name}`" in section("First hour")) == breaching
+
+
+def test_the_first_hour_repeats_the_mails_that_nobody_received():
+    text = section("First hour")
+    assert text.index("confirm") < text.index("aws cloudwatch set-alarm-state")
+    assert "--state-value INSUFFICIENT_DATA" in text
+    assert "make doctor" in text

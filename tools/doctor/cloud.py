@@ -321,15 +321,26 @@ def _check_alarms(
     pages = (
         client("cloudwatch").get_paginator("describe_alarms").paginate(AlarmNamePrefix=f"{stack}-")
     )
-    states = {
-        item["AlarmName"]: item["StateValue"] for page in pages for item in page["MetricAlarms"]
-    }
+    alarms = {item["AlarmName"]: item for page in pages for item in page["MetricAlarms"]}
     # The prefix `timbres-` also matches the alarms of a stack `timbres-prod`.
-    names = list_resources("AWS::CloudWatch::Alarm")
-    active = [name for name in names if states.get(name) == "ALARM"]
-    missing = [name for name in names if name not in states]
-    if active:
-        yield warning("alarms", f"{', '.join(active)} active: see docs/operations.md.")
+    yield from check_alarms(list_resources("AWS::CloudWatch::Alarm"), alarms)
+
+
+def check_alarms(names: Sequence[str], alarms: Mapping[str, dict[str, Any]]) -> CheckResults:
+    """Check the stack's alarms `names`; `alarms` are the existing ones as CloudWatch lists them.
+
+    Yields a result for each active alarm, because its mail was sent only once, and possibly before
+    the subscription was confirmed.
+    """
+    active = [name for name in names if name in alarms and alarms[name]["StateValue"] == "ALARM"]
+    missing = [name for name in names if name not in alarms]
+    for name in active:
+        since = alarms[name]["StateUpdatedTimestamp"]
+        yield warning(
+            "alarms",
+            f"{name} is active since {since:%Y-%m-%d %H:%M %Z}: "
+            f"{alarms[name].get('StateReason') or 'no reason given'} See docs/operations.md.",
+        )
     if missing:
         yield failed("alarms", f"{', '.join(missing)}: deleted. Deploy the stack again.")
     if not active and not missing:
