@@ -10,8 +10,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+from botocore.exceptions import ClientError
 from local.emulator_process import ROOT
-from local.stack import Stack
+from local.stack import STACK_NAME, Stack
 
 from tests.e2e.test_doctor import examine
 
@@ -105,3 +107,41 @@ def test_the_doctor_lists_the_active_alarms_until_their_state_changes(stack: Sta
         words = [text for _, text in lines if text.startswith(f"{alarm} is active since ")]
         assert len(words) == listed
         assert not listed or "tested here." in words[0]
+
+
+def create_change_set(stack: Stack, parameters: dict[str, str]) -> None:
+    """Create a change set for another stack of this template, and delete it."""
+    cloudformation = stack.session().client("cloudformation")
+    cloudformation.create_change_set(
+        StackName="recipients",
+        ChangeSetName="create",
+        ChangeSetType="CREATE",
+        TemplateURL=f"{stack.endpoint_url}/{STACK_NAME}-artifacts/template.json",
+        Capabilities=["CAPABILITY_IAM"],
+        Parameters=[
+            {"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()
+        ],
+    )
+    cloudformation.delete_stack(StackName="recipients")
+
+
+@pytest.mark.parametrize("parameters", [{}, {"AlarmEmail": "a@example.com"}])
+def test_a_stack_for_production_without_recipients_is_rejected(
+    stack: Stack, parameters: dict[str, str]
+) -> None:
+    with pytest.raises(ClientError, match="Stage prod needs NotificationEmail"):
+        create_change_set(stack, {"Stage": "prod", **parameters})
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"Stage": "prod", "NotificationEmail": "none"},
+        {"Stage": "prod", "NotificationEmail": "a@example.com"},
+        {"Stage": "dev"},
+    ],
+)
+def test_a_stack_with_recipients_or_for_development_is_accepted(
+    stack: Stack, parameters: dict[str, str]
+) -> None:
+    create_change_set(stack, parameters)

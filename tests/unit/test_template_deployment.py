@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from local.build import read_template
 from local.emulator_process import ROOT
+from tools.doctor.stage import read_stage
 from tools.transform import transform_template
 
 from timbres.domain.run import MAX_DURATION
@@ -361,3 +362,51 @@ def test_the_first_hour_repeats_the_mails_that_nobody_received():
     assert text.index("confirm") < text.index("aws cloudwatch set-alarm-state")
     assert "--state-value INSUFFICIENT_DATA" in text
     assert "make doctor" in text
+
+
+# ==============================================================================
+# samconfig.toml
+# ==============================================================================
+
+PARAMETERS = {name: read_stage(ROOT / "samconfig.toml", name).parameters for name in STAGES}
+
+
+def test_each_stack_has_accounts_of_its_own():
+    prefixes = [parameters["SecretPrefix"] for parameters in PARAMETERS.values()]
+    assert len(prefixes) == 3
+    for prefix in prefixes:
+        # A prefix of another prefix would contain the other stack's accounts.
+        assert [other for other in prefixes if other.startswith(prefix)] == [prefix]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_sets_only_existing_parameters(stage):
+    assert PARAMETERS[stage].keys() <= TEMPLATE["Parameters"].keys()
+
+
+def test_prod_says_where_the_recipients_belong():
+    text = (ROOT / "samconfig.toml").read_text(encoding="utf-8")
+    prod = text[text.index("[prod.deploy.parameters]") :]
+    assert re.search(r'^ *#? ?"NotificationEmail=\S+@\S+",$', prod, re.MULTILINE)
+    assert re.search(r'^ *#? ?"AlarmEmail=\S+@\S+",$', prod, re.MULTILINE)
+
+
+@pytest.mark.parametrize("address", ["", "none", "a@example.com"])
+@pytest.mark.parametrize("name", ["NotificationEmail", "AlarmEmail"])
+def test_a_recipient_is_an_address_none_or_empty(name, address):
+    pattern = TEMPLATE["Parameters"][name]["AllowedPattern"]
+    assert re.fullmatch(pattern, address)
+    assert not re.fullmatch(pattern, "nobody")
+
+
+# ==============================================================================
+# Parameters are documented
+# ==============================================================================
+
+
+@pytest.mark.parametrize("name", TEMPLATE["Parameters"])
+def test_a_parameter_is_in_the_readme_with_its_default(name):
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (default,) = re.findall(rf"^\| `{name}` \| (.*?) \|", readme, re.MULTILINE)
+    value = str(TEMPLATE["Parameters"][name]["Default"])
+    assert default.strip("`") in ({value} if value else {"none", "`NotificationEmail`".strip("`")})
