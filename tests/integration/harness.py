@@ -165,6 +165,8 @@ class Stack:
             "AWS::URLSuffix": "amazonaws.com",
             "Api": "a1b2c3d4e5",
             **{name: str(value) for name, value in template.parameters.items()},
+            # As in the local environment: the accounts are at fake PACs.
+            "AllowSandboxAccounts": "true",
         }
         self.arns: dict[str, str] = {}
         if _CREATED:
