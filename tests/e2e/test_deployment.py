@@ -125,6 +125,13 @@ def create_change_set(stack: Stack, parameters: dict[str, str]) -> None:
     cloudformation.delete_stack(StackName="recipients")
 
 
+def test_a_domain_without_a_certificate_is_rejected(stack: Stack) -> None:
+    with pytest.raises(ClientError, match="DomainName needs CertificateArn"):
+        create_change_set(stack, {"DomainName": "api.empresa.mx"})
+    certificate = "arn:aws:acm:mx-central-1:111122223333:certificate/1"
+    create_change_set(stack, {"DomainName": "api.empresa.mx", "CertificateArn": certificate})
+
+
 @pytest.mark.parametrize("parameters", [{}, {"AlarmEmail": "a@example.com"}])
 def test_a_stack_for_production_without_recipients_is_rejected(
     stack: Stack, parameters: dict[str, str]

@@ -193,7 +193,10 @@ class Stack:
         return _client_of_the_tests(service)
 
     def resolve(self, value: Any) -> Any:
-        """Return a value of the template with Ref, GetAtt and Sub filled in."""
+        """Return a value of the template with If, Ref, GetAtt and Sub filled in."""
+        while isinstance(value, dict) and value.keys() == {"Fn::If"}:
+            condition, then, otherwise = value["Fn::If"]
+            value = then if self._holds({"Condition": condition}) else otherwise
         if isinstance(value, list):
             return [self.resolve(one) for one in value]
         if not isinstance(value, dict):
@@ -211,6 +214,19 @@ class Stack:
         if value.keys() == {"Fn::Sub"}:
             return re.sub(r"\$\{([\w:]+)\}", lambda m: self.refs[m[1]], value["Fn::Sub"])
         return {name: self.resolve(one) for name, one in value.items()}
+
+    def _holds(self, condition: dict[str, Any]) -> bool:
+        """Return the value of a condition of the template."""
+        ((function, argument),) = condition.items()
+        if function == "Condition":
+            return self._holds(self.template.text["Conditions"][argument])
+        if function == "Fn::Equals":
+            left, right = (self.resolve(one) for one in argument)
+            return bool(left == right)
+        values = [self._holds(one) for one in argument]
+        if function == "Fn::Not":
+            return not values[0]
+        return all(values) if function == "Fn::And" else any(values)
 
     def items(self, table: str) -> list[dict[str, Any]]:
         """Return every item of a table, by its logical id in the template, as moto keeps them."""

@@ -410,3 +410,18 @@ def test_a_parameter_is_in_the_readme_with_its_default(name):
     (default,) = re.findall(rf"^\| `{name}` \| (.*?) \|", readme, re.MULTILINE)
     value = str(TEMPLATE["Parameters"][name]["Default"])
     assert default.strip("`") in ({value} if value else {"none", "`NotificationEmail`".strip("`")})
+
+
+# ==============================================================================
+# Optional parts exist only with their parameter
+# ==============================================================================
+
+
+def test_a_custom_domain_maps_the_only_stage_over_tls_1_2():
+    domain, mapping = TRANSFORMED["ApiDomain"], TRANSFORMED["ApiDomainMapping"]
+    assert (domain["Condition"], mapping["Condition"]) == ("HasDomain", "HasDomain")
+    assert domain["Properties"]["SecurityPolicy"] == "TLS_1_2"
+    assert domain["Properties"]["EndpointConfiguration"] == {"Types": ["REGIONAL"]}
+    (stage,) = of_type("AWS::ApiGateway::Stage", TRANSFORMED)
+    assert mapping["Properties"]["Stage"] == {"Ref": stage}
+    assert mapping["Properties"]["DomainName"] == {"Ref": "ApiDomain"}

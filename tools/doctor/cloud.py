@@ -197,7 +197,8 @@ def check_status(stack: Deployed) -> CheckResult:
 def check_outputs(stack: Deployed, template: Path) -> CheckResult:
     """Check whether the stack has every output of the template."""
     declared = template.read_text(encoding="utf-8").partition("\nOutputs:\n")[2]
-    names = re.findall(r"^  (\w+):$", declared, re.MULTILINE)
+    # Without those that exist only with a parameter.
+    names = re.findall(r"^  (\w+):$(?!\n    Condition:)", declared, re.MULTILINE)
     missing = [name for name in names if name not in stack.outputs]
     if missing:
         return warning(
