@@ -132,6 +132,20 @@ def test_a_domain_without_a_certificate_is_rejected(stack: Stack) -> None:
     create_change_set(stack, {"DomainName": "api.empresa.mx", "CertificateArn": certificate})
 
 
+def test_a_stack_with_its_optional_parts_is_accepted(stack: Stack) -> None:
+    # Without the firewall, whose association with an API the local AWS does not know.
+    create_change_set(
+        stack,
+        {
+            "ApiAccessLogs": "true",
+            "KmsKeyArn": "arn:aws:kms:mx-central-1:111122223333:key/1",
+            "DomainName": "api.empresa.mx",
+            "DomainBasePath": "timbres",
+            "CertificateArn": "arn:aws:acm:mx-central-1:111122223333:certificate/1",
+        },
+    )
+
+
 @pytest.mark.parametrize("parameters", [{}, {"AlarmEmail": "a@example.com"}])
 def test_a_stack_for_production_without_recipients_is_rejected(
     stack: Stack, parameters: dict[str, str]

@@ -270,6 +270,8 @@ def test_every_resource_policy_is_checked():
     kinds = {r["Type"] for r in RESOURCES.values() if r["Type"].endswith("Policy")}
     assert kinds == {
         "AWS::IAM::ManagedPolicy",
+        # That of the optional key: tests/unit/test_template_deployment.py.
+        "AWS::IAM::Policy",
         "AWS::S3::BucketPolicy",
         "AWS::SNS::TopicPolicy",
         "AWS::SQS::QueuePolicy",

@@ -233,8 +233,9 @@ def test_no_method_has_metrics_of_its_own_without_an_alarm():
 @pytest.mark.parametrize("name", of_type("AWS::DynamoDB::Table"))
 def test_a_table_uses_the_key_of_dynamodb_which_is_free(name):
     # SSEEnabled without a key selects aws/dynamodb, whose requests KMS bills.
-    encryption = RESOURCES[name]["Properties"].get("SSESpecification")
-    assert encryption in (None, {"SSEEnabled": False})
+    condition, own_key, default = RESOURCES[name]["Properties"]["SSESpecification"]["Fn::If"]
+    assert (condition, default) == ("HasKey", {"SSEEnabled": False})
+    assert own_key == {"SSEEnabled": True, "SSEType": "KMS", "KMSMasterKeyId": {"Ref": "KmsKeyArn"}}
 
 
 # ==============================================================================
@@ -425,3 +426,73 @@ def test_a_custom_domain_maps_the_only_stage_over_tls_1_2():
     (stage,) = of_type("AWS::ApiGateway::Stage", TRANSFORMED)
     assert mapping["Properties"]["Stage"] == {"Ref": stage}
     assert mapping["Properties"]["DomainName"] == {"Ref": "ApiDomain"}
+
+
+OPTIONAL = {
+    "ApiAccessLogs": ("HasAccessLogs", {"ApiAccessLogGroup"}),
+    "DownloadFirewall": ("HasFirewall", {"DownloadWebAcl", "DownloadWebAclAssociation"}),
+    "KmsKeyArn": ("HasKey", {"KeyPolicy"}),
+    "DomainName": ("HasDomain", {"ApiDomain", "ApiDomainMapping"}),
+    "NotificationEmail": ("HasMail", {"MailSubscription"}),
+    "AlarmEmail": ("HasOperator", {"AlarmsSubscription"}),
+}
+
+
+@pytest.mark.parametrize("parameter", OPTIONAL)
+def test_an_optional_part_exists_only_with_its_parameter(parameter):
+    condition, names = OPTIONAL[parameter]
+    assert {n for n, r in TRANSFORMED.items() if r.get("Condition") == condition} == names
+    assert TEMPLATE["Parameters"][parameter]["Default"] in ("", "false")
+
+
+def test_every_condition_of_a_resource_belongs_to_a_parameter():
+    conditions = {one["Condition"] for one in RESOURCES.values() if "Condition" in one}
+    assert conditions == {condition for condition, _ in OPTIONAL.values()}
+
+
+def test_an_access_log_has_the_caller_and_no_path():
+    (stage,) = of_type("AWS::ApiGateway::Stage", TRANSFORMED).values()
+    condition, setting, default = stage["AccessLogSetting"]["Fn::If"]
+    assert (condition, default) == ("HasAccessLogs", {"Ref": "AWS::NoValue"})
+    values = set(json.loads(setting["Format"]).values())
+    assert {"$context.identity.userArn", "$context.resourcePath", "$context.status"} <= values
+    # The path of a mailed link contains its token, and a query an RFC.
+    assert not {one for one in values if re.search(r"\.(path|protocol)$|query|extended", one)}
+    # The log group's own ARN ends with an asterisk, which API Gateway does not accept.
+    assert names_in(setting["DestinationArn"]) >= {"ApiAccessLogGroup"}
+    assert "*" not in str(setting["DestinationArn"])
+
+
+def test_the_firewall_limits_only_the_open_route_of_the_only_stage():
+    (rule,) = TRANSFORMED["DownloadWebAcl"]["Properties"]["Rules"]
+    assert TRANSFORMED["DownloadWebAcl"]["Properties"]["DefaultAction"] == {"Allow": {}}
+    scope = rule["Statement"]["RateBasedStatement"]["ScopeDownStatement"]["ByteMatchStatement"]
+    assert (scope["SearchString"], scope["PositionalConstraint"]) == ("/d/", "CONTAINS")
+    paths = {
+        event["Properties"]["Path"]
+        for function in FUNCTIONS.values()
+        for event in function.get("Events", {}).values()
+        if event["Type"] == "Api"
+    }
+    assert [path for path in paths if "/d/" in path] == ["/d/{token}"]
+    association = TRANSFORMED["DownloadWebAclAssociation"]["Properties"]
+    (stage,) = of_type("AWS::ApiGateway::Stage", TRANSFORMED)
+    assert f"${{{stage}}}" in association["ResourceArn"]["Fn::Sub"]
+
+
+def test_every_function_may_use_the_own_key_for_secrets_tables_and_reports():
+    policy = RESOURCES["KeyPolicy"]["Properties"]
+    roles = {name for function in FUNCTIONS.values() for name in names_in(function["Role"])}
+    assert {role["Ref"] for role in policy["Roles"]} == roles
+    (statement,) = policy["PolicyDocument"]["Statement"]
+    assert statement["Resource"] == {"Ref": "KmsKeyArn"}
+    assert {"kms:Decrypt", "kms:GenerateDataKey"} <= set(statement["Action"])
+    services = statement["Condition"]["StringEquals"]["kms:ViaService"]
+    assert {one["Fn::Sub"].partition(".")[0] for one in services} == {
+        "secretsmanager",
+        "dynamodb",
+        "s3",
+    }
+    (bucket,) = of_type("AWS::S3::Bucket").values()
+    ((rule,),) = (bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"],)
+    assert names_in(rule["Fn::If"][1]) == {"KmsKeyArn"}
