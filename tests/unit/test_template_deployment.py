@@ -230,6 +230,15 @@ def test_no_method_has_metrics_of_its_own_without_an_alarm():
     assert [one for one in stage["MethodSettings"] if one.get("MetricsEnabled")] == []
 
 
+def test_the_cost_table_adds_up_in_every_column():
+    rows = [line.strip("| ").split(" | ") for line in section("Monthly cost").splitlines()]
+    table = [row for row in rows if len(row) == 5 and re.search(r"\d$|\*$", row[-1])]
+    *parts, (label, *totals) = (row for row in table if not row[0].startswith("idle"))
+    assert label == "**together**"
+    sums = [sum(float(row[column]) for row in parts) for column in range(1, 5)]
+    assert [round(one) for one in sums] == [int(total.strip("*")) for total in totals]
+
+
 @pytest.mark.parametrize("name", of_type("AWS::DynamoDB::Table"))
 def test_a_table_uses_the_key_of_dynamodb_which_is_free(name):
     # SSEEnabled without a key selects aws/dynamodb, whose requests KMS bills.
