@@ -19,18 +19,20 @@ _SECRET = {"secrets": "GetSecretValue"}
 _ALL_SECRETS = {"all secrets": "ListSecrets", **_SECRET}
 # Functions that call a PAC check for rejected credentials, and publish a rejection.
 _PAC = {**_SECRET, "CredentialRejectionsTable": "Query UpdateItem", "Bus": "PutEvents"}
+# Lambda stores a failed scheduled invocation with the permission of the function.
+_KEEP = {"SchedulesDeadLetterQueue": "SendMessage"}
 _RECEIVE = "ReceiveMessage DeleteMessage GetQueueAttributes"
 
 # fmt: off
 ROLES: dict[str, dict[str, str]] = {
     "AccountsRole": {**_ALL_SECRETS, "CredentialRejectionsTable": "BatchGetItem"},
-    "BalanceRole": {**_ALL_SECRETS, **_PAC,
+    "BalanceRole": {**_ALL_SECRETS, **_PAC, **_KEEP,
         "IssuersTable": "UpdateItem", "SnapshotsTable": "Query BatchGetItem"},
-    "StampCountRole": {**_PAC,
+    "StampCountRole": {**_PAC, **_KEEP,
         "IssuersTable": "GetItem UpdateItem", "IssuersTable/index/urgency": "Query",
         "SnapshotsTable": "BatchGetItem", "ContractsTable/index/issuer": "Query"},
     "IssuersRole": {**_SECRET, "IssuersTable": "UpdateItem DeleteItem"},
-    "RunRole": {**_ALL_SECRETS,
+    "RunRole": {**_ALL_SECRETS, **_KEEP,
         "IssuersTable": "Query", "RunsTable": "PutItem UpdateItem ConditionCheckItem Query",
         "RunsTable/index/newest": "Query", "RunsQueue": "SendMessage", "Bus": "PutEvents"},
     "RunWorkerRole": {**_PAC,
@@ -40,10 +42,10 @@ ROLES: dict[str, dict[str, str]] = {
     "ContractRole": {**_PAC,
         "ContractsTable": "GetItem UpdateItem Query PutItem@transaction DeleteItem@transaction",
         "IssuersTable": "GetItem UpdateItem"},
-    "ReconcilerRole": {**_ALL_SECRETS, **_PAC,
+    "ReconcilerRole": {**_ALL_SECRETS, **_PAC, **_KEEP,
         "ContractsTable": "GetItem UpdateItem Query DeleteItem@transaction",
         "ContractsTable/index/open": "Query"},
-    "ReportRole": {**_ALL_SECRETS,
+    "ReportRole": {**_ALL_SECRETS, **_KEEP,
         "ReportsTable": "GetItem BatchGetItem PutItem UpdateItem Query",
         "ReportsTable/index/unannounced": "Query", "DownloadTokensTable": "UpdateItem",
         "DownloadTokensTable/index/report": "Query",

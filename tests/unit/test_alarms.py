@@ -129,7 +129,8 @@ def with_hyphens(names: Any) -> dict[str, str]:
 
 @pytest.mark.parametrize(("service", "command", "arguments"), COMMANDS, ids=lambda text: text[:20])
 def test_a_command_of_the_runbook_is_valid(service: str, command: str, arguments: str) -> None:
-    options = set(re.findall(r"(?<=\s)--([a-z-]+)", arguments)) - CLI_OPTIONS
+    # The CLI has --no-name for a parameter that is false.
+    options = set(re.findall(r"(?<=\s)--(?:no-)?([a-z-]+)", arguments)) - CLI_OPTIONS
     model = MODELS.get_service_model(service)
     if command.startswith("wait "):
         waiters = MODELS.get_waiter_model(service)

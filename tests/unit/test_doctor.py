@@ -291,7 +291,7 @@ RC = '{"pac": "reachcore", "environment": "production", "api_key": "k"%s}'
     ],
 )
 def test_an_unlikely_setting_of_a_secret_is_remarked(secret: str, text: str | None) -> None:
-    account = parse_account("acme", secret, PACS)
+    account = parse_account("acme", secret, PACS, allow_sandbox=True)
     remarks = list(find_remarks(account, set(json.loads(secret)), "prod"))
     assert len(remarks) == (text is not None)
     assert text is None or text in remarks[0]

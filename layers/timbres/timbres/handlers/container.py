@@ -34,13 +34,18 @@ class Container:
     """
 
     def __init__(self, *required: str, attempts: int = 3) -> None:
-        require_env(*required)
+        require_env("ALLOW_SANDBOX_ACCOUNTS", *required)
         self._attempts = attempts
 
     @cached_property
     def account_repository(self) -> AccountRepository:
         """The accounts, stored in Secrets Manager."""
-        return AccountRepository(client("secretsmanager"), get_env("SECRET_PREFIX"), PACS)
+        return AccountRepository(
+            client("secretsmanager"),
+            get_env("SECRET_PREFIX"),
+            PACS,
+            allow_sandbox=get_env("ALLOW_SANDBOX_ACCOUNTS") == "true",
+        )
 
     @cached_property
     def pac_access(self) -> PacAccess:

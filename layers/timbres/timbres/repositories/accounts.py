@@ -24,13 +24,16 @@ class AccountRepository:
     """Reads accounts, each at most once per minute.
 
     ``secrets`` is a client for Secrets Manager, ``prefix`` the prefix of the secrets' names,
-    ``pacs`` the PACs by name.
+    ``pacs`` the PACs by name. ``allow_sandbox``: accounts may have the environment ``sandbox``.
     """
 
-    def __init__(self, secrets: Any, prefix: str, pacs: Mapping[str, Pac]) -> None:
+    def __init__(
+        self, secrets: Any, prefix: str, pacs: Mapping[str, Pac], *, allow_sandbox: bool
+    ) -> None:
         self._secrets = secrets
         self._prefix = prefix
         self._pacs = pacs
+        self._allow_sandbox = allow_sandbox
         self._cache: dict[str, tuple[float, Account]] = {}
         self._lock = threading.Lock()
 
@@ -89,4 +92,10 @@ class AccountRepository:
                     field="account",
                 ) from None
             raise
-        return parse_account(name, secret.get("SecretString", ""), self._pacs, secret["VersionId"])
+        return parse_account(
+            name,
+            secret.get("SecretString", ""),
+            self._pacs,
+            secret["VersionId"],
+            allow_sandbox=self._allow_sandbox,
+        )
