@@ -29,6 +29,8 @@ _MAX_REPLY_BYTES = 256 * 1024
 # The live WSDL is about 100 KB.
 _MAX_WSDL_BYTES = 1024 * 1024
 
+logger = logging.getLogger("timbres")
+
 # zeep logs whole envelopes, passwords included, at DEBUG.
 logging.getLogger("zeep").setLevel(logging.WARNING)
 
@@ -58,7 +60,8 @@ class SoapService:
 
     ``wsdl`` is a file or a URL; the first call loads it. ``fields`` are the documented fields
     of each operation's reply, ``numbers`` the fields that are whole numbers. ``to_error``
-    returns the error for the message of a SOAP fault or of an HTTP 5xx status.
+    returns the error for the message of a SOAP fault or of an HTTP 5xx status. ``optional`` are
+    the operations that a WSDL may lack.
     """
 
     def __init__(
@@ -70,11 +73,13 @@ class SoapService:
         fields: Mapping[str, frozenset[str]],
         numbers: frozenset[str],
         to_error: Callable[[str], PacError],
+        optional: frozenset[str] = frozenset(),
     ) -> None:
         self._session = session
         self._wsdl = wsdl
         self._address = address
-        self._operations = tuple(fields)
+        self._operations = tuple(name for name in fields if name not in optional)
+        self._offered: frozenset[str] = frozenset()
         self._to_error = to_error
         self._plugin = _ReplyValidator(session.pac, fields, numbers)
         self._service: ServiceProxy | None = None
@@ -94,14 +99,38 @@ class SoapService:
         Raises a :class:`~timbres.errors.PacError`; ``pac-protocol-error`` if the response is
         not a reply to ``operation``.
         """
-        service = self.prepare(deadline)
+        call = _Call(session or self._session, deadline, read_seconds)
         try:
-            with _call_context(_Call(session or self._session, deadline, read_seconds)):
-                return service[operation](**arguments)
-        except TimbresError:
-            raise
+            return self._send(operation, call, arguments)
         except Fault as fault:
             raise self._to_error(f"SOAP fault: {fault.message}") from None
+
+    def call_optional(
+        self, operation: str, deadline: Deadline, arguments: Mapping[str, object]
+    ) -> Any:
+        """Send one request for an optional operation and return the reply, or None.
+
+        None: the WSDL does not have the operation, or the PAC answers with a SOAP fault, as
+        servers do for an operation that they do not have. Raises the errors of :meth:`call`.
+        """
+        self.prepare(deadline)
+        if operation not in self._offered:
+            logger.warning("%s is not in the WSDL", operation)
+            return None
+        try:
+            return self._send(operation, _Call(self._session, deadline), arguments)
+        except Fault as fault:
+            logger.warning("%s: SOAP fault: %s", operation, sanitize_message(fault.message))
+            return None
+
+    def _send(self, operation: str, call: _Call, arguments: Mapping[str, object]) -> Any:
+        """Return the reply. Raises zeep's Fault, or a ``PacError``."""
+        service = self.prepare(call.deadline)
+        try:
+            with _call_context(call):
+                return service[operation](**arguments)
+        except (TimbresError, Fault):
+            raise
         except Exception:
             # zeep raises many types for a reply that it cannot parse.
             raise protocol_error(self._session.pac, f"it is not a reply to {operation}") from None
@@ -133,6 +162,7 @@ class SoapService:
             if isinstance(binding, Soap11Binding) and all(
                 operation in binding.all() for operation in self._operations
             ):
+                self._offered = frozenset(map(str, binding.all()))
                 return client.create_service(str(name), self._address)
         raise LookupError("no SOAP 1.1 binding with all operations")
 

@@ -1,6 +1,7 @@
 """Solución Factible: the SOAP service Utilerias.
 
-Sources: "Utilerias.getTimbres", "Utilerias.agregarContrato". The bundled ``utilerias.wsdl``
+Sources: "Utilerias.getTimbres", "Utilerias.agregarContrato",
+"Utilerias.getTimbresImplementacion". The bundled ``utilerias.wsdl``
 describes the documented messages; an account may use the PAC's live WSDL instead.
 """
 
@@ -16,10 +17,17 @@ from timbres.domain.rfc import Rfc
 from timbres.domain.stamps import Stamps
 from timbres.domain.trace import Trace, trace_by_count
 from timbres.errors import DEADLINE_EXCEEDED, PacError, TimbresError
-from timbres.pacs.base import MAX_CONNECTIONS, ContractClient, Receipt, StampClient
+from timbres.pacs.base import (
+    MAX_CONNECTIONS,
+    AccountStampClient,
+    ContractClient,
+    Receipt,
+    StampClient,
+)
 from timbres.pacs.errors import error_from_code, protocol_error, sanitize_message
 from timbres.pacs.http import PacSession, with_retries
 from timbres.pacs.soap import SoapService
+from timbres.pacs.solucion_factible import ACCOUNT_STAMPS
 from timbres.pacs.solucion_factible.error_codes import ERRORS
 
 NAME = "solucion-factible"
@@ -27,15 +35,18 @@ _PORT = "/ws/services/Utilerias.UtileriasHttpsSoap11Endpoint/"
 _NUMBERS = frozenset({"status", "contratados", "usados", "disponibles"})
 _FIELDS = {
     "getTimbres": _NUMBERS | {"mensaje"},
+    ACCOUNT_STAMPS: _NUMBERS | {"mensaje"},
     "agregarContrato": frozenset({"status", "mensaje"}),
 }
+# The status of a reply: the account's stamps have run out.
+_ACCOUNT_EXHAUSTED = 630
 # Longer than for a read: a response avoids an unknown contract.
 _CONTRACT_READ_SECONDS = 15.0
 # With less time left, no contract is requested.
 _MIN_CONTRACT_SECONDS = 6.0
 
 
-class SolucionFactibleClient(StampClient, ContractClient):
+class SolucionFactibleClient(StampClient, AccountStampClient, ContractClient):
     """A client for one account at Solución Factible. Threads may share it."""
 
     def __init__(self, account: Account, attempts: int) -> None:
@@ -50,6 +61,7 @@ class SolucionFactibleClient(StampClient, ContractClient):
             fields=_FIELDS,
             numbers=_NUMBERS,
             to_error=lambda message: error_from_code(NAME, ERRORS, "500", message),
+            optional=frozenset({ACCOUNT_STAMPS}),
         )
         self._attempts = attempts
 
@@ -63,13 +75,28 @@ class SolucionFactibleClient(StampClient, ContractClient):
         def read() -> Stamps:
             arguments = {"rfcEmisor": rfc, **self._credentials}
             reply = _require_success(self._soap.call("getTimbres", deadline, arguments))
-            stamps = Stamps(
-                contracted=getattr(reply, "contratados", None),
-                used=getattr(reply, "usados", None),
-                available=getattr(reply, "disponibles", None),
-            )
-            if stamps == Stamps(None, None, None):
+            stamps = _counts(reply)
+            if stamps.is_unknown:
                 raise protocol_error(NAME, "status 200 without contratados, usados or disponibles")
+            return stamps
+
+        return with_retries(read, deadline, self._attempts)
+
+    def account_stamps(self, deadline: Deadline) -> Stamps:
+        """Return the stamps of the account itself (getTimbresImplementacion).
+
+        All counts are None after a SOAP fault, without the operation in the live WSDL, and for a
+        reply with status 200 that has none of them. Status 630 states that none is available.
+        """
+
+        def read() -> Stamps:
+            reply = self._soap.call_optional(ACCOUNT_STAMPS, deadline, self._credentials)
+            if reply is None:
+                return Stamps(None, None, None)
+            stamps = _counts(reply)
+            if getattr(reply, "status", None) == _ACCOUNT_EXHAUSTED:
+                return replace(stamps, available=0)
+            _require_success(reply)
             return stamps
 
         return with_retries(read, deadline, self._attempts)
@@ -113,6 +140,14 @@ class SolucionFactibleClient(StampClient, ContractClient):
     def trace(self, sent: Contract, deadline: Deadline) -> Trace:
         """Return a contract's trace in getTimbres; the PAC does not list contracts."""
         return trace_by_count(sent.before, self.stamps(sent.rfc, deadline), sent.stamps)
+
+
+def _counts(reply: Any) -> Stamps:
+    return Stamps(
+        contracted=getattr(reply, "contratados", None),
+        used=getattr(reply, "usados", None),
+        available=getattr(reply, "disponibles", None),
+    )
 
 
 def _require_success(reply: Any) -> Any:
