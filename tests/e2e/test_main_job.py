@@ -74,6 +74,7 @@ READS = (
     "/accounts",
     f"/accounts/acme-rc/balance?month={last_month()}",
     "/accounts/acme-sf/stamps?rfc=A%26D061009TY8",
+    "/accounts/acme-sf/stamps/account",
     "/accounts/acme-sf/stamps/history?rfc=A%26D061009TY8",
     "/runs",
     "/runs/none",

@@ -666,6 +666,7 @@ ROUTES: dict[str, set[str]] = {
     "GET /accounts": READ,
     "GET /accounts/{account}/balance": READ,
     "GET /accounts/{account}/stamps": READ,
+    "GET /accounts/{account}/stamps/account": READ,
     "GET /accounts/{account}/stamps/history": READ,
     "PUT /accounts/{account}/issuers": CONTRACT,
     "DELETE /accounts/{account}/issuers": CONTRACT,

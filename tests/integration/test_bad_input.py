@@ -30,6 +30,7 @@ ROUTES: dict[str, tuple[str, str, str, str, dict[str, str], Any]] = {
     "balance": ("balance", "GET", RC, "/balance", {"month": "2026-10"}, None),
     "stamps": ("stamp_count", "GET", SF, "/stamps", {"rfc": RFC}, None),
     "known": ("stamp_count", "GET", SF, "/stamps", {}, None),
+    "account-stamps": ("stamp_count", "GET", SF, "/stamps/account", {}, None),
     "history": ("stamp_count", "GET", SF, "/stamps/history", {"rfc": RFC}, None),
     "import": ("issuers", "PUT", SF, "/issuers", {}, [RFC]),
     "remove": ("issuers", "DELETE", SF, "/issuers", {"rfc": RFC}, None),

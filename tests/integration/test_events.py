@@ -21,6 +21,7 @@ TRIGGERS = {
     "balance-get-issuer": "balance/Read",
     "stamps-get": "stamp_count/Read",
     "stamps-list": "stamp_count/Read",
+    "stamps-account": "stamp_count/Account",
     "stamps-history": "stamp_count/History",
     "issuers-import": "issuers/Import",
     "issuers-remove": "issuers/Remove",
@@ -168,6 +169,10 @@ def test_stamps_list(world: FakeStack) -> None:
     assert [issuer["rfc"] for issuer in replay_request(world, "stamps-list", 200)["issuers"]] == [
         RFC_N
     ]
+
+
+def test_stamps_account(world: FakeStack) -> None:
+    assert replay_request(world, "stamps-account", 200)["available"] == 8950
 
 
 def test_stamps_schedule(world: FakeStack) -> None:

@@ -143,6 +143,13 @@ RESPONSES: dict[tuple[str, int], Any] = {
         "truncated": False,
     },
     ("getStamps", 200): {"account": "acme-sf"} | _COUNT,
+    ("getAccountStamps", 200): {
+        "account": "acme-sf",
+        "contracted": 10000,
+        "used": 1050,
+        "available": 8950,
+        "as_of": "2026-11-21T10:15:30-06:00",
+    },
     ("getStampHistory", 200): {
         "account": "acme-sf",
         "rfc": "A&D061009TY8",

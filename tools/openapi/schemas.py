@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from timbres.domain.contract import SETTLED, STATES, TRANSITIONS
-from timbres.domain.forecast import EXHAUSTED, LOW, OK
+from timbres.domain.forecast import Alert
 from timbres.domain.issuer_import import MAX_LOW_STAMPS
 from timbres.domain.report import FAILED, FORMATS, PENDING, READY
 from timbres.domain.run import FINISHED, RUNNING
@@ -113,7 +113,11 @@ _FORECAST = {
     "days_left": nullable(
         number("Days until the stamps left are used, at the higher of the two rates.")
     ),
-    "alert": one_of((OK, LOW, EXHAUSTED)),
+    "alert": one_of(
+        Alert,
+        "`no-contract`: nothing is contracted and nothing is left; the issuer uses the account's "
+        "stamps.",
+    ),
     "low_stamps": nullable(
         integer("The issuer's own threshold; null if its account's threshold applies.")
     ),
@@ -313,6 +317,14 @@ SCHEMAS: dict[str, Schema] = {
     "KnownIssuers": record(
         {"account": _ACCOUNT, "issuers": array_of(record(_ISSUER_LINE)), "next": _NEXT},
         description="The most urgent first.",
+    ),
+    "AccountStamps": record(
+        {
+            "account": _ACCOUNT,
+            **{name: _STAMPS[name] for name in ("contracted", "used", "available")},
+            "as_of": nullable(date_time("Time of the count; null if the PAC does not return it.")),
+        },
+        description="The stamps of the account itself, which all of its issuers use.",
     ),
     "StampHistory": record(
         {

@@ -1,0 +1,79 @@
+"""GET /accounts/{account}/stamps/account: the stamps of the account itself."""
+
+from __future__ import annotations
+
+import pytest
+from tests.integration.harness import RC, RFC, SF, FakeStack, check_problem
+
+OPERATION = "getTimbresImplementacion"
+UNKNOWN = {"contracted": None, "used": None, "available": None, "as_of": None}
+FIELD_FAULTS = ("soap-fault", "missing-fields", "empty-fields", "nil-fields")
+
+
+def test_the_stamps_of_an_account_are_read_from_the_pac(world: FakeStack) -> None:
+    world.books.solucion_factible.consume(RFC, 50)
+    before = world.clock()
+    response = world.get(f"/accounts/{SF}/stamps/account")
+    as_of = response.body.pop("as_of")
+    assert response.status == 200
+    assert response.body == {"account": SF, "contracted": 10_000, "used": 1100, "available": 8900}
+    assert before.isoformat() <= as_of <= world.clock().isoformat()
+    assert world.calls() == [OPERATION]
+    # Nothing is stored: an account is not an issuer.
+    assert world.stack.items("IssuersTable") == world.stack.items("SnapshotsTable") == []
+
+
+def test_a_pac_without_account_stamps_is_not_called(world: FakeStack) -> None:
+    response = world.get(f"/accounts/{RC}/stamps/account")
+    assert (response.status, response.body) == (200, {"account": RC} | UNKNOWN)
+    assert world.calls() == []
+
+
+@pytest.mark.parametrize("fault", FIELD_FAULTS)
+def test_what_the_pac_does_not_return_is_null(world: FakeStack, fault: str) -> None:
+    world.fault(OPERATION, fault, times=-1)
+    response = world.get(f"/accounts/{SF}/stamps/account")
+    assert (response.status, response.body) == (200, {"account": SF} | UNKNOWN)
+    # Everything else works.
+    assert world.get(f"/accounts/{SF}/stamps", rfc=RFC).body["available"] == 750
+
+
+def test_an_empty_account(world: FakeStack) -> None:
+    world.books.solucion_factible.set_account(contratados=1050)
+    assert world.get(f"/accounts/{SF}/stamps/account").body["available"] == 0
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "code"),
+    [
+        ({"fault": "code", "code": "601"}, 502, "pac-credentials-rejected"),
+        ({"fault": "code", "code": "620"}, 403, "pac-permission-denied"),
+        ({"fault": "code", "code": "503"}, 503, "pac-unavailable"),
+        ({"fault": "code", "code": "633"}, 409, "environment-mismatch"),
+        ({"fault": "cut-before"}, 504, "pac-timeout"),
+        ({"fault": "wrong-shape"}, 502, "pac-protocol-error"),
+    ],
+)
+def test_a_failure_is_an_error_and_not_unknown(
+    world: FakeStack, fault: dict[str, str], status: int, code: str
+) -> None:
+    world.fault(OPERATION, times=-1, **fault)
+    check_problem(world.get(f"/accounts/{SF}/stamps/account"), status, code)
+
+
+def test_after_rejected_credentials_the_pac_is_not_called_again(world: FakeStack) -> None:
+    world.fault(OPERATION, "code", code="601")
+    for _ in range(2):
+        check_problem(world.get(f"/accounts/{SF}/stamps/account"), 502, "pac-credentials-rejected")
+    assert world.calls() == [OPERATION]
+
+
+def test_an_issuer_without_a_contract(world: FakeStack) -> None:
+    state = world.books.solucion_factible
+    state.set_issuer(RFC, contratados=0, usados=7)
+    body = world.get(f"/accounts/{SF}/stamps", rfc=RFC).body
+    names = ("contracted", "used", "available", "days_left", "alert")
+    assert [body[name] for name in names] == [0, 7, 0, None, "no-contract"]
+    state.contract(state.as_json()["accounts"][0]["username"], RFC, 500, world.clock())
+    body = world.get(f"/accounts/{SF}/stamps", rfc=RFC).body
+    assert [body[name] for name in names] == [500, 7, 493, None, "ok"]
