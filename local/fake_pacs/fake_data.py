@@ -577,11 +577,12 @@ class SolucionFactibleState:
         """Change a user's state, password or stamps, and reset its failed attempts."""
         with self._lock:
             account = self._account(username)
-            contratados = account.contratados if contratados is None else contratados
-            usados = account.usados if usados is None else usados
-            if not 0 <= usados <= contratados:
-                raise FakePacStateError("usados must lie between 0 and contratados")
-            account.contratados, account.usados = contratados, usados
+            if contratados is not None or usados is not None:
+                contratados = account.contratados if contratados is None else contratados
+                usados = account.usados if usados is None else usados
+                if not 0 <= usados <= contratados:
+                    raise FakePacStateError("usados must lie between 0 and contratados")
+                account.contratados, account.usados = contratados, usados
             account.failed_attempts = 0
             if state is not None:
                 account.state = state
@@ -614,13 +615,14 @@ class SolucionFactibleState:
             account.usados += new.usados - old.usados
 
     def load_issuers(self, count: int, username: str | None = None) -> None:
-        """Add `count` generated issuers with stamps to a user."""
+        """Add `count` generated issuers with stamps to a user; its stamps left do not change."""
         if count < 0:
             raise FakePacStateError("count must not be negative")
         with self._lock:
             account = self._account(username)
             for index in range(count):
                 account.issuers[bulk_rfc(index)] = Issuer(100 + index % 900, index % 100)
+                account.contratados += index % 100
                 account.usados += index % 100
 
     def as_json(self) -> dict[str, Any]:

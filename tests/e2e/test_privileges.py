@@ -61,7 +61,7 @@ MAY: dict[str, dict[str, str]] = {
     | PAC
     | {
         "IssuersTable": "dynamodb:BatchGetItem dynamodb:UpdateItem dynamodb:Query",
-        "SnapshotsTable": "dynamodb:PutItem",
+        "SnapshotsTable": "dynamodb:PutItem dynamodb:Query",
         "RunsTable": "dynamodb:BatchGetItem dynamodb:PutItem dynamodb:UpdateItem dynamodb:Query",
         "RateLimitTable": "dynamodb:UpdateItem",
         "RunsQueue": f"sqs:ChangeMessageVisibility {TAKES}",

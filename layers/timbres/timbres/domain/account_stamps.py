@@ -48,6 +48,9 @@ class Allotment:
         return None if self.unknown else False
 
 
+NOTHING_ALLOTTED = Allotment()
+
+
 def sum_unused(issuers: Iterable[Stamps]) -> Allotment:
     """Return the allotted and unused stamps of an account's issuers."""
     unused = unknown = 0
