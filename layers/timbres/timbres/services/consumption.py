@@ -14,11 +14,13 @@ from itertools import chain
 from timbres.deadline import Deadline
 from timbres.domain import clock
 from timbres.domain.account import ALL_ACCOUNTS, Account
+from timbres.domain.account_stamps import NOTHING_ALLOTTED, Allotment, sum_unused
 from timbres.domain.balance import Movement, sum_movements
 from timbres.domain.clock import MEXICO_CITY
 from timbres.domain.consumption import (
     FROM_PAC,
     FROM_SNAPSHOTS,
+    AccountStampsLine,
     Consumption,
     ContractLine,
     IssuerLine,
@@ -35,7 +37,7 @@ from timbres.domain.monthly_consumption import (
 )
 from timbres.errors import TimbresError
 from timbres.repositories.contracts import ContractRepository
-from timbres.repositories.daily_counts import SnapshotRepository
+from timbres.repositories.daily_counts import AccountStampRepository, SnapshotRepository
 from timbres.repositories.issuers import IssuerRepository
 from timbres.services.pac_access import PacAccess
 
@@ -54,6 +56,7 @@ class _AccountConsumption:
     days: Mapping[date, int | None] | None = None
     previous_total: int | None = None
     movements: Callable[[], Iterator[MovementLine]] = lambda: iter(())
+    account_stamps: AccountStampsLine | None = None
 
 
 class ConsumptionReader:
@@ -65,11 +68,13 @@ class ConsumptionReader:
         issuer_repository: IssuerRepository,
         snapshot_repository: SnapshotRepository,
         contract_repository: ContractRepository,
+        account_stamp_repository: AccountStampRepository,
     ) -> None:
         self._pac_access = pac_access
         self._issuer_repository = issuer_repository
         self._snapshot_repository = snapshot_repository
         self._contract_repository = contract_repository
+        self._account_stamp_repository = account_stamp_repository
 
     @contextmanager
     def load(
@@ -122,6 +127,7 @@ class ConsumptionReader:
             ),
             previous_total=sum(known) if known and len(known) == len(totals) else None,
             movements=lambda: chain.from_iterable(part.movements() for part in parts),
+            account_stamps=tuple(part.account_stamps for part in parts if part.account_stamps),
         )
 
     # ------------------------------------------------------------------- from the PAC
@@ -157,6 +163,7 @@ class ConsumptionReader:
             days={day: days[day] if day <= today else None for day in _days_of(month)},
             previous_total=None if previous is None else sum(previous.values()),
             movements=lambda: _lines(account, reading.movements()),
+            account_stamps=self._account_stamps(account, NOTHING_ALLOTTED),
         )
 
     def _previous_amounts(
@@ -180,8 +187,10 @@ class ConsumptionReader:
         amounts = sum_movements(current.movements).by_issuer
         previous_amounts = sum_movements(previous.movements).by_issuer
         issuers = []
+        counts = []
         uncounted = 0
         for issuer in self._issuer_repository.list_all(account.name):
+            counts.append(issuer.stamps)
             if issuer.rfc not in current.rfcs:
                 uncounted += 1
                 continue
@@ -193,8 +202,11 @@ class ConsumptionReader:
                     previous=previous_amounts.get(issuer.rfc, 0)
                     if issuer.rfc in previous.rfcs
                     else None,
-                    available=available_stamps(issuer.stamps),
+                    available=None
+                    if issuer.stamps.has_no_contract
+                    else available_stamps(issuer.stamps),
                     days_left=issuer.forecast.days_left,
+                    has_no_contract=issuer.stamps.has_no_contract,
                 )
             )
         # Issuers that stamped in the month and were removed later.
@@ -214,6 +226,22 @@ class ConsumptionReader:
             days=_days_with_data(month, current),
             previous_total=sum(previous_amounts.values()) if previous.known else None,
             movements=lambda: _lines(account, iter(current.movements)),
+            account_stamps=self._account_stamps(account, sum_unused(counts)),
+        )
+
+    def _account_stamps(self, account: Account, allotment: Allotment) -> AccountStampsLine | None:
+        if not account.pac.has_account_stamps:
+            return None
+        counted = self._account_stamp_repository.get(account.name)
+        return AccountStampsLine(
+            account=account.name,
+            contracted=counted.stamps.contracted,
+            used=counted.stamps.used,
+            available=available_stamps(counted.stamps),
+            days_left=counted.forecast.days_left,
+            as_of=counted.as_of,
+            allotment=allotment,
+            is_over_allotted=allotment.exceeds(counted.stamps) is True,
         )
 
     def _month(self, account: Account, month: Month) -> MonthlyConsumption:
