@@ -152,7 +152,7 @@ def test_few_stamps_of_an_account_are_highlighted(
 
 
 @pytest.mark.parametrize("writer", [*WRITERS, "CSV"])
-def test_an_issuer_without_a_contract_is_shown_as_such(writer: str) -> None:
+def test_reports_name_an_issuer_without_a_contract(writer: str) -> None:
     report = replace(small_month(), issuers=(*ISSUERS, WITHOUT_CONTRACT))
     write = (WRITERS | {"CSV": csv})[writer]
     # The page's script has the text, too.
