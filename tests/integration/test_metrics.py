@@ -104,6 +104,7 @@ def emitted(shared_world: FakeStack) -> Emitted:
     with output() as out:
         contracts_of_each_outcome(world)
         world.add_issuers([RFC, RFC_N, "XYZ010203AB1"])
+        world.fault("getTimbresImplementacion", "code", code="620")
         world.run()
         request_reports(world)
         cause_failures(world)
