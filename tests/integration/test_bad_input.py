@@ -26,6 +26,7 @@ ROUTES: dict[str, tuple[str, str, str, dict[str, Any], Any]] = {
     "balance": ("balance", "GET", f"/accounts/{RC}/balance", {"month": "2026-10"}, None),
     "stamps": ("stamp_count", "GET", f"/accounts/{SF}/stamps", {"rfc": RFC}, None),
     "known": ("stamp_count", "GET", f"/accounts/{SF}/stamps", {}, None),
+    "account-stamps": ("stamp_count", "GET", f"/accounts/{SF}/stamps/account", {}, None),
     "history": ("stamp_count", "GET", f"/accounts/{SF}/stamps/history", {"rfc": RFC}, None),
     "import": ("issuers", "PUT", f"/accounts/{SF}/issuers", {}, [RFC]),
     "remove": ("issuers", "DELETE", f"/accounts/{SF}/issuers", {"rfc": RFC}, None),

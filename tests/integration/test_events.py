@@ -23,6 +23,7 @@ TRIGGERS = {
     "balance-get-issuer": "balance/Read",
     "stamps-get": "stamp_count/Read",
     "stamps-list": "stamp_count/Read",
+    "stamps-account": "stamp_count/Account",
     "stamps-history": "stamp_count/History",
     "issuers-import": "issuers/Import",
     "issuers-remove": "issuers/Remove",
@@ -171,6 +172,10 @@ def test_stamps_list(stack: FakeStack) -> None:
     assert [issuer["rfc"] for issuer in replay_request(stack, "stamps-list", 200)["issuers"]] == [
         RFC_N
     ]
+
+
+def test_stamps_account(stack: FakeStack) -> None:
+    assert replay_request(stack, "stamps-account", 200)["available"] == 8950
 
 
 def test_stamps_schedule(stack: FakeStack) -> None:

@@ -76,6 +76,7 @@ def contracts_of_each_outcome(stack: FakeStack) -> None:
 def use_every_function(stack: FakeStack) -> None:
     contracts_of_each_outcome(stack)
     stack.accounts.add_issuers([RFC, RFC_N, "XYZ010203AB1"])
+    stack.pacs.fault("getTimbresImplementacion", "code", code="620")
     stack.run()
     # A ready report, a failed report, and a month without its reports.
     assert stack.request_report().status == 202

@@ -344,15 +344,15 @@ MUTATIONS = (
     run(
         "alerts are published after the batch is settled",
         WORKER,
-        """        for alert, event_type in EVENTS.items():
-            changes = [change for change in result.alert_changes if change.alert == alert]
+        """        for event_type in published:
+            changes = [one for one in result.alert_changes if _event_type(one) == event_type]
             details = (alert_change_to_dict(change) | {"run": run.id} for change in changes)
             self._event_publisher.publish(event_type, *details)
         if self._run_repository.save_result(batch, result, clock.now()):
 """,
         """        settled = self._run_repository.save_result(batch, result, clock.now())
-        for alert, event_type in EVENTS.items():
-            changes = [change for change in result.alert_changes if change.alert == alert]
+        for event_type in published:
+            changes = [one for one in result.alert_changes if _event_type(one) == event_type]
             details = (alert_change_to_dict(change) | {"run": run.id} for change in changes)
             self._event_publisher.publish(event_type, *details)
         if settled:
@@ -362,8 +362,8 @@ MUTATIONS = (
     run(
         "a closed run's totals still change",
         RUNS,
-        'totals = self._step(run, account, {}, "attribute_not_exists(closed)", sums)',
-        'totals = self._step(run, account, {}, "attribute_exists(entry)", sums)',
+        'totals = self._step(run, account, count, "attribute_not_exists(closed)", sums)',
+        'totals = self._step(run, account, count, "attribute_exists(entry)", sums)',
         DAILY,
     ),
     run(

@@ -11,10 +11,12 @@ from datetime import date, datetime, timedelta
 from hypothesis import strategies as st
 
 from timbres.domain.account import ALL_ACCOUNTS
+from timbres.domain.account_stamps import Allotment
 from timbres.domain.clock import MEXICO_CITY
 from timbres.domain.consumption import (
     FROM_PAC,
     FROM_SNAPSHOTS,
+    AccountStampsLine,
     Consumption,
     ContractLine,
     IssuerLine,
@@ -89,6 +91,18 @@ CONTRACTS = (
     ),
 )
 
+ACCOUNT_STAMPS = (
+    AccountStampsLine(
+        account=SF,
+        contracted=20_000,
+        used=11_050,
+        available=8950,
+        days_left=34.6,
+        as_of=datetime(2026, 11, 1, 5, 0, 2, tzinfo=MEXICO_CITY),
+        allotment=Allotment(1214, 0),
+    ),
+)
+
 # Texts that start a formula, look like markup or a link, or break a line or a cell.
 NASTY = (
     "=cmd|'/c calc'!A1",
@@ -140,6 +154,7 @@ def small_month() -> Consumption:
         contracts=CONTRACTS,
         previous_total=2252,
         movements=lambda: iter(MOVEMENTS),
+        account_stamps=ACCOUNT_STAMPS,
     )
 
 
@@ -172,6 +187,7 @@ def empty_month() -> Consumption:
         contracts=(),
         previous_total=None,
         movements=lambda: iter(()),
+        account_stamps=(),
     )
 
 

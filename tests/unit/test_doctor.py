@@ -71,7 +71,7 @@ MOTIVO = '<xs:element name="motivo" type="xs:int"/>'
 @pytest.mark.parametrize(
     ("remedy", "pattern", "new", "text"),
     [
-        (UPDATE_TIMBRES, "getTimbres", "consultarTimbres",
+        (UPDATE_TIMBRES, "getTimbres(?!Impl)", "consultarTimbres",
          "getTimbres is missing; there is consultarTimbres."),
         (USE_LIVE_WSDL, f"{PASSWORD}(\\s*){RFC}", f"{RFC}\\1{PASSWORD}",
          "order is usuario, rfcEmisor, password, not usuario, password, rfcEmisor."),

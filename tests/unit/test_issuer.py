@@ -33,7 +33,9 @@ def new_issuer() -> Issuer:
 
 
 def snapshot(day: float, available: int | None, used: int = 0) -> Snapshot:
-    stamps = NOTHING if available is None else Stamps(available + used, used, available)
+    # An issuer with nothing contracted has no contract, and no alert.
+    contracted = ((available or 0) + used) or 1
+    stamps = NOTHING if available is None else Stamps(contracted, used, available)
     return Snapshot(FIRST + day * DAY, stamps)
 
 

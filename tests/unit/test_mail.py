@@ -67,6 +67,16 @@ def issuer(
     return alert_change_to_dict(AlertChange(account, rfc, alert, available, days_left, burn))
 
 
+def account_change(
+    alert: str,
+    available: int,
+    days_left: float | None,
+    burn: float | None,
+    account: str = "acme-sf",
+) -> Detail:
+    return alert_change_to_dict(AlertChange(account, None, alert, available, days_left, burn))
+
+
 def run_event(*issuers: Detail, **changes: Any) -> Detail:
     """Return the event of a completed run."""
     alerts = [change["alert"] for change in issuers]
@@ -219,6 +229,24 @@ GOLDEN: dict[str, tuple[str, Detail]] = {
                 "pac-timeout": 1,
             },
             problems={"acme-norte": "account-misconfigured", "acme-sur": "internal-error"},
+        ),
+    ),
+    "stamps-counted-account-low": (
+        "Daily Run Completed",
+        run_event(
+            issuer(RFC, "low", 40, 3.4, 11.8),
+            account_stamps=[account_change("low", 1234, 5.9, 208.4)],
+        ),
+    ),
+    "stamps-counted-accounts": (
+        "Daily Run Completed",
+        run_event(
+            account_stamps=[
+                account_change("exhausted", 0, 0.0, 208.4),
+                account_change("low", 90, None, None, "acme-norte"),
+                account_change("low", 1, 0.4, 3.0, "acme-sur"),
+            ],
+            account_stamps_problems={"acme-este": "pac-permission-denied"},
         ),
     ),
     "stamps-counted-hundreds": ("Daily Run Completed", large_run_event(61, 1300)),
@@ -671,6 +699,19 @@ details = st.fixed_dictionaries(
             ),
             max_size=3,
         ),
+        "account_stamps": st.lists(
+            st.fixed_dictionaries(
+                {
+                    "account": names,
+                    "alert": st.sampled_from(["low", "exhausted"]),
+                    "available": st.integers(-(10**9), 10**15),
+                    "days_left": st.none() | st.floats(0, 1e12),
+                    "burn": st.none() | st.floats(0, 1e12),
+                }
+            ),
+            max_size=3,
+        ),
+        "account_stamps_problems": st.dictionaries(texts, texts, max_size=3),
     }
 ).map(
     lambda detail: (
@@ -702,6 +743,10 @@ def test_the_longest_subjects_are_complete() -> None:
     assert mail("Daily Run Completed", event).subject.endswith(
         f"{rfc} con pocos timbres, cuenta {account}"
     )
+    for alert, days in (("low", 0.4), ("low", None), ("exhausted", 0.0)):
+        event = run_event(account_stamps=[account_change(alert, 1, days, 1.0, account)])
+        assert account in mail("Daily Run Completed", event).subject
+        assert len(mail("Daily Run Completed", event).subject) < 99
     failed = report("statement", "pdf", account=account, error=report_error("pac-error"))
     assert mail("Report Failed", failed).subject.endswith(account)
     mismatch = report("statement", "csv", account=account, differences={"amount": [1, 2]})

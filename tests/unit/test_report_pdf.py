@@ -71,6 +71,7 @@ def test_it_has_metadata_and_an_outline():
     assert [entry.title for entry in reader.outline] == [
         "Resumen",
         "Consumo por RFC",
+        "Timbres de la cuenta",
         "Contratos del mes",
         "Fuentes",
         "Movimientos",

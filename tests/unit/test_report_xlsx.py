@@ -111,8 +111,8 @@ def test_the_chart_shows_the_days_and_leaves_gaps():
     content = zipfile.ZipFile(io.BytesIO(write_workbook(small_month())))
     chart = content.read("xl/charts/chart1.xml").decode()
     assert re.findall(r"<c:f>(.*?)</c:f>", chart) == [
-        "Resumen!$A$16:$A$46",
-        "Resumen!$B$16:$B$46",
+        "Resumen!$A$20:$A$50",
+        "Resumen!$B$20:$B$50",
     ]
     # The cached values, for previews that do not calculate.
     values = chart.partition("<c:val>")[2]

@@ -297,7 +297,11 @@ class LiveWsdls:
             self._wsdls[url] = wsdl.fetch_wsdl(account.pac.name, url, Deadline(_TIMEOUT_SECONDS))
         try:
             differences = list(
-                wsdl.compare_wsdls(account.pac.wsdl.bundled.read_bytes(), self._wsdls[url])
+                wsdl.compare_wsdls(
+                    account.pac.wsdl.bundled.read_bytes(),
+                    self._wsdls[url],
+                    account.pac.wsdl.optional,
+                )
             )
         except wsdl.WsdlError as error:
             yield failed(subject, f"The PAC's ?wsdl is not a valid WSDL: {error}.")

@@ -203,6 +203,16 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         ),
         (SF, RFC, CURSOR),
     ),
+    ("GET", "/accounts/{account}/stamps/account"): Operation(
+        "getAccountStamps",
+        "stamps",
+        "Get the stamps of the account itself, live",
+        {200: Success("The stamps that all issuers of the account use.", ("AccountStamps",))},
+        (*_ACCOUNT_ERRORS, *_pac_errors("stamps"), *_PAC_CALL_ERRORS),
+        (SF,),
+        description="All counts are null if the PAC does not return them: it has no such "
+        "operation, or it answers with a SOAP fault.",
+    ),
     ("GET", "/accounts/{account}/stamps/history"): Operation(
         "getStampHistory",
         "stamps",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from timbres.domain.contract import SETTLED, STATES, TRANSITIONS
-from timbres.domain.forecast import EXHAUSTED, LOW, OK
+from timbres.domain.forecast import EXHAUSTED, LOW, OK, Alert
 from timbres.domain.issuer_import import MAX_LOW_STAMPS
 from timbres.domain.report import FAILED, FORMATS, PENDING, READY
 from timbres.domain.run import FINISHED, RUNNING
@@ -120,7 +120,11 @@ _FORECAST = {
     "days_left": nullable(
         number("Days until the stamps left are used, at the higher of the two rates.")
     ),
-    "alert": one_of((OK, LOW, EXHAUSTED)),
+    "alert": one_of(
+        Alert,
+        "`no-contract`: nothing is contracted and nothing is left; the issuer uses the account's "
+        "stamps.",
+    ),
     "low_stamps": nullable(
         integer("The issuer's own threshold; null if its account's threshold applies.")
     ),
@@ -259,6 +263,30 @@ _RUN_ACCOUNT = record(
         "done": integer(),
         "failed": counts("Issuers that were not counted, by code."),
         "problem": nullable(text("The code of the error that excluded the account from the run.")),
+        "account_stamps": nullable(
+            record(
+                {
+                    **{name: _STAMPS[name] for name in ("contracted", "used", "available")},
+                    "as_of": nullable(date_time("Time of the count.")),
+                    "days_left": _FORECAST["days_left"],
+                    "alert": nullable(one_of((OK, LOW, EXHAUSTED))),
+                    "problem": nullable(text("Why the account's stamps could not be read.")),
+                    "issuers_available": integer(
+                        "The contracted but unused stamps of the issuers that were counted."
+                    ),
+                    "issuers_unknown": integer("Issuers whose unused stamps are not known."),
+                    "over_allotted": nullable(
+                        {
+                            "type": "boolean",
+                            "description": "Whether the issuers have more unused stamps than the "
+                            "account; null if a count is missing that could change this.",
+                        }
+                    ),
+                },
+                description="The account's own stamps; null until they are counted, and if the "
+                "PAC does not return them.",
+            )
+        ),
     }
 )
 _PAC_REPLY = record(
@@ -333,6 +361,14 @@ SCHEMAS: dict[str, Schema] = {
     "KnownIssuers": record(
         {"account": _ACCOUNT, "issuers": array_of(record(_ISSUER_LINE)), "next": _NEXT},
         description="The most urgent first.",
+    ),
+    "AccountStamps": record(
+        {
+            "account": _ACCOUNT,
+            **{name: _STAMPS[name] for name in ("contracted", "used", "available")},
+            "as_of": nullable(date_time("Time of the count; null if the PAC does not return it.")),
+        },
+        description="The stamps of the account itself, which all of its issuers use.",
     ),
     "StampHistory": record(
         {

@@ -100,14 +100,14 @@ def _issuers(report: Consumption) -> Iterator[Row]:
 
 
 def _issuer_cells(issuer: IssuerLine, total: int) -> Row:
-    days_left = issuer.days_left
+    days_left = fmt.issuer_days_left(issuer)
     return [
         issuer.amount,
         fmt.share(issuer.amount, total),
         _count(issuer.previous),
         fmt.growth(issuer.amount, issuer.previous),
-        _count(issuer.available),
-        fmt.NO_DATA if days_left is None else f"{days_left:.1f}",
+        fmt.NO_CONTRACT if issuer.has_no_contract else _count(issuer.available),
+        days_left if issuer.days_left is None else f"{issuer.days_left:.1f}",
     ]
 
 

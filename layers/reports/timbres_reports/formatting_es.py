@@ -25,16 +25,22 @@ PREVIOUS = "Mes anterior (timbres)"
 CHANGE = "Cambio"
 NO_DATA = "sin dato"
 NO_BASE = "no aplica"
+NO_CONTRACT = "sin contrato"
 NO_CONTRACTS = "No se contrataron timbres en el mes."
 NO_RFC = "sin RFC"
 FIRST_EXPIRIES = "De cada RFC, el contrato de Timbres que vence primero."
 NO_CONSUMPTION = "No son consumo y no cuentan en los totales."
+
+ACCOUNT_STAMPS_NOTE = (
+    "Todos los emisores de la cuenta usan estos timbres; sin ellos, ninguno puede facturar."
+)
 
 SOURCES = "Fuentes"
 ISSUERS = "Consumo por RFC"
 DAYS = "Consumo por día"
 CONTRACTS = "Contratos del mes"
 EXPIRIES = "Próximos vencimientos"
+ACCOUNT_STAMPS = "Timbres de la cuenta"
 MOVEMENTS = "Movimientos"
 OTHER_MOVEMENTS = "Otros movimientos"
 
@@ -48,6 +54,14 @@ ISSUER_HEADING = (
     CHANGE,
     "Disponibles",
     "Días restantes",
+)
+ACCOUNT_STAMPS_HEADING = (
+    "Cuenta",
+    "Contratados",
+    "Usados",
+    "Disponibles",
+    "Días restantes",
+    "Datos al",
 )
 DAY_HEADING = ("Día", "Timbres")
 CONTRACT_HEADING = (
@@ -117,6 +131,16 @@ def growth(current: int | None, previous: int | None) -> str:
 def days_left(value: float | None) -> str:
     """Return a number of days with one decimal, or ``sin dato``."""
     return NO_DATA if value is None else f"{value:,.1f}"
+
+
+def available(issuer: IssuerLine) -> str:
+    """Return an issuer's stamps left, ``sin contrato`` or ``sin dato``."""
+    return NO_CONTRACT if issuer.has_no_contract else number(issuer.available)
+
+
+def issuer_days_left(issuer: IssuerLine) -> str:
+    """Return an issuer's days left, ``no aplica`` without a contract, or ``sin dato``."""
+    return NO_BASE if issuer.has_no_contract else days_left(issuer.days_left)
 
 
 # A report has many movements and few days.
@@ -216,14 +240,19 @@ def pacs(report: Consumption) -> str:
 
 
 def missing_facts(issuer: IssuerLine) -> str:
-    """Return ``sin dato: disponibles y días restantes``; empty if every value is known."""
-    values = {
+    """Return ``sin dato: disponibles y días restantes``; empty if every value is known.
+
+    For an issuer without a contract, ``sin contrato`` is first.
+    """
+    values: dict[str, float | None] = {
         "mes anterior": issuer.previous,
-        "disponibles": issuer.available,
-        "días restantes": issuer.days_left,
     }
+    if not issuer.has_no_contract:
+        values |= {"disponibles": issuer.available, "días restantes": issuer.days_left}
     names = [name for name, value in values.items() if value is None]
-    return f"{NO_DATA}: {_join_es(names)}" if names else ""
+    notes = [NO_CONTRACT] if issuer.has_no_contract else []
+    notes += [f"{NO_DATA}: {_join_es(names)}"] if names else []
+    return "; ".join(notes)
 
 
 def heading(report: Consumption) -> list[tuple[str, str]]:

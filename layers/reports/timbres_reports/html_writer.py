@@ -179,8 +179,9 @@ def _data(report: Consumption, by_issuer: dict[_Key, list[int]]) -> dict[str, An
             issuer.days_left,
             fmt.share(issuer.amount, total),
             fmt.growth(issuer.amount, issuer.previous),
-            fmt.days_left(issuer.days_left),
+            fmt.issuer_days_left(issuer),
             summary.severity_class(issuer),
+            int(issuer.has_no_contract),
             by_issuer.get((issuer.account, issuer.rfc), []),
         ]
         for issuer in report.issuers
@@ -189,5 +190,6 @@ def _data(report: Consumption, by_issuer: dict[_Key, list[int]]) -> dict[str, An
         "accounts": [fmt.replace_unprintable(account) for account in accounts],
         "month": f"{report.month.month:02d}",
         "none": fmt.NO_DATA,
+        "noContract": fmt.NO_CONTRACT,
         "rows": rows,
     }

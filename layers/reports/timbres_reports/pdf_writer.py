@@ -70,6 +70,7 @@ def write(report: Consumption, out: IO[bytes]) -> int:
             *_first_page(report),
             PageBreak(),
             *_issuers(report),
+            *_account_stamps(report),
             *_contracts(report),
             *_expiries(report),
             *_other_movements(others, other_count),
@@ -300,6 +301,21 @@ def _issuers(report: Consumption) -> Iterator[Flowable]:
         summary.issuer_totals(report),
     )
     yield from _others("Los demás emisores", len(report.issuers))
+
+
+def _account_stamps(report: Consumption) -> Iterator[Flowable]:
+    if not report.account_stamps:
+        return
+    yield heading(fmt.ACCOUNT_STAMPS)
+    yield table(
+        columns(fmt.ACCOUNT_STAMPS_HEADING, (140, 76, 76, 76, 76, 72), (1, 2, 3, 4)),
+        (
+            (Cell(line.account), *summary.account_figures(line))
+            for line in report.account_stamps[:MAX_ROWS]
+        ),
+    )
+    yield paragraph(fmt.ACCOUNT_STAMPS_NOTE, NOTE)
+    yield from _others("Las demás cuentas", len(report.account_stamps))
 
 
 def _contracts(report: Consumption) -> Iterator[Flowable]:

@@ -20,6 +20,7 @@ from xlsxwriter.worksheet import Worksheet
 
 from timbres.domain.consumption import Consumption, MovementLine, change
 from timbres_reports import formatting_es as fmt
+from timbres_reports import summary
 
 SUMMARY = "Resumen"
 ISSUERS = "Por RFC"
@@ -146,6 +147,7 @@ class _Sheets:
         sheet = self._sheet(SUMMARY, _SUMMARY_WIDTHS, (None,) * len(_SUMMARY_WIDTHS))
         _write_cell(sheet, 0, 0, fmt.TITLE, self._title)
         row = self._sources(sheet, self._heading(sheet, 2) + 1)
+        row = self._account_stamps(sheet, row)
         self._days(sheet, row + 1)
 
     def _heading(self, sheet: Worksheet, row: int) -> int:
@@ -181,6 +183,29 @@ class _Sheets:
                 source.problem,
             )
             _write_row(sheet, row, cells)
+        return row + 1
+
+    def _account_stamps(self, sheet: Worksheet, row: int) -> int:
+        """Write the accounts' own stamps, if any, and return the row below."""
+        lines = self._report.account_stamps
+        if not lines:
+            return row
+        row += 1
+        _write_cell(sheet, row, 0, fmt.ACCOUNT_STAMPS, self._bold)
+        row += 1
+        _write_row(sheet, row, (*fmt.ACCOUNT_STAMPS_HEADING, NOTE), self._head)
+        notes = summary.over_allotments(self._report)
+        for line in lines:
+            row += 1
+            figures = (line.contracted, line.used, line.available)
+            _write_cell(sheet, row, 0, line.account)
+            for column, figure in enumerate(figures, start=1):
+                _write_cell(sheet, row, column, figure, self._number_format(_COUNT))
+            _write_cell(sheet, row, 4, line.days_left, self._number_format(_DECIMAL))
+            _write_cell(sheet, row, 5, fmt.date_time(line.as_of))
+            note = [notes.pop(0)] if line.is_over_allotted else []
+            note += [fmt.NO_DATA] if None in (*figures, line.days_left) else []
+            _write_cell(sheet, row, 6, ". ".join(note))
         return row + 1
 
     def _days(self, sheet: Worksheet, row: int) -> None:

@@ -34,11 +34,12 @@ _LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
 class Wsdl:
     """A PAC's WSDL: the ``bundled`` file, and the path of the PAC's live WSDL.
 
-    An account uses one of the two.
+    An account uses one of the two. The live one may lack the operations ``optional``.
     """
 
     bundled: Path
     live_path: str
+    optional: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +51,9 @@ class Pac:
     the login; the others are secrets only. ``ascii_credentials``: they are sent in an HTTP
     header. ``capabilities`` are the operations that it supports, ``errors`` the problem types
     that it may return, by capability. ``creates_issuers``: a contract may be an issuer's first,
-    so a count that fails with an ``issuer_unknown`` problem type does not reject it. ``wsdl``
-    is None without SOAP.
+    so a count that fails with an ``issuer_unknown`` problem type does not reject it.
+    ``has_account_stamps``: it may return the stamps of the account itself. ``wsdl`` is None
+    without SOAP.
     """
 
     name: str
@@ -63,6 +65,7 @@ class Pac:
     errors: Mapping[str, tuple[ProblemType, ...]] = field(default_factory=dict, repr=False)
     ascii_credentials: bool = False
     creates_issuers: bool = False
+    has_account_stamps: bool = False
     wsdl: Wsdl | None = None
 
 

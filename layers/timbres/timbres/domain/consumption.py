@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from functools import cached_property
 
+from timbres.domain.account_stamps import NOTHING_ALLOTTED, Allotment
 from timbres.domain.month import Month
 
 FROM_PAC = "pac"
@@ -44,7 +45,7 @@ class IssuerLine:
 
     ``previous`` is its consumption in the month before, None if that is not known.
     ``available`` and ``days_left`` are the last known values, None if the PAC does not return
-    them.
+    them, or if the issuer has no stamps of its own (``has_no_contract``).
     """
 
     account: str
@@ -53,6 +54,24 @@ class IssuerLine:
     previous: int | None = None
     available: int | None = None
     days_left: float | None = None
+    has_no_contract: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AccountStampsLine:
+    """The stamps of an account itself, at its last daily count; unknown values are None.
+
+    ``allotment`` has the contracted but unused stamps of its issuers at their last counts.
+    """
+
+    account: str
+    contracted: int | None = None
+    used: int | None = None
+    available: int | None = None
+    days_left: float | None = None
+    as_of: datetime | None = None
+    allotment: Allotment = NOTHING_ALLOTTED
+    is_over_allotted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +119,8 @@ class Consumption:
     month, None if it is not known; their sum is less than ``total`` if movements have dates
     outside of the month. ``previous_total`` is None if it is not known. ``movements`` returns
     a new iterator over all movements that are consumption, ``other_movements`` one over the
-    others, which are part of no total. ``expiries`` are sorted by day.
+    others, which are part of no total. ``expiries`` are sorted by day. ``account_stamps`` has the
+    accounts whose PAC may return the stamps of the account itself.
     """
 
     account: str
@@ -114,6 +134,7 @@ class Consumption:
     movements: Callable[[], Iterator[MovementLine]]
     other_movements: Callable[[], Iterator[MovementLine]] = lambda: iter(())
     expiries: tuple[ExpiryLine, ...] = ()
+    account_stamps: tuple[AccountStampsLine, ...] = ()
 
     @cached_property
     def total(self) -> int:

@@ -18,7 +18,11 @@ from timbres.pacs.registry import PACS, create_client
 from timbres.repositories.accounts import AccountRepository
 from timbres.repositories.contracts import ContractRepository
 from timbres.repositories.credential_rejections import CredentialRejectionRepository
-from timbres.repositories.daily_counts import DailyCountRepository, SnapshotRepository
+from timbres.repositories.daily_counts import (
+    AccountStampRepository,
+    DailyCountRepository,
+    SnapshotRepository,
+)
 from timbres.repositories.download_tokens import DownloadTokenRepository
 from timbres.repositories.issuers import IssuerRepository
 from timbres.repositories.reports import MonthlyRunRepository, ReportRepository
@@ -80,6 +84,11 @@ class Container:
         return DailyCountRepository(
             client("dynamodb"), get_env("SNAPSHOTS_TABLE"), get_env("ISSUERS_TABLE")
         )
+
+    @cached_property
+    def account_stamp_repository(self) -> AccountStampRepository:
+        """The daily counts of accounts' own stamps."""
+        return AccountStampRepository(client("dynamodb"), get_env("SNAPSHOTS_TABLE"))
 
     @cached_property
     def run_repository(self) -> RunRepository:

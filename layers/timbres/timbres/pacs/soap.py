@@ -47,6 +47,8 @@ _MAX_REPLY_BYTES = 256 * 1024
 # The live WSDL is about 100 KB.
 _MAX_WSDL_BYTES = 1024 * 1024
 
+logger = logging.getLogger("timbres")
+
 # zeep logs whole envelopes, passwords included, at DEBUG.
 logging.getLogger("zeep").setLevel(logging.WARNING)
 
@@ -71,11 +73,20 @@ def _call_context(call: _Call) -> Iterator[None]:
         _call.reset(token)
 
 
+class _FaultError(Exception):
+    """The PAC answered with a SOAP fault; ``error`` is its error."""
+
+    def __init__(self, error: PacError) -> None:
+        super().__init__()
+        self.error = error
+
+
 class SoapService:
     """A SOAP service of a PAC, at ``address``. Threads may share it.
 
     ``wsdl`` is a file or a URL; the first call loads it. ``fields`` are the documented fields
-    of each operation's reply, ``numbers`` the fields that are whole numbers.
+    of each operation's reply, ``numbers`` the fields that are whole numbers, ``optional`` the
+    operations that a WSDL may lack.
     """
 
     def __init__(
@@ -86,12 +97,15 @@ class SoapService:
         *,
         fields: Mapping[str, frozenset[str]],
         numbers: frozenset[str],
+        optional: frozenset[str] = frozenset(),
     ) -> None:
         self._session = session
         self._wsdl = wsdl
         self._address = address
         self._fields = fields
         self._numbers = numbers
+        self._required = [name for name in fields if name not in optional]
+        self._offered: frozenset[str] = frozenset()
         self._service: ServiceProxy | None = None
         self._service_lock = threading.Lock()
 
@@ -110,10 +124,36 @@ class SoapService:
         :class:`~timbres.errors.PacError`; ``pac-protocol-error`` if the response is not a reply
         to ``operation``.
         """
-        service = self.prepare(deadline)
+        try:
+            return self._send(
+                operation, _Call(session or self._session, deadline, read_seconds), arguments
+            )
+        except _FaultError as fault:
+            raise fault.error from None
+
+    def call_optional(
+        self, operation: str, deadline: Deadline, arguments: Mapping[str, object]
+    ) -> dict[str, Any] | None:
+        """Send one request for an optional operation and return the fields of the reply, or None.
+
+        None: the WSDL does not have the operation, or the PAC answers with a SOAP fault, as
+        servers do for an operation that they do not have. Raises the errors of :meth:`call`.
+        """
+        self.prepare(deadline)
+        if operation not in self._offered:
+            logger.warning("%s is not in the WSDL", operation)
+            return None
+        try:
+            return self._send(operation, _Call(self._session, deadline), arguments)
+        except _FaultError as fault:
+            logger.warning("%s: SOAP fault: %s", operation, fault.error.pac_message)
+            return None
+
+    def _send(self, operation: str, call: _Call, arguments: Mapping[str, object]) -> dict[str, Any]:
+        service = self.prepare(call.deadline)
         pac = self._session.pac
         try:
-            with _call_context(_Call(session or self._session, deadline, read_seconds)):
+            with _call_context(call):
                 response: HttpResponse = service[operation](**arguments)
         except TimbresError:
             raise
@@ -163,7 +203,7 @@ class SoapService:
                 except TimbresError:
                     raise
                 except Exception:
-                    operations = " and ".join(self._fields)
+                    operations = " and ".join(self._required)
                     raise protocol_error(
                         self._session.pac, f"the live WSDL does not offer {operations}"
                     ) from None
@@ -179,8 +219,9 @@ class SoapService:
         )
         for name, binding in client.wsdl.bindings.items():
             if isinstance(binding, Soap11Binding) and all(
-                operation in binding.all() for operation in self._fields
+                operation in binding.all() for operation in self._required
             ):
+                self._offered = frozenset(map(str, binding.all()))
                 return client.create_service(str(name), self._address)
         raise LookupError("no SOAP 1.1 binding with all operations")
 
@@ -241,7 +282,7 @@ def _reply(pac: str, response: HttpResponse, operation: str) -> etree._Element:
     body = _body(content)
     first = None if body is None else next(body.iterchildren(etree.Element), None)
     if first is not None and fold(etree.QName(first).localname) == "fault":
-        raise _fault_error(pac, response, first)
+        raise _FaultError(_fault_error(pac, response, first))
     if response.status != 200:
         raise response_error(pac, response)
     if first is None or fold(etree.QName(first).localname) != fold(f"{operation}Response"):

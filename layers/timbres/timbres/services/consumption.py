@@ -14,11 +14,13 @@ from itertools import chain
 from timbres.deadline import Deadline
 from timbres.domain import clock
 from timbres.domain.account import ALL_ACCOUNTS, Account
+from timbres.domain.account_stamps import NOTHING_ALLOTTED, Allotment, sum_unused
 from timbres.domain.balance import Movement, Totals, is_consumption, sum_movements
 from timbres.domain.clock import MEXICO_CITY
 from timbres.domain.consumption import (
     FROM_PAC,
     FROM_SNAPSHOTS,
+    AccountStampsLine,
     Consumption,
     ContractLine,
     ExpiryLine,
@@ -38,7 +40,7 @@ from timbres.domain.monthly_consumption import (
 from timbres.errors import TimbresError
 from timbres.pacs.base import BalanceStream
 from timbres.repositories.contracts import ContractRepository
-from timbres.repositories.daily_counts import SnapshotRepository
+from timbres.repositories.daily_counts import AccountStampRepository, SnapshotRepository
 from timbres.repositories.issuers import IssuerRepository
 from timbres.services.balances import log_other_kinds
 from timbres.services.pac_access import PacAccess
@@ -59,6 +61,7 @@ class _AccountConsumption:
     previous_total: int | None = None
     movements: Callable[[], Iterator[MovementLine]] = lambda: iter(())
     other_movements: Callable[[], Iterator[MovementLine]] = lambda: iter(())
+    account_stamps: AccountStampsLine | None = None
 
 
 class ConsumptionReader:
@@ -70,11 +73,13 @@ class ConsumptionReader:
         issuer_repository: IssuerRepository,
         snapshot_repository: SnapshotRepository,
         contract_repository: ContractRepository,
+        account_stamp_repository: AccountStampRepository,
     ) -> None:
         self._pac_access = pac_access
         self._issuer_repository = issuer_repository
         self._snapshot_repository = snapshot_repository
         self._contract_repository = contract_repository
+        self._account_stamp_repository = account_stamp_repository
 
     @contextmanager
     def load(
@@ -136,6 +141,7 @@ class ConsumptionReader:
             previous_total=sum(known) if known and len(known) == len(totals) else None,
             movements=lambda: chain.from_iterable(part.movements() for part in parts),
             other_movements=lambda: chain.from_iterable(part.other_movements() for part in parts),
+            account_stamps=tuple(part.account_stamps for part in parts if part.account_stamps),
         )
 
     # ------------------------------------------------------------------- from the PAC
@@ -175,6 +181,7 @@ class ConsumptionReader:
             movements=lambda: _lines(account, _consumption(reading)),
             # To filter a large response once more would take as long as to read it.
             other_movements=lambda: _lines(account, _others(reading) if totals.other_kinds else ()),
+            account_stamps=self._account_stamps(account, NOTHING_ALLOTTED),
         )
 
     def _previous_amounts(
@@ -198,8 +205,10 @@ class ConsumptionReader:
         amounts = sum_movements(current.movements).by_issuer
         previous_amounts = sum_movements(previous.movements).by_issuer
         issuers = []
+        counts = []
         uncounted = 0
         for issuer in self._issuer_repository.list_all(account.name):
+            counts.append(issuer.stamps)
             if issuer.rfc not in current.rfcs:
                 uncounted += 1
                 continue
@@ -211,8 +220,11 @@ class ConsumptionReader:
                     previous=previous_amounts.get(issuer.rfc, 0)
                     if issuer.rfc in previous.rfcs
                     else None,
-                    available=available_stamps(issuer.stamps),
+                    available=None
+                    if issuer.stamps.has_no_contract
+                    else available_stamps(issuer.stamps),
                     days_left=issuer.forecast.days_left,
+                    has_no_contract=issuer.stamps.has_no_contract,
                 )
             )
         # Issuers that stamped in the month and were removed later.
@@ -232,6 +244,22 @@ class ConsumptionReader:
             days=_days_with_data(month, current),
             previous_total=sum(previous_amounts.values()) if previous.known else None,
             movements=lambda: _lines(account, current.movements),
+            account_stamps=self._account_stamps(account, sum_unused(counts)),
+        )
+
+    def _account_stamps(self, account: Account, allotment: Allotment) -> AccountStampsLine | None:
+        if not account.pac.has_account_stamps:
+            return None
+        counted = self._account_stamp_repository.get(account.name)
+        return AccountStampsLine(
+            account=account.name,
+            contracted=counted.stamps.contracted,
+            used=counted.stamps.used,
+            available=available_stamps(counted.stamps),
+            days_left=counted.forecast.days_left,
+            as_of=counted.as_of,
+            allotment=allotment,
+            is_over_allotted=allotment.exceeds(counted.stamps) is True,
         )
 
     def _month(self, account: Account, month: Month) -> MonthlyConsumption:

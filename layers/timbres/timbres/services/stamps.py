@@ -1,8 +1,8 @@
-"""Returns the stamps of issuers: current count, last counts with a forecast, and history."""
+"""Returns the stamps of issuers (current, last counts with a forecast, history) and accounts."""
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, datetime
 from itertools import pairwise
 
 from timbres.deadline import Deadline
@@ -38,6 +38,21 @@ def get_current(
     today = clock.now().date()
     expiries = contract_repository.list_expiries_of_issuer(account, rfc, today)
     return issuer, next_expiry(expiries, today)
+
+
+def get_current_account_stamps(
+    pac_access: PacAccess, account_name: str, deadline: Deadline
+) -> tuple[Stamps, datetime | None]:
+    """Return the stamps of the account itself from its PAC, and the time; nothing is stored.
+
+    All counts and the time are None if the PAC does not return them. Raises the errors of the
+    PAC otherwise, for example rejected credentials.
+    """
+    account = pac_access.require_account(account_name)
+    if not account.pac.has_account_stamps:
+        return Stamps(None, None, None), None
+    stamps = pac_access.client(account).account_stamps(deadline)
+    return stamps, None if stamps.is_unknown else clock.now()
 
 
 def record_observation(

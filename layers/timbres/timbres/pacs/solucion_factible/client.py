@@ -17,27 +17,38 @@ from timbres.domain.rfc import Rfc
 from timbres.domain.stamps import Stamps
 from timbres.domain.trace import Trace, trace_by_count
 from timbres.errors import DEADLINE_EXCEEDED, PacError, TimbresError
-from timbres.pacs.base import MAX_CONNECTIONS, ContractClient, Receipt, StampClient
+from timbres.pacs.base import (
+    MAX_CONNECTIONS,
+    AccountStampClient,
+    ContractClient,
+    Receipt,
+    StampClient,
+)
 from timbres.pacs.errors import error_from_code, protocol_error, sanitize_message
 from timbres.pacs.http import PacSession, with_retries
 from timbres.pacs.reading import known_count
 from timbres.pacs.soap import SoapService
+from timbres.pacs.solucion_factible import ACCOUNT_STAMPS
 from timbres.pacs.solucion_factible.error_codes import ERRORS
 
 NAME = "solucion-factible"
 _PORT = "/ws/services/Utilerias.UtileriasHttpsSoap11Endpoint/"
-_NUMBERS = frozenset({"status", "contratados", "usados", "disponibles"})
+_COUNTS = ("contratados", "usados", "disponibles")
+_NUMBERS = frozenset({"status", *_COUNTS})
 _FIELDS = {
     "getTimbres": _NUMBERS | {"mensaje"},
+    ACCOUNT_STAMPS: _NUMBERS | {"mensaje"},
     "agregarContrato": frozenset({"status", "mensaje"}),
 }
+# The status of a reply: the account's stamps have run out.
+_ACCOUNT_EXHAUSTED = 630
 # Longer than for a read: a response avoids an unknown contract.
 _CONTRACT_READ_SECONDS = 15.0
 # With less time left, no contract is requested.
 _MIN_CONTRACT_SECONDS = 6.0
 
 
-class SolucionFactibleClient(StampClient, ContractClient):
+class SolucionFactibleClient(StampClient, AccountStampClient, ContractClient):
     """A client for one account at Solución Factible. Threads may share it."""
 
     def __init__(self, account: Account, attempts: int) -> None:
@@ -51,6 +62,7 @@ class SolucionFactibleClient(StampClient, ContractClient):
             account.base + _PORT,
             fields=_FIELDS,
             numbers=_NUMBERS,
+            optional=frozenset({ACCOUNT_STAMPS}),
         )
         self._attempts = attempts
 
@@ -64,14 +76,26 @@ class SolucionFactibleClient(StampClient, ContractClient):
         def read() -> Stamps:
             arguments = {"rfcEmisor": rfc, **self._credentials}
             reply = _require_success(self._soap.call("getTimbres", deadline, arguments))
-            stamps = Stamps(reply["contratados"], reply["usados"], reply["disponibles"])
-            if stamps == Stamps(None, None, None):
+            if all(reply[name] is None for name in _COUNTS):
                 raise protocol_error(NAME, "status 200 without contratados, usados or disponibles")
-            return Stamps(
-                known_count(stamps.contracted),
-                known_count(stamps.used),
-                known_count(stamps.available),
-            )
+            return _counts(reply)
+
+        return with_retries(read, deadline, self._attempts)
+
+    def account_stamps(self, deadline: Deadline) -> Stamps:
+        """Return the stamps of the account itself (getTimbresImplementacion).
+
+        All counts are None after a SOAP fault, without the operation in the live WSDL, and for a
+        reply with status 200 that has none of them. Status 630 states that none is available.
+        """
+
+        def read() -> Stamps:
+            reply = self._soap.call_optional(ACCOUNT_STAMPS, deadline, self._credentials)
+            if reply is None:
+                return Stamps(None, None, None)
+            if reply["status"] == _ACCOUNT_EXHAUSTED:
+                return replace(_counts(reply), available=0)
+            return _counts(_require_success(reply))
 
         return with_retries(read, deadline, self._attempts)
 
@@ -108,6 +132,11 @@ class SolucionFactibleClient(StampClient, ContractClient):
     def trace(self, sent: Contract, deadline: Deadline) -> Trace:
         """Return a contract's trace in getTimbres; the PAC does not list contracts."""
         return trace_by_count(sent.before, self.stamps(sent.rfc, deadline), sent.stamps)
+
+
+def _counts(reply: Mapping[str, Any]) -> Stamps:
+    contracted, used, available = (known_count(reply[name]) for name in _COUNTS)
+    return Stamps(contracted, used, available)
 
 
 def _require_success(reply: Mapping[str, Any]) -> Mapping[str, Any]:
