@@ -69,12 +69,6 @@ def test_a_failure_of_secrets_manager_returns_503(stack: FakeStack, operation: s
     assert stack.logs.lines(f"{operation} ThrottlingException")
 
 
-def test_a_single_failure_of_secrets_manager_is_retried(stack: FakeStack) -> None:
-    stack.aws_faults.reject("secretsmanager", "ListSecrets", "ThrottlingException", times=1)
-
-    assert names(stack) == [RC, SF]
-
-
 def test_a_response_that_the_openapi_document_lacks_is_found(
     stack: FakeStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,9 +18,9 @@ from tests.support.fakes_contracts import (
     RFC_NEW,
     SECOND,
     SF,
-    ContractServices,
+    Services,
     aws_error,
-    running_contract_services,
+    running_services,
 )
 
 from timbres.deadline import Deadline
@@ -31,8 +31,8 @@ from timbres.repositories.dynamodb import serialize
 
 
 @pytest.fixture
-def services() -> Iterator[ContractServices]:
-    with running_contract_services() as services:
+def services() -> Iterator[Services]:
+    with running_services() as services:
         yield services
 
 
@@ -45,7 +45,7 @@ def services() -> Iterator[ContractServices]:
     ],
 )
 def test_concurrent_requests_share_the_key_the_issuer_and_the_day(
-    services: ContractServices, keys: list[str], rfcs: list[Any], limit: int, created: int
+    services: Services, keys: list[str], rfcs: list[Any], limit: int, created: int
 ) -> None:
     requested = [
         Contract.create(SF, "login", rfc, 500, CALLER, key, START)
@@ -84,7 +84,7 @@ def test_concurrent_requests_share_the_key_the_issuer_and_the_day(
     ids=" ".join,
 )
 def test_a_known_key_is_found_for_every_cancellation_reason(
-    services: ContractServices, reasons: tuple[str, ...]
+    services: Services, reasons: tuple[str, ...]
 ) -> None:
     first, _ = services.create()
     error = aws_error("TransactionCanceledException")
@@ -97,7 +97,7 @@ def test_a_known_key_is_found_for_every_cancellation_reason(
 
 
 @pytest.mark.parametrize("prefix", ["contract#", "key#"])
-def test_a_partly_restored_table_sends_no_contract(services: ContractServices, prefix: str) -> None:
+def test_a_partly_restored_table_sends_no_contract(services: Services, prefix: str) -> None:
     services.pac.fault = "cut-after"
     services.create()
     for item in services.items(prefix):
@@ -111,7 +111,7 @@ def test_a_partly_restored_table_sends_no_contract(services: ContractServices, p
 
 
 def test_a_contract_stored_before_0_5_0_is_read_and_not_published_again(
-    services: ContractServices,
+    services: Services,
 ) -> None:
     services.pac.fault = "cut-before"
     services.create()
@@ -131,7 +131,7 @@ def test_a_contract_stored_before_0_5_0_is_read_and_not_published_again(
     assert services.reconcile(minutes=40) == {"rejected": 1}
 
 
-def test_a_count_stored_before_0_4_0_has_only_contracted_stamps(services: ContractServices) -> None:
+def test_a_count_stored_before_0_4_0_has_only_contracted_stamps(services: Services) -> None:
     contract, _ = services.create()
     (item,) = services.items("contract#")
     del item["before"], item["after"]
@@ -145,7 +145,7 @@ def test_a_count_stored_before_0_4_0_has_only_contracted_stamps(services: Contra
 
 
 @pytest.fixture
-def ids(services: ContractServices) -> list[str]:
+def ids(services: Services) -> list[str]:
     """The ids of 231 open contracts; every third has another issuer, every 50th is rejected."""
     services.journal.create(
         Contract.create(SF, "login", RFC, 5, CALLER, "order-1", START), "body", 10_000
@@ -162,7 +162,7 @@ def ids(services: ContractServices) -> list[str]:
     return ids
 
 
-def test_lists_have_every_contract(services: ContractServices, ids: list[str]) -> None:
+def test_lists_have_every_contract(services: Services, ids: list[str]) -> None:
     journal = services.journal
 
     def pages(rfc: Any = None, status: str | None = None, account: str = SF) -> list[list[str]]:
@@ -177,18 +177,12 @@ def test_lists_have_every_contract(services: ContractServices, ids: list[str]) -
     assert list(chain(*pages(rfc=RFC_N))) == ids[::3][::-1]
     assert list(chain(*pages(RFC_N, "rejected"))) == [ids[201], ids[51]]
     assert pages(status="unknown") == [[]] == pages(account=SECOND)
+    # A filtered list stops at the deadline with a cursor.
+    contracts, cursor = journal.list_page(SF, None, "unknown", None, Deadline(4))
+    assert (contracts, cursor is None) == ([], False)
     assert [id_ for _, id_ in journal.list_due(START + ABANDONED_AFTER)] == ids
     oldest = journal.oldest_open()
     assert oldest is not None
     assert oldest.id == ids[0]
     first, last = (datetime.fromtimestamp(n / 1000, START.tzinfo) for n in (7, 9))
     assert [contract.id for contract in journal.list_between(SF, first, last)] == ids[7:9]
-
-
-def test_a_filtered_list_stops_at_the_deadline_with_a_cursor(
-    services: ContractServices, ids: list[str]
-) -> None:
-    contracts, cursor = services.journal.list_page(SF, None, "unknown", None, Deadline(4))
-
-    assert contracts == []
-    assert cursor is not None

@@ -15,10 +15,10 @@ from tests.support.fakes_contracts import (
     RFC_NEW,
     SECOND,
     SF,
-    ContractServices,
+    Services,
     aws_error,
     pac_error,
-    running_contract_services,
+    running_services,
     timeout,
     unreachable,
 )
@@ -36,8 +36,8 @@ UNKNOWN_CODES = [code for code, kind in CODES.items() if kind.may_have_taken_eff
 
 
 @pytest.fixture
-def services() -> Iterator[ContractServices]:
-    with running_contract_services() as services:
+def services() -> Iterator[Services]:
+    with running_services() as services:
         yield services
 
 
@@ -47,7 +47,7 @@ def error_of(call: Callable[..., Any], *arguments: Any, **options: Any) -> Timbr
     return caught.value
 
 
-def test_a_confirmed_contract_is_counted_published_and_observed(services: ContractServices) -> None:
+def test_a_confirmed_contract_is_counted_published_and_observed(services: Services) -> None:
     contract, is_replay = services.create()
 
     assert (contract.status, contract.requested_by, is_replay) == ("confirmed", CALLER, False)
@@ -65,7 +65,7 @@ def test_a_confirmed_contract_is_counted_published_and_observed(services: Contra
     assert services.reconcile(hours=1) == {}
 
 
-def test_a_new_issuer_has_no_count_before(services: ContractServices) -> None:
+def test_a_new_issuer_has_no_count_before(services: Services) -> None:
     services.pac.new_issuers = {RFC_NEW}
 
     contract, _ = services.create(rfc=RFC_NEW)
@@ -75,9 +75,7 @@ def test_a_new_issuer_has_no_count_before(services: ContractServices) -> None:
 
 
 @pytest.mark.parametrize("days", [0, 400])
-def test_a_repeated_request_returns_the_same_contract(
-    services: ContractServices, days: int
-) -> None:
+def test_a_repeated_request_returns_the_same_contract(services: Services, days: int) -> None:
     first, _ = services.create()
     services.clock.forward(days=days)
     services.secrets.put(SF, max_stamps_per_contract=100, max_stamps_per_day=0)
@@ -91,9 +89,7 @@ def test_a_repeated_request_returns_the_same_contract(
 
 
 @pytest.mark.parametrize("changes", [{"stamps": 501}, {"rfc": RFC_N}])
-def test_a_key_is_not_used_for_another_body(
-    services: ContractServices, changes: dict[str, Any]
-) -> None:
+def test_a_key_is_not_used_for_another_body(services: Services, changes: dict[str, Any]) -> None:
     first, _ = services.create()
 
     error = error_of(services.create, **changes)
@@ -105,7 +101,7 @@ def test_a_key_is_not_used_for_another_body(
 
 @pytest.mark.parametrize("other", [{"key": "order-2"}, {"account": SECOND}])
 def test_another_key_or_account_creates_another_contract(
-    services: ContractServices, other: dict[str, str]
+    services: Services, other: dict[str, str]
 ) -> None:
     services.create()
 
@@ -114,7 +110,7 @@ def test_another_key_or_account_creates_another_contract(
 
 
 @pytest.mark.parametrize("code", REJECTING_CODES)
-def test_a_rejection_is_returned_for_ever(services: ContractServices, code: str) -> None:
+def test_a_rejection_is_returned_for_ever(services: Services, code: str) -> None:
     services.interruptions.plan(pac_error(code, "No se pudo"), "create_contract")
 
     error = error_of(services.create)
@@ -149,7 +145,7 @@ def test_a_rejection_is_returned_for_ever(services: ContractServices, code: str)
     ],
     ids=str,
 )
-def test_a_failed_count_sends_nothing(services: ContractServices, error: TimbresError) -> None:
+def test_a_failed_count_sends_nothing(services: Services, error: TimbresError) -> None:
     services.interruptions.plan(error, "stamps")
 
     assert services.outcome() == error.problem_type.code
@@ -171,7 +167,7 @@ def test_a_failed_count_sends_nothing(services: ContractServices, error: Timbres
     ids=str,
 )
 def test_an_error_that_may_have_taken_effect_leaves_the_contract_unknown(
-    services: ContractServices, error: Exception, when: str
+    services: Services, error: Exception, when: str
 ) -> None:
     services.interruptions.plan(error, "create_contract", when=when)
 
@@ -201,7 +197,7 @@ def test_an_error_that_may_have_taken_effect_leaves_the_contract_unknown(
 )
 @pytest.mark.parametrize("call", ["stamps", "create_contract"])
 def test_a_request_during_another_one(
-    services: ContractServices, call: str, second: dict[str, Any], expected: str
+    services: Services, call: str, second: dict[str, Any], expected: str
 ) -> None:
     outcomes = []
     services.interruptions.plan(lambda _: outcomes.append(services.outcome(**second)), call)
@@ -226,7 +222,7 @@ def test_a_request_during_another_one(
     ],
 )
 def test_contracts_are_limited_per_login(
-    services: ContractServices,
+    services: Services,
     limits: dict[str, int],
     before: tuple[int, ...],
     stamps: int,
@@ -253,7 +249,7 @@ def test_contracts_are_limited_per_login(
 
 
 def test_a_contract_waits_until_the_count_includes_the_previous_one(
-    services: ContractServices,
+    services: Services,
 ) -> None:
     services.pac.lag = timedelta(seconds=50)
     first, _ = services.create()
@@ -273,7 +269,7 @@ def test_a_contract_waits_until_the_count_includes_the_previous_one(
 
 
 @pytest.mark.parametrize("seconds", [0, 90])
-def test_a_contract_waits_while_the_count_fails(services: ContractServices, seconds: int) -> None:
+def test_a_contract_waits_while_the_count_fails(services: Services, seconds: int) -> None:
     services.interruptions.plan(unreachable(), "stamps", skip=1, times=2)
     assert services.outcome() == "confirmed"
     assert services.bus.event_types == ["Contract Confirmed"]
@@ -286,12 +282,12 @@ def test_a_contract_waits_while_the_count_fails(services: ContractServices, seco
     assert services.outcome("order-2") == "confirmed"
 
 
-def change_login(services: ContractServices) -> None:
+def change_login(services: Services) -> None:
     services.secrets.put(SF, username="otra@example.com")
     services.clock.forward(seconds=61)
 
 
-def test_a_login_changed_during_a_request_sends_nothing(services: ContractServices) -> None:
+def test_a_login_changed_during_a_request_sends_nothing(services: Services) -> None:
     services.interruptions.plan(lambda _: change_login(services), "stamps")
 
     assert services.outcome() == "account-login-changed"
@@ -301,7 +297,7 @@ def test_a_login_changed_during_a_request_sends_nothing(services: ContractServic
     assert [item["stamps"] for item in services.items("day#")] == [0]
 
 
-def test_a_contract_abandoned_during_its_count_is_not_sent(services: ContractServices) -> None:
+def test_a_contract_abandoned_during_its_count_is_not_sent(services: Services) -> None:
     services.interruptions.plan(lambda _: services.reconcile(minutes=3), "stamps")
 
     assert services.outcome() == "contract-not-bought"
@@ -312,7 +308,7 @@ def test_a_contract_abandoned_during_its_count_is_not_sent(services: ContractSer
 
 @pytest.mark.parametrize(("fault", "final"), [(None, "confirmed"), ("cut-before", "rejected")])
 def test_a_slow_request_does_not_overwrite_the_reconcilers_step(
-    services: ContractServices, fault: str | None, final: str
+    services: Services, fault: str | None, final: str
 ) -> None:
     services.pac.fault = fault
     services.interruptions.plan(lambda _: services.reconcile(minutes=3), "create_contract")
@@ -325,7 +321,7 @@ def test_a_slow_request_does_not_overwrite_the_reconcilers_step(
 
 @pytest.mark.parametrize("transaction", [0, 1])
 def test_a_failed_write_before_the_request_sends_nothing(
-    services: ContractServices, transaction: int
+    services: Services, transaction: int
 ) -> None:
     services.interruptions.plan(aws_error(), "TransactWriteItems", skip=transaction)
 
@@ -342,7 +338,7 @@ def test_a_failed_write_before_the_request_sends_nothing(
 
 @pytest.mark.parametrize("fault", [None, "cut-after"])
 def test_a_failed_write_of_the_outcome_leaves_the_contract_pending(
-    services: ContractServices, fault: str | None, caplog: pytest.LogCaptureFixture
+    services: Services, fault: str | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     services.pac.fault = fault
     services.interruptions.plan(aws_error(), "TransactWriteItems", skip=2)
@@ -357,7 +353,7 @@ def test_a_failed_write_of_the_outcome_leaves_the_contract_pending(
     assert services.pac.contracts == [(RFC, 500)]
 
 
-def test_a_failed_write_of_the_count_keeps_the_confirmation(services: ContractServices) -> None:
+def test_a_failed_write_of_the_count_keeps_the_confirmation(services: Services) -> None:
     services.interruptions.plan(aws_error(), "TransactWriteItems", skip=3)
 
     contract, _ = services.create()
@@ -368,9 +364,7 @@ def test_a_failed_write_of_the_count_keeps_the_confirmation(services: ContractSe
 
 
 @pytest.mark.parametrize(("call", "events"), [("put_events", 1), ("UpdateItem", 2)])
-def test_an_event_is_published_at_least_once(
-    services: ContractServices, call: str, events: int
-) -> None:
+def test_an_event_is_published_at_least_once(services: Services, call: str, events: int) -> None:
     skip = 1 if call == "UpdateItem" else 0
     services.interruptions.plan(aws_error(), call, skip=skip)
     services.create()
@@ -383,7 +377,7 @@ def test_an_event_is_published_at_least_once(
 
 
 @pytest.fixture
-def under_review(services: ContractServices) -> str:
+def under_review(services: Services) -> str:
     """The id of a contract under review, because somebody else changed the count."""
     services.pac.fault = "cut-after"
     services.create()
@@ -396,28 +390,30 @@ def under_review(services: ContractServices) -> str:
     ("outcome", "replay"), [("confirmed", "confirmed"), ("rejected", "contract-not-bought")]
 )
 def test_a_person_settles_a_contract_under_review(
-    services: ContractServices, under_review: str, outcome: str, replay: str
+    services: Services, under_review: str, outcome: str, replay: str
 ) -> None:
     # The contract outlives its account's secret.
     services.secrets.delete(SF)
+    services.clock.forward(seconds=61)
+
     settled = services.contracts.settle(SF, under_review, outcome, "folio 8841", "arn:person")
 
     assert settled.status == outcome
     _, history = services.contracts.get_with_history(SF, under_review)
     assert (history[-1]["by"], history[-1]["note"]) == ("arn:person", "folio 8841")
     assert services.bus.event_types[-1] == f"Contract {outcome.title()}"
-    error = error_of(services.contracts.settle, SF, under_review, outcome, "folio 8841", CALLER)
-    assert error.problem_type.code == "contract-not-under-review"
+    for id_, code in (("0" * 32, "account-unknown"), (under_review, "contract-not-under-review")):
+        error = error_of(services.contracts.settle, SF, id_, outcome, "folio 8841", CALLER)
+        assert error.problem_type.code == code
     assert error.extensions["contract"]["status"] == outcome
     services.secrets.put(SF)
+    assert error_of(services.contracts.get, SF, "0" * 32).problem_type.code == "contract-not-found"
     assert services.outcome() == replay
     assert services.outcome("order-2") == "confirmed"
 
 
 @pytest.mark.parametrize("fault", [None, "cut-after"])
-def test_only_a_contract_under_review_is_settled(
-    services: ContractServices, fault: str | None
-) -> None:
+def test_only_a_contract_under_review_is_settled(services: Services, fault: str | None) -> None:
     services.pac.fault = fault
     contract, _ = services.create()
 
@@ -425,13 +421,3 @@ def test_only_a_contract_under_review_is_settled(
 
     assert error.problem_type.code == "contract-not-under-review"
     assert services.contract().status == contract.status
-
-
-def test_a_missing_contract_requires_an_account(services: ContractServices) -> None:
-    contract, _ = services.create()
-
-    for contract_id in ("0" * 32, "x", contract.id):
-        error = error_of(services.contracts.get, SECOND, contract_id)
-        assert error.problem_type.code == "contract-not-found"
-        error = error_of(services.contracts.get, "nadie", contract_id)
-        assert error.problem_type.code == "account-unknown"

@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from botocore.exceptions import ClientError
 from tests.support import moto_patches
 from tests.support.download_token_cases import issue_token, open_link, store_report
 from tests.support.fake_stack import RC, RFC, SF, FakeStack
@@ -20,21 +19,6 @@ from timbres.repositories.dynamodb import serialize, transact_write
 
 KEY = serialize({"account": SF, "rfc": RFC})
 PAC_ERROR = {"name": "reachcore", "code": "401", "message": None}
-
-
-def test_a_repeated_conditional_write_fails_because_of_its_own_effect(stack: FakeStack) -> None:
-    stack.aws_faults.lose_response("dynamodb", "PutItem")
-
-    with pytest.raises(ClientError, match="ConditionalCheckFailedException") as caught:
-        client("dynamodb").put_item(
-            TableName=stack.aws.refs["IssuersTable"],
-            Item=KEY,
-            ConditionExpression="attribute_not_exists(account)",
-            ReturnValuesOnConditionCheckFailure="ALL_OLD",
-        )
-
-    response: Any = caught.value.response
-    assert response["Item"] == KEY
 
 
 def test_a_repeated_transaction_is_applied_once_per_token(stack: FakeStack) -> None:
@@ -76,18 +60,6 @@ def test_revoked_tokens_are_counted_once(stack: FakeStack, after: int) -> None:
 
     assert (counts, len(lost)) == ([3, 0], 1)
     assert {open_link(stack, token).status for token in tokens} == {404}
-
-
-def test_a_removed_issuer_is_reported_as_removed(stack: FakeStack) -> None:
-    stack.accounts.add_issuers([RFC])
-    lost = stack.aws_faults.lose_response("dynamodb", "TransactWriteItems")
-
-    first, second = (
-        stack.call("issuers", "DELETE", f"/accounts/{SF}/issuers", {"rfc": RFC}) for _ in range(2)
-    )
-
-    assert lost
-    assert (first.status, first.body["removed"], second.status) == (200, True, 404)
 
 
 def rejection_event(stack: FakeStack) -> dict[str, Any]:

@@ -15,11 +15,11 @@ from tests.support.fakes_contracts import (
     PASSWORD,
     RFC,
     SF,
-    ContractServices,
     Process,
+    Services,
     aws_error,
     pac_error,
-    running_contract_services,
+    running_services,
 )
 
 from timbres.deadline import Deadline
@@ -37,13 +37,13 @@ REACHCORE = {"pac": "reachcore", "environment": "uat", "api_key": "k"}
 
 
 @pytest.fixture
-def services() -> Iterator[ContractServices]:
-    with running_contract_services(accepted=False) as services:
+def services() -> Iterator[Services]:
+    with running_services(accepted=False) as services:
         services.pac.sign_in_seconds = 0.01
         yield services
 
 
-def count(process: Process | ContractServices, **options: Any) -> str:
+def count(process: Process | Services, **options: Any) -> str:
     """Count an issuer's stamps; return ``success`` or the error's code."""
     try:
         account = process.access.require_account(SF, "stamps")
@@ -53,22 +53,22 @@ def count(process: Process | ContractServices, **options: Any) -> str:
     return SUCCESS
 
 
-def count_concurrently(services: ContractServices, processes: int, threads: int) -> list[str]:
+def count_concurrently(services: Services, processes: int, threads: int) -> list[str]:
     new = [services.new_process() for _ in range(processes)]
     with ThreadPoolExecutor(processes * threads) as pool:
         return list(pool.map(count, new * threads))
 
 
-def account(services: ContractServices) -> Account:
+def account(services: Services) -> Account:
     return services.new_process().access.require_account(SF)
 
 
-def rejection_items(services: ContractServices) -> list[dict[str, Any]]:
+def rejection_items(services: Services) -> list[dict[str, Any]]:
     items = map(deserialize, services.dynamodb.scan(TableName=TABLE)["Items"])
     return [item for item in items if item["entry"].endswith("#rejection")]
 
 
-def rotate(services: ContractServices) -> None:
+def rotate(services: Services) -> None:
     services.pac.password = NEW
     services.secrets.put(SF, password=NEW)
 
@@ -78,7 +78,7 @@ several_processes = pytest.mark.parametrize(("processes", "threads"), [(1, 16), 
 
 @several_processes
 def test_a_wrong_new_password_causes_one_sign_in(
-    services: ContractServices, processes: int, threads: int
+    services: Services, processes: int, threads: int
 ) -> None:
     services.secrets.put(SF, password="wrong")
 
@@ -90,7 +90,7 @@ def test_a_wrong_new_password_causes_one_sign_in(
 
 @several_processes
 def test_a_new_password_is_tried_by_one_call_first(
-    services: ContractServices, processes: int, threads: int
+    services: Services, processes: int, threads: int
 ) -> None:
     assert set(count_concurrently(services, processes, threads)) == {SUCCESS}
 
@@ -101,7 +101,7 @@ def test_a_new_password_is_tried_by_one_call_first(
 
 
 def test_a_trial_without_a_result_is_followed_by_another_single_trial(
-    services: ContractServices,
+    services: Services,
 ) -> None:
     services.interruptions.plan(pac_error("612"), "stamps", times=3)
 
@@ -111,7 +111,7 @@ def test_a_trial_without_a_result_is_followed_by_another_single_trial(
     assert services.pac.sign_ins[:4] == [(True, 1)] * 4
 
 
-def test_an_abandoned_trial_blocks_other_calls_for_a_minute(services: ContractServices) -> None:
+def test_an_abandoned_trial_blocks_other_calls_for_a_minute(services: Services) -> None:
     assert services.rejections.start_trial(account(services), services.clock()) is not None
     process = services.new_process(trial_wait_seconds=0.01)
 
@@ -123,7 +123,7 @@ def test_an_abandoned_trial_blocks_other_calls_for_a_minute(services: ContractSe
 
 
 @pytest.mark.parametrize("until", [10**12, -1])
-def test_a_trial_with_an_invalid_end_blocks_no_call(services: ContractServices, until: int) -> None:
+def test_a_trial_with_an_invalid_end_blocks_no_call(services: Services, until: int) -> None:
     entry = f"{account(services).version}#state"
     item = {"account": SF, "entry": entry, "trial": "forged", "trial_until": until}
     services.dynamodb.put_item(TableName=TABLE, Item=serialize(item))
@@ -131,7 +131,7 @@ def test_a_trial_with_an_invalid_end_blocks_no_call(services: ContractServices, 
     assert count(services) == SUCCESS
 
 
-def test_an_accepted_version_costs_one_read_per_call(services: ContractServices) -> None:
+def test_an_accepted_version_costs_one_read_per_call(services: Services) -> None:
     assert count(services) == SUCCESS
     calls: list[str] = []
     services.interruptions.plan(calls.append, times=100)
@@ -141,7 +141,7 @@ def test_an_accepted_version_costs_one_read_per_call(services: ContractServices)
     assert calls == ["get_secret_value", "Query", "stamps"]
 
 
-def test_a_new_password_is_not_tried_without_the_table(services: ContractServices) -> None:
+def test_a_new_password_is_not_tried_without_the_table(services: Services) -> None:
     services.interruptions.plan(aws_error("ThrottlingException"), "UpdateItem")
 
     with pytest.raises(ClientError):
@@ -151,7 +151,7 @@ def test_a_new_password_is_not_tried_without_the_table(services: ContractService
 
 
 def test_a_password_changed_during_calls_fails_only_the_calls_in_flight(
-    services: ContractServices,
+    services: Services,
 ) -> None:
     services.interruptions.plan(lambda _: rotate(services), "stamps", skip=10)
 
@@ -163,7 +163,7 @@ def test_a_password_changed_during_calls_fails_only_the_calls_in_flight(
 
 @pytest.mark.parametrize("in_flight", [1, DEFAULT_CALLS_IN_FLIGHT, 4])
 def test_an_invalidated_password_fails_only_the_calls_in_flight(
-    services: ContractServices, in_flight: int
+    services: Services, in_flight: int
 ) -> None:
     services.secrets.put(SF, calls_in_flight=in_flight)
     assert count(services) == SUCCESS
@@ -176,11 +176,11 @@ def test_an_invalidated_password_fails_only_the_calls_in_flight(
     assert services.bus.event_types == ["Credentials Rejected"]
 
 
-def put_again(services: ContractServices) -> None:
+def put_again(services: Services) -> None:
     services.secrets.put(SF)
 
 
-def clear_rejections(services: ContractServices) -> None:
+def clear_rejections(services: Services) -> None:
     for item in rejection_items(services):
         key = {name: item[name] for name in ("account", "entry")}
         services.dynamodb.delete_item(TableName=TABLE, Key=serialize(key))
@@ -189,7 +189,7 @@ def clear_rejections(services: ContractServices) -> None:
 @pytest.mark.parametrize("repair", [put_again, clear_rejections])
 @pytest.mark.parametrize("is_valid", [True, False])
 def test_a_rejected_version_is_tried_again_after_a_change_or_an_operator(
-    services: ContractServices, repair: Callable[[ContractServices], None], is_valid: bool
+    services: Services, repair: Callable[[Services], None], is_valid: bool
 ) -> None:
     services.pac.password = "another"
     assert [count(services), count(services.new_process())] == [REJECTED] * 2
@@ -205,7 +205,7 @@ def test_a_rejected_version_is_tried_again_after_a_change_or_an_operator(
     assert len(services.bus.published) == 1 + (not is_valid)
 
 
-def test_a_rotated_password_is_used_after_one_rejection(services: ContractServices) -> None:
+def test_a_rotated_password_is_used_after_one_rejection(services: Services) -> None:
     assert count(services) == SUCCESS
     rotate(services)
 
@@ -217,7 +217,7 @@ def test_a_rotated_password_is_used_after_one_rejection(services: ContractServic
     assert services.pac.failed_sign_ins == 1
 
 
-def test_a_call_that_does_not_follow_renewals_raises(services: ContractServices) -> None:
+def test_a_call_that_does_not_follow_renewals_raises(services: Services) -> None:
     assert count(services) == SUCCESS
     rotate(services)
 
@@ -227,7 +227,7 @@ def test_a_call_that_does_not_follow_renewals_raises(services: ContractServices)
 
 
 def test_a_typing_error_in_a_new_password_is_found_by_one_process(
-    services: ContractServices,
+    services: Services,
 ) -> None:
     old, new, cold = services.new_process(), services.new_process(), services.new_process()
     assert count(old) == SUCCESS
@@ -243,7 +243,7 @@ def test_a_typing_error_in_a_new_password_is_found_by_one_process(
     assert services.pac.failed_sign_ins == failed == 2
 
 
-def test_a_rejected_account_may_change_its_pac(services: ContractServices) -> None:
+def test_a_rejected_account_may_change_its_pac(services: Services) -> None:
     assert count(services) == SUCCESS
     services.pac.password = "another"
     services.secrets.put(SF, **REACHCORE)
@@ -253,7 +253,7 @@ def test_a_rejected_account_may_change_its_pac(services: ContractServices) -> No
     assert services.pac.failed_sign_ins == 1
 
 
-def test_a_contract_uses_the_rotated_password_of_its_count(services: ContractServices) -> None:
+def test_a_contract_uses_the_rotated_password_of_its_count(services: Services) -> None:
     assert services.outcome() == "confirmed"
     rotate(services)
 
@@ -264,7 +264,7 @@ def test_a_contract_uses_the_rotated_password_of_its_count(services: ContractSer
     assert services.pac.contracts == [(RFC, 500)] * 2
 
 
-def reject_meanwhile(services: ContractServices) -> None:
+def reject_meanwhile(services: Services) -> None:
     rejection, now = CredentialRejection("now", "601", None), services.clock()
     services.rejections.reject(account(services), rejection, now)
 
@@ -273,7 +273,7 @@ def reject_meanwhile(services: ContractServices) -> None:
     ("meanwhile", "sign_ins"), [(rotate, [True, False]), (reject_meanwhile, [True])]
 )
 def test_a_contract_is_never_sent_again_with_a_renewed_password(
-    services: ContractServices, meanwhile: Callable[[ContractServices], None], sign_ins: list[bool]
+    services: Services, meanwhile: Callable[[Services], None], sign_ins: list[bool]
 ) -> None:
     services.interruptions.plan(lambda _: meanwhile(services), "stamps", when="after")
 
@@ -285,7 +285,7 @@ def test_a_contract_is_never_sent_again_with_a_renewed_password(
 
 
 def test_a_contract_is_rejected_while_its_credentials_are_on_trial(
-    services: ContractServices,
+    services: Services,
 ) -> None:
     services.rejections.start_trial(account(services), services.clock())
     process = services.new_process(trial_wait_seconds=0.01)
@@ -295,7 +295,7 @@ def test_a_contract_is_rejected_while_its_credentials_are_on_trial(
     assert services.steps() == ["create", "reject"]
 
 
-def test_a_rejection_has_the_redacted_message_of_the_pac(services: ContractServices) -> None:
+def test_a_rejection_has_the_redacted_message_of_the_pac(services: Services) -> None:
     services.secrets.put(SF, password="wrong password")
 
     for _ in range(2):
@@ -310,7 +310,7 @@ def test_a_rejection_has_the_redacted_message_of_the_pac(services: ContractServi
 
 
 def test_a_rejection_that_was_not_published_is_published_by_a_later_call(
-    services: ContractServices,
+    services: Services,
 ) -> None:
     services.secrets.put(SF, password="wrong")
     services.interruptions.plan(aws_error(), "put_events", times=2)
@@ -322,7 +322,7 @@ def test_a_rejection_that_was_not_published_is_published_by_a_later_call(
     assert services.pac.failed_sign_ins == 1
 
 
-def test_a_killed_publisher_is_replaced_after_a_minute(services: ContractServices) -> None:
+def test_a_killed_publisher_is_replaced_after_a_minute(services: Services) -> None:
     reject_meanwhile(services)
 
     assert count(services) == REJECTED
@@ -334,7 +334,7 @@ def test_a_killed_publisher_is_replaced_after_a_minute(services: ContractService
     assert services.pac.sign_ins == []
 
 
-def test_a_rejection_that_cannot_be_stored_stops_the_process(services: ContractServices) -> None:
+def test_a_rejection_that_cannot_be_stored_stops_the_process(services: Services) -> None:
     assert count(services) == SUCCESS
     services.pac.password = "another"
     services.interruptions.plan(aws_error("ThrottlingException"), "UpdateItem", times=100)
@@ -351,7 +351,7 @@ def test_a_rejection_that_cannot_be_stored_stops_the_process(services: ContractS
     assert services.bus.event_types == ["Credentials Rejected"]
 
 
-def test_writes_whose_response_is_lost_change_nothing(services: ContractServices) -> None:
+def test_writes_whose_response_is_lost_change_nothing(services: Services) -> None:
     services.interruptions.plan(str, "update_item", when="sent", times=1000)
     services.secrets.put(SF, password="wrong")
 

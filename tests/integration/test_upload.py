@@ -46,10 +46,6 @@ def pattern(size: int) -> bytes:
     return (block * (size // len(block) + 1))[:size]
 
 
-def read(s3: Any, file: Upload) -> Any:
-    return s3.get_object(Bucket=BUCKET, Key=KEY, VersionId=file.version_id)
-
-
 def is_empty(s3: Any) -> bool:
     uploads = s3.list_multipart_uploads(Bucket=BUCKET).get("Uploads", [])
     return not uploads and "Contents" not in s3.list_objects_v2(Bucket=BUCKET)
@@ -69,22 +65,12 @@ def test_the_object_is_what_was_written(s3: Any, size: int, parts: int, chunk: i
 
     calls = ["CreateMultipartUpload", *["UploadPart"] * parts, "CompleteMultipartUpload"]
     assert s3.calls == (calls if parts else ["PutObject"])
-    stored = read(s3, file)
+    stored = s3.get_object(Bucket=BUCKET, Key=KEY, VersionId=file.version_id)
     assert stored["Body"].read() == content
     assert (stored["ContentType"], stored["ContentDisposition"]) == ("text/csv", "attachment")
     assert (file.bytes, file.sha256) == (size, hashlib.sha256(content).hexdigest())
     with pytest.raises(ValueError, match="closed"):
         file.write(b"more")
-
-
-def test_each_upload_creates_a_version(s3: Any) -> None:
-    files = []
-    for content in (b"first", b"second"):
-        with Upload(s3, BUCKET, KEY) as file:
-            file.write(content)
-        files.append(file)
-
-    assert [read(s3, file)["Body"].read() for file in files] == [b"first", b"second"]
 
 
 def write_and_raise(file: Upload, size: int, error: type[BaseException]) -> None:

@@ -402,7 +402,7 @@ def dynamodb_client(interruptions: Interruptions) -> Any:
     return _RepeatingClient(_client(), interruptions)
 
 
-class ContractServices:
+class Services:
     """The services of contracts over tables in moto, one fake PAC and two accounts of one login.
 
     :meth:`create` returns a contract, :meth:`outcome` its status or the code of the error.
@@ -514,8 +514,8 @@ def moto() -> Iterator[None]:
 
 
 @contextmanager
-def running_contract_services(**options: Any) -> Iterator[ContractServices]:
+def running_services(**options: Any) -> Iterator[Services]:
     """Yield the services in moto, with a clock that stands still."""
     clock = Clock()
     with moto(), patch.object(timbres_clock, "now", clock):
-        yield ContractServices(clock, **options)
+        yield Services(clock, **options)

@@ -25,7 +25,7 @@ from aws_lambda_powertools.utilities.idempotency import (
 )
 
 from tests.support.clock import Clock
-from tests.support.fakes_contracts import RFC, ContractServices, FakePac, Interruptions, moto
+from tests.support.fakes_contracts import RFC, FakePac, Interruptions, Services, moto
 from tests.support.template import REGION
 from tests.torture.stateful_test import TABLES, Killed
 from timbres.domain import clock as timbres_clock
@@ -79,7 +79,7 @@ def with_timbres(responses: int, way: str) -> int:
 def _with_timbres(key: str, way: str) -> int:
     clock = Clock()
     with patch.object(timbres_clock, "now", clock):
-        services = ContractServices(clock)
+        services = Services(clock)
         _lose_and_retry(way, services.pac, services.outcome, key)
         services.reconcile(minutes=3)
         assert services.outcome(key) == "confirmed"

@@ -23,8 +23,8 @@ from tests.support.fakes_contracts import (
     RFC_N,
     SECOND,
     SF,
-    ContractServices,
     Interruptions,
+    Services,
     aws_error,
     lost_response,
     timeout,
@@ -69,7 +69,7 @@ class Contracts(RuleBasedStateMachine):
     def start(self, lag: timedelta = timedelta(0)) -> None:
         self.clock = Clock()
         self._real_clock, timbres_clock.now = timbres_clock.now, self.clock
-        services = self.services = ContractServices(self.clock)
+        services = self.services = Services(self.clock)
         self.pac, self.interruptions = services.pac, services.interruptions
         self.pac.lag, self.pac.initial = lag, INITIAL
         # Secrets never fail: contracts are the subject here.

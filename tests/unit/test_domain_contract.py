@@ -141,67 +141,42 @@ def test_a_contract_is_sent_once_and_only_then_has_an_outcome(
 
 
 @pytest.mark.parametrize(
-    ("before", "now", "minutes", "status"),
+    ("before", "now", "verdict"),
     [
-        pytest.param(1000, 1500, 0, UNKNOWN, id="grown, but within the lag of reads"),
-        (1000, 1500, 1, CONFIRMED),
-        (1000, 1500, 60 * 48, CONFIRMED),
-        (0, 500, 1, CONFIRMED),
-        (1000, 1000, 29, UNKNOWN),
-        (1000, 1000, 30, REJECTED),
-        (1000, 1000, 60 * 48, REJECTED),
-        pytest.param(1000, 2000, 0, UNKNOWN, id="changed, but within the lag of reads"),
-        (1000, 1499, 1, NEEDS_REVIEW),
-        (1000, 2000, 1, NEEDS_REVIEW),
-        (1000, 0, 1, NEEDS_REVIEW),
-        (1000, None, 60 * 23, UNKNOWN),
-        (1000, None, 60 * 24, NEEDS_REVIEW),
-        (None, 500, 29, UNKNOWN),
-        (None, 500, 30, NEEDS_REVIEW),
-        (None, None, 1, UNKNOWN),
-        (None, None, 30, NEEDS_REVIEW),
+        pytest.param((1000, 250, 750), (1500, 300, 1200), Verdict.DONE, id="grown"),
+        pytest.param((0, 0, 0), (500, 0, 500), Verdict.DONE, id="the first contract"),
+        pytest.param((1000, 250, 750), (1499, 250, 1249), Verdict.AMBIGUOUS, id="grown by less"),
+        pytest.param((1000, 250, 750), (2000, 250, 1750), Verdict.AMBIGUOUS, id="grown by more"),
+        pytest.param((1000, 250, 750), (0, 0, 0), Verdict.AMBIGUOUS, id="expired"),
+        pytest.param((500, 480, 20), (500, 480, 20), Verdict.NOT_DONE, id="nothing changed"),
+        pytest.param((500, 480, 20), (500, 500, 0), Verdict.NOT_DONE, id="only usage"),
+        pytest.param((500, 480, 20), (500, 0, 500), Verdict.INCONCLUSIVE, id="renewed"),
+        pytest.param((500, 480, 20), (500, 480, 520), Verdict.INCONCLUSIVE, id="more available"),
+        pytest.param((500, 480, 20), (500, 490, 20), Verdict.INCONCLUSIVE, id="used, and refilled"),
+        pytest.param((500, 480, 20), (500, 480, 10), Verdict.INCONCLUSIVE, id="gone without usage"),
+        pytest.param((500, 480, 20), (500, 470, 30), Verdict.INCONCLUSIVE, id="usage went back"),
+        pytest.param((500, 480, None), (500, 480, None), Verdict.INCONCLUSIVE, id="no available"),
+        pytest.param((500, None, 20), (500, None, 20), Verdict.INCONCLUSIVE, id="no used"),
+        pytest.param((500, 480, 20), (None, 480, 20), Verdict.NOT_YET, id="no contracted now"),
+        pytest.param((None, 480, 20), (500, 480, 20), Verdict.INCONCLUSIVE, id="none before"),
+        pytest.param(None, (500, 0, 500), Verdict.INCONCLUSIVE, id="a new issuer"),
     ],
 )
-def test_a_later_count_settles_an_unknown_contract(
-    before: int | None, now: int | None, minutes: int, status: str
+def test_counts_are_evidence_if_only_the_contract_or_usage_changed(
+    before: tuple[int | None, ...] | None, now: tuple[int | None, ...], verdict: Verdict
 ) -> None:
-    unknown = unknown_contract(before=counts(before))
+    trace = trace_by_count(Stamps(*before) if before else None, Stamps(*now), 500)
 
-    after = evaluate_count(unknown, NOW + timedelta(minutes=minutes), counts(now))
-
-    assert (after.status, after.by) == (status, RECONCILER)
-    assert after.note
-    # Only a contract that is rejected or not settled has an error.
-    assert (after.rejection is None) == (status == CONFIRMED)
+    assert (trace.verdict, trace.stamps) == (verdict, Stamps(*now))
+    if before and None not in (before[0], now[0]):
+        assert all(f"{n:,}" in trace.note for n in (*before, *now) if n is not None)
 
 
-@pytest.mark.parametrize(
-    ("before", "now", "status"),
-    [
-        pytest.param((500, 480, 20), (500, 480, 20), REJECTED, id="nothing changed"),
-        pytest.param((500, 480, 20), (500, 500, 0), REJECTED, id="only usage"),
-        pytest.param((500, 480, 20), (500, 0, 500), NEEDS_REVIEW, id="renewed as it expired"),
-        pytest.param((500, 480, 20), (500, 480, 520), NEEDS_REVIEW, id="more available"),
-        pytest.param((500, 480, 20), (500, 490, 20), NEEDS_REVIEW, id="used, and refilled"),
-        pytest.param((500, 480, 20), (500, 480, 10), NEEDS_REVIEW, id="gone without usage"),
-        pytest.param((500, 480, 20), (500, 470, 30), NEEDS_REVIEW, id="usage went back"),
-        pytest.param((500, 480, None), (500, 480, None), NEEDS_REVIEW, id="available unknown"),
-        pytest.param((500, None, 20), (500, None, 20), NEEDS_REVIEW, id="used unknown"),
-        pytest.param((500, 480, 20), (500, None, None), NEEDS_REVIEW, id="both unknown now"),
-        pytest.param((500, 480, 20), (None, 480, 20), UNKNOWN, id="contracted unknown now"),
-    ],
-)
-def test_a_rejection_requires_counts_that_changed_by_usage_only(
-    before: tuple[int | None, ...], now: tuple[int | None, ...], status: str
-) -> None:
-    unknown = unknown_contract(before=Stamps(*before))
-    assert evaluate_count(unknown, NOW + timedelta(minutes=29), Stamps(*now)).status == UNKNOWN
+def test_without_a_count_before_there_is_no_wait_for_one() -> None:
+    unknown, trace = unknown_contract(before=None), Trace(Verdict.NOT_YET, None, "the PAC is away")
 
-    after = evaluate_count(unknown, NOW + VERIFICATION_WINDOW, Stamps(*now))
-
-    assert after.status == status
-    if status != UNKNOWN:
-        assert all(f"{n:,}" in (after.note or "") for n in (*before, *now) if n is not None)
+    assert unknown.evaluate(LATER, trace).status == UNKNOWN
+    assert unknown.evaluate(NOW + VERIFICATION_WINDOW, trace).status == NEEDS_REVIEW
 
 
 amounts = st.integers(0, 10**6)
@@ -248,6 +223,8 @@ def test_the_verdict_decides_regardless_of_its_source(
         after = unknown_contract().evaluate(NOW + timedelta(minutes=minutes), trace)
         assert (after.status, after.note) == (status, trace.note)
         assert after.after == (stamps if status in SETTLED else None)
+        # Only a contract that is rejected or not settled has an error.
+        assert (after.rejection is None) == (status == CONFIRMED)
     assert unknown_contract().evaluate(NOW + ESCALATE_AFTER, trace).status != UNKNOWN
 
 
