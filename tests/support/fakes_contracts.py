@@ -123,7 +123,6 @@ class Interruptions:
         self._planned.append(_Interruption(run, names, when, skip, times))
 
     def clear(self) -> None:
-        """Forget all planned actions."""
         self._planned.clear()
 
     def reach(self, when: str, name: str) -> bool:
@@ -180,12 +179,10 @@ class FakeSecrets:
         self._secrets[name] = text, str(uuid.uuid4())
 
     def delete(self, name: str) -> None:
-        """Delete an account's secret."""
         del self._secrets[name]
 
     @_interruptible
     def get_secret_value(self, SecretId: str) -> dict[str, str]:  # noqa: N803 boto3's name
-        """Return a secret's current version."""
         self.reads.append(SecretId)
         if SecretId not in self._secrets:
             raise aws_error("ResourceNotFoundException")
@@ -202,13 +199,11 @@ class FakeBus:
 
     @_interruptible
     def put_events(self, Entries: list[dict[str, str]]) -> dict[str, int]:  # noqa: N803 boto3's
-        """Publish events."""
         self.published += [(entry["DetailType"], json.loads(entry["Detail"])) for entry in Entries]
         return {"FailedEntryCount": 0}
 
     @property
     def event_types(self) -> list[str]:
-        """The types of the published events, in order."""
         return [event_type for event_type, _ in self.published]
 
 
@@ -273,7 +268,6 @@ class FakePac:
 
     @property
     def failed_sign_ins(self) -> int:
-        """The number of sign-ins with a wrong password."""
         return sum(not accepted for accepted, _ in self.sign_ins)
 
     @_interruptible
@@ -293,12 +287,10 @@ class FakePac:
         return Stamps(*counts)
 
     def trace(self, sent: Contract, deadline: object) -> Trace:
-        """Return the evidence of a new count."""
         return trace_by_count(sent.before, self.stamps(sent.rfc, deadline), sent.stamps)
 
     @_interruptible
     def create_contract(self, rfc: str, stamps: int, _deadline: object) -> Receipt:
-        """Create a contract."""
         self.calls.append("create_contract")
         fault, self.fault = self.fault, None
         when, error = CONTRACT_FAULTS.get(fault or "", ("", timeout))
@@ -316,10 +308,10 @@ class FakePac:
             raise error()
         return Receipt("200", "hecho")
 
-    def change(self, rfc: str, contracted: int, used: int, available: int | None = None) -> None:
+    def change(self, rfc: str, contracted: int, used: int) -> None:
         """Change an issuer's counts, as contracts in the portal and issued invoices do."""
-        available = contracted - used if available is None else available
-        self._changes[rfc].append((timbres_clock.now(), Stamps(contracted, used, available)))
+        change = Stamps(contracted, used, contracted - used)
+        self._changes[rfc].append((timbres_clock.now(), change))
 
     def _create(self, rfc: str, stamps: int, key: str, at: datetime) -> None:
         self._changes[rfc].append((at, Stamps(stamps, 0, stamps)))
@@ -353,7 +345,6 @@ class AcceptedCredentials:
     """The part of a :class:`CredentialRejectionRepository` whose credentials are all accepted."""
 
     def get_state(self, _account: Account) -> CredentialState:
-        """Return the state of credentials that need no trial."""
         return CredentialState(accepted=True)
 
 
@@ -431,7 +422,6 @@ class Services:
         self.reconciler = process.reconciler
 
     def new_process(self, trial_wait_seconds: float = 5.0) -> Process:
-        """Return the services of a new process."""
         accounts = AccountRepository(self.secrets, "", PACS, lambda: self.clock().timestamp())
         publisher = EventPublisher(self.bus, "bus")
         access = PacAccess(
