@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -51,6 +52,8 @@ def test_a_fresh_read_replaces_the_cached_account(secrets: Secrets) -> None:
 
 
 def test_one_of_many_threads_reads_a_secret(secrets: Secrets) -> None:
+    secrets.client.interruptions.plan(lambda _: time.sleep(0.05), "get_secret_value")
+
     with ThreadPoolExecutor(8) as pool:
         assert set(pool.map(lambda _: secrets.low_stamps(), range(8))) == {1}
     assert len(secrets.client.reads) == 1
