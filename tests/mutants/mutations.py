@@ -157,7 +157,7 @@ MUTATIONS = (
         RULES,
         "            if self.before is not None and expected is not None:\n                warning",
         "            if self.before is None and expected is not None:\n                warning",
-        TORTURE,
+        RECONCILER_TESTS,
     ),
     contract(
         "a lost response counts as a rejection",
@@ -240,7 +240,7 @@ MUTATIONS = (
         JOURNAL,
         '"ConditionExpression": "#version = :stored_version",',
         '"ConditionExpression": "#version = :stored_version OR #version <> :stored_version",',
-        TORTURE,
+        SERVICE_TESTS,
     ),
     contract(
         "a rejected contract keeps the day's stamps",

@@ -146,7 +146,7 @@ class Contracts(RuleBasedStateMachine):
 
     @rule(
         key=keys,
-        other=st.sampled_from((*KEYS, *["reconciler"] * len(KEYS))),
+        other=st.sampled_from((*KEYS, "reconciler")),
         rfc=issuers,
         stamps=st.sampled_from(AMOUNTS),
         fault=st.sampled_from(PAC_FAULTS),
@@ -165,12 +165,13 @@ class Contracts(RuleBasedStateMachine):
         when: str,
         minutes: int,
     ) -> None:
-        """Between two calls of a request, another one runs, or the reconciler takes it over."""
+        """Another request, or the reconciler, runs between two calls of a request."""
         for name, account in zip((key, other), ACCOUNTS, strict=True):
             self.requests.setdefault(name, (account, rfc, stamps))
 
         def meanwhile(_name: str) -> None:
-            self.clock.forward(minutes=minutes)
+            # After three minutes, the reconciler takes over a contract that is still pending.
+            self.clock.forward(minutes=3 if other == "reconciler" else minutes)
             with self.fault(None):
                 self.services.reconcile() if other == "reconciler" else self.request(other)
 
@@ -178,6 +179,19 @@ class Contracts(RuleBasedStateMachine):
         with self.fault(fault):
             self.request(key)
         self.interruptions.clear()
+
+    @rule(
+        key=keys,
+        rfc=issuers,
+        fault=st.sampled_from((None, "cut-before", "cut-after", "refused")),
+        skip=st.integers(0, 9),
+        when=st.sampled_from(SIDES),
+    )
+    def the_reconciler_takes_over(
+        self, key: str, rfc: str, fault: str | None, skip: int, when: str
+    ) -> None:
+        """A request is so slow that the reconciler processes its contract between two calls."""
+        self.two_at_once(key, "reconciler", rfc, 20, fault, skip, when, 0)
 
     @rule(
         first=st.sampled_from(KEYS[:3]),
