@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -24,16 +24,24 @@ class AccountRepository:
     """Reads accounts, each at most once per minute.
 
     ``secrets`` is a client for Secrets Manager, ``prefix`` the prefix of the secrets' names,
-    ``pacs`` the PACs by name. ``allow_sandbox``: accounts may have the environment ``sandbox``.
+    ``pacs`` the PACs by name, ``monotonic`` a clock in seconds. ``allow_sandbox``: accounts may
+    have the environment ``sandbox``.
     """
 
     def __init__(
-        self, secrets: Any, prefix: str, pacs: Mapping[str, Pac], *, allow_sandbox: bool
+        self,
+        secrets: Any,
+        prefix: str,
+        pacs: Mapping[str, Pac],
+        monotonic: Callable[[], float] = time.monotonic,
+        *,
+        allow_sandbox: bool,
     ) -> None:
         self._secrets = secrets
         self._prefix = prefix
         self._pacs = pacs
         self._allow_sandbox = allow_sandbox
+        self._monotonic = monotonic
         self._cache: dict[str, tuple[float, Account]] = {}
         self._lock = threading.Lock()
 
@@ -50,7 +58,7 @@ class AccountRepository:
             if not fresh and (cached := self._get_cached(name)):
                 return cached
             account = self._read(name)
-            self._cache[name] = (time.monotonic(), account)
+            self._cache[name] = (self._monotonic(), account)
             return account
 
     def list_names(self) -> list[str]:
@@ -71,7 +79,7 @@ class AccountRepository:
 
     def _get_cached(self, name: str) -> Account | None:
         at, account = self._cache.get(name, (0.0, None))
-        return account if time.monotonic() - at < CACHE_TTL_SECONDS else None
+        return account if self._monotonic() - at < CACHE_TTL_SECONDS else None
 
     def _read(self, name: str) -> Account:
         try:
