@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import random
 from collections import Counter
 from collections.abc import Iterator
@@ -79,21 +78,6 @@ CONTRACTS = (
         *(SF, "NUE200229AB3", 500, "needs-review", ROLE, _ON_28TH, "20261028T230255-91be44")
     ),
 )
-
-
-class Pipe:
-    """A stream that only accepts bytes; it fails after ``room`` bytes."""
-
-    def __init__(self, room: float = math.inf) -> None:
-        self.content = b""
-        self.room = room
-
-    def write(self, data: bytes) -> int:
-        """Append ``data``. Raises RuntimeError without room."""
-        if len(self.content) + len(data) > self.room:
-            raise RuntimeError("the pipe broke")
-        self.content += data
-        return len(data)
 
 
 def failing_movements() -> Iterator[MovementLine]:
