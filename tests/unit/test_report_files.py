@@ -50,13 +50,6 @@ def month_of(*issuers: IssuerLine, **changes) -> Consumption:
     return replace(small_month(), issuers=issuers, **changes)
 
 
-def test_excel_opens_the_csv_in_utf_8_with_its_own_line_ends():
-    content = write("csv", small_month())
-
-    assert content.startswith(b"\xef\xbb\xbf")
-    assert content.count(b"\r") == content.count(b"\n") == content.count(b"\r\n")
-
-
 def test_the_chart_of_the_workbook_shows_the_days_and_leaves_gaps():
     content = zipfile.ZipFile(io.BytesIO(write("xlsx", small_month())))
 
