@@ -16,7 +16,6 @@ from timbres.handlers.download_pages import (
 )
 
 PAGES = {"not found": not_found_page(30), "unavailable": unavailable_page()}
-VOID = ("meta", "br", "link", "img", "input")
 
 
 class Page(HTMLParser):
@@ -32,7 +31,7 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.elements.append((tag, dict(attrs)))
-        if tag not in VOID:
+        if tag != "meta":
             self.open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
@@ -44,34 +43,22 @@ class Page(HTMLParser):
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_a_page_loads_nothing(name: str) -> None:
+def test_a_page_loads_nothing_and_is_accessible(name: str) -> None:
     text = PAGES[name]
     page = Page(text)
+    tags = [tag for tag, _ in page.elements]
+    meta = {item.get("name"): item.get("content") for tag, item in page.elements if tag == "meta"}
 
     assert page.open == []
     assert text.startswith("<!doctype html>\n")
-    assert len(text.encode()) < 8_000
     # No element that a browser would load, send or run.
-    assert {tag for tag, _ in page.elements}.isdisjoint(
-        ("script", "link", "img", "iframe", "form", "object", "embed", "base", "a")
-    )
+    allowed = "html|head|meta|title|style|body|main|h1|h2|p|ul|li"
+    assert [tag for tag in tags if not re.fullmatch(allowed, tag)] == []
     for tag, attributes in page.elements:
         assert attributes.keys() <= {"lang", "charset", "name", "content", "class"}, tag
     assert not re.search(r"url\(|@import|https?:|//", text)
-
-
-@pytest.mark.parametrize("name", PAGES)
-def test_a_page_is_accessible(name: str) -> None:
-    page = Page(PAGES[name])
-    tags = [tag for tag, _ in page.elements]
-    meta = {
-        attributes.get("name"): attributes.get("content")
-        for tag, attributes in page.elements
-        if tag == "meta"
-    }
-
     assert ("html", {"lang": "es-MX"}) in page.elements
-    assert tags.count("h1") == tags.count("main") == tags.count("title") == 1
+    assert tags.count("main") == tags.count("title") == 1
     # No heading level is skipped.
     assert [tag for tag in tags if re.fullmatch("h[1-6]", tag)] == ["h1", "h2"]
     assert meta["viewport"] == "width=device-width, initial-scale=1"
@@ -80,23 +67,22 @@ def test_a_page_is_accessible(name: str) -> None:
 
 
 def luminance(color: str) -> float:
-    digits = color.lstrip("#")
-    digits = digits if len(digits) == 6 else "".join(digit * 2 for digit in digits)
-    parts = [int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)]
+    digits = color[1:] if len(color) == 7 else "".join(digit * 2 for digit in color[1:])
+    parts = [part / 255 for part in bytes.fromhex(digits)]
     linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
-    return sum(w * p for w, p in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
-@pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
 @pytest.mark.parametrize("ink", ["ink", "quiet"])
-def test_text_has_enough_contrast(scheme: int, ink: str) -> None:
+def test_text_has_enough_contrast_in_light_and_dark(ink: str) -> None:
     style = Page(PAGES["not found"]).style
-    colors = [re.findall(rf"--{name}: (#[0-9a-f]+)", style)[scheme] for name in (ink, "card")]
+    inks, cards = (re.findall(rf"--{name}: (#[0-9a-f]+)", style) for name in (ink, "card"))
 
-    low, high = sorted(map(luminance, colors))
-
-    # AAA of WCAG 2.
-    assert (high + 0.05) / (low + 0.05) >= 7
+    assert len(inks) == 2
+    for colors in zip(inks, cards, strict=True):
+        low, high = sorted(map(luminance, colors))
+        # AAA of WCAG 2.
+        assert (high + 0.05) / (low + 0.05) >= 7
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -112,27 +98,18 @@ def test_the_policy_allows_only_the_pages_own_style(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("page", "texts"),
+    ("page", "text"),
     [
-        (
-            not_found_page(30),
-            (
-                *("Este enlace ya no funciona", "sirven 30 días", "lo canceló"),
-                "quien administra Timbres en su empresa",
-                "El correo del próximo mes trae enlaces nuevos",
-            ),
-        ),
-        (not_found_page(1), ("sirven un día",)),
-        (
-            unavailable_page(),
-            (
-                "Por ahora no se puede abrir el reporte",
-                *("Su enlace no tiene nada malo", "Espere un minuto"),
-            ),
-        ),
+        (not_found_page(30), "Este enlace ya no funciona"),
+        (not_found_page(30), "sirven 30 días"),
+        (not_found_page(30), "lo canceló"),
+        (not_found_page(30), "quien administra Timbres en su empresa"),
+        (not_found_page(30), "El correo del próximo mes trae enlaces nuevos"),
+        (not_found_page(1), "sirven un día"),
+        (unavailable_page(), "Por ahora no se puede abrir el reporte"),
+        (unavailable_page(), "Su enlace no tiene nada malo"),
+        (unavailable_page(), "Espere un minuto"),
     ],
 )
-def test_a_page_gives_the_cause_and_the_fix(page: str, texts: tuple[str, ...]) -> None:
-    visible = " ".join(Page(page).body_text.split())
-
-    assert [text for text in texts if text not in visible] == []
+def test_a_page_gives_the_cause_and_the_fix(page: str, text: str) -> None:
+    assert text in " ".join(Page(page).body_text.split())

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Callable
 from typing import Any
@@ -173,14 +171,6 @@ def test_an_error_has_the_first_line_of_its_row() -> None:
     assert "or never" in result.invalid[3].detail
 
 
-def test_every_invalid_row_is_reported() -> None:
-    rows = [A if n % 3 else f"bad-{n}" for n in range(1, 301)]
-
-    for result in (parse_json(json.dumps(rows)), parse_csv("\n".join(rows))):
-        assert [row.line for row in result.invalid] == list(range(3, 301, 3))
-        assert result.rows == import_of(A).rows
-
-
 def test_the_first_of_contradictory_rows_counts() -> None:
     result = parse_csv(f"{A},1\n{B},5\n{A},2\n{A},1\n{A}\n")
 
@@ -228,64 +218,16 @@ def test_at_most_10_000_rows_are_accepted(form: str) -> None:
     assert "10,000" in expect_error("body-invalid", "body", parse, text(MAX_ROWS + 1)).detail
 
 
-rfcs = st.from_regex(
-    r"[A-ZÑ&]{3,4}[0-9]{2}(0[1-9]|1[012])(0[1-9]|[12][0-9])[A-Z0-9]{2}[0-9A]", fullmatch=True
-).filter(lambda rfc: rfc not in ("XAXX010101000", "XEXX010101000"))
-lows = st.none() | st.integers(0, MAX_LOW_STAMPS) | st.just(UNSET)
-row_lists = st.lists(
-    st.builds(IssuerRow, rfcs.map(Rfc), lows),
-    min_size=1,
-    max_size=10,
-    unique_by=lambda row: row.rfc,
-)
-
-
-@given(
-    row_lists,
-    st.sampled_from(",;"),
-    st.sampled_from(["\n", "\r\n"]),
-    st.booleans(),
-    st.booleans(),
-    st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
-)
-def test_csv_survives_a_round_trip(
-    expected: list[IssuerRow], delimiter: str, end: str, header: bool, grouped: bool, quoting: Any
-) -> None:
-    out = io.StringIO()
-    writer = csv.writer(out, delimiter=delimiter, lineterminator=end, quoting=quoting)
-    if header:
-        writer.writerow(["rfc", "low_stamps"])
-    elif expected[0].low_stamps is UNSET:
-        # The first line would contain no delimiter.
-        expected = [IssuerRow(expected[0].rfc, 7), *expected[1:]]
-    for row in expected:
-        low = row.low_stamps
-        number = "" if low in (None, UNSET) else f"{low:,}" if grouped else str(low)
-        writer.writerow([row.rfc] if low is UNSET else [row.rfc, number])
-
-    assert parse_csv(out.getvalue()) == IssuerImport(tuple(expected), ())
-
-
 csv_texts = st.text(max_size=60) | st.lists(
     st.sampled_from([A, B, "rfc", "low_stamps", ",", ";", '"', "\n", "\r", "7", "-1", "x", "\0"]),
     max_size=25,
 ).map("".join)
 json_values = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats()
-    | st.text(max_size=5)
-    | st.sampled_from([A, B, "\ud800"]),
-    lambda inner: (
-        st.lists(inner, max_size=4)
-        | st.dictionaries(st.sampled_from(["rfc", "low_stamps", "x"]), inner)
-    ),
+    st.none() | st.booleans() | st.integers() | st.floats() | st.sampled_from([A, B, "", "\ud800"]),
+    lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(["rfc", "low_stamps"]), inner),
     max_leaves=12,
 )
-json_texts = st.text(max_size=40) | (json_values | st.lists(json_values, max_size=5)).map(
-    json.dumps
-)
+json_texts = st.text(max_size=40) | st.lists(json_values, max_size=5).map(json.dumps)
 
 
 @settings(max_examples=300)
@@ -303,9 +245,7 @@ def test_any_list_is_rejected_or_each_row_is_valid_or_reported(
     assert len({row.rfc for row in result.rows}) == len(result.rows)
     for row in result.rows:
         assert row.low_stamps in (None, UNSET) or 0 <= row.low_stamps <= MAX_LOW_STAMPS
-    lines = [row.line for row in result.invalid]
-    assert lines == sorted(lines)
-    for invalid in result.invalid:
-        assert invalid.line >= 1
-        assert invalid.field in ("rfc", "low_stamps", "row")
-        assert invalid.detail.isprintable()
+    assert [row.line for row in result.invalid] == sorted(row.line for row in result.invalid)
+    for row in result.invalid:
+        assert row.field in ("rfc", "low_stamps", "row")
+        assert row.detail.isprintable()
