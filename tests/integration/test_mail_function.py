@@ -124,12 +124,3 @@ def test_a_link_opens_its_version_for_as_long_as_the_mail_says(stack: FakeStack)
     assert open_link(stack, token).status == 404
     # The token is in its mail only.
     assert token not in stack.all_output()
-
-
-def test_a_run_without_news_is_not_mailed_or_stored(stack: FakeStack) -> None:
-    stack.accounts.add_issuers([RFC])
-
-    stack.run()
-
-    assert stack.mails() == []
-    assert stack.aws.items("MailIdempotencyTable") == []

@@ -154,23 +154,6 @@ def test_a_repeated_start_mails_nothing_again(
     assert count_reports(stack) == 14
 
 
-def test_an_account_that_a_repeated_start_adds_is_mailed_alone(stack: FakeStack) -> None:
-    stack.accounts.create("norte", "no JSON")
-    run_monthly(stack)
-    run_workers(stack)
-    stack.accounts.change("norte", stack.accounts.norte_secret())
-    stack.reset_warm_functions()
-
-    run_monthly(stack)
-    run_workers(stack)
-
-    added = [("norte", report) for account, report in REQUESTED if account == RC]
-    check_mailed(stack, [*REQUESTED, *added])
-    first, supplement = stack.events("Monthly Reports Completed")
-    assert first["accounts_failed"] == {"norte": "account-misconfigured"}
-    assert (supplement["number"], supplement["ready"]) == (2, len(added))
-
-
 def test_a_run_adopts_a_report_that_is_about_to_be_ready(stack: FakeStack) -> None:
     stack.request_report()
     before_first_update(stack, lambda: run_monthly(stack))
