@@ -47,11 +47,7 @@ TRIGGERS = {
     "mail-bus": "mail/Bus",
 }
 # Events of rules and schedules that users define, with their function.
-RULES = {
-    "balance-rule": "balance",
-    "balance-schedule": "balance",
-    "stamps-schedule": "stamp_count",
-}
+RULES = {"balance-rule": "balance", "balance-schedule": "balance", "stamps-schedule": "stamp_count"}
 STATUSES = {"contract-create": 201, "report-request": 202}
 
 
@@ -137,10 +133,7 @@ REPLAYS: list[tuple[str, Any]] = [
     ("stamps-schedule", {"available": 750}),
     ("issuers-import", {"account": SF, "kept": 2, "rejected": []}),
     ("issuers-import issuers-remove", {"account": SF, "rfc": RFC, "removed": True}),
-    (
-        "issuers-import issuers-remove stamps-list",
-        {"issuers": [{"rfc": RFC_N, "low_stamps": 50}]},
-    ),
+    ("issuers-import issuers-remove stamps-list", {"issuers": [{"rfc": RFC_N, "low_stamps": 50}]}),
     ("run-daily run-close", {"closed": []}),
     ("contract-create", CONTRACT | {"requested_by": "arn:aws:iam::111122223333:user/compras"}),
     ("contract-create contract-create contract-list", {"contracts": [CONTRACT], "next": None}),

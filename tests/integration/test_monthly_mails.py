@@ -10,7 +10,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
-from tests.support.events import sqs_event
 from tests.support.fake_stack import RC, SF, FakeStack
 from tests.support.template import template
 
@@ -90,20 +89,6 @@ def test_late_reports_are_mailed_together(stack: FakeStack, fails: bool) -> None
     ]
 
 
-def test_late_reports_do_not_wait_for_a_lost_report(stack: FakeStack) -> None:
-    run_monthly(stack)
-    close(stack)
-    messages = stack.receive()
-    arn = stack.aws.arns["ReportsQueue"]
-    stack.invoke("report_worker", sqs_event(arn, messages[:9]))
-    check_mailed(stack, [])
-
-    assert [close(stack, 0), close(stack, 0)] == [CLOSED, {"closed": []}]
-    check_mailed(stack, REQUESTED[:9])
-    stack.invoke("report_worker", sqs_event(arn, messages[9:]))
-    check_mailed(stack, REQUESTED)
-
-
 @pytest.mark.parametrize(
     ("hours", "repeated", "mailed"),
     [
@@ -166,9 +151,7 @@ def test_a_run_adopts_a_report_that_is_about_to_be_ready(stack: FakeStack) -> No
     assert len(stack.mails()) == 1
 
 
-def test_a_report_that_was_ready_just_before_the_run_is_mailed_separately(
-    stack: FakeStack,
-) -> None:
+def test_a_report_that_was_ready_just_before_the_run_is_mailed_separately(stack: FakeStack) -> None:
     stack.request_report()
     before_first_update(stack, stack.deliver)
 

@@ -89,10 +89,7 @@ def test_the_rows_of_a_sheet_are_limited(sheet_rows):
 
 @pytest.mark.parametrize(
     ("movements", "room", "error", "has_output"),
-    [
-        (failing_movements, 1e9, "ends here", False),
-        (lambda: iter(MOVEMENTS), 3000, "broke", True),
-    ],
+    [(failing_movements, 1e9, "ends here", False), (lambda: iter(MOVEMENTS), 3000, "broke", True)],
 )
 def test_a_failed_workbook_leaves_no_file_and_no_late_output(
     movements, room, error, has_output, tmp_path, monkeypatch
