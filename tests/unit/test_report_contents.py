@@ -223,16 +223,6 @@ def test_an_unknown_value_is_marked_and_never_0():
         assert figures_of(workbook)[label] == (None, NO_DATA)
 
 
-def test_a_known_0_is_0_and_has_no_change():
-    issuer = IssuerLine(RC, "EKU9003173C9", 7, previous=0, available=0, days_left=0.0)
-    report = replace(small_month(), issuers=(issuer,))
-
-    assert csv_sections(report)[fmt.ISSUERS][0][4:] == ["0", "no aplica", "0", "0.0"]
-    assert rows_of(workbook_of(report)["Por RFC"]) == [
-        (RC, "EKU9003173C9", 7, 1, 0, None, 0, 0, None)
-    ]
-
-
 def test_a_missing_account_is_named_with_its_problem():
     problem, report = "=El usuario está bloqueado (602)", month_with_problem()
     notice = f"Faltan las cifras de la cuenta acme-sf: {problem}"
