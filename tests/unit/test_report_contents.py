@@ -175,6 +175,7 @@ def test_an_external_text_is_a_text_in_a_spreadsheet(nasty):
     mark = "'" if nasty.startswith(("=", "+", "-", "@", "\t", "\r", "\n", "＝")) else ""
     text = mark + fmt.replace_unprintable(nasty)
     assert row == [text, text, "01/10/2026", text, "5"]
+    assert not set(text) & set("\x00\x7f\u202e\u2066\ud83e")
     texts = [cells[n] for n in (0, 1, 3)]
     assert [as_excel_reads(cell.value) for cell in texts] == [plain(nasty)] * 3
     assert {cell.data_type for cell in texts if cell.value} <= {"s"}
