@@ -121,7 +121,7 @@ def test_the_csv_adds_up_and_has_no_formulas(report):
         assert not cell.startswith(("=", "+", "-", "@", "\t", "\r")) or CHANGE.fullmatch(cell)
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(months())
 def test_the_workbook_adds_up_and_has_only_values(report):
     workbook = workbook_of(report)
