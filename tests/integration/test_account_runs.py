@@ -94,7 +94,7 @@ def test_an_account_is_counted_once_a_day_and_is_not_an_issuer(stack: FakeStack)
 def test_an_account_without_issuers_is_counted(sf: FakeStack) -> None:
     run = sf.run()
     assert (run["status"], run["expected"], run["done"]) == ("finished", 0, 0)
-    assert sf.calls() == [OPERATION]
+    assert sf.pacs.calls() == [OPERATION]
     stamps = of_account(run)
     assert stamps is not None
     assert (stamps["available"], stamps["over_allotted"]) == (8950, False)
@@ -104,11 +104,11 @@ def test_a_large_account_is_counted_by_one_of_its_batches(
     sf: FakeStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("timbres.services.daily_run.start.BATCH_SIZE", 2)
-    sf.add_issuers([RFC, RFC_N, EMPTY, UNUSED, BUSY])
+    sf.accounts.add_issuers([RFC, RFC_N, EMPTY, UNUSED, BUSY])
     stamps = of_account(sf.run())
     assert stamps is not None
     assert (stamps["issuers_available"], stamps["issuers_unknown"]) == (750 + 20 + 50 + 180, 0)
-    assert sf.calls().count(OPERATION) == 1
+    assert sf.pacs.calls().count(OPERATION) == 1
     assert len(account_items(sf)) == 1
 
 
@@ -138,7 +138,7 @@ def test_burn_rate_and_days_left_follow_from_the_daily_counts(sf: FakeStack) -> 
 def test_each_alert_of_an_account_is_one_event_and_one_mail(
     sf: FakeStack, low_stamps: int | None, days: tuple[int, ...], expected: list[str | None]
 ) -> None:
-    sf.change_account(SF, sf.secret(SF, low_stamps=low_stamps))
+    sf.accounts.change(SF, sf.accounts.secret(SF, low_stamps=low_stamps))
     found: list[str | None] = []
     for left in days:
         set_left(sf, left)
@@ -155,7 +155,7 @@ def test_each_alert_of_an_account_is_one_event_and_one_mail(
 
 
 def test_the_mail_has_the_account_before_all_issuers(sf: FakeStack) -> None:
-    sf.add_issuers([RFC, EMPTY])
+    sf.accounts.add_issuers([RFC, EMPTY])
     for left in (300, 200):
         set_left(sf, left)
         run = sf.run()
@@ -173,7 +173,7 @@ def test_the_mail_has_the_account_before_all_issuers(sf: FakeStack) -> None:
 
 
 def test_accounts_come_first_in_one_mail(sf: FakeStack) -> None:
-    sf.add_issuers([EMPTY])
+    sf.accounts.add_issuers([EMPTY])
     set_left(sf, 0)
     sf.run()
     (mail,) = sf.mails()
@@ -196,8 +196,8 @@ def test_accounts_come_first_in_one_mail(sf: FakeStack) -> None:
 def test_a_failure_is_recorded_and_spoils_no_count_of_an_issuer(
     sf: FakeStack, fault: dict[str, Any], code: str, calls: int
 ) -> None:
-    sf.add_issuers([RFC, EMPTY])
-    sf.fault(OPERATION, times=-1, **fault)
+    sf.accounts.add_issuers([RFC, EMPTY])
+    sf.pacs.fault(OPERATION, times=-1, **fault)
     begun = sf.clock()
 
     run = sf.run()
@@ -205,7 +205,7 @@ def test_a_failure_is_recorded_and_spoils_no_count_of_an_issuer(
     assert (run["status"], run["done"], run["failed"]) == ("finished", 2, {})
     # The issuers' results wait for a few attempts only.
     assert sf.clock() - begun < timedelta(minutes=10)
-    assert sf.calls().count(OPERATION) == calls
+    assert sf.pacs.calls().count(OPERATION) == calls
     stamps = of_account(run)
     assert stamps is not None
     assert (stamps["problem"], stamps["available"], stamps["alert"]) == (code, None, None)
@@ -213,26 +213,26 @@ def test_a_failure_is_recorded_and_spoils_no_count_of_an_issuer(
     assert sf.events("Daily Run Completed")[0]["account_stamps_problems"] == {SF: code}
     (mail,) = sf.mails()
     assert mail.index(EMPTY) < mail.index("No se pudo leer cuántos timbres tiene la cuenta")
-    (line,) = sf.log_lines_with("an account's stamps were not counted")
+    (line,) = sf.logs.lines("an account's stamps were not counted")
     assert (line["account"], line["code"]) == (SF, code)
     assert account_items(sf) == []
 
 
 def test_a_temporary_failure_is_retried(sf: FakeStack) -> None:
-    sf.add_issuers([RFC])
-    sf.fault(OPERATION, "cut-before", times=2)
+    sf.accounts.add_issuers([RFC])
+    sf.pacs.fault(OPERATION, "cut-before", times=2)
     run = sf.run()
     stamps = of_account(run)
     assert stamps is not None
     assert (stamps["available"], stamps["problem"]) == (8950, None)
     # The issuer is counted by the first attempt only.
-    assert Counter(sf.calls()) == {OPERATION: 3, "getTimbres": 1}
+    assert Counter(sf.pacs.calls()) == {OPERATION: 3, "getTimbres": 1}
 
 
 @pytest.mark.parametrize("fault", ["soap-fault", "missing-fields"])
 def test_an_unknown_count_is_neither_a_failure_nor_zero(sf: FakeStack, fault: str) -> None:
-    sf.add_issuers([RFC])
-    sf.fault(OPERATION, fault, times=-1)
+    sf.accounts.add_issuers([RFC])
+    sf.pacs.fault(OPERATION, fault, times=-1)
     run = sf.run()
     assert (run["status"], run["done"]) == ("finished", 1)
     assert of_account(run) is None
@@ -247,7 +247,7 @@ def test_an_unexpected_error_spoils_no_count_of_an_issuer(
         raise RuntimeError("broken")
 
     monkeypatch.setattr(AccountStampRepository, "get", broken)
-    sf.add_issuers([RFC])
+    sf.accounts.add_issuers([RFC])
     run = sf.run()
     assert (run["status"], run["done"], run["failed"]) == ("finished", 1, {})
     stamps = of_account(run)
@@ -256,10 +256,10 @@ def test_an_unexpected_error_spoils_no_count_of_an_issuer(
 
 
 def test_rejected_credentials_are_one_sign_in(sf: FakeStack) -> None:
-    sf.add_issuers([RFC, EMPTY])
-    sf.fault(OPERATION, "code", code="601", times=-1)
+    sf.accounts.add_issuers([RFC, EMPTY])
+    sf.pacs.fault(OPERATION, "code", code="601", times=-1)
     run = sf.run()
-    assert sf.calls() == [OPERATION]
+    assert sf.pacs.calls() == [OPERATION]
     assert run["failed"] == {"pac-credentials-rejected": 2}
     stamps = of_account(run)
     assert stamps is not None
@@ -285,7 +285,7 @@ def test_a_run_that_is_closed_before_the_account_is_counted(sf: FakeStack) -> No
 def test_the_record_says_whether_issuers_have_more_than_the_account(
     sf: FakeStack, left: int, expected: bool
 ) -> None:
-    sf.add_issuers([RFC, RFC_N, EMPTY])
+    sf.accounts.add_issuers([RFC, RFC_N, EMPTY])
     set_left(sf, left)
     stamps = of_account(sf.run())
     assert stamps is not None
@@ -297,8 +297,8 @@ def test_the_record_says_whether_issuers_have_more_than_the_account(
 def test_a_missing_count_makes_the_comparison_partial(
     sf: FakeStack, left: int, expected: bool | None
 ) -> None:
-    sf.add_issuers([RFC, RFC_N])
-    sf.fault("getTimbres", "code", code="632", rfc=RFC_N, times=-1)
+    sf.accounts.add_issuers([RFC, RFC_N])
+    sf.pacs.fault("getTimbres", "code", code="632", rfc=RFC_N, times=-1)
     set_left(sf, left)
     stamps = of_account(sf.run())
     assert stamps is not None
@@ -310,8 +310,8 @@ def test_a_missing_count_makes_the_comparison_partial(
 
 
 def test_an_issuer_without_a_contract_is_not_exhausted(sf: FakeStack) -> None:
-    sf.add_issuers([RFC, BUSY, EMPTY])
-    state = sf.books.solucion_factible
+    sf.accounts.add_issuers([RFC, BUSY, EMPTY])
+    state = sf.pacs.state.solucion_factible
     for rfc in (BUSY, EMPTY):
         state.set_issuer(rfc, contratados=0, usados=30)
 
@@ -331,8 +331,8 @@ def test_an_issuer_without_a_contract_is_not_exhausted(sf: FakeStack) -> None:
 
 
 def test_an_issuer_whose_contract_expires_and_is_renewed(sf: FakeStack) -> None:
-    sf.add_issuers([BUSY])
-    state, alerts = sf.books.solucion_factible, []
+    sf.accounts.add_issuers([BUSY])
+    state, alerts = sf.pacs.state.solucion_factible, []
     for contracted, used in ((300, 300), (0, 0), (0, 5), (100, 100)):
         state.set_issuer(BUSY, contratados=contracted, usados=used)
         sf.run()
