@@ -9,7 +9,7 @@ import pytest
 from local.fake_pacs.fake_data import SolucionFactibleState
 from local.fake_pacs.faults import FaultKind
 from local.fake_pacs.solucion_factible import FakeSolucionFactible
-from tests.integration.pac_cases import (
+from tests.support.pac_cases import (
     ACCOUNT_COUNT,
     CREDENTIALS,
     PAC_CASES,
@@ -17,16 +17,15 @@ from tests.integration.pac_cases import (
     RFC,
     USERNAME,
     WSDL,
-    PacServer,
     calls,
     every_pac,
     expect_pac_error,
     factible_account,
     fake_state,
     inject_fault,
-    respond_with,
     shorten_timeouts,
 )
+from tests.support.pac_servers import PacServer, respond_with
 from tools.doctor.wsdl import NO_ACTION, compare_wsdls
 
 from timbres.deadline import Deadline
