@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError
 from local.emulator_process import ROOT
 from local.stack import STACK_NAME, Stack
 
-from tests.e2e.test_doctor import examine
+from tests.e2e.test_doctor import RunDoctor, run_doctor
 
 
 def test_the_api_has_only_the_stage_of_the_parameter(stack: Stack) -> None:

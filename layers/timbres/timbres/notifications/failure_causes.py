@@ -37,6 +37,7 @@ REASONS = {
 _RETRIED_TOMORROW = frozenset(
     {
         "account-credentials-on-trial",
+        "account-unreadable",
         "internal-error",
         "not-reached",
         "out-of-time",
