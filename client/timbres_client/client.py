@@ -67,22 +67,22 @@ class Client:
 
     def accounts(self) -> list[Account]:
         """Return all accounts."""
-        return cast(list[Account], self._json("GET", "/accounts")["accounts"])
+        return cast("list[Account]", self._json("GET", "/accounts")["accounts"])
 
     def balance(self, account: str, month: str, rfc: str | None = None) -> Balance:
         """Return the balance of a month (``YYYY-MM``), of all issuers or of one."""
         query = {"month": month, "rfc": rfc}
-        return cast(Balance, self._json("GET", f"/accounts/{quote(account)}/balance", query))
+        return cast("Balance", self._json("GET", f"/accounts/{quote(account)}/balance", query))
 
     def balances(self, account: str, first: str, last: str) -> Balances:
         """Return the totals of up to 13 months, from ``first`` to ``last`` (``YYYY-MM``)."""
         query = {"from": first, "to": last}
-        return cast(Balances, self._json("GET", f"/accounts/{quote(account)}/balance", query))
+        return cast("Balances", self._json("GET", f"/accounts/{quote(account)}/balance", query))
 
     def stamps(self, account: str, rfc: str) -> StampCount:
         """Return an issuer's stamps, read from the PAC now."""
         return cast(
-            StampCount, self._json("GET", f"/accounts/{quote(account)}/stamps", {"rfc": rfc})
+            "StampCount", self._json("GET", f"/accounts/{quote(account)}/stamps", {"rfc": rfc})
         )
 
     def issuers(self, account: str, alert: str | None = None) -> Iterator[Issuer]:
@@ -93,11 +93,13 @@ class Client:
         """
         path = f"/accounts/{quote(account)}/stamps"
         for issuer in self._pages(path, "issuers", {"alert": alert}):
-            yield cast(Issuer, {"account": account} | issuer)
+            yield cast("Issuer", {"account": account} | issuer)
 
     def account_stamps(self, account: str) -> AccountStamps:
         """Return the stamps of the account itself, read from the PAC now."""
-        return cast(AccountStamps, self._json("GET", f"/accounts/{quote(account)}/stamps/account"))
+        return cast(
+            "AccountStamps", self._json("GET", f"/accounts/{quote(account)}/stamps/account")
+        )
 
     def history(
         self, account: str, rfc: str, first: str | None = None, last: str | None = None
@@ -105,7 +107,7 @@ class Client:
         """Return an issuer's daily counts, by default of the last 30 days (``YYYY-MM-DD``)."""
         query = {"rfc": rfc, "from": first, "to": last}
         body = self._json("GET", f"/accounts/{quote(account)}/stamps/history", query)
-        return cast(list[Snapshot], body["snapshots"])
+        return cast("list[Snapshot]", body["snapshots"])
 
     def import_issuers(
         self,
@@ -172,11 +174,12 @@ class Client:
                     headers={"Content-Type": "application/json", "Idempotency-Key": key},
                 )
             except TransientError as error:
-                reason, undecided = error.detail, error
+                undecided: TimbresError = ContractUndecidedError("contract-open", error.detail)
+                reason = error.detail
             else:
                 document = _document(response)
                 if response.status_code == 201:
-                    return cast(Contract, document)
+                    return cast("Contract", document)
                 pause = _retry_after(response) or pause
                 reason, undecided = self._undecided(response, document)
                 pause = max(pause, _CONTRACT_PAUSE) if response.status_code == 202 else pause
@@ -235,18 +238,18 @@ class Client:
             "idempotency_key": key,
         }
         pages = self._pages(f"/accounts/{quote(account)}/contracts", "contracts", query)
-        return cast(Iterator[Contract], pages)
+        return cast("Iterator[Contract]", pages)
 
     def get_contract(self, account: str, contract_id: str) -> Contract:
         """Return a contract with its ``history``."""
         path = f"/accounts/{quote(account)}/contracts/{quote(contract_id)}"
-        return cast(Contract, self._json("GET", path))
+        return cast("Contract", self._json("GET", path))
 
     def settle(self, account: str, contract_id: str, outcome: str, reason: str) -> Contract:
         """Settle a contract that needs a review: ``confirmed`` or ``rejected``, and why."""
         path = f"/accounts/{quote(account)}/contracts/{quote(contract_id)}/settlement"
         return cast(
-            Contract, self._json("POST", path, body={"outcome": outcome, "reason": reason})
+            "Contract", self._json("POST", path, body={"outcome": outcome, "reason": reason})
         )
 
     def report(
@@ -272,12 +275,12 @@ class Client:
     def reports(self, account: str, month: str | None = None) -> Iterator[Report]:
         """Yield the reports of an account or of ``all``, newest month first."""
         pages = self._pages(f"/accounts/{quote(account)}/reports", "reports", {"month": month})
-        return cast(Iterator[Report], pages)
+        return cast("Iterator[Report]", pages)
 
     def get_report(self, account: str, report_id: str) -> Report:
         """Return a report, with a link of 15 minutes if it is ready."""
         path = f"/accounts/{quote(account)}/reports/{quote(report_id)}"
-        return cast(Report, self._json("GET", path, {"redirect": "false"}))
+        return cast("Report", self._json("GET", path, {"redirect": "false"}))
 
     def download(
         self, report: Report, path: Path, on_bytes: Callable[[int], None] | None = None
@@ -302,9 +305,7 @@ class Client:
                 report = self.get_report(report["account"], report["id"])
         raise TransientError("download-failed", f"The download of {path.name} failed: {reason}.")
 
-    def _download(
-        self, report: Report, path: Path, on_bytes: Callable[[int], None] | None
-    ) -> str:
+    def _download(self, report: Report, path: Path, on_bytes: Callable[[int], None] | None) -> str:
         digest, size = hashlib.sha256(), 0
         # Without a signature: S3 rejects a request with two.
         with requests.get(report["url"] or "", timeout=TIMEOUT, stream=True) as response:
@@ -334,11 +335,11 @@ class Client:
 
     def runs(self) -> Iterator[Run]:
         """Yield the daily runs, newest first."""
-        return cast(Iterator[Run], self._pages("/runs", "runs"))
+        return cast("Iterator[Run]", self._pages("/runs", "runs"))
 
     def run(self, run_id: str) -> Run:
         """Return a run with its progress, in total and per account."""
-        return cast(Run, self._json("GET", f"/runs/{quote(run_id)}"))
+        return cast("Run", self._json("GET", f"/runs/{quote(run_id)}"))
 
     def run_failures(self, run_id: str) -> Iterator[dict[str, Any]]:
         """Yield the issuers that a run did not count, with the reasons."""

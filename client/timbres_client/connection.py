@@ -46,7 +46,7 @@ class Signature(requests.auth.AuthBase):
         if credentials is None:
             raise AccessError(
                 "credentials",
-                "No AWS keys were found: set AWS_PROFILE, or run `aws sso login` or `aws configure`.",
+                "No AWS keys were found: set AWS_PROFILE, or run `aws sso login`.",
             )
         signed = AWSRequest(request.method, request.url, data=request.body or b"")
         SigV4Auth(credentials, "execute-api", self.region).add_auth(signed)
@@ -86,7 +86,7 @@ class Connection:
             return cls._from_file(ENV_FILE)
         if not url:
             raise ConfigurationError(
-                "The API was not found: use --stack NAME, set TIMBRES_API_URL to the stack's output "
+                "The API was not found: use --stack NAME, set TIMBRES_API_URL to the output "
                 "ApiUrl, or run `make up` in this folder."
             )
         if match := _REGION_OF_HOST.search(url):
@@ -102,9 +102,7 @@ class Connection:
         session, keys = Session(), ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
         session.set_credentials(*(variables[name] for name in keys))
         endpoint_url = variables["AWS_ENDPOINT_URL"]
-        return cls(
-            variables["TIMBRES_API_URL"], variables["AWS_REGION"], session, {}, endpoint_url
-        )
+        return cls(variables["TIMBRES_API_URL"], variables["AWS_REGION"], session, {}, endpoint_url)
 
     def aws(self, service: str) -> Any:
         """Return a botocore client of another AWS service, for the same caller."""
@@ -119,7 +117,7 @@ class Connection:
 
 def _read_outputs(session: Session, region: str | None, stack: str) -> dict[str, str]:
     try:
-        cloudformation = session.create_client("cloudformation", region_name=region)
+        cloudformation: Any = session.create_client("cloudformation", region_name=region)
         found = cloudformation.describe_stacks(StackName=stack)["Stacks"][0]
     except (BotoCoreError, ClientError) as error:
         raise ConfigurationError(f"The outputs of {stack} could not be read: {error}") from None

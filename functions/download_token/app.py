@@ -14,6 +14,9 @@ from timbres.aws.clients import client
 from timbres.aws.object_store import ReportStore
 from timbres.domain import clock
 from timbres.domain.download_token import LINK_SECONDS, WAIT_SECONDS
+from timbres.domain.text import quote_input
+from timbres.errors import ROUTE_NOT_FOUND, TimbresError
+from timbres.handlers import problem_details
 from timbres.handlers.download_pages import (
     CONTENT_SECURITY_POLICY,
     not_found_page,
@@ -39,7 +42,12 @@ def report_store() -> ReportStore:
 
 @logger.inject_lambda_context(clear_state=True)
 def handler(event: dict[str, Any], _context: Any) -> dict[str, Any]:
-    """Handle a request of API Gateway: redirect (302) to the report, or return an error page."""
+    """Handle a request of API Gateway: redirect (302) to the report, or return an error page.
+
+    It also answers every route that does not exist.
+    """
+    if event["resource"] == "/{proxy+}":
+        return _route_not_found(event)
     try:
         link = _link(event["pathParameters"]["token"], event["requestContext"]["identity"])
     except (BotoCoreError, ClientError) as error:
@@ -63,6 +71,15 @@ def _link(token: str, caller: dict[str, Any]) -> str | None:
         download_token.download_name,
         LINK_SECONDS,
     )
+
+
+def _route_not_found(event: dict[str, Any]) -> dict[str, Any]:
+    route = f"{event['httpMethod']} {quote_input(event['path'])}"
+    error = TimbresError(ROUTE_NOT_FOUND, f"Route not found: {route}.")
+    document = problem_details.problem_document(error, event["requestContext"]["requestId"])
+    headers = {"Content-Type": problem_details.MEDIA_TYPE, "Cache-Control": "no-store"}
+    body = problem_details.to_json(document)
+    return {"statusCode": 404, "headers": headers, "body": body, "isBase64Encoded": False}
 
 
 def _not_found_page() -> str:

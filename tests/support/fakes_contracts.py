@@ -437,7 +437,7 @@ class Services:
         return Process(
             accounts,
             access,
-            ContractService(access, self.journal, self.issuers, publisher),
+            ContractService(access, self.journal, self.issuers, self.snapshots, publisher),
             Reconciler(access, self.journal, publisher),
         )
 
@@ -450,7 +450,7 @@ class Services:
         seconds: float = 25,
     ) -> tuple[Contract, bool]:
         """Request a contract; return it, and whether the request was a replay."""
-        request = ContractRequest(rfc, stamps, key, CALLER)
+        request = ContractRequest(rfc, stamps, key, CALLER, new_issuer=True)
         return self.contracts.create(account, request, Deadline(seconds))
 
     def outcome(self, key: str = "order-1", rfc: Rfc = RFC, **values: Any) -> str:

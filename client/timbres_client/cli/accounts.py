@@ -28,7 +28,9 @@ Name = Annotated[str, typer.Argument(help="Name of the account, for example acme
 Prefix = Annotated[
     str,
     typer.Option(
-        envvar="TIMBRES_SECRET_PREFIX", help="The stack's parameter SecretPrefix.", show_default=True
+        envvar="TIMBRES_SECRET_PREFIX",
+        help="The stack's parameter SecretPrefix.",
+        show_default=True,
     ),
 ]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
@@ -118,12 +120,14 @@ def remove(tool: Tool, name: Name, prefix: Prefix = _PREFIX, yes: Yes = False) -
     tool.client.connection.aws("secretsmanager").delete_secret(SecretId=secret_id)
     tool.show(
         {"name": name, "removed": True},
-        lambda: f"Removed. Within 30 days: aws secretsmanager restore-secret --secret-id {secret_id}",
+        lambda: (
+            f"Removed. Within 30 days: aws secretsmanager restore-secret --secret-id {secret_id}"
+        ),
     )
 
 
 def completion(
-    tool: Tool,
+    _tool: Tool,
     shell: Annotated[str, typer.Argument(help="bash, zsh, fish or powershell.")] = "bash",
 ) -> None:
     """Print the completion script of a shell."""

@@ -11,7 +11,7 @@ from timbres_client.cli.accounts import Yes
 from timbres_client.cli.stamps import AccountName, All
 from timbres_client.cli.tables import change, minute, number, plain, state
 from timbres_client.cli.tool import Tool, command
-from timbres_client.errors import NotFoundError
+from timbres_client.errors import ContractUndecidedError, NotFoundError
 
 _ROWS = 20
 
@@ -42,17 +42,21 @@ def contract(
     if not tool.curl and not yes:
         tool.print(_effect(tool, account, rfc, stamps))
         tool.confirm(f"Contract {number(stamps)} stamps for {rfc} at {account}?", yes=yes)
-    with tool.waiting(f"Contracting {number(stamps)} stamps") as update:
-        created: Any = tool.client.contract(
-            account,
-            rfc,
-            stamps,
-            key,
-            reference=reference,
-            new_issuer=new_issuer,
-            timeout=wait,
-            on_wait=lambda reason, seconds: update(f"{reason} Next try in {seconds:g} s."),
-        )
+    try:
+        with tool.waiting(f"Contracting {number(stamps)} stamps") as update:
+            created: Any = tool.client.contract(
+                account,
+                rfc,
+                stamps,
+                key,
+                reference=reference,
+                new_issuer=new_issuer,
+                timeout=wait,
+                on_wait=lambda reason, seconds: update(f"{reason} Next try in {seconds:g} s."),
+            )
+    except KeyboardInterrupt:
+        text = "You stopped waiting; the contract may exist."
+        raise ContractUndecidedError("contract-open", text) from None
     tool.show(created, lambda: _describe(created))
 
 
@@ -134,12 +138,13 @@ def review(tool: Tool) -> None:
 
 
 def _describe(contract: dict[str, Any]) -> str:
+    what = f"{number(contract['stamps'])} stamps for [bold]{escape(contract['rfc'])}[/]"
+    before, after = number(contract["available_before"]), number(contract["available_after"])
+    key, reference = plain(contract["idempotency_key"]), plain(contract["reference"])
     lines = [
-        f"{number(contract['stamps'])} stamps for [bold]{escape(contract['rfc'])}[/] at "
-        f"{contract['account']}: {state(contract['status'])}",
-        f"contracted {change(contract)}, available {number(contract['available_before'])} → "
-        f"{number(contract['available_after'])}",
-        f"key {plain(contract['idempotency_key'])}, reference {plain(contract['reference'])}",
+        f"{what} at {contract['account']}: {state(contract['status'])}",
+        f"contracted {change(contract)}, available {before} → {after}",
+        f"key {key}, reference {reference}",
         f"id {contract['id']}",
     ]
     if contract["warning"]:

@@ -77,4 +77,7 @@ def mail(
     month = month or last_month()
     tool.confirm(f"Send the mail of {month} again?", yes=yes)
     result = tool.client.mail(month)
-    tool.show(result, lambda: f"The mail of {month} with {number(result['reports'])} reports is on its way.")
+    tool.show(
+        result,
+        lambda: f"The mail of {month} with {number(result['reports'])} reports is on its way.",
+    )

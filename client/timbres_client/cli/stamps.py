@@ -51,17 +51,16 @@ def balance(
     if to is not None:
         result = tool.client.balances(account, month, to)
         if tool.as_json:
-            return tool.show(result, lambda: None)
-        tool.show_list(
-            result["months"],
-            {
-                "Month": lambda m: m["month"],
-                "Stamps": lambda m: number(m["transactions"]),
-                "Issuers": lambda m: number(len(m["by_issuer"])),
-                "As of": lambda m: minute(m["as_of"]),
-            },
-            right=("Stamps", "Issuers"),
-        )
+            tool.show_list(
+                result["months"],
+                {
+                    "Month": lambda m: m["month"],
+                    "Stamps": lambda m: number(m["transactions"]),
+                    "Issuers": lambda m: number(len(m["by_issuer"])),
+                    "As of": lambda m: minute(m["as_of"]),
+                },
+                right=("Stamps", "Issuers"),
+            )
         return None
     found = tool.client.balance(account, month, rfc)
     if tool.as_json:
@@ -93,7 +92,7 @@ def stamps(
     if own and account:
         found = tool.client.account_stamps(account)
         line = "contracted {contracted}, used {used}, available [bold]{available}[/]"
-        counts = {k: number(found[k]) for k in ("contracted", "used", "available")}  # type: ignore[literal-required]
+        counts = {k: number(found[k]) for k in ("contracted", "used", "available")}
         return tool.show(found, lambda: f"{account}: {line.format(**counts)}")
     if account and rfc:
         issuer: Any = tool.client.stamps(account, rfc)
@@ -188,7 +187,8 @@ def runs(
         return
     run = _watch(tool, run_id) if watch else tool.client.run(run_id)
     if tool.as_json:
-        return tool.show(run, lambda: None)
+        tool.show(run, lambda: None)
+        return
     failed = sum(run["failed"].values())
     tool.print(
         f"{run['id']}: {state(run['status'])}, {number(run['done'])} of "
@@ -282,8 +282,7 @@ def remove_issuers(
 def _describe(issuer: dict[str, Any]) -> str:
     lines = [
         f"[bold]{escape(issuer['rfc'])}[/] at {issuer['account']}: {state(issuer['alert'])}",
-        f"available {available(issuer)}, contracted {number(issuer['contracted'])}, "
-        f"used {number(issuer['used'])}",
+        f"available {available(issuer)}, contracted {number(issuer['contracted'])}",
     ]
     if issuer["days_left"] is not None:
         rate = max(issuer["burn_7"] or 0.0, issuer["burn_30"] or 0.0)

@@ -14,7 +14,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 from botocore.exceptions import BotoCoreError, ClientError
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.markup import escape
 from rich.table import Table
 
@@ -125,7 +125,7 @@ class Tool:
         elif shown:
             table = Table(box=None, header_style="bold", pad_edge=False)
             for name in columns:
-                justify = "right" if name in right else "left"
+                justify: JustifyMethod = "right" if name in right else "left"
                 table.add_column(name, justify=justify, overflow="fold")
             for item in shown:
                 table.add_row(*(draw(item) for draw in columns.values()))
@@ -140,9 +140,13 @@ class Tool:
         """Ask; exit with 1 after no. Without a terminal, ``yes`` is required."""
         if yes:
             return
-        if not sys.stdin.isatty() and not typer.get_text_stream("stdin").readable():
-            raise InputError("confirmation", "Nobody can be asked here: add --yes.")
-        if not typer.confirm(question, err=True):
+        try:
+            confirmed = typer.confirm(question, err=True)
+        except typer.Abort:
+            if sys.stdin.isatty():
+                raise
+            raise InputError("confirmation", "Nobody can be asked here: add --yes.") from None
+        if not confirmed:
             self.print("Nothing was changed.")
             raise typer.Exit(1)
 

@@ -31,7 +31,7 @@ from timbres.repositories.dynamodb import (
 
 # Cannot be an account's name, because of the #.
 _RUNS = "#run"
-_PAGE = 100
+MAX_PAGE = 100
 # The index of reports whose event may not be published.
 _UNPUBLISHED = "unannounced"
 _YES = "yes"
@@ -91,15 +91,15 @@ class ReportRepository:
                 yield _report(deserialize(item))
 
     def list_page(
-        self, account: str, month: Month | None, after: str | None
+        self, account: str, month: Month | None, after: str | None, limit: int = MAX_PAGE
     ) -> tuple[list[Report], str | None]:
-        """Return up to 100 reports, newest month first, and the next cursor or None."""
+        """Return up to ``limit`` reports, newest month first, and the next cursor or None."""
         prefix = f"{month}-" if month else ""
         last = decode_cursor(after, {"account": account}, "id", prefix=prefix)
         page = self._query(
             account,
             prefix,
-            Limit=_PAGE,
+            Limit=limit,
             **({"ExclusiveStartKey": last} if last else {}),
         )
         reports = [_report(deserialize(item)) for item in page["Items"]]
@@ -247,7 +247,7 @@ class MonthlyRunRepository:
             ExpressionAttributeValues=serialize({":runs": _RUNS}),
             ScanIndexForward=False,
             ConsistentRead=True,
-            Limit=_PAGE,
+            Limit=MAX_PAGE,
         )
         return [_monthly_run(deserialize(item)) for item in response["Items"]]
 

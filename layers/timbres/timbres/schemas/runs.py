@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from timbres.domain import clock
 from timbres.domain.forecast import round_rate
 from timbres.domain.run import FINISHED, AccountRun, AlertChange, Run
 
@@ -13,8 +14,14 @@ MAX_LISTED = 200
 
 
 def run_with_accounts_to_dict(run: Run) -> dict[str, Any]:
-    """Return a run with the results of each account."""
-    return run_to_dict(run) | {"accounts": [_account_to_dict(account) for account in run.accounts]}
+    """Return a run with its rate, its expected end and the results of each account."""
+    now = clock.now()
+    end = run.expected_end(now)
+    return run_to_dict(run) | {
+        "per_minute": round_rate(run.per_minute(now)),
+        "expected_end": end.isoformat(timespec="seconds") if end else None,
+        "accounts": [_account_to_dict(account) for account in run.accounts],
+    }
 
 
 def run_to_dict(run: Run) -> dict[str, Any]:

@@ -87,11 +87,11 @@ class ReportService:
         return report
 
     def list_page(
-        self, account_name: str, month: Month | None, after: str | None
+        self, account_name: str, month: Month | None, after: str | None, limit: int
     ) -> tuple[list[Report], str | None]:
         """Return a page of reports, newest month first, and the next page's cursor or None."""
         return self._report_repository.list_page(
-            self._ensure_account_exists(account_name), month, after
+            self._ensure_account_exists(account_name), month, after, limit
         )
 
     def _ensure_account_exists(self, account: str) -> str:
