@@ -73,7 +73,7 @@ def list_contracts(account: str) -> Response[str]:
         "rfc", "status", "from", "to", "reference", "idempotency_key", "limit", "cursor"
     )
     first, last = parse_open_range(query["from"], query["to"])
-    wanted = ContractFilter(
+    criteria = ContractFilter(
         None if query["rfc"] is None else parse_query_rfc(query["rfc"]),
         None if query["status"] is None else parse_state(query["status"]),
         parse_reference(query["reference"]),
@@ -83,7 +83,7 @@ def list_contracts(account: str) -> Response[str]:
     )
     limit = api.page_limit(query["limit"], MAX_PAGE)
     contracts, next_cursor = contract_service().list_page(
-        account, wanted, query["cursor"], api.deadline, limit
+        account, criteria, query["cursor"], api.deadline, limit
     )
     items = [contract_to_dict(contract) for contract in contracts]
     return json_response(200, {"contracts": items, "next": next_cursor})

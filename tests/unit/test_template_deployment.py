@@ -58,7 +58,7 @@ def test_the_stage_throttles_every_route_and_the_open_route_more():
         (setting["HttpMethod"], setting["ResourcePath"]): setting["ThrottlingRateLimit"]
         for setting in stage["MethodSettings"]
     }
-    assert rates == {("*", "/*"): 200, ("GET", "/~1d~1{token}"): 5}
+    assert rates == {("*", "/*"): 200, ("GET", "/~1d~1{token}"): 5, ("*", "/~1{proxy+}"): 5}
 
 
 # ==============================================================================

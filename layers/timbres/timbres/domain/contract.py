@@ -17,7 +17,6 @@ A trace is evidence only if it was read with the login of the contract, and at l
 from __future__ import annotations
 
 import secrets
-import time
 import unicodedata
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
@@ -165,7 +164,7 @@ class Contract:
     ) -> Contract:
         """Return a new pending contract. ``key`` is its Idempotency-Key."""
         return cls(
-            id=new_id(),
+            id=new_id(at),
             account=account,
             login=login,
             rfc=rfc,
@@ -478,9 +477,9 @@ class ContractFilter:
 
     def matches(self, contract: Contract) -> bool:
         """Return whether a contract fits all filters."""
-        wanted = (self.rfc, self.status, self.reference, self.key)
+        expected = (self.rfc, self.status, self.reference, self.key)
         actual = (contract.rfc, contract.status, contract.reference, contract.idempotency_key)
-        fits = all(want in (None, have) for want, have in zip(wanted, actual, strict=True))
+        fits = all(want in (None, have) for want, have in zip(expected, actual, strict=True))
         return fits and self.ids[0] <= contract.id <= self.ids[1]
 
 
@@ -488,9 +487,9 @@ def _midnight(day: date) -> datetime:
     return datetime.combine(day, time_of_day(), MEXICO_CITY)
 
 
-def new_id() -> str:
-    """Return a new id of 32 hexadecimal digits; ids sort by their creation in milliseconds."""
-    return f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"
+def new_id(at: datetime) -> str:
+    """Return a new id of 32 hexadecimal digits; ids sort by their creation ``at``."""
+    return f"{id_lower_bound(at)}{secrets.token_hex(10)}"
 
 
 def id_lower_bound(at: datetime) -> str:

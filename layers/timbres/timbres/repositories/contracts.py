@@ -218,7 +218,7 @@ class ContractRepository:
     def list_page(
         self,
         account: str,
-        wanted: ContractFilter,
+        criteria: ContractFilter,
         after: str | None,
         deadline: Deadline,
         limit: int = MAX_PAGE,
@@ -228,16 +228,16 @@ class ContractRepository:
         If few contracts match a filter, the search may end at ``deadline`` with an empty list
         and a cursor.
         """
-        first, last_entry = (f"contract#{bound}" for bound in wanted.ids)
+        first, last_entry = (f"contract#{bound}" for bound in criteria.ids)
         last = decode_cursor(after, {"account": account}, "entry", between=(first, last_entry))
-        if wanted.key is not None:
-            found = self.find_by_key(account, wanted.key, "")
-            return [found.contract] if found and wanted.matches(found.contract) else [], None
+        if criteria.key is not None:
+            found = self.find_by_key(account, criteria.key, "")
+            return [found.contract] if found and criteria.matches(found.contract) else [], None
         names: dict[str, str] = {}
         values: Item = {":account": account, ":first": first, ":last": last_entry}
         filters = []
         for name in ("rfc", "status", "reference"):
-            if (value := getattr(wanted, name)) is not None:
+            if (value := getattr(criteria, name)) is not None:
                 filters.append(f"#{name} = :{name}")
                 names[f"#{name}"], values[f":{name}"] = name, value
         query: Item = {

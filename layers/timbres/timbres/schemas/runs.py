@@ -14,18 +14,14 @@ MAX_LISTED = 200
 
 
 def run_with_accounts_to_dict(run: Run) -> dict[str, Any]:
-    """Return a run with its rate, its expected end and the results of each account."""
-    now = clock.now()
-    end = run.expected_end(now)
-    return run_to_dict(run) | {
-        "per_minute": round_rate(run.per_minute(now)),
-        "expected_end": end.isoformat(timespec="seconds") if end else None,
-        "accounts": [_account_to_dict(account) for account in run.accounts],
-    }
+    """Return a run with the results of each account."""
+    return run_to_dict(run) | {"accounts": [_account_to_dict(account) for account in run.accounts]}
 
 
 def run_to_dict(run: Run) -> dict[str, Any]:
-    """Return a run with the sums over its accounts."""
+    """Return a run with the sums over its accounts, its rate and its expected end."""
+    now = clock.now()
+    end = run.expected_end(now)
     failed: Counter[str] = Counter()
     for account in run.accounts:
         failed.update(account.failed)
@@ -33,6 +29,8 @@ def run_to_dict(run: Run) -> dict[str, Any]:
         "expected": sum(account.expected for account in run.accounts),
         "done": sum(account.done for account in run.accounts),
         "failed": dict(sorted(failed.items())),
+        "per_minute": round_rate(run.per_minute(now)),
+        "expected_end": end.isoformat(timespec="seconds") if end else None,
     }
 
 

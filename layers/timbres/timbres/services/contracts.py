@@ -223,7 +223,7 @@ class ContractService:
     def list_page(
         self,
         account_name: str,
-        wanted: ContractFilter,
+        criteria: ContractFilter,
         after: str | None,
         deadline: Deadline,
         limit: int,
@@ -236,7 +236,7 @@ class ContractService:
             return list_all_accounts(
                 self._pac_access.account_names(),
                 lambda name, cursor, count: self._contract_repository.list_page(
-                    name, wanted, cursor, deadline, count
+                    name, criteria, cursor, deadline, count
                 ),
                 after,
                 limit,
@@ -244,7 +244,7 @@ class ContractService:
             )
         name = parse_account_name(account_name)
         contracts, next_cursor = self._contract_repository.list_page(
-            name, wanted, after, deadline, limit
+            name, criteria, after, deadline, limit
         )
         if not contracts:
             self._pac_access.require_account(name, "contracts")
