@@ -51,7 +51,8 @@ def create_contract(
     stack: Stack, rfc: str, stamps: int, key: str, account: str = "acme-sf"
 ) -> requests.Response:
     """Request a contract; return the response."""
-    path, body = f"/accounts/{account}/contracts", {"rfc": rfc, "stamps": stamps}
+    path = f"/accounts/{account}/contracts"
+    body = {"rfc": rfc, "stamps": stamps, "new_issuer": True}
     headers = {"Idempotency-Key": key}
     return stack.call("contract_manager", "POST", path, body=body, headers=headers)
 

@@ -35,7 +35,9 @@ def report(
     """Generate a report, wait for it, and save it."""
     month = month or last_month()
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn())
-    with Progress(*columns, console=tool.status_console, transient=True) as progress:
+    console = tool.status_console
+    hidden = not console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=hidden) as progress:
         bar = progress.add_task("Generating", total=None)
         ready = tool.client.report(account, month, kind, file_format)
         progress.update(bar, description="Downloading", total=ready["bytes"])

@@ -49,22 +49,22 @@ def balance(
     """Show what each issuer consumed in a month, or in several."""
     month = month or this_month()
     if to is not None:
-        result = tool.client.balances(account, month, to)
-        if tool.as_json:
-            tool.show_list(
-                result["months"],
-                {
-                    "Month": lambda m: m["month"],
-                    "Stamps": lambda m: number(m["transactions"]),
-                    "Issuers": lambda m: number(len(m["by_issuer"])),
-                    "As of": lambda m: minute(m["as_of"]),
-                },
-                right=("Stamps", "Issuers"),
-            )
-        return None
+        months = tool.client.balances(account, month, to)["months"]
+        tool.show_list(
+            months,
+            {
+                "Month": lambda m: m["month"],
+                "Stamps": lambda m: number(m["transactions"]),
+                "Issuers": lambda m: number(len(m["by_issuer"])),
+                "As of": lambda m: minute(m["as_of"]),
+            },
+            right=("Stamps", "Issuers"),
+        )
+        return
     found = tool.client.balance(account, month, rfc)
     if tool.as_json:
-        return tool.show(found, lambda: None)
+        tool.show(found, lambda: None)
+        return
     head = f"{account} {month}: [bold]{number(found['transactions'])}[/] stamps"
     tool.print(f"{head} (as of {minute(found['as_of'])})")
     if found["consistent"] is False:
@@ -75,7 +75,6 @@ def balance(
         limit=None if show_all else _ROWS,
         right=("Stamps",),
     )
-    return None
 
 
 def stamps(
@@ -111,15 +110,14 @@ def stamps(
             **({} if account else {"Account": lambda i: i["account"]}),
             "RFC": lambda i: plain(i["rfc"]),
             "Available": available,
-            "Contracted": lambda i: number(i["contracted"]),
             "Per day": lambda i: number(max(i["burn_7"] or 0.0, i["burn_30"] or 0.0)),
             "Days left": lambda i: number(i["days_left"]),
             "State": lambda i: state(i["alert"]),
-            "Counted": lambda i: minute(i["as_of"]),
+            "Counted": lambda i: plain((i["as_of"] or "")[:10]),
         },
         limit=None if show_all else _ROWS,
         empty="No issuer is low." if low or not account else "No issuers are known yet.",
-        right=("Available", "Contracted", "Per day", "Days left"),
+        right=("Available", "Per day", "Days left"),
     )
     return None
 

@@ -50,6 +50,10 @@ _SHARED = (
 )
 
 
+# Columns of texts without a limit.
+_WRAPPED = {"Can", "Error", "Failed", "Key", "Name", "Problem", "Reason"}
+
+
 class _CurlPrintedError(Exception):
     """The request was printed and not sent."""
 
@@ -64,8 +68,10 @@ class CurlClient(Client):
         lines = [
             f'curl --aws-sigv4 "aws:amz:{self.connection.region}:execute-api"',
             '--user "$AWS_ACCESS_KEY_ID:$AWS_SECRET_ACCESS_KEY"',
-            '${AWS_SESSION_TOKEN:+--header "x-amz-security-token: $AWS_SESSION_TOKEN"}',
         ]
+        credentials = self.connection.session.get_credentials()
+        if credentials is not None and credentials.token:
+            lines.append('--header "x-amz-security-token: $AWS_SESSION_TOKEN"')
         if method != "GET":
             lines.append(f"--request {method}")
         lines += [f"--header {shlex.quote(f'{k}: {v}')}" for k, v in headers.items()]
@@ -126,7 +132,9 @@ class Tool:
             table = Table(box=None, header_style="bold", pad_edge=False)
             for name in columns:
                 justify: JustifyMethod = "right" if name in right else "left"
-                table.add_column(name, justify=justify, overflow="fold")
+                table.add_column(
+                    name, justify=justify, overflow="fold", no_wrap=name not in _WRAPPED
+                )
             for item in shown:
                 table.add_row(*(draw(item) for draw in columns.values()))
             self.console.print(table)

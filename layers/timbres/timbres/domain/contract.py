@@ -17,6 +17,7 @@ A trace is evidence only if it was read with the login of the contract, and at l
 from __future__ import annotations
 
 import secrets
+import time
 import unicodedata
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
@@ -488,8 +489,12 @@ def _midnight(day: date) -> datetime:
 
 
 def new_id(at: datetime) -> str:
-    """Return a new id of 32 hexadecimal digits; ids sort by their creation ``at``."""
-    return f"{id_lower_bound(at)}{secrets.token_hex(10)}"
+    """Return a new id of 32 hexadecimal digits; ids sort by their creation ``at``.
+
+    The milliseconds are those of now, because times have whole seconds.
+    """
+    milliseconds = time.time_ns() // 1_000_000 % 1000
+    return f"{int(at.timestamp()) * 1000 + milliseconds:012x}{secrets.token_hex(10)}"
 
 
 def id_lower_bound(at: datetime) -> str:
