@@ -18,16 +18,20 @@ from local.emulator_process import ROOT
 from local.environment import LocalEnvironment
 from local.start import shell_variables, write_env_file
 
-from tests.support.api_calls import last_month, reconcile
+from tests.support.api_calls import install_timbres, last_month, reconcile
 
 # The commands of operations.md are checked by tests/unit/test_alarms.py.
 DOCUMENTS = sorted({ROOT / "README.md", *ROOT.glob("docs/*.md")} - {ROOT / "docs/operations.md"})
 
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-CALL = re.compile(r"\$\{?(TIMBRES|AWS_ENDPOINT)_|docs/examples/|^CONTRACT=", re.MULTILINE)
+CALL = re.compile(
+    r"\$\{?(TIMBRES|AWS_ENDPOINT)_|docs/examples/|^(CONTRACT=|timbres )", re.MULTILINE
+)
 VARIABLES = re.compile(r"((\. |\w+=).*\n)+")
 JAVA = re.compile(r"^ *java ", re.MULTILINE)
-STATUS_AND_JSON = re.compile(r"^(\d{3}) (\{.*?\})$(?=\n\d{3} \{|\n*\Z)", re.DOTALL | re.MULTILINE)
+STATUS_AND_JSON = re.compile(
+    r"^(\d{3} |)(\{.*?\})$(?=\n(?:\d{3} )?\{|\n*\Z)", re.DOTALL | re.MULTILINE
+)
 # Parts of texts that differ between environments: times, dates, IDs, digests, URLs, numbers.
 VARYING_TEXT = re.compile(
     r"\d{4}-\d\d-\d\d(T[\d:]{8}[+-]\d\d:\d\d)?"
@@ -110,6 +114,7 @@ class Reader:
         write_env_file(folder / ".local" / "env", shell_variables(environment))
         for name in ("docs", "events"):
             (folder / name).symlink_to(ROOT / name)
+        install_timbres(folder / "bin")
 
     def run(self, example: Example) -> None:
         """Run an example and compare its response."""
@@ -143,7 +148,11 @@ class Reader:
         process = subprocess.run(
             ["sh", "-euc", self._replace(self._variables + commands)],
             cwd=self._folder,
-            env={"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"},
+            env={
+                "PATH": f"{self._folder / 'bin'}:{os.environ['PATH']}",
+                "PYTHONPATH": str(ROOT / "client"),
+                "LC_ALL": "C.UTF-8",
+            },
             capture_output=True,
             text=True,
             timeout=60,

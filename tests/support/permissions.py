@@ -7,6 +7,7 @@ IN_TRANSACTION = "@transaction"
 _SERVICES = {
     "Table": "dynamodb",
     "Bus": "events",
+    "Destination": "events",
     "Queue": "sqs",
     "Topic": "sns",
     "Function": "lambda",
@@ -66,6 +67,11 @@ _STARTED = ("Balance", "StampCount", "Reconciler", "Report", "Run")
 # The role of EventBridge Scheduler.
 SCHEDULER = {f"{name}Function": "InvokeFunction" for name in _STARTED}
 SCHEDULER["SchedulesDeadLetterQueue"] = "SendMessage"
+# The roles of other services; they write no logs.
+SERVICE_ROLES = {
+    "SchedulerRole": SCHEDULER,
+    "WebhookRole": {"WebhookDestination": "InvokeApiDestination"},
+}
 
 READ = {"reader", "reporter", "contract_manager"}
 _REPORT = {"reporter"}

@@ -143,7 +143,7 @@ def _ask(label: str, *, hide: bool) -> str:
     text = label.replace("_", " ").capitalize()
     if sys.stdin.isatty():
         return str(typer.prompt(text, hide_input=hide, err=True))
-    value = typer.get_text_stream("stdin").readline().strip()
+    value = sys.stdin.readline().strip()
     if not value:
         raise InputError(label, f"{text} is missing: type it, or pipe it to standard input.")
     return value
