@@ -86,10 +86,15 @@ def test_each_task_of_the_table_is_one_command(
     for command, text, expected in (
         (f"{add} {options}", login, "norte-sf is ready"),
         (password, secret["password"] + "\n", "acme-sf is ready"),
-        (contract.replace("erp-4711", "cli-1"), "y\n", "500 stamps for A&D061009TY8.*confirmed"),
+        # Other tests expect the issuer of the documents without a contract.
+        (
+            contract.replace("A&D061009TY8", "GOMP800101QX2"),
+            "y\n",
+            "500 stamps for GOMP800101QX2.*confirmed",
+        ),
         (review, "y\nThe portal lists it under folio 8841\n", "Settled: confirmed"),
         (runs, "", "finished, [0-9,]+ of [0-9,]+ counted"),
-        (revoke.replace("LINK", link), "y\n", "^[1-9][0-9]* links? revoked"),
+        (revoke.replace("LINK", link), "y\n", "Revoked links: [1-9]"),
         (low, "", "State.*(low|exhausted)"),
         (report.replace("2026-10", last_month()), "", r"all-\S+-consumption.xlsx \([0-9,]+ bytes"),
     ):

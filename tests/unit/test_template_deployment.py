@@ -442,6 +442,10 @@ OPTIONAL = {
     "DownloadFirewall": ("HasFirewall", {"DownloadWebAcl", "DownloadWebAclAssociation"}),
     "KmsKeyArn": ("HasKey", {"KeyPolicy"}),
     "DomainName": ("HasDomain", {"ApiDomain", "ApiDomainMapping"}),
+    "WebhookUrl": (
+        "HasWebhook",
+        {"WebhookConnection", "WebhookDestination", "WebhookRole", "WebhookRule"},
+    ),
     "NotificationEmail": ("HasMail", {"MailSubscription"}),
     "AlarmEmail": ("HasOperator", {"AlarmsSubscription"}),
 }

@@ -67,7 +67,7 @@ def revoke(
     what = "all links of the mail" if link else f"all mailed links of {month}"
     tool.confirm(f"Revoke {what}? The recipients can no longer open them.", yes=yes)
     result = tool.client.revoke(link=link, month=month)
-    tool.show(result, lambda: f"{number(result['revoked'])} links revoked.")
+    tool.show(result, lambda: f"Revoked links: {number(result['revoked'])}")
 
 
 def mail(
