@@ -19,6 +19,7 @@ K = TypeVar("K", bound=Hashable)
 
 # SNS accepts a subject of less than 100 ASCII characters, and 256 KB of text.
 _MAX_SUBJECT = 99
+_MAX_TEXT_BYTES = 250_000
 _MAX_LISTED_ISSUERS = 60
 
 Detail = Mapping[str, Any]
@@ -81,8 +82,16 @@ def compose(event_type: str, detail: Detail, links: LinkFactory) -> Mail:
     variables = {**detail, **_variables(event_type, detail)}
     template = _environment().get_template(f"{name}.txt.j2")
     mail: Any = template.make_module({**variables, "link": links.create, "link_days": links.days})
-    text = str(mail).removesuffix("\n")
+    text = _shorten(str(mail).removesuffix("\n"))
     return Mail(f"Timbres: {_ascii(mail.subject)}"[:_MAX_SUBJECT], f"{text}\n\n-- \nTimbres\n")
+
+
+def _shorten(text: str) -> str:
+    """Return ``text``, without its last lines if it is too long for SNS."""
+    if len(text.encode()) <= _MAX_TEXT_BYTES:
+        return text
+    kept = text.encode()[:_MAX_TEXT_BYTES].decode(errors="ignore").rpartition("\n")[0]
+    return f"{kept}\n\nEl resto no cabe en este correo."
 
 
 def dedup_key(event_type: str, detail: Detail) -> str:
@@ -113,21 +122,26 @@ def _variables(event_type: str, detail: Detail) -> dict[str, Any]:
 def _monthly_variables(detail: Detail) -> dict[str, Any]:
     ready = [report for report in detail["reports"] if report["status"] == "ready"]
     missing = [report for report in detail["reports"] if report["status"] != "ready"]
-    causes = _group(
-        missing,
-        lambda report: (report["account"], failure_causes.report_failure(report["error"])),
-    )
+    causes = _group(missing, lambda report: failure_causes.report_failure(report["error"]))
+    missing_by_cause: dict[str, dict[str, dict[str, list[str]]]] = {
+        cause: {
+            account: {
+                kind: [spanish.report_format(report) for report in same_kind]
+                for kind, same_kind in _group(same_account, spanish.report_kind).items()
+            }
+            for account, same_account in _group(reports, lambda r: r["account"]).items()
+        }
+        for cause, reports in causes.items()
+    }
+    for account, code in sorted(detail["accounts_failed"].items()):
+        cause = failure_causes.report_failure({"code": code})
+        kinds = missing_by_cause.setdefault(cause, {}).setdefault(account, {})
+        kinds["los reportes que no aparecen en este correo"] = []
     return {
         "supplement": _is_supplement(detail),
         "complete": not detail["failed"] and not detail["accounts_failed"],
         "ready_by_account": _group(ready, lambda report: report["account"]),
-        "missing_by_cause": {
-            key: {
-                kind: [spanish.report_format(report) for report in same_kind]
-                for kind, same_kind in _group(reports, spanish.report_kind).items()
-            }
-            for key, reports in causes.items()
-        },
+        "missing_by_cause": missing_by_cause,
         "differing": [report for report in ready if report["differences"]],
         "unlisted_ready": detail["ready"] - len(ready),
         "unlisted_failed": detail["failed"] - len(missing),

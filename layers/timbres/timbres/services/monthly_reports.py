@@ -57,12 +57,12 @@ class MonthlyReportService:
     ) -> dict[str, Any]:
         """Request a month's reports of every account, and of all together, in ``formats``.
 
-        An account that fails does not stop the others. Returns ``{"month", "asked": [account and
-        id], "failed": [account and code]}``. A repeated start does not request or mail a report
+        An account that fails does not stop the others. Returns ``{"month", "requested": number of
+        reports, "failed": {account: code}}``. A repeated start does not request or mail a report
         twice: reports added after the run's event are mailed in a supplement.
         """
         self._run_repository.begin(run_id, month, clock.now())
-        requested: list[ReportKey] = []
+        requested = 0
         own: list[ReportKey] = []
         failed: dict[str, str] = {}
         for name in [*account_repository.list_names(), ALL_ACCOUNTS]:
@@ -72,9 +72,9 @@ class MonthlyReportService:
                     if name == ALL_ACCOUNTS
                     else account_repository.get(name).pac.capabilities
                 )
-                for spec in _list_specs(name, kinds, month, formats):
-                    report = report_service.request(spec, "schedule", run_id)
-                    requested.append((name, report.id))
+                specs = _list_specs(name, kinds, month, formats)
+                for report in report_service.request_all(specs, "schedule", run_id):
+                    requested += 1
                     # A report of another run is mailed by that run.
                     if report.run == run_id:
                         own.append((name, report.id))
@@ -93,11 +93,7 @@ class MonthlyReportService:
         self._save_requested(run_id, own, failed)
         # The workers may have finished before.
         self.publish_if_complete(run_id)
-        return {
-            "month": str(month),
-            "asked": [{"account": name, "id": report} for name, report in requested],
-            "failed": [{"account": name, "code": code} for name, code in failed.items()],
-        }
+        return {"month": str(month), "requested": requested, "failed": failed}
 
     def _save_requested(
         self, run_id: str, reports: Sequence[ReportKey], failed: Mapping[str, str]
