@@ -126,6 +126,10 @@ def run(local_env: LocalEnvironment, shell: Shell) -> None:
         for rfc in fake.issuers:
             shell.call("reader", f"/accounts/{fake.account}/stamps?rfc={quote(rfc)}", expect=200)
 
+        if fake.pac.has_account_stamps:
+            _print_step("Get the stamps of the account, which all of its issuers use")
+            shell.call("reader", f"/accounts/{fake.account}/stamps/account", expect=200)
+
     for fake in _fakes_with(local_env, "contracts"):
         _print_step(
             "Contract 500 stamps for one issuer: rejected for a reader, created once per key for a "

@@ -51,5 +51,7 @@ def running_environment(
             stack.create_account(fake.account, fake.secret(urls[fake.pac.name]))
         logger.info("writing daily counts of the past weeks")
         for fake in created:
-            write_snapshots(stack, fake.account, fake.past, mexico_now().date())
+            write_snapshots(
+                stack, fake.account, fake.past, mexico_now().date(), fake.account_contracted
+            )
         yield LocalEnvironment(stack, {fake.pac.name: fake for fake in created}, urls)

@@ -33,7 +33,9 @@ class DemoPac:
 
     `account` is the account's name at Timbres and `credentials` are the credentials of its secret.
     `issuers` are RFCs of the account at the PAC, including `A&D061009TY8`. `past` are the counts
-    that the generated daily counts end with; empty if the PAC itself stores the past. `spare` are
+    that the generated daily counts end with; empty if the PAC itself stores the past.
+    `account_contracted` are the stamps of the account itself, None if the PAC does not return them.
+    `spare` are
     credentials of another account, unknown to Timbres. `package` is the folder of the PAC's
     package, None for a PAC of the product.
     """
@@ -44,6 +46,7 @@ class DemoPac:
     credentials: Mapping[str, str] = field(repr=False)
     issuers: Sequence[str]
     past: Past = field(default_factory=dict)
+    account_contracted: int | None = None
     spare: Mapping[str, str] = field(default_factory=dict, repr=False)
     package: Path | None = None
 
@@ -93,6 +96,7 @@ def create_solucion_factible() -> DemoPac:
         login,
         tuple(past),
         past,
+        account["contratados"],
     )
 
 

@@ -7,11 +7,12 @@ from datetime import date, datetime, time, timedelta
 from itertools import accumulate
 
 from local.stack import Stack
+from timbres.domain.account_stamps import AccountStamps
 from timbres.domain.clock import MEXICO_CITY
 from timbres.domain.forecast import AlertThresholds, Snapshot
 from timbres.domain.issuer import Issuer
 from timbres.domain.stamps import Stamps
-from timbres.repositories.daily_counts import DailyCountRepository
+from timbres.repositories.daily_counts import AccountStampRepository, DailyCountRepository
 
 _DAY = timedelta(days=1)
 # Relative consumption from Monday to Sunday.
@@ -23,8 +24,13 @@ _CONTRACTED = 500
 Past = Mapping[str, tuple[int, int]]
 
 
-def write_snapshots(stack: Stack, account: str, past: Past, today: date) -> None:
+def write_snapshots(
+    stack: Stack, account: str, past: Past, today: date, account_contracted: int | None
+) -> None:
     """Write one snapshot per issuer and day, from the month before last until yesterday.
+
+    With `account_contracted`, also one per day of the account, which has used what its issuers
+    have used.
 
     The last counts are `past`. An issuer without stamps used its last ones a week ago. A contract
     of the portal dates from the 12th of last month.
@@ -34,6 +40,10 @@ def write_snapshots(stack: Stack, account: str, past: Past, today: date) -> None
         stack.outputs["SnapshotsTableName"],
         stack.outputs["IssuersTableName"],
     )
+    account_counts = AccountStampRepository(
+        stack.session().client("dynamodb"), stack.outputs["SnapshotsTableName"]
+    )
+    own = AccountStamps(account)
     limits = AlertThresholds(None, 7)
     last_month = (today.replace(day=1) - _DAY).replace(day=1)
     issuers = {rfc: Issuer(account, rfc) for rfc in past}
@@ -47,6 +57,12 @@ def write_snapshots(stack: Stack, account: str, past: Past, today: date) -> None
             snapshot = Snapshot(datetime.combine(day, time(5), MEXICO_CITY), stamps)
             issuers[rfc] = issuers[rfc].with_daily_count(day, snapshot, limits, f"{day}-050000")
         daily_counts.save(day, list(issuers.values()), known=False)
+        if account_contracted is not None:
+            total = sum(used[rfc][day] for rfc in past)
+            stamps = Stamps(account_contracted, total, account_contracted - total)
+            snapshot = Snapshot(datetime.combine(day, time(5), MEXICO_CITY), stamps)
+            own = own.with_daily_count(day, snapshot, limits, f"{day}-050000")
+            account_counts.save(own)
 
 
 def _days(last_month: date, today: date) -> Iterator[date]:

@@ -47,6 +47,7 @@ def report_generator() -> ReportGenerator:
         container.issuer_repository,
         container.snapshot_repository,
         container.contract_repository,
+        container.account_stamp_repository,
     )
     return ReportGenerator(
         container.report_repository,

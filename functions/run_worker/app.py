@@ -1,4 +1,4 @@
-"""The run worker: counts the issuers of one batch per queue message."""
+"""The run worker: counts the issuers, or the account, of one batch per queue message."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from timbres.handlers.container import Container
 from timbres.handlers.http import TIMEOUT_MARGIN_SECONDS, logger
 from timbres.handlers.settings import get_env
 from timbres.observability import metrics
+from timbres.services.daily_run.account_stamps import AccountStampCounter
 from timbres.services.daily_run.worker import DailyRunWorker
 
 # SQS retries what fails, minutes later, not at once.
@@ -51,6 +52,9 @@ def daily_run_worker() -> DailyRunWorker:
         container.run_dead_letters,
         container.rate_limiter,
         container.event_publisher,
+        AccountStampCounter(
+            container.pac_access, container.account_stamp_repository, container.rate_limiter
+        ),
         float(get_env("RETRY_DELAY_SECONDS")),
     )
 

@@ -1,4 +1,4 @@
-"""GET /accounts/{account}/stamps: an issuer's current stamps and history, and the known issuers.
+"""GET /accounts/{account}/stamps: stamps of issuers and of the account; the known issuers.
 
 A schedule may also start it, with ``{"account": name, "rfc": issuer}``: it stores the count.
 """
@@ -14,12 +14,22 @@ from timbres.domain.date_range import parse_date_range
 from timbres.domain.rfc import parse_issuer
 from timbres.handlers.container import Container
 from timbres.handlers.http import HttpHandler, json_response, logger, parse_query_rfc
-from timbres.schemas.issuers import issuer_to_dict, snapshot_to_dict
+from timbres.schemas.issuers import (
+    account_stamps_to_dict,
+    expiry_to_dict,
+    issuer_to_dict,
+    snapshot_to_dict,
+)
 from timbres.services import stamps
 
 api = HttpHandler()
 container = Container(
-    "SECRET_PREFIX", "ISSUERS_TABLE", "SNAPSHOTS_TABLE", "CREDENTIAL_REJECTIONS_TABLE", "EVENT_BUS"
+    "SECRET_PREFIX",
+    "ISSUERS_TABLE",
+    "SNAPSHOTS_TABLE",
+    "CONTRACTS_TABLE",
+    "CREDENTIAL_REJECTIONS_TABLE",
+    "EVENT_BUS",
 )
 
 
@@ -33,6 +43,13 @@ def get_stamps(account: str) -> Response[str]:
         items = [issuer_to_dict(issuer) for issuer in issuers]
         return json_response(200, {"account": account, "issuers": items, "next": next_cursor})
     return json_response(200, get_current_stamps(account, query["rfc"]))
+
+
+@api.get("/accounts/<account>/stamps/account")
+def get_account_stamps(account: str) -> Response[str]:
+    api.query_params()
+    current, as_of = stamps.get_current_account_stamps(container.pac_access, account, api.deadline)
+    return json_response(200, account_stamps_to_dict(account, current, as_of))
 
 
 @api.get("/accounts/<account>/stamps/history")
@@ -54,10 +71,15 @@ def get_history(account: str) -> Response[str]:
 
 
 def get_current_stamps(account: str, rfc: object) -> dict[str, Any]:
-    issuer = stamps.get_current(
-        container.pac_access, container.issuer_repository, account, parse_issuer(rfc), api.deadline
+    issuer, expiry = stamps.get_current(
+        container.pac_access,
+        container.issuer_repository,
+        container.contract_repository,
+        account,
+        parse_issuer(rfc),
+        api.deadline,
     )
-    return {"account": issuer.account} | issuer_to_dict(issuer)
+    return {"account": issuer.account} | issuer_to_dict(issuer) | expiry_to_dict(expiry)
 
 
 def handle_schedule(payload: dict[str, Any]) -> dict[str, Any]:

@@ -245,6 +245,10 @@ class FakePac(ABC):
         if kind is FaultKind.CUT_BEFORE:
             call.outcome = "not-processed"
             cut(request.environ)
+        if fault and kind is FaultKind.CANNED:
+            call.outcome = process(fault, processing_fault).outcome if fault.processed else "canned"
+            call.answered = True
+            cut(request.environ, fault.canned_response())
         if fault and kind in REPLACING_FAULTS:
             reply = self.replacement(request, context.operation, fault)
             call.outcome = reply.outcome

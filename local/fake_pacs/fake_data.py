@@ -396,8 +396,8 @@ class Issuer:
 
     @property
     def disponibles(self) -> int:
-        """Return the stamps left."""
-        return self.contratados - self.usados
+        """Return the stamps left; 0 for an issuer without a contract, which uses the account's."""
+        return self.contratados - self.usados if self.contratados else 0
 
     def change(self, contratados: int, usados: int, time: datetime | None) -> None:
         """Add to both counts. Without a `time`, lagging reads include the change."""
@@ -430,7 +430,11 @@ class ContractRecord:
 
 @dataclass
 class SolucionFactibleAccount:
-    """A user of Solución Factible, with its issuers by RFC and its contracts, oldest first."""
+    """A user of Solución Factible, with its issuers by RFC and its contracts, oldest first.
+
+    Every stamp that an issuer uses is one of the account's `contratados`. `usados` includes those
+    of its issuers.
+    """
 
     username: str
     password: str = field(repr=False)
@@ -438,6 +442,17 @@ class SolucionFactibleAccount:
     failed_attempts: int = 0
     issuers: dict[str, Issuer] = field(default_factory=dict)
     contracts: list[ContractRecord] = field(default_factory=list)
+    contratados: int = 10_000_000
+    usados: int = 0
+
+    def __post_init__(self) -> None:
+        """Count the stamps that the issuers have used."""
+        self.usados += sum(issuer.usados for issuer in self.issuers.values())
+
+    @property
+    def disponibles(self) -> int:
+        """Return the account's stamps left."""
+        return self.contratados - self.usados
 
 
 class SolucionFactibleState:
@@ -486,6 +501,12 @@ class SolucionFactibleState:
             issuer = self._account(username).issuers.get(rfc)
             return Issuer(issuer.contratados, issuer.usados, issuer.denied) if issuer else None
 
+    def account_stamps(self, username: str) -> Issuer:
+        """Return a copy of the counts of the account itself."""
+        with self._lock:
+            account = self._account(username)
+            return Issuer(account.contratados, account.usados)
+
     def past_stamps(self, username: str, rfc: str, as_of: datetime) -> Issuer | None:
         """Return the result of `stamps` at `as_of`, for a lagging read."""
         with self._lock:
@@ -525,7 +546,7 @@ class SolucionFactibleState:
     def consume(
         self, rfc: str, timbres: int, username: str | None = None, time: datetime | None = None
     ) -> Issuer:
-        """Use stamps of an issuer; return a copy of its counts afterwards.
+        """Use stamps of an issuer and of its account; return a copy of its counts afterwards.
 
         Without a `time`, lagging reads include the change.
         """
@@ -536,9 +557,12 @@ class SolucionFactibleState:
                 raise FakePacStateError(f"{account.username!r} has no issuer {rfc!r}")
             if timbres < 1:
                 raise FakePacStateError("timbres must be at least 1")
-            if timbres > issuer.disponibles:
+            if issuer.contratados and timbres > issuer.disponibles:
                 raise FakePacStateError(f"{rfc!r} has only {issuer.disponibles} stamps left")
+            if timbres > account.disponibles:
+                raise FakePacStateError(f"the account has only {account.disponibles} stamps left")
             issuer.change(0, timbres, time)
+            account.usados += timbres
             return Issuer(issuer.contratados, issuer.usados, issuer.denied)
 
     def set_account(
@@ -547,10 +571,18 @@ class SolucionFactibleState:
         *,
         state: AccountState | None = None,
         password: str | None = None,
+        contratados: int | None = None,
+        usados: int | None = None,
     ) -> None:
-        """Change a user's state or password, and reset its failed attempts."""
+        """Change a user's state, password or stamps, and reset its failed attempts."""
         with self._lock:
             account = self._account(username)
+            if contratados is not None or usados is not None:
+                contratados = account.contratados if contratados is None else contratados
+                usados = account.usados if usados is None else usados
+                if not 0 <= usados <= contratados:
+                    raise FakePacStateError("usados must lie between 0 and contratados")
+                account.contratados, account.usados = contratados, usados
             account.failed_attempts = 0
             if state is not None:
                 account.state = state
@@ -577,18 +609,21 @@ class SolucionFactibleState:
                 old.usados if usados is None else usados,
                 old.denied if denied is None else denied,
             )
-            if not 0 <= new.usados <= new.contratados:
+            if new.usados < 0 or (new.contratados and new.usados > new.contratados):
                 raise FakePacStateError("usados must lie between 0 and contratados")
             account.issuers[rfc] = new
+            account.usados += new.usados - old.usados
 
     def load_issuers(self, count: int, username: str | None = None) -> None:
-        """Add `count` generated issuers with stamps to a user."""
+        """Add `count` generated issuers with stamps to a user; its stamps left do not change."""
         if count < 0:
             raise FakePacStateError("count must not be negative")
         with self._lock:
-            issuers = self._account(username).issuers
+            account = self._account(username)
             for index in range(count):
-                issuers[bulk_rfc(index)] = Issuer(100 + index % 900, index % 100)
+                account.issuers[bulk_rfc(index)] = Issuer(100 + index % 900, index % 100)
+                account.contratados += index % 100
+                account.usados += index % 100
 
     def as_json(self) -> dict[str, Any]:
         """Return the state without passwords."""
@@ -599,6 +634,9 @@ class SolucionFactibleState:
                         "username": account.username,
                         "state": account.state.value,
                         "failed_attempts": account.failed_attempts,
+                        "contratados": account.contratados,
+                        "usados": account.usados,
+                        "disponibles": account.disponibles,
                         "issuers": [
                             {
                                 "rfc": rfc,
@@ -691,10 +729,12 @@ def demo_solucion_factible_state(username: str, password: str) -> SolucionFactib
     """Return the demo's data at Solución Factible.
 
     One user has Acme's five RFCs as issuers: with enough stamps, low, exhausted, unused and busy.
+    The account has more stamps than its issuers.
     """
     user = SolucionFactibleAccount(
         username,
         password,
+        contratados=10_000,
         issuers={
             "A&D061009TY8": Issuer(1000, 250),
             "ÑAN840101AB1": Issuer(500, 480),

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
 from pydantic import Field
@@ -43,6 +44,7 @@ class FaultKind(StrEnum):
     LAGGING_READS = "lagging-reads"
     DOUBLED_CONTRACT = "doubled-contract"
     EXPIRING_CONTRACT = "expiring-contract"
+    CANNED = "canned"
 
 
 ANY_OPERATION = frozenset(
@@ -57,6 +59,7 @@ ANY_OPERATION = frozenset(
         FaultKind.EMPTY_BODY,
         FaultKind.CODE,
         FaultKind.REDIRECT,
+        FaultKind.CANNED,
     }
 )
 PROCESSING_FAULTS = frozenset(
@@ -71,10 +74,13 @@ REPLACING_FAULTS = frozenset(
         FaultKind.CODE,
         FaultKind.REDIRECT,
         FaultKind.SOAP_FAULT,
+        FaultKind.CANNED,
     }
 )
 """Faults that replace the PAC's reply."""
 
+CANNED_RESPONSES = Path(__file__).parents[2] / "tests" / "cases"
+"""Folder of the responses of `canned`: complete HTTP responses, from the status line on."""
 LAG_SECONDS = 8.0
 EXPIRING_CONTRATADOS, EXPIRING_USADOS = 100, 50
 
@@ -86,8 +92,10 @@ class Fault:
     `seconds` applies to the slow kinds and to `lagging-reads`, whose replies omit the writes of the
     last `seconds` (default 8). `code`, `mensaje` (SOAP) and `body` (REST: json, empty or html)
     apply to `code`. `reply`, sent unchanged, applies to `wrong-shape`, `location` to `redirect`,
-    and `processed` to `REPLACING_FAULTS`. `contratados` and `usados` apply to `expiring-contract`:
-    the stamps of the older contract that expires when the new one is created (default 100 and 50).
+    and `processed` to `REPLACING_FAULTS`. `case` applies to `canned`: the name of a file in
+    `CANNED_RESPONSES` without `.http`, or a path. `contratados` and `usados` apply to
+    `expiring-contract`: the stamps of the older contract that expires when the new one is created
+    (default 100 and 50).
     """
 
     operation: str
@@ -104,6 +112,11 @@ class Fault:
     processed: bool = False
     contratados: int | None = None
     usados: int | None = None
+    case: str | None = None
+
+    def canned_response(self) -> bytes:
+        """Return the response of the fault `canned`, from the status line on."""
+        return canned_path(self.case or "").read_bytes()
 
     def matches(self, operation: str, rfc: str | None, account: str | None) -> bool:
         """Return whether the fault applies to such a call."""
@@ -129,6 +142,7 @@ class Fault:
             "location",
             "contratados",
             "usados",
+            "case",
         ):
             if getattr(self, name) is not None:
                 payload[name] = getattr(self, name)
@@ -160,6 +174,7 @@ _FIELDS_BY_KIND: Mapping[FaultKind, frozenset[str]] = {
     FaultKind.EXPIRING_CONTRACT: frozenset({"contratados", "usados"}),
     FaultKind.WRONG_SHAPE: frozenset({"reply"}),
     FaultKind.REDIRECT: frozenset({"location"}),
+    FaultKind.CANNED: frozenset({"case"}),
 }
 _COMMON_FIELDS = frozenset({"operation", "fault", "times", "rfc", "account"})
 
@@ -179,6 +194,12 @@ class _FaultFields(Fields):
     processed: bool | None = None
     contratados: Annotated[int, Field(ge=1)] | None = None
     usados: Annotated[int, Field(ge=0)] | None = None
+    case: str | None = None
+
+
+def canned_path(case: str) -> Path:
+    """Return the file of a canned response."""
+    return CANNED_RESPONSES / f"{case}.http"
 
 
 def parse_fault(payload: object, rules: FaultRules) -> Fault:
@@ -220,6 +241,10 @@ def parse_fault(payload: object, rules: FaultRules) -> Fault:
         (
             kind is FaultKind.CODE and fault.code not in codes,
             f"code must be one of: {', '.join(sorted(codes))}",
+        ),
+        (
+            kind is FaultKind.CANNED and not canned_path(fault.case or "").is_file(),
+            f"case must be the name of a file in {CANNED_RESPONSES.name}",
         ),
         ((fault.usados or 0) > (fault.contratados or 0), "usados must not exceed contratados"),
     ):
@@ -281,8 +306,8 @@ class ConnectionCutError(ConnectionAbortedError):
     """A fault closed the connection."""
 
 
-def cut(environ: Mapping[str, Any]) -> NoReturn:
-    """Close the connection of a request.
+def cut(environ: Mapping[str, Any], response: bytes = b"") -> NoReturn:
+    """Close the connection of a request, after sending `response` unchanged.
 
     Always raises ConnectionCutError, so that the server sends nothing more. Without a socket (a
     call in the same process) the caller receives the exception.
@@ -290,5 +315,6 @@ def cut(environ: Mapping[str, Any]) -> NoReturn:
     connection = environ.get("werkzeug.socket")
     if isinstance(connection, socket.socket):
         with suppress(OSError):
+            connection.sendall(response)
             connection.shutdown(socket.SHUT_RDWR)
     raise ConnectionCutError("connection closed by a fault")

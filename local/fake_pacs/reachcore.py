@@ -160,14 +160,6 @@ class FakeReachcore(FakePac):
         on_statement = operation != SALDOS and fault.code == "400-002"
         return _error(str(fault.code), RFC_NOT_NEEDED if on_statement else None, fault.body)
 
-    def wrong_shape(self, operation: str) -> Reply:
-        """Return a well-formed reply with the right content type and an undocumented structure."""
-        if operation == "csv":
-            body = "Reporte;Total\r\nTimbres;3\r\n"
-            headers = {"Content-Disposition": 'attachment; filename="reporte.csv"'}
-            return Reply(200, [body.encode()], _CONTENT_TYPES["csv"], "not-processed", headers)
-        return super().wrong_shape(operation)
-
     def content_type(self, operation: str) -> str:
         """Return the content type of a statement's format, or JSON."""
         return _CONTENT_TYPES.get(operation, JSON)

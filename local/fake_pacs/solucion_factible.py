@@ -1,8 +1,9 @@
 """Fake of Solución Factible's SOAP service `Utilerias`, as documented.
 
-Sources: "Utilerias.getTimbres" and "Utilerias.agregarContrato". The pages define operations,
-parameters, attributes and codes. The envelope is that of an Axis2 server: SOAP 1.1,
-document/literal wrapped, results in the `/xsd` namespace. Assumptions where the pages say nothing:
+Sources: "Utilerias.getTimbres", "Utilerias.getTimbresImplementacion" and
+"Utilerias.agregarContrato". The pages define operations, parameters, attributes and codes. The
+envelope is that of an Axis2 server: SOAP 1.1, document/literal wrapped, results in the `/xsd`
+namespace. Assumptions where the pages say nothing:
 incomplete data (611) precedes wrong credentials (60x), which precede malformed data (612), and an
 issuer that the user does not have is a 611.
 """
@@ -67,6 +68,8 @@ class _AccountChange(Fields):
     username: str | None = None
     state: Annotated[AccountState, Field(strict=False)] | None = None
     password: str | None = None
+    contratados: int | None = None
+    usados: int | None = None
 
 
 class _IssuerChange(Fields):
@@ -83,13 +86,19 @@ class _GeneratedIssuers(Fields):
 
 
 GET_TIMBRES = "getTimbres"
+GET_TIMBRES_IMPLEMENTACION = "getTimbresImplementacion"
 AGREGAR_CONTRATO = "agregarContrato"
 WSDL = "wsdl"
 _PARAMETERS = {
     GET_TIMBRES: ("usuario", "password", "rfcEmisor"),
+    GET_TIMBRES_IMPLEMENTACION: ("usuario", "password"),
     AGREGAR_CONTRATO: ("usuario", "password", "rfcEmisor", "timbres"),
 }
-_RETURN_TYPES = {GET_TIMBRES: "ResponseTimbres", AGREGAR_CONTRATO: "Response"}
+_RETURN_TYPES = {
+    GET_TIMBRES: "ResponseTimbres",
+    GET_TIMBRES_IMPLEMENTACION: "ResponseTimbres",
+    AGREGAR_CONTRATO: "Response",
+}
 
 MESSAGES = {
     "200": "La transacción ha sido completada satisfactoriamente.",
@@ -140,17 +149,19 @@ class _Request:
 
 
 class FakeSolucionFactible(FakePac):
-    """The WSGI application: `getTimbres`, `agregarContrato` and, with `?wsdl`, the WSDL."""
+    """The WSGI application: the three operations and, with `?wsdl`, the WSDL."""
 
     rules = FaultRules(
         kinds={
             GET_TIMBRES: _SOAP_FAULTS | _FIELD_FAULTS | {FaultKind.LAGGING_READS},
+            GET_TIMBRES_IMPLEMENTACION: _SOAP_FAULTS | _FIELD_FAULTS,
             AGREGAR_CONTRATO: _SOAP_FAULTS
             | {FaultKind.DOUBLED_CONTRACT, FaultKind.EXPIRING_CONTRACT},
             WSDL: ANY_OPERATION - {FaultKind.CODE},
         },
         codes={
             GET_TIMBRES: frozenset(MESSAGES) - {"620"},
+            GET_TIMBRES_IMPLEMENTACION: frozenset(MESSAGES),
             AGREGAR_CONTRATO: frozenset(MESSAGES),
         },
         soap=True,
@@ -232,12 +243,14 @@ class FakeSolucionFactible(FakePac):
         def process(fault: Fault | None, processing_fault: Fault | None) -> Reply:
             if call.operation == GET_TIMBRES:
                 return self._get_timbres(call, fault, processing_fault)
+            if call.operation == GET_TIMBRES_IMPLEMENTACION:
+                return self._get_timbres_implementacion(call, fault)
             return self._agregar_contrato(call, fault, processing_fault)
 
         context = RequestContext(
             call.operation,
             self._known_user(call),
-            call.values["rfcEmisor"] or None,
+            call.values.get("rfcEmisor") or None,
             timbres=call.stamps(),
         )
         return self.respond(request, context, process)
@@ -259,6 +272,13 @@ class FakeSolucionFactible(FakePac):
             return _result(GET_TIMBRES, "611", message, fault=fault)
         return _result(GET_TIMBRES, "200", MESSAGES["200"], issuer, fault)
 
+    def _get_timbres_implementacion(self, call: _Request, fault: Fault | None) -> Reply:
+        operation = GET_TIMBRES_IMPLEMENTACION
+        if rejection := self._error_reply(call):
+            return _result(operation, *rejection, fault=fault)
+        account = self._state.account_stamps(call.values["usuario"])
+        return _result(operation, "200", MESSAGES["200"], account, fault)
+
     def _agregar_contrato(
         self, call: _Request, fault: Fault | None, processing_fault: Fault | None
     ) -> Reply:
@@ -270,6 +290,8 @@ class FakeSolucionFactible(FakePac):
             return _result(AGREGAR_CONTRATO, "612", message, fault=fault)
         now = self._clock().astimezone(MEXICO_CITY)
         user, rfc = call.values["usuario"], call.values["rfcEmisor"]
+        if self._state.account_stamps(user).disponibles <= 0:
+            return _result(AGREGAR_CONTRATO, "630", MESSAGES["630"], fault=fault)
         record = self._state.contract(user, rfc, stamps, now)
         if record is None:
             return _result(AGREGAR_CONTRATO, "620", MESSAGES["620"], fault=fault)
@@ -287,13 +309,13 @@ class FakeSolucionFactible(FakePac):
         return reply
 
     def _error_reply(self, call: _Request) -> tuple[str, str] | None:
-        """Return status and message of an error that applies to both operations, or None."""
+        """Return status and message of an error that applies to every operation, or None."""
         if missing := call.missing_parameters():
             return "611", f"{MESSAGES['611']} Faltan: {', '.join(missing)}."
         status = self._state.authenticate(call.values["usuario"], call.values["password"])
         if status != 200:
             return str(status), MESSAGES[str(status)]
-        if not is_rfc(call.values["rfcEmisor"]):
+        if "rfcEmisor" in call.values and not is_rfc(call.values["rfcEmisor"]):
             return "612", f"{MESSAGES['612']} Atributo: rfcEmisor."
         return None
 
@@ -328,11 +350,11 @@ class FakeSolucionFactible(FakePac):
 
     def _post_account(self, request: Request) -> Response:
         fields = control_fields(request, _AccountChange)
-        if fields.state is None and not fields.password:
-            raise FieldError("send a state or a password")
-        self._state.set_account(
-            fields.username, state=fields.state, password=fields.password or None
-        )
+        changes = fields.model_dump(exclude={"username", "password"})
+        changes["password"] = fields.password or None
+        if all(value is None for value in changes.values()):
+            raise FieldError("send a state, a password, contratados or usados")
+        self._state.set_account(fields.username, **changes)
         return json_response({"changed": True})
 
     def _post_issuer(self, request: Request) -> Response:
@@ -369,12 +391,13 @@ def _parse_request(request: Request) -> _Request:
     element = next(body.iterchildren(etree.Element), None)
     name = etree.QName(element) if element is not None else None
     action = request.headers.get("SOAPAction", "").strip().strip('"')
-    if element is None or name is None or name.namespace != SERVICE:
+    # As in SERVICE, or without "timbrado": a live WSDL may have another namespace.
+    if element is None or name is None or not str(name.namespace).startswith("http://utilerias."):
         raise _MalformedError(f"The operation is not found, and the SOAPAction is {action!r}")
     if name.localname not in _PARAMETERS or action not in ("", f"urn:{name.localname}"):
         raise _MalformedError(f"The operation is not found, and the SOAPAction is {action!r}")
     values = {
-        parameter: element.findtext(f"{{{SERVICE}}}{parameter}") or ""
+        parameter: element.findtext(f"{{{name.namespace}}}{parameter}") or ""
         for parameter in _PARAMETERS[name.localname]
     }
     return _Request(name.localname, values)

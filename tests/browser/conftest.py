@@ -9,30 +9,21 @@ from pathlib import Path
 
 import pytest
 
-_NAMES = ("chromium", "chromium-browser", "google-chrome")
 _FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
+    *("--disable-background-networking", "--disable-component-update"),
 )
 
 
 def _chromium() -> str:
     """Return the path of Chromium or Chrome; skip the tests without one."""
     configured = os.environ.get("CHROMIUM")
-    if configured:
-        if not Path(configured).is_file():
-            pytest.fail(f"CHROMIUM names {configured}, which is not a file.")
-        return configured
-    path = next(filter(None, map(shutil.which, _NAMES)), None)
+    if configured and not Path(configured).is_file():
+        pytest.fail(f"CHROMIUM names {configured}, which is not a file.")
+    names = ("chromium", "chromium-browser", "google-chrome")
+    path = configured or next(filter(None, map(shutil.which, names)), None)
     if path is None:
-        pytest.skip(
-            "No Chromium: run tests/browser/install.sh, or name a Chromium or Chrome in CHROMIUM."
-        )
+        pytest.skip("No Chromium: run tests/browser/install.sh, or name a Chromium in CHROMIUM.")
     return path
 
 
@@ -56,18 +47,16 @@ def open_page(browser, tmp_path) -> Iterator[Callable]:
     def open_content(content: bytes, **options):
         file = tmp_path / f"page-{len(contexts)}.html"
         file.write_bytes(content)
-        context = browser.new_context(**options)
-        contexts.append(context)
-        page = context.new_page()
+        contexts.append(browser.new_context(**options))
+        page = contexts[-1].new_page()
+
+        def check_request(request) -> None:
+            if request.url not in {file.as_uri(), "data:,"}:
+                messages.append(f"request: {request.url}")
+
         page.on("console", lambda message: messages.append(f"console: {message.text}"))
         page.on("pageerror", lambda error: messages.append(f"error: {error}"))
-        page.on(
-            "request",
-            lambda request: (
-                request.url in {file.as_uri(), "data:,"}
-                or messages.append(f"request: {request.url}")
-            ),
-        )
+        page.on("request", check_request)
         page.goto(file.as_uri())
         return page
 

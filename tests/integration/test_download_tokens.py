@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
-import subprocess
-import sys
-from collections.abc import Callable
-from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
-from tests.support.download_token_cases import (
-    issue_token,
-    open_link,
-    store_report,
-    token_repository,
-)
+from tests.support.download_token_cases import issue_token, open_link, store_report
 from tests.support.events import ApiResponse, api_gateway_event, check_problem
 from tests.support.fake_stack import RC, SF, FakeStack
-from tests.support.template import REGION, ROOT, template
+from tests.support.template import REGION, template
 
 from timbres.domain.download_token import download_token_hash, is_download_token, new_download_token
 
@@ -32,445 +24,231 @@ def revoke(stack: FakeStack, report_id: str, account: str = RC) -> ApiResponse:
 
 
 def token_item(stack: FakeStack, token: str) -> dict[str, Any]:
-    (item,) = (
-        item
-        for item in stack.aws.items("DownloadTokensTable")
-        if item["ticket"] == download_token_hash(token)
-    )
-    return item
+    items = {item["ticket"]: item for item in stack.aws.items("DownloadTokensTable")}
+    return items[download_token_hash(token)]
 
 
-def assert_not_in_output(stack: FakeStack, *texts: str) -> None:
-    """Check that no output, log or stored item contains these texts."""
+def assert_secret(stack: FakeStack, *tokens: str) -> None:
+    """Check that no output, log or item has these tokens, and no log their hashes."""
     output = stack.all_output()
-    for text in texts:
-        assert text not in output
-        assert quote(text) not in output
+    for token in tokens:
+        assert token not in output
+        assert quote(token, errors="replace") not in output
+        assert download_token_hash(token) not in stack.logs.text
 
 
-# ------------------------------------------------------------------------------- open_link
-
-
-def test_token_redirects_to_its_report_version(stack: FakeStack) -> None:
-    first = store_report(stack, b"octubre, primera")
-    token = issue_token(stack, first)
-    store_report(stack, b"octubre, corregida", version=2)
+def test_a_token_redirects_to_its_version_of_its_report(stack: FakeStack) -> None:
+    report = store_report(stack, b"october")
+    token = issue_token(stack, report)
+    store_report(stack, b"october, corrected", version=2)
+    other_token = issue_token(stack, store_report(stack, b"other account", account=SF))
 
     response = open_link(stack, token)
 
     assert (response.status, response.text) == (302, "")
-    download = stack.download(response.headers["location"])
-    assert download.content == b"octubre, primera"
-    assert download.headers["content-type"] == "text/csv; charset=utf-8"
-    assert download.headers["content-disposition"] == (
-        'attachment; filename="acme-rc-2026-10-statement.csv"'
-    )
-    assert_not_in_output(stack, token)
-
-
-def test_link_is_valid_for_five_minutes_in_the_region_of_the_bucket(stack: FakeStack) -> None:
-    report = store_report(stack, b"uno")
-
-    link = urlsplit(open_link(stack, issue_token(stack, report)).headers["location"])
-
-    query = parse_qs(link.query)
-    assert query["X-Amz-Expires"] == ["300"]
-    assert query["X-Amz-Algorithm"] == ["AWS4-HMAC-SHA256"]
-    assert f"/{REGION}/s3/" in query["X-Amz-Credential"][0]
-    assert query["versionId"] == [report.object_version]
-    assert link.path.endswith(report.spec.key)
-
-
-def test_response_forbids_caching_and_referrers(stack: FakeStack) -> None:
-    response = open_link(stack, issue_token(stack, store_report(stack, b"uno")))
-    assert response.headers["cache-control"] == "no-store"
     assert response.headers["referrer-policy"] == "no-referrer"
     assert response.headers["x-content-type-options"] == "nosniff"
-
-
-def test_links_of_the_api_are_valid_for_fifteen_minutes(stack: FakeStack) -> None:
-    report = store_report(stack, b"uno")
-    link = stack.get(f"/accounts/{RC}/reports/{report.id}").headers["location"]
-    assert parse_qs(urlsplit(link).query)["X-Amz-Expires"] == ["900"]
-    assert stack.download(link).content == b"uno"
+    link = response.headers["location"]
+    query = parse_qs(urlsplit(link).query)
+    assert (query["X-Amz-Expires"], query["versionId"]) == (["300"], [report.object_version])
+    assert f"/{REGION}/s3/" in query["X-Amz-Credential"][0]
+    file = stack.download(link)
+    assert file.content == b"october"
+    assert file.headers["content-type"] == "text/csv; charset=utf-8"
+    name = "acme-rc-2026-10-statement.csv"
+    assert file.headers["content-disposition"] == f'attachment; filename="{name}"'
+    other_link = open_link(stack, other_token).headers["location"]
+    assert stack.download(other_link).content == b"other account"
+    assert_secret(stack, token)
 
 
 def test_each_use_is_stored_and_logged(stack: FakeStack) -> None:
-    token = issue_token(stack, store_report(stack, b"uno"))
+    token = issue_token(stack, store_report(stack, b"october"))
     item = token_item(stack, token)
-    assert (item["uses"], "last_used_at" in item) == (0, False)
+    assert (item["issued_at"], item["uses"]) == ("2026-11-19T13:53:41-06:00", 0)
 
     open_link(stack, token)
     stack.clock.forward(days=3)
     open_link(stack, token, ip=OTHER_IP)
 
     item = token_item(stack, token)
-    assert item["uses"] == 2
+    assert (item["uses"], item["last_used_by"]) == (2, OTHER_IP)
     assert item["last_used_at"] == "2026-11-22T13:53:41-06:00"
-    assert item["last_used_by"] == OTHER_IP
     lines = stack.logs.lines("download token used")
-    assert [(line["source_ip"], line["uses"]) for line in lines] == [
-        ("203.0.113.7", 1),
-        (OTHER_IP, 2),
-    ]
-    assert {(line["account"], line["report"]) for line in lines} == {
-        (RC, "2026-10-statement-csv-0001")
-    }
-    assert all(line["function_request_id"] for line in lines)
+    uses = [(line["source_ip"], line["uses"]) for line in lines]
+    assert uses == [("203.0.113.7", 1), (OTHER_IP, 2)]
+    for line in lines:
+        assert (line["account"], line["report"]) == (RC, "2026-10-statement-csv-0001")
+        assert line["function_request_id"]
 
 
-def test_token_item_has_every_attribute(stack: FakeStack) -> None:
-    report = store_report(stack, b"uno")
-    token = issue_token(stack, report)
-    assert token_item(stack, token) == {
-        "ticket": download_token_hash(token),
-        "report": f"{RC}/{report.id}",
-        "account": RC,
-        "id": report.id,
-        "key": report.spec.key,
-        "object_version": report.object_version,
-        "name": "acme-rc-2026-10-statement.csv",
-        "issued_at": "2026-11-19T13:53:41-06:00",
-        "expires_at": int((stack.clock() + timedelta(days=30)).timestamp()),
-        "uses": 0,
-    }
-
-
-# ------------------------------------------------------------------------ invalid tokens
-
-
-def _unknown_token(stack: FakeStack) -> str:
-    return new_download_token()
-
-
-def _expired_token(stack: FakeStack) -> str:
-    token = issue_token(stack, store_report(stack, b"uno"), days=1)
-    stack.clock.forward(days=1, seconds=1)
-    return token
-
-
-def _just_expired_token(stack: FakeStack) -> str:
-    token = issue_token(stack, store_report(stack, b"uno"), days=1)
-    stack.clock.forward(days=1)
-    return token
-
-
-def _revoked_token(stack: FakeStack) -> str:
-    report = store_report(stack, b"uno")
-    token = issue_token(stack, report)
-    assert revoke(stack, report.id).body["revoked"] == 1
-    return token
-
-
-def _deleted_token(stack: FakeStack) -> str:
-    token = issue_token(stack, store_report(stack, b"uno"))
+def invalid_tokens(stack: FakeStack) -> dict[str, str]:
+    """Return an invalid token of each kind, and leave nothing valid in the stack."""
+    report, other = store_report(stack, b"october"), store_report(stack, b"other", account=SF)
+    valid, deleted = issue_token(stack, other), issue_token(stack, report)
     stack.aws.client("dynamodb").delete_item(
         TableName=stack.aws.refs["DownloadTokensTable"],
-        Key={"ticket": {"S": download_token_hash(token)}},
+        Key={"ticket": {"S": download_token_hash(deleted)}},
     )
-    return token
+    second = 1 / 86_400
+    expired, expired_now = (issue_token(stack, report, days) for days in (1, 1 + second))
+    revoked = issue_token(stack, report)
+    stack.clock.forward(days=1)
+    assert revoke(stack, report.id).body["revoked"] == 1
+    return {
+        "unknown": new_download_token(),
+        "expired": expired,
+        "expired to the second": expired_now,
+        "revoked": revoked,
+        "deleted": deleted,
+        "in another case": valid.swapcase(),
+        "truncated": valid[:-1],
+        "hash": download_token_hash(valid),
+        "dots": "%2e%2e",
+        "decoded dots": "..",
+        "long": "A" * 10_240,
+        "other alphabet": "Ñandú-☃-\U0001f9fe",
+        "half a pair": "\ud83e",
+        "null": "a\x00b",
+        "markup": "<script>alert(1)</script>",
+        "header": "a\r\nLocation: https://example.com",
+        "blank": " ",
+        "operator": '{"$ne": null}',
+    }
 
 
-def _token_in_other_case(stack: FakeStack) -> str:
-    return issue_token(stack, store_report(stack, b"uno")).swapcase()
+def test_every_invalid_token_gets_the_same_page_after_the_same_call(stack: FakeStack) -> None:
+    tokens = invalid_tokens(stack)
+    expected = open_link(stack, new_download_token())
+    items = stack.aws.items("DownloadTokensTable")
+    targets: list[bytes] = []
+    for service in ("dynamodb", "s3"):
+        stack.aws_faults.watch(
+            service, "*", lambda request, **_: targets.append(request.headers["X-Amz-Target"])
+        )
 
-
-def _truncated_token(stack: FakeStack) -> str:
-    return issue_token(stack, store_report(stack, b"uno"))[:-1]
-
-
-def _token_hash(stack: FakeStack) -> str:
-    # The value in the table.
-    return download_token_hash(issue_token(stack, store_report(stack, b"uno")))
-
-
-HOSTILE: dict[str, str] = {
-    "dots": "%2e%2e",
-    "dots-decoded": "..",
-    "long": "A" * 10_240,
-    "unicode": "Ñandú-☃-\U0001f9fe",
-    "half-a-pair": "\ud83e",
-    "nul": "a\x00b",
-    "markup": "<script>alert(1)</script>",
-    "header": "a\r\nLocation: https://example.com",
-    "space": " ",
-    "operator": '{"$ne": null}',
-}
-INVALID_TOKENS: dict[str, Callable[[FakeStack], str]] = {
-    "unknown": _unknown_token,
-    "expired-by-a-second": _expired_token,
-    "expired-to-the-second": _just_expired_token,
-    "revoked": _revoked_token,
-    "deleted": _deleted_token,
-    "in-another-case": _token_in_other_case,
-    "cut-short": _truncated_token,
-    "its-hash": _token_hash,
-    **{name: lambda stack, text=text: text for name, text in HOSTILE.items()},
-}
-
-
-@pytest.mark.parametrize("case", INVALID_TOKENS)
-def test_invalid_token_returns_the_same_404(stack: FakeStack, case: str) -> None:
-    unknown = open_link(stack, new_download_token())
-    token = INVALID_TOKENS[case](stack)
-    before = stack.aws.items("DownloadTokensTable")
-
-    response = open_link(stack, token)
+    responses = {kind: open_link(stack, token) for kind, token in tokens.items()}
 
     # The status, all headers and the body are equal.
-    assert response == unknown
-    assert response.status == 404
-    assert response.headers["content-type"] == "text/html; charset=utf-8"
-    assert response.headers["content-security-policy"].startswith("default-src 'none'; ")
-    assert response.headers["referrer-policy"] == "no-referrer"
-    assert response.headers["x-content-type-options"] == "nosniff"
-    assert response.headers["x-robots-tag"] == "noindex, nofollow"
-    assert "location" not in response.headers
-    assert "Este enlace ya no funciona" in response.text
-    assert "30 días" in response.text
-    # Nothing is stored, and the token is not logged.
-    assert stack.aws.items("DownloadTokensTable") == before
-    line = stack.logs.lines("download token rejected")[-1]
-    assert line["source_ip"] == "203.0.113.7"
-    assert line["well_formed"] is is_download_token(token)
-    if len(token) > 5 and case != "its-hash":
-        assert_not_in_output(stack, token.encode("utf-8", "replace").decode())
-    logged = stack.logs.text
-    assert download_token_hash(token) not in logged
-    assert len(token) < 5 or token not in logged
-
-
-def test_token_is_valid_until_its_last_second(stack: FakeStack) -> None:
-    token = issue_token(stack, store_report(stack, b"uno"), days=30)
-    stack.clock.forward(days=30, seconds=-1)
-    assert open_link(stack, token).status == 302
-
-
-@pytest.mark.parametrize("case", INVALID_TOKENS)
-def test_every_invalid_token_causes_the_same_calls(stack: FakeStack, case: str) -> None:
-    token = INVALID_TOKENS[case](stack)
-    open_link(stack, new_download_token())
-    requests: list[str] = []
-    for service, operation in (("dynamodb", "*"), ("s3", "*")):
-        stack.aws_faults.watch(
-            service, operation, lambda request, **_: requests.append(request.headers)
-        )
-    open_link(stack, token)
-    (headers,) = requests
-    assert headers["X-Amz-Target"] == b"DynamoDB_20120810.UpdateItem"
-
-
-def test_token_opens_only_its_report(stack: FakeStack) -> None:
-    report, other_report = store_report(stack, b"mine"), store_report(stack, b"theirs", account=SF)
-    token, other_token = issue_token(stack, report), issue_token(stack, other_report)
-    for link_token, content in ((token, b"mine"), (other_token, b"theirs")):
-        assert stack.download(open_link(stack, link_token).headers["location"]).content == content
-
-
-# --------------------------------------------------------------------------- AWS fails
+    assert responses == dict.fromkeys(tokens, expected)
+    assert targets == [b"DynamoDB_20120810.UpdateItem"] * len(tokens)
+    assert expected.status == 404
+    assert expected.headers["content-type"] == "text/html; charset=utf-8"
+    assert expected.headers["content-security-policy"].startswith("default-src 'none'; ")
+    assert expected.headers["referrer-policy"] == "no-referrer"
+    assert expected.headers["x-content-type-options"] == "nosniff"
+    assert expected.headers["x-robots-tag"] == "noindex, nofollow"
+    assert "location" not in expected.headers
+    assert "Este enlace ya no funciona" in expected.text
+    assert "30 días" in expected.text
+    # Nothing is stored, and no token is logged.
+    assert stack.aws.items("DownloadTokensTable") == items
+    lines = stack.logs.lines("download token rejected")[-len(tokens) :]
+    assert [(line["source_ip"], line["well_formed"]) for line in lines] == [
+        ("203.0.113.7", is_download_token(token)) for token in tokens.values()
+    ]
+    searched = [token for token in tokens.values() if len(token) > 5]
+    assert_secret(stack, *(token for token in searched if token != tokens["hash"]))
 
 
 @pytest.mark.parametrize(
-    ("code", "status"),
+    ("is_internal", "message"),
     [
-        ("InternalServerError", 500),
-        ("ProvisionedThroughputExceededException", 400),
-        ("AccessDeniedException", 400),
-        ("ResourceNotFoundException", 400),
+        (False, "an AWS service failed: UpdateItem InternalServerError"),
+        (True, "unhandled exception"),
     ],
 )
-def test_failure_of_dynamodb_returns_a_503_page(stack: FakeStack, code: str, status: int) -> None:
-    token = issue_token(stack, store_report(stack, b"uno"))
-    stack.aws_faults.reject("dynamodb", "UpdateItem", code, status)
-
-    response = open_link(stack, token)
-
-    assert response.status == 503
-    assert response.headers["retry-after"] == "60"
-    assert response.headers["content-type"] == "text/html; charset=utf-8"
-    assert "Su enlace no tiene nada malo" in response.text
-    assert not re.search(r"dynamo|aws|table|exception|error|500", response.text, re.IGNORECASE)
-    assert response == open_link(stack, new_download_token())
-    assert_not_in_output(stack, token)
-    assert download_token_hash(token) not in stack.logs.text
-    (line, _) = stack.logs.lines("an AWS service failed")
-    assert line["message"] == f"an AWS service failed: UpdateItem {code}"
-
-    stack.aws_faults.restore()
-    assert open_link(stack, token).status == 302
-
-
-def test_internal_error_returns_a_503_page_without_details(stack: FakeStack) -> None:
-    token = issue_token(stack, store_report(stack, b"uno"))
+def test_a_failure_returns_a_503_page_without_details(
+    stack: FakeStack, is_internal: bool, message: str
+) -> None:
+    token = issue_token(stack, store_report(stack, b"october"))
     event = api_gateway_event("GET", f"/d/{token}")
-    del event["requestContext"]["identity"]["sourceIp"]
+    if is_internal:
+        del event["requestContext"]["identity"]["sourceIp"]
+    else:
+        stack.aws_faults.reject("dynamodb", "UpdateItem", "InternalServerError", 500)
 
     response = stack.parse_response(stack.invoke("download_token", event))
 
-    assert response.status == 503
-    assert "sourceIp" not in response.text
-    (line,) = stack.logs.lines("unhandled exception")
-    assert "KeyError" in line["exception"]
-    assert_not_in_output(stack, token)
-    assert download_token_hash(token) not in stack.logs.text
+    assert (response.status, response.headers["retry-after"]) == (503, "60")
+    assert response.headers["content-type"] == "text/html; charset=utf-8"
+    assert "Su enlace no tiene nada malo" in response.text
+    details = r"dynamo|aws|table|exception|error|500|sourceIp"
+    assert not re.search(details, response.text, re.IGNORECASE)
+    (line,) = (line for line in stack.logs.lines() if line["level"] == "ERROR")
+    assert line["message"] == message
+    assert ("KeyError" in line.get("exception", "")) is is_internal
+    assert_secret(stack, token)
+    stack.aws_faults.restore()
+    assert open_link(stack, token).status == 302
 
 
-# ----------------------------------------------------------------------------- revoked
-
-
-def test_revocation_covers_all_tokens_of_one_report(stack: FakeStack) -> None:
-    report, newer = store_report(stack, b"uno"), store_report(stack, b"dos", version=2)
-    other = store_report(stack, b"tres", account=SF)
-    assert other.id == report.id
-    revoked = [issue_token(stack, report) for _ in range(3)]
+def test_a_revocation_covers_all_valid_tokens_of_one_report(stack: FakeStack) -> None:
+    # The account no longer exists: it has no secret.
+    report = store_report(stack, b"october", account="old-rc")
+    newer = store_report(stack, b"corrected", version=2, account="old-rc")
+    other = store_report(stack, b"other", account=SF)
+    issue_token(stack, report, days=0)
+    revoked = [issue_token(stack, report) for _ in range(5)]
     valid = [issue_token(stack, newer), issue_token(stack, other)]
+    pages: list[Any] = []
 
-    response = revoke(stack, report.id)
+    def limit_pages(request: Any, **_: Any) -> None:
+        pages.append(request)
+        request.body = json.dumps(json.loads(request.body) | {"Limit": 2}).encode()
 
+    stack.aws_faults.watch("dynamodb", "Query", limit_pages)
+
+    response = revoke(stack, report.id, "old-rc")
+
+    assert len(pages) > 2
     assert (response.status, response.headers["content-type"]) == (200, "application/json")
-    assert response.body == {"account": RC, "id": report.id, "revoked": 3}
+    assert response.body == {"account": "old-rc", "id": report.id, "revoked": 5}
     assert {open_link(stack, token).status for token in revoked} == {404}
     assert {open_link(stack, token).status for token in valid} == {302}
     (line,) = stack.logs.lines("download tokens revoked")
-    assert (line["account"], line["id"], line["revoked"]) == (RC, report.id, 3)
+    assert (line["account"], line["id"], line["revoked"]) == ("old-rc", report.id, 5)
     assert line["by"] == "arn:aws:iam::111122223333:user/compras"
-    assert_not_in_output(stack, *revoked, *valid)
-
-
-def test_repeated_revocation_changes_nothing(stack: FakeStack) -> None:
-    report = store_report(stack, b"uno")
-    token = issue_token(stack, report)
-    assert revoke(stack, report.id).body["revoked"] == 1
-    revoked_at = token_item(stack, token)["revoked_at"]
-
-    assert revoke(stack, report.id).body["revoked"] == 0
-    assert token_item(stack, token)["revoked_at"] == revoked_at
-
-
-def test_expired_tokens_are_not_revoked(stack: FakeStack) -> None:
-    report = store_report(stack, b"uno")
-    issue_token(stack, report, days=1)
-    issue_token(stack, report, days=2)
+    assert_secret(stack, *revoked, *valid)
+    # A repeated revocation covers only tokens that were issued since.
+    item = token_item(stack, revoked[0])
     stack.clock.forward(days=1)
-    assert revoke(stack, report.id).body["revoked"] == 1
-
-
-def test_revocation_reads_all_pages_of_the_index(stack: FakeStack) -> None:
-    report = store_report(stack, b"uno")
-    for _ in range(7):
-        issue_token(stack, report)
-    client, pages = token_repository(stack)._dynamodb, []
-    paginate = client.get_paginator("query").paginate
-
-    class PagesOfTwo:
-        def paginate(self, **request: Any) -> Any:
-            for page in paginate(**request, PaginationConfig={"PageSize": 2}):
-                pages.append(page)
-                yield page
-
-    class Dynamodb:
-        def get_paginator(self, _name: str) -> PagesOfTwo:
-            return PagesOfTwo()
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(client, name)
-
-    repository = type(token_repository(stack))(Dynamodb(), stack.aws.refs["DownloadTokensTable"])
-    assert repository.revoke(RC, report.id, stack.clock()) == 7
-    assert len(pages) == 4
-
-
-def test_token_issued_after_a_revocation_is_valid(stack: FakeStack) -> None:
-    report = store_report(stack, b"uno")
-    revoke(stack, report.id)
-    assert open_link(stack, issue_token(stack, report)).status == 302
-
-
-def test_tokens_of_a_deleted_account_can_be_revoked(
-    stack: FakeStack,
-) -> None:
-    report = store_report(stack, b"uno", account="vieja-rc")
-    token = issue_token(stack, report)
-    assert revoke(stack, report.id, "vieja-rc").body["revoked"] == 1
-    assert open_link(stack, token).status == 404
+    issue_token(stack, report)
+    assert revoke(stack, report.id, "old-rc").body["revoked"] == 1
+    assert token_item(stack, revoked[0]) == item
 
 
 @pytest.mark.parametrize(
-    "report_id", ["2026-10-statement-csv-0002", "none", "..", "2026-10", "%C3%91", "x" * 3_000]
+    ("account", "report_id", "code", "field"),
+    [
+        *(
+            (RC, report_id, "report-not-found", "id")
+            for report_id in ("2026-10-statement-csv-0002", "none", "..", "%C3%91", "x" * 3_000)
+        ),
+        # Another account has a report with this id.
+        (SF, "2026-10-statement-csv-0001", "report-not-found", "id"),
+        ("NO", "2026-10-statement-csv-0001", "account-unknown", "account"),
+    ],
 )
-def test_revocation_of_an_unknown_report_returns_404(stack: FakeStack, report_id: str) -> None:
-    store_report(stack, b"uno")
-    check_problem(revoke(stack, report_id), 404, "report-not-found", "id")
-    # The other account has no such report.
-    check_problem(revoke(stack, "2026-10-statement-csv-0001", SF), 404, "report-not-found", "id")
+def test_a_revocation_of_an_unknown_report_returns_404(
+    stack: FakeStack, account: str, report_id: str, code: str, field: str
+) -> None:
+    store_report(stack, b"october")
+
+    check_problem(revoke(stack, report_id, account), 404, code, field)
 
 
-def test_revocation_for_an_invalid_account_returns_404(stack: FakeStack) -> None:
-    response = revoke(stack, "2026-10-statement-csv-0001", "NO")
-    check_problem(response, 404, "account-unknown", "account")
-
-
-def test_revocation_rejects_parameters(stack: FakeStack) -> None:
-    report = store_report(stack, b"uno")
-    path = f"/accounts/{RC}/reports/{report.id}/tokens"
-    response = stack.call("report", "DELETE", path, {"all": "true"})
-    check_problem(response, 400, "parameter-invalid", "all")
-
-
-def test_failed_revocation_returns_503(stack: FakeStack) -> None:
-    report = store_report(stack, b"uno")
-    token = issue_token(stack, report)
-    stack.aws_faults.reject("dynamodb", "UpdateItem", "InternalServerError", 500)
-    check_problem(revoke(stack, report.id), 503, "storage-unavailable")
-    stack.aws_faults.restore()
-    assert open_link(stack, token).status == 302
-    assert revoke(stack, report.id).body["revoked"] == 1
-
-
-# -------------------------------------------------------------------------- the template
-
-
-def test_no_other_route_is_public(stack: FakeStack) -> None:
-    open_ = [
+def test_only_the_download_route_is_public_and_it_is_throttled() -> None:
+    api = template().text["Resources"]["Api"]["Properties"]
+    public = [
         trigger.label
         for trigger in template().triggers()
         if trigger.kind == "Api" and "Auth" in trigger.properties
     ]
-    assert open_ == ["download_token/Open"]
-    assert template().text["Resources"]["Api"]["Properties"]["Auth"] == {
-        "DefaultAuthorizer": "AWS_IAM",
-        "InvokeRole": "NONE",
-    }
+    (setting,) = (item for item in api["MethodSettings"] if item["HttpMethod"] == "GET")
 
-
-def test_public_route_is_throttled(stack: FakeStack) -> None:
-    settings = template().text["Resources"]["Api"]["Properties"]["MethodSettings"]
-    (setting,) = (setting for setting in settings if setting["HttpMethod"] == "GET")
+    assert public == ["download_token/Open"]
+    assert api["Auth"] == {"DefaultAuthorizer": "AWS_IAM", "InvokeRole": "NONE"}
     # API Gateway encodes / in a path as ~1.
     assert setting["ResourcePath"].replace("~1", "/") == "//d/{token}"
     assert (setting["ThrottlingRateLimit"], setting["ThrottlingBurstLimit"]) == (5, 10)
-
-
-def test_function_does_not_import_pacs_reports_or_services() -> None:
-    code = f"""
-import os, sys
-os.environ |= {{"AWS_DEFAULT_REGION": "{REGION}", "DOWNLOAD_TOKENS_TABLE": "t",
-               "REPORTS_BUCKET": "b", "DOWNLOAD_TOKEN_DAYS": "7"}}
-sys.path[:0] = ["layers/timbres", "functions/download_token"]
-import app
-app.download_tokens(), app.report_store()
-print(*sys.modules)
-"""
-    process = subprocess.run(
-        [sys.executable, "-I", "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    modules = process.stdout.split()
-    assert "timbres.repositories.download_tokens" in modules
-    forbidden = ("timbres.pacs", "timbres.services", "timbres_reports", "zeep", "requests", "lxml")
-    heavy = ("reportlab", "xlsxwriter", "ijson")
-    assert not [module for module in modules if module.startswith(forbidden + heavy)]
-    assert not {
-        "timbres.repositories.accounts",
-        "timbres.repositories.contracts",
-        "timbres.repositories.issuers",
-    } & set(modules)

@@ -1,4 +1,4 @@
-"""DynamoDB answers as moto's own HTTP does, and an answer is what an item was when it was read."""
+"""DynamoDB responds as through moto's HTTP, with an item as it was when it was read."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from moto.core.botocore_stubber import BotocoreStubber
 from moto.dynamodb.models import DynamoDBBackend
 from tests.support.fake_stack import SF, FakeStack
 
-TABLE = "test"
+THROUGH_HTTP = BotocoreStubber.__call__
+TABLE = {"TableName": "test"}
 ITEM: dict[str, Any] = {
     "account": {"S": SF},
     "entry": {"S": "ñ"},
@@ -22,64 +23,68 @@ ITEM: dict[str, Any] = {
 KEY = {name: ITEM[name] for name in ("account", "entry")}
 OTHER = {**KEY, "entry": {"S": "o"}}
 CONDITION = {"ConditionExpression": "attribute_not_exists(entry)"}
-CALLS: list[tuple[str, dict[str, Any]]] = [
-    ("put_item", {"TableName": TABLE, "Item": ITEM}),
-    ("put_item", {"TableName": TABLE, "Item": ITEM, **CONDITION}),
-    ("get_item", {"TableName": TABLE, "Key": KEY}),
-    ("get_item", {"TableName": TABLE, "Key": OTHER}),
+QUERY = {
+    "KeyConditionExpression": "account = :account",
+    "ExpressionAttributeValues": {":account": {"S": SF}},
+    "Limit": 1,
+}
+UPDATE = {
+    "UpdateExpression": "SET #n = #n + :more",
+    "ExpressionAttributeNames": {"#n": "number"},
+    "ExpressionAttributeValues": {":more": {"N": "2"}},
+    "ReturnValues": "ALL_NEW",
+}
+PUT_OTHER, DELETE = {"Put": TABLE | {"Item": OTHER}}, {"Delete": TABLE | {"Key": KEY}}
+PUT_ANEW = {"Put": TABLE | {"Item": OTHER, **CONDITION}}
+REQUESTS: list[tuple[str, dict[str, Any]]] = [
+    ("put_item", TABLE | {"Item": ITEM}),
+    ("put_item", TABLE | {"Item": ITEM, **CONDITION}),
+    ("get_item", TABLE | {"Key": KEY}),
+    ("get_item", TABLE | {"Key": OTHER}),
     ("get_item", {"TableName": "none", "Key": OTHER}),
-    (
-        "update_item",
-        {
-            "TableName": TABLE,
-            "Key": KEY,
-            "UpdateExpression": "SET #n = #n + :more",
-            "ExpressionAttributeNames": {"#n": "number"},
-            "ExpressionAttributeValues": {":more": {"N": "2"}},
-            "ReturnValues": "ALL_NEW",
-        },
-    ),
-    ("transact_write_items", {"TransactItems": [{"Put": {"TableName": TABLE, "Item": OTHER}}]}),
-    (
-        "transact_write_items",
-        {
-            "TransactItems": [
-                {"Delete": {"TableName": TABLE, "Key": KEY}},
-                {"Put": {"TableName": TABLE, "Item": OTHER, **CONDITION}},
-            ]
-        },
-    ),
-    (
-        "query",
-        {
-            "TableName": TABLE,
-            "KeyConditionExpression": "account = :account",
-            "ExpressionAttributeValues": {":account": {"S": SF}},
-            "Limit": 1,
-        },
-    ),
-    ("scan", {"TableName": TABLE}),
-    ("scan", {"TableName": TABLE, "FilterExpression": "attribute_exists("}),
-    ("batch_get_item", {"RequestItems": {TABLE: {"Keys": [KEY, OTHER]}}}),
-    (
-        "batch_write_item",
-        {"RequestItems": {TABLE: [{"DeleteRequest": {"Key": OTHER}}]}},
-    ),
-    ("delete_item", {"TableName": TABLE, "Key": KEY, "ReturnValues": "ALL_OLD"}),
+    ("update_item", TABLE | {"Key": KEY, **UPDATE}),
+    ("transact_write_items", {"TransactItems": [PUT_OTHER]}),
+    ("transact_write_items", {"TransactItems": [DELETE, PUT_ANEW]}),
+    ("query", TABLE | QUERY),
+    ("scan", TABLE),
+    ("scan", TABLE | {"FilterExpression": "attribute_exists("}),
+    ("batch_get_item", {"RequestItems": {"test": {"Keys": [KEY, OTHER]}}}),
+    ("batch_write_item", {"RequestItems": {"test": [{"DeleteRequest": {"Key": OTHER}}]}}),
+    ("delete_item", TABLE | {"Key": KEY, "ReturnValues": "ALL_OLD"}),
 ]
 
 
-def test_dynamodb_answers_as_through_its_http(
+def responses(stack: FakeStack) -> list[dict[str, Any]]:
+    """Send each request to a new table; return what a client makes of the responses."""
+    dynamodb = stack.aws.client("dynamodb")
+    dynamodb.create_table(
+        **TABLE,
+        BillingMode="PAY_PER_REQUEST",
+        KeySchema=[
+            {"AttributeName": "account", "KeyType": "HASH"},
+            {"AttributeName": "entry", "KeyType": "RANGE"},
+        ],
+        AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in KEY],
+    )
+    received = []
+    for operation, request in REQUESTS:
+        try:
+            response = getattr(dynamodb, operation)(**request)
+        except ClientError as error:
+            response = error.response
+        received.append({key: response[key] for key in response if key != "ResponseMetadata"})
+    dynamodb.delete_table(**TABLE)
+    return received
+
+
+def test_dynamodb_responds_as_through_http(
     stack: FakeStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    short = answers(stack)
-    with monkeypatch.context() as patched:
-        patched.setattr(BotocoreStubber, "__call__", THROUGH_HTTP)
-        whole = answers(stack)
+    direct = responses(stack)
+    monkeypatch.setattr(BotocoreStubber, "__call__", THROUGH_HTTP)
 
-    assert short == whole
-    errors = [answer["Error"]["Code"] for answer in short if "Error" in answer]
-    assert errors == [
+    assert direct == responses(stack)
+    assert [response["Error"]["Code"] for response in direct if "Error" in response] == [
         "ConditionalCheckFailedException",
         "ResourceNotFoundException",
         "TransactionCanceledException",
@@ -87,31 +92,7 @@ def test_dynamodb_answers_as_through_its_http(
     ]
 
 
-THROUGH_HTTP = BotocoreStubber.__call__
-
-
-def answers(stack: FakeStack) -> list[dict[str, Any]]:
-    """Make each call to a new table; return what a client makes of the answers."""
-    dynamodb = stack.aws.client("dynamodb")
-    schema = [("account", "HASH"), ("entry", "RANGE")]
-    dynamodb.create_table(
-        TableName=TABLE,
-        BillingMode="PAY_PER_REQUEST",
-        KeySchema=[{"AttributeName": name, "KeyType": kind} for name, kind in schema],
-        AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name, _ in schema],
-    )
-    received = []
-    for operation, request in CALLS:
-        try:
-            answer = getattr(dynamodb, operation)(**request)
-        except ClientError as error:
-            answer = error.response
-        received.append({key: value for key, value in answer.items() if key != "ResponseMetadata"})
-    dynamodb.delete_table(TableName=TABLE)
-    return received
-
-
-def test_an_answer_is_what_an_item_was_whatever_is_written_meanwhile(
+def test_a_response_is_the_item_before_a_write_meanwhile(
     stack: FakeStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dynamodb, table = stack.aws.client("dynamodb"), stack.aws.refs["RateLimitTable"]
@@ -120,16 +101,16 @@ def test_an_answer_is_what_an_item_was_whatever_is_written_meanwhile(
     get_item = DynamoDBBackend.get_item
     writer = threading.Thread(target=dynamodb.put_item, kwargs={"TableName": table, "Item": second})
 
-    def meanwhile(backend: DynamoDBBackend, *args: Any, **named: Any) -> Any:
+    def get_then_write(backend: DynamoDBBackend, *args: Any, **named: Any) -> Any:
         item = get_item(backend, *args, **named)
         monkeypatch.undo()
         writer.start()
         writer.join(0.1)
         return item
 
-    monkeypatch.setattr(DynamoDBBackend, "get_item", meanwhile)
-    answer = dynamodb.get_item(TableName=table, Key={"account": {"S": SF}})
+    monkeypatch.setattr(DynamoDBBackend, "get_item", get_then_write)
+    during = dynamodb.get_item(TableName=table, Key={"account": {"S": SF}})
     writer.join()
 
-    assert answer["Item"] == first
+    assert during["Item"] == first
     assert dynamodb.get_item(TableName=table, Key={"account": {"S": SF}})["Item"] == second

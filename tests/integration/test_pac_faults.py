@@ -116,7 +116,7 @@ def test_a_balances_error_without_its_documented_body(
     document = check_problem(shared_stack.get(BALANCE.path, **BALANCE.query), status, code)
 
     assert document["pac"]["name"] == "reachcore"
-    assert document["pac"]["message"] is None
+    assert document["pac"]["message"] == ("Mantenimiento" if body == "html" else None)
 
 
 def test_an_issuer_that_the_pac_does_not_know(shared_stack: FakeStack) -> None:
@@ -128,7 +128,7 @@ def test_an_issuer_that_the_pac_does_not_know(shared_stack: FakeStack) -> None:
 
 
 INVALID_RESPONSES = [
-    ("html-200", 502, "pac-protocol-error", 1),
+    ("html-200", 503, "pac-unavailable", 3),
     ("wrong-shape", 502, "pac-protocol-error", 1),
     ("empty-body", 502, "pac-protocol-error", 1),
     ("redirect", 502, "pac-protocol-error", 1),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -13,16 +12,12 @@ from tests.support.fake_stack import RC, RFC, SF, FakeStack
 
 from timbres.domain.account import DEFAULT_CALLS_IN_FLIGHT
 
-Work = Callable[[FakeStack], str]
-WELL = "well"
+SUCCESS = "success"
 REJECTED = "pac-credentials-rejected"
 
 
-# ------------------------------------------------------------------------- the operations
-
-
 def outcome_of(response: Any) -> str:
-    return WELL if response.status < 400 else str(response.body["code"])
+    return SUCCESS if response.status < 400 else str(response.body["code"])
 
 
 def balance(stack: FakeStack) -> str:
@@ -33,315 +28,182 @@ def stamps(stack: FakeStack) -> str:
     return outcome_of(stack.get(f"/accounts/{SF}/stamps", rfc=RFC))
 
 
-def invoke_stamps(stack: FakeStack) -> str:
+def scheduled_stamps(stack: FakeStack) -> str:
     try:
         stack.invoke("stamp_count", {"account": SF, "rfc": RFC})
     except Exception as error:
         return REJECTED if REJECTED in str(error) else str(error)
-    return WELL
+    return SUCCESS
 
 
-def contract_status(stack: FakeStack) -> str:
+def contract(stack: FakeStack) -> str:
     before = len(stack.pacs.contracts())
     response = stack.create_contract(RFC, 7)
     assert len(stack.pacs.contracts()) - before == (response.status == 201)
     return outcome_of(response)
 
 
-def report(kind: str) -> Work:
-    def generate(stack: FakeStack) -> str:
-        id_ = stack.request_report(RC, kind=kind).body["id"]
-        stack.deliver()
-        body = stack.get(f"/accounts/{RC}/reports/{id_}", redirect="false").body
-        assert body["status"] in ("ready", "failed")
-        return str(body["error"]["code"]) if body["error"] else WELL
-
-    return generate
+def report(stack: FakeStack, kind: str) -> str:
+    id_ = stack.request_report(RC, kind=kind).body["id"]
+    stack.deliver()
+    body = stack.get(f"/accounts/{RC}/reports/{id_}", redirect="false").body
+    return str(body["error"]["code"]) if body["error"] else SUCCESS
 
 
-def daily_run(account: str) -> Work:
-    def start_run(stack: FakeStack) -> str:
-        stack.clock.forward(days=1)
-        lines = stack.run()["accounts"]
-        (line,) = (entry for entry in lines if entry["account"] == account)
-        if line["problem"]:
-            return str(line["problem"])
-        return next(iter(line["failed"]), WELL)
-
-    return start_run
+def daily_run(stack: FakeStack, account: str) -> str:
+    stack.clock.forward(days=1)
+    (line,) = (line for line in stack.run()["accounts"] if line["account"] == account)
+    return str(line["problem"] or next(iter(line["failed"]), SUCCESS))
 
 
 def reconciliation(stack: FakeStack) -> str:
-    (contract,) = stack.get(f"/accounts/{SF}/contracts", status="unknown").body["contracts"]
+    (open_contract,) = stack.get(f"/accounts/{SF}/contracts", status="unknown").body["contracts"]
     stack.clock.forward(minutes=30)
     stack.invoke("reconciler", {"scheduled_time": "2026-11-19T20:00:00Z"})
-    path = f"/accounts/{SF}/contracts/{contract['id']}"
-    return WELL if stack.get(path).body["status"] == "confirmed" else REJECTED
+    path = f"/accounts/{SF}/contracts/{open_contract['id']}"
+    return SUCCESS if stack.get(path).body["status"] == "confirmed" else REJECTED
 
 
-def lose_contract_response(stack: FakeStack) -> None:
+def leave_unknown(stack: FakeStack) -> None:
     stack.pacs.fault("agregarContrato", "cut-after")
     assert stack.create_contract(RFC, 7).status == 202
 
 
-@dataclass(frozen=True)
-class Operation:
-    """An operation that calls an account's PAC, and its preparation."""
-
-    account: str
-    work: Work
-    before: Callable[[FakeStack], Any] = lambda _: None
-
-
-OPERATIONS = {
-    "balance": Operation(RC, balance),
-    "statement": Operation(RC, report("statement")),
-    "consumption": Operation(RC, report("consumption")),
-    "run-rc": Operation(RC, daily_run(RC)),
-    "stamps": Operation(SF, stamps),
-    "stamps-invoked": Operation(SF, invoke_stamps),
-    "contract": Operation(SF, contract_status),
-    "run-sf": Operation(SF, daily_run(SF)),
-    "reconciler": Operation(SF, reconciliation, lose_contract_response),
+OPERATIONS: dict[str, tuple[str, Callable[[FakeStack], str]]] = {
+    "balance": (RC, balance),
+    "statement": (RC, lambda stack: report(stack, "statement")),
+    "consumption": (RC, lambda stack: report(stack, "consumption")),
+    "run-rc": (RC, lambda stack: daily_run(stack, RC)),
+    "stamps": (SF, stamps),
+    "scheduled stamps": (SF, scheduled_stamps),
+    "contract": (SF, contract),
+    "run-sf": (SF, lambda stack: daily_run(stack, SF)),
+    "reconciler": (SF, reconciliation),
 }
-every_operation = pytest.mark.parametrize("name", OPERATIONS)
-
 _numbers = itertools.count()
 
 
 class Rotation:
-    """New credentials for one account, put in place at the PAC and in the secret by hand."""
+    """New credentials for one account, for its PAC and its secret."""
 
     def __init__(self, stack: FakeStack, account: str) -> None:
-        self._world, self._account = stack, account
+        self._stack, self._account = stack, account
         self.new = f"nueva & <{next(_numbers)}> ñ" if account == SF else f"nueva-{next(_numbers)}"
 
-    def at_the_pac(self) -> None:
+    def change_pac(self) -> None:
         if self._account == SF:
-            self._world.pacs.state.solucion_factible.set_account(password=self.new)
+            self._stack.pacs.state.solucion_factible.set_account(password=self.new)
         else:
-            self._world.pacs.state.reachcore.set_key("Acme Timbrado", self.new)
+            self._stack.pacs.state.reachcore.set_key("Acme Timbrado", self.new)
 
-    def in_the_secret(self) -> None:
-        changed = {"password" if self._account == SF else "api_key": self.new}
-        self._world.accounts.change(
-            self._account, self._world.accounts.secret(self._account, **changed)
+    def change_secret(self) -> None:
+        changes = {"password" if self._account == SF else "api_key": self.new}
+        self._stack.accounts.change(
+            self._account, self._stack.accounts.secret(self._account, **changes)
         )
 
 
-def rejections(stack: FakeStack) -> int:
-    """Return how many sign-ins the PACs refused so far."""
-    return sum(
-        call["outcome"] in ("601", "401")
-        for fake_pac in (stack.pacs.reachcore, stack.pacs.solucion_factible)
-        for call in fake_pac.calls.as_json()
-    )
+def failed_sign_ins(stack: FakeStack) -> int:
+    calls = [call for fake_pac in stack.pacs.fakes for call in fake_pac.calls.as_json()]
+    return sum(call["outcome"] in ("601", "401") for call in calls)
 
 
-@dataclass
-class Time:
-    """The monotonic clock of the process, in seconds."""
-
-    seconds: float = 0.0
-
-
-@pytest.fixture
-def now(monkeypatch: pytest.MonkeyPatch) -> Time:
-    # The functions stay warm between tests, so time continues.
-    passed = Time(next(_numbers) * 1000.0)
-    monkeypatch.setattr("timbres.repositories.accounts.time.monotonic", lambda: passed.seconds)
-    return passed
+def make_warm(stack: FakeStack, *accounts: str, functions: Any) -> None:
+    """Let every function use valid credentials; forget events and calls."""
+    stack.reset_warm_functions()
+    for account in accounts:
+        rotation = Rotation(stack, account)
+        rotation.change_pac()
+        rotation.change_secret()
+    assert {function(stack) for function in functions} == {SUCCESS}
+    stack.published.clear()
+    for fake_pac in stack.pacs.fakes:
+        fake_pac.calls.clear()
 
 
-@pytest.fixture
-def warm(shared_stack: FakeStack, now: Time, name: str) -> tuple[FakeStack, Operation, Rotation]:
-    """Warm functions with valid credentials, and the next rotation."""
-    operation = OPERATIONS[name]
-    current = Rotation(shared_stack, operation.account)
-    current.at_the_pac()
-    current.in_the_secret()
-    operation.before(shared_stack)
-    assert operation.work(shared_stack) == WELL
-    operation.before(shared_stack)
-    shared_stack.published.clear()
-    shared_stack.pacs.reachcore.calls.clear()
-    shared_stack.pacs.solucion_factible.calls.clear()
-    return shared_stack, operation, Rotation(shared_stack, operation.account)
-
-
-# ------------------------------------------------------------------------ order of changes
-
-
-@every_operation
-def test_the_secret_is_changed_first(
-    warm: tuple[FakeStack, Operation, Rotation], now: Time
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_a_rotation_in_either_order_costs_one_failed_sign_in(
+    shared_stack: FakeStack, name: str
 ) -> None:
-    stack, operation, rotation = warm
-    rotation.in_the_secret()
-    # For a minute the old credentials are in use, and still valid.
-    now.seconds += 59
-    assert operation.work(stack) == WELL
-    assert rejections(stack) == 0
-    operation.before(stack)
-    rotation.at_the_pac()
+    stack, (account, operation) = shared_stack, OPERATIONS[name]
 
-    assert operation.work(stack) == WELL
-    # One sign-in with the old credentials failed; nobody needs a notification.
-    assert rejections(stack) == 1
-    assert stack.events("Credentials Rejected") == []
+    def prepare(_stack: FakeStack) -> str:
+        if name == "reconciler":
+            leave_unknown(stack)
+        return SUCCESS
 
+    make_warm(stack, account, functions=[prepare, operation, prepare])
 
-@pytest.mark.parametrize("name", ["balance", "stamps", "contract"])
-def test_a_minute_later_the_old_credentials_are_not_tried(
-    warm: tuple[FakeStack, Operation, Rotation], now: Time
-) -> None:
-    stack, operation, rotation = warm
-    rotation.in_the_secret()
-    rotation.at_the_pac()
-    now.seconds += 61
+    rotation = Rotation(stack, account)
+    rotation.change_secret()
+    rotation.change_pac()
+    assert operation(stack) == SUCCESS
+    assert (failed_sign_ins(stack), stack.events("Credentials Rejected")) == (1, [])
 
-    assert operation.work(stack) == WELL
-    assert rejections(stack) == 0
-
-
-@every_operation
-def test_the_pac_is_changed_first(warm: tuple[FakeStack, Operation, Rotation]) -> None:
-    stack, operation, rotation = warm
-    rotation.at_the_pac()
-
-    assert operation.work(stack) == REJECTED
-    if operation.before is not lose_contract_response:
-        assert operation.work(stack) == REJECTED
-    assert rejections(stack) == 1
+    prepare(stack)
+    rotation = Rotation(stack, account)
+    rotation.change_pac()
+    assert operation(stack) == REJECTED
+    if name != "reconciler":
+        assert operation(stack) == REJECTED
+    assert failed_sign_ins(stack) == 2
+    rotation.change_secret()
+    assert operation(stack) == SUCCESS
+    assert failed_sign_ins(stack) == 2
     (event,) = stack.events("Credentials Rejected")
-    assert event["account"] == operation.account
-
-    rotation.in_the_secret()
-    assert operation.work(stack) == WELL
-    assert rejections(stack) == 1
-    assert len(stack.events("Credentials Rejected")) == 1
+    assert event["account"] == account
 
 
-# -------------------------------------------------------------------------- many processes
-
-
-@pytest.mark.parametrize("first", ["stamps", "contract"])
-def test_one_rejected_sign_in_serves_all_functions(
-    shared_stack: FakeStack, now: Time, first: str
-) -> None:
-    """Every function has the old password; only the first signs in with it."""
-    works = {
-        name: operation.work for name, operation in OPERATIONS.items() if operation.account == SF
-    }
-    del works["reconciler"]
+@pytest.mark.parametrize("is_valid", [True, False])
+def test_one_failed_sign_in_serves_all_functions(shared_stack: FakeStack, is_valid: bool) -> None:
+    """Every function has the old password cached; only the first signs in with it."""
+    functions = [stamps, contract, scheduled_stamps, OPERATIONS["run-sf"][1]]
+    make_warm(shared_stack, SF, functions=functions)
     rotation = Rotation(shared_stack, SF)
-    rotation.in_the_secret()
-    rotation.at_the_pac()
-    assert {work(shared_stack) for work in works.values()} == {WELL}
-    shared_stack.pacs.solucion_factible.calls.clear()
-    rotation = Rotation(shared_stack, SF)
-    rotation.at_the_pac()
-    rotation.in_the_secret()
+    rotation.change_pac()
+    (rotation if is_valid else Rotation(shared_stack, SF)).change_secret()
 
-    assert works.pop(first)(shared_stack) == WELL
-    assert {work(shared_stack) for work in works.values()} == {WELL}
+    outcomes = {function(shared_stack) for function in functions}
 
-    assert rejections(shared_stack) == 1
-
-
-def test_all_functions_try_a_wrong_new_password_once(shared_stack: FakeStack, now: Time) -> None:
-    works = [stamps, contract_status, invoke_stamps, daily_run(SF)]
-    good = Rotation(shared_stack, SF)
-    good.at_the_pac()
-    good.in_the_secret()
-    assert {work(shared_stack) for work in works} == {WELL}
-    shared_stack.published.clear()
-    shared_stack.pacs.solucion_factible.calls.clear()
-    Rotation(shared_stack, SF).in_the_secret()
-    now.seconds += 61
-
-    assert {work(shared_stack) for work in works} == {REJECTED}
-    assert rejections(shared_stack) == 1
-    assert len(shared_stack.events("Credentials Rejected")) == 1
-
-    good.in_the_secret()
-    assert {work(shared_stack) for work in works} == {WELL}
-    assert rejections(shared_stack) == 1
-
-
-def test_a_process_does_not_try_a_secret_that_was_rejected_elsewhere(
-    shared_stack: FakeStack, now: Time
-) -> None:
-    """The secret has a typing error: neither its old nor its new version is valid."""
-    good = Rotation(shared_stack, SF)
-    good.at_the_pac()
-    good.in_the_secret()
-    assert stamps(shared_stack) == contract_status(shared_stack) == WELL
-    shared_stack.pacs.solucion_factible.calls.clear()
-    shared_stack.published.clear()
-    Rotation(shared_stack, SF).at_the_pac()
-    Rotation(shared_stack, SF).in_the_secret()
-
-    # The first function tries the old version, then the new one; the second tries none.
-    assert stamps(shared_stack) == REJECTED
-    assert rejections(shared_stack) == 2
-    assert contract_status(shared_stack) == REJECTED
-    assert rejections(shared_stack) == 2
-    assert len(shared_stack.events("Credentials Rejected")) == 1
+    assert outcomes == {SUCCESS if is_valid else REJECTED}
+    # With a typing error in the new password, it fails, too.
+    assert failed_sign_ins(shared_stack) == (1 if is_valid else 2)
+    assert len(shared_stack.events("Credentials Rejected")) == (not is_valid)
+    rotation.change_secret()
+    assert stamps(shared_stack) == SUCCESS
 
 
 def test_a_password_changed_during_a_run_loses_no_issuer(
     shared_stack: FakeStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Earlier tests used another clock, so a cached secret would not expire.
-    shared_stack.reset_warm_functions()
     state = shared_stack.pacs.state.solucion_factible
     state.load_issuers(80)
-    rotation = Rotation(shared_stack, SF)
-    rotation.at_the_pac()
-    rotation.in_the_secret()
+    make_warm(shared_stack, SF, functions=[stamps])
     rfcs = [bulk_rfc(n) for n in range(80)]
-    assert (
-        outcome_of(shared_stack.call("issuers", "PUT", f"/accounts/{SF}/issuers", body=rfcs))
-        == WELL
-    )
-    shared_stack.published.clear()
-    shared_stack.pacs.solucion_factible.calls.clear()
-    next_rotation, counted, ask = Rotation(shared_stack, SF), itertools.count(), state.stamps
+    assert shared_stack.call("issuers", "PUT", f"/accounts/{SF}/issuers", body=rfcs).status == 200
+    rotation, numbers, count = Rotation(shared_stack, SF), itertools.count(), state.stamps
 
-    def stamps_with_rotation(*args: Any) -> Any:
-        if next(counted) == 40:
-            next_rotation.in_the_secret()
-            next_rotation.at_the_pac()
-        return ask(*args)
+    def count_with_rotation(*arguments: Any) -> Any:
+        if next(numbers) == 40:
+            rotation.change_secret()
+            rotation.change_pac()
+        return count(*arguments)
 
-    monkeypatch.setattr(state, "stamps", stamps_with_rotation)
-    shared_stack.clock.forward(days=1)
-    lines = shared_stack.run()["accounts"]
+    monkeypatch.setattr(state, "stamps", count_with_rotation)
+    assert daily_run(shared_stack, SF) == SUCCESS
 
-    (line,) = (entry for entry in lines if entry["account"] == SF)
-    assert (line["problem"], line["failed"]) == (None, {})
-    assert line["done"] == line["expected"] >= 80
     # Only the calls in flight at that moment are rejected.
-    assert 1 <= rejections(shared_stack) <= DEFAULT_CALLS_IN_FLIGHT
+    assert 1 <= failed_sign_ins(shared_stack) <= DEFAULT_CALLS_IN_FLIGHT
     assert shared_stack.events("Credentials Rejected") == []
 
 
-# ------------------------------------------------------------------------ stages of a secret
-
-
-def test_a_pending_version_is_not_used_before_it_is_current(
-    shared_stack: FakeStack, now: Time
-) -> None:
-    rotation = Rotation(shared_stack, SF)
-    rotation.at_the_pac()
-    rotation.in_the_secret()
+def test_a_pending_version_is_not_used_before_it_is_current(shared_stack: FakeStack) -> None:
+    make_warm(shared_stack, SF, functions=[stamps])
     secrets = shared_stack.aws.client("secretsmanager")
     pending = secrets.put_secret_value(
         SecretId=f"timbres/accounts/{SF}", SecretString="not yet", VersionStages=["AWSPENDING"]
     )
-    assert stamps(shared_stack) == WELL
-    now.seconds += 61
-    assert stamps(shared_stack) == WELL
-    assert rejections(shared_stack) == 0
     assert pending["VersionStages"] == ["AWSPENDING"]
+    shared_stack.reset_warm_functions()
+
+    assert stamps(shared_stack) == SUCCESS

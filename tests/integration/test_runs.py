@@ -77,7 +77,7 @@ def sums(run: dict[str, Any]) -> tuple[str, int, int, dict[str, int]]:
 
 def queried_rfcs(stack: FakeStack) -> list[str]:
     """Return the RFCs that Solución Factible was asked for, in order."""
-    return [call["rfc"] for call in stack.pacs.solucion_factible.calls.as_json()]
+    return [call["rfc"] for call in stack.pacs.solucion_factible.calls.as_json() if call["rfc"]]
 
 
 def history(stack: FakeStack, rfc: str, account: str = SF) -> list[dict[str, Any]]:
@@ -100,6 +100,19 @@ def stored_items(stack: FakeStack) -> dict[str, list[dict[str, Any]]]:
     }
 
 
+def issuer_snapshots(stack: FakeStack) -> list[dict[str, Any]]:
+    """Return the snapshots of issuers, without those of accounts."""
+    items = stack.aws.items("SnapshotsTable")
+    return [item for item in items if not item["entry"].startswith("account#")]
+
+
+def remove_account(stack: FakeStack, name: str) -> None:
+    stack.aws.client("secretsmanager").delete_secret(
+        SecretId=f"{stack.aws.refs['SecretPrefix']}{name}", ForceDeleteWithoutRecovery=True
+    )
+    stack.reset_warm_functions()
+
+
 def event_counts(stack: FakeStack) -> Counter[str]:
     return Counter(entry["DetailType"] for entry in stack.published)
 
@@ -114,6 +127,8 @@ def test_a_run_counts_every_issuer_of_every_account(stack: FakeStack) -> None:
 
     run = stack.run()
 
+    of_accounts = [account.pop("account_stamps") for account in run["accounts"]]
+    assert [of and of["available"] for of in of_accounts] == [None, 8950, 8950]
     assert run == {
         "id": "2026-11-19-135341",
         "status": "finished",
@@ -130,7 +145,8 @@ def test_a_run_counts_every_issuer_of_every_account(stack: FakeStack) -> None:
             for name, count in ((RC, 3), (SF, 3), ("acme-two", 2))
         ],
     }
-    assert sorted(stack.pacs.calls()) == ["getTimbres"] * 5 + ["saldos"]
+    of_accounts_calls = ["getTimbresImplementacion"] * 2
+    assert sorted(stack.pacs.calls()) == ["getTimbres"] * 5 + of_accounts_calls + ["saldos"]
     (snapshot,) = history(stack, RFC)
     assert snapshot == {
         "date": "2026-11-19",
@@ -162,6 +178,8 @@ def test_a_finished_run_publishes_its_record(sf: FakeStack) -> None:
     assert published == {key: value for key, value in run.items() if key != "accounts"} | {
         "accounts": [SF],
         "problems": {},
+        "account_stamps": [],
+        "account_stamps_problems": {},
         "issuers": [empty],
     }
     assert sf.events("Stamps Exhausted") == [empty | {"run": run["id"]}]
@@ -184,12 +202,9 @@ def test_unknown_issuers_stop_no_others(sf: FakeStack) -> None:
 
 def test_an_account_without_issuers_and_no_account_at_all(sf: FakeStack) -> None:
     assert sums(sf.run()) == ("finished", 0, 0, {})
-    sf.aws.client("secretsmanager").delete_secret(
-        SecretId=f"{sf.aws.refs['SecretPrefix']}{SF}", ForceDeleteWithoutRecovery=True
-    )
-    sf.reset_warm_functions()
+    remove_account(sf, SF)
     assert sf.run()["accounts"] == []
-    assert sf.pacs.calls() == []
+    assert sf.pacs.calls() == ["getTimbresImplementacion"]
     assert sf.mails() == []
 
 
@@ -233,9 +248,11 @@ def test_the_metrics_of_a_run(sf: FakeStack, capsys: pytest.CaptureFixture[str])
         "IssuersCounted": [3],
         "StampsLow": [1],
         "StampsExhausted": [1],
+        "AccountStampsLow": [0],
+        "AccountStampsExhausted": [0],
         "BatchesFailed": [0],
         "IssuersFailed pac-rejected-request": [2],
-        "PacCalls solucion-factible": [5],
+        "PacCalls solucion-factible": [6],
         "PacErrors pac-rejected-request solucion-factible": [2],
         "PacLatency solucion-factible": values_by_name["PacLatency solucion-factible"],
         "RunsFinished": [1],
@@ -308,7 +325,8 @@ def test_a_failed_start_is_continued(sf: FakeStack, pairs: None) -> None:
 
 
 def test_a_failed_end_is_repeated(sf: FakeStack) -> None:
-    # Every issuer is counted; only the event is missing.
+    # Nothing is to be counted; only the event is missing.
+    remove_account(sf, SF)
     sf.aws_faults.reject("events", "PutEvents", "InternalException", 500)
     with pytest.raises(Exception, match="InternalException"):
         start(sf)
@@ -493,7 +511,7 @@ def test_a_failed_worker_loses_and_duplicates_nothing(
 
     assert sums(get_run(sf, run)) == ("finished", 13, 13, {})
     assert set(queried_rfcs(sf)) == {*rfcs, EMPTY}
-    entries = [item["entry"] for item in sf.aws.items("SnapshotsTable")]
+    entries = [item["entry"] for item in issuer_snapshots(sf)]
     assert len(entries) == len(set(entries)) == 13
     assert event_counts(sf)["Daily Run Completed"] == 1
     (mail,) = sf.mails()
@@ -706,7 +724,7 @@ def test_an_outage_of_three_hours_is_counted_by_the_same_run(
 
     assert sums(get_run(sf, run)) == ("finished", 5, 5, {})
     assert sf.clock() - begun < timedelta(hours=3, minutes=20)
-    assert {item["entry"][11:] for item in sf.aws.items("SnapshotsTable")} == set(rfcs)
+    assert {item["entry"][11:] for item in issuer_snapshots(sf)} == set(rfcs)
 
 
 @pytest.mark.parametrize(("fault", "code"), [("cut-before", None), ("code", "500")])
@@ -1114,7 +1132,7 @@ def test_a_password_that_expires_during_a_run(
     assert 0 < run["done"] <= 20
     assert sums(run)[::3] == ("finished", {"pac-credentials-rejected": failed})
     assert len(queried_rfcs(sf)) <= 20 + DEFAULT_CALLS_IN_FLIGHT
-    assert len(sf.aws.items("SnapshotsTable")) == run["done"]
+    assert len(issuer_snapshots(sf)) == run["done"]
     assert event_counts(sf) == {"Credentials Rejected": 1, "Daily Run Completed": 1}
 
     # After a new password, the next run counts the remaining issuers.

@@ -127,7 +127,7 @@ def test_an_issuer_that_the_account_does_not_have(
         ("<x:usados>0</x:usados><x:disponibles/>", Stamps(None, 0, None)),
         ('<x:contratados>0</x:contratados><x:usados xsi:nil="true"/>', Stamps(0, None, None)),
         ("<x:contratados>\n 7 \n</x:contratados>", Stamps(7, None, None)),
-        ("<x:disponibles>-3</x:disponibles>", Stamps(None, None, -3)),
+        ("<x:disponibles>-3</x:disponibles>", Stamps(None, None, None)),
         ("<x:mensaje/>" + COUNTS, Stamps(1000, 250, 750)),
         ('<x:mensaje xsi:nil="true"/>' + COUNTS, Stamps(1000, 250, 750)),
         ("<!-- a remark -->" + COUNTS, Stamps(1000, 250, 750)),
@@ -154,8 +154,8 @@ def test_missing_fields_are_none(
         ('<x:status xsi:nil="true"/>', "status"),
         ("<x:status> </x:status>", "status"),
         ("<x:status>OK</x:status>", "status"),
-        ("<x:status>200.0</x:status>", "status"),
-        ("<x:status>2e2</x:status>", "status"),
+        ("<x:status>200.5</x:status>", "status"),
+        ("<x:status>2e-2</x:status>", "status"),
         ("<x:status>0xC8</x:status>", "status"),
         ("<x:status>2 00</x:status>", "status"),
         ("<x:status>２００</x:status>", "status"),
@@ -211,7 +211,6 @@ def test_counts_that_are_not_as_documented(
 @pytest.mark.parametrize(
     "content",
     [
-        "<html><body>Mantenimiento</body></html>",
         "200",
         '{"status": 200}',
         "<e:Envelope",
@@ -219,19 +218,16 @@ def test_counts_that_are_not_as_documented(
         f'<e:Envelope xmlns:e="{ENVELOPE}"><e:Body/></e:Envelope>',
         f'<e:Envelope xmlns:e="{ENVELOPE}"><e:Header/><e:Body>200</e:Body></e:Envelope>',
         f'<e:Body xmlns:e="{ENVELOPE}"/>',
-        reply(GET, OK + COUNTS).replace(ENVELOPE, "http://www.w3.org/2003/05/soap-envelope"),
+        reply(GET, OK + COUNTS).replace(ENVELOPE, "http://elsewhere.example"),
         reply("otraCosa", OK + COUNTS),
         reply(GET, OK + COUNTS).replace("return", "resultado"),
-        reply(GET, OK + COUNTS).replace(SERVICE, "http://elsewhere.example"),
         reply(GET, OK + COUNTS)[:-5],
         reply(GET, OK + COUNTS) + "x",
         reply(GET, "").replace("<n:return></n:return>", ""),
         reply(GET, "").replace("<n:return>", '<n:return xsi:nil="true">'),
-        reply(GET, OK + COUNTS, namespace="http://elsewhere.example"),
-        reply(GET, (OK + COUNTS).replace("x:", "")),
         "\x00",
     ],
-    ids=range(19),
+    ids=range(15),
 )
 def test_an_invalid_envelope_is_a_protocol_error(
     pac: FakeSolucionFactible, client: PacClient, operation: str, content: str
@@ -351,7 +347,7 @@ def test_the_text_of_a_soap_fault_is_returned(pac: FakeSolucionFactible, client:
     inject_fault(pac, GET, "soap-fault")
     with expect_pac_error("pac-error") as errors:
         count(client)
-    assert errors[0].pac_message == "SOAP fault: Error interno del servicio Utilerias"
+    assert errors[0].pac_message == "Error interno del servicio Utilerias"
 
 
 @pytest.mark.parametrize(
@@ -365,7 +361,7 @@ def test_the_text_of_a_soap_fault_is_returned(pac: FakeSolucionFactible, client:
         (200, "text/xml", "pac-protocol-error", 1),
         (202, "text/xml", "pac-protocol-error", 1),
         (400, "text/xml", "pac-protocol-error", 1),
-        (403, "text/xml", "pac-protocol-error", 1),
+        (403, "text/xml", "pac-unavailable", ATTEMPTS),
         (500, "text/xml", "pac-error", ATTEMPTS),
         (204, "text/xml", "pac-protocol-error", 1),
     ],
@@ -467,12 +463,11 @@ def _wsdl(**changes: str) -> str:
         _wsdl(agregarContrato="nuevoContrato"),
         _wsdl().replace(f'xmlns:soap="{SERVICE}', "").replace("/wsdl/soap/", "/wsdl/soap12/"),
         '<definitions xmlns="http://schemas.xmlsoap.org/wsdl/"/>',
-        "<html/>",
         "no XML at all",
         _wsdl()[:3000],
         '<!DOCTYPE x [<!ENTITY y "z">]>' + _wsdl().partition("?>")[2],
     ],
-    ids=["no getTimbres", "no agregarContrato", "SOAP 1.2 only", "empty", "HTML", "text", "half",
+    ids=["no getTimbres", "no agregarContrato", "SOAP 1.2 only", "empty", "text", "half",
          "DTD"],
 )  # fmt: skip
 @pytest.mark.parametrize("act", [count, create_contract])
@@ -491,7 +486,7 @@ def test_a_live_wsdl_without_the_operations_is_reported(
     [
         ("cut-before", "pac-timeout", ATTEMPTS),
         ("truncated", "pac-timeout", ATTEMPTS),
-        ("html-200", "pac-protocol-error", 1),
+        ("html-200", "pac-unavailable", ATTEMPTS),
         ("empty-body", "pac-protocol-error", 1),
         ("redirect", "pac-protocol-error", 1),
     ],
@@ -513,7 +508,7 @@ def test_a_missing_wsdl_is_reported(pac_server: PacServer, live: PacClient) -> N
 
 
 def test_a_failed_wsdl_is_loaded_again(pac: FakeSolucionFactible, live: PacClient) -> None:
-    inject_fault(pac, "wsdl", "html-200", times=1)
+    inject_fault(pac, "wsdl", "empty-body", times=1)
     with expect_pac_error("pac-protocol-error"):
         count(live)
     assert count(live) == Stamps(1000, 250, 750)

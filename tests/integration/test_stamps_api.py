@@ -59,6 +59,8 @@ def test_one_issuer_live(
         "as_of": "2026-11-19T13:53:42-06:00",
         "days_left": None if available else 0,
         "alert": "ok" if available else "exhausted",
+        "expires_on": None,
+        "expiring_stamps": None,
     }
     assert stack.pacs.calls() == ["getTimbres"]
 

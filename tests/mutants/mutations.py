@@ -42,11 +42,13 @@ MONTHLY = "layers/timbres/timbres/services/monthly_reports.py"
 BALANCE = "layers/timbres/timbres/domain/balance.py"
 
 TORTURE = "tests/torture"
-LOCKOUT = "tests/integration/test_lockout.py"
+ACCESS_TESTS = "tests/integration/test_pac_access.py"
 DAILY = "tests/integration/test_runs.py"
 MAILS = "tests/integration/test_monthly_mails.py"
-EVIDENCE = "tests/integration/test_contract_evidence.py"
-DOUBT = "tests/integration/test_unknown_contracts.py"
+SERVICE_TESTS = "tests/integration/test_contract_service.py"
+RECONCILER_TESTS = "tests/integration/test_contract_reconciliation.py"
+JOURNAL_TESTS = "tests/integration/test_contract_repositories.py"
+DYNAMODB_TESTS = "tests/unit/test_dynamodb.py"
 RULES_TESTS = "tests/unit/test_domain_contract.py"
 
 
@@ -57,7 +59,7 @@ def contract(name: str, path: str, old: str, new: str, *tests: str) -> Mutation:
 
 def credentials(name: str, path: str, old: str, new: str) -> Mutation:
     """Return a mutation of the code that prevents account lockouts."""
-    return Mutation(f"credentials: {name}", (Edit(path, old, new),), (LOCKOUT,))
+    return Mutation(f"credentials: {name}", (Edit(path, old, new),), (ACCESS_TESTS,))
 
 
 def run(name: str, path: str, old: str, new: str, *tests: str) -> Mutation:
@@ -98,7 +100,7 @@ MUTATIONS = (
         for event_type in contract.pending_events:
             event_publisher.publish(event_type, contract_to_dict(contract))
 """,
-        EVIDENCE,
+        SERVICE_TESTS,
     ),
     contract(
         "no lag of reads",
@@ -133,7 +135,7 @@ MUTATIONS = (
         TRACE,
         "    elif _is_usage(before, now):\n",
         "    elif True:\n",
-        EVIDENCE,
+        RULES_TESTS,
     ),
     contract(
         "returned stamps count as usage",
@@ -155,7 +157,7 @@ MUTATIONS = (
         RULES,
         "            if self.before is not None and expected is not None:\n                warning",
         "            if self.before is None and expected is not None:\n                warning",
-        TORTURE,
+        RECONCILER_TESTS,
     ),
     contract(
         "a lost response counts as a rejection",
@@ -170,7 +172,7 @@ MUTATIONS = (
         """    "The PAC holds such a contract already",
     may_have_taken_effect=True,""",
         '    "The PAC holds such a contract already",',
-        EVIDENCE,
+        RECONCILER_TESTS,
     ),
     contract(
         "no in-flight lock",
@@ -184,14 +186,14 @@ MUTATIONS = (
         JOURNAL,
         'return {"account": _login(contract), "entry": f"in-flight#{contract.rfc}"}',
         'return {"account": contract.account, "entry": f"in-flight#{contract.rfc}"}',
-        EVIDENCE,
+        SERVICE_TESTS,
     ),
     contract(
         "the daily limit belongs to the account name",
         JOURNAL,
         'return {"account": _login(contract), "entry": f"day#{contract.created_at.date()}"}',
         'return {"account": contract.account, "entry": f"day#{contract.created_at.date()}"}',
-        EVIDENCE,
+        SERVICE_TESTS,
     ),
     contract(
         "a login is the password",
@@ -205,14 +207,14 @@ MUTATIONS = (
         "layers/timbres/timbres/services/pac_access.py",
         "    if login is not None and account.login != login:",
         "    if False:",
-        EVIDENCE,
+        RECONCILER_TESTS,
     ),
     contract(
         "the login at the request is not compared",
         SERVICE,
         "if account.login != contract.login:",
         "if False:",
-        EVIDENCE,
+        SERVICE_TESTS,
     ),
     contract(
         "the day's limit is evaluated before the key",
@@ -231,14 +233,14 @@ MUTATIONS = (
             if conflict := self._find_in_flight(contract):
                 return conflict
 """,
-        EVIDENCE,
+        JOURNAL_TESTS,
     ),
     contract(
         "a step is written over any version",
         JOURNAL,
         '"ConditionExpression": "#version = :stored_version",',
         '"ConditionExpression": "#version = :stored_version OR #version <> :stored_version",',
-        TORTURE,
+        SERVICE_TESTS,
     ),
     contract(
         "a rejected contract keeps the day's stamps",
@@ -252,42 +254,42 @@ MUTATIONS = (
         RECONCILIATION,
         'self._problems[name] = "the account\'s secret could not be read"',
         "raise",
-        EVIDENCE,
+        RECONCILER_TESTS,
     ),
     contract(
         "a settlement requires the secret",
         SERVICE,
         "        if entry is None:\n            # A contract outlives",
         "        if entry is None or name:\n            # A contract outlives",
-        EVIDENCE,
+        SERVICE_TESTS,
     ),
     contract(
         "a list searches the whole journal",
         JOURNAL,
         "if contracts or not last or deadline.remaining() < _RESERVE_SECONDS:",
         "if contracts or not last:",
-        EVIDENCE,
+        JOURNAL_TESTS,
     ),
     contract(
         "only the first page of open contracts",
         JOURNAL,
         'for item in map(deserialize, page["Items"]):\n                yield item["account"]',
         'for item in map(deserialize, page["Items"][:100]):\n                yield item["account"]',
-        EVIDENCE,
+        JOURNAL_TESTS,
     ),
     contract(
         "a failed condition always means another writer",
         WRITES,
         "return WriteResult(bool(item) and applied.items() <= item.items(), item)",
         "return WriteResult(False, item)",
-        "tests/unit/test_conditional_write.py",
+        DYNAMODB_TESTS,
     ),
     contract(
         "each attempt of a transaction is a new one",
         WRITES,
         "dynamodb.transact_write_items(TransactItems=steps, ClientRequestToken=token)",
         "dynamodb.transact_write_items(TransactItems=steps, ClientRequestToken=str(uuid.uuid4()))",
-        "tests/unit/test_conditional_write.py",
+        DYNAMODB_TESTS,
     ),
     credentials(
         "a rejected version is tried again",
@@ -344,15 +346,15 @@ MUTATIONS = (
     run(
         "alerts are published after the batch is settled",
         WORKER,
-        """        for alert, event_type in EVENTS.items():
-            changes = [change for change in result.alert_changes if change.alert == alert]
+        """        for event_type in published:
+            changes = [one for one in result.alert_changes if _event_type(one) == event_type]
             details = (alert_change_to_dict(change) | {"run": run.id} for change in changes)
             self._event_publisher.publish(event_type, *details)
         if self._run_repository.save_result(batch, result, clock.now()):
 """,
         """        settled = self._run_repository.save_result(batch, result, clock.now())
-        for alert, event_type in EVENTS.items():
-            changes = [change for change in result.alert_changes if change.alert == alert]
+        for event_type in published:
+            changes = [one for one in result.alert_changes if _event_type(one) == event_type]
             details = (alert_change_to_dict(change) | {"run": run.id} for change in changes)
             self._event_publisher.publish(event_type, *details)
         if settled:
@@ -362,8 +364,8 @@ MUTATIONS = (
     run(
         "a closed run's totals still change",
         RUNS,
-        'totals = self._step(run, account, {}, "attribute_not_exists(closed)", sums)',
-        'totals = self._step(run, account, {}, "attribute_exists(entry)", sums)',
+        'totals = self._step(run, account, count, "attribute_not_exists(closed)", sums)',
+        'totals = self._step(run, account, count, "attribute_exists(entry)", sums)',
         DAILY,
     ),
     run(

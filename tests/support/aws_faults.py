@@ -31,16 +31,20 @@ class AwsFaults:
         after: int = 0,
         times: int = 1_000,
         members: Mapping[str, Any] | None = None,
+        about: str = "",
     ) -> list[str]:
         """Reject requests with an error code, after the first ``after``; they have no effect.
 
-        ``members`` are added to the error's body. Returns a list that grows with each rejection.
+        ``about`` is a text in the body of the rejected requests. ``members`` are added to the
+        error's body. Returns a list that grows with each rejection.
         """
         rejected: list[str] = []
         left = [after, times]
         self._remaining.append(left)
 
         def hook(request: Any, **_: Any) -> AWSResponse | None:
+            if about and about.encode() not in request.body:
+                return None
             if left[0] > 0 or left[1] <= 0:
                 left[0] -= 1
                 return None

@@ -32,22 +32,3 @@ def contradict(
         ],
     }
     stack.pacs.fault("saldos", "wrong-shape", reply=json.dumps(response), times=times)
-
-
-def contradict_in_the_statement(stack: FakeStack, transactions: int, times: int = -1) -> None:
-    """Let Reachcore return a CSV with this total that lists one stamp."""
-    statement = f"""Cuenta,TipoConsumo,FechaInicioConsulta,FechaFinConsulta,FechaActual
-Pruebas,Postpago,2026-10-01T00:00:00,2026-10-31T00:00:00,2026-11-19T13:53:41
-
-Estado de los RFC
-Registrados,5
-Autorizados,4
-Generaron Timbre,2
-
-Transacciones
-Consumo de todos los RFC:,{transactions}
-
-RFC,Fecha,Tipo movimiento,Monto
-AAA010101AAA ,10/17/2026 12:00:00 AM,Consumo de timbre,1
-"""
-    stack.pacs.fault("csv", "wrong-shape", reply=statement, times=times)

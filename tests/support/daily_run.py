@@ -1,8 +1,7 @@
-"""A night over 200 issuers: three low, two unknown to the PAC, one that times out twice."""
+"""A daily run over 200 issuers: three low, two unknown to the PAC, one that times out twice."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,94 +14,63 @@ from local.fake_pacs.solucion_factible import FakeSolucionFactible
 from local.fakes import WSDL
 from local.stack import Stack
 
-ACCOUNT = "night-sf"
+from tests.support.api_calls import eventually
+
+ACCOUNT = "daily-sf"
 HEALTHY = [bulk_rfc(n) for n in range(194)]
 LOW = [bulk_rfc(n) for n in range(2000, 2003)]
 UNKNOWN = [bulk_rfc(n) for n in range(3000, 3002)]
 SILENT = bulk_rfc(4000)
 
-_PASSWORD = "a-password-of-the-night"
+_LOGIN = {"username": "daily@example.com", "password": "a-password-of-the-daily-run"}
 
 
 @dataclass(frozen=True)
-class NightlyRun:
-    """A run under way, the PAC it asks, and the mails that have come since it began."""
+class DailyRun:
+    """A started run, its PAC, and a function that reads the mails since its start."""
 
     stack: Stack
     pac: FakeSolucionFactible
-    run: str
-    mails: Callable[[], list[str]]
+    id: str
+    read_mails: Callable[[], list[str]]
 
-    def record(self, run: str) -> dict[str, Any]:
-        """Return a run's record as a reader sees it."""
-        body: dict[str, Any] = self.stack.call("reader", "GET", f"/runs/{run}").json()
-        return body
+    def wait(self, seconds: float) -> dict[str, Any]:
+        """Return the record of the run once it has finished."""
 
-    def finished(self, run: str, seconds: float) -> dict[str, Any]:
-        """Return a run's record once it has finished."""
-        deadline = time.monotonic() + seconds
-        while (record := self.record(run))["status"] != "finished":
-            assert time.monotonic() < deadline, record
-            time.sleep(0.3)
-        return record
+        def finished() -> dict[str, Any] | None:
+            record: dict[str, Any] = self.stack.call("reader", "GET", f"/runs/{self.id}").json()
+            return record if record["status"] == "finished" else None
 
-    def of_account(self, record: dict[str, Any]) -> dict[str, Any]:
-        """Return the line of a run's record that is about the night's account."""
-        (line,) = (one for one in record["accounts"] if one["account"] == ACCOUNT)
-        return dict(line)
+        return dict(eventually(finished, seconds))
 
 
 @contextmanager
-def running_daily_run(stack: Stack) -> Iterator[NightlyRun]:
+def running_daily_run(stack: Stack) -> Iterator[DailyRun]:
     """Serve a PAC with 200 issuers, import them, and let the scheduler start the daily run."""
-    books = SolucionFactibleState([SolucionFactibleAccount("night@example.com", _PASSWORD)])
+    state = SolucionFactibleState([SolucionFactibleAccount(*_LOGIN.values())])
     for n, rfc in enumerate([*HEALTHY, SILENT]):
-        books.set_issuer(rfc, contratados=1000 + n, usados=100)
-    for left, rfc in enumerate(LOW):
-        books.set_issuer(rfc, contratados=500, usados=500 - left)
-    pac = FakeSolucionFactible(books, wsdl=WSDL)
+        state.set_issuer(rfc, contratados=1000 + n, usados=100)
+    for available, rfc in enumerate(LOW):
+        state.set_issuer(rfc, contratados=500, usados=500 - available)
+    pac = FakeSolucionFactible(state, wsdl=WSDL)
     slow = {"operation": "getTimbres", "fault": "slow", "seconds": 12, "rfc": SILENT, "times": 2}
     pac.faults.put(parse_fault(slow, pac.rules))
     with serve(pac) as url:
-        stack.create_account(
-            ACCOUNT,
-            {
-                "pac": "solucion-factible",
-                "environment": "sandbox",
-                "endpoint": url,
-                "username": "night@example.com",
-                "password": _PASSWORD,
-                "low_stamps": 50,
-                "calls_per_second": 200,
-                "calls_in_flight": 32,
-            },
-        )
-        _ask_again_soon(stack)
+        secret = {"pac": "solucion-factible", "environment": "sandbox", "endpoint": url, **_LOGIN}
+        limits = {"low_stamps": 50, "calls_per_second": 200, "calls_in_flight": 32}
+        stack.create_account(ACCOUNT, secret | limits)
+        _retry_after_a_second(stack)
         rfcs = [*HEALTHY, *LOW, *UNKNOWN, SILENT]
-        answer = stack.call("contract_manager", "PUT", f"/accounts/{ACCOUNT}/issuers", body=rfcs)
-        assert answer.json() == {"account": ACCOUNT, "kept": 200, "rejected": []}
-        mails = stack.mailbox("night")
-        yield NightlyRun(stack, pac, start_run(stack), mails)
+        response = stack.call("contract_manager", "PUT", f"/accounts/{ACCOUNT}/issuers", body=rfcs)
+        assert response.json() == {"account": ACCOUNT, "kept": 200, "rejected": []}
+        read_mails = stack.mailbox("daily-run")
+        stack.fire("RunFunctionDaily")
+        run = eventually(lambda: stack.call("reader", "GET", "/runs").json()["runs"])[0]
+        yield DailyRun(stack, pac, run["id"], read_mails)
 
 
-def start_run(stack: Stack) -> str:
-    """Let the scheduler start the daily run; return its id."""
-    before = _newest(stack)
-    stack.fire("RunFunctionDaily")
-    deadline = time.monotonic() + 20
-    while (newest := _newest(stack)) == before or newest is None:
-        assert time.monotonic() < deadline, "no run was started"
-        time.sleep(0.2)
-    return newest
-
-
-def _newest(stack: Stack) -> str | None:
-    runs = stack.call("reader", "GET", "/runs").json()["runs"]
-    return str(runs[0]["id"]) if runs else None
-
-
-def _ask_again_soon(stack: Stack) -> None:
-    """Let a run retry what timed out after 1 and 2 seconds, not after minutes."""
+def _retry_after_a_second(stack: Stack) -> None:
+    """Let a run retry timeouts after 1 and 2 seconds instead of minutes."""
     functions, name = stack.session().client("lambda"), stack.resource("RunWorkerFunction")
     environment = functions.get_function_configuration(FunctionName=name)["Environment"]
     environment["Variables"]["RETRY_DELAY_SECONDS"] = "1"

@@ -18,18 +18,6 @@ from timbres.repositories.reports import ReportRepository
 MONTH = Month(2026, 10)
 
 
-def report_repository(stack: FakeStack) -> ReportRepository:
-    """Return a report repository that the tests can use."""
-    return ReportRepository(stack.aws.client("dynamodb"), stack.aws.refs["ReportsTable"])
-
-
-def token_repository(stack: FakeStack) -> DownloadTokenRepository:
-    """Return a download token repository that the tests can use."""
-    return DownloadTokenRepository(
-        stack.aws.client("dynamodb"), stack.aws.refs["DownloadTokensTable"]
-    )
-
-
 def store_report(
     stack: FakeStack, content: bytes, version: int = 1, account: str = RC, form: str = "csv"
 ) -> Report:
@@ -41,7 +29,8 @@ def store_report(
         Body=content,
         ContentType=MEDIA_TYPES[form],
     )
-    pending = report_repository(stack).create(spec, version, CONTRACT_MANAGER, stack.clock(), None)
+    repository = ReportRepository(stack.aws.client("dynamodb"), stack.aws.refs["ReportsTable"])
+    pending = repository.create(spec, version, CONTRACT_MANAGER, stack.clock(), None)
     report = replace(
         pending,
         status=READY,
@@ -50,7 +39,7 @@ def store_report(
         sha256=hashlib.sha256(content).hexdigest(),
         object_version=put["VersionId"],
     )
-    assert report_repository(stack).finalize(report)
+    assert repository.finalize(report)
     return report
 
 
@@ -58,7 +47,9 @@ def issue_token(stack: FakeStack, report: Report, days: float = 30) -> str:
     """Return a new download token for a ready report."""
     assert report.object_version is not None
     expires_at = stack.clock() + timedelta(days=days)
-    return token_repository(stack).issue(report.spec, report.id, report.object_version, expires_at)
+    dynamodb, table = stack.aws.client("dynamodb"), stack.aws.refs["DownloadTokensTable"]
+    repository = DownloadTokenRepository(dynamodb, table)
+    return repository.issue(report.spec, report.id, report.object_version, expires_at)
 
 
 def open_link(stack: FakeStack, token: str, ip: str = "203.0.113.7", **options: Any) -> ApiResponse:

@@ -576,7 +576,7 @@ def running_fake_stack(servers: PacServers) -> Iterator[FakeStack]:
         no_pause = SimpleNamespace(sleep=lambda _: None, time=time.time)
         for target, name, value in (
             (timbres_clock, "now", clock),
-            (timbres.pacs.http, "_BACKOFF_SECONDS", 0.0),
+            (timbres.pacs.http, "time", fake_time),
             (timbres.services.daily_run.bulk_query, "time", fake_time),
             (timbres.aws.rate_limiter, "time", fake_time),
             (botocore.endpoint, "time", no_pause),

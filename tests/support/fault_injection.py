@@ -24,9 +24,8 @@ import pytest
 from tests.support import moto_patches
 from tests.support.clock import START
 from tests.support.fake_stack import RC, SF, FakeStack, Pacs, PacServers
-from tests.support.moto_patches import LOST
 from tests.support.reliability_document import NOTHING, WRITES
-from timbres.aws import clients as session
+from timbres.aws import clients
 from timbres.notifications.mails import TEMPLATES, dedup_key, should_notify
 
 # The names of boto3 and of AWS.
@@ -40,8 +39,6 @@ SERVICES = {
 }
 # botocore uses other names for two services in its events.
 _ALIASES = {"secrets-manager": "secretsmanager", "eventbridge": "events"}
-
-
 NO_NEED = "none needed"
 
 
@@ -57,11 +54,6 @@ class Call:
     operation: str
     pac_calls: int
 
-    @property
-    def reads(self) -> bool:
-        """Return whether the call is a read."""
-        return self.operation.startswith(("Get", "BatchGet", "Query", "List"))
-
 
 @dataclass
 class AwsFaultInjector:
@@ -69,6 +61,7 @@ class AwsFaultInjector:
 
     ``refused`` rejects a call and all later calls of its service. ``lost`` loses the response
     of a call, so that botocore repeats it. ``killed`` kills the function before or after a call.
+    ``after`` is called with the name of each operation that AWS has responded to.
     """
 
     stack: FakeStack
@@ -83,7 +76,7 @@ class AwsFaultInjector:
     def watch(self) -> None:
         """Intercept all calls of the functions to AWS from now on."""
         for service in SERVICES:
-            events = session.client(service).meta.events
+            events = clients.client(service).meta.events
             events.register("before-call", self._before)
             events.register("after-call", self._after)
 
@@ -102,7 +95,7 @@ class AwsFaultInjector:
                 raise Killed
             number = sum(call.service == service for call in self.calls)
             if self.lost == len(self.calls):
-                params["headers"][LOST] = str(uuid.uuid4())
+                params["headers"][moto_patches.LOST] = str(uuid.uuid4())
             self.calls.append(Call(service, operation, len(self.stack.pacs.calls())))
         if self.refused is None or service != self.refused[0] or number < self.refused[1]:
             return None
@@ -117,84 +110,6 @@ class AwsFaultInjector:
             self.after(event_name.rpartition(".")[2])
 
 
-@dataclass
-class Scenario:
-    """A stack in which one operation runs. ``notes`` is shared by the steps."""
-
-    stack: FakeStack
-    injector: AwsFaultInjector
-    notes: dict[str, Any] = field(default_factory=dict)
-    undo: list[Callable[[], Any]] = field(default_factory=list)
-
-    def restart(self, pac_servers: PacServers) -> None:
-        """Reset the stack to its initial state, which is faster than a new stack."""
-        stack = self.stack
-        self.notes.clear()
-        self.injector.stop()
-        stack.sends.clear()
-        moto_patches.clear_resources()
-        stack.clear_events()
-        stack.clock.at = START
-        stack.pacs = Pacs.start(pac_servers, stack.credentials, stack.clock)
-        self.reset_secrets()
-
-    def reset_secrets(self, **changes: Any) -> None:
-        """Give both accounts their valid secrets, with ``changes``."""
-        for name in (RC, SF):
-            secret = self.stack.accounts.secret(name, **changes)
-            if self.notes.get(name) != secret:
-                self.notes[name] = secret
-                self.stack.accounts.change(name, secret)
-                self.stack.accounts.accept(name)
-        self.stack.reset_warm_functions()
-
-    def recover(self) -> None:
-        """Remove all faults. After a kill, the next invocation is a cold start."""
-        if self.injector.dead:
-            self.stack.reset_warm_functions()
-        self.injector.stop()
-        while self.undo:
-            self.undo.pop()()
-        for fake_pac in self.stack.pacs.fakes:
-            fake_pac.faults.clear()
-        moto_patches.make_visible()
-
-    def items(self, table: str) -> list[dict[str, Any]]:
-        """Return all items of a table from moto, without a call to AWS."""
-        return self.stack.aws.items(table)
-
-    def notifications(self) -> Counter[str]:
-        """Return how many events were published per notification, by deduplication key."""
-        return Counter(
-            dedup_key(entry["DetailType"], detail)
-            for entry in self.stack.published
-            if entry["DetailType"] in TEMPLATES
-            and should_notify(entry["DetailType"], detail := json.loads(entry["Detail"]))
-        )
-
-
-@dataclass(frozen=True)
-class Operation:
-    """A request to Timbres, or a scheduled job.
-
-    ``execute`` returns the response in short, and ``crash_response`` is the response if the
-    process is killed. ``observe`` returns the state to compare with the reference. ``settle``
-    runs after each step what happens without a caller. ``recovery_steps`` are tried in order:
-    a retry by AWS, the next schedule, the caller. The first step always runs if the last
-    response ends with ``retried_on``, because AWS retries then.
-    """
-
-    name: str
-    services: tuple[str, ...]
-    execute: Callable[[Scenario], str]
-    observe: Callable[[Scenario], dict[str, Any]]
-    crash_response: str
-    recovery_steps: Sequence[tuple[str, Callable[[Scenario], Any]]]
-    prepare: Callable[[Scenario], Any] = lambda _: None
-    settle: Callable[[Scenario], Any] = lambda _: None
-    retried_on: str | None = None
-
-
 @dataclass(frozen=True)
 class ExpectedOutcome:
     """The result of an operation without a fault."""
@@ -205,28 +120,29 @@ class ExpectedOutcome:
     calls: list[Call]
 
 
-Fault = Callable[[Scenario], Any]
-
-
 @dataclass
-class FaultRunner:
-    """Runs operations, each in a stack that is reset before."""
+class Scenario:
+    """A stack in which operations run, each in its initial state.
 
-    scenario: Scenario
+    ``notes`` is shared by the steps of an operation, ``undo`` ends its faults.
+    """
+
+    stack: FakeStack
+    injector: AwsFaultInjector
     pac_servers: PacServers
+    notes: dict[str, Any] = field(default_factory=dict)
+    undo: list[Callable[[], Any]] = field(default_factory=list)
     references: dict[str, ExpectedOutcome] = field(default_factory=dict)
 
     def reference(self, operation: Operation) -> ExpectedOutcome:
         """Return the result of an operation without a fault; it is computed once."""
         if operation.name not in self.references:
-            scenario = self.scenario
             self._begin(operation)
-            response = operation.execute(scenario)
-            calls = scenario.injector.calls[:]
-            operation.settle(scenario)
-            self.references[operation.name] = ExpectedOutcome(
-                response, operation.observe(scenario), scenario.notifications(), calls
-            )
+            response = operation.execute(self)
+            calls = self.injector.calls[:]
+            facts, notifications = self._settled_state(operation)
+            outcome = ExpectedOutcome(response, facts, notifications, calls)
+            self.references[operation.name] = outcome
         return self.references[operation.name]
 
     def run(self, operation: Operation, fault: Fault) -> tuple[list[str], str, str]:
@@ -235,43 +151,105 @@ class FaultRunner:
         Raises AssertionError if something is lost after all recovery steps.
         """
         reference = self.reference(operation)
-        scenario = self.scenario
         self._begin(operation)
-        fault(scenario)
+        fault(self)
         responses = []
-        for _ in range(scenario.notes.get("times", 1)):
+        for _ in range(self.notes.get("times", 1)):
             try:
-                responses.append(operation.execute(scenario))
+                responses.append(operation.execute(self))
             except Killed:
                 responses.append(operation.crash_response)
-        if scenario.injector.lost is not None:
-            assert list(scenario.stack.sends.values()) == [2], "botocore has sent it again"
-        scenario.recover()
-        operation.settle(scenario)
-        state = operation.observe(scenario), scenario.notifications()
+        if self.injector.lost is not None:
+            assert list(self.stack.sends.values()) == [2], "botocore has sent it again"
+        self._end_faults()
+        state = self._settled_state(operation)
         steps = []
         responses = responses or [NOTHING]
-        retried = operation.retried_on is not None and responses[-1].endswith(operation.retried_on)
+        retried = operation.retried and responses[-1].endswith(operation.crash_response)
         for name, step in operation.recovery_steps:
             if _is_complete(*state, reference) and not retried:
                 break
             retried = False
-            step(scenario)
-            operation.settle(scenario)
-            before, state = state, (operation.observe(scenario), scenario.notifications())
+            step(self)
+            before, state = state, self._settled_state(operation)
             if state != before:
                 steps.append(name)
         assert _is_complete(*state, reference), f"state: {state}; reference: {reference}"
         lost = NOTHING
         if max(state[1].values(), default=0) > 1:
             lost += "; published twice, mailed once"
-        return responses, lost + scenario.notes.get("twice", ""), ", then ".join(steps) or NO_NEED
+        return responses, lost + self.notes.get("twice", ""), ", then ".join(steps) or NO_NEED
+
+    def items(self, table: str) -> list[dict[str, Any]]:
+        """Return all items of a table from moto, without a call to AWS."""
+        return self.stack.aws.items(table)
 
     def _begin(self, operation: Operation) -> None:
-        self.scenario.restart(self.pac_servers)
-        operation.prepare(self.scenario)
+        # A reset is faster than a new stack.
+        stack = self.stack
+        self.notes.clear()
+        self.injector.stop()
+        stack.sends.clear()
+        moto_patches.clear_resources()
+        stack.clear_events()
+        stack.clock.at = START
+        stack.pacs = Pacs.start(self.pac_servers, stack.credentials, stack.clock)
+        for name in (RC, SF):
+            stack.accounts.change(name, stack.accounts.secret(name))
+            stack.accounts.accept(name)
+        stack.reset_warm_functions()
+        operation.prepare(self)
         # Do not count the calls of the preparation.
-        self.scenario.injector.stop()
+        self.injector.stop()
+
+    def _end_faults(self) -> None:
+        if self.injector.dead:
+            # After a kill, the next invocation is a cold start.
+            self.stack.reset_warm_functions()
+        self.injector.stop()
+        while self.undo:
+            self.undo.pop()()
+        for fake_pac in self.stack.pacs.fakes:
+            fake_pac.faults.clear()
+        moto_patches.make_visible()
+
+    def _settled_state(self, operation: Operation) -> tuple[dict[str, Any], Counter[str]]:
+        """Return the facts, and how many events were published by notification."""
+        operation.settle(self)
+        notifications = Counter(
+            dedup_key(entry["DetailType"], detail)
+            for entry in self.stack.published
+            if entry["DetailType"] in TEMPLATES
+            and should_notify(entry["DetailType"], detail := json.loads(entry["Detail"]))
+        )
+        return operation.observe(self), notifications
+
+
+Step = Callable[[Scenario], Any]
+Fault = Callable[[Scenario], Any]
+FaultsOf = Callable[[ExpectedOutcome], Iterator[Fault]]
+
+
+@dataclass(frozen=True)
+class Operation:
+    """A request to Timbres, or a scheduled job.
+
+    ``execute`` returns the response in short, and ``crash_response`` is the response if the
+    process is killed. ``observe`` returns the state to compare with the reference. ``settle``
+    runs after each step what happens without a caller. ``recovery_steps`` are tried in order:
+    a retry by AWS, the next schedule, the caller. If ``retried``, AWS retries after a response
+    that ends like ``crash_response``: the first step then runs in any case.
+    """
+
+    name: str
+    services: tuple[str, ...]
+    execute: Callable[[Scenario], str]
+    observe: Callable[[Scenario], dict[str, Any]]
+    crash_response: str
+    recovery_steps: Sequence[tuple[str, Step]]
+    prepare: Step = lambda _: None
+    settle: Step = lambda _: None
+    retried: bool = False
 
 
 def _is_complete(
@@ -287,10 +265,12 @@ def _is_complete(
     ) and event_types(notifications) >= event_types(reference.notifications)
 
 
-# ----------------------------------------------------------------------------- faults
+def setting(name: str, value: Any) -> Fault:
+    """Return a fault that sets an attribute of the injector."""
+    return lambda scenario: setattr(scenario.injector, name, value)
 
 
-def refusals(service: str) -> Callable[[ExpectedOutcome], Iterator[Fault]]:
+def refusals(service: str) -> FaultsOf:
     """Let a service reject each call and all later ones: throttled or access denied."""
 
     def each(reference: ExpectedOutcome) -> Iterator[Fault]:
@@ -318,8 +298,9 @@ def losses(reference: ExpectedOutcome) -> Iterator[Fault]:
     """
     reads = 0
     for number, call in enumerate(reference.calls):
-        reads += call.reads
-        if WRITES or not call.reads or reads == 1:
+        is_read = call.operation.startswith(("Get", "BatchGet", "Query", "List"))
+        reads += is_read
+        if WRITES or not is_read or reads == 1:
             yield setting("lost", number)
 
 
@@ -327,11 +308,6 @@ def _sample(count: int, steps: int) -> list[int]:
     """Return the indexes of the calls that fail: all for the document, else a few and the last."""
     step = 1 if WRITES else -(-count // steps)
     return sorted({*range(0, count, step), count - 1})
-
-
-def setting(name: str, value: Any) -> Fault:
-    """Return a fault that sets an attribute of the injector."""
-    return lambda scenario: setattr(scenario.injector, name, value)
 
 
 def pac(operation: str, fault: str, *, times: int = -1, **options: Any) -> Fault:

@@ -4,32 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from samtranslator.yaml_helper import yaml_parse
+from tests.support.template import template
 
-ROOT = Path(__file__).parents[2]
-TEMPLATE = yaml_parse((ROOT / "template.yaml").read_text(encoding="utf-8"))
-RESOURCES: dict[str, dict[str, Any]] = TEMPLATE["Resources"]
-
-
-def of_type(kind: str) -> dict[str, dict[str, Any]]:
-    """Return the properties of each resource of a type, by its logical id."""
-    return {
-        name: resource.get("Properties", {})
-        for name, resource in RESOURCES.items()
-        if resource["Type"] == kind
-    }
+ALARMS: dict[str, dict[str, Any]] = dict(template().of_type("AWS::CloudWatch::Alarm"))
+((_, _DASHBOARD),) = template().of_type("AWS::CloudWatch::Dashboard")
+_BODY: str = _DASHBOARD["DashboardBody"]["Fn::Sub"]
+WIDGETS: list[dict[str, Any]] = json.loads(_BODY)["widgets"]
 
 
-ALARMS = of_type("AWS::CloudWatch::Alarm")
-DASHBOARD: str = of_type("AWS::CloudWatch::Dashboard")["Dashboard"]["DashboardBody"]["Fn::Sub"]
-
-
-@dataclass(frozen=True)
-class Metric:
+class Metric(NamedTuple):
     """A monitored metric; dimension values are in the syntax of ``Fn::Sub``."""
 
     namespace: str
@@ -37,51 +22,42 @@ class Metric:
     dimensions: frozenset[tuple[str, str]]
 
     def __str__(self) -> str:
+        """Return a test ID."""
         return " ".join([self.namespace, self.name, *(v for _, v in sorted(self.dimensions))])
+
+
+def statistics_of(alarm: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return each statistic of an alarm with metric math; the alarm itself without."""
+    queries = alarm.get("Metrics", ())
+    return [query["MetricStat"] for query in queries if "MetricStat" in query] or [alarm]
 
 
 def metrics_of(alarm: dict[str, Any]) -> list[Metric]:
     """Return the metrics of an alarm."""
-    stats = [
-        query["MetricStat"]["Metric"] for query in alarm.get("Metrics", ()) if "MetricStat" in query
-    ]
     return [
         Metric(
             metric["Namespace"],
             metric["MetricName"],
-            frozenset(
-                (dimension["Name"], _as_sub(dimension["Value"]))
-                for dimension in metric["Dimensions"]
-            ),
+            frozenset((item["Name"], _as_sub(item["Value"])) for item in metric["Dimensions"]),
         )
-        for metric in stats or [alarm]
+        for metric in (statistic.get("Metric", statistic) for statistic in statistics_of(alarm))
     ]
-
-
-def widgets() -> list[dict[str, Any]]:
-    """Return the dashboard's widgets."""
-    items: list[dict[str, Any]] = json.loads(DASHBOARD)["widgets"]
-    return items
 
 
 def on_the_dashboard() -> list[Metric]:
     """Return each metric that the dashboard names."""
-    rows = [row for widget in widgets() for row in widget["properties"].get("metrics", ())]
-    names = [[part for part in row if isinstance(part, str)] for row in rows]
+    rows = [row for widget in WIDGETS for row in widget["properties"].get("metrics", ())]
+    texts = [[part for part in row if isinstance(part, str)] for row in rows]
     return [
-        Metric(
-            row[0],
-            row[1],
-            frozenset(zip(row[2::2], (_as_sub(value) for value in row[3::2]), strict=True)),
-        )
-        for row in names
+        Metric(row[0], row[1], frozenset(zip(row[2::2], row[3::2], strict=True)))
+        for row in texts
         if row
     ]
 
 
 def searched() -> list[tuple[str, frozenset[str]]]:
     """Return the name and the dimension names of each metric that the dashboard searches for."""
-    matches = re.findall(r"SEARCH\('\{Timbres,([\w,]+)\} MetricName=\\\"(\w+)", DASHBOARD)
+    matches = re.findall(r"SEARCH\('\{Timbres,([\w,]+)\} MetricName=\\\"(\w+)", _BODY)
     return [(name, frozenset(dimensions.split(","))) for dimensions, name in matches]
 
 
@@ -89,9 +65,6 @@ def _as_sub(value: Any) -> str:
     if not isinstance(value, dict):
         return str(value)
     ((function, argument),) = value.items()
-    if function == "Ref":
-        return f"${{{argument}}}"
-    if function == "Fn::GetAtt":
-        return f"${{{argument if isinstance(argument, str) else '.'.join(argument)}}}"
-    assert function == "Fn::Sub", value
-    return str(argument)
+    if function == "Fn::Sub":
+        return str(argument)
+    return f"${{{argument if isinstance(argument, str) else '.'.join(argument)}}}"

@@ -27,6 +27,8 @@ class MotoStack:
             "AWS::URLSuffix": "amazonaws.com",
             "Api": "a1b2c3d4e5",
             **{name: str(value) for name, value in template.parameters.items()},
+            # As in the local environment, because the accounts are at fake PACs.
+            "AllowSandboxAccounts": "true",
         }
         self.arns: dict[str, str] = {}
         if _INITIAL:
@@ -56,7 +58,10 @@ class MotoStack:
         return _client(service)
 
     def resolve(self, value: Any) -> Any:
-        """Return a value of the template with Ref, GetAtt and Sub resolved."""
+        """Return a value of the template with If, Ref, GetAtt and Sub resolved."""
+        while isinstance(value, dict) and value.keys() == {"Fn::If"}:
+            condition, then, otherwise = value["Fn::If"]
+            value = then if self._holds({"Condition": condition}) else otherwise
         if isinstance(value, list):
             return [self.resolve(item) for item in value]
         if not isinstance(value, dict):
@@ -74,6 +79,19 @@ class MotoStack:
         if value.keys() == {"Fn::Sub"}:
             return re.sub(r"\$\{([\w:]+)\}", lambda m: self.refs[m[1]], value["Fn::Sub"])
         return {name: self.resolve(item) for name, item in value.items()}
+
+    def _holds(self, condition: dict[str, Any]) -> bool:
+        """Return the value of a condition of the template."""
+        ((function, argument),) = condition.items()
+        if function == "Condition":
+            return self._holds(self.template.text["Conditions"][argument])
+        if function == "Fn::Equals":
+            left, right = (self.resolve(item) for item in argument)
+            return bool(left == right)
+        values = [self._holds(item) for item in argument]
+        if function == "Fn::Not":
+            return not values[0]
+        return all(values) if function == "Fn::And" else any(values)
 
     def items(self, table: str) -> list[dict[str, Any]]:
         """Return every item of a table, given by its logical ID, without a request to AWS."""

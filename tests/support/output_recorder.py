@@ -1,4 +1,4 @@
-"""Everything that leaves Timbres in a session of end-to-end tests, as outsiders see it."""
+"""All output of Timbres in a session of end-to-end tests, as others can read it."""
 
 from __future__ import annotations
 
@@ -12,165 +12,131 @@ import requests
 from local.emulator_process import ROOT
 from local.stack import SECRET_PREFIX, Stack
 
-Left = tuple[str, bytes | str]
-"""Where something was found, and what it is."""
+Output = tuple[str, bytes | str]
+"""A place and its content. The first word of the place is its kind."""
 
-_CREDENTIALS = ("api_key", "username", "password")
+_CREDENTIALS = ("api_key", "username", "password", "token")
 
 
 @dataclass
 class OutputRecorder:
-    """Sees answers, events, mails and the tests' own output since the session began."""
+    """Records responses, mails and the tests' own output since the session started."""
 
     stack: Stack
-    events: Callable[[], list[str]]
-    mails: Callable[[], list[str]]
+    read_mails: Callable[[], list[str]]
     output: list[str] = field(repr=False)
-    answers: list[bytes] = field(default_factory=list, repr=False)
-    credentials: dict[str, str] = field(default_factory=dict, repr=False)
+    responses: list[bytes] = field(default_factory=list, repr=False)
+    _names: dict[str, str] = field(default_factory=dict, repr=False)
 
-    def learn(self, account: str, value: Any) -> None:
-        """Remember the credentials of an account's secret, of every version by its value."""
+    def learn(self, account: str, secret: Any) -> None:
+        """Remember the credentials of an account's secret."""
         for name in _CREDENTIALS:
-            if isinstance(value, dict) and isinstance(text := value.get(name), str):
-                self.credentials[f"{account} {name} {len(self.credentials)}"] = text
+            if isinstance(secret, dict) and isinstance(value := secret.get(name), str):
+                self._names[value] = f"{account} {name} {len(self._names)}"
 
-    def search(self) -> dict[str, str]:
-        """Return every credential there is or was: of accounts, of people, of the functions."""
+    def credentials(self) -> dict[str, str]:
+        """Return every credential that exists or existed, by a name."""
         secrets = self.stack.session().client("secretsmanager")
-        for page in secrets.get_paginator("list_secrets").paginate():
-            for secret in page["SecretList"]:
-                name = secret["Name"]
-                versions = secrets.list_secret_version_ids(SecretId=name, IncludeDeprecated=True)
-                for version in versions["Versions"]:
-                    value = secrets.get_secret_value(SecretId=name, VersionId=version["VersionId"])[
-                        "SecretString"
-                    ]
-                    self.learn(name.removeprefix(SECRET_PREFIX), json.loads(value))
-        found = {value: name for name, value in self.credentials.items()}
-        for name, keys in self.stack.keys.items():
-            found[keys.secret_access_key] = f"secret key of {name}"
+        for secret in _pages(secrets, "list_secrets", "SecretList"):
+            id_ = {"SecretId": secret["Name"]}
+            versions = secrets.list_secret_version_ids(**id_, IncludeDeprecated=True)["Versions"]
+            for version in versions:
+                value = secrets.get_secret_value(**id_, VersionId=version["VersionId"])
+                name = secret["Name"].removeprefix(SECRET_PREFIX)
+                self.learn(name, json.loads(value["SecretString"]))
+        names = dict(self._names)
+        names |= {keys.secret_access_key: f"key of {n}" for n, keys in self.stack.keys.items()}
         for _, environment in self.stack.processes():
-            # A session's token is part of every presigned link, and worth nothing without the key.
+            # A presigned link contains the session's token, which is useless without the key.
             if key := environment.get("AWS_SECRET_ACCESS_KEY"):
-                found[key] = "secret key of a function"
-        return {name: value for value, name in found.items()}
+                names[key] = "key of a function"
+        return {name: value for value, name in names.items()}
 
-    def left(self) -> Iterator[Left]:
-        """Yield everything that the session has left behind; the messages are taken away."""
-        session = self.stack.session()
-        for n, answer in enumerate(self.answers):
-            yield f"answer {n}", answer
-        yield "events", "\n".join(self.events())
-        yield "mails", "\n".join(self.mails())
+    def all_output(self) -> Iterator[Output]:
+        """Yield everything that the session has written; removes the messages of the queues."""
+        client = self.stack.session().client
+        for response in self.responses:
+            yield "response", response
+        yield "mails", "\n".join(self.read_mails())
         yield "output of the tests", "\n".join(self.output)
         yield "log of the local AWS", (ROOT / ".local" / "aws-e2e.log").read_bytes()
-        yield from _logs(session.client("logs"))
-        yield from _items(session.client("dynamodb"))
-        yield from _objects(session.client("s3"))
-        yield from _messages(session.client("sqs"))
-        yield from _descriptions(session)
+        yield from _logs(client("logs"))
+        yield from _items(client("dynamodb"))
+        yield from _objects(client("s3"))
+        sqs = client("sqs")
+        for queue in sqs.list_queues().get("QueueUrls", []):
+            for message in _receive(sqs, queue):
+                yield f"queue {queue.rpartition('/')[2]}", message
+        yield from _descriptions(client)
 
 
 @contextmanager
-def watching(stack: Stack, output: list[str]) -> Iterator[OutputRecorder]:
-    """Watch a stack from now on; ``output`` grows with what the tests write."""
-    recorder = OutputRecorder(stack, _bus_in_a_queue(stack), stack.mailbox("witness"), output)
-    create = stack.create_account
+def recording(stack: Stack, output: list[str]) -> Iterator[OutputRecorder]:
+    """Record the output of a stack from now on; ``output`` is the tests' own."""
+    recorder = OutputRecorder(stack, stack.mailbox("recorder"), output)
+    create_account = stack.create_account
 
-    def create_account(name: str, value: Any) -> None:
+    def learn_and_create(name: str, value: Any) -> None:
         recorder.learn(name, value)
-        create(name, value)
+        create_account(name, value)
 
-    def answered(answer: requests.Response, **_: Any) -> None:
-        recorder.answers.append(f"{answer.headers}\n".encode() + answer.content)
+    def record(response: requests.Response, **_: Any) -> None:
+        recorder.responses.append(f"{response.headers}\n".encode() + response.content)
 
-    stack.create_account = create_account  # type: ignore[method-assign]  # listens in
-    stack._http.hooks["response"].append(answered)
-    try:
-        yield recorder
-    finally:
-        stack._http.hooks["response"].remove(answered)
+    stack.create_account = learn_and_create  # type: ignore[method-assign]
+    stack.http.hooks["response"].append(record)
+    yield recorder
+    stack.http.hooks["response"].remove(record)
 
 
-def _bus_in_a_queue(stack: Stack) -> Callable[[], list[str]]:
-    session = stack.session()
-    sqs, events = session.client("sqs"), session.client("events")
-    queue = sqs.create_queue(QueueName="witness-of-the-bus")["QueueUrl"]
-    answer = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])
-    arn = answer["Attributes"]["QueueArn"]
-    statement = {
-        "Effect": "Allow",
-        "Principal": {"Service": "events.amazonaws.com"},
-        "Action": "sqs:SendMessage",
-        "Resource": arn,
-    }
-    policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
-    sqs.set_queue_attributes(QueueUrl=queue, Attributes={"Policy": policy})
-    bus = stack.resource("Bus")
-    pattern = json.dumps({"source": ["timbres"]})
-    events.put_rule(Name="witness", EventBusName=bus, EventPattern=pattern)
-    events.put_targets(Rule="witness", EventBusName=bus, Targets=[{"Id": "1", "Arn": arn}])
-    return lambda: [body for _, body in _taken(sqs, queue)]
-
-
-def _taken(sqs: Any, queue: str) -> Iterator[tuple[str, str]]:
-    """Take every message of a queue that can be received now: its attributes and its body."""
-    while messages := sqs.receive_message(
-        QueueUrl=queue, MaxNumberOfMessages=10, MessageAttributeNames=["All"]
-    ).get("Messages"):
+def _receive(sqs: Any, queue: str) -> Iterator[str]:
+    """Receive and delete the messages of a queue."""
+    options = {"MaxNumberOfMessages": 10, "MessageAttributeNames": ["All"]}
+    while messages := sqs.receive_message(QueueUrl=queue, **options).get("Messages"):
         for message in messages:
-            yield json.dumps(message.get("MessageAttributes", {}), default=str), message["Body"]
+            yield json.dumps(message.get("MessageAttributes", {}), default=str) + message["Body"]
             sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
 
 
-def _logs(logs: Any) -> Iterator[Left]:
-    for page in logs.get_paginator("describe_log_groups").paginate():
-        for group in page["logGroups"]:
-            name = group["logGroupName"]
-            events = logs.get_paginator("filter_log_events").paginate(logGroupName=name)
-            lines = [event["message"] for part in events for event in part["events"]]
-            yield f"log group {name}", "\n".join(lines)
+def _pages(client: Any, operation: str, key: str, **arguments: Any) -> Iterator[Any]:
+    for page in client.get_paginator(operation).paginate(**arguments):
+        yield from page.get(key, ())
 
 
-def _items(dynamodb: Any) -> Iterator[Left]:
-    for name in dynamodb.list_tables()["TableNames"]:
-        for page in dynamodb.get_paginator("scan").paginate(TableName=name):
-            yield f"table {name}", json.dumps(page["Items"], ensure_ascii=False, default=repr)
-            for item in page["Items"]:
-                for attribute, value in item.items():
-                    if isinstance(value.get("B"), bytes):
-                        yield f"table {name}, {attribute}", value["B"]
+def _logs(logs: Any) -> Iterator[Output]:
+    for group in _pages(logs, "describe_log_groups", "logGroups"):
+        name = group["logGroupName"]
+        events = _pages(logs, "filter_log_events", "events", logGroupName=name)
+        yield f"log group {name}", "\n".join(event["message"] for event in events)
 
 
-def _objects(s3: Any) -> Iterator[Left]:
-    for bucket in s3.list_buckets()["Buckets"]:
-        # The deployment's own files are not output of a run.
-        if bucket["Name"].endswith("-artifacts"):
-            continue
-        pages = s3.get_paginator("list_object_versions").paginate(Bucket=bucket["Name"])
-        for version in (one for page in pages for one in page.get("Versions", [])):
-            found = s3.get_object(
-                Bucket=bucket["Name"], Key=version["Key"], VersionId=version["VersionId"]
-            )
-            where = f"object {version['Key']}"
-            yield where, json.dumps([version["Key"], found["Metadata"]])
-            yield where, found["Body"].read()
+def _items(dynamodb: Any) -> Iterator[Output]:
+    for table in dynamodb.list_tables()["TableNames"]:
+        for item in _pages(dynamodb, "scan", "Items", TableName=table):
+            yield f"table {table}", json.dumps(item, ensure_ascii=False, default=repr)
+            for value in item.values():
+                if isinstance(value.get("B"), bytes):
+                    yield f"table {table}", value["B"]
 
 
-def _messages(sqs: Any) -> Iterator[Left]:
-    for queue in sqs.list_queues().get("QueueUrls", []):
-        for attributes, body in _taken(sqs, queue):
-            yield f"queue {queue.rpartition('/')[2]}", attributes + body
+def _objects(s3: Any) -> Iterator[Output]:
+    # The artifacts are the deployment's own files.
+    names = [bucket["Name"] for bucket in s3.list_buckets()["Buckets"]]
+    for bucket in (name for name in names if not name.endswith("-artifacts")):
+        for version in _pages(s3, "list_object_versions", "Versions", Bucket=bucket):
+            key, id_ = version["Key"], version["VersionId"]
+            response = s3.get_object(Bucket=bucket, Key=key, VersionId=id_)
+            yield f"object {key}", json.dumps([key, response["Metadata"]])
+            yield f"object {key}", response["Body"].read()
 
 
-def _descriptions(session: Any) -> Iterator[Left]:
-    """Yield the descriptions of the resources, as AWS returns them to a reader."""
-    scheduler = session.client("scheduler")
-    for one in scheduler.list_schedules()["Schedules"]:
-        group = {"GroupName": one["GroupName"]} if "GroupName" in one else {}
-        schedule = scheduler.get_schedule(Name=one["Name"], **group)
-        yield f"schedule {one['Name']}", json.dumps(schedule, default=str)
+def _descriptions(client: Callable[[str], Any]) -> Iterator[Output]:
+    """Yield the descriptions of the resources."""
+    scheduler = client("scheduler")
+    for schedule in scheduler.list_schedules()["Schedules"]:
+        group = {"GroupName": schedule["GroupName"]} if "GroupName" in schedule else {}
+        description = scheduler.get_schedule(Name=schedule["Name"], **group)
+        yield f"schedule {schedule['Name']}", json.dumps(description, default=str)
     for service, operation in (
         ("lambda", "list_functions"),
         ("cloudwatch", "list_metrics"),
@@ -178,5 +144,5 @@ def _descriptions(session: Any) -> Iterator[Left]:
         ("cloudformation", "describe_stacks"),
         ("secretsmanager", "list_secrets"),
     ):
-        for page in session.client(service).get_paginator(operation).paginate():
+        for page in client(service).get_paginator(operation).paginate():
             yield f"{service} {operation}", json.dumps(page, default=str)

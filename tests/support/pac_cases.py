@@ -103,7 +103,8 @@ class Operation:
     ``operation`` is the name that the fake PAC uses. ``messages`` are the PAC's messages and
     ``meanings`` the expected errors, by code. ``meanings`` is empty if the PAC rejects nothing.
     If ``has_codes`` is false, the PAC has no codes and the keys only name its messages.
-    ``max_bytes`` is the limit of a response. ``name`` distinguishes two cases of one operation.
+    ``max_bytes`` is the limit of a response. After the faults ``unknown_after``, it returns unknown
+    counts instead of an error. ``name`` distinguishes two cases of one operation.
     """
 
     pac: str
@@ -115,6 +116,7 @@ class Operation:
     max_bytes: int
     contracts: bool = False
     has_codes: bool = True
+    unknown_after: frozenset[str] = frozenset()
     name: str = ""
 
     def __call__(self, url: str, seconds: float = 0.9) -> Any:
@@ -190,6 +192,14 @@ COUNT = Operation(
     256 * 1024,
 )
 TRACE = replace(COUNT, call=lambda client, deadline: client.trace(SENT, deadline), name="trace")
+ACCOUNT_COUNT = replace(
+    COUNT,
+    operation="getTimbresImplementacion",
+    call=lambda client, deadline: client.account_stamps(deadline),
+    # 630 states that no stamps are left, so it is a count.
+    meanings={code: meaning for code, meaning in COUNT.meanings.items() if code != "630"},
+    unknown_after=frozenset({"soap-fault", "missing-fields", "empty-fields", "nil-fields"}),
+)
 CONTRACT = Operation(
     _SF,
     "agregarContrato",
@@ -258,7 +268,7 @@ PAC_CASES = {
         ),
         account=factible_account,
         rejected_account=partial(factible_account, password=WRONG),
-        operations=(COUNT, TRACE, CONTRACT, LIVE_WSDL),
+        operations=(COUNT, TRACE, ACCOUNT_COUNT, CONTRACT, LIVE_WSDL),
         read_issuer=lambda client, rfc, deadline: client.stamps(rfc, deadline),
         shortened={"timbres.pacs.solucion_factible.client._MIN_CONTRACT_SECONDS": 0.5},
     ),

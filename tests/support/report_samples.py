@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 
 from hypothesis import strategies as st
 
 from timbres.domain.account import ALL_ACCOUNTS
+from timbres.domain.account_stamps import Allotment
 from timbres.domain.clock import MEXICO_CITY
 from timbres.domain.consumption import (
     FROM_PAC,
     FROM_SNAPSHOTS,
+    AccountStampsLine,
     Consumption,
     ContractLine,
     IssuerLine,
@@ -24,22 +26,26 @@ from timbres.domain.consumption import (
 from timbres.domain.month import Month
 
 MONTH = Month(2026, 10)
+MONTH_DAYS = [date(2026, 10, number) for number in range(1, 32)]
 GENERATED_AT = datetime(2026, 11, 1, 6, 0, 12, tzinfo=MEXICO_CITY)
 RC, SF = "acme-rc", "acme-sf"
 CALLER = "arn:aws:iam::111122223333:user/compras"
 ROLE = "arn:aws:sts::111122223333:assumed-role/Tesoreria/ana.ruiz"
 
-MOVEMENTS = (
-    MovementLine(RC, "A&D061009TY8", date(2026, 10, 1), "Timbrado", 640),
-    MovementLine(RC, "A&D061009TY8", date(2026, 10, 2), "Timbrado", 702),
-    MovementLine(RC, "EKU9003173C9", date(2026, 10, 2), "Timbrado", 55),
-    MovementLine(RC, "A&D061009TY8", date(2026, 10, 15), "Cancelación, con aceptación", 3),
-    MovementLine(RC, "EKU9003173C9", date(2026, 10, 30), "Timbrado", 1),
-    MovementLine(RC, "XIA190128J61", date(2026, 10, 31), "Timbrado", 12),
-    MovementLine(SF, "ÑAN840101AB1", date(2026, 10, 1), "Conteo diario", 210),
-    MovementLine(SF, "ÑAN840101AB1", date(2026, 10, 2), "Conteo diario", 480),
-    MovementLine(SF, "NUE200229AB3", date(2026, 10, 15), "Conteo diario", 4),
-    MovementLine(SF, "ÑAN840101AB1", date(2026, 10, 31), "Conteo diario", 96),
+MOVEMENTS = tuple(
+    MovementLine(account, rfc, date(2026, 10, day), kind, amount)
+    for account, rfc, day, kind, amount in (
+        (RC, "A&D061009TY8", 1, "Timbrado", 640),
+        (RC, "A&D061009TY8", 2, "Timbrado", 702),
+        (RC, "EKU9003173C9", 2, "Timbrado", 55),
+        (RC, "A&D061009TY8", 15, "Cancelación, con aceptación", 3),
+        (RC, "EKU9003173C9", 30, "Timbrado", 1),
+        (RC, "XIA190128J61", 31, "Timbrado", 12),
+        (SF, "ÑAN840101AB1", 1, "Conteo diario", 210),
+        (SF, "ÑAN840101AB1", 2, "Conteo diario", 480),
+        (SF, "NUE200229AB3", 15, "Conteo diario", 4),
+        (SF, "ÑAN840101AB1", 31, "Conteo diario", 96),
+    )
 )
 
 SOURCES = (
@@ -68,64 +74,51 @@ ISSUERS = (
     IssuerLine(SF, "NUE200229AB3", 4, previous=4, available=0, days_left=0.0),
 )
 
+_ON_5TH = datetime(2026, 10, 5, 9, 41, 7, tzinfo=MEXICO_CITY)
+_ON_28TH = datetime(2026, 10, 28, 17, 2, 55, tzinfo=MEXICO_CITY)
 CONTRACTS = (
     ContractLine(
-        account=SF,
-        rfc="ÑAN840101AB1",
-        stamps=2000,
-        status="confirmed",
-        requested_by=CALLER,
-        created_at=datetime(2026, 10, 5, 9, 41, 7, tzinfo=MEXICO_CITY),
-        id="20261005T154107-5f0c2a",
+        *(SF, "ÑAN840101AB1", 2000, "confirmed", CALLER, _ON_5TH, "20261005T154107-5f0c2a")
     ),
     ContractLine(
-        account=SF,
-        rfc="NUE200229AB3",
-        stamps=500,
-        status="needs-review",
-        requested_by=ROLE,
-        created_at=datetime(2026, 10, 28, 17, 2, 55, tzinfo=MEXICO_CITY),
-        id="20261028T230255-91be44",
+        *(SF, "NUE200229AB3", 500, "needs-review", ROLE, _ON_28TH, "20261028T230255-91be44")
     ),
 )
+
+
+ACCOUNT_STAMPS = (
+    AccountStampsLine(
+        account=SF,
+        contracted=20_000,
+        used=11_050,
+        available=8950,
+        days_left=34.6,
+        as_of=datetime(2026, 11, 1, 5, 0, 2, tzinfo=MEXICO_CITY),
+        allotment=Allotment(1214, 0),
+    ),
+)
+
+
+def failing_movements() -> Iterator[MovementLine]:
+    """Yield the movements of the small month, and fail."""
+    yield from MOVEMENTS
+    raise RuntimeError("the PAC's answer ends here")
+
 
 # Texts that start a formula, look like markup or a link, or break a line or a cell.
 NASTY = (
-    "=cmd|'/c calc'!A1",
-    "+52 55 1234 5678",
-    "-2+3",
-    "@SUM(A1:A9)",
-    "\t=1+1",
-    "\r=1+1",
-    "\n=1+1",
-    "＝1+1",
-    "http://example.com/a?b=c",
-    "mailto:a@example.com",
-    "<r><t>rich</t></r>",
-    "<b>& 'quoted'</b>",
-    'comma, "quotes"; semicolon',
-    "two\r\nlines",
-    " blanks ",
-    "_x0041_",
-    "00123",
-    "🧾 emoji",
-    "zero\x00width\x7f\u200b",
-    "half a pair: \ud83e",
-    '=HYPERLINK("http://example.com")',
-    "javascript:alert(1)",
-    "txt.\u202egpj.exe\u2066",
-    "",
-)
+    "=cmd|'/c calc'!A1", "+52 55 1234 5678", "-2+3", "@SUM(A1:A9)", "\t=1+1", "\r=1+1", "\n=1+1",
+    "＝1+1", "http://example.com/a?b=c", "mailto:a@example.com", "<r><t>rich</t></r>",
+    "<b>& 'quoted'</b>", 'comma, "quotes"; semicolon', "two\r\nlines", " blanks ", "_x0041_",
+    "00123", "🧾 emoji", "zero\x00width\x7f\u200b", "half a pair: \ud83e",
+    '=HYPERLINK("http://example.com")', "javascript:alert(1)", "txt.\u202egpj.exe\u2066", "",
+)  # fmt: skip
 
 
-def _days() -> tuple[int | None, ...]:
-    """Return the total of each day, None for the days without counts."""
-    known: list[int | None] = []
-    for number in range(1, MONTH.last_day.day + 1):
-        day = date(2026, 10, number)
-        amounts = [movement.amount for movement in MOVEMENTS if movement.date == day]
-        known.append(None if day in SOURCES[1].missing_days else sum(amounts))
-    return tuple(known)
+def _day_total(day: date) -> int | None:
+    if day in SOURCES[1].missing_days:
+        return None
+    return sum(movement.amount for movement in MOVEMENTS if movement.date == day)
 
 
 def small_month() -> Consumption:
@@ -136,10 +129,11 @@ def small_month() -> Consumption:
         generated_at=GENERATED_AT,
         sources=SOURCES,
         issuers=ISSUERS,
-        days=_days(),
+        days=tuple(map(_day_total, MONTH_DAYS)),
         contracts=CONTRACTS,
         previous_total=2252,
         movements=lambda: iter(MOVEMENTS),
+        account_stamps=ACCOUNT_STAMPS,
     )
 
 
@@ -172,17 +166,16 @@ def empty_month() -> Consumption:
         contracts=(),
         previous_total=None,
         movements=lambda: iter(()),
+        account_stamps=(),
     )
 
 
-_LETTERS = "ABCDEFGHIJKLMNÑOPQRSTUVWXYZ&"
 _ACCOUNTS = (
     ("acme-rc", "Reachcore", "postpaid"),
     ("acme-servicios-sf", "Solución Factible", None),
     ("acme-logistica-del-noroeste-produccion-sf", "Solución Factible", None),
     ("acme-retail-rc", "Reachcore", "prepaid"),
 )
-_CALLERS = (CALLER, ROLE, "arn:aws:iam::111122223333:user/maria.fernanda.hernandez-gutierrez")
 
 
 def busy_month(issuers: int = 40, seed: int = 7) -> Consumption:
@@ -192,85 +185,69 @@ def busy_month(issuers: int = 40, seed: int = 7) -> Consumption:
     lines: list[IssuerLine] = []
     for rank in range(issuers):
         account, pac, _ = _ACCOUNTS[rank % len(_ACCOUNTS)]
-        rfc = _random_rfc(rng)
-        issuer_movements = list(_random_movements(rng, account, rfc, 24_000 / (rank + 1) ** 0.9))
-        movements += issuer_movements
-        amount = sum(movement.amount for movement in issuer_movements)
-        lines.append(_random_line(rng, account, rfc, amount, pac))
-    days = [0] * MONTH.last_day.day
-    for movement in movements:
-        days[movement.date.day - 1] += movement.amount
+        letters = "".join(rng.choices("ABCDEFGHIJKLMNÑOPQRSTUVWXYZ&", k=3))
+        rfc = f"{letters}{rng.randrange(70, 100)}0131{rng.randrange(4096):03X}"
+        first = len(movements)
+        for day in MONTH_DAYS:
+            amount = round(
+                960 / (rank + 1) ** 0.9 * rng.uniform(0.1 if day.day % 7 == 4 else 0.6, 1.4)
+            )
+            movements += [MovementLine(account, rfc, day, "Consumo de timbre", amount)] * bool(
+                amount
+            )
+        total = sum(movement.amount for movement in movements[first:])
+        previous = rng.choice((None, total, total * 2 // 3, total * 4 // 3))
+        available = days_left = None
+        if pac != "Reachcore":
+            available = round(total * rng.choice((0.0, 0.1, 0.3, 1.2, 4.0, 7.5)))
+            days_left = available / (total / 31) if total else None
+        lines.append(IssuerLine(account, rfc, total, previous, available, days_left))
     movements.sort(key=lambda movement: (movement.account, movement.date))
     lines.sort(key=lambda line: -line.amount)
-    return Consumption(
-        account=ALL_ACCOUNTS,
-        month=MONTH,
-        generated_at=GENERATED_AT,
+    return replace(
+        small_month(),
         sources=tuple(
-            Source(
-                name,
-                pac,
-                FROM_SNAPSHOTS if plan is None else FROM_PAC,
-                plan,
-                GENERATED_AT,
-                missing_days=(date(2026, 10, 11),) if name == "acme-servicios-sf" else (),
-            )
+            Source(name, pac, FROM_PAC if plan else FROM_SNAPSHOTS, plan, GENERATED_AT)
             for name, pac, plan in _ACCOUNTS
         ),
         issuers=tuple(lines),
-        days=tuple(days),
-        contracts=tuple(_random_contracts(rng, lines)),
+        days=tuple(
+            sum(movement.amount for movement in movements if movement.date == day)
+            for day in MONTH_DAYS
+        ),
+        contracts=tuple(
+            replace(
+                CONTRACTS[n % 2], account=line.account, rfc=line.rfc, id=f"0199c{n}" + "0a" * 13
+            )
+            for n, line in enumerate(lines[:12:2])
+        ),
         previous_total=sum(line.previous or 0 for line in lines),
         movements=lambda: iter(movements),
     )
 
 
-def _random_rfc(rng: random.Random) -> str:
-    letters = "".join(rng.choices(_LETTERS, k=rng.choice((3, 3, 3, 4))))
-    born = f"{rng.randrange(70, 100)}{rng.randrange(1, 13):02d}{rng.randrange(1, 29):02d}"
-    return f"{letters}{born}{''.join(rng.choices('ABCDEFGHJKLMN23456789', k=3))}"
-
-
-def _random_movements(
-    rng: random.Random, account: str, rfc: str, monthly: float
-) -> Iterator[MovementLine]:
-    for number in range(1, MONTH.last_day.day + 1):
-        day = date(2026, 10, number)
-        weight = (0.06 if day.weekday() == 6 else 0.4 if day.weekday() == 5 else 1.0) + (
-            0.9 if number >= 29 else 0.0
-        )
-        amount = round(monthly / 25 * weight * rng.uniform(0.6, 1.4))
-        if amount:
-            yield MovementLine(account, rfc, day, "Consumo de timbre", amount)
-
-
-def _random_line(rng: random.Random, account: str, rfc: str, amount: int, pac: str) -> IssuerLine:
-    previous = round(amount * rng.uniform(0.7, 1.3)) if rng.random() < 0.9 else None
-    if pac == "Reachcore":
-        return IssuerLine(account, rfc, amount, previous)
-    available = round(amount * rng.choice((0.0, 0.1, 0.3, 1.2, 4.0, 7.5)))
-    days = available / (amount / 31) if amount else None
-    return IssuerLine(account, rfc, amount, previous, available, days)
-
-
-def _random_contracts(rng: random.Random, lines: Sequence[IssuerLine]) -> Iterator[ContractLine]:
-    for number, line in enumerate(lines[: 3 * len(_ACCOUNTS) : 2]):
-        yield ContractLine(
-            line.account,
-            line.rfc,
-            rng.choice((500, 2_000, 10_000)),
-            ("confirmed", "confirmed", "rejected", "confirmed", "needs-review", "confirmed")[
-                number % 6
-            ],
-            _CALLERS[number % len(_CALLERS)],
-            datetime(2026, 10, 2 + 4 * number, 9, 5 * number, tzinfo=MEXICO_CITY),
-            f"0199c{number}{rng.getrandbits(104):026x}",
-        )
-
-
 _TEXTS = st.sampled_from(NASTY) | st.text(max_size=30)
-_RFCS = st.sampled_from(["A&D061009TY8", "ÑAN840101AB1", "EKU9003173C9"]) | st.from_regex(
-    r"[A-ZÑ&]{3,4}[0-9]{6}[A-Z0-9]{3}", fullmatch=True
+_NAMES = st.sampled_from([RC, SF])
+_RFCS = st.sampled_from(["A&D061009TY8", "ÑAN840101AB1", "EKU9003173C9"])
+_MAYBE = st.none() | st.integers(0, 10**9)
+_SOURCES = st.builds(
+    Source,
+    account=_NAMES,
+    pac=_TEXTS,
+    source=st.sampled_from([FROM_PAC, FROM_SNAPSHOTS]),
+    plan=st.none() | st.sampled_from(["prepaid", "postpaid"]) | _TEXTS,
+    as_of=st.none() | st.just(GENERATED_AT),
+    problem=st.none() | _TEXTS,
+)
+_CONTRACTS = st.builds(
+    ContractLine,
+    account=_NAMES,
+    rfc=_RFCS,
+    stamps=st.integers(1, 10**6),
+    status=st.sampled_from(["confirmed", "pending", "a third"]),
+    requested_by=st.sampled_from([CALLER, ROLE]) | _TEXTS,
+    created_at=st.just(GENERATED_AT),
+    id=_TEXTS,
 )
 
 
@@ -278,65 +255,27 @@ _RFCS = st.sampled_from(["A&D061009TY8", "ÑAN840101AB1", "EKU9003173C9"]) | st.
 def months(draw: st.DrawFn) -> Consumption:
     """Return a month of any movements, kinds, plans and problems; its totals agree."""
     month = Month(draw(st.integers(2011, 2099)), draw(st.integers(1, 12)))
-    last = month.last_day.day
-    movements = draw(
-        st.lists(
-            st.builds(
-                MovementLine,
-                account=st.sampled_from([RC, SF]),
-                rfc=_RFCS,
-                date=st.integers(0, last - 1).map(lambda n: month.first_day + timedelta(days=n)),
-                kind=_TEXTS,
-                amount=st.integers(0, 10**12),
-            ),
-            max_size=30,
-        )
+    days = [month.first_day + timedelta(days=n) for n in range(month.last_day.day)]
+    movement = st.builds(
+        MovementLine, _NAMES, _RFCS, st.sampled_from(days), _TEXTS, st.integers(0, 10**12)
     )
+    movements = draw(st.lists(movement, max_size=30))
     by_issuer, by_day = Counter[tuple[str, str]](), Counter[date]()
-    for movement in movements:
-        by_issuer[movement.account, movement.rfc] += movement.amount
-        by_day[movement.date] += movement.amount
-    maybe = st.none() | st.integers(0, 10**9)
-    days = tuple(
-        by_day.get(month.first_day + timedelta(days=n), draw(st.sampled_from([None, 0])))
-        for n in range(last)
-    )
-    sources = st.builds(
-        Source,
-        account=st.sampled_from([RC, SF]),
-        pac=st.sampled_from(["Reachcore", "Solución Factible"]) | _TEXTS,
-        source=st.sampled_from([FROM_PAC, FROM_SNAPSHOTS]),
-        plan=st.none() | st.sampled_from(["prepaid", "postpaid"]) | _TEXTS,
-        as_of=st.none() | st.just(GENERATED_AT),
-        problem=st.none() | _TEXTS,
-    )
-    contracts = st.builds(
-        ContractLine,
-        account=st.sampled_from([RC, SF]),
-        rfc=_RFCS,
-        stamps=st.integers(1, 10**6),
-        status=st.sampled_from(["confirmed", "pending", "a third"]),
-        requested_by=st.sampled_from([CALLER, ROLE]) | _TEXTS,
-        created_at=st.just(GENERATED_AT),
-        id=_TEXTS,
-    )
+    for line in movements:
+        by_issuer[line.account, line.rfc] += line.amount
+        by_day[line.date] += line.amount
+    days_left = st.none() | st.floats(0, 10**6)
     return Consumption(
         account=draw(st.sampled_from([ALL_ACCOUNTS, RC])),
         month=month,
         generated_at=GENERATED_AT,
-        sources=tuple(draw(st.lists(sources, max_size=3))),
+        sources=tuple(draw(st.lists(_SOURCES, max_size=3))),
         issuers=tuple(
-            IssuerLine(
-                *issuer,
-                amount,
-                previous=draw(maybe),
-                available=draw(maybe),
-                days_left=draw(st.none() | st.floats(0, 10**6)),
-            )
+            IssuerLine(*issuer, amount, draw(_MAYBE), draw(_MAYBE), draw(days_left))
             for issuer, amount in by_issuer.most_common()
         ),
-        days=days,
-        contracts=tuple(draw(st.lists(contracts, max_size=3))),
-        previous_total=draw(maybe),
+        days=tuple(by_day.get(day, draw(st.sampled_from([None, 0]))) for day in days),
+        contracts=tuple(draw(st.lists(_CONTRACTS, max_size=3))),
+        previous_total=draw(_MAYBE),
         movements=lambda: iter(movements),
     )

@@ -1,449 +1,158 @@
-"""A world in which everything breaks: the real handlers, a real table, a model of a PAC.
+"""Contracts under any order of requests, faults, time and checks.
 
-Every call to DynamoDB, to the bus and to the PAC is a point at which the function can be
-killed, the call refused, its answer lost, or another request get in between. Hypothesis
-chooses what happens; when the dust has settled, the books must agree.
+The services run over a real table (moto) and a fake PAC. Each call to DynamoDB, to the bus and to
+the PAC is a point at which the function can be killed, the call fail, its response be lost, or
+another request run. Hypothesis chooses them; at the end the journal must equal the PAC's contracts.
 """
 
 from __future__ import annotations
 
-import importlib.util
-import json
-import os
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from functools import cache
-from pathlib import Path
+from datetime import timedelta
 from typing import Any
-from unittest.mock import patch
 
-import boto3
-from botocore.exceptions import BotoCoreError, ClientError, ReadTimeoutError
+from botocore.exceptions import BotoCoreError, ClientError
 from hypothesis import strategies as st
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    initialize,
-    invariant,
-    rule,
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from tests.support.clock import Clock
+from tests.support.fakes_contracts import (
+    CONTRACT_FAULTS,
+    RFC,
+    RFC_N,
+    SECOND,
+    SF,
+    Interruptions,
+    Services,
+    aws_error,
+    lost_response,
+    timeout,
 )
-from samtranslator.yaml_helper import yaml_parse
-
-from timbres.aws.events import EventPublisher
-from timbres.domain import clock
-from timbres.domain.account import Account, parse_account
-from timbres.domain.clock import MEXICO_CITY
-from timbres.domain.contract import COUNT_MISMATCH, ESCALATE_AFTER, Contract
+from timbres.domain import clock as timbres_clock
+from timbres.domain.contract import COUNT_MISMATCH, ESCALATE_AFTER
 from timbres.domain.stamps import Stamps
-from timbres.domain.trace import Trace, trace_by_count
-from timbres.errors import PacError
-from timbres.pacs.base import Receipt
-from timbres.pacs.errors import TIMEOUT, UNREACHABLE, error_from_code
-from timbres.pacs.registry import PACS
-from timbres.pacs.solucion_factible.error_codes import ERRORS
-from timbres.repositories.contracts import ContractRepository
-from timbres.repositories.credential_rejections import CredentialState
-from timbres.repositories.dynamodb import deserialize
-from timbres.repositories.issuers import IssuerRepository
-from timbres.services.contracts import ContractService
-from timbres.services.pac_access import PacAccess
-from timbres.services.reconciliation import Reconciler
+from timbres.errors import TimbresError
 
-ROOT = Path(__file__).parents[2]
 # Two names of one PAC login.
-ACCOUNTS = ("acme-sf", "otra-sf")
-ISSUERS = ("A&D061009TY8", "ÑAN840101AB1")
-PER_DAY = 1200
-# No sum of these is another of them, and none is made of what changes in the portal. The last
-# is more than the limit of a day.
+ACCOUNTS = (SF, SECOND)
+ISSUERS = (RFC, RFC_N)
+MAX_PER_DAY = 1200
+# No sum of these is another of them, and none includes a change in the portal. The last exceeds
+# the limit of a day.
 AMOUNTS = (1, 20, 500, 1500)
-PORTAL = 7
-EXPIRES = Stamps(100_000, 60_000, 40_000)
+PORTAL_STAMPS = 7
+INITIAL = Stamps(200_000, 120_000, 80_000)
 KEYS = tuple(f"key-{n}" for n in range(6))
-LAG = timedelta(seconds=8)
+TABLES = ("ContractsTable", "IssuersTable", "CredentialRejectionsTable")
+
+PAC_FAULTS = (None, *CONTRACT_FAULTS, "doubled", "late", "count-fails")
+SIDES = ("before", "after")
+FAILURES = ("killed", "rejected", "lost", "throttled")
+failure_points = st.one_of(
+    st.none(),
+    st.tuples(st.integers(0, 9), st.sampled_from((*SIDES, "sent")), st.sampled_from(FAILURES)),
+)
+keys, issuers = st.sampled_from(KEYS), st.sampled_from(ISSUERS)
 
 
 class Killed(BaseException):
-    """The function's process is gone, between two lines."""
-
-
-@dataclass
-class Points:
-    """Counts the calls to the outside and lets the one that was chosen go wrong."""
-
-    countdown: int | None = None
-    action: Callable[[str], None] | None = None
-    when: str = "before"
-
-    def arm(self, countdown: int, when: str, action: Callable[[str], None]) -> None:
-        self.countdown, self.when, self.action = countdown, when, action
-
-    def disarm(self) -> None:
-        self.countdown = self.action = None
-
-    def pass_by(self, when: str, name: str) -> bool:
-        """Return whether this is the call that was chosen; its action may raise."""
-        if self.countdown is None or when != self.when:
-            return False
-        self.countdown -= 1
-        if self.countdown >= 0:
-            return False
-        action = self.action
-        self.disarm()
-        assert action is not None
-        action(name)
-        return True
-
-
-@dataclass
-class ModelPac:
-    """What a PAC is to a contract: counts that follow its writes after a lag, replies or not."""
-
-    points: Points
-    lag: timedelta = timedelta(0)
-    changes: dict[str, list[tuple[datetime, Stamps]]] = field(
-        default_factory=lambda: {rfc: [] for rfc in ISSUERS}
-    )
-    created: list[str] = field(default_factory=list)
-    doubled: set[str] = field(default_factory=set)
-    late: list[tuple[datetime, str, int, str]] = field(default_factory=list)
-    fault: str | None = None
-    key: str = ""
-
-    def stamps(self, rfc: str, _deadline: object) -> Stamps:
-        self.points.pass_by("before", "getTimbres")
-        if self.fault == "count-fails":
-            self.fault = None
-            raise PacError(UNREACHABLE, "no", pac="solucion-factible")
-        counts = self.counts(rfc, clock.now() - self.lag)
-        self.points.pass_by("after", "getTimbres")
-        return counts
-
-    def trace(self, sent: Contract, deadline: object) -> Trace:
-        return trace_by_count(sent.before, self.stamps(sent.rfc, deadline), sent.stamps)
-
-    def counts(self, rfc: str, at: datetime) -> Stamps:
-        """Return the counts with all that was written until a time."""
-        self._arrive()
-        counts = (200_000, 120_000, 80_000)
-        for written, change in self.changes[rfc]:
-            if written <= at:
-                added = (change.contracted or 0, change.used or 0, change.available or 0)
-                counts = tuple(map(sum, zip(counts, added, strict=True)))  # type: ignore[assignment]
-        return Stamps(*counts)
-
-    def change(self, rfc: str, contracted: int, used: int, at: datetime | None = None) -> None:
-        """Change what an issuer has contracted and used."""
-        change = Stamps(contracted, used, contracted - used)
-        self.changes[rfc].append((at or clock.now(), change))
-
-    def create_contract(self, rfc: str, stamps: int, _deadline: object) -> Receipt:
-        self.points.pass_by("before", "agregarContrato")
-        fault, self.fault = self.fault, None
-        if fault == "unreachable":
-            raise PacError(UNREACHABLE, "no connection", pac="solucion-factible")
-        if fault == "refused":
-            raise error_from_code("solucion-factible", ERRORS, "632", "no")
-        if fault == "cut-before":
-            raise PacError(TIMEOUT, "cut", pac="solucion-factible")
-        if fault == "late":
-            self.late.append((clock.now() + timedelta(minutes=25), rfc, stamps, self.key))
-            raise PacError(TIMEOUT, "late", pac="solucion-factible")
-        self._create(rfc, stamps, self.key)
-        if fault == "doubled":
-            self.change(rfc, stamps, 0)
-            self.doubled.add(self.key)
-        if fault == "cut-after":
-            raise PacError(TIMEOUT, "cut", pac="solucion-factible")
-        if fault == "error-after":
-            raise error_from_code("solucion-factible", ERRORS, "502", "no sé")
-        if fault == "echo":
-            raise error_from_code("solucion-factible", ERRORS, "624", "ya existe")
-        self.points.pass_by("after", "agregarContrato")
-        return Receipt("200", "hecho")
-
-    def _create(self, rfc: str, stamps: int, key: str, at: datetime | None = None) -> None:
-        self.change(rfc, stamps, 0, at)
-        self.created.append(key)
-
-    def _arrive(self) -> None:
-        for due, rfc, stamps, key in [late for late in self.late if late[0] <= clock.now()]:
-            self.late.remove((due, rfc, stamps, key))
-            self._create(rfc, stamps, key, due)
-
-
-@cache
-def _client() -> Any:
-    return boto3.client("dynamodb", region_name="mx-central-1")
-
-
-class SentTwice:
-    """A client for DynamoDB whose chosen call takes effect, and whose response is lost.
-
-    The SDK sends it again, and returns the second response; DynamoDB answers a transaction of
-    the same token as it did at first.
-    """
-
-    def __init__(self, client: Any, points: Points) -> None:
-        self._client = client
-        self._points = points
-
-    def __getattr__(self, name: str) -> Any:
-        call = getattr(self._client, name)
-        if not name.endswith(("_item", "_items")):
-            return call
-
-        def send(**request: Any) -> Any:
-            twice = self._points.pass_by("sent", name)
-            response = call(**request)
-            return call(**request) if twice and name != "transact_write_items" else response
-
-        return send
-
-
-def dynamodb_through(points: Points) -> Any:
-    """A client for DynamoDB whose every call is one of `points`."""
-    events = _client().meta.events
-    for when in ("before", "after"):
-        events.unregister(f"{when}-call.dynamodb", unique_id=when)
-        events.register(
-            f"{when}-call.dynamodb",
-            # A hook that returns something answers in DynamoDB's place.
-            lambda model, when=when, **_more: (points.pass_by(when, model.name), None)[1],
-            unique_id=when,
-        )
-    return SentTwice(_client(), points)
-
-
-class _Context:
-    aws_request_id = "00000000-0000-0000-0000-000000000000"
-    function_name = "contract"
-    memory_limit_in_mb = 512
-    invoked_function_arn = "arn:aws:lambda:mx-central-1:111122223333:function:contract"
-
-    def get_remaining_time_in_millis(self) -> int:
-        return 29_000
-
-
-SETTINGS = (
-    *(
-        "SECRET_PREFIX",
-        "CONTRACTS_TABLE",
-        "ISSUERS_TABLE",
-        "CREDENTIAL_REJECTIONS_TABLE",
-        "EVENT_BUS",
-    ),
-    "VERIFICATION_WINDOW_MINUTES",
-)
-
-
-def load(function: str) -> Any:
-    """Import functions/<function>/app.py under a name of its own."""
-    name = f"{function}_under_torture"
-    if name not in sys.modules:
-        path = ROOT / "functions" / function / "app.py"
-        spec = importlib.util.spec_from_file_location(name, path)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
-        # Its dependencies are replaced; the variables need only be there.
-        with patch.dict(os.environ, dict.fromkeys(SETTINGS, "unused")):
-            spec.loader.exec_module(module)
-    return sys.modules[name]
-
-
-@cache
-def journal_properties() -> dict[str, Any]:
-    """The journal's keys and index as template.yaml has them."""
-    template = yaml_parse((ROOT / "template.yaml").read_text(encoding="utf-8"))
-    properties = template["Resources"]["ContractsTable"]["Properties"]
-    names = ("AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes", "BillingMode")
-    return {name: properties[name] for name in names}
-
-
-class _Accounts:
-    """Two names of one login, whose secrets never fail: contracts are the subject here."""
-
-    def get(self, name: str, fresh: bool = False) -> Account:
-        return _account(name)
-
-
-@cache
-def _account(name: str) -> Account:
-    secret = {
-        "pac": "solucion-factible",
-        "environment": "testing",
-        "username": "u",
-        "password": "p",
-        "max_stamps_per_contract": 2000,
-        "max_stamps_per_day": PER_DAY,
-    }
-    return parse_account(name, json.dumps(secret), PACS, "1")
-
-
-class _NoRejections:
-    """No credential is ever rejected here."""
-
-    def get_state(self, _account: Account) -> CredentialState:
-        return CredentialState(accepted=True)
-
-
-FAULT_KINDS = ("killed", "refused", "lost", "throttled")
-FAULTY_CALLS = ("before", "after", "sent")
-PAC_FAULTS = (
-    None,
-    "unreachable",
-    "refused",
-    "cut-before",
-    "cut-after",
-    "error-after",
-    "echo",
-    "doubled",
-    "late",
-    "count-fails",
-)
-points_of_failure = st.one_of(
-    st.none(),
-    st.tuples(st.integers(0, 9), st.sampled_from(FAULTY_CALLS), st.sampled_from(FAULT_KINDS)),
-)
+    """The function's process ended between two lines."""
 
 
 class Contracts(RuleBasedStateMachine):
     """Requests, faults, time and the reconciler, in any order."""
 
-    @initialize(lag=st.sampled_from((timedelta(0), LAG)))
-    def begin(self, lag: timedelta = timedelta(0)) -> None:
-        self.points = Points()
-        self.pac = ModelPac(self.points, lag)
-        self.now = datetime(2026, 11, 21, 9, 0, tzinfo=MEXICO_CITY)
+    services: Any = None
+
+    @initialize(lag=st.sampled_from((timedelta(0), timedelta(seconds=8))))
+    def start(self, lag: timedelta = timedelta(0)) -> None:
+        self.clock = Clock()
+        self._real_clock, timbres_clock.now = timbres_clock.now, self.clock
+        services = self.services = Services(self.clock)
+        self.pac, self.interruptions = services.pac, services.interruptions
+        self.pac.lag, self.pac.initial = lag, INITIAL
+        # Secrets never fail: contracts are the subject here.
+        services.secrets.interruptions = Interruptions()
+        for account in ACCOUNTS:
+            limits = {"max_stamps_per_contract": 2000, "max_stamps_per_day": MAX_PER_DAY}
+            services.secrets.put(account, **limits)
         # Issuers whose counts somebody else has changed.
         self.disturbed: set[str] = set()
+        # The account, issuer and stamps of each key; the contract of each confirmed key.
+        self.requests: dict[str, tuple[str, Any, int]] = {}
         self.confirmed: dict[str, str] = {}
-        self.events: list[tuple[str, str]] = []
-        self.bodies: dict[str, tuple[str, str, int]] = {}
-        self._clock = clock.now
-        clock.now = lambda: self.now
-        self.dynamodb = dynamodb_through(self.points)
-        for table, properties in (
-            ("journal", journal_properties()),
-            (
-                "issuers",
-                {
-                    "AttributeDefinitions": [
-                        {"AttributeName": "account", "AttributeType": "S"},
-                        {"AttributeName": "rfc", "AttributeType": "S"},
-                    ],
-                    "KeySchema": [
-                        {"AttributeName": "account", "KeyType": "HASH"},
-                        {"AttributeName": "rfc", "KeyType": "RANGE"},
-                    ],
-                    "BillingMode": "PAY_PER_REQUEST",
-                },
-            ),
-        ):
-            self.dynamodb.create_table(TableName=table, **properties)
-        bus = EventPublisher(self, "bus")
-        # A model in the account's place and in the PAC's: typed as what they stand for.
-        access = PacAccess(_Accounts(), _NoRejections(), bus, lambda _account: self.pac)  # type: ignore[arg-type]
-        self.journal = ContractRepository(self.dynamodb, "journal")
-        contracts = ContractService(
-            access, self.journal, IssuerRepository(self.dynamodb, "issuers"), bus
-        )
-        reconciler = Reconciler(access, self.journal, bus)
-        self.contract_app, self.reconciler_app = load("contract"), load("reconciler")
-        self.contract_app.contract_service = lambda: contracts
-        self.reconciler_app.reconciler = lambda: reconciler
 
-    def put_events(self, Entries: list[dict[str, str]]) -> dict[str, int]:  # noqa: N803 boto3's
-        """Stand in for the bus, whose failing is a point like any other."""
-        self.points.pass_by("before", "PutEvents")
-        for entry in Entries:
-            self.events.append((entry["DetailType"], json.loads(entry["Detail"])["id"]))
-        self.points.pass_by("after", "PutEvents")
-        return {"FailedEntryCount": 0}
+    def request(self, key: str) -> None:
+        """Send one request; a confirmed key must stay confirmed."""
+        account, rfc, stamps = self.requests[key]
+        outer, self.pac.key = self.pac.key, key
+        try:
+            contract, _ = self.services.create(key, rfc, stamps, account)
+        except TimbresError as error:
+            outcome = error.problem_type.code
+        except (BotoCoreError, ClientError):
+            return
+        else:
+            outcome = contract.status
+            if outcome == "confirmed":
+                assert self.confirmed.setdefault(key, contract.id) == contract.id
+        finally:
+            self.pac.key = outer
+        assert outcome == "confirmed" or key not in self.confirmed, f"{key} was confirmed"
 
     @contextmanager
-    def breaking(self, failure: tuple[int, str, str] | None) -> Iterator[None]:
-        if failure is not None:
-            countdown, when, kind = failure
-            # A call that is sent twice fails in no way that its caller sees.
-            self.points.arm(countdown, when, _failing(kind) if when != "sent" else str)
+    def fault(self, fault: str | None) -> Iterator[None]:
+        """Set a fault of the PAC for one request."""
+        outer, self.pac.fault = self.pac.fault, fault
+        yield
+        self.pac.fault = outer
+
+    @contextmanager
+    def failure(self, point: tuple[int, str, str] | None, *calls: str) -> Iterator[None]:
+        """Let one of the next calls fail; a failed run of the reconciler is repeated later."""
+        if point is not None:
+            skip, when, kind = point
+            # A caller does not notice that the SDK sent a call twice.
+            action = str if when == "sent" else lambda name: fail(kind, name)
+            self.interruptions.plan(action, *calls, when=when, skip=skip)
         try:
             yield
         except (Killed, BotoCoreError, ClientError):
-            pass  # A start of the reconciler that failed; the next is five minutes away.
+            pass
         finally:
-            self.points.disarm()
-
-    def order(self, key: str) -> int:
-        """One request, as API Gateway sends it; a confirmation must hold for ever."""
-        account, rfc, stamps = self.bodies[key]
-        event = {
-            "httpMethod": "POST",
-            "path": f"/accounts/{account}/contracts",
-            "resource": "/accounts/{account}/contracts",
-            "headers": {"Idempotency-Key": key},
-            "multiValueHeaders": {},
-            "queryStringParameters": None,
-            "multiValueQueryStringParameters": None,
-            "pathParameters": {"account": account},
-            "requestContext": {"identity": {"userArn": "arn:aws:iam::111122223333:user/erp"}},
-            "body": json.dumps({"rfc": rfc, "stamps": stamps}),
-            "isBase64Encoded": False,
-        }
-        outer, self.pac.key = self.pac.key, key
-        try:
-            answer = self.contract_app.handler(event, _Context())
-        finally:
-            self.pac.key = outer
-        status, body = answer["statusCode"], json.loads(answer["body"])
-        assert status != 500, body
-        if status == 201:
-            assert body["status"] == "confirmed"
-            assert self.confirmed.setdefault(key, body["id"]) == body["id"]
-        elif body.get("code") != "storage-unavailable":
-            assert key not in self.confirmed, f"{key} was confirmed, now {status} {body}"
-        return int(status)
-
-    def look(self) -> None:
-        """One start of the reconciler."""
-        self.reconciler_app.handler({"scheduled_time": self.now.isoformat()}, _Context())
+            self.interruptions.clear()
 
     @rule(
-        key=st.sampled_from(KEYS),
+        key=keys,
         account=st.sampled_from(ACCOUNTS),
-        rfc=st.sampled_from(ISSUERS),
+        rfc=issuers,
         stamps=st.sampled_from(AMOUNTS),
         fault=st.sampled_from(PAC_FAULTS),
-        failure=points_of_failure,
+        point=failure_points,
     )
-    def create(
+    def one_request(
         self,
         key: str,
         account: str,
         rfc: str,
         stamps: int,
         fault: str | None,
-        failure: tuple[int, str, str] | None,
+        point: tuple[int, str, str] | None,
     ) -> None:
-        self.bodies.setdefault(key, (account, rfc, stamps))
-        self.pac.fault = fault
-        with self.breaking(failure):
-            self.order(key)
-        self.pac.fault = None
+        self.requests.setdefault(key, (account, rfc, stamps))
+        with self.fault(fault), self.failure(point):
+            self.request(key)
 
     @rule(
-        key=st.sampled_from(KEYS),
+        key=keys,
         other=st.sampled_from((*KEYS, "reconciler")),
-        rfc=st.sampled_from(ISSUERS),
+        rfc=issuers,
         stamps=st.sampled_from(AMOUNTS),
         fault=st.sampled_from(PAC_FAULTS),
-        point=st.integers(0, 9),
-        when=st.sampled_from(("before", "after")),
-        minutes=st.sampled_from((0, 0, 3)),
+        skip=st.integers(0, 9),
+        when=st.sampled_from(SIDES),
+        minutes=st.sampled_from((0, 3)),
     )
     def two_at_once(
         self,
@@ -452,216 +161,175 @@ class Contracts(RuleBasedStateMachine):
         rfc: str,
         stamps: int,
         fault: str | None,
-        point: int,
+        skip: int,
         when: str,
         minutes: int,
     ) -> None:
-        """Another request, or the reconciler, in between two calls of the first."""
+        """Another request, or the reconciler, runs between two calls of a request."""
         for name, account in zip((key, other), ACCOUNTS, strict=True):
-            self.bodies.setdefault(name, (account, rfc, stamps))
+            self.requests.setdefault(name, (account, rfc, stamps))
 
         def meanwhile(_name: str) -> None:
-            mine, self.pac.fault = self.pac.fault, None
-            self.now += timedelta(minutes=minutes)
-            self.look() if other == "reconciler" else self.order(other)
-            self.pac.fault = mine
+            # After three minutes, the reconciler takes over a contract that is still pending.
+            self.clock.forward(minutes=3 if other == "reconciler" else minutes)
+            with self.fault(None):
+                self.services.reconcile() if other == "reconciler" else self.request(other)
 
-        self.pac.fault = fault
-        self.points.arm(point, when, meanwhile)
-        self.order(key)
-        self.points.disarm()
-        self.pac.fault = None
+        self.interruptions.plan(meanwhile, when=when, skip=skip)
+        with self.fault(fault):
+            self.request(key)
+        self.interruptions.clear()
 
     @rule(
-        key=st.sampled_from(KEYS),
-        rfc=st.sampled_from(ISSUERS),
-        fault=st.sampled_from((None, "cut-after", "cut-before", "refused")),
-        point=st.integers(0, 9),
-        when=st.sampled_from(("before", "after")),
+        key=keys,
+        rfc=issuers,
+        fault=st.sampled_from((None, "cut-before", "cut-after", "refused")),
+        skip=st.integers(0, 9),
+        when=st.sampled_from(SIDES),
     )
     def the_reconciler_takes_over(
-        self, key: str, rfc: str, fault: str | None, point: int, when: str
+        self, key: str, rfc: str, fault: str | None, skip: int, when: str
     ) -> None:
-        """A function is so slow that the reconciler takes it for dead between two of its calls."""
-        self.bodies.setdefault(key, (ACCOUNTS[0], rfc, 20))
-
-        def three_minutes_later(_name: str) -> None:
-            mine, self.pac.fault = self.pac.fault, None
-            self.now += timedelta(minutes=3)
-            self.look()
-            self.pac.fault = mine
-
-        self.pac.fault = fault
-        self.points.arm(point, when, three_minutes_later)
-        self.order(key)
-        self.points.disarm()
-        self.pac.fault = None
+        """A request is so slow that the reconciler processes its contract between two calls."""
+        self.two_at_once(key, "reconciler", rfc, 20, fault, skip, when, 0)
 
     @rule(
         first=st.sampled_from(KEYS[:3]),
         second=st.sampled_from(KEYS[3:]),
-        rfc=st.sampled_from(ISSUERS),
+        rfc=issuers,
         fault=st.sampled_from((None, "cut-before", "cut-after", "echo")),
         seconds=st.sampled_from((0, 4, 20)),
     )
-    def one_right_after_the_other(
+    def two_equal_requests(
         self, first: str, second: str, rfc: str, fault: str | None, seconds: int
     ) -> None:
-        """The same stamps for the same issuer again, before a lagging count shows the first."""
+        """The same stamps for the same issuer, before a lagging count includes the first."""
         for name, account in zip((first, second), ACCOUNTS, strict=True):
-            self.bodies.setdefault(name, (account, rfc, 20))
-        self.order(first)
-        self.now += timedelta(seconds=seconds)
-        self.pac.fault = fault
-        self.order(second)
-        self.pac.fault = None
+            self.requests.setdefault(name, (account, rfc, 20))
+        self.request(first)
+        self.clock.forward(seconds=seconds)
+        with self.fault(fault):
+            self.request(second)
 
-    @rule(key=st.sampled_from(KEYS), rfc=st.sampled_from(ISSUERS))
-    def one_that_takes_effect_late(self, key: str, rfc: str) -> None:
-        """The PAC works on for 25 minutes after the connection broke; the reconciler looks on."""
-        self.bodies.setdefault(key, (ACCOUNTS[0], rfc, 500))
-        self.pac.fault = "late"
-        self.order(key)
-        self.pac.fault = None
+    @rule(key=keys, rfc=issuers)
+    def a_request_with_a_late_effect(self, key: str, rfc: str) -> None:
+        """The PAC works on for 25 minutes after the connection was lost."""
+        self.requests.setdefault(key, (SF, rfc, 500))
+        with self.fault("late"):
+            self.request(key)
         for _ in range(9):
-            self.now += timedelta(minutes=5)
-            self.look()
+            self.services.reconcile(minutes=5)
 
     @rule(
-        key=st.sampled_from(KEYS),
-        rfc=st.sampled_from(ISSUERS),
+        key=keys,
+        rfc=issuers,
         fault=st.sampled_from((None, "cut-before", "cut-after")),
-        kind=st.sampled_from(FAULT_KINDS),
-        when=st.sampled_from(("before", "after")),
+        kind=st.sampled_from(FAILURES),
+        when=st.sampled_from(SIDES),
     )
-    def one_whose_event_fails(
+    def a_request_without_its_event(
         self, key: str, rfc: str, fault: str | None, kind: str, when: str
     ) -> None:
-        """The bus fails, or the function is killed at it."""
-        self.bodies.setdefault(key, (ACCOUNTS[0], rfc, 1))
+        self.requests.setdefault(key, (SF, rfc, 1))
+        with self.fault(fault), self.failure((0, when, kind), "put_events"):
+            self.request(key)
 
-        def fail_at_the_bus(name: str) -> None:
-            if name == "PutEvents":
-                _failing(kind)(name)
-            self.points.arm(0, when, fail_at_the_bus)
+    @rule(minutes=st.sampled_from((0.2, 1, 3, 10, 40, 600)), point=failure_points)
+    def time_passes(self, minutes: float, point: tuple[int, str, str] | None) -> None:
+        self.clock.forward(minutes=minutes)
+        with self.failure(point):
+            self.services.reconcile()
 
-        self.pac.fault = fault
-        with self.breaking(None):
-            self.points.arm(0, when, fail_at_the_bus)
-            self.order(key)
-        self.points.disarm()
-        self.pac.fault = None
-
-    @rule(minutes=st.sampled_from((0.2, 1, 3, 10, 40, 600)), failure=points_of_failure)
-    def time_passes(self, minutes: float, failure: tuple[int, str, str] | None) -> None:
-        self.now += timedelta(minutes=minutes)
-        with self.breaking(failure):
-            self.look()
-
-    @rule(rfc=st.sampled_from(ISSUERS), stamps=st.sampled_from((1, 20, 500)))
+    @rule(rfc=issuers, stamps=st.sampled_from((1, 20, 500)))
     def stamps_are_used(self, rfc: str, stamps: int) -> None:
-        """The usual work of an issuer, which proves and disturbs nothing."""
         self.pac.change(rfc, 0, stamps)
 
-    @rule(rfc=st.sampled_from(ISSUERS))
+    @rule(rfc=issuers)
     def somebody_contracts_in_the_portal(self, rfc: str) -> None:
-        self.pac.change(rfc, PORTAL, 0)
+        self.pac.change(rfc, PORTAL_STAMPS, 0)
         self.disturbed.add(rfc)
 
-    @rule(rfc=st.sampled_from(ISSUERS))
+    @rule(rfc=issuers)
     def an_older_contract_expires(self, rfc: str) -> None:
-        assert EXPIRES.contracted is not None
-        assert EXPIRES.used is not None
         if rfc not in self.disturbed:
-            self.pac.change(rfc, -EXPIRES.contracted, -EXPIRES.used)
+            self.pac.change(rfc, -100_000, -60_000)
             self.disturbed.add(rfc)
 
     @invariant()
     def no_key_is_sent_twice(self) -> None:
-        pac = getattr(self, "pac", None)
-        assert pac is None or len(set(pac.created)) == len(pac.created), pac.created
+        assert self.services is None or len(set(self.pac.keys)) == len(self.pac.keys)
 
     def teardown(self) -> None:
-        if not hasattr(self, "pac"):
+        if self.services is None:
             return
         try:
-            self.points.disarm()
-            self.check_the_books()
+            self.interruptions.clear()
+            self.check_journal()
         finally:
-            clock.now = self._clock
-            for table in ("journal", "issuers"):
-                self.dynamodb.delete_table(TableName=table)
+            timbres_clock.now = self._real_clock
+            for table in TABLES:
+                self.services.dynamodb.delete_table(TableName=table)
 
-    def check_the_books(self) -> None:
-        """Let the reconciler come to rest, then compare the journal with the PAC's books."""
-        until = self.now + ESCALATE_AFTER + timedelta(hours=2)
-        while self.now < until and any(self.journal.list_due(until)):
-            self.now += timedelta(minutes=31)
-            self.look()
-        items = [deserialize(item) for item in self.dynamodb.scan(TableName="journal")["Items"]]
-        contracts = {i["id"]: i for i in items if i["entry"].startswith("contract#")}
-        ids = {(i["account"], i["entry"]): i["contract_id"] for i in items if "contract_id" in i}
-        keys = {
-            key: ids[account, self.journal._key_entry(key)]
-            for key, (account, _rfc, _stamps) in self.bodies.items()
-            if (account, self.journal._key_entry(key)) in ids
+    def check_journal(self) -> None:
+        """Run the reconciler until nothing is open, and compare the journal with the PAC."""
+        journal, until = self.services.journal, self.clock() + ESCALATE_AFTER + timedelta(hours=2)
+        while self.clock() < until and any(journal.list_due(until)):
+            self.services.reconcile(minutes=31)
+        assert not any(journal.list_due(until)), "the reconciler leaves something open"
+        items = {item["id"]: item for item in self.services.items("contract#")}
+        found = {
+            key: conflict.contract
+            for key, (account, _, _) in self.requests.items()
+            if (conflict := journal.find_by_key(account, key, ""))
         }
-        login = f"login#{_account(ACCOUNTS[0]).login}"
-        assert not any(self.journal.list_due(until)), "the reconciler leaves something open"
-        assert len(keys) == len(contracts), "a contract without its key"
-        assert set(self.pac.created) <= set(keys), "a contract that no journal knows"
-        for key, contract_id in keys.items():
-            self._check_contract(key, contracts[contract_id])
-            held = (login, f"in-flight#{contracts[contract_id]['rfc']}") in ids
-            assert held or contracts[contract_id]["status"] != "needs-review"
+        assert {contract.id for contract in found.values()} == items.keys(), "without its key"
+        assert set(self.pac.keys) <= found.keys(), "created, but not in the journal"
+        for key, contract in found.items():
+            self.check_contract(key, items[contract.id])
         days: dict[str, int] = {}
-        for contract in contracts.values():
-            day = contract["created_at"][:10]
-            counted = 0 if contract["status"] == "rejected" else contract["stamps"]
-            days[day] = days.get(day, 0) + counted
-        stored = {i["entry"][4:]: i["stamps"] for i in items if i["entry"].startswith("day#")}
-        assert stored == days
-        assert all(stamps <= PER_DAY for stamps in days.values()), "more than the limit of a day"
+        for item in items.values():
+            stamps = 0 if item["status"] == "rejected" else item["stamps"]
+            days[item["created_at"][:10]] = days.get(item["created_at"][:10], 0) + stamps
+        assert {i["entry"][4:]: i["stamps"] for i in self.services.items("day#")} == days
+        assert all(stamps <= MAX_PER_DAY for stamps in days.values()), "more than the limit"
+        in_flight = {item["contract_id"] for item in self.services.items("in-flight#")}
+        assert in_flight == {id_ for id_, i in items.items() if i["status"] == "needs-review"}
 
-    def _check_contract(self, key: str, contract: dict[str, Any]) -> None:
-        created = self.pac.created.count(key)
-        status, rfc, contract_id = contract["status"], contract["rfc"], contract["id"]
-        steps = [line["step"] for line in contract["history"]]
+    def check_contract(self, key: str, item: dict[str, Any]) -> None:
+        created, status, rfc = self.pac.keys.count(key), item["status"], item["rfc"]
+        steps = [line["step"] for line in item["history"]]
         disturbed = rfc in self.disturbed or any(
-            doubled in self.pac.doubled
-            for doubled, (_account, of_rfc, _stamps) in self.bodies.items()
-            if of_rfc == rfc
+            self.requests[doubled][1] == rfc for doubled in self.pac.doubled
         )
-        events = {event for event, published in self.events if published == contract_id}
-        assert status in ("confirmed", "rejected", "needs-review"), contract
+        events = {
+            name for name, detail in self.services.bus.published if detail["id"] == item["id"]
+        }
         if status == "confirmed":
-            assert created == 1, f"{key} is confirmed and was not created: {contract}"
+            assert created == 1, f"{key} is confirmed and was not created: {item}"
             assert "Contract Confirmed" in events, "not published"
-            warned = "warning" in contract
-            assert not warned or disturbed, f"a warning without a reason: {contract}"
-            assert warned or key not in self.pac.doubled, f"created twice, no warning: {contract}"
+            warned = "warning" in item
+            assert not warned or disturbed, f"a warning without a reason: {item}"
+            assert warned or key not in self.pac.doubled, f"created twice, no warning: {item}"
             assert (COUNT_MISMATCH in events) == warned
         elif status == "rejected":
-            assert created == 0, f"{key} is rejected and was created: {contract}"
-            # Who was left in doubt is to hear of the end; others have it in the response.
+            assert created == 0, f"{key} is rejected and was created: {item}"
+            # The caller of any other rejection got it in the response.
             assert ("Contract Rejected" in events) == ("mark-unknown" in steps)
         else:
-            assert disturbed, f"{key} needs a review without a reason: {contract}"
+            assert status == "needs-review", item
+            assert disturbed, f"{key} needs a review without a reason: {item}"
             assert "Contract Needs Review" in events, "not published"
         assert steps[0] == "create"
         assert steps.count("send") <= 1
-        assert contract["version"] == len(steps) - 1, "a step without its line"
+        assert item["version"] == len(steps) - 1, "a step without its line"
 
 
-def _failing(kind: str) -> Callable[[str], None]:
-    def fail(name: str) -> None:
-        if kind == "killed":
-            raise Killed(name)
-        if name in ("getTimbres", "agregarContrato"):
-            raise PacError(TIMEOUT, "the connection broke", pac="solucion-factible")
-        if kind == "lost":
-            raise ReadTimeoutError(endpoint_url="https://dynamodb")
-        code = "ThrottlingException" if kind == "throttled" else "InternalServerError"
-        raise ClientError({"Error": {"Code": code, "Message": ""}}, name)
-
-    return fail
+def fail(kind: str, call: str) -> None:
+    """Raise what a failed call raises, or kill the function."""
+    if kind == "killed":
+        raise Killed(call)
+    if call in ("stamps", "create_contract"):
+        raise timeout()
+    if kind == "lost":
+        raise lost_response()
+    raise aws_error("ThrottlingException" if kind == "throttled" else "InternalServerError")

@@ -1,4 +1,4 @@
-"""Ten thousand faulty contracts (`make torture`); some of them in every test run."""
+"""Ten thousand contracts with faults (`make torture`); some of them in every test run."""
 
 from __future__ import annotations
 
@@ -9,25 +9,22 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
-from moto import mock_aws
 
+from tests.support.fakes_contracts import moto
 from tests.torture.stateful_test import Contracts
 
 EXAMPLES = int(os.environ.get("TORTURE_EXAMPLES", "60"))
 
 
 @pytest.fixture(autouse=True)
-def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "testing")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "mx-central-1")
+def aws() -> Iterator[None]:
     logging.disable(logging.CRITICAL)
-    with mock_aws():
+    with moto():
         yield
     logging.disable(logging.NOTSET)
 
 
-def test_what_the_pac_created_equals_what_is_confirmed_whatever_breaks() -> None:
+def test_the_confirmed_contracts_are_those_that_the_pac_created() -> None:
     run_state_machine_as_test(
         Contracts,
         settings=settings(

@@ -100,11 +100,27 @@ def test_an_undocumented_code_is_a_protocol_error(operation: str, code: str) -> 
     assert code.strip() in error.detail
 
 
-@pytest.mark.parametrize("code", ["501", "502", "503", "504", "520", "599"])
-def test_any_http_5xx_of_reachcore_counts_as_its_500(code: str) -> None:
-    error = error_from_code("reachcore", reachcore_codes.ERRORS, code, None)
-    assert (error.problem_type.code, error.pac_code) == ("pac-error", code)
-    assert error.problem_type.retryable
+@pytest.mark.parametrize(
+    ("status", "code", "effect", "retry"),
+    [
+        *(
+            (status, "pac-error", True, True)
+            for status in ("500", "501", "502", "504", "520", "599")
+        ),
+        ("200", "pac-unavailable", True, True),
+        ("403", "pac-unavailable", True, True),
+        ("503", "pac-unavailable", True, True),
+        ("429", "pac-unavailable", False, True),
+        ("408", "pac-timeout", True, True),
+        ("404", "pac-endpoint-not-found", False, False),
+        ("401", "pac-protocol-error", True, False),
+        ("405", "pac-protocol-error", True, False),
+    ],
+)
+def test_http_statuses_of_every_pac(status: str, code: str, effect: bool, retry: bool) -> None:
+    problem_type = error_from_code("libre", codes.HTTP_ERRORS, status, None).problem_type
+    assert problem_type.code == code
+    assert (problem_type.may_have_taken_effect, problem_type.retryable) == (effect, retry)
 
 
 @pytest.mark.parametrize("code", ["504", "505", "520", "599"])

@@ -7,47 +7,29 @@ import unicodedata
 from collections.abc import Callable
 
 import pytest
-from hypothesis import assume, example, given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.support.timbres_errors import expect_error
 
 from timbres.domain.rfc import Rfc, parse_issuer, parse_rfc
-from timbres.errors import TimbresError
 from timbres.handlers.http import parse_query_rfc
-from timbres.handlers.problem_details import status_code
 
 # The pattern of the CFDI schema.
 T_RFC = re.compile(r"[A-Z&Ñ]{3,4}[0-9]{2}(0[1-9]|1[012])(0[1-9]|[12][0-9]|3[01])[A-Z0-9]{2}[0-9A]")
 N_TILDE = "n\N{COMBINING TILDE}"
 
-well_formed = st.from_regex(T_RFC, fullmatch=True)
-
-
-def rfc_error(text: object) -> TimbresError:
-    with pytest.raises(TimbresError) as caught:
-        parse_rfc(text)
-    assert caught.value.problem_type.code == "rfc-invalid"
-    assert status_code(caught.value.problem_type.code) == 400
-    assert caught.value.field == "rfc"
-    return caught.value
-
 
 @pytest.mark.parametrize(
     ("text", "rfc"),
     [
-        ("A&D061009TY8", "A&D061009TY8"),
         ("AAA010101AAA", "AAA010101AAA"),
-        ("GOMP800101QX2", "GOMP800101QX2"),
         ("a&d061009ty8", "A&D061009TY8"),
         ("&&&010101AA0", "&&&010101AA0"),
         ("ÑÑÑÑ010101AA0", "ÑÑÑÑ010101AA0"),
-        ("ñan840101ab1", "ÑAN840101AB1"),
         (f"{N_TILDE}an840101ab1", "ÑAN840101AB1"),
-        (f"{N_TILDE.upper()}AN840101AB1", "ÑAN840101AB1"),
-        ("  A&D061009TY8\n", "A&D061009TY8"),
-        ("\N{NO-BREAK SPACE}A&D061009TY8\t", "A&D061009TY8"),
+        ("\N{NO-BREAK SPACE} A&D061009TY8\t\n", "A&D061009TY8"),
         # NFC itself turns the Kelvin sign into K.
         ("\N{KELVIN SIGN}AA010101AAA", "KAA010101AAA"),
-        ("AAA000229AA0", "AAA000229AA0"),
         ("AAA011231AA0", "AAA011231AA0"),
         ("XAXX010101000", "XAXX010101000"),
     ],
@@ -59,57 +41,35 @@ def test_an_rfc_is_normalized(text: str, rfc: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "",
-        " ",
-        "A",
-        "AB061009TY8",
-        "ABCDE061009TY8",
-        "A&amp;D061009TY8",
-        "A%26D061009TY8",
-        "A-D061009TY8",
-        "A&D 061009TY8",
-        "A&D-061009-TY8",
-        "A&D061009TY",
-        "A&D061009TY80",
-        "A&D061309TY8",
-        "A&D060009TY8",
-        "A&D061000TY8",
-        "A&D061032TY8",
-        "A&D061009TYB",
-        "A&D061009T&8",
-        "A&D061009Ñ18",
-        "A&D06100９TY8",
-        "A&D06١009TY8",
-        "A＆D061009TY8",
-        "ＡAD061009TY8",
-        "ÁAD061009TY8",
-        "ÜAD061009TY8",
-        "АAD061009TY8",  # Cyrillic
-        "\u0141AD061009TY8",
-        "A&D061009TY8\x00",
-        "A&D061009TY8\u200b",
-        "A&D061009TY8\nA&D061009TY8",
+        *("", " ", "A", "AB061009TY8", "ABCDE061009TY8", "A&D061009TY", "A&D061009TY80"),
+        "A&amp;amp;D061009TY8",
+        *("A%26D061009TY8", "A-D061009TY8", "A&D 061009TY8", "A&D-061009-TY8"),
+        *("A&D061309TY8", "A&D060009TY8", "A&D061000TY8", "A&D061032TY8"),
+        *("A&D061009TYB", "A&D061009T&8", "A&D061009Ñ18"),
+        # Digits and letters of other scripts; the last is Cyrillic.
+        *("A&D06100９TY8", "A&D06١009TY8", "A＆D061009TY8", "ÁAD061009TY8", "АAD061009TY8"),
+        *("A&D061009TY8\x00", "A&D061009TY8\u200b", "A&D061009TY8\nA&D061009TY8"),
+        "A\x1b[31m\u202e" + "Z" * 1000,
     ],
 )
 def test_an_invalid_rfc_is_rejected(text: str) -> None:
-    rfc_error(text)
+    expect_error("rfc-invalid", "rfc", parse_rfc, text)
 
 
-@pytest.mark.parametrize(
-    "letter", ["ſ", "ı", "ß", "ŉ", "ﬀ", "ﬃ", "ﬆ", "ǰ", "İ", "\N{ANGSTROM SIGN}", "ᶏ"]
-)
+@pytest.mark.parametrize("letter", [*"ſıßŉﬀﬃﬆǰİᶏ", "\N{ANGSTROM SIGN}"])
 @pytest.mark.parametrize("place", [0, 1, 2, 9])
 def test_a_foreign_letter_is_rejected_even_if_its_upper_case_is_valid(
     letter: str, place: int
 ) -> None:
-    whole = "ABC061009TY8"
-    rfc_error(whole[:place] + letter + whole[place + 1 :])
-    rfc_error(whole[:place] + letter + whole[place + len(letter.upper()) :])
+    valid = "ABC061009TY8"
+    for replaced in (1, len(letter.upper())):
+        text = valid[:place] + letter + valid[place + replaced :]
+        expect_error("rfc-invalid", "rfc", parse_rfc, text)
 
 
 @pytest.mark.parametrize("value", [None, 7, 1.5, True, [], {}, ["A&D061009TY8"], b"A&D061009TY8"])
 def test_an_rfc_is_a_text(value: object) -> None:
-    assert "text" in rfc_error(value).detail
+    assert "text" in expect_error("rfc-invalid", "rfc", parse_rfc, value).detail
 
 
 @pytest.mark.parametrize("parse", [parse_rfc, parse_issuer])
@@ -120,78 +80,45 @@ def test_an_rfc_is_a_text(value: object) -> None:
 def test_a_lost_ampersand_is_explained_in_a_query_only(
     parse: Callable[[object], Rfc], text: str | None, explained: bool
 ) -> None:
-    with pytest.raises(TimbresError) as caught:
-        parse_query_rfc(text, parse)
-    assert ("%26" in caught.value.detail) is explained
-    assert (caught.value.problem_type.code, caught.value.field) == ("rfc-invalid", "rfc")
-    assert "%26" not in rfc_error(text).detail
+    in_query = expect_error("rfc-invalid", "rfc", parse_query_rfc, text, parse)
+    elsewhere = expect_error("rfc-invalid", "rfc", parse_rfc, text)
 
-
-def test_the_detail_quotes_the_input_shortened_and_printable() -> None:
-    detail = rfc_error("A\x1b[31m\u202e" + "Z" * 1000).detail
-    assert len(detail) < 250
-    assert detail.isprintable()
-
-
-def test_the_error_names_the_callers_field() -> None:
-    with pytest.raises(TimbresError) as caught:
-        parse_issuer("nope", field="rfcEmisor")
-    assert caught.value.field == "rfcEmisor"
+    assert ("%26" in in_query.detail) is explained
+    assert "%26" not in elsewhere.detail
 
 
 @pytest.mark.parametrize("text", ["XAXX010101000", "XEXX010101000", " xaxx010101000 "])
 def test_a_generic_rfc_is_not_an_issuer(text: str) -> None:
-    parse_rfc(text)
-    with pytest.raises(TimbresError) as caught:
-        parse_issuer(text)
-    assert (caught.value.problem_type.code, status_code(caught.value.problem_type.code)) == (
-        "rfc-generic",
-        422,
-    )
-    assert caught.value.field == "rfc"
+    expect_error("rfc-generic", "rfc", parse_issuer, text)
 
 
-def test_an_issuer_is_any_other_rfc() -> None:
+def test_an_issuer_is_any_other_rfc_and_its_error_names_the_callers_field() -> None:
     assert parse_issuer("a&d061009ty8") == "A&D061009TY8"
+    for text, code in (("nope", "rfc-invalid"), ("XAXX010101000", "rfc-generic")):
+        expect_error(code, "rfcEmisor", parse_issuer, text, field="rfcEmisor")
 
 
-@given(well_formed)
-def test_a_well_formed_rfc_is_unchanged(rfc: str) -> None:
-    assert parse_rfc(rfc) == rfc
+@st.composite
+def nearly_valid(draw: st.DrawFn) -> str:
+    """Return an RFC in any case and composition, with blanks, and often a wrong character."""
+    rfc = draw(st.from_regex(T_RFC, fullmatch=True))
+    if draw(st.booleans()):
+        place = draw(st.integers(0, len(rfc) - 1))
+        rfc = rfc[:place] + draw(st.characters()) + rfc[place + 1 :]
+    form = draw(st.sampled_from(["NFC", "NFD"]))
+    text = unicodedata.normalize(form, draw(st.sampled_from([rfc, rfc.lower()])))
+    return text + draw(st.text(" \t\r\n", max_size=3))
 
 
-@given(well_formed, st.sampled_from(["NFC", "NFD"]), st.booleans(), st.text(" \t\r\n", max_size=3))
-@example("ÑÑÑ010101AA0", "NFD", True, " ")
-def test_case_blanks_and_composition_do_not_matter(
-    rfc: str, form: str, lower: bool, blanks: str
-) -> None:
-    text = unicodedata.normalize(form, rfc.lower() if lower else rfc)  # type: ignore[arg-type]
-    assert parse_rfc(blanks + text + blanks) == rfc
-
-
-@given(st.text(max_size=16))
+@settings(max_examples=200)
+@given(st.text(max_size=16) | nearly_valid())
 def test_any_text_is_an_rfc_or_an_error(text: str) -> None:
-    try:
-        rfc = parse_rfc(text)
-    except TimbresError:
-        rfc_error(text)
-        assert not T_RFC.fullmatch(text)
-    else:
-        assert T_RFC.fullmatch(rfc)
-        assert parse_rfc(rfc) == rfc
-
-
-@given(well_formed, st.integers(0, 12), st.characters())
-def test_a_replaced_character_gives_an_rfc_or_an_error(
-    rfc: str, place: int, character: str
-) -> None:
-    assume(place < len(rfc))
-    text = rfc[:place] + character + rfc[place + 1 :]
     composed = unicodedata.normalize("NFC", text).strip()
-    try:
-        result = parse_rfc(text)
-    except TimbresError:
-        assert not T_RFC.fullmatch(text)
+    is_rfc = all(char.isascii() or char in "Ññ" for char in composed) and T_RFC.fullmatch(
+        composed.upper()
+    )
+
+    if is_rfc:
+        assert parse_rfc(text) == composed.upper()
     else:
-        assert all(c.isascii() or c in "Ññ" for c in composed)
-        assert result == composed.upper()
+        expect_error("rfc-invalid", "rfc", parse_rfc, text)

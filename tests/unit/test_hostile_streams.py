@@ -6,6 +6,7 @@ import io
 import json
 import tracemalloc
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 from tests.unit.test_reachcore_balance import MOVEMENT, RESPONSE
@@ -13,15 +14,16 @@ from tests.unit.test_statement_csv import DOCUMENTED
 
 from timbres.deadline import Deadline
 from timbres.domain.balance import sum_movements
+from timbres.domain.month import Month
 from timbres.errors import PacError, TimbresError
 from timbres.pacs.http import HttpResponse
-from timbres.pacs.reachcore import limits
+from timbres.pacs.reachcore import limits, statement
 from timbres.pacs.reachcore.client import ReachcoreBalance
-from timbres.pacs.reachcore.statement import read_statement
 from timbres.services.balances import _sum_and_take_first
 
 MIB = 1024 * 1024
 LENGTH = 4 * MIB
+read_statement = partial(statement.read_statement, month=Month(2019, 10))
 # The reader must stop here: the size of a movement plus the read-ahead buffer.
 MAX_READ = MIB
 
@@ -135,7 +137,7 @@ def rows_of_csv(rfc: str, kind: str) -> bytes:
     [
         ("%(n)d", "x", "more than 200 RFCs"),
         ("x", "%(n)d", "more than 100 kinds"),
-        ("x" * 21, "x", "an RFC in it is not valid"),
+        ("x" * 101, "x", "an RFC in it is not valid"),
         ("x\u202ey", "x", "an RFC in it is not valid"),
         ("x\u2028y", "x", "an RFC in it is not valid"),
         ("x", "x" * 101, "a kind of movement in it is too long"),

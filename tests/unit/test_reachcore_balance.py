@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from timbres.domain.balance import IssuerCounts, Movement, Summary, sum_movements
+from timbres.domain.balance import IssuerCounts, Movement, Summary, is_consumption, sum_movements
 from timbres.errors import PacError
 from timbres.pacs.http import HttpResponse
 from timbres.pacs.reachcore.client import ReachcoreBalance
@@ -253,10 +253,12 @@ def test_totals_and_movements_survive_a_round_trip(case: tuple[dict[str, Any], b
     totals = sum_movements(movements)
     by_issuer: Counter[str] = Counter()
     for movement in response["Detalle"]:
-        by_issuer[movement["RFC"].strip()] += movement["Monto"]
+        if is_consumption(movement["TipoMovimiento"]):
+            by_issuer[movement["RFC"].strip()] += movement["Monto"]
     assert totals.by_issuer == dict(by_issuer)
     assert totals.movements == len(response["Detalle"])
-    assert totals.amount == sum(totals.by_kind.values()) == sum(by_issuer.values())
+    assert totals.consumed == sum(by_issuer.values())
+    assert sum(totals.by_kind.values()) == sum(movement.amount for movement in movements)
 
 
 @pytest.mark.parametrize("comma", [",", ""])
@@ -280,13 +282,13 @@ def test_further_fields_are_ignored() -> None:
 # --------------------------------------------------------------------- invalid responses
 
 INVALID_TEXTS = [None, "", "   ", 0, 7, 1.5, True, False, [], {}, ["x"], {"x": "y"}]
-INVALID_COUNTS = [None, "", "7", "siete", 1.0, 1.5, 1e3, 1e300, True, False, [], {}, [7], 10**13,
+INVALID_COUNTS = [None, "", "7.5", "siete", "1.000", 1.5, 1e300, True, False, [], {}, [7], 10**13,
              -(10**13), 2**63, 10**30]  # fmt: skip
-INVALID_TIMES = [*INVALID_TEXTS, "ayer", "2019-11-02", "02/11/2019", "2019-11-31T00:00:00",
+INVALID_TIMES = [*INVALID_TEXTS, "ayer", "02/11/2019", "2019-11-31T00:00:00",
             "2019-11-02T24:01:00", "20191102T000000", "2019-W44-6", "2019-11-02T00:00:00 x",
-            "0001-01-01T00:00:00+05:00"]  # fmt: skip
+            "/Date(x)/"]  # fmt: skip
 INVALID_SUMMARY = [
-    *(("TipoConsumo", value) for value in INVALID_TEXTS),
+    *(("TipoConsumo", value) for value in INVALID_TEXTS if value not in (None, "")),
     *(("FechaActual", value) for value in INVALID_TIMES),
     *((name, value) for name in SUMMARY_FIELDS[2:] for value in INVALID_COUNTS),
 ]
@@ -317,11 +319,11 @@ def test_the_error_names_an_invalid_movement_field(name: str, value: object) -> 
     )
 
 
-@pytest.mark.parametrize("name", RESPONSE)
+@pytest.mark.parametrize("name", SUMMARY_FIELDS[1:])
 def test_the_error_names_a_missing_summary_field(name: str) -> None:
     assert name in expect_rejection(json.dumps(without(RESPONSE, name)))
     assert name in expect_rejection(
-        json.dumps({**without(RESPONSE, name), name.lower(): RESPONSE[name]})
+        json.dumps({**without(RESPONSE, name), f"{name}2": RESPONSE[name]})
     )
     assert name in expect_rejection(
         json.dumps({**without(RESPONSE, name), "x": {name: RESPONSE[name]}})
@@ -333,7 +335,7 @@ def test_the_error_names_a_missing_movement_field(name: str) -> None:
     assert name in expect_rejection(balance_json(Detalle=[MOVEMENT, without(MOVEMENT, name)]))
 
 
-@pytest.mark.parametrize("value", [None, "", "x", 0, 1.5, True, {}, MOVEMENT, {"item": [MOVEMENT]}])
+@pytest.mark.parametrize("value", ["", "x", 0, 1.5, True, {}, MOVEMENT, {"item": [MOVEMENT]}])
 def test_detalle_is_a_list(value: object) -> None:
     assert "Detalle" in expect_rejection(balance_json(Detalle=value))
 
@@ -371,9 +373,9 @@ def test_the_error_names_a_duplicate_movement_field(name: str) -> None:
 
 @pytest.mark.parametrize(
     "number",
-    ["NaN", "-NaN", "Infinity", "-Infinity", "1E400", "-1E400", "1e2", "1.0", "0.0", "-0.0", "01",
+    ["NaN", "-NaN", "Infinity", "-Infinity", "1E400", "-1E400", "1e-2", "1.1", "01",
      "+1", "1.", ".5", "0x10", "1_000", "1,5", "--1", "-", "9" * 19, "9" * 400, "9" * 4_301,
-     "9" * 10_000, "-" + "9" * 10_000, "1" + "0" * 100_000, "1." + "0" * 10_000, "１"],
+     "9" * 10_000, "-" + "9" * 10_000, "1" + "0" * 100_000, "１"],
     ids=lambda number: number[:12],
 )  # fmt: skip
 def test_a_number_that_is_not_an_integer_is_rejected(number: str) -> None:
@@ -402,7 +404,7 @@ def test_invalid_utf_8_is_rejected(place: str, bad: bytes) -> None:
     expect_rejection(text.encode().replace(b'"#"', b'"' + bad + b'"'))
 
 
-@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32", "cp037"])
+@pytest.mark.parametrize("encoding", ["utf-16-be", "utf-16-le", "utf-32-le", "cp037"])
 def test_another_encoding_is_rejected(encoding: str) -> None:
     expect_rejection(balance_json().encode(encoding))
 
@@ -478,7 +480,7 @@ def test_a_modified_byte_is_read_or_rejected(place: int, other: bytes) -> None:
     except PacError:
         expect_rejection(modified)
     else:
-        assert summary.plan
+        assert summary.plan or b'"TipoConsumo"' not in modified
         assert all(type(movement.amount) is int for movement in movements)
 
 
@@ -486,7 +488,10 @@ def test_a_modified_byte_is_read_or_rejected(place: int, other: bytes) -> None:
 
 
 def many(rows: int) -> io.BytesIO:
-    row = '{"RFC":"AAA%06dAA1","Fecha":"2019-11-%02dT00:00:00","TipoMovimiento":"C","Monto":%d}'
+    row = (
+        '{"RFC":"AAA%06dAA1","Fecha":"2019-11-%02dT00:00:00",'
+        '"TipoMovimiento":"Consumo de timbre","Monto":%d}'
+    )
     movements = ",".join(row % (at % 10_000, 1 + at % 30, at % 7) for at in range(rows))
     content = json.dumps({**RESPONSE, "Transacciones": rows, "Detalle": []})
     return io.BytesIO(content.replace("[]", f"[{movements}]").encode())
@@ -549,7 +554,8 @@ def test_movements_are_verified_against_the_total_of_the_consumption(
 
     verified = month.verified_movements()
 
-    if off == 0 or (one_issuer and off > 0):
+    # A negative total is not known.
+    if off == 0 or (one_issuer and off > 0) or consumed + off < 0:
         assert list(verified) == list(month.movements())
         return
     with pytest.raises(PacError) as caught:

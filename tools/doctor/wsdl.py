@@ -43,8 +43,12 @@ def fetch_wsdl(pac: str, url: str, deadline: Deadline) -> bytes:
         return file.read()
 
 
-def compare_wsdls(bundled: bytes, live: bytes) -> Iterator[Difference]:
+def compare_wsdls(
+    bundled: bytes, live: bytes, optional: frozenset[str] = frozenset()
+) -> Iterator[Difference]:
     """Yield the differences between `bundled` and `live` that are relevant to Timbres.
+
+    `optional` are operations without which Timbres works.
 
     Ignores ports' addresses (the account has its own), operations and reply fields that Timbres
     does not use, and the order of reply fields. Raises `WsdlError` if `live` is not a valid WSDL.
@@ -53,6 +57,8 @@ def compare_wsdls(bundled: bytes, live: bytes) -> Iterator[Difference]:
     for name, operation in ours.items():
         if name in theirs:
             yield from _compare_operations(name, operation, theirs[name])
+        elif name in optional:
+            yield Difference(f"{name} is missing, and optional.", NO_ACTION)
         else:
             others = ", ".join(sorted(theirs.keys() - ours.keys())) or "no other operation"
             yield Difference(f"{name} is missing; there is {others}.", UPDATE_TIMBRES)

@@ -142,7 +142,16 @@ RESPONSES: dict[tuple[str, int], Any] = {
         ],
         "truncated": False,
     },
-    ("getStamps", 200): {"account": "acme-sf"} | _COUNT,
+    ("getStamps", 200): {"account": "acme-sf"}
+    | _COUNT
+    | {"expires_on": "2026-12-12", "expiring_stamps": 500},
+    ("getAccountStamps", 200): {
+        "account": "acme-sf",
+        "contracted": 10000,
+        "used": 1050,
+        "available": 8950,
+        "as_of": "2026-11-21T10:15:30-06:00",
+    },
     ("getStampHistory", 200): {
         "account": "acme-sf",
         "rfc": "A&D061009TY8",
@@ -170,7 +179,25 @@ RESPONSES: dict[tuple[str, int], Any] = {
         "done": 6,
         "failed": {},
         "accounts": [
-            {"account": "acme-sf", "expected": 6, "done": 6, "failed": {}, "problem": None}
+            {
+                "account": "acme-sf",
+                "expected": 6,
+                "done": 6,
+                "failed": {},
+                "problem": None,
+                "account_stamps": {
+                    "contracted": 10000,
+                    "used": 1050,
+                    "available": 8950,
+                    "as_of": "2026-11-21T05:00:02-06:00",
+                    "days_left": 447.5,
+                    "alert": "ok",
+                    "problem": None,
+                    "issuers_available": 1000,
+                    "issuers_unknown": 0,
+                    "over_allotted": False,
+                },
+            }
         ],
     },
     ("createContract", 201): CONTRACT,

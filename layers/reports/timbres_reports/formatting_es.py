@@ -25,13 +25,24 @@ PREVIOUS = "Mes anterior (timbres)"
 CHANGE = "Cambio"
 NO_DATA = "sin dato"
 NO_BASE = "no aplica"
+NO_CONTRACT = "sin contrato"
 NO_CONTRACTS = "No se contrataron timbres en el mes."
+NO_RFC = "sin RFC"
+FIRST_EXPIRIES = "De cada RFC, el contrato de Timbres que vence primero."
+NO_CONSUMPTION = "No son consumo y no cuentan en los totales."
+
+ACCOUNT_STAMPS_NOTE = (
+    "Todos los emisores de la cuenta usan estos timbres; sin ellos, ninguno puede facturar."
+)
 
 SOURCES = "Fuentes"
 ISSUERS = "Consumo por RFC"
 DAYS = "Consumo por día"
 CONTRACTS = "Contratos del mes"
+EXPIRIES = "Próximos vencimientos"
+ACCOUNT_STAMPS = "Timbres de la cuenta"
 MOVEMENTS = "Movimientos"
+OTHER_MOVEMENTS = "Otros movimientos"
 
 SOURCE_HEADING = ("Cuenta", "PAC", "Plan", "Fuente", "Datos al", "Días sin dato", "Problema")
 ISSUER_HEADING = (
@@ -44,6 +55,14 @@ ISSUER_HEADING = (
     "Disponibles",
     "Días restantes",
 )
+ACCOUNT_STAMPS_HEADING = (
+    "Cuenta",
+    "Contratados",
+    "Usados",
+    "Disponibles",
+    "Días restantes",
+    "Datos al",
+)
 DAY_HEADING = ("Día", "Timbres")
 CONTRACT_HEADING = (
     "Cuenta",
@@ -55,6 +74,7 @@ CONTRACT_HEADING = (
     "Contrato",
     "Identidad en AWS",
 )
+EXPIRY_HEADING = ("Cuenta", "RFC", "Timbres", "Vence el")
 MOVEMENT_HEADING = ("Cuenta", "RFC", "Fecha", "Tipo de movimiento", "Timbres")
 
 _PLANS = {"prepaid": "Prepago", "postpaid": "Postpago"}
@@ -113,6 +133,16 @@ def days_left(value: float | None) -> str:
     return NO_DATA if value is None else f"{value:,.1f}"
 
 
+def available(issuer: IssuerLine) -> str:
+    """Return an issuer's stamps left, ``sin contrato`` or ``sin dato``."""
+    return NO_CONTRACT if issuer.has_no_contract else number(issuer.available)
+
+
+def issuer_days_left(issuer: IssuerLine) -> str:
+    """Return an issuer's days left, ``no aplica`` without a contract, or ``sin dato``."""
+    return NO_BASE if issuer.has_no_contract else days_left(issuer.days_left)
+
+
 # A report has many movements and few days.
 @lru_cache(maxsize=1024)
 def day(value: date) -> str:
@@ -133,6 +163,11 @@ def date_time(value: datetime | None) -> str:
 def plan(code: str | None) -> str:
     """Return ``Prepago`` or ``Postpago``, another code unchanged, or ``sin dato``."""
     return NO_DATA if code is None else _PLANS.get(code, replace_unprintable(code))
+
+
+def rfc(value: str | None) -> str:
+    """Return an RFC unchanged, or ``sin RFC``."""
+    return NO_RFC if value is None else value
 
 
 def pac(name: str) -> str:
@@ -205,14 +240,19 @@ def pacs(report: Consumption) -> str:
 
 
 def missing_facts(issuer: IssuerLine) -> str:
-    """Return ``sin dato: disponibles y días restantes``; empty if every value is known."""
-    values = {
+    """Return ``sin dato: disponibles y días restantes``; empty if every value is known.
+
+    For an issuer without a contract, ``sin contrato`` is first.
+    """
+    values: dict[str, float | None] = {
         "mes anterior": issuer.previous,
-        "disponibles": issuer.available,
-        "días restantes": issuer.days_left,
     }
+    if not issuer.has_no_contract:
+        values |= {"disponibles": issuer.available, "días restantes": issuer.days_left}
     names = [name for name, value in values.items() if value is None]
-    return f"{NO_DATA}: {_join_es(names)}" if names else ""
+    notes = [NO_CONTRACT] if issuer.has_no_contract else []
+    notes += [f"{NO_DATA}: {_join_es(names)}"] if names else []
+    return "; ".join(notes)
 
 
 def heading(report: Consumption) -> list[tuple[str, str]]:

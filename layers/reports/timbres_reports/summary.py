@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 from typing import NamedTuple
 
-from timbres.domain.consumption import Consumption, IssuerLine, Source
+from timbres.domain.account import ALL_ACCOUNTS
+from timbres.domain.consumption import (
+    AccountStampsLine,
+    Consumption,
+    IssuerLine,
+    MovementLine,
+    Source,
+)
 from timbres.domain.contract import CONFIRMED, REJECTED
 from timbres_reports import formatting_es as fmt
 
@@ -48,11 +56,12 @@ def summarize(report: Consumption) -> Summary:
     """Return the key figures of ``report``."""
     confirmed = [line for line in report.contracts if line.status == CONFIRMED]
     rejected = sum(1 for line in report.contracts if line.status == REJECTED)
+    named = [issuer for issuer in report.issuers if issuer.rfc is not None]
     return Summary(
         total=report.known_total,
         previous=report.previous_total,
-        issuers=len(report.issuers),
-        active_issuers=sum(1 for issuer in report.issuers if issuer.amount),
+        issuers=len(named),
+        active_issuers=sum(1 for issuer in named if issuer.amount),
         confirmed=len(confirmed),
         open_contracts=len(report.contracts) - len(confirmed) - rejected,
         confirmed_stamps=sum(line.stamps for line in confirmed),
@@ -76,11 +85,11 @@ def by_days_left(report: Consumption) -> list[IssuerLine]:
         for issuer in report.issuers
         if issuer.days_left is not None or (is_exhausted(issuer) and issuer.amount > 0)
     ]
-    return sorted(issuers, key=lambda issuer: (_days(issuer), -issuer.amount, issuer.rfc))
+    return sorted(issuers, key=lambda issuer: (_days(issuer), -issuer.amount, issuer.rfc or ""))
 
 
-def is_exhausted(issuer: IssuerLine) -> bool:
-    """Return whether an issuer has no stamps available; False if that is not known."""
+def is_exhausted(issuer: IssuerLine | AccountStampsLine) -> bool:
+    """Return whether no stamps are available; False if that is not known."""
     return issuer.available is not None and issuer.available <= 0
 
 
@@ -88,7 +97,7 @@ def _days(issuer: IssuerLine) -> float:
     return 0.0 if is_exhausted(issuer) or issuer.days_left is None else issuer.days_left
 
 
-def severity_class(issuer: IssuerLine) -> str:
+def severity_class(issuer: IssuerLine | AccountStampsLine) -> str:
     """Return ``urgent``, ``soon``, or an empty text if enough days are left or unknown."""
     if is_exhausted(issuer):
         return URGENT
@@ -115,6 +124,13 @@ def ticks(values: tuple[int | None, ...]) -> list[int]:
         step = step * 5 // 2 if str(step).startswith("2") else step * 2
     first, last = low // step, -(-high // step)
     return [step * n for n in range(first, max(last, first + 1) + 1)]
+
+
+def other_movements(report: Consumption) -> tuple[list[MovementLine], int]:
+    """Return the first movements that are not consumption, and the number of all."""
+    movements = report.other_movements()
+    first = list(islice(movements, MAX_ROWS))
+    return first, len(first) + sum(1 for _ in movements)
 
 
 class KeyFigure(NamedTuple):
@@ -197,14 +213,47 @@ def issuer_figures(issuer: IssuerLine, total: int) -> list[Cell]:
         figure_cell(fmt.share(issuer.amount, total)),
         figure_cell(fmt.number(issuer.previous)),
         figure_cell(fmt.growth(issuer.amount, issuer.previous)),
-        figure_cell(fmt.number(issuer.available), URGENT if is_exhausted(issuer) else ""),
-        figure_cell(fmt.days_left(issuer.days_left), severity_class(issuer)),
+        figure_cell(fmt.available(issuer), URGENT if is_exhausted(issuer) else ""),
+        figure_cell(fmt.issuer_days_left(issuer), severity_class(issuer)),
     ]
 
 
 def figure_cell(text: str, style: str = "") -> Cell:
-    """Return the cell of a figure, muted if the figure is not known."""
-    return Cell(text, MUTED if text == fmt.NO_DATA else style)
+    """Return the cell of a figure, muted if the figure is not known or does not exist."""
+    return Cell(text, MUTED if text in (fmt.NO_DATA, fmt.NO_CONTRACT) else style)
+
+
+def account_figures(line: AccountStampsLine) -> list[Cell]:
+    """Return the cells of an account's own stamps, from contracted to the date of the count."""
+    return [
+        figure_cell(fmt.number(line.contracted)),
+        figure_cell(fmt.number(line.used)),
+        figure_cell(fmt.number(line.available), URGENT if is_exhausted(line) else ""),
+        figure_cell(fmt.days_left(line.days_left), severity_class(line)),
+        Cell(fmt.date_time(line.as_of)),
+    ]
+
+
+def over_allotments(report: Consumption) -> list[str]:
+    """Return a sentence for each account whose issuers have more unused stamps than it has."""
+    return [
+        _over_allotment(line, report.account == ALL_ACCOUNTS)
+        for line in report.account_stamps
+        if line.is_over_allotted
+    ]
+
+
+def _over_allotment(line: AccountStampsLine, names_account: bool) -> str:
+    unknown = line.allotment.unknown
+    account = f"la cuenta {line.account}" if names_account else "la cuenta"
+    at_least = "al menos " if unknown else ""
+    sentence = (
+        f"Los emisores tienen {at_least}{line.allotment.unused:,} timbres contratados sin usar; "
+        f"{account} tiene {fmt.number(line.available)}."
+    )
+    if not unknown:
+        return sentence
+    return f"{sentence} Falta el conteo de {pluralize(unknown, 'emisor', 'emisores')}."
 
 
 def issuer_totals(report: Consumption) -> list[str]:
@@ -212,7 +261,7 @@ def issuer_totals(report: Consumption) -> list[str]:
     total, previous = report.total, report.previous_total
     return [
         "Total",
-        f"{len(report.issuers):,} RFC",
+        f"{sum(issuer.rfc is not None for issuer in report.issuers):,} RFC",
         fmt.number(total),
         fmt.share(total, total),
         fmt.number(previous),
@@ -242,6 +291,7 @@ def notices(report: Consumption, summary: Summary) -> list[str]:
         for source in report.sources
         if source.missing_days and source.problem is None
     ]
+    sentences += over_allotments(report)
     if summary.undated:
         dated = report.total - summary.undated
         sentences.append(

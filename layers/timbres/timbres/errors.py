@@ -57,6 +57,9 @@ REPORT_FAILED = ProblemType("report-failed", "The report could not be generated"
 ROUTE_NOT_FOUND = ProblemType("route-not-found", "The route does not exist")
 ACCOUNT_NOT_FOUND = ProblemType("account-unknown", "The account does not exist")
 ACCOUNT_MISCONFIGURED = ProblemType("account-misconfigured", "The account's secret is not valid")
+ACCOUNT_UNREADABLE = ProblemType(
+    "account-unreadable", "AWS cannot read the account's secret", retryable=True
+)
 ACCOUNT_LOGIN_CHANGED = ProblemType(
     "account-login-changed", "The account's secret now has a different login"
 )
@@ -101,6 +104,11 @@ class TimbresError(Exception):
         self.field = field
         self.extensions = extensions or {}
 
+    @property
+    def retry_after(self) -> int | None:
+        """The seconds after which to retry, or None."""
+        return self.problem_type.retry_after
+
     def changed(self, **changes: Any) -> Self:
         """Return a copy of the error with some arguments replaced."""
         return type(self)(**(self._arguments() | changes))
@@ -117,7 +125,8 @@ class TimbresError(Exception):
 class PacError(TimbresError):
     """A PAC rejected a request, failed, or sent an invalid response.
 
-    ``pac`` is its name; ``pac_code`` and ``pac_message`` are from its response, or None.
+    ``pac`` is its name; ``pac_code``, ``pac_message`` and ``requested_wait`` (the seconds of
+    its Retry-After) are from its response, or None.
     """
 
     def __init__(
@@ -128,6 +137,7 @@ class PacError(TimbresError):
         pac: str,
         pac_code: str | None = None,
         pac_message: str | None = None,
+        requested_wait: int | None = None,
         field: str | None = None,
         extensions: dict[str, object] | None = None,
     ) -> None:
@@ -135,6 +145,13 @@ class PacError(TimbresError):
         self.pac = pac
         self.pac_code = pac_code
         self.pac_message = pac_message
+        self.requested_wait = requested_wait
+
+    @property
+    def retry_after(self) -> int | None:
+        """The PAC's own Retry-After where the problem type has one."""
+        default = super().retry_after
+        return default if default is None else self.requested_wait or default
 
     def redacted(self, redact: Callable[[str], str]) -> Self:
         """Return a copy with ``redact`` applied to every text that the PAC may have sent."""
@@ -149,4 +166,5 @@ class PacError(TimbresError):
             "pac": self.pac,
             "pac_code": self.pac_code,
             "pac_message": self.pac_message,
+            "requested_wait": self.requested_wait,
         }

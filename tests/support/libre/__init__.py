@@ -5,7 +5,6 @@ from __future__ import annotations
 from timbres.domain.account import Pac
 from timbres.pacs.errors import (
     CREDENTIALS_REJECTED,
-    HTTP_ERRORS,
     REQUEST_REJECTED,
     UNAVAILABLE,
     ErrorTable,
@@ -18,12 +17,10 @@ ERRORS = ErrorTable(
 PAC = Pac(
     name="libre",
     display_name="Libre",
-    # Wherever the package is: the demo environment deploys it as timbres.pacs.libre.
+    # The demo environment deploys the package as timbres.pacs.libre.
     client=f"{__name__}.client:LibreClient",
     bases={"production": "https://libre.example"},
     credentials=("user", "token"),
     capabilities=("stamps", "contracts", "consumption"),
-    errors=dict.fromkeys(
-        ("stamps", "contracts"), (*ERRORS.problem_types, *HTTP_ERRORS.problem_types)
-    ),
+    errors=dict.fromkeys(("stamps", "contracts"), ERRORS.problem_types),
 )

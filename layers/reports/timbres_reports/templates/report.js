@@ -5,7 +5,8 @@
   const MAX_PRINTED_ROWS = 2000;
   // Indexes of the fields of a row, in the order of html_writer.py.
   const ACCOUNT = 0, RFC = 1, AMOUNT = 2, PREVIOUS = 3, AVAILABLE = 4, DAYS_LEFT = 5;
-  const SHARE = 6, GROWTH = 7, DAYS_LEFT_TEXT = 8, SEVERITY = 9, DAILY = 10;
+  const SHARE = 6, GROWTH = 7, DAYS_LEFT_TEXT = 8, SEVERITY = 9;
+  const HAS_NO_CONTRACT = 10, DAILY = 11;
 
   const data = JSON.parse(document.getElementById("datos").textContent);
   const table = document.getElementById("emisores");
@@ -54,7 +55,8 @@
   }
 
   function createFigureCell(text, style) {
-    return createElement("td", text, text === data.none ? "n none" : style ? `n ${style}` : "n");
+    const muted = text === data.none || text === data.noContract;
+    return createElement("td", text, muted ? "n none" : style ? `n ${style}` : "n");
   }
 
   function createRow(row) {
@@ -73,7 +75,7 @@
       createFigureCell(formatNumber(row[AMOUNT])), createFigureCell(row[SHARE]),
       createFigureCell(formatCount(row[PREVIOUS])),
       createFigureCell(row[GROWTH]),
-      createFigureCell(formatCount(row[AVAILABLE]), row[AVAILABLE] !== null && row[AVAILABLE] <= 0 ? "urgent" : ""),
+      createFigureCell(row[HAS_NO_CONTRACT] ? data.noContract : formatCount(row[AVAILABLE]), row[AVAILABLE] !== null && row[AVAILABLE] <= 0 ? "urgent" : ""),
       createFigureCell(row[DAYS_LEFT_TEXT], row[SEVERITY]),
     );
     return element;

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from timbres.domain.redaction import redact
-from timbres.domain.text import quote_input
+from timbres.domain.text import parse_number, quote_input
 from timbres.errors import (
     ACCOUNT_MISCONFIGURED,
     ACCOUNT_NOT_FOUND,
@@ -34,11 +34,12 @@ _LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
 class Wsdl:
     """A PAC's WSDL: the ``bundled`` file, and the path of the PAC's live WSDL.
 
-    An account uses one of the two.
+    An account uses one of the two. The live one may lack the operations ``optional``.
     """
 
     bundled: Path
     live_path: str
+    optional: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +51,9 @@ class Pac:
     the login; the others are secrets only. ``ascii_credentials``: they are sent in an HTTP
     header. ``capabilities`` are the operations that it supports, ``errors`` the problem types
     that it may return, by capability. ``creates_issuers``: a contract may be an issuer's first,
-    so a count that fails with an ``issuer_unknown`` problem type does not reject it. ``wsdl``
-    is None without SOAP.
+    so a count that fails with an ``issuer_unknown`` problem type does not reject it.
+    ``has_account_stamps``: it may return the stamps of the account itself. ``wsdl`` is None
+    without SOAP.
     """
 
     name: str
@@ -63,6 +65,7 @@ class Pac:
     errors: Mapping[str, tuple[ProblemType, ...]] = field(default_factory=dict, repr=False)
     ascii_credentials: bool = False
     creates_issuers: bool = False
+    has_account_stamps: bool = False
     wsdl: Wsdl | None = None
 
 
@@ -166,20 +169,31 @@ def parse_report_account(text: object) -> str:
     return ALL_ACCOUNTS if text == ALL_ACCOUNTS else parse_account_name(text)
 
 
-def parse_account(name: str, secret: str, pacs: Mapping[str, Pac], version: str = "") -> Account:
+def parse_account(
+    name: str,
+    secret: str,
+    pacs: Mapping[str, Pac],
+    version: str = "",
+    *,
+    allow_sandbox: bool = False,
+) -> Account:
     """Return the account that ``secret``, the JSON from Secrets Manager, describes.
 
-    ``pacs`` are the PACs by name. Raises ``account-misconfigured`` with the field and the
-    expected value, but without the secret's content.
+    ``pacs`` are the PACs by name. ``allow_sandbox``: the stack accepts the environment
+    ``sandbox``, whose endpoint may be any https host. Raises ``account-misconfigured`` with the
+    field and the expected value, but without the secret's content.
     """
     value = _object(name, secret)
     pac = pacs.get(_text(name, value, "pac", f"one of {', '.join(pacs)}"))
     if pac is None:
         raise _invalid_secret(name, "pac", f"one of {', '.join(pacs)}")
-    environments = (*pac.bases, _SANDBOX)
+    environments = (*pac.bases, _SANDBOX) if allow_sandbox else tuple(pac.bases)
     environment = _text(name, value, "environment", f"one of {', '.join(environments)}")
     if environment not in environments:
-        raise _invalid_secret(name, "environment", f"one of {', '.join(environments)}")
+        expected = f"one of {', '.join(environments)}"
+        if environment == _SANDBOX:
+            expected += "; sandbox needs the stack's parameter AllowSandboxAccounts"
+        raise _invalid_secret(name, "environment", expected)
     credentials = {
         key: _credential(name, value, key, is_ascii=pac.ascii_credentials)
         for key in pac.credentials
@@ -207,7 +221,7 @@ def parse_account(name: str, secret: str, pacs: Mapping[str, Pac], version: str 
 
 def _object(name: str, secret: str) -> dict[str, Any]:
     try:
-        value = json.loads(secret)
+        value = json.loads(secret.removeprefix("\ufeff"))
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
@@ -250,10 +264,14 @@ N = TypeVar("N", int, None)
 
 
 def _number(name: str, value: dict[str, Any], key: str, default: N, *, minimum: int = 0) -> int | N:
-    number = value.get(key)
-    if number is None:
+    if value.get(key) is None:
         return default
-    if isinstance(number, bool) or not isinstance(number, int) or number < minimum:
+    try:
+        # The console's editor writes numbers as texts.
+        number = parse_number(value[key])
+    except ValueError:
+        number = -1
+    if number < minimum:
         raise _invalid_secret(name, key, f"a whole number, {minimum} or more")
     return number
 

@@ -15,9 +15,12 @@ CONSUMPTION = "Consumo de timbre"
 
 @dataclass(frozen=True, slots=True)
 class Movement:
-    """One line of a balance: on ``date``, ``rfc`` had ``amount`` stamps of ``kind``."""
+    """One line of a balance: on ``date``, ``rfc`` had ``amount`` stamps of ``kind``.
 
-    rfc: str
+    ``rfc`` is None for a movement of the account itself.
+    """
+
+    rfc: str | None
     date: date
     kind: str
     amount: int
@@ -25,48 +28,61 @@ class Movement:
 
 @dataclass(frozen=True, slots=True)
 class IssuerCounts:
-    """Numbers of an account's RFCs: registered, authorized to stamp, and with stamps used."""
+    """Numbers of an account's RFCs: registered, authorized to stamp, and with stamps used.
 
-    registered: int
-    authorized: int
-    active: int
+    None if the PAC does not know a number.
+    """
+
+    registered: int | None
+    authorized: int | None
+    active: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
     """A PAC's summary of a month.
 
-    ``plan`` is ``prepaid``, ``postpaid`` or the PAC's own word for another plan. ``as_of`` has
-    Mexico City's offset. ``transactions`` is the number of stamps.
+    ``plan`` is ``prepaid``, ``postpaid``, the PAC's own word for another plan, or None. ``as_of``
+    has Mexico City's offset. ``transactions`` is the number of stamps, None if it is not known.
     """
 
-    plan: str
+    plan: str | None
     as_of: datetime
     issuers: IssuerCounts
-    transactions: int
+    transactions: int | None
 
 
 @dataclass(slots=True)
 class Totals:
-    """Sums over movements, in stamps: per RFC and per kind of movement.
+    """Sums over movements, in stamps.
 
-    ``amount`` is the sum over all movements, ``consumed`` the sum over consumption.
+    ``by_issuer`` and ``consumed`` are sums over consumption only; the key None of ``by_issuer``
+    is consumption without an RFC. ``by_kind`` has the sum of each kind of movement.
+    ``movements`` is the number of movements of every kind.
     """
 
-    by_issuer: dict[str, int] = field(default_factory=dict)
+    by_issuer: dict[str | None, int] = field(default_factory=dict)
     by_kind: dict[str, int] = field(default_factory=dict)
     movements: int = 0
-    amount: int = 0
     consumed: int = 0
 
     def add(self, movement: Movement) -> None:
         """Add one movement to the sums."""
-        self.by_issuer[movement.rfc] = self.by_issuer.get(movement.rfc, 0) + movement.amount
         self.by_kind[movement.kind] = self.by_kind.get(movement.kind, 0) + movement.amount
         self.movements += 1
-        self.amount += movement.amount
         if is_consumption(movement.kind):
+            self.by_issuer[movement.rfc] = self.by_issuer.get(movement.rfc, 0) + movement.amount
             self.consumed += movement.amount
+
+    @property
+    def rfcs(self) -> list[str]:
+        """The RFCs with consumption."""
+        return [rfc for rfc in self.by_issuer if rfc]
+
+    @property
+    def other_kinds(self) -> list[str]:
+        """The kinds of movement that are not consumption, in order."""
+        return sorted(kind for kind in self.by_kind if not is_consumption(kind))
 
 
 def sum_movements(movements: Iterable[Movement]) -> Totals:
@@ -83,15 +99,17 @@ def is_consumption(kind: str) -> bool:
     return " ".join(kind.split()).casefold() == CONSUMPTION.casefold()
 
 
-def is_consistent(transactions: int, consumed: int, *, one_issuer: bool = False) -> bool | None:
+def is_consistent(
+    transactions: int | None, consumed: int, *, one_issuer: bool = False
+) -> bool | None:
     """Return whether a PAC's total of a month agrees with its movements.
 
-    ``transactions`` is the PAC's total, ``consumed`` the sum of the consumption in its
+    ``transactions`` is the PAC's total or None, ``consumed`` the sum of the consumption in its
     movements. ``one_issuer``: only the movements of one RFC were requested. The documentation
     does not specify whether the total is then the RFC's or the account's: None if it is larger
     than the sum.
     """
-    if one_issuer and transactions > consumed:
+    if transactions is None or (one_issuer and transactions > consumed):
         return None
     return transactions == consumed
 
@@ -100,7 +118,7 @@ def is_consistent(transactions: int, consumed: int, *, one_issuer: bool = False)
 class AccountBalance:
     """One account's consumption in one month, from its PAC or from the daily counts.
 
-    ``totals`` are the sums over all movements, ``movements`` the first of them. ``summary`` is
+    ``totals`` are sums over all movements, ``movements`` the first of them. ``summary`` is
     the PAC's, None if the source is the daily counts. ``consistent``: whether the PAC's total
     agrees with its movements, None if that is not known. ``known``: whether any consumption is
     known. ``missing_days``: number of issuers without a count per day, None if the source is a
@@ -129,5 +147,5 @@ class Statement:
     last_day: date
     as_of: datetime
     issuers: IssuerCounts
-    transactions: int
+    transactions: int | None
     totals: Totals

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from functools import cached_property
 
+from timbres.domain.account_stamps import NOTHING_ALLOTTED, Allotment
 from timbres.domain.month import Month
 
 FROM_PAC = "pac"
@@ -40,19 +41,37 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class IssuerLine:
-    """One issuer's month, in stamps.
+    """One issuer's month, in stamps; ``rfc`` is None for consumption without an RFC.
 
     ``previous`` is its consumption in the month before, None if that is not known.
     ``available`` and ``days_left`` are the last known values, None if the PAC does not return
-    them.
+    them, or if the issuer has no stamps of its own (``has_no_contract``).
     """
 
     account: str
-    rfc: str
+    rfc: str | None
     amount: int
     previous: int | None = None
     available: int | None = None
     days_left: float | None = None
+    has_no_contract: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AccountStampsLine:
+    """The stamps of an account itself, at its last daily count; unknown values are None.
+
+    ``allotment`` has the contracted but unused stamps of its issuers at their last counts.
+    """
+
+    account: str
+    contracted: int | None = None
+    used: int | None = None
+    available: int | None = None
+    days_left: float | None = None
+    as_of: datetime | None = None
+    allotment: Allotment = NOTHING_ALLOTTED
+    is_over_allotted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +88,24 @@ class ContractLine:
 
 
 @dataclass(frozen=True, slots=True)
-class MovementLine:
-    """One movement: on ``date``, ``rfc`` had ``amount`` stamps of ``kind``."""
+class ExpiryLine:
+    """The next expiry of an issuer's contracts, as of the report's generation."""
 
     account: str
     rfc: str
+    stamps: int
+    expires_on: date
+
+
+@dataclass(frozen=True, slots=True)
+class MovementLine:
+    """One movement: on ``date``, ``rfc`` had ``amount`` stamps of ``kind``.
+
+    ``rfc`` is None for a movement of the account itself.
+    """
+
+    account: str
+    rfc: str | None
     date: date
     kind: str
     amount: int
@@ -86,7 +118,9 @@ class Consumption:
     ``issuers`` are sorted by amount, the largest first. ``days`` has one number per day of the
     month, None if it is not known; their sum is less than ``total`` if movements have dates
     outside of the month. ``previous_total`` is None if it is not known. ``movements`` returns
-    a new iterator over all movements.
+    a new iterator over all movements that are consumption, ``other_movements`` one over the
+    others, which are part of no total. ``expiries`` are sorted by day. ``account_stamps`` has the
+    accounts whose PAC may return the stamps of the account itself.
     """
 
     account: str
@@ -98,6 +132,9 @@ class Consumption:
     contracts: tuple[ContractLine, ...]
     previous_total: int | None
     movements: Callable[[], Iterator[MovementLine]]
+    other_movements: Callable[[], Iterator[MovementLine]] = lambda: iter(())
+    expiries: tuple[ExpiryLine, ...] = ()
+    account_stamps: tuple[AccountStampsLine, ...] = ()
 
     @cached_property
     def total(self) -> int:

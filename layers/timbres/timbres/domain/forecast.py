@@ -1,4 +1,4 @@
-"""Forecast: burn rate, days left and alert of an issuer, from its counts."""
+"""Forecast: burn rate, days left and alert of an issuer or an account, from its counts."""
 
 from __future__ import annotations
 
@@ -12,14 +12,19 @@ from timbres.domain.stamps import Stamps
 
 
 class Alert(StrEnum):
-    """How urgent an issuer's stamps are."""
+    """How urgent the stamps of an issuer or an account are.
+
+    ``no-contract``: the issuer has no stamps of its own and uses the account's.
+    """
 
     OK = "ok"
+    NO_CONTRACT = "no-contract"
     LOW = "low"
     EXHAUSTED = "exhausted"
 
 
-OK, LOW, EXHAUSTED = Alert
+OK, NO_CONTRACT, LOW, EXHAUSTED = Alert
+_SEVERITY = {OK: 0, NO_CONTRACT: 0, LOW: 1, EXHAUSTED: 2}
 
 # The longest window of a burn rate.
 MAX_WINDOW = timedelta(days=30)
@@ -34,7 +39,7 @@ _MAX_SORT_VALUE = 999_999_999_999
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """An issuer's stamps at one time.
+    """The stamps of an issuer or an account at one time.
 
     ``consumed`` is the number of stamps used in the current month, or in the month that ends at
     ``at``; None if the PAC returns counts instead.
@@ -55,7 +60,7 @@ class AlertThresholds:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """Forecast of an issuer.
+    """Forecast of an issuer or an account.
 
     ``burn_7`` and ``burn_30`` are stamps per day over the last 7 and 30 days, None if they are
     not known. ``days_left`` uses the higher of the two rates; None if no stamps are used or
@@ -143,19 +148,19 @@ def round_rate(value: float | None) -> float | None:
 
 
 def is_escalation(before: Alert, alert: Alert) -> bool:
-    """Return whether ``alert`` is worse than ``before``: ok, then low, then exhausted."""
-    levels = tuple(Alert)
-    return levels.index(alert) > levels.index(before)
+    """Return whether ``alert`` is worse than ``before``: ok or no contract, low, exhausted."""
+    return _SEVERITY[alert] > _SEVERITY[before]
 
 
 def urgency(forecast: Forecast, available: int | None, rfc: str) -> str:
     """Return a sort key for issuers, the most urgent first.
 
-    Exhausted, then low, then by days left, then by available stamps, then those without a count.
+    Exhausted, then low, then by days left, then by available stamps, then those without a count
+    or without a contract.
     """
     if forecast.alert in (LOW, EXHAUSTED):
         rank = "0" if forecast.alert == EXHAUSTED else "1"
-    elif available is None:
+    elif available is None or forecast.alert == NO_CONTRACT:
         rank = "4"
     else:
         rank = "3" if forecast.days_left is None else "2"
@@ -181,7 +186,7 @@ def _alert(
         return LOW
     earlier = available_stamps(snapshots[-2].stamps) if len(snapshots) > 1 else None
     refilled = earlier is not None and available > earlier
-    return OK if before == OK or refilled else LOW
+    return LOW if before in (LOW, EXHAUSTED) and not refilled else OK
 
 
 def _consumption(stamps: Stamps) -> int | None:

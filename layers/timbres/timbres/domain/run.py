@@ -8,6 +8,10 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 
+from timbres.domain.account_stamps import NOTHING_ALLOTTED, Allotment
+from timbres.domain.forecast import OK, Alert
+from timbres.domain.stamps import Stamps
+
 
 class RunStatus(StrEnum):
     """The states of a daily run."""
@@ -46,31 +50,47 @@ class Batch:
     """Some issuers of one account, to be counted in a run.
 
     ``rfcs`` are the issuers without a result: empty if the batch is complete, None for a batch
-    that reads the account's balance, which has all of its issuers. ``version`` is the number of
-    stored results. ``closed``: the run's totals no longer change.
+    that reads the account's balance, which has all of its issuers. ``counts_account``: the stamps
+    of the account itself are to be counted, too. ``version`` is the number of stored results.
+    ``closed``: the run's totals no longer change.
     """
 
     id: BatchId
     rfcs: Rfcs
+    counts_account: bool = False
     version: int = 0
     closed: bool = False
 
     @property
     def is_complete(self) -> bool:
-        """Whether every issuer has a result."""
-        return self.rfcs == ()
+        """Whether every issuer, and the account if it is to be counted, has a result."""
+        return self.rfcs == () and not self.counts_account
 
 
 @dataclass(frozen=True, slots=True)
 class AlertChange:
-    """An issuer that became ``low`` or ``exhausted``."""
+    """An issuer, or the account itself (``rfc`` is None), that became ``low`` or ``exhausted``."""
 
     account: str
-    rfc: str
+    rfc: str | None
     alert: str
     available: int
     days_left: float | None
     burn: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class AccountCount:
+    """The count of an account's own stamps in a run.
+
+    ``problem`` is the error code if they could not be read; the other values are then unknown.
+    """
+
+    stamps: Stamps = field(default_factory=lambda: Stamps(None, None, None))
+    as_of: datetime | None = None
+    days_left: float | None = None
+    alert: Alert = OK
+    problem: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +99,20 @@ class BatchResult:
 
     ``done``: number of issuers with a count of the run's day. ``unexpected``: number of
     issuers that were not planned. ``failed``: error code by RFC, for issuers that are not
-    retried. ``remaining``: issuers for the next attempt, as ``Batch.rfcs``.
+    retried. ``allotment`` has the unused stamps of the ``done`` issuers. ``remaining``: issuers
+    for the next attempt, as ``Batch.rfcs``. ``account_count`` is the account's, None if the PAC
+    does not return it or the batch does not count it. ``account_due``: the next attempt counts
+    the account.
     """
 
     done: int = 0
     unexpected: int = 0
     failed: Mapping[str, str] = field(default_factory=dict)
     alert_changes: tuple[AlertChange, ...] = ()
+    allotment: Allotment = NOTHING_ALLOTTED
     remaining: Rfcs = ()
+    account_count: AccountCount | None = None
+    account_due: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +121,9 @@ class AccountRun:
 
     ``failed`` has the number of issuers per error code. ``plan`` is the id of the account's
     stored batches, None before they are stored. ``problem`` is the error code if the account
-    could not take part in the run.
+    could not take part in the run. ``count`` has the account's own stamps, None if the PAC does
+    not return them; ``count_due``: they have no result yet. ``allotment`` has the unused stamps
+    of the ``done`` issuers.
     """
 
     account: str
@@ -104,11 +132,20 @@ class AccountRun:
     failed: Mapping[str, int]
     plan: str | None = None
     problem: str | None = None
+    count: AccountCount | None = None
+    count_due: bool = False
+    allotment: Allotment = NOTHING_ALLOTTED
 
     @property
     def is_complete(self) -> bool:
-        """Whether every planned issuer has a result."""
-        return self.plan is not None and self.missing <= 0
+        """Whether every planned issuer, and the account itself, has a result."""
+        return self.plan is not None and self.missing <= 0 and not self.count_due
+
+    @property
+    def total_allotment(self) -> Allotment:
+        """The unused stamps of all planned issuers; those without a count are unknown."""
+        without_count = max(self.expected - self.done, 0)
+        return Allotment(self.allotment.unused, self.allotment.unknown + without_count)
 
     @property
     def missing(self) -> int:

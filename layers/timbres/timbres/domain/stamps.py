@@ -1,4 +1,4 @@
-"""Stamps of one issuer, and the number of stamps of one contract."""
+"""Stamps of one issuer or of an account, and the number of stamps of one contract."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ MAX_STAMPS = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Stamps:
-    """A PAC's counts of one issuer, in stamps; None, never 0, if the PAC did not return a count.
+    """A PAC's counts of one issuer, or of the account itself, in stamps.
 
-    ``unlimited``: the issuer draws from the account without a limit; ``available`` is then None.
+    A count that the PAC did not return is None, never 0. ``unlimited``: the issuer draws from the
+    account without a limit; ``available`` is then None.
 
     Source: "Utilerias.getTimbres" (contratados, usados, disponibles).
     """
@@ -24,6 +25,20 @@ class Stamps:
     used: int | None
     available: int | None
     unlimited: bool = False
+
+    @property
+    def is_unknown(self) -> bool:
+        """Whether the PAC returned no count."""
+        return not self.unlimited and (self.contracted, self.used, self.available) == (None,) * 3
+
+    @property
+    def has_no_contract(self) -> bool:
+        """Whether an issuer has no contract, and uses the account's stamps.
+
+        Nothing is contracted and nothing is left; stamps may have been used. The reply for such
+        an issuer is not documented.
+        """
+        return not self.unlimited and self.contracted == 0 and (self.available or 0) <= 0
 
 
 def parse_stamps(value: object, field: str = "stamps") -> int:

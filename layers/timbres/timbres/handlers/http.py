@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
@@ -15,7 +16,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from timbres.deadline import Deadline
 from timbres.domain.rfc import Rfc, parse_rfc
-from timbres.domain.text import quote_input
+from timbres.domain.text import charset_of, quote_input
 from timbres.errors import (
     AWS_SERVICE_UNAVAILABLE,
     BODY_INVALID,
@@ -35,6 +36,9 @@ MAX_BODY_BYTES = 16 * 1024
 _MAX_RESPONSE_BYTES = 6_000_000
 # Part of the function's time, reserved to store the result and to respond.
 TIMEOUT_MARGIN_SECONDS = 3.0
+
+# A parameter in the path of a resource, such as {account}.
+_PATH_PARAMETER = re.compile(r"\{(\w+)\}")
 
 logger = Logger(service="timbres", name="timbres")
 
@@ -128,16 +132,19 @@ class HttpHandler:
     def text_body(self, max_bytes: int) -> tuple[str, str]:
         """Return the body's media type in lower case, without parameters, and its text.
 
-        Raises ``body-too-large`` above ``max_bytes``, ``body-invalid`` if it is not UTF-8.
+        Its charset is that of its byte order mark, else the declared one, else UTF-8. Raises
+        ``body-too-large`` above ``max_bytes``, ``body-invalid`` if it has another charset.
         """
         raw = self._body_within(max_bytes)
-        media_type = "".join(self._headers("Content-Type")[:1]).partition(";")[0].strip().lower()
+        content_type = "".join(self._headers("Content-Type")[:1])
+        media_type = content_type.partition(";")[0].strip().lower()
+        charset = charset_of(raw, content_type) or "utf-8"
         try:
-            return media_type, raw.decode()
+            return media_type, raw.decode(charset)
         except UnicodeDecodeError:
             raise TimbresError(
                 BODY_INVALID,
-                "The body is not valid UTF-8: save it as UTF-8 and send it again.",
+                f"The body is not valid {charset.upper()}: save it as UTF-8 and send it again.",
                 field="body",
             ) from None
 
@@ -164,7 +171,7 @@ class HttpHandler:
     ) -> dict[str, Any]:
         if "httpMethod" in event:
             _append_log_key("account", (event.get("pathParameters") or {}).get("account"))
-            return self._resolver.resolve(event, context)
+            return self._resolver.resolve(without_base_path(event), context)
         if on_schedule is None:
             raise ValueError("this function has no schedule")
         # An EventBridge rule puts its input under detail; a schedule sends it as the event.
@@ -244,14 +251,29 @@ class HttpHandler:
         context = self._resolver.lambda_context
         request_id = str(getattr(context, "aws_request_id", ""))
         headers = {}
-        if error.problem_type.retry_after is not None:
-            headers["Retry-After"] = str(error.problem_type.retry_after)
+        if error.retry_after is not None:
+            headers["Retry-After"] = str(error.retry_after)
         return json_response(
             problem.status_code(error.problem_type.code),
             problem.problem_document(error, request_id),
             headers,
             media_type=problem.MEDIA_TYPE,
         )
+
+
+def without_base_path(event: dict[str, Any]) -> dict[str, Any]:
+    """Return the request of a custom domain with its path below the domain's base path.
+
+    The path of the resource that the gateway has authorized is used, never another part of the
+    caller's path. A path that does not end with it is returned unchanged.
+    """
+    parameters = event.get("pathParameters") or {}
+    path = _PATH_PARAMETER.sub(
+        lambda match: parameters.get(match[1], match[0]), event.get("resource") or ""
+    )
+    if path and path != event["path"] and event["path"].endswith(path):
+        return {**event, "path": path}
+    return event
 
 
 def parse_query_rfc(text: str | None, parse: Callable[[object], Rfc] = parse_rfc) -> Rfc:

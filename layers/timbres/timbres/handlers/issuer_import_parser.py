@@ -40,12 +40,13 @@ def parse_json(text: str) -> IssuerImport:
 def parse_csv(text: str) -> IssuerImport:
     """Parse a CSV with a column of RFCs and optionally one of ``low_stamps``.
 
-    A header ``rfc,low_stamps`` is optional; the delimiter is a comma or a semicolon.
-    Raises ``body-invalid`` if it does not have 1 to 10,000 rows.
+    A header ``rfc,low_stamps`` is optional; the delimiter is a comma, a semicolon or a
+    tab. Raises ``body-invalid`` if it does not have 1 to 10,000 rows.
     """
     text = text.removeprefix("\ufeff")
     first = text.lstrip().partition("\n")[0]
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=";" if ";" in first else ",")
+    delimiter = next((mark for mark in ";\t" if mark in first), ",")
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     return _import(_csv_rows(reader))
 
 
@@ -77,6 +78,9 @@ def _csv_rows(reader: Any) -> _Rows:
             continue
         if not any(cells):
             continue
+        # Spreadsheets write empty cells at the end of a row.
+        while len(cells) > len(columns) and not cells[-1]:
+            cells.pop()
         names = tuple(cell.lower() for cell in cells)
         if is_first and "rfc" in names:
             columns, is_first = names, False

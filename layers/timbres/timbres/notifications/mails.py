@@ -36,6 +36,7 @@ TEMPLATES = {
     "Contract Outcome Unknown": "contract_unknown",
     "Contract Needs Review": "contract_needs_review",
     "Contract Rejected": "contract_rejected",
+    "Contracts Expiring": "contracts_expiring",
 }
 
 
@@ -64,7 +65,7 @@ def should_notify(event_type: str, detail: Detail) -> bool:
         # Rejected credentials have a separate mail.
         failed = detail["failed"].keys() - {"pac-credentials-rejected"}
         nothing_counted = not detail["done"] and (failed or detail.get("problems"))
-        return bool(detail["issuers"] or nothing_counted)
+        return bool(detail["issuers"] or detail.get("account_stamps") or nothing_counted)
     if event_type in ("Report Ready", "Report Failed"):
         # The mail of the monthly run lists its reports.
         return detail.get("run") is None
@@ -77,7 +78,8 @@ def compose(event_type: str, detail: Detail, links: LinkFactory) -> Mail:
     Raises KeyError for an event type that has no mail.
     """
     name = TEMPLATES[event_type]
-    if event_type == "Daily Run Completed" and not detail["issuers"]:
+    has_alerts = detail.get("issuers") or detail.get("account_stamps")
+    if event_type == "Daily Run Completed" and not has_alerts:
         name = "nothing_counted"
     variables = {**detail, **_variables(event_type, detail)}
     template = _environment().get_template(f"{name}.txt.j2")
@@ -107,6 +109,9 @@ def _variables(event_type: str, detail: Detail) -> dict[str, Any]:
     if event_type == "Daily Run Completed":
         return {
             "problems": detail.get("problems", {}),
+            "account_stamps": detail.get("account_stamps", []),
+            "account_stamps_problems": detail.get("account_stamps_problems", {}),
+            "max_listed": _MAX_LISTED_ISSUERS,
             "listed": {
                 alert: [issuer for issuer in detail["issuers"] if issuer["alert"] == alert][
                     :_MAX_LISTED_ISSUERS

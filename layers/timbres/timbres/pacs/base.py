@@ -126,6 +126,21 @@ class StampClient(Protocol):
         """
 
 
+class AccountStampClient(Protocol):
+    """The stamps of the account itself, part of the capability ``stamps`` of some PACs.
+
+    ``Pac.has_account_stamps`` states whether a PAC's client has this operation.
+    """
+
+    @abstractmethod
+    def account_stamps(self, deadline: Deadline) -> Stamps:
+        """Return the contracted, used and available stamps that all issuers draw from.
+
+        A count that the PAC does not return is None; all are None if the account's PAC does not
+        offer the operation.
+        """
+
+
 class ContractClient(Protocol):
     """The capability ``contracts``."""
 
@@ -147,7 +162,9 @@ class ContractClient(Protocol):
         """
 
 
-class PacClient(BalanceClient, StatementClient, StampClient, ContractClient, Protocol):
+class PacClient(
+    BalanceClient, StatementClient, StampClient, AccountStampClient, ContractClient, Protocol
+):
     """All operations, as services use them; see :class:`PacClientDecorator`."""
 
 
@@ -170,6 +187,10 @@ class PacClientDecorator(PacClient):
     def stamps(self, rfc: Rfc, deadline: Deadline) -> Stamps:
         """Return an issuer's contracted, used and available stamps."""
         return self._read("stamps", lambda client: client.stamps(rfc, deadline))
+
+    def account_stamps(self, deadline: Deadline) -> Stamps:
+        """Return the contracted, used and available stamps of the account itself."""
+        return self._read("stamps", lambda client: client.account_stamps(deadline))
 
     def create_contract(self, rfc: Rfc, stamps: int, deadline: Deadline) -> Receipt:
         """Allot stamps to an issuer with one request, which is never retried."""

@@ -24,19 +24,14 @@ FORMAT_UNSUPPORTED = ProblemType("format-unsupported", "The PAC does not offer t
 CREDENTIALS_REJECTED = ProblemType("pac-credentials-rejected", "The PAC rejected the credentials")
 ENDPOINT_NOT_FOUND = ProblemType("pac-endpoint-not-found", "The PAC's address does not exist")
 PAC_FAILED = ProblemType("pac-error", "The PAC failed", may_have_taken_effect=True, retryable=True)
-DATABASE_UNAVAILABLE = ProblemType(
-    "pac-unavailable",
-    "The PAC is not available",
-    may_have_taken_effect=True,
-    retryable=True,
-    retry_after=60,
-)
-# 503 means that the call was not admitted; 501 means only that the database was unavailable.
+# The call was not admitted.
 UNAVAILABLE = ProblemType(
     "pac-unavailable", "The PAC is not available", retryable=True, retry_after=60
 )
+# The database, or a server in front of the PAC, failed at an unknown moment.
+UNAVAILABLE_MEANWHILE = replace(UNAVAILABLE, may_have_taken_effect=True)
 # The PAC is overloaded: the call has no error, but callers must slow down.
-OVERLOAD_ERRORS = frozenset({DATABASE_UNAVAILABLE, UNAVAILABLE})
+OVERLOAD_ERRORS = frozenset({UNAVAILABLE_MEANWHILE, UNAVAILABLE})
 PERMISSION_DENIED = ProblemType("pac-permission-denied", "The PAC does not permit this")
 # The network may have sent this request twice: a count decides.
 CONTRACT_DUPLICATE = ProblemType(
@@ -80,21 +75,19 @@ class ErrorTable:
     """The problem types of a PAC operation's errors.
 
     ``by_code`` maps codes. ``by_text`` maps parts of messages, case-folded, for a PAC without
-    codes; the first match counts. ``gateway`` is the problem type of an undocumented HTTP 5xx
-    status, which gateways in front of a PAC send; None where codes are not HTTP statuses.
-    ``unknown`` is the problem type of any other error; None makes it a ``pac-protocol-error``.
+    codes; the first match counts. ``unknown`` is the problem type of any other error; None makes
+    it a ``pac-protocol-error``.
     """
 
     by_code: Mapping[str, ProblemType] = field(default_factory=dict)
     by_text: tuple[tuple[str, ProblemType], ...] = ()
     unknown: ProblemType | None = None
-    gateway: ProblemType | None = None
 
     @property
     def problem_types(self) -> tuple[ProblemType, ...]:
         """Every problem type of the table, once."""
         from_text = (problem_type for _, problem_type in self.by_text)
-        problem_types = (*self.by_code.values(), *from_text, self.gateway, self.unknown)
+        problem_types = (*self.by_code.values(), *from_text, self.unknown)
         return tuple(dict.fromkeys(filter(None, problem_types)))
 
     def problem_type_of(self, code: str | None, message: str | None) -> ProblemType | None:
@@ -105,13 +98,27 @@ class ErrorTable:
         for part, problem_type in self.by_text:
             if part in text:
                 return problem_type
-        if self.gateway is not None and code and len(code) == 3 and code[0] == "5":
-            return self.gateway
         return self.unknown
 
 
-# For HTTP statuses other than 200 of a PAC that does not document them.
-HTTP_ERRORS = ErrorTable(by_code={"404": ENDPOINT_NOT_FOUND}, gateway=PAC_FAILED)
+# HTTP statuses that a PAC does not document: of its server, or of a gateway or firewall in front.
+HTTP_ERRORS = ErrorTable(
+    by_code={
+        # A web page instead of the PAC's data.
+        "200": UNAVAILABLE_MEANWHILE,
+        "403": UNAVAILABLE_MEANWHILE,
+        "404": ENDPOINT_NOT_FOUND,
+        "408": TIMEOUT,
+        "429": UNAVAILABLE,
+        "503": UNAVAILABLE_MEANWHILE,
+        **{str(status): PAC_FAILED for status in range(500, 600) if status != 503},
+    }
+)
+# The text of a SOAP fault. A fault of the caller's side will not succeed when repeated.
+SOAP_FAULTS = ErrorTable(
+    by_text=(("endpoint reference (epr)", ENDPOINT_NOT_FOUND),), unknown=PAC_FAILED
+)
+CALLER_FAULTS = replace(SOAP_FAULTS, unknown=replace(REQUEST_REJECTED, may_have_taken_effect=True))
 
 
 def error_from_code(pac: str, table: ErrorTable, code: str | None, message: str | None) -> PacError:
@@ -136,12 +143,16 @@ def error_from_code(pac: str, table: ErrorTable, code: str | None, message: str 
     )
 
 
-def protocol_error(pac: str, reason: str) -> PacError:
+def protocol_error(
+    pac: str, reason: str, code: str | None = None, message: str | None = None
+) -> PacError:
     """Return the error for a response that does not match the PAC's documentation."""
     return PacError(
         PROTOCOL_ERROR,
         f"The response of {pac} does not match its documentation: {reason}.",
         pac=pac,
+        pac_code=sanitize_message(code),
+        pac_message=sanitize_message(message),
     )
 
 
@@ -155,7 +166,7 @@ def redact_messages(redact: Callable[[str], str]) -> Iterator[None]:
         _redact.reset(token)
 
 
-def contradiction(pac: str, transactions: int, consumed: int) -> PacError:
+def contradiction(pac: str, transactions: int | None, consumed: int) -> PacError:
     """Return the error for a response whose total is not the sum of its consumption."""
     return PacError(
         CONTRADICTION,

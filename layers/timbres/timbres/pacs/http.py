@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import logging
+import math
 import random
 import ssl
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from email.utils import parsedate_to_datetime
 from functools import cache
 from http.cookiejar import DefaultCookiePolicy
 from tempfile import SpooledTemporaryFile
-from typing import IO, Any, TypeVar
+from typing import IO, Any, Self, TypeVar
 
 import certifi
 import requests
@@ -23,8 +26,17 @@ from urllib3 import Timeout
 from urllib3.exceptions import HTTPError, LocationValueError, NewConnectionError, ProtocolError
 
 from timbres.deadline import Deadline
+from timbres.domain.text import charset_of
 from timbres.errors import DEADLINE_EXCEEDED, PacError, TimbresError
-from timbres.pacs.errors import TIMEOUT, UNREACHABLE, protocol_error
+from timbres.pacs.errors import (
+    HTTP_ERRORS,
+    TIMEOUT,
+    UNREACHABLE,
+    ErrorTable,
+    error_from_code,
+    protocol_error,
+)
+from timbres.pacs.reading import error_of, is_html
 
 CONNECT_SECONDS = 3.0
 READ_SECONDS = 10.0
@@ -32,11 +44,33 @@ READ_SECONDS = 10.0
 MAX_BYTES = 256 * 1024 * 1024
 _MAX_MEMORY_BYTES = 1024 * 1024
 _CHUNK_BYTES = 64 * 1024
+_HEAD_BYTES = 2048
 _BACKOFF_SECONDS = 0.3
 _HEADERS = {"User-Agent": "timbres", "Accept": "*/*", "Accept-Encoding": "gzip, deflate"}
 _COMPRESSED = frozenset({"gzip", "x-gzip", "deflate"})
 _GZIP = 16 + zlib.MAX_WBITS
 _UNCOMPRESSED = frozenset({"", "identity", "none"})
+# Beyond it, a PAC's Retry-After is ignored.
+_MAX_WAIT_SECONDS = 60
+# Enough for the PAC's messages, of which the first 300 characters are reported.
+_MAX_ERROR_BYTES = 2 * 1024 * 1024
+# The reasons of OpenSSL, by their number or name, in words that an operator understands.
+_TLS_REASONS: Mapping[int | str | None, str] = {
+    10: "its certificate has expired",
+    9: "its certificate is not valid yet",
+    18: "its certificate is self-signed",
+    19: "its certificate is self-signed",
+    20: "its certificate is of an unknown issuer",
+    21: "its certificate is of an unknown issuer",
+    62: "its certificate is for another host",
+    64: "its certificate is for another host",
+    "NO_PROTOCOLS_AVAILABLE": "there is no common protocol version",
+    "NO_SHARED_CIPHER": "there is no common cipher",
+    "SSLV3_ALERT_HANDSHAKE_FAILURE": "there is no common protocol version or cipher",
+    "TLSV1_ALERT_PROTOCOL_VERSION": "there is no common protocol version",
+    "UNSUPPORTED_PROTOCOL": "there is no common protocol version",
+    "WRONG_VERSION_NUMBER": "the server does not speak TLS",
+}
 
 # At DEBUG urllib3 logs the path of every request.
 logging.getLogger("urllib3").setLevel(logging.WARNING)
@@ -46,13 +80,17 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class HttpResponse:
-    """A PAC's complete response, on disk beyond 1 MiB. ``sha256`` is hexadecimal."""
+    """A PAC's complete response, on disk beyond 1 MiB.
+
+    ``sha256`` is hexadecimal, ``retry_after`` in seconds, up to a minute.
+    """
 
     file: IO[bytes]
     status: int
     content_type: str
     size: int
     sha256: str
+    retry_after: int | None = None
 
     def peek(self, size: int = _CHUNK_BYTES) -> bytes:
         """Return the first ``size`` bytes and leave the file at its start."""
@@ -60,6 +98,41 @@ class HttpResponse:
         head = self.file.read(size)
         self.file.seek(0)
         return head
+
+    @property
+    def is_page(self) -> bool:
+        """Whether it is a page for a browser, for example of a firewall, and not a PAC's data."""
+        head = self.peek(_HEAD_BYTES)
+        text = head.decode(charset_of(head, self.content_type) or "utf-8", "replace")
+        return is_html(text, self.content_type)
+
+    def error(self) -> tuple[str | None, str | None]:
+        """Return code and message of an error response, None for what it does not have."""
+        return error_of(self.peek(_MAX_ERROR_BYTES), self.content_type)
+
+    def in_utf8(self, max_bytes: int) -> Self:
+        """Return the response in UTF-8, without a byte order mark; itself if it is that already.
+
+        Another response replaces this one, whose file is closed. Raises UnicodeDecodeError, and
+        ValueError beyond ``max_bytes``.
+        """
+        charset = charset_of(self.peek(_HEAD_BYTES), self.content_type) or "utf-8"
+        if charset == "utf-8":
+            return self
+        # The caller closes the file.
+        file: IO[bytes] = SpooledTemporaryFile(max_size=_MAX_MEMORY_BYTES)  # noqa: SIM115
+        try:
+            reader = codecs.getreader(charset)(self.file)
+            while text := reader.read(_CHUNK_BYTES):
+                file.write(text.encode())
+                if file.tell() > max_bytes:
+                    raise ValueError("too long")
+        except BaseException:
+            file.close()
+            raise
+        self.file.close()
+        file.seek(0)
+        return replace(self, file=file, content_type="")
 
 
 @cache
@@ -163,7 +236,11 @@ class PacSession(requests.Session):
     def _read(
         self, response: requests.Response, deadline: Deadline, max_bytes: int
     ) -> HttpResponse:
-        if 300 <= response.status_code < 400:
+        status = response.status_code
+        if status < 200:
+            # The connection is closed: the final response would be read as that of the next call.
+            raise protocol_error(self.pac, f"it is an interim response, HTTP {status}")
+        if 300 <= status < 400:
             raise protocol_error(self.pac, "it redirects elsewhere, which is not followed")
         declared = response.headers.get("Content-Length", "").strip()
         if declared.isascii() and declared.isdigit() and int(declared[:20]) > max_bytes:
@@ -189,10 +266,12 @@ class PacSession(requests.Session):
             raise
         return HttpResponse(
             file=file,
-            status=response.status_code,
+            # 203: a proxy changed the response, for example its encoding.
+            status=200 if status == 203 else status,
             content_type=response.headers.get("Content-Type", ""),
             size=size,
             sha256=digest.hexdigest(),
+            retry_after=_seconds(response.headers.get("Retry-After", "").strip()),
         )
 
     def _limit_size(
@@ -284,22 +363,61 @@ def _root_cause(error: Exception) -> str:
     if isinstance(error, InvalidURL | LocationValueError):
         return "its address is not valid"
     if isinstance(error, SSLError):
-        cause = _reason(reason) if isinstance(reason, HTTPError) else None
-        return f"TLS: {cause or 'the handshake failed'}"
+        cause = reason.args[0] if isinstance(reason, HTTPError) and reason.args else None
+        return f"TLS: {_tls_reason(cause)}"
     return "the connection broke before the request was sent"
+
+
+def _tls_reason(cause: object) -> str:
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return _TLS_REASONS.get(cause.verify_code, cause.verify_message)
+    reason = cause.reason if isinstance(cause, ssl.SSLError) else None
+    return _TLS_REASONS.get(reason, f"the handshake failed ({reason or cause or 'no reason'})")
+
+
+def _seconds(retry_after: str) -> int | None:
+    """Return the seconds in a Retry-After header, from 1 to 60; None if it is not valid."""
+    try:
+        wait = float(retry_after)
+    except ValueError:
+        try:
+            wait = parsedate_to_datetime(retry_after).timestamp() - time.time()
+        except ValueError:
+            return None
+    return math.ceil(min(max(wait, 1), _MAX_WAIT_SECONDS)) if math.isfinite(wait) else None
+
+
+def response_error(
+    pac: str, response: HttpResponse, documented: ErrorTable = HTTP_ERRORS
+) -> PacError:
+    """Return the error of a response with an error status, or of a page instead of data.
+
+    ``documented`` are the statuses that the PAC documents; they have priority.
+    """
+    _, message = response.error()
+    code = str(response.status)
+    table = documented if code in documented.by_code else HTTP_ERRORS
+    error = error_from_code(pac, table, code, message)
+    if response.status == 200:
+        title = f": {error.pac_message}" if error.pac_message else ""
+        detail = f"{pac} answered with a web page instead of data{title}."
+        error = error.changed(detail=detail, pac_code=None)
+    return error.changed(requested_wait=response.retry_after)
 
 
 def with_retries(read: Callable[[], T], deadline: Deadline, attempts: int) -> T:
     """Return the result of ``read``, and repeat it after retryable errors.
 
-    It makes at most ``attempts`` calls, with full jitter between them, and stops if the deadline
-    leaves too little time. Only for calls that change nothing. Raises the last error.
+    It makes at most ``attempts`` calls, with full jitter between them and not before the PAC's
+    Retry-After, and stops if the deadline leaves too little time. Only for calls that change
+    nothing. Raises the last error.
     """
     for attempt in range(1, attempts + 1):
         try:
             return read()
         except PacError as error:
             pause = random.uniform(0, _BACKOFF_SECONDS * 2**attempt)  # noqa: S311 jitter, no secret
+            pause = max(pause, error.requested_wait or 0)
             if (
                 not error.problem_type.retryable
                 or attempt == attempts

@@ -6,7 +6,9 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from timbres.deadline import Deadline
 from timbres.domain.account import Pac
+from timbres.domain.stamps import Stamps
 from timbres.errors import OPERATION_UNSUPPORTED, PacError, TimbresError
 from timbres.observability.metrics import metrics
 from timbres.pacs.base import PacClient, PacClientDecorator
@@ -27,6 +29,12 @@ class InstrumentedPacClient(PacClientDecorator):
         self._client: PacClient = client
         self._pac = pac
 
+    def account_stamps(self, deadline: Deadline) -> Stamps:
+        """Return the stamps of the account. Raises ``operation-unsupported``."""
+        if not self._pac.has_account_stamps:
+            raise self._unsupported("account stamps")
+        return super().account_stamps(deadline)
+
     def _read(self, capability: str, call: Callable[[PacClient], T]) -> T:
         return self._measure(capability, call)
 
@@ -35,11 +43,7 @@ class InstrumentedPacClient(PacClientDecorator):
 
     def _measure(self, capability: str, call: Callable[[PacClient], T]) -> T:
         if capability not in self._pac.capabilities:
-            raise TimbresError(
-                OPERATION_UNSUPPORTED,
-                f"{self._pac.display_name} does not offer {capability}.",
-                field="account",
-            )
+            raise self._unsupported(capability)
         started = time.monotonic()
         try:
             return call(self._client)
@@ -51,3 +55,10 @@ class InstrumentedPacClient(PacClientDecorator):
             metrics.add_metric(
                 "PacLatency", round(time.monotonic() - started, 3), pac=self._pac.name
             )
+
+    def _unsupported(self, capability: str) -> TimbresError:
+        return TimbresError(
+            OPERATION_UNSUPPORTED,
+            f"{self._pac.display_name} does not offer {capability}.",
+            field="account",
+        )

@@ -7,12 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from timbres.deadline import Deadline
-from timbres.pacs.errors import HTTP_ERRORS, error_from_code, protocol_error
-from timbres.pacs.http import MAX_BYTES, HttpResponse, PacSession
-
-BOM = b"\xef\xbb\xbf"
-# No account has more stamps; a larger number is an error.
-_MAX_COUNT = 10**12
+from timbres.pacs.errors import protocol_error
+from timbres.pacs.http import MAX_BYTES, HttpResponse, PacSession, response_error
+from timbres.pacs.reading import FieldReader, parse_json
 
 
 def post_json(
@@ -35,39 +32,27 @@ def post_json(
     )
 
 
-def parse_json(content: bytes) -> Any:
-    """Return the value of a JSON text in UTF-8; None if it is not valid JSON."""
-    try:
-        return json.loads(content.removeprefix(BOM))
-    except (ValueError, RecursionError):
-        return None
-
-
 def read_object(pac: str, response: HttpResponse) -> dict[str, Any]:
     """Return the JSON object of a response with HTTP 200, and close the response's file.
 
-    Raises the error of another status (``HTTP_ERRORS``), or ``pac-protocol-error``.
+    The names of its fields are folded. Raises the error of another status or of a web page, or
+    ``pac-protocol-error``.
     """
     with response.file as file:
-        value = parse_json(file.read())
-    if response.status != 200:
-        raise error_from_code(pac, HTTP_ERRORS, str(response.status), None)
+        if response.status != 200 or response.is_page:
+            raise response_error(pac, response)
+        content = file.read()
+    value = parse_json(content, response.content_type)
     if not isinstance(value, dict):
         raise protocol_error(pac, "HTTP 200 without a JSON object")
     return value
 
 
-def read_text(pac: str, fields: Mapping[Any, Any], name: str) -> str:
+def read_text(pac: str, fields: Mapping[str, Any], name: str) -> str:
     """Return a text that is not blank. Raises ``pac-protocol-error`` for anything else."""
-    value = fields.get(name)
-    if not isinstance(value, str) or not value.strip():
-        raise protocol_error(pac, f"{name} is missing or is not a text")
-    return value
+    return FieldReader(pac).text(fields, name)
 
 
-def read_count(pac: str, fields: Mapping[Any, Any], name: str) -> int:
+def read_count(pac: str, fields: Mapping[str, Any], name: str) -> int:
     """Return a whole number, up to 10**12. Raises ``pac-protocol-error`` for anything else."""
-    value = fields.get(name)
-    if isinstance(value, bool) or not isinstance(value, int) or abs(value) > _MAX_COUNT:
-        raise protocol_error(pac, f"{name} is missing or is not a whole number")
-    return value
+    return FieldReader(pac).number(fields, name)

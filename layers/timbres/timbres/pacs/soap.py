@@ -1,33 +1,53 @@
-"""SOAP 1.1 to PACs: a zeep client that threads share, over a session with limits."""
+"""SOAP to PACs: a zeep client that threads share, over a session with limits.
+
+zeep writes the requests, as the WSDL describes them. The replies are read here, by the local names
+of their elements: their content identifies them, whatever a server declares about them.
+"""
 
 from __future__ import annotations
 
+import codecs
 import logging
+import re
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from email import message_from_bytes
 from typing import Any
 
 from lxml import etree
-from zeep import Client, Plugin, Settings
-from zeep.exceptions import Fault
+from zeep import Client, Settings
 from zeep.proxy import ServiceProxy
 from zeep.transports import Transport
 from zeep.wsdl.bindings.soap import Soap11Binding
 
 from timbres.deadline import Deadline
+from timbres.domain.text import charset_of
 from timbres.errors import PacError, TimbresError
-from timbres.pacs.errors import ENDPOINT_NOT_FOUND, protocol_error, sanitize_message
-from timbres.pacs.http import READ_SECONDS, PacSession
+from timbres.pacs.errors import (
+    CALLER_FAULTS,
+    SOAP_FAULTS,
+    error_from_code,
+    protocol_error,
+    sanitize_message,
+)
+from timbres.pacs.http import READ_SECONDS, HttpResponse, PacSession, response_error
+from timbres.pacs.reading import FieldReader, fold
 
-_ENVELOPE = "http://schemas.xmlsoap.org/soap/envelope/"
-_XML = frozenset({"text/xml", "application/xml", "application/soap+xml", ""})
+_ENVELOPES = frozenset(
+    {"http://schemas.xmlsoap.org/soap/envelope/", "http://www.w3.org/2003/05/soap-envelope"}
+)
+_NIL = "{http://www.w3.org/2001/XMLSchema-instance}nil"
+_SOAP = re.compile(rb"<([\w.-]+:)?Envelope[\s>/]")
+_ENCODING = re.compile(r"""\A(\s*<\?xml\b[^>]*?)\sencoding\s*=\s*("[^"]*"|'[^']*')""")
 # A reply is under 2 KB. As a tree it takes about 60 times its bytes, in each of 32 threads.
 _MAX_REPLY_BYTES = 256 * 1024
 # The live WSDL is about 100 KB.
 _MAX_WSDL_BYTES = 1024 * 1024
+
+logger = logging.getLogger("timbres")
 
 # zeep logs whole envelopes, passwords included, at DEBUG.
 logging.getLogger("zeep").setLevel(logging.WARNING)
@@ -53,12 +73,20 @@ def _call_context(call: _Call) -> Iterator[None]:
         _call.reset(token)
 
 
+class _FaultError(Exception):
+    """The PAC answered with a SOAP fault; ``error`` is its error."""
+
+    def __init__(self, error: PacError) -> None:
+        super().__init__()
+        self.error = error
+
+
 class SoapService:
     """A SOAP service of a PAC, at ``address``. Threads may share it.
 
     ``wsdl`` is a file or a URL; the first call loads it. ``fields`` are the documented fields
-    of each operation's reply, ``numbers`` the fields that are whole numbers. ``to_error``
-    returns the error for the message of a SOAP fault or of an HTTP 5xx status.
+    of each operation's reply, ``numbers`` the fields that are whole numbers, ``optional`` the
+    operations that a WSDL may lack.
     """
 
     def __init__(
@@ -69,14 +97,15 @@ class SoapService:
         *,
         fields: Mapping[str, frozenset[str]],
         numbers: frozenset[str],
-        to_error: Callable[[str], PacError],
+        optional: frozenset[str] = frozenset(),
     ) -> None:
         self._session = session
         self._wsdl = wsdl
         self._address = address
-        self._operations = tuple(fields)
-        self._to_error = to_error
-        self._plugin = _ReplyValidator(session.pac, fields, numbers)
+        self._fields = fields
+        self._numbers = numbers
+        self._required = [name for name in fields if name not in optional]
+        self._offered: frozenset[str] = frozenset()
         self._service: ServiceProxy | None = None
         self._service_lock = threading.Lock()
 
@@ -88,23 +117,81 @@ class SoapService:
         *,
         session: PacSession | None = None,
         read_seconds: float = READ_SECONDS,
-    ) -> Any:
-        """Send one request, over ``session`` if given, and return the reply as zeep parses it.
+    ) -> dict[str, Any]:
+        """Send one request, over ``session`` if given, and return the fields of the reply.
 
-        Raises a :class:`~timbres.errors.PacError`; ``pac-protocol-error`` if the response is
-        not a reply to ``operation``.
+        A field that is missing, empty or nil is None. Raises a
+        :class:`~timbres.errors.PacError`; ``pac-protocol-error`` if the response is not a reply
+        to ``operation``.
         """
-        service = self.prepare(deadline)
         try:
-            with _call_context(_Call(session or self._session, deadline, read_seconds)):
-                return service[operation](**arguments)
+            return self._send(
+                operation, _Call(session or self._session, deadline, read_seconds), arguments
+            )
+        except _FaultError as fault:
+            raise fault.error from None
+
+    def call_optional(
+        self, operation: str, deadline: Deadline, arguments: Mapping[str, object]
+    ) -> dict[str, Any] | None:
+        """Send one request for an optional operation and return the fields of the reply, or None.
+
+        None: the WSDL does not have the operation, or the PAC answers with a SOAP fault, as
+        servers do for an operation that they do not have. Raises the errors of :meth:`call`.
+        """
+        self.prepare(deadline)
+        if operation not in self._offered:
+            logger.warning("%s is not in the WSDL", operation)
+            return None
+        try:
+            return self._send(operation, _Call(self._session, deadline), arguments)
+        except _FaultError as fault:
+            logger.warning("%s: SOAP fault: %s", operation, fault.error.pac_message)
+            return None
+
+    def _send(self, operation: str, call: _Call, arguments: Mapping[str, object]) -> dict[str, Any]:
+        service = self.prepare(call.deadline)
+        pac = self._session.pac
+        try:
+            with _call_context(call):
+                response: HttpResponse = service[operation](**arguments)
         except TimbresError:
             raise
-        except Fault as fault:
-            raise self._to_error(f"SOAP fault: {fault.message}") from None
         except Exception:
-            # zeep raises many types for a reply that it cannot parse.
-            raise protocol_error(self._session.pac, f"it is not a reply to {operation}") from None
+            # zeep raises many types for arguments that do not fit the WSDL.
+            raise protocol_error(pac, f"its WSDL has another {operation}") from None
+        reader = FieldReader(pac)
+        with response.file:
+            reply = _reply(pac, response, operation)
+        fields = self._read(reader, operation, reply)
+        reader.log()
+        return fields
+
+    def _read(self, reader: FieldReader, operation: str, reply: etree._Element) -> dict[str, Any]:
+        pac = self._session.pac
+        documented = {fold(name): name for name in self._fields[operation]}
+        values: dict[str, Any] = {}
+        for element in reply.iterchildren(etree.Element):
+            name = etree.QName(element).localname
+            key = fold(name)
+            if key not in documented:
+                continue
+            if key in values:
+                raise protocol_error(pac, f"{documented[key]} appears twice")
+            if name != documented[key]:
+                reader.normalized.add(documented[key])
+            if documented[key] in self._numbers and len(element):
+                raise protocol_error(pac, f"{documented[key]} is not a whole number")
+            is_nil = element.get(_NIL) in ("true", "1")
+            values[key] = None if is_nil else (element.text or "").strip() or None
+        return {
+            name: None
+            if values.get(key) is None
+            else reader.number(values, name)
+            if name in self._numbers
+            else reader.text(values, name)
+            for key, name in documented.items()
+        }
 
     def prepare(self, deadline: Deadline) -> ServiceProxy:
         """Load the WSDL if necessary and return zeep's service. Raises a ``PacError``."""
@@ -116,7 +203,7 @@ class SoapService:
                 except TimbresError:
                     raise
                 except Exception:
-                    operations = " and ".join(self._operations)
+                    operations = " and ".join(self._required)
                     raise protocol_error(
                         self._session.pac, f"the live WSDL does not offer {operations}"
                     ) from None
@@ -125,34 +212,26 @@ class SoapService:
     def _create_service(self) -> ServiceProxy:
         client = Client(
             self._wsdl,
-            transport=_Transport(self._session, self._wsdl, self._to_error),
-            settings=Settings(forbid_dtd=True, forbid_entities=True, forbid_external=True),
-            plugins=[self._plugin],
+            transport=_Transport(self._session, self._wsdl),
+            settings=Settings(
+                forbid_dtd=True, forbid_entities=True, forbid_external=True, raw_response=True
+            ),
         )
         for name, binding in client.wsdl.bindings.items():
             if isinstance(binding, Soap11Binding) and all(
-                operation in binding.all() for operation in self._operations
+                operation in binding.all() for operation in self._required
             ):
+                self._offered = frozenset(map(str, binding.all()))
                 return client.create_service(str(name), self._address)
         raise LookupError("no SOAP 1.1 binding with all operations")
-
-
-@dataclass(frozen=True, slots=True)
-class _Response:
-    """The attributes of a response that zeep reads."""
-
-    status_code: int
-    content: bytes
-    headers: Mapping[str, str] = field(default_factory=lambda: {"Content-Type": "text/xml"})
 
 
 class _Transport(Transport):
     """zeep's transport; it uses the session, deadline and timeout of the current call."""
 
-    def __init__(self, session: PacSession, wsdl: str, to_error: Callable[[str], PacError]) -> None:
+    def __init__(self, session: PacSession, wsdl: str) -> None:
         super().__init__(session=session)
         self._wsdl = wsdl
-        self._to_error = to_error
 
     def load(self, url: str) -> bytes:
         # A live WSDL must not choose which other hosts or local files are read.
@@ -161,11 +240,12 @@ class _Transport(Transport):
         if not url.startswith(("https:", "http:")):
             return bytes(super().load(url))
         response = self._fetch("GET", url)
-        if response.status_code != 200:
-            raise self._to_error(f"HTTP {response.status_code}")
-        return response.content
+        with response.file as file:
+            if response.status != 200 or response.is_page:
+                raise response_error(_call.get().session.pac, response)
+            return _to_utf8(file.read(), response.content_type)
 
-    def post(self, address: str, message: bytes, headers: dict[str, str]) -> _Response:
+    def post(self, address: str, message: bytes, headers: dict[str, str]) -> HttpResponse:
         return self._fetch("POST", address, message, headers)
 
     def _fetch(
@@ -174,10 +254,9 @@ class _Transport(Transport):
         address: str,
         message: bytes | None = None,
         headers: dict[str, str] | None = None,
-    ) -> _Response:
+    ) -> HttpResponse:
         call = _call.get()
-        pac = call.session.pac
-        response = call.session.fetch(
+        return call.session.fetch(
             method,
             address,
             data=message,
@@ -186,60 +265,80 @@ class _Transport(Transport):
             read_seconds=call.read_seconds,
             max_bytes=_MAX_WSDL_BYTES if message is None else _MAX_REPLY_BYTES,
         )
-        with response.file as file:
-            content = file.read()
-        status = response.status
-        if status == 404:
-            raise PacError(ENDPOINT_NOT_FOUND, f"{pac} answered HTTP 404.", pac=pac, pac_code="404")
-        media_type = response.content_type.partition(";")[0].strip().lower()
-        if media_type in _XML and (content if status == 200 else b"Fault" in content):
-            return _Response(status, content)
-        if status >= 500:
-            raise self._to_error(f"HTTP {status}")
-        content_type = sanitize_message(media_type) or "no content"
-        raise protocol_error(pac, f"HTTP {status} with {content_type} instead of SOAP")
 
 
-class _ReplyValidator(Plugin):
-    """Checks a reply against the documentation, more strictly than zeep.
+def _reply(pac: str, response: HttpResponse, operation: str) -> etree._Element:
+    """Return the element of a response that has the fields of ``operation``'s reply.
 
-    zeep parses an invalid number as absent and accepts the reply to another operation. It
-    cannot parse a reply with an additional field, so this plugin removes such fields.
+    Raises the error of a fault, of an HTTP status or of a web page, or ``pac-protocol-error``.
     """
+    content, content_type = _root_part(response.peek(response.size), response.content_type)
+    content = _to_utf8(content, content_type)
+    if not (content.startswith(b"<") and _SOAP.search(content)) or response.status == 404:
+        if response.status != 200 or response.is_page:
+            raise response_error(pac, response)
+        declared = sanitize_message(response.content_type.partition(";")[0]) or "no content"
+        raise protocol_error(pac, f"HTTP 200 with {declared} instead of SOAP")
+    body = _body(content)
+    first = None if body is None else next(body.iterchildren(etree.Element), None)
+    if first is not None and fold(etree.QName(first).localname) == "fault":
+        raise _FaultError(_fault_error(pac, response, first))
+    if response.status != 200:
+        raise response_error(pac, response)
+    if first is None or fold(etree.QName(first).localname) != fold(f"{operation}Response"):
+        raise protocol_error(pac, f"it is not a reply to {operation}")
+    reply = next(first.iterchildren("{*}return"), None)
+    if reply is None:
+        raise protocol_error(pac, f"the reply to {operation} is empty")
+    return reply
 
-    def __init__(
-        self, pac: str, fields: Mapping[str, frozenset[str]], numbers: frozenset[str]
-    ) -> None:
-        self._pac = pac
-        self._fields = fields
-        self._numbers = numbers
 
-    def ingress(
-        self, envelope: etree._Element, http_headers: Mapping[str, str], operation: Any
-    ) -> tuple[etree._Element, Mapping[str, str]]:
-        body = envelope.find(f"{{{_ENVELOPE}}}Body")
-        reply = body[0] if body is not None and len(body) else None
-        if reply is None or reply.tag == f"{{{_ENVELOPE}}}Fault":
-            return envelope, http_headers
-        if etree.QName(reply).localname != f"{operation.name}Response":
-            raise protocol_error(self._pac, f"it is not a reply to {operation.name}")
-        names: set[str] = set()
-        for parent, child in [(element, child) for element in reply for child in element]:
-            name = etree.QName(child).localname
-            if name not in self._fields[operation.name]:
-                parent.remove(child)
-                continue
-            if name in names:
-                raise protocol_error(self._pac, f"{name} appears twice")
-            names.add(name)
-            if name in self._numbers:
-                self._check_number(name, child)
-        return envelope, http_headers
+def _body(content: bytes) -> etree._Element | None:
+    """Return the Body of an envelope; None if it is not a valid envelope, or has a DTD."""
+    parser = etree.XMLParser(
+        resolve_entities=False, no_network=True, remove_comments=True, remove_pis=True
+    )
+    try:
+        root = etree.fromstring(content, parser)
+    except (etree.XMLSyntaxError, ValueError):
+        return None
+    name = etree.QName(root)
+    docinfo: Any = root.getroottree().docinfo
+    if docinfo.doctype or name.localname != "Envelope":
+        return None
+    return root.find(f"{{{name.namespace}}}Body") if name.namespace in _ENVELOPES else None
 
-    def _check_number(self, name: str, element: etree._Element) -> None:
-        text = (element.text or "").strip()
-        digits = text.removeprefix("-")
-        if len(element) or (text and not (digits.isascii() and digits.isdecimal())):
-            raise protocol_error(self._pac, f"{name} is not a whole number")
-        if len(digits) > 12:
-            raise protocol_error(self._pac, f"{name} is too large")
+
+def _fault_error(pac: str, response: HttpResponse, fault: etree._Element) -> PacError:
+    """Return the error of a SOAP 1.1 or 1.2 fault, with its text."""
+    texts = {fold(etree.QName(item).localname): item.text for item in fault.iter(etree.Element)}
+    code = texts.get("faultcode") or texts.get("value") or ""
+    side = code.strip().rpartition(":")[2].partition(".")[0]
+    table = CALLER_FAULTS if side in ("Client", "Sender") else SOAP_FAULTS
+    message = texts.get("faultstring") or texts.get("text")
+    status = None if response.status == 200 else str(response.status)
+    return error_from_code(pac, table, status, message).changed(requested_wait=response.retry_after)
+
+
+def _root_part(content: bytes, content_type: str) -> tuple[bytes, str]:
+    """Return the envelope of a multipart response (MTOM) and its content type."""
+    if not content.lstrip().startswith(b"--"):
+        return content, content_type
+    boundary = content.split(maxsplit=1)[0][2:].decode("latin-1").replace('"', "")
+    header = f'Content-Type: multipart/related; boundary="{boundary}"\r\n\r\n'
+    message = message_from_bytes(header.encode("latin-1") + content)
+    for part in message.walk():
+        payload = part.get_payload(decode=True)
+        if isinstance(payload, bytes) and _SOAP.search(payload):
+            return payload, str(part["Content-Type"] or "")
+    return content, content_type
+
+
+def _to_utf8(content: bytes, content_type: str) -> bytes:
+    """Return XML in UTF-8 if its charset is known outside of it, and without blanks before it."""
+    charset = charset_of(content, content_type)
+    if charset is not None:
+        # If it is wrong, the declaration in the document may be right.
+        with suppress(UnicodeDecodeError):
+            content = _ENCODING.sub(r"\1", content.decode(charset), count=1).encode()
+    return content.lstrip(codecs.BOM_UTF8 + b" \t\r\n")

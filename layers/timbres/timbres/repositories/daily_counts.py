@@ -1,7 +1,8 @@
-"""DynamoDB repositories for snapshots: each issuer's stamps, once per day, for 400 days.
+"""DynamoDB repositories for snapshots: stamps of issuers and accounts, daily, for 400 days.
 
 The sort key is ``<day>#<rfc>``: a month of an account is one range, an issuer's history is a
-batch of known keys, and neither needs an index.
+batch of known keys, and neither needs an index. A count of the account itself has the sort key
+``account#<day>``, which is outside of every range of days and is not an issuer's.
 """
 
 from __future__ import annotations
@@ -10,16 +11,28 @@ from collections.abc import Iterator, Sequence
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from timbres.domain.forecast import Snapshot
+from timbres.domain.account_stamps import AccountStamps
+from timbres.domain.forecast import MAX_WINDOW, Alert, Forecast, Snapshot, round_rate
 from timbres.domain.issuer import Issuer
 from timbres.domain.stamps import Stamps
-from timbres.repositories.dynamodb import Item, batch_get, batched, serialize, transact_write
+from timbres.repositories.dynamodb import (
+    Item,
+    batch_get,
+    batched,
+    conditional_write,
+    deserialize,
+    serialize,
+    transact_write,
+)
 from timbres.repositories.issuers import daily_count_step
 
 RETENTION = timedelta(days=400)
 # A transaction has at most 100 steps: a snapshot and an issuer each.
 _MAX_ISSUERS_PER_TRANSACTION = 50
 _COUNTS = ("contracted", "used", "available", "consumed")
+_ACCOUNT = "account#"
+# One per day, and an older one, whose interval is partly in the window.
+_RECENT_DAYS = MAX_WINDOW.days + 2
 
 
 class SnapshotRepository:
@@ -51,6 +64,66 @@ class SnapshotRepository:
                 yield item["entry"]["S"].partition("#")[2], _snapshot(item)
 
 
+class AccountStampRepository:
+    """Stores daily counts of accounts' own stamps; ``dynamodb`` is a client."""
+
+    def __init__(self, dynamodb: Any, table: str) -> None:
+        self._dynamodb = dynamodb
+        self._table = table
+
+    def get(self, account: str) -> AccountStamps:
+        """Return an account's stamps with the counts of the last 30 days; without counts if new."""
+        page = self._dynamodb.query(
+            TableName=self._table,
+            KeyConditionExpression="account = :account AND begins_with(entry, :prefix)",
+            ExpressionAttributeValues=serialize({":account": account, ":prefix": _ACCOUNT}),
+            ScanIndexForward=False,
+            ConsistentRead=True,
+            Limit=_RECENT_DAYS,
+        )
+        items = page["Items"]
+        if not items:
+            return AccountStamps(account)
+        newest = deserialize(items[0])
+        recent = tuple(map(_snapshot, reversed(items)))
+        return AccountStamps(
+            account=account,
+            stamps=recent[-1].stamps,
+            as_of=recent[-1].at,
+            forecast=Forecast(
+                newest.get("burn_7"),
+                newest.get("burn_30"),
+                newest.get("days_left"),
+                Alert(newest["alert"]),
+            ),
+            recent=recent,
+            counted_on=date.fromisoformat(newest["entry"].removeprefix(_ACCOUNT)),
+            notified_alert=Alert(newest["notified_alert"]),
+            notified_by_run=newest.get("notified_by_run"),
+        )
+
+    def save(self, stamps: AccountStamps) -> None:
+        """Write the newest count, unless the account has a count of its day."""
+        forecast = stamps.forecast
+        item = _snapshot_values(stamps.recent[-1]) | {
+            "account": stamps.account,
+            "entry": f"{_ACCOUNT}{stamps.counted_on}",
+            "burn_7": round_rate(forecast.burn_7),
+            "burn_30": round_rate(forecast.burn_30),
+            "days_left": round_rate(forecast.days_left),
+            "alert": forecast.alert,
+            "notified_alert": stamps.notified_alert,
+            "notified_by_run": stamps.notified_by_run,
+        }
+        conditional_write(
+            self._dynamodb.put_item,
+            {},
+            TableName=self._table,
+            Item=serialize(item),
+            ConditionExpression="attribute_not_exists(entry)",
+        )
+
+
 class DailyCountRepository:
     """Writes counts of runs to the tables of snapshots and issuers; ``dynamodb`` is a client."""
 
@@ -74,17 +147,7 @@ class DailyCountRepository:
                 transact_write(self._dynamodb, self._steps(day, issuer, known))
 
     def _steps(self, day: date, issuer: Issuer, known: bool) -> list[Item]:
-        snapshot = issuer.recent[-1]
-        stamps = snapshot.stamps
-        item = {
-            "at": snapshot.at.isoformat(),
-            "contracted": stamps.contracted,
-            "used": stamps.used,
-            "available": stamps.available,
-            "unlimited": stamps.unlimited or None,
-            "consumed": snapshot.consumed,
-            "expires_at": int((snapshot.at + RETENTION).timestamp()),
-        }
+        item = _snapshot_values(issuer.recent[-1])
         key = _key(issuer.account, day, issuer.rfc)
         put = {"TableName": self._snapshots_table, "Item": key | serialize(item)}
         return [{"Put": put}, daily_count_step(self._issuers_table, issuer, known=known)]
@@ -92,6 +155,19 @@ class DailyCountRepository:
 
 def _key(account: str, day: date, rfc: str) -> Item:
     return serialize({"account": account, "entry": f"{day}#{rfc}"})
+
+
+def _snapshot_values(snapshot: Snapshot) -> Item:
+    stamps = snapshot.stamps
+    return {
+        "at": snapshot.at.isoformat(),
+        "contracted": stamps.contracted,
+        "used": stamps.used,
+        "available": stamps.available,
+        "unlimited": stamps.unlimited or None,
+        "consumed": snapshot.consumed,
+        "expires_at": int((snapshot.at + RETENTION).timestamp()),
+    }
 
 
 def _snapshot(item: Item) -> Snapshot:

@@ -11,15 +11,17 @@ from __future__ import annotations
 import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from timbres.domain.forecast import EXHAUSTED, LOW
+from timbres.domain.account_stamps import Allotment
+from timbres.domain.forecast import EXHAUSTED, LOW, Alert
 from timbres.domain.run import (
     FINISHED,
     NOT_REACHED,
     RUNNING,
+    AccountCount,
     AccountRun,
     AlertChange,
     Batch,
@@ -29,6 +31,7 @@ from timbres.domain.run import (
     Run,
     RunStatus,
 )
+from timbres.domain.stamps import Stamps
 from timbres.repositories.dynamodb import (
     Item,
     batch_get,
@@ -90,23 +93,32 @@ class RunRepository:
         batches: Iterable[Rfcs],
         problem: str | None,
         at: datetime,
+        *,
+        counts_account: bool = False,
     ) -> None:
         """Store an account's batches and the number of its issuers, unless stored before.
 
-        Nothing is stored once the finalization has started. Batches of a later or incomplete
-        plan are ignored.
+        ``counts_account``: the first batch, of which there is at least one, also counts the
+        account itself. Nothing is stored once the finalization has started. Batches of a later
+        or incomplete plan are ignored.
         """
         plan = uuid.uuid4().hex[:8]
         expected = 0
         for number, rfcs in enumerate(batches, start=1):
             expected += 1 if rfcs is None else len(rfcs)
             batch = _key(BatchId(run_id, account, f"{plan}-{number:04d}"))
-            state = {"rfcs": rfcs, "version": 0, "expires_at": _expiry(at, _BATCH_RETENTION)}
+            state = {
+                "rfcs": rfcs,
+                "counts_account": (counts_account and number == 1) or None,
+                "version": 0,
+                "expires_at": _expiry(at, _BATCH_RETENTION),
+            }
             self._dynamodb.put_item(TableName=self._table, Item=batch | serialize(state))
         values = {
             "plan_id": plan,
             "expected": expected,
             "problem": problem,
+            "count_due": counts_account or None,
             "expires_at": _expiry(at, _RETENTION),
         }
         save = self._step(run_id, f"run#{account}", values, "attribute_not_exists(plan_id)")
@@ -115,10 +127,11 @@ class RunRepository:
         transact_write(self._dynamodb, [{"Update": save}, {"ConditionCheck": check}])
 
     def incomplete_batches(self, run_id: str, account: AccountRun) -> Iterator[BatchId]:
-        """Yield the planned batches of an account that have issuers without a result."""
+        """Yield the planned batches of an account that are not complete."""
         prefix = f"batch#{account.account}#{account.plan}-"
-        for item in self._entries(run_id, prefix, ProjectionExpression="entry, rfcs"):
-            if item.get("rfcs") != []:
+        attributes = "entry, rfcs, counts_account"
+        for item in self._entries(run_id, prefix, ProjectionExpression=attributes):
+            if item.get("rfcs") != [] or item.get("counts_account", False):
                 yield BatchId(run_id, account.account, item["entry"].rpartition("#")[2])
 
     def mark_enqueued(self, run_id: str) -> None:
@@ -145,6 +158,7 @@ class RunRepository:
         return _run(record, ()), Batch(
             id=batch,
             rfcs=None if rfcs is None else tuple(rfcs),
+            counts_account=state.get("counts_account", False),
             version=state["version"],
             closed=account.get("closed", False),
         )
@@ -159,7 +173,11 @@ class RunRepository:
         changes = [asdict(change) for change in result.alert_changes]
         sums = Counter({"done": result.done, "expected": result.unexpected})
         sums.update(f"{_FAILED}{code}" for code in result.failed.values())
-        totals = self._step(run, account, {}, "attribute_not_exists(closed)", sums)
+        sums.update(unused=result.allotment.unused, unknown=result.allotment.unknown)
+        count: Item = {}
+        if batch.counts_account and not result.account_due:
+            count = {"count_due": False, "count": _count_to_map(result.account_count)}
+        totals = self._step(run, account, count, "attribute_not_exists(closed)", sums)
         stored = self._batch_step(batch, result, {f"{_ALERTS}{batch.version}": changes})
         failed = transact_write(self._dynamodb, [{"Update": stored}, {"Update": totals}])
         if failed and 0 not in failed:
@@ -316,7 +334,12 @@ class RunRepository:
         return step | ({"ConditionExpression": condition} if condition else {})
 
     def _batch_step(self, batch: Batch, result: BatchResult, alerts: Item) -> Item:
-        values = {"version": batch.version + 1, "rfcs": result.remaining, **alerts}
+        values = {
+            "version": batch.version + 1,
+            "rfcs": result.remaining,
+            "counts_account": result.account_due,
+            **alerts,
+        }
         entry = _key(batch.id)["entry"]["S"]
         operands = {":stored": batch.version}
         return self._step(batch.id.run, entry, values, "version = :stored", operands=operands)
@@ -348,10 +371,43 @@ def _account_run(item: Item) -> AccountRun:
         failed=failed,
         plan=item.get("plan_id"),
         problem=item.get("problem") or None,
+        count=_count_from_map(item["count"]) if "count" in item else None,
+        count_due=item.get("count_due", False),
+        allotment=Allotment(item.get("unused", 0), item.get("unknown", 0)),
     )
-    if item.get("closed", False) and account.missing > 0:
+    if not item.get("closed", False):
+        return account
+    if account.missing > 0:
         failed[NOT_REACHED] = account.missing
+    if account.count_due:
+        account = replace(account, count=AccountCount(problem=NOT_REACHED), count_due=False)
     return account
+
+
+def _count_to_map(count: AccountCount | None) -> Item | None:
+    if count is None:
+        return None
+    return {
+        "contracted": count.stamps.contracted,
+        "used": count.stamps.used,
+        "available": count.stamps.available,
+        "unlimited": count.stamps.unlimited,
+        "as_of": count.as_of.isoformat() if count.as_of else None,
+        "days_left": count.days_left,
+        "alert": count.alert,
+        "problem": count.problem,
+    }
+
+
+def _count_from_map(values: Item) -> AccountCount:
+    counts = (values["contracted"], values["used"], values["available"], values["unlimited"])
+    return AccountCount(
+        stamps=Stamps(*counts),
+        as_of=datetime.fromisoformat(values["as_of"]) if values["as_of"] else None,
+        days_left=values["days_left"],
+        alert=Alert(values["alert"]),
+        problem=values["problem"],
+    )
 
 
 def _run(item: Item, accounts: tuple[AccountRun, ...]) -> Run:

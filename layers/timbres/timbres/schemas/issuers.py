@@ -1,11 +1,14 @@
-"""JSON of issuers and their snapshots."""
+"""JSON of issuers, their snapshots, and the stamps of accounts."""
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
+from timbres.domain.expiry import Expiry
 from timbres.domain.forecast import Snapshot, round_rate
 from timbres.domain.issuer import Issuer
+from timbres.domain.stamps import Stamps
 
 
 def issuer_to_dict(issuer: Issuer) -> dict[str, Any]:
@@ -26,6 +29,14 @@ def issuer_to_dict(issuer: Issuer) -> dict[str, Any]:
     }
 
 
+def expiry_to_dict(expiry: Expiry | None) -> dict[str, Any]:
+    """Return the next expiry of an issuer's contracts."""
+    return {
+        "expires_on": expiry.expires_on.isoformat() if expiry else None,
+        "expiring_stamps": expiry.stamps if expiry else None,
+    }
+
+
 def snapshot_to_dict(snapshot: Snapshot, consumed: int | None) -> dict[str, Any]:
     """Return a snapshot; ``consumed`` are the stamps used since the previous one."""
     return {
@@ -36,4 +47,15 @@ def snapshot_to_dict(snapshot: Snapshot, consumed: int | None) -> dict[str, Any]
         "available": snapshot.stamps.available,
         "unlimited": snapshot.stamps.unlimited,
         "consumed": consumed,
+    }
+
+
+def account_stamps_to_dict(account: str, stamps: Stamps, as_of: datetime | None) -> dict[str, Any]:
+    """Return the stamps of an account itself; ``as_of`` is None if the PAC has no count."""
+    return {
+        "account": account,
+        "contracted": stamps.contracted,
+        "used": stamps.used,
+        "available": stamps.available,
+        "as_of": as_of.isoformat() if as_of else None,
     }

@@ -44,10 +44,10 @@ def run_head_to_dict(run: Run) -> dict[str, Any]:
 
 
 def alert_change_to_dict(change: AlertChange) -> dict[str, Any]:
-    """Return an issuer that has become low or exhausted, for events."""
+    """Return an issuer, or an account, that has become low or exhausted, for events."""
     return {
         "account": change.account,
-        "rfc": change.rfc,
+        **({} if change.rfc is None else {"rfc": change.rfc}),
         "alert": change.alert,
         "available": change.available,
         "days_left": round_rate(change.days_left),
@@ -57,12 +57,20 @@ def alert_change_to_dict(change: AlertChange) -> dict[str, Any]:
 
 def run_to_event(run: Run, changes: list[AlertChange]) -> dict[str, Any]:
     """Return the event of a finished run with ``changes``, the most urgent first."""
+    issuers = [change for change in changes if change.rfc is not None]
+    accounts = [change for change in changes if change.rfc is None]
     return run_to_dict(run) | {
         "accounts": [account.account for account in run.accounts],
         "problems": {
             account.account: account.problem for account in run.accounts if account.problem
         },
-        "issuers": [alert_change_to_dict(change) for change in changes[:MAX_LISTED]],
+        "account_stamps": [alert_change_to_dict(change) for change in accounts[:MAX_LISTED]],
+        "account_stamps_problems": {
+            account.account: account.count.problem
+            for account in run.accounts
+            if account.count and account.count.problem
+        },
+        "issuers": [alert_change_to_dict(change) for change in issuers[:MAX_LISTED]],
     }
 
 
@@ -73,4 +81,23 @@ def _account_to_dict(account: AccountRun) -> dict[str, Any]:
         "done": account.done,
         "failed": dict(account.failed),
         "problem": account.problem,
+        "account_stamps": _account_stamps_to_dict(account),
+    }
+
+
+def _account_stamps_to_dict(account: AccountRun) -> dict[str, Any] | None:
+    count, allotment = account.count, account.total_allotment
+    if count is None:
+        return None
+    return {
+        "contracted": count.stamps.contracted,
+        "used": count.stamps.used,
+        "available": count.stamps.available,
+        "as_of": count.as_of.isoformat() if count.as_of else None,
+        "days_left": round_rate(count.days_left),
+        "alert": None if count.problem else count.alert,
+        "problem": count.problem,
+        "issuers_available": allotment.unused,
+        "issuers_unknown": allotment.unknown,
+        "over_allotted": allotment.exceeds(count.stamps),
     }

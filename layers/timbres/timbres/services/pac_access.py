@@ -31,10 +31,6 @@ from timbres.schemas.errors import pac_to_dict
 
 T = TypeVar("T")
 
-# A trial is one call, usually of less than a second; after this wait a caller can still call.
-_TRIAL_WAIT_SECONDS = 10.0
-_POLL_SECONDS = (0.05, 0.25)
-
 # An account's name and the version of its secret.
 _Version = tuple[str, str]
 
@@ -42,7 +38,12 @@ logger = logging.getLogger("timbres")
 
 
 class PacAccess:
-    """The PACs of the accounts: one pooled client per account and version of its secret."""
+    """The PACs of the accounts: one pooled client per account and version of its secret.
+
+    While another caller tries a new version, a caller waits up to ``trial_wait_seconds``, with
+    pauses between the two ``poll_seconds``. A trial is one call, usually of less than a second;
+    after the wait there is still time for a call.
+    """
 
     def __init__(
         self,
@@ -50,11 +51,16 @@ class PacAccess:
         rejection_repository: CredentialRejectionRepository,
         event_publisher: EventPublisher,
         create_client: Callable[[Account], PacClient],
+        *,
+        trial_wait_seconds: float = 10.0,
+        poll_seconds: tuple[float, float] = (0.05, 0.25),
     ) -> None:
         self._account_repository = account_repository
         self._rejection_repository = rejection_repository
         self._event_publisher = event_publisher
         self._create_client = create_client
+        self._trial_wait_seconds = trial_wait_seconds
+        self._poll_seconds = poll_seconds
         self._clients: dict[str, tuple[str, PacClient]] = {}
         self._slots: dict[tuple[str, int], threading.BoundedSemaphore] = {}
         # Rejections that are not in the table yet.
@@ -63,7 +69,7 @@ class PacAccess:
     def require_account(self, name: str, capability: str | None = None) -> Account:
         """Return an account that offers ``capability``, if one is given; no PAC is called.
 
-        Raises ``account-unknown``, ``account-misconfigured`` or ``operation-unsupported``.
+        Raises the errors of the account, or ``operation-unsupported``.
         """
         account = self._account_repository.get(name)
         if capability is not None:
@@ -136,7 +142,7 @@ class PacAccess:
 
         ``follow``: use the version of the secret that replaced a rejected one.
         """
-        wait = Deadline(_TRIAL_WAIT_SECONDS)
+        wait = Deadline(self._trial_wait_seconds)
         rejected: set[str] = set()
         trial: str | None = None
         while True:
@@ -154,7 +160,7 @@ class PacAccess:
                     self._publish_if_due(account, rejection)
                 if renewed is None or not follow or renewed.version in rejected:
                     metrics.add_count("CredentialsRejected")
-                    raise _rejected_before_error(account, rejection)
+                    raise rejected_before_error(account, rejection)
                 account, trial = renewed, None
             elif state.accepted or trial is not None:
                 return account, trial
@@ -164,7 +170,7 @@ class PacAccess:
                 if trial is None:
                     if wait.remaining() <= 0:
                         raise _on_trial_error(account)
-                    time.sleep(random.uniform(*_POLL_SECONDS))  # noqa: S311 jitter, no secret
+                    time.sleep(random.uniform(*self._poll_seconds))  # noqa: S311 jitter, no secret
 
     def _call(self, account: Account, fn: Callable[[PacClient], T], trial: str | None) -> T:
         try:
@@ -303,7 +309,8 @@ def _attempt(failure: str, fn: Callable[..., T], *arguments: object) -> T | None
         return None
 
 
-def _rejected_before_error(account: Account, rejection: CredentialRejection) -> PacError:
+def rejected_before_error(account: Account, rejection: CredentialRejection) -> PacError:
+    """Return the error for credentials that the PAC rejected earlier."""
     return PacError(
         CREDENTIALS_REJECTED,
         f"{account.pac.name} rejected the credentials of account {account.name} at "

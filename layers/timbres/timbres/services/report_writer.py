@@ -93,7 +93,7 @@ class ReportWriter:
             return None
         if statement is None:
             return None
-        if not is_consistent(statement.transactions, statement.totals.consumed):
+        if is_consistent(statement.transactions, statement.totals.consumed) is False:
             raise contradiction(account.pac.name, statement.transactions, statement.totals.consumed)
         try:
             with self._pac_access.client(account).balance(month, None, deadline) as reading:
@@ -109,7 +109,12 @@ class ReportWriter:
             "amount": (statement.totals.consumed, totals.consumed),
             "movements": (statement.totals.movements, totals.movements),
         }
-        differences = {name: list(pair) for name, pair in pairs.items() if pair[0] != pair[1]}
+        # A count that the PAC does not know is not a difference.
+        differences = {
+            name: [in_csv, in_json]
+            for name, (in_csv, in_json) in pairs.items()
+            if in_csv is not None and in_json is not None and in_csv != in_json
+        }
         if differences:
             logger.warning(
                 "the PAC's CSV and JSON of the same month disagree",

@@ -9,8 +9,6 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterator
-from datetime import date
-from functools import lru_cache
 from types import TracebackType
 from typing import IO, Any, Self
 
@@ -26,9 +24,9 @@ from timbres.domain.balance import (
     is_consistent,
     is_consumption,
 )
-from timbres.domain.clock import from_local
 from timbres.domain.month import Month
-from timbres.domain.rfc import Rfc
+from timbres.domain.rfc import Rfc, normalize_rfc
+from timbres.domain.text import charset_of
 from timbres.errors import PacError
 from timbres.pacs.base import MAX_CONNECTIONS, BalanceClient, StatementClient
 from timbres.pacs.errors import (
@@ -37,11 +35,18 @@ from timbres.pacs.errors import (
     protocol_error,
     sanitize_message,
 )
-from timbres.pacs.http import HttpResponse, PacSession, with_retries
+from timbres.pacs.http import (
+    MAX_BYTES,
+    HttpResponse,
+    PacSession,
+    response_error,
+    with_retries,
+)
 from timbres.pacs.reachcore.error_codes import ERRORS, STATEMENT_ERRORS
 from timbres.pacs.reachcore.limits import ByteBudget, enforce_limits, is_short
 from timbres.pacs.reachcore.statement import read_statement
-from timbres.pacs.rest import BOM, parse_json, post_json, read_count, read_text
+from timbres.pacs.reading import FieldReader, fold
+from timbres.pacs.rest import post_json
 
 NAME = "reachcore"
 _PATH = "/api/rest/Timbre/saldos"
@@ -56,11 +61,13 @@ _SUMMARY = frozenset(
         "Transacciones",
     }
 )
-_NAMES = _SUMMARY | {"Detalle", "RFC", "Fecha", "TipoMovimiento", "Monto"}
-# Enough for the PAC's messages, of which the first 300 characters are reported.
-_MAX_ERROR_BYTES = 2 * 1024 * 1024
+_DOCUMENTED = frozenset({*_SUMMARY, "Detalle", "RFC", "Fecha", "TipoMovimiento", "Monto"})
+_SPELLINGS = {fold(name): name for name in _DOCUMENTED}
+# What is clearly not a CSV: gzip, zip, PDF.
+_NO_CSV = (b"\x1f\x8b", b"PK\x03\x04", b"%PDF-")
+_PDF_HEAD_BYTES = 1024
 # The documented responses have no comma after FechaActual; accepted there only.
-_MISSING_COMMA = re.compile(rb'("FechaActual"\s*:\s*"[^"\\]*")(\s*")')
+_MISSING_COMMA = re.compile(rb'(?i)("FechaActual"\s*:\s*"[^"\\]*")(\s*")')
 _HEAD_BYTES = 4096
 
 
@@ -85,6 +92,8 @@ class ReachcoreClient(BalanceClient, StatementClient):
         def read() -> ReachcoreBalance:
             response = self._post("", payload, deadline)
             try:
+                if response.is_page:
+                    raise response_error(NAME, response)
                 return ReachcoreBalance(response, one_issuer=rfc is not None)
             except BaseException:
                 response.file.close()
@@ -95,17 +104,15 @@ class ReachcoreClient(BalanceClient, StatementClient):
     def statement(self, month: Month, file_format: str, deadline: Deadline) -> ReachcoreStatement:
         """Return the PAC's own statement of all RFCs, ``csv`` or ``pdf``, byte for byte.
 
-        Raises ``pac-protocol-error`` if the response has another format, for example HTML.
+        Raises ``pac-protocol-error`` if the response clearly has another format.
         """
 
         def read() -> ReachcoreStatement:
             response = self._post(f"/{file_format}", {"MesConsulta": str(month)}, deadline)
-            if not _looks_like(file_format, response):
-                response.file.close()
-                raise protocol_error(
-                    NAME, f"it is not a {file_format.upper()} file ({_describe_content(response)})"
-                )
-            return ReachcoreStatement(response, is_csv=file_format == "csv")
+            if not _may_be(file_format, response):
+                with response.file:
+                    raise _wrong_format_error(file_format, response)
+            return ReachcoreStatement(response, month if file_format == "csv" else None)
 
         return with_retries(read, deadline, self._attempts)
 
@@ -121,26 +128,33 @@ class ReachcoreClient(BalanceClient, StatementClient):
 class ReachcoreStatement:
     """A statement of Reachcore; see :class:`timbres.pacs.base.StatementFile`."""
 
-    def __init__(self, response: HttpResponse, *, is_csv: bool) -> None:
+    def __init__(self, response: HttpResponse, csv_month: Month | None) -> None:
         self.file = response.file
         self.size = response.size
         self.sha256 = response.sha256
-        self._is_csv = is_csv
+        self._content_type = response.content_type
+        self._csv_month = csv_month
 
     def figures(self) -> Statement | None:
         """Return the figures of a CSV, None for a PDF. Raises ``pac-protocol-error``."""
-        if not self._is_csv:
+        if self._csv_month is None:
             return None
         self.file.seek(0)
-        return read_statement(self.file)
+        return read_statement(self.file, self._csv_month, self._content_type)
 
 
 class ReachcoreBalance:
     """A month's balance in the PAC's JSON; see :class:`timbres.pacs.base.BalanceStream`."""
 
     def __init__(self, response: HttpResponse, *, one_issuer: bool = False) -> None:
-        self._response = response
         self._one_issuer = one_issuer
+        self._reader = FieldReader(NAME)
+        try:
+            self._response = response.in_utf8(MAX_BYTES)
+        except ValueError:
+            raise protocol_error(NAME, "it is not valid text, or it is too long") from None
+        if self._response is not response:
+            self._reader.normalized.add("charset")
         self.summary = self._summary()
 
     def __enter__(self) -> Self:
@@ -159,8 +173,11 @@ class ReachcoreBalance:
 
         The memory in use does not grow with their number. Raises ``pac-protocol-error``.
         """
-        fields = _fields(self._open())
-        return enforce_limits(NAME, (_movement(item) for name, item in fields if name is _MOVEMENT))
+        fields = self._fields()
+        yield from enforce_limits(
+            NAME, (self._movement(item) for name, item in fields if name is _MOVEMENT)
+        )
+        self._reader.log()
 
     def verified_movements(self) -> Iterator[Movement]:
         """Yield every movement; at the end, raise if the summary contradicts them."""
@@ -175,108 +192,128 @@ class ReachcoreBalance:
 
     def _open(self) -> _Source:
         head = self._response.peek(_HEAD_BYTES)
-        corrected = _MISSING_COMMA.sub(rb"\1,\2", head.removeprefix(BOM), count=1)
+        corrected = _MISSING_COMMA.sub(rb"\1,\2", head, count=1)
         self._response.file.seek(len(head))
         return _Source(corrected, self._response.file)
 
     def _summary(self) -> Summary:
-        fields: dict[str | None, Any] = {}
-        for name, value in _fields(self._open()):
-            if name is not _MOVEMENT:
+        fields: dict[str, Any] = {}
+        for name, value in self._fields():
+            if name is not None:
                 fields[name] = value
             elif fields.keys() >= _SUMMARY:
                 break  # The documented order: only movements follow.
-        plan = read_text(NAME, fields, "TipoConsumo")
-        if not is_short(plan):
+        reader = self._reader
+        plan = reader.optional_text(fields, "TipoConsumo")
+        if plan is not None and not is_short(plan):
             raise protocol_error(NAME, "TipoConsumo is too long")
-        try:
-            as_of = from_local(read_text(NAME, fields, "FechaActual"))
-        except ValueError:
-            raise protocol_error(NAME, "FechaActual is not a time yyyy-mm-ddThh:MM:ss") from None
         return Summary(
-            plan=_PLANS.get(plan, plan),
-            as_of=as_of,
+            plan=_PLANS.get(plan, plan) if plan else None,
+            as_of=reader.time(fields, "FechaActual"),
             issuers=IssuerCounts(
-                registered=read_count(NAME, fields, "Registrados"),
-                authorized=read_count(NAME, fields, "Autorizados"),
-                active=read_count(NAME, fields, "GeneraronTimbre"),
+                registered=reader.count(fields, "Registrados"),
+                authorized=reader.count(fields, "Autorizados"),
+                active=reader.count(fields, "GeneraronTimbre"),
             ),
-            transactions=read_count(NAME, fields, "Transacciones"),
+            transactions=reader.count(fields, "Transacciones"),
         )
+
+    def _movement(self, item: dict[str, Any]) -> Movement:
+        reader = self._reader
+        kind = reader.text(item, "TipoMovimiento")
+        # Consumption is of an issuer; another movement may be of the account.
+        read = reader.text if is_consumption(kind) else reader.optional_text
+        received = read(item, "RFC") or ""
+        rfc = normalize_rfc(received)
+        if rfc != received:
+            reader.normalized.add("RFC")
+        return Movement(
+            rfc=rfc or None,
+            date=reader.date(item, "Fecha"),
+            kind=kind,
+            amount=reader.number(item, "Monto"),
+        )
+
+    def _fields(self) -> Iterator[tuple[str | None, Any]]:
+        """Yield the response's fields as (documented name, value), and each item of ``Detalle``.
+
+        Other objects and lists are skipped, at any depth. Raises
+        ``pac-protocol-error`` for anything but a JSON object, and if ``Detalle`` is not a list.
+        """
+        file = self._open()
+        # use_float: without it ijson 3.6.0 ends the process at an integer of over 4,300 digits.
+        events = ijson.basic_parse(file, use_float=True)
+        names: set[str] = set()
+        try:
+            if next(events)[0] != "start_map":
+                raise protocol_error(NAME, "it is not a JSON object")
+            for event, received in events:
+                if event == "end_map":
+                    continue
+                name = self._documented(received)
+                if name in names:
+                    raise protocol_error(NAME, f"{_field_label(name)} appears twice")
+                names.add(name)
+                event, value = next(events)  # noqa: PLW2901 the value follows its name
+                if name == "Detalle" and event == "start_array":
+                    for item in self._items(events):
+                        file.budget.reset()
+                        yield _MOVEMENT, item
+                elif name == "Detalle" and event != "null":
+                    raise protocol_error(NAME, "Detalle is not a list")
+                else:
+                    yield name, _skip(events) if event in _OPENING else value
+        except (ijson.JSONError, UnicodeDecodeError):
+            raise protocol_error(NAME, "it is not valid JSON, or it is incomplete") from None
+
+    def _items(self, events: Iterator[tuple[str, Any]]) -> Iterator[dict[str, Any]]:
+        """Yield the objects of the list whose start event was read."""
+        for begin, _ in events:
+            if begin == "end_array":
+                return
+            if begin != "start_map":
+                raise protocol_error(NAME, "an item of Detalle is not a movement")
+            item: dict[str, Any] = {}
+            for end, received in events:
+                if end == "end_map":
+                    break
+                name = self._documented(received)
+                if name in item:
+                    raise protocol_error(NAME, f"{_field_label(name)} appears twice in a movement")
+                event, value = next(events)
+                item[name] = _skip(events) if event in _OPENING else value
+            yield item
+
+    def _documented(self, received: str) -> str:
+        """Return the documented spelling of a field's name; an unknown name is folded."""
+        # A million movements have four million names.
+        if received in _DOCUMENTED:
+            return received
+        name = _SPELLINGS.get(fold(received), fold(received))
+        if name in _DOCUMENTED:
+            self._reader.normalized.add(name)
+        return name
 
 
 # In place of a field's name: the value is an item of Detalle.
 _MOVEMENT = None
+_SKIPPED = object()
 _OPENING = frozenset({"start_map", "start_array"})
 _CLOSING = frozenset({"end_map", "end_array"})
 
 
-def _fields(file: _Source) -> Iterator[tuple[str | None, Any]]:
-    """Yield the response's fields as (name, value), and each item of ``Detalle`` when parsed.
-
-    Other objects and lists are skipped, at any depth: their value is None. Raises
-    ``pac-protocol-error`` for anything but a JSON object with one list ``Detalle``.
-    """
-    # use_float: without it ijson 3.6.0 ends the process at an integer of over 4,300 digits.
-    events = ijson.basic_parse(file, use_float=True)
-    names: set[str] = set()
-    has_detail = False
-    try:
-        if next(events)[0] != "start_map":
-            raise protocol_error(NAME, "it is not a JSON object")
-        for event, name in events:
-            if event == "end_map":
-                continue
-            if name in names:
-                raise protocol_error(NAME, f"{_field_label(name)} appears twice")
-            names.add(name)
-            event, value = next(events)  # noqa: PLW2901 the value follows its name
-            if name == "Detalle" and event == "start_array":
-                has_detail = True
-                for item in _items(events):
-                    file.budget.reset()
-                    yield _MOVEMENT, item
-            else:
-                if event in _OPENING:
-                    _skip(events)
-                yield name, value
-    except (ijson.JSONError, UnicodeDecodeError):
-        raise protocol_error(NAME, "it is not valid JSON, or it is incomplete") from None
-    if not has_detail:
-        raise protocol_error(NAME, "Detalle is missing or is not a list")
-
-
-def _items(events: Iterator[tuple[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Yield the objects of the list whose start event was read."""
-    for begin, _ in events:
-        if begin == "end_array":
-            return
-        if begin != "start_map":
-            raise protocol_error(NAME, "an item of Detalle is not a movement")
-        item: dict[str, Any] = {}
-        for end, name in events:
-            if end == "end_map":
-                break
-            if name in item:
-                raise protocol_error(NAME, f"{_field_label(name)} appears twice in a movement")
-            event, value = next(events)
-            if event in _OPENING:
-                _skip(events)
-            item[name] = value
-        yield item
-
-
 def _field_label(name: str) -> str:
     # An undocumented name may repeat a credential.
-    return name if name in _NAMES else "a field"
+    return name if name in _DOCUMENTED else "a field"
 
 
-def _skip(events: Iterator[tuple[str, Any]]) -> None:
-    """Consume the events of the object or list whose start event was read."""
+def _skip(events: Iterator[tuple[str, Any]]) -> object:
+    """Consume the object or list whose start event was read; return a value that no field has."""
     depth = 1
     while depth:
         event, _ = next(events)
         depth += (event in _OPENING) - (event in _CLOSING)
+    return _SKIPPED
 
 
 class _Source(io.RawIOBase):
@@ -297,58 +334,30 @@ class _Source(io.RawIOBase):
         return len(chunk)
 
 
-def _movement(item: dict[str, Any]) -> Movement:
-    try:
-        day = _day(read_text(NAME, item, "Fecha"))
-    except ValueError:
-        raise protocol_error(NAME, "Fecha is not a date yyyy-mm-ddThh:MM:ss") from None
-    return Movement(
-        rfc=read_text(NAME, item, "RFC").strip(),
-        date=day,
-        kind=read_text(NAME, item, "TipoMovimiento").strip(),
-        amount=read_count(NAME, item, "Monto"),
-    )
-
-
-@lru_cache(maxsize=64)
-def _day(text: str) -> date:
-    # A month has up to 31 days, but may have a million movements.
-    return from_local(text).date()
-
-
 def _error_from_response(response: HttpResponse, is_statement: bool) -> PacError:
     table = STATEMENT_ERRORS if is_statement else ERRORS
-    code, message = _first_error(response)
-    if response.status == 400:
-        if code is None:
-            return protocol_error(NAME, "HTTP 400 without errors in its body")
-        return error_from_code(NAME, table, code, message)
-    return error_from_code(NAME, table, str(response.status), message)
+    if response.status != 400:
+        return response_error(NAME, response, table)
+    code, message = response.error()
+    if code is None:
+        return protocol_error(NAME, "HTTP 400 without errors in its body", "400", message)
+    return error_from_code(NAME, table, code, message)
 
 
-def _first_error(response: HttpResponse) -> tuple[str | None, str | None]:
-    """Return Code and Message of ``{"errors": [{…}]}``, each None if it is missing."""
-    body = parse_json(response.peek(_MAX_ERROR_BYTES))
-    try:
-        first_error = body["errors"][0]
-        code, message = first_error.get("Code"), first_error.get("Message")
-    except (LookupError, TypeError, AttributeError):
-        return None, None
-    return (
-        sanitize_message(str(code)) if isinstance(code, str | int) else None,
-        message if isinstance(message, str) else None,
-    )
-
-
-def _looks_like(file_format: str, response: HttpResponse) -> bool:
-    head = response.peek()
+def _may_be(file_format: str, response: HttpResponse) -> bool:
+    head = response.peek(_PDF_HEAD_BYTES)
     if file_format == "pdf":
-        response.file.seek(max(0, response.size - 1024))
-        tail = response.file.read()
-        response.file.seek(0)
-        return head.startswith(b"%PDF-") and b"%%EOF" in tail
-    return head.removeprefix(BOM).lstrip().startswith(b"Cuenta,")
+        return b"%PDF-" in head and not response.is_page
+    start = head.decode(charset_of(head, response.content_type) or "utf-8", "replace").lstrip()
+    is_other = start.strip("\0\ufeff")[:1] in ("", "{", "[") or head.startswith(_NO_CSV)
+    return not is_other and not response.is_page
 
 
-def _describe_content(response: HttpResponse) -> str:
-    return sanitize_message(response.content_type) or "no content type"
+def _wrong_format_error(file_format: str, response: HttpResponse) -> PacError:
+    if response.is_page:
+        return response_error(NAME, response)
+    content = sanitize_message(response.content_type) or "no content type"
+    code, message = response.error()
+    return protocol_error(
+        NAME, f"it is not a {file_format.upper()} file ({content})", code, message
+    )

@@ -24,8 +24,7 @@ ERRORS = ErrorTable(
         "401": CREDENTIALS_REJECTED,
         "404": ENDPOINT_NOT_FOUND,
         "500": PAC_FAILED,
-    },
-    gateway=PAC_FAILED,
+    }
 )
 # For the statement, 400-002 means that the request must not have an RFC.
 STATEMENT_ERRORS = replace(ERRORS, by_code={**ERRORS.by_code, "400-002": REQUEST_REJECTED})

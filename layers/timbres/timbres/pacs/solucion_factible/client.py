@@ -6,6 +6,7 @@ describes the documented messages; an account may use the PAC's live WSDL instea
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -16,26 +17,38 @@ from timbres.domain.rfc import Rfc
 from timbres.domain.stamps import Stamps
 from timbres.domain.trace import Trace, trace_by_count
 from timbres.errors import DEADLINE_EXCEEDED, PacError, TimbresError
-from timbres.pacs.base import MAX_CONNECTIONS, ContractClient, Receipt, StampClient
+from timbres.pacs.base import (
+    MAX_CONNECTIONS,
+    AccountStampClient,
+    ContractClient,
+    Receipt,
+    StampClient,
+)
 from timbres.pacs.errors import error_from_code, protocol_error, sanitize_message
 from timbres.pacs.http import PacSession, with_retries
+from timbres.pacs.reading import known_count
 from timbres.pacs.soap import SoapService
+from timbres.pacs.solucion_factible import ACCOUNT_STAMPS
 from timbres.pacs.solucion_factible.error_codes import ERRORS
 
 NAME = "solucion-factible"
 _PORT = "/ws/services/Utilerias.UtileriasHttpsSoap11Endpoint/"
-_NUMBERS = frozenset({"status", "contratados", "usados", "disponibles"})
+_COUNTS = ("contratados", "usados", "disponibles")
+_NUMBERS = frozenset({"status", *_COUNTS})
 _FIELDS = {
     "getTimbres": _NUMBERS | {"mensaje"},
+    ACCOUNT_STAMPS: _NUMBERS | {"mensaje"},
     "agregarContrato": frozenset({"status", "mensaje"}),
 }
+# The status of a reply: the account's stamps have run out.
+_ACCOUNT_EXHAUSTED = 630
 # Longer than for a read: a response avoids an unknown contract.
 _CONTRACT_READ_SECONDS = 15.0
 # With less time left, no contract is requested.
 _MIN_CONTRACT_SECONDS = 6.0
 
 
-class SolucionFactibleClient(StampClient, ContractClient):
+class SolucionFactibleClient(StampClient, AccountStampClient, ContractClient):
     """A client for one account at Solución Factible. Threads may share it."""
 
     def __init__(self, account: Account, attempts: int) -> None:
@@ -49,28 +62,40 @@ class SolucionFactibleClient(StampClient, ContractClient):
             account.base + _PORT,
             fields=_FIELDS,
             numbers=_NUMBERS,
-            to_error=lambda message: error_from_code(NAME, ERRORS, "500", message),
+            optional=frozenset({ACCOUNT_STAMPS}),
         )
         self._attempts = attempts
 
     def stamps(self, rfc: Rfc, deadline: Deadline) -> Stamps:
         """Return an issuer's stamps (getTimbres).
 
-        A field that is missing, empty or nil is None. Raises ``pac-protocol-error`` if a
-        reply with status 200 has none of the three.
+        A field that is missing, empty, nil or negative is None. Raises ``pac-protocol-error`` if
+        a reply with status 200 has none of the three.
         """
 
         def read() -> Stamps:
             arguments = {"rfcEmisor": rfc, **self._credentials}
             reply = _require_success(self._soap.call("getTimbres", deadline, arguments))
-            stamps = Stamps(
-                contracted=getattr(reply, "contratados", None),
-                used=getattr(reply, "usados", None),
-                available=getattr(reply, "disponibles", None),
-            )
-            if stamps == Stamps(None, None, None):
+            if all(reply[name] is None for name in _COUNTS):
                 raise protocol_error(NAME, "status 200 without contratados, usados or disponibles")
-            return stamps
+            return _counts(reply)
+
+        return with_retries(read, deadline, self._attempts)
+
+    def account_stamps(self, deadline: Deadline) -> Stamps:
+        """Return the stamps of the account itself (getTimbresImplementacion).
+
+        All counts are None after a SOAP fault, without the operation in the live WSDL, and for a
+        reply with status 200 that has none of them. Status 630 states that none is available.
+        """
+
+        def read() -> Stamps:
+            reply = self._soap.call_optional(ACCOUNT_STAMPS, deadline, self._credentials)
+            if reply is None:
+                return Stamps(None, None, None)
+            if reply["status"] == _ACCOUNT_EXHAUSTED:
+                return replace(_counts(reply), available=0)
+            return _counts(_require_success(reply))
 
         return with_retries(read, deadline, self._attempts)
 
@@ -84,12 +109,8 @@ class SolucionFactibleClient(StampClient, ContractClient):
             with_retries(lambda: self._soap.prepare(deadline), deadline, self._attempts)
         except PacError as error:
             # Loading the WSDL cannot create a contract.
-            raise PacError(
-                replace(error.problem_type, may_have_taken_effect=False),
-                error.detail,
-                pac=NAME,
-                pac_code=error.pac_code,
-                pac_message=error.pac_message,
+            raise error.changed(
+                problem_type=replace(error.problem_type, may_have_taken_effect=False)
             ) from None
         if deadline.remaining() < _MIN_CONTRACT_SECONDS:
             raise TimbresError(
@@ -106,20 +127,23 @@ class SolucionFactibleClient(StampClient, ContractClient):
                 read_seconds=_CONTRACT_READ_SECONDS,
             )
         accepted = _require_success(reply)
-        return Receipt(
-            code=str(accepted.status), message=sanitize_message(getattr(accepted, "mensaje", None))
-        )
+        return Receipt(code=str(accepted["status"]), message=sanitize_message(accepted["mensaje"]))
 
     def trace(self, sent: Contract, deadline: Deadline) -> Trace:
         """Return a contract's trace in getTimbres; the PAC does not list contracts."""
         return trace_by_count(sent.before, self.stamps(sent.rfc, deadline), sent.stamps)
 
 
-def _require_success(reply: Any) -> Any:
+def _counts(reply: Mapping[str, Any]) -> Stamps:
+    contracted, used, available = (known_count(reply[name]) for name in _COUNTS)
+    return Stamps(contracted, used, available)
+
+
+def _require_success(reply: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return ``reply`` if its status is 200. Raises the error of another status."""
-    status = getattr(reply, "status", None)
+    status = reply["status"]
     if status is None:
         raise protocol_error(NAME, "status is missing")
     if status != 200:
-        raise error_from_code(NAME, ERRORS, str(status), getattr(reply, "mensaje", None))
+        raise error_from_code(NAME, ERRORS, str(status), reply["mensaje"])
     return reply

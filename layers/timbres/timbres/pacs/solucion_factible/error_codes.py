@@ -6,7 +6,6 @@ from timbres.pacs.errors import (
     ACCOUNT_STAMPS_EXHAUSTED,
     CONTRACT_DUPLICATE,
     CREDENTIALS_REJECTED,
-    DATABASE_UNAVAILABLE,
     ENVIRONMENT_MISMATCH,
     ISSUER_MAY_BE_UNKNOWN,
     ISSUER_STAMPS_EXHAUSTED,
@@ -15,6 +14,7 @@ from timbres.pacs.errors import (
     REQUEST_REJECTED,
     TRANSACTION_LIMIT_EXCEEDED,
     UNAVAILABLE,
+    UNAVAILABLE_MEANWHILE,
     ErrorTable,
 )
 
@@ -22,7 +22,7 @@ from timbres.pacs.errors import (
 ERRORS = ErrorTable(
     by_code={
         "500": PAC_FAILED,
-        "501": DATABASE_UNAVAILABLE,
+        "501": UNAVAILABLE_MEANWHILE,
         "502": PAC_FAILED,
         "503": UNAVAILABLE,
         "601": CREDENTIALS_REJECTED,

@@ -57,12 +57,14 @@ class RunFinalizer:
             late = self._run_repository.list_late_alert_changes()
             changes = [change for entry in late.values() for change in entry]
             changes += self._run_repository.list_alert_changes(run.id)
-            alerts = Counter(change.alert for change in changes)
+            alerts = Counter(change.alert for change in changes if change.rfc is not None)
             self._run_repository.seal(run, clock.now(), alerts, list(late))
             run = self._run_repository.get(run.id) or run
         return run
 
 
-def _urgency(change: AlertChange) -> tuple[bool, float, int, str]:
+def _urgency(change: AlertChange) -> tuple[bool, bool, float, int, str]:
+    """Return a sort key: accounts first, because they affect all of their issuers."""
     days = float("inf") if change.days_left is None else change.days_left
-    return change.alert != EXHAUSTED, days, change.available, change.rfc
+    is_issuer = change.rfc is not None
+    return is_issuer, change.alert != EXHAUSTED, days, change.available, change.rfc or ""

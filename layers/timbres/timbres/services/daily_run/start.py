@@ -78,15 +78,23 @@ class DailyRunService:
     def _plan(self, run: Run, name: str) -> None:
         batches: Iterable[Rfcs] = ()
         problem = None
+        counts_account = False
         try:
-            counts_each = "stamps" in self._account_repository.get(name).pac.capabilities
-            batches = _batches(self._issuer_repository.list_rfcs(name)) if counts_each else (None,)
+            pac = self._account_repository.get(name).pac
+            counts_account = pac.has_account_stamps
+            if "stamps" in pac.capabilities:
+                rfcs = self._issuer_repository.list_rfcs(name)
+                batches = _batches(rfcs, at_least_one=counts_account)
+            else:
+                batches = (None,)
         except Exception as error:
             # An invalid secret does not stop the other accounts.
             problem_type = error.problem_type if isinstance(error, TimbresError) else INTERNAL_ERROR
             problem = problem_type.code
             logger.error("an account is skipped: %s", error, extra={"account": name})
-        self._run_repository.save_plan(run.id, name, batches, problem, clock.now())
+        self._run_repository.save_plan(
+            run.id, name, batches, problem, clock.now(), counts_account=counts_account
+        )
 
     def _enqueue(self, run: Run) -> None:
         planned = [
@@ -98,6 +106,10 @@ class DailyRunService:
         self._run_repository.mark_enqueued(run.id)
 
 
-def _batches(rfcs: Iterator[str]) -> Iterator[Rfcs]:
-    while batch := tuple(islice(rfcs, BATCH_SIZE)):
+def _batches(rfcs: Iterator[str], *, at_least_one: bool) -> Iterator[Rfcs]:
+    batch = tuple(islice(rfcs, BATCH_SIZE))
+    if at_least_one and not batch:
         yield batch
+    while batch:
+        yield batch
+        batch = tuple(islice(rfcs, BATCH_SIZE))

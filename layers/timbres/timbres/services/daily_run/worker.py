@@ -6,6 +6,7 @@ import logging
 import random
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from datetime import time as time_of_day
 
@@ -15,11 +16,14 @@ from timbres.aws.rate_limiter import RateLimiter
 from timbres.deadline import Deadline
 from timbres.domain import clock
 from timbres.domain.account import Account
+from timbres.domain.account_stamps import AccountStamps, sum_unused
+from timbres.domain.balance import is_consumption
 from timbres.domain.clock import MEXICO_CITY
-from timbres.domain.forecast import EXHAUSTED, LOW, Snapshot, available_stamps
+from timbres.domain.forecast import Snapshot, available_stamps
 from timbres.domain.issuer import Issuer
 from timbres.domain.month import month_of
 from timbres.domain.run import (
+    AccountCount,
     AlertChange,
     Batch,
     BatchId,
@@ -34,6 +38,8 @@ from timbres.repositories.daily_counts import DailyCountRepository
 from timbres.repositories.issuers import IssuerRepository
 from timbres.repositories.runs import RunRepository
 from timbres.schemas.runs import alert_change_to_dict
+from timbres.services.balances import log_other_kinds
+from timbres.services.daily_run.account_stamps import AccountStampCounter
 from timbres.services.daily_run.bulk_query import CALL_SECONDS, BulkStampQuery
 from timbres.services.daily_run.finalization import RunFinalizer
 from timbres.services.pac_access import PacAccess
@@ -41,10 +47,11 @@ from timbres.services.stamps import alert_thresholds
 
 logger = logging.getLogger("timbres")
 
-EVENTS = {LOW: "Stamps Low", EXHAUSTED: "Stamps Exhausted"}
-
 # Unexpected errors after which a batch fails.
 MAX_ERRORS = 3
+# Attempts to count an account's own stamps: the results of its issuers do not wait for more.
+_MAX_ACCOUNT_ATTEMPTS = 3
+_UNEXPECTED = TimbresError(INTERNAL_ERROR, "An unexpected error occurred.")
 # No call begins in this last part of an invocation, so that the last count can be stored.
 _RESERVE_SECONDS = CALL_SECONDS + 1
 _WRITE_BATCH_SIZE = 50
@@ -64,6 +71,7 @@ class DailyRunWorker:
         dead_letters: RunQueue,
         rate_limiter: RateLimiter,
         event_publisher: EventPublisher,
+        account_stamp_counter: AccountStampCounter,
         retry_seconds: float,
     ) -> None:
         self._pac_access = pac_access
@@ -74,6 +82,7 @@ class DailyRunWorker:
         self._dead_letters = dead_letters
         self._rate_limiter = rate_limiter
         self._event_publisher = event_publisher
+        self._account_stamp_counter = account_stamp_counter
         self._retry_seconds = retry_seconds
         self._finalizer = RunFinalizer(run_repository, event_publisher)
 
@@ -92,7 +101,7 @@ class DailyRunWorker:
             return True
         try:
             delay = retry_delay(attempt, self._retry_seconds)
-            if self._is_complete(batch, delay, deadline):
+            if self._is_complete(batch, attempt, delay, deadline):
                 return True
             self._queue.delay(receipt_handle, delay)
         except Exception as error:
@@ -101,17 +110,28 @@ class DailyRunWorker:
             return self._record_error(batch, message)
         return False
 
-    def _is_complete(self, batch_id: BatchId, delay: float, deadline: Deadline) -> bool:
-        """Count the remaining issuers of a batch; return whether the batch is complete then."""
+    def _is_complete(
+        self, batch_id: BatchId, attempt: int, delay: float, deadline: Deadline
+    ) -> bool:
+        """Count what remains of a batch; return whether the batch is complete then."""
         run, batch = self._run_repository.get_batch(batch_id)
         if not batch.is_complete:
             # Failures are final if the next attempt would be too late.
             is_last = clock.now() + timedelta(seconds=delay) >= run.closes_at
+            of_account = self._count_account_stamps(
+                run, batch, deadline, is_last=is_last or attempt >= _MAX_ACCOUNT_ATTEMPTS
+            )
             if batch.rfcs is None:
                 result = self._count_account(run, batch, deadline, is_last=is_last)
             else:
                 errors = {} if batch.closed else self._query(run, batch, deadline)
                 result = self._result(run, batch, errors, is_last=is_last)
+            result = replace(
+                result,
+                alert_changes=(*of_account.alert_changes, *result.alert_changes),
+                account_count=of_account.account_count,
+                account_due=of_account.account_due,
+            )
             batch = self._save_result(run, batch, result)
         if batch.is_complete:
             self._finalizer.finish(run.id)
@@ -131,11 +151,13 @@ class DailyRunWorker:
             return True
         self._dead_letters.send([message])
         run, batch = self._run_repository.get_batch(batch_id)
-        error = TimbresError(INTERNAL_ERROR, "An unexpected error occurred.")
         if batch.rfcs is None:
-            result = BatchResult(failed=_codes(batch, {batch.id.account: error}))
+            result = BatchResult(failed=_codes(batch, {batch.id.account: _UNEXPECTED}))
         else:
-            result = self._result(run, batch, dict.fromkeys(batch.rfcs, error), is_last=True)
+            errors = dict.fromkeys(batch.rfcs, _UNEXPECTED)
+            result = self._result(run, batch, errors, is_last=True)
+        if batch.counts_account:
+            result = replace(result, account_count=AccountCount(problem=INTERNAL_ERROR.code))
         self._save_result(run, batch, result)
         self._finalizer.finish(run.id)
         return True
@@ -143,18 +165,52 @@ class DailyRunWorker:
     def _save_result(self, run: Run, batch: Batch, result: BatchResult) -> Batch:
         """Publish the alert changes of a result, then store it; return the batch as stored."""
         # In this order, a worker that stops in between repeats events and does not lose any.
-        for alert, event_type in EVENTS.items():
-            changes = [change for change in result.alert_changes if change.alert == alert]
+        published = Counter(map(_event_type, result.alert_changes))
+        for event_type in published:
+            changes = [one for one in result.alert_changes if _event_type(one) == event_type]
             details = (alert_change_to_dict(change) | {"run": run.id} for change in changes)
             self._event_publisher.publish(event_type, *details)
         if self._run_repository.save_result(batch, result, clock.now()):
-            alerts = Counter(change.alert for change in result.alert_changes)
-            metrics.add_count("StampsLow", alerts[LOW])
-            metrics.add_count("StampsExhausted", alerts[EXHAUSTED])
+            metrics.add_count("StampsLow", published["Stamps Low"])
+            metrics.add_count("StampsExhausted", published["Stamps Exhausted"])
+            if batch.counts_account:
+                metrics.add_count("AccountStampsLow", published["Account Stamps Low"])
+                metrics.add_count("AccountStampsExhausted", published["Account Stamps Exhausted"])
+            if result.account_count and result.account_count.problem:
+                metrics.add_count("AccountStampsFailed", reason=result.account_count.problem)
             metrics.add_count("IssuersCounted", result.done)
             for code, count in Counter(result.failed.values()).items():
                 metrics.add_count("IssuersFailed", count, reason=code)
         return self._run_repository.get_batch(batch.id)[1]
+
+    # ------------------------------------------------------------- the account itself
+
+    def _count_account_stamps(
+        self, run: Run, batch: Batch, deadline: Deadline, *, is_last: bool
+    ) -> BatchResult:
+        """Count the account's own stamps if the batch is to; no failure affects its issuers."""
+        if not batch.counts_account or batch.closed:
+            return BatchResult()
+        try:
+            counted = self._account_stamp_counter.count(
+                run, batch.id.account, deadline.before(_RESERVE_SECONDS)
+            )
+        except Exception as error:
+            failure = error if isinstance(error, TimbresError) else _UNEXPECTED
+            if not _is_final(failure, is_last=is_last) or (failure is _UNEXPECTED and not is_last):
+                return BatchResult(account_due=True)
+            extra = {"account": batch.id.account, "code": failure.problem_type.code}
+            extra["pac_code"] = failure.pac_code or ""
+            logger.warning("an account's stamps were not counted: %s", error, extra=extra)
+            return BatchResult(account_count=AccountCount(problem=failure.problem_type.code))
+        if counted is None:
+            return BatchResult()
+        return BatchResult(
+            alert_changes=(_alert_change(counted),) if counted.alerted_in(run.id) else (),
+            account_count=AccountCount(
+                counted.stamps, counted.as_of, counted.forecast.days_left, counted.forecast.alert
+            ),
+        )
 
     # ------------------------------------------------------------------ issuer by issuer
 
@@ -204,6 +260,7 @@ class DailyRunWorker:
         stored = self._issuer_repository.get_many(batch.id.account, rfcs)
         done = 0
         changes: list[AlertChange] = []
+        counted: list[Stamps] = []
         failed: dict[str, TimbresError] = {}
         remaining: list[str] = []
         for rfc in rfcs:
@@ -211,8 +268,10 @@ class DailyRunWorker:
             if issuer is None or _is_counted(issuer, run):
                 # An issuer that was removed meanwhile is not counted.
                 done += 1
-                if issuer is not None and issuer.alerted_in(run.id):
-                    changes.append(_alert_change(issuer))
+                if issuer is not None:
+                    counted.append(issuer.stamps)
+                    if issuer.alerted_in(run.id):
+                        changes.append(_alert_change(issuer))
             elif error is not None and _is_final(error, is_last=is_last):
                 failed[rfc] = error
             else:
@@ -221,6 +280,7 @@ class DailyRunWorker:
             done=done,
             failed=_codes(batch, failed),
             alert_changes=tuple(changes),
+            allotment=sum_unused(counted),
             # A closed run has no further attempt.
             remaining=() if batch.closed else tuple(remaining),
         )
@@ -266,9 +326,14 @@ class DailyRunWorker:
         yesterday = day - timedelta(days=1)
         month = month_of(yesterday)
         totals: Counter[str] = Counter()
+        other_kinds = set()
         with self._pac_access.client(account).balance(month, None, deadline) as reading:
             for movement in reading.verified_movements():
-                totals[movement.rfc] += movement.amount if movement.date <= yesterday else 0
+                if not is_consumption(movement.kind):
+                    other_kinds.add(movement.kind)
+                elif movement.rfc:
+                    totals[movement.rfc] += movement.amount if movement.date <= yesterday else 0
+        log_other_kinds(account, month, sorted(other_kinds))
         return totals
 
 
@@ -289,12 +354,17 @@ def _codes(batch: Batch, failed: Mapping[str, TimbresError]) -> dict[str, str]:
     return {rfc: error.problem_type.code for rfc, error in failed.items()}
 
 
-def _alert_change(issuer: Issuer) -> AlertChange:
+def _alert_change(counted: Issuer | AccountStamps) -> AlertChange:
+    forecast = counted.forecast
     return AlertChange(
-        account=issuer.account,
-        rfc=issuer.rfc,
-        alert=issuer.forecast.alert,
-        available=available_stamps(issuer.stamps) or 0,
-        days_left=issuer.forecast.days_left,
-        burn=max(issuer.forecast.burn_7 or 0.0, issuer.forecast.burn_30 or 0.0) or None,
+        account=counted.account,
+        rfc=counted.rfc if isinstance(counted, Issuer) else None,
+        alert=forecast.alert,
+        available=available_stamps(counted.stamps) or 0,
+        days_left=forecast.days_left,
+        burn=max(forecast.burn_7 or 0.0, forecast.burn_30 or 0.0) or None,
     )
+
+
+def _event_type(change: AlertChange) -> str:
+    return f"{'Account ' if change.rfc is None else ''}Stamps {change.alert.capitalize()}"

@@ -1,0 +1,386 @@
+"""Responses of the same kinds as tests/cases, built from two documented ones."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import re
+import unicodedata
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from typing import Any
+
+SERVICE = "http://utilerias.timbrado.ws.cfdi.solucionfactible.com"
+SOAP_11 = "http://schemas.xmlsoap.org/soap/envelope/"
+SOAP_12 = "http://www.w3.org/2003/05/soap-envelope"
+JSON, XML, HTML, CSV = "application/json", "text/xml;charset=UTF-8", "text/html", "text/csv"
+DONE = "La transacción ha sido completada satisfactoriamente."
+MOVEMENT = {
+    "RFC": "A&D061009TY8",
+    "Fecha": "2026-10-02T00:00:00",
+    "TipoMovimiento": "Consumo de timbre",
+    "Monto": 3,
+}
+BALANCE = {
+    "TipoConsumo": "Postpago",
+    "FechaActual": "2026-11-19T13:53:41",
+    "Registrados": 2,
+    "Autorizados": 2,
+    "GeneraronTimbre": 2,
+    "Transacciones": 3,
+    "Detalle": [MOVEMENT],
+}
+PAGE = "<!DOCTYPE html><html><head><title>Mantenimiento</title></head><body>Vuelva</body></html>"
+CSV_STATEMENT = """Cuenta,TipoConsumo,FechaInicioConsulta,FechaFinConsulta,FechaActual
+Pruebas,Postpago,2026-10-01T00:00:00,2026-10-31T00:00:00,2026-11-20T16:57:53
+
+Estado de los RFC
+Registrados,2
+Autorizados,2
+Generaron Timbre,2
+
+Transacciones
+Consumo de todos los RFC:,3
+
+RFC,Fecha,Tipo movimiento,Monto
+A&D061009TY8 ,10/02/2026 12:00:00 AM,Consumo de timbre,1
+AAA010101AAA ,10/03/2026 12:00:00 AM,Consumo de timbre,2
+"""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A complete HTTP response and the expected result, as in tests/cases/expected.json."""
+
+    name: str
+    response: bytes
+    expected: Mapping[str, Any]
+
+
+def http(body: str | bytes, content_type: str = JSON, status: int = 200, **headers: str) -> bytes:
+    """Return an HTTP response, from the status line on."""
+    content = body.encode() if isinstance(body, str) else body
+    lines = [f"HTTP/1.1 {status} X", f"Content-Type: {content_type}"]
+    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    lines += [f"Content-Length: {len(content)}", "Connection: close"]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + content
+
+
+def balance(**changes: Any) -> str:
+    """Return a balance with changed fields."""
+    return json.dumps(BALANCE | changes, ensure_ascii=False)
+
+
+def movement(**changes: Any) -> str:
+    """Return a balance whose movement has changed fields."""
+    return balance(Detalle=[MOVEMENT | changes])
+
+
+def envelope(body: str, soap: str = SOAP_11, head: str = "") -> str:
+    """Return a SOAP envelope."""
+    return f'<e:Envelope xmlns:e="{soap}">{head}<e:Body>{body}</e:Body></e:Envelope>'
+
+
+def reply(
+    operation: str,
+    fields: str,
+    soap: str = SOAP_11,
+    *,
+    message: str = DONE,
+    service: str = SERVICE,
+    head: str = "",
+) -> str:
+    """Return a reply of an Axis2 server with status 200, written without its library."""
+    return envelope(
+        f'<n:{operation}Response xmlns:n="{service}" xmlns:x="{service}/xsd"><n:return>'
+        f"<x:mensaje>{message}</x:mensaje><x:status>200</x:status>{fields}"
+        f"</n:return></n:{operation}Response>",
+        soap,
+        head,
+    )
+
+
+COUNTS = (
+    "<x:contratados>1000</x:contratados><x:usados>480</x:usados><x:disponibles>520</x:disponibles>"
+)
+
+
+def count(**options: Any) -> str:
+    """Return a reply of getTimbres."""
+    return reply("getTimbres", options.pop("fields", COUNTS), **options)
+
+
+def contract(**options: Any) -> str:
+    """Return a reply of agregarContrato."""
+    return reply("agregarContrato", "", **options)
+
+
+def multipart(content: str, content_type: str, encoding: str) -> bytes:
+    """Return a multipart response with two parts, the first with the content."""
+    payload = content.encode()
+    if encoding == "base64":
+        payload = base64.encodebytes(payload)
+    body = (
+        f"--uuid:1\r\nContent-Type: application/xop+xml; charset=UTF-8\r\n"
+        f"Content-Transfer-Encoding: {encoding}\r\nContent-ID: <1>\r\n\r\n"
+    ).encode()
+    body += payload + b"\r\n--uuid:1\r\nContent-Type: text/plain\r\n\r\nx\r\n--uuid:1--\r\n"
+    return http(body, content_type)
+
+
+def raw_deflate(content: bytes) -> bytes:
+    """Return content in deflate's format without zlib's header."""
+    packer = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    return packer.compress(content) + packer.flush()
+
+
+def fault(code: str, text: str) -> str:
+    """Return a SOAP 1.1 fault without prefixes."""
+    return (
+        f'<Envelope xmlns="{SOAP_11}"><Body><Fault><faultcode>{code}</faultcode>'
+        f"<faultstring>{text}</faultstring></Fault></Body></Envelope>"
+    )
+
+
+def accepted(rfc: str = "A&D061009TY8", date: str = "2026-10-02", **body: Any) -> dict[str, Any]:
+    """Return the expected balance of one movement of 3 stamps."""
+    item = {"rfc": rfc, "date": date, "kind": "Consumo de timbre", "amount": 3}
+    expected = {"transactions": 3, "consistent": True, "movements": [item], **body}
+    return {"status": 200, "body": expected}
+
+
+def rejected(
+    status: int, code: str, message: str | None = None, pac_code: str | None = None, **more: Any
+) -> dict[str, Any]:
+    """Return the expected problem."""
+    pac = {"code": pac_code, "message": message}
+    return {"status": status, "body": {"code": code, "pac": pac}, "calls": 1, **more}
+
+
+def names(field: str) -> dict[str, Any]:
+    """Return the expected error of a field."""
+    return {"status": 502, "body": {"code": "pac-protocol-error"}, "says": field, "calls": 1}
+
+
+def unavailable(message: str | None, code: str | None, wait: str = "60", calls: int = 3) -> Any:
+    """Return the expected transient error, after ``calls`` attempts."""
+    return rejected(503, "pac-unavailable", message, code, retry_after=wait) | {"calls": calls}
+
+
+LATIN_DECLARATION = '<?xml version="1.0" encoding="ISO-8859-1"?>'
+LATIN = movement(RFC="ÑAN840101AB1")
+N = accepted("ÑAN840101AB1")
+IN_20_SECONDS = format_datetime(datetime.now(UTC) + timedelta(seconds=3_000), usegmt=True)
+NO_SERVICE = "The service cannot be found for the endpoint reference (EPR) /x"
+COUNTED = {"status": 200, "body": {"contracted": 1000, "used": 480, "available": 520}}
+CONFIRMED = {
+    "status": 201,
+    "body": {"status": "confirmed", "pac": {"code": "200", "message": DONE}},
+}
+READY = {"body": {"status": "ready", "differences": {}}}
+NOT_COMPARED = {"body": {"status": "ready", "differences": None}}
+
+
+def failed(code: str, message: str | None = None) -> dict[str, Any]:
+    """Return the expected error of a report."""
+    return {"body": {"status": "failed", "error": {"code": code, "pac": {"message": message}}}}
+
+
+def unknown(code: str | None, message: str) -> dict[str, Any]:
+    """Return the expected contract whose outcome is not known."""
+    pac = {"code": code, "message": message}
+    return {"status": 202, "body": {"status": "unknown", "pac": pac}, "calls": 1}
+
+
+_BALANCES: dict[str, tuple[bytes, dict[str, Any]]] = {
+    "deflate": (http(zlib.compress(balance().encode()), Content_Encoding="deflate"), accepted()),
+    "raw-deflate": (http(raw_deflate(balance().encode()), Content_Encoding="deflate"), accepted()),
+    "x-gzip": (http(gzip.compress(balance().encode()), Content_Encoding="x-gzip"), accepted()),
+    "gzip-latin1": (
+        http(gzip.compress(LATIN.encode("latin-1")), f"{JSON}; charset=latin1",
+             Content_Encoding="gzip"),
+        N,
+    ),
+    "utf8-bom": (http("\ufeff" + LATIN), N),
+    "utf16-be-bom": (http(b"\xfe\xff" + LATIN.encode("utf-16-be")), N),
+    "utf16-le-declared": (http(LATIN.encode("utf-16-le"), f"{JSON}; charset=utf-16le"), N),
+    "windows-1252-quoted": (http(LATIN.encode("cp1252"), f'{JSON}; charset="Windows-1252"'), N),
+    "charset-not-known": (http(LATIN, f"{JSON}; charset=x-none"), N),
+    "latin1-not-declared": (http(LATIN.encode("latin-1")), names("not valid JSON")),
+    "text-html": (http(balance(), HTML), accepted()),
+    "upper-case-names": (http(json.dumps({name.upper(): value for name, value in BALANCE.items()})),
+                         accepted()),
+    "equal-names": (http(balance(transacciones=3)), names("Transacciones appears twice")),
+    "equal-names-in-a-movement": (http(movement(monto=3)), names("Monto appears twice")),
+    **{
+        f"monto-{number}": (http(movement(Monto="#").replace('"#"', number)), accepted())
+        for number in ("3.0", "3e0", "30e-1", '"3"', '" 3 "', '"+3"', '"3.00"', '"03"')
+    },
+    **{
+        f"monto-{number}": (http(movement(Monto="#").replace('"#"', number)), names("Monto"))
+        for number in ("2.5", '"2.5"', '"3,0"', '"3.000"', '"0x3"', "true", "null", '""', "[3]")
+    },
+    "transacciones-text": (http(balance(Transacciones="3")), accepted()),
+    "registrados-negative": (
+        http(balance(Registrados=-1)),
+        accepted(issuers={"registered": None, "authorized": 2, "stamping": 2}),
+    ),
+    "transacciones-negative": (
+        http(balance(Transacciones=-1)),
+        {"status": 200, "body": {"transactions": None, "consistent": None}},
+    ),
+    "detalle-null-contradiction": (
+        http(balance(Detalle=None)),
+        {"status": 200, "body": {"transactions": 3, "consistent": False, "movements": []}},
+    ),
+    "detalle-object": (http(balance(Detalle=MOVEMENT)), names("Detalle")),
+    **{
+        f"fecha-{text}": (http(movement(Fecha=text)), accepted())
+        for text in ("2026-10-02T23:59:59Z", "2026-10-02 00:00 -05:00",
+                     "2026-10-02T00:00:00.0000000", "/Date(1790920800000-0600)/",
+                     "/Date(1790924400000)/")
+    },
+    **{
+        f"fecha-{text}": (http(movement(Fecha=text)), names("Fecha"))
+        for text in ("02/10/2026", "2026-10-32", "20261002", "/Date(1790899200000)/", "ayer")
+    },
+    **{
+        f"fechaactual-{text}": (http(balance(FechaActual=text)),
+                                accepted(as_of="2026-11-19T13:53:41-06:00"))
+        for text in ("2026-11-19 13:53:41", "2026-11-19T19:53:41Z", "2026-11-19T14:53:41-05:00",
+                     "/Date(1795118021000)/")
+    },
+    "rfc-not-an-rfc": (http(movement(RFC=" Cuenta maestra ")), accepted("Cuenta maestra")),
+    "rfc-decomposed": (http(movement(RFC=unicodedata.normalize("NFD", "ñan840101ab1"))), N),
+    "rfc-amp-upper-case": (http(movement(RFC="A&AMP;D061009TY8")), accepted()),
+    "rfc-null-of-consumption": (http(movement(RFC=None)), names("RFC")),
+    "plan-missing": (http(json.dumps({k: v for k, v in BALANCE.items() if k != "TipoConsumo"})),
+                     accepted(plan=None)),
+    "429-without-a-wait": (http("", JSON, 429), unavailable(None, "429")),
+    "429-until-a-date": (http("x", "text/plain", 429, Retry_After=IN_20_SECONDS),
+                         unavailable("x", "429", calls=1)),
+    "503-without-a-wait": (http(PAGE, HTML, 503), unavailable("Mantenimiento", "503")),
+    "403-page": (http(PAGE, HTML, 403), unavailable("Mantenimiento", "403")),
+    "403-json": (http('{"message": "Forbidden"}', JSON, 403), unavailable("Forbidden", "403")),
+    "page-200": (http(PAGE, HTML), unavailable("Mantenimiento", None)),
+    "page-200-as-json": (http(PAGE, JSON), unavailable("Mantenimiento", None)),
+    "page-200-utf16": (http(PAGE.encode("utf-16"), HTML), unavailable("Mantenimiento", None)),
+    "500-message": (http('{"Message": "Falla"}', JSON, 500),
+                    rejected(502, "pac-error", "Falla", "500") | {"calls": 3}),
+    "502-page": (http("<html><title>Bad &amp; Gateway</title></html>", HTML, 502),
+                 rejected(502, "pac-error", "Bad & Gateway", "502") | {"calls": 3}),
+    "401-message": (http('{"message": "Llave"}', JSON, 401),
+                    rejected(502, "pac-credentials-rejected", "Llave", "401")),
+    "404-page": (http(PAGE, HTML, 404),
+                 rejected(502, "pac-endpoint-not-found", "Mantenimiento", "404")),
+    "400-upper-case": (http('{"ERRORS": [{"CODE": "400-002", "MESSAGE": "No"}]}', JSON, 400),
+                       rejected(404, "issuer-not-registered", "No", "400-002")),
+    "408": (http("", JSON, 408), rejected(504, "pac-timeout", None, "408") | {"calls": 3}),
+}  # fmt: skip
+_STAMPS: dict[str, tuple[bytes, dict[str, Any]]] = {
+    "utf16": (http(count().encode("utf-16"), "text/xml"), COUNTED),
+    "utf16-declared-twice": (
+        http(('<?xml version="1.0" encoding="UTF-16"?>' + count()).encode("utf-16"),
+             "text/xml; charset=UTF-16"),
+        COUNTED,
+    ),
+    "latin1-in-the-declaration": (
+        http((LATIN_DECLARATION + count()).encode("latin-1"), "text/xml"),
+        COUNTED,
+    ),
+    "latin1-declared-as-utf8": (
+        http((LATIN_DECLARATION + count()).encode("latin-1"), XML),
+        COUNTED,
+    ),
+    "soap12": (http(count(soap=SOAP_12), "application/soap+xml"), COUNTED),
+    "other-namespace": (http(count(service="http://otra.example"), XML), COUNTED),
+    "without-prefixes": (http(count().replace("x:", ""), XML), COUNTED),
+    "mtom-base64": (
+        multipart(count(), 'multipart/related; boundary="uuid:1"', "base64"), COUNTED),
+    "multipart-as-xml": (multipart(count(), "text/xml", "binary"), COUNTED),
+    "octet-stream": (http(count(), "application/octet-stream"), COUNTED),
+    "json-type": (http(count(), JSON), COUNTED),
+    "bom-and-blank-lines": (http("\ufeff\r\n\r\n" + count(), XML), COUNTED),
+    "blank-lines-and-bom": (http('\n\ufeff<?xml version="1.0"?>' + count(), XML), COUNTED),
+    "decimals": (http(count(fields=COUNTS.replace("520", "520.0").replace("480", "+480")), XML),
+                 COUNTED),
+    "names-in-another-case": (http(count(fields=COUNTS.replace("contr", "Contr")), XML), COUNTED),
+    "equal-names": (
+        http(count(fields=COUNTS + "<x:Usados>1</x:Usados>"), XML), names("usados appears twice")),
+    "addressing": (
+        http(count(head='<e:Header><a:Action xmlns:a="http://www.w3.org/2005/08/addressing" '
+                   'e:mustUnderstand="1">urn:getTimbresResponse</a:Action></e:Header>'), XML),
+        COUNTED,
+    ),
+    "further-fields": (
+        http(count(fields="<x:fecha/>" + COUNTS + "<x:plan><x:n>1</x:n></x:plan>"), XML), COUNTED),
+    "half-counts": (http(count(fields="<x:usados>1.5</x:usados>"), XML), names("usados")),
+    "all-negative": (
+        http(count(fields=re.sub("[0-9]+", "-1", COUNTS)), XML),
+        {"status": 200, "body": {"contracted": None, "used": None, "available": None}},
+    ),
+    "429-wait-not-valid": (http("", XML, 429, Retry_After="pronto"), unavailable(None, "429")),
+    "403-page": (http(PAGE, HTML, 403), unavailable("Mantenimiento", "403")),
+    "page-200": (http(PAGE, XML), unavailable("Mantenimiento", None)),
+    "503-page": (http(PAGE, HTML, 503, Retry_After="50"),
+                 unavailable("Mantenimiento", "503", "50", calls=1)),
+    "fault-without-prefixes": (http(fault("Server", "Falla &amp; fin"), XML, 500),
+                               rejected(502, "pac-error", "Falla & fin", "500") | {"calls": 3}),
+    "fault-200": (http(fault("soap:Server", "Falla"), XML),
+                  rejected(502, "pac-error", "Falla") | {"calls": 3}),
+    "fault-of-the-caller": (http(fault("soap:Client", "Falta un dato"), XML, 500),
+                            rejected(502, "pac-rejected-request", "Falta un dato", "500")),
+    "service-not-found": (
+        http(fault("soap:Client", NO_SERVICE), XML, 500),
+        rejected(502, "pac-endpoint-not-found", NO_SERVICE, "500"),
+    ),
+}  # fmt: skip
+_CONTRACTS: dict[str, tuple[bytes, dict[str, Any]]] = {
+    "mtom": (multipart(contract(), "multipart/related; boundary=x", "binary"), CONFIRMED),
+    "utf16": (http(contract().encode("utf-16"), "application/xml"), CONFIRMED),
+    "soap12": (http(contract(soap=SOAP_12), JSON), CONFIRMED),
+    "203": (http(contract(), XML, 203), CONFIRMED),
+    "deflate": (http(raw_deflate(contract().encode()), XML, Content_Encoding="deflate"), CONFIRMED),
+    "403-page": (http(PAGE, HTML, 403), unknown("403", "Mantenimiento")),
+    "page-200": (http(PAGE, HTML), unknown(None, "Mantenimiento")),
+    "503-page": (http(PAGE, HTML, 503), unknown("503", "Mantenimiento")),
+    "429": (http("", XML, 429), rejected(503, "pac-unavailable", None, "429")),
+    "service-not-found": (
+        http(fault("Server", NO_SERVICE), XML),
+        rejected(502, "pac-endpoint-not-found", NO_SERVICE),
+    ),
+}  # fmt: skip
+_STATEMENTS: dict[str, tuple[bytes, dict[str, Any]]] = {
+    "csv-tabs": (http(CSV_STATEMENT.replace(",", "\t"), CSV), READY),
+    "csv-sep": (http("sep=;\r\n" + CSV_STATEMENT.replace(",", ";"), CSV), READY),
+    "csv-quotes": (http('"' + CSV_STATEMENT.strip().replace(",", '","').replace("\n", '"\n"') + '"',
+                        CSV), READY),
+    "csv-day-first": (http(CSV_STATEMENT.replace("10/02/", "02/10/"), CSV), READY),
+    "csv-bom-text-html": (http("\ufeff" + CSV_STATEMENT, HTML), READY),
+    "csv-windows-1252": (http(CSV_STATEMENT.replace("Pruebas", "Señal").encode("cp1252"),
+                              f"{CSV}; charset=windows-1252"), READY),
+    "csv-windows-1252-not-declared": (
+        http(CSV_STATEMENT.replace("Pruebas", "Señal").encode("cp1252"), CSV), NOT_COMPARED),
+    "csv-other-headings": (http("Reporte;Total\r\nTimbres;3\r\n", CSV), NOT_COMPARED),
+    "csv-json": (http('{"errors": [{"Code": "7", "Message": "Falla"}]}', CSV),
+                 failed("pac-protocol-error", "Falla")),
+    "csv-empty": (http("\r\n", CSV), failed("pac-protocol-error")),
+    "csv-gzip-file": (http(gzip.compress(CSV_STATEMENT.encode()), CSV),
+                      failed("pac-protocol-error")),
+    "pdf-without-an-end": (http(b"%PDF-1.7\nx", "application/octet-stream"), NOT_COMPARED),
+    "pdf-csv": (http(CSV_STATEMENT, "application/pdf"), failed("pac-protocol-error")),
+}  # fmt: skip
+FURTHER_CASES = tuple(
+    Case(f"{prefix}{name}", *case)
+    for prefix, cases in (
+        ("rc-", _BALANCES),
+        ("sf-count-", _STAMPS),
+        ("sf-buy-", _CONTRACTS),
+        ("", _STATEMENTS),
+    )
+    for name, case in cases.items()
+)

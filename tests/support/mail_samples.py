@@ -1,0 +1,268 @@
+"""Sample events that are mailed, by the name of their mail in docs/samples/mails."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from timbres.domain.account import ALL_ACCOUNTS
+from timbres.domain.contract import Contract, Rejection
+from timbres.domain.month import Month
+from timbres.domain.report import FAILED, FORMATS, PENDING, READY, MonthlyRun, Report, ReportSpec
+from timbres.domain.rfc import Rfc
+from timbres.domain.run import AlertChange
+from timbres.domain.stamps import Stamps
+from timbres.pacs.registry import PACS
+from timbres.schemas import contracts, reports
+from timbres.schemas.runs import MAX_LISTED, alert_change_to_dict
+
+NOW = datetime(2026, 11, 21, 5, 31, 7, tzinfo=UTC)
+CALLER = "arn:aws:iam::123456789012:user/compras"
+RFC, RFC_N = "A&D061009TY8", "ÑAD061009TY8"
+PLATFORM_ERROR = "Error de la plataforma."
+DIFFERENCES = {"transactions": [3412, 3413], "movements": [97, 98]}
+
+Detail = dict[str, Any]
+
+
+def issuer(
+    rfc: str,
+    alert: str,
+    available: int,
+    days_left: float | None = None,
+    burn: float | None = None,
+    account: str = "acme-sf",
+) -> Detail:
+    """Return an issuer of a run's event."""
+    return alert_change_to_dict(AlertChange(account, rfc, alert, available, days_left, burn))
+
+
+def account_change(
+    alert: str,
+    available: int,
+    days_left: float | None,
+    burn: float | None,
+    account: str = "acme-sf",
+) -> Detail:
+    """Return an account whose own stamps are low, of a run's event."""
+    return alert_change_to_dict(AlertChange(account, None, alert, available, days_left, burn))
+
+
+def expiring(*stamps: int) -> Detail:
+    """Return the event of contracts that expire, of these stamps."""
+    rfcs = (RFC, RFC_N, "EKU9003173C9")
+    items = [
+        Contract.create(
+            "acme-sf", "", Rfc(rfc), count, CALLER, "pedido-1", NOW - timedelta(days=340 - n)
+        )
+        for n, (rfc, count) in enumerate(zip(rfcs, stamps, strict=False))
+    ]
+    first = replace(items[0], id="0193a1b2c3d47e5f8a9b0c1d2e3f4a5b")
+    return contracts.expiring_contracts_to_event("acme-sf", [first, *items[1:]])
+
+
+def run_event(*issuers: Detail, **changes: Any) -> Detail:
+    """Return the event of a completed run; it lists the first 200 issuers."""
+    alerts = [change["alert"] for change in issuers]
+    return {
+        "id": "2026-11-21-050000",
+        "status": "finished",
+        "day": "2026-11-21",
+        "started_at": "2026-11-21T05:00:02-06:00",
+        "finished_at": "2026-11-21T05:31:07-06:00",
+        "expected": 200,
+        "done": 200,
+        "failed": {},
+        "low": alerts.count("low"),
+        "exhausted": alerts.count("exhausted"),
+        "accounts": ["acme-sf"],
+        "problems": {},
+        "issuers": list(issuers[:MAX_LISTED]),
+    } | changes
+
+
+def large_run_event(exhausted: int, low: int) -> Detail:
+    """Return the event of a run with many alerts."""
+    return run_event(
+        *(issuer(f"AAA{n:06d}AAA", "exhausted", 0, 0.0, 12.0) for n in range(exhausted)),
+        *(issuer(f"BBB{n:06d}AAA", "low", 1 + n, 0.5 + n / 12, 12.0) for n in range(low)),
+    )
+
+
+def rejection_event(pac: str, code: str | None, message: str | None = None) -> Detail:
+    """Return the event of rejected credentials."""
+    display_name = PACS[pac].display_name
+    return {
+        "account": "acme-sf" if pac == "solucion-factible" else "acme-rc",
+        "at": "2026-11-21T05:00:03-06:00",
+        "pac": {"name": pac, "display_name": display_name, "code": code, "message": message},
+    }
+
+
+def contract(stamps: int = 500, rfc: str = RFC) -> Detail:
+    """Return the event of a contract whose outcome is not known."""
+    pending = Contract.create("acme-sf", "", Rfc(rfc), stamps, CALLER, "pedido-1", NOW)
+    sent = pending.mark_sent(NOW, Stamps(1000, 250, 750))
+    rejection = Rejection("pac-timeout", "The PAC did not answer in time", "nothing came")
+    unknown = sent.mark_unknown(NOW, CALLER, rejection)
+    return contracts.contract_to_dict(replace(unknown, id="0193a1b2c3d47e5f8a9b0c1d2e3f4a5b"))
+
+
+def make_report(
+    kind: str,
+    form: str,
+    account: str = "acme-rc",
+    error: Detail | None = None,
+    differences: dict[str, list[int]] | None = None,
+) -> Report:
+    """Return a ready report; with ``error``, a failed report."""
+    spec = ReportSpec(account, Month(2026, 10), kind, form)
+    failed = Report(f"{spec.id_prefix}-0001", spec, FAILED, CALLER, NOW, error=error)
+    if error is not None:
+        return failed
+    return replace(failed, status=READY, object_version="v1", differences=differences)
+
+
+def report(kind: str, form: str, **options: Any) -> Detail:
+    """Return the event of a report; the options are those of :func:`make_report`."""
+    return reports.report_to_event(make_report(kind, form, **options))
+
+
+def report_error(code: str, pac_code: str | None = None, message: str | None = None) -> Detail:
+    """Return the error of a failed report."""
+    pac = {"name": "reachcore", "code": pac_code, "message": message}
+    return {"code": code, "detail": f"reachcore answered {pac_code}: {message}", "pac": pac}
+
+
+def month(*items: Report, number: int = 1, **failed: str) -> Detail:
+    """Return the event of a monthly run; ``failed`` has error codes by account."""
+    run = MonthlyRun("2026-11-01 for 2026-10", "2026-10", NOW, [], failed=failed, number=number)
+    return reports.monthly_reports_to_event(run, items)
+
+
+def reports_of(account: str, *kinds: str) -> list[Report]:
+    """Return the ready reports of an account in every format."""
+    return [make_report(kind, form, account) for kind in kinds for form in FORMATS[kind]]
+
+
+ALL_READY = [
+    *reports_of("acme-sf", "consumption"),
+    *reports_of("acme-rc", "consumption", "statement"),
+    *reports_of(ALL_ACCOUNTS, "consumption"),
+]
+INCOMPLETE = month(
+    *reports_of(ALL_ACCOUNTS, "consumption"),
+    make_report("statement", "csv", differences=DIFFERENCES),
+    make_report("statement", "pdf", error=report_error("pac-timeout")),
+    make_report("consumption", "csv", error=report_error("pac-unreachable")),
+    make_report("consumption", "xlsx", error=report_error("pac-unreachable")),
+    make_report("consumption", "pdf", error=report_error("pac-timeout")),
+    replace(make_report("consumption", "html"), status=PENDING, object_version=None),
+    make_report("statement", "csv", "acme-norte", differences={"registered": [1, 2]}),
+    **{"acme-sur": "account-misconfigured", "acme-este": "internal-error"},
+)
+# More reports than the event lists.
+INCOMPLETE |= {"ready": INCOMPLETE["ready"] + 1118, "failed": INCOMPLETE["failed"] + 2}
+SUPPLEMENT = month(
+    make_report("statement", "csv"),
+    make_report("statement", "pdf", error=report_error("pac-timeout")),
+    number=3,
+    **{"acme-sur": "account-misconfigured"},
+)
+
+RUN, RUN_MONTHLY = "Daily Run Completed", "Monthly Reports Completed"
+GOLDEN: dict[str, tuple[str, Detail]] = {
+    "stamps-counted-one-low": (RUN, run_event(issuer(RFC, "low", 40, 3.4, 11.8))),
+    "stamps-counted-one-exhausted": (RUN, run_event(issuer(RFC_N, "exhausted", -2, 0.0, 0.4))),
+    "stamps-counted-several": (
+        RUN,
+        run_event(
+            issuer(RFC, "exhausted", 0, 0.0, 1234.5),
+            issuer(RFC_N, "exhausted", 0, 0.0, None),
+            issuer("BBB010101AAA", "low", 1, 0.3, 3.3),
+            issuer("CCC010101AAA", "low", 15, 1.9, 7.9, account="acme-norte"),
+            issuer("DDD010101AAA", "low", 12_500, 6.9, 1811.6),
+            issuer("EEE010101AAA", "low", 90, None, 0.0),
+            issuer("FFF010101AAA", "low", 99, 1450.2, 0.07),
+        ),
+    ),
+    "stamps-counted-not-all": (
+        RUN,
+        run_event(
+            issuer(RFC, "exhausted", 0, 0.0, 10.0),
+            issuer("BBB010101AAA", "low", 12, 1.2, 10.0),
+            failed={"not-reached": 1200, "pac-permission-denied": 1}
+            | {"pac-rejected-request": 2, "pac-timeout": 1},
+            problems={"acme-norte": "account-misconfigured", "acme-sur": "internal-error"},
+        ),
+    ),
+    "stamps-counted-account-low": (
+        RUN,
+        run_event(
+            issuer(RFC, "low", 40, 3.4, 11.8),
+            account_stamps=[account_change("low", 1234, 5.9, 208.4)],
+        ),
+    ),
+    "stamps-counted-accounts": (
+        RUN,
+        run_event(
+            account_stamps=[
+                account_change("exhausted", 0, 0.0, 208.4),
+                account_change("low", 90, None, None, "acme-norte"),
+                account_change("low", 1, 0.4, 3.0, "acme-sur"),
+            ],
+            account_stamps_problems={"acme-este": "pac-permission-denied"},
+        ),
+    ),
+    "contracts-expiring-one": ("Contracts Expiring", expiring(500)),
+    "contracts-expiring-several": ("Contracts Expiring", expiring(500, 1, 12_000)),
+    "stamps-counted-hundreds": (RUN, large_run_event(61, 1300)),
+    "stamps-counted-nobody": (
+        RUN,
+        run_event(
+            done=0,
+            failed={"pac-unreachable": 199, "pac-permission-denied": 1},
+            problems={"acme-norte": "account-misconfigured"},
+        ),
+    ),
+    "credentials-rejected-solucion-factible": (
+        "Credentials Rejected",
+        rejection_event("solucion-factible", "602", "La contraseña ha expirado."),
+    ),
+    "credentials-rejected-reachcore": ("Credentials Rejected", rejection_event("reachcore", "401")),
+    "report-ready-statement": ("Report Ready", report("statement", "pdf")),
+    "report-ready-consumption": ("Report Ready", report("consumption", "csv")),
+    "report-ready-all": ("Report Ready", report("consumption", "html", account=ALL_ACCOUNTS)),
+    "report-failed": (
+        "Report Failed",
+        report("statement", "csv", error=report_error("pac-error", "500", PLATFORM_ERROR)),
+    ),
+    "report-failed-without-the-pac": (
+        "Report Failed",
+        report(
+            "consumption",
+            "xlsx",
+            error={"code": "storage-unavailable", "detail": "An AWS service is unavailable."},
+        ),
+    ),
+    "monthly-complete": (RUN_MONTHLY, month(*ALL_READY)),
+    "monthly-incomplete": (RUN_MONTHLY, INCOMPLETE),
+    # The run failed before it requested all reports.
+    "monthly-none": (RUN_MONTHLY, month(**{ALL_ACCOUNTS: "internal-error"})),
+    "monthly-supplement": (RUN_MONTHLY, month(*ALL_READY, number=2)),
+    "monthly-supplement-incomplete": (RUN_MONTHLY, SUPPLEMENT),
+    "statement-differs": (
+        "Statement Mismatch Detected",
+        report("statement", "csv", differences=DIFFERENCES),
+    ),
+    "contract-confirmed": ("Contract Confirmed", contract(1500)),
+    "contract-confirmed-of-one": ("Contract Confirmed", contract(1, RFC_N)),
+    "contract-count-mismatch": (
+        "Contract Count Mismatch Detected",
+        contract() | {"contracted_before": 1000, "contracted_after": 2000},
+    ),
+    "contract-unknown": ("Contract Outcome Unknown", contract()),
+    "contract-needs-review": ("Contract Needs Review", contract()),
+    "contract-rejected": ("Contract Rejected", contract()),
+}

@@ -1,0 +1,294 @@
+"""What only one format of a report has: pages, sheets, a chart, a script."""
+
+from __future__ import annotations
+
+import base64
+import gc
+import hashlib
+import io
+import re
+import tempfile
+import zipfile
+from dataclasses import replace
+from datetime import date
+
+import pytest
+from lxml import html
+from pypdf import PdfReader
+from tests.support.report_readers import (
+    Pipe,
+    page_of,
+    pdf_pages,
+    pdf_text,
+    rows_of,
+    script_rows,
+    table_of,
+    texts_of,
+    workbook_of,
+    write,
+    write_into,
+)
+from tests.support.report_samples import (
+    CONTRACTS,
+    MOVEMENTS,
+    NASTY,
+    RC,
+    SOURCES,
+    busy_month,
+    failing_movements,
+    month_with_problem,
+    small_month,
+)
+
+from timbres.domain.consumption import Consumption, IssuerLine, MovementLine
+from timbres_reports import formatting_es as fmt
+from timbres_reports import html_writer, xlsx_writer
+from timbres_reports.summary import MAX_ROWS
+
+
+def month_of(*issuers: IssuerLine, **changes) -> Consumption:
+    return replace(small_month(), issuers=issuers, **changes)
+
+
+def test_the_chart_of_the_workbook_shows_the_days_and_leaves_gaps():
+    content = zipfile.ZipFile(io.BytesIO(write("xlsx", small_month())))
+
+    (path,) = (name for name in content.namelist() if "charts/chart" in name)
+    chart = content.read(path).decode()
+    ranges = ["Resumen!$A$20:$A$50", "Resumen!$B$20:$B$50"]
+    assert re.findall(r"<c:f>(.*?)</c:f>", chart) == ranges
+    # The cached values, for previews that do not calculate.
+    values = chart.partition("<c:val>")[2]
+    points = {int(n): int(v) for n, v in re.findall(r'<c:pt idx="(\d+)"><c:v>(\d+)<', values)}
+    days = enumerate(small_month().days)
+    assert points == {n: amount for n, amount in days if amount is not None}
+
+
+@pytest.mark.parametrize("sheets", [[0], [1], [3], [3, 1], [3, 3, 3], [3, 3, 3, 1]])
+def test_movements_continue_in_further_sheets(sheets):
+    lines = MOVEMENTS[: sum(sheets)]
+
+    workbook = workbook_of(replace(small_month(), movements=lambda: iter(lines)), sheet_rows=4)
+
+    names = ["Movimientos", "Movimientos 2", "Movimientos 3", "Movimientos 4"][: len(sheets)]
+    assert workbook.sheetnames == ["Resumen", "Por RFC", "Contratos", *names]
+    for name, count in zip(names, sheets, strict=True):
+        sheet = workbook[name]
+        assert len(rows_of(sheet)) == count
+        assert next(sheet.iter_rows(values_only=True)) == fmt.MOVEMENT_HEADING
+        assert (sheet.freeze_panes, sheet.auto_filter.ref) == ("A2", f"A1:E{count + 1}")
+    rows = rows_of(*workbook.worksheets[3:])
+    assert [row[4] for row in rows] == [line.amount for line in lines]
+
+
+@pytest.mark.parametrize("sheet_rows", [1, 0, xlsx_writer.SHEET_ROWS + 1])
+def test_the_rows_of_a_sheet_are_limited(sheet_rows):
+    with pytest.raises(ValueError, match="rows"):
+        write("xlsx", small_month(), sheet_rows=sheet_rows)
+
+
+@pytest.mark.parametrize(
+    ("movements", "room", "error", "has_output"),
+    [(failing_movements, 1e9, "ends here", False), (lambda: iter(MOVEMENTS), 3000, "broke", True)],
+)
+def test_a_failed_workbook_leaves_no_file_and_no_late_output(
+    movements, room, error, has_output, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    out = Pipe(room)
+
+    with pytest.raises(RuntimeError, match=error):
+        write_into(out, "xlsx", replace(small_month(), movements=movements))
+
+    before, out.room = out.content, 1e9
+    gc.collect()
+    assert out.content == before
+    assert bool(before) is has_output
+    assert list(tmp_path.iterdir()) == []
+    write("xlsx", small_month())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_page_is_one_file_and_its_policy_allows_only_its_own_style_and_script():
+    page = write("html", busy_month()).decode()
+    tree = html.document_fromstring(page)
+
+    assert not re.search(
+        r"https?:|//[a-z]|url\(|@import|<link(?! rel=\"icon\" href=\"data:,\")", page
+    )
+    assert not re.findall(r"\s(?:src|srcset|action|data|style|on\w+)=", page)
+    assert tree.xpath("//@href") == ["data:,", "#contenido"]
+    (policy,) = tree.xpath("//meta[@http-equiv='Content-Security-Policy']/@content")
+    assert policy.startswith("default-src 'none'; ")
+    assert "unsafe" not in policy
+    for source in (tree.findtext(".//style"), tree.xpath("//script[not(@type)]")[0].text):
+        digest = base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()
+        assert f"'sha256-{digest}'" in policy
+
+
+def test_the_page_is_spanish_and_accessible():
+    tree = page_of(small_month())
+    ids = tree.xpath("//@id")
+    (chart,) = tree.xpath("//svg[@role='img']")
+
+    assert (tree.get("lang"), len(tree.xpath("//h1"))) == ("es-MX", 1)
+    assert tree.xpath("//body/*[1]/@href") == ["#contenido"]
+    assert len(ids) == len(set(ids))
+    assert {id_ for names in tree.xpath("//@aria-labelledby") for id_ in names.split()} <= set(ids)
+    assert chart.findtext("title") == "Consumo por día, octubre de 2026"
+    assert chart.findtext("desc") == "Máximo: 1,237 el 02/10/2026. 6 días sin dato (?)."
+
+
+def test_every_issuer_is_in_the_data_of_the_page_and_the_largest_in_its_table():
+    report = busy_month(MAX_ROWS + 5)
+    tree = page_of(report)
+    table = table_of(tree, "Consumo por RFC")
+
+    rows = [(row[1], row[2]) for row in script_rows(tree)]
+    assert rows == [(issuer.rfc, issuer.amount) for issuer in report.issuers]
+    assert len(table) == MAX_ROWS + 2
+    assert table[-1][:3] == ["Total", "205 RFC", f"{report.total:,}"]
+    note = "Sin JavaScript se ven los 200 de mayor consumo, de 205."
+    assert note in texts_of(tree, "//noscript")[0]
+
+
+def test_a_long_list_of_movements_on_the_page_is_cut_with_a_note_and_read_once():
+    reads, out = [], Pipe()
+    lines = [MOVEMENTS[0]] * (html_writer.MAX_MOVEMENTS + 7)
+    report = replace(small_month(), movements=lambda: reads.append(1) or iter(lines))
+
+    rows = write_into(out, "html", report)
+
+    page = out.content.decode()
+    assert (rows, len(reads)) == (html_writer.MAX_MOVEMENTS, 1)
+    assert len(table_of(html.document_fromstring(page), "Movimientos")) == rows + 1
+    assert "Ver los primeros 500 de 507 movimientos" in page
+    assert "Los otros 7 movimientos están en el CSV y el XLSX de este mes." in page
+
+
+def test_a_movement_outside_the_month_is_on_no_day_of_the_page():
+    issuer = IssuerLine(RC, "A&D061009TY8", 12)
+    days = (date(2026, 10, 3), date(2026, 11, 3), date(2025, 10, 3))
+    lines = [MovementLine(RC, issuer.rfc, day, "Timbrado", 5 - n) for n, day in enumerate(days)]
+
+    tree = page_of(month_of(issuer, movements=lambda: iter(lines)))
+
+    assert [row[-1] for row in script_rows(tree)] == [[0, 0, 5] + [0] * 28]
+
+
+def test_the_pdf_has_metadata_and_an_outline_and_does_not_vary():
+    content = write("pdf", small_month())
+    reader = PdfReader(io.BytesIO(content))
+
+    assert (reader.metadata.author, reader.trailer["/Root"]["/Lang"]) == ("Timbres", "es-MX")
+    assert reader.metadata.title == "Consumo de timbres, octubre de 2026"
+    assert reader.metadata.creation_date == small_month().generated_at
+    sections = (
+        "Resumen, Consumo por RFC, Timbres de la cuenta, Contratos del mes, Fuentes, Movimientos"
+    )
+    assert ", ".join(entry.title for entry in reader.outline) == sections
+    # Letter, the paper of Mexico.
+    assert {(page.mediabox.width, page.mediabox.height) for page in reader.pages} == {(612, 792)}
+    assert write("pdf", small_month()) == content
+
+
+def with_rows(count: int) -> Consumption:
+    """Return a month of ``count`` issuers, contracts and accounts, with no movements to read."""
+    return month_of(
+        *(IssuerLine(RC, f"EKU{n:06d}3C9", 1) for n in range(count)),
+        contracts=tuple(replace(CONTRACTS[0], id=f"id-{n}") for n in range(count)),
+        sources=tuple(replace(SOURCES[0], account=f"acme-{n}") for n in range(count)),
+        movements=lambda: pytest.fail("the movements were read"),
+    )
+
+
+def test_pages_of_the_pdf_are_numbered_and_their_headings_repeated():
+    pages = pdf_pages(with_rows(MAX_ROWS))
+
+    for number, page in enumerate(pages, 1):
+        assert re.match(rf"Página {number} de\s", page)
+        assert re.search(rf"^{len(pages)}$", page, re.MULTILINE)
+        assert "Fuente: el PAC." in page
+    for page in pages[1:4]:
+        assert "Cuenta\nRFC\nTimbres\nParticipación" in page
+    assert "Los movimientos están en el libro de Excel y en el CSV del mismo reporte." in pages[-1]
+
+
+@pytest.mark.parametrize("count", [MAX_ROWS, MAX_ROWS + 1, 20_000])
+def test_a_long_table_of_the_pdf_is_cut_with_a_note(count):
+    pages = pdf_pages(with_rows(count))
+
+    text = "\n".join(pages)
+    assert len(pages) < 40
+    for row in ("EKU{:06d}3C9", "id-{}\n", "acme-{}\n"):
+        assert row.format(MAX_ROWS - 1) in text
+        assert row.format(MAX_ROWS) not in text
+    for name in ("Los demás emisores", "Los demás contratos", "Las demás cuentas"):
+        note = f"{name} ({count - MAX_ROWS:,}) están en el libro de Excel del mismo reporte."
+        assert (note in text) == (count > MAX_ROWS)
+    assert f"Total\n{count:,} RFC\n{count:,}\n" in text
+
+
+@pytest.mark.parametrize("days", [(None,) * 31, (0,) * 31, (-5, 3, None, *(0,) * 28), (1,) * 12])
+def test_a_chart_of_the_pdf_with_unknown_and_negative_days(days):
+    first = pdf_pages(replace(small_month(), days=days))[0]
+
+    assert first.count("?\n") >= days.count(None)
+    assert f"\n{len(days)}\n" in first
+
+
+AMOUNT = 123_456_789_012_345
+LARGE = IssuerLine(RC, "A&D061009TY8", AMOUNT, AMOUNT, AMOUNT, 12_345_678.9)
+LONG = IssuerLine("acme-logistica-del-noroeste-produccion-sf", "A&D061009TY8", 5)
+LONG_PROBLEM = replace(SOURCES[0], problem="El servicio no responde. " * 600)
+
+
+@pytest.mark.parametrize(
+    ("report", "text", "least"),
+    [
+        *(
+            (replace(small_month(), contracts=(replace(CONTRACTS[0], id=text),)), expected, 1)
+            for text, expected in (
+                ("Cancelación (con) \\ ñÑüÜ¿¡", "\nCancelación (con) \\ ñÑüÜ¿¡\n"),
+                ("N\u0303andu\u0301", "\nÑandú\n"),
+                ("Ωmega ✓", "\n?mega ?\n"),
+                ("uno\r\ndos\ttres", "\nuno dos tres\n"),
+                ("\x00\x07nulo\ud800", "\n??nulo?\n"),
+            )
+        ),
+        # An account is wrapped and keeps its end; a problem is wrapped and cut.
+        (month_of(LONG), "\nacme-logistica-del-noroeste-\nproduccion-sf\n", 2),
+        (replace(month_with_problem(), sources=(LONG_PROBLEM,)), "El servicio no responde.", 5),
+        (replace(month_with_problem(), sources=(LONG_PROBLEM,)), "…", 2),
+        # A text without a blank fits a page, and a number is never cut.
+        (month_of(IssuerLine("a" * 10_000, "W" * 10_000, 5)), "W…\n", 1),
+        (month_of(LARGE, previous_total=AMOUNT), f"{AMOUNT:,}", 7),
+        (month_of(LARGE, previous_total=AMOUNT), "12,345,678.9 días", 1),
+    ],
+)
+def test_every_text_of_the_pdf_is_visible(report, text, least):
+    assert least <= pdf_text(report).count(text) < 30
+
+
+def test_the_pdf_has_no_actions_and_no_links():
+    texts = [
+        *NASTY,
+        *("</script><script>alert(1)</script>", ") /OpenAction << /S /JavaScript >> ("),
+        *("<a href='javascript:alert(1)'>x</a>", '<link href="http://example.com">x</link>'),
+        "<img src='file:///etc/hostname'/>",
+    ]
+    report = month_of(
+        *(IssuerLine(RC, text, 1) for text in texts),
+        sources=(replace(SOURCES[0], problem=" ".join(texts), plan=texts[-1]),),
+        contracts=tuple(replace(CONTRACTS[0], id=text, status=text) for text in texts),
+    )
+
+    reader = PdfReader(io.BytesIO(write("pdf", report)))
+
+    assert not reader.trailer["/Root"].keys() & {"/OpenAction", "/AA", "/AcroForm", "/Names"}
+    for page in reader.pages:
+        annotations = [annotation.get_object() for annotation in page.get("/Annots", [])]
+        assert not [item for item in (page, *annotations) if "/AA" in item or "/A" in item]
+    text = "".join(page.extract_text() for page in reader.pages)
+    assert "OpenAction" in text
+    assert not set(text) & set("\u202e\u2066\x00")
