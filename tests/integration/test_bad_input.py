@@ -86,7 +86,7 @@ BROKEN = {
         "endpoint",
     ),
     "low": (
-        {"pac": "reachcore", "environment": "uat", "api_key": "k", "low_stamps": "5"},
+        {"pac": "reachcore", "environment": "uat", "api_key": "k", "low_stamps": "5.5"},
         "low_stamps",
     ),
 }
@@ -289,7 +289,7 @@ RFCS = [
     "ßAA010101AAA",
     "ſAA010101AAA",
     "AAA010101AA\u0661",
-    "A&amp;D061009TY8",
+    "A&amp;amp;D061009TY8",
     "A%26D061009TY8",
     "A&D 061009TY8",
     "A&D061009TY8\x00",

@@ -258,10 +258,16 @@ class HttpHandler:
 
 
 def _path(event: dict[str, Any]) -> str:
-    """Return the path of a request, without the base path of a custom domain."""
+    """Return the path of a request, without the base path of a custom domain.
+
+    API Gateway leaves the base path in ``path``; ``resource`` is the route without it.
+    """
     path, resource = str(event.get("path", "")), str(event.get("resource", ""))
+    domain = str(event.get("requestContext", {}).get("domainName", ""))
     extra = path.rstrip("/").count("/") - resource.count("/")
-    return "/" + path.split("/", extra + 1)[-1] if extra > 0 and resource.startswith("/") else path
+    if extra <= 0 or not domain or ".execute-api." in domain:
+        return path
+    return "/" + path.split("/", extra + 1)[-1]
 
 
 def parse_query_rfc(text: str | None, parse: Callable[[object], Rfc] = parse_rfc) -> Rfc:
