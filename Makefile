@@ -90,14 +90,15 @@ format: $(VENV)/installed ## format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-build: .venv-sam/installed ## validate the template and build the deployment package for Lambda's Python and processor
+build: .venv-sam/installed $(VENV)/installed ## validate the template and build the deployment package for Lambda's Python and processor
 	@PATH="$(PYTHON_313):$$PATH"; command -v python3.13 > /dev/null || { \
 	  echo "make build needs python3.13, the deployment runtime, on the PATH: install it, for example with pyenv." >&2; exit 1; }
 	AWS_DEFAULT_REGION=$${AWS_DEFAULT_REGION:-mx-central-1} .venv-sam/bin/sam validate --lint
-	PATH="$(PYTHON_313):$$PATH" .venv-sam/bin/sam build --config-env $(STAGE)
+	$(if $(GRADUAL),$(BIN)/python -m tools.gradual > template.gradual.json)
+	PATH="$(PYTHON_313):$$PATH" .venv-sam/bin/sam build --config-env $(STAGE) $(if $(GRADUAL),--template template.gradual.json)
 	@.venv-sam/bin/python -m tools.check_layers
 
-deploy: build $(VENV)/installed ## deploy to AWS: make deploy STAGE=prod
+deploy: build $(VENV)/installed ## deploy to AWS: make deploy STAGE=prod (GRADUAL=1: contract and reconciler in steps)
 	@$(BIN)/python -m tools.check_upgrade $(STAGE)
 	.venv-sam/bin/sam deploy --config-env $(STAGE)
 

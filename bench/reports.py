@@ -189,7 +189,7 @@ def csv_limit() -> Run:
     rows_of_text = [
         [
             movement.account,
-            movement.rfc,
+            movement.rfc or "",
             movement.date.strftime("%d/%m/%Y"),
             movement.kind,
             str(movement.amount),
@@ -210,7 +210,7 @@ def xlsx_limit() -> Run:
     epoch = date(1899, 12, 30)
     rows_of_text = [
         (
-            *(escape(text) for text in (movement.account, movement.rfc, movement.kind)),
+            *(escape(text) for text in (movement.account, movement.rfc or "", movement.kind)),
             (movement.date - epoch).days,
             movement.amount,
         )

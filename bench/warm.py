@@ -100,7 +100,7 @@ def _client(variable: str) -> Any:
     from timbres.domain.account import parse_account
     from timbres.pacs.registry import PACS, create_client
 
-    return create_client(parse_account("bench", os.environ[variable], PACS))
+    return create_client(parse_account("bench", os.environ[variable], PACS, allow_sandbox=True))
 
 
 def _stamps() -> Callable[[], Any]:

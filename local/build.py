@@ -53,7 +53,17 @@ def package(root: Path, upload: Callable[[str, bytes], str], pacs: Sequence[Path
         digest = hashlib.sha256(content).hexdigest()[:32]
         return upload(f"{folder.relative_to(root)}/{digest}.zip", content)
 
-    return json.dumps(place_artifacts(root, place), ensure_ascii=False)
+    return json.dumps(for_local_use(place_artifacts(root, place)), ensure_ascii=False)
+
+
+def for_local_use(template: dict[str, Any]) -> dict[str, Any]:
+    """Return a template that works on a local AWS: http on loopback, and accounts at fake PACs."""
+    template = copy.deepcopy(template)
+    template["Parameters"]["AllowSandboxAccounts"]["Default"] = "true"
+    policy = template["Resources"]["ReportsBucketPolicy"]["Properties"]["PolicyDocument"]
+    (tls_only,) = (one for one in policy["Statement"] if one["Sid"] == "TlsOnly")
+    tls_only["Condition"]["NotIpAddress"] = {"aws:SourceIp": "127.0.0.0/8"}
+    return template
 
 
 def place_artifacts(root: Path, place: Callable[[Path, bool], str]) -> dict[str, Any]:

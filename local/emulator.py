@@ -28,6 +28,7 @@ def main() -> None:
     _accept_one_root_key()
     _map_refusals_to_gateway_responses()
     _map_failures_to_gateway_responses()
+    _import_binary_media_types()
     _replace_schedule_attributes()
     _apply_response_overrides_to_versions()
     _parse_concurrency_parameter()
@@ -87,6 +88,18 @@ def _map_failures_to_gateway_responses() -> None:
 
     apigateway_v1._lambda_proxy_response = lambda_proxy_response
     apigateway_v1._invoke_lambda_proxy_v1 = invoke_lambda_proxy
+
+
+def _import_binary_media_types() -> None:
+    # MiniStack reads them from a property of CloudFormation, SAM writes them into the OpenAPI body.
+    import_api = provisioners._apigw_v1._import_rest_api
+
+    def import_rest_api(spec: dict[str, Any], data: dict[str, Any]) -> str:
+        types = spec.get("x-amazon-apigateway-binary-media-types", [])
+        api: str = import_api(spec, {**data, "binaryMediaTypes": types})
+        return api
+
+    provisioners._apigw_v1._import_rest_api = import_rest_api
 
 
 def _replace_schedule_attributes() -> None:

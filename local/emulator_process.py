@@ -69,6 +69,13 @@ class Session:
             botocore_session=core,
         )
 
+    def use(self, keys: Keys) -> None:
+        """Sign with other keys from now on; clients that exist use them, too."""
+        credentials = self._boto3.get_credentials()
+        credentials.access_key = keys.access_key_id
+        credentials.secret_key = keys.secret_access_key
+        credentials.token = keys.session_token
+
     def client(self, service: str, config: botocore.config.Config | None = None) -> Any:
         """Return a client, as `boto3.Session.client`."""
         return self._boto3.client(service, **self._local(config))

@@ -45,7 +45,8 @@ class DeployError(Exception):
 class Stack:
     """A deployed Timbres: its outputs, its API, and one session per identity.
 
-    `identity` is always `admin`, `reader`, `reporter`, `contract_manager` or `nobody`.
+    `identity` is always `admin`, `reader`, `reporter`, `contract_manager` or `nobody`. `http` sends
+    the calls of the API.
     """
 
     def __init__(self, aws: LocalAws, outputs: dict[str, str]) -> None:
@@ -59,8 +60,8 @@ class Stack:
             self.keys[name] = aws.create_user(name, arns)
         self._aws = aws
         self._mailbox: Callable[[], list[str]] | None = None
-        self._http = requests.Session()
-        self._http.trust_env = False
+        self.http = requests.Session()
+        self.http.trust_env = False
 
     def wait(self) -> NoReturn:
         """Wait. Raises `AwsError` if the local AWS exits; never returns."""
@@ -99,7 +100,7 @@ class Stack:
             keys = self.keys[identity]
             credentials = Credentials(keys.access_key_id, keys.secret_access_key)
             SigV4Auth(credentials, "execute-api", self.region).add_auth(request)
-        return self._http.request(
+        return self.http.request(
             method,
             url,
             data=data,

@@ -12,7 +12,7 @@ from timbres.schemas.accounts import account_to_dict
 from timbres.services import accounts
 
 api = HttpHandler()
-container = Container("SECRET_PREFIX")
+container = Container("SECRET_PREFIX", "CREDENTIAL_REJECTIONS_TABLE")
 
 
 @api.get("/accounts")
@@ -20,7 +20,9 @@ def list_accounts() -> Response[str]:
     api.query_params()
     body = [
         account_to_dict(entry.name, entry.account, entry.error)
-        for entry in accounts.list_accounts(container.account_repository)
+        for entry in accounts.list_accounts(
+            container.account_repository, container.rejection_repository
+        )
     ]
     return json_response(200, {"accounts": body})
 

@@ -39,10 +39,11 @@ def import_issuers(account: str) -> Response[str]:
 
 @api.delete("/accounts/<account>/issuers")
 def remove_issuer(account: str) -> Response[str]:
-    rfc = parse_query_rfc(api.query_params("rfc")["rfc"])
-    return json_response(
-        200, issuers.remove(container.account_repository, container.issuer_repository, account, rfc)
+    rfc = api.query_params("rfc")["rfc"]
+    result = issuers.remove(
+        container.account_repository, container.issuer_repository, account, rfc, parse_query_rfc
     )
+    return json_response(200, result)
 
 
 @logger.inject_lambda_context(clear_state=True)

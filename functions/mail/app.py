@@ -13,6 +13,9 @@ from aws_lambda_powertools.utilities.idempotency import (
     IdempotencyConfig,
     idempotent_function,
 )
+from aws_lambda_powertools.utilities.idempotency.exceptions import (
+    IdempotencyAlreadyInProgressError,
+)
 
 from timbres.aws.clients import client
 from timbres.aws.notifications import MailPublisher
@@ -108,6 +111,9 @@ def handler(event: dict[str, Any], context: Any) -> None:
         config=config,
         key_prefix="mail",
     )
-    send_once(
-        notification={"key": dedup_key(event_type, detail), "kind": event_type}, detail=detail
-    )
+    notification = {"key": dedup_key(event_type, detail), "kind": event_type}
+    try:
+        send_once(notification=notification, detail=detail)
+    except IdempotencyAlreadyInProgressError:
+        # If the other delivery fails, Lambda retries it a minute later, when its lock has expired.
+        logger.info("another delivery of the event sends the mail", extra=notification)

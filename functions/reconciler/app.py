@@ -1,4 +1,7 @@
-"""Reconciles open contracts with the PAC, every five minutes."""
+"""Reconciles open contracts with the PAC, every five minutes.
+
+Another schedule, with ``{"check": "expiry"}``, publishes which contracts expire soon.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,11 @@ from datetime import timedelta
 from functools import cache
 from typing import Any
 
+from timbres.domain import clock
 from timbres.handlers.container import Container
 from timbres.handlers.http import HttpHandler, logger
 from timbres.handlers.settings import get_env
+from timbres.services.contract_expiry import publish_expiring_contracts
 from timbres.services.reconciliation import Reconciler
 
 api = HttpHandler()
@@ -31,7 +36,15 @@ def reconciler() -> Reconciler:
     )
 
 
-def handle_schedule(_payload: dict[str, Any]) -> dict[str, Any]:
+def handle_schedule(payload: dict[str, Any]) -> dict[str, Any]:
+    if payload.get("check") == "expiry":
+        published = publish_expiring_contracts(
+            container.account_repository,
+            container.contract_repository,
+            container.event_publisher,
+            clock.now().date(),
+        )
+        return {"expiring": published}
     return dict(reconciler().run(api.deadline))
 
 

@@ -14,12 +14,17 @@ from timbres.domain.date_range import parse_date_range
 from timbres.domain.rfc import parse_issuer
 from timbres.handlers.container import Container
 from timbres.handlers.http import HttpHandler, json_response, logger, parse_query_rfc
-from timbres.schemas.issuers import issuer_to_dict, snapshot_to_dict
+from timbres.schemas.issuers import expiry_to_dict, issuer_to_dict, snapshot_to_dict
 from timbres.services import stamps
 
 api = HttpHandler()
 container = Container(
-    "SECRET_PREFIX", "ISSUERS_TABLE", "SNAPSHOTS_TABLE", "CREDENTIAL_REJECTIONS_TABLE", "EVENT_BUS"
+    "SECRET_PREFIX",
+    "ISSUERS_TABLE",
+    "SNAPSHOTS_TABLE",
+    "CONTRACTS_TABLE",
+    "CREDENTIAL_REJECTIONS_TABLE",
+    "EVENT_BUS",
 )
 
 
@@ -54,10 +59,15 @@ def get_history(account: str) -> Response[str]:
 
 
 def get_current_stamps(account: str, rfc: object) -> dict[str, Any]:
-    issuer = stamps.get_current(
-        container.pac_access, container.issuer_repository, account, parse_issuer(rfc), api.deadline
+    issuer, expiry = stamps.get_current(
+        container.pac_access,
+        container.issuer_repository,
+        container.contract_repository,
+        account,
+        parse_issuer(rfc),
+        api.deadline,
     )
-    return {"account": issuer.account} | issuer_to_dict(issuer)
+    return {"account": issuer.account} | issuer_to_dict(issuer) | expiry_to_dict(expiry)
 
 
 def handle_schedule(payload: dict[str, Any]) -> dict[str, Any]:

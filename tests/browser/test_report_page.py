@@ -8,7 +8,7 @@ from functools import cache
 
 import pytest
 from pypdf import PdfReader
-from tests.unit.report_samples import NASTY, busy_month, small_month
+from tests.support.report_samples import NASTY, busy_month, small_month
 
 from timbres.domain.consumption import Consumption, IssuerLine
 from timbres_reports import formatting_es, html_writer

@@ -1,21 +1,24 @@
 """One environment for all end-to-end tests: a stack on a local AWS and the fake PACs."""
 
-from collections.abc import Callable, Iterator
+import secrets
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from local import demo
 from local.emulator_process import ROOT
 from local.environment import LocalEnvironment, running_environment
+from local.fakes import FAKES, DemoPac
 from local.stack import Stack
-from local.start import shell_variables
 
-from tests.e2e.nightly_run import NightlyRun, running_daily_run
-from tests.e2e.output_recorder import OutputRecorder, watching
+from tests.support import libre
+from tests.support.api_calls import delete_account
+from tests.support.daily_run import DailyRun, running_daily_run
+from tests.support.libre.fake import LibreFake
+from tests.support.output_recorder import OutputRecorder, recording
 
 _HERE = Path(__file__).parent
-# The night's end is waited for; what all the others have left behind is searched at the end.
-_LAST = [_HERE / name for name in ("test_monitoring.py", "test_alarms.py", "test_secrets.py")]
+# These wait for the daily run, and search the output of all others.
+_LAST = [_HERE / name for name in ("test_daily_run.py", "test_secrets.py")]
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
@@ -25,7 +28,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Puts in order what has one."""
+    """Sorts the modules that need the others' results last."""
     items.sort(key=lambda item: _LAST.index(item.path) + 1 if item.path in _LAST else 0)
 
 
@@ -33,51 +36,52 @@ _OUTPUT: list[str] = []
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Keeps what the tests have written, and how they failed."""
+    """Keeps the output and the failures of the tests."""
     _OUTPUT.extend([report.longreprtext, *(text for _, text in report.sections)])
 
 
+def create_libre() -> DemoPac:
+    """Return a third PAC, which is not in the product: its package and its row."""
+    login = {"user": f"acme-{secrets.token_hex(4)}", "token": secrets.token_urlsafe(24)}
+    package, server = Path(libre.__file__).parent, LibreFake(**login)
+    return DemoPac(libre.PAC, "acme-libre", server, login, ("A&D061009TY8",), package=package)
+
+
 @pytest.fixture(scope="session")
-def world() -> Iterator[LocalEnvironment]:
-    """The demo's world, started once; a test leaves it as fit for the others as it found it."""
+def environment() -> Iterator[LocalEnvironment]:
+    """The demo environment with a third PAC; tests share it and must not break it for others."""
     # A log of its own, so that the tests can run beside `make up`.
-    with running_environment(ROOT / ".local" / "aws-e2e.log") as world:
-        yield world
+    log = ROOT / ".local" / "aws-e2e.log"
+    with running_environment(log, (*FAKES, create_libre)) as environment:
+        # The description of the API does not list this PAC.
+        delete_account(environment.stack, "acme-libre")
+        yield environment
 
 
 @pytest.fixture
-def run_demo(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Callable[[LocalEnvironment], str]:
-    """Run the demo in an environment, with its files in `tmp_path`; return its output."""
-    monkeypatch.setattr(demo, "OUT", tmp_path)
-    monkeypatch.setattr(demo, "ROOT", tmp_path.parent)
-
-    def run(local_env: LocalEnvironment) -> str:
-        demo.run(local_env, demo.Shell(shell_variables(local_env)))
-        return capsys.readouterr().out
-
-    return run
+def libre_account(environment: LocalEnvironment) -> Iterator[None]:
+    """The account at the third PAC."""
+    secret = environment.fakes["libre"].secret(environment.urls["libre"])
+    environment.stack.create_account("acme-libre", secret)
+    yield
+    delete_account(environment.stack, "acme-libre")
 
 
 @pytest.fixture(scope="session", autouse=True)
-def recorder(world: LocalEnvironment) -> Iterator[OutputRecorder]:
-    """Sees, from before the first test, what leaves Timbres."""
-    with watching(world.stack, _OUTPUT) as recorder:
+def recorder(environment: LocalEnvironment) -> Iterator[OutputRecorder]:
+    """Records the output of Timbres from before the first test."""
+    with recording(environment.stack, _OUTPUT) as recorder:
         yield recorder
 
 
 @pytest.fixture(scope="session", autouse=True)
-def night(world: LocalEnvironment, recorder: OutputRecorder) -> Iterator[NightlyRun]:
-    """A daily run over 200 issuers, begun before all tests and looked at by the last of them.
-
-    It waits for a PAC's time-outs meanwhile.
-    """
-    with running_daily_run(world.stack) as night:
-        yield night
+def daily_run(environment: LocalEnvironment, recorder: OutputRecorder) -> Iterator[DailyRun]:
+    """A daily run over 200 issuers, started before all tests, because its PAC is slow."""
+    with running_daily_run(environment.stack) as daily_run:
+        yield daily_run
 
 
 @pytest.fixture(scope="session")
-def stack(world: LocalEnvironment) -> Stack:
-    """The stack of `world`."""
-    return world.stack
+def stack(environment: LocalEnvironment) -> Stack:
+    """The stack of `environment`."""
+    return environment.stack

@@ -1,24 +1,26 @@
-"""Faults survived on the local AWS: a process that is killed in truth, a right that is taken away.
-
-What these tests see is in docs/reliability.md, row by row.
-"""
+"""A killed process and a revoked permission on the local AWS, compared with docs/reliability.md."""
 
 from __future__ import annotations
 
 import json
 import os
 import signal
-import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 from local.environment import LocalEnvironment
+from local.stack import Stack
 from requests import Response
 
-from tests.e2e.test_contracts import looked_at, of_issuer
-from tests.e2e.test_main_job import create_contract, eventually, fault
-from tests.reliability import NOTHING, Row, agree, read
+from tests.support.api_calls import (
+    contracts_at_pac,
+    create_contract,
+    eventually,
+    put_fault,
+    reconcile,
+)
+from tests.support.reliability_document import NOTHING, Row, agree, read
 
 HEADING = "On the local AWS"
 KILLED = "Contract: the function's process is killed while the PAC processes the request"
@@ -26,31 +28,30 @@ DENIED = "Contract: the function's role is denied the table of contracts"
 ORDER = [KILLED, DENIED]
 
 
-def kill(world: LocalEnvironment, function: str) -> None:
-    """Kill the processes that run a function, by its logical id; return when they are gone."""
-    name = world.stack.resource(function)
+def kill_processes(stack: Stack, function: str) -> None:
+    """Kill the processes of a function, by its logical ID; return when they have ended."""
+    name = stack.resource(function)
 
     def running() -> set[int]:
-        listed = subprocess.run(
-            ["ps", "-Awwo", "pid=,args="], capture_output=True, text=True, check=True, timeout=5
-        )
-        lines = listed.stdout.splitlines()
-        return {int(line.split()[0]) for line in lines if f"-lambda-{name}-" in line}
+        return {
+            process
+            for process, environment in stack.processes()
+            if environment.get("AWS_LAMBDA_FUNCTION_NAME") == name
+        }
 
-    killed = running()
-    assert killed
-    for process in killed:
+    processes = running()
+    assert processes
+    for process in processes:
         os.kill(process, signal.SIGKILL)
-    # The local AWS would hand the next request to a process that is about to go.
-    eventually(lambda: killed.isdisjoint(running()))
+    # The local AWS would send the next request to a process that is about to end.
+    eventually(lambda: processes.isdisjoint(running()))
 
 
 @contextmanager
-def denied(world: LocalEnvironment, role: str, table: str) -> Iterator[None]:
-    """Take from a role what it may do with a table."""
-    session = world.stack.session()
-    iam, name = session.client("iam"), world.stack.resource(role)
-    arn = session.client("dynamodb").describe_table(TableName=table)["Table"]["TableArn"]
+def deny_table(stack: Stack, role: str, table: str) -> Iterator[None]:
+    """Deny a role everything on a table during the block."""
+    iam, name = stack.session().client("iam"), stack.resource(role)
+    arn = stack.session().client("dynamodb").describe_table(TableName=table)["Table"]["TableArn"]
     statement = {"Effect": "Deny", "Action": "dynamodb:*", "Resource": arn}
     policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
     iam.put_role_policy(RoleName=name, PolicyName="denied", PolicyDocument=policy)
@@ -60,45 +61,49 @@ def denied(world: LocalEnvironment, role: str, table: str) -> Iterator[None]:
         iam.delete_role_policy(RoleName=name, PolicyName="denied")
 
 
-def words(answer: Response) -> str:
-    body = answer.json()
-    return f"{answer.status_code} `{body.get('status') if answer.ok else body.get('code')}`"
+def describe(response: Response) -> str:
+    body = response.json()
+    return f"{response.status_code} `{body.get('status') if response.ok else body.get('code')}`"
 
 
-def test_a_function_that_is_killed_while_it_buys(world: LocalEnvironment) -> None:
-    rfc = "KIL010203AB7"
-    assert create_contract(world.stack, rfc, 10, "first-of-kilrfc").status_code == 201
-    slow = {"operation": "agregarContrato", "fault": "slow-after", "seconds": 2, "rfc": rfc}
-    fault(world.urls["solucion-factible"], **slow)
+def test_a_contract_is_confirmed_after_its_function_was_killed(
+    environment: LocalEnvironment,
+) -> None:
+    stack, rfc = environment.stack, "KIL010203AB7"
+    assert create_contract(stack, rfc, 10, "before-killed").status_code == 201
+    slow = {"operation": "agregarContrato", "fault": "slow-after", "seconds": 5, "rfc": rfc}
+    put_fault(environment, "solucion-factible", **slow)
+
     with ThreadPoolExecutor(1) as pool:
-        answer = pool.submit(create_contract, world.stack, rfc, 60, "killed")
-        eventually(lambda: len(of_issuer(world, rfc)) == 2)
-        kill(world, "ContractFunction")
-        seen = words(answer.result())
+        response = pool.submit(create_contract, stack, rfc, 60, "killed")
+        eventually(lambda: len(contracts_at_pac(environment, rfc)) == 2)
+        kill_processes(stack, "ContractFunction")
+        seen = describe(response.result())
     path = "/accounts/acme-sf/contracts"
-    listed = world.stack.call("reader", "GET", path, {"rfc": rfc}).json()["contracts"]
-    assert [one["status"] for one in listed] == ["pending", "confirmed"]
+    pending = stack.call("reader", "GET", path, {"rfc": rfc}).json()["contracts"][0]
+    reconcile(environment, pending["id"], "confirmed", minutes=3)
+    again = create_contract(stack, rfc, 60, "killed")
 
-    looked_at(world, listed[0]["id"], "confirmed", minutes=3)
-
-    again = create_contract(world.stack, rfc, 60, "killed")
-    assert (again.status_code, again.json()["id"]) == (201, listed[0]["id"])
-    assert [contract["timbres"] for contract in of_issuer(world, rfc)] == [10, 60]
+    assert pending["status"] == "pending"
+    assert (again.status_code, again.json()["id"]) == (201, pending["id"])
+    assert contracts_at_pac(environment, rfc) == [10, 60]
     row = Row(KILLED, [seen], [NOTHING], ["the reconciler, within minutes"])
     agree(HEADING, row, ORDER, everywhere=True)
 
 
-def test_a_table_that_may_not_be_used(world: LocalEnvironment) -> None:
-    rfc = "DEN010203AB8"
-    with denied(world, "ContractRole", world.stack.outputs["ContractsTableName"]):
-        seen = words(create_contract(world.stack, rfc, 60, "denied"))
-    assert of_issuer(world, rfc) == []
+def test_a_contract_is_not_sent_without_access_to_the_table(environment: LocalEnvironment) -> None:
+    stack, rfc = environment.stack, "DEN010203AB8"
 
-    assert create_contract(world.stack, rfc, 60, "denied").status_code == 201
-    assert [contract["timbres"] for contract in of_issuer(world, rfc)] == [60]
+    with deny_table(stack, "ContractRole", stack.outputs["ContractsTableName"]):
+        seen = describe(create_contract(stack, rfc, 60, "denied"))
+    sent_while_denied = contracts_at_pac(environment, rfc)
+    repeated = create_contract(stack, rfc, 60, "denied")
+
+    assert (sent_while_denied, repeated.status_code) == ([], 201)
+    assert contracts_at_pac(environment, rfc) == [60]
     row = Row(DENIED, [seen], [NOTHING], ["repeat the same request"])
     agree(HEADING, row, ORDER, everywhere=True)
 
 
-def test_the_document_has_both() -> None:
+def test_the_document_has_a_row_for_each_fault() -> None:
     assert list(read(HEADING)) == ORDER

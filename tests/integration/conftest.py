@@ -7,57 +7,55 @@ from contextlib import ExitStack
 
 import pytest
 from local.fake_pacs.server import serve
-from tests.integration.harness import FakeStack, SwappableApp, running_fake_stack
-from tests.integration.pac_cases import PacServer
+from tests.support.fake_stack import FakeStack, PacServers, running_fake_stack
+from tests.support.pac_servers import PacServer
 
-from timbres.aws import clients as session
-
-PacServers = dict[str, tuple[SwappableApp, str]]
+from timbres.aws import clients
 
 
 @pytest.fixture(scope="module")
 def pac_servers() -> Iterator[PacServers]:
     """Servers on loopback for both fake PACs, with the same lifetime as the AWS clients."""
-    session.client.cache_clear()
+    clients.client.cache_clear()
     with ExitStack() as stack:
-        stack.callback(session.client.cache_clear)
+        stack.callback(clients.client.cache_clear)
         servers = {}
         for name in ("reachcore", "factible"):
-            app = SwappableApp()
-            servers[name] = (app, stack.enter_context(serve(app)))
+            server = PacServer()
+            servers[name] = (server, stack.enter_context(serve(server)))
         yield servers
 
 
 @pytest.fixture
-def world(pac_servers: PacServers) -> Iterator[FakeStack]:
+def stack(pac_servers: PacServers) -> Iterator[FakeStack]:
     """A new stack for each test."""
-    with running_fake_stack(pac_servers) as world:
-        yield world
+    with running_fake_stack(pac_servers) as stack:
+        yield stack
 
 
 @pytest.fixture(scope="module")
-def shared_world(pac_servers: PacServers) -> Iterator[FakeStack]:
-    """One stack for all tests of a module. The tests must not change it."""
-    with running_fake_stack(pac_servers) as world:
-        yield world
+def module_stack(pac_servers: PacServers) -> Iterator[FakeStack]:
+    """One stack for all tests of a module; use ``shared_stack``."""
+    with running_fake_stack(pac_servers) as stack:
+        yield stack
 
 
 @pytest.fixture
-def shared_stack(shared_world: FakeStack) -> FakeStack:
-    """The stack of the module, with faults, calls and rejections cleared."""
-    for fake_pac in (shared_world.reachcore, shared_world.factible):
+def shared_stack(module_stack: FakeStack) -> FakeStack:
+    """The stack of the module, without faults, calls and rejections. Tests must not change it."""
+    for fake_pac in module_stack.pacs.fakes:
         fake_pac.faults.clear()
         fake_pac.calls.clear()
-    shared_world.clear_rejections()
-    return shared_world
+    module_stack.accounts.clear_rejections()
+    return module_stack
 
 
 @pytest.fixture(scope="module")
 def pac_server_and_url() -> Iterator[tuple[PacServer, str]]:
     """A server on loopback for any PAC, and its URL."""
-    pac_server = PacServer()
-    with serve(pac_server) as url:
-        yield pac_server, url
+    server = PacServer()
+    with serve(server) as url:
+        yield server, url
 
 
 @pytest.fixture

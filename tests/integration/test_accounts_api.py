@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from tests.integration.harness import RC, SF, FakeStack, check_problem
+from tests.support.events import check_problem
+from tests.support.fake_stack import RC, SF, FakeStack
 from tools.openapi import response_validation
 
 
-def test_accounts_are_listed_by_name_with_their_capabilities(world: FakeStack) -> None:
-    response = world.get("/accounts")
+def test_accounts_are_listed_by_name_with_their_capabilities(stack: FakeStack) -> None:
+    response = stack.get("/accounts")
 
     assert response.status == 200
     assert response.headers["content-type"] == "application/json"
@@ -28,13 +29,13 @@ def test_accounts_are_listed_by_name_with_their_capabilities(world: FakeStack) -
             },
         ]
     }
-    assert world.calls() == []
+    assert stack.pacs.calls() == []
 
 
-def test_misconfigured_account_is_listed_with_its_error(world: FakeStack) -> None:
-    world.create_account("broken", world.secret(SF, password=None))
+def test_misconfigured_account_is_listed_with_its_error(stack: FakeStack) -> None:
+    stack.accounts.create("broken", stack.accounts.secret(SF, password=None))
 
-    accounts = {account["name"]: account for account in world.get("/accounts").body["accounts"]}
+    accounts = {account["name"]: account for account in stack.get("/accounts").body["accounts"]}
 
     assert list(accounts) == [RC, SF, "broken"]
     assert accounts["broken"] == {
@@ -49,31 +50,31 @@ def test_misconfigured_account_is_listed_with_its_error(world: FakeStack) -> Non
     }
 
 
-def test_other_secrets_are_not_listed(world: FakeStack) -> None:
-    secrets = world.stack.client("secretsmanager")
+def test_other_secrets_are_not_listed(stack: FakeStack) -> None:
+    secrets = stack.aws.client("secretsmanager")
     for name in ("timbres/other/acme", "timbres/accounts/Not An Account", "other/accounts/x"):
         secrets.create_secret(Name=name.replace(" ", "_"), SecretString="{}")
-    world.create_account("gone", world.secret(SF))
+    stack.accounts.create("gone", stack.accounts.secret(SF))
     secrets.delete_secret(SecretId="timbres/accounts/gone")
 
-    assert [account["name"] for account in world.get("/accounts").body["accounts"]] == [RC, SF]
+    assert [account["name"] for account in stack.get("/accounts").body["accounts"]] == [RC, SF]
 
 
-def test_all_pages_of_secrets_are_listed(world: FakeStack) -> None:
+def test_all_pages_of_secrets_are_listed(stack: FakeStack) -> None:
     names = sorted([RC, SF, *(f"cuenta-{number:03}" for number in range(120))])
     for name in names:
         if name not in (RC, SF):
-            world.create_account(name, world.secret(RC))
+            stack.accounts.create(name, stack.accounts.secret(RC))
 
-    assert [account["name"] for account in world.get("/accounts").body["accounts"]] == names
+    assert [account["name"] for account in stack.get("/accounts").body["accounts"]] == names
 
 
-def test_new_account_is_listed_without_a_cold_start(world: FakeStack) -> None:
-    world.get("/accounts")
+def test_new_account_is_listed_without_a_cold_start(stack: FakeStack) -> None:
+    stack.get("/accounts")
 
-    world.create_account("acme-uat", {"pac": "reachcore", "environment": "uat", "api_key": "k"})
+    stack.accounts.create("acme-uat", {"pac": "reachcore", "environment": "uat", "api_key": "k"})
 
-    accounts = world.get("/accounts").body["accounts"]
+    accounts = stack.get("/accounts").body["accounts"]
     assert [(account["name"], account["environment"]) for account in accounts] == [
         (RC, "sandbox"),
         (SF, "sandbox"),
@@ -86,26 +87,26 @@ def test_new_account_is_listed_without_a_cold_start(world: FakeStack) -> None:
     ("code", "status"), [("ThrottlingException", 400), ("InternalServiceError", 500)]
 )
 def test_failure_of_secrets_manager_returns_503(
-    world: FakeStack, operation: str, code: str, status: int
+    stack: FakeStack, operation: str, code: str, status: int
 ) -> None:
-    failures = world.break_aws("secretsmanager", operation, code, status)
+    failures = stack.aws_faults.reject("secretsmanager", operation, code, status)
 
-    response = world.get("/accounts")
+    response = stack.get("/accounts")
 
     check_problem(response, 503, "storage-unavailable")
     assert response.headers["retry-after"] == "5"
     assert len(failures) == 3
-    assert world.log_lines_with(f"{operation} {code}")
+    assert stack.logs.lines(f"{operation} {code}")
 
 
-def test_single_failure_of_secrets_manager_is_retried(world: FakeStack) -> None:
-    world.break_aws("secretsmanager", "ListSecrets", "ThrottlingException", times=1)
+def test_single_failure_of_secrets_manager_is_retried(stack: FakeStack) -> None:
+    stack.aws_faults.reject("secretsmanager", "ListSecrets", "ThrottlingException", times=1)
 
-    assert world.get("/accounts").status == 200
+    assert stack.get("/accounts").status == 200
 
 
 def test_response_is_validated_against_the_openapi_document(
-    world: FakeStack, monkeypatch: pytest.MonkeyPatch
+    stack: FakeStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     document = response_validation.strict_document()
     paths = {"/accounts": {"get": {"responses": {}}}}
@@ -114,4 +115,4 @@ def test_response_is_validated_against_the_openapi_document(
     with pytest.raises(
         response_validation.UndescribedError, match="GET /accounts 200: undocumented status"
     ):
-        world.get("/accounts")
+        stack.get("/accounts")

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from local.fake_pacs.base import FakePac
 from local.fake_pacs.faults import PROCESSING_FAULTS, REPLACING_FAULTS, FaultKind
-from tests.integration.pac_cases import (
+from tests.support import libre
+from tests.support.pac_cases import (
     ATTEMPTS,
     CONTRACTS,
     CREDENTIALS,
@@ -21,7 +22,6 @@ from tests.integration.pac_cases import (
     RFC,
     SENT,
     Operation,
-    PacServer,
     calls,
     error_attributes,
     every_operation,
@@ -29,10 +29,9 @@ from tests.integration.pac_cases import (
     every_read,
     expect_pac_error,
     inject_fault,
-    respond_with,
     shorten_timeouts,
 )
-from tests.support import libre
+from tests.support.pac_servers import PacServer, respond_with
 
 from timbres.deadline import Deadline
 from timbres.errors import TimbresError

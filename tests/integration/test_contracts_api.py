@@ -14,18 +14,8 @@ from urllib.parse import urlsplit
 
 import pytest
 from local.fake_pacs.solucion_factible import FakeSolucionFactible
-from tests.integration.harness import (
-    MANAGER,
-    RC,
-    RFC,
-    RFC_N,
-    RFC_NEW,
-    SF,
-    ApiResponse,
-    FakeStack,
-    check_problem,
-    load_function,
-)
+from tests.support.events import CONTRACT_MANAGER, ApiResponse, check_problem, load_function
+from tests.support.fake_stack import RC, RFC, RFC_N, RFC_NEW, SF, FakeStack
 
 import timbres.pacs.solucion_factible.client
 from timbres.deadline import Deadline
@@ -37,13 +27,13 @@ PATH = f"/accounts/{SF}/contracts"
 DONE = "La transacción ha sido completada satisfactoriamente."
 
 
-def contracted_stamps(world: FakeStack, rfc: str = RFC) -> int:
-    issuer = world.books.solucion_factible.stamps(world.credentials.username, rfc)
+def contracted_stamps(stack: FakeStack, rfc: str = RFC) -> int:
+    issuer = stack.pacs.state.solucion_factible.stamps(stack.credentials.username, rfc)
     return issuer.contratados if issuer else 0
 
 
-def history(world: FakeStack) -> list[dict[str, Any]]:
-    (contract,) = world.contract_items()
+def history(stack: FakeStack) -> list[dict[str, Any]]:
+    (contract,) = stack.contract_items()
     lines: list[dict[str, Any]] = contract["history"]
     return lines
 
@@ -89,8 +79,8 @@ class Relay:
 # ---------------------------------------------------------------------------- confirmed
 
 
-def test_confirmed_contract_has_every_field(world: FakeStack) -> None:
-    response = world.create_contract(RFC, 500, "pedido-1")
+def test_confirmed_contract_has_every_field(stack: FakeStack) -> None:
+    response = stack.create_contract(RFC, 500, "pedido-1")
 
     assert response.status == 201
     assert response.headers["content-type"] == "application/json"
@@ -109,7 +99,7 @@ def test_confirmed_contract_has_every_field(world: FakeStack) -> None:
         "used_after": 250,
         "available_after": 1250,
         "warning": None,
-        "requested_by": MANAGER,
+        "requested_by": CONTRACT_MANAGER,
         "idempotency_key": "pedido-1",
         "created_at": "2026-11-19T13:53:42-06:00",
         "settled_at": "2026-11-19T13:53:42-06:00",
@@ -117,20 +107,20 @@ def test_confirmed_contract_has_every_field(world: FakeStack) -> None:
         "pac": {"code": "200", "message": DONE},
         "error": None,
     }
-    assert world.pac_contracts() == [(RFC, 500)]
-    assert world.calls() == ["getTimbres", "agregarContrato", "getTimbres"]
+    assert stack.pacs.contracts() == [(RFC, 500)]
+    assert stack.pacs.calls() == ["getTimbres", "agregarContrato", "getTimbres"]
 
 
-def test_contract_is_not_sent_over_a_dropped_connection(world: FakeStack) -> None:
-    relay = Relay(world.secret(SF)["endpoint"])
-    world.change_account(SF, world.secret(SF, endpoint=relay.url))
+def test_contract_is_not_sent_over_a_dropped_connection(stack: FakeStack) -> None:
+    relay = Relay(stack.accounts.secret(SF)["endpoint"])
+    stack.accounts.change(SF, stack.accounts.secret(SF, endpoint=relay.url))
     try:
-        assert world.create_contract(RFC, 1).status == 201
+        assert stack.create_contract(RFC, 1).status == 201
         relay.drop_connections()
-        assert world.create_contract(RFC, 2).status == 201
+        assert stack.create_contract(RFC, 2).status == 201
     finally:
         relay.close()
-    assert world.pac_contracts() == [(RFC, 1), (RFC, 2)]
+    assert stack.pacs.contracts() == [(RFC, 1), (RFC, 2)]
     # Only the count before the contract was lost.
     lost = b"".join(relay.lost)
     assert b"urn:getTimbres" in lost
@@ -138,58 +128,58 @@ def test_contract_is_not_sent_over_a_dropped_connection(world: FakeStack) -> Non
 
 
 def test_contract_publishes_an_event_sends_a_mail_and_registers_the_issuer(
-    world: FakeStack,
+    stack: FakeStack,
 ) -> None:
-    contract = world.create_contract(RFC_N, 25).body
+    contract = stack.create_contract(RFC_N, 25).body
 
-    assert world.events() == [contract]
-    assert [entry["DetailType"] for entry in world.published] == ["Contract Confirmed"]
-    (mail,) = world.mails()
+    assert stack.events() == [contract]
+    assert [entry["DetailType"] for entry in stack.published] == ["Contract Confirmed"]
+    (mail,) = stack.mails()
     subject, text = mail.split("\n\n", 1)
     assert subject == "Timbres: 25 timbres contratados para NAN840101AB1"
-    for fact in ("25 timbres", RFC_N, SF, contract["id"], MANAGER):
+    for fact in ("25 timbres", RFC_N, SF, contract["id"], CONTRACT_MANAGER):
         assert fact in text
-    (issuer,) = world.get(f"/accounts/{SF}/stamps").body["issuers"]
+    (issuer,) = stack.get(f"/accounts/{SF}/stamps").body["issuers"]
     assert (issuer["rfc"], issuer["contracted"], issuer["available"]) == (RFC_N, 525, 45)
 
 
-def test_history_is_complete(world: FakeStack) -> None:
-    world.create_contract()
+def test_history_is_complete(stack: FakeStack) -> None:
+    stack.create_contract()
 
     at, pac = "2026-11-19T13:53:42-06:00", {"pac_code": "200", "pac_message": DONE}
-    assert history(world) == [
-        {"step": "create", "at": at, "by": MANAGER, "status": "pending"},
-        {"step": "send", "at": at, "by": MANAGER, "status": "pending"},
-        {"step": "confirm", "at": at, "by": MANAGER, "status": "confirmed"} | pac,
-        {"step": "count", "at": at, "by": MANAGER, "status": "confirmed"} | pac,
+    assert history(stack) == [
+        {"step": "create", "at": at, "by": CONTRACT_MANAGER, "status": "pending"},
+        {"step": "send", "at": at, "by": CONTRACT_MANAGER, "status": "pending"},
+        {"step": "confirm", "at": at, "by": CONTRACT_MANAGER, "status": "confirmed"} | pac,
+        {"step": "count", "at": at, "by": CONTRACT_MANAGER, "status": "confirmed"} | pac,
     ]
-    assert world.contract_items("in-flight#") == []
+    assert stack.contract_items("in-flight#") == []
 
 
-def test_contract_of_a_new_issuer(world: FakeStack) -> None:
-    response = world.create_contract(RFC_NEW, 10)
+def test_contract_of_a_new_issuer(stack: FakeStack) -> None:
+    response = stack.create_contract(RFC_NEW, 10)
 
     assert response.status == 201
     assert response.body["contracted_before"] is None
     assert response.body["contracted_after"] == 10
-    assert world.pac_contracts() == [(RFC_NEW, 10)]
+    assert stack.pacs.contracts() == [(RFC_NEW, 10)]
 
 
 @pytest.mark.parametrize(
     "text", ["ñan840101ab1", f"  {RFC_N}\t", "N\N{COMBINING TILDE}AN840101AB1"]
 )
-def test_rfc_is_normalized(world: FakeStack, text: str) -> None:
-    assert world.create_contract(text, 1).body["rfc"] == RFC_N
-    assert world.pac_contracts() == [(RFC_N, 1)]
+def test_rfc_is_normalized(stack: FakeStack, text: str) -> None:
+    assert stack.create_contract(text, 1).body["rfc"] == RFC_N
+    assert stack.pacs.contracts() == [(RFC_N, 1)]
 
 
 @pytest.mark.parametrize("stamps", [1, 10_000])
-def test_smallest_and_largest_contract(world: FakeStack, stamps: int) -> None:
-    assert world.create_contract(RFC, stamps).body["contracted_after"] == 1000 + stamps
+def test_smallest_and_largest_contract(stack: FakeStack, stamps: int) -> None:
+    assert stack.create_contract(RFC, stamps).body["contracted_after"] == 1000 + stamps
 
 
-def test_base64_body_and_lower_case_header(world: FakeStack) -> None:
-    response = world.call(
+def test_base64_body_and_lower_case_header(stack: FakeStack) -> None:
+    response = stack.call(
         "contract",
         "POST",
         PATH,
@@ -199,57 +189,57 @@ def test_base64_body_and_lower_case_header(world: FakeStack) -> None:
     )
 
     assert response.status == 201
-    assert world.create_contract(RFC_N, 5, "clave-1").body == response.body
+    assert stack.create_contract(RFC_N, 5, "clave-1").body == response.body
 
 
-def test_requested_by_is_the_signer(world: FakeStack) -> None:
+def test_requested_by_is_the_signer(stack: FakeStack) -> None:
     other = "arn:aws:sts::111122223333:assumed-role/Compras/ana@example.com"
 
-    assert world.create_contract(caller=other).body["requested_by"] == other
-    assert history(world)[0]["by"] == other
+    assert stack.create_contract(caller=other).body["requested_by"] == other
+    assert history(stack)[0]["by"] == other
 
 
 def test_failed_count_after_a_contract_does_not_fail_it(
-    world: FakeStack, monkeypatch: pytest.MonkeyPatch
+    stack: FakeStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    contract = world.books.solucion_factible.contract
+    contract = stack.pacs.state.solucion_factible.contract
 
     def break_next_counts(*request: Any) -> Any:
-        world.fault("getTimbres", "code", code="501", times=-1)
+        stack.pacs.fault("getTimbres", "code", code="501", times=-1)
         return contract(*request)
 
-    monkeypatch.setattr(world.books.solucion_factible, "contract", break_next_counts)
+    monkeypatch.setattr(stack.pacs.state.solucion_factible, "contract", break_next_counts)
 
-    response = world.create_contract(RFC, 7)
+    response = stack.create_contract(RFC, 7)
 
     assert response.status == 201
     assert (response.body["contracted_before"], response.body["contracted_after"]) == (1000, None)
-    assert world.pac_contracts() == [(RFC, 7)]
-    assert world.log_lines_with("the count after a contract failed")
-    assert world.events("Contract Confirmed") == [response.body]
+    assert stack.pacs.contracts() == [(RFC, 7)]
+    assert stack.logs.lines("the count after a contract failed")
+    assert stack.events("Contract Confirmed") == [response.body]
 
 
 # --------------------------------------------------------------------------- idempotency
 
 
-def test_repeated_request_is_replayed_for_ever(world: FakeStack) -> None:
-    first = world.create_contract(RFC, 500, "pedido-1")
+def test_repeated_request_is_replayed_for_ever(stack: FakeStack) -> None:
+    first = stack.create_contract(RFC, 500, "pedido-1")
     for days in (0, 1, 400):
-        world.clock.forward(days=days)
-        world.reset_warm_functions()
-        replay = world.create_contract(RFC, 500, "pedido-1")
+        stack.clock.forward(days=days)
+        stack.reset_warm_functions()
+        replay = stack.create_contract(RFC, 500, "pedido-1")
         assert (replay.status, replay.body) == (201, first.body)
         assert replay.headers["idempotent-replayed"] == "true"
 
-    assert world.pac_contracts() == [(RFC, 500)]
-    assert world.calls() == ["getTimbres", "agregarContrato", "getTimbres"]
-    assert len(world.events()) == 1
+    assert stack.pacs.contracts() == [(RFC, 500)]
+    assert stack.pacs.calls() == ["getTimbres", "agregarContrato", "getTimbres"]
+    assert len(stack.events()) == 1
 
 
-def test_equivalent_body_is_replayed(world: FakeStack) -> None:
-    world.create_contract(RFC_N, 3, "pedido-1")
+def test_equivalent_body_is_replayed(stack: FakeStack) -> None:
+    stack.create_contract(RFC_N, 3, "pedido-1")
 
-    replay = world.call(
+    replay = stack.call(
         "contract",
         "POST",
         PATH,
@@ -258,15 +248,15 @@ def test_equivalent_body_is_replayed(world: FakeStack) -> None:
     )
 
     assert replay.headers["idempotent-replayed"] == "true"
-    assert world.pac_contracts() == [(RFC_N, 3)]
+    assert stack.pacs.contracts() == [(RFC_N, 3)]
 
 
 @pytest.mark.parametrize(("rfc", "stamps"), [(RFC, 501), (RFC_N, 500)])
-def test_reused_key_with_another_body_is_rejected(world: FakeStack, rfc: str, stamps: int) -> None:
-    first = world.create_contract(RFC, 500, "pedido-1").body
+def test_reused_key_with_another_body_is_rejected(stack: FakeStack, rfc: str, stamps: int) -> None:
+    first = stack.create_contract(RFC, 500, "pedido-1").body
 
     body = check_problem(
-        world.create_contract(rfc, stamps, "pedido-1"),
+        stack.create_contract(rfc, stamps, "pedido-1"),
         422,
         "idempotency-key-reused",
         "Idempotency-Key",
@@ -274,71 +264,71 @@ def test_reused_key_with_another_body_is_rejected(world: FakeStack, rfc: str, st
 
     assert body["contract"] == first
     assert first["id"] in body["detail"]
-    assert world.pac_contracts() == [(RFC, 500)]
+    assert stack.pacs.contracts() == [(RFC, 500)]
 
 
-def test_keys_are_scoped_to_the_account(world: FakeStack) -> None:
-    world.create_account("acme-two", world.secret(SF))
+def test_keys_are_scoped_to_the_account(stack: FakeStack) -> None:
+    stack.accounts.create("acme-two", stack.accounts.secret(SF))
 
-    ids = {world.create_contract(RFC, 5, "k", account=name).body["id"] for name in (SF, "acme-two")}
+    ids = {stack.create_contract(RFC, 5, "k", account=name).body["id"] for name in (SF, "acme-two")}
 
     assert len(ids) == 2
-    assert world.pac_contracts() == [(RFC, 5), (RFC, 5)]
+    assert stack.pacs.contracts() == [(RFC, 5), (RFC, 5)]
 
 
-def test_another_key_creates_another_contract(world: FakeStack) -> None:
-    world.create_contract(RFC, 5)
-    world.create_contract(RFC, 5)
+def test_another_key_creates_another_contract(stack: FakeStack) -> None:
+    stack.create_contract(RFC, 5)
+    stack.create_contract(RFC, 5)
 
-    assert world.pac_contracts() == [(RFC, 5), (RFC, 5)]
-    assert contracted_stamps(world) == 1010
+    assert stack.pacs.contracts() == [(RFC, 5), (RFC, 5)]
+    assert contracted_stamps(stack) == 1010
 
 
 # ------------------------------------------------------------------------------- pending
 
 
-def leave_pending(world: FakeStack, key: str = "pedido-1") -> dict[str, Any]:
+def leave_pending(stack: FakeStack, key: str = "pedido-1") -> dict[str, Any]:
     """Leave a sent contract pending, as after the crash of a function."""
     # The third transaction, the outcome, fails.
-    world.break_aws("dynamodb", "TransactWriteItems", "InternalServerError", 500, after=2)
-    contract: dict[str, Any] = world.create_contract(RFC, 500, key).body
-    world.restore_aws()
+    stack.aws_faults.reject("dynamodb", "TransactWriteItems", "InternalServerError", 500, after=2)
+    contract: dict[str, Any] = stack.create_contract(RFC, 500, key).body
+    stack.aws_faults.restore()
     assert contract["status"] == "pending"
-    world.factible.calls.clear()
+    stack.pacs.solucion_factible.calls.clear()
     return contract
 
 
-def test_pending_contract_asks_the_caller_to_retry(world: FakeStack) -> None:
-    contract = leave_pending(world)
+def test_pending_contract_asks_the_caller_to_retry(stack: FakeStack) -> None:
+    contract = leave_pending(stack)
 
-    response = world.create_contract(RFC, 500, "pedido-1")
+    response = stack.create_contract(RFC, 500, "pedido-1")
 
     body = check_problem(response, 409, "contract-pending")
     assert response.headers["retry-after"] == "5"
     assert (body["contract"]["id"], body["contract"]["status"]) == (contract["id"], "pending")
     assert contract["id"] in body["detail"]
-    assert world.calls() == []
+    assert stack.pacs.calls() == []
 
 
-def test_second_contract_of_the_issuer_is_rejected_while_one_is_in_flight(world: FakeStack) -> None:
-    contract = leave_pending(world)
+def test_second_contract_of_the_issuer_is_rejected_while_one_is_in_flight(stack: FakeStack) -> None:
+    contract = leave_pending(stack)
 
-    response = world.create_contract(RFC, 20, "pedido-2")
+    response = stack.create_contract(RFC, 20, "pedido-2")
 
     body = check_problem(response, 409, "contract-in-flight")
     assert response.headers["retry-after"] == "60"
     assert body["contract"]["id"] == contract["id"]
     assert body["contract"]["stamps"] == 500
     assert contract["id"] in body["detail"]
-    assert world.calls() == []
+    assert stack.pacs.calls() == []
     # The second key stays free.
-    assert len(world.contract_items("key#")) == 1
+    assert len(stack.contract_items("key#")) == 1
 
 
-def test_another_issuer_does_not_wait(world: FakeStack) -> None:
-    leave_pending(world)
+def test_another_issuer_does_not_wait(stack: FakeStack) -> None:
+    leave_pending(stack)
 
-    assert world.create_contract(RFC_N, 20).status == 201
+    assert stack.create_contract(RFC_N, 20).status == 201
 
 
 # ------------------------------------------------------------------------------ rejected
@@ -373,11 +363,11 @@ def test_all_codes_are_covered() -> None:
 
 @pytest.mark.parametrize(("pac_code", "status", "code"), REJECTIONS)
 def test_rejection_is_returned_and_replayed(
-    world: FakeStack, pac_code: str, status: int, code: str
+    stack: FakeStack, pac_code: str, status: int, code: str
 ) -> None:
-    world.fault("agregarContrato", "code", code=pac_code, mensaje="No se\tpudo")
+    stack.pacs.fault("agregarContrato", "code", code=pac_code, mensaje="No se\tpudo")
 
-    response = world.create_contract(RFC, 500, "pedido-1")
+    response = stack.create_contract(RFC, 500, "pedido-1")
 
     body = check_problem(response, status, code)
     assert body["pac"] == {"name": "solucion-factible", "code": pac_code, "message": "No se pudo"}
@@ -385,19 +375,19 @@ def test_rejection_is_returned_and_replayed(
     # A retry needs a new key.
     assert "retry-after" not in response.headers
     assert "new Idempotency-Key" in body["detail"]
-    calls = world.calls()
+    calls = stack.pacs.calls()
     assert calls == ["getTimbres", "agregarContrato"]
 
-    replay = world.create_contract(RFC, 500, "pedido-1")
+    replay = stack.create_contract(RFC, 500, "pedido-1")
     assert check_problem(replay, status, code) | {"instance": None} == body | {"instance": None}
-    assert world.calls() == calls
-    assert world.pac_contracts() == []
-    event_types = {event["DetailType"] for event in world.published}
+    assert stack.pacs.calls() == calls
+    assert stack.pacs.contracts() == []
+    event_types = {event["DetailType"] for event in stack.published}
     assert event_types == (
         {"Credentials Rejected"} if pac_code[0] == "6" and pac_code <= "605" else set()
     )
 
-    contract = world.get(f"{PATH}/{body['contract']['id']}").body
+    contract = stack.get(f"{PATH}/{body['contract']['id']}").body
     assert (contract["status"], contract["contracted_before"], contract["contracted_after"]) == (
         "rejected",
         1000,
@@ -406,43 +396,43 @@ def test_rejection_is_returned_and_replayed(
     assert contract["pac"] == {"code": pac_code, "message": "No se pudo"}
     assert contract["error"] == {"code": code, "detail": body["detail"]}
     assert contract["settled_at"] is not None
-    assert [line["status"] for line in history(world)] == ["pending", "pending", "rejected"]
-    assert history(world)[-1]["pac_code"] == pac_code
+    assert [line["status"] for line in history(stack)] == ["pending", "pending", "rejected"]
+    assert history(stack)[-1]["pac_code"] == pac_code
 
 
 def test_replayed_rejection_uses_the_http_status_of_its_code(
-    world: FakeStack,
+    stack: FakeStack,
 ) -> None:
-    world.fault("agregarContrato", "code", code="632")
-    body = world.create_contract(RFC, 500, "pedido-1").body
-    world.stack.client("dynamodb").update_item(
-        TableName=world.stack.refs["ContractsTable"],
+    stack.pacs.fault("agregarContrato", "code", code="632")
+    body = stack.create_contract(RFC, 500, "pedido-1").body
+    stack.aws.client("dynamodb").update_item(
+        TableName=stack.aws.refs["ContractsTable"],
         Key={"account": {"S": SF}, "entry": {"S": f"contract#{body['contract']['id']}"}},
         UpdateExpression="SET refusal.#status = :status",
         ExpressionAttributeNames={"#status": "status"},
         ExpressionAttributeValues={":status": {"N": "418"}},
     )
 
-    replay = world.create_contract(RFC, 500, "pedido-1")
+    replay = stack.create_contract(RFC, 500, "pedido-1")
 
     assert check_problem(replay, body["status"], body["code"])["detail"] == body["detail"]
 
 
-def test_issuer_can_have_a_contract_after_a_rejection(world: FakeStack) -> None:
-    world.fault("agregarContrato", "code", code="632")
-    world.create_contract(RFC, 500)
+def test_issuer_can_have_a_contract_after_a_rejection(stack: FakeStack) -> None:
+    stack.pacs.fault("agregarContrato", "code", code="632")
+    stack.create_contract(RFC, 500)
 
-    assert world.create_contract(RFC, 100).status == 201
-    assert world.pac_contracts() == [(RFC, 100)]
+    assert stack.create_contract(RFC, 100).status == 201
+    assert stack.pacs.contracts() == [(RFC, 100)]
 
 
-def test_permission_denied_by_the_fake_pac(world: FakeStack) -> None:
-    world.books.solucion_factible.set_issuer(RFC, denied=True)
+def test_permission_denied_by_the_fake_pac(stack: FakeStack) -> None:
+    stack.pacs.state.solucion_factible.set_issuer(RFC, denied=True)
 
     assert (
-        check_problem(world.create_contract(), 403, "pac-permission-denied")["pac"]["code"] == "620"
+        check_problem(stack.create_contract(), 403, "pac-permission-denied")["pac"]["code"] == "620"
     )
-    assert world.pac_contracts() == []
+    assert stack.pacs.contracts() == []
 
 
 @pytest.mark.parametrize(
@@ -456,80 +446,80 @@ def test_permission_denied_by_the_fake_pac(world: FakeStack) -> None:
     ],
 )
 def test_failed_count_sends_no_contract(
-    world: FakeStack, pac_code: str, status: int, code: str, calls: int
+    stack: FakeStack, pac_code: str, status: int, code: str, calls: int
 ) -> None:
-    world.fault("getTimbres", "code", code=pac_code, times=-1)
+    stack.pacs.fault("getTimbres", "code", code=pac_code, times=-1)
 
-    body = check_problem(world.create_contract(RFC, 500, "pedido-1"), status, code)
-
-    assert body["contract"]["status"] == "rejected"
-    assert world.calls() == ["getTimbres"] * calls
-    assert [line["status"] for line in history(world)] == ["pending", "rejected"]
-    assert world.contract_items("in-flight#") == []
-    world.factible.faults.clear()
-    world.clear_rejections()
-    assert world.create_contract(RFC, 500, "pedido-2").status == 201
-
-
-def test_slow_count_sends_no_contract(world: FakeStack) -> None:
-    world.fault("getTimbres", "slow", seconds=2.5, times=-1)
-
-    body = check_problem(world.create_contract(seconds=4), 504, "pac-timeout")
+    body = check_problem(stack.create_contract(RFC, 500, "pedido-1"), status, code)
 
     assert body["contract"]["status"] == "rejected"
-    assert "agregarContrato" not in world.calls()
+    assert stack.pacs.calls() == ["getTimbres"] * calls
+    assert [line["status"] for line in history(stack)] == ["pending", "rejected"]
+    assert stack.contract_items("in-flight#") == []
+    stack.pacs.solucion_factible.faults.clear()
+    stack.accounts.clear_rejections()
+    assert stack.create_contract(RFC, 500, "pedido-2").status == 201
 
 
-def test_short_deadline_sends_no_contract(world: FakeStack) -> None:
-    response = world.create_contract(seconds=8)
+def test_slow_count_sends_no_contract(stack: FakeStack) -> None:
+    stack.pacs.fault("getTimbres", "slow", seconds=2.5, times=-1)
+
+    body = check_problem(stack.create_contract(seconds=4), 504, "pac-timeout")
+
+    assert body["contract"]["status"] == "rejected"
+    assert "agregarContrato" not in stack.pacs.calls()
+
+
+def test_short_deadline_sends_no_contract(stack: FakeStack) -> None:
+    response = stack.create_contract(seconds=8)
 
     body = check_problem(response, 503, "out-of-time")
     assert "new Idempotency-Key" in body["detail"]
     assert body["contract"]["status"] == "rejected"
-    assert world.calls() == ["getTimbres"]
-    assert world.pac_contracts() == []
+    assert stack.pacs.calls() == ["getTimbres"]
+    assert stack.pacs.contracts() == []
 
 
 # ------------------------------------------------------------------------------- unknown
 
 
-def assert_unknown(world: FakeStack, response: ApiResponse, code: str) -> None:
+def assert_unknown(stack: FakeStack, response: ApiResponse, code: str) -> None:
     body = response.body
     assert response.status == 202
     assert response.headers["content-type"] == "application/json"
     assert (body["status"], body["settled_at"], body["contracted_after"]) == ("unknown", None, None)
     assert body["contracted_before"] == 1000
     assert body["error"]["code"] == code
-    calls = world.calls()
+    calls = stack.pacs.calls()
     assert calls.count("agregarContrato") == 1
 
-    replay = world.create_contract(RFC, 500, "pedido-1")
+    replay = stack.create_contract(RFC, 500, "pedido-1")
     assert (replay.status, replay.body) == (202, body)
     assert replay.headers["idempotent-replayed"] == "true"
-    check_problem(world.create_contract(RFC, 500, "pedido-2"), 409, "contract-in-flight")
-    assert world.calls() == calls
+    check_problem(stack.create_contract(RFC, 500, "pedido-2"), 409, "contract-in-flight")
+    assert stack.pacs.calls() == calls
 
-    assert world.events("Contract Outcome Unknown") == [body]
-    (mail,) = world.mails()
+    assert stack.events("Contract Outcome Unknown") == [body]
+    (mail,) = stack.mails()
     assert mail.startswith(f"Timbres: contrato en duda para {RFC}\n\n")
     for fact in ("500 timbres", SF, body["id"], "Qué hacer: nada por ahora"):
         assert fact in mail
-    assert [line["status"] for line in history(world)] == ["pending", "pending", "unknown"]
-    assert [item["contract_id"] for item in world.contract_items("in-flight#")] == [body["id"]]
+    assert [line["status"] for line in history(stack)] == ["pending", "pending", "unknown"]
+    assert [item["contract_id"] for item in stack.contract_items("in-flight#")] == [body["id"]]
 
 
 @pytest.mark.parametrize(("pac_code", "code"), UNKNOWN_OUTCOMES)
 @pytest.mark.parametrize("processed", [False, True])
 def test_failure_that_may_have_taken_effect_leaves_the_contract_unknown(
-    world: FakeStack, pac_code: str, code: str, processed: bool
+    stack: FakeStack, pac_code: str, code: str, processed: bool
 ) -> None:
-    world.fault("agregarContrato", "code", code=pac_code, processed=processed)
+    stack.pacs.fault("agregarContrato", "code", code=pac_code, processed=processed)
 
-    response = world.create_contract(RFC, 500, "pedido-1")
+    response = stack.create_contract(RFC, 500, "pedido-1")
 
     assert response.body["pac"]["code"] == pac_code
-    assert_unknown(world, response, code)
-    assert world.pac_contracts() == [(RFC, 500)] * processed
+    assert_unknown(stack, response, code)
+    assert stack.pacs.contracts() == [(RFC, 500)] * processed
 
 
 @pytest.mark.parametrize(
@@ -547,71 +537,71 @@ def test_failure_that_may_have_taken_effect_leaves_the_contract_unknown(
     ],
 )
 def test_malformed_response_leaves_the_contract_unknown(
-    world: FakeStack, fault: str, code: str, applied: bool
+    stack: FakeStack, fault: str, code: str, applied: bool
 ) -> None:
-    world.fault("agregarContrato", fault)
+    stack.pacs.fault("agregarContrato", fault)
 
-    assert_unknown(world, world.create_contract(RFC, 500, "pedido-1"), code)
-    assert world.pac_contracts() == [(RFC, 500)] * applied
+    assert_unknown(stack, stack.create_contract(RFC, 500, "pedido-1"), code)
+    assert stack.pacs.contracts() == [(RFC, 500)] * applied
 
 
 @pytest.mark.parametrize("fault", ["slow", "slow-after"])
 def test_timeout_leaves_one_unknown_contract(
-    world: FakeStack, fault: str, monkeypatch: pytest.MonkeyPatch
+    stack: FakeStack, fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(timbres.pacs.solucion_factible.client, "_CONTRACT_READ_SECONDS", 0.3)
-    world.fault("agregarContrato", fault, seconds=0.6)
+    stack.pacs.fault("agregarContrato", fault, seconds=0.6)
 
-    assert_unknown(world, world.create_contract(RFC, 500, "pedido-1"), "pac-timeout")
+    assert_unknown(stack, stack.create_contract(RFC, 500, "pedido-1"), "pac-timeout")
     time.sleep(0.5)
-    assert world.pac_contracts() == [(RFC, 500)]
+    assert stack.pacs.contracts() == [(RFC, 500)]
 
 
 # ---------------------------------------------------------------------------- concurrency
 
 
-def run_while_sending(world: FakeStack, second: Any) -> tuple[ApiResponse, Any]:
+def run_while_sending(stack: FakeStack, second: Any) -> tuple[ApiResponse, Any]:
     """Send a request and call ``second`` while the PAC processes it; return both results."""
-    world.fault("agregarContrato", "slow", seconds=0.8)
+    stack.pacs.fault("agregarContrato", "slow", seconds=0.8)
     with ThreadPoolExecutor(1) as pool:
-        first = pool.submit(world.create_contract, RFC, 500, "pedido-1")
+        first = pool.submit(stack.create_contract, RFC, 500, "pedido-1")
         deadline = time.monotonic() + 5
-        while "agregarContrato" not in world.calls():
+        while "agregarContrato" not in stack.pacs.calls():
             assert time.monotonic() < deadline
             time.sleep(0.01)
         meanwhile = second()
         return first.result(), meanwhile
 
 
-def test_same_key_during_the_first_request_is_rejected(world: FakeStack) -> None:
+def test_same_key_during_the_first_request_is_rejected(stack: FakeStack) -> None:
     first, second = run_while_sending(
-        world, lambda: world.create_contract(RFC, 500, "pedido-1", module=load_function("contract"))
+        stack, lambda: stack.create_contract(RFC, 500, "pedido-1", module=load_function("contract"))
     )
 
     body = check_problem(second, 409, "contract-pending")
     assert first.status == 201
     assert body["contract"]["id"] == first.body["id"]
-    assert world.pac_contracts() == [(RFC, 500)]
+    assert stack.pacs.contracts() == [(RFC, 500)]
 
 
-def test_another_key_during_the_first_request_is_rejected(world: FakeStack) -> None:
+def test_another_key_during_the_first_request_is_rejected(stack: FakeStack) -> None:
     first, second = run_while_sending(
-        world, lambda: world.create_contract(RFC, 500, "pedido-2", module=load_function("contract"))
+        stack, lambda: stack.create_contract(RFC, 500, "pedido-2", module=load_function("contract"))
     )
 
     body = check_problem(second, 409, "contract-in-flight")
     assert first.status == 201
     assert body["contract"]["id"] == first.body["id"]
-    assert world.pac_contracts() == [(RFC, 500)]
+    assert stack.pacs.contracts() == [(RFC, 500)]
 
 
 @pytest.mark.parametrize("same_key", [True, False])
 def test_only_one_of_many_concurrent_requests_sends_a_contract(
-    world: FakeStack, same_key: bool
+    stack: FakeStack, same_key: bool
 ) -> None:
     count = 6
     # All instances are warm and start at the same time.
-    with world.environment("contract"):
+    with stack.environment("contract"):
         instances = [load_function("contract").contract_service() for _ in range(count)]
     barrier = threading.Barrier(count)
 
@@ -620,7 +610,7 @@ def test_only_one_of_many_concurrent_requests_sends_a_contract(
         barrier.wait()
         try:
             contract, _ = instances[number].create(
-                SF, ContractRequest(Rfc(RFC), 5, key, MANAGER), Deadline(20)
+                SF, ContractRequest(Rfc(RFC), 5, key, CONTRACT_MANAGER), Deadline(20)
             )
         except TimbresError as error:
             return error.problem_type.code
@@ -629,20 +619,20 @@ def test_only_one_of_many_concurrent_requests_sends_a_contract(
     with ThreadPoolExecutor(count) as pool:
         results = list(pool.map(create, range(count)))
 
-    assert world.pac_contracts()[0] == (RFC, 5)
+    assert stack.pacs.contracts()[0] == (RFC, 5)
     if same_key:
-        assert world.pac_contracts() == [(RFC, 5)]
+        assert stack.pacs.contracts() == [(RFC, 5)]
         assert {result for result in results if len(result) == 32} == {
-            world.contract_items()[0]["id"]
+            stack.contract_items()[0]["id"]
         }
         assert {result for result in results if len(result) != 32} <= {"contract-pending"}
     else:
         # A request after the first contract is settled creates another contract.
         ids = [result for result in results if len(result) == 32]
-        assert len(set(ids)) == len(ids) == len(world.pac_contracts())
+        assert len(set(ids)) == len(ids) == len(stack.pacs.contracts())
         errors = {result for result in results if len(result) != 32}
         assert errors <= {"contract-in-flight"}
-    assert world.contract_items("in-flight#") == []
+    assert stack.contract_items("in-flight#") == []
 
 
 # -------------------------------------------------------------------------- AWS failures
@@ -657,25 +647,25 @@ def test_only_one_of_many_concurrent_requests_sends_a_contract(
     ],
 )
 def test_failed_creation_of_the_journal_entry_sends_nothing(
-    world: FakeStack, code: str, status: int
+    stack: FakeStack, code: str, status: int
 ) -> None:
-    world.break_aws("dynamodb", "TransactWriteItems", code, status)
+    stack.aws_faults.reject("dynamodb", "TransactWriteItems", code, status)
 
-    response = world.create_contract()
+    response = stack.create_contract()
 
     check_problem(response, 503, "storage-unavailable")
     assert response.headers["retry-after"] == "5"
-    assert world.calls() == []
-    assert world.stack.items("ContractsTable") == []
+    assert stack.pacs.calls() == []
+    assert stack.aws.items("ContractsTable") == []
 
 
-def test_failed_write_of_the_sent_mark_sends_nothing(world: FakeStack) -> None:
-    world.break_aws("dynamodb", "TransactWriteItems", "InternalServerError", 500, after=1)
+def test_failed_write_of_the_sent_mark_sends_nothing(stack: FakeStack) -> None:
+    stack.aws_faults.reject("dynamodb", "TransactWriteItems", "InternalServerError", 500, after=1)
 
-    check_problem(world.create_contract(RFC, 500, "pedido-1"), 503, "storage-unavailable")
+    check_problem(stack.create_contract(RFC, 500, "pedido-1"), 503, "storage-unavailable")
 
-    assert world.calls() == ["getTimbres"]
-    assert world.pac_contracts() == []
+    assert stack.pacs.calls() == ["getTimbres"]
+    assert stack.pacs.contracts() == []
 
 
 @pytest.mark.parametrize(
@@ -687,47 +677,47 @@ def test_failed_write_of_the_sent_mark_sends_nothing(world: FakeStack) -> None:
     ],
 )
 def test_failed_write_of_the_outcome_returns_the_pending_contract(
-    world: FakeStack, code: str, status: int
+    stack: FakeStack, code: str, status: int
 ) -> None:
-    world.break_aws("dynamodb", "TransactWriteItems", code, status, after=2)
+    stack.aws_faults.reject("dynamodb", "TransactWriteItems", code, status, after=2)
 
-    response = world.create_contract(RFC, 500, "pedido-1")
+    response = stack.create_contract(RFC, 500, "pedido-1")
 
     assert response.status == 202
     assert (response.body["status"], response.body["contracted_before"]) == ("pending", 1000)
     assert response.body["pac"] is None
-    assert world.pac_contracts() == [(RFC, 500)]
-    contract = world.get(f"{PATH}/{response.body['id']}").body
+    assert stack.pacs.contracts() == [(RFC, 500)]
+    contract = stack.get(f"{PATH}/{response.body['id']}").body
     assert [line["step"] for line in contract.pop("history")] == ["create", "send"]
     assert contract == response.body
-    (line,) = world.log_lines_with("could not be written to the journal")
+    (line,) = stack.logs.lines("could not be written to the journal")
     assert (line["level"], line["contract"], line["status"], line["pac_code"]) == (
         "ERROR",
         response.body["id"],
         "confirmed",
         "200",
     )
-    world.restore_aws()
-    check_problem(world.create_contract(RFC, 500, "pedido-1"), 409, "contract-pending")
-    check_problem(world.create_contract(RFC, 500, "pedido-2"), 409, "contract-in-flight")
-    assert world.pac_contracts() == [(RFC, 500)]
+    stack.aws_faults.restore()
+    check_problem(stack.create_contract(RFC, 500, "pedido-1"), 409, "contract-pending")
+    check_problem(stack.create_contract(RFC, 500, "pedido-2"), 409, "contract-in-flight")
+    assert stack.pacs.contracts() == [(RFC, 500)]
 
 
 def test_failed_write_of_an_unknown_outcome_returns_the_pending_contract(
-    world: FakeStack,
+    stack: FakeStack,
 ) -> None:
-    world.fault("agregarContrato", "cut-after")
-    world.break_aws("dynamodb", "TransactWriteItems", "InternalServerError", 500, after=2)
+    stack.pacs.fault("agregarContrato", "cut-after")
+    stack.aws_faults.reject("dynamodb", "TransactWriteItems", "InternalServerError", 500, after=2)
 
-    response = world.create_contract(RFC, 500, "pedido-1")
+    response = stack.create_contract(RFC, 500, "pedido-1")
 
     assert (response.status, response.body["status"]) == (202, "pending")
-    assert world.pac_contracts() == [(RFC, 500)]
+    assert stack.pacs.contracts() == [(RFC, 500)]
 
 
-def test_transaction_conflict_is_retried(world: FakeStack) -> None:
+def test_transaction_conflict_is_retried(stack: FakeStack) -> None:
     conflict = {"CancellationReasons": [{"Code": "None"}, {"Code": "TransactionConflict"}]}
-    failures = world.break_aws(
+    failures = stack.aws_faults.reject(
         "dynamodb",
         "TransactWriteItems",
         "TransactionCanceledException",
@@ -735,50 +725,50 @@ def test_transaction_conflict_is_retried(world: FakeStack) -> None:
         members=conflict,
     )
 
-    assert world.create_contract().status == 201
+    assert stack.create_contract().status == 201
     assert len(failures) == 2
-    assert world.pac_contracts() == [(RFC, 500)]
+    assert stack.pacs.contracts() == [(RFC, 500)]
 
 
-def test_permanent_transaction_conflict_sends_nothing(world: FakeStack) -> None:
+def test_permanent_transaction_conflict_sends_nothing(stack: FakeStack) -> None:
     conflict = {"CancellationReasons": [{"Code": "TransactionConflict"}]}
-    world.break_aws(
+    stack.aws_faults.reject(
         "dynamodb", "TransactWriteItems", "TransactionCanceledException", members=conflict
     )
 
-    check_problem(world.create_contract(), 503, "storage-unavailable")
-    assert world.calls() == []
+    check_problem(stack.create_contract(), 503, "storage-unavailable")
+    assert stack.pacs.calls() == []
 
 
-def test_failed_publication_does_not_fail_the_contract(world: FakeStack) -> None:
-    world.break_aws("events", "PutEvents", "InternalException", 500)
+def test_failed_publication_does_not_fail_the_contract(stack: FakeStack) -> None:
+    stack.aws_faults.reject("events", "PutEvents", "InternalException", 500)
 
-    assert world.create_contract().status == 201
-    (line,) = world.log_lines_with("Contract Confirmed was not published")
+    assert stack.create_contract().status == 201
+    (line,) = stack.logs.lines("Contract Confirmed was not published")
     assert line["level"] == "ERROR"
 
 
-def test_failed_registration_of_the_issuer_does_not_fail_the_contract(world: FakeStack) -> None:
-    world.break_aws("dynamodb", "UpdateItem", "InternalServerError", 500)
+def test_failed_registration_of_the_issuer_does_not_fail_the_contract(stack: FakeStack) -> None:
+    stack.aws_faults.reject("dynamodb", "UpdateItem", "InternalServerError", 500)
 
-    assert world.create_contract().status == 201
-    assert world.events("Contract Confirmed")
+    assert stack.create_contract().status == 201
+    assert stack.events("Contract Confirmed")
 
 
 @pytest.mark.parametrize("path", [PATH, f"{PATH}/{'0' * 32}"])
-def test_unreadable_journal_returns_503(world: FakeStack, path: str) -> None:
+def test_unreadable_journal_returns_503(stack: FakeStack, path: str) -> None:
     for operation in ("Query", "GetItem"):
-        world.break_aws("dynamodb", operation, "InternalServerError", 500)
+        stack.aws_faults.reject("dynamodb", operation, "InternalServerError", 500)
 
-    check_problem(world.get(path), 503, "storage-unavailable")
+    check_problem(stack.get(path), 503, "storage-unavailable")
 
 
 # --------------------------------------------------------------------------- the journal
 
 
-def put_contracts(world: FakeStack, count: int) -> list[str]:
+def put_contracts(stack: FakeStack, count: int) -> list[str]:
     """Copy the only contract into the table ``count`` times; return the ids."""
-    dynamodb, table = world.stack.client("dynamodb"), world.stack.refs["ContractsTable"]
+    dynamodb, table = stack.aws.client("dynamodb"), stack.aws.refs["ContractsTable"]
     (model,) = (
         item
         for item in dynamodb.scan(TableName=table)["Items"]
@@ -796,11 +786,11 @@ def put_contracts(world: FakeStack, count: int) -> list[str]:
     return ids
 
 
-def list_pages(world: FakeStack, **query: str) -> list[list[str]]:
+def list_pages(stack: FakeStack, **query: str) -> list[list[str]]:
     """Return the ids of all contracts, one list per page."""
     pages, cursor = [], None
     while True:
-        body = world.get(PATH, **query, **({"cursor": cursor} if cursor else {})).body
+        body = stack.get(PATH, **query, **({"cursor": cursor} if cursor else {})).body
         assert body.keys() == {"contracts", "next"}
         pages.append([contract["id"] for contract in body["contracts"]])
         cursor = body["next"]
@@ -808,32 +798,32 @@ def list_pages(world: FakeStack, **query: str) -> list[list[str]]:
             return pages
 
 
-def test_contracts_are_listed_newest_first(world: FakeStack) -> None:
-    confirmed = [world.create_contract(rfc, 1).body for rfc in (RFC, RFC_N, RFC)]
-    world.fault("agregarContrato", "code", code="632")
-    rejected_id = check_problem(world.create_contract(RFC, 9), 422, "transaction-limit-exceeded")[
+def test_contracts_are_listed_newest_first(stack: FakeStack) -> None:
+    confirmed = [stack.create_contract(rfc, 1).body for rfc in (RFC, RFC_N, RFC)]
+    stack.pacs.fault("agregarContrato", "code", code="632")
+    rejected_id = check_problem(stack.create_contract(RFC, 9), 422, "transaction-limit-exceeded")[
         "contract"
     ]["id"]
 
-    body = world.get(PATH).body
+    body = stack.get(PATH).body
 
     assert body["next"] is None
     assert body["contracts"][1:] == confirmed[::-1]
     assert body["contracts"][0]["id"] == rejected_id
-    assert [contract["id"] for contract in world.get(PATH, rfc=RFC_N).body["contracts"]] == [
+    assert [contract["id"] for contract in stack.get(PATH, rfc=RFC_N).body["contracts"]] == [
         confirmed[1]["id"]
     ]
     assert [
-        contract["id"] for contract in world.get(PATH, status="rejected").body["contracts"]
+        contract["id"] for contract in stack.get(PATH, status="rejected").body["contracts"]
     ] == [rejected_id]
-    assert world.get(PATH, rfc=RFC_N, status="rejected").body == {"contracts": [], "next": None}
-    assert world.get(PATH, status="needs-review").body["contracts"] == []
+    assert stack.get(PATH, rfc=RFC_N, status="rejected").body == {"contracts": [], "next": None}
+    assert stack.get(PATH, status="needs-review").body["contracts"] == []
 
 
-def test_contract_equals_the_response_to_its_request(world: FakeStack) -> None:
-    contract = world.create_contract().body
+def test_contract_equals_the_response_to_its_request(stack: FakeStack) -> None:
+    contract = stack.create_contract().body
 
-    response = world.get(f"{PATH}/{contract['id']}")
+    response = stack.get(f"{PATH}/{contract['id']}")
 
     assert [line["step"] for line in response.body["history"]] == [
         "create",
@@ -847,41 +837,41 @@ def test_contract_equals_the_response_to_its_request(world: FakeStack) -> None:
     )
 
 
-def test_contracts_are_paginated(world: FakeStack) -> None:
-    newest = world.create_contract().body["id"]
-    ids = [*put_contracts(world, 230), newest]
+def test_contracts_are_paginated(stack: FakeStack) -> None:
+    newest = stack.create_contract().body["id"]
+    ids = [*put_contracts(stack, 230), newest]
 
-    pages = list_pages(world)
+    pages = list_pages(stack)
 
     assert [len(page) for page in pages] == [100, 100, 31]
     assert [contract_id for page in pages for contract_id in page] == ids[::-1]
-    filtered = [contract_id for page in list_pages(world, rfc=RFC_N) for contract_id in page]
+    filtered = [contract_id for page in list_pages(stack, rfc=RFC_N) for contract_id in page]
     assert filtered == ids[:-1][::3][::-1]
     rejected = [
-        contract_id for page in list_pages(world, status="rejected") for contract_id in page
+        contract_id for page in list_pages(stack, status="rejected") for contract_id in page
     ]
     assert rejected == [ids[number] for number in (200, 150, 100, 50, 0)]
     assert [
-        contract_id for page in list_pages(world, status="unknown") for contract_id in page
+        contract_id for page in list_pages(stack, status="unknown") for contract_id in page
     ] == []
 
 
-def test_list_without_contracts_is_empty(world: FakeStack) -> None:
-    assert world.get(PATH).body == {"contracts": [], "next": None}
+def test_list_without_contracts_is_empty(stack: FakeStack) -> None:
+    assert stack.get(PATH).body == {"contracts": [], "next": None}
 
 
-def test_contracts_of_another_account_are_not_visible(world: FakeStack) -> None:
-    world.create_account("acme-two", world.secret(SF))
-    contract_id = world.create_contract().body["id"]
+def test_contracts_of_another_account_are_not_visible(stack: FakeStack) -> None:
+    stack.accounts.create("acme-two", stack.accounts.secret(SF))
+    contract_id = stack.create_contract().body["id"]
 
-    assert world.get("/accounts/acme-two/contracts").body["contracts"] == []
+    assert stack.get("/accounts/acme-two/contracts").body["contracts"] == []
     check_problem(
-        world.get(f"/accounts/acme-two/contracts/{contract_id}"), 404, "contract-not-found", "id"
+        stack.get(f"/accounts/acme-two/contracts/{contract_id}"), 404, "contract-not-found", "id"
     )
 
 
-def test_account_without_contracts_returns_422(world: FakeStack) -> None:
-    body = check_problem(world.create_contract(account=RC), 422, "operation-unsupported", "account")
+def test_account_without_contracts_returns_422(stack: FakeStack) -> None:
+    body = check_problem(stack.create_contract(account=RC), 422, "operation-unsupported", "account")
 
     assert "reachcore" in body["detail"]
-    assert world.stack.items("ContractsTable") == []
+    assert stack.aws.items("ContractsTable") == []

@@ -11,46 +11,38 @@ from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
-from tests.integration.download_token_cases import (
+from tests.support.download_token_cases import (
     issue_token,
     open_link,
     store_report,
     token_repository,
 )
-from tests.integration.harness import (
-    RC,
-    REGION,
-    ROOT,
-    SF,
-    ApiResponse,
-    FakeStack,
-    check_problem,
-    proxy_event,
-    template,
-)
+from tests.support.events import ApiResponse, api_gateway_event, check_problem
+from tests.support.fake_stack import RC, SF, FakeStack
+from tests.support.template import REGION, ROOT, template
 
 from timbres.domain.download_token import download_token_hash, is_download_token, new_download_token
 
 OTHER_IP = "203.0.113.99"
 
 
-def revoke(world: FakeStack, report_id: str, account: str = RC) -> ApiResponse:
+def revoke(stack: FakeStack, report_id: str, account: str = RC) -> ApiResponse:
     path = f"/accounts/{account}/reports/{report_id}/tokens"
-    return world.call("report", "DELETE", path)
+    return stack.call("report", "DELETE", path)
 
 
-def token_item(world: FakeStack, token: str) -> dict[str, Any]:
+def token_item(stack: FakeStack, token: str) -> dict[str, Any]:
     (item,) = (
         item
-        for item in world.stack.items("DownloadTokensTable")
+        for item in stack.aws.items("DownloadTokensTable")
         if item["ticket"] == download_token_hash(token)
     )
     return item
 
 
-def assert_not_in_output(world: FakeStack, *texts: str) -> None:
+def assert_not_in_output(stack: FakeStack, *texts: str) -> None:
     """Check that no output, log or stored item contains these texts."""
-    output = world.all_output()
+    output = stack.all_output()
     for text in texts:
         assert text not in output
         assert quote(text) not in output
@@ -59,27 +51,27 @@ def assert_not_in_output(world: FakeStack, *texts: str) -> None:
 # ------------------------------------------------------------------------------- open_link
 
 
-def test_token_redirects_to_its_report_version(world: FakeStack) -> None:
-    first = store_report(world, b"octubre, primera")
-    token = issue_token(world, first)
-    store_report(world, b"octubre, corregida", version=2)
+def test_token_redirects_to_its_report_version(stack: FakeStack) -> None:
+    first = store_report(stack, b"octubre, primera")
+    token = issue_token(stack, first)
+    store_report(stack, b"octubre, corregida", version=2)
 
-    response = open_link(world, token)
+    response = open_link(stack, token)
 
     assert (response.status, response.text) == (302, "")
-    download = world.download(response.headers["location"])
+    download = stack.download(response.headers["location"])
     assert download.content == b"octubre, primera"
     assert download.headers["content-type"] == "text/csv; charset=utf-8"
     assert download.headers["content-disposition"] == (
         'attachment; filename="acme-rc-2026-10-statement.csv"'
     )
-    assert_not_in_output(world, token)
+    assert_not_in_output(stack, token)
 
 
-def test_link_is_valid_for_five_minutes_in_the_region_of_the_bucket(world: FakeStack) -> None:
-    report = store_report(world, b"uno")
+def test_link_is_valid_for_five_minutes_in_the_region_of_the_bucket(stack: FakeStack) -> None:
+    report = store_report(stack, b"uno")
 
-    link = urlsplit(open_link(world, issue_token(world, report)).headers["location"])
+    link = urlsplit(open_link(stack, issue_token(stack, report)).headers["location"])
 
     query = parse_qs(link.query)
     assert query["X-Amz-Expires"] == ["300"]
@@ -89,34 +81,34 @@ def test_link_is_valid_for_five_minutes_in_the_region_of_the_bucket(world: FakeS
     assert link.path.endswith(report.spec.key)
 
 
-def test_response_forbids_caching_and_referrers(world: FakeStack) -> None:
-    response = open_link(world, issue_token(world, store_report(world, b"uno")))
+def test_response_forbids_caching_and_referrers(stack: FakeStack) -> None:
+    response = open_link(stack, issue_token(stack, store_report(stack, b"uno")))
     assert response.headers["cache-control"] == "no-store"
     assert response.headers["referrer-policy"] == "no-referrer"
     assert response.headers["x-content-type-options"] == "nosniff"
 
 
-def test_links_of_the_api_are_valid_for_fifteen_minutes(world: FakeStack) -> None:
-    report = store_report(world, b"uno")
-    link = world.get(f"/accounts/{RC}/reports/{report.id}").headers["location"]
+def test_links_of_the_api_are_valid_for_fifteen_minutes(stack: FakeStack) -> None:
+    report = store_report(stack, b"uno")
+    link = stack.get(f"/accounts/{RC}/reports/{report.id}").headers["location"]
     assert parse_qs(urlsplit(link).query)["X-Amz-Expires"] == ["900"]
-    assert world.download(link).content == b"uno"
+    assert stack.download(link).content == b"uno"
 
 
-def test_each_use_is_stored_and_logged(world: FakeStack) -> None:
-    token = issue_token(world, store_report(world, b"uno"))
-    item = token_item(world, token)
+def test_each_use_is_stored_and_logged(stack: FakeStack) -> None:
+    token = issue_token(stack, store_report(stack, b"uno"))
+    item = token_item(stack, token)
     assert (item["uses"], "last_used_at" in item) == (0, False)
 
-    open_link(world, token)
-    world.clock.forward(days=3)
-    open_link(world, token, ip=OTHER_IP)
+    open_link(stack, token)
+    stack.clock.forward(days=3)
+    open_link(stack, token, ip=OTHER_IP)
 
-    item = token_item(world, token)
+    item = token_item(stack, token)
     assert item["uses"] == 2
     assert item["last_used_at"] == "2026-11-22T13:53:41-06:00"
     assert item["last_used_by"] == OTHER_IP
-    lines = world.log_lines_with("download token used")
+    lines = stack.logs.lines("download token used")
     assert [(line["source_ip"], line["uses"]) for line in lines] == [
         ("203.0.113.7", 1),
         (OTHER_IP, 2),
@@ -127,10 +119,10 @@ def test_each_use_is_stored_and_logged(world: FakeStack) -> None:
     assert all(line["function_request_id"] for line in lines)
 
 
-def test_token_item_has_every_attribute(world: FakeStack) -> None:
-    report = store_report(world, b"uno")
-    token = issue_token(world, report)
-    assert token_item(world, token) == {
+def test_token_item_has_every_attribute(stack: FakeStack) -> None:
+    report = store_report(stack, b"uno")
+    token = issue_token(stack, report)
+    assert token_item(stack, token) == {
         "ticket": download_token_hash(token),
         "report": f"{RC}/{report.id}",
         "account": RC,
@@ -139,7 +131,7 @@ def test_token_item_has_every_attribute(world: FakeStack) -> None:
         "object_version": report.object_version,
         "name": "acme-rc-2026-10-statement.csv",
         "issued_at": "2026-11-19T13:53:41-06:00",
-        "expires_at": int((world.clock() + timedelta(days=30)).timestamp()),
+        "expires_at": int((stack.clock() + timedelta(days=30)).timestamp()),
         "uses": 0,
     }
 
@@ -147,49 +139,49 @@ def test_token_item_has_every_attribute(world: FakeStack) -> None:
 # ------------------------------------------------------------------------ invalid tokens
 
 
-def _unknown_token(world: FakeStack) -> str:
+def _unknown_token(stack: FakeStack) -> str:
     return new_download_token()
 
 
-def _expired_token(world: FakeStack) -> str:
-    token = issue_token(world, store_report(world, b"uno"), days=1)
-    world.clock.forward(days=1, seconds=1)
+def _expired_token(stack: FakeStack) -> str:
+    token = issue_token(stack, store_report(stack, b"uno"), days=1)
+    stack.clock.forward(days=1, seconds=1)
     return token
 
 
-def _just_expired_token(world: FakeStack) -> str:
-    token = issue_token(world, store_report(world, b"uno"), days=1)
-    world.clock.forward(days=1)
+def _just_expired_token(stack: FakeStack) -> str:
+    token = issue_token(stack, store_report(stack, b"uno"), days=1)
+    stack.clock.forward(days=1)
     return token
 
 
-def _revoked_token(world: FakeStack) -> str:
-    report = store_report(world, b"uno")
-    token = issue_token(world, report)
-    assert revoke(world, report.id).body["revoked"] == 1
+def _revoked_token(stack: FakeStack) -> str:
+    report = store_report(stack, b"uno")
+    token = issue_token(stack, report)
+    assert revoke(stack, report.id).body["revoked"] == 1
     return token
 
 
-def _deleted_token(world: FakeStack) -> str:
-    token = issue_token(world, store_report(world, b"uno"))
-    world.stack.client("dynamodb").delete_item(
-        TableName=world.stack.refs["DownloadTokensTable"],
+def _deleted_token(stack: FakeStack) -> str:
+    token = issue_token(stack, store_report(stack, b"uno"))
+    stack.aws.client("dynamodb").delete_item(
+        TableName=stack.aws.refs["DownloadTokensTable"],
         Key={"ticket": {"S": download_token_hash(token)}},
     )
     return token
 
 
-def _token_in_other_case(world: FakeStack) -> str:
-    return issue_token(world, store_report(world, b"uno")).swapcase()
+def _token_in_other_case(stack: FakeStack) -> str:
+    return issue_token(stack, store_report(stack, b"uno")).swapcase()
 
 
-def _truncated_token(world: FakeStack) -> str:
-    return issue_token(world, store_report(world, b"uno"))[:-1]
+def _truncated_token(stack: FakeStack) -> str:
+    return issue_token(stack, store_report(stack, b"uno"))[:-1]
 
 
-def _token_hash(world: FakeStack) -> str:
+def _token_hash(stack: FakeStack) -> str:
     # The value in the table.
-    return download_token_hash(issue_token(world, store_report(world, b"uno")))
+    return download_token_hash(issue_token(stack, store_report(stack, b"uno")))
 
 
 HOSTILE: dict[str, str] = {
@@ -213,17 +205,17 @@ INVALID_TOKENS: dict[str, Callable[[FakeStack], str]] = {
     "in-another-case": _token_in_other_case,
     "cut-short": _truncated_token,
     "its-hash": _token_hash,
-    **{name: lambda world, text=text: text for name, text in HOSTILE.items()},
+    **{name: lambda stack, text=text: text for name, text in HOSTILE.items()},
 }
 
 
 @pytest.mark.parametrize("case", INVALID_TOKENS)
-def test_invalid_token_returns_the_same_404(world: FakeStack, case: str) -> None:
-    unknown = open_link(world, new_download_token())
-    token = INVALID_TOKENS[case](world)
-    before = world.stack.items("DownloadTokensTable")
+def test_invalid_token_returns_the_same_404(stack: FakeStack, case: str) -> None:
+    unknown = open_link(stack, new_download_token())
+    token = INVALID_TOKENS[case](stack)
+    before = stack.aws.items("DownloadTokensTable")
 
-    response = open_link(world, token)
+    response = open_link(stack, token)
 
     # The status, all headers and the body are equal.
     assert response == unknown
@@ -237,40 +229,42 @@ def test_invalid_token_returns_the_same_404(world: FakeStack, case: str) -> None
     assert "Este enlace ya no funciona" in response.text
     assert "30 días" in response.text
     # Nothing is stored, and the token is not logged.
-    assert world.stack.items("DownloadTokensTable") == before
-    line = world.log_lines_with("download token rejected")[-1]
+    assert stack.aws.items("DownloadTokensTable") == before
+    line = stack.logs.lines("download token rejected")[-1]
     assert line["source_ip"] == "203.0.113.7"
     assert line["well_formed"] is is_download_token(token)
     if len(token) > 5 and case != "its-hash":
-        assert_not_in_output(world, token.encode("utf-8", "replace").decode())
-    logged = world.logs.getvalue()
+        assert_not_in_output(stack, token.encode("utf-8", "replace").decode())
+    logged = stack.logs.text
     assert download_token_hash(token) not in logged
     assert len(token) < 5 or token not in logged
 
 
-def test_token_is_valid_until_its_last_second(world: FakeStack) -> None:
-    token = issue_token(world, store_report(world, b"uno"), days=30)
-    world.clock.forward(days=30, seconds=-1)
-    assert open_link(world, token).status == 302
+def test_token_is_valid_until_its_last_second(stack: FakeStack) -> None:
+    token = issue_token(stack, store_report(stack, b"uno"), days=30)
+    stack.clock.forward(days=30, seconds=-1)
+    assert open_link(stack, token).status == 302
 
 
 @pytest.mark.parametrize("case", INVALID_TOKENS)
-def test_every_invalid_token_causes_the_same_calls(world: FakeStack, case: str) -> None:
-    token = INVALID_TOKENS[case](world)
-    open_link(world, new_download_token())
+def test_every_invalid_token_causes_the_same_calls(stack: FakeStack, case: str) -> None:
+    token = INVALID_TOKENS[case](stack)
+    open_link(stack, new_download_token())
     requests: list[str] = []
     for service, operation in (("dynamodb", "*"), ("s3", "*")):
-        world.watch_aws(service, operation, lambda request, **_: requests.append(request.headers))
-    open_link(world, token)
+        stack.aws_faults.watch(
+            service, operation, lambda request, **_: requests.append(request.headers)
+        )
+    open_link(stack, token)
     (headers,) = requests
     assert headers["X-Amz-Target"] == b"DynamoDB_20120810.UpdateItem"
 
 
-def test_token_opens_only_its_report(world: FakeStack) -> None:
-    report, other_report = store_report(world, b"mine"), store_report(world, b"theirs", account=SF)
-    token, other_token = issue_token(world, report), issue_token(world, other_report)
+def test_token_opens_only_its_report(stack: FakeStack) -> None:
+    report, other_report = store_report(stack, b"mine"), store_report(stack, b"theirs", account=SF)
+    token, other_token = issue_token(stack, report), issue_token(stack, other_report)
     for link_token, content in ((token, b"mine"), (other_token, b"theirs")):
-        assert world.download(open_link(world, link_token).headers["location"]).content == content
+        assert stack.download(open_link(stack, link_token).headers["location"]).content == content
 
 
 # --------------------------------------------------------------------------- AWS fails
@@ -285,87 +279,87 @@ def test_token_opens_only_its_report(world: FakeStack) -> None:
         ("ResourceNotFoundException", 400),
     ],
 )
-def test_failure_of_dynamodb_returns_a_503_page(world: FakeStack, code: str, status: int) -> None:
-    token = issue_token(world, store_report(world, b"uno"))
-    world.break_aws("dynamodb", "UpdateItem", code, status)
+def test_failure_of_dynamodb_returns_a_503_page(stack: FakeStack, code: str, status: int) -> None:
+    token = issue_token(stack, store_report(stack, b"uno"))
+    stack.aws_faults.reject("dynamodb", "UpdateItem", code, status)
 
-    response = open_link(world, token)
+    response = open_link(stack, token)
 
     assert response.status == 503
     assert response.headers["retry-after"] == "60"
     assert response.headers["content-type"] == "text/html; charset=utf-8"
     assert "Su enlace no tiene nada malo" in response.text
     assert not re.search(r"dynamo|aws|table|exception|error|500", response.text, re.IGNORECASE)
-    assert response == open_link(world, new_download_token())
-    assert_not_in_output(world, token)
-    assert download_token_hash(token) not in world.logs.getvalue()
-    (line, _) = world.log_lines_with("an AWS service failed")
+    assert response == open_link(stack, new_download_token())
+    assert_not_in_output(stack, token)
+    assert download_token_hash(token) not in stack.logs.text
+    (line, _) = stack.logs.lines("an AWS service failed")
     assert line["message"] == f"an AWS service failed: UpdateItem {code}"
 
-    world.restore_aws()
-    assert open_link(world, token).status == 302
+    stack.aws_faults.restore()
+    assert open_link(stack, token).status == 302
 
 
-def test_internal_error_returns_a_503_page_without_details(world: FakeStack) -> None:
-    token = issue_token(world, store_report(world, b"uno"))
-    event = proxy_event("GET", f"/d/{token}")
+def test_internal_error_returns_a_503_page_without_details(stack: FakeStack) -> None:
+    token = issue_token(stack, store_report(stack, b"uno"))
+    event = api_gateway_event("GET", f"/d/{token}")
     del event["requestContext"]["identity"]["sourceIp"]
 
-    response = world.parse_response(world.invoke("download_token", event))
+    response = stack.parse_response(stack.invoke("download_token", event))
 
     assert response.status == 503
     assert "sourceIp" not in response.text
-    (line,) = world.log_lines_with("unhandled exception")
+    (line,) = stack.logs.lines("unhandled exception")
     assert "KeyError" in line["exception"]
-    assert_not_in_output(world, token)
-    assert download_token_hash(token) not in world.logs.getvalue()
+    assert_not_in_output(stack, token)
+    assert download_token_hash(token) not in stack.logs.text
 
 
 # ----------------------------------------------------------------------------- revoked
 
 
-def test_revocation_covers_all_tokens_of_one_report(world: FakeStack) -> None:
-    report, newer = store_report(world, b"uno"), store_report(world, b"dos", version=2)
-    other = store_report(world, b"tres", account=SF)
+def test_revocation_covers_all_tokens_of_one_report(stack: FakeStack) -> None:
+    report, newer = store_report(stack, b"uno"), store_report(stack, b"dos", version=2)
+    other = store_report(stack, b"tres", account=SF)
     assert other.id == report.id
-    revoked = [issue_token(world, report) for _ in range(3)]
-    valid = [issue_token(world, newer), issue_token(world, other)]
+    revoked = [issue_token(stack, report) for _ in range(3)]
+    valid = [issue_token(stack, newer), issue_token(stack, other)]
 
-    response = revoke(world, report.id)
+    response = revoke(stack, report.id)
 
     assert (response.status, response.headers["content-type"]) == (200, "application/json")
     assert response.body == {"account": RC, "id": report.id, "revoked": 3}
-    assert {open_link(world, token).status for token in revoked} == {404}
-    assert {open_link(world, token).status for token in valid} == {302}
-    (line,) = world.log_lines_with("download tokens revoked")
+    assert {open_link(stack, token).status for token in revoked} == {404}
+    assert {open_link(stack, token).status for token in valid} == {302}
+    (line,) = stack.logs.lines("download tokens revoked")
     assert (line["account"], line["id"], line["revoked"]) == (RC, report.id, 3)
     assert line["by"] == "arn:aws:iam::111122223333:user/compras"
-    assert_not_in_output(world, *revoked, *valid)
+    assert_not_in_output(stack, *revoked, *valid)
 
 
-def test_repeated_revocation_changes_nothing(world: FakeStack) -> None:
-    report = store_report(world, b"uno")
-    token = issue_token(world, report)
-    assert revoke(world, report.id).body["revoked"] == 1
-    revoked_at = token_item(world, token)["revoked_at"]
+def test_repeated_revocation_changes_nothing(stack: FakeStack) -> None:
+    report = store_report(stack, b"uno")
+    token = issue_token(stack, report)
+    assert revoke(stack, report.id).body["revoked"] == 1
+    revoked_at = token_item(stack, token)["revoked_at"]
 
-    assert revoke(world, report.id).body["revoked"] == 0
-    assert token_item(world, token)["revoked_at"] == revoked_at
-
-
-def test_expired_tokens_are_not_revoked(world: FakeStack) -> None:
-    report = store_report(world, b"uno")
-    issue_token(world, report, days=1)
-    issue_token(world, report, days=2)
-    world.clock.forward(days=1)
-    assert revoke(world, report.id).body["revoked"] == 1
+    assert revoke(stack, report.id).body["revoked"] == 0
+    assert token_item(stack, token)["revoked_at"] == revoked_at
 
 
-def test_revocation_reads_all_pages_of_the_index(world: FakeStack) -> None:
-    report = store_report(world, b"uno")
+def test_expired_tokens_are_not_revoked(stack: FakeStack) -> None:
+    report = store_report(stack, b"uno")
+    issue_token(stack, report, days=1)
+    issue_token(stack, report, days=2)
+    stack.clock.forward(days=1)
+    assert revoke(stack, report.id).body["revoked"] == 1
+
+
+def test_revocation_reads_all_pages_of_the_index(stack: FakeStack) -> None:
+    report = store_report(stack, b"uno")
     for _ in range(7):
-        issue_token(world, report)
-    client, pages = token_repository(world)._dynamodb, []
+        issue_token(stack, report)
+    client, pages = token_repository(stack)._dynamodb, []
     paginate = client.get_paginator("query").paginate
 
     class PagesOfTwo:
@@ -381,62 +375,62 @@ def test_revocation_reads_all_pages_of_the_index(world: FakeStack) -> None:
         def __getattr__(self, name: str) -> Any:
             return getattr(client, name)
 
-    repository = type(token_repository(world))(Dynamodb(), world.stack.refs["DownloadTokensTable"])
-    assert repository.revoke(RC, report.id, world.clock()) == 7
+    repository = type(token_repository(stack))(Dynamodb(), stack.aws.refs["DownloadTokensTable"])
+    assert repository.revoke(RC, report.id, stack.clock()) == 7
     assert len(pages) == 4
 
 
-def test_token_issued_after_a_revocation_is_valid(world: FakeStack) -> None:
-    report = store_report(world, b"uno")
-    revoke(world, report.id)
-    assert open_link(world, issue_token(world, report)).status == 302
+def test_token_issued_after_a_revocation_is_valid(stack: FakeStack) -> None:
+    report = store_report(stack, b"uno")
+    revoke(stack, report.id)
+    assert open_link(stack, issue_token(stack, report)).status == 302
 
 
 def test_tokens_of_a_deleted_account_can_be_revoked(
-    world: FakeStack,
+    stack: FakeStack,
 ) -> None:
-    report = store_report(world, b"uno", account="vieja-rc")
-    token = issue_token(world, report)
-    assert revoke(world, report.id, "vieja-rc").body["revoked"] == 1
-    assert open_link(world, token).status == 404
+    report = store_report(stack, b"uno", account="vieja-rc")
+    token = issue_token(stack, report)
+    assert revoke(stack, report.id, "vieja-rc").body["revoked"] == 1
+    assert open_link(stack, token).status == 404
 
 
 @pytest.mark.parametrize(
     "report_id", ["2026-10-statement-csv-0002", "none", "..", "2026-10", "%C3%91", "x" * 3_000]
 )
-def test_revocation_of_an_unknown_report_returns_404(world: FakeStack, report_id: str) -> None:
-    store_report(world, b"uno")
-    check_problem(revoke(world, report_id), 404, "report-not-found", "id")
+def test_revocation_of_an_unknown_report_returns_404(stack: FakeStack, report_id: str) -> None:
+    store_report(stack, b"uno")
+    check_problem(revoke(stack, report_id), 404, "report-not-found", "id")
     # The other account has no such report.
-    check_problem(revoke(world, "2026-10-statement-csv-0001", SF), 404, "report-not-found", "id")
+    check_problem(revoke(stack, "2026-10-statement-csv-0001", SF), 404, "report-not-found", "id")
 
 
-def test_revocation_for_an_invalid_account_returns_404(world: FakeStack) -> None:
-    response = revoke(world, "2026-10-statement-csv-0001", "NO")
+def test_revocation_for_an_invalid_account_returns_404(stack: FakeStack) -> None:
+    response = revoke(stack, "2026-10-statement-csv-0001", "NO")
     check_problem(response, 404, "account-unknown", "account")
 
 
-def test_revocation_rejects_parameters(world: FakeStack) -> None:
-    report = store_report(world, b"uno")
+def test_revocation_rejects_parameters(stack: FakeStack) -> None:
+    report = store_report(stack, b"uno")
     path = f"/accounts/{RC}/reports/{report.id}/tokens"
-    response = world.call("report", "DELETE", path, {"all": "true"})
+    response = stack.call("report", "DELETE", path, {"all": "true"})
     check_problem(response, 400, "parameter-invalid", "all")
 
 
-def test_failed_revocation_returns_503(world: FakeStack) -> None:
-    report = store_report(world, b"uno")
-    token = issue_token(world, report)
-    world.break_aws("dynamodb", "UpdateItem", "InternalServerError", 500)
-    check_problem(revoke(world, report.id), 503, "storage-unavailable")
-    world.restore_aws()
-    assert open_link(world, token).status == 302
-    assert revoke(world, report.id).body["revoked"] == 1
+def test_failed_revocation_returns_503(stack: FakeStack) -> None:
+    report = store_report(stack, b"uno")
+    token = issue_token(stack, report)
+    stack.aws_faults.reject("dynamodb", "UpdateItem", "InternalServerError", 500)
+    check_problem(revoke(stack, report.id), 503, "storage-unavailable")
+    stack.aws_faults.restore()
+    assert open_link(stack, token).status == 302
+    assert revoke(stack, report.id).body["revoked"] == 1
 
 
 # -------------------------------------------------------------------------- the template
 
 
-def test_no_other_route_is_public(world: FakeStack) -> None:
+def test_no_other_route_is_public(stack: FakeStack) -> None:
     open_ = [
         trigger.label
         for trigger in template().triggers()
@@ -449,7 +443,7 @@ def test_no_other_route_is_public(world: FakeStack) -> None:
     }
 
 
-def test_public_route_is_throttled(world: FakeStack) -> None:
+def test_public_route_is_throttled(stack: FakeStack) -> None:
     settings = template().text["Resources"]["Api"]["Properties"]["MethodSettings"]
     (setting,) = (setting for setting in settings if setting["HttpMethod"] == "GET")
     # API Gateway encodes / in a path as ~1.

@@ -9,8 +9,10 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
-from tests.integration.download_token_cases import issue_token, store_report
-from tests.integration.harness import RC, RFC, RFC_N, ROOT, SF, FakeStack, bus_event, template
+from tests.support.download_token_cases import issue_token, store_report
+from tests.support.events import bus_event
+from tests.support.fake_stack import RC, RFC, RFC_N, SF, FakeStack
+from tests.support.template import ROOT, template
 
 EVENTS = {path.stem: path for path in sorted((ROOT / "events").glob("*"))}
 
@@ -29,11 +31,12 @@ TRIGGERS = {
     "run-daily": "run/Daily",
     "run-close": "run/Close",
     "run-worker-queue": "run_worker/Queue",
-    "contract-create": "contract/Buy",
+    "contract-create": "contract/Create",
     "contract-list": "contract/List",
     "contract-get": "contract/Read",
     "contract-settle": "contract/Settle",
     "reconciler": "reconciler/EveryFiveMinutes",
+    "reconciler-expiry": "reconciler/Expiry",
     "report-request": "report/Ask",
     "report-list": "report/List",
     "report-get": "report/Read",
@@ -60,13 +63,13 @@ def load_event(name: str) -> dict[str, Any]:
     return event
 
 
-def replay(world: FakeStack, name: str) -> Any:
+def replay(stack: FakeStack, name: str) -> Any:
     folder = TRIGGERS[name].partition("/")[0] if name in TRIGGERS else RULES[name]
-    return world.invoke(folder, load_event(name))
+    return stack.invoke(folder, load_event(name))
 
 
-def replay_request(world: FakeStack, name: str, status: int) -> Any:
-    response = world.parse_response(replay(world, name))
+def replay_request(stack: FakeStack, name: str, status: int) -> Any:
+    response = stack.parse_response(replay(stack, name))
     assert response.status == status, response.text
     return response.body
 
@@ -131,204 +134,208 @@ def test_event_contains_no_data_of_a_real_account(name: str) -> None:
 # -------------------------------------------------------------------------------- replay
 
 
-def test_accounts_list(world: FakeStack) -> None:
+def test_accounts_list(stack: FakeStack) -> None:
     assert [
-        account["name"] for account in replay_request(world, "accounts-list", 200)["accounts"]
+        account["name"] for account in replay_request(stack, "accounts-list", 200)["accounts"]
     ] == [RC, SF]
 
 
-def test_balance_read(world: FakeStack) -> None:
-    body = replay_request(world, "balance-get", 200)
+def test_balance_read(stack: FakeStack) -> None:
+    body = replay_request(stack, "balance-get", 200)
     assert (body["account"], body["month"]) == (RC, "2026-10")
     assert len(body["by_issuer"]) == 3
 
 
-def test_balance_read_issuer(world: FakeStack) -> None:
-    body = replay_request(world, "balance-get-issuer", 200)
+def test_balance_read_issuer(stack: FakeStack) -> None:
+    body = replay_request(stack, "balance-get-issuer", 200)
     assert [line["rfc"] for line in body["by_issuer"]] == [RFC]
 
 
-def test_balance_schedule(world: FakeStack) -> None:
-    result = replay(world, "balance-schedule")
+def test_balance_schedule(stack: FakeStack) -> None:
+    result = replay(stack, "balance-schedule")
     assert result["done"][RC]["month"] == "2026-11"
     assert result["failed"] == {}
 
 
-def test_balance_rule(world: FakeStack) -> None:
-    assert replay(world, "balance-rule")["done"][RC]["month"] == "2026-10"
+def test_balance_rule(stack: FakeStack) -> None:
+    assert replay(stack, "balance-rule")["done"][RC]["month"] == "2026-10"
 
 
-def test_stamps_read(world: FakeStack) -> None:
-    body = replay_request(world, "stamps-get", 200)
+def test_stamps_read(stack: FakeStack) -> None:
+    body = replay_request(stack, "stamps-get", 200)
     assert (body["rfc"], body["available"]) == (RFC_N, 20)
 
 
-def test_stamps_list(world: FakeStack) -> None:
-    replay_request(world, "stamps-get", 200)
-    assert [issuer["rfc"] for issuer in replay_request(world, "stamps-list", 200)["issuers"]] == [
+def test_stamps_list(stack: FakeStack) -> None:
+    replay_request(stack, "stamps-get", 200)
+    assert [issuer["rfc"] for issuer in replay_request(stack, "stamps-list", 200)["issuers"]] == [
         RFC_N
     ]
 
 
-def test_stamps_schedule(world: FakeStack) -> None:
-    assert replay(world, "stamps-schedule")["available"] == 750
+def test_stamps_schedule(stack: FakeStack) -> None:
+    assert replay(stack, "stamps-schedule")["available"] == 750
 
 
-def test_issuers_import_and_remove(world: FakeStack) -> None:
-    assert replay_request(world, "issuers-import", 200) == {
+def test_issuers_import_and_remove(stack: FakeStack) -> None:
+    assert replay_request(stack, "issuers-import", 200) == {
         "account": SF,
         "kept": 2,
         "rejected": [],
     }
-    assert replay_request(world, "issuers-remove", 200) == {
+    assert replay_request(stack, "issuers-remove", 200) == {
         "account": SF,
         "rfc": RFC,
         "removed": True,
     }
-    (line,) = replay_request(world, "stamps-list", 200)["issuers"]
+    (line,) = replay_request(stack, "stamps-list", 200)["issuers"]
     assert (line["rfc"], line["low_stamps"]) == (RFC_N, 50)
 
 
-def test_daily_run_from_its_start_to_its_mail(world: FakeStack) -> None:
-    replay_request(world, "issuers-import", 200)
-    started = replay(world, "run-daily")
+def test_daily_run_from_its_start_to_its_mail(stack: FakeStack) -> None:
+    replay_request(stack, "issuers-import", 200)
+    started = replay(stack, "run-daily")
     assert started["id"] == load_event("run-get")["pathParameters"]["id"]
-    assert world.queued_messages("RunsQueue") == 2
+    assert stack.queued_messages("RunsQueue") == 2
 
     sample = load_event("run-worker-queue")
     (record,) = sample["Records"]
     # The sample names a batch of another run.
     (body,) = (
         message["Body"]
-        for message in world.receive("RunsQueue")
+        for message in stack.receive("RunsQueue")
         if json.loads(message["Body"])["account"] == SF
     )
     assert json.loads(record["body"]).keys() == json.loads(body).keys()
-    assert world.invoke("run_worker", sample | {"Records": [record | {"body": body}]}) == {
+    assert stack.invoke("run_worker", sample | {"Records": [record | {"body": body}]}) == {
         "batchItemFailures": []
     }
-    world.advance_to_delayed()
-    world.run_worker_until_idle()
+    stack.advance_to_delayed()
+    stack.run_worker_until_idle()
 
-    body = replay_request(world, "run-get", 200)
+    body = replay_request(stack, "run-get", 200)
     assert (body["status"], body["expected"], body["done"]) == ("finished", 5, 5)
-    assert [run["id"] for run in replay_request(world, "run-list", 200)["runs"]] == [body["id"]]
-    history = replay_request(world, "stamps-history", 200)
+    assert [run["id"] for run in replay_request(stack, "run-list", 200)["runs"]] == [body["id"]]
+    history = replay_request(stack, "stamps-history", 200)
     assert [snapshot["available"] for snapshot in history["snapshots"]] == [750]
     # The sample has the members of the published event.
-    (published,) = world.events("Daily Run Completed")
+    (published,) = stack.events("Daily Run Completed")
     sample = load_event("mail-bus")["detail"]
     assert published.keys() == sample.keys()
     assert published["issuers"][0].keys() == sample["issuers"][0].keys()
-    (mail,) = world.mails()
+    (mail,) = stack.mails()
     assert RFC_N in mail
 
 
-def test_run_close(world: FakeStack) -> None:
-    assert replay(world, "run-close") == {"closed": []}
+def test_run_close(stack: FakeStack) -> None:
+    assert replay(stack, "run-close") == {"closed": []}
 
 
-def test_mail_bus(world: FakeStack) -> None:
-    assert replay(world, "mail-bus") is None
-    (mail,) = world.mails()
+def test_mail_bus(stack: FakeStack) -> None:
+    assert replay(stack, "mail-bus") is None
+    (mail,) = stack.mails()
     assert RFC_N in mail
     assert "20 timbres" in mail
 
 
-def test_contract_create(world: FakeStack) -> None:
-    contract = replay_request(world, "contract-create", 201)
+def test_contract_create(stack: FakeStack) -> None:
+    contract = replay_request(stack, "contract-create", 201)
     assert (contract["rfc"], contract["stamps"], contract["status"]) == (RFC, 500, "confirmed")
     assert contract["requested_by"] == "arn:aws:iam::111122223333:user/compras"
 
-    assert replay_request(world, "contract-create", 201) == contract
-    assert world.pac_contracts() == [(RFC, 500)]
+    assert replay_request(stack, "contract-create", 201) == contract
+    assert stack.pacs.contracts() == [(RFC, 500)]
 
 
-def test_contract_list(world: FakeStack) -> None:
-    contract = replay_request(world, "contract-create", 201)
-    assert replay_request(world, "contract-list", 200) == {"contracts": [contract], "next": None}
+def test_contract_list(stack: FakeStack) -> None:
+    contract = replay_request(stack, "contract-create", 201)
+    assert replay_request(stack, "contract-list", 200) == {"contracts": [contract], "next": None}
 
 
-def test_contract_read(world: FakeStack) -> None:
-    contract = replay_request(world, "contract-create", 201)
+def test_contract_read(stack: FakeStack) -> None:
+    contract = replay_request(stack, "contract-create", 201)
     contract_id = load_event("contract-get")["pathParameters"]["id"]
-    dynamodb, table = world.stack.client("dynamodb"), world.stack.refs["ContractsTable"]
+    dynamodb, table = stack.aws.client("dynamodb"), stack.aws.refs["ContractsTable"]
     key = {"account": {"S": SF}, "entry": {"S": f"contract#{contract['id']}"}}
     item = dynamodb.get_item(TableName=table, Key=key)["Item"]
     item |= {"id": {"S": contract_id}, "entry": {"S": f"contract#{contract_id}"}}
     dynamodb.put_item(TableName=table, Item=item)
 
-    body = replay_request(world, "contract-get", 200)
+    body = replay_request(stack, "contract-get", 200)
     assert body.pop("history")[0]["step"] == "create"
     assert body == contract | {"id": contract_id}
 
 
-def test_contract_settle(world: FakeStack) -> None:
-    problem = replay_request(world, "contract-settle", 404)
+def test_contract_settle(stack: FakeStack) -> None:
+    problem = replay_request(stack, "contract-settle", 404)
     assert (problem["code"], problem["field"]) == ("contract-not-found", "id")
 
 
-def test_reconciler(world: FakeStack) -> None:
-    world.fault("agregarContrato", "cut-after")
-    replay_request(world, "contract-create", 202)
-    world.clock.forward(minutes=2)
-    assert replay(world, "reconciler") == {"confirmed": 1}
+def test_reconciler(stack: FakeStack) -> None:
+    stack.pacs.fault("agregarContrato", "cut-after")
+    replay_request(stack, "contract-create", 202)
+    stack.clock.forward(minutes=2)
+    assert replay(stack, "reconciler") == {"confirmed": 1}
 
 
-def test_report_request(world: FakeStack) -> None:
-    assert replay_request(world, "report-request", 202)["id"] == "2026-10-statement-pdf-0001"
-    assert world.queued_messages() == 1
+def test_reconciler_expiry(stack: FakeStack) -> None:
+    assert replay(stack, "reconciler-expiry") == {"expiring": {}}
 
 
-def test_report_list(world: FakeStack) -> None:
-    report = replay_request(world, "report-request", 202)
-    assert replay_request(world, "report-list", 200) == {"reports": [report], "next": None}
+def test_report_request(stack: FakeStack) -> None:
+    assert replay_request(stack, "report-request", 202)["id"] == "2026-10-statement-pdf-0001"
+    assert stack.queued_messages() == 1
 
 
-def test_report_worker_queue_and_report_read(world: FakeStack) -> None:
-    world.request_report(RC, "2026-10", "statement", "csv")
+def test_report_list(stack: FakeStack) -> None:
+    report = replay_request(stack, "report-request", 202)
+    assert replay_request(stack, "report-list", 200) == {"reports": [report], "next": None}
 
-    assert replay(world, "report-worker-queue") == {"batchItemFailures": []}
 
-    body = replay_request(world, "report-get", 200)
+def test_report_worker_queue_and_report_read(stack: FakeStack) -> None:
+    stack.request_report(RC, "2026-10", "statement", "csv")
+
+    assert replay(stack, "report-worker-queue") == {"batchItemFailures": []}
+
+    body = replay_request(stack, "report-get", 200)
     assert (body["status"], body["format"]) == ("ready", "csv")
-    assert world.download(body["url"]).content.startswith(b"Cuenta,")
+    assert stack.download(body["url"]).content.startswith(b"Cuenta,")
 
 
-def test_report_monthly(world: FakeStack) -> None:
-    result = replay(world, "report-monthly")
+def test_report_monthly(stack: FakeStack) -> None:
+    result = replay(stack, "report-monthly")
     assert (result["month"], len(result["asked"]), result["failed"]) == ("2026-10", 14, [])
-    assert world.queued_messages() == 14
+    assert stack.queued_messages() == 14
 
 
-def test_report_close(world: FakeStack) -> None:
-    assert replay(world, "report-close") == {"closed": []}
-    replay(world, "report-monthly")
-    world.clock.forward(hours=6)
-    assert replay(world, "report-close") == {"closed": ["2026-11-01 for 2026-10"]}
+def test_report_close(stack: FakeStack) -> None:
+    assert replay(stack, "report-close") == {"closed": []}
+    replay(stack, "report-monthly")
+    stack.clock.forward(hours=6)
+    assert replay(stack, "report-close") == {"closed": ["2026-11-01 for 2026-10"]}
 
 
-def test_download_token_get(world: FakeStack) -> None:
+def test_download_token_get(stack: FakeStack) -> None:
     # A browser sends unsigned requests.
     identity = load_event("download-token-get")["requestContext"]["identity"]
     assert {value for name, value in identity.items() if name not in ("sourceIp", "userAgent")} == {
         None
     }
-    assert world.parse_response(replay(world, "download-token-get")).status == 404
+    assert stack.parse_response(replay(stack, "download-token-get")).status == 404
 
     token = load_event("download-token-get")["pathParameters"]["token"]
     with patch("timbres.repositories.download_tokens.new_download_token", return_value=token):
-        issue_token(world, store_report(world, b"uno"))
+        issue_token(stack, store_report(stack, b"uno"))
 
-    response = world.parse_response(replay(world, "download-token-get"))
+    response = stack.parse_response(replay(stack, "download-token-get"))
     assert response.status == 302
-    assert world.download(response.headers["location"]).content == b"uno"
+    assert stack.download(response.headers["location"]).content == b"uno"
 
 
-def test_report_revoke(world: FakeStack) -> None:
-    report = store_report(world, b"uno")
+def test_report_revoke(stack: FakeStack) -> None:
+    report = store_report(stack, b"uno")
     assert report.id == load_event("report-revoke")["pathParameters"]["id"]
-    issue_token(world, report)
+    issue_token(stack, report)
 
     expected = {"account": RC, "id": report.id, "revoked": 1}
-    assert replay_request(world, "report-revoke", 200) == expected
+    assert replay_request(stack, "report-revoke", 200) == expected

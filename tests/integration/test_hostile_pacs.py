@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 from local.fake_pacs.server import serve
-from tests.integration.harness import RC, RFC_N, SF, FakeStack, check_problem
-from tests.integration.pac_cases import (
+from tests.support.events import check_problem
+from tests.support.fake_stack import RC, RFC_N, SF, FakeStack
+from tests.support.pac_cases import (
     BALANCE,
     CONTRACT,
     COUNT,
@@ -26,14 +27,11 @@ from tests.integration.pac_cases import (
     RFC,
     WSDL,
     Operation,
-    PacServer,
-    RawServer,
     every_operation,
     expect_pac_error,
-    raw_server,
-    respond_with,
     shorten_timeouts,
 )
+from tests.support.pac_servers import PacServer, RawServer, raw_server, respond_with
 
 from timbres.deadline import Deadline
 from timbres.domain.stamps import Stamps
@@ -631,9 +629,9 @@ CLEANED_MESSAGE = (
 def test_hostile_message_is_cleaned_and_truncated_everywhere(
     shared_stack: FakeStack,
 ) -> None:
-    shared_stack.fault("agregarContrato", "code", code="632", mensaje=HOSTILE_MESSAGE, times=1)
+    shared_stack.pacs.fault("agregarContrato", "code", code="632", mensaje=HOSTILE_MESSAGE, times=1)
     rejection = check_problem(shared_stack.create_contract(), 422, "transaction-limit-exceeded")
-    shared_stack.fault("getTimbres", "code", code="601", mensaje=HOSTILE_MESSAGE, times=1)
+    shared_stack.pacs.fault("getTimbres", "code", code="601", mensaje=HOSTILE_MESSAGE, times=1)
     credentials = check_problem(shared_stack.get(f"/accounts/{SF}/stamps", rfc=RFC_N), 502,
                        "pac-credentials-rejected")  # fmt: skip
 
@@ -645,7 +643,7 @@ def test_hostile_message_is_cleaned_and_truncated_everywhere(
     subject, _, text = mail.partition("\n\n")
     assert subject == f"Timbres: credenciales rechazadas, cuenta {SF}"
     assert not [line for line in text.splitlines() if line.startswith(("Subject:", "=cmd"))]
-    for line in shared_stack.log_lines():
+    for line in shared_stack.logs.lines():
         assert len(json.dumps(line)) < 2_000
     assert "x" * 301 not in shared_stack.all_output()
     assert "\u202e" not in shared_stack.all_output()
@@ -657,7 +655,7 @@ def test_large_reply_returns_a_problem(
     pac_server = PacServer()
     pac_server.serve_app(respond_with(reply_message("x" * MIB)))
     with serve(pac_server) as url:
-        shared_stack.create_account("long-sf", shared_stack.secret(SF, endpoint=url))
+        shared_stack.accounts.create("long-sf", shared_stack.accounts.secret(SF, endpoint=url))
         read = shared_stack.get("/accounts/long-sf/stamps", rfc=RFC)
     body = check_problem(read, 502, "pac-protocol-error")
     assert "longer than 262,144 bytes" in body["detail"]
@@ -680,7 +678,7 @@ def test_response_larger_than_the_lambda_limit_returns_a_problem(
         )
     )
     with serve(pac_server) as url:
-        shared_stack.create_account("long-rc", shared_stack.secret(RC, endpoint=url))
+        shared_stack.accounts.create("long-rc", shared_stack.accounts.secret(RC, endpoint=url))
         # The longest possible movements, and the maximum number of them.
         full = shared_stack.get("/accounts/long-rc/balance", month="2026-10")
         assert (full.status, len(full.body["movements"])) == (200, 5_000)

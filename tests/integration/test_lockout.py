@@ -21,7 +21,8 @@ from typing import Any
 
 import pytest
 from local.fake_pacs.fake_data import FAILED_ATTEMPTS_ALLOWED, AccountState
-from tests.integration.harness import RFC, SF, FakeStack, check_problem, load_function
+from tests.support.events import check_problem, load_function
+from tests.support.fake_stack import RFC, SF, FakeStack
 
 from timbres.deadline import Deadline
 from timbres.domain.account import DEFAULT_CALLS_IN_FLIGHT, Account
@@ -47,12 +48,12 @@ _numbers = itertools.count()
 class SignIns:
     """Records the status of each sign-in at the fake PAC, and the number of concurrent ones."""
 
-    def __init__(self, world: FakeStack, monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    def __init__(self, stack: FakeStack, monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
         self.statuses: list[int] = []
         self.concurrent: list[int] = []
         self._in_progress = 0
         self._lock = threading.Lock()
-        state = world.books.solucion_factible
+        state = stack.pacs.state.solucion_factible
         authenticate = state.authenticate
 
         def authenticate_slowly(username: str, password: str) -> int:
@@ -79,9 +80,9 @@ class SignIns:
 
 
 @pytest.fixture
-def sign_ins(world: FakeStack, monkeypatch: pytest.MonkeyPatch) -> SignIns:
+def sign_ins(stack: FakeStack, monkeypatch: pytest.MonkeyPatch) -> SignIns:
     """The sign-ins of a PAC that takes 0.1 seconds for each."""
-    return SignIns(world, monkeypatch, 0.1)
+    return SignIns(stack, monkeypatch, 0.1)
 
 
 @pytest.fixture
@@ -91,9 +92,9 @@ def short_trial_wait(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @contextmanager
-def start_processes(world: FakeStack, number: int) -> Iterator[list[Any]]:
+def start_processes(stack: FakeStack, number: int) -> Iterator[list[Any]]:
     """Yield the containers of newly started functions, one per process."""
-    with world.environment("stamp_count"):
+    with stack.environment("stamp_count"):
         yield [load_function("stamp_count").container for _ in range(number)]
 
 
@@ -101,38 +102,43 @@ def count(container: Any) -> str:
     """Count an issuer's stamps; return ``success`` or the error's code."""
     try:
         stamp_count.get_current(
-            container.pac_access, container.issuer_repository, SF, Rfc(RFC), Deadline(25)
+            container.pac_access,
+            container.issuer_repository,
+            container.contract_repository,
+            SF,
+            Rfc(RFC),
+            Deadline(25),
         )
     except TimbresError as error:
         return error.problem_type.code
     return SUCCESS
 
 
-def count_concurrently(world: FakeStack, number: int, threads: int) -> set[str]:
+def count_concurrently(stack: FakeStack, number: int, threads: int) -> set[str]:
     """Count in many threads of many processes at the same time; return the outcomes."""
-    with start_processes(world, number) as containers, ThreadPoolExecutor(number * threads) as pool:
+    with start_processes(stack, number) as containers, ThreadPoolExecutor(number * threads) as pool:
         return set(pool.map(count, containers * threads))
 
 
-def change_secret(world: FakeStack, password: str | None = None, **changes: Any) -> str:
+def change_secret(stack: FakeStack, password: str | None = None, **changes: Any) -> str:
     """Create a new version of the secret; return its password."""
     password = password or f"contraseña {next(_numbers)} & <nueva>"
-    world.change_account(SF, world.secret(SF, password=password, **changes))
+    stack.accounts.change(SF, stack.accounts.secret(SF, password=password, **changes))
     return password
 
 
-def current_version(world: FakeStack) -> str:
-    secrets = world.stack.client("secretsmanager")
+def current_version(stack: FakeStack) -> str:
+    secrets = stack.aws.client("secretsmanager")
     return str(secrets.get_secret_value(SecretId=f"timbres/accounts/{SF}")["VersionId"])
 
 
-def read(world: FakeStack) -> Any:
-    return world.get(STAMPS, rfc=RFC)
+def read(stack: FakeStack) -> Any:
+    return stack.get(STAMPS, rfc=RFC)
 
 
-def rejections_and_account(world: FakeStack) -> tuple[CredentialRejectionRepository, Account]:
+def rejections_and_account(stack: FakeStack) -> tuple[CredentialRejectionRepository, Account]:
     """Return the rejection repository and the account with its current secret version."""
-    with start_processes(world, 1) as (container,):
+    with start_processes(stack, 1) as (container,):
         return container.pac_access._rejection_repository, container.account_repository.get(SF)
 
 
@@ -141,23 +147,23 @@ def rejections_and_account(world: FakeStack) -> tuple[CredentialRejectionReposit
 
 @pytest.mark.parametrize(("number", "threads"), [(1, 32), (6, 1), (4, 8)])
 def test_wrong_new_password_causes_one_sign_in(
-    world: FakeStack, sign_ins: SignIns, number: int, threads: int
+    stack: FakeStack, sign_ins: SignIns, number: int, threads: int
 ) -> None:
-    change_secret(world)
+    change_secret(stack)
 
-    assert count_concurrently(world, number, threads) == {REJECTED}
+    assert count_concurrently(stack, number, threads) == {REJECTED}
 
     assert sign_ins.statuses == [601]
-    assert len(world.events("Credentials Rejected")) == 1
+    assert len(stack.events("Credentials Rejected")) == 1
 
 
 @pytest.mark.parametrize(("number", "threads"), [(1, 32), (4, 8)])
 def test_valid_new_password_is_tried_by_one_call_first(
-    world: FakeStack, sign_ins: SignIns, number: int, threads: int
+    stack: FakeStack, sign_ins: SignIns, number: int, threads: int
 ) -> None:
-    change_secret(world, world.credentials.password)
+    change_secret(stack, stack.credentials.password)
 
-    assert count_concurrently(world, number, threads) == {SUCCESS}
+    assert count_concurrently(stack, number, threads) == {SUCCESS}
 
     assert sign_ins.statuses == [200] * number * threads
     assert sign_ins.concurrent[0] == 1
@@ -165,46 +171,46 @@ def test_valid_new_password_is_tried_by_one_call_first(
 
 
 def test_password_changed_during_calls_does_not_lock_the_account(
-    world: FakeStack, sign_ins: SignIns
+    stack: FakeStack, sign_ins: SignIns
 ) -> None:
     """The rotation happens during calls; the functions cache the secret for a minute."""
-    with start_processes(world, 2) as containers, ThreadPoolExecutor(32) as pool:
+    with start_processes(stack, 2) as containers, ThreadPoolExecutor(32) as pool:
         counts = [pool.submit(count, container) for container in containers * 30]
         while len(sign_ins.statuses) < 10:
             time.sleep(0.01)
         new = f"contraseña {next(_numbers)} & <nueva>"
-        change_secret(world, new)
-        world.books.solucion_factible.set_account(password=new)
+        change_secret(stack, new)
+        stack.pacs.state.solucion_factible.set_account(password=new)
         outcomes = {future.result() for future in counts}
 
     assert outcomes == {SUCCESS}
     assert sign_ins.failed <= 2 * DEFAULT_CALLS_IN_FLIGHT < FAILED_ATTEMPTS_ALLOWED
-    assert world.events("Credentials Rejected") == []
+    assert stack.events("Credentials Rejected") == []
 
 
 @pytest.mark.parametrize("in_flight", [None, 1, 4])
 def test_invalidated_password_fails_only_for_the_calls_in_flight(
-    world: FakeStack, sign_ins: SignIns, in_flight: int | None
+    stack: FakeStack, sign_ins: SignIns, in_flight: int | None
 ) -> None:
-    change_secret(world, world.credentials.password, calls_in_flight=in_flight)
-    with start_processes(world, 1) as (container,):
+    change_secret(stack, stack.credentials.password, calls_in_flight=in_flight)
+    with start_processes(stack, 1) as (container,):
         assert count(container) == SUCCESS
-        world.books.solucion_factible.set_account(password="another")
+        stack.pacs.state.solucion_factible.set_account(password="another")
         sign_ins.clear()
         with ThreadPoolExecutor(32) as pool:
             assert set(pool.map(count, [container] * 64)) == {REJECTED}
 
     assert 1 <= sign_ins.failed <= (in_flight or DEFAULT_CALLS_IN_FLIGHT)
-    assert len(world.events("Credentials Rejected")) == 1
+    assert len(stack.events("Credentials Rejected")) == 1
 
 
 def test_inconclusive_trial_is_followed_by_another_single_trial(
-    world: FakeStack, sign_ins: SignIns
+    stack: FakeStack, sign_ins: SignIns
 ) -> None:
-    change_secret(world, world.credentials.password)
-    world.fault("getTimbres", "code", code="612", times=3)
+    change_secret(stack, stack.credentials.password)
+    stack.pacs.fault("getTimbres", "code", code="612", times=3)
 
-    with start_processes(world, 2) as containers, ThreadPoolExecutor(8) as pool:
+    with start_processes(stack, 2) as containers, ThreadPoolExecutor(8) as pool:
         outcomes = list(pool.map(count, containers * 4))
 
     assert sorted(outcomes) == ["pac-rejected-request"] * 3 + [SUCCESS] * 5
@@ -213,94 +219,94 @@ def test_inconclusive_trial_is_followed_by_another_single_trial(
 
 
 def test_inconclusive_trial_leaves_the_version_on_trial(
-    world: FakeStack, sign_ins: SignIns
+    stack: FakeStack, sign_ins: SignIns
 ) -> None:
-    change_secret(world, "a wrong password")
-    world.fault("getTimbres", "code", code="612", times=3)
+    change_secret(stack, "a wrong password")
+    stack.pacs.fault("getTimbres", "code", code="612", times=3)
 
-    assert count_concurrently(world, number=2, threads=8) == {"pac-rejected-request", REJECTED}
+    assert count_concurrently(stack, number=2, threads=8) == {"pac-rejected-request", REJECTED}
 
     # The three calls that failed for another reason prove nothing.
     assert sign_ins.failed == 1
 
 
 def test_abandoned_trial_blocks_other_calls_for_a_minute(
-    world: FakeStack, short_trial_wait: None
+    stack: FakeStack, short_trial_wait: None
 ) -> None:
-    change_secret(world, world.credentials.password)
-    rejections, account = rejections_and_account(world)
-    assert rejections.start_trial(account, world.clock()) is not None
+    change_secret(stack, stack.credentials.password)
+    rejections, account = rejections_and_account(stack)
+    assert rejections.start_trial(account, stack.clock()) is not None
 
-    body = check_problem(response := read(world), 503, ON_TRIAL, "account")
+    body = check_problem(response := read(stack), 503, ON_TRIAL, "account")
     assert response.headers["retry-after"] == "5"
     assert SF in body["detail"]
-    assert world.calls() == []
+    assert stack.pacs.calls() == []
     # Nothing was sent, so the contract is rejected.
-    problem = check_problem(world.create_contract(RFC, 7), 503, ON_TRIAL, "account")
+    problem = check_problem(stack.create_contract(RFC, 7), 503, ON_TRIAL, "account")
     assert problem["contract"]["status"] == "rejected"
-    assert world.calls() == []
+    assert stack.pacs.calls() == []
 
-    world.clock.forward(seconds=TRIAL_SECONDS)
-    assert read(world).status == 200
+    stack.clock.forward(seconds=TRIAL_SECONDS)
+    assert read(stack).status == 200
 
 
 @pytest.mark.parametrize("until", [10**12, -1])
 def test_trial_with_an_invalid_end_blocks_no_call(
-    world: FakeStack, short_trial_wait: None, until: int
+    stack: FakeStack, short_trial_wait: None, until: int
 ) -> None:
-    change_secret(world, world.credentials.password)
-    _, account = rejections_and_account(world)
-    world.stack.client("dynamodb").update_item(
-        TableName=world.stack.refs["CredentialRejectionsTable"],
+    change_secret(stack, stack.credentials.password)
+    _, account = rejections_and_account(stack)
+    stack.aws.client("dynamodb").update_item(
+        TableName=stack.aws.refs["CredentialRejectionsTable"],
         Key={"account": {"S": SF}, "entry": {"S": f"{account.version}#state"}},
         UpdateExpression="SET trial = :t, trial_until = :u",
         ExpressionAttributeValues={":t": {"S": "forged"}, ":u": {"N": str(until)}},
     )
 
-    assert read(world).status == 200
+    assert read(stack).status == 200
 
 
-def test_accepted_version_costs_one_read_per_call_and_no_write(world: FakeStack) -> None:
-    assert read(world).status == 200
+def test_accepted_version_costs_one_read_per_call_and_no_write(stack: FakeStack) -> None:
+    assert read(stack).status == 200
     requests: list[str] = []
     for operation in ("Query", "GetItem", "UpdateItem", "PutItem"):
 
         def record(request: Any, operation: str = operation, **_: Any) -> None:
-            if world.stack.refs["CredentialRejectionsTable"] in request.body.decode():
+            if stack.aws.refs["CredentialRejectionsTable"] in request.body.decode():
                 requests.append(operation)
 
-        world.watch_aws("dynamodb", operation, record)
-    world.reset_warm_functions()
+        stack.aws_faults.watch("dynamodb", operation, record)
+    stack.reset_warm_functions()
 
-    assert read(world).status == 200
+    assert read(stack).status == 200
 
     assert requests == ["Query"]
 
 
-def test_new_password_is_not_tried_without_the_table(world: FakeStack) -> None:
-    change_secret(world, world.credentials.password)
-    world.break_aws("dynamodb", "UpdateItem", "ThrottlingException")
-    check_problem(read(world), 503, "storage-unavailable")
-    assert world.calls() == []
+def test_new_password_is_not_tried_without_the_table(stack: FakeStack) -> None:
+    change_secret(stack, stack.credentials.password)
+    stack.aws_faults.reject("dynamodb", "UpdateItem", "ThrottlingException")
+    check_problem(read(stack), 503, "storage-unavailable")
+    assert stack.pacs.calls() == []
 
 
 # ----------------------------------------------------------------------- secret versions
 
 
 def test_rejection_of_an_old_version_keeps_that_of_a_new_one(
-    world: FakeStack, sign_ins: SignIns
+    stack: FakeStack, sign_ins: SignIns
 ) -> None:
-    with start_processes(world, 3) as (old, new, cold):
+    with start_processes(stack, 3) as (old, new, cold):
         assert count(old) == SUCCESS
-        world.books.solucion_factible.set_account(password="another")
-        change_secret(world)
+        stack.pacs.state.solucion_factible.set_account(password="another")
+        change_secret(stack)
         # The new version is rejected, while a process is about to call with the old one.
         assert count(new) == REJECTED
         with pytest.raises(TimbresError):
             old.pac_access.call_once(
                 old.account_repository.get(SF), lambda pac: pac.stamps(Rfc(RFC), Deadline(25))
             )
-        assert [item["account"] for item in world.rejections()] == [SF, SF]
+        assert [item["account"] for item in stack.accounts.rejections()] == [SF, SF]
         sign_ins.clear()
 
         assert [count(container) for container in (old, new, cold) for _ in range(2)] == [
@@ -311,21 +317,21 @@ def test_rejection_of_an_old_version_keeps_that_of_a_new_one(
 
 
 def test_contract_is_not_sent_with_credentials_rejected_meanwhile(
-    world: FakeStack, monkeypatch: pytest.MonkeyPatch
+    stack: FakeStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stamps = world.books.solucion_factible.stamps
+    stamps = stack.pacs.state.solucion_factible.stamps
 
     def reject_credentials(*request: Any) -> Any:
-        rejections, account = rejections_and_account(world)
-        now = world.clock()
+        rejections, account = rejections_and_account(stack)
+        now = stack.clock()
         rejections.reject(account, CredentialRejection(now.isoformat(), "601", None), now)
         return stamps(*request)
 
-    monkeypatch.setattr(world.books.solucion_factible, "stamps", reject_credentials)
+    monkeypatch.setattr(stack.pacs.state.solucion_factible, "stamps", reject_credentials)
 
-    check_problem(world.create_contract(RFC, 7), 502, REJECTED)
+    check_problem(stack.create_contract(RFC, 7), 502, REJECTED)
 
-    assert world.calls() == ["getTimbres"]
+    assert stack.pacs.calls() == ["getTimbres"]
 
 
 # -------------------------------------------------------------------------- AWS failures
@@ -345,13 +351,13 @@ class RepeatingClient:
         return self._client.update_item(**request)
 
 
-def test_lost_responses_of_writes_change_nothing(world: FakeStack) -> None:
-    change_secret(world)
-    rejections, account = rejections_and_account(world)
+def test_lost_responses_of_writes_change_nothing(stack: FakeStack) -> None:
+    change_secret(stack)
+    rejections, account = rejections_and_account(stack)
     repository = CredentialRejectionRepository(
-        RepeatingClient(rejections._dynamodb), world.stack.refs["CredentialRejectionsTable"]
+        RepeatingClient(rejections._dynamodb), stack.aws.refs["CredentialRejectionsTable"]
     )
-    now = world.clock()
+    now = stack.clock()
     rejection = CredentialRejection(now.isoformat(), "601", None)
 
     token = repository.start_trial(account, now)
@@ -374,90 +380,85 @@ def test_lost_responses_of_writes_change_nothing(world: FakeStack) -> None:
 
 
 @pytest.fixture
-def wrong_password(world: FakeStack) -> None:
-    change_secret(world)
+def wrong_password(stack: FakeStack) -> None:
+    change_secret(stack)
 
 
 def test_unpublished_rejection_is_published_by_the_next_call(
-    world: FakeStack,
+    stack: FakeStack,
     wrong_password: None,
 ) -> None:
-    failures = world.break_aws("events", "PutEvents", "AccessDeniedException", times=2)
+    failures = stack.aws_faults.reject("events", "PutEvents", "AccessDeniedException", times=2)
     for _ in range(4):
-        check_problem(read(world), 502, REJECTED)
-    world.reset_warm_functions()
-    check_problem(read(world), 502, REJECTED)
+        check_problem(read(stack), 502, REJECTED)
+    stack.reset_warm_functions()
+    check_problem(read(stack), 502, REJECTED)
 
     assert len(failures) == 2
-    assert len(world.calls()) == 1
-    (event,) = world.events("Credentials Rejected")
-    (item,) = world.rejections()
+    assert len(stack.pacs.calls()) == 1
+    (event,) = stack.events("Credentials Rejected")
+    (item,) = stack.accounts.rejections()
     assert (event["at"], event["pac"]["code"]) == (item["at"], "601")
-    assert len([mail for mail in world.mails() if "rechazó" in mail]) == 1
+    assert len([mail for mail in stack.mails() if "rechazó" in mail]) == 1
 
 
 def test_rejection_of_a_killed_publisher_is_published_a_minute_later(
-    world: FakeStack,
+    stack: FakeStack,
     wrong_password: None,
 ) -> None:
-    rejections, account = rejections_and_account(world)
-    now = world.clock()
+    rejections, account = rejections_and_account(stack)
+    now = stack.clock()
     assert rejections.reject(account, CredentialRejection(now.isoformat(), "601", "no"), now)
 
-    check_problem(read(world), 502, REJECTED)
-    assert world.events("Credentials Rejected") == []
-    world.clock.forward(minutes=1)
+    check_problem(read(stack), 502, REJECTED)
+    assert stack.events("Credentials Rejected") == []
+    stack.clock.forward(minutes=1)
     for _ in range(2):
-        check_problem(read(world), 502, REJECTED)
+        check_problem(read(stack), 502, REJECTED)
 
-    (event,) = world.events("Credentials Rejected")
+    (event,) = stack.events("Credentials Rejected")
     assert event["at"] == now.isoformat()
 
 
 def test_unstored_rejection_prevents_another_sign_in_of_the_process(
-    world: FakeStack,
+    stack: FakeStack,
 ) -> None:
-    with start_processes(world, 1) as (container,):
+    with start_processes(stack, 1) as (container,):
         assert count(container) == SUCCESS
-        world.books.solucion_factible.set_account(password="another")
-        failures = world.break_aws("dynamodb", "UpdateItem", "ThrottlingException")
-        before = len(world.calls())
+        stack.pacs.state.solucion_factible.set_account(password="another")
+        failures = stack.aws_faults.reject("dynamodb", "UpdateItem", "ThrottlingException")
+        before = len(stack.pacs.calls())
         assert [count(container) for _ in range(3)] == [REJECTED] * 3
-        assert len(world.calls()) == before + 1
+        assert len(stack.pacs.calls()) == before + 1
         assert failures
-        assert world.rejections() == []
-        assert world.events("Credentials Rejected") == []
+        assert stack.accounts.rejections() == []
+        assert stack.events("Credentials Rejected") == []
 
-        world.restore_aws()
+        stack.aws_faults.restore()
         assert count(container) == REJECTED
 
-    assert len(world.calls()) == before + 1
-    assert len(world.rejections()) == 1
-    assert len(world.events("Credentials Rejected")) == 1
+    assert len(stack.pacs.calls()) == before + 1
+    assert len(stack.accounts.rejections()) == 1
+    assert len(stack.events("Credentials Rejected")) == 1
 
 
 def test_contract_is_rejected_although_the_credential_rejection_is_not_stored(
-    world: FakeStack,
+    stack: FakeStack,
 ) -> None:
-    world.create_contract(RFC, 1)
-    world.fault("agregarContrato", "code", code="601")
-    table = world.stack.refs["CredentialRejectionsTable"]
-    with start_processes(world, 1) as (container,):
-        dynamodb = container.pac_access._rejection_repository._dynamodb
+    stack.create_contract(RFC, 1)
+    stack.pacs.fault("agregarContrato", "code", code="601")
+    table = stack.aws.refs["CredentialRejectionsTable"]
 
     def broken(request: Any, **_: Any) -> None:
         if table in request.body.decode():
             raise ConnectionError("no way to the table")
 
-    dynamodb.meta.events.register("before-send.dynamodb.UpdateItem", broken)
-    world.cleanups.append(
-        lambda: dynamodb.meta.events.unregister("before-send.dynamodb.UpdateItem", broken)
-    )
+    stack.aws_faults.watch("dynamodb", "UpdateItem", broken)
 
-    problem = check_problem(world.create_contract(RFC, 7), 502, REJECTED)
+    problem = check_problem(stack.create_contract(RFC, 7), 502, REJECTED)
 
     assert problem["contract"]["status"] == "rejected"
-    assert world.pac_contracts() == [(RFC, 1)]
+    assert stack.pacs.contracts() == [(RFC, 1)]
 
 
 # ---------------------------------------------------------- commands of docs/operations.md
@@ -473,12 +474,12 @@ def documented_commands(heading: str) -> list[str]:
     ]
 
 
-def run_command(world: FakeStack, command: str) -> None:
+def run_command(stack: FakeStack, command: str) -> None:
     """Run a documented AWS CLI command on a table."""
     values = {
-        "CredentialRejectionsTableName": world.stack.refs["CredentialRejectionsTable"],
-        "VERSION": current_version(world),
-        "NOW": world.clock().isoformat(),
+        "CredentialRejectionsTableName": stack.aws.refs["CredentialRejectionsTable"],
+        "VERSION": current_version(stack),
+        "NOW": stack.clock().isoformat(),
     }
     aws, service, operation, *options = shlex.split(Template(command).substitute(values))
     assert (aws, service) == ("aws", "dynamodb")
@@ -487,7 +488,7 @@ def run_command(world: FakeStack, command: str) -> None:
         names[name]: json.loads(value) if value.startswith("{") else value
         for name, value in zip(options[::2], options[1::2], strict=True)
     }
-    getattr(world.stack.client("dynamodb"), operation.replace("-", "_"))(**arguments)
+    getattr(stack.aws.client("dynamodb"), operation.replace("-", "_"))(**arguments)
 
 
 def documented_command(heading: str, operation: str) -> str:
@@ -497,45 +498,45 @@ def documented_command(heading: str, operation: str) -> str:
 
 @pytest.mark.parametrize("outcome", [SUCCESS, REJECTED])
 def test_cleared_rejection_is_tried_by_one_call(
-    world: FakeStack, sign_ins: SignIns, outcome: str
+    stack: FakeStack, sign_ins: SignIns, outcome: str
 ) -> None:
-    state = world.books.solucion_factible
-    assert read(world).status == 200
+    state = stack.pacs.state.solucion_factible
+    assert read(stack).status == 200
     state.set_account(state=AccountState.TOO_MANY_ATTEMPTS)
-    check_problem(read(world), 502, REJECTED)
+    check_problem(read(stack), 502, REJECTED)
     sign_ins.clear()
     if outcome == SUCCESS:
         state.set_account(state=AccountState.ACTIVE)
 
-    run_command(world, documented_command("Clearing a rejection", "delete-item"))
+    run_command(stack, documented_command("Clearing a rejection", "delete-item"))
 
-    assert world.rejections() == []
-    assert count_concurrently(world, 2, 8) == {outcome}
+    assert stack.accounts.rejections() == []
+    assert count_concurrently(stack, 2, 8) == {outcome}
     assert sign_ins.concurrent[0] == 1
     assert sign_ins.failed == (outcome == REJECTED)
-    assert len(world.events("Credentials Rejected")) == 1 + (outcome == REJECTED)
+    assert len(stack.events("Credentials Rejected")) == 1 + (outcome == REJECTED)
 
 
-def test_documented_rotation_causes_no_failed_sign_in(world: FakeStack, sign_ins: SignIns) -> None:
-    state = world.books.solucion_factible
-    assert count_concurrently(world, 2, 4) == {SUCCESS}
+def test_documented_rotation_causes_no_failed_sign_in(stack: FakeStack, sign_ins: SignIns) -> None:
+    state = stack.pacs.state.solucion_factible
+    assert count_concurrently(stack, 2, 4) == {SUCCESS}
 
-    run_command(world, documented_command("Rotating a secret", "put-item"))
+    run_command(stack, documented_command("Rotating a secret", "put-item"))
     sign_ins.clear()
-    assert count_concurrently(world, 2, 4) == {REJECTED}
+    assert count_concurrently(stack, 2, 4) == {REJECTED}
     new = f"contraseña {next(_numbers)} & <nueva>"
     state.set_account(password=new)
-    assert count_concurrently(world, 2, 4) == {REJECTED}
+    assert count_concurrently(stack, 2, 4) == {REJECTED}
     assert sign_ins.statuses == []
-    change_secret(world, new)
+    change_secret(stack, new)
 
-    assert count_concurrently(world, 2, 4) == {SUCCESS}
+    assert count_concurrently(stack, 2, 4) == {SUCCESS}
     assert sign_ins.failed == 0
-    assert world.events("Credentials Rejected") == []
+    assert stack.events("Credentials Rejected") == []
 
 
-def test_cancelled_rotation_continues_with_the_old_password(world: FakeStack) -> None:
-    run_command(world, documented_command("Rotating a secret", "put-item"))
-    check_problem(read(world), 502, REJECTED)
-    run_command(world, documented_command("Rotating a secret", "delete-item"))
-    assert read(world).status == 200
+def test_cancelled_rotation_continues_with_the_old_password(stack: FakeStack) -> None:
+    run_command(stack, documented_command("Rotating a secret", "put-item"))
+    check_problem(read(stack), 502, REJECTED)
+    run_command(stack, documented_command("Rotating a secret", "delete-item"))
+    assert read(stack).status == 200

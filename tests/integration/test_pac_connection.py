@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from local.fake_pacs.server import serve
-from tests.integration.pac_cases import (
+from tests.support.pac_cases import (
     ATTEMPTS,
     BALANCE,
     CONTRACT,
@@ -30,18 +30,14 @@ from tests.integration.pac_cases import (
     READS,
     RFC,
     RFC_N,
-    Authority,
     Operation,
-    PacServer,
-    RawServer,
     calls,
-    create_authority,
     every_pac,
     expect_pac_error,
     inject_fault,
-    raw_server,
     shorten_timeouts,
 )
+from tests.support.pac_servers import Authority, PacServer, RawServer, create_authority, raw_server
 
 import timbres.pacs.http
 from timbres.deadline import Deadline

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import pytest
 from local.fake_pacs.reachcore import ERRORS
-from tests.integration.harness import RC, RFC, RFC_NEW, SF, FakeStack, check_problem
-from tests.unit.documented_codes import GET_TIMBRES, SALDOS, documented
+from tests.support.documented_codes import GET_TIMBRES, SALDOS, documented
+from tests.support.events import check_problem
+from tests.support.fake_stack import RC, RFC, RFC_NEW, SF, FakeStack
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +86,7 @@ def test_the_pac_message_is_returned_unchanged(
     # The fake SOAP PAC returns any text; the fake REST PAC those of its documentation.
     words = {"mensaje": "Algo\n pasó"} if read is STAMPS else {}
     message = "Algo pasó" if read is STAMPS else ERRORS[fault][1]
-    shared_stack.fault(read.operation, "code", code=fault, times=-1, **words)
+    shared_stack.pacs.fault(read.operation, "code", code=fault, times=-1, **words)
 
     response = shared_stack.get(read.path, **read.query)
 
@@ -93,8 +94,8 @@ def test_the_pac_message_is_returned_unchanged(
     assert body["pac"] == {"name": read.pac, "code": fault, "message": message}
     assert message in body["detail"]
     assert response.headers.get("retry-after") == retry_after
-    assert shared_stack.calls() == [read.operation] * calls
-    assert shared_stack.stack.items("IssuersTable") == []
+    assert shared_stack.pacs.calls() == [read.operation] * calls
+    assert shared_stack.aws.items("IssuersTable") == []
 
 
 @pytest.mark.parametrize("body", ["empty", "html"])
@@ -110,7 +111,7 @@ def test_the_pac_message_is_returned_unchanged(
 def test_a_balances_error_without_its_documented_body(
     shared_stack: FakeStack, fault: str, status: int, code: str, body: str
 ) -> None:
-    shared_stack.fault("saldos", "code", code=fault, body=body, times=-1)
+    shared_stack.pacs.fault("saldos", "code", code=fault, body=body, times=-1)
 
     document = check_problem(shared_stack.get(BALANCE.path, **BALANCE.query), status, code)
 
@@ -123,7 +124,7 @@ def test_an_issuer_that_the_pac_does_not_know(shared_stack: FakeStack) -> None:
 
     assert body["pac"]["code"] == "611"
     assert RFC_NEW in body["pac"]["message"]
-    assert shared_stack.stack.items("IssuersTable") == []
+    assert shared_stack.aws.items("IssuersTable") == []
 
 
 INVALID_RESPONSES = [
@@ -152,19 +153,19 @@ INVALID_SOAP_RESPONSES = [
 def test_invalid_responses(
     shared_stack: FakeStack, read: Read, fault: str, status: int, code: str, calls: int
 ) -> None:
-    shared_stack.fault(read.operation, fault, times=-1)
+    shared_stack.pacs.fault(read.operation, fault, times=-1)
 
     body = check_problem(shared_stack.get(read.path, **read.query), status, code)
 
     assert body["pac"]["name"] == read.pac
     assert (body["pac"]["code"] is None) == (fault != "soap-fault")
-    assert shared_stack.calls() == [read.operation] * calls
-    assert shared_stack.stack.items("IssuersTable") == []
+    assert shared_stack.pacs.calls() == [read.operation] * calls
+    assert shared_stack.aws.items("IssuersTable") == []
 
 
 @every_read
 def test_a_pac_that_does_not_respond_in_time(shared_stack: FakeStack, read: Read) -> None:
-    shared_stack.fault(read.operation, "slow", seconds=2.5, times=-1)
+    shared_stack.pacs.fault(read.operation, "slow", seconds=2.5, times=-1)
 
     response = shared_stack.call(read.function, "GET", read.path, read.query, seconds=4)
 
@@ -177,7 +178,7 @@ def test_a_deadline_too_short_to_start(shared_stack: FakeStack, read: Read) -> N
 
     check_problem(response, 503, "out-of-time")
     assert response.headers["retry-after"] == "5"
-    assert shared_stack.calls() == []
+    assert shared_stack.pacs.calls() == []
 
 
 @every_read
@@ -186,7 +187,9 @@ def test_a_pac_that_cannot_be_reached(shared_stack: FakeStack, read: Read) -> No
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         endpoint = f"http://127.0.0.1:{closed.getsockname()[1]}"
-        shared_stack.create_account(name, shared_stack.secret(read.account, endpoint=endpoint))
+        shared_stack.accounts.create(
+            name, shared_stack.accounts.secret(read.account, endpoint=endpoint)
+        )
 
         response = shared_stack.get(read.path.replace(read.account, name), **read.query)
 
@@ -198,8 +201,8 @@ def test_a_pac_that_cannot_be_reached(shared_stack: FakeStack, read: Read) -> No
 # The last test: it leaves a known issuer.
 @every_read
 def test_a_temporary_failure_is_retried(shared_stack: FakeStack, read: Read) -> None:
-    shared_stack.fault(read.operation, "code", code="500")
-    shared_stack.fault(read.operation, "cut-after")
+    shared_stack.pacs.fault(read.operation, "code", code="500")
+    shared_stack.pacs.fault(read.operation, "cut-after")
 
     assert shared_stack.get(read.path, **read.query).status == 200
-    assert shared_stack.calls() == [read.operation] * 3
+    assert shared_stack.pacs.calls() == [read.operation] * 3

@@ -13,15 +13,15 @@ from itertools import product
 from urllib.parse import quote, unquote
 
 import pytest
-from tests.integration.conftest import PacServers
-from tests.integration.harness import RC, RFC, SF, ApiResponse, FakeStack, check_problem
+from tests.support.events import ApiResponse, check_problem
+from tests.support.fake_stack import RC, RFC, SF, FakeStack, PacServers
 from werkzeug import Response
 
 
-def read(world: FakeStack, account: str) -> ApiResponse:
+def read(stack: FakeStack, account: str) -> ApiResponse:
     if account == RC:
-        return world.get(f"/accounts/{RC}/balance", month="2026-10")
-    return world.get(f"/accounts/{SF}/stamps", rfc=RFC)
+        return stack.get(f"/accounts/{RC}/balance", month="2026-10")
+    return stack.get(f"/accounts/{SF}/stamps", rfc=RFC)
 
 
 # Characters before a credential, so that the cut at 300 falls into it.
@@ -43,9 +43,9 @@ def parts_of(credential: str) -> set[str]:
     return {plain[at : at + 6] for at in range(len(plain) - 5)}
 
 
-def assert_hidden(world: FakeStack, *credentials: str) -> None:
+def assert_hidden(stack: FakeStack, *credentials: str) -> None:
     """Check that no part of a credential left the functions."""
-    everything = html.unescape(unquote(world.all_output())).casefold()
+    everything = html.unescape(unquote(stack.all_output())).casefold()
     for credential in credentials:
         # The prefix is a common word, which a message may contain.
         assert not [part for part in parts_of(credential[-36:]) if part in everything]
@@ -64,17 +64,17 @@ WORDS_OF_SOLUCION_FACTIBLE = [
 def test_messages_of_solucion_factible_are_free_of_credentials(
     shared_stack: FakeStack, operation: str, code: str, encoding: str, filling: int
 ) -> None:
-    world = shared_stack
-    message = "x" * filling + ENCODINGS[encoding](world.credentials.password)
-    world.fault(operation, "code", code=code, mensaje=message, processed=code == "200")
+    stack = shared_stack
+    message = "x" * filling + ENCODINGS[encoding](stack.credentials.password)
+    stack.pacs.fault(operation, "code", code=code, mensaje=message, processed=code == "200")
 
-    response = world.create_contract(RFC, 7)
+    response = stack.create_contract(RFC, 7)
 
     if (operation, code) == ("agregarContrato", "200"):
         assert response.status == 201
     if operation == "agregarContrato":
         assert "***" in response.text or filling
-    assert_hidden(world, world.credentials.password)
+    assert_hidden(stack, stack.credentials.password)
 
 
 @pytest.mark.parametrize("filling", FILLINGS)
@@ -82,20 +82,20 @@ def test_messages_of_solucion_factible_are_free_of_credentials(
 def test_a_soap_fault_is_free_of_credentials(
     shared_stack: FakeStack, encoding: str, filling: int
 ) -> None:
-    world = shared_stack
-    text = html.escape("x" * filling + ENCODINGS[encoding](world.credentials.password))
+    stack = shared_stack
+    text = html.escape("x" * filling + ENCODINGS[encoding](stack.credentials.password))
     fault = f"<f:Fault><faultcode>f:Server</faultcode><faultstring>{text}</faultstring></f:Fault>"
     envelope = (
         '<f:Envelope xmlns:f="http://schemas.xmlsoap.org/soap/envelope/">'
         f"<f:Body>{fault}</f:Body></f:Envelope>"
     )
-    world.fault("getTimbres", "wrong-shape", reply=envelope, times=-1)
+    stack.pacs.fault("getTimbres", "wrong-shape", reply=envelope, times=-1)
 
-    body = check_problem(read(world, SF), 502, "pac-error")
+    body = check_problem(read(stack, SF), 502, "pac-error")
 
-    world.factible.faults.clear()
+    stack.pacs.solucion_factible.faults.clear()
     assert body["pac"]["message"]
-    assert_hidden(world, world.credentials.password)
+    assert_hidden(stack, stack.credentials.password)
 
 
 # Every encoding with every status and every filling.
@@ -109,27 +109,27 @@ WORDS_OF_REACHCORE = [
 def test_messages_and_codes_of_reachcore_are_free_of_credentials(
     shared_stack: FakeStack, pac_servers: PacServers, status: int, encoding: str, filling: int
 ) -> None:
-    world = shared_stack
-    text = "x" * filling + ENCODINGS[encoding](world.credentials.api_key)
+    stack = shared_stack
+    text = "x" * filling + ENCODINGS[encoding](stack.credentials.api_key)
     body = json.dumps({"errors": [{"Code": text, "Message": text}]})
     reply = Response(body, status, content_type="application/json")
     switch = pac_servers["reachcore"][0]
     switch.app, before = reply, switch.app
     try:
-        response = read(world, RC)
+        response = read(stack, RC)
     finally:
         switch.app = before
 
     assert response.status in (400, 502)
-    assert_hidden(world, world.credentials.api_key)
+    assert_hidden(stack, stack.credentials.api_key)
 
 
 @pytest.mark.parametrize("place", ["summary", "movement"])
 def test_a_repeated_field_whose_name_is_a_credential_is_not_quoted(
     shared_stack: FakeStack, place: str
 ) -> None:
-    world = shared_stack
-    twice = f'"{world.credentials.api_key}": 1, "{world.credentials.api_key}": 2'
+    stack = shared_stack
+    twice = f'"{stack.credentials.api_key}": 1, "{stack.credentials.api_key}": 2'
     movement = "{" + twice + "}" if place == "movement" else ""
     summary = (
         '"TipoConsumo": "Postpago", "FechaActual": "2026-11-19T00:00:00", "Registrados": 1, '
@@ -137,9 +137,9 @@ def test_a_repeated_field_whose_name_is_a_credential_is_not_quoted(
     )
     head = summary + (f"{twice}, " if place == "summary" else "")
     reply = "{" + head + f'"Detalle": [{movement}]' + "}"
-    world.fault("saldos", "wrong-shape", reply=reply)
+    stack.pacs.fault("saldos", "wrong-shape", reply=reply)
 
-    body = check_problem(read(world, RC), 502, "pac-protocol-error")
+    body = check_problem(read(stack, RC), 502, "pac-protocol-error")
 
     assert "a field appears twice" in body["detail"]
-    assert_hidden(world, world.credentials.api_key)
+    assert_hidden(stack, stack.credentials.api_key)

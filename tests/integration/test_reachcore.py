@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import requests
 from local.fake_pacs.reachcore import PATH, FakeReachcore
-from tests.integration.pac_cases import (
+from tests.support.documented_codes import SALDOS, STATEMENT, Meaning, documented, rows
+from tests.support.pac_cases import (
     ACME,
     ATTEMPTS,
     KEY,
@@ -18,14 +19,13 @@ from tests.integration.pac_cases import (
     OTHER_KEY,
     RFC,
     RFC_N,
-    PacServer,
     calls,
     expect_pac_error,
     fake_state,
     inject_fault,
     reachcore_account,
 )
-from tests.unit.documented_codes import SALDOS, STATEMENT, Meaning, documented, rows
+from tests.support.pac_servers import PacServer
 
 from timbres.deadline import Deadline
 from timbres.domain.balance import Movement, Summary
@@ -216,7 +216,7 @@ def test_the_csv_statement_matches_the_balance(
     assert statement.account == account
     assert (statement.issuers, statement.transactions) == (summary.issuers, summary.transactions)
     assert statement.totals.movements == len(movements)
-    assert statement.totals.amount == sum(movement.amount for movement in movements)
+    assert statement.totals.consumed == sum(movement.amount for movement in movements)
     assert (statement.first_day, statement.last_day) == (MONTH.first_day, MONTH.last_day)
 
 

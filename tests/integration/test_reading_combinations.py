@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.integration.further_cases import (
+from tests.support.further_cases import (
     BALANCE,
     MOVEMENT,
     SOAP_11,
@@ -18,8 +18,9 @@ from tests.integration.further_cases import (
     count,
     raw_deflate,
 )
-from tests.integration.pac_cases import BALANCE as BALANCE_OPERATION
-from tests.integration.pac_cases import COUNT, RFC_N, PacServer, respond_with, shorten_timeouts
+from tests.support.pac_cases import BALANCE as BALANCE_OPERATION
+from tests.support.pac_cases import COUNT, RFC_N, shorten_timeouts
+from tests.support.pac_servers import PacServer, respond_with
 
 from timbres.domain.stamps import Stamps
 from timbres.domain.text import parse_number

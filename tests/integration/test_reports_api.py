@@ -8,47 +8,55 @@ import hashlib
 import io
 import json
 import re
+from collections.abc import Callable
 from datetime import date
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
 import openpyxl
 import pypdf
 import pytest
 import requests
 from local.fake_pacs.fake_data import Movement
-from tests.integration.harness import (
-    MANAGER,
-    RC,
-    REGION,
-    RFC,
-    RFC_N,
-    SF,
-    FakeStack,
-    check_problem,
-    sqs_event,
-)
 from tests.integration.test_history_api import put_snapshots
+from tests.support.contradictions import contradict
+from tests.support.events import CONTRACT_MANAGER, check_problem, sqs_event
+from tests.support.fake_stack import RC, RFC, RFC_N, SF, FakeStack
 
 from timbres.aws.object_store import MEDIA_TYPES
 
 PATH = f"/accounts/{RC}/reports"
+ACME = "Acme Timbrado"
+CONSUMPTION = "Consumo de timbre"
+FORMATS = ("csv", "xlsx", "pdf", "html")
 
 
-def served_statement(world: FakeStack, form: str, month: str = "2026-10") -> bytes:
-    """Return the statement that the fake PAC served last."""
-    url = f"{world.urls['reachcore']}/_control/served/Acme%20Timbrado/{month}/{form}"
+def served_statement(stack: FakeStack, form: str = "csv") -> bytes:
+    """Return the statement of October that the fake PAC served last."""
+    url = f"{stack.pacs.urls['reachcore']}/_control/served/Acme%20Timbrado/2026-10/{form}"
     return requests.get(url, timeout=5).content
 
 
-def make_report(world: FakeStack, *args: Any) -> dict[str, Any]:
-    """Request a report, let the worker generate it, and return it."""
-    report = world.request_report(*args).body
-    assert world.deliver() == (1, 0)
-    response = world.get(f"/accounts/{report['account']}/reports/{report['id']}", redirect="false")
+def get_report(stack: FakeStack, report: dict[str, Any]) -> dict[str, Any]:
+    path = f"/accounts/{report['account']}/reports/{report['id']}"
+    response = stack.get(path, redirect="false")
     assert response.status == 200
     body: dict[str, Any] = response.body
     return body
+
+
+def make_report(stack: FakeStack, *args: Any) -> dict[str, Any]:
+    """Request a report, let the worker generate it, and return it."""
+    report = stack.request_report(*args).body
+    assert stack.deliver() == (1, 0)
+    return get_report(stack, report)
+
+
+def fail_report(stack: FakeStack, *args: Any) -> dict[str, Any]:
+    """Request a report, retry it until the third and last attempt, and return it."""
+    report = stack.request_report(*args).body
+    assert [stack.deliver() for _ in range(4)] == [(0, 1), (0, 1), (1, 0), (0, 0)]
+    return get_report(stack, report)
 
 
 def rows(content: bytes) -> list[list[str]]:
@@ -58,11 +66,15 @@ def rows(content: bytes) -> list[list[str]]:
     return list(csv.reader(io.StringIO(content.decode("utf-8-sig"), newline="")))
 
 
-# ----------------------------------------------------------------------------- requests
+def section(table: list[list[str]], title: str) -> list[list[str]]:
+    """Return the rows below a title and its heading, up to the next empty row."""
+    begin = table.index([title]) + 2
+    end = next((n for n in range(begin, len(table)) if not table[n]), len(table))
+    return table[begin:end]
 
 
-def test_report_request_fields(world: FakeStack) -> None:
-    response = world.request_report(RC, "2026-10", "statement", "pdf")
+def test_a_request_queues_a_pending_report(stack: FakeStack) -> None:
+    response = stack.request_report(RC, "2026-10", "statement", "pdf")
 
     assert response.status == 202
     assert response.headers["content-type"] == "application/json"
@@ -74,177 +86,111 @@ def test_report_request_fields(world: FakeStack) -> None:
         "kind": "statement",
         "format": "pdf",
         "status": "pending",
-        "bytes": None,
-        "sha256": None,
-        "rows": None,
-        "seconds": None,
-        "differences": None,
-        "requested_by": MANAGER,
+        "requested_by": CONTRACT_MANAGER,
         "created_at": "2026-11-19T13:53:42-06:00",
-        "settled_at": None,
-        "url": None,
-        "expires_at": None,
-        "error": None,
+        **dict.fromkeys(("bytes", "sha256", "rows", "seconds", "differences", "settled_at")),
+        **dict.fromkeys(("url", "expires_at", "error")),
     }
-    assert world.calls() == []
-    (message,) = world.receive()
-    assert json.loads(message["Body"]) == {"account": RC, "report": response.body["id"]}
+    assert stack.pacs.calls() == []
+    pending = stack.get(f"{PATH}/{response.body['id']}")
+    assert (pending.status, pending.headers["retry-after"]) == (202, "5")
+    assert pending.body == get_report(stack, response.body) == response.body
+    (queued,) = stack.receive()
+    assert json.loads(queued["Body"]) == {"account": RC, "report": response.body["id"]}
 
 
-def test_a_pending_report_requested_again_is_the_same(world: FakeStack) -> None:
-    first = world.request_report().body
-    world.clock.forward(minutes=90)
-
-    assert world.request_report().body == first
-    # Both messages are in the queue; they generate one report.
-    assert world.deliver() == (2, 0)
-    assert sorted(world.calls()) == ["csv", "saldos"]
-    assert len(world.events("Report Ready")) == 1
-    assert len(world.stack.items("ReportsTable")) == 1
+def _fail_once(stack: FakeStack) -> None:
+    stack.pacs.fault("csv", "code", code="400-003")
+    stack.deliver()
 
 
-def test_a_report_with_a_lost_message_is_requested_again(world: FakeStack) -> None:
-    world.request_report()
-    world.clock.forward(hours=5)
+@pytest.mark.parametrize(
+    ("until_then", "version"),
+    [
+        (lambda stack: stack.clock.forward(minutes=90), 1),
+        # Its message is lost.
+        (lambda stack: stack.clock.forward(hours=5), 2),
+        (FakeStack.deliver, 2),
+        (_fail_once, 2),
+    ],
+    ids=["pending", "stale", "ready", "failed"],
+)
+def test_a_report_is_requested_again_unless_it_is_pending(
+    stack: FakeStack, until_then: Callable[[FakeStack], Any], version: int
+) -> None:
+    first = stack.request_report().body
+    until_then(stack)
 
-    assert world.request_report().body["id"] == "2026-10-statement-csv-0002"
+    second = stack.request_report().body
+
+    assert second["id"] == f"2026-10-statement-csv-{version:04}"
+    stack.deliver()
+    assert get_report(stack, second)["status"] == "ready"
+    # Several messages in the queue generate one report.
+    assert len(stack.aws.items("ReportsTable")) == version
+    assert {event["id"] for event in stack.events("Report Ready")} <= {first["id"], second["id"]}
+    assert len(stack.events()) == version
 
 
-def test_a_ready_report_requested_again_is_a_new_version(world: FakeStack) -> None:
-    first = make_report(world)
-    old = served_statement(world, "csv")
-    world.books.reachcore.add_movements("Acme Timbrado", [Movement(date(2026, 10, 31), RFC)])
+def test_a_link_always_opens_its_own_version(stack: FakeStack) -> None:
+    first = make_report(stack)
+    old = served_statement(stack)
+    stack.pacs.state.reachcore.add_movements(ACME, [Movement(date(2026, 10, 31), RFC)])
 
-    second = make_report(world)
+    second = make_report(stack)
 
-    assert [first["id"], second["id"]] == [
-        "2026-10-statement-csv-0001",
-        "2026-10-statement-csv-0002",
-    ]
     assert second["sha256"] != first["sha256"]
-    # Each link always opens its own version.
-    assert world.download(second["url"]).content == served_statement(world, "csv")
-    again = world.get(f"{PATH}/{first['id']}", redirect="false").body
-    assert world.download(again["url"]).content == old
+    assert stack.download(second["url"]).content == served_statement(stack) != old
+    assert stack.download(get_report(stack, first)["url"]).content == old
     assert urlsplit(first["url"]).path == urlsplit(second["url"]).path
 
 
-def test_a_pending_report_has_retry_after(world: FakeStack) -> None:
-    report = world.request_report().body
-
-    response = world.get(f"{PATH}/{report['id']}")
-    assert (response.status, response.headers["retry-after"], response.body) == (202, "5", report)
-    response = world.get(f"{PATH}/{report['id']}", redirect="false")
-    assert (response.status, response.body) == (200, report)
-
-
-# --------------------------------------------------------------------------------- ready
-
-
-@pytest.mark.parametrize("form", ["csv", "pdf"])
-def test_a_statement_is_the_pac_s_own_byte_for_byte(world: FakeStack, form: str) -> None:
-    body = make_report(world, RC, "2026-10", "statement", form)
-
-    expected = served_statement(world, form)
-    assert body["status"] == "ready"
-    assert (body["bytes"], body["rows"], body["error"]) == (len(expected), None, None)
-    assert body["sha256"] == hashlib.sha256(expected).hexdigest()
-    assert body["settled_at"] == "2026-11-19T13:53:42-06:00"
-    download = world.download(body["url"])
-    assert download.content == expected
-    assert (
-        download.headers["content-type"]
-        == {
-            "csv": "text/csv; charset=utf-8",
-            "pdf": "application/pdf",
-        }[form]
-    )
-    name = f"{RC}-2026-10-statement.{form}"
-    assert download.headers["content-disposition"] == f'attachment; filename="{name}"'
-
-
-def test_the_link_is_presigned_for_the_bucket_s_region_and_fifteen_minutes(
-    world: FakeStack,
+@pytest.mark.parametrize(
+    ("form", "media_type"), [("csv", "text/csv; charset=utf-8"), ("pdf", "application/pdf")]
+)
+def test_a_statement_is_the_pac_s_own_byte_for_byte(
+    stack: FakeStack, form: str, media_type: str
 ) -> None:
-    body = make_report(world)
+    body = make_report(stack, RC, "2026-10", "statement", form)
+    redirect = stack.get(f"{PATH}/{body['id']}")
+    download = stack.download(redirect.headers["location"])
 
-    link = urlsplit(body["url"])
-    query = {name: value for name, (value,) in parse_qs(link.query).items()}
-    assert link.scheme == "https"
-    assert link.hostname == f"{world.stack.refs['ReportsBucket']}.s3.{REGION}.amazonaws.com"
-    assert link.path == f"/reports/{RC}/2026-10/statement.csv"
-    assert query["X-Amz-Algorithm"] == "AWS4-HMAC-SHA256"
-    assert query["X-Amz-Credential"].endswith(f"/{REGION}/s3/aws4_request")
-    assert query["X-Amz-Expires"] == "900"
-    assert (
-        query["response-content-disposition"]
-        == f'attachment; filename="{RC}-2026-10-statement.csv"'
+    expected = served_statement(stack, form)
+    assert (body["status"], body["rows"], body["error"]) == ("ready", None, None)
+    assert (body["bytes"], body["sha256"]) == (
+        len(expected),
+        hashlib.sha256(expected).hexdigest(),
     )
-    (item,) = world.stack.items("ReportsTable")
-    assert query["versionId"] == item["object_version"]
-    assert body["expires_at"] == "2026-11-19T14:08:43-06:00"
+    assert body["settled_at"] == "2026-11-19T13:53:42-06:00"
+    assert (redirect.status, redirect.body["url"]) == (302, redirect.headers["location"])
+    assert stack.download(body["url"]).content == download.content == expected
+    assert download.headers["content-type"] == media_type
+    name = f'attachment; filename="{RC}-2026-10-statement.{form}"'
+    assert download.headers["content-disposition"] == name
+    listed = stack.aws.client("s3").list_objects_v2(Bucket=stack.aws.refs["ReportsBucket"])
+    assert [item["Key"] for item in listed["Contents"]] == [
+        f"reports/{RC}/2026-10/statement.{form}"
+    ]
+    (item,) = stack.aws.items("ReportsTable")
+    assert f"versionId={item['object_version']}" in body["url"]
+    (event,) = stack.events("Report Ready")
+    assert event | {**body, "url": None, "expires_at": None} == event
 
 
-def test_a_ready_report_redirects_by_default(world: FakeStack) -> None:
-    body = make_report(world)
-
-    for query in ({}, {"redirect": "true"}):
-        response = world.get(f"{PATH}/{body['id']}", **query)
-        assert response.status == 302
-        assert response.headers["location"] == response.body["url"]
-        assert response.body["status"] == "ready"
-        assert world.download(response.headers["location"]).content == served_statement(
-            world, "csv"
-        )
-
-
-def test_the_event_and_the_mail_of_a_report(world: FakeStack) -> None:
-    make_report(world)
-
-    (event,) = world.events("Report Ready")
-    assert (event["id"], event["account"], event["month"]) == (
-        "2026-10-statement-csv-0001",
-        RC,
-        "2026-10",
-    )
-    assert (event["kind"], event["format"], event["status"]) == ("statement", "csv", "ready")
-    assert event["url"] is None
-    (mail,) = world.mails()
-    for fact in ("2026-10", "octubre de 2026", "acme-rc", "listo", "https://"):
-        assert fact in mail
-
-
-def test_the_bucket_contains_only_the_report(world: FakeStack) -> None:
-    make_report(world)
-
-    listed = world.stack.client("s3").list_objects_v2(Bucket=world.stack.refs["ReportsBucket"])
-    assert [item["Key"] for item in listed["Contents"]] == [f"reports/{RC}/2026-10/statement.csv"]
-
-
-# ------------------------------------------------------------------------ consumption
-
-
-def section(table: list[list[str]], title: str) -> list[list[str]]:
-    """Return the rows below a title and its heading, up to the next empty row."""
-    begin = table.index([title]) + 2
-    end = next((n for n in range(begin, len(table)) if not table[n]), len(table))
-    return table[begin:end]
-
-
-def test_consumption_from_movements(world: FakeStack) -> None:
-    world.books.reachcore.add_movements(
-        "Acme Timbrado",
+def test_consumption_from_movements(stack: FakeStack) -> None:
+    stack.pacs.state.reachcore.add_movements(
+        ACME,
         [
-            Movement(date(2026, 6, 30), RFC, "Consumo de timbre", 10),
+            Movement(date(2026, 6, 30), RFC, CONSUMPTION, 10),
             Movement(date(2026, 7, 2), RFC),
-            Movement(date(2026, 7, 31), RFC_N, "Consumo de timbre", 3),
-            Movement(date(2026, 7, 31), RFC, "Consumo de timbre", 4),
+            Movement(date(2026, 7, 31), RFC_N, CONSUMPTION, 3),
+            Movement(date(2026, 7, 31), RFC, CONSUMPTION, 4),
         ],
     )
 
-    body = make_report(world, RC, "2026-07", "consumption", "csv")
+    body = make_report(stack, RC, "2026-07", "consumption", "csv")
 
-    content = world.download(body["url"]).content
+    content = stack.download(body["url"]).content
     assert (body["rows"], body["bytes"]) == (3, len(content))
     assert body["sha256"] == hashlib.sha256(content).hexdigest()
     table = rows(content)
@@ -266,63 +212,42 @@ def test_consumption_from_movements(world: FakeStack) -> None:
         [RC, RFC_N, "3", "37.5%", "0", "no aplica", "sin dato", "sin dato"],
         ["Total", "", "8", "100.0%", "10", "-20.0%"],
     ]
-    days = dict(map(tuple, section(table, "Consumo por día")))  # type: ignore[arg-type]
+    days = section(table, "Consumo por día")
     assert len(days) == 31
-    assert {day: count for day, count in days.items() if count != "0"} == {
-        "02/07/2026": "1",
-        "31/07/2026": "7",
-    }
+    assert [day for day in days if day[1] != "0"] == [["02/07/2026", "1"], ["31/07/2026", "7"]]
     assert section(table, "Movimientos") == [
-        [RC, RFC, "02/07/2026", "Consumo de timbre", "1"],
-        [RC, RFC, "31/07/2026", "Consumo de timbre", "4"],
-        [RC, RFC_N, "31/07/2026", "Consumo de timbre", "3"],
+        [RC, RFC, "02/07/2026", CONSUMPTION, "1"],
+        [RC, RFC, "31/07/2026", CONSUMPTION, "4"],
+        [RC, RFC_N, "31/07/2026", CONSUMPTION, "3"],
     ]
 
 
-def test_an_unavailable_previous_month_is_not_zero(
-    world: FakeStack, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    balance = world.books.reachcore.balance
+def test_days_after_today_are_unknown(stack: FakeStack) -> None:
+    body = make_report(stack, RC, "2026-11", "consumption", "csv")
 
-    def balance_then_error(*args: Any) -> Any:
-        world.fault("saldos", "code", code="400-002", times=-1)
-        return balance(*args)
-
-    monkeypatch.setattr(world.books.reachcore, "balance", balance_then_error)
-
-    body = make_report(world, RC, "2026-07", "consumption", "csv")
-
-    table = rows(world.download(body["url"]).content)
-    assert table[6:8] == [["Mes anterior (timbres)", "sin dato"], ["Cambio", "sin dato"]]
-    assert body["status"] == "ready"
+    days = section(rows(stack.download(body["url"]).content), "Consumo por día")
+    assert [day for day, stamps in days if stamps == "sin dato"] == [
+        f"{day}/11/2026" for day in range(20, 31)
+    ]
 
 
-def october(world: FakeStack) -> None:
+def count_october(stack: FakeStack) -> None:
     """Store daily counts of acme-sf's issuers for September and October."""
-    world.add_issuers([RFC, RFC_N])
-    put_snapshots(
-        world,
-        {
-            RFC: {
-                "2026-09-01": (100, 0),
-                "2026-10-01": (100, 20),
-                "2026-10-02": (600, 50),
-                "2026-11-01": (600, 110),
-            },
-            RFC_N: {"2026-10-01": (90, 60), "2026-10-31": (90, 80), "2026-11-01": (90, 85)},
-        },
-    )
+    stack.accounts.add_issuers([RFC, RFC_N])
+    october = {"2026-10-01": (100, 20), "2026-10-02": (600, 50), "2026-11-01": (600, 110)}
+    other = {"2026-10-01": (90, 60), "2026-10-31": (90, 80), "2026-11-01": (90, 85)}
+    put_snapshots(stack, {RFC: {"2026-09-01": (100, 0)} | october, RFC_N: other})
 
 
-def test_consumption_from_daily_counts(world: FakeStack) -> None:
-    october(world)
-    world.add_issuers(["AAA010101AAA"])
-    world.get(f"/accounts/{SF}/stamps", rfc=RFC)
-    world.factible.calls.clear()
+def test_consumption_from_daily_counts(stack: FakeStack) -> None:
+    count_october(stack)
+    stack.accounts.add_issuers(["AAA010101AAA"])
+    stack.get(f"/accounts/{SF}/stamps", rfc=RFC)
+    stack.pacs.solucion_factible.calls.clear()
 
-    body = make_report(world, SF, "2026-10", "consumption", "csv")
+    body = make_report(stack, SF, "2026-10", "consumption", "csv")
 
-    table = rows(world.download(body["url"]).content)
+    table = rows(stack.download(body["url"]).content)
     assert table[5:8] == [
         ["Total (timbres)", "115"],
         ["Mes anterior (timbres)", "20"],
@@ -335,628 +260,300 @@ def test_consumption_from_daily_counts(world: FakeStack) -> None:
         [SF, RFC, "90", "78.3%", "20", "+350.0%", "750", "sin dato"],
         [SF, RFC_N, "25", "21.7%", "sin dato", "sin dato", "sin dato", "sin dato"],
     ]
-    assert section(table, "Movimientos")[0] == [SF, RFC, "01/10/2026", "Consumo de timbre", "30"]
+    assert section(table, "Movimientos")[0] == [SF, RFC, "01/10/2026", CONSUMPTION, "30"]
     # A PAC returns only the current count.
-    assert world.calls() == []
-
-
-@pytest.mark.parametrize("form", ["csv", "xlsx", "pdf", "html"])
-def test_a_month_without_counts_is_not_zero(world: FakeStack, form: str) -> None:
-    world.add_issuers([RFC])
-
-    body = make_report(world, SF, "2026-10", "consumption", form)
-
-    assert (body["status"], body["rows"]) == ("ready", 0)
-    content = text_of(form, world.download(body["url"]).content)
-    assert "no hay conteos de ese mes" in content
-    assert "sin dato" in content
+    assert stack.pacs.calls() == []
 
 
 def text_of(form: str, content: bytes) -> str:
     """Return the text of a report."""
     if form == "xlsx":
         workbook = openpyxl.load_workbook(io.BytesIO(content))
-        return "\n".join(
-            str(cell)
-            for sheet in workbook
-            for row in sheet.iter_rows(values_only=True)
-            for cell in row
-        )
+        lines = [row for sheet in workbook for row in sheet.iter_rows(values_only=True)]
+        return "\n".join(str(cell) for row in lines for cell in row)
     if form == "pdf":
         return " ".join(page.extract_text() for page in pypdf.PdfReader(io.BytesIO(content)).pages)
     return content.decode("utf-8-sig")
 
 
-@pytest.mark.parametrize("form", ["csv", "xlsx", "pdf", "html"])
-def test_every_format_of_every_account_together(world: FakeStack, form: str) -> None:
-    october(world)
-    contract = world.create_contract().body
-    total = world.get(f"/accounts/{RC}/balance", month="2026-10").body["transactions"] + 115
+@pytest.mark.parametrize("form", FORMATS)
+def test_every_format_of_every_account_together(stack: FakeStack, form: str) -> None:
+    count_october(stack)
+    contract = stack.create_contract().body["id"][:12]
+    total = stack.get(f"/accounts/{RC}/balance", month="2026-10").body["transactions"] + 115
 
-    body = make_report(world, "all", "2026-10", "consumption", form)
-    current = make_report(world, "all", "2026-11", "consumption", form)
+    body = make_report(stack, "all", "2026-10", "consumption", form)
+    current = make_report(stack, "all", "2026-11", "consumption", form)
+    uncounted = make_report(stack, SF, "2026-08", "consumption", form)
 
-    assert body["id"] == f"2026-10-consumption-{form}-0001"
-    download = world.download(body["url"])
+    download = stack.download(body["url"])
     assert download.headers["content-type"] == MEDIA_TYPES[form]
-    assert hashlib.sha256(download.content).hexdigest() == body["sha256"]
     content = text_of(form, download.content)
     for fact in (RC, SF, "Reachcore", "Solución Factible", "octubre de 2026"):
         assert fact in content, fact
     assert {f"{total}", f"{total:,}"} & set(re.findall(r"[0-9][0-9,]*", content))
     # A contract is in the report of its month, with the caller.
-    current_content = text_of(form, world.download(current["url"]).content)
-    assert contract["id"][:12] in current_content
+    current_content = text_of(form, stack.download(current["url"]).content)
+    assert contract in current_content
     assert "compras" in current_content
-    assert contract["id"][:12] not in content
+    assert contract not in content
+    uncounted_content = text_of(form, stack.download(uncounted["url"]).content)
+    assert "no hay conteos de ese mes" in uncounted_content
+    assert "sin dato" in uncounted_content
 
 
-def test_all_has_consumption_only(world: FakeStack) -> None:
-    document = check_problem(world.request_report("all"), 422, "operation-unsupported", "account")
-    assert "consumption" in document["detail"]
+def test_all_has_consumption_reports_but_is_not_an_account(stack: FakeStack) -> None:
+    stack.accounts.create("all", stack.accounts.secret(RC))
 
+    body = make_report(stack, "all", "2026-10", "consumption", "csv")
 
-def test_all_has_reports_but_is_not_an_account(world: FakeStack) -> None:
-    body = make_report(world, "all", "2026-10", "consumption", "csv")
-
-    listed = world.get("/accounts/all/reports").body["reports"]
+    listed = stack.get("/accounts/all/reports").body["reports"]
     assert [report["id"] for report in listed] == [body["id"]]
-    response = world.get(f"/accounts/all/reports/{body['id']}")
-    assert response.status == 302
-    assert "/reports/all/2026-10/consumption.csv" in response.headers["location"]
-    check_problem(
-        world.get("/accounts/all/balance", month="2026-10"), 404, "account-unknown", "account"
-    )
-    check_problem(world.get("/accounts/all/stamps"), 404, "account-unknown", "account")
+    location = stack.get(f"/accounts/all/reports/{body['id']}").headers["location"]
+    assert "/reports/all/2026-10/consumption.csv" in location
+    rejection = check_problem(stack.request_report("all"), 422, "operation-unsupported", "account")
+    assert "consumption" in rejection["detail"]
+    balance = stack.get("/accounts/all/balance", month="2026-10")
+    check_problem(balance, 404, "account-unknown", "account")
+    assert [account["name"] for account in stack.get("/accounts").body["accounts"]] == [RC, SF]
 
 
-def test_an_account_named_all_is_left_out(world: FakeStack) -> None:
-    world.create_account("all", world.secret(RC))
+@pytest.mark.parametrize(
+    ("reason", "problem"),
+    [
+        ("misconfigured", "secret"),
+        ("unavailable", "reachcore answered 500"),
+        ("contradictory", "a total of 171 stamps"),
+    ],
+)
+def test_all_names_a_failed_account_at_once_or_after_the_last_attempt(
+    stack: FakeStack, reason: str, problem: str
+) -> None:
+    count_october(stack)
+    request = ("all", "2026-10", "consumption", "csv")
+    if reason == "misconfigured":
+        stack.accounts.change(RC, "no JSON")
+        body = make_report(stack, *request)
+    else:
+        if reason == "contradictory":
+            contradict(stack, 171)
+        else:
+            stack.pacs.fault("saldos", "code", code="500", times=-1)
+        body = fail_report(stack, *request)
 
-    accounts = world.get("/accounts").body["accounts"]
-
-    assert "all" not in {account["name"] for account in accounts}
-
-
-def test_all_omits_an_unavailable_pac_after_the_last_attempt(world: FakeStack) -> None:
-    october(world)
-    report = world.request_report("all", "2026-10", "consumption", "csv").body
-    world.fault("saldos", "code", code="500", times=-1)
-
-    assert [world.deliver() for _ in range(3)] == [(0, 1), (0, 1), (1, 0)]
-
-    body = world.get(f"/accounts/all/reports/{report['id']}", redirect="false").body
-    table = rows(world.download(body["url"]).content)
-    sources = section(table, "Fuentes")
-    assert [(source[0], source[6]) for source in sources] == [
-        (RC, "reachcore answered 500: Error de la plataforma Reachcore."),
-        (SF, ""),
-    ]
+    table = rows(stack.download(body["url"]).content)
+    problems = {source[0]: source[6] for source in section(table, "Fuentes")}
+    assert problem in problems[RC]
+    assert problems[SF] == ""
     assert table[5] == ["Total (timbres)", "115"]
 
 
-def test_all_omits_a_misconfigured_account_at_once(world: FakeStack) -> None:
-    world.create_account("acme-broken", "no JSON")
-
-    body = make_report(world, "all", "2026-10", "consumption", "csv")
-
-    sources = section(rows(world.download(body["url"]).content), "Fuentes")
-    (broken,) = (source for source in sources if source[0] == "acme-broken")
-    assert "secret" in broken[6]
-
-
-@pytest.mark.parametrize("start", ["=", "+", "-", "@"])
-def test_a_formula_in_a_cell_is_escaped(world: FakeStack, start: str) -> None:
-    formula = f'{start}HYPERLINK("https://example.com","x")'
-    world.books.reachcore.add_movements("Acme Timbrado", [Movement(date(2026, 7, 2), RFC, formula)])
-
-    body = make_report(world, RC, "2026-07", "consumption", "csv")
-
-    assert rows(world.download(body["url"]).content)[-1] == [
-        RC,
-        RFC,
-        "02/07/2026",
-        f"'{formula}",
-        "1",
-    ]
-
-
-def test_a_large_month_is_complete(world: FakeStack) -> None:
-    world.books.reachcore.load_bulk("Acme Timbrado", "2026-05", 20_000)
-
-    body = make_report(world, RC, "2026-05", "consumption", "csv")
-
-    table = rows(world.download(body["url"]).content)
-    assert body["rows"] == 20_000
-    (total,) = (int(row[2]) for row in table if row[:1] == ["Total"])
-    movements = section(table, "Movimientos")
-    assert sum(int(row[4]) for row in movements) == total
-    assert len(movements) == 20_000
-
-
-def test_a_failed_upload_leaves_nothing_behind(
-    world: FakeStack, monkeypatch: pytest.MonkeyPatch
+def test_a_statement_that_disagrees_with_the_balance_is_kept_and_published(
+    stack: FakeStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("timbres.aws.multipart_upload.PART_BYTES", 5 * 1024 * 1024)
-    world.books.reachcore.load_bulk("Acme Timbrado", "2026-05", 100_000)
-    report = world.request_report(RC, "2026-05", "consumption", "csv").body
-    s3, bucket = world.stack.client("s3"), world.stack.refs["ReportsBucket"]
-    for operation in ("UploadPart", "CompleteMultipartUpload"):
-        world.break_aws("s3", operation, "InternalError", 500)
-
-        assert world.deliver() == (0, 1)
-        assert "Uploads" not in s3.list_multipart_uploads(Bucket=bucket)
-        assert "Contents" not in s3.list_objects_v2(Bucket=bucket)
-        world.restore_aws()
-
-    assert world.deliver() == (1, 0)
-    body = world.get(f"{PATH}/{report['id']}", redirect="false").body
-    content = world.download(body["url"]).content
-    assert len(content) == body["bytes"] > 5 * 1024 * 1024
-    assert hashlib.sha256(content).hexdigest() == body["sha256"]
-
-
-# --------------------------------------------------------------- statement and balance
-
-
-def test_a_statement_that_disagrees_with_the_balance_is_kept_and_logged(
-    world: FakeStack, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    balance = world.books.reachcore.balance
+    balance = stack.pacs.state.reachcore.balance
 
     def balance_then_movement(*args: Any) -> Any:
         month_balance = balance(*args)
-        world.books.reachcore.add_movements("Acme Timbrado", [Movement(date(2026, 10, 2), RFC)])
+        stack.pacs.state.reachcore.add_movements(ACME, [Movement(date(2026, 10, 2), RFC)])
         return month_balance
 
-    monkeypatch.setattr(world.books.reachcore, "balance", balance_then_movement)
+    monkeypatch.setattr(stack.pacs.state.reachcore, "balance", balance_then_movement)
 
-    body = make_report(world)
+    body = make_report(stack)
 
-    assert world.download(body["url"]).content == served_statement(world, "csv")
-    (line,) = world.log_lines_with("the PAC's CSV and JSON of the same month disagree")
+    assert stack.download(body["url"]).content == served_statement(stack)
+    (line,) = stack.logs.lines("the PAC's CSV and JSON of the same month disagree")
     assert (line["level"], line["account"], line["month"]) == ("WARNING", RC, "2026-10")
-    csv_total, json_total = line["amount_csv_json"]
+    csv_total, json_total = body["differences"]["amount"]
+    assert line["amount_csv_json"] == [csv_total, json_total]
     assert json_total == csv_total + 1
-    assert "registered_csv_json" not in line
-    assert body["differences"]["amount"] == [csv_total, json_total]
     assert "registered" not in body["differences"]
-    (event,) = world.events("Statement Mismatch Detected")
+    (event,) = stack.events("Statement Mismatch Detected")
     assert (event["id"], event["differences"]) == (body["id"], body["differences"])
-    assert [mail for mail in world.mails() if "no cuadra" in mail]
+    assert [mail for mail in stack.mails() if "no cuadra" in mail]
 
 
-def test_a_statement_that_agrees_is_not_logged(world: FakeStack) -> None:
-    assert make_report(world)["differences"] == {}
-    assert {line["level"] for line in world.log_lines()} <= {"DEBUG", "INFO"}
-    assert world.events("Statement Mismatch Detected") == []
+def test_a_statement_that_agrees_or_cannot_be_compared_is_kept(stack: FakeStack) -> None:
+    assert make_report(stack)["differences"] == {}
+    assert {line["level"] for line in stack.logs.lines()} <= {"DEBUG", "INFO"}
+    stack.pacs.fault("saldos", "code", code="500", times=-1)
 
+    body = make_report(stack)
 
-def test_a_statement_that_could_not_be_compared_is_kept(world: FakeStack) -> None:
-    world.fault("saldos", "code", code="500", times=-1)
-
-    body = make_report(world)
     assert (body["status"], body["differences"]) == ("ready", None)
-    assert world.log_lines_with("the statement could not be compared")
+    assert stack.logs.lines("the statement could not be compared")
+    assert stack.events("Statement Mismatch Detected") == []
 
 
-# ------------------------------------------------------------------------------ listed
-
-
-def test_reports_are_listed_newest_month_first(world: FakeStack) -> None:
+def test_reports_are_listed_newest_month_first(stack: FakeStack) -> None:
+    stack.accounts.create("norte", stack.accounts.norte_secret())
     for month in ("2026-08", "2026-10", "2026-09"):
-        world.request_report(month=month)
-    world.request_report(month="2026-10", form="pdf")
-    world.deliver()
+        stack.request_report(month=month)
+    stack.deliver()
 
-    body = world.get(PATH).body
+    body = stack.get(PATH).body
 
-    assert body["next"] is None
-    assert [report["id"] for report in body["reports"]] == [
-        "2026-10-statement-pdf-0001",
-        "2026-10-statement-csv-0001",
-        "2026-09-statement-csv-0001",
-        "2026-08-statement-csv-0001",
-    ]
-    assert {report["status"] for report in body["reports"]} == {"ready"}
-    assert {report["url"] for report in body["reports"]} == {None}
-    listed = world.get(PATH, month="2026-09").body["reports"]
-    assert [report["id"] for report in listed] == ["2026-09-statement-csv-0001"]
-    assert world.get(PATH, month="2026-01").body == {"reports": [], "next": None}
+    ids = [f"2026-{month}-statement-csv-0001" for month in ("10", "09", "08")]
+    assert ([report["id"] for report in body["reports"]], body["next"]) == (ids, None)
+    assert {(report["status"], report["url"]) for report in body["reports"]} == {("ready", None)}
+    september = stack.get(PATH, month="2026-09").body["reports"]
+    assert [report["id"] for report in september] == ids[1:2]
+    assert stack.get(PATH, month="2026-01").body == {"reports": [], "next": None}
+    assert stack.get("/accounts/norte/reports").body["reports"] == []
+    other = stack.get(f"/accounts/norte/reports/{ids[0]}")
+    check_problem(other, 404, "report-not-found", "id")
 
 
-def test_more_reports_than_a_page_holds(world: FakeStack) -> None:
-    first = world.request_report(month="2026-10").body["id"]
-    dynamodb, table = world.stack.client("dynamodb"), world.stack.refs["ReportsTable"]
+def test_more_reports_than_a_page_holds(stack: FakeStack) -> None:
+    first = stack.request_report().body["id"]
+    dynamodb, table = stack.aws.client("dynamodb"), stack.aws.refs["ReportsTable"]
     (model,) = dynamodb.scan(TableName=table)["Items"]
     ids = [f"2026-10-statement-csv-{number:04}" for number in range(2, 122)]
     for report_id in ids:
         dynamodb.put_item(TableName=table, Item=model | {"id": {"S": report_id}})
 
-    page = world.get(PATH, month="2026-10").body
-    next_page = world.get(PATH, month="2026-10", cursor=page["next"]).body
+    page = stack.get(PATH, month="2026-10").body
+    next_page = stack.get(PATH, month="2026-10", cursor=page["next"]).body
 
     assert (len(page["reports"]), len(next_page["reports"]), next_page["next"]) == (100, 21, None)
     listed = [report["id"] for report in page["reports"] + next_page["reports"]]
     assert listed == [*reversed(ids), first]
     # A cursor is valid only for its list.
-    check_problem(
-        world.get(PATH, month="2026-09", cursor=page["next"]), 400, "parameter-invalid", "cursor"
-    )
+    response = stack.get(PATH, month="2026-09", cursor=page["next"])
+    check_problem(response, 400, "parameter-invalid", "cursor")
 
 
-def test_accounts_do_not_see_one_another(world: FakeStack) -> None:
-    world.create_account("norte", world.secret(RC, api_key=world.credentials.norte_api_key))
-    report = make_report(world)
+def test_a_message_without_a_pending_report_is_deleted(stack: FakeStack) -> None:
+    report = make_report(stack)
+    before = stack.aws.items("ReportsTable"), stack.pacs.calls(), len(stack.published)
+    messages = [
+        {
+            "MessageId": report_id,
+            "ReceiptHandle": "r-1",
+            "Body": json.dumps({"account": RC, "report": report_id}),
+            "Attributes": {"ApproximateReceiveCount": "1"},
+        }
+        for report_id in (report["id"], "2026-10-statement-csv-0007")
+    ]
 
-    assert world.get("/accounts/norte/reports").body["reports"] == []
-    check_problem(
-        world.get(f"/accounts/norte/reports/{report['id']}"), 404, "report-not-found", "id"
-    )
-
-
-# ------------------------------------------------------------------------------ failed
-
-
-def test_a_repeated_message_changes_nothing(world: FakeStack) -> None:
-    report = make_report(world)
-    before = world.stack.items("ReportsTable"), world.calls(), len(world.published)
-    message = {
-        "MessageId": "m-1",
-        "ReceiptHandle": "r-1",
-        "Body": json.dumps({"account": RC, "report": report["id"]}),
-        "Attributes": {"ApproximateReceiveCount": "1"},
-    }
-
-    event = sqs_event(world.stack.arns["ReportsQueue"], [message, message | {"MessageId": "m-2"}])
-    result = world.invoke("report_worker", event)
+    result = stack.invoke("report_worker", sqs_event(stack.aws.arns["ReportsQueue"], messages))
 
     assert result == {"batchItemFailures": []}
-    assert (world.stack.items("ReportsTable"), world.calls(), len(world.published)) == before
+    assert (stack.aws.items("ReportsTable"), stack.pacs.calls(), len(stack.published)) == before
 
 
-def test_a_message_without_a_report_is_deleted(world: FakeStack) -> None:
-    message = {
-        "MessageId": "m-1",
-        "ReceiptHandle": "r-1",
-        "Body": json.dumps({"account": RC, "report": "2026-10-statement-csv-0007"}),
-        "Attributes": {"ApproximateReceiveCount": "1"},
-    }
+def test_a_lasting_failure_fails_the_report_at_the_third_attempt(stack: FakeStack) -> None:
+    stack.pacs.fault("csv", "code", code="500", times=-1)
 
-    event = sqs_event(world.stack.arns["ReportsQueue"], [message])
+    body = fail_report(stack)
 
-    assert world.invoke("report_worker", event) == {"batchItemFailures": []}
-    assert world.calls() == []
-
-
-def test_a_temporary_failure_is_retried(world: FakeStack) -> None:
-    report = world.request_report().body
-    world.fault("csv", "code", code="500", times=3)
-
-    assert world.deliver() == (0, 1)
-    assert world.get(f"{PATH}/{report['id']}", redirect="false").body == report
-    assert world.published == []
-    (line,) = world.log_lines_with("report will be retried: pac-error: reachcore answered 500")
-    assert line["level"] == "WARNING"
-    assert report["id"] in line["body"]
-
-    assert world.deliver() == (1, 0)
-    assert world.get(f"{PATH}/{report['id']}").status == 302
-    assert len(world.events("Report Ready")) == 1
-
-
-def test_a_lasting_failure_fails_the_report_at_the_third_attempt(world: FakeStack) -> None:
-    report = world.request_report().body
-    world.fault("csv", "code", code="500", times=-1)
-
-    assert [world.deliver() for _ in range(4)] == [(0, 1), (0, 1), (1, 0), (0, 0)]
-    assert world.queued_messages("ReportsDeadLetterQueue") == 0
-
-    body = world.get(f"{PATH}/{report['id']}", redirect="false").body
+    assert stack.queued_messages("ReportsDeadLetterQueue") == 0
     assert (body["status"], body["url"], body["bytes"]) == ("failed", None, None)
+    text = "Error de la plataforma Reachcore"
     assert body["error"] == {
         "code": "pac-error",
-        "detail": "reachcore answered 500: Error de la plataforma Reachcore.",
-        "pac": {
-            "name": "reachcore",
-            "code": "500",
-            "message": "Error de la plataforma Reachcore",
-        },
+        "detail": f"reachcore answered 500: {text}.",
+        "pac": {"name": "reachcore", "code": "500", "message": text},
     }
-    document = check_problem(world.get(f"{PATH}/{report['id']}"), 409, "report-failed")
-    assert document["report"] == body
-    assert "Error de la plataforma Reachcore" in document["detail"]
-    (event,) = world.events("Report Failed")
-    assert (event["id"], event["error"]) == (report["id"], body["error"])
-    (mail,) = world.mails()
+    problem = check_problem(stack.get(f"{PATH}/{body['id']}"), 409, "report-failed")
+    assert problem["report"] == body
+    assert text in problem["detail"]
+    (event,) = stack.events("Report Failed")
+    assert (event["id"], event["error"]) == (body["id"], body["error"])
+    (mail,) = stack.mails()
     assert mail.startswith("Timbres: no se pudo hacer")
-    for fact in ("2026-10", "acme-rc", "pac-error", body["error"]["detail"], "Qué hacer"):
+    for fact in ("2026-10", RC, "pac-error", body["error"]["detail"], "Qué hacer"):
         assert fact in mail
 
 
-def test_a_failed_report_can_be_requested_again(world: FakeStack) -> None:
-    world.fault("csv", "code", code="400-003")
-    world.request_report()
-    world.deliver()
-
-    assert make_report(world)["id"] == "2026-10-statement-csv-0002"
-
-
 @pytest.mark.parametrize(
-    ("fault", "options", "code"),
+    ("kind", "operation", "fault", "options", "code"),
     [
-        ("code", {"code": "400-003"}, "format-unsupported"),
-        ("code", {"code": "400-002"}, "pac-rejected-request"),
-        ("code", {"code": "401"}, "pac-credentials-rejected"),
-        ("code", {"code": "404"}, "pac-endpoint-not-found"),
-        ("wrong-shape", {}, "pac-protocol-error"),
+        ("statement", "csv", "code", {"code": "400-003"}, "format-unsupported"),
+        ("statement", "csv", "code", {"code": "401"}, "pac-credentials-rejected"),
+        ("statement", "csv", "wrong-shape", {}, "pac-protocol-error"),
+        ("consumption", "saldos", "code", {"code": "401"}, "pac-credentials-rejected"),
     ],
 )
-@pytest.mark.parametrize("form", ["csv", "pdf"])
 def test_a_permanent_failure_fails_at_once(
-    world: FakeStack, form: str, fault: str, options: dict[str, str], code: str
+    stack: FakeStack, kind: str, operation: str, fault: str, options: dict[str, str], code: str
 ) -> None:
-    report = world.request_report(form=form).body
-    world.fault(form, fault, times=-1, **options)
+    stack.pacs.fault(operation, fault, times=-1, **options)
 
-    assert world.deliver() == (1, 0)
+    body = make_report(stack, RC, "2026-10", kind, "csv")
 
-    body = world.get(f"{PATH}/{report['id']}", redirect="false").body
     assert (body["status"], body["error"]["code"]) == ("failed", code)
-    assert world.calls() == [form]
-    assert len(world.events("Report Failed")) == 1
+    assert stack.pacs.calls() == [operation]
+    assert len(stack.events("Report Failed")) == 1
 
 
-@pytest.mark.parametrize("fault", ["truncated", "cut-after", "cut-before"])
-def test_a_truncated_statement_is_not_stored(world: FakeStack, fault: str) -> None:
-    world.request_report()
-    world.fault("csv", fault, times=3)
+def test_an_unexpected_error_fails_the_report_at_the_third_attempt(stack: FakeStack) -> None:
+    stack.aws_faults.reject("s3", "PutObject", "AccessDenied", 403)
 
-    assert world.deliver() == (0, 1)
-    listed = world.stack.client("s3").list_objects_v2(Bucket=world.stack.refs["ReportsBucket"])
-    assert "Contents" not in listed
+    assert fail_report(stack)["error"]["code"] == "internal-error"
 
-
-def test_rejected_credentials_end_a_report_after_one_call(world: FakeStack) -> None:
-    world.fault("saldos", "code", code="401", times=-1)
-    report = world.request_report(RC, "2026-10", "consumption", "xlsx").body
-
-    assert world.deliver() == (1, 0)
-
-    body = world.get(f"{PATH}/{report['id']}", redirect="false").body
-    assert body["error"]["code"] == "pac-credentials-rejected"
-    assert world.calls() == ["saldos"]
-
-
-def test_an_account_deleted_before_its_report_is_generated(world: FakeStack) -> None:
-    report = world.request_report().body
-    world.stack.client("secretsmanager").delete_secret(SecretId=f"timbres/accounts/{RC}")
-
-    assert world.deliver() == (1, 0)
-    (event,) = world.events("Report Failed")
-    assert (event["id"], event["error"]["code"]) == (report["id"], "account-unknown")
-
-
-def test_a_failure_event_that_failed_is_published_again(world: FakeStack) -> None:
-    world.request_report()
-    world.fault("csv", "code", code="400-003")
-    world.break_aws("events", "PutEvents", "InternalException", 500)
-    assert world.deliver() == (0, 1)
-    assert world.published == []
-
-    world.restore_aws()
-    assert world.deliver() == (1, 0)
-    assert len(world.events("Report Failed")) == 1
-    assert len(world.published) == len(world.mails()) == 1
-    assert world.calls().count("csv") == 1
-
-
-def test_a_bucket_that_always_refuses(world: FakeStack) -> None:
-    world.request_report()
-    world.break_aws("s3", "PutObject", "AccessDenied", 403)
-
-    assert [world.deliver() for _ in range(3)] == [(0, 1), (0, 1), (1, 0)]
-    (event,) = world.events("Report Failed")
-    assert event["error"]["code"] == "internal-error"
-
-
-def test_aws_fails_while_a_report_is_requested(world: FakeStack) -> None:
-    world.break_aws("sqs", "SendMessage", "ServiceUnavailable", 500)
-
-    response = world.request_report()
-    check_problem(response, 503, "storage-unavailable")
-    assert response.headers["retry-after"] == "5"
-
-    # A new request leads to a report, whatever was written before.
-    world.restore_aws()
-    assert make_report(world)["status"] == "ready"
-
-
-# ------------------------------------------------------------------------- by schedule
 
 FIRST = "2026-11-01T12:00:00Z"
-
-
-def run_monthly(world: FakeStack, due: str = FIRST, **options: Any) -> Any:
-    return world.invoke("report", {"month": "previous", "scheduled_time": due, **options})
-
-
 REQUESTED = [
     *((RC, f"2026-10-statement-{form}-0001") for form in ("csv", "pdf")),
-    *((RC, f"2026-10-consumption-{form}-0001") for form in ("csv", "xlsx", "pdf", "html")),
-    *((SF, f"2026-10-consumption-{form}-0001") for form in ("csv", "xlsx", "pdf", "html")),
-    *(("all", f"2026-10-consumption-{form}-0001") for form in ("csv", "xlsx", "pdf", "html")),
+    *((RC, f"2026-10-consumption-{form}-0001") for form in FORMATS),
+    *((SF, f"2026-10-consumption-{form}-0001") for form in FORMATS),
+    *(("all", f"2026-10-consumption-{form}-0001") for form in FORMATS),
 ]
 
 
-def records(world: FakeStack) -> list[dict[str, Any]]:
+def run_monthly(stack: FakeStack, due: str = FIRST, **options: Any) -> Any:
+    return stack.invoke("report", {"month": "previous", "scheduled_time": due, **options})
+
+
+def records(stack: FakeStack) -> list[dict[str, Any]]:
     """Return the records of reports, without those of runs."""
-    return [
-        record
-        for record in world.stack.items("ReportsTable")
-        if not record["account"].startswith("#")
-    ]
+    items = stack.aws.items("ReportsTable")
+    return [record for record in items if not record["account"].startswith("#")]
 
 
-def test_the_monthly_run_requests_every_report_of_every_account(world: FakeStack) -> None:
-    result = run_monthly(world)
+def test_the_monthly_run_requests_every_report_of_every_account(stack: FakeStack) -> None:
+    # A late start uses the month of its due time.
+    stack.clock.forward(days=20)
+
+    result = run_monthly(stack)
 
     assert result == {
         "month": "2026-10",
         "asked": [{"account": account, "id": report} for account, report in REQUESTED],
         "failed": [],
     }
-    assert world.deliver() == (14, 0)
-    for account in (RC, SF, "all"):
-        reports = world.get(f"/accounts/{account}/reports").body["reports"]
-        assert {report["status"] for report in reports} == {"ready"}
-        assert {report["requested_by"] for report in reports} == {"schedule"}
-    assert len(world.events("Report Ready")) == 14
-    (event,) = world.events("Monthly Reports Completed")
+    assert stack.deliver() == (14, 0)
+    assert {(item["status"], item["requested_by"]) for item in records(stack)} == {
+        ("ready", "schedule")
+    }
+    assert len(stack.events("Report Ready")) == 14
+    (event,) = stack.events("Monthly Reports Completed")
     assert (event["ready"], event["failed"], event["accounts_failed"]) == (14, 0, {})
     assert [(report["account"], report["id"]) for report in event["reports"]] == [
         *REQUESTED[-4:],
         *REQUESTED[:-4],
     ]
+    # A repeated start requests nothing; the next month's run is separate.
+    make_report(stack)
+    assert run_monthly(stack) == result
+    assert stack.receive() == []
+    assert run_monthly(stack, "2026-12-01T12:00:00Z")["month"] == "2026-11"
 
 
-def test_the_monthly_run_uses_the_formats_of_its_parameter(world: FakeStack) -> None:
-    world.stack.refs["MonthlyFormats"] = "pdf , html"
+def test_the_completed_run_lists_what_failed_with_reasons(stack: FakeStack) -> None:
+    stack.aws.refs["MonthlyFormats"] = "csv"
+    stack.accounts.create("acme-broken", "no JSON")
+    stack.pacs.fault("csv", "code", code="400-003", times=-1)
 
-    result = run_monthly(world)
+    result = run_monthly(stack)
+    stack.deliver()
 
-    assert [report["id"] for report in result["asked"]] == [
-        "2026-10-statement-pdf-0001",
-        *(f"2026-10-consumption-{form}-0001" for form in ("pdf", "html") * 3),
-    ]
-
-
-def test_a_repeated_monthly_run_duplicates_nothing(
-    world: FakeStack,
-) -> None:
-    first = run_monthly(world)
-    world.deliver()
-    assert make_report(world)["id"] == "2026-10-statement-csv-0002"
-
-    assert run_monthly(world) == first
-    assert world.receive() == []
-    assert len(records(world)) == 15
-
-
-def test_the_monthly_run_adopts_a_pending_report(world: FakeStack) -> None:
-    world.request_report()
-    run_monthly(world)
-    world.deliver()
-    world.clock.forward(hours=3)
-
-    run_monthly(world)
-
-    assert world.receive() == []
-    assert len(records(world)) == 14
-    assert len(world.events("Monthly Reports Completed")) == 1
-
-
-def test_the_completed_run_lists_failed_reports_with_reasons(world: FakeStack) -> None:
-    world.create_account("acme-broken", "no JSON")
-    world.fault("pdf", "code", code="400-003", times=-1)
-    run_monthly(world)
-
-    world.deliver()
-
-    (event,) = world.events("Monthly Reports Completed")
-    assert (event["ready"], event["failed"]) == (13, 1)
+    assert result["failed"] == [{"account": "acme-broken", "code": "account-misconfigured"}]
+    (event,) = stack.events("Monthly Reports Completed")
+    assert (event["ready"], event["failed"]) == (3, 1)
     assert event["accounts_failed"] == {"acme-broken": "account-misconfigured"}
-    (failed,) = (one for one in event["reports"] if one["status"] == "failed")
-    assert (failed["account"], failed["id"]) == (RC, "2026-10-statement-pdf-0001")
+    (failed,) = (report for report in event["reports"] if report["status"] == "failed")
+    assert (failed["account"], failed["id"]) == (RC, "2026-10-statement-csv-0001")
     assert failed["error"]["code"] == "format-unsupported"
-
-
-def test_a_run_with_a_lost_report_is_published(world: FakeStack) -> None:
-    run_monthly(world)
-    (lost, *others) = world.receive()
-    world.invoke("report_worker", sqs_event(world.stack.arns["ReportsQueue"], others))
-    assert world.events("Monthly Reports Completed") == []
-    world.clock.forward(hours=4)
-    assert world.invoke("report", {"close": "overdue"}) == {"closed": []}
-
-    world.clock.forward(hours=2)
-
-    assert world.invoke("report", {"close": "overdue"}) == {"closed": ["2026-11-01 for 2026-10"]}
-    assert world.invoke("report", {"close": "overdue"}) == {"closed": []}
-    (event,) = world.events("Monthly Reports Completed")
-    assert (event["ready"], event["failed"]) == (13, 1)
-    (pending,) = (one for one in event["reports"] if one["status"] == "pending")
-    assert pending["id"] == json.loads(lost["Body"])["report"]
-
-
-def test_a_completion_event_that_failed_is_published_again(world: FakeStack) -> None:
-    run_monthly(world)
-    world.break_aws("events", "PutEvents", "InternalException", 500, after=14)
-    assert world.deliver() == (13, 1)
-    assert world.events("Monthly Reports Completed") == []
-
-    world.restore_aws()
-    assert world.deliver() == (1, 0)
-    assert len(world.events("Monthly Reports Completed")) == 1
-
-
-def test_the_next_monthly_run_is_separate(world: FakeStack) -> None:
-    run_monthly(world)
-    world.deliver()
-
-    result = run_monthly(world, "2026-12-01T12:00:00Z")
-
-    assert result["month"] == "2026-11"
-    assert {report["id"][:7] for report in result["asked"]} == {"2026-11"}
-
-
-@pytest.mark.parametrize(
-    ("due", "month"),
-    [
-        ("2026-11-01T05:30:00Z", "2026-09"),
-        ("2026-11-01T06:00:00Z", "2026-10"),
-        ("2027-01-01T12:00:00Z", "2026-12"),
-    ],
-)
-def test_the_previous_month_is_in_mexico_city_time(world: FakeStack, due: str, month: str) -> None:
-    assert run_monthly(world, due)["month"] == month
-
-
-def test_a_late_run_uses_the_month_of_its_due_time(world: FakeStack) -> None:
-    world.clock.forward(days=20)
-
-    assert run_monthly(world)["month"] == "2026-10"
-
-
-def test_one_broken_account_stops_no_other(world: FakeStack) -> None:
-    world.create_account("acme-broken", "no JSON")
-    world.create_account("acme-mute", world.secret(RC, pac="another"))
-
-    result = run_monthly(world)
-
-    assert result["failed"] == [
-        {"account": "acme-broken", "code": "account-misconfigured"},
-        {"account": "acme-mute", "code": "account-misconfigured"},
-    ]
-    assert {report["account"] for report in result["asked"]} == {RC, SF, "all"}
-    assert world.deliver() == (14, 0)
-
-
-def test_a_failed_message_stops_no_other_account(world: FakeStack) -> None:
-    world.break_aws("sqs", "SendMessage", "ServiceUnavailable", 500, times=3)
-
-    result = run_monthly(world)
-
-    assert result["failed"] == [{"account": RC, "code": "internal-error"}]
-    assert {report["account"] for report in result["asked"]} == {SF, "all"}
-    # The scheduler does not retry; the next start requests the missing reports.
-    assert len(run_monthly(world)["asked"]) == 14
-
-
-def test_a_run_fails_if_accounts_cannot_be_listed(
-    world: FakeStack,
-) -> None:
-    world.break_aws("secretsmanager", "ListSecrets", "InternalServiceError", 500)
-
-    with pytest.raises(Exception, match="InternalServiceError"):
-        run_monthly(world)

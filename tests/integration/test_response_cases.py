@@ -7,16 +7,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.integration.further_cases import FURTHER_CASES, Case
-from tests.integration.harness import RC, RFC, SF, ApiResponse, FakeStack
-from tests.integration.response_cases import CASES, EXPECTED, FILES, cases, check, inject
+from tests.support.events import ApiResponse
+from tests.support.fake_stack import RC, RFC, SF, FakeStack
+from tests.support.further_cases import FURTHER_CASES, Case
+from tests.support.response_cases import CASES, EXPECTED, FILES, cases, check, inject
 
 
 @pytest.fixture
 def stack(shared_stack: FakeStack) -> Iterator[FakeStack]:
     """The shared stack, with an empty log."""
-    shared_stack.logs.seek(0)
-    shared_stack.logs.truncate()
+    shared_stack.logs.clear()
     yield shared_stack
     shared_stack.reset_warm_functions()
 
@@ -57,9 +57,9 @@ def test_normalized_fields_are_logged_once_for_a_response(
     stack: FakeStack, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG, "timbres")
-    stack.fault("saldos", "canned", case="rc-rfc-twins-case", times=1)
+    stack.pacs.fault("saldos", "canned", case="rc-rfc-twins-case", times=1)
     stack.get(f"/accounts/{RC}/balance", month="2026-10")
-    stack.fault("getTimbres", "canned", case="sf-count-status-plus200", times=1)
+    stack.pacs.fault("getTimbres", "canned", case="sf-count-status-plus200", times=1)
     stack.get(f"/accounts/{SF}/stamps", rfc=RFC)
 
     lines = [line for line in caplog.records if "normalized" in line.getMessage()]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from local.fake_pacs.fake_data import bulk_rfc
-from tests.integration.harness import RC, RFC, SF, FakeStack
+from tests.support.fake_stack import RC, RFC, SF, FakeStack
 
 from timbres.domain.account import DEFAULT_CALLS_IN_FLIGHT
 
@@ -25,34 +25,34 @@ def outcome_of(response: Any) -> str:
     return WELL if response.status < 400 else str(response.body["code"])
 
 
-def balance(world: FakeStack) -> str:
-    return outcome_of(world.get(f"/accounts/{RC}/balance", month="2026-10"))
+def balance(stack: FakeStack) -> str:
+    return outcome_of(stack.get(f"/accounts/{RC}/balance", month="2026-10"))
 
 
-def stamps(world: FakeStack) -> str:
-    return outcome_of(world.get(f"/accounts/{SF}/stamps", rfc=RFC))
+def stamps(stack: FakeStack) -> str:
+    return outcome_of(stack.get(f"/accounts/{SF}/stamps", rfc=RFC))
 
 
-def invoke_stamps(world: FakeStack) -> str:
+def invoke_stamps(stack: FakeStack) -> str:
     try:
-        world.invoke("stamp_count", {"account": SF, "rfc": RFC})
+        stack.invoke("stamp_count", {"account": SF, "rfc": RFC})
     except Exception as error:
         return REJECTED if REJECTED in str(error) else str(error)
     return WELL
 
 
-def contract_status(world: FakeStack) -> str:
-    before = len(world.pac_contracts())
-    response = world.create_contract(RFC, 7)
-    assert len(world.pac_contracts()) - before == (response.status == 201)
+def contract_status(stack: FakeStack) -> str:
+    before = len(stack.pacs.contracts())
+    response = stack.create_contract(RFC, 7)
+    assert len(stack.pacs.contracts()) - before == (response.status == 201)
     return outcome_of(response)
 
 
 def report(kind: str) -> Work:
-    def generate(world: FakeStack) -> str:
-        id_ = world.request_report(RC, kind=kind).body["id"]
-        world.deliver()
-        body = world.get(f"/accounts/{RC}/reports/{id_}", redirect="false").body
+    def generate(stack: FakeStack) -> str:
+        id_ = stack.request_report(RC, kind=kind).body["id"]
+        stack.deliver()
+        body = stack.get(f"/accounts/{RC}/reports/{id_}", redirect="false").body
         assert body["status"] in ("ready", "failed")
         return str(body["error"]["code"]) if body["error"] else WELL
 
@@ -60,9 +60,9 @@ def report(kind: str) -> Work:
 
 
 def daily_run(account: str) -> Work:
-    def start_run(world: FakeStack) -> str:
-        world.clock.forward(days=1)
-        lines = world.run()["accounts"]
+    def start_run(stack: FakeStack) -> str:
+        stack.clock.forward(days=1)
+        lines = stack.run()["accounts"]
         (line,) = (entry for entry in lines if entry["account"] == account)
         if line["problem"]:
             return str(line["problem"])
@@ -71,17 +71,17 @@ def daily_run(account: str) -> Work:
     return start_run
 
 
-def reconciliation(world: FakeStack) -> str:
-    (contract,) = world.get(f"/accounts/{SF}/contracts", status="unknown").body["contracts"]
-    world.clock.forward(minutes=30)
-    world.invoke("reconciler", {"scheduled_time": "2026-11-19T20:00:00Z"})
+def reconciliation(stack: FakeStack) -> str:
+    (contract,) = stack.get(f"/accounts/{SF}/contracts", status="unknown").body["contracts"]
+    stack.clock.forward(minutes=30)
+    stack.invoke("reconciler", {"scheduled_time": "2026-11-19T20:00:00Z"})
     path = f"/accounts/{SF}/contracts/{contract['id']}"
-    return WELL if world.get(path).body["status"] == "confirmed" else REJECTED
+    return WELL if stack.get(path).body["status"] == "confirmed" else REJECTED
 
 
-def lose_contract_response(world: FakeStack) -> None:
-    world.fault("agregarContrato", "cut-after")
-    assert world.create_contract(RFC, 7).status == 202
+def lose_contract_response(stack: FakeStack) -> None:
+    stack.pacs.fault("agregarContrato", "cut-after")
+    assert stack.create_contract(RFC, 7).status == 202
 
 
 @dataclass(frozen=True)
@@ -112,26 +112,28 @@ _numbers = itertools.count()
 class Rotation:
     """New credentials for one account, put in place at the PAC and in the secret by hand."""
 
-    def __init__(self, world: FakeStack, account: str) -> None:
-        self._world, self._account = world, account
+    def __init__(self, stack: FakeStack, account: str) -> None:
+        self._world, self._account = stack, account
         self.new = f"nueva & <{next(_numbers)}> ñ" if account == SF else f"nueva-{next(_numbers)}"
 
     def at_the_pac(self) -> None:
         if self._account == SF:
-            self._world.books.solucion_factible.set_account(password=self.new)
+            self._world.pacs.state.solucion_factible.set_account(password=self.new)
         else:
-            self._world.books.reachcore.set_key("Acme Timbrado", self.new)
+            self._world.pacs.state.reachcore.set_key("Acme Timbrado", self.new)
 
     def in_the_secret(self) -> None:
         changed = {"password" if self._account == SF else "api_key": self.new}
-        self._world.change_account(self._account, self._world.secret(self._account, **changed))
+        self._world.accounts.change(
+            self._account, self._world.accounts.secret(self._account, **changed)
+        )
 
 
-def rejections(world: FakeStack) -> int:
+def rejections(stack: FakeStack) -> int:
     """Return how many sign-ins the PACs refused so far."""
     return sum(
         call["outcome"] in ("601", "401")
-        for fake_pac in (world.reachcore, world.factible)
+        for fake_pac in (stack.pacs.reachcore, stack.pacs.solucion_factible)
         for call in fake_pac.calls.as_json()
     )
 
@@ -162,8 +164,8 @@ def warm(shared_stack: FakeStack, now: Time, name: str) -> tuple[FakeStack, Oper
     assert operation.work(shared_stack) == WELL
     operation.before(shared_stack)
     shared_stack.published.clear()
-    shared_stack.reachcore.calls.clear()
-    shared_stack.factible.calls.clear()
+    shared_stack.pacs.reachcore.calls.clear()
+    shared_stack.pacs.solucion_factible.calls.clear()
     return shared_stack, operation, Rotation(shared_stack, operation.account)
 
 
@@ -174,50 +176,50 @@ def warm(shared_stack: FakeStack, now: Time, name: str) -> tuple[FakeStack, Oper
 def test_the_secret_is_changed_first(
     warm: tuple[FakeStack, Operation, Rotation], now: Time
 ) -> None:
-    world, operation, rotation = warm
+    stack, operation, rotation = warm
     rotation.in_the_secret()
     # For a minute the old credentials are in use, and still valid.
     now.seconds += 59
-    assert operation.work(world) == WELL
-    assert rejections(world) == 0
-    operation.before(world)
+    assert operation.work(stack) == WELL
+    assert rejections(stack) == 0
+    operation.before(stack)
     rotation.at_the_pac()
 
-    assert operation.work(world) == WELL
+    assert operation.work(stack) == WELL
     # One sign-in with the old credentials failed; nobody needs a notification.
-    assert rejections(world) == 1
-    assert world.events("Credentials Rejected") == []
+    assert rejections(stack) == 1
+    assert stack.events("Credentials Rejected") == []
 
 
 @pytest.mark.parametrize("name", ["balance", "stamps", "contract"])
 def test_a_minute_later_the_old_credentials_are_not_tried(
     warm: tuple[FakeStack, Operation, Rotation], now: Time
 ) -> None:
-    world, operation, rotation = warm
+    stack, operation, rotation = warm
     rotation.in_the_secret()
     rotation.at_the_pac()
     now.seconds += 61
 
-    assert operation.work(world) == WELL
-    assert rejections(world) == 0
+    assert operation.work(stack) == WELL
+    assert rejections(stack) == 0
 
 
 @every_operation
 def test_the_pac_is_changed_first(warm: tuple[FakeStack, Operation, Rotation]) -> None:
-    world, operation, rotation = warm
+    stack, operation, rotation = warm
     rotation.at_the_pac()
 
-    assert operation.work(world) == REJECTED
+    assert operation.work(stack) == REJECTED
     if operation.before is not lose_contract_response:
-        assert operation.work(world) == REJECTED
-    assert rejections(world) == 1
-    (event,) = world.events("Credentials Rejected")
+        assert operation.work(stack) == REJECTED
+    assert rejections(stack) == 1
+    (event,) = stack.events("Credentials Rejected")
     assert event["account"] == operation.account
 
     rotation.in_the_secret()
-    assert operation.work(world) == WELL
-    assert rejections(world) == 1
-    assert len(world.events("Credentials Rejected")) == 1
+    assert operation.work(stack) == WELL
+    assert rejections(stack) == 1
+    assert len(stack.events("Credentials Rejected")) == 1
 
 
 # -------------------------------------------------------------------------- many processes
@@ -236,7 +238,7 @@ def test_one_rejected_sign_in_serves_all_functions(
     rotation.in_the_secret()
     rotation.at_the_pac()
     assert {work(shared_stack) for work in works.values()} == {WELL}
-    shared_stack.factible.calls.clear()
+    shared_stack.pacs.solucion_factible.calls.clear()
     rotation = Rotation(shared_stack, SF)
     rotation.at_the_pac()
     rotation.in_the_secret()
@@ -254,7 +256,7 @@ def test_all_functions_try_a_wrong_new_password_once(shared_stack: FakeStack, no
     good.in_the_secret()
     assert {work(shared_stack) for work in works} == {WELL}
     shared_stack.published.clear()
-    shared_stack.factible.calls.clear()
+    shared_stack.pacs.solucion_factible.calls.clear()
     Rotation(shared_stack, SF).in_the_secret()
     now.seconds += 61
 
@@ -275,7 +277,7 @@ def test_a_process_does_not_try_a_secret_that_was_rejected_elsewhere(
     good.at_the_pac()
     good.in_the_secret()
     assert stamps(shared_stack) == contract_status(shared_stack) == WELL
-    shared_stack.factible.calls.clear()
+    shared_stack.pacs.solucion_factible.calls.clear()
     shared_stack.published.clear()
     Rotation(shared_stack, SF).at_the_pac()
     Rotation(shared_stack, SF).in_the_secret()
@@ -293,7 +295,7 @@ def test_a_password_changed_during_a_run_loses_no_issuer(
 ) -> None:
     # Earlier tests used another clock, so a cached secret would not expire.
     shared_stack.reset_warm_functions()
-    state = shared_stack.books.solucion_factible
+    state = shared_stack.pacs.state.solucion_factible
     state.load_issuers(80)
     rotation = Rotation(shared_stack, SF)
     rotation.at_the_pac()
@@ -304,7 +306,7 @@ def test_a_password_changed_during_a_run_loses_no_issuer(
         == WELL
     )
     shared_stack.published.clear()
-    shared_stack.factible.calls.clear()
+    shared_stack.pacs.solucion_factible.calls.clear()
     next_rotation, counted, ask = Rotation(shared_stack, SF), itertools.count(), state.stamps
 
     def stamps_with_rotation(*args: Any) -> Any:
@@ -334,7 +336,7 @@ def test_a_pending_version_is_not_used_before_it_is_current(
     rotation = Rotation(shared_stack, SF)
     rotation.at_the_pac()
     rotation.in_the_secret()
-    secrets = shared_stack.stack.client("secretsmanager")
+    secrets = shared_stack.aws.client("secretsmanager")
     pending = secrets.put_secret_value(
         SecretId=f"timbres/accounts/{SF}", SecretString="not yet", VersionStages=["AWSPENDING"]
     )

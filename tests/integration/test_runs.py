@@ -14,18 +14,9 @@ from typing import Any
 
 import pytest
 from local.fake_pacs.fake_data import AccountState, Movement, bulk_rfc
-from tests.integration.harness import (
-    RC,
-    RFC,
-    RFC_N,
-    SF,
-    STACK,
-    FakeStack,
-    LambdaContext,
-    check_problem,
-    load_function,
-    sqs_event,
-)
+from tests.support.events import LambdaContext, check_problem, load_function, sqs_event
+from tests.support.fake_stack import RC, RFC, RFC_N, SF, FakeStack
+from tests.support.template import STACK_NAME
 
 import timbres.repositories.runs
 import timbres.schemas.runs
@@ -49,12 +40,12 @@ ATTEMPTS = 27
 
 
 @pytest.fixture
-def sf(world: FakeStack) -> FakeStack:
+def sf(stack: FakeStack) -> FakeStack:
     """A stack with only the Solución Factible account."""
-    world.stack.client("secretsmanager").delete_secret(
-        SecretId=f"{world.stack.refs['SecretPrefix']}{RC}", ForceDeleteWithoutRecovery=True
+    stack.aws.client("secretsmanager").delete_secret(
+        SecretId=f"{stack.aws.refs['SecretPrefix']}{RC}", ForceDeleteWithoutRecovery=True
     )
-    return world
+    return stack
 
 
 @pytest.fixture
@@ -63,20 +54,20 @@ def pairs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timbres.services.daily_run.start, "BATCH_SIZE", 2)
 
 
-def add_many_issuers(world: FakeStack, count: int) -> list[str]:
+def add_many_issuers(stack: FakeStack, count: int) -> list[str]:
     """Add issuers to the PAC and to the account; return their RFCs."""
-    world.books.solucion_factible.load_issuers(count)
+    stack.pacs.state.solucion_factible.load_issuers(count)
     rfcs = [bulk_rfc(index) for index in range(count)]
-    world.add_issuers(rfcs)
+    stack.accounts.add_issuers(rfcs)
     return rfcs
 
 
-def start(world: FakeStack) -> str:
-    return str(world.invoke("run", {"scheduled_time": world.clock().isoformat()})["id"])
+def start(stack: FakeStack) -> str:
+    return str(stack.invoke("run", {"scheduled_time": stack.clock().isoformat()})["id"])
 
 
-def get_run(world: FakeStack, run: str) -> dict[str, Any]:
-    body: dict[str, Any] = world.get(f"/runs/{run}").body
+def get_run(stack: FakeStack, run: str) -> dict[str, Any]:
+    body: dict[str, Any] = stack.get(f"/runs/{run}").body
     return body
 
 
@@ -84,44 +75,44 @@ def sums(run: dict[str, Any]) -> tuple[str, int, int, dict[str, int]]:
     return run["status"], run["expected"], run["done"], run["failed"]
 
 
-def queried_rfcs(world: FakeStack) -> list[str]:
+def queried_rfcs(stack: FakeStack) -> list[str]:
     """Return the RFCs that Solución Factible was asked for, in order."""
-    return [call["rfc"] for call in world.factible.calls.as_json()]
+    return [call["rfc"] for call in stack.pacs.solucion_factible.calls.as_json()]
 
 
-def history(world: FakeStack, rfc: str, account: str = SF) -> list[dict[str, Any]]:
-    body = world.get(f"/accounts/{account}/stamps/history", rfc=rfc).body
+def history(stack: FakeStack, rfc: str, account: str = SF) -> list[dict[str, Any]]:
+    body = stack.get(f"/accounts/{account}/stamps/history", rfc=rfc).body
     snapshots: list[dict[str, Any]] = body["snapshots"]
     return snapshots
 
 
-def line(world: FakeStack, rfc: str, account: str = SF) -> dict[str, Any]:
-    issuers = world.get(f"/accounts/{account}/stamps").body["issuers"]
+def line(stack: FakeStack, rfc: str, account: str = SF) -> dict[str, Any]:
+    issuers = stack.get(f"/accounts/{account}/stamps").body["issuers"]
     return next(issuer for issuer in issuers if issuer["rfc"] == rfc)
 
 
-def stored_items(world: FakeStack) -> dict[str, list[dict[str, Any]]]:
+def stored_items(stack: FakeStack) -> dict[str, list[dict[str, Any]]]:
     """Return the items of a run's tables, without the rate limit."""
     tables = ("IssuersTable", "SnapshotsTable", "RunsTable")
     return {
-        name: sorted(world.stack.items(name), key=lambda item: sorted(map(str, item.items())))
+        name: sorted(stack.aws.items(name), key=lambda item: sorted(map(str, item.items())))
         for name in tables
     }
 
 
-def event_counts(world: FakeStack) -> Counter[str]:
-    return Counter(entry["DetailType"] for entry in world.published)
+def event_counts(stack: FakeStack) -> Counter[str]:
+    return Counter(entry["DetailType"] for entry in stack.published)
 
 
 # ----------------------------------------------------------------------------- one run
 
 
-def test_a_run_counts_every_issuer_of_every_account(world: FakeStack) -> None:
-    world.create_account("acme-two", world.secret(SF))
-    world.add_issuers([RFC, RFC_N, EMPTY])
-    world.add_issuers([BUSY, UNUSED], account="acme-two")
+def test_a_run_counts_every_issuer_of_every_account(stack: FakeStack) -> None:
+    stack.accounts.create("acme-two", stack.accounts.secret(SF))
+    stack.accounts.add_issuers([RFC, RFC_N, EMPTY])
+    stack.accounts.add_issuers([BUSY, UNUSED], account="acme-two")
 
-    run = world.run()
+    run = stack.run()
 
     assert run == {
         "id": "2026-11-19-135341",
@@ -139,8 +130,8 @@ def test_a_run_counts_every_issuer_of_every_account(world: FakeStack) -> None:
             for name, count in ((RC, 3), (SF, 3), ("acme-two", 2))
         ],
     }
-    assert sorted(world.calls()) == ["getTimbres"] * 5 + ["saldos"]
-    (snapshot,) = history(world, RFC)
+    assert sorted(stack.pacs.calls()) == ["getTimbres"] * 5 + ["saldos"]
+    (snapshot,) = history(stack, RFC)
     assert snapshot == {
         "date": "2026-11-19",
         "as_of": "2026-11-19T13:53:41-06:00",
@@ -150,12 +141,12 @@ def test_a_run_counts_every_issuer_of_every_account(world: FakeStack) -> None:
         "unlimited": False,
         "consumed": None,
     }
-    assert line(world, BUSY, "acme-two")["available"] == 180
-    assert event_counts(world) == {"Daily Run Completed": 1, "Stamps Exhausted": 1}
+    assert line(stack, BUSY, "acme-two")["available"] == 180
+    assert event_counts(stack) == {"Daily Run Completed": 1, "Stamps Exhausted": 1}
 
 
 def test_a_finished_run_publishes_its_record(sf: FakeStack) -> None:
-    sf.add_issuers([RFC, EMPTY, STRANGERS[0]])
+    sf.accounts.add_issuers([RFC, EMPTY, STRANGERS[0]])
 
     run = sf.run()
 
@@ -177,7 +168,7 @@ def test_a_finished_run_publishes_its_record(sf: FakeStack) -> None:
 
 
 def test_unknown_issuers_stop_no_others(sf: FakeStack) -> None:
-    sf.add_issuers([RFC, *STRANGERS, BUSY])
+    sf.accounts.add_issuers([RFC, *STRANGERS, BUSY])
 
     run = sf.run()
 
@@ -185,7 +176,7 @@ def test_unknown_issuers_stop_no_others(sf: FakeStack) -> None:
     assert history(sf, STRANGERS[0]) == []
     assert line(sf, STRANGERS[0])["as_of"] is None
     assert line(sf, BUSY)["available"] == 180
-    logged = sf.log_lines_with("an issuer was not counted")
+    logged = sf.logs.lines("an issuer was not counted")
     assert {(entry["rfc"], entry["code"]) for entry in logged} == {
         (rfc, "pac-rejected-request") for rfc in STRANGERS
     }
@@ -193,21 +184,21 @@ def test_unknown_issuers_stop_no_others(sf: FakeStack) -> None:
 
 def test_an_account_without_issuers_and_no_account_at_all(sf: FakeStack) -> None:
     assert sums(sf.run()) == ("finished", 0, 0, {})
-    sf.stack.client("secretsmanager").delete_secret(
-        SecretId=f"{sf.stack.refs['SecretPrefix']}{SF}", ForceDeleteWithoutRecovery=True
+    sf.aws.client("secretsmanager").delete_secret(
+        SecretId=f"{sf.aws.refs['SecretPrefix']}{SF}", ForceDeleteWithoutRecovery=True
     )
     sf.reset_warm_functions()
     assert sf.run()["accounts"] == []
-    assert sf.calls() == []
+    assert sf.pacs.calls() == []
     assert sf.mails() == []
 
 
 def test_batches_are_queued_by_turns_so_that_a_large_account_does_not_delay_others(
     sf: FakeStack, pairs: None
 ) -> None:
-    sf.create_account("acme-two", sf.secret(SF))
-    sf.add_issuers([bulk_rfc(index) for index in range(12)])
-    sf.add_issuers([bulk_rfc(index) for index in range(4)], account="acme-two")
+    sf.accounts.create("acme-two", sf.accounts.secret(SF))
+    sf.accounts.add_issuers([bulk_rfc(index) for index in range(12)])
+    sf.accounts.add_issuers([bulk_rfc(index) for index in range(4)], account="acme-two")
 
     start(sf)
 
@@ -218,8 +209,8 @@ def test_batches_are_queued_by_turns_so_that_a_large_account_does_not_delay_othe
 
 
 def test_the_metrics_of_a_run(sf: FakeStack, capsys: pytest.CaptureFixture[str]) -> None:
-    sf.change_account(SF, sf.secret(SF, low_stamps=50))
-    sf.add_issuers([RFC, RFC_N, EMPTY, *STRANGERS])
+    sf.accounts.change(SF, sf.accounts.secret(SF, low_stamps=50))
+    sf.accounts.add_issuers([RFC, RFC_N, EMPTY, *STRANGERS])
 
     sf.run()
 
@@ -230,7 +221,7 @@ def test_the_metrics_of_a_run(sf: FakeStack, capsys: pytest.CaptureFixture[str])
         assert directive["Namespace"] == "Timbres"
         for metric in directive["Metrics"]:
             values = entry[metric["Name"]]
-            assert entry["service"] == STACK
+            assert entry["service"] == STACK_NAME
             further = sorted({"reason", "pac", "code"} & entry.keys())
             name = " ".join([metric["Name"], *(entry[dimension] for dimension in further)])
             values_by_name.setdefault(name, []).extend(
@@ -257,57 +248,57 @@ def test_the_metrics_of_a_run(sf: FakeStack, capsys: pytest.CaptureFixture[str])
 
 
 def test_a_second_run_of_a_day_repeats_no_call_and_no_event(
-    world: FakeStack,
+    stack: FakeStack,
 ) -> None:
-    world.add_issuers([RFC, RFC_N, EMPTY, STRANGERS[0]])
-    world.run()
-    before, calls = stored_items(world), queried_rfcs(world)
-    mails = world.mails()
+    stack.accounts.add_issuers([RFC, RFC_N, EMPTY, STRANGERS[0]])
+    stack.run()
+    before, calls = stored_items(stack), queried_rfcs(stack)
+    mails = stack.mails()
     assert len(mails) == 1
-    world.clock.forward(hours=3)
+    stack.clock.forward(hours=3)
 
-    run = world.run()
+    run = stack.run()
 
     assert sums(run) == ("finished", 7, 6, {"pac-rejected-request": 1})
     assert (run["low"], run["exhausted"]) == (0, 0)
-    assert queried_rfcs(world) == [*calls, STRANGERS[0]]
-    after = stored_items(world)
+    assert queried_rfcs(stack) == [*calls, STRANGERS[0]]
+    after = stored_items(stack)
     assert after["IssuersTable"] == before["IssuersTable"]
     assert after["SnapshotsTable"] == before["SnapshotsTable"]
-    assert world.events("Daily Run Completed")[1]["issuers"] == []
-    assert event_counts(world)["Stamps Exhausted"] == 1
-    assert world.mails() == mails
+    assert stack.events("Daily Run Completed")[1]["issuers"] == []
+    assert event_counts(stack)["Stamps Exhausted"] == 1
+    assert stack.mails() == mails
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_a_repeated_start(world: FakeStack, when: str) -> None:
-    world.add_issuers([RFC, EMPTY])
-    due = world.clock()
+def test_a_repeated_start(stack: FakeStack, when: str) -> None:
+    stack.accounts.add_issuers([RFC, EMPTY])
+    due = stack.clock()
     if when == "before":
-        start(world)
+        start(stack)
     else:
-        world.run(due)
-    run = world.run(due)
-    calls, events, mails = world.calls(), event_counts(world), world.mails()
+        stack.run(due)
+    run = stack.run(due)
+    calls, events, mails = stack.pacs.calls(), event_counts(stack), stack.mails()
 
-    assert world.run(due) == run
+    assert stack.run(due) == run
     assert sums(run) == ("finished", 5, 5, {})
-    assert world.calls() == calls
-    assert sorted(queried_rfcs(world)) == [RFC, EMPTY]
-    assert world.calls().count("saldos") == 1
-    assert event_counts(world) == events
+    assert stack.pacs.calls() == calls
+    assert sorted(queried_rfcs(stack)) == [RFC, EMPTY]
+    assert stack.pacs.calls().count("saldos") == 1
+    assert event_counts(stack) == events
     assert events["Daily Run Completed"] == 1
-    assert world.mails() == mails
-    assert len(world.get("/runs").body["runs"]) == 1
+    assert stack.mails() == mails
+    assert len(stack.get("/runs").body["runs"]) == 1
 
 
 def test_a_failed_start_is_continued(sf: FakeStack, pairs: None) -> None:
     rfcs = add_many_issuers(sf, 30)
     due = sf.clock()
-    sf.break_aws("sqs", "SendMessageBatch", "InternalServerError", 500, after=1)
+    sf.aws_faults.reject("sqs", "SendMessageBatch", "InternalServerError", 500, after=1)
     with pytest.raises(Exception, match="InternalServerError"):
         sf.run(due)
-    sf.restore_aws()
+    sf.aws_faults.restore()
 
     run = sf.run(due)
 
@@ -318,10 +309,10 @@ def test_a_failed_start_is_continued(sf: FakeStack, pairs: None) -> None:
 
 def test_a_failed_end_is_repeated(sf: FakeStack) -> None:
     # Every issuer is counted; only the event is missing.
-    sf.break_aws("events", "PutEvents", "InternalException", 500)
+    sf.aws_faults.reject("events", "PutEvents", "InternalException", 500)
     with pytest.raises(Exception, match="InternalException"):
         start(sf)
-    sf.restore_aws()
+    sf.aws_faults.restore()
     sf.clock.forward(minutes=5)
     assert sf.close_overdue() == []
     sf.clock.forward(minutes=55)
@@ -347,14 +338,14 @@ def test_a_start_repeated_after_an_import_counts_every_planned_issuer_once(
 ) -> None:
     """The start fails at a write; an issuer is imported; the start is repeated."""
     rfcs = [bulk_rfc(index) for index in range(10, 15)]
-    sf.books.solucion_factible.load_issuers(21)
-    sf.add_issuers(rfcs)
+    sf.pacs.state.solucion_factible.load_issuers(21)
+    sf.accounts.add_issuers(rfcs)
     due = sf.clock()
-    sf.break_aws(service, operation, "InternalServerError", 500, after=after)
+    sf.aws_faults.reject(service, operation, "InternalServerError", 500, after=after)
     with pytest.raises(Exception, match="InternalServerError"):
         sf.run(due)
-    sf.restore_aws()
-    sf.add_issuers([bulk_rfc(new)])
+    sf.aws_faults.restore()
+    sf.accounts.add_issuers([bulk_rfc(new)])
 
     run = sf.run(due)
 
@@ -371,17 +362,17 @@ def test_two_starts_at_the_same_time_and_an_import_between(
 ) -> None:
     """The first start has stored some batches; the second plans more issuers and enqueues them."""
     rfcs = [bulk_rfc(index) for index in range(10, 15)]
-    sf.books.solucion_factible.load_issuers(21)
-    sf.add_issuers(rfcs)
+    sf.pacs.state.solucion_factible.load_issuers(21)
+    sf.accounts.add_issuers(rfcs)
     due, left = sf.clock(), [number]
 
     def start_again(**_: Any) -> None:
         left[0] -= 1
         if left[0] == 0:
-            sf.add_issuers([bulk_rfc(0)])
+            sf.accounts.add_issuers([bulk_rfc(0)])
             sf.invoke("run", {"scheduled_time": due.isoformat()}, module=load_function("run"))
 
-    sf.watch_aws("dynamodb", operation, start_again)
+    sf.aws_faults.watch("dynamodb", operation, start_again)
 
     run = sf.run(due)
 
@@ -391,31 +382,31 @@ def test_two_starts_at_the_same_time_and_an_import_between(
 
 
 @pytest.mark.parametrize("how", ["after", "together"])
-def test_a_message_that_arrives_twice_changes_nothing(world: FakeStack, how: str) -> None:
-    world.add_issuers([RFC, EMPTY, STRANGERS[0]])
-    run = start(world)
-    messages = world.receive("RunsQueue")
-    event = sqs_event(world.stack.arns["RunsQueue"], messages)
+def test_a_message_that_arrives_twice_changes_nothing(stack: FakeStack, how: str) -> None:
+    stack.accounts.add_issuers([RFC, EMPTY, STRANGERS[0]])
+    run = start(stack)
+    messages = stack.receive("RunsQueue")
+    event = sqs_event(stack.aws.arns["RunsQueue"], messages)
     if how == "together":
         event["Records"] *= 2
     success = {"batchItemFailures": []}
-    assert world.invoke("run_worker", event) == success
-    before, published, calls = stored_items(world), list(world.published), world.calls()
+    assert stack.invoke("run_worker", event) == success
+    before, published, calls = stored_items(stack), list(stack.published), stack.pacs.calls()
 
-    assert world.invoke("run_worker", event) == success
+    assert stack.invoke("run_worker", event) == success
 
-    assert stored_items(world) == before
-    assert world.published == published
-    assert world.calls() == calls
-    assert sums(get_run(world, run)) == ("finished", 6, 5, {"pac-rejected-request": 1})
-    assert len(world.mails()) == 1
+    assert stored_items(stack) == before
+    assert stack.published == published
+    assert stack.pacs.calls() == calls
+    assert sums(get_run(stack, run)) == ("finished", 6, 5, {"pac-rejected-request": 1})
+    assert len(stack.mails()) == 1
 
 
 def test_a_message_that_arrives_twice_while_it_is_retried_adds_nothing_twice(sf: FakeStack) -> None:
-    sf.add_issuers([RFC, EMPTY])
-    sf.fault("getTimbres", "cut-before", rfc=RFC, times=2)
+    sf.accounts.add_issuers([RFC, EMPTY])
+    sf.pacs.fault("getTimbres", "cut-before", rfc=RFC, times=2)
     run = start(sf)
-    event = sqs_event(sf.stack.arns["RunsQueue"], sf.receive("RunsQueue"))
+    event = sqs_event(sf.aws.arns["RunsQueue"], sf.receive("RunsQueue"))
 
     results = [sf.invoke("run_worker", event)["batchItemFailures"] for _ in range(4)]
 
@@ -429,13 +420,13 @@ def test_two_workers_with_the_same_message_at_the_same_time(
     sf: FakeStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second worker counts the batch while the first has not stored its result."""
-    sf.add_issuers([RFC, EMPTY, STRANGERS[0]])
+    sf.accounts.add_issuers([RFC, EMPTY, STRANGERS[0]])
     # The run does not end with this batch.
-    sf.create_account("acme-two", sf.secret(SF))
-    sf.add_issuers([BUSY], account="acme-two")
+    sf.accounts.create("acme-two", sf.accounts.secret(SF))
+    sf.accounts.add_issuers([BUSY], account="acme-two")
     run = start(sf)
     messages = [message for message in sf.receive("RunsQueue") if SF in message["Body"]]
-    event = sqs_event(sf.stack.arns["RunsQueue"], messages)
+    event = sqs_event(sf.aws.arns["RunsQueue"], messages)
     save_result, again = RunRepository.save_result, iter([True])
 
     def after_the_other(self: RunRepository, *args: Any) -> Any:
@@ -459,7 +450,7 @@ def test_two_runs_at_the_same_time_publish_an_alert_once(
     sf: FakeStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A run by hand counts an issuer while the daily run has its stamps, not yet stored."""
-    sf.add_issuers([EMPTY])
+    sf.accounts.add_issuers([EMPTY])
     start(sf)
     sf.clock.forward(minutes=1)
     save, again = DailyCountRepository.save, iter([True])
@@ -489,12 +480,12 @@ def test_a_failed_worker_loses_and_duplicates_nothing(
 ) -> None:
     monkeypatch.setattr(timbres.services.daily_run.worker, "_WRITE_BATCH_SIZE", 5)
     rfcs = add_many_issuers(sf, 12)
-    sf.add_issuers([EMPTY])
+    sf.accounts.add_issuers([EMPTY])
     run = start(sf)
-    sf.break_aws("dynamodb", "TransactWriteItems", "InternalServerError", 500, after=after)
+    sf.aws_faults.reject("dynamodb", "TransactWriteItems", "InternalServerError", 500, after=after)
     taken, returned = sf.run_worker_once()
     assert (taken, returned) == (0, 1)
-    sf.restore_aws()
+    sf.aws_faults.restore()
     # The lease of a finalizer that died has to expire.
     sf.clock.forward(minutes=11)
 
@@ -502,7 +493,7 @@ def test_a_failed_worker_loses_and_duplicates_nothing(
 
     assert sums(get_run(sf, run)) == ("finished", 13, 13, {})
     assert set(queried_rfcs(sf)) == {*rfcs, EMPTY}
-    entries = [item["entry"] for item in sf.stack.items("SnapshotsTable")]
+    entries = [item["entry"] for item in sf.aws.items("SnapshotsTable")]
     assert len(entries) == len(set(entries)) == 13
     assert event_counts(sf)["Daily Run Completed"] == 1
     (mail,) = sf.mails()
@@ -536,8 +527,8 @@ def killed_at(monkeypatch: pytest.MonkeyPatch, step: str, when: str) -> Iterator
 def test_a_worker_killed_at_publishing_or_storing_loses_no_event(
     sf: FakeStack, monkeypatch: pytest.MonkeyPatch, step: str, when: str
 ) -> None:
-    sf.change_account(SF, sf.secret(SF, low_stamps=60))
-    sf.add_issuers([RFC, RFC_N, EMPTY])
+    sf.accounts.change(SF, sf.accounts.secret(SF, low_stamps=60))
+    sf.accounts.add_issuers([RFC, RFC_N, EMPTY])
     run = start(sf)
     with killed_at(monkeypatch, step, when):
         sf.run_worker_once()
@@ -558,12 +549,12 @@ def test_a_worker_killed_at_publishing_or_storing_loses_no_event(
 
 
 def test_a_message_is_redelivered_although_its_delay_could_not_be_set(sf: FakeStack) -> None:
-    sf.add_issuers([RFC, BUSY])
-    sf.fault("getTimbres", "cut-before", rfc=RFC)
+    sf.accounts.add_issuers([RFC, BUSY])
+    sf.pacs.fault("getTimbres", "cut-before", rfc=RFC)
     run = start(sf)
-    sf.break_aws("sqs", "ChangeMessageVisibility", "InternalError", 500)
+    sf.aws_faults.reject("sqs", "ChangeMessageVisibility", "InternalError", 500)
     assert sf.run_worker_once() == (0, 1)
-    sf.restore_aws()
+    sf.aws_faults.restore()
     assert sums(get_run(sf, run)) == ("running", 2, 1, {})
 
     # After the queue's own visibility timeout.
@@ -575,12 +566,12 @@ def test_a_message_is_redelivered_although_its_delay_could_not_be_set(sf: FakeSt
 
 
 def test_a_worker_sends_nothing_to_the_queue_that_triggers_it(sf: FakeStack) -> None:
-    sf.add_issuers([RFC, BUSY])
-    sf.fault("getTimbres", "cut-before", rfc=RFC, times=3)
+    sf.accounts.add_issuers([RFC, BUSY])
+    sf.pacs.fault("getTimbres", "cut-before", rfc=RFC, times=3)
     start(sf)
     sent: list[str] = []
     for operation in ("SendMessage", "SendMessageBatch"):
-        sf.watch_aws("sqs", operation, lambda request, **_: sent.append(request.url))
+        sf.aws_faults.watch("sqs", operation, lambda request, **_: sent.append(request.url))
 
     sf.run_worker_until_idle()
 
@@ -600,7 +591,7 @@ def test_an_unexpected_error_is_retried_and_then_given_up(
 
     monkeypatch.setattr(SolucionFactibleClient, "stamps", broken)
     monkeypatch.setattr(timbres.services.daily_run.start, "BATCH_SIZE", 1)
-    sf.add_issuers([RFC, RFC_N, BUSY])
+    sf.accounts.add_issuers([RFC, RFC_N, BUSY])
     run = start(sf)
 
     rounds = []
@@ -611,7 +602,7 @@ def test_an_unexpected_error_is_retried_and_then_given_up(
     assert rounds == [(2, 1), (0, 1), (1, 0), (0, 0)]
     assert sums(get_run(sf, run)) == ("finished", 3, 2, {"internal-error": 1})
     assert event_counts(sf)["Daily Run Completed"] == 1
-    assert "ZeroDivisionError" in str(sf.log_lines_with("batch failed"))
+    assert "ZeroDivisionError" in str(sf.logs.lines("batch failed"))
     (dead,) = sf.receive("RunsDeadLetterQueue")
     assert json.loads(dead["Body"])["run"] == run
 
@@ -619,7 +610,7 @@ def test_an_unexpected_error_is_retried_and_then_given_up(
 def test_issuers_of_a_batch_that_is_given_up_are_done_if_they_were_counted(
     sf: FakeStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sf.add_issuers([EMPTY, RFC_N])
+    sf.accounts.add_issuers([EMPTY, RFC_N])
     run = start(sf)
     save, left = DailyCountRepository.save, [1]
 
@@ -640,15 +631,15 @@ def test_issuers_of_a_batch_that_is_given_up_are_done_if_they_were_counted(
 def test_an_unexpected_error_after_hours_of_an_outage_is_retried(
     sf: FakeStack,
 ) -> None:
-    sf.add_issuers([RFC])
-    sf.fault("getTimbres", "code", code="503", times=8)
+    sf.accounts.add_issuers([RFC])
+    sf.pacs.fault("getTimbres", "code", code="503", times=8)
     run = start(sf)
     for _ in range(8):
         assert sf.run_worker_once() == (0, 1)
         sf.advance_to_delayed()
-    sf.break_aws("dynamodb", "TransactWriteItems", "InternalServerError", 500)
+    sf.aws_faults.reject("dynamodb", "TransactWriteItems", "InternalServerError", 500)
     assert sf.run_worker_once() == (0, 1)
-    sf.restore_aws()
+    sf.aws_faults.restore()
     sf.run_worker_until_idle()
 
     assert sums(get_run(sf, run)) == ("finished", 1, 1, {})
@@ -668,8 +659,8 @@ def test_an_unexpected_error_after_hours_of_an_outage_is_retried(
     ],
 )
 def test_an_invalid_message_goes_to_the_dead_letter_queue_at_once(sf: FakeStack, body: str) -> None:
-    sf.add_issuers([RFC])
-    sf.stack.client("sqs").send_message(QueueUrl=sf.stack.refs["RunsQueue"], MessageBody=body)
+    sf.accounts.add_issuers([RFC])
+    sf.aws.client("sqs").send_message(QueueUrl=sf.aws.refs["RunsQueue"], MessageBody=body)
     run = start(sf)
 
     assert sf.run_worker_once() == (2, 0)
@@ -682,8 +673,8 @@ def test_an_invalid_message_goes_to_the_dead_letter_queue_at_once(sf: FakeStack,
 
 
 def test_an_issuer_that_times_out_is_retried_until_the_run_closes(sf: FakeStack) -> None:
-    sf.add_issuers([RFC, RFC_N, BUSY])
-    sf.fault("getTimbres", "cut-before", rfc=RFC, times=-1)
+    sf.accounts.add_issuers([RFC, RFC_N, BUSY])
+    sf.pacs.fault("getTimbres", "cut-before", rfc=RFC, times=-1)
     begun = sf.clock()
     run = start(sf)
     delays = []
@@ -704,18 +695,18 @@ def test_an_outage_of_three_hours_is_counted_by_the_same_run(
     sf: FakeStack, fault: dict[str, Any], pairs: None
 ) -> None:
     rfcs = add_many_issuers(sf, 5)
-    sf.fault("getTimbres", times=-1, **fault)
+    sf.pacs.fault("getTimbres", times=-1, **fault)
     begun = sf.clock()
     run = start(sf)
     while sf.clock() - begun < timedelta(hours=3):
         sf.run_worker_once()
         assert sf.advance_to_delayed()
-    sf.factible.faults.clear()
+    sf.pacs.solucion_factible.faults.clear()
     sf.run_worker_until_idle()
 
     assert sums(get_run(sf, run)) == ("finished", 5, 5, {})
     assert sf.clock() - begun < timedelta(hours=3, minutes=20)
-    assert {item["entry"][11:] for item in sf.stack.items("SnapshotsTable")} == set(rfcs)
+    assert {item["entry"][11:] for item in sf.aws.items("SnapshotsTable")} == set(rfcs)
 
 
 @pytest.mark.parametrize(("fault", "code"), [("cut-before", None), ("code", "500")])
@@ -723,8 +714,8 @@ def test_an_outage_of_three_hours_is_counted_by_the_same_run(
 def test_a_temporary_error_is_not_a_failure(
     sf: FakeStack, fault: str, code: str | None, times: int
 ) -> None:
-    sf.add_issuers([RFC, BUSY])
-    sf.fault("getTimbres", fault, rfc=RFC, times=times, **({"code": code} if code else {}))
+    sf.accounts.add_issuers([RFC, BUSY])
+    sf.pacs.fault("getTimbres", fault, rfc=RFC, times=times, **({"code": code} if code else {}))
 
     assert sums(sf.run()) == ("finished", 2, 2, {})
     assert queried_rfcs(sf).count(RFC) == times + 1
@@ -751,7 +742,7 @@ def test_a_busy_pac_is_not_called_until_the_next_attempt(
     sf: FakeStack, code: str, times: int
 ) -> None:
     rfcs = add_many_issuers(sf, 20)
-    sf.fault("getTimbres", "code", code=code, times=times)
+    sf.pacs.fault("getTimbres", "code", code=code, times=times)
 
     run = sf.run()
 
@@ -764,7 +755,7 @@ def test_a_busy_pac_is_not_called_until_the_next_attempt(
 def test_a_pac_failing_for_some_issuers_keeps_the_other_counts(sf: FakeStack) -> None:
     rfcs = add_many_issuers(sf, 24)
     for rfc in rfcs[8:16]:
-        sf.fault("getTimbres", "code", code="500", rfc=rfc)
+        sf.pacs.fault("getTimbres", "code", code="500", rfc=rfc)
 
     assert sums(sf.run()) == ("finished", 24, 24, {})
     assert Counter(queried_rfcs(sf)) == {rfc: 2 if rfc in rfcs[8:16] else 1 for rfc in rfcs}
@@ -775,14 +766,14 @@ def test_an_outage_during_a_batch_gets_few_calls(
     sf: FakeStack, monkeypatch: pytest.MonkeyPatch, fault: dict[str, Any]
 ) -> None:
     add_many_issuers(sf, 180)
-    begin = sf.factible.calls.begin
+    begin = sf.pacs.solucion_factible.calls.begin
 
     def fail_after_60(*call: Any) -> Any:
         if len(queried_rfcs(sf)) == 60:
-            sf.fault("getTimbres", times=-1, **fault)
+            sf.pacs.fault("getTimbres", times=-1, **fault)
         return begin(*call)
 
-    monkeypatch.setattr(sf.factible.calls, "begin", fail_after_60)
+    monkeypatch.setattr(sf.pacs.solucion_factible.calls, "begin", fail_after_60)
     start(sf)
 
     assert sf.run_worker_once() == (0, 1)
@@ -794,7 +785,7 @@ def test_an_outage_during_a_batch_gets_few_calls(
 def test_issuers_that_always_fail_do_not_block_others(sf: FakeStack) -> None:
     rfcs = add_many_issuers(sf, 60)
     for rfc in rfcs[:40]:
-        sf.fault("getTimbres", "code", code="500", rfc=rfc, times=-1)
+        sf.pacs.fault("getTimbres", "code", code="500", rfc=rfc, times=-1)
 
     run = sf.run()
 
@@ -803,7 +794,7 @@ def test_issuers_that_always_fail_do_not_block_others(sf: FakeStack) -> None:
 
 def test_an_outage_gets_few_calls_and_ends_with_the_run(sf: FakeStack) -> None:
     add_many_issuers(sf, 60)
-    sf.fault("getTimbres", "code", code="503", times=-1)
+    sf.pacs.fault("getTimbres", "code", code="503", times=-1)
 
     run = sf.run()
 
@@ -816,12 +807,12 @@ def test_an_outage_gets_few_calls_and_ends_with_the_run(sf: FakeStack) -> None:
 
 def test_an_overdue_run_is_closed_with_its_results(sf: FakeStack, pairs: None) -> None:
     add_many_issuers(sf, 4)
-    sf.add_issuers([EMPTY])
+    sf.accounts.add_issuers([EMPTY])
     run = start(sf)
     # The last of three batches is late.
     first, second, late = sf.receive("RunsQueue")
     for message in (first, second):
-        sf.invoke("run_worker", sqs_event(sf.stack.arns["RunsQueue"], [message]))
+        sf.invoke("run_worker", sqs_event(sf.aws.arns["RunsQueue"], [message]))
     done = get_run(sf, run)["done"]
     sf.clock.forward(hours=5, minutes=59)
     assert sf.close_overdue() == []
@@ -834,22 +825,22 @@ def test_an_overdue_run_is_closed_with_its_results(sf: FakeStack, pairs: None) -
     assert published["failed"] == {"not-reached": 5 - done}
     assert sf.close_overdue() == []
     # A late message adds nothing to a published run, and makes no call.
-    record, calls = get_run(sf, run), sf.calls()
-    event = sqs_event(sf.stack.arns["RunsQueue"], [late])
+    record, calls = get_run(sf, run), sf.pacs.calls()
+    event = sqs_event(sf.aws.arns["RunsQueue"], [late])
     assert sf.invoke("run_worker", event) == {"batchItemFailures": []}
     assert get_run(sf, run) == record
-    assert sf.calls() == calls
+    assert sf.pacs.calls() == calls
     assert event_counts(sf)["Daily Run Completed"] == 1
 
     sf.clock.forward(days=1)
     assert sums(sf.run()) == ("finished", 5, 5, {})
 
 
-def published_events(world: FakeStack) -> list[dict[str, Any]]:
+def published_events(stack: FakeStack) -> list[dict[str, Any]]:
     """Check that each run was published as it is stored; return the events."""
-    published = world.events("Daily Run Completed")
+    published = stack.events("Daily Run Completed")
     for event in published:
-        record = get_run(world, event["id"])
+        record = get_run(stack, event["id"])
         assert {name: record[name] for name in record if name != "accounts"} == {
             name: event[name] for name in record if name != "accounts"
         }
@@ -863,7 +854,7 @@ def published_events(world: FakeStack) -> list[dict[str, Any]]:
 
 
 def test_a_run_closed_during_its_start_plans_nothing_more(sf: FakeStack) -> None:
-    sf.add_issuers([RFC])
+    sf.accounts.add_issuers([RFC])
     closed: list[dict[str, Any]] = []
 
     def close(**_: Any) -> None:
@@ -874,7 +865,7 @@ def test_a_run_closed_during_its_start_plans_nothing_more(sf: FakeStack) -> None
                 "closed"
             ]
 
-    sf.watch_aws("dynamodb", "TransactWriteItems", close)
+    sf.aws_faults.watch("dynamodb", "TransactWriteItems", close)
     run = sf.run()
 
     assert sums(run) == sums(closed[0]) == ("finished", 0, 0, {})
@@ -895,7 +886,7 @@ def test_a_run_closed_while_a_worker_counts_publishes_what_is_stored(
 ) -> None:
     """Six hours pass and the run is closed during a step of the worker."""
     add_many_issuers(sf, 5)
-    sf.add_issuers([EMPTY])
+    sf.accounts.add_issuers([EMPTY])
     run = start(sf)
     owner: Any = {
         "save": DailyCountRepository,
@@ -935,7 +926,7 @@ def test_an_alert_of_a_killed_worker_is_mailed_although_the_run_was_closed(
     sf: FakeStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The run is closed when the issuer is counted and its alert is not yet stored."""
-    sf.add_issuers([EMPTY])
+    sf.accounts.add_issuers([EMPTY])
     start(sf)
 
     def killed(*args: Any) -> Any:
@@ -948,11 +939,11 @@ def test_an_alert_of_a_killed_worker_is_mailed_although_the_run_was_closed(
     sf.reset_warm_functions()
     sf.clock.forward(hours=6)
     assert sums(sf.close_overdue()[0]) == ("finished", 1, 0, {"not-reached": 1})
-    calls = sf.calls()
+    calls = sf.pacs.calls()
 
     sf.run_worker_until_idle()
 
-    assert sf.calls() == calls
+    assert sf.pacs.calls() == calls
     sf.clock.forward(hours=18)
     sf.run()
     assert [published["exhausted"] for published in published_events(sf)] == [0, 1]
@@ -966,11 +957,9 @@ def test_a_killed_end_publishes_what_is_stored(
 ) -> None:
     """The closing function is killed; the workers continue; the closing is repeated."""
     add_many_issuers(sf, 3)
-    sf.add_issuers([EMPTY])
+    sf.accounts.add_issuers([EMPTY])
     run = start(sf)
-    events = [
-        sqs_event(sf.stack.arns["RunsQueue"], [message]) for message in sf.receive("RunsQueue")
-    ]
+    events = [sqs_event(sf.aws.arns["RunsQueue"], [message]) for message in sf.receive("RunsQueue")]
     sf.clock.forward(hours=6)
     with killed_at(monkeypatch, step, when):
         sf.close_overdue()
@@ -999,7 +988,7 @@ def test_two_ends_at_the_same_time_publish_the_same_event(
     sf: FakeStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first end pauses for longer than its lease, and then continues."""
-    sf.add_issuers([EMPTY])
+    sf.accounts.add_issuers([EMPTY])
     run = start(sf)
     seal, again = RunRepository.seal, iter([True])
 
@@ -1022,10 +1011,10 @@ def test_two_ends_at_the_same_time_publish_the_same_event(
 
 def test_a_write_whose_response_is_lost_delays_and_duplicates_nothing(sf: FakeStack) -> None:
     """Each write of a run in turn takes effect, and its response does not arrive."""
-    sf.add_issuers([RFC, EMPTY, STRANGERS[0]])
+    sf.accounts.add_issuers([RFC, EMPTY, STRANGERS[0]])
     number = 0
     while True:
-        lost = sf.lose_write_response(number)
+        lost = sf.aws_faults.lose_write_response(number)
         begun, before = sf.clock(), event_counts(sf)
         run = sf.run()
         if not lost:
@@ -1042,15 +1031,15 @@ def test_a_write_whose_response_is_lost_delays_and_duplicates_nothing(sf: FakeSt
 
 
 def test_an_account_that_cannot_be_reached_waits_while_others_are_counted(sf: FakeStack) -> None:
-    sf.create_account("acme-away", sf.secret(SF, endpoint="http://127.0.0.1:9"))
-    sf.add_issuers([RFC, BUSY])
-    sf.add_issuers([RFC, BUSY, EMPTY], account="acme-away")
+    sf.accounts.create("acme-away", sf.accounts.secret(SF, endpoint="http://127.0.0.1:9"))
+    sf.accounts.add_issuers([RFC, BUSY])
+    sf.accounts.add_issuers([RFC, BUSY, EMPTY], account="acme-away")
     run = start(sf)
     assert sf.run_worker_once() == (1, 1)
     accounts = {account["account"]: account for account in get_run(sf, run)["accounts"]}
     assert (accounts[SF]["done"], accounts["acme-away"]["done"]) == (2, 0)
 
-    sf.change_account("acme-away", sf.secret(SF))
+    sf.accounts.change("acme-away", sf.accounts.secret(SF))
     sf.reset_warm_functions()
     sf.run_worker_until_idle()
 
@@ -1058,8 +1047,8 @@ def test_an_account_that_cannot_be_reached_waits_while_others_are_counted(sf: Fa
 
 
 def test_an_account_that_stays_away_fails_by_reason(sf: FakeStack) -> None:
-    sf.change_account(SF, sf.secret(SF, endpoint="http://127.0.0.1:9"))
-    sf.add_issuers([RFC, BUSY])
+    sf.accounts.change(SF, sf.accounts.secret(SF, endpoint="http://127.0.0.1:9"))
+    sf.accounts.add_issuers([RFC, BUSY])
 
     assert sums(sf.run()) == ("finished", 2, 0, {"pac-unreachable": 2})
 
@@ -1073,17 +1062,17 @@ def test_rejected_credentials_are_one_sign_in_for_each_worker_in_flight(
     # As many messages as ten thousand issuers have.
     monkeypatch.setattr(timbres.services.daily_run.start, "BATCH_SIZE", 30)
     add_many_issuers(sf, 1_500)
-    sf.books.solucion_factible.set_account(password="another")
+    sf.pacs.state.solucion_factible.set_account(password="another")
     run = start(sf)
     messages = sf.receive("RunsQueue")
     assert len(messages) == 50
     events = [
-        sqs_event(sf.stack.arns["RunsQueue"], messages[begin : begin + 10])
+        sqs_event(sf.aws.arns["RunsQueue"], messages[begin : begin + 10])
         for begin in range(0, 50, 10)
     ]
 
     # The template allows two workers at a time.
-    workers = int(sf.stack.refs["MaxConcurrentRunWorkers"])
+    workers = int(sf.aws.refs["MaxConcurrentRunWorkers"])
     assert workers == 2
     with sf.environment("run_worker"):
         modules = [load_function("run_worker") for _ in range(workers)]
@@ -1110,7 +1099,7 @@ def test_a_password_that_expires_during_a_run(
     sf: FakeStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     add_many_issuers(sf, 80)
-    state = sf.books.solucion_factible
+    state = sf.pacs.state.solucion_factible
     authenticate, signed_in = state.authenticate, iter(range(20))
 
     def until_it_expires(username: str, password: str) -> int:
@@ -1125,22 +1114,22 @@ def test_a_password_that_expires_during_a_run(
     assert 0 < run["done"] <= 20
     assert sums(run)[::3] == ("finished", {"pac-credentials-rejected": failed})
     assert len(queried_rfcs(sf)) <= 20 + DEFAULT_CALLS_IN_FLIGHT
-    assert len(sf.stack.items("SnapshotsTable")) == run["done"]
+    assert len(sf.aws.items("SnapshotsTable")) == run["done"]
     assert event_counts(sf) == {"Credentials Rejected": 1, "Daily Run Completed": 1}
 
     # After a new password, the next run counts the remaining issuers.
     monkeypatch.setattr(state, "authenticate", authenticate)
     state.set_account(state=AccountState.ACTIVE)
-    sf.change_account(SF, sf.secret(SF))
+    sf.accounts.change(SF, sf.accounts.secret(SF))
     sf.reset_warm_functions()
     sf.clock.forward(hours=1)
     assert sums(sf.run()) == ("finished", 80, 80, {})
 
 
 def test_an_account_whose_secret_is_broken_is_left_out_and_stops_no_other(sf: FakeStack) -> None:
-    sf.create_account("acme-broken", "no JSON")
-    sf.add_issuers([RFC])
-    sf.add_issuers([RFC], account="acme-broken")
+    sf.accounts.create("acme-broken", "no JSON")
+    sf.accounts.add_issuers([RFC])
+    sf.accounts.add_issuers([RFC], account="acme-broken")
 
     run = sf.run()
 
@@ -1153,12 +1142,12 @@ def test_an_account_whose_secret_is_broken_is_left_out_and_stops_no_other(sf: Fa
 
 
 def test_an_account_whose_secret_was_deleted_after_the_start(sf: FakeStack) -> None:
-    sf.create_account("acme-gone", sf.secret(SF))
-    sf.add_issuers([RFC, BUSY], account="acme-gone")
-    sf.add_issuers([RFC])
+    sf.accounts.create("acme-gone", sf.accounts.secret(SF))
+    sf.accounts.add_issuers([RFC, BUSY], account="acme-gone")
+    sf.accounts.add_issuers([RFC])
     run = start(sf)
-    sf.stack.client("secretsmanager").delete_secret(
-        SecretId=f"{sf.stack.refs['SecretPrefix']}acme-gone", ForceDeleteWithoutRecovery=True
+    sf.aws.client("secretsmanager").delete_secret(
+        SecretId=f"{sf.aws.refs['SecretPrefix']}acme-gone", ForceDeleteWithoutRecovery=True
     )
     sf.run_worker_until_idle()
 
@@ -1169,24 +1158,24 @@ def test_an_account_whose_secret_was_deleted_after_the_start(sf: FakeStack) -> N
 def test_an_issuer_that_is_removed_during_a_run_does_not_come_back(
     sf: FakeStack, when: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sf.add_issuers([RFC, BUSY])
+    sf.accounts.add_issuers([RFC, BUSY])
     run = start(sf)
 
     def remove() -> None:
         key = {"account": {"S": SF}, "rfc": {"S": BUSY}}
-        sf.stack.client("dynamodb").delete_item(TableName=sf.stack.refs["IssuersTable"], Key=key)
+        sf.aws.client("dynamodb").delete_item(TableName=sf.aws.refs["IssuersTable"], Key=key)
 
     if when == "queued":
         remove()
     else:
-        stamps = sf.books.solucion_factible.stamps
+        stamps = sf.pacs.state.solucion_factible.stamps
 
         def remove_then_count(username: str, rfc: str) -> Any:
             if rfc == BUSY:
                 remove()
             return stamps(username, rfc)
 
-        monkeypatch.setattr(sf.books.solucion_factible, "stamps", remove_then_count)
+        monkeypatch.setattr(sf.pacs.state.solucion_factible, "stamps", remove_then_count)
     sf.run_worker_until_idle()
 
     assert sums(get_run(sf, run)) == ("finished", 2, 2, {})
@@ -1202,8 +1191,8 @@ def test_an_issuer_that_is_removed_during_a_run_does_not_come_back(
 def test_calls_reserved_by_many_workers_keep_their_distance(
     sf: FakeStack, rate: int, count: int
 ) -> None:
-    sf.ticks.real = True
-    dynamodb, table = session.client("dynamodb"), sf.stack.refs["RateLimitTable"]
+    sf.time.real = True
+    dynamodb, table = session.client("dynamodb"), sf.aws.refs["RateLimitTable"]
     limiters = [RateLimiter(dynamodb, table) for _ in range(4)]
     reserved: list[float] = []
 
@@ -1225,8 +1214,8 @@ def test_calls_reserved_by_many_workers_keep_their_distance(
 
 
 def test_a_call_that_would_begin_too_late_is_not_reserved(sf: FakeStack) -> None:
-    sf.ticks.real = True
-    limiter = RateLimiter(session.client("dynamodb"), sf.stack.refs["RateLimitTable"])
+    sf.time.real = True
+    limiter = RateLimiter(session.client("dynamodb"), sf.aws.refs["RateLimitTable"])
     now = time.time()
     assert limiter.reserve(SF, 1, 1, now - 1) is None
     assert limiter.reserve(SF, 1, 30, now + 10) is not None
@@ -1242,25 +1231,25 @@ def test_a_call_that_would_begin_too_late_is_not_reserved(sf: FakeStack) -> None
 def test_the_call_rate_holds_across_two_workers(
     sf: FakeStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sf.change_account(SF, sf.secret(SF, calls_per_second=5))
+    sf.accounts.change(SF, sf.accounts.secret(SF, calls_per_second=5))
     monkeypatch.setattr(timbres.services.daily_run.start, "BATCH_SIZE", 7)
     rfcs = add_many_issuers(sf, 14)
     start(sf)
-    sf.ticks.real = True
+    sf.time.real = True
     at: list[float] = []
-    begin = sf.factible.calls.begin
+    begin = sf.pacs.solucion_factible.calls.begin
 
     def record_time(*call: Any) -> Any:
         at.append(time.time())
         return begin(*call)
 
-    monkeypatch.setattr(sf.factible.calls, "begin", record_time)
+    monkeypatch.setattr(sf.pacs.solucion_factible.calls, "begin", record_time)
     with sf.environment("run_worker"):
         threads = [
             threading.Thread(
                 target=load_function("run_worker").handler,
                 args=(
-                    sqs_event(sf.stack.arns["RunsQueue"], [message]),
+                    sqs_event(sf.aws.arns["RunsQueue"], [message]),
                     LambdaContext("run_worker", 300),
                 ),
             )
@@ -1283,40 +1272,40 @@ def test_the_call_rate_holds_across_two_workers(
 
 
 @pytest.fixture
-def rc(world: FakeStack) -> FakeStack:
+def rc(stack: FakeStack) -> FakeStack:
     """A stack with only the Reachcore account."""
-    world.stack.client("secretsmanager").delete_secret(
-        SecretId=f"{world.stack.refs['SecretPrefix']}{SF}", ForceDeleteWithoutRecovery=True
+    stack.aws.client("secretsmanager").delete_secret(
+        SecretId=f"{stack.aws.refs['SecretPrefix']}{SF}", ForceDeleteWithoutRecovery=True
     )
-    return world
+    return stack
 
 
-def add_consumption(world: FakeStack, day: date, amount: int, rfc: str = RFC) -> None:
-    world.books.reachcore.add_movements("Acme Timbrado", [Movement(day, rfc, amount=amount)])
+def add_consumption(stack: FakeStack, day: date, amount: int, rfc: str = RFC) -> None:
+    stack.pacs.state.reachcore.add_movements("Acme Timbrado", [Movement(day, rfc, amount=amount)])
 
 
-def set_clock_to_five(world: FakeStack, day: date) -> None:
+def set_clock_to_five(stack: FakeStack, day: date) -> None:
     """Move the clock to 05:00 of a day in Mexico City."""
-    world.clock.at = world.clock.at.replace(
+    stack.clock.at = stack.clock.at.replace(
         year=day.year, month=day.month, day=day.day, hour=5, minute=0, second=0
     )
 
 
 def test_one_balance_contains_all_issuers(rc: FakeStack) -> None:
-    rc.add_issuers([BUSY], account=RC)
+    rc.accounts.add_issuers([BUSY], account=RC)
 
     run = rc.run()
 
     assert sums(run) == ("finished", 4, 4, {})
-    assert [(c["operation"], c["month"]) for c in rc.reachcore.calls.as_json()] == [
+    assert [(c["operation"], c["month"]) for c in rc.pacs.reachcore.calls.as_json()] == [
         ("saldos", "2026-11")
     ]
     issuers = rc.get(f"/accounts/{RC}/stamps").body["issuers"]
     assert {one["rfc"] for one in issuers} == {*STAMPING, BUSY}
-    month = rc.books.reachcore.as_json()["accounts"][0]["months"]["2026-11"]["movements"]
+    month = rc.pacs.state.reachcore.as_json()["accounts"][0]["months"]["2026-11"]["movements"]
     for rfc in STAMPING:
         (item,) = (
-            one for one in rc.stack.items("SnapshotsTable") if one["entry"] == f"2026-11-19#{rfc}"
+            one for one in rc.aws.items("SnapshotsTable") if one["entry"] == f"2026-11-19#{rfc}"
         )
         # Up to yesterday: today is not complete.
         assert item["consumed"] == sum(
@@ -1326,7 +1315,7 @@ def test_one_balance_contains_all_issuers(rc: FakeStack) -> None:
 
 
 def test_the_end_of_a_month_is_an_ordinary_day(rc: FakeStack) -> None:
-    rc.add_issuers([RFC], account=RC)
+    rc.accounts.add_issuers([RFC], account=RC)
     days = [date(2026, 11, 29), date(2026, 11, 30), date(2026, 12, 1), date(2026, 12, 2)]
     add_consumption(rc, date(2026, 11, 29), 3)
     add_consumption(rc, date(2026, 11, 30), 5)
@@ -1337,7 +1326,7 @@ def test_the_end_of_a_month_is_an_ordinary_day(rc: FakeStack) -> None:
         # Another run of the day changes nothing.
         rc.run()
 
-    months = [call["month"] for call in rc.reachcore.calls.as_json()]
+    months = [call["month"] for call in rc.pacs.reachcore.calls.as_json()]
     assert months == ["2026-11"] * 6 + ["2026-12"] * 2
     published = rc.get(
         f"/accounts/{RC}/stamps/history", rfc=RFC, **{"from": "2026-11-29", "to": "2026-12-02"}
@@ -1350,7 +1339,7 @@ def test_the_end_of_a_month_is_an_ordinary_day(rc: FakeStack) -> None:
 def test_a_balance_that_takes_two_attempts_counts_each_issuer_once(
     rc: FakeStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rc.add_issuers([bulk_rfc(index) for index in range(10)], account=RC)
+    rc.accounts.add_issuers([bulk_rfc(index) for index in range(10)], account=RC)
     monkeypatch.setattr(timbres.services.daily_run.worker, "_BALANCE_BATCH_SIZE", 4)
     slow = iter([True])
 
@@ -1359,13 +1348,13 @@ def test_a_balance_that_takes_two_attempts_counts_each_issuer_once(
             time.sleep(1.0)
 
     run = start(rc)
-    rc.watch_aws("dynamodb", "TransactWriteItems", delay_first_call)
+    rc.aws_faults.watch("dynamodb", "TransactWriteItems", delay_first_call)
     assert rc.run_worker_once(seconds=18.9) == (0, 1)
-    assert 0 < len(rc.stack.items("SnapshotsTable")) < 13
+    assert 0 < len(rc.aws.items("SnapshotsTable")) < 13
     rc.run_worker_until_idle()
 
     assert sums(get_run(rc, run)) == ("finished", 13, 13, {})
-    assert len(rc.stack.items("SnapshotsTable")) == 13
+    assert len(rc.aws.items("SnapshotsTable")) == 13
 
 
 @pytest.mark.parametrize(
@@ -1380,29 +1369,29 @@ def test_a_balance_that_takes_two_attempts_counts_each_issuer_once(
 def test_a_balance_that_fails(
     rc: FakeStack, fault: str, options: dict[str, str], reason: str, calls: int
 ) -> None:
-    rc.fault("saldos", fault, times=-1, **options)
+    rc.pacs.fault("saldos", fault, times=-1, **options)
 
     assert sums(rc.run()) == ("finished", 1, 0, {reason: 1})
-    assert rc.calls() == ["saldos"] * calls
+    assert rc.pacs.calls() == ["saldos"] * calls
 
 
 # -------------------------------------------------------------------------------- alerts
 
 
-def run_days(world: FakeStack, days: list[tuple[int, int]], rfc: str = BUSY) -> list[str | None]:
+def run_days(stack: FakeStack, days: list[tuple[int, int]], rfc: str = BUSY) -> list[str | None]:
     """Run once per day with these counts (contracted, used); return the alert of each day."""
     published: list[str | None] = []
     for contracted, used in days:
-        world.books.solucion_factible.set_issuer(rfc, contratados=contracted, usados=used)
-        before = len(world.events())
-        mails = len(world.mails())
-        world.run()
-        events = world.published[before:]
+        stack.pacs.state.solucion_factible.set_issuer(rfc, contratados=contracted, usados=used)
+        before = len(stack.events())
+        mails = len(stack.mails())
+        stack.run()
+        events = stack.published[before:]
         alerts = [e["DetailType"] for e in events if e["DetailType"] != "Daily Run Completed"]
         assert len(alerts) <= 1
         published.append(alerts[0].removeprefix("Stamps ") if alerts else None)
-        assert len(world.mails()) - mails == len(alerts)
-        world.clock.forward(days=1)
+        assert len(stack.mails()) - mails == len(alerts)
+        stack.clock.forward(days=1)
     return published
 
 
@@ -1426,8 +1415,8 @@ def run_days(world: FakeStack, days: list[tuple[int, int]], rfc: str = BUSY) -> 
 def test_each_alert_is_published_once(
     sf: FakeStack, days: list[tuple[int, int]], published: list[str | None]
 ) -> None:
-    sf.change_account(SF, sf.secret(SF, low_stamps=50, low_days=0))
-    sf.add_issuers([BUSY])
+    sf.accounts.change(SF, sf.accounts.secret(SF, low_stamps=50, low_days=0))
+    sf.accounts.add_issuers([BUSY])
 
     assert run_days(sf, days) == published
 
@@ -1439,14 +1428,14 @@ def test_each_alert_is_published_once(
 def test_an_issuer_s_threshold_overrides_the_account_s(
     sf: FakeStack, account: int | None, own: int | None, published: str | None
 ) -> None:
-    sf.change_account(SF, sf.secret(SF, low_stamps=account))
+    sf.accounts.change(SF, sf.accounts.secret(SF, low_stamps=account))
     sf.call("issuers", "PUT", f"/accounts/{SF}/issuers", body=[{"rfc": BUSY, "low_stamps": own}])
 
     assert run_days(sf, [(100, 70)]) == [published]
 
 
 def test_few_days_left_are_low_without_any_threshold(sf: FakeStack) -> None:
-    sf.add_issuers([BUSY])
+    sf.accounts.add_issuers([BUSY])
 
     # 20 a day: 160 last for eight days, 120 for six.
     assert run_days(sf, [(1000, 820), (1000, 840), (1000, 860), (1000, 880), (1000, 900)]) == [
@@ -1463,10 +1452,10 @@ def test_few_days_left_are_low_without_any_threshold(sf: FakeStack) -> None:
 
 
 def test_a_live_count_between_runs_publishes_and_clears_nothing(sf: FakeStack) -> None:
-    sf.change_account(SF, sf.secret(SF, low_stamps=50))
-    sf.add_issuers([BUSY])
+    sf.accounts.change(SF, sf.accounts.secret(SF, low_stamps=50))
+    sf.accounts.add_issuers([BUSY])
     assert run_days(sf, [(100, 40)]) == [None]
-    sf.books.solucion_factible.set_issuer(BUSY, usados=60)
+    sf.pacs.state.solucion_factible.set_issuer(BUSY, usados=60)
     assert sf.get(f"/accounts/{SF}/stamps", rfc=BUSY).body["alert"] == "low"
     assert sf.events("Stamps Low") == []
 
@@ -1479,8 +1468,8 @@ def test_a_live_count_between_runs_publishes_and_clears_nothing(sf: FakeStack) -
 
 
 def test_one_mail_lists_all_alerts_of_a_run(sf: FakeStack) -> None:
-    sf.change_account(SF, sf.secret(SF, low_stamps=60))
-    sf.add_issuers([RFC, RFC_N, EMPTY, UNUSED, BUSY, STRANGERS[0]])
+    sf.accounts.change(SF, sf.accounts.secret(SF, low_stamps=60))
+    sf.accounts.add_issuers([RFC, RFC_N, EMPTY, UNUSED, BUSY, STRANGERS[0]])
 
     run = sf.run()
 
@@ -1503,7 +1492,7 @@ def test_many_crossings_are_one_event_and_one_mail_that_fit(
     sf: FakeStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(timbres.schemas.runs, "MAX_LISTED", 20)
-    sf.change_account(SF, sf.secret(SF, low_stamps=2_000))
+    sf.accounts.change(SF, sf.accounts.secret(SF, low_stamps=2_000))
     add_many_issuers(sf, 45)
 
     run = sf.run()
@@ -1518,7 +1507,7 @@ def test_many_crossings_are_one_event_and_one_mail_that_fit(
 
 
 def test_a_run_without_news_is_not_mailed(sf: FakeStack) -> None:
-    sf.add_issuers([RFC, BUSY, STRANGERS[0]])
+    sf.accounts.add_issuers([RFC, BUSY, STRANGERS[0]])
     sf.run()
     assert event_counts(sf) == {"Daily Run Completed": 1}
     assert sf.mails() == []
@@ -1528,7 +1517,7 @@ def test_a_run_without_news_is_not_mailed(sf: FakeStack) -> None:
 
 
 def test_the_runs_newest_first(sf: FakeStack) -> None:
-    sf.add_issuers([RFC])
+    sf.accounts.add_issuers([RFC])
     for _ in range(3):
         sf.run()
         sf.clock.forward(days=1)
@@ -1573,7 +1562,7 @@ def test_a_start_without_a_time_is_due_now(sf: FakeStack) -> None:
 
 
 def test_the_day_of_a_run_is_in_mexico_city_time(sf: FakeStack) -> None:
-    sf.add_issuers([RFC])
+    sf.accounts.add_issuers([RFC])
     sf.clock.at = sf.clock.at.fromisoformat("2026-11-20T04:30:00+00:00").astimezone(
         sf.clock.at.tzinfo
     )

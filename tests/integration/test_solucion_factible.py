@@ -10,20 +10,20 @@ import pytest
 from local.fake_pacs.server import serve
 from local.fake_pacs.solucion_factible import PATHS, FakeSolucionFactible
 from lxml import etree
-from tests.integration.pac_cases import (
+from tests.support.pac_cases import (
     ATTEMPTS,
     PASSWORD,
     RFC,
     RFC_N,
     USERNAME,
     WSDL,
-    PacServer,
     calls,
     expect_pac_error,
     factible_account,
     fake_state,
     inject_fault,
 )
+from tests.support.pac_servers import PacServer
 
 from timbres.deadline import Deadline
 from timbres.domain.rfc import Rfc

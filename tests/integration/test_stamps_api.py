@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 from local.fake_pacs.fake_data import bulk_rfc
-from tests.integration.harness import RC, RFC, RFC_N, SF, FakeStack, check_problem
+from tests.support.events import check_problem
+from tests.support.fake_stack import RC, RFC, RFC_N, SF, FakeStack
 
 PATH = f"/accounts/{SF}/stamps"
 
@@ -25,8 +26,8 @@ UNKNOWN: dict[str, Any] = {
 }
 
 
-def issuers_by_rfc(world: FakeStack) -> dict[str, dict[str, Any]]:
-    return {item["rfc"]: item for item in world.stack.items("IssuersTable")}
+def issuers_by_rfc(stack: FakeStack) -> dict[str, dict[str, Any]]:
+    return {item["rfc"]: item for item in stack.aws.items("IssuersTable")}
 
 
 # ---------------------------------------------------------------------------- responses
@@ -42,9 +43,9 @@ def issuers_by_rfc(world: FakeStack) -> dict[str, dict[str, Any]]:
     ],
 )
 def test_one_issuer_live(
-    world: FakeStack, rfc: str, contracted: int, used: int, available: int
+    stack: FakeStack, rfc: str, contracted: int, used: int, available: int
 ) -> None:
-    response = world.get(PATH, rfc=rfc)
+    response = stack.get(PATH, rfc=rfc)
 
     assert response.status == 200
     assert response.headers["content-type"] == "application/json"
@@ -58,27 +59,29 @@ def test_one_issuer_live(
         "as_of": "2026-11-19T13:53:42-06:00",
         "days_left": None if available else 0,
         "alert": "ok" if available else "exhausted",
+        "expires_on": None,
+        "expiring_stamps": None,
     }
-    assert world.calls() == ["getTimbres"]
+    assert stack.pacs.calls() == ["getTimbres"]
 
 
-def test_the_count_is_live_and_stored(world: FakeStack) -> None:
-    world.get(PATH, rfc=RFC)
-    world.books.solucion_factible.consume(RFC, 50)
+def test_the_count_is_live_and_stored(stack: FakeStack) -> None:
+    stack.get(PATH, rfc=RFC)
+    stack.pacs.state.solucion_factible.consume(RFC, 50)
 
-    assert world.get(PATH, rfc=RFC).body["available"] == 700
+    assert stack.get(PATH, rfc=RFC).body["available"] == 700
 
-    (line,) = world.get(PATH).body["issuers"]
+    (line,) = stack.get(PATH).body["issuers"]
     assert (line["rfc"], line["available"]) == (RFC, 700)
 
 
-def test_known_issuers_with_their_last_count_without_a_call(world: FakeStack) -> None:
+def test_known_issuers_with_their_last_count_without_a_call(stack: FakeStack) -> None:
     for rfc in (RFC_N, RFC):
-        world.get(PATH, rfc=rfc)
-    world.clock.forward(days=3)
-    before = world.calls()
+        stack.get(PATH, rfc=rfc)
+    stack.clock.forward(days=3)
+    before = stack.pacs.calls()
 
-    response = world.get(PATH)
+    response = stack.get(PATH)
 
     assert response.status == 200
     # 20 stamps are fewer than 750, so they come first.
@@ -106,19 +109,19 @@ def test_known_issuers_with_their_last_count_without_a_call(world: FakeStack) ->
         ],
         "next": None,
     }
-    assert world.calls() == before
+    assert stack.pacs.calls() == before
 
 
-def test_no_issuer_is_known_at_first(world: FakeStack) -> None:
-    assert world.get(PATH).body == {"account": SF, "issuers": [], "next": None}
+def test_no_issuer_is_known_at_first(stack: FakeStack) -> None:
+    assert stack.get(PATH).body == {"account": SF, "issuers": [], "next": None}
 
 
-def test_more_known_issuers_than_a_page_holds(world: FakeStack) -> None:
+def test_more_known_issuers_than_a_page_holds(stack: FakeStack) -> None:
     rfcs = [bulk_rfc(number) for number in range(520)]
-    world.add_issuers(rfcs)
+    stack.accounts.add_issuers(rfcs)
 
-    first = world.get(PATH).body
-    second = world.get(PATH, cursor=first["next"]).body
+    first = stack.get(PATH).body
+    second = stack.get(PATH, cursor=first["next"]).body
 
     assert len(first["issuers"]) == 500
     assert second["next"] is None
@@ -126,20 +129,20 @@ def test_more_known_issuers_than_a_page_holds(world: FakeStack) -> None:
     assert first["issuers"][0] == UNKNOWN | {"rfc": rfcs[0]}
 
 
-def test_the_issuers_of_an_account_whose_pac_counts_no_stamps(world: FakeStack) -> None:
-    world.add_issuers([RFC, RFC_N], account=RC)
+def test_the_issuers_of_an_account_whose_pac_counts_no_stamps(stack: FakeStack) -> None:
+    stack.accounts.add_issuers([RFC, RFC_N], account=RC)
 
-    body = world.get(f"/accounts/{RC}/stamps").body
+    body = stack.get(f"/accounts/{RC}/stamps").body
 
     assert body == {
         "account": RC,
         "issuers": [UNKNOWN | {"rfc": rfc} for rfc in (RFC, RFC_N)],
         "next": None,
     }
-    assert world.calls() == []
+    assert stack.pacs.calls() == []
 
 
-def test_the_most_urgent_come_first(world: FakeStack) -> None:
+def test_the_most_urgent_come_first(stack: FakeStack) -> None:
     lines = {
         "AAA900101AA1": {"contracted": 9, "used": 9, "available": 0},
         "AAA900101AA2": {"contracted": 500, "used": 10, "available": 490},
@@ -148,19 +151,19 @@ def test_the_most_urgent_come_first(world: FakeStack) -> None:
         "AAA900101AA5": {"contracted": 700, "used": 0, "available": 700},
     }
     for rfc, line in lines.items():
-        world.books.solucion_factible.set_issuer(
+        stack.pacs.state.solucion_factible.set_issuer(
             rfc, contratados=line["contracted"], usados=line["used"]
         )
-    world.change_account(SF, world.secret(SF, low_stamps=50))
-    world.add_issuers([*lines, "AAA900101AA6"])
-    world.run()
+    stack.accounts.change(SF, stack.accounts.secret(SF, low_stamps=50))
+    stack.accounts.add_issuers([*lines, "AAA900101AA6"])
+    stack.run()
     # Two issuers consume 20 and 5 stamps per day.
     for rfc, used in (("AAA900101AA2", 20), ("AAA900101AA3", 5)):
-        world.books.solucion_factible.consume(rfc, used)
-    world.clock.forward(days=1)
-    world.run()
+        stack.pacs.state.solucion_factible.consume(rfc, used)
+    stack.clock.forward(days=1)
+    stack.run()
 
-    ordered = world.get(PATH).body["issuers"]
+    ordered = stack.get(PATH).body["issuers"]
 
     assert [(issuer["rfc"][-1], issuer["alert"]) for issuer in ordered] == [
         ("1", "exhausted"),
@@ -174,14 +177,14 @@ def test_the_most_urgent_come_first(world: FakeStack) -> None:
     assert ordered[-1]["available"] is None
 
 
-def test_accounts_do_not_see_one_another(world: FakeStack) -> None:
-    world.create_account("acme-two", world.secret(SF))
-    world.get(PATH, rfc=RFC)
+def test_accounts_do_not_see_one_another(stack: FakeStack) -> None:
+    stack.accounts.create("acme-two", stack.accounts.secret(SF))
+    stack.get(PATH, rfc=RFC)
 
-    assert world.get("/accounts/acme-two/stamps").body["issuers"] == []
+    assert stack.get("/accounts/acme-two/stamps").body["issuers"] == []
 
 
-def test_a_missing_count_is_null(world: FakeStack) -> None:
+def test_a_missing_count_is_null(stack: FakeStack) -> None:
     reply = (
         '<e:Envelope xmlns:e="http://schemas.xmlsoap.org/soap/envelope/"><e:Body>'
         '<n:getTimbresResponse xmlns:n="http://utilerias.timbrado.ws.cfdi.solucionfactible.com">'
@@ -190,23 +193,23 @@ def test_a_missing_count_is_null(world: FakeStack) -> None:
         '"http://utilerias.timbrado.ws.cfdi.solucionfactible.com/xsd">7</x:disponibles>'
         "</n:return></n:getTimbresResponse></e:Body></e:Envelope>"
     )
-    world.get(PATH, rfc=RFC)
-    world.fault("getTimbres", "wrong-shape", reply=reply)
+    stack.get(PATH, rfc=RFC)
+    stack.pacs.fault("getTimbres", "wrong-shape", reply=reply)
 
-    body = world.get(PATH, rfc=RFC).body
+    body = stack.get(PATH, rfc=RFC).body
 
     assert (body["contracted"], body["used"], body["available"]) == (None, None, 7)
-    (line,) = world.get(PATH).body["issuers"]
+    (line,) = stack.get(PATH).body["issuers"]
     assert (line["contracted"], line["used"], line["available"]) == (None, None, 7)
 
 
 @pytest.mark.parametrize("status", [400, 500])
-def test_a_dynamodb_failure_is_a_problem_response(world: FakeStack, status: int) -> None:
-    world.break_aws("dynamodb", "Query", "ThrottlingException", status)
-    world.break_aws("dynamodb", "UpdateItem", "InternalServerError", status)
+def test_a_dynamodb_failure_is_a_problem_response(stack: FakeStack, status: int) -> None:
+    stack.aws_faults.reject("dynamodb", "Query", "ThrottlingException", status)
+    stack.aws_faults.reject("dynamodb", "UpdateItem", "InternalServerError", status)
 
     for query in ({}, {"rfc": RFC}):
-        response = world.get(PATH, **query)
+        response = stack.get(PATH, **query)
         check_problem(response, 503, "storage-unavailable")
         assert response.headers["retry-after"] == "5"
 
@@ -214,12 +217,12 @@ def test_a_dynamodb_failure_is_a_problem_response(world: FakeStack, status: int)
 # ------------------------------------------------------------------------- by schedule
 
 
-def test_a_schedule_counts_and_stores_one_issuer(world: FakeStack) -> None:
-    result = world.invoke("stamp_count", {"account": SF, "rfc": RFC_N})
+def test_a_schedule_counts_and_stores_one_issuer(stack: FakeStack) -> None:
+    result = stack.invoke("stamp_count", {"account": SF, "rfc": RFC_N})
 
     assert (result["account"], result["rfc"], result["available"]) == (SF, RFC_N, 20)
-    assert list(issuers_by_rfc(world)) == [RFC_N]
-    assert issuers_by_rfc(world)[RFC_N]["used"] == 480
+    assert list(issuers_by_rfc(stack)) == [RFC_N]
+    assert issuers_by_rfc(stack)[RFC_N]["used"] == 480
 
 
 @pytest.mark.parametrize(
@@ -233,8 +236,8 @@ def test_a_schedule_counts_and_stores_one_issuer(world: FakeStack) -> None:
     ],
 )
 def test_a_start_for_an_invalid_issuer_raises(
-    world: FakeStack, query: dict[str, str], code: str
+    stack: FakeStack, query: dict[str, str], code: str
 ) -> None:
     with pytest.raises(Exception, match=code):
-        world.invoke("stamp_count", query)
-    assert world.calls() == []
+        stack.invoke("stamp_count", query)
+    assert stack.pacs.calls() == []

@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 from local.emulator_process import ROOT
 from local.fake_pacs.server import serve
-from tests.integration.harness import FakeStack
-from tests.integration.pac_cases import KEY, RFC, RFC_N, USERNAME, WRONG, inject_fault
 from tests.integration.test_unknown_contracts import reconcile
 from tests.support import libre
+from tests.support.fake_stack import FakeStack
 from tests.support.libre.fake import LibreFake
+from tests.support.pac_cases import KEY, RFC, RFC_N, USERNAME, WRONG, inject_fault
 from tools.doctor.accounts import AccountChecks
 
 from timbres.deadline import Deadline
@@ -56,39 +56,38 @@ def secret(fake: LibreFake, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[st
         }
 
 
-def run_doctor(world: FakeStack) -> list[tuple[str, str]]:
-    doctor = AccountChecks(
-        world.stack.client, None, {"SecretPrefix": "timbres/accounts/"}, [ACCOUNT]
-    )
+def run_doctor(stack: FakeStack) -> list[tuple[str, str]]:
+    parameters = {"SecretPrefix": "timbres/accounts/", "AllowSandboxAccounts": "true"}
+    doctor = AccountChecks(stack.aws.client, None, parameters, [ACCOUNT])
     return [(one.level, one.text) for one in (*doctor.check_secrets(), *doctor.check_pacs())]
 
 
-def test_an_issuer_without_a_limit_is_never_low(world: FakeStack, secret: dict[str, Any]) -> None:
-    world.create_account(ACCOUNT, secret | {"low_stamps": 1000})
-    world.add_issuers([RFC, RFC_N], ACCOUNT)
+def test_an_issuer_without_a_limit_is_never_low(stack: FakeStack, secret: dict[str, Any]) -> None:
+    stack.accounts.create(ACCOUNT, secret | {"low_stamps": 1000})
+    stack.accounts.add_issuers([RFC, RFC_N], ACCOUNT)
 
-    response = world.get(f"/accounts/{ACCOUNT}/stamps", rfc=RFC_N)
-    world.run()
+    response = stack.get(f"/accounts/{ACCOUNT}/stamps", rfc=RFC_N)
+    stack.run()
 
     assert response.status == 200
     assert (response.body["available"], response.body["used"]) == (None, 0)
     assert (response.body["unlimited"], response.body["alert"]) == (True, "ok")
     known = {
         item["rfc"]: (item["unlimited"], item["available"], item["alert"])
-        for item in world.get(f"/accounts/{ACCOUNT}/stamps").body["issuers"]
+        for item in stack.get(f"/accounts/{ACCOUNT}/stamps").body["issuers"]
     }
     assert known == {RFC: (False, 750, "low"), RFC_N: (True, None, "ok")}
-    today = world.clock().date().isoformat()
-    history = world.get(f"/accounts/{ACCOUNT}/stamps/history", rfc=RFC_N, to=today).body
+    today = stack.clock().date().isoformat()
+    history = stack.get(f"/accounts/{ACCOUNT}/stamps/history", rfc=RFC_N, to=today).body
     assert [item["unlimited"] for item in history["snapshots"]] == [True]
 
 
 def test_a_contract_without_codes(
-    world: FakeStack, secret: dict[str, Any], fake: LibreFake
+    stack: FakeStack, secret: dict[str, Any], fake: LibreFake
 ) -> None:
-    world.create_account(ACCOUNT, secret)
+    stack.accounts.create(ACCOUNT, secret)
 
-    response = world.create_contract(RFC, 500, account=ACCOUNT)
+    response = stack.create_contract(RFC, 500, account=ACCOUNT)
 
     assert response.status == 201
     assert response.body["status"] == "confirmed"
@@ -104,49 +103,49 @@ def test_a_contract_without_codes(
     ],
 )
 def test_a_lost_response_is_resolved_by_the_pac_s_counts(
-    world: FakeStack,
+    stack: FakeStack,
     secret: dict[str, Any],
     fake: LibreFake,
     rfc: str,
     fault: str,
     states: list[str],
 ) -> None:
-    world.create_account(ACCOUNT, secret)
+    stack.accounts.create(ACCOUNT, secret)
     inject_fault(fake, "contracts", fault)
-    assert world.create_contract(rfc, 500, account=ACCOUNT).body["status"] == "unknown"
+    assert stack.create_contract(rfc, 500, account=ACCOUNT).body["status"] == "unknown"
 
-    rounds = [reconcile(world, minutes=minutes) for minutes in (2, 40)]
+    rounds = [reconcile(stack, minutes=minutes) for minutes in (2, 40)]
 
     assert [state for states_of_round in rounds for state in states_of_round] == states
 
 
 def test_a_confirmed_contract_is_in_the_next_count(
-    world: FakeStack, secret: dict[str, Any], fake: LibreFake
+    stack: FakeStack, secret: dict[str, Any], fake: LibreFake
 ) -> None:
-    world.create_account(ACCOUNT, secret)
-    assert [world.create_contract(RFC, 500, account=ACCOUNT).status for _ in range(2)] == [201, 201]
+    stack.accounts.create(ACCOUNT, secret)
+    assert [stack.create_contract(RFC, 500, account=ACCOUNT).status for _ in range(2)] == [201, 201]
     assert fake.contracts() == [(RFC, 500)] * 2
 
 
 def test_a_rejected_login_is_not_tried_again(
-    world: FakeStack, secret: dict[str, Any], fake: LibreFake
+    stack: FakeStack, secret: dict[str, Any], fake: LibreFake
 ) -> None:
-    world.create_account(ACCOUNT, secret | {"token": WRONG})
-    container = world.function("stamp_count").container
-    with world.environment("stamp_count"):
+    stack.accounts.create(ACCOUNT, secret | {"token": WRONG})
+    container = stack.function("stamp_count").container
+    with stack.environment("stamp_count"):
         for _ in range(2):
             account = container.pac_access.require_account(ACCOUNT, "stamps")
             with pytest.raises(PacError) as caught:
                 container.pac_access.client(account).stamps(RFC, Deadline(5))
             assert caught.value.problem_type.code == "pac-credentials-rejected"
     assert len(fake.calls.as_json()) == 1
-    (event,) = world.events("Credentials Rejected")
+    (event,) = stack.events("Credentials Rejected")
     assert event["pac"]["display_name"] == "Libre"
 
 
-def test_the_doctor_checks_it(world: FakeStack, secret: dict[str, Any], fake: LibreFake) -> None:
-    world.create_account(ACCOUNT, secret)
-    findings = run_doctor(world)
+def test_the_doctor_checks_it(stack: FakeStack, secret: dict[str, Any], fake: LibreFake) -> None:
+    stack.accounts.create(ACCOUNT, secret)
+    findings = run_doctor(stack)
     assert any("libre, sandbox; low below" in text for _, text in findings)
     assert "unlimited" in findings[-1][1]
 

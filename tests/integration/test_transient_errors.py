@@ -11,22 +11,19 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives import serialization
 from local.fake_pacs.server import serve
-from tests.integration.conftest import PacServers
-from tests.integration.further_cases import HTML, PAGE, http
-from tests.integration.harness import RC, RFC, SF, FakeStack, check_problem
-from tests.integration.pac_cases import (
+from tests.integration.test_runs import add_many_issuers, sums
+from tests.support.events import check_problem
+from tests.support.fake_stack import RC, RFC, SF, FakeStack, PacServers
+from tests.support.further_cases import HTML, PAGE, http
+from tests.support.pac_cases import (
     BALANCE,
     CONTRACT,
     COUNT,
-    Authority,
     Operation,
-    create_authority,
     expect_pac_error,
-    raw_server,
-    respond_with,
     shorten_timeouts,
 )
-from tests.integration.test_runs import add_many_issuers, sums
+from tests.support.pac_servers import Authority, create_authority, raw_server, respond_with
 
 from timbres.deadline import Deadline
 from timbres.pacs.http import HttpResponse, PacSession
@@ -46,19 +43,19 @@ TRANSIENT: dict[str, tuple[dict[str, Any], int]] = {
 
 @pytest.mark.parametrize("name", TRANSIENT)
 def test_a_run_counts_every_issuer_after_a_transient_error(
-    world: FakeStack, name: str, tmp_path: Path
+    stack: FakeStack, name: str, tmp_path: Path
 ) -> None:
     fault, times = TRANSIENT[name]
     if fault.get("case") == "403":
         (tmp_path / "403.http").write_bytes(http(PAGE, HTML, 403))
         fault = fault | {"case": str(tmp_path / "403")}
-    add_many_issuers(world, 30)
-    world.fault("getTimbres", times=times, **fault)
+    add_many_issuers(stack, 30)
+    stack.pacs.fault("getTimbres", times=times, **fault)
     of_both_pacs = fault["fault"] in ("html-200", "cut-before")
     balance = fault if of_both_pacs else {"fault": "canned", "case": "rc-429"}
-    world.fault("saldos", times=2, **balance)
+    stack.pacs.fault("saldos", times=2, **balance)
 
-    run = world.run()
+    run = stack.run()
 
     (account,) = (account for account in run["accounts"] if account["account"] == SF)
     assert (account["expected"], account["done"], account["failed"]) == (30, 30, {})
@@ -67,14 +64,14 @@ def test_a_run_counts_every_issuer_after_a_transient_error(
     assert done == expected > 30
 
 
-def test_a_read_waits_as_long_as_the_pac_asks(world: FakeStack, tmp_path: Path) -> None:
+def test_a_read_waits_as_long_as_the_pac_asks(stack: FakeStack, tmp_path: Path) -> None:
     (tmp_path / "429.http").write_bytes(http("x", "text/plain", 429, Retry_After="1"))
-    world.fault("saldos", "canned", case=str(tmp_path / "429"), times=1)
+    stack.pacs.fault("saldos", "canned", case=str(tmp_path / "429"), times=1)
     started = time.monotonic()
 
-    assert world.get(f"/accounts/{RC}/balance", month="2026-10").status == 200
+    assert stack.get(f"/accounts/{RC}/balance", month="2026-10").status == 200
     assert time.monotonic() - started >= 1
-    assert world.calls() == ["saldos"] * 2
+    assert stack.pacs.calls() == ["saldos"] * 2
 
 
 @pytest.mark.parametrize(
@@ -85,12 +82,12 @@ def test_a_read_waits_as_long_as_the_pac_asks(world: FakeStack, tmp_path: Path) 
     ],
 )
 def test_a_wrong_address_is_reported_by_every_read(
-    world: FakeStack, pac_servers: PacServers, path: str, query: dict[str, str]
+    stack: FakeStack, pac_servers: PacServers, path: str, query: dict[str, str]
 ) -> None:
     for app, _ in pac_servers.values():
         app.app = respond_with("<h1>Not found</h1>", "text/html", 404)
-    check_problem(world.get(path, **query), 502, "pac-endpoint-not-found")
-    check_problem(world.create_contract(), 502, "pac-endpoint-not-found")
+    check_problem(stack.get(path, **query), 502, "pac-endpoint-not-found")
+    check_problem(stack.create_contract(), 502, "pac-endpoint-not-found")
 
 
 def fetch(header: str) -> HttpResponse:
@@ -112,12 +109,12 @@ def test_a_retry_after_is_at_most_a_minute(value: str, seconds: int | None) -> N
     assert fetch(f"Retry-After: {value}").retry_after == seconds
 
 
-def test_after_an_interim_response_the_connection_is_not_used_again(world: FakeStack) -> None:
-    world.fault("saldos", "canned", case="rc-103-early-hints", times=1)
+def test_after_an_interim_response_the_connection_is_not_used_again(stack: FakeStack) -> None:
+    stack.pacs.fault("saldos", "canned", case="rc-103-early-hints", times=1)
     path = f"/accounts/{RC}/balance"
-    check_problem(world.get(path, month="2026-10"), 502, "pac-protocol-error")
+    check_problem(stack.get(path, month="2026-10"), 502, "pac-protocol-error")
 
-    assert world.get(path, month="2026-10").body["transactions"] != 3
+    assert stack.get(path, month="2026-10").body["transactions"] != 3
 
 
 # ----------------------------------------------------------------------------------- TLS

@@ -6,17 +6,8 @@ import threading
 from typing import Any
 
 import pytest
-from tests.integration.harness import (
-    MANAGER,
-    RFC,
-    RFC_N,
-    RFC_NEW,
-    SF,
-    ApiResponse,
-    FakeStack,
-    check_problem,
-    load_function,
-)
+from tests.support.events import CONTRACT_MANAGER, ApiResponse, check_problem, load_function
+from tests.support.fake_stack import RFC, RFC_N, RFC_NEW, SF, FakeStack
 
 from timbres.deadline import Deadline
 from timbres.domain.rfc import Rfc
@@ -27,36 +18,36 @@ from timbres.services.contracts import ContractRequest, ContractService
 PATH = f"/accounts/{SF}/contracts"
 
 
-def reconcile(world: FakeStack, **later: float) -> dict[str, int]:
-    world.clock.forward(**later)
-    result: dict[str, int] = world.invoke("reconciler", {"scheduled_time": "2026-11-19T20:00:00Z"})
+def reconcile(stack: FakeStack, **later: float) -> dict[str, int]:
+    stack.clock.forward(**later)
+    result: dict[str, int] = stack.invoke("reconciler", {"scheduled_time": "2026-11-19T20:00:00Z"})
     return result
 
 
-def doubtful(world: FakeStack, fault: str = "cut-after", **options: Any) -> dict[str, Any]:
-    world.fault("agregarContrato", fault)
-    response = world.create_contract(**options)
+def doubtful(stack: FakeStack, fault: str = "cut-after", **options: Any) -> dict[str, Any]:
+    stack.pacs.fault("agregarContrato", fault)
+    response = stack.create_contract(**options)
     assert (response.status, response.body["status"]) == (202, "unknown")
     body: dict[str, Any] = response.body
     return body
 
 
-def get_contract(world: FakeStack, contract: dict[str, Any]) -> dict[str, Any]:
-    body: dict[str, Any] = world.get(f"{PATH}/{contract['id']}").body
+def get_contract(stack: FakeStack, contract: dict[str, Any]) -> dict[str, Any]:
+    body: dict[str, Any] = stack.get(f"{PATH}/{contract['id']}").body
     return body
 
 
-def settle(world: FakeStack, contract_id: str, outcome: Any, reason: Any) -> ApiResponse:
+def settle(stack: FakeStack, contract_id: str, outcome: Any, reason: Any) -> ApiResponse:
     path = f"{PATH}/{contract_id}/settlement"
     body = {"outcome": outcome, "reason": reason}
-    return world.call("contract", "POST", path, body=body, caller=MANAGER)
+    return stack.call("contract", "POST", path, body=body, caller=CONTRACT_MANAGER)
 
 
-def add_portal_stamps(world: FakeStack, rfc: str, stamps: int) -> None:
-    username = world.credentials.username
-    issuer = world.books.solucion_factible.stamps(username, rfc)
+def add_portal_stamps(stack: FakeStack, rfc: str, stamps: int) -> None:
+    username = stack.credentials.username
+    issuer = stack.pacs.state.solucion_factible.stamps(username, rfc)
     assert issuer is not None
-    world.books.solucion_factible.set_issuer(
+    stack.pacs.state.solucion_factible.set_issuer(
         rfc, contratados=issuer.contratados + stamps, username=username
     )
 
@@ -64,37 +55,37 @@ def add_portal_stamps(world: FakeStack, rfc: str, stamps: int) -> None:
 # ----------------------------------------------------------------------------- the reconciler
 
 
-def test_a_contract_is_not_reconciled_before_it_is_due(world: FakeStack) -> None:
-    contract = doubtful(world)
-    assert reconcile(world, seconds=30) == {}
-    assert get_contract(world, contract)["status"] == "unknown"
+def test_a_contract_is_not_reconciled_before_it_is_due(stack: FakeStack) -> None:
+    contract = doubtful(stack)
+    assert reconcile(stack, seconds=30) == {}
+    assert get_contract(stack, contract)["status"] == "unknown"
 
 
-def test_a_contract_stored_before_0_5_0_is_read_and_not_published_again(world: FakeStack) -> None:
-    contract = doubtful(world, fault="cut-before")
-    (item,) = world.contract_items()
+def test_a_contract_stored_before_0_5_0_is_read_and_not_published_again(stack: FakeStack) -> None:
+    contract = doubtful(stack, fault="cut-before")
+    (item,) = stack.contract_items()
     old_steps = ("open", "send", "doubt")
     history = [line | {"step": step} for line, step in zip(item["history"], old_steps, strict=True)]
     changes = {"step": "doubt", "announced": ["Contract Unknown"], "history": history}
-    world.stack.client("dynamodb").put_item(
-        TableName=world.stack.refs["ContractsTable"], Item=serialize(item | changes)
+    stack.aws.client("dynamodb").put_item(
+        TableName=stack.aws.refs["ContractsTable"], Item=serialize(item | changes)
     )
-    world.forget_events()
+    stack.clear_events()
 
-    assert reconcile(world, minutes=2) == {"unknown": 1}
+    assert reconcile(stack, minutes=2) == {"unknown": 1}
 
-    steps = [line["step"] for line in get_contract(world, contract)["history"]]
+    steps = [line["step"] for line in get_contract(stack, contract)["history"]]
     assert steps == ["create", "send", "mark-unknown", "check"]
-    assert world.events("Contract Outcome Unknown") == []
-    assert reconcile(world, minutes=40) == {"rejected": 1}
+    assert stack.events("Contract Outcome Unknown") == []
+    assert reconcile(stack, minutes=40) == {"rejected": 1}
 
 
-def test_a_created_contract_is_confirmed_and_published(world: FakeStack) -> None:
-    contract = doubtful(world, stamps=45)
+def test_a_created_contract_is_confirmed_and_published(stack: FakeStack) -> None:
+    contract = doubtful(stack, stamps=45)
 
-    assert reconcile(world, minutes=2) == {"confirmed": 1}
+    assert reconcile(stack, minutes=2) == {"confirmed": 1}
 
-    after = get_contract(world, contract)
+    after = get_contract(stack, contract)
     assert (after["status"], after["contracted_before"], after["contracted_after"]) == (
         "confirmed",
         1000,
@@ -105,126 +96,126 @@ def test_a_created_contract_is_confirmed_and_published(world: FakeStack) -> None
         "contracted 1,000, used 250, available 750 before; "
         "contracted 1,045, used 250, available 795 now"
     )
-    assert world.pac_contracts() == [(RFC, 45)]
-    assert [e["DetailType"] for e in world.published] == [
+    assert stack.pacs.contracts() == [(RFC, 45)]
+    assert [e["DetailType"] for e in stack.published] == [
         "Contract Outcome Unknown",
         "Contract Confirmed",
     ]
-    assert world.contract_items("in-flight#") == []
-    assert reconcile(world, hours=1) == {}
+    assert stack.contract_items("in-flight#") == []
+    assert reconcile(stack, hours=1) == {}
 
 
-def test_a_contract_not_created_is_rejected_after_the_window(world: FakeStack) -> None:
-    contract = doubtful(world, "cut-before", key="pedido-1")
+def test_a_contract_not_created_is_rejected_after_the_window(stack: FakeStack) -> None:
+    contract = doubtful(stack, "cut-before", key="pedido-1")
 
-    assert reconcile(world, minutes=2) == {"unknown": 1}
-    assert get_contract(world, contract)["attempts"] == 1
-    assert reconcile(world, minutes=10) == {"unknown": 1}
-    assert reconcile(world, minutes=20) == {"rejected": 1}
+    assert reconcile(stack, minutes=2) == {"unknown": 1}
+    assert get_contract(stack, contract)["attempts"] == 1
+    assert reconcile(stack, minutes=10) == {"unknown": 1}
+    assert reconcile(stack, minutes=20) == {"rejected": 1}
 
-    document = check_problem(world.create_contract(key="pedido-1"), 409, "contract-not-bought")
+    document = check_problem(stack.create_contract(key="pedido-1"), 409, "contract-not-bought")
     assert document["contract"] == {"id": contract["id"], "status": "rejected"}
-    assert world.create_contract(key="pedido-2").status == 201
-    assert world.pac_contracts() == [(RFC, 500)]
-    assert "Contract Rejected" in [event["DetailType"] for event in world.published]
-    assert "no se creó" in "".join(world.mails())
+    assert stack.create_contract(key="pedido-2").status == 201
+    assert stack.pacs.contracts() == [(RFC, 500)]
+    assert "Contract Rejected" in [event["DetailType"] for event in stack.published]
+    assert "no se creó" in "".join(stack.mails())
 
 
-def test_a_contract_of_somebody_else_meanwhile_needs_a_review(world: FakeStack) -> None:
-    contract = doubtful(world)
-    add_portal_stamps(world, RFC, 7)
+def test_a_contract_of_somebody_else_meanwhile_needs_a_review(stack: FakeStack) -> None:
+    contract = doubtful(stack)
+    add_portal_stamps(stack, RFC, 7)
 
-    assert reconcile(world, minutes=2) == {"needs-review": 1}
+    assert reconcile(stack, minutes=2) == {"needs-review": 1}
 
-    assert "revise un contrato para" in "".join(world.mails())
-    blocked = check_problem(world.create_contract(), 409, "contract-in-flight")
+    assert "revise un contrato para" in "".join(stack.mails())
+    blocked = check_problem(stack.create_contract(), 409, "contract-in-flight")
     assert blocked["contract"]["id"] == contract["id"]
     # A person decides; the reconciler does not check it again.
-    assert reconcile(world, hours=30) == {}
+    assert reconcile(stack, hours=30) == {}
 
 
-def test_a_pac_unavailable_for_a_day_ends_in_a_review(world: FakeStack) -> None:
-    contract = doubtful(world, "cut-before")
-    world.fault("getTimbres", "code", code="503", times=-1)
+def test_a_pac_unavailable_for_a_day_ends_in_a_review(stack: FakeStack) -> None:
+    contract = doubtful(stack, "cut-before")
+    stack.pacs.fault("getTimbres", "code", code="503", times=-1)
     states: list[str] = []
     for _ in range(40):
-        states += reconcile(world, hours=1)
+        states += reconcile(stack, hours=1)
     assert set(states) == {"unknown", "needs-review"}
-    after = get_contract(world, contract)
+    after = get_contract(stack, contract)
     assert 20 < after["attempts"] < 40
     assert "503" in after["history"][-1]["note"]
 
 
-def test_rejected_credentials_are_not_tried_again_within_a_run(world: FakeStack) -> None:
+def test_rejected_credentials_are_not_tried_again_within_a_run(stack: FakeStack) -> None:
     for rfc in (RFC, RFC_N):
-        doubtful(world, "cut-before", rfc=rfc)
-    world.factible.calls.clear()
-    world.change_account(SF, world.secret(SF, password="wrong"))
-    world.reset_warm_functions()
+        doubtful(stack, "cut-before", rfc=rfc)
+    stack.pacs.solucion_factible.calls.clear()
+    stack.accounts.change(SF, stack.accounts.secret(SF, password="wrong"))
+    stack.reset_warm_functions()
 
-    assert reconcile(world, minutes=2) == {"unknown": 2}
+    assert reconcile(stack, minutes=2) == {"unknown": 2}
 
-    assert world.calls() == ["getTimbres"]
-
-
-def test_an_account_with_a_broken_secret_leaves_its_contract_open(world: FakeStack) -> None:
-    contract = doubtful(world)
-    world.change_account(SF, "no JSON")
-    world.reset_warm_functions()
-    assert reconcile(world, minutes=2) == {"unknown": 1}
-    world.change_account(SF, world.secret(SF))
-    world.reset_warm_functions()
-    assert reconcile(world, minutes=10) == {"confirmed": 1}
-    assert get_contract(world, contract)["status"] == "confirmed"
+    assert stack.pacs.calls() == ["getTimbres"]
 
 
-def test_a_contract_whose_function_died_before_sending_is_rejected(world: FakeStack) -> None:
+def test_an_account_with_a_broken_secret_leaves_its_contract_open(stack: FakeStack) -> None:
+    contract = doubtful(stack)
+    stack.accounts.change(SF, "no JSON")
+    stack.reset_warm_functions()
+    assert reconcile(stack, minutes=2) == {"unknown": 1}
+    stack.accounts.change(SF, stack.accounts.secret(SF))
+    stack.reset_warm_functions()
+    assert reconcile(stack, minutes=10) == {"confirmed": 1}
+    assert get_contract(stack, contract)["status"] == "confirmed"
+
+
+def test_a_contract_whose_function_died_before_sending_is_rejected(stack: FakeStack) -> None:
     # The second write marks the contract as sent.
-    world.break_aws("dynamodb", "TransactWriteItems", "InternalServerError", 500, after=1)
-    check_problem(world.create_contract(key="pedido-1"), 503, "storage-unavailable")
-    world.restore_aws()
-    check_problem(world.create_contract(key="pedido-1"), 409, "contract-pending")
+    stack.aws_faults.reject("dynamodb", "TransactWriteItems", "InternalServerError", 500, after=1)
+    check_problem(stack.create_contract(key="pedido-1"), 503, "storage-unavailable")
+    stack.aws_faults.restore()
+    check_problem(stack.create_contract(key="pedido-1"), 409, "contract-pending")
 
-    assert reconcile(world, minutes=3) == {"rejected": 1}
+    assert reconcile(stack, minutes=3) == {"rejected": 1}
 
-    document = check_problem(world.create_contract(key="pedido-1"), 409, "contract-not-bought")
+    document = check_problem(stack.create_contract(key="pedido-1"), 409, "contract-not-bought")
     assert "never sent" in document["detail"]
-    assert world.pac_contracts() == []
-    assert world.create_contract(key="pedido-2").status == 201
+    assert stack.pacs.contracts() == []
+    assert stack.create_contract(key="pedido-2").status == 201
 
 
-def test_a_new_issuer_whose_reply_was_lost_needs_a_review(world: FakeStack) -> None:
-    contract = doubtful(world, rfc=RFC_NEW)
+def test_a_new_issuer_whose_reply_was_lost_needs_a_review(stack: FakeStack) -> None:
+    contract = doubtful(stack, rfc=RFC_NEW)
     assert contract["contracted_before"] is None
-    assert reconcile(world, minutes=2) == {"unknown": 1}
-    assert reconcile(world, minutes=40) == {"needs-review": 1}
+    assert reconcile(stack, minutes=2) == {"unknown": 1}
+    assert reconcile(stack, minutes=40) == {"needs-review": 1}
 
 
 # -------------------------------------------------------------------------- settled by a person
 
 
 @pytest.fixture
-def under_review(world: FakeStack) -> dict[str, Any]:
-    contract = doubtful(world, key="pedido-1")
-    add_portal_stamps(world, RFC, 7)
-    assert reconcile(world, minutes=2) == {"needs-review": 1}
+def under_review(stack: FakeStack) -> dict[str, Any]:
+    contract = doubtful(stack, key="pedido-1")
+    add_portal_stamps(stack, RFC, 7)
+    assert reconcile(stack, minutes=2) == {"needs-review": 1}
     return contract
 
 
 @pytest.mark.parametrize(("outcome", "status"), [("confirmed", 201), ("rejected", 409)])
 def test_a_person_settles_it_with_a_name_and_a_reason(
-    world: FakeStack, under_review: dict[str, Any], outcome: str, status: int
+    stack: FakeStack, under_review: dict[str, Any], outcome: str, status: int
 ) -> None:
-    response = settle(world, under_review["id"], outcome, "The portal says so, folio 8841")
+    response = settle(stack, under_review["id"], outcome, "The portal says so, folio 8841")
 
     assert (response.status, response.body["status"]) == (200, outcome)
-    line = get_contract(world, under_review)["history"][-1]
-    assert (line["by"], line["note"]) == (MANAGER, "The portal says so, folio 8841")
-    assert world.create_contract(key="pedido-1").status == status
-    assert world.create_contract(key="pedido-2").status == 201
-    assert world.published[-2]["DetailType"] == f"Contract {outcome.title()}"
+    line = get_contract(stack, under_review)["history"][-1]
+    assert (line["by"], line["note"]) == (CONTRACT_MANAGER, "The portal says so, folio 8841")
+    assert stack.create_contract(key="pedido-1").status == status
+    assert stack.create_contract(key="pedido-2").status == 201
+    assert stack.published[-2]["DetailType"] == f"Contract {outcome.title()}"
     twice = check_problem(
-        settle(world, under_review["id"], outcome, "The portal says so, folio 8841"),
+        settle(stack, under_review["id"], outcome, "The portal says so, folio 8841"),
         409,
         "contract-not-under-review",
     )
@@ -244,93 +235,93 @@ def test_a_person_settles_it_with_a_name_and_a_reason(
     ],
 )
 def test_an_invalid_settlement_is_rejected(
-    world: FakeStack, under_review: dict[str, Any], outcome: Any, reason: Any, field: str
+    stack: FakeStack, under_review: dict[str, Any], outcome: Any, reason: Any, field: str
 ) -> None:
-    response = settle(world, under_review["id"], outcome, reason)
+    response = settle(stack, under_review["id"], outcome, reason)
     check_problem(response, 400, "parameter-invalid", field)
-    assert get_contract(world, under_review)["status"] == "needs-review"
+    assert get_contract(stack, under_review)["status"] == "needs-review"
 
 
 @pytest.mark.parametrize("fault", [None, "cut-after"])
-def test_only_what_needs_a_review_is_settled_by_hand(world: FakeStack, fault: str | None) -> None:
-    contract = doubtful(world, fault) if fault else world.create_contract().body
-    response = settle(world, contract["id"], "rejected", "I would rather not have it")
+def test_only_what_needs_a_review_is_settled_by_hand(stack: FakeStack, fault: str | None) -> None:
+    contract = doubtful(stack, fault) if fault else stack.create_contract().body
+    response = settle(stack, contract["id"], "rejected", "I would rather not have it")
     check_problem(response, 409, "contract-not-under-review")
-    assert get_contract(world, contract)["status"] == contract["status"]
+    assert get_contract(stack, contract)["status"] == contract["status"]
 
 
 # -------------------------------------------------------------------------------- the limits
 
 
-def limited(world: FakeStack, **limits: int) -> None:
-    world.change_account(SF, world.secret(SF) | limits)
-    world.reset_warm_functions()
+def limited(stack: FakeStack, **limits: int) -> None:
+    stack.accounts.change(SF, stack.accounts.secret(SF) | limits)
+    stack.reset_warm_functions()
 
 
-def test_a_contract_is_limited_by_the_account(world: FakeStack) -> None:
-    limited(world, max_stamps_per_contract=500)
+def test_a_contract_is_limited_by_the_account(stack: FakeStack) -> None:
+    limited(stack, max_stamps_per_contract=500)
 
-    response = world.create_contract(stamps=501)
+    response = stack.create_contract(stamps=501)
 
     body = check_problem(response, 422, "stamps-over-limit", "stamps")
     assert "500 (max_stamps_per_contract)" in body["detail"]
-    assert world.calls() == []
-    assert world.contract_items("") == []
-    assert world.create_contract(stamps=500).status == 201
+    assert stack.pacs.calls() == []
+    assert stack.contract_items("") == []
+    assert stack.create_contract(stamps=500).status == 201
 
 
-def test_a_lowered_limit_does_not_change_a_repeated_request(world: FakeStack) -> None:
-    first = world.create_contract(stamps=500, key="pedido-1").body
-    limited(world, max_stamps_per_contract=100)
-    repeated = world.create_contract(stamps=500, key="pedido-1")
+def test_a_lowered_limit_does_not_change_a_repeated_request(stack: FakeStack) -> None:
+    first = stack.create_contract(stamps=500, key="pedido-1").body
+    limited(stack, max_stamps_per_contract=100)
+    repeated = stack.create_contract(stamps=500, key="pedido-1")
     assert (repeated.status, repeated.body["id"]) == (201, first["id"])
 
 
-def test_a_day_is_limited_by_the_account(world: FakeStack) -> None:
-    limited(world, max_stamps_per_day=1000)
-    assert world.create_contract(RFC, 600).status == 201
-    calls = world.calls()
+def test_a_day_is_limited_by_the_account(stack: FakeStack) -> None:
+    limited(stack, max_stamps_per_day=1000)
+    assert stack.create_contract(RFC, 600).status == 201
+    calls = stack.pacs.calls()
 
-    body = check_problem(world.create_contract(RFC_N, 401), 422, "day-over-limit", "stamps")
+    body = check_problem(stack.create_contract(RFC_N, 401), 422, "day-over-limit", "stamps")
 
     assert "600 of 1,000" in body["detail"]
-    assert world.calls() == calls
-    assert world.create_contract(RFC_N, 400).status == 201
-    world.clock.forward(hours=11)
-    assert world.create_contract(RFC_N, 1000).status == 201
+    assert stack.pacs.calls() == calls
+    assert stack.create_contract(RFC_N, 400).status == 201
+    stack.clock.forward(hours=11)
+    assert stack.create_contract(RFC_N, 1000).status == 201
 
 
-def test_a_rejected_contract_releases_its_stamps(world: FakeStack) -> None:
-    limited(world, max_stamps_per_day=1000)
-    world.fault("agregarContrato", "code", code="632")
-    check_problem(world.create_contract(RFC, 1000), 422, "transaction-limit-exceeded")
-    assert world.create_contract(RFC, 1000).status == 201
+def test_a_rejected_contract_releases_its_stamps(stack: FakeStack) -> None:
+    limited(stack, max_stamps_per_day=1000)
+    stack.pacs.fault("agregarContrato", "code", code="632")
+    check_problem(stack.create_contract(RFC, 1000), 422, "transaction-limit-exceeded")
+    assert stack.create_contract(RFC, 1000).status == 201
 
 
-def test_a_contract_in_doubt_keeps_its_stamps(world: FakeStack) -> None:
-    limited(world, max_stamps_per_day=1000)
-    doubtful(world, "cut-before", rfc=RFC, stamps=1000)
-    check_problem(world.create_contract(RFC_N, 1), 422, "day-over-limit", "stamps")
-    reconcile(world, minutes=2)
-    reconcile(world, minutes=40)
-    assert world.create_contract(RFC_N, 1).status == 201
+def test_a_contract_in_doubt_keeps_its_stamps(stack: FakeStack) -> None:
+    limited(stack, max_stamps_per_day=1000)
+    doubtful(stack, "cut-before", rfc=RFC, stamps=1000)
+    check_problem(stack.create_contract(RFC_N, 1), 422, "day-over-limit", "stamps")
+    reconcile(stack, minutes=2)
+    reconcile(stack, minutes=40)
+    assert stack.create_contract(RFC_N, 1).status == 201
 
 
-def test_concurrent_contracts_share_the_daily_limit(world: FakeStack) -> None:
-    limited(world, max_stamps_per_day=1000)
-    world.create_contract(RFC, 1)
+def test_concurrent_contracts_share_the_daily_limit(stack: FakeStack) -> None:
+    limited(stack, max_stamps_per_day=1000)
+    stack.create_contract(RFC, 1)
     ends: list[str] = []
 
     # Called below the routes: a Lambda process has one request at a time.
     def create(contracts: ContractService, rfc: str) -> None:
-        request = ContractRequest(Rfc(rfc), 600, f"order-{rfc}", MANAGER)
+        request = ContractRequest(Rfc(rfc), 600, f"order-{rfc}", CONTRACT_MANAGER)
         try:
             contract, _ = contracts.create(SF, request, Deadline(25))
             ends.append(contract.status)
         except TimbresError as error:
             ends.append(error.problem_type.code)
 
-    with world.environment("contract"):
+    with stack.environment("contract"):
         threads = [
             threading.Thread(
                 target=create, args=(load_function("contract").contract_service(), rfc)
@@ -343,4 +334,4 @@ def test_concurrent_contracts_share_the_daily_limit(world: FakeStack) -> None:
             thread.join()
 
     assert sorted(ends) == ["confirmed", "day-over-limit", "day-over-limit"]
-    assert sum(stamps for _, stamps in world.pac_contracts()) == 601
+    assert sum(stamps for _, stamps in stack.pacs.contracts()) == 601

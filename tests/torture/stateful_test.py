@@ -281,7 +281,7 @@ def _account(name: str) -> Account:
         "max_stamps_per_contract": 2000,
         "max_stamps_per_day": PER_DAY,
     }
-    return parse_account(name, json.dumps(secret), PACS, "1")
+    return parse_account(name, json.dumps(secret), PACS, "1", allow_sandbox=True)
 
 
 class _NoRejections:

@@ -8,168 +8,111 @@ from typing import Any
 import botocore.session
 import pytest
 from botocore import xform_name
-from tests.monitored_metrics import (
+from tests.support.monitored_metrics import (
     ALARMS,
-    RESOURCES,
-    ROOT,
-    TEMPLATE,
+    WIDGETS,
     Metric,
     metrics_of,
-    of_type,
     on_the_dashboard,
-    widgets,
+    statistics_of,
 )
+from tests.support.template import ROOT, template
 
-FUNCTIONS = of_type("AWS::Serverless::Function")
-TRIGGERS = [
-    (f"{function}{name}", event["Type"], event["Properties"])
-    for function, properties in FUNCTIONS.items()
-    for name, event in properties.get("Events", {}).items()
-]
-QUEUES = of_type("AWS::SQS::Queue")
-QUEUES_WITH_WORKER = {
-    properties["Queue"]["Fn::GetAtt"][0] for _, kind, properties in TRIGGERS if kind == "SQS"
-}
+FUNCTIONS = dict(template().of_type("AWS::Serverless::Function"))
+TRIGGERS = template().triggers()
+QUEUES_WITH_WORKER = {t.properties["Queue"]["Fn::GetAtt"][0] for t in TRIGGERS if t.kind == "SQS"}
 MONITORED = {metric for alarm in ALARMS.values() for metric in metrics_of(alarm)}
 RUNBOOK = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
 
-VISIBLE = "ApproximateNumberOfMessagesVisible"
-
-# AWS's documented metrics, each with the dimensions that identify it.
+# AWS's documented metrics, by the dimensions that identify them.
 DOCUMENTED = {
-    "AWS/Lambda": ({"Errors", "Throttles", "Duration"}, {"FunctionName"}),
-    "AWS/SQS": (
-        {"ApproximateNumberOfMessagesVisible", "ApproximateAgeOfOldestMessage"},
-        {"QueueName"},
-    ),
-    "AWS/ApiGateway": ({"Count", "4XXError", "5XXError", "Latency"}, {"ApiName", "Stage"}),
-    "AWS/Scheduler": (
-        {
-            "InvocationAttemptCount",
-            "TargetErrorCount",
-            "InvocationDroppedCount",
-            "InvocationsFailedToBeSentToDeadLetterCount",
-        },
-        {"ScheduleGroup"},
-    ),
-    # For a custom bus; a rule of the default bus has RuleName alone.
-    "AWS/Events": (
-        {"FailedInvocations", "InvocationsFailedToBeSentToDlq"},
-        {"EventBusName", "RuleName"},
-    ),
+    ("AWS/Lambda", "FunctionName"): "Errors Throttles Duration",
+    ("AWS/SQS", "QueueName"): "ApproximateNumberOfMessagesVisible ApproximateAgeOfOldestMessage",
+    ("AWS/ApiGateway", "ApiName Stage"): "Count 4XXError 5XXError Latency",
+    ("AWS/Scheduler", "ScheduleGroup"): """InvocationAttemptCount TargetErrorCount
+        InvocationDroppedCount InvocationsFailedToBeSentToDeadLetterCount""",
+    # For a custom bus; a rule of the default bus has only RuleName.
+    ("AWS/Events", "EventBusName RuleName"): "FailedInvocations InvocationsFailedToBeSentToDlq",
 }
 
 
-def is_monitored(namespace: str, name: str, **dimensions: str) -> bool:
-    return Metric(namespace, name, frozenset(dimensions.items())) in MONITORED
+def expected_metrics() -> dict[str, Metric]:
+    """Return the metrics that the template's resources need, by a test ID."""
+    ((_, api),) = template().of_type("AWS::Serverless::Api")
+    stage = {"ApiName": f"${{{api['Name']['Ref']}}}", "Stage": f"${{{api['StageName']['Ref']}}}"}
+    rows = [("AWS/ApiGateway", "5XXError", stage)]
+    rows += [
+        ("AWS/Lambda", name, {"FunctionName": f"${{{function}}}"})
+        for function in FUNCTIONS
+        for name in ("Errors", "Throttles", "Duration")
+    ]
+    for queue, _ in template().of_type("AWS::SQS::Queue"):
+        # A queue without a worker is a dead letter queue.
+        age = queue in QUEUES_WITH_WORKER
+        name = "ApproximateAgeOfOldestMessage" if age else "ApproximateNumberOfMessagesVisible"
+        rows.append(("AWS/SQS", name, {"QueueName": f"${{{queue}.QueueName}}"}))
+    for trigger in TRIGGERS:
+        if trigger.kind == "ScheduleV2":
+            group = {"ScheduleGroup": f"${{{trigger.properties['GroupName']['Ref']}}}"}
+            rows.append(("AWS/Scheduler", "InvocationDroppedCount", group))
+            rows.append(("AWS/Scheduler", "InvocationsFailedToBeSentToDeadLetterCount", group))
+        if trigger.kind == "EventBridgeRule":
+            rule = {
+                "EventBusName": f"${{{trigger.properties['EventBusName']['Ref']}}}",
+                "RuleName": trigger.properties["RuleName"]["Fn::Sub"],
+            }
+            rows.append(("AWS/Events", "FailedInvocations", rule))
+            rows.append(("AWS/Events", "InvocationsFailedToBeSentToDlq", rule))
+    metrics = [Metric(space, name, frozenset(values.items())) for space, name, values in rows]
+    return {str(metric): metric for metric in metrics}
+
+
+@pytest.mark.parametrize("metric", expected_metrics().values(), ids=expected_metrics())
+def test_a_resource_is_monitored(metric: Metric) -> None:
+    assert metric in MONITORED
 
 
 @pytest.mark.parametrize("metric", sorted({*MONITORED, *on_the_dashboard()}, key=str), ids=str)
 def test_an_aws_metric_is_documented(metric: Metric) -> None:
     # tests/integration/test_metrics.py compares the metrics of Timbres with those it emits.
     if metric.namespace != "Timbres":
-        names, dimensions = DOCUMENTED[metric.namespace]
-        assert metric.name in names
-        assert {name for name, _ in metric.dimensions} == dimensions
+        dimensions = " ".join(sorted(name for name, _ in metric.dimensions))
+        assert metric.name in DOCUMENTED[metric.namespace, dimensions].split()
 
 
-@pytest.mark.parametrize("metric", ["Errors", "Throttles", "Duration"])
-@pytest.mark.parametrize("function", FUNCTIONS)
-def test_a_function_is_monitored(function: str, metric: str) -> None:
-    assert is_monitored("AWS/Lambda", metric, FunctionName=f"${{{function}}}")
-
-
-def test_the_duration_alarm_uses_each_functions_timeout() -> None:
-    default = TEMPLATE["Globals"]["Function"]["Timeout"]
+def test_the_duration_alarms_use_the_timeout_of_each_function() -> None:
     limits: dict[str, int] = {}
     for alarm in ALARMS.values():
         ids = {
-            query["Id"]: _function(query["MetricStat"]["Metric"])
+            query["Id"]: query["MetricStat"]["Metric"]["Dimensions"][0]["Value"]["Ref"]
             for query in alarm.get("Metrics", ())
-            if "MetricStat" in query and query["MetricStat"]["Metric"]["MetricName"] == "Duration"
+            if query.get("MetricStat", {"Metric": {}})["Metric"].get("MetricName") == "Duration"
         }
-        if not ids:
-            continue
-        (expression,) = (query["Expression"] for query in alarm["Metrics"] if "Expression" in query)
-        pairs = re.findall(r"(\d+) - (\w+) / 1000", expression)
-        maximum = re.fullmatch(r"(\d+) - MAX\(METRICS\(\)\) / 1000", expression)
-        seconds = {name: int(limit) for limit, name in pairs} or dict.fromkeys(ids, int(maximum[1]))
-        limits |= {ids[name]: limit for name, limit in seconds.items()}
-    timeouts = {name: properties.get("Timeout", default) for name, properties in FUNCTIONS.items()}
-    assert limits == timeouts
-
-
-def _function(metric: dict[str, Any]) -> str:
-    return str(metric["Dimensions"][0]["Value"]["Ref"])
-
-
-@pytest.mark.parametrize("queue", QUEUES)
-def test_a_queue_is_monitored(queue: str) -> None:
-    # A queue without a worker is a dead letter queue.
-    metric = "ApproximateAgeOfOldestMessage" if queue in QUEUES_WITH_WORKER else VISIBLE
-    assert is_monitored("AWS/SQS", metric, QueueName=f"${{{queue}.QueueName}}")
-
-
-@pytest.mark.parametrize(
-    ("name", "schedule"), [(name, own) for name, kind, own in TRIGGERS if kind == "ScheduleV2"]
-)
-def test_a_schedule_is_in_the_monitored_group(name: str, schedule: dict[str, Any]) -> None:
-    group = schedule["GroupName"]["Ref"]
-    assert RESOURCES[group]["Type"] == "AWS::Scheduler::ScheduleGroup"
-    assert schedule["DeadLetterConfig"]
-    for metric in ("InvocationDroppedCount", "InvocationsFailedToBeSentToDeadLetterCount"):
-        assert is_monitored("AWS/Scheduler", metric, ScheduleGroup=f"${{{group}}}")
-
-
-@pytest.mark.parametrize(
-    ("name", "rule"), [(name, own) for name, kind, own in TRIGGERS if kind == "EventBridgeRule"]
-)
-def test_a_rule_is_monitored(name: str, rule: dict[str, Any]) -> None:
-    names = {"EventBusName": "${Bus}", "RuleName": rule["RuleName"]["Fn::Sub"]}
-    assert rule["EventBusName"] == {"Ref": "Bus"}
-    for metric in ("FailedInvocations", "InvocationsFailedToBeSentToDlq"):
-        assert is_monitored("AWS/Events", metric, **names)
-
-
-def test_the_api_is_monitored_under_its_own_name() -> None:
-    (api,) = of_type("AWS::Serverless::Api").values()
-    assert api["Name"] == {"Ref": "AWS::StackName"}
-    assert is_monitored("AWS/ApiGateway", "5XXError", ApiName="${AWS::StackName}", Stage="${Stage}")
+        for query in alarm.get("Metrics", ()) if ids else ():
+            expression = query.get("Expression", "")
+            for limit, name in re.findall(r"(\d+) - (\w+) / 1000", expression):
+                limits[ids[name]] = int(limit)
+            for limit in re.findall(r"(\d+) - MAX\(METRICS\(\)\) / 1000", expression):
+                limits |= dict.fromkeys(ids.values(), int(limit))
+    default = template().text["Globals"]["Function"]["Timeout"]
+    assert limits == {name: own.get("Timeout", default) for name, own in FUNCTIONS.items()}
 
 
 @pytest.mark.parametrize("name", ALARMS)
 def test_an_alarm_is_valid_and_notifies_the_topic(name: str) -> None:
     alarm = ALARMS[name]
+    (seconds,) = {statistic["Period"] for statistic in statistics_of(alarm)}
+    days = seconds * alarm["EvaluationPeriods"] / 86_400
     assert name.endswith("Alarm")
     assert alarm["AlarmActions"] == [{"Ref": "AlarmsTopic"}]
     assert alarm["TreatMissingData"] in ("breaching", "notBreaching")
     assert len(metrics_of(alarm)) <= 10
-    stats = [query["MetricStat"] for query in alarm.get("Metrics", ()) if "MetricStat" in query]
-    (seconds,) = {query["Period"] for query in stats or [alarm]}
-    days = seconds * alarm["EvaluationPeriods"] / 86_400
     assert days <= (7 if seconds >= 3600 else 1)
 
 
-def test_a_comment_gives_the_reason_for_each_treatment_of_missing_data() -> None:
-    lines = (ROOT / "template.yaml").read_text(encoding="utf-8").splitlines()
-    places = [n for n, line in enumerate(lines) if line.strip().startswith("TreatMissingData:")]
-    assert len(places) == len(ALARMS)
-    assert [n for n in places if not lines[n - 1].strip().startswith("# ")] == []
-
-
-def test_the_cost_estimate_counts_the_metrics_of_the_alarms() -> None:
-    (documented,) = re.findall(r"\$0\.10 for each of their (\d+) metrics", RUNBOOK)
-    assert int(documented) == sum(len(metrics_of(alarm)) for alarm in ALARMS.values())
-
-
-def test_the_dashboard_shows_every_alarm() -> None:
-    (alarms,) = (
-        widget["properties"]["alarms"] for widget in widgets() if widget["type"] == "alarm"
-    )
+def test_dashboard_and_runbook_include_each_alarm() -> None:
+    (alarms,) = (w["properties"]["alarms"] for w in WIDGETS if w["type"] == "alarm")
     assert sorted(alarms) == sorted(f"${{{name}.Arn}}" for name in ALARMS)
-
-
-def test_the_runbook_has_a_section_for_each_alarm_and_no_other() -> None:
     assert sorted(re.findall(r"^### `(\w+Alarm)`", RUNBOOK, re.MULTILINE)) == sorted(ALARMS)
 
 
@@ -180,38 +123,27 @@ MODELS = botocore.session.get_session()
 CLI_OPTIONS = {"query", "output", "cli-binary-format"}
 
 
-def test_the_runbook_uses_only_existing_outputs() -> None:
-    assert set(re.findall(r"\$\{?([A-Z][a-z]\w+)", SHELL)) <= set(TEMPLATE["Outputs"])
+def with_hyphens(names: Any) -> dict[str, str]:
+    return {xform_name(name, "-"): name for name in names}
 
 
-@pytest.mark.parametrize(
-    ("service", "command", "arguments"),
-    COMMANDS,
-    ids=[" ".join(command[:2]) for command in COMMANDS],
-)
+@pytest.mark.parametrize(("service", "command", "arguments"), COMMANDS, ids=lambda text: text[:20])
 def test_a_command_of_the_runbook_is_valid(service: str, command: str, arguments: str) -> None:
-    options = set(re.findall(r"(?<=\s)--([a-z-]+)", arguments)) - CLI_OPTIONS
+    # The CLI has --no-name for a parameter that is false.
+    options = set(re.findall(r"(?<=\s)--(?:no-)?([a-z-]+)", arguments)) - CLI_OPTIONS
     model = MODELS.get_service_model(service)
-    names = {xform_name(name, "-"): name for name in model.operation_names}
     if command.startswith("wait "):
         waiters = MODELS.get_waiter_model(service)
-        waits = {xform_name(name, "-"): name for name in waiters.waiter_names}
-        operation = waiters.get_waiter(waits[command.removeprefix("wait ")]).operation
+        name = with_hyphens(waiters.waiter_names)[command.removeprefix("wait ")]
+        operation = waiters.get_waiter(name).operation
     else:
-        operation = names[command]
+        operation = with_hyphens(model.operation_names)[command]
     shape = model.operation_model(operation).input_shape
-    assert shape is not None or not options
-    members = {xform_name(name, "-") for name in shape.members} if shape else set()
-    required = {xform_name(name, "-") for name in shape.required_members} if shape else set()
-    assert options <= members
-    assert required <= options
+    assert options <= with_hyphens(shape.members if shape else ()).keys()
+    assert with_hyphens(shape.required_members if shape else ()).keys() <= options
 
 
-def test_the_runbook_has_commands() -> None:
+def test_the_commands_of_the_runbook_use_existing_outputs() -> None:
     assert len(COMMANDS) > 30
-
-
-@pytest.mark.parametrize("link", re.findall(r"\]\(#([\w-]+)\)", RUNBOOK))
-def test_a_link_within_the_runbook_has_a_target(link: str) -> None:
-    titles = re.findall(r"^#+ (.*)$", RUNBOOK, re.MULTILINE)
-    assert link in {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+    names = set(re.findall(r"\$\{?([A-Z][a-z]\w+)", SHELL))
+    assert names <= template().text["Outputs"].keys()

@@ -9,18 +9,18 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 from botocore.stub import Stubber
-from local.emulator_process import ROOT
-from tests.unit.test_template import TEMPLATE
+from tests.support.template import ROOT, template
 from tools.check_upgrade import RENAMED, main
 
-STAGE, STACK = "prod", "timbres-prod"
+STACK = {"StackName": "timbres-prod"}
+DESCRIBED = STACK | {"CreationTime": 0, "StackStatus": "UPDATE_COMPLETE"}
+TABLE = {"ResourceType": "AWS::DynamoDB::Table", "ResourceStatus": "CREATE_COMPLETE"}
 
 
 @pytest.fixture
 def cloudformation(monkeypatch: pytest.MonkeyPatch) -> Stubber:
-    client = boto3.client(
-        "cloudformation", "mx-central-1", aws_access_key_id="x", aws_secret_access_key="x"
-    )
+    keys = dict.fromkeys(("aws_access_key_id", "aws_secret_access_key"), "x")
+    client = boto3.client("cloudformation", "mx-central-1", **keys)
 
     class Session:
         region_name = "mx-central-1"
@@ -29,67 +29,46 @@ def cloudformation(monkeypatch: pytest.MonkeyPatch) -> Stubber:
 
         def client(self, _service: str, config: Any) -> Any:
             assert config.connect_timeout
-            assert config.read_timeout
             return client
 
     monkeypatch.setattr(boto3, "Session", Session)
     return Stubber(client)
 
 
-def respond(cloudformation: Stubber, *tables: str) -> None:
-    stack = {"StackName": STACK, "CreationTime": 0, "StackStatus": "UPDATE_COMPLETE"}
-    cloudformation.add_response("describe_stacks", {"Stacks": [stack]}, {"StackName": STACK})
-    resource = {
-        "ResourceType": "AWS::DynamoDB::Table",
-        "LastUpdatedTimestamp": 0,
-        "ResourceStatus": "CREATE_COMPLETE",
-    }
-    resources = [resource | {"LogicalResourceId": name} for name in tables]
-    cloudformation.add_response(
-        "list_stack_resources", {"StackResourceSummaries": resources}, {"StackName": STACK}
-    )
-
-
-def test_a_new_stack_is_deployed(cloudformation: Stubber) -> None:
-    cloudformation.add_client_error(
-        "describe_stacks", "ValidationError", f"Stack with id {STACK} does not exist"
-    )
-
-    with cloudformation:
-        assert main([STAGE]) == 0
-
-
-def test_a_stack_with_renamed_tables_is_deployed(cloudformation: Stubber) -> None:
-    respond(cloudformation, *RENAMED.values())
-
-    with cloudformation:
-        assert main([STAGE]) == 0
-
-
-@pytest.mark.parametrize("table", RENAMED)
-def test_an_old_table_stops_the_deployment(
-    cloudformation: Stubber, table: str, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("tables", "message"),
+    [
+        ([*RENAMED.values()], ""),
+        *(([table, "IssuersTable"], f"Stack timbres-prod has {table}, ") for table in RENAMED),
+    ],
+)
+def test_a_stack_with_an_old_table_is_not_deployed(
+    cloudformation: Stubber, tables: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    respond(cloudformation, table, "IssuersTable")
+    rows = [TABLE | {"LogicalResourceId": name, "LastUpdatedTimestamp": 0} for name in tables]
+    cloudformation.add_response("describe_stacks", {"Stacks": [DESCRIBED]}, STACK)
+    cloudformation.add_response("list_stack_resources", {"StackResourceSummaries": rows}, STACK)
 
     with cloudformation:
-        assert main([STAGE]) == 1
-    assert f"Stack {STACK} has {table}, " in capsys.readouterr().err
+        status = main(["prod"])
+
+    error = capsys.readouterr().err
+    assert (status, message in error) == (int(bool(message)), True)
 
 
-def test_a_denied_request_is_not_a_new_stack(cloudformation: Stubber) -> None:
-    cloudformation.add_client_error("describe_stacks", "AccessDenied", "not authorized")
+def test_only_a_missing_stack_is_a_new_stack(cloudformation: Stubber) -> None:
+    cloudformation.add_client_error("describe_stacks", "ValidationError", "does not exist")
+    cloudformation.add_client_error("describe_stacks", "AccessDenied", "denied")
 
-    with cloudformation, pytest.raises(ClientError, match="AccessDenied"):
-        main([STAGE])
-
-
-def test_the_template_has_the_new_names() -> None:
-    assert set(RENAMED.values()) <= TEMPLATE["Resources"].keys()
-    assert not RENAMED.keys() & TEMPLATE["Resources"].keys()
+    with cloudformation:
+        assert main(["prod"]) == 0
+        with pytest.raises(ClientError, match="AccessDenied"):
+            main(["prod"])
 
 
-def test_the_documented_commands_rename_every_table() -> None:
+def test_template_and_documented_commands_have_the_new_names() -> None:
     page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
     section = page.partition("\n## Upgrading to 0.5.0\n")[2].partition("\n## ")[0]
     assert dict(re.findall(r"^ *(\w+Table)=(\w+Table)", section, re.M)) == RENAMED
+    assert set(RENAMED.values()) <= template().resources.keys()
+    assert not RENAMED.keys() & template().resources.keys()

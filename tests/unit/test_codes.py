@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from tests.unit.documented_codes import (
+from tests.support.documented_codes import (
     AGREGAR_CONTRATO,
     GET_TIMBRES,
     PAGES,

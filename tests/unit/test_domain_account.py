@@ -35,11 +35,11 @@ CREDENTIALS = (KEY, USERNAME, PASSWORD)
 
 
 def account(**changes: Any) -> Account:
-    return parse_account("acme", json.dumps({**RC, **changes}), PACS, "v1")
+    return parse_account("acme", json.dumps({**RC, **changes}), PACS, "v1", allow_sandbox=True)
 
 
 def factible(**changes: Any) -> Account:
-    return parse_account("acme", json.dumps({**SF, **changes}), PACS, "v1")
+    return parse_account("acme", json.dumps({**SF, **changes}), PACS, "v1", allow_sandbox=True)
 
 
 def sandbox_account(endpoint: Any, **changes: Any) -> Account:
@@ -50,7 +50,7 @@ def secret_error(secret: Any, *hidden: str) -> TimbresError:
     """Return the error of an invalid secret; check that it shows no credential."""
     text = secret if isinstance(secret, str) else json.dumps(secret)
     with pytest.raises(TimbresError) as caught:
-        parse_account("acme", text, PACS)
+        parse_account("acme", text, PACS, allow_sandbox=True)
     error = caught.value
     assert (error.problem_type.code, status_code(error.problem_type.code)) == (
         "account-misconfigured",
@@ -93,7 +93,7 @@ def test_unknown_fields_are_ignored() -> None:
 
 @pytest.mark.parametrize("secret", [RC, SF], ids=["reachcore", "solucion-factible"])
 def test_an_account_shows_no_credential(secret: dict[str, str]) -> None:
-    result = parse_account("acme", json.dumps(secret), PACS)
+    result = parse_account("acme", json.dumps(secret), PACS, allow_sandbox=True)
     for text in (str(result), repr(result), f"{result}", f"{[result]}"):
         assert "acme" in text
         assert not any(credential in text for credential in CREDENTIALS)
@@ -366,7 +366,7 @@ def test_a_secret_is_one_json_object(text: str) -> None:
 @given(st.text(max_size=30))
 def test_arbitrary_text_is_rejected(text: str) -> None:
     with pytest.raises(TimbresError) as caught:
-        parse_account("acme", text, PACS)
+        parse_account("acme", text, PACS, allow_sandbox=True)
     assert caught.value.problem_type.code == "account-misconfigured"
 
 
@@ -445,7 +445,7 @@ SF_SECRET = {
 
 
 def login(**changes: str) -> str:
-    return parse_account("acme", json.dumps(SF_SECRET | changes), PACS).login
+    return parse_account("acme", json.dumps(SF_SECRET | changes), PACS, allow_sandbox=True).login
 
 
 @pytest.mark.parametrize(

@@ -137,7 +137,7 @@ def rows_of_csv(rfc: str, kind: str) -> bytes:
     [
         ("%(n)d", "x", "more than 200 RFCs"),
         ("x", "%(n)d", "more than 100 kinds"),
-        ("x" * 21, "x", "an RFC in it is not valid"),
+        ("x" * 101, "x", "an RFC in it is not valid"),
         ("x\u202ey", "x", "an RFC in it is not valid"),
         ("x\u2028y", "x", "an RFC in it is not valid"),
         ("x", "x" * 101, "a kind of movement in it is too long"),

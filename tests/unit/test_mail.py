@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +117,18 @@ def contract(stamps: int = 500, rfc: str = RFC) -> Detail:
         result.mark_unknown(NOW, CALLER, rejection), id="0193a1b2c3d47e5f8a9b0c1d2e3f4a5b"
     )
     return contracts.contract_to_dict(result)
+
+
+def expiring(*stamps: int) -> Detail:
+    rfcs = (RFC, "ÑAD061009TY8", "EKU9003173C9")
+    items = [
+        Contract.create(
+            "acme-sf", "", Rfc(rfc), count, CALLER, "pedido-1", NOW - timedelta(days=340 - n)
+        )
+        for n, (rfc, count) in enumerate(zip(rfcs, stamps, strict=False))
+    ]
+    first = replace(items[0], id="0193a1b2c3d47e5f8a9b0c1d2e3f4a5b")
+    return contracts.expiring_contracts_to_event("acme-sf", [first, *items[1:]])
 
 
 def make_report(
@@ -281,6 +293,8 @@ GOLDEN: dict[str, tuple[str, Detail]] = {
     "contract-unknown": ("Contract Outcome Unknown", contract()),
     "contract-needs-review": ("Contract Needs Review", contract()),
     "contract-rejected": ("Contract Rejected", contract()),
+    "contracts-expiring-one": ("Contracts Expiring", expiring(500)),
+    "contracts-expiring-several": ("Contracts Expiring", expiring(500, 1, 12_000)),
 }
 
 
@@ -466,6 +480,7 @@ COMMON_PROBLEMS: list[ProblemType] = [
     errors.DEADLINE_EXCEEDED,
     errors.AWS_SERVICE_UNAVAILABLE,
     errors.INTERNAL_ERROR,
+    errors.ACCOUNT_UNREADABLE,
 ]
 RUN_PROBLEMS: list[ProblemType] = [
     *solucion_factible_codes.ERRORS.by_code.values(),
@@ -631,6 +646,18 @@ details = st.fixed_dictionaries(
         "problems": st.dictionaries(texts, texts, max_size=3),
         "contracted_before": st.integers(0, 10**9),
         "contracted_after": st.integers(0, 10**9),
+        "contracts": st.lists(
+            st.fixed_dictionaries(
+                {
+                    "id": texts,
+                    "rfc": texts,
+                    "stamps": st.integers(1, 10**6),
+                    "expires_on": st.dates().map(str),
+                }
+            ),
+            min_size=1,
+            max_size=3,
+        ),
         "issuers": st.lists(
             st.fixed_dictionaries(
                 {
@@ -688,7 +715,7 @@ def test_the_longest_subjects_are_complete() -> None:
 
 def test_subjects_have_no_accents() -> None:
     rendered = mail(*GOLDEN["stamps-counted-one-exhausted"])
-    assert rendered.subject == "Timbres: NAD061009TY8 sin timbres, cuenta acme-sf"
+    assert rendered.subject == "Timbres: 1 emisor sin timbres, cuenta acme-sf"
     assert "ÑAD061009TY8" in rendered.text
 
 

@@ -113,14 +113,14 @@ def test_movements_are_sorted_by_day_and_rfc() -> None:
 
 def test_a_gap_across_the_end_of_a_month_belongs_to_its_first_month() -> None:
     result = read({A: {day: 10 * day for day in (*range(1, 29), 33)}})
-    assert sum_movements(result.movements).amount == 320
+    assert sum_movements(result.movements).consumed == 320
     assert result.movements[-1] == Movement(A, november(28), KIND, 50)
     assert missing(result) == {29: 1, 30: 1}
 
 
 def test_consumption_after_the_closing_count_belongs_to_the_next_month() -> None:
     result = read({A: EVERY_DAY | {32: 900, 33: 950}})
-    assert sum_movements(result.movements).amount == 300
+    assert sum_movements(result.movements).consumed == 300
 
 
 def test_an_unknown_interval_is_missing() -> None:
@@ -130,7 +130,7 @@ def test_an_unknown_interval_is_missing() -> None:
     assert sum_movements(result.movements).by_issuer == {A: 80 + 21, B: 300}
     without_count = read({A: EVERY_DAY | {15: None}})
     assert missing(without_count) == {14: 1, 15: 1}
-    assert sum_movements(without_count.movements).amount == 280
+    assert sum_movements(without_count.movements).consumed == 280
 
 
 def test_days_before_the_first_and_after_the_last_count_are_missing() -> None:

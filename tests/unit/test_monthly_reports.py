@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -22,7 +22,6 @@ from timbres.notifications.mails import dedup_key
 from timbres.services.monthly_reports import MonthlyReportService
 
 RUN = "2026-11-01 for 2026-10"
-OCTOBER = Month(2026, 10)
 FIRST = datetime(2026, 11, 1, 6, tzinfo=MEXICO_CITY)
 FORMATS = ("csv", "xlsx")
 
@@ -33,7 +32,10 @@ class InterruptedCallError(Exception):
 
 @dataclass
 class FakeAws:
-    """Fake table, queue and bus of a run; ``step`` runs before and after each call."""
+    """Fakes of the repositories of runs and reports, the report service and the event publisher.
+
+    ``step`` runs before and after each call.
+    """
 
     step: Callable[[], None] = lambda: None
     runs: dict[str, MonthlyRun] = field(default_factory=dict)
@@ -47,48 +49,35 @@ class FakeAws:
         self.step()
         return result
 
-    # ---------------------------------------------------------------- MonthlyRuns
-
     def begin(self, run: str, month: Month, at: datetime) -> None:
         self.call(lambda: self.runs.setdefault(run, MonthlyRun(run, str(month), at)))
 
-    def get(self, run: str) -> MonthlyRun | None:
-        return cast("MonthlyRun | None", self.call(lambda: self.runs.get(run)))
+    def get(self, run: str) -> Any:
+        return self.call(lambda: self.runs.get(run))
 
-    def save(self, run: MonthlyRun, changed: MonthlyRun) -> MonthlyRun | None:
+    def save(self, run: MonthlyRun, changed: MonthlyRun) -> Any:
         def write() -> MonthlyRun | None:
             if self.runs[run.id].revision != run.revision:
                 return None
             self.runs[run.id] = replace(changed, revision=str(next(self.revisions)))
             return self.runs[run.id]
 
-        return cast("MonthlyRun | None", self.call(write))
+        return self.call(write)
 
-    def list_recent(self) -> list[MonthlyRun]:
-        return list(self.call(lambda: list(self.runs.values())))
-
-    # ------------------------------------- ReportRepository, ReportService, EventPublisher
+    def list_recent(self) -> Any:
+        return self.call(lambda: list(self.runs.values()))
 
     def get_many(self, keys: Sequence[ReportKey]) -> Iterator[Report]:
         return iter(self.call(lambda: [self.reports[key] for key in keys]))
 
-    def request(self, spec: ReportSpec, caller: str, run: str) -> Report:
-        at = (spec.account, f"{spec.id_prefix}-0001")
-        report = Report(at[1], spec, PENDING, caller, clock.now(), run=run)
-        return cast("Report", self.call(lambda: self.reports.setdefault(at, report)))
+    def request(self, spec: ReportSpec, caller: str, run: str) -> Any:
+        key = (spec.account, f"{spec.id_prefix}-0001")
+        report = Report(key[1], spec, PENDING, caller, clock.now(), run=run)
+        return self.call(lambda: self.reports.setdefault(key, report))
 
     def publish(self, kind: str, detail: dict[str, Any]) -> None:
         assert kind == "Monthly Reports Completed"
         self.call(lambda: self.published.append(detail))
-
-    # ------------------------------------------------------------ results
-
-    def settle(self, status: str = READY) -> None:
-        """Finalize the first pending report, as a worker does."""
-        pending = [item for item in self.reports.values() if item.status == PENDING]
-        if pending:
-            report = replace(pending[0], status=status, error={"code": "x"})
-            self.reports[report.spec.account, report.id] = report
 
     def mailed(self) -> Counter[ReportKey]:
         """Return how often each report is in the mails as ready or failed."""
@@ -101,37 +90,37 @@ class FakeAws:
 
 
 def _settled(detail: dict[str, Any]) -> list[ReportKey]:
-    return [
-        (report["account"], report["id"])
-        for report in detail["reports"]
-        if report["status"] != PENDING
-    ]
+    reports = detail["reports"]
+    return [(item["account"], item["id"]) for item in reports if item["status"] != PENDING]
 
 
 class RunDriver:
     """Runs the schedule, the workers and the closing schedule of a run."""
 
-    def __init__(self, aws: FakeAws, accounts: int) -> None:
+    def __init__(self, accounts: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = FIRST
+        monkeypatch.setattr(clock, "now", lambda: self.now)
         names = [f"acme-{number}" for number in range(accounts)]
         self.accounts: Any = SimpleNamespace(
             list_names=lambda: names,
             get=lambda _: SimpleNamespace(pac=SimpleNamespace(capabilities={"consumption"})),
         )
-        self.aws = aws
-        fake: Any = aws
-        self.monthly = MonthlyReportService(fake, fake, fake)
+        self.aws: Any = FakeAws()
+        self.monthly = MonthlyReportService(self.aws, self.aws, self.aws)
 
     def start(self) -> None:
-        fake: Any = self.aws
-        self.monthly.start(self.accounts, fake, OCTOBER, RUN, FORMATS)
+        self.monthly.start(self.accounts, self.aws, Month(2026, 10), RUN, FORMATS)
 
-    def work(self) -> None:
-        self.aws.settle()
+    def work(self, status: str = READY) -> None:
+        """Finalize the first pending report."""
+        pending = [key for key, report in self.aws.reports.items() if report.status == PENDING]
+        for key in pending[:1]:
+            report = self.aws.reports[key]
+            self.aws.reports[key] = replace(report, status=status, error={"code": "x"})
         self.monthly.publish_if_complete(RUN)
 
     def fail(self) -> None:
-        self.aws.settle(FAILED)
-        self.monthly.publish_if_complete(RUN)
+        self.work(FAILED)
 
     def close(self) -> None:
         self.monthly.close_overdue()
@@ -148,10 +137,7 @@ def test_each_report_is_mailed_once(begin: int, monkeypatch: pytest.MonkeyPatch)
 
 def run_random_sequence(rng: random.Random, monkeypatch: pytest.MonkeyPatch) -> None:
     """Start, work on and close a run, with interrupted and concurrent calls."""
-    at = [FIRST]
-    monkeypatch.setattr(clock, "now", lambda: at[0])
-    aws = FakeAws()
-    run = RunDriver(aws, rng.randrange(3))
+    run = RunDriver(rng.randrange(3), monkeypatch)
     failure_rate, concurrency = rng.choice([0.0, 0.02, 0.1]), rng.choice([0.0, 0.02, 0.1])
 
     def step() -> None:
@@ -165,79 +151,71 @@ def run_random_sequence(rng: random.Random, monkeypatch: pytest.MonkeyPatch) -> 
         with suppress(InterruptedCallError):
             getattr(run, action)()
 
-    aws.step = step
+    run.aws.step = step
     for action in ["start", *rng.choices(ACTIONS, k=rng.randrange(12))]:
         act(action)
-        at[0] += timedelta(hours=rng.choice([0, 0, 1, 5]))
-    aws.step = lambda: None
+        run.now += timedelta(hours=rng.choice([0, 0, 1, 5]))
+    run.aws.step = lambda: None
     run.start()
-    while any(report.status == PENDING for report in aws.reports.values()):
+    while any(report.status == PENDING for report in run.aws.reports.values()):
         run.work()
-    at[0] += timedelta(hours=6)
+    run.now += timedelta(hours=6)
     run.close()
 
-    assert aws.mailed() == Counter(dict.fromkeys(aws.reports, 1))
-    before = len(aws.published)
+    assert run.aws.mailed() == Counter(dict.fromkeys(run.aws.reports, 1))
+    before = len(run.aws.published)
     run.start()
     run.close()
-    assert len(aws.published) == before
+    assert len(run.aws.published) == before
 
 
 def test_late_reports_are_mailed_in_one_supplement(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clock, "now", lambda: FIRST)
-    aws = FakeAws()
-    run = RunDriver(aws, 1)
+    run = RunDriver(1, monkeypatch)
     run.start()
     run.work()
-    monkeypatch.setattr(clock, "now", lambda: FIRST + timedelta(hours=5))
+    run.now += timedelta(hours=4)
+    run.close()
+    assert run.aws.published == []
+
+    run.now += timedelta(hours=1)
     run.close()
     for _ in range(3):
         run.work()
 
-    first, supplement = aws.published
-    assert (first["number"], first["ready"], first["failed"]) == (1, 1, 3)
-    assert (supplement["number"], supplement["ready"], supplement["failed"]) == (2, 3, 0)
+    numbers = [(event["number"], event["ready"], event["failed"]) for event in run.aws.published]
+    assert numbers == [(1, 1, 3), (2, 3, 0)]
 
 
 def test_accounts_that_fail_at_a_repeated_start_are_listed_in_a_supplement(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(clock, "now", lambda: FIRST)
-    aws = FakeAws()
-    run = RunDriver(aws, 1)
+    run = RunDriver(1, monkeypatch)
     names, run.accounts.list_names = run.accounts.list_names, list
     run.start()
     for _ in FORMATS:
         run.work()
 
-    def broken(_: str) -> Any:
-        raise ValueError("no secret")
-
-    run.accounts.list_names, run.accounts.get = names, broken
+    run.accounts.list_names, run.accounts.get = names, {}.__getitem__
     run.start()
     run.start()
 
-    assert [detail["accounts_failed"] for detail in aws.published] == [
-        {},
-        {"acme-0": "internal-error"},
-    ]
+    failed = [event["accounts_failed"] for event in run.aws.published]
+    assert failed == [{}, {"acme-0": "internal-error"}]
 
 
 @pytest.mark.parametrize("older", [PENDING, READY])
 def test_a_lost_version_does_not_block_a_newer_one(
     older: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(clock, "now", lambda: FIRST)
-    aws = FakeAws()
-    run = RunDriver(aws, 0)
+    run = RunDriver(0, monkeypatch)
     run.start()
+    aws = run.aws
     lost, other = aws.reports
     newer = ("all", lost[1].replace("0001", "0002"))
-    aws.reports[newer] = replace(aws.reports[lost], id=newer[1], status=READY)
-    stored = aws.runs[RUN]
-    aws.runs[RUN] = replace(stored, reports=[*(stored.reports or ()), newer])
-    aws.settle(older)
-    aws.reports[other] = replace(aws.reports[other], status=READY)
+    aws.reports[newer] = replace(aws.reports[lost], id=newer[1])
+    aws.runs[RUN] = replace(aws.runs[RUN], reports=[*aws.runs[RUN].reports, newer])
+    for key, status in ((lost, older), (other, READY), (newer, READY)):
+        aws.reports[key] = replace(aws.reports[key], status=status)
 
     run.monthly.publish_if_complete(RUN)
 

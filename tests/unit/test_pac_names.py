@@ -1,4 +1,4 @@
-"""Shared code asks what a PAC declares, never which PAC it is."""
+"""Shared code uses the declarations of a PAC, never its name."""
 
 from __future__ import annotations
 
@@ -21,55 +21,35 @@ LISTS = {
     ROOT / "tools" / "openapi" / "examples.py",
     *(ROOT / "local" / "fake_pacs").iterdir(),
 }
-FILES = [
-    path
+FILES = {
+    str(path.relative_to(ROOT)): path
     for folder in ("layers", "functions", "local", "tools")
     for suffix in ("py", "j2", "html")
     for path in sorted((ROOT / folder).rglob(f"*.{suffix}"))
     if path not in LISTS
-]
-HTTP = {str(status.value) for status in HTTPStatus}
+}
 TABLES = (reachcore.ERRORS, reachcore.STATEMENT_ERRORS, solucion_factible.ERRORS)
-# The codes of the PACs without HTTP statuses.
-CODES = {code for table in TABLES for code in table.by_code} - HTTP
+# The PACs' codes that are not HTTP statuses.
+CODES = {code for table in TABLES for code in table.by_code} - {str(s.value) for s in HTTPStatus}
 
 
 def package_of(path: Path) -> str | None:
-    """Return the name of the PAC's package that a file is in, None for shared code."""
+    """Return the PAC's package that a file is in, None for shared code."""
     if PACKAGES not in path.parents or path.parent == PACKAGES:
         return None
     return path.relative_to(PACKAGES).parts[0]
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_only_a_pacs_own_package_names_it(path: Path) -> None:
-    text = path.read_text(encoding="utf-8").casefold()
-    package = package_of(path)
-    for pac in PACS.values():
-        module = pac.name.replace("-", "_")
-        if module == package:
-            continue
-        named = {name for name in (pac.name, module, pac.display_name.casefold()) if name in text}
-        assert named == set()
-
-
-@pytest.mark.parametrize(
-    "path",
-    [path for path in FILES if path.suffix == ".py" and package_of(path) is None],
-    ids=lambda path: str(path.relative_to(ROOT)),
-)
-def test_shared_code_knows_no_code_of_a_pac(path: Path) -> None:
-    constants = {
-        str(node.value)
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Constant)
+@pytest.mark.parametrize("name", FILES)
+def test_only_a_pacs_own_package_contains_its_name_and_codes(name: str) -> None:
+    text, package = FILES[name].read_text(encoding="utf-8"), package_of(FILES[name])
+    names = {
+        name
+        for pac in PACS.values()
+        if (module := pac.name.replace("-", "_")) != package
+        for name in (pac.name, module, pac.display_name.casefold())
     }
-    assert constants & CODES == set()
-
-
-def test_the_checked_files_and_codes_are_complete() -> None:
-    assert {"layers/timbres/timbres/pacs/soap.py", "functions/contract/app.py"} <= {
-        str(path.relative_to(ROOT)) for path in FILES
-    }
-    assert {"611", "400-001"} <= CODES
-    assert {package_of(path) for path in FILES} == {None, "reachcore", "solucion_factible"}
+    assert [name for name in names if name in text.casefold()] == []
+    if name.endswith(".py") and package is None:
+        nodes = (node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Constant))
+        assert {str(node.value) for node in nodes} & CODES == set()

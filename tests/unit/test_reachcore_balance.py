@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from timbres.domain.balance import IssuerCounts, Movement, Summary, sum_movements
+from timbres.domain.balance import IssuerCounts, Movement, Summary, is_consumption, sum_movements
 from timbres.errors import PacError
 from timbres.pacs.http import HttpResponse
 from timbres.pacs.reachcore.client import ReachcoreBalance
@@ -253,10 +253,12 @@ def test_totals_and_movements_survive_a_round_trip(case: tuple[dict[str, Any], b
     totals = sum_movements(movements)
     by_issuer: Counter[str] = Counter()
     for movement in response["Detalle"]:
-        by_issuer[movement["RFC"].strip()] += movement["Monto"]
+        if is_consumption(movement["TipoMovimiento"]):
+            by_issuer[movement["RFC"].strip()] += movement["Monto"]
     assert totals.by_issuer == dict(by_issuer)
     assert totals.movements == len(response["Detalle"])
-    assert totals.amount == sum(totals.by_kind.values()) == sum(by_issuer.values())
+    assert totals.consumed == sum(by_issuer.values())
+    assert sum(totals.by_kind.values()) == sum(movement.amount for movement in movements)
 
 
 @pytest.mark.parametrize("comma", [",", ""])
@@ -486,7 +488,10 @@ def test_a_modified_byte_is_read_or_rejected(place: int, other: bytes) -> None:
 
 
 def many(rows: int) -> io.BytesIO:
-    row = '{"RFC":"AAA%06dAA1","Fecha":"2019-11-%02dT00:00:00","TipoMovimiento":"C","Monto":%d}'
+    row = (
+        '{"RFC":"AAA%06dAA1","Fecha":"2019-11-%02dT00:00:00",'
+        '"TipoMovimiento":"Consumo de timbre","Monto":%d}'
+    )
     movements = ",".join(row % (at % 10_000, 1 + at % 30, at % 7) for at in range(rows))
     content = json.dumps({**RESPONSE, "Transacciones": rows, "Detalle": []})
     return io.BytesIO(content.replace("[]", f"[{movements}]").encode())

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import given
-from tests.unit.report_samples import (
+from tests.support.report_samples import (
     MOVEMENTS,
     NASTY,
     RC,

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from lxml import html
-from tests.unit.report_samples import (
+from tests.support.report_samples import (
     MOVEMENTS,
     NASTY,
     RC,

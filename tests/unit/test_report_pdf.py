@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from pypdf import PdfReader
-from tests.unit.report_samples import (
+from tests.support.report_samples import (
     CONTRACTS,
     NASTY,
     RC,

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from openpyxl import load_workbook
 from openpyxl.utils.escape import unescape
-from tests.unit.report_samples import (
+from tests.support.report_samples import (
     MOVEMENTS,
     NASTY,
     RC,

@@ -33,10 +33,10 @@ from timbres.repositories.issuers import IssuerRepository
 from timbres.services.pac_access import PacAccess
 from tools.doctor.checks import CheckResult, CheckResults, failed, ok, run_safely, warning
 from tools.doctor.cloud import ClientFactory, Deployed
+from tools.doctor.stage import DEFAULT_STAGE
 
-# The template's defaults.
+# The template's default.
 DEFAULT_PREFIX = "timbres/accounts/"
-DEFAULT_STAGE = "dev"
 _DEFAULT_RFC = Rfc("AAA010101AAA")
 _TIMEOUT_SECONDS = 25.0
 # The settings of a secret that require a capability of the PAC.
@@ -64,6 +64,7 @@ class AccountChecks:
         self._outputs = stack.outputs if stack else {}
         self._prefix = parameters.get("SecretPrefix") or DEFAULT_PREFIX
         self._stage = parameters.get("Stage") or DEFAULT_STAGE
+        self._allow_sandbox = parameters.get("AllowSandboxAccounts") == "true"
         self._only = only
         self._valid: list[Account] = []
 
@@ -117,7 +118,9 @@ class AccountChecks:
             return
         text = response.get("SecretString", "")
         try:
-            account = parse_account(name, text, PACS, response["VersionId"])
+            account = parse_account(
+                name, text, PACS, response["VersionId"], allow_sandbox=self._allow_sandbox
+            )
         except TimbresError as error:
             # The detail contains the field's name, never its value.
             yield failed(subject, f"{error.detail} Correct it: aws secretsmanager put-secret-value")
@@ -170,7 +173,9 @@ class AccountChecks:
             with redact_messages(account.redact):
                 return function(client(account))
         events = EventPublisher(self._client("events"), self._outputs["BusName"])
-        repository = secrets.AccountRepository(self._secrets, self._prefix, PACS)
+        repository = secrets.AccountRepository(
+            self._secrets, self._prefix, PACS, allow_sandbox=self._allow_sandbox
+        )
         access = PacAccess(repository, self._rejections, events, client)
         return function(access.client(account, follow_renewal=False))
 
@@ -245,9 +250,9 @@ def find_remarks(account: Account, names: set[str], stage: str) -> Iterator[str]
     """Yield warnings about valid but unlikely settings; `names` are the secret's fields."""
     if account.endpoint is not None:
         local = account.endpoint.startswith("http:") and "AWS_ENDPOINT_URL" not in os.environ
-        yield f"The endpoint is not a real PAC: environment sandbox, {account.endpoint}." + (
-            " Functions in AWS cannot reach this machine." if local else ""
-        )
+        place = f"environment {account.environment}, {account.endpoint}"
+        unreachable = " Functions in AWS cannot reach this machine." if local else ""
+        yield f"The endpoint is not a real PAC: {place}.{unreachable}"
     elif stage == "prod" and account.environment != "production":
         yield f"The stage is prod, but the PAC's environment is {account.environment}."
     unread = sorted(names - _known_fields(account))

@@ -117,7 +117,8 @@ def _describe_client_error(error: ClientError) -> str:
     if code in _UNKNOWN_KEY:
         return (
             f"AWS does not know the access key ({code}): it is wrong or deleted, or the region is "
-            f"not enabled for its account (console: Account, AWS Regions). {_SIGN_IN}"
+            "not enabled for its account (aws account enable-region), or the session token is of "
+            f"the global STS endpoint (AWS_STS_REGIONAL_ENDPOINTS=regional). {_SIGN_IN}"
         )
     if code in _WRONG_SIGNATURE:
         return f"AWS rejects the signature ({code}): the secret key is wrong, or this clock is."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -27,7 +27,7 @@ from tools.doctor.checks import (
     skipped,
     warning,
 )
-from tools.doctor.stage import Stage
+from tools.doctor.stage import DEFAULT_STAGE, Stage
 
 ClientFactory = Callable[[str], Any]
 """Returns the client of an AWS service by name, for example `sqs`."""
@@ -74,6 +74,7 @@ def client_factory(session: boto3.Session) -> ClientFactory:
 def check_identity(stage: Stage, session: boto3.Session) -> Generator[CheckResult, None, bool]:
     """Check region, credentials and clock; return whether the credentials are valid."""
     yield _check_region(stage, session)
+    yield from _check_opt_in(session)
     identity: dict[str, Any] = {}
     try:
         identity = client_factory(session)("sts").get_caller_identity()
@@ -107,6 +108,37 @@ def _check_region(stage: Stage, session: boto3.Session) -> CheckResult:
             f"{default}: export AWS_REGION={region}",
         )
     return ok("region", f"{region} offers all services")
+
+
+def _check_opt_in(session: boto3.Session) -> CheckResults:
+    region = session.region_name
+    try:
+        response = client_factory(session)("account").get_region_opt_status(RegionName=region)
+    except ClientError as error:
+        yield warning("region opt-in", f"{describe_aws_error(error)} {_OPT_IN_UNKNOWN} {region}")
+    except BotoCoreError:
+        # Without credentials or network, the next check fails too, and says why.
+        yield skipped("region opt-in", "Not checked, because AWS was not called.")
+    else:
+        yield check_opt_in(region, response["RegionOptStatus"])
+
+
+_OPT_IN_UNKNOWN = "The region may not be enabled: aws account get-region-opt-status --region-name"
+
+
+def check_opt_in(region: str, status: str) -> CheckResult:
+    """Check the opt-in status of a region, as the API `GetRegionOptStatus` returns it."""
+    if status in ("ENABLED", "ENABLED_BY_DEFAULT"):
+        return ok("region opt-in", f"{region} is enabled for the AWS account")
+    if status == "ENABLING":
+        return warning(
+            "region opt-in", f"{region} is being enabled: wait some minutes and check again."
+        )
+    return failed(
+        "region opt-in",
+        f"{region} is {status.lower()} for the AWS account, and rejects every call with "
+        f"UnrecognizedClientException. Enable it: aws account enable-region --region-name {region}",
+    )
 
 
 def check_clock(date: str | None, now: datetime) -> CheckResult:
@@ -165,7 +197,8 @@ def check_status(stack: Deployed) -> CheckResult:
 def check_outputs(stack: Deployed, template: Path) -> CheckResult:
     """Check whether the stack has every output of the template."""
     declared = template.read_text(encoding="utf-8").partition("\nOutputs:\n")[2]
-    names = re.findall(r"^  (\w+):$", declared, re.MULTILINE)
+    # Without those that exist only with a parameter.
+    names = re.findall(r"^  (\w+):$(?!\n    Condition:)", declared, re.MULTILINE)
     missing = [name for name in names if name not in stack.outputs]
     if missing:
         return warning(
@@ -187,6 +220,7 @@ def check_stack(client: ClientFactory, stack: Deployed, template: Path) -> Check
             subject, partial(_check_topic, client, stack, subject, output, parameter)
         )
     list_resources = partial(_list_resources, client, stack.name)
+    yield from run_safely("API", partial(_check_stages, client, stack))
     yield from run_safely("schedules", partial(_check_schedules, client, list_resources))
     yield from run_safely("alarms", partial(_check_alarms, client, stack.name, list_resources))
     yield from run_safely("dead letters", partial(_check_dead_letters, client, stack))
@@ -236,6 +270,27 @@ def _list_resources(client: ClientFactory, stack: str, resource_type: str) -> li
     ]
 
 
+def _check_stages(client: ClientFactory, stack: Deployed) -> CheckResults:
+    api = stack.outputs.get("ApiId")
+    if api is None:
+        yield skipped("API", "The stack has no output ApiId.")
+        return
+    stages = client("apigateway").get_stages(restApiId=api)["item"]
+    yield check_stages(api, [stage["stageName"] for stage in stages], stack.parameters)
+
+
+def check_stages(api: str, stages: Sequence[str], parameters: Mapping[str, str]) -> CheckResult:
+    """Check that the API has no stage besides that of the parameter `Stage`."""
+    others = [name for name in stages if name != parameters.get("Stage", DEFAULT_STAGE)]
+    if not others:
+        return ok("API", f"its only stage is {', '.join(stages)}")
+    return failed(
+        "API",
+        f"It has the stage {', '.join(others)}, which has no throttling. Delete it: "
+        f"aws apigateway delete-stage --rest-api-id {api} --stage-name {others[0]}",
+    )
+
+
 def _check_schedules(
     client: ClientFactory, list_resources: Callable[[str], list[str]]
 ) -> CheckResults:
@@ -267,15 +322,26 @@ def _check_alarms(
     pages = (
         client("cloudwatch").get_paginator("describe_alarms").paginate(AlarmNamePrefix=f"{stack}-")
     )
-    states = {
-        item["AlarmName"]: item["StateValue"] for page in pages for item in page["MetricAlarms"]
-    }
+    alarms = {item["AlarmName"]: item for page in pages for item in page["MetricAlarms"]}
     # The prefix `timbres-` also matches the alarms of a stack `timbres-prod`.
-    names = list_resources("AWS::CloudWatch::Alarm")
-    active = [name for name in names if states.get(name) == "ALARM"]
-    missing = [name for name in names if name not in states]
-    if active:
-        yield warning("alarms", f"{', '.join(active)} active: see docs/operations.md.")
+    yield from check_alarms(list_resources("AWS::CloudWatch::Alarm"), alarms)
+
+
+def check_alarms(names: Sequence[str], alarms: Mapping[str, dict[str, Any]]) -> CheckResults:
+    """Check the stack's alarms `names`; `alarms` are the existing ones as CloudWatch lists them.
+
+    Yields a result for each active alarm, because its mail was sent only once, and possibly before
+    the subscription was confirmed.
+    """
+    active = [name for name in names if name in alarms and alarms[name]["StateValue"] == "ALARM"]
+    missing = [name for name in names if name not in alarms]
+    for name in active:
+        since = alarms[name]["StateUpdatedTimestamp"]
+        yield warning(
+            "alarms",
+            f"{name} is active since {since:%Y-%m-%d %H:%M %Z}: "
+            f"{alarms[name].get('StateReason') or 'no reason given'} See docs/operations.md.",
+        )
     if missing:
         yield failed("alarms", f"{', '.join(missing)}: deleted. Deploy the stack again.")
     if not active and not missing:

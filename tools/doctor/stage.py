@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+# The template's default of the parameter Stage.
+DEFAULT_STAGE = "dev"
+
 
 class StageError(Exception):
     """samconfig.toml cannot be read or does not contain the stage; the message gives the reason."""

@@ -142,7 +142,9 @@ RESPONSES: dict[tuple[str, int], Any] = {
         ],
         "truncated": False,
     },
-    ("getStamps", 200): {"account": "acme-sf"} | _COUNT,
+    ("getStamps", 200): {"account": "acme-sf"}
+    | _COUNT
+    | {"expires_on": "2026-12-12", "expiring_stamps": 500},
     ("getStampHistory", 200): {
         "account": "acme-sf",
         "rfc": "A&D061009TY8",

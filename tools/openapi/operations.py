@@ -106,11 +106,19 @@ REPORT_ID = _parameter("id", text(), _ID_DESCRIPTION, place="path") | {
 }
 RUN_ID = _parameter("id", text(), _ID_DESCRIPTION, place="path") | {"example": "2026-11-21-050000"}
 
-_ACCOUNT_ERRORS = (errors.ACCOUNT_NOT_FOUND, errors.ACCOUNT_MISCONFIGURED)
+_ACCOUNT_ERRORS = (
+    errors.ACCOUNT_NOT_FOUND,
+    errors.ACCOUNT_MISCONFIGURED,
+    errors.ACCOUNT_UNREADABLE,
+)
 _BODY_ERRORS = (errors.BODY_INVALID, errors.BODY_TOO_LARGE)
 _RFC_ERRORS = (errors.RFC_INVALID, errors.RFC_GENERIC)
+# Errors of every PAC, because they belong to the connection and not to its own codes.
 _PAC_CALL_ERRORS = (
     codes.UNREACHABLE,
+    codes.ENDPOINT_NOT_FOUND,
+    codes.UNAVAILABLE,
+    codes.PAC_FAILED,
     codes.TIMEOUT,
     codes.PROTOCOL_ERROR,
     *codes.HTTP_ERRORS.problem_types,
@@ -255,7 +263,15 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
             )
         },
         (*_ACCOUNT_ERRORS, errors.RFC_INVALID, errors.ISSUER_NOT_FOUND),
-        (SF, RFC_REQUIRED),
+        (
+            SF,
+            _parameter(
+                "rfc",
+                text(),
+                "An issuer's RFC, or exactly the PAC's text in the list; with `&` as `%26`.",
+                required=True,
+            ),
+        ),
     ),
     ("GET", "/runs"): Operation(
         "listRuns",

@@ -75,6 +75,11 @@ def counts(description: str) -> Schema:
     return _typed("object", description, {"additionalProperties": integer()})
 
 
+def _count(description: str = "") -> Schema:
+    """Return the schema of a PAC's number, which may be negative."""
+    return _typed("integer", description, {})
+
+
 def _typed(type_name: str, description: str, keywords: Schema) -> Schema:
     return {"type": type_name} | ({"description": description} if description else {}) | keywords
 
@@ -95,13 +100,15 @@ _CALLER = text("The IAM ARN of the caller.")
 _CODE = text("A stable error code.", pattern="^[a-z0-9-]+$")
 _KEPT_MESSAGE = nullable(text("The PAC's own message, at most 300 characters."))
 _PAC_CODE = nullable(text("The PAC's own code."))
+_KIND = text("The PAC's own type, for example `Consumo de timbre` or `Compra de timbres`.")
+# A PAC may return a text that is not an RFC.
+_ISSUER = text("An RFC, or the PAC's own text if that is not an RFC.")
+_PAC_RFC = nullable(_ISSUER | {"description": f"{_ISSUER['description']} Null for the account."})
 
 _STAMPS = {
-    "contracted": nullable(integer("Stamps contracted so far.")),
-    "used": nullable(integer("Stamps used so far.")),
-    "available": nullable(
-        {"type": "integer", "description": "Stamps left; a PAC may return a negative number."}
-    ),
+    "contracted": nullable(_count("Stamps contracted so far.")),
+    "used": nullable(_count("Stamps used so far.")),
+    "available": nullable(_count("Stamps left; a PAC may return a negative number.")),
     "unlimited": {
         "type": "boolean",
         "description": "The issuer draws from the account without a limit; `available` is null.",
@@ -119,7 +126,7 @@ _FORECAST = {
     ),
 }
 _ISSUER_LINE = {
-    "rfc": ref("Rfc"),
+    "rfc": _ISSUER,
     **_STAMPS,
     "as_of": nullable(
         date_time("Time of the count at the PAC; null if the issuer was never counted.")
@@ -138,27 +145,18 @@ _BALANCE = {
     "pac": ref("Pac"),
     "month": _MONTH,
     "source": one_of(("pac", "snapshots"), "The PAC, or Timbres' daily snapshots of the issuers."),
-    "plan": nullable(text("`prepaid`, `postpaid`, or the PAC's own text; null with `snapshots`.")),
+    "plan": nullable(text("`prepaid`, `postpaid`, or the PAC's own text; null if unknown.")),
     "as_of": nullable(date_time("Time of the newest data.")),
     "issuers": record(
-        {
-            "registered": nullable(integer()),
-            "authorized": nullable(integer()),
-            "stamping": nullable(integer()),
-        },
+        {name: nullable(_count()) for name in ("registered", "authorized", "stamping")},
         description="The account's numbers of issuers.",
     ),
-    "transactions": nullable(
-        {
-            "type": "integer",
-            "description": "The month's total as the source states it; null if unknown.",
-        }
-    ),
+    "transactions": nullable(_count("The month's total as the source states it; null if unknown.")),
     "movements_total": nullable(
-        {
-            "type": "integer",
-            "description": "The sum of all movements of type `Consumo de timbre`.",
-        }
+        _count(
+            "The sum of the consumption: all movements of type "
+            "`Consumo de timbre`. Other movements are in `by_kind` and `movements` only."
+        )
     ),
     "consistent": nullable(
         {
@@ -180,15 +178,20 @@ _BALANCE = {
         ),
         "With `snapshots` only: the days without a snapshot.",
     ),
-    "by_issuer": array_of(record({"rfc": text("An RFC."), "amount": {"type": "integer"}})),
-    "by_kind": array_of(record({"kind": text(), "amount": {"type": "integer"}})),
+    "by_issuer": array_of(
+        record({"rfc": _PAC_RFC, "amount": _count()}), "Consumption only, in stamps."
+    ),
+    "by_kind": array_of(
+        record({"kind": _KIND, "amount": _count()}),
+        "The sum of the movements of each type, in stamps.",
+    ),
     "movements": array_of(
         record(
             {
-                "rfc": text("An RFC."),
+                "rfc": _PAC_RFC,
                 "date": _DAY,
-                "kind": text("The PAC's own text, for example `Consumo de timbre`."),
-                "amount": {"type": "integer", "description": "Stamps."},
+                "kind": _KIND,
+                "amount": _count("Stamps."),
             }
         ),
         "The first 5,000 movements.",
@@ -210,12 +213,12 @@ _CONTRACT = {
     "stamps": integer("The number of contracted stamps.", minimum=1),
     "status": ref("ContractStatus"),
     **{
-        f"{name}_before": nullable(integer(f"The stamps {name} immediately before the request."))
+        f"{name}_before": nullable(_count(f"The stamps {name} immediately before the request."))
         for name in ("contracted", "used", "available")
     },
     **{
         f"{name}_after": nullable(
-            integer(f"The stamps {name} in the first count that includes the contract.")
+            _count(f"The stamps {name} in the first count that includes the contract.")
         )
         for name in ("contracted", "used", "available")
     },
@@ -299,8 +302,10 @@ SCHEMAS: dict[str, Schema] = {
                         "environment": nullable(text()),
                         "can": array_of(text(), "The capabilities of the account's PAC."),
                         "error": record(
-                            {"code": _CODE, "detail": text()},
-                            description="Why the account's secret is invalid.",
+                            {"code": _CODE, "detail": text(), "pac": _PAC_REPLY},
+                            optional=("pac",),
+                            description="Why the account cannot be used: its secret is "
+                            "unreadable or invalid, or its PAC rejected the credentials.",
                         ),
                     },
                     optional=("error",),
@@ -309,7 +314,22 @@ SCHEMAS: dict[str, Schema] = {
         }
     ),
     "Balance": record(_BALANCE, optional=("missing_days", "report")),
-    "StampCount": record({"account": _ACCOUNT, **_ISSUER_LINE}),
+    "StampCount": record(
+        {
+            "account": _ACCOUNT,
+            **_ISSUER_LINE,
+            "expires_on": nullable(
+                text(
+                    "The day on which the next of the issuer's contracts expires; null if Timbres "
+                    "created none of them.",
+                    format="date",
+                )
+            ),
+            "expiring_stamps": nullable(
+                integer("The stamps of the contracts that expire on that day.")
+            ),
+        }
+    ),
     "KnownIssuers": record(
         {"account": _ACCOUNT, "issuers": array_of(record(_ISSUER_LINE)), "next": _NEXT},
         description="The most urgent first.",
@@ -341,7 +361,7 @@ SCHEMAS: dict[str, Schema] = {
             ),
         }
     ),
-    "IssuerRemoved": record({"account": _ACCOUNT, "rfc": ref("Rfc"), "removed": {"const": True}}),
+    "IssuerRemoved": record({"account": _ACCOUNT, "rfc": _ISSUER, "removed": {"const": True}}),
     "Contract": record(_CONTRACT),
     "ContractWithHistory": record(
         {**_CONTRACT, "history": array_of(_STEP, "Every step of the contract, oldest first.")}
@@ -359,7 +379,8 @@ SCHEMAS: dict[str, Schema] = {
             "sha256": nullable(text(pattern="^[0-9a-f]{64}$")),
             "rows": nullable(
                 integer(
-                    "Movements in the file: HTML at most 500, PDF 0; null for the PAC's own file."
+                    "Movements in the file: HTML at most 700, PDF at most 200; null for the PAC's "
+                    "own file."
                 )
             ),
             "seconds": nullable(number("Duration of the generation.")),
@@ -368,7 +389,7 @@ SCHEMAS: dict[str, Schema] = {
                     "type": "object",
                     "description": "Totals in which a statement and the balance differ, each as "
                     "[statement's, balance's]; null if they were not compared.",
-                    "additionalProperties": array_of({"type": "integer"}, minItems=2, maxItems=2),
+                    "additionalProperties": array_of(_count(), minItems=2, maxItems=2),
                 }
             ),
             "requested_by": text("The IAM ARN of the caller, or the schedule."),

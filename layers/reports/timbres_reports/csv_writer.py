@@ -1,7 +1,8 @@
 """Writer of the report as a CSV for Excel in Mexico: UTF-8 with BOM, commas, CRLF.
 
 An empty line separates the sections: heading, sources, totals per RFC, totals per day,
-contracts, and all movements.
+contracts, their next expiries and movements that are not consumption if there are any, and all
+consumption.
 """
 
 from __future__ import annotations
@@ -11,10 +12,10 @@ import csv
 import io
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
-from itertools import islice
+from itertools import chain, islice
 from typing import IO
 
-from timbres.domain.consumption import Consumption, IssuerLine
+from timbres.domain.consumption import Consumption, IssuerLine, MovementLine
 from timbres_reports import formatting_es as fmt
 
 Row = list[str | int]
@@ -30,7 +31,18 @@ def write(report: Consumption, out: IO[bytes]) -> int:
     """
     out.write(codecs.BOM_UTF8)
     out.write(_lines(_sections(report)).encode())
-    lines = _movements(report)
+    rows = 0
+    others = report.other_movements()
+    if first := list(islice(others, 1)):
+        title = f"{fmt.OTHER_MOVEMENTS}. {fmt.NO_CONSUMPTION}"
+        rows += _write_movements(out, title, chain(first, others))
+    return rows + _write_movements(out, fmt.MOVEMENTS, report.movements())
+
+
+def _write_movements(out: IO[bytes], title: str, movements: Iterable[MovementLine]) -> int:
+    """Write a section of movements and return their number."""
+    out.write(_lines(_section(title, fmt.MOVEMENT_HEADING, ())).encode())
+    lines = _movements(movements)
     rows = 0
     while batch := list(islice(lines, _BATCH_ROWS)):
         out.write("".join(batch).encode())
@@ -48,7 +60,8 @@ def _sections(report: Consumption) -> Iterator[Row]:
     yield from _section(fmt.ISSUERS, fmt.ISSUER_HEADING, _issuers(report))
     yield from _section(fmt.DAYS, fmt.DAY_HEADING, _days(report))
     yield from _section(fmt.CONTRACTS, fmt.CONTRACT_HEADING, _contracts(report))
-    yield from _section(fmt.MOVEMENTS, fmt.MOVEMENT_HEADING, ())
+    if report.expiries:
+        yield from _section(fmt.EXPIRIES, fmt.EXPIRY_HEADING, _expiries(report))
 
 
 def _section(title: str, heading: Iterable[str], rows: Iterable[Row]) -> Iterator[Row]:
@@ -74,7 +87,7 @@ def _sources(report: Consumption) -> Iterator[Row]:
 def _issuers(report: Consumption) -> Iterator[Row]:
     total = report.total
     for issuer in report.issuers:
-        yield [*_texts(issuer.account, issuer.rfc), *_issuer_cells(issuer, total)]
+        yield [*_texts(issuer.account, fmt.rfc(issuer.rfc)), *_issuer_cells(issuer, total)]
     previous = report.previous_total
     yield [
         "Total",
@@ -121,13 +134,19 @@ def _contracts(report: Consumption) -> Iterator[Row]:
         ]
 
 
-def _movements(report: Consumption) -> Iterator[str]:
+def _expiries(report: Consumption) -> Iterator[Row]:
+    for expiry in report.expiries:
+        texts = _texts(expiry.account, expiry.rfc)
+        yield [*texts, expiry.stamps, fmt.day(expiry.expires_on)]
+
+
+def _movements(movements: Iterable[MovementLine]) -> Iterator[str]:
     """Yield one CSV line per movement."""
     # Accounts, RFCs and kinds repeat; the limit bounds the memory.
     quote = lru_cache(maxsize=50_000)(_quote)
-    for movement in report.movements():
+    for movement in movements:
         yield (
-            f"{quote(movement.account)},{quote(movement.rfc)},{fmt.day(movement.date)},"
+            f"{quote(movement.account)},{quote(fmt.rfc(movement.rfc))},{fmt.day(movement.date)},"
             f"{quote(movement.kind)},{movement.amount}\r\n"
         )
 

@@ -26,12 +26,17 @@ CHANGE = "Cambio"
 NO_DATA = "sin dato"
 NO_BASE = "no aplica"
 NO_CONTRACTS = "No se contrataron timbres en el mes."
+NO_RFC = "sin RFC"
+FIRST_EXPIRIES = "De cada RFC, el contrato de Timbres que vence primero."
+NO_CONSUMPTION = "No son consumo y no cuentan en los totales."
 
 SOURCES = "Fuentes"
 ISSUERS = "Consumo por RFC"
 DAYS = "Consumo por día"
 CONTRACTS = "Contratos del mes"
+EXPIRIES = "Próximos vencimientos"
 MOVEMENTS = "Movimientos"
+OTHER_MOVEMENTS = "Otros movimientos"
 
 SOURCE_HEADING = ("Cuenta", "PAC", "Plan", "Fuente", "Datos al", "Días sin dato", "Problema")
 ISSUER_HEADING = (
@@ -55,6 +60,7 @@ CONTRACT_HEADING = (
     "Contrato",
     "Identidad en AWS",
 )
+EXPIRY_HEADING = ("Cuenta", "RFC", "Timbres", "Vence el")
 MOVEMENT_HEADING = ("Cuenta", "RFC", "Fecha", "Tipo de movimiento", "Timbres")
 
 _PLANS = {"prepaid": "Prepago", "postpaid": "Postpago"}
@@ -133,6 +139,11 @@ def date_time(value: datetime | None) -> str:
 def plan(code: str | None) -> str:
     """Return ``Prepago`` or ``Postpago``, another code unchanged, or ``sin dato``."""
     return NO_DATA if code is None else _PLANS.get(code, replace_unprintable(code))
+
+
+def rfc(value: str | None) -> str:
+    """Return an RFC unchanged, or ``sin RFC``."""
+    return NO_RFC if value is None else value
 
 
 def pac(name: str) -> str:

@@ -24,16 +24,17 @@ from timbres_reports import summary
 
 MAX_MOVEMENTS = 500
 
-_Key = tuple[str, str]
+_Key = tuple[str, str | None]
 
 
 def write(report: Consumption, out: IO[bytes]) -> int:
     """Write ``report`` as an HTML file into ``out`` and return the number of movements in it.
 
-    It has every issuer, with its stamps per day, and the first 500 movements. The movements
-    are read once.
+    It has every issuer, with its stamps per day, the first 500 movements, and the first 200 that
+    are not consumption. The movements are read once.
     """
     by_issuer, movements, count = _group_by_issuer(report)
+    others, other_count = summary.other_movements(report)
     page = (
         _environment()
         .get_template("report.html")
@@ -47,11 +48,13 @@ def write(report: Consumption, out: IO[bytes]) -> int:
             by_days_left=summary.by_days_left(report),
             movements=movements,
             movement_count=count,
+            others=others,
+            other_count=other_count,
             data=_data(report, by_issuer),
         )
     )
     out.write(page.encode())
-    return len(movements)
+    return len(movements) + len(others)
 
 
 def _group_by_issuer(
@@ -169,7 +172,7 @@ def _data(report: Consumption, by_issuer: dict[_Key, list[int]]) -> dict[str, An
     rows = [
         [
             account_indexes[issuer.account],
-            fmt.replace_unprintable(issuer.rfc),
+            fmt.replace_unprintable(fmt.rfc(issuer.rfc)),
             issuer.amount,
             issuer.previous,
             issuer.available,

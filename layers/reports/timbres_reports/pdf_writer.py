@@ -14,7 +14,7 @@ from reportlab.lib.enums import TA_RIGHT
 from reportlab.platypus import Flowable, PageBreak, Spacer
 
 from timbres.domain.account import ALL_ACCOUNTS
-from timbres.domain.consumption import Consumption, IssuerLine, Source
+from timbres.domain.consumption import Consumption, IssuerLine, MovementLine, Source
 from timbres_reports import formatting_es as fmt
 from timbres_reports import summary
 from timbres_reports.pdf_layout import (
@@ -52,11 +52,13 @@ _HALF = (WIDTH - _GAP) / 2
 
 
 def write(report: Consumption, out: IO[bytes]) -> int:
-    """Write ``report`` as a PDF into ``out`` and return the number of movements in it: 0.
+    """Write ``report`` as a PDF into ``out`` and return the number of movements in it.
 
-    Each table has the first 200 rows and a note with the number of the others. Characters
-    outside of Windows-1252 become ``?``. The same report gives the same bytes.
+    It has only movements that are not consumption. Each table has the first 200 rows and a note
+    with the number of the others. Characters outside of Windows-1252 become ``?``. The same report
+    gives the same bytes.
     """
+    others, other_count = summary.other_movements(report)
     ReportDocument(
         out,
         title=f"{fmt.TITLE}, {report.month.label_es}",
@@ -69,6 +71,8 @@ def write(report: Consumption, out: IO[bytes]) -> int:
             PageBreak(),
             *_issuers(report),
             *_contracts(report),
+            *_expiries(report),
+            *_other_movements(others, other_count),
             *_sources(report),
             heading(fmt.MOVEMENTS),
             paragraph(
@@ -76,7 +80,7 @@ def write(report: Consumption, out: IO[bytes]) -> int:
             ),
         ]
     )
-    return 0
+    return len(others)
 
 
 def _footer(report: Consumption) -> str:
@@ -260,7 +264,7 @@ _LIST_STYLE = (
 
 def _name(report: Consumption, issuer: IssuerLine, width: float) -> list[Flowable]:
     """Return an issuer's RFC and, in a report of all accounts, its account below."""
-    name = [fit_text(issuer.rfc, width, style(8))]
+    name = [fit_text(fmt.rfc(issuer.rfc), width, style(8))]
     if report.account == ALL_ACCOUNTS:
         name.append(paragraph(issuer.account, style(6.5, color=GRAY)))
     return name
@@ -286,7 +290,11 @@ def _issuers(report: Consumption) -> Iterator[Flowable]:
     yield table(
         columns(headings, (118, 82, 54, 62, 60, 46, 50, 44), range(2, 8)),
         (
-            (Cell(issuer.account), Cell(issuer.rfc), *summary.issuer_figures(issuer, report.total))
+            (
+                Cell(issuer.account),
+                Cell(fmt.rfc(issuer.rfc)),
+                *summary.issuer_figures(issuer, report.total),
+            )
             for issuer in report.issuers[:MAX_ROWS]
         ),
         summary.issuer_totals(report),
@@ -321,6 +329,49 @@ def _contracts(report: Consumption) -> Iterator[Flowable]:
         size=7.0,
     )
     yield from _others("Los demás contratos", len(report.contracts))
+
+
+def _expiries(report: Consumption) -> Iterator[Flowable]:
+    if not report.expiries:
+        return
+    yield heading(fmt.EXPIRIES)
+    yield paragraph(fmt.FIRST_EXPIRIES, NOTE)
+    yield Spacer(0, 4)
+    yield table(
+        columns(fmt.EXPIRY_HEADING, (208, 128, 90, 90), (2,)),
+        (
+            (
+                Cell(expiry.account),
+                Cell(expiry.rfc),
+                Cell(fmt.number(expiry.stamps)),
+                Cell(fmt.day(expiry.expires_on)),
+            )
+            for expiry in report.expiries[:MAX_ROWS]
+        ),
+    )
+    yield from _others("Los demás vencimientos", len(report.expiries))
+
+
+def _other_movements(movements: Sequence[MovementLine], count: int) -> Iterator[Flowable]:
+    if not movements:
+        return
+    yield heading(fmt.OTHER_MOVEMENTS)
+    yield paragraph(fmt.NO_CONSUMPTION, NOTE)
+    yield Spacer(0, 4)
+    yield table(
+        columns(fmt.MOVEMENT_HEADING, (122, 88, 66, 180, 60), (4,)),
+        (
+            (
+                Cell(movement.account),
+                Cell(fmt.rfc(movement.rfc)),
+                Cell(fmt.day(movement.date)),
+                Cell(movement.kind),
+                Cell(fmt.number(movement.amount)),
+            )
+            for movement in movements
+        ),
+    )
+    yield from _others("Los demás movimientos", count)
 
 
 def _sources(report: Consumption) -> Iterator[Flowable]:

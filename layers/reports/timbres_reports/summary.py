@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 from typing import NamedTuple
 
-from timbres.domain.consumption import Consumption, IssuerLine, Source
+from timbres.domain.consumption import Consumption, IssuerLine, MovementLine, Source
 from timbres.domain.contract import CONFIRMED, REJECTED
 from timbres_reports import formatting_es as fmt
 
@@ -48,11 +49,12 @@ def summarize(report: Consumption) -> Summary:
     """Return the key figures of ``report``."""
     confirmed = [line for line in report.contracts if line.status == CONFIRMED]
     rejected = sum(1 for line in report.contracts if line.status == REJECTED)
+    named = [issuer for issuer in report.issuers if issuer.rfc is not None]
     return Summary(
         total=report.known_total,
         previous=report.previous_total,
-        issuers=len(report.issuers),
-        active_issuers=sum(1 for issuer in report.issuers if issuer.amount),
+        issuers=len(named),
+        active_issuers=sum(1 for issuer in named if issuer.amount),
         confirmed=len(confirmed),
         open_contracts=len(report.contracts) - len(confirmed) - rejected,
         confirmed_stamps=sum(line.stamps for line in confirmed),
@@ -76,7 +78,7 @@ def by_days_left(report: Consumption) -> list[IssuerLine]:
         for issuer in report.issuers
         if issuer.days_left is not None or (is_exhausted(issuer) and issuer.amount > 0)
     ]
-    return sorted(issuers, key=lambda issuer: (_days(issuer), -issuer.amount, issuer.rfc))
+    return sorted(issuers, key=lambda issuer: (_days(issuer), -issuer.amount, issuer.rfc or ""))
 
 
 def is_exhausted(issuer: IssuerLine) -> bool:
@@ -115,6 +117,13 @@ def ticks(values: tuple[int | None, ...]) -> list[int]:
         step = step * 5 // 2 if str(step).startswith("2") else step * 2
     first, last = low // step, -(-high // step)
     return [step * n for n in range(first, max(last, first + 1) + 1)]
+
+
+def other_movements(report: Consumption) -> tuple[list[MovementLine], int]:
+    """Return the first movements that are not consumption, and the number of all."""
+    movements = report.other_movements()
+    first = list(islice(movements, MAX_ROWS))
+    return first, len(first) + sum(1 for _ in movements)
 
 
 class KeyFigure(NamedTuple):
@@ -212,7 +221,7 @@ def issuer_totals(report: Consumption) -> list[str]:
     total, previous = report.total, report.previous_total
     return [
         "Total",
-        f"{len(report.issuers):,} RFC",
+        f"{sum(issuer.rfc is not None for issuer in report.issuers):,} RFC",
         fmt.number(total),
         fmt.share(total, total),
         fmt.number(previous),

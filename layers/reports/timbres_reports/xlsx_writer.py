@@ -1,12 +1,13 @@
 """Writer of the report as an Excel workbook: typed cells, a chart, and all movements.
 
-The sheets are ``Resumen``, ``Por RFC``, ``Contratos``, ``Movimientos`` and, if it is full,
-``Movimientos 2`` and so on. A figure that is not known is an empty cell with a note in its row.
+The sheets are ``Resumen``, ``Por RFC``, ``Contratos``, ``Vencimientos`` and ``Otros movimientos``
+if there are any, ``Movimientos`` and, if it is full, ``Movimientos 2`` and so on. A figure that is
+not known is an empty cell with a note in its row.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, datetime
 from functools import cache, lru_cache
 from itertools import chain, islice
@@ -23,6 +24,7 @@ from timbres_reports import formatting_es as fmt
 SUMMARY = "Resumen"
 ISSUERS = "Por RFC"
 CONTRACTS = "Contratos"
+EXPIRIES = "Vencimientos"
 MOVEMENTS = "Movimientos"
 NOTE = "Nota"
 # Excel's limit of rows per sheet, including the heading.
@@ -37,6 +39,7 @@ _COUNT, _PERCENT, _DECIMAL = "#,##0", "0.0%", "0.0"
 _DATE, _DATE_TIME = "dd/mm/yyyy", "dd/mm/yyyy hh:mm"
 _ISSUER_FORMATS = (None, None, _COUNT, _PERCENT, _COUNT, _PERCENT, _COUNT, _DECIMAL, None)
 _CONTRACT_FORMATS = (None, None, _COUNT, None, None, _DATE_TIME, None, None)
+_EXPIRY_FORMATS = (None, None, _COUNT, _DATE)
 _MOVEMENT_FORMATS = (None, None, _DATE, None, _COUNT)
 _HEADING_FORMATS = {
     fmt.GENERATED: _DATE_TIME,
@@ -46,6 +49,7 @@ _HEADING_FORMATS = {
 }
 _ISSUER_WIDTHS = (16, 18, 14, 16, 16, 12, 14, 16, 50)
 _CONTRACT_WIDTHS = (16, 18, 14, 14, 30, 18, 30, 70)
+_EXPIRY_WIDTHS = (16, 18, 14, 14)
 _MOVEMENT_WIDTHS = (16, 18, 14, 36, 14)
 _SUMMARY_WIDTHS = (26, 30, 26, 28, 18, 24, 60)
 _CHART_SIZE = {"width": 760, "height": 380}
@@ -130,7 +134,13 @@ class _Sheets:
         self._summary()
         self._issuers()
         self._contracts()
-        return self._movements(sheet_rows)
+        if self._report.expiries:
+            self._expiries()
+        rows = 0
+        others = self._report.other_movements()
+        if first := list(islice(others, 1)):
+            rows += self._movements(fmt.OTHER_MOVEMENTS, chain(first, others), sheet_rows)
+        return rows + self._movements(MOVEMENTS, self._report.movements(), sheet_rows)
 
     def _summary(self) -> None:
         sheet = self._sheet(SUMMARY, _SUMMARY_WIDTHS, (None,) * len(_SUMMARY_WIDTHS))
@@ -211,7 +221,7 @@ class _Sheets:
         rows = (
             (
                 issuer.account,
-                issuer.rfc,
+                fmt.rfc(issuer.rfc),
                 issuer.amount,
                 issuer.amount / total if total else 0.0,
                 issuer.previous,
@@ -241,13 +251,20 @@ class _Sheets:
         heading = fmt.CONTRACT_HEADING
         self._table(CONTRACTS, heading, _CONTRACT_WIDTHS, _CONTRACT_FORMATS, rows)
 
-    def _movements(self, sheet_rows: int) -> int:
-        movements = self._report.movements()
+    def _expiries(self) -> None:
+        rows = (
+            (expiry.account, expiry.rfc, expiry.stamps, expiry.expires_on)
+            for expiry in self._report.expiries
+        )
+        self._table(EXPIRIES, fmt.EXPIRY_HEADING, _EXPIRY_WIDTHS, _EXPIRY_FORMATS, rows)
+
+    def _movements(self, title: str, movements: Iterator[MovementLine], sheet_rows: int) -> int:
+        """Write movements, in several sheets if necessary, and return their number."""
         count, number = 0, 1
         # Reads one movement ahead, to start no empty sheet.
         next_movement = list(islice(movements, 1))
         while True:
-            name = MOVEMENTS if number == 1 else f"{MOVEMENTS} {number}"
+            name = title if number == 1 else f"{title} {number}"
             others = islice(movements, sheet_rows - 1 - len(next_movement))
             count += self._movement_sheet(name, chain(next_movement, others))
             next_movement = list(islice(movements, 1))
@@ -268,7 +285,7 @@ class _Sheets:
         row = 0
         for row, movement in enumerate(movements, start=1):
             write_string(row, 0, text(movement.account))
-            write_string(row, 1, text(movement.rfc))
+            write_string(row, 1, text(fmt.rfc(movement.rfc)))
             write_number(row, 2, movement.date.toordinal() - _EPOCH)
             write_string(row, 3, text(movement.kind))
             write_number(row, 4, movement.amount)

@@ -57,6 +57,7 @@ REPORT_FAILED = ProblemType("report-failed", "The report could not be generated"
 ROUTE_NOT_FOUND = ProblemType("route-not-found", "The route does not exist")
 ACCOUNT_NOT_FOUND = ProblemType("account-unknown", "The account does not exist")
 ACCOUNT_MISCONFIGURED = ProblemType("account-misconfigured", "The account's secret is not valid")
+ACCOUNT_UNREADABLE = ProblemType("account-unreadable", "AWS cannot read the account's secret")
 ACCOUNT_LOGIN_CHANGED = ProblemType(
     "account-login-changed", "The account's secret now has a different login"
 )

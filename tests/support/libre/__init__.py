@@ -17,7 +17,7 @@ ERRORS = ErrorTable(
 PAC = Pac(
     name="libre",
     display_name="Libre",
-    # Wherever the package is: the demo environment deploys it as timbres.pacs.libre.
+    # The demo environment deploys the package as timbres.pacs.libre.
     client=f"{__name__}.client:LibreClient",
     bases={"production": "https://libre.example"},
     credentials=("user", "token"),

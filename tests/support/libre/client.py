@@ -28,37 +28,37 @@ class LibreClient(StampClient, ContractClient):
         self._session = PacSession(PAC.name, MAX_CONNECTIONS)
 
     def stamps(self, rfc: Rfc, deadline: Deadline) -> Stamps:
-        """Return what an issuer used and has left."""
+        """Return the used and available stamps of an issuer."""
 
         def read() -> Stamps:
-            answer = self._ask(self._session, "stamps", {"rfc": rfc}, deadline)
-            unlimited = answer.get("left") == "unlimited"
-            left = None if unlimited else read_count(PAC.name, answer, "left")
-            return Stamps(None, read_count(PAC.name, answer, "used"), left, unlimited)
+            response = self._post(self._session, "stamps", {"rfc": rfc}, deadline)
+            unlimited = response.get("left") == "unlimited"
+            left = None if unlimited else read_count(PAC.name, response, "left")
+            return Stamps(None, read_count(PAC.name, response, "used"), left, unlimited)
 
         return with_retries(read, deadline, self._attempts)
 
     def create_contract(self, rfc: Rfc, stamps: int, deadline: Deadline) -> Receipt:
         """Allot stamps to an issuer."""
         with PacSession(PAC.name) as session:
-            answer = self._ask(session, "contracts", {"rfc": rfc, "stamps": stamps}, deadline)
-        return Receipt(code=None, message=None, total=read_count(PAC.name, answer, "total"))
+            response = self._post(session, "contracts", {"rfc": rfc, "stamps": stamps}, deadline)
+        return Receipt(code=None, message=None, total=read_count(PAC.name, response, "total"))
 
     def trace(self, sent: Contract, deadline: Deadline) -> Trace:
-        """Tell by used and left together, which a contract alone changes."""
+        """Compare the sum of used and available stamps, which only a contract changes."""
         now = self.stamps(sent.rfc, deadline)
         before = None if sent.before is None else _with_total(sent.before)
         return replace(trace_by_count(before, _with_total(now), sent.stamps), stamps=now)
 
-    def _ask(
-        self, session: PacSession, path: str, question: dict[str, Any], deadline: Deadline
+    def _post(
+        self, session: PacSession, path: str, fields: dict[str, Any], deadline: Deadline
     ) -> dict[str, Any]:
-        body = question | self._login
-        reply = post_json(session, f"{self._base}/{path}", body, deadline, max_bytes=65536)
-        answer = read_object(PAC.name, reply)
-        if answer.get("ok") is not True:
-            raise error_from_code(PAC.name, ERRORS, None, read_text(PAC.name, answer, "error"))
-        return answer
+        """Send fields with the login; return the response. Raises PacError if it has no `ok`."""
+        body, url = fields | self._login, f"{self._base}/{path}"
+        response = read_object(PAC.name, post_json(session, url, body, deadline, max_bytes=65536))
+        if response.get("ok") is not True:
+            raise error_from_code(PAC.name, ERRORS, None, read_text(PAC.name, response, "error"))
+        return response
 
 
 def _with_total(stamps: Stamps) -> Stamps:

@@ -6,7 +6,7 @@ from local.fake_pacs.base import FakePac, Reply, RequestContext, json_reply
 from local.fake_pacs.faults import ANY_OPERATION, Fault, FaultRules
 from werkzeug.wrappers import Request, Response
 
-# Each text under the name by which a test asks for it; Libre itself has no codes.
+# The error texts, by the names that the tests use; Libre has no codes.
 TEXTS = {
     "login": "¡Acceso denegado! Revise usuario y token.",
     "busy": "Servicio saturado, intente más tarde.",
@@ -30,7 +30,7 @@ class LibreFake(FakePac):
         self._login = {"user": user, "token": token}
 
     def rejection(self, _operation: str, fault: Fault) -> Reply:
-        return _refused(str(fault.code))
+        return _error_reply(str(fault.code))
 
     def _operate(self, request: Request, operation: str) -> Response:
         body = request.get_json(force=True)
@@ -38,7 +38,7 @@ class LibreFake(FakePac):
 
         def process(_fault: Fault | None, _work: Fault | None) -> Reply:
             if not self._login.items() <= body.items():
-                return _refused("login")
+                return _error_reply("login")
             total, used = self._issuers.get(rfc, (0, 0))
             if operation == "contracts":
                 total += stamps
@@ -50,5 +50,5 @@ class LibreFake(FakePac):
         return self.respond(request, RequestContext(operation, rfc=rfc, timbres=stamps), process)
 
 
-def _refused(name: str) -> Reply:
+def _error_reply(name: str) -> Reply:
     return json_reply({"ok": False, "error": TEXTS[name]}, name)

@@ -166,20 +166,31 @@ def parse_report_account(text: object) -> str:
     return ALL_ACCOUNTS if text == ALL_ACCOUNTS else parse_account_name(text)
 
 
-def parse_account(name: str, secret: str, pacs: Mapping[str, Pac], version: str = "") -> Account:
+def parse_account(
+    name: str,
+    secret: str,
+    pacs: Mapping[str, Pac],
+    version: str = "",
+    *,
+    allow_sandbox: bool = False,
+) -> Account:
     """Return the account that ``secret``, the JSON from Secrets Manager, describes.
 
-    ``pacs`` are the PACs by name. Raises ``account-misconfigured`` with the field and the
-    expected value, but without the secret's content.
+    ``pacs`` are the PACs by name. ``allow_sandbox``: the stack accepts the environment
+    ``sandbox``, whose endpoint may be any https host. Raises ``account-misconfigured`` with the
+    field and the expected value, but without the secret's content.
     """
     value = _object(name, secret)
     pac = pacs.get(_text(name, value, "pac", f"one of {', '.join(pacs)}"))
     if pac is None:
         raise _invalid_secret(name, "pac", f"one of {', '.join(pacs)}")
-    environments = (*pac.bases, _SANDBOX)
+    environments = (*pac.bases, _SANDBOX) if allow_sandbox else tuple(pac.bases)
     environment = _text(name, value, "environment", f"one of {', '.join(environments)}")
     if environment not in environments:
-        raise _invalid_secret(name, "environment", f"one of {', '.join(environments)}")
+        expected = f"one of {', '.join(environments)}"
+        if environment == _SANDBOX:
+            expected += "; sandbox needs the stack's parameter AllowSandboxAccounts"
+        raise _invalid_secret(name, "environment", expected)
     credentials = {
         key: _credential(name, value, key, is_ascii=pac.ascii_credentials)
         for key in pac.credentials

@@ -17,10 +17,10 @@ CONSUMPTION = "Consumo de timbre"
 class Movement:
     """One line of a balance: on ``date``, ``rfc`` had ``amount`` stamps of ``kind``.
 
-    ``rfc`` is empty for a movement of the account, for example "Compra de timbres".
+    ``rfc`` is None for a movement of the account itself.
     """
 
-    rfc: str
+    rfc: str | None
     date: date
     kind: str
     amount: int
@@ -54,25 +54,35 @@ class Summary:
 
 @dataclass(slots=True)
 class Totals:
-    """Sums over movements, in stamps: per RFC and per kind of movement.
+    """Sums over movements, in stamps.
 
-    ``amount`` is the sum over all movements, ``consumed`` the sum over consumption.
+    ``by_issuer`` and ``consumed`` are sums over consumption only; the key None of ``by_issuer``
+    is consumption without an RFC. ``by_kind`` has the sum of each kind of movement.
+    ``movements`` is the number of movements of every kind.
     """
 
-    by_issuer: dict[str, int] = field(default_factory=dict)
+    by_issuer: dict[str | None, int] = field(default_factory=dict)
     by_kind: dict[str, int] = field(default_factory=dict)
     movements: int = 0
-    amount: int = 0
     consumed: int = 0
 
     def add(self, movement: Movement) -> None:
         """Add one movement to the sums."""
-        self.by_issuer[movement.rfc] = self.by_issuer.get(movement.rfc, 0) + movement.amount
         self.by_kind[movement.kind] = self.by_kind.get(movement.kind, 0) + movement.amount
         self.movements += 1
-        self.amount += movement.amount
         if is_consumption(movement.kind):
+            self.by_issuer[movement.rfc] = self.by_issuer.get(movement.rfc, 0) + movement.amount
             self.consumed += movement.amount
+
+    @property
+    def rfcs(self) -> list[str]:
+        """The RFCs with consumption."""
+        return [rfc for rfc in self.by_issuer if rfc]
+
+    @property
+    def other_kinds(self) -> list[str]:
+        """The kinds of movement that are not consumption, in order."""
+        return sorted(kind for kind in self.by_kind if not is_consumption(kind))
 
 
 def sum_movements(movements: Iterable[Movement]) -> Totals:
@@ -108,7 +118,7 @@ def is_consistent(
 class AccountBalance:
     """One account's consumption in one month, from its PAC or from the daily counts.
 
-    ``totals`` are the sums over all movements, ``movements`` the first of them. ``summary`` is
+    ``totals`` are sums over all movements, ``movements`` the first of them. ``summary`` is
     the PAC's, None if the source is the daily counts. ``consistent``: whether the PAC's total
     agrees with its movements, None if that is not known. ``known``: whether any consumption is
     known. ``missing_days``: number of issuers without a count per day, None if the source is a

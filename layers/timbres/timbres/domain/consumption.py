@@ -40,7 +40,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class IssuerLine:
-    """One issuer's month, in stamps.
+    """One issuer's month, in stamps; ``rfc`` is None for consumption without an RFC.
 
     ``previous`` is its consumption in the month before, None if that is not known.
     ``available`` and ``days_left`` are the last known values, None if the PAC does not return
@@ -48,7 +48,7 @@ class IssuerLine:
     """
 
     account: str
-    rfc: str
+    rfc: str | None
     amount: int
     previous: int | None = None
     available: int | None = None
@@ -69,11 +69,24 @@ class ContractLine:
 
 
 @dataclass(frozen=True, slots=True)
-class MovementLine:
-    """One movement: on ``date``, ``rfc`` had ``amount`` stamps of ``kind``."""
+class ExpiryLine:
+    """The next expiry of an issuer's contracts, as of the report's generation."""
 
     account: str
     rfc: str
+    stamps: int
+    expires_on: date
+
+
+@dataclass(frozen=True, slots=True)
+class MovementLine:
+    """One movement: on ``date``, ``rfc`` had ``amount`` stamps of ``kind``.
+
+    ``rfc`` is None for a movement of the account itself.
+    """
+
+    account: str
+    rfc: str | None
     date: date
     kind: str
     amount: int
@@ -86,7 +99,8 @@ class Consumption:
     ``issuers`` are sorted by amount, the largest first. ``days`` has one number per day of the
     month, None if it is not known; their sum is less than ``total`` if movements have dates
     outside of the month. ``previous_total`` is None if it is not known. ``movements`` returns
-    a new iterator over all movements.
+    a new iterator over all movements that are consumption, ``other_movements`` one over the
+    others, which are part of no total. ``expiries`` are sorted by day.
     """
 
     account: str
@@ -98,6 +112,8 @@ class Consumption:
     contracts: tuple[ContractLine, ...]
     previous_total: int | None
     movements: Callable[[], Iterator[MovementLine]]
+    other_movements: Callable[[], Iterator[MovementLine]] = lambda: iter(())
+    expiries: tuple[ExpiryLine, ...] = ()
 
     @cached_property
     def total(self) -> int:

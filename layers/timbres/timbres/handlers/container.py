@@ -34,25 +34,34 @@ class Container:
     """
 
     def __init__(self, *required: str, attempts: int = 3) -> None:
-        require_env(*required)
+        require_env("ALLOW_SANDBOX_ACCOUNTS", *required)
         self._attempts = attempts
 
     @cached_property
     def account_repository(self) -> AccountRepository:
         """The accounts, stored in Secrets Manager."""
-        return AccountRepository(client("secretsmanager"), get_env("SECRET_PREFIX"), PACS)
+        return AccountRepository(
+            client("secretsmanager"),
+            get_env("SECRET_PREFIX"),
+            PACS,
+            allow_sandbox=get_env("ALLOW_SANDBOX_ACCOUNTS") == "true",
+        )
 
     @cached_property
     def pac_access(self) -> PacAccess:
         """The access to the PACs of the accounts."""
-        rejection_repository = CredentialRejectionRepository(
-            client("dynamodb"), get_env("CREDENTIAL_REJECTIONS_TABLE")
-        )
         return PacAccess(
             self.account_repository,
-            rejection_repository,
+            self.rejection_repository,
             self.event_publisher,
             lambda account: create_client(account, self._attempts),
+        )
+
+    @cached_property
+    def rejection_repository(self) -> CredentialRejectionRepository:
+        """The rejected credentials."""
+        return CredentialRejectionRepository(
+            client("dynamodb"), get_env("CREDENTIAL_REJECTIONS_TABLE")
         )
 
     @cached_property

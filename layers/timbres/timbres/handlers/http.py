@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
@@ -35,6 +36,9 @@ MAX_BODY_BYTES = 16 * 1024
 _MAX_RESPONSE_BYTES = 6_000_000
 # Part of the function's time, reserved to store the result and to respond.
 TIMEOUT_MARGIN_SECONDS = 3.0
+
+# A parameter in the path of a resource, such as {account}.
+_PATH_PARAMETER = re.compile(r"\{(\w+)\}")
 
 logger = Logger(service="timbres", name="timbres")
 
@@ -167,7 +171,7 @@ class HttpHandler:
     ) -> dict[str, Any]:
         if "httpMethod" in event:
             _append_log_key("account", (event.get("pathParameters") or {}).get("account"))
-            return self._resolver.resolve(event | {"path": _path(event)}, context)
+            return self._resolver.resolve(without_base_path(event), context)
         if on_schedule is None:
             raise ValueError("this function has no schedule")
         # An EventBridge rule puts its input under detail; a schedule sends it as the event.
@@ -257,17 +261,19 @@ class HttpHandler:
         )
 
 
-def _path(event: dict[str, Any]) -> str:
-    """Return the path of a request, without the base path of a custom domain.
+def without_base_path(event: dict[str, Any]) -> dict[str, Any]:
+    """Return the request of a custom domain with its path below the domain's base path.
 
-    API Gateway leaves the base path in ``path``; ``resource`` is the route without it.
+    The path of the resource that the gateway has authorized is used, never another part of the
+    caller's path. A path that does not end with it is returned unchanged.
     """
-    path, resource = str(event.get("path", "")), str(event.get("resource", ""))
-    domain = str(event.get("requestContext", {}).get("domainName", ""))
-    extra = path.rstrip("/").count("/") - resource.count("/")
-    if extra <= 0 or not domain or ".execute-api." in domain:
-        return path
-    return "/" + path.split("/", extra + 1)[-1]
+    parameters = event.get("pathParameters") or {}
+    path = _PATH_PARAMETER.sub(
+        lambda match: parameters.get(match[1], match[0]), event.get("resource") or ""
+    )
+    if path and path != event["path"] and event["path"].endswith(path):
+        return {**event, "path": path}
+    return event
 
 
 def parse_query_rfc(text: str | None, parse: Callable[[object], Rfc] = parse_rfc) -> Rfc:

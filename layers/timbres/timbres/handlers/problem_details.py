@@ -17,6 +17,7 @@ STATUS_CODES = {
     "account-misconfigured": 409,
     "account-stamps-exhausted": 409,
     "account-unknown": 404,
+    "account-unreadable": 409,
     "answer-too-large": 422,
     "body-invalid": 400,
     "body-too-large": 413,

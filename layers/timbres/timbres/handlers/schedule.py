@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, time
 from typing import Any
 
 from timbres.domain import clock
@@ -18,12 +18,18 @@ logger = logging.getLogger("timbres")
 def scheduled_at(payload: dict[str, Any]) -> datetime:
     """Return the time for which the payload was scheduled, in Mexico City; now if it has none.
 
-    A payload that is delivered late or repeatedly therefore belongs to the same run.
+    A payload that is delivered late or repeatedly therefore belongs to the same run. If it has a
+    ``time`` such as ``05:00``, it belongs to that time of its day: a schedule repeats its start.
+    Raises ValueError for an invalid time.
     """
     text = payload.get("scheduled_time")
     if not isinstance(text, str):
         return clock.now()
-    return clock.from_local(text.replace("Z", "+00:00"))
+    due = clock.from_local(text.replace("Z", "+00:00"))
+    if "time" not in payload:
+        return due
+    first = time.fromisoformat(payload["time"])
+    return due.replace(hour=first.hour, minute=first.minute, second=0, microsecond=0)
 
 
 def resolve_month(payload: dict[str, Any]) -> Month:

@@ -11,6 +11,7 @@ REASONS = {
     "account-misconfigured": "el secreto de la cuenta tiene un dato incorrecto",
     "account-stamps-exhausted": "el PAC dice que se acabaron los timbres de la cuenta",
     "account-unknown": "la cuenta ya no tiene secreto",
+    "account-unreadable": "AWS no deja leer el secreto de la cuenta",
     "contract-duplicate": "el PAC respondió como si fuera un contrato",
     "environment-mismatch": "la cuenta es del otro ambiente del PAC (pruebas o producción)",
     "format-unsupported": "el PAC no ofrece el formato",

@@ -35,6 +35,7 @@ TEMPLATES = {
     "Contract Outcome Unknown": "contract_unknown",
     "Contract Needs Review": "contract_needs_review",
     "Contract Rejected": "contract_rejected",
+    "Contracts Expiring": "contracts_expiring",
 }
 
 

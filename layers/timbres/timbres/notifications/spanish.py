@@ -17,7 +17,7 @@ _TOTALS = {
     "authorized": "RFC autorizados",
     "stamping": "RFC que generaron timbres",
     "transactions": "consumo de todos los RFC",
-    "amount": "suma de los movimientos",
+    "amount": "suma del consumo",
     "movements": "número de movimientos",
 }
 
@@ -65,6 +65,15 @@ def account_label(name: str) -> str:
     return "todas las cuentas" if name == ALL_ACCOUNTS else f"cuenta {name}"
 
 
+def subject_issuer(rfc: str, account: str) -> str:
+    """Return an issuer for a subject: `` para A&D061009TY8``, or its account.
+
+    A subject has ASCII characters only. An RFC with Ñ is left out, because with N it is another
+    company's.
+    """
+    return f" para {rfc}" if rfc.isascii() else f", {account_label(account)}"
+
+
 def report_kind(report: Mapping[str, Any]) -> str:
     """Return the kind of an event's report: ``estado de cuenta``."""
     return _REPORTS.get(report["kind"], f"reporte {report['kind']}")
@@ -108,6 +117,7 @@ FILTERS: dict[str, Callable[..., str]] = {
         date_es,
         month_es,
         account_label,
+        subject_issuer,
         report_kind,
         report_name,
         report_title,

@@ -10,30 +10,37 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from timbres.domain.account import Account, Pac, parse_account, parse_account_name
-from timbres.errors import ACCOUNT_NOT_FOUND, TimbresError
+from timbres.errors import ACCOUNT_NOT_FOUND, ACCOUNT_UNREADABLE, TimbresError
 
 # A changed secret is used within a minute, without a call to AWS per request.
 CACHE_TTL_SECONDS = 60.0
+# InvalidRequestException: the secret is marked for deletion.
+_NOT_FOUND = frozenset({"ResourceNotFoundException", "InvalidRequestException"})
+# Without permission for the KMS key, or with a disabled or deleted key.
+_UNREADABLE = frozenset({"AccessDeniedException", "DecryptionFailure"})
 
 
 class AccountRepository:
     """Reads accounts, each at most once per minute.
 
     ``secrets`` is a client for Secrets Manager, ``prefix`` the prefix of the secrets' names,
-    ``pacs`` the PACs by name.
+    ``pacs`` the PACs by name. ``allow_sandbox``: accounts may have the environment ``sandbox``.
     """
 
-    def __init__(self, secrets: Any, prefix: str, pacs: Mapping[str, Pac]) -> None:
+    def __init__(
+        self, secrets: Any, prefix: str, pacs: Mapping[str, Pac], *, allow_sandbox: bool
+    ) -> None:
         self._secrets = secrets
         self._prefix = prefix
         self._pacs = pacs
+        self._allow_sandbox = allow_sandbox
         self._cache: dict[str, tuple[float, Account]] = {}
         self._lock = threading.Lock()
 
     def get(self, name: str, fresh: bool = False) -> Account:
         """Return an account from its secret's current version; ``fresh`` bypasses the cache.
 
-        Raises ``account-unknown`` or ``account-misconfigured``.
+        Raises ``account-unknown``, ``account-misconfigured`` or ``account-unreadable``.
         """
         name = parse_account_name(name)
         if not fresh and (cached := self._get_cached(name)):
@@ -70,13 +77,25 @@ class AccountRepository:
         try:
             secret = self._secrets.get_secret_value(SecretId=self._prefix + name)
         except ClientError as error:
-            # InvalidRequestException: the secret is marked for deletion.
-            not_found = ("ResourceNotFoundException", "InvalidRequestException")
-            if error.response["Error"]["Code"] in not_found:
+            code = error.response["Error"]["Code"]
+            if code in _NOT_FOUND:
                 raise TimbresError(
                     ACCOUNT_NOT_FOUND,
                     f"Account {name} does not exist: secret {self._prefix}{name} was not found.",
                     field="account",
                 ) from None
+            if code in _UNREADABLE:
+                raise TimbresError(
+                    ACCOUNT_UNREADABLE,
+                    f"AWS cannot read secret {self._prefix}{name} ({code}): check the secret's "
+                    "policy and its KMS key.",
+                    field="account",
+                ) from None
             raise
-        return parse_account(name, secret.get("SecretString", ""), self._pacs, secret["VersionId"])
+        return parse_account(
+            name,
+            secret.get("SecretString", ""),
+            self._pacs,
+            secret["VersionId"],
+            allow_sandbox=self._allow_sandbox,
+        )

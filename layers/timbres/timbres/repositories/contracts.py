@@ -5,20 +5,30 @@ Items of an account, by sort key: ``contract#<id>``, the contract with its histo
 the partition key ``login#<fingerprint>`` instead of the account: ``in-flight#<rfc>``, the one
 contract of an issuer that is not settled or not included in a count; ``day#<date>``, the
 stamps of a day. Contracts that the reconciler has to process are in the index ``open``, sorted
-by the time of the next check.
+by the time of the next check. The index ``issuer`` has the contracts of an RFC in the order of
+their creation.
 """
 
 from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 from timbres.deadline import Deadline
-from timbres.domain.contract import REJECTED, Contract, ContractStatus, Rejection, id_lower_bound
+from timbres.domain.account import Account
+from timbres.domain.contract import (
+    CONFIRMED,
+    REJECTED,
+    Contract,
+    ContractStatus,
+    Rejection,
+    id_lower_bound,
+)
+from timbres.domain.expiry import CONTRACTS_EXPIRING, Expiry, expiry_day, oldest_creation
 from timbres.domain.rfc import Rfc
 from timbres.domain.stamps import Stamps
 from timbres.errors import AWS_SERVICE_UNAVAILABLE, TimbresError
@@ -35,6 +45,7 @@ from timbres.repositories.dynamodb import (
 _TIMES = ("at", "created_at", "sent_at", "settled_at", "look_at")
 _PAGE = 100
 _OPEN = "open"
+_ISSUER = "issuer"
 # Index of the day's stamps in the transaction that creates a contract.
 _DAY = 3
 _ATTEMPTS = 5
@@ -261,6 +272,71 @@ class ContractRepository:
         for page in pages:
             for item in page["Items"]:
                 yield _contract(deserialize(item))
+
+    def list_expiries(self, account: str, today: date) -> Iterator[tuple[str, Expiry]]:
+        """Yield RFC and expiry of an account's confirmed contracts; some may have expired."""
+        yield from self._query_expiries("account = :account AND entry >= :first", today, account)
+
+    def list_expiries_of_issuer(self, account: Account, rfc: Rfc, today: date) -> Iterator[Expiry]:
+        """Yield the expiry of each confirmed contract of an issuer; some may have expired.
+
+        Another account's contract with the same login at the PAC is included.
+        """
+        expiries = self._query_expiries(
+            "rfc = :rfc AND entry >= :first",
+            today,
+            account.name,
+            {":rfc": rfc, ":login": account.login},
+        )
+        yield from (expiry for _, expiry in expiries)
+
+    def _query_expiries(
+        self, condition: str, today: date, account: str, of_issuer: Item | None = None
+    ) -> Iterator[tuple[str, Expiry]]:
+        query: Item = {
+            "TableName": self._table,
+            "KeyConditionExpression": condition,
+            "FilterExpression": "#status = :confirmed",
+            "ProjectionExpression": "rfc, stamps, created_at",
+            "ExpressionAttributeNames": {"#status": "status"},
+            "ExpressionAttributeValues": serialize(
+                {
+                    ":account": account,
+                    ":first": f"contract#{id_lower_bound(oldest_creation(today))}",
+                    ":confirmed": CONFIRMED,
+                    **(of_issuer or {}),
+                }
+            ),
+        }
+        if of_issuer is not None:
+            query["IndexName"] = _ISSUER
+            query["FilterExpression"] += " AND (account = :account OR login = :login)"
+        for page in self._dynamodb.get_paginator("query").paginate(**query):
+            for item in map(deserialize, page["Items"]):
+                created_at = datetime.fromisoformat(item["created_at"])
+                yield item["rfc"], Expiry(expiry_day(created_at), item["stamps"])
+
+    def mark_expiry_published(self, contracts: Sequence[Contract]) -> None:
+        """Record that the coming expiry of up to 100 contracts was published, of all or of none.
+
+        Changes nothing if another function has recorded it for one of them.
+        """
+        update = {
+            "UpdateExpression": "SET announced = list_append("
+            "if_not_exists(announced, :none), :published)",
+            "ConditionExpression": "attribute_exists(entry) AND NOT contains(announced, :event)",
+            "ExpressionAttributeValues": serialize(
+                {":none": [], ":published": [CONTRACTS_EXPIRING], ":event": CONTRACTS_EXPIRING}
+            ),
+        }
+        keys = (
+            {"account": contract.account, "entry": f"contract#{contract.id}"}
+            for contract in contracts
+        )
+        steps = [
+            {"Update": {"TableName": self._table, "Key": serialize(key), **update}} for key in keys
+        ]
+        transact_write(self._dynamodb, steps)
 
     def save(self, before: Contract, after: Contract) -> bool:
         """Write the contract ``after`` a step over the version ``before`` it.

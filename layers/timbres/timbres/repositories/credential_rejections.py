@@ -8,12 +8,20 @@ to delete items: only an operator clears a rejection.
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from timbres.domain.account import Account
-from timbres.repositories.dynamodb import Item, conditional_write, deserialize, serialize
+from timbres.repositories.dynamodb import (
+    Item,
+    batch_get,
+    batched,
+    conditional_write,
+    deserialize,
+    serialize,
+)
 
 # Longer than a call with its retries: after it, an abandoned trial does not block the next one.
 TRIAL_SECONDS = 60
@@ -62,6 +70,15 @@ class CredentialRejectionRepository:
             accepted="accepted_at" in items.get(_state_sort_key(account), {}),
             rejection=None if rejection is None else _rejection(rejection),
         )
+
+    def list_rejections(self, accounts: Sequence[Account]) -> dict[str, CredentialRejection]:
+        """Return the rejections of the accounts' versions, by account."""
+        rejections: dict[str, CredentialRejection] = {}
+        for batch in batched(accounts, 100):
+            keys = [self._key(account, rejection_sort_key(account))["Key"] for account in batch]
+            for item in map(deserialize, batch_get(self._dynamodb, self._table, keys)):
+                rejections[item["account"]] = _rejection(item)
+        return rejections
 
     def start_trial(self, account: Account, at: datetime) -> str | None:
         """Start the trial of a version and return its token.

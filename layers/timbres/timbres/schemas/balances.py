@@ -10,17 +10,17 @@ from timbres.domain.balance import AccountBalance
 def balance_to_dict(balance: AccountBalance) -> dict[str, Any]:
     """Return a balance; values that are not known are null.
 
-    Amounts are stamps; ``by_issuer`` includes every kind of movement, ``by_kind`` separates them.
-    ``movements_total`` is the sum of the consumption. ``missing_days`` are the days without a
-    count, if the daily counts are the source.
+    Amounts are stamps; ``by_issuer`` and ``movements_total`` are sums of consumption, ``by_kind``
+    has every kind of movement. The ``rfc`` of a movement of the account itself is null.
+    ``missing_days`` are the days without a count, if the daily counts are the source.
     """
     return _head(balance) | _movements(balance)
 
 
 def _head(balance: AccountBalance) -> dict[str, Any]:
     summary, totals = balance.summary, balance.totals
-    active = len(totals.by_issuer) if balance.known else None
-    amount = totals.amount if balance.known else None
+    active = len(totals.rfcs) if balance.known else None
+    consumed = totals.consumed if balance.known else None
     head: dict[str, Any] = {
         "account": balance.account,
         "pac": balance.pac,
@@ -33,8 +33,8 @@ def _head(balance: AccountBalance) -> dict[str, Any]:
             "authorized": summary.issuers.authorized if summary else None,
             "stamping": summary.issuers.active if summary else active,
         },
-        "transactions": summary.transactions if summary else amount,
-        "movements_total": totals.consumed if balance.known else None,
+        "transactions": summary.transactions if summary else consumed,
+        "movements_total": consumed,
         "consistent": balance.consistent,
     }
     if balance.missing_days is not None:
@@ -49,14 +49,15 @@ def _movements(balance: AccountBalance) -> dict[str, Any]:
     totals = balance.totals
     body: dict[str, Any] = {
         "by_issuer": [
-            {"rfc": rfc, "amount": amount} for rfc, amount in sorted(totals.by_issuer.items())
+            {"rfc": rfc or None, "amount": totals.by_issuer[rfc]}
+            for rfc in sorted(totals.by_issuer, key=lambda rfc: rfc or "")
         ],
         "by_kind": [
             {"kind": kind, "amount": amount} for kind, amount in sorted(totals.by_kind.items())
         ],
         "movements": [
             {
-                "rfc": movement.rfc,
+                "rfc": movement.rfc or None,
                 "date": movement.date.isoformat(),
                 "kind": movement.kind,
                 "amount": movement.amount,

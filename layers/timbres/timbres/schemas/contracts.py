@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from timbres.domain.contract import Contract
+from timbres.domain.expiry import expiry_day
 from timbres.domain.stamps import Stamps
 
 
@@ -33,6 +35,24 @@ def contract_to_dict(contract: Contract) -> dict[str, Any]:
             if contract.rejection
             else None
         ),
+    }
+
+
+def expiring_contracts_to_event(account: str, contracts: Sequence[Contract]) -> dict[str, Any]:
+    """Return the event of an account's contracts that expire soon, the first to expire first."""
+    return {
+        # The same for the same contracts.
+        "id": contracts[0].id,
+        "account": account,
+        "contracts": [
+            {
+                "id": contract.id,
+                "rfc": contract.rfc,
+                "stamps": contract.stamps,
+                "expires_on": expiry_day(contract.created_at).isoformat(),
+            }
+            for contract in contracts
+        ],
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from timbres.domain.expiry import Expiry
 from timbres.domain.forecast import Snapshot, round_rate
 from timbres.domain.issuer import Issuer
 
@@ -23,6 +24,14 @@ def issuer_to_dict(issuer: Issuer) -> dict[str, Any]:
         "days_left": round_rate(forecast.days_left),
         "alert": forecast.alert,
         "low_stamps": issuer.low_stamps,
+    }
+
+
+def expiry_to_dict(expiry: Expiry | None) -> dict[str, Any]:
+    """Return the next expiry of an issuer's contracts."""
+    return {
+        "expires_on": expiry.expires_on.isoformat() if expiry else None,
+        "expiring_stamps": expiry.stamps if expiry else None,
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from timbres.deadline import Deadline
 from timbres.domain import clock
@@ -22,6 +22,7 @@ from timbres.services.pac_access import PacAccess
 
 # More would approach the 6 MB limit of a Lambda response.
 MAX_MOVEMENTS = 5_000
+_MAX_LOGGED_KINDS = 20
 
 logger = logging.getLogger("timbres")
 
@@ -58,6 +59,7 @@ def balance_from_pac(
     with pac_access.client(account).balance(month, rfc, deadline) as reading:
         totals, first = _sum_and_take_first(reading, deadline)
         summary = reading.summary
+    log_other_kinds(account, month, totals.other_kinds)
     consistent = is_consistent(summary.transactions, totals.consumed, one_issuer=rfc is not None)
     if consistent is False:
         logger.warning(
@@ -79,6 +81,17 @@ def balance_from_pac(
         consistent=consistent,
         as_of=summary.as_of,
     )
+
+
+def log_other_kinds(account: Account, month: Month, kinds: Sequence[str]) -> None:
+    """Log the kinds of movement in one response that are not consumption, if there are any."""
+    if kinds:
+        # A PAC may repeat a credential in any text.
+        texts = [account.redact(kind) for kind in kinds[:_MAX_LOGGED_KINDS]]
+        logger.warning(
+            "movements that are not consumption",
+            extra={"account": account.name, "month": str(month), "kinds": texts},
+        )
 
 
 def _balance_from_snapshots(
@@ -131,7 +144,7 @@ def _too_many_error(items: str) -> TimbresError:
 
 def register_issuers(issuer_repository: IssuerRepository, balance: AccountBalance) -> None:
     """Store the issuers of a balance that are not known yet."""
-    issuer_repository.add_missing(balance.account, balance.totals.by_issuer, clock.now())
+    issuer_repository.add_missing(balance.account, balance.totals.rfcs, clock.now())
 
 
 def _sum_and_take_first(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -14,18 +14,20 @@ from itertools import chain
 from timbres.deadline import Deadline
 from timbres.domain import clock
 from timbres.domain.account import ALL_ACCOUNTS, Account
-from timbres.domain.balance import Movement, sum_movements
+from timbres.domain.balance import Movement, Totals, is_consumption, sum_movements
 from timbres.domain.clock import MEXICO_CITY
 from timbres.domain.consumption import (
     FROM_PAC,
     FROM_SNAPSHOTS,
     Consumption,
     ContractLine,
+    ExpiryLine,
     IssuerLine,
     MovementLine,
     Source,
 )
 from timbres.domain.contract import REJECTED
+from timbres.domain.expiry import Expiry, next_expiry
 from timbres.domain.forecast import available_stamps
 from timbres.domain.month import Month
 from timbres.domain.monthly_consumption import (
@@ -34,9 +36,11 @@ from timbres.domain.monthly_consumption import (
     consumption_from_snapshots,
 )
 from timbres.errors import TimbresError
+from timbres.pacs.base import BalanceStream
 from timbres.repositories.contracts import ContractRepository
 from timbres.repositories.daily_counts import SnapshotRepository
 from timbres.repositories.issuers import IssuerRepository
+from timbres.services.balances import log_other_kinds
 from timbres.services.pac_access import PacAccess
 
 logger = logging.getLogger("timbres")
@@ -54,6 +58,7 @@ class _AccountConsumption:
     days: Mapping[date, int | None] | None = None
     previous_total: int | None = None
     movements: Callable[[], Iterator[MovementLine]] = lambda: iter(())
+    other_movements: Callable[[], Iterator[MovementLine]] = lambda: iter(())
 
 
 class ConsumptionReader:
@@ -114,14 +119,23 @@ class ConsumptionReader:
             generated_at=clock.now(),
             sources=tuple(part.source for part in parts),
             issuers=tuple(
-                sorted(issuers, key=lambda issuer: (-issuer.amount, issuer.rfc, issuer.account))
+                sorted(
+                    issuers, key=lambda issuer: (-issuer.amount, issuer.rfc or "", issuer.account)
+                )
             ),
             days=_days(month, parts),
             contracts=tuple(
                 line for part in parts for line in self._contracts(part.source.account, month)
             ),
+            expiries=tuple(
+                sorted(
+                    (line for part in parts for line in self._expiries(part.source.account)),
+                    key=lambda line: (line.expires_on, line.account, line.rfc),
+                )
+            ),
             previous_total=sum(known) if known and len(known) == len(totals) else None,
             movements=lambda: chain.from_iterable(part.movements() for part in parts),
+            other_movements=lambda: chain.from_iterable(part.other_movements() for part in parts),
         )
 
     # ------------------------------------------------------------------- from the PAC
@@ -132,11 +146,13 @@ class ConsumptionReader:
         reading = stack.enter_context(
             self._pac_access.client(account).balance(month, None, deadline)
         )
-        amounts: Counter[str] = Counter()
+        totals = Totals()
         days: Counter[date] = Counter()
         for movement in reading.verified_movements():
-            amounts[movement.rfc] += movement.amount
-            days[movement.date] += movement.amount
+            totals.add(movement)
+            if is_consumption(movement.kind):
+                days[movement.date] += movement.amount
+        log_other_kinds(account, month, totals.other_kinds)
         previous = self._previous_amounts(account, month, deadline)
         before = previous or {}
         today = clock.now().date()
@@ -152,16 +168,18 @@ class ConsumptionReader:
                 IssuerLine(
                     account.name, rfc, amount, None if previous is None else before.get(rfc, 0)
                 )
-                for rfc, amount in amounts.items()
+                for rfc, amount in totals.by_issuer.items()
             ],
             days={day: days[day] if day <= today else None for day in _days_of(month)},
             previous_total=None if previous is None else sum(previous.values()),
-            movements=lambda: _lines(account, reading.movements()),
+            movements=lambda: _lines(account, _consumption(reading)),
+            # To filter a large response once more would take as long as to read it.
+            other_movements=lambda: _lines(account, _others(reading) if totals.other_kinds else ()),
         )
 
     def _previous_amounts(
         self, account: Account, month: Month, deadline: Deadline
-    ) -> dict[str, int] | None:
+    ) -> dict[str | None, int] | None:
         """Return what each issuer consumed in the previous month; None if the PAC fails."""
         previous = month.previous()
         try:
@@ -213,7 +231,7 @@ class ConsumptionReader:
             issuers=issuers if current.known else (),
             days=_days_with_data(month, current),
             previous_total=sum(previous_amounts.values()) if previous.known else None,
-            movements=lambda: _lines(account, iter(current.movements)),
+            movements=lambda: _lines(account, current.movements),
         )
 
     def _month(self, account: Account, month: Month) -> MonthlyConsumption:
@@ -238,6 +256,17 @@ class ConsumptionReader:
                     created_at=contract.created_at,
                     id=contract.id,
                 )
+
+    def _expiries(self, account: str) -> Iterator[ExpiryLine]:
+        today = clock.now().date()
+        by_issuer: dict[str, Expiry] = {}
+        for rfc, expiry in self._contract_repository.list_expiries(account, today):
+            known = by_issuer.get(rfc)
+            earliest = next_expiry([expiry] if known is None else [known, expiry], today)
+            if earliest is not None:
+                by_issuer[rfc] = earliest
+        for rfc, expiry in by_issuer.items():
+            yield ExpiryLine(account, rfc, expiry.stamps, expiry.expires_on)
 
     def _failed_account(self, name: str, error: TimbresError) -> Source:
         try:
@@ -275,7 +304,15 @@ def _days_of(month: Month) -> list[date]:
     return [month.first_day + n * _DAY for n in range(month.last_day.day)]
 
 
-def _lines(account: Account, movements: Iterator[Movement]) -> Iterator[MovementLine]:
+def _consumption(reading: BalanceStream) -> Iterator[Movement]:
+    return (movement for movement in reading.movements() if is_consumption(movement.kind))
+
+
+def _others(reading: BalanceStream) -> Iterator[Movement]:
+    return (movement for movement in reading.movements() if not is_consumption(movement.kind))
+
+
+def _lines(account: Account, movements: Iterable[Movement]) -> Iterator[MovementLine]:
     for movement in movements:
         yield MovementLine(
             account.name, movement.rfc, movement.date, movement.kind, movement.amount

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from enum import Enum
 from typing import Any
@@ -13,6 +14,8 @@ from timbres.domain.text import quote_input
 from timbres.errors import ISSUER_NOT_FOUND, ISSUERS_INVALID, PARAMETER_INVALID, TimbresError
 from timbres.repositories.accounts import AccountRepository
 from timbres.repositories.issuers import IssuerRepository
+
+_MAX_STORED_CHARACTERS = 100
 
 
 class ImportMode(Enum):
@@ -65,14 +68,27 @@ def remove(
     account_repository: AccountRepository,
     issuer_repository: IssuerRepository,
     account_name: str,
-    rfc: Rfc,
+    text: str | None,
+    parse: Callable[[str | None], Rfc],
 ) -> dict[str, Any]:
-    """Remove an issuer until it is seen again; its snapshots stay. Raises ``issuer-unknown``."""
+    """Remove an issuer until it is seen again; its snapshots stay.
+
+    ``text`` is exactly what is stored, which may be a PAC's text that is not an RFC; otherwise
+    ``parse`` returns its RFC, or raises. Raises ``issuer-unknown``.
+    """
     account = account_repository.get(account_name)
-    if not issuer_repository.remove(account.name, rfc):
-        raise TimbresError(
-            ISSUER_NOT_FOUND,
-            f"{rfc} is not a known issuer of account {account.name}.",
-            field="rfc",
-        )
+    rfc = text
+    if rfc is None or not _may_be_stored(rfc) or not issuer_repository.remove(account.name, rfc):
+        rfc = parse(text)
+        if rfc == text or not issuer_repository.remove(account.name, rfc):
+            raise TimbresError(
+                ISSUER_NOT_FOUND,
+                f"{rfc} is not a known issuer of account {account.name}.",
+                field="rfc",
+            )
     return {"account": account.name, "rfc": rfc, "removed": True}
+
+
+def _may_be_stored(text: str) -> bool:
+    # The PACs' clients accept no longer or other texts.
+    return 0 < len(text) <= _MAX_STORED_CHARACTERS and text.isprintable()

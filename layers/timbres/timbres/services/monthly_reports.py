@@ -99,6 +99,11 @@ class MonthlyReportService:
             "failed": [{"account": name, "code": code} for name, code in failed.items()],
         }
 
+    def is_requested(self, run_id: str) -> bool:
+        """Return whether a start of the run has requested the reports of every account."""
+        run = self._run_repository.get(run_id)
+        return run is not None and run.reports is not None
+
     def _save_requested(
         self, run_id: str, reports: Sequence[ReportKey], failed: Mapping[str, str]
     ) -> None:

@@ -63,7 +63,7 @@ class PacAccess:
     def require_account(self, name: str, capability: str | None = None) -> Account:
         """Return an account that offers ``capability``, if one is given; no PAC is called.
 
-        Raises ``account-unknown``, ``account-misconfigured`` or ``operation-unsupported``.
+        Raises the errors of the account, or ``operation-unsupported``.
         """
         account = self._account_repository.get(name)
         if capability is not None:
@@ -154,7 +154,7 @@ class PacAccess:
                     self._publish_if_due(account, rejection)
                 if renewed is None or not follow or renewed.version in rejected:
                     metrics.add_count("CredentialsRejected")
-                    raise _rejected_before_error(account, rejection)
+                    raise rejected_before_error(account, rejection)
                 account, trial = renewed, None
             elif state.accepted or trial is not None:
                 return account, trial
@@ -303,7 +303,8 @@ def _attempt(failure: str, fn: Callable[..., T], *arguments: object) -> T | None
         return None
 
 
-def _rejected_before_error(account: Account, rejection: CredentialRejection) -> PacError:
+def rejected_before_error(account: Account, rejection: CredentialRejection) -> PacError:
+    """Return the error for credentials that the PAC rejected earlier."""
     return PacError(
         CREDENTIALS_REJECTED,
         f"{account.pac.name} rejected the credentials of account {account.name} at "

@@ -8,11 +8,13 @@ from itertools import pairwise
 from timbres.deadline import Deadline
 from timbres.domain import clock
 from timbres.domain.account import Account
+from timbres.domain.expiry import Expiry, next_expiry
 from timbres.domain.forecast import AlertThresholds, Snapshot, consumed_between
 from timbres.domain.issuer import Issuer
 from timbres.domain.rfc import Rfc
 from timbres.domain.stamps import Stamps
 from timbres.repositories.accounts import AccountRepository
+from timbres.repositories.contracts import ContractRepository
 from timbres.repositories.daily_counts import SnapshotRepository
 from timbres.repositories.issuers import IssuerRepository
 from timbres.services.pac_access import PacAccess
@@ -21,14 +23,21 @@ from timbres.services.pac_access import PacAccess
 def get_current(
     pac_access: PacAccess,
     issuer_repository: IssuerRepository,
+    contract_repository: ContractRepository,
     account_name: str,
     rfc: Rfc,
     deadline: Deadline,
-) -> Issuer:
-    """Query an issuer's stamps from its PAC and store them; return the issuer."""
+) -> tuple[Issuer, Expiry | None]:
+    """Query an issuer's stamps from its PAC and store them.
+
+    Returns the issuer, and the next expiry of the contracts that Timbres created for it.
+    """
     account = pac_access.require_account(account_name, "stamps")
     stamps = pac_access.client(account).stamps(rfc, deadline)
-    return record_observation(issuer_repository, account, rfc, stamps)
+    issuer = record_observation(issuer_repository, account, rfc, stamps)
+    today = clock.now().date()
+    expiries = contract_repository.list_expiries_of_issuer(account, rfc, today)
+    return issuer, next_expiry(expiries, today)
 
 
 def record_observation(

@@ -228,7 +228,7 @@ class ReachcoreBalance:
         if rfc != received:
             reader.normalized.add("RFC")
         return Movement(
-            rfc=rfc,
+            rfc=rfc or None,
             date=reader.date(item, "Fecha"),
             kind=kind,
             amount=reader.number(item, "Monto"),

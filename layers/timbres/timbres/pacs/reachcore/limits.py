@@ -14,8 +14,7 @@ from timbres.pacs.errors import protocol_error
 _MAX_ITEM_BYTES = 256 * 1024
 _MAX_RFCS = 1_000_000
 _MAX_KINDS = 1_000
-# An RFC has 13 characters, "Consumo de timbre" 17.
-_MAX_RFC_CHARACTERS = 20
+# An RFC has 13 characters, "Consumo de timbre" 17; a text that is not an RFC is kept as received.
 _MAX_TEXT_CHARACTERS = 100
 
 
@@ -45,9 +44,9 @@ def enforce_limits(pac: str, movements: Iterator[Movement]) -> Iterator[Movement
     rfcs: set[str] = set()
     kinds: set[str] = set()
     for movement in movements:
-        if movement.rfc not in rfcs:
+        if movement.rfc is not None and movement.rfc not in rfcs:
             rfcs.add(movement.rfc)
-            if len(movement.rfc) > _MAX_RFC_CHARACTERS or not movement.rfc.isprintable():
+            if len(movement.rfc) > _MAX_TEXT_CHARACTERS or not movement.rfc.isprintable():
                 raise protocol_error(pac, "an RFC in it is not valid")
             if len(rfcs) > _MAX_RFCS:
                 raise protocol_error(pac, f"it names more than {_MAX_RFCS:,} RFCs")
@@ -61,5 +60,5 @@ def enforce_limits(pac: str, movements: Iterator[Movement]) -> Iterator[Movement
 
 
 def is_short(text: str) -> bool:
-    """Return whether a text other than an RFC is within the limit of 100 characters."""
+    """Return whether a text is within the limit of 100 characters."""
     return len(text) <= _MAX_TEXT_CHARACTERS

@@ -129,7 +129,7 @@ def _movement(row: list[str], month: Month) -> Movement:
     if len(row) != 4 or not all(row[1:]) or not (row[0] or not is_consumption(row[2])):
         raise _malformed("a movement's line")
     return Movement(
-        rfc=normalize_rfc(row[0]),
+        rfc=normalize_rfc(row[0]) or None,
         date=_date(row[1], month),
         kind=row[2],
         amount=parse_number(row[3]),

@@ -15,6 +15,7 @@ from timbres.aws.rate_limiter import RateLimiter
 from timbres.deadline import Deadline
 from timbres.domain import clock
 from timbres.domain.account import Account
+from timbres.domain.balance import is_consumption
 from timbres.domain.clock import MEXICO_CITY
 from timbres.domain.forecast import EXHAUSTED, LOW, Snapshot, available_stamps
 from timbres.domain.issuer import Issuer
@@ -34,6 +35,7 @@ from timbres.repositories.daily_counts import DailyCountRepository
 from timbres.repositories.issuers import IssuerRepository
 from timbres.repositories.runs import RunRepository
 from timbres.schemas.runs import alert_change_to_dict
+from timbres.services.balances import log_other_kinds
 from timbres.services.daily_run.bulk_query import CALL_SECONDS, BulkStampQuery
 from timbres.services.daily_run.finalization import RunFinalizer
 from timbres.services.pac_access import PacAccess
@@ -266,9 +268,14 @@ class DailyRunWorker:
         yesterday = day - timedelta(days=1)
         month = month_of(yesterday)
         totals: Counter[str] = Counter()
+        other_kinds = set()
         with self._pac_access.client(account).balance(month, None, deadline) as reading:
             for movement in reading.verified_movements():
-                totals[movement.rfc] += movement.amount if movement.date <= yesterday else 0
+                if not is_consumption(movement.kind):
+                    other_kinds.add(movement.kind)
+                elif movement.rfc:
+                    totals[movement.rfc] += movement.amount if movement.date <= yesterday else 0
+        log_other_kinds(account, month, sorted(other_kinds))
         return totals
 
 

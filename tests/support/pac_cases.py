@@ -1,34 +1,28 @@
-"""Test cases of the PAC clients: the table of PACs, and misbehaving servers on loopback.
+"""Test cases of the PAC clients: the table of PACs and their operations.
 
 ``PAC_CASES`` holds each PAC once. The suites that every PAC must pass are parametrized over it.
 """
 
 from __future__ import annotations
 
-import ipaddress
-import socket
-import ssl
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from local.fake_pacs import reachcore, solucion_factible
 from local.fake_pacs.base import FakePac
 from local.fake_pacs.fake_data import FakePacState, demo_state
 from local.fake_pacs.faults import parse_fault
+
+# Imports zeep early, so that the first call does not wait for it.
+import timbres.pacs.solucion_factible.client
 from tests.support import libre
-from tests.support.libre.fake import TEXTS, LibreFake
-from tests.unit.documented_codes import (
+from tests.support.documented_codes import (
     AGREGAR_CONTRATO,
     EXPECTED,
     GET_TIMBRES,
@@ -39,9 +33,7 @@ from tests.unit.documented_codes import (
     Meaning,
     documented,
 )
-
-# Imports zeep early, so that the first call does not wait for it.
-import timbres.pacs.solucion_factible.client
+from tests.support.libre.fake import TEXTS, LibreFake
 from timbres.deadline import Deadline
 from timbres.domain.account import Account
 from timbres.domain.contract import Contract
@@ -51,9 +43,6 @@ from timbres.domain.stamps import Stamps
 from timbres.errors import PacError, ProblemType
 from timbres.pacs.base import PacClient
 from timbres.pacs.registry import PACS, create_client
-
-if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 TODAY = date(2026, 11, 19)
 MONTH = Month(2026, 10)
@@ -105,9 +94,6 @@ def factible_account(
         endpoint,
         live_wsdl=live_wsdl,
     )
-
-
-# ------------------------------------------------------------------------------- the table
 
 
 @dataclass(frozen=True, eq=False)
@@ -294,32 +280,6 @@ def shorten_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.setattr(name, seconds)
 
 
-@dataclass
-class PacServer:
-    """A WSGI application that serves another one, which a test can replace.
-
-    ``requests`` are the WSGI environments, ``connections`` the client ports.
-    """
-
-    app: WSGIApplication | None = None
-    requests: list[dict[str, Any]] = field(default_factory=list)
-
-    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        self.requests.append(dict(environ))
-        assert self.app is not None
-        return self.app(environ, start_response)
-
-    def serve_app(self, app: WSGIApplication) -> None:
-        """Serve this application from now on, and clear the requests."""
-        self.app = app
-        self.requests = []
-
-    @property
-    def connections(self) -> set[str]:
-        """The client ports of the requests."""
-        return {str(environ["REMOTE_PORT"]) for environ in self.requests}
-
-
 def inject_fault(fake_pac: FakePac, operation: str, fault: str, **options: Any) -> None:
     """Inject a fault into an operation, permanently unless ``times`` is given."""
     payload = {"operation": operation, "fault": fault, "times": -1, **options}
@@ -350,177 +310,3 @@ def expect_pac_error(code: str) -> Iterator[list[PacError]]:
 def error_attributes(problem_type: ProblemType) -> tuple[bool, bool]:
     """Return (may have taken effect, retryable)."""
     return problem_type.may_have_taken_effect, problem_type.retryable
-
-
-# ------------------------------------------------------------------------- raw TCP servers
-
-
-@dataclass
-class RawServer:
-    """A TCP server that calls ``behave`` with each connection. ``received`` are the bytes read."""
-
-    behave: Callable[[RawServer, socket.socket], None]
-    url: str = ""
-    received: bytes = b""
-    accepted: int = 0
-    stopped: threading.Event = field(default_factory=threading.Event)
-
-    def read_request(self, connection: socket.socket) -> None:
-        """Read one short request, head and body."""
-        request = b""
-        while b"\r\n\r\n" not in request:
-            if not (piece := connection.recv(65536)):
-                return
-            request += piece
-            self.received += piece
-        head, _, body = request.partition(b"\r\n\r\n")
-        for line in head.lower().split(b"\r\n"):
-            if line.startswith(b"content-length:"):
-                length = int(line.partition(b":")[2])
-                while len(body) < length and (piece := connection.recv(65536)):
-                    body += piece
-                    self.received += piece
-
-
-@contextmanager
-def raw_server(
-    behave: Callable[[RawServer, socket.socket], None], scheme: str = "http"
-) -> Iterator[RawServer]:
-    """Run a raw TCP server on loopback."""
-    server = RawServer(behave)
-    listener = socket.create_server(("127.0.0.1", 0))
-    server.url = f"{scheme}://127.0.0.1:{listener.getsockname()[1]}"
-
-    def serve_connection(connection: socket.socket) -> None:
-        with connection, suppress(OSError):
-            behave(server, connection)
-
-    def accept() -> None:
-        while not server.stopped.is_set():
-            try:
-                connection, _ = listener.accept()
-            except OSError:
-                return
-            server.accepted += 1
-            threading.Thread(target=serve_connection, args=(connection,), daemon=True).start()
-
-    thread = threading.Thread(target=accept, daemon=True)
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.stopped.set()
-        with suppress(OSError):
-            listener.shutdown(socket.SHUT_RDWR)
-        listener.close()
-        thread.join(2)
-
-
-def respond_with(
-    content: bytes | str, media_type: str = "text/xml", status: int = 200, **headers: str
-) -> WSGIApplication:
-    """Return a WSGI application that gives this response to every request."""
-    body = content.encode() if isinstance(content, str) else content
-    extra_headers = [(name.replace("_", "-"), value) for name, value in headers.items()]
-
-    def app(_environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
-        start_response(f"{status} X", [("Content-Type", media_type), *extra_headers])
-        return [body]
-
-    return app
-
-
-# --------------------------------------------------------------------------- certificates
-
-
-@dataclass(frozen=True)
-class Authority:
-    """A certificate authority of the tests. ``path`` is the certificate file."""
-
-    key: ec.EllipticCurvePrivateKey
-    certificate: x509.Certificate
-    path: Path
-
-    def server_context(
-        self, folder: Path, host: str = "127.0.0.1", *, days_ago: int = 1, days: int = 30
-    ) -> ssl.SSLContext:
-        """Return a server context with a certificate of this authority for a host."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        certificate = (
-            _builder(host, days_ago, days)
-            .issuer_name(self.certificate.subject)
-            .public_key(key.public_key())
-            .add_extension(x509.SubjectAlternativeName([_name(host)]), critical=False)
-            .add_extension(
-                x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()),
-                critical=False,
-            )
-            .sign(self.key, hashes.SHA256())
-        )
-        path = folder / f"{host}-{days_ago}-{certificate.serial_number}.pem"
-        path.write_bytes(_private(key) + certificate.public_bytes(serialization.Encoding.PEM))
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(path)
-        return context
-
-    def client_context(self) -> ssl.SSLContext:
-        """Return a client context that trusts only this authority."""
-        return ssl.create_default_context(cafile=str(self.path))
-
-
-def create_authority(folder: Path, name: str = "Autoridad de pruebas") -> Authority:
-    """Create a certificate authority."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    certificate = (
-        _builder(name, 2, 60)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_SIGNS, critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    path = folder / f"{name}.pem"
-    path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    return Authority(key, certificate, path)
-
-
-# Python 3.13 and later require key identifiers and the key usage of an authority.
-_SIGNS = x509.KeyUsage(
-    digital_signature=False,
-    content_commitment=False,
-    key_encipherment=False,
-    data_encipherment=False,
-    key_agreement=False,
-    key_cert_sign=True,
-    crl_sign=True,
-    encipher_only=False,
-    decipher_only=False,
-)
-
-
-def _builder(name: str, days_ago: int, days: int) -> x509.CertificateBuilder:
-    begin = datetime.now(UTC) - timedelta(days=days_ago)
-    return (
-        x509.CertificateBuilder()
-        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(begin)
-        .not_valid_after(begin + timedelta(days=days))
-    )
-
-
-def _name(host: str) -> x509.GeneralName:
-    try:
-        return x509.IPAddress(ipaddress.ip_address(host))
-    except ValueError:
-        return x509.DNSName(host)
-
-
-def _private(key: ec.EllipticCurvePrivateKey) -> bytes:
-    return key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )

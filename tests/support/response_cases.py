@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 from local.fake_pacs.faults import CANNED_RESPONSES
-from tests.integration.further_cases import FURTHER_CASES, Case
-from tests.integration.harness import ApiResponse, FakeStack, check_problem
+
+from tests.support.events import ApiResponse, check_problem
+from tests.support.fake_stack import FakeStack
+from tests.support.further_cases import FURTHER_CASES, Case
 
 EXPECTED: dict[str, dict[str, Any]] = json.loads((CANNED_RESPONSES / "expected.json").read_text())
 FILES = {
@@ -32,11 +34,11 @@ def cases(*prefixes: str) -> list[Any]:
     return [pytest.param(case, id=case.name) for case in chosen]
 
 
-def inject(world: FakeStack, operation: str, case: Case, folder: Path, times: int = -1) -> None:
+def inject(stack: FakeStack, operation: str, case: Case, folder: Path, times: int = -1) -> None:
     """Let an operation return the case's response."""
     path = folder / "response.http"
     path.write_bytes(case.response)
-    world.fault(operation, "canned", case=str(path.with_suffix("")), times=times)
+    stack.pacs.fault(operation, "canned", case=str(path.with_suffix("")), times=times)
 
 
 def assert_contains(actual: Any, expected: Any, at: str = "") -> None:
@@ -49,7 +51,7 @@ def assert_contains(actual: Any, expected: Any, at: str = "") -> None:
         assert actual == expected, at
 
 
-def check(world: FakeStack, case: Case, response: ApiResponse, operation: str) -> None:
+def check(stack: FakeStack, case: Case, response: ApiResponse, operation: str) -> None:
     expected = case.expected
     if response.status >= 400:
         body = check_problem(response, expected["status"], expected["body"]["code"])
@@ -58,8 +60,8 @@ def check(world: FakeStack, case: Case, response: ApiResponse, operation: str) -
     assert_contains(response.body, expected["body"])
     if "retry_after" in expected:
         assert response.headers["retry-after"] == expected["retry_after"]
-    assert world.calls().count(operation) == expected.get("calls", 1)
-    warned = world.log_lines_with("negative count")
+    assert stack.pacs.calls().count(operation) == expected.get("calls", 1)
+    warned = stack.logs.lines("negative count")
     assert len(warned) == {"sf-count-contratados-minus1": 2, "sf-count-all-negative": 3}.get(
         case.name, int(case.name.startswith("rc-") and case.name.endswith("-negative"))
     )

@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-DOCUMENT = Path(__file__).parents[1] / "docs" / "reliability.md"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "reliability.md"
 WRITES = os.environ.get("RELIABILITY") == "write"
 NOTHING = "none"
-_HEAD = ("Fault", "Response", "Data loss", "Recovery")
+_HEAD = "| Fault | Response | Data loss | Recovery |\n|---|---|---|---|"
 _OR = "; or "
 
 
@@ -37,7 +37,7 @@ class Row:
     def __str__(self) -> str:
         """Return the row's line in the document."""
         worst = max(self.lost, key=len)
-        return _line([self.fails, _OR.join(self.seen), worst, _OR.join(self.rights)])
+        return f"| {self.fails} | {_OR.join(self.seen)} | {worst} | {_OR.join(self.rights)} |"
 
 
 def agree(heading: str, row: Row, order: Sequence[str], *, everywhere: bool) -> None:
@@ -48,14 +48,16 @@ def agree(heading: str, row: Row, order: Sequence[str], *, everywhere: bool) -> 
     lines = read(heading)
     if WRITES:
         lines[row.fails] = str(row)
-        _write(heading, [lines[fails] for fails in order if fails in lines])
+        before, _, after = _parts(heading)
+        table = "\n".join([_HEAD, *(lines[fails] for fails in order if fails in lines)])
+        DOCUMENT.write_text(f"{before}\n\n{table}\n{after}", encoding="utf-8")
         return
     cells = [cell.strip() for cell in lines.get(row.fails, "||||").split("|")[2:5]]
     seen, lost, rights = set(cells[0].split(_OR)), {cells[1]}, set(cells[2].split(_OR))
     is_equal = (
-        {*row.seen} <= seen and {*row.lost} <= {NOTHING} | lost and {*row.rights} <= rights
-        if not everywhere
-        else {*row.seen} == seen and max(row.lost, key=len) in lost and {*row.rights} == rights
+        {*row.seen} == seen and max(row.lost, key=len) in lost and {*row.rights} == rights
+        if everywhere
+        else {*row.seen} <= seen and {*row.lost} <= {NOTHING} | lost and {*row.rights} <= rights
     )
     assert is_equal, (
         f"docs/reliability.md, {heading}: the test observed\n{row}\nthe document has\n"
@@ -82,18 +84,5 @@ def _parts(heading: str) -> tuple[str, str, str]:
     assert heading_line, f"docs/reliability.md has no heading {heading}"
     section, separator, after = section.partition("\n## ")
     prose, _, table = section.partition("\n| ")
-    return (
-        (before + heading_line + prose).rstrip(),
-        f"| {table}".strip() if table else "",
-        separator + after,
-    )
-
-
-def _write(heading: str, lines: Sequence[str]) -> None:
-    before, _, after = _parts(heading)
-    table = "\n".join([_line(_HEAD), "|---|---|---|---|", *lines])
-    DOCUMENT.write_text(f"{before}\n\n{table}\n{after}", encoding="utf-8")
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+    before = (before + heading_line + prose).rstrip()
+    return before, f"| {table}".strip() if table else "", separator + after

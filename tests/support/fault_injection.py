@@ -20,18 +20,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from local.fake_pacs.fake_data import demo_state
-from local.fake_pacs.reachcore import FakeReachcore
-from local.fake_pacs.solucion_factible import FakeSolucionFactible
-from moto.dynamodb.models import dynamodb_backends
-from moto.s3.models import s3_backends
-from moto.sns.models import sns_backends
-from moto.sqs.models import sqs_backends
-from tests.integration.conftest import PacServers
-from tests.integration.harness import AWS_ACCOUNT, LOST, RC, REGION, SF, START, WSDL, FakeStack
-from tests.reliability import NOTHING, WRITES
 
-from timbres.aws import clients as session
+from tests.support import moto_patches
+from tests.support.clock import START
+from tests.support.fake_stack import RC, SF, FakeStack, Pacs, PacServers
+from tests.support.reliability_document import NOTHING, WRITES
+from timbres.aws import clients
 from timbres.notifications.mails import TEMPLATES, dedup_key, should_notify
 
 # The names of boto3 and of AWS.
@@ -45,8 +39,6 @@ SERVICES = {
 }
 # botocore uses other names for two services in its events.
 _ALIASES = {"secrets-manager": "secretsmanager", "eventbridge": "events"}
-
-
 NO_NEED = "none needed"
 
 
@@ -62,11 +54,6 @@ class Call:
     operation: str
     pac_calls: int
 
-    @property
-    def reads(self) -> bool:
-        """Return whether the call is a read."""
-        return self.operation.startswith(("Get", "BatchGet", "Query", "List"))
-
 
 @dataclass
 class AwsFaultInjector:
@@ -74,9 +61,10 @@ class AwsFaultInjector:
 
     ``refused`` rejects a call and all later calls of its service. ``lost`` loses the response
     of a call, so that botocore repeats it. ``killed`` kills the function before or after a call.
+    ``after`` is called with the name of each operation that AWS has responded to.
     """
 
-    world: FakeStack
+    stack: FakeStack
     calls: list[Call] = field(default_factory=list)
     refused: tuple[str, int, str] | None = None
     killed: tuple[str, int] | None = None
@@ -88,7 +76,7 @@ class AwsFaultInjector:
     def watch(self) -> None:
         """Intercept all calls of the functions to AWS from now on."""
         for service in SERVICES:
-            events = session.client(service).meta.events
+            events = clients.client(service).meta.events
             events.register("before-call", self._before)
             events.register("after-call", self._after)
 
@@ -107,8 +95,8 @@ class AwsFaultInjector:
                 raise Killed
             number = sum(call.service == service for call in self.calls)
             if self.lost == len(self.calls):
-                params["headers"][LOST] = str(uuid.uuid4())
-            self.calls.append(Call(service, operation, len(self.world.calls())))
+                params["headers"][moto_patches.LOST] = str(uuid.uuid4())
+            self.calls.append(Call(service, operation, len(self.stack.pacs.calls())))
         if self.refused is None or service != self.refused[0] or number < self.refused[1]:
             return None
         error = {"Code": self.refused[2], "Message": "no"}
@@ -122,109 +110,6 @@ class AwsFaultInjector:
             self.after(event_name.rpartition(".")[2])
 
 
-@dataclass
-class Scenario:
-    """A stack in which one operation runs. ``notes`` is shared by the steps."""
-
-    world: FakeStack
-    injector: AwsFaultInjector
-    notes: dict[str, Any] = field(default_factory=dict)
-    undo: list[Callable[[], Any]] = field(default_factory=list)
-
-    def restart(self, pac_servers: PacServers) -> None:
-        """Reset the stack to its initial state, which is faster than a new stack."""
-        world = self.world
-        self.notes.clear()
-        self.injector.stop()
-        world.sends.clear()
-        for table in dynamodb_backends[AWS_ACCOUNT][REGION].tables.values():
-            table.items.clear()
-        for queue in sqs_backends[AWS_ACCOUNT][REGION].queues.values():
-            queue._messages = []
-            queue._pending_messages = set()
-        for bucket in s3_backends[AWS_ACCOUNT]["aws"].buckets.values():
-            bucket.keys.clear()
-            bucket.multiparts.clear()
-        for topic in sns_backends[AWS_ACCOUNT][REGION].topics.values():
-            topic.sent_notifications.clear()
-        world.forget_events()
-        world.clock.at = START
-        credentials = world.credentials
-        world.books = demo_state(
-            START.date(),
-            acme_api_key=credentials.api_key,
-            norte_api_key=credentials.norte_api_key,
-            username=credentials.username,
-            password=credentials.password,
-        )
-        world.reachcore = FakeReachcore(world.books.reachcore, clock=world.clock)
-        state = world.books.solucion_factible
-        world.factible = FakeSolucionFactible(state, wsdl=WSDL, clock=world.clock)
-        pac_servers["reachcore"][0].app = world.reachcore
-        pac_servers["factible"][0].app = world.factible
-        self.reset_secrets()
-
-    def reset_secrets(self, **changes: Any) -> None:
-        """Give both accounts their valid secrets, with ``changes``."""
-        for name in (RC, SF):
-            secret = self.world.secret(name, **changes)
-            if self.notes.get(name) != secret:
-                self.notes[name] = secret
-                self.world.change_account(name, secret)
-                self.world.accept(name)
-        self.world.reset_warm_functions()
-
-    def recover(self) -> None:
-        """Remove all faults. After a kill, the next invocation is a cold start."""
-        if self.injector.dead:
-            self.world.reset_warm_functions()
-        self.injector.stop()
-        while self.undo:
-            self.undo.pop()()
-        for fake_pac in (self.world.reachcore, self.world.factible):
-            fake_pac.faults.clear()
-        for queue in sqs_backends[AWS_ACCOUNT][REGION].queues.values():
-            for message in queue._messages:
-                message.visible_at = 0
-            queue._pending_messages = set()
-
-    def items(self, table: str) -> list[dict[str, Any]]:
-        """Return all items of a table from moto, without a call to AWS."""
-        moto_table = dynamodb_backends[AWS_ACCOUNT][REGION].tables[self.world.stack.refs[table]]
-        return [item.to_regular_json() for item in moto_table.all_items()]
-
-    def notifications(self) -> Counter[str]:
-        """Return how many events were published per notification, by deduplication key."""
-        return Counter(
-            dedup_key(entry["DetailType"], detail)
-            for entry in self.world.published
-            if entry["DetailType"] in TEMPLATES
-            and should_notify(entry["DetailType"], detail := json.loads(entry["Detail"]))
-        )
-
-
-@dataclass(frozen=True)
-class Operation:
-    """A request to Timbres, or a scheduled job.
-
-    ``execute`` returns the response in short, and ``crash_response`` is the response if the
-    process is killed. ``observe`` returns the state to compare with the reference. ``settle``
-    runs after each step what happens without a caller. ``recovery_steps`` are tried in order:
-    a retry by AWS, the next schedule, the caller. The first step always runs if the last
-    response ends with ``retried_on``, because AWS retries then.
-    """
-
-    name: str
-    services: tuple[str, ...]
-    execute: Callable[[Scenario], str]
-    observe: Callable[[Scenario], dict[str, Any]]
-    crash_response: str
-    recovery_steps: Sequence[tuple[str, Callable[[Scenario], Any]]]
-    prepare: Callable[[Scenario], Any] = lambda _: None
-    settle: Callable[[Scenario], Any] = lambda _: None
-    retried_on: str | None = None
-
-
 @dataclass(frozen=True)
 class ExpectedOutcome:
     """The result of an operation without a fault."""
@@ -235,28 +120,29 @@ class ExpectedOutcome:
     calls: list[Call]
 
 
-Fault = Callable[[Scenario], Any]
-
-
 @dataclass
-class FaultRunner:
-    """Runs operations, each in a stack that is reset before."""
+class Scenario:
+    """A stack in which operations run, each in its initial state.
 
-    scenario: Scenario
+    ``notes`` is shared by the steps of an operation, ``undo`` ends its faults.
+    """
+
+    stack: FakeStack
+    injector: AwsFaultInjector
     pac_servers: PacServers
+    notes: dict[str, Any] = field(default_factory=dict)
+    undo: list[Callable[[], Any]] = field(default_factory=list)
     references: dict[str, ExpectedOutcome] = field(default_factory=dict)
 
     def reference(self, operation: Operation) -> ExpectedOutcome:
         """Return the result of an operation without a fault; it is computed once."""
         if operation.name not in self.references:
-            scenario = self.scenario
             self._begin(operation)
-            response = operation.execute(scenario)
-            calls = scenario.injector.calls[:]
-            operation.settle(scenario)
-            self.references[operation.name] = ExpectedOutcome(
-                response, operation.observe(scenario), scenario.notifications(), calls
-            )
+            response = operation.execute(self)
+            calls = self.injector.calls[:]
+            facts, notifications = self._settled_state(operation)
+            outcome = ExpectedOutcome(response, facts, notifications, calls)
+            self.references[operation.name] = outcome
         return self.references[operation.name]
 
     def run(self, operation: Operation, fault: Fault) -> tuple[list[str], str, str]:
@@ -265,43 +151,105 @@ class FaultRunner:
         Raises AssertionError if something is lost after all recovery steps.
         """
         reference = self.reference(operation)
-        scenario = self.scenario
         self._begin(operation)
-        fault(scenario)
+        fault(self)
         responses = []
-        for _ in range(scenario.notes.get("times", 1)):
+        for _ in range(self.notes.get("times", 1)):
             try:
-                responses.append(operation.execute(scenario))
+                responses.append(operation.execute(self))
             except Killed:
                 responses.append(operation.crash_response)
-        if scenario.injector.lost is not None:
-            assert list(scenario.world.sends.values()) == [2], "botocore has sent it again"
-        scenario.recover()
-        operation.settle(scenario)
-        state = operation.observe(scenario), scenario.notifications()
+        if self.injector.lost is not None:
+            assert list(self.stack.sends.values()) == [2], "botocore has sent it again"
+        self._end_faults()
+        state = self._settled_state(operation)
         steps = []
         responses = responses or [NOTHING]
-        retried = operation.retried_on is not None and responses[-1].endswith(operation.retried_on)
+        retried = operation.retried and responses[-1].endswith(operation.crash_response)
         for name, step in operation.recovery_steps:
             if _is_complete(*state, reference) and not retried:
                 break
             retried = False
-            step(scenario)
-            operation.settle(scenario)
-            before, state = state, (operation.observe(scenario), scenario.notifications())
+            step(self)
+            before, state = state, self._settled_state(operation)
             if state != before:
                 steps.append(name)
         assert _is_complete(*state, reference), f"state: {state}; reference: {reference}"
         lost = NOTHING
         if max(state[1].values(), default=0) > 1:
             lost += "; published twice, mailed once"
-        return responses, lost + scenario.notes.get("twice", ""), ", then ".join(steps) or NO_NEED
+        return responses, lost + self.notes.get("twice", ""), ", then ".join(steps) or NO_NEED
+
+    def items(self, table: str) -> list[dict[str, Any]]:
+        """Return all items of a table from moto, without a call to AWS."""
+        return self.stack.aws.items(table)
 
     def _begin(self, operation: Operation) -> None:
-        self.scenario.restart(self.pac_servers)
-        operation.prepare(self.scenario)
+        # A reset is faster than a new stack.
+        stack = self.stack
+        self.notes.clear()
+        self.injector.stop()
+        stack.sends.clear()
+        moto_patches.clear_resources()
+        stack.clear_events()
+        stack.clock.at = START
+        stack.pacs = Pacs.start(self.pac_servers, stack.credentials, stack.clock)
+        for name in (RC, SF):
+            stack.accounts.change(name, stack.accounts.secret(name))
+            stack.accounts.accept(name)
+        stack.reset_warm_functions()
+        operation.prepare(self)
         # Do not count the calls of the preparation.
-        self.scenario.injector.stop()
+        self.injector.stop()
+
+    def _end_faults(self) -> None:
+        if self.injector.dead:
+            # After a kill, the next invocation is a cold start.
+            self.stack.reset_warm_functions()
+        self.injector.stop()
+        while self.undo:
+            self.undo.pop()()
+        for fake_pac in self.stack.pacs.fakes:
+            fake_pac.faults.clear()
+        moto_patches.make_visible()
+
+    def _settled_state(self, operation: Operation) -> tuple[dict[str, Any], Counter[str]]:
+        """Return the facts, and how many events were published by notification."""
+        operation.settle(self)
+        notifications = Counter(
+            dedup_key(entry["DetailType"], detail)
+            for entry in self.stack.published
+            if entry["DetailType"] in TEMPLATES
+            and should_notify(entry["DetailType"], detail := json.loads(entry["Detail"]))
+        )
+        return operation.observe(self), notifications
+
+
+Step = Callable[[Scenario], Any]
+Fault = Callable[[Scenario], Any]
+FaultsOf = Callable[[ExpectedOutcome], Iterator[Fault]]
+
+
+@dataclass(frozen=True)
+class Operation:
+    """A request to Timbres, or a scheduled job.
+
+    ``execute`` returns the response in short, and ``crash_response`` is the response if the
+    process is killed. ``observe`` returns the state to compare with the reference. ``settle``
+    runs after each step what happens without a caller. ``recovery_steps`` are tried in order:
+    a retry by AWS, the next schedule, the caller. If ``retried``, AWS retries after a response
+    that ends like ``crash_response``: the first step then runs in any case.
+    """
+
+    name: str
+    services: tuple[str, ...]
+    execute: Callable[[Scenario], str]
+    observe: Callable[[Scenario], dict[str, Any]]
+    crash_response: str
+    recovery_steps: Sequence[tuple[str, Step]]
+    prepare: Step = lambda _: None
+    settle: Step = lambda _: None
+    retried: bool = False
 
 
 def _is_complete(
@@ -317,10 +265,12 @@ def _is_complete(
     ) and event_types(notifications) >= event_types(reference.notifications)
 
 
-# ----------------------------------------------------------------------------- faults
+def setting(name: str, value: Any) -> Fault:
+    """Return a fault that sets an attribute of the injector."""
+    return lambda scenario: setattr(scenario.injector, name, value)
 
 
-def refusals(service: str) -> Callable[[ExpectedOutcome], Iterator[Fault]]:
+def refusals(service: str) -> FaultsOf:
     """Let a service reject each call and all later ones: throttled or access denied."""
 
     def each(reference: ExpectedOutcome) -> Iterator[Fault]:
@@ -348,8 +298,9 @@ def losses(reference: ExpectedOutcome) -> Iterator[Fault]:
     """
     reads = 0
     for number, call in enumerate(reference.calls):
-        reads += call.reads
-        if WRITES or not call.reads or reads == 1:
+        is_read = call.operation.startswith(("Get", "BatchGet", "Query", "List"))
+        reads += is_read
+        if WRITES or not is_read or reads == 1:
             yield setting("lost", number)
 
 
@@ -359,19 +310,14 @@ def _sample(count: int, steps: int) -> list[int]:
     return sorted({*range(0, count, step), count - 1})
 
 
-def setting(name: str, value: Any) -> Fault:
-    """Return a fault that sets an attribute of the injector."""
-    return lambda scenario: setattr(scenario.injector, name, value)
-
-
 def pac(operation: str, fault: str, *, times: int = -1, **options: Any) -> Fault:
     """Return a fault of a PAC operation, permanent unless ``times`` is given."""
-    return lambda scenario: scenario.world.fault(operation, fault, times=times, **options)
+    return lambda scenario: scenario.stack.pacs.fault(operation, fault, times=times, **options)
 
 
 def unreachable(scenario: Scenario) -> None:
     """Refuse every new connection to both PACs, like a closed port."""
-    ports = {urlsplit(url).port for url in scenario.world.urls.values()}
+    ports = {urlsplit(url).port for url in scenario.stack.pacs.urls.values()}
     connect = socket.socket.connect
 
     def refuse(connecting: socket.socket, address: Any) -> None:

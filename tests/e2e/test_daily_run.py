@@ -1,0 +1,68 @@
+"""The daily run as deployed: scheduler, queue, workers, snapshots, mail."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import datetime
+from typing import Any
+
+import pytest
+from local.stack import Stack
+
+from tests.support.api_calls import eventually
+from tests.support.daily_run import ACCOUNT, HEALTHY, LOW, SILENT, UNKNOWN, DailyRun
+
+FAILED = {"pac-rejected-request": 2}
+LINE = {"account": ACCOUNT, "expected": 200, "done": 198, "failed": FAILED, "problem": None}
+
+
+@pytest.fixture(scope="module")
+def record(daily_run: DailyRun) -> dict[str, Any]:
+    """The record of the finished run."""
+    return daily_run.wait(60)
+
+
+def test_a_finished_run_has_counted_each_issuer_once(
+    daily_run: DailyRun, record: dict[str, Any]
+) -> None:
+    assert LINE in record["accounts"]
+    assert record["done"] + sum(record["failed"].values()) == record["expected"]
+    assert datetime.fromisoformat(record["finished_at"]) > datetime.fromisoformat(
+        record["started_at"]
+    )
+    # A start by another test is a second run, which queries only what has no count yet.
+    runs = len(daily_run.stack.call("reader", "GET", "/runs").json()["runs"])
+    queries = Counter(call["rfc"] for call in daily_run.pac.calls.as_json())
+    assert {queries.pop(rfc) for rfc in [*HEALTHY, *LOW]} <= set(range(1, runs + 1))
+    assert all(1 <= queries.pop(rfc) <= runs for rfc in UNKNOWN)
+    assert 3 <= queries.pop(SILENT) <= 2 + runs
+    assert queries == {}
+
+
+def test_a_run_sends_one_mail_that_lists_low_and_unknown_issuers(
+    daily_run: DailyRun, record: dict[str, Any]
+) -> None:
+    mails: list[str] = []
+    eventually(lambda: mails.extend(daily_run.read_mails()) or f"cuenta {ACCOUNT}" in str(mails))
+    (mail,) = (text for text in mails if f"(cuenta {ACCOUNT})" in text)
+    for text in (
+        "SIN TIMBRES (1)",
+        f"{LOW[0]} (cuenta {ACCOUNT}): 0 timbres",
+        "POCOS TIMBRES (2)",
+        f"{LOW[1]} (cuenta {ACCOUNT}): 1 timbre",
+        f"{LOW[2]} (cuenta {ACCOUNT}): 2 timbres",
+        "2 emisores: el PAC no los reconoce",
+    ):
+        assert text in mail
+
+
+def test_issuers_are_listed_by_urgency(stack: Stack, record: dict[str, Any]) -> None:
+    body = stack.call("reader", "GET", f"/accounts/{ACCOUNT}/stamps").json()
+    listed = body["issuers"]
+    assert (len(listed), body["next"]) == (200, None)
+    assert [(issuer["rfc"], issuer["alert"]) for issuer in listed[:3]] == list(
+        zip(LOW, ["exhausted", "low", "low"], strict=True)
+    )
+    not_counted = [issuer for issuer in listed if issuer["as_of"] is None]
+    assert {issuer["rfc"] for issuer in not_counted} == {*UNKNOWN}
+    assert {issuer["available"] for issuer in not_counted} == {None}

@@ -1,0 +1,94 @@
+"""Requests through a custom domain: API Gateway keeps the domain's base path in the path."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urljoin
+
+import pytest
+from tests.support.events import CONTRACT_MANAGER, api_gateway_event
+from tests.support.fake_stack import RC, RFC, SF, FakeStack
+from tests.support.template import template
+
+DOMAIN = "api.empresa.mx"
+
+
+def below(base_path: str, event: dict[str, Any]) -> dict[str, Any]:
+    """Return a request as a custom domain with a base path hands it to the function."""
+    path = f"/{base_path}{event['path']}" if base_path else event["path"]
+    context = {**event["requestContext"], "path": path, "domainName": DOMAIN}
+    headers = {**event["headers"], "Host": DOMAIN}
+    return {**event, "path": path, "headers": headers, "requestContext": context}
+
+
+@pytest.mark.parametrize("base_path", ["", "timbres", "accounts", "d", "v1_a-b"])
+@pytest.mark.parametrize(
+    ("folder", "path", "query"),
+    [
+        ("accounts", "/accounts", {}),
+        ("balance", f"/accounts/{RC}/balance", {"month": "2026-10"}),
+        ("stamp_count", f"/accounts/{SF}/stamps", {"rfc": RFC}),
+        ("contract", f"/accounts/{SF}/contracts", {}),
+        ("report", f"/accounts/{RC}/reports", {}),
+        ("run", "/runs", {}),
+    ],
+)
+def test_a_route_answers_below_any_base_path(
+    stack: FakeStack, base_path: str, folder: str, path: str, query: dict[str, str]
+) -> None:
+    event = below(base_path, api_gateway_event("GET", path, query))
+    assert stack.invoke(folder, event)["statusCode"] == 200
+
+
+def test_the_location_of_a_report_is_below_the_base_path(stack: FakeStack) -> None:
+    path = f"/accounts/{RC}/reports"
+    body = '{"month": "2026-10", "kind": "statement", "format": "pdf"}'
+    response = stack.invoke("report", below("timbres", api_gateway_event("POST", path, body=body)))
+    assert response["statusCode"] == 202
+    (location,) = response["multiValueHeaders"]["Location"]
+    url = urljoin(f"https://{DOMAIN}/timbres{path}", location)
+    assert url == f"https://{DOMAIN}/timbres{path}/2026-10-statement-pdf-0001"
+
+
+@pytest.mark.parametrize(
+    "account",
+    ["x/accounts/acme-rc", "x%2Faccounts%2Facme-rc", "../acme-rc", "acme-rc/balance/../../acme-rc"],
+)
+def test_an_account_that_contains_a_path_names_no_other_account(
+    stack: FakeStack, account: str
+) -> None:
+    # IAM authorized the resource with the first name; the code must not serve the second.
+    event = api_gateway_event("GET", f"/accounts/{RC}/balance", {"month": "2026-10"})
+    event = {
+        **event,
+        "path": f"/timbres/accounts/{account}/balance",
+        "pathParameters": {"account": account},
+    }
+    assert stack.invoke("balance", event)["statusCode"] == 404
+
+
+def test_the_caller_is_the_one_that_signed(stack: FakeStack) -> None:
+    body = f'{{"rfc": "{RFC}", "stamps": 5}}'
+    headers = {"Idempotency-Key": "order-1", "Content-Type": "application/json"}
+    event = api_gateway_event("POST", f"/accounts/{SF}/contracts", body=body, headers=headers)
+    response = stack.parse_response(stack.invoke("contract", below("timbres", event)))
+    assert (response.status, response.body["requested_by"]) == (201, CONTRACT_MANAGER)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "url"),
+    [
+        ({}, "https://a1b2c3d4e5.execute-api.mx-central-1.amazonaws.com/dev"),
+        ({"DomainBasePath": "timbres"}, None),
+        ({"DomainName": DOMAIN}, f"https://{DOMAIN}"),
+        ({"DomainName": DOMAIN, "DomainBasePath": "timbres"}, f"https://{DOMAIN}/timbres"),
+    ],
+)
+def test_mailed_links_and_the_output_have_the_address_of_the_parameters(
+    stack: FakeStack, parameters: dict[str, str], url: str | None
+) -> None:
+    expected = url or "https://a1b2c3d4e5.execute-api.mx-central-1.amazonaws.com/dev"
+    stack.aws.refs.update(parameters)
+    environment = template().environment("mail", stack.aws.resolve)
+    assert environment["DOWNLOAD_URL"] == f"{expected}/d/"
+    assert stack.aws.resolve(template().text["Outputs"]["ApiUrl"]["Value"]) == expected

@@ -1,0 +1,226 @@
+"""Expiry of contracts: the stamps of an issuer, the report, and one mail for each contract."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from tests.integration.test_reports_api import make_report, rows, section
+from tests.support.fake_stack import RFC, RFC_N, SF, FakeStack
+
+from timbres.aws.events import EventPublisher
+from timbres.domain.contract import CONFIRMED, REJECTED, Contract, id_lower_bound
+from timbres.domain.rfc import Rfc
+from timbres.repositories.contracts import ContractRepository
+
+DAY = timedelta(days=1)
+PATH = f"/accounts/{SF}/stamps"
+
+
+def add_contract(
+    stack: FakeStack,
+    expires_in: int,
+    rfc: str = RFC,
+    stamps: int = 500,
+    number: int = 0,
+    **changes: Any,
+) -> Contract:
+    """Store a contract that expires in so many days."""
+    expires_at = stack.clock() + expires_in * DAY
+    created_at = expires_at.replace(year=expires_at.year - 1) + timedelta(seconds=number)
+    repository = ContractRepository(stack.aws.client("dynamodb"), stack.aws.refs["ContractsTable"])
+    contract_id = f"{id_lower_bound(created_at)}{number:020x}"
+    contract = replace(
+        Contract.create(SF, "f" * 32, Rfc(rfc), stamps, "arn", contract_id, created_at),
+        id=contract_id,
+        next_check_at=None,
+        **{name: value for name, value in changes.items() if name in ("account", "login")},
+    )
+    assert repository.create(contract, "", 10**9) is None
+    settled = replace(
+        contract,
+        status=changes.get("status", CONFIRMED),
+        step="confirm",
+        version=1,
+        settled_at=created_at,
+        published_events=("Contract Confirmed",),
+    )
+    assert repository.save(contract, settled)
+    return settled
+
+
+def check_expiry(stack: FakeStack) -> dict[str, int]:
+    return dict(stack.invoke("reconciler", {"check": "expiry"})["expiring"])
+
+
+def expiring(stack: FakeStack) -> list[list[str]]:
+    """Return the contracts of each event."""
+    return [
+        [contract["id"] for contract in event["contracts"]]
+        for event in stack.events("Contracts Expiring")
+    ]
+
+
+# --------------------------------------------------------------------------------- stamps
+
+
+def test_the_stamps_of_an_issuer_have_the_next_expiry(stack: FakeStack) -> None:
+    for number, (days, stamps) in enumerate([(-1, 7), (23, 500), (23, 40), (200, 1)]):
+        add_contract(stack, days, stamps=stamps, number=number)
+    add_contract(stack, 3, RFC_N, number=9)
+
+    body = stack.get(PATH, rfc=RFC).body
+
+    expected = (stack.clock() + 23 * DAY).date().isoformat()
+    assert (body["expires_on"], body["expiring_stamps"]) == (expected, 540)
+
+
+@pytest.mark.parametrize(
+    ("changes", "known"),
+    [
+        ({}, True),
+        ({"status": REJECTED}, False),
+        ({"account": "another"}, False),
+        ({"account": "another", "login": "same"}, True),
+        # A contract that was stored before 0.5.0.
+        ({"login": None}, True),
+    ],
+    ids=["confirmed", "rejected", "another-account", "same-login", "without-login"],
+)
+def test_only_confirmed_contracts_of_the_login_count(
+    stack: FakeStack, changes: dict[str, Any], known: bool
+) -> None:
+    if changes.get("login") == "same":
+        assert stack.create_contract(RFC_N).status == 201
+        changes = changes | {"login": stack.contract_items()[0]["login"]}
+    add_contract(stack, 10, **changes)
+
+    assert (stack.get(PATH, rfc=RFC).body["expires_on"] is not None) is known
+
+
+def test_a_contract_of_today_expires_in_a_year(stack: FakeStack) -> None:
+    stack.create_contract(stamps=20)
+
+    body = stack.get(PATH, rfc=RFC).body
+
+    today = stack.clock().date()
+    expected = today.replace(year=today.year + 1).isoformat()
+    assert (body["expires_on"], body["expiring_stamps"]) == (expected, 20)
+
+
+# ----------------------------------------------------------------------------------- mail
+
+
+def test_a_mail_warns_once_of_each_contract(stack: FakeStack) -> None:
+    due = [add_contract(stack, days, number=days) for days in (0, 30)]
+    add_contract(stack, 31, number=31)
+    add_contract(stack, -1, number=99)
+    add_contract(stack, 5, number=5, status=REJECTED)
+
+    assert check_expiry(stack) == {SF: 2}
+    assert check_expiry(stack) == {}
+    stack.reset_warm_functions()
+    assert check_expiry(stack) == {}
+
+    assert expiring(stack) == [[contract.id for contract in due]]
+    (mail,) = stack.mails()
+    last_day = (stack.clock() + 30 * DAY).strftime("%d/%m/%Y")
+    assert f"El contrato de 500 timbres de {RFC} vence el {last_day}" in mail
+
+    stack.clock.forward(days=1)
+    assert check_expiry(stack) == {SF: 1}
+    assert len(stack.mails()) == 2
+
+
+def test_one_contract_is_named_in_the_subject(stack: FakeStack) -> None:
+    contract = add_contract(stack, 23)
+
+    check_expiry(stack)
+
+    (mail,) = stack.mails()
+    day = (stack.clock() + 23 * DAY).strftime("%d/%m/%Y")
+    assert mail.startswith(f"Timbres: vence el {day} un contrato de 500 timbres para {RFC}\n")
+    assert contract.id in mail
+    assert "Qué hacer:" in mail
+
+
+def test_two_checks_at_the_same_time_are_one_mail(stack: FakeStack) -> None:
+    contracts = [add_contract(stack, 20, number=number) for number in range(3)]
+    publish = EventPublisher.publish
+    checks = iter([check_expiry])
+
+    def publish_after_another_check(self: EventPublisher, *args: Any) -> None:
+        for check in checks:
+            check(stack)
+        publish(self, *args)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(EventPublisher, "publish", publish_after_another_check)
+        assert check_expiry(stack) == {SF: 3}
+
+    expected = [contract.id for contract in contracts]
+    assert expiring(stack) == [expected, expected]
+    assert len(stack.mails()) == 1
+    assert check_expiry(stack) == {}
+
+
+@pytest.mark.parametrize(
+    ("service", "operation"),
+    [("events", "PutEvents"), ("dynamodb", "TransactWriteItems"), ("dynamodb", "Query")],
+)
+def test_a_failed_check_is_repeated_and_mails_once(
+    stack: FakeStack, service: str, operation: str
+) -> None:
+    contracts = [add_contract(stack, 20, number=number) for number in range(2)]
+    stack.aws_faults.reject(service, operation, "InternalError", 500)
+    with pytest.raises(Exception, match=r"."):
+        check_expiry(stack)
+
+    stack.aws_faults.restore()
+    assert check_expiry(stack) == {SF: 2}
+    assert check_expiry(stack) == {}
+
+    assert len(stack.mails()) == 1
+    assert expiring(stack)[-1] == [contract.id for contract in contracts]
+
+
+def test_every_contract_of_a_large_account_is_named_once(stack: FakeStack) -> None:
+    ids = [add_contract(stack, 15, number=number).id for number in range(130)]
+
+    assert check_expiry(stack) == {SF: 130}
+
+    assert [len(event) for event in expiring(stack)] == [100, 30]
+    assert [one for event in expiring(stack) for one in event] == ids
+    assert len(stack.mails()) == 2
+    assert check_expiry(stack) == {}
+
+
+def test_a_warning_changes_nothing_else_of_a_contract(stack: FakeStack) -> None:
+    contract = add_contract(stack, 20)
+    path = f"/accounts/{SF}/contracts/{contract.id}"
+    before = stack.get(path).body
+
+    check_expiry(stack)
+
+    assert stack.get(path).body == before
+    assert stack.invoke("reconciler", {}) == {}
+
+
+# --------------------------------------------------------------------------------- report
+
+
+def test_a_report_shows_the_next_expiry_of_each_issuer(stack: FakeStack) -> None:
+    for number, days in enumerate([-1, 40, 20]):
+        add_contract(stack, days, number=number)
+    add_contract(stack, 30, RFC_N, 80, number=9)
+
+    body = make_report(stack, SF, "2026-10", "consumption", "csv")
+
+    table = rows(stack.download(body["url"]).content)
+    first, second = (datetime.strftime(stack.clock() + days * DAY, "%d/%m/%Y") for days in (20, 30))
+    assert section(table, "Próximos vencimientos") == [
+        [SF, RFC, "500", first],
+        [SF, RFC_N, "80", second],
+    ]

@@ -1,0 +1,661 @@
+"""A stack for integration tests: the functions of the template, moto and both fake PACs."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import os
+import secrets
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cache
+from types import ModuleType, SimpleNamespace
+from typing import Any
+from unittest.mock import patch
+
+import boto3
+import botocore
+import botocore.endpoint
+import requests
+from boto3.dynamodb.types import TypeSerializer
+from local.fake_pacs.base import FakePac
+from local.fake_pacs.fake_data import FakePacState, demo_state
+from local.fake_pacs.faults import parse_fault
+from local.fake_pacs.reachcore import FakeReachcore
+from local.fake_pacs.solucion_factible import FakeSolucionFactible
+from moto import mock_aws
+from tools.openapi import response_validation
+
+import timbres.aws.rate_limiter
+import timbres.pacs.http
+import timbres.repositories.dynamodb
+import timbres.services.daily_run.bulk_query
+from tests.support import moto_patches
+from tests.support.aws_faults import AwsFaults
+from tests.support.clock import Clock, FakeTime
+from tests.support.credential_search import Search
+from tests.support.events import (
+    CONTRACT_MANAGER,
+    ApiResponse,
+    LambdaContext,
+    api_gateway_event,
+    bus_event,
+    load_function,
+    schedule_event,
+    sqs_event,
+)
+from tests.support.moto_stack import MotoStack
+from tests.support.pac_servers import PacServer
+from tests.support.template import AWS_ACCOUNT, REGION, WSDL, route, routes, template
+from timbres.aws import clients
+from timbres.domain import clock as timbres_clock
+from timbres.domain.issuer import Issuer
+from timbres.handlers.http import logger
+
+RFC = "A&D061009TY8"
+RFC_N = "ÑAN840101AB1"
+RFC_NEW = "NUE200229AB3"
+RC, SF = "acme-rc", "acme-sf"
+
+PacServers = dict[str, tuple[PacServer, str]]
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """The credentials of the accounts, new for each stack."""
+
+    api_key: str
+    norte_api_key: str
+    username: str
+    password: str
+
+    @classmethod
+    def new(cls) -> Credentials:
+        """Return new credentials, each with 32 letters in a row that occur nowhere else."""
+        letters = "".join(secrets.choice("ghjkmnpqrstvwxyz") for _ in range(32))
+        return cls(
+            api_key=f"api-key-{letters}",
+            norte_api_key=f"norte-key-{letters}",
+            username=f"usuaria-{letters}@example.com",
+            password=f'contraseña & <"{letters}">',
+        )
+
+    def as_dict(self) -> dict[str, str]:
+        """Return the credentials by name."""
+        return {name: getattr(self, name) for name in self.__annotations__}
+
+
+class Accounts:
+    """The accounts of a stack: their secrets, rejections and known issuers."""
+
+    def __init__(
+        self, aws: MotoStack, credentials: Credentials, clock: Clock, urls: Mapping[str, str]
+    ) -> None:
+        self._aws = aws
+        self._credentials = credentials
+        self._clock = clock
+        self._urls = urls
+
+    def create(self, name: str, value: Any) -> None:
+        """Create an account's secret; a value that is not a text becomes JSON."""
+        self._aws.client("secretsmanager").create_secret(
+            Name=f"{self._aws.refs['SecretPrefix']}{name}",
+            SecretString=value if isinstance(value, str) else json.dumps(value),
+        )
+
+    def change(self, name: str, value: Any) -> None:
+        """Store a new version of an account's secret."""
+        self._aws.client("secretsmanager").put_secret_value(
+            SecretId=f"{self._aws.refs['SecretPrefix']}{name}",
+            SecretString=value if isinstance(value, str) else json.dumps(value),
+        )
+
+    def accept(self, name: str) -> None:
+        """Store that the PAC accepted the current secret, so that no call is a first try."""
+        secret_id = f"{self._aws.refs['SecretPrefix']}{name}"
+        secret = self._aws.client("secretsmanager").get_secret_value(SecretId=secret_id)
+        self._aws.client("dynamodb").put_item(
+            TableName=self._aws.refs["CredentialRejectionsTable"],
+            Item={
+                "account": {"S": name},
+                "entry": {"S": f"{secret['VersionId']}#state"},
+                "accepted_at": {"S": self._clock().isoformat()},
+            },
+        )
+
+    def secret(self, name: str, **changes: Any) -> dict[str, Any]:
+        """Return the value of a valid secret, with changes; None removes a field."""
+        if name == RC:
+            value = {
+                "pac": "reachcore",
+                "environment": "sandbox",
+                "endpoint": self._urls["reachcore"],
+                "api_key": self._credentials.api_key,
+            }
+        else:
+            value = {
+                "pac": "solucion-factible",
+                "environment": "sandbox",
+                "endpoint": self._urls["factible"],
+                "username": self._credentials.username,
+                "password": self._credentials.password,
+            }
+        return {key: item for key, item in (value | changes).items() if item is not None}
+
+    def norte_secret(self) -> dict[str, Any]:
+        """Return a valid secret of the second account at Reachcore."""
+        return self.secret(RC, api_key=self._credentials.norte_api_key)
+
+    def rejections(self) -> list[dict[str, Any]]:
+        """Return the stored rejections of credentials, one per version of a secret."""
+        items = self._aws.items("CredentialRejectionsTable")
+        return [item for item in items if item["entry"].endswith("#rejection")]
+
+    def clear_rejections(self) -> None:
+        """Delete the rejections, as an operator does."""
+        for item in self.rejections():
+            self._aws.client("dynamodb").delete_item(
+                TableName=self._aws.refs["CredentialRejectionsTable"],
+                Key={key: {"S": item[key]} for key in ("account", "entry")},
+            )
+
+    def add_issuers(self, rfcs: Iterable[str], account: str = SF, **values: Any) -> None:
+        """Store known issuers; ``values`` are further attributes of each."""
+        pack = TypeSerializer().serialize
+        puts = [
+            {
+                "PutRequest": {
+                    "Item": {
+                        key: pack(value)
+                        for key, value in {
+                            "account": account,
+                            "rfc": rfc,
+                            "since": self._clock().isoformat(),
+                            "urgency": Issuer(account, rfc).urgency,
+                            **values,
+                        }.items()
+                    }
+                }
+            }
+            for rfc in rfcs
+        ]
+        for begin in range(0, len(puts), 25):
+            self._aws.client("dynamodb").batch_write_item(
+                RequestItems={self._aws.refs["IssuersTable"]: puts[begin : begin + 25]}
+            )
+
+
+@dataclass
+class Pacs:
+    """Both fake PACs and their state. ``urls`` are their addresses on loopback."""
+
+    state: FakePacState
+    reachcore: FakeReachcore
+    solucion_factible: FakeSolucionFactible
+    urls: dict[str, str]
+
+    @classmethod
+    def start(cls, servers: PacServers, credentials: Credentials, clock: Clock) -> Pacs:
+        """Serve both fake PACs, in their initial state."""
+        state = demo_state(
+            clock().date(),
+            acme_api_key=credentials.api_key,
+            norte_api_key=credentials.norte_api_key,
+            username=credentials.username,
+            password=credentials.password,
+        )
+        pacs = cls(
+            state,
+            FakeReachcore(state.reachcore, clock=clock),
+            FakeSolucionFactible(state.solucion_factible, wsdl=WSDL, clock=clock),
+            {name: url for name, (_, url) in servers.items()},
+        )
+        servers["reachcore"][0].serve_app(pacs.reachcore)
+        servers["factible"][0].serve_app(pacs.solucion_factible)
+        return pacs
+
+    @property
+    def fakes(self) -> tuple[FakePac, ...]:
+        """Both fake PACs."""
+        return self.reachcore, self.solucion_factible
+
+    def fault(self, operation: str, fault: str, **options: Any) -> None:
+        """Inject a fault into an operation, as the control endpoint of a fake PAC does."""
+        fake: FakePac = self.reachcore
+        if operation not in fake.rules.kinds:
+            fake = self.solucion_factible
+        fake.faults.put(
+            parse_fault({"operation": operation, "fault": fault, **options}, fake.rules)
+        )
+
+    def calls(self) -> list[str]:
+        """Return the operations that both PACs received, in order."""
+        return [call["operation"] for fake in self.fakes for call in fake.calls.as_json()]
+
+    def contracts(self) -> list[tuple[str, int]]:
+        """Return the contracts at the PAC: RFC and stamps."""
+        (account,) = self.state.solucion_factible.as_json()["accounts"]
+        return [(contract["rfc"], contract["timbres"]) for contract in account["contracts"]]
+
+
+class Logs:
+    """The logs of the functions and of the libraries below them."""
+
+    def __init__(self, stream: io.StringIO) -> None:
+        self._stream = stream
+
+    @property
+    def text(self) -> str:
+        """All lines, as CloudWatch receives them."""
+        return self._stream.getvalue()
+
+    def lines(self, text: str = "") -> list[dict[str, Any]]:
+        """Return the parsed lines whose message contains ``text``."""
+        parsed = [json.loads(line) for line in self.text.splitlines()]
+        return [line for line in parsed if text in str(line.get("message"))]
+
+    def clear(self) -> None:
+        """Forget all lines."""
+        self._stream.seek(0)
+        self._stream.truncate()
+
+
+@dataclass
+class FakeStack:
+    """One stack, both PACs, the accounts ``acme-rc`` and ``acme-sf``, and a clock.
+
+    ``published`` are the entries of PutEvents, ``sends`` counts requests with a lost response,
+    ``outputs`` are the responses and downloads so far.
+    """
+
+    aws: MotoStack
+    clock: Clock
+    credentials: Credentials
+    accounts: Accounts
+    pacs: Pacs
+    logs: Logs
+    time: FakeTime
+    aws_faults: AwsFaults = field(default_factory=AwsFaults)
+    published: list[dict[str, Any]] = field(default_factory=list)
+    sends: Counter[str] = field(default_factory=Counter)
+    outputs: list[str] = field(default_factory=list)
+    _modules: dict[str, ModuleType] = field(default_factory=dict)
+    _mailed_events: int = 0
+
+    # Functions
+
+    def function(self, folder: str) -> ModuleType:
+        """Return the module of a function; it stays warm after the first use."""
+        if folder not in self._modules:
+            self._modules[folder] = load_function(folder)
+        return self._modules[folder]
+
+    def reset_warm_functions(self) -> None:
+        """Let the next invocation of each function be a cold start."""
+        self._modules.clear()
+
+    def invoke(
+        self,
+        folder: str,
+        event: dict[str, Any],
+        seconds: float | None = None,
+        module: ModuleType | None = None,
+    ) -> Any:
+        """Invoke a function as Lambda does: JSON in, the template's environment, JSON out."""
+        module = module or self.function(folder)
+        context = LambdaContext(folder, seconds or self.aws.template.timeout(folder))
+        with self.environment(folder):
+            result = module.handler(json.loads(json.dumps(event)), context)
+        text = json.dumps(result, ensure_ascii=False)
+        # The limit of a Lambda response.
+        assert len(text.encode()) < 6 * 1024 * 1024
+        self.outputs.append(text)
+        result = json.loads(text)
+        if "httpMethod" in event:
+            self._check_documented(event, result)
+        return result
+
+    def _check_documented(self, event: dict[str, Any], result: dict[str, Any]) -> None:
+        """Check that docs/openapi.json allows the response of a documented route."""
+        method, path = event["httpMethod"], event["path"]
+        resources = [trigger.properties["Path"] for trigger, _ in routes(method, path)]
+        if event["resource"] in resources:
+            response = self.parse_response(result)
+            response_validation.check(
+                method, event["resource"], response.status, response.headers, response.text
+            )
+
+    @contextmanager
+    def environment(self, folder: str) -> Iterator[None]:
+        """Set exactly the environment variables that the template sets for a function."""
+        settings = self.aws.template.environment(folder, self.aws.resolve)
+        with patch.dict(os.environ, settings):
+            for name in self.aws.template.environment_names() - settings.keys():
+                os.environ.pop(name, None)
+            yield
+
+    # API
+
+    def call(
+        self,
+        folder: str,
+        method: str,
+        path: str,
+        query: Mapping[str, str | list[str]] | None = None,
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+        caller: str = CONTRACT_MANAGER,
+        *,
+        is_base64: bool = False,
+        seconds: float | None = None,
+        module: ModuleType | None = None,
+    ) -> ApiResponse:
+        """Send a request; a ``body`` that is neither text nor bytes becomes JSON."""
+        self.clock.forward(seconds=1)
+        if body is not None and not isinstance(body, str | bytes):
+            body = json.dumps(body, ensure_ascii=False)
+        event = api_gateway_event(method, path, query, body, headers, caller, is_base64)
+        return self.parse_response(self.invoke(folder, event, seconds, module))
+
+    def parse_response(self, result: dict[str, Any]) -> ApiResponse:
+        """Return the response that API Gateway makes of a function's result."""
+        assert result["isBase64Encoded"] is False
+        headers = {
+            name.lower(): value if isinstance(value, str) else ", ".join(value)
+            for name, value in {
+                **result.get("headers", {}),
+                **result.get("multiValueHeaders", {}),
+            }.items()
+        }
+        assert headers["cache-control"] == "no-store"
+        return ApiResponse(result["statusCode"], headers, result["body"])
+
+    def get(self, path: str, **query: str) -> ApiResponse:
+        """Send a GET request to the function that the template routes it to."""
+        return self.call(route("GET", path)[0].function, "GET", path, query)
+
+    def create_contract(
+        self,
+        rfc: str = RFC,
+        stamps: int = 500,
+        key: str | None = None,
+        account: str = SF,
+        **options: Any,
+    ) -> ApiResponse:
+        """Request a contract, with a new Idempotency-Key unless ``key`` is given."""
+        return self.call(
+            "contract",
+            "POST",
+            f"/accounts/{account}/contracts",
+            body={"rfc": rfc, "stamps": stamps},
+            headers={"Idempotency-Key": key or str(uuid.uuid4())},
+            **options,
+        )
+
+    def request_report(
+        self,
+        account: str = RC,
+        month: str = "2026-10",
+        kind: str = "statement",
+        form: str = "csv",
+    ) -> ApiResponse:
+        """Request a report."""
+        body = {"month": month, "kind": kind, "format": form}
+        return self.call("report", "POST", f"/accounts/{account}/reports", body=body)
+
+    def contract_items(self, prefix: str = "contract#") -> list[dict[str, Any]]:
+        """Return the journal's items whose sort key has a prefix."""
+        items = self.aws.items("ContractsTable")
+        return [item for item in items if item["entry"].startswith(prefix)]
+
+    # Queues
+
+    def receive(self, queue: str = "ReportsQueue") -> list[dict[str, Any]]:
+        """Receive the visible messages of a queue."""
+        messages: list[dict[str, Any]] = []
+        while (
+            page := self.aws.client("sqs")
+            .receive_message(
+                QueueUrl=self.aws.refs[queue], AttributeNames=["All"], MaxNumberOfMessages=10
+            )
+            .get("Messages")
+        ):
+            messages += page
+        return messages
+
+    def deliver(
+        self,
+        seconds: float | None = None,
+        queue: str = "ReportsQueue",
+        function: str = "report_worker",
+        batch_size: int = 1,
+    ) -> tuple[int, int]:
+        """Deliver the messages of a queue to its worker, in batches.
+
+        Returns how many messages it processed, and how many it returned. Returned messages are
+        visible again at once; those of runs after the time that the worker set.
+        """
+        sqs, url = self.aws.client("sqs"), self.aws.refs[queue]
+        processed = returned = 0
+        messages = self.receive(queue)
+        for begin in range(0, len(messages), batch_size):
+            batch = messages[begin : begin + batch_size]
+            result = self.invoke(function, sqs_event(self.aws.arns[queue], batch), seconds)
+            assert result.keys() == {"batchItemFailures"}
+            failures = {failure["itemIdentifier"] for failure in result["batchItemFailures"]}
+            assert failures <= {message["MessageId"] for message in batch}
+            for message in batch:
+                receipt = {"QueueUrl": url, "ReceiptHandle": message["ReceiptHandle"]}
+                if message["MessageId"] in failures:
+                    if queue != "RunsQueue":
+                        sqs.change_message_visibility(**receipt, VisibilityTimeout=0)
+                    returned += 1
+                else:
+                    sqs.delete_message(**receipt)
+                    processed += 1
+        return processed, returned
+
+    def queued_messages(self, queue: str = "ReportsQueue") -> int:
+        """Return the number of visible messages of a queue."""
+        attributes = self.aws.client("sqs").get_queue_attributes(
+            QueueUrl=self.aws.refs[queue], AttributeNames=["ApproximateNumberOfMessages"]
+        )
+        return int(attributes["Attributes"]["ApproximateNumberOfMessages"])
+
+    # Daily run
+
+    def run(self, due: datetime | None = None, rounds: int = 60) -> dict[str, Any]:
+        """Start the daily run as its schedule does, and deliver its messages.
+
+        Returns the run of the API after the last message.
+        """
+        run_id = self.invoke("run", schedule_event(due or self.clock()))["id"]
+        self.run_worker_until_idle(rounds)
+        return dict(self.get(f"/runs/{run_id}").body)
+
+    def run_worker_once(self, seconds: float | None = None, batch_size: int = 1) -> tuple[int, int]:
+        """Deliver the visible messages of runs to the worker; see :meth:`deliver`."""
+        return self.deliver(seconds, "RunsQueue", "run_worker", batch_size)
+
+    def run_worker_until_idle(self, rounds: int = 60, seconds: float | None = None) -> None:
+        """Deliver messages of runs until none is left, delayed messages in their time."""
+        for _ in range(rounds):
+            if self.run_worker_once(seconds) == (0, 0) and not self.advance_to_delayed():
+                break
+
+    def advance_to_delayed(self) -> float:
+        """Move the clock to the next delayed message of a run; return the seconds."""
+        skipped = moto_patches.advance_to_delayed(self.aws.refs["RunsQueue"])
+        self.clock.forward(seconds=round(skipped))
+        return skipped
+
+    def close_overdue(self) -> list[dict[str, Any]]:
+        """Close overdue runs, as the schedule does."""
+        return list(self.invoke("run", {"close": "overdue"})["closed"])
+
+    # Events and mails
+
+    def events(self, detail_type: str | None = None) -> list[dict[str, Any]]:
+        """Return the details of the published events, of one type or of all."""
+        for entry in self.published:
+            assert entry.keys() == {"EventBusName", "Source", "DetailType", "Detail"}
+            assert entry["EventBusName"] == self.aws.refs["Bus"]
+            assert entry["Source"] == "timbres"
+        return [
+            json.loads(entry["Detail"])
+            for entry in self.published
+            if detail_type in (None, entry["DetailType"])
+        ]
+
+    def mails(self) -> list[str]:
+        """Invoke the mail function for new events, as its rule does; return all mails.
+
+        A mail is its subject, a blank line and its text.
+        """
+        (rule,) = (
+            trigger for trigger in template().triggers() if trigger.kind == "EventBridgeRule"
+        )
+        pattern = rule.properties["Pattern"]
+        assert pattern.keys() == {"source", "detail-type"}
+        for entry in self.published[self._mailed_events :]:
+            if (
+                entry["Source"] in pattern["source"]
+                and entry["DetailType"] in pattern["detail-type"]
+            ):
+                self.invoke(rule.function, bus_event(entry))
+        self._mailed_events = len(self.published)
+        sent = moto_patches.sent_mails(self.aws.refs["MailTopic"])
+        return [f"{subject}\n\n{text}" for subject, text in sent]
+
+    def clear_events(self) -> None:
+        """Forget all published events."""
+        self.published.clear()
+        self._mailed_events = 0
+
+    # Output
+
+    def download(self, url: str) -> requests.Response:
+        """Download from a presigned link."""
+        response = requests.get(url, timeout=5)
+        response.raise_for_status()
+        self.outputs.append(response.content.decode(errors="replace"))
+        return response
+
+    def all_output(self) -> str:
+        """Return everything that left the functions: responses, events, logs, items, objects."""
+        texts = [*self.outputs, self.logs.text]
+        texts += [entry["Detail"] for entry in self.published]
+        for name, _ in self.aws.template.of_type("AWS::DynamoDB::Table"):
+            texts += [str(item) for item in self.aws.items(name)]
+        texts += [message["Body"] for message in self.receive()]
+        s3, bucket = self.aws.client("s3"), self.aws.refs["ReportsBucket"]
+        for item in s3.list_objects_v2(Bucket=bucket).get("Contents", []):
+            content = s3.get_object(Bucket=bucket, Key=item["Key"])["Body"].read()
+            texts.append(content.decode(errors="replace"))
+        return "\n".join(texts)
+
+
+@contextmanager
+def running_fake_stack(servers: PacServers) -> Iterator[FakeStack]:
+    """Build a stack on servers for both PACs, which get a new state.
+
+    At the end, everything that left the functions is searched for credentials.
+    """
+    clock, fake_time = Clock(), FakeTime()
+    published: list[dict[str, Any]] = []
+    sends: Counter[str] = Counter()
+    with ExitStack() as stack:
+        stack.enter_context(patch.dict(os.environ, _clean_environment(), clear=True))
+        logs = stack.enter_context(_captured_logs())
+        no_pause = SimpleNamespace(sleep=lambda _: None, time=time.time)
+        for target, name, value in (
+            (timbres_clock, "now", clock),
+            (timbres.pacs.http, "_BACKOFF_SECONDS", 0.0),
+            (timbres.services.daily_run.bulk_query, "time", fake_time),
+            (timbres.aws.rate_limiter, "time", fake_time),
+            (botocore.endpoint, "time", no_pause),
+            (timbres.repositories.dynamodb, "time", no_pause),
+        ):
+            stack.enter_context(patch.object(target, name, value))
+        stack.enter_context(mock_aws())
+        stack.enter_context(patch.object(clients, "_session", _functions_session))
+        stack.enter_context(moto_patches.patched(published, sends))
+        fake_stack = _new_stack(servers, logs, clock, fake_time)
+        fake_stack.published, fake_stack.sends = published, sends
+        try:
+            yield fake_stack
+            output = fake_stack.all_output()
+        finally:
+            fake_stack.aws_faults.remove()
+    assert not Search(fake_stack.credentials.as_dict()).found(output)
+
+
+def _new_stack(
+    servers: PacServers, logs: io.StringIO, clock: Clock, fake_time: FakeTime
+) -> FakeStack:
+    credentials = Credentials.new()
+    aws = MotoStack(template())
+    pacs = Pacs.start(servers, credentials, clock)
+    accounts = Accounts(aws, credentials, clock, pacs.urls)
+    for name in (RC, SF):
+        accounts.create(name, accounts.secret(name))
+        accounts.accept(name)
+    return FakeStack(aws, clock, credentials, accounts, pacs, Logs(logs), fake_time)
+
+
+def _clean_environment() -> dict[str, str]:
+    """Return an environment without the AWS account, profile and endpoint of the machine."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    return kept | {
+        "AWS_CONFIG_FILE": "/dev/null",
+        "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_DEFAULT_REGION": REGION,
+        "MOTO_ACCOUNT_ID": AWS_ACCOUNT,
+    }
+
+
+@cache
+def _functions_session() -> boto3.Session:
+    # A session reads its files from disk once, as in a warm function.
+    session = boto3.Session()
+    # moto verifies no signature of DynamoDB; tests/e2e does.
+    session.events.register("choose-signer.dynamodb", lambda **_: botocore.UNSIGNED)
+    return session
+
+
+_TEST_LIBRARIES = ("botocore", "boto3", "s3transfer", "moto", "responses", "werkzeug")
+
+
+@contextmanager
+def _captured_logs() -> Iterator[io.StringIO]:
+    """Capture what the functions log, and what libraries log at every level."""
+    stream = io.StringIO()
+    own = logger.registered_handler
+    assert isinstance(own, logging.StreamHandler)
+    others = logging.StreamHandler(stream)
+    others.setFormatter(own.formatter)
+    others.addFilter(lambda record: record.name != logger.name)
+    root = logging.getLogger()
+    before = (root.level, own.setStream(stream))
+    levels = {name: logging.getLogger(name).level for name in _TEST_LIBRARIES}
+    for name in levels:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    root.addHandler(others)
+    root.setLevel(logging.DEBUG)
+    try:
+        yield stream
+    finally:
+        root.removeHandler(others)
+        root.setLevel(before[0])
+        own.setStream(before[1])
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)

@@ -1,0 +1,113 @@
+"""template.yaml as the tests read it, before any transform."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from samtranslator.yaml_helper import yaml_parse
+
+ROOT = Path(__file__).parents[2]
+WSDL = ROOT / "layers" / "timbres" / "timbres" / "pacs" / "solucion_factible" / "utilerias.wsdl"
+REGION = "mx-central-1"
+AWS_ACCOUNT = "111122223333"
+STACK_NAME = "timbres-test"
+
+
+@dataclass(frozen=True)
+class Trigger:
+    """An event source of a function; ``label`` is its folder and the name of the event."""
+
+    function: str
+    name: str
+    kind: str
+    properties: dict[str, Any]
+
+    @property
+    def label(self) -> str:
+        """The folder and the name of the event, for example ``run/Daily``."""
+        return f"{self.function}/{self.name}"
+
+
+class Template:
+    """The text of template.yaml."""
+
+    def __init__(self) -> None:
+        self.text = yaml_parse((ROOT / "template.yaml").read_text())
+        self.resources: dict[str, dict[str, Any]] = self.text["Resources"]
+        self.parameters = {
+            name: value.get("Default") for name, value in self.text["Parameters"].items()
+        }
+
+    def of_type(self, kind: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield the logical ID and the properties of each resource of a type."""
+        for name, resource in self.resources.items():
+            if resource["Type"] == kind:
+                yield name, resource.get("Properties", {})
+
+    def triggers(self) -> list[Trigger]:
+        """Return every trigger of every function."""
+        return [
+            Trigger(_folder(properties), name, event["Type"], event.get("Properties", {}))
+            for _, properties in self.of_type("AWS::Serverless::Function")
+            for name, event in properties.get("Events", {}).items()
+        ]
+
+    def environment(self, folder: str, resolve: Callable[[Any], str]) -> dict[str, str]:
+        """Return the environment variables of a function."""
+        shared = self.text["Globals"]["Function"]["Environment"]["Variables"]
+        own = self._function(folder).get("Environment", {}).get("Variables", {})
+        return {name: resolve(value) for name, value in (shared | own).items()}
+
+    def timeout(self, folder: str) -> float:
+        """Return the timeout of a function in seconds."""
+        default = self.text["Globals"]["Function"]["Timeout"]
+        return float(self._function(folder).get("Timeout", default))
+
+    def environment_names(self) -> frozenset[str]:
+        """Return the names of the environment variables of all functions."""
+        functions = [self.text["Globals"]["Function"]]
+        functions += [value for _, value in self.of_type("AWS::Serverless::Function")]
+        return frozenset(
+            name
+            for function in functions
+            for name in function.get("Environment", {}).get("Variables", {})
+        )
+
+    def _function(self, folder: str) -> dict[str, Any]:
+        for _, properties in self.of_type("AWS::Serverless::Function"):
+            if _folder(properties) == folder:
+                return properties
+        raise LookupError(f"template.yaml has no function in {folder}")
+
+
+def _folder(properties: dict[str, Any]) -> str:
+    return str(properties["CodeUri"]).rstrip("/").rpartition("/")[2]
+
+
+@cache
+def template() -> Template:
+    """Return the template, parsed once."""
+    return Template()
+
+
+def routes(method: str, path: str) -> Iterator[tuple[Trigger, dict[str, str]]]:
+    """Yield the triggers whose route matches a path, each with the path parameters."""
+    for trigger in template().triggers():
+        if trigger.kind != "Api" or trigger.properties["Method"] != method:
+            continue
+        pattern = re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", trigger.properties["Path"])
+        match = re.fullmatch(pattern, path)
+        if match:
+            yield trigger, match.groupdict()
+
+
+def route(method: str, path: str) -> tuple[Trigger, dict[str, str]]:
+    """Return the trigger that API Gateway selects for a path, and the path parameters."""
+    for trigger, parameters in routes(method, path):
+        return trigger, parameters
+    raise LookupError(f"template.yaml has no route for {method} {path}")

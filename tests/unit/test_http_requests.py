@@ -1,0 +1,214 @@
+"""Requests to any function: path, query, headers and body are parsed strictly."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Mapping
+from operator import methodcaller
+from typing import Any
+
+import pytest
+from tests.support.events import ApiResponse, LambdaContext, check_problem
+
+from timbres.handlers.http import MAX_BODY_BYTES, HttpHandler, json_response
+
+VALID = '{"rfc": "A&D061009TY8", "stamps": 1}'
+CSV_BYTES = 1024 * 1024
+
+
+def send(parse: Callable[[HttpHandler], Any], **changes: Any) -> ApiResponse:
+    """Send a request to a route that responds with what ``parse`` reads of it."""
+    api = HttpHandler()
+
+    @api.post("/")
+    def route() -> Any:
+        return json_response(200, {"value": parse(api)})
+
+    identity: dict[str, Any] = {"requestContext": {"identity": {}}, "headers": {}}
+    event = {"httpMethod": "POST", "path": "/", **identity} | changes
+    result = api.handle(event, LambdaContext("probe", 9))
+    headers = {name.lower(): values[0] for name, values in result["multiValueHeaders"].items()}
+    return ApiResponse(result["statusCode"], headers, result["body"])
+
+
+def check_rejection(response: ApiResponse, status: int, code: str, field: str | None) -> str:
+    """Check that a response is a short, printable problem; return its detail."""
+    detail: str = check_problem(response, status, code, field)["detail"]
+    assert len(response.text) < 1_000
+    assert response.text.isprintable()
+    return detail
+
+
+read_query = methodcaller("query_params", "month", "rfc")
+read_body = methodcaller("json_body", "rfc", "stamps")
+read_text = methodcaller("text_body", CSV_BYTES)
+read_key = methodcaller("idempotency_key")
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ({"mes": ["2026-10"]}, "mes"),
+        ({"RFC": ["AAA010101AAA"]}, "RFC"),
+        ({"": [""]}, ""),
+        ({"página": ["2"]}, "página"),
+        ({"__proto__": ["1"]}, "__proto__"),
+        ({"x" * 100_000: ["1"]}, "x" * 40),
+        ({"\ud800": ["1"]}, "?"),
+        ({"a\r\nSet-Cookie: b": ["1"]}, "a??Set-Cookie: b"),
+        ({"month": ["2026-10", "2026-09"]}, "month"),
+        ({"month": ["2026-10", "2026-10"]}, "month"),
+        # An & that is not encoded ends the value.
+        ({"rfc": ["A"], "D061009TY8": [""]}, "D061009TY8"),
+    ],
+    ids=lambda value: repr(value)[:40],
+)
+def test_an_unknown_or_duplicate_parameter_is_rejected(
+    query: dict[str, list[str]], field: str
+) -> None:
+    response = send(read_query, multiValueQueryStringParameters=query)
+
+    detail = check_rejection(response, 400, "parameter-invalid", field)
+    assert ("%26" in detail) is (field != "month")
+
+
+def test_a_missing_parameter_is_none() -> None:
+    response = send(read_query, multiValueQueryStringParameters={"month": ["2026-10"]})
+
+    assert response.body["value"] == {"month": "2026-10", "rfc": None}
+
+
+@pytest.mark.parametrize("text", ["\ufeff" + VALID, VALID.encode("utf-8-sig"), VALID.encode()])
+def test_a_json_body_is_utf_8_with_or_without_a_mark(text: str | bytes) -> None:
+    body = text if isinstance(text, str) else base64.b64encode(text).decode()
+
+    response = send(read_body, body=body, isBase64Encoded=isinstance(text, bytes))
+
+    assert response.body["value"] == {"rfc": "A&D061009TY8", "stamps": 1}
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        *((text, "body") for text in (None, "", " ", "hello", "{", '{"rfc": }', "{'rfc': 'A'}")),
+        *((text, "body") for text in ("[]", "7", '"text"', "null", "true", "[{}]", "\x00")),
+        *((text, "body") for text in (VALID * 2, VALID + "\0", "\ufeff" * 2 + VALID)),
+        ("rfc=A%26D061009TY8&stamps=500", "body"),
+        ("[" * 8_000, "body"),
+        ('{"rfc":' * 2_000, "body"),
+        # Python's json would accept these, or fail at their size.
+        *((f'{{"rfc": "A", "stamps": {n}}}', "body") for n in ("NaN", "Infinity", "-Infinity")),
+        *((f'{{"rfc": "A", "stamps": {n}}}', "body") for n in ("0500", "+5", "9" * 5_000)),
+        *((text, "body") for text in (b"\xff\xfe\x00", b"\x80{}", b'{"rfc": "\xc3\x28"}')),
+        (b'{"rfc": "\xed\xa0\x80", "stamps": 1}', "body"),
+        (VALID.encode("utf-16"), "body"),
+        (VALID.encode("utf-32-le"), "body"),
+        ("{}", "rfc"),
+        ('{"rfc": "A"}', "stamps"),
+        ('{"stamps": 1}', "rfc"),
+        ('{"rfc": "A", "stamps": 1, "Stamps": 1}', "Stamps"),
+        ('{"rfc": "A", "stamps": 1, "__proto__": 1}', "__proto__"),
+        ('{"rfc": "A", "stamps": 1, "' + "x" * 300 + '": 1}', "x" * 40),
+        ('{"rfc": "A", "stamps": 1, "a\\nb": 1}', "a?b"),
+        ('{"rfc": "A", "stamps": 1, "\\ud800": 1}', "?"),
+        ('{"rfc": "A", "stamps": 1, "stamps": 1}', "stamps"),
+        ('{"\\ud800": 1, "\\ud800": 1}', "?"),
+    ],
+    ids=lambda value: repr(value)[:40],
+)
+def test_a_body_other_than_the_expected_object_is_rejected(
+    body: str | bytes | None, field: str
+) -> None:
+    text = base64.b64encode(body).decode() if isinstance(body, bytes) else body
+
+    response = send(read_body, body=text, isBase64Encoded=isinstance(body, bytes))
+
+    check_rejection(response, 400, "body-invalid", field)
+
+
+NOT_BASE64 = "{" + base64.b64encode(VALID.encode()).decode()
+LATIN_1 = base64.b64encode("Ñ".encode("latin-1")).decode()
+
+
+@pytest.mark.parametrize("parse", [read_body, read_text])
+@pytest.mark.parametrize("body", [NOT_BASE64, LATIN_1])
+def test_a_body_that_cannot_be_decoded_is_rejected(
+    parse: Callable[[HttpHandler], Any], body: str
+) -> None:
+    response = send(parse, body=body, isBase64Encoded=True)
+
+    check_rejection(response, 400, "body-invalid", "body")
+
+
+@pytest.mark.parametrize("is_base64", [False, True])
+@pytest.mark.parametrize(("parse", "limit"), [(read_body, MAX_BODY_BYTES), (read_text, CSV_BYTES)])
+def test_a_body_above_its_limit_is_rejected(
+    parse: Callable[[HttpHandler], Any], limit: int, is_base64: bool
+) -> None:
+    for size in (limit, limit + 1):
+        content = VALID.ljust(size)
+        body = base64.b64encode(content.encode()).decode() if is_base64 else content
+
+        response = send(parse, body=body, isBase64Encoded=is_base64)
+
+        if size > limit:
+            detail = check_rejection(response, 413, "body-too-large", "body")
+            assert f"{limit:,} at most" in detail
+        else:
+            assert response.status == 200
+
+
+@pytest.mark.parametrize(
+    ("header", "media_type"),
+    [(None, ""), ("text/csv", "text/csv"), ("Text/CSV; header=absent", "text/csv")],
+)
+def test_a_text_body_has_a_media_type_without_parameters(
+    header: str | None, media_type: str
+) -> None:
+    headers = {} if header is None else {"content-type": header}
+
+    response = send(read_text, body="rfc\nÑ", headers=headers)
+
+    assert response.body["value"] == [media_type, "rfc\nÑ"]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        *({"Idempotency-Key": [key]} for key in ("", " ", "x" * 256, "clavé", "a\tb", "a\x7fb")),
+        *({"Idempotency-Key": [key]} for key in ("\u200b", "\u202e1", "\uff11", "\ud800")),
+        *({"Idempotency-Key": [key]} for key in ("a\r\nX-Amz-Date: 1", "a\0b")),
+        *({"Idempotency-Key": keys} for keys in ([], ["one", "two"], ["one", "one"])),
+        {"Idempotency-Key": ["one"], "idempotency-key": ["two"]},
+        {"IDEMPOTENCY-KEY": ["", "one"]},
+        {"Idempotency_Key": ["one"]},
+        {"X-Idempotency-Key": ["one"]},
+    ],
+    ids=lambda value: repr(value)[:50],
+)
+def test_a_request_has_exactly_one_valid_key(headers: Mapping[str, list[str]]) -> None:
+    response = send(read_key, multiValueHeaders=headers)
+
+    check_rejection(response, 400, "idempotency-key-invalid", "Idempotency-Key")
+
+
+@pytest.mark.parametrize(
+    ("headers", "key"),
+    [
+        ({"multiValueHeaders": {"idempotency-key": [" a b "]}}, "a b"),
+        ({"headers": {"IDEMPOTENCY-KEY": "x" * 255}}, "x" * 255),
+    ],
+)
+def test_a_key_has_up_to_255_printable_characters(headers: dict[str, Any], key: str) -> None:
+    assert send(read_key, **headers).body["value"] == key
+
+
+@pytest.mark.parametrize("changes", [{"httpMethod": "DELETE"}, {"path": "/a"}, {"path": "/\ud800"}])
+def test_an_unknown_route_is_not_found(changes: dict[str, str]) -> None:
+    check_rejection(send(read_query, **changes), 404, "route-not-found", None)
+
+
+def test_a_function_without_a_schedule_raises() -> None:
+    with pytest.raises(ValueError, match="has no schedule"):
+        HttpHandler().handle({"account": None}, LambdaContext("probe", 9))
