@@ -1,4 +1,11 @@
-"""/accounts/{account}/reports: request, list and download reports; revoke download tokens."""
+"""/accounts/{account}/reports: request, list and download reports; revoke download tokens.
+
+The schedule of the 1st also starts it, with ``{"month": "previous", "scheduled_time": …, "time":
+"06:00"}``: it requests that month's reports of every account, once, although the schedule repeats
+the start. Another schedule, with ``{"close": "overdue"}``,
+publishes overdue events: of runs whose last reports will not arrive, of reports that were settled
+after their run's event, and of reports whose worker stopped before it published them.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +24,18 @@ from timbres.domain.report import (
     READY,
     ReportSpec,
     parse_format,
+    parse_formats,
     parse_kind,
 )
 from timbres.errors import PARAMETER_INVALID, REPORT_FAILED, TimbresError
+from timbres.handlers import schedule
 from timbres.handlers.container import Container
 from timbres.handlers.http import HttpHandler, json_response, logger
+from timbres.handlers.settings import get_env
+from timbres.observability.metrics import COUNT, metrics
 from timbres.schemas.reports import report_to_dict
+from timbres.services.monthly_reports import MonthlyReportService
+from timbres.services.report_events import ReportPublisher
 from timbres.services.reports import ReportService
 
 api = HttpHandler()
@@ -32,6 +45,8 @@ container = Container(
     "REPORTS_BUCKET",
     "REPORTS_QUEUE_URL",
     "DOWNLOAD_TOKENS_TABLE",
+    "MONTHLY_FORMATS",
+    "EVENT_BUS",
 )
 
 
@@ -101,7 +116,30 @@ def revoke_download_tokens(account: str, report_id: str) -> Response[str]:
     return json_response(200, result)
 
 
+def handle_schedule(payload: dict[str, Any]) -> dict[str, Any]:
+    monthly_reports = MonthlyReportService(
+        container.monthly_run_repository, container.report_repository, container.event_publisher
+    )
+    formats = parse_formats(get_env("MONTHLY_FORMATS"))
+    if payload.get("close") == "overdue":
+        closed = monthly_reports.close_overdue()
+        metrics.add_metric("MonthlyReportsMissing", int(monthly_reports.is_overdue()), COUNT)
+        ReportPublisher(
+            container.report_repository, monthly_reports, container.event_publisher
+        ).publish_unpublished(api.deadline)
+        monthly_reports.resume(container.account_repository, report_service(), formats, closed)
+        return {"closed": closed}
+    month, due = schedule.resolve_month(payload), schedule.scheduled_at(payload)
+    run_id = f"{due.date()} for {month}"
+    # The schedule repeats its start; a person who repeats it sends no time.
+    if "time" in payload and monthly_reports.is_requested(run_id):
+        return {"started": run_id}
+    return monthly_reports.start(
+        container.account_repository, report_service(), month, run_id, formats
+    )
+
+
 @logger.inject_lambda_context(clear_state=True)
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    """Handle a request of API Gateway."""
-    return api.handle(event, context)
+    """Handle a request of API Gateway, or a schedule."""
+    return api.handle(event, context, handle_schedule)
