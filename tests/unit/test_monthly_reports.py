@@ -70,10 +70,13 @@ class FakeAws:
     def get_many(self, keys: Sequence[ReportKey]) -> Iterator[Report]:
         return iter(self.call(lambda: [self.reports[key] for key in keys]))
 
-    def request(self, spec: ReportSpec, caller: str, run: str) -> Any:
-        key = (spec.account, f"{spec.id_prefix}-0001")
-        report = Report(key[1], spec, PENDING, caller, clock.now(), run=run)
-        return self.call(lambda: self.reports.setdefault(key, report))
+    def request_all(self, specs: Sequence[ReportSpec], caller: str, run: str) -> Any:
+        def request(spec: ReportSpec) -> Report:
+            key = (spec.account, f"{spec.id_prefix}-0001")
+            report = Report(key[1], spec, PENDING, caller, clock.now(), run=run)
+            return self.call(lambda: self.reports.setdefault(key, report))
+
+        return [request(spec) for spec in specs]
 
     def publish(self, kind: str, detail: dict[str, Any]) -> None:
         assert kind == "Monthly Reports Completed"

@@ -54,18 +54,26 @@ class MonthlyReportService:
         month: Month,
         run_id: str,
         formats: Sequence[str],
+        *,
+        only_failed: bool = False,
     ) -> dict[str, Any]:
         """Request a month's reports of every account, and of all together, in ``formats``.
 
         An account that fails does not stop the others. Returns ``{"month", "requested": number of
         reports, "failed": {account: code}}``. A repeated start does not request or mail a report
-        twice: reports added after the run's event are mailed in a supplement.
+        twice: reports added after the run's event are mailed in a supplement. ``only_failed``: if
+        the run was started, only the accounts that failed are requested again.
         """
         self._run_repository.begin(run_id, month, clock.now())
+        run = self._run_repository.get(run_id)
+        if only_failed and run and run.reports is not None:
+            names = sorted({*run.failed, *run.late_failed})
+        else:
+            names = [*account_repository.list_names(), ALL_ACCOUNTS]
         requested = 0
         own: list[ReportKey] = []
         failed: dict[str, str] = {}
-        for name in [*account_repository.list_names(), ALL_ACCOUNTS]:
+        for name in names:
             try:
                 kinds = (
                     ("consumption",)
@@ -90,15 +98,11 @@ class MonthlyReportService:
                     extra={"account": name, "code": code},
                 )
                 failed[name] = code
-        self._save_requested(run_id, own, failed)
+        if names:
+            self._save_requested(run_id, own, failed)
         # The workers may have finished before.
         self.publish_if_complete(run_id)
         return {"month": str(month), "requested": requested, "failed": failed}
-
-    def is_requested(self, run_id: str) -> bool:
-        """Return whether a start of the run has requested the reports of every account."""
-        run = self._run_repository.get(run_id)
-        return run is not None and run.reports is not None
 
     def _save_requested(
         self, run_id: str, reports: Sequence[ReportKey], failed: Mapping[str, str]
