@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from botocore.exceptions import ClientError
+
 from timbres.domain.report import Report
 from timbres.domain.run import BatchId
 from timbres.repositories.dynamodb import batched
@@ -22,7 +24,7 @@ class ReportQueue:
     def send(self, reports: Iterable[Report]) -> None:
         """Request reports from the workers; a repeated message has no effect.
 
-        Raises RuntimeError if SQS rejects any of the messages.
+        Raises ClientError if SQS rejects any of the messages.
         """
         bodies = [{"account": report.spec.account, "report": report.id} for report in reports]
         _send(self._sqs, self._url, [json.dumps(body) for body in bodies])
@@ -36,7 +38,7 @@ class RunQueue:
         self._url = url
 
     def send(self, messages: Iterable[str]) -> None:
-        """Send messages. Raises RuntimeError if SQS rejects any of them."""
+        """Send messages. Raises ClientError if SQS rejects any of them."""
         _send(self._sqs, self._url, list(messages))
 
     def delay(self, receipt_handle: str, seconds: float) -> None:
@@ -51,7 +53,7 @@ def _send(sqs: Any, url: str, messages: Sequence[str]) -> None:
         entries = [{"Id": str(n), "MessageBody": body} for n, body in enumerate(bodies)]
         response = sqs.send_message_batch(QueueUrl=url, Entries=entries)
         if response.get("Failed"):
-            raise RuntimeError(f"messages were not queued: {response['Failed'][0].get('Code')}")
+            raise ClientError({"Error": response["Failed"][0]}, "SendMessageBatch")
 
 
 def batch_to_json(batch: BatchId) -> str:

@@ -16,6 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from timbres.notifications import failure_causes, spanish
 
 K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
 
 # SNS accepts a subject of less than 100 ASCII characters, and 256 KB of text.
 _MAX_SUBJECT = 99
@@ -127,26 +128,25 @@ def _variables(event_type: str, detail: Detail) -> dict[str, Any]:
 def _monthly_variables(detail: Detail) -> dict[str, Any]:
     ready = [report for report in detail["reports"] if report["status"] == "ready"]
     missing = [report for report in detail["reports"] if report["status"] != "ready"]
-    causes = _group(missing, lambda report: failure_causes.report_failure(report["error"]))
-    missing_by_cause: dict[str, dict[str, dict[str, list[str]]]] = {
-        cause: {
-            account: {
-                kind: [spanish.report_format(report) for report in same_kind]
-                for kind, same_kind in _group(same_account, spanish.report_kind).items()
-            }
-            for account, same_account in _group(reports, lambda r: r["account"]).items()
-        }
-        for cause, reports in causes.items()
-    }
-    for account, code in sorted(detail["accounts_failed"].items()):
-        cause = failure_causes.report_failure({"code": code})
-        kinds = missing_by_cause.setdefault(cause, {}).setdefault(account, {})
-        kinds["los reportes que no aparecen en este correo"] = []
+    causes = _group(
+        missing,
+        lambda report: (report["account"], failure_causes.report_failure(report["error"])),
+    )
     return {
         "supplement": _is_supplement(detail),
         "complete": not detail["failed"] and not detail["accounts_failed"],
         "ready_by_account": _group(ready, lambda report: report["account"]),
-        "missing_by_cause": missing_by_cause,
+        "missing_by_cause": {
+            key: {
+                kind: [spanish.report_format(report) for report in same_kind]
+                for kind, same_kind in _group(reports, spanish.report_kind).items()
+            }
+            for key, reports in causes.items()
+        },
+        "accounts_by_cause": _group(
+            sorted(detail["accounts_failed"]),
+            lambda name: failure_causes.report_failure({"code": detail["accounts_failed"][name]}),
+        ),
         "differing": [report for report in ready if report["differences"]],
         "unlisted_ready": detail["ready"] - len(ready),
         "unlisted_failed": detail["failed"] - len(missing),
@@ -158,10 +158,10 @@ def _is_supplement(detail: Detail) -> bool:
     return int(detail.get("number", 1)) > 1
 
 
-def _group(reports: Iterable[Detail], key: Callable[[Detail], K]) -> dict[K, list[Detail]]:
-    groups: dict[K, list[Detail]] = {}
-    for report in reports:
-        groups.setdefault(key(report), []).append(report)
+def _group(values: Iterable[V], key: Callable[[V], K]) -> dict[K, list[V]]:
+    groups: dict[K, list[V]] = {}
+    for value in values:
+        groups.setdefault(key(value), []).append(value)
     return groups
 
 
