@@ -2,7 +2,7 @@
 
 The schedule of the 1st also starts it, with ``{"month": "previous", "scheduled_time": …, "time":
 "06:00"}``: it requests that month's reports of every account, once; the repeated starts of the
-schedule request only what failed. Another schedule, with ``{"close": "overdue"}``, publishes
+schedule request only what is missing. Another schedule, with ``{"close": "overdue"}``, publishes
 overdue events: of runs whose last reports will not arrive, of reports that were settled after
 their run's event, and of reports whose worker stopped before it published them.
 """
@@ -138,7 +138,7 @@ def handle_schedule(payload: dict[str, Any]) -> dict[str, Any]:
         run_id,
         formats,
         # The schedule repeats its start; a person who repeats it sends no time.
-        only_failed="time" in payload,
+        only_missing="time" in payload,
     )
 
 

@@ -10,7 +10,8 @@ from typing import Any
 from timbres.domain.account import ALL_ACCOUNTS
 from timbres.domain.report import FORMATS, READY, MonthlyRun, Report
 
-# EventBridge and SNS accept 256 KB; the text of a mail is shorter than its event.
+# EventBridge, SNS and the queue of failed mails, which adds an envelope, accept 256 KB each. The
+# text of a mail is about as long as its event.
 _MAX_LISTED_BYTES = 220_000
 
 

@@ -55,21 +55,20 @@ class MonthlyReportService:
         run_id: str,
         formats: Sequence[str],
         *,
-        only_failed: bool = False,
+        only_missing: bool = False,
     ) -> dict[str, Any]:
         """Request a month's reports of every account, and of all together, in ``formats``.
 
         An account that fails does not stop the others. Returns ``{"month", "requested": number of
         reports, "failed": {account: code}}``. A repeated start does not request or mail a report
-        twice: reports added after the run's event are mailed in a supplement. ``only_failed``: if
-        the run was started, only the accounts that failed are requested again.
+        twice: reports added after the run's event are mailed in a supplement. ``only_missing``:
+        accounts of which an earlier start has requested reports are left out.
         """
         self._run_repository.begin(run_id, month, clock.now())
-        run = self._run_repository.get(run_id)
-        if only_failed and run and run.reports is not None:
-            names = sorted({*run.failed, *run.late_failed})
-        else:
-            names = [*account_repository.list_names(), ALL_ACCOUNTS]
+        names = [*account_repository.list_names(), ALL_ACCOUNTS]
+        if only_missing and (run := self._run_repository.get(run_id)):
+            done = {account for account, _ in run.requested}
+            names = [name for name in names if name not in done]
         requested = 0
         own: list[ReportKey] = []
         failed: dict[str, str] = {}
