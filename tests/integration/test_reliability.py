@@ -102,7 +102,7 @@ def scheduled(function: str, payload: dict[str, Any], **later: float) -> Step:
         if payload == CLOSE:
             return f"closed: {len(result['closed'])}"
         failed = result["failed"] if function == "report" else []
-        return "started" + "".join(f"; without {account['account']}" for account in failed)
+        return "started" + "".join(f"; without {name}" for name in failed)
 
     return step
 
