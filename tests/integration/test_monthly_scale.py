@@ -14,11 +14,12 @@ from typing import Any
 import pytest
 from boto3.dynamodb.types import Binary
 from tests.support.clock import START
-from tests.support.fake_stack import SF, FakeStack
+from tests.support.fake_stack import RC, SF, FakeStack
 
 from timbres.domain.month import Month
 from timbres.domain.report import FAILED, FORMATS, PENDING, READY, MonthlyRun, Report, ReportSpec
 from timbres.notifications.mails import LinkFactory, compose
+from timbres.repositories.dynamodb import serialize
 from timbres.repositories.reports import MonthlyRunRepository
 from timbres.schemas.reports import monthly_reports_to_event
 
@@ -87,6 +88,21 @@ def test_a_run_of_2000_accounts_fits_into_an_item(
     assert sorted([*(saved.reports or ()), *saved.late]) == sorted(keys)
     (item,) = stack.aws.items("ReportsTable")
     assert sum(len(bytes(v)) for v in item.values() if isinstance(v, Binary)) < 300_000
+
+
+def test_a_run_that_an_earlier_version_stored_is_completed(stack: FakeStack) -> None:
+    dynamodb, table = stack.aws.client("dynamodb"), stack.aws.refs["ReportsTable"]
+    runs, key, new = MonthlyRunRepository(dynamodb, table), (SF, "a-0001"), (SF, "b-0001")
+    stored = {"asked": [f"{SF}/a-0001"], "late": [], "supplement": [], "failed": {RC: "x"}}
+    runs.begin(RUN, OCTOBER, START)
+    (item,) = stack.aws.items("ReportsTable")
+    dynamodb.put_item(TableName=table, Item=serialize(item | stored | {"late_failed": {}}))
+
+    run = runs.get(RUN)
+
+    assert run is not None
+    assert (run.reports, run.late, run.failed) == ([key], [], {RC: "x"})
+    assert runs.save(run, run.with_requested([new], {})) == runs.get(RUN)
 
 
 @pytest.mark.parametrize("status", [READY, FAILED])
