@@ -65,7 +65,7 @@ def reports(stack: Stack) -> list[str]:
 
 
 def test_a_start_that_exceeds_its_timeout_continues(large_stack: Stack) -> None:
-    timeout = template().timeout("report")
+    timeout = int(template().timeout("report"))
 
     stopped = start(large_stack, 4)
     before = len(reports(large_stack))
