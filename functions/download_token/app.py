@@ -1,7 +1,7 @@
 """/d/{token}: redirect a mailed download token to a link that is valid for five minutes.
 
-Without IAM, as the route of all paths that do not exist. Its pages are for people, in Spanish. Never
-log or return a token.
+Without IAM, as the route of all paths that do not exist. Its pages are for people, in Spanish.
+Never log or return a token.
 """
 
 from __future__ import annotations

@@ -88,7 +88,7 @@ def test_each_task_of_the_table_is_one_command(
         (password, secret["password"] + "\n", "acme-sf is ready"),
         # Other tests expect the issuer of the documents without a contract.
         (
-            contract.replace("A&D061009TY8", "GOMP800101QX2"),
+            contract.replace("A&D061009TY8", "GOMP800101QX2").replace("erp-4711", "cli-1"),
             "y\n",
             "500 stamps for GOMP800101QX2.*confirmed",
         ),
