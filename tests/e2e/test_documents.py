@@ -46,7 +46,7 @@ FIXED_NUMBERS = {"status", "stamps"}
 # Values that may be unknown in one environment, and counts of failures by code.
 VARYING = re.compile(
     r"(contracted|used|available)(_before|_after)?|consumed|burn_7|burn_30|days_left|bytes|rows"
-    r"|finished_at|as_of|amount|low_stamps|alert|expected|done|low|exhausted|failed"
+    r"|finished_at|per_minute|expected_end|as_of|amount|low_stamps|alert|expected|done|low|exhausted|failed"
 )
 
 
@@ -99,7 +99,7 @@ def parse(kind: str, text: str) -> Any:
     """Return a JSON value; of several responses, the JSON by position and status; or the text."""
     if kind == "json":
         return json.loads(text)
-    pairs = STATUS_AND_JSON.findall(text)
+    pairs = STATUS_AND_JSON.findall(text) if kind == "text" else []
     values = {f"{n}: {status}": json.loads(body) for n, (status, body) in enumerate(pairs)}
     return values or text.strip()
 
