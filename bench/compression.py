@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from local.emulator_process import ROOT
+from local.fake_pacs.fake_data import bulk_rfc
 
 from bench.goals import Goal
 from bench.memory_usage import peak_mb
@@ -71,9 +72,10 @@ def _read_in_process(url: str, encoding: str) -> dict[str, float]:
 
 
 def _serve(folder: Path) -> None:
-    movement = '{{"RFC": "EKU{:06d}3C9", "Fecha": "2026-10-{:02d}T00:00:00", "TipoMovimiento": '
+    movement = '{{"RFC": "{}", "Fecha": "2026-10-{:02d}T00:00:00", "TipoMovimiento": '
     movement += '"Consumo de timbre", "Monto": 1}}'
-    movements = ",".join(movement.format(n % 5_000, 1 + n % 31) for n in range(_MOVEMENTS))
+    rfcs = [bulk_rfc(n) for n in range(5_000)]
+    movements = ",".join(movement.format(rfcs[n % 5_000], 1 + n % 31) for n in range(_MOVEMENTS))
     content = (
         f'{{"Registrados": 5000, "Autorizados": 5000, "GeneraronTimbre": 5000, '
         f'"TipoConsumo": "Postpago", "FechaActual": "2026-11-01T06:00:00", '
