@@ -33,6 +33,7 @@ container = Container(
     "SNAPSHOTS_TABLE",
     "CREDENTIAL_REJECTIONS_TABLE",
     "EVENT_BUS",
+    calls=("contracts",),
 )
 
 

@@ -32,6 +32,7 @@ container = Container(
     "CONTRACTS_TABLE",
     "CREDENTIAL_REJECTIONS_TABLE",
     "EVENT_BUS",
+    calls=("stamps",),
 )
 
 
