@@ -20,13 +20,14 @@ from timbres.domain.forecast import (
 class Issuer(CountedStamps):
     """A known issuer with its last count and forecast.
 
-    ``low_stamps`` is its own threshold, None for the account's. An issuer without a contract
+    ``low_stamps`` is its own threshold, None for the account's; ``name`` its razón social. An issuer without a contract
     uses the account's stamps: its alert is ``no-contract``, and its days left are not known.
     """
 
     account: str
     rfc: str
     low_stamps: int | None = None
+    name: str | None = None
 
     @property
     def urgency(self) -> str:

@@ -15,7 +15,7 @@ from timbres.errors import BODY_INVALID, TimbresError
 
 MAX_ROWS = 10_000
 
-_COLUMNS = ("rfc", "low_stamps")
+_COLUMNS = ("rfc", "low_stamps", "name")
 # With or without thousands separators, as spreadsheets write it (1,000 in quotes).
 _NUMBER = re.compile(r"[0-9]{1,12}|[0-9]{1,3}(,[0-9]{3}){1,3}")
 
@@ -23,7 +23,8 @@ _Rows = Iterator[RawRow | InvalidRow]
 
 
 def parse_json(text: str) -> IssuerImport:
-    """Parse a JSON list of RFCs, or of objects with ``rfc`` and optionally ``low_stamps``.
+    """Parse a JSON list of RFCs, or of objects with ``rfc`` and optionally ``low_stamps`` and
+    ``name``.
 
     Raises ``body-invalid`` if it is not a list of 1 to 10,000 rows.
     """
@@ -38,10 +39,9 @@ def parse_json(text: str) -> IssuerImport:
 
 
 def parse_csv(text: str) -> IssuerImport:
-    """Parse a CSV with a column of RFCs and optionally one of ``low_stamps``.
+    """Parse a CSV with a column of RFCs and optionally ``low_stamps`` and ``name``.
 
-    A header ``rfc,low_stamps`` is optional; the delimiter is a comma, a semicolon or a
-    tab. Raises ``body-invalid`` if it does not have 1 to 10,000 rows.
+    A header ``rfc,low_stamps,name`` is optional; the delimiter is a comma, a semicolon or a tab. Raises ``body-invalid`` if it does not have 1 to 10,000 rows.
     """
     text = text.removeprefix("\ufeff")
     first = text.lstrip().partition("\n")[0]
@@ -94,7 +94,8 @@ def _csv_rows(reader: Any) -> _Rows:
             yield InvalidRow(line, "row", f"expected {', '.join(columns)}, no more")
             continue
         row = dict(zip(columns, cells, strict=False))
-        yield RawRow(line, row.get("rfc", ""), _csv_number(row.get("low_stamps")))
+        name = row.get("name", UNSET)
+        yield RawRow(line, row.get("rfc", ""), _csv_number(row.get("low_stamps")), name)
 
 
 def _csv_cells(reader: Any) -> Iterator[tuple[int, list[str], str | None]]:
@@ -133,7 +134,7 @@ def _json_row(line: int, row: object) -> RawRow | InvalidRow:
         if name not in _COLUMNS:
             detail = f"{quote_input(name)} is not known: expected {', '.join(_COLUMNS)}"
             return InvalidRow(line, "row", detail)
-    return RawRow(line, row.get("rfc"), row.get("low_stamps", UNSET))
+    return RawRow(line, row.get("rfc"), row.get("low_stamps", UNSET), row.get("name", UNSET))
 
 
 class _DuplicateMember:

@@ -7,7 +7,7 @@ from datetime import date
 from typing import Any
 
 from timbres.domain.account import ALL_ACCOUNTS
-from timbres.domain.month import Month
+from timbres.domain.month import period_from_text
 
 _REPORTS = {"statement": "estado de cuenta", "consumption": "reporte de consumo"}
 _FORMATS = {"csv": "CSV", "xlsx": "Excel", "pdf": "PDF", "html": "página web"}
@@ -56,8 +56,8 @@ def date_es(iso: str) -> str:
 
 
 def month_es(month: str) -> str:
-    """Return ``2026-10`` as ``octubre de 2026``. Raises ValueError for anything else."""
-    return Month.from_text(month).label_es
+    """Return ``2026-10`` as ``octubre de 2026``, and ``2026``. Raises ValueError for other texts."""
+    return period_from_text(month).label_es
 
 
 def account_label(name: str) -> str:

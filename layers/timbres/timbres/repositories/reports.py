@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from timbres.domain.month import Month
+from timbres.domain.month import Month, Year, period_from_text
 from timbres.domain.report import (
     PENDING,
     MonthlyRun,
@@ -91,10 +91,15 @@ class ReportRepository:
                 yield _report(deserialize(item))
 
     def list_page(
-        self, account: str, month: Month | None, after: str | None
+        self, account: str, period: Month | Year | None, after: str | None
     ) -> tuple[list[Report], str | None]:
-        """Return up to 100 reports, newest month first, and the next cursor or None."""
-        prefix = f"{month}-" if month else ""
+        """Return up to 100 reports, newest month first, and the next cursor or None.
+
+        Those of a year are the reports of the year, and not of its months.
+        """
+        prefix = f"{period}-" if period else ""
+        if isinstance(period, Year):
+            prefix += "consumption-"
         last = decode_cursor(after, {"account": account}, "id", prefix=prefix)
         page = self._query(
             account,
@@ -333,7 +338,8 @@ def _outcome(report: Report) -> Item:
 
 
 def _report(item: Item) -> Report:
-    spec = ReportSpec(item["account"], Month.from_text(item["month"]), item["kind"], item["format"])
+    period = period_from_text(item["month"])
+    spec = ReportSpec(item["account"], period, item["kind"], item["format"])
     settled_at = item.get("settled_at")
     return Report(
         id=item["id"],
