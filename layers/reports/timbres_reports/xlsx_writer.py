@@ -53,6 +53,12 @@ _COLORS = {
     summary.SOON: {"font_color": "#7A4A00", "bg_color": "#FFF1CC", "bold": True},
     summary.URGENT: {"font_color": "#9C1B16", "bg_color": "#FBDEDC", "bold": True},
 }
+_PARTS = {
+    "": {},
+    "head": {"bold": True, "bg_color": "#DDE6F0", "bottom": 1, "text_wrap": True},
+    "total": {"bold": True, "top": 1},
+    "key": {"bold": True},
+}
 _WIDTHS = {"rfc": 18, "name": 44, "account": 24, "as_of": 18, "cost": 16}
 _WIDTH = 14
 _CONTRACT_COLUMNS = [
@@ -141,16 +147,15 @@ class _Book:
         self._format = cache(self._add_format)
         self._bold = workbook.add_format({"bold": True})
         self._large = workbook.add_format({"bold": True, "font_size": 16})
-        head = {"bold": True, "bg_color": "#DDE6F0", "bottom": 1, "text_wrap": True}
-        self._head = workbook.add_format({**head, "valign": "top"})
+        self._notice = workbook.add_format({"bold": True, "font_color": "#7A4A00"})
         created = fmt.to_local(report.generated_at).replace(tzinfo=None)
         workbook.set_properties({"title": self._title, "created": created})
 
-    def _add_format(self, kind: str, style: str = "", total: bool = False) -> Format:
+    def _add_format(self, kind: str, style: str = "", part: str = "") -> Format:
         code = _FORMATS.get(kind)
-        number = {"num_format": code, "align": "right"} if code else {}
-        line = {"bold": True, "top": 4} if total else {}
-        return self._workbook.add_format({**number, **_COLORS[style], **line})
+        # A text after a number needs a blank between them.
+        number = {"num_format": code, "align": "right"} if code else {"indent": 1}
+        return self._workbook.add_format({**number, **_COLORS[style], **_PARTS[part]})
 
     # ------------------------------------------------------------------------- a month
 
@@ -182,8 +187,8 @@ class _Book:
             for n, amount in enumerate(report.days, 1)
         ]
         rows = self._begin_summary(report, summary.key_figures(report), summary.notices(report))
-        rows += [[]] * 16
-        chart_row = len(rows) - 15
+        chart_row = len(rows) + 1
+        rows += [[]] * 18
         if report.account_stamps:
             rows += self._section(
                 fmt.ACCOUNT_STAMPS,
@@ -193,8 +198,7 @@ class _Book:
         columns = summary.source_columns(report)
         sources = (summary.source_cells(report, source) for source in report.sources)
         rows += self._section(fmt.SOURCES, columns, sources)
-        right = [(text, self._head) for text in fmt.DAY_HEADING]
-        beside = [right] + [
+        beside = [self._heading(fmt.DAY_HEADING, ("date", "count"))] + [
             [(day, self._format("date")), self._figure(summary.figure(fmt.number(n), n), "count")]
             for day, n in days
         ]
@@ -238,7 +242,8 @@ class _Book:
         A large report spends its time here, so the columns have the formats and not the cells.
         """
         sheet = self._sheet(name, _MOVEMENT_WIDTHS, _MOVEMENT_FORMATS)
-        _write_row(sheet, 0, [(text, self._head) for text in fmt.MOVEMENT_HEADING])
+        kinds = ("", "", "date", "", "count")
+        _write_row(sheet, 0, self._heading(fmt.MOVEMENT_HEADING, kinds))
         write_string, write_number = sheet.write_string, sheet.write_number
         text = cache(_to_plain_text)
         serial = cache(_serial)
@@ -263,8 +268,8 @@ class _Book:
         figures, notices = summary.year_figures(report), summary.year_notices(report)
         rows = self._begin_summary(report, figures, notices)
         chart_row = len(rows) + 1
-        beside = [[(text, self._head) for text in ("Mes", fmt.STAMPS)]] + [
-            [(name, None), self._figure(summary.figure(fmt.number(n), n), "count")]
+        beside = [self._heading(("Mes", fmt.STAMPS), ("", "count"))] + [
+            [(name, self._format("")), self._figure(summary.figure(fmt.number(n), n), "count")]
             for name, n in zip(names, report.months, strict=True)
         ]
         sheet = self._write_summary(rows, beside, 3)
@@ -290,9 +295,9 @@ class _Book:
         ]
         for figure in figures:
             cell = Cell(figure.text, figure.style, figure.value)
-            value = self._figure(cell, figure.type, total=True)
-            rows.append([(figure.label, self._bold), value, (figure.remark, None)])
-        rows += [[], *([(notice, self._format("", summary.SOON))] for notice in notices)]
+            value = self._figure(cell, figure.type, "key")
+            rows.append([(figure.label, self._bold), value, (figure.remark, self._format(""))])
+        rows += [[], *([(notice, self._notice)] for notice in notices)]
         return rows
 
     def _write_summary(
@@ -337,7 +342,7 @@ class _Book:
         """Return a table with its title, and an empty row after it."""
         rows: list[_Row] = [
             [(title, self._bold)],
-            [(column.heading, self._head) for column in columns],
+            self._heading(*zip(*((column.heading, column.type) for column in columns), strict=True)),
         ]
         for cells in lines:
             pairs = zip(cells, columns, strict=True)
@@ -354,25 +359,30 @@ class _Book:
     ) -> None:
         """Write a sheet that is one table; the filter leaves out the totals."""
         sheet = self._sheet(name, [_WIDTHS.get(column.key, width) for column in columns])
-        _write_row(sheet, 0, [(column.heading, self._head) for column in columns])
+        headings, types = zip(*((column.heading, column.type) for column in columns), strict=True)
+        _write_row(sheet, 0, self._heading(headings, types))
         number = 0
         for number, cells in enumerate(lines, start=1):
             row = [self._figure(cells[column.key], column.type) for column in columns]
             _write_row(sheet, number, row)
         if totals:
             row = [
-                self._figure(totals.get(column.key, Cell("")), column.type, total=True)
+                self._figure(totals.get(column.key, Cell("")), column.type, "total")
                 for column in columns
             ]
             _write_row(sheet, number + 1, row)
         _freeze(sheet, number, len(columns))
 
-    def _figure(self, cell: Cell, kind: str, *, total: bool = False) -> _Item:
+    def _heading(self, headings: Sequence[str], kinds: Sequence[str]) -> _Row:
+        pairs = zip(headings, kinds, strict=True)
+        return [(text, self._format(kind, "", "head")) for text, kind in pairs]
+
+    def _figure(self, cell: Cell, kind: str, part: str = "") -> _Item:
         """Return a cell's value, or its text, with its format."""
         value = cell.text if cell.value is None else cell.value
         if kind in ("percent", "growth") and isinstance(value, Decimal):
             value /= 100
-        return value, self._format(kind, cell.style, total)
+        return value, self._format(kind, cell.style, part)
 
     def _sheet(
         self, name: str, widths: Sequence[int], formats: Sequence[str | None] = ()
