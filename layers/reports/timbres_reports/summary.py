@@ -59,7 +59,7 @@ class Column(NamedTuple):
     @property
     def is_number(self) -> bool:
         """Whether the column is aligned to the right."""
-        return self.type not in ("text", "time")
+        return self.type not in ("text", "time", "date")
 
 
 class KeyFigure(NamedTuple):
@@ -279,7 +279,7 @@ def rfc_columns(report: Consumption) -> list[Column]:
         *([Column("name", "Razón social")] if report.names else []),
         *([Column("account", "Cuenta")] if report.account == ALL_ACCOUNTS else []),
         Column("amount", fmt.STAMPS, "count"),
-        Column("share", "Participación", "percent"),
+        Column("share", "% del total", "percent"),
         Column("previous", "Mes anterior", "count"),
         Column("change", "Cambio", "growth"),
         Column("available", "Disponibles", "count"),
@@ -314,6 +314,7 @@ def rfc_totals(report: Consumption) -> dict[str, Cell]:
     """Return the cells of the last row of the table of RFCs, by the key of their column."""
     total, share = report.known_total, percent(report.total, report.total)
     return {
+        **dict.fromkeys(("name", "account", "available", "as_of", "days_left"), Cell("")),
         "rfc": Cell(f"Total: {sum(line.rfc is not None for line in report.rfcs):,} RFC"),
         "amount": figure(fmt.number(total), total),
         "share": figure(fmt.percent(share), share),
@@ -348,6 +349,24 @@ def account_stamps_cells(line: AccountStampsLine) -> list[Cell]:
         figure(fmt.moment(line.as_of), line.as_of),
         figure(fmt.days_left(line.days_left), line.days_left, severity(line)),
     ]
+
+
+CONTRACT_COLUMNS = [
+    Column("", heading, kind)
+    for heading, kind in zip(
+        fmt.CONTRACT_HEADING, ("text", "text", "count", "text", "text", "time", "text"), strict=True
+    )
+]
+EXPIRY_COLUMNS = [
+    Column("", heading, kind)
+    for heading, kind in zip(fmt.EXPIRY_HEADING, ("text", "text", "count", "date"), strict=True)
+]
+MOVEMENT_COLUMNS = [
+    Column("", heading, kind)
+    for heading, kind in zip(
+        fmt.MOVEMENT_HEADING, ("text", "text", "date", "text", "count"), strict=True
+    )
+]
 
 
 def source_columns(report: Consumption) -> list[Column]:

@@ -61,20 +61,11 @@ _PARTS = {
 }
 _WIDTHS = {"rfc": 18, "name": 44, "account": 24, "as_of": 18, "cost": 16}
 _WIDTH = 14
-_CONTRACT_COLUMNS = [
-    Column("", heading, kind)
-    for heading, kind in zip(
-        fmt.CONTRACT_HEADING, ("text", "text", "count", "text", "text", "time", "text"), strict=True
-    )
-]
-_EXPIRY_COLUMNS = [
-    Column("", heading, kind)
-    for heading, kind in zip(fmt.EXPIRY_HEADING, ("text", "text", "count", "date"), strict=True)
-]
 _CONTRACT_WIDTHS = (24, 18, 12, 16, 28, 18, 38)
 _MOVEMENT_WIDTHS = (24, 18, 14, 36, 14)
 _MOVEMENT_FORMATS = (None, None, _DATE, None, _COUNT)
 _SUMMARY_WIDTHS = (30, 20, 14, 14, 30, 18, 16, 3, 12, 12)
+_STAMPS = Column("", fmt.STAMPS, "count")
 _CHART_SIZE = {"width": 880, "height": 300}
 
 
@@ -198,7 +189,7 @@ class _Book:
         columns = summary.source_columns(report)
         sources = (summary.source_cells(report, source) for source in report.sources)
         rows += self._section(fmt.SOURCES, columns, sources)
-        beside = [self._heading(fmt.DAY_HEADING, ("date", "count"))] + [
+        beside = [self._heading([Column("", "Día", "date"), _STAMPS])] + [
             [(day, self._format("date")), self._figure(summary.figure(fmt.number(n), n), "count")]
             for day, n in days
         ]
@@ -214,11 +205,11 @@ class _Book:
         rows: list[_Row] = []
         if report.contracts:
             rows += self._section(
-                fmt.CONTRACTS, _CONTRACT_COLUMNS, summary.contract_cells(report)
+                fmt.CONTRACTS, summary.CONTRACT_COLUMNS, summary.contract_cells(report)
             )
         if report.expiries:
             title = f"{fmt.EXPIRIES}. {fmt.FIRST_EXPIRIES}"
-            rows += self._section(title, _EXPIRY_COLUMNS, summary.expiry_cells(report))
+            rows += self._section(title, summary.EXPIRY_COLUMNS, summary.expiry_cells(report))
         for number, row in enumerate(rows):
             _write_row(sheet, number, row)
 
@@ -242,8 +233,7 @@ class _Book:
         A large report spends its time here, so the columns have the formats and not the cells.
         """
         sheet = self._sheet(name, _MOVEMENT_WIDTHS, _MOVEMENT_FORMATS)
-        kinds = ("", "", "date", "", "count")
-        _write_row(sheet, 0, self._heading(fmt.MOVEMENT_HEADING, kinds))
+        _write_row(sheet, 0, self._heading(summary.MOVEMENT_COLUMNS))
         write_string, write_number = sheet.write_string, sheet.write_number
         text = cache(_to_plain_text)
         serial = cache(_serial)
@@ -268,7 +258,7 @@ class _Book:
         figures, notices = summary.year_figures(report), summary.year_notices(report)
         rows = self._begin_summary(report, figures, notices)
         chart_row = len(rows) + 1
-        beside = [self._heading(("Mes", fmt.STAMPS), ("", "count"))] + [
+        beside = [self._heading([Column("", "Mes"), _STAMPS])] + [
             [(name, self._format("")), self._figure(summary.figure(fmt.number(n), n), "count")]
             for name, n in zip(names, report.months, strict=True)
         ]
@@ -342,7 +332,7 @@ class _Book:
         """Return a table with its title, and an empty row after it."""
         rows: list[_Row] = [
             [(title, self._bold)],
-            self._heading(*zip(*((column.heading, column.type) for column in columns), strict=True)),
+            self._heading(columns),
         ]
         for cells in lines:
             pairs = zip(cells, columns, strict=True)
@@ -359,23 +349,21 @@ class _Book:
     ) -> None:
         """Write a sheet that is one table; the filter leaves out the totals."""
         sheet = self._sheet(name, [_WIDTHS.get(column.key, width) for column in columns])
-        headings, types = zip(*((column.heading, column.type) for column in columns), strict=True)
-        _write_row(sheet, 0, self._heading(headings, types))
+        _write_row(sheet, 0, self._heading(columns))
         number = 0
         for number, cells in enumerate(lines, start=1):
             row = [self._figure(cells[column.key], column.type) for column in columns]
             _write_row(sheet, number, row)
         if totals:
             row = [
-                self._figure(totals.get(column.key, Cell("")), column.type, "total")
+                self._figure(totals[column.key], column.type, "total")
                 for column in columns
             ]
             _write_row(sheet, number + 1, row)
         _freeze(sheet, number, len(columns))
 
-    def _heading(self, headings: Sequence[str], kinds: Sequence[str]) -> _Row:
-        pairs = zip(headings, kinds, strict=True)
-        return [(text, self._format(kind, "", "head")) for text, kind in pairs]
+    def _heading(self, columns: Sequence[Column]) -> _Row:
+        return [(column.heading, self._format(column.type, "", "head")) for column in columns]
 
     def _figure(self, cell: Cell, kind: str, part: str = "") -> _Item:
         """Return a cell's value, or its text, with its format."""
