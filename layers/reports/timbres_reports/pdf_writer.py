@@ -48,8 +48,8 @@ from timbres_reports.pdf_layout import (
 from timbres_reports.summary import MAX_BARS, MAX_ROWS, Cell, Column
 
 _MAX_NOTICES = 4
-# Accounts of an RFC that have a row of their own.
-_MAX_PARTS = 4
+# Rows of accounts below their RFC.
+MAX_PARTS = 100
 _GAP = 28.0
 _HALF = (WIDTH - _GAP) / 2
 # Relative widths; a column without one has 48.
@@ -300,26 +300,27 @@ def _issuers(report: Consumption) -> Iterator[Flowable]:
         size=7.5,
     )
     yield from _others("Los demás RFC", len(report.rfcs))
+    if len(report.issuers) - len(report.rfcs) > MAX_PARTS:
+        yield paragraph("Las cifras de cada cuenta están en el libro de Excel.", NOTE)
 
 
 def _rfc_rows(report: Consumption, columns: Sequence[Column]) -> Iterator[list[Cell]]:
     """Yield the row of each RFC, its name, and rows of its accounts if it is in several."""
+    parts_left = MAX_PARTS
     for line in report.rfcs[:MAX_ROWS]:
         cells = summary.rfc_cells(report, line)
         yield [cells[column.key] for column in columns]
         if line.name:
             yield [Cell(line.name, summary.MUTED)]
-        if len(line.parts) == 1:
+        if len(line.parts) == 1 or parts_left < len(line.parts):
             continue
-        for part in line.parts[:_MAX_PARTS]:
+        parts_left -= len(line.parts)
+        for part in line.parts:
             detail = summary.rfc_cells(report, part) | {"rfc": Cell("")}
             yield [
                 cell._replace(style=cell.style or summary.MUTED)
                 for cell in (detail[column.key] for column in columns)
             ]
-        if len(line.parts) > _MAX_PARTS:
-            more = f"Las otras {len(line.parts) - _MAX_PARTS:,} cuentas están en el libro de Excel."
-            yield [Cell(more, summary.MUTED)]
 
 
 def _account_stamps(report: Consumption) -> Iterator[Flowable]:
