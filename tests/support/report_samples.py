@@ -23,6 +23,7 @@ from timbres.domain.consumption import (
     AccountStampsLine,
     Consumption,
     ContractLine,
+    ExpiryLine,
     IssuerLine,
     MovementLine,
     Source,
@@ -155,6 +156,35 @@ def small_month() -> Consumption:
         contracts=CONTRACTS,
         movements=lambda: iter(MOVEMENTS),
         account_stamps=ACCOUNT_STAMPS,
+    )
+
+
+def full_month() -> Consumption:
+    """Return the month with next expiries and movements that are not consumption."""
+    others = (
+        MovementLine(RC, None, date(2026, 10, 2), "Compra de timbres", 500),  # language: keep
+        MovementLine(RC, "A&D061009TY8", date(2026, 10, 9), "Ajuste", -7),
+    )
+    return replace(
+        small_month(),
+        expiries=(ExpiryLine(SF, "ÑAN840101AB1", 2000, date(2026, 12, 12)),),
+        other_movements=lambda: iter(others),
+    )
+
+
+def one_account() -> Consumption:
+    """Return the month of the account whose PAC counts stamps."""
+    month = small_month()
+    return replace(
+        month,
+        account=SF,
+        sources=SOURCES[1:],
+        issuers=tuple(issuer for issuer in ISSUERS if issuer.account == SF),
+        days=tuple(
+            sum(line.amount for line in MOVEMENTS if (line.account, line.date) == (SF, day))
+            for day in MONTH_DAYS
+        ),
+        movements=lambda: (movement for movement in MOVEMENTS if movement.account == SF),
     )
 
 

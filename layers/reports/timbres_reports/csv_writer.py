@@ -48,7 +48,11 @@ def write(report: Consumption, out: IO[bytes]) -> int:
 
     out.write(codecs.BOM_UTF8)
     out.write(f"{_line(heading)}\r\n".encode())
-    lines = _lines(chain(report.movements(), report.other_movements()), issuer, price)
+    # Only consumption has a cost.
+    lines = chain(
+        _lines(report.movements(), issuer, price),
+        _lines(report.other_movements(), issuer, lambda _: "," if has_prices else ""),
+    )
     rows = 0
     while batch := list(islice(lines, _BATCH_ROWS)):
         out.write("".join(batch).encode())

@@ -525,7 +525,8 @@ def year_columns(report: YearConsumption) -> list[Column]:
 
 def year_rows(report: YearConsumption) -> Iterator[dict[str, Cell]]:
     """Yield the cells of each RFC by the key of their column; the totals are last."""
-    total = Cell("Total"), Cell(f"{len(report.lines):,} RFC")
+    named = sum(line.rfc is not None for line in report.lines)
+    total = Cell(f"Total: {named:,} RFC"), Cell("")
     for rfc, name, months, amount, cost in (
         *((Cell(fmt.rfc(line.rfc)), Cell(line.name or ""), line.months, line.total, line.cost)
           for line in report.lines),
