@@ -73,7 +73,8 @@ def request_report(account: str) -> Response[str]:
 @api.get("/accounts/<account>/reports")
 def list_reports(account: str) -> Response[str]:
     query = api.query_params("month", "cursor")
-    period = query["month"] and parse_period(query["month"], clock.now().date())
+    month = query["month"]
+    period = None if month is None else parse_period(month, clock.now().date())
     reports, next_cursor = report_service().list_page(account, period, query["cursor"])
     items = [report_to_dict(report) for report in reports]
     return json_response(200, {"reports": items, "next": next_cursor})

@@ -97,7 +97,7 @@ def pdf_text(report: Consumption) -> str:
     return "\n".join(pdf_pages(report))
 
 
-def shown(cell: Any) -> str:
+def displayed(cell: Any) -> str:
     """Return the text of a cell of the workbook as a spreadsheet shows it."""
     value, code = cell.value, cell.number_format
     if value is None or isinstance(value, str):
@@ -117,7 +117,7 @@ def shown(cell: Any) -> str:
 
 def sheet_rows(sheet: Any) -> list[list[str]]:
     """Return the texts of a sheet, without empty cells at the end of a row."""
-    rows = [[shown(cell) for cell in row] for row in sheet.iter_rows()]
+    rows = [[displayed(cell) for cell in row] for row in sheet.iter_rows()]
     for row in rows:
         while row and not row[-1]:
             row.pop()

@@ -81,7 +81,6 @@ SOURCES = (
 )
 
 
-
 def counted(rfc: str, amount: int, previous: int | None, available: int, days: str) -> IssuerLine:
     """Return an issuer of acme-sf with its last count."""
     return IssuerLine(SF, rfc, amount, previous, available, Decimal(days), as_of=COUNTED_AT)
@@ -226,7 +225,9 @@ def year(*, with_names: bool = False) -> YearConsumption:
             YearLine(rfc, NAMES.get(rfc or "") if with_names else None, months, cost)
             for rfc, months in lines
         ),
-        months=tuple(sum_known(months) for months in zip(*(line[1] for line in lines), strict=True)),
+        months=tuple(
+            sum_known(months) for months in zip(*(line[1] for line in lines), strict=True)
+        ),
         gaps=tuple((SF, Month(2026, number), reason) for number in (1, 2)),
         without_price=(SF,) if with_names else (),
     )
@@ -237,7 +238,11 @@ def month_with_problem() -> Consumption:
     sources = (
         SOURCES[0],
         replace(
-            SOURCES[1], as_of=None, missing_days=(), previous=None, problem="=El usuario está bloqueado (602)"
+            SOURCES[1],
+            as_of=None,
+            missing_days=(),
+            previous=None,
+            problem="=El usuario está bloqueado (602)",
         ),
     )
     return replace(
@@ -295,9 +300,7 @@ def busy_month(issuers: int = 40, seed: int = 7) -> Consumption:
             available = round(total * rng.choice((0.0, 0.1, 0.3, 1.2, 4.0, 7.5)))
             days_left = round_days(available / (total / 31)) if total else None
         as_of = None if available is None else COUNTED_AT
-        lines.append(
-            IssuerLine(account, rfc, total, previous, available, days_left, as_of=as_of)
-        )
+        lines.append(IssuerLine(account, rfc, total, previous, available, days_left, as_of=as_of))
     movements.sort(key=lambda movement: (movement.account, movement.date))
     lines.sort(key=lambda line: -line.amount)
     return replace(

@@ -95,8 +95,8 @@ def test_every_format_has_the_same_rounded_figures(report):
     scripted = [row[1] for row in script_rows(tree)]
     assert [row[1:] for row in rows] == [[plain_line(text) for text in row[1:]] for row in scripted]
     for row, text in zip([*rows, totals], sheet, strict=True):
-        shown = [*text, *[""] * len(sheet_heading)]
-        assert [shown[keep[n]] for n in figures] == [row[n] for n in figures]
+        padded = [*text, *[""] * len(sheet_heading)]
+        assert [padded[keep[n]] for n in figures] == [row[n] for n in figures]
     lines = {" ".join(line.split()) for line in pdf.splitlines()}
     assert {row[n] for row in [*rows, totals] for n in figures} - {""} <= lines
     by_format = key_figures(report)
@@ -121,7 +121,7 @@ def test_a_change_is_rounded_half_up(current, previous, change):
     assert percent_change(current, previous) == (change and Decimal(change))
 
 
-def test_a_cost_is_rounded_half_up_and_the_total_is_the_sum_of_the_shown_costs():
+def test_a_cost_is_rounded_half_up_and_the_total_is_the_sum_of_the_rounded_costs():
     assert (cost_of(1, Decimal("0.125")), cost_of(7, None)) == (Decimal("0.13"), None)
     report = with_prices(small_month(), rc="0.125", sf="0.125")
 
@@ -132,9 +132,14 @@ def test_a_cost_is_rounded_half_up_and_the_total_is_the_sum_of_the_shown_costs()
 def test_an_rfc_is_listed_once_with_the_sum_of_its_accounts():
     (line, *_) = small_month().rfcs
 
-    assert (line.rfc, line.amount, line.previous, line.available) == ("A&D061009TY8", 1425, 1200, 20)
+    assert (line.rfc, line.amount, line.previous, line.available) == (
+        "A&D061009TY8",
+        1425,
+        1200,
+        20,
+    )
     # The account without a previous month is not compared.
-    assert (line.change, line.days_left) == (Decimal("12.1"), Decimal("6.5"))
+    assert (line.change, line.available, line.days_left) == (Decimal("12.1"), 20, Decimal("6.5"))
     assert [part.account for part in line.parts] == [RC, SF]
     assert len(small_month().rfcs) == 5
 

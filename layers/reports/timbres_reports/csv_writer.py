@@ -35,7 +35,8 @@ def write(report: Consumption, out: IO[bytes]) -> int:
     prices = {source.account: source.stamp_price for source in report.sources}
     has_prices = report.cost is not None
     heading = ["Fecha", "Cuenta", "RFC", *(["Razón social"] if names else [])]
-    heading += ["Tipo de movimiento", fmt.STAMPS, *(["Precio por timbre (MXN)"] if has_prices else [])]
+    heading += ["Tipo de movimiento", fmt.STAMPS]
+    heading += ["Precio por timbre (MXN)"] if has_prices else []
 
     def issuer(key: tuple[str, str | None]) -> str:
         account, rfc = key

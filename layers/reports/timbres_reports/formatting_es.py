@@ -151,7 +151,7 @@ def rfc(value: str | None) -> str:
 
 
 def pac(source: Source) -> str:
-    """Return a PAC's display name with the plan if it is known: ``Reachcore, prepago``."""
+    """Return a PAC's display name with the plan if it is known: ``name, prepago``."""
     name = replace_unprintable(source.pac)
     plan = source.plan and _PLANS.get(source.plan, replace_unprintable(source.plan))
     return f"{name}, {plan}" if plan else name

@@ -190,26 +190,26 @@ def _data(report: Consumption, by_rfc: dict[str | None, list[int]]) -> dict[str,
     """
     columns = [column for column in summary.rfc_columns(report) if column.key != "name"]
     keys = [column.key for column in columns]
-    shown = fmt.replace_unprintable
+    printable = fmt.replace_unprintable
 
     def texts(line: IssuerLine) -> list[str]:
         cells = summary.rfc_cells(report, line)
-        return [shown(cells[key].text) for key in keys]
+        return [printable(cells[key].text) for key in keys]
 
     rows = []
     for line in report.rfcs:
         cells = summary.rfc_cells(report, line)
         rows.append(
             [
-                shown(line.name or ""),
-                [shown(cells[key].text) for key in keys],
+                printable(line.name or ""),
+                [printable(cells[key].text) for key in keys],
                 [_sortable(cells[key].value) for key in keys],
                 summary.severity(line),
                 int(line.is_exhausted),
                 [texts(part) for part in line.parts] if len(line.parts) > 1 else [],
                 [line.amount, line.compared, line.previous, _cents(line.cost)],
                 by_rfc.get(line.rfc, []),
-                shown(line.account),
+                printable(line.account),
             ]
         )
     return {

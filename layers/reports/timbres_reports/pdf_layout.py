@@ -86,7 +86,7 @@ def to_printable(text: str) -> str:
     return line if len(line) <= _MAX_CHARACTERS else f"{line[: _MAX_CHARACTERS - 1]}…"
 
 
-class _Tagged(Paragraph):  # type: ignore[misc]
+class _Tagged(Paragraph):
     """A paragraph of plain text with a tag, None for a repeated one."""
 
     tag: Tag | None = Tag("P")
@@ -102,7 +102,7 @@ class _Tagged(Paragraph):  # type: ignore[misc]
             self.tag = None
 
 
-class _Line(Flowable):  # type: ignore[misc]
+class _Line(Flowable):
     """A text on one line with a tag: much faster than a paragraph."""
 
     def __init__(self, text: str, text_style: ParagraphStyle, tag: Tag | None) -> None:
@@ -136,7 +136,7 @@ class _Line(Flowable):  # type: ignore[misc]
             self.canv.drawString(0, y, self._text)
 
 
-class Figure(Flowable):  # type: ignore[misc]
+class Figure(Flowable):
     """A drawing with an alternative text."""
 
     def __init__(self, drawing: Drawing, alt: str) -> None:

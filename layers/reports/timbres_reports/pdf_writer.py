@@ -378,7 +378,7 @@ def _other_movements(movements: Sequence[MovementLine], count: int) -> Iterator[
 def _sources(report: Consumption) -> Iterator[Flowable]:
     yield heading(fmt.SOURCES)
     rows = (row for source in report.sources[:MAX_ROWS] for row in _source_rows(report, source))
-    yield table(summary.source_columns(report), (110, 94, 46, 54, 108, 50, 54), rows)
+    yield table(summary.SOURCE_COLUMNS, (110, 94, 46, 54, 108, 50, 54), rows)
     yield from _others("Las demás cuentas", len(report.sources))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import date, datetime
+from datetime import date
 from decimal import Decimal
 from itertools import islice
 from typing import NamedTuple
@@ -369,17 +369,15 @@ MOVEMENT_COLUMNS = [
 ]
 
 
-def source_columns(report: Consumption) -> list[Column]:
-    """Return the columns of the table of accounts."""
-    return [
-        Column("account", "Cuenta"),
-        Column("pac", "PAC"),
-        Column("amount", fmt.STAMPS, "count"),
-        Column("previous", "Mes anterior", "count"),
-        Column("source", "Fuente"),
-        Column("as_of", "Datos al", "time"),
-        Column("missing", "Días sin dato"),
-    ]
+SOURCE_COLUMNS = (
+    Column("account", "Cuenta"),
+    Column("pac", "PAC"),
+    Column("amount", fmt.STAMPS, "count"),
+    Column("previous", "Mes anterior", "count"),
+    Column("source", "Fuente"),
+    Column("as_of", "Datos al", "time"),
+    Column("missing", "Días sin dato"),
+)
 
 
 def source_cells(report: Consumption, source: Source) -> list[Cell]:

@@ -47,13 +47,13 @@ _FORMATS = {
     "time": _DATE_TIME,
     "date": _DATE,
 }
-_COLORS = {
+_COLORS: dict[str, dict[str, Any]] = {
     "": {},
     summary.MUTED: {"font_color": "#5B6770"},
     summary.SOON: {"font_color": "#7A4A00", "bg_color": "#FFF1CC", "bold": True},
     summary.URGENT: {"font_color": "#9C1B16", "bg_color": "#FBDEDC", "bold": True},
 }
-_PARTS = {
+_PARTS: dict[str, dict[str, Any]] = {
     "": {},
     "head": {"bold": True, "bg_color": "#DDE6F0", "bottom": 1, "text_wrap": True},
     "total": {"bold": True, "top": 1},
@@ -145,7 +145,7 @@ class _Book:
     def _add_format(self, kind: str, style: str = "", part: str = "") -> Format:
         code = _FORMATS.get(kind)
         # A text after a number needs a blank between them.
-        number = {"num_format": code, "align": "right"} if code else {"indent": 1}
+        number: dict[str, Any] = {"num_format": code, "align": "right"} if code else {"indent": 1}
         return self._workbook.add_format({**number, **_COLORS[style], **_PARTS[part]})
 
     # ------------------------------------------------------------------------- a month
@@ -186,9 +186,8 @@ class _Book:
                 summary.ACCOUNT_STAMPS_COLUMNS,
                 map(summary.account_stamps_cells, report.account_stamps),
             )
-        columns = summary.source_columns(report)
         sources = (summary.source_cells(report, source) for source in report.sources)
-        rows += self._section(fmt.SOURCES, columns, sources)
+        rows += self._section(fmt.SOURCES, summary.SOURCE_COLUMNS, sources)
         beside = [self._heading([Column("", "Día", "date"), _STAMPS])] + [
             [(day, self._format("date")), self._figure(summary.figure(fmt.number(n), n), "count")]
             for day, n in days
@@ -290,9 +289,7 @@ class _Book:
         rows += [[], *([(notice, self._notice)] for notice in notices)]
         return rows
 
-    def _write_summary(
-        self, rows: Sequence[_Row], beside: Sequence[_Row], first: int
-    ) -> Worksheet:
+    def _write_summary(self, rows: Sequence[_Row], beside: Sequence[_Row], first: int) -> Worksheet:
         """Write the summary, with ``beside`` in its last columns from the row ``first`` on."""
         sheet = self._sheet(SUMMARY, _SUMMARY_WIDTHS)
         column = len(_SUMMARY_WIDTHS) - 2
@@ -355,10 +352,7 @@ class _Book:
             row = [self._figure(cells[column.key], column.type) for column in columns]
             _write_row(sheet, number, row)
         if totals:
-            row = [
-                self._figure(totals[column.key], column.type, "total")
-                for column in columns
-            ]
+            row = [self._figure(totals[column.key], column.type, "total") for column in columns]
             _write_row(sheet, number + 1, row)
         _freeze(sheet, number, len(columns))
 
@@ -387,7 +381,7 @@ class _Book:
         # & begins a code of a footer.
         footer = _to_plain_text(self._title).replace("&", "&&")[:150]
         sheet.set_footer(f"&L{footer}&RPágina &P de &N")
-        if name != SUMMARY and name != CONTRACTS:
+        if name not in (SUMMARY, CONTRACTS):
             sheet.repeat_rows(0)
         return sheet
 

@@ -240,9 +240,7 @@ class Consumption:
     def not_compared(self) -> list[Source]:
         """The accounts with figures whose previous month is not known."""
         return [
-            source
-            for source in self.sources
-            if source.previous is None and source.problem is None
+            source for source in self.sources if source.previous is None and source.problem is None
         ]
 
     @property

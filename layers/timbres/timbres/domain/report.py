@@ -236,9 +236,7 @@ def parse_format(value: object, kind: str, period: Month | Year) -> str:
             field="month",
         )
     formats, of = (
-        (YEAR_FORMATS, f"{kind} for a year")
-        if isinstance(period, Year)
-        else (FORMATS[kind], kind)
+        (YEAR_FORMATS, f"{kind} for a year") if isinstance(period, Year) else (FORMATS[kind], kind)
     )
     if not isinstance(value, str) or value not in formats:
         raise TimbresError(

@@ -23,10 +23,9 @@ _Rows = Iterator[RawRow | InvalidRow]
 
 
 def parse_json(text: str) -> IssuerImport:
-    """Parse a JSON list of RFCs, or of objects with ``rfc`` and optionally ``low_stamps`` and
-    ``name``.
+    """Parse a JSON list of RFCs, or of objects with ``rfc``, ``low_stamps`` and ``name``.
 
-    Raises ``body-invalid`` if it is not a list of 1 to 10,000 rows.
+    The last two are optional. Raises ``body-invalid`` if it is not a list of 1 to 10,000 rows.
     """
     expected = 'expected a JSON list such as ["A&D061009TY8"] or [{"rfc": …, "low_stamps": 100}]'
     try:
@@ -41,7 +40,8 @@ def parse_json(text: str) -> IssuerImport:
 def parse_csv(text: str) -> IssuerImport:
     """Parse a CSV with a column of RFCs and optionally ``low_stamps`` and ``name``.
 
-    A header ``rfc,low_stamps,name`` is optional; the delimiter is a comma, a semicolon or a tab. Raises ``body-invalid`` if it does not have 1 to 10,000 rows.
+    A header is optional without names; the delimiter is a comma, a semicolon or a tab.
+    Raises ``body-invalid`` if it does not have 1 to 10,000 rows.
     """
     text = text.removeprefix("\ufeff")
     first = text.lstrip().partition("\n")[0]
@@ -70,7 +70,7 @@ def _enforce_max_rows(rows: Iterable[RawRow | InvalidRow]) -> _Rows:
 
 
 def _csv_rows(reader: Any) -> _Rows:
-    columns: tuple[str, ...] = _COLUMNS
+    columns: tuple[str, ...] = _COLUMNS[:2]
     is_first = True
     for line, cells, problem in _csv_cells(reader):
         if problem:
@@ -83,6 +83,8 @@ def _csv_rows(reader: Any) -> _Rows:
             cells.pop()
         names = tuple(cell.lower() for cell in cells)
         if is_first and "rfc" in names:
+            while not names[-1]:
+                names = names[:-1]
             columns, is_first = names, False
             if set(names) - set(_COLUMNS) or len(set(names)) < len(names):
                 raise _body_invalid(

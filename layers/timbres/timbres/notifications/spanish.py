@@ -56,7 +56,7 @@ def date_es(iso: str) -> str:
 
 
 def month_es(month: str) -> str:
-    """Return ``2026-10`` as ``octubre de 2026``, and ``2026``. Raises ValueError for other texts."""
+    """Return ``2026-10`` as ``octubre de 2026``; ``2026`` as it is. Raises ValueError."""
     return period_from_text(month).label_es
 
 

@@ -89,7 +89,10 @@ class ReportService:
     def list_page(
         self, account_name: str, period: Month | Year | None, after: str | None
     ) -> tuple[list[Report], str | None]:
-        """Return a page of reports of a month or year, newest first, and the next page's cursor or None."""
+        """Return a page of reports, newest first, and the next page's cursor or None.
+
+        ``period`` restricts it to the reports of a month, or to those of a whole year.
+        """
         return self._report_repository.list_page(
             self._ensure_account_exists(account_name), period, after
         )
