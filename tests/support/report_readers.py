@@ -124,12 +124,16 @@ def sheet_rows(sheet: Any) -> list[list[str]]:
     return rows
 
 
+def sheets_of(content: bytes) -> dict[str, list[list[str]]]:
+    """Return the texts of each sheet of a workbook by its title."""
+    return {sheet.title: sheet_rows(sheet) for sheet in load_workbook(io.BytesIO(content))}
+
+
 def workbook_text(report: Consumption | YearConsumption) -> str:
     """Return all sheets as text, a line per row."""
     lines = []
-    for sheet in workbook_of(report):
-        lines.append(f"== {sheet.title}")
-        lines += [" | ".join(row) for row in sheet_rows(sheet)]
+    for title, rows in sheets_of(write("xlsx", report)).items():
+        lines += [f"== {title}", *map(" | ".join, rows)]
     return "\n".join(lines) + "\n"
 
 

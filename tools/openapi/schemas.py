@@ -413,9 +413,11 @@ SCHEMAS: dict[str, Schema] = {
     "Contracts": record({"contracts": array_of(ref("Contract"), "Newest first."), "next": _NEXT}),
     "Report": record(
         {
-            "id": text("Month, kind, format and version.", pattern=r"^[0-9]{4}-[0-9]{2}-[a-z]+-"),
+            "id": text(
+                "Month, kind, format and version.", pattern=r"^[0-9]{4}-([0-9]{2}-)?[a-z]+-"
+            ),
             "account": _REPORT_ACCOUNT,
-            "month": _MONTH,
+            "month": _PERIOD,
             "kind": one_of(FORMATS),
             "format": ref("Format"),
             "status": one_of((PENDING, READY, FAILED)),
