@@ -277,9 +277,7 @@ def text_of(form: str, content: bytes) -> str:
 
 def test_a_year_has_its_months_side_by_side_with_names_and_costs(stack: FakeStack) -> None:
     count_october(stack)
-    stack.accounts.change(
-        SF, json.dumps(json.loads(stack.accounts.secret(SF)) | {"stamp_price": "1.5"})
-    )
+    stack.accounts.change(SF, stack.accounts.secret(SF) | {"stamp_price": "1.5"})
     named = [{"rfc": RFC, "name": "Aceros, S.A."}]
     assert stack.call("issuers", "PUT", f"/accounts/{SF}/issuers", body=named).status == 200
 
