@@ -20,6 +20,7 @@ from typing import IO, Any, NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from timbres.domain.consumption import Consumption, IssuerLine, MovementLine, YearConsumption
+from timbres.domain.highlights import SOON_DAYS, URGENT_DAYS, severity
 from timbres_reports import formatting_es as fmt
 from timbres_reports import summary
 
@@ -122,6 +123,9 @@ def _environment() -> Environment:
         fmt=fmt,
         summary=summary,
         islice=islice,
+        severity=severity,
+        soon_days=SOON_DAYS,
+        urgent_days=URGENT_DAYS,
         style=style,
         script=script,
         # Allows only this style and this script, and no requests.
@@ -204,7 +208,7 @@ def _data(report: Consumption, by_rfc: dict[str | None, list[int]]) -> dict[str,
                 printable(line.name or ""),
                 [printable(cells[key].text) for key in keys],
                 [_sortable(cells[key].value) for key in keys],
-                summary.severity(line),
+                severity(line),
                 int(line.is_exhausted),
                 [texts(part) for part in line.parts] if len(line.parts) > 1 else [],
                 [line.amount, line.compared, line.previous, _cents(line.cost)],

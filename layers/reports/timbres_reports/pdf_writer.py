@@ -16,6 +16,7 @@ from reportlab.platypus import Flowable, PageBreak, Spacer
 
 from timbres.domain.account import ALL_ACCOUNTS
 from timbres.domain.consumption import Consumption, MovementLine, RfcLine, Source
+from timbres.domain.highlights import severity
 from timbres_reports import formatting_es as fmt
 from timbres_reports import summary
 from timbres_reports.pdf_layout import (
@@ -253,7 +254,7 @@ def _by_days_left(report: Consumption) -> list[Flowable]:
             fit_text(
                 summary.time_left(line),
                 widths[2] - 4,
-                style(8.5, BOLD, COLORS[summary.severity(line)], alignment=TA_RIGHT),
+                style(8.5, BOLD, COLORS[severity(line)], alignment=TA_RIGHT),
             ),
         ]
         for line in lines[:MAX_BARS]

@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 from timbres.domain.account import ALL_ACCOUNTS
 from timbres.domain.consumption import (
-    FROM_SNAPSHOTS,
     AccountStampsLine,
     Consumption,
     IssuerLine,
@@ -21,6 +20,13 @@ from timbres.domain.consumption import (
     percent,
 )
 from timbres.domain.contract import CONFIRMED, REJECTED
+from timbres.domain.highlights import (
+    SOON_DAYS,
+    Highlights,
+    Severity,
+    highlights_of,
+    severity,
+)
 from timbres_reports import formatting_es as fmt
 
 TOP_CONSUMERS_TITLE = "Los diez RFC que más consumen"
@@ -31,12 +37,8 @@ NO_ISSUERS = "No se conoce ningún RFC con consumo en el mes."
 MAX_BARS = 10
 # Rows of a table in the PDF and the page; the workbook has all rows.
 MAX_ROWS = 200
-# An issuer with fewer days left is amber, or red.
-SOON_DAYS = 30
-URGENT_DAYS = 7
-
 # Styles of a text: CSS classes of the page, colors of the PDF and the workbook.
-SOON, URGENT, MUTED = "soon", "urgent", "none"
+SOON, URGENT, MUTED = Severity.SOON, Severity.URGENT, "none"
 
 Value = str | int | Decimal | date | None
 
@@ -73,53 +75,10 @@ class KeyFigure(NamedTuple):
     type: str = "count"
 
 
-# Alerts ------------------------------------------------------------------------------------
-
-
-def severity(line: IssuerLine | AccountStampsLine) -> str:
-    """Return ``urgent``, ``soon``, or an empty text if enough days are left or unknown."""
-    if line.is_exhausted:
-        return URGENT
-    if line.days_left is None or line.days_left >= SOON_DAYS:
-        return ""
-    return URGENT if line.days_left < URGENT_DAYS else SOON
-
-
 def contract_style(status: str) -> str:
     """Return the style of a contract's state: ``soon`` if open, ``none`` if rejected."""
     classes: dict[str, str] = {CONFIRMED: "", REJECTED: MUTED}
     return classes.get(status, SOON)
-
-
-class Alerts(NamedTuple):
-    """The numbers of RFCs without stamps, and of others with few days left; None if unknown."""
-
-    exhausted: int
-    soon: int
-    style: str
-    is_known: bool
-
-
-def alerts(report: Consumption) -> Alerts:
-    """Return the alerts of the RFCs."""
-    styles = [(line.is_exhausted, severity(line)) for line in report.rfcs]
-    urgent = {style for _, style in styles}
-    return Alerts(
-        exhausted=sum(exhausted for exhausted, _ in styles),
-        soon=sum(1 for exhausted, style in styles if style and not exhausted),
-        style=URGENT if URGENT in urgent else SOON if SOON in urgent else "",
-        is_known=any(line.available is not None for line in report.issuers),
-    )
-
-
-def first_to_run_out(report: Consumption) -> AccountStampsLine | None:
-    """Return the account whose own stamps end first; accounts without a count are last."""
-    return min(report.account_stamps, key=_account_days, default=None)
-
-
-def _account_days(line: AccountStampsLine) -> Decimal:
-    known = Decimal(10**9) if line.available is None else Decimal(10**8)
-    return Decimal(0) if line.is_exhausted else line.days_left or known
 
 
 # Key figures -------------------------------------------------------------------------------
@@ -127,21 +86,20 @@ def _account_days(line: AccountStampsLine) -> Decimal:
 
 def key_figures(report: Consumption) -> list[KeyFigure]:
     """Return the key figures: total, change, alerts, stamps of accounts, issuers, cost."""
+    facts = highlights_of(report)
     named = [line for line in report.rfcs if line.rfc is not None]
     active = sum(1 for line in named if line.amount)
+    change = fmt.growth(facts.change, is_new=facts.is_new)
     figures = [
-        KeyFigure(
-            "Timbres consumidos",
-            *(fmt.number(report.known_total), _mean(report), "", report.known_total),
-        ),
+        KeyFigure("Timbres consumidos", fmt.number(facts.stamps), _mean(report), "", facts.stamps),
         KeyFigure(
             f"Contra {report.month.previous().name_es}",
-            *(change_text(report), change_remark(report), "", report.change, "growth"),
+            *(change, _base(report, facts), "", facts.change, "growth"),
         ),
-        _alert_figure(report),
+        _alert_figure(facts),
     ]
-    if (line := first_to_run_out(report)) is not None:
-        others = len(report.account_stamps) - 1
+    if (line := facts.account) is not None:
+        others = facts.accounts - 1
         more = f"; hay {fmt.pluralize(others, 'cuenta', 'cuentas')} más" if others else ""
         remark = f"{line.account}: {fmt.stock(line.available, line.as_of)}{more}"
         style = severity(line) or (SOON if line.is_over_allotted else "")
@@ -153,35 +111,30 @@ def key_figures(report: Consumption) -> list[KeyFigure]:
     return [*figures, *_cost_figure(report)]
 
 
+def _base(report: Consumption, facts: Highlights) -> str:
+    """Return the previous month, and which accounts are not compared."""
+    base = f"{report.month.previous().label_es}: {fmt.number(facts.previous)}"
+    if facts.not_compared is None:
+        return base
+    return (
+        f"sin contar cuentas {'nuevas' if facts.not_compared == 'new' else 'sin ese mes'}; {base}"
+    )
+
+
+def _alert_figure(facts: Highlights) -> KeyFigure:
+    label = "RFC agotados o por agotarse"
+    if facts.exhausted is None or facts.soon is None:
+        return KeyFigure(label, fmt.NO_DATA, "el PAC no informa los disponibles por RFC")
+    remark = f"{fmt.pluralize(facts.exhausted, 'agotado', 'agotados')}, "
+    remark += f"{facts.soon:,} con menos de {SOON_DAYS} días"
+    count = facts.exhausted + facts.soon
+    return KeyFigure(label, f"{count:,}", remark, facts.worst, count)
+
+
 def _cost_figure(report: Consumption | YearConsumption) -> Iterator[KeyFigure]:
     if report.cost is not None:
         remark = cost_remark(report.without_price)
         yield KeyFigure("Costo", fmt.money(report.cost), remark, "", report.cost, "money")
-
-
-def change_text(report: Consumption) -> str:
-    """Return the change of the total: ``+3.8 %``, ``nuevo`` or ``sin dato``."""
-    return fmt.growth(report.change, is_new=report.previous == 0 and report.total > 0)
-
-
-def change_remark(report: Consumption) -> str:
-    """Return the previous month, and which accounts are not compared."""
-    base = f"{report.month.previous().label_es}: {fmt.number(report.previous)}"
-    if report.previous is None or not report.not_compared:
-        return base
-    is_new = all(source.source == FROM_SNAPSHOTS for source in report.not_compared)
-    return f"sin contar cuentas {'nuevas' if is_new else 'sin ese mes'}; {base}"
-
-
-def _alert_figure(report: Consumption) -> KeyFigure:
-    label = "RFC agotados o por agotarse"
-    found = alerts(report)
-    if not found.is_known:
-        return KeyFigure(label, fmt.NO_DATA, "el PAC no informa los disponibles por RFC")
-    remark = f"{fmt.pluralize(found.exhausted, 'agotado', 'agotados')}, "
-    remark += f"{found.soon:,} con menos de {SOON_DAYS} días"
-    count = found.exhausted + found.soon
-    return KeyFigure(label, f"{count:,}", remark, found.style, count)
 
 
 def account_time_left(line: AccountStampsLine) -> str:
@@ -312,14 +265,14 @@ def rfc_cells(report: Consumption, line: IssuerLine) -> dict[str, Cell]:
 
 def rfc_totals(report: Consumption) -> dict[str, Cell]:
     """Return the cells of the last row of the table of RFCs, by the key of their column."""
-    total, share = report.known_total, percent(report.total, report.total)
+    facts, share = highlights_of(report), percent(report.total, report.total)
     return {
         **dict.fromkeys(("name", "account", "available", "as_of", "days_left"), Cell("")),
         "rfc": Cell(f"Total: {sum(line.rfc is not None for line in report.rfcs):,} RFC"),
-        "amount": figure(fmt.number(total), total),
+        "amount": figure(fmt.number(facts.stamps), facts.stamps),
         "share": figure(fmt.percent(share), share),
-        "previous": figure(fmt.number(report.previous), report.previous),
-        "change": figure(change_text(report), report.change),
+        "previous": figure(fmt.number(facts.previous), facts.previous),
+        "change": figure(fmt.growth(facts.change, is_new=facts.is_new), facts.change),
         "cost": figure(fmt.money(report.cost), report.cost),
     }
 

@@ -75,7 +75,8 @@ class Report:
     and ``object_version`` describe the object once ready. ``rows`` is the number of movements
     in a file that Timbres wrote, None for a PAC's own file. ``seconds`` is the duration of the
     generation. ``differences`` are the totals in which a statement and the balance of the same
-    month differ, each as [statement's, balance's]. ``run`` is the monthly run that requested
+    month differ, each as [statement's, balance's]. ``summary`` has the highlights of a month's
+    consumption for mails. ``run`` is the monthly run that requested
     the report, None for a person. ``error`` has code, detail and the PAC's code and message,
     once failed. ``is_unpublished``: it is ready or failed, and its event may not be published.
     """
@@ -93,6 +94,7 @@ class Report:
     object_version: str | None = None
     seconds: float | None = None
     differences: dict[str, list[int]] | None = None
+    summary: dict[str, Any] | None = None
     error: dict[str, Any] | None = None
     is_unpublished: bool = False
 

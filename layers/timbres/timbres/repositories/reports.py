@@ -48,9 +48,10 @@ class ReportRepository:
         self._dynamodb = dynamodb
         self._table = table
 
-    def list_month(self, account: str, month: Month) -> list[Report]:
-        """Return every version of every report of an account and a month, newest id first."""
-        pages = self._dynamodb.get_paginator("query").paginate(**self._range(account, f"{month}-"))
+    def list_month(self, account: str, period: Month | Year) -> list[Report]:
+        """Return every version of every report of an account and a period, newest id first."""
+        key_range = self._range(account, _id_prefix(period))
+        pages = self._dynamodb.get_paginator("query").paginate(**key_range)
         return [_report(deserialize(item)) for page in pages for item in page["Items"]]
 
     def create(
@@ -101,9 +102,7 @@ class ReportRepository:
 
         Those of a year are the reports of the year, and not of its months.
         """
-        prefix = f"{period}-" if period else ""
-        if isinstance(period, Year):
-            prefix += "consumption-"
+        prefix = _id_prefix(period) if period else ""
         last = decode_cursor(after, {"account": account}, "id", prefix=prefix)
         page = self._dynamodb.query(
             **self._range(account, prefix),
@@ -258,6 +257,11 @@ class MonthlyRunRepository:
         return [_monthly_run(deserialize(item)) for item in response["Items"]]
 
 
+def _id_prefix(period: Month | Year) -> str:
+    """Return what the ids of a period's reports begin with; those of its months do not."""
+    return f"{period}-consumption-" if isinstance(period, Year) else f"{period}-"
+
+
 def _run_key(run: str) -> Item:
     return {"account": _RUNS, "id": run}
 
@@ -346,6 +350,7 @@ def _outcome(report: Report) -> Item:
         "object_version": report.object_version,
         "seconds": report.seconds,
         "differences": report.differences,
+        "summary": report.summary,
         "error": report.error,
     }
 
@@ -368,6 +373,7 @@ def _report(item: Item) -> Report:
         object_version=item.get("object_version"),
         seconds=item.get("seconds"),
         differences=item.get("differences"),
+        summary=item.get("summary"),
         error=item.get("error"),
         is_unpublished="unannounced" in item,
     )

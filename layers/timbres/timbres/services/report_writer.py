@@ -12,11 +12,13 @@ from timbres.deadline import Deadline
 from timbres.domain.account import Account
 from timbres.domain.balance import is_consistent, sum_movements
 from timbres.domain.consumption import Consumption, YearConsumption
+from timbres.domain.highlights import highlights_of
 from timbres.domain.month import Month, Year
 from timbres.domain.report import ReportSpec
 from timbres.errors import TimbresError
 from timbres.pacs.base import StatementFile
 from timbres.pacs.errors import contradiction
+from timbres.schemas.reports import highlights_to_dict
 from timbres.services.consumption import ConsumptionReader
 from timbres.services.pac_access import PacAccess
 
@@ -33,11 +35,13 @@ class WriteResult:
     """The result of writing a report.
 
     ``rows`` is the number of movements, None for a statement; ``differences`` are the totals in
-    which a statement and the JSON balance disagree, None if they were not compared.
+    which a statement and the JSON balance disagree, None if they were not compared; ``summary``
+    are the highlights of a month's consumption.
     """
 
     rows: int | None = None
     differences: dict[str, list[int]] | None = None
+    summary: dict[str, Any] | None = None
 
 
 class ReportWriter:
@@ -71,7 +75,8 @@ class ReportWriter:
         with self._consumption_reader.load(
             spec.account, month, deadline, skip_failed_accounts=skip_failed_accounts
         ) as consumption:
-            return WriteResult(rows=self._load_writer(spec.format)(consumption, out))
+            rows = self._load_writer(spec.format)(consumption, out)
+            return WriteResult(rows, summary=highlights_to_dict(highlights_of(consumption)))
 
     def _statement(
         self, spec: ReportSpec, month: Month, out: Upload, deadline: Deadline
