@@ -51,7 +51,7 @@ def test_a_consumption_report_fails_with_both_totals(
     assert f"a total of {STATED} stamps" in error["detail"]
     assert f"adds up to {total}." in error["detail"]
     (mail,) = stack.mails()
-    assert mail.startswith("Timbres: no se pudo hacer")
+    assert mail.startswith("Timbres: no se pudo generar")
     assert error["detail"] in mail
 
 

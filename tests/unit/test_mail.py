@@ -284,7 +284,7 @@ def test_the_mail_quotes_the_pacs_message(
 )  # fmt: skip
 def test_a_mail_begins_with_the_key_figures(changes: Detail, lines: list[str]) -> None:
     event = month(*ALL_READY)
-    event["summary"] |= changes
+    event["summary"] = SUMMARY | changes
 
     first = mail(RUN_MONTHLY, event).text.partition("\n\n")[0]
 
