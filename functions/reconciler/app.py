@@ -23,6 +23,7 @@ container = Container(
     "CREDENTIAL_REJECTIONS_TABLE",
     "EVENT_BUS",
     "VERIFICATION_WINDOW_MINUTES",
+    calls=("contracts",),
 )
 
 
