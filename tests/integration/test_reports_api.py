@@ -493,7 +493,7 @@ def test_a_lasting_failure_fails_the_report_at_the_third_attempt(stack: FakeStac
     (event,) = stack.events("Report Failed")
     assert (event["id"], event["error"]) == (body["id"], body["error"])
     (mail,) = stack.mails()
-    assert mail.startswith("Timbres: no se pudo hacer")
+    assert mail.startswith("Timbres: no se pudo generar")
     for fact in ("2026-10", RC, "pac-error", body["error"]["detail"], "Qué hacer"):
         assert fact in mail
 

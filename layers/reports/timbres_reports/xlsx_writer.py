@@ -62,8 +62,7 @@ _PARTS: dict[str, dict[str, Any]] = {
 _WIDTHS = {"rfc": 18, "name": 44, "account": 24, "as_of": 18, "cost": 16}
 _WIDTH = 14
 _CONTRACT_WIDTHS = (24, 18, 12, 16, 28, 18, 38)
-_MOVEMENT_WIDTHS = (24, 18, 14, 36, 14)
-_MOVEMENT_FORMATS = (None, None, _DATE, None, _COUNT)
+_MOVEMENT_WIDTHS = (26, 20, 14, 58, 14)
 _SUMMARY_WIDTHS = (30, 20, 14, 14, 30, 18, 16, 3, 12, 12)
 _STAMPS = Column("", fmt.STAMPS, "count")
 _CHART_SIZE = {"width": 880, "height": 300}
@@ -231,7 +230,8 @@ class _Book:
 
         A large report spends its time here, so the columns have the formats and not the cells.
         """
-        sheet = self._sheet(name, _MOVEMENT_WIDTHS, _MOVEMENT_FORMATS)
+        kinds = [column.type for column in summary.MOVEMENT_COLUMNS]
+        sheet = self._sheet(name, _MOVEMENT_WIDTHS, kinds)
         _write_row(sheet, 0, self._heading(summary.MOVEMENT_COLUMNS))
         write_string, write_number = sheet.write_string, sheet.write_number
         text = cache(_to_plain_text)
@@ -366,14 +366,11 @@ class _Book:
             value /= 100
         return value, self._format(kind, cell.style, part)
 
-    def _sheet(
-        self, name: str, widths: Sequence[int], formats: Sequence[str | None] = ()
-    ) -> Worksheet:
+    def _sheet(self, name: str, widths: Sequence[int], kinds: Sequence[str] = ()) -> Worksheet:
         sheet = self._workbook.add_worksheet(name)
         for column, width in enumerate(widths):
-            code = formats[column] if formats else None
-            kind = next((key for key, value in _FORMATS.items() if value == code), "")
-            sheet.set_column(column, column, width, self._format(kind) if code else None)
+            column_format = self._format(kinds[column]) if kinds else None
+            sheet.set_column(column, column, width, column_format)
         sheet.set_landscape()
         sheet.set_paper(1)
         sheet.set_margins(left=0.4, right=0.4, top=0.5, bottom=0.6)
