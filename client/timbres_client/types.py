@@ -58,6 +58,7 @@ class Issuer(TypedDict):
 
     account: str
     rfc: str
+    name: str | None
     contracted: int | None
     used: int | None
     available: int | None

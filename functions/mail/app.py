@@ -20,7 +20,7 @@ from aws_lambda_powertools.utilities.idempotency.exceptions import (
 from timbres.aws.clients import client
 from timbres.aws.notifications import MailPublisher
 from timbres.domain import clock
-from timbres.domain.month import Month
+from timbres.domain.month import period_from_text
 from timbres.domain.report import ReportSpec
 from timbres.handlers.http import logger
 from timbres.handlers.settings import get_env, require_env
@@ -78,8 +78,8 @@ def link(report: Mapping[str, Any], mail: str) -> str:
 
     ``mail`` is the key of the mail, by which all of its links can be revoked.
     """
-    month = Month.from_text(report["month"])
-    spec = ReportSpec(report["account"], month, report["kind"], report["format"])
+    period = period_from_text(report["month"])
+    spec = ReportSpec(report["account"], period, report["kind"], report["format"])
     expires_at = clock.now() + timedelta(days=days())
     version = report["object_version"]
     token = download_tokens().issue(spec, report["id"], version, expires_at, mail)

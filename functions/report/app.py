@@ -19,7 +19,7 @@ from timbres.aws.object_store import LINK_SECONDS
 from timbres.domain import clock
 from timbres.domain.account import parse_report_account
 from timbres.domain.download_token import parse_link
-from timbres.domain.month import parse_month
+from timbres.domain.month import parse_month, parse_period
 from timbres.domain.report import (
     PENDING,
     READY,
@@ -70,10 +70,10 @@ def monthly_report_service() -> MonthlyReportService:
 def request_report(account: str) -> Response[str]:
     api.query_params()
     body = api.json_body("month", "kind", "format")
-    month = parse_month(body["month"], clock.now())
+    period = parse_period(body["month"], clock.now().date())
     kind = parse_kind(body["kind"])
     spec = ReportSpec(
-        parse_report_account(account), month, kind, parse_format(body["format"], kind)
+        parse_report_account(account), period, kind, parse_format(body["format"], kind, period)
     )
     report = report_service().request(spec, api.caller_arn())
     location = api.location("reports", report.id)
@@ -83,9 +83,10 @@ def request_report(account: str) -> Response[str]:
 @api.get("/accounts/<account>/reports")
 def list_reports(account: str) -> Response[str]:
     query = api.query_params("month", "limit", "cursor")
-    month = None if query["month"] is None else parse_month(query["month"], clock.now())
+    month = query["month"]
+    period = None if month is None else parse_period(month, clock.now().date())
     limit = api.page_limit(query["limit"], MAX_PAGE)
-    reports, next_cursor = report_service().list_page(account, month, query["cursor"], limit)
+    reports, next_cursor = report_service().list_page(account, period, query["cursor"], limit)
     items = [report_to_dict(report) for report in reports]
     return json_response(200, {"reports": items, "next": next_cursor})
 

@@ -83,6 +83,7 @@ _LINKED = _READY | {
 }
 _COUNT: dict[str, Any] = {
     "rfc": "A&D061009TY8",
+    "name": "Aceros y Derivados, S.A. de C.V.",
     "contracted": 1000,
     "used": 250,
     "available": 750,
@@ -173,7 +174,7 @@ RESPONSES: dict[tuple[str, int], Any] = {
     },
     ("listIssuers", 200): {
         "account": "acme-sf",
-        "issuers": [{"rfc": "A&D061009TY8", "low_stamps": 300}],
+        "issuers": [{"rfc": "A&D061009TY8", "name": None, "low_stamps": 300}],
         "next": None,
     },
     ("importIssuers", 200): {"account": "acme-sf", "kept": 2, "removed": 0, "rejected": []},

@@ -56,7 +56,7 @@ class IssuerRepository:
             transact_write(self._dynamodb, steps)
 
     def upsert(self, account: str, rows: Sequence[IssuerRow], at: datetime) -> None:
-        """Add or update issuers from a user's list, with their thresholds."""
+        """Add or update issuers from a user's list, with their thresholds and names."""
         for batch in batched(rows, 100):
             steps = [{"Update": self._upsert_step(account, row, at)} for row in batch]
             transact_write(self._dynamodb, steps)
@@ -108,9 +108,9 @@ class IssuerRepository:
         prefix = "" if alert is None else urgency_prefix(alert)
         last = decode_cursor(after, {"account": account}, _URGENCY, "rfc", prefix=prefix)
         page = self._query(account, prefix, Limit=limit, IndexName=_URGENCY, **_after(last))
-        return [_issuer(item) for item in page["Items"]], encode_cursor(
-            page.get("LastEvaluatedKey")
-        )
+        names = self._names(account, [item["rfc"]["S"] for item in page["Items"]])
+        issuers = [_issuer(item | names.get(item["rfc"]["S"], {})) for item in page["Items"]]
+        return issuers, encode_cursor(page.get("LastEvaluatedKey"))
 
     def list_known(
         self, account: str, after: str | None, limit: int
@@ -121,6 +121,19 @@ class IssuerRepository:
         return [_issuer(item) for item in page["Items"]], encode_cursor(
             page.get("LastEvaluatedKey")
         )
+
+    def _names(self, account: str, rfcs: Sequence[str]) -> dict[str, Item]:
+        """Return the attribute of the name by RFC; the index does not have it."""
+        return {
+            item["rfc"]["S"]: item
+            for batch in batched(rfcs, 100)
+            for item in batch_get(
+                self._dynamodb,
+                self._table,
+                [_key(account, rfc) for rfc in batch],
+                "rfc, issuer_name",
+            )
+        }
 
     def list_rfcs(self, account: str) -> Iterator[str]:
         """Yield the RFC of every issuer of an account, in order."""
@@ -166,11 +179,13 @@ class IssuerRepository:
 
     def _upsert_step(self, account: str, row: IssuerRow, at: datetime) -> Item:
         step = self._add_step(account, row.rfc, at)
-        if row.low_stamps is None:
-            step["UpdateExpression"] += " REMOVE low_stamps"
-        elif row.low_stamps is not UNSET:
-            step["UpdateExpression"] += ", low_stamps = :low"
-            step["ExpressionAttributeValues"] |= serialize({":low": row.low_stamps})
+        values = {"low_stamps": row.low_stamps, "issuer_name": row.name}
+        given = {name: value for name, value in values.items() if value is not UNSET}
+        operands = {f":{name}": value for name, value in given.items() if value is not None}
+        step["UpdateExpression"] += "".join(f", {name[1:]} = {name}" for name in operands)
+        if removed := [name for name, value in given.items() if value is None]:
+            step["UpdateExpression"] += f" REMOVE {', '.join(removed)}"
+        step["ExpressionAttributeValues"] |= serialize(operands)
         return step
 
 
@@ -275,6 +290,7 @@ def _issuer(item: Item) -> Issuer:
         ),
         as_of=datetime.fromisoformat(values["as_of"]) if "as_of" in values else None,
         low_stamps=values.get("low_stamps"),
+        name=values.get("issuer_name"),
         forecast=Forecast(
             values.get("burn_7"),
             values.get("burn_30"),

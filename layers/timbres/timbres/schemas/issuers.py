@@ -16,6 +16,7 @@ def issuer_to_dict(issuer: Issuer) -> dict[str, Any]:
     forecast = issuer.forecast
     return {
         "rfc": issuer.rfc,
+        "name": issuer.name,
         "contracted": issuer.stamps.contracted,
         "used": issuer.stamps.used,
         "available": issuer.stamps.available,
@@ -31,7 +32,7 @@ def issuer_to_dict(issuer: Issuer) -> dict[str, Any]:
 
 def listed_issuer_to_dict(issuer: Issuer) -> dict[str, Any]:
     """Return an issuer as the list of issuers has it: what a user sets."""
-    return {"rfc": issuer.rfc, "low_stamps": issuer.low_stamps}
+    return {"rfc": issuer.rfc, "name": issuer.name, "low_stamps": issuer.low_stamps}
 
 
 def expiry_to_dict(expiry: Expiry | None) -> dict[str, Any]:
