@@ -29,6 +29,7 @@ TRIGGERS = {
     "issuers-remove": "issuers/Remove",
     "run-list": "run/List",
     "run-get": "run/Read",
+    "run-failures": "run/Failures",
     "run-daily": "run/Daily",
     "run-close": "run/Close",
     "run-worker-queue": "run_worker/Queue",
@@ -196,6 +197,7 @@ def test_daily_run_from_its_start_to_its_mail(stack: FakeStack) -> None:
     run = replay(stack, "run-get")
     assert (run["status"], run["expected"], run["done"]) == ("finished", 5, 5)
     assert is_part({"runs": [{"id": run["id"]}]}, replay(stack, "run-list"))
+    assert replay(stack, "run-failures") == {"failures": [], "next": None}
     assert is_part({"snapshots": [{"available": 750}]}, replay(stack, "stamps-history"))
     (mail,) = stack.mails()
     assert RFC_N in mail

@@ -87,6 +87,7 @@ ROUTES: dict[str, set[str]] = {
     "DELETE /accounts/{account}/issuers": _CONTRACT,
     "GET /runs": READ,
     "GET /runs/{id}": READ,
+    "GET /runs/{id}/failures": READ,
     "POST /accounts/{account}/contracts": _CONTRACT,
     "GET /accounts/{account}/contracts": READ,
     "GET /accounts/{account}/contracts/{id}": READ,

@@ -15,6 +15,7 @@ from timbres.domain.run import (
     MAX_DURATION,
     MAX_RETRY_SECONDS,
     RUNNING,
+    AccountCount,
     AccountRun,
     Batch,
     BatchId,
@@ -112,11 +113,34 @@ def test_a_batch_is_complete_when_no_issuer_is_left(rfcs: Rfcs, complete: bool) 
         ({"done": 10, "plan": None}, False),
         ({"expected": 0}, True),
         ({"expected": 0, "plan": None}, False),
-        ({"expected": 0, "problem": "account-misconfigured"}, True),
+        ({"expected": 0, "plan_problem": "account-misconfigured"}, True),
+        # A repeated start plans it again.
+        ({"expected": 0, "plan_problem": "internal-error"}, False),
     ],
 )
 def test_when_an_account_is_complete(changes: dict[str, object], complete: bool) -> None:
     assert account(**changes).is_complete is complete
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem", "counted"),
+    [
+        ({}, None, True),
+        ({"expected": 0}, None, True),
+        ({"expected": 20, "failed": {"pac-timeout": 1}}, None, True),
+        ({"expected": 39, "failed": {"pac-timeout": 2}}, "pac-timeout", False),
+        ({"expected": 605, "failed": {"a": 299, "b": 301}}, "b", False),
+        ({"expected": 1, "failed": {"pac-unreachable": 1}}, "pac-unreachable", False),
+        ({"plan_problem": "account-unreadable"}, "account-unreadable", False),
+        ({"count": AccountCount(problem="pac-error")}, None, False),
+        ({"count": AccountCount()}, None, True),
+    ],
+)
+def test_when_an_account_is_counted(
+    changes: dict[str, object], problem: str | None, counted: bool
+) -> None:
+    result = account(**changes)
+    assert (result.problem, result.is_counted) == (problem, counted)
 
 
 def test_when_a_run_is_complete() -> None:

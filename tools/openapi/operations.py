@@ -303,6 +303,18 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         (errors.RUN_NOT_FOUND,),
         (RUN_ID,),
     ),
+    ("GET", "/runs/{id}/failures"): Operation(
+        "listRunFailures",
+        "runs",
+        "List what a daily run did not count, and why",
+        {200: Success("A page of issuers and accounts.", ("RunFailures",))},
+        (errors.RUN_NOT_FOUND, errors.ACCOUNT_NOT_FOUND),
+        (
+            RUN_ID,
+            _parameter("account", text(pattern=ACCOUNT_PATTERN), "Only this account of the run."),
+            CURSOR,
+        ),
+    ),
     ("POST", "/accounts/{account}/contracts"): Operation(
         "createContract",
         "contracts",
