@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError
 from local.emulator_process import ROOT
 from local.stack import STACK_NAME, Stack
 
-from tests.e2e.test_doctor import RunDoctor, run_doctor
+from tests.support.doctor import RunDoctor
 
 
 def test_the_api_has_only_the_stage_of_the_parameter(stack: Stack) -> None:
@@ -99,14 +99,15 @@ def test_a_failed_start_is_kept_and_can_be_started_again_as_documented(
     )
 
 
-def test_the_doctor_lists_the_active_alarms_until_their_state_changes(stack: Stack) -> None:
+def test_the_doctor_lists_the_active_alarms_until_their_state_changes(
+    stack: Stack, run_doctor: RunDoctor
+) -> None:
     cloudwatch, alarm = stack.session().client("cloudwatch"), stack.resource("RunMissingAlarm")
     for state, listed in (("ALARM", True), ("INSUFFICIENT_DATA", False)):
         cloudwatch.set_alarm_state(AlarmName=alarm, StateValue=state, StateReason="tested here.")
-        lines = examine(stack, "--account", "acme-rc").about("alarms")
-        words = [text for _, text in lines if text.startswith(f"{alarm} is active since ")]
-        assert len(words) == listed
-        assert not listed or "tested here." in words[0]
+        _, results = run_doctor("--account=acme-rc")
+        assert (f"{alarm} is active since " in results["alarms"][1]) == listed
+        assert ("tested here." in results["alarms"][1]) == listed
 
 
 def create_change_set(stack: Stack, parameters: dict[str, str]) -> None:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from local.emulator_process import ROOT, Keys
+from local.emulator_process import Keys
 from local.fake_pacs.fake_data import SolucionFactibleAccount, SolucionFactibleState
 from local.fake_pacs.server import serve
 from local.fake_pacs.solucion_factible import FakeSolucionFactible
@@ -19,44 +16,10 @@ from local.fakes import WSDL
 from local.stack import Stack
 
 from tests.support.api_calls import delete_account
-from tests.support.output_recorder import OutputRecorder
+from tests.support.doctor import RunDoctor
 
 USER, PASSWORD = "doctor@example.com", "a-password-of-the-doctor"
 SOAP_ACTION = "SOAPAction is urn:nuevoContrato, not urn:agregarContrato"
-
-# Returns the exit status, and the level and text of the last line about each subject.
-RunDoctor = Callable[..., tuple[int, dict[str, tuple[str, str]]]]
-
-
-@pytest.fixture
-def run_doctor(stack: Stack, recorder: OutputRecorder) -> RunDoctor:
-    def run(
-        *options: str, keys: Keys = stack.keys["admin"], path: str = ""
-    ) -> tuple[int, dict[str, tuple[str, str]]]:
-        process = subprocess.run(
-            [sys.executable, "-m", "tools.doctor", *options],
-            cwd=ROOT,
-            env={
-                "PATH": path + os.environ["PATH"],
-                "HOME": "/nonexistent",
-                "PYTHONPATH": str(ROOT / "layers" / "timbres"),
-                "AWS_EC2_METADATA_DISABLED": "true",
-                "AWS_ENDPOINT_URL": stack.endpoint_url,
-                "AWS_ACCESS_KEY_ID": keys.access_key_id,
-                "AWS_SECRET_ACCESS_KEY": keys.secret_access_key,
-            },
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        assert process.stderr == ""
-        recorder.output.append(process.stdout)
-        lines = process.stdout.splitlines()[:-2]
-        results = {line[9:33].strip(): (line[:9].strip(), line[34:]) for line in lines}
-        return process.returncode, results
-
-    return run
 
 
 def check(results: dict[str, tuple[str, str]], *expected: tuple[str, str, str]) -> None:

@@ -35,6 +35,7 @@ from tools.openapi import response_validation
 import timbres.aws.rate_limiter
 import timbres.pacs.http
 import timbres.repositories.dynamodb
+import timbres.services.daily_run.account_stamps
 import timbres.services.daily_run.bulk_query
 from tests.support import moto_patches
 from tests.support.aws_faults import AwsFaults
@@ -577,6 +578,7 @@ def running_fake_stack(servers: PacServers) -> Iterator[FakeStack]:
         for target, name, value in (
             (timbres_clock, "now", clock),
             (timbres.pacs.http, "time", fake_time),
+            (timbres.services.daily_run.account_stamps, "time", fake_time),
             (timbres.services.daily_run.bulk_query, "time", fake_time),
             (timbres.aws.rate_limiter, "time", fake_time),
             (botocore.endpoint, "time", no_pause),
