@@ -97,7 +97,7 @@ def test_a_night_without_failures_is_silent(
 ) -> None:
     stack.accounts.add_issuers([RFC])
     run = stack.run()
-    assert failures(stack, run["id"]) == stack.mails() == []
+    assert (failures(stack, run["id"]), stack.mails()) == ([], [])
     assert not_counted_metrics(capsys.readouterr().out) == [0]
 
 

@@ -44,7 +44,7 @@ ROLES: dict[str, dict[str, str]] = {
         "IssuersTable": "GetItem UpdateItem"},
     "ReconcilerRole": {**_ALL_SECRETS, **_PAC, **_KEEP,
         "ContractsTable": "GetItem UpdateItem Query DeleteItem@transaction",
-        "ContractsTable/index/open": "Query"},
+        "ContractsTable/index/open": "Query", "MailTopic": "ListSubscriptionsByTopic"},
     "ReportRole": {**_ALL_SECRETS, **_KEEP,
         "ReportsTable": "GetItem BatchGetItem PutItem UpdateItem Query",
         "ReportsTable/index/unannounced": "Query", "DownloadTokensTable": "UpdateItem",

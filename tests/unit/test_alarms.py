@@ -119,8 +119,8 @@ def test_dashboard_and_runbook_include_each_alarm() -> None:
 SHELL = "\n".join(re.findall(r"^```sh\n(.*?)^```", RUNBOOK, re.MULTILINE | re.DOTALL))
 COMMANDS = re.findall(r"\baws ([a-z]+) (wait [a-z-]+|[a-z-]+)((?:(?!\baws )(?:\\\n|.))*)", SHELL)
 MODELS = botocore.session.get_session()
-# Options of the AWS CLI that are not parameters of an operation.
-CLI_OPTIONS = {"query", "output", "cli-binary-format"}
+# Options of the AWS CLI that are not parameters of an operation, or have another name.
+CLI_OPTIONS = {"query", "output", "cli-binary-format", "notification-endpoint"}
 
 
 def with_hyphens(names: Any) -> dict[str, str]:

@@ -87,8 +87,8 @@ class DailyRunService:
     ) -> tuple[list[Failure], str | None]:
         """Return a page of what a run did not count, and the cursor of the next page or None.
 
-        ``account`` selects one account. Raises ``run-not-found``, and ``account-unknown`` if the run
-        does not have it.
+        ``account`` selects one account. Raises ``run-not-found``, and ``account-unknown`` if the
+        run does not have it.
         """
         run = self.get(run_id)
         if account is not None and account not in {one.account for one in run.accounts}:
