@@ -471,6 +471,12 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
                 "To a link that needs no keys and is valid for 5 minutes.", (), ("Location",)
             ),
             404: Success("A page in Spanish: the link is invalid, expired or revoked.", ()),
+            429: Success(
+                "A page in Spanish: the source sent too many invalid tokens, or the link was "
+                "opened 100 times today.",
+                (),
+                ("Retry-After",),
+            ),
             503: Success("A page in Spanish: try again.", (), ("Retry-After",)),
         },
         parameters=(
