@@ -46,7 +46,8 @@ TRIGGERS = {
     "report-monthly": "report/Monthly",
     "report-close": "report/Close",
     "report-worker-queue": "report_worker/Queue",
-    "download-token-get": "download_token/Open",
+    "download-token-get": "download_token/Mailed",
+    "download-token-earlier": "download_token/Open",
     "mail-bus": "mail/Bus",
 }
 # Events of rules and schedules that users define, with their function.
@@ -88,7 +89,10 @@ def test_event_matches_its_trigger(name: str) -> None:
         parameters = sample["pathParameters"] or {}
         assert list(parameters) == re.findall(r"\{(\w+)\}", resource)
         path = resource.format(**parameters)
-        assert (sample["path"], sample["requestContext"]["path"]) == (path, f"/dev{path}")
+        assert (sample["path"], sample["requestContext"]["path"]) == (
+            path,
+            f"/{sample['requestContext']['stage']}{path}",
+        )
         multi_values = sample["multiValueQueryStringParameters"] or {}
         last_values = {key: values[-1] for key, values in multi_values.items()}
         assert last_values == (sample["queryStringParameters"] or {})

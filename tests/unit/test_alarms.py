@@ -38,9 +38,14 @@ DOCUMENTED = {
 
 def expected_metrics() -> dict[str, Metric]:
     """Return the metrics that the template's resources need, by a test ID."""
-    ((_, api),) = template().of_type("AWS::Serverless::Api")
-    stage = {"ApiName": f"${{{api['Name']['Ref']}}}", "Stage": f"${{{api['StageName']['Ref']}}}"}
-    rows = [("AWS/ApiGateway", "5XXError", stage)]
+    rows = [
+        ("AWS/ApiGateway", "5XXError", {"ApiName": name, "Stage": stage})
+        for name, stage in (
+            ("${AWS::StackName}", "${Stage}"),
+            ("${AWS::StackName}-downloads", "d"),
+        )
+    ]
+    assert len(list(template().of_type("AWS::Serverless::Api"))) == len(rows)
     rows += [
         ("AWS/Lambda", name, {"FunctionName": f"${{{function}}}"})
         for function in FUNCTIONS

@@ -133,7 +133,7 @@ def _version() -> str:
 def _routes(template: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for resource in template["Resources"].values():
         for event in resource.get("Properties", {}).get("Events", {}).values():
-            if event["Type"] == "Api":
+            if event["Type"] == "Api" and event["Properties"]["RestApiId"] == {"Ref": "Api"}:
                 yield event["Properties"]["Method"], event["Properties"]["Path"]
 
 
