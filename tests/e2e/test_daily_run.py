@@ -53,9 +53,20 @@ def test_a_run_sends_one_mail_that_lists_low_and_unknown_issuers(
         "POCOS TIMBRES (2)",
         f"{LOW[1]} (cuenta {ACCOUNT}): 1 timbre",
         f"{LOW[2]} (cuenta {ACCOUNT}): 2 timbres",
-        "2 emisores: el PAC no los reconoce",
+        f"cuenta {ACCOUNT}, 2 de 200 emisores: el PAC no los reconoce",
     ):
         assert text in mail
+
+
+def test_the_issuers_that_were_not_counted_are_listed_with_the_reason(
+    stack: Stack, record: dict[str, Any]
+) -> None:
+    path = f"/runs/{record['id']}/failures"
+    body = stack.call("reader", "GET", path, {"account": ACCOUNT}).json()
+    assert body["next"] is None
+    assert {(one["rfc"], one["code"], one["pac_code"]) for one in body["failures"]} == {
+        (rfc, "pac-rejected-request", "611") for rfc in UNKNOWN
+    }
 
 
 def test_issuers_are_listed_by_urgency(stack: Stack, record: dict[str, Any]) -> None:

@@ -289,7 +289,10 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         "List the daily runs",
         {
             200: Success(
-                "A page of runs.", ("Runs",), links=_link("getRun", "$response.body#/runs/0/id")
+                "A page of runs.",
+                ("Runs",),
+                links=_link("getRun", "$response.body#/runs/0/id")
+                | _link("listRunFailures", "$response.body#/runs/0/id"),
             )
         },
         (),
@@ -311,7 +314,8 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         (errors.RUN_NOT_FOUND, errors.ACCOUNT_NOT_FOUND),
         (
             RUN_ID,
-            _parameter("account", text(pattern=ACCOUNT_PATTERN), "Only this account of the run."),
+            _parameter("account", text(pattern=ACCOUNT_PATTERN), "Only this account of the run.")
+            | {"example": "acme-sf"},
             CURSOR,
         ),
     ),
