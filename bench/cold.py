@@ -1,137 +1,134 @@
-"""Measure cold starts: the CPU time of a fresh process that answers one request and exits.
+"""Measure the first call of a function in a new process, as Lambda runs it at 1,024 MB.
 
-Each function is compared with a baseline (``handlers/baseline.py``), and four operations with a
-typical implementation (``handlers/typical.py``), on the same local AWS and PACs.
+Lambda provides a whole CPU while modules are imported, and 0.58 of a CPU afterwards. The time is
+therefore the CPU time of the import, plus that of the request divided by 0.58, plus the time that
+the request waits. Each function is compared with the import of its required packages alone
+(``handlers/floor.py``), and four operations with a typical implementation
+(``handlers/typical.py``), on the same local AWS and PACs. Both must return the same figures, and
+the PAC must have accepted their calls.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import statistics
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from local.emulator_process import ROOT
-from local.environment import running_environment
+from local.environment import LocalEnvironment
 from local.fakes import WSDL
-from local.stack import Stack
 
-from bench.stats import format_spread
+from bench.goals import Goal, measured
 
 _HANDLERS = ROOT / "bench" / "handlers"
-_PATH = str(ROOT / "layers" / "timbres")
-_ANSWER_ONE_REQUEST = """
-import importlib, json, sys
+_CPU_SHARE = 0.58
+_FIRST_CALL = """
+import importlib, json, sys, time
 
 class Context:
     aws_request_id = function_name = invoked_function_arn = "bench"
-    memory_limit_in_mb = 512
+    memory_limit_in_mb = 1024
     def get_remaining_time_in_millis(self):
         return 29_000
 
+event = json.load(sys.stdin)
+start = time.process_time()
 handler = importlib.import_module(sys.argv[1]).handler
-print("", handler(json.load(sys.stdin), Context())["statusCode"], sep="\\n")
+imported, begun = time.process_time(), time.perf_counter()
+response = handler(event, Context())
+busy, passed = time.process_time() - imported, time.perf_counter() - begun
+print(json.dumps({"import": imported - start, "busy": busy, "waiting": max(0, passed - busy),
+                  "status": response["statusCode"], "body": response["body"]}))
 """
-MAX_RATIO_TO_BASELINE = 1.4
-MAX_RATIO_TO_TYPICAL = 0.65
 
 
 @dataclass(frozen=True)
 class Case:
-    """A function's first request and the libraries that it requires.
+    """A function's first request and the packages that it requires.
 
-    ``event`` is a file of events/; ``clients`` are AWS services; ``pac`` is requests, zeep or
-    empty; ``typical`` is True if the operation has a typical implementation.
+    ``event`` is a file of events/, ``clients`` are AWS services, ``pac`` is requests, zeep or
+    empty. ``result`` returns the figure that a typical implementation has to return as well; None
+    without one. ``pac_calls`` are the operations that the PAC has to accept.
     """
 
     function: str
     event: str
     clients: str
     pac: str = ""
-    typical: bool = False
+    result: Callable[[dict[str, Any]], Any] | None = None
+    pac_calls: tuple[str, ...] = ()
 
 
 CASES = (
     Case("accounts", "accounts-list", "secretsmanager"),
-    Case("balance", "balance-get", "secretsmanager,dynamodb", "requests", typical=True),
-    Case("stamp_count", "stamps-get", "secretsmanager,dynamodb", "zeep", typical=True),
+    Case("balance", "balance-get", "secretsmanager,dynamodb", "requests",
+         lambda body: body["transactions"], ("saldos",)),
+    Case("stamp_count", "stamps-get", "secretsmanager,dynamodb", "zeep",
+         lambda body: body["available"], ("getTimbres",)),
     Case("issuers", "issuers-import", "secretsmanager,dynamodb"),
-    Case("contract", "contract-create", "secretsmanager,dynamodb,events", "zeep", typical=True),
-    Case("report", "report-request", "secretsmanager,dynamodb,sqs", typical=True),
+    Case("contract", "contract-create", "secretsmanager,dynamodb,events", "zeep",
+         lambda body: body["stamps"], ("getTimbres", "agregarContrato", "getTimbres")),
+    Case("report", "report-request", "secretsmanager,dynamodb,sqs", "",
+         lambda body: body["status"]),
     Case("run", "run-list", "dynamodb"),
     Case("download_token", "download-token-get", "dynamodb"),
-)
+)  # fmt: skip
 
 
-def measure(runs: int) -> dict[str, Any]:
-    """Measure every case ``runs`` times, in turns; return CPU milliseconds, ready for JSON."""
-    results: dict[str, dict[str, list[float]]] = {}
-    with running_environment(ROOT / ".local" / "aws-bench.log") as local_env:
-        # The first turn compiles bytecode and is not counted.
-        for turn in range(runs + 1):
-            for case in CASES:
-                variants = results.setdefault(case.function, {})
-                for variant, milliseconds in _measure_case(local_env.stack, case).items():
-                    if turn:
-                        variants.setdefault(variant, []).append(milliseconds)
-    return results
+def measure(local_env: LocalEnvironment, runs: int) -> list[Goal]:
+    """Measure every case ``runs`` times, in turns; return the goals with their figures."""
+    seconds: dict[tuple[str, str], list[float]] = {}
+    # The first turn compiles bytecode and is not counted.
+    for turn in range(runs + 1):
+        for case in CASES:
+            for variant, value in _measure_case(local_env, case).items():
+                if turn:
+                    seconds.setdefault((case.function, variant), []).append(value)
+    goals = []
+    for case in CASES:
+        ours, name = seconds[case.function, "ours"], f"first call of {case.function}"
+        floor = seconds[case.function, "floor"]
+        goals.append(measured(f"{name} / packages alone", ours, floor, 1.15, "ms", 1000))
+        if case.result:
+            typical = seconds[case.function, "typical"]
+            goals.append(measured(f"{name} / typical handler", ours, typical, 0.5, "ms", 1000))
+    return goals
 
 
-def format_table(results: dict[str, Any]) -> str:
-    """Return the results as text, one line per function."""
-    lines = [
-        "Cold start: CPU ms of the whole process (min, median, max), and ratios of medians",
-        f"{'':16}{'ours':^24}{'baseline':^24}{'typical':^24}{'/ baseline':>10}{'/ typical':>10}",
-    ]
-    for function, variants in results.items():
-        ours = statistics.median(variants["ours"])
-        line = (
-            f"{function:16}"
-            + format_spread(variants["ours"], "8.0f")
-            + format_spread(variants["baseline"], "8.0f")
-        )
-        line += format_spread(variants["typical"], "8.0f") if "typical" in variants else f"{'':24}"
-        line += f"{ours / statistics.median(variants['baseline']):10.2f}"
-        if "typical" in variants:
-            line += f"{ours / statistics.median(variants['typical']):10.2f}"
-        lines.append(line)
-    lines.append(
-        f"limits: {MAX_RATIO_TO_BASELINE} of the baseline, "
-        f"{MAX_RATIO_TO_TYPICAL} of the typical implementation"
-    )
-    return "\n".join(lines)
-
-
-def _measure_case(stack: Stack, case: Case) -> dict[str, float]:
-    environment = function_environment(stack, case.function)
+def _measure_case(local_env: LocalEnvironment, case: Case) -> dict[str, float]:
+    environment = function_environment(local_env, case.function)
     event = load_event(case)
-    milliseconds = {
-        "ours": _first_call(ROOT / "functions" / case.function, "app", event, environment),
-        "baseline": _first_call(
-            _HANDLERS,
-            "baseline",
-            event,
-            environment | {"BASELINE_CLIENTS": case.clients, "BASELINE_PAC": case.pac},
-        ),
+    folder = ROOT / "functions" / case.function
+    floor = {"FLOOR_CLIENTS": case.clients, "FLOOR_PAC": case.pac}
+    ours = _first_call(local_env, case, folder, "app", event, environment)
+    seconds = {
+        "ours": ours["seconds"],
+        "floor": _first_call(None, case, _HANDLERS, "floor", event, environment | floor)["seconds"],
     }
-    if case.typical:
-        typical = environment | {"TYPICAL_WSDL": str(WSDL)}
-        milliseconds["typical"] = _first_call(_HANDLERS, "typical", event, typical)
-    return milliseconds
+    if case.result:
+        typical = _first_call(
+            local_env, case, _HANDLERS, "typical", event, environment | {"TYPICAL_WSDL": str(WSDL)}
+        )
+        results = (*(case.result(json.loads(one["body"])) for one in (ours, typical)),)
+        if results[0] != results[1]:
+            raise SystemExit(f"{case.function}: ours returned {results[0]}, typical {results[1]}")
+        seconds["typical"] = typical["seconds"]
+    return seconds
 
 
-def function_environment(stack: Stack, function: str) -> dict[str, str]:
+def function_environment(local_env: LocalEnvironment, function: str) -> dict[str, str]:
     """Return the environment variables of the function of a folder."""
     name = "".join(part.capitalize() for part in function.split("_")) + "Function"
-    return stack.environment(name) | {
+    return local_env.stack.environment(name) | {
         "AWS_LAMBDA_FUNCTION_NAME": function,
-        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "512",
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "1024",
     }
 
 
@@ -141,40 +138,55 @@ def load_event(case: Case) -> bytes:
     if case.event == "contract-create":
         # One stamp each, so that the daily limit does not end the measurement.
         event["body"] = json.dumps(json.loads(event["body"]) | {"stamps": 1})
-        renew_idempotency_key(event)
+        key = uuid4().hex
+        for headers, value in (("headers", key), ("multiValueHeaders", [key])):
+            for name in event.get(headers) or {}:
+                if name.lower() == "idempotency-key":
+                    event[headers][name] = value
     return json.dumps(event).encode()
 
 
-def renew_idempotency_key(event: dict[str, Any]) -> None:
-    """Set a new Idempotency-Key, so that the request creates a new contract."""
-    key = uuid4().hex
-    for headers, value in (("headers", key), ("multiValueHeaders", [key])):
-        for name in event.get(headers) or {}:
-            if name.lower() == "idempotency-key":
-                event[headers][name] = value
+def _first_call(
+    local_env: LocalEnvironment | None,
+    case: Case,
+    folder: Path,
+    module: str,
+    event: bytes,
+    environment: Mapping[str, str],
+) -> dict[str, Any]:
+    """Return the seconds and the body of the first response of a new process.
 
-
-def _first_call(folder: Path, module: str, event: bytes, environment: Mapping[str, str]) -> float:
-    """Return the CPU milliseconds of a fresh process that answers one request.
-
-    Raises SystemExit unless the status is 2xx, 3xx, or 404 (an unknown download token).
+    Raises SystemExit unless the status is 2xx, 3xx, or 404 (an unknown download token), and the
+    PACs have accepted the calls of ``case``.
     """
-    process = subprocess.Popen(
-        [sys.executable, "-c", _ANSWER_ONE_REQUEST, module],
+    fakes = [fake.server for fake in local_env.fakes.values()] if local_env else []
+    for server in fakes:
+        server.calls.clear()
+    process = subprocess.run(
+        [sys.executable, "-c", _FIRST_CALL, module],
         cwd=folder,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": _PATH, **environment},
+        input=event,
+        capture_output=True,
+        check=False,
+        env={
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(ROOT / "layers" / "timbres"),
+            **environment,
+        },
     )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    with process.stdin, process.stdout:
-        process.stdin.write(event)
-        process.stdin.close()
-        status = process.stdout.read().splitlines()[-1:]
-    # Popen's own wait returns no resource usage.
-    _, process.returncode, usage = os.wait4(process.pid, 0)
-    if process.returncode or (int(status[0]) >= 400 and int(status[0]) != 404):
-        raise SystemExit(f"{folder} {module}: exit status {process.returncode}, response {status}")
-    return (usage.ru_utime + usage.ru_stime) * 1000
+    if process.returncode:
+        raise SystemExit(f"{folder} {module}: {process.stderr.decode()[-2000:]}")
+    first = json.loads(process.stdout.splitlines()[-1])
+    calls = [
+        call["operation"]
+        for server in fakes
+        for call in server.calls.as_json()
+        if call["outcome"] == "200"
+    ]
+    accepted = Counter(case.pac_calls) <= Counter(calls)
+    if (first["status"] >= 400 and first["status"] != 404) or (fakes and not accepted):
+        raise SystemExit(f"{folder} {module}: {first['status']}, PAC calls {calls}")
+    return {
+        "seconds": first["import"] + first["busy"] / _CPU_SHARE + first["waiting"],
+        "body": first["body"],
+    }

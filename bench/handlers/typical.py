@@ -91,22 +91,23 @@ def stamps(account: str, rfc: str) -> dict[str, Any]:
 @app.post("/accounts/<account>/contracts")
 @tracer.capture_method
 def contract(account: str, body: Contract) -> dict[str, Any]:
-    """Create a contract at the PAC and store it."""
+    """Create a contract at the PAC, with a count before and after, and store it."""
     own = _account(account)
-    reply = _soap(own).agregarContrato(
-        usuario=own["username"],
-        password=own["password"],
-        rfcEmisor=body.rfc,
-        timbres=body.stamps,
-    )
+    service = _soap(own)
+    issuer = {"usuario": own["username"], "password": own["password"], "rfcEmisor": body.rfc}
+    before = _check_reply(service.getTimbres(**issuer)).contratados
+    reply = _check_reply(service.agregarContrato(**issuer, timbres=body.stamps))
+    after = _check_reply(service.getTimbres(**issuer)).contratados
     dynamodb.Table(os.environ["CONTRACTS_TABLE"]).put_item(
         Item={
             "account": account,
             "entry": f"typical#{uuid.uuid4()}",
-            "status": _check_reply(reply).status,
+            "status": reply.status,
+            "before": before,
+            "after": after,
         }
     )
-    return {"status": reply.status}
+    return {"stamps": after - before}
 
 
 @app.post("/accounts/<account>/reports")

@@ -22,7 +22,12 @@ from timbres.services import balances
 
 api = HttpHandler()
 container = Container(
-    "SECRET_PREFIX", "ISSUERS_TABLE", "SNAPSHOTS_TABLE", "CREDENTIAL_REJECTIONS_TABLE", "EVENT_BUS"
+    "SECRET_PREFIX",
+    "ISSUERS_TABLE",
+    "SNAPSHOTS_TABLE",
+    "CREDENTIAL_REJECTIONS_TABLE",
+    "EVENT_BUS",
+    calls=("balance",),
 )
 
 

@@ -17,7 +17,12 @@ from timbres.services.contracts import ContractRequest, ContractService
 
 api = HttpHandler()
 container = Container(
-    "SECRET_PREFIX", "CONTRACTS_TABLE", "ISSUERS_TABLE", "CREDENTIAL_REJECTIONS_TABLE", "EVENT_BUS"
+    "SECRET_PREFIX",
+    "CONTRACTS_TABLE",
+    "ISSUERS_TABLE",
+    "CREDENTIAL_REJECTIONS_TABLE",
+    "EVENT_BUS",
+    calls=("contracts",),
 )
 
 

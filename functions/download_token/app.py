@@ -26,6 +26,9 @@ from timbres.observability.metrics import flush, metrics
 from timbres.repositories.download_tokens import DownloadTokenRepository
 
 require_env("DOWNLOAD_TOKENS_TABLE", "DOWNLOAD_TOKEN_DAYS", "REPORTS_BUCKET")
+# Created in Lambda's import phase, which has a whole processor.
+for service in ("dynamodb", "s3"):
+    client(service)
 
 
 @cache

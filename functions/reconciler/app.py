@@ -28,6 +28,7 @@ container = Container(
     "EVENT_BUS",
     "VERIFICATION_WINDOW_MINUTES",
     "MAIL_TOPIC",
+    calls=("contracts",),
 )
 
 

@@ -1,10 +1,10 @@
 """/accounts/{account}/reports: request, list and download reports; revoke download tokens.
 
 The schedule of the 1st also starts it, with ``{"month": "previous", "scheduled_time": …, "time":
-"06:00"}``: it requests that month's reports of every account, once, although the schedule repeats
-the start. Another schedule, with ``{"close": "overdue"}``,
-publishes overdue events: of runs whose last reports will not arrive, of reports that were settled
-after their run's event, and of reports whose worker stopped before it published them.
+"06:00"}``: it requests that month's reports of every account, once; the repeated starts of the
+schedule request only what is missing. Another schedule, with ``{"close": "overdue"}``, publishes
+overdue events: of runs whose last reports will not arrive, of reports that were settled after
+their run's event, and of reports whose worker stopped before it published them.
 """
 
 from __future__ import annotations
@@ -131,11 +131,14 @@ def handle_schedule(payload: dict[str, Any]) -> dict[str, Any]:
         return {"closed": closed}
     month, due = schedule.resolve_month(payload), schedule.scheduled_at(payload)
     run_id = f"{due.date()} for {month}"
-    # The schedule repeats its start; a person who repeats it sends no time.
-    if "time" in payload and monthly_reports.is_requested(run_id):
-        return {"started": run_id}
     return monthly_reports.start(
-        container.account_repository, report_service(), month, run_id, formats
+        container.account_repository,
+        report_service(),
+        month,
+        run_id,
+        formats,
+        # The schedule repeats its start; a person who repeats it sends no time.
+        only_missing="time" in payload,
     )
 
 

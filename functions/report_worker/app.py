@@ -34,6 +34,7 @@ container = Container(
     "REPORTS_BUCKET",
     "CREDENTIAL_REJECTIONS_TABLE",
     "EVENT_BUS",
+    calls=("balance",),
 )
 processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failure=False)
 # The queue moves a message to the dead letter queue after this many receives.

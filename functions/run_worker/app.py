@@ -33,6 +33,7 @@ container = Container(
     "EVENT_BUS",
     "RETRY_DELAY_SECONDS",
     attempts=1,
+    calls=("stamps", "balance"),
 )
 processor = BatchProcessor(EventType.SQS, raise_on_entire_batch_failure=False)
 

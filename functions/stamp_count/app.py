@@ -30,6 +30,7 @@ container = Container(
     "CONTRACTS_TABLE",
     "CREDENTIAL_REJECTIONS_TABLE",
     "EVENT_BUS",
+    calls=("stamps",),
 )
 
 

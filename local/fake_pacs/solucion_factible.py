@@ -394,7 +394,10 @@ def _parse_request(request: Request) -> _Request:
     # As in SERVICE, or without "timbrado": a live WSDL may have another namespace.
     if element is None or name is None or not str(name.namespace).startswith("http://utilerias."):
         raise _MalformedError(f"The operation is not found, and the SOAPAction is {action!r}")
-    if name.localname not in _PARAMETERS or action not in ("", f"urn:{name.localname}"):
+    if name.localname not in _PARAMETERS or action.removeprefix("urn:") not in (
+        "",
+        name.localname,
+    ):
         raise _MalformedError(f"The operation is not found, and the SOAPAction is {action!r}")
     values = {
         parameter: element.findtext(f"{{{name.namespace}}}{parameter}") or ""

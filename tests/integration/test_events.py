@@ -149,7 +149,7 @@ REPLAYS: list[tuple[str, Any]] = [
     ("reconciler-expiry", {"expiring": {}}),
     ("report-request", REPORT),
     ("report-request report-list", {"reports": [REPORT], "next": None}),
-    ("report-monthly", {"month": "2026-10", "asked": [...] * 14, "failed": []}),
+    ("report-monthly", {"month": "2026-10", "requested": 14, "failed": {}}),
     ("report-close", {"closed": []}),
 ]
 

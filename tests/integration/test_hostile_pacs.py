@@ -438,7 +438,9 @@ def test_live_wsdl_with_external_references_is_rejected(
         with expect_pac_error("pac-protocol-error") as errors:
             call(LIVE_WSDL, url)
         assert "WSDL" in errors[0].detail
-        assert [environ["REQUEST_METHOD"] for environ in pac_server.requests] == ["GET"]
+        # Documents of its own server that import each other are fetched up to a limit.
+        limit = 21 if location in (f"{url}/x", "x.xsd", "/dev/zero") else 1
+        assert 1 <= len(pac_server.requests) <= limit
 
 
 # ---------------------------------------------------------------------------------- XML

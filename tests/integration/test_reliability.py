@@ -102,7 +102,7 @@ def scheduled(function: str, payload: dict[str, Any], **later: float) -> Step:
         if payload == CLOSE:
             return f"closed: {len(result['closed'])}"
         failed = result["failed"] if function == "report" else []
-        return "started" + "".join(f"; without {account['account']}" for account in failed)
+        return "started" + "".join(f"; without {name}" for name in failed)
 
     return step
 
@@ -662,9 +662,13 @@ REPETITIONS_AND_ORDERS: list[tuple[Operation, str, Sequence[Fault] | FaultsOf]] 
     (COUNT, "every batch is delivered twice", [doubled("RunsQueue", 1)]),
     (CONTRACT, "the reconciler runs before the PAC is called", BEFORE_SENDING),
     (CONTRACT, "the reconciler runs before the outcome is saved", BEFORE_SAVING),
-    (ASK, "the worker finishes before the request does", [after_call("SendMessage", 0, workers)]),
-    (MONTHLY, WORKERS_FIRST, [after_call("SendMessage", 0, workers)]),
-    (MONTHLY, CLOSED_MEANWHILE, [after_call("SendMessage", 2, close_months)]),
+    (
+        ASK,
+        "the worker finishes before the request does",
+        [after_call("SendMessageBatch", 0, workers)],
+    ),
+    (MONTHLY, WORKERS_FIRST, [after_call("SendMessageBatch", 0, workers)]),
+    (MONTHLY, CLOSED_MEANWHILE, [after_call("SendMessageBatch", 2, close_months)]),
     (MONTHLY, "the workers are five hours late", [workers_are_late]),
     (MONTHLY, KILLED_AND_CLOSED, deaths_and(workers_are_late)),
     *((worker, LAST_ATTEMPT, deaths_and(put_message_aside)) for worker in (MAKE, MONTHLY_WORKERS)),

@@ -23,7 +23,7 @@ from tests.support.pac_cases import (
     fake_state,
     inject_fault,
 )
-from tests.support.pac_servers import PacServer
+from tests.support.pac_servers import PacServer, respond_with
 
 from timbres.deadline import Deadline
 from timbres.domain.rfc import Rfc
@@ -35,6 +35,7 @@ from timbres.pacs.registry import create_client
 
 SERVICE = "http://utilerias.timbrado.ws.cfdi.solucionfactible.com"
 ENVELOPE = "http://schemas.xmlsoap.org/soap/envelope/"
+XS = 'xmlns:xs="http://www.w3.org/2001/XMLSchema"'
 GET, CREATE = "getTimbres", "agregarContrato"
 Act = Callable[[PacClient], Any]
 
@@ -220,7 +221,7 @@ def test_counts_that_are_not_as_documented(
         f'<e:Body xmlns:e="{ENVELOPE}"/>',
         reply(GET, OK + COUNTS).replace(ENVELOPE, "http://elsewhere.example"),
         reply("otraCosa", OK + COUNTS),
-        reply(GET, OK + COUNTS).replace("return", "resultado"),
+        reply(GET, OK + COUNTS).replace("</n:return>", "</n:return><n:return/>"),
         reply(GET, OK + COUNTS)[:-5],
         reply(GET, OK + COUNTS) + "x",
         reply(GET, "").replace("<n:return></n:return>", ""),
@@ -532,6 +533,35 @@ def test_a_wsdl_with_more_operations_and_bindings_is_accepted(
     inject_fault(pac, "wsdl", "wrong-shape", reply=wsdl)
     assert count(live) == Stamps(1000, 250, 750)
     assert [call["operation"] for call in calls(pac)] == ["wsdl", GET]
+
+
+@pytest.mark.parametrize("of_same_server", [True, False])
+def test_a_wsdl_imports_schemas_of_its_own_server_only(
+    pac: FakeSolucionFactible,
+    live: PacClient,
+    pac_server: PacServer,
+    *,
+    of_same_server: bool,
+) -> None:
+    text = WSDL.read_text()
+    start = text.index('    <xs:schema elementFormDefault="qualified"')
+    end = text.index("</xs:schema>") + len("</xs:schema>")
+    schema = text[start:end].replace("<xs:schema", f"<xs:schema {XS}", 1)
+    location = "?xsd=1" if of_same_server else "https://pac.example/?xsd=1"
+    importing = f'/xsd" schemaLocation="{location}"/>'
+    wsdl = (text[:start] + text[end:]).replace('/xsd"/>', importing, 1)
+    inject_fault(pac, "wsdl", "wrong-shape", reply=wsdl)
+    serve_pac = pac_server.app
+    pac_server.app = lambda environ, start_response: (
+        respond_with(schema, "text/xml") if environ["QUERY_STRING"] == "xsd=1" else serve_pac
+    )(environ, start_response)
+
+    if of_same_server:
+        assert count(live) == Stamps(1000, 250, 750)
+    else:
+        with expect_pac_error("pac-protocol-error"):
+            count(live)
+    assert len(pac_server.requests) == (3 if of_same_server else 1)
 
 
 def test_a_slow_wsdl_ends_at_the_deadline_and_sends_no_contract(

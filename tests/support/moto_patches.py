@@ -5,6 +5,7 @@ Each part names the upstream issue, or the missing interface.
 
 from __future__ import annotations
 
+import base64
 import copy
 import functools
 import itertools
@@ -271,7 +272,8 @@ def serialized_dynamodb(account: str, region: str) -> Iterator[_Execute]:
 def json_response(request: Any, body: Any) -> AWSResponse:
     """Return a successful response of DynamoDB."""
     headers: Any = {"Content-Type": "application/x-amz-json-1.0"}
-    return AWSResponse(request.url, 200, headers, MockRawResponse(json.dumps(body)))
+    text = json.dumps(body, default=lambda value: base64.b64encode(value).decode())
+    return AWSResponse(request.url, 200, headers, MockRawResponse(text))
 
 
 _parse = functools.cache(UpdateExpressionParser.make)

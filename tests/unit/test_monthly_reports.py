@@ -70,10 +70,13 @@ class FakeAws:
     def get_many(self, keys: Sequence[ReportKey]) -> Iterator[Report]:
         return iter(self.call(lambda: [self.reports[key] for key in keys]))
 
-    def request(self, spec: ReportSpec, caller: str, run: str) -> Any:
-        key = (spec.account, f"{spec.id_prefix}-0001")
-        report = Report(key[1], spec, PENDING, caller, clock.now(), run=run)
-        return self.call(lambda: self.reports.setdefault(key, report))
+    def request_all(self, specs: Sequence[ReportSpec], caller: str, run: str) -> Any:
+        def request(spec: ReportSpec) -> Report:
+            key = (spec.account, f"{spec.id_prefix}-0001")
+            report = Report(key[1], spec, PENDING, caller, clock.now(), run=run)
+            return self.call(lambda: self.reports.setdefault(key, report))
+
+        return [request(spec) for spec in specs]
 
     def publish(self, kind: str, detail: dict[str, Any]) -> None:
         assert kind == "Monthly Reports Completed"
@@ -108,8 +111,13 @@ class RunDriver:
         self.aws: Any = FakeAws()
         self.monthly = MonthlyReportService(self.aws, self.aws, self.aws)
 
-    def start(self) -> None:
-        self.monthly.start(self.accounts, self.aws, Month(2026, 10), RUN, FORMATS)
+    def start(self, *, only_missing: bool = False) -> None:
+        self.monthly.start(
+            self.accounts, self.aws, Month(2026, 10), RUN, FORMATS, only_missing=only_missing
+        )
+
+    def repeat(self) -> None:
+        self.start(only_missing=True)
 
     def work(self, status: str = READY) -> None:
         """Finalize the first pending report."""
@@ -126,7 +134,7 @@ class RunDriver:
         self.monthly.close_overdue()
 
 
-ACTIONS = ("start", "work", "work", "work", "fail", "close")
+ACTIONS = ("start", "repeat", "work", "work", "work", "fail", "close")
 
 
 @pytest.mark.parametrize("begin", range(0, 2000, 100))
@@ -156,7 +164,7 @@ def run_random_sequence(rng: random.Random, monkeypatch: pytest.MonkeyPatch) -> 
         act(action)
         run.now += timedelta(hours=rng.choice([0, 0, 1, 5]))
     run.aws.step = lambda: None
-    run.start()
+    rng.choice([run.start, run.repeat])()
     while any(report.status == PENDING for report in run.aws.reports.values()):
         run.work()
     run.now += timedelta(hours=6)

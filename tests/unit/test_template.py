@@ -78,7 +78,7 @@ def test_a_function_requires_the_variables_of_the_template(function: str) -> Non
     code = (ROOT / FUNCTIONS[function]["CodeUri"] / "app.py").read_text(encoding="utf-8")
     (required,) = re.findall(r"^(?:container = Container|require_env)\((.*?)\)$", code, re.M | re.S)
     own = FUNCTIONS[function].get("Environment", {}).get("Variables", {})
-    assert set(re.findall(r'"(\w+)"', required)) - {"SECRET_PREFIX"} == own.keys()
+    assert set(re.findall(r'"([A-Z_]+)"', required)) - {"SECRET_PREFIX"} == own.keys()
 
 
 def test_a_missing_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

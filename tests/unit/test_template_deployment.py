@@ -413,6 +413,16 @@ def test_an_alarm_that_starts_active_reports_its_end(name):
     assert (f"`{name}`" in section("First hour")) == breaching
 
 
+@pytest.mark.parametrize("alarm", ["ApiFunctionsSlowAlarm", "BackgroundFunctionsSlowAlarm"])
+def test_an_alarm_on_duration_uses_the_timeouts_of_its_functions(alarm):
+    judged, *metrics = ALARMS[alarm]["Metrics"]
+    seconds = {name: int(text) for text, name in re.findall(r"(\d+) - (\w+)", judged["Expression"])}
+    for metric in metrics:
+        (dimension,) = metric["MetricStat"]["Metric"]["Dimensions"]
+        timeout = FUNCTIONS[dimension["Value"]["Ref"]].get("Timeout", 29)
+        assert seconds.get(metric["Id"], seconds.get("MAX")) == timeout
+
+
 def test_the_first_hour_repeats_the_mails_that_nobody_received():
     text = section("First hour")
     assert text.index("confirm") < text.index("aws cloudwatch set-alarm-state")

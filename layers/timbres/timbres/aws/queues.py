@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
+
+from botocore.exceptions import ClientError
 
 from timbres.domain.report import Report
 from timbres.domain.run import BatchId
@@ -19,10 +21,13 @@ class ReportQueue:
         self._sqs = sqs
         self._url = url
 
-    def send(self, report: Report) -> None:
-        """Request a report from a worker; a repeated message has no effect."""
-        body = json.dumps({"account": report.spec.account, "report": report.id})
-        self._sqs.send_message(QueueUrl=self._url, MessageBody=body)
+    def send(self, reports: Iterable[Report]) -> None:
+        """Request reports from the workers; a repeated message has no effect.
+
+        Raises ClientError if SQS rejects any of the messages.
+        """
+        bodies = [{"account": report.spec.account, "report": report.id} for report in reports]
+        _send(self._sqs, self._url, [json.dumps(body) for body in bodies])
 
 
 class RunQueue:
@@ -33,18 +38,22 @@ class RunQueue:
         self._url = url
 
     def send(self, messages: Iterable[str]) -> None:
-        """Send messages. Raises RuntimeError if SQS rejects any of them."""
-        for bodies in batched(list(messages), 10):
-            entries = [{"Id": str(n), "MessageBody": body} for n, body in enumerate(bodies)]
-            response = self._sqs.send_message_batch(QueueUrl=self._url, Entries=entries)
-            if response.get("Failed"):
-                raise RuntimeError(f"batches were not queued: {response['Failed'][0].get('Code')}")
+        """Send messages. Raises ClientError if SQS rejects any of them."""
+        _send(self._sqs, self._url, list(messages))
 
     def delay(self, receipt_handle: str, seconds: float) -> None:
         """Make a received message visible again after ``seconds``."""
         self._sqs.change_message_visibility(
             QueueUrl=self._url, ReceiptHandle=receipt_handle, VisibilityTimeout=round(seconds)
         )
+
+
+def _send(sqs: Any, url: str, messages: Sequence[str]) -> None:
+    for bodies in batched(messages, 10):
+        entries = [{"Id": str(n), "MessageBody": body} for n, body in enumerate(bodies)]
+        response = sqs.send_message_batch(QueueUrl=url, Entries=entries)
+        if response.get("Failed"):
+            raise ClientError({"Error": response["Failed"][0]}, "SendMessageBatch")
 
 
 def batch_to_json(batch: BatchId) -> str:

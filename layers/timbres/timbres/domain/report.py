@@ -141,9 +141,14 @@ class MonthlyRun:
         """Whether there are reports or accounts that no event has named."""
         return bool(self.late or self.late_failed)
 
+    @property
+    def requested(self) -> set[ReportKey]:
+        """The reports that all starts so far have requested."""
+        return {*(self.reports or ()), *self.late, *self.supplement}
+
     def with_requested(self, reports: Sequence[ReportKey], failed: Mapping[str, str]) -> MonthlyRun:
         """Return the run with the reports that a start requested; a start may be repeated."""
-        known = {*(self.reports or ()), *self.late, *self.supplement}
+        known = self.requested
         new = [report for report in reports if report not in known]
         if not self.number:
             return replace(self, reports=[*(self.reports or ()), *new], failed=dict(failed))

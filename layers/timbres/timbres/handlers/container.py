@@ -1,7 +1,7 @@
 """The dependencies of a Lambda function, each created on first use.
 
-Their modules are imported here, in Lambda's import phase, which has a full processor. The library
-of a PAC is imported by its first call, because no function uses all of them.
+What every request needs is imported and created in Lambda's import phase, which has a full
+processor: the modules, the AWS clients, and the libraries of the PACs that the function calls.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from timbres.aws.object_store import ReportStore
 from timbres.aws.queues import ReportQueue, RunQueue
 from timbres.aws.rate_limiter import RateLimiter
 from timbres.handlers.settings import get_env, require_env
-from timbres.pacs.registry import PACS, create_client
+from timbres.pacs.registry import PACS, create_client, import_clients
 from timbres.repositories.accounts import AccountRepository
 from timbres.repositories.contracts import ContractRepository
 from timbres.repositories.credential_rejections import CredentialRejectionRepository
@@ -30,16 +30,31 @@ from timbres.repositories.runs import RunRepository
 from timbres.services.pac_access import PacAccess
 
 
+# The service that a function calls, by the end of the variable that names its resource.
+_SERVICES = {
+    "EVENT_BUS": "events",
+    "SECRET_PREFIX": "secretsmanager",
+    "_TABLE": "dynamodb",
+    "_QUEUE_URL": "sqs",
+    "_BUCKET": "s3",
+}
+
+
 class Container:
     """The dependencies of one function, configured by its environment variables.
 
     ``required`` are the variables that the function reads, ``attempts`` is how often a read
-    from a PAC is tried. Raises RuntimeError, which names the missing variables.
+    from a PAC is tried. ``calls`` are the capabilities of PACs that most requests use. Raises
+    RuntimeError, which names the missing variables.
     """
 
-    def __init__(self, *required: str, attempts: int = 3) -> None:
+    def __init__(self, *required: str, attempts: int = 3, calls: tuple[str, ...] = ()) -> None:
         require_env("ALLOW_SANDBOX_ACCOUNTS", *required)
         self._attempts = attempts
+        for end, service in _SERVICES.items():
+            if any(name.endswith(end) for name in required):
+                client(service)
+        import_clients(calls)
 
     @cached_property
     def account_repository(self) -> AccountRepository:

@@ -16,9 +16,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from timbres.notifications import failure_causes, spanish
 
 K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
 
 # SNS accepts a subject of less than 100 ASCII characters, and 256 KB of text.
 _MAX_SUBJECT = 99
+_MAX_TEXT_BYTES = 250_000
 _MAX_LISTED_ISSUERS = 60
 
 Detail = Mapping[str, Any]
@@ -81,8 +83,16 @@ def compose(event_type: str, detail: Detail, links: LinkFactory) -> Mail:
     variables = {**detail, **_variables(event_type, detail)}
     template = _environment().get_template(f"{name}.txt.j2")
     mail: Any = template.make_module({**variables, "link": links.create, "link_days": links.days})
-    text = str(mail).removesuffix("\n")
+    text = _shorten(str(mail).removesuffix("\n"))
     return Mail(f"Timbres: {_ascii(mail.subject)}"[:_MAX_SUBJECT], f"{text}\n\n-- \nTimbres\n")
+
+
+def _shorten(text: str) -> str:
+    """Return ``text``, without its last lines if it is too long for SNS."""
+    if len(text.encode()) <= _MAX_TEXT_BYTES:
+        return text
+    kept = text.encode()[:_MAX_TEXT_BYTES].decode(errors="ignore").rpartition("\n")[0]
+    return f"{kept}\n\nEl resto no cabe en este correo."
 
 
 def dedup_key(event_type: str, detail: Detail) -> str:
@@ -140,6 +150,10 @@ def _monthly_variables(detail: Detail) -> dict[str, Any]:
             }
             for key, reports in causes.items()
         },
+        "accounts_by_cause": _group(
+            sorted(detail["accounts_failed"]),
+            lambda name: failure_causes.report_failure({"code": detail["accounts_failed"][name]}),
+        ),
         "differing": [report for report in ready if report["differences"]],
         "unlisted_ready": detail["ready"] - len(ready),
         "unlisted_failed": detail["failed"] - len(missing),
@@ -151,10 +165,10 @@ def _is_supplement(detail: Detail) -> bool:
     return int(detail.get("number", 1)) > 1
 
 
-def _group(reports: Iterable[Detail], key: Callable[[Detail], K]) -> dict[K, list[Detail]]:
-    groups: dict[K, list[Detail]] = {}
-    for report in reports:
-        groups.setdefault(key(report), []).append(report)
+def _group(values: Iterable[V], key: Callable[[V], K]) -> dict[K, list[V]]:
+    groups: dict[K, list[V]] = {}
+    for value in values:
+        groups.setdefault(key(value), []).append(value)
     return groups
 
 

@@ -141,6 +141,10 @@ def _tls_context() -> ssl.SSLContext:
     return ssl.create_default_context(cafile=certifi.where())
 
 
+# Created in Lambda's import phase, which has a whole processor.
+_tls_context()
+
+
 class _Adapter(HTTPAdapter):
     """Verifies certificates with the TLS context of the process."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from importlib import import_module
 from typing import Any
 
@@ -16,7 +17,7 @@ PACS: dict[str, Pac] = {pac.name: pac for pac in (reachcore.PAC, solucion_factib
 def create_client(account: Account, attempts: int = 3) -> PacClient:
     """Return a client for ``account`` that makes up to ``attempts`` calls per read.
 
-    It does not call the PAC. It imports only the module of this PAC: zeep doubles a cold start.
+    It does not call the PAC. It imports only the module of this PAC.
     """
     client = client_class(account.pac)(account, attempts)
     return InstrumentedPacClient(client, account.pac)
@@ -27,3 +28,11 @@ def client_class(pac: Pac) -> type[Any]:
     module, _, name = pac.client.partition(":")
     cls: type[Any] = getattr(import_module(module), name)
     return cls
+
+
+def import_clients(capabilities: Iterable[str]) -> None:
+    """Import the clients of the PACs that have one of these capabilities."""
+    used = set(capabilities)
+    for pac in PACS.values():
+        if used & set(pac.capabilities):
+            client_class(pac)

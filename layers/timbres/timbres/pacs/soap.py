@@ -16,6 +16,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from email import message_from_bytes
 from typing import Any
+from urllib.parse import urlsplit
 
 from lxml import etree
 from zeep import Client, Settings
@@ -46,6 +47,8 @@ _ENCODING = re.compile(r"""\A(\s*<\?xml\b[^>]*?)\sencoding\s*=\s*("[^"]*"|'[^']*
 _MAX_REPLY_BYTES = 256 * 1024
 # The live WSDL is about 100 KB.
 _MAX_WSDL_BYTES = 1024 * 1024
+# The WSDL and the documents that it imports.
+_MAX_WSDL_DOCUMENTS = 20
 
 logger = logging.getLogger("timbres")
 
@@ -213,8 +216,9 @@ class SoapService:
         client = Client(
             self._wsdl,
             transport=_Transport(self._session, self._wsdl),
+            # The transport decides which other documents a live WSDL may import.
             settings=Settings(
-                forbid_dtd=True, forbid_entities=True, forbid_external=True, raw_response=True
+                forbid_dtd=True, forbid_entities=True, forbid_external=False, raw_response=True
             ),
         )
         for name, binding in client.wsdl.bindings.items():
@@ -232,11 +236,15 @@ class _Transport(Transport):
     def __init__(self, session: PacSession, wsdl: str) -> None:
         super().__init__(session=session)
         self._wsdl = wsdl
+        self._loaded = 0
 
     def load(self, url: str) -> bytes:
         # A live WSDL must not choose which other hosts or local files are read.
-        if url != self._wsdl:
-            raise LookupError("the WSDL imports another document")
+        if url != self._wsdl and not _is_of_same_server(url, self._wsdl):
+            raise LookupError("the WSDL imports a document of another server")
+        self._loaded += 1
+        if self._loaded > _MAX_WSDL_DOCUMENTS:
+            raise LookupError("the WSDL imports too many documents")
         if not url.startswith(("https:", "http:")):
             return bytes(super().load(url))
         response = self._fetch("GET", url)
@@ -267,6 +275,11 @@ class _Transport(Transport):
         )
 
 
+def _is_of_same_server(url: str, other: str) -> bool:
+    one, two = urlsplit(url), urlsplit(other)
+    return bool(two.netloc) and (one.scheme, one.netloc) == (two.scheme, two.netloc)
+
+
 def _reply(pac: str, response: HttpResponse, operation: str) -> etree._Element:
     """Return the element of a response that has the fields of ``operation``'s reply.
 
@@ -287,10 +300,12 @@ def _reply(pac: str, response: HttpResponse, operation: str) -> etree._Element:
         raise response_error(pac, response)
     if first is None or fold(etree.QName(first).localname) != fold(f"{operation}Response"):
         raise protocol_error(pac, f"it is not a reply to {operation}")
-    reply = next(first.iterchildren("{*}return"), None)
-    if reply is None:
+    # Axis2 and most others name the result "return"; .NET, for example, "getTimbresResult".
+    children = list(first.iterchildren(etree.Element))
+    results = [one for one in children if etree.QName(one).localname == "return"] or children
+    if len(results) != 1:
         raise protocol_error(pac, f"the reply to {operation} is empty")
-    return reply
+    return results[0]
 
 
 def _body(content: bytes) -> etree._Element | None:

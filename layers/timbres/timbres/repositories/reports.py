@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import uuid
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
+
+from boto3.dynamodb.types import Binary
 
 from timbres.domain.month import Month
 from timbres.domain.report import (
@@ -44,10 +48,10 @@ class ReportRepository:
         self._dynamodb = dynamodb
         self._table = table
 
-    def list_versions(self, spec: ReportSpec) -> list[Report]:
-        """Return every version of a report, newest first."""
-        page = self._query(spec.account, spec.id_prefix + "-")
-        return [_report(deserialize(item)) for item in page["Items"]]
+    def list_month(self, account: str, month: Month) -> list[Report]:
+        """Return every version of every report of an account and a month, newest id first."""
+        pages = self._dynamodb.get_paginator("query").paginate(**self._range(account, f"{month}-"))
+        return [_report(deserialize(item)) for page in pages for item in page["Items"]]
 
     def create(
         self, spec: ReportSpec, version: int, by: str, at: datetime, run: str | None
@@ -96,9 +100,8 @@ class ReportRepository:
         """Return up to 100 reports, newest month first, and the next cursor or None."""
         prefix = f"{month}-" if month else ""
         last = decode_cursor(after, {"account": account}, "id", prefix=prefix)
-        page = self._query(
-            account,
-            prefix,
+        page = self._dynamodb.query(
+            **self._range(account, prefix),
             Limit=_PAGE,
             **({"ExclusiveStartKey": last} if last else {}),
         )
@@ -174,20 +177,18 @@ class ReportRepository:
             reports = self.get_many([(item["account"], item["id"]) for item in items])
             yield from (report for report in reports if report.is_unpublished)
 
-    def _query(self, account: str, prefix: str, **options: Any) -> Item:
+    def _range(self, account: str, prefix: str) -> Item:
         condition, values = "account = :account", {":account": account}
         if prefix:
             condition += " AND begins_with(id, :prefix)"
             values[":prefix"] = prefix
-        response: Item = self._dynamodb.query(
-            TableName=self._table,
-            KeyConditionExpression=condition,
-            ExpressionAttributeValues=serialize(values),
-            ScanIndexForward=False,
-            ConsistentRead=True,
-            **options,
-        )
-        return response
+        return {
+            "TableName": self._table,
+            "KeyConditionExpression": condition,
+            "ExpressionAttributeValues": serialize(values),
+            "ScanIndexForward": False,
+            "ConsistentRead": True,
+        }
 
 
 class MonthlyRunRepository:
@@ -259,11 +260,11 @@ def _run_key(run: str) -> Item:
 def _run_item(run: MonthlyRun) -> Item:
     """Return the attributes of a run that change, except for its revision."""
     return {
-        "asked": None if run.reports is None else _texts(run.reports),
-        "late": _texts(run.late),
-        "supplement": _texts(run.supplement),
-        "failed": dict(run.failed),
-        "late_failed": dict(run.late_failed),
+        "asked": None if run.reports is None else _compress(_texts(run.reports)),
+        "late": _compress(_texts(run.late)),
+        "supplement": _compress(_texts(run.supplement)),
+        "failed": _compress(dict(run.failed)),
+        "late_failed": _compress(dict(run.late_failed)),
         "events": run.number,
         "published": run.published,
         "told_at": run.published_at.isoformat() if run.published_at else None,
@@ -272,22 +273,34 @@ def _run_item(run: MonthlyRun) -> Item:
 
 def _monthly_run(item: Item) -> MonthlyRun:
     reports = item.get("asked")
+    late, supplement = (_decompress(item.get(name, [])) for name in ("late", "supplement"))
     # Items without a number of events have at most one.
     events = int("told_at" in item)
     return MonthlyRun(
         id=item["id"],
         month=item["month"],
         started_at=datetime.fromisoformat(item["started_at"]),
-        reports=None if reports is None else [_report_key(text) for text in reports],
-        late=[_report_key(text) for text in item.get("late", ())],
-        supplement=[_report_key(text) for text in item.get("supplement", ())],
-        failed=item.get("failed", {}),
-        late_failed=item.get("late_failed", {}),
+        reports=None if reports is None else [_report_key(text) for text in _decompress(reports)],
+        late=[_report_key(text) for text in late],
+        supplement=[_report_key(text) for text in supplement],
+        failed=_decompress(item.get("failed", {})),
+        late_failed=_decompress(item.get("late_failed", {})),
         number=item.get("events", events),
         published=item.get("published", events),
         published_at=datetime.fromisoformat(item["told_at"]) if "told_at" in item else None,
         revision=item.get("revision"),
     )
+
+
+def _compress(value: Any) -> bytes:
+    # 8,000 reports of 2,000 accounts are 340 KB of text, near the limit of an item, and 21 KB here.
+    return zlib.compress(json.dumps(value).encode())
+
+
+def _decompress(value: Any) -> Any:
+    """Return a compressed value; items of older versions have the value itself."""
+    # bytes: the stubs of Binary do not have its value.
+    return json.loads(zlib.decompress(bytes(value))) if isinstance(value, Binary) else value  # type: ignore[call-overload]
 
 
 def _texts(reports: Sequence[ReportKey]) -> list[str]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import Any
 
 from timbres.domain.account import ALL_ACCOUNTS
 from timbres.domain.report import FORMATS, READY, MonthlyRun, Report
 
-# An event is limited to 256 KB, and a mail with more links is not readable.
-MAX_LISTED = 200
+# EventBridge, SNS and the queue of failed mails, which adds an envelope, accept 256 KB each. The
+# text of a mail is about as long as its event.
+_MAX_LISTED_BYTES = 220_000
 
 
 def report_to_dict(report: Report) -> dict[str, Any]:
@@ -41,11 +44,12 @@ def report_to_event(report: Report) -> dict[str, Any]:
 
 
 def monthly_reports_to_event(run: MonthlyRun, reports: Sequence[Report]) -> dict[str, Any]:
-    """Return the event of a monthly run with ``reports``, in the order of the mail."""
+    """Return the event of a monthly run: failed reports, then ready ones, as many as fit."""
     ranks = {name: rank for rank, name in enumerate([*FORMATS, *FORMATS["consumption"]])}
     reports = sorted(
         reports,
         key=lambda report: (
+            report.status == READY,
             report.spec.account != ALL_ACCOUNTS,
             report.spec.account,
             ranks[report.spec.kind],
@@ -53,15 +57,22 @@ def monthly_reports_to_event(run: MonthlyRun, reports: Sequence[Report]) -> dict
         ),
     )
     ready = sum(report.status == READY for report in reports)
-    return {
+    event = {
         "id": run.id,
         "month": run.month,
         "number": run.number,
         "ready": ready,
         "failed": len(reports) - ready,
-        "reports": [_summary(report) for report in reports[:MAX_LISTED]],
         "accounts_failed": dict(run.failed),
     }
+    summaries = list(map(_summary, reports))
+    sizes = accumulate(map(_size, summaries), initial=_size(event))
+    fitting = sum(size <= _MAX_LISTED_BYTES for size in sizes) - 1
+    return event | {"reports": summaries[: max(0, fitting)]}
+
+
+def _size(value: Any) -> int:
+    return len(json.dumps(value)) + len(", ")
 
 
 def _summary(report: Report) -> dict[str, Any]:

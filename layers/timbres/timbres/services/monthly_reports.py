@@ -54,27 +54,34 @@ class MonthlyReportService:
         month: Month,
         run_id: str,
         formats: Sequence[str],
+        *,
+        only_missing: bool = False,
     ) -> dict[str, Any]:
         """Request a month's reports of every account, and of all together, in ``formats``.
 
-        An account that fails does not stop the others. Returns ``{"month", "asked": [account and
-        id], "failed": [account and code]}``. A repeated start does not request or mail a report
-        twice: reports added after the run's event are mailed in a supplement.
+        An account that fails does not stop the others. Returns ``{"month", "requested": number of
+        reports, "failed": {account: code}}``. A repeated start does not request or mail a report
+        twice: reports added after the run's event are mailed in a supplement. ``only_missing``:
+        accounts of which an earlier start has requested reports are left out.
         """
         self._run_repository.begin(run_id, month, clock.now())
-        requested: list[ReportKey] = []
+        names = [*account_repository.list_names(), ALL_ACCOUNTS]
+        if only_missing and (run := self._run_repository.get(run_id)):
+            done = {account for account, _ in run.requested}
+            names = [name for name in names if name not in done]
+        requested = 0
         own: list[ReportKey] = []
         failed: dict[str, str] = {}
-        for name in [*account_repository.list_names(), ALL_ACCOUNTS]:
+        for name in names:
             try:
                 kinds = (
                     ("consumption",)
                     if name == ALL_ACCOUNTS
                     else account_repository.get(name).pac.capabilities
                 )
-                for spec in _list_specs(name, kinds, month, formats):
-                    report = report_service.request(spec, "schedule", run_id)
-                    requested.append((name, report.id))
+                specs = _list_specs(name, kinds, month, formats)
+                for report in report_service.request_all(specs, "schedule", run_id):
+                    requested += 1
                     # A report of another run is mailed by that run.
                     if report.run == run_id:
                         own.append((name, report.id))
@@ -90,19 +97,11 @@ class MonthlyReportService:
                     extra={"account": name, "code": code},
                 )
                 failed[name] = code
-        self._save_requested(run_id, own, failed)
+        if names:
+            self._save_requested(run_id, own, failed)
         # The workers may have finished before.
         self.publish_if_complete(run_id)
-        return {
-            "month": str(month),
-            "asked": [{"account": name, "id": report} for name, report in requested],
-            "failed": [{"account": name, "code": code} for name, code in failed.items()],
-        }
-
-    def is_requested(self, run_id: str) -> bool:
-        """Return whether a start of the run has requested the reports of every account."""
-        run = self._run_repository.get(run_id)
-        return run is not None and run.reports is not None
+        return {"month": str(month), "requested": requested, "failed": failed}
 
     def _save_requested(
         self, run_id: str, reports: Sequence[ReportKey], failed: Mapping[str, str]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from timbres.aws.queues import ReportQueue
 from timbres.domain import clock
 from timbres.domain.account import ALL_ACCOUNTS
@@ -39,18 +41,33 @@ class ReportService:
         report without a run is attached to ``run``; a report of another run stays there.
         """
         self._ensure_supported(spec)
-        while (report := self._create(spec, caller, run)) is None:
-            # Another writer changed the report meanwhile: read it again.
-            pass
-        if report.status == PENDING:
-            # Also for an existing report: its message may not have been sent.
-            self._queue.send(report)
+        (report,) = self.request_all([spec], caller, run)
         return report
 
-    def _create(self, spec: ReportSpec, caller: str, run: str | None) -> Report | None:
+    def request_all(
+        self, specs: Sequence[ReportSpec], caller: str, run: str | None = None
+    ) -> list[Report]:
+        """Request reports of one account and month, which must support them; see ``request``."""
+        reports: list[Report] = []
+        stored = self._list_stored(specs[0]) if specs else []
+        for spec in specs:
+            while (report := self._create(spec, caller, run, stored)) is None:
+                # Another writer changed the report meanwhile: read it again.
+                stored = self._list_stored(spec)
+            reports.append(report)
+        # Also for an existing report: its message may not have been sent.
+        self._queue.send(report for report in reports if report.status == PENDING)
+        return reports
+
+    def _list_stored(self, spec: ReportSpec) -> list[Report]:
+        return self._report_repository.list_month(spec.account, spec.month)
+
+    def _create(
+        self, spec: ReportSpec, caller: str, run: str | None, stored: Sequence[Report]
+    ) -> Report | None:
         """Return the existing or new report for a request; None if another writer was first."""
         now = clock.now()
-        versions = self._report_repository.list_versions(spec)
+        versions = [report for report in stored if report.spec == spec]
         newest = versions[0] if versions else None
         if newest and newest.status == PENDING and now - newest.created_at < STALE_AFTER:
             if run is None or newest.run is not None:

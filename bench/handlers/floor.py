@@ -1,6 +1,6 @@
-"""The baseline of a cold start: import the libraries that a function requires, and do nothing.
+"""The floor of a first call: import the libraries that a function requires, and do nothing.
 
-``BASELINE_CLIENTS`` lists its AWS services, ``BASELINE_PAC`` is the library that calls its PAC.
+``FLOOR_CLIENTS`` lists its AWS services, ``FLOOR_PAC`` is the library that calls its PAC.
 """
 
 import os
@@ -10,18 +10,18 @@ import boto3
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.event_handler import APIGatewayRestResolver
 
-if os.environ["BASELINE_PAC"] == "zeep":
+if os.environ["FLOOR_PAC"] == "zeep":
     import zeep  # noqa: F401 only imported
-elif os.environ["BASELINE_PAC"] == "requests":
+elif os.environ["FLOOR_PAC"] == "requests":
     import ijson  # noqa: F401 only imported
     import requests  # noqa: F401 only imported
 
-logger = Logger(service="baseline")
+logger = Logger(service="floor")
 app = APIGatewayRestResolver()
 session = boto3.Session()
 clients: list[Any] = [
     session.client(name)  # type: ignore[call-overload]  # the names are not literals
-    for name in os.environ["BASELINE_CLIENTS"].split(",")
+    for name in os.environ["FLOOR_CLIENTS"].split(",")
 ]
 
 
