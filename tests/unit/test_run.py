@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 
@@ -25,6 +26,7 @@ from timbres.domain.run import (
     retry_delay,
     run_id,
 )
+from timbres.schemas.runs import run_to_event
 
 DUE = datetime(2026, 11, 21, 5, 0, tzinfo=MEXICO_CITY)
 BATCH = BatchId(run_id(DUE), "acme-sf", "0123abcd-0007")
@@ -141,6 +143,17 @@ def test_when_an_account_is_counted(
 ) -> None:
     result = account(**changes)
     assert (result.problem, result.is_counted) == (problem, counted)
+
+
+def test_the_event_of_a_run_fits_if_no_account_of_2_000_is_counted() -> None:
+    failed = {f"a-code-of-{n:020}": n for n in range(1, 5)}
+    problem = AccountCount(problem="pac-permission-denied")
+    accounts = [account(account=f"{n:041}", failed=failed, count=problem) for n in range(2_000)]
+    event = run_to_event(run(account(account="counted"), *accounts), [])
+    assert event["accounts_not_counted"] == 2_000
+    assert not any(one["counted"] for one in event["failures"])
+    # EventBridge accepts 256 KB.
+    assert len(json.dumps(event)) < 250_000
 
 
 def test_when_a_run_is_complete() -> None:

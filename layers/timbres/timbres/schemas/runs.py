@@ -61,18 +61,18 @@ def run_to_event(run: Run, changes: list[AlertChange]) -> dict[str, Any]:
     issuers = [change for change in changes if change.rfc is not None]
     accounts = [change for change in changes if change.rfc is None]
     failures = [one for one in run.accounts if one.failed or not one.is_counted]
-    failures.sort(key=lambda account: account.is_counted)
+    listed = sorted(failures, key=lambda account: account.is_counted)[:MAX_LISTED]
     return run_to_dict(run) | {
         "accounts": [account.account for account in run.accounts],
         "problems": {
-            account.account: account.plan_problem for account in failures if account.plan_problem
+            account.account: account.plan_problem for account in listed if account.plan_problem
         },
-        "failures": [_failures_to_dict(account) for account in failures[:MAX_LISTED]],
+        "failures": [_failures_to_dict(account) for account in listed],
         "accounts_not_counted": sum(not account.is_counted for account in failures),
         "account_stamps": [alert_change_to_dict(change) for change in accounts[:MAX_LISTED]],
         "account_stamps_problems": {
             account.account: account.count.problem
-            for account in run.accounts
+            for account in listed
             if account.count and account.count.problem
         },
         "issuers": [alert_change_to_dict(change) for change in issuers[:MAX_LISTED]],
