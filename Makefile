@@ -21,7 +21,7 @@ LICENCES = { echo "\# Licences of what is deployed"; echo; $(BIN)/pip-licenses -
 PYTHON_313 = $(shell ls -d "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/3.13*/bin 2>/dev/null | tail -1)
 export SAM_CLI_TELEMETRY := 0
 
-.PHONY: help demo up test torture mutants reliability compare-idempotency fuzz openapi docs bench lint format build deploy doctor lock clean
+.PHONY: help demo up test torture mutants reliability compare-idempotency fuzz openapi docs samples bench lint format build deploy doctor lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -62,6 +62,9 @@ docs: ## render docs/openapi.json as a page, out/api.html; needs Node.js
 	  echo "make docs needs Node.js 20.19 or later, with npx on the PATH. docs/api.md is readable without it." >&2; exit 1; }
 	@mkdir -p out
 	REDOCLY_TELEMETRY=off npx --yes $(REDOCLY) build-docs docs/openapi.json --inlineBundle --output out/api.html
+
+samples: $(VENV)/installed ## write docs/samples again: reports, pictures, mails
+	@PYTHONPATH=layers/timbres:layers/reports $(BIN)/python -m tests.support.samples
 
 bench: $(VENV)/installed ## measure the performance, compare it with limits and a typical implementation: minutes (BENCH=--help)
 	@PYTHONPATH=layers/timbres:layers/reports $(BIN)/python -m bench $(BENCH)

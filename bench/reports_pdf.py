@@ -9,6 +9,7 @@ import io
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date
+from decimal import Decimal
 
 from bench.reports import Case, NullWriter, Run, create_report
 from timbres.domain.consumption import Consumption, IssuerLine, MovementLine
@@ -37,7 +38,7 @@ def page() -> Run:
 
 def _report(issuers: int) -> Consumption:
     rfcs = [f"EKU{n:06d}3C9" for n in range(issuers)]
-    lines = tuple(IssuerLine("acme-rc", rfc, _DAYS, _DAYS, 500, 500.0) for rfc in rfcs)
+    lines = tuple(IssuerLine("acme-rc", rfc, _DAYS, _DAYS, 500, Decimal(500)) for rfc in rfcs)
     days = [date(2026, 10, number) for number in range(1, _DAYS + 1)]
 
     def movements() -> Iterator[MovementLine]:

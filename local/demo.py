@@ -28,6 +28,8 @@ from local.fake_pacs.fake_data import mexico_now
 from local.fakes import DemoPac
 from local.stack import DeployError
 from local.start import shell_variables
+from timbres.domain.month import Month
+from timbres.domain.report import ReportSpec
 
 OUT = ROOT / "out"
 # An issuer that every fake PAC has.
@@ -141,7 +143,7 @@ def run(local_env: LocalEnvironment, shell: Shell) -> None:
     mails = local_env.stack.mailbox("finance")
     local_env.stack.fire("ReportFunctionMonthly")
     print("· generating the reports", end="", flush=True)
-    mail = _await_mail(mails, "Todas las cuentas")
+    mail = _await_mail(mails, "REPORTES:")
     print(mail)
     requested = [
         report
@@ -155,7 +157,7 @@ def run(local_env: LocalEnvironment, shell: Shell) -> None:
     # Of a report that somebody requested before, the mail has the newest version.
     requested.sort(key=itemgetter("id"))
     reports = {
-        f"{report['account']}-{month}-{report['kind']}.{report['format']}": report
+        _file_name(report["account"], month, report["kind"], report["format"]): report
         for report in requested
     }
 
@@ -180,11 +182,12 @@ def run(local_env: LocalEnvironment, shell: Shell) -> None:
             _check(content in statements, f"out/{name} equals the PAC's response, byte for byte")
     for account, balance in balances.items():
         _check(
-            _total(OUT / f"{account}-{month}-consumption.csv") == balance["transactions"],
+            _total(OUT / _file_name(account, month)) == balance["transactions"],
             f"the consumption report has the PAC's total of {balance['transactions']} stamps",
         )
     _print_step(
-        f"Done. Open out/all-{month}-consumption.html, or run `make up` to send your own requests"
+        f"Done. Open out/{_file_name('all', month, file_format='html')}, or run `make up` to send "
+        "your own requests"
     )
 
 
@@ -222,11 +225,15 @@ def _await_mail(mails: Callable[[], list[str]], subject: str) -> str:
     raise DemoError(f"the mail did not arrive within {_REPORT_SECONDS} s")
 
 
+def _file_name(
+    account: str, month: str, kind: str = "consumption", file_format: str = "csv"
+) -> str:
+    return ReportSpec(account, Month.from_text(month), kind, file_format).download_name
+
+
 def _total(path: Path) -> int:
     with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = list(csv.reader(file))
-    heading = rows.index(["Cuenta", "RFC", "Fecha", "Tipo de movimiento", "Timbres"])
-    return sum(int(row[4]) for row in rows[heading + 1 :])
+        return sum(int(row["Timbres"]) for row in csv.DictReader(file))
 
 
 def _previous_month(year: int, month: int) -> str:

@@ -20,7 +20,7 @@ from aws_lambda_powertools.utilities.idempotency.exceptions import (
 from timbres.aws.clients import client
 from timbres.aws.notifications import MailPublisher
 from timbres.domain import clock
-from timbres.domain.month import Month
+from timbres.domain.month import period_from_text
 from timbres.domain.report import ReportSpec
 from timbres.handlers.http import logger
 from timbres.handlers.settings import get_env, require_env
@@ -75,8 +75,8 @@ def download_tokens() -> DownloadTokenRepository:
 
 def link(report: Mapping[str, Any]) -> str:
     """Return the URL of a new download token for a report, given as events contain it."""
-    month = Month.from_text(report["month"])
-    spec = ReportSpec(report["account"], month, report["kind"], report["format"])
+    period = period_from_text(report["month"])
+    spec = ReportSpec(report["account"], period, report["kind"], report["format"])
     expires_at = clock.now() + timedelta(days=days())
     token = download_tokens().issue(spec, report["id"], report["object_version"], expires_at)
     return get_env("DOWNLOAD_URL") + token

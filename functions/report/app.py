@@ -18,7 +18,7 @@ from aws_lambda_powertools.event_handler import Response
 from timbres.aws.object_store import LINK_SECONDS
 from timbres.domain import clock
 from timbres.domain.account import parse_report_account
-from timbres.domain.month import parse_month
+from timbres.domain.month import parse_period
 from timbres.domain.report import (
     PENDING,
     READY,
@@ -61,10 +61,10 @@ def report_service() -> ReportService:
 def request_report(account: str) -> Response[str]:
     api.query_params()
     body = api.json_body("month", "kind", "format")
-    month = parse_month(body["month"], clock.now())
+    period = parse_period(body["month"], clock.now().date())
     kind = parse_kind(body["kind"])
     spec = ReportSpec(
-        parse_report_account(account), month, kind, parse_format(body["format"], kind)
+        parse_report_account(account), period, kind, parse_format(body["format"], kind, period)
     )
     report = report_service().request(spec, api.caller_arn())
     return json_response(202, report_to_dict(report), {"Location": f"reports/{report.id}"})
@@ -73,8 +73,9 @@ def request_report(account: str) -> Response[str]:
 @api.get("/accounts/<account>/reports")
 def list_reports(account: str) -> Response[str]:
     query = api.query_params("month", "cursor")
-    month = None if query["month"] is None else parse_month(query["month"], clock.now())
-    reports, next_cursor = report_service().list_page(account, month, query["cursor"])
+    month = query["month"]
+    period = None if month is None else parse_period(month, clock.now().date())
+    reports, next_cursor = report_service().list_page(account, period, query["cursor"])
     items = [report_to_dict(report) for report in reports]
     return json_response(200, {"reports": items, "next": next_cursor})
 

@@ -747,10 +747,11 @@ def demo_solucion_factible_state(username: str, password: str) -> SolucionFactib
 
 
 def _demo_movements(today: date, rfcs: tuple[str, ...]) -> Iterator[Movement]:
-    """Yield movements from the first of last month to today, at a fixed interval per RFC."""
-    this_month = today.replace(day=1)
-    last_month = (this_month - timedelta(days=1)).replace(day=1)
-    days = (last_month + timedelta(days=n) for n in range((today - last_month).days + 1))
+    """Yield movements of this and the two months before, at a fixed interval per RFC."""
+    first = today.replace(day=1)
+    for _ in range(2):
+        first = (first - timedelta(days=1)).replace(day=1)
+    days = (first + timedelta(days=n) for n in range((today - first).days + 1))
     for day in days:
         for interval, rfc in enumerate(rfcs, start=2):
             if (day.day - 1) % interval == 0:

@@ -15,13 +15,18 @@ _FLAGS = (
 )
 
 
+def chromium_path() -> str | None:
+    """Return the path of Chromium or Chrome, None without one."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    return os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
+
+
 def _chromium() -> str:
-    """Return the path of Chromium or Chrome; skip the tests without one."""
+    """Return the path of Chromium; skip the tests without one."""
     configured = os.environ.get("CHROMIUM")
     if configured and not Path(configured).is_file():
         pytest.fail(f"CHROMIUM names {configured}, which is not a file.")
-    names = ("chromium", "chromium-browser", "google-chrome")
-    path = configured or next(filter(None, map(shutil.which, names)), None)
+    path = chromium_path()
     if path is None:
         pytest.skip("No Chromium: run tests/browser/install.sh, or name a Chromium in CHROMIUM.")
     return path

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
+from decimal import Decimal
 from functools import cache
 
 import pytest
 from pypdf import PdfReader
 from tests.support.report_readers import write
-from tests.support.report_samples import NASTY, busy_month, small_month
+from tests.support.report_samples import (
+    NASTY,
+    busy_month,
+    full_month,
+    small_month,
+    with_prices,
+    year,
+)
 
 from timbres.domain.consumption import Consumption, IssuerLine
 from timbres_reports import formatting_es
 
 PAGE_SIZE = 50
-RFC, AMOUNT, DAYS_LEFT = 1, 2, 7
+RFC, AMOUNT, CHANGE, DAYS_LEFT, COST = 0, 2, 5, 8, 9
 
 
 @cache
@@ -30,7 +38,13 @@ def busy_page() -> bytes:
 
 
 def column(page, index: int) -> list[str]:
-    return page.locator(f"#emisores tbody tr > :nth-child({index + 1})").all_inner_texts()
+    cells = page.locator(f"#emisores tbody tr > :nth-child({index + 1})").all_inner_texts()
+    # A name is below its RFC.
+    return [text.split("\n")[0] for text in cells]
+
+
+def total_row(page) -> list[str]:
+    return page.locator("#emisores tfoot td").all_inner_texts()
 
 
 def rows(page) -> int:
@@ -61,7 +75,7 @@ def test_the_script_keeps_the_rows_of_the_file(open_page):
     served = open_page(busy_page(), java_script_enabled=False)
     scripted = open_page(busy_page())
 
-    assert [column(scripted, n) for n in range(8)] == [column(served, n) for n in range(8)]
+    assert [column(scripted, n) for n in range(9)] == [column(served, n) for n in range(9)]
     assert heading_button(scripted, "RFC").count() == 1
     assert heading_button(served, "RFC").count() == 0
     assert not served.locator("#buscar").is_visible()
@@ -86,7 +100,7 @@ def test_a_click_sorts_and_a_second_one_reverses(open_page):
 def test_keys_sort(open_page, key):
     page = open_page(busy_page())
     page.locator("#buscar").focus()
-    for _ in range(1 + 1 + AMOUNT):  # the frame that scrolls, then the columns
+    for _ in range(1 + 1 + 1 + AMOUNT):  # the filter, the frame that scrolls, then the columns
         page.keyboard.press("Tab")
     assert focused_text(page) == "Timbres"
     assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
@@ -149,10 +163,52 @@ def test_a_search_finds_rfcs_and_accounts_and_adds_them_up(open_page):
     amount = sum(issuer.amount for issuer in matches)
     assert status.inner_text() == f"2,500 de 10,000 RFC, {amount:,} timbres"
     assert column(page, RFC) == [issuer.rfc for issuer in matches[:PAGE_SIZE]]
+    assert total_row(page)[RFC::AMOUNT][:2] == ["Filtrados: 2,500 RFC", f"{amount:,}"]
     search.fill("nobody")
     assert (rows(page), status.inner_text()) == (0, "0 de 10,000 RFC, 0 timbres")
     search.fill("")
     assert rows(page) == PAGE_SIZE
+    assert total_row(page)[RFC] == "Total: 10,000 RFC"
+
+
+def test_a_filter_shows_alerts_and_the_totals_are_those_of_its_rows(open_page):
+    report = with_prices(small_month(), rc="1.15", sf="0.955")
+    page = open_page(write("html", report))
+    every = total_row(page)
+
+    expected = {
+        "0": (["NUE200229AB3"], "4", "+0.0 %", "$3.82"),
+        "7": (["A&D061009TY8", "NUE200229AB3"], "1,429", "+12.0 %", "$1,626.97"),
+        "30": (["A&D061009TY8", "NUE200229AB3"], "1,429", "+12.0 %", "$1,626.97"),
+    }
+    for value, (rfcs, *figures) in expected.items():
+        page.locator("#filtro").select_option(value)
+        assert column(page, RFC) == rfcs
+        assert [total_row(page)[n] for n in (AMOUNT, CHANGE, COST)] == figures
+    assert page.locator("#filtrado").inner_text() == (
+        "Tabla filtrada (menos de 30 días): 2 de 5 RFC. Los totales son los de estos RFC."
+    )
+    page.emulate_media(media="print")
+    assert page.locator("#filtrado").is_visible()
+    page.emulate_media(media="screen")
+    page.locator("#filtro").select_option("")
+    page.locator("#buscar").fill("ñandú")
+    assert column(page, RFC) == ["ÑAN840101AB1"]
+    page.locator("#buscar").fill("")
+    assert total_row(page) == every
+    assert not page.locator("#filtrado").is_visible()
+
+
+def test_a_phone_shows_rfcs_and_stamps_without_scrolling(open_page):
+    page = open_page(busy_page(), viewport={"width": 390, "height": 800})
+    for index in (RFC, AMOUNT, DAYS_LEFT):
+        box = page.locator(
+            f"#emisores tbody tr:first-child > :nth-child({index + 1})"
+        ).bounding_box()
+        assert 0 <= box["x"] <= box["x"] + box["width"] <= 390
+    assert not page.locator("#emisores tbody .c-share").first.is_visible()
+    page.locator("#emisores tbody button").first.click()
+    assert "% del total" in page.locator("#emisores .phone").inner_text()
 
 
 def test_an_rfc_expands_to_its_days(open_page):
@@ -162,10 +218,15 @@ def test_an_rfc_expands_to_its_days(open_page):
     button.press("Enter")
     assert button.get_attribute("aria-expanded") == "true"
     days = page.locator("#emisores .days li").all_inner_texts()
-    assert days == ["01/10640", "02/10702", "15/103"]
+    assert days == ["01/10640", "02/10702", "15/1083"]
+    accounts = page.locator("#emisores .details:not(.phone)").all_inner_texts()
+    assert [("acme-rc" in text, "1,345" in text) for text in accounts] == [
+        (True,) * 2,
+        (False,) * 2,
+    ]
     button.press("Enter")
     assert button.get_attribute("aria-expanded") == "false"
-    assert rows(page) == len(small_month().issuers)
+    assert rows(page) == len(small_month().rfcs)
 
 
 def test_the_first_tab_skips_to_the_content(open_page):
@@ -179,30 +240,39 @@ def test_the_first_tab_skips_to_the_content(open_page):
 
 def test_hostile_texts_are_not_markup(open_page):
     texts = ["<img src=x onerror=alert(1)>", "</script><script>alert(1)</script>", *NASTY]
-    issuers = tuple(IssuerLine(text, text, 9, 3, 3, 3.0) for text in texts)
+    issuers = tuple(IssuerLine(text, text, 9, 3, 3, Decimal("3.0"), name=text) for text in texts)
     page = open_page(write("html", replace(small_month(), issuers=issuers)))
     page.on("dialog", lambda dialog: pytest.fail(dialog.message))
 
     buttons = page.locator("#emisores tbody th button")
-    printable = [formatting_es.replace_unprintable(text) for text in texts]
+    printable = [formatting_es.replace_unprintable(text) for text in sorted(texts)]
     assert buttons.evaluate_all("all => all.map(each => each.textContent)") == printable
     buttons.first.click()
     page.locator("#buscar").fill("<img")
     assert (rows(page), page.locator("img").count()) == (1, 0)
 
 
+@pytest.mark.parametrize("is_small", [True, False])
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (768, "light"), (320, "dark")])
-def test_axe_finds_nothing_serious_and_the_page_never_scrolls_sideways(open_page, scheme, width):
+def test_axe_finds_nothing_and_the_page_never_scrolls_sideways(open_page, scheme, width, is_small):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")
-    page = open_page(busy_page(), color_scheme=scheme, viewport={"width": width, "height": 800})
+    content = write("html", with_prices(full_month(), rc="1.15")) if is_small else busy_page()
+    page = open_page(content, color_scheme=scheme, viewport={"width": width, "height": 800})
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     for summary in page.locator("summary").all():
         summary.click()
     page.locator("#emisores tbody button").first.click()
 
-    violations = axe.Axe().run(page).response["violations"]
+    assert axe.Axe().run(page).response["violations"] == []
 
-    assert [item for item in violations if item["impact"] in {"serious", "critical"}] == []
+
+@pytest.mark.parametrize("width", [1280, 320])
+def test_axe_finds_nothing_on_the_page_of_a_year(open_page, width):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+    page = open_page(write("html", year(with_names=True)), viewport={"width": width, "height": 800})
+
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert axe.Axe().run(page).response["violations"] == []
 
 
 def test_print_has_all_rows_and_no_controls(open_page):
@@ -221,7 +291,7 @@ def test_print_has_all_rows_and_no_controls(open_page):
     texts = [printed_page.extract_text() for printed_page in printed.pages]
     assert [issuer.rfc for issuer in report.issuers if issuer.rfc not in "\n".join(texts)] == []
     assert (printed.pages[0].mediabox.width, printed.pages[0].mediabox.height) == (612, 792)
-    assert sum(text.startswith("Cuenta RFC Timbres") for text in texts) > 5
+    assert sum(text.startswith("RFC Cuenta") for text in texts) > 5
     assert rows(page) == PAGE_SIZE
 
 

@@ -48,7 +48,7 @@ def test_a_mailed_link_opens_its_version_of_the_report_without_a_key(
     assert response.headers["Referrer-Policy"] == "no-referrer"
     assert parse_qs(urlsplit(link).query)["X-Amz-Expires"] == ["300"]
     assert hashlib.sha256(download.content).hexdigest() == report["sha256"]
-    assert "acme-rc-" in download.headers["Content-Disposition"]
+    assert "-acme-rc." in download.headers["Content-Disposition"]
 
 
 def test_a_revoked_token_gets_the_same_response_as_an_unknown_token(

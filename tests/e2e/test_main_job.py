@@ -37,10 +37,10 @@ def test_the_demo_runs_from_end_to_end_with_every_pac(
 
     recorder.output.append(output := capsys.readouterr().out)
     assert {path.name for path in tmp_path.iterdir()} == {
-        *(f"acme-rc-{last_month()}-statement.{suffix}" for suffix in ("csv", "pdf")),
+        *(f"estado-de-cuenta-{last_month()}-acme-rc.{suffix}" for suffix in ("csv", "pdf")),
         *(
-            f"{account}-{last_month()}-consumption.{suffix}"
-            for account in ("acme-rc", "acme-sf", "acme-libre", "daily-sf", "all")
+            f"consumo-{last_month()}-{account}.{suffix}"
+            for account in ("acme-rc", "acme-sf", "acme-libre", "daily-sf", "todas")
             for suffix in ("csv", "xlsx", "pdf", "html")
         ),
     }

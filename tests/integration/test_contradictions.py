@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from local.fake_pacs.fake_data import CONSUMPTION, Movement
-from tests.integration.test_reports_api import fail_report, make_report, rows
+from tests.integration.test_reports_api import fail_report, make_report, sheets
 from tests.support.contradictions import contradict
 from tests.support.fake_stack import RC, RFC, FakeStack
 
@@ -51,7 +51,7 @@ def test_a_consumption_report_fails_with_both_totals(
     assert f"a total of {STATED} stamps" in error["detail"]
     assert f"adds up to {total}." in error["detail"]
     (mail,) = stack.mails()
-    assert mail.startswith("Timbres: no se pudo hacer")
+    assert mail.startswith("Timbres: no se pudo generar")
     assert error["detail"] in mail
 
 
@@ -66,10 +66,9 @@ def test_a_contradictory_previous_month_is_not_zero(
 
     monkeypatch.setattr(stack.pacs.state.reachcore, "balance", contradict_next)
 
-    body = make_report(stack, RC, "2026-10", "consumption", "csv")
+    summary = sheets(stack, RC, "2026-10")["Resumen"]
 
-    table = rows(stack.download(body["url"]).content)
-    assert table[6:8] == [["Mes anterior (timbres)", "sin dato"], ["Cambio", "sin dato"]]
+    assert summary[4][:3] == ["Contra septiembre", "sin dato", "septiembre de 2026: sin dato"]
 
 
 def test_a_contradictory_statement_fails(stack: FakeStack) -> None:

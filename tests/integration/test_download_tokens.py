@@ -67,7 +67,7 @@ def test_a_token_redirects_to_its_version_of_its_report(stack: FakeStack) -> Non
     file = stack.download(link)
     assert file.content == b"october"
     assert file.headers["content-type"] == "text/csv; charset=utf-8"
-    name = "acme-rc-2026-10-statement.csv"
+    name = "estado-de-cuenta-2026-10-acme-rc.csv"
     assert file.headers["content-disposition"] == f'attachment; filename="{name}"'
     other_link = open_link(stack, other_token).headers["location"]
     assert stack.download(other_link).content == b"other account"

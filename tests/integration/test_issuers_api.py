@@ -45,6 +45,17 @@ def test_a_csv_of_a_spreadsheet_is_imported(stack: FakeStack) -> None:
     assert thresholds(stack) == {RFC: None, RFC_N: 1000}
 
 
+def test_names_are_listed_kept_and_removed(stack: FakeStack) -> None:
+    names = []
+    for body in ({"name": "Ñandú, S.A."}, {"low_stamps": 7}, {"name": None, "low_stamps": None}):
+        assert put_issuers(stack, [{"rfc": RFC} | body]).status == 200
+        (issuer,) = stack.get(f"/accounts/{SF}/stamps").body["issuers"]
+        names.append((issuer["name"], issuer["low_stamps"]))
+    assert names == [("Ñandú, S.A.", None), ("Ñandú, S.A.", 7), (None, None)]
+    response = put_issuers(stack, [{"rfc": RFC, "name": "x" * 255}])
+    assert response.body["rejected"][0]["field"] == "name"
+
+
 @pytest.mark.parametrize(
     ("body", "headers", "expected"),
     [

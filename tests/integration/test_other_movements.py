@@ -6,8 +6,9 @@ from datetime import date, datetime
 
 import pytest
 from local.fake_pacs.fake_data import Movement
-from tests.integration.test_reports_api import make_report, rows, section
+from tests.integration.test_reports_api import make_report
 from tests.support.fake_stack import RC, RFC, RFC_N, FakeStack
+from tests.support.report_readers import sheets_of
 
 from timbres.domain.clock import MEXICO_CITY
 
@@ -59,22 +60,19 @@ def test_a_daily_run_counts_consumption_only(month: FakeStack) -> None:
 
 
 def test_a_report_shows_other_movements_apart(month: FakeStack) -> None:
-    body = make_report(month, RC, "2026-07", "consumption", "csv")
+    body = make_report(month, RC, "2026-07", "consumption", "xlsx")
 
-    table = rows(month.download(body["url"]).content)
-    assert [row[1:3] for row in section(table, "Consumo por RFC")] == [
+    book = sheets_of(month.download(body["url"]).content)
+    assert [row[:2] for row in book["Por RFC"][1:]] == [
         [RFC_N, "4"],
         [RFC, "3"],
-        ["", "7"],
+        ["Total: 2 RFC", "7"],
     ]
-    days = [row for row in section(table, "Consumo por día") if row[1] not in ("0", "sin dato")]
-    assert days == [["02/07/2026", "3"], ["03/07/2026", "4"]]
-    (title,) = (row[0] for row in table if row and row[0].startswith("Otros movimientos"))
-    assert section(table, title) == [
+    assert book["Otros movimientos"][1:] == [
         [RC, RFC, "02/07/2026", ADDED, "500"],
         [RC, RFC_N, "04/07/2026", "Ajuste", "9"],
     ]
-    assert [row[3:] for row in section(table, "Movimientos")] == [
+    assert [row[3:] for row in book["Movimientos"][1:]] == [
         ["Consumo de timbre", "3"],
         ["Consumo de timbre", "4"],
     ]

@@ -18,10 +18,12 @@ import pypdf
 import pytest
 import requests
 from local.fake_pacs.fake_data import Movement
+from lxml import html
 from tests.integration.test_history_api import put_snapshots
 from tests.support.contradictions import contradict
 from tests.support.events import CONTRACT_MANAGER, check_problem, sqs_event
 from tests.support.fake_stack import RC, RFC, RFC_N, SF, FakeStack
+from tests.support.report_readers import sheets_of, texts_of
 
 from timbres.aws.object_store import MEDIA_TYPES
 
@@ -66,11 +68,15 @@ def rows(content: bytes) -> list[list[str]]:
     return list(csv.reader(io.StringIO(content.decode("utf-8-sig"), newline="")))
 
 
-def section(table: list[list[str]], title: str) -> list[list[str]]:
-    """Return the rows below a title and its heading, up to the next empty row."""
-    begin = table.index([title]) + 2
-    end = next((n for n in range(begin, len(table)) if not table[n]), len(table))
-    return table[begin:end]
+def sheets(stack: FakeStack, account: str, month: str) -> dict[str, list[list[str]]]:
+    """Return the sheets of a new workbook."""
+    body = make_report(stack, account, month, "consumption", "xlsx")
+    return sheets_of(stack.download(body["url"]).content)
+
+
+def days_of(summary: list[list[str]]) -> dict[str, str]:
+    """Return the stamps of each day in the summary of a workbook."""
+    return dict(row[8:10] for row in summary[4:35])
 
 
 def test_a_request_queues_a_pending_report(stack: FakeStack) -> None:
@@ -165,7 +171,9 @@ def test_a_statement_is_the_pac_s_own_byte_for_byte(
     assert (redirect.status, redirect.body["url"]) == (302, redirect.headers["location"])
     assert stack.download(body["url"]).content == download.content == expected
     assert download.headers["content-type"] == media_type
-    name = f'attachment; filename="{RC}-2026-10-statement.{form}"'
+    # A browser shows a PDF and downloads a CSV.
+    shows = "inline" if form == "pdf" else "attachment"
+    name = f'{shows}; filename="estado-de-cuenta-2026-10-{RC}.{form}"'
     assert download.headers["content-disposition"] == name
     listed = stack.aws.client("s3").list_objects_v2(Bucket=stack.aws.refs["ReportsBucket"])
     assert [item["Key"] for item in listed["Contents"]] == [
@@ -193,40 +201,35 @@ def test_consumption_from_movements(stack: FakeStack) -> None:
     content = stack.download(body["url"]).content
     assert (body["rows"], body["bytes"]) == (3, len(content))
     assert body["sha256"] == hashlib.sha256(content).hexdigest()
-    table = rows(content)
-    assert table[:8] == [
-        ["Consumo de timbres"],
-        ["Cuenta", RC],
-        ["PAC", "Reachcore"],
-        ["Mes", "julio de 2026"],
-        ["Generado el", "19/11/2026 13:53 (hora de la Ciudad de México)"],
-        ["Total (timbres)", "8"],
-        ["Mes anterior (timbres)", "10"],
-        ["Cambio", "-20.0%"],
+    assert rows(content) == [
+        ["Fecha", "Cuenta", "RFC", "Tipo de movimiento", "Timbres"],
+        ["2026-07-02", RC, RFC, CONSUMPTION, "1"],
+        ["2026-07-31", RC, RFC, CONSUMPTION, "4"],
+        ["2026-07-31", RC, RFC_N, CONSUMPTION, "3"],
     ]
-    assert section(table, "Fuentes") == [
-        [RC, "Reachcore", "Postpago", "el PAC", "19/11/2026 13:53", "", ""]
+    book = sheets(stack, RC, "2026-07")
+    assert [row[:3] for row in book["Resumen"][3:6]] == [
+        ["Timbres consumidos", "8", "0 por día en promedio"],
+        ["Contra junio", "-20.0 %", "junio de 2026: 10"],
+        ["RFC agotados o por agotarse", "sin dato", "el PAC no informa los disponibles por RFC"],
     ]
-    assert section(table, "Consumo por RFC") == [
-        [RC, RFC, "5", "62.5%", "10", "-50.0%", "sin dato", "sin dato"],
-        [RC, RFC_N, "3", "37.5%", "0", "no aplica", "sin dato", "sin dato"],
-        ["Total", "", "8", "100.0%", "10", "-20.0%"],
+    assert [RC, "Reachcore, pospago", "8", "10", "el PAC", "19/11 13:53", "ninguno"] in (
+        row[:7] for row in book["Resumen"]
+    )
+    assert book["Por RFC"][1:] == [
+        [RFC, "5", "62.5 %", "10", "-50.0 %", *["sin dato"] * 3],
+        [RFC_N, "3", "37.5 %", "0", "nuevo", *["sin dato"] * 3],
+        ["Total: 2 RFC", "8", "100.0 %", "10", "-20.0 %"],
     ]
-    days = section(table, "Consumo por día")
-    assert len(days) == 31
-    assert [day for day in days if day[1] != "0"] == [["02/07/2026", "1"], ["31/07/2026", "7"]]
-    assert section(table, "Movimientos") == [
-        [RC, RFC, "02/07/2026", CONSUMPTION, "1"],
-        [RC, RFC, "31/07/2026", CONSUMPTION, "4"],
-        [RC, RFC_N, "31/07/2026", CONSUMPTION, "3"],
-    ]
+    stamps = {day: n for day, n in days_of(book["Resumen"]).items() if n != "0"}
+    assert stamps == {"02/07/2026": "1", "31/07/2026": "7"}
 
 
 def test_days_after_today_are_unknown(stack: FakeStack) -> None:
-    body = make_report(stack, RC, "2026-11", "consumption", "csv")
+    summary = sheets(stack, RC, "2026-11")["Resumen"]
 
-    days = section(rows(stack.download(body["url"]).content), "Consumo por día")
-    assert [day for day, stamps in days if stamps == "sin dato"] == [
+    days = {row[8]: row[9] for row in summary[4:34]}
+    assert [day for day, stamps in days.items() if stamps == "sin dato"] == [
         f"{day}/11/2026" for day in range(20, 31)
     ]
 
@@ -245,22 +248,18 @@ def test_consumption_from_daily_counts(stack: FakeStack) -> None:
     stack.get(f"/accounts/{SF}/stamps", rfc=RFC)
     stack.pacs.solucion_factible.calls.clear()
 
-    body = make_report(stack, SF, "2026-10", "consumption", "csv")
+    book = sheets(stack, SF, "2026-10")
 
-    table = rows(stack.download(body["url"]).content)
-    assert table[5:8] == [
-        ["Total (timbres)", "115"],
-        ["Mes anterior (timbres)", "20"],
-        ["Cambio", "+475.0%"],
+    summary = book["Resumen"]
+    assert [row[1] for row in summary[3:6]] == ["115", "+475.0 %", "0"]
+    # The first count of November closes the month.
+    (source,) = (row for row in summary if row[:2] == [SF, "Solución Factible"])
+    assert source[4:7] == ["conteos diarios de Timbres", "01/11 05:00", "2 a 31"]
+    assert book["Por RFC"][1:3] == [
+        [RFC, "90", "78.3 %", "20", "+350.0 %", "750", "19/11 13:53", "sin dato"],
+        [RFC_N, "25", "21.7 %", *["sin dato"] * 5],
     ]
-    (source,) = section(table, "Fuentes")
-    assert source[:4] == [SF, "Solución Factible", "sin dato", "conteos diarios de Timbres"]
-    assert source[5] == "2 a 31"
-    assert section(table, "Consumo por RFC")[:2] == [
-        [SF, RFC, "90", "78.3%", "20", "+350.0%", "750", "sin dato"],
-        [SF, RFC_N, "25", "21.7%", "sin dato", "sin dato", "sin dato", "sin dato"],
-    ]
-    assert section(table, "Movimientos")[0] == [SF, RFC, "01/10/2026", CONSUMPTION, "30"]
+    assert book["Movimientos"][1] == [SF, RFC, "01/10/2026", CONSUMPTION, "30"]
     # A PAC returns only the current count.
     assert stack.pacs.calls() == []
 
@@ -273,10 +272,42 @@ def text_of(form: str, content: bytes) -> str:
         return "\n".join(str(cell) for row in lines for cell in row)
     if form == "pdf":
         return " ".join(page.extract_text() for page in pypdf.PdfReader(io.BytesIO(content)).pages)
-    return content.decode("utf-8-sig")
+    return content.decode()
 
 
-@pytest.mark.parametrize("form", FORMATS)
+def test_a_year_has_its_months_side_by_side_with_names_and_costs(stack: FakeStack) -> None:
+    count_october(stack)
+    stack.accounts.change(SF, stack.accounts.secret(SF) | {"stamp_price": "1.5"})
+    named = [{"rfc": RFC, "name": "Aceros, S.A."}]
+    assert stack.call("issuers", "PUT", f"/accounts/{SF}/issuers", body=named).status == 200
+
+    body = make_report(stack, SF, "2026", "consumption", "xlsx")
+
+    download = stack.download(body["url"])
+    name = f'attachment; filename="consumo-2026-{SF}.xlsx"'
+    assert download.headers["content-disposition"] == name
+    assert (body["id"], body["rows"]) == ("2026-consumption-xlsx-0001", 0)
+    heading, *lines = sheets_of(download.content)["Por RFC"]
+    assert heading[:3] + heading[10:] == [
+        *("RFC", "Razón social", "ene", "sep", "oct", "nov", "Total", "Costo (MXN)"),
+    ]
+    assert [line[:2] + line[10:] for line in lines] == [
+        [RFC, "Aceros, S.A.", "20", "90", "sin dato", "110", "$165.00"],
+        [RFC_N, "", "sin dato", "25", "sin dato", "25", "$37.50"],
+        ["Total: 2 RFC", "", "20", "115", "sin dato", "135", "$202.50"],
+    ]
+    assert {cell for line in lines for cell in line[2:10]} == {"sin dato"}
+    path = f"/accounts/{SF}/reports"
+    for month, count in (("2026", 1), ("2026-10", 0)):
+        assert len(stack.get(path, month=month).body["reports"]) == count
+    month = sheets(stack, "all", "2026-10")
+    assert [row[1] for row in month["Resumen"][3:10] if row[0] == "Costo"] == ["$172.50"]
+    assert [row[1] for row in month["Por RFC"][1:] if row[0] == RFC] == ["Aceros, S.A."]
+    rejected = stack.request_report(SF, "2026", "consumption", "pdf")
+    check_problem(rejected, 400, "parameter-invalid", "format")
+
+
+@pytest.mark.parametrize("form", FORMATS[1:])
 def test_every_format_of_every_account_together(stack: FakeStack, form: str) -> None:
     count_october(stack)
     contract = stack.create_contract().body["id"][:12]
@@ -289,7 +320,7 @@ def test_every_format_of_every_account_together(stack: FakeStack, form: str) -> 
     download = stack.download(body["url"])
     assert download.headers["content-type"] == MEDIA_TYPES[form]
     content = text_of(form, download.content)
-    for fact in (RC, SF, "Reachcore", "Solución Factible", "octubre de 2026"):
+    for fact in (RC, SF, "Reachcore", "Solución Factible", "ctubre de 2026"):
         assert fact in content, fact
     assert {f"{total}", f"{total:,}"} & set(re.findall(r"[0-9][0-9,]*", content))
     # A contract is in the report of its month, with the caller.
@@ -330,7 +361,7 @@ def test_all_names_a_failed_account_at_once_or_after_the_last_attempt(
     stack: FakeStack, reason: str, problem: str
 ) -> None:
     count_october(stack)
-    request = ("all", "2026-10", "consumption", "csv")
+    request = ("all", "2026-10", "consumption", "html")
     if reason == "misconfigured":
         stack.accounts.change(RC, "no JSON")
         body = make_report(stack, *request)
@@ -341,11 +372,11 @@ def test_all_names_a_failed_account_at_once_or_after_the_last_attempt(
             stack.pacs.fault("saldos", "code", code="500", times=-1)
         body = fail_report(stack, *request)
 
-    table = rows(stack.download(body["url"]).content)
-    problems = {source[0]: source[6] for source in section(table, "Fuentes")}
-    assert problem in problems[RC]
-    assert problems[SF] == ""
-    assert table[5] == ["Total (timbres)", "115"]
+    page = html.document_fromstring(stack.download(body["url"]).content.decode())
+    (notice,) = (text for text in texts_of(page, "//li") if text.startswith("Faltan las cifras"))
+    assert notice.startswith(f"Faltan las cifras de la cuenta {RC}: ")
+    assert problem in notice
+    assert texts_of(page, "//dd[@class='value']")[0] == "115"
 
 
 def test_a_statement_that_disagrees_with_the_balance_is_kept_and_published(
@@ -462,7 +493,7 @@ def test_a_lasting_failure_fails_the_report_at_the_third_attempt(stack: FakeStac
     (event,) = stack.events("Report Failed")
     assert (event["id"], event["error"]) == (body["id"], body["error"])
     (mail,) = stack.mails()
-    assert mail.startswith("Timbres: no se pudo hacer")
+    assert mail.startswith("Timbres: no se pudo generar")
     for fact in ("2026-10", RC, "pac-error", body["error"]["detail"], "Qué hacer"):
         assert fact in mail
 

@@ -23,6 +23,7 @@ UNKNOWN: dict[str, Any] = {
     "days_left": None,
     "alert": "ok",
     "low_stamps": None,
+    "name": None,
 }
 
 

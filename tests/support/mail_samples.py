@@ -6,8 +6,10 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from tests.support.report_samples import small_month, with_prices
 from timbres.domain.account import ALL_ACCOUNTS
 from timbres.domain.contract import Contract, Rejection
+from timbres.domain.highlights import highlights_of
 from timbres.domain.month import Month
 from timbres.domain.report import FAILED, FORMATS, PENDING, READY, MonthlyRun, Report, ReportSpec
 from timbres.domain.rfc import Rfc
@@ -24,6 +26,9 @@ PLATFORM_ERROR = "Error de la plataforma."
 DIFFERENCES = {"transactions": [3412, 3413], "movements": [97, 98]}
 
 Detail = dict[str, Any]
+SUMMARY = reports.highlights_to_dict(
+    highlights_of(with_prices(small_month(), rc="1.15", sf="0.95"))
+)
 
 
 def issuer(
@@ -133,7 +138,9 @@ def make_report(
     failed = Report(f"{spec.id_prefix}-0001", spec, FAILED, CALLER, NOW, error=error)
     if error is not None:
         return failed
-    return replace(failed, status=READY, object_version="v1", differences=differences)
+    summary = SUMMARY if kind == "consumption" else None
+    ready = replace(failed, status=READY, object_version="v1", summary=summary)
+    return replace(ready, differences=differences)
 
 
 def report(kind: str, form: str, **options: Any) -> Detail:
@@ -263,7 +270,7 @@ GOLDEN: dict[str, tuple[str, Detail]] = {
         rejection_event("solucion-factible", "602", "La contraseña ha expirado."),
     ),
     "credentials-rejected-reachcore": ("Credentials Rejected", rejection_event("reachcore", "401")),
-    "report-ready-statement": ("Report Ready", report("statement", "pdf")),
+    "report-ready-statement": ("Report Ready", report("statement", "csv")),
     "report-ready-consumption": ("Report Ready", report("consumption", "csv")),
     "report-ready-all": ("Report Ready", report("consumption", "html", account=ALL_ACCOUNTS)),
     "report-failed": (

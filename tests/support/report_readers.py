@@ -8,16 +8,14 @@ import io
 import json
 import math
 from datetime import datetime
+from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
 from lxml import html
 from openpyxl import load_workbook
 from pypdf import PdfReader
 
-from timbres.domain.consumption import Consumption
-from timbres_reports import formatting_es as fmt
-
-_CSV_SECTIONS = (fmt.SOURCES, fmt.ISSUERS, fmt.DAYS, fmt.CONTRACTS, fmt.MOVEMENTS)
+from timbres.domain.consumption import Consumption, YearConsumption
 
 
 class Pipe:
@@ -35,35 +33,27 @@ class Pipe:
         return len(data)
 
 
-def write_into(out: Pipe, form: str, report: Consumption, **options: int) -> int:
+def write_into(out: Pipe, form: str, report: Consumption | YearConsumption, **options: int) -> int:
     """Write a report in a format; return the number of its movements."""
     writer = importlib.import_module(f"timbres_reports.{form}_writer")
     rows: int = writer.write(report, out, **options)
     return rows
 
 
-def write(form: str, report: Consumption, **options: int) -> bytes:
+def write(form: str, report: Consumption | YearConsumption, **options: int) -> bytes:
     """Return the file of a report."""
     out = Pipe()
     write_into(out, form, report, **options)
     return out.content
 
 
-def csv_sections(report: Consumption) -> dict[str, list[list[str]]]:
-    """Return the rows of each section of the CSV by its title, without the heading."""
+def csv_rows(report: Consumption) -> list[list[str]]:
+    """Return the rows of the CSV, with its heading."""
     text = write("csv", report).decode("utf-8-sig")
-    rows = list(csv.reader(io.StringIO(text, newline="")))
-    starts = [0]
-    for title in _CSV_SECTIONS:
-        starts.append(rows.index([title], starts[-1]))
-    ends = [start - 1 for start in starts[1:]] + [len(rows)]
-    return {
-        rows[start][0]: rows[start + (2 if start else 1) : end]
-        for start, end in zip(starts, ends, strict=True)
-    }
+    return list(csv.reader(io.StringIO(text, newline="")))
 
 
-def workbook_of(report: Consumption, **options: int) -> Any:
+def workbook_of(report: Consumption | YearConsumption, **options: int) -> Any:
     """Return the workbook of a report."""
     return load_workbook(io.BytesIO(write("xlsx", report, **options)))
 
@@ -73,7 +63,7 @@ def rows_of(*sheets: Any) -> list[tuple[Any, ...]]:
     return [row for sheet in sheets for row in sheet.iter_rows(min_row=2, values_only=True)]
 
 
-def page_of(report: Consumption) -> Any:
+def page_of(report: Consumption | YearConsumption) -> Any:
     """Return the tree of the page of a report."""
     return html.document_fromstring(write("html", report).decode())
 
@@ -107,44 +97,51 @@ def pdf_text(report: Consumption) -> str:
     return "\n".join(pdf_pages(report))
 
 
-def workbook_content(report: Consumption) -> dict[str, Any]:
-    """Return the cells of a workbook: texts, and other values with their number format."""
-
-    def content(cell: Any) -> Any:
-        if isinstance(cell.value, str):
-            return cell.value
-        value = cell.value.isoformat() if isinstance(cell.value, datetime) else cell.value
-        return {"value": value, "form": cell.number_format}
-
-    return {
-        sheet.title: {
-            "freeze": sheet.freeze_panes,
-            "filter": sheet.auto_filter.ref,
-            "cells": {
-                cell.coordinate: content(cell)
-                for row in sheet.iter_rows()
-                for cell in row
-                if cell.value is not None
-            },
-        }
-        for sheet in workbook_of(report)
-    }
+def displayed(cell: Any) -> str:
+    """Return the text of a cell of the workbook as a spreadsheet shows it."""
+    value, code = cell.value, cell.number_format
+    if value is None or isinstance(value, str):
+        return value or ""
+    if isinstance(value, datetime):
+        return f"{value:%d/%m %H:%M}" if "hh" in code else f"{value:%d/%m/%Y}"
+    if "%" in code:
+        percent = (Decimal(str(value)) * 100).quantize(Decimal("0.1"), ROUND_HALF_UP)
+        return f"{percent:+,} %" if code.startswith("+") else f"{percent:,} %"
+    if code == "General":
+        return str(value)
+    places = code.partition(".")[2].count("0")
+    unit = code.partition('"')[2].strip('"')
+    number = f"{Decimal(str(value)).quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP):,}"
+    return f"{'$' if code.startswith('$') else ''}{number} {unit}".strip()
 
 
-def page_content(report: Consumption) -> dict[str, Any]:
-    """Return the texts of the page."""
-    tree = page_of(report)
-    return {
-        "title": tree.findtext(".//title"),
-        "headings": texts_of(tree, "//h1 | //h2"),
-        "top": texts_of(tree, "//header")[0],
-        "notices": texts_of(tree, "//*[@class='notices']/li"),
-        "figures": texts_of(tree, "//*[@class='figures']/div"),
-        "tables": {
-            name: [" | ".join(row) for row in table_of(tree, name)]
-            for name in tree.xpath("//table/@aria-label")
-        },
-        "chart": texts_of(tree, "//svg[@role='img']//title"),
-        "notes": texts_of(tree, "//p[@class='note']"),
-        "data": [json.dumps(row) for row in script_rows(tree)],
-    }
+def sheet_rows(sheet: Any) -> list[list[str]]:
+    """Return the texts of a sheet, without empty cells at the end of a row."""
+    rows = [[displayed(cell) for cell in row] for row in sheet.iter_rows()]
+    for row in rows:
+        while row and not row[-1]:
+            row.pop()
+    return rows
+
+
+def sheets_of(content: bytes) -> dict[str, list[list[str]]]:
+    """Return the texts of each sheet of a workbook by its title."""
+    return {sheet.title: sheet_rows(sheet) for sheet in load_workbook(io.BytesIO(content))}
+
+
+def workbook_text(report: Consumption | YearConsumption) -> str:
+    """Return all sheets as text, a line per row."""
+    lines = []
+    for title, rows in sheets_of(write("xlsx", report)).items():
+        lines += [f"== {title}", *map(" | ".join, rows)]
+    return "\n".join(lines) + "\n"
+
+
+def key_figures(report: Consumption) -> dict[str, list[list[str]]]:
+    """Return the labels and texts of the key figures, by format."""
+    divs = page_of(report).xpath("//*[@class='figures']/div")
+    page = [texts_of(div, "./dt | ./dd[1]") for div in divs]
+    rows = sheet_rows(workbook_of(report)["Resumen"])[3 : 3 + len(page)]
+    lines = pdf_pages(report)[0].splitlines()
+    pdf = [lines[n : n + 2] for n, line in enumerate(lines) if line in {row[0] for row in page}]
+    return {"page": page, "xlsx": [row[:2] for row in rows], "pdf": pdf[: len(page)]}

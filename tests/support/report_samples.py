@@ -1,4 +1,7 @@
-"""Samples of monthly consumption: October 2026 of two accounts and five issuers, with gaps."""
+"""Samples of consumption: October 2026 of two accounts and five RFCs, with gaps; and a year.
+
+One RFC is in both accounts.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date, datetime, timedelta
+from decimal import Decimal
 
 from hypothesis import strategies as st
 
@@ -19,14 +23,21 @@ from timbres.domain.consumption import (
     AccountStampsLine,
     Consumption,
     ContractLine,
+    ExpiryLine,
     IssuerLine,
     MovementLine,
     Source,
+    YearConsumption,
+    YearLine,
+    cost_of,
+    round_days,
+    sum_known,
 )
-from timbres.domain.month import Month
+from timbres.domain.month import Month, Year
 
 MONTH = Month(2026, 10)
 MONTH_DAYS = [date(2026, 10, number) for number in range(1, 32)]
+COUNTED_AT = datetime(2026, 11, 1, 5, 0, 2, tzinfo=MEXICO_CITY)
 GENERATED_AT = datetime(2026, 11, 1, 6, 0, 12, tzinfo=MEXICO_CITY)
 RC, SF = "acme-rc", "acme-sf"
 CALLER = "arn:aws:iam::111122223333:user/compras"
@@ -43,6 +54,7 @@ MOVEMENTS = tuple(
         (RC, "XIA190128J61", 31, "Timbrado", 12),
         (SF, "ÑAN840101AB1", 1, "Conteo diario", 210),
         (SF, "ÑAN840101AB1", 2, "Conteo diario", 480),
+        (SF, "A&D061009TY8", 15, "Conteo diario", 80),
         (SF, "NUE200229AB3", 15, "Conteo diario", 4),
         (SF, "ÑAN840101AB1", 31, "Conteo diario", 96),
     )
@@ -55,24 +67,34 @@ SOURCES = (
         source=FROM_PAC,
         plan="prepaid",
         as_of=datetime(2026, 11, 1, 5, 59, 58, tzinfo=MEXICO_CITY),
+        previous=1256,
     ),
     Source(
         account=SF,
         pac="Solución Factible",
         source=FROM_SNAPSHOTS,
         plan=None,
-        as_of=datetime(2026, 10, 31, 23, 30, tzinfo=MEXICO_CITY),
+        as_of=COUNTED_AT,
+        previous=1052,
         missing_days=tuple(date(2026, 10, day) for day in (3, 4, 9, 20, 21, 22)),
     ),
 )
 
+
+def counted(rfc: str, amount: int, previous: int | None, available: int, days: str) -> IssuerLine:
+    """Return an issuer of acme-sf with its last count."""
+    return IssuerLine(SF, rfc, amount, previous, available, Decimal(days), as_of=COUNTED_AT)
+
+
 ISSUERS = (
     IssuerLine(RC, "A&D061009TY8", 1345, previous=1200),
-    IssuerLine(SF, "ÑAN840101AB1", 786, previous=1048, available=1214, days_left=47.9),
+    counted("ÑAN840101AB1", 786, 1048, 1214, "47.9"),
+    counted("A&D061009TY8", 80, None, 20, "6.5"),
     IssuerLine(RC, "EKU9003173C9", 56, previous=0),
-    IssuerLine(RC, "XIA190128J61", 12),
-    IssuerLine(SF, "NUE200229AB3", 4, previous=4, available=0, days_left=0.0),
+    IssuerLine(RC, "XIA190128J61", 12, previous=56),
+    counted("NUE200229AB3", 4, 4, 0, "0.0"),
 )
+NAMES = {"A&D061009TY8": "Aceros & Derivados del Norte", "ÑAN840101AB1": "=Ñandú, S.A."}
 
 _ON_5TH = datetime(2026, 10, 5, 9, 41, 7, tzinfo=MEXICO_CITY)
 _ON_28TH = datetime(2026, 10, 28, 17, 2, 55, tzinfo=MEXICO_CITY)
@@ -92,8 +114,8 @@ ACCOUNT_STAMPS = (
         contracted=20_000,
         used=11_050,
         available=8950,
-        days_left=34.6,
-        as_of=datetime(2026, 11, 1, 5, 0, 2, tzinfo=MEXICO_CITY),
+        days_left=Decimal("34.6"),
+        as_of=COUNTED_AT,
         allotment=Allotment(1214, 0),
     ),
 )
@@ -122,7 +144,7 @@ def _day_total(day: date) -> int | None:
 
 
 def small_month() -> Consumption:
-    """Return the month of all accounts: 10 movements, 2,203 stamps, six days unknown."""
+    """Return the month of all accounts: 11 movements, 2,283 stamps, six days unknown."""
     return Consumption(
         account=ALL_ACCOUNTS,
         month=MONTH,
@@ -131,9 +153,83 @@ def small_month() -> Consumption:
         issuers=ISSUERS,
         days=tuple(map(_day_total, MONTH_DAYS)),
         contracts=CONTRACTS,
-        previous_total=2252,
         movements=lambda: iter(MOVEMENTS),
         account_stamps=ACCOUNT_STAMPS,
+    )
+
+
+def full_month() -> Consumption:
+    """Return the month with next expiries and movements that are not consumption."""
+    others = (
+        MovementLine(RC, None, date(2026, 10, 2), "Compra de timbres", 500),  # language: keep
+        MovementLine(RC, "A&D061009TY8", date(2026, 10, 9), "Ajuste", -7),
+    )
+    return replace(
+        small_month(),
+        expiries=(ExpiryLine(SF, "ÑAN840101AB1", 2000, date(2026, 12, 12)),),
+        other_movements=lambda: iter(others),
+    )
+
+
+def one_account() -> Consumption:
+    """Return the month of the account whose PAC counts stamps."""
+    month = small_month()
+    return replace(
+        month,
+        account=SF,
+        sources=SOURCES[1:],
+        issuers=tuple(issuer for issuer in ISSUERS if issuer.account == SF),
+        days=tuple(
+            sum(line.amount for line in MOVEMENTS if (line.account, line.date) == (SF, day))
+            for day in MONTH_DAYS
+        ),
+        movements=lambda: (movement for movement in MOVEMENTS if movement.account == SF),
+    )
+
+
+def with_prices(report: Consumption, **prices: str) -> Consumption:
+    """Return a month with names, and with prices by account: rc, sf."""
+    by_account = {f"acme-{name}": Decimal(price) for name, price in prices.items()}
+    return replace(
+        report,
+        sources=tuple(
+            replace(source, stamp_price=by_account.get(source.account)) for source in report.sources
+        ),
+        issuers=tuple(
+            replace(
+                issuer,
+                name=NAMES.get(issuer.rfc or ""),
+                cost=cost_of(issuer.amount, by_account.get(issuer.account)),
+            )
+            for issuer in report.issuers
+        ),
+    )
+
+
+def year(*, with_names: bool = False) -> YearConsumption:
+    """Return 2026 until November: four RFCs, no figures of one account before March."""
+    reason = "no hay conteos de ese mes"
+    cost = Decimal("21.55") if with_names else None
+    lines = (
+        ("A&D061009TY8", (1100, 1205, 1310, 990, 1000, 1120, 1201, 1188, 1200, 1425, 310)),
+        ("ÑAN840101AB1", (None, None, 700, 820, 790, 805, 990, 1010, 1048, 786, 112)),
+        ("NUE200229AB3", (None, None, None, None, None, None, None, 3, 4, 4, 0)),
+        (None, (0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0)),
+    )
+    return YearConsumption(
+        account=ALL_ACCOUNTS,
+        year=Year(2026),
+        generated_at=datetime(2026, 11, 20, 9, 30, tzinfo=MEXICO_CITY),
+        accounts=(RC, SF),
+        lines=tuple(
+            YearLine(rfc, NAMES.get(rfc or "") if with_names else None, months, cost)
+            for rfc, months in lines
+        ),
+        months=tuple(
+            sum_known(months) for months in zip(*(line[1] for line in lines), strict=True)
+        ),
+        gaps=tuple((SF, Month(2026, number), reason) for number in (1, 2)),
+        without_price=(SF,) if with_names else (),
     )
 
 
@@ -142,7 +238,11 @@ def month_with_problem() -> Consumption:
     sources = (
         SOURCES[0],
         replace(
-            SOURCES[1], as_of=None, missing_days=(), problem="=El usuario está bloqueado (602)"
+            SOURCES[1],
+            as_of=None,
+            missing_days=(),
+            previous=None,
+            problem="=El usuario está bloqueado (602)",
         ),
     )
     return replace(
@@ -150,7 +250,6 @@ def month_with_problem() -> Consumption:
         sources=sources,
         issuers=tuple(issuer for issuer in ISSUERS if issuer.account == RC),
         contracts=(),
-        previous_total=None,
         movements=lambda: (movement for movement in MOVEMENTS if movement.account == RC),
     )
 
@@ -164,7 +263,6 @@ def empty_month() -> Consumption:
         issuers=(),
         days=(0,) * 31,
         contracts=(),
-        previous_total=None,
         movements=lambda: iter(()),
         account_stamps=(),
     )
@@ -200,14 +298,18 @@ def busy_month(issuers: int = 40, seed: int = 7) -> Consumption:
         available = days_left = None
         if pac != "Reachcore":
             available = round(total * rng.choice((0.0, 0.1, 0.3, 1.2, 4.0, 7.5)))
-            days_left = available / (total / 31) if total else None
-        lines.append(IssuerLine(account, rfc, total, previous, available, days_left))
+            days_left = round_days(available / (total / 31)) if total else None
+        as_of = None if available is None else COUNTED_AT
+        lines.append(IssuerLine(account, rfc, total, previous, available, days_left, as_of=as_of))
     movements.sort(key=lambda movement: (movement.account, movement.date))
     lines.sort(key=lambda line: -line.amount)
     return replace(
         small_month(),
         sources=tuple(
-            Source(name, pac, FROM_PAC if plan else FROM_SNAPSHOTS, plan, GENERATED_AT)
+            Source(
+                *(name, pac, FROM_PAC if plan else FROM_SNAPSHOTS, plan, GENERATED_AT),
+                previous=sum(line.previous or 0 for line in lines if line.account == name),
+            )
             for name, pac, plan in _ACCOUNTS
         ),
         issuers=tuple(lines),
@@ -221,7 +323,6 @@ def busy_month(issuers: int = 40, seed: int = 7) -> Consumption:
             )
             for n, line in enumerate(lines[:12:2])
         ),
-        previous_total=sum(line.previous or 0 for line in lines),
         movements=lambda: iter(movements),
     )
 
@@ -238,6 +339,8 @@ _SOURCES = st.builds(
     plan=st.none() | st.sampled_from(["prepaid", "postpaid"]) | _TEXTS,
     as_of=st.none() | st.just(GENERATED_AT),
     problem=st.none() | _TEXTS,
+    previous=_MAYBE,
+    stamp_price=st.none() | st.decimals(0, 1000, places=4),
 )
 _CONTRACTS = st.builds(
     ContractLine,
@@ -264,18 +367,24 @@ def months(draw: st.DrawFn) -> Consumption:
     for line in movements:
         by_issuer[line.account, line.rfc] += line.amount
         by_day[line.date] += line.amount
-    days_left = st.none() | st.floats(0, 10**6)
+    days_left = st.none() | st.floats(0, 10**6).map(round_days)
+    sources = tuple(draw(st.lists(_SOURCES, max_size=3, unique_by=lambda line: line.account)))
+    prices = {source.account: source.stamp_price for source in sources}
     return Consumption(
         account=draw(st.sampled_from([ALL_ACCOUNTS, RC])),
         month=month,
         generated_at=GENERATED_AT,
-        sources=tuple(draw(st.lists(_SOURCES, max_size=3))),
+        sources=sources,
         issuers=tuple(
-            IssuerLine(*issuer, amount, draw(_MAYBE), draw(_MAYBE), draw(days_left))
+            IssuerLine(
+                *(*issuer, amount, draw(_MAYBE), draw(_MAYBE), draw(days_left)),
+                as_of=draw(st.none() | st.just(COUNTED_AT)),
+                name=draw(st.none() | _TEXTS),
+                cost=cost_of(amount, prices.get(issuer[0])),
+            )
             for issuer, amount in by_issuer.most_common()
         ),
         days=tuple(by_day.get(day, draw(st.sampled_from([None, 0]))) for day in days),
         contracts=tuple(draw(st.lists(_CONTRACTS, max_size=3))),
-        previous_total=draw(_MAYBE),
         movements=lambda: iter(movements),
     )

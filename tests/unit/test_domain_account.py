@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import traceback
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -93,6 +94,15 @@ CONTROLS = ["s3cret\n", "\ns3cret", "s3c\r\nret", "s3c\tret", "s3c\x00ret", "s3c
         (SF, "password", CONTROLS, "no line breaks"),
         (RC, "api_key", ["clave-ñ-s3cret", "s3cret–x", "s3cret😀"], "ASCII"),
         *[(SF, n, [-1, 1.5, "7.5", "cien", "", True, [], {}], "whole number") for n in NUMBERS],
+        *[
+            (
+                s,
+                "stamp_price",
+                [-1, "-1", "1,25", "$1", "", True, [], 1e9, "1.1234567"],
+                "MXN per stamp",
+            )
+            for s in (RC, SF)
+        ],
         (SF, "calls_per_second", [0], "1 or more"),
         (SF, "calls_in_flight", [0], "1 or more"),
         (SF, "wsdl", ["LIVE", "", "https://pac.example/x?wsdl", True, 1, ["live"]], '"live"'),
@@ -135,6 +145,13 @@ def test_settings_have_a_default_and_a_minimum(
         assert getattr(parse(secret), field) == default
         for number in (minimum, 3, 10**9):
             assert getattr(parse(secret, **{field: number}), field) == number
+
+
+@pytest.mark.parametrize("price", [0, 1.25, "1.250", " 0.955 ", "999999", None])
+def test_a_stamp_price_is_an_exact_number(price: object) -> None:
+    expected = None if price is None else Decimal(str(price).strip())
+
+    assert parse(RC, stamp_price=price).stamp_price == expected
 
 
 def test_the_wsdl_is_the_bundled_one_unless_live() -> None:

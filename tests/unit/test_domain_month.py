@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.timbres_errors import expect_error
 
-from timbres.domain.month import Month, month_of, parse_month
+from timbres.domain.month import Month, Year, month_of, parse_month, parse_period, period_from_text
 
 TODAY = date(2026, 11, 19)
 months = st.builds(Month, st.integers(2011, 9999), st.integers(1, 12))
@@ -53,6 +53,18 @@ def test_months_before_2011_and_in_the_future_are_rejected(text: str, reason: st
     error = expect_error("month-invalid", "mes", parse_month, text, TODAY, field="mes")
 
     assert reason in error.detail
+
+
+def test_a_period_is_a_month_or_a_year() -> None:
+    assert parse_period("2026-10", TODAY) == Month(2026, 10)
+    assert parse_period("2026", TODAY) == Year(2026) == period_from_text("2026")
+    assert Year(2026).months(date(2026, 2, 1)) == [Month(2026, 1), Month(2026, 2)]
+    assert len(Year(2025).months(TODAY)) == 12
+    for text in ("2010", "2027", "9999"):
+        error = expect_error("month-invalid", "month", parse_period, text, TODAY)
+        assert "expected 2011 to 2026" in error.detail
+    for value in ("26", "20266", 2026, None, "２０２６"):
+        expect_error("month-invalid", "month", parse_period, value, TODAY)
 
 
 @given(months)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from timbres.aws.object_store import MEDIA_TYPES
-from timbres.domain.month import Month
+from timbres.domain.month import Month, Year
 from timbres.domain.report import (
     FORMATS,
     PENDING,
@@ -24,6 +24,7 @@ from timbres.domain.report import (
 )
 from timbres.errors import TimbresError
 
+OCTOBER = Month(2026, 10)
 KINDS_AND_FORMATS = [(kind, form) for kind, forms in FORMATS.items() for form in forms]
 
 
@@ -31,8 +32,27 @@ def test_key_download_name_and_id_of_a_report() -> None:
     spec = ReportSpec("acme-rc", Month(2026, 10), "statement", "pdf")
 
     assert spec.key == "reports/acme-rc/2026-10/statement.pdf"
-    assert spec.download_name == "acme-rc-2026-10-statement.pdf"
+    assert spec.download_name == "estado-de-cuenta-2026-10-acme-rc.pdf"
     assert version_id(spec.id_prefix, 1) == "2026-10-statement-pdf-0001"
+
+
+def test_a_report_of_a_year() -> None:
+    spec = ReportSpec("all", Year(2026), "consumption", "xlsx")
+
+    assert spec.key == "reports/all/2026/consumption.xlsx"
+    assert spec.download_name == "consumo-2026-todas.xlsx"
+    assert is_report_id(version_id(spec.id_prefix, 1))
+    assert parse_format("html", "consumption", Year(2026)) == "html"
+
+
+@pytest.mark.parametrize(
+    ("form", "kind", "field"), [("csv", "consumption", "format"), ("csv", "statement", "month")]
+)
+def test_other_reports_of_a_year_are_rejected(form: str, kind: str, field: str) -> None:
+    with pytest.raises(TimbresError) as raised:
+        parse_format(form, kind, Year(2026))
+
+    assert raised.value.field == field
 
 
 @given(
@@ -56,7 +76,8 @@ def test_every_id_is_valid_and_contains_its_version(
     "text",
     ["", "2026-10-statement-pdf", "2026-10-statement-pdf-1", "2026-10-statement-pdf-00001",
      "2026-10-statement-pdf-0001\n", " 2026-10-statement-pdf-0001", "2026-10-invoice-pdf-0001",
-     "2026-10-statement-../x-0001", "2026-10-STATEMENT-pdf-0001", "2026-1-statement-pdf-0001",
+     "2026-10-statement-../x-0001", "2026-statement-pdf-0001", "2026-10-STATEMENT-pdf-0001",
+     "2026-1-statement-pdf-0001",
      "2026-10-statement-pdf-٠٠٠١", "0" * 32],
 )  # fmt: skip
 def test_invalid_ids(text: str) -> None:
@@ -65,7 +86,7 @@ def test_invalid_ids(text: str) -> None:
 
 @pytest.mark.parametrize(("kind", "form"), KINDS_AND_FORMATS)
 def test_kinds_and_their_formats(kind: str, form: str) -> None:
-    assert (parse_kind(kind), parse_format(form, kind)) == (kind, form)
+    assert (parse_kind(kind), parse_format(form, kind, OCTOBER)) == (kind, form)
     assert form in MEDIA_TYPES
 
 
@@ -73,7 +94,10 @@ def test_kinds_and_their_formats(kind: str, form: str) -> None:
     ("parse", "field", "expected"),
     [
         (parse_kind, "kind", "statement"),
-        *((lambda value, kind=kind: parse_format(value, kind), "format", kind) for kind in FORMATS),
+        *(
+            (lambda value, kind=kind: parse_format(value, kind, OCTOBER), "format", kind)
+            for kind in FORMATS
+        ),
     ],
     ids=["kind", *FORMATS],
 )

@@ -41,6 +41,12 @@ def import_of(*rows: Any) -> IssuerImport:
         # Equal rows do not contradict each other.
         ([A, A.lower(), {"rfc": A}], import_of(A)),
         ([{"rfc": A, "low_stamps": 5}] * 2, import_of((A, 5))),
+        ([{"rfc": A, "name": " Ñandú, S.A. "}], import_of((A, UNSET, "Ñandú, S.A."))),
+        ([{"rfc": A, "name": "N\u0303" * 254}], import_of((A, UNSET, "Ñ" * 254))),
+        (
+            [{"rfc": A, "name": ""}, {"rfc": B, "name": None}],
+            import_of((A, UNSET, None), (B, UNSET, None)),
+        ),
     ],
     ids=repr,
 )
@@ -58,6 +64,7 @@ def test_valid_json(rows: list[Any], expected: IssuerImport) -> None:
         (f"RFC,Low_Stamps\r\n{A},100\r\n", import_of((A, 100))),
         (f"low_stamps,rfc\n100,{A}\n,{B}\n", import_of((A, 100), (B, None))),
         (f"rfc;low_stamps\n{A};100\n{B};\n", import_of((A, 100), (B, None))),
+        (f'rfc,name\n{A},"Ñandú, S.A."\n', import_of((A, UNSET, "Ñandú, S.A."))),
         (f"rfc;low_stamps;;\n{A};100;;\n{B};;;\n", import_of((A, 100), (B, None))),
         (f"rfc\tlow_stamps\n{A}\t100\n{B}\n", import_of((A, 100), B)),
         (f"{A};100\r{B};7\r", import_of((A, 100), (B, 7))),
@@ -102,7 +109,12 @@ INVALID_NUMBERS = [-1, -1.0, 1.0, "100", True, False, [], float("nan"), MAX_LOW_
             (row, "rfc", "a text")
             for row in ({}, {"rfc": None}, {"rfc": 7}, {"rfc": [A]}, {"low_stamps": 7})
         ),
-        ({"rfc": A, "low": 7}, "row", "'low' is not known: expected rfc, low_stamps"),
+        ({"rfc": A, "low": 7}, "row", "'low' is not known: expected rfc, low_stamps, name"),
+        *(
+            ({"rfc": A, "name": name}, "name", "up to 254 characters")
+            for name in ("x" * 255, "a\nb", 7, [], True)
+        ),
+        ({"rfc": B, "low_stamps": 1, "name": "x"}, "name", f"{B} has a different name in line 1"),
         ({"RFC": A}, "row", "'RFC' is not known"),
         *(
             ({"rfc": A, "low_stamps": value}, "low_stamps", f"'{str(value)[:20]}")
@@ -192,7 +204,7 @@ def test_the_first_of_contradictory_rows_counts() -> None:
         (parse_json, "[]", "no rows"),
         *((parse_csv, text, "no rows") for text in ("", "\ufeff", "\n\n  \n", ",,,\n", "rfc\n")),
         (parse_csv, "rfc,low_stamps\n\n", "no rows"),
-        (parse_csv, f"rfc,name\n{A},x\n", "Invalid header"),
+        (parse_csv, f"rfc,nombre\n{A},x\n", "Invalid header"),
         (parse_csv, f"rfc,low_stamps,,x\n{A},7,\n", "Invalid header"),
         (parse_csv, f"rfc,rfc\n{A},{A}\n", "Invalid header"),
         (parse_csv, f"low_stamps,RFC,low_stamps\n7,{A},7\n", "Invalid header"),

@@ -17,6 +17,7 @@ from tests.support.mail_samples import (
     RFC,
     RUN,
     RUN_MONTHLY,
+    SUMMARY,
     Detail,
     contract,
     issuer,
@@ -153,7 +154,7 @@ def test_long_lists_are_cut_and_the_remainder_is_counted(exhausted: int, low: in
         if heading := re.match(r"([A-Z ]+) \([0-9,]+\):", line):
             group = heading[1]
         elif line.startswith("  - "):
-            remainder = re.match(r"  - (?:y )?([0-9,]+) (?:más|emisor(?:es)?): la lista", line)
+            remainder = re.match(r"  - (?:y )?([0-9,]+) (?:más|emisor(?:es)?): pida la lista", line)
             groups[group] += int(remainder[1].replace(",", "")) if remainder else 1
     assert groups == {"SIN TIMBRES": exhausted, "POCOS TIMBRES": low}
     assert text.count("\n") < 150
@@ -204,7 +205,7 @@ def test_every_failure_of_a_run_has_a_text(code: str) -> None:
     ]
 
     text = mail(RUN, run_event(low, failures=failures)).text.partition("quedó incompleto")[2]
-    text, _, details = text.partition("Datos técnicos")
+    text, _, details = text.partition("Para quien administra Timbres")
     lines = [line.partition(": ") for line in text.splitlines() if line.startswith("  - ")]
     causes = [cause for _, _, cause in lines]
 
@@ -262,6 +263,53 @@ def test_the_mail_quotes_the_pacs_message(
         assert f"La causa: {text}\n" in mail(kind, event).text
 
 
+@pytest.mark.parametrize(
+    ("changes", "lines"),
+    [
+        ({}, ["2,283 timbres (-1.1 % contra septiembre), $2,451.45 MXN.", "RFC sin timbres: 1;",
+              "cuenta acme-sf: 8,950 disponibles al 01/11 05:00, alcanzan para 34.6 días."]),
+        ({"change": "3.8", "not_compared": "new", "cost": None},
+         ["2,283 timbres (sin contar cuentas nuevas: +3.8 % contra septiembre)."]),
+        ({"change": "3.8", "not_compared": "unknown"}, ["(sin contar cuentas sin ese mes: +3.8 %"]),
+        ({"change": None, "previous": None}, ["2,283 timbres (septiembre: sin dato), $"]),
+        ({"change": None, "previous": 0}, ["2,283 timbres (septiembre: 0), $"]),
+        ({"stamps": None}, ["No se conoce el consumo de octubre de 2026."]),
+        ({"account_stamps": SUMMARY["account_stamps"] | {"available": 0}},
+         ["cuenta acme-sf: agotados al 01/11 05:00."]),
+        ({"account_stamps": {"account": "a", "available": None, "days_left": None, "as_of": None}},
+         ["Timbres de la cuenta a: sin dato."]),
+    ],
+)  # fmt: skip
+def test_a_mail_begins_with_the_key_figures(changes: Detail, lines: list[str]) -> None:
+    event = month(*ALL_READY)
+    event["summary"] = SUMMARY | changes
+
+    first = mail(RUN_MONTHLY, event).text.partition("\n\n")[0]
+
+    assert [line for line in lines if line not in first] == []
+
+
+def test_each_report_has_one_link_before_its_other_formats() -> None:
+    main, _, others = mail(RUN_MONTHLY, month(*ALL_READY)).text.partition("OTROS FORMATOS")
+
+    assert re.findall(r"ticket-(\S+)-2026-10-(\w+)-(\w+)-0001", main) == [
+        ("all", "consumption", "html"),
+        ("acme-rc", "statement", "pdf"),
+        ("acme-rc", "consumption", "html"),
+        ("acme-sf", "consumption", "html"),
+    ]
+    assert others.count("https://") == 10
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_only_the_last_section_has_technical_names(name: str) -> None:
+    text = mail(*GOLDEN[name]).text
+
+    finance = text.removesuffix("\n-- \nTimbres\n").partition("Para quien administra Timbres")[0]
+    names = re.findall(r"Timbres\b(?! de la cuenta)|GET|POST|DELETE|arn:|AWS|/accounts", finance)
+    assert names == []
+
+
 def test_reports_with_the_same_failure_are_grouped() -> None:
     error = report_error("pac-unreachable")
     failed = [make_report(kind, form, error=error) for kind in FORMATS for form in ("csv", "pdf")]
@@ -272,7 +320,7 @@ def test_reports_with_the_same_failure_are_grouped() -> None:
     ) in mail(RUN_MONTHLY, month(*failed)).text
 
 
-PARSED = ("month", "day", "status", "alert", "expires_on", "object_version")
+PARSED = ("month", "day", "status", "alert", "expires_on", "object_version", "summary")
 
 
 def with_texts(value: Any, text: str) -> Any:

@@ -56,7 +56,7 @@ def test_a_whole_month() -> None:
     result = read({A: EVERY_DAY})
     assert result.movements == [Movement(A, november(day), KIND, 10) for day in range(1, 31)]
     assert (result.issuers, result.known, result.missing) == (1, True, {})
-    assert result.as_of == datetime(2026, 11, 30, 5, 3, tzinfo=MEXICO_CITY)
+    assert result.as_of == datetime(2026, 12, 1, 5, 3, tzinfo=MEXICO_CITY)
 
 
 def test_several_issuers_by_day_and_rfc() -> None:

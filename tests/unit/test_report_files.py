@@ -11,6 +11,7 @@ import tempfile
 import zipfile
 from dataclasses import replace
 from datetime import date
+from decimal import Decimal
 
 import pytest
 from lxml import html
@@ -38,6 +39,7 @@ from tests.support.report_samples import (
     failing_movements,
     month_with_problem,
     small_month,
+    year,
 )
 
 from timbres.domain.consumption import Consumption, IssuerLine, MovementLine
@@ -55,7 +57,7 @@ def test_the_chart_of_the_workbook_shows_the_days_and_leaves_gaps():
 
     (path,) = (name for name in content.namelist() if "charts/chart" in name)
     chart = content.read(path).decode()
-    ranges = ["Resumen!$A$20:$A$50", "Resumen!$B$20:$B$50"]
+    ranges = ["Resumen!$I$5:$I$35", "Resumen!$J$5:$J$35"]
     assert re.findall(r"<c:f>(.*?)</c:f>", chart) == ranges
     # The cached values, for previews that do not calculate.
     values = chart.partition("<c:val>")[2]
@@ -64,21 +66,36 @@ def test_the_chart_of_the_workbook_shows_the_days_and_leaves_gaps():
     assert points == {n: amount for n, amount in days if amount is not None}
 
 
-@pytest.mark.parametrize("sheets", [[0], [1], [3], [3, 1], [3, 3, 3], [3, 3, 3, 1]])
+@pytest.mark.parametrize("sheets", [[], [1], [3], [3, 1], [3, 3, 3], [3, 3, 3, 1]])
 def test_movements_continue_in_further_sheets(sheets):
     lines = MOVEMENTS[: sum(sheets)]
 
     workbook = workbook_of(replace(small_month(), movements=lambda: iter(lines)), sheet_rows=4)
 
     names = ["Movimientos", "Movimientos 2", "Movimientos 3", "Movimientos 4"][: len(sheets)]
-    assert workbook.sheetnames == ["Resumen", "Por RFC", "Contratos", *names]
+    assert workbook.sheetnames == [
+        *("Resumen", "Por RFC", "Por RFC y cuenta", "Contratos"),
+        *names,
+    ]
     for name, count in zip(names, sheets, strict=True):
         sheet = workbook[name]
         assert len(rows_of(sheet)) == count
         assert next(sheet.iter_rows(values_only=True)) == fmt.MOVEMENT_HEADING
         assert (sheet.freeze_panes, sheet.auto_filter.ref) == ("A2", f"A1:E{count + 1}")
-    rows = rows_of(*workbook.worksheets[3:])
+    rows = rows_of(*workbook.worksheets[4:])
     assert [row[4] for row in rows] == [line.amount for line in lines]
+
+
+@pytest.mark.parametrize("report", [small_month(), year()])
+def test_every_sheet_prints_on_letter_one_page_wide(report):
+    for sheet in workbook_of(report):
+        assert (sheet.page_setup.orientation, sheet.page_setup.paperSize) == ("landscape", 1)
+        assert (sheet.page_setup.fitToWidth, sheet.page_setup.fitToHeight) in ((None, 0), (1, 0))
+        assert sheet.sheet_properties.pageSetUpPr.fitToPage
+        assert sheet.oddFooter.left.text.startswith("Consumo de timbres, ")
+        assert sheet.oddFooter.right.text == "Página &P de &N"
+        is_table = sheet.title not in ("Resumen", "Contratos")
+        assert (sheet.print_title_rows == "$1:$1") is is_table
 
 
 @pytest.mark.parametrize("sheet_rows", [1, 0, xlsx_writer.SHEET_ROWS + 1])
@@ -135,6 +152,9 @@ def test_the_page_is_spanish_and_accessible():
     assert tree.xpath("//body/*[1]/@href") == ["#contenido"]
     assert len(ids) == len(set(ids))
     assert {id_ for names in tree.xpath("//@aria-labelledby") for id_ in names.split()} <= set(ids)
+    landmarks = tree.xpath("//section/@aria-labelledby | //nav/@aria-label")
+    assert len(landmarks) == len(set(landmarks))
+    assert not tree.xpath("//*[@role='region']")
     assert chart.findtext("title") == "Consumo por día, octubre de 2026"
     assert chart.findtext("desc") == "Máximo: 1,237 el 02/10/2026. 6 días sin dato (?)."
 
@@ -144,10 +164,10 @@ def test_every_issuer_is_in_the_data_of_the_page_and_the_largest_in_its_table():
     tree = page_of(report)
     table = table_of(tree, "Consumo por RFC")
 
-    rows = [(row[1], row[2]) for row in script_rows(tree)]
-    assert rows == [(issuer.rfc, issuer.amount) for issuer in report.issuers]
+    rows = [(row[1][0], row[6][0]) for row in script_rows(tree)]
+    assert rows == [(line.rfc, line.amount) for line in report.rfcs]
     assert len(table) == MAX_ROWS + 2
-    assert table[-1][:3] == ["Total", "205 RFC", f"{report.total:,}"]
+    assert table[-1][:3] == ["Total: 205 RFC", "", f"{report.total:,}"]
     note = "Sin JavaScript se ven los 200 de mayor consumo, de 205."
     assert note in texts_of(tree, "//noscript")[0]
 
@@ -163,7 +183,7 @@ def test_a_long_list_of_movements_on_the_page_is_cut_with_a_note_and_read_once()
     assert (rows, len(reads)) == (html_writer.MAX_MOVEMENTS, 1)
     assert len(table_of(html.document_fromstring(page), "Movimientos")) == rows + 1
     assert "Ver los primeros 500 de 507 movimientos" in page
-    assert "Los otros 7 movimientos están en el CSV y el XLSX de este mes." in page
+    assert "Los otros 7 movimientos están en el CSV y en el libro de Excel" in page
 
 
 def test_a_movement_outside_the_month_is_on_no_day_of_the_page():
@@ -173,7 +193,7 @@ def test_a_movement_outside_the_month_is_on_no_day_of_the_page():
 
     tree = page_of(month_of(issuer, movements=lambda: iter(lines)))
 
-    assert [row[-1] for row in script_rows(tree)] == [[0, 0, 5] + [0] * 28]
+    assert [row[7] for row in script_rows(tree)] == [[0, 0, 5] + [0] * 28]
 
 
 def test_the_pdf_has_metadata_and_an_outline_and_does_not_vary():
@@ -181,15 +201,43 @@ def test_the_pdf_has_metadata_and_an_outline_and_does_not_vary():
     reader = PdfReader(io.BytesIO(content))
 
     assert (reader.metadata.author, reader.trailer["/Root"]["/Lang"]) == ("Timbres", "es-MX")
-    assert reader.metadata.title == "Consumo de timbres, octubre de 2026"
+    assert reader.metadata.title == "Consumo de timbres, octubre de 2026. Todas las cuentas"
     assert reader.metadata.creation_date == small_month().generated_at
     sections = (
-        "Resumen, Consumo por RFC, Timbres de la cuenta, Contratos del mes, Fuentes, Movimientos"
+        "Resumen, Consumo por RFC, Timbres de la cuenta, Contratos del mes, Cuentas y fuentes, "
+        "Movimientos"
     )
     assert ", ".join(entry.title for entry in reader.outline) == sections
     # Letter, the paper of Mexico.
     assert {(page.mediabox.width, page.mediabox.height) for page in reader.pages} == {(612, 792)}
     assert write("pdf", small_month()) == content
+
+
+def test_the_pdf_is_tagged():
+    reader = PdfReader(io.BytesIO(write("pdf", small_month())))
+    root = reader.trailer["/Root"]
+
+    assert root["/MarkInfo"]["/Marked"] is True or root["/MarkInfo"]["/Marked"].value
+    assert root["/ViewerPreferences"]["/DisplayDocTitle"]
+    tree = root["/StructTreeRoot"]
+    elements = [item.get_object() for item in tree["/K"]["/K"]]
+    roles = [element["/S"] for element in elements]
+    assert roles.count("/H1") == roles.count("/Figure") == 1
+    assert roles.count("/H2") == 5
+    figure = elements[roles.index("/Figure")]
+    assert figure["/Alt"].startswith("Consumo por día, octubre de 2026. Máximo: 1,237")
+    rows = [row.get_object() for row in elements[roles.index("/Table")]["/K"]]
+    cells = [[cell.get_object()["/S"] for cell in row["/K"]] for row in rows]
+    assert cells[0] == ["/TH"] * 9
+    assert {role for row in cells[1:] for role in row} == {"/TD"}
+    # The marks of a page are those of its entry in the tree of parents, each closed.
+    for n, page in enumerate(reader.pages):
+        content = page.get_contents().get_data()
+        begun = re.findall(rb"<</MCID (\d+)>> BDC", content)
+        assert [int(mark) for mark in begun] == list(range(len(begun)))
+        assert len(tree["/ParentTree"]["/Nums"][2 * page["/StructParents"] + 1]) == len(begun)
+        assert page["/StructParents"] == n
+        assert content.count(b"EMC") == len(re.findall(rb"B[DM]C\b", content))
 
 
 def with_rows(count: int) -> Consumption:
@@ -208,9 +256,9 @@ def test_pages_of_the_pdf_are_numbered_and_their_headings_repeated():
     for number, page in enumerate(pages, 1):
         assert re.match(rf"Página {number} de\s", page)
         assert re.search(rf"^{len(pages)}$", page, re.MULTILINE)
-        assert "Fuente: el PAC." in page
+        assert "Elaborado por Timbres" in page
     for page in pages[1:4]:
-        assert "Cuenta\nRFC\nTimbres\nParticipación" in page
+        assert "RFC\nCuenta\nTimbres\n% del total" in page
     assert "Los movimientos están en el libro de Excel y en el CSV del mismo reporte." in pages[-1]
 
 
@@ -223,10 +271,10 @@ def test_a_long_table_of_the_pdf_is_cut_with_a_note(count):
     for row in ("EKU{:06d}3C9", "id-{}\n", "acme-{}\n"):
         assert row.format(MAX_ROWS - 1) in text
         assert row.format(MAX_ROWS) not in text
-    for name in ("Los demás emisores", "Los demás contratos", "Las demás cuentas"):
+    for name in ("Los demás RFC", "Los demás contratos", "Las demás cuentas"):
         note = f"{name} ({count - MAX_ROWS:,}) están en el libro de Excel del mismo reporte."
         assert (note in text) == (count > MAX_ROWS)
-    assert f"Total\n{count:,} RFC\n{count:,}\n" in text
+    assert f"Total: {count:,} RFC\n" in text
 
 
 @pytest.mark.parametrize("days", [(None,) * 31, (0,) * 31, (-5, 3, None, *(0,) * 28), (1,) * 12])
@@ -238,7 +286,7 @@ def test_a_chart_of_the_pdf_with_unknown_and_negative_days(days):
 
 
 AMOUNT = 123_456_789_012_345
-LARGE = IssuerLine(RC, "A&D061009TY8", AMOUNT, AMOUNT, AMOUNT, 12_345_678.9)
+LARGE = IssuerLine(RC, "A&D061009TY8", AMOUNT, AMOUNT, AMOUNT, Decimal("12345678.9"))
 LONG = IssuerLine("acme-logistica-del-noroeste-produccion-sf", "A&D061009TY8", 5)
 LONG_PROBLEM = replace(SOURCES[0], problem="El servicio no responde. " * 600)
 
@@ -257,13 +305,13 @@ LONG_PROBLEM = replace(SOURCES[0], problem="El servicio no responde. " * 600)
             )
         ),
         # An account is wrapped and keeps its end; a problem is wrapped and cut.
-        (month_of(LONG), "\nacme-logistica-del-noroeste-\nproduccion-sf\n", 2),
+        (month_of(LONG), "-\nproduccion-sf\n", 1),
         (replace(month_with_problem(), sources=(LONG_PROBLEM,)), "El servicio no responde.", 5),
         (replace(month_with_problem(), sources=(LONG_PROBLEM,)), "…", 2),
         # A text without a blank fits a page, and a number is never cut.
         (month_of(IssuerLine("a" * 10_000, "W" * 10_000, 5)), "W…\n", 1),
-        (month_of(LARGE, previous_total=AMOUNT), f"{AMOUNT:,}", 7),
-        (month_of(LARGE, previous_total=AMOUNT), "12,345,678.9 días", 1),
+        (month_of(LARGE), f"{AMOUNT:,}", 7),
+        (month_of(LARGE), "12,345,678.9 días", 1),
     ],
 )
 def test_every_text_of_the_pdf_is_visible(report, text, least):

@@ -82,6 +82,7 @@ _LINKED = _READY | {
 }
 _COUNT: dict[str, Any] = {
     "rfc": "A&D061009TY8",
+    "name": "Aceros y Derivados, S.A. de C.V.",
     "contracted": 1000,
     "used": 250,
     "available": 750,

@@ -17,6 +17,7 @@ from tools.openapi.examples import CONTRACT, EXAMPLES
 from tools.openapi.schemas import (
     ACCOUNT_PATTERN,
     MONTH_PATTERN,
+    PERIOD_PATTERN,
     RFC_SENT,
     Schema,
     one_of,
@@ -98,6 +99,9 @@ CURSOR = _parameter("cursor", text(), "The value of `next` of the previous page,
 _MONTH_SCHEMA = text(pattern=MONTH_PATTERN)
 _MONTH_DESCRIPTION = "A calendar month in Mexico City, `YYYY-MM`, at the latest the current month."
 MONTH = _parameter("month", _MONTH_SCHEMA, _MONTH_DESCRIPTION)
+PERIOD = _parameter(
+    "month", text(pattern=PERIOD_PATTERN), "A month, `YYYY-MM`, or a year, `YYYY`, of reports."
+)
 MONTH_REQUIRED = _parameter("month", _MONTH_SCHEMA, _MONTH_DESCRIPTION, required=True)
 _ID_DESCRIPTION = "An id of the list."
 CONTRACT_ID = _parameter("id", text(), _ID_DESCRIPTION, place="path") | {"example": CONTRACT["id"]}
@@ -253,11 +257,14 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
             "content": {
                 "application/json": {
                     "schema": ref("IssuerList"),
-                    "example": ["ÑAN840101AB1", {"rfc": "A&D061009TY8", "low_stamps": 300}],
+                    "example": [
+                        "ÑAN840101AB1",
+                        {"rfc": "A&D061009TY8", "low_stamps": 300, "name": "Aceros, S.A."},
+                    ],
                 },
                 "text/csv": {
-                    "schema": text("Column `rfc` and optionally `low_stamps`."),
-                    "example": "rfc,low_stamps\nA&D061009TY8,300\nÑAN840101AB1,\n",
+                    "schema": text("Column `rfc`, and optionally `low_stamps` and `name`."),
+                    "example": 'rfc,low_stamps,name\nA&D061009TY8,300,"Aceros, S.A."\n',
                 },
             },
         },
@@ -406,7 +413,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("POST", "/accounts/{account}/reports"): Operation(
         "requestReport",
         "reports",
-        "Request a month's report",
+        "Request the report of a month or a year",
         {
             202: Success(
                 "The report is being generated; `Location` is the address to poll.",
@@ -430,7 +437,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         "List the reports",
         {200: Success("A page of reports.", ("Reports",))},
         (*_ACCOUNT_ERRORS, errors.MONTH_INVALID),
-        (ANY, MONTH, CURSOR),
+        (ANY, PERIOD, CURSOR),
     ),
     ("GET", "/accounts/{account}/reports/{id}"): Operation(
         "getReport",

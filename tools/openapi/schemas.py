@@ -6,8 +6,8 @@ from typing import Any
 
 from timbres.domain.contract import SETTLED, STATES, TRANSITIONS
 from timbres.domain.forecast import EXHAUSTED, LOW, OK, Alert
-from timbres.domain.issuer_import import MAX_LOW_STAMPS
-from timbres.domain.report import FAILED, FORMATS, PENDING, READY
+from timbres.domain.issuer_import import MAX_LOW_STAMPS, MAX_NAME_CHARACTERS
+from timbres.domain.report import FAILED, FORMATS, PENDING, READY, YEAR_FORMATS
 from timbres.domain.run import FINISHED, RUNNING
 from timbres.domain.stamps import MAX_STAMPS
 from timbres.handlers.issuer_import_parser import MAX_ROWS
@@ -17,6 +17,8 @@ Schema = dict[str, Any]
 
 ACCOUNT_PATTERN = "^[a-z0-9][a-z0-9-]{1,40}$"
 MONTH_PATTERN = "^[0-9]{4}-(0[1-9]|1[012])$"
+YEAR_PATTERN = "^[0-9]{4}$"
+PERIOD_PATTERN = "^[0-9]{4}(-(0[1-9]|1[012]))?$"
 _DATE_AND_HOMOCLAVE = "[0-9]{2}(0[1-9]|1[012])(0[1-9]|[12][0-9]|3[01])"
 
 
@@ -89,6 +91,8 @@ _REPORT_ACCOUNT = text(
     "An account's name, or `all` for a report of all accounts.", pattern=ACCOUNT_PATTERN
 )
 _MONTH = text("A calendar month in Mexico City.", pattern=MONTH_PATTERN)
+_YEAR = text("A calendar year in Mexico City.", pattern=YEAR_PATTERN)
+_PERIOD = text("A calendar month or year in Mexico City.", pattern=PERIOD_PATTERN)
 _DAY = text(format="date")
 _CONTRACT_ID = text("An opaque id that sorts by time.", pattern="^[0-9a-f]{32}$")
 _RUN_ID = text(
@@ -131,6 +135,7 @@ _FORECAST = {
 }
 _ISSUER_LINE = {
     "rfc": _ISSUER,
+    "name": nullable(text("Its razón social, as imported; null if it is not known.")),
     **_STAMPS,
     "as_of": nullable(
         date_time("Time of the count at the PAC; null if the issuer was never counted.")
@@ -140,7 +145,7 @@ _ISSUER_LINE = {
 _BAD_ROW = record(
     {
         "line": integer("The line (CSV) or position in the list (JSON), from 1.", minimum=1),
-        "field": one_of(("rfc", "low_stamps", "row")),
+        "field": one_of(("rfc", "low_stamps", "name", "row")),
         "detail": text("Why the row is invalid."),
     }
 )
@@ -206,7 +211,7 @@ _BALANCE = {
         "description": "True if there are more movements: request the report that `report` names.",
     },
     "report": record(
-        {"month": _MONTH, "kind": one_of(FORMATS), "format": ref("Format")},
+        {"month": _PERIOD, "kind": one_of(FORMATS), "format": ref("Format")},
         description="With `truncated` only: the body of `POST /accounts/{account}/reports`.",
     ),
 }
@@ -315,6 +320,9 @@ _LOW_STAMPS = nullable(
     )
     | {"maximum": MAX_LOW_STAMPS}
 )
+_NAME = nullable(
+    text("Its razón social, for reports; null for none.", maxLength=MAX_NAME_CHARACTERS)
+)
 
 SCHEMAS: dict[str, Schema] = {
     "Rfc": RFC,
@@ -410,9 +418,11 @@ SCHEMAS: dict[str, Schema] = {
     "Contracts": record({"contracts": array_of(ref("Contract"), "Newest first."), "next": _NEXT}),
     "Report": record(
         {
-            "id": text("Month, kind, format and version.", pattern=r"^[0-9]{4}-[0-9]{2}-[a-z]+-"),
+            "id": text(
+                "Month, kind, format and version.", pattern=r"^[0-9]{4}-([0-9]{2}-)?[a-z]+-"
+            ),
             "account": _REPORT_ACCOUNT,
-            "month": _MONTH,
+            "month": _PERIOD,
             "kind": one_of(FORMATS),
             "format": ref("Format"),
             "status": one_of((PENDING, READY, FAILED)),
@@ -500,16 +510,22 @@ SCHEMAS: dict[str, Schema] = {
     | {"additionalProperties": False},
     "ReportRequest": {
         "oneOf": [
-            record({"month": _MONTH, "kind": {"const": kind}, "format": one_of(formats)})
+            record({"month": period, "kind": {"const": kind}, "format": one_of(formats)})
             | {"additionalProperties": False}
-            for kind, formats in FORMATS.items()
+            for period, kind, formats in (
+                *((_MONTH, kind, formats) for kind, formats in FORMATS.items()),
+                (_YEAR, "consumption", YEAR_FORMATS),
+            )
         ]
     },
     "IssuerList": array_of(
         {
             "anyOf": [
                 RFC_SENT,
-                record({"rfc": RFC_SENT, "low_stamps": _LOW_STAMPS}, optional=("low_stamps",))
+                record(
+                    {"rfc": RFC_SENT, "low_stamps": _LOW_STAMPS, "name": _NAME},
+                    optional=("low_stamps", "name"),
+                )
                 | {"additionalProperties": False},
             ]
         },

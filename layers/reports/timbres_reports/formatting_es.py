@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from datetime import date, datetime
-from functools import lru_cache
+from decimal import Decimal
 
 from timbres.domain.account import ALL_ACCOUNTS
 from timbres.domain.clock import MEXICO_CITY
@@ -15,69 +15,50 @@ from timbres.domain.consumption import (
     Consumption,
     IssuerLine,
     Source,
-    change,
+    YearConsumption,
 )
 
 TITLE = "Consumo de timbres"
-GENERATED = "Generado el"
-TOTAL = "Total (timbres)"
-PREVIOUS = "Mes anterior (timbres)"
-CHANGE = "Cambio"
 NO_DATA = "sin dato"
-NO_BASE = "no aplica"
+NEW = "nuevo"
 NO_CONTRACT = "sin contrato"
 NO_CONTRACTS = "No se contrataron timbres en el mes."
 NO_RFC = "sin RFC"
 FIRST_EXPIRIES = "De cada RFC, el contrato de Timbres que vence primero."
 NO_CONSUMPTION = "No son consumo y no cuentan en los totales."
+# Their cells are muted.
+EMPTY = (NO_DATA, NO_CONTRACT)
 
 ACCOUNT_STAMPS_NOTE = (
     "Todos los emisores de la cuenta usan estos timbres; sin ellos, ninguno puede facturar."
 )
 
-SOURCES = "Fuentes"
+SOURCES = "Cuentas y fuentes"
 ISSUERS = "Consumo por RFC"
+ISSUERS_BY_ACCOUNT = "Consumo por RFC y cuenta"
 DAYS = "Consumo por día"
+MONTHS = "Consumo por mes"
 CONTRACTS = "Contratos del mes"
 EXPIRIES = "Próximos vencimientos"
 ACCOUNT_STAMPS = "Timbres de la cuenta"
 MOVEMENTS = "Movimientos"
 OTHER_MOVEMENTS = "Otros movimientos"
+STAMPS = "Timbres"
 
-SOURCE_HEADING = ("Cuenta", "PAC", "Plan", "Fuente", "Datos al", "Días sin dato", "Problema")
-ISSUER_HEADING = (
-    "Cuenta",
-    "RFC",
-    "Timbres",
-    "Participación",
-    "Mes anterior",
-    CHANGE,
-    "Disponibles",
-    "Días restantes",
-)
-ACCOUNT_STAMPS_HEADING = (
-    "Cuenta",
-    "Contratados",
-    "Usados",
-    "Disponibles",
-    "Días restantes",
-    "Datos al",
-)
-DAY_HEADING = ("Día", "Timbres")
+DAY_HEADING = ("Día", STAMPS)
 CONTRACT_HEADING = (
     "Cuenta",
     "RFC",
-    "Timbres",
+    STAMPS,
     "Estado",
     "Solicitado por",
     "Fecha y hora",
     "Contrato",
-    "Identidad en AWS",
 )
-EXPIRY_HEADING = ("Cuenta", "RFC", "Timbres", "Vence el")
-MOVEMENT_HEADING = ("Cuenta", "RFC", "Fecha", "Tipo de movimiento", "Timbres")
+EXPIRY_HEADING = ("Cuenta", "RFC", STAMPS, "Vence el")
+MOVEMENT_HEADING = ("Cuenta", "RFC", "Fecha", "Tipo de movimiento", STAMPS)
 
-_PLANS = {"prepaid": "Prepago", "postpaid": "Postpago"}
+_PLANS = {"prepaid": "prepago", "postpaid": "pospago"}
 _SOURCES = {FROM_PAC: "el PAC", FROM_SNAPSHOTS: "conteos diarios de Timbres"}
 _STATUSES = {
     "pending": "Pendiente",
@@ -112,39 +93,33 @@ def number(value: int | None) -> str:
     return NO_DATA if value is None else f"{value:,}"
 
 
-def share(amount: int, total: int) -> str:
-    """Return ``amount`` as a percentage of ``total``, ``12.5%``; ``0.0%`` if ``total`` is 0."""
-    return f"{amount / total if total else 0.0:.1%}"
+def percent(value: Decimal) -> str:
+    """Return ``12.5 %``."""
+    return f"{value:,} %"
 
 
-def growth(current: int | None, previous: int | None) -> str:
-    """Return the change from ``previous`` to ``current``, ``+12.5%``, or ``sin dato``.
-
-    Return ``no aplica`` if ``previous`` is 0.
-    """
-    if previous == 0:
-        return NO_BASE
-    value = change(current, previous)
-    return NO_DATA if value is None else f"{value:+.1%}"
+def growth(change: Decimal | None, *, is_new: bool = False) -> str:
+    """Return a change as ``+12.5 %``, ``nuevo`` or ``sin dato``."""
+    if is_new:
+        return NEW
+    return NO_DATA if change is None else f"{change:+,} %"
 
 
-def days_left(value: float | None) -> str:
+def money(value: Decimal | None) -> str:
+    """Return an amount in MXN as ``$1,234.50``, or ``sin dato``."""
+    return NO_DATA if value is None else f"${value:,}"
+
+
+def days_left(value: Decimal | None) -> str:
     """Return a number of days with one decimal, or ``sin dato``."""
-    return NO_DATA if value is None else f"{value:,.1f}"
+    return NO_DATA if value is None else f"{value:,}"
 
 
-def available(issuer: IssuerLine) -> str:
-    """Return an issuer's stamps left, ``sin contrato`` or ``sin dato``."""
-    return NO_CONTRACT if issuer.has_no_contract else number(issuer.available)
+def days_text(value: Decimal) -> str:
+    """Return ``1.0 día``, ``3.4 días``."""
+    return f"{value:,} {'día' if value == 1 else 'días'}"
 
 
-def issuer_days_left(issuer: IssuerLine) -> str:
-    """Return an issuer's days left, ``no aplica`` without a contract, or ``sin dato``."""
-    return NO_BASE if issuer.has_no_contract else days_left(issuer.days_left)
-
-
-# A report has many movements and few days.
-@lru_cache(maxsize=1024)
 def day(value: date) -> str:
     """Return ``31/10/2026``."""
     return f"{value:%d/%m/%Y}"
@@ -156,13 +131,18 @@ def to_local(value: datetime) -> datetime:
 
 
 def date_time(value: datetime | None) -> str:
-    """Return ``31/10/2026 18:05``, in Mexico City's time zone, or ``nunca``."""
-    return "nunca" if value is None else f"{to_local(value):%d/%m/%Y %H:%M}"
+    """Return ``31/10/2026 18:05``, in Mexico City's time zone, or ``sin dato``."""
+    return NO_DATA if value is None else f"{to_local(value):%d/%m/%Y %H:%M}"
 
 
-def plan(code: str | None) -> str:
-    """Return ``Prepago`` or ``Postpago``, another code unchanged, or ``sin dato``."""
-    return NO_DATA if code is None else _PLANS.get(code, replace_unprintable(code))
+def moment(value: datetime | None) -> str:
+    """Return ``31/10 18:05``, in Mexico City's time zone, or ``sin dato``."""
+    return NO_DATA if value is None else f"{to_local(value):%d/%m %H:%M}"
+
+
+def stock(available: int | None, as_of: datetime | None) -> str:
+    """Return ``1,214 disponibles al 01/11 05:00``."""
+    return f"{number(available)} disponibles al {moment(as_of)}" if as_of else number(available)
 
 
 def rfc(value: str | None) -> str:
@@ -170,9 +150,11 @@ def rfc(value: str | None) -> str:
     return NO_RFC if value is None else value
 
 
-def pac(name: str) -> str:
-    """Return a PAC's display name, printable."""
-    return replace_unprintable(name)
+def pac(source: Source) -> str:
+    """Return a PAC's display name with the plan if it is known: ``name, prepago``."""
+    name = replace_unprintable(source.pac)
+    plan = source.plan and _PLANS.get(source.plan, replace_unprintable(source.plan))
+    return f"{name}, {plan}" if plan else name
 
 
 def status(code: str) -> str:
@@ -205,7 +187,7 @@ def missing_days(days: Iterable[date]) -> str:
     parts: list[str] = []
     for numbers in ranges:
         parts += [f"{numbers[0]} a {numbers[-1]}"] if len(numbers) > 2 else map(str, numbers)
-    return _join_es(parts)
+    return join(parts)
 
 
 def gap(source: Source) -> str:
@@ -216,58 +198,42 @@ def gap(source: Source) -> str:
     return f"falta el día {numbers}" if numbers.isdigit() else f"faltan los días {numbers}"
 
 
-def accounts(report: Consumption) -> str:
-    """Return the account's name; for ``all``, ``todas:`` and the names of the accounts."""
-    if report.account != ALL_ACCOUNTS:
-        return report.account
-    return f"todas: {_join_es([source.account for source in report.sources])}"
+def account_names(line: IssuerLine) -> str:
+    """Return the accounts of an RFC: their names, or from four on ``4 cuentas``."""
+    count = line.account.count(", ") + 1
+    return line.account if count < 4 else f"{count:,} cuentas"
 
 
-def scope_label(report: Consumption) -> str:
+def scope_label(report: Consumption | YearConsumption) -> str:
     """Return ``Todas las cuentas``, or ``Cuenta acme-sf``."""
     return "Todas las cuentas" if report.account == ALL_ACCOUNTS else f"Cuenta {report.account}"
 
 
-def subtitle(report: Consumption) -> str:
-    """Return the month and the accounts: ``Octubre de 2026. Todas las cuentas``."""
-    month = report.month.label_es
-    return f"{month[:1].upper()}{month[1:]}. {scope_label(report)}"
+def period_label(report: Consumption | YearConsumption) -> str:
+    """Return ``octubre de 2026``, or ``2026``."""
+    return (report.month if isinstance(report, Consumption) else report.year).label_es
 
 
-def pacs(report: Consumption) -> str:
-    """Return the names of the report's PACs, each once."""
-    return _join_es(list(dict.fromkeys(pac(source.pac) for source in report.sources)))
+def subtitle(report: Consumption | YearConsumption) -> str:
+    """Return the period and the accounts: ``Octubre de 2026. Todas las cuentas``."""
+    return f"{upper_first(period_label(report))}. {scope_label(report)}"
 
 
-def missing_facts(issuer: IssuerLine) -> str:
-    """Return ``sin dato: disponibles y días restantes``; empty if every value is known.
-
-    For an issuer without a contract, ``sin contrato`` is first.
-    """
-    values: dict[str, float | None] = {
-        "mes anterior": issuer.previous,
-    }
-    if not issuer.has_no_contract:
-        values |= {"disponibles": issuer.available, "días restantes": issuer.days_left}
-    names = [name for name, value in values.items() if value is None]
-    notes = [NO_CONTRACT] if issuer.has_no_contract else []
-    notes += [f"{NO_DATA}: {_join_es(names)}"] if names else []
-    return "; ".join(notes)
+def full_title(report: Consumption | YearConsumption) -> str:
+    """Return ``Consumo de timbres, octubre de 2026. Todas las cuentas``."""
+    return f"{TITLE}, {period_label(report)}. {scope_label(report)}"
 
 
-def heading(report: Consumption) -> list[tuple[str, str]]:
-    """Return the heading of a report as pairs of a label and a text."""
-    return [
-        ("Cuenta", accounts(report)),
-        ("PAC", pacs(report)),
-        ("Mes", report.month.label_es),
-        (GENERATED, f"{date_time(report.generated_at)} (hora de la Ciudad de México)"),
-        (TOTAL, number(report.known_total)),
-        (PREVIOUS, number(report.previous_total)),
-        (CHANGE, growth(report.known_total, report.previous_total)),
-    ]
+def upper_first(text: str) -> str:
+    """Return ``text`` with its first letter in upper case."""
+    return text[:1].upper() + text[1:]
 
 
-def _join_es(items: list[str]) -> str:
+def pluralize(count: int, singular: str, plural: str) -> str:
+    """Return ``1 día``, ``1,234 días``."""
+    return f"{count:,} {singular if count == 1 else plural}"
+
+
+def join(items: list[str]) -> str:
     """Return ``a, b y c``."""
     return " y ".join(filter(None, (", ".join(items[:-1]), *items[-1:])))

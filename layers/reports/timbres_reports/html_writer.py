@@ -1,70 +1,91 @@
 """Writer of the report as an HTML page that makes no requests.
 
-It opens from a mail or a disk. The script shows 50 issuers at a time from data in the page:
-10,000 rows of elements would make sorting and searching slow. The largest issuers are also rows
-of the page, for readers without JavaScript.
+It opens from a mail or a disk. The script shows 50 RFCs at a time from data in the page: 10,000
+rows of elements would make sorting and searching slow. The largest RFCs are also rows of the page,
+for readers without JavaScript. The page of a year has no script.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
+from decimal import Decimal
 from functools import cache
 from importlib.resources import files
+from itertools import islice
 from typing import IO, Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from timbres.domain.account import ALL_ACCOUNTS
-from timbres.domain.consumption import Consumption, MovementLine
+from timbres.domain.consumption import Consumption, IssuerLine, MovementLine, YearConsumption
+from timbres.domain.highlights import SOON_DAYS, URGENT_DAYS, severity
 from timbres_reports import formatting_es as fmt
 from timbres_reports import summary
 
 MAX_MOVEMENTS = 500
+# A year's rows are all elements of the page.
+MAX_YEAR_ROWS = 1_000
 
-_Key = tuple[str, str | None]
 
-
-def write(report: Consumption, out: IO[bytes]) -> int:
+def write(report: Consumption | YearConsumption, out: IO[bytes]) -> int:
     """Write ``report`` as an HTML file into ``out`` and return the number of movements in it.
 
-    It has every issuer, with its stamps per day, the first 500 movements, and the first 200 that
-    are not consumption. The movements are read once.
+    A month has every RFC, with its stamps per day, the first 500 movements, and the first 200 that
+    are not consumption. The movements are read once. A year has the largest 1,000 RFCs.
     """
-    by_issuer, movements, count = _group_by_issuer(report)
+    if isinstance(report, YearConsumption):
+        out.write(_render_year(report).encode())
+        return 0
+    by_rfc, movements, count = _group_by_rfc(report)
     others, other_count = summary.other_movements(report)
-    page = (
-        _environment()
-        .get_template("report.html")
-        .render(
-            report=report,
-            month_summary=summary.summarize(report),
-            several_accounts=report.account == ALL_ACCOUNTS,
-            days=[report.month.first_day + timedelta(days=n) for n in range(len(report.days))],
-            chart=_Chart.from_report(report),
-            top=summary.top_consumers(report),
-            by_days_left=summary.by_days_left(report),
-            movements=movements,
-            movement_count=count,
-            others=others,
-            other_count=other_count,
-            data=_data(report, by_issuer),
-        )
+    columns = summary.rfc_columns(report)
+    page = _render(
+        "report.html",
+        report,
+        columns=[column for column in columns if column.key != "name"],
+        days=[report.month.first_day + timedelta(days=n) for n in range(len(report.days))],
+        chart=_Chart.of(report.days),
+        top=summary.top_consumers(report),
+        by_days_left=summary.by_days_left(report),
+        movements=movements,
+        movement_count=count,
+        others=others,
+        other_count=other_count,
+        data=_data(report, by_rfc),
     )
     out.write(page.encode())
     return len(movements) + len(others)
 
 
-def _group_by_issuer(
+def _render_year(report: YearConsumption) -> str:
+    *rows, totals = summary.year_rows(report)
+    columns = summary.year_columns(report)
+    return _render(
+        "year.html",
+        report,
+        columns=[column for column in columns if column.key != "name"],
+        chart=_Chart.of(report.months),
+        months=report.year.months(report.generated_at.date()),
+        rows=rows[:MAX_YEAR_ROWS],
+        hidden=max(len(rows) - MAX_YEAR_ROWS, 0),
+        totals=totals,
+    )
+
+
+def _render(template: str, report: Consumption | YearConsumption, **variables: Any) -> str:
+    return _environment().get_template(template).render(report=report, **variables)
+
+
+def _group_by_rfc(
     report: Consumption,
-) -> tuple[dict[_Key, list[int]], list[MovementLine], int]:
-    """Return each issuer's stamps per day, the first movements, and the number of movements.
+) -> tuple[dict[str | None, list[int]], list[MovementLine], int]:
+    """Return each RFC's stamps per day, the first movements, and the number of movements.
 
     A movement dated outside of the month is not in any day.
     """
-    by_issuer: dict[_Key, list[int]] = {}
+    by_rfc: dict[str | None, list[int]] = {}
     first_movements: list[MovementLine] = []
     count = 0
     month_days = report.month.last_day.day
@@ -74,12 +95,11 @@ def _group_by_issuer(
         if count <= MAX_MOVEMENTS:
             first_movements.append(movement)
         if movement.date.month == month and movement.date.year == year:
-            key = (movement.account, movement.rfc)
-            days = by_issuer.get(key)
+            days = by_rfc.get(movement.rfc)
             if days is None:
-                days = by_issuer[key] = [0] * month_days
+                days = by_rfc[movement.rfc] = [0] * month_days
             days[movement.date.day - 1] += movement.amount
-    return by_issuer, first_movements, count
+    return by_rfc, first_movements, count
 
 
 @cache
@@ -98,9 +118,14 @@ def _environment() -> Environment:
     style, script = (
         (templates / name).read_text(encoding="utf-8") for name in ("report.css", "report.js")
     )
+    environment.filters["account_stamps_cells"] = summary.account_stamps_cells
     environment.globals.update(
         fmt=fmt,
         summary=summary,
+        islice=islice,
+        severity=severity,
+        soon_days=SOON_DAYS,
+        urgent_days=URGENT_DAYS,
         style=style,
         script=script,
         # Allows only this style and this script, and no requests.
@@ -118,7 +143,7 @@ def _hash(source: str) -> str:
 
 
 class _Bar(NamedTuple):
-    """A day of the chart: ``x`` in percent of the width, ``y`` and ``height`` in pixels."""
+    """A day or month of the chart: ``x`` in percent of the width, the others in pixels."""
 
     number: int
     amount: int | None
@@ -128,7 +153,7 @@ class _Bar(NamedTuple):
 
 
 class _Chart(NamedTuple):
-    """The chart of the days, with widths in percent to fill the screen.
+    """A chart of days or months, with widths in percent to fill the screen.
 
     ``axis`` is the width of the labels of ``marks``, in pixels.
     """
@@ -143,15 +168,15 @@ class _Chart(NamedTuple):
     bars: list[_Bar]
 
     @classmethod
-    def from_report(cls, report: Consumption) -> _Chart:
+    def of(cls, amounts: Sequence[int | None]) -> _Chart:
         height, top, bottom = 260, 10, 26
-        marks = summary.ticks(report.days)
+        marks = summary.ticks(amounts)
         scale = (height - top - bottom) / (marks[-1] - marks[0])
         zero = top + marks[-1] * scale
-        step = 100 / len(report.days)
+        step = 100 / len(amounts)
 
         def bars() -> Iterator[_Bar]:
-            for index, amount in enumerate(report.days):
+            for index, amount in enumerate(amounts):
                 size = max(abs(amount) * scale, 1.0) if amount else 0.0
                 y = zero if (amount or 0) < 0 else zero - size
                 yield _Bar(index + 1, amount, index * step, y, size)
@@ -161,35 +186,54 @@ class _Chart(NamedTuple):
         return cls(axis, height, top, bottom, zero, step, lines, list(bars()))
 
 
-def _data(report: Consumption, by_issuer: dict[_Key, list[int]]) -> dict[str, Any]:
-    """Return the issuers for the script, with their fields in the order that it expects.
+def _data(report: Consumption, by_rfc: dict[str | None, list[int]]) -> dict[str, Any]:
+    """Return the RFCs for the script, with their fields in the order that it expects.
 
-    Rounded numbers are texts, the same as in the other formats.
+    Figures are texts, the same as in the other formats, and numbers to sort by. Numbers that the
+    script adds up are whole: stamps, and cents.
     """
-    accounts = list(dict.fromkeys(issuer.account for issuer in report.issuers))
-    account_indexes = {account: index for index, account in enumerate(accounts)}
-    total = report.total
-    rows = [
-        [
-            account_indexes[issuer.account],
-            fmt.replace_unprintable(fmt.rfc(issuer.rfc)),
-            issuer.amount,
-            issuer.previous,
-            issuer.available,
-            issuer.days_left,
-            fmt.share(issuer.amount, total),
-            fmt.growth(issuer.amount, issuer.previous),
-            fmt.issuer_days_left(issuer),
-            summary.severity_class(issuer),
-            int(issuer.has_no_contract),
-            by_issuer.get((issuer.account, issuer.rfc), []),
-        ]
-        for issuer in report.issuers
-    ]
+    columns = [column for column in summary.rfc_columns(report) if column.key != "name"]
+    keys = [column.key for column in columns]
+    printable = fmt.replace_unprintable
+
+    def texts(line: IssuerLine) -> list[str]:
+        cells = summary.rfc_cells(report, line)
+        return [printable(cells[key].text) for key in keys]
+
+    rows = []
+    for line in report.rfcs:
+        cells = summary.rfc_cells(report, line)
+        rows.append(
+            [
+                printable(line.name or ""),
+                [printable(cells[key].text) for key in keys],
+                [_sortable(cells[key].value) for key in keys],
+                severity(line),
+                int(line.is_exhausted),
+                [texts(part) for part in line.parts] if len(line.parts) > 1 else [],
+                [line.amount, line.compared, line.previous, _cents(line.cost)],
+                by_rfc.get(line.rfc, []),
+                printable(line.account),
+            ]
+        )
     return {
-        "accounts": [fmt.replace_unprintable(account) for account in accounts],
+        "keys": keys,
+        "headings": [column.heading for column in columns],
+        "types": [column.type for column in columns],
         "month": f"{report.month.month:02d}",
+        "empty": fmt.EMPTY,
         "none": fmt.NO_DATA,
-        "noContract": fmt.NO_CONTRACT,
+        "new": fmt.NEW,
+        "total": report.total,
         "rows": rows,
     }
+
+
+def _cents(cost: Decimal | None) -> int | None:
+    return None if cost is None else int(cost * 100)
+
+
+def _sortable(value: summary.Value) -> float | str | None:
+    if isinstance(value, Decimal):
+        return float(value)
+    return value if value is None or isinstance(value, int | str) else value.isoformat()

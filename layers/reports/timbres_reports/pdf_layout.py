@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import unicodedata
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from functools import cache
 from html import escape
-from typing import IO, Any, NamedTuple
+from itertools import count
+from typing import IO, Any
 
+from reportlab.graphics.shapes import Drawing
 from reportlab.lib.colors import Color
-from reportlab.lib.enums import TA_RIGHT
+from reportlab.lib.enums import TA_LEFT, TA_RIGHT
 from reportlab.lib.pagesizes import letter
 from reportlab.lib.styles import ParagraphStyle
 from reportlab.pdfbase.pdfmetrics import stringWidth
@@ -25,7 +29,8 @@ from reportlab.platypus import (
 )
 
 from timbres_reports import formatting_es as fmt
-from timbres_reports.summary import MUTED, SOON, URGENT, Cell
+from timbres_reports.pdf_tags import Tag, Tags, number_pages
+from timbres_reports.summary import MUTED, SOON, URGENT, Cell, Column
 
 PLAIN, BOLD = "Helvetica", "Helvetica-Bold"
 INK = Color(0.09, 0.13, 0.18)
@@ -40,7 +45,7 @@ COLORS = {"": INK, MUTED: GRAY, SOON: AMBER, URGENT: Color(0.70, 0.13, 0.11)}
 _PAGE_WIDTH, _PAGE_HEIGHT = letter
 _MARGIN, _BOTTOM = 48.0, 58.0
 WIDTH, HEIGHT = _PAGE_WIDTH - 2 * _MARGIN, _PAGE_HEIGHT - _MARGIN - _BOTTOM
-_PADDING = 4.0
+_PADDING = 3.0
 # A text of a PAC must not fill a page.
 _MAX_CHARACTERS = 240
 _PAGE_COUNT = "page-count"
@@ -67,6 +72,8 @@ SUBHEADING = style(11, BOLD)
 NOTE = style(8, color=GRAY, spaceBefore=6)
 RIGHT_NOTE = style(8, color=GRAY, alignment=TA_RIGHT)
 NOTICE = style(8.5)
+# Levels of headings, for tags.
+_ROLES = {id(TITLE): "H1", id(HEADING): "H2", id(SUBHEADING): "H3"}
 
 
 def to_printable(text: str) -> str:
@@ -79,29 +86,99 @@ def to_printable(text: str) -> str:
     return line if len(line) <= _MAX_CHARACTERS else f"{line[: _MAX_CHARACTERS - 1]}…"
 
 
-def paragraph(text: str, text_style: ParagraphStyle) -> Paragraph:
+class _Tagged(Paragraph):
+    """A paragraph of plain text with a tag, None for a repeated one."""
+
+    tag: Tag | None = Tag("P")
+
+    def draw(self) -> None:
+        """Draw the text with its tag; a heading that a table repeats is an artifact."""
+        if self.tag is None:
+            super().draw()
+            return
+        with self.canv.tags.mark(self.canv, self.tag):
+            super().draw()
+        if self.tag.role == "TH":
+            self.tag = None
+
+
+class _Line(Flowable):
+    """A text on one line with a tag: much faster than a paragraph."""
+
+    def __init__(self, text: str, text_style: ParagraphStyle, tag: Tag | None) -> None:
+        super().__init__()
+        self._text = text
+        self._style = text_style
+        self._tag = tag
+
+    def wrap(self, width: float, _: float) -> tuple[float, float]:
+        """Return the available width and the height of the line."""
+        self._width = width
+        return width, self._style.leading
+
+    def draw(self) -> None:
+        """Draw the text with its tag; a heading that a table repeats is an artifact."""
+        if self._tag is None:
+            self._draw()
+            return
+        with self.canv.tags.mark(self.canv, self._tag):
+            self._draw()
+        if self._tag.role == "TH":
+            self._tag = None
+
+    def _draw(self) -> None:
+        text_style, y = self._style, self._style.leading - self._style.fontSize
+        self.canv.setFont(text_style.fontName, text_style.fontSize)
+        self.canv.setFillColor(text_style.textColor)
+        if text_style.alignment == TA_RIGHT:
+            self.canv.drawRightString(self._width, y, self._text)
+        else:
+            self.canv.drawString(0, y, self._text)
+
+
+class Figure(Flowable):
+    """A drawing with an alternative text."""
+
+    def __init__(self, drawing: Drawing, alt: str) -> None:
+        super().__init__()
+        self._drawing = drawing
+        self._tag = Tag("Figure", to_printable(alt))
+
+    def wrap(self, *_: float) -> tuple[float, float]:
+        """Return the size of the drawing."""
+        return self._drawing.width, self._drawing.height
+
+    def draw(self) -> None:
+        """Draw the drawing with its tag."""
+        with self.canv.tags.mark(self.canv, self._tag):
+            self._drawing.drawOn(self.canv, 0, 0)
+
+
+def paragraph(text: str, text_style: ParagraphStyle, tag: Tag | None = None) -> Paragraph:
     """Return a paragraph of plain text."""
-    return Paragraph(escape(to_printable(text), quote=False), text_style)
+    flowable = _Tagged(escape(to_printable(text), quote=False), text_style)
+    flowable.tag = tag or Tag(_ROLES.get(id(text_style), "P"))
+    return flowable
 
 
-def fit_text(text: str, width: float, text_style: ParagraphStyle) -> Paragraph:
+def fit_text(
+    text: str, width: float, text_style: ParagraphStyle, tag: Tag | None = None
+) -> Paragraph:
     """Return a line of text in a font size that fits into ``width`` points."""
     text_width = stringWidth(to_printable(text), text_style.fontName, text_style.fontSize)
     if text_width > width:
         size = text_style.fontSize * (width - 0.1) / text_width
         text_style = ParagraphStyle("", parent=text_style, fontSize=size)
-    return paragraph(text, text_style)
+    return paragraph(text, text_style, tag)
 
 
 class ReportDocument(BaseDocTemplate):
-    """A document with numbered pages, a footer and an outline of its sections.
+    """A tagged document with numbered pages, a footer and an outline of its sections.
 
     The same flowables give the same bytes.
     """
 
-    def __init__(
-        self, out: IO[bytes], *, title: str, subject: str, footer: str, created: datetime
-    ) -> None:
+    def __init__(self, *, title: str, subject: str, footer: str, created: datetime) -> None:
         frame = Frame(
             *(_MARGIN, _BOTTOM, WIDTH, HEIGHT),
             leftPadding=0,
@@ -109,10 +186,13 @@ class ReportDocument(BaseDocTemplate):
             topPadding=0,
             bottomPadding=0,
         )
+        self._out = io.BytesIO()
         super().__init__(
-            out,
+            self._out,
             pagesize=letter,
-            pageTemplates=[PageTemplate(frames=[frame], onPage=self._draw_footer)],
+            pageTemplates=[
+                PageTemplate(frames=[frame], onPage=self._begin_page, onPageEnd=self._end_page)
+            ],
             title=to_printable(title),
             subject=to_printable(subject),
             author="Timbres",
@@ -123,15 +203,18 @@ class ReportDocument(BaseDocTemplate):
         )
         self._footer = to_printable(footer)
         self._created = created.strftime("D:%Y%m%d%H%M%S%z")
+        self._tags = Tags()
 
-    def build(self, story: list[Flowable]) -> None:
-        """Write the document. The flowables cannot be used again."""
-        super().build([*story, _PageCount()])
+    def write(self, story: list[Flowable], out: IO[bytes]) -> None:
+        """Write the document to ``out``. The flowables cannot be used again."""
+        self.build([*story, _PageCount()])
+        number_pages(self._out.getvalue(), out)
 
     def beforeDocument(self) -> None:  # noqa: N802 (a hook of reportlab)
         """Set the date of the file; reportlab would use the current time."""
         created = f"{self._created[:-2]}'{self._created[-2:]}'"
         self.canv.setDateFormatter(lambda *_: created)
+        self.canv.tags = self._tags
 
     def afterFlowable(self, flowable: Flowable) -> None:  # noqa: N802 (a hook of reportlab)
         """Add a section to the outline where its heading is drawn."""
@@ -139,7 +222,9 @@ class ReportDocument(BaseDocTemplate):
             self.canv.bookmarkPage(title)
             self.canv.addOutlineEntry(title, title)
 
-    def _draw_footer(self, canvas: Canvas, _: BaseDocTemplate) -> None:
+    def _begin_page(self, canvas: Canvas, _: BaseDocTemplate) -> None:
+        """Begin a page with its footer."""
+        self._tags.begin_page(canvas)
         y = _BOTTOM - 26
         page = f"Página {canvas.getPageNumber()} de "
         size = min(7.5, 7.5 * (WIDTH - 90) / stringWidth(self._footer, PLAIN, 7.5))
@@ -157,9 +242,12 @@ class ReportDocument(BaseDocTemplate):
         canvas.doForm(_PAGE_COUNT)
         canvas.restoreState()
 
+    def _end_page(self, canvas: Canvas, _: BaseDocTemplate) -> None:
+        self._tags.end_page(canvas)
+
 
 class _PageCount(Flowable):
-    """At the end of the document, defines the number of pages for every footer."""
+    """At the end of the document, defines the number of pages for every footer, and the tags."""
 
     def wrap(self, *_: float) -> tuple[float, float]:
         """Return a size of 0."""
@@ -172,6 +260,7 @@ class _PageCount(Flowable):
         self.canv.setFont(PLAIN, 7.5)
         self.canv.drawString(0, 0, str(self.canv.getPageNumber()))
         self.canv.endForm()
+        self.canv.tags.finish(self.canv)
 
 
 def heading(text: str) -> Paragraph:
@@ -181,36 +270,23 @@ def heading(text: str) -> Paragraph:
     return flowable
 
 
-class Column(NamedTuple):
-    """A column of a table: its heading, its width in points, and whether it has numbers."""
-
-    heading: str
-    width: float
-    is_number: bool = False
-
-
-def columns(
-    headings: Sequence[str], widths: Sequence[float], numbers: Iterable[int] = ()
-) -> list[Column]:
-    """Return columns; ``numbers`` are the indexes of those with numbers."""
-    pairs = zip(headings, widths, strict=True)
-    return [Column(text, width, n in numbers) for n, (text, width) in enumerate(pairs)]
+_tables = count(1)
 
 
 def table(
     columns: Sequence[Column],
+    widths: Sequence[float],
     rows: Iterable[Sequence[Cell]],
-    totals: Sequence[str] = (),
+    totals: Sequence[Cell] = (),
     size: float = 8.0,
 ) -> LongTable:
-    """Return a table that repeats its heading on every page.
+    """Return a table over the page's width that repeats its heading on every page.
 
-    A row of a single cell is a note on the row before it.
+    ``widths`` are relative. A row of a single cell is a note on the row before it.
     """
+    widths = [width * WIDTH / sum(widths) for width in widths]
+    number = next(_tables)
     commands: list[tuple[Any, ...]] = [
-        ("FONT", (0, 0), (-1, -1), PLAIN, size),
-        ("FONT", (0, 0), (-1, 0), BOLD, 7.5),
-        ("TEXTCOLOR", (0, 0), (-1, -1), INK),
         ("BACKGROUND", (0, 0), (-1, 0), PANEL),
         ("VALIGN", (0, 0), (-1, -1), "MIDDLE"),
         ("LEFTPADDING", (0, 0), (-1, -1), _PADDING),
@@ -218,48 +294,52 @@ def table(
         ("TOPPADDING", (0, 0), (-1, -1), 2),
         ("BOTTOMPADDING", (0, 0), (-1, -1), 3),
         ("LINEBELOW", (0, -1), (-1, -1), 0.4, LINE),
-        *[
-            ("ALIGN", (n, 0), (n, -1), "RIGHT")
-            for n, column in enumerate(columns)
-            if column.is_number
-        ],
     ]
-    data: list[list[Any]] = [[column.heading for column in columns]]
+    data: list[list[Any]] = []
+
+    def add_row(cells: Iterable[Cell], role: str, font: str, font_size: float) -> None:
+        tag = Tag(role, "", number, len(data) + 1)
+        data.append(
+            [
+                _content(cell, column, width - 2 * _PADDING, font_size, font, tag)
+                for cell, column, width in zip(cells, columns, widths, strict=True)
+            ]
+        )
+
+    add_row((Cell(column.heading) for column in columns), "TH", BOLD, size - 0.5)
     for row in rows:
         index = len(data)
         if len(row) == 1:
-            data.append([paragraph(row[0].text, style(size, color=COLORS[row[0].style]))])
+            text_style = style(size, color=COLORS[row[0].style])
+            data.append([paragraph(row[0].text, text_style, Tag("TD", "", number, index + 1))])
             commands.append(("SPAN", (0, index), (-1, index)))
             continue
-        data.append([_content(*pair, size) for pair in zip(row, columns, strict=True)])
+        add_row(row, "TD", PLAIN, size)
         commands.append(("LINEABOVE", (0, index), (-1, index), 0.4, LINE))
-        commands += [
-            ("TEXTCOLOR", (n, index), (n, index), COLORS[cell.style])
-            for n, cell in enumerate(row)
-            if cell.style
-        ]
     if totals:
-        cells = zip(map(Cell, totals), columns, strict=True)
-        data.append([_content(*pair, size, BOLD) for pair in cells])
-        commands.append(("FONTNAME", (0, -1), (-1, -1), BOLD))
+        add_row(totals, "TD", BOLD, size)
         commands.append(("LINEABOVE", (0, -1), (-1, -1), 0.5, INK))
-    return LongTable(
-        data,
-        colWidths=[column.width for column in columns],
-        repeatRows=1,
-        style=commands,
-        hAlign="LEFT",
-    )
+    return LongTable(data, colWidths=widths, repeatRows=1, style=commands, hAlign="LEFT")
 
 
-def _content(cell: Cell, column: Column, size: float, font: str = PLAIN) -> str | Paragraph:
+def _content(
+    cell: Cell, column: Column, width: float, size: float, font: str, tag: Tag
+) -> Flowable:
     """Return a text that fits: unchanged, or a number in a smaller font, or a wrapped text."""
-    text, width = to_printable(cell.text), column.width - 2 * _PADDING
-    if stringWidth(text, font, size) <= width:
-        return text
-    if column.is_number:
-        return fit_text(text, width, style(size, font, COLORS[cell.style], alignment=TA_RIGHT))
-    return paragraph(text, style(size, font, COLORS[cell.style]))
+    text_style = _cell_style(size, font, cell.style, right=column.is_number)
+    text = to_printable(cell.text)
+    if stringWidth(text, text_style.fontName, size) <= width:
+        return _Line(text, text_style, tag)
+    if column.is_number and tag.role != "TH":
+        return fit_text(text, width, text_style, tag)
+    return paragraph(text, text_style, tag)
+
+
+@cache
+def _cell_style(size: float, font: str, cell_style: str, *, right: bool) -> ParagraphStyle:
+    if cell_style == URGENT:
+        font = BOLD
+    return style(size, font, COLORS[cell_style], alignment=TA_RIGHT if right else TA_LEFT)
 
 
 def grid(

@@ -6,6 +6,7 @@ The PDF stays short enough to read; the workbook has every issuer and every move
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import IO, Any
 
 from reportlab.graphics.charts.barcharts import VerticalBarChart
@@ -14,7 +15,8 @@ from reportlab.lib.enums import TA_RIGHT
 from reportlab.platypus import Flowable, PageBreak, Spacer
 
 from timbres.domain.account import ALL_ACCOUNTS
-from timbres.domain.consumption import Consumption, IssuerLine, MovementLine, Source
+from timbres.domain.consumption import Consumption, MovementLine, RfcLine, Source
+from timbres.domain.highlights import severity
 from timbres_reports import formatting_es as fmt
 from timbres_reports import summary
 from timbres_reports.pdf_layout import (
@@ -35,8 +37,8 @@ from timbres_reports.pdf_layout import (
     TITLE,
     WARM,
     WIDTH,
+    Figure,
     ReportDocument,
-    columns,
     fit_text,
     grid,
     heading,
@@ -44,11 +46,15 @@ from timbres_reports.pdf_layout import (
     style,
     table,
 )
-from timbres_reports.summary import MAX_BARS, MAX_ROWS, Cell, Summary
+from timbres_reports.summary import MAX_BARS, MAX_ROWS, Cell, Column
 
 _MAX_NOTICES = 4
+# Rows of accounts below their RFC.
+MAX_PARTS = 100
 _GAP = 28.0
 _HALF = (WIDTH - _GAP) / 2
+# Relative widths; a column without one has 48.
+_WIDTHS = {"rfc": 86, "account": 70, "amount": 46, "share": 42, "as_of": 53, "cost": 58}
 
 
 def write(report: Consumption, out: IO[bytes]) -> int:
@@ -59,36 +65,27 @@ def write(report: Consumption, out: IO[bytes]) -> int:
     gives the same bytes.
     """
     others, other_count = summary.other_movements(report)
+    story: list[Flowable] = [
+        *_first_page(report),
+        PageBreak(),
+        *_issuers(report),
+        *_account_stamps(report),
+        *_contracts(report),
+        *_expiries(report),
+        *_other_movements(others, other_count),
+        *_sources(report),
+        heading(fmt.MOVEMENTS),
+        paragraph(
+            "Los movimientos están en el libro de Excel y en el CSV del mismo reporte.", NOTE
+        ),
+    ]
     ReportDocument(
-        out,
-        title=f"{fmt.TITLE}, {report.month.label_es}",
-        subject=f"Cuenta {fmt.accounts(report)}",
-        footer=_footer(report),
+        title=fmt.full_title(report),
+        subject=fmt.scope_label(report),
+        footer=f"{fmt.full_title(report)}. Elaborado por Timbres",
         created=fmt.to_local(report.generated_at),
-    ).build(
-        [
-            *_first_page(report),
-            PageBreak(),
-            *_issuers(report),
-            *_account_stamps(report),
-            *_contracts(report),
-            *_expiries(report),
-            *_other_movements(others, other_count),
-            *_sources(report),
-            heading(fmt.MOVEMENTS),
-            paragraph(
-                "Los movimientos están en el libro de Excel y en el CSV del mismo reporte.", NOTE
-            ),
-        ]
-    )
+    ).write(story, out)
     return len(others)
-
-
-def _footer(report: Consumption) -> str:
-    scope = "todas las cuentas" if report.account == ALL_ACCOUNTS else f"cuenta {report.account}"
-    sources = sorted({fmt.source_name(source) for source in report.sources})
-    month = report.month.label_es
-    return f"{fmt.TITLE}, {month}, {scope}. Fuente: {' y '.join(sources) or fmt.NO_DATA}."
 
 
 # The first page ---------------------------------------------------------------------------
@@ -96,8 +93,7 @@ def _footer(report: Consumption) -> str:
 
 def _first_page(report: Consumption) -> list[Flowable]:
     """Return the page of key figures and charts; the days' chart fills the remaining height."""
-    month_summary = summary.summarize(report)
-    notices = summary.notices(report, month_summary)
+    notices = summary.notices(report)
     generated = (
         "Cifras en timbres",
         f"Generado el {fmt.date_time(report.generated_at)},",
@@ -106,12 +102,13 @@ def _first_page(report: Consumption) -> list[Flowable]:
     title = [paragraph(fmt.TITLE, TITLE), paragraph(fmt.subtitle(report), SUBTITLE)]
     head = grid([[title, [paragraph(text, RIGHT_NOTE) for text in generated]]], [WIDTH - 150, 150])
     head.section = "Resumen"
+    figures = summary.key_figures(report)
     above = [
         head,
+        Spacer(0, 12),
+        *(part for n in range(0, len(figures), 3) for part in _tiles(figures[n : n + 3])),
+        *([_notices(notices), Spacer(0, 4)] if notices else []),
         Spacer(0, 10),
-        *([_notices(notices), Spacer(0, 12)] if notices else []),
-        _tiles(summary.key_figures(report, month_summary)),
-        Spacer(0, 20),
         _with_title(fmt.DAYS, summary.daily_remark(report), WIDTH),
     ]
     below = [
@@ -119,7 +116,9 @@ def _first_page(report: Consumption) -> list[Flowable]:
         grid([[_top_consumers(report), "", _by_days_left(report)]], [_HALF, _GAP, _HALF]),
     ]
     height = HEIGHT - sum(part.wrap(WIDTH, HEIGHT)[1] for part in (*above, *below))
-    return [*above, _daily_chart(report.days, min(max(height, 120.0), 290.0)), *below]
+    chart = _daily_chart(report.days, min(max(height, 110.0), 250.0))
+    text = f"{fmt.DAYS}, {report.month.label_es}. {summary.daily_remark(report)}"
+    return [*above, Figure(chart, text), *below]
 
 
 def _with_title(title: str, remark: str, width: float) -> Flowable:
@@ -148,31 +147,38 @@ def _notices(notices: Sequence[str]) -> Flowable:
     )
 
 
-def _tiles(figures: Sequence[summary.KeyFigure]) -> Flowable:
-    """Return the key figures side by side, each in a box."""
+def _tiles(figures: Sequence[summary.KeyFigure]) -> list[Flowable]:
+    """Return up to three key figures side by side, each in a box, and the space below."""
     gap, padding = 10.0, 12.0
-    width = (WIDTH - gap * (len(figures) - 1)) / len(figures)
+    width = (WIDTH - gap * 2) / 3
     text_width = width - 2 * padding
     tiles: list[Any] = []
     for figure in figures:
+        remark = style(7.5, color=GRAY)
         tiles += [
             [
                 fit_text(figure.label, text_width, style(8, color=GRAY)),
-                fit_text(figure.value, text_width, style(18, BOLD)),
-                fit_text(figure.remark, text_width, style(7.5, color=GRAY)),
+                fit_text(figure.text, text_width, style(18, BOLD, COLORS[figure.style])),
+                paragraph(figure.remark, remark),
             ],
             "",
         ]
     tiles.pop()
-    return grid(
+    boxes = grid(
         [tiles],
         [gap if n % 2 else width for n in range(len(tiles))],
         *[("BACKGROUND", (n, 0), (n, 0), PANEL) for n in range(0, len(tiles), 2)],
+        *[
+            ("LINEBEFORE", (2 * n, 0), (2 * n, 0), 3, COLORS[figure.style])
+            for n, figure in enumerate(figures)
+            if figure.style
+        ],
         ("LEFTPADDING", (0, 0), (-1, -1), padding),
         ("RIGHTPADDING", (0, 0), (-1, -1), padding),
-        ("TOPPADDING", (0, 0), (-1, -1), 7),
-        ("BOTTOMPADDING", (0, 0), (-1, -1), 8),
+        ("TOPPADDING", (0, 0), (-1, -1), 6),
+        ("BOTTOMPADDING", (0, 0), (-1, -1), 7),
     )
+    return [boxes, Spacer(0, 8)]
 
 
 def _daily_chart(days: Sequence[int | None], height: float) -> Drawing:
@@ -218,41 +224,40 @@ def _daily_chart(days: Sequence[int | None], height: float) -> Drawing:
 
 
 def _top_consumers(report: Consumption) -> list[Flowable]:
-    issuers = summary.top_consumers(report)
+    lines = summary.top_consumers(report)
     title = paragraph(summary.TOP_CONSUMERS_TITLE, SUBHEADING)
-    if not issuers:
+    if not lines:
         return [title, paragraph(summary.NO_CONSUMPTION, NOTE)]
-    widths = (98.0, _HALF - 98 - 44 - 36, 44.0, 36.0)
-    max_amount = issuers[0].amount
+    widths = (98.0, _HALF - 98 - 44 - 40, 44.0, 40.0)
     rows = [
         [
-            _name(report, issuer, widths[0] - 4),
-            _bar(issuer.amount / max_amount, widths[1]),
-            fit_text(fmt.number(issuer.amount), widths[2] - 4, style(8, alignment=TA_RIGHT)),
-            paragraph(fmt.share(issuer.amount, report.total), RIGHT_NOTE),
+            _name(report, line, widths[0] - 4),
+            _bar(line.amount / lines[0].amount, widths[1]),
+            fit_text(fmt.number(line.amount), widths[2] - 4, style(8, alignment=TA_RIGHT)),
+            paragraph(summary.rfc_cells(report, line)["share"].text, RIGHT_NOTE),
         ]
-        for issuer in issuers
+        for line in lines
     ]
     return [title, Spacer(0, 6), grid(rows, widths, *_LIST_STYLE)]
 
 
 def _by_days_left(report: Consumption) -> list[Flowable]:
-    issuers = summary.by_days_left(report)
-    title = _with_title(summary.BY_DAYS_LEFT_TITLE, summary.running_out_remark(issuers), _HALF)
-    if not issuers:
+    lines = summary.by_days_left(report)
+    title = _with_title(summary.BY_DAYS_LEFT_TITLE, summary.running_out_remark(lines), _HALF)
+    if not lines:
         return [title, paragraph(summary.NO_DAYS_LEFT, NOTE)]
-    widths = (98.0, _HALF - 98 - 62, 62.0)
+    widths = (98.0, _HALF - 98 - 52, 52.0)
     rows = [
         [
-            _name(report, issuer, widths[0] - 4),
-            fit_text(f"{fmt.number(issuer.available)} disponibles", widths[1] - 4, RIGHT_NOTE),
+            _name(report, line, widths[0] - 4),
+            fit_text(fmt.stock(line.available, line.as_of), widths[1] - 4, RIGHT_NOTE),
             fit_text(
-                summary.time_left(issuer),
+                summary.time_left(line),
                 widths[2] - 4,
-                style(8.5, BOLD, COLORS[summary.severity_class(issuer)], alignment=TA_RIGHT),
+                style(8.5, BOLD, COLORS[severity(line)], alignment=TA_RIGHT),
             ),
         ]
-        for issuer in issuers[:MAX_BARS]
+        for line in lines[:MAX_BARS]
     ]
     return [title, Spacer(0, 6), grid(rows, widths, *_LIST_STYLE)]
 
@@ -263,12 +268,11 @@ _LIST_STYLE = (
 )
 
 
-def _name(report: Consumption, issuer: IssuerLine, width: float) -> list[Flowable]:
-    """Return an issuer's RFC and, in a report of all accounts, its account below."""
-    name = [fit_text(fmt.rfc(issuer.rfc), width, style(8))]
-    if report.account == ALL_ACCOUNTS:
-        name.append(paragraph(issuer.account, style(6.5, color=GRAY)))
-    return name
+def _name(report: Consumption, line: RfcLine, width: float) -> list[Flowable]:
+    """Return an RFC and, below it, its name or its account in a report of all accounts."""
+    texts = [line.name, fmt.account_names(line) if report.account == ALL_ACCOUNTS else None]
+    below = [fit_text(text, width, style(6.5, color=GRAY)) for text in texts if text]
+    return [fit_text(fmt.rfc(line.rfc), width, style(8)), *below[:1]]
 
 
 def _bar(fraction: float, width: float) -> Drawing:
@@ -284,23 +288,40 @@ def _bar(fraction: float, width: float) -> Drawing:
 
 def _issuers(report: Consumption) -> Iterator[Flowable]:
     yield heading(fmt.ISSUERS)
-    if not report.issuers:
+    if not report.rfcs:
         yield paragraph(summary.NO_ISSUERS, NOTE)
         return
-    headings = (*fmt.ISSUER_HEADING[:-1], "Días rest.")
+    columns = [column for column in summary.rfc_columns(report) if column.key != "name"]
+    totals = summary.rfc_totals(report)
     yield table(
-        columns(headings, (118, 82, 54, 62, 60, 46, 50, 44), range(2, 8)),
-        (
-            (
-                Cell(issuer.account),
-                Cell(fmt.rfc(issuer.rfc)),
-                *summary.issuer_figures(issuer, report.total),
-            )
-            for issuer in report.issuers[:MAX_ROWS]
-        ),
-        summary.issuer_totals(report),
+        columns,
+        [_WIDTHS.get(column.key, 48) for column in columns],
+        _rfc_rows(report, columns),
+        [totals[column.key] for column in columns],
+        size=7.5,
     )
-    yield from _others("Los demás emisores", len(report.issuers))
+    yield from _others("Los demás RFC", len(report.rfcs))
+    if len(report.issuers) - len(report.rfcs) > MAX_PARTS:
+        yield paragraph("Las cifras de cada cuenta están en el libro de Excel.", NOTE)
+
+
+def _rfc_rows(report: Consumption, columns: Sequence[Column]) -> Iterator[list[Cell]]:
+    """Yield the row of each RFC, its name, and rows of its accounts if it is in several."""
+    parts_left = MAX_PARTS
+    for line in report.rfcs[:MAX_ROWS]:
+        cells = summary.rfc_cells(report, line)
+        yield [cells[column.key] for column in columns]
+        if line.name:
+            yield [Cell(line.name, summary.MUTED)]
+        if len(line.parts) == 1 or parts_left < len(line.parts):
+            continue
+        parts_left -= len(line.parts)
+        for part in line.parts:
+            detail = summary.rfc_cells(report, part) | {"rfc": Cell("")}
+            yield [
+                cell._replace(style=cell.style or summary.MUTED)
+                for cell in (detail[column.key] for column in columns)
+            ]
 
 
 def _account_stamps(report: Consumption) -> Iterator[Flowable]:
@@ -308,11 +329,9 @@ def _account_stamps(report: Consumption) -> Iterator[Flowable]:
         return
     yield heading(fmt.ACCOUNT_STAMPS)
     yield table(
-        columns(fmt.ACCOUNT_STAMPS_HEADING, (140, 76, 76, 76, 76, 72), (1, 2, 3, 4)),
-        (
-            (Cell(line.account), *summary.account_figures(line))
-            for line in report.account_stamps[:MAX_ROWS]
-        ),
+        summary.ACCOUNT_STAMPS_COLUMNS,
+        (140, 76, 76, 76, 76, 72),
+        map(summary.account_stamps_cells, report.account_stamps[:MAX_ROWS]),
     )
     yield paragraph(fmt.ACCOUNT_STAMPS_NOTE, NOTE)
     yield from _others("Las demás cuentas", len(report.account_stamps))
@@ -323,25 +342,13 @@ def _contracts(report: Consumption) -> Iterator[Flowable]:
     if not report.contracts:
         yield paragraph(fmt.NO_CONTRACTS, NOTE)
         return
-    month_summary: Summary = summary.summarize(report)
+    confirmed, stamps = summary.confirmed_stamps(report)
+    totals = ("Confirmados", f"{confirmed:,}", f"{stamps:,}", "", "", "", "")
     yield table(
-        columns(fmt.CONTRACT_HEADING[:-1], (66, 72, 42, 52, 76, 66, 142), (2,)),
-        (
-            (
-                Cell(line.account),
-                Cell(line.rfc),
-                Cell(fmt.number(line.stamps)),
-                Cell(fmt.status(line.status), summary.contract_class(line.status)),
-                Cell(fmt.caller_name(line.requested_by)),
-                Cell(fmt.date_time(line.created_at)),
-                Cell(line.id, summary.MUTED),
-            )
-            for line in report.contracts[:MAX_ROWS]
-        ),
-        (
-            *("Confirmados", f"{month_summary.confirmed:,}"),
-            *(fmt.number(month_summary.confirmed_stamps), *[""] * 4),
-        ),
+        summary.CONTRACT_COLUMNS,
+        (66, 72, 42, 56, 76, 66, 138),
+        islice(summary.contract_cells(report), MAX_ROWS),
+        [Cell(text) for text in totals],
         size=7.0,
     )
     yield from _others("Los demás contratos", len(report.contracts))
@@ -353,18 +360,8 @@ def _expiries(report: Consumption) -> Iterator[Flowable]:
     yield heading(fmt.EXPIRIES)
     yield paragraph(fmt.FIRST_EXPIRIES, NOTE)
     yield Spacer(0, 4)
-    yield table(
-        columns(fmt.EXPIRY_HEADING, (208, 128, 90, 90), (2,)),
-        (
-            (
-                Cell(expiry.account),
-                Cell(expiry.rfc),
-                Cell(fmt.number(expiry.stamps)),
-                Cell(fmt.day(expiry.expires_on)),
-            )
-            for expiry in report.expiries[:MAX_ROWS]
-        ),
-    )
+    rows = islice(summary.expiry_cells(report), MAX_ROWS)
+    yield table(summary.EXPIRY_COLUMNS, (208, 128, 90, 90), rows)
     yield from _others("Los demás vencimientos", len(report.expiries))
 
 
@@ -374,45 +371,25 @@ def _other_movements(movements: Sequence[MovementLine], count: int) -> Iterator[
     yield heading(fmt.OTHER_MOVEMENTS)
     yield paragraph(fmt.NO_CONSUMPTION, NOTE)
     yield Spacer(0, 4)
-    yield table(
-        columns(fmt.MOVEMENT_HEADING, (122, 88, 66, 180, 60), (4,)),
-        (
-            (
-                Cell(movement.account),
-                Cell(fmt.rfc(movement.rfc)),
-                Cell(fmt.day(movement.date)),
-                Cell(movement.kind),
-                Cell(fmt.number(movement.amount)),
-            )
-            for movement in movements
-        ),
-    )
+    rows = summary.movement_cells(movements)
+    yield table(summary.MOVEMENT_COLUMNS, (122, 88, 66, 180, 60), rows)
     yield from _others("Los demás movimientos", count)
 
 
 def _sources(report: Consumption) -> Iterator[Flowable]:
     yield heading(fmt.SOURCES)
-    yield table(
-        columns(fmt.SOURCE_HEADING[:-1], (122, 88, 50, 118, 78, 60), (5,)),
-        (row for source in report.sources[:MAX_ROWS] for row in _source_rows(source)),
-    )
+    rows = (row for source in report.sources[:MAX_ROWS] for row in _source_rows(report, source))
+    yield table(summary.SOURCE_COLUMNS, (110, 94, 46, 54, 108, 50, 54), rows)
     yield from _others("Las demás cuentas", len(report.sources))
 
 
-def _source_rows(source: Source) -> Iterator[list[Cell]]:
+def _source_rows(report: Consumption, source: Source) -> Iterator[list[Cell]]:
     """Yield an account's row, and a note about its problem or its missing days."""
-    yield [
-        Cell(source.account),
-        Cell(fmt.pac(source.pac)),
-        Cell(fmt.plan(source.plan)),
-        Cell(fmt.source_name(source)),
-        Cell(fmt.date_time(source.as_of)),
-        Cell(str(len(source.missing_days))),
-    ]
+    yield summary.source_cells(report, source)
     if source.problem is not None:
         yield [Cell(f"Sin cifras: {source.problem}", summary.URGENT)]
-    if source.missing_days:
-        yield [Cell(summary.gap(source).capitalize(), summary.SOON)]
+    elif source.missing_days:
+        yield [Cell(fmt.upper_first(summary.gap(source)), summary.SOON)]
 
 
 def _others(name: str, count: int) -> Iterator[Flowable]:

@@ -1,8 +1,10 @@
-"""The summary at the top of the PDF and the page: key figures, chart data, missing figures."""
+"""The content that the workbook, the PDF and the page share: key figures, tables, notices."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import date
+from decimal import Decimal
 from itertools import islice
 from typing import NamedTuple
 
@@ -12,107 +14,188 @@ from timbres.domain.consumption import (
     Consumption,
     IssuerLine,
     MovementLine,
+    RfcLine,
     Source,
+    YearConsumption,
+    percent,
 )
 from timbres.domain.contract import CONFIRMED, REJECTED
+from timbres.domain.highlights import (
+    SOON_DAYS,
+    Highlights,
+    Severity,
+    highlights_of,
+    severity,
+)
 from timbres_reports import formatting_es as fmt
 
 TOP_CONSUMERS_TITLE = "Los diez RFC que más consumen"
-NO_CONSUMPTION = "Nadie consumió timbres."
+NO_CONSUMPTION = "Ningún RFC consumió timbres."
 BY_DAYS_LEFT_TITLE = "Se agotan primero"
 NO_DAYS_LEFT = "De ningún RFC se sabe en cuántos días se agota."
 NO_ISSUERS = "No se conoce ningún RFC con consumo en el mes."
 MAX_BARS = 10
 # Rows of a table in the PDF and the page; the workbook has all rows.
 MAX_ROWS = 200
-# An issuer with fewer days left is amber, or red.
-SOON_DAYS = 30
-URGENT_DAYS = 7
+# Styles of a text: CSS classes of the page, colors of the PDF and the workbook.
+SOON, URGENT, MUTED = Severity.SOON, Severity.URGENT, "none"
 
-# Styles of a text: CSS classes of the page, colors of the PDF.
-SOON, URGENT, MUTED = "soon", "urgent", "none"
+Value = str | int | Decimal | date | None
 
 
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """The key figures of a month; totals are in stamps.
+class Cell(NamedTuple):
+    """A cell of a table: its text and style, and its value for the workbook if it has one."""
 
-    ``active_issuers`` of ``issuers`` RFCs consumed stamps. ``confirmed_stamps`` is the sum of
-    the ``confirmed`` contracts; ``open_contracts`` are neither confirmed nor rejected.
-    ``undated`` is the part of the total that no day of the chart has.
-    """
-
-    total: int | None
-    previous: int | None
-    issuers: int
-    active_issuers: int
-    confirmed: int
-    open_contracts: int
-    confirmed_stamps: int
-    undated: int
+    text: str
+    style: str = ""
+    value: Value = None
 
 
-def summarize(report: Consumption) -> Summary:
-    """Return the key figures of ``report``."""
-    confirmed = [line for line in report.contracts if line.status == CONFIRMED]
-    rejected = sum(1 for line in report.contracts if line.status == REJECTED)
-    named = [issuer for issuer in report.issuers if issuer.rfc is not None]
-    return Summary(
-        total=report.known_total,
-        previous=report.previous_total,
-        issuers=len(named),
-        active_issuers=sum(1 for issuer in named if issuer.amount),
-        confirmed=len(confirmed),
-        open_contracts=len(report.contracts) - len(confirmed) - rejected,
-        confirmed_stamps=sum(line.stamps for line in confirmed),
-        undated=report.total - sum(day or 0 for day in report.days),
-    )
+class Column(NamedTuple):
+    """A column: the key of its cells, its heading, and the type of its values."""
+
+    key: str
+    heading: str
+    type: str = "text"
+
+    @property
+    def is_number(self) -> bool:
+        """Whether the column is aligned to the right."""
+        return self.type not in ("text", "time", "date")
 
 
-def top_consumers(report: Consumption) -> tuple[IssuerLine, ...]:
-    """Return the ten issuers with the most consumption, without those that consumed nothing."""
-    return tuple(issuer for issuer in report.issuers[:MAX_BARS] if issuer.amount > 0)
+class KeyFigure(NamedTuple):
+    """A figure at the top of a report: its label, text, remark, style, and value of a type."""
+
+    label: str
+    text: str
+    remark: str
+    style: str = ""
+    value: Value = None
+    type: str = "count"
 
 
-def by_days_left(report: Consumption) -> list[IssuerLine]:
-    """Return the issuers whose days left are known, the fewest days first.
-
-    An exhausted issuer is included only if it consumed in the month; otherwise inactive issuers
-    would fill the top of the list.
-    """
-    issuers = [
-        issuer
-        for issuer in report.issuers
-        if issuer.days_left is not None or (is_exhausted(issuer) and issuer.amount > 0)
-    ]
-    return sorted(issuers, key=lambda issuer: (_days(issuer), -issuer.amount, issuer.rfc or ""))
-
-
-def is_exhausted(issuer: IssuerLine | AccountStampsLine) -> bool:
-    """Return whether no stamps are available; False if that is not known."""
-    return issuer.available is not None and issuer.available <= 0
-
-
-def _days(issuer: IssuerLine) -> float:
-    return 0.0 if is_exhausted(issuer) or issuer.days_left is None else issuer.days_left
-
-
-def severity_class(issuer: IssuerLine | AccountStampsLine) -> str:
-    """Return ``urgent``, ``soon``, or an empty text if enough days are left or unknown."""
-    if is_exhausted(issuer):
-        return URGENT
-    if issuer.days_left is None or issuer.days_left >= SOON_DAYS:
-        return ""
-    return URGENT if issuer.days_left < URGENT_DAYS else SOON
-
-
-def contract_class(status: str) -> str:
+def contract_style(status: str) -> str:
     """Return the style of a contract's state: ``soon`` if open, ``none`` if rejected."""
     classes: dict[str, str] = {CONFIRMED: "", REJECTED: MUTED}
     return classes.get(status, SOON)
 
 
-def ticks(values: tuple[int | None, ...]) -> list[int]:
+# Key figures -------------------------------------------------------------------------------
+
+
+def key_figures(report: Consumption) -> list[KeyFigure]:
+    """Return the key figures: total, change, alerts, stamps of accounts, issuers, cost."""
+    facts = highlights_of(report)
+    named = [line for line in report.rfcs if line.rfc is not None]
+    active = sum(1 for line in named if line.amount)
+    change = fmt.growth(facts.change, is_new=facts.is_new)
+    figures = [
+        KeyFigure("Timbres consumidos", fmt.number(facts.stamps), _mean(report), "", facts.stamps),
+        KeyFigure(
+            f"Contra {report.month.previous().name_es}",
+            *(change, _base(report, facts), "", facts.change, "growth"),
+        ),
+        _alert_figure(facts),
+    ]
+    if (line := facts.account) is not None:
+        others = facts.accounts - 1
+        more = f"; hay {fmt.pluralize(others, 'cuenta', 'cuentas')} más" if others else ""
+        remark = f"{line.account}: {fmt.stock(line.available, line.as_of)}{more}"
+        style = severity(line) or (SOON if line.is_over_allotted else "")
+        days = None if line.is_exhausted else line.days_left
+        text = account_time_left(line)
+        figures.append(KeyFigure(fmt.ACCOUNT_STAMPS, text, remark, style, days, "days_text"))
+    remark = f"de {len(named):,} en el reporte"
+    figures.append(KeyFigure("RFC que timbraron", f"{active:,}", remark, "", active))
+    return [*figures, *_cost_figure(report)]
+
+
+def _base(report: Consumption, facts: Highlights) -> str:
+    """Return the previous month, and which accounts are not compared."""
+    base = f"{report.month.previous().label_es}: {fmt.number(facts.previous)}"
+    if facts.not_compared is None:
+        return base
+    return (
+        f"sin contar cuentas {'nuevas' if facts.not_compared == 'new' else 'sin ese mes'}; {base}"
+    )
+
+
+def _alert_figure(facts: Highlights) -> KeyFigure:
+    label = "RFC agotados o por agotarse"
+    if facts.exhausted is None or facts.soon is None:
+        return KeyFigure(label, fmt.NO_DATA, "el PAC no informa los disponibles por RFC")
+    remark = f"{fmt.pluralize(facts.exhausted, 'agotado', 'agotados')}, "
+    remark += f"{facts.soon:,} con menos de {SOON_DAYS} días"
+    count = facts.exhausted + facts.soon
+    return KeyFigure(label, f"{count:,}", remark, facts.worst, count)
+
+
+def _cost_figure(report: Consumption | YearConsumption) -> Iterator[KeyFigure]:
+    if report.cost is not None:
+        remark = cost_remark(report.without_price)
+        yield KeyFigure("Costo", fmt.money(report.cost), remark, "", report.cost, "money")
+
+
+def account_time_left(line: AccountStampsLine) -> str:
+    """Return how long an account's own stamps last: ``34.6 días``, ``agotados``, ``sin dato``."""
+    if line.is_exhausted:
+        return "agotados"
+    return fmt.NO_DATA if line.days_left is None else fmt.days_text(line.days_left)
+
+
+def cost_remark(without_price: Sequence[str]) -> str:
+    """Return ``MXN``, and the accounts that have no price."""
+    return f"MXN, sin contar {fmt.join([*without_price])}" if without_price else "MXN"
+
+
+def _mean(report: Consumption) -> str:
+    days = [day for day in report.days if day is not None]
+    if not days:
+        return "sin cifras por día"
+    return f"{(2 * sum(days) + len(days)) // (2 * len(days)):,} por día en promedio"
+
+
+# Charts and rankings -----------------------------------------------------------------------
+
+
+def top_consumers(report: Consumption) -> list[RfcLine]:
+    """Return the ten RFCs with the most consumption, without those that consumed nothing."""
+    return [line for line in report.rfcs[:MAX_BARS] if line.amount > 0]
+
+
+def by_days_left(report: Consumption) -> list[RfcLine]:
+    """Return the RFCs whose days left are known, the fewest days first.
+
+    An exhausted RFC is included only if it consumed in the month; otherwise inactive issuers
+    would fill the top of the list.
+    """
+    lines = [
+        line
+        for line in report.rfcs
+        if line.days_left is not None or (line.is_exhausted and line.amount > 0)
+    ]
+    return sorted(lines, key=lambda line: (_days(line), -line.amount, line.rfc or ""))
+
+
+def _days(line: RfcLine) -> Decimal:
+    return Decimal(0) if line.is_exhausted or line.days_left is None else line.days_left
+
+
+def time_left(line: IssuerLine) -> str:
+    """Return how long an RFC's stamps last: ``3.4 días``, ``agotado``, ``sin dato``."""
+    if line.is_exhausted:
+        return "agotado"
+    return fmt.NO_DATA if line.days_left is None else fmt.days_text(line.days_left)
+
+
+def running_out_remark(lines: list[RfcLine]) -> str:
+    """Return the number of RFCs that run out soon; empty if none does."""
+    soon = sum(1 for line in lines if severity(line))
+    return f"{soon:,} en menos de {SOON_DAYS} días" if soon else ""
+
+
+def ticks(values: Iterable[int | None]) -> list[int]:
     """Return the round numbers of a chart's axis, which include 0 and span all ``values``.
 
     The steps are 1, 2 or 5 times a power of ten, in stamps, with up to five steps on a side.
@@ -126,52 +209,6 @@ def ticks(values: tuple[int | None, ...]) -> list[int]:
     return [step * n for n in range(first, max(last, first + 1) + 1)]
 
 
-def other_movements(report: Consumption) -> tuple[list[MovementLine], int]:
-    """Return the first movements that are not consumption, and the number of all."""
-    movements = report.other_movements()
-    first = list(islice(movements, MAX_ROWS))
-    return first, len(first) + sum(1 for _ in movements)
-
-
-class KeyFigure(NamedTuple):
-    """A number at the top of a report, its label, and a remark that compares it."""
-
-    label: str
-    value: str
-    remark: str
-
-
-def key_figures(report: Consumption, summary: Summary) -> list[KeyFigure]:
-    """Return the four key figures: total, change, issuers, contracts."""
-    base = f"{report.month.previous().label_es}: {fmt.number(summary.previous)}"
-    return [
-        KeyFigure("Timbres consumidos", fmt.number(summary.total), _mean(report)),
-        KeyFigure("Contra el mes anterior", fmt.growth(summary.total, summary.previous), base),
-        KeyFigure(
-            "RFC que timbraron",
-            f"{summary.active_issuers:,}",
-            f"de {summary.issuers:,} en el reporte",
-        ),
-        KeyFigure("Timbres contratados", fmt.number(summary.confirmed_stamps), _contracts(summary)),
-    ]
-
-
-def _mean(report: Consumption) -> str:
-    days = [day for day in report.days if day is not None]
-    return f"{sum(days) / len(days):,.0f} por día en promedio" if days else "sin cifras por día"
-
-
-def _contracts(summary: Summary) -> str:
-    confirmed = pluralize(summary.confirmed, "contrato", "contratos")
-    open_count = summary.open_contracts
-    return f"{confirmed}, {open_count:,} más sin resolver" if open_count else confirmed
-
-
-def pluralize(count: int, singular: str, plural: str) -> str:
-    """Return ``1 día``, ``1,234 días``."""
-    return f"{count:,} {singular if count == 1 else plural}"
-
-
 def daily_remark(report: Consumption) -> str:
     """Return the day with the most stamps, and the number of days without a figure."""
     days = [(amount, -n) for n, amount in enumerate(report.days, 1) if amount is not None]
@@ -181,57 +218,187 @@ def daily_remark(report: Consumption) -> str:
         day = report.month.first_day.replace(day=-number)
         sentences.append(f"Máximo: {amount:,} el {fmt.day(day)}")
     if unknown := len(report.days) - len(days):
-        sentences.append(f"{pluralize(unknown, 'día', 'días')} sin dato (?)")
+        sentences.append(f"{fmt.pluralize(unknown, 'día', 'días')} sin dato (?)")
     return ". ".join(sentences)
 
 
-def time_left(issuer: IssuerLine) -> str:
-    """Return how long an issuer's stamps last: ``3.4 días``, ``agotado``, ``sin dato``."""
-    if is_exhausted(issuer):
-        return "agotado"
-    days = fmt.days_left(issuer.days_left)
-    return days if issuer.days_left is None else f"{days} {'día' if days == '1.0' else 'días'}"
+# Tables ------------------------------------------------------------------------------------
 
 
-def running_out_remark(issuers: list[IssuerLine]) -> str:
-    """Return the number of issuers that run out soon; empty if none does."""
-    soon = sum(1 for issuer in issuers if severity_class(issuer))
-    return f"{soon:,} en menos de {SOON_DAYS} días" if soon else ""
-
-
-class Cell(NamedTuple):
-    """A text of a table and its style."""
-
-    text: str
-    style: str = ""
-
-
-def issuer_figures(issuer: IssuerLine, total: int) -> list[Cell]:
-    """Return an issuer's cells from its stamps to its days left; ``total`` is the report's."""
+def rfc_columns(report: Consumption) -> list[Column]:
+    """Return the columns of the table of RFCs; those without any value are left out."""
     return [
-        figure_cell(fmt.number(issuer.amount)),
-        figure_cell(fmt.share(issuer.amount, total)),
-        figure_cell(fmt.number(issuer.previous)),
-        figure_cell(fmt.growth(issuer.amount, issuer.previous)),
-        figure_cell(fmt.available(issuer), URGENT if is_exhausted(issuer) else ""),
-        figure_cell(fmt.issuer_days_left(issuer), severity_class(issuer)),
+        Column("rfc", "RFC"),
+        *([Column("name", "Razón social")] if report.names else []),
+        *([Column("account", "Cuenta")] if report.account == ALL_ACCOUNTS else []),
+        Column("amount", fmt.STAMPS, "count"),
+        Column("share", "% del total", "percent"),
+        Column("previous", "Mes anterior", "count"),
+        Column("change", "Cambio", "growth"),
+        Column("available", "Disponibles", "count"),
+        Column("as_of", "Disponibles al", "time"),
+        Column("days_left", "Días restantes", "days"),
+        *([Column("cost", "Costo (MXN)", "money")] if report.cost is not None else []),
     ]
 
 
-def figure_cell(text: str, style: str = "") -> Cell:
+def rfc_cells(report: Consumption, line: IssuerLine) -> dict[str, Cell]:
+    """Return the cells of an RFC, or of its part in one account, by the key of their column."""
+    share = percent(line.amount, report.total)
+    available = fmt.NO_CONTRACT if line.has_no_contract else fmt.number(line.available)
+    days = fmt.NO_CONTRACT if line.has_no_contract else fmt.days_left(line.days_left)
+    change = fmt.growth(line.change, is_new=line.is_new)
+    return {
+        "rfc": Cell(fmt.rfc(line.rfc)),
+        "name": Cell(line.name or ""),
+        "account": Cell(fmt.account_names(line)),
+        "amount": figure(fmt.number(line.amount), line.amount),
+        "share": figure(fmt.percent(share), share),
+        "previous": figure(fmt.number(line.previous), line.previous),
+        "change": figure(change, None if line.is_new else line.change),
+        "available": figure(available, line.available, URGENT if line.is_exhausted else ""),
+        "as_of": figure(fmt.moment(line.as_of), line.as_of),
+        "days_left": figure(days, line.days_left, severity(line)),
+        "cost": figure(fmt.money(line.cost), line.cost),
+    }
+
+
+def rfc_totals(report: Consumption) -> dict[str, Cell]:
+    """Return the cells of the last row of the table of RFCs, by the key of their column."""
+    facts, share = highlights_of(report), percent(report.total, report.total)
+    return {
+        **dict.fromkeys(("name", "account", "available", "as_of", "days_left"), Cell("")),
+        "rfc": Cell(f"Total: {sum(line.rfc is not None for line in report.rfcs):,} RFC"),
+        "amount": figure(fmt.number(facts.stamps), facts.stamps),
+        "share": figure(fmt.percent(share), share),
+        "previous": figure(fmt.number(facts.previous), facts.previous),
+        "change": figure(fmt.growth(facts.change, is_new=facts.is_new), facts.change),
+        "cost": figure(fmt.money(report.cost), report.cost),
+    }
+
+
+def figure(text: str, value: Value = None, style: str = "") -> Cell:
     """Return the cell of a figure, muted if the figure is not known or does not exist."""
-    return Cell(text, MUTED if text in (fmt.NO_DATA, fmt.NO_CONTRACT) else style)
+    return Cell(text, MUTED, None) if text in fmt.EMPTY else Cell(text, style, value)
 
 
-def account_figures(line: AccountStampsLine) -> list[Cell]:
-    """Return the cells of an account's own stamps, from contracted to the date of the count."""
+ACCOUNT_STAMPS_COLUMNS = (
+    Column("account", "Cuenta"),
+    Column("contracted", "Contratados", "count"),
+    Column("used", "Usados", "count"),
+    Column("available", "Disponibles", "count"),
+    Column("as_of", "Disponibles al", "time"),
+    Column("days_left", "Días restantes", "days"),
+)
+
+
+def account_stamps_cells(line: AccountStampsLine) -> list[Cell]:
+    """Return the cells of an account's own stamps."""
     return [
-        figure_cell(fmt.number(line.contracted)),
-        figure_cell(fmt.number(line.used)),
-        figure_cell(fmt.number(line.available), URGENT if is_exhausted(line) else ""),
-        figure_cell(fmt.days_left(line.days_left), severity_class(line)),
-        Cell(fmt.date_time(line.as_of)),
+        Cell(line.account),
+        figure(fmt.number(line.contracted), line.contracted),
+        figure(fmt.number(line.used), line.used),
+        figure(fmt.number(line.available), line.available, URGENT if line.is_exhausted else ""),
+        figure(fmt.moment(line.as_of), line.as_of),
+        figure(fmt.days_left(line.days_left), line.days_left, severity(line)),
     ]
+
+
+CONTRACT_COLUMNS = [
+    Column("", heading, kind)
+    for heading, kind in zip(
+        fmt.CONTRACT_HEADING, ("text", "text", "count", "text", "text", "time", "text"), strict=True
+    )
+]
+EXPIRY_COLUMNS = [
+    Column("", heading, kind)
+    for heading, kind in zip(fmt.EXPIRY_HEADING, ("text", "text", "count", "date"), strict=True)
+]
+MOVEMENT_COLUMNS = [
+    Column("", heading, kind)
+    for heading, kind in zip(
+        fmt.MOVEMENT_HEADING, ("text", "text", "date", "text", "count"), strict=True
+    )
+]
+
+
+SOURCE_COLUMNS = (
+    Column("account", "Cuenta"),
+    Column("pac", "PAC"),
+    Column("amount", fmt.STAMPS, "count"),
+    Column("previous", "Mes anterior", "count"),
+    Column("source", "Fuente"),
+    Column("as_of", "Datos al", "time"),
+    Column("missing", "Días sin dato"),
+)
+
+
+def source_cells(report: Consumption, source: Source) -> list[Cell]:
+    """Return the cells of an account."""
+    amount = None if source.problem else report.amounts[source.account]
+    missing = fmt.missing_days(source.missing_days)
+    return [
+        Cell(source.account),
+        Cell(fmt.pac(source)),
+        figure(fmt.number(amount), amount),
+        figure(fmt.number(source.previous), source.previous),
+        Cell(fmt.source_name(source)),
+        figure(fmt.moment(source.as_of), source.as_of),
+        Cell(missing, SOON) if missing else Cell("ninguno"),
+    ]
+
+
+def contract_cells(report: Consumption) -> Iterator[list[Cell]]:
+    """Yield the cells of each contract of the month."""
+    for line in report.contracts:
+        yield [
+            Cell(line.account),
+            Cell(line.rfc),
+            Cell(fmt.number(line.stamps), "", line.stamps),
+            Cell(fmt.status(line.status), contract_style(line.status)),
+            Cell(fmt.caller_name(line.requested_by)),
+            Cell(fmt.date_time(line.created_at), "", line.created_at),
+            Cell(line.id, MUTED),
+        ]
+
+
+def expiry_cells(report: Consumption) -> Iterator[list[Cell]]:
+    """Yield the cells of each next expiry."""
+    for line in report.expiries:
+        yield [
+            Cell(line.account),
+            Cell(line.rfc),
+            Cell(fmt.number(line.stamps), "", line.stamps),
+            Cell(fmt.day(line.expires_on), "", line.expires_on),
+        ]
+
+
+def movement_cells(movements: Iterable[MovementLine]) -> Iterator[list[Cell]]:
+    """Yield the cells of each movement."""
+    for line in movements:
+        yield [
+            Cell(line.account),
+            Cell(fmt.rfc(line.rfc)),
+            Cell(fmt.day(line.date), "", line.date),
+            Cell(line.kind),
+            Cell(fmt.number(line.amount), "", line.amount),
+        ]
+
+
+def other_movements(report: Consumption) -> tuple[list[MovementLine], int]:
+    """Return the first movements that are not consumption, and the number of all."""
+    movements = report.other_movements()
+    first = list(islice(movements, MAX_ROWS))
+    return first, len(first) + sum(1 for _ in movements)
+
+
+def confirmed_stamps(report: Consumption) -> tuple[int, int]:
+    """Return the number and the stamps of the confirmed contracts."""
+    stamps = [line.stamps for line in report.contracts if line.status == CONFIRMED]
+    return len(stamps), sum(stamps)
+
+
+# Notices -----------------------------------------------------------------------------------
 
 
 def over_allotments(report: Consumption) -> list[str]:
@@ -249,26 +416,11 @@ def _over_allotment(line: AccountStampsLine, names_account: bool) -> str:
     at_least = "al menos " if unknown else ""
     sentence = (
         f"Los emisores tienen {at_least}{line.allotment.unused:,} timbres contratados sin usar; "
-        f"{account} tiene {fmt.number(line.available)}."
+        f"{account} tiene {fmt.stock(line.available, line.as_of)}."
     )
     if not unknown:
         return sentence
-    return f"{sentence} Falta el conteo de {pluralize(unknown, 'emisor', 'emisores')}."
-
-
-def issuer_totals(report: Consumption) -> list[str]:
-    """Return the last row of the issuers' table, one text per column."""
-    total, previous = report.total, report.previous_total
-    return [
-        "Total",
-        f"{sum(issuer.rfc is not None for issuer in report.issuers):,} RFC",
-        fmt.number(total),
-        fmt.share(total, total),
-        fmt.number(previous),
-        fmt.growth(total, previous),
-        "",
-        "",
-    ]
+    return f"{sentence} Falta el conteo de {fmt.pluralize(unknown, 'emisor', 'emisores')}."
 
 
 def gap(source: Source) -> str:
@@ -278,7 +430,7 @@ def gap(source: Source) -> str:
     return f"{fmt.gap(source)}; {stamps} está {day}."
 
 
-def notices(report: Consumption, summary: Summary) -> list[str]:
+def notices(report: Consumption) -> list[str]:
     """Return the notices about missing figures, the worst first; empty if there are none."""
     sentences = [
         f"Faltan las cifras de la cuenta {source.account}: "
@@ -292,13 +444,77 @@ def notices(report: Consumption, summary: Summary) -> list[str]:
         if source.missing_days and source.problem is None
     ]
     sentences += over_allotments(report)
-    if summary.undated:
-        dated = report.total - summary.undated
+    dated = sum(day or 0 for day in report.days)
+    if dated != report.total:
         sentences.append(
             f"Los días de la gráfica suman {dated:,} timbres, el total es "
             f"{report.total:,}: hay consumo con fecha fuera del mes o en días sin dato."
         )
-    if summary.open_contracts:
-        contracts = pluralize(summary.open_contracts, "contrato", "contratos")
+    decided = (CONFIRMED, REJECTED)
+    if open_count := sum(1 for line in report.contracts if line.status not in decided):
+        contracts = fmt.pluralize(open_count, "contrato", "contratos")
         sentences.append(f"{contracts} sin resolver: aún no se conoce el resultado.")
     return sentences
+
+
+# A year ------------------------------------------------------------------------------------
+
+
+def year_columns(report: YearConsumption) -> list[Column]:
+    """Return the columns of the table of a year's RFCs."""
+    return [
+        Column("rfc", "RFC"),
+        *([Column("name", "Razón social")] if any(line.name for line in report.lines) else []),
+        *(
+            Column(str(n), month.name_es[:3], "count")
+            for n, month in enumerate(report.year.months(report.generated_at.date()))
+        ),
+        Column("total", "Total", "count"),
+        *([Column("cost", "Costo (MXN)", "money")] if report.cost is not None else []),
+    ]
+
+
+def year_rows(report: YearConsumption) -> Iterator[dict[str, Cell]]:
+    """Yield the cells of each RFC by the key of their column; the totals are last."""
+    named = sum(line.rfc is not None for line in report.lines)
+    total = Cell(f"Total: {named:,} RFC"), Cell("")
+    for rfc, name, months, amount, cost in (
+        *((Cell(fmt.rfc(line.rfc)), Cell(line.name or ""), line.months, line.total, line.cost)
+          for line in report.lines),
+        (*total, report.months, report.total, report.cost),
+    ):  # fmt: skip
+        yield {
+            "rfc": rfc,
+            "name": name,
+            **{str(n): figure(fmt.number(month), month) for n, month in enumerate(months)},
+            "total": figure(fmt.number(amount), amount),
+            "cost": figure(fmt.money(cost), cost),
+        }
+
+
+def year_figures(report: YearConsumption) -> list[KeyFigure]:
+    """Return the key figures of a year: total, mean, issuers, cost."""
+    known = [month for month in report.months if month is not None]
+    unknown = len(report.months) - len(known)
+    mean = (2 * sum(known) + len(known)) // (2 * len(known)) if known else None
+    remark = f"{fmt.pluralize(unknown, 'mes', 'meses')} {fmt.NO_DATA}" if unknown else ""
+    named = sum(line.rfc is not None for line in report.lines)
+    months = fmt.pluralize(len(known), "mes", "meses")
+    figures = [
+        KeyFigure("Timbres consumidos", fmt.number(report.total), remark, "", report.total),
+        KeyFigure("Promedio por mes", fmt.number(mean), months, "", mean),
+        KeyFigure("RFC", f"{named:,}", "en el reporte", "", named),
+    ]
+    return [*figures, *_cost_figure(report)]
+
+
+def year_notices(report: YearConsumption) -> list[str]:
+    """Return a sentence for each account and reason of missing months."""
+    months: dict[tuple[str, str], list[str]] = {}
+    for account, month, reason in report.gaps:
+        months.setdefault((account, reason), []).append(month.name_es)
+    return [
+        f"Faltan las cifras de la cuenta {account} de {fmt.join(names)}: "
+        f"{fmt.replace_unprintable(reason)}"
+        for (account, reason), names in months.items()
+    ]

@@ -1,63 +1,77 @@
 """Writer of the report as an Excel workbook: typed cells, a chart, and all movements.
 
-The sheets are ``Resumen``, ``Por RFC``, ``Contratos``, ``Vencimientos`` and ``Otros movimientos``
-if there are any, ``Movimientos`` and, if it is full, ``Movimientos 2`` and so on. A figure that is
-not known is an empty cell with a note in its row.
+The sheets of a month are ``Resumen``, ``Por RFC``, ``Por RFC y cuenta`` if an RFC is in several
+accounts, ``Contratos`` and ``Otros movimientos`` if there are any, ``Movimientos`` and, if it is
+full, ``Movimientos 2`` and so on. Those of a year are ``Resumen`` and ``Por RFC``. Each prints on
+Letter, landscape, one page wide.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime
-from functools import cache, lru_cache
+from decimal import Decimal
+from functools import cache
 from itertools import chain, islice
 from tempfile import TemporaryDirectory
-from typing import IO
+from typing import IO, Any
 
 from xlsxwriter import Workbook
 from xlsxwriter.format import Format
 from xlsxwriter.worksheet import Worksheet
 
-from timbres.domain.consumption import Consumption, MovementLine, change
+from timbres.domain.consumption import Consumption, MovementLine, YearConsumption
 from timbres_reports import formatting_es as fmt
 from timbres_reports import summary
+from timbres_reports.summary import Cell, Column, KeyFigure
 
 SUMMARY = "Resumen"
 ISSUERS = "Por RFC"
+ISSUERS_BY_ACCOUNT = "Por RFC y cuenta"
 CONTRACTS = "Contratos"
-EXPIRIES = "Vencimientos"
 MOVEMENTS = "Movimientos"
-NOTE = "Nota"
 # Excel's limit of rows per sheet, including the heading.
 SHEET_ROWS = 1_048_576
-
-Value = str | int | float | date | None
 
 # The ordinal of the day that Excel counts as 0.
 _EPOCH = date(1899, 12, 30).toordinal()
 
-_COUNT, _PERCENT, _DECIMAL = "#,##0", "0.0%", "0.0"
-_DATE, _DATE_TIME = "dd/mm/yyyy", "dd/mm/yyyy hh:mm"
-_ISSUER_FORMATS = (None, None, _COUNT, _PERCENT, _COUNT, _PERCENT, _COUNT, _DECIMAL, None)
-_CONTRACT_FORMATS = (None, None, _COUNT, None, None, _DATE_TIME, None, None)
-_EXPIRY_FORMATS = (None, None, _COUNT, _DATE)
-_MOVEMENT_FORMATS = (None, None, _DATE, None, _COUNT)
-_HEADING_FORMATS = {
-    fmt.GENERATED: _DATE_TIME,
-    fmt.TOTAL: _COUNT,
-    fmt.PREVIOUS: _COUNT,
-    fmt.CHANGE: _PERCENT,
+_COUNT, _DATE, _DATE_TIME = "#,##0", "dd/mm/yyyy", "dd/mm/yyyy hh:mm"
+_FORMATS = {
+    "count": _COUNT,
+    "percent": "0.0 %",
+    "growth": "+#,##0.0 %;-#,##0.0 %;+0.0 %",
+    "days": "#,##0.0",
+    "days_text": '#,##0.0 "días"',
+    "money": "$#,##0.00",
+    "time": _DATE_TIME,
+    "date": _DATE,
 }
-_ISSUER_WIDTHS = (16, 18, 14, 16, 16, 12, 14, 16, 50)
-_CONTRACT_WIDTHS = (16, 18, 14, 14, 30, 18, 30, 70)
-_EXPIRY_WIDTHS = (16, 18, 14, 14)
-_MOVEMENT_WIDTHS = (16, 18, 14, 36, 14)
-_SUMMARY_WIDTHS = (26, 30, 26, 28, 18, 24, 60)
-_CHART_SIZE = {"width": 760, "height": 380}
+_COLORS: dict[str, dict[str, Any]] = {
+    "": {},
+    summary.MUTED: {"font_color": "#5B6770"},
+    summary.SOON: {"font_color": "#7A4A00", "bg_color": "#FFF1CC", "bold": True},
+    summary.URGENT: {"font_color": "#9C1B16", "bg_color": "#FBDEDC", "bold": True},
+}
+_PARTS: dict[str, dict[str, Any]] = {
+    "": {},
+    "head": {"bold": True, "bg_color": "#DDE6F0", "bottom": 1, "text_wrap": True},
+    "total": {"bold": True, "top": 1},
+    "key": {"bold": True},
+}
+_WIDTHS = {"rfc": 18, "name": 44, "account": 24, "as_of": 18, "cost": 16}
+_WIDTH = 14
+_CONTRACT_WIDTHS = (24, 18, 12, 16, 28, 18, 38)
+_MOVEMENT_WIDTHS = (26, 20, 14, 58, 14)
+_SUMMARY_WIDTHS = (30, 20, 14, 14, 30, 18, 16, 3, 12, 12)
+_STAMPS = Column("", fmt.STAMPS, "count")
+_CHART_SIZE = {"width": 880, "height": 300}
 
 
-def write(report: Consumption, out: IO[bytes], *, sheet_rows: int = SHEET_ROWS) -> int:
-    """Write ``report`` into ``out`` and return the number of its movements.
+def write(
+    report: Consumption | YearConsumption, out: IO[bytes], *, sheet_rows: int = SHEET_ROWS
+) -> int:
+    """Write ``report`` into ``out`` and return the number of its movements, 0 for a year.
 
     ``sheet_rows`` is the maximum of rows in a sheet of movements, including the heading: 2 to
     1,048,576. Temporary files hold the rows until all movements are read; a movement takes about
@@ -78,7 +92,10 @@ def write(report: Consumption, out: IO[bytes], *, sheet_rows: int = SHEET_ROWS) 
             },
         )
         try:
-            rows = _Sheets(workbook, report).write(sheet_rows)
+            if isinstance(report, YearConsumption):
+                rows = _Book(workbook, report).write_year(report)
+            else:
+                rows = _Book(workbook, report).write_month(report, sheet_rows)
             workbook.close()
         finally:
             stream.stop()
@@ -110,178 +127,89 @@ class _Stream:
         self._out = None
 
 
-class _Sheets:
+class _Book:
     """The sheets of one workbook."""
 
-    def __init__(self, workbook: Workbook, report: Consumption) -> None:
+    def __init__(self, workbook: Workbook, report: Consumption | YearConsumption) -> None:
         self._workbook = workbook
-        self._report = report
-        # A workbook keeps every format that is added, so each number format is added once.
-        self._number_format = cache(
-            lambda code: workbook.add_format({"num_format": code} if code else {})
-        )
+        self._title = fmt.full_title(report)
+        # A workbook keeps every format that is added, so each is added once.
+        self._format = cache(self._add_format)
         self._bold = workbook.add_format({"bold": True})
-        self._title = workbook.add_format({"bold": True, "font_size": 16})
-        self._head = workbook.add_format({"bold": True, "bg_color": "#DDE6F0", "bottom": 1})
-        workbook.set_properties(
-            {
-                "title": f"{fmt.TITLE}, {report.month.label_es}",
-                "created": fmt.to_local(report.generated_at).replace(tzinfo=None),
-            }
-        )
+        self._large = workbook.add_format({"bold": True, "font_size": 16})
+        self._notice = workbook.add_format({"bold": True, "font_color": "#7A4A00"})
+        created = fmt.to_local(report.generated_at).replace(tzinfo=None)
+        workbook.set_properties({"title": self._title, "created": created})
 
-    def write(self, sheet_rows: int) -> int:
+    def _add_format(self, kind: str, style: str = "", part: str = "") -> Format:
+        code = _FORMATS.get(kind)
+        # A text after a number needs a blank between them.
+        number: dict[str, Any] = {"num_format": code, "align": "right"} if code else {"indent": 1}
+        return self._workbook.add_format({**number, **_COLORS[style], **_PARTS[part]})
+
+    # ------------------------------------------------------------------------- a month
+
+    def write_month(self, report: Consumption, sheet_rows: int) -> int:
         """Write all sheets and return the number of movements."""
-        self._summary()
-        self._issuers()
-        self._contracts()
-        if self._report.expiries:
-            self._expiries()
+        self._summary(report)
+        columns = summary.rfc_columns(report)
+        lines = (summary.rfc_cells(report, line) for line in report.rfcs)
+        self._keyed_table(ISSUERS, columns, lines, summary.rfc_totals(report))
+        if len(report.rfcs) < len(report.issuers):
+            parts = (part for line in report.rfcs for part in line.parts)
+            cells = (summary.rfc_cells(report, part) for part in parts)
+            self._keyed_table(ISSUERS_BY_ACCOUNT, columns, cells)
+        if report.contracts or report.expiries:
+            self._contracts(report)
         rows = 0
-        others = self._report.other_movements()
+        others = report.other_movements()
         if first := list(islice(others, 1)):
             rows += self._movements(fmt.OTHER_MOVEMENTS, chain(first, others), sheet_rows)
-        return rows + self._movements(MOVEMENTS, self._report.movements(), sheet_rows)
+        movements = report.movements()
+        if first := list(islice(movements, 1)):
+            rows += self._movements(MOVEMENTS, chain(first, movements), sheet_rows)
+        return rows
 
-    def _summary(self) -> None:
-        sheet = self._sheet(SUMMARY, _SUMMARY_WIDTHS, (None,) * len(_SUMMARY_WIDTHS))
-        _write_cell(sheet, 0, 0, fmt.TITLE, self._title)
-        row = self._sources(sheet, self._heading(sheet, 2) + 1)
-        row = self._account_stamps(sheet, row)
-        self._days(sheet, row + 1)
-
-    def _heading(self, sheet: Worksheet, row: int) -> int:
-        """Write the report's heading and return the row below."""
-        report = self._report
-        values: dict[str, Value] = {
-            fmt.GENERATED: fmt.to_local(report.generated_at),
-            fmt.TOTAL: report.known_total,
-            fmt.PREVIOUS: report.previous_total,
-            fmt.CHANGE: change(report.known_total, report.previous_total),
-        }
-        for name, text in fmt.heading(report):
-            value = values.get(name, text)
-            _write_cell(sheet, row, 0, name, self._bold)
-            _write_cell(sheet, row, 1, value, self._number_format(_HEADING_FORMATS.get(name)))
-            if value is None:
-                _write_cell(sheet, row, 2, text)
-            row += 1
-        return row
-
-    def _sources(self, sheet: Worksheet, row: int) -> int:
-        """Write the sources of the figures and return the row below."""
-        _write_row(sheet, row, fmt.SOURCE_HEADING, self._head)
-        for source in self._report.sources:
-            row += 1
-            cells = (
-                source.account,
-                fmt.pac(source.pac),
-                fmt.plan(source.plan),
-                fmt.source_name(source),
-                fmt.date_time(source.as_of),
-                fmt.missing_days(source.missing_days),
-                source.problem,
+    def _summary(self, report: Consumption) -> None:
+        """Write the key figures, the chart, the accounts, and the days on the right."""
+        days = [
+            (report.month.first_day.replace(day=n), amount)
+            for n, amount in enumerate(report.days, 1)
+        ]
+        rows = self._begin_summary(report, summary.key_figures(report), summary.notices(report))
+        chart_row = len(rows) + 1
+        rows += [[]] * 18
+        if report.account_stamps:
+            rows += self._section(
+                fmt.ACCOUNT_STAMPS,
+                summary.ACCOUNT_STAMPS_COLUMNS,
+                map(summary.account_stamps_cells, report.account_stamps),
             )
-            _write_row(sheet, row, cells)
-        return row + 1
-
-    def _account_stamps(self, sheet: Worksheet, row: int) -> int:
-        """Write the accounts' own stamps, if any, and return the row below."""
-        lines = self._report.account_stamps
-        if not lines:
-            return row
-        row += 1
-        _write_cell(sheet, row, 0, fmt.ACCOUNT_STAMPS, self._bold)
-        row += 1
-        _write_row(sheet, row, (*fmt.ACCOUNT_STAMPS_HEADING, NOTE), self._head)
-        notes = summary.over_allotments(self._report)
-        for line in lines:
-            row += 1
-            figures = (line.contracted, line.used, line.available)
-            _write_cell(sheet, row, 0, line.account)
-            for column, figure in enumerate(figures, start=1):
-                _write_cell(sheet, row, column, figure, self._number_format(_COUNT))
-            _write_cell(sheet, row, 4, line.days_left, self._number_format(_DECIMAL))
-            _write_cell(sheet, row, 5, fmt.date_time(line.as_of))
-            note = [notes.pop(0)] if line.is_over_allotted else []
-            note += [fmt.NO_DATA] if None in (*figures, line.days_left) else []
-            _write_cell(sheet, row, 6, ". ".join(note))
-        return row + 1
-
-    def _days(self, sheet: Worksheet, row: int) -> None:
-        """Write the table of the days with its chart on the right."""
-        report = self._report
-        top = row + 1
-        _write_row(sheet, row, (*fmt.DAY_HEADING, NOTE), self._head)
-        for number, amount in enumerate(report.days, start=1):
-            row += 1
-            day = report.month.first_day.replace(day=number)
-            _write_cell(sheet, row, 0, day, self._number_format(_DATE))
-            _write_cell(sheet, row, 1, amount, self._number_format(_COUNT))
-            if amount is None:
-                _write_cell(sheet, row, 2, fmt.NO_DATA)
-        chart = self._workbook.add_chart({"type": "column"})
-        chart.add_series(
-            {
-                "name": fmt.DAY_HEADING[1],
-                "categories": [SUMMARY, top, 0, row, 0],
-                "values": [SUMMARY, top, 1, row, 1],
-                # Excel reads the cells; preview applications show these values.
-                "categories_data": [
-                    _serial(report.month.first_day) + n for n in range(row - top + 1)
-                ],
-                "values_data": list(report.days),
-                "gap": 40,
-            }
-        )
-        chart.set_title({"name": f"{fmt.DAYS}, {report.month.label_es}"})
+        sources = (summary.source_cells(report, source) for source in report.sources)
+        rows += self._section(fmt.SOURCES, summary.SOURCE_COLUMNS, sources)
+        beside = [self._heading([Column("", "Día", "date"), _STAMPS])] + [
+            [(day, self._format("date")), self._figure(summary.figure(fmt.number(n), n), "count")]
+            for day, n in days
+        ]
+        sheet = self._write_summary(rows, beside, 3)
+        serials = [int(_serial(day)) for day, _ in days]
+        chart = self._chart(f"{fmt.DAYS}, {report.month.label_es}", 4, serials, report.days)
         chart.set_x_axis({"date_axis": True, "num_format": "d", "major_unit": 1})
-        chart.set_y_axis({"num_format": _COUNT})
-        chart.set_legend({"none": True})
-        chart.set_size(_CHART_SIZE)
-        sheet.insert_chart(top - 1, 3, chart)
+        sheet.insert_chart(chart_row, 0, chart)
 
-    def _issuers(self) -> None:
-        report, total = self._report, self._report.total
-        rows = (
-            (
-                issuer.account,
-                fmt.rfc(issuer.rfc),
-                issuer.amount,
-                issuer.amount / total if total else 0.0,
-                issuer.previous,
-                change(issuer.amount, issuer.previous),
-                issuer.available,
-                issuer.days_left,
-                fmt.missing_facts(issuer),
+    def _contracts(self, report: Consumption) -> None:
+        """Write the contracts of the month and the next expiries."""
+        sheet = self._sheet(CONTRACTS, _CONTRACT_WIDTHS)
+        rows: list[_Row] = []
+        if report.contracts:
+            rows += self._section(
+                fmt.CONTRACTS, summary.CONTRACT_COLUMNS, summary.contract_cells(report)
             )
-            for issuer in report.issuers
-        )
-        self._table(ISSUERS, (*fmt.ISSUER_HEADING, NOTE), _ISSUER_WIDTHS, _ISSUER_FORMATS, rows)
-
-    def _contracts(self) -> None:
-        rows = (
-            (
-                contract.account,
-                contract.rfc,
-                contract.stamps,
-                fmt.status(contract.status),
-                fmt.caller_name(contract.requested_by),
-                fmt.to_local(contract.created_at),
-                contract.id,
-                contract.requested_by,
-            )
-            for contract in self._report.contracts
-        )
-        heading = fmt.CONTRACT_HEADING
-        self._table(CONTRACTS, heading, _CONTRACT_WIDTHS, _CONTRACT_FORMATS, rows)
-
-    def _expiries(self) -> None:
-        rows = (
-            (expiry.account, expiry.rfc, expiry.stamps, expiry.expires_on)
-            for expiry in self._report.expiries
-        )
-        self._table(EXPIRIES, fmt.EXPIRY_HEADING, _EXPIRY_WIDTHS, _EXPIRY_FORMATS, rows)
+        if report.expiries:
+            title = f"{fmt.EXPIRIES}. {fmt.FIRST_EXPIRIES}"
+            rows += self._section(title, summary.EXPIRY_COLUMNS, summary.expiry_cells(report))
+        for number, row in enumerate(rows):
+            _write_row(sheet, number, row)
 
     def _movements(self, title: str, movements: Iterator[MovementLine], sheet_rows: int) -> int:
         """Write movements, in several sheets if necessary, and return their number."""
@@ -302,77 +230,191 @@ class _Sheets:
 
         A large report spends its time here, so the columns have the formats and not the cells.
         """
-        sheet = self._sheet(name, _MOVEMENT_WIDTHS, _MOVEMENT_FORMATS)
-        _write_row(sheet, 0, fmt.MOVEMENT_HEADING, self._head)
+        kinds = [column.type for column in summary.MOVEMENT_COLUMNS]
+        sheet = self._sheet(name, _MOVEMENT_WIDTHS, kinds)
+        _write_row(sheet, 0, self._heading(summary.MOVEMENT_COLUMNS))
         write_string, write_number = sheet.write_string, sheet.write_number
-        # Accounts, RFCs and kinds repeat; the limit bounds the memory.
-        text = lru_cache(maxsize=50_000)(_to_plain_text)
+        text = cache(_to_plain_text)
+        serial = cache(_serial)
         row = 0
         for row, movement in enumerate(movements, start=1):
+            # The limit bounds the memory.
+            if not row % 50_000:
+                text.cache_clear()
             write_string(row, 0, text(movement.account))
             write_string(row, 1, text(fmt.rfc(movement.rfc)))
-            write_number(row, 2, movement.date.toordinal() - _EPOCH)
+            write_number(row, 2, serial(movement.date))
             write_string(row, 3, text(movement.kind))
             write_number(row, 4, movement.amount)
-        _add_filter(sheet, row, len(fmt.MOVEMENT_HEADING))
+        _freeze(sheet, row, len(fmt.MOVEMENT_HEADING))
         return row
 
-    def _table(
+    # -------------------------------------------------------------------------- a year
+
+    def write_year(self, report: YearConsumption) -> int:
+        """Write the sheets of a year; return 0."""
+        names = [month.name_es for month in report.year.months(report.generated_at.date())]
+        figures, notices = summary.year_figures(report), summary.year_notices(report)
+        rows = self._begin_summary(report, figures, notices)
+        chart_row = len(rows) + 1
+        beside = [self._heading([Column("", "Mes"), _STAMPS])] + [
+            [(name, self._format("")), self._figure(summary.figure(fmt.number(n), n), "count")]
+            for name, n in zip(names, report.months, strict=True)
+        ]
+        sheet = self._write_summary(rows, beside, 3)
+        title = f"{fmt.MONTHS}, {report.year}"
+        sheet.insert_chart(chart_row, 0, self._chart(title, 4, names, report.months))
+        *lines, totals = summary.year_rows(report)
+        self._keyed_table(ISSUERS, summary.year_columns(report), lines, totals, width=10)
+        return 0
+
+    # ---------------------------------------------------------------------------- both
+
+    def _begin_summary(
+        self,
+        report: Consumption | YearConsumption,
+        figures: Sequence[KeyFigure],
+        notices: Sequence[str],
+    ) -> list[_Row]:
+        generated = f"{fmt.date_time(report.generated_at)} (hora de la Ciudad de México)"
+        rows: list[_Row] = [
+            [(fmt.TITLE, self._large)],
+            [(f"{fmt.subtitle(report)}. Generado el {generated}", None)],
+            [],
+        ]
+        for figure in figures:
+            cell = Cell(figure.text, figure.style, figure.value)
+            value = self._figure(cell, figure.type, "key")
+            rows.append([(figure.label, self._bold), value, (figure.remark, self._format(""))])
+        rows += [[], *([(notice, self._notice)] for notice in notices)]
+        return rows
+
+    def _write_summary(self, rows: Sequence[_Row], beside: Sequence[_Row], first: int) -> Worksheet:
+        """Write the summary, with ``beside`` in its last columns from the row ``first`` on."""
+        sheet = self._sheet(SUMMARY, _SUMMARY_WIDTHS)
+        column = len(_SUMMARY_WIDTHS) - 2
+        for number in range(max(len(rows), first + len(beside))):
+            _write_row(sheet, number, rows[number] if number < len(rows) else [])
+            if first <= number < first + len(beside):
+                _write_row(sheet, number, beside[number - first], column)
+        return sheet
+
+    def _chart(
+        self, title: str, top: int, categories: Sequence[Any], values: Sequence[int | None]
+    ) -> Any:
+        """Return a column chart of the figures beside the summary, from the row ``top`` on."""
+        column, last = len(_SUMMARY_WIDTHS) - 2, top + len(values) - 1
+        chart = self._workbook.add_chart({"type": "column"})
+        chart.add_series(
+            {
+                "name": fmt.STAMPS,
+                "categories": [SUMMARY, top, column, last, column],
+                "values": [SUMMARY, top, column + 1, last, column + 1],
+                # Excel reads the cells; preview applications show these values.
+                "categories_data": list(categories),
+                "values_data": list(values),
+                "gap": 40,
+                "fill": {"color": "#125C7A"},
+            }
+        )
+        chart.set_title({"name": title, "name_font": {"size": 12}})
+        chart.set_y_axis({"num_format": _COUNT, "major_gridlines": {"visible": True}})
+        chart.set_legend({"none": True})
+        chart.set_size(_CHART_SIZE)
+        return chart
+
+    def _section(
+        self, title: str, columns: Sequence[Column], lines: Iterable[Sequence[Cell]]
+    ) -> list[_Row]:
+        """Return a table with its title, and an empty row after it."""
+        rows: list[_Row] = [
+            [(title, self._bold)],
+            self._heading(columns),
+        ]
+        for cells in lines:
+            pairs = zip(cells, columns, strict=True)
+            rows.append([self._figure(cell, column.type) for cell, column in pairs])
+        return [*rows, []]
+
+    def _keyed_table(
         self,
         name: str,
-        heading: Sequence[str],
-        widths: Sequence[int],
-        formats: Sequence[str | None],
-        rows: Iterable[Sequence[Value]],
+        columns: Sequence[Column],
+        lines: Iterable[Mapping[str, Cell]],
+        totals: Mapping[str, Cell] | None = None,
+        width: int = _WIDTH,
     ) -> None:
-        """Write a sheet that is one table."""
-        sheet = self._sheet(name, widths, formats)
-        _write_row(sheet, 0, heading, self._head)
+        """Write a sheet that is one table; the filter leaves out the totals."""
+        sheet = self._sheet(name, [_WIDTHS.get(column.key, width) for column in columns])
+        _write_row(sheet, 0, self._heading(columns))
         number = 0
-        for number, row in enumerate(rows, start=1):
+        for number, cells in enumerate(lines, start=1):
+            row = [self._figure(cells[column.key], column.type) for column in columns]
             _write_row(sheet, number, row)
-        _add_filter(sheet, number, len(heading))
+        if totals:
+            row = [self._figure(totals[column.key], column.type, "total") for column in columns]
+            _write_row(sheet, number + 1, row)
+        _freeze(sheet, number, len(columns))
 
-    def _sheet(self, name: str, widths: Sequence[int], formats: Sequence[str | None]) -> Worksheet:
+    def _heading(self, columns: Sequence[Column]) -> _Row:
+        return [(column.heading, self._format(column.type, "", "head")) for column in columns]
+
+    def _figure(self, cell: Cell, kind: str, part: str = "") -> _Item:
+        """Return a cell's value, or its text, with its format."""
+        value = cell.text if cell.value is None else cell.value
+        if kind in ("percent", "growth") and isinstance(value, Decimal):
+            value /= 100
+        return value, self._format(kind, cell.style, part)
+
+    def _sheet(self, name: str, widths: Sequence[int], kinds: Sequence[str] = ()) -> Worksheet:
         sheet = self._workbook.add_worksheet(name)
-        for column, (width, code) in enumerate(zip(widths, formats, strict=True)):
-            sheet.set_column(column, column, width, self._number_format(code) if code else None)
+        for column, width in enumerate(widths):
+            column_format = self._format(kinds[column]) if kinds else None
+            sheet.set_column(column, column, width, column_format)
+        sheet.set_landscape()
+        sheet.set_paper(1)
+        sheet.set_margins(left=0.4, right=0.4, top=0.5, bottom=0.6)
+        sheet.fit_to_pages(1, 0)
+        # & begins a code of a footer.
+        footer = _to_plain_text(self._title).replace("&", "&&")[:150]
+        sheet.set_footer(f"&L{footer}&RPágina &P de &N")
+        if name not in (SUMMARY, CONTRACTS):
+            sheet.repeat_rows(0)
         return sheet
 
 
-def _add_filter(sheet: Worksheet, rows: int, columns: int) -> None:
+_Item = tuple[summary.Value, Format | None]
+_Row = Sequence[_Item]
+
+
+def _freeze(sheet: Worksheet, rows: int, columns: int) -> None:
     """Freeze the heading and add a filter to each column."""
     sheet.freeze_panes(1, 0)
     sheet.autofilter(0, 0, rows, columns - 1)
 
 
-def _write_row(
-    sheet: Worksheet, row: int, values: Iterable[Value], cell_format: Format | None = None
-) -> None:
-    for column, value in enumerate(values):
-        _write_cell(sheet, row, column, value, cell_format)
+def _write_row(sheet: Worksheet, row: int, items: _Row, column: int = 0) -> None:
+    """Write a text as a text, other values as a number, and nothing for an unformatted None."""
+    for number, (value, cell_format) in enumerate(items, start=column):
+        if isinstance(value, str) and value:
+            sheet.write_string(row, number, _to_plain_text(value), cell_format)
+        elif value is None or value == "":
+            sheet.write_blank(row, number, None, cell_format)
+        else:
+            sheet.write_number(row, number, _serial(value), cell_format)
 
 
-def _write_cell(
-    sheet: Worksheet, row: int, column: int, value: Value, cell_format: Format | None = None
-) -> None:
-    """Write a text as a text, other values as a number, and nothing for None and ``""``."""
-    if value == "":
-        return
-    if isinstance(value, str):
-        sheet.write_string(row, column, _to_plain_text(value), cell_format)
-    elif value is not None:
-        sheet.write_number(row, column, _serial(value), cell_format)
-
-
-def _serial(value: float | date) -> float:
+def _serial(value: float | Decimal | date) -> float:
     """Return a number unchanged, a date or a time as Excel's number of days."""
+    if isinstance(value, Decimal):
+        return float(value)
     if not isinstance(value, date):
         return value
-    days = value.toordinal() - _EPOCH
     if isinstance(value, datetime):
-        return days + (value.hour * 3600 + value.minute * 60 + value.second) / 86_400
-    return days
+        local = fmt.to_local(value)
+        minutes = local.hour * 60 + local.minute
+        return local.date().toordinal() - _EPOCH + minutes / 1440
+    return value.toordinal() - _EPOCH
 
 
 def _to_plain_text(value: str) -> str:

@@ -4,48 +4,46 @@
   const PAGE_ROWS = 50;
   const MAX_PRINTED_ROWS = 2000;
   // Indexes of the fields of a row, in the order of html_writer.py.
-  const ACCOUNT = 0, RFC = 1, AMOUNT = 2, PREVIOUS = 3, AVAILABLE = 4, DAYS_LEFT = 5;
-  const SHARE = 6, GROWTH = 7, DAYS_LEFT_TEXT = 8, SEVERITY = 9;
-  const HAS_NO_CONTRACT = 10, DAILY = 11;
+  const NAME = 0, TEXTS = 1, VALUES = 2, SEVERITY = 3, EXHAUSTED = 4, PARTS = 5, SUMS = 6;
+  const DAILY = 7, ACCOUNTS = 8;
+  // Indexes of the numbers of SUMS.
+  const AMOUNT = 0, COMPARED = 1, PREVIOUS = 2, CENTS = 3;
 
   const data = JSON.parse(document.getElementById("datos").textContent);
   const table = document.getElementById("emisores");
   if (!table || !data.rows.length) { return; }
 
+  const at = (key) => data.keys.indexOf(key);
+  const RFC = 0, STAMPS = at("amount"), AVAILABLE = at("available"), DAYS_LEFT = at("days_left");
   const collator = new Intl.Collator("es-MX");
-  const byText = (get) => (a, b) => collator.compare(get(a), get(b));
-  // Unknown values are last in both directions.
-  const byNumber = (get) => (a, b, direction) => {
-    const x = get(a), y = get(b);
+  const isText = (index) => data.types[index] === "text" || data.types[index] === "time";
+  // The value of a text is the text itself; unknown values are last in both directions.
+  const sortValue = (row, index) => data.types[index] === "text" ? row[TEXTS][index] : row[VALUES][index];
+  function compare(a, b, index) {
+    const x = sortValue(a, index), y = sortValue(b, index);
     if (x === null || y === null) { return ((x === null) - (y === null)) * direction; }
-    return x - y;
-  };
-  const account = (row) => data.accounts[row[ACCOUNT]];
-  const growth = (row) => row[PREVIOUS] ? (row[AMOUNT] - row[PREVIOUS]) / row[PREVIOUS] : null;
-  const columns = [
-    { compare: byText(account), firstDirection: 1 },
-    { compare: byText((row) => row[RFC]), firstDirection: 1 },
-    { compare: byNumber((row) => row[AMOUNT]), firstDirection: -1 },
-    { compare: byNumber((row) => row[AMOUNT]), firstDirection: -1 },
-    { compare: byNumber((row) => row[PREVIOUS]), firstDirection: -1 },
-    { compare: byNumber(growth), firstDirection: -1 },
-    { compare: byNumber((row) => row[AVAILABLE]), firstDirection: 1 },
-    { compare: byNumber((row) => row[DAYS_LEFT]), firstDirection: 1 },
-  ];
+    return data.types[index] === "text" ? collator.compare(x, y) : (x > y) - (x < y);
+  }
 
   const body = table.tBodies[0];
   const heads = [...table.tHead.rows[0].cells];
-  const search = document.getElementById("buscar");
-  const status = document.getElementById("estado");
-  const pageLabel = document.getElementById("lugar");
+  const totals = [...table.tFoot.rows[0].cells];
+  const [search, select, status, filtered, pageLabel, printed] =
+    ["buscar", "filtro", "estado", "filtrado", "lugar", "impresos"].map((id) => document.getElementById(id));
   const [previousButton, nextButton] = document.querySelectorAll(".pager button");
-  const searchTexts = data.rows.map((row) => `${row[RFC]} ${account(row)}`.toUpperCase());
+  const searchTexts = data.rows.map((row) => `${row[TEXTS][RFC]} ${row[NAME]} ${row[ACCOUNTS]}`.toUpperCase());
   let order = data.rows.map((_, index) => index);
   let matches = order;
-  let column = 2, direction = -1, page = 0;
+  let column = STAMPS, direction = -1, page = 0;
 
   const formatNumber = (value) => String(value).replace(/\B(?=(\d{3})+(?!\d))/g, ",");
-  const formatCount = (value) => value === null ? data.none : formatNumber(value);
+  // Tenths of a percent, half up, in whole numbers like the server.
+  function percent(part, whole) {
+    if (!whole) { return "0.0"; }
+    const tenths = Math.floor((2000 * Math.abs(part) + whole) / (2 * whole));
+    const sign = part < 0 && tenths ? "-" : "";
+    return `${sign}${formatNumber(Math.floor(tenths / 10))}.${tenths % 10}`;
+  }
 
   function createElement(tag, text, className) {
     const element = document.createElement(tag);
@@ -54,43 +52,55 @@
     return element;
   }
 
-  function createFigureCell(text, style) {
-    const muted = text === data.none || text === data.noContract;
-    return createElement("td", text, muted ? "n none" : style ? `n ${style}` : "n");
+  function createCell(text, index, style) {
+    const muted = data.empty.includes(text) ? " none" : style ? ` ${style}` : "";
+    const kind = data.types[index] === "time" ? " w" : isText(index) ? "" : " n";
+    return createElement("td", text, `c-${data.keys[index]}${kind}${muted}`);
   }
+
+  const styleOf = (row, index) =>
+    index === DAYS_LEFT ? row[SEVERITY] : index === AVAILABLE && row[EXHAUSTED] ? "urgent" : "";
 
   function createRow(row) {
     const element = document.createElement("tr");
-    const head = createElement("th", "");
+    const head = createElement("th", "", "rfc");
     head.scope = "row";
-    head.className = "rfc";
-    head.title = row[RFC];
-    const button = createElement("button", row[RFC]);
+    head.title = row[TEXTS][RFC];
+    const button = createElement("button", row[TEXTS][RFC]);
     button.type = "button";
     button.setAttribute("aria-expanded", "false");
-    button.addEventListener("click", () => toggleDays(button, element, row));
+    button.addEventListener("click", () => toggleDetails(button, element, row));
     head.append(button);
-    element.append(
-      createElement("td", account(row)), head,
-      createFigureCell(formatNumber(row[AMOUNT])), createFigureCell(row[SHARE]),
-      createFigureCell(formatCount(row[PREVIOUS])),
-      createFigureCell(row[GROWTH]),
-      createFigureCell(row[HAS_NO_CONTRACT] ? data.noContract : formatCount(row[AVAILABLE]), row[AVAILABLE] !== null && row[AVAILABLE] <= 0 ? "urgent" : ""),
-      createFigureCell(row[DAYS_LEFT_TEXT], row[SEVERITY]),
-    );
+    if (row[NAME]) { head.append(createElement("span", row[NAME], "small")); }
+    element.append(head, ...row[TEXTS].slice(1).map((text, index) => createCell(text, index + 1, styleOf(row, index + 1))));
     return element;
   }
 
-  function toggleDays(button, issuerRow, row) {
+  // A narrow screen shows two columns of the table, and the others here.
+  function createFigures(texts) {
+    const list = createElement("dl", "", "details");
+    texts.forEach((text, index) => {
+      if (index === RFC) { return; }
+      const pair = createElement("div", "", `c-${data.keys[index]}`);
+      pair.append(createElement("dt", data.headings[index]), createElement("dd", text));
+      list.append(pair);
+    });
+    return list;
+  }
+
+  function toggleDetails(button, issuerRow, row) {
     const open = button.getAttribute("aria-expanded") === "true";
     button.setAttribute("aria-expanded", String(!open));
     if (open) { issuerRow.nextElementSibling.remove(); return; }
-    const daysRow = document.createElement("tr");
-    const daysCell = createElement("td", "");
-    daysCell.colSpan = columns.length;
+    const detailsRow = document.createElement("tr");
+    const cell = createElement("td", "");
+    cell.colSpan = heads.length;
+    const own = createFigures(row[TEXTS]);
+    own.classList.add("phone");
+    cell.append(own, ...row[PARTS].map(createFigures));
     const days = row[DAILY];
     const sum = days.reduce((a, b) => a + b, 0);
-    if (sum || days.some((amount) => amount)) {
+    if (days.some((amount) => amount)) {
       const list = createElement("ol", "", "days");
       days.forEach((amount, index) => {
         if (!amount) { return; }
@@ -98,15 +108,15 @@
         item.append(createElement("span", `${String(index + 1).padStart(2, "0")}/${data.month}`), formatNumber(amount));
         list.append(item);
       });
-      daysCell.append(list);
+      cell.append(list);
     } else {
-      daysCell.append(createElement("p", "Sin movimientos por día.", "note"));
+      cell.append(createElement("p", "Sin movimientos por día.", "note"));
     }
-    if (sum !== row[AMOUNT]) {
-      daysCell.append(createElement("p", `Los días suman ${formatNumber(sum)}; el total del RFC es ${formatNumber(row[AMOUNT])}.`, "note"));
+    if (sum !== row[SUMS][AMOUNT]) {
+      cell.append(createElement("p", `Los días suman ${formatNumber(sum)}; el total del RFC es ${formatNumber(row[SUMS][AMOUNT])}.`, "note"));
     }
-    daysRow.append(daysCell);
-    issuerRow.after(daysRow);
+    detailsRow.append(cell);
+    issuerRow.after(detailsRow);
   }
 
   function renderRows(from, to) {
@@ -124,27 +134,52 @@
     nextButton.setAttribute("aria-disabled", String(page === pages - 1));
   }
 
-  function updateStatus() {
-    const sum = matches.reduce((total, index) => total + data.rows[index][AMOUNT], 0);
-    status.textContent = matches.length === order.length
-      ? `${formatNumber(order.length)} RFC, ${formatNumber(sum)} timbres`
-      : `${formatNumber(matches.length)} de ${formatNumber(order.length)} RFC, ${formatNumber(sum)} timbres`;
+  // The sums of the rows found, in the texts of the last row.
+  const originalTotals = totals.map((cell) => cell.textContent);
+  function updateTotals() {
+    const sum = (index) => matches.reduce((total, match) => total + (data.rows[match][SUMS][index] ?? 0), 0);
+    const known = (index) => matches.some((match) => data.rows[match][SUMS][index] !== null);
+    const amount = sum(AMOUNT);
+    const isAll = matches.length === order.length;
+    const counted = `${formatNumber(matches.length)} de ${formatNumber(order.length)} RFC`;
+    status.textContent = `${isAll ? `${formatNumber(order.length)} RFC` : counted}, ${formatNumber(amount)} timbres`;
+    const chosen = select.selectedOptions[0].textContent;
+    const query = search.value.trim();
+    const parts = [query && `«${query}»`, select.value && chosen].filter(Boolean).join(", ");
+    filtered.textContent = `Tabla filtrada (${parts}): ${counted}. Los totales son los de estos RFC.`;
+    filtered.hidden = isAll;
+    if (isAll) { totals.forEach((cell, index) => { cell.textContent = originalTotals[index]; }); return; }
+    const [compared, before, cents] = [sum(COMPARED), sum(PREVIOUS), sum(CENTS)];
+    const change = percent(compared - before, before);
+    const texts = {
+      rfc: `Filtrados: ${formatNumber(matches.length)} RFC`,
+      amount: formatNumber(amount),
+      share: `${percent(amount, data.total)} %`,
+      previous: known(PREVIOUS) ? formatNumber(before) : data.none,
+      change: before ? `${change.startsWith("-") ? "" : "+"}${change} %` : known(PREVIOUS) && compared ? data.new : data.none,
+      cost: known(CENTS) ? `$${formatNumber(Math.floor(cents / 100))}.${String(cents % 100).padStart(2, "0")}` : data.none,
+    };
+    totals.forEach((cell, index) => { cell.textContent = texts[data.keys[index]] ?? ""; });
   }
 
   function filter() {
     const query = search.value.trim().normalize("NFC").toUpperCase();
-    matches = query ? order.filter((index) => searchTexts[index].includes(query)) : order;
+    const days = select.value === "" ? null : Number(select.value);
+    const isShown = (row) => days === null || row[EXHAUSTED] === 1
+      || (days > 0 && row[VALUES][DAYS_LEFT] !== null && row[VALUES][DAYS_LEFT] < days);
+    matches = query || days !== null
+      ? order.filter((index) => searchTexts[index].includes(query) && isShown(data.rows[index]))
+      : order;
     page = 0;
     render();
-    updateStatus();
+    updateTotals();
   }
 
   function sort(index) {
-    direction = index === column ? -direction : columns[index].firstDirection;
+    direction = index === column ? -direction : data.types[index] === "text" || index >= AVAILABLE ? 1 : -1;
     column = index;
-    const { compare } = columns[index];
     order = data.rows.map((_, position) => position).sort(
-      (a, b) => direction * compare(data.rows[a], data.rows[b], direction) || a - b,
+      (a, b) => direction * compare(data.rows[a], data.rows[b], index) || a - b,
     );
     heads.forEach((head, position) => {
       if (position !== column) { head.removeAttribute("aria-sort"); return; }
@@ -161,16 +196,17 @@
   });
   heads[column].setAttribute("aria-sort", "descending");
   search.addEventListener("input", filter);
+  select.addEventListener("change", filter);
   previousButton.addEventListener("click", () => { page -= 1; render(); });
   nextButton.addEventListener("click", () => { page += 1; render(); });
 
   // The printed table has no pager, so it has more rows.
   function beforePrint() {
     renderRows(0, MAX_PRINTED_ROWS);
-    document.getElementById("impresos").hidden = matches.length <= MAX_PRINTED_ROWS;
+    printed.hidden = matches.length <= MAX_PRINTED_ROWS;
   }
   function afterPrint() {
-    document.getElementById("impresos").hidden = true;
+    printed.hidden = true;
     render();
   }
   window.addEventListener("beforeprint", beforePrint);

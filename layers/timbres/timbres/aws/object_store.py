@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from timbres.aws.multipart_upload import Upload
-from timbres.domain.report import Report, ReportSpec
+from timbres.domain.report import INLINE_FORMATS, Report, ReportSpec
 
 LINK_SECONDS = 900
 MEDIA_TYPES = {
@@ -30,7 +30,7 @@ class ReportStore:
             self._name,
             spec.key,
             ContentType=MEDIA_TYPES[spec.format],
-            ContentDisposition=_attachment(spec.download_name),
+            ContentDisposition=_disposition(spec.download_name),
         )
 
     def presign_report(self, report: Report) -> str:
@@ -39,7 +39,10 @@ class ReportStore:
         return self.presign(spec.key, report.object_version, spec.download_name, LINK_SECONDS)
 
     def presign(self, key: str, version: str | None, name: str, seconds: int) -> str:
-        """Return a link, valid for ``seconds``, that downloads an object's version as ``name``."""
+        """Return a link, valid for ``seconds``, to an object's version.
+
+        A browser shows a page or a PDF, and downloads other formats as ``name``.
+        """
         return str(
             self._s3.generate_presigned_url(
                 "get_object",
@@ -47,12 +50,13 @@ class ReportStore:
                     "Bucket": self._name,
                     "Key": key,
                     "VersionId": version,
-                    "ResponseContentDisposition": _attachment(name),
+                    "ResponseContentDisposition": _disposition(name),
                 },
                 ExpiresIn=seconds,
             )
         )
 
 
-def _attachment(name: str) -> str:
-    return f'attachment; filename="{name}"'
+def _disposition(name: str) -> str:
+    file_format = name.rpartition(".")[2]
+    return f'{"inline" if file_format in INLINE_FORMATS else "attachment"}; filename="{name}"'

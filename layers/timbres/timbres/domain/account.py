@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,6 +28,8 @@ _ENDPOINT = re.compile(
     re.ASCII | re.IGNORECASE,
 )
 _ENDPOINT_EXPECTED = "https://host[:port], or http on loopback, without a path"
+# A text with a comma could mean thousands or decimals.
+_PRICE = re.compile(r"[0-9]{1,6}(\.[0-9]{1,6})?")
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
 
 
@@ -88,8 +91,9 @@ class Account:
     """A valid account.
 
     ``low_stamps`` and the two maxima are numbers of stamps. An issuer with stamps for less than
-    ``low_days`` days is low. ``calls_per_second`` limits the calls of a run, ``calls_in_flight``
-    the concurrent calls of a process. ``endpoint`` is the base address in the environment
+    ``low_days`` days is low. ``stamp_price`` is in MXN per stamp, None without one.
+    ``calls_per_second`` limits the calls of a run, ``calls_in_flight`` the concurrent calls of a
+    process. ``endpoint`` is the base address in the environment
     ``sandbox``, None otherwise. ``version`` is the secret's. The repr has no credentials.
     """
 
@@ -100,6 +104,7 @@ class Account:
     endpoint: str | None = None
     low_stamps: int | None = None
     low_days: int = DEFAULT_LOW_DAYS
+    stamp_price: Decimal | None = None
     calls_per_second: int = DEFAULT_CALLS_PER_SECOND
     calls_in_flight: int = DEFAULT_CALLS_IN_FLIGHT
     max_stamps_per_contract: int = DEFAULT_MAX_STAMPS_PER_CONTRACT
@@ -206,6 +211,7 @@ def parse_account(
         endpoint=_endpoint(name, environment, value.get("endpoint")),
         low_stamps=_number(name, value, "low_stamps", None),
         low_days=_number(name, value, "low_days", DEFAULT_LOW_DAYS),
+        stamp_price=_price(name, value.get("stamp_price")),
         calls_per_second=_number(
             name, value, "calls_per_second", DEFAULT_CALLS_PER_SECOND, minimum=1
         ),
@@ -274,6 +280,16 @@ def _number(name: str, value: dict[str, Any], key: str, default: N, *, minimum: 
     if number < minimum:
         raise _invalid_secret(name, key, f"a whole number, {minimum} or more")
     return number
+
+
+def _price(name: str, value: object) -> Decimal | None:
+    if value is None:
+        return None
+    text = str(value).strip() if type(value) in (int, float, str) else ""
+    if not _PRICE.fullmatch(text):
+        expected = "MXN per stamp, 0 or more, with up to six decimals, for example 1.25"
+        raise _invalid_secret(name, "stamp_price", expected)
+    return Decimal(text)
 
 
 def _live_wsdl(name: str, pac: Pac, value: object) -> bool:

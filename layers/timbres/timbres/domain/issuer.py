@@ -20,13 +20,15 @@ from timbres.domain.forecast import (
 class Issuer(CountedStamps):
     """A known issuer with its last count and forecast.
 
-    ``low_stamps`` is its own threshold, None for the account's. An issuer without a contract
-    uses the account's stamps: its alert is ``no-contract``, and its days left are not known.
+    ``low_stamps`` is its own threshold, None for the account's; ``name`` is its razón social, None
+    if it is not known. An issuer without a contract uses the account's stamps: its alert is
+    ``no-contract``, and its days left are not known.
     """
 
     account: str
     rfc: str
     low_stamps: int | None = None
+    name: str | None = None
 
     @property
     def urgency(self) -> str:

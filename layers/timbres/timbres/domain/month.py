@@ -1,4 +1,4 @@
-"""Month: ``YYYY-MM`` in Mexico City, the unit of a PAC's balance."""
+"""Month: ``YYYY-MM`` in Mexico City, the unit of a PAC's balance; and year, ``YYYY``."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from timbres.domain.text import quote_input
 from timbres.errors import MONTH_INVALID, TimbresError
 
 _FORM = re.compile(r"([0-9]{4})-([0-9]{2})")
+_YEAR_FORM = re.compile(r"[0-9]{4}")
 # CFDI and the PACs exist since 2011.
 _FIRST_YEAR = 2011
 
@@ -48,13 +49,43 @@ class Month:
         return date(self.year, self.month, monthrange(self.year, self.month)[1])
 
     @property
+    def name_es(self) -> str:
+        """The name of the month in Spanish: ``octubre``."""
+        return _SPANISH[self.month - 1]
+
+    @property
     def label_es(self) -> str:
         """The month in Spanish: ``octubre de 2026``."""
-        return f"{_SPANISH[self.month - 1]} de {self.year}"
+        return f"{self.name_es} de {self.year}"
 
     def previous(self) -> Month:
         """Return the month before."""
         return Month(self.year - 1, 12) if self.month == 1 else Month(self.year, self.month - 1)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Year:
+    """One calendar year in Mexico City; its text form is ``YYYY``."""
+
+    year: int
+
+    def __str__(self) -> str:
+        return f"{self.year:04d}"
+
+    @property
+    def label_es(self) -> str:
+        """The year in Spanish: ``2026``."""
+        return str(self)
+
+    def months(self, today: date) -> list[Month]:
+        """Return the months that have begun on ``today``."""
+        months = [Month(self.year, number) for number in range(1, 13)]
+        return [month for month in months if month.first_day <= today]
+
+
+def period_from_text(text: str) -> Month | Year:
+    """Return the month or the year of a text form. Raises ValueError; for input, parse_period."""
+    return Month.from_text(text) if "-" in text else Year(int(text))
 
 
 def month_of(day: date) -> Month:
@@ -89,3 +120,19 @@ def parse_month(text: object, today: date, field: str = "month") -> Month:
             field=field,
         )
     return month
+
+
+def parse_period(text: object, today: date) -> Month | Year:
+    """Return the month or the year in ``text``, which has begun on ``today`` in Mexico City.
+
+    Raises ``month-invalid`` like parse_month.
+    """
+    if not isinstance(text, str) or not _YEAR_FORM.fullmatch(text):
+        return parse_month(text, today)
+    if not _FIRST_YEAR <= int(text) <= today.year:
+        raise TimbresError(
+            MONTH_INVALID,
+            f"{text} is not a valid year: expected {_FIRST_YEAR} to {today.year}.",
+            field="month",
+        )
+    return Year(int(text))

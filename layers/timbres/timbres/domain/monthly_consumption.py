@@ -26,7 +26,8 @@ class MonthlyConsumption:
     ``missing`` has, for each day of the month before today, the number of issuers without a
     count on it, or whose consumption since that count is not known; complete days are left out.
     ``rfcs`` are the issuers with a count in the month. ``known`` is False if no interval of any
-    issuer is known.
+    issuer is known. ``as_of`` is the time of the newest count that its figures use, which is the
+    first count after the month's end if there is one.
     """
 
     movements: list[Movement] = field(default_factory=list)
@@ -67,6 +68,7 @@ def consumption_from_snapshots(
             counted[rfc].discard(earlier.at.date())
             continue
         consumption.known = True
+        consumption.as_of = max(consumption.as_of or snapshot.at, snapshot.at)
         if consumed:
             consumption.movements.append(Movement(rfc, earlier.at.date(), CONSUMPTION, consumed))
     for rfc, days in counted.items():

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Any
 
 from timbres.domain.account import ALL_ACCOUNTS
-from timbres.domain.month import Month
+from timbres.domain.month import Month, Year
 from timbres.domain.text import quote_input
 from timbres.errors import INTERNAL_ERROR, PARAMETER_INVALID, TimbresError
 
@@ -31,18 +31,22 @@ FORMATS: dict[str, tuple[str, ...]] = {
     "statement": ("csv", "pdf"),
     "consumption": FILE_FORMATS,
 }
+# Of a year, the days and movements of a month are left out.
+YEAR_FORMATS = ("xlsx", "html")
+INLINE_FORMATS = ("pdf", "html")
 # A message is retried for a shorter time: a report that is pending longer has lost its message.
 STALE_AFTER = timedelta(hours=5)
 
-_ID = re.compile(r"[0-9]{4}-[0-9]{2}-(statement|consumption)-[a-z]{3,4}-[0-9]{4}")
+_ID = re.compile(r"[0-9]{4}(-[0-9]{2}-statement|(-[0-9]{2})?-consumption)-[a-z]{3,4}-[0-9]{4}")
+_FILE_NAMES = {"statement": "estado-de-cuenta", "consumption": "consumo"}
 
 
 @dataclass(frozen=True, slots=True)
 class ReportSpec:
-    """Subject and format of a report."""
+    """Subject and format of a report; ``month`` may be a year."""
 
     account: str
-    month: Month
+    month: Month | Year
     kind: str
     format: str
 
@@ -58,8 +62,9 @@ class ReportSpec:
 
     @property
     def download_name(self) -> str:
-        """The file name for browsers."""
-        return f"{self.account}-{self.month}-{self.kind}.{self.format}"
+        """The file name for browsers: ``consumo-2026-10-todas.xlsx``."""
+        account = "todas" if self.account == ALL_ACCOUNTS else self.account
+        return f"{_FILE_NAMES[self.kind]}-{self.month}-{account}.{self.format}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +75,8 @@ class Report:
     and ``object_version`` describe the object once ready. ``rows`` is the number of movements
     in a file that Timbres wrote, None for a PAC's own file. ``seconds`` is the duration of the
     generation. ``differences`` are the totals in which a statement and the balance of the same
-    month differ, each as [statement's, balance's]. ``run`` is the monthly run that requested
+    month differ, each as [statement's, balance's]. ``summary`` has the highlights of a month's
+    consumption for mails. ``run`` is the monthly run that requested
     the report, None for a person. ``error`` has code, detail and the PAC's code and message,
     once failed. ``is_unpublished``: it is ready or failed, and its event may not be published.
     """
@@ -88,6 +94,7 @@ class Report:
     object_version: str | None = None
     seconds: float | None = None
     differences: dict[str, list[int]] | None = None
+    summary: dict[str, Any] | None = None
     error: dict[str, Any] | None = None
     is_unpublished: bool = False
 
@@ -227,13 +234,21 @@ def parse_formats(text: str) -> tuple[str, ...]:
     return formats
 
 
-def parse_format(value: object, kind: str) -> str:
-    """Return a format of reports of ``kind``. Raises ``parameter-invalid``."""
-    if not isinstance(value, str) or value not in FORMATS[kind]:
+def parse_format(value: object, kind: str, period: Month | Year) -> str:
+    """Return a format of reports of ``kind`` for ``period``. Raises ``parameter-invalid``."""
+    if isinstance(period, Year) and kind != "consumption":
         raise TimbresError(
             PARAMETER_INVALID,
-            f"{quote_input(value)} is not a format of {kind}: "
-            f"expected one of {', '.join(FORMATS[kind])}.",
+            f"A {kind} is of one month: expected YYYY-MM, or the kind consumption for a year.",
+            field="month",
+        )
+    formats, of = (
+        (YEAR_FORMATS, f"{kind} for a year") if isinstance(period, Year) else (FORMATS[kind], kind)
+    )
+    if not isinstance(value, str) or value not in formats:
+        raise TimbresError(
+            PARAMETER_INVALID,
+            f"{quote_input(value)} is not a format of {of}: expected one of {', '.join(formats)}.",
             field="format",
         )
     return value

@@ -15,7 +15,7 @@ from timbres.errors import BODY_INVALID, TimbresError
 
 MAX_ROWS = 10_000
 
-_COLUMNS = ("rfc", "low_stamps")
+_COLUMNS = ("rfc", "low_stamps", "name")
 # With or without thousands separators, as spreadsheets write it (1,000 in quotes).
 _NUMBER = re.compile(r"[0-9]{1,12}|[0-9]{1,3}(,[0-9]{3}){1,3}")
 
@@ -23,9 +23,9 @@ _Rows = Iterator[RawRow | InvalidRow]
 
 
 def parse_json(text: str) -> IssuerImport:
-    """Parse a JSON list of RFCs, or of objects with ``rfc`` and optionally ``low_stamps``.
+    """Parse a JSON list of RFCs, or of objects with ``rfc``, ``low_stamps`` and ``name``.
 
-    Raises ``body-invalid`` if it is not a list of 1 to 10,000 rows.
+    The last two are optional. Raises ``body-invalid`` if it is not a list of 1 to 10,000 rows.
     """
     expected = 'expected a JSON list such as ["A&D061009TY8"] or [{"rfc": …, "low_stamps": 100}]'
     try:
@@ -38,10 +38,10 @@ def parse_json(text: str) -> IssuerImport:
 
 
 def parse_csv(text: str) -> IssuerImport:
-    """Parse a CSV with a column of RFCs and optionally one of ``low_stamps``.
+    """Parse a CSV with a column of RFCs and optionally ``low_stamps`` and ``name``.
 
-    A header ``rfc,low_stamps`` is optional; the delimiter is a comma, a semicolon or a
-    tab. Raises ``body-invalid`` if it does not have 1 to 10,000 rows.
+    A header is optional without names; the delimiter is a comma, a semicolon or a tab.
+    Raises ``body-invalid`` if it does not have 1 to 10,000 rows.
     """
     text = text.removeprefix("\ufeff")
     first = text.lstrip().partition("\n")[0]
@@ -70,7 +70,7 @@ def _enforce_max_rows(rows: Iterable[RawRow | InvalidRow]) -> _Rows:
 
 
 def _csv_rows(reader: Any) -> _Rows:
-    columns: tuple[str, ...] = _COLUMNS
+    columns: tuple[str, ...] = _COLUMNS[:2]
     is_first = True
     for line, cells, problem in _csv_cells(reader):
         if problem:
@@ -83,6 +83,8 @@ def _csv_rows(reader: Any) -> _Rows:
             cells.pop()
         names = tuple(cell.lower() for cell in cells)
         if is_first and "rfc" in names:
+            while not names[-1]:
+                names = names[:-1]
             columns, is_first = names, False
             if set(names) - set(_COLUMNS) or len(set(names)) < len(names):
                 raise _body_invalid(
@@ -94,7 +96,8 @@ def _csv_rows(reader: Any) -> _Rows:
             yield InvalidRow(line, "row", f"expected {', '.join(columns)}, no more")
             continue
         row = dict(zip(columns, cells, strict=False))
-        yield RawRow(line, row.get("rfc", ""), _csv_number(row.get("low_stamps")))
+        name = row.get("name", UNSET)
+        yield RawRow(line, row.get("rfc", ""), _csv_number(row.get("low_stamps")), name)
 
 
 def _csv_cells(reader: Any) -> Iterator[tuple[int, list[str], str | None]]:
@@ -133,7 +136,7 @@ def _json_row(line: int, row: object) -> RawRow | InvalidRow:
         if name not in _COLUMNS:
             detail = f"{quote_input(name)} is not known: expected {', '.join(_COLUMNS)}"
             return InvalidRow(line, "row", detail)
-    return RawRow(line, row.get("rfc"), row.get("low_stamps", UNSET))
+    return RawRow(line, row.get("rfc"), row.get("low_stamps", UNSET), row.get("name", UNSET))
 
 
 class _DuplicateMember:

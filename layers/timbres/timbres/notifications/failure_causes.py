@@ -8,14 +8,14 @@ from typing import Any
 # {los} is the pronoun for the affected issuers.
 REASONS = {
     "account-credentials-on-trial": "otra consulta probaba las credenciales nuevas de la cuenta",
-    "account-misconfigured": "el secreto de la cuenta tiene un dato incorrecto",
+    "account-misconfigured": "los datos de acceso de la cuenta tienen un error",
     "account-stamps-exhausted": "el PAC dice que se acabaron los timbres de la cuenta",
-    "account-unknown": "la cuenta ya no tiene secreto",
-    "account-unreadable": "AWS no deja leer el secreto de la cuenta",
+    "account-unknown": "la cuenta ya no tiene datos de acceso",
+    "account-unreadable": "no se pudieron leer los datos de acceso de la cuenta",
     "contract-duplicate": "el PAC respondió como si fuera un contrato",
     "environment-mismatch": "la cuenta es del otro ambiente del PAC (pruebas o producción)",
     "format-unsupported": "el PAC no ofrece el formato",
-    "internal-error": "falló Timbres, y su bitácora dice por qué",
+    "internal-error": "falló el sistema, y su bitácora dice por qué",
     "issuer-not-registered": "el PAC no tiene registrado el RFC; revíselo o quíte{los} de la lista",
     "issuer-stamps-exhausted": "el PAC dice que se acabaron los timbres",
     "month-invalid": "el PAC no aceptó el mes",
@@ -31,7 +31,7 @@ REASONS = {
     "pac-timeout": "el PAC no respondió a tiempo",
     "pac-unavailable": "el PAC no estaba disponible",
     "pac-unreachable": "no hubo conexión con el PAC",
-    "storage-unavailable": "un servicio de AWS no respondió",
+    "storage-unavailable": "un servicio interno no respondió",
     "transaction-limit-exceeded": "el PAC dice que se rebasó su límite por transacción",
 }
 _RETRIED_TOMORROW = frozenset(

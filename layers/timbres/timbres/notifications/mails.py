@@ -122,7 +122,7 @@ def _variables(event_type: str, detail: Detail) -> dict[str, Any]:
         }
     if event_type == "Monthly Reports Completed":
         return _monthly_variables(detail)
-    return {"report": detail}
+    return {"report": {"summary": None, **detail}}
 
 
 def _codes(account: Detail) -> list[str]:
@@ -135,6 +135,8 @@ def _codes(account: Detail) -> list[str]:
 def _monthly_variables(detail: Detail) -> dict[str, Any]:
     ready = [report for report in detail["reports"] if report["status"] == "ready"]
     missing = [report for report in detail["reports"] if report["status"] != "ready"]
+    by_report = _group(ready, lambda report: (report["account"], report["kind"]))
+    main = [min(reports, key=_main_format) for reports in by_report.values()]
     causes = _group(
         missing,
         lambda report: (report["account"], failure_causes.report_failure(report["error"])),
@@ -142,7 +144,12 @@ def _monthly_variables(detail: Detail) -> dict[str, Any]:
     return {
         "supplement": _is_supplement(detail),
         "complete": not detail["failed"] and not detail["accounts_failed"],
-        "ready_by_account": _group(ready, lambda report: report["account"]),
+        "summary": detail.get("summary"),
+        "main_reports": main,
+        "other_formats": [report for report in ready if report not in main],
+        "has_statement_csv": any(
+            (report["kind"], report["format"]) == ("statement", "csv") for report in ready
+        ),
         "missing_by_cause": {
             key: {
                 kind: [spanish.report_format(report) for report in same_kind]
@@ -158,6 +165,11 @@ def _monthly_variables(detail: Detail) -> dict[str, Any]:
         "unlisted_ready": detail["ready"] - len(ready),
         "unlisted_failed": detail["failed"] - len(missing),
     }
+
+
+def _main_format(report: Detail) -> int:
+    """Return a sort key: the format that opens in a browser is first."""
+    return {"html": 0, "pdf": 1}.get(report["format"], 2)
 
 
 def _is_supplement(detail: Detail) -> bool:

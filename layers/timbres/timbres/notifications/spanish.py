@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import date
+from datetime import date, datetime
+from decimal import Decimal
 from typing import Any
 
 from timbres.domain.account import ALL_ACCOUNTS
-from timbres.domain.month import Month
+from timbres.domain.clock import MEXICO_CITY
+from timbres.domain.month import Month, period_from_text
 
 _REPORTS = {"statement": "estado de cuenta", "consumption": "reporte de consumo"}
 _FORMATS = {"csv": "CSV", "xlsx": "Excel", "pdf": "PDF", "html": "página web"}
@@ -25,6 +27,35 @@ _TOTALS = {
 def thousands(number: int) -> str:
     """Return a number with thousands separators: ``1,234``."""
     return f"{number:,}"
+
+
+def percent_change(summary: Mapping[str, Any], month: str) -> str:
+    """Return the change of a month's summary, and what it leaves out; empty if it is not known.
+
+    ``sin contar cuentas nuevas: +3.8 % contra septiembre``.
+    """
+    before = Month.from_text(month).previous().name_es
+    if summary["change"] is None:
+        return f"{before}: {_known(summary['previous'])}"
+    change = f"{Decimal(summary['change']):+,} % contra {before}"
+    if summary["not_compared"] is None:
+        return change
+    accounts = "cuentas nuevas" if summary["not_compared"] == "new" else "cuentas sin ese mes"
+    return f"sin contar {accounts}: {change}"
+
+
+def mexican_pesos(amount: str) -> str:
+    """Return an amount as ``$1,234.50``."""
+    return f"${Decimal(amount):,}"
+
+
+def moment(iso: str) -> str:
+    """Return an ISO time as ``21/11 05:00`` in Mexico City."""
+    return f"{datetime.fromisoformat(iso).astimezone(MEXICO_CITY):%d/%m %H:%M}"
+
+
+def _known(number: int | None) -> str:
+    return "sin dato" if number is None else thousands(number)
 
 
 def count_issuers(count: int) -> str:
@@ -56,8 +87,8 @@ def date_es(iso: str) -> str:
 
 
 def month_es(month: str) -> str:
-    """Return ``2026-10`` as ``octubre de 2026``. Raises ValueError for anything else."""
-    return Month.from_text(month).label_es
+    """Return ``2026-10`` as ``octubre de 2026``; ``2026`` as it is. Raises ValueError."""
+    return period_from_text(month).label_es
 
 
 def account_label(name: str) -> str:
@@ -110,6 +141,9 @@ FILTERS: dict[str, Callable[..., str]] = {
     function.__name__: function
     for function in (
         thousands,
+        percent_change,
+        mexican_pesos,
+        moment,
         count_issuers,
         count_stamps,
         count_days,
@@ -119,6 +153,7 @@ FILTERS: dict[str, Callable[..., str]] = {
         account_label,
         subject_issuer,
         report_kind,
+        report_format,
         report_name,
         report_title,
         total_name,

@@ -185,9 +185,16 @@ def transact_write(dynamodb: Any, steps: list[Item]) -> set[int]:
     raise AssertionError("unreachable")
 
 
-def batch_get(dynamodb: Any, table: str, keys: Sequence[Item]) -> Iterator[Item]:
-    """Yield the existing items of up to 100 keys, by consistent reads."""
+def batch_get(
+    dynamodb: Any, table: str, keys: Sequence[Item], attributes: str | None = None
+) -> Iterator[Item]:
+    """Yield the existing items of up to 100 keys, by consistent reads.
+
+    ``attributes`` are their names, separated by commas; all by default.
+    """
     request: Any = {table: {"Keys": list(keys), "ConsistentRead": True}}
+    if attributes:
+        request[table]["ProjectionExpression"] = attributes
     while request:
         response = dynamodb.batch_get_item(RequestItems=request)
         yield from response["Responses"].get(table, ())

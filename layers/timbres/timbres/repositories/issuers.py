@@ -55,7 +55,7 @@ class IssuerRepository:
             self._dynamodb.update_item(**self._add_step(account, rfc, at))
 
     def upsert(self, account: str, rows: Sequence[IssuerRow], at: datetime) -> None:
-        """Add or update issuers from a user's list, with their thresholds."""
+        """Add or update issuers from a user's list, with their thresholds and names."""
         for batch in batched(rows, 100):
             steps = [{"Update": self._upsert_step(account, row, at)} for row in batch]
             transact_write(self._dynamodb, steps)
@@ -98,9 +98,22 @@ class IssuerRepository:
         """
         last = decode_cursor(after, {"account": account}, _URGENCY, "rfc")
         page = self._query(account, IndexName=_URGENCY, **_after(last))
-        return [_issuer(item) for item in page["Items"]], encode_cursor(
-            page.get("LastEvaluatedKey")
-        )
+        names = self._names(account, [item["rfc"]["S"] for item in page["Items"]])
+        issuers = [_issuer(item | names.get(item["rfc"]["S"], {})) for item in page["Items"]]
+        return issuers, encode_cursor(page.get("LastEvaluatedKey"))
+
+    def _names(self, account: str, rfcs: Sequence[str]) -> dict[str, Item]:
+        """Return the attribute of the name by RFC; the index does not have it."""
+        return {
+            item["rfc"]["S"]: item
+            for batch in batched(rfcs, 100)
+            for item in batch_get(
+                self._dynamodb,
+                self._table,
+                [_key(account, rfc) for rfc in batch],
+                "rfc, issuer_name",
+            )
+        }
 
     def list_rfcs(self, account: str) -> Iterator[str]:
         """Yield the RFC of every issuer of an account, in order."""
@@ -143,11 +156,13 @@ class IssuerRepository:
 
     def _upsert_step(self, account: str, row: IssuerRow, at: datetime) -> Item:
         step = self._add_step(account, row.rfc, at)
-        if row.low_stamps is None:
-            step["UpdateExpression"] += " REMOVE low_stamps"
-        elif row.low_stamps is not UNSET:
-            step["UpdateExpression"] += ", low_stamps = :low"
-            step["ExpressionAttributeValues"] |= serialize({":low": row.low_stamps})
+        values = {"low_stamps": row.low_stamps, "issuer_name": row.name}
+        given = {name: value for name, value in values.items() if value is not UNSET}
+        operands = {f":{name}": value for name, value in given.items() if value is not None}
+        step["UpdateExpression"] += "".join(f", {name[1:]} = {name}" for name in operands)
+        if removed := [name for name, value in given.items() if value is None]:
+            step["UpdateExpression"] += f" REMOVE {', '.join(removed)}"
+        step["ExpressionAttributeValues"] |= serialize(operands)
         return step
 
 
@@ -252,6 +267,7 @@ def _issuer(item: Item) -> Issuer:
         ),
         as_of=datetime.fromisoformat(values["as_of"]) if "as_of" in values else None,
         low_stamps=values.get("low_stamps"),
+        name=values.get("issuer_name"),
         forecast=Forecast(
             values.get("burn_7"),
             values.get("burn_30"),

@@ -12,7 +12,7 @@ from typing import Any
 
 from boto3.dynamodb.types import Binary
 
-from timbres.domain.month import Month
+from timbres.domain.month import Month, Year, period_from_text
 from timbres.domain.report import (
     PENDING,
     MonthlyRun,
@@ -48,9 +48,10 @@ class ReportRepository:
         self._dynamodb = dynamodb
         self._table = table
 
-    def list_month(self, account: str, month: Month) -> list[Report]:
-        """Return every version of every report of an account and a month, newest id first."""
-        pages = self._dynamodb.get_paginator("query").paginate(**self._range(account, f"{month}-"))
+    def list_month(self, account: str, period: Month | Year) -> list[Report]:
+        """Return every version of every report of an account and a period, newest id first."""
+        key_range = self._range(account, _id_prefix(period))
+        pages = self._dynamodb.get_paginator("query").paginate(**key_range)
         return [_report(deserialize(item)) for page in pages for item in page["Items"]]
 
     def create(
@@ -95,10 +96,13 @@ class ReportRepository:
                 yield _report(deserialize(item))
 
     def list_page(
-        self, account: str, month: Month | None, after: str | None
+        self, account: str, period: Month | Year | None, after: str | None
     ) -> tuple[list[Report], str | None]:
-        """Return up to 100 reports, newest month first, and the next cursor or None."""
-        prefix = f"{month}-" if month else ""
+        """Return up to 100 reports, newest month first, and the next cursor or None.
+
+        Those of a year are the reports of the year, and not of its months.
+        """
+        prefix = _id_prefix(period) if period else ""
         last = decode_cursor(after, {"account": account}, "id", prefix=prefix)
         page = self._dynamodb.query(
             **self._range(account, prefix),
@@ -253,6 +257,11 @@ class MonthlyRunRepository:
         return [_monthly_run(deserialize(item)) for item in response["Items"]]
 
 
+def _id_prefix(period: Month | Year) -> str:
+    """Return what the ids of a period's reports begin with; those of its months do not."""
+    return f"{period}-consumption-" if isinstance(period, Year) else f"{period}-"
+
+
 def _run_key(run: str) -> Item:
     return {"account": _RUNS, "id": run}
 
@@ -341,12 +350,14 @@ def _outcome(report: Report) -> Item:
         "object_version": report.object_version,
         "seconds": report.seconds,
         "differences": report.differences,
+        "summary": report.summary,
         "error": report.error,
     }
 
 
 def _report(item: Item) -> Report:
-    spec = ReportSpec(item["account"], Month.from_text(item["month"]), item["kind"], item["format"])
+    period = period_from_text(item["month"])
+    spec = ReportSpec(item["account"], period, item["kind"], item["format"])
     settled_at = item.get("settled_at")
     return Report(
         id=item["id"],
@@ -362,6 +373,7 @@ def _report(item: Item) -> Report:
         object_version=item.get("object_version"),
         seconds=item.get("seconds"),
         differences=item.get("differences"),
+        summary=item.get("summary"),
         error=item.get("error"),
         is_unpublished="unannounced" in item,
     )

@@ -16,6 +16,7 @@ def issuer_to_dict(issuer: Issuer) -> dict[str, Any]:
     forecast = issuer.forecast
     return {
         "rfc": issuer.rfc,
+        "name": issuer.name,
         "contracted": issuer.stamps.contracted,
         "used": issuer.stamps.used,
         "available": issuer.stamps.available,

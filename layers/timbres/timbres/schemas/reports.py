@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from decimal import Decimal
 from itertools import accumulate
 from typing import Any
 
 from timbres.domain.account import ALL_ACCOUNTS
+from timbres.domain.highlights import Highlights
 from timbres.domain.report import FORMATS, READY, MonthlyRun, Report
 
 # EventBridge, SNS and the queue of failed mails, which adds an envelope, accept 256 KB each. The
@@ -40,7 +42,37 @@ def report_to_dict(report: Report) -> dict[str, Any]:
 
 def report_to_event(report: Report) -> dict[str, Any]:
     """Return a report for events, with the fields from which a mail makes a link."""
-    return report_to_dict(report) | {"run": report.run, "object_version": report.object_version}
+    return report_to_dict(report) | {
+        "run": report.run,
+        "object_version": report.object_version,
+        "summary": report.summary,
+    }
+
+
+def highlights_to_dict(highlights: Highlights) -> dict[str, Any]:
+    """Return the highlights of a month for events; decimal numbers are texts."""
+    line = highlights.account
+    return {
+        "stamps": highlights.stamps,
+        "previous": highlights.previous,
+        "change": _text(highlights.change),
+        "is_new": highlights.is_new,
+        "not_compared": highlights.not_compared,
+        "cost": _text(highlights.cost),
+        "exhausted": highlights.exhausted,
+        "soon": highlights.soon,
+        "account_stamps": line
+        and {
+            "account": line.account,
+            "available": line.available,
+            "days_left": _text(line.days_left),
+            "as_of": line.as_of.isoformat() if line.as_of else None,
+        },
+    }
+
+
+def _text(value: Decimal | None) -> str | None:
+    return None if value is None else str(value)
 
 
 def monthly_reports_to_event(run: MonthlyRun, reports: Sequence[Report]) -> dict[str, Any]:
@@ -64,11 +96,21 @@ def monthly_reports_to_event(run: MonthlyRun, reports: Sequence[Report]) -> dict
         "ready": ready,
         "failed": len(reports) - ready,
         "accounts_failed": dict(run.failed),
+        "summary": _summary_of_all(reports),
     }
     summaries = list(map(_summary, reports))
     sizes = accumulate(map(_size, summaries), initial=_size(event))
     fitting = sum(size <= _MAX_LISTED_BYTES for size in sizes) - 1
     return event | {"reports": summaries[: max(0, fitting)]}
+
+
+def _summary_of_all(reports: Sequence[Report]) -> dict[str, Any] | None:
+    """Return the highlights of all accounts together, or of the only account; None if unknown."""
+    known = [report for report in reports if report.summary and report.status == READY]
+    of_all = [report for report in known if report.spec.account == ALL_ACCOUNTS]
+    if not of_all and len({report.spec.account for report in reports}) > 1:
+        return None
+    return next((report.summary for report in of_all or known), None)
 
 
 def _size(value: Any) -> int:

@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from datetime import time as time_of_day
+from decimal import Decimal
 from itertools import chain
 
 from timbres.deadline import Deadline
@@ -27,11 +28,16 @@ from timbres.domain.consumption import (
     IssuerLine,
     MovementLine,
     Source,
+    YearConsumption,
+    YearLine,
+    cost_of,
+    round_days,
+    sum_known,
 )
 from timbres.domain.contract import REJECTED
 from timbres.domain.expiry import Expiry, next_expiry
 from timbres.domain.forecast import available_stamps
-from timbres.domain.month import Month
+from timbres.domain.month import Month, Year
 from timbres.domain.monthly_consumption import (
     CLOSING,
     MonthlyConsumption,
@@ -53,12 +59,11 @@ _UNCOUNTED = "no hay conteos de ese mes"
 
 @dataclass(frozen=True)
 class _AccountConsumption:
-    """The consumption of one account; ``previous_total`` is None if it is not known."""
+    """The consumption of one account."""
 
     source: Source
     issuers: Sequence[IssuerLine] = ()
     days: Mapping[date, int | None] | None = None
-    previous_total: int | None = None
     movements: Callable[[], Iterator[MovementLine]] = lambda: iter(())
     other_movements: Callable[[], Iterator[MovementLine]] = lambda: iter(())
     account_stamps: AccountStampsLine | None = None
@@ -115,19 +120,12 @@ class ConsumptionReader:
         return self._from_snapshots(account, month)
 
     def _merge(self, name: str, month: Month, parts: Sequence[_AccountConsumption]) -> Consumption:
-        issuers = [issuer for part in parts for issuer in part.issuers]
-        totals = [part.previous_total for part in parts]
-        known = [total for total in totals if total is not None]
         return Consumption(
             account=name,
             month=month,
             generated_at=clock.now(),
             sources=tuple(part.source for part in parts),
-            issuers=tuple(
-                sorted(
-                    issuers, key=lambda issuer: (-issuer.amount, issuer.rfc or "", issuer.account)
-                )
-            ),
+            issuers=tuple(issuer for part in parts for issuer in part.issuers),
             days=_days(month, parts),
             contracts=tuple(
                 line for part in parts for line in self._contracts(part.source.account, month)
@@ -138,7 +136,6 @@ class ConsumptionReader:
                     key=lambda line: (line.expires_on, line.account, line.rfc),
                 )
             ),
-            previous_total=sum(known) if known and len(known) == len(totals) else None,
             movements=lambda: chain.from_iterable(part.movements() for part in parts),
             other_movements=lambda: chain.from_iterable(part.other_movements() for part in parts),
             account_stamps=tuple(part.account_stamps for part in parts if part.account_stamps),
@@ -161,6 +158,7 @@ class ConsumptionReader:
         log_other_kinds(account, month, totals.other_kinds)
         previous = self._previous_amounts(account, month, deadline)
         before = previous or {}
+        names = self._names(account)
         today = clock.now().date()
         return _AccountConsumption(
             source=Source(
@@ -169,34 +167,129 @@ class ConsumptionReader:
                 source=FROM_PAC,
                 plan=reading.summary.plan,
                 as_of=reading.summary.as_of,
+                previous=None if previous is None else sum(previous.values()),
+                stamp_price=account.stamp_price,
             ),
             issuers=[
                 IssuerLine(
-                    account.name, rfc, amount, None if previous is None else before.get(rfc, 0)
+                    account=account.name,
+                    rfc=rfc,
+                    amount=amount,
+                    previous=None if previous is None else before.get(rfc, 0),
+                    name=names.get(rfc),
+                    cost=cost_of(amount, account.stamp_price),
                 )
                 for rfc, amount in totals.by_issuer.items()
             ],
             days={day: days[day] if day <= today else None for day in _days_of(month)},
-            previous_total=None if previous is None else sum(previous.values()),
             movements=lambda: _lines(account, _consumption(reading)),
             # To filter a large response once more would take as long as to read it.
             other_movements=lambda: _lines(account, _others(reading) if totals.other_kinds else ()),
             account_stamps=self._account_stamps(account, NOTHING_ALLOTTED),
         )
 
+    def _names(self, account: Account) -> dict[str | None, str]:
+        """Return the names of the account's issuers that have one, by RFC."""
+        return {
+            issuer.rfc: issuer.name
+            for issuer in self._issuer_repository.list_all(account.name)
+            if issuer.name
+        }
+
     def _previous_amounts(
         self, account: Account, month: Month, deadline: Deadline
     ) -> dict[str | None, int] | None:
         """Return what each issuer consumed in the previous month; None if the PAC fails."""
-        previous = month.previous()
         try:
-            with self._pac_access.client(account).balance(previous, None, deadline) as reading:
-                return sum_movements(reading.verified_movements()).by_issuer
+            return self._balance_amounts(account, month.previous(), deadline)
         except TimbresError as error:
             logger.warning(
                 "the previous month is not known: %s", error.detail, extra={"account": account.name}
             )
             return None
+
+    def _balance_amounts(
+        self, account: Account, month: Month, deadline: Deadline
+    ) -> dict[str | None, int]:
+        """Return what each issuer consumed in a month. Raises the errors of the PAC."""
+        with self._pac_access.client(account).balance(month, None, deadline) as reading:
+            return sum_movements(reading.verified_movements()).by_issuer
+
+    # ------------------------------------------------------------------------- a year
+
+    def load_year(
+        self, account_name: str, year: Year, deadline: Deadline, *, skip_failed_accounts: bool
+    ) -> YearConsumption:
+        """Return the consumption of a year, of an account or of ``all``.
+
+        A month that is not known is a gap of its account. Raises retryable errors of the PAC;
+        with ``skip_failed_accounts``, and for other errors, the month is a gap.
+        """
+        is_all = account_name == ALL_ACCOUNTS
+        accounts = self._pac_access.account_names() if is_all else [account_name]
+        months = year.months(clock.now().date())
+        gaps: list[tuple[str, Month, str]] = []
+        totals: list[int | None] = [None] * len(months)
+        by_rfc: dict[str | None, list[int | None]] = {}
+        names: dict[str | None, str] = {}
+        costs: dict[str | None, list[Decimal | None]] = {}
+        without_price = []
+
+        for name in accounts:
+            try:
+                account = self._pac_access.require_account(name, "consumption")
+            except TimbresError as error:
+                if not is_all or (error.problem_type.retryable and not skip_failed_accounts):
+                    raise
+                gaps += [(name, month, error.detail) for month in months]
+                continue
+            names = self._names(account) | names
+            of_account: Counter[str | None] = Counter()
+            for index, month in enumerate(months):
+                try:
+                    amounts = self._month_amounts(account, month, deadline)
+                except TimbresError as error:
+                    if error.problem_type.retryable and not skip_failed_accounts:
+                        raise
+                    gaps.append((name, month, error.detail))
+                    continue
+                if amounts is None:
+                    gaps.append((name, month, _UNCOUNTED))
+                    continue
+                totals[index] = (totals[index] or 0) + sum(amounts.values())
+                of_account.update(amounts)
+                for rfc, amount in amounts.items():
+                    line = by_rfc.setdefault(rfc, [None] * len(months))
+                    line[index] = (line[index] or 0) + amount
+            if account.stamp_price is None:
+                without_price.append(name)
+            for rfc, amount in of_account.items():
+                costs.setdefault(rfc, []).append(cost_of(amount, account.stamp_price))
+        lines = [
+            YearLine(rfc, names.get(rfc), tuple(line), sum_known(costs[rfc]))
+            for rfc, line in by_rfc.items()
+        ]
+        return YearConsumption(
+            account=account_name,
+            year=year,
+            generated_at=clock.now(),
+            accounts=tuple(accounts),
+            lines=tuple(sorted(lines, key=lambda line: (-line.total, line.rfc or ""))),
+            months=tuple(totals),
+            gaps=tuple(gaps),
+            without_price=tuple(without_price) if len(without_price) < len(accounts) else (),
+        )
+
+    def _month_amounts(
+        self, account: Account, month: Month, deadline: Deadline
+    ) -> dict[str | None, int] | None:
+        """Return what each issuer consumed, 0 if it was counted; None if no count is known."""
+        if "balance" in account.pac.capabilities:
+            return self._balance_amounts(account, month, deadline)
+        counted = self._month(account, month)
+        if not counted.known:
+            return None
+        return dict.fromkeys(counted.rfcs, 0) | sum_movements(counted.movements).by_issuer
 
     # --------------------------------------------------------------- from snapshots
 
@@ -207,28 +300,36 @@ class ConsumptionReader:
         issuers = []
         counts = []
         uncounted = 0
+        price = account.stamp_price
         for issuer in self._issuer_repository.list_all(account.name):
             counts.append(issuer.stamps)
             if issuer.rfc not in current.rfcs:
                 uncounted += 1
                 continue
+            amount = amounts.pop(issuer.rfc, 0)
             issuers.append(
                 IssuerLine(
                     account=account.name,
                     rfc=issuer.rfc,
-                    amount=amounts.pop(issuer.rfc, 0),
+                    amount=amount,
                     previous=previous_amounts.get(issuer.rfc, 0)
                     if issuer.rfc in previous.rfcs
                     else None,
                     available=None
                     if issuer.stamps.has_no_contract
                     else available_stamps(issuer.stamps),
-                    days_left=issuer.forecast.days_left,
+                    days_left=round_days(issuer.forecast.days_left),
                     has_no_contract=issuer.stamps.has_no_contract,
+                    as_of=issuer.as_of,
+                    name=issuer.name,
+                    cost=cost_of(amount, price),
                 )
             )
         # Issuers that stamped in the month and were removed later.
-        issuers += [IssuerLine(account.name, rfc, amount) for rfc, amount in amounts.items()]
+        issuers += [
+            IssuerLine(account.name, rfc, amount, cost=cost_of(amount, price))
+            for rfc, amount in amounts.items()
+        ]
         return _AccountConsumption(
             source=Source(
                 account=account.name,
@@ -239,10 +340,11 @@ class ConsumptionReader:
                 missing_days=tuple(current.missing),
                 uncounted=uncounted,
                 problem=None if current.known else _UNCOUNTED,
+                previous=sum(previous_amounts.values()) if previous.known else None,
+                stamp_price=price,
             ),
             issuers=issuers if current.known else (),
             days=_days_with_data(month, current),
-            previous_total=sum(previous_amounts.values()) if previous.known else None,
             movements=lambda: _lines(account, current.movements),
             account_stamps=self._account_stamps(account, sum_unused(counts)),
         )
@@ -256,7 +358,7 @@ class ConsumptionReader:
             contracted=counted.stamps.contracted,
             used=counted.stamps.used,
             available=available_stamps(counted.stamps),
-            days_left=counted.forecast.days_left,
+            days_left=round_days(counted.forecast.days_left),
             as_of=counted.as_of,
             allotment=allotment,
             is_over_allotted=allotment.exceeds(counted.stamps) is True,

@@ -83,6 +83,7 @@ class ReportGenerator:
             object_version=out.version_id,
             seconds=round(time.monotonic() - started, 1),
             differences=result.differences,
+            summary=result.summary,
         )
 
     def _fail(self, report: Report, error: TimbresError) -> None:

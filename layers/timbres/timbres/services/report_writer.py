@@ -11,18 +11,20 @@ from timbres.aws.multipart_upload import Upload
 from timbres.deadline import Deadline
 from timbres.domain.account import Account
 from timbres.domain.balance import is_consistent, sum_movements
-from timbres.domain.consumption import Consumption
-from timbres.domain.month import Month
+from timbres.domain.consumption import Consumption, YearConsumption
+from timbres.domain.highlights import highlights_of
+from timbres.domain.month import Month, Year
 from timbres.domain.report import ReportSpec
 from timbres.errors import TimbresError
 from timbres.pacs.base import StatementFile
 from timbres.pacs.errors import contradiction
+from timbres.schemas.reports import highlights_to_dict
 from timbres.services.consumption import ConsumptionReader
 from timbres.services.pac_access import PacAccess
 
 logger = logging.getLogger("timbres")
 
-Writer = Callable[[Consumption, Any], int]
+Writer = Callable[[Consumption | YearConsumption, Any], int]
 """Writes a report to a write-only file; returns the number of movements."""
 
 _CHUNK = 1024 * 1024
@@ -33,11 +35,13 @@ class WriteResult:
     """The result of writing a report.
 
     ``rows`` is the number of movements, None for a statement; ``differences`` are the totals in
-    which a statement and the JSON balance disagree, None if they were not compared.
+    which a statement and the JSON balance disagree, None if they were not compared; ``summary``
+    are the highlights of a month's consumption.
     """
 
     rows: int | None = None
     differences: dict[str, list[int]] | None = None
+    summary: dict[str, Any] | None = None
 
 
 class ReportWriter:
@@ -60,21 +64,30 @@ class ReportWriter:
 
         ``skip_failed_accounts``: a report of all accounts includes a failed account as a problem.
         """
+        month = spec.month
+        if isinstance(month, Year):
+            year = self._consumption_reader.load_year(
+                spec.account, month, deadline, skip_failed_accounts=skip_failed_accounts
+            )
+            return WriteResult(rows=self._load_writer(spec.format)(year, out))
         if spec.kind == "statement":
-            return self._statement(spec, out, deadline)
+            return self._statement(spec, month, out, deadline)
         with self._consumption_reader.load(
-            spec.account, spec.month, deadline, skip_failed_accounts=skip_failed_accounts
+            spec.account, month, deadline, skip_failed_accounts=skip_failed_accounts
         ) as consumption:
-            return WriteResult(rows=self._load_writer(spec.format)(consumption, out))
+            rows = self._load_writer(spec.format)(consumption, out)
+            return WriteResult(rows, summary=highlights_to_dict(highlights_of(consumption)))
 
-    def _statement(self, spec: ReportSpec, out: Upload, deadline: Deadline) -> WriteResult:
+    def _statement(
+        self, spec: ReportSpec, month: Month, out: Upload, deadline: Deadline
+    ) -> WriteResult:
         account = self._pac_access.require_account(spec.account, "statement")
-        statement = self._pac_access.client(account).statement(spec.month, spec.format, deadline)
+        statement = self._pac_access.client(account).statement(month, spec.format, deadline)
         with statement.file as file:
             while chunk := file.read(_CHUNK):
                 out.write(chunk)
             return WriteResult(
-                differences=self._compare_with_balance(account, spec.month, statement, deadline)
+                differences=self._compare_with_balance(account, month, statement, deadline)
             )
 
     def _compare_with_balance(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from timbres.aws.queues import ReportQueue
 from timbres.domain import clock
 from timbres.domain.account import ALL_ACCOUNTS
-from timbres.domain.month import Month
+from timbres.domain.month import Month, Year
 from timbres.domain.report import (
     PENDING,
     STALE_AFTER,
@@ -104,11 +104,14 @@ class ReportService:
         return report
 
     def list_page(
-        self, account_name: str, month: Month | None, after: str | None
+        self, account_name: str, period: Month | Year | None, after: str | None
     ) -> tuple[list[Report], str | None]:
-        """Return a page of reports, newest month first, and the next page's cursor or None."""
+        """Return a page of reports, newest first, and the next page's cursor or None.
+
+        ``period`` restricts it to the reports of a month, or to those of a whole year.
+        """
         return self._report_repository.list_page(
-            self._ensure_account_exists(account_name), month, after
+            self._ensure_account_exists(account_name), period, after
         )
 
     def _ensure_account_exists(self, account: str) -> str:

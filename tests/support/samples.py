@@ -1,0 +1,181 @@
+"""Write docs/samples: reports of a sample company, their pictures, and a mail of each kind.
+
+Run with ``make samples``. The pictures need Chromium and pdftoppm.
+"""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import replace
+from datetime import date, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+from playwright.sync_api import sync_playwright
+
+from tests.browser.conftest import chromium_path
+from tests.support.mail_samples import GOLDEN
+from tests.support.report_readers import write
+from tests.support.report_samples import (
+    ACCOUNT_STAMPS,
+    CONTRACTS,
+    COUNTED_AT,
+    MONTH,
+    MONTH_DAYS,
+    RC,
+    SF,
+    SOURCES,
+    small_month,
+)
+from timbres.domain.consumption import (
+    Consumption,
+    ExpiryLine,
+    IssuerLine,
+    MovementLine,
+    YearConsumption,
+    YearLine,
+    cost_of,
+    round_days,
+    sum_known,
+)
+from timbres.domain.month import Year
+from timbres.domain.report import FILE_FORMATS, YEAR_FORMATS, ReportSpec
+from timbres.notifications.mails import LinkFactory, compose
+
+FOLDER = Path(__file__).parents[2] / "docs" / "samples"
+DOWNLOAD = "https://a1b2c3d4e5.execute-api.mx-central-1.amazonaws.com/prod/d/"
+PRICES = {RC: Decimal("1.15"), SF: Decimal("0.95")}
+NAMES = {
+    "A&D061009TY8": "Aceros y Derivados del Norte",
+    "ÑAN840101AB1": "Ñandú Servicios",
+    "AAA010101AAA": "Abarrotes Acme",
+    "GOMP800101QX2": "Pedro Gómez Martínez",
+    "EKU9003173C9": "Escuela Kemper Urgate",
+    "NUE200229AB3": "Nuevas Empresas de Occidente",
+}
+# RFC, account, stamps per working day, days between movements, previous month, available.
+_ISSUERS = (
+    ("A&D061009TY8", RC, 31, 2, 420, None),
+    ("ÑAN840101AB1", SF, 26, 4, 176, 214),
+    ("A&D061009TY8", SF, 11, 7, 61, 1250),
+    ("AAA010101AAA", SF, 9, 7, 52, 0),
+    ("EKU9003173C9", RC, 14, 9, 40, None),
+    ("GOMP800101QX2", SF, 5, 10, 0, 480),
+    ("NUE200229AB3", SF, 2, 15, 5, 9),
+)
+
+
+def sample_month() -> Consumption:
+    """Return October 2026 of two accounts and six RFCs."""
+    rng = random.Random(4)
+    movements, issuers = list[MovementLine](), list[IssuerLine]()
+    for offset, (rfc, account, pace, interval, previous, available) in enumerate(_ISSUERS):
+        lines = [
+            MovementLine(
+                account, rfc, day, "Consumo de timbre", round(pace * rng.uniform(0.5, 1.5))
+            )
+            for day in MONTH_DAYS[offset % interval :: interval]
+        ]
+        amount = sum(line.amount for line in lines)
+        days = None if available is None else round_days(available * 31 / amount)
+        as_of = None if available is None else COUNTED_AT
+        cost = cost_of(amount, PRICES[account])
+        issuers.append(
+            IssuerLine(
+                *(account, rfc, amount, previous, available, days, False, as_of, NAMES[rfc], cost)
+            )
+        )
+        movements += lines
+    movements.sort(key=lambda line: (line.account, line.date, line.rfc or ""))
+    by_day: Counter[date] = Counter()
+    for line in movements:
+        by_day[line.date] += line.amount
+    return replace(
+        small_month(),
+        sources=tuple(
+            replace(
+                source,
+                missing_days=(),
+                stamp_price=PRICES[source.account],
+                previous=sum(row[4] for row in _ISSUERS if row[1] == source.account),
+            )
+            for source in SOURCES
+        ),
+        issuers=tuple(issuers),
+        days=tuple(by_day[day] for day in MONTH_DAYS),
+        contracts=CONTRACTS,
+        expiries=(
+            ExpiryLine(SF, "ÑAN840101AB1", 500, COUNTED_AT.date() + timedelta(days=26)),
+            ExpiryLine(SF, "AAA010101AAA", 200, COUNTED_AT.date() + timedelta(days=140)),
+        ),
+        account_stamps=ACCOUNT_STAMPS,
+        movements=lambda: iter(movements),
+    )
+
+
+def sample_year(month: Consumption) -> YearConsumption:
+    """Return 2026 of the same RFCs; acme-sf has no counts before April."""
+    rng = random.Random(5)
+    lines = []
+    for line in month.rfcs:
+        counted = [part for part in line.parts if part.account == RC]
+        months: list[int | None] = [
+            round(
+                sum(part.amount for part in (line.parts if n > 3 else counted))
+                * rng.uniform(0.7, 1.1)
+            )
+            if n > 3 or counted
+            else None
+            for n in range(1, 10)
+        ]
+        months += [line.amount, None]
+        total = sum(amount or 0 for amount in months)
+        lines.append(YearLine(line.rfc, line.name, tuple(months[:10]), cost_of(total, PRICES[RC])))
+    year = Year(2026)
+    return YearConsumption(
+        account=month.account,
+        year=year,
+        generated_at=month.generated_at - timedelta(hours=7),
+        accounts=(RC, SF),
+        lines=tuple(sorted(lines, key=lambda line: -line.total)),
+        months=tuple(map(sum_known, zip(*(line.months for line in lines), strict=True))),
+        gaps=tuple(
+            (SF, number, "no hay conteos de ese mes") for number in year.months(date(2026, 3, 31))
+        ),
+    )
+
+
+def main() -> None:
+    """Write every sample."""
+    for old in FOLDER.glob("*.*"):
+        old.unlink()
+    month = sample_month()
+    for report, period, formats in (
+        (month, MONTH, FILE_FORMATS),
+        (sample_year(month), Year(2026), YEAR_FORMATS),
+    ):
+        for form in formats:
+            name = ReportSpec("all", period, "consumption", form).download_name
+            (FOLDER / name).write_bytes(write(form, report))
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=chromium_path(), args=["--no-sandbox"])
+        for name, width, height in (("page", 1280, 1500), ("phone", 390, 1500)):
+            page = browser.new_page(viewport={"width": width, "height": height})
+            page.goto((FOLDER / "consumo-2026-10-todas.html").as_uri())
+            page.screenshot(path=FOLDER / f"{name}.png")
+        browser.close()
+    pdf = FOLDER / "consumo-2026-10-todas.pdf"
+    options = ["-png", "-r", "110", "-f", "1", "-l", "1", "-singlefile"]
+    subprocess.run(["pdftoppm", *options, pdf, FOLDER / "pdf"], check=True)
+    links = LinkFactory(lambda item: f"{DOWNLOAD}ticket-{item['account']}-{item['id']}", 30)
+    for name, (kind, detail) in GOLDEN.items():
+        mail = compose(kind, detail, links)
+        text = f"{mail.subject}\n\n{mail.text}"
+        (FOLDER / "mails" / f"{name}.txt").write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
