@@ -133,8 +133,13 @@ def _version() -> str:
 def _routes(template: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for resource in template["Resources"].values():
         for event in resource.get("Properties", {}).get("Events", {}).values():
+            properties = event.get("Properties", {})
             # Any method: the route of requests to routes that do not exist.
-            if event["Type"] == "Api" and event["Properties"]["Method"] != "ANY":
+            if (
+                event["Type"] == "Api"
+                and properties["RestApiId"] == {"Ref": "Api"}
+                and properties["Method"] != "ANY"
+            ):
                 yield event["Properties"]["Method"], event["Properties"]["Path"]
 
 
@@ -190,7 +195,11 @@ def _describe_operation(
         status: _describe_success(operation, status, success)
         for status, success in operation.successes.items()
     }
-    responses |= {status: _describe_problems(types) for status, types in by_status.items()}
+    for status, types in by_status.items():
+        problem, own = _describe_problems(types), responses.get(status, {})
+        # The gateway and the function of the open route respond with the same status.
+        content = problem["content"] | own.get("content", {})
+        responses[status] = problem | own | {"content": content}
     granting = [
         name
         for name, patterns in policies.items()

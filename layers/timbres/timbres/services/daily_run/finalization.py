@@ -44,6 +44,9 @@ class RunFinalizer:
         metrics.add_count(
             "IssuersNotReached", sum(account.failed.get(NOT_REACHED, 0) for account in run.accounts)
         )
+        metrics.add_count(
+            "AccountsNotCounted", sum(not account.is_counted for account in run.accounts)
+        )
         metrics.add_metric("RunDuration", (clock.now() - run.started_at).total_seconds())
         logger.info(
             "run finished", extra={"run": run_id, "low": run.low, "exhausted": run.exhausted}
