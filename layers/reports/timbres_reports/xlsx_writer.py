@@ -242,7 +242,8 @@ class _Book:
             if not row % 50_000:
                 text.cache_clear()
             write_string(row, 0, text(movement.account))
-            write_string(row, 1, text(fmt.rfc(movement.rfc)))
+            rfc = movement.rfc
+            write_string(row, 1, text(fmt.NO_RFC if rfc is None else rfc))
             write_number(row, 2, serial(movement.date))
             write_string(row, 3, text(movement.kind))
             write_number(row, 4, movement.amount)
