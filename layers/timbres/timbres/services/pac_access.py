@@ -34,6 +34,10 @@ T = TypeVar("T")
 # An account's name and the version of its secret.
 _Version = tuple[str, str]
 
+# For how long a fan-out of reads relies on an earlier look at the table of rejections. A process
+# notices a rejection of its own at once.
+_FAN_OUT_SECONDS = 1.0
+
 logger = logging.getLogger("timbres")
 
 
@@ -65,6 +69,8 @@ class PacAccess:
         self._slots: dict[tuple[str, int], threading.BoundedSemaphore] = {}
         # Rejections that are not in the table yet.
         self._unrecorded: dict[_Version, CredentialRejection] = {}
+        # When the table had no rejection of a version, in monotonic seconds.
+        self._accepted_at: dict[_Version, float] = {}
 
     def require_account(self, name: str, capability: str | None = None) -> Account:
         """Return an account that offers ``capability``, if one is given; no PAC is called.
@@ -110,13 +116,19 @@ class PacAccess:
                     raise
         return self.call_once(_same_login(renewed, login), fn)
 
-    def call_once(self, account: Account, fn: Callable[[PacClient], T]) -> T:
+    def call_once(
+        self, account: Account, fn: Callable[[PacClient], T], *, fan_out: bool = False
+    ) -> T:
         """Return the result of ``fn`` with this version of the account's secret.
 
-        Raises the same errors as :meth:`call`. A rejection is recorded and published.
+        ``fan_out``: one of many reads, which looks for rejections by other functions once per
+        second. Raises the same errors as :meth:`call`. A rejection is recorded and published.
         """
         with self._slot(account):
-            account, trial = self._admit(account, None, follow=False)
+            if fan_out and self._was_just_accepted(account):
+                trial = None
+            else:
+                account, trial = self._admit(account, None, follow=False)
             try:
                 return self._call(account, fn, trial)
             except PacError as error:
@@ -134,6 +146,10 @@ class PacAccess:
         """
         size = account.calls_in_flight
         return self._slots.setdefault((account.name, size), threading.BoundedSemaphore(size))
+
+    def _was_just_accepted(self, account: Account) -> bool:
+        accepted_at = self._accepted_at.get((account.name, account.version))
+        return accepted_at is not None and time.monotonic() - accepted_at < _FAN_OUT_SECONDS
 
     def _admit(
         self, account: Account, login: str | None, *, follow: bool
@@ -163,6 +179,8 @@ class PacAccess:
                     raise rejected_before_error(account, rejection)
                 account, trial = renewed, None
             elif state.accepted or trial is not None:
+                if state.accepted:
+                    self._accepted_at[account.name, account.version] = time.monotonic()
                 return account, trial
             else:
                 # Then read the state again: another trial may have ended in between.
@@ -201,6 +219,7 @@ class PacAccess:
         rejection = CredentialRejection(clock.now().isoformat(), error.pac_code, error.pac_message)
         # This process makes no further call, even if the table cannot be written.
         self._unrecorded[account.name, account.version] = rejection
+        self._accepted_at.pop((account.name, account.version), None)
         return self._record(account, rejection)
 
     def _record(self, account: Account, rejection: CredentialRejection) -> Account | None:
@@ -292,7 +311,8 @@ class GuardedPacClient(PacClientDecorator):
         self._account.require(capability)
         if self._follow_renewal:
             return self._pac_access.call(self._account, call, login=self._login)
-        return self._pac_access.call_once(_same_login(self._account, self._login), call)
+        account = _same_login(self._account, self._login)
+        return self._pac_access.call_once(account, call, fan_out=True)
 
     def _write(self, capability: str, call: Callable[[PacClient], T]) -> T:
         self._account.require(capability)
