@@ -90,10 +90,11 @@ def compose(event_type: str, detail: Detail, links: LinkFactory) -> Mail:
 
 
 def _shorten(text: str) -> str:
-    """Return ``text``, without its last lines if it is too long for SNS."""
-    if len(text.encode()) <= _MAX_TEXT_BYTES:
-        return text
-    kept = text.encode()[:_MAX_TEXT_BYTES].decode(errors="ignore").rpartition("\n")[0]
+    """Return ``text`` in UTF-8, without its last lines if it is too long for SNS."""
+    encoded = text.encode(errors="replace")
+    if len(encoded) <= _MAX_TEXT_BYTES:
+        return encoded.decode()
+    kept = encoded[:_MAX_TEXT_BYTES].decode(errors="ignore").rpartition("\n")[0]
     return f"{kept}\n\nEl resto no cabe en este correo."
 
 
