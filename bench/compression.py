@@ -40,21 +40,21 @@ def measure() -> list[Goal]:
         try:
             assert process.stdout is not None
             url = f"http://127.0.0.1:{int(process.stdout.readline())}"
-            plain, packed = (_read_in_process(url, encoding) for encoding in ("identity", "gzip"))
+            plain, compressed = (_read_in_process(url, encoding) for encoding in ("identity", "gzip"))
         finally:
             process.kill()
             process.wait()
-    ratio = packed["seconds"] / plain["seconds"]
+    ratio = compressed["seconds"] / plain["seconds"]
     name = "balance of a million movements at 50 Mbit/s"
     return [
         Goal(
             f"{name}, compressed / not",
-            f"{packed['seconds']:.1f} s",
+            f"{compressed['seconds']:.1f} s",
             f"{plain['seconds']:.1f} s",
             ratio,
             0.15,
         ),
-        Goal(f"{name}, MB above the base", f"{packed['mb']:.1f} MB", "", packed["mb"], 32),
+        Goal(f"{name}, MB above the base", f"{compressed['mb']:.1f} MB", "", compressed["mb"], 32),
     ]
 
 
@@ -86,7 +86,7 @@ def _serve(folder: Path) -> None:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
-        def do_POST(self) -> None:  # noqa: N802 the name is http.server's
+        def do_POST(self) -> None:
             self.rfile.read(int(self.headers["Content-Length"]))
             encoding = (folder / "encoding").read_text()
             self.send_response(200)
@@ -100,7 +100,7 @@ def _serve(folder: Path) -> None:
                 time.sleep(max(0.0, due - time.perf_counter()))
                 self.wfile.write(body[begin : begin + _CHUNK])
 
-        def do_PUT(self) -> None:  # noqa: N802 the name is http.server's
+        def do_PUT(self) -> None:
             (folder / "encoding").write_text(self.path.removeprefix("/"))
             self.send_response(204)
             self.end_headers()

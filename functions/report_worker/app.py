@@ -1,4 +1,4 @@
-"""The report worker: generates one report per queue message."""
+"""The report worker: generates the reports that a queue message names."""
 
 from __future__ import annotations
 
@@ -82,7 +82,9 @@ def handler(event: dict[str, Any], context: Any) -> Any:
         is_last = int(record.attributes.approximate_receive_count) >= _MAX_RECEIVE_COUNT
         try:
             message = json.loads(record.body)
-            report_generator().generate(message["account"], message["report"], is_last, deadline)
+            # A message of version 0.4 names one report.
+            reports = message.get("reports") or [message["report"]]
+            report_generator().generate(message["account"], reports, is_last, deadline)
         except Exception as error:
             # The batch processor returns the message and does not log the reason.
             is_unexpected = not isinstance(error, TimbresError)

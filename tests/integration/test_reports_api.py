@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import re
+from collections import Counter
 from collections.abc import Callable
 from datetime import date
 from typing import Any
@@ -102,7 +103,7 @@ def test_a_request_queues_a_pending_report(stack: FakeStack) -> None:
     assert (pending.status, pending.headers["retry-after"]) == (202, "5")
     assert pending.body == get_report(stack, response.body) == response.body
     (queued,) = stack.receive()
-    assert json.loads(queued["Body"]) == {"account": RC, "report": response.body["id"]}
+    assert json.loads(queued["Body"]) == {"account": RC, "reports": [response.body["id"]]}
 
 
 def _fail_once(stack: FakeStack) -> None:
@@ -462,10 +463,14 @@ def test_a_message_without_a_pending_report_is_deleted(stack: FakeStack) -> None
         {
             "MessageId": report_id,
             "ReceiptHandle": "r-1",
-            "Body": json.dumps({"account": RC, "report": report_id}),
+            "Body": json.dumps({"account": RC} | names),
             "Attributes": {"ApproximateReceiveCount": "1"},
         }
-        for report_id in (report["id"], "2026-10-statement-csv-0007")
+        # Version 0.4 sent one message for each report.
+        for report_id, names in (
+            ("r-1", {"report": report["id"]}),
+            ("r-2", {"reports": [report["id"], "2026-10-statement-csv-0007"]}),
+        )
     ]
 
     result = stack.invoke("report_worker", sqs_event(stack.aws.arns["ReportsQueue"], messages))
@@ -552,7 +557,9 @@ def test_the_monthly_run_requests_every_report_of_every_account(stack: FakeStack
 
     assert result == {"month": "2026-10", "requested": 14, "failed": {}}
     assert sorted((item["account"], item["id"]) for item in records(stack)) == sorted(REQUESTED)
-    assert stack.deliver() == (14, 0)
+    # A message has all formats of an account's consumption: they read each month once.
+    assert stack.deliver() == (5, 0)
+    assert Counter(stack.pacs.calls()) == {"saldos": 2 + 2 + 1, "csv": 1, "pdf": 1}
     assert {(item["status"], item["requested_by"]) for item in records(stack)} == {
         ("ready", "schedule")
     }

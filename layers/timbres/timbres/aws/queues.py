@@ -15,7 +15,11 @@ from timbres.repositories.dynamodb import batched
 
 
 class ReportQueue:
-    """The queue of requested reports; a message names one report. ``sqs`` is a client."""
+    """The queue of requested reports. ``sqs`` is a client.
+
+    A message names the reports that a worker writes from the same data: the formats of an account's
+    consumption. A statement has a message of its own.
+    """
 
     def __init__(self, sqs: Any, url: str) -> None:
         self._sqs = sqs
@@ -26,7 +30,13 @@ class ReportQueue:
 
         Raises ClientError if SQS rejects any of the messages.
         """
-        bodies = [{"account": report.spec.account, "report": report.id} for report in reports]
+        together: dict[tuple[str, ...], list[str]] = {}
+        for report in reports:
+            spec = report.spec
+            own = (report.id,) if spec.kind == "statement" else ()
+            key = (spec.account, spec.kind, str(spec.month), *own)
+            together.setdefault(key, []).append(report.id)
+        bodies = [{"account": key[0], "reports": ids} for key, ids in together.items()]
         _send(self._sqs, self._url, [json.dumps(body) for body in bodies])
 
 

@@ -29,7 +29,6 @@ from timbres.repositories.reports import MonthlyRunRepository, ReportRepository
 from timbres.repositories.runs import RunRepository
 from timbres.services.pac_access import PacAccess
 
-
 # The service that a function calls, by the end of the variable that names its resource.
 _SERVICES = {
     "EVENT_BUS": "events",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 
 from timbres.aws.object_store import ReportStore
@@ -15,7 +16,7 @@ from timbres.observability.metrics import metrics
 from timbres.repositories.reports import ReportRepository
 from timbres.schemas.errors import error_to_dict
 from timbres.services.report_events import ReportPublisher
-from timbres.services.report_writer import ReportWriter
+from timbres.services.report_writer import ReportWriter, SharedConsumption
 
 logger = logging.getLogger("timbres")
 
@@ -36,13 +37,38 @@ class ReportGenerator:
         self._publisher = publisher
 
     def generate(
-        self, account_name: str, report_id: str, is_last_attempt: bool, deadline: Deadline
+        self,
+        account_name: str,
+        report_ids: Iterable[str],
+        is_last_attempt: bool,
+        deadline: Deadline,
     ) -> None:
-        """Generate a pending report; a report that is not pending does not change.
+        """Generate pending reports, which share their data; others do not change.
 
-        Raises retryable and unexpected errors, except in the last attempt. Other errors, and all
-        errors of the last attempt, are stored: the report is failed.
+        Raises a retryable or unexpected error, after the other reports, except in the last
+        attempt. Other errors, and all errors of the last attempt, are stored: the report is failed.
         """
+        errors: list[Exception] = []
+        shared_data = self._report_writer.shared_data(
+            deadline, skip_failed_accounts=is_last_attempt
+        )
+        with shared_data as shared:
+            for report_id in report_ids:
+                try:
+                    self._generate_one(account_name, report_id, is_last_attempt, deadline, shared)
+                except Exception as error:
+                    errors.append(error)
+        if errors:
+            raise errors[0]
+
+    def _generate_one(
+        self,
+        account_name: str,
+        report_id: str,
+        is_last_attempt: bool,
+        deadline: Deadline,
+        shared: SharedConsumption,
+    ) -> None:
         report = self._report_repository.get(account_name, report_id)
         if report is None or report.status != PENDING:
             logger.info("nothing to generate", extra={"account": account_name, "report": report_id})
@@ -51,7 +77,7 @@ class ReportGenerator:
                 self._publisher.publish(report)
             return
         try:
-            ready = self._generate(report, is_last_attempt, deadline)
+            ready = self._write(report, deadline, shared)
         except TimbresError as error:
             if error.problem_type.retryable and not is_last_attempt:
                 raise
@@ -67,12 +93,10 @@ class ReportGenerator:
             return
         self._finalize(ready)
 
-    def _generate(self, report: Report, is_last_attempt: bool, deadline: Deadline) -> Report:
+    def _write(self, report: Report, deadline: Deadline, shared: SharedConsumption) -> Report:
         started = time.monotonic()
         with self._report_store.upload(report.spec) as out:
-            result = self._report_writer.write(
-                report.spec, out, deadline, skip_failed_accounts=is_last_attempt
-            )
+            result = self._report_writer.write(report.spec, out, deadline, shared)
         return replace(
             report,
             status=READY,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,6 +45,52 @@ class WriteResult:
     summary: dict[str, Any] | None = None
 
 
+class SharedConsumption:
+    """Reads each period of an account once, for all formats of its report.
+
+    The PAC's responses stay in temporary files until ``files`` is closed.
+    """
+
+    def __init__(
+        self,
+        reader: ConsumptionReader,
+        files: ExitStack,
+        deadline: Deadline,
+        *,
+        skip_failed_accounts: bool,
+    ) -> None:
+        self._reader = reader
+        self._files = files
+        self._deadline = deadline
+        self._skip_failed_accounts = skip_failed_accounts
+        self._loaded: dict[
+            tuple[str, Month | Year], Consumption | YearConsumption | TimbresError
+        ] = {}
+
+    def load(self, account: str, period: Month | Year) -> Consumption | YearConsumption:
+        """Return the consumption. Raises the errors of the PAC, the same one for every format."""
+        key = account, period
+        if key not in self._loaded:
+            try:
+                self._loaded[key] = self._read(account, period)
+            except TimbresError as error:
+                self._loaded[key] = error
+        loaded = self._loaded[key]
+        if isinstance(loaded, TimbresError):
+            raise loaded
+        return loaded
+
+    def _read(self, account: str, period: Month | Year) -> Consumption | YearConsumption:
+        skip = self._skip_failed_accounts
+        if isinstance(period, Year):
+            return self._reader.load_year(
+                account, period, self._deadline, skip_failed_accounts=skip
+            )
+        return self._files.enter_context(
+            self._reader.load(account, period, self._deadline, skip_failed_accounts=skip)
+        )
+
+
 class ReportWriter:
     """Writes the files of reports; ``load_writer`` returns the writer of a format."""
 
@@ -57,26 +104,31 @@ class ReportWriter:
         self._consumption_reader = consumption_reader
         self._load_writer = load_writer
 
-    def write(
-        self, spec: ReportSpec, out: Upload, deadline: Deadline, *, skip_failed_accounts: bool
-    ) -> WriteResult:
-        """Write a report to ``out``. Raises the errors of the PAC.
+    @contextmanager
+    def shared_data(
+        self, deadline: Deadline, *, skip_failed_accounts: bool
+    ) -> Iterator[SharedConsumption]:
+        """Yield the data that several reports share; leaving deletes temporary files.
 
         ``skip_failed_accounts``: a report of all accounts includes a failed account as a problem.
         """
-        month = spec.month
-        if isinstance(month, Year):
-            year = self._consumption_reader.load_year(
-                spec.account, month, deadline, skip_failed_accounts=skip_failed_accounts
+        with ExitStack() as files:
+            yield SharedConsumption(
+                self._consumption_reader, files, deadline, skip_failed_accounts=skip_failed_accounts
             )
-            return WriteResult(rows=self._load_writer(spec.format)(year, out))
-        if spec.kind == "statement":
+
+    def write(
+        self, spec: ReportSpec, out: Upload, deadline: Deadline, shared: SharedConsumption
+    ) -> WriteResult:
+        """Write a report to ``out``. Raises the errors of the PAC."""
+        month = spec.month
+        if spec.kind == "statement" and isinstance(month, Month):
             return self._statement(spec, month, out, deadline)
-        with self._consumption_reader.load(
-            spec.account, month, deadline, skip_failed_accounts=skip_failed_accounts
-        ) as consumption:
-            rows = self._load_writer(spec.format)(consumption, out)
-            return WriteResult(rows, summary=highlights_to_dict(highlights_of(consumption)))
+        data = shared.load(spec.account, month)
+        rows = self._load_writer(spec.format)(data, out)
+        if isinstance(data, YearConsumption):
+            return WriteResult(rows)
+        return WriteResult(rows, summary=highlights_to_dict(highlights_of(data)))
 
     def _statement(
         self, spec: ReportSpec, month: Month, out: Upload, deadline: Deadline
