@@ -53,7 +53,8 @@ class Stack:
         self.endpoint_url = aws.endpoint_url
         self.region = REGION
         self.outputs = outputs
-        self.api_url = _api_url(aws.endpoint_url, outputs)
+        self.api_url = _api_url(aws.endpoint_url, outputs["ApiId"], _stage(outputs))
+        self.download_url = _download_url(aws.endpoint_url, outputs)
         self.keys = {"admin": aws.admin}
         for name, policy in IDENTITIES.items():
             arns = (outputs[policy],) if policy else ()
@@ -287,8 +288,11 @@ def deploy(session: Session, root: Path = ROOT, pacs: Sequence[Path] = ()) -> di
     _wait_for_change_set(cloudformation, change_set)
     cloudformation.execute_change_set(ChangeSetName=change_set)
     outputs = _wait_for_stack(cloudformation)
-    _put_gateway_responses(session.client("apigateway"), outputs, read_template(root))
-    download_url = _api_url(session.endpoint_url, outputs) + "/d/"
+    resources = read_template(root)["Resources"]
+    for name, stage in (("Api", _stage(outputs)), ("DownloadApi", "d")):
+        responses = resources[name]["Properties"]["GatewayResponses"]
+        _put_gateway_responses(session.client("apigateway"), outputs[f"{name}Id"], stage, responses)
+    download_url = _download_url(session.endpoint_url, outputs)
     _put_download_url(session.client("lambda"), outputs["MailFunctionName"], download_url)
     return outputs
 
@@ -300,12 +304,11 @@ def _put_download_url(functions: Any, name: str, url: str) -> None:
     functions.update_function_configuration(FunctionName=name, Environment={"Variables": variables})
 
 
-def _put_gateway_responses(gateway: Any, outputs: dict[str, str], template: dict[str, Any]) -> None:
-    """Create the API's gateway responses, which MiniStack does not read from the template."""
-    api, stage = outputs["ApiId"], _stage(outputs)
-    for response_type, response in template["Resources"]["Api"]["Properties"][
-        "GatewayResponses"
-    ].items():
+def _put_gateway_responses(
+    gateway: Any, api: str, stage: str, responses: dict[str, dict[str, Any]]
+) -> None:
+    """Create an API's gateway responses, which MiniStack does not read from the template."""
+    for response_type, response in responses.items():
         headers = response["ResponseParameters"]["Headers"]
         status = str(response.get("StatusCode", ""))
         gateway.put_gateway_response(
@@ -319,9 +322,13 @@ def _put_gateway_responses(gateway: Any, outputs: dict[str, str], template: dict
     gateway.create_deployment(restApiId=api, stageName=stage)
 
 
-def _api_url(endpoint_url: str, outputs: dict[str, str]) -> str:
+def _api_url(endpoint_url: str, api: str, stage: str) -> str:
     # Path style, because not every resolver resolves *.execute-api.localhost.
-    return f"{endpoint_url}/_aws/execute-api/{outputs['ApiId']}/{_stage(outputs)}"
+    return f"{endpoint_url}/_aws/execute-api/{api}/{stage}"
+
+
+def _download_url(endpoint_url: str, outputs: dict[str, str]) -> str:
+    return _api_url(endpoint_url, outputs["DownloadApiId"], "d") + "/"
 
 
 def _stage(outputs: dict[str, str]) -> str:

@@ -13,9 +13,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 from timbres.aws.clients import client
 from timbres.aws.object_store import ReportStore
 from timbres.domain import clock
-from timbres.domain.download_token import LINK_SECONDS, WAIT_SECONDS
+from timbres.domain.download_token import LINK_SECONDS, WAIT_SECONDS, Refusal
 from timbres.handlers.download_pages import (
     CONTENT_SECURITY_POLICY,
+    limit_page,
     not_found_page,
     unavailable_page,
 )
@@ -44,32 +45,27 @@ def report_store() -> ReportStore:
 def handler(event: dict[str, Any], _context: Any) -> dict[str, Any]:
     """Handle a request of API Gateway: redirect (302) to the report, or return an error page."""
     try:
-        link = _link(event["pathParameters"]["token"], event["requestContext"]["identity"])
+        return _open(event["pathParameters"]["token"], event["requestContext"]["identity"])
     except (BotoCoreError, ClientError) as error:
         logger.error("an AWS service failed: %s", describe_aws_error(error))
     except Exception as error:
         logger.error("unhandled exception", exc_info=error)
-    else:
-        return _response(302, "", {"Location": link}) if link else _response(404, _not_found_page())
     metrics.add_count("InternalErrors")
     flush()
     return _response(503, unavailable_page(), {"Retry-After": str(WAIT_SECONDS)})
 
 
-def _link(token: str, caller: dict[str, Any]) -> str | None:
-    download_token = download_tokens().use(token, clock.now(), caller["sourceIp"])
-    if download_token is None:
-        return None
-    return report_store().presign(
-        download_token.key,
-        download_token.object_version,
-        download_token.download_name,
-        LINK_SECONDS,
-    )
-
-
-def _not_found_page() -> str:
-    return not_found_page(int(get_env("DOWNLOAD_TOKEN_DAYS")))
+def _open(token: str, caller: dict[str, Any]) -> dict[str, Any]:
+    found = download_tokens().use(token, clock.now(), caller["sourceIp"])
+    if not isinstance(found, Refusal):
+        link = report_store().presign(
+            found.key, found.object_version, found.download_name, LINK_SECONDS
+        )
+        return _response(302, "", {"Location": link})
+    if found.retry_after is None:
+        return _response(404, not_found_page(int(get_env("DOWNLOAD_TOKEN_DAYS"))))
+    page = limit_page(found.retry_after, is_valid=found.is_valid)
+    return _response(429, page, {"Retry-After": str(found.retry_after)})
 
 
 def _response(status: int, body: str, headers: dict[str, str] | None = None) -> dict[str, Any]:

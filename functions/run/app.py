@@ -13,7 +13,12 @@ from aws_lambda_powertools.event_handler import Response
 from timbres.handlers import schedule
 from timbres.handlers.container import Container
 from timbres.handlers.http import HttpHandler, json_response, logger
-from timbres.schemas.runs import run_head_to_dict, run_to_dict, run_with_accounts_to_dict
+from timbres.schemas.runs import (
+    failure_to_dict,
+    run_head_to_dict,
+    run_to_dict,
+    run_with_accounts_to_dict,
+)
 from timbres.services.daily_run.finalization import RunFinalizer
 from timbres.services.daily_run.start import DailyRunService
 
@@ -44,6 +49,16 @@ def list_runs() -> Response[str]:
 def get_run(run_id: str) -> Response[str]:
     api.query_params()
     return json_response(200, run_with_accounts_to_dict(daily_run_service().get(run_id)))
+
+
+@api.get("/runs/<run_id>/failures")
+def list_failures(run_id: str) -> Response[str]:
+    query = api.query_params("account", "cursor")
+    failures, next_cursor = daily_run_service().list_failures(
+        run_id, query["account"], query["cursor"]
+    )
+    items = [failure_to_dict(failure) for failure in failures]
+    return json_response(200, {"failures": items, "next": next_cursor})
 
 
 def handle_schedule(payload: dict[str, Any]) -> dict[str, Any]:

@@ -29,6 +29,7 @@ TRIGGERS = {
     "issuers-remove": "issuers/Remove",
     "run-list": "run/List",
     "run-get": "run/Read",
+    "run-failures": "run/Failures",
     "run-daily": "run/Daily",
     "run-close": "run/Close",
     "run-worker-queue": "run_worker/Queue",
@@ -45,7 +46,8 @@ TRIGGERS = {
     "report-monthly": "report/Monthly",
     "report-close": "report/Close",
     "report-worker-queue": "report_worker/Queue",
-    "download-token-get": "download_token/Open",
+    "download-token-get": "download_token/Mailed",
+    "download-token-earlier": "download_token/Open",
     "mail-bus": "mail/Bus",
 }
 # Events of rules and schedules that users define, with their function.
@@ -87,7 +89,10 @@ def test_event_matches_its_trigger(name: str) -> None:
         parameters = sample["pathParameters"] or {}
         assert list(parameters) == re.findall(r"\{(\w+)\}", resource)
         path = resource.format(**parameters)
-        assert (sample["path"], sample["requestContext"]["path"]) == (path, f"/dev{path}")
+        assert (sample["path"], sample["requestContext"]["path"]) == (
+            path,
+            f"/{sample['requestContext']['stage']}{path}",
+        )
         multi_values = sample["multiValueQueryStringParameters"] or {}
         last_values = {key: values[-1] for key, values in multi_values.items()}
         assert last_values == (sample["queryStringParameters"] or {})
@@ -196,6 +201,7 @@ def test_daily_run_from_its_start_to_its_mail(stack: FakeStack) -> None:
     run = replay(stack, "run-get")
     assert (run["status"], run["expected"], run["done"]) == ("finished", 5, 5)
     assert is_part({"runs": [{"id": run["id"]}]}, replay(stack, "run-list"))
+    assert replay(stack, "run-failures") == {"failures": [], "next": None}
     assert is_part({"snapshots": [{"available": 750}]}, replay(stack, "stamps-history"))
     (mail,) = stack.mails()
     assert RFC_N in mail

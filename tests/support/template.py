@@ -100,6 +100,8 @@ def routes(method: str, path: str) -> Iterator[tuple[Trigger, dict[str, str]]]:
     for trigger in template().triggers():
         if trigger.kind != "Api" or trigger.properties["Method"] != method:
             continue
+        if trigger.properties["RestApiId"] != {"Ref": "Api"}:
+            continue
         pattern = re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", trigger.properties["Path"])
         match = re.fullmatch(pattern, path)
         if match:

@@ -106,7 +106,7 @@ def test_only_the_api_and_a_rule_of_this_stack_invoke_a_function() -> None:
             continue
         source = resource["Properties"]["SourceArn"]
         if resource["Properties"]["Principal"] == "apigateway.amazonaws.com":
-            assert source["Fn::Sub"][1]["__ApiId__"] == {"Ref": "Api"}
+            assert source["Fn::Sub"][1]["__ApiId__"]["Ref"] in ("Api", "DownloadApi")
         else:
             assert resource["Properties"]["Principal"] == "events.amazonaws.com"
             assert source == {"Fn::GetAtt": ["MailFunctionBus", "Arn"]}

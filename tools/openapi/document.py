@@ -133,7 +133,7 @@ def _version() -> str:
 def _routes(template: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for resource in template["Resources"].values():
         for event in resource.get("Properties", {}).get("Events", {}).values():
-            if event["Type"] == "Api":
+            if event["Type"] == "Api" and event["Properties"]["RestApiId"] == {"Ref": "Api"}:
                 yield event["Properties"]["Method"], event["Properties"]["Path"]
 
 
@@ -189,7 +189,11 @@ def _describe_operation(
         status: _describe_success(operation, status, success)
         for status, success in operation.successes.items()
     }
-    responses |= {status: _describe_problems(types) for status, types in by_status.items()}
+    for status, types in by_status.items():
+        problem, own = _describe_problems(types), responses.get(status, {})
+        # The gateway and the function of the open route respond with the same status.
+        content = problem["content"] | own.get("content", {})
+        responses[status] = problem | own | {"content": content}
     granting = [
         name
         for name, patterns in policies.items()

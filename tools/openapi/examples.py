@@ -201,6 +201,18 @@ RESPONSES: dict[tuple[str, int], Any] = {
             }
         ],
     },
+    ("listRunFailures", 200): {
+        "failures": [
+            {
+                "account": "acme-sf",
+                "rfc": "A&D061009TY8",
+                "code": "pac-timeout",
+                "detail": "solucion-factible did not answer in time.",
+                "pac_code": None,
+            }
+        ],
+        "next": None,
+    },
     ("createContract", 201): CONTRACT,
     ("createContract", 202): _UNKNOWN,
     ("listContracts", 200): {"contracts": [CONTRACT], "next": None},

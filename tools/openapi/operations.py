@@ -296,7 +296,10 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         "List the daily runs",
         {
             200: Success(
-                "A page of runs.", ("Runs",), links=_link("getRun", "$response.body#/runs/0/id")
+                "A page of runs.",
+                ("Runs",),
+                links=_link("getRun", "$response.body#/runs/0/id")
+                | _link("listRunFailures", "$response.body#/runs/0/id"),
             )
         },
         (),
@@ -309,6 +312,19 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         {200: Success("The run, with its totals and its accounts.", ("Run",))},
         (errors.RUN_NOT_FOUND,),
         (RUN_ID,),
+    ),
+    ("GET", "/runs/{id}/failures"): Operation(
+        "listRunFailures",
+        "runs",
+        "List what a daily run did not count, and why",
+        {200: Success("A page of issuers and accounts.", ("RunFailures",))},
+        (errors.RUN_NOT_FOUND, errors.ACCOUNT_NOT_FOUND),
+        (
+            RUN_ID,
+            _parameter("account", text(pattern=ACCOUNT_PATTERN), "Only this account of the run.")
+            | {"example": "acme-sf"},
+            CURSOR,
+        ),
     ),
     ("POST", "/accounts/{account}/contracts"): Operation(
         "createContract",
@@ -466,6 +482,12 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
                 "To a link that needs no keys and is valid for 5 minutes.", (), ("Location",)
             ),
             404: Success("A page in Spanish: the link is invalid, expired or revoked.", ()),
+            429: Success(
+                "A page in Spanish: the source sent too many invalid tokens, or the link was "
+                "opened 100 times today.",
+                (),
+                ("Retry-After",),
+            ),
             503: Success("A page in Spanish: try again.", (), ("Retry-After",)),
         },
         parameters=(

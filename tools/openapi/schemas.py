@@ -267,7 +267,12 @@ _RUN_ACCOUNT = record(
         "expected": integer(),
         "done": integer(),
         "failed": counts("Issuers that were not counted, by code."),
-        "problem": nullable(text("The code of the error that excluded the account from the run.")),
+        "problem": nullable(
+            text(
+                "Why the account was not counted, completely or for more than 5 % of its issuers: "
+                "the code of the error that excluded it from the run, or of most issuers."
+            )
+        ),
         "account_stamps": nullable(
             record(
                 {
@@ -466,6 +471,23 @@ SCHEMAS: dict[str, Schema] = {
             "done": integer("Issuers counted."),
             "failed": counts("Issuers that were not counted, by code."),
             "accounts": array_of(_RUN_ACCOUNT),
+        }
+    ),
+    "RunFailures": record(
+        {
+            "failures": array_of(
+                record(
+                    {
+                        "account": _ACCOUNT,
+                        "rfc": nullable(text("The issuer; null for the account itself.")),
+                        "code": text("The code of the error."),
+                        "detail": nullable(text("A sentence, with the PAC's own text.")),
+                        "pac_code": nullable(text("The PAC's own code.")),
+                    }
+                ),
+                "Accounts first.",
+            ),
+            "next": _NEXT,
         }
     ),
     "ContractRequest": record(

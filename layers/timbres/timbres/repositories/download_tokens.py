@@ -1,6 +1,7 @@
 """DynamoDB repository for download tokens, by hash; a token is for one version of a report.
 
-The index ``report`` lists the tokens of a report.
+The index ``report`` lists the tokens of a report. Items ``source#…`` count the invalid tokens of a
+source; they expire after minutes.
 """
 
 from __future__ import annotations
@@ -8,15 +9,19 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, time, timedelta
 from typing import Any
 
 from timbres.domain import clock
 from timbres.domain.download_token import (
+    MAX_DOWNLOADS_PER_DAY,
+    MAX_FAILURES,
     DownloadToken,
+    Refusal,
     download_token_hash,
     is_download_token,
     new_download_token,
+    source_period,
 )
 from timbres.domain.report import ReportSpec
 from timbres.repositories.dynamodb import Item, conditional_write, serialize
@@ -54,27 +59,29 @@ class DownloadTokenRepository:
         self._dynamodb.put_item(TableName=self._table, Item=serialize(item))
         return token
 
-    def use(self, token: str, at: datetime, by: str) -> DownloadToken | None:
-        """Record the use of a token and return its target; None for an invalid token.
+    def use(self, token: str, at: datetime, by: str) -> DownloadToken | Refusal:
+        """Record the use of a token and return its target, or why it has none.
 
-        ``by`` is the caller's IP address. The same steps are taken for every text, valid or not.
-        The expiry is compared because DynamoDB deletes expired items only hours later.
+        ``by`` is the caller's IP address. The same steps are taken for every invalid text. The
+        expiry is compared because DynamoDB deletes expired items only hours later.
         """
-        use = str(uuid.uuid4())
+        use, today = str(uuid.uuid4()), f"uses_{at.date()}"
         result = conditional_write(
             self._dynamodb.update_item,
             {"last_use": use},
             TableName=self._table,
             Key=serialize({"ticket": download_token_hash(token)}),
-            UpdateExpression="ADD #uses :one "
+            UpdateExpression="ADD #uses :one, #today :one "
             "SET last_use = :use, last_used_at = :now, last_used_by = :by",
             # The last use is compared so that a write repeated by the SDK counts once.
             ConditionExpression=f"{_IS_VALID} AND "
-            "(attribute_not_exists(last_use) OR last_use <> :use)",
-            ExpressionAttributeNames={"#uses": "uses"},
+            "(attribute_not_exists(last_use) OR last_use <> :use) AND "
+            "(attribute_not_exists(#today) OR #today < :limit)",
+            ExpressionAttributeNames={"#uses": "uses", "#today": today},
             ExpressionAttributeValues=serialize(
                 {
                     ":one": 1,
+                    ":limit": MAX_DOWNLOADS_PER_DAY,
                     ":use": use,
                     ":now": at.isoformat(),
                     ":by": by,
@@ -83,13 +90,13 @@ class DownloadTokenRepository:
             ),
             ReturnValues="ALL_NEW",
         )
-        if not result.applied:
-            logger.info(
-                "download token rejected",
-                extra={"source_ip": by, "well_formed": is_download_token(token)},
-            )
-            return None
         item = result.item
+        if not result.applied:
+            is_valid = item.get("expires_at", 0) > at.timestamp() and "revoked_at" not in item
+            if is_valid:
+                tomorrow = datetime.combine(at.date() + timedelta(days=1), time(), at.tzinfo)
+                return Refusal(int((tomorrow - at).total_seconds()) + 1, is_valid=True)
+            return self._count_failure(token, at, by)
         logger.info(
             "download token used",
             extra={
@@ -106,6 +113,31 @@ class DownloadTokenRepository:
             object_version=item["object_version"],
             download_name=item["name"],
         )
+
+    def _count_failure(self, token: str, at: datetime, by: str) -> Refusal:
+        """Count an invalid token of a source; the refusal has the wait if it sent too many."""
+        (key, end), failure = source_period(by, at), str(uuid.uuid4())
+        result = conditional_write(
+            self._dynamodb.update_item,
+            {"last_failure": failure},
+            TableName=self._table,
+            Key=serialize({"ticket": key}),
+            UpdateExpression="ADD failures :one SET expires_at = :end, last_failure = :failure",
+            ConditionExpression="attribute_not_exists(failures) OR failures < :limit",
+            ExpressionAttributeValues=serialize(
+                {":one": 1, ":end": end, ":failure": failure, ":limit": MAX_FAILURES}
+            ),
+            ReturnValues="UPDATED_NEW",
+        )
+        if not result.applied:
+            return Refusal(end - int(at.timestamp()))
+        extra = {"source_ip": by, "well_formed": is_download_token(token)}
+        logger.info("download token rejected", extra=extra)
+        if result.item["failures"] == MAX_FAILURES:
+            logger.warning(
+                "a source sent too many invalid download tokens", extra={"source_ip": by}
+            )
+        return Refusal()
 
     def revoke(self, account: str, report_id: str, at: datetime) -> int:
         """Revoke every valid token of a report; return their number.
