@@ -44,7 +44,6 @@ WSDL = """<wsdl:definitions xmlns:wsdl="http://schemas.xmlsoap.org/wsdl/"
   </wsdl:port></wsdl:service></wsdl:definitions>"""
 
 
-
 @pytest.fixture
 def pac_state() -> FakePacState:
     return demo_state(
