@@ -66,7 +66,7 @@ docs: ## render docs/openapi.json as a page, out/api.html; needs Node.js
 samples: $(VENV)/installed ## write docs/samples again: reports, pictures, mails
 	@PYTHONPATH=layers/timbres:layers/reports $(BIN)/python -m tests.support.samples
 
-bench: $(VENV)/installed ## measure the performance, compare it with limits and a typical implementation: minutes (BENCH=--help)
+bench: $(VENV)/installed ## measure every goal of docs/performance.md and write its table: eight minutes (BENCH=--help)
 	@PYTHONPATH=layers/timbres:layers/reports $(BIN)/python -m bench $(BENCH)
 
 lint: $(VENV)/installed .venv-checkov/installed ## format, lint, types, imports, template, security, licences: offline, in seconds

@@ -40,7 +40,9 @@ def measure() -> list[Goal]:
         try:
             assert process.stdout is not None
             url = f"http://127.0.0.1:{int(process.stdout.readline())}"
-            plain, compressed = (_read_in_process(url, encoding) for encoding in ("identity", "gzip"))
+            plain, compressed = (
+                _read_in_process(url, encoding) for encoding in ("identity", "gzip")
+            )
         finally:
             process.kill()
             process.wait()

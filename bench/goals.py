@@ -36,8 +36,8 @@ def measured(
 ) -> Goal:
     """Return the goal of the ratio of two medians; values times ``scale`` are in ``unit``."""
     own, other = statistics.median(ours), statistics.median(compared)
-    texts = (f"{value * scale:,.3g} {unit}" for value in (own, other))
-    return Goal(name, *texts, own / other, limit)
+    texts = [f"{value * scale:,.3g} {unit}" for value in (own, other)]
+    return Goal(name, texts[0], texts[1], own / other, limit)
 
 
 def format_table(goals: Sequence[Goal]) -> str:

@@ -1,225 +1,235 @@
-"""Measure CPU time and memory per row of a report, compared with the cheapest implementation.
+"""Measure reports: CPU time per row against the cheapest way to write it, memory, and duration.
 
-Each measurement is a fresh process. The cases take turns, so that other load on the machine
-affects all of them. A limit writes the same rows without formatting: the csv module with rows of
-text, and the raw XML of an XLSX. All cases repeat the same block of 10,000 movements, so reading
-them costs nothing. Run with ``python -m bench.reports [--sizes 1000 10000] [--runs 3] [--json
-file]``; PYTHONPATH lists the layers.
+Each measurement is a new process: ``python -m bench.reports <case> <rows>``. A limit writes the
+same rows without formatting: the csv module with rows of text, and the raw XML of a workbook. All
+cases repeat the same block of movements, so reading them costs nothing.
 """
 
 from __future__ import annotations
 
-import argparse
 import csv
-import importlib
 import io
 import json
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
-from datetime import date, datetime, timedelta
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from datetime import date, datetime
+from decimal import Decimal
 from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import Any, TypeVar
 from xml.sax.saxutils import escape
 
+from local.fake_pacs.fake_data import bulk_rfc
+
+from bench.goals import Goal, measured
 from bench.memory_usage import peak_mb
-from bench.stats import format_spread
 from timbres.domain.clock import MEXICO_CITY
 from timbres.domain.consumption import FROM_PAC, Consumption, IssuerLine, MovementLine, Source
 from timbres.domain.month import Month
 
-Run = Callable[[int], None]
 _Row = TypeVar("_Row")
-
-SIZES = (1_000, 10_000, 100_000, 1_000_000)
-RUNS = 3
 _BLOCK = 10_000
 _ISSUERS = 40
+_DAYS = [date(2026, 10, number) for number in range(1, 32)]
 
 
-@dataclass(frozen=True, slots=True)
-class Case:
-    """One case.
-
-    ``prepare`` is ``module:function``; the function imports its libraries and returns the
-    function to measure, which takes a number of rows. ``limit`` is the name of the case to compare
-    with, None for a limit itself; ``max_ratio`` is the largest permitted ratio. ``max_rows`` is the
-    largest number of rows to measure.
-    """
-
-    name: str
-    prepare: str
-    limit: str | None = None
-    max_ratio: float | None = None
-    max_rows: int = SIZES[-1]
-
-
-@dataclass(frozen=True, slots=True)
-class Measurement:
-    """One process: CPU time (user and system) per row in µs, peak memory above its base in MB."""
-
-    us: float
-    mb: float
+def measure(runs: int) -> list[Goal]:
+    """Measure the formats; return the goals of time and memory."""
+    goals = []
+    for ours, limit, ratio in (("csv", "csv_limit", 1.0), ("xlsx", "xlsx_limit", 9.0)):
+        pairs = [[_in_process(case, 100_000) for case in (ours, limit)] for _ in range(runs)]
+        own, cheapest = ([pair[n]["cpu"] / 100_000 for pair in pairs] for n in (0, 1))
+        name = f"row of {ours.upper()} / cheapest way to write it"
+        goals.append(measured(name, own, cheapest, ratio, "µs", 1e6))
+        largest = _in_process(ours, 1_000_000)["mb"]
+        name = f"{ours.upper()} of a million rows, MB above the base"
+        goals.append(Goal(name, f"{largest:.1f} MB", "", largest, 32))
+    for issuers in (200, 100_000):
+        seconds = _in_process("pdf", issuers)["cpu"]
+        name = f"PDF of {issuers:,} issuers, seconds"
+        goals.append(Goal(name, f"{seconds:.2f} s", "", seconds, 3))
+    if (ready := _page_seconds(10_000)) is not None:
+        name = "page with 10,000 issuers ready in Chromium, seconds"
+        goals.append(Goal(name, f"{ready:.2f} s", "", ready, 1))
+    return goals
 
 
-CASES = (
-    Case("csv module, to nowhere", "bench.reports:csv_limit"),
-    Case("CSV into S3", "bench.reports:csv_upload", "csv module, to nowhere", 1),
-    Case("XLSX by hand, to nowhere", "bench.reports:xlsx_limit"),
-    Case("XLSX into S3", "bench.reports:xlsx_upload", "XLSX by hand, to nowhere", 9),
-)
+def _in_process(case: str, rows: int, *arguments: str) -> dict[str, float]:
+    process = subprocess.run(
+        [sys.executable, "-m", "bench.reports", case, str(rows), *arguments],
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    result: dict[str, float] = json.loads(process.stdout)
+    return result
 
 
-# ----------------------------------------------------------------------------------- cases
+def _page_seconds(issuers: int) -> float | None:
+    """Return the seconds until the page is loaded and drawn; None without Chromium."""
+    from playwright.sync_api import sync_playwright
+
+    paths = map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))
+    path_of_browser = next(filter(None, paths), None)
+    if path_of_browser is None:
+        return None
+    with tempfile.TemporaryDirectory(prefix="timbres-bench-") as folder, sync_playwright() as web:
+        path = Path(folder) / "page.html"
+        _in_process("html", issuers, str(path))
+        browser = web.chromium.launch(executable_path=path_of_browser, args=["--no-sandbox"])
+        page = browser.new_page()
+        seconds = []
+        for _ in range(3):
+            start = time.perf_counter()
+            page.goto(path.as_uri())
+            text = page.evaluate(
+                "new Promise(done => requestAnimationFrame(() => done(document.body.innerText)))"
+            )
+            seconds.append(time.perf_counter() - start)
+            if f"{issuers:,}" not in text:
+                raise SystemExit(f"the page does not state its {issuers:,} issuers")
+        browser.close()
+    return sorted(seconds)[1]
 
 
-class NullWriter(io.RawIOBase):
-    """A stream that discards its bytes."""
+# ------------------------------------------------------------- what runs in a new process
 
+
+class _Nowhere(io.RawIOBase):
     def writable(self) -> bool:
-        """Return True."""
         return True
 
     def write(self, data: Any) -> int:
-        """Discard ``data``; return its length."""
         return len(data)
 
 
-class S3:
+class _S3:
     """A stub of S3 that answers immediately; ``bytes`` is the number of received bytes."""
 
     def __init__(self) -> None:
         self.bytes = 0
 
     def create_multipart_upload(self, **_: Any) -> dict[str, str]:
-        """Return an upload's id."""
         return {"UploadId": "upload"}
 
     def upload_part(self, **request: Any) -> dict[str, str]:
-        """Count a part's bytes."""
         self.bytes += len(request["Body"])
         return {"ETag": "etag"}
 
     def complete_multipart_upload(self, **_: Any) -> dict[str, str]:
-        """Return a version's id."""
         return {"VersionId": "version"}
 
     def put_object(self, **request: Any) -> dict[str, str]:
-        """Count an object's bytes; return its version's id."""
         self.bytes += len(request["Body"])
         return {"VersionId": "version"}
 
 
-def create_movements() -> list[MovementLine]:
-    """Return the block of movements that every measurement repeats."""
-    first = date(2026, 10, 1)
+def _movements() -> list[MovementLine]:
+    rfcs = [bulk_rfc(n) for n in range(_ISSUERS)]
     return [
         MovementLine(
             account="acme-rc",
-            rfc=f"EKU{900000 + n % _ISSUERS:06d}3C9" if n % 7 else "A&D061009TY8",
-            date=first + timedelta(days=n * 31 // _BLOCK),
-            kind="Timbrado" if n % 11 else "Cancelación, con aceptación",
+            rfc=rfcs[n % _ISSUERS],
+            date=_DAYS[n * 31 // _BLOCK],
+            kind="Consumo de timbre",
             amount=1 + n % 900,
         )
         for n in range(_BLOCK)
     ]
 
 
-def repeat_rows(rows: Sequence[_Row]) -> Iterator[_Row]:
-    """Yield the rows repeatedly, without end."""
-    return chain.from_iterable(repeat(rows))
+def _repeat(rows: Sequence[_Row], count: int) -> Iterator[_Row]:
+    return islice(chain.from_iterable(repeat(rows)), count)
 
 
-def create_report(rows: int, movements: Sequence[MovementLine]) -> Consumption:
-    """Return a month of ``rows`` movements."""
+def _report(rows: int, movements: Sequence[MovementLine]) -> Consumption:
     at = datetime(2026, 11, 1, 6, tzinfo=MEXICO_CITY)
-    issuers = tuple(
-        IssuerLine("acme-rc", f"EKU{900000 + n:06d}3C9", rows // _ISSUERS, rows // _ISSUERS)
-        for n in range(_ISSUERS)
-    )
+    each = rows // _ISSUERS
     return Consumption(
         account="acme-rc",
         month=Month(2026, 10),
         generated_at=at,
         sources=(Source("acme-rc", "reachcore", FROM_PAC, "prepaid", at, previous=rows),),
-        issuers=issuers,
+        issuers=tuple(IssuerLine("acme-rc", bulk_rfc(n), each, each) for n in range(_ISSUERS)),
         days=(rows // 31,) * 31,
         contracts=(),
-        movements=lambda: islice(repeat_rows(movements), rows),
+        movements=lambda: _repeat(movements, rows),
     )
 
 
-def into_s3(write: Callable[[Consumption, Any], int]) -> Run:
-    """Return a function that writes a report with ``write`` and uploads it."""
+def _many_issuers(issuers: int) -> Consumption:
+    """Return a month of many issuers, with one movement per issuer and day."""
+    rfcs = [bulk_rfc(n) for n in range(issuers)]
+    lines = tuple(IssuerLine("acme-rc", rfc, 31, 31, 500, Decimal(500)) for rfc in rfcs)
+
+    def movements() -> Iterator[MovementLine]:
+        for rfc in rfcs:
+            for day in _DAYS:
+                yield MovementLine("acme-rc", rfc, day, "Consumo de timbre", 1)
+
+    return replace(_report(issuers * 31, ()), issuers=lines, movements=movements)
+
+
+def _into_s3(write: Callable[[Consumption, Any], int], rows: int) -> Callable[[], None]:
     from timbres.aws.multipart_upload import Upload
 
-    movements = create_movements()
+    report = _report(rows, _movements())
 
-    def run(rows: int) -> None:
-        s3 = S3()
+    def run() -> None:
+        s3 = _S3()
         with Upload(s3, "bucket", "key") as upload:
-            row_count = write(create_report(rows, movements), upload)
-        if (row_count, s3.bytes) != (rows, upload.bytes):
-            raise SystemExit(f"{row_count} rows and {s3.bytes} bytes written, expected {rows} rows")
+            count = write(report, upload)
+        if (count, s3.bytes) != (rows, upload.bytes):
+            raise SystemExit(f"{count} rows and {s3.bytes} bytes were written, expected {rows}")
 
     return run
 
 
-def csv_upload() -> Run:
-    """Return the upload of the CSV report."""
+def _csv(rows: int) -> Callable[[], None]:
     from timbres_reports import csv_writer
 
-    return into_s3(csv_writer.write)
+    return _into_s3(csv_writer.write, rows)
 
 
-def xlsx_upload() -> Run:
-    """Return the upload of the XLSX report."""
+def _xlsx(rows: int) -> Callable[[], None]:
     from timbres_reports import xlsx_writer
 
-    return into_s3(xlsx_writer.write)
+    return _into_s3(xlsx_writer.write, rows)
 
 
-def csv_limit() -> Run:
-    """Return the limit of CSV: the csv module with rows of text."""
-    rows_of_text = [
-        [
-            movement.date.isoformat(),
-            movement.account,
-            movement.rfc or "",
-            movement.kind,
-            str(movement.amount),
-        ]
-        for movement in create_movements()
+def _csv_limit(rows: int) -> Callable[[], None]:
+    texts = [
+        [line.date.isoformat(), line.account, line.rfc or "", line.kind, str(line.amount)]
+        for line in _movements()
     ]
 
-    def run(rows: int) -> None:
-        text = io.TextIOWrapper(io.BufferedWriter(NullWriter()), encoding="utf-8", newline="")
-        csv.writer(text).writerows(islice(repeat_rows(rows_of_text), rows))
+    def run() -> None:
+        text = io.TextIOWrapper(io.BufferedWriter(_Nowhere()), encoding="utf-8", newline="")
+        csv.writer(text).writerows(_repeat(texts, rows))
         text.flush()
 
     return run
 
 
-def xlsx_limit() -> Run:
-    """Return the limit of XLSX: XML written directly, with inline strings."""
+def _xlsx_limit(rows: int) -> Callable[[], None]:
     epoch = date(1899, 12, 30)
-    rows_of_text = [
+    values = [
         (
-            *(escape(text) for text in (movement.account, movement.rfc or "", movement.kind)),
-            (movement.date - epoch).days,
-            movement.amount,
+            *(escape(text) for text in (line.account, line.rfc or "", line.kind)),
+            (line.date - epoch).days,
+            line.amount,
         )
-        for movement in create_movements()
+        for line in _movements()
     ]
 
-    def lines(rows: int) -> Iterator[str]:
-        for n, (account, rfc, kind, day, amount) in enumerate(
-            islice(repeat_rows(rows_of_text), rows), start=1
-        ):
+    def lines() -> Iterator[str]:
+        for n, (account, rfc, kind, day, amount) in enumerate(_repeat(values, rows), start=1):
             yield (
                 f'<row r="{n}"><c r="A{n}" t="inlineStr"><is><t>{account}</t></is></c>'
                 f'<c r="B{n}" t="inlineStr"><is><t>{rfc}</t></is></c>'
@@ -228,142 +238,58 @@ def xlsx_limit() -> Run:
                 f'<c r="E{n}"><v>{amount}</v></c></row>'
             )
 
-    def run(rows: int) -> None:
-        output = io.BufferedWriter(NullWriter())
-        with zipfile.ZipFile(output, "w", zipfile.ZIP_DEFLATED) as book:
-            for name, content in _PARTS.items():
-                book.writestr(name, content)
-            with book.open("xl/worksheets/sheet1.xml", "w") as sheet:
-                sheet.write(f'<worksheet xmlns="{_MAIN}"><sheetData>'.encode())
-                row_lines = lines(rows)
-                while text := "".join(islice(row_lines, 1000)):
-                    sheet.write(text.encode())
-                sheet.write(b"</sheetData></worksheet>")
+    def run() -> None:
+        output = io.BufferedWriter(_Nowhere())
+        with (
+            zipfile.ZipFile(output, "w", zipfile.ZIP_DEFLATED) as book,
+            book.open("xl/worksheets/sheet1.xml", "w") as sheet,
+        ):
+            texts = lines()
+            while text := "".join(islice(texts, 1000)):
+                sheet.write(text.encode())
 
     return run
 
 
-_MAIN = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
-_PACKAGE = "http://schemas.openxmlformats.org/package/2006"
-_OFFICE = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
-_SHEET_TYPES = "application/vnd.openxmlformats-officedocument.spreadsheetml"
-_PARTS = {
-    "[Content_Types].xml": (
-        f'<Types xmlns="{_PACKAGE}/content-types"><Default Extension="rels" '
-        'ContentType="application/vnd.openxmlformats-package.relationships+xml"/>'
-        f'<Override PartName="/xl/workbook.xml" ContentType="{_SHEET_TYPES}.sheet.main+xml"/>'
-        f'<Override PartName="/xl/styles.xml" ContentType="{_SHEET_TYPES}.styles+xml"/>'
-        '<Override PartName="/xl/worksheets/sheet1.xml" '
-        f'ContentType="{_SHEET_TYPES}.worksheet+xml"/></Types>'
-    ),
-    "_rels/.rels": (
-        f'<Relationships xmlns="{_PACKAGE}/relationships"><Relationship Id="rId1" '
-        f'Type="{_OFFICE}/officeDocument" Target="xl/workbook.xml"/></Relationships>'
-    ),
-    "xl/workbook.xml": (
-        f'<workbook xmlns="{_MAIN}" xmlns:r="{_OFFICE}"><sheets>'
-        '<sheet name="Movimientos" sheetId="1" r:id="rId1"/></sheets></workbook>'
-    ),
-    "xl/_rels/workbook.xml.rels": (
-        f'<Relationships xmlns="{_PACKAGE}/relationships"><Relationship Id="rId1" '
-        f'Type="{_OFFICE}/worksheet" Target="worksheets/sheet1.xml"/><Relationship Id="rId2" '
-        f'Type="{_OFFICE}/styles" Target="styles.xml"/></Relationships>'
-    ),
-    "xl/styles.xml": (
-        f'<styleSheet xmlns="{_MAIN}"><fonts count="1"><font/></fonts><fills count="1"><fill/>'
-        '</fills><borders count="1"><border/></borders><cellStyleXfs count="1"><xf/>'
-        '</cellStyleXfs><cellXfs count="2"><xf/><xf numFmtId="14" applyNumberFormat="1"/>'
-        "</cellXfs></styleSheet>"
-    ),
+def _pdf(issuers: int) -> Callable[[], None]:
+    from timbres_reports import pdf_writer
+
+    report = _many_issuers(issuers)
+
+    def run() -> None:
+        pdf_writer.write(report, io.BufferedWriter(_Nowhere()))
+
+    return run
+
+
+def _html(issuers: int) -> Callable[[], None]:
+    from timbres_reports import html_writer
+
+    report = _many_issuers(issuers)
+
+    def run() -> None:
+        with Path(sys.argv[3]).open("wb") as file:
+            html_writer.write(report, file)
+
+    return run
+
+
+_CASES = {
+    "csv": _csv,
+    "csv_limit": _csv_limit,
+    "xlsx": _xlsx,
+    "xlsx_limit": _xlsx_limit,
+    "pdf": _pdf,
+    "html": _html,
 }
 
 
-# ------------------------------------------------------------------------------ measurement
-
-
-def measure(
-    cases: Iterable[Case] = CASES, sizes: Sequence[int] = SIZES, runs: int = RUNS
-) -> dict[str, Any]:
-    """Measure every case at every size; return the results, ready for JSON.
-
-    ``{"cases": [...], "sizes": {"1000": {name: [{"us": ..., "mb": ...}, ...]}}}``: a list
-    has one entry per run. Raises CalledProcessError if a measurement fails.
-    """
-    cases = list(cases)
-    by_size: dict[str, dict[str, list[dict[str, float]]]] = {}
-    for rows in sizes:
-        selected = [case for case in cases if rows <= case.max_rows]
-        measurements: dict[str, list[dict[str, float]]] = {case.name: [] for case in selected}
-        for _ in range(runs):
-            for case in selected:
-                measurements[case.name].append(asdict(_run_in_process(case, rows)))
-        by_size[str(rows)] = measurements
-    return {"cases": [asdict(case) for case in cases], "sizes": by_size}
-
-
-def format_table(results: dict[str, Any]) -> str:
-    """Return the results as a table, one line per case and size."""
-    columns = f"{'min':>8}{'median':>8}{'max':>8}"
-    lines = [
-        f"{'rows':>9}  {'':28}{'µs per row':^24}{'MB above base':^24}{'ratio':^24}  limit",
-        f"{'':9}  {'':28}{columns}{columns}{columns}",
-    ]
-    for rows, measurements in results["sizes"].items():
-        cases = [case for case in results["cases"] if case["name"] in measurements]
-        lines += [_format_line(int(rows), case, measurements) for case in cases]
-    return "\n".join(lines)
-
-
-def _format_line(
-    rows: int, case: dict[str, Any], measurements: dict[str, list[dict[str, float]]]
-) -> str:
-    runs = measurements[case["name"]]
-    line = f"{rows:>9,}  {case['name']:28}"
-    line += format_spread([run["us"] for run in runs]) + format_spread([run["mb"] for run in runs])
-    if case["limit"] in measurements:
-        # The two runs of one turn are compared.
-        pairs = zip(runs, measurements[case["limit"]], strict=True)
-        line += format_spread([run["us"] / limit["us"] for run, limit in pairs])
-        line += f"  {case['max_ratio']:g}" if case["max_ratio"] is not None else ""
-    return line
-
-
-def _run_in_process(case: Case, rows: int) -> Measurement:
-    process = subprocess.run(
-        [sys.executable, "-m", "bench.reports", "--measure", case.prepare, "--sizes", str(rows)],
-        check=True,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    return Measurement(**json.loads(process.stdout))
-
-
-def _measure(prepare: str, rows: int) -> Measurement:
-    """Measure in this process, which does nothing else."""
-    module, _, function = prepare.partition(":")
-    run: Run = getattr(importlib.import_module(module), function)()
-    base = peak_mb()
-    start = time.process_time()
-    run(rows)
-    seconds = time.process_time() - start
-    return Measurement(us=seconds / rows * 1e6, mb=peak_mb() - base)
-
-
 def main() -> None:
-    """Measure, print the table and, with ``--json``, write the results."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
-    parser.add_argument("--runs", type=int, default=RUNS)
-    parser.add_argument("--json", type=Path, help="output file of the results")
-    parser.add_argument("--measure", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.measure:
-        print(json.dumps(asdict(_measure(arguments.measure, arguments.sizes[0]))))
-        return
-    results = measure(CASES, arguments.sizes, arguments.runs)
-    print(format_table(results))
-    if arguments.json:
-        arguments.json.write_text(json.dumps(results, indent=1))
+    """Measure one case in this process, which does nothing else."""
+    run = _CASES[sys.argv[1]](int(sys.argv[2]))
+    base, start = peak_mb(), time.process_time()
+    run()
+    print(json.dumps({"cpu": time.process_time() - start, "mb": peak_mb() - base}))
 
 
 if __name__ == "__main__":
