@@ -120,8 +120,9 @@ class BatchResult:
     ``done``: number of issuers with a count of the run's day. ``unexpected``: number of
     issuers that were not planned. ``failed``: the issuers that are not retried. ``allotment`` has
     the unused stamps of the ``done`` issuers; ``exhausted`` of them have none. ``remaining``:
-    issuers for the next attempt, as ``Batch.rfcs``. ``account_count`` is the account's, None if the PAC does not return it or the
-    batch does not count it. ``account_due``: the next attempt counts the account.
+    issuers for the next attempt, as ``Batch.rfcs``. ``account_count`` is the account's, None if
+    the PAC does not return it or the batch does not count it. ``account_due``: the next attempt
+    counts the account.
     """
 
     done: int = 0
