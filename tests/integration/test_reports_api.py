@@ -85,7 +85,10 @@ def test_a_request_queues_a_pending_report(stack: FakeStack) -> None:
 
     assert response.status == 202
     assert response.headers["content-type"] == "application/json"
-    assert response.headers["location"] == "reports/2026-10-statement-pdf-0001"
+    assert response.headers["location"] == (
+        "https://a1b2c3d4e5.execute-api.mx-central-1.amazonaws.com/dev"
+        "/accounts/acme-rc/reports/2026-10-statement-pdf-0001"
+    )
     assert response.body == {
         "id": "2026-10-statement-pdf-0001",
         "account": RC,

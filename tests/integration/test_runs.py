@@ -18,7 +18,6 @@ from tests.support.events import LambdaContext, check_problem, load_function, sq
 from tests.support.fake_stack import RC, RFC, RFC_N, SF, FakeStack
 from tests.support.template import STACK_NAME
 
-import timbres.repositories.runs
 import timbres.schemas.runs
 import timbres.services.daily_run.finalization
 import timbres.services.daily_run.start
@@ -140,6 +139,8 @@ def test_a_run_counts_every_issuer_of_every_account(stack: FakeStack) -> None:
         "expected": 8,
         "done": 8,
         "failed": {},
+        "per_minute": None,
+        "expected_end": None,
         "accounts": [
             {"account": name, "expected": count, "done": count, "failed": {}, "problem": None}
             for name, count in ((RC, 3), (SF, 3), ("acme-two", 2))
@@ -1568,14 +1569,13 @@ def test_the_runs_newest_first(sf: FakeStack) -> None:
     assert body["next"] is None
 
 
-def test_more_runs_than_a_page_holds(sf: FakeStack, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(timbres.repositories.runs, "_PAGE", 3)
+def test_more_runs_than_a_page_holds(sf: FakeStack) -> None:
     for _ in range(5):
         start(sf)
         sf.clock.forward(days=1)
 
-    first = sf.get("/runs").body
-    second = sf.get("/runs", cursor=first["next"]).body
+    first = sf.get("/runs", limit="3").body
+    second = sf.get("/runs", limit="3", cursor=first["next"]).body
 
     ids = [run["id"] for run in first["runs"] + second["runs"]]
     assert len(first["runs"]) == 3

@@ -229,6 +229,20 @@ class Run:
         """Whether every planned issuer has a result."""
         return self.enqueued and all(account.is_complete for account in self.accounts)
 
+    def per_minute(self, now: datetime) -> float | None:
+        """Return the issuers with a result per minute so far, None in the first seconds."""
+        seconds = ((self.finished_at or now) - self.started_at).total_seconds()
+        results = sum(account.expected - account.missing for account in self.accounts)
+        return results / seconds * 60 if seconds >= 1 and results else None
+
+    def expected_end(self, now: datetime) -> datetime | None:
+        """Return when a running run ends at its rate so far, at the latest when it is closed."""
+        rate = self.per_minute(now)
+        if self.finished_at or rate is None:
+            return None
+        left = sum(max(account.missing, 0) for account in self.accounts)
+        return min(now + timedelta(minutes=left / rate), self.closes_at)
+
 
 def retry_delay(attempt: int, base_seconds: float) -> float:
     """Return the seconds to wait after attempt number ``attempt``, from 1."""

@@ -102,6 +102,9 @@ def dedup_key(event_type: str, detail: Detail) -> str:
     if _is_supplement(detail):
         # The run has published another event before.
         entity_id = f"{entity_id}#{detail['number']}"
+    if "resend" in detail:
+        # Somebody requested the mail again.
+        entity_id = f"{entity_id}@{detail['resend']}"
     return f"{event_type}#{detail.get('account', '')}#{entity_id}"
 
 

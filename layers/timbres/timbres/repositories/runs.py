@@ -44,7 +44,7 @@ from timbres.repositories.dynamodb import (
     transact_write,
 )
 
-_PAGE = 50
+MAX_PAGE = 50
 _KIND = "stamps"
 _RETENTION = timedelta(days=400)
 _LATE_RETENTION = timedelta(days=14)
@@ -230,8 +230,8 @@ class RunRepository:
         accounts = (_account_run(item) for item in items if item is not record)
         return _run(record, tuple(accounts))
 
-    def list_page(self, after: str | None) -> tuple[list[Run], str | None]:
-        """Return up to 50 runs without accounts, newest first, and the next cursor or None."""
+    def list_page(self, after: str | None, limit: int = MAX_PAGE) -> tuple[list[Run], str | None]:
+        """Return up to ``limit`` runs without accounts, newest first, and a cursor or None."""
         last = decode_cursor(after, {"kind": _KIND}, "run", "entry")
         page = self._dynamodb.query(
             TableName=self._table,
@@ -239,7 +239,7 @@ class RunRepository:
             KeyConditionExpression="kind = :kind",
             ExpressionAttributeValues=serialize({":kind": _KIND}),
             ScanIndexForward=False,
-            Limit=_PAGE,
+            Limit=limit,
             **({"ExclusiveStartKey": last} if last else {}),
         )
         runs = [_run(deserialize(item), ()) for item in page["Items"]]

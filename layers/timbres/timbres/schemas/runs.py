@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from timbres.domain import clock
 from timbres.domain.forecast import round_rate
 from timbres.domain.run import FINISHED, AccountRun, AlertChange, Failure, Run
 
@@ -23,7 +24,9 @@ def run_with_accounts_to_dict(run: Run) -> dict[str, Any]:
 
 
 def run_to_dict(run: Run) -> dict[str, Any]:
-    """Return a run with the sums over its accounts."""
+    """Return a run with the sums over its accounts, its rate and its expected end."""
+    now = clock.now()
+    end = run.expected_end(now)
     failed: Counter[str] = Counter()
     for account in run.accounts:
         failed.update(account.failed)
@@ -31,6 +34,8 @@ def run_to_dict(run: Run) -> dict[str, Any]:
         "expected": sum(account.expected for account in run.accounts),
         "done": sum(account.done for account in run.accounts),
         "failed": dict(sorted(failed.items())),
+        "per_minute": round_rate(run.per_minute(now)),
+        "expected_end": end.isoformat(timespec="seconds") if end else None,
     }
 
 
