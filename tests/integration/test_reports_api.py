@@ -263,7 +263,7 @@ def test_consumption_from_daily_counts(stack: FakeStack) -> None:
         [RFC, "90", "78.3 %", "20", "+350.0 %", "750", "19/11 13:53", "sin dato"],
         [RFC_N, "25", "21.7 %", *["sin dato"] * 5],
     ]
-    assert book["Movimientos"][1] == [SF, RFC, "01/10/2026", CONSUMPTION, "30"]
+    assert book["Movimientos"][1] == [RFC, "01/10/2026", CONSUMPTION, "30"]
     # A PAC returns only the current count.
     assert stack.pacs.calls() == []
 

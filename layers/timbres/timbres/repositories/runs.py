@@ -182,6 +182,7 @@ class RunRepository:
         sums = Counter({"done": result.done, "expected": result.unexpected})
         sums.update(f"{_FAILED}{failure.code}" for failure in result.failed)
         sums.update(unused=result.allotment.unused, unknown=result.allotment.unknown)
+        sums["without_stamps"] += result.exhausted
         count: Item = {}
         if batch.counts_account and not result.account_due:
             count = {"count_due": False, "count": _count_to_map(result.account_count)}
@@ -428,6 +429,7 @@ def _account_run(item: Item) -> AccountRun:
         count=_count_from_map(item["count"]) if "count" in item else None,
         count_due=item.get("count_due", False),
         allotment=Allotment(item.get("unused", 0), item.get("unknown", 0)),
+        exhausted=item.get("without_stamps", 0),
     )
     if not item.get("closed", False):
         return account

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -12,6 +13,9 @@ from timbres.domain.run import FINISHED, AccountRun, AlertChange, Failure, Run
 
 # An event is limited to 256 KB, and a longer list is not readable.
 MAX_LISTED = 200
+# Issuers that could not be counted and are named.
+MAX_NAMED = 60
+_UNKNOWN_TO_PAC = ("issuer-not-registered", "pac-rejected-request")
 
 
 def run_with_accounts_to_dict(run: Run) -> dict[str, Any]:
@@ -61,8 +65,17 @@ def alert_change_to_dict(change: AlertChange) -> dict[str, Any]:
     }
 
 
-def run_to_event(run: Run, changes: list[AlertChange]) -> dict[str, Any]:
-    """Return the event of a finished run with ``changes``, the most urgent first."""
+def run_to_event(
+    run: Run, changes: list[AlertChange], issuer_failures: Sequence[Failure] = ()
+) -> dict[str, Any]:
+    """Return the event of a finished run with ``changes``, the most urgent first.
+
+    Of the failures of issuers, it names up to sixty, those that their PAC does not know first.
+    """
+    named = sorted(
+        (failure for failure in issuer_failures if failure.rfc is not None),
+        key=lambda failure: failure.code not in _UNKNOWN_TO_PAC,
+    )
     issuers = [change for change in changes if change.rfc is not None]
     accounts = [change for change in changes if change.rfc is None]
     failures = [one for one in run.accounts if one.failed or not one.is_counted]
@@ -73,6 +86,11 @@ def run_to_event(run: Run, changes: list[AlertChange]) -> dict[str, Any]:
             account.account: account.plan_problem for account in listed if account.plan_problem
         },
         "failures": [_failures_to_dict(account) for account in listed],
+        "failed_issuers": [
+            {"account": failure.account, "rfc": failure.rfc, "code": failure.code}
+            for failure in named[:MAX_NAMED]
+        ],
+        "exhausted_total": sum(account.exhausted for account in run.accounts),
         "accounts_not_counted": sum(not account.is_counted for account in failures),
         "account_stamps": [alert_change_to_dict(change) for change in accounts[:MAX_LISTED]],
         "account_stamps_problems": {
