@@ -220,10 +220,6 @@ _BALANCES: dict[str, tuple[bytes, dict[str, Any]]] = {
         f"monto-{number}": (http(movement(Monto="#").replace('"#"', number)), accepted())
         for number in ("3.0", "3e0", "30e-1", '"3"', '" 3 "', '"+3"', '"3.00"', '"03"')
     },
-    **{
-        f"monto-{number}": (http(movement(Monto="#").replace('"#"', number)), names("Monto"))
-        for number in ("2.5", '"2.5"', '"3,0"', '"3.000"', '"0x3"', "true", "null", '""', "[3]")
-    },
     "transacciones-text": (http(balance(Transacciones="3")), accepted()),
     "registrados-negative": (
         http(balance(Registrados=-1)),
