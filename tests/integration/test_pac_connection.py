@@ -178,13 +178,6 @@ def test_an_untrusted_certificate_is_rejected(
     assert calls(fake_pac) == []
 
 
-def test_the_test_authority_is_not_trusted_by_default(ca: Authority, tmp_path: Path) -> None:
-    fake_pac = BALANCE.fake_pac()
-    with serve(fake_pac, ssl_context=ca.server_context(tmp_path)) as url:
-        unreachable(BALANCE, url)
-    assert calls(fake_pac) == []
-
-
 @pytest.mark.parametrize("name", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
 def test_certificate_variables_of_the_environment_are_ignored(
     name: str, ca: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
