@@ -53,7 +53,8 @@ class Stack:
         self.endpoint_url = aws.endpoint_url
         self.region = REGION
         self.outputs = outputs
-        self.api_url = _api_url(aws.endpoint_url, outputs)
+        self.api_url = _api_url(aws.endpoint_url, outputs["ApiId"], _stage(outputs))
+        self.download_url = _download_url(aws.endpoint_url, outputs)
         self.keys = {"admin": aws.admin}
         for name, policy in IDENTITIES.items():
             arns = (outputs[policy],) if policy else ()
@@ -287,8 +288,12 @@ def deploy(session: Session, root: Path = ROOT, pacs: Sequence[Path] = ()) -> di
     _wait_for_change_set(cloudformation, change_set)
     cloudformation.execute_change_set(ChangeSetName=change_set)
     outputs = _wait_for_stack(cloudformation)
-    _put_gateway_responses(session.client("apigateway"), outputs, read_template(root))
-    download_url = _api_url(session.endpoint_url, outputs) + "/d/"
+    _put_unknown_route(session.client("apigateway"), session.client("lambda"), outputs)
+    resources = read_template(root)["Resources"]
+    for name, stage in (("Api", _stage(outputs)), ("DownloadApi", "d")):
+        responses = resources[name]["Properties"]["GatewayResponses"]
+        _put_gateway_responses(session.client("apigateway"), outputs[f"{name}Id"], stage, responses)
+    download_url = _download_url(session.endpoint_url, outputs)
     _put_download_url(session.client("lambda"), outputs["MailFunctionName"], download_url)
     return outputs
 
@@ -300,12 +305,28 @@ def _put_download_url(functions: Any, name: str, url: str) -> None:
     functions.update_function_configuration(FunctionName=name, Environment={"Variables": variables})
 
 
-def _put_gateway_responses(gateway: Any, outputs: dict[str, str], template: dict[str, Any]) -> None:
-    """Create the API's gateway responses, which MiniStack does not read from the template."""
-    api, stage = outputs["ApiId"], _stage(outputs)
-    for response_type, response in template["Resources"]["Api"]["Properties"][
-        "GatewayResponses"
-    ].items():
+def _put_unknown_route(gateway: Any, functions: Any, outputs: dict[str, str]) -> None:
+    """Create the method ANY of unknown routes, which MiniStack does not read from the template."""
+    name = outputs["DownloadTokenFunctionName"]
+    function = functions.get_function_configuration(FunctionName=name)["FunctionArn"]
+    pages = gateway.get_paginator("get_resources").paginate(restApiId=outputs["ApiId"])
+    items = [item for page in pages for item in page["items"]]
+    (resource,) = (item["id"] for item in items if item["path"] == "/{proxy+}")
+    method = {"restApiId": outputs["ApiId"], "resourceId": resource, "httpMethod": "ANY"}
+    gateway.put_method(**method, authorizationType="NONE")
+    gateway.put_integration(
+        **method,
+        type="AWS_PROXY",
+        integrationHttpMethod="POST",
+        uri=f"arn:aws:apigateway:{REGION}:lambda:path/2015-03-31/functions/{function}/invocations",
+    )
+
+
+def _put_gateway_responses(
+    gateway: Any, api: str, stage: str, responses: dict[str, dict[str, Any]]
+) -> None:
+    """Create an API's gateway responses, which MiniStack does not read from the template."""
+    for response_type, response in responses.items():
         headers = response["ResponseParameters"]["Headers"]
         status = str(response.get("StatusCode", ""))
         gateway.put_gateway_response(
@@ -319,9 +340,13 @@ def _put_gateway_responses(gateway: Any, outputs: dict[str, str], template: dict
     gateway.create_deployment(restApiId=api, stageName=stage)
 
 
-def _api_url(endpoint_url: str, outputs: dict[str, str]) -> str:
+def _api_url(endpoint_url: str, api: str, stage: str) -> str:
     # Path style, because not every resolver resolves *.execute-api.localhost.
-    return f"{endpoint_url}/_aws/execute-api/{outputs['ApiId']}/{_stage(outputs)}"
+    return f"{endpoint_url}/_aws/execute-api/{api}/{stage}"
+
+
+def _download_url(endpoint_url: str, outputs: dict[str, str]) -> str:
+    return _api_url(endpoint_url, outputs["DownloadApiId"], "d") + "/"
 
 
 def _stage(outputs: dict[str, str]) -> str:

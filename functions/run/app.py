@@ -13,7 +13,13 @@ from aws_lambda_powertools.event_handler import Response
 from timbres.handlers import schedule
 from timbres.handlers.container import Container
 from timbres.handlers.http import HttpHandler, json_response, logger
-from timbres.schemas.runs import run_head_to_dict, run_to_dict, run_with_accounts_to_dict
+from timbres.repositories.runs import MAX_PAGE
+from timbres.schemas.runs import (
+    failure_to_dict,
+    run_head_to_dict,
+    run_to_dict,
+    run_with_accounts_to_dict,
+)
 from timbres.services.daily_run.finalization import RunFinalizer
 from timbres.services.daily_run.start import DailyRunService
 
@@ -35,7 +41,9 @@ def daily_run_service() -> DailyRunService:
 
 @api.get("/runs")
 def list_runs() -> Response[str]:
-    runs, next_cursor = daily_run_service().list_page(api.query_params("cursor")["cursor"])
+    query = api.query_params("limit", "cursor")
+    limit = api.page_limit(query["limit"], MAX_PAGE)
+    runs, next_cursor = daily_run_service().list_page(query["cursor"], limit)
     items = [run_head_to_dict(run) for run in runs]
     return json_response(200, {"runs": items, "next": next_cursor})
 
@@ -44,6 +52,16 @@ def list_runs() -> Response[str]:
 def get_run(run_id: str) -> Response[str]:
     api.query_params()
     return json_response(200, run_with_accounts_to_dict(daily_run_service().get(run_id)))
+
+
+@api.get("/runs/<run_id>/failures")
+def list_failures(run_id: str) -> Response[str]:
+    query = api.query_params("account", "cursor")
+    failures, next_cursor = daily_run_service().list_failures(
+        run_id, query["account"], query["cursor"]
+    )
+    items = [failure_to_dict(failure) for failure in failures]
+    return json_response(200, {"failures": items, "next": next_cursor})
 
 
 def handle_schedule(payload: dict[str, Any]) -> dict[str, Any]:

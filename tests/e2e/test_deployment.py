@@ -18,10 +18,11 @@ from local.stack import STACK_NAME, Stack
 from tests.support.doctor import RunDoctor
 
 
-def test_the_api_has_only_the_stage_of_the_parameter(stack: Stack) -> None:
+@pytest.mark.parametrize(("api", "name"), [("ApiId", "dev"), ("DownloadApiId", "d")])
+def test_each_api_has_only_one_stage(stack: Stack, api: str, name: str) -> None:
     gateway = stack.session().client("apigateway")
-    stages = gateway.get_stages(restApiId=stack.outputs["ApiId"])["item"]
-    assert [stage["stageName"] for stage in stages] == ["dev"]
+    stages = gateway.get_stages(restApiId=stack.outputs[api])["item"]
+    assert [stage["stageName"] for stage in stages] == [name]
 
 
 def test_a_list_of_issuers_in_windows_1252_is_not_altered_on_its_way(stack: Stack) -> None:

@@ -1,4 +1,4 @@
-"""Mailed links on the deployed template: the only route without IAM."""
+"""Mailed links on the deployed template: the route without IAM."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import pytest
 import requests
 from local.stack import Stack
 
-from tests.support.api_calls import eventually, generate_report
+from tests.support.api_calls import eventually, forget_damaged_links, generate_report
+from timbres.domain.download_token import MAX_FAILURES
 
 # Headers that differ between any two responses start with these.
 VARYING = ("date", "x-am", "apigw")
@@ -23,12 +24,12 @@ def report_and_token(stack: Stack) -> tuple[dict[str, Any], str]:
     read_mails, mails = stack.mailbox("links"), list[str]()
     report = generate_report(stack, "acme-rc", "statement", "csv")
     eventually(lambda: mails.extend(read_mails()) or mails)
-    (token,) = re.findall(rf"{re.escape(stack.api_url)}/d/([\w-]{{43}})\s", "\n".join(mails))
+    (token,) = re.findall(rf"{re.escape(stack.download_url)}([\w-]{{43}})\s", "\n".join(mails))
     return report, token
 
 
 def follow(stack: Stack, token: str) -> requests.Response:
-    return stack.call(None, "GET", f"/d/{token}")
+    return stack.http.get(stack.download_url + token, allow_redirects=False, timeout=60)
 
 
 def test_a_mailed_link_opens_its_version_of_the_report_without_a_key(
@@ -58,6 +59,8 @@ def test_a_revoked_token_gets_the_same_response_as_an_unknown_token(
 
     revoked = stack.call("reporter", "DELETE", path)
     responses = [follow(stack, text) for text in (token, "A" * 43, "x", "A" * 2_000, "%25%00")]
+    # The route of links that were mailed by earlier versions.
+    responses.append(stack.call(None, "GET", f"/d/{token}"))
 
     assert revoked.json() == {"account": "acme-rc", "id": report["id"], "revoked": 1}
     assert (responses[0].status_code, responses[0].headers["Content-Type"]) == (
@@ -73,4 +76,23 @@ def test_a_revoked_token_gets_the_same_response_as_an_unknown_token(
         )
         for response in responses
     )
-    assert others == [first] * 4
+    assert others == [first] * 5
+
+
+@pytest.mark.parametrize("path", ["", "x/y"])
+def test_the_gateway_answers_a_damaged_link_with_a_page_in_spanish(stack: Stack, path: str) -> None:
+    response = stack.http.get(stack.download_url + path, timeout=60)
+
+    assert response.status_code == 403
+    assert response.headers["Content-Type"] == "text/html; charset=utf-8"
+    assert "Este enlace no está completo" in response.text
+
+
+def test_a_source_with_too_many_damaged_links_waits(stack: Stack) -> None:
+    responses = [follow(stack, f"none-{n}") for n in range(MAX_FAILURES + 1)]
+    forget_damaged_links(stack)
+
+    assert responses[-1].status_code == 429
+    assert 1 <= int(responses[-1].headers["Retry-After"]) <= 600
+    assert "Demasiados enlaces que no sirven" in responses[-1].text
+    assert follow(stack, "none").status_code == 404

@@ -11,6 +11,8 @@ from tests.support.fake_stack import RC, RFC, SF, FakeStack
 from tests.support.template import template
 
 DOMAIN = "api.empresa.mx"
+AWS = "execute-api.mx-central-1.amazonaws.com"
+BELOW = {"DomainBasePath": "below"}
 
 
 def below(base_path: str, event: dict[str, Any]) -> dict[str, Any]:
@@ -76,19 +78,20 @@ def test_the_caller_is_the_one_that_signed(stack: FakeStack) -> None:
 
 
 @pytest.mark.parametrize(
-    ("parameters", "url"),
+    ("parameters", "url", "links"),
     [
-        ({}, "https://a1b2c3d4e5.execute-api.mx-central-1.amazonaws.com/dev"),
-        ({"DomainBasePath": "timbres"}, None),
-        ({"DomainName": DOMAIN}, f"https://{DOMAIN}"),
-        ({"DomainName": DOMAIN, "DomainBasePath": "timbres"}, f"https://{DOMAIN}/timbres"),
+        ({}, f"https://a1b2c3d4e5.{AWS}/dev", f"https://f6g7h8i9j0.{AWS}/d/"),
+        (BELOW, f"https://a1b2c3d4e5.{AWS}/dev", f"https://f6g7h8i9j0.{AWS}/d/"),
+        ({"DomainName": DOMAIN}, f"https://{DOMAIN}", f"https://{DOMAIN}/d/"),
+        ({"DomainName": DOMAIN} | BELOW, f"https://{DOMAIN}/below", f"https://{DOMAIN}/below-d/"),
     ],
 )
 def test_mailed_links_and_the_output_have_the_address_of_the_parameters(
-    stack: FakeStack, parameters: dict[str, str], url: str | None
+    stack: FakeStack, parameters: dict[str, str], url: str, links: str
 ) -> None:
-    expected = url or "https://a1b2c3d4e5.execute-api.mx-central-1.amazonaws.com/dev"
     stack.aws.refs.update(parameters)
     environment = template().environment("mail", stack.aws.resolve)
-    assert environment["DOWNLOAD_URL"] == f"{expected}/d/"
-    assert stack.aws.resolve(template().text["Outputs"]["ApiUrl"]["Value"]) == expected
+    outputs = template().text["Outputs"]
+    assert environment["DOWNLOAD_URL"] == links
+    assert stack.aws.resolve(outputs["DownloadUrl"]["Value"]) == links
+    assert stack.aws.resolve(outputs["ApiUrl"]["Value"]) == url

@@ -45,7 +45,7 @@ def test_no_function_tries_a_rejected_secret_again(stack: FakeStack, account: st
     assert problem["pac"]["code"] == code
     (event,) = stack.events("Credentials Rejected")
     assert (event["account"], event["pac"]["code"]) == (account, code)
-    (mail,) = [mail for mail in stack.mails() if "rechazó" in mail]
+    (mail,) = [mail for mail in stack.mails() if "credenciales rechazadas" in mail]
     assert account in mail
     assert code in mail
 

@@ -13,7 +13,14 @@ from tests.support.events import ApiResponse, api_gateway_event, check_problem
 from tests.support.fake_stack import RC, SF, FakeStack
 from tests.support.template import REGION, template
 
-from timbres.domain.download_token import download_token_hash, is_download_token, new_download_token
+from timbres.domain.download_token import (
+    FAILURE_PERIOD_SECONDS,
+    MAX_DOWNLOADS_PER_DAY,
+    MAX_FAILURES,
+    download_token_hash,
+    is_download_token,
+    new_download_token,
+)
 
 OTHER_IP = "203.0.113.99"
 
@@ -23,9 +30,14 @@ def revoke(stack: FakeStack, report_id: str, account: str = RC) -> ApiResponse:
     return stack.call("report", "DELETE", path)
 
 
+def token_items(stack: FakeStack) -> dict[str, dict[str, Any]]:
+    """Return the items of tokens, without those of sources."""
+    items = stack.aws.items("DownloadTokensTable")
+    return {item["ticket"]: item for item in items if "failures" not in item}
+
+
 def token_item(stack: FakeStack, token: str) -> dict[str, Any]:
-    items = {item["ticket"]: item for item in stack.aws.items("DownloadTokensTable")}
-    return items[download_token_hash(token)]
+    return token_items(stack)[download_token_hash(token)]
 
 
 def assert_secret(stack: FakeStack, *tokens: str) -> None:
@@ -120,7 +132,7 @@ def invalid_tokens(stack: FakeStack) -> dict[str, str]:
 def test_every_invalid_token_gets_the_same_page_after_the_same_call(stack: FakeStack) -> None:
     tokens = invalid_tokens(stack)
     expected = open_link(stack, new_download_token())
-    items = stack.aws.items("DownloadTokensTable")
+    items = token_items(stack)
     targets: list[bytes] = []
     for service in ("dynamodb", "s3"):
         stack.aws_faults.watch(
@@ -131,7 +143,7 @@ def test_every_invalid_token_gets_the_same_page_after_the_same_call(stack: FakeS
 
     # The status, all headers and the body are equal.
     assert responses == dict.fromkeys(tokens, expected)
-    assert targets == [b"DynamoDB_20120810.UpdateItem"] * len(tokens)
+    assert targets == [b"DynamoDB_20120810.UpdateItem"] * 2 * len(tokens)
     assert expected.status == 404
     assert expected.headers["content-type"] == "text/html; charset=utf-8"
     assert expected.headers["content-security-policy"].startswith("default-src 'none'; ")
@@ -141,14 +153,65 @@ def test_every_invalid_token_gets_the_same_page_after_the_same_call(stack: FakeS
     assert "location" not in expected.headers
     assert "Este enlace ya no funciona" in expected.text
     assert "30 días" in expected.text
-    # Nothing is stored, and no token is logged.
-    assert stack.aws.items("DownloadTokensTable") == items
+    # Only the number is stored, and no token is logged.
+    assert token_items(stack) == items
     lines = stack.logs.lines("download token rejected")[-len(tokens) :]
     assert [(line["source_ip"], line["well_formed"]) for line in lines] == [
         ("203.0.113.7", is_download_token(token)) for token in tokens.values()
     ]
     searched = [token for token in tokens.values() if len(token) > 5]
     assert_secret(stack, *(token for token in searched if token != tokens["hash"]))
+
+
+def test_a_source_may_send_some_invalid_tokens_and_a_valid_one_always_opens(
+    stack: FakeStack,
+) -> None:
+    token = issue_token(stack, store_report(stack, b"october"))
+    # All addresses of a network of 64 bits are one source.
+    for ips in (["203.0.113.7"], [f"2001:db8:1:2::{n:x}" for n in range(9)]):
+        statuses = [
+            open_link(stack, new_download_token(), ip=ips[n % len(ips)]).status
+            for n in range(MAX_FAILURES)
+        ]
+        refused = open_link(stack, new_download_token(), ip=ips[-1])
+
+        assert set(statuses) == {404}
+        assert refused.status == 429
+        assert 0 < int(refused.headers["retry-after"]) <= FAILURE_PERIOD_SECONDS
+        assert refused.headers["content-type"] == "text/html; charset=utf-8"
+        assert "Demasiados enlaces que no sirven" in refused.text
+        # A shared address, and another source.
+        assert open_link(stack, token, ip=ips[0]).status == 302
+        assert open_link(stack, new_download_token(), ip=OTHER_IP).status == 404
+        assert len(stack.logs.lines("a source sent too many invalid download tokens")) == 1
+        stack.logs.clear()
+    sources = [item for item in stack.aws.items("DownloadTokensTable") if "failures" in item]
+    assert len(sources) == 3
+    for source in sources:
+        assert "203.0.113" not in str(source)
+        assert source["expires_at"] <= stack.clock().timestamp() + FAILURE_PERIOD_SECONDS
+    stack.clock.forward(seconds=FAILURE_PERIOD_SECONDS)
+    assert open_link(stack, new_download_token()).status == 404
+
+
+def test_a_token_opens_a_hundred_times_a_day(stack: FakeStack) -> None:
+    report = store_report(stack, b"october")
+    token, other = issue_token(stack, report), issue_token(stack, report)
+    statuses = [open_link(stack, token).status for _ in range(MAX_DOWNLOADS_PER_DAY)]
+
+    refused = open_link(stack, token, ip=OTHER_IP)
+
+    assert set(statuses) == {302}
+    assert refused.status == 429
+    # Until midnight in Mexico City.
+    assert refused.headers["retry-after"] == str(10 * 3600 + 6 * 60 + 20)
+    assert "ya se abrió muchas veces hoy" in refused.text
+    assert token_item(stack, token)["uses"] == MAX_DOWNLOADS_PER_DAY
+    assert open_link(stack, other).status == 302
+    stack.clock.forward(seconds=int(refused.headers["retry-after"]))
+    assert open_link(stack, token).status == 302
+    assert revoke(stack, report.id).body["revoked"] == 2
+    assert open_link(stack, token).status == 404
 
 
 @pytest.mark.parametrize(
@@ -243,12 +306,15 @@ def test_only_the_download_route_is_public_and_it_is_throttled() -> None:
     public = [
         trigger.label
         for trigger in template().triggers()
-        if trigger.kind == "Api" and "Auth" in trigger.properties
+        if trigger.kind == "Api"
+        and ("Auth" in trigger.properties or trigger.properties["RestApiId"] != {"Ref": "Api"})
     ]
-    (setting,) = (item for item in api["MethodSettings"] if item["HttpMethod"] == "GET")
-
-    assert public == ["download_token/Open"]
-    assert api["Auth"] == {"DefaultAuthorizer": "AWS_IAM", "InvokeRole": "NONE"}
+    paths = {"//d/{token}", "//{proxy+}"}
     # API Gateway encodes / in a path as ~1.
-    assert setting["ResourcePath"].replace("~1", "/") == "//d/{token}"
-    assert (setting["ThrottlingRateLimit"], setting["ThrottlingBurstLimit"]) == (5, 10)
+    settings = {item["ResourcePath"].replace("~1", "/"): item for item in api["MethodSettings"]}
+
+    assert public == ["download_token/Mailed", "download_token/Open", "download_token/Unknown"]
+    assert api["Auth"] == {"DefaultAuthorizer": "AWS_IAM", "InvokeRole": "NONE"}
+    for path in paths:
+        rates = settings[path]["ThrottlingRateLimit"], settings[path]["ThrottlingBurstLimit"]
+        assert rates == (5, 10)

@@ -8,12 +8,14 @@ import json
 from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import MagicMock, patch
 
 import pytest
 from tests.support.fake_stack import RC, RFC, RFC_N, SF, FakeStack
 from tests.support.monitored_metrics import ALARMS, Metric, metrics_of, on_the_dashboard, searched
 from tests.support.template import STACK_NAME
 
+from timbres.aws.notifications import MailPublisher
 from timbres.observability.metrics import metrics
 
 Emitted = dict[tuple[str, frozenset[tuple[str, str]]], list[float]]
@@ -48,6 +50,11 @@ def reconcile(stack: FakeStack) -> None:
 
 def close_reports(stack: FakeStack) -> None:
     stack.invoke("report", {"close": "overdue"})
+
+
+def check_subscription(stack: FakeStack, recipient: str) -> None:
+    with patch.dict(stack.aws.refs, NotificationEmail=recipient):
+        stack.invoke("reconciler", {"check": "expiry"})
 
 
 def change_secret(stack: FakeStack, **changes: str) -> None:
@@ -85,6 +92,7 @@ def use_every_function(stack: FakeStack) -> None:
     assert stack.request_report(month="2026-09").status == 202
     stack.deliver()
     close_reports(stack)
+    check_subscription(stack, "finanzas@example.com")
     # An internal error, and a rejected password.
     stack.aws_faults.reject("dynamodb", "Query", "InternalServerError", 500)
     assert stack.get(f"/accounts/{SF}/stamps").status == 503
@@ -183,6 +191,37 @@ def test_reports_are_missing_from_the_2nd_until_they_are_published(
     shared_stack.deliver()
     assert missing() == [0]
     shared_stack.clock.at = before
+
+
+def test_a_day_without_a_confirmed_subscription_is_measured(
+    shared_stack: FakeStack, emitted: Emitted
+) -> None:
+    def missing(recipient: str = "finanzas@example.com") -> list[float]:
+        check = emitted_by(lambda: check_subscription(shared_stack, recipient))
+        return values(check, "MailSubscriptionMissing")
+
+    sns, topic = shared_stack.aws.client("sns"), shared_stack.aws.refs["MailTopic"]
+    assert missing() == [1]
+    # Without a recipient, nobody expects mails.
+    assert missing("none") == missing("") == []
+    subscription = sns.subscribe(
+        TopicArn=topic,
+        Protocol="email",
+        Endpoint="finanzas@example.com",
+        ReturnSubscriptionArn=True,
+    )["SubscriptionArn"]
+    assert missing() == [0]
+    sns.unsubscribe(SubscriptionArn=subscription)
+    assert missing() == [1]
+
+
+@pytest.mark.parametrize("arn", ["PendingConfirmation", "Deleted"])
+def test_a_subscription_that_is_not_confirmed_is_no_subscriber(arn: str) -> None:
+    sns: Any = MagicMock()
+    sns.get_paginator.return_value.paginate.return_value = [
+        {"Subscriptions": [{"SubscriptionArn": arn}]}
+    ]
+    assert not MailPublisher(sns, "arn:topic").has_subscriber()
 
 
 def test_each_log_line_has_its_own_request_account_rfc_and_codes(shared_stack: FakeStack) -> None:

@@ -378,8 +378,8 @@ MUTATIONS = (
     run(
         "a repeated start creates a new plan",
         RUNS,
-        '"attribute_not_exists(plan_id)")',
-        '"attribute_not_exists(no_plan)")',
+        '"attribute_not_exists(plan_id) OR plan_id = :replaced"',
+        '"attribute_not_exists(no_plan) OR plan_id = :replaced"',
         DAILY,
     ),
     run(

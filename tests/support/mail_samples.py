@@ -87,6 +87,18 @@ def run_event(*issuers: Detail, **changes: Any) -> Detail:
     } | changes
 
 
+def not_counted(account: str = "acme-sf", *, counted: bool = False, **changes: Any) -> Detail:
+    """Return an account with failures of a run's event."""
+    return {
+        "account": account,
+        "expected": 0,
+        "failed": {},
+        "problem": None,
+        "account_stamps_problem": None,
+        "counted": counted,
+    } | changes
+
+
 def large_run_event(exhausted: int, low: int) -> Detail:
     """Return the event of a run with many alerts."""
     return run_event(
@@ -199,9 +211,24 @@ GOLDEN: dict[str, tuple[str, Detail]] = {
         run_event(
             issuer(RFC, "exhausted", 0, 0.0, 10.0),
             issuer("BBB010101AAA", "low", 12, 1.2, 10.0),
-            failed={"not-reached": 1200, "pac-permission-denied": 1}
-            | {"pac-rejected-request": 2, "pac-timeout": 1},
-            problems={"acme-norte": "account-misconfigured", "acme-sur": "internal-error"},
+            exhausted_total=32,
+            failed_issuers=[
+                *(
+                    {"account": "x", "rfc": rfc, "code": "pac-rejected-request"}
+                    for rfc in ("CCC010101AAA", RFC_N)
+                ),
+                *(
+                    {"account": "acme-sf", "rfc": f"DDD{n:06d}AAA", "code": "not-reached"}
+                    for n in range(58)
+                ),
+            ],
+            accounts_not_counted=3,
+            failures=[
+                not_counted(expected=1210, failed={"not-reached": 1200, "pac-timeout": 1}),
+                not_counted("acme-norte", problem="account-misconfigured"),
+                not_counted("acme-sur", account_stamps_problem="pac-permission-denied"),
+                not_counted("x", counted=True, expected=200, failed={"pac-rejected-request": 2}),
+            ],
         ),
     ),
     "stamps-counted-account-low": (
@@ -219,18 +246,34 @@ GOLDEN: dict[str, tuple[str, Detail]] = {
                 account_change("low", 90, None, None, "acme-norte"),
                 account_change("low", 1, 0.4, 3.0, "acme-sur"),
             ],
-            account_stamps_problems={"acme-este": "pac-permission-denied"},
+            failures=[not_counted("x", counted=True, expected=40, failed={"pac-timeout": 1})],
         ),
     ),
     "contracts-expiring-one": ("Contracts Expiring", expiring(500)),
     "contracts-expiring-several": ("Contracts Expiring", expiring(500, 1, 12_000)),
     "stamps-counted-hundreds": (RUN, large_run_event(61, 1300)),
-    "stamps-counted-nobody": (
+    "not-counted-issuers": (
         RUN,
         run_event(
-            done=0,
-            failed={"pac-unreachable": 199, "pac-permission-denied": 1},
-            problems={"acme-norte": "account-misconfigured"},
+            accounts_not_counted=1,
+            failures=[not_counted(expected=605, failed={"pac-rejected-request": 600})],
+        ),
+    ),
+    "not-counted-account": (
+        RUN,
+        run_event(
+            accounts_not_counted=1,
+            failures=[not_counted("acme-norte", problem="account-misconfigured")],
+        ),
+    ),
+    "not-counted-accounts": (
+        RUN,
+        run_event(
+            accounts_not_counted=2,
+            failures=[
+                not_counted("acme-rc", expected=1, failed={"pac-unreachable": 1}),
+                not_counted("acme-sf", problem="account-unreadable"),
+            ],
         ),
     ),
     "credentials-rejected-solucion-factible": (

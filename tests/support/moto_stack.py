@@ -26,6 +26,7 @@ class MotoStack:
             "AWS::Partition": "aws",
             "AWS::URLSuffix": "amazonaws.com",
             "Api": "a1b2c3d4e5",
+            "DownloadApi": "f6g7h8i9j0",
             **{name: str(value) for name, value in template.parameters.items()},
             # As in the local environment, because the accounts are at fake PACs.
             "AllowSandboxAccounts": "true",

@@ -38,9 +38,14 @@ DOCUMENTED = {
 
 def expected_metrics() -> dict[str, Metric]:
     """Return the metrics that the template's resources need, by a test ID."""
-    ((_, api),) = template().of_type("AWS::Serverless::Api")
-    stage = {"ApiName": f"${{{api['Name']['Ref']}}}", "Stage": f"${{{api['StageName']['Ref']}}}"}
-    rows = [("AWS/ApiGateway", "5XXError", stage)]
+    rows = [
+        ("AWS/ApiGateway", "5XXError", {"ApiName": name, "Stage": stage})
+        for name, stage in (
+            ("${AWS::StackName}", "${Stage}"),
+            ("${AWS::StackName}-downloads", "d"),
+        )
+    ]
+    assert len(list(template().of_type("AWS::Serverless::Api"))) == len(rows)
     rows += [
         ("AWS/Lambda", name, {"FunctionName": f"${{{function}}}"})
         for function in FUNCTIONS
@@ -119,8 +124,8 @@ def test_dashboard_and_runbook_include_each_alarm() -> None:
 SHELL = "\n".join(re.findall(r"^```sh\n(.*?)^```", RUNBOOK, re.MULTILINE | re.DOTALL))
 COMMANDS = re.findall(r"\baws ([a-z]+) (wait [a-z-]+|[a-z-]+)((?:(?!\baws )(?:\\\n|.))*)", SHELL)
 MODELS = botocore.session.get_session()
-# Options of the AWS CLI that are not parameters of an operation.
-CLI_OPTIONS = {"query", "output", "cli-binary-format"}
+# Options of the AWS CLI that are not parameters of an operation, or have another name.
+CLI_OPTIONS = {"query", "output", "cli-binary-format", "notification-endpoint"}
 
 
 def with_hyphens(names: Any) -> dict[str, str]:

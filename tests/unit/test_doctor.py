@@ -132,9 +132,17 @@ def clock_off_by(seconds: int) -> CheckResult:
     return cloud.check_clock(format_datetime(now + timedelta(seconds=seconds), usegmt=True), now)
 
 
-def subscriptions(*arns: str) -> CheckResult:
-    rows = [{"SubscriptionArn": a, "Protocol": "email", "Endpoint": f"to-{a}@x.com"} for a in arns]
-    return cloud.check_subscriptions("mails", rows, "NotificationEmail")
+TOPIC = "arn:aws:sns:mx-central-1:111122223333:timbres-mails"
+AUTHENTICATED = "--authenticate-on-unsubscribe true"
+
+
+def subscriptions(*arns: str, address: str = "a@x.com", signed: str = "true") -> CheckResult:
+    rows = [
+        {"SubscriptionArn": arn, "Protocol": "email", "Endpoint": f"to-{arn}@x.com"}
+        | ({"ConfirmationWasAuthenticated": signed} if arn.startswith("arn:") else {})
+        for arn in arns
+    ]
+    return cloud.check_subscriptions("mails", TOPIC, rows, address)
 
 
 def outputs(*names: str) -> CheckResult:
@@ -167,10 +175,16 @@ def status(name: str) -> CheckResult:
         (clock_off_by(-7200), "failed", "7200 s"),
         (cloud.check_clock(None, datetime.now(UTC)), "warning", "no Date header"),
         (cloud.check_clock("yesterday", datetime.now(UTC)), "warning", "no Date header"),
-        (subscriptions(), "warning", "NotificationEmail"),
-        (subscriptions("Pending"), "failed", "to-Pending@x.com is not confirmed"),
-        (subscriptions("arn:1", "Pending"), "failed", "to-Pending@x.com"),
-        (subscriptions("arn:1", "arn:2"), "ok", "2 × email"),
+        (subscriptions(address=""), "warning", "NotificationEmail"),
+        (subscriptions("Deleted", address=""), "warning", "NotificationEmail"),
+        (subscriptions(address="none"), "ok", "none"),
+        (subscriptions(), "failed", f"aws sns subscribe --topic-arn {TOPIC}"),
+        (subscriptions("Deleted"), "failed", "--notification-endpoint a@x.com Then"),
+        (subscriptions("Deleted"), "failed", AUTHENTICATED),
+        (subscriptions("PendingConfirmation"), "failed", "to-PendingConfirmation@x.com is not"),
+        (subscriptions("arn:1", "PendingConfirmation"), "failed", AUTHENTICATED),
+        (subscriptions("arn:1", signed="false"), "warning", "--subscription-arn arn:1 Subscribe"),
+        (subscriptions("arn:1", "Deleted", "arn:2"), "ok", "2 × email"),
         (outputs("ApiUrl"), "warning", "AlarmsTopicArn"),
         (outputs(*template().text["Outputs"]), "ok", "exist"),
         (status("CREATE_COMPLETE"), "ok", "CREATE_COMPLETE"),

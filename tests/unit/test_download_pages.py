@@ -11,11 +11,13 @@ import pytest
 
 from timbres.handlers.download_pages import (
     CONTENT_SECURITY_POLICY,
+    limit_page,
     not_found_page,
     unavailable_page,
 )
 
 PAGES = {"not found": not_found_page(30), "unavailable": unavailable_page()}
+PAGES |= {f"limit {is_valid}": limit_page(61, is_valid=is_valid) for is_valid in (True, False)}
 
 
 class Page(HTMLParser):
@@ -107,6 +109,9 @@ def test_the_policy_allows_only_the_pages_own_style(name: str) -> None:
         (not_found_page(30), "El correo del próximo mes trae enlaces nuevos"),
         (not_found_page(1), "sirven un día"),
         (unavailable_page(), "Por ahora no se puede abrir el reporte"),
+        (limit_page(600, is_valid=True), "Abra el enlace mañana"),
+        (limit_page(60, is_valid=False), "Espere un minuto y"),
+        (limit_page(61, is_valid=False), "Espere 2 minutos y"),
         (unavailable_page(), "Su enlace no tiene nada malo"),
         (unavailable_page(), "Espere un minuto"),
     ],

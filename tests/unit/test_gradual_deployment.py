@@ -56,8 +56,7 @@ def test_an_alarm_returns_a_function_to_its_version(
 
 
 def test_the_api_and_the_schedules_call_the_alias(first: dict[str, dict[str, Any]]) -> None:
-    (api,) = (one for one in first.values() if one["Type"] == "AWS::ApiGateway::RestApi")
-    contracts = str(api["Properties"]["Body"]["paths"]["/accounts/{account}/contracts"])
+    contracts = str(first["Api"]["Properties"]["Body"]["paths"]["/accounts/{account}/contracts"])
     assert "ContractFunctionAliaslive" in contracts
     schedule = first["ReconcilerFunctionEveryFiveMinutes"]["Properties"]["Target"]
     assert schedule["Arn"] == {"Ref": "ReconcilerFunctionAliaslive"}

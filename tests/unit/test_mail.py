@@ -24,6 +24,7 @@ from tests.support.mail_samples import (
     large_run_event,
     make_report,
     month,
+    not_counted,
     rejection_event,
     report,
     report_error,
@@ -88,13 +89,7 @@ STATEMENT = report("statement", "pdf")
         *((kind, detail, True) for kind, detail in GOLDEN.values()),
         # A run without news.
         (RUN, run_event(), False),
-        (RUN, run_event(done=0, expected=0), False),
-        (RUN, run_event(done=193, failed={"pac-timeout": 7}), False),
-        (RUN, run_event(problems={"acme-norte": "account-misconfigured"}), False),
-        # A run without counts.
-        (RUN, run_event(done=0, failed={"pac-timeout": 200}), True),
-        (RUN, run_event(done=0, failed={"pac-credentials-rejected": 200}), False),
-        (RUN, run_event(done=0, problems={"acme-sf": "account-misconfigured"}), True),
+        (RUN, run_event(failures=[not_counted(counted=True)], accounts_not_counted=0), False),
         # Reports of a monthly run have no mail of their own.
         *((kind, STATEMENT | {"run": "x"}, False) for kind in ("Report Ready", "Report Failed")),
         ("Statement Mismatch Detected", STATEMENT | {"run": "x"}, True),
@@ -202,19 +197,22 @@ RETRIED |= {NOT_REACHED, "internal-error", "out-of-time", "storage-unavailable"}
 @pytest.mark.parametrize("code", [*CODES, "new-code"])
 def test_every_failure_of_a_run_has_a_text(code: str) -> None:
     low = issuer(RFC, "low", 1)
-    events = [run_event(low, failed={code: count}) for count in (1, 2, 1234)]
-    events.append(run_event(low, problems={"acme-norte": code}))
+    failures = [
+        not_counted(expected=1, failed={code: 1}),
+        *(not_counted(expected=1300, failed={code: count}) for count in (1, 1234)),
+        not_counted(problem=code),
+        not_counted(account_stamps_problem=code),
+    ]
 
-    heads, causes = [], []
-    for event in events:
-        text = mail(RUN, event).text.partition("Hubo emisores")[2]
-        (line,) = (line for line in text.splitlines() if line.startswith("  - "))
-        head, _, cause = line.partition(": ")
-        heads.append(head)
-        causes.append(cause)
+    text = mail(RUN, run_event(low, failures=failures)).text.partition("quedó incompleto")[2]
+    text, _, details = text.partition("Para quien administra Timbres")
+    lines = [line.partition(": ") for line in text.splitlines() if line.startswith("  - ")]
+    causes = [cause for _, _, cause in lines]
 
-    subjects = ("1 emisor", "2 emisores", "1,234 emisores", "toda la cuenta acme-norte")
-    assert heads == [f"  - {subject}" for subject in subjects]
+    subjects = ("completa", "1 de 1,300 emisores", "1,234 de 1,300 emisores", "completa")
+    subjects += ("los timbres de la cuenta misma",)
+    assert [head for head, _, _ in lines] == [f"  - cuenta acme-sf, {each}" for each in subjects]
+    assert details.count(code) == len(failures)
     for cause in causes:
         assert ("mañana se intenta de nuevo" in cause) is (code in RETRIED)
         assert not set(cause) & set("{}_")
@@ -358,6 +356,8 @@ def test_the_longest_subjects_are_complete() -> None:
     different = report("statement", "csv", account=account, differences={"amount": [1, 2]})
     for kind, detail in (
         (RUN, run_event(issuer(rfc, "low", 1, account=account))),
+        (RUN, run_event(failures=[not_counted(account)])),
+        (RUN, run_event(failures=[not_counted(account, expected=10**6, failed={"x": 999_999})])),
         ("Report Failed", failed),
         ("Statement Mismatch Detected", different),
         *(("Report Ready", report(each, "csv", account=account)) for each in FORMATS),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 
@@ -15,6 +16,7 @@ from timbres.domain.run import (
     MAX_DURATION,
     MAX_RETRY_SECONDS,
     RUNNING,
+    AccountCount,
     AccountRun,
     Batch,
     BatchId,
@@ -24,6 +26,7 @@ from timbres.domain.run import (
     retry_delay,
     run_id,
 )
+from timbres.schemas.runs import run_to_event
 
 DUE = datetime(2026, 11, 21, 5, 0, tzinfo=MEXICO_CITY)
 BATCH = BatchId(run_id(DUE), "acme-sf", "0123abcd-0007")
@@ -112,11 +115,45 @@ def test_a_batch_is_complete_when_no_issuer_is_left(rfcs: Rfcs, complete: bool) 
         ({"done": 10, "plan": None}, False),
         ({"expected": 0}, True),
         ({"expected": 0, "plan": None}, False),
-        ({"expected": 0, "problem": "account-misconfigured"}, True),
+        ({"expected": 0, "plan_problem": "account-misconfigured"}, True),
+        # A repeated start plans it again.
+        ({"expected": 0, "plan_problem": "internal-error"}, False),
     ],
 )
 def test_when_an_account_is_complete(changes: dict[str, object], complete: bool) -> None:
     assert account(**changes).is_complete is complete
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem", "counted"),
+    [
+        ({}, None, True),
+        ({"expected": 0}, None, True),
+        ({"expected": 20, "failed": {"pac-timeout": 1}}, None, True),
+        ({"expected": 39, "failed": {"pac-timeout": 2}}, "pac-timeout", False),
+        ({"expected": 605, "failed": {"a": 299, "b": 301}}, "b", False),
+        ({"expected": 1, "failed": {"pac-unreachable": 1}}, "pac-unreachable", False),
+        ({"plan_problem": "account-unreadable"}, "account-unreadable", False),
+        ({"count": AccountCount(problem="pac-error")}, None, False),
+        ({"count": AccountCount()}, None, True),
+    ],
+)
+def test_when_an_account_is_counted(
+    changes: dict[str, object], problem: str | None, counted: bool
+) -> None:
+    result = account(**changes)
+    assert (result.problem, result.is_counted) == (problem, counted)
+
+
+def test_the_event_of_a_run_fits_if_no_account_of_2_000_is_counted() -> None:
+    failed = {f"a-code-of-{n:020}": n for n in range(1, 5)}
+    problem = AccountCount(problem="pac-permission-denied")
+    accounts = [account(account=f"{n:041}", failed=failed, count=problem) for n in range(2_000)]
+    event = run_to_event(run(account(account="counted"), *accounts), [])
+    assert event["accounts_not_counted"] == 2_000
+    assert not any(one["counted"] for one in event["failures"])
+    # EventBridge accepts 256 KB.
+    assert len(json.dumps(event)) < 250_000
 
 
 def test_when_a_run_is_complete() -> None:

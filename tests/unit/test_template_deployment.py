@@ -10,6 +10,7 @@ import graphlib
 import json
 import re
 import tomllib
+from html.parser import HTMLParser
 from typing import Any
 
 import pytest
@@ -44,21 +45,64 @@ STAGES: dict[str, Any] = {name: value for name, value in SAMCONFIG.items() if na
 # ==============================================================================
 
 
-def test_the_api_has_a_single_stage():
+def stage_of(api):
+    """Return the logical ID and the properties of an API's only stage."""
+    stages = of_type("AWS::ApiGateway::Stage", TRANSFORMED).items()
+    ((name, stage),) = [one for one in stages if one[1]["RestApiId"] == {"Ref": api}]
+    return name, stage
+
+
+def test_each_api_has_a_single_stage():
     # Without OpenApiVersion, SAM's deployment creates a second stage named Stage.
-    (stage,) = of_type("AWS::ApiGateway::Stage", TRANSFORMED).values()
-    assert stage["StageName"] == {"Ref": "Stage"}
+    assert stage_of("Api")[1]["StageName"] == {"Ref": "Stage"}
+    assert stage_of("DownloadApi")[1]["StageName"] == "d"
+    assert len(of_type("AWS::ApiGateway::Stage", TRANSFORMED)) == 2
     for deployment in of_type("AWS::ApiGateway::Deployment", TRANSFORMED).values():
         assert "StageName" not in deployment
 
 
 def test_the_stage_throttles_every_route_and_the_open_route_more():
-    (stage,) = of_type("AWS::ApiGateway::Stage", TRANSFORMED).values()
     rates = {
-        (setting["HttpMethod"], setting["ResourcePath"]): setting["ThrottlingRateLimit"]
-        for setting in stage["MethodSettings"]
+        api: {
+            (setting["HttpMethod"], setting["ResourcePath"]): setting["ThrottlingRateLimit"]
+            for setting in stage_of(api)[1]["MethodSettings"]
+        }
+        for api in ("Api", "DownloadApi")
     }
-    assert rates == {("*", "/*"): 200, ("GET", "/~1d~1{token}"): 5}
+    assert rates["Api"] == {("*", "/*"): 200, ("GET", "/~1d~1{token}"): 5, ("*", "/~1{proxy+}"): 5}
+    assert rates["DownloadApi"] == {("*", "/*"): 20}
+
+
+class Text(HTMLParser):
+    """The language and the texts of a page."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.language, self.text = "", ""
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        self.language = dict(attrs)["lang"] if tag == "html" else self.language
+
+    def handle_data(self, data):
+        self.text += data
+
+
+@pytest.mark.parametrize("name", ["DEFAULT_4XX", "THROTTLED", "WAF_FILTERED", "DEFAULT_5XX"])
+def test_the_gateway_answers_people_with_a_page_in_spanish(name):
+    responses = RESOURCES["DownloadApi"]["Properties"]["GatewayResponses"]
+    assert len(responses) == 4
+    headers = responses[name]["ResponseParameters"]["Headers"]
+    assert headers["Content-Type"] == "'text/html; charset=utf-8'"
+    assert headers["Cache-Control"] == "'no-store'"
+    # API Gateway selects this template for a request without Content-Type.
+    (page,) = (Text(text) for text in [responses[name]["ResponseTemplates"]["application/json"]])
+    assert page.language == "es-MX"
+    assert "Qué hacer: " in page.text
+    busy = name in ("THROTTLED", "WAF_FILTERED")
+    assert (headers.get("Retry-After"), responses[name].get("StatusCode")) == (
+        ("'60'", 429) if busy else (None, None)
+    )
 
 
 # ==============================================================================
@@ -210,8 +254,9 @@ def test_a_stack_whose_creation_fails_is_deleted(stage):
 
 def test_a_list_of_issuers_reaches_the_function_byte_for_byte():
     # The gateway converts the body of every other media type to UTF-8, and loses bytes.
-    (api,) = of_type("AWS::ApiGateway::RestApi", TRANSFORMED).values()
-    assert api["Body"]["x-amazon-apigateway-binary-media-types"] == ["text/csv"]
+    assert TRANSFORMED["Api"]["Properties"]["Body"]["x-amazon-apigateway-binary-media-types"] == [
+        "text/csv"
+    ]
 
 
 # ==============================================================================
@@ -226,8 +271,9 @@ def test_no_method_has_metrics_of_its_own_without_an_alarm():
         for dimension in alarm.get("Dimensions", ())
     }
     assert not {"Resource", "Method"} & watched
-    (stage,) = of_type("AWS::ApiGateway::Stage", TRANSFORMED).values()
-    assert [one for one in stage["MethodSettings"] if one.get("MetricsEnabled")] == []
+    stages = of_type("AWS::ApiGateway::Stage", TRANSFORMED).values()
+    settings = [one for stage in stages for one in stage["MethodSettings"]]
+    assert [one for one in settings if one.get("MetricsEnabled")] == []
 
 
 def test_the_cost_table_adds_up_in_every_column():
@@ -438,20 +484,30 @@ def test_a_parameter_is_in_the_readme_with_its_default(name):
 
 
 def test_a_custom_domain_maps_the_only_stage_over_tls_1_2():
-    domain, mapping = TRANSFORMED["ApiDomain"], TRANSFORMED["ApiDomainMapping"]
-    assert (domain["Condition"], mapping["Condition"]) == ("HasDomain", "HasDomain")
+    domain = TRANSFORMED["ApiDomain"]
     assert domain["Properties"]["SecurityPolicy"] == "TLS_1_2"
     assert domain["Properties"]["EndpointConfiguration"] == {"Types": ["REGIONAL"]}
-    (stage,) = of_type("AWS::ApiGateway::Stage", TRANSFORMED)
-    assert mapping["Properties"]["Stage"] == {"Ref": stage}
-    assert mapping["Properties"]["DomainName"] == {"Ref": "ApiDomain"}
+    for api in ("Api", "DownloadApi"):
+        mapping = TRANSFORMED[f"{api}DomainMapping"]["Properties"]
+        assert (mapping["RestApiId"], mapping["Stage"]) == ({"Ref": api}, {"Ref": stage_of(api)[0]})
+        assert mapping["DomainName"] == {"Ref": "ApiDomain"}
+    # The link of a mail is below the domain: /d/, or /timbres-d/.
+    link = RESOURCES["MailFunction"]["Properties"]["Environment"]["Variables"]["DOWNLOAD_URL"]
+    below, root = mapping["BasePath"]["Fn::If"][1:]
+    _, link_below, link_root = link["Fn::If"][1]["Fn::If"]
+    assert link_below["Fn::Sub"] == f"https://${{DomainName}}/{below['Fn::Sub']}/"
+    assert link_root["Fn::Sub"] == f"https://${{DomainName}}/{root}/"
 
 
 OPTIONAL = {
     "ApiAccessLogs": ("HasAccessLogs", {"ApiAccessLogGroup"}),
     "DownloadFirewall": ("HasFirewall", {"DownloadWebAcl", "DownloadWebAclAssociation"}),
     "KmsKeyArn": ("HasKey", {"KeyPolicy"}),
-    "DomainName": ("HasDomain", {"ApiDomain", "ApiDomainMapping"}),
+    "DomainName": ("HasDomain", {"ApiDomain", "ApiDomainMapping", "DownloadApiDomainMapping"}),
+    "WebhookUrl": (
+        "HasWebhook",
+        {"WebhookConnection", "WebhookDestination", "WebhookRole", "WebhookRule"},
+    ),
     "NotificationEmail": ("HasMail", {"MailSubscription"}),
     "AlarmEmail": ("HasOperator", {"AlarmsSubscription"}),
 }
@@ -470,7 +526,8 @@ def test_every_condition_of_a_resource_belongs_to_a_parameter():
 
 
 def test_an_access_log_has_the_caller_and_no_path():
-    (stage,) = of_type("AWS::ApiGateway::Stage", TRANSFORMED).values()
+    stage, downloads = (stage_of(api)[1] for api in ("Api", "DownloadApi"))
+    assert stage["AccessLogSetting"] == downloads["AccessLogSetting"]
     condition, setting, default = stage["AccessLogSetting"]["Fn::If"]
     assert (condition, default) == ("HasAccessLogs", {"Ref": "AWS::NoValue"})
     values = set(json.loads(setting["Format"]).values())
@@ -482,21 +539,12 @@ def test_an_access_log_has_the_caller_and_no_path():
     assert "*" not in str(setting["DestinationArn"])
 
 
-def test_the_firewall_limits_only_the_open_route_of_the_only_stage():
+def test_the_firewall_limits_only_the_api_of_the_links():
     (rule,) = TRANSFORMED["DownloadWebAcl"]["Properties"]["Rules"]
     assert TRANSFORMED["DownloadWebAcl"]["Properties"]["DefaultAction"] == {"Allow": {}}
-    scope = rule["Statement"]["RateBasedStatement"]["ScopeDownStatement"]["ByteMatchStatement"]
-    assert (scope["SearchString"], scope["PositionalConstraint"]) == ("/d/", "CONTAINS")
-    paths = {
-        event["Properties"]["Path"]
-        for function in FUNCTIONS.values()
-        for event in function.get("Events", {}).values()
-        if event["Type"] == "Api"
-    }
-    assert [path for path in paths if "/d/" in path] == ["/d/{token}"]
+    assert rule["Statement"]["RateBasedStatement"] == {"Limit": 100, "AggregateKeyType": "IP"}
     association = TRANSFORMED["DownloadWebAclAssociation"]["Properties"]
-    (stage,) = of_type("AWS::ApiGateway::Stage", TRANSFORMED)
-    assert f"${{{stage}}}" in association["ResourceArn"]["Fn::Sub"]
+    assert f"${{{stage_of('DownloadApi')[0]}}}" in association["ResourceArn"]["Fn::Sub"]
 
 
 def test_every_function_may_use_the_own_key_for_secrets_tables_and_reports():

@@ -212,12 +212,14 @@ def check_stack(client: ClientFactory, stack: Deployed, template: Path) -> Check
     """Check the stack, its schedules and alarms, and the subscriptions to its mails."""
     yield check_status(stack)
     yield check_outputs(stack, template)
-    for subject, output, parameter in (
-        ("mails", "MailTopicArn", "NotificationEmail"),
-        ("alarm mails", "AlarmsTopicArn", "AlarmEmail or NotificationEmail"),
+    mails = stack.parameters.get("NotificationEmail", "")
+    alarms = stack.parameters.get("AlarmEmail") or mails
+    for subject, output, address in (
+        ("mails", "MailTopicArn", mails),
+        ("alarm mails", "AlarmsTopicArn", alarms),
     ):
         yield from run_safely(
-            subject, partial(_check_topic, client, stack, subject, output, parameter)
+            subject, partial(_check_topic, client, stack, subject, output, address)
         )
     list_resources = partial(_list_resources, client, stack.name)
     yield from run_safely("API", partial(_check_stages, client, stack))
@@ -227,33 +229,69 @@ def check_stack(client: ClientFactory, stack: Deployed, template: Path) -> Check
 
 
 def _check_topic(
-    client: ClientFactory, stack: Deployed, subject: str, output: str, parameter: str
+    client: ClientFactory, stack: Deployed, subject: str, output: str, address: str
 ) -> CheckResults:
     topic = stack.outputs.get(output)
     if topic is None:
         yield skipped(subject, f"The stack has no output {output}.")
         return
     pages = client("sns").get_paginator("list_subscriptions_by_topic").paginate(TopicArn=topic)
-    subscriptions = [item for page in pages for item in page["Subscriptions"]]
-    yield check_subscriptions(subject, subscriptions, parameter)
+    subscriptions = []
+    for item in (item for page in pages for item in page["Subscriptions"]):
+        attributes = {}
+        if item["SubscriptionArn"].startswith("arn:"):
+            attributes = client("sns").get_subscription_attributes(
+                SubscriptionArn=item["SubscriptionArn"]
+            )["Attributes"]
+        subscriptions.append(item | attributes)
+    yield check_subscriptions(subject, topic, subscriptions, address)
 
 
 def check_subscriptions(
-    subject: str, subscriptions: Sequence[dict[str, str]], parameter: str
+    subject: str, topic: str, subscriptions: Sequence[dict[str, str]], address: str
 ) -> CheckResult:
-    """Check that a topic's subscriptions are confirmed; `parameter` of the template adds one."""
-    pending = [
-        item["Endpoint"] for item in subscriptions if not item["SubscriptionArn"].startswith("arn:")
-    ]
-    if pending:
+    """Check that a topic has subscriptions, confirmed by a signed request.
+
+    `subscriptions` have the members that SNS lists, and those that are confirmed their attributes;
+    `address` is the recipient in the stack's parameters.
+    """
+    subscribe = f"aws sns subscribe --topic-arn {topic} --protocol email --notification-endpoint"
+    confirm = (
+        'take the token from the link in the mail "AWS Notification - Subscription Confirmation", '
+        f"without opening it: aws sns confirm-subscription --topic-arn {topic} "
+        "--authenticate-on-unsubscribe true --token TOKEN"
+    )
+    states = {"PendingConfirmation": "pending", "Deleted": "deleted"}
+    by_state: dict[str, list[dict[str, str]]] = {}
+    for item in subscriptions:
+        by_state.setdefault(states.get(item["SubscriptionArn"], "confirmed"), []).append(item)
+    if pending := by_state.get("pending"):
+        names = ", ".join(item["Endpoint"] for item in pending)
+        return failed(subject, f"{names} is not confirmed, and ends after two days: {confirm}")
+    confirmed = by_state.get("confirmed", [])
+    if not confirmed and address == "none":
+        return ok(subject, "none, as the stack's parameters say")
+    if not confirmed and not address:
+        parameters = (
+            "AlarmEmail or NotificationEmail" if "alarm" in subject else "NotificationEmail"
+        )
+        return warning(subject, f"There is no recipient: deploy with the parameter {parameters}.")
+    if not confirmed:
         return failed(
             subject,
-            f"{', '.join(pending)} is not confirmed: the recipient must open the link in the mail "
-            '"AWS Notification - Subscription Confirmation".',
+            f"The subscription of {address} was deleted, or not confirmed within two days; a "
+            f"deployment does not restore it. Subscribe: {subscribe} {address} Then {confirm}",
         )
-    if not subscriptions:
-        return warning(subject, f"There is no subscription: deploy with the parameter {parameter}.")
-    counts = Counter(item["Protocol"] for item in subscriptions)
+    for item in confirmed:
+        if item["Protocol"] == "email" and item.get("ConfirmationWasAuthenticated") == "false":
+            return warning(
+                subject,
+                f"The unsubscribe link in each mail ends the subscription of {item['Endpoint']} "
+                "without a signature. Replace it: aws sns unsubscribe --subscription-arn "
+                f"{item['SubscriptionArn']} Subscribe: {subscribe} {item['Endpoint']} "
+                f"Then {confirm}",
+            )
+    counts = Counter(item["Protocol"] for item in confirmed)
     return ok(
         subject, ", ".join(f"{count} × {protocol}" for protocol, count in sorted(counts.items()))
     )

@@ -1,4 +1,4 @@
-"""Publishes mails to an SNS topic."""
+"""Publishes mails to an SNS topic, and checks that somebody gets them."""
 
 from __future__ import annotations
 
@@ -17,3 +17,13 @@ class MailPublisher:
     def send(self, mail: Mail) -> None:
         """Send a mail to all subscribers."""
         self._sns.publish(TopicArn=self._arn, Subject=mail.subject, Message=mail.text)
+
+    def has_subscriber(self) -> bool:
+        """Return whether the topic has a subscription that is confirmed and not deleted."""
+        pages = self._sns.get_paginator("list_subscriptions_by_topic").paginate(TopicArn=self._arn)
+        # Otherwise the ARN is PendingConfirmation or Deleted.
+        return any(
+            item["SubscriptionArn"].startswith("arn:")
+            for page in pages
+            for item in page["Subscriptions"]
+        )

@@ -26,6 +26,14 @@ def not_found_page(days: int) -> str:
     return _render("download_not_found.html", days=days)
 
 
+def limit_page(seconds: int, *, is_valid: bool) -> str:
+    """Return the page for a reached limit that ends after ``seconds``.
+
+    It is that of the link if the link ``is_valid``, otherwise that of its source.
+    """
+    return _render("download_limit.html", minutes=-(-seconds // 60), is_valid=is_valid)
+
+
 def unavailable_page() -> str:
     """Return the page for an internal error."""
     return _render("download_unavailable.html")

@@ -63,10 +63,8 @@ class Mail:
 def should_notify(event_type: str, detail: Detail) -> bool:
     """Return whether a mail is sent for an event."""
     if event_type == "Daily Run Completed":
-        # Rejected credentials have a separate mail.
-        failed = detail["failed"].keys() - {"pac-credentials-rejected"}
-        nothing_counted = not detail["done"] and (failed or detail.get("problems"))
-        return bool(detail["issuers"] or detail.get("account_stamps") or nothing_counted)
+        news = ("issuers", "account_stamps", "accounts_not_counted")
+        return any(detail.get(name) for name in news)
     if event_type in ("Report Ready", "Report Failed"):
         # The mail of the monthly run lists its reports.
         return detail.get("run") is None
@@ -81,7 +79,7 @@ def compose(event_type: str, detail: Detail, links: LinkFactory) -> Mail:
     name = TEMPLATES[event_type]
     has_alerts = detail.get("issuers") or detail.get("account_stamps")
     if event_type == "Daily Run Completed" and not has_alerts:
-        name = "nothing_counted"
+        name = "not_counted"
     variables = {**detail, **_variables(event_type, detail)}
     template = _environment().get_template(f"{name}.txt.j2")
     mail: Any = template.make_module({**variables, "link": links.create, "link_days": links.days})
@@ -90,10 +88,11 @@ def compose(event_type: str, detail: Detail, links: LinkFactory) -> Mail:
 
 
 def _shorten(text: str) -> str:
-    """Return ``text``, without its last lines if it is too long for SNS."""
-    if len(text.encode()) <= _MAX_TEXT_BYTES:
-        return text
-    kept = text.encode()[:_MAX_TEXT_BYTES].decode(errors="ignore").rpartition("\n")[0]
+    """Return ``text`` in UTF-8, without its last lines if it is too long for SNS."""
+    encoded = text.encode(errors="replace")
+    if len(encoded) <= _MAX_TEXT_BYTES:
+        return encoded.decode()
+    kept = encoded[:_MAX_TEXT_BYTES].decode(errors="ignore").rpartition("\n")[0]
     return f"{kept}\n\nEl resto no cabe en este correo."
 
 
@@ -103,15 +102,24 @@ def dedup_key(event_type: str, detail: Detail) -> str:
     if _is_supplement(detail):
         # The run has published another event before.
         entity_id = f"{entity_id}#{detail['number']}"
+    if "resend" in detail:
+        # Somebody requested the mail again.
+        entity_id = f"{entity_id}@{detail['resend']}"
     return f"{event_type}#{detail.get('account', '')}#{entity_id}"
 
 
 def _variables(event_type: str, detail: Detail) -> dict[str, Any]:
     if event_type == "Daily Run Completed":
         return {
-            "problems": detail.get("problems", {}),
             "account_stamps": detail.get("account_stamps", []),
-            "account_stamps_problems": detail.get("account_stamps_problems", {}),
+            "failures": [
+                account | {"codes": _codes(account)} for account in detail.get("failures", ())
+            ],
+            "accounts_not_counted": detail.get("accounts_not_counted", 0),
+            "failed_rfcs": _group(
+                detail.get("failed_issuers", ()), lambda issuer: (issuer["account"], issuer["code"])
+            ),
+            "others_exhausted": max(0, detail.get("exhausted_total", 0) - detail["exhausted"]),
             "max_listed": _MAX_LISTED_ISSUERS,
             "listed": {
                 alert: [issuer for issuer in detail["issuers"] if issuer["alert"] == alert][
@@ -123,6 +131,13 @@ def _variables(event_type: str, detail: Detail) -> dict[str, Any]:
     if event_type == "Monthly Reports Completed":
         return _monthly_variables(detail)
     return {"report": {"summary": None, **detail}}
+
+
+def _codes(account: Detail) -> list[str]:
+    """Return the codes of an account's failures, those of issuers with their number."""
+    codes = [f"{code} ({count:,})" for code, count in account["failed"].items()]
+    problems = (account["problem"], account["account_stamps_problem"])
+    return codes + [code for code in problems if code]
 
 
 def _monthly_variables(detail: Detail) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from timbres.domain.run import (
     Batch,
     BatchId,
     BatchResult,
+    Failure,
     Rfcs,
     Run,
     RunStatus,
@@ -43,10 +44,12 @@ from timbres.repositories.dynamodb import (
     transact_write,
 )
 
-_PAGE = 50
+MAX_PAGE = 50
 _KIND = "stamps"
 _RETENTION = timedelta(days=400)
-_BATCH_RETENTION = timedelta(days=14)
+_LATE_RETENTION = timedelta(days=14)
+# A page of failures ends with the batch that reaches this number.
+_FAILURES_PAGE = 500
 _FAILED = "failed#"
 _ALERTS = "alerts#"
 _LATE = "late"
@@ -95,9 +98,11 @@ class RunRepository:
         at: datetime,
         *,
         counts_account: bool = False,
+        replaces: str | None = None,
     ) -> None:
         """Store an account's batches and the number of its issuers, unless stored before.
 
+        The plan with the id ``replaces``, which has a problem and no batches, is replaced.
         ``counts_account``: the first batch, of which there is at least one, also counts the
         account itself. Nothing is stored once the finalization has started. Batches of a later
         or incomplete plan are ignored.
@@ -111,17 +116,19 @@ class RunRepository:
                 "rfcs": rfcs,
                 "counts_account": (counts_account and number == 1) or None,
                 "version": 0,
-                "expires_at": _expiry(at, _BATCH_RETENTION),
+                "expires_at": _expiry(at, _RETENTION),
             }
             self._dynamodb.put_item(TableName=self._table, Item=batch | serialize(state))
         values = {
             "plan_id": plan,
             "expected": expected,
-            "problem": problem,
+            "problem": problem or "",
             "count_due": counts_account or None,
             "expires_at": _expiry(at, _RETENTION),
         }
-        save = self._step(run_id, f"run#{account}", values, "attribute_not_exists(plan_id)")
+        condition = "attribute_not_exists(plan_id) OR plan_id = :replaced"
+        operands = {":replaced": replaces or ""}
+        save = self._step(run_id, f"run#{account}", values, condition, operands=operands)
         record = {"TableName": self._table, "Key": serialize({"run": run_id, "entry": "run"})}
         check = record | {"ConditionExpression": "attribute_not_exists(finalizer)"}
         transact_write(self._dynamodb, [{"Update": save}, {"ConditionCheck": check}])
@@ -134,9 +141,9 @@ class RunRepository:
             if item.get("rfcs") != [] or item.get("counts_account", False):
                 yield BatchId(run_id, account.account, item["entry"].rpartition("#")[2])
 
-    def mark_enqueued(self, run_id: str) -> None:
-        """Record that the batches of every account are in the queue."""
-        self._dynamodb.update_item(**self._step(run_id, "run", {"enqueued": True}))
+    def mark_enqueued(self, run_id: str, *, enqueued: bool = True) -> None:
+        """Record whether the batches of every account are in the queue."""
+        self._dynamodb.update_item(**self._step(run_id, "run", {"enqueued": enqueued}))
 
     # --------------------------------------------------------------------------- batches
 
@@ -158,6 +165,7 @@ class RunRepository:
         return _run(record, ()), Batch(
             id=batch,
             rfcs=None if rfcs is None else tuple(rfcs),
+            not_reached=_not_reached(state),
             counts_account=state.get("counts_account", False),
             version=state["version"],
             closed=account.get("closed", False),
@@ -172,23 +180,26 @@ class RunRepository:
         run, account = batch.id.run, f"run#{batch.id.account}"
         changes = [asdict(change) for change in result.alert_changes]
         sums = Counter({"done": result.done, "expected": result.unexpected})
-        sums.update(f"{_FAILED}{code}" for code in result.failed.values())
+        sums.update(f"{_FAILED}{failure.code}" for failure in result.failed)
         sums.update(unused=result.allotment.unused, unknown=result.allotment.unknown)
+        sums["without_stamps"] += result.exhausted
         count: Item = {}
         if batch.counts_account and not result.account_due:
             count = {"count_due": False, "count": _count_to_map(result.account_count)}
         totals = self._step(run, account, count, "attribute_not_exists(closed)", sums)
-        stored = self._batch_step(batch, result, {f"{_ALERTS}{batch.version}": changes})
+        failures = [asdict(failure) for failure in result.failed] or None
+        news = {f"{_ALERTS}{batch.version}": changes, f"{_FAILED}{batch.version}": failures}
+        stored = self._batch_step(batch, result, news)
         failed = transact_write(self._dynamodb, [{"Update": stored}, {"Update": totals}])
         if failed and 0 not in failed:
             late = {
                 "run": _LATE,
                 "entry": f"{run}#{batch.id.account}#{batch.id.number}#{batch.version}",
                 f"{_ALERTS}0": changes,
-                "expires_at": _expiry(at, _BATCH_RETENTION),
+                "expires_at": _expiry(at, _LATE_RETENTION),
             }
             put = {"TableName": self._table, "Item": serialize(late)}
-            stored = self._batch_step(batch, result, {})
+            stored = self._batch_step(batch, result, {"not_reached": batch.not_reached})
             failed = transact_write(self._dynamodb, [{"Update": stored}, {"Put": put}])
         return not failed
 
@@ -219,8 +230,8 @@ class RunRepository:
         accounts = (_account_run(item) for item in items if item is not record)
         return _run(record, tuple(accounts))
 
-    def list_page(self, after: str | None) -> tuple[list[Run], str | None]:
-        """Return up to 50 runs without accounts, newest first, and the next cursor or None."""
+    def list_page(self, after: str | None, limit: int = MAX_PAGE) -> tuple[list[Run], str | None]:
+        """Return up to ``limit`` runs without accounts, newest first, and a cursor or None."""
         last = decode_cursor(after, {"kind": _KIND}, "run", "entry")
         page = self._dynamodb.query(
             TableName=self._table,
@@ -228,11 +239,34 @@ class RunRepository:
             KeyConditionExpression="kind = :kind",
             ExpressionAttributeValues=serialize({":kind": _KIND}),
             ScanIndexForward=False,
-            Limit=_PAGE,
+            Limit=limit,
             **({"ExclusiveStartKey": last} if last else {}),
         )
         runs = [_run(deserialize(item), ()) for item in page["Items"]]
         return runs, encode_cursor(page.get("LastEvaluatedKey"))
+
+    def list_failures(
+        self, run: Run, account: str | None, after: str | None
+    ) -> tuple[list[Failure], str | None]:
+        """Return the failures of a page of a run, and the next cursor or None.
+
+        The first page begins with the accounts that were not counted at all. ``account`` selects
+        one account. Issuers without a result are ``not-reached`` once the run is closed. Raises
+        ``parameter-invalid`` for an invalid cursor.
+        """
+        chosen = {one.account: one for one in run.accounts if account in (None, one.account)}
+        prefix = f"batch#{account}#" if account else "batch#"
+        start = decode_cursor(after, {"run": run.id}, "entry", prefix=prefix)
+        failures = [] if start else [one for each in chosen.values() for one in _of_account(each)]
+        for item in self._entries(
+            run.id, prefix, **({"ExclusiveStartKey": start} if start else {})
+        ):
+            _, name, number = item["entry"].split("#")
+            if name in chosen and number.startswith(f"{chosen[name].plan}-"):
+                failures += _failures(item, name, is_closed=run.finished_at is not None)
+            if len(failures) >= _FAILURES_PAGE:
+                return failures, encode_cursor(serialize({"run": run.id, "entry": item["entry"]}))
+        return failures, None
 
     def list_alert_changes(self, run_id: str) -> list[AlertChange]:
         """Return the alert changes of a run: its own, and the late ones that it claimed."""
@@ -358,6 +392,27 @@ def _alert_changes(item: Item) -> list[AlertChange]:
     return [AlertChange(**change) for changes in lists for change in changes]
 
 
+def _of_account(account: AccountRun) -> Iterator[Failure]:
+    """Yield why the account, or its own stamps, could not be counted."""
+    for code in (account.plan_problem, account.count and account.count.problem):
+        if code:
+            yield Failure(account.account, None, code)
+
+
+def _failures(item: Item, account: str, *, is_closed: bool) -> Iterator[Failure]:
+    """Yield the failures of a batch."""
+    for name, failures in item.items():
+        if name.startswith(_FAILED):
+            yield from (Failure(**failure) for failure in failures)
+    if is_closed:
+        yield from (Failure(account, rfc, NOT_REACHED) for rfc in _not_reached(item))
+
+
+def _not_reached(batch: Item) -> tuple[str | None, ...]:
+    """Return the issuers without a result when the run was closed; None for the whole account."""
+    return tuple(batch["not_reached"] if "not_reached" in batch else batch.get("rfcs", [None]))
+
+
 def _account_run(item: Item) -> AccountRun:
     failed = {
         name.removeprefix(_FAILED): count
@@ -370,10 +425,11 @@ def _account_run(item: Item) -> AccountRun:
         done=item.get("done", 0),
         failed=failed,
         plan=item.get("plan_id"),
-        problem=item.get("problem") or None,
+        plan_problem=item.get("problem") or None,
         count=_count_from_map(item["count"]) if "count" in item else None,
         count_due=item.get("count_due", False),
         allotment=Allotment(item.get("unused", 0), item.get("unknown", 0)),
+        exhausted=item.get("without_stamps", 0),
     )
     if not item.get("closed", False):
         return account

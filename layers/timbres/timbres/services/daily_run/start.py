@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator
 from datetime import datetime
+from functools import partial
 from itertools import chain, islice, zip_longest
 
 from timbres.aws.queues import RunQueue, batch_to_json
 from timbres.domain import clock
-from timbres.domain.run import BATCH_SIZE, RUNNING, Rfcs, Run, is_run_id, run_id
-from timbres.errors import INTERNAL_ERROR, RUN_NOT_FOUND, TimbresError
+from timbres.domain.run import BATCH_SIZE, RUNNING, Failure, Rfcs, Run, is_run_id, run_id
+from timbres.errors import ACCOUNT_NOT_FOUND, INTERNAL_ERROR, RUN_NOT_FOUND, TimbresError
 from timbres.observability.metrics import metrics
 from timbres.repositories.accounts import AccountRepository
 from timbres.repositories.issuers import IssuerRepository
@@ -40,18 +41,24 @@ class DailyRunService:
     def start(self, due: datetime) -> Run:
         """Plan the batches of every account, then enqueue them.
 
-        A repeated start plans the accounts without a plan, and enqueues the incomplete batches.
+        A repeated start plans the accounts without a plan, or whose plan failed because of Timbres
+        or AWS, and enqueues the incomplete batches.
         """
         run = self._run_repository.begin(run_id(due), clock.now())
+        failed = {one.account: one.plan for one in run.accounts if one.must_be_planned_again}
+        planned = {one.account for one in run.accounts} - failed.keys()
         if not run.enqueued:
-            planned = {account.account for account in run.accounts}
             for name in self._account_repository.list_names():
                 if name not in planned:
-                    self._plan(run, name)
-            run = self._run_repository.get(run.id) or run
-            self._enqueue(run)
+                    self._plan(run, name, failed.get(name))
+            self._enqueue(run, planned=None)
             metrics.add_count("RunsStarted")
-            metrics.add_count("IssuersExpected", sum(account.expected for account in run.accounts))
+        elif failed and run.finished_at is None:
+            # If this start fails, the next one enqueues what is not complete.
+            self._run_repository.mark_enqueued(run.id, enqueued=False)
+            for name, plan in failed.items():
+                self._plan(run, name, plan)
+            self._enqueue(run, planned)
         return self._finalizer.finish(run.id) or self._run_repository.get(run.id) or run
 
     def close_overdue(self) -> list[Run]:
@@ -71,39 +78,51 @@ class DailyRunService:
             raise TimbresError(RUN_NOT_FOUND, "Run not found.", field="id")
         return run
 
-    def list_page(self, after: str | None) -> tuple[list[Run], str | None]:
+    def list_page(self, after: str | None, limit: int) -> tuple[list[Run], str | None]:
         """Return a page of runs, newest first, and the cursor of the next page or None."""
-        return self._run_repository.list_page(after)
+        return self._run_repository.list_page(after, limit)
 
-    def _plan(self, run: Run, name: str) -> None:
-        batches: Iterable[Rfcs] = ()
-        problem = None
-        counts_account = False
+    def list_failures(
+        self, run_id: str, account: str | None, after: str | None
+    ) -> tuple[list[Failure], str | None]:
+        """Return a page of what a run did not count, and the cursor of the next page or None.
+
+        ``account`` selects one account. Raises ``run-not-found``, and ``account-unknown`` if the
+        run does not have it.
+        """
+        run = self.get(run_id)
+        if account is not None and account not in {one.account for one in run.accounts}:
+            raise TimbresError(
+                ACCOUNT_NOT_FOUND, "The run does not have this account.", field="account"
+            )
+        return self._run_repository.list_failures(run, account, after)
+
+    def _plan(self, run: Run, name: str, replaces: str | None) -> None:
+        save = partial(self._run_repository.save_plan, run.id, name, at=clock.now())
         try:
             pac = self._account_repository.get(name).pac
             counts_account = pac.has_account_stamps
+            batches: Iterable[Rfcs] = (None,)
             if "stamps" in pac.capabilities:
                 rfcs = self._issuer_repository.list_rfcs(name)
                 batches = _batches(rfcs, at_least_one=counts_account)
-            else:
-                batches = (None,)
+            save(batches, None, counts_account=counts_account, replaces=replaces)
         except Exception as error:
-            # An invalid secret does not stop the other accounts.
+            # An invalid secret, or issuers that cannot be read, do not stop the other accounts.
             problem_type = error.problem_type if isinstance(error, TimbresError) else INTERNAL_ERROR
-            problem = problem_type.code
             logger.error("an account is skipped: %s", error, extra={"account": name})
-        self._run_repository.save_plan(
-            run.id, name, batches, problem, clock.now(), counts_account=counts_account
-        )
+            save((), problem_type.code, replaces=replaces)
 
-    def _enqueue(self, run: Run) -> None:
-        planned = [
-            self._run_repository.incomplete_batches(run.id, account) for account in run.accounts
-        ]
+    def _enqueue(self, run: Run, planned: set[str] | None) -> None:
+        """Enqueue the incomplete batches, without those of accounts ``planned`` before."""
+        accounts = (self._run_repository.get(run.id) or run).accounts
+        new = [one for one in accounts if planned is None or one.account not in planned]
+        batches = [self._run_repository.incomplete_batches(run.id, account) for account in new]
         # Round robin, so that a large account does not delay all others.
-        turns = chain.from_iterable(zip_longest(*planned))
+        turns = chain.from_iterable(zip_longest(*batches))
         self._queue.send(batch_to_json(batch) for batch in turns if batch is not None)
         self._run_repository.mark_enqueued(run.id)
+        metrics.add_count("IssuersExpected", sum(account.expected for account in new))
 
 
 def _batches(rfcs: Iterator[str], *, at_least_one: bool) -> Iterator[Rfcs]:

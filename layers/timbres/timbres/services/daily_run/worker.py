@@ -6,9 +6,10 @@ import logging
 import random
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import date, datetime, timedelta
 from datetime import time as time_of_day
+from typing import Any
 
 from timbres.aws.events import EventPublisher
 from timbres.aws.queues import RunQueue, batch_from_json
@@ -19,7 +20,7 @@ from timbres.domain.account import Account
 from timbres.domain.account_stamps import AccountStamps, sum_unused
 from timbres.domain.balance import is_consumption
 from timbres.domain.clock import MEXICO_CITY
-from timbres.domain.forecast import Snapshot, available_stamps
+from timbres.domain.forecast import EXHAUSTED, Snapshot, available_stamps
 from timbres.domain.issuer import Issuer
 from timbres.domain.month import month_of
 from timbres.domain.run import (
@@ -28,6 +29,7 @@ from timbres.domain.run import (
     Batch,
     BatchId,
     BatchResult,
+    Failure,
     Run,
     retry_delay,
 )
@@ -152,7 +154,7 @@ class DailyRunWorker:
         self._dead_letters.send([message])
         run, batch = self._run_repository.get_batch(batch_id)
         if batch.rfcs is None:
-            result = BatchResult(failed=_codes(batch, {batch.id.account: _UNEXPECTED}))
+            result = BatchResult(failed=_failures(batch, {None: _UNEXPECTED}))
         else:
             errors = dict.fromkeys(batch.rfcs, _UNEXPECTED)
             result = self._result(run, batch, errors, is_last=True)
@@ -179,7 +181,7 @@ class DailyRunWorker:
             if result.account_count and result.account_count.problem:
                 metrics.add_count("AccountStampsFailed", reason=result.account_count.problem)
             metrics.add_count("IssuersCounted", result.done)
-            for code, count in Counter(result.failed.values()).items():
+            for code, count in Counter(failure.code for failure in result.failed).items():
                 metrics.add_count("IssuersFailed", count, reason=code)
         return self._run_repository.get_batch(batch.id)[1]
 
@@ -258,7 +260,7 @@ class DailyRunWorker:
         """
         rfcs = batch.rfcs or ()
         stored = self._issuer_repository.get_many(batch.id.account, rfcs)
-        done = 0
+        done = exhausted = 0
         changes: list[AlertChange] = []
         counted: list[Stamps] = []
         failed: dict[str, TimbresError] = {}
@@ -270,6 +272,7 @@ class DailyRunWorker:
                 done += 1
                 if issuer is not None:
                     counted.append(issuer.stamps)
+                    exhausted += issuer.forecast.alert == EXHAUSTED
                     if issuer.alerted_in(run.id):
                         changes.append(_alert_change(issuer))
             elif error is not None and _is_final(error, is_last=is_last):
@@ -278,9 +281,10 @@ class DailyRunWorker:
                 remaining.append(rfc)
         return BatchResult(
             done=done,
-            failed=_codes(batch, failed),
+            failed=_failures(batch, failed),
             alert_changes=tuple(changes),
             allotment=sum_unused(counted),
+            exhausted=exhausted,
             # A closed run has no further attempt.
             remaining=() if batch.closed else tuple(remaining),
         )
@@ -298,7 +302,7 @@ class DailyRunWorker:
             consumed = self._consumed(account, run.day, deadline)
         except TimbresError as error:
             if _is_final(error, is_last=is_last):
-                return BatchResult(failed=_codes(batch, {batch.id.account: error}))
+                return BatchResult(failed=_failures(batch, {None: error}))
             return BatchResult(remaining=None)
         at = datetime.combine(run.day, time_of_day(), MEXICO_CITY)
         rfcs = sorted({*consumed, *self._issuer_repository.list_rfcs(account.name)})
@@ -345,13 +349,18 @@ def _is_final(error: TimbresError, *, is_last: bool) -> bool:
     return is_last or not (error.problem_type.retryable or error.problem_type is DEADLINE_EXCEEDED)
 
 
-def _codes(batch: Batch, failed: Mapping[str, TimbresError]) -> dict[str, str]:
-    """Return the error codes by RFC, and log the errors."""
-    for rfc, error in failed.items():
-        extra = {"account": batch.id.account, "rfc": rfc}
-        extra |= {"code": error.problem_type.code, "pac_code": error.pac_code or ""}
-        logger.warning("an issuer was not counted: %s", error.detail, extra=extra)
-    return {rfc: error.problem_type.code for rfc, error in failed.items()}
+def _failures(batch: Batch, errors: Mapping[Any, TimbresError]) -> tuple[Failure, ...]:
+    """Return the errors by RFC (None: of the whole account) as failures, and log them."""
+    failures = [
+        # A PAC's message may be long, and a batch has up to 200.
+        Failure(batch.id.account, rfc, error.problem_type.code, error.detail[:300], error.pac_code)
+        for rfc, error in errors.items()
+    ]
+    for failure in failures:
+        extra = asdict(failure)
+        detail = extra.pop("detail")
+        logger.warning("an issuer was not counted: %s", detail, extra=extra)
+    return tuple(failures)
 
 
 def _alert_change(counted: Issuer | AccountStamps) -> AlertChange:
