@@ -12,13 +12,11 @@ from local.fake_pacs.solucion_factible import FakeSolucionFactible
 from tests.support.pac_cases import (
     ACCOUNT_COUNT,
     CREDENTIALS,
-    PAC_CASES,
     PASSWORD,
     RFC,
     USERNAME,
     WSDL,
     calls,
-    every_pac,
     expect_pac_error,
     factible_account,
     fake_state,
@@ -30,7 +28,6 @@ from tools.doctor.wsdl import NO_ACTION, compare_wsdls
 
 from timbres.deadline import Deadline
 from timbres.domain.stamps import Stamps
-from timbres.errors import OPERATION_UNSUPPORTED, TimbresError
 from timbres.pacs import solucion_factible
 from timbres.pacs.errors import redact_messages
 from timbres.pacs.registry import create_client
@@ -134,19 +131,6 @@ def test_the_doctor_reports_the_missing_operation_as_optional() -> None:
     assert OPERATION in difference.text
 
 
-@pytest.mark.parametrize(
-    ("code", "expected"), [("620", "pac-permission-denied"), ("601", "pac-credentials-rejected")]
-)
-def test_a_refusal_is_an_error(
-    code: str, expected: str, pac: FakeSolucionFactible, url: str
-) -> None:
-    inject_fault(pac, OPERATION, "code", code=code)
-    with expect_pac_error(expected) as errors:
-        ACCOUNT_COUNT(url)
-    assert errors[0].pac_code == code
-    assert len(calls(pac)) == 1
-
-
 def test_an_empty_account_has_no_stamps_left_and_creates_no_contract(
     state: SolucionFactibleState, pac: FakeSolucionFactible, url: str
 ) -> None:
@@ -174,19 +158,3 @@ def test_code_630_states_that_no_stamps_are_left(
     inject_fault(pac, OPERATION, "wrong-shape", reply=reply)
     used = 9 if counts else None
     assert ACCOUNT_COUNT(url) == Stamps(used, used, 0)
-
-
-@every_pac
-def test_a_pac_without_account_stamps_is_not_called(
-    pac: str, pac_server: PacServer, url: str
-) -> None:
-    pac_server.serve_app(PAC_CASES[pac].fake_pac())
-    account = PAC_CASES[pac].account(url)
-    client = create_client(account)
-    if account.pac.has_account_stamps:
-        assert client.account_stamps(Deadline(5)) != UNKNOWN
-        return
-    with pytest.raises(TimbresError) as caught:
-        client.account_stamps(Deadline(5))
-    assert caught.value.problem_type is OPERATION_UNSUPPORTED
-    assert pac_server.requests == []

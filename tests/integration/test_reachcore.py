@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
 from typing import Any
 
 import pytest
@@ -25,7 +24,7 @@ from tests.support.pac_cases import (
     inject_fault,
     reachcore_account,
 )
-from tests.support.pac_servers import PacServer
+from tests.support.pac_servers import PacServer, respond_with
 
 from timbres.deadline import Deadline
 from timbres.domain.balance import Movement, Summary
@@ -33,7 +32,6 @@ from timbres.domain.month import Month
 from timbres.domain.rfc import Rfc
 from timbres.handlers.problem_details import status_code
 from timbres.pacs.base import PacClient
-from timbres.pacs.reachcore.statement import read_statement
 from timbres.pacs.registry import create_client
 
 OPERATIONS = ("saldos", "csv", "pdf")
@@ -54,7 +52,7 @@ def client(url: str, pac: FakeReachcore) -> PacClient:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("timbres.pacs.http._BACKOFF_SECONDS", 0.001)
+    monkeypatch.setattr("timbres.pacs.http.BACKOFF_SECONDS", 0.001)
 
 
 def read(
@@ -125,31 +123,6 @@ def test_a_balance_of_one_rfc(pac: FakeReachcore, client: PacClient, rfc: Rfc) -
     assert (call["rfc"], call["month"], call["account"]) == (rfc, str(MONTH), ACME)
 
 
-def test_an_empty_month_is_empty(client: PacClient) -> None:
-    with client.balance(Month(2020, 1), None, Deadline(5)) as month:
-        assert month.summary.transactions == 0
-        assert list(month.movements()) == []
-
-
-def test_a_balance_can_be_read_twice_from_one_response(
-    pac: FakeReachcore, client: PacClient
-) -> None:
-    with client.balance(MONTH, None, Deadline(5)) as month:
-        assert list(month.movements()) == list(month.movements()) != []
-    assert len(calls(pac)) == 1
-
-
-def test_a_large_balance_is_complete(pac: FakeReachcore, client: PacClient, url: str) -> None:
-    bulk = {"account": ACME, "month": str(MONTH), "rows": 30_000}
-    requests.post(f"{url}/_control/bulk", json=bulk, timeout=5).raise_for_status()
-    summary, movements = read(client)
-    by_rfc = Counter[str]()
-    for movement in movements:
-        by_rfc[movement.rfc] += movement.amount
-    assert len(movements) == 30_000 + len(stored_movements(pac, ACME, MONTH))
-    assert sum(by_rfc.values()) == summary.transactions
-
-
 def test_the_request_is_the_documented_one(
     pac_server: PacServer, pac: FakeReachcore, client: PacClient
 ) -> None:
@@ -205,21 +178,6 @@ def test_a_statement_arrives_byte_for_byte(
     assert len(calls(pac, form)) == 1
 
 
-@pytest.mark.parametrize(("key", "account"), [(KEY, ACME), (OTHER_KEY, "Norte Prepago")])
-def test_the_csv_statement_matches_the_balance(
-    pac: FakeReachcore, url: str, key: str, account: str
-) -> None:
-    client = create_client(reachcore_account(url, key))
-    summary, movements = read(client)
-    with client.statement(MONTH, "csv", Deadline(5)).file as file:
-        statement = read_statement(file, MONTH)
-    assert statement.account == account
-    assert (statement.issuers, statement.transactions) == (summary.issuers, summary.transactions)
-    assert statement.totals.movements == len(movements)
-    assert statement.totals.consumed == sum(movement.amount for movement in movements)
-    assert (statement.first_day, statement.last_day) == (MONTH.first_day, MONTH.last_day)
-
-
 @pytest.mark.parametrize(
     ("form", "content"),
     [
@@ -240,14 +198,6 @@ def test_an_invalid_statement_is_rejected(
         read(client, form)
     assert f"not a {form.upper()} file" in errors[0].detail
     assert len(calls(pac)) == 1
-
-
-@pytest.mark.parametrize("bom", ["", "\ufeff"])
-def test_a_csv_may_begin_with_a_byte_order_mark(
-    pac: FakeReachcore, client: PacClient, bom: str
-) -> None:
-    inject_fault(pac, "csv", "wrong-shape", reply=f"{bom}Cuenta,TipoConsumo\r\n")
-    assert read(client, "csv") == f"{bom}Cuenta,TipoConsumo\r\n".encode()
 
 
 # --------------------------------------------------------------------- documented codes
@@ -288,6 +238,9 @@ def test_codes_without_the_documented_body(
         (400, {"errors": [{"Code": "400-001", "Message": 7}]}, "month-invalid", "400-001"),
         (400, {"errors": [{"Code": "400-001", "Message": "a\nb\x1b" + "c" * 999}]},
          "month-invalid", "a bccc"),
+        (400, b"\xff\xfe", "pac-protocol-error", "without errors"),
+        (400, b"[" * 60_000, "pac-protocol-error", "without errors"),
+        (400, b'{"errors": [{"Code": "400-001"', "pac-protocol-error", "without errors"),
         (415, {}, "pac-protocol-error", "415"),
         (201, {}, "pac-protocol-error", "201"),
         (503, "<html>", "pac-unavailable", "503"),
@@ -297,29 +250,13 @@ def test_codes_without_the_documented_body(
 def test_other_errors(
     pac_server: PacServer, client: PacClient, status: int, body: object, code: str, says: str
 ) -> None:
-    content = b"" if body is None else json.dumps(body).encode()
-
-    def send_error(_environ: Any, start_response: Any) -> list[bytes]:
-        start_response(f"{status} X", [("Content-Type", "application/json")])
-        return [content]
-
-    pac_server.serve_app(send_error)
+    content = body if isinstance(body, bytes) else json.dumps(body)
+    pac_server.serve_app(respond_with(content, "application/json", status))
     for operation in OPERATIONS:
         with expect_pac_error(code) as errors:
             read(client, operation)
         assert says in errors[0].detail
         assert len(errors[0].detail) < 500
-
-
-@pytest.mark.parametrize("body", [b"\xff\xfe", b"[" * 60_000, b'{"errors": [{"Code": "400-001"'])
-def test_a_400_that_cannot_be_read(pac_server: PacServer, client: PacClient, body: bytes) -> None:
-    def send_error(_environ: Any, start_response: Any) -> list[bytes]:
-        start_response("400 Bad Request", [("Content-Type", "application/json")])
-        return [body]
-
-    pac_server.serve_app(send_error)
-    with expect_pac_error("pac-protocol-error"):
-        read(client)
 
 
 def test_an_rfc_of_another_account_is_not_registered(

@@ -454,7 +454,7 @@ def late(operation: str) -> Fault:
 def slow_contract(scene: Scenario) -> None:
     """Let the PAC create the contract, but respond after the read timeout."""
     patch = pytest.MonkeyPatch()
-    patch.setattr(timbres.pacs.solucion_factible.client, "_CONTRACT_READ_SECONDS", 0.2)
+    patch.setattr(timbres.pacs.solucion_factible.client, "CONTRACT_READ_SECONDS", 0.2)
     scene.stack.pacs.fault("agregarContrato", "slow", seconds=0.3)
     scene.undo += [patch.undo, lambda: time.sleep(0.2)]
 

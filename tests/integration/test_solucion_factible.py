@@ -29,7 +29,6 @@ from timbres.deadline import Deadline
 from timbres.domain.rfc import Rfc
 from timbres.domain.stamps import Stamps
 from timbres.errors import TimbresError
-from timbres.handlers.problem_details import status_code
 from timbres.pacs.base import PacClient
 from timbres.pacs.registry import create_client
 
@@ -61,7 +60,7 @@ def client(warm_client: PacClient, pac: FakeSolucionFactible) -> PacClient:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("timbres.pacs.http._BACKOFF_SECONDS", 0.001)
+    monkeypatch.setattr("timbres.pacs.http.BACKOFF_SECONDS", 0.001)
 
 
 def count(client: PacClient, rfc: Rfc = RFC, seconds: float = 10) -> Stamps:
@@ -287,7 +286,7 @@ def test_a_contract_response_has_a_timeout(
     fault: str,
     at_once: bool,
 ) -> None:
-    monkeypatch.setattr("timbres.pacs.solucion_factible.client._CONTRACT_READ_SECONDS", 0.4)
+    monkeypatch.setattr("timbres.pacs.solucion_factible.client.CONTRACT_READ_SECONDS", 0.4)
     inject_fault(pac, CREATE, fault, seconds=1.2)
     with expect_pac_error("pac-timeout") as errors:
         create_contract(client)
@@ -309,80 +308,6 @@ def test_no_contract_is_sent_without_time_for_the_response(
     assert caught.value.problem_type.code == "out-of-time"
     assert not caught.value.problem_type.may_have_taken_effect
     assert pac_server.requests == []
-
-
-# --------------------------------------------------------------------- documented codes
-
-
-@pytest.mark.parametrize(
-    ("state", "code"),
-    [("locked", "602"), ("expired", "603"), ("too-many-attempts", "604"), ("inactive", "605")],
-)
-@pytest.mark.parametrize("act", [count, create_contract])
-def test_an_account_that_may_not_sign_in_is_called_once(
-    pac: FakeSolucionFactible, client: PacClient, act: Act, state: str, code: str
-) -> None:
-    from local.fake_pacs.fake_data import AccountState
-
-    pac._state.set_account(state=AccountState(state))
-    with expect_pac_error("pac-credentials-rejected") as errors:
-        act(client)
-    assert errors[0].pac_code == code
-    assert len(calls(pac)) == 1
-    assert pac_contracts(pac) == []
-
-
-def test_a_denied_issuer(pac: FakeSolucionFactible, client: PacClient) -> None:
-    pac._state.set_issuer(RFC, denied=True)
-    with expect_pac_error("pac-permission-denied") as errors:
-        create_contract(client)
-    assert status_code(errors[0].problem_type.code) == 403
-    assert not errors[0].problem_type.may_have_taken_effect
-    assert pac_contracts(pac) == []
-
-
-# -------------------------------------------------------------------------------- faults
-
-
-def test_the_text_of_a_soap_fault_is_returned(pac: FakeSolucionFactible, client: PacClient) -> None:
-    inject_fault(pac, GET, "soap-fault")
-    with expect_pac_error("pac-error") as errors:
-        count(client)
-    assert errors[0].pac_message == "Error interno del servicio Utilerias"
-
-
-@pytest.mark.parametrize(
-    ("status", "media_type", "code", "attempts"),
-    [
-        (404, "text/xml", "pac-endpoint-not-found", 1),
-        (500, "text/html", "pac-error", ATTEMPTS),
-        (401, "text/html", "pac-protocol-error", 1),
-        (200, "application/json", "pac-protocol-error", 1),
-        (200, "multipart/related", "pac-protocol-error", 1),
-        (200, "text/xml", "pac-protocol-error", 1),
-        (202, "text/xml", "pac-protocol-error", 1),
-        (400, "text/xml", "pac-protocol-error", 1),
-        (403, "text/xml", "pac-unavailable", ATTEMPTS),
-        (500, "text/xml", "pac-error", ATTEMPTS),
-        (204, "text/xml", "pac-protocol-error", 1),
-    ],
-)
-def test_responses_that_are_not_soap(
-    pac_server: PacServer, client: PacClient, status: int, media_type: str, code: str, attempts: int
-) -> None:
-    def respond(_environ: Any, start_response: Any) -> list[bytes]:
-        start_response(f"{status} X", [("Content-Type", media_type)])
-        return [b""] if status == 204 else [b"<p>?</p>"]
-
-    pac_server.serve_app(respond)
-    with expect_pac_error(code):
-        count(client)
-    assert len(pac_server.requests) == attempts
-    pac_server.serve_app(respond)
-    with expect_pac_error(code) as errors:
-        create_contract(client)
-    assert errors[0].problem_type.may_have_taken_effect == (status != 404)
-    assert len(pac_server.requests) == 1
 
 
 # ------------------------------------------------------------------------------ the wire
@@ -567,7 +492,7 @@ def test_a_wsdl_imports_schemas_of_its_own_server_only(
 def test_a_slow_wsdl_ends_at_the_deadline_and_sends_no_contract(
     monkeypatch: pytest.MonkeyPatch, pac: FakeSolucionFactible, live: PacClient
 ) -> None:
-    monkeypatch.setattr("timbres.pacs.solucion_factible.client._MIN_CONTRACT_SECONDS", 0.6)
+    monkeypatch.setattr("timbres.pacs.solucion_factible.client.MIN_CONTRACT_SECONDS", 0.6)
     inject_fault(pac, "wsdl", "slow", seconds=1.5)
     with expect_pac_error("pac-timeout") as errors:
         create_contract(live, seconds=0.7)

@@ -119,14 +119,6 @@ def test_a_lost_response_is_resolved_by_the_pac_s_counts(
     assert [state for states_of_round in rounds for state in states_of_round] == states
 
 
-def test_a_confirmed_contract_is_in_the_next_count(
-    stack: FakeStack, secret: dict[str, Any], fake: LibreFake
-) -> None:
-    stack.accounts.create(ACCOUNT, secret)
-    assert [stack.create_contract(RFC, 500, account=ACCOUNT).status for _ in range(2)] == [201, 201]
-    assert fake.contracts() == [(RFC, 500)] * 2
-
-
 def test_a_rejected_login_is_not_tried_again(
     stack: FakeStack, secret: dict[str, Any], fake: LibreFake
 ) -> None:

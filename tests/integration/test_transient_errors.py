@@ -151,7 +151,7 @@ def test_a_tls_error_states_its_reason(
 ) -> None:
     shorten_timeouts(monkeypatch)
     ca = create_authority(tmp_path)
-    monkeypatch.setattr("timbres.pacs.http._tls_context", ca.client_context)
+    monkeypatch.setattr("timbres.pacs.http.tls_context", ca.client_context)
     with (
         serve(operation.fake_pac(), ssl_context=make(ca, tmp_path)) as url,
         expect_pac_error("pac-unreachable") as errors,

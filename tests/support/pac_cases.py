@@ -270,7 +270,7 @@ PAC_CASES = {
         rejected_account=partial(factible_account, password=WRONG),
         operations=(COUNT, TRACE, ACCOUNT_COUNT, CONTRACT, LIVE_WSDL),
         read_issuer=lambda client, rfc, deadline: client.stamps(rfc, deadline),
-        shortened={"timbres.pacs.solucion_factible.client._MIN_CONTRACT_SECONDS": 0.5},
+        shortened={"timbres.pacs.solucion_factible.client.MIN_CONTRACT_SECONDS": 0.5},
     ),
 }
 OPERATIONS = tuple(operation for pac in PAC_CASES.values() for operation in pac.operations)
@@ -284,7 +284,7 @@ every_pac = pytest.mark.parametrize("pac", PAC_CASES)
 
 def shorten_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten the waiting times of the PAC clients."""
-    monkeypatch.setattr("timbres.pacs.http._BACKOFF_SECONDS", 0.001)
+    monkeypatch.setattr("timbres.pacs.http.BACKOFF_SECONDS", 0.001)
     for pac in PAC_CASES.values():
         for name, seconds in pac.shortened.items():
             monkeypatch.setattr(name, seconds)

@@ -19,7 +19,7 @@ from timbres.errors import PacError, TimbresError
 from timbres.pacs.http import HttpResponse
 from timbres.pacs.reachcore import limits, statement
 from timbres.pacs.reachcore.client import ReachcoreBalance
-from timbres.services.balances import _sum_and_take_first
+from timbres.services.balances import sum_and_take_first
 
 MIB = 1024 * 1024
 LENGTH = 4 * MIB
@@ -151,8 +151,8 @@ def test_rfcs_and_kinds_are_limited(
     expected: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(limits, "_MAX_RFCS", 200)
-    monkeypatch.setattr(limits, "_MAX_KINDS", 100)
+    monkeypatch.setattr(limits, "MAX_RFCS", 200)
+    monkeypatch.setattr(limits, "MAX_KINDS", 100)
     read(io.BytesIO(rows("x" * 20, "y" * 100)))
     assert expected in expect_rejection(read, rows(rfc, kind))[0]
 
@@ -169,7 +169,7 @@ def test_reading_stops_at_the_deadline() -> None:
     content = json.dumps(RESPONSE).encode()
     balance = ReachcoreBalance(HttpResponse(io.BytesIO(content), 200, "", len(content), ""))
     with pytest.raises(TimbresError) as caught:
-        _sum_and_take_first(balance, Deadline(0))
+        sum_and_take_first(balance, Deadline(0))
     assert caught.value.problem_type.code == "out-of-time"
     assert "request one rfc" in caught.value.detail
 

@@ -33,7 +33,7 @@ from timbres.observability.metrics import flush, metrics
 
 MAX_BODY_BYTES = 16 * 1024
 # Lambda limits a response to 6 MB, as JSON within JSON: quotes and backslashes count twice.
-_MAX_RESPONSE_BYTES = 6_000_000
+MAX_RESPONSE_BYTES = 6_000_000
 # Part of the function's time, reserved to store the result and to respond.
 TIMEOUT_MARGIN_SECONDS = 3.0
 
@@ -334,7 +334,7 @@ def json_response(
     """
     text = problem.to_json(body)
     escapes = text.count('"') + text.count("\\")
-    if len(text.encode("utf-8", "surrogatepass")) + escapes > _MAX_RESPONSE_BYTES:
+    if len(text.encode("utf-8", "surrogatepass")) + escapes > MAX_RESPONSE_BYTES:
         raise TimbresError(
             RESPONSE_TOO_LARGE,
             "The response is larger than 6 MB, the limit of AWS Lambda: request one rfc, or a "

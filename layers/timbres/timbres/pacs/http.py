@@ -45,7 +45,7 @@ MAX_BYTES = 256 * 1024 * 1024
 _MAX_MEMORY_BYTES = 1024 * 1024
 _CHUNK_BYTES = 64 * 1024
 _HEAD_BYTES = 2048
-_BACKOFF_SECONDS = 0.3
+BACKOFF_SECONDS = 0.3
 _HEADERS = {"User-Agent": "timbres", "Accept": "*/*", "Accept-Encoding": "gzip, deflate"}
 _COMPRESSED = frozenset({"gzip", "x-gzip", "deflate"})
 _GZIP = 16 + zlib.MAX_WBITS
@@ -136,13 +136,13 @@ class HttpResponse:
 
 
 @cache
-def _tls_context() -> ssl.SSLContext:
-    # One context per process: loading the CA bundle costs more than a handshake.
+def tls_context() -> ssl.SSLContext:
+    """Return the context of the process: loading the CA bundle costs more than a handshake."""
     return ssl.create_default_context(cafile=certifi.where())
 
 
 # Created in Lambda's import phase, which has a whole processor.
-_tls_context()
+tls_context()
 
 
 class _Adapter(HTTPAdapter):
@@ -152,7 +152,7 @@ class _Adapter(HTTPAdapter):
         self, connections: int, maxsize: int, block: bool = False, **pool_kwargs: Any
     ) -> None:
         super().init_poolmanager(
-            connections, maxsize, block, ssl_context=_tls_context(), **pool_kwargs
+            connections, maxsize, block, ssl_context=tls_context(), **pool_kwargs
         )
 
     def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
@@ -420,7 +420,7 @@ def with_retries(read: Callable[[], T], deadline: Deadline, attempts: int) -> T:
         try:
             return read()
         except PacError as error:
-            pause = random.uniform(0, _BACKOFF_SECONDS * 2**attempt)  # noqa: S311 jitter, no secret
+            pause = random.uniform(0, BACKOFF_SECONDS * 2**attempt)  # noqa: S311 jitter, no secret
             pause = max(pause, error.requested_wait or 0)
             if (
                 not error.problem_type.retryable

@@ -77,7 +77,7 @@ def balance_from_pac(
     """
     account = pac_access.require_account(account_name, "balance")
     with pac_access.client(account).balance(month, rfc, deadline) as reading:
-        totals, first = _sum_and_take_first(reading, deadline)
+        totals, first = sum_and_take_first(reading, deadline)
         summary = reading.summary
     log_other_kinds(account, month, totals.other_kinds)
     consistent = is_consistent(summary.transactions, totals.consumed, one_issuer=rfc is not None)
@@ -168,9 +168,8 @@ def register_issuers(issuer_repository: IssuerRepository, balance: AccountBalanc
     issuer_repository.add_missing(balance.account, sorted(missing), clock.now())
 
 
-def _sum_and_take_first(
-    reading: BalanceStream, deadline: Deadline
-) -> tuple[Totals, list[Movement]]:
+def sum_and_take_first(reading: BalanceStream, deadline: Deadline) -> tuple[Totals, list[Movement]]:
+    """Return the sums of all movements and the first ones. Raises ``out-of-time``."""
     totals = Totals()
     first: list[Movement] = []
     for movement in reading.movements():

@@ -12,8 +12,8 @@ from timbres.pacs.errors import protocol_error
 
 # A movement has about 120 bytes, all other fields together about 200.
 _MAX_ITEM_BYTES = 256 * 1024
-_MAX_RFCS = 1_000_000
-_MAX_KINDS = 1_000
+MAX_RFCS = 1_000_000
+MAX_KINDS = 1_000
 # An RFC has 13 characters, "Consumo de timbre" 17; a text that is not an RFC is kept as received.
 _MAX_TEXT_CHARACTERS = 100
 
@@ -48,14 +48,14 @@ def enforce_limits(pac: str, movements: Iterator[Movement]) -> Iterator[Movement
             rfcs.add(movement.rfc)
             if len(movement.rfc) > _MAX_TEXT_CHARACTERS or not movement.rfc.isprintable():
                 raise protocol_error(pac, "an RFC in it is not valid")
-            if len(rfcs) > _MAX_RFCS:
-                raise protocol_error(pac, f"it names more than {_MAX_RFCS:,} RFCs")
+            if len(rfcs) > MAX_RFCS:
+                raise protocol_error(pac, f"it names more than {MAX_RFCS:,} RFCs")
         if movement.kind not in kinds:
             kinds.add(movement.kind)
             if len(movement.kind) > _MAX_TEXT_CHARACTERS:
                 raise protocol_error(pac, "a kind of movement in it is too long")
-            if len(kinds) > _MAX_KINDS:
-                raise protocol_error(pac, f"it names more than {_MAX_KINDS:,} kinds of movement")
+            if len(kinds) > MAX_KINDS:
+                raise protocol_error(pac, f"it names more than {MAX_KINDS:,} kinds of movement")
         yield movement
 
 

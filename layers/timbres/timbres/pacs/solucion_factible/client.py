@@ -43,9 +43,9 @@ _FIELDS = {
 # The status of a reply: the account's stamps have run out.
 _ACCOUNT_EXHAUSTED = 630
 # Longer than for a read: a response avoids an unknown contract.
-_CONTRACT_READ_SECONDS = 15.0
+CONTRACT_READ_SECONDS = 15.0
 # With less time left, no contract is requested.
-_MIN_CONTRACT_SECONDS = 6.0
+MIN_CONTRACT_SECONDS = 6.0
 
 
 class SolucionFactibleClient(StampClient, AccountStampClient, ContractClient):
@@ -112,7 +112,7 @@ class SolucionFactibleClient(StampClient, AccountStampClient, ContractClient):
             raise error.changed(
                 problem_type=replace(error.problem_type, may_have_taken_effect=False)
             ) from None
-        if deadline.remaining() < _MIN_CONTRACT_SECONDS:
+        if deadline.remaining() < MIN_CONTRACT_SECONDS:
             raise TimbresError(
                 DEADLINE_EXCEEDED,
                 "Too little time was left to wait for a contract; nothing was sent.",
@@ -124,7 +124,7 @@ class SolucionFactibleClient(StampClient, AccountStampClient, ContractClient):
                 deadline,
                 {"rfcEmisor": rfc, "timbres": stamps, **self._credentials},
                 session=session,
-                read_seconds=_CONTRACT_READ_SECONDS,
+                read_seconds=CONTRACT_READ_SECONDS,
             )
         accepted = _require_success(reply)
         return Receipt(code=str(accepted["status"]), message=sanitize_message(accepted["mensaje"]))
