@@ -119,9 +119,8 @@ def test_a_removed_secret_is_not_an_account(stack: FakeStack, at_once: bool) -> 
 
 def test_a_binary_secret_is_misconfigured(stack: FakeStack) -> None:
     value = json.dumps(stack.accounts.secret(SF)).encode()
-    stack.aws.client("secretsmanager").create_secret(
-        Name="timbres/accounts/bytes", SecretBinary=value
-    )
+    secrets = stack.aws.client("secretsmanager")
+    secrets.create_secret(Name="timbres/accounts/bytes", SecretBinary=value)
 
     check_problem(stack.get("/accounts/bytes/stamps"), 409, "account-misconfigured", "secret")
 
