@@ -74,7 +74,7 @@ lint: $(VENV)/installed .venv-checkov/installed ## format, lint, types, imports,
 	$(BIN)/ruff check .
 	$(BIN)/mypy layers/timbres/timbres layers/reports/timbres_reports
 	for app in functions/*/app.py; do $(BIN)/mypy "$$app"; done
-	$(BIN)/mypy local bench tools
+	$(BIN)/mypy local bench tools client/timbres_client
 	PYTHONPATH=layers/timbres:layers/reports $(BIN)/lint-imports
 	$(BIN)/cfn-lint --config-file .cfn-lint.yaml template.yaml
 	@mkdir -p .local
@@ -117,10 +117,12 @@ lock: $(VENV)/installed ## lock the requirements to their newest versions
 clean: ## remove all generated files
 	rm -rf $(VENV) .venv-* .local .aws-sam out
 
-$(VENV)/installed: requirements/dev.txt
+$(VENV)/installed: requirements/dev.txt client/pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "Timbres needs Python 3.11 or later; $(PYTHON) is $$($(PYTHON) --version). Set PYTHON=…" >&2; exit 1; }
 	$(call install,$(VENV),$<)
+	@$(BIN)/python -m pip install --quiet --no-input --disable-pip-version-check --no-index --no-deps \
+	  --no-build-isolation --editable client || { rm $@; exit 1; }
 
 .venv-%/installed: requirements/%.txt
 	$(call install,.venv-$*,$<)

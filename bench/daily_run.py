@@ -143,7 +143,7 @@ def _count_calls(calls: Counter[str]) -> None:
     from timbres.aws.clients import client
 
     def add(model: Any, **_: Any) -> None:
-        calls[f"{model.service_model.service_name}.{model.name}"] += 1
+        calls[model.service_model.service_name] += 1
 
     for service in ("dynamodb", "sqs", "secretsmanager", "events"):
         client(service).meta.events.register("before-call", add)

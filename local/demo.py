@@ -1,7 +1,8 @@
 """`python -m local.demo`: run the main job end to end, and print each request and response.
 
-A shell runs the printed curl commands unchanged. At the end the files in `out/` are compared with
-the responses of the fake PACs; a difference gives exit status 1.
+A shell runs the printed commands unchanged, `timbres` with the keys of the named identity. At the
+end the files in `out/` are compared with the responses of the fake PACs; a difference gives exit
+status 1.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ from collections.abc import Callable
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from local.build import BuildError
 from local.emulator_process import ROOT, AwsError
@@ -32,10 +32,13 @@ from timbres.domain.month import Month
 from timbres.domain.report import ReportSpec
 
 OUT = ROOT / "out"
+_CLIENT = ROOT / "client"
 # An issuer that every fake PAC has.
 RFC = "A&D061009TY8"
 _MAX_ITEMS = 3
 _REPORT_SECONDS = 60
+# Exit code of `timbres`.
+_ACCESS_DENIED = 3
 
 
 class DemoError(Exception):
@@ -43,10 +46,35 @@ class DemoError(Exception):
 
 
 class Shell:
-    """Runs and prints curl commands with the variables that `make up` writes to `.local/env`."""
+    """Runs and prints commands with the variables that `make up` writes to `.local/env`."""
 
     def __init__(self, variables: dict[str, str]) -> None:
         self._environment = {**os.environ, **variables}
+
+    def timbres(self, identity: str, *arguments: str, expect: int = 0) -> Any:
+        """Run the command `timbres` as `identity`, print it and its JSON; return the JSON.
+
+        Raises `DemoError` unless the exit code is `expect`.
+        """
+        words = [*arguments, "--json"]
+        print(f"$ timbres {shlex.join(words)}  # as {identity}")
+        keys = ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY")
+        own = {f"AWS_{k}": self._environment[f"TIMBRES_{identity.upper()}_{k}"] for k in keys}
+        process = subprocess.run(
+            [sys.executable, "-m", "timbres_client", *words],
+            env=self._environment | own | {"PYTHONPATH": str(_CLIENT)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        try:
+            response = json.loads(process.stdout or process.stderr)
+        except ValueError:
+            raise DemoError(f"timbres failed: {process.stderr.strip()}") from None
+        print(json.dumps(_shorten(response), ensure_ascii=False, indent=2), "", sep="\n")
+        if process.returncode != expect:
+            raise DemoError(f"expected exit code {expect}, got {process.returncode}")
+        return response
 
     def call(self, identity: str, route: str, *options: str, expect: int) -> Any:
         """Send a signed request as `identity`, print it and the response; return its JSON.
@@ -112,25 +140,25 @@ def run(local_env: LocalEnvironment, shell: Shell) -> None:
     month = _previous_month(mexico_now().year, mexico_now().month)
 
     _print_step("List the accounts")
-    accounts = shell.call("reader", "/accounts", expect=200)["accounts"]
+    accounts = shell.timbres("reader", "accounts")
 
     balances = {}
     for fake in _fakes_with(local_env, "balance"):
-        pac, path = fake.pac.display_name, f"/accounts/{fake.account}/balance?month={month}"
-        _print_step(f"Get the consumption of each RFC in {month} ({pac})")
-        balances[fake.account] = shell.call("reader", path, expect=200)
+        command = ("balance", fake.account, month)
+        _print_step(f"Get the consumption of each RFC in {month} ({fake.pac.display_name})")
+        balances[fake.account] = shell.timbres("reader", *command)
 
         _print_step("Get the consumption of one RFC, which contains an ampersand")
-        shell.call("reader", f"{path}&rfc={quote(RFC)}", expect=200)
+        shell.timbres("reader", *command, "--rfc", RFC)
 
     for fake in _fakes_with(local_env, "stamps"):
         _print_step(f"Get the stamps that each issuer has left ({fake.pac.display_name})")
         for rfc in fake.issuers:
-            shell.call("reader", f"/accounts/{fake.account}/stamps?rfc={quote(rfc)}", expect=200)
+            shell.timbres("reader", "stamps", fake.account, rfc)
 
         if fake.pac.has_account_stamps:
             _print_step("Get the stamps of the account, which all of its issuers use")
-            shell.call("reader", f"/accounts/{fake.account}/stamps/account", expect=200)
+            shell.timbres("reader", "stamps", fake.account, "--account")
 
     for fake in _fakes_with(local_env, "contracts"):
         _print_step(
@@ -197,16 +225,11 @@ def _fakes_with(local_env: LocalEnvironment, capability: str) -> list[DemoPac]:
 
 def _contract(shell: Shell, fake: DemoPac) -> None:
     """Send a contract twice with one key. Raises `DemoError` unless the PAC has it once."""
-    path = f"/accounts/{fake.account}/contracts"
-    request = (
-        f"--request POST --header 'Idempotency-Key: demo-{fake.account}'",
-        "--header 'Content-Type: application/json'",
-        f"""--data '{{"rfc": "{RFC}", "stamps": 500}}'""",
-    )
-    shell.call("reader", path, *request, expect=403)
+    command = ("contract", fake.account, RFC, "500", "--key", f"demo-{fake.account}", "--yes")
+    shell.timbres("reader", *command, expect=_ACCESS_DENIED)
     before = len(fake.server.contracts())
-    created = shell.call("contract_manager", path, *request, expect=201)
-    replayed = shell.call("contract_manager", path, *request, expect=201)
+    created = shell.timbres("contract_manager", *command)
+    replayed = shell.timbres("contract_manager", *command)
     _check(
         created["id"] == replayed["id"] and len(fake.server.contracts()) == before + 1,
         "both requests returned the same contract; the PAC created one",

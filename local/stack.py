@@ -288,6 +288,7 @@ def deploy(session: Session, root: Path = ROOT, pacs: Sequence[Path] = ()) -> di
     _wait_for_change_set(cloudformation, change_set)
     cloudformation.execute_change_set(ChangeSetName=change_set)
     outputs = _wait_for_stack(cloudformation)
+    _put_unknown_route(session.client("apigateway"), session.client("lambda"), outputs)
     resources = read_template(root)["Resources"]
     for name, stage in (("Api", _stage(outputs)), ("DownloadApi", "d")):
         responses = resources[name]["Properties"]["GatewayResponses"]
@@ -302,6 +303,23 @@ def _put_download_url(functions: Any, name: str, url: str) -> None:
     environment = functions.get_function_configuration(FunctionName=name)["Environment"]
     variables = environment["Variables"] | {"DOWNLOAD_URL": url}
     functions.update_function_configuration(FunctionName=name, Environment={"Variables": variables})
+
+
+def _put_unknown_route(gateway: Any, functions: Any, outputs: dict[str, str]) -> None:
+    """Create the method ANY of unknown routes, which MiniStack does not read from the template."""
+    name = outputs["DownloadTokenFunctionName"]
+    function = functions.get_function_configuration(FunctionName=name)["FunctionArn"]
+    pages = gateway.get_paginator("get_resources").paginate(restApiId=outputs["ApiId"])
+    items = [item for page in pages for item in page["items"]]
+    (resource,) = (item["id"] for item in items if item["path"] == "/{proxy+}")
+    method = {"restApiId": outputs["ApiId"], "resourceId": resource, "httpMethod": "ANY"}
+    gateway.put_method(**method, authorizationType="NONE")
+    gateway.put_integration(
+        **method,
+        type="AWS_PROXY",
+        integrationHttpMethod="POST",
+        uri=f"arn:aws:apigateway:{REGION}:lambda:path/2015-03-31/functions/{function}/invocations",
+    )
 
 
 def _put_gateway_responses(

@@ -26,12 +26,11 @@ Timbres is running.
 {pacs}
   log                .local/aws.log
 
-In another shell:
+In another shell, in this folder:
 
-  . .local/env
-  curl --aws-sigv4 "aws:amz:$AWS_REGION:execute-api" \\
-    --user "$TIMBRES_READER_ACCESS_KEY_ID:$TIMBRES_READER_SECRET_ACCESS_KEY" \\
-    "$TIMBRES_API_URL/accounts/{account}/stamps?rfc=A%26D061009TY8"
+  .venv/bin/timbres accounts
+  .venv/bin/timbres stamps --low
+  .venv/bin/timbres contract {account} 'A&D061009TY8' 500 --key my-first
 
 Press Ctrl-C to stop.
 """

@@ -13,11 +13,12 @@ from typing import Any
 from aws_lambda_powertools.event_handler import Response
 
 from timbres.domain import clock
-from timbres.domain.month import parse_month
+from timbres.domain.month import parse_month, parse_months
+from timbres.errors import PARAMETER_INVALID, TimbresError
 from timbres.handlers import schedule
 from timbres.handlers.container import Container
 from timbres.handlers.http import HttpHandler, json_response, logger, parse_query_rfc
-from timbres.schemas.balances import balance_to_dict
+from timbres.schemas.balances import balance_to_dict, months_to_dict
 from timbres.services import balances
 
 api = HttpHandler()
@@ -33,7 +34,9 @@ container = Container(
 
 @api.get("/accounts/<account>/balance")
 def get_balance(account: str) -> Response[str]:
-    query = api.query_params("month", "rfc")
+    query = api.query_params("month", "rfc", "from", "to")
+    if query["from"] is not None or query["to"] is not None:
+        return json_response(200, list_months(account, query))
     month = parse_month(query["month"], clock.now())
     rfc = None if query["rfc"] is None else parse_query_rfc(query["rfc"])
     balance = balances.get_balance(
@@ -45,7 +48,27 @@ def get_balance(account: str) -> Response[str]:
         rfc,
         api.deadline,
     )
+    if rfc is None and balance.summary is not None:
+        balances.register_issuers(container.issuer_repository, balance)
     return json_response(200, balance_to_dict(balance))
+
+
+def list_months(account: str, query: dict[str, str | None]) -> dict[str, Any]:
+    for name in ("month", "rfc"):
+        if query[name] is not None:
+            raise TimbresError(
+                PARAMETER_INVALID, f"{name} is not possible with from and to.", field=name
+            )
+    months = parse_months(query["from"], query["to"], clock.now())
+    found = balances.list_months(
+        container.account_repository,
+        container.pac_access,
+        container.snapshot_repository,
+        account,
+        months,
+        api.deadline,
+    )
+    return months_to_dict(found)
 
 
 def handle_schedule(payload: dict[str, Any]) -> dict[str, Any]:

@@ -7,11 +7,21 @@ from typing import Any
 
 from aws_lambda_powertools.event_handler import Response
 
-from timbres.domain.contract import CONFIRMED, parse_outcome, parse_reason, parse_state
+from timbres.domain.contract import (
+    CONFIRMED,
+    ContractFilter,
+    parse_outcome,
+    parse_reason,
+    parse_reference,
+    parse_state,
+)
+from timbres.domain.date_range import parse_open_range
 from timbres.domain.rfc import parse_issuer
 from timbres.domain.stamps import parse_stamps
+from timbres.errors import BODY_INVALID, TimbresError
 from timbres.handlers.container import Container
 from timbres.handlers.http import HttpHandler, json_response, logger, parse_query_rfc
+from timbres.repositories.contracts import MAX_PAGE
 from timbres.schemas.contracts import contract_to_dict
 from timbres.services.contracts import ContractRequest, ContractService
 
@@ -20,6 +30,7 @@ container = Container(
     "SECRET_PREFIX",
     "CONTRACTS_TABLE",
     "ISSUERS_TABLE",
+    "SNAPSHOTS_TABLE",
     "CREDENTIAL_REJECTIONS_TABLE",
     "EVENT_BUS",
     calls=("contracts",),
@@ -32,6 +43,7 @@ def contract_service() -> ContractService:
         container.pac_access,
         container.contract_repository,
         container.issuer_repository,
+        container.snapshot_repository,
         container.event_publisher,
     )
 
@@ -40,9 +52,14 @@ def contract_service() -> ContractService:
 def create_contract(account: str) -> Response[str]:
     api.query_params()
     key = api.idempotency_key()
-    body = api.json_body("rfc", "stamps")
+    body = api.json_body("rfc", "stamps", optional=("reference", "new_issuer"))
     request = ContractRequest(
-        parse_issuer(body["rfc"]), parse_stamps(body["stamps"]), key, api.caller_arn()
+        parse_issuer(body["rfc"]),
+        parse_stamps(body["stamps"]),
+        key,
+        api.caller_arn(),
+        parse_reference(body.get("reference")),
+        _parse_flag(body, "new_issuer"),
     )
     contract, is_replay = contract_service().create(account, request, api.deadline)
     headers = {"Idempotent-Replayed": "true"} if is_replay else {}
@@ -53,11 +70,21 @@ def create_contract(account: str) -> Response[str]:
 
 @api.get("/accounts/<account>/contracts")
 def list_contracts(account: str) -> Response[str]:
-    query = api.query_params("rfc", "status", "cursor")
-    rfc = None if query["rfc"] is None else parse_query_rfc(query["rfc"])
-    status = None if query["status"] is None else parse_state(query["status"])
+    query = api.query_params(
+        "rfc", "status", "from", "to", "reference", "idempotency_key", "limit", "cursor"
+    )
+    first, last = parse_open_range(query["from"], query["to"])
+    criteria = ContractFilter(
+        None if query["rfc"] is None else parse_query_rfc(query["rfc"]),
+        None if query["status"] is None else parse_state(query["status"]),
+        parse_reference(query["reference"]),
+        query["idempotency_key"],
+        first,
+        last,
+    )
+    limit = api.page_limit(query["limit"], MAX_PAGE)
     contracts, next_cursor = contract_service().list_page(
-        account, rfc, status, query["cursor"], api.deadline
+        account, criteria, query["cursor"], api.deadline, limit
     )
     items = [contract_to_dict(contract) for contract in contracts]
     return json_response(200, {"contracts": items, "next": next_cursor})
@@ -77,6 +104,13 @@ def settle_contract(account: str, contract_id: str) -> Response[str]:
     outcome, reason = parse_outcome(body["outcome"]), parse_reason(body["reason"])
     contract = contract_service().settle(account, contract_id, outcome, reason, api.caller_arn())
     return json_response(200, contract_to_dict(contract))
+
+
+def _parse_flag(body: dict[str, Any], name: str) -> bool:
+    value = body.get(name, False)
+    if not isinstance(value, bool):
+        raise TimbresError(BODY_INVALID, f"{name}: expected true or false.", field=name)
+    return value
 
 
 @logger.inject_lambda_context(clear_state=True)

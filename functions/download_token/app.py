@@ -1,6 +1,7 @@
 """/d/{token}: redirect a mailed download token to a link that is valid for five minutes.
 
-The only route without IAM. Its pages are for people, in Spanish. Never log or return a token.
+Without IAM, as the route of all paths that do not exist. Its pages are for people, in Spanish.
+Never log or return a token.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ from timbres.aws.clients import client
 from timbres.aws.object_store import ReportStore
 from timbres.domain import clock
 from timbres.domain.download_token import LINK_SECONDS, WAIT_SECONDS, Refusal
+from timbres.domain.text import quote_input
+from timbres.errors import ROUTE_NOT_FOUND, TimbresError
+from timbres.handlers import problem_details
 from timbres.handlers.download_pages import (
     CONTENT_SECURITY_POLICY,
     limit_page,
@@ -43,7 +47,12 @@ def report_store() -> ReportStore:
 
 @logger.inject_lambda_context(clear_state=True)
 def handler(event: dict[str, Any], _context: Any) -> dict[str, Any]:
-    """Handle a request of API Gateway: redirect (302) to the report, or return an error page."""
+    """Handle a request of API Gateway: redirect (302) to the report, or return an error page.
+
+    It also answers every route that does not exist.
+    """
+    if event["resource"] == "/{proxy+}":
+        return _route_not_found(event)
     try:
         return _open(event["pathParameters"]["token"], event["requestContext"]["identity"])
     except (BotoCoreError, ClientError) as error:
@@ -66,6 +75,15 @@ def _open(token: str, caller: dict[str, Any]) -> dict[str, Any]:
         return _response(404, not_found_page(int(get_env("DOWNLOAD_TOKEN_DAYS"))))
     page = limit_page(found.retry_after, is_valid=found.is_valid)
     return _response(429, page, {"Retry-After": str(found.retry_after)})
+
+
+def _route_not_found(event: dict[str, Any]) -> dict[str, Any]:
+    route = f"{event['httpMethod']} {quote_input(event['path'])}"
+    error = TimbresError(ROUTE_NOT_FOUND, f"Route not found: {route}.")
+    document = problem_details.problem_document(error, event["requestContext"]["requestId"])
+    headers = {"Content-Type": problem_details.MEDIA_TYPE, "Cache-Control": "no-store"}
+    body = problem_details.to_json(document)
+    return {"statusCode": 404, "headers": headers, "body": body, "isBase64Encoded": False}
 
 
 def _response(status: int, body: str, headers: dict[str, str] | None = None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""/accounts/{account}/issuers: import issuers from a list, and remove one."""
+"""/accounts/{account}/issuers: list, import and remove issuers."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from timbres.errors import BODY_INVALID, TimbresError
 from timbres.handlers.container import Container
 from timbres.handlers.http import HttpHandler, json_response, logger, parse_query_rfc
 from timbres.handlers.issuer_import_parser import PARSERS
+from timbres.repositories.issuers import MAX_PAGE
+from timbres.schemas.issuers import listed_issuer_to_dict
 from timbres.services import issuers
 
 # Enough for 10,000 rows with whitespace and member names.
@@ -20,9 +22,24 @@ api = HttpHandler()
 container = Container("SECRET_PREFIX", "ISSUERS_TABLE")
 
 
+@api.get("/accounts/<account>/issuers")
+def list_issuers(account: str) -> Response[str]:
+    query = api.query_params("limit", "cursor")
+    listed, next_cursor = issuers.list_page(
+        container.account_repository,
+        container.issuer_repository,
+        account,
+        query["cursor"],
+        api.page_limit(query["limit"], MAX_PAGE),
+    )
+    items = [listed_issuer_to_dict(issuer) for issuer in listed]
+    return json_response(200, {"account": account, "issuers": items, "next": next_cursor})
+
+
 @api.put("/accounts/<account>/issuers")
 def import_issuers(account: str) -> Response[str]:
-    mode = issuers.parse_import_mode(api.query_params("on_invalid")["on_invalid"])
+    query = api.query_params("mode", "on_invalid")
+    mode = issuers.parse_import_mode(query["on_invalid"], query["mode"])
     media_type, text = api.text_body(MAX_BYTES)
     parse = PARSERS.get(media_type)
     if parse is None:
@@ -38,10 +55,13 @@ def import_issuers(account: str) -> Response[str]:
 
 
 @api.delete("/accounts/<account>/issuers")
-def remove_issuer(account: str) -> Response[str]:
-    rfc = api.query_params("rfc")["rfc"]
-    result = issuers.remove(
-        container.account_repository, container.issuer_repository, account, rfc, parse_query_rfc
+def remove_issuers(account: str) -> Response[str]:
+    rfcs = api.query_values("rfc")
+    repositories = container.account_repository, container.issuer_repository
+    result = (
+        issuers.remove_many(*repositories, account, rfcs)
+        if len(rfcs) > 1
+        else issuers.remove(*repositories, account, next(iter(rfcs), None), parse_query_rfc)
     )
     return json_response(200, result)
 

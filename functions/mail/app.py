@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping
 from datetime import timedelta
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from aws_lambda_powertools.utilities.idempotency import (
@@ -73,12 +73,16 @@ def download_tokens() -> DownloadTokenRepository:
     return DownloadTokenRepository(client("dynamodb"), get_env("DOWNLOAD_TOKENS_TABLE"))
 
 
-def link(report: Mapping[str, Any]) -> str:
-    """Return the URL of a new download token for a report, given as events contain it."""
+def link(report: Mapping[str, Any], mail: str) -> str:
+    """Return the URL of a new download token for a report, given as events contain it.
+
+    ``mail`` is the key of the mail, by which all of its links can be revoked.
+    """
     period = period_from_text(report["month"])
     spec = ReportSpec(report["account"], period, report["kind"], report["format"])
     expires_at = clock.now() + timedelta(days=days())
-    token = download_tokens().issue(spec, report["id"], report["object_version"], expires_at)
+    version = report["object_version"]
+    token = download_tokens().issue(spec, report["id"], version, expires_at, mail)
     return get_env("DOWNLOAD_URL") + token
 
 
@@ -87,7 +91,9 @@ def days() -> int:
 
 
 def send(*, notification: dict[str, str], detail: dict[str, Any]) -> dict[str, str]:
-    mail = compose(notification["kind"], detail, LinkFactory(link, days()))
+    mail = compose(
+        notification["kind"], detail, LinkFactory(partial(link, mail=notification["key"]), days())
+    )
     MailPublisher(client("sns"), get_env("MAIL_TOPIC")).send(mail)
     logger.info("mail sent", extra=notification)
     return notification

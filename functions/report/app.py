@@ -1,4 +1,4 @@
-"""/accounts/{account}/reports: request, list and download reports; revoke download tokens.
+"""/accounts/{account}/reports and /reports: reports, their mails and mailed links.
 
 The schedule of the 1st also starts it, with ``{"month": "previous", "scheduled_time": …, "time":
 "06:00"}``: it requests that month's reports of every account, once; the repeated starts of the
@@ -18,7 +18,8 @@ from aws_lambda_powertools.event_handler import Response
 from timbres.aws.object_store import LINK_SECONDS
 from timbres.domain import clock
 from timbres.domain.account import parse_report_account
-from timbres.domain.month import parse_period
+from timbres.domain.download_token import parse_link
+from timbres.domain.month import parse_month, parse_period
 from timbres.domain.report import (
     PENDING,
     READY,
@@ -27,12 +28,13 @@ from timbres.domain.report import (
     parse_formats,
     parse_kind,
 )
-from timbres.errors import PARAMETER_INVALID, REPORT_FAILED, TimbresError
+from timbres.errors import BODY_INVALID, PARAMETER_INVALID, REPORT_FAILED, TimbresError
 from timbres.handlers import schedule
 from timbres.handlers.container import Container
 from timbres.handlers.http import HttpHandler, json_response, logger
 from timbres.handlers.settings import get_env
 from timbres.observability.metrics import COUNT, metrics
+from timbres.repositories.reports import MAX_PAGE
 from timbres.schemas.reports import report_to_dict
 from timbres.services.monthly_reports import MonthlyReportService
 from timbres.services.report_events import ReportPublisher
@@ -57,6 +59,13 @@ def report_service() -> ReportService:
     )
 
 
+@cache
+def monthly_report_service() -> MonthlyReportService:
+    return MonthlyReportService(
+        container.monthly_run_repository, container.report_repository, container.event_publisher
+    )
+
+
 @api.post("/accounts/<account>/reports")
 def request_report(account: str) -> Response[str]:
     api.query_params()
@@ -67,15 +76,17 @@ def request_report(account: str) -> Response[str]:
         parse_report_account(account), period, kind, parse_format(body["format"], kind, period)
     )
     report = report_service().request(spec, api.caller_arn())
-    return json_response(202, report_to_dict(report), {"Location": f"reports/{report.id}"})
+    location = api.location("reports", report.id)
+    return json_response(202, report_to_dict(report), {"Location": location})
 
 
 @api.get("/accounts/<account>/reports")
 def list_reports(account: str) -> Response[str]:
-    query = api.query_params("month", "cursor")
+    query = api.query_params("month", "limit", "cursor")
     month = query["month"]
     period = None if month is None else parse_period(month, clock.now().date())
-    reports, next_cursor = report_service().list_page(account, period, query["cursor"])
+    limit = api.page_limit(query["limit"], MAX_PAGE)
+    reports, next_cursor = report_service().list_page(account, period, query["cursor"], limit)
     items = [report_to_dict(report) for report in reports]
     return json_response(200, {"reports": items, "next": next_cursor})
 
@@ -117,10 +128,35 @@ def revoke_download_tokens(account: str, report_id: str) -> Response[str]:
     return json_response(200, result)
 
 
-def handle_schedule(payload: dict[str, Any]) -> dict[str, Any]:
-    monthly_reports = MonthlyReportService(
-        container.monthly_run_repository, container.report_repository, container.event_publisher
+@api.post("/reports/revocation")
+def revoke_links() -> Response[str]:
+    api.query_params()
+    body = api.json_body(optional=("link", "month"))
+    if len(body) != 1:
+        raise TimbresError(BODY_INVALID, "Expected either link or month.", field="body")
+    tokens = container.download_token_repository
+    found = (
+        tokens.list_of_mail(parse_link(body["link"]))
+        if "link" in body
+        else tokens.list_of_month(parse_month(body["month"], clock.now()))
     )
+    result = {"revoked": tokens.revoke_all(found, clock.now(), api.deadline)}
+    what = {"month": body.get("month"), "by": api.caller_arn()}
+    logger.info("download tokens revoked", extra=result | what)
+    return json_response(200, result)
+
+
+@api.post("/reports/mail")
+def send_mail() -> Response[str]:
+    api.query_params()
+    month = parse_month(api.json_body("month")["month"], clock.now())
+    result = monthly_report_service().publish_again(month)
+    logger.info("mail requested again", extra=result | {"by": api.caller_arn()})
+    return json_response(202, result)
+
+
+def handle_schedule(payload: dict[str, Any]) -> dict[str, Any]:
+    monthly_reports = monthly_report_service()
     formats = parse_formats(get_env("MONTHLY_FORMATS"))
     if payload.get("close") == "overdue":
         closed = monthly_reports.close_overdue()

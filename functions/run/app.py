@@ -13,6 +13,7 @@ from aws_lambda_powertools.event_handler import Response
 from timbres.handlers import schedule
 from timbres.handlers.container import Container
 from timbres.handlers.http import HttpHandler, json_response, logger
+from timbres.repositories.runs import MAX_PAGE
 from timbres.schemas.runs import (
     failure_to_dict,
     run_head_to_dict,
@@ -40,7 +41,9 @@ def daily_run_service() -> DailyRunService:
 
 @api.get("/runs")
 def list_runs() -> Response[str]:
-    runs, next_cursor = daily_run_service().list_page(api.query_params("cursor")["cursor"])
+    query = api.query_params("limit", "cursor")
+    limit = api.page_limit(query["limit"], MAX_PAGE)
+    runs, next_cursor = daily_run_service().list_page(query["cursor"], limit)
     items = [run_head_to_dict(run) for run in runs]
     return json_response(200, {"runs": items, "next": next_cursor})
 

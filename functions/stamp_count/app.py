@@ -11,9 +11,11 @@ from aws_lambda_powertools.event_handler import Response
 
 from timbres.domain import clock
 from timbres.domain.date_range import parse_date_range
+from timbres.domain.forecast import parse_alert
 from timbres.domain.rfc import parse_issuer
 from timbres.handlers.container import Container
 from timbres.handlers.http import HttpHandler, json_response, logger, parse_query_rfc
+from timbres.repositories.issuers import MAX_PAGE
 from timbres.schemas.issuers import (
     account_stamps_to_dict,
     expiry_to_dict,
@@ -36,12 +38,18 @@ container = Container(
 
 @api.get("/accounts/<account>/stamps")
 def get_stamps(account: str) -> Response[str]:
-    query = api.query_params("rfc", "cursor")
+    query = api.query_params("rfc", "alert", "limit", "cursor")
     if query["rfc"] is None:
         issuers, next_cursor = stamps.list_issuers(
-            container.account_repository, container.issuer_repository, account, query["cursor"]
+            container.account_repository,
+            container.issuer_repository,
+            account,
+            None if query["alert"] is None else parse_alert(query["alert"]),
+            query["cursor"],
+            api.page_limit(query["limit"], MAX_PAGE),
+            api.deadline,
         )
-        items = [issuer_to_dict(issuer) for issuer in issuers]
+        items = [{"account": issuer.account} | issuer_to_dict(issuer) for issuer in issuers]
         return json_response(200, {"account": account, "issuers": items, "next": next_cursor})
     return json_response(200, get_current_stamps(account, query["rfc"]))
 

@@ -18,16 +18,20 @@ from local.emulator_process import ROOT
 from local.environment import LocalEnvironment
 from local.start import shell_variables, write_env_file
 
-from tests.support.api_calls import last_month, reconcile
+from tests.support.api_calls import install_timbres, last_month, reconcile
 
 # The commands of operations.md are checked by tests/unit/test_alarms.py.
 DOCUMENTS = sorted({ROOT / "README.md", *ROOT.glob("docs/*.md")} - {ROOT / "docs/operations.md"})
 
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-CALL = re.compile(r"\$\{?(TIMBRES|AWS_ENDPOINT)_|docs/examples/|^CONTRACT=", re.MULTILINE)
+CALL = re.compile(
+    r"\$\{?(TIMBRES|AWS_ENDPOINT)_|docs/examples/|^(CONTRACT=|timbres )", re.MULTILINE
+)
 VARIABLES = re.compile(r"((\. |\w+=).*\n)+")
 JAVA = re.compile(r"^ *java ", re.MULTILINE)
-STATUS_AND_JSON = re.compile(r"^(\d{3}) (\{.*?\})$(?=\n\d{3} \{|\n*\Z)", re.DOTALL | re.MULTILINE)
+STATUS_AND_JSON = re.compile(
+    r"^(\d{3} |)(\{.*?\})$(?=\n(?:\d{3} )?\{|\n*\Z)", re.DOTALL | re.MULTILINE
+)
 # Parts of texts that differ between environments: times, dates, IDs, digests, URLs, numbers.
 VARYING_TEXT = re.compile(
     r"\d{4}-\d\d-\d\d(T[\d:]{8}[+-]\d\d:\d\d)?"
@@ -42,7 +46,7 @@ FIXED_NUMBERS = {"status", "stamps"}
 # Values that may be unknown in one environment, and counts of failures by code.
 VARYING = re.compile(
     r"(contracted|used|available)(_before|_after)?|consumed|burn_7|burn_30|days_left|bytes|rows"
-    r"|finished_at|as_of|amount|low_stamps|alert|expected|done|low|exhausted|failed"
+    r"|finished_at|per_minute|expected_end|as_of|amount|low_stamps|alert|expected|done|low|exhausted|failed"
 )
 
 
@@ -95,7 +99,7 @@ def parse(kind: str, text: str) -> Any:
     """Return a JSON value; of several responses, the JSON by position and status; or the text."""
     if kind == "json":
         return json.loads(text)
-    pairs = STATUS_AND_JSON.findall(text)
+    pairs = STATUS_AND_JSON.findall(text) if kind == "text" else []
     values = {f"{n}: {status}": json.loads(body) for n, (status, body) in enumerate(pairs)}
     return values or text.strip()
 
@@ -110,6 +114,7 @@ class Reader:
         write_env_file(folder / ".local" / "env", shell_variables(environment))
         for name in ("docs", "events"):
             (folder / name).symlink_to(ROOT / name)
+        install_timbres(folder / "bin")
 
     def run(self, example: Example) -> None:
         """Run an example and compare its response."""
@@ -143,7 +148,11 @@ class Reader:
         process = subprocess.run(
             ["sh", "-euc", self._replace(self._variables + commands)],
             cwd=self._folder,
-            env={"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"},
+            env={
+                "PATH": f"{self._folder / 'bin'}:{os.environ['PATH']}",
+                "PYTHONPATH": str(ROOT / "client"),
+                "LC_ALL": "C.UTF-8",
+            },
             capture_output=True,
             text=True,
             timeout=60,

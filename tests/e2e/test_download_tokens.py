@@ -1,4 +1,4 @@
-"""Mailed links on the deployed template: the only route without IAM."""
+"""Mailed links on the deployed template: the route without IAM."""
 
 from __future__ import annotations
 

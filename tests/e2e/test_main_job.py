@@ -107,7 +107,7 @@ def test_every_kind_of_event_is_mailed_in_spanish(environment: LocalEnvironment)
         "Se contrataron 25 timbres para el emisor AAA010101AAA",
         contract["id"],
         "está listo",
-        "No se pudo hacer el estado de cuenta (PDF)",
+        "No se pudo generar el estado de cuenta (PDF)",
         "rechazó las credenciales de la cuenta sur-rc",
     ):
         eventually(lambda text=text: mails.extend(read_mails()) or text in "\n".join(mails))

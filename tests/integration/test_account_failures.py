@@ -88,6 +88,9 @@ def test_every_failing_night_has_a_mail_a_metric_and_a_list(
         assert {(entry["account"], entry["code"]) for entry in found} == {(SF, problem)}
         assert sum(entry["rfc"] is not None for entry in found) == issuers
         assert found == failures(stack, run["id"], account=SF)
+        # Up to sixty are named.
+        named = [entry["rfc"] for entry in found if entry["rfc"] and entry["rfc"] in mails[-1]]
+        assert len(named) == min(issuers, 60)
         stack.clear_events()
         stack.clock.forward(days=1)
 

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from tests.integration.test_reports_api import make_report, rows, section
+from tests.integration.test_reports_api import sheets
 from tests.support.fake_stack import RFC, RFC_N, SF, FakeStack
 
 from timbres.aws.events import EventPublisher
@@ -216,11 +216,10 @@ def test_a_report_shows_the_next_expiry_of_each_issuer(stack: FakeStack) -> None
         add_contract(stack, days, number=number)
     add_contract(stack, 30, RFC_N, 80, number=9)
 
-    body = make_report(stack, SF, "2026-10", "consumption", "csv")
+    book = sheets(stack, SF, "2026-10")
 
-    table = rows(stack.download(body["url"]).content)
     first, second = (datetime.strftime(stack.clock() + days * DAY, "%d/%m/%Y") for days in (20, 30))
-    assert section(table, "Próximos vencimientos") == [
+    assert book["Contratos"][-2:] == [
         [SF, RFC, "500", first],
         [SF, RFC_N, "80", second],
     ]

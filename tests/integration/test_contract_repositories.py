@@ -24,7 +24,7 @@ from tests.support.fakes_contracts import (
 )
 
 from timbres.deadline import Deadline
-from timbres.domain.contract import ABANDONED_AFTER, Contract
+from timbres.domain.contract import ABANDONED_AFTER, Contract, ContractFilter
 from timbres.domain.stamps import Stamps
 from timbres.repositories.contracts import ContractConflict, DailyLimitReached
 from timbres.repositories.dynamodb import serialize
@@ -168,7 +168,9 @@ def test_lists_have_every_contract(services: Services, ids: list[str]) -> None:
     def pages(rfc: Any = None, status: str | None = None, account: str = SF) -> list[list[str]]:
         result, cursor = [], None
         while cursor is not None or not result:
-            page, cursor = journal.list_page(account, rfc, status, cursor, Deadline(60))
+            page, cursor = journal.list_page(
+                account, ContractFilter(rfc, status), cursor, Deadline(60)
+            )
             result.append([contract.id for contract in page])
         return result
 
@@ -178,7 +180,7 @@ def test_lists_have_every_contract(services: Services, ids: list[str]) -> None:
     assert list(chain(*pages(RFC_N, "rejected"))) == [ids[201], ids[51]]
     assert pages(status="unknown") == [[]] == pages(account=SECOND)
     # A filtered list stops at the deadline with a cursor.
-    contracts, cursor = journal.list_page(SF, None, "unknown", None, Deadline(4))
+    contracts, cursor = journal.list_page(SF, ContractFilter(status="unknown"), None, Deadline(4))
     assert (contracts, cursor is None) == ([], False)
     assert [id_ for _, id_ in journal.list_due(START + ABANDONED_AFTER)] == ids
     oldest = journal.oldest_open()

@@ -84,6 +84,7 @@ def test_a_confirmed_contract_has_every_field(stack: FakeStack) -> None:
         "warning": None,
         "requested_by": CONTRACT_MANAGER,
         "idempotency_key": "pedido-1",
+        "reference": None,
         "created_at": CREATED_AT,
         "settled_at": CREATED_AT,
         "attempts": 0,

@@ -309,10 +309,12 @@ def test_only_the_download_route_is_public_and_it_is_throttled() -> None:
         if trigger.kind == "Api"
         and ("Auth" in trigger.properties or trigger.properties["RestApiId"] != {"Ref": "Api"})
     ]
-    (setting,) = (item for item in api["MethodSettings"] if item["HttpMethod"] == "GET")
-
-    assert public == ["download_token/Mailed", "download_token/Open"]
-    assert api["Auth"] == {"DefaultAuthorizer": "AWS_IAM", "InvokeRole": "NONE"}
+    paths = {"//d/{token}", "//{proxy+}"}
     # API Gateway encodes / in a path as ~1.
-    assert setting["ResourcePath"].replace("~1", "/") == "//d/{token}"
-    assert (setting["ThrottlingRateLimit"], setting["ThrottlingBurstLimit"]) == (5, 10)
+    settings = {item["ResourcePath"].replace("~1", "/"): item for item in api["MethodSettings"]}
+
+    assert public == ["download_token/Mailed", "download_token/Open", "download_token/Unknown"]
+    assert api["Auth"] == {"DefaultAuthorizer": "AWS_IAM", "InvokeRole": "NONE"}
+    for path in paths:
+        rates = settings[path]["ThrottlingRateLimit"], settings[path]["ThrottlingBurstLimit"]
+        assert rates == (5, 10)

@@ -25,6 +25,7 @@ TRIGGERS = {
     "stamps-list": "stamp_count/Read",
     "stamps-account": "stamp_count/Account",
     "stamps-history": "stamp_count/History",
+    "issuers-list": "issuers/List",
     "issuers-import": "issuers/Import",
     "issuers-remove": "issuers/Remove",
     "run-list": "run/List",
@@ -43,16 +44,19 @@ TRIGGERS = {
     "report-list": "report/List",
     "report-get": "report/Read",
     "report-revoke": "report/Revoke",
+    "report-revocation": "report/RevokeMany",
+    "report-mail": "report/Mail",
     "report-monthly": "report/Monthly",
     "report-close": "report/Close",
     "report-worker-queue": "report_worker/Queue",
     "download-token-get": "download_token/Mailed",
     "download-token-earlier": "download_token/Open",
+    "route-unknown": "download_token/Unknown",
     "mail-bus": "mail/Bus",
 }
 # Events of rules and schedules that users define, with their function.
 RULES = {"balance-rule": "balance", "balance-schedule": "balance", "stamps-schedule": "stamp_count"}
-STATUSES = {"contract-create": 201, "report-request": 202}
+STATUSES = {"contract-create": 201, "report-request": 202, "report-mail": 404, "route-unknown": 404}
 
 
 def load_event(name: str) -> dict[str, Any]:
@@ -83,12 +87,12 @@ def test_event_matches_its_trigger(name: str) -> None:
     (trigger,) = (trigger for trigger in template().triggers() if trigger.label == TRIGGERS[name])
     properties, sample = trigger.properties, load_event(name)
     if trigger.kind == "Api":
-        assert sample["httpMethod"] == properties["Method"]
+        assert properties["Method"] in (sample["httpMethod"], "ANY")
         resource = properties["Path"]
         assert resource == sample["resource"] == sample["requestContext"]["resourcePath"]
         parameters = sample["pathParameters"] or {}
-        assert list(parameters) == re.findall(r"\{(\w+)\}", resource)
-        path = resource.format(**parameters)
+        assert list(parameters) == re.findall(r"\{(\w+)\+?\}", resource)
+        path = resource.replace("+", "").format(**parameters)
         assert (sample["path"], sample["requestContext"]["path"]) == (
             path,
             f"/{sample['requestContext']['stage']}{path}",
@@ -140,6 +144,7 @@ REPLAYS: list[tuple[str, Any]] = [
     ("stamps-account", {"available": 8950}),
     ("stamps-schedule", {"available": 750}),
     ("issuers-import", {"account": SF, "kept": 2, "rejected": []}),
+    ("issuers-import issuers-list", {"issuers": [{"rfc": RFC}, {"rfc": RFC_N}]}),
     ("issuers-import issuers-remove", {"account": SF, "rfc": RFC, "removed": True}),
     ("issuers-import issuers-remove stamps-list", {"issuers": [{"rfc": RFC_N, "low_stamps": 50}]}),
     ("run-daily run-close", {"closed": []}),
@@ -151,6 +156,9 @@ REPLAYS: list[tuple[str, Any]] = [
     ("report-request report-list", {"reports": [REPORT], "next": None}),
     ("report-monthly", {"month": "2026-10", "requested": 14, "failed": {}}),
     ("report-close", {"closed": []}),
+    ("report-revocation", {"revoked": 0}),
+    ("report-mail", {"code": "mail-not-found"}),
+    ("route-unknown", {"code": "route-not-found"}),
 ]
 
 

@@ -7,7 +7,7 @@ from datetime import datetime
 import pytest
 from local.fake_pacs import fake_data
 from local.fake_pacs.fake_data import Movement
-from tests.integration.test_reports_api import make_report, rows, section
+from tests.integration.test_reports_api import sheets
 from tests.support.events import check_problem
 from tests.support.fake_stack import RC, RFC, FakeStack
 
@@ -82,6 +82,5 @@ def test_consumption_of_a_text_is_part_of_the_totals(
     stack.run()
     assert TEXT in known(stack)
 
-    report = make_report(stack, RC, "2026-07", "consumption", "csv")
-    table = rows(stack.download(report["url"]).content)
-    assert [row[1:3] for row in section(table, "Consumo por RFC")] == [[TEXT, "5"], ["", "5"]]
+    table = sheets(stack, RC, "2026-07")["Por RFC"]
+    assert [row[:2] for row in table[1:]] == [[TEXT, "5"], ["Total: 1 RFC", "5"]]

@@ -32,7 +32,7 @@ def test_a_json_list_is_imported(stack: FakeStack, account: str) -> None:
     response = stack.call("issuers", "PUT", f"/accounts/{account}/issuers", body=body)
 
     assert response.status == 200
-    assert response.body == {"account": account, "kept": 2, "rejected": []}
+    assert response.body == {"account": account, "kept": 2, "removed": 0, "rejected": []}
     assert thresholds(stack, account) == {RFC: None, RFC_N: 50}
 
 
@@ -41,7 +41,7 @@ def test_a_csv_of_a_spreadsheet_is_imported(stack: FakeStack) -> None:
 
     response = put_issuers(stack, text, CSV)
 
-    assert response.body == {"account": SF, "kept": 2, "rejected": []}
+    assert response.body == {"account": SF, "kept": 2, "removed": 0, "rejected": []}
     assert thresholds(stack) == {RFC: None, RFC_N: 1000}
 
 
@@ -105,7 +105,7 @@ def test_invalid_rows_are_listed_and_skipped_only_on_request(
     assert all(row["detail"] for row in problem["rejected"])
     assert thresholds(stack) == {}
     skipped = put_issuers(stack, body, headers, on_invalid="skip")
-    assert skipped.body == {"account": SF, "kept": 1, "rejected": problem["rejected"]}
+    assert skipped.body == {"account": SF, "kept": 1, "removed": 0, "rejected": problem["rejected"]}
     assert thresholds(stack) == {RFC: 10}
 
 

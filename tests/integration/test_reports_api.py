@@ -85,7 +85,10 @@ def test_a_request_queues_a_pending_report(stack: FakeStack) -> None:
 
     assert response.status == 202
     assert response.headers["content-type"] == "application/json"
-    assert response.headers["location"] == "reports/2026-10-statement-pdf-0001"
+    assert response.headers["location"] == (
+        "https://a1b2c3d4e5.execute-api.mx-central-1.amazonaws.com/dev"
+        "/accounts/acme-rc/reports/2026-10-statement-pdf-0001"
+    )
     assert response.body == {
         "id": "2026-10-statement-pdf-0001",
         "account": RC,
@@ -260,7 +263,7 @@ def test_consumption_from_daily_counts(stack: FakeStack) -> None:
         [RFC, "90", "78.3 %", "20", "+350.0 %", "750", "19/11 13:53", "sin dato"],
         [RFC_N, "25", "21.7 %", *["sin dato"] * 5],
     ]
-    assert book["Movimientos"][1] == [SF, RFC, "01/10/2026", CONSUMPTION, "30"]
+    assert book["Movimientos"][1] == [RFC, "01/10/2026", CONSUMPTION, "30"]
     # A PAC returns only the current count.
     assert stack.pacs.calls() == []
 

@@ -21,7 +21,7 @@ UNKNOWN: dict[str, Any] = {
     "burn_7": None,
     "burn_30": None,
     "days_left": None,
-    "alert": "ok",
+    "alert": None,
     "low_stamps": None,
     "name": None,
 }
@@ -81,6 +81,8 @@ def test_known_issuers_with_their_last_count_without_a_call(stack: FakeStack) ->
         "issuers": [
             UNKNOWN
             | {
+                "account": SF,
+                "alert": "ok",
                 "rfc": RFC_N,
                 "contracted": 500,
                 "used": 480,
@@ -90,6 +92,8 @@ def test_known_issuers_with_their_last_count_without_a_call(stack: FakeStack) ->
             },
             UNKNOWN
             | {
+                "account": SF,
+                "alert": "ok",
                 "rfc": RFC,
                 "contracted": 1000,
                 "used": 250,
@@ -113,7 +117,7 @@ def test_more_known_issuers_than_a_page_holds(stack: FakeStack) -> None:
     assert len(first["issuers"]) == 500
     assert second["next"] is None
     assert [issuer["rfc"] for issuer in first["issuers"] + second["issuers"]] == rfcs
-    assert first["issuers"][0] == UNKNOWN | {"rfc": rfcs[0]}
+    assert first["issuers"][0] == UNKNOWN | {"account": SF, "rfc": rfcs[0]}
 
 
 def test_the_issuers_of_an_account_whose_pac_counts_no_stamps(stack: FakeStack) -> None:
@@ -123,7 +127,7 @@ def test_the_issuers_of_an_account_whose_pac_counts_no_stamps(stack: FakeStack) 
 
     assert body == {
         "account": RC,
-        "issuers": [UNKNOWN | {"rfc": rfc} for rfc in (RFC, RFC_N)],
+        "issuers": [UNKNOWN | {"account": RC, "rfc": rfc} for rfc in (RFC, RFC_N)],
         "next": None,
     }
     assert stack.pacs.calls() == []
@@ -158,7 +162,7 @@ def test_the_most_urgent_come_first(stack: FakeStack) -> None:
         ("2", "ok"),
         ("3", "ok"),
         ("5", "ok"),
-        ("6", "ok"),
+        ("6", None),
     ]
     assert [issuer["days_left"] for issuer in ordered] == [0, None, 23.5, 91, None, None]
     assert ordered[-1]["available"] is None

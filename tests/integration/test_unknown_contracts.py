@@ -25,8 +25,8 @@ def test_every_code_of_a_contract_has_a_meaning() -> None:
     ("faults", "states", "mail"),
     [
         (["cut-after"], [{"confirmed": 1}, {}], "timbres contratados"),
-        (["cut-before"], [{"unknown": 1}, {"rejected": 1}], "no se creó"),
-        (["html-200"], [{"unknown": 1}, {"rejected": 1}], "no se creó"),
+        (["cut-before"], [{"unknown": 1}, {"rejected": 1}], "no se realizó"),
+        (["html-200"], [{"unknown": 1}, {"rejected": 1}], "no se realizó"),
         (["doubled-contract"], [{"confirmed": 1}, {}], "se esperaban 1,500"),
         # The contract replaces an expired one of its size: contracted is the same as before.
         (["expiring-contract", "cut-after"], [{"unknown": 1}, {"needs-review": 1}], "revise"),

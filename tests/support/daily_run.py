@@ -62,7 +62,12 @@ def running_daily_run(stack: Stack) -> Iterator[DailyRun]:
         _retry_after_a_second(stack)
         rfcs = [*HEALTHY, *LOW, *UNKNOWN, SILENT]
         response = stack.call("contract_manager", "PUT", f"/accounts/{ACCOUNT}/issuers", body=rfcs)
-        assert response.json() == {"account": ACCOUNT, "kept": 200, "rejected": []}
+        assert response.json() == {
+            "account": ACCOUNT,
+            "kept": 200,
+            "removed": 0,
+            "rejected": [],
+        }
         read_mails = stack.mailbox("daily-run")
         stack.fire("RunFunctionDaily")
         run = eventually(lambda: stack.call("reader", "GET", "/runs").json()["runs"])[0]

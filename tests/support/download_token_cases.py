@@ -49,7 +49,7 @@ def issue_token(stack: FakeStack, report: Report, days: float = 30) -> str:
     expires_at = stack.clock() + timedelta(days=days)
     dynamodb, table = stack.aws.client("dynamodb"), stack.aws.refs["DownloadTokensTable"]
     repository = DownloadTokenRepository(dynamodb, table)
-    return repository.issue(report.spec, report.id, report.object_version, expires_at)
+    return repository.issue(report.spec, report.id, report.object_version, expires_at, "mail-1")
 
 
 def open_link(stack: FakeStack, token: str, ip: str = "203.0.113.7", **options: Any) -> ApiResponse:

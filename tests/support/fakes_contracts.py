@@ -45,6 +45,7 @@ from timbres.repositories.credential_rejections import (
     CredentialRejectionRepository,
     CredentialState,
 )
+from timbres.repositories.daily_counts import SnapshotRepository
 from timbres.repositories.dynamodb import deserialize
 from timbres.repositories.issuers import IssuerRepository
 from timbres.services.contracts import ContractRequest, ContractService
@@ -406,10 +407,13 @@ class Services:
         self.secrets = FakeSecrets(self.interruptions)
         self.bus = FakeBus(self.interruptions)
         self.dynamodb = dynamodb_client(self.interruptions)
-        for logical_id in ("ContractsTable", "IssuersTable", "CredentialRejectionsTable"):
+        for logical_id in (
+            *("ContractsTable", "IssuersTable", "SnapshotsTable", "CredentialRejectionsTable"),
+        ):
             create_table(self.dynamodb, logical_id)
         self.journal = ContractRepository(self.dynamodb, "ContractsTable")
         self.issuers = IssuerRepository(self.dynamodb, "IssuersTable")
+        self.snapshots = SnapshotRepository(self.dynamodb, "SnapshotsTable")
         self.rejections: Any = AcceptedCredentials()
         if not accepted:
             self.rejections = CredentialRejectionRepository(
@@ -437,7 +441,7 @@ class Services:
         return Process(
             accounts,
             access,
-            ContractService(access, self.journal, self.issuers, publisher),
+            ContractService(access, self.journal, self.issuers, self.snapshots, publisher),
             Reconciler(access, self.journal, publisher),
         )
 
@@ -450,7 +454,7 @@ class Services:
         seconds: float = 25,
     ) -> tuple[Contract, bool]:
         """Request a contract; return it, and whether the request was a replay."""
-        request = ContractRequest(rfc, stamps, key, CALLER)
+        request = ContractRequest(rfc, stamps, key, CALLER, new_issuer=True)
         return self.contracts.create(account, request, Deadline(seconds))
 
     def outcome(self, key: str = "order-1", rfc: Rfc = RFC, **values: Any) -> str:

@@ -211,6 +211,17 @@ GOLDEN: dict[str, tuple[str, Detail]] = {
         run_event(
             issuer(RFC, "exhausted", 0, 0.0, 10.0),
             issuer("BBB010101AAA", "low", 12, 1.2, 10.0),
+            exhausted_total=32,
+            failed_issuers=[
+                *(
+                    {"account": "x", "rfc": rfc, "code": "pac-rejected-request"}
+                    for rfc in ("CCC010101AAA", RFC_N)
+                ),
+                *(
+                    {"account": "acme-sf", "rfc": f"DDD{n:06d}AAA", "code": "not-reached"}
+                    for n in range(58)
+                ),
+            ],
             accounts_not_counted=3,
             failures=[
                 not_counted(expected=1210, failed={"not-reached": 1200, "pac-timeout": 1}),

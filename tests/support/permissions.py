@@ -7,6 +7,7 @@ IN_TRANSACTION = "@transaction"
 _SERVICES = {
     "Table": "dynamodb",
     "Bus": "events",
+    "Destination": "events",
     "Queue": "sqs",
     "Topic": "sns",
     "Function": "lambda",
@@ -27,12 +28,12 @@ _RECEIVE = "ReceiveMessage DeleteMessage GetQueueAttributes"
 ROLES: dict[str, dict[str, str]] = {
     "AccountsRole": {**_ALL_SECRETS, "CredentialRejectionsTable": "BatchGetItem"},
     "BalanceRole": {**_ALL_SECRETS, **_PAC, **_KEEP,
-        "IssuersTable": "UpdateItem", "SnapshotsTable": "Query BatchGetItem"},
-    "StampCountRole": {**_PAC, **_KEEP,
+        "IssuersTable": "Query UpdateItem", "SnapshotsTable": "Query BatchGetItem"},
+    "StampCountRole": {**_ALL_SECRETS, **_PAC, **_KEEP,
         "IssuersTable": "BatchGetItem GetItem UpdateItem",
         "IssuersTable/index/urgency": "Query",
         "SnapshotsTable": "BatchGetItem", "ContractsTable/index/issuer": "Query"},
-    "IssuersRole": {**_SECRET, "IssuersTable": "UpdateItem DeleteItem"},
+    "IssuersRole": {**_SECRET, "IssuersTable": "Query BatchGetItem UpdateItem DeleteItem"},
     "RunRole": {**_ALL_SECRETS, **_KEEP,
         "IssuersTable": "Query", "RunsTable": "PutItem UpdateItem ConditionCheckItem Query",
         "RunsTable/index/newest": "Query", "RunsQueue": "SendMessage", "Bus": "PutEvents"},
@@ -40,15 +41,15 @@ ROLES: dict[str, dict[str, str]] = {
         "IssuersTable": "BatchGetItem UpdateItem Query", "SnapshotsTable": "PutItem Query",
         "RunsTable": "BatchGetItem PutItem UpdateItem Query", "RateLimitTable": "UpdateItem",
         "RunsQueue": f"ChangeMessageVisibility {_RECEIVE}", "RunsDeadLetterQueue": "SendMessage"},
-    "ContractRole": {**_PAC,
+    "ContractRole": {**_ALL_SECRETS, **_PAC,
         "ContractsTable": "GetItem UpdateItem Query PutItem@transaction DeleteItem@transaction",
-        "IssuersTable": "GetItem UpdateItem"},
+        "IssuersTable": "GetItem BatchGetItem UpdateItem", "SnapshotsTable": "BatchGetItem"},
     "ReconcilerRole": {**_ALL_SECRETS, **_PAC, **_KEEP,
         "ContractsTable": "GetItem UpdateItem Query DeleteItem@transaction",
         "ContractsTable/index/open": "Query", "MailTopic": "ListSubscriptionsByTopic"},
     "ReportRole": {**_ALL_SECRETS, **_KEEP,
         "ReportsTable": "GetItem BatchGetItem PutItem UpdateItem Query",
-        "ReportsTable/index/unannounced": "Query", "DownloadTokensTable": "UpdateItem",
+        "ReportsTable/index/unannounced": "Query", "DownloadTokensTable": "UpdateItem GetItem Scan",
         "DownloadTokensTable/index/report": "Query",
         "ReportsBucket/reports/*": "GetObjectVersion",
         "ReportsQueue": "SendMessage", "Bus": "PutEvents"},
@@ -67,6 +68,11 @@ _STARTED = ("Balance", "StampCount", "Reconciler", "Report", "Run")
 # The role of EventBridge Scheduler.
 SCHEDULER = {f"{name}Function": "InvokeFunction" for name in _STARTED}
 SCHEDULER["SchedulesDeadLetterQueue"] = "SendMessage"
+# The roles of other services; they write no logs.
+SERVICE_ROLES = {
+    "SchedulerRole": SCHEDULER,
+    "WebhookRole": {"WebhookDestination": "InvokeApiDestination"},
+}
 
 READ = {"reader", "reporter", "contract_manager"}
 _REPORT = {"reporter"}
@@ -84,6 +90,7 @@ ROUTES: dict[str, set[str]] = {
     "GET /accounts/{account}/stamps": READ,
     "GET /accounts/{account}/stamps/account": READ,
     "GET /accounts/{account}/stamps/history": READ,
+    "GET /accounts/{account}/issuers": READ,
     "PUT /accounts/{account}/issuers": _CONTRACT,
     "DELETE /accounts/{account}/issuers": _CONTRACT,
     "GET /runs": READ,
@@ -97,6 +104,8 @@ ROUTES: dict[str, set[str]] = {
     "GET /accounts/{account}/reports": _REPORT,
     "GET /accounts/{account}/reports/{id}": _REPORT,
     "DELETE /accounts/{account}/reports/{id}/tokens": _REPORT,
+    "POST /reports/revocation": _REPORT,
+    "POST /reports/mail": _REPORT,
     "GET /d/{token}": {*READ, *ERROR_CODES},
 }
 

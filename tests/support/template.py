@@ -98,11 +98,12 @@ def template() -> Template:
 def routes(method: str, path: str) -> Iterator[tuple[Trigger, dict[str, str]]]:
     """Yield the triggers whose route matches a path, each with the path parameters."""
     for trigger in template().triggers():
-        if trigger.kind != "Api" or trigger.properties["Method"] != method:
+        if trigger.kind != "Api" or trigger.properties["Method"] not in (method, "ANY"):
             continue
         if trigger.properties["RestApiId"] != {"Ref": "Api"}:
             continue
         pattern = re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", trigger.properties["Path"])
+        pattern = pattern.replace("{proxy+}", "(?P<proxy>.+)")
         match = re.fullmatch(pattern, path)
         if match:
             yield trigger, match.groupdict()
@@ -110,6 +111,8 @@ def routes(method: str, path: str) -> Iterator[tuple[Trigger, dict[str, str]]]:
 
 def route(method: str, path: str) -> tuple[Trigger, dict[str, str]]:
     """Return the trigger that API Gateway selects for a path, and the path parameters."""
-    for trigger, parameters in routes(method, path):
+    # The route of all others is the last choice.
+    found = sorted(routes(method, path), key=lambda item: item[0].properties["Method"] == "ANY")
+    for trigger, parameters in found:
         return trigger, parameters
     raise LookupError(f"template.yaml has no route for {method} {path}")

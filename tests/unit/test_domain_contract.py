@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -341,11 +340,10 @@ def test_a_state_locks_the_issuer_and_is_open_until_it_is_published(
 
 
 def test_ids_sort_by_time_and_differ() -> None:
-    first = new_id()
-    time.sleep(0.002)
+    first = new_id(NOW)
 
-    assert first < new_id()
-    assert len({new_id() for _ in range(1000)}) == 1000
+    assert first < new_id(NOW + timedelta(seconds=1))
+    assert len({new_id(NOW) for _ in range(1000)}) == 1000
     assert re.fullmatch("[0-9a-f]{32}", first)
 
 

@@ -26,6 +26,8 @@ from local.fake_pacs.solucion_factible import PATHS, FakeSolucionFactible
 from lxml import etree
 from werkzeug.test import Client, TestResponse
 
+from timbres.domain.month import month_of
+
 TODAY = date(2026, 11, 19)
 NOW = datetime(2026, 11, 19, 19, 53, 41, tzinfo=UTC)
 ACME_KEY = "acme-key-0001"
@@ -169,9 +171,10 @@ def test_the_demo_state_has_five_valid_rfcs_and_no_future_movements() -> None:
         assert {len(rfc) for rfc in rfcs} == {12, 13}
         assert any("Ñ" in rfc for rfc in rfcs)
         assert any("&" in rfc for rfc in rfcs)
-        last_month = (today.replace(day=1) - timedelta(days=1)).strftime("%Y-%m")
+        last_month = month_of(today).previous()
         for account in accounts:
-            assert sorted(account["months"]) == [last_month, today.strftime("%Y-%m")]
+            months = [last_month.previous(), last_month, month_of(today)]
+            assert sorted(account["months"]) == list(map(str, months))
             days = [
                 row["date"] for month in account["months"].values() for row in month["movements"]
             ]

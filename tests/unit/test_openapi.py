@@ -11,6 +11,7 @@ import jsonschema_rs
 import pytest
 from local.emulator_process import ROOT
 from tools.openapi import PATH, build_document, render_document, response_validation
+from tools.openapi.schemas import RFC_SENT
 
 from timbres.handlers.problem_details import STATUS_CODES
 
@@ -56,6 +57,15 @@ def test_every_reference_has_a_target_and_every_schema_is_used() -> None:
     assert [name for kind, name in references if name not in DOCUMENT["components"][kind]] == []
     schemas = {name for kind, name in references if kind == "schemas"}
     assert schemas == DOCUMENT["components"]["schemas"].keys()
+
+
+def test_generators_of_other_languages_can_use_the_document() -> None:
+    # Some do not know const; PHP's patterns match bytes unless they have a flag.
+    assert '"const"' not in json.dumps(DOCUMENT)
+    for schema in (DOCUMENT["components"]["schemas"]["Rfc"], RFC_SENT):
+        for rfc, valid in (("ÑÑÑÑ840101AB1", True), ("ÑA&840101AB1", True), ("ÑA840101AB1", False)):
+            match = re.search(schema["pattern"].encode(), rfc.encode())
+            assert bool(match) == valid, (schema["pattern"], rfc)
 
 
 def test_an_operation_has_a_unique_id_and_describes_its_path() -> None:

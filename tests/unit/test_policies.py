@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 import pytest
-from tests.support.permissions import IN_TRANSACTION, ROLES, ROUTES, SCHEDULER, permissions
+from tests.support.permissions import IN_TRANSACTION, ROLES, ROUTES, SERVICE_ROLES, permissions
 from tests.support.template import ROOT, template
 from tools.transform import transform_template
 
@@ -44,11 +44,11 @@ def resource_name(resource: Any) -> str:
     return str(re.sub(r"\$\{(\w+)\.Arn\}", r"\1", text))
 
 
-@pytest.mark.parametrize("role", sorted({*ROLE_RESOURCES, *ROLES, "SchedulerRole"}))
+@pytest.mark.parametrize("role", sorted({*ROLE_RESOURCES, *ROLES, *SERVICE_ROLES}))
 def test_a_role_has_the_permissions_of_its_table_and_no_other(role: str) -> None:
     log_group = role.removesuffix("Role") + "LogGroup"
     table = ROLES.get(role, {}) | {log_group: "CreateLogStream PutLogEvents"}
-    expected = permissions(SCHEDULER if role == "SchedulerRole" else table)
+    expected = permissions(SERVICE_ROLES.get(role, table))
     in_transaction = {"dynamodb:EnclosingOperation": "TransactWriteItems"}
 
     granted = set()

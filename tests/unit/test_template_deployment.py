@@ -67,7 +67,7 @@ def test_the_stage_throttles_every_route_and_the_open_route_more():
         }
         for api in ("Api", "DownloadApi")
     }
-    assert rates["Api"] == {("*", "/*"): 200, ("GET", "/~1d~1{token}"): 5}
+    assert rates["Api"] == {("*", "/*"): 200, ("GET", "/~1d~1{token}"): 5, ("*", "/~1{proxy+}"): 5}
     assert rates["DownloadApi"] == {("*", "/*"): 20}
 
 
@@ -484,6 +484,10 @@ OPTIONAL = {
     "DownloadFirewall": ("HasFirewall", {"DownloadWebAcl", "DownloadWebAclAssociation"}),
     "KmsKeyArn": ("HasKey", {"KeyPolicy"}),
     "DomainName": ("HasDomain", {"ApiDomain", "ApiDomainMapping", "DownloadApiDomainMapping"}),
+    "WebhookUrl": (
+        "HasWebhook",
+        {"WebhookConnection", "WebhookDestination", "WebhookRole", "WebhookRule"},
+    ),
     "NotificationEmail": ("HasMail", {"MailSubscription"}),
     "AlarmEmail": ("HasOperator", {"AlarmsSubscription"}),
 }

@@ -15,7 +15,7 @@ from timbres.errors import ROUTE_NOT_FOUND, ProblemType
 from timbres.handlers.problem_details import MEDIA_TYPE, status_code
 from tools.openapi.examples import PROBLEMS, RESPONSES
 from tools.openapi.operations import COMMON, OPERATIONS, Operation, Success
-from tools.openapi.schemas import SCHEMAS, Schema, integer, ref, text
+from tools.openapi.schemas import SCHEMAS, Schema, integer, one_of, ref, text
 
 PATH = ROOT / "docs" / "openapi.json"
 
@@ -41,7 +41,7 @@ _TAGS = {
 _HEADERS: dict[str, dict[str, Any]] = {
     "Cache-Control": {
         "description": "`no-store`, in every response of the functions.",
-        "schema": {"const": "no-store"},
+        "schema": one_of(("no-store",)),
     },
     "Retry-After": {"description": "Seconds to wait.", "schema": integer(minimum=1)},
     "Location": {
@@ -50,7 +50,7 @@ _HEADERS: dict[str, dict[str, Any]] = {
     },
     "Idempotent-Replayed": {
         "description": "Present if the key already belonged to this contract.",
-        "schema": {"const": "true"},
+        "schema": one_of(("true",)),
     },
 }
 # Headers that every such response has.
@@ -133,7 +133,13 @@ def _version() -> str:
 def _routes(template: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for resource in template["Resources"].values():
         for event in resource.get("Properties", {}).get("Events", {}).values():
-            if event["Type"] == "Api" and event["Properties"]["RestApiId"] == {"Ref": "Api"}:
+            properties = event.get("Properties", {})
+            # Any method: the route of requests to routes that do not exist.
+            if (
+                event["Type"] == "Api"
+                and properties["RestApiId"] == {"Ref": "Api"}
+                and properties["Method"] != "ANY"
+            ):
                 yield event["Properties"]["Method"], event["Properties"]["Path"]
 
 

@@ -21,6 +21,7 @@ CONTRACT: dict[str, Any] = {
     "warning": None,
     "requested_by": _CONTRACT_MANAGER,
     "idempotency_key": "5f6c1b1e-2f0a-4c39-9b39-0a1f2a3b4c5d",
+    "reference": None,
     "created_at": "2026-11-21T10:15:30-06:00",
     "settled_at": "2026-11-21T10:15:31-06:00",
     "attempts": 0,
@@ -171,7 +172,12 @@ RESPONSES: dict[tuple[str, int], Any] = {
             for day, used, consumed in ((20, 238, None), (21, 250, 12))
         ],
     },
-    ("importIssuers", 200): {"account": "acme-sf", "kept": 2, "rejected": []},
+    ("listIssuers", 200): {
+        "account": "acme-sf",
+        "issuers": [{"rfc": "A&D061009TY8", "name": None, "low_stamps": 300}],
+        "next": None,
+    },
+    ("importIssuers", 200): {"account": "acme-sf", "kept": 2, "removed": 0, "rejected": []},
     ("removeIssuer", 200): {"account": "acme-sf", "rfc": "A&D061009TY8", "removed": True},
     ("listRuns", 200): {"runs": [_RUN], "next": None},
     ("getRun", 200): _RUN
@@ -179,6 +185,8 @@ RESPONSES: dict[tuple[str, int], Any] = {
         "expected": 6,
         "done": 6,
         "failed": {},
+        "per_minute": 45.0,
+        "expected_end": None,
         "accounts": [
             {
                 "account": "acme-sf",
@@ -223,6 +231,8 @@ RESPONSES: dict[tuple[str, int], Any] = {
     ("getReport", 200): _LINKED,
     ("getReport", 202): _PENDING,
     ("getReport", 302): _LINKED,
+    ("revokeLinks", 200): {"revoked": 14},
+    ("sendMail", 202): {"month": "2026-10", "run": "2026-11-01 for 2026-10", "reports": 14},
     ("revokeDownloadTokens", 200): {"account": "acme-rc", "id": _READY["id"], "revoked": 1},
 }
 
@@ -254,6 +264,11 @@ PROBLEMS: dict[str, dict[str, Any]] = {
         "detail": "Account acme-rc is at reachcore, which supports balance, statement, "
         "consumption; not contracts.",
         "field": "account",
+    },
+    "issuer-new": {
+        "detail": "AAA010101AAA is not known at the PAC, in the list of issuers, or in a snapshot "
+        "of account acme-sf. If the RFC is right, send new_issuer: true.",
+        "field": "rfc",
     },
     "contract-in-flight": {
         "detail": f"Contract {CONTRACT['id']} of A&D061009TY8 is unknown: its 500 stamps may "

@@ -9,10 +9,16 @@ from typing import Any
 
 from timbres import errors
 from timbres.domain.contract import STATES, Contract
+from timbres.domain.forecast import EXHAUSTED, LOW
 from timbres.domain.rfc import Rfc
 from timbres.errors import ProblemType
 from timbres.pacs import errors as codes
 from timbres.pacs.registry import PACS
+from timbres.repositories.contracts import MAX_PAGE as CONTRACTS_PAGE
+from timbres.repositories.issuers import MAX_PAGE as ISSUERS_PAGE
+from timbres.repositories.reports import MAX_PAGE as REPORTS_PAGE
+from timbres.repositories.runs import MAX_PAGE as RUNS_PAGE
+from timbres.services.issuers import MAX_REMOVED
 from tools.openapi.examples import CONTRACT, EXAMPLES
 from tools.openapi.schemas import (
     ACCOUNT_PATTERN,
@@ -20,6 +26,7 @@ from tools.openapi.schemas import (
     PERIOD_PATTERN,
     RFC_SENT,
     Schema,
+    array_of,
     one_of,
     ref,
     text,
@@ -65,10 +72,13 @@ def _parameter(
     }
 
 
+def _limit(maximum: int) -> dict[str, Any]:
+    schema = {"type": "integer", "minimum": 1, "maximum": maximum, "default": maximum}
+    return _parameter("limit", schema, "The number of items of a page.")
+
+
 def _account(example: str, *, allow_all: bool = False) -> dict[str, Any]:
-    description = "An account's name" + (
-        ", or `all` for reports of all accounts." if allow_all else "."
-    )
+    description = "An account's name" + (", or `all` accounts." if allow_all else ".")
     schema = text(pattern=ACCOUNT_PATTERN)
     return _parameter("account", schema, description, place="path") | {"example": example}
 
@@ -91,6 +101,7 @@ def contract_not_created() -> ProblemType:
 
 SF, RC = _account("acme-sf"), _account("acme-rc")
 ANY = _account("acme-rc", allow_all=True)
+SF_OR_ALL = _account("acme-sf", allow_all=True)
 _RFC_SCHEMA = {key: value for key, value in RFC_SENT.items() if key != "description"}
 _RFC_DESCRIPTION = "An issuer's RFC, with `&` as `%26`; lower case is accepted."
 RFC = _parameter("rfc", _RFC_SCHEMA, _RFC_DESCRIPTION)
@@ -102,7 +113,6 @@ MONTH = _parameter("month", _MONTH_SCHEMA, _MONTH_DESCRIPTION)
 PERIOD = _parameter(
     "month", text(pattern=PERIOD_PATTERN), "A month, `YYYY-MM`, or a year, `YYYY`, of reports."
 )
-MONTH_REQUIRED = _parameter("month", _MONTH_SCHEMA, _MONTH_DESCRIPTION, required=True)
 _ID_DESCRIPTION = "An id of the list."
 CONTRACT_ID = _parameter("id", text(), _ID_DESCRIPTION, place="path") | {"example": CONTRACT["id"]}
 REPORT_ID = _parameter("id", text(), _ID_DESCRIPTION, place="path") | {
@@ -170,10 +180,12 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("GET", "/accounts/{account}/balance"): Operation(
         "getBalance",
         "stamps",
-        "Get the consumption of an account's issuers in a month",
+        "Get the consumption of an account's issuers in a month, or in several",
         {
             200: Success(
-                "The total, totals by RFC and by kind, and the first 5,000 movements.", ("Balance",)
+                "The total, totals by RFC and by kind, and the first 5,000 movements. With `from` "
+                "and `to`: the totals of each month.",
+                ("Balance", "Balances"),
             )
         },
         (
@@ -183,7 +195,14 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
             *_pac_errors("balance"),
             *_PAC_CALL_ERRORS,
         ),
-        (RC, MONTH_REQUIRED, RFC),
+        (
+            RC,
+            MONTH,
+            RFC,
+            _parameter("from", _MONTH_SCHEMA, "The first of up to 13 months; instead of `month`.")
+            | {"example": "2026-09"},
+            _parameter("to", _MONTH_SCHEMA, "The last month.") | {"example": "2026-10"},
+        ),
         description="Read from the PAC, or calculated from the daily snapshots if the PAC keeps no "
         "balance.",
     ),
@@ -205,7 +224,17 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
             *_pac_errors("stamps"),
             *_PAC_CALL_ERRORS,
         ),
-        (SF, RFC, CURSOR),
+        (
+            SF_OR_ALL,
+            RFC,
+            _parameter(
+                "alert",
+                one_of((LOW, EXHAUSTED)),
+                "Only issuers with this alert; required for `all` accounts.",
+            ),
+            _limit(ISSUERS_PAGE),
+            CURSOR,
+        ),
     ),
     ("GET", "/accounts/{account}/stamps/account"): Operation(
         "getAccountStamps",
@@ -234,6 +263,14 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
             ),
         ),
     ),
+    ("GET", "/accounts/{account}/issuers"): Operation(
+        "listIssuers",
+        "issuers",
+        "List the monitored issuers with their thresholds",
+        {200: Success("A page of issuers, by RFC.", ("Issuers",))},
+        _ACCOUNT_ERRORS,
+        (SF, _limit(ISSUERS_PAGE), CURSOR),
+    ),
     ("PUT", "/accounts/{account}/issuers"): Operation(
         "importIssuers",
         "issuers",
@@ -250,6 +287,12 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
                 "on_invalid",
                 one_of(("reject", "skip"), default="reject"),
                 "If rows are invalid: `reject` the list (422, which lists them) or `skip` them.",
+            ),
+            _parameter(
+                "mode",
+                one_of(("add", "replace"), default="add"),
+                "`replace`: remove the issuers that are not in the list; not with "
+                "`on_invalid=skip`.",
             ),
         ),
         {
@@ -268,15 +311,17 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
                 },
             },
         },
-        "1 to 10,000 rows, at most 2 MiB. Known issuers that are not in the list stay.",
+        "1 to 10,000 rows, at most 2 MiB.",
     ),
     ("DELETE", "/accounts/{account}/issuers"): Operation(
         "removeIssuer",
         "issuers",
-        "Remove an issuer",
+        "Remove issuers",
         {
             200: Success(
-                "The issuer is not monitored any more; its snapshots stay.", ("IssuerRemoved",)
+                "The issuers are not monitored any more; their snapshots stay. With several "
+                "`rfc`: also those that are not in the list.",
+                ("IssuerRemoved", "IssuersRemoved"),
             )
         },
         (*_ACCOUNT_ERRORS, errors.RFC_INVALID, errors.ISSUER_NOT_FOUND),
@@ -284,10 +329,12 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
             SF,
             _parameter(
                 "rfc",
-                text(),
-                "An issuer's RFC, or exactly the PAC's text in the list; with `&` as `%26`.",
+                array_of(text(), minItems=1, maxItems=MAX_REMOVED),
+                "Issuers' RFCs, or exactly the PAC's texts in the list; with `&` as `%26`. Repeat "
+                "the parameter for several.",
                 required=True,
-            ),
+            )
+            | {"example": ["A&D061009TY8"], "explode": True},
         ),
     ),
     ("GET", "/runs"): Operation(
@@ -303,7 +350,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
             )
         },
         (),
-        (CURSOR,),
+        (_limit(RUNS_PAGE), CURSOR),
     ),
     ("GET", "/runs/{id}"): Operation(
         "getRun",
@@ -352,6 +399,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
             *_PAC_CALL_ERRORS,
             *_pac_errors("contracts"),
             errors.STAMPS_INVALID,
+            errors.ISSUER_NEW,
             errors.CONTRACT_LIMIT_EXCEEDED,
             errors.DAILY_LIMIT_EXCEEDED,
             errors.IDEMPOTENCY_KEY_INVALID,
@@ -383,7 +431,19 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         "List the journal of contracts",
         {200: Success("A page of contracts.", ("Contracts",))},
         (*_CONTRACT_ERRORS, errors.RFC_INVALID),
-        (SF, RFC, _parameter("status", one_of(STATES), "Only contracts in this state."), CURSOR),
+        (
+            SF_OR_ALL,
+            RFC,
+            _parameter("status", one_of(STATES), "Only contracts in this state."),
+            _parameter("from", text(format="date"), "Created on this day or later."),
+            _parameter("to", text(format="date"), "Created on this day or earlier."),
+            _parameter("reference", text(), "Only contracts with this reference."),
+            _parameter("idempotency_key", text(), "Only the contract of this key."),
+            _limit(CONTRACTS_PAGE),
+            CURSOR,
+        ),
+        description="`all` accounts: one after the other, by name. A page may be empty although "
+        "`next` is not null.",
     ),
     ("GET", "/accounts/{account}/contracts/{id}"): Operation(
         "getContract",
@@ -437,7 +497,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         "List the reports",
         {200: Success("A page of reports.", ("Reports",))},
         (*_ACCOUNT_ERRORS, errors.MONTH_INVALID),
-        (ANY, PERIOD, CURSOR),
+        (ANY, PERIOD, _limit(REPORTS_PAGE), CURSOR),
     ),
     ("GET", "/accounts/{account}/reports/{id}"): Operation(
         "getReport",
@@ -472,6 +532,25 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
         {200: Success("The number of revoked links.", ("DownloadTokensRevoked",))},
         (errors.ACCOUNT_NOT_FOUND, errors.REPORT_NOT_FOUND),
         (ANY, REPORT_ID),
+    ),
+    ("POST", "/reports/revocation"): Operation(
+        "revokeLinks",
+        "reports",
+        "Revoke all links of a mail or of a month",
+        {200: Success("The number of revoked links.", ("LinksRevoked",))},
+        (*_BODY_ERRORS, errors.MONTH_INVALID, errors.LINK_NOT_FOUND, errors.DEADLINE_EXCEEDED),
+        body=_json_body("Revocation", {"month": "2026-10"}),
+        description="With any link of a mail: all links of that mail.",
+    ),
+    ("POST", "/reports/mail"): Operation(
+        "sendMail",
+        "reports",
+        "Send the mail of a month again, with new links",
+        {202: Success("The mail is on its way.", ("MailRequested",))},
+        (*_BODY_ERRORS, errors.MONTH_INVALID, errors.MAIL_NOT_FOUND),
+        body=_json_body("MailRequest", {"month": "2026-10"}),
+        description="A repetition within the same minute sends no second mail. Links that were "
+        "mailed before stay valid.",
     ),
     ("GET", "/d/{token}"): Operation(
         "openDownloadLink",

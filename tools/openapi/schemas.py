@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from timbres.domain.contract import SETTLED, STATES, TRANSITIONS
+from timbres.domain.contract import MAX_REFERENCE, SETTLED, STATES, TRANSITIONS
 from timbres.domain.forecast import EXHAUSTED, LOW, OK, Alert
 from timbres.domain.issuer_import import MAX_LOW_STAMPS, MAX_NAME_CHARACTERS
 from timbres.domain.report import FAILED, FORMATS, PENDING, READY, YEAR_FORMATS
@@ -87,6 +87,7 @@ def _typed(type_name: str, description: str, keywords: Schema) -> Schema:
 
 
 _ACCOUNT = text("An account's name.", pattern=ACCOUNT_PATTERN)
+_ANY_ACCOUNT = text("An account's name, or `all`.", pattern=ACCOUNT_PATTERN)
 _REPORT_ACCOUNT = text(
     "An account's name, or `all` for a report of all accounts.", pattern=ACCOUNT_PATTERN
 )
@@ -124,10 +125,12 @@ _FORECAST = {
     "days_left": nullable(
         number("Days until the stamps left are used, at the higher of the two rates.")
     ),
-    "alert": one_of(
-        Alert,
-        "`no-contract`: nothing is contracted and nothing is left; the issuer uses the account's "
-        "stamps.",
+    "alert": nullable(
+        one_of(
+            Alert,
+            "`no-contract`: nothing is contracted and nothing is left; the issuer uses the "
+            "account's stamps. Null if nothing is known.",
+        )
     ),
     "low_stamps": nullable(
         integer("The issuer's own threshold; null if its account's threshold applies.")
@@ -215,6 +218,11 @@ _BALANCE = {
         description="With `truncated` only: the body of `POST /accounts/{account}/reports`.",
     ),
 }
+_REFERENCE = text("The caller's own note.", minLength=1, maxLength=MAX_REFERENCE)
+_TOTALS = (
+    *("month", "source", "as_of", "transactions", "movements_total", "consistent"),
+    *("missing_days", "by_issuer"),
+)
 _CONTRACT = {
     "id": _CONTRACT_ID,
     "account": _ACCOUNT,
@@ -234,6 +242,7 @@ _CONTRACT = {
     "warning": nullable(text("How the PAC's count contradicts its response.")),
     "requested_by": _CALLER,
     "idempotency_key": text("The Idempotency-Key of the request."),
+    "reference": nullable(_REFERENCE),
     "created_at": date_time(),
     "settled_at": nullable(date_time("Time of the confirmation or rejection.")),
     "attempts": integer("The number of checks of the outcome; the request is sent once."),
@@ -307,12 +316,12 @@ _PAC_REPLY = record(
 # An RFC in responses, and in requests.
 RFC = text(
     "The tax identifier of an issuer, as defined by SAT's `t_RFC`; upper case.",
-    pattern=f"^[A-Z&Ñ]{{3,4}}{_DATE_AND_HOMOCLAVE}[A-Z0-9]{{2}}[0-9A]$",
+    pattern=f"^([A-Z&]|Ñ){{3,4}}{_DATE_AND_HOMOCLAVE}[A-Z0-9]{{2}}[0-9A]$",
 )
 RFC_SENT = text(
     "12 or 13 characters; lower case and surrounding blanks are accepted. "
     "In a query, write `&` as `%26`.",
-    pattern=rf"^\s*[A-Za-z&Ññ]{{3,4}}{_DATE_AND_HOMOCLAVE}[A-Za-z0-9]{{2}}[0-9Aa]\s*$",
+    pattern=rf"^\s*([A-Za-z&]|Ñ|ñ){{3,4}}{_DATE_AND_HOMOCLAVE}[A-Za-z0-9]{{2}}[0-9Aa]\s*$",
 )
 _LOW_STAMPS = nullable(
     integer(
@@ -372,8 +381,21 @@ SCHEMAS: dict[str, Schema] = {
         }
     ),
     "KnownIssuers": record(
-        {"account": _ACCOUNT, "issuers": array_of(record(_ISSUER_LINE)), "next": _NEXT},
-        description="The most urgent first.",
+        {
+            "account": _ANY_ACCOUNT,
+            "issuers": array_of(record({"account": _ACCOUNT, **_ISSUER_LINE})),
+            "next": _NEXT,
+        },
+        description="The most urgent first; of `all` accounts, one account after the other.",
+    ),
+    "Issuers": record(
+        {
+            "account": _ACCOUNT,
+            "issuers": array_of(
+                record({name: _ISSUER_LINE[name] for name in ("rfc", "name", "low_stamps")})
+            ),
+            "next": _NEXT,
+        }
     ),
     "AccountStamps": record(
         {
@@ -405,12 +427,33 @@ SCHEMAS: dict[str, Schema] = {
         {
             "account": _ACCOUNT,
             "kept": integer(),
+            "removed": integer("With `mode=replace`: the issuers that were not in the list."),
             "rejected": array_of(
                 _BAD_ROW, "With `on_invalid=skip`: the rows that were not imported."
             ),
         }
     ),
-    "IssuerRemoved": record({"account": _ACCOUNT, "rfc": _ISSUER, "removed": {"const": True}}),
+    "IssuerRemoved": record(
+        {"account": _ACCOUNT, "rfc": _ISSUER, "removed": {"type": "boolean", "enum": [True]}}
+    ),
+    "IssuersRemoved": record(
+        {
+            "account": _ACCOUNT,
+            "rfcs": array_of(_ISSUER, "The removed issuers."),
+            "unknown": array_of(text(), "The texts that are not in the list."),
+        }
+    ),
+    "Balances": record(
+        {
+            "account": _ACCOUNT,
+            "from": _MONTH,
+            "to": _MONTH,
+            "months": array_of(
+                record({name: _BALANCE[name] for name in _TOTALS}, optional=("missing_days",)),
+                "The oldest first.",
+            ),
+        }
+    ),
     "Contract": record(_CONTRACT),
     "ContractWithHistory": record(
         {**_CONTRACT, "history": array_of(_STEP, "Every step of the contract, oldest first.")}
@@ -470,6 +513,10 @@ SCHEMAS: dict[str, Schema] = {
             "expected": integer("Issuers to count."),
             "done": integer("Issuers counted."),
             "failed": counts("Issuers that were not counted, by code."),
+            "per_minute": nullable(number("Issuers per minute so far; null in the first second.")),
+            "expected_end": nullable(
+                date_time("When the run ends at this rate; null if it is finished.")
+            ),
             "accounts": array_of(_RUN_ACCOUNT),
         }
     ),
@@ -498,7 +545,14 @@ SCHEMAS: dict[str, Schema] = {
                 minimum=1,
                 maximum=MAX_STAMPS,
             ),
-        }
+            "reference": _REFERENCE,
+            "new_issuer": {
+                "type": "boolean",
+                "description": "Required to be true if neither the PAC, the list of issuers nor a "
+                "snapshot knows the RFC.",
+            },
+        },
+        optional=("reference", "new_issuer"),
     )
     | {"additionalProperties": False},
     "Settlement": record(
@@ -508,9 +562,24 @@ SCHEMAS: dict[str, Schema] = {
         }
     )
     | {"additionalProperties": False},
+    "LinksRevoked": record({"revoked": integer("The number of revoked links.")}),
+    "Revocation": {
+        "oneOf": [
+            record({"link": text("Any link of the mail.")}) | {"additionalProperties": False},
+            record({"month": _MONTH}) | {"additionalProperties": False},
+        ]
+    },
+    "MailRequested": record(
+        {
+            "month": _MONTH,
+            "run": text("The monthly run whose mail is sent."),
+            "reports": integer("The reports in the mail."),
+        }
+    ),
+    "MailRequest": record({"month": _MONTH}) | {"additionalProperties": False},
     "ReportRequest": {
         "oneOf": [
-            record({"month": period, "kind": {"const": kind}, "format": one_of(formats)})
+            record({"month": period, "kind": one_of((kind,)), "format": one_of(formats)})
             | {"additionalProperties": False}
             for period, kind, formats in (
                 *((_MONTH, kind, formats) for kind, formats in FORMATS.items()),

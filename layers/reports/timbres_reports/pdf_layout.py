@@ -67,7 +67,7 @@ def style(size: float, font: str = PLAIN, color: Color = INK, **options: Any) ->
 
 TITLE = style(22, BOLD)
 SUBTITLE = style(12)
-HEADING = style(14, BOLD, spaceBefore=22, spaceAfter=8, keepWithNext=1)
+HEADING = style(14, BOLD, spaceBefore=18, spaceAfter=6, keepWithNext=1)
 SUBHEADING = style(11, BOLD)
 NOTE = style(8, color=GRAY, spaceBefore=6)
 RIGHT_NOTE = style(8, color=GRAY, alignment=TA_RIGHT)

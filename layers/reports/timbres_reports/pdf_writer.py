@@ -54,7 +54,7 @@ MAX_PARTS = 100
 _GAP = 28.0
 _HALF = (WIDTH - _GAP) / 2
 # Relative widths; a column without one has 48.
-_WIDTHS = {"rfc": 86, "account": 70, "amount": 46, "share": 42, "as_of": 53, "cost": 58}
+_WIDTHS = {"rfc": 86, "account": 70, "amount": 46, "share": 42, "available": 55, "as_of": 55}
 
 
 def write(report: Consumption, out: IO[bytes]) -> int:
@@ -74,7 +74,6 @@ def write(report: Consumption, out: IO[bytes]) -> int:
         *_expiries(report),
         *_other_movements(others, other_count),
         *_sources(report),
-        heading(fmt.MOVEMENTS),
         paragraph(
             "Los movimientos están en el libro de Excel y en el CSV del mismo reporte.", NOTE
         ),

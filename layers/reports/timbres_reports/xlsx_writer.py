@@ -20,6 +20,7 @@ from xlsxwriter import Workbook
 from xlsxwriter.format import Format
 from xlsxwriter.worksheet import Worksheet
 
+from timbres.domain.account import ALL_ACCOUNTS
 from timbres.domain.consumption import Consumption, MovementLine, YearConsumption
 from timbres_reports import formatting_es as fmt
 from timbres_reports import summary
@@ -133,6 +134,7 @@ class _Book:
     def __init__(self, workbook: Workbook, report: Consumption | YearConsumption) -> None:
         self._workbook = workbook
         self._title = fmt.full_title(report)
+        self._has_accounts = report.account == ALL_ACCOUNTS
         # A workbook keeps every format that is added, so each is added once.
         self._format = cache(self._add_format)
         self._bold = workbook.add_format({"bold": True})
@@ -228,11 +230,13 @@ class _Book:
     def _movement_sheet(self, name: str, movements: Iterable[MovementLine]) -> int:
         """Write one sheet of movements and return their number.
 
-        A large report spends its time here, so the columns have the formats and not the cells.
+        A large report spends its time here, so the columns have the formats and not the cells,
+        and a report of one account does not repeat its name.
         """
-        kinds = [column.type for column in summary.MOVEMENT_COLUMNS]
-        sheet = self._sheet(name, _MOVEMENT_WIDTHS, kinds)
-        _write_row(sheet, 0, self._heading(summary.MOVEMENT_COLUMNS))
+        first = 0 if self._has_accounts else 1
+        columns = summary.MOVEMENT_COLUMNS[first:]
+        sheet = self._sheet(name, _MOVEMENT_WIDTHS[first:], [column.type for column in columns])
+        _write_row(sheet, 0, self._heading(columns))
         write_string, write_number = sheet.write_string, sheet.write_number
         text = cache(_to_plain_text)
         serial = cache(_serial)
@@ -241,12 +245,14 @@ class _Book:
             # The limit bounds the memory.
             if not row % 50_000:
                 text.cache_clear()
-            write_string(row, 0, text(movement.account))
-            write_string(row, 1, text(fmt.rfc(movement.rfc)))
-            write_number(row, 2, serial(movement.date))
-            write_string(row, 3, text(movement.kind))
-            write_number(row, 4, movement.amount)
-        _freeze(sheet, row, len(fmt.MOVEMENT_HEADING))
+            if not first:
+                write_string(row, 0, text(movement.account))
+            rfc = movement.rfc
+            write_string(row, 1 - first, text(fmt.NO_RFC if rfc is None else rfc))
+            write_number(row, 2 - first, serial(movement.date))
+            write_string(row, 3 - first, text(movement.kind))
+            write_number(row, 4 - first, movement.amount)
+        _freeze(sheet, row, len(columns))
         return row
 
     # -------------------------------------------------------------------------- a year

@@ -20,10 +20,12 @@ import secrets
 import time
 import unicodedata
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
+from datetime import time as time_of_day
 from enum import StrEnum
 from typing import Any
 
+from timbres.domain.clock import MEXICO_CITY
 from timbres.domain.rfc import Rfc
 from timbres.domain.stamps import Stamps
 from timbres.domain.text import quote_input
@@ -72,6 +74,7 @@ ESCALATE_AFTER = timedelta(hours=24)
 # Field reports: a PAC's reads include its writes after 4 to 8 seconds.
 READ_LAG = timedelta(minutes=1)
 _FIRST_PAUSE = READ_LAG
+MAX_REFERENCE = 100
 _MAX_PAUSE = timedelta(hours=1)
 
 _EVENTS = {
@@ -117,7 +120,7 @@ class Contract:
     ``next_check_at`` is the time of the reconciler's next check, ``attempts`` the number of its
     checks. ``awaits_count``: the PAC confirmed the contract, and no count includes it yet.
     ``warning`` describes how the count contradicts the PAC's 200. ``published_events`` are the
-    names of the events that were published.
+    names of the events that were published. ``reference`` is the caller's own note, or None.
     """
 
     id: str
@@ -146,14 +149,23 @@ class Contract:
     awaits_count: bool = False
     warning: str | None = None
     published_events: tuple[str, ...] = ()
+    reference: str | None = None
 
     @classmethod
     def create(
-        cls, account: str, login: str, rfc: Rfc, stamps: int, by: str, key: str, at: datetime
+        cls,
+        account: str,
+        login: str,
+        rfc: Rfc,
+        stamps: int,
+        by: str,
+        key: str,
+        at: datetime,
+        reference: str | None = None,
     ) -> Contract:
         """Return a new pending contract. ``key`` is its Idempotency-Key."""
         return cls(
-            id=new_id(),
+            id=new_id(at),
             account=account,
             login=login,
             rfc=rfc,
@@ -161,6 +173,7 @@ class Contract:
             status=PENDING,
             requested_by=by,
             idempotency_key=key,
+            reference=reference,
             created_at=at,
             step="create",
             at=at,
@@ -444,9 +457,44 @@ class Contract:
         )
 
 
-def new_id() -> str:
-    """Return a new id of 32 hexadecimal digits; ids sort by their creation in milliseconds."""
-    return f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"
+@dataclass(frozen=True, slots=True)
+class ContractFilter:
+    """Which contracts to list; None permits every value. ``first`` and ``last`` are days."""
+
+    rfc: Rfc | None = None
+    status: str | None = None
+    reference: str | None = None
+    key: str | None = None
+    first: date | None = None
+    last: date | None = None
+
+    @property
+    def ids(self) -> tuple[str, str]:
+        """The lowest and the highest id that a contract of these days can have."""
+        lowest = "0" if self.first is None else id_lower_bound(_midnight(self.first))
+        return lowest, (
+            "g" if self.last is None else id_lower_bound(_midnight(self.last + timedelta(days=1)))
+        )
+
+    def matches(self, contract: Contract) -> bool:
+        """Return whether a contract fits all filters."""
+        expected = (self.rfc, self.status, self.reference, self.key)
+        actual = (contract.rfc, contract.status, contract.reference, contract.idempotency_key)
+        fits = all(want in (None, have) for want, have in zip(expected, actual, strict=True))
+        return fits and self.ids[0] <= contract.id <= self.ids[1]
+
+
+def _midnight(day: date) -> datetime:
+    return datetime.combine(day, time_of_day(), MEXICO_CITY)
+
+
+def new_id(at: datetime) -> str:
+    """Return a new id of 32 hexadecimal digits; ids sort by their creation ``at``.
+
+    The milliseconds are those of now, because times have whole seconds.
+    """
+    milliseconds = time.time_ns() // 1_000_000 % 1000
+    return f"{int(at.timestamp()) * 1000 + milliseconds:012x}{secrets.token_hex(10)}"
 
 
 def id_lower_bound(at: datetime) -> str:
@@ -463,6 +511,24 @@ def parse_state(value: str) -> str:
             field="status",
         )
     return value
+
+
+def parse_reference(value: object, field: str = "reference") -> str | None:
+    """Return the caller's note on a contract, 1 to 100 printable characters, or None.
+
+    Raises ``parameter-invalid``.
+    """
+    if value is None:
+        return None
+    text = value.strip() if isinstance(value, str) else ""
+    if not 1 <= len(text) <= MAX_REFERENCE or not text.isprintable():
+        raise TimbresError(
+            PARAMETER_INVALID,
+            f"{quote_input(value)} is not a valid reference: expected 1 to {MAX_REFERENCE} "
+            "printable characters.",
+            field=field,
+        )
+    return text
 
 
 def parse_outcome(value: object) -> str:

@@ -27,6 +27,18 @@ def parse_date_range(first: str | None, last: str | None, today: date) -> tuple[
     return begin, end
 
 
+def parse_open_range(first: str | None, last: str | None) -> tuple[date | None, date | None]:
+    """Return the days ``from`` and ``to``, inclusive, each None if it is missing.
+
+    Raises ``parameter-invalid`` for an invalid date, or ``from`` after ``to``.
+    """
+    begin = None if first is None else _parse_day(first, "from")
+    end = None if last is None else _parse_day(last, "to")
+    if begin and end and begin > end:
+        raise TimbresError(PARAMETER_INVALID, f"from ({begin}) is after to ({end}).", field="from")
+    return begin, end
+
+
 def _parse_day(text: str, field: str) -> date:
     try:
         if not _FORM.fullmatch(text):

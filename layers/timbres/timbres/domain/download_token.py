@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from ipaddress import ip_address, ip_network
 
+from timbres.errors import PARAMETER_INVALID, TimbresError
+
 # Validity of the presigned link that a token is exchanged for: enough to follow a redirect.
 LINK_SECONDS = 300
 # Wait in the page that asks the user to retry, and in Retry-After.
@@ -70,6 +72,21 @@ def new_download_token() -> str:
 def is_download_token(text: str) -> bool:
     """Return whether ``text`` has the format of a token."""
     return _FORM.fullmatch(text) is not None
+
+
+def parse_link(value: object, field: str = "link") -> str:
+    """Return the token of a mailed link, or of the token alone. Raises ``parameter-invalid``.
+
+    The error does not repeat the value, which may be valid elsewhere.
+    """
+    token = value.strip().rpartition("/")[2] if isinstance(value, str) else ""
+    if not is_download_token(token):
+        raise TimbresError(
+            PARAMETER_INVALID,
+            "Expected a link of a mail: https://…/d/ and 43 characters.",
+            field=field,
+        )
+    return token
 
 
 def download_token_hash(text: str) -> str:

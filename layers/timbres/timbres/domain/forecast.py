@@ -9,6 +9,8 @@ from enum import StrEnum
 from itertools import pairwise
 
 from timbres.domain.stamps import Stamps
+from timbres.domain.text import quote_input
+from timbres.errors import PARAMETER_INVALID, TimbresError
 
 
 class Alert(StrEnum):
@@ -167,6 +169,22 @@ def urgency(forecast: Forecast, available: int | None, rfc: str) -> str:
     days = _UNKNOWN_DAYS if forecast.days_left is None else min(forecast.days_left, _UNKNOWN_DAYS)
     count = min(max(available or 0, 0), _MAX_SORT_VALUE)
     return f"{rank}#{days:08.2f}#{count:012d}#{rfc}"
+
+
+def urgency_prefix(alert: Alert) -> str:
+    """Return the prefix of the sort keys of issuers that are ``low`` or ``exhausted``."""
+    return {EXHAUSTED: "0#", LOW: "1#"}[alert]
+
+
+def parse_alert(text: str, field: str = "alert") -> Alert:
+    """Return the alert of a query, ``low`` or ``exhausted``. Raises ``parameter-invalid``."""
+    if text not in (LOW, EXHAUSTED):
+        raise TimbresError(
+            PARAMETER_INVALID,
+            f"{quote_input(text)} is not a valid alert: expected low or exhausted.",
+            field=field,
+        )
+    return Alert(text)
 
 
 def _alert(

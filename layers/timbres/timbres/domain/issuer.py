@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from timbres.domain.counted_stamps import CountedStamps
 from timbres.domain.forecast import (
     NO_CONTRACT,
+    OK,
+    Alert,
     AlertThresholds,
     Forecast,
     Snapshot,
@@ -34,6 +36,13 @@ class Issuer(CountedStamps):
     def urgency(self) -> str:
         """Sort key among the account's issuers, the most urgent first."""
         return urgency(self.forecast, available_stamps(self.stamps), self.rfc)
+
+    @property
+    def known_alert(self) -> Alert | None:
+        """The alert, None if nothing is known about the stamps that are left."""
+        left = available_stamps(self.stamps)
+        is_unknown = left is None and not self.stamps.unlimited
+        return None if is_unknown and self.forecast.alert == OK else self.forecast.alert
 
     def _forecast(self, snapshots: tuple[Snapshot, ...], thresholds: AlertThresholds) -> Forecast:
         forecast = evaluate(snapshots, thresholds, self.forecast.alert)

@@ -14,6 +14,7 @@ _FORM = re.compile(r"([0-9]{4})-([0-9]{2})")
 _YEAR_FORM = re.compile(r"[0-9]{4}")
 # CFDI and the PACs exist since 2011.
 _FIRST_YEAR = 2011
+MAX_MONTHS = 13
 
 
 _SPANISH = (
@@ -91,6 +92,22 @@ def period_from_text(text: str) -> Month | Year:
 def month_of(day: date) -> Month:
     """Return the month of ``day``, a date or a time in Mexico City."""
     return Month(day.year, day.month)
+
+
+def parse_months(first: object, last: object, today: date) -> list[Month]:
+    """Return the months from ``first`` to ``last``, at most 13. Raises ``month-invalid``."""
+    begin, month = parse_month(first, today, "from"), parse_month(last, today, "to")
+    months = [month]
+    while month > begin and len(months) <= MAX_MONTHS:
+        month = month.previous()
+        months.append(month)
+    if month != begin or len(months) > MAX_MONTHS:
+        raise TimbresError(
+            MONTH_INVALID,
+            f"From {begin} to {months[0]}: expected 1 to {MAX_MONTHS} months.",
+            field="from",
+        )
+    return months[::-1]
 
 
 def parse_month(text: object, today: date, field: str = "month") -> Month:

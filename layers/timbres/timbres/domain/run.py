@@ -119,9 +119,10 @@ class BatchResult:
 
     ``done``: number of issuers with a count of the run's day. ``unexpected``: number of
     issuers that were not planned. ``failed``: the issuers that are not retried. ``allotment`` has
-    the unused stamps of the ``done`` issuers. ``remaining``: issuers for the next attempt, as
-    ``Batch.rfcs``. ``account_count`` is the account's, None if the PAC does not return it or the
-    batch does not count it. ``account_due``: the next attempt counts the account.
+    the unused stamps of the ``done`` issuers; ``exhausted`` of them have none. ``remaining``:
+    issuers for the next attempt, as ``Batch.rfcs``. ``account_count`` is the account's, None if
+    the PAC does not return it or the batch does not count it. ``account_due``: the next attempt
+    counts the account.
     """
 
     done: int = 0
@@ -129,6 +130,7 @@ class BatchResult:
     failed: tuple[Failure, ...] = ()
     alert_changes: tuple[AlertChange, ...] = ()
     allotment: Allotment = NOTHING_ALLOTTED
+    exhausted: int = 0
     remaining: Rfcs = ()
     account_count: AccountCount | None = None
     account_due: bool = False
@@ -142,7 +144,7 @@ class AccountRun:
     stored batches, None before they are stored. ``plan_problem`` is the error code if the account
     could not take part in the run. ``count`` has the account's own stamps, None if the PAC does
     not return them; ``count_due``: they have no result yet. ``allotment`` has the unused stamps
-    of the ``done`` issuers.
+    of the ``done`` issuers; ``exhausted`` of them have none.
     """
 
     account: str
@@ -154,6 +156,7 @@ class AccountRun:
     count: AccountCount | None = None
     count_due: bool = False
     allotment: Allotment = NOTHING_ALLOTTED
+    exhausted: int = 0
 
     @property
     def is_complete(self) -> bool:
@@ -225,6 +228,20 @@ class Run:
     def is_complete(self) -> bool:
         """Whether every planned issuer has a result."""
         return self.enqueued and all(account.is_complete for account in self.accounts)
+
+    def per_minute(self, now: datetime) -> float | None:
+        """Return the issuers with a result per minute so far, None in the first seconds."""
+        seconds = ((self.finished_at or now) - self.started_at).total_seconds()
+        results = sum(account.expected - account.missing for account in self.accounts)
+        return results / seconds * 60 if seconds >= 1 and results else None
+
+    def expected_end(self, now: datetime) -> datetime | None:
+        """Return when a running run ends at its rate so far, at the latest when it is closed."""
+        rate = self.per_minute(now)
+        if self.finished_at or rate is None:
+            return None
+        left = sum(max(account.missing, 0) for account in self.accounts)
+        return min(now + timedelta(minutes=left / rate), self.closes_at)
 
 
 def retry_delay(attempt: int, base_seconds: float) -> float:

@@ -30,13 +30,13 @@ from timbres.repositories.runs import RunRepository
 from timbres.services.pac_access import PacAccess
 
 # The service that a function calls, by the end of the variable that names its resource.
-_SERVICES = {
-    "EVENT_BUS": "events",
-    "SECRET_PREFIX": "secretsmanager",
-    "_TABLE": "dynamodb",
-    "_QUEUE_URL": "sqs",
-    "_BUCKET": "s3",
-}
+_SERVICES = (
+    ("EVENT_BUS", "events"),
+    ("SECRET_PREFIX", "secretsmanager"),
+    ("_TABLE", "dynamodb"),
+    ("_QUEUE_URL", "sqs"),
+    ("_BUCKET", "s3"),
+)
 
 
 class Container:
@@ -50,7 +50,7 @@ class Container:
     def __init__(self, *required: str, attempts: int = 3, calls: tuple[str, ...] = ()) -> None:
         require_env("ALLOW_SANDBOX_ACCOUNTS", *required)
         self._attempts = attempts
-        for end, service in _SERVICES.items():
+        for end, service in _SERVICES:
             if any(name.endswith(end) for name in required):
                 client(service)
         import_clients(calls)

@@ -94,14 +94,39 @@ class HttpHandler:
         _append_log_key("rfc", query.get("rfc"))
         return query
 
-    def json_body(self, *names: str) -> dict[str, Any]:
-        """Return the members of the JSON body, exactly those in ``names``.
+    def query_values(self, name: str) -> list[str]:
+        """Return the values of the only query parameter. Raises ``parameter-invalid``."""
+        values = self._event.resolved_query_string_parameters.get(name, [])
+        if len(values) < 2:
+            self.query_params(name)
+        elif self._event.resolved_query_string_parameters.keys() != {name}:
+            raise TimbresError(PARAMETER_INVALID, f"Unknown parameter; expected {name}.")
+        return list(values)
+
+    def page_limit(self, text: str | None, maximum: int) -> int:
+        """Return the number of items of a page, by default ``maximum``.
+
+        Raises ``parameter-invalid``.
+        """
+        if text is None:
+            return maximum
+        if not re.fullmatch("[0-9]{1,4}", text) or not 1 <= int(text) <= maximum:
+            raise TimbresError(
+                PARAMETER_INVALID,
+                f"{quote_input(text)} is not a valid limit: expected 1 to {maximum}.",
+                field="limit",
+            )
+        return int(text)
+
+    def json_body(self, *names: str, optional: tuple[str, ...] = ()) -> dict[str, Any]:
+        """Return the members of the JSON body: those in ``names``, and of ``optional``.
 
         Raises ``body-too-large`` above 16 KB, and ``body-invalid``, which names the missing,
         unknown or duplicate member.
         """
         raw = self._body_within(MAX_BODY_BYTES)
         expected = "expected a JSON object with " + " and ".join(names)
+        expected += f", optionally {', '.join(optional)}" if optional else ""
         try:
             # From bytes, json would also accept UTF-16.
             text = raw.decode("utf-8-sig")
@@ -120,7 +145,7 @@ class HttpHandler:
             if name not in value:
                 raise TimbresError(BODY_INVALID, f"{name} is missing: {expected}.", field=name)
         for name in value:
-            if name not in names:
+            if name not in (*names, *optional):
                 raise TimbresError(
                     BODY_INVALID,
                     f"{quote_input(name)} is not known: {expected}.",
@@ -161,6 +186,16 @@ class HttpHandler:
                 field="Idempotency-Key",
             )
         return key
+
+    def location(self, name: str, item: str) -> str:
+        """Return the address of an item of the requested collection ``name``.
+
+        It is absolute if API Gateway names its domain, otherwise relative to the request.
+        """
+        context = self._event.raw_event["requestContext"]
+        if domain := context.get("domainName"):
+            return f"https://{domain}{context['path'].rstrip('/')}/{item}"
+        return f"{name}/{item}"
 
     def caller_arn(self) -> str:
         """Return the IAM ARN of the caller that signed the request."""

@@ -88,10 +88,11 @@ def compose(event_type: str, detail: Detail, links: LinkFactory) -> Mail:
 
 
 def _shorten(text: str) -> str:
-    """Return ``text``, without its last lines if it is too long for SNS."""
-    if len(text.encode()) <= _MAX_TEXT_BYTES:
-        return text
-    kept = text.encode()[:_MAX_TEXT_BYTES].decode(errors="ignore").rpartition("\n")[0]
+    """Return ``text`` in UTF-8, without its last lines if it is too long for SNS."""
+    encoded = text.encode(errors="replace")
+    if len(encoded) <= _MAX_TEXT_BYTES:
+        return encoded.decode()
+    kept = encoded[:_MAX_TEXT_BYTES].decode(errors="ignore").rpartition("\n")[0]
     return f"{kept}\n\nEl resto no cabe en este correo."
 
 
@@ -101,6 +102,9 @@ def dedup_key(event_type: str, detail: Detail) -> str:
     if _is_supplement(detail):
         # The run has published another event before.
         entity_id = f"{entity_id}#{detail['number']}"
+    if "resend" in detail:
+        # Somebody requested the mail again.
+        entity_id = f"{entity_id}@{detail['resend']}"
     return f"{event_type}#{detail.get('account', '')}#{entity_id}"
 
 
@@ -112,6 +116,10 @@ def _variables(event_type: str, detail: Detail) -> dict[str, Any]:
                 account | {"codes": _codes(account)} for account in detail.get("failures", ())
             ],
             "accounts_not_counted": detail.get("accounts_not_counted", 0),
+            "failed_rfcs": _group(
+                detail.get("failed_issuers", ()), lambda issuer: (issuer["account"], issuer["code"])
+            ),
+            "others_exhausted": max(0, detail.get("exhausted_total", 0) - detail["exhausted"]),
             "max_listed": _MAX_LISTED_ISSUERS,
             "listed": {
                 alert: [issuer for issuer in detail["issuers"] if issuer["alert"] == alert][

@@ -24,6 +24,7 @@ from timbres.domain.contract import (
     CONFIRMED,
     REJECTED,
     Contract,
+    ContractFilter,
     ContractStatus,
     Rejection,
     id_lower_bound,
@@ -43,7 +44,7 @@ from timbres.repositories.dynamodb import (
 )
 
 _TIMES = ("at", "created_at", "sent_at", "settled_at", "look_at")
-_PAGE = 100
+MAX_PAGE = 100
 _OPEN = "open"
 _ISSUER = "issuer"
 # Index of the day's stamps in the transaction that creates a contract.
@@ -217,29 +218,34 @@ class ContractRepository:
     def list_page(
         self,
         account: str,
-        rfc: Rfc | None,
-        status: str | None,
+        criteria: ContractFilter,
         after: str | None,
         deadline: Deadline,
+        limit: int = MAX_PAGE,
     ) -> tuple[list[Contract], str | None]:
-        """Return up to 100 contracts, newest first, and the next cursor or None.
+        """Return up to ``limit`` contracts, newest first, and the next cursor or None.
 
         If few contracts match a filter, the search may end at ``deadline`` with an empty list
         and a cursor.
         """
+        first, last_entry = (f"contract#{bound}" for bound in criteria.ids)
+        last = decode_cursor(after, {"account": account}, "entry", between=(first, last_entry))
+        if criteria.key is not None:
+            found = self.find_by_key(account, criteria.key, "")
+            return [found.contract] if found and criteria.matches(found.contract) else [], None
         names: dict[str, str] = {}
-        values: Item = {":account": account, ":prefix": "contract#"}
+        values: Item = {":account": account, ":first": first, ":last": last_entry}
         filters = []
-        for name, value in (("rfc", rfc), ("status", status)):
-            if value is not None:
+        for name in ("rfc", "status", "reference"):
+            if (value := getattr(criteria, name)) is not None:
                 filters.append(f"#{name} = :{name}")
                 names[f"#{name}"], values[f":{name}"] = name, value
         query: Item = {
             "TableName": self._table,
-            "KeyConditionExpression": "account = :account AND begins_with(entry, :prefix)",
+            "KeyConditionExpression": "account = :account AND entry BETWEEN :first AND :last",
             "ExpressionAttributeValues": serialize(values),
             "ScanIndexForward": False,
-            "Limit": _PAGE,
+            "Limit": limit,
             "ConsistentRead": True,
         }
         if filters:
@@ -247,7 +253,6 @@ class ContractRepository:
                 "FilterExpression": " AND ".join(filters),
                 "ExpressionAttributeNames": names,
             }
-        last = decode_cursor(after, {"account": account}, "entry", prefix="contract#")
         while True:
             page = self._dynamodb.query(**query, **({"ExclusiveStartKey": last} if last else {}))
             contracts = [_contract(deserialize(item)) for item in page["Items"]]

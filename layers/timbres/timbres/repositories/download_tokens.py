@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime, time, timedelta
 from typing import Any
 
+from timbres.deadline import Deadline
 from timbres.domain import clock
 from timbres.domain.download_token import (
     MAX_DOWNLOADS_PER_DAY,
@@ -23,7 +24,9 @@ from timbres.domain.download_token import (
     new_download_token,
     source_period,
 )
+from timbres.domain.month import Month
 from timbres.domain.report import ReportSpec
+from timbres.errors import DEADLINE_EXCEEDED, LINK_NOT_FOUND, TimbresError
 from timbres.repositories.dynamodb import Item, conditional_write, serialize
 
 logger = logging.getLogger("timbres")
@@ -38,10 +41,12 @@ class DownloadTokenRepository:
         self._dynamodb = dynamodb
         self._table = table
 
-    def issue(self, spec: ReportSpec, report_id: str, version: str, until: datetime) -> str:
+    def issue(
+        self, spec: ReportSpec, report_id: str, version: str, until: datetime, mail: str
+    ) -> str:
         """Return a new token for ``version`` of a ready report's object, valid until ``until``.
 
-        Only its hash is stored.
+        Only its hash is stored. ``mail`` is the key of the mail that has the link.
         """
         token = new_download_token()
         item = {
@@ -55,6 +60,7 @@ class DownloadTokenRepository:
             "issued_at": clock.now().isoformat(),
             "expires_at": int(until.timestamp()),
             "uses": 0,
+            "mail": mail,
         }
         self._dynamodb.put_item(TableName=self._table, Item=serialize(item))
         return token
@@ -144,9 +150,49 @@ class DownloadTokenRepository:
 
         The index may not contain a token of the last second: a repeated revocation finds it.
         """
-        revocation = str(uuid.uuid4())
-        hashes = self._list_hashes(account, report_id)
-        return sum(self._revoke(token_hash, revocation, at) for token_hash in hashes)
+        return self.revoke_all(self._list_hashes(account, report_id), at)
+
+    def revoke_all(
+        self, hashes: Iterable[str], at: datetime, deadline: Deadline | None = None
+    ) -> int:
+        """Revoke the valid tokens with these hashes; return their number.
+
+        Raises ``out-of-time`` if ``deadline`` comes first: a repetition revokes the others.
+        """
+        revocation, revoked = str(uuid.uuid4()), 0
+        for token_hash in hashes:
+            if deadline is not None and deadline.remaining() <= 0:
+                raise TimbresError(DEADLINE_EXCEEDED, f"{revoked} links are revoked: repeat.")
+            revoked += self._revoke(token_hash, revocation, at)
+        return revoked
+
+    def list_of_mail(self, token: str) -> Iterator[str]:
+        """Yield the hashes of all tokens in the mail of ``token``. Raises ``link-unknown``."""
+        key = serialize({"ticket": download_token_hash(token)})
+        found = self._dynamodb.get_item(TableName=self._table, Key=key).get("Item")
+        if found is None:
+            raise TimbresError(LINK_NOT_FOUND, "No mail has this link.", field="link")
+        if "mail" not in found:
+            # Mailed by a version before 0.5.0: only the report is known.
+            account, report_id = found["account"]["S"], found["id"]["S"]
+            return self._list_hashes(account, report_id)
+        return self._scan("mail = :value", found["mail"]["S"])
+
+    def list_of_month(self, month: Month) -> Iterator[str]:
+        """Yield the hashes of the tokens of a month's reports."""
+        return self._scan("begins_with(id, :value)", f"{month}-")
+
+    def _scan(self, condition: str, value: str) -> Iterator[str]:
+        # The table has the links of a month: an index for this rare request would cost more.
+        pages = self._dynamodb.get_paginator("scan").paginate(
+            TableName=self._table,
+            FilterExpression=condition,
+            ExpressionAttributeValues=serialize({":value": value}),
+            ConsistentRead=True,
+        )
+        for page in pages:
+            for item in page["Items"]:
+                yield str(item["ticket"]["S"])
 
     def _list_hashes(self, account: str, report_id: str) -> Iterator[str]:
         pages = self._dynamodb.get_paginator("query").paginate(

@@ -82,13 +82,18 @@ def encode_cursor(last: Item | None) -> str | None:
 
 
 def decode_cursor(
-    text: str | None, fixed: Item, sort: str, *also: str, prefix: str = ""
+    text: str | None,
+    fixed: Item,
+    sort: str,
+    *also: str,
+    prefix: str = "",
+    between: tuple[str, str] | None = None,
 ) -> Item | None:
     """Return the start key of a query from a cursor of the same list.
 
     ``fixed`` is the list's partition key, ``sort`` the name of its sort key, ``prefix`` the
-    prefix of the sort key's values, ``also`` the names of the table's other keys. DynamoDB
-    rejects a start key outside of the query. Raises ``parameter-invalid``.
+    prefix of the sort key's values, ``between`` their bounds, ``also`` the names of the table's
+    other keys. DynamoDB rejects a start key outside of the query. Raises ``parameter-invalid``.
     """
     if text is None:
         return None
@@ -102,6 +107,7 @@ def decode_cursor(
             and fixed.items() <= keys.items()
             and keys[sort].startswith(prefix)
             and keys[sort] > prefix
+            and (between is None or between[0] <= keys[sort] <= between[1])
         )
     except (ValueError, AttributeError, RecursionError):
         fits = False

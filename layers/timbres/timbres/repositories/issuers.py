@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from timbres.domain.clock import MEXICO_CITY
-from timbres.domain.forecast import OK, Alert, Forecast, Snapshot, round_rate
+from timbres.domain.forecast import OK, Alert, Forecast, Snapshot, round_rate, urgency_prefix
 from timbres.domain.issuer import Issuer
 from timbres.domain.issuer_import import UNSET, IssuerRow
 from timbres.domain.stamps import Stamps
@@ -22,7 +22,7 @@ from timbres.repositories.dynamodb import (
     transact_write,
 )
 
-_PAGE = 500
+MAX_PAGE = 500
 _URGENCY = "urgency"
 # Replaces the number in ``available``, because the index does not include other attributes.
 _UNLIMITED = "unlimited"
@@ -51,14 +51,21 @@ class IssuerRepository:
 
     def add_missing(self, account: str, rfcs: Iterable[str], at: datetime) -> None:
         """Add issuers of an account; known issuers do not change."""
-        for rfc in rfcs:
-            self._dynamodb.update_item(**self._add_step(account, rfc, at))
+        for batch in batched(tuple(rfcs), 100):
+            steps = [{"Update": self._add_step(account, rfc, at)} for rfc in batch]
+            transact_write(self._dynamodb, steps)
 
     def upsert(self, account: str, rows: Sequence[IssuerRow], at: datetime) -> None:
         """Add or update issuers from a user's list, with their thresholds and names."""
         for batch in batched(rows, 100):
             steps = [{"Update": self._upsert_step(account, row, at)} for row in batch]
             transact_write(self._dynamodb, steps)
+
+    def remove_many(self, account: str, rfcs: Sequence[str]) -> None:
+        """Remove issuers, whether they are known or not, but not their snapshots."""
+        for batch in batched(rfcs, 100):
+            deletes = [{"TableName": self._table, "Key": _key(account, rfc)} for rfc in batch]
+            transact_write(self._dynamodb, [{"Delete": delete} for delete in deletes])
 
     def remove(self, account: str, rfc: str) -> bool:
         """Remove an issuer but not its snapshots; return False if it was not known."""
@@ -91,16 +98,29 @@ class IssuerRepository:
         """Write a count between two runs; values that the PAC did not return are removed."""
         self._dynamodb.update_item(**_count_update(self._table, issuer, _COUNT_FIELDS))
 
-    def list_page(self, account: str, after: str | None) -> tuple[list[Issuer], str | None]:
-        """Return up to 500 issuers, the most urgent first, and the next cursor or None.
+    def list_page(
+        self, account: str, after: str | None, alert: Alert | None = None, limit: int = MAX_PAGE
+    ) -> tuple[list[Issuer], str | None]:
+        """Return up to ``limit`` issuers, the most urgent first, and the next cursor or None.
 
-        The issuers do not have ``recent``.
+        ``alert`` is low or exhausted, None for all. The issuers do not have ``recent``.
         """
-        last = decode_cursor(after, {"account": account}, _URGENCY, "rfc")
-        page = self._query(account, IndexName=_URGENCY, **_after(last))
+        prefix = "" if alert is None else urgency_prefix(alert)
+        last = decode_cursor(after, {"account": account}, _URGENCY, "rfc", prefix=prefix)
+        page = self._query(account, prefix, Limit=limit, IndexName=_URGENCY, **_after(last))
         names = self._names(account, [item["rfc"]["S"] for item in page["Items"]])
         issuers = [_issuer(item | names.get(item["rfc"]["S"], {})) for item in page["Items"]]
         return issuers, encode_cursor(page.get("LastEvaluatedKey"))
+
+    def list_known(
+        self, account: str, after: str | None, limit: int
+    ) -> tuple[list[Issuer], str | None]:
+        """Return up to ``limit`` issuers by RFC, and the next cursor or None."""
+        last = decode_cursor(after, {"account": account}, "rfc")
+        page = self._query(account, Limit=limit, **_after(last))
+        return [_issuer(item) for item in page["Items"]], encode_cursor(
+            page.get("LastEvaluatedKey")
+        )
 
     def _names(self, account: str, rfcs: Sequence[str]) -> dict[str, Item]:
         """Return the attribute of the name by RFC; the index does not have it."""
@@ -134,13 +154,16 @@ class IssuerRepository:
             if last is None:
                 return
 
-    def _query(self, account: str, **options: Any) -> Any:
+    def _query(self, account: str, urgency: str = "", **options: Any) -> Any:
+        condition, values = "account = :account", {":account": account}
+        if urgency:
+            condition += " AND begins_with(urgency, :urgency)"
+            values[":urgency"] = urgency
         return self._dynamodb.query(
             TableName=self._table,
-            KeyConditionExpression="account = :account",
-            ExpressionAttributeValues=serialize({":account": account}),
-            Limit=_PAGE,
-            **options,
+            KeyConditionExpression=condition,
+            ExpressionAttributeValues=serialize(values),
+            **{"Limit": MAX_PAGE, **options},
         )
 
     def _add_step(self, account: str, rfc: str, at: datetime) -> Item:

@@ -35,7 +35,7 @@ from timbres.repositories.dynamodb import (
 
 # Cannot be an account's name, because of the #.
 _RUNS = "#run"
-_PAGE = 100
+MAX_PAGE = 100
 # The index of reports whose event may not be published.
 _UNPUBLISHED = "unannounced"
 _YES = "yes"
@@ -96,9 +96,13 @@ class ReportRepository:
                 yield _report(deserialize(item))
 
     def list_page(
-        self, account: str, period: Month | Year | None, after: str | None
+        self,
+        account: str,
+        period: Month | Year | None,
+        after: str | None,
+        limit: int = MAX_PAGE,
     ) -> tuple[list[Report], str | None]:
-        """Return up to 100 reports, newest month first, and the next cursor or None.
+        """Return up to ``limit`` reports, newest month first, and the next cursor or None.
 
         Those of a year are the reports of the year, and not of its months.
         """
@@ -106,7 +110,7 @@ class ReportRepository:
         last = decode_cursor(after, {"account": account}, "id", prefix=prefix)
         page = self._dynamodb.query(
             **self._range(account, prefix),
-            Limit=_PAGE,
+            Limit=limit,
             **({"ExclusiveStartKey": last} if last else {}),
         )
         reports = [_report(deserialize(item)) for item in page["Items"]]
@@ -252,7 +256,7 @@ class MonthlyRunRepository:
             ExpressionAttributeValues=serialize({":runs": _RUNS}),
             ScanIndexForward=False,
             ConsistentRead=True,
-            Limit=_PAGE,
+            Limit=MAX_PAGE,
         )
         return [_monthly_run(deserialize(item)) for item in response["Items"]]
 

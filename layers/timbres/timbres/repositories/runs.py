@@ -44,7 +44,7 @@ from timbres.repositories.dynamodb import (
     transact_write,
 )
 
-_PAGE = 50
+MAX_PAGE = 50
 _KIND = "stamps"
 _RETENTION = timedelta(days=400)
 _LATE_RETENTION = timedelta(days=14)
@@ -182,6 +182,7 @@ class RunRepository:
         sums = Counter({"done": result.done, "expected": result.unexpected})
         sums.update(f"{_FAILED}{failure.code}" for failure in result.failed)
         sums.update(unused=result.allotment.unused, unknown=result.allotment.unknown)
+        sums["without_stamps"] += result.exhausted
         count: Item = {}
         if batch.counts_account and not result.account_due:
             count = {"count_due": False, "count": _count_to_map(result.account_count)}
@@ -229,8 +230,8 @@ class RunRepository:
         accounts = (_account_run(item) for item in items if item is not record)
         return _run(record, tuple(accounts))
 
-    def list_page(self, after: str | None) -> tuple[list[Run], str | None]:
-        """Return up to 50 runs without accounts, newest first, and the next cursor or None."""
+    def list_page(self, after: str | None, limit: int = MAX_PAGE) -> tuple[list[Run], str | None]:
+        """Return up to ``limit`` runs without accounts, newest first, and a cursor or None."""
         last = decode_cursor(after, {"kind": _KIND}, "run", "entry")
         page = self._dynamodb.query(
             TableName=self._table,
@@ -238,7 +239,7 @@ class RunRepository:
             KeyConditionExpression="kind = :kind",
             ExpressionAttributeValues=serialize({":kind": _KIND}),
             ScanIndexForward=False,
-            Limit=_PAGE,
+            Limit=limit,
             **({"ExclusiveStartKey": last} if last else {}),
         )
         runs = [_run(deserialize(item), ()) for item in page["Items"]]
@@ -428,6 +429,7 @@ def _account_run(item: Item) -> AccountRun:
         count=_count_from_map(item["count"]) if "count" in item else None,
         count_due=item.get("count_due", False),
         allotment=Allotment(item.get("unused", 0), item.get("unknown", 0)),
+        exhausted=item.get("without_stamps", 0),
     )
     if not item.get("closed", False):
         return account

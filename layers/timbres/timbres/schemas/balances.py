@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from timbres.domain.balance import AccountBalance
@@ -15,6 +16,18 @@ def balance_to_dict(balance: AccountBalance) -> dict[str, Any]:
     ``missing_days`` are the days without a count, if the daily counts are the source.
     """
     return _head(balance) | _movements(balance)
+
+
+def months_to_dict(balances: Sequence[AccountBalance]) -> dict[str, Any]:
+    """Return the totals of several months of one account, by month and by issuer."""
+    names = ("month", "source", "as_of", "transactions", "movements_total", "consistent")
+    items = []
+    for balance in balances:
+        whole = balance_to_dict(balance)
+        kept = (*names, *(("missing_days",) if "missing_days" in whole else ()), "by_issuer")
+        items.append({name: whole[name] for name in kept})
+    first, last = str(balances[0].month), str(balances[-1].month)
+    return {"account": balances[0].account, "from": first, "to": last, "months": items}
 
 
 def _head(balance: AccountBalance) -> dict[str, Any]:

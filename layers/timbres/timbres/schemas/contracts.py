@@ -26,6 +26,7 @@ def contract_to_dict(contract: Contract) -> dict[str, Any]:
         "warning": contract.warning,
         "requested_by": contract.requested_by,
         "idempotency_key": contract.idempotency_key,
+        "reference": contract.reference,
         "created_at": contract.created_at.isoformat(),
         "settled_at": contract.settled_at.isoformat() if contract.settled_at else None,
         "attempts": contract.attempts,

@@ -25,9 +25,14 @@ def issuer_to_dict(issuer: Issuer) -> dict[str, Any]:
         "burn_7": round_rate(forecast.burn_7),
         "burn_30": round_rate(forecast.burn_30),
         "days_left": round_rate(forecast.days_left),
-        "alert": forecast.alert,
+        "alert": issuer.known_alert,
         "low_stamps": issuer.low_stamps,
     }
+
+
+def listed_issuer_to_dict(issuer: Issuer) -> dict[str, Any]:
+    """Return an issuer as the list of issuers has it: what a user sets."""
+    return {"rfc": issuer.rfc, "name": issuer.name, "low_stamps": issuer.low_stamps}
 
 
 def expiry_to_dict(expiry: Expiry | None) -> dict[str, Any]:

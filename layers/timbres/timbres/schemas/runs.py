@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from timbres.domain import clock
 from timbres.domain.forecast import round_rate
 from timbres.domain.run import FINISHED, AccountRun, AlertChange, Failure, Run
 
 # An event is limited to 256 KB, and a longer list is not readable.
 MAX_LISTED = 200
+# Issuers that could not be counted and are named.
+MAX_NAMED = 60
+_UNKNOWN_TO_PAC = ("issuer-not-registered", "pac-rejected-request")
 
 
 def run_with_accounts_to_dict(run: Run) -> dict[str, Any]:
@@ -19,7 +24,9 @@ def run_with_accounts_to_dict(run: Run) -> dict[str, Any]:
 
 
 def run_to_dict(run: Run) -> dict[str, Any]:
-    """Return a run with the sums over its accounts."""
+    """Return a run with the sums over its accounts, its rate and its expected end."""
+    now = clock.now()
+    end = run.expected_end(now)
     failed: Counter[str] = Counter()
     for account in run.accounts:
         failed.update(account.failed)
@@ -27,6 +34,8 @@ def run_to_dict(run: Run) -> dict[str, Any]:
         "expected": sum(account.expected for account in run.accounts),
         "done": sum(account.done for account in run.accounts),
         "failed": dict(sorted(failed.items())),
+        "per_minute": round_rate(run.per_minute(now)),
+        "expected_end": end.isoformat(timespec="seconds") if end else None,
     }
 
 
@@ -56,8 +65,17 @@ def alert_change_to_dict(change: AlertChange) -> dict[str, Any]:
     }
 
 
-def run_to_event(run: Run, changes: list[AlertChange]) -> dict[str, Any]:
-    """Return the event of a finished run with ``changes``, the most urgent first."""
+def run_to_event(
+    run: Run, changes: list[AlertChange], issuer_failures: Sequence[Failure] = ()
+) -> dict[str, Any]:
+    """Return the event of a finished run with ``changes``, the most urgent first.
+
+    Of the failures of issuers, it names up to sixty, those that their PAC does not know first.
+    """
+    named = sorted(
+        (failure for failure in issuer_failures if failure.rfc is not None),
+        key=lambda failure: failure.code not in _UNKNOWN_TO_PAC,
+    )
     issuers = [change for change in changes if change.rfc is not None]
     accounts = [change for change in changes if change.rfc is None]
     failures = [one for one in run.accounts if one.failed or not one.is_counted]
@@ -68,6 +86,11 @@ def run_to_event(run: Run, changes: list[AlertChange]) -> dict[str, Any]:
             account.account: account.plan_problem for account in listed if account.plan_problem
         },
         "failures": [_failures_to_dict(account) for account in listed],
+        "failed_issuers": [
+            {"account": failure.account, "rfc": failure.rfc, "code": failure.code}
+            for failure in named[:MAX_NAMED]
+        ],
+        "exhausted_total": sum(account.exhausted for account in run.accounts),
         "accounts_not_counted": sum(not account.is_counted for account in failures),
         "account_stamps": [alert_change_to_dict(change) for change in accounts[:MAX_LISTED]],
         "account_stamps_problems": {

@@ -47,6 +47,26 @@ def get_balance(
     return _balance_from_snapshots(account, snapshot_repository, month, rfc, deadline)
 
 
+def list_months(
+    account_repository: AccountRepository,
+    pac_access: PacAccess,
+    snapshot_repository: SnapshotRepository,
+    account_name: str,
+    months: Sequence[Month],
+    deadline: Deadline,
+) -> list[AccountBalance]:
+    """Return an account's balances of several months, in their order.
+
+    Raises ``out-of-time`` if they are too large to read in time.
+    """
+    return [
+        get_balance(
+            account_repository, pac_access, snapshot_repository, account_name, month, None, deadline
+        )
+        for month in months
+    ]
+
+
 def balance_from_pac(
     pac_access: PacAccess, account_name: str, month: Month, rfc: Rfc | None, deadline: Deadline
 ) -> AccountBalance:
@@ -144,7 +164,8 @@ def _too_many_error(items: str) -> TimbresError:
 
 def register_issuers(issuer_repository: IssuerRepository, balance: AccountBalance) -> None:
     """Store the issuers of a balance that are not known yet."""
-    issuer_repository.add_missing(balance.account, balance.totals.rfcs, clock.now())
+    missing = set(balance.totals.rfcs) - set(issuer_repository.list_rfcs(balance.account))
+    issuer_repository.add_missing(balance.account, sorted(missing), clock.now())
 
 
 def _sum_and_take_first(

@@ -24,8 +24,8 @@ from timbres.aws.events import EventPublisher
 from timbres.deadline import Deadline
 from timbres.domain import clock
 from timbres.domain import contract as rules
-from timbres.domain.account import Account, parse_account_name
-from timbres.domain.contract import READ_LAG, Contract, Rejection
+from timbres.domain.account import ALL_ACCOUNTS, Account, parse_account_name
+from timbres.domain.contract import READ_LAG, Contract, ContractFilter, Rejection
 from timbres.domain.rfc import Rfc
 from timbres.errors import (
     CONTRACT_IN_FLIGHT,
@@ -35,6 +35,7 @@ from timbres.errors import (
     CONTRACT_PENDING,
     DAILY_LIMIT_EXCEEDED,
     IDEMPOTENCY_KEY_REUSED,
+    ISSUER_NEW,
     PacError,
     ProblemType,
     TimbresError,
@@ -43,8 +44,10 @@ from timbres.observability.metrics import metrics
 from timbres.pacs.base import Receipt
 from timbres.pacs.errors import PROTOCOL_ERROR
 from timbres.repositories.contracts import ContractConflict, ContractRepository, DailyLimitReached
+from timbres.repositories.daily_counts import RETENTION, SnapshotRepository
 from timbres.repositories.issuers import IssuerRepository
 from timbres.schemas.contracts import contract_to_dict
+from timbres.services.all_accounts import list_all_accounts
 from timbres.services.contract_events import log_context, publish_pending_events
 from timbres.services.pac_access import PacAccess, login_changed_error
 from timbres.services.stamps import record_observation
@@ -56,18 +59,28 @@ _ID = re.compile(r"[0-9a-f]{32}")
 
 @dataclass(frozen=True, slots=True)
 class ContractRequest:
-    """A request for ``stamps`` for ``rfc``; ``key`` is the Idempotency-Key, ``caller`` an ARN."""
+    """A request for ``stamps`` for ``rfc``; ``key`` is the Idempotency-Key, ``caller`` an ARN.
+
+    ``reference`` is the caller's note. ``new_issuer``: nobody needs to know the RFC yet.
+    """
 
     rfc: Rfc
     stamps: int
     key: str
     caller: str
+    reference: str | None = None
+    new_issuer: bool = False
 
     @property
     def body_hash(self) -> str:
         """The hash that is equal for requests with the same body."""
-        body = json.dumps({"rfc": self.rfc, "stamps": self.stamps})
-        return hashlib.sha256(body.encode()).hexdigest()
+        body: dict[str, Any] = {"rfc": self.rfc, "stamps": self.stamps}
+        # Without these members, the hash is that of versions before 0.5.0.
+        if self.reference is not None:
+            body["reference"] = self.reference
+        if self.new_issuer:
+            body["new_issuer"] = True
+        return hashlib.sha256(json.dumps(body).encode()).hexdigest()
 
 
 class ContractService:
@@ -78,11 +91,13 @@ class ContractService:
         pac_access: PacAccess,
         contract_repository: ContractRepository,
         issuer_repository: IssuerRepository,
+        snapshot_repository: SnapshotRepository,
         event_publisher: EventPublisher,
     ) -> None:
         self._pac_access = pac_access
         self._contract_repository = contract_repository
         self._issuer_repository = issuer_repository
+        self._snapshot_repository = snapshot_repository
         self._event_publisher = event_publisher
 
     def create(
@@ -108,6 +123,7 @@ class ContractService:
             request.caller,
             request.key,
             clock.now(),
+            request.reference,
         )
         conflict = self._reserve(account, contract, request, deadline)
         if isinstance(conflict, DailyLimitReached):
@@ -116,7 +132,7 @@ class ContractService:
             if not conflict.by_key:
                 raise _in_flight_error(conflict.contract, clock.now())
             return _replay(account, conflict.contract, conflict.same_body), True
-        return self._create(account, contract, deadline), False
+        return self._create(account, contract, request.new_issuer, deadline), False
 
     def _reserve(
         self, account: Account, contract: Contract, request: ContractRequest, deadline: Deadline
@@ -207,21 +223,36 @@ class ContractService:
     def list_page(
         self,
         account_name: str,
-        rfc: Rfc | None,
-        status: str | None,
+        criteria: ContractFilter,
         after: str | None,
         deadline: Deadline,
+        limit: int,
     ) -> tuple[list[Contract], str | None]:
-        """Return a page of contracts, newest first, and the cursor of the next page or None."""
+        """Return a page of contracts, newest first, and the cursor of the next page or None.
+
+        For ``all`` accounts: one account after the other.
+        """
+        if account_name == ALL_ACCOUNTS:
+            return list_all_accounts(
+                self._pac_access.account_names(),
+                lambda name, cursor, count: self._contract_repository.list_page(
+                    name, criteria, cursor, deadline, count
+                ),
+                after,
+                limit,
+                deadline,
+            )
         name = parse_account_name(account_name)
         contracts, next_cursor = self._contract_repository.list_page(
-            name, rfc, status, after, deadline
+            name, criteria, after, deadline, limit
         )
         if not contracts:
             self._pac_access.require_account(name, "contracts")
         return contracts, next_cursor
 
-    def _create(self, account: Account, contract: Contract, deadline: Deadline) -> Contract:
+    def _create(
+        self, account: Account, contract: Contract, new_issuer: bool, deadline: Deadline
+    ) -> Contract:
         before = None
         try:
             before = self._pac_access.client(account, login=contract.login).stamps(
@@ -230,6 +261,8 @@ class ContractService:
         except TimbresError as error:
             if not (error.problem_type.issuer_unknown and account.pac.creates_issuers):
                 raise self._reject(contract, error) from None
+            if not new_issuer and not self._is_known(contract):
+                raise self._reject(contract, _issuer_new_error(contract)) from None
         # The secret may have been replaced during the count.
         account = self._pac_access.current(account)
         if account.login != contract.login:
@@ -254,6 +287,16 @@ class ContractService:
                 TimbresError(PROTOCOL_ERROR, "The contract was sent; its outcome is not known."),
             )
         return self._confirm(account, sent, receipt, deadline)
+
+    def _is_known(self, contract: Contract) -> bool:
+        """Return whether the list of issuers or a snapshot has the issuer."""
+        if self._issuer_repository.get_many(contract.account, [contract.rfc]):
+            return True
+        today = contract.created_at.date()
+        days = self._snapshot_repository.list_history(
+            contract.account, contract.rfc, today - RETENTION, today
+        )
+        return any(True for _ in days)
 
     def _confirm(
         self, account: Account, sent: Contract, receipt: Receipt, deadline: Deadline
@@ -356,6 +399,15 @@ def _replay(account: Account, contract: Contract, same_body: bool) -> Contract:
             extensions={"contract": {"id": contract.id, "status": contract.status}},
         )
     return contract
+
+
+def _issuer_new_error(contract: Contract) -> TimbresError:
+    return TimbresError(
+        ISSUER_NEW,
+        f"{contract.rfc} is not known at the PAC, in the list of issuers, or in a snapshot of "
+        f"account {contract.account}. If the RFC is right, send new_issuer: true.",
+        field="rfc",
+    )
 
 
 def _daily_limit_error(

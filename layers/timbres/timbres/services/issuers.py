@@ -2,40 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from enum import Enum
 from typing import Any
 
 from timbres.domain import clock
+from timbres.domain.issuer import Issuer
 from timbres.domain.issuer_import import IssuerImport
-from timbres.domain.rfc import Rfc
+from timbres.domain.rfc import Rfc, normalize_rfc
 from timbres.domain.text import quote_input
 from timbres.errors import ISSUER_NOT_FOUND, ISSUERS_INVALID, PARAMETER_INVALID, TimbresError
 from timbres.repositories.accounts import AccountRepository
 from timbres.repositories.issuers import IssuerRepository
 
 _MAX_STORED_CHARACTERS = 100
+MAX_REMOVED = 100
 
 
 class ImportMode(Enum):
-    """Whether invalid rows reject the whole list or are skipped."""
+    """What happens to invalid rows, and to known issuers that are not in the list.
+
+    ``REJECT``: an invalid row rejects the list. ``SKIP``: it is skipped. ``REPLACE``: as
+    ``REJECT``, and the other issuers are removed.
+    """
 
     REJECT = "reject"
     SKIP = "skip"
+    REPLACE = "replace"
 
 
-def parse_import_mode(value: str | None) -> ImportMode:
-    """Return the mode named ``value``, by default ``REJECT``. Raises ``parameter-invalid``."""
-    try:
-        return ImportMode(value or "reject")
-    except ValueError:
+def parse_import_mode(on_invalid: str | None, mode: str | None) -> ImportMode:
+    """Return the mode of two parameters. Raises ``parameter-invalid``.
+
+    A list that skips rows cannot replace: a typing error would remove an issuer.
+    """
+    if on_invalid not in (None, "reject", "skip"):
         raise TimbresError(
             PARAMETER_INVALID,
-            f"{quote_input(value)}: expected reject (import nothing if a row is invalid) or skip "
-            "(import the valid rows).",
+            f"{quote_input(on_invalid)}: expected reject (import nothing if a row is invalid) or "
+            "skip (import the valid rows).",
             field="on_invalid",
-        ) from None
+        )
+    if mode not in (None, "add", "replace") or (mode, on_invalid) == ("replace", "skip"):
+        raise TimbresError(
+            PARAMETER_INVALID,
+            f"{quote_input(mode)}: expected add (other issuers stay) or replace (they are removed; "
+            "not with on_invalid=skip).",
+            field="mode",
+        )
+    return ImportMode.REPLACE if mode == "replace" else ImportMode(on_invalid or "reject")
 
 
 def import_issuers(
@@ -45,14 +61,15 @@ def import_issuers(
     issuer_import: IssuerImport,
     mode: ImportMode,
 ) -> dict[str, Any]:
-    """Add the issuers of a list to an account; known issuers that are not in it stay.
+    """Add the issuers of a list to an account; mode ``REPLACE`` removes the others.
 
     Raises ``issuers-invalid``, which lists the invalid rows, and imports nothing; mode ``SKIP``
-    imports the valid rows. Returns the number of imported issuers, and the invalid rows.
+    imports the valid rows. Returns the numbers of imported and removed issuers, and the invalid
+    rows.
     """
     account = account_repository.get(account_name)
     rejected = [asdict(row) for row in issuer_import.invalid]
-    if rejected and mode is ImportMode.REJECT:
+    if rejected and mode is not ImportMode.SKIP:
         raise TimbresError(
             ISSUERS_INVALID,
             f"{len(rejected):,} rows are invalid, and nothing was imported; rejected lists them. "
@@ -61,7 +78,58 @@ def import_issuers(
             extensions={"rejected": rejected},
         )
     issuer_repository.upsert(account.name, issuer_import.rows, clock.now())
-    return {"account": account.name, "kept": len(issuer_import.rows), "rejected": rejected}
+    removed: list[str] = []
+    if mode is ImportMode.REPLACE:
+        kept = {row.rfc for row in issuer_import.rows}
+        removed = [rfc for rfc in issuer_repository.list_rfcs(account.name) if rfc not in kept]
+        issuer_repository.remove_many(account.name, removed)
+    return {
+        "account": account.name,
+        "kept": len(issuer_import.rows),
+        "removed": len(removed),
+        "rejected": rejected,
+    }
+
+
+def list_page(
+    account_repository: AccountRepository,
+    issuer_repository: IssuerRepository,
+    account_name: str,
+    after: str | None,
+    limit: int,
+) -> tuple[list[Issuer], str | None]:
+    """Return a page of an account's issuers, by RFC, and the next page's cursor or None."""
+    return issuer_repository.list_known(account_repository.get(account_name).name, after, limit)
+
+
+def remove_many(
+    account_repository: AccountRepository,
+    issuer_repository: IssuerRepository,
+    account_name: str,
+    texts: Sequence[str],
+) -> dict[str, Any]:
+    """Remove up to 100 issuers, each as text of the list or as RFC; return the unknown ones, too.
+
+    Raises ``parameter-invalid`` for more.
+    """
+    account = account_repository.get(account_name)
+    if len(texts) > MAX_REMOVED:
+        raise TimbresError(
+            PARAMETER_INVALID,
+            f"{len(texts)} issuers: expected at most {MAX_REMOVED}.",
+            field="rfc",
+        )
+    # A key is never empty; and a text may be given twice, or in two forms.
+    texts = [text for text in texts if _may_be_stored(text)]
+    candidates = {name for text in texts for name in (text, normalize_rfc(text))}
+    known = issuer_repository.get_many(account.name, sorted(candidates))
+    found = {
+        text: next((n for n in (text, normalize_rfc(text)) if n in known), None) for text in texts
+    }
+    rfcs = sorted({rfc for rfc in found.values() if rfc is not None})
+    issuer_repository.remove_many(account.name, rfcs)
+    unknown = [text for text, rfc in found.items() if rfc is None]
+    return {"account": account.name, "rfcs": rfcs, "unknown": unknown}
 
 
 def remove(

@@ -22,7 +22,7 @@ from timbres.domain.report import (
     ReportSpec,
     id_prefix_of,
 )
-from timbres.errors import INTERNAL_ERROR, TimbresError
+from timbres.errors import INTERNAL_ERROR, MAIL_NOT_FOUND, TimbresError
 from timbres.repositories.accounts import AccountRepository
 from timbres.repositories.reports import MonthlyRunRepository, ReportRepository
 from timbres.schemas.reports import monthly_reports_to_event
@@ -137,6 +137,24 @@ class MonthlyReportService:
             logger.info("monthly reports published", extra={"run": run_id, "number": run.number})
             published = True
         return published
+
+    def publish_again(self, month: Month) -> dict[str, Any]:
+        """Publish the event of a month's newest published run again, for a mail with new links.
+
+        A repetition within the same minute has the same mail key, and sends one mail. Raises
+        ``mail-not-found``.
+        """
+        runs = self._run_repository.list_recent()
+        run = next((run for run in runs if run.month == str(month) and run.published_at), None)
+        if run is None:
+            raise TimbresError(
+                MAIL_NOT_FOUND, f"No mail of {month} was sent: request its reports.", field="month"
+            )
+        reports = list(self._report_repository.get_many(run.reports or ()))
+        event = monthly_reports_to_event(replace(run, number=1), reports)
+        resend = clock.now().isoformat(timespec="minutes")
+        self._event_publisher.publish("Monthly Reports Completed", event | {"resend": resend})
+        return {"month": str(month), "run": run.id, "reports": len(reports)}
 
     def _next_event(self, run: MonthlyRun, overdue: bool) -> MonthlyRun | None:
         """Return the run with its next event; None if no event is due."""

@@ -104,14 +104,14 @@ class ReportService:
         return report
 
     def list_page(
-        self, account_name: str, period: Month | Year | None, after: str | None
+        self, account_name: str, period: Month | Year | None, after: str | None, limit: int
     ) -> tuple[list[Report], str | None]:
         """Return a page of reports, newest first, and the next page's cursor or None.
 
         ``period`` restricts it to the reports of a month, or to those of a whole year.
         """
         return self._report_repository.list_page(
-            self._ensure_account_exists(account_name), period, after
+            self._ensure_account_exists(account_name), period, after, limit
         )
 
     def _ensure_account_exists(self, account: str) -> str:

@@ -7,16 +7,18 @@ from itertools import pairwise
 
 from timbres.deadline import Deadline
 from timbres.domain import clock
-from timbres.domain.account import Account
+from timbres.domain.account import ALL_ACCOUNTS, Account
 from timbres.domain.expiry import Expiry, next_expiry
-from timbres.domain.forecast import AlertThresholds, Snapshot, consumed_between
+from timbres.domain.forecast import Alert, AlertThresholds, Snapshot, consumed_between
 from timbres.domain.issuer import Issuer
 from timbres.domain.rfc import Rfc
 from timbres.domain.stamps import Stamps
+from timbres.errors import PARAMETER_INVALID, TimbresError
 from timbres.repositories.accounts import AccountRepository
 from timbres.repositories.contracts import ContractRepository
 from timbres.repositories.daily_counts import SnapshotRepository
 from timbres.repositories.issuers import IssuerRepository
+from timbres.services.all_accounts import list_all_accounts
 from timbres.services.pac_access import PacAccess
 
 
@@ -70,13 +72,30 @@ def list_issuers(
     account_repository: AccountRepository,
     issuer_repository: IssuerRepository,
     account_name: str,
+    alert: Alert | None,
     after: str | None,
+    limit: int,
+    deadline: Deadline,
 ) -> tuple[list[Issuer], str | None]:
     """Return a page of known issuers, the most urgent first, and the next page's cursor or None.
 
-    No PAC is called.
+    ``alert`` is low or exhausted, None for all issuers. For ``all`` accounts, an alert is
+    required, and one account follows the other. No PAC is called.
     """
-    return issuer_repository.list_page(account_repository.get(account_name).name, after)
+    if account_name != ALL_ACCOUNTS:
+        name = account_repository.get(account_name).name
+        return issuer_repository.list_page(name, after, alert, limit)
+    if alert is None:
+        raise TimbresError(
+            PARAMETER_INVALID, "For all accounts, expected alert=low or exhausted.", field="alert"
+        )
+    return list_all_accounts(
+        account_repository.list_names(),
+        lambda name, cursor, count: issuer_repository.list_page(name, cursor, alert, count),
+        after,
+        limit,
+        deadline,
+    )
 
 
 def list_history(

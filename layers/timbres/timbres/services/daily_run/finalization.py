@@ -38,7 +38,8 @@ class RunFinalizer:
         # Read again: no account can be planned from now on.
         run = replace(self._seal(self._run_repository.get(run_id) or run), status=FINISHED)
         changes = sorted(self._run_repository.list_alert_changes(run_id), key=_urgency)
-        self._event_publisher.publish("Daily Run Completed", run_to_event(run, changes))
+        failures, _ = self._run_repository.list_failures(run, None, None)
+        self._event_publisher.publish("Daily Run Completed", run_to_event(run, changes, failures))
         self._run_repository.finish(run_id)
         metrics.add_count("RunsFinished")
         metrics.add_count(

@@ -78,9 +78,9 @@ class DailyRunService:
             raise TimbresError(RUN_NOT_FOUND, "Run not found.", field="id")
         return run
 
-    def list_page(self, after: str | None) -> tuple[list[Run], str | None]:
+    def list_page(self, after: str | None, limit: int) -> tuple[list[Run], str | None]:
         """Return a page of runs, newest first, and the cursor of the next page or None."""
-        return self._run_repository.list_page(after)
+        return self._run_repository.list_page(after, limit)
 
     def list_failures(
         self, run_id: str, account: str | None, after: str | None

@@ -20,7 +20,7 @@ from timbres.domain.account import Account
 from timbres.domain.account_stamps import AccountStamps, sum_unused
 from timbres.domain.balance import is_consumption
 from timbres.domain.clock import MEXICO_CITY
-from timbres.domain.forecast import Snapshot, available_stamps
+from timbres.domain.forecast import EXHAUSTED, Snapshot, available_stamps
 from timbres.domain.issuer import Issuer
 from timbres.domain.month import month_of
 from timbres.domain.run import (
@@ -260,7 +260,7 @@ class DailyRunWorker:
         """
         rfcs = batch.rfcs or ()
         stored = self._issuer_repository.get_many(batch.id.account, rfcs)
-        done = 0
+        done = exhausted = 0
         changes: list[AlertChange] = []
         counted: list[Stamps] = []
         failed: dict[str, TimbresError] = {}
@@ -272,6 +272,7 @@ class DailyRunWorker:
                 done += 1
                 if issuer is not None:
                     counted.append(issuer.stamps)
+                    exhausted += issuer.forecast.alert == EXHAUSTED
                     if issuer.alerted_in(run.id):
                         changes.append(_alert_change(issuer))
             elif error is not None and _is_final(error, is_last=is_last):
@@ -283,6 +284,7 @@ class DailyRunWorker:
             failed=_failures(batch, failed),
             alert_changes=tuple(changes),
             allotment=sum_unused(counted),
+            exhausted=exhausted,
             # A closed run has no further attempt.
             remaining=() if batch.closed else tuple(remaining),
         )

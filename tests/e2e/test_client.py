@@ -1,0 +1,170 @@
+"""The command `timbres` in the local environment: the tasks of docs/client.md, and routes."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import requests
+from local.emulator_process import ROOT
+from local.environment import LocalEnvironment
+from local.stack import Stack
+from local.start import shell_variables, write_env_file
+
+from tests.support.api_calls import (
+    contracts_at_pac,
+    create_contract,
+    eventually,
+    generate_report,
+    install_timbres,
+    last_month,
+    put_fault,
+    reconcile,
+)
+
+Timbres = Callable[..., tuple[int, str]]
+# The commands of the table of docs/client.md.
+TASKS = re.findall(
+    r"\| `(timbres [^`]+)` \| \d+ \|$", (ROOT / "docs" / "client.md").read_text(), re.MULTILINE
+)
+
+
+@pytest.fixture
+def timbres(environment: LocalEnvironment, tmp_path: Path) -> Timbres:
+    """Runs a command of a shell as a user does, next to `make up`; returns exit code and output."""
+    write_env_file(tmp_path / ".local" / "env", shell_variables(environment))
+    install_timbres(tmp_path / "bin")
+
+    def run(command: str, text: str = "", **variables: str) -> tuple[int, str]:
+        path = f"{tmp_path / 'bin'}:{os.environ['PATH']}"
+        env = {"PATH": path, "PYTHONPATH": str(ROOT / "client"), "LC_ALL": "C.UTF-8"}
+        process = subprocess.run(
+            ["sh", "-c", command],
+            cwd=tmp_path,
+            env=env | {"COLUMNS": "80"} | variables,
+            input=text,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        return process.returncode, process.stdout + process.stderr
+
+    return run
+
+
+def contract_under_review(environment: LocalEnvironment) -> str:
+    """Create a contract that a person has to decide; return its id."""
+    rfc = "CLI010203AB1"
+    assert create_contract(environment.stack, rfc, 10, "before-cli").status_code == 201
+    put_fault(environment, "solucion-factible", operation="agregarContrato", fault="cut-after")
+    unknown = create_contract(environment.stack, rfc, 20, "cli-review").json()
+    portal = f"{environment.urls['solucion-factible']}/_control/issuer"
+    requests.post(portal, json={"rfc": rfc, "contratados": 37}, timeout=5)
+    reconcile(environment, unknown["id"], "needs-review", minutes=2)
+    return str(unknown["id"])
+
+
+def test_each_task_of_the_table_is_one_command(
+    environment: LocalEnvironment, timbres: Timbres
+) -> None:
+    stack, pac = environment.stack, environment.fakes["solucion-factible"]
+    secret = pac.secret(environment.urls[pac.pac.name])
+    options = f"--pac {pac.pac.name} --environment sandbox --endpoint {secret['endpoint']}"
+    login = f"{secret['username']}\n{secret['password']}\n"
+    read_mails, mails = stack.mailbox("client"), list[str]()
+    generate_report(stack, "acme-rc", "statement", "csv")
+    eventually(lambda: mails.extend(read_mails()) or "/d/" in "\n".join(mails))
+    link = re.findall(r"http\S+/d/\S+", "\n".join(mails))[0]
+    contract_id = contract_under_review(environment)
+    add, password, contract, review, runs, revoke, low, report = TASKS
+
+    for command, text, expected in (
+        (f"{add} {options}", login, "norte-sf is ready"),
+        (password, secret["password"] + "\n", "acme-sf is ready"),
+        # Other tests expect the issuer of the documents without a contract.
+        (
+            contract.replace("A&D061009TY8", "GOMP800101QX2").replace("erp-4711", "cli-1"),
+            "y\n",
+            "500 stamps for GOMP800101QX2.*confirmed",
+        ),
+        (review, "y\nThe portal lists it under folio 8841\n", "Settled: confirmed"),
+        (runs, "", "finished, [0-9,]+ of [0-9,]+ counted"),
+        (revoke.replace("LINK", link), "y\n", "Revoked links: [1-9]"),
+        (low, "", "State.*(low|exhausted)"),
+        (report.replace("2026-10", last_month()), "", r"all-\S+-consumption.xlsx \([0-9,]+ bytes"),
+    ):
+        code, output = timbres(command, text)
+        assert code == 0, (command, output)
+        assert re.search(expected, output, re.DOTALL | re.MULTILINE), (command, output)
+        assert secret["password"] not in output
+
+    assert timbres("timbres account remove norte-sf --yes")[0] == 0
+    path = f"/accounts/acme-sf/contracts/{contract_id}"
+    assert stack.call("reader", "GET", path).json()["status"] == "confirmed"
+
+
+def test_a_lost_connection_during_a_contract_creates_it_once(
+    environment: LocalEnvironment, timbres: Timbres
+) -> None:
+    rfc = "CLI010203AB2"
+    contract = f"timbres contract acme-sf {rfc} 7 --key cli-2 --yes"
+    assert create_contract(environment.stack, rfc, 30, "before-cli-2").status_code == 201
+    put_fault(environment, "solucion-factible", operation="agregarContrato", fault="cut-after")
+
+    assert timbres(f"{contract} --wait 0")[0] == 8
+    code, output = timbres("timbres contracts --key cli-2 --json")
+    id_ = re.findall('"id": "([0-9a-f]{32})"', output)[0]
+    reconcile(environment, id_, "confirmed", minutes=2)
+
+    code, output = timbres(contract)
+    assert (code, "confirmed" in output) == (0, True)
+    assert contracts_at_pac(environment, rfc) == [30, 7]
+
+
+@pytest.mark.parametrize(
+    ("command", "exit_code", "expected"),
+    [
+        ("timbres accounts --json", 0, '"acme-sf"'),
+        ("timbres balance acme-rc", 0, "stamps"),
+        ("timbres stamps acme-sf --all", 0, "ÑAN840101AB1"),
+        ("timbres history acme-sf 'ÑAN840101AB1'", 0, "Available"),
+        ("timbres issuers list acme-sf", 0, "RFC"),
+        ("timbres balance acme-rc 2026-10 --to 2026-10", 0, "2026-10"),
+        ("timbres runs --failures --json", 0, "["),
+        ("timbres contracts --all", 0, "Created"),
+        ("timbres completion bash", 0, "complete -o default"),
+        ("timbres mail 2026-01 --yes", 3, "access-denied"),
+        ("timbres issuers remove acme-sf AAA010101AAA", 3, "access-denied"),
+        ("timbres contract acme-sf 'A&D061009TY8' 5 --key cli-3 --yes", 3, "access-denied"),
+        ("timbres stamps nobody", 4, "account-unknown"),
+        ("timbres stamps acme-sf 'A&D'", 2, "rfc-invalid"),
+        ("eval \"$(timbres stamps acme-sf 'A&D061009TY8' --curl)\"", 0, '"rfc":"A&D061009TY8"'),
+    ],
+)
+def test_a_reader(
+    environment: LocalEnvironment, timbres: Timbres, command: str, exit_code: int, expected: str
+) -> None:
+    keys = environment.stack.keys["reader"]
+    variables = {
+        "TIMBRES_API_URL": environment.stack.api_url,
+        "AWS_REGION": environment.stack.region,
+        "AWS_ACCESS_KEY_ID": keys.access_key_id,
+        "AWS_SECRET_ACCESS_KEY": keys.secret_access_key,
+    }
+
+    code, output = timbres(command, **variables)
+
+    assert (code, expected in output) == (exit_code, True), output
+
+
+@pytest.mark.parametrize("identity", ["reader", None])
+@pytest.mark.parametrize("route", ["GET /contracts", "DELETE /accounts", "POST /d"])
+def test_a_route_that_does_not_exist(stack: Stack, identity: str | None, route: str) -> None:
+    response = stack.call(identity, *route.split())
+
+    assert (response.status_code, response.json()["code"]) == (404, "route-not-found")

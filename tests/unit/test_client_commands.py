@@ -1,0 +1,155 @@
+"""The command `timbres`: help, tables, JSON, prompts, exit codes; the API is a fake."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import responses
+import typer
+from typer.testing import CliRunner
+
+from timbres_client.cli import app
+
+API = "https://a1b2c3d4e5.execute-api.mx-central-1.amazonaws.com/dev"
+RFC = "A&D061009TY8"
+ISSUER: dict[str, Any] = {
+    "account": "acme-sf",
+    "rfc": RFC,
+    "contracted": 12345,
+    "used": 5,
+    "available": 12340,
+    "unlimited": False,
+    "as_of": "2026-11-21T10:15:30-06:00",
+    "burn_7": 14.3,
+    "burn_30": None,
+    "days_left": 52.42,
+    "alert": "low",
+    "low_stamps": None,
+    "expires_on": None,
+    "expiring_stamps": None,
+}
+
+
+@pytest.fixture
+def http(monkeypatch: pytest.MonkeyPatch) -> Iterator[responses.RequestsMock]:
+    monkeypatch.setenv("TIMBRES_API_URL", API)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "the-secret")
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.delenv("AWS_SESSION_TOKEN", raising=False)
+    with responses.RequestsMock(assert_all_requests_are_fired=False) as mock:
+        yield mock
+
+
+def run(*arguments: str, text: str = "") -> Any:
+    return CliRunner().invoke(app, arguments, input=text, prog_name="timbres")
+
+
+def commands(group: Any, *before: str) -> Iterator[tuple[str, ...]]:
+    """Yield the words of every command."""
+    for name, item in group.commands.items():
+        if hasattr(item, "commands"):
+            yield from commands(item, *before, name)
+        else:
+            yield (*before, name)
+
+
+@pytest.mark.parametrize("words", list(commands(typer.main.get_command(app))), ids=" ".join)
+def test_the_help_has_an_example_and_fits_80_columns(
+    words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    result = run(*words, "--help")
+
+    assert result.exit_code == 0
+    assert f"Example: timbres {' '.join(words)}" in " ".join(result.output.split())
+    assert max(map(len, result.output.splitlines())) <= 80
+
+
+def test_a_table_for_people_and_json_for_pipes(http: responses.RequestsMock) -> None:
+    http.get(f"{API}/accounts/acme-sf/stamps", json={"issuers": [ISSUER] * 21, "next": None})
+
+    table, text = run("stamps", "acme-sf"), run("stamps", "acme-sf", "--all", "--json")
+
+    head, row, *rows = table.stdout.splitlines()
+    assert head.split() == ["RFC", "Available", "Per", "day", "Days", "left", "State", "Counted"]
+    assert row.split() == [RFC, "12,340", "14.3", "52.4", "low", "2026-11-21"]
+    assert (len(rows), "--all" in table.stderr) == (19, True)
+    assert json.loads(text.stdout) == [ISSUER] * 21
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "exit_code", "hint"),
+    [
+        (400, "rfc-invalid", 2, ""),
+        (403, "access-denied", 3, "policy"),
+        (404, "account-unknown", 4, "timbres accounts"),
+        (409, "account-misconfigured", 5, ""),
+        (502, "pac-credentials-rejected", 6, "timbres account password"),
+    ],
+)
+def test_an_error_has_its_exit_code_and_a_hint(
+    http: responses.RequestsMock, status: int, code: str, exit_code: int, hint: str
+) -> None:
+    problem = {"code": code, "detail": "Something [is] wrong."}
+    http.get(f"{API}/accounts/acme-sf/stamps", json=problem, status=status)
+
+    result, as_json = (run("stamps", "acme-sf", RFC, *more) for more in ((), ("--json",)))
+
+    assert (result.exit_code, as_json.exit_code) == (exit_code, exit_code)
+    assert f"Something [is] wrong. ({code})" in result.stderr.replace("\n", " ")
+    assert hint in result.stderr
+    assert json.loads(as_json.stderr) == problem
+    assert result.stdout == as_json.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("answer", "exit_code", "sent"), [("y\n", 0, True), ("n\n", 1, False), ("", 2, False)]
+)
+def test_a_contract_shows_its_effect_and_asks(
+    http: responses.RequestsMock, answer: str, exit_code: int, sent: bool
+) -> None:
+    http.get(f"{API}/accounts/acme-sf/stamps", json=ISSUER)
+    http.get(f"{API}/accounts/acme-sf/stamps/account", json={"available": 400})
+    counts = {f"{name}_{when}": 1 for name in ("contracted", "available") for when in BOTH}
+    created = counts | {"account": "acme-sf", "rfc": RFC, "stamps": 500, "id": "0" * 32}
+    created |= {"status": "confirmed", "idempotency_key": "k", "reference": None}
+    created |= {"warning": None, "error": None}
+    http.post(f"{API}/accounts/acme-sf/contracts", json=created, status=201)
+
+    result = run("contract", "acme-sf", RFC, "500", "--key", "k", text=answer)
+
+    assert result.exit_code == exit_code
+    assert "12,345 → 12,845" in result.stdout
+    assert "400 stamps left (fewer than the contract)" in result.stdout
+    assert ("confirmed" in result.stdout) == sent == (http.calls[-1].request.method == "POST")
+
+
+BOTH = ("before", "after")
+
+
+def test_curl_prints_the_request_without_a_secret_and_sends_nothing(
+    http: responses.RequestsMock,
+) -> None:
+    result = run("contract", "acme-sf", RFC, "5", "--key", "k", "--curl")
+
+    assert result.stdout.splitlines() == [
+        'curl --aws-sigv4 "aws:amz:mx-central-1:execute-api" \\',
+        '  --user "$AWS_ACCESS_KEY_ID:$AWS_SECRET_ACCESS_KEY" \\',
+        "  --request POST \\",
+        "  --header 'Content-Type: application/json' \\",
+        "  --header 'Idempotency-Key: k' \\",
+        f"""  --data '{{"rfc": "{RFC}", "stamps": 5}}' \\""",
+        f"  {API}/accounts/acme-sf/contracts",
+    ]
+    assert len(http.calls) == 0
+    assert "the-secret" not in result.output
+
+
+def test_no_option_takes_a_secret() -> None:
+    for words in commands(typer.main.get_command(app)):
+        output = run(*words, "--help").output
+        assert not {"--password", "--api-key", "--secret", "--token"} & set(output.split()), words

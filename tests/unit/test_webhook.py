@@ -1,0 +1,62 @@
+"""The optional webhook of template.yaml: every event, a key, a day of attempts, a kept event."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from tests.support.template import ROOT, template
+
+RESOURCES = template().resources
+TABLE = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+
+
+def test_a_webhook_needs_a_key() -> None:
+    (assertion,) = template().text["Rules"]["WebhookHasKey"]["Assertions"]
+    assert "WebhookKeySecret" in str(assertion["Assert"])
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "valid"),
+    [
+        ("WebhookUrl", "https://erp.empresa.mx/timbres", True),
+        ("WebhookUrl", "http://erp.empresa.mx", False),
+        ("WebhookKeySecret", "timbres-webhook-key", True),
+        ("WebhookKeySecret", "a}}b", False),
+    ],
+)
+def test_a_parameter_is_checked(name: str, value: str, valid: bool) -> None:
+    pattern = template().text["Parameters"][name]["AllowedPattern"]
+    assert bool(re.fullmatch(pattern, value)) == valid
+
+
+def test_every_event_is_posted_with_the_key_for_a_day_and_then_kept() -> None:
+    rule = RESOURCES["WebhookRule"]["Properties"]
+    (target,) = rule["Targets"]
+    key = RESOURCES["WebhookConnection"]["Properties"]["AuthParameters"]["ApiKeyAuthParameters"]
+    destination = RESOURCES["WebhookDestination"]["Properties"]
+
+    assert rule["EventPattern"] == {"source": ["timbres"]}
+    assert rule["EventBusName"] == {"Ref": "Bus"}
+    assert target["RetryPolicy"]["MaximumEventAgeInSeconds"] == 24 * 3600
+    assert target["DeadLetterConfig"]["Arn"]["Fn::GetAtt"][0] == "WebhookDeadLetterQueue"
+    assert (destination["HttpMethod"], destination["InvocationEndpoint"]) == (
+        "POST",
+        {"Ref": "WebhookUrl"},
+    )
+    # The key is never a parameter: CloudFormation shows parameters.
+    assert key["ApiKeyValue"] == {"Fn::Sub": "{{resolve:secretsmanager:${WebhookKeySecret}}}"}
+
+
+def test_each_event_is_documented() -> None:
+    source = "".join(path.read_text() for path in (ROOT / "layers" / "timbres").rglob("*.py"))
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    readme = readme.partition("Events go to the bus")[2].partition("A start that still fails")[0]
+    section = TABLE.partition("### Webhook\n")[2].partition("### ")[0]
+    events = set(re.findall(r"^\| ((?:`[A-Z][A-Za-z ]+`(?:, )?)+) \| ", readme, re.MULTILINE))
+    names = {name for row in events for name in re.findall("`([^`]+)`", row)}
+
+    assert len(names) > 12
+    for name in names:
+        assert f'"{name}"' in source or name.endswith(("Low", "Exhausted")), name
+        assert name in section or name.removeprefix("Contract ") in section, name
