@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 import pytest
 from local.fake_pacs.server import serve
-from tests.support.fake_stack import FakeStack, PacServers, running_fake_stack
+from tests.support.fake_stack import RC, FakeStack, PacServers, running_fake_stack
 from tests.support.pac_servers import PacServer
 
 from timbres.aws import clients
@@ -31,6 +31,13 @@ def stack(pac_servers: PacServers) -> Iterator[FakeStack]:
     """A new stack for each test."""
     with running_fake_stack(pac_servers) as stack:
         yield stack
+
+
+@pytest.fixture
+def sf(stack: FakeStack) -> FakeStack:
+    """A new stack with only the Solución Factible account."""
+    stack.accounts.delete(RC)
+    return stack
 
 
 @pytest.fixture(scope="module")

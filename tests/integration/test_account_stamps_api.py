@@ -42,20 +42,12 @@ def test_what_the_pac_does_not_return_is_null(stack: FakeStack, fault: str) -> N
     assert stack.get(f"/accounts/{SF}/stamps", rfc=RFC).body["available"] == 750
 
 
-def test_an_empty_account(stack: FakeStack) -> None:
-    stack.pacs.state.solucion_factible.set_account(contratados=1050)
-    assert stack.get(f"/accounts/{SF}/stamps/account").body["available"] == 0
-
-
 @pytest.mark.parametrize(
     ("fault", "status", "code"),
     [
         ({"fault": "code", "code": "601"}, 502, "pac-credentials-rejected"),
         ({"fault": "code", "code": "620"}, 403, "pac-permission-denied"),
-        ({"fault": "code", "code": "503"}, 503, "pac-unavailable"),
-        ({"fault": "code", "code": "633"}, 409, "environment-mismatch"),
         ({"fault": "cut-before"}, 504, "pac-timeout"),
-        ({"fault": "wrong-shape"}, 502, "pac-protocol-error"),
     ],
 )
 def test_a_failure_is_an_error_and_not_unknown(
@@ -63,13 +55,6 @@ def test_a_failure_is_an_error_and_not_unknown(
 ) -> None:
     stack.pacs.fault(OPERATION, times=-1, **fault)
     check_problem(stack.get(f"/accounts/{SF}/stamps/account"), status, code)
-
-
-def test_after_rejected_credentials_the_pac_is_not_called_again(stack: FakeStack) -> None:
-    stack.pacs.fault(OPERATION, "code", code="601")
-    for _ in range(2):
-        check_problem(stack.get(f"/accounts/{SF}/stamps/account"), 502, "pac-credentials-rejected")
-    assert stack.pacs.calls() == [OPERATION]
 
 
 def test_an_issuer_without_a_contract(stack: FakeStack) -> None:

@@ -22,8 +22,6 @@ from timbres.domain.contract import COUNT_MISMATCH, RECONCILER
 from timbres.domain.stamps import Stamps
 from timbres.repositories.dynamodb import serialize
 
-NOBODY: Callable[[Services], None] = lambda _services: None  # noqa: E731
-
 
 @pytest.fixture
 def services() -> Iterator[Services]:
@@ -37,37 +35,23 @@ def leave_unknown(services: Services, fault: str = "cut-after", **values: Any) -
     services.pac.calls.clear()
 
 
-def use_portal(services: Services) -> None:
-    services.pac.change(RFC, 7, 0)
-
-
-def use_stamps(services: Services) -> None:
-    services.pac.change(RFC, 0, 100)
-
-
-def expire_and_renew(services: Services) -> None:
-    services.pac.change(RFC, 0, -250)
-
-
 @pytest.mark.parametrize(
-    ("fault", "meanwhile", "states"),
+    ("fault", "change", "states"),
     [
-        ("cut-after", NOBODY, ["confirmed", None, None, None]),
-        ("echo", use_stamps, ["confirmed", None, None, None]),
-        ("cut-before", use_stamps, ["unknown", "unknown", "rejected", None]),
-        ("cut-before", use_portal, ["needs-review", None, None, None]),
-        ("cut-before", expire_and_renew, ["unknown", "unknown", "needs-review", None]),
-        ("late", NOBODY, ["unknown", "unknown", "confirmed", None]),
+        # Meanwhile, nothing, 100 used stamps, 7 from the portal, or a renewal.
+        ("cut-after", (0, 0), ["confirmed", None, None, None]),
+        ("echo", (0, 100), ["confirmed", None, None, None]),
+        ("cut-before", (0, 100), ["unknown", "unknown", "rejected", None]),
+        ("cut-before", (7, 0), ["needs-review", None, None, None]),
+        ("cut-before", (0, -250), ["unknown", "unknown", "needs-review", None]),
+        ("late", (0, 0), ["unknown", "unknown", "confirmed", None]),
     ],
 )
 def test_counts_decide(
-    services: Services,
-    fault: str,
-    meanwhile: Callable[[Services], None],
-    states: list[str | None],
+    services: Services, fault: str, change: tuple[int, int], states: list[str | None]
 ) -> None:
     leave_unknown(services, fault)
-    meanwhile(services)
+    services.pac.change(RFC, *change)
     assert services.reconcile(seconds=50) == {}, "the reads may lag"
     assert services.pac.calls == []
 
@@ -124,19 +108,19 @@ def test_an_account_that_fails_is_not_read_again_in_a_run(
     assert services.reconcile(minutes=40) == {"rejected": 2}
 
 
-def write_no_json(services: Services) -> None:
-    services.secrets.put_text(SF, "no JSON")
-
-
-def delete_secret(services: Services) -> None:
-    services.secrets.delete(SF)
-
-
 def deny_secrets(services: Services) -> None:
     services.interruptions.plan(aws_error("AccessDenied"), "get_secret_value", times=1000)
 
 
-@pytest.mark.parametrize("damage", [write_no_json, delete_secret, deny_secrets])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda services: services.secrets.put_text(SF, "no JSON"),
+        lambda services: services.secrets.delete(SF),
+        deny_secrets,
+    ],
+    ids=["no JSON", "deleted", "denied"],
+)
 @pytest.mark.parametrize("repaired", [True, False])
 def test_an_unreadable_secret_leaves_the_contract_open_for_a_day(
     services: Services, damage: Callable[[Services], None], repaired: bool

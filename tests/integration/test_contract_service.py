@@ -282,13 +282,12 @@ def test_a_contract_waits_while_the_count_fails(services: Services, seconds: int
     assert services.outcome("order-2") == "confirmed"
 
 
-def change_login(services: Services) -> None:
-    services.secrets.put(SF, username="otra@example.com")
-    services.clock.forward(seconds=61)
-
-
 def test_a_login_changed_during_a_request_sends_nothing(services: Services) -> None:
-    services.interruptions.plan(lambda _: change_login(services), "stamps")
+    def change_login(_: str) -> None:
+        services.secrets.put(SF, username="otra@example.com")
+        services.clock.forward(seconds=61)
+
+    services.interruptions.plan(change_login, "stamps")
 
     assert services.outcome() == "account-login-changed"
 
@@ -347,8 +346,10 @@ def test_a_failed_write_of_the_outcome_leaves_the_contract_pending(
 
     assert (contract.status, contract.before) == ("pending", Stamps(1000, 250, 750))
     assert "could not be written to the journal" in caplog.text
-    assert services.outcome() == "contract-pending"
-    assert services.outcome("order-2") == "contract-in-flight"
+    assert [services.outcome(key) for key in ("order-1", "order-2")] == [
+        "contract-pending",
+        "contract-in-flight",
+    ]
     assert services.reconcile(minutes=3) == {"confirmed": 1}
     assert services.pac.contracts == [(RFC, 500)]
 

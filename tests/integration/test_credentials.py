@@ -119,24 +119,10 @@ def test_a_removed_secret_is_not_an_account(stack: FakeStack, at_once: bool) -> 
 
 def test_a_binary_secret_is_misconfigured(stack: FakeStack) -> None:
     value = json.dumps(stack.accounts.secret(SF)).encode()
-    stack.aws.client("secretsmanager").create_secret(
-        Name="timbres/accounts/bytes", SecretBinary=value
-    )
+    secrets = stack.aws.client("secretsmanager")
+    secrets.create_secret(Name="timbres/accounts/bytes", SecretBinary=value)
 
     check_problem(stack.get("/accounts/bytes/stamps"), 409, "account-misconfigured", "secret")
-
-
-@pytest.mark.parametrize("account", [RC, SF])
-def test_a_failure_of_secrets_manager_returns_503(stack: FakeStack, account: str) -> None:
-    stack.aws_faults.reject("secretsmanager", "GetSecretValue", "InternalServiceError", 500)
-
-    response = read(stack, account)
-
-    check_problem(response, 503, "storage-unavailable")
-    assert response.headers["retry-after"] == "5"
-    check_problem(stack.create_contract(), 503, "storage-unavailable")
-    assert stack.pacs.calls() == stack.aws.items("ContractsTable") == []
-    assert stack.logs.lines("an AWS service failed: GetSecretValue InternalServiceError")
 
 
 def test_malformed_responses_and_messages_show_no_credential(stack: FakeStack) -> None:

@@ -6,9 +6,10 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import date, timedelta
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -36,15 +37,6 @@ STRANGERS = ("XYZ010203AB1", "XYZ010203AB2")
 STAMPING = (RFC, RFC_N, EMPTY)  # at Reachcore
 # In six hours: after 1, 2, 4, 8 and then every 15 minutes.
 ATTEMPTS = 27
-
-
-@pytest.fixture
-def sf(stack: FakeStack) -> FakeStack:
-    """A stack with only the Solución Factible account."""
-    stack.aws.client("secretsmanager").delete_secret(
-        SecretId=f"{stack.aws.refs['SecretPrefix']}{RC}", ForceDeleteWithoutRecovery=True
-    )
-    return stack
 
 
 @pytest.fixture
@@ -106,10 +98,56 @@ def issuer_snapshots(stack: FakeStack) -> list[dict[str, Any]]:
 
 
 def remove_account(stack: FakeStack, name: str) -> None:
-    stack.aws.client("secretsmanager").delete_secret(
-        SecretId=f"{stack.aws.refs['SecretPrefix']}{name}", ForceDeleteWithoutRecovery=True
-    )
+    stack.accounts.delete(name)
     stack.reset_warm_functions()
+
+
+def batch_events(stack: FakeStack, size: int = 1) -> list[dict[str, Any]]:
+    """Take all batches from the queue; return the workers' events of ``size`` messages."""
+    messages = stack.receive("RunsQueue")
+    groups = [messages[first : first + size] for first in range(0, len(messages), size)]
+    return [sqs_event(stack.aws.arns["RunsQueue"], group) for group in groups]
+
+
+def in_threads(*calls: Callable[[], Any]) -> None:
+    threads = [threading.Thread(target=call) for call in calls]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def in_two_workers(stack: FakeStack, events: list[dict[str, Any]]) -> None:
+    """Handle the events in two processes, one event of each at a time."""
+    with stack.environment("run_worker"):
+        workers = [load_function("run_worker").handler for _ in range(2)]
+        context = LambdaContext("run_worker", 300)
+        for first in range(0, len(events), 2):
+            pairs = zip(workers, events[first : first + 2], strict=False)
+            in_threads(*(partial(worker, event, context) for worker, event in pairs))
+
+
+def before_first(
+    monkeypatch: pytest.MonkeyPatch,
+    owner: Any,
+    name: str,
+    action: Callable[[], Any],
+    text: str = "",
+) -> list[bool]:
+    """Run an action before the first call of a method whose arguments contain a text.
+
+    Returns a list that is empty until then.
+    """
+    method, done = getattr(owner, name), []
+
+    def call(self: Any, *args: Any, **options: Any) -> Any:
+        if not done and text in str(args):
+            done.append(True)
+            action()
+        return method(self, *args, **options)
+
+    monkeypatch.setattr(owner, name, call)
+    return done
 
 
 def event_counts(stack: FakeStack) -> Counter[str]:
@@ -245,36 +283,32 @@ def test_the_metrics_of_a_run(sf: FakeStack, capsys: pytest.CaptureFixture[str])
 
     sf.run()
 
-    lines = [json.loads(text) for text in capsys.readouterr().out.splitlines()]
-    values_by_name: dict[str, list[float]] = {}
-    for entry in lines:
+    totals: Counter[str] = Counter()
+    for entry in map(json.loads, capsys.readouterr().out.splitlines()):
         (directive,) = entry["_aws"]["CloudWatchMetrics"]
-        assert directive["Namespace"] == "Timbres"
+        assert (directive["Namespace"], entry["service"]) == ("Timbres", STACK_NAME)
+        dimensions = [entry[name] for name in sorted({"reason", "pac", "code"} & entry.keys())]
         for metric in directive["Metrics"]:
             values = entry[metric["Name"]]
-            assert entry["service"] == STACK_NAME
-            further = sorted({"reason", "pac", "code"} & entry.keys())
-            name = " ".join([metric["Name"], *(entry[dimension] for dimension in further)])
-            values_by_name.setdefault(name, []).extend(
-                values if isinstance(values, list) else [values]
-            )
-    assert values_by_name == {
-        "RunsStarted": [1],
-        "IssuersExpected": [5],
-        "IssuersCounted": [3],
-        "StampsLow": [1],
-        "StampsExhausted": [1],
-        "AccountStampsLow": [0],
-        "AccountStampsExhausted": [0],
-        "BatchesFailed": [0],
-        "IssuersFailed pac-rejected-request": [2],
-        "PacCalls solucion-factible": [6],
-        "PacErrors pac-rejected-request solucion-factible": [2],
-        "PacLatency solucion-factible": values_by_name["PacLatency solucion-factible"],
-        "RunsFinished": [1],
-        "IssuersNotReached": [0],
-        "AccountsNotCounted": [1],
-        "RunDuration": [0],
+            name = " ".join([metric["Name"], *dimensions])
+            totals[name] += sum(values) if isinstance(values, list) else values
+    assert totals.pop("PacLatency solucion-factible") > 0
+    assert totals == {
+        "RunsStarted": 1,
+        "IssuersExpected": 5,
+        "IssuersCounted": 3,
+        "StampsLow": 1,
+        "StampsExhausted": 1,
+        "AccountStampsLow": 0,
+        "AccountStampsExhausted": 0,
+        "BatchesFailed": 0,
+        "IssuersFailed pac-rejected-request": 2,
+        "PacCalls solucion-factible": 6,
+        "PacErrors pac-rejected-request solucion-factible": 2,
+        "RunsFinished": 1,
+        "IssuersNotReached": 0,
+        "AccountsNotCounted": 1,
+        "RunDuration": 0,
     }
 
 
@@ -324,21 +358,6 @@ def test_a_repeated_start(stack: FakeStack, when: str) -> None:
     assert events["Daily Run Completed"] == 1
     assert stack.mails() == mails
     assert len(stack.get("/runs").body["runs"]) == 1
-
-
-def test_a_failed_start_is_continued(sf: FakeStack, pairs: None) -> None:
-    rfcs = add_many_issuers(sf, 30)
-    due = sf.clock()
-    sf.aws_faults.reject("sqs", "SendMessageBatch", "InternalServerError", 500, after=1)
-    with pytest.raises(Exception, match="InternalServerError"):
-        sf.run(due)
-    sf.aws_faults.restore()
-
-    run = sf.run(due)
-
-    assert sums(run) == ("finished", 30, 30, {})
-    assert sorted(queried_rfcs(sf)) == rfcs
-    assert event_counts(sf) == {"Daily Run Completed": 1}
 
 
 def test_a_failed_end_is_repeated(sf: FakeStack) -> None:
@@ -422,8 +441,7 @@ def test_two_starts_at_the_same_time_and_an_import_between(
 def test_a_message_that_arrives_twice_changes_nothing(stack: FakeStack, how: str) -> None:
     stack.accounts.add_issuers([RFC, EMPTY, STRANGERS[0]])
     run = start(stack)
-    messages = stack.receive("RunsQueue")
-    event = sqs_event(stack.aws.arns["RunsQueue"], messages)
+    (event,) = batch_events(stack, 10)
     if how == "together":
         event["Records"] *= 2
     success = {"batchItemFailures": []}
@@ -433,8 +451,7 @@ def test_a_message_that_arrives_twice_changes_nothing(stack: FakeStack, how: str
     assert stack.invoke("run_worker", event) == success
 
     assert stored_items(stack) == before
-    assert stack.published == published
-    assert stack.pacs.calls() == calls
+    assert (stack.published, stack.pacs.calls()) == (published, calls)
     assert sums(get_run(stack, run)) == ("finished", 6, 5, {"pac-rejected-request": 1})
     assert len(stack.mails()) == 1
 
@@ -443,7 +460,10 @@ def test_a_message_that_arrives_twice_while_it_is_retried_adds_nothing_twice(sf:
     sf.accounts.add_issuers([RFC, EMPTY])
     sf.pacs.fault("getTimbres", "cut-before", rfc=RFC, times=2)
     run = start(sf)
-    event = sqs_event(sf.aws.arns["RunsQueue"], sf.receive("RunsQueue"))
+    (event,) = batch_events(sf)
+    sent: list[str] = []
+    for operation in ("SendMessage", "SendMessageBatch"):
+        sf.aws_faults.watch("sqs", operation, lambda request, **_: sent.append(request.url))
 
     results = [sf.invoke("run_worker", event)["batchItemFailures"] for _ in range(4)]
 
@@ -451,6 +471,8 @@ def test_a_message_that_arrives_twice_while_it_is_retried_adds_nothing_twice(sf:
     assert sums(get_run(sf, run)) == ("finished", 2, 2, {})
     assert Counter(queried_rfcs(sf)) == {RFC: 3, EMPTY: 1}
     assert event_counts(sf) == {"Stamps Exhausted": 1, "Daily Run Completed": 1}
+    # A worker sends nothing to the queue that triggers it.
+    assert sent == []
 
 
 def test_two_workers_with_the_same_message_at_the_same_time(
@@ -462,19 +484,16 @@ def test_two_workers_with_the_same_message_at_the_same_time(
     sf.accounts.create("acme-two", sf.accounts.secret(SF))
     sf.accounts.add_issuers([BUSY], account="acme-two")
     run = start(sf)
-    messages = [message for message in sf.receive("RunsQueue") if SF in message["Body"]]
-    event = sqs_event(sf.aws.arns["RunsQueue"], messages)
-    save_result, again = RunRepository.save_result, iter([True])
+    (event,) = (one for one in batch_events(sf) if SF in str(one))
+    results: list[Any] = []
 
-    def after_the_other(self: RunRepository, *args: Any) -> Any:
-        if next(again, False):
-            assert sf.invoke("run_worker", event) == {"batchItemFailures": []}
-        return save_result(self, *args)
+    def work() -> None:
+        results.append(sf.invoke("run_worker", event))
 
-    monkeypatch.setattr(RunRepository, "save_result", after_the_other)
+    before_first(monkeypatch, RunRepository, "save_result", work)
+    work()
 
-    assert sf.invoke("run_worker", event) == {"batchItemFailures": []}
-
+    assert results == [{"batchItemFailures": []}] * 2
     assert sums(get_run(sf, run)) == ("running", 4, 2, {"pac-rejected-request": 1})
     sf.advance_to_delayed()
     sf.run_worker_until_idle()
@@ -490,14 +509,7 @@ def test_two_runs_at_the_same_time_publish_an_alert_once(
     sf.accounts.add_issuers([EMPTY])
     start(sf)
     sf.clock.forward(minutes=1)
-    save, again = DailyCountRepository.save, iter([True])
-
-    def after_the_other(self: DailyCountRepository, *args: Any, **options: Any) -> None:
-        if next(again, False):
-            sf.run()
-        save(self, *args, **options)
-
-    monkeypatch.setattr(DailyCountRepository, "save", after_the_other)
+    before_first(monkeypatch, DailyCountRepository, "save", sf.run)
 
     sf.run_worker_until_idle()
 
@@ -509,33 +521,6 @@ def test_two_runs_at_the_same_time_publish_an_alert_once(
 
 
 # ---------------------------------------------------------------------- worker failures
-
-
-@pytest.mark.parametrize("after", [0, 1, 3])
-def test_a_failed_worker_loses_and_duplicates_nothing(
-    sf: FakeStack, monkeypatch: pytest.MonkeyPatch, after: int
-) -> None:
-    monkeypatch.setattr(timbres.services.daily_run.worker, "_WRITE_BATCH_SIZE", 5)
-    rfcs = add_many_issuers(sf, 12)
-    sf.accounts.add_issuers([EMPTY])
-    run = start(sf)
-    sf.aws_faults.reject("dynamodb", "TransactWriteItems", "InternalServerError", 500, after=after)
-    taken, returned = sf.run_worker_once()
-    assert (taken, returned) == (0, 1)
-    sf.aws_faults.restore()
-    # The lease of a finalizer that died has to expire.
-    sf.clock.forward(minutes=11)
-
-    sf.run_worker_until_idle()
-
-    assert sums(get_run(sf, run)) == ("finished", 13, 13, {})
-    assert set(queried_rfcs(sf)) == {*rfcs, EMPTY}
-    entries = [item["entry"] for item in issuer_snapshots(sf)]
-    assert len(entries) == len(set(entries)) == 13
-    assert event_counts(sf)["Daily Run Completed"] == 1
-    (mail,) = sf.mails()
-    assert mail.count(EMPTY) >= 1
-    assert get_run(sf, run)["exhausted"] == 1
 
 
 class Killed(BaseException):
@@ -602,20 +587,6 @@ def test_a_message_is_redelivered_although_its_delay_could_not_be_set(sf: FakeSt
     assert Counter(queried_rfcs(sf)) == {RFC: 2, BUSY: 1}
 
 
-def test_a_worker_sends_nothing_to_the_queue_that_triggers_it(sf: FakeStack) -> None:
-    sf.accounts.add_issuers([RFC, BUSY])
-    sf.pacs.fault("getTimbres", "cut-before", rfc=RFC, times=3)
-    start(sf)
-    sent: list[str] = []
-    for operation in ("SendMessage", "SendMessageBatch"):
-        sf.aws_faults.watch("sqs", operation, lambda request, **_: sent.append(request.url))
-
-    sf.run_worker_until_idle()
-
-    assert queried_rfcs(sf).count(RFC) == 4
-    assert sent == []
-
-
 def test_an_unexpected_error_is_retried_and_then_given_up(
     sf: FakeStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -665,24 +636,6 @@ def test_issuers_of_a_batch_that_is_given_up_are_done_if_they_were_counted(
     assert len(sf.mails()) == 1
 
 
-def test_an_unexpected_error_after_hours_of_an_outage_is_retried(
-    sf: FakeStack,
-) -> None:
-    sf.accounts.add_issuers([RFC])
-    sf.pacs.fault("getTimbres", "code", code="503", times=8)
-    run = start(sf)
-    for _ in range(8):
-        assert sf.run_worker_once() == (0, 1)
-        sf.advance_to_delayed()
-    sf.aws_faults.reject("dynamodb", "TransactWriteItems", "InternalServerError", 500)
-    assert sf.run_worker_once() == (0, 1)
-    sf.aws_faults.restore()
-    sf.run_worker_until_idle()
-
-    assert sums(get_run(sf, run)) == ("finished", 1, 1, {})
-    assert sf.queued_messages("RunsDeadLetterQueue") == 0
-
-
 @pytest.mark.parametrize(
     "body",
     [
@@ -727,37 +680,6 @@ def test_an_issuer_that_times_out_is_retried_until_the_run_closes(sf: FakeStack)
     assert sf.close_overdue() == []
 
 
-@pytest.mark.parametrize("fault", [{"fault": "cut-before"}, {"fault": "code", "code": "503"}])
-def test_an_outage_of_three_hours_is_counted_by_the_same_run(
-    sf: FakeStack, fault: dict[str, Any], pairs: None
-) -> None:
-    rfcs = add_many_issuers(sf, 5)
-    sf.pacs.fault("getTimbres", times=-1, **fault)
-    begun = sf.clock()
-    run = start(sf)
-    while sf.clock() - begun < timedelta(hours=3):
-        sf.run_worker_once()
-        assert sf.advance_to_delayed()
-    sf.pacs.solucion_factible.faults.clear()
-    sf.run_worker_until_idle()
-
-    assert sums(get_run(sf, run)) == ("finished", 5, 5, {})
-    assert sf.clock() - begun < timedelta(hours=3, minutes=20)
-    assert {item["entry"][11:] for item in issuer_snapshots(sf)} == set(rfcs)
-
-
-@pytest.mark.parametrize(("fault", "code"), [("cut-before", None), ("code", "500")])
-@pytest.mark.parametrize("times", [1, 2])
-def test_a_temporary_error_is_not_a_failure(
-    sf: FakeStack, fault: str, code: str | None, times: int
-) -> None:
-    sf.accounts.add_issuers([RFC, BUSY])
-    sf.pacs.fault("getTimbres", fault, rfc=RFC, times=times, **({"code": code} if code else {}))
-
-    assert sums(sf.run()) == ("finished", 2, 2, {})
-    assert queried_rfcs(sf).count(RFC) == times + 1
-
-
 def test_a_timeout_is_not_a_failure(sf: FakeStack) -> None:
     add_many_issuers(sf, 20)
     run = start(sf)
@@ -789,13 +711,24 @@ def test_a_busy_pac_is_not_called_until_the_next_attempt(
     assert len(queried_rfcs(sf)) == 20 + times
 
 
-def test_a_pac_failing_for_some_issuers_keeps_the_other_counts(sf: FakeStack) -> None:
-    rfcs = add_many_issuers(sf, 24)
-    for rfc in rfcs[8:16]:
-        sf.pacs.fault("getTimbres", "code", code="500", rfc=rfc)
+@pytest.mark.parametrize(
+    ("count", "failing", "times", "failed"),
+    [(24, slice(8, 16), 1, {}), (60, slice(40), -1, {"pac-error": 40})],
+    ids=["once", "always"],
+)
+def test_issuers_that_fail_do_not_block_others(
+    sf: FakeStack, count: int, failing: slice, times: int, failed: dict[str, int]
+) -> None:
+    rfcs = add_many_issuers(sf, count)
+    for rfc in rfcs[failing]:
+        sf.pacs.fault("getTimbres", "code", code="500", rfc=rfc, times=times)
 
-    assert sums(sf.run()) == ("finished", 24, 24, {})
-    assert Counter(queried_rfcs(sf)) == {rfc: 2 if rfc in rfcs[8:16] else 1 for rfc in rfcs}
+    run = sf.run()
+
+    assert sums(run) == ("finished", count, count - sum(failed.values()), failed)
+    calls = Counter(queried_rfcs(sf))
+    assert {calls[rfc] for rfc in set(rfcs) - set(rfcs[failing])} == {1}
+    assert failed or {calls[rfc] for rfc in rfcs[failing]} == {2}
 
 
 @pytest.mark.parametrize("fault", [{"fault": "code", "code": "500"}, {"fault": "cut-before"}])
@@ -819,16 +752,6 @@ def test_an_outage_during_a_batch_gets_few_calls(
     assert len(queried_rfcs(sf)) <= 61 + 10 + 2 * 32
 
 
-def test_issuers_that_always_fail_do_not_block_others(sf: FakeStack) -> None:
-    rfcs = add_many_issuers(sf, 60)
-    for rfc in rfcs[:40]:
-        sf.pacs.fault("getTimbres", "code", code="500", rfc=rfc, times=-1)
-
-    run = sf.run()
-
-    assert sums(run) == ("finished", 60, 20, {"pac-error": 40})
-
-
 def test_an_outage_gets_few_calls_and_ends_with_the_run(sf: FakeStack) -> None:
     add_many_issuers(sf, 60)
     sf.pacs.fault("getTimbres", "code", code="503", times=-1)
@@ -847,9 +770,9 @@ def test_an_overdue_run_is_closed_with_its_results(sf: FakeStack, pairs: None) -
     sf.accounts.add_issuers([EMPTY])
     run = start(sf)
     # The last of three batches is late.
-    first, second, late = sf.receive("RunsQueue")
-    for message in (first, second):
-        sf.invoke("run_worker", sqs_event(sf.aws.arns["RunsQueue"], [message]))
+    first, second, late = batch_events(sf)
+    for event in (first, second):
+        sf.invoke("run_worker", event)
     done = get_run(sf, run)["done"]
     sf.clock.forward(hours=5, minutes=59)
     assert sf.close_overdue() == []
@@ -863,8 +786,7 @@ def test_an_overdue_run_is_closed_with_its_results(sf: FakeStack, pairs: None) -
     assert sf.close_overdue() == []
     # A late message adds nothing to a published run, and makes no call.
     record, calls = get_run(sf, run), sf.pacs.calls()
-    event = sqs_event(sf.aws.arns["RunsQueue"], [late])
-    assert sf.invoke("run_worker", event) == {"batchItemFailures": []}
+    assert sf.invoke("run_worker", late) == {"batchItemFailures": []}
     assert get_run(sf, run) == record
     assert sf.pacs.calls() == calls
     assert event_counts(sf)["Daily Run Completed"] == 1
@@ -926,22 +848,12 @@ def test_a_run_closed_while_a_worker_counts_publishes_what_is_stored(
     add_many_issuers(sf, 5)
     sf.accounts.add_issuers([EMPTY])
     run = start(sf)
-    owner: Any = {
-        "save": DailyCountRepository,
-        "publish": EventPublisher,
-        "save_result": RunRepository,
-    }[step]
-    method, closed = getattr(owner, step), []
 
-    def close_then_call(self: Any, *args: Any, **options: Any) -> Any:
-        is_empty = EMPTY in str(args)
-        if is_empty and not closed:
-            closed.append(True)
-            sf.clock.forward(hours=6)
-            sf.close_overdue()
-        return method(self, *args, **options)
+    def close() -> None:
+        sf.clock.forward(hours=6)
+        sf.close_overdue()
 
-    monkeypatch.setattr(owner, step, close_then_call)
+    closed = before_first(monkeypatch, owner, step, close, EMPTY)
     sf.run_worker_until_idle()
 
     assert closed
@@ -967,14 +879,8 @@ def test_an_alert_of_a_killed_worker_is_mailed_although_the_run_was_closed(
     """The run is closed when the issuer is counted and its alert is not yet stored."""
     sf.accounts.add_issuers([EMPTY])
     start(sf)
-
-    def killed(*args: Any) -> Any:
-        raise Killed
-
-    with monkeypatch.context() as patched:
-        patched.setattr(RunRepository, "save_result", killed)
-        with pytest.raises(Killed):
-            sf.run_worker_once()
+    with killed_at(monkeypatch, "save_result", "before"):
+        sf.run_worker_once()
     sf.reset_warm_functions()
     sf.clock.forward(hours=6)
     assert sums(sf.close_overdue()[0]) == ("finished", 1, 0, {"not-reached": 1})
@@ -998,7 +904,7 @@ def test_a_killed_end_publishes_what_is_stored(
     add_many_issuers(sf, 3)
     sf.accounts.add_issuers([EMPTY])
     run = start(sf)
-    events = [sqs_event(sf.aws.arns["RunsQueue"], [message]) for message in sf.receive("RunsQueue")]
+    events = batch_events(sf)
     sf.clock.forward(hours=6)
     with killed_at(monkeypatch, step, when):
         sf.close_overdue()
@@ -1029,16 +935,13 @@ def test_two_ends_at_the_same_time_publish_the_same_event(
     """The first end pauses for longer than its lease, and then continues."""
     sf.accounts.add_issuers([EMPTY])
     run = start(sf)
-    seal, again = RunRepository.seal, iter([True])
 
-    def after_the_other(self: RunRepository, *args: Any) -> None:
-        if next(again, False):
-            sf.clock.forward(minutes=11)
-            assert sf.close_overdue()
-            sf.clock.forward(minutes=1)
-        seal(self, *args)
+    def close_too() -> None:
+        sf.clock.forward(minutes=11)
+        assert sf.close_overdue()
+        sf.clock.forward(minutes=1)
 
-    monkeypatch.setattr(RunRepository, "seal", after_the_other)
+    before_first(monkeypatch, RunRepository, "seal", close_too)
     sf.run_worker_until_idle()
 
     first, second = sf.events("Daily Run Completed")
@@ -1046,27 +949,6 @@ def test_two_ends_at_the_same_time_publish_the_same_event(
     record = get_run(sf, run)
     assert (record["finished_at"], record["exhausted"]) == (first["finished_at"], 1)
     assert len(sf.mails()) == 1
-
-
-def test_a_write_whose_response_is_lost_delays_and_duplicates_nothing(sf: FakeStack) -> None:
-    """Each write of a run in turn takes effect, and its response does not arrive."""
-    sf.accounts.add_issuers([RFC, EMPTY, STRANGERS[0]])
-    number = 0
-    while True:
-        lost = sf.aws_faults.lose_write_response(number)
-        begun, before = sf.clock(), event_counts(sf)
-        run = sf.run()
-        if not lost:
-            break
-        assert sums(run) == ("finished", 3, 2, {"pac-rejected-request": 1}), lost
-        assert sf.clock() - begun < timedelta(minutes=2), lost
-        assert event_counts(sf)["Daily Run Completed"] == before["Daily Run Completed"] + 1
-        number += 1
-        sf.clock.forward(days=1)
-    # A run has: begin, plan (batch, account), enqueued, two transactions, and its end.
-    assert number >= 9
-    published_events(sf)
-    assert event_counts(sf)["Stamps Exhausted"] == 1
 
 
 def test_an_account_that_cannot_be_reached_waits_while_others_are_counted(sf: FakeStack) -> None:
@@ -1085,13 +967,6 @@ def test_an_account_that_cannot_be_reached_waits_while_others_are_counted(sf: Fa
     assert sums(get_run(sf, run)) == ("finished", 5, 5, {})
 
 
-def test_an_account_that_stays_away_fails_by_reason(sf: FakeStack) -> None:
-    sf.accounts.change(SF, sf.accounts.secret(SF, endpoint="http://127.0.0.1:9"))
-    sf.accounts.add_issuers([RFC, BUSY])
-
-    assert sums(sf.run()) == ("finished", 2, 0, {"pac-unreachable": 2})
-
-
 # ----------------------------------------------------------------------- account failures
 
 
@@ -1103,31 +978,12 @@ def test_rejected_credentials_are_one_sign_in_for_each_worker_in_flight(
     add_many_issuers(sf, 1_500)
     sf.pacs.state.solucion_factible.set_account(password="another")
     run = start(sf)
-    messages = sf.receive("RunsQueue")
-    assert len(messages) == 50
-    events = [
-        sqs_event(sf.aws.arns["RunsQueue"], messages[begin : begin + 10])
-        for begin in range(0, 50, 10)
-    ]
-
     # The template allows two workers at a time.
-    workers = int(sf.aws.refs["MaxConcurrentRunWorkers"])
-    assert workers == 2
-    with sf.environment("run_worker"):
-        modules = [load_function("run_worker") for _ in range(workers)]
-        for begin in range(0, 5, workers):
-            threads = [
-                threading.Thread(
-                    target=module.handler, args=(event, LambdaContext("run_worker", 300))
-                )
-                for module, event in zip(modules, events[begin : begin + workers], strict=False)
-            ]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
+    assert int(sf.aws.refs["MaxConcurrentRunWorkers"]) == 2
 
-    assert 1 <= len(sf.pacs.solucion_factible.calls.as_json()) <= workers
+    in_two_workers(sf, batch_events(sf, 10))
+
+    assert 1 <= len(sf.pacs.solucion_factible.calls.as_json()) <= 2
     assert sums(get_run(sf, run)) == ("finished", 1_500, 0, {"pac-credentials-rejected": 1_500})
     assert event_counts(sf) == {"Credentials Rejected": 1, "Daily Run Completed": 1}
     rejected, counted = sf.mails()
@@ -1166,29 +1022,12 @@ def test_a_password_that_expires_during_a_run(
     assert sums(sf.run()) == ("finished", 80, 80, {})
 
 
-def test_an_account_whose_secret_is_broken_is_left_out_and_stops_no_other(sf: FakeStack) -> None:
-    sf.accounts.create("acme-broken", "no JSON")
-    sf.accounts.add_issuers([RFC])
-    sf.accounts.add_issuers([RFC], account="acme-broken")
-
-    run = sf.run()
-
-    assert sums(run) == ("finished", 1, 1, {})
-    problems = {account["account"]: account["problem"] for account in run["accounts"]}
-    assert problems == {"acme-broken": "account-misconfigured", SF: None}
-    assert sf.events("Daily Run Completed")[0]["problems"] == {
-        "acme-broken": "account-misconfigured"
-    }
-
-
 def test_an_account_whose_secret_was_deleted_after_the_start(sf: FakeStack) -> None:
     sf.accounts.create("acme-gone", sf.accounts.secret(SF))
     sf.accounts.add_issuers([RFC, BUSY], account="acme-gone")
     sf.accounts.add_issuers([RFC])
     run = start(sf)
-    sf.aws.client("secretsmanager").delete_secret(
-        SecretId=f"{sf.aws.refs['SecretPrefix']}acme-gone", ForceDeleteWithoutRecovery=True
-    )
+    sf.accounts.delete("acme-gone")
     sf.run_worker_until_idle()
 
     assert sums(get_run(sf, run)) == ("finished", 3, 1, {"account-unknown": 2})
@@ -1242,11 +1081,7 @@ def test_calls_reserved_by_many_workers_keep_their_distance(
             assert begin is not None
             reserved.append(begin)
 
-    threads = [threading.Thread(target=reserve, args=(limiter,)) for limiter in limiters]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_threads(*(partial(reserve, limiter) for limiter in limiters))
 
     gaps = [later - earlier for earlier, later in pairwise(sorted(reserved))]
     assert len(gaps) == 23
@@ -1284,22 +1119,7 @@ def test_the_call_rate_holds_across_two_workers(
         return begin(*call)
 
     monkeypatch.setattr(sf.pacs.solucion_factible.calls, "begin", record_time)
-    with sf.environment("run_worker"):
-        threads = [
-            threading.Thread(
-                target=load_function("run_worker").handler,
-                args=(
-                    sqs_event(sf.aws.arns["RunsQueue"], [message]),
-                    LambdaContext("run_worker", 300),
-                ),
-            )
-            for message in sf.receive("RunsQueue")
-        ]
-        assert len(threads) == 2
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+    in_two_workers(sf, batch_events(sf))
 
     assert sorted(queried_rfcs(sf)) == rfcs
     # Fourteen calls take about three seconds at this rate.
@@ -1314,9 +1134,7 @@ def test_the_call_rate_holds_across_two_workers(
 @pytest.fixture
 def rc(stack: FakeStack) -> FakeStack:
     """A stack with only the Reachcore account."""
-    stack.aws.client("secretsmanager").delete_secret(
-        SecretId=f"{stack.aws.refs['SecretPrefix']}{SF}", ForceDeleteWithoutRecovery=True
-    )
+    remove_account(stack, SF)
     return stack
 
 
@@ -1376,11 +1194,9 @@ def test_the_end_of_a_month_is_an_ordinary_day(rc: FakeStack) -> None:
     assert line(rc, RFC, RC)["burn_7"] == 5
 
 
-def test_a_balance_that_takes_two_attempts_counts_each_issuer_once(
-    rc: FakeStack, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    rc.accounts.add_issuers([bulk_rfc(index) for index in range(10)], account=RC)
-    monkeypatch.setattr(timbres.services.daily_run.worker, "_BALANCE_BATCH_SIZE", 4)
+def test_a_balance_that_takes_two_attempts_counts_each_issuer_once(rc: FakeStack) -> None:
+    # More than are stored at a time.
+    rc.accounts.add_issuers([bulk_rfc(index) for index in range(510)], account=RC)
     slow = iter([True])
 
     def delay_first_call(**_: Any) -> None:
@@ -1390,11 +1206,11 @@ def test_a_balance_that_takes_two_attempts_counts_each_issuer_once(
     run = start(rc)
     rc.aws_faults.watch("dynamodb", "TransactWriteItems", delay_first_call)
     assert rc.run_worker_once(seconds=18.9) == (0, 1)
-    assert 0 < len(rc.aws.items("SnapshotsTable")) < 13
+    assert 0 < len(rc.aws.items("SnapshotsTable")) < 513
     rc.run_worker_until_idle()
 
-    assert sums(get_run(rc, run)) == ("finished", 13, 13, {})
-    assert len(rc.aws.items("SnapshotsTable")) == 13
+    assert sums(get_run(rc, run)) == ("finished", 513, 513, {})
+    assert len(rc.aws.items("SnapshotsTable")) == 513
 
 
 @pytest.mark.parametrize(
@@ -1556,19 +1372,6 @@ def test_a_run_without_news_is_not_mailed(sf: FakeStack) -> None:
 # --------------------------------------------------------------------------- the records
 
 
-def test_the_runs_newest_first(sf: FakeStack) -> None:
-    sf.accounts.add_issuers([RFC])
-    for _ in range(3):
-        sf.run()
-        sf.clock.forward(days=1)
-
-    body = sf.get("/runs").body
-
-    assert [run["day"] for run in body["runs"]] == ["2026-11-21", "2026-11-20", "2026-11-19"]
-    assert {run["status"] for run in body["runs"]} == {"finished"}
-    assert body["next"] is None
-
-
 def test_more_runs_than_a_page_holds(sf: FakeStack) -> None:
     for _ in range(5):
         start(sf)
@@ -1590,14 +1393,12 @@ def test_an_unknown_run(sf: FakeStack, name: str) -> None:
     check_problem(sf.get(f"/runs/{name}"), 404, "run-not-found", "id")
 
 
-def test_invalid_parameters_of_runs(sf: FakeStack) -> None:
-    check_problem(sf.get("/runs", cursor="x"), 400, "parameter-invalid", "cursor")
-    check_problem(sf.get("/runs", page="2"), 400, "parameter-invalid", "page")
-    check_problem(sf.get("/runs/2026-11-19-050000", more="2"), 400, "parameter-invalid", "more")
-
-
-def test_a_start_without_a_time_is_due_now(sf: FakeStack) -> None:
-    assert sf.invoke("run", {})["id"] == "2026-11-19-135341"
+@pytest.mark.parametrize(
+    ("path", "field"),
+    [("/runs", "cursor"), ("/runs", "page"), ("/runs/2026-11-19-050000", "more")],
+)
+def test_an_invalid_parameter_of_runs(sf: FakeStack, path: str, field: str) -> None:
+    check_problem(sf.get(path, **{field: "2"}), 400, "parameter-invalid", field)
 
 
 def test_the_day_of_a_run_is_in_mexico_city_time(sf: FakeStack) -> None:
@@ -1606,7 +1407,9 @@ def test_the_day_of_a_run_is_in_mexico_city_time(sf: FakeStack) -> None:
         sf.clock.at.tzinfo
     )
 
-    run = sf.run()
+    # A start without a time is due now.
+    id_ = sf.invoke("run", {})["id"]
+    sf.run_worker_until_idle()
 
-    assert (run["id"], run["day"]) == ("2026-11-19-223000", "2026-11-19")
+    assert (id_, get_run(sf, id_)["day"]) == ("2026-11-19-223000", "2026-11-19")
     assert [snapshot["date"] for snapshot in history(sf, RFC)] == ["2026-11-19"]

@@ -66,16 +66,6 @@ def test_one_issuer_live(
     assert stack.pacs.calls() == ["getTimbres"]
 
 
-def test_the_count_is_live_and_stored(stack: FakeStack) -> None:
-    stack.get(PATH, rfc=RFC)
-    stack.pacs.state.solucion_factible.consume(RFC, 50)
-
-    assert stack.get(PATH, rfc=RFC).body["available"] == 700
-
-    (line,) = stack.get(PATH).body["issuers"]
-    assert (line["rfc"], line["available"]) == (RFC, 700)
-
-
 def test_known_issuers_with_their_last_count_without_a_call(stack: FakeStack) -> None:
     for rfc in (RFC_N, RFC):
         stack.get(PATH, rfc=rfc)
@@ -115,10 +105,6 @@ def test_known_issuers_with_their_last_count_without_a_call(stack: FakeStack) ->
         "next": None,
     }
     assert stack.pacs.calls() == before
-
-
-def test_no_issuer_is_known_at_first(stack: FakeStack) -> None:
-    assert stack.get(PATH).body == {"account": SF, "issuers": [], "next": None}
 
 
 def test_more_known_issuers_than_a_page_holds(stack: FakeStack) -> None:

@@ -117,6 +117,12 @@ class Accounts:
             SecretString=value if isinstance(value, str) else json.dumps(value),
         )
 
+    def delete(self, name: str) -> None:
+        """Delete an account's secret at once."""
+        self._aws.client("secretsmanager").delete_secret(
+            SecretId=f"{self._aws.refs['SecretPrefix']}{name}", ForceDeleteWithoutRecovery=True
+        )
+
     def accept(self, name: str) -> None:
         """Store that the PAC accepted the current secret, so that no call is a first try."""
         secret_id = f"{self._aws.refs['SecretPrefix']}{name}"

@@ -293,9 +293,15 @@ def test_checks_are_spaced_and_end() -> None:
 
     assert (final.status, final.at - NOW >= ESCALATE_AFTER) == (NEEDS_REVIEW, True)
     assert max(pauses) == timedelta(hours=1)
+    assert contract().next_check_at == NOW + ABANDONED_AFTER
+    assert confirmed().next_check_at == NOW + READ_LAG
     assert len(pauses) == final.attempts + 1 < 40
     rejected, _ = check_until_decided(BEFORE)
     assert (rejected.status, rejected.at) == (REJECTED, NOW + VERIFICATION_WINDOW)
+    rejection = rejected.rejection
+    assert rejection is not None
+    assert (rejection.code, status_code(rejection.code)) == ("contract-not-bought", 409)
+    assert "1,000" in rejection.detail
 
 
 LOST = "mark-unknown"
@@ -333,32 +339,12 @@ def test_a_state_locks_the_issuer_and_is_open_until_it_is_published(
     assert replace(current, published_events=events).is_open == waits
 
 
-@pytest.mark.parametrize(
-    ("current", "wait"), [(contract(), ABANDONED_AFTER), (confirmed(), READ_LAG)]
-)
-def test_the_first_check_waits(current: Contract, wait: timedelta) -> None:
-    assert current.next_check_at == NOW + wait
-
-
-def test_a_rejection_by_count_quotes_the_counts() -> None:
-    rejection = STEPS["reject-by-count"](unknown_contract()).rejection
-
-    assert rejection is not None
-    assert (rejection.code, status_code(rejection.code)) == ("contract-not-bought", 409)
-    assert "1,000" in rejection.detail
-
-
 def test_ids_sort_by_time_and_differ() -> None:
     first = new_id(NOW)
 
     assert first < new_id(NOW + timedelta(seconds=1))
     assert len({new_id(NOW) for _ in range(1000)}) == 1000
     assert re.fullmatch("[0-9a-f]{32}", first)
-
-
-@pytest.mark.parametrize("state", STATES)
-def test_states_are_parsed(state: str) -> None:
-    assert parse_state(state) == state
 
 
 INVALID_REASONS = ["", "because", " " * 40, "x" * 501, None, 7, "ten chars\x00 or so"]
@@ -386,5 +372,7 @@ def test_an_invalid_parameter_is_rejected_by_name(
         assert all(state in caught.value.detail for state in STATES)
 
 
-def test_a_reason_is_stored_on_one_line() -> None:
+def test_states_and_reasons_are_parsed() -> None:
+    assert [parse_state(state) for state in STATES] == list(STATES)
+    # A reason is stored on one line.
     assert parse_reason(" seen in\n the portal ") == "seen in the portal"

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from timbres.domain.clock import MEXICO_CITY
 from timbres.domain.forecast import (
     EXHAUSTED,
-    LOW,
     OK,
     AlertThresholds,
     Forecast,
@@ -68,15 +67,6 @@ def test_a_count_is_stored_and_evaluated() -> None:
     assert issuer.forecast.burn_7 == pytest.approx(10)
     assert issuer.forecast.days_left == pytest.approx(99)
     assert (issuer.forecast.alert, issuer.notified_alert, issuer.notified_by_run) == (OK, OK, None)
-
-
-def test_an_issuer_that_becomes_unlimited_is_no_longer_low() -> None:
-    low = count_on_day(new_issuer(), 0, 10)
-    unlimited = Snapshot(FIRST + DAY, Stamps(None, 5, None, unlimited=True))
-
-    free = count(low, 1, unlimited)
-
-    assert (low.notified_alert, free.forecast.alert, free.notified_alert) == (LOW, OK, OK)
 
 
 def test_an_observation_between_runs_is_not_a_daily_count() -> None:

@@ -18,7 +18,6 @@ from timbres.domain.forecast import (
     AlertThresholds,
     Forecast,
     Snapshot,
-    is_escalation,
     urgency,
 )
 from timbres.domain.issuer import Issuer
@@ -75,8 +74,10 @@ def test_an_issuer_without_a_contract_is_never_exhausted(available: int, used: i
 
 
 def test_its_burn_rate_is_known_and_its_days_left_are_not() -> None:
-    forecast = count_daily(Stamps(0, 10, 0), Stamps(0, 40, 0)).forecast
-    assert forecast == Forecast(30.0, 30.0, None, NO_CONTRACT)
+    known = Stamps(0, 10, 0), Stamps(0, 40, 0)
+    assert count_daily(*known).forecast == Forecast(30.0, 30.0, None, NO_CONTRACT)
+    # An unknown count keeps the state.
+    assert count_daily(*known, Stamps(None, None, None)).forecast.alert == NO_CONTRACT
 
 
 ALERTS = {OK: 5000, LOW: 50, EXHAUSTED: 0}
@@ -100,27 +101,6 @@ def test_an_observation_without_a_contract_ends_an_alert() -> None:
     observed = low.with_observation(Snapshot(FIRST + DAY, WITHOUT), LIMITS)
     assert (observed.forecast.alert, observed.notified_alert) == (NO_CONTRACT, NO_CONTRACT)
     assert not observed.alerted_in(run_of(0))
-
-
-def test_an_unknown_count_keeps_the_state() -> None:
-    issuer = count_daily(WITHOUT, Stamps(None, None, None))
-    assert issuer.forecast.alert == NO_CONTRACT
-
-
-@pytest.mark.parametrize(
-    ("before", "alert", "expected"),
-    [
-        (OK, NO_CONTRACT, False),
-        (LOW, NO_CONTRACT, False),
-        (EXHAUSTED, NO_CONTRACT, False),
-        (NO_CONTRACT, NO_CONTRACT, False),
-        (NO_CONTRACT, OK, False),
-        (NO_CONTRACT, LOW, True),
-        (NO_CONTRACT, EXHAUSTED, True),
-    ],
-)
-def test_no_contract_is_not_an_escalation(before: Alert, alert: Alert, expected: bool) -> None:
-    assert is_escalation(before, alert) is expected
 
 
 def test_it_is_sorted_after_every_issuer_with_stamps_of_its_own() -> None:

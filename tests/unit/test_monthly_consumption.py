@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 from datetime import date, datetime, timedelta
 from itertools import pairwise
 
@@ -52,90 +53,78 @@ def missing(result: MonthlyConsumption) -> dict[int, int]:
 EVERY_DAY: dict[int, int | None] = {day: 10 * day for day in range(1, 32)}
 
 
-def test_a_whole_month() -> None:
-    result = read({A: EVERY_DAY})
-    assert result.movements == [Movement(A, november(day), KIND, 10) for day in range(1, 31)]
-    assert (result.issuers, result.known, result.missing) == (1, True, {})
-    assert result.as_of == datetime(2026, 12, 1, 5, 3, tzinfo=MEXICO_CITY)
+Counts = dict[int, int | None]
+EVERYTHING = dict.fromkeys(range(1, 31), 0)
+
+
+def even(days: Iterable[int]) -> Counts:
+    """Return counts of an issuer that uses 10 stamps a day."""
+    return {day: 10 * day for day in days}
+
+
+def daily(*exceptions: int) -> dict[int, int]:
+    return {day: 10 for day in range(1, 31) if day not in exceptions}
+
+
+@pytest.mark.parametrize(
+    ("counts", "by_day", "gaps", "known"),
+    [
+        pytest.param(EVERY_DAY, daily(), {}, True, id="a whole month"),
+        pytest.param(dict.fromkeys(range(1, 32), 7), {}, {}, True, id="no consumption"),
+        pytest.param({}, {}, EVERYTHING, False, id="no counts"),
+        pytest.param({31: 10, 32: 20}, {}, EVERYTHING, False, id="counts after the month"),
+        # Nothing is known after the 12th either.
+        pytest.param({12: 10}, {}, dict.fromkeys(range(1, 31), 1), False, id="a single count"),
+        pytest.param(
+            even({*range(1, 32)} - {5, 6}), daily(4, 5, 6) | {4: 30}, {5: 1, 6: 1}, True,
+            id="a gap belongs to its first day",
+        ),
+        pytest.param(
+            even([*range(1, 29), 33]), daily(28, 29, 30) | {28: 50}, {29: 1, 30: 1}, True,
+            id="a gap across the end of the month belongs to it",
+        ),
+        pytest.param(
+            EVERY_DAY | {32: 900, 33: 950}, daily(), {}, True,
+            id="consumption after the closing count belongs to the next month",
+        ),
+        pytest.param(
+            EVERY_DAY | {day: day for day in range(10, 32)},
+            {day: 10 if day < 9 else 1 for day in range(1, 31) if day != 9}, {9: 1}, True,
+            id="a restarted count",
+        ),
+        pytest.param(
+            EVERY_DAY | {15: None}, daily(14, 15), {14: 1, 15: 1}, True, id="a count is unknown"
+        ),
+        pytest.param(
+            even(range(3, 28)), dict.fromkeys(range(3, 27), 10),
+            dict.fromkeys((1, 2, 27, 28, 29, 30), 1), True, id="from the 3rd to the 27th",
+        ),
+    ],
+)  # fmt: skip
+def test_consumption_and_missing_days_of_an_issuer(
+    counts: Counts, by_day: dict[int, int], gaps: dict[int, int], known: bool
+) -> None:
+    result = read({A: counts} if counts else {})
+
+    expected = [Movement(A, november(day), KIND, amount) for day, amount in sorted(by_day.items())]
+    assert (result.movements, missing(result), result.known) == (expected, gaps, known)
+    is_in_month = any(day <= 30 for day in counts)
+    assert result.issuers == is_in_month
+    if not is_in_month:
+        assert result.as_of is None
 
 
 def test_several_issuers_by_day_and_rfc() -> None:
     result = read({B: EVERY_DAY, A: {day: 3 * day for day in range(1, 32)}})
-    assert [(movement.date.day, movement.rfc) for movement in result.movements[:4]] == [
-        (1, A),
-        (1, B),
-        (2, A),
-        (2, B),
-    ]
+
+    days = [(movement.date.day, movement.rfc) for movement in result.movements]
+    assert days == [(day, rfc) for day in range(1, 31) for rfc in (A, B)]
     assert sum_movements(result.movements).by_issuer == {A: 90, B: 300}
     assert (result.issuers, result.missing) == (2, {})
-
-
-def test_days_without_consumption_have_no_line_and_are_known() -> None:
-    result = read({A: dict.fromkeys(range(1, 32), 7)})
-    assert (result.movements, result.known, result.missing) == ([], True, {})
-
-
-def test_no_counts_at_all() -> None:
-    result = read({})
-    assert (result.movements, result.known, result.issuers, result.as_of) == ([], False, 0, None)
-    assert missing(result) == dict.fromkeys(range(1, 31), 0)
-
-
-def test_counts_after_the_month_are_not_part_of_it() -> None:
-    result = read({A: {31: 10, 32: 20}})
-    assert (result.movements, result.known, result.issuers, result.as_of) == ([], False, 0, None)
-    assert missing(result) == dict.fromkeys(range(1, 31), 0)
-
-
-def test_a_single_count_gives_no_consumption() -> None:
-    result = read({A: {12: 10}})
-    assert (result.movements, result.known, result.issuers) == ([], False, 1)
-    # Nothing is known after the 12th either.
-    assert missing(result) == dict.fromkeys(range(1, 31), 1)
-
-
-def test_a_gap_is_attributed_to_its_first_day() -> None:
-    result = read({A: {day: used for day, used in EVERY_DAY.items() if day not in (5, 6)}})
-    by_day = {movement.date.day: movement.amount for movement in result.movements}
-    assert by_day == {day: 10 for day in range(1, 31) if day not in (4, 5, 6)} | {4: 30}
-    assert missing(result) == {5: 1, 6: 1}
-
-
-def test_movements_are_sorted_by_day_and_rfc() -> None:
-    result = read({A: {4: 0, 9: 10}, B: {4: 0, 5: 10, 9: 20}})
-    assert [(movement.date.day, movement.rfc) for movement in result.movements] == [
-        (4, A),
-        (4, B),
-        (5, B),
-    ]
-
-
-def test_a_gap_across_the_end_of_a_month_belongs_to_its_first_month() -> None:
-    result = read({A: {day: 10 * day for day in (*range(1, 29), 33)}})
-    assert sum_movements(result.movements).consumed == 320
-    assert result.movements[-1] == Movement(A, november(28), KIND, 50)
-    assert missing(result) == {29: 1, 30: 1}
-
-
-def test_consumption_after_the_closing_count_belongs_to_the_next_month() -> None:
-    result = read({A: EVERY_DAY | {32: 900, 33: 950}})
-    assert sum_movements(result.movements).consumed == 300
-
-
-def test_an_unknown_interval_is_missing() -> None:
-    restarted = EVERY_DAY | {day: day for day in range(10, 32)}
-    result = read({A: restarted, B: EVERY_DAY})
-    assert missing(result) == {9: 1}
-    assert sum_movements(result.movements).by_issuer == {A: 80 + 21, B: 300}
-    without_count = read({A: EVERY_DAY | {15: None}})
-    assert missing(without_count) == {14: 1, 15: 1}
-    assert sum_movements(without_count.movements).consumed == 280
-
-
-def test_days_before_the_first_and_after_the_last_count_are_missing() -> None:
-    result = read({A: EVERY_DAY, B: {day: 10 * day for day in range(3, 28)}})
-    assert missing(result) == {1: 1, 2: 1, 27: 1, 28: 1, 29: 1, 30: 1}
+    assert result.as_of == datetime(2026, 12, 1, 5, 3, tzinfo=MEXICO_CITY)
+    # A movement of several days has the date of the first.
+    gap = read({A: {4: 0, 9: 10}, B: {4: 0, 5: 10, 9: 20}})
+    assert [(one.date.day, one.rfc) for one in gap.movements] == [(4, A), (4, B), (5, B)]
 
 
 @pytest.mark.parametrize(
@@ -153,18 +142,15 @@ def test_days_before_the_first_and_after_the_last_count_are_missing() -> None:
         # A day later it is missing.
         (range(1, 31), 32, {30: 1}),
         (range(1, 2), 1, {}),
+        (range(0), 1, {}),
     ],
 )
 def test_a_day_is_missing_once_it_is_over(
     days: range, today: int, expected: dict[int, int]
 ) -> None:
-    result = read({A: {day: 10 * day for day in days}}, november(today))
+    result = read({A: even(days)} if days else {}, november(today))
     assert missing(result) == expected
-
-
-def test_on_the_first_day_nothing_is_missing_or_known() -> None:
-    result = read({}, november(1))
-    assert (result.missing, result.known) == ({}, False)
+    assert days or not result.known
 
 
 # -------------------------------------------------------------------------- any calendar

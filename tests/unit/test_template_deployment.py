@@ -40,9 +40,7 @@ SAMCONFIG = tomllib.loads((ROOT / "samconfig.toml").read_text(encoding="utf-8"))
 STAGES: dict[str, Any] = {name: value for name, value in SAMCONFIG.items() if name != "version"}
 
 
-# ==============================================================================
-# API: one stage, with throttling on every route
-# ==============================================================================
+# ---- API: one stage, with throttling on every route
 
 
 def stage_of(api):
@@ -105,9 +103,7 @@ def test_the_gateway_answers_people_with_a_page_in_spanish(name):
     )
 
 
-# ==============================================================================
-# Loops: Lambda stops a chain of invocations over SQS, SNS, S3 or Lambda after 16 rounds
-# ==============================================================================
+# ---- Loops: Lambda stops a chain of invocations over SQS, SNS, S3 or Lambda after 16 rounds
 
 # What lets a function cause another invocation, by the action of its role.
 SENDS = {
@@ -208,9 +204,7 @@ def test_only_the_queue_module_sends_messages_and_a_worker_only_delays_its_own()
     assert "self._queue.send" not in calls
 
 
-# ==============================================================================
-# A failed first deployment leaves nothing that blocks the next one
-# ==============================================================================
+# ---- A failed first deployment leaves nothing that blocks the next one
 
 RETAINED = {
     name: resource
@@ -247,9 +241,7 @@ def test_a_stack_whose_creation_fails_is_deleted(stage):
     assert STAGES[stage]["deploy"]["parameters"]["on_failure"] == "DELETE"
 
 
-# ==============================================================================
-# Bodies of requests: bytes that are not UTF-8 arrive unchanged
-# ==============================================================================
+# ---- Bodies of requests: bytes that are not UTF-8 arrive unchanged
 
 
 def test_a_list_of_issuers_reaches_the_function_byte_for_byte():
@@ -259,9 +251,7 @@ def test_a_list_of_issuers_reaches_the_function_byte_for_byte():
     ]
 
 
-# ==============================================================================
-# Cost: nothing is billed that nobody uses
-# ==============================================================================
+# ---- Cost: nothing is billed that nobody uses
 
 
 def test_no_method_has_metrics_of_its_own_without_an_alarm():
@@ -293,9 +283,7 @@ def test_a_table_uses_the_key_of_dynamodb_which_is_free(name):
     assert own_key == {"SSEEnabled": True, "SSEType": "KMS", "KMSMasterKeyId": {"Ref": "KmsKeyArn"}}
 
 
-# ==============================================================================
-# Scheduled starts: an outage of ten minutes is made up for, and no failed start is lost
-# ==============================================================================
+# ---- Scheduled starts: an outage of ten minutes is made up for, and no failed start is lost
 
 # Lambda waits a minute and then two minutes before it repeats a function that failed.
 LAMBDA_RETRIES_SECONDS = 180
@@ -389,9 +377,7 @@ def test_repeated_starts_belong_to_the_first(function, name, time):
     assert last - first + age < MAX_DURATION.total_seconds()
 
 
-# ==============================================================================
-# Alarms of a new stack
-# ==============================================================================
+# ---- Alarms of a new stack
 
 ALARMS: dict[str, dict[str, Any]] = of_type("AWS::CloudWatch::Alarm")
 RUNBOOK = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
@@ -430,9 +416,7 @@ def test_the_first_hour_repeats_the_mails_that_nobody_received():
     assert "make doctor" in text
 
 
-# ==============================================================================
-# samconfig.toml
-# ==============================================================================
+# ---- samconfig.toml
 
 PARAMETERS = {name: read_stage(ROOT / "samconfig.toml", name).parameters for name in STAGES}
 
@@ -465,9 +449,7 @@ def test_a_recipient_is_an_address_none_or_empty(name, address):
     assert not re.fullmatch(pattern, "nobody")
 
 
-# ==============================================================================
-# Parameters are documented
-# ==============================================================================
+# ---- Parameters are documented
 
 
 @pytest.mark.parametrize("name", TEMPLATE["Parameters"])
@@ -478,9 +460,7 @@ def test_a_parameter_is_in_the_readme_with_its_default(name):
     assert default.strip("`") in ({value} if value else {"none", "`NotificationEmail`".strip("`")})
 
 
-# ==============================================================================
-# Optional parts exist only with their parameter
-# ==============================================================================
+# ---- Optional parts exist only with their parameter
 
 
 def test_a_custom_domain_maps_the_only_stage_over_tls_1_2():
