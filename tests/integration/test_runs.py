@@ -680,6 +680,21 @@ def test_an_issuer_that_times_out_is_retried_until_the_run_closes(sf: FakeStack)
     assert sf.close_overdue() == []
 
 
+def test_an_outage_of_three_hours_is_counted_by_the_same_run(sf: FakeStack) -> None:
+    rfcs = add_many_issuers(sf, 5)
+    sf.pacs.fault("getTimbres", "code", code="503", times=-1)
+    begun = sf.clock()
+    run = start(sf)
+    while sf.clock() - begun < timedelta(hours=3):
+        sf.run_worker_once()
+        assert sf.advance_to_delayed()
+    sf.pacs.solucion_factible.faults.clear()
+    sf.run_worker_until_idle()
+
+    assert sums(get_run(sf, run)) == ("finished", 5, 5, {})
+    assert {item["entry"][11:] for item in issuer_snapshots(sf)} == set(rfcs)
+
+
 def test_a_timeout_is_not_a_failure(sf: FakeStack) -> None:
     add_many_issuers(sf, 20)
     run = start(sf)
