@@ -52,6 +52,11 @@ class RateLimiter:
                 return now
         return None
 
+    @staticmethod
+    def wait_until(begin: float) -> None:
+        """Wait until a reserved call may begin; ``begin`` is a Unix time."""
+        time.sleep(max(0.0, begin - time.time()))
+
     def _update(self, account: str, expression: str, condition: str, values: Item) -> WriteResult:
         reservation = str(uuid.uuid4())
         return conditional_write(

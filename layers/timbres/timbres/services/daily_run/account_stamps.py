@@ -43,7 +43,7 @@ class AccountStampCounter:
         begin = self._rate_limiter.reserve(account.name, account.calls_per_second, 1, latest)
         if begin is None:
             raise TimbresError(DEADLINE_EXCEEDED, "The account's rate allowed no call in time.")
-        time.sleep(max(0.0, begin - time.time()))
+        self._rate_limiter.wait_until(begin)
         stamps = self._pac_access.client(account).account_stamps(Deadline(CALL_SECONDS))
         if stamps.is_unknown:
             return None

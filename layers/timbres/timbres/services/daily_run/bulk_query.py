@@ -105,7 +105,7 @@ class BulkStampQuery:
                 return False
             self._issuers_left -= 1
             begin = self._calls.pop(0)
-        time.sleep(max(0.0, begin - time.time()))
+        self._rate_limiter.wait_until(begin)
         return True
 
     def _reserve(self, latest: float) -> list[float]:
