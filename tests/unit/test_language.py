@@ -35,7 +35,7 @@ PHRASES = re.compile(
 )
 KEEP = "language: keep"
 PRINTING = ("local", "tools", "bench")
-PYTHON = ("layers", "functions", "tests", *PRINTING)
+PYTHON = ("layers", "functions", "client", "tests", *PRINTING)
 MODULES = [path for folder in PYTHON for path in sorted((ROOT / folder).rglob("*.py"))]
 PROSE = [path for path in DOCUMENTS if path.name != "README.es.md"]
 CONFIGURATION = [ROOT / name for name in ("template.yaml", "Makefile", "pyproject.toml")]

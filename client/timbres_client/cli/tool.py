@@ -124,25 +124,25 @@ class Tool:
         are the columns of numbers.
         """
         rows = iter(items)
-        shown = list(rows if limit is None else islice(rows, limit))
+        listed = list(rows if limit is None else islice(rows, limit))
         more = next(rows, None) if limit is not None else None
         if self.as_json:
-            typer.echo(json.dumps(shown, ensure_ascii=False))
-        elif shown:
+            typer.echo(json.dumps(listed, ensure_ascii=False))
+        elif listed:
             table = Table(box=None, header_style="bold", pad_edge=False)
             for name in columns:
                 justify: JustifyMethod = "right" if name in right else "left"
                 table.add_column(
                     name, justify=justify, overflow="fold", no_wrap=name not in _WRAPPED
                 )
-            for item in shown:
+            for item in listed:
                 table.add_row(*(draw(item) for draw in columns.values()))
             self.console.print(table)
         else:
             self.print(empty)
         if more is not None:
-            self.status_console.print(f"The first {limit} are shown; --all shows all.")
-        return len(shown)
+            self.status_console.print(f"These are the first {limit}; --all lists all.")
+        return len(listed)
 
     def confirm(self, question: str, *, yes: bool) -> None:
         """Ask; exit with 1 after no. Without a terminal, ``yes`` is required."""
