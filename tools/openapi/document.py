@@ -19,15 +19,11 @@ from tools.openapi.schemas import SCHEMAS, Schema, integer, one_of, ref, text
 
 PATH = ROOT / "docs" / "openapi.json"
 
+# fmt: off
 # Statuses of AWS' default responses: the template does not set them.
 _STATUSES = {"DEFAULT_4XX": (400, 403), "DEFAULT_5XX": (500, 502, 504)}
 _SIGNATURE_RESPONSES = {
-    "ACCESS_DENIED",
-    "MISSING_AUTHENTICATION_TOKEN",
-    "INVALID_SIGNATURE",
-    "EXPIRED_TOKEN",
-}
-_BODY_RESPONSES = {"REQUEST_TOO_LARGE"}
+    "ACCESS_DENIED", "MISSING_AUTHENTICATION_TOKEN", "INVALID_SIGNATURE", "EXPIRED_TOKEN"}
 
 _TAGS = {
     "accounts": "Credentials for one PAC in one environment, under a name.",
@@ -39,22 +35,19 @@ _TAGS = {
     "download-tokens": "Mailed links.",
 }
 _HEADERS: dict[str, dict[str, Any]] = {
-    "Cache-Control": {
-        "description": "`no-store`, in every response of the functions.",
-        "schema": one_of(("no-store",)),
-    },
-    "Retry-After": {"description": "Seconds to wait.", "schema": integer(minimum=1)},
-    "Location": {
-        "description": "The address of the link, or of the resource to poll.",
-        "schema": text(),
-    },
-    "Idempotent-Replayed": {
-        "description": "Present if the key already belonged to this contract.",
-        "schema": one_of(("true",)),
-    },
+    name: {"description": description, "schema": schema}
+    for name, description, schema in (
+        ("Cache-Control", "`no-store`, in every response of the functions.",
+         one_of(("no-store",))),
+        ("Retry-After", "Seconds to wait.", integer(minimum=1)),
+        ("Location", "The address of the link, or of the resource to poll.", text()),
+        ("Idempotent-Replayed", "Present if the key already belonged to this contract.",
+         one_of(("true",))),
+    )
 }
 # Headers that every such response has.
 _ALWAYS = {"Location"}
+# fmt: on
 
 
 def render_document() -> str:
@@ -92,17 +85,7 @@ def build_document() -> dict[str, Any]:
             "with a stable `code`.",
             "license": {"name": "MIT", "identifier": "MIT"},
         },
-        "servers": [
-            {
-                "url": "https://{api}.execute-api.{region}.amazonaws.com/{stage}",
-                "description": "The stack's output ApiUrl.",
-                "variables": {
-                    "api": {"default": "a1b2c3d4e5"},
-                    "region": {"default": "mx-central-1"},
-                    "stage": {"default": str(template["Parameters"]["Stage"]["Default"])},
-                },
-            }
-        ],
+        "servers": [_server(str(template["Parameters"]["Stage"]["Default"]))],
         "security": [{"sigv4": []}],
         "tags": [{"name": name, "description": description} for name, description in _TAGS.items()],
         "paths": paths,
@@ -123,6 +106,15 @@ def build_document() -> dict[str, Any]:
     }
 
 
+def _server(stage: str) -> dict[str, Any]:
+    defaults = {"api": "a1b2c3d4e5", "region": "mx-central-1", "stage": stage}
+    return {
+        "url": "https://{api}.execute-api.{region}.amazonaws.com/{stage}",
+        "description": "The stack's output ApiUrl.",
+        "variables": {name: {"default": value} for name, value in defaults.items()},
+    }
+
+
 def _version() -> str:
     match = re.search(r"^## (\d\S+)", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
     if match is None:
@@ -135,12 +127,9 @@ def _routes(template: dict[str, Any]) -> Iterator[tuple[str, str]]:
         for event in resource.get("Properties", {}).get("Events", {}).values():
             properties = event.get("Properties", {})
             # Any method: the route of requests to routes that do not exist.
-            if (
-                event["Type"] == "Api"
-                and properties["RestApiId"] == {"Ref": "Api"}
-                and properties["Method"] != "ANY"
-            ):
-                yield event["Properties"]["Method"], event["Properties"]["Path"]
+            is_own = event["Type"] == "Api" and properties["RestApiId"] == {"Ref": "Api"}
+            if is_own and properties["Method"] != "ANY":
+                yield properties["Method"], properties["Path"]
 
 
 def _gateway(template: dict[str, Any]) -> Iterator[tuple[str, int, ProblemType]]:
@@ -162,10 +151,8 @@ def _policies(template: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
             title, _, _ = resource["Properties"]["Description"].partition(" - ")
             statements = resource["Properties"]["PolicyDocument"]["Statement"]
             arns = [arn["Fn::Sub"] for item in statements for arn in item["Resource"]]
-            yield (
-                title.removeprefix("Timbres "),
-                [arn.rpartition("${Api}/${Stage}/")[2] for arn in arns],
-            )
+            patterns = [arn.rpartition("${Api}/${Stage}/")[2] for arn in arns]
+            yield title.removeprefix("Timbres "), patterns
 
 
 def _describe_operation(
@@ -175,22 +162,22 @@ def _describe_operation(
     policies: dict[str, list[str]],
 ) -> dict[str, Any]:
     operation = OPERATIONS[method, path]
-    problems = [
-        (status, problem_type)
-        for name, status, problem_type in gateway
-        if (operation.signed or name not in _SIGNATURE_RESPONSES)
-        and (operation.body or name not in _BODY_RESPONSES)
-    ]
-    if operation.signed:
-        problem_types = [
-            *COMMON,
-            *operation.problem_types,
-            *([ROUTE_NOT_FOUND] if "{" in path else []),
-        ]
-        problems += [(status_code(item.code), item) for item in problem_types]
     by_status: dict[int, list[ProblemType]] = {}
-    for status, problem_type in problems:
-        by_status.setdefault(status, []).append(problem_type)
+    for name, status, problem_type in gateway:
+        if (operation.signed or name not in _SIGNATURE_RESPONSES) and (
+            operation.body or name != "REQUEST_TOO_LARGE"
+        ):
+            by_status.setdefault(status, []).append(problem_type)
+    policy = "Not signed."
+    if operation.signed:
+        for problem_type in _problem_types(operation, path):
+            by_status.setdefault(status_code(problem_type.code), []).append(problem_type)
+        granting = (
+            name
+            for name, patterns in policies.items()
+            if any(fnmatchcase(method + path, pattern) for pattern in patterns)
+        )
+        policy = f"Granted by the policies: {', '.join(granting)}."
     responses = {
         status: _describe_success(operation, status, success)
         for status, success in operation.successes.items()
@@ -200,14 +187,6 @@ def _describe_operation(
         # The gateway and the function of the open route respond with the same status.
         content = problem["content"] | own.get("content", {})
         responses[status] = problem | own | {"content": content}
-    granting = [
-        name
-        for name, patterns in policies.items()
-        if any(fnmatchcase(method + path, pattern) for pattern in patterns)
-    ]
-    policy = (
-        f"Granted by the policies: {', '.join(granting)}." if operation.signed else "Not signed."
-    )
     return {
         "operationId": operation.id,
         "tags": [operation.tag],
@@ -220,8 +199,15 @@ def _describe_operation(
     }
 
 
+def _problem_types(operation: Operation, path: str) -> Iterator[ProblemType]:
+    yield from COMMON
+    yield from operation.problem_types
+    if "{" in path:
+        yield ROUTE_NOT_FOUND
+
+
 def _describe_success(operation: Operation, status: int, success: Success) -> dict[str, Any]:
-    schemas = [ref(name) for name in success.schema]
+    schemas = [ref(name) for name in success.schemas.split()]
     content: dict[str, Any] = {"text/html": {"schema": text()}}
     if schemas:
         schema: Schema = schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
@@ -229,7 +215,7 @@ def _describe_success(operation: Operation, status: int, success: Success) -> di
         content = {"application/json": {"schema": schema, "example": example}}
     return {
         "description": success.description,
-        "headers": _headers(("Cache-Control", *success.headers), always=True),
+        "headers": _headers(("Cache-Control", *success.headers.split()), always=True),
         "content": content,
         **({"links": success.links} if success.links else {}),
     }
@@ -241,12 +227,7 @@ def _describe_problems(problem_types: Sequence[ProblemType]) -> dict[str, Any]:
     examples = {
         code: {"$ref": f"#/components/examples/{code}"} for code in by_code if code in PROBLEMS
     }
-    schema = {
-        "allOf": [
-            ref("Problem"),
-            {"properties": {"code": {"enum": sorted(by_code)}}},
-        ]
-    }
+    schema = {"allOf": [ref("Problem"), {"properties": {"code": {"enum": sorted(by_code)}}}]}
     return {
         "description": "\n".join(f"- `{code}`: {item.title}." for code, item in by_code.items()),
         **({"headers": _headers(("Retry-After",))} if waits else {}),
@@ -263,23 +244,20 @@ def _group_by_code(problem_types: Iterable[ProblemType]) -> dict[str, ProblemTyp
 
 
 def _examples() -> dict[str, Any]:
-    by_code = _group_by_code(
-        [*COMMON, *(item for operation in OPERATIONS.values() for item in operation.problem_types)]
-    )
-    return {
-        code: {
-            "summary": by_code[code].title,
-            "value": {
-                "type": f"urn:timbres:problem:{code}",
-                "title": by_code[code].title,
-                "status": status_code(code),
-                "instance": "urn:uuid:d2460b11-8d70-4c1b-9639-99ff39727cd4",
-                "code": code,
-            }
-            | members,
-        }
-        for code, members in PROBLEMS.items()
+    own = (item for operation in OPERATIONS.values() for item in operation.problem_types)
+    titles = {code: item.title for code, item in _group_by_code([*COMMON, *own]).items()}
+    return {code: _example(code, titles[code], members) for code, members in PROBLEMS.items()}
+
+
+def _example(code: str, title: str, members: dict[str, Any]) -> dict[str, Any]:
+    value = {
+        "type": f"urn:timbres:problem:{code}",
+        "title": title,
+        "status": status_code(code),
+        "instance": "urn:uuid:d2460b11-8d70-4c1b-9639-99ff39727cd4",
+        "code": code,
     }
+    return {"summary": title, "value": value | members}
 
 
 def _headers(names: Iterable[str], *, always: bool = False) -> dict[str, Any]:
