@@ -95,6 +95,46 @@ def template() -> Template:
     return Template()
 
 
+def of_type(kind: str, resources: dict[str, Any] | None = None) -> dict[str, dict[str, Any]]:
+    """Return the properties of each resource of a type, by logical ID."""
+    return {
+        name: resource.get("Properties", {})
+        for name, resource in (resources or template().resources).items()
+        if resource["Type"] == kind
+    }
+
+
+@cache
+def transformed() -> dict[str, dict[str, Any]]:
+    """Return the resources after SAM's transform."""
+    from tools.transform import transform_template
+
+    resources: dict[str, dict[str, Any]] = transform_template()["Resources"]
+    return resources
+
+
+def names_in(value: Any) -> set[str]:
+    """Return the logical IDs that a value of the template refers to."""
+    if isinstance(value, list):
+        return set().union(*map(names_in, value))
+    if not isinstance(value, dict):
+        return set()
+    if "Ref" in value:
+        return {value["Ref"]}
+    if "Fn::GetAtt" in value:
+        attribute = value["Fn::GetAtt"]
+        return {attribute[0] if isinstance(attribute, list) else attribute.partition(".")[0]}
+    if "Fn::Sub" in value:
+        return set(re.findall(r"\$\{(\w+)", str(value["Fn::Sub"])))
+    return set().union(*map(names_in, value.values()))
+
+
+def statements_of(role: str) -> list[dict[str, Any]]:
+    """Return the statements of a role's policies."""
+    policies = template().resources[role]["Properties"]["Policies"]
+    return [one for policy in policies for one in policy["PolicyDocument"]["Statement"]]
+
+
 def routes(method: str, path: str) -> Iterator[tuple[Trigger, dict[str, str]]]:
     """Yield the triggers whose route matches a path, each with the path parameters."""
     for trigger in template().triggers():

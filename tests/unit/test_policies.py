@@ -7,15 +7,9 @@ from typing import Any
 
 import pytest
 from tests.support.permissions import IN_TRANSACTION, ROLES, ROUTES, SERVICE_ROLES, permissions
-from tests.support.template import ROOT, template
-from tools.transform import transform_template
+from tests.support.template import of_type, statements_of, template, transformed
 
-TEXT = (ROOT / "template.yaml").read_text(encoding="utf-8")
 API = "arn:${AWS::Partition}:execute-api:${AWS::Region}:${AWS::AccountId}:${Api}/${Stage}/"
-
-
-def of_type(kind: str) -> dict[str, dict[str, Any]]:
-    return dict(template().of_type(kind))
 
 
 def as_list(value: Any) -> list[Any]:
@@ -23,14 +17,7 @@ def as_list(value: Any) -> list[Any]:
 
 
 ROLE_RESOURCES = of_type("AWS::IAM::Role")
-STATEMENTS = {
-    role: [
-        statement
-        for policy in properties["Policies"]
-        for statement in policy["PolicyDocument"]["Statement"]
-    ]
-    for role, properties in ROLE_RESOURCES.items()
-}
+STATEMENTS = {role: statements_of(role) for role in ROLE_RESOURCES}
 
 
 def resource_name(resource: Any) -> str:
@@ -45,7 +32,7 @@ def resource_name(resource: Any) -> str:
 
 
 @pytest.mark.parametrize("role", sorted({*ROLE_RESOURCES, *ROLES, *SERVICE_ROLES}))
-def test_a_role_has_the_permissions_of_its_table_and_no_other(role: str) -> None:
+def test_a_role_has_the_permissions_of_its_table_and_no_other(role):
     log_group = role.removesuffix("Role") + "LogGroup"
     table = ROLES.get(role, {}) | {log_group: "CreateLogStream PutLogEvents"}
     expected = permissions(SERVICE_ROLES.get(role, table))
@@ -68,7 +55,7 @@ def test_a_role_has_the_permissions_of_its_table_and_no_other(role: str) -> None
     assert granted == expected
 
 
-def test_a_deleted_item_of_contracts_is_an_issuers_lock() -> None:
+def test_a_deleted_item_of_contracts_is_an_issuers_lock():
     # The keys of contracts and Idempotency-Keys are names of accounts, without a #.
     conditions = [
         statement["Condition"]["ForAllValues:StringLike"]
@@ -81,7 +68,7 @@ def test_a_deleted_item_of_contracts_is_an_issuers_lock() -> None:
     assert all(condition == {"dynamodb:LeadingKeys": "login#*"} for condition in conditions)
 
 
-def test_no_role_can_clear_a_rejection_of_credentials() -> None:
+def test_no_role_can_clear_a_rejection_of_credentials():
     # An existing item is a rejection; a put, a deletion and an expiry would clear it.
     granted = {table.get("CredentialRejectionsTable") for table in ROLES.values()}
     assert granted == {None, "Query UpdateItem", "BatchGetItem"}
@@ -89,7 +76,7 @@ def test_no_role_can_clear_a_rejection_of_credentials() -> None:
     assert "TimeToLiveSpecification" not in table
 
 
-def test_the_api_policies_cover_exactly_the_routes() -> None:
+def test_the_api_policies_cover_exactly_the_routes():
     granted = set()
     for policy in of_type("AWS::IAM::ManagedPolicy").values():
         for statement in policy["PolicyDocument"]["Statement"]:
@@ -100,19 +87,17 @@ def test_the_api_policies_cover_exactly_the_routes() -> None:
     assert granted == {API + route for route in routes - {"GET/d/*"}}
 
 
-def test_only_the_api_and_a_rule_of_this_stack_invoke_a_function() -> None:
-    for resource in transform_template()["Resources"].values():
-        if resource["Type"] != "AWS::Lambda::Permission":
-            continue
-        source = resource["Properties"]["SourceArn"]
-        if resource["Properties"]["Principal"] == "apigateway.amazonaws.com":
-            assert source["Fn::Sub"][1]["__ApiId__"]["Ref"] in ("Api", "DownloadApi")
+def test_only_the_api_and_a_rule_of_this_stack_invoke_a_function():
+    for permission in of_type("AWS::Lambda::Permission", transformed()).values():
+        if permission["Principal"] == "apigateway.amazonaws.com":
+            api = permission["SourceArn"]["Fn::Sub"][1]["__ApiId__"]["Ref"]
+            assert api in ("Api", "DownloadApi")
         else:
-            assert resource["Properties"]["Principal"] == "events.amazonaws.com"
-            assert source == {"Fn::GetAtt": ["MailFunctionBus", "Arn"]}
+            assert permission["Principal"] == "events.amazonaws.com"
+            assert permission["SourceArn"] == {"Fn::GetAtt": ["MailFunctionBus", "Arn"]}
 
 
-def test_only_roles_of_this_stack_and_services_for_this_account_are_trusted() -> None:
+def test_only_roles_of_this_stack_and_services_for_this_account_are_trusted():
     account = {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}}
     for kind, key in (
         ("AWS::IAM::Role", "AssumeRolePolicyDocument"),
@@ -130,7 +115,7 @@ def test_only_roles_of_this_stack_and_services_for_this_account_are_trusted() ->
                     assert (principal, statement.get("Condition")) == ("Service", condition), name
 
 
-def test_every_topic_has_a_policy_and_every_kind_of_policy_is_checked() -> None:
+def test_every_topic_has_a_policy_and_every_kind_of_policy_is_checked():
     # The default policy of SNS allows the whole account.
     policies = of_type("AWS::SNS::TopicPolicy").values()
     topics = [topic["Ref"] for policy in policies for topic in policy["Topics"]]
@@ -142,25 +127,18 @@ def test_every_topic_has_a_policy_and_every_kind_of_policy_is_checked() -> None:
     }
 
 
-def test_reports_are_not_public_and_need_tls() -> None:
+def test_reports_are_not_public_and_need_tls():
     (bucket,) = of_type("AWS::S3::Bucket").values()
     settings = ("BlockPublicAcls", "BlockPublicPolicy", "IgnorePublicAcls", "RestrictPublicBuckets")
     assert bucket["PublicAccessBlockConfiguration"] == dict.fromkeys(settings, True)
     (policy,) = of_type("AWS::S3::BucketPolicy").values()
     (statement,) = policy["PolicyDocument"]["Statement"]
-    assert statement | {"Sid": ""} == {
-        "Sid": "",
-        "Effect": "Deny",
-        "Principal": "*",
-        "Action": "s3:*",
-        "Resource": [
-            {"Fn::GetAtt": ["ReportsBucket", "Arn"]},
-            {"Fn::Sub": "${ReportsBucket.Arn}/*"},
-        ],
-        "Condition": {"Bool": {"aws:SecureTransport": "false"}},
-    }
+    objects = [{"Fn::GetAtt": ["ReportsBucket", "Arn"]}, {"Fn::Sub": "${ReportsBucket.Arn}/*"}]
+    denied = {"Effect": "Deny", "Principal": "*", "Action": "s3:*", "Resource": objects}
+    condition = {"Bool": {"aws:SecureTransport": "false"}}
+    assert statement == {"Sid": statement["Sid"], **denied, "Condition": condition}
 
 
-def test_queues_are_encrypted() -> None:
+def test_queues_are_encrypted():
     for queue in of_type("AWS::SQS::Queue").values():
         assert queue["SqsManagedSseEnabled"] is True

@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 
 import pytest
-from tests.support.template import ROOT, template
+from tests.support.template import ROOT, of_type, template
 
 from timbres.domain.run import MAX_DURATION, MAX_RETRY_SECONDS, retry_delay
 from timbres.handlers.container import Container
 
-FUNCTIONS = dict(template().of_type("AWS::Serverless::Function"))
-QUEUES = dict(template().of_type("AWS::SQS::Queue"))
+FUNCTIONS, QUEUES = of_type("AWS::Serverless::Function"), of_type("AWS::SQS::Queue")
 QUEUE_OF_WORKER = {
     name: event["Properties"]["Queue"]["Fn::GetAtt"][0]
     for name, function in FUNCTIONS.items()
@@ -20,37 +19,29 @@ QUEUE_OF_WORKER = {
 }
 
 
-def test_only_the_report_worker_loads_the_reports_layer() -> None:
+def test_only_the_report_worker_loads_the_reports_layer():
     layers = {name: own["Layers"] for name, own in FUNCTIONS.items() if "Layers" in own}
     assert template().text["Globals"]["Function"]["Layers"] == [{"Ref": "TimbresLayer"}]
     assert layers == {"ReportWorkerFunction": [{"Ref": "ReportsLayer"}]}
 
 
 @pytest.mark.parametrize(("function", "queue"), QUEUE_OF_WORKER.items())
-def test_the_queue_of_a_worker_has_a_timeout_and_a_dead_letter_queue(
-    function: str, queue: str
-) -> None:
+def test_the_queue_of_a_worker_has_a_timeout_and_a_dead_letter_queue(function, queue):
     dead_letters, _ = QUEUES[queue]["RedrivePolicy"]["deadLetterTargetArn"]["Fn::GetAtt"]
     # AWS recommends six times the timeout of the function.
     assert QUEUES[queue]["VisibilityTimeout"] == 6 * FUNCTIONS[function]["Timeout"]
     assert QUEUES[dead_letters]["MessageRetentionPeriod"] == 14 * 24 * 3600
 
 
-def test_every_schedule_has_a_dead_letter_queue() -> None:
-    schedules = [t for t in template().triggers() if t.kind == "ScheduleV2"]
-    assert schedules
-    assert [t.label for t in schedules if "DeadLetterConfig" not in t.properties] == []
-
-
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_a_function_has_its_own_role_and_log_group(name: str) -> None:
+def test_a_function_has_its_own_role_and_log_group(name):
     role = FUNCTIONS[name]["Role"]["Fn::GetAtt"][0]
     log = FUNCTIONS[name]["LoggingConfig"]["LogGroup"]["Ref"]
     assert (role, log) == (name.replace("Function", "Role"), name.replace("Function", "LogGroup"))
 
 
 @pytest.mark.parametrize("base", [1, 60, 900])
-def test_the_receive_count_covers_all_attempts_of_a_run(base: int) -> None:
+def test_the_receive_count_covers_all_attempts_of_a_run(base):
     parameter = template().text["Parameters"]["RunRetryDelaySeconds"]
     assert parameter["MinValue"] <= base <= parameter["MaxValue"]
     seconds, attempts = 0.0, 1
@@ -61,7 +52,7 @@ def test_the_receive_count_covers_all_attempts_of_a_run(base: int) -> None:
     assert attempts + 1 < QUEUES["RunsQueue"]["RedrivePolicy"]["maxReceiveCount"] <= 1000
 
 
-def test_a_message_outlives_the_run_and_a_start_does_not() -> None:
+def test_a_message_outlives_the_run_and_a_start_does_not():
     (source,) = FUNCTIONS["RunWorkerFunction"]["Events"].values()
     queue, run = QUEUES["RunsQueue"], FUNCTIONS["RunFunction"]
     retry = run["Events"]["Daily"]["Properties"]["RetryPolicy"]
@@ -74,14 +65,14 @@ def test_a_message_outlives_the_run_and_a_start_does_not() -> None:
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
-def test_a_function_requires_the_variables_of_the_template(function: str) -> None:
+def test_a_function_requires_the_variables_of_the_template(function):
     code = (ROOT / FUNCTIONS[function]["CodeUri"] / "app.py").read_text(encoding="utf-8")
     (required,) = re.findall(r"^(?:container = Container|require_env)\((.*?)\)$", code, re.M | re.S)
     own = FUNCTIONS[function].get("Environment", {}).get("Variables", {})
     assert set(re.findall(r'"([A-Z_]+)"', required)) - {"SECRET_PREFIX"} == own.keys()
 
 
-def test_a_missing_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_variable_is_named(monkeypatch):
     monkeypatch.setenv("RUNS_TABLE", "runs")
     monkeypatch.delenv("EVENT_BUS", raising=False)
     with pytest.raises(RuntimeError, match="EVENT_BUS") as error:
