@@ -10,7 +10,13 @@ import sys
 
 from local.emulator_process import ROOT
 
-from tools.doctor.cloud import ClientFactory, client_factory, create_session, find_stack
+from tools.doctor.cloud import (
+    ClientFactory,
+    client_factory,
+    create_session,
+    find_stack,
+    list_stack_resources,
+)
 from tools.doctor.stage import read_stage
 
 # Logical IDs before and since version 0.5.0.
@@ -30,12 +36,7 @@ def list_old_tables(client: ClientFactory, stack_name: str) -> list[str]:
     """
     if find_stack(client, stack_name) is None:
         return []
-    paginator = client("cloudformation").get_paginator("list_stack_resources")
-    ids = {
-        item["LogicalResourceId"]
-        for page in paginator.paginate(StackName=stack_name)
-        for item in page["StackResourceSummaries"]
-    }
+    ids = {item["LogicalResourceId"] for item in list_stack_resources(client, stack_name)}
     return [name for name in RENAMED if name in ids]
 
 

@@ -33,13 +33,10 @@ from tools.doctor.stage import Stage, StageError, read_stage
 def main(arguments: Sequence[str]) -> int:
     """Print each result. Return 0 if no check failed, otherwise 1."""
     parser = argparse.ArgumentParser(prog="python -m tools.doctor")
-    parser.add_argument(
-        "--stage", default="default", help="stage of samconfig.toml: default, dev, prod"
-    )
-    parser.add_argument(
-        "--ask-pacs", action="store_true", help="one read call to each account's PAC"
-    )
-    parser.add_argument("--account", action="append", default=[], help="check only this account")
+    add = parser.add_argument
+    add("--stage", default="default", help="stage of samconfig.toml: default, dev, prod")
+    add("--ask-pacs", action="store_true", help="one read call to each account's PAC")
+    add("--account", action="append", default=[], help="check only this account")
     options = parser.parse_args(arguments)
     # The results contain what the layer logs.
     logging.getLogger("timbres").addHandler(logging.NullHandler())
@@ -76,29 +73,26 @@ def _check_aws(stage: Stage, options: argparse.Namespace) -> CheckResults:
     deployed, has_rejections = None, False
     try:
         deployed = cloud.find_stack(client, stage.stack_name)
+        has_rejections = deployed is None or "CredentialRejectionsTableName" in deployed.outputs
     except (BotoCoreError, ClientError) as error:
         yield failed("stack", describe_aws_error(error))
     else:
-        has_rejections = deployed is None or "CredentialRejectionsTableName" in deployed.outputs
-        if deployed is None:
-            yield ok(
-                "stack", f"{stage.stack_name} is not deployed yet: make deploy STAGE={stage.name}"
-            )
-        else:
+        if deployed:
             yield from cloud.check_stack(client, deployed, ROOT / "template.yaml")
+        else:
+            fix = f"make deploy STAGE={stage.name}"
+            yield ok("stack", f"{stage.stack_name} is not deployed yet: {fix}")
     parameters = deployed.parameters if deployed else stage.parameters
     accounts = AccountChecks(client, deployed, parameters, options.account)
     yield from run_safely("accounts", accounts.check_secrets)
-    if options.ask_pacs and has_rejections:
-        yield from accounts.check_pacs()
-    elif options.ask_pacs:
-        # Without the stack's record of rejected credentials, a sign-in could lock an account.
-        yield skipped(
-            "PACs",
-            "Not called, because the record of rejected credentials is in the stack's tables.",
-        )
-    else:
+    if not options.ask_pacs:
         yield skipped("PACs", 'Not called. make doctor DOCTOR="--ask-pacs" makes one call to each.')
+    elif has_rejections:
+        yield from accounts.check_pacs()
+    else:
+        # Without the stack's record of rejected credentials, a sign-in could lock an account.
+        reason = "because the record of rejected credentials is in the stack's tables."
+        yield skipped("PACs", f"Not called, {reason}")
 
 
 if __name__ == "__main__":

@@ -13,11 +13,7 @@ from functools import cached_property, partial
 from timbres.aws.events import EventPublisher
 from timbres.deadline import Deadline
 from timbres.domain import clock
-from timbres.domain.account import (
-    Account,
-    parse_account,
-    parse_account_name,
-)
+from timbres.domain.account import Account, parse_account, parse_account_name
 from timbres.domain.month import month_of
 from timbres.domain.rfc import Rfc
 from timbres.errors import PacError, TimbresError
@@ -31,8 +27,8 @@ from timbres.repositories.credential_rejections import (
 )
 from timbres.repositories.issuers import IssuerRepository
 from timbres.services.pac_access import PacAccess
-from tools.doctor.checks import CheckResult, CheckResults, failed, ok, run_safely, warning
-from tools.doctor.cloud import ClientFactory, Deployed
+from tools.doctor.checks import CheckResults, failed, ok, run_safely, warning
+from tools.doctor.cloud import ClientFactory, Deployed, list_all
 from tools.doctor.stage import DEFAULT_STAGE
 
 # The template's default.
@@ -85,45 +81,39 @@ class AccountChecks:
 
     def check_pacs(self) -> CheckResults:
         """Make one read call to the PAC of each valid account; call `check_secrets` first."""
-        live_wsdls = LiveWsdls()
+        wsdls: dict[str, bytes] = {}
         for account in self._valid:
             yield from run_safely(f"PAC of {account.name}", partial(self._check_pac, account))
-            if account.pac.wsdl:
-                yield from run_safely(f"WSDL of {account.name}", partial(live_wsdls.check, account))
+            wsdl = partial(_check_wsdl, account, wsdls)
+            yield from run_safely(f"WSDL of {account.name}", wsdl)
 
     def _names(self) -> list[str]:
-        pages = self._secrets.get_paginator("list_secrets").paginate(
-            Filters=[{"Key": "name", "Values": [self._prefix]}]
-        )
-        names = (secret["Name"] for page in pages for secret in page["SecretList"])
+        filters = [{"Key": "name", "Values": [self._prefix]}]
+        args = ("secretsmanager", "list_secrets", "SecretList")
+        names = (secret["Name"] for secret in list_all(self._client, *args, Filters=filters))
         return sorted(
             name.removeprefix(self._prefix) for name in names if name.startswith(self._prefix)
         )
 
     def _check_secret(self, name: str) -> CheckResults:
-        subject = f"account {name}"
+        subject, correct = f"account {name}", "aws secretsmanager put-secret-value"
         try:
             parse_account_name(name)
         except TimbresError as error:
-            yield failed(
-                subject, f"{error.detail} The functions ignore it. Create it under another name."
-            )
+            fix = "The functions ignore it. Create it under another name."
+            yield failed(subject, f"{error.detail} {fix}")
             return
         try:
             response = self._secrets.get_secret_value(SecretId=self._prefix + name)
         except self._secrets.exceptions.ResourceNotFoundException:
-            yield failed(
-                subject, "The secret has no value. Set it: aws secretsmanager put-secret-value"
-            )
+            yield failed(subject, f"The secret has no value. Set it: {correct}")
             return
-        text = response.get("SecretString", "")
+        text, version = response.get("SecretString", ""), response["VersionId"]
         try:
-            account = parse_account(
-                name, text, PACS, response["VersionId"], allow_sandbox=self._allow_sandbox
-            )
+            account = parse_account(name, text, PACS, version, allow_sandbox=self._allow_sandbox)
         except TimbresError as error:
             # The detail contains the field's name, never its value.
-            yield failed(subject, f"{error.detail} Correct it: aws secretsmanager put-secret-value")
+            yield failed(subject, f"{error.detail} Correct it: {correct}")
             return
         yield ok(subject, describe_account(account))
         for remark in find_remarks(account, set(json.loads(text)), self._stage):
@@ -144,15 +134,13 @@ class AccountChecks:
         if rejection is None:
             return None
         message = f"{rejection.code or 'no code'} {rejection.message or ''}".strip()
-        key = json.dumps(
-            {"account": {"S": account.name}, "entry": {"S": rejection_sort_key(account)}}
-        )
+        key = {"account": {"S": account.name}, "entry": {"S": rejection_sort_key(account)}}
         return (
             f"{account.pac.name} rejected these credentials at {rejection.at} ({message}). No "
             "function uses them until the secret has a new value. To retry this value: "
             "aws dynamodb delete-item "
             f"--table-name {self._outputs['CredentialRejectionsTableName']} "
-            f"--key '{key}'"
+            f"--key '{json.dumps(key)}'"
         )
 
     def _check_pac(self, account: Account) -> CheckResults:
@@ -161,10 +149,20 @@ class AccountChecks:
         start = time.monotonic()
         try:
             text = self._call(account, partial(read, account))
-        except PacError as error:
-            yield self._describe_error(subject, account, error, time.monotonic() - start)
+            error = None
+        except PacError as raised:
+            text, error = raised.detail, raised
+        text = f"{text} ({time.monotonic() - start:.1f} s)"
+        code = error and error.problem_type.code
+        if code is None:
+            yield ok(subject, text)
+        elif code == "pac-rejected-request" and not self._issuer(account):
+            remark = f"The call used {_DEFAULT_RFC}, because the account has no issuer yet."
+            yield warning(subject, f"{text} {remark}")
+        elif code == "pac-credentials-rejected":
+            yield failed(subject, f"{text} {self._describe_recording(account)}")
         else:
-            yield ok(subject, f"{text} ({time.monotonic() - start:.1f} s)")
+            yield failed(subject, text)
 
     def _call(self, account: Account, function: Callable[[PacClient], str]) -> str:
         """Make one call as the functions do: only one caller at a time tries a new secret."""
@@ -178,19 +176,6 @@ class AccountChecks:
         )
         access = PacAccess(repository, self._rejections, events, client)
         return function(access.client(account, follow_renewal=False))
-
-    def _describe_error(
-        self, subject: str, account: Account, error: PacError, seconds: float
-    ) -> CheckResult:
-        text = f"{error.detail} ({seconds:.1f} s)"
-        if error.problem_type.code == "pac-credentials-rejected":
-            return failed(subject, f"{text} {self._describe_recording(account)}")
-        if error.problem_type.code == "pac-rejected-request" and not self._issuer(account):
-            return warning(
-                subject,
-                f"{text} The call used {_DEFAULT_RFC}, because the account has no issuer yet.",
-            )
-        return failed(subject, text)
 
     def _describe_recording(self, account: Account) -> str:
         """Describe whether the rejection was recorded, which stops further sign-ins."""
@@ -279,38 +264,27 @@ def _known_fields(account: Account) -> set[str]:
     return {field.name for field in fields(Account)} - internal | {"wsdl", *account.pac.credentials}
 
 
-class LiveWsdls:
-    """The live WSDLs of the PACs, each loaded once without credentials."""
+def _check_wsdl(account: Account, loaded: dict[str, bytes]) -> CheckResults:
+    """Compare the bundled WSDL with the live one, loaded without credentials once per URL."""
+    from tools.doctor import wsdl
 
-    def __init__(self) -> None:
-        self._wsdls: dict[str, bytes] = {}
-
-    def check(self, account: Account) -> CheckResults:
-        """Compare the bundled WSDL with the live WSDL of the account's PAC."""
-        from tools.doctor import wsdl
-
-        subject = f"WSDL of {account.name}"
-        if account.pac.wsdl is None:
-            return
-        url = account.base + account.pac.wsdl.live_path
-        if url not in self._wsdls:
-            self._wsdls[url] = wsdl.fetch_wsdl(account.pac.name, url, Deadline(_TIMEOUT_SECONDS))
-        try:
-            differences = list(
-                wsdl.compare_wsdls(
-                    account.pac.wsdl.bundled.read_bytes(),
-                    self._wsdls[url],
-                    account.pac.wsdl.optional,
-                )
-            )
-        except wsdl.WsdlError as error:
-            yield failed(subject, f"The PAC's ?wsdl is not a valid WSDL: {error}.")
-            return
-        for difference in differences:
-            if difference.remedy == wsdl.USE_LIVE_WSDL and account.live_wsdl:
-                yield warning(subject, f'{difference.text} The account uses "wsdl": "live".')
-            else:
-                result = warning if difference.remedy == wsdl.NO_ACTION else failed
-                yield result(subject, f"{difference.text} {difference.remedy}")
-        if not differences:
-            yield ok(subject, "the bundled WSDL matches the PAC's")
+    subject = f"WSDL of {account.name}"
+    if account.pac.wsdl is None:
+        return
+    url = account.base + account.pac.wsdl.live_path
+    if url not in loaded:
+        loaded[url] = wsdl.fetch_wsdl(account.pac.name, url, Deadline(_TIMEOUT_SECONDS))
+    bundled, optional = account.pac.wsdl.bundled.read_bytes(), account.pac.wsdl.optional
+    try:
+        differences = list(wsdl.compare_wsdls(bundled, loaded[url], optional))
+    except wsdl.WsdlError as error:
+        yield failed(subject, f"The PAC's ?wsdl is not a valid WSDL: {error}.")
+        return
+    for difference in differences:
+        if difference.remedy == wsdl.USE_LIVE_WSDL and account.live_wsdl:
+            yield warning(subject, f'{difference.text} The account uses "wsdl": "live".')
+        else:
+            result = warning if difference.remedy == wsdl.NO_ACTION else failed
+            yield result(subject, f"{difference.text} {difference.remedy}")
+    if not differences:
+        yield ok(subject, "the bundled WSDL matches the PAC's")

@@ -5,18 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    CredentialRetrievalError,
-    HTTPClientError,
-    NoCredentialsError,
-    PartialCredentialsError,
-    ProfileNotFound,
-    SSOError,
-)
-from botocore.exceptions import ConnectionError as AwsConnectionError
+from botocore import exceptions
+from botocore.exceptions import BotoCoreError, ClientError
 
 from timbres.errors import TimbresError
 
@@ -45,25 +37,8 @@ class CheckResult:
 
 CheckResults = Iterator[CheckResult]
 
-
-def ok(subject: str, text: str) -> CheckResult:
-    """Return a result without a problem."""
-    return CheckResult(Level.OK, subject, text)
-
-
-def warning(subject: str, text: str) -> CheckResult:
-    """Return a result that may need attention."""
-    return CheckResult(Level.WARNING, subject, text)
-
-
-def failed(subject: str, text: str) -> CheckResult:
-    """Return a result that prevents Timbres from working."""
-    return CheckResult(Level.FAILED, subject, text)
-
-
-def skipped(subject: str, text: str) -> CheckResult:
-    """Return the result of a check that was not run, with the reason."""
-    return CheckResult(Level.SKIPPED, subject, text)
+# Each takes the subject and the text.
+ok, warning, failed, skipped = (partial(CheckResult, level) for level in Level)
 
 
 def run_safely(subject: str, check: Callable[[], CheckResults]) -> CheckResults:
@@ -83,46 +58,48 @@ _SIGN_IN = (
     "Sign in (aws sso login, aws configure), or set AWS_PROFILE, or AWS_ACCESS_KEY_ID and "
     "AWS_SECRET_ACCESS_KEY."
 )
-_EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException"})
-_UNKNOWN_KEY = frozenset(
-    {"InvalidClientTokenId", "UnrecognizedClientException", "InvalidAccessKeyId"}
+_EXPIRED = f"The AWS credentials have expired ({{}}). {_SIGN_IN}"
+_UNKNOWN_KEY = (
+    "AWS does not know the access key ({}): it is wrong or deleted, or the region is not enabled "
+    "for its account (aws account enable-region), or the session token is of the global STS "
+    f"endpoint (AWS_STS_REGIONAL_ENDPOINTS=regional). {_SIGN_IN}"
 )
-_WRONG_SIGNATURE = frozenset(
-    {"SignatureDoesNotMatch", "InvalidSignatureException", "RequestExpired", "RequestTimeTooSkewed"}
-)
+_WRONG_SIGNATURE = "AWS rejects the signature ({}): the secret key is wrong, or this clock is."
+_TEXTS = {
+    **dict.fromkeys(("ExpiredToken", "ExpiredTokenException"), _EXPIRED),
+    **dict.fromkeys(
+        ("InvalidClientTokenId", "UnrecognizedClientException", "InvalidAccessKeyId"), _UNKNOWN_KEY
+    ),
+    **dict.fromkeys(("SignatureDoesNotMatch", "InvalidSignatureException"), _WRONG_SIGNATURE),
+    **dict.fromkeys(("RequestExpired", "RequestTimeTooSkewed"), _WRONG_SIGNATURE),
+}
 
 
 def describe_aws_error(error: BotoCoreError | ClientError) -> str:
     """Return a description of an AWS error and its fix."""
-    if isinstance(error, ClientError):
-        return _describe_client_error(error)
-    if isinstance(error, ProfileNotFound):
-        return f"{error}. {_SIGN_IN}"
-    if isinstance(error, NoCredentialsError | PartialCredentialsError):
-        return f"There are no AWS credentials. {_SIGN_IN}"
-    if isinstance(error, CredentialRetrievalError | SSOError):
-        return f"The AWS credentials cannot be loaded ({type(error).__name__}). {_SIGN_IN}"
-    if isinstance(error, AwsConnectionError | HTTPClientError):
-        return (
-            f"AWS cannot be reached ({type(error).__name__}). Check the network, HTTPS_PROXY "
-            "and AWS_ENDPOINT_URL."
-        )
+    name = type(error).__name__
+    match error:
+        case ClientError():
+            return _describe_client_error(error)
+        case exceptions.ProfileNotFound():
+            return f"{error}. {_SIGN_IN}"
+        case exceptions.NoCredentialsError() | exceptions.PartialCredentialsError():
+            return f"There are no AWS credentials. {_SIGN_IN}"
+        case exceptions.CredentialRetrievalError() | exceptions.SSOError():
+            return f"The AWS credentials cannot be loaded ({name}). {_SIGN_IN}"
+        case exceptions.ConnectionError() | exceptions.HTTPClientError():
+            return (
+                f"AWS cannot be reached ({name}). Check the network, HTTPS_PROXY and "
+                "AWS_ENDPOINT_URL."
+            )
     return f"{error}."
 
 
 def _describe_client_error(error: ClientError) -> str:
-    code = error.response.get("Error", {}).get("Code", "no code")
-    if code in _EXPIRED:
-        return f"The AWS credentials have expired ({code}). {_SIGN_IN}"
-    if code in _UNKNOWN_KEY:
-        return (
-            f"AWS does not know the access key ({code}): it is wrong or deleted, or the region is "
-            "not enabled for its account (aws account enable-region), or the session token is of "
-            f"the global STS endpoint (AWS_STS_REGIONAL_ENDPOINTS=regional). {_SIGN_IN}"
-        )
-    if code in _WRONG_SIGNATURE:
-        return f"AWS rejects the signature ({code}): the secret key is wrong, or this clock is."
+    details = error.response.get("Error", {})
+    code = details.get("Code", "no code")
+    if code in _TEXTS:
+        return _TEXTS[code].format(code)
     if code.startswith(("AccessDenied", "UnauthorizedOperation", "AuthorizationError")):
         return f"Not allowed: {error.operation_name}. Request the permission."
-    message = error.response.get("Error", {}).get("Message", "")
-    return f"{error.operation_name}: {code} {message}"
+    return f"{error.operation_name}: {code} {details.get('Message', '')}"

@@ -32,11 +32,8 @@ from tools.doctor.stage import DEFAULT_STAGE, Stage
 ClientFactory = Callable[[str], Any]
 """Returns the client of an AWS service by name, for example `sqs`."""
 
-_CONFIG = Config(
-    connect_timeout=3,
-    read_timeout=10,
-    retries={"mode": "standard", "total_max_attempts": 2},
-)
+_RETRIES: Any = {"mode": "standard", "total_max_attempts": 2}
+_CONFIG = Config(connect_timeout=3, read_timeout=10, retries=_RETRIES)
 # The services of template.yaml, except IAM, which is global.
 _SERVICES = (
     "apigateway", "cloudformation", "cloudwatch", "dynamodb", "events", "lambda", "logs", "s3",
@@ -45,9 +42,6 @@ _SERVICES = (
 # Seconds; AWS rejects a signature that is five minutes off.
 _MAX_SKEW = 300
 _WARNING_SKEW = 60
-_USABLE = frozenset({"CREATE_COMPLETE", "UPDATE_COMPLETE", "IMPORT_COMPLETE"})
-_ROLLED_BACK = frozenset({"UPDATE_ROLLBACK_COMPLETE", "IMPORT_ROLLBACK_COMPLETE"})
-_NOT_CREATED = frozenset({"CREATE_FAILED", "ROLLBACK_COMPLETE", "ROLLBACK_FAILED"})
 
 
 @dataclass(frozen=True)
@@ -71,23 +65,30 @@ def client_factory(session: boto3.Session) -> ClientFactory:
     return partial(session.client, config=_CONFIG)
 
 
+def list_all(
+    client: ClientFactory, service: str, operation: str, key: str, **arguments: Any
+) -> list[Any]:
+    """Return the items under `key` of all pages of an operation. Raises boto3's exceptions."""
+    pages = client(service).get_paginator(operation).paginate(**arguments)
+    return [item for page in pages for item in page[key]]
+
+
 def check_identity(stage: Stage, session: boto3.Session) -> Generator[CheckResult, None, bool]:
     """Check region, credentials and clock; return whether the credentials are valid."""
     yield _check_region(stage, session)
     yield from _check_opt_in(session)
     identity: dict[str, Any] = {}
     try:
-        identity = client_factory(session)("sts").get_caller_identity()
+        response = identity = client_factory(session)("sts").get_caller_identity()
     except (BotoCoreError, ClientError) as error:
         yield failed("credentials", describe_aws_error(error))
-        rejection = getattr(error, "response", None)
+        response = getattr(error, "response", None)
     else:
         # Printed, because a variable left in the shell selects a local AWS.
         endpoint = os.environ.get("AWS_ENDPOINT_URL")
         at = f", at {endpoint}" if endpoint else ""
         yield ok("credentials", f"{identity['Arn']}, AWS account {identity['Account']}{at}")
-        rejection = None
-    if response := identity or rejection:
+    if response:
         headers = response["ResponseMetadata"]["HTTPHeaders"]
         yield check_clock(headers.get("date"), datetime.now(UTC))
     return bool(identity)
@@ -98,16 +99,15 @@ def _check_region(stage: Stage, session: boto3.Session) -> CheckResult:
     default = boto3.Session(profile_name=stage.profile).region_name
     missing = [name for name in _SERVICES if region not in session.get_available_regions(name)]
     if missing:
-        return warning(
-            "region", f"{region} may not offer {', '.join(missing)}: use another region."
-        )
-    if default and default != region:
-        return warning(
-            "region",
+        text = f"{region} may not offer {', '.join(missing)}: use another region."
+    elif default and default != region:
+        text = (
             f"{stage.name} is deployed to {region}, but the documentation's commands would use "
-            f"{default}: export AWS_REGION={region}",
+            f"{default}: export AWS_REGION={region}"
         )
-    return ok("region", f"{region} offers all services")
+    else:
+        return ok("region", f"{region} offers all services")
+    return warning("region", text)
 
 
 def _check_opt_in(session: boto3.Session) -> CheckResults:
@@ -115,7 +115,8 @@ def _check_opt_in(session: boto3.Session) -> CheckResults:
     try:
         response = client_factory(session)("account").get_region_opt_status(RegionName=region)
     except ClientError as error:
-        yield warning("region opt-in", f"{describe_aws_error(error)} {_OPT_IN_UNKNOWN} {region}")
+        unknown = "The region may not be enabled: aws account get-region-opt-status --region-name"
+        yield warning("region opt-in", f"{describe_aws_error(error)} {unknown} {region}")
     except BotoCoreError:
         # Without credentials or network, the next check fails too, and says why.
         yield skipped("region opt-in", "Not checked, because AWS was not called.")
@@ -123,19 +124,15 @@ def _check_opt_in(session: boto3.Session) -> CheckResults:
         yield check_opt_in(region, response["RegionOptStatus"])
 
 
-_OPT_IN_UNKNOWN = "The region may not be enabled: aws account get-region-opt-status --region-name"
-
-
 def check_opt_in(region: str, status: str) -> CheckResult:
     """Check the opt-in status of a region, as the API `GetRegionOptStatus` returns it."""
+    subject = "region opt-in"
     if status in ("ENABLED", "ENABLED_BY_DEFAULT"):
-        return ok("region opt-in", f"{region} is enabled for the AWS account")
+        return ok(subject, f"{region} is enabled for the AWS account")
     if status == "ENABLING":
-        return warning(
-            "region opt-in", f"{region} is being enabled: wait some minutes and check again."
-        )
+        return warning(subject, f"{region} is being enabled: wait some minutes and check again.")
     return failed(
-        "region opt-in",
+        subject,
         f"{region} is {status.lower()} for the AWS account, and rejects every call with "
         f"UnrecognizedClientException. Enable it: aws account enable-region --region-name {region}",
     )
@@ -148,11 +145,10 @@ def check_clock(date: str | None, now: datetime) -> CheckResult:
     except (TypeError, ValueError):
         return warning("clock", "AWS returned no Date header.")
     text = f"{skew:.0f} s from AWS's clock"
-    if skew >= _MAX_SKEW:
-        return failed("clock", f"{text}; AWS rejects signatures beyond 5 minutes: use NTP.")
-    if skew >= _WARNING_SKEW:
-        return warning("clock", f"{text}; AWS rejects signatures beyond 5 minutes: use NTP.")
-    return ok("clock", text)
+    if skew < _WARNING_SKEW:
+        return ok("clock", text)
+    result = failed if skew >= _MAX_SKEW else warning
+    return result("clock", f"{text}; AWS rejects signatures beyond 5 minutes: use NTP.")
 
 
 def find_stack(client: ClientFactory, name: str) -> Deployed | None:
@@ -163,35 +159,27 @@ def find_stack(client: ClientFactory, name: str) -> Deployed | None:
         if "does not exist" in error.response["Error"].get("Message", ""):
             return None
         raise
-    return Deployed(
-        name=name,
-        status=stack["StackStatus"],
-        outputs={item["OutputKey"]: item["OutputValue"] for item in stack.get("Outputs", ())},
-        parameters={
-            item["ParameterKey"]: item["ParameterValue"] for item in stack.get("Parameters", ())
-        },
+    outputs, parameters = (
+        {item[f"{kind}Key"]: item[f"{kind}Value"] for item in stack.get(f"{kind}s", ())}
+        for kind in ("Output", "Parameter")
     )
+    return Deployed(name, stack["StackStatus"], outputs, parameters)
 
 
 def check_status(stack: Deployed) -> CheckResult:
     """Check the stack's status."""
-    if stack.status in _USABLE:
-        return ok("stack", f"{stack.name} is {stack.status}")
-    if stack.status in _ROLLED_BACK:
-        return warning(
-            "stack",
-            f"{stack.name} is {stack.status}: the last deployment was rolled back. See its events.",
-        )
-    if stack.status in _NOT_CREATED:
-        return failed(
-            "stack",
-            f"{stack.name} is {stack.status}: see its events, delete it and deploy again.",
-        )
+    text = f"{stack.name} is {stack.status}"
+    match stack.status:
+        case "CREATE_COMPLETE" | "UPDATE_COMPLETE" | "IMPORT_COMPLETE":
+            return ok("stack", text)
+        case "UPDATE_ROLLBACK_COMPLETE" | "IMPORT_ROLLBACK_COMPLETE":
+            text += ": the last deployment was rolled back. See its events."
+            return warning("stack", text)
+        case "CREATE_FAILED" | "ROLLBACK_COMPLETE" | "ROLLBACK_FAILED":
+            return failed("stack", f"{text}: see its events, delete it and deploy again.")
     if stack.status.endswith("IN_PROGRESS"):
-        return warning(
-            "stack", f"{stack.name} is {stack.status}: check again when it has finished."
-        )
-    return failed("stack", f"{stack.name} is {stack.status}: see its events in CloudFormation.")
+        return warning("stack", f"{text}: check again when it has finished.")
+    return failed("stack", f"{text}: see its events in CloudFormation.")
 
 
 def check_outputs(stack: Deployed, template: Path) -> CheckResult:
@@ -199,12 +187,9 @@ def check_outputs(stack: Deployed, template: Path) -> CheckResult:
     declared = template.read_text(encoding="utf-8").partition("\nOutputs:\n")[2]
     # Without those that exist only with a parameter.
     names = re.findall(r"^  (\w+):$(?!\n    Condition:)", declared, re.MULTILINE)
-    missing = [name for name in names if name not in stack.outputs]
-    if missing:
-        return warning(
-            "outputs",
-            f"{', '.join(missing)} missing: the stack is older than template.yaml. Deploy it.",
-        )
+    if missing := ", ".join(name for name in names if name not in stack.outputs):
+        text = f"{missing} missing: the stack is older than template.yaml. Deploy it."
+        return warning("outputs", text)
     return ok("outputs", f"all {len(names)} exist")
 
 
@@ -214,36 +199,32 @@ def check_stack(client: ClientFactory, stack: Deployed, template: Path) -> Check
     yield check_outputs(stack, template)
     mails = stack.parameters.get("NotificationEmail", "")
     alarms = stack.parameters.get("AlarmEmail") or mails
-    for subject, output, address in (
-        ("mails", "MailTopicArn", mails),
-        ("alarm mails", "AlarmsTopicArn", alarms),
-    ):
-        yield from run_safely(
-            subject, partial(_check_topic, client, stack, subject, output, address)
-        )
     list_resources = partial(_list_resources, client, stack.name)
-    yield from run_safely("API", partial(_check_stages, client, stack))
-    yield from run_safely("schedules", partial(_check_schedules, client, list_resources))
-    yield from run_safely("alarms", partial(_check_alarms, client, stack.name, list_resources))
-    yield from run_safely("dead letters", partial(_check_dead_letters, client, stack))
+    for subject, check in (
+        ("mails", partial(_check_topic, "MailTopicArn", mails)),
+        ("alarm mails", partial(_check_topic, "AlarmsTopicArn", alarms)),
+        ("API", _check_stages),
+        ("schedules", partial(_check_schedules, list_resources)),
+        ("alarms", partial(_check_alarms, list_resources)),
+        ("dead letters", _check_dead_letters),
+    ):
+        yield from run_safely(subject, partial(check, subject, client, stack))
 
 
 def _check_topic(
-    client: ClientFactory, stack: Deployed, subject: str, output: str, address: str
+    output: str, address: str, subject: str, client: ClientFactory, stack: Deployed
 ) -> CheckResults:
     topic = stack.outputs.get(output)
     if topic is None:
         yield skipped(subject, f"The stack has no output {output}.")
         return
-    pages = client("sns").get_paginator("list_subscriptions_by_topic").paginate(TopicArn=topic)
-    subscriptions = []
-    for item in (item for page in pages for item in page["Subscriptions"]):
-        attributes = {}
+    subscriptions = list_all(
+        client, "sns", "list_subscriptions_by_topic", "Subscriptions", TopicArn=topic
+    )
+    for item in subscriptions:
         if item["SubscriptionArn"].startswith("arn:"):
-            attributes = client("sns").get_subscription_attributes(
-                SubscriptionArn=item["SubscriptionArn"]
-            )["Attributes"]
-        subscriptions.append(item | attributes)
+            arn = {"SubscriptionArn": item["SubscriptionArn"]}
+            item.update(client("sns").get_subscription_attributes(**arn)["Attributes"])
     yield check_subscriptions(subject, topic, subscriptions, address)
 
 
@@ -261,20 +242,16 @@ def check_subscriptions(
         f"without opening it: aws sns confirm-subscription --topic-arn {topic} "
         "--authenticate-on-unsubscribe true --token TOKEN"
     )
-    states = {"PendingConfirmation": "pending", "Deleted": "deleted"}
-    by_state: dict[str, list[dict[str, str]]] = {}
-    for item in subscriptions:
-        by_state.setdefault(states.get(item["SubscriptionArn"], "confirmed"), []).append(item)
-    if pending := by_state.get("pending"):
-        names = ", ".join(item["Endpoint"] for item in pending)
-        return failed(subject, f"{names} is not confirmed, and ends after two days: {confirm}")
-    confirmed = by_state.get("confirmed", [])
+    pending, deleted = "PendingConfirmation", "Deleted"
+    if names := [i["Endpoint"] for i in subscriptions if i["SubscriptionArn"] == pending]:
+        text = f"{', '.join(names)} is not confirmed, and ends after two days: {confirm}"
+        return failed(subject, text)
+    confirmed = [item for item in subscriptions if item["SubscriptionArn"] != deleted]
     if not confirmed and address == "none":
         return ok(subject, "none, as the stack's parameters say")
     if not confirmed and not address:
-        parameters = (
-            "AlarmEmail or NotificationEmail" if "alarm" in subject else "NotificationEmail"
-        )
+        names = ["AlarmEmail", "NotificationEmail"] if "alarm" in subject else ["NotificationEmail"]
+        parameters = " or ".join(names)
         return warning(subject, f"There is no recipient: deploy with the parameter {parameters}.")
     if not confirmed:
         return failed(
@@ -291,27 +268,29 @@ def check_subscriptions(
                 f"{item['SubscriptionArn']} Subscribe: {subscribe} {item['Endpoint']} "
                 f"Then {confirm}",
             )
-    counts = Counter(item["Protocol"] for item in confirmed)
-    return ok(
-        subject, ", ".join(f"{count} × {protocol}" for protocol, count in sorted(counts.items()))
-    )
+    counts = sorted(Counter(item["Protocol"] for item in confirmed).items())
+    return ok(subject, ", ".join(f"{count} × {protocol}" for protocol, count in counts))
 
 
 def _list_resources(client: ClientFactory, stack: str, resource_type: str) -> list[str]:
     """Return the physical names of the stack's resources of a type, such as `AWS::SQS::Queue`."""
-    pages = client("cloudformation").get_paginator("list_stack_resources").paginate(StackName=stack)
     return [
         item["PhysicalResourceId"]
-        for page in pages
-        for item in page["StackResourceSummaries"]
+        for item in list_stack_resources(client, stack)
         if item["ResourceType"] == resource_type and "PhysicalResourceId" in item
     ]
 
 
-def _check_stages(client: ClientFactory, stack: Deployed) -> CheckResults:
+def list_stack_resources(client: ClientFactory, stack: str) -> list[dict[str, Any]]:
+    """Return the resources of a stack as CloudFormation lists them. Raises boto3's exceptions."""
+    service, operation = "cloudformation", "list_stack_resources"
+    return list_all(client, service, operation, "StackResourceSummaries", StackName=stack)
+
+
+def _check_stages(subject: str, client: ClientFactory, stack: Deployed) -> CheckResults:
     api = stack.outputs.get("ApiId")
     if api is None:
-        yield skipped("API", "The stack has no output ApiId.")
+        yield skipped(subject, "The stack has no output ApiId.")
         return
     stages = client("apigateway").get_stages(restApiId=api)["item"]
     yield check_stages(api, [stage["stageName"] for stage in stages], stack.parameters)
@@ -330,39 +309,35 @@ def check_stages(api: str, stages: Sequence[str], parameters: Mapping[str, str])
 
 
 def _check_schedules(
-    client: ClientFactory, list_resources: Callable[[str], list[str]]
+    list_resources: Callable[[str], list[str]], subject: str, client: ClientFactory, _: Deployed
 ) -> CheckResults:
-    states: dict[str, str] = {}
-    for group in list_resources("AWS::Scheduler::ScheduleGroup"):
-        pages = (
-            client("scheduler")
-            .get_paginator("list_schedules")
-            .paginate(
-                # CloudFormation documents the group's name as its physical ID.
-                GroupName=group.rpartition("/")[2]
-            )
-        )
-        states |= {item["Name"]: item["State"] for page in pages for item in page["Schedules"]}
+    # CloudFormation documents the group's name as its physical ID.
+    groups = [name.rpartition("/")[2] for name in list_resources("AWS::Scheduler::ScheduleGroup")]
+    enabled = {
+        item["Name"]
+        for group in groups
+        for item in list_all(client, "scheduler", "list_schedules", "Schedules", GroupName=group)
+        if item["State"] == "ENABLED"
+    }
     expected = [name.rpartition("/")[2] for name in list_resources("AWS::Scheduler::Schedule")]
-    off = [name for name in expected if states.get(name) != "ENABLED"]
-    if off or not expected:
-        yield failed(
-            "schedules",
-            f"{', '.join(off) or 'none'}: disabled or deleted. Enable or deploy again.",
-        )
+    off = [name for name in expected if name not in enabled]
+    if expected and not off:
+        yield ok(subject, f"all {len(expected)} are enabled")
     else:
-        yield ok("schedules", f"all {len(expected)} are enabled")
+        names = ", ".join(off) or "none"
+        yield failed(subject, f"{names}: disabled or deleted. Enable or deploy again.")
 
 
 def _check_alarms(
-    client: ClientFactory, stack: str, list_resources: Callable[[str], list[str]]
+    list_resources: Callable[[str], list[str]], _: str, client: ClientFactory, stack: Deployed
 ) -> CheckResults:
-    pages = (
-        client("cloudwatch").get_paginator("describe_alarms").paginate(AlarmNamePrefix=f"{stack}-")
+    prefix = f"{stack.name}-"
+    listed = list_all(
+        client, "cloudwatch", "describe_alarms", "MetricAlarms", AlarmNamePrefix=prefix
     )
-    alarms = {item["AlarmName"]: item for page in pages for item in page["MetricAlarms"]}
     # The prefix `timbres-` also matches the alarms of a stack `timbres-prod`.
-    yield from check_alarms(list_resources("AWS::CloudWatch::Alarm"), alarms)
+    names = list_resources("AWS::CloudWatch::Alarm")
+    yield from check_alarms(names, {item["AlarmName"]: item for item in listed})
 
 
 def check_alarms(names: Sequence[str], alarms: Mapping[str, dict[str, Any]]) -> CheckResults:
@@ -386,23 +361,16 @@ def check_alarms(names: Sequence[str], alarms: Mapping[str, dict[str, Any]]) -> 
         yield ok("alarms", f"none of {len(names)} is active")
 
 
-def _check_dead_letters(client: ClientFactory, stack: Deployed) -> CheckResults:
-    queues = {
-        name.removesuffix("Url"): url
-        for name, url in stack.outputs.items()
-        if name.endswith("DeadLetterQueueUrl")
-    }
-    waiting: dict[str, int] = {}
-    for name, url in queues.items():
-        response = client("sqs").get_queue_attributes(
-            QueueUrl=url, AttributeNames=["ApproximateNumberOfMessages"]
-        )
-        if count := int(response["Attributes"]["ApproximateNumberOfMessages"]):
-            waiting[name] = count
+def _check_dead_letters(subject: str, client: ClientFactory, stack: Deployed) -> CheckResults:
+    suffix, attribute = "DeadLetterQueueUrl", "ApproximateNumberOfMessages"
+    urls = {name: url for name, url in stack.outputs.items() if name.endswith(suffix)}
+    waiting = []
+    for name, url in urls.items():
+        response = client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=[attribute])
+        if count := int(response["Attributes"][attribute]):
+            waiting.append(f"{count} in {name.removesuffix('Url')}")
     if waiting:
-        counts = ", ".join(f"{count} in {name}" for name, count in waiting.items())
-        yield warning(
-            "dead letters", f"{counts}: docs/operations.md describes how to redrive them."
-        )
+        text = f"{', '.join(waiting)}: docs/operations.md describes how to redrive them."
+        yield warning(subject, text)
     else:
-        yield ok("dead letters", f"none in {len(queues)} queues")
+        yield ok(subject, f"none in {len(urls)} queues")

@@ -31,31 +31,23 @@ def check_machine(root: Path) -> CheckResults:
         yield _check_writable(root, name)
 
 
-def parse_version(text: str | None) -> tuple[int, ...] | None:
-    """Return the first version in a program's output, such as (7, 88, 1), or None."""
-    match = re.search(r"\d+(?:\.\d+)+", text or "")
-    return tuple(map(int, match[0].split("."))) if match else None
-
-
 def check_python(installed: tuple[int, ...]) -> CheckResult:
     """Check the version of the Python that runs make's commands."""
+    version = _format_version(installed)
     if installed < MIN_PYTHON:
-        return failed(
-            "python", f"{_format_version(installed)}; 3.11 or later is required: make PYTHON=…"
-        )
-    return ok("python", f"{_format_version(installed)} runs make")
+        return failed("python", f"{version}; 3.11 or later is required: make PYTHON=…")
+    return ok("python", f"{version} runs make")
 
 
 def check_curl(output: str | None) -> CheckResult:
     """Check the output of `curl --version`, None without curl."""
-    installed = parse_version(output)
+    installed = _parse_version(output)
     if installed is None:
         return warning("curl", "Not installed; the README's calls require 7.75 or later.")
+    version = _format_version(installed)
     if installed < MIN_CURL:
-        return warning(
-            "curl", f"{_format_version(installed)} has no --aws-sigv4: install 7.75 or later."
-        )
-    return ok("curl", f"{_format_version(installed)} has --aws-sigv4")
+        return warning("curl", f"{version} has no --aws-sigv4: install 7.75 or later.")
+    return ok("curl", f"{version} has --aws-sigv4")
 
 
 def check_disk(free: int) -> CheckResult:
@@ -70,28 +62,23 @@ def _check_python_313() -> CheckResult:
     candidates = [str(path) for path in sorted(pyenv.glob("versions/3.13*/bin/python3.13"))[-1:]]
     for program in [*candidates, "python3.13"]:
         # Executed, because pyenv's shim exists even if no Python 3.13 is installed.
-        installed = parse_version(_run(program, "--version"))
+        installed = _parse_version(_run(program, "--version"))
         if installed and installed[:2] == (3, 13):
             return ok("python3.13", f"{_format_version(installed)} is available for make build")
-    return failed(
-        "python3.13",
-        "Not installed; make build requires Lambda's version: pyenv install 3.13.",
-    )
+    fix = "Not installed; make build requires Lambda's version: pyenv install 3.13."
+    return failed("python3.13", fix)
 
 
 def _check_sam(root: Path) -> CheckResult:
     if not (root / ".venv-sam" / "installed").is_file():
         return ok("SAM", "make build will install it into .venv-sam")
-    installed = parse_version(_run(str(root / ".venv-sam" / "bin" / "python"), "-c", _SAM_VERSION))
+    # `sam --version` takes seconds.
+    script = "from importlib.metadata import version; print(version('aws-sam-cli'))"
+    installed = _parse_version(_run(str(root / ".venv-sam" / "bin" / "python"), "-c", script))
     if installed is None:
-        return failed(
-            "SAM", ".venv-sam is damaged: remove the folder; make build creates it again."
-        )
+        fix = ".venv-sam is damaged: remove the folder; make build creates it again."
+        return failed("SAM", fix)
     return ok("SAM", f"{_format_version(installed)} is in .venv-sam")
-
-
-# `sam --version` takes seconds.
-_SAM_VERSION = "from importlib.metadata import version; print(version('aws-sam-cli'))"
 
 
 def _check_writable(root: Path, name: str) -> CheckResult:
@@ -100,10 +87,8 @@ def _check_writable(root: Path, name: str) -> CheckResult:
         with tempfile.TemporaryFile(dir=folder if folder.exists() else root):
             return ok(name, "can be written to")
     except OSError as error:
-        return failed(
-            name,
-            f"{error.strerror}: make writes to it. Change the owner of its files to this user.",
-        )
+        fix = "make writes to it. Change the owner of its files to this user."
+        return failed(name, f"{error.strerror}: {fix}")
 
 
 def _run(*command: str) -> str | None:
@@ -114,6 +99,12 @@ def _run(*command: str) -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return process.stdout or process.stderr
+
+
+def _parse_version(text: str | None) -> tuple[int, ...] | None:
+    """Return the first version in a program's output, such as (7, 88, 1), or None."""
+    match = re.search(r"\d+(?:\.\d+)+", text or "")
+    return tuple(map(int, match[0].split("."))) if match else None
 
 
 def _format_version(numbers: tuple[int, ...]) -> str:

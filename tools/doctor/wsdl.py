@@ -90,13 +90,8 @@ def _compare_operations(name: str, ours: _Operation, theirs: _Operation) -> Iter
             yield Difference(f"{name}: a parameter {field} is new and required.", UPDATE_TIMBRES)
         else:
             yield Difference(f"{name}: a parameter {field} is new, and optional.", NO_ACTION)
-    order, expected = (
-        [field for field in fields if field in other]
-        for fields, other in (
-            (theirs.parameters, ours.parameters),
-            (ours.parameters, theirs.parameters),
-        )
-    )
+    order = [field for field in theirs.parameters if field in ours.parameters]
+    expected = [field for field in ours.parameters if field in theirs.parameters]
     if order != expected:
         text = f"{name}: the parameters' order is {', '.join(order)}, not {', '.join(expected)}."
         yield Difference(text, USE_LIVE_WSDL)
