@@ -12,7 +12,7 @@ import uuid
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from functools import cache
 from types import ModuleType, SimpleNamespace
@@ -87,10 +87,6 @@ class Credentials:
             password=f'contraseña & <"{letters}">',
         )
 
-    def as_dict(self) -> dict[str, str]:
-        """Return the credentials by name."""
-        return {name: getattr(self, name) for name in self.__annotations__}
-
 
 class Accounts:
     """The accounts of a stack: their secrets, rejections and known issuers."""
@@ -103,56 +99,47 @@ class Accounts:
         self._clock = clock
         self._urls = urls
 
+    def _id(self, name: str) -> str:
+        return f"{self._aws.refs['SecretPrefix']}{name}"
+
     def create(self, name: str, value: Any) -> None:
         """Create an account's secret; a value that is not a text becomes JSON."""
         self._aws.client("secretsmanager").create_secret(
-            Name=f"{self._aws.refs['SecretPrefix']}{name}",
-            SecretString=value if isinstance(value, str) else json.dumps(value),
+            Name=self._id(name), SecretString=_as_text(value)
         )
 
     def change(self, name: str, value: Any) -> None:
         """Store a new version of an account's secret."""
         self._aws.client("secretsmanager").put_secret_value(
-            SecretId=f"{self._aws.refs['SecretPrefix']}{name}",
-            SecretString=value if isinstance(value, str) else json.dumps(value),
+            SecretId=self._id(name), SecretString=_as_text(value)
         )
 
     def delete(self, name: str) -> None:
         """Delete an account's secret at once."""
         self._aws.client("secretsmanager").delete_secret(
-            SecretId=f"{self._aws.refs['SecretPrefix']}{name}", ForceDeleteWithoutRecovery=True
+            SecretId=self._id(name), ForceDeleteWithoutRecovery=True
         )
 
     def accept(self, name: str) -> None:
         """Store that the PAC accepted the current secret, so that no call is a first try."""
-        secret_id = f"{self._aws.refs['SecretPrefix']}{name}"
-        secret = self._aws.client("secretsmanager").get_secret_value(SecretId=secret_id)
+        secret = self._aws.client("secretsmanager").get_secret_value(SecretId=self._id(name))
+        entry, at = f"{secret['VersionId']}#state", self._clock().isoformat()
+        self._put("CredentialRejectionsTable", account=name, entry=entry, accepted_at=at)
+
+    def _put(self, table: str, **item: str) -> None:
         self._aws.client("dynamodb").put_item(
-            TableName=self._aws.refs["CredentialRejectionsTable"],
-            Item={
-                "account": {"S": name},
-                "entry": {"S": f"{secret['VersionId']}#state"},
-                "accepted_at": {"S": self._clock().isoformat()},
-            },
+            TableName=self._aws.refs[table], Item={key: {"S": v} for key, v in item.items()}
         )
 
     def secret(self, name: str, **changes: Any) -> dict[str, Any]:
         """Return the value of a valid secret, with changes; None removes a field."""
+        value = {"environment": "sandbox"}
         if name == RC:
-            value = {
-                "pac": "reachcore",
-                "environment": "sandbox",
-                "endpoint": self._urls["reachcore"],
-                "api_key": self._credentials.api_key,
-            }
+            value |= {"pac": "reachcore", "endpoint": self._urls["reachcore"]}
+            value["api_key"] = self._credentials.api_key
         else:
-            value = {
-                "pac": "solucion-factible",
-                "environment": "sandbox",
-                "endpoint": self._urls["factible"],
-                "username": self._credentials.username,
-                "password": self._credentials.password,
-            }
+            value |= {"pac": "solucion-factible", "endpoint": self._urls["factible"]}
+            value |= {key: getattr(self._credentials, key) for key in ("username", "password")}
         return {key: item for key, item in (value | changes).items() if item is not None}
 
     def norte_secret(self) -> dict[str, Any]:
@@ -174,28 +161,21 @@ class Accounts:
 
     def add_issuers(self, rfcs: Iterable[str], account: str = SF, **values: Any) -> None:
         """Store known issuers; ``values`` are further attributes of each."""
-        pack = TypeSerializer().serialize
-        puts = [
-            {
-                "PutRequest": {
-                    "Item": {
-                        key: pack(value)
-                        for key, value in {
-                            "account": account,
-                            "rfc": rfc,
-                            "since": self._clock().isoformat(),
-                            "urgency": Issuer(account, rfc).urgency,
-                            **values,
-                        }.items()
-                    }
-                }
-            }
+        since, dynamodb = self._clock().isoformat(), self._aws.client("dynamodb")
+        items = [
+            {"account": account, "rfc": rfc, "since": since}
+            | {"urgency": Issuer(account, rfc).urgency, **values}
             for rfc in rfcs
         ]
+        pack = TypeSerializer().serialize
+        puts = [{"PutRequest": {"Item": pack(item)["M"]}} for item in items]
         for begin in range(0, len(puts), 25):
-            self._aws.client("dynamodb").batch_write_item(
-                RequestItems={self._aws.refs["IssuersTable"]: puts[begin : begin + 25]}
-            )
+            batch = {self._aws.refs["IssuersTable"]: puts[begin : begin + 25]}
+            dynamodb.batch_write_item(RequestItems=batch)
+
+
+def _as_text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 @dataclass
@@ -210,13 +190,8 @@ class Pacs:
     @classmethod
     def start(cls, servers: PacServers, credentials: Credentials, clock: Clock) -> Pacs:
         """Serve both fake PACs, in their initial state."""
-        state = demo_state(
-            clock().date(),
-            acme_api_key=credentials.api_key,
-            norte_api_key=credentials.norte_api_key,
-            username=credentials.username,
-            password=credentials.password,
-        )
+        own = asdict(credentials)
+        state = demo_state(clock().date(), acme_api_key=own.pop("api_key"), **own)
         pacs = cls(
             state,
             FakeReachcore(state.reachcore, clock=clock),
@@ -234,12 +209,9 @@ class Pacs:
 
     def fault(self, operation: str, fault: str, **options: Any) -> None:
         """Inject a fault into an operation, as the control endpoint of a fake PAC does."""
-        fake: FakePac = self.reachcore
-        if operation not in fake.rules.kinds:
-            fake = self.solucion_factible
-        fake.faults.put(
-            parse_fault({"operation": operation, "fault": fault, **options}, fake.rules)
-        )
+        (fake,) = (fake for fake in self.fakes if operation in fake.rules.kinds)
+        options |= {"operation": operation, "fault": fault}
+        fake.faults.put(parse_fault(options, fake.rules))
 
     def calls(self) -> list[str]:
         """Return the operations that both PACs received, in order."""
@@ -330,17 +302,13 @@ class FakeStack:
 
     def _check_documented(self, event: dict[str, Any], result: dict[str, Any]) -> None:
         """Check that docs/openapi.json allows the response of a documented route."""
-        method, path = event["httpMethod"], event["path"]
-        resources = [
-            trigger.properties["Path"]
-            for trigger, _ in routes(method, path)
-            if trigger.properties["Method"] != "ANY"
-        ]
-        if event["resource"] in resources:
-            response = self.parse_response(result)
-            response_validation.check(
-                method, event["resource"], response.status, response.headers, response.text
-            )
+        method, resource = event["httpMethod"], event["resource"]
+        if any(
+            trigger.properties["Path"] == resource and trigger.properties["Method"] != "ANY"
+            for trigger, _ in routes(method, event["path"])
+        ):
+            own = self.parse_response(result)
+            response_validation.check(method, resource, own.status, own.headers, own.text)
 
     @contextmanager
     def environment(self, folder: str) -> Iterator[None]:
@@ -377,12 +345,10 @@ class FakeStack:
     def parse_response(self, result: dict[str, Any]) -> ApiResponse:
         """Return the response that API Gateway makes of a function's result."""
         assert result["isBase64Encoded"] is False
+        sent = result.get("headers", {}) | result.get("multiValueHeaders", {})
         headers = {
             name.lower(): value if isinstance(value, str) else ", ".join(value)
-            for name, value in {
-                **result.get("headers", {}),
-                **result.get("multiValueHeaders", {}),
-            }.items()
+            for name, value in sent.items()
         }
         assert headers["cache-control"] == "no-store"
         return ApiResponse(result["statusCode"], headers, result["body"])
@@ -400,21 +366,12 @@ class FakeStack:
         **options: Any,
     ) -> ApiResponse:
         """Request a contract, with a new Idempotency-Key unless ``key`` is given."""
-        return self.call(
-            "contract",
-            "POST",
-            f"/accounts/{account}/contracts",
-            body={"rfc": rfc, "stamps": stamps},
-            headers={"Idempotency-Key": key or str(uuid.uuid4())},
-            **options,
-        )
+        path, body = f"/accounts/{account}/contracts", {"rfc": rfc, "stamps": stamps}
+        headers = {"Idempotency-Key": key or str(uuid.uuid4())}
+        return self.call("contract", "POST", path, body=body, headers=headers, **options)
 
     def request_report(
-        self,
-        account: str = RC,
-        month: str = "2026-10",
-        kind: str = "statement",
-        form: str = "csv",
+        self, account: str = RC, month: str = "2026-10", kind: str = "statement", form: str = "csv"
     ) -> ApiResponse:
         """Request a report."""
         body = {"month": month, "kind": kind, "format": form}
@@ -430,13 +387,9 @@ class FakeStack:
     def receive(self, queue: str = "ReportsQueue") -> list[dict[str, Any]]:
         """Receive the visible messages of a queue."""
         messages: list[dict[str, Any]] = []
-        while (
-            page := self.aws.client("sqs")
-            .receive_message(
-                QueueUrl=self.aws.refs[queue], AttributeNames=["All"], MaxNumberOfMessages=10
-            )
-            .get("Messages")
-        ):
+        request = {"AttributeNames": ["All"], "MaxNumberOfMessages": 10}
+        request["QueueUrl"] = self.aws.refs[queue]
+        while page := self.aws.client("sqs").receive_message(**request).get("Messages"):
             messages += page
         return messages
 
@@ -474,10 +427,10 @@ class FakeStack:
 
     def queued_messages(self, queue: str = "ReportsQueue") -> int:
         """Return the number of visible messages of a queue."""
-        attributes = self.aws.client("sqs").get_queue_attributes(
-            QueueUrl=self.aws.refs[queue], AttributeNames=["ApproximateNumberOfMessages"]
-        )
-        return int(attributes["Attributes"]["ApproximateNumberOfMessages"])
+        name = "ApproximateNumberOfMessages"
+        url = self.aws.refs[queue]
+        response = self.aws.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=[name])
+        return int(response["Attributes"][name])
 
     # Daily run
 
@@ -529,16 +482,10 @@ class FakeStack:
 
         A mail is its subject, a blank line and its text.
         """
-        (rule,) = (
-            trigger for trigger in template().triggers() if trigger.kind == "EventBridgeRule"
-        )
-        pattern = rule.properties["Pattern"]
-        assert pattern.keys() == {"source", "detail-type"}
+        (rule,) = (one for one in template().triggers() if one.kind == "EventBridgeRule")
+        sources, types = (rule.properties["Pattern"][key] for key in ("source", "detail-type"))
         for entry in self.published[self._mailed_events :]:
-            if (
-                entry["Source"] in pattern["source"]
-                and entry["DetailType"] in pattern["detail-type"]
-            ):
+            if entry["Source"] in sources and entry["DetailType"] in types:
                 self.invoke(rule.function, bus_event(entry))
         self._mailed_events = len(self.published)
         sent = moto_patches.sent_mails(self.aws.refs["MailTopic"])
@@ -605,7 +552,7 @@ def running_fake_stack(servers: PacServers) -> Iterator[FakeStack]:
             output = fake_stack.all_output()
         finally:
             fake_stack.aws_faults.remove()
-    assert not Search(fake_stack.credentials.as_dict()).found(output)
+    assert not Search(asdict(fake_stack.credentials)).found(output)
 
 
 def _new_stack(

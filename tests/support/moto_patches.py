@@ -26,7 +26,7 @@ from botocore.exceptions import ConnectionClosedError, ReadTimeoutError
 from moto import backend_index
 from moto.core.botocore_stubber import BotocoreStubber, MockRawResponse
 from moto.core.exceptions import HTTPException, ServiceException
-from moto.dynamodb.models import DynamoDBBackend, dynamodb_backends
+from moto.dynamodb.models import DynamoDBBackend, Table, dynamodb_backends
 from moto.dynamodb.models.dynamo_type import DynamoType
 from moto.dynamodb.parsing.expressions import UpdateExpressionParser
 from moto.dynamodb.responses import DynamoHandler
@@ -86,7 +86,7 @@ def _lossy_transport(sends: Counter[str]) -> Iterator[None]:
             return None
         token = _transaction_token(request)
         if token in applied:
-            response = json_response(request, {})
+            response = _json_response(request, {})
         else:
             response = execute(stubber, event_name, request)
         if token and response.status_code == 200:
@@ -97,10 +97,7 @@ def _lossy_transport(sends: Counter[str]) -> Iterator[None]:
                 raise next(losses)(endpoint_url=request.url, error="lost by the test")
         return response
 
-    with (
-        serialized_dynamodb(AWS_ACCOUNT, REGION) as execute,
-        patch.object(BotocoreStubber, "__call__", transport),
-    ):
+    with _serialized_dynamodb() as execute, patch.object(BotocoreStubber, "__call__", transport):
         yield
 
 
@@ -178,7 +175,8 @@ def stored_messages(queue_url: str) -> list[Any]:
 
     No issue: moto's queues use the time of the machine, which a test cannot move.
     """
-    messages: list[Any] = sqs_backends[AWS_ACCOUNT][REGION].queues[_name(queue_url)]._messages
+    name = queue_url.rpartition("/")[2]
+    messages: list[Any] = sqs_backends[AWS_ACCOUNT][REGION].queues[name]._messages
     return messages
 
 
@@ -202,26 +200,18 @@ def advance_to_delayed(queue_url: str) -> float:
     return skipped / 1000
 
 
-def _name(queue_url: str) -> str:
-    return queue_url.rpartition("/")[2]
-
-
+# By the operation, the name of the method of moto's handler.
 _OPERATIONS = {
-    "BatchGetItem": DynamoHandler.batch_get_item,
-    "BatchWriteItem": DynamoHandler.batch_write_item,
-    "DeleteItem": DynamoHandler.delete_item,
-    "GetItem": DynamoHandler.get_item,
-    "PutItem": DynamoHandler.put_item,
-    "Query": DynamoHandler.query,
-    "Scan": DynamoHandler.scan,
-    "TransactWriteItems": DynamoHandler.transact_write_items,
-    "UpdateItem": DynamoHandler.update_item,
+    "".join(part.capitalize() for part in name.split("_")): name
+    for name in (
+        *("batch_get_item", "batch_write_item", "delete_item", "get_item", "put_item", "query"),
+        *("scan", "transact_write_items", "update_item"),
+    )
 }
-_Execute = Callable[[BotocoreStubber, str, Any], AWSResponse]
 
 
 @contextmanager
-def serialized_dynamodb(account: str, region: str) -> Iterator[_Execute]:
+def _serialized_dynamodb() -> Iterator[Callable[[BotocoreStubber, str, Any], AWSResponse]]:
     """Yield a function that executes a request in moto, one DynamoDB request at a time.
 
     moto is not thread-safe (https://github.com/getmoto/moto/issues/7164): a condition and its
@@ -253,13 +243,18 @@ def serialized_dynamodb(account: str, region: str) -> Iterator[_Execute]:
             if operation in _OPERATIONS:
                 handler = DynamoHandler()
                 handler.body = json.loads(request.body)
-                handler.current_account, handler.region = account, region
+                handler.current_account, handler.region = AWS_ACCOUNT, REGION
                 # A failed operation changes nothing; moto's HTTP interface words its error.
                 with suppress(ServiceException, HTTPException):
-                    return json_response(request, _OPERATIONS[operation](handler).result)
+                    return _json_response(
+                        request, getattr(handler, _OPERATIONS[operation])().result
+                    )
             return through_http(stubber, event_name, request)
 
-    copies = SimpleNamespace(deepcopy=_copy_of_an_item)
+    # moto copies every table before a transaction: each copy here is the table itself.
+    copies = SimpleNamespace(
+        deepcopy=lambda value: value if isinstance(value, Table) else copy.deepcopy(value)
+    )
     with (
         # moto copies the tree of an expression before it changes it.
         patch.object(UpdateExpressionParser, "make", _parse),
@@ -269,7 +264,7 @@ def serialized_dynamodb(account: str, region: str) -> Iterator[_Execute]:
         yield execute
 
 
-def json_response(request: Any, body: Any) -> AWSResponse:
+def _json_response(request: Any, body: Any) -> AWSResponse:
     """Return a successful response of DynamoDB."""
     headers: Any = {"Content-Type": "application/x-amz-json-1.0"}
     text = json.dumps(body, default=lambda value: base64.b64encode(value).decode())
@@ -277,10 +272,6 @@ def json_response(request: Any, body: Any) -> AWSResponse:
 
 
 _parse = functools.cache(UpdateExpressionParser.make)
-
-
-def _copy_of_an_item(value: Any) -> Any:
-    return value if isinstance(value, moto.dynamodb.models.Table) else copy.deepcopy(value)
 
 
 def _stored(backend: DynamoDBBackend, step: dict[str, Any]) -> tuple[dict[Any, Any], Any, Any]:

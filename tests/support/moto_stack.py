@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import boto3
 
 from tests.support import moto_patches
-from tests.support.template import AWS_ACCOUNT, REGION, STACK_NAME, Template
+from tests.support.template import AWS_ACCOUNT, REGION, STACK_NAME, Template, names_in
 
 
 class MotoStack:
@@ -33,26 +32,28 @@ class MotoStack:
         }
         self.arns: dict[str, str] = {}
         if _INITIAL:
-            self.refs, self.arns = dict(_INITIAL[0].refs), dict(_INITIAL[0].arns)
-            _INITIAL[0].resources.restore()
+            refs, arns, resources = _INITIAL[0]
+            self.refs, self.arns = dict(refs), dict(arns)
+            resources.restore()
             return
         for name, properties in template.of_type("AWS::DynamoDB::Table"):
             self._table(name, properties)
         for name, properties in template.of_type("AWS::S3::Bucket"):
             self._bucket(name, properties)
-        queues = list(template.of_type("AWS::SQS::Queue"))
+        queues = dict(template.of_type("AWS::SQS::Queue"))
         # A queue comes after its dead-letter queue.
-        for name, properties in sorted(queues, key=lambda queue: "RedrivePolicy" in queue[1]):
-            self._queue(name, properties)
+        for name in sorted(queues, key=lambda name: "RedrivePolicy" in queues[name]):
+            self._queue(name, queues[name])
         for name, _ in template.of_type("AWS::SNS::Topic"):
-            self.refs[name] = self.client("sns").create_topic(Name=f"{STACK_NAME}-{name}")[
-                "TopicArn"
-            ]
+            topic = self.client("sns").create_topic(Name=f"{STACK_NAME}-{name}")
+            self.refs[name] = topic["TopicArn"]
         for name, properties in template.of_type("AWS::Events::EventBus"):
             self.refs[name] = self.resolve(properties["Name"])
             bus = self.client("events").create_event_bus(Name=self.refs[name])
             self.arns[name] = bus["EventBusArn"]
-        _INITIAL.append(_InitialState(dict(self.refs), dict(self.arns), self._resources()))
+        attributes = {f"{STACK_NAME}-{name}": self._attributes(queues[name]) for name in queues}
+        resources = moto_patches.Resources.copy(attributes)
+        _INITIAL.append((dict(self.refs), dict(self.arns), resources))
 
     def client(self, service: str) -> Any:
         """Return a client for the test itself, without the timeouts of the functions' clients."""
@@ -70,12 +71,7 @@ class MotoStack:
         if value.keys() == {"Ref"}:
             return self.refs[value["Ref"]]
         if value.keys() == {"Fn::GetAtt"}:
-            name, attribute = (
-                value["Fn::GetAtt"]
-                if isinstance(value["Fn::GetAtt"], list)
-                else value["Fn::GetAtt"].split(".")
-            )
-            assert attribute == "Arn"
+            (name,) = names_in(value)
             return self.arns[name]
         if value.keys() == {"Fn::Sub"}:
             return re.sub(r"\$\{([\w:]+)\}", lambda m: self.refs[m[1]], value["Fn::Sub"])
@@ -100,13 +96,7 @@ class MotoStack:
 
     def _table(self, name: str, properties: dict[str, Any]) -> None:
         self.refs[name] = f"{STACK_NAME}-{name}"
-        copied = (
-            "KeySchema",
-            "AttributeDefinitions",
-            "BillingMode",
-            "GlobalSecondaryIndexes",
-            "LocalSecondaryIndexes",
-        )
+        copied = ("KeySchema", "AttributeDefinitions", "BillingMode", "GlobalSecondaryIndexes")
         table = self.client("dynamodb").create_table(
             TableName=self.refs[name],
             **{key: self.resolve(properties[key]) for key in copied if key in properties},
@@ -116,47 +106,28 @@ class MotoStack:
     def _bucket(self, name: str, properties: dict[str, Any]) -> None:
         self.refs[name] = f"{STACK_NAME}-{name}".lower()
         self.arns[name] = f"arn:aws:s3:::{self.refs[name]}"
-        s3 = self.client("s3")
-        s3.create_bucket(
-            Bucket=self.refs[name], CreateBucketConfiguration={"LocationConstraint": REGION}
-        )
-        s3.put_bucket_versioning(
-            Bucket=self.refs[name],
-            VersioningConfiguration=self.resolve(properties["VersioningConfiguration"]),
-        )
+        s3, bucket = self.client("s3"), {"Bucket": self.refs[name]}
+        s3.create_bucket(**bucket, CreateBucketConfiguration={"LocationConstraint": REGION})
+        versioning = self.resolve(properties["VersioningConfiguration"])
+        s3.put_bucket_versioning(**bucket, VersioningConfiguration=versioning)
 
     def _queue(self, name: str, properties: dict[str, Any]) -> None:
         queue = self.client("sqs").create_queue(
-            QueueName=f"{STACK_NAME}-{name}", Attributes=self.queue_attributes(properties)
+            QueueName=f"{STACK_NAME}-{name}", Attributes=self._attributes(properties)
         )
         self.refs[name] = queue["QueueUrl"]
         self.arns[name] = f"arn:aws:sqs:{REGION}:{AWS_ACCOUNT}:{STACK_NAME}-{name}"
 
-    def queue_attributes(self, properties: dict[str, Any]) -> dict[str, str]:
+    def _attributes(self, properties: dict[str, Any]) -> dict[str, str]:
         """Return the properties of a queue in the template as attributes of SQS."""
         return {
             key: json.dumps(value) if isinstance(value, dict | bool) else str(value)
             for key, value in self.resolve(properties).items()
         }
 
-    def _resources(self) -> moto_patches.Resources:
-        return moto_patches.Resources.copy(
-            {
-                f"{STACK_NAME}-{name}": self.queue_attributes(properties)
-                for name, properties in self.template.of_type("AWS::SQS::Queue")
-            }
-        )
 
-
-@dataclass(frozen=True)
-class _InitialState:
-    refs: dict[str, str]
-    arns: dict[str, str]
-    resources: moto_patches.Resources
-
-
-# The resources of the first stack of this process are copied for the next ones.
-_INITIAL: list[_InitialState] = []
+# Names, ARNs and resources of the first stack of this process, which the next ones copy.
+_INITIAL: list[tuple[dict[str, str], dict[str, str], moto_patches.Resources]] = []
 
 
 @cache
