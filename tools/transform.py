@@ -8,27 +8,29 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from local.build import place_artifacts
 from local.emulator_process import REGION, ROOT
 from samtranslator.translator.transform import transform
 
+Template = dict[str, Any]
 
-def transform_template() -> dict[str, Any]:
-    """Return the template after SAM's transform, with placeholder locations of the code in S3."""
+
+def transform_template(change: Callable[[Template], Template] | None = None) -> Template:
+    """Return the template after ``change`` and SAM's transform, with placeholders for the code."""
     # SAM writes boto3's region into ARNs.
     os.environ.setdefault("AWS_DEFAULT_REGION", REGION)
     template = place_artifacts(ROOT, lambda folder, _layer: f"s3://artifacts/{folder.name}.zip")
-    result: dict[str, Any] = transform(template, {}, ManagedPolicies())
+    result: Template = transform(change(template) if change else template, {}, _NoPolicies())
     return result
 
 
-class ManagedPolicies:
-    """No managed policies; the template's roles contain all statements."""
+class _NoPolicies:
+    """SAM's source of managed policies; the template's roles contain all statements."""
 
     def load(self) -> dict[str, str]:
-        """Return the ARNs by name, as SAM requires them: none."""
         return {}
 
 

@@ -22,6 +22,7 @@ from tests.support.template import AWS_ACCOUNT, REGION, ROOT, STACK_NAME, route,
 
 CONTRACT_MANAGER = f"arn:aws:iam::{AWS_ACCOUNT}:user/compras"
 PROBLEM = "application/problem+json"
+_SAMPLE = (ROOT / "events" / "balance-get.json").read_text(encoding="utf-8")
 _numbers = itertools.count(1)
 
 
@@ -33,12 +34,8 @@ class LambdaContext:
 
     def __init__(self, function: str, seconds: float) -> None:
         self.aws_request_id = str(uuid.uuid4())
-        self.function_name = f"{STACK_NAME}-{function}"
-        self.invoked_function_arn = (
-            f"arn:aws:lambda:{REGION}:{AWS_ACCOUNT}:function:{self.function_name}"
-        )
-        self.log_group_name = f"/aws/lambda/{STACK_NAME}-{function}"
-        self.log_stream_name = "2026/11/19/[$LATEST]0"
+        self.function_name = name = f"{STACK_NAME}-{function}"
+        self.invoked_function_arn = f"arn:aws:lambda:{REGION}:{AWS_ACCOUNT}:function:{name}"
         self._seconds = seconds
 
     def get_remaining_time_in_millis(self) -> int:
@@ -86,28 +83,21 @@ def api_gateway_event(
     caller: str = CONTRACT_MANAGER,
     is_base64: bool = False,
 ) -> dict[str, Any]:
-    """Return the proxy event of a REST API with IAM authorization."""
+    """Return the proxy event of a REST API with IAM authorization: the sample with changes."""
     trigger, parameters = route(method, path)
     resource = trigger.properties["Path"]
-    sent = {
-        "Accept": "*/*",
-        "Host": f"a1b2c3d4e5.execute-api.{REGION}.amazonaws.com",
-        "User-Agent": "curl/8.11.1",
-        "X-Amz-Date": "20261119T195341Z",
-        "X-Amzn-Trace-Id": "Root=1-691e0000-0123456789abcdef01234567",
-        "X-Forwarded-For": "203.0.113.7",
-        "X-Forwarded-Port": "443",
-        "X-Forwarded-Proto": "https",
-        **({"Content-Type": "application/json"} if body is not None else {}),
-        **(headers or {}),
-    }
+    event: dict[str, Any] = json.loads(_SAMPLE)
+    sent = event["headers"] | ({} if body is None else {"Content-Type": "application/json"})
+    sent |= headers or {}
     values = {
         name: [value] if isinstance(value, str) else list(value)
         for name, value in (query or {}).items()
     }
     raw = body.encode() if isinstance(body, str) else body
     text = None if raw is None else base64.b64encode(raw).decode() if is_base64 else raw.decode()
-    return {
+    identity = event["requestContext"]["identity"] | {"userArn": caller}
+    context = {"resourcePath": resource, "httpMethod": method, "path": f"/dev{path}"}
+    return event | {
         "resource": resource,
         "path": path,
         "httpMethod": method,
@@ -116,38 +106,7 @@ def api_gateway_event(
         "queryStringParameters": {name: items[-1] for name, items in values.items()} or None,
         "multiValueQueryStringParameters": values or None,
         "pathParameters": parameters or None,
-        "stageVariables": None,
-        "requestContext": {
-            "resourceId": "abc123",
-            "resourcePath": resource,
-            "httpMethod": method,
-            "extendedRequestId": "U0Zxample0123=",
-            "requestTime": "19/Nov/2026:19:53:41 +0000",
-            "path": f"/dev{path}",
-            "accountId": AWS_ACCOUNT,
-            "protocol": "HTTP/1.1",
-            "stage": "dev",
-            "domainPrefix": "a1b2c3d4e5",
-            "requestTimeEpoch": 1795118021000,
-            "requestId": "5c1a3f0e-0000-4000-8000-1234567890ab",
-            "identity": {
-                "cognitoIdentityPoolId": None,
-                "accountId": AWS_ACCOUNT,
-                "cognitoIdentityId": None,
-                "caller": "AIDA-OF-THE-EXAMPLE",
-                "sourceIp": "203.0.113.7",
-                "principalOrgId": None,
-                "accessKey": "AKIA-OF-THE-EXAMPLE",
-                "cognitoAuthenticationType": None,
-                "cognitoAuthenticationProvider": None,
-                "userArn": caller,
-                "userAgent": "curl/8.11.1",
-                "user": "AIDA-OF-THE-EXAMPLE",
-            },
-            "domainName": f"a1b2c3d4e5.execute-api.{REGION}.amazonaws.com",
-            "deploymentId": "dep123",
-            "apiId": "a1b2c3d4e5",
-        },
+        "requestContext": event["requestContext"] | context | {"identity": identity},
         "body": text,
         "isBase64Encoded": is_base64,
     }
@@ -194,10 +153,7 @@ def schedule_event(at: datetime) -> dict[str, str]:
 
 
 def check_problem(
-    response: ApiResponse,
-    status: int,
-    code: str,
-    field: str | None = None,
+    response: ApiResponse, status: int, code: str, field: str | None = None
 ) -> dict[str, Any]:
     """Check that a response is a complete problem document (RFC 9457); return its members."""
     assert response.headers["content-type"] == PROBLEM, response.text

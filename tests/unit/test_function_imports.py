@@ -29,9 +29,7 @@ LIBRARIES = ("zeep", "requests", "lxml", "reportlab", "xlsxwriter", "ijson", "ji
         ("download_token", "app.not_found_page(1)", ("jinja2",), ()),
     ],
 )
-def test_a_function_imports_only_what_it_needs(
-    function: str, objects: str, imported: tuple[str, ...], missing: tuple[str, ...]
-) -> None:
+def test_a_function_imports_only_what_it_needs(function, objects, imported, missing):
     path = f'sys.path[:0] = ["layers/timbres", "layers/reports", "functions/{function}"]'
     code = f"import sys; {path}; import app; {objects or None}; print(*sys.modules)"
     settings = template().environment(function, lambda _: "1") | {"POWERTOOLS_LOG_LEVEL": "INFO"}

@@ -2,64 +2,43 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import cache
 
 import pytest
-from local.build import place_artifacts
-from local.emulator_process import ROOT
-from samtranslator.translator.transform import transform
+from tests.support.template import of_type, transformed
 from tools.gradual import GRADUAL, add_gradual_deployment
-from tools.transform import ManagedPolicies
+from tools.transform import transform_template
 
 
-def resources(release: str | None) -> dict[str, dict[str, Any]]:
-    """Return the transformed template's resources, without gradual deployment for None."""
-    template = place_artifacts(ROOT, lambda folder, _layer: f"s3://artifacts/{folder.name}.zip")
-    if release is not None:
-        template = add_gradual_deployment(template, release)
-    result: dict[str, Any] = transform(template, {}, ManagedPolicies())
-    found: dict[str, dict[str, Any]] = result["Resources"]
-    return found
+@cache
+def resources(release):
+    """Return the transformed template's resources for a release."""
+    return transform_template(lambda text: add_gradual_deployment(text, release))["Resources"]
 
 
-@pytest.fixture(scope="module")
-def first() -> dict[str, dict[str, Any]]:
-    return resources("20261126T050000Z")
-
-
-def versions(found: dict[str, dict[str, Any]]) -> set[str]:
-    return {name for name, one in found.items() if one["Type"] == "AWS::Lambda::Version"}
-
-
-def test_the_template_itself_has_none() -> None:
-    kinds = {one["Type"] for one in resources(None).values()}
-    assert not [kind for kind in kinds if "CodeDeploy" in kind]
-    assert not {"AWS::Lambda::Alias", "AWS::Lambda::Version"} & kinds
-
-
-def test_each_release_publishes_a_new_version(first: dict[str, dict[str, Any]]) -> None:
-    second = resources("20261127T050000Z")
-    assert len(versions(first)) == len(versions(second)) == len(GRADUAL)
-    assert not versions(first) & versions(second)
+def test_each_release_publishes_a_new_version():
+    first, second = (of_type("AWS::Lambda::Version", resources(release)) for release in ("1", "2"))
+    assert len(first) == len(second) == len(GRADUAL)
+    assert not first.keys() & second.keys()
+    kinds = {one["Type"].split("::")[2] for one in transformed().values()}
+    assert not {"Alias", "Version", "DeploymentGroup"} & kinds
 
 
 @pytest.mark.parametrize("name", GRADUAL)
-def test_an_alarm_returns_a_function_to_its_version(
-    first: dict[str, dict[str, Any]], name: str
-) -> None:
-    group = first[f"{name}DeploymentGroup"]["Properties"]
+def test_an_alarm_returns_a_function_to_its_version(name):
+    group = resources("1")[f"{name}DeploymentGroup"]["Properties"]
     assert group["AutoRollbackConfiguration"]["Enabled"] is True
     assert "DEPLOYMENT_STOP_ON_ALARM" in group["AutoRollbackConfiguration"]["Events"]
     alarms = [one["Name"]["Ref"] for one in group["AlarmConfiguration"]["Alarms"]]
     assert tuple(alarms) == GRADUAL[name]
-    assert {first[alarm]["Type"] for alarm in alarms} == {"AWS::CloudWatch::Alarm"}
+    assert {resources("1")[alarm]["Type"] for alarm in alarms} == {"AWS::CloudWatch::Alarm"}
 
 
-def test_the_api_and_the_schedules_call_the_alias(first: dict[str, dict[str, Any]]) -> None:
-    contracts = str(first["Api"]["Properties"]["Body"]["paths"]["/accounts/{account}/contracts"])
-    assert "ContractFunctionAliaslive" in contracts
-    schedule = first["ReconcilerFunctionEveryFiveMinutes"]["Properties"]["Target"]
+def test_the_api_and_the_schedules_call_the_alias():
+    body = resources("1")["Api"]["Properties"]["Body"]
+    assert "ContractFunctionAliaslive" in str(body["paths"]["/accounts/{account}/contracts"])
+    schedule = resources("1")["ReconcilerFunctionEveryFiveMinutes"]["Properties"]["Target"]
     assert schedule["Arn"] == {"Ref": "ReconcilerFunctionAliaslive"}
-    (policy,) = first["SchedulerRole"]["Properties"]["Policies"]
+    (policy,) = resources("1")["SchedulerRole"]["Properties"]["Policies"]
     allowed = policy["PolicyDocument"]["Statement"][0]["Resource"]
     assert {"Fn::Sub": "${ReconcilerFunction.Arn}:live"} in allowed

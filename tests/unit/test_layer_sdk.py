@@ -18,11 +18,11 @@ LOCKED = dict(
 
 
 @pytest.mark.parametrize("package", ["boto3", "botocore", "s3transfer", "urllib3", "jmespath"])
-def test_the_layer_has_the_version_that_the_tests_run_with(package: str) -> None:
+def test_the_layer_has_the_version_that_the_tests_run_with(package):
     assert LOCKED[package] == version(package)
 
 
-def test_the_layer_keeps_the_model_of_every_service_that_is_called() -> None:
+def test_the_layer_keeps_the_model_of_every_service_that_is_called():
     called = {
         name
         for folder in (LAYER / "timbres", ROOT / "layers" / "reports", ROOT / "functions")

@@ -38,11 +38,11 @@ def statuses_of_codes() -> dict[str, set[str]]:
     return statuses
 
 
-def test_the_file_is_current() -> None:
+def test_the_file_is_current():
     assert PATH.read_text(encoding="utf-8") == render_document(), "run make openapi"
 
 
-def test_the_document_is_valid_openapi_3_1() -> None:
+def test_the_document_is_valid_openapi_3_1():
     # Imported here, because it takes a second.
     from schemathesis.specs.openapi.definitions import OPENAPI_31
 
@@ -50,7 +50,7 @@ def test_the_document_is_valid_openapi_3_1() -> None:
     assert [error.message for error in validator.iter_errors(DOCUMENT)] == []
 
 
-def test_every_reference_has_a_target_and_every_schema_is_used() -> None:
+def test_every_reference_has_a_target_and_every_schema_is_used():
     text = json.dumps(DOCUMENT)
     references = set(re.findall(r'"\$ref": "#/components/(\w+)/([\w-]+)"', text))
     assert len(references) == len(set(re.findall(r'"\$ref": "([^"]+)"', text))) > 0
@@ -59,7 +59,7 @@ def test_every_reference_has_a_target_and_every_schema_is_used() -> None:
     assert schemas == DOCUMENT["components"]["schemas"].keys()
 
 
-def test_generators_of_other_languages_can_use_the_document() -> None:
+def test_generators_of_other_languages_can_use_the_document():
     # Some do not know const; PHP's patterns match bytes unless they have a flag.
     assert '"const"' not in json.dumps(DOCUMENT)
     for schema in (DOCUMENT["components"]["schemas"]["Rfc"], RFC_SENT):
@@ -68,27 +68,24 @@ def test_generators_of_other_languages_can_use_the_document() -> None:
             assert bool(match) == valid, (schema["pattern"], rfc)
 
 
-def test_an_operation_has_a_unique_id_and_describes_its_path() -> None:
-    ids = {operation["operationId"] for operation in OPERATIONS.values()}
-    assert len(ids) == len(OPERATIONS)
-    for route, operation in OPERATIONS.items():
-        names = {p["name"] for p in operation["parameters"] if p["in"] == "path"}
-        assert names == set(re.findall(r"\{(\w+)\}", route))
-
-
-def test_every_route_of_the_code_is_described_and_documented() -> None:
+def test_every_route_of_the_code_is_described_and_documented():
     routes = {
         method.upper() + " " + re.sub(r"<(?:\w+_)?(\w+)>", r"{\1}", path)
         for app in ROOT.glob("functions/*/app.py")
         for method, path in re.findall(r'@api\.(\w+)\("([^"]+)"\)', app.read_text())
     }
-    # The route for browsers has no resolver.
+    # The route for browsers has no resolver, and only it needs no signature.
     assert routes | {PUBLIC} == OPERATIONS.keys()
-    for route in OPERATIONS:
+    assert DOCUMENT["security"] == [{"sigv4": []}]
+    assert [route for route, own in OPERATIONS.items() if own.get("security") == []] == [PUBLIC]
+    assert len({one["operationId"] for one in OPERATIONS.values()}) == len(OPERATIONS)
+    for route, operation in OPERATIONS.items():
         assert re.search(rf"^\*\*`{re.escape(route)}[`?\[]", API, re.MULTILINE), route
+        names = {p["name"] for p in operation["parameters"] if p["in"] == "path"}
+        assert names == set(re.findall(r"\{(\w+)\}", route))
 
 
-def test_every_error_of_the_code_is_described_and_documented_with_its_statuses() -> None:
+def test_every_error_of_the_code_is_described_and_documented_with_its_statuses():
     source = "".join(module.read_text(encoding="utf-8") for module in LAYER.rglob("*.py"))
     raised = set(re.findall(r'\b(?:ProblemType|Rejection)\(\s*"([a-z-]+)"', source))
     rows = re.findall(r"^\| `([a-z0-9-]+)` \| ([\d, ]+) \| .+ \|$", API, re.MULTILINE)
@@ -97,11 +94,6 @@ def test_every_error_of_the_code_is_described_and_documented_with_its_statuses()
     assert raised == STATUS_CODES.keys() <= statuses_of_codes().keys()
     documented = {code: set(statuses.split(", ")) for code, statuses in rows}
     assert documented == statuses_of_codes()
-
-
-def test_only_a_mailed_link_needs_no_signature() -> None:
-    assert DOCUMENT["security"] == [{"sigv4": []}]
-    assert [route for route, own in OPERATIONS.items() if own.get("security") == []] == [PUBLIC]
 
 
 def examples_of(operation: dict[str, Any]) -> Iterator[tuple[str, str, Any]]:
@@ -116,7 +108,7 @@ def examples_of(operation: dict[str, Any]) -> Iterator[tuple[str, str, Any]]:
 
 
 @pytest.mark.parametrize("route", OPERATIONS)
-def test_the_examples_match_their_schemas(route: str) -> None:
+def test_the_examples_match_their_schemas(route):
     operation = OPERATIONS[route]
     examples = list(examples_of(operation))
     assert examples or route == PUBLIC
@@ -135,7 +127,6 @@ def test_the_examples_match_their_schemas(route: str) -> None:
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({}, None),
         ({"status": 299}, "undocumented status"),
         ({"headers": {"content-type": "text/html"}}, "undocumented content type"),
         ({"text": '{"accounts": [], "more": 1}'}, "Additional properties"),
@@ -143,11 +134,9 @@ def test_the_examples_match_their_schemas(route: str) -> None:
         ({"text": '{"accounts": [{"name": "A B"}]}'}, "at /accounts/0"),
     ],
 )
-def test_an_undescribed_response_is_rejected(change: dict[str, Any], expected: str | None) -> None:
+def test_an_undescribed_response_is_rejected(change, expected):
     headers, text = {"content-type": "application/json"}, '{"accounts": []}'
-    response: dict[str, Any] = {"status": 200, "headers": headers, "text": text}
-    if expected is None:
-        response_validation.check("GET", "/accounts", **response)
-        return
+    response = {"status": 200, "headers": headers, "text": text}
+    response_validation.check("GET", "/accounts", **response)
     with pytest.raises(response_validation.UndescribedError, match=re.escape(expected)):
         response_validation.check("GET", "/accounts", **(response | change))
