@@ -28,11 +28,10 @@ from local.fake_pacs.fake_data import mexico_now
 from local.fakes import DemoPac
 from local.stack import DeployError
 from local.start import shell_variables
-from timbres.domain.month import Month
+from timbres.domain.month import Month, month_of
 from timbres.domain.report import ReportSpec
 
 OUT = ROOT / "out"
-_CLIENT = ROOT / "client"
 # An issuer that every fake PAC has.
 RFC = "A&D061009TY8"
 _MAX_ITEMS = 3
@@ -60,64 +59,58 @@ class Shell:
         print(f"$ timbres {shlex.join(words)}  # as {identity}")
         keys = ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY")
         own = {f"AWS_{k}": self._environment[f"TIMBRES_{identity.upper()}_{k}"] for k in keys}
-        process = subprocess.run(
-            [sys.executable, "-m", "timbres_client", *words],
-            env=self._environment | own | {"PYTHONPATH": str(_CLIENT)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        command = [sys.executable, "-m", "timbres_client", *words]
+        process = self._run(command, own | {"PYTHONPATH": str(ROOT / "client")})
         try:
             response = json.loads(process.stdout or process.stderr)
         except ValueError:
             raise DemoError(f"timbres failed: {process.stderr.strip()}") from None
-        print(json.dumps(_shorten(response), ensure_ascii=False, indent=2), "", sep="\n")
+        print(_shortened(response), end="\n\n")
         if process.returncode != expect:
             raise DemoError(f"expected exit code {expect}, got {process.returncode}")
         return response
 
-    def call(self, identity: str, route: str, *options: str, expect: int) -> Any:
-        """Send a signed request as `identity`, print it and the response; return its JSON.
+    def reports(self, identity: str, account: str, month: str) -> Any:
+        """Request the reports of a month with curl, print the request and the response.
 
-        Raises `DemoError` unless the status is `expect`.
+        Raises `DemoError` unless the status is 200.
         """
         name = f"TIMBRES_{identity.upper()}"
         lines = [
             'curl --silent --show-error --aws-sigv4 "aws:amz:$AWS_REGION:execute-api"',
             f'--user "${name}_ACCESS_KEY_ID:${name}_SECRET_ACCESS_KEY"',
-            *options,
-            f'"$TIMBRES_API_URL{route}"',
+            f'"$TIMBRES_API_URL/accounts/{account}/reports?month={month}"',
         ]
         print("$ " + " \\\n    ".join(lines))
-        output = self._run(" ".join([*lines, "--write-out", "'\\n%{http_code}'"]))
+        output = self._curl(" ".join([*lines, "--write-out", "'\\n%{http_code}'"]))
         text, _, status = output.rpartition("\n")
         response = json.loads(text)
-        print(status, json.dumps(_shorten(response), ensure_ascii=False, indent=2), "", sep="\n")
-        if int(status) != expect:
-            raise DemoError(f"expected HTTP {expect}, got {status}")
-        return response
+        print(status, _shortened(response), "", sep="\n")
+        if status != "200":
+            raise DemoError(f"expected HTTP 200, got {status}")
+        return response["reports"]
 
     def open(self, link: str, folder: Path) -> str:
         """Follow a mailed link as a browser does, and save the file; return its name."""
         command = "curl --silent --show-error --fail --location --dump-header - --output"
         temporary = folder / ".download"
-        headers = self._run(f"{command} {shlex.quote(str(temporary))} {shlex.quote(link)}")
+        headers = self._curl(f"{command} {shlex.quote(str(temporary))} {shlex.quote(link)}")
         (name,) = re.findall(r'filename="([^"/]+)"', headers)
         temporary.rename(folder / name)
         print(f"$ {command} {(folder / name).relative_to(ROOT)} {link}")
         return str(name)
 
-    def _run(self, command: str) -> str:
-        process = subprocess.run(
-            ["sh", "-c", command],
-            env=self._environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+    def _curl(self, command: str) -> str:
+        process = self._run(["sh", "-c", command], {})
         if process.returncode:
             raise DemoError(f"curl failed (7.75 or later is required): {process.stderr.strip()}")
         return process.stdout
+
+    def _run(
+        self, command: list[str], variables: dict[str, str]
+    ) -> subprocess.CompletedProcess[str]:
+        environment = self._environment | variables
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
 def main() -> int:
@@ -137,7 +130,7 @@ def main() -> int:
 
 def run(local_env: LocalEnvironment, shell: Shell) -> None:
     """Run the main job in `local_env`. Raises `DemoError`."""
-    month = _previous_month(mexico_now().year, mexico_now().month)
+    month = str(month_of(mexico_now().date()).previous())
 
     _print_step("List the accounts")
     accounts = shell.timbres("reader", "accounts")
@@ -176,16 +169,12 @@ def run(local_env: LocalEnvironment, shell: Shell) -> None:
     requested = [
         report
         for account in [*(account["name"] for account in accounts), "all"]
-        for report in shell.call(
-            "reporter",
-            f"/accounts/{account}/reports?month={month}",
-            expect=200,
-        )["reports"]
+        for report in shell.reports("reporter", account, month)
     ]
     # Of a report that somebody requested before, the mail has the newest version.
     requested.sort(key=itemgetter("id"))
     reports = {
-        _file_name(report["account"], month, report["kind"], report["format"]): report
+        _file_name(report["account"], month, report["format"], report["kind"]): report
         for report in requested
     }
 
@@ -201,20 +190,16 @@ def run(local_env: LocalEnvironment, shell: Shell) -> None:
             f"out/{name} has the checksum of its record",
         )
         if report["kind"] == "statement":
-            statements = [
-                statement
-                for fake in _fakes_with(local_env, "statement")
-                if fake.account == report["account"]
-                for statement in fake.server.statements(month, report["format"])
-            ]
+            (fake,) = (f for f in local_env.fakes.values() if f.account == report["account"])
+            statements = list(fake.server.statements(month, report["format"]))
             _check(content in statements, f"out/{name} equals the PAC's response, byte for byte")
     for account, balance in balances.items():
         _check(
-            _total(OUT / _file_name(account, month)) == balance["transactions"],
+            _total(OUT / _file_name(account, month, "csv")) == balance["transactions"],
             f"the consumption report has the PAC's total of {balance['transactions']} stamps",
         )
     _print_step(
-        f"Done. Open out/{_file_name('all', month, file_format='html')}, or run `make up` to send "
+        f"Done. Open out/{_file_name('all', month, 'html')}, or run `make up` to send "
         "your own requests"
     )
 
@@ -248,19 +233,13 @@ def _await_mail(mails: Callable[[], list[str]], subject: str) -> str:
     raise DemoError(f"the mail did not arrive within {_REPORT_SECONDS} s")
 
 
-def _file_name(
-    account: str, month: str, kind: str = "consumption", file_format: str = "csv"
-) -> str:
+def _file_name(account: str, month: str, file_format: str, kind: str = "consumption") -> str:
     return ReportSpec(account, Month.from_text(month), kind, file_format).download_name
 
 
 def _total(path: Path) -> int:
     with path.open(encoding="utf-8-sig", newline="") as file:
         return sum(int(row["Timbres"]) for row in csv.DictReader(file))
-
-
-def _previous_month(year: int, month: int) -> str:
-    return f"{year - 1}-12" if month == 1 else f"{year}-{month - 1:02d}"
 
 
 def _shorten(value: Any) -> Any:
@@ -272,6 +251,10 @@ def _shorten(value: Any) -> Any:
         hidden = len(items) - _MAX_ITEMS
         return [*items[:_MAX_ITEMS], f"… and {hidden} more"] if hidden > 1 else items
     return value
+
+
+def _shortened(response: Any) -> str:
+    return json.dumps(_shorten(response), ensure_ascii=False, indent=2)
 
 
 def _print_step(title: str) -> None:

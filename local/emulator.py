@@ -13,6 +13,8 @@ import threading
 import time
 import types
 import zipfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,16 +27,6 @@ from ministack.services.cloudformation import provisioners
 def main() -> None:
     """Serve until standard input closes or a signal arrives."""
     threading.Thread(target=_exit_with_parent, daemon=True).start()
-    _accept_one_root_key()
-    _map_refusals_to_gateway_responses()
-    _map_failures_to_gateway_responses()
-    _import_binary_media_types()
-    _replace_schedule_attributes()
-    _apply_response_overrides_to_versions()
-    _parse_concurrency_parameter()
-    _authorize_batches_as_single_messages()
-    _accept_metric_math_alarms()
-    _unpack_once()
     app.main()
 
 
@@ -47,153 +39,133 @@ def _exit_with_parent() -> None:
     subprocess.Popen(command, start_new_session=True, stdin=subprocess.DEVNULL)
 
 
-def _accept_one_root_key() -> None:
-    # MiniStack accepts "test" and every 12-digit key as root, without checking the signature.
-    root = os.environ["AWS_ACCESS_KEY_ID"]
-    iam_evaluator.is_root_access_key = sts.is_root_access_key = lambda key: not key or key == root
+def _replaces(module: Any, name: str) -> Callable[[Any], Any]:
+    """Let a function replace one of MiniStack's, which it gets as its first argument."""
+
+    def replace(function: Any) -> Any:
+        setattr(module, name, partial(function, getattr(module, name)))
+        return function
+
+    return replace
 
 
-def _map_refusals_to_gateway_responses() -> None:
-    # MiniStack bypasses the API's gateway responses for a caller without a policy.
-    enforce = app._enforce_execute_api
-    denied = "AccessDeniedException"
-    apigateway_v1._AUTHENTICATION_GATEWAY_ERRORS[denied] = ("ACCESS_DENIED", denied)
+# MiniStack accepts "test" and every 12-digit key as root, without checking the signature.
+_ROOT = os.environ["AWS_ACCESS_KEY_ID"]
+iam_evaluator.is_root_access_key = sts.is_root_access_key = lambda key: not key or key == _ROOT
 
-    def enforce_execute_api(*request: Any, **kwargs: Any) -> Any:
-        response = enforce(*request, **kwargs)
-        api, stage, _method, _path, headers, query = request
-        if response and response[1].get("x-amzn-errortype") == denied:
-            error = iam_evaluator.AuthError(denied, json.loads(response[2])["message"])
-            return apigateway_v1.authentication_error_response(api, stage, error, headers, query)
-        return response
-
-    app._enforce_execute_api = enforce_execute_api
+# MiniStack bypasses the API's gateway responses for a caller without a policy.
+_DENIED = "AccessDeniedException"
+apigateway_v1._AUTHENTICATION_GATEWAY_ERRORS[_DENIED] = ("ACCESS_DENIED", _DENIED)
 
 
-def _map_failures_to_gateway_responses() -> None:
-    # MiniStack returns the function's exception; AWS returns DEFAULT_5XX with 502.
-    failed: contextvars.ContextVar[bool] = contextvars.ContextVar("failed", default=False)
-    read, invoke = apigateway_v1._lambda_proxy_response, apigateway_v1._invoke_lambda_proxy_v1
-
-    def lambda_proxy_response(result: Any) -> Any:
-        response, error = read(result)
-        failed.set(bool(error))
-        return response, error
-
-    async def invoke_lambda_proxy(*args: Any, **kwargs: Any) -> Any:
-        response = await invoke(*args, **kwargs)
-        if failed.get():
-            return apigateway_v1._GatewayError("DEFAULT_5XX", "Internal server error")
-        return response
-
-    apigateway_v1._lambda_proxy_response = lambda_proxy_response
-    apigateway_v1._invoke_lambda_proxy_v1 = invoke_lambda_proxy
+@_replaces(app, "_enforce_execute_api")
+def _enforce_execute_api(enforce: Any, *request: Any, **kwargs: Any) -> Any:
+    response = enforce(*request, **kwargs)
+    api, stage, _method, _path, headers, query = request
+    if response and response[1].get("x-amzn-errortype") == _DENIED:
+        error = iam_evaluator.AuthError(_DENIED, json.loads(response[2])["message"])
+        return apigateway_v1.authentication_error_response(api, stage, error, headers, query)
+    return response
 
 
-def _import_binary_media_types() -> None:
-    # MiniStack reads them from a property of CloudFormation, SAM writes them into the OpenAPI body.
-    import_api = provisioners._apigw_v1._import_rest_api
-
-    def import_rest_api(spec: dict[str, Any], data: dict[str, Any]) -> str:
-        types = spec.get("x-amazon-apigateway-binary-media-types", [])
-        api: str = import_api(spec, {**data, "binaryMediaTypes": types})
-        return api
-
-    provisioners._apigw_v1._import_rest_api = import_rest_api
+# MiniStack returns the function's exception; AWS returns DEFAULT_5XX with 502.
+_failed: contextvars.ContextVar[bool] = contextvars.ContextVar("failed", default=False)
 
 
-def _replace_schedule_attributes() -> None:
-    # MiniStack checks schedules every ten seconds and does not replace context attributes in Input.
-    scheduler._SCHEDULE_TICK_INTERVAL = 1
-    invoke = eventbridge._invoke_target
-
-    def invoke_target(target: dict[str, Any], event: dict[str, Any], *args: Any) -> None:
-        if event.get("Source") == "aws.scheduler" and target.get("Input"):
-            now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(event["Time"]))
-            attributes = {
-                "schedule-arn": event["Resources"][0],
-                "scheduled-time": now,
-                "execution-id": event["EventId"],
-                "attempt-number": "1",
-            }
-            text = target["Input"]
-            for name, value in attributes.items():
-                text = text.replace(f"<aws.scheduler.{name}>", json.dumps(value)[1:-1])
-            target = {**target, "Input": text}
-        invoke(target, event, *args)
-
-    eventbridge._invoke_target = invoke_target
+@_replaces(apigateway_v1, "_lambda_proxy_response")
+def _lambda_proxy_response(read: Any, result: Any) -> Any:
+    response, error = read(result)
+    _failed.set(bool(error))
+    return response, error
 
 
-def _apply_response_overrides_to_versions() -> None:
-    # MiniStack ignores ResponseContentDisposition and similar if the link has a version.
-    get = s3._get_object
-
-    def get_object(bucket: str, key: str, headers: Any, query: Any = None) -> Any:
-        response = get(bucket, key, headers, query)
-        if response[0] == 200:
-            s3._apply_response_overrides(response[1], query or {})
-        return response
-
-    s3._get_object = get_object
+@_replaces(apigateway_v1, "_invoke_lambda_proxy_v1")
+async def _invoke_lambda_proxy(invoke: Any, *args: Any, **kwargs: Any) -> Any:
+    response = await invoke(*args, **kwargs)
+    failed = _failed.get()
+    return (
+        apigateway_v1._GatewayError("DEFAULT_5XX", "Internal server error") if failed else response
+    )
 
 
-def _parse_concurrency_parameter() -> None:
-    # MiniStack stores a parameter of type Number as text and cannot compare it.
-    concurrency = lambda_svc._sqs_esm_concurrency
-
-    def sqs_esm_concurrency(mapping: dict[str, Any], *args: Any) -> int:
-        scaling = mapping.get("ScalingConfig") or {}
-        numbers = {name: int(value) for name, value in scaling.items()}
-        limit: int = concurrency({**mapping, "ScalingConfig": numbers}, *args)
-        return limit
-
-    lambda_svc._sqs_esm_concurrency = sqs_esm_concurrency
+# MiniStack reads them from a property of CloudFormation, SAM writes them into the OpenAPI body.
+@_replaces(provisioners._apigw_v1, "_import_rest_api")
+def _import_rest_api(import_api: Any, spec: dict[str, Any], data: dict[str, Any]) -> Any:
+    types = spec.get("x-amazon-apigateway-binary-media-types", [])
+    return import_api(spec, {**data, "binaryMediaTypes": types})
 
 
-def _authorize_batches_as_single_messages() -> None:
-    # MiniStack requires sqs:SendMessageBatch, which IAM does not have; sqs:SendMessage permits it.
-    extract = iam_actions.extract_iam_action
-
-    def extract_iam_action(service: str, *request: Any, **kwargs: Any) -> str | None:
-        action: str | None = extract(service, *request, **kwargs)
-        return action.removesuffix("Batch") if service == "sqs" and action else action
-
-    iam_actions.extract_iam_action = extract_iam_action
+# MiniStack checks schedules every ten seconds and does not replace context attributes in Input.
+scheduler._SCHEDULE_TICK_INTERVAL = 1
 
 
-def _accept_metric_math_alarms() -> None:
-    # MiniStack rejects an alarm with several metrics; here it evaluates the first metric.
-    record = provisioners._cw_metric_alarm_record
+@_replaces(eventbridge, "_invoke_target")
+def _invoke_target(invoke: Any, target: dict[str, Any], event: dict[str, Any], *args: Any) -> None:
+    if event.get("Source") == "aws.scheduler" and target.get("Input"):
+        now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(event["Time"]))
+        text = target["Input"]
+        for name, value in (
+            ("schedule-arn", event["Resources"][0]),
+            ("scheduled-time", now),
+            ("execution-id", event["EventId"]),
+            ("attempt-number", "1"),
+        ):
+            text = text.replace(f"<aws.scheduler.{name}>", json.dumps(value)[1:-1])
+        target = {**target, "Input": text}
+    invoke(target, event, *args)
 
-    def metric_alarm_record(name: str, props: dict[str, Any]) -> Any:
-        stats = [query["MetricStat"] for query in props.get("Metrics", []) if "MetricStat" in query]
-        for stat in stats[:1]:
-            first = {**stat["Metric"], "Period": stat["Period"], "Statistic": stat["Stat"]}
-            props = {**props, **first, "Metrics": None}
-        return record(name, props)
 
-    provisioners._cw_metric_alarm_record = metric_alarm_record
+# MiniStack ignores ResponseContentDisposition and similar if the link has a version.
+@_replaces(s3, "_get_object")
+def _get_object(get: Any, bucket: str, key: str, headers: Any, query: Any = None) -> Any:
+    response = get(bucket, key, headers, query)
+    if response[0] == 200:
+        s3._apply_response_overrides(response[1], query or {})
+    return response
 
 
-def _unpack_once() -> None:
-    # MiniStack unpacks function and layer for each execution environment, which is most of a cold
-    # start. On Lambda both are read-only; here they are unpacked once and linked.
-    unpacked = Path(os.environ["TMPDIR"]) / "unpacked"
-    lock = threading.Lock()
+# MiniStack stores a parameter of type Number as text and cannot compare it.
+@_replaces(lambda_svc, "_sqs_esm_concurrency")
+def _sqs_esm_concurrency(concurrency: Any, mapping: dict[str, Any], *args: Any) -> Any:
+    scaling = mapping.get("ScalingConfig") or {}
+    numbers = {name: int(value) for name, value in scaling.items()}
+    return concurrency({**mapping, "ScalingConfig": numbers}, *args)
 
-    class ZipFile(zipfile.ZipFile):
-        def extractall(self, path: Any = None, *_args: Any) -> None:
-            contents = repr([(entry.filename, entry.CRC) for entry in self.infolist()])
-            folder = unpacked / hashlib.sha256(contents.encode()).hexdigest()
-            with lock:
-                if not folder.exists():
-                    super().extractall(folder)
-            for entry in folder.iterdir():
-                (Path(path) / entry.name).symlink_to(entry)
 
-    lambda_runtime.zipfile = types.SimpleNamespace(**{**vars(zipfile), "ZipFile": ZipFile})
+# MiniStack requires sqs:SendMessageBatch, which IAM does not have; sqs:SendMessage permits it.
+@_replaces(iam_actions, "extract_iam_action")
+def _extract_iam_action(extract: Any, service: str, *request: Any, **kwargs: Any) -> Any:
+    action = extract(service, *request, **kwargs)
+    return action.removesuffix("Batch") if service == "sqs" and action else action
 
+
+# MiniStack rejects an alarm with several metrics; here it evaluates the first metric.
+@_replaces(provisioners, "_cw_metric_alarm_record")
+def _metric_alarm_record(record: Any, name: str, props: dict[str, Any]) -> Any:
+    stats = [query["MetricStat"] for query in props.get("Metrics", []) if "MetricStat" in query]
+    for stat in stats[:1]:
+        first = {**stat["Metric"], "Period": stat["Period"], "Statistic": stat["Stat"]}
+        props = {**props, **first, "Metrics": None}
+    return record(name, props)
+
+
+# MiniStack unpacks function and layer for each execution environment, which is most of a cold
+# start. On Lambda both are read-only; here they are unpacked once and linked.
+_UNPACKED, _LOCK = Path(os.environ["TMPDIR"]) / "unpacked", threading.Lock()
+
+
+class _ZipFile(zipfile.ZipFile):
+    def extractall(self, path: Any = None, *_args: Any) -> None:
+        contents = repr([(entry.filename, entry.CRC) for entry in self.infolist()])
+        folder = _UNPACKED / hashlib.sha256(contents.encode()).hexdigest()
+        with _LOCK:
+            if not folder.exists():
+                super().extractall(folder)
+        for entry in folder.iterdir():
+            (Path(path) / entry.name).symlink_to(entry)
+
+
+lambda_runtime.zipfile = types.SimpleNamespace(**{**vars(zipfile), "ZipFile": _ZipFile})
 
 if __name__ == "__main__":
     main()

@@ -16,7 +16,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -51,15 +51,10 @@ class Session:
     """
 
     def __init__(self, endpoint_url: str, keys: Keys) -> None:
-        no_file = (None, None, os.devnull, None)
-        core = botocore.session.Session(
-            session_vars={
-                "profile": (None, None, None, None),
-                "ca_bundle": (None, None, None, None),
-                "config_file": no_file,
-                "credentials_file": no_file,
-            }
-        )
+        nothing, no_file = (None, None, None, None), (None, None, os.devnull, None)
+        files = {"config_file": no_file, "credentials_file": no_file}
+        variables: Any = {"profile": nothing, "ca_bundle": nothing, **files}
+        core = botocore.session.Session(session_vars=variables)
         self.endpoint_url = endpoint_url
         self._boto3: Any = boto3.Session(
             aws_access_key_id=keys.access_key_id,
@@ -78,17 +73,10 @@ class Session:
 
     def client(self, service: str, config: botocore.config.Config | None = None) -> Any:
         """Return a client, as `boto3.Session.client`."""
-        return self._boto3.client(service, **self._local(config))
-
-    def resource(self, service: str, config: botocore.config.Config | None = None) -> Any:
-        """Return a resource, as `boto3.Session.resource`."""
-        return self._boto3.resource(service, **self._local(config))
-
-    def _local(self, config: botocore.config.Config | None) -> dict[str, Any]:
         # Path style, because a bucket name cannot be a subdomain of 127.0.0.1.
         local = botocore.config.Config(proxies={}, s3={"addressing_style": "path"})
         merged = local.merge(config) if config else local
-        return {"endpoint_url": self.endpoint_url, "config": merged}
+        return self._boto3.client(service, endpoint_url=self.endpoint_url, config=merged)
 
 
 @dataclass(frozen=True)
@@ -112,7 +100,14 @@ class LocalAws:
         self, name: str, policy_arns: tuple[str, ...] = (), policy: dict[str, Any] | None = None
     ) -> Keys:
         """Create an IAM user with managed policies, an inline policy, or neither; return keys."""
-        return _create_user(self.session(self.admin), name, policy_arns, policy)
+        iam = self.session(self.admin).client("iam")
+        iam.create_user(UserName=name)
+        for arn in policy_arns:
+            iam.attach_user_policy(UserName=name, PolicyArn=arn)
+        if policy:
+            iam.put_user_policy(UserName=name, PolicyName=name, PolicyDocument=json.dumps(policy))
+        key = iam.create_access_key(UserName=name)["AccessKey"]
+        return Keys(key["AccessKeyId"], key["SecretAccessKey"])
 
 
 @contextlib.contextmanager
@@ -142,11 +137,10 @@ def running_aws(log: Path = ROOT / ".local" / "aws.log") -> Iterator[LocalAws]:
         _wait(process, endpoint_url, log)
         statement = {"Effect": "Allow", "Action": "*", "Resource": "*"}
         policy = {"Version": "2012-10-17", "Statement": [statement]}
-        admin = _create_user(Session(endpoint_url, root), "admin", (), policy)
-        yield LocalAws(endpoint_url, admin, process, log)
+        aws = LocalAws(endpoint_url, root, process, log)
+        yield replace(aws, admin=aws.create_user("admin", policy=policy))
     finally:
-        # It has no permanent state, so no graceful stop is necessary. The functions are in its
-        # process group.
+        # It stores nothing permanently. The functions are in its process group.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
@@ -216,16 +210,3 @@ def _wait(process: subprocess.Popen[bytes], endpoint_url: str, log: Path) -> Non
 
 def _tail(log: Path) -> str:
     return "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-20:])
-
-
-def _create_user(
-    session: Session, name: str, policy_arns: tuple[str, ...], policy: dict[str, Any] | None
-) -> Keys:
-    iam = session.client("iam")
-    iam.create_user(UserName=name)
-    for arn in policy_arns:
-        iam.attach_user_policy(UserName=name, PolicyArn=arn)
-    if policy:
-        iam.put_user_policy(UserName=name, PolicyName=name, PolicyDocument=json.dumps(policy))
-    key = iam.create_access_key(UserName=name)["AccessKey"]
-    return Keys(key["AccessKeyId"], key["SecretAccessKey"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from datetime import date, datetime, time, timedelta
 from itertools import accumulate
+from typing import TypeVar
 
 from local.stack import Stack
 from timbres.domain.account_stamps import AccountStamps
@@ -35,34 +36,31 @@ def write_snapshots(
     The last counts are `past`. An issuer without stamps used its last ones a week ago. A contract
     of the portal dates from the 12th of last month.
     """
-    daily_counts = DailyCountRepository(
-        stack.session().client("dynamodb"),
-        stack.outputs["SnapshotsTableName"],
-        stack.outputs["IssuersTableName"],
-    )
-    account_counts = AccountStampRepository(
-        stack.session().client("dynamodb"), stack.outputs["SnapshotsTableName"]
-    )
-    own = AccountStamps(account)
-    limits = AlertThresholds(None, 7)
+    dynamodb, snapshots = stack.session().client("dynamodb"), stack.outputs["SnapshotsTableName"]
+    daily_counts = DailyCountRepository(dynamodb, snapshots, stack.outputs["IssuersTableName"])
+    account_counts, own = AccountStampRepository(dynamodb, snapshots), AccountStamps(account)
     last_month = (today.replace(day=1) - _DAY).replace(day=1)
     issuers = {rfc: Issuer(account, rfc) for rfc in past}
     used = {rfc: _used(*latest, last_month, today) for rfc, latest in past.items()}
     for day in _days(last_month, today):
         for rfc, (latest, _) in past.items():
-            contracted = latest
-            if contracted > _CONTRACTED and day < last_month.replace(day=12):
-                contracted -= _CONTRACTED
-            stamps = Stamps(contracted, used[rfc][day], contracted - used[rfc][day])
-            snapshot = Snapshot(datetime.combine(day, time(5), MEXICO_CITY), stamps)
-            issuers[rfc] = issuers[rfc].with_daily_count(day, snapshot, limits, f"{day}-050000")
+            is_later = latest <= _CONTRACTED or day >= last_month.replace(day=12)
+            contracted = latest if is_later else latest - _CONTRACTED
+            issuers[rfc] = _count(issuers[rfc], contracted, used[rfc][day], day)
         daily_counts.save(day, list(issuers.values()), known=False)
         if account_contracted is not None:
-            total = sum(used[rfc][day] for rfc in past)
-            stamps = Stamps(account_contracted, total, account_contracted - total)
-            snapshot = Snapshot(datetime.combine(day, time(5), MEXICO_CITY), stamps)
-            own = own.with_daily_count(day, snapshot, limits, f"{day}-050000")
+            own = _count(own, account_contracted, sum(used[rfc][day] for rfc in past), day)
             account_counts.save(own)
+
+
+Counted = TypeVar("Counted", Issuer, AccountStamps)
+
+
+def _count(counted: Counted, contracted: int, used: int, day: date) -> Counted:
+    """Return an issuer or account with the count of a day, as the daily run makes it."""
+    stamps = Stamps(contracted, used, contracted - used)
+    snapshot = Snapshot(datetime.combine(day, time(5), MEXICO_CITY), stamps)
+    return counted.with_daily_count(day, snapshot, AlertThresholds(None, 7), f"{day}-050000")
 
 
 def _days(last_month: date, today: date) -> Iterator[date]:

@@ -18,7 +18,7 @@ import requests
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, WaiterError
 
 from local.build import package, read_template
 from local.emulator_process import REGION, ROOT, LocalAws, Session, running_aws
@@ -57,10 +57,8 @@ class Stack:
         self.download_url = _download_url(aws.endpoint_url, outputs)
         self.keys = {"admin": aws.admin}
         for name, policy in IDENTITIES.items():
-            arns = (outputs[policy],) if policy else ()
-            self.keys[name] = aws.create_user(name, arns)
+            self.keys[name] = aws.create_user(name, (outputs[policy],) if policy else ())
         self._aws = aws
-        self._mailbox: Callable[[], list[str]] | None = None
         self.http = requests.Session()
         self.http.trust_env = False
 
@@ -91,23 +89,19 @@ class Stack:
         if query:
             url += "?" + urlencode(query, doseq=True, quote_via=quote, safe="~")
         headers = dict(headers or {})
-        data: bytes | None = None
         if body is not None:
-            text = body if isinstance(body, str | bytes) else json.dumps(body, ensure_ascii=False)
-            data = text.encode() if isinstance(text, str) else text
             headers.setdefault("Content-Type", "application/json")
+            if not isinstance(body, str | bytes):
+                body = json.dumps(body, ensure_ascii=False)
+        data = body.encode() if isinstance(body, str) else body
         request = AWSRequest(method=method, url=url, data=data, headers=headers)
         if identity is not None:
             keys = self.keys[identity]
             credentials = Credentials(keys.access_key_id, keys.secret_access_key)
             SigV4Auth(credentials, "execute-api", self.region).add_auth(request)
+        signed = dict(request.headers.items())
         return self.http.request(
-            method,
-            url,
-            data=data,
-            headers=dict(request.headers.items()),
-            allow_redirects=False,
-            timeout=timeout,
+            method, url, data=data, headers=signed, allow_redirects=False, timeout=timeout
         )
 
     def create_account(self, name: str, value: Mapping[str, Any]) -> None:
@@ -118,12 +112,9 @@ class Stack:
 
     def resource(self, logical_id: str) -> str:
         """Return the physical name of a resource, for example of `RunFunctionDaily`."""
-        cloudformation = self.session().client("cloudformation")
-        response = cloudformation.describe_stack_resource(
-            StackName=STACK_NAME, LogicalResourceId=logical_id
-        )
-        physical: str = response["StackResourceDetail"]["PhysicalResourceId"]
-        return physical
+        names = {"StackName": STACK_NAME, "LogicalResourceId": logical_id}
+        response = self.session().client("cloudformation").describe_stack_resource(**names)
+        return str(response["StackResourceDetail"]["PhysicalResourceId"])
 
     def fire(self, schedule: str, timeout: float = 15) -> None:
         """Let the scheduler start the target of the schedule with this logical ID once, now.
@@ -131,14 +122,11 @@ class Stack:
         `schedule` is for example `RunFunctionDaily`. Returns when the target has been started, not
         when it has finished. Raises `TimeoutError`.
         """
-        scheduler = self.session().client("scheduler")
-        group = self.resource("Schedules")
-        name = self.resource(schedule)
-        target = scheduler.get_schedule(Name=name, GroupName=group)["Target"]
-        once = f"once-{secrets.token_hex(8)}"
+        scheduler, group = self.session().client("scheduler"), self.resource("Schedules")
+        target = scheduler.get_schedule(Name=self.resource(schedule), GroupName=group)["Target"]
+        once = {"Name": f"once-{secrets.token_hex(8)}", "GroupName": group}
         scheduler.create_schedule(
-            Name=once,
-            GroupName=group,
+            **once,
             ScheduleExpression=f"at({datetime.now(UTC):%Y-%m-%dT%H:%M:%S})",
             FlexibleTimeWindow={"Mode": "OFF"},
             ActionAfterCompletion="DELETE",
@@ -147,7 +135,7 @@ class Stack:
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
             try:
-                scheduler.get_schedule(Name=once, GroupName=group)
+                scheduler.get_schedule(**once)
             except scheduler.exceptions.ResourceNotFoundException:
                 return
             time.sleep(0.2)
@@ -170,31 +158,6 @@ class Stack:
             "AWS_SECRET_ACCESS_KEY": keys.secret_access_key,
         }
 
-    def function_logs(self, function: str) -> list[str]:
-        """Return the log lines of a function, by logical ID, for example `ReportFunction`."""
-        session = self.session()
-        configuration = session.client("lambda").get_function_configuration(
-            FunctionName=self.resource(function)
-        )
-        pages = session.client("logs").get_paginator("filter_log_events")
-        group = configuration["LoggingConfig"]["LogGroup"]
-        return [
-            event["message"].rstrip("\n")
-            for page in pages.paginate(logGroupName=group)
-            for event in page["events"]
-        ]
-
-    def queue_mails(self) -> None:
-        """Subscribe a queue to the mail topic, once; `mails` reads it."""
-        if not self._mailbox:
-            self._mailbox = self.mailbox("mails")
-
-    def mails(self) -> list[str]:
-        """Return the texts of the mails since the last call."""
-        if not self._mailbox:
-            raise RuntimeError("call queue_mails before a mail is sent")
-        return self._mailbox()
-
     def processes(self) -> Iterator[tuple[int, dict[str, str]]]:
         """Yield ID and environment of the local AWS's processes, functions included (Linux)."""
         for process in Path("/proc").glob("[0-9]*"):
@@ -209,33 +172,27 @@ class Stack:
 
     def mailbox(self, name: str) -> Callable[[], list[str]]:
         """Subscribe a new queue to the mail topic; return a function that reads the new mails."""
-        session = self.session()
-        sqs = session.client("sqs")
-        topic = self.outputs["MailTopicArn"]
+        client = self.session().client
+        sqs, topic = client("sqs"), self.outputs["MailTopicArn"]
         queue: str = sqs.create_queue(QueueName=f"{STACK_NAME}-{name}")["QueueUrl"]
-        arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])
-        queue_arn = arn["Attributes"]["QueueArn"]
+        response = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])
+        arn = response["Attributes"]["QueueArn"]
         statement = {
             "Effect": "Allow",
             "Principal": {"Service": "sns.amazonaws.com"},
             "Action": "sqs:SendMessage",
-            "Resource": queue_arn,
+            "Resource": arn,
             "Condition": {"ArnEquals": {"aws:SourceArn": topic}},
         }
         policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
         sqs.set_queue_attributes(QueueUrl=queue, Attributes={"Policy": policy})
-        session.client("sns").subscribe(
-            TopicArn=topic,
-            Protocol="sqs",
-            Endpoint=queue_arn,
-            Attributes={"RawMessageDelivery": "true"},
-        )
+        raw = {"RawMessageDelivery": "true"}
+        client("sns").subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn, Attributes=raw)
 
         def read_mails() -> list[str]:
             texts: list[str] = []
-            while messages := sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10).get(
-                "Messages"
-            ):
+            request = {"QueueUrl": queue, "MaxNumberOfMessages": 10}
+            while messages := sqs.receive_message(**request).get("Messages"):
                 for message in messages:
                     texts.append(message["Body"])
                     sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
@@ -271,38 +228,56 @@ def deploy(session: Session, root: Path = ROOT, pacs: Sequence[Path] = ()) -> di
         s3.put_object(Bucket=bucket, Key=key, Body=content)
         return f"s3://{bucket}/{key}"
 
+    # A URL, because TemplateBody is limited to 51,200 bytes.
     template = upload("template.json", package(root, upload, pacs).encode())
+    url = template.replace("s3://", f"{session.endpoint_url}/")
     logger.info("creating the stack of template.yaml")
-    cloudformation = session.client("cloudformation")
-    try:
-        change_set: str = cloudformation.create_change_set(
-            StackName=STACK_NAME,
-            ChangeSetName="create",
-            ChangeSetType="CREATE",
-            # TemplateBody is limited to 51,200 bytes.
-            TemplateURL=template.replace("s3://", f"{session.endpoint_url}/"),
-            Capabilities=["CAPABILITY_IAM"],
-        )["Id"]
-    except ClientError as error:
-        raise DeployError(f"the template was rejected: {error}") from error
-    _wait_for_change_set(cloudformation, change_set)
-    cloudformation.execute_change_set(ChangeSetName=change_set)
-    outputs = _wait_for_stack(cloudformation)
-    _put_unknown_route(session.client("apigateway"), session.client("lambda"), outputs)
+    outputs = _create_stack(session.client("cloudformation"), url)
+    gateway, functions = session.client("apigateway"), session.client("lambda")
+    _put_unknown_route(gateway, functions, outputs)
     resources = read_template(root)["Resources"]
     for name, stage in (("Api", _stage(outputs)), ("DownloadApi", "d")):
         responses = resources[name]["Properties"]["GatewayResponses"]
-        _put_gateway_responses(session.client("apigateway"), outputs[f"{name}Id"], stage, responses)
-    download_url = _download_url(session.endpoint_url, outputs)
-    _put_download_url(session.client("lambda"), outputs["MailFunctionName"], download_url)
+        _put_gateway_responses(gateway, outputs[f"{name}Id"], stage, responses)
+    # The mailed links point to this machine instead of AWS.
+    name = outputs["MailFunctionName"]
+    environment = functions.get_function_configuration(FunctionName=name)["Environment"]
+    environment["Variables"]["DOWNLOAD_URL"] = _download_url(session.endpoint_url, outputs)
+    functions.update_function_configuration(FunctionName=name, Environment=environment)
     return outputs
 
 
-def _put_download_url(functions: Any, name: str, url: str) -> None:
-    """Let the mailed links point to this machine instead of AWS."""
-    environment = functions.get_function_configuration(FunctionName=name)["Environment"]
-    variables = environment["Variables"] | {"DOWNLOAD_URL": url}
-    functions.update_function_configuration(FunctionName=name, Environment={"Variables": variables})
+def _create_stack(cloudformation: Any, template_url: str) -> dict[str, str]:
+    """Create the stack; return its outputs. Raises `DeployError` with all failures."""
+    name, often = {"StackName": STACK_NAME}, {"Delay": 0.1, "MaxAttempts": 6000}
+    change_set = name | {"ChangeSetName": "create"}
+    kind = {"ChangeSetType": "CREATE", "Capabilities": ["CAPABILITY_IAM"]}
+    try:
+        cloudformation.create_change_set(**change_set, **kind, TemplateURL=template_url)
+        waiter = cloudformation.get_waiter("change_set_create_complete")
+        waiter.wait(**change_set, WaiterConfig=often)
+    except ClientError as error:
+        raise DeployError(f"the template was rejected: {error}") from error
+    except WaiterError as error:
+        reason = error.last_response.get("StatusReason")
+        raise DeployError(f"the template was rejected: {reason}") from error
+    cloudformation.execute_change_set(**change_set)
+    try:
+        cloudformation.get_waiter("stack_create_complete").wait(**name, WaiterConfig=often)
+    except WaiterError as error:
+        pages = cloudformation.get_paginator("describe_stack_events").paginate(**name)
+        failures = [
+            f"  {event['LogicalResourceId']} ({event['ResourceType']}):"
+            f" {event.get('ResourceStatusReason', 'no reason given')}"
+            for page in pages
+            for event in page["StackEvents"]
+            if event["ResourceStatus"].endswith("FAILED")
+        ]
+        stacks: Any = error.last_response.get("Stacks") or [{"StackStatus": "not created"}]
+        title = f"the stack is {stacks[0]['StackStatus']}:"
+        raise DeployError("\n".join([title, *reversed(failures)])) from error
+    (stack,) = cloudformation.describe_stacks(**name)["Stacks"]
+    return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
 
 
 def _put_unknown_route(gateway: Any, functions: Any, outputs: dict[str, str]) -> None:
@@ -351,34 +326,3 @@ def _download_url(endpoint_url: str, outputs: dict[str, str]) -> str:
 
 def _stage(outputs: dict[str, str]) -> str:
     return outputs["ApiUrl"].rsplit("/", 1)[1]
-
-
-def _wait_for_change_set(cloudformation: Any, change_set: str) -> None:
-    """Wait for the change set. Raises `DeployError` with the reason of a failure."""
-    while True:
-        response = cloudformation.describe_change_set(ChangeSetName=change_set)
-        if response["Status"] == "CREATE_COMPLETE":
-            return
-        if response["Status"] == "FAILED":
-            raise DeployError(f"the template was rejected: {response.get('StatusReason')}")
-        time.sleep(0.1)
-
-
-def _wait_for_stack(cloudformation: Any) -> dict[str, str]:
-    """Wait for the stack; return its outputs. Raises `DeployError` with all failures."""
-    while True:
-        stack = cloudformation.describe_stacks(StackName=STACK_NAME)["Stacks"][0]
-        if stack["StackStatus"] == "CREATE_COMPLETE":
-            return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
-        if not stack["StackStatus"].endswith("IN_PROGRESS"):
-            break
-        time.sleep(0.1)
-    pages = cloudformation.get_paginator("describe_stack_events").paginate(StackName=STACK_NAME)
-    failures = [
-        f"  {event['LogicalResourceId']} ({event['ResourceType']}):"
-        f" {event.get('ResourceStatusReason', 'no reason given')}"
-        for page in pages
-        for event in page["StackEvents"]
-        if event["ResourceStatus"].endswith("FAILED")
-    ]
-    raise DeployError("\n".join([f"the stack is {stack['StackStatus']}:", *reversed(failures)]))
