@@ -36,14 +36,17 @@ def layer_size(layer: Path) -> int:
     return sum(file.stat().st_size for file in _files(layer))
 
 
-def find_problems(folders: Sequence[Path]) -> Iterator[str]:
-    """Yield one line per problem that prevents a deployment of the layers in `folders`."""
+def find_problems(folders: Sequence[Path], max_size: int = MAX_SIZE) -> Iterator[str]:
+    """Yield one line per problem that prevents a deployment of the layers in `folders`.
+
+    `max_size` is that of all layers together, in bytes.
+    """
     for layer in folders:
         for path in _files(layer):
             if problem := _find_problem(path):
                 yield f"{path.relative_to(layer.parent)}: {problem}"
-    if (total := sum(map(layer_size, folders))) > MAX_SIZE:
-        yield f"{_mb(total)} together; Lambda permits {_mb(MAX_SIZE)}"
+    if (total := sum(map(layer_size, folders))) > max_size:
+        yield f"{_mb(total)} together; Lambda permits {_mb(max_size)}"
 
 
 def _find_problem(path: Path) -> str | None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from local.emulator_process import Keys
@@ -13,16 +11,14 @@ from local.fake_pacs.fake_data import SolucionFactibleAccount, SolucionFactibleS
 from local.fake_pacs.server import serve
 from local.fake_pacs.solucion_factible import FakeSolucionFactible
 from local.fakes import WSDL
-from local.stack import Stack
 
 from tests.support.api_calls import delete_account
-from tests.support.doctor import RunDoctor
 
 USER, PASSWORD = "doctor@example.com", "a-password-of-the-doctor"
 SOAP_ACTION = "SOAPAction is urn:nuevoContrato, not urn:agregarContrato"
 
 
-def check(results: dict[str, tuple[str, str]], *expected: tuple[str, str, str]) -> None:
+def check(results, *expected):
     """Check the level and a part of the text of some results."""
     for subject, level, text in expected:
         assert results[subject][0] == level, results[subject]
@@ -30,7 +26,7 @@ def check(results: dict[str, tuple[str, str]], *expected: tuple[str, str, str]) 
 
 
 @pytest.fixture
-def pac(stack: Stack, tmp_path: Path) -> Iterator[FakeSolucionFactible]:
+def pac(stack, tmp_path):
     """A PAC with another WSDL, and accounts with good, misspelled and rejected secrets."""
     wsdl = tmp_path / "altered.wsdl"
     wsdl.write_text(WSDL.read_text().replace("urn:agregarContrato", "urn:nuevoContrato"))
@@ -51,7 +47,7 @@ def pac(stack: Stack, tmp_path: Path) -> Iterator[FakeSolucionFactible]:
         delete_account(stack, name)
 
 
-def test_a_working_stack_passes_all_checks(run_doctor: RunDoctor, tmp_path: Path) -> None:
+def test_a_working_stack_passes_all_checks(run_doctor, tmp_path):
     # This machine may have no Python 3.13.
     python = tmp_path / "python3.13"
     python.write_text("#!/bin/sh\necho Python 3.13.0\n")
@@ -78,8 +74,8 @@ def test_a_working_stack_passes_all_checks(run_doctor: RunDoctor, tmp_path: Path
 
 
 def test_problems_of_accounts_are_named_and_rejected_credentials_are_not_retried(
-    stack: Stack, run_doctor: RunDoctor, pac: FakeSolucionFactible
-) -> None:
+    stack, run_doctor, pac
+):
     names = ("altered", "misspelled", "rejected", "missing")
     options = ("--ask-pacs", *(f"--account=dr-{name}" for name in names))
 
@@ -110,9 +106,7 @@ def test_problems_of_accounts_are_named_and_rejected_credentials_are_not_retried
     check(retried, ("PAC of dr-rejected", "failed", "601: Error de autenticación"))
 
 
-def test_without_credentials_or_permissions_the_remaining_checks_run(
-    stack: Stack, run_doctor: RunDoctor
-) -> None:
+def test_without_credentials_or_permissions_the_remaining_checks_run(stack, run_doctor):
     without_keys, results = run_doctor("--ask-pacs", keys=Keys("", ""))
     check(
         results,

@@ -10,12 +10,10 @@ import subprocess
 import sys
 import time
 from itertools import zip_longest
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pytest
 from local.emulator_process import ROOT
-from local.environment import LocalEnvironment
 from local.start import shell_variables, write_env_file
 
 from tests.support.api_calls import install_timbres, last_month, reconcile
@@ -59,7 +57,7 @@ class Example(NamedTuple):
     response: str
 
 
-def examples(document: Path) -> list[Example]:
+def examples(document):
     """Return the examples of a document that run here."""
     text = document.read_text(encoding="utf-8")
     blocks = list(BLOCK.finditer(text))
@@ -74,7 +72,7 @@ def examples(document: Path) -> list[Example]:
     ]
 
 
-def differs(expected: Any, actual: Any, name: str = "") -> bool:
+def differs(expected, actual, name=""):
     """Return whether two JSON values differ, except in what varies between environments.
 
     A documented list may be shortened: each of its items must exist.
@@ -95,7 +93,7 @@ def differs(expected: Any, actual: Any, name: str = "") -> bool:
     return not is_number and (kinds[0] is not kinds[1] or expected != actual)
 
 
-def parse(kind: str, text: str) -> Any:
+def parse(kind, text):
     """Return a JSON value; of several responses, the JSON by position and status; or the text."""
     if kind == "json":
         return json.loads(text)
@@ -107,7 +105,7 @@ def parse(kind: str, text: str) -> Any:
 class Reader:
     """Runs the examples of a document in order, with the IDs of the previous responses."""
 
-    def __init__(self, environment: LocalEnvironment, folder: Path) -> None:
+    def __init__(self, environment, folder):
         self._environment, self._folder = environment, folder
         self._replacements = {"2026-10": last_month(), ".venv/bin/python": sys.executable}
         self._variables = ""
@@ -116,7 +114,7 @@ class Reader:
             (folder / name).symlink_to(ROOT / name)
         install_timbres(folder / "bin")
 
-    def run(self, example: Example) -> None:
+    def run(self, example):
         """Run an example and compare its response."""
         if VARIABLES.fullmatch(example.commands):
             self._variables += example.commands
@@ -139,12 +137,12 @@ class Reader:
                 if isinstance(documented, dict) and isinstance(documented.get("id"), str):
                     self._replacements[documented["id"]] = own["id"]
 
-    def _replace(self, text: str) -> str:
+    def _replace(self, text):
         for expected, actual in self._replacements.items():
             text = text.replace(expected, actual)
         return text
 
-    def _output(self, commands: str) -> str:
+    def _output(self, commands):
         process = subprocess.run(
             ["sh", "-euc", self._replace(self._variables + commands)],
             cwd=self._folder,
@@ -163,9 +161,7 @@ class Reader:
 
 
 @pytest.mark.parametrize("name", [d.name for d in DOCUMENTS if examples(d)])
-def test_the_examples_of_a_document_work(
-    environment: LocalEnvironment, tmp_path: Path, name: str
-) -> None:
+def test_the_examples_of_a_document_work(environment, tmp_path, name):
     (document,) = (path for path in DOCUMENTS if path.name == name)
     reader = Reader(environment, tmp_path)
     assert len(examples(document)) >= {"README.md": 3, "api.md": 30}.get(name, 1)
@@ -178,7 +174,7 @@ def test_the_examples_of_a_document_work(
                 raise AssertionError(f"{name}, line {example.line}: {error}") from error
 
 
-def test_a_relevant_difference_is_reported() -> None:
+def test_a_relevant_difference_is_reported():
     for expected, actual in (
         ({"status": 400}, {"status": 404}),
         ({"status": "ready"}, {"status": "pending"}),

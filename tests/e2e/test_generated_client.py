@@ -5,22 +5,19 @@ from __future__ import annotations
 import shutil
 import subprocess
 from importlib import import_module
-from pathlib import Path
-from typing import Any
 
 import pytest
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
-from local.stack import Stack
 from tools.openapi import PATH
 
 from tests.support.api_calls import last_month
 
 
 def test_a_generated_python_client_reads_rfcs_with_an_ampersand_and_an_n_with_a_tilde(
-    stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    stack, tmp_path, monkeypatch
+):
     pytest.importorskip("httpx")
     generator = shutil.which("openapi-python-client")
     if generator is None:
@@ -34,7 +31,7 @@ def test_a_generated_python_client_reads_rfcs_with_an_ampersand_and_an_n_with_a_
         Credentials(keys.access_key_id, keys.secret_access_key), "execute-api", stack.region
     )
 
-    def sign(request: Any) -> None:
+    def sign(request):
         signed = AWSRequest(request.method, str(request.url), data=request.content)
         signer.add_auth(signed)
         request.headers.update(dict(signed.headers.items()))

@@ -8,7 +8,6 @@ import sys
 
 import pytest
 from local.emulator_process import ROOT
-from local.stack import Stack
 
 FIRST_CALL = """
 import json, sys
@@ -50,9 +49,7 @@ MAX_MODULES, MAX_WITH_REQUESTS, MAX_WITH_SOAP = 620, 735, 825
         ("download_token", "download-token-get", PACS),
     ],
 )
-def test_a_first_request_loads_only_the_modules_of_its_function(
-    stack: Stack, function: str, event: str, unwanted: set[str]
-) -> None:
+def test_a_first_request_loads_only_the_modules_of_its_function(stack, function, event, unwanted):
     name = "".join(part.capitalize() for part in function.split("_")) + "Function"
 
     process = subprocess.run(

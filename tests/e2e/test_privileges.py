@@ -8,13 +8,11 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from collections.abc import Iterator
-from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 from local.emulator_process import Keys, Session
-from local.stack import SECRET_PREFIX, Stack
+from local.stack import SECRET_PREFIX
 
 from tests.support.permissions import ERROR_CODES, READ, ROLES, ROUTES, permissions
 
@@ -27,7 +25,7 @@ REJECTED = {
 
 
 @pytest.fixture(scope="module")
-def harmless_calls(stack: Stack) -> dict[str, tuple[str, dict[str, Any]]]:
+def harmless_calls(stack):
     """An operation and arguments for some permissions, ``service:Action resource``."""
     contracts = {"TableName": stack.resource("ContractsTable")}
     contract = contracts | {"Key": {"account": {"S": "none"}, "entry": {"S": "none"}}}
@@ -57,7 +55,7 @@ def harmless_calls(stack: Stack) -> dict[str, tuple[str, dict[str, Any]]]:
 
 
 @pytest.fixture(scope="module")
-def role_keys(stack: Stack) -> dict[str | None, Keys]:
+def role_keys(stack):
     """The keys of each role, returned by a new function of the role; None is an administrator."""
     code, keys = io.BytesIO(), {None: stack.keys["admin"]}
     with zipfile.ZipFile(code, "w") as archive:
@@ -79,7 +77,7 @@ def role_keys(stack: Stack) -> dict[str | None, Keys]:
     return keys
 
 
-def is_denied(client: Any, operation: str, arguments: dict[str, Any]) -> bool:
+def is_denied(client, operation, arguments):
     try:
         getattr(client, operation)(**arguments)
     except ClientError as error:
@@ -88,10 +86,10 @@ def is_denied(client: Any, operation: str, arguments: dict[str, Any]) -> bool:
 
 
 def test_iam_denies_a_role_what_its_table_does_not_list(
-    stack: Stack,
-    role_keys: dict[str | None, Keys],
-    harmless_calls: dict[str, tuple[str, dict[str, Any]]],
-) -> None:
+    stack,
+    role_keys,
+    harmless_calls,
+):
     session = Session(stack.endpoint_url, stack.keys["admin"])
     clients = {name: session.client(name) for name in {p.split(":")[0] for p in harmless_calls}}
     for role, keys in role_keys.items():
@@ -116,9 +114,7 @@ def test_iam_denies_a_role_what_its_table_does_not_list(
         ("MailFunction", {"detail-type": "Credentials Rejected", "detail": REJECTED}),
     ],
 )
-def test_a_function_has_the_permissions_for_an_event_that_arrives_twice(
-    stack: Stack, function: str, event: dict[str, Any]
-) -> None:
+def test_a_function_has_the_permissions_for_an_event_that_arrives_twice(stack, function, event):
     functions, name = stack.session().client("lambda"), stack.resource(function)
     for _ in range(2):
         response = functions.invoke(FunctionName=name, Payload=json.dumps(event))
@@ -126,7 +122,7 @@ def test_a_function_has_the_permissions_for_an_event_that_arrives_twice(
 
 
 @pytest.fixture(scope="module")
-def callers(stack: Stack) -> Iterator[Stack]:
+def callers(stack):
     """The stack with two more callers: an unknown key, and a known key with a wrong secret."""
     stack.keys["stranger"] = Keys("AKIA" + "0" * 16, "none")
     stack.keys["forger"] = Keys(stack.keys["contract_manager"].access_key_id, "none")
@@ -134,7 +130,7 @@ def callers(stack: Stack) -> Iterator[Stack]:
     del stack.keys["stranger"], stack.keys["forger"]
 
 
-def test_the_table_lists_every_route(stack: Stack) -> None:
+def test_the_table_lists_every_route(stack):
     pages = stack.session().client("apigateway").get_paginator("get_resources")
     routes = {
         f"{method} {resource['path']}"
@@ -147,9 +143,7 @@ def test_the_table_lists_every_route(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize("caller", [*sorted(READ), *ERROR_CODES])
-def test_a_caller_reaches_the_routes_of_its_policy_and_no_other(
-    callers: Stack, caller: str
-) -> None:
+def test_a_caller_reaches_the_routes_of_its_policy_and_no_other(callers, caller):
     allowed = set()
     for route in ROUTES:
         method, path = route.split()
@@ -172,6 +166,6 @@ def test_a_caller_reaches_the_routes_of_its_policy_and_no_other(
     "path",
     ["/accounts/acme-rc%2Fcontracts%2Fx/reports", "/accounts/acme-rc/reports/x%2Fcontracts%2Fy"],
 )
-def test_an_encoded_slash_matches_no_asterisk_of_a_policy(stack: Stack, path: str) -> None:
+def test_an_encoded_slash_matches_no_asterisk_of_a_policy(stack, path):
     # The reader's policy has GET/accounts/*/contracts/*.
     assert stack.call("reader", "GET", path).status_code in (400, 403, 404)

@@ -7,11 +7,9 @@ import gzip
 import json
 import re
 import secrets
-from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
-from local.fake_pacs.base import FakePac
 from local.fake_pacs.fake_data import (
     Plan,
     ReachcoreAccount,
@@ -25,23 +23,21 @@ from local.fake_pacs.reachcore import FakeReachcore
 from local.fake_pacs.server import serve
 from local.fake_pacs.solucion_factible import FakeSolucionFactible
 from local.fakes import WSDL
-from local.stack import Stack
 
 from tests.support.api_calls import last_month
 from tests.support.credential_search import Search
-from tests.support.output_recorder import OutputRecorder
 
 RC, SF = "escaped-rc", "escaped-sf"
 RFC = bulk_rfc(0)
 
 
-def new_credential(marks: str = 'ñ&<"/+ %') -> str:
+def new_credential(marks='ñ&<"/+ %'):
     """Return a new credential that every encoding writes in another way throughout."""
     return "".join(mark + secrets.token_hex(2) for mark in marks)
 
 
 @pytest.fixture
-def pacs(stack: Stack) -> Iterator[dict[str, tuple[FakePac, list[str]]]]:
+def pacs(stack):
     """The PAC and the credentials of two accounts that are hard to escape."""
     # An API key is an ASCII header.
     user, password, key = new_credential(), new_credential(), new_credential('&<"/+ %')
@@ -58,9 +54,7 @@ def pacs(stack: Stack) -> Iterator[dict[str, tuple[FakePac, list[str]]]]:
         yield {RC: (reachcore, [key]), SF: (factible, [user, password])}
 
 
-def test_no_output_of_the_session_contains_a_credential(
-    stack: Stack, pacs: dict[str, tuple[FakePac, list[str]]], recorder: OutputRecorder
-) -> None:
+def test_no_output_of_the_session_contains_a_credential(stack, pacs, recorder):
     # The PAC's messages repeat the credentials. The last code rejects them.
     stamps = ("stamps", {"rfc": RFC}, "getTimbres")
     balance = ("balance", {"month": last_month()}, "saldos")
@@ -110,7 +104,7 @@ def test_no_output_of_the_session_contains_a_credential(
     assert [place for place, text in stored for token in tokens if token in text] == []
 
 
-def write_credential(stack: Stack, credential: str) -> list[str]:
+def write_credential(stack, credential):
     """Write a credential to some places, in a different form each; return the places."""
     client = stack.session().client
     group = {"logGroupName": "planted"}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import boto3
 import pytest
@@ -18,16 +17,16 @@ TABLE = {"ResourceType": "AWS::DynamoDB::Table", "ResourceStatus": "CREATE_COMPL
 
 
 @pytest.fixture
-def cloudformation(monkeypatch: pytest.MonkeyPatch) -> Stubber:
+def cloudformation(monkeypatch):
     keys = dict.fromkeys(("aws_access_key_id", "aws_secret_access_key"), "x")
     client = boto3.client("cloudformation", "mx-central-1", **keys)
 
     class Session:
         region_name = "mx-central-1"
 
-        def __init__(self, **_settings: Any) -> None: ...
+        def __init__(self, **_settings): ...
 
-        def client(self, _service: str, config: Any) -> Any:
+        def client(self, _service, config):
             assert config.connect_timeout
             return client
 
@@ -42,9 +41,7 @@ def cloudformation(monkeypatch: pytest.MonkeyPatch) -> Stubber:
         *(([table, "IssuersTable"], f"Stack timbres-prod has {table}, ") for table in RENAMED),
     ],
 )
-def test_a_stack_with_an_old_table_is_not_deployed(
-    cloudformation: Stubber, tables: list[str], message: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_stack_with_an_old_table_is_not_deployed(cloudformation, tables, message, capsys):
     rows = [TABLE | {"LogicalResourceId": name, "LastUpdatedTimestamp": 0} for name in tables]
     cloudformation.add_response("describe_stacks", {"Stacks": [DESCRIBED]}, STACK)
     cloudformation.add_response("list_stack_resources", {"StackResourceSummaries": rows}, STACK)
@@ -56,7 +53,7 @@ def test_a_stack_with_an_old_table_is_not_deployed(
     assert (status, message in error) == (int(bool(message)), True)
 
 
-def test_only_a_missing_stack_is_a_new_stack(cloudformation: Stubber) -> None:
+def test_only_a_missing_stack_is_a_new_stack(cloudformation):
     cloudformation.add_client_error("describe_stacks", "ValidationError", "does not exist")
     cloudformation.add_client_error("describe_stacks", "AccessDenied", "denied")
 
@@ -66,7 +63,7 @@ def test_only_a_missing_stack_is_a_new_stack(cloudformation: Stubber) -> None:
             main(["prod"])
 
 
-def test_template_and_documented_commands_have_the_new_names() -> None:
+def test_template_and_documented_commands_have_the_new_names():
     page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
     section = page.partition("\n## Upgrading to 0.5.0\n")[2].partition("\n## ")[0]
     assert dict(re.findall(r"^ *(\w+Table)=(\w+Table)", section, re.M)) == RENAMED

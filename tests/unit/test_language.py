@@ -10,8 +10,6 @@ import ast
 import io
 import re
 import tokenize
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from local.emulator_process import ROOT
@@ -44,7 +42,7 @@ QUOTED = re.compile(r"`+[^`]*`+")
 WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 
 
-def names(source: str) -> Iterator[tuple[int, str]]:
+def names(source):
     """Yield line numbers and names that a module defines."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
@@ -55,7 +53,7 @@ def names(source: str) -> Iterator[tuple[int, str]]:
             yield node.lineno, node.arg
 
 
-def module_texts(source: str, *, prints: bool) -> Iterator[tuple[int, str]]:
+def module_texts(source, *, prints):
     """Yield line numbers and texts of a module: comments, docstrings and, if it prints, strings."""
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT:
@@ -70,7 +68,7 @@ def module_texts(source: str, *, prints: bool) -> Iterator[tuple[int, str]]:
             yield node.lineno, str(node.value)
 
 
-def document_texts(text: str) -> Iterator[tuple[int, str]]:
+def document_texts(text):
     """Yield line numbers and lines of a document without code and URLs."""
     fenced, previous = False, ""
     for number, line in enumerate(text.splitlines(), 1):
@@ -81,7 +79,7 @@ def document_texts(text: str) -> Iterator[tuple[int, str]]:
         previous = line
 
 
-def violations(path: Path) -> Iterator[str]:
+def violations(path):
     text = path.read_text(encoding="utf-8")
     lines = text.splitlines()
     texts = enumerate(lines, 1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import jsonschema_rs
@@ -26,7 +25,7 @@ OPERATIONS = {
 PUBLIC = "GET /d/{token}"
 
 
-def statuses_of_codes() -> dict[str, set[str]]:
+def statuses_of_codes():
     """Return the HTTP statuses of each described error code."""
     statuses: dict[str, set[str]] = {}
     for operation in OPERATIONS.values():
@@ -96,7 +95,7 @@ def test_every_error_of_the_code_is_described_and_documented_with_its_statuses()
     assert documented == statuses_of_codes()
 
 
-def examples_of(operation: dict[str, Any]) -> Iterator[tuple[str, str, Any]]:
+def examples_of(operation):
     """Yield status, media type and value of each example of a response."""
     named = DOCUMENT["components"]["examples"]
     for status, response in operation["responses"].items():
