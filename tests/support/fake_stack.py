@@ -109,13 +109,11 @@ class Accounts:
         )
 
     def change(self, name: str, value: Any) -> None:
-        """Store a new version of an account's secret."""
         self._aws.client("secretsmanager").put_secret_value(
             SecretId=self._id(name), SecretString=_as_text(value)
         )
 
     def delete(self, name: str) -> None:
-        """Delete an account's secret at once."""
         self._aws.client("secretsmanager").delete_secret(
             SecretId=self._id(name), ForceDeleteWithoutRecovery=True
         )
@@ -143,7 +141,6 @@ class Accounts:
         return {key: item for key, item in (value | changes).items() if item is not None}
 
     def norte_secret(self) -> dict[str, Any]:
-        """Return a valid secret of the second account at Reachcore."""
         return self.secret(RC, api_key=self._credentials.norte_api_key)
 
     def rejections(self) -> list[dict[str, Any]]:
@@ -152,7 +149,6 @@ class Accounts:
         return [item for item in items if item["entry"].endswith("#rejection")]
 
     def clear_rejections(self) -> None:
-        """Delete the rejections, as an operator does."""
         for item in self.rejections():
             self._aws.client("dynamodb").delete_item(
                 TableName=self._aws.refs["CredentialRejectionsTable"],
@@ -204,7 +200,6 @@ class Pacs:
 
     @property
     def fakes(self) -> tuple[FakePac, ...]:
-        """Both fake PACs."""
         return self.reachcore, self.solucion_factible
 
     def fault(self, operation: str, fault: str, **options: Any) -> None:
@@ -214,7 +209,6 @@ class Pacs:
         fake.faults.put(parse_fault(options, fake.rules))
 
     def calls(self) -> list[str]:
-        """Return the operations that both PACs received, in order."""
         return [call["operation"] for fake in self.fakes for call in fake.calls.as_json()]
 
     def contracts(self) -> list[tuple[str, int]]:
@@ -240,7 +234,6 @@ class Logs:
         return [line for line in parsed if text in str(line.get("message"))]
 
     def clear(self) -> None:
-        """Forget all lines."""
         self._stream.seek(0)
         self._stream.truncate()
 
@@ -373,19 +366,16 @@ class FakeStack:
     def request_report(
         self, account: str = RC, month: str = "2026-10", kind: str = "statement", form: str = "csv"
     ) -> ApiResponse:
-        """Request a report."""
         body = {"month": month, "kind": kind, "format": form}
         return self.call("report", "POST", f"/accounts/{account}/reports", body=body)
 
     def contract_items(self, prefix: str = "contract#") -> list[dict[str, Any]]:
-        """Return the journal's items whose sort key has a prefix."""
         items = self.aws.items("ContractsTable")
         return [item for item in items if item["entry"].startswith(prefix)]
 
     # Queues
 
     def receive(self, queue: str = "ReportsQueue") -> list[dict[str, Any]]:
-        """Receive the visible messages of a queue."""
         messages: list[dict[str, Any]] = []
         request = {"AttributeNames": ["All"], "MaxNumberOfMessages": 10}
         request["QueueUrl"] = self.aws.refs[queue]
@@ -426,7 +416,6 @@ class FakeStack:
         return processed, returned
 
     def queued_messages(self, queue: str = "ReportsQueue") -> int:
-        """Return the number of visible messages of a queue."""
         name = "ApproximateNumberOfMessages"
         url = self.aws.refs[queue]
         response = self.aws.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=[name])
@@ -460,7 +449,6 @@ class FakeStack:
         return skipped
 
     def close_overdue(self) -> list[dict[str, Any]]:
-        """Close overdue runs, as the schedule does."""
         return list(self.invoke("run", {"close": "overdue"})["closed"])
 
     # Events and mails
@@ -492,14 +480,12 @@ class FakeStack:
         return [f"{subject}\n\n{text}" for subject, text in sent]
 
     def clear_events(self) -> None:
-        """Forget all published events."""
         self.published.clear()
         self._mailed_events = 0
 
     # Output
 
     def download(self, url: str) -> requests.Response:
-        """Download from a presigned link."""
         response = requests.get(url, timeout=5)
         response.raise_for_status()
         self.outputs.append(response.content.decode(errors="replace"))

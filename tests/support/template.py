@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, ItemsView, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -43,11 +43,9 @@ class Template:
             name: value.get("Default") for name, value in self.text["Parameters"].items()
         }
 
-    def of_type(self, kind: str) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Yield the logical ID and the properties of each resource of a type."""
-        for name, resource in self.resources.items():
-            if resource["Type"] == kind:
-                yield name, resource.get("Properties", {})
+    def of_type(self, kind: str) -> ItemsView[str, dict[str, Any]]:
+        """Return the logical ID and the properties of each resource of a type."""
+        return of_type(kind, self.resources).items()
 
     def triggers(self) -> list[Trigger]:
         """Return every trigger of every function."""
@@ -70,19 +68,17 @@ class Template:
 
     def environment_names(self) -> frozenset[str]:
         """Return the names of the environment variables of all functions."""
-        functions = [self.text["Globals"]["Function"]]
-        functions += [value for _, value in self.of_type("AWS::Serverless::Function")]
+        functions = of_type("AWS::Serverless::Function", self.resources).values()
         return frozenset(
             name
-            for function in functions
+            for function in (self.text["Globals"]["Function"], *functions)
             for name in function.get("Environment", {}).get("Variables", {})
         )
 
     def _function(self, folder: str) -> dict[str, Any]:
-        for _, properties in self.of_type("AWS::Serverless::Function"):
-            if _folder(properties) == folder:
-                return properties
-        raise LookupError(f"template.yaml has no function in {folder}")
+        functions = of_type("AWS::Serverless::Function", self.resources).values()
+        (found,) = (properties for properties in functions if _folder(properties) == folder)
+        return found
 
 
 def _folder(properties: dict[str, Any]) -> str:
@@ -138,21 +134,15 @@ def statements_of(role: str) -> list[dict[str, Any]]:
 def routes(method: str, path: str) -> Iterator[tuple[Trigger, dict[str, str]]]:
     """Yield the triggers whose route matches a path, each with the path parameters."""
     for trigger in template().triggers():
-        if trigger.kind != "Api" or trigger.properties["Method"] not in (method, "ANY"):
-            continue
-        if trigger.properties["RestApiId"] != {"Ref": "Api"}:
-            continue
-        pattern = re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", trigger.properties["Path"])
-        pattern = pattern.replace("{proxy+}", "(?P<proxy>.+)")
-        match = re.fullmatch(pattern, path)
-        if match:
-            yield trigger, match.groupdict()
+        own = trigger.properties
+        if trigger.kind == "Api" and own["RestApiId"] == {"Ref": "Api"}:
+            pattern = re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", own["Path"])
+            match = re.fullmatch(pattern.replace("{proxy+}", "(?P<proxy>.+)"), path)
+            if match and own["Method"] in (method, "ANY"):
+                yield trigger, match.groupdict()
 
 
 def route(method: str, path: str) -> tuple[Trigger, dict[str, str]]:
     """Return the trigger that API Gateway selects for a path, and the path parameters."""
     # The route of all others is the last choice.
-    found = sorted(routes(method, path), key=lambda item: item[0].properties["Method"] == "ANY")
-    for trigger, parameters in found:
-        return trigger, parameters
-    raise LookupError(f"template.yaml has no route for {method} {path}")
+    return min(routes(method, path), key=lambda item: item[0].properties["Method"] == "ANY")
