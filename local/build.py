@@ -49,7 +49,7 @@ def package(root: Path, upload: Callable[[str, bytes], str], pacs: Sequence[Path
     """
 
     def place(folder: Path, layer: bool) -> str:
-        content = build_layer(root, folder, pacs) if layer else build_function(folder)
+        content = _build_layer(root, folder, pacs) if layer else _build_function(folder)
         digest = hashlib.sha256(content).hexdigest()[:32]
         return upload(f"{folder.relative_to(root)}/{digest}.zip", content)
 
@@ -90,38 +90,35 @@ def place_artifacts(root: Path, place: Callable[[Path, bool], str]) -> dict[str,
 
 def read_template(root: Path) -> dict[str, Any]:
     """Return the template of the project at `root`, with intrinsics in their long form."""
-    path = root / "template.yaml"
-    if not path.is_file():
-        raise BuildError(f"{path} does not exist")
-    template: dict[str, Any] = yaml_parse(path.read_text(encoding="utf-8"))
+    _require(root / "template.yaml")
+    template: dict[str, Any] = yaml_parse((root / "template.yaml").read_text(encoding="utf-8"))
     return template
 
 
-def build_function(folder: Path) -> bytes:
+def _build_function(folder: Path) -> bytes:
     """Return the zip of a function's folder. Raises `BuildError` if it has no app.py."""
-    if not (folder / "app.py").is_file():
-        raise BuildError(f"{folder} has no app.py")
+    _require(folder / "app.py")
     return _zip(folder)
 
 
-def build_layer(root: Path, folder: Path, pacs: Sequence[Path] = ()) -> bytes:
+def _require(path: Path) -> None:
+    if not path.is_file():
+        raise BuildError(f"{path} does not exist")
+
+
+def _build_layer(root: Path, folder: Path, pacs: Sequence[Path]) -> bytes:
     """Return the zip of a layer: `python/` with its locked requirements and its packages.
 
     The requirements are installed once per lock file and Python version, under `.local/build` of
     `root`. The packages are copied every time; `pacs` are added to the layer that contains PACs.
     Raises `BuildError`.
     """
-    requirements = folder / "requirements.txt"
-    if not requirements.is_file():
-        raise BuildError(f"{requirements} is missing; it locks the layer's requirements")
-    packages = [path.parent for path in folder.glob("*/__init__.py")]
-    if not packages:
-        raise BuildError(f"{folder} has no package")
-    installed = _install(requirements, root / ".local" / "build")
+    _require(folder / "requirements.txt")
+    installed = _install(folder / "requirements.txt", root / ".local" / "build")
     with tempfile.TemporaryDirectory(prefix="timbres-layer-") as temporary:
         python = Path(temporary) / "python"
-        for source in packages:
-            shutil.copytree(source, python / source.name, ignore=_NOT_COPIED)
+        for source in folder.glob("*/__init__.py"):
+            shutil.copytree(source.parent, python / source.parent.name, ignore=_NOT_COPIED)
         if (python / _PACS).is_dir():
             for pac in pacs:
                 _add_pac(python / _PACS, pac)
@@ -148,8 +145,8 @@ def _install(requirements: Path, cache: Path) -> Path:
     logger.info("installing the libraries of layers/%s (once)", requirements.parent.name)
     with tempfile.TemporaryDirectory(prefix="installing-", dir=cache) as temporary:
         target = Path(temporary) / "layer" / "python"
-        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-input"]
-        command += ["--disable-pip-version-check", "--no-compile", "--require-hashes", "--no-deps"]
+        options = "--quiet --no-input --disable-pip-version-check --no-compile --require-hashes"
+        command = [sys.executable, "-m", "pip", "install", *options.split(), "--no-deps"]
         command += ["--target", str(target), "--requirement", str(requirements)]
         process = subprocess.run(command, capture_output=True, text=True, check=False)
         if process.returncode:

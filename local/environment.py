@@ -51,7 +51,6 @@ def running_environment(
             stack.create_account(fake.account, fake.secret(urls[fake.pac.name]))
         logger.info("writing daily counts of the past weeks")
         for fake in created:
-            write_snapshots(
-                stack, fake.account, fake.past, mexico_now().date(), fake.account_contracted
-            )
+            today, contracted = mexico_now().date(), fake.account_contracted
+            write_snapshots(stack, fake.account, fake.past, today, contracted)
         yield LocalEnvironment(stack, {fake.pac.name: fake for fake in created}, urls)

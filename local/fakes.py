@@ -11,11 +11,9 @@ from typing import Any
 
 from local.emulator_process import ROOT
 from local.fake_pacs.base import FakePac
-from local.fake_pacs.fake_data import (
-    demo_reachcore_state,
-    demo_solucion_factible_state,
-    mexico_now,
-)
+from local.fake_pacs.fake_data import demo_reachcore_state as reachcore_state
+from local.fake_pacs.fake_data import demo_solucion_factible_state as factible_state
+from local.fake_pacs.fake_data import mexico_now
 from local.fake_pacs.reachcore import FakeReachcore
 from local.fake_pacs.server import serve
 from local.fake_pacs.solucion_factible import FakeSolucionFactible
@@ -35,9 +33,8 @@ class DemoPac:
     `issuers` are RFCs of the account at the PAC, including `A&D061009TY8`. `past` are the counts
     that the generated daily counts end with; empty if the PAC itself stores the past.
     `account_contracted` are the stamps of the account itself, None if the PAC does not return them.
-    `spare` are
-    credentials of another account, unknown to Timbres. `package` is the folder of the PAC's
-    package, None for a PAC of the product.
+    `spare` are credentials of another account, unknown to Timbres. `package` is the folder of the
+    PAC's package, None for a PAC of the product.
     """
 
     pac: Pac
@@ -52,12 +49,8 @@ class DemoPac:
 
     def secret(self, url: str) -> dict[str, Any]:
         """Return the content of the account's secret for a fake that is served at `url`."""
-        return {
-            "pac": self.pac.name,
-            "environment": "sandbox",
-            "endpoint": url,
-            **self.credentials,
-        }
+        own = {"pac": self.pac.name, "environment": "sandbox", "endpoint": url}
+        return {**own, **self.credentials}
 
 
 # Each call creates a new state and new credentials.
@@ -67,7 +60,7 @@ CreateFake = Callable[[], DemoPac]
 def create_reachcore() -> DemoPac:
     """Return a fake Reachcore with a postpaid account and a spare prepaid account."""
     api_key, spare = secrets.token_urlsafe(24), secrets.token_urlsafe(24)
-    state = demo_reachcore_state(mexico_now().date(), acme_api_key=api_key, norte_api_key=spare)
+    state = reachcore_state(mexico_now().date(), acme_api_key=api_key, norte_api_key=spare)
     return DemoPac(
         PACS["reachcore"],
         "acme-rc",
@@ -84,11 +77,9 @@ def create_solucion_factible() -> DemoPac:
         "username": f"acme-{secrets.token_hex(4)}@example.com",
         "password": secrets.token_urlsafe(24),
     }
-    state = demo_solucion_factible_state(**login)
+    state = factible_state(**login)
     (account,) = state.as_json()["accounts"]
-    past = {
-        issuer["rfc"]: (issuer["contratados"], issuer["usados"]) for issuer in account["issuers"]
-    }
+    past = {one["rfc"]: (one["contratados"], one["usados"]) for one in account["issuers"]}
     return DemoPac(
         PACS["solucion-factible"],
         "acme-sf",

@@ -69,9 +69,8 @@ def _single_instance() -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise AlreadyUpError(
-                "`make up` is already running in this folder; use its .local/env."
-            ) from None
+            text = "`make up` is already running in this folder; use its .local/env."
+            raise AlreadyUpError(text) from None
         print("Building and starting Timbres…", flush=True)
         log_steps()
         yield
@@ -93,11 +92,10 @@ def shell_variables(local_env: LocalEnvironment) -> dict[str, str]:
     }
     for pac, url in local_env.urls.items():
         variables[f"TIMBRES_{pac.upper().replace('-', '_')}_URL"] = url
-    for identity in ("reader", "reporter", "contract_manager"):
-        keys = stack.keys[identity]
-        prefix = f"TIMBRES_{identity.upper()}"
-        variables[f"{prefix}_ACCESS_KEY_ID"] = keys.access_key_id
-        variables[f"{prefix}_SECRET_ACCESS_KEY"] = keys.secret_access_key
+    for identity in ("READER", "REPORTER", "CONTRACT_MANAGER"):
+        keys = stack.keys[identity.lower()]
+        variables[f"TIMBRES_{identity}_ACCESS_KEY_ID"] = keys.access_key_id
+        variables[f"TIMBRES_{identity}_SECRET_ACCESS_KEY"] = keys.secret_access_key
     for name, value in stack.outputs.items():
         if name.endswith("FunctionName"):
             parts = re.findall("[A-Z][a-z]+", name.removesuffix("Name"))
@@ -116,17 +114,14 @@ def write_env_file(path: Path, variables: dict[str, str]) -> None:
 
 
 def _ready_message(local_env: LocalEnvironment) -> str:
+    stack, fakes = local_env.stack, local_env.fakes
+    lines = (f"  {fake.pac.display_name:18} {local_env.urls[pac]}" for pac, fake in fakes.items())
     return _READY.format(
-        api_url=local_env.stack.api_url,
-        endpoint_url=local_env.stack.endpoint_url,
-        region=local_env.stack.region,
-        pacs="\n".join(
-            f"  {fake.pac.display_name:18} {local_env.urls[pac]}"
-            for pac, fake in local_env.fakes.items()
-        ),
-        account=next(
-            fake.account for fake in local_env.fakes.values() if "stamps" in fake.pac.capabilities
-        ),
+        api_url=stack.api_url,
+        endpoint_url=stack.endpoint_url,
+        region=stack.region,
+        pacs="\n".join(lines),
+        account=next(f.account for f in fakes.values() if "stamps" in f.pac.capabilities),
     )
 
 

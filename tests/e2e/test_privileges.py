@@ -27,31 +27,32 @@ REJECTED = {
 @pytest.fixture(scope="module")
 def harmless_calls(stack):
     """An operation and arguments for some permissions, ``service:Action resource``."""
-    contracts = {"TableName": stack.resource("ContractsTable")}
-    contract = contracts | {"Key": {"account": {"S": "none"}, "entry": {"S": "none"}}}
-    rejection = contract | {"TableName": stack.resource("CredentialRejectionsTable")}
-    report = {"Bucket": stack.resource("ReportsBucket"), "Key": "reports/none"}
-    version = {"VersionId": "0" * 32}
-    queue, topic = stack.resource("ReportsQueue"), stack.resource("MailTopic")
+    name = stack.resource
+    none = {"Key": {"account": {"S": "none"}, "entry": {"S": "none"}}}
+    contract = none | {"TableName": name("ContractsTable")}
+    rejection = none | {"TableName": name("CredentialRejectionsTable")}
+    report = {"Bucket": name("ReportsBucket"), "Key": "reports/none"}
     # No rule matches this event.
     event = {"Source": "nobody", "DetailType": "Nothing", "Detail": "{}"}
-    event["EventBusName"] = stack.resource("Bus")
-    function = {"FunctionName": stack.resource("ContractFunction"), "InvocationType": "DryRun"}
-    secret = {"SecretId": f"{SECRET_PREFIX}acme-rc"}
     return {
         "secretsmanager:ListSecrets all secrets": ("list_secrets", {"MaxResults": 1}),
-        "secretsmanager:GetSecretValue secrets": ("get_secret_value", secret),
+        "secretsmanager:GetSecretValue secrets": (
+            "get_secret_value", {"SecretId": f"{SECRET_PREFIX}acme-rc"}),
         "dynamodb:GetItem ContractsTable": ("get_item", contract),
-        "dynamodb:Scan ContractsTable": ("scan", contracts | {"Limit": 1}),
         "dynamodb:DeleteItem ContractsTable": ("delete_item", contract),
         "dynamodb:DeleteItem CredentialRejectionsTable": ("delete_item", rejection),
-        "s3:GetObjectVersion ReportsBucket/reports/*": ("get_object", report | version),
+        "s3:GetObjectVersion ReportsBucket/reports/*": (
+            "get_object", report | {"VersionId": "0" * 32}),
         "s3:DeleteObject ReportsBucket/reports/*": ("delete_object", report),
-        "sqs:SendMessage ReportsQueue": ("send_message", {"QueueUrl": queue, "MessageBody": ""}),
-        "sns:Publish MailTopic": ("publish", {"TopicArn": topic, "Message": "x" * 262_145}),
-        "events:PutEvents Bus": ("put_events", {"Entries": [event]}),
-        "lambda:InvokeFunction ContractFunction": ("invoke", function),
-    }
+        "sqs:SendMessage ReportsQueue": (
+            "send_message", {"QueueUrl": name("ReportsQueue"), "MessageBody": ""}),
+        "sns:Publish MailTopic": (
+            "publish", {"TopicArn": name("MailTopic"), "Message": "x" * 262_145}),
+        "events:PutEvents Bus": (
+            "put_events", {"Entries": [event | {"EventBusName": name("Bus")}]}),
+        "lambda:InvokeFunction ContractFunction": (
+            "invoke", {"FunctionName": name("ContractFunction"), "InvocationType": "DryRun"}),
+    }  # fmt: skip
 
 
 @pytest.fixture(scope="module")

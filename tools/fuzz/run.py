@@ -47,9 +47,8 @@ def temporary_accounts(stack: Stack) -> Iterator[tuple[str, ...]]:
             _wait_for_reports(stack, names)
         finally:
             for name in names:
-                manager.delete_secret(
-                    SecretId=SECRET_PREFIX + name, ForceDeleteWithoutRecovery=True
-                )
+                secret = {"SecretId": SECRET_PREFIX + name}
+                manager.delete_secret(**secret, ForceDeleteWithoutRecovery=True)
 
 
 def _wait_for_reports(stack: Stack, names: Sequence[str], seconds: float = 60) -> None:
@@ -75,10 +74,8 @@ def fuzz(
     keys = stack.keys["admin"]
     with temporary_accounts(stack) as names, tempfile.TemporaryDirectory() as folder:
         document = Path(folder) / "openapi.json"
-        document.write_text(
-            json.dumps(_prepare_document(response_validation.strict_document(), names)),
-            encoding="utf-8",
-        )
+        prepared = _prepare_document(response_validation.strict_document(), names)
+        document.write_text(json.dumps(prepared), encoding="utf-8")
         return subprocess.run(
             [
                 *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(_CONFIG)),
@@ -110,13 +107,12 @@ def _prepare_document(document: dict[str, Any], names: Sequence[str]) -> dict[st
     values = {RFC_SENT["pattern"]: _RFCS, MONTH_PATTERN: (str(month), str(month.previous()))}
     fuzzed: dict[str, Any] = _add_values(document, values)
     del fuzzed["security"], fuzzed["components"]["securitySchemes"]
-    for methods in fuzzed["paths"].values():
-        for operation in methods.values():
-            for parameter in operation["parameters"]:
-                if parameter["name"] == "account":
-                    parameter["schema"] = {"type": "string", "enum": list(names)}
-                    ending = parameter["example"].rpartition("-")[2]
-                    parameter["example"] = next(name for name in names if name.endswith(ending))
+    operations = [one for methods in fuzzed["paths"].values() for one in methods.values()]
+    for parameter in (one for operation in operations for one in operation["parameters"]):
+        if parameter["name"] == "account":
+            parameter["schema"] = {"type": "string", "enum": list(names)}
+            ending = parameter["example"].rpartition("-")[2]
+            parameter["example"] = next(name for name in names if name.endswith(ending))
     return fuzzed
 
 
