@@ -21,7 +21,6 @@ from unittest.mock import patch
 
 import boto3
 import botocore
-import botocore.endpoint
 import requests
 from boto3.dynamodb.types import TypeSerializer
 from local.fake_pacs.base import FakePac
@@ -32,11 +31,6 @@ from local.fake_pacs.solucion_factible import FakeSolucionFactible
 from moto import mock_aws
 from tools.openapi import response_validation
 
-import timbres.aws.rate_limiter
-import timbres.pacs.http
-import timbres.repositories.dynamodb
-import timbres.services.daily_run.account_stamps
-import timbres.services.daily_run.bulk_query
 from tests.support import moto_patches
 from tests.support.aws_faults import AwsFaults
 from tests.support.clock import Clock, FakeTime
@@ -55,7 +49,6 @@ from tests.support.moto_stack import MotoStack
 from tests.support.pac_servers import PacServer
 from tests.support.template import AWS_ACCOUNT, REGION, WSDL, route, routes, template
 from timbres.aws import clients
-from timbres.domain import clock as timbres_clock
 from timbres.domain.issuer import Issuer
 from timbres.handlers.http import logger
 
@@ -65,6 +58,15 @@ RFC_NEW = "NUE200229AB3"
 RC, SF = "acme-rc", "acme-sf"
 
 PacServers = dict[str, tuple[PacServer, str]]
+# The module `time` where the product waits for PACs, and where AWS's requests are repeated.
+WAITING = [
+    f"timbres.{module}.time"
+    for module in (
+        *("pacs.http", "aws.rate_limiter"),
+        *("services.daily_run.account_stamps", "services.daily_run.bulk_query"),
+    )
+]
+RETRYING = ["botocore.endpoint.time", "timbres.repositories.dynamodb.time"]
 
 
 @dataclass(frozen=True)
@@ -88,16 +90,14 @@ class Credentials:
         )
 
 
+@dataclass(frozen=True)
 class Accounts:
     """The accounts of a stack: their secrets, rejections and known issuers."""
 
-    def __init__(
-        self, aws: MotoStack, credentials: Credentials, clock: Clock, urls: Mapping[str, str]
-    ) -> None:
-        self._aws = aws
-        self._credentials = credentials
-        self._clock = clock
-        self._urls = urls
+    _aws: MotoStack
+    _credentials: Credentials
+    _clock: Clock
+    _urls: Mapping[str, str]
 
     def _id(self, name: str) -> str:
         return f"{self._aws.refs['SecretPrefix']}{name}"
@@ -217,11 +217,11 @@ class Pacs:
         return [(contract["rfc"], contract["timbres"]) for contract in account["contracts"]]
 
 
+@dataclass(frozen=True)
 class Logs:
     """The logs of the functions and of the libraries below them."""
 
-    def __init__(self, stream: io.StringIO) -> None:
-        self._stream = stream
+    _stream: io.StringIO
 
     @property
     def text(self) -> str:
@@ -518,16 +518,12 @@ def running_fake_stack(servers: PacServers) -> Iterator[FakeStack]:
         stack.enter_context(patch.dict(os.environ, _clean_environment(), clear=True))
         logs = stack.enter_context(_captured_logs())
         no_pause = SimpleNamespace(sleep=lambda _: None, time=time.time)
-        for target, name, value in (
-            (timbres_clock, "now", clock),
-            (timbres.pacs.http, "time", fake_time),
-            (timbres.services.daily_run.account_stamps, "time", fake_time),
-            (timbres.services.daily_run.bulk_query, "time", fake_time),
-            (timbres.aws.rate_limiter, "time", fake_time),
-            (botocore.endpoint, "time", no_pause),
-            (timbres.repositories.dynamodb, "time", no_pause),
-        ):
-            stack.enter_context(patch.object(target, name, value))
+        for target, value in {
+            "timbres.domain.clock.now": clock,
+            **dict.fromkeys(WAITING, fake_time),
+            **dict.fromkeys(RETRYING, no_pause),
+        }.items():
+            stack.enter_context(patch(target, value))
         stack.enter_context(mock_aws())
         stack.enter_context(patch.object(clients, "_session", _functions_session))
         stack.enter_context(moto_patches.patched(published, sends))
@@ -577,23 +573,17 @@ def _functions_session() -> boto3.Session:
     return session
 
 
-_TEST_LIBRARIES = ("botocore", "boto3", "s3transfer", "moto", "responses", "werkzeug")
-
-
 @contextmanager
 def _captured_logs() -> Iterator[io.StringIO]:
     """Capture what the functions log, and what libraries log at every level."""
-    stream = io.StringIO()
-    own = logger.registered_handler
+    stream, root, own = io.StringIO(), logging.getLogger(), logger.registered_handler
     assert isinstance(own, logging.StreamHandler)
+    for name in ("botocore", "boto3", "s3transfer", "moto", "responses", "werkzeug"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     others = logging.StreamHandler(stream)
     others.setFormatter(own.formatter)
     others.addFilter(lambda record: record.name != logger.name)
-    root = logging.getLogger()
     before = (root.level, own.setStream(stream))
-    levels = {name: logging.getLogger(name).level for name in _TEST_LIBRARIES}
-    for name in levels:
-        logging.getLogger(name).setLevel(logging.WARNING)
     root.addHandler(others)
     root.setLevel(logging.DEBUG)
     try:
@@ -602,5 +592,3 @@ def _captured_logs() -> Iterator[io.StringIO]:
         root.removeHandler(others)
         root.setLevel(before[0])
         own.setStream(before[1])
-        for name, level in levels.items():
-            logging.getLogger(name).setLevel(level)
