@@ -13,7 +13,6 @@ from local.stack import Stack
 from tests.support import libre
 from tests.support.api_calls import delete_account
 from tests.support.daily_run import DailyRun, running_daily_run
-from tests.support.doctor import RunDoctor, doctor_of
 from tests.support.libre.fake import LibreFake
 from tests.support.output_recorder import OutputRecorder, recording
 
@@ -86,9 +85,3 @@ def daily_run(environment: LocalEnvironment, recorder: OutputRecorder) -> Iterat
 def stack(environment: LocalEnvironment) -> Stack:
     """The stack of `environment`."""
     return environment.stack
-
-
-@pytest.fixture
-def run_doctor(stack: Stack, recorder: OutputRecorder) -> RunDoctor:
-    """Run the doctor against the stack."""
-    return doctor_of(stack, recorder)

@@ -48,14 +48,6 @@ def test_a_failed_start_is_kept_and_can_be_started_again_as_documented(stack, tm
     assert again["FunctionError"]
 
 
-def test_the_doctor_lists_the_active_alarms_until_their_state_changes(stack, run_doctor):
-    cloudwatch, alarm = stack.session().client("cloudwatch"), stack.resource("RunMissingAlarm")
-    for state, listed in (("ALARM", True), ("INSUFFICIENT_DATA", False)):
-        cloudwatch.set_alarm_state(AlarmName=alarm, StateValue=state, StateReason="tested here.")
-        text = run_doctor("--account=acme-rc")[1]["alarms"][1]
-        assert (f"{alarm} is active since " in text and "tested here." in text) == listed
-
-
 MAIL = {"NotificationEmail": "a@example.com"}
 DOMAIN = {"DomainName": "api.empresa.mx"}
 CERTIFICATE = {"CertificateArn": "arn:aws:acm:mx-central-1:111122223333:certificate/1"}

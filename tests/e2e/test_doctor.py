@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
+import subprocess
+import sys
 
 import pytest
-from local.emulator_process import Keys
+from local.emulator_process import ROOT, Keys
 from local.fake_pacs.fake_data import SolucionFactibleAccount, SolucionFactibleState
 from local.fake_pacs.server import serve
 from local.fake_pacs.solucion_factible import FakeSolucionFactible
@@ -16,6 +19,38 @@ from tests.support.api_calls import delete_account
 
 USER, PASSWORD = "doctor@example.com", "a-password-of-the-doctor"
 SOAP_ACTION = "SOAPAction is urn:nuevoContrato, not urn:agregarContrato"
+
+
+@pytest.fixture
+def run_doctor(stack, recorder):
+    """Return a function that runs the doctor with options.
+
+    It returns the exit status, and the last level and all texts about each subject.
+    """
+
+    def run(*options, keys=stack.keys["admin"], path=""):
+        variables = {
+            "PATH": path + os.environ["PATH"],
+            "HOME": "/nonexistent",
+            "PYTHONPATH": str(ROOT / "layers" / "timbres"),
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "AWS_ENDPOINT_URL": stack.endpoint_url,
+            "AWS_ACCESS_KEY_ID": keys.access_key_id,
+            "AWS_SECRET_ACCESS_KEY": keys.secret_access_key,
+        }
+        command = [sys.executable, "-m", "tools.doctor", *options]
+        process = subprocess.run(
+            command, cwd=ROOT, env=variables, capture_output=True, text=True, check=False
+        )
+        assert process.stderr == ""
+        recorder.output.append(process.stdout)
+        results = {}
+        for line in process.stdout.splitlines()[:-2]:
+            level, subject, text = line[:9].strip(), line[9:33].strip(), line[34:]
+            results[subject] = (level, "\n".join((*results.get(subject, ())[1:], text)))
+        return process.returncode, results
+
+    return run
 
 
 def check(results, *expected):
@@ -122,3 +157,11 @@ def test_without_credentials_or_permissions_the_remaining_checks_run(stack, run_
         ("PACs", "skipped", ""),
     )
     assert (without_keys, without_permission) == (1, 1)
+
+
+def test_the_doctor_lists_the_active_alarms_until_their_state_changes(stack, run_doctor):
+    cloudwatch, alarm = stack.session().client("cloudwatch"), stack.resource("RunMissingAlarm")
+    for state, listed in (("ALARM", True), ("INSUFFICIENT_DATA", False)):
+        cloudwatch.set_alarm_state(AlarmName=alarm, StateValue=state, StateReason="tested here.")
+        text = run_doctor("--account=acme-rc")[1]["alarms"][1]
+        assert (f"{alarm} is active since " in text and "tested here." in text) == listed
