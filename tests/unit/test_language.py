@@ -42,9 +42,9 @@ QUOTED = re.compile(r"`+[^`]*`+")
 WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 
 
-def names(source):
+def names(nodes):
     """Yield line numbers and names that a module defines."""
-    for node in ast.walk(ast.parse(source)):
+    for node in nodes:
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
             yield node.lineno, node.name
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
@@ -53,17 +53,16 @@ def names(source):
             yield node.lineno, node.arg
 
 
-def module_texts(source, *, prints):
+def module_texts(source, nodes, *, prints):
     """Yield line numbers and texts of a module: comments, docstrings and, if it prints, strings."""
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT:
             yield token.start[0], token.string
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
-            if ast.get_docstring(node, clean=False) is not None:
-                docstring = node.body[0]
-                lines = source.splitlines()[docstring.lineno - 1 : docstring.end_lineno]
-                yield from enumerate(lines, docstring.lineno)
+    documented = ast.Module | ast.ClassDef | ast.FunctionDef
+    for node in nodes:
+        if isinstance(node, documented) and ast.get_docstring(node, clean=False) is not None:
+            first, last = node.body[0].lineno, node.body[0].end_lineno
+            yield from enumerate(source.splitlines()[first - 1 : last], first)
         elif prints and isinstance(node, ast.Constant) and " " in str(node.value):
             yield node.lineno, str(node.value)
 
@@ -82,22 +81,23 @@ def document_texts(text):
 def violations(path):
     text = path.read_text(encoding="utf-8")
     lines = text.splitlines()
-    texts = enumerate(lines, 1)
+    texts, defined = enumerate(lines, 1), ()
     if path.suffix == ".py":
-        prints = path.relative_to(ROOT).parts[0] in PRINTING
-        texts = module_texts(text, prints=prints)
-        for number, name in names(text):
-            words = {word.lower() for word in WORDS.findall(name)}
-            if NAMES & words and KEEP not in lines[number - 1]:
-                yield f"{number}: {name}"
+        nodes = list(ast.walk(ast.parse(text)))
+        texts = module_texts(text, nodes, prints=path.relative_to(ROOT).parts[0] in PRINTING)
+        defined = names(nodes)
     elif path.suffix == ".md":
         texts = document_texts(text)
+    for number, name in defined:
+        if KEEP not in lines[number - 1] and NAMES & set(map(str.lower, WORDS.findall(name))):
+            yield f"{path.relative_to(ROOT)}:{number}: {name}"
     for number, line in texts:
         if KEEP not in lines[number - 1]:
             for match in PHRASES.finditer(QUOTED.sub("", line)):
-                yield f"{number}: {match[0]}"
+                yield f"{path.relative_to(ROOT)}:{number}: {match[0]}"
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_a_file_uses_standard_terms(path):
-    assert list(violations(path)) == []
+@pytest.mark.parametrize("folder", sorted({path.relative_to(ROOT).parts[0] for path in FILES}))
+def test_the_files_of_a_folder_use_standard_terms(folder):
+    files = (path for path in FILES if path.relative_to(ROOT).parts[0] == folder)
+    assert [one for path in files for one in violations(path)] == []

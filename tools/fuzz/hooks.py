@@ -7,35 +7,30 @@ from typing import Any
 
 import requests
 import schemathesis
-from botocore.auth import SigV4Auth
-from botocore.awsrequest import AWSRequest
-from botocore.credentials import Credentials
+from botocore.session import Session
 from schemathesis.core.failures import AcceptedNegativeData
+
+from timbres_client.connection import Signature
 
 # Errors that begin with pac- but are errors of Timbres.
 _TIMBRES_ERRORS = {"pac-protocol-error", "pac-credentials-rejected", "pac-endpoint-not-found"}
 
 
-class SigV4Signer(requests.auth.AuthBase):
-    """Signs a request as it is sent, with the keys of the environment."""
-
-    def __init__(self) -> None:
-        keys = Credentials(os.environ["FUZZ_ACCESS_KEY_ID"], os.environ["FUZZ_SECRET_ACCESS_KEY"])
-        self._signer = SigV4Auth(keys, "execute-api", os.environ["FUZZ_REGION"])
+class FuzzSignature(Signature):
+    """Signs a request as it is sent; the signature does not cover generated headers."""
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        """Return the request with its signature, which does not cover generated headers."""
+        """Return the signed request."""
         # A signature encodes a blank as %20; a literal plus is %2B here.
         request.url = str(request.url).replace("+", "%20")
-        bare = AWSRequest(method=request.method, url=request.url, data=request.body)
-        self._signer.add_auth(bare)
-        for name, value in bare.headers.items():
-            request.headers[name] = value
-        return request
+        return super().__call__(request)
 
 
+_SESSION = Session()
+_SESSION.set_credentials(os.environ["FUZZ_ACCESS_KEY_ID"], os.environ["FUZZ_SECRET_ACCESS_KEY"])
+_SIGNATURE = FuzzSignature(_SESSION, os.environ["FUZZ_REGION"])
 # Its attribute is set at run time.
-schemathesis.auth.set_from_requests(SigV4Signer()).skip_for(path="/d/{token}")  # type: ignore[attr-defined]
+schemathesis.auth.set_from_requests(_SIGNATURE).skip_for(path="/d/{token}")  # type: ignore[attr-defined]
 
 
 @schemathesis.check

@@ -87,7 +87,7 @@ def fuzz(
             env={
                 **os.environ,
                 "SCHEMATHESIS_HOOKS": "tools.fuzz.hooks",
-                "PYTHONPATH": f"{ROOT}:{ROOT / 'layers' / 'timbres'}",
+                "PYTHONPATH": f"{ROOT}:{ROOT / 'layers' / 'timbres'}:{ROOT / 'client'}",
                 "FUZZ_ACCESS_KEY_ID": keys.access_key_id,
                 "FUZZ_SECRET_ACCESS_KEY": keys.secret_access_key,
                 "FUZZ_REGION": stack.region,
