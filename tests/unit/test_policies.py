@@ -127,7 +127,10 @@ def test_every_topic_has_a_policy_and_every_kind_of_policy_is_checked():
     }
 
 
-def test_reports_are_not_public_and_need_tls():
+def test_queues_are_encrypted_and_reports_are_not_public_and_need_tls():
+    assert all(
+        queue["SqsManagedSseEnabled"] is True for queue in of_type("AWS::SQS::Queue").values()
+    )
     (bucket,) = of_type("AWS::S3::Bucket").values()
     settings = ("BlockPublicAcls", "BlockPublicPolicy", "IgnorePublicAcls", "RestrictPublicBuckets")
     assert bucket["PublicAccessBlockConfiguration"] == dict.fromkeys(settings, True)
@@ -137,8 +140,3 @@ def test_reports_are_not_public_and_need_tls():
     denied = {"Effect": "Deny", "Principal": "*", "Action": "s3:*", "Resource": objects}
     condition = {"Bool": {"aws:SecureTransport": "false"}}
     assert statement == {"Sid": statement["Sid"], **denied, "Condition": condition}
-
-
-def test_queues_are_encrypted():
-    for queue in of_type("AWS::SQS::Queue").values():
-        assert queue["SqsManagedSseEnabled"] is True

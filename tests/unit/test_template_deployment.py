@@ -9,7 +9,6 @@ import graphlib
 import json
 import re
 import tomllib
-from html.parser import HTMLParser
 
 import pytest
 from tests.support.template import ROOT, names_in, of_type, statements_of, template, transformed
@@ -63,18 +62,6 @@ def test_an_api_has_a_single_stage_which_throttles_every_route(api, stage, rates
     assert not {"Resource", "Method"} & {dimension["Name"] for dimension in dimensions}
 
 
-class Text(HTMLParser):
-    """The language and the texts of a page."""
-
-    language = text = ""
-
-    def handle_starttag(self, tag, attrs):
-        self.language = dict(attrs)["lang"] if tag == "html" else self.language
-
-    def handle_data(self, data):
-        self.text += data
-
-
 PAGES = RESOURCES["DownloadApi"]["Properties"]["GatewayResponses"]
 
 
@@ -83,11 +70,9 @@ def test_the_gateway_answers_people_with_a_page_in_spanish(name):
     headers = PAGES[name]["ResponseParameters"]["Headers"]
     assert headers["Content-Type"] == "'text/html; charset=utf-8'"
     assert headers["Cache-Control"] == "'no-store'"
-    page = Text()
     # API Gateway selects this template for a request without Content-Type.
-    page.feed(PAGES[name]["ResponseTemplates"]["application/json"])
-    assert page.language == "es-MX"
-    assert "Qué hacer: " in page.text
+    page = PAGES[name]["ResponseTemplates"]["application/json"]
+    assert re.search(r'<html lang="?es-MX.*Qué hacer: ', page, re.DOTALL)
     busy = name in ("THROTTLED", "WAF_FILTERED")
     assert (headers.get("Retry-After"), PAGES[name].get("StatusCode")) == (
         ("'60'", 429) if busy else (None, None)
