@@ -44,7 +44,7 @@ FIXED_NUMBERS = {"status", "stamps"}
 # Values that may be unknown in one environment, and counts of failures by code.
 VARYING = re.compile(
     r"(contracted|used|available)(_before|_after)?|consumed|burn_7|burn_30|days_left|bytes|rows"
-    r"|finished_at|per_minute|expected_end|as_of|amount|low_stamps|alert|expected|done|low|exhausted|failed"
+    r"|finished_at|per_minute|expected_end|expires_on|expiring_stamps|as_of|amount|low_stamps|alert|expected|done|low|exhausted|failed"
 )
 
 
