@@ -190,8 +190,8 @@ def test_unknown_issuers_stop_no_others_and_are_published(sf: FakeStack) -> None
 
     run = sf.run()
 
-    failed = {"pac-rejected-request": 2}
-    assert sums(run) == ("finished", 4, 2, failed)
+    code = "pac-rejected-request"
+    assert sums(run) == ("finished", 4, 2, {code: 2})
     assert (history(sf, STRANGERS[0]), line(sf, STRANGERS[0])["as_of"]) == ([], None)
     logged = sf.logs.lines("an issuer was not counted")
     assert {entry["rfc"] for entry in logged} == {*STRANGERS}
@@ -204,13 +204,11 @@ def test_unknown_issuers_stop_no_others_and_are_published(sf: FakeStack) -> None
             "accounts": [SF],
             "problems": {},
             "exhausted_total": 1,
-            "failed_issuers": [
-                {"account": SF, "rfc": rfc, "code": [*failed][0]} for rfc in STRANGERS
-            ],
+            "failed_issuers": [{"account": SF, "rfc": rfc, "code": code} for rfc in STRANGERS],
             "account_stamps": [],
             "account_stamps_problems": {},
             "failures": [
-                {"account": SF, "expected": 4, "failed": failed, "problem": None}
+                {"account": SF, "expected": 4, "failed": {code: 2}, "problem": None}
                 | {"account_stamps_problem": None, "counted": False}
             ],
             "accounts_not_counted": 1,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -23,6 +24,7 @@ NOW = datetime(2026, 11, 21, 5, 31, 7, tzinfo=UTC)
 CALLER = "arn:aws:iam::123456789012:user/compras"
 RFC, RFC_N = "A&D061009TY8", "ÑAD061009TY8"
 PLATFORM_ERROR = "Error de la plataforma."
+STORAGE_ERROR = {"code": "storage-unavailable", "detail": "An AWS service is unavailable."}
 DIFFERENCES = {"transactions": [3412, 3413], "movements": [97, 98]}
 
 Detail = dict[str, Any]
@@ -46,8 +48,8 @@ def issuer(
 def account_change(
     alert: str,
     available: int,
-    days_left: float | None,
-    burn: float | None,
+    days_left: float | None = None,
+    burn: float | None = None,
     account: str = "acme-sf",
 ) -> Detail:
     """Return an account whose own stamps are low, of a run's event."""
@@ -67,9 +69,10 @@ def expiring(*stamps: int) -> Detail:
     return contracts.expiring_contracts_to_event("acme-sf", [first, *items[1:]])
 
 
-def run_event(*issuers: Detail, **changes: Any) -> Detail:
+def run_event(*issuers: Detail, failures: Sequence[Detail] = (), **changes: Any) -> Detail:
     """Return the event of a completed run; it lists the first 200 issuers."""
     alerts = [change["alert"] for change in issuers]
+    incomplete = sum(not account["counted"] for account in failures)
     return {
         "id": "2026-11-21-050000",
         "status": "finished",
@@ -84,19 +87,19 @@ def run_event(*issuers: Detail, **changes: Any) -> Detail:
         "accounts": ["acme-sf"],
         "problems": {},
         "issuers": list(issuers[:MAX_LISTED]),
+        # Events of earlier versions do not have these members.
+        **({"failures": failures, "accounts_not_counted": incomplete} if failures else {}),
     } | changes
 
 
 def not_counted(account: str = "acme-sf", *, counted: bool = False, **changes: Any) -> Detail:
     """Return an account with failures of a run's event."""
-    return {
-        "account": account,
-        "expected": 0,
-        "failed": {},
-        "problem": None,
-        "account_stamps_problem": None,
-        "counted": counted,
-    } | changes
+    nothing = {"expected": 0, "failed": {}, "problem": None, "account_stamps_problem": None}
+    return {"account": account, "counted": counted} | nothing | changes
+
+
+def _failed(account: str, rfc: str, code: str) -> Detail:
+    return {"account": account, "rfc": rfc, "code": code}
 
 
 def large_run_event(exhausted: int, low: int) -> Detail:
@@ -213,16 +216,9 @@ GOLDEN: dict[str, tuple[str, Detail]] = {
             issuer("BBB010101AAA", "low", 12, 1.2, 10.0),
             exhausted_total=32,
             failed_issuers=[
-                *(
-                    {"account": "x", "rfc": rfc, "code": "pac-rejected-request"}
-                    for rfc in ("CCC010101AAA", RFC_N)
-                ),
-                *(
-                    {"account": "acme-sf", "rfc": f"DDD{n:06d}AAA", "code": "not-reached"}
-                    for n in range(58)
-                ),
+                *(_failed("x", rfc, "pac-rejected-request") for rfc in ("CCC010101AAA", RFC_N)),
+                *(_failed("acme-sf", f"DDD{n:06d}AAA", "not-reached") for n in range(58)),
             ],
-            accounts_not_counted=3,
             failures=[
                 not_counted(expected=1210, failed={"not-reached": 1200, "pac-timeout": 1}),
                 not_counted("acme-norte", problem="account-misconfigured"),
@@ -243,7 +239,7 @@ GOLDEN: dict[str, tuple[str, Detail]] = {
         run_event(
             account_stamps=[
                 account_change("exhausted", 0, 0.0, 208.4),
-                account_change("low", 90, None, None, "acme-norte"),
+                account_change("low", 90, account="acme-norte"),
                 account_change("low", 1, 0.4, 3.0, "acme-sur"),
             ],
             failures=[not_counted("x", counted=True, expected=40, failed={"pac-timeout": 1})],
@@ -254,26 +250,19 @@ GOLDEN: dict[str, tuple[str, Detail]] = {
     "stamps-counted-hundreds": (RUN, large_run_event(61, 1300)),
     "not-counted-issuers": (
         RUN,
-        run_event(
-            accounts_not_counted=1,
-            failures=[not_counted(expected=605, failed={"pac-rejected-request": 600})],
-        ),
+        run_event(failures=[not_counted(expected=605, failed={"pac-rejected-request": 600})]),
     ),
     "not-counted-account": (
         RUN,
-        run_event(
-            accounts_not_counted=1,
-            failures=[not_counted("acme-norte", problem="account-misconfigured")],
-        ),
+        run_event(failures=[not_counted("acme-norte", problem="account-misconfigured")]),
     ),
     "not-counted-accounts": (
         RUN,
         run_event(
-            accounts_not_counted=2,
             failures=[
                 not_counted("acme-rc", expected=1, failed={"pac-unreachable": 1}),
                 not_counted("acme-sf", problem="account-unreadable"),
-            ],
+            ]
         ),
     ),
     "credentials-rejected-solucion-factible": (
@@ -290,11 +279,7 @@ GOLDEN: dict[str, tuple[str, Detail]] = {
     ),
     "report-failed-without-the-pac": (
         "Report Failed",
-        report(
-            "consumption",
-            "xlsx",
-            error={"code": "storage-unavailable", "detail": "An AWS service is unavailable."},
-        ),
+        report("consumption", "xlsx", error=STORAGE_ERROR),
     ),
     "monthly-complete": (RUN_MONTHLY, month(*ALL_READY)),
     "monthly-incomplete": (RUN_MONTHLY, INCOMPLETE),

@@ -49,7 +49,7 @@ _KIND = "stamps"
 _RETENTION = timedelta(days=400)
 _LATE_RETENTION = timedelta(days=14)
 # A page of failures ends with the batch that reaches this number.
-_FAILURES_PAGE = 500
+FAILURES_PAGE = 500
 _FAILED = "failed#"
 _ALERTS = "alerts#"
 _LATE = "late"
@@ -264,7 +264,7 @@ class RunRepository:
             _, name, number = item["entry"].split("#")
             if name in chosen and number.startswith(f"{chosen[name].plan}-"):
                 failures += _failures(item, name, is_closed=run.finished_at is not None)
-            if len(failures) >= _FAILURES_PAGE:
+            if len(failures) >= FAILURES_PAGE:
                 return failures, encode_cursor(serialize({"run": run.id, "entry": item["entry"]}))
         return failures, None
 
