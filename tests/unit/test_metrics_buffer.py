@@ -43,17 +43,16 @@ def test_counts_are_added_and_written_once(capsys: pytest.CaptureFixture[str]) -
     assert written(capsys) == []
 
 
-@pytest.mark.parametrize("count", [1, 100, 101, 250])
 def test_a_line_has_at_most_100_values(
-    count: int, capsys: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder
+    capsys: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder
 ) -> None:
     with ThreadPoolExecutor(8) as pool:
-        for value in range(count):
+        for value in range(250):
             pool.submit(metrics.add_metric, "Seconds", float(value))
 
     lines = written(capsys)
 
-    assert sorted(value for line in lines for value in line["Seconds"]) == list(range(count))
+    assert sorted(value for line in lines for value in line["Seconds"]) == list(range(250))
     assert max(len(line["Seconds"]) for line in lines) <= 100
     units = [line["_aws"]["CloudWatchMetrics"][0]["Metrics"][0]["Unit"] for line in lines]
     assert set(units) == {"Seconds"}
