@@ -18,7 +18,7 @@ from local.stack import SECRET_PREFIX, Stack, running_stack
 from tests.support.template import template
 
 ACCOUNTS = [
-    f"cuenta-{number:04d}" for number in range(int(os.environ.get("MONTHLY_ACCOUNTS", "1000")))
+    f"cuenta-{number:04d}" for number in range(int(os.environ.get("MONTHLY_ACCOUNTS", "300")))
 ]
 SECRET = {
     "pac": "solucion-factible",

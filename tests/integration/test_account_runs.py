@@ -17,7 +17,6 @@ from tests.integration.test_runs import (
     batch_events,
     event_counts,
     get_run,
-    line,
     pairs,
     start,
 )
@@ -221,19 +220,12 @@ def test_rejected_credentials_are_one_sign_in(sf: FakeStack) -> None:
     assert of_account(run)["problem"] == "pac-credentials-rejected"
 
 
-def test_an_account_that_was_not_reached_has_a_problem(sf: FakeStack) -> None:
-    run = start(sf)
-    sf.clock.forward(hours=6)
-    sf.close_overdue()
-    assert of_account(get_run(sf, run))["problem"] == "not-reached"
-
-
 # ------------------------------------------------------- over-allotment, and no contract
 
 
 @pytest.mark.parametrize(
     ("left", "is_complete", "expected"),
-    [(769, True, True), (770, True, False), (749, False, True), (760, False, None)],
+    [(769, True, True), (770, True, False), (760, False, None)],
 )
 def test_the_record_says_whether_issuers_have_more_than_the_account(
     sf: FakeStack, left: int, is_complete: bool, expected: bool | None
@@ -267,18 +259,6 @@ def test_an_issuer_without_a_contract_is_not_exhausted(sf: FakeStack) -> None:
     stamps = of_account(run)
     # It has no stamps of its own that could be over-allotted.
     assert (stamps["issuers_available"], stamps["issuers_unknown"]) == (750, 0)
-
-
-def test_an_issuer_whose_contract_expires_and_is_renewed(sf: FakeStack) -> None:
-    sf.accounts.add_issuers([BUSY])
-    alerts = []
-    for contracted, used in ((300, 300), (0, 0), (0, 5), (100, 100)):
-        sf.pacs.state.solucion_factible.set_issuer(BUSY, contratados=contracted, usados=used)
-        sf.run()
-        alerts.append(line(sf, BUSY)["alert"])
-        sf.clock.forward(days=1)
-    assert alerts == ["exhausted", "no-contract", "no-contract", "exhausted"]
-    assert (event_counts(sf)["Stamps Exhausted"], len(sf.mails())) == (2, 2)
 
 
 # -------------------------------------------------------- nights on which an account fails

@@ -202,17 +202,6 @@ def test_even_consumption_is_measured_despite_contracts_and_gaps(
     assert rate is None or rate == pytest.approx(24 * hourly)
 
 
-counts = st.none() | st.integers(0, 10**6)
-any_snapshots = st.lists(
-    st.tuples(st.floats(0, 60), counts, counts, counts, counts | st.none()), min_size=1, max_size=12
-).map(
-    lambda rows: sorted(
-        (Snapshot(START + row[0] * DAY, Stamps(*row[1:4]), row[4]) for row in rows),
-        key=lambda snapshot: snapshot.at,
-    )
-)
-
-
 def add_contract(snapshot: Snapshot, contracted: int) -> Snapshot:
     stamps = snapshot.stamps
     assert stamps.contracted is not None
@@ -335,29 +324,6 @@ def test_without_available_stamps_the_alert_stays_except_without_a_limit(
     forecast = evaluate(snapshots, AlertThresholds(100, 7), before)
     assert (forecast.alert, forecast.days_left) == (OK if last.unlimited else before, None)
     assert available_stamps(last) is None
-
-
-@given(any_snapshots, st.none() | st.integers(0, 10**6), st.integers(0, 400))
-def test_every_evaluation_is_consistent(
-    snapshots: list[Snapshot], low_stamps: int | None, low_days: int
-) -> None:
-    available = available_stamps(snapshots[-1].stamps)
-    for window in (WEEK, MAX_WINDOW):
-        assert (burn_rate(snapshots, window, snapshots[-1].at) or 0) >= 0
-    for before in (OK, LOW, EXHAUSTED):
-        forecast = evaluate(snapshots, AlertThresholds(low_stamps, low_days), before)
-        if available is None:
-            assert forecast.alert == before
-            continue
-        assert (forecast.alert == EXHAUSTED) == (available <= 0)
-        assert forecast.days_left is None or forecast.days_left >= 0
-        if low_stamps is not None and 0 < available < low_stamps:
-            assert forecast.alert == LOW
-        if forecast.days_left is not None and 0 < forecast.days_left < low_days:
-            assert forecast.alert == LOW
-        if forecast.alert == LOW and before == OK:
-            is_short = forecast.days_left is not None and forecast.days_left < low_days
-            assert is_short or (low_stamps is not None and available < low_stamps)
 
 
 def test_only_a_worse_alert_is_an_escalation() -> None:

@@ -132,25 +132,8 @@ def test_stamps_and_days_left(
     assert f"  - {RFC} (cuenta acme-sf): {line}\n" in text
 
 
-@pytest.mark.parametrize(("exhausted", "low"), [(60, 0), (0, 61), (200, 1), (5000, 20_000)])
-def test_long_lists_are_cut_and_the_remainder_is_counted(exhausted: int, low: int) -> None:
-    text = mail(RUN, large_run_event(exhausted, low)).text
-
-    groups, group = dict.fromkeys(("SIN TIMBRES", "POCOS TIMBRES"), 0), ""
-    for line in text.splitlines():
-        if heading := re.match(r"([A-Z ]+) \([0-9,]+\):", line):
-            group = heading[1]
-        elif line.startswith("  - "):
-            remainder = re.match(r"  - (?:y )?([0-9,]+) (?:más|emisor(?:es)?): pida la lista", line)
-            groups[group] += int(remainder[1].replace(",", "")) if remainder else 1
-    assert groups == {"SIN TIMBRES": exhausted, "POCOS TIMBRES": low}
-    assert text.count("\n") < 150
-
-
-@pytest.mark.parametrize(("days", "text"), [(1, "sirve 1 día y"), (30, "sirve 30 días y")])
-def test_the_mail_gives_the_validity_of_its_links(days: int, text: str) -> None:
-    for kind, detail in (("Report Ready", STATEMENT), (RUN_MONTHLY, month(*ALL_READY))):
-        assert text in mail(kind, detail, days).text
+def test_the_mail_gives_the_validity_of_its_links() -> None:
+    assert "sirve 1 día y" in mail("Report Ready", STATEMENT, days=1).text
 
 
 COMMON_PROBLEMS: list[ProblemType] = [
@@ -251,18 +234,6 @@ def test_a_mail_begins_with_the_key_figures(changes: Detail, lines: list[str]) -
     first = mail(RUN_MONTHLY, event).text.partition("\n\n")[0]
 
     assert [line for line in lines if line not in first] == []
-
-
-def test_each_report_has_one_link_before_its_other_formats() -> None:
-    main, _, others = mail(RUN_MONTHLY, month(*ALL_READY)).text.partition("OTROS FORMATOS")
-
-    assert re.findall(r"ticket-(\S+)-2026-10-(\w+)-(\w+)-0001", main) == [
-        ("all", "consumption", "html"),
-        ("acme-rc", "statement", "pdf"),
-        ("acme-rc", "consumption", "html"),
-        ("acme-sf", "consumption", "html"),
-    ]
-    assert others.count("https://") == 10
 
 
 @pytest.mark.parametrize("name", GOLDEN)

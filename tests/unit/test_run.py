@@ -16,6 +16,7 @@ from timbres.domain.run import (
     RUNNING,
     AccountCount,
     AccountRun,
+    AlertChange,
     Batch,
     BatchId,
     Rfcs,
@@ -111,11 +112,13 @@ def test_when_an_account_is_counted(
     assert (result.problem, result.is_counted) == (problem, counted)
 
 
-def test_the_event_of_a_run_fits_if_no_account_of_2_000_is_counted() -> None:
+def test_the_event_of_a_run_fits_although_2_000_accounts_fail_and_5_000_issuers_are_low() -> None:
     failed = {f"a-code-of-{n:020}": n for n in range(1, 5)}
     problem = AccountCount(problem="pac-permission-denied")
     accounts = [account(account=f"{n:041}", failed=failed, count=problem) for n in range(2_000)]
-    event = run_to_event(run(account(account="counted"), *accounts), [])
+    change = AlertChange("acme-sf", "A&D061009TY8", "low", 10**9, 0.123, 10.0**9)
+    event = run_to_event(run(account(account="counted"), *accounts), [change] * 5_000)
+    assert len(event["issuers"]) == 200
     assert event["accounts_not_counted"] == 2_000
     assert not any(one["counted"] for one in event["failures"])
     # EventBridge accepts 256 KB.
