@@ -20,7 +20,6 @@ from timbres.schemas.runs import (
     run_to_dict,
     run_with_accounts_to_dict,
 )
-from timbres.services.daily_run.finalization import RunFinalizer
 from timbres.services.daily_run.start import DailyRunService
 
 api = HttpHandler()
@@ -29,13 +28,12 @@ container = Container("SECRET_PREFIX", "ISSUERS_TABLE", "RUNS_TABLE", "RUNS_QUEU
 
 @cache
 def daily_run_service() -> DailyRunService:
-    finalizer = RunFinalizer(container.run_repository, container.event_publisher)
     return DailyRunService(
         container.account_repository,
         container.issuer_repository,
         container.run_repository,
         container.run_queue,
-        finalizer,
+        container.event_publisher,
     )
 
 
@@ -43,7 +41,7 @@ def daily_run_service() -> DailyRunService:
 def list_runs() -> Response[str]:
     query = api.query_params("limit", "cursor")
     limit = api.page_limit(query["limit"], MAX_PAGE)
-    runs, next_cursor = daily_run_service().list_page(query["cursor"], limit)
+    runs, next_cursor = container.run_repository.list_page(query["cursor"], limit)
     items = [run_head_to_dict(run) for run in runs]
     return json_response(200, {"runs": items, "next": next_cursor})
 
@@ -67,8 +65,7 @@ def list_failures(run_id: str) -> Response[str]:
 def handle_schedule(payload: dict[str, Any]) -> dict[str, Any]:
     if payload.get("close") == "overdue":
         return {"closed": [run_to_dict(run) for run in daily_run_service().close_overdue()]}
-    run = daily_run_service().start(schedule.scheduled_at(payload))
-    return run_to_dict(run)
+    return run_to_dict(daily_run_service().start(schedule.scheduled_at(payload)))
 
 
 @logger.inject_lambda_context(clear_state=True)

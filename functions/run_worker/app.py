@@ -17,7 +17,6 @@ from timbres.handlers.container import Container
 from timbres.handlers.http import TIMEOUT_MARGIN_SECONDS, logger
 from timbres.handlers.settings import get_env
 from timbres.observability import metrics
-from timbres.services.daily_run.account_stamps import AccountStampCounter
 from timbres.services.daily_run.worker import DailyRunWorker
 
 # SQS retries what fails, minutes later, not at once.
@@ -48,14 +47,12 @@ def daily_run_worker() -> DailyRunWorker:
         container.pac_access,
         container.issuer_repository,
         container.daily_count_repository,
+        container.account_stamp_repository,
         container.run_repository,
         container.run_queue,
         container.run_dead_letters,
         container.rate_limiter,
         container.event_publisher,
-        AccountStampCounter(
-            container.pac_access, container.account_stamp_repository, container.rate_limiter
-        ),
         float(get_env("RETRY_DELAY_SECONDS")),
     )
 
