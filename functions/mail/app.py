@@ -24,15 +24,12 @@ from timbres.domain.month import period_from_text
 from timbres.domain.report import ReportSpec
 from timbres.handlers.http import logger
 from timbres.handlers.settings import get_env, require_env
-from timbres.notifications.mails import LinkFactory, compose, dedup_key, should_notify
+from timbres.notifications.mails import compose, dedup_key, should_notify
 from timbres.repositories.download_tokens import DownloadTokenRepository
 
 require_env(
-    "MAIL_IDEMPOTENCY_TABLE",
-    "MAIL_TOPIC",
-    "DOWNLOAD_TOKENS_TABLE",
-    "DOWNLOAD_TOKEN_DAYS",
-    "DOWNLOAD_URL",
+    *("MAIL_IDEMPOTENCY_TABLE", "MAIL_TOPIC"),
+    *("DOWNLOAD_TOKENS_TABLE", "DOWNLOAD_TOKEN_DAYS", "DOWNLOAD_URL"),
 )
 # Longer than EventBridge redelivers an event, or its publisher repeats it.
 _IDEMPOTENCY_SECONDS = 14 * 24 * 3600
@@ -91,9 +88,8 @@ def days() -> int:
 
 
 def send(*, notification: dict[str, str], detail: dict[str, Any]) -> dict[str, str]:
-    mail = compose(
-        notification["kind"], detail, LinkFactory(partial(link, mail=notification["key"]), days())
-    )
+    create_link = partial(link, mail=notification["key"])
+    mail = compose(notification["kind"], detail, create_link, days())
     MailPublisher(client("sns"), get_env("MAIL_TOPIC")).send(mail)
     logger.info("mail sent", extra=notification)
     return notification

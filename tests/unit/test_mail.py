@@ -39,7 +39,6 @@ from timbres.errors import ProblemType
 from timbres.notifications.failure_causes import REASONS
 from timbres.notifications.mails import (
     TEMPLATES,
-    LinkFactory,
     Mail,
     compose,
     dedup_key,
@@ -62,7 +61,7 @@ def link(item: Mapping[str, Any]) -> str:
 
 def mail(kind: str, detail: Detail, days: int = 30) -> Mail:
     # As the bus delivers it.
-    return compose(kind, json.loads(json.dumps(detail)), LinkFactory(link, days))
+    return compose(kind, json.loads(json.dumps(detail)), link, days)
 
 
 @pytest.mark.parametrize("name", GOLDEN)

@@ -21,7 +21,7 @@ from timbres.domain.clock import MEXICO_CITY
 from timbres.domain.month import Month
 from timbres.domain.report import FAILED, PENDING, READY, MonthlyRun, Report, ReportKey, ReportSpec
 from timbres.domain.report import FORMATS as REPORT_FORMATS
-from timbres.notifications.mails import LinkFactory, compose, dedup_key
+from timbres.notifications.mails import compose, dedup_key
 from timbres.schemas.reports import monthly_reports_to_event
 from timbres.services.monthly_reports import MonthlyReportService
 
@@ -257,7 +257,7 @@ def reports_of_2000_accounts(status: Any) -> list[Report]:
 def event_and_mail(reports: list[Report], failed: dict[str, str]) -> tuple[dict[str, Any], str]:
     run = MonthlyRun(RUN, str(OCTOBER), FIRST, number=1, failed=failed)
     event = monthly_reports_to_event(run, reports)
-    return event, compose(MONTHLY, event, LinkFactory(lambda _: LINK, 30)).text
+    return event, compose(MONTHLY, event, lambda _: LINK, 30).text
 
 
 @pytest.mark.parametrize("status", [READY, FAILED])
