@@ -18,7 +18,7 @@ from timbres.deadline import Deadline
 from timbres.errors import TimbresError
 from timbres.handlers.container import Container
 from timbres.handlers.http import TIMEOUT_MARGIN_SECONDS, logger
-from timbres.observability import metrics
+from timbres.observability.metrics import metrics
 from timbres.services.consumption import ConsumptionReader
 from timbres.services.monthly_reports import MonthlyReportService
 from timbres.services.report_events import ReportPublisher

@@ -16,7 +16,7 @@ from timbres.deadline import Deadline
 from timbres.handlers.container import Container
 from timbres.handlers.http import TIMEOUT_MARGIN_SECONDS, logger
 from timbres.handlers.settings import get_env
-from timbres.observability import metrics
+from timbres.observability.metrics import metrics
 from timbres.services.daily_run.worker import DailyRunWorker
 
 # SQS retries what fails, minutes later, not at once.

@@ -106,7 +106,7 @@ def use_every_function(stack: FakeStack) -> None:
 @pytest.fixture(scope="module")
 def emitted(module_stack: FakeStack) -> Emitted:
     # Other tests have counted in this process, too.
-    metrics.drain()
+    metrics.flush()
     return emitted_by(lambda: use_every_function(module_stack))
 
 

@@ -8,18 +8,18 @@ from typing import Any
 
 import pytest
 
-from timbres.observability.metrics import flush, metrics
+from timbres.observability.metrics import metrics
 
 
 def written(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
-    flush()
+    metrics.flush()
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
 @pytest.fixture(autouse=True)
 def _service(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", "a-stack")
-    metrics.drain()
+    metrics.flush()
 
 
 def test_counts_are_added_and_written_once(capsys: pytest.CaptureFixture[str]) -> None:

@@ -172,9 +172,9 @@ class AccountRun:
 
     @property
     def problem(self) -> str | None:
-        """Why the account was not counted, completely or for more than 5 % of its issuers.
+        """Why the account, or more than 5 % of its issuers, was not counted.
 
-        It is the error code of the account or of most issuers; None if the account was counted.
+        The error code of the account or of most issuers; None if the account was counted.
         """
         if self.plan_problem or sum(self.failed.values()) <= MAX_SHARE_FAILED * self.expected:
             return self.plan_problem

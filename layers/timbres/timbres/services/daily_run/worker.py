@@ -37,7 +37,6 @@ from timbres.domain.stamps import Stamps
 from timbres.errors import DEADLINE_EXCEEDED, INTERNAL_ERROR, TimbresError
 from timbres.observability.metrics import metrics
 from timbres.repositories.daily_counts import AccountStampRepository, DailyCountRepository
-from timbres.repositories.dynamodb import batched
 from timbres.repositories.issuers import IssuerRepository
 from timbres.repositories.runs import RunRepository
 from timbres.schemas.runs import alert_change_to_dict
@@ -281,7 +280,8 @@ class DailyRunWorker:
             return BatchResult(remaining=None)
         at = datetime.combine(run.day, time_of_day(), MEXICO_CITY)
         rfcs = sorted({*consumed, *self.issuers.list_rfcs(account.name)})
-        for chunk in batched(rfcs, _BALANCE_BATCH_SIZE):
+        for begin in range(0, len(rfcs), _BALANCE_BATCH_SIZE):
+            chunk = rfcs[begin : begin + _BALANCE_BATCH_SIZE]
             if deadline.remaining() < _RESERVE_SECONDS:
                 # The next attempt skips the issuers counted so far.
                 return BatchResult(remaining=None)
