@@ -57,20 +57,19 @@ def moment(iso: str) -> str:
 
 def count_issuers(count: int) -> str:
     """Return ``1 emisor``, ``2 emisores``."""
-    return "1 emisor" if count == 1 else f"{count:,} emisores"
+    return f"{count:,} {'emisor' if count == 1 else 'emisores'}"
 
 
 def count_stamps(count: int) -> str:
     """Return ``1 timbre``, ``2 timbres``."""
-    return "1 timbre" if count == 1 else f"{count:,} timbres"
+    return f"{count:,} {'timbre' if count == 1 else 'timbres'}"
 
 
 def count_days(days: float) -> str:
     """Return a number of whole days: ``menos de un día``, ``1 día``, ``2 días``."""
     if days < 1:
         return "menos de un día"
-    whole = int(days)
-    return "1 día" if whole == 1 else f"{whole:,} días"
+    return f"{int(days):,} {'día' if days < 2 else 'días'}"
 
 
 def daily_use(burn: float) -> str:
