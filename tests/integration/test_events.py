@@ -179,14 +179,11 @@ def test_daily_run_from_its_start_to_its_mail(stack: FakeStack) -> None:
     (record,) = sample["Records"]
     # The sample names a batch of another run.
     bodies = [message["Body"] for message in stack.receive("RunsQueue")]
-    (body,) = (text for text in bodies if json.loads(text)["account"] == SF)
-    assert json.loads(record["body"]).keys() == json.loads(body).keys()
+    for body in bodies:
+        assert json.loads(record["body"]).keys() == json.loads(body).keys()
+        event = sample | {"Records": [record | {"body": body}]}
+        assert stack.invoke("run_worker", event) == {"batchItemFailures": []}
 
-    result = stack.invoke("run_worker", sample | {"Records": [record | {"body": body}]})
-    stack.advance_to_delayed()
-    stack.run_worker_until_idle()
-
-    assert result == {"batchItemFailures": []}
     run = replay(stack, "run-get")
     assert (run["status"], run["expected"], run["done"]) == ("finished", 5, 5)
     assert is_part({"runs": [{"id": run["id"]}]}, replay(stack, "run-list"))

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from boto3.dynamodb.types import Binary
 from botocore.awsrequest import AWSResponse
 from moto.core.botocore_stubber import MockRawResponse
+from tests.integration.test_runs import once
 from tests.support.clock import START
 from tests.support.fake_stack import RC, SF, FakeStack
 from tests.support.template import template
@@ -69,17 +70,6 @@ def check_requested(stack: FakeStack, *others: tuple[str, str]) -> None:
     """Check that each monthly report, and each of the others, is stored once."""
     items = [item for item in stack.aws.items("ReportsTable") if item["account"][0] != "#"]
     assert sorted((i["account"], i["id"]) for i in items) == sorted([*REQUESTED, *others])
-
-
-def before_first_update(stack: FakeStack, action: Callable[[], Any]) -> None:
-    """Call ``action`` just before the first UpdateItem."""
-    actions = [action]
-
-    def hook(**_: Any) -> None:
-        if actions:
-            actions.pop()()
-
-    stack.aws_faults.watch("dynamodb", "UpdateItem", hook)
 
 
 @pytest.mark.parametrize("fails", [False, True])
@@ -152,21 +142,26 @@ def test_a_repeated_start_mails_nothing_again(
     check_requested(stack)
 
 
-def test_a_run_adopts_a_report_that_is_about_to_be_ready(stack: FakeStack) -> None:
+@pytest.mark.parametrize("response", ["late", "lost"])
+def test_a_run_adopts_a_report_that_is_about_to_be_ready(stack: FakeStack, response: str) -> None:
     stack.request_report()
-    before_first_update(stack, lambda: run_monthly(stack))
-
-    # The worker stores that the report is ready after the run has adopted it.
-    stack.deliver()
+    if response == "lost":
+        stack.aws_faults.lose_response("dynamodb", "UpdateItem")
+        run_monthly(stack)
+    else:
+        # The worker stores that the report is ready after the run has adopted it.
+        stack.aws_faults.watch("dynamodb", "UpdateItem", once(lambda: run_monthly(stack)))
+        stack.deliver()
     run_workers(stack)
 
     check_mailed(stack, REQUESTED)
+    check_requested(stack)
     assert len(stack.mails()) == 1
 
 
 def test_a_report_that_was_ready_just_before_the_run_is_mailed_separately(stack: FakeStack) -> None:
     stack.request_report()
-    before_first_update(stack, stack.deliver)
+    stack.aws_faults.watch("dynamodb", "UpdateItem", once(stack.deliver))
 
     run_monthly(stack)
     run_workers(stack)
@@ -174,18 +169,6 @@ def test_a_report_that_was_ready_just_before_the_run_is_mailed_separately(stack:
     newer = (RC, "2026-10-statement-csv-0002")
     check_mailed(stack, [*REQUESTED, newer])
     check_requested(stack, newer)
-
-
-def test_a_run_adopts_a_report_although_the_response_is_lost(stack: FakeStack) -> None:
-    stack.request_report()
-    lost = stack.aws_faults.lose_response("dynamodb", "UpdateItem")
-
-    run_monthly(stack)
-    run_workers(stack)
-
-    assert lost
-    check_mailed(stack, REQUESTED)
-    check_requested(stack)
 
 
 @pytest.mark.parametrize("status", ["Ready", "Failed"])

@@ -134,6 +134,17 @@ def before_first(
     return done
 
 
+def once(action: Callable[[], Any]) -> Callable[..., None]:
+    """Return a hook for ``AwsFaults.watch`` that runs an action before the first request."""
+    actions = [action]
+
+    def hook(**_: Any) -> None:
+        if actions:
+            actions.pop()()
+
+    return hook
+
+
 def event_counts(stack: FakeStack) -> Counter[str]:
     return Counter(entry["DetailType"] for entry in stack.published)
 
@@ -303,24 +314,19 @@ def test_a_start_repeated_after_an_import_counts_every_planned_issuer_once(
     assert event_counts(sf) == {"Daily Run Completed": 1}
 
 
-@pytest.mark.parametrize(("operation", "number"), [("PutItem", 3), ("TransactWriteItems", 1)])
-def test_two_starts_at_the_same_time_and_an_import_between(
-    sf: FakeStack, pairs: None, operation: str, number: int
-) -> None:
-    """The first start has stored some batches; the second plans more issuers and enqueues them."""
+def test_two_starts_at_the_same_time_and_an_import_between(sf: FakeStack, pairs: None) -> None:
+    """The first start has stored its batches; the second plans more issuers and enqueues them."""
     rfcs = add_many_issuers(sf, 6)
     sf.call("issuers", "DELETE", f"/accounts/{SF}/issuers", {"rfc": rfcs[0]})
-    due, left = sf.clock(), [number]
+    due = {"scheduled_time": sf.clock().isoformat()}
 
-    def start_again(**_: Any) -> None:
-        left[0] -= 1
-        if left[0] == 0:
-            sf.accounts.add_issuers(rfcs[:1])
-            sf.invoke("run", {"scheduled_time": due.isoformat()}, module=load_function("run"))
+    def start_again() -> None:
+        sf.accounts.add_issuers(rfcs[:1])
+        sf.invoke("run", due, module=load_function("run"))
 
-    sf.aws_faults.watch("dynamodb", operation, start_again)
+    sf.aws_faults.watch("dynamodb", "TransactWriteItems", once(start_again))
 
-    run = sf.run(due)
+    run = sf.run()
 
     assert sums(run) == ("finished", 6, 6, {})
     assert sorted(queried_rfcs(sf)) == rfcs
@@ -625,15 +631,12 @@ def test_an_overdue_run_is_closed_with_its_results(sf: FakeStack, pairs: None) -
 
 def test_a_run_closed_during_its_start_plans_nothing_more(sf: FakeStack) -> None:
     sf.accounts.add_issuers([RFC])
-    closed: list[Any] = []
 
-    def close(**_: Any) -> None:
-        if not closed:
-            closed.append(None)
-            sf.clock.forward(hours=6)
-            sf.invoke("run", {"close": "overdue"}, module=load_function("run"))
+    def close() -> None:
+        sf.clock.forward(hours=6)
+        sf.invoke("run", {"close": "overdue"}, module=load_function("run"))
 
-    sf.aws_faults.watch("dynamodb", "TransactWriteItems", close)
+    sf.aws_faults.watch("dynamodb", "TransactWriteItems", once(close))
 
     assert sums(sf.run()) == ("finished", 0, 0, {})
     assert len(published_events(sf)) == 1
@@ -935,14 +938,8 @@ def test_the_end_of_a_month_is_an_ordinary_day(rc: FakeStack) -> None:
 def test_a_balance_that_takes_two_attempts_counts_each_issuer_once(rc: FakeStack) -> None:
     # More than are stored at a time.
     rc.accounts.add_issuers(map(bulk_rfc, range(510)), account=RC)
-    slow = iter([True])
-
-    def delay_first_call(**_: Any) -> None:
-        if next(slow, False):
-            time.sleep(1.0)
-
     run = start(rc)
-    rc.aws_faults.watch("dynamodb", "TransactWriteItems", delay_first_call)
+    rc.aws_faults.watch("dynamodb", "TransactWriteItems", once(lambda: time.sleep(1.0)))
     assert rc.run_worker_once(seconds=18.9) == (0, 1)
     assert 0 < len(snapshots(rc)) < 513
     rc.run_worker_until_idle()
