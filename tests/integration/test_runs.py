@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import asdict
 from datetime import date, timedelta
 from functools import partial
 from itertools import pairwise
@@ -24,9 +25,10 @@ from timbres.aws import clients
 from timbres.aws.events import EventPublisher
 from timbres.aws.rate_limiter import RateLimiter
 from timbres.domain.account import DEFAULT_CALLS_IN_FLIGHT
-from timbres.domain.run import MAX_DURATION
+from timbres.domain.run import MAX_DURATION, AlertChange
 from timbres.pacs.solucion_factible.client import SolucionFactibleClient
 from timbres.repositories.daily_counts import DailyCountRepository
+from timbres.repositories.dynamodb import serialize
 from timbres.repositories.runs import RunRepository
 
 EMPTY, UNUSED, BUSY = "AAA010101AAA", "ACM010203XY9", "GOMP800101QX2"
@@ -689,6 +691,19 @@ def test_a_run_closed_while_a_worker_counts_publishes_what_is_stored(
     listed = [[issuer["rfc"] for issuer in event["issuers"]] for event in published_events(sf)]
     assert listed == [[], [EMPTY], []]
     assert sum(f"- {EMPTY} (cuenta {SF}): 0" in mail for mail in sf.mails()) == 1
+
+
+def test_more_late_alerts_than_a_transaction_holds_are_published_by_two_runs(sf: FakeStack) -> None:
+    change = asdict(AlertChange(SF, RFC, "low", 1, 1.0, 1.0))
+    for n in range(100):
+        item = {"run": "late", "entry": f"a-run#{SF}#1#{n}", "alerts#0": [change]}
+        sf.aws.client("dynamodb").put_item(TableName=sf.aws.refs["RunsTable"], Item=serialize(item))
+
+    for _ in range(2):
+        sf.run()
+        sf.clock.forward(days=1)
+
+    assert [event["low"] for event in published_events(sf)] == [99, 1]
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any
 
 from timbres.domain.account_stamps import Allotment
@@ -202,18 +203,12 @@ class RunRepository:
             failed = transact_write(self._dynamodb, [{"Update": stored}, {"Put": put}])
         return not failed
 
-    def record_error(self, batch: BatchId) -> int:
-        """Count an unexpected error of a batch; return the number of its errors.
-
-        Raises LookupError if the batch is not found.
-        """
+    def record_error(self, batch: BatchId) -> int | None:
+        """Count an unexpected error of a batch; return its number of errors, None if unknown."""
         step = self._step(batch.run, _entry(batch), {}, "attribute_exists(entry)", {"errors": 1})
-        result = conditional_write(
-            self._dynamodb.update_item, {}, **step, ReturnValues="UPDATED_NEW"
-        )
-        if not result.item:
-            raise LookupError(f"{batch} was not found")
-        return int(result.item["errors"])
+        step["ReturnValues"] = "UPDATED_NEW"
+        errors = conditional_write(self._dynamodb.update_item, {}, **step).item.get("errors")
+        return None if errors is None else int(errors)
 
     # ----------------------------------------------------------------------------- reads
 
@@ -253,10 +248,14 @@ class RunRepository:
         chosen = {one.account: one for one in run.accounts if account in (None, one.account)}
         prefix = f"batch#{account}#" if account else "batch#"
         start = decode_cursor(after, {"run": run.id}, "entry", prefix=prefix)
-        failures = [] if start else [one for each in chosen.values() for one in _of_account(each)]
-        for item in self._entries(
-            run.id, prefix, **({"ExclusiveStartKey": start} if start else {})
-        ):
+        failures = [
+            Failure(one.account, None, code)
+            for one in ([] if start else chosen.values())
+            for code in (one.plan_problem, one.count and one.count.problem)
+            if code
+        ]
+        options = {"ExclusiveStartKey": start} if start else {}
+        for item in self._entries(run.id, prefix, **options):
             _, name, number = item["entry"].split("#")
             if name in chosen and number.startswith(f"{chosen[name].plan}-"):
                 failures += _failures(item, name, is_closed=run.finished_at is not None)
@@ -271,9 +270,12 @@ class RunRepository:
         return [change for item in (*own, *late) for change in _alert_changes(item)]
 
     def list_late_alert_changes(self) -> dict[str, list[AlertChange]]:
-        """Return the late alert changes that no run has claimed yet, by sort key."""
+        """Return the late alert changes that no run has claimed yet, by sort key.
+
+        As many entries as one run can claim; the next run claims the others.
+        """
         late = (item for item in self._entries(_LATE) if "claimed_by" not in item)
-        return {item["entry"]: _alert_changes(item) for item in late}
+        return {item["entry"]: _alert_changes(item) for item in islice(late, _MAX_CLAIMS)}
 
     # ---------------------------------------------------------------------- finalization
 
@@ -306,7 +308,7 @@ class RunRepository:
         record = self._step(run.id, "run", values, "attribute_not_exists(finished_at)")
         claims = [
             self._step(_LATE, entry, {"claimed_by": run.id}, "attribute_not_exists(claimed_by)")
-            for entry in late[:_MAX_CLAIMS]
+            for entry in late
         ]
         transact_write(self._dynamodb, [{"Update": step} for step in (record, *claims)])
 
@@ -382,13 +384,6 @@ def _expiry(at: datetime, retention: timedelta = timedelta(days=400)) -> int:
 def _alert_changes(item: Item) -> list[AlertChange]:
     lists = (changes for name, changes in item.items() if name.startswith(_ALERTS))
     return [AlertChange(**change) for changes in lists for change in changes]
-
-
-def _of_account(account: AccountRun) -> Iterator[Failure]:
-    """Yield why the account, or its own stamps, could not be counted."""
-    for code in (account.plan_problem, account.count and account.count.problem):
-        if code:
-            yield Failure(account.account, None, code)
 
 
 def _failures(item: Item, account: str, *, is_closed: bool) -> Iterator[Failure]:

@@ -132,19 +132,17 @@ class DailyRunWorker:
         Then the issuers of the batch are recorded as failed. Returns whether the message can be
         deleted.
         """
-        try:
-            if self.runs.record_error(batch_id) < MAX_ERRORS:
-                return False
-        except LookupError:
-            self.dead_letters.send([message])
-            return True
+        errors = self.runs.record_error(batch_id)
+        if errors is not None and errors < MAX_ERRORS:
+            return False
         self.dead_letters.send([message])
+        if errors is None:
+            return True
         run, batch = self.runs.get_batch(batch_id)
         if batch.rfcs is None:
             result = BatchResult(failed=_failures(batch, {None: _UNEXPECTED}))
         else:
-            errors = dict.fromkeys(batch.rfcs, _UNEXPECTED)
-            result = self._result(run, batch, errors, is_last=True)
+            result = self._result(run, batch, dict.fromkeys(batch.rfcs, _UNEXPECTED), is_last=True)
         if batch.counts_account:
             result = replace(result, account_count=AccountCount(problem=INTERNAL_ERROR.code))
         self._save_result(run, batch, result)
