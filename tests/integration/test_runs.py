@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 from local.fake_pacs.fake_data import AccountState, Movement, bulk_rfc
-from tests.support.events import LambdaContext, check_problem, load_function, sqs_event
+from tests.support.events import LambdaContext, check_problem, sqs_event
 from tests.support.fake_stack import RC, RFC, RFC_N, SF, FakeStack
 from tests.support.fault_injection import Killed
 
@@ -325,7 +325,7 @@ def test_two_starts_at_the_same_time_and_an_import_between(sf: FakeStack, pairs:
 
     def start_again() -> None:
         sf.accounts.add_issuers(rfcs[:1])
-        sf.invoke("run", due, module=load_function("run"))
+        sf.invoke("run", due, module=sf.load_function("run"))
 
     sf.aws_faults.watch("dynamodb", "TransactWriteItems", once(start_again))
 
@@ -637,7 +637,7 @@ def test_a_run_closed_during_its_start_plans_nothing_more(sf: FakeStack) -> None
 
     def close() -> None:
         sf.clock.forward(hours=6)
-        sf.invoke("run", {"close": "overdue"}, module=load_function("run"))
+        sf.invoke("run", {"close": "overdue"}, module=sf.load_function("run"))
 
     sf.aws_faults.watch("dynamodb", "TransactWriteItems", once(close))
 
@@ -776,7 +776,7 @@ def test_rejected_credentials_are_one_sign_in_for_each_worker_in_flight(
     assert int(sf.aws.refs["MaxConcurrentRunWorkers"]) == 2
 
     with sf.environment("run_worker"):
-        workers = [load_function("run_worker").handler for _ in range(2)]
+        workers = [sf.load_function("run_worker").handler for _ in range(2)]
         first, second = batch_events(sf, 10)
         in_threads(
             *(
