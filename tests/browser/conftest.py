@@ -21,22 +21,14 @@ def chromium_path() -> str | None:
     return os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
 
 
-def _chromium() -> str:
-    """Return the path of Chromium; skip the tests without one."""
-    configured = os.environ.get("CHROMIUM")
-    if configured and not Path(configured).is_file():
-        pytest.fail(f"CHROMIUM names {configured}, which is not a file.")
-    path = chromium_path()
-    if path is None:
-        pytest.skip("No Chromium: run tests/browser/install.sh, or name a Chromium in CHROMIUM.")
-    return path
-
-
 @pytest.fixture(scope="session")
 def browser():
     """A headless browser."""
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    path = _chromium()
+    path = chromium_path()
+    if path is None:
+        pytest.skip("No Chromium: run tests/browser/install.sh, or name a Chromium in CHROMIUM.")
+    assert Path(path).is_file(), f"CHROMIUM names {path}, which is not a file."
     with playwright.sync_playwright() as driver:
         started = driver.chromium.launch(executable_path=path, args=list(_FLAGS))
         yield started

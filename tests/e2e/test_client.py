@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -41,17 +43,10 @@ def timbres(environment: LocalEnvironment, tmp_path: Path) -> Timbres:
 
     def run(command: str, text: str = "", **variables: str) -> tuple[int, str]:
         path = f"{tmp_path / 'bin'}:{os.environ['PATH']}"
-        env = {"PATH": path, "PYTHONPATH": str(ROOT / "client"), "LC_ALL": "C.UTF-8"}
-        process = subprocess.run(
-            ["sh", "-c", command],
-            cwd=tmp_path,
-            env=env | {"COLUMNS": "80"} | variables,
-            input=text,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        env = {"PATH": path, "PYTHONPATH": str(ROOT / "client"), "LC_ALL": "C.UTF-8"} | variables
+        options: Any = {"cwd": tmp_path, "env": env | {"COLUMNS": "80"}, "input": text}
+        options |= {"capture_output": True, "text": True, "timeout": 120}
+        process = subprocess.run(["sh", "-c", command], check=False, **options)
         return process.returncode, process.stdout + process.stderr
 
     return run
@@ -87,11 +82,7 @@ def test_each_task_of_the_table_is_one_command(
         (f"{add} {options}", login, "norte-sf is ready"),
         (password, secret["password"] + "\n", "acme-sf is ready"),
         # Other tests expect the issuer of the documents without a contract.
-        (
-            contract.replace("A&D061009TY8", "GOMP800101QX2").replace("erp-4711", "cli-1"),
-            "y\n",
-            "500 stamps for GOMP800101QX2.*confirmed",
-        ),
+        (contract.replace("A&D061009TY8", "GOMP800101QX2"), "y\n", "500 stamps for.*confirmed"),
         (review, "y\nThe portal lists it under folio 8841\n", "Settled: confirmed"),
         (runs, "", "finished, [0-9,]+ of [0-9,]+ counted"),
         (revoke.replace("LINK", link), "y\n", "Revoked links: [1-9]"),
@@ -118,8 +109,7 @@ def test_a_lost_connection_during_a_contract_creates_it_once(
 
     assert timbres(f"{contract} --wait 0")[0] == 8
     code, output = timbres("timbres contracts --key cli-2 --json")
-    id_ = re.findall('"id": "([0-9a-f]{32})"', output)[0]
-    reconcile(environment, id_, "confirmed", minutes=2)
+    reconcile(environment, json.loads(output)[0]["id"], "confirmed", minutes=2)
 
     code, output = timbres(contract)
     assert (code, "confirmed" in output) == (0, True)
@@ -136,7 +126,6 @@ def test_a_lost_connection_during_a_contract_creates_it_once(
         ("timbres issuers list acme-sf", 0, "RFC"),
         ("timbres balance acme-rc 2026-10 --to 2026-10", 0, "2026-10"),
         ("timbres runs --failures --json", 0, "["),
-        ("timbres contracts --all", 0, "Created"),
         ("timbres completion bash", 0, "complete -o default"),
         ("timbres mail 2026-01 --yes", 3, "access-denied"),
         ("timbres issuers remove acme-sf AAA010101AAA", 3, "access-denied"),
@@ -163,8 +152,8 @@ def test_a_reader(
 
 
 @pytest.mark.parametrize("identity", ["reader", None])
-@pytest.mark.parametrize("route", ["GET /contracts", "DELETE /accounts", "POST /d"])
-def test_a_route_that_does_not_exist(stack: Stack, identity: str | None, route: str) -> None:
-    response = stack.call(identity, *route.split())
+def test_a_route_that_does_not_exist(stack: Stack, identity: str | None) -> None:
+    for route in ("GET /contracts", "DELETE /accounts", "POST /d"):
+        response = stack.call(identity, *route.split())
 
-    assert (response.status_code, response.json()["code"]) == (404, "route-not-found")
+        assert (response.status_code, response.json()["code"]) == (404, "route-not-found")

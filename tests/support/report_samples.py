@@ -244,7 +244,7 @@ def busy_month(issuers: int = 40, seed: int = 7) -> Consumption:
     for rank in range(issuers):
         letters = "".join(rng.choices("ABCDEFGHIJKLMNÑOPQRSTUVWXYZ&", k=3))
         rfc = f"{letters}{rng.randrange(70, 100)}0131{rng.randrange(4096):03X}"
-        account, pace = _ACCOUNTS[rank % len(_ACCOUNTS)].account, 960 / (rank + 1) ** 0.9
+        account, pace = _ACCOUNTS[rank % len(_ACCOUNTS)].account, max(960 / (rank + 1) ** 0.9, 1)
         for day in MONTH_DAYS:
             amount = round(pace * rng.uniform(0.1 if day.day % 7 == 4 else 0.6, 1.4))
             if amount:
