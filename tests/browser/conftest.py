@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,7 @@ _FLAGS = (
 )
 
 
-def chromium_path() -> str | None:
+def chromium_path():
     """Return the path of Chromium or Chrome, None without one."""
     names = ("chromium", "chromium-browser", "google-chrome")
     return os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
@@ -36,18 +35,18 @@ def browser():
 
 
 @pytest.fixture
-def open_page(browser, tmp_path) -> Iterator[Callable]:
+def open_page(browser, tmp_path):
     """Open a page of the given bytes; fail if it logs, raises or requests anything."""
     messages: list[str] = []
     contexts = []
 
-    def open_content(content: bytes, **options):
+    def open_content(content, **options):
         file = tmp_path / f"page-{len(contexts)}.html"
         file.write_bytes(content)
         contexts.append(browser.new_context(**options))
         page = contexts[-1].new_page()
 
-        def check_request(request) -> None:
+        def check_request(request):
             if request.url not in {file.as_uri(), "data:,"}:
                 messages.append(f"request: {request.url}")
 

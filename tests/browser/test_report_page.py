@@ -18,7 +18,7 @@ from tests.support.report_samples import (
     year,
 )
 
-from timbres.domain.consumption import Consumption, IssuerLine
+from timbres.domain.consumption import IssuerLine
 from timbres_reports import formatting_es
 
 PAGE_SIZE = 50
@@ -26,43 +26,43 @@ RFC, AMOUNT, CHANGE, DAYS_LEFT, COST = 0, 2, 5, 8, 9
 
 
 @cache
-def large_page() -> tuple[Consumption, bytes]:
+def large_page():
     report = busy_month(10_000)
     return report, write("html", report)
 
 
 @cache
-def busy_page() -> bytes:
+def busy_page():
     return write("html", busy_month())
 
 
-def column(page, index: int) -> list[str]:
+def column(page, index):
     cells = page.locator(f"#emisores tbody tr > :nth-child({index + 1})").all_inner_texts()
     # A name is below its RFC.
     return [text.split("\n")[0] for text in cells]
 
 
-def total_row(page) -> list[str]:
+def total_row(page):
     return page.locator("#emisores tfoot td").all_inner_texts()
 
 
-def wait_for_rows(page, count: int) -> None:
+def wait_for_rows(page, count):
     """Wait for a number of rows, because the browser reports a change of media late."""
     page.wait_for_function(
         "count => document.querySelectorAll('#emisores tbody tr').length === count", arg=count
     )
 
 
-def heading_button(page, name: str):
+def heading_button(page, name):
     return page.locator("#emisores thead").get_by_role("button", name=name, exact=True)
 
 
-def sorted_by(page) -> list[str | None]:
+def sorted_by(page):
     headings = page.locator("#emisores thead th").all()
     return [heading.get_attribute("aria-sort") for heading in headings]
 
 
-def focused_text(page) -> str:
+def focused_text(page):
     return page.evaluate("document.activeElement.textContent")
 
 

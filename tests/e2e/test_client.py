@@ -7,14 +7,11 @@ import os
 import re
 import subprocess
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 from local.emulator_process import ROOT
-from local.environment import LocalEnvironment
-from local.stack import Stack
 from local.start import shell_variables, write_env_file
 
 from tests.support.api_calls import (
@@ -36,12 +33,12 @@ TASKS = re.findall(
 
 
 @pytest.fixture
-def timbres(environment: LocalEnvironment, tmp_path: Path) -> Timbres:
+def timbres(environment, tmp_path):
     """Runs a command of a shell as a user does, next to `make up`; returns exit code and output."""
     write_env_file(tmp_path / ".local" / "env", shell_variables(environment))
     install_timbres(tmp_path / "bin")
 
-    def run(command: str, text: str = "", **variables: str) -> tuple[int, str]:
+    def run(command, text="", **variables):
         path = f"{tmp_path / 'bin'}:{os.environ['PATH']}"
         env = {"PATH": path, "PYTHONPATH": str(ROOT / "client"), "LC_ALL": "C.UTF-8"} | variables
         options: Any = {"cwd": tmp_path, "env": env | {"COLUMNS": "80"}, "input": text}
@@ -52,7 +49,7 @@ def timbres(environment: LocalEnvironment, tmp_path: Path) -> Timbres:
     return run
 
 
-def contract_under_review(environment: LocalEnvironment) -> str:
+def contract_under_review(environment):
     """Create a contract that a person has to decide; return its id."""
     rfc = "CLI010203AB1"
     assert create_contract(environment.stack, rfc, 10, "before-cli").status_code == 201
@@ -64,9 +61,7 @@ def contract_under_review(environment: LocalEnvironment) -> str:
     return str(unknown["id"])
 
 
-def test_each_task_of_the_table_is_one_command(
-    environment: LocalEnvironment, timbres: Timbres
-) -> None:
+def test_each_task_of_the_table_is_one_command(environment, timbres):
     stack, pac = environment.stack, environment.fakes["solucion-factible"]
     secret = pac.secret(environment.urls[pac.pac.name])
     options = f"--pac {pac.pac.name} --environment sandbox --endpoint {secret['endpoint']}"
@@ -99,9 +94,7 @@ def test_each_task_of_the_table_is_one_command(
     assert stack.call("reader", "GET", path).json()["status"] == "confirmed"
 
 
-def test_a_lost_connection_during_a_contract_creates_it_once(
-    environment: LocalEnvironment, timbres: Timbres
-) -> None:
+def test_a_lost_connection_during_a_contract_creates_it_once(environment, timbres):
     rfc = "CLI010203AB2"
     contract = f"timbres contract acme-sf {rfc} 7 --key cli-2 --yes"
     assert create_contract(environment.stack, rfc, 30, "before-cli-2").status_code == 201
@@ -135,9 +128,7 @@ def test_a_lost_connection_during_a_contract_creates_it_once(
         ("eval \"$(timbres stamps acme-sf 'A&D061009TY8' --curl)\"", 0, '"rfc":"A&D061009TY8"'),
     ],
 )
-def test_a_reader(
-    environment: LocalEnvironment, timbres: Timbres, command: str, exit_code: int, expected: str
-) -> None:
+def test_a_reader(environment, timbres, command, exit_code, expected):
     keys = environment.stack.keys["reader"]
     variables = {
         "TIMBRES_API_URL": environment.stack.api_url,
@@ -152,7 +143,7 @@ def test_a_reader(
 
 
 @pytest.mark.parametrize("identity", ["reader", None])
-def test_a_route_that_does_not_exist(stack: Stack, identity: str | None) -> None:
+def test_a_route_that_does_not_exist(stack, identity):
     for route in ("GET /contracts", "DELETE /accounts", "POST /d"):
         response = stack.call(identity, *route.split())
 

@@ -7,7 +7,6 @@ import re
 
 import pytest
 import requests
-from local.stack import Stack
 
 from tests.support.api_calls import eventually, forget_damaged_links, generate_report
 from timbres.domain.download_token import MAX_FAILURES
@@ -16,11 +15,11 @@ from timbres.domain.download_token import MAX_FAILURES
 VARYING = ("date", "x-am", "apigw")
 
 
-def follow(stack: Stack, token: str) -> requests.Response:
+def follow(stack, token):
     return stack.http.get(stack.download_url + token, allow_redirects=False, timeout=60)
 
 
-def test_a_mailed_link_opens_its_report_without_a_key_until_it_is_revoked(stack: Stack) -> None:
+def test_a_mailed_link_opens_its_report_without_a_key_until_it_is_revoked(stack):
     read_mails, mails = stack.mailbox("links"), list[str]()
     report = generate_report(stack, "acme-rc", "statement", "csv")
     eventually(lambda: mails.extend(read_mails()) or mails)
@@ -51,7 +50,7 @@ def test_a_mailed_link_opens_its_report_without_a_key_until_it_is_revoked(stack:
 
 
 @pytest.mark.parametrize("path", ["", "x/y"])
-def test_the_gateway_answers_a_damaged_link_with_a_page_in_spanish(stack: Stack, path: str) -> None:
+def test_the_gateway_answers_a_damaged_link_with_a_page_in_spanish(stack, path):
     response = stack.http.get(stack.download_url + path, timeout=60)
 
     assert response.status_code == 403
@@ -59,7 +58,7 @@ def test_the_gateway_answers_a_damaged_link_with_a_page_in_spanish(stack: Stack,
     assert "Este enlace no está completo" in response.text
 
 
-def test_a_source_with_too_many_damaged_links_waits(stack: Stack) -> None:
+def test_a_source_with_too_many_damaged_links_waits(stack):
     responses = [follow(stack, f"none-{n}") for n in range(MAX_FAILURES + 1)]
     forget_damaged_links(stack)
 

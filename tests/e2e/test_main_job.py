@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import requests
 from local import demo
-from local.environment import LocalEnvironment
-from local.stack import Stack
 from local.start import shell_variables
 
 from tests.support.api_calls import (
@@ -19,17 +15,12 @@ from tests.support.api_calls import (
     last_month,
     put_fault,
 )
-from tests.support.output_recorder import OutputRecorder
 
 
 @pytest.mark.usefixtures("libre_account")
 def test_the_demo_runs_from_end_to_end_with_every_pac(
-    environment: LocalEnvironment,
-    recorder: OutputRecorder,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-) -> None:
+    environment, recorder, capsys, monkeypatch, tmp_path
+):
     monkeypatch.setattr(demo, "OUT", tmp_path)
     monkeypatch.setattr(demo, "ROOT", tmp_path.parent)
 
@@ -49,7 +40,7 @@ def test_the_demo_runs_from_end_to_end_with_every_pac(
 
 
 @pytest.mark.usefixtures("libre_account")
-def test_a_third_pac_needs_only_its_package_and_its_row(environment: LocalEnvironment) -> None:
+def test_a_third_pac_needs_only_its_package_and_its_row(environment):
     stack, path, rfc = environment.stack, "/accounts/acme-libre/stamps", "ACM010203XY9"
 
     unlimited = stack.call("reader", "GET", path, {"rfc": "ÑAN840101AB1"}).json()
@@ -61,13 +52,13 @@ def test_a_third_pac_needs_only_its_package_and_its_row(environment: LocalEnviro
 
 
 @pytest.mark.parametrize("rfc", ["A&D061009TY8", "ÑAN840101AB1", " a&d061009ty8 "])
-def test_an_rfc_in_a_signed_query_arrives_unchanged(stack: Stack, rfc: str) -> None:
+def test_an_rfc_in_a_signed_query_arrives_unchanged(stack, rfc):
     response = stack.call("reader", "GET", "/accounts/acme-sf/stamps", {"rfc": rfc})
 
     assert (response.status_code, response.json()["rfc"]) == (200, rfc.strip().upper())
 
 
-def test_a_presigned_link_opens_only_its_report(stack: Stack) -> None:
+def test_a_presigned_link_opens_only_its_report(stack):
     link = generate_report(stack, "acme-rc", "consumption", "csv")["url"]
     other = link.replace("consumption.csv", "statement.csv", 1)
 
@@ -77,7 +68,7 @@ def test_a_presigned_link_opens_only_its_report(stack: Stack) -> None:
     assert requests.get(link.partition("?")[0], timeout=10).status_code == 403
 
 
-def test_every_kind_of_event_is_mailed_in_spanish(environment: LocalEnvironment) -> None:
+def test_every_kind_of_event_is_mailed_in_spanish(environment):
     stack, pac = environment.stack, environment.fakes["reachcore"]
     read_mails, mails = stack.mailbox("events"), list[str]()
     secret = pac.secret(environment.urls["reachcore"])

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 from tests.integration.test_reports_api import sheets
-from tests.support.fake_stack import RFC, RFC_N, SF, FakeStack
+from tests.support.fake_stack import RFC, RFC_N, SF
 
 BUSY, FURTHER = "GOMP800101QX2", "XYZ010203AB1"
 
 
-def count_daily(stack: FakeStack, left: int) -> None:
+def count_daily(stack, left):
     """Count the issuers and the account on two days; the account has ``left`` stamps then."""
     stack.accounts.add_issuers([RFC, RFC_N, BUSY])
     for used in (9_900 - left, 10_000 - left):
@@ -19,7 +19,7 @@ def count_daily(stack: FakeStack, left: int) -> None:
 
 
 @pytest.mark.parametrize("account", [SF, "all"])
-def test_a_report_has_the_last_count_of_the_account(stack: FakeStack, account: str) -> None:
+def test_a_report_has_the_last_count_of_the_account(stack, account):
     count_daily(stack, 2000)
 
     summary = sheets(stack, account, "2026-11")["Resumen"]
@@ -37,9 +37,7 @@ def test_a_report_has_the_last_count_of_the_account(stack: FakeStack, account: s
     [([], 200, "950"), ([FURTHER], 200, "al menos 950"), ([], 0, "770")],
     ids=["all counted", "one unknown", "one without a contract"],
 )
-def test_a_report_says_that_issuers_have_more_than_the_account(
-    stack: FakeStack, further: list[str], contracted: int, unused: str
-) -> None:
+def test_a_report_says_that_issuers_have_more_than_the_account(stack, further, contracted, unused):
     stack.accounts.add_issuers(further)
     stack.pacs.state.solucion_factible.set_issuer(BUSY, contratados=contracted, usados=20)
     count_daily(stack, 760)
@@ -52,7 +50,7 @@ def test_a_report_says_that_issuers_have_more_than_the_account(
     assert issuer[5::2] == (["180", "sin dato"] if contracted else ["sin contrato"] * 2)
 
 
-def test_an_account_that_was_never_counted_has_no_figures(stack: FakeStack) -> None:
+def test_an_account_that_was_never_counted_has_no_figures(stack):
     stack.pacs.fault("getTimbresImplementacion", "soap-fault", times=-1)
     count_daily(stack, 760)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from typing import Any
 
 import boto3
@@ -20,7 +19,7 @@ TWO_PARTS = 2 * PART_BYTES
 
 
 @pytest.fixture(scope="module")
-def bucket() -> Iterator[Any]:
+def bucket():
     with mock_aws():
         client: Any = boto3.client("s3", "us-east-1")
         client.create_bucket(Bucket=BUCKET)
@@ -29,11 +28,11 @@ def bucket() -> Iterator[Any]:
 
 
 @pytest.fixture
-def calls(bucket: Any) -> Iterator[list[str]]:
+def calls(bucket):
     """The names of the calls; those that a test adds with a ! fail."""
     names: list[str] = []
 
-    def record(model: Any, **_: Any) -> None:
+    def record(model, **_):
         if f"!{model.name}" in names:
             raise ClientError({"Error": {"Code": "InternalError"}}, model.name)
         names.append(model.name)
@@ -43,7 +42,7 @@ def calls(bucket: Any) -> Iterator[list[str]]:
     bucket.meta.events.unregister("before-call.s3", record)
 
 
-def leftovers(s3: Any, key: str) -> list[Any]:
+def leftovers(s3, key):
     """Return the open uploads and objects with a key."""
     uploads = s3.list_multipart_uploads(Bucket=BUCKET).get("Uploads", [])
     found = s3.list_objects_v2(Bucket=BUCKET).get("Contents", [])
@@ -54,9 +53,7 @@ def leftovers(s3: Any, key: str) -> list[Any]:
 @pytest.mark.parametrize(
     ("size", "parts"), [(0, 0), (PART_BYTES, 0), (PART_BYTES + 1, 2), (TWO_PARTS, 2)]
 )
-def test_the_object_is_what_was_written(
-    bucket: Any, calls: list[str], size: int, parts: int, chunk: int
-) -> None:
+def test_the_object_is_what_was_written(bucket, calls, size, parts, chunk):
     content = CONTENT[:size]
     with Upload(bucket, BUCKET, KEY, ContentType="text/csv", ContentDisposition="inline") as file:
         for start in range(0, size, chunk):
@@ -83,14 +80,7 @@ def test_the_object_is_what_was_written(
         (TWO_PARTS, ["!UploadPart", "!AbortMultipartUpload"], ClientError),
     ],
 )
-def test_an_error_is_raised_and_leaves_nothing_behind(
-    bucket: Any,
-    calls: list[str],
-    caplog: pytest.LogCaptureFixture,
-    size: int,
-    failing: list[str],
-    error: type[BaseException],
-) -> None:
+def test_an_error_is_raised_and_leaves_nothing_behind(bucket, calls, caplog, size, failing, error):
     calls += failing
     caplog.set_level("WARNING")
     key = f"{size} {failing}"

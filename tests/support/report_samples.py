@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
-
-from hypothesis import strategies as st
 
 from timbres.domain.account import ALL_ACCOUNTS
 from timbres.domain.account_stamps import Allotment
@@ -279,66 +277,4 @@ def busy_month(issuers: int = 40, seed: int = 7) -> Consumption:
             for n, line in enumerate(lines[:12:2])
         ),
         movements=lambda: iter(movements),
-    )
-
-
-_TEXTS = st.sampled_from(NASTY) | st.text(max_size=30)
-_NAMES = st.sampled_from([RC, SF])
-_RFCS = st.sampled_from(["A&D061009TY8", "ÑAN840101AB1", "EKU9003173C9"])
-_MAYBE = st.none() | st.integers(0, 10**9)
-_SOURCES = st.builds(
-    Source,
-    account=_NAMES,
-    pac=_TEXTS,
-    source=st.sampled_from([FROM_PAC, FROM_SNAPSHOTS]),
-    plan=st.none() | st.sampled_from(["prepaid", "postpaid"]) | _TEXTS,
-    as_of=st.none() | st.just(GENERATED_AT),
-    problem=st.none() | _TEXTS,
-    previous=_MAYBE,
-    # A workbook has 15 digits.
-    stamp_price=st.none() | st.decimals(0, 1, places=4),
-)
-_CONTRACTS = st.builds(
-    ContractLine,
-    account=_NAMES,
-    rfc=_RFCS,
-    stamps=st.integers(1, 10**6),
-    status=st.sampled_from(["confirmed", "pending", "a third"]),
-    requested_by=st.sampled_from([CALLER, ROLE]) | _TEXTS,
-    created_at=st.just(GENERATED_AT),
-    id=_TEXTS,
-)
-
-
-@st.composite
-def months(draw: Callable[..., Any]) -> Consumption:
-    """Return a month of any movements, kinds, plans and problems; its totals agree."""
-    month = Month(draw(st.integers(2011, 2099)), draw(st.integers(1, 12)))
-    days = [month.first_day + timedelta(days=n) for n in range(month.last_day.day)]
-    movement = st.builds(
-        MovementLine, _NAMES, _RFCS, st.sampled_from(days), _TEXTS, st.integers(0, 10**12)
-    )
-    movements = draw(st.lists(movement, max_size=30))
-    days_left = st.none() | st.floats(0, 10**6).map(round_days)
-    sources = tuple(draw(st.lists(_SOURCES, max_size=3, unique_by=lambda line: line.account)))
-    prices = {source.account: source.stamp_price for source in sources}
-    return small_month(
-        account=draw(st.sampled_from([ALL_ACCOUNTS, RC])),
-        month=month,
-        sources=sources,
-        issuers=tuple(
-            IssuerLine(
-                *(*issuer, amount, draw(_MAYBE), draw(_MAYBE), draw(days_left)),
-                as_of=draw(st.none() | st.just(COUNTED_AT)),
-                name=draw(st.none() | _TEXTS),
-                cost=cost_of(amount, prices.get(issuer[0])),
-            )
-            for *issuer, amount in by_issuer(movements)
-        ),
-        days=tuple(
-            amount or draw(st.sampled_from([None, 0])) for amount in days_of(movements, days)
-        ),
-        contracts=tuple(draw(st.lists(_CONTRACTS, max_size=3))),
-        movements=lambda: iter(movements),
-        account_stamps=(),
     )

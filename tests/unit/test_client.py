@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -26,30 +23,30 @@ LOST = {"body": requests.ConnectionError("reset by peer")}
 
 
 @pytest.fixture
-def http() -> Iterator[responses.RequestsMock]:
+def http():
     with responses.RequestsMock(assert_all_requests_are_fired=False) as mock:
         yield mock
 
 
 @pytest.fixture
-def pauses() -> list[float]:
+def pauses():
     """The pauses of the client in seconds, in which alone time passes."""
     return []
 
 
 @pytest.fixture
-def client(pauses: list[float]) -> Client:
+def client(pauses):
     session = Session()
     session.set_credentials("AKIAEXAMPLE", "the-secret", "the-token")
     connection = Connection(API, "mx-central-1", session)
     return Client(connection, sleep=pauses.append, clock=lambda: sum(pauses))
 
 
-def problem(code: str, status: int, **members: Any) -> dict[str, Any]:
+def problem(code, status, **members):
     return {"json": {"code": code, "detail": f"about {code}"} | members, "status": status}
 
 
-def test_a_request_is_signed_and_encoded(client: Client, http: responses.RequestsMock) -> None:
+def test_a_request_is_signed_and_encoded(client, http):
     http.get(f"{API}/accounts/acme-sf/stamps", json={"rfc": "ÑA&840101AB1"})
 
     client.stamps("acme-sf", "ÑA&840101AB1")
@@ -61,7 +58,7 @@ def test_a_request_is_signed_and_encoded(client: Client, http: responses.Request
     assert "the-secret" not in str(call.request.headers)
 
 
-def test_a_list_has_every_page(client: Client, http: responses.RequestsMock) -> None:
+def test_a_list_has_every_page(client, http):
     for query, body in (
         ({}, {"contracts": [{"id": 1}], "next": "a+b"}),
         ({"cursor": "a+b"}, {"contracts": [{"id": 2}], "next": None}),
@@ -85,13 +82,8 @@ def test_a_list_has_every_page(client: Client, http: responses.RequestsMock) -> 
     ],
 )
 def test_a_read_is_repeated_after_transient_errors_only(
-    client: Client,
-    pauses: list[float],
-    http: responses.RequestsMock,
-    answers: list[dict[str, Any]],
-    expected: list[float],
-    code: str | None,
-) -> None:
+    client, pauses, http, answers, expected, code
+):
     for answer in answers:
         http.get(f"{API}/accounts", **answer)
     if code is None:
@@ -119,18 +111,14 @@ def test_a_read_is_repeated_after_transient_errors_only(
     ],
 )
 def test_a_contract_is_repeated_with_its_key_until_it_is_decided(
-    client: Client,
-    pauses: list[float],
-    http: responses.RequestsMock,
-    answers: list[dict[str, Any]],
-    error: str | None,
-) -> None:
+    client, pauses, http, answers, error
+):
     for answer in answers:
         http.post(f"{API}/accounts/acme-sf/contracts", **answer)
     waits: list[str] = []
     request = ("acme-sf", "A&D061009TY8", 5, "k1")
 
-    def on_wait(reason: str, _: float) -> None:
+    def on_wait(reason, _):
         waits.append(reason)
 
     if error is None:
@@ -150,16 +138,14 @@ def test_a_contract_is_repeated_with_its_key_until_it_is_decided(
     assert sum(pauses) <= 600
 
 
-def report(content: bytes, **members: Any) -> Any:
+def report(content, **members):
     digest = hashlib.sha256(content).hexdigest()
     ready = {"id": "r1", "account": "acme-rc", "status": "ready", "url": FILE, "sha256": digest}
     return ready | members
 
 
 @pytest.mark.parametrize("broken", [LOST, {"body": b"half"}, {"status": 403}])
-def test_a_download_starts_again_after_a_lost_connection(
-    client: Client, http: responses.RequestsMock, tmp_path: Path, broken: dict[str, Any]
-) -> None:
+def test_a_download_starts_again_after_a_lost_connection(client, http, tmp_path, broken):
     http.get(FILE, **broken)
     http.get(FILE, body=b"a complete file")
     http.get(f"{API}/accounts/acme-rc/reports/r1", json=report(b"a complete file"))
@@ -172,9 +158,7 @@ def test_a_download_starts_again_after_a_lost_connection(
     assert "Authorization" not in http.calls[0].request.headers
 
 
-def test_a_report_is_awaited(
-    client: Client, pauses: list[float], http: responses.RequestsMock
-) -> None:
+def test_a_report_is_awaited(client, pauses, http):
     path, pending = f"{API}/accounts/all/reports", report(b"", status="pending")
     http.post(path, json=pending, status=202)
     http.get(f"{path}/r1", json=pending)
@@ -185,7 +169,7 @@ def test_a_report_is_awaited(
     assert pauses == [1]
 
 
-def test_the_api_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_api_is_found(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("TIMBRES_API_URL", "AWS_REGION", "AWS_DEFAULT_REGION"):
         monkeypatch.delenv(name, raising=False)
@@ -224,7 +208,5 @@ def test_the_api_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         (503, {}, kinds.TransientError),
     ],
 )
-def test_an_error_has_the_class_of_its_kind(
-    status: int, body: dict[str, Any], kind: type[TimbresError]
-) -> None:
+def test_an_error_has_the_class_of_its_kind(status, body, kind):
     assert type(kinds.error_of(status, body)) is kind

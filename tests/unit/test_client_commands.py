@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -29,7 +28,7 @@ CREATED: dict[str, Any] = {
 
 
 @pytest.fixture(autouse=True)
-def http(monkeypatch: pytest.MonkeyPatch) -> Iterator[responses.RequestsMock]:
+def http(monkeypatch):
     for name, value in {
         "TIMBRES_API_URL": API,
         "AWS_ACCESS_KEY_ID": "AKIAEXAMPLE",
@@ -42,11 +41,11 @@ def http(monkeypatch: pytest.MonkeyPatch) -> Iterator[responses.RequestsMock]:
         yield mock
 
 
-def run(*arguments: str, text: str = "") -> Any:
+def run(*arguments, text=""):
     return CliRunner().invoke(app, arguments, input=text, prog_name="timbres")
 
 
-def commands(group: Any, *before: str) -> Iterator[tuple[str, ...]]:
+def commands(group, *before):
     """Yield the words of every command."""
     for name, item in group.commands.items():
         if hasattr(item, "commands"):
@@ -56,9 +55,7 @@ def commands(group: Any, *before: str) -> Iterator[tuple[str, ...]]:
 
 
 @pytest.mark.parametrize("words", list(commands(typer.main.get_command(app))), ids=" ".join)
-def test_the_help_has_an_example_fits_80_columns_and_no_option_takes_a_secret(
-    words: tuple[str, ...],
-) -> None:
+def test_the_help_has_an_example_fits_80_columns_and_no_option_takes_a_secret(words):
     result = run(*words, "--help")
 
     assert result.exit_code == 0
@@ -68,7 +65,7 @@ def test_the_help_has_an_example_fits_80_columns_and_no_option_takes_a_secret(
     assert not {"--password", "--api-key", "--secret", "--token"} & set(texts)
 
 
-def test_a_table_for_people_and_json_for_pipes(http: responses.RequestsMock) -> None:
+def test_a_table_for_people_and_json_for_pipes(http):
     http.get(f"{API}/accounts/acme-sf/stamps", json={"issuers": [ISSUER] * 21, "next": None})
 
     table, text = run("stamps", "acme-sf"), run("stamps", "acme-sf", "--all", "--json")
@@ -90,9 +87,7 @@ def test_a_table_for_people_and_json_for_pipes(http: responses.RequestsMock) -> 
         (502, "pac-credentials-rejected", 6, "timbres account password"),
     ],
 )
-def test_an_error_has_its_exit_code_and_a_hint(
-    http: responses.RequestsMock, status: int, code: str, exit_code: int, hint: str
-) -> None:
+def test_an_error_has_its_exit_code_and_a_hint(http, status, code, exit_code, hint):
     problem = {"code": code, "detail": "Something [is] wrong."}
     http.get(f"{API}/accounts/acme-sf/stamps", json=problem, status=status)
 
@@ -108,9 +103,7 @@ def test_an_error_has_its_exit_code_and_a_hint(
 @pytest.mark.parametrize(
     ("answer", "exit_code", "sent"), [("y\n", 0, True), ("n\n", 1, False), ("", 2, False)]
 )
-def test_a_contract_shows_its_effect_and_asks(
-    http: responses.RequestsMock, answer: str, exit_code: int, sent: bool
-) -> None:
+def test_a_contract_shows_its_effect_and_asks(http, answer, exit_code, sent):
     http.get(f"{API}/accounts/acme-sf/stamps", json=ISSUER)
     http.get(f"{API}/accounts/acme-sf/stamps/account", json={"available": 400})
     http.post(f"{API}/accounts/acme-sf/contracts", json=CREATED, status=201)
@@ -123,9 +116,7 @@ def test_a_contract_shows_its_effect_and_asks(
     assert ("confirmed" in result.stdout) == sent == (http.calls[-1].request.method == "POST")
 
 
-def test_curl_prints_the_request_without_a_secret_and_sends_nothing(
-    http: responses.RequestsMock,
-) -> None:
+def test_curl_prints_the_request_without_a_secret_and_sends_nothing(http):
     result = run("contract", "acme-sf", RFC, "5", "--key", "k", "--curl")
 
     assert result.stdout.splitlines() == [

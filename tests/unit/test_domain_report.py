@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
@@ -36,9 +35,7 @@ KINDS_AND_FORMATS = [(kind, form) for kind, forms in FORMATS.items() for form in
          "consumo-2026-todas.xlsx", "2026-consumption-xlsx"),
     ],
 )  # fmt: skip
-def test_key_download_name_and_id_of_a_report(
-    spec: ReportSpec, key: str, name: str, prefix: str
-) -> None:
+def test_key_download_name_and_id_of_a_report(spec, key, name, prefix):
     report_id = version_id(spec.id_prefix, 7)
     report = Report(report_id, spec, PENDING, "arn:…", datetime(2026, 11, 1, tzinfo=UTC))
 
@@ -47,7 +44,7 @@ def test_key_download_name_and_id_of_a_report(
 
 
 @pytest.mark.parametrize(("kind", "form"), KINDS_AND_FORMATS)
-def test_kinds_and_their_formats(kind: str, form: str) -> None:
+def test_kinds_and_their_formats(kind, form):
     spec = ReportSpec("acme-rc", OCTOBER, kind, form)
 
     assert (parse_kind(kind), parse_format(form, kind, OCTOBER)) == (kind, form)
@@ -62,11 +59,11 @@ def test_kinds_and_their_formats(kind: str, form: str) -> None:
      "2026-10-statement-../x-0001", "2026-statement-pdf-0001", "2026-10-STATEMENT-pdf-0001",
      "2026-1-statement-pdf-0001", "2026-10-statement-pdf-٠٠٠١", "0" * 32],
 )  # fmt: skip
-def test_invalid_ids(text: str) -> None:
+def test_invalid_ids(text):
     assert not is_report_id(text)
 
 
-def format_of(kind: str) -> Callable[[object], str]:
+def format_of(kind):
     return lambda value: parse_format(value, kind, OCTOBER)
 
 
@@ -81,9 +78,7 @@ def format_of(kind: str) -> Callable[[object], str]:
     ],
     ids=["kind", *FORMATS, "format of a year", "statement of a year"],
 )
-def test_an_invalid_kind_or_format_is_rejected(
-    parse: Callable[[object], str], values: list[object], field: str, expected: str
-) -> None:
+def test_an_invalid_kind_or_format_is_rejected(parse, values, field, expected):
     for value in values:
         with pytest.raises(TimbresError) as caught:
             parse(value)
@@ -92,7 +87,7 @@ def test_an_invalid_kind_or_format_is_rejected(
         assert expected in caught.value.detail
 
 
-def test_formats_of_the_monthly_run_are_a_list() -> None:
+def test_formats_of_the_monthly_run_are_a_list():
     assert parse_formats("pdf , html,pdf") == ("pdf", "html")
     with pytest.raises(ValueError, match="'csv,docx': expected a comma-separated list of csv"):
         parse_formats("csv,docx")

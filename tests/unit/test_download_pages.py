@@ -21,7 +21,7 @@ PAGES |= {f"limit {is_valid}": limit_page(61, is_valid=is_valid) for is_valid in
 
 
 @pytest.mark.parametrize("text", PAGES.values(), ids=PAGES)
-def test_a_page_is_accessible_and_loads_only_the_style_that_its_policy_allows(text: str) -> None:
+def test_a_page_is_accessible_and_loads_only_the_style_that_its_policy_allows(text):
     page = html.document_fromstring(text)
     elements = list(page.iter())
     meta = {item.get("name"): item.get("content") for item in page.iter("meta")}
@@ -48,7 +48,7 @@ def test_a_page_is_accessible_and_loads_only_the_style_that_its_policy_allows(te
     }
 
 
-def luminance(color: str) -> float:
+def luminance(color):
     digits = color[1:] if len(color) == 7 else "".join(digit * 2 for digit in color[1:])
     parts = [part / 255 for part in bytes.fromhex(digits)]
     linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
@@ -56,7 +56,7 @@ def luminance(color: str) -> float:
 
 
 @pytest.mark.parametrize("ink", ["ink", "quiet"])
-def test_text_has_enough_contrast_in_light_and_dark(ink: str) -> None:
+def test_text_has_enough_contrast_in_light_and_dark(ink):
     inks, cards = (re.findall(rf"--{n}: (#[0-9a-f]+)", PAGES["not found"]) for n in (ink, "card"))
 
     assert len(inks) == 2
@@ -80,7 +80,7 @@ def test_text_has_enough_contrast_in_light_and_dark(ink: str) -> None:
                               "Su enlace no tiene nada malo"]),
     ],
 )  # fmt: skip
-def test_a_page_gives_the_cause_and_the_fix(page: str, texts: list[str]) -> None:
+def test_a_page_gives_the_cause_and_the_fix(page, texts):
     body = " ".join(html.document_fromstring(page).find("body").text_content().split())
 
     assert [text for text in texts if text not in body] == []

@@ -14,7 +14,7 @@ from timbres.domain.download_token import download_token_hash, is_download_token
 TOKEN = "sample-token--sample_TOKEN--sample--token-g"
 
 
-def test_tokens_are_256_random_bits() -> None:
+def test_tokens_are_256_random_bits():
     tokens = {new_download_token() for _ in range(500)}
     numbers = [int.from_bytes(base64.urlsafe_b64decode(token + "=")) for token in tokens]
 
@@ -36,13 +36,13 @@ def test_tokens_are_256_random_bits() -> None:
         *(TOKEN.replace("-", "+"), TOKEN.replace("s", "ｓ"), "٣" * 43),
     ],
 )
-def test_a_modified_token_is_invalid(text: str) -> None:
+def test_a_modified_token_is_invalid(text):
     assert is_download_token(TOKEN)
     assert not is_download_token(text)
 
 
 @given(st.text(alphabet=st.characters(exclude_categories=()), max_size=200))
-def test_the_hash_of_any_text_is_its_sha_256(text: str) -> None:
+def test_the_hash_of_any_text_is_its_sha_256(text):
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
     assert download_token_hash(text) == digest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections import Counter
 from dataclasses import replace
 from datetime import date
@@ -9,7 +10,6 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
 from openpyxl.utils.escape import unescape
 from tests.support.report_readers import (
     Pipe,
@@ -32,12 +32,12 @@ from tests.support.report_samples import (
     RC,
     SF,
     SOURCES,
+    busy_month,
     counted,
     empty_month,
     failing_movements,
     full_month,
     month_with_problem,
-    months,
     one_account,
     small_month,
     with_prices,
@@ -72,6 +72,21 @@ CASES = {
 }
 
 
+def month_of_texts(text):
+    """Return a month with one movement, and with ``text`` in place of every text."""
+    line = MovementLine(text, text, date(2026, 10, 1), text, 5)
+    return small_month(
+        account=text,
+        movements=lambda: iter([line]),
+        sources=(replace(SOURCES[0], account=text, pac=text, plan=text, problem=text),),
+        issuers=(IssuerLine(text, text, 5, name=text or "x"),),
+        contracts=tuple(
+            replace(contract, account=text, rfc=text, id=text, status=text, requested_by=text)
+            for contract in CONTRACTS
+        ),
+    )
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_the_workbook_and_the_csv_match_the_golden_file(name):
     report = CASES[name]
@@ -82,8 +97,16 @@ def test_the_workbook_and_the_csv_match_the_golden_file(name):
     assert text == (GOLDEN / f"consumption-{name}.txt").read_text(encoding="utf-8")
 
 
-@settings(max_examples=20)
-@given(months().filter(lambda report: report.rfcs))
+@pytest.mark.parametrize(
+    "report",
+    [
+        *(busy_month(30, seed) for seed in range(3)),
+        *(with_prices(small_month(), rc=price, sf="0.955") for price in ("0.125", "1.0049")),
+        one_account(),
+        month_with_problem(),
+        month_of_texts("¿ñ & <b>?"),
+    ],
+)
 def test_every_format_has_the_same_rounded_figures(report):
     tree, workbook, pages = page_of(report), workbook_of(report), pdf_pages(report)
     heading, *rows, totals = table_of(tree, "Consumo por RFC")
@@ -133,22 +156,21 @@ def test_a_cost_is_rounded_half_up_and_the_total_is_the_sum_of_the_rounded_costs
 def test_an_rfc_is_listed_once_with_the_sum_of_its_accounts():
     (line, *others) = small_month().rfcs
 
-    assert (line.rfc, line.amount, line.previous) == ("A&D061009TY8", 1425, 1200)
+    assert (line.rfc, line.amount, line.previous, len(others)) == ("A&D061009TY8", 1425, 1200, 4)
     # The account without a previous month is not compared.
     assert (line.change, line.available, line.days_left) == (Decimal("12.1"), 20, Decimal("6.5"))
-    assert ([part.account for part in line.parts], len(others)) == ([RC, SF], 4)
 
 
-def compared(**changes) -> Consumption:
+def compared(**changes):
     """Return the month with changes to the source of acme-sf."""
     return small_month(sources=(SOURCES[0], replace(SOURCES[1], **changes)))
 
 
-def issuers(*lines: IssuerLine) -> Consumption:
+def issuers(*lines):
     return small_month(issuers=lines)
 
 
-def own_stamps(**changes) -> Consumption:
+def own_stamps(**changes):
     return small_month(account_stamps=(replace(ACCOUNT_STAMPS[0], **changes),))
 
 
@@ -189,12 +211,10 @@ def test_a_key_figure_has_its_remark_and_its_severity(report, label, value, rema
 
 
 def test_issuers_with_more_stamps_than_their_account_are_a_notice():
-    notice = (
+    assert (
         "Los emisores tienen al menos 1,214 timbres contratados sin usar; la cuenta acme-sf "
         "tiene 900 disponibles al 01/11 05:00. Falta el conteo de 1 emisor."
-    )
-    for report, count in ((own_stamps(**OVER), 1), (own_stamps(available=900), 0)):
-        assert texts_of(page_of(report), "//*[@class='notices']/li").count(notice) == count
+    ) in texts_of(page_of(own_stamps(**OVER)), "//*[@class='notices']/li")
 
 
 def test_an_issuer_without_a_contract_does_not_run_out():
@@ -205,24 +225,9 @@ def test_an_issuer_without_a_contract_does_not_run_out():
     assert not tree.xpath("//table[@aria-label='Se agotan primero']")
 
 
-def plain(value: str) -> str:
+def plain(value):
     """Return a printable text with normalized line ends and without outer blanks."""
     return fmt.replace_unprintable(value).replace("\r\n", "\n").replace("\r", "\n").strip()
-
-
-def month_of_texts(text: str) -> Consumption:
-    """Return a month with one movement, and with ``text`` in place of every text."""
-    line = MovementLine(text, text, date(2026, 10, 1), text, 5)
-    return small_month(
-        account=text,
-        movements=lambda: iter([line]),
-        sources=(replace(SOURCES[0], account=text, pac=text, plan=text, problem=text),),
-        issuers=(IssuerLine(text, text, 5, name=text or "x"),),
-        contracts=tuple(
-            replace(contract, account=text, rfc=text, id=text, status=text, requested_by=text)
-            for contract in CONTRACTS
-        ),
-    )
 
 
 @pytest.mark.parametrize("text", [*NASTY, *MARKUP, "+1", "-1", "-5.0%", "@A1", "a=b"])
@@ -280,7 +285,6 @@ def test_a_report_of_an_empty_month():
 
     assert (len(csv_rows(empty_month())), script_rows(tree)) == (1, [])
     assert workbook.sheetnames == ["Resumen", "Por RFC"]
-    assert sheet_rows(workbook["Por RFC"])[1][:2] == ["Total: 0 RFC", "0"]
     assert "No hay movimientos en el mes." in texts_of(tree, "//p[@class='note']")
     assert "Ningún RFC consumió timbres." in text
     assert "No se contrataron timbres en el mes." in text
@@ -288,23 +292,19 @@ def test_a_report_of_an_empty_month():
 
 @pytest.mark.parametrize("form", ["csv", "xlsx"])
 def test_movements_are_counted_and_not_held_in_memory(form):
-    alive, most = 0, 0
-
     class Line:
         account, rfc, date, kind, amount = RC, "EKU9003173C9", date(2026, 10, 1), "Timbrado", 1
 
-        def __init__(self):
-            nonlocal alive, most
-            alive += 1
-            most = max(alive, most)
+    alive, most = weakref.WeakSet(), 0
 
-        def __del__(self):
-            nonlocal alive
-            alive -= 1
+    def movements():
+        nonlocal most
+        for _ in range(5_000):
+            alive.add(line := Line())
+            most = max(most, len(alive))
+            yield line
 
-    report = small_month(movements=lambda: (Line() for _ in range(5_000)))
-
-    assert write_into(Pipe(), form, report) == 5_000
+    assert write_into(Pipe(), form, small_month(movements=movements)) == 5_000
     assert most < 10
 
 
