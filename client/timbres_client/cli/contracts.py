@@ -10,19 +10,13 @@ from rich.markup import escape
 from timbres_client.cli.accounts import Yes
 from timbres_client.cli.stamps import AccountName, All
 from timbres_client.cli.tables import change, minute, number, plain, state
-from timbres_client.cli.tool import Tool, command
+from timbres_client.cli.tool import Tool, app, command
 from timbres_client.errors import ContractUndecidedError, NotFoundError
 
 _ROWS = 20
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands to ``app``."""
-    command(app, "timbres contract acme-sf 'A&D061009TY8' 500 --key erp-4711")(contract)
-    command(app, "timbres contracts --status needs-review")(contracts)
-    command(app, "timbres review")(review)
-
-
+@command(app, "timbres contract acme-sf 'A&D061009TY8' 500 --key erp-4711")
 def contract(
     tool: Tool,
     account: AccountName,
@@ -80,6 +74,7 @@ def _effect(tool: Tool, account: str, rfc: str, stamps: int) -> str:
     return "\n".join(rows)
 
 
+@command(app, "timbres contracts --status needs-review")
 def contracts(
     tool: Tool,
     account: Annotated[str, typer.Argument(help="An account, or all.")] = "all",
@@ -117,6 +112,7 @@ def contracts(
     return None
 
 
+@command(app, "timbres review")
 def review(tool: Tool) -> None:
     """Step through the contracts whose outcome a person has to decide."""
     waiting = list(tool.client.contracts(status="needs-review"))

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from timbres_client.cli.accounts import Yes, this_month
 from timbres_client.cli.tables import available, minute, number, plain, state
-from timbres_client.cli.tool import Tool, command
+from timbres_client.cli.tool import Tool, app, command
 from timbres_client.errors import InputError
 from timbres_client.types import Run
 
@@ -24,20 +24,11 @@ _MAX_REMOVED = 100
 AccountName = Annotated[str, typer.Argument(help="An account of `timbres accounts`.")]
 All = Annotated[bool, typer.Option("--all", help="Show all, not the first 20.")]
 
-
-def register(app: typer.Typer) -> None:
-    """Add the commands to ``app``."""
-    command(app, "timbres balance acme-rc 2026-10")(balance)
-    command(app, "timbres stamps --low")(stamps)
-    command(app, "timbres history acme-sf 'A&D061009TY8'")(history)
-    command(app, "timbres runs --watch")(runs)
-    group = typer.Typer(help="The list of issuers that Timbres monitors.")
-    command(group, "timbres issuers list acme-sf", "list")(list_issuers)
-    command(group, "timbres issuers import acme-sf issuers.csv", "import")(import_issuers)
-    command(group, "timbres issuers remove acme-sf EKU9003173C9", "remove")(remove_issuers)
-    app.add_typer(group, name="issuers", no_args_is_help=True)
+issuer_group = typer.Typer(help="The list of issuers that Timbres monitors.")
+app.add_typer(issuer_group, name="issuers", no_args_is_help=True)
 
 
+@command(app, "timbres balance acme-rc 2026-10")
 def balance(
     tool: Tool,
     account: AccountName,
@@ -77,6 +68,7 @@ def balance(
     )
 
 
+@command(app, "timbres stamps --low")
 def stamps(
     tool: Tool,
     account: Annotated[str | None, typer.Argument(help="An account; without: all.")] = None,
@@ -122,6 +114,7 @@ def stamps(
     return None
 
 
+@command(app, "timbres history acme-sf 'A&D061009TY8'")
 def history(
     tool: Tool,
     account: AccountName,
@@ -144,6 +137,7 @@ def history(
     )
 
 
+@command(app, "timbres runs --watch")
 def runs(
     tool: Tool,
     run_id: Annotated[str | None, typer.Argument(help="A run; without: the newest runs.")] = None,
@@ -223,6 +217,7 @@ def _watch(tool: Tool, run_id: str) -> Run:
             time.sleep(1)
 
 
+@command(issuer_group, "timbres issuers list acme-sf", "list")
 def list_issuers(tool: Tool, account: AccountName, show_all: All = False) -> None:
     """List the monitored issuers with their own thresholds."""
     tool.show_list(
@@ -238,6 +233,7 @@ def list_issuers(tool: Tool, account: AccountName, show_all: All = False) -> Non
     )
 
 
+@command(issuer_group, "timbres issuers import acme-sf issuers.csv", "import")
 def import_issuers(
     tool: Tool,
     account: AccountName,
@@ -264,6 +260,7 @@ def import_issuers(
     tool.show(result, lambda: f"{number(result['kept'])} imported{removed}{skipped}.")
 
 
+@command(issuer_group, "timbres issuers remove acme-sf EKU9003173C9", "remove")
 def remove_issuers(
     tool: Tool,
     account: AccountName,

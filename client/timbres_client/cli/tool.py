@@ -22,6 +22,16 @@ from timbres_client.client import Client
 from timbres_client.connection import Connection
 from timbres_client.errors import InputError, TimbresError
 
+app = typer.Typer(
+    name="timbres",
+    help="Monitor, contract and report the CFDI stamps of your accounts at PACs.",
+    epilog="Exit codes: 0 done, 1 other, 2 input, 3 access, 4 not found, 5 state or rejected "
+    "contract, 6 PAC, 7 try again, 8 contract not decided.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
 # What to do after an error, by its code.
 HINTS = {
     "access-denied": "An administrator attaches the policy reader, reporter or contract manager.",
