@@ -45,19 +45,6 @@ MOVEMENTS = "Movimientos"
 OTHER_MOVEMENTS = "Otros movimientos"
 STAMPS = "Timbres"
 
-DAY_HEADING = ("Día", STAMPS)
-CONTRACT_HEADING = (
-    "Cuenta",
-    "RFC",
-    STAMPS,
-    "Estado",
-    "Solicitado por",
-    "Fecha y hora",
-    "Contrato",
-)
-EXPIRY_HEADING = ("Cuenta", "RFC", STAMPS, "Vence el")
-MOVEMENT_HEADING = ("Cuenta", "RFC", "Fecha", "Tipo de movimiento", STAMPS)
-
 _PLANS = {"prepaid": "prepago", "postpaid": "pospago"}
 _SOURCES = {FROM_PAC: "el PAC", FROM_SNAPSHOTS: "conteos diarios de Timbres"}
 _STATUSES = {
@@ -88,8 +75,8 @@ def escape_formula(text: str) -> str:
     return f"'{text}" if text.startswith(_FORMULA) else text
 
 
-def number(value: int | None) -> str:
-    """Return ``1,234``, or ``sin dato``."""
+def number(value: int | Decimal | None) -> str:
+    """Return ``1,234`` or ``34.6``, or ``sin dato``."""
     return NO_DATA if value is None else f"{value:,}"
 
 
@@ -108,11 +95,6 @@ def growth(change: Decimal | None, *, is_new: bool = False) -> str:
 def money(value: Decimal | None) -> str:
     """Return an amount in MXN as ``$1,234.50``, or ``sin dato``."""
     return NO_DATA if value is None else f"${value:,}"
-
-
-def days_left(value: Decimal | None) -> str:
-    """Return a number of days with one decimal, or ``sin dato``."""
-    return NO_DATA if value is None else f"{value:,}"
 
 
 def days_text(value: Decimal) -> str:
@@ -188,14 +170,6 @@ def missing_days(days: Iterable[date]) -> str:
     for numbers in ranges:
         parts += [f"{numbers[0]} a {numbers[-1]}"] if len(numbers) > 2 else map(str, numbers)
     return join(parts)
-
-
-def gap(source: Source) -> str:
-    """Return ``faltan los días 3, 4 y 9``; empty if no day is missing."""
-    numbers = missing_days(source.missing_days)
-    if not numbers:
-        return ""
-    return f"falta el día {numbers}" if numbers.isdigit() else f"faltan los días {numbers}"
 
 
 def account_names(line: IssuerLine) -> str:

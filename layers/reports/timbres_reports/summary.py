@@ -40,6 +40,9 @@ MAX_ROWS = 200
 # Styles of a text: CSS classes of the page, colors of the PDF and the workbook.
 SOON, URGENT, MUTED = Severity.SOON, Severity.URGENT, "none"
 
+# Contracts in other states are open.
+_CONTRACT_STYLES: dict[str, str] = {CONFIRMED: "", REJECTED: MUTED}
+
 Value = str | int | Decimal | date | None
 
 
@@ -75,12 +78,6 @@ class KeyFigure(NamedTuple):
     type: str = "count"
 
 
-def contract_style(status: str) -> str:
-    """Return the style of a contract's state: ``soon`` if open, ``none`` if rejected."""
-    classes: dict[str, str] = {CONFIRMED: "", REJECTED: MUTED}
-    return classes.get(status, SOON)
-
-
 # Key figures -------------------------------------------------------------------------------
 
 
@@ -90,8 +87,10 @@ def key_figures(report: Consumption) -> list[KeyFigure]:
     named = [line for line in report.rfcs if line.rfc is not None]
     active = sum(1 for line in named if line.amount)
     change = fmt.growth(facts.change, is_new=facts.is_new)
+    mean = _mean(report.days)
+    per_day = "sin cifras por día" if mean is None else f"{mean:,} por día en promedio"
     figures = [
-        KeyFigure("Timbres consumidos", fmt.number(facts.stamps), _mean(report), "", facts.stamps),
+        KeyFigure("Timbres consumidos", fmt.number(facts.stamps), per_day, "", facts.stamps),
         KeyFigure(
             f"Contra {report.month.previous().name_es}",
             *(change, _base(report, facts), "", facts.change, "growth"),
@@ -104,7 +103,7 @@ def key_figures(report: Consumption) -> list[KeyFigure]:
         remark = f"{line.account}: {fmt.stock(line.available, line.as_of)}{more}"
         style = severity(line) or (SOON if line.is_over_allotted else "")
         days = None if line.is_exhausted else line.days_left
-        text = account_time_left(line)
+        text = time_left(line, "agotados")
         figures.append(KeyFigure(fmt.ACCOUNT_STAMPS, text, remark, style, days, "days_text"))
     remark = f"de {len(named):,} en el reporte"
     figures.append(KeyFigure("RFC que timbraron", f"{active:,}", remark, "", active))
@@ -137,23 +136,15 @@ def _cost_figure(report: Consumption | YearConsumption) -> Iterator[KeyFigure]:
         yield KeyFigure("Costo", fmt.money(report.cost), remark, "", report.cost, "money")
 
 
-def account_time_left(line: AccountStampsLine) -> str:
-    """Return how long an account's own stamps last: ``34.6 días``, ``agotados``, ``sin dato``."""
-    if line.is_exhausted:
-        return "agotados"
-    return fmt.NO_DATA if line.days_left is None else fmt.days_text(line.days_left)
-
-
 def cost_remark(without_price: Sequence[str]) -> str:
     """Return ``MXN``, and the accounts that have no price."""
     return f"MXN, sin contar {fmt.join([*without_price])}" if without_price else "MXN"
 
 
-def _mean(report: Consumption) -> str:
-    days = [day for day in report.days if day is not None]
-    if not days:
-        return "sin cifras por día"
-    return f"{(2 * sum(days) + len(days)) // (2 * len(days)):,} por día en promedio"
+def _mean(amounts: Iterable[int | None]) -> int | None:
+    """Return the mean of the known amounts, half up; None if none is known."""
+    known = [amount for amount in amounts if amount is not None]
+    return (2 * sum(known) + len(known)) // (2 * len(known)) if known else None
 
 
 # Charts and rankings -----------------------------------------------------------------------
@@ -171,21 +162,17 @@ def by_days_left(report: Consumption) -> list[RfcLine]:
     would fill the top of the list.
     """
     lines = [
-        line
+        (0 if line.is_exhausted else line.days_left or 0, -line.amount, line.rfc or "", line)
         for line in report.rfcs
         if line.days_left is not None or (line.is_exhausted and line.amount > 0)
     ]
-    return sorted(lines, key=lambda line: (_days(line), -line.amount, line.rfc or ""))
+    return [line for *_, line in sorted(lines, key=lambda item: item[:3])]
 
 
-def _days(line: RfcLine) -> Decimal:
-    return Decimal(0) if line.is_exhausted or line.days_left is None else line.days_left
-
-
-def time_left(line: IssuerLine) -> str:
-    """Return how long an RFC's stamps last: ``3.4 días``, ``agotado``, ``sin dato``."""
+def time_left(line: IssuerLine | AccountStampsLine, exhausted: str = "agotado") -> str:
+    """Return how long stamps last: ``3.4 días``, ``exhausted``, ``sin dato``."""
     if line.is_exhausted:
-        return "agotado"
+        return exhausted
     return fmt.NO_DATA if line.days_left is None else fmt.days_text(line.days_left)
 
 
@@ -246,7 +233,7 @@ def rfc_cells(report: Consumption, line: IssuerLine) -> dict[str, Cell]:
     """Return the cells of an RFC, or of its part in one account, by the key of their column."""
     share = percent(line.amount, report.total)
     available = fmt.NO_CONTRACT if line.has_no_contract else fmt.number(line.available)
-    days = fmt.NO_CONTRACT if line.has_no_contract else fmt.days_left(line.days_left)
+    days = fmt.NO_CONTRACT if line.has_no_contract else fmt.number(line.days_left)
     change = fmt.growth(line.change, is_new=line.is_new)
     return {
         "rfc": Cell(fmt.rfc(line.rfc)),
@@ -300,28 +287,26 @@ def account_stamps_cells(line: AccountStampsLine) -> list[Cell]:
         figure(fmt.number(line.used), line.used),
         figure(fmt.number(line.available), line.available, URGENT if line.is_exhausted else ""),
         figure(fmt.moment(line.as_of), line.as_of),
-        figure(fmt.days_left(line.days_left), line.days_left, severity(line)),
+        figure(fmt.number(line.days_left), line.days_left, severity(line)),
     ]
 
 
-CONTRACT_COLUMNS = [
-    Column("", heading, kind)
-    for heading, kind in zip(
-        fmt.CONTRACT_HEADING, ("text", "text", "count", "text", "text", "time", "text"), strict=True
-    )
-]
-EXPIRY_COLUMNS = [
-    Column("", heading, kind)
-    for heading, kind in zip(fmt.EXPIRY_HEADING, ("text", "text", "count", "date"), strict=True)
-]
-MOVEMENT_COLUMNS = [
-    Column("", heading, kind)
-    for heading, kind in zip(
-        fmt.MOVEMENT_HEADING, ("text", "text", "date", "text", "count"), strict=True
-    )
-]
+def _columns(*headings: str, **types: str) -> tuple[Column, ...]:
+    """Return columns of a table whose rows are lists of cells; texts unless ``types`` has them."""
+    return tuple(Column("", heading, types.get(heading, "text")) for heading in headings)
 
 
+_ISSUER = ("Cuenta", "RFC")
+CONTRACT_COLUMNS = _columns(
+    *(*_ISSUER, fmt.STAMPS, "Estado", "Solicitado por", "Fecha y hora", "Contrato"),
+    **{fmt.STAMPS: "count", "Fecha y hora": "time"},
+)
+EXPIRY_COLUMNS = _columns(
+    *_ISSUER, fmt.STAMPS, "Vence el", **{fmt.STAMPS: "count", "Vence el": "date"}
+)
+MOVEMENT_COLUMNS = _columns(
+    *_ISSUER, "Fecha", "Tipo de movimiento", fmt.STAMPS, **{"Fecha": "date", fmt.STAMPS: "count"}
+)
 SOURCE_COLUMNS = (
     Column("account", "Cuenta"),
     Column("pac", "PAC"),
@@ -355,7 +340,7 @@ def contract_cells(report: Consumption) -> Iterator[list[Cell]]:
             Cell(line.account),
             Cell(line.rfc),
             Cell(fmt.number(line.stamps), "", line.stamps),
-            Cell(fmt.status(line.status), contract_style(line.status)),
+            Cell(fmt.status(line.status), _CONTRACT_STYLES.get(line.status, SOON)),
             Cell(fmt.caller_name(line.requested_by)),
             Cell(fmt.date_time(line.created_at), "", line.created_at),
             Cell(line.id, MUTED),
@@ -401,33 +386,24 @@ def confirmed_stamps(report: Consumption) -> tuple[int, int]:
 # Notices -----------------------------------------------------------------------------------
 
 
-def over_allotments(report: Consumption) -> list[str]:
-    """Return a sentence for each account whose issuers have more unused stamps than it has."""
-    return [
-        _over_allotment(line, report.account == ALL_ACCOUNTS)
-        for line in report.account_stamps
-        if line.is_over_allotted
-    ]
-
-
 def _over_allotment(line: AccountStampsLine, names_account: bool) -> str:
     unknown = line.allotment.unknown
     account = f"la cuenta {line.account}" if names_account else "la cuenta"
     at_least = "al menos " if unknown else ""
-    sentence = (
+    missing = f" Falta el conteo de {fmt.pluralize(unknown, 'emisor', 'emisores')}."
+    return (
         f"Los emisores tienen {at_least}{line.allotment.unused:,} timbres contratados sin usar; "
-        f"{account} tiene {fmt.stock(line.available, line.as_of)}."
+        f"{account} tiene {fmt.stock(line.available, line.as_of)}.{missing if unknown else ''}"
     )
-    if not unknown:
-        return sentence
-    return f"{sentence} Falta el conteo de {fmt.pluralize(unknown, 'emisor', 'emisores')}."
 
 
 def gap(source: Source) -> str:
     """Return the missing days of an account, and the day that includes their stamps."""
-    day = "en el último día anterior que tiene cifra, si lo hay"
-    stamps = "su consumo" if len(source.missing_days) == 1 else "el consumo de esos días"
-    return f"{fmt.gap(source)}; {stamps} está {day}."
+    numbers, day = fmt.missing_days(source.missing_days), "en el último día anterior"
+    days, stamps = f"faltan los días {numbers}", "el consumo de esos días"
+    if len(source.missing_days) == 1:
+        days, stamps = f"falta el día {numbers}", "su consumo"
+    return f"{days}; {stamps} está {day} que tiene cifra, si lo hay."
 
 
 def notices(report: Consumption) -> list[str]:
@@ -443,7 +419,11 @@ def notices(report: Consumption) -> list[str]:
         for source in report.sources
         if source.missing_days and source.problem is None
     ]
-    sentences += over_allotments(report)
+    sentences += [
+        _over_allotment(line, report.account == ALL_ACCOUNTS)
+        for line in report.account_stamps
+        if line.is_over_allotted
+    ]
     dated = sum(day or 0 for day in report.days)
     if dated != report.total:
         sentences.append(
@@ -494,12 +474,10 @@ def year_rows(report: YearConsumption) -> Iterator[dict[str, Cell]]:
 
 def year_figures(report: YearConsumption) -> list[KeyFigure]:
     """Return the key figures of a year: total, mean, issuers, cost."""
-    known = [month for month in report.months if month is not None]
-    unknown = len(report.months) - len(known)
-    mean = (2 * sum(known) + len(known)) // (2 * len(known)) if known else None
+    unknown, mean = report.months.count(None), _mean(report.months)
     remark = f"{fmt.pluralize(unknown, 'mes', 'meses')} {fmt.NO_DATA}" if unknown else ""
     named = sum(line.rfc is not None for line in report.lines)
-    months = fmt.pluralize(len(known), "mes", "meses")
+    months = fmt.pluralize(len(report.months) - unknown, "mes", "meses")
     figures = [
         KeyFigure("Timbres consumidos", fmt.number(report.total), remark, "", report.total),
         KeyFigure("Promedio por mes", fmt.number(mean), months, "", mean),
