@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Sequence
 from datetime import timedelta
 from decimal import Decimal
 from functools import cache
@@ -19,7 +20,13 @@ from typing import IO, Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from timbres.domain.consumption import Consumption, IssuerLine, MovementLine, YearConsumption
+from timbres.domain.consumption import (
+    Consumption,
+    IssuerLine,
+    MovementLine,
+    RfcLine,
+    YearConsumption,
+)
 from timbres.domain.highlights import SOON_DAYS, URGENT_DAYS, severity
 from timbres_reports import formatting_es as fmt
 from timbres_reports import summary
@@ -85,20 +92,17 @@ def _group_by_rfc(
 
     A movement dated outside of the month is not in any day.
     """
-    by_rfc: dict[str | None, list[int]] = {}
+    month_days = report.month.last_day.day
+    by_rfc: dict[str | None, list[int]] = defaultdict(lambda: [0] * month_days)
     first_movements: list[MovementLine] = []
     count = 0
-    month_days = report.month.last_day.day
     year, month = report.month.year, report.month.month
     for movement in report.movements():
         count += 1
         if count <= MAX_MOVEMENTS:
             first_movements.append(movement)
         if movement.date.month == month and movement.date.year == year:
-            days = by_rfc.get(movement.rfc)
-            if days is None:
-                days = by_rfc[movement.rfc] = [0] * month_days
-            days[movement.date.day - 1] += movement.amount
+            by_rfc[movement.rfc][movement.date.day - 1] += movement.amount
     return by_rfc, first_movements, count
 
 
@@ -172,18 +176,15 @@ class _Chart(NamedTuple):
         height, top, bottom = 260, 10, 26
         marks = summary.ticks(amounts)
         scale = (height - top - bottom) / (marks[-1] - marks[0])
-        zero = top + marks[-1] * scale
-        step = 100 / len(amounts)
-
-        def bars() -> Iterator[_Bar]:
-            for index, amount in enumerate(amounts):
-                size = max(abs(amount) * scale, 1.0) if amount else 0.0
-                y = zero if (amount or 0) < 0 else zero - size
-                yield _Bar(index + 1, amount, index * step, y, size)
-
+        zero, step = top + marks[-1] * scale, 100 / len(amounts)
+        bars = []
+        for index, amount in enumerate(amounts):
+            size = max(abs(amount) * scale, 1.0) if amount else 0.0
+            y = zero if (amount or 0) < 0 else zero - size
+            bars.append(_Bar(index + 1, amount, index * step, y, size))
         lines = [(mark, zero - mark * scale) for mark in marks]
         axis = 10 + 7 * max(len(fmt.number(mark)) for mark in marks)
-        return cls(axis, height, top, bottom, zero, step, lines, list(bars()))
+        return cls(axis, height, top, bottom, zero, step, lines, bars)
 
 
 def _data(report: Consumption, by_rfc: dict[str | None, list[int]]) -> dict[str, Any]:
@@ -200,22 +201,21 @@ def _data(report: Consumption, by_rfc: dict[str | None, list[int]]) -> dict[str,
         cells = summary.rfc_cells(report, line)
         return [printable(cells[key].text) for key in keys]
 
-    rows = []
-    for line in report.rfcs:
+    def row(line: RfcLine) -> list[Any]:
         cells = summary.rfc_cells(report, line)
-        rows.append(
-            [
-                printable(line.name or ""),
-                [printable(cells[key].text) for key in keys],
-                [_sortable(cells[key].value) for key in keys],
-                severity(line),
-                int(line.is_exhausted),
-                [texts(part) for part in line.parts] if len(line.parts) > 1 else [],
-                [line.amount, line.compared, line.previous, _cents(line.cost)],
-                by_rfc.get(line.rfc, []),
-                printable(line.account),
-            ]
-        )
+        cents = None if line.cost is None else int(line.cost * 100)
+        return [
+            printable(line.name or ""),
+            [printable(cells[key].text) for key in keys],
+            [_sortable(cells[key].value) for key in keys],
+            severity(line),
+            int(line.is_exhausted),
+            [texts(part) for part in line.parts] if len(line.parts) > 1 else [],
+            [line.amount, line.compared, line.previous, cents],
+            by_rfc.get(line.rfc, []),
+            printable(line.account),
+        ]
+
     return {
         "keys": keys,
         "headings": [column.heading for column in columns],
@@ -225,12 +225,8 @@ def _data(report: Consumption, by_rfc: dict[str | None, list[int]]) -> dict[str,
         "none": fmt.NO_DATA,
         "new": fmt.NEW,
         "total": report.total,
-        "rows": rows,
+        "rows": list(map(row, report.rfcs)),
     }
-
-
-def _cents(cost: Decimal | None) -> int | None:
-    return None if cost is None else int(cost * 100)
 
 
 def _sortable(value: summary.Value) -> float | str | None:

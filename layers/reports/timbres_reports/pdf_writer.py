@@ -5,7 +5,7 @@ The PDF stays short enough to read; the workbook has every issuer and every move
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import IO, Any
 
@@ -42,6 +42,7 @@ from timbres_reports.pdf_layout import (
     fit_text,
     grid,
     heading,
+    padding,
     paragraph,
     style,
     table,
@@ -69,11 +70,7 @@ def write(report: Consumption, out: IO[bytes]) -> int:
         *_first_page(report),
         PageBreak(),
         *_issuers(report),
-        *_account_stamps(report),
-        *_contracts(report),
-        *_expiries(report),
-        *_other_movements(others, other_count),
-        *_sources(report),
+        *_other_tables(report, others, other_count),
         paragraph(
             "Los movimientos están en el libro de Excel y en el CSV del mismo reporte.", NOTE
         ),
@@ -139,30 +136,24 @@ def _notices(notices: Sequence[str]) -> Flowable:
         [WIDTH],
         ("BACKGROUND", (0, 0), (-1, -1), WARM),
         ("LINEBEFORE", (0, 0), (0, -1), 3, AMBER),
-        ("LEFTPADDING", (0, 0), (-1, -1), 12),
-        ("RIGHTPADDING", (0, 0), (-1, -1), 8),
-        ("TOPPADDING", (0, 0), (-1, -1), 3),
-        ("BOTTOMPADDING", (0, 0), (-1, -1), 4),
+        *padding(12, 8, 3, 4),
     )
 
 
 def _tiles(figures: Sequence[summary.KeyFigure]) -> list[Flowable]:
     """Return up to three key figures side by side, each in a box, and the space below."""
-    gap, padding = 10.0, 12.0
+    gap, side = 10.0, 12.0
     width = (WIDTH - gap * 2) / 3
-    text_width = width - 2 * padding
-    tiles: list[Any] = []
-    for figure in figures:
-        remark = style(7.5, color=GRAY)
-        tiles += [
-            [
-                fit_text(figure.label, text_width, style(8, color=GRAY)),
-                fit_text(figure.text, text_width, style(18, BOLD, COLORS[figure.style])),
-                paragraph(figure.remark, remark),
-            ],
-            "",
+    text_width = width - 2 * side
+    tiles: list[Any] = [""] * (2 * len(figures) - 1)
+    tiles[::2] = [
+        [
+            fit_text(figure.label, text_width, style(8, color=GRAY)),
+            fit_text(figure.text, text_width, style(18, BOLD, COLORS[figure.style])),
+            paragraph(figure.remark, style(7.5, color=GRAY)),
         ]
-    tiles.pop()
+        for figure in figures
+    ]
     boxes = grid(
         [tiles],
         [gap if n % 2 else width for n in range(len(tiles))],
@@ -172,10 +163,7 @@ def _tiles(figures: Sequence[summary.KeyFigure]) -> list[Flowable]:
             for n, figure in enumerate(figures)
             if figure.style
         ],
-        ("LEFTPADDING", (0, 0), (-1, -1), padding),
-        ("RIGHTPADDING", (0, 0), (-1, -1), padding),
-        ("TOPPADDING", (0, 0), (-1, -1), 6),
-        ("BOTTOMPADDING", (0, 0), (-1, -1), 7),
+        *padding(side, side, 6, 7),
     )
     return [boxes, Spacer(0, 8)]
 
@@ -285,21 +273,30 @@ def _bar(fraction: float, width: float) -> Drawing:
 # The tables -------------------------------------------------------------------------------
 
 
+def _section(
+    title: str, content: Iterable[Flowable], others: str, count: int
+) -> Iterator[Flowable]:
+    """Yield a section, and a note about the ``others`` of ``count`` rows if its table is cut."""
+    yield heading(title)
+    yield from content
+    if count > MAX_ROWS:
+        text = f"{others} ({count - MAX_ROWS:,}) están en el libro de Excel del mismo reporte."
+        yield paragraph(text, NOTE)
+
+
 def _issuers(report: Consumption) -> Iterator[Flowable]:
-    yield heading(fmt.ISSUERS)
-    if not report.rfcs:
-        yield paragraph(summary.NO_ISSUERS, NOTE)
-        return
     columns = [column for column in summary.rfc_columns(report) if column.key != "name"]
     totals = summary.rfc_totals(report)
-    yield table(
-        columns,
-        [_WIDTHS.get(column.key, 48) for column in columns],
-        _rfc_rows(report, columns),
-        [totals[column.key] for column in columns],
-        size=7.5,
-    )
-    yield from _others("Los demás RFC", len(report.rfcs))
+    content: Flowable = paragraph(summary.NO_ISSUERS, NOTE)
+    if report.rfcs:
+        content = table(
+            columns,
+            [_WIDTHS.get(column.key, 48) for column in columns],
+            _rfc_rows(report, columns),
+            [totals[column.key] for column in columns],
+            size=7.5,
+        )
+    yield from _section(fmt.ISSUERS, [content], "Los demás RFC", len(report.rfcs))
     if len(report.issuers) - len(report.rfcs) > MAX_PARTS:
         yield paragraph("Las cifras de cada cuenta están en el libro de Excel.", NOTE)
 
@@ -323,63 +320,37 @@ def _rfc_rows(report: Consumption, columns: Sequence[Column]) -> Iterator[list[C
             ]
 
 
-def _account_stamps(report: Consumption) -> Iterator[Flowable]:
-    if not report.account_stamps:
-        return
-    yield heading(fmt.ACCOUNT_STAMPS)
-    yield table(
-        summary.ACCOUNT_STAMPS_COLUMNS,
-        (140, 76, 76, 76, 76, 72),
-        map(summary.account_stamps_cells, report.account_stamps[:MAX_ROWS]),
-    )
-    yield paragraph(fmt.ACCOUNT_STAMPS_NOTE, NOTE)
-    yield from _others("Las demás cuentas", len(report.account_stamps))
-
-
-def _contracts(report: Consumption) -> Iterator[Flowable]:
-    yield heading(fmt.CONTRACTS)
-    if not report.contracts:
-        yield paragraph(fmt.NO_CONTRACTS, NOTE)
-        return
-    confirmed, stamps = summary.confirmed_stamps(report)
-    totals = ("Confirmados", f"{confirmed:,}", f"{stamps:,}", "", "", "", "")
-    yield table(
-        summary.CONTRACT_COLUMNS,
-        (66, 72, 42, 56, 76, 66, 138),
-        islice(summary.contract_cells(report), MAX_ROWS),
-        [Cell(text) for text in totals],
-        size=7.0,
-    )
-    yield from _others("Los demás contratos", len(report.contracts))
-
-
-def _expiries(report: Consumption) -> Iterator[Flowable]:
-    if not report.expiries:
-        return
-    yield heading(fmt.EXPIRIES)
-    yield paragraph(fmt.FIRST_EXPIRIES, NOTE)
-    yield Spacer(0, 4)
-    rows = islice(summary.expiry_cells(report), MAX_ROWS)
-    yield table(summary.EXPIRY_COLUMNS, (208, 128, 90, 90), rows)
-    yield from _others("Los demás vencimientos", len(report.expiries))
-
-
-def _other_movements(movements: Sequence[MovementLine], count: int) -> Iterator[Flowable]:
-    if not movements:
-        return
-    yield heading(fmt.OTHER_MOVEMENTS)
-    yield paragraph(fmt.NO_CONSUMPTION, NOTE)
-    yield Spacer(0, 4)
-    rows = summary.movement_cells(movements)
-    yield table(summary.MOVEMENT_COLUMNS, (122, 88, 66, 180, 60), rows)
-    yield from _others("Los demás movimientos", count)
-
-
-def _sources(report: Consumption) -> Iterator[Flowable]:
-    yield heading(fmt.SOURCES)
+def _other_tables(
+    report: Consumption, others: Sequence[MovementLine], other_count: int
+) -> Iterator[Flowable]:
+    """Yield the sections after that of the RFCs."""
+    if stamps := report.account_stamps:
+        rows: Iterable[list[Cell]] = map(summary.account_stamps_cells, stamps[:MAX_ROWS])
+        counts = table(summary.ACCOUNT_STAMPS_COLUMNS, (140, 76, 76, 76, 76, 72), rows)
+        content = [counts, paragraph(fmt.ACCOUNT_STAMPS_NOTE, NOTE)]
+        yield from _section(fmt.ACCOUNT_STAMPS, content, "Las demás cuentas", len(stamps))
+    contracts: Flowable = paragraph(fmt.NO_CONTRACTS, NOTE)
+    if report.contracts:
+        confirmed, amount = summary.confirmed_stamps(report)
+        totals = ("Confirmados", f"{confirmed:,}", f"{amount:,}", "", "", "", "")
+        rows = islice(summary.contract_cells(report), MAX_ROWS)
+        widths = (66, 72, 42, 56, 76, 66, 138)
+        contracts = table(summary.CONTRACT_COLUMNS, widths, rows, map(Cell, totals), size=7.0)
+    yield from _section(fmt.CONTRACTS, [contracts], "Los demás contratos", len(report.contracts))
+    if report.expiries:
+        rows = islice(summary.expiry_cells(report), MAX_ROWS)
+        expiries = table(summary.EXPIRY_COLUMNS, (208, 128, 90, 90), rows)
+        content = [paragraph(fmt.FIRST_EXPIRIES, NOTE), Spacer(0, 4), expiries]
+        count = len(report.expiries)
+        yield from _section(fmt.EXPIRIES, content, "Los demás vencimientos", count)
+    if others:
+        rows = summary.movement_cells(others)
+        movements = table(summary.MOVEMENT_COLUMNS, (122, 88, 66, 180, 60), rows)
+        content = [paragraph(fmt.NO_CONSUMPTION, NOTE), Spacer(0, 4), movements]
+        yield from _section(fmt.OTHER_MOVEMENTS, content, "Los demás movimientos", other_count)
     rows = (row for source in report.sources[:MAX_ROWS] for row in _source_rows(report, source))
-    yield table(summary.SOURCE_COLUMNS, (110, 94, 46, 54, 108, 50, 54), rows)
-    yield from _others("Las demás cuentas", len(report.sources))
+    sources = table(summary.SOURCE_COLUMNS, (110, 94, 46, 54, 108, 50, 54), rows)
+    yield from _section(fmt.SOURCES, [sources], "Las demás cuentas", len(report.sources))
 
 
 def _source_rows(report: Consumption, source: Source) -> Iterator[list[Cell]]:
@@ -389,10 +360,3 @@ def _source_rows(report: Consumption, source: Source) -> Iterator[list[Cell]]:
         yield [Cell(f"Sin cifras: {source.problem}", summary.URGENT)]
     elif source.missing_days:
         yield [Cell(fmt.upper_first(summary.gap(source)), summary.SOON)]
-
-
-def _others(name: str, count: int) -> Iterator[Flowable]:
-    """Yield a note about the rows that a table does not have, if any."""
-    if count > MAX_ROWS:
-        text = f"{name} ({count - MAX_ROWS:,}) están en el libro de Excel del mismo reporte."
-        yield paragraph(text, NOTE)
