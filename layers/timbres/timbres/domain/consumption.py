@@ -31,9 +31,9 @@ class Source:
     ``source`` is ``pac`` or ``snapshots``; ``as_of`` is the time of the read from the PAC or of
     the count that closes the month, or None. ``missing_days`` have no figure of their own: their
     stamps are attributed to the last day before them with a count, if there is one.
-    ``uncounted`` is the number of known issuers without any figure. ``problem`` is the reason
-    why all figures of the account are missing, or None. ``previous`` are its stamps of the month
-    before, None if they are not known. ``stamp_price`` is in MXN, None without a price.
+    ``problem`` is the reason why all figures of the account are missing, or None. ``previous``
+    are its stamps of the month before, None if they are not known. ``stamp_price`` is in MXN,
+    None without a price.
     """
 
     account: str
@@ -42,7 +42,6 @@ class Source:
     plan: str | None
     as_of: datetime | None
     missing_days: tuple[date, ...] = ()
-    uncounted: int = 0
     problem: str | None = None
     previous: int | None = None
     stamp_price: Decimal | None = None
@@ -239,9 +238,7 @@ class Consumption:
     @property
     def not_compared(self) -> list[Source]:
         """The accounts with figures whose previous month is not known."""
-        return [
-            source for source in self.sources if source.previous is None and source.problem is None
-        ]
+        return [each for each in self.sources if each.previous is None and each.problem is None]
 
     @property
     def cost(self) -> Decimal | None:
