@@ -1,7 +1,5 @@
 """The HTML report in a browser: mouse, keyboard and print."""
 
-from __future__ import annotations
-
 import io
 from decimal import Decimal
 from functools import cache

@@ -1,7 +1,5 @@
 """Mailed links on the deployed template: the route without IAM."""
 
-from __future__ import annotations
-
 import hashlib
 import re
 

@@ -1,7 +1,5 @@
 """The main job on the deployed template: HTTP, SOAP, queues, schedules, mails and links."""
 
-from __future__ import annotations
-
 import pytest
 import requests
 from local import demo

@@ -1,7 +1,5 @@
 """Reports have the last count of each account's own stamps, and compare it with its issuers."""
 
-from __future__ import annotations
-
 import pytest
 from tests.integration.test_reports_api import sheets
 from tests.support.fake_stack import RFC, RFC_N, SF

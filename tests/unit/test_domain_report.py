@@ -1,7 +1,5 @@
 """Reports: ids, keys, download names, kinds and formats."""
 
-from __future__ import annotations
-
 from datetime import UTC, datetime
 
 import pytest

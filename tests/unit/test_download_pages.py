@@ -1,7 +1,5 @@
 """The error pages of download links."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 import re

@@ -1,7 +1,5 @@
 """Download tokens: their form and their stored hash."""
 
-from __future__ import annotations
-
 import base64
 import hashlib
 

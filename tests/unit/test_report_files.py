@@ -1,7 +1,5 @@
 """What only one format of a report has: pages, sheets, a chart, a script."""
 
-from __future__ import annotations
-
 import base64
 import gc
 import hashlib
@@ -42,7 +40,6 @@ from tests.support.report_samples import (
 )
 
 from timbres.domain.consumption import IssuerLine, MovementLine
-from timbres_reports import formatting_es as fmt
 from timbres_reports import html_writer, xlsx_writer
 from timbres_reports.summary import MAX_ROWS
 
@@ -71,7 +68,13 @@ def test_movements_continue_in_further_sheets(sheets):
     for name, count in zip(names, sheets, strict=True):
         sheet = workbook[name]
         assert len(rows_of(sheet)) == count
-        assert next(sheet.iter_rows(values_only=True)) == ("Cuenta", "RFC", "Fecha", "Tipo de movimiento", "Timbres")
+        assert next(sheet.iter_rows(values_only=True)) == (
+            "Cuenta",
+            "RFC",
+            "Fecha",
+            "Tipo de movimiento",
+            "Timbres",
+        )
         assert (sheet.freeze_panes, sheet.auto_filter.ref) == ("A2", f"A1:E{count + 1}")
     rows = rows_of(*workbook.worksheets[4:])
     assert [row[4] for row in rows] == [line.amount for line in lines]

@@ -13,8 +13,6 @@ from timbres_client.cli.tables import change, minute, number, plain, state
 from timbres_client.cli.tool import Tool, app, command
 from timbres_client.errors import ContractUndecidedError, NotFoundError
 
-_ROWS = 20
-
 
 @command(app, "timbres contract acme-sf 'A&D061009TY8' 500 --key erp-4711")
 def contract(
@@ -61,10 +59,8 @@ def _effect(tool: Tool, account: str, rfc: str, stamps: int) -> str:
     except NotFoundError:
         return f"[yellow]The PAC does not know {escape(rfc)} yet.[/]"
     rows = [f"[bold]{escape(issuer['rfc'])}[/] at {account}"]
-    for name, value in (
-        ("contracted", issuer["contracted"]),
-        ("available", issuer["available"]),
-    ):
+    counts = {"contracted": issuer["contracted"], "available": issuer["available"]}
+    for name, value in counts.items():
         after = None if value is None else value + stamps
         rows.append(f"  {name:10} {number(value):>12} → {number(after)}")
     left = tool.client.account_stamps(account)["available"]
@@ -105,7 +101,7 @@ def contracts(
             "State": lambda c: state(c["status"]),
             "Key": lambda c: plain(c["idempotency_key"]),
         },
-        limit=None if show_all else _ROWS,
+        show_all=show_all,
         empty="No contracts.",
         right=("Stamps",),
     )

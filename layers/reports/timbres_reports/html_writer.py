@@ -16,7 +16,7 @@ from decimal import Decimal
 from functools import cache
 from importlib.resources import files
 from itertools import islice
-from typing import IO, Any, NamedTuple
+from typing import IO, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -53,7 +53,7 @@ def write(report: Consumption | YearConsumption, out: IO[bytes]) -> int:
         report,
         columns=[column for column in columns if column.key != "name"],
         days=[report.month.first_day + timedelta(days=n) for n in range(len(report.days))],
-        chart=_Chart.of(report.days),
+        chart=_chart(report.days),
         top=summary.top_consumers(report),
         by_days_left=summary.by_days_left(report),
         movements=movements,
@@ -73,7 +73,7 @@ def _render_year(report: YearConsumption) -> str:
         "year.html",
         report,
         columns=[column for column in columns if column.key != "name"],
-        chart=_Chart.of(report.months),
+        chart=_chart(report.months),
         months=report.year.months(report.generated_at.date()),
         rows=rows[:MAX_YEAR_ROWS],
         hidden=max(len(rows) - MAX_YEAR_ROWS, 0),
@@ -146,45 +146,27 @@ def _hash(source: str) -> str:
     return f"'sha256-{base64.b64encode(digest).decode()}'"
 
 
-class _Bar(NamedTuple):
-    """A day or month of the chart: ``x`` in percent of the width, the others in pixels."""
+def _chart(amounts: Sequence[int | None]) -> dict[str, Any]:
+    """Return a chart of days or months, with widths in percent to fill the screen.
 
-    number: int
-    amount: int | None
-    x: float
-    y: float
-    height: float
-
-
-class _Chart(NamedTuple):
-    """A chart of days or months, with widths in percent to fill the screen.
-
-    ``axis`` is the width of the labels of ``marks``, in pixels.
+    Heights are in pixels, as is ``axis``, the width of the labels of ``marks``.
     """
-
-    axis: int
-    height: int
-    top: int
-    bottom: int
-    zero: float
-    step: float
-    marks: list[tuple[int, float]]
-    bars: list[_Bar]
-
-    @classmethod
-    def of(cls, amounts: Sequence[int | None]) -> _Chart:
-        height, top, bottom = 260, 10, 26
-        marks = summary.ticks(amounts)
-        scale = (height - top - bottom) / (marks[-1] - marks[0])
-        zero, step = top + marks[-1] * scale, 100 / len(amounts)
-        bars = []
-        for index, amount in enumerate(amounts):
-            size = max(abs(amount) * scale, 1.0) if amount else 0.0
-            y = zero if (amount or 0) < 0 else zero - size
-            bars.append(_Bar(index + 1, amount, index * step, y, size))
-        lines = [(mark, zero - mark * scale) for mark in marks]
-        axis = 10 + 7 * max(len(fmt.number(mark)) for mark in marks)
-        return cls(axis, height, top, bottom, zero, step, lines, bars)
+    height, top, bottom = 260, 10, 26
+    marks = summary.ticks(amounts)
+    scale = (height - top - bottom) / (marks[-1] - marks[0])
+    zero, step = top + marks[-1] * scale, 100 / len(amounts)
+    bars = []
+    for index, amount in enumerate(amounts):
+        size = max(abs(amount) * scale, 1.0) if amount else 0.0
+        y = zero if (amount or 0) < 0 else zero - size
+        bar = {"number": index + 1, "amount": amount, "x": index * step, "y": y, "height": size}
+        bars.append(bar)
+    sizes = {"height": height, "top": top, "bottom": bottom, "zero": zero, "step": step}
+    return sizes | {
+        "axis": 10 + 7 * max(len(fmt.number(mark)) for mark in marks),
+        "marks": [(mark, zero - mark * scale) for mark in marks],
+        "bars": bars,
+    }
 
 
 def _data(report: Consumption, by_rfc: dict[str | None, list[int]]) -> dict[str, Any]:
