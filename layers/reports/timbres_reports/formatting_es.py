@@ -22,24 +22,15 @@ TITLE = "Consumo de timbres"
 NO_DATA = "sin dato"
 NEW = "nuevo"
 NO_CONTRACT = "sin contrato"
-NO_CONTRACTS = "No se contrataron timbres en el mes."
 NO_RFC = "sin RFC"
-FIRST_EXPIRIES = "De cada RFC, el contrato de Timbres que vence primero."
-NO_CONSUMPTION = "No son consumo y no cuentan en los totales."
 # Their cells are muted.
 EMPTY = (NO_DATA, NO_CONTRACT)
-
-ACCOUNT_STAMPS_NOTE = (
-    "Todos los emisores de la cuenta usan estos timbres; sin ellos, ninguno puede facturar."
-)
 
 SOURCES = "Cuentas y fuentes"
 ISSUERS = "Consumo por RFC"
 ISSUERS_BY_ACCOUNT = "Consumo por RFC y cuenta"
 DAYS = "Consumo por día"
 MONTHS = "Consumo por mes"
-CONTRACTS = "Contratos del mes"
-EXPIRIES = "Próximos vencimientos"
 ACCOUNT_STAMPS = "Timbres de la cuenta"
 MOVEMENTS = "Movimientos"
 OTHER_MOVEMENTS = "Otros movimientos"

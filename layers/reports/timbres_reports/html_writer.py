@@ -46,7 +46,7 @@ def write(report: Consumption | YearConsumption, out: IO[bytes]) -> int:
         out.write(_render_year(report).encode())
         return 0
     by_rfc, movements, count = _group_by_rfc(report)
-    others, other_count = summary.other_movements(report)
+    others = summary.other_movements(report)
     columns = summary.rfc_columns(report)
     page = _render(
         "report.html",
@@ -59,11 +59,10 @@ def write(report: Consumption | YearConsumption, out: IO[bytes]) -> int:
         movements=movements,
         movement_count=count,
         others=others,
-        other_count=other_count,
         data=_data(report, by_rfc),
     )
     out.write(page.encode())
-    return len(movements) + len(others)
+    return len(movements) + min(others.length, summary.MAX_ROWS)
 
 
 def _render_year(report: YearConsumption) -> str:
@@ -122,7 +121,6 @@ def _environment() -> Environment:
     style, script = (
         (templates / name).read_text(encoding="utf-8") for name in ("report.css", "report.js")
     )
-    environment.filters["account_stamps_cells"] = summary.account_stamps_cells
     environment.globals.update(
         fmt=fmt,
         summary=summary,

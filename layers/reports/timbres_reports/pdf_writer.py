@@ -15,7 +15,7 @@ from reportlab.lib.enums import TA_RIGHT
 from reportlab.platypus import Flowable, PageBreak, Spacer
 
 from timbres.domain.account import ALL_ACCOUNTS
-from timbres.domain.consumption import Consumption, MovementLine, RfcLine, Source
+from timbres.domain.consumption import Consumption, RfcLine, Source
 from timbres.domain.highlights import severity
 from timbres_reports import formatting_es as fmt
 from timbres_reports import summary
@@ -47,7 +47,7 @@ from timbres_reports.pdf_layout import (
     style,
     table,
 )
-from timbres_reports.summary import MAX_BARS, MAX_ROWS, Cell, Column
+from timbres_reports.summary import MAX_BARS, MAX_ROWS, Cell, Column, Section
 
 _MAX_NOTICES = 4
 # Rows of accounts below their RFC.
@@ -65,12 +65,12 @@ def write(report: Consumption, out: IO[bytes]) -> int:
     with the number of the others. Characters outside of Windows-1252 become ``?``. The same report
     gives the same bytes.
     """
-    others, other_count = summary.other_movements(report)
+    others = summary.other_movements(report)
     story: list[Flowable] = [
         *_first_page(report),
         PageBreak(),
         *_issuers(report),
-        *_other_tables(report, others, other_count),
+        *_sections(report, others),
         paragraph(
             "Los movimientos están en el libro de Excel y en el CSV del mismo reporte.", NOTE
         ),
@@ -81,7 +81,7 @@ def write(report: Consumption, out: IO[bytes]) -> int:
         footer=f"{fmt.full_title(report)}. Elaborado por Timbres",
         created=fmt.to_local(report.generated_at),
     ).write(story, out)
-    return len(others)
+    return min(others.length, MAX_ROWS)
 
 
 # The first page ---------------------------------------------------------------------------
@@ -273,30 +273,59 @@ def _bar(fraction: float, width: float) -> Drawing:
 # The tables -------------------------------------------------------------------------------
 
 
-def _section(
-    title: str, content: Iterable[Flowable], others: str, count: int
-) -> Iterator[Flowable]:
-    """Yield a section, and a note about the ``others`` of ``count`` rows if its table is cut."""
-    yield heading(title)
-    yield from content
+def _others(name: str, count: int) -> Iterator[Flowable]:
+    """Yield a note about the rows that a table does not have, if any."""
     if count > MAX_ROWS:
-        text = f"{others} ({count - MAX_ROWS:,}) están en el libro de Excel del mismo reporte."
+        text = f"{name} ({count - MAX_ROWS:,}) están en el libro de Excel del mismo reporte."
         yield paragraph(text, NOTE)
+
+
+def _section(
+    section: Section, widths: Sequence[float], rows: Iterable[list[Cell]], size: float = 8.0
+) -> Iterator[Flowable]:
+    """Yield a section with a table of ``rows``."""
+    if not section.length and not section.empty:
+        return
+    yield heading(section.title)
+    if not section.length:
+        yield paragraph(section.empty, NOTE)
+        return
+    if section.remark:
+        yield from (paragraph(section.remark, NOTE), Spacer(0, 4))
+    yield table(section.columns, widths, rows, section.totals, size)
+    if section.note:
+        yield paragraph(section.note, NOTE)
+    yield from _others(section.others, section.length)
+
+
+def _sections(report: Consumption, others: Section) -> Iterator[Flowable]:
+    """Yield the sections after that of the RFCs."""
+    for section, widths, size in (
+        (summary.account_stamps(report), (140, 76, 76, 76, 76, 72), 8.0),
+        (summary.contracts(report), (66, 72, 42, 56, 76, 66, 138), 7.0),
+        (summary.expiries(report), (208, 128, 90, 90), 8.0),
+        (others, (122, 88, 66, 180, 60), 8.0),
+    ):
+        yield from _section(section, widths, islice(section.rows, MAX_ROWS), size)
+    rows = (row for source in report.sources[:MAX_ROWS] for row in _source_rows(report, source))
+    yield from _section(summary.sources(report), (110, 94, 46, 54, 108, 50, 54), rows)
 
 
 def _issuers(report: Consumption) -> Iterator[Flowable]:
     columns = [column for column in summary.rfc_columns(report) if column.key != "name"]
     totals = summary.rfc_totals(report)
-    content: Flowable = paragraph(summary.NO_ISSUERS, NOTE)
-    if report.rfcs:
-        content = table(
-            columns,
-            [_WIDTHS.get(column.key, 48) for column in columns],
-            _rfc_rows(report, columns),
-            [totals[column.key] for column in columns],
-            size=7.5,
-        )
-    yield from _section(fmt.ISSUERS, [content], "Los demás RFC", len(report.rfcs))
+    yield heading(fmt.ISSUERS)
+    if not report.rfcs:
+        yield paragraph(summary.NO_ISSUERS, NOTE)
+        return
+    yield table(
+        columns,
+        [_WIDTHS.get(column.key, 48) for column in columns],
+        _rfc_rows(report, columns),
+        [totals[column.key] for column in columns],
+        size=7.5,
+    )
+    yield from _others("Los demás RFC", len(report.rfcs))
     if len(report.issuers) - len(report.rfcs) > MAX_PARTS:
         yield paragraph("Las cifras de cada cuenta están en el libro de Excel.", NOTE)
 
@@ -318,39 +347,6 @@ def _rfc_rows(report: Consumption, columns: Sequence[Column]) -> Iterator[list[C
                 cell._replace(style=cell.style or summary.MUTED)
                 for cell in (detail[column.key] for column in columns)
             ]
-
-
-def _other_tables(
-    report: Consumption, others: Sequence[MovementLine], other_count: int
-) -> Iterator[Flowable]:
-    """Yield the sections after that of the RFCs."""
-    if stamps := report.account_stamps:
-        rows: Iterable[list[Cell]] = map(summary.account_stamps_cells, stamps[:MAX_ROWS])
-        counts = table(summary.ACCOUNT_STAMPS_COLUMNS, (140, 76, 76, 76, 76, 72), rows)
-        content = [counts, paragraph(fmt.ACCOUNT_STAMPS_NOTE, NOTE)]
-        yield from _section(fmt.ACCOUNT_STAMPS, content, "Las demás cuentas", len(stamps))
-    contracts: Flowable = paragraph(fmt.NO_CONTRACTS, NOTE)
-    if report.contracts:
-        confirmed, amount = summary.confirmed_stamps(report)
-        totals = ("Confirmados", f"{confirmed:,}", f"{amount:,}", "", "", "", "")
-        rows = islice(summary.contract_cells(report), MAX_ROWS)
-        widths = (66, 72, 42, 56, 76, 66, 138)
-        contracts = table(summary.CONTRACT_COLUMNS, widths, rows, map(Cell, totals), size=7.0)
-    yield from _section(fmt.CONTRACTS, [contracts], "Los demás contratos", len(report.contracts))
-    if report.expiries:
-        rows = islice(summary.expiry_cells(report), MAX_ROWS)
-        expiries = table(summary.EXPIRY_COLUMNS, (208, 128, 90, 90), rows)
-        content = [paragraph(fmt.FIRST_EXPIRIES, NOTE), Spacer(0, 4), expiries]
-        count = len(report.expiries)
-        yield from _section(fmt.EXPIRIES, content, "Los demás vencimientos", count)
-    if others:
-        rows = summary.movement_cells(others)
-        movements = table(summary.MOVEMENT_COLUMNS, (122, 88, 66, 180, 60), rows)
-        content = [paragraph(fmt.NO_CONSUMPTION, NOTE), Spacer(0, 4), movements]
-        yield from _section(fmt.OTHER_MOVEMENTS, content, "Los demás movimientos", other_count)
-    rows = (row for source in report.sources[:MAX_ROWS] for row in _source_rows(report, source))
-    sources = table(summary.SOURCE_COLUMNS, (110, 94, 46, 54, 108, 50, 54), rows)
-    yield from _section(fmt.SOURCES, [sources], "Las demás cuentas", len(report.sources))
 
 
 def _source_rows(report: Consumption, source: Source) -> Iterator[list[Cell]]:

@@ -239,9 +239,9 @@ def rfc_cells(report: Consumption, line: IssuerLine) -> dict[str, Cell]:
         "rfc": Cell(fmt.rfc(line.rfc)),
         "name": Cell(line.name or ""),
         "account": Cell(fmt.account_names(line)),
-        "amount": figure(fmt.number(line.amount), line.amount),
+        "amount": _number(line.amount),
         "share": figure(fmt.percent(share), share),
-        "previous": figure(fmt.number(line.previous), line.previous),
+        "previous": _number(line.previous),
         "change": figure(change, None if line.is_new else line.change),
         "available": figure(available, line.available, URGENT if line.is_exhausted else ""),
         "as_of": figure(fmt.moment(line.as_of), line.as_of),
@@ -256,9 +256,9 @@ def rfc_totals(report: Consumption) -> dict[str, Cell]:
     return {
         **dict.fromkeys(("name", "account", "available", "as_of", "days_left"), Cell("")),
         "rfc": Cell(f"Total: {sum(line.rfc is not None for line in report.rfcs):,} RFC"),
-        "amount": figure(fmt.number(facts.stamps), facts.stamps),
+        "amount": _number(facts.stamps),
         "share": figure(fmt.percent(share), share),
-        "previous": figure(fmt.number(facts.previous), facts.previous),
+        "previous": _number(facts.previous),
         "change": figure(fmt.growth(facts.change, is_new=facts.is_new), facts.change),
         "cost": figure(fmt.money(report.cost), report.cost),
     }
@@ -269,7 +269,46 @@ def figure(text: str, value: Value = None, style: str = "") -> Cell:
     return Cell(text, MUTED, None) if text in fmt.EMPTY else Cell(text, style, value)
 
 
-ACCOUNT_STAMPS_COLUMNS = (
+class Section(NamedTuple):
+    """A section of a report that is one table of ``length`` rows.
+
+    A table of the PDF or the page may have the first rows only; ``others`` names those that it
+    leaves out. ``remark`` explains the title, ``note`` is below the table, and ``empty`` is in
+    place of a table without rows; without it, the section is left out.
+    """
+
+    id: str
+    title: str
+    others: str
+    columns: Sequence[Column]
+    rows: Iterable[list[Cell]]
+    length: int
+    totals: Sequence[Cell] = ()
+    remark: str = ""
+    note: str = ""
+    empty: str = ""
+
+
+def _columns(*columns: tuple[str, str]) -> tuple[Column, ...]:
+    return tuple(Column("", heading, kind) for heading, kind in columns)
+
+
+def _text(*texts: str) -> list[Cell]:
+    return [Cell(text) for text in texts]
+
+
+def _number(value: int | Decimal | None, style: str = "") -> Cell:
+    return figure(fmt.number(value), value, style)
+
+
+_ACCOUNT, _RFC, _STAMPS = ("Cuenta", "text"), ("RFC", "text"), (fmt.STAMPS, "count")
+_KIND = ("Tipo de movimiento", "text")
+MOVEMENT_COLUMNS = _columns(_ACCOUNT, _RFC, ("Fecha", "date"), _KIND, _STAMPS)
+_CONTRACT_COLUMNS = _columns(
+    *(_ACCOUNT, _RFC, _STAMPS, ("Estado", "text"), ("Solicitado por", "text")),
+    *(("Fecha y hora", "time"), ("Contrato", "text")),
+)
+_ACCOUNT_STAMPS_COLUMNS = (
     Column("account", "Cuenta"),
     Column("contracted", "Contratados", "count"),
     Column("used", "Usados", "count"),
@@ -277,37 +316,10 @@ ACCOUNT_STAMPS_COLUMNS = (
     Column("as_of", "Disponibles al", "time"),
     Column("days_left", "Días restantes", "days"),
 )
-
-
-def account_stamps_cells(line: AccountStampsLine) -> list[Cell]:
-    """Return the cells of an account's own stamps."""
-    return [
-        Cell(line.account),
-        figure(fmt.number(line.contracted), line.contracted),
-        figure(fmt.number(line.used), line.used),
-        figure(fmt.number(line.available), line.available, URGENT if line.is_exhausted else ""),
-        figure(fmt.moment(line.as_of), line.as_of),
-        figure(fmt.number(line.days_left), line.days_left, severity(line)),
-    ]
-
-
-def _columns(*headings: str, **types: str) -> tuple[Column, ...]:
-    """Return columns of a table whose rows are lists of cells; texts unless ``types`` has them."""
-    return tuple(Column("", heading, types.get(heading, "text")) for heading in headings)
-
-
-_ISSUER = ("Cuenta", "RFC")
-CONTRACT_COLUMNS = _columns(
-    *(*_ISSUER, fmt.STAMPS, "Estado", "Solicitado por", "Fecha y hora", "Contrato"),
-    **{fmt.STAMPS: "count", "Fecha y hora": "time"},
+_ACCOUNT_STAMPS_NOTE = (
+    "Todos los emisores de la cuenta usan estos timbres; sin ellos, ninguno puede facturar."
 )
-EXPIRY_COLUMNS = _columns(
-    *_ISSUER, fmt.STAMPS, "Vence el", **{fmt.STAMPS: "count", "Vence el": "date"}
-)
-MOVEMENT_COLUMNS = _columns(
-    *_ISSUER, "Fecha", "Tipo de movimiento", fmt.STAMPS, **{"Fecha": "date", fmt.STAMPS: "count"}
-)
-SOURCE_COLUMNS = (
+_SOURCE_COLUMNS = (
     Column("account", "Cuenta"),
     Column("pac", "PAC"),
     Column("amount", fmt.STAMPS, "count"),
@@ -318,69 +330,95 @@ SOURCE_COLUMNS = (
 )
 
 
-def source_cells(report: Consumption, source: Source) -> list[Cell]:
-    """Return the cells of an account."""
-    amount = None if source.problem else report.amounts[source.account]
-    missing = fmt.missing_days(source.missing_days)
-    return [
-        Cell(source.account),
-        Cell(fmt.pac(source)),
-        figure(fmt.number(amount), amount),
-        figure(fmt.number(source.previous), source.previous),
-        Cell(fmt.source_name(source)),
-        figure(fmt.moment(source.as_of), source.as_of),
-        Cell(missing, SOON) if missing else Cell("ninguno"),
-    ]
+def movement_cells(movements: Iterable[MovementLine]) -> Iterator[list[Cell]]:
+    """Yield the cells of each movement."""
+    for line in movements:
+        day = Cell(fmt.day(line.date), "", line.date)
+        yield [*_text(line.account, fmt.rfc(line.rfc)), day, Cell(line.kind), _number(line.amount)]
 
 
-def contract_cells(report: Consumption) -> Iterator[list[Cell]]:
-    """Yield the cells of each contract of the month."""
-    for line in report.contracts:
-        yield [
+def account_stamps(report: Consumption) -> Section:
+    """Return the stamps of the accounts themselves."""
+    lines, others = report.account_stamps, "Las demás cuentas"
+    rows = (
+        [
             Cell(line.account),
-            Cell(line.rfc),
-            Cell(fmt.number(line.stamps), "", line.stamps),
+            *map(_number, (line.contracted, line.used)),
+            _number(line.available, URGENT if line.is_exhausted else ""),
+            figure(fmt.moment(line.as_of), line.as_of),
+            _number(line.days_left, severity(line)),
+        ]
+        for line in lines
+    )
+    columns, note = _ACCOUNT_STAMPS_COLUMNS, _ACCOUNT_STAMPS_NOTE
+    return Section("cuenta", fmt.ACCOUNT_STAMPS, others, columns, rows, len(lines), note=note)
+
+
+def contracts(report: Consumption) -> Section:
+    """Return the contracts of the month; the totals are those of the confirmed ones."""
+    lines, others = report.contracts, "Los demás contratos"
+    rows = (
+        [
+            *_text(line.account, line.rfc),
+            _number(line.stamps),
             Cell(fmt.status(line.status), _CONTRACT_STYLES.get(line.status, SOON)),
             Cell(fmt.caller_name(line.requested_by)),
             Cell(fmt.date_time(line.created_at), "", line.created_at),
             Cell(line.id, MUTED),
         ]
+        for line in lines
+    )
+    stamps = [line.stamps for line in lines if line.status == CONFIRMED]
+    totals = _text("Confirmados", f"{len(stamps):,}", f"{sum(stamps):,}", "", "", "", "")
+    title, empty = "Contratos del mes", "No se contrataron timbres en el mes."
+    table = others, _CONTRACT_COLUMNS, rows, len(lines), totals
+    return Section("contratos", title, *table, empty=empty)
 
 
-def expiry_cells(report: Consumption) -> Iterator[list[Cell]]:
-    """Yield the cells of each next expiry."""
-    for line in report.expiries:
-        yield [
-            Cell(line.account),
-            Cell(line.rfc),
-            Cell(fmt.number(line.stamps), "", line.stamps),
+def expiries(report: Consumption) -> Section:
+    """Return the next expiries."""
+    columns = _columns(_ACCOUNT, _RFC, _STAMPS, ("Vence el", "date"))
+    rows = (
+        [
+            *_text(line.account, line.rfc),
+            _number(line.stamps),
             Cell(fmt.day(line.expires_on), "", line.expires_on),
         ]
+        for line in report.expiries
+    )
+    table = "Los demás vencimientos", columns, rows, len(report.expiries)
+    remark = "De cada RFC, el contrato de Timbres que vence primero."
+    return Section("vencimientos", "Próximos vencimientos", *table, remark=remark)
 
 
-def movement_cells(movements: Iterable[MovementLine]) -> Iterator[list[Cell]]:
-    """Yield the cells of each movement."""
-    for line in movements:
-        yield [
-            Cell(line.account),
-            Cell(fmt.rfc(line.rfc)),
-            Cell(fmt.day(line.date), "", line.date),
-            Cell(line.kind),
-            Cell(fmt.number(line.amount), "", line.amount),
-        ]
-
-
-def other_movements(report: Consumption) -> tuple[list[MovementLine], int]:
-    """Return the first movements that are not consumption, and the number of all."""
+def other_movements(report: Consumption) -> Section:
+    """Return the movements that are not consumption; it has the first rows only."""
     movements = report.other_movements()
     first = list(islice(movements, MAX_ROWS))
-    return first, len(first) + sum(1 for _ in movements)
+    length = len(first) + sum(1 for _ in movements)
+    table = "Los demás movimientos", MOVEMENT_COLUMNS, movement_cells(first), length
+    remark = "No son consumo y no cuentan en los totales."
+    return Section("otros", fmt.OTHER_MOVEMENTS, *table, remark=remark)
 
 
-def confirmed_stamps(report: Consumption) -> tuple[int, int]:
-    """Return the number and the stamps of the confirmed contracts."""
-    stamps = [line.stamps for line in report.contracts if line.status == CONFIRMED]
-    return len(stamps), sum(stamps)
+def sources(report: Consumption) -> Section:
+    """Return the accounts and the sources of their figures."""
+    rows = (source_cells(report, source) for source in report.sources)
+    table = "Las demás cuentas", _SOURCE_COLUMNS, rows, len(report.sources)
+    return Section("fuentes", fmt.SOURCES, *table)
+
+
+def source_cells(report: Consumption, source: Source) -> list[Cell]:
+    """Return the cells of an account."""
+    missing = fmt.missing_days(source.missing_days)
+    return [
+        *_text(source.account, fmt.pac(source)),
+        _number(None if source.problem else report.amounts[source.account]),
+        _number(source.previous),
+        Cell(fmt.source_name(source)),
+        figure(fmt.moment(source.as_of), source.as_of),
+        Cell(missing, SOON) if missing else Cell("ninguno"),
+    ]
 
 
 # Notices -----------------------------------------------------------------------------------
@@ -466,8 +504,8 @@ def year_rows(report: YearConsumption) -> Iterator[dict[str, Cell]]:
         yield {
             "rfc": rfc,
             "name": name,
-            **{str(n): figure(fmt.number(month), month) for n, month in enumerate(months)},
-            "total": figure(fmt.number(amount), amount),
+            **{str(n): _number(month) for n, month in enumerate(months)},
+            "total": _number(amount),
             "cost": figure(fmt.money(cost), cost),
         }
 

@@ -24,7 +24,7 @@ from timbres.domain.account import ALL_ACCOUNTS
 from timbres.domain.consumption import Consumption, MovementLine, YearConsumption
 from timbres_reports import formatting_es as fmt
 from timbres_reports import summary
-from timbres_reports.summary import Cell, Column, KeyFigure
+from timbres_reports.summary import Cell, Column, KeyFigure, Section
 
 SUMMARY = "Resumen"
 ISSUERS = "Por RFC"
@@ -174,13 +174,8 @@ class _Book:
         chart_row = len(rows) + 1
         rows += [[]] * 18
         if report.account_stamps:
-            rows += self._section(
-                fmt.ACCOUNT_STAMPS,
-                summary.ACCOUNT_STAMPS_COLUMNS,
-                map(summary.account_stamps_cells, report.account_stamps),
-            )
-        sources = (summary.source_cells(report, source) for source in report.sources)
-        rows += self._section(fmt.SOURCES, summary.SOURCE_COLUMNS, sources)
+            rows += self._section(summary.account_stamps(report))
+        rows += self._section(summary.sources(report))
         sheet = self._write_summary(rows, Column("", "Día", "date"), days, report.days)
         serials = [int(_serial(day)) for day in days]
         chart = self._chart(f"{fmt.DAYS}, {report.month.label_es}", 4, serials, report.days)
@@ -191,13 +186,8 @@ class _Book:
         """Write the contracts of the month and the next expiries."""
         sheet = self._sheet(CONTRACTS, _CONTRACT_WIDTHS)
         rows: list[_Row] = []
-        if report.contracts:
-            rows += self._section(
-                fmt.CONTRACTS, summary.CONTRACT_COLUMNS, summary.contract_cells(report)
-            )
-        if report.expiries:
-            title = f"{fmt.EXPIRIES}. {fmt.FIRST_EXPIRIES}"
-            rows += self._section(title, summary.EXPIRY_COLUMNS, summary.expiry_cells(report))
+        for section in (summary.contracts(report), summary.expiries(report)):
+            rows += self._section(section) if section.length else []
         for number, row in enumerate(rows):
             _write_row(sheet, number, row)
 
@@ -320,15 +310,12 @@ class _Book:
         chart.set_size(_CHART_SIZE)
         return chart
 
-    def _section(
-        self, title: str, columns: Sequence[Column], lines: Iterable[Sequence[Cell]]
-    ) -> list[_Row]:
+    def _section(self, section: Section) -> list[_Row]:
         """Return a table with its title, and an empty row after it."""
-        rows: list[_Row] = [
-            [(title, self._bold)],
-            self._heading(columns),
-        ]
-        for cells in lines:
+        columns = section.columns
+        title = ". ".join(filter(None, (section.title, section.remark)))
+        rows: list[_Row] = [[(title, self._bold)], self._heading(columns)]
+        for cells in section.rows:
             pairs = zip(cells, columns, strict=True)
             rows.append([self._figure(cell, column.type) for cell, column in pairs])
         return [*rows, []]
