@@ -31,9 +31,9 @@ class Source:
     ``source`` is ``pac`` or ``snapshots``; ``as_of`` is the time of the read from the PAC or of
     the count that closes the month, or None. ``missing_days`` have no figure of their own: their
     stamps are attributed to the last day before them with a count, if there is one.
-    ``problem`` is the reason why all figures of the account are missing, or None. ``previous``
-    are its stamps of the month before, None if they are not known. ``stamp_price`` is in MXN,
-    None without a price.
+    ``uncounted`` is the number of known issuers without any figure. ``problem`` is the reason
+    why all figures of the account are missing, or None. ``previous`` are its stamps of the month
+    before, None if they are not known. ``stamp_price`` is in MXN, None without a price.
     """
 
     account: str
@@ -42,6 +42,7 @@ class Source:
     plan: str | None
     as_of: datetime | None
     missing_days: tuple[date, ...] = ()
+    uncounted: int = 0
     problem: str | None = None
     previous: int | None = None
     stamp_price: Decimal | None = None
@@ -69,14 +70,19 @@ class IssuerLine:
     cost: Decimal | None = None
 
     @property
+    def compared(self) -> int:
+        """The consumption as far as that of the previous month is known."""
+        return 0 if self.previous is None else self.amount
+
+    @property
     def change(self) -> Decimal | None:
-        """The change from the previous month in percent."""
-        return percent_change(self.amount, self.previous)
+        """The change from the previous month in percent, as far as that is known."""
+        return percent_change(self.compared, self.previous)
 
     @property
     def is_new(self) -> bool:
         """Whether it consumed stamps, and is known to have consumed none in the month before."""
-        return self.previous == 0 and self.amount > 0
+        return self.previous == 0 and self.compared > 0
 
     @property
     def is_exhausted(self) -> bool:
@@ -88,24 +94,17 @@ class IssuerLine:
 class RfcLine(IssuerLine):
     """One RFC over its accounts; ``parts`` are its issuers, the largest consumption first.
 
-    ``account`` has the names of the accounts. ``compared`` is the consumption in the accounts
-    whose previous month is known, ``previous`` their previous month. ``available`` is the sum of
-    the known counts, ``as_of`` the oldest of them. ``days_left`` is the smallest: the RFC runs
-    out first in that account, and ``is_exhausted`` if it has run out in one.
+    ``account`` has the names of the accounts. ``previous`` and ``available`` are the sums of the
+    known numbers, ``as_of`` is the oldest count. ``days_left`` is the smallest: the RFC runs out
+    first in that account, and ``is_exhausted`` if it has run out in one.
     """
 
     parts: tuple[IssuerLine, ...] = ()
-    compared: int = 0
 
     @property
-    def change(self) -> Decimal | None:
-        """The change in percent, over the accounts whose previous month is known."""
-        return percent_change(self.compared, self.previous)
-
-    @property
-    def is_new(self) -> bool:
-        """Whether it consumed stamps, and none in the month before, as far as that is known."""
-        return self.previous == 0 and self.compared > 0
+    def compared(self) -> int:
+        """The consumption in the accounts whose previous month is known."""
+        return sum(part.compared for part in self.parts)
 
     @property
     def is_exhausted(self) -> bool:
@@ -351,5 +350,4 @@ def _merge(rfc: str | None, parts: Sequence[IssuerLine]) -> RfcLine:
         name=next((part.name for part in parts if part.name), None),
         cost=sum_known(part.cost for part in parts),
         parts=tuple(parts),
-        compared=sum(part.amount for part in parts if part.previous is not None),
     )

@@ -332,6 +332,7 @@ class ConsumptionReader:
                 plan=None,
                 as_of=current.as_of,
                 missing_days=tuple(current.missing),
+                uncounted=sum(issuer.rfc not in current.rfcs for issuer in known),
                 problem=None if current.known else _UNCOUNTED,
                 previous=sum(before.values()) if previous.known else None,
                 stamp_price=price,
