@@ -6,15 +6,8 @@ from functools import cache
 
 import pytest
 from pypdf import PdfReader
-from tests.support.report_readers import write
-from tests.support.report_samples import (
-    NASTY,
-    busy_month,
-    full_month,
-    small_month,
-    with_prices,
-    year,
-)
+from tests.support import report_readers as read
+from tests.support import report_samples as sample
 
 from timbres.domain.consumption import IssuerLine
 from timbres_reports import formatting_es
@@ -25,13 +18,13 @@ RFC, AMOUNT, CHANGE, DAYS_LEFT, COST = 0, 2, 5, 8, 9
 
 @cache
 def large_page():
-    report = busy_month(10_000)
-    return report, write("html", report)
+    report = sample.busy_month(10_000)
+    return report, read.write("html", report)
 
 
 @cache
 def busy_page():
-    return write("html", busy_month())
+    return read.write("html", sample.busy_month())
 
 
 def column(page, index):
@@ -149,8 +142,8 @@ def test_ten_thousand_issuers_are_paginated_and_found_with_their_sums(open_page)
 
 
 def test_a_filter_shows_alerts_and_the_totals_are_those_of_its_rows(open_page):
-    report = with_prices(small_month(), rc="1.15", sf="0.955")
-    page = open_page(write("html", report))
+    report = sample.with_prices(sample.small_month(), rc="1.15", sf="0.955")
+    page = open_page(read.write("html", report))
     every = total_row(page)
     note = page.locator("#filtrado")
 
@@ -185,7 +178,7 @@ def test_a_phone_shows_rfcs_and_stamps_without_scrolling(open_page):
 
 
 def test_an_rfc_expands_to_its_days(open_page):
-    page = open_page(write("html", small_month()))
+    page = open_page(read.write("html", sample.small_month()))
     button = page.get_by_role("button", name="A&D061009TY8")
 
     button.press("Enter")
@@ -196,13 +189,13 @@ def test_an_rfc_expands_to_its_days(open_page):
     assert ("acme-rc" in first, "1,345" in first, "acme-rc" in second) == (True, True, False)
     button.press("Enter")
     assert button.get_attribute("aria-expanded") == "false"
-    wait_for_rows(page, len(small_month().rfcs))
+    wait_for_rows(page, len(sample.small_month().rfcs))
 
 
 def test_hostile_texts_are_not_markup(open_page):
-    texts = ["<img src=x onerror=alert(1)>", "</script><script>alert(1)</script>", *NASTY]
+    texts = ["<img src=x onerror=alert(1)>", "</script><script>alert(1)</script>", *sample.NASTY]
     issuers = tuple(IssuerLine(text, text, 9, 3, 3, Decimal("3.0"), name=text) for text in texts)
-    page = open_page(write("html", small_month(issuers=issuers)))
+    page = open_page(read.write("html", sample.small_month(issuers=issuers)))
     page.on("dialog", lambda dialog: pytest.fail(dialog.message))
 
     buttons = page.locator("#emisores tbody th button")
@@ -216,18 +209,18 @@ def test_hostile_texts_are_not_markup(open_page):
 @pytest.mark.parametrize(
     ("report", "width", "scheme"),
     [
-        *((with_prices(full_month(), rc="1.15"), width, scheme)
+        *((sample.with_prices(sample.full_month(), rc="1.15"), width, scheme)
           for width, scheme in ((1280, "light"), (768, "light"), (320, "dark"))),
-        (busy_month(8), 320, "light"),
-        (year(with_names=True), 1280, "light"),
-        (year(with_names=True), 320, "light"),
+        (sample.busy_month(8), 320, "light"),
+        (sample.year(with_names=True), 1280, "light"),
+        (sample.year(with_names=True), 320, "light"),
     ],
     ids=["wide", "tablet", "phone", "busy", "year", "year on a phone"],
 )  # fmt: skip
 def test_axe_finds_nothing_and_the_page_never_scrolls_sideways(open_page, report, width, scheme):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")
     viewport = {"width": width, "height": 800}
-    page = open_page(write("html", report), color_scheme=scheme, viewport=viewport)
+    page = open_page(read.write("html", report), color_scheme=scheme, viewport=viewport)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     for item in page.locator("summary, #emisores tbody tr:first-child button").all():
         item.click()
@@ -236,8 +229,8 @@ def test_axe_finds_nothing_and_the_page_never_scrolls_sideways(open_page, report
 
 
 def test_print_has_all_rows_and_no_controls(open_page):
-    report = busy_month(300)
-    page = open_page(write("html", report))
+    report = sample.busy_month(300)
+    page = open_page(read.write("html", report))
     page.emulate_media(media="print")
     wait_for_rows(page, 300)
     for hidden in ("#buscar", ".pager", "summary", ".skip"):

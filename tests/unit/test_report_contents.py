@@ -11,38 +11,8 @@ from pathlib import Path
 
 import pytest
 from openpyxl.utils.escape import unescape
-from tests.support.report_readers import (
-    Pipe,
-    csv_rows,
-    page_of,
-    pdf_pages,
-    script_rows,
-    sheet_rows,
-    table_of,
-    texts_of,
-    workbook_of,
-    workbook_text,
-    write,
-    write_into,
-)
-from tests.support.report_samples import (
-    ACCOUNT_STAMPS,
-    CONTRACTS,
-    NASTY,
-    RC,
-    SF,
-    SOURCES,
-    busy_month,
-    counted,
-    empty_month,
-    failing_movements,
-    full_month,
-    month_with_problem,
-    one_account,
-    small_month,
-    with_prices,
-    year,
-)
+from tests.support import report_readers as read
+from tests.support import report_samples as sample
 
 from timbres.domain.account_stamps import Allotment
 from timbres.domain.consumption import (
@@ -56,6 +26,7 @@ from timbres.domain.consumption import (
 )
 from timbres_reports import formatting_es as fmt
 
+RC, SF, counted = sample.RC, sample.SF, sample.counted
 GOLDEN = Path(__file__).parents[1] / "golden"
 MARKUP = (
     "</script><script>alert(1)</script>", "<img src=x onerror=alert(1)>", "]]>", "&lt;b&gt;",
@@ -63,26 +34,26 @@ MARKUP = (
 )  # fmt: skip
 NO_DATA = "sin dato"
 CASES = {
-    "month": one_account(),
-    "month-priced": with_prices(one_account(), sf="0.955"),
-    "all": full_month(),
-    "all-priced": with_prices(full_month(), rc="1.15"),
-    "year": year(),
-    "year-priced": year(with_names=True),
+    "month": sample.one_account(),
+    "month-priced": sample.with_prices(sample.one_account(), sf="0.955"),
+    "all": sample.full_month(),
+    "all-priced": sample.with_prices(sample.full_month(), rc="1.15"),
+    "year": sample.year(),
+    "year-priced": sample.year(with_names=True),
 }
 
 
 def month_of_texts(text):
     """Return a month with one movement, and with ``text`` in place of every text."""
     line = MovementLine(text, text, date(2026, 10, 1), text, 5)
-    return small_month(
+    return sample.small_month(
         account=text,
         movements=lambda: iter([line]),
-        sources=(replace(SOURCES[0], account=text, pac=text, plan=text, problem=text),),
+        sources=(replace(sample.SOURCES[0], account=text, pac=text, plan=text, problem=text),),
         issuers=(IssuerLine(text, text, 5, name=text or "x"),),
         contracts=tuple(
             replace(contract, account=text, rfc=text, id=text, status=text, requested_by=text)
-            for contract in CONTRACTS
+            for contract in sample.CONTRACTS
         ),
     )
 
@@ -90,9 +61,9 @@ def month_of_texts(text):
 @pytest.mark.parametrize("name", CASES)
 def test_the_workbook_and_the_csv_match_the_golden_file(name):
     report = CASES[name]
-    text = workbook_text(report)
+    text = read.workbook_text(report)
     if isinstance(report, Consumption):
-        text += f"== CSV\n{write('csv', report).decode('utf-8-sig')}".replace("\r\n", "\n")
+        text += f"== CSV\n{read.write('csv', report).decode('utf-8-sig')}".replace("\r\n", "\n")
 
     assert text == (GOLDEN / f"consumption-{name}.txt").read_text(encoding="utf-8")
 
@@ -100,32 +71,32 @@ def test_the_workbook_and_the_csv_match_the_golden_file(name):
 @pytest.mark.parametrize(
     "report",
     [
-        *(busy_month(30, seed) for seed in range(3)),
-        *(with_prices(small_month(), rc=price, sf="0.955") for price in ("0.125", "1.0049")),
-        one_account(),
-        month_with_problem(),
+        *(sample.busy_month(30, seed) for seed in range(3)),
+        *(sample.with_prices(sample.small_month(), rc=price) for price in ("0.125", "1.0049")),
+        sample.one_account(),
+        sample.month_with_problem(),
         month_of_texts("¿ñ & <b>?"),
     ],
 )
 def test_every_format_has_the_same_rounded_figures(report):
-    tree, workbook, pages = page_of(report), workbook_of(report), pdf_pages(report)
-    heading, *rows, totals = table_of(tree, "Consumo por RFC")
-    sheet_heading, *sheet = sheet_rows(workbook["Por RFC"])
+    tree, workbook, pages = read.page_of(report), read.workbook_of(report), read.pdf_pages(report)
+    heading, *rows, totals = read.table_of(tree, "Consumo por RFC")
+    sheet_heading, *sheet = read.sheet_rows(workbook["Por RFC"])
     keep = [n for n, text in enumerate(sheet_heading) if text != "Razón social"]
     figures = [n for n, text in enumerate(heading) if text not in ("RFC", "Cuenta")]
 
-    scripted = [[" ".join(text.split()) for text in row[1][1:]] for row in script_rows(tree)]
+    scripted = [[" ".join(text.split()) for text in row[1][1:]] for row in read.script_rows(tree)]
     assert [row[1:] for row in rows] == scripted
     for row, text in zip([*rows, totals], sheet, strict=True):
         padded = [*text, *[""] * len(sheet_heading)]
         assert [padded[keep[n]] for n in figures] == [row[n] for n in figures]
     lines = {" ".join(line.split()) for page in pages for line in page.splitlines()}
     assert {row[n] for row in [*rows, totals] for n in figures} - {""} <= lines
-    key = [texts_of(div, "./dt | ./dd[1]") for div in tree.xpath("//*[@class='figures']/div")]
-    assert [row[:2] for row in sheet_rows(workbook["Resumen"])[3 : 3 + len(key)]] == key
+    key = [read.texts_of(div, "./dt | ./dd[1]") for div in tree.xpath("//*[@class='figures']/div")]
+    assert [row[:2] for row in read.sheet_rows(workbook["Resumen"])[3 : 3 + len(key)]] == key
     first, labels = pages[0].splitlines(), {label for label, _ in key}
     assert [first[n : n + 2] for n, line in enumerate(first) if line in labels][: len(key)] == key
-    csv_heading, *csv_lines = csv_rows(report)
+    csv_heading, *csv_lines = read.csv_rows(report)
     csv_amounts = Counter()
     for row in csv_lines:
         csv_amounts[row[2]] += int(row[csv_heading.index("Timbres")])
@@ -147,14 +118,14 @@ def test_a_change_is_rounded_half_up(current, previous, change):
 
 
 def test_a_cost_is_rounded_half_up_and_the_total_is_the_sum_of_the_rounded_costs():
-    report = with_prices(small_month(), rc="0.125", sf="0.125")
+    report = sample.with_prices(sample.small_month(), rc="0.125", sf="0.125")
 
     assert (cost_of(1, Decimal("0.125")), cost_of(7, None)) == (Decimal("0.13"), None)
     assert (report.cost, report.without_price) == (sum(line.cost for line in report.rfcs), [])
 
 
 def test_an_rfc_is_listed_once_with_the_sum_of_its_accounts():
-    (line, *others) = small_month().rfcs
+    (line, *others) = sample.small_month().rfcs
 
     assert (line.rfc, line.amount, line.previous, len(others)) == ("A&D061009TY8", 1425, 1200, 4)
     # The account without a previous month is not compared.
@@ -163,15 +134,15 @@ def test_an_rfc_is_listed_once_with_the_sum_of_its_accounts():
 
 def compared(**changes):
     """Return the month with changes to the source of acme-sf."""
-    return small_month(sources=(SOURCES[0], replace(SOURCES[1], **changes)))
+    return sample.small_month(sources=(sample.SOURCES[0], replace(sample.SOURCES[1], **changes)))
 
 
 def issuers(*lines):
-    return small_month(issuers=lines)
+    return sample.small_month(issuers=lines)
 
 
 def own_stamps(**changes):
-    return small_month(account_stamps=(replace(ACCOUNT_STAMPS[0], **changes),))
+    return sample.small_month(account_stamps=(replace(sample.ACCOUNT_STAMPS[0], **changes),))
 
 
 OVER = {"available": 900, "allotment": Allotment(1214, 1), "is_over_allotted": True}
@@ -198,30 +169,34 @@ CHANGE, ALERT, OWN = "Contra septiembre", "RFC agotados o por agotarse", "Timbre
         (own_stamps(days_left=Decimal("3.0")), OWN, "3.0 días", "acme-sf", "urgent"),
         (own_stamps(available=0), OWN, "agotados", "acme-sf", "urgent"),
         (own_stamps(**OVER), OWN, "34.6 días", "acme-sf: 900 disponibles", "soon"),
-        (small_month(account_stamps=(AccountStampsLine(SF),)), OWN, NO_DATA, "acme-sf", ""),
+        (sample.small_month(account_stamps=(AccountStampsLine(SF),)), OWN, NO_DATA, "acme-sf", ""),
     ],
 )  # fmt: skip
 def test_a_key_figure_has_its_remark_and_its_severity(report, label, value, remark, style):
-    (figure,) = (div for div in page_of(report).xpath("//dl/div") if div[0].text == label)
+    (figure,) = (div for div in read.page_of(report).xpath("//dl/div") if div[0].text == label)
 
-    text, more = texts_of(figure, "./dd")
+    text, more = read.texts_of(figure, "./dd")
     assert (text, more[: len(remark)]) == (value, remark)
     assert figure.get("class").split()[1:] == ([style] if style else [])
-    assert [label, value] in (row[:2] for row in sheet_rows(workbook_of(report)["Resumen"]))
+    assert [label, value] in (
+        row[:2] for row in read.sheet_rows(read.workbook_of(report)["Resumen"])
+    )
 
 
 def test_issuers_with_more_stamps_than_their_account_are_a_notice():
     assert (
         "Los emisores tienen al menos 1,214 timbres contratados sin usar; la cuenta acme-sf "
         "tiene 900 disponibles al 01/11 05:00. Falta el conteo de 1 emisor."
-    ) in texts_of(page_of(own_stamps(**OVER)), "//*[@class='notices']/li")
+    ) in read.texts_of(read.page_of(own_stamps(**OVER)), "//*[@class='notices']/li")
 
 
 def test_an_issuer_without_a_contract_does_not_run_out():
-    tree = page_of(issuers(IssuerLine(SF, "BBB010101AAA", 30, previous=12, has_no_contract=True)))
+    tree = read.page_of(
+        issuers(IssuerLine(SF, "BBB010101AAA", 30, previous=12, has_no_contract=True))
+    )
 
     cells = ["30", "100.0 %", "12", "+150.0 %", "sin contrato", NO_DATA, "sin contrato"]
-    assert table_of(tree, "Consumo por RFC")[1][2:] == cells
+    assert read.table_of(tree, "Consumo por RFC")[1][2:] == cells
     assert not tree.xpath("//table[@aria-label='Se agotan primero']")
 
 
@@ -230,12 +205,12 @@ def plain(value):
     return fmt.replace_unprintable(value).replace("\r\n", "\n").replace("\r", "\n").strip()
 
 
-@pytest.mark.parametrize("text", [*NASTY, *MARKUP, "+1", "-1", "-5.0%", "@A1", "a=b"])
+@pytest.mark.parametrize("text", [*sample.NASTY, *MARKUP, "+1", "-1", "-5.0%", "@A1", "a=b"])
 def test_an_external_text_is_neither_a_formula_nor_markup(text):
     report = replace(month_of_texts(text), account="all")
-    page, tame = page_of(month_of_texts(text)), page_of(month_of_texts("x"))
-    (cells,) = workbook_of(report)["Movimientos"].iter_rows(min_row=2)
-    row = csv_rows(report)[1]
+    page, tame = read.page_of(month_of_texts(text)), read.page_of(month_of_texts("x"))
+    (cells,) = read.workbook_of(report)["Movimientos"].iter_rows(min_row=2)
+    row = read.csv_rows(report)[1]
 
     mark = "'" if text.startswith(("=", "+", "-", "@", "\t", "\r", "\n", "＝")) else ""
     safe = mark + fmt.replace_unprintable(text)
@@ -246,46 +221,46 @@ def test_an_external_text_is_neither_a_formula_nor_markup(text):
     assert texts == [plain(text)] * 3
     assert {cell.data_type for cell in cells if isinstance(cell.value, str)} <= {"s"}
     assert [element.tag for element in page.iter()] == [element.tag for element in tame.iter()]
-    data = script_rows(page)[0]
+    data = read.script_rows(page)[0]
     assert (data[1][0], data[7][0]) == (fmt.replace_unprintable(text), 5)
 
 
 def test_an_unknown_value_is_marked_and_never_0():
-    report = small_month(
+    report = sample.small_month(
         issuers=(IssuerLine(RC, "EKU9003173C9", 7),),
-        sources=tuple(replace(source, previous=None) for source in SOURCES),
+        sources=tuple(replace(source, previous=None) for source in sample.SOURCES),
         days=(None,) * 31,
     )
 
-    tree = page_of(report)
+    tree = read.page_of(report)
 
-    _, row, totals = table_of(tree, "Consumo por RFC")
+    _, row, totals = read.table_of(tree, "Consumo por RFC")
     assert row[2:] == ["7", "100.0 %", *[NO_DATA] * 5]
     assert totals[4] == totals[5] == NO_DATA
-    assert {row[1] for row in table_of(tree, "Consumo por día")[1:]} == {NO_DATA}
-    assert sheet_rows(workbook_of(report)["Resumen"])[4][:2] == [CHANGE, NO_DATA]
+    assert {row[1] for row in read.table_of(tree, "Consumo por día")[1:]} == {NO_DATA}
+    assert read.sheet_rows(read.workbook_of(report)["Resumen"])[4][:2] == [CHANGE, NO_DATA]
 
 
 def test_a_missing_account_is_named_with_its_problem():
-    problem, report = "=El usuario está bloqueado (602)", month_with_problem()
+    problem, report = "=El usuario está bloqueado (602)", sample.month_with_problem()
     notice = f"Faltan las cifras de la cuenta acme-sf: {problem}"
-    tree, pages = page_of(report), pdf_pages(report)
+    tree, pages = read.page_of(report), read.pdf_pages(report)
 
-    assert texts_of(tree, "//*[@class='notices']/li")[0] == notice
-    assert notice in workbook_text(report)
+    assert read.texts_of(tree, "//*[@class='notices']/li")[0] == notice
+    assert notice in read.workbook_text(report)
     assert notice in pages[0]
     assert f"Sin cifras: {problem}" in "".join(pages[1:])
-    assert table_of(tree, "Cuentas y fuentes")[2][2] == NO_DATA
+    assert read.table_of(tree, "Cuentas y fuentes")[2][2] == NO_DATA
 
 
 def test_a_report_of_an_empty_month():
-    tree, workbook = page_of(empty_month()), workbook_of(empty_month())
+    tree, workbook = read.page_of(sample.empty_month()), read.workbook_of(sample.empty_month())
     # An issuer without consumption is not among those that consume most.
-    text = "".join(pdf_pages(empty_month(issuers=(IssuerLine(RC, "EKU9003173C9", 0),))))
+    text = "".join(read.pdf_pages(sample.empty_month(issuers=(IssuerLine(RC, "EKU9003173C9", 0),))))
 
-    assert (len(csv_rows(empty_month())), script_rows(tree)) == (1, [])
+    assert (len(read.csv_rows(sample.empty_month())), read.script_rows(tree)) == (1, [])
     assert workbook.sheetnames == ["Resumen", "Por RFC"]
-    assert "No hay movimientos en el mes." in texts_of(tree, "//p[@class='note']")
+    assert "No hay movimientos en el mes." in read.texts_of(tree, "//p[@class='note']")
     assert "Ningún RFC consumió timbres." in text
     assert "No se contrataron timbres en el mes." in text
 
@@ -293,7 +268,13 @@ def test_a_report_of_an_empty_month():
 @pytest.mark.parametrize("form", ["csv", "xlsx"])
 def test_movements_are_counted_and_not_held_in_memory(form):
     class Line:
-        account, rfc, date, kind, amount = RC, "EKU9003173C9", date(2026, 10, 1), "Timbrado", 1
+        account, rfc, date, kind, amount = (
+            RC,
+            "EKU9003173C9",
+            date(2026, 10, 1),
+            "Timbrado",
+            1,
+        )
 
     alive, most = weakref.WeakSet(), 0
 
@@ -304,11 +285,11 @@ def test_movements_are_counted_and_not_held_in_memory(form):
             most = max(most, len(alive))
             yield line
 
-    assert write_into(Pipe(), form, small_month(movements=movements)) == 5_000
+    assert read.write_into(read.Pipe(), form, sample.small_month(movements=movements)) == 5_000
     assert most < 10
 
 
 @pytest.mark.parametrize("form", ["csv", "xlsx", "html"])
 def test_an_error_in_the_movements_is_raised(form):
     with pytest.raises(RuntimeError, match="ends here"):
-        write(form, small_month(movements=failing_movements))
+        read.write(form, sample.small_month(movements=sample.failing_movements))

@@ -14,38 +14,18 @@ from decimal import Decimal
 import pytest
 from lxml import html
 from pypdf import PdfReader
-from tests.support.report_readers import (
-    Pipe,
-    page_of,
-    pdf_pages,
-    rows_of,
-    script_rows,
-    table_of,
-    texts_of,
-    workbook_of,
-    write,
-    write_into,
-)
-from tests.support.report_samples import (
-    CONTRACTS,
-    MOVEMENTS,
-    NASTY,
-    RC,
-    SOURCES,
-    busy_month,
-    failing_movements,
-    month_with_problem,
-    small_month,
-    year,
-)
+from tests.support import report_readers as read
+from tests.support import report_samples as sample
 
 from timbres.domain.consumption import IssuerLine, MovementLine
 from timbres_reports import html_writer, xlsx_writer
 from timbres_reports.summary import MAX_ROWS
 
+RC = sample.RC
+
 
 def test_the_chart_of_the_workbook_shows_the_days_and_leaves_gaps():
-    content = zipfile.ZipFile(io.BytesIO(write("xlsx", small_month())))
+    content = zipfile.ZipFile(io.BytesIO(read.write("xlsx", sample.small_month())))
 
     (path,) = (name for name in content.namelist() if "charts/chart" in name)
     chart = content.read(path).decode()
@@ -54,20 +34,20 @@ def test_the_chart_of_the_workbook_shows_the_days_and_leaves_gaps():
     # The cached values, for previews that do not calculate.
     values = chart.partition("<c:val>")[2]
     points = {int(n): int(v) for n, v in re.findall(r'<c:pt idx="(\d+)"><c:v>(\d+)<', values)}
-    assert points == {n: day for n, day in enumerate(small_month().days) if day is not None}
+    assert points == {n: day for n, day in enumerate(sample.small_month().days) if day is not None}
 
 
 @pytest.mark.parametrize("sheets", [[], [3], [3, 1], [3, 3, 3, 1]])
 def test_movements_continue_in_further_sheets(sheets):
-    lines = MOVEMENTS[: sum(sheets)]
+    lines = sample.MOVEMENTS[: sum(sheets)]
 
-    workbook = workbook_of(small_month(movements=lambda: iter(lines)), sheet_rows=4)
+    workbook = read.workbook_of(sample.small_month(movements=lambda: iter(lines)), sheet_rows=4)
 
     names = ["Movimientos", "Movimientos 2", "Movimientos 3", "Movimientos 4"][: len(sheets)]
     assert workbook.sheetnames == ["Resumen", "Por RFC", "Por RFC y cuenta", "Contratos", *names]
     for name, count in zip(names, sheets, strict=True):
         sheet = workbook[name]
-        assert len(rows_of(sheet)) == count
+        assert len(read.rows_of(sheet)) == count
         assert next(sheet.iter_rows(values_only=True)) == (
             "Cuenta",
             "RFC",
@@ -76,13 +56,13 @@ def test_movements_continue_in_further_sheets(sheets):
             "Timbres",
         )
         assert (sheet.freeze_panes, sheet.auto_filter.ref) == ("A2", f"A1:E{count + 1}")
-    rows = rows_of(*workbook.worksheets[4:])
+    rows = read.rows_of(*workbook.worksheets[4:])
     assert [row[4] for row in rows] == [line.amount for line in lines]
 
 
-@pytest.mark.parametrize("report", [small_month(), year()])
+@pytest.mark.parametrize("report", [sample.small_month(), sample.year()])
 def test_every_sheet_prints_on_letter_one_page_wide(report):
-    for sheet in workbook_of(report):
+    for sheet in read.workbook_of(report):
         setup = sheet.page_setup
         assert (setup.orientation, setup.paperSize, setup.fitToHeight) == ("landscape", 1, 0)
         assert (setup.fitToWidth or 1, sheet.sheet_properties.pageSetUpPr.fitToPage) == (1, True)
@@ -95,20 +75,20 @@ def test_every_sheet_prints_on_letter_one_page_wide(report):
 @pytest.mark.parametrize("sheet_rows", [1, xlsx_writer.SHEET_ROWS + 1])
 def test_the_rows_of_a_sheet_are_limited(sheet_rows):
     with pytest.raises(ValueError, match="rows"):
-        write("xlsx", small_month(), sheet_rows=sheet_rows)
+        read.write("xlsx", sample.small_month(), sheet_rows=sheet_rows)
 
 
 @pytest.mark.parametrize(
-    ("movements", "room"), [(failing_movements, 1e9), (lambda: iter(MOVEMENTS), 3000)]
+    ("movements", "room"), [(sample.failing_movements, 1e9), (lambda: iter(sample.MOVEMENTS), 3000)]
 )
 def test_a_failed_workbook_leaves_no_file_and_no_late_output(
     movements, room, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    out = Pipe(room)
+    out = read.Pipe(room)
 
     with pytest.raises(RuntimeError, match=r"ends here|broke"):
-        write_into(out, "xlsx", small_month(movements=movements))
+        read.write_into(out, "xlsx", sample.small_month(movements=movements))
 
     before, out.room = out.content, 1e9
     gc.collect()
@@ -117,7 +97,7 @@ def test_a_failed_workbook_leaves_no_file_and_no_late_output(
 
 
 def test_the_page_is_one_file_and_its_policy_allows_only_its_own_style_and_script():
-    page = write("html", busy_month()).decode()
+    page = read.write("html", sample.busy_month()).decode()
     tree = html.document_fromstring(page)
 
     links = r"https?:|//[a-z]|url\(|@import|<link(?! rel=\"icon\" href=\"data:,\")"
@@ -133,7 +113,7 @@ def test_the_page_is_one_file_and_its_policy_allows_only_its_own_style_and_scrip
 
 
 def test_the_page_is_spanish_and_describes_its_chart():
-    tree = page_of(small_month())
+    tree = read.page_of(sample.small_month())
     (chart,) = tree.xpath("//svg[@role='img']")
 
     assert (tree.get("lang"), tree.xpath("//body/*[1]/@href")) == ("es-MX", ["#contenido"])
@@ -142,27 +122,27 @@ def test_the_page_is_spanish_and_describes_its_chart():
 
 
 def test_every_issuer_is_in_the_data_of_the_page_and_the_largest_in_its_table():
-    report = busy_month(MAX_ROWS + 5)
-    tree = page_of(report)
-    table = table_of(tree, "Consumo por RFC")
+    report = sample.busy_month(MAX_ROWS + 5)
+    tree = read.page_of(report)
+    table = read.table_of(tree, "Consumo por RFC")
 
-    rows = [(row[1][0], row[6][0]) for row in script_rows(tree)]
+    rows = [(row[1][0], row[6][0]) for row in read.script_rows(tree)]
     assert rows == [(line.rfc, line.amount) for line in report.rfcs]
     assert (len(table), table[-1][:2]) == (MAX_ROWS + 2, ["Total: 205 RFC", ""])
     note = "Sin JavaScript se ven los 200 de mayor consumo, de 205."
-    assert note in texts_of(tree, "//noscript")[0]
+    assert note in read.texts_of(tree, "//noscript")[0]
 
 
 def test_a_long_list_of_movements_on_the_page_is_cut_with_a_note_and_read_once():
-    reads, out = [], Pipe()
-    lines = [MOVEMENTS[0]] * (html_writer.MAX_MOVEMENTS + 7)
-    report = small_month(movements=lambda: reads.append(1) or iter(lines))
+    reads, out = [], read.Pipe()
+    lines = [sample.MOVEMENTS[0]] * (html_writer.MAX_MOVEMENTS + 7)
+    report = sample.small_month(movements=lambda: reads.append(1) or iter(lines))
 
-    rows = write_into(out, "html", report)
+    rows = read.write_into(out, "html", report)
 
     page = out.content.decode()
     assert (rows, len(reads)) == (html_writer.MAX_MOVEMENTS, 1)
-    assert len(table_of(html.document_fromstring(page), "Movimientos")) == rows + 1
+    assert len(read.table_of(html.document_fromstring(page), "Movimientos")) == rows + 1
     assert "Ver los primeros 500 de 507 movimientos" in page
     assert "Los otros 7 movimientos están en el CSV y en el libro de Excel" in page
 
@@ -172,29 +152,29 @@ def test_a_movement_outside_the_month_is_on_no_day_of_the_page():
     days = (date(2026, 10, 3), date(2026, 11, 3), date(2025, 10, 3))
     lines = [MovementLine(RC, issuer.rfc, day, "Timbrado", 5 - n) for n, day in enumerate(days)]
 
-    tree = page_of(small_month(issuers=(issuer,), movements=lambda: iter(lines)))
+    tree = read.page_of(sample.small_month(issuers=(issuer,), movements=lambda: iter(lines)))
 
-    assert [row[7] for row in script_rows(tree)] == [[0, 0, 5] + [0] * 28]
+    assert [row[7] for row in read.script_rows(tree)] == [[0, 0, 5] + [0] * 28]
 
 
 def test_the_pdf_has_metadata_and_an_outline_and_does_not_vary():
-    content = write("pdf", small_month())
+    content = read.write("pdf", sample.small_month())
     reader = PdfReader(io.BytesIO(content))
 
     assert (reader.metadata.author, reader.trailer["/Root"]["/Lang"]) == ("Timbres", "es-MX")
     assert reader.metadata.title == "Consumo de timbres, octubre de 2026. Todas las cuentas"
-    assert reader.metadata.creation_date == small_month().generated_at
+    assert reader.metadata.creation_date == sample.small_month().generated_at
     assert [entry.title for entry in reader.outline] == [
         *("Resumen", "Consumo por RFC", "Timbres de la cuenta", "Contratos del mes"),
         "Cuentas y fuentes",
     ]
     # Letter, the paper of Mexico.
     assert {(page.mediabox.width, page.mediabox.height) for page in reader.pages} == {(612, 792)}
-    assert write("pdf", small_month()) == content
+    assert read.write("pdf", sample.small_month()) == content
 
 
 def test_the_pdf_is_tagged():
-    reader = PdfReader(io.BytesIO(write("pdf", small_month())))
+    reader = PdfReader(io.BytesIO(read.write("pdf", sample.small_month())))
     root = reader.trailer["/Root"]
     tree = root["/StructTreeRoot"]
     elements = [item.get_object() for item in tree["/K"]["/K"]]
@@ -220,11 +200,11 @@ def test_the_pdf_is_tagged():
 
 @pytest.mark.parametrize("count", [MAX_ROWS, MAX_ROWS + 1, 3_000])
 def test_a_long_table_of_the_pdf_is_cut_with_a_note_and_repeats_its_heading(count):
-    pages = pdf_pages(
-        small_month(
+    pages = read.pdf_pages(
+        sample.small_month(
             issuers=tuple(IssuerLine(RC, f"EKU{n:06d}3C9", 1) for n in range(count)),
-            contracts=tuple(replace(CONTRACTS[0], id=f"id-{n}") for n in range(count)),
-            sources=tuple(replace(SOURCES[0], account=f"acme-{n}") for n in range(count)),
+            contracts=tuple(replace(sample.CONTRACTS[0], id=f"id-{n}") for n in range(count)),
+            sources=tuple(replace(sample.SOURCES[0], account=f"acme-{n}") for n in range(count)),
             movements=lambda: pytest.fail("the movements were read"),
         )
     )
@@ -248,22 +228,22 @@ def test_a_long_table_of_the_pdf_is_cut_with_a_note_and_repeats_its_heading(coun
 
 @pytest.mark.parametrize("days", [(None,) * 31, (0,) * 31, (-5, 3, None, *(0,) * 28), (1,) * 12])
 def test_a_chart_of_the_pdf_with_unknown_and_negative_days(days):
-    first = pdf_pages(small_month(days=days))[0]
+    first = read.pdf_pages(sample.small_month(days=days))[0]
 
     assert first.count("?\n") >= days.count(None)
     assert f"\n{len(days)}\n" in first
 
 
 AMOUNT = 123_456_789_012_345
-LONG_PROBLEM = month_with_problem("El servicio no responde. " * 600)
+LONG_PROBLEM = sample.month_with_problem("El servicio no responde. " * 600)
 
 
 def with_issuer(account, rfc, *figures):
-    return small_month(issuers=(IssuerLine(account, rfc, *figures),))
+    return sample.small_month(issuers=(IssuerLine(account, rfc, *figures),))
 
 
 def with_contract(text):
-    return small_month(contracts=(replace(CONTRACTS[0], id=text),))
+    return sample.small_month(contracts=(replace(sample.CONTRACTS[0], id=text),))
 
 
 @pytest.mark.parametrize(
@@ -285,19 +265,23 @@ def with_contract(text):
     ],
 )
 def test_every_text_of_the_pdf_is_visible(report, text, least):
-    assert least <= "\n".join(pdf_pages(report)).count(text) < 30
+    assert least <= "\n".join(read.pdf_pages(report)).count(text) < 30
 
 
 def test_the_pdf_has_no_actions_and_no_links():
-    texts = [*NASTY, ") /OpenAction << /S /JavaScript >> (", "<img src='file:///etc/hostname'/>"]
+    texts = [
+        *sample.NASTY,
+        ") /OpenAction << /S /JavaScript >> (",
+        "<img src='file:///etc/hostname'/>",
+    ]
     texts += ["<script>alert(1)</script>", '<link href="http://example.com">x</link>']
-    report = small_month(
+    report = sample.small_month(
         issuers=tuple(IssuerLine(RC, text, 1) for text in texts),
-        sources=(replace(SOURCES[0], problem=" ".join(texts), plan=texts[-1]),),
-        contracts=tuple(replace(CONTRACTS[0], id=text, status=text) for text in texts),
+        sources=(replace(sample.SOURCES[0], problem=" ".join(texts), plan=texts[-1]),),
+        contracts=tuple(replace(sample.CONTRACTS[0], id=text, status=text) for text in texts),
     )
 
-    reader = PdfReader(io.BytesIO(write("pdf", report)))
+    reader = PdfReader(io.BytesIO(read.write("pdf", report)))
 
     assert not reader.trailer["/Root"].keys() & {"/OpenAction", "/AA", "/AcroForm", "/Names"}
     for page in reader.pages:
