@@ -183,11 +183,22 @@ def test_a_key_figure_has_its_remark_and_its_severity(report, label, value, rema
     )
 
 
-def test_issuers_with_more_stamps_than_their_account_are_a_notice():
-    assert (
-        "Los emisores tienen al menos 1,214 timbres contratados sin usar; la cuenta acme-sf "
-        "tiene 900 disponibles al 01/11 05:00. Falta el conteo de 1 emisor."
-    ) in read.texts_of(read.page_of(own_stamps(**OVER)), "//*[@class='notices']/li")
+OVER_ALLOTMENT = (
+    "Los emisores tienen al menos 1,214 timbres contratados sin usar; la cuenta acme-sf tiene 900 "
+    "disponibles al 01/11 05:00. Falta el conteo de 1 emisor."
+)
+GAP = (
+    "Cuenta acme-sf: falta el día 4; su consumo está en el último día anterior que tiene cifra, "
+    "si lo hay."
+)
+
+
+@pytest.mark.parametrize(
+    ("report", "notice"),
+    [(own_stamps(**OVER), OVER_ALLOTMENT), (compared(missing_days=(date(2026, 10, 4),)), GAP)],
+)
+def test_a_gap_or_an_over_allotment_is_a_notice(report, notice):
+    assert notice in read.texts_of(read.page_of(report), "//*[@class='notices']/li")
 
 
 def test_an_issuer_without_a_contract_does_not_run_out():

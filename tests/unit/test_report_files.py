@@ -158,19 +158,19 @@ def test_a_movement_outside_the_month_is_on_no_day_of_the_page():
 
 
 def test_the_pdf_has_metadata_and_an_outline_and_does_not_vary():
-    content = read.write("pdf", sample.small_month())
+    content = read.write("pdf", sample.full_month())
     reader = PdfReader(io.BytesIO(content))
 
     assert (reader.metadata.author, reader.trailer["/Root"]["/Lang"]) == ("Timbres", "es-MX")
     assert reader.metadata.title == "Consumo de timbres, octubre de 2026. Todas las cuentas"
-    assert reader.metadata.creation_date == sample.small_month().generated_at
+    assert reader.metadata.creation_date == sample.full_month().generated_at
     assert [entry.title for entry in reader.outline] == [
         *("Resumen", "Consumo por RFC", "Timbres de la cuenta", "Contratos del mes"),
-        "Cuentas y fuentes",
+        *("Próximos vencimientos", "Otros movimientos", "Cuentas y fuentes"),
     ]
     # Letter, the paper of Mexico.
     assert {(page.mediabox.width, page.mediabox.height) for page in reader.pages} == {(612, 792)}
-    assert read.write("pdf", sample.small_month()) == content
+    assert read.write("pdf", sample.full_month()) == content
 
 
 def test_the_pdf_is_tagged():
