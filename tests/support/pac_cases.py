@@ -302,14 +302,14 @@ def calls(fake_pac: FakePac, operation: str | None = None) -> list[dict[str, Any
 
 
 @contextmanager
-def expect_pac_error(code: str) -> Iterator[list[PacError]]:
-    """Expect a PAC error of this code without credentials. The yielded list receives the error."""
+def expect_pac_error(*codes: str) -> Iterator[list[PacError]]:
+    """Expect a PAC error of one of these codes, without credentials; the list receives it."""
     errors: list[PacError] = []
     with pytest.raises(PacError) as caught:
         yield errors
     error = caught.value
     errors.append(error)
-    assert error.problem_type.code == code, error.detail
+    assert error.problem_type.code in codes, error.detail
     assert error.detail.isprintable()
     text = f"{error!s} {error!r} {error.pac_message}"
     assert not any(credential in text for credential in CREDENTIALS)

@@ -147,11 +147,11 @@ class Authority:
             )
             .sign(self.key, hashes.SHA256())
         )
-        path = folder / f"{host}-{days_ago}-{certificate.serial_number}.pem"
-        path.write_bytes(_private(key) + certificate.public_bytes(serialization.Encoding.PEM))
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(path)
-        return context
+        return _server_context(folder, key, certificate)
+
+    def own_context(self, folder: Path) -> ssl.SSLContext:
+        """Return a server context with the authority's own, self-signed certificate."""
+        return _server_context(folder, self.key, self.certificate)
 
     def client_context(self) -> ssl.SSLContext:
         """Return a client context that trusts only this authority."""
@@ -208,9 +208,15 @@ def _name(host: str) -> x509.GeneralName:
         return x509.DNSName(host)
 
 
-def _private(key: ec.EllipticCurvePrivateKey) -> bytes:
-    return key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
+def _server_context(
+    folder: Path, key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate
+) -> ssl.SSLContext:
+    pem = serialization.Encoding.PEM
+    path = folder / f"{certificate.serial_number}.pem"
+    path.write_bytes(
+        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        + certificate.public_bytes(pem)
     )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(path)
+    return context
