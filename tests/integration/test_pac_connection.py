@@ -427,6 +427,19 @@ def test_a_response_without_a_length_ends_with_the_connection() -> None:
         assert CSV(server.url) == b"Cuenta,a\r\n"
 
 
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [("30", 30), ("120", 60), ("0", 1), ("-5", 1), ("1.2", 2), ("1e9", 60), ("", None),
+     ("pronto", None), ("nan", None), ("inf", None), ("Wed, 21 Oct 2099 07:28:00 GMT", 60),
+     ("Wed, 21 Oct 2015 07:28:00 GMT", 1)],
+)  # fmt: skip
+def test_a_retry_after_is_at_most_a_minute(value: str, seconds: int | None) -> None:
+    response = f"HTTP/1.1 429 X\r\nRetry-After: {value}\r\nContent-Length: 0\r\n\r\n"
+    with raw_server(respond(response.encode())) as server:
+        fetched = PacSession("pac").fetch("GET", server.url, deadline=Deadline(5))
+    assert fetched.retry_after == seconds
+
+
 # --------------------------------------------------------- the environment, old connections
 
 
