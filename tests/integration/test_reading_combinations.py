@@ -52,7 +52,7 @@ encodings = st.sampled_from([(name, pack) for name, packs in ENCODINGS.items() f
 charsets = st.sampled_from(CHARSETS)
 blanks = st.text(" \t\r\n", max_size=3)
 combined = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
 
@@ -70,6 +70,7 @@ def short_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
     st.sampled_from([SOAP_11, SOAP_12]),
     st.sampled_from(["", '<?xml version="1.0"?>', "declared"]),
     st.booleans(),
+    st.booleans(),
 )
 def test_a_count_in_any_wrapping(
     pac_server: PacServer,
@@ -81,6 +82,7 @@ def test_a_count_in_any_wrapping(
     soap: str,
     declaration: str,
     in_parts: bool,
+    in_bytes: bool,
 ) -> None:
     name, pack = encoding
     if declaration == "declared":
@@ -93,7 +95,9 @@ def test_a_count_in_any_wrapping(
         media_type = 'multipart/related; boundary="b.1"'
     if in_parts and charset[0].startswith("utf-16"):
         return  # A part in UTF-16 is not MTOM.
-    pac_server.serve_app(respond_with(pack(content), media_type, Content_Encoding=name))
+    pac_server.serve_app(
+        respond_with(pack(content), media_type, in_bytes=in_bytes, Content_Encoding=name)
+    )
 
     assert COUNT(url, 5) == Stamps(1000, 480, 520)
 

@@ -110,15 +110,20 @@ def raw_server(
 
 
 def respond_with(
-    content: bytes | str, media_type: str = "text/xml", status: int = 200, **headers: str
+    content: bytes | str,
+    media_type: str = "text/xml",
+    status: int = 200,
+    *,
+    in_bytes: bool = False,
+    **headers: str,
 ) -> WSGIApplication:
-    """Return a WSGI application that gives this response to every request."""
+    """Return a WSGI application that gives this response, in chunks of a byte if ``in_bytes``."""
     body = content.encode() if isinstance(content, str) else content
     extra_headers = [(name.replace("_", "-"), value) for name, value in headers.items()]
 
     def app(_environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
         start_response(f"{status} X", [("Content-Type", media_type), *extra_headers])
-        return [body]
+        return [bytes([byte]) for byte in body] if in_bytes else [body]
 
     return app
 
