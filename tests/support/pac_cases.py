@@ -24,12 +24,12 @@ import timbres.pacs.solucion_factible.client
 from tests.support import libre
 from tests.support.documented_codes import (
     AGREGAR_CONTRATO,
-    EXPECTED,
     GET_TIMBRES,
     REJECTED_CREDENTIALS,
     REJECTED_REQUEST,
     SALDOS,
     STATEMENT,
+    UNAVAILABLE,
     Meaning,
     documented,
 )
@@ -157,10 +157,6 @@ def _statement(client: PacClient, form: str, deadline: Deadline) -> bytes:
         return file.read()
 
 
-def _meanings(page: str) -> dict[str, Meaning]:
-    return {code: EXPECTED[page][code] for code in sorted(documented(page))}
-
-
 _RC, _SF = "reachcore", "solucion-factible"
 _SALDOS_MESSAGES = {code: message for code, (_, message) in reachcore.ERRORS.items()}
 _STATEMENT_MESSAGES = _SALDOS_MESSAGES | {"400-002": reachcore.RFC_NOT_NEEDED}
@@ -168,7 +164,7 @@ _SF_MESSAGES = solucion_factible.MESSAGES
 _MIB = 1024 * 1024
 
 BALANCE = Operation(
-    _RC, "saldos", reachcore_account, _balance, _meanings(SALDOS), _SALDOS_MESSAGES, 256 * _MIB
+    _RC, "saldos", reachcore_account, _balance, documented(SALDOS), _SALDOS_MESSAGES, 256 * _MIB
 )
 CSV, PDF = (
     Operation(
@@ -176,7 +172,7 @@ CSV, PDF = (
         form,
         reachcore_account,
         lambda client, deadline, form=form: _statement(client, form, deadline),
-        _meanings(STATEMENT),
+        documented(STATEMENT),
         _STATEMENT_MESSAGES,
         256 * _MIB,
     )
@@ -187,7 +183,7 @@ COUNT = Operation(
     "getTimbres",
     factible_account,
     lambda client, deadline: client.stamps(RFC, deadline),
-    _meanings(GET_TIMBRES),
+    documented(GET_TIMBRES),
     _SF_MESSAGES,
     256 * 1024,
 )
@@ -205,7 +201,7 @@ CONTRACT = Operation(
     "agregarContrato",
     factible_account,
     lambda client, deadline: client.create_contract(RFC, 500, deadline),
-    _meanings(AGREGAR_CONTRATO),
+    documented(AGREGAR_CONTRATO),
     _SF_MESSAGES,
     256 * 1024,
     contracts=True,
@@ -216,7 +212,7 @@ LIVE_WSDL = Operation(
 
 _LIBRE_MEANINGS = {
     "login": REJECTED_CREDENTIALS,
-    "busy": Meaning("pac-unavailable", 503, retry=True, wait=True),
+    "busy": UNAVAILABLE,
     "other": REJECTED_REQUEST,
 }
 
