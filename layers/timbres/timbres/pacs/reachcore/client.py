@@ -9,8 +9,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterator
-from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, Any
 
 import ijson
 
@@ -28,7 +27,13 @@ from timbres.domain.month import Month
 from timbres.domain.rfc import Rfc, normalize_rfc
 from timbres.domain.text import charset_of
 from timbres.errors import PacError
-from timbres.pacs.base import MAX_CONNECTIONS, BalanceClient, StatementClient
+from timbres.pacs.base import (
+    MAX_CONNECTIONS,
+    BalanceClient,
+    BalanceStream,
+    StatementClient,
+    StatementFile,
+)
 from timbres.pacs.errors import (
     contradiction,
     error_from_code,
@@ -46,7 +51,6 @@ from timbres.pacs.reachcore.error_codes import ERRORS, STATEMENT_ERRORS
 from timbres.pacs.reachcore.limits import ByteBudget, enforce_limits, is_short
 from timbres.pacs.reachcore.statement import read_statement
 from timbres.pacs.reading import FieldReader, fold
-from timbres.pacs.rest import post_json
 
 NAME = "reachcore"
 _PATH = "/api/rest/Timbre/saldos"
@@ -118,14 +122,14 @@ class ReachcoreClient(BalanceClient, StatementClient):
 
     def _post(self, path: str, payload: dict[str, str], deadline: Deadline) -> HttpResponse:
         headers = {"RCApiKey": self._key}
-        response = post_json(self._session, self._url + path, payload, deadline, headers=headers)
+        response = self._session.post_json(self._url + path, payload, deadline, headers=headers)
         if response.status == 200:
             return response
         with response.file:
             raise _error_from_response(response, bool(path))
 
 
-class ReachcoreStatement:
+class ReachcoreStatement(StatementFile):
     """A statement of Reachcore; see :class:`timbres.pacs.base.StatementFile`."""
 
     def __init__(self, response: HttpResponse, csv_month: Month | None) -> None:
@@ -143,7 +147,7 @@ class ReachcoreStatement:
         return read_statement(self.file, self._csv_month, self._content_type)
 
 
-class ReachcoreBalance:
+class ReachcoreBalance(BalanceStream):
     """A month's balance in the PAC's JSON; see :class:`timbres.pacs.base.BalanceStream`."""
 
     def __init__(self, response: HttpResponse, *, one_issuer: bool = False) -> None:
@@ -157,15 +161,7 @@ class ReachcoreBalance:
             self._reader.normalized.add("charset")
         self.summary = self._summary()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_exception: object) -> None:
         self._response.file.close()
 
     def movements(self) -> Iterator[Movement]:
