@@ -8,7 +8,6 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -275,33 +274,6 @@ def test_tls_that_breaks_after_the_request_leaves_it_in_doubt(
         assert server.received.count(b"POST ") == 1
 
 
-def test_a_late_request_for_a_client_certificate_leaves_a_contract_in_doubt(
-    trust: None, ca: Authority, tmp_path: Path
-) -> None:
-    """With TLS 1.3 the server rejects the client after the request is sent."""
-    context = ca.server_context(tmp_path)
-    context.load_verify_locations(ca.path)
-    context.verify_mode = ssl.CERT_REQUIRED
-
-    def behave(server: RawServer, connection: socket.socket) -> None:
-        received, sent = ssl.MemoryBIO(), ssl.MemoryBIO()
-        tls = context.wrap_bio(received, sent, server_side=True)
-        for _ in range(2):
-            received.write(connection.recv(65536))
-            with suppress(ssl.SSLError):
-                tls.do_handshake()
-            connection.sendall(sent.read())
-            # After the first flight the client's handshake is complete, and it sends its request.
-            server.stopped.wait(0.3)
-        connection.settimeout(0.5)
-        # Not closed with the request unread: that would be a reset.
-        while connection.recv(65536):
-            pass
-
-    with raw_server(behave, "https") as server:
-        timed_out(CONTRACT, server.url, 3)
-
-
 # --------------------------------------------------------------------- incomplete responses
 
 OK, CHUNKED = b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -389,33 +361,28 @@ def test_a_truncated_or_invalid_response_is_an_error(
 
     with raw_server(behave) as server:
         with expect_pac_error(code) as errors:
-            operation(server.url, 0.9)
+            operation(server.url, 5, attempts=1)
         assert says in errors[0].detail
         assert errors[0].problem_type.may_have_taken_effect
         assert server.accepted == 1
 
 
-@pytest.mark.parametrize("responses_before", [0, 1])
 @pytest.mark.parametrize("with_reset", [False, True])
-def test_the_library_sends_no_request_twice(responses_before: int, with_reset: bool) -> None:
-    """Neither over a new connection nor over one that was kept alive."""
-
+def test_no_request_is_sent_twice_over_a_connection_that_was_kept_alive(with_reset: bool) -> None:
     def behave(server: RawServer, connection: socket.socket) -> None:
-        for _ in range(responses_before):
-            server.read_request(connection)
-            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        server.read_request(connection)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
         server.read_request(connection)
         linger = struct.pack("ii", with_reset, 0)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
 
     with raw_server(behave) as server, PacSession("pac") as session:
-        for _ in range(responses_before):
-            session.fetch("POST", server.url, data=b"1", deadline=Deadline(5)).file.close()
+        session.fetch("POST", server.url, data=b"1", deadline=Deadline(5)).file.close()
         with expect_pac_error("pac-timeout") as errors:
             session.fetch("POST", server.url, data=b"2", deadline=Deadline(5))
         assert errors[0].problem_type.may_have_taken_effect
         assert server.accepted == 1
-        assert server.received.count(b"POST ") == responses_before + 1
+        assert server.received.count(b"POST ") == 2
 
 
 def test_a_response_without_a_length_ends_with_the_connection() -> None:

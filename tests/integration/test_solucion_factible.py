@@ -493,12 +493,6 @@ def test_without_the_live_wsdl_no_contract_is_sent(
     assert count(live) == INITIAL
 
 
-def test_a_missing_wsdl_is_reported(pac_server: PacServer, live: PacClient) -> None:
-    pac_server.serve_app(FakeSolucionFactible(fake_state().solucion_factible))
-    with expect_pac_error("pac-endpoint-not-found"):
-        count(live)
-
-
 @pytest.mark.parametrize("of_same_server", [True, False])
 def test_a_wsdl_imports_schemas_of_its_own_server_only(
     pac: FakeSolucionFactible, live: PacClient, pac_server: PacServer, of_same_server: bool

@@ -119,9 +119,9 @@ class Operation:
     unknown_after: frozenset[str] = frozenset()
     name: str = ""
 
-    def __call__(self, url: str, seconds: float = 0.9) -> Any:
+    def __call__(self, url: str, seconds: float = 0.9, attempts: int = ATTEMPTS) -> Any:
         """Call the PAC at ``url`` with a new client and a deadline in seconds."""
-        return self.call(create_client(self.account(url)), Deadline(seconds))
+        return self.call(create_client(self.account(url), attempts), Deadline(seconds))
 
     def fake_pac(self) -> FakePac:
         """Return a new fake PAC."""
