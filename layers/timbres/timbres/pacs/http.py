@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
-from functools import cache
+from functools import cache, partial
 from http.cookiejar import DefaultCookiePolicy
 from tempfile import SpooledTemporaryFile
 from typing import IO, Any, Self, TypeVar
@@ -37,7 +37,7 @@ from timbres.pacs.errors import (
     error_from_code,
     protocol_error,
 )
-from timbres.pacs.reading import error_of, is_html, parse_json
+from timbres.pacs.reading import decode_text, error_of, is_html, parse_json
 
 CONNECT_SECONDS = 3.0
 READ_SECONDS = 10.0
@@ -103,8 +103,7 @@ class HttpResponse:
     @property
     def is_page(self) -> bool:
         """Whether it is a page for a browser, for example of a firewall, and not a PAC's data."""
-        head = self.peek(_HEAD_BYTES)
-        text = head.decode(charset_of(head, self.content_type) or "utf-8", "replace")
+        text = decode_text(self.peek(_HEAD_BYTES), self.content_type, "replace")
         return is_html(text, self.content_type)
 
     def error(self) -> tuple[str | None, str | None]:
@@ -284,7 +283,9 @@ class PacSession(requests.Session):
         declared = response.headers.get("Content-Length", "").strip()
         if declared.isascii() and declared.isdigit() and int(declared[:20]) > max_bytes:
             raise self._too_large_error(max_bytes)
-        chunks = self._limit_size(_raw_chunks(response), deadline, max_bytes)
+        # read1 returns the bytes received so far; iter_content waits for a full chunk.
+        read = partial(response.raw.read1, _CHUNK_BYTES, decode_content=False)
+        chunks = self._limit_size(iter(read, b""), deadline, max_bytes)
         encoding = response.headers.get("Content-Encoding", "").strip().lower()
         if encoding in _COMPRESSED:
             chunks = self._limit_size(_decompress(chunks, encoding), deadline, max_bytes)
@@ -331,12 +332,6 @@ class PacSession(requests.Session):
             if _is_malformed_http(error)
             else self._timeout_error()
         )
-
-
-def _raw_chunks(response: requests.Response) -> Iterator[bytes]:
-    # read1 returns the bytes received so far; iter_content waits for a full chunk.
-    while chunk := response.raw.read1(_CHUNK_BYTES, decode_content=False):
-        yield chunk
 
 
 def _decompress(chunks: Iterable[bytes], encoding: str) -> Iterator[bytes]:

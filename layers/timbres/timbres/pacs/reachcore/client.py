@@ -25,7 +25,6 @@ from timbres.domain.balance import (
 )
 from timbres.domain.month import Month
 from timbres.domain.rfc import Rfc, normalize_rfc
-from timbres.domain.text import charset_of
 from timbres.errors import PacError
 from timbres.pacs.base import (
     MAX_CONNECTIONS,
@@ -50,7 +49,7 @@ from timbres.pacs.http import (
 from timbres.pacs.reachcore.error_codes import ERRORS, STATEMENT_ERRORS
 from timbres.pacs.reachcore.limits import ByteBudget, enforce_limits, is_short
 from timbres.pacs.reachcore.statement import read_statement
-from timbres.pacs.reading import FieldReader, fold
+from timbres.pacs.reading import FieldReader, decode_text, fold
 
 NAME = "reachcore"
 _PATH = "/api/rest/Timbre/saldos"
@@ -344,7 +343,7 @@ def _may_be(file_format: str, response: HttpResponse) -> bool:
     head = response.peek(_PDF_HEAD_BYTES)
     if file_format == "pdf":
         return b"%PDF-" in head and not response.is_page
-    start = head.decode(charset_of(head, response.content_type) or "utf-8", "replace").lstrip()
+    start = decode_text(head, response.content_type, "replace").lstrip()
     is_other = start.strip("\0\ufeff")[:1] in ("", "{", "[") or head.startswith(_NO_CSV)
     return not is_other and not response.is_page
 
