@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import socket
-import tracemalloc
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -32,7 +31,7 @@ from tests.support.pac_cases import (
     expect_pac_error,
     shorten_timeouts,
 )
-from tests.support.pac_servers import PacServer, RawServer, raw_server, respond_with
+from tests.support.pac_servers import PacServer, RawServer, memory_below, raw_server, respond_with
 
 from timbres.deadline import Deadline
 from timbres.domain.stamps import Stamps
@@ -76,18 +75,6 @@ def trap() -> Iterator[RawServer]:
     with raw_server(lambda server, connection: server.read_request(connection)) as server:
         yield server
         assert (server.accepted, server.received) == (0, b"")
-
-
-@contextmanager
-def memory_below(limit: int) -> Iterator[None]:
-    """Let the memory in use grow by less than ``limit`` bytes."""
-    tracemalloc.start()
-    try:
-        yield
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert peak < limit
 
 
 # ------------------------------------------------------------------------- endless bodies

@@ -1,4 +1,4 @@
-"""Servers on loopback in place of a PAC: WSGI applications, raw TCP, and TLS certificates."""
+"""Servers on loopback in place of a PAC: WSGI applications, raw TCP, TLS; a limit of memory."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import ipaddress
 import socket
 import ssl
 import threading
+import tracemalloc
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -126,6 +127,18 @@ def respond_with(
         return [bytes([byte]) for byte in body] if in_bytes else [body]
 
     return app
+
+
+@contextmanager
+def memory_below(limit: int) -> Iterator[None]:
+    """Let the memory in use grow by less than ``limit`` bytes."""
+    tracemalloc.start()
+    try:
+        yield
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < limit
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import sys
-import tracemalloc
 from collections import Counter
 from datetime import date
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.support.pac_servers import memory_below
 
 from timbres.deadline import Deadline
 from timbres.domain.balance import IssuerCounts, Movement, Summary, is_consumption, sum_movements
@@ -362,16 +362,10 @@ FIELDS = "".join(f'"{n}": 1, ' for n in range(100_000))
 )  # fmt: skip
 def test_an_endless_balance_is_rejected_early_with_little_memory(begin: str, filler: str) -> None:
     file = io.BytesIO((begin + filler * (4 * MIB // len(filler))).encode())
-    tracemalloc.start()
-    try:
-        with pytest.raises(PacError) as caught:
-            sum_movements(reading(file).movements())
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
+    with memory_below(8 * MIB), pytest.raises(PacError) as caught:
+        sum_movements(reading(file).movements())
 
     assert caught.value.problem_type.code == "pac-protocol-error"
-    assert peak < 8 * MIB
     # The size of a movement plus the read-ahead buffer.
     assert file.tell() <= MIB
 

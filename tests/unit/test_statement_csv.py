@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import tracemalloc
 from datetime import UTC, date, datetime
 
 import pytest
@@ -11,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from local.fake_pacs.statements import csv_statement
 from tests.support.pac_cases import ACME, fake_state
+from tests.support.pac_servers import memory_below
 
 from timbres.domain.balance import IssuerCounts
 from timbres.domain.month import Month
@@ -199,16 +199,10 @@ BEGIN = DOCUMENTED.removesuffix(LINES[-1] + "\n")
 )
 def test_an_endless_statement_is_rejected_early_with_little_memory(begin: str, filler: str) -> None:
     file = io.BytesIO((begin + filler * (2 * MIB // len(filler))).encode())
-    tracemalloc.start()
-    try:
-        with pytest.raises(PacError) as caught:
-            read_statement(file, OCTOBER)
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
+    with memory_below(8 * MIB), pytest.raises(PacError) as caught:
+        read_statement(file, OCTOBER)
 
     assert caught.value.problem_type.code == "pac-protocol-error"
-    assert peak < 8 * MIB
     assert file.tell() <= MIB
 
 
