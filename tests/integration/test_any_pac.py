@@ -29,7 +29,6 @@ from tests.support.pac_cases import (
     every_read,
     expect_pac_error,
     inject_fault,
-    shorten_timeouts,
 )
 from tests.support.pac_servers import PacServer, respond_with
 
@@ -40,6 +39,7 @@ from timbres.handlers.problem_details import status_code
 from timbres.pacs.base import PacClient
 from timbres.pacs.registry import PACS, client_class, create_client
 
+pytestmark = pytest.mark.usefixtures("short_timeouts")
 # Capability and call of each method of a client.
 METHODS: dict[str, tuple[str, Callable[[PacClient, Deadline], Any]]] = {
     "balance": ("balance", lambda client, deadline: client.balance(MONTH, None, deadline)),
@@ -89,11 +89,6 @@ def fake_pac(operation: Operation, pac_server: PacServer) -> FakePac:
     fake_pac = operation.fake_pac()
     pac_server.serve_app(fake_pac)
     return fake_pac
-
-
-@pytest.fixture(autouse=True)
-def short_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
-    shorten_timeouts(monkeypatch)
 
 
 def expected_attempts(operation: Operation, retryable: bool) -> int:

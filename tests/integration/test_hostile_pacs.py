@@ -29,7 +29,6 @@ from tests.support.pac_cases import (
     Operation,
     every_operation,
     expect_pac_error,
-    shorten_timeouts,
 )
 from tests.support.pac_servers import PacServer, RawServer, memory_below, raw_server, respond_with
 
@@ -38,6 +37,7 @@ from timbres.domain.stamps import Stamps
 from timbres.pacs.base import PacClient
 from timbres.pacs.registry import create_client
 
+pytestmark = pytest.mark.usefixtures("short_timeouts")
 MIB = 1024 * 1024
 WSDL_TEXT = WSDL.read_text()
 SOAP = (COUNT, CONTRACT, LIVE_WSDL)
@@ -62,11 +62,6 @@ def expect_rejection(operation: Operation, url: str, says: str, seconds: float =
         call(operation, url, seconds)
     assert says in errors[0].detail
     assert errors[0].problem_type.may_have_taken_effect
-
-
-@pytest.fixture(autouse=True)
-def short_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
-    shorten_timeouts(monkeypatch)
 
 
 @pytest.fixture

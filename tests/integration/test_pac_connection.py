@@ -33,7 +33,6 @@ from tests.support.pac_cases import (
     every_pac,
     expect_pac_error,
     inject_fault,
-    shorten_timeouts,
 )
 from tests.support.pac_servers import Authority, PacServer, RawServer, create_authority, raw_server
 
@@ -45,6 +44,7 @@ from timbres.handlers.problem_details import status_code
 from timbres.pacs.http import PacSession
 from timbres.pacs.registry import create_client
 
+pytestmark = pytest.mark.usefixtures("short_timeouts")
 Behavior = Callable[[RawServer, socket.socket], None]
 # A PDF uses the same connection as a CSV.
 every_act = pytest.mark.parametrize(
@@ -52,11 +52,6 @@ every_act = pytest.mark.parametrize(
 )
 # A WSDL is a GET; the other requests are POST.
 every_post = pytest.mark.parametrize("operation", [BALANCE, CSV, COUNT, CONTRACT], ids=repr)
-
-
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    shorten_timeouts(monkeypatch)
 
 
 @pytest.fixture(scope="module")
@@ -279,8 +274,8 @@ def test_tls_that_breaks_after_the_request_leaves_it_in_doubt(
 OK, CHUNKED = b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
-def respond(content: bytes, *, drip: bytes = b"", pause: float = 0.02) -> Behavior:
-    """Return a server that sends ``content``, then ``drip`` byte by byte; it keeps the line."""
+def respond(content: bytes, *, drip: bytes = b"", pause: float = 0.02, wait: float = 5) -> Behavior:
+    """Return a server that sends ``content``, then ``drip`` byte by byte, and keeps the line."""
 
     def behave(server: RawServer, connection: socket.socket) -> None:
         server.read_request(connection)
@@ -289,7 +284,7 @@ def respond(content: bytes, *, drip: bytes = b"", pause: float = 0.02) -> Behavi
             if server.stopped.wait(pause):
                 return
             connection.sendall(bytes([byte]))
-        server.stopped.wait(5)
+        server.stopped.wait(wait)
 
     return behave
 
@@ -354,12 +349,7 @@ BROKEN = [
 def test_a_truncated_or_invalid_response_is_an_error(
     operation: Operation, response: bytes, code: str, says: str, seconds: float
 ) -> None:
-    def behave(server: RawServer, connection: socket.socket) -> None:
-        server.read_request(connection)
-        connection.sendall(response)
-        server.stopped.wait(seconds)
-
-    with raw_server(behave) as server:
+    with raw_server(respond(response, wait=seconds)) as server:
         with expect_pac_error(code) as errors:
             operation(server.url, 5, attempts=1)
         assert says in errors[0].detail
@@ -386,11 +376,8 @@ def test_no_request_is_sent_twice_over_a_connection_that_was_kept_alive(with_res
 
 
 def test_a_response_without_a_length_ends_with_the_connection() -> None:
-    def behave(server: RawServer, connection: socket.socket) -> None:
-        server.read_request(connection)
-        connection.sendall(b"HTTP/1.0 200 OK\r\nContent-Type: text/csv\r\n\r\nCuenta,a\r\n")
-
-    with raw_server(behave) as server:
+    content = b"HTTP/1.0 200 OK\r\nContent-Type: text/csv\r\n\r\nCuenta,a\r\n"
+    with raw_server(respond(content, wait=0)) as server:
         assert CSV(server.url) == b"Cuenta,a\r\n"
 
 

@@ -19,12 +19,13 @@ from tests.support.further_cases import (
     raw_deflate,
 )
 from tests.support.pac_cases import BALANCE as BALANCE_OPERATION
-from tests.support.pac_cases import COUNT, RFC_N, shorten_timeouts
+from tests.support.pac_cases import COUNT, RFC_N
 from tests.support.pac_servers import PacServer, respond_with
 
 from timbres.domain.stamps import Stamps
 from timbres.domain.text import parse_number
 
+pytestmark = pytest.mark.usefixtures("short_timeouts")
 ENCODINGS: dict[str, list[Callable[[bytes], bytes]]] = {
     "gzip": [
         gzip.compress,
@@ -54,11 +55,6 @@ blanks = st.text(" \t\r\n", max_size=3)
 combined = settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-
-
-@pytest.fixture(autouse=True)
-def short_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
-    shorten_timeouts(monkeypatch)
 
 
 @combined

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from functools import partial
 from pathlib import Path
@@ -135,8 +135,7 @@ class Operation:
 class PacCase:
     """A PAC: its fake, a valid account, an account with wrong credentials, and its operations.
 
-    ``read_issuer`` reads the data of one issuer. ``shortened`` maps full names of constants to
-    the seconds that the tests set.
+    ``read_issuer`` reads the data of one issuer.
     """
 
     fake_pac: Callable[[], FakePac]
@@ -144,7 +143,6 @@ class PacCase:
     rejected_account: Callable[[str], Account]
     operations: tuple[Operation, ...]
     read_issuer: Callable[[PacClient, Rfc, Deadline], Any]
-    shortened: Mapping[str, float] = field(default_factory=dict)
 
 
 def _balance(client: PacClient, deadline: Deadline, rfc: Rfc | None = None) -> Any:
@@ -266,7 +264,6 @@ PAC_CASES = {
         rejected_account=partial(factible_account, password=WRONG),
         operations=(COUNT, TRACE, ACCOUNT_COUNT, CONTRACT, LIVE_WSDL),
         read_issuer=lambda client, rfc, deadline: client.stamps(rfc, deadline),
-        shortened={"timbres.pacs.solucion_factible.client.MIN_CONTRACT_SECONDS": 0.5},
     ),
 }
 OPERATIONS = tuple(operation for pac in PAC_CASES.values() for operation in pac.operations)
@@ -276,14 +273,6 @@ every_operation = pytest.mark.parametrize("operation", OPERATIONS, ids=repr)
 every_read = pytest.mark.parametrize("operation", READS, ids=repr)
 every_contract = pytest.mark.parametrize("operation", CONTRACTS, ids=repr)
 every_pac = pytest.mark.parametrize("pac", PAC_CASES)
-
-
-def shorten_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Shorten the waiting times of the PAC clients."""
-    monkeypatch.setattr("timbres.pacs.http.BACKOFF_SECONDS", 0.001)
-    for pac in PAC_CASES.values():
-        for name, seconds in pac.shortened.items():
-            monkeypatch.setattr(name, seconds)
 
 
 def inject_fault(fake_pac: FakePac, operation: str, fault: str, **options: Any) -> None:

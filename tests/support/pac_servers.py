@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import ipaddress
 import socket
 import ssl
@@ -27,14 +28,16 @@ if TYPE_CHECKING:
 class PacServer:
     """A WSGI application that serves another one, which a test can replace.
 
-    ``requests`` are the WSGI environments, ``connections`` the client ports.
+    ``requests`` are the WSGI environments with the ``body``, ``connections`` the client ports.
     """
 
     app: WSGIApplication | None = None
     requests: list[dict[str, Any]] = field(default_factory=list)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        self.requests.append(dict(environ))
+        body = environ["wsgi.input"].read()
+        environ["wsgi.input"] = io.BytesIO(body)
+        self.requests.append({**environ, "body": body})
         assert self.app is not None
         return self.app(environ, start_response)
 
