@@ -244,6 +244,8 @@ NAMED = [
       for item in (None, "x", 0, 1.5, True, [], [MOVEMENT])
       for before in (0, 5) for after in ([], [MOVEMENT])),
     ("TipoConsumo", balance_json(TipoConsumo="x" * 101)),
+    ("Transacciones appears twice", balance_json(transacciones=3)),
+    ("Monto appears twice in a movement", with_movement(MONTO=3)),
 ]  # fmt: skip
 
 
