@@ -161,16 +161,16 @@ def test_decompression_is_complete_at_piece_boundaries(
         assert call(CSV, url) == content
 
 
-PACKED = gzip.compress(b"x" * 1000)
+GZIPPED = gzip.compress(b"x" * 1000)
 NOT_DECOMPRESSED = [
-    *((encoding, PACKED, "it is compressed in an unsupported format")
+    *((encoding, GZIPPED, "it is compressed in an unsupported format")
       for encoding in ("br", "zstd", "compress", "gzip, gzip", "identity, gzip", "gzip;q=1",
                        "x" * 9_000)),
     *(("gzip", content, "decompressed")
-      for content in (PACKED[:-1], PACKED[:5], PACKED + b"x", PACKED[:-8] + bytes(8),
+      for content in (GZIPPED[:-1], GZIPPED[:5], GZIPPED + b"x", GZIPPED[:-8] + bytes(8),
                       zlib.compress(b"x"), b"<html></html>")),
     *(("deflate", content, "decompressed")
-      for content in (zlib.compress(b"x" * 1000)[:-1], raw_deflate(b"x" * 1000)[:-1], PACKED,
+      for content in (zlib.compress(b"x" * 1000)[:-1], raw_deflate(b"x" * 1000)[:-1], GZIPPED,
                       b"\xff" * 100)),
 ]  # fmt: skip
 
