@@ -81,12 +81,6 @@ _PARAMETERS = {
     GET_TIMBRES_IMPLEMENTACION: ("usuario", "password"),
     AGREGAR_CONTRATO: ("usuario", "password", "rfcEmisor", "timbres"),
 }
-_RETURN_TYPES = {
-    GET_TIMBRES: "ResponseTimbres",
-    GET_TIMBRES_IMPLEMENTACION: "ResponseTimbres",
-    AGREGAR_CONTRATO: "Response",
-}
-
 MESSAGES = {
     "200": "La transacción ha sido completada satisfactoriamente.",
     "500": "Han ocurrido errores que no han permitido completar el proceso.",
@@ -111,10 +105,6 @@ MESSAGES = {
 
 _FIELD_FAULTS = frozenset({FaultKind.MISSING_FIELDS, FaultKind.EMPTY_FIELDS, FaultKind.NIL_FIELDS})
 _SOAP_FAULTS = ANY_OPERATION | {FaultKind.SOAP_FAULT}
-
-
-class _MalformedError(Exception):
-    """The service cannot dispatch the request; the message is the faultstring."""
 
 
 @dataclass(frozen=True)
@@ -221,7 +211,7 @@ class FakeSolucionFactible(FakePac):
     def _soap(self, request: Request) -> Response:
         try:
             call = _parse_request(request)
-        except _MalformedError as error:
+        except ValueError as error:
             reply = _soap_fault("Client", str(error))
             return self.respond(request, RequestContext("other"), lambda *_: reply)
 
@@ -229,9 +219,11 @@ class FakeSolucionFactible(FakePac):
             status, details, counts = self._process(call, processing_fault)
             return _result(call.operation, status, MESSAGES[status] + details, counts, fault)
 
+        user = call.values["usuario"]
         context = RequestContext(
             call.operation,
-            self._known_user(call),
+            # An unknown value may be a password.
+            user if self._state.knows(user) else None,
             call.values.get("rfcEmisor") or None,
             timbres=call.stamps(),
         )
@@ -274,11 +266,6 @@ class FakeSolucionFactible(FakePac):
             self._state.expire(user, rfc, fault.contratados, fault.usados, now)
         return "200", "", None
 
-    def _known_user(self, call: _Request) -> str | None:
-        """Return the user if it exists, otherwise None, since the value may be a password."""
-        username = call.values["usuario"]
-        return username if self._state.knows(username) else None
-
     def _get_wsdl(self, request: Request) -> Response:
         def process(_fault: Fault | None, _processing_fault: Fault | None) -> Reply:
             if WSDL not in {name.lower() for name in request.args}:
@@ -314,18 +301,18 @@ def _parser() -> etree.XMLParser:
 
 
 def _parse_request(request: Request) -> _Request:
-    """Return the operation of a request. Raises _MalformedError if it cannot be dispatched."""
+    """Return the operation of a request. Raises ValueError if it cannot be dispatched."""
     if request.mimetype != "text/xml":
-        raise _MalformedError(f"The content type {request.mimetype!r} is not SOAP 1.1's text/xml")
+        raise ValueError(f"The content type {request.mimetype!r} is not SOAP 1.1's text/xml")
     try:
         root = etree.fromstring(request.get_data(), _parser())
     except (etree.XMLSyntaxError, ValueError) as error:
-        raise _MalformedError("The message is not well-formed XML") from error
+        raise ValueError("The message is not well-formed XML") from error
     if root.getroottree().docinfo.internalDTD is not None:
-        raise _MalformedError("A SOAP message must not contain a document type declaration")
+        raise ValueError("A SOAP message must not contain a document type declaration")
     body = root.find(f"{{{ENVELOPE}}}Body")
     if root.tag != f"{{{ENVELOPE}}}Envelope" or body is None:
-        raise _MalformedError("The message is not a SOAP 1.1 envelope")
+        raise ValueError("The message is not a SOAP 1.1 envelope")
     element = next(body.iterchildren(etree.Element), None)
     action = request.headers.get("SOAPAction", "").strip().strip('"')
     name = None if element is None else etree.QName(element)
@@ -337,7 +324,7 @@ def _parse_request(request: Request) -> _Request:
         or name.localname not in _PARAMETERS
         or action.removeprefix("urn:") not in ("", name.localname)
     ):
-        raise _MalformedError(f"The operation is not found, and the SOAPAction is {action!r}")
+        raise ValueError(f"The operation is not found, and the SOAPAction is {action!r}")
     values = {
         parameter: element.findtext(f"{{{name.namespace}}}{parameter}") or ""
         for parameter in _PARAMETERS[name.localname]
@@ -362,7 +349,8 @@ def _result(
     kind = fault.kind if fault else None
     response = etree.Element(f"{{{SERVICE}}}{operation}Response", nsmap={"ns": SERVICE})
     returned = etree.SubElement(response, f"{{{SERVICE}}}return", nsmap={"ax21": TYPES, "xsi": XSI})
-    returned.set(f"{{{XSI}}}type", f"ax21:{_RETURN_TYPES[operation]}")
+    kind_of_return = "Response" if operation == AGREGAR_CONTRATO else "ResponseTimbres"
+    returned.set(f"{{{XSI}}}type", f"ax21:{kind_of_return}")
     etree.SubElement(returned, f"{{{TYPES}}}status").text = status
     etree.SubElement(returned, f"{{{TYPES}}}mensaje").text = message
     if issuer is not None and kind is not FaultKind.MISSING_FIELDS:
