@@ -186,20 +186,13 @@ def test_a_body_that_cannot_be_decompressed_is_rejected(
     assert len(pac_server.requests) == 1
 
 
-@pytest.mark.parametrize(
-    ("operation", "size", "encoding", "window"),
-    [
-        *((operation, 64, *packing) for operation in SOAP
-          for packing in (("gzip", 31), ("deflate", 15), ("deflate", -15))),
-        (BALANCE, 257, "gzip", 31),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize("operation", SOAP, ids=repr)
+@pytest.mark.parametrize(("encoding", "window"), [("gzip", 31), ("deflate", 15), ("deflate", -15)])
 def test_a_decompression_bomb_is_rejected_at_the_limit(
-    operation: Operation, size: int, encoding: str, window: int, pac_server: PacServer, url: str
+    operation: Operation, encoding: str, window: int, pac_server: PacServer, url: str
 ) -> None:
     packer = zlib.compressobj(9, wbits=window)
-    bomb = b"".join(packer.compress(b" " * MIB) for _ in range(size)) + packer.flush()
-    assert len(bomb) < 300_000
+    bomb = b"".join(packer.compress(b" " * MIB) for _ in range(64)) + packer.flush()
     pac_server.serve_app(respond_with(bomb, Content_Encoding=encoding))
 
     expect_rejection(operation, url, f"longer than {operation.max_bytes:,} bytes", 25)
