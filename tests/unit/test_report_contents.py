@@ -187,6 +187,7 @@ OVER_ALLOTMENT = (
     "Los emisores tienen al menos 1,214 timbres contratados sin usar; la cuenta acme-sf tiene 900 "
     "disponibles al 01/11 05:00. Falta el conteo de 1 emisor."
 )
+UNCOUNTED = "Cuenta acme-sf: no aparecen 2 emisores, que no tienen ningún conteo en el mes."
 GAP = (
     "Cuenta acme-sf: falta el día 4; su consumo está en el último día anterior que tiene cifra, "
     "si lo hay."
@@ -195,7 +196,11 @@ GAP = (
 
 @pytest.mark.parametrize(
     ("report", "notice"),
-    [(own_stamps(**OVER), OVER_ALLOTMENT), (compared(missing_days=(date(2026, 10, 4),)), GAP)],
+    [
+        (own_stamps(**OVER), OVER_ALLOTMENT),
+        (compared(missing_days=(date(2026, 10, 4),)), GAP),
+        (compared(uncounted=2), UNCOUNTED),
+    ],
 )
 def test_a_gap_or_an_over_allotment_is_a_notice(report, notice):
     assert notice in read.texts_of(read.page_of(report), "//*[@class='notices']/li")

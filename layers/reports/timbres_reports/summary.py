@@ -444,6 +444,12 @@ def gap(source: Source) -> str:
     return f"{days}; {stamps} está {day} que tiene cifra, si lo hay."
 
 
+def _uncounted(count: int) -> str:
+    if count == 1:
+        return "no aparece 1 emisor, que no tiene ningún conteo en el mes."
+    return f"no aparecen {count:,} emisores, que no tienen ningún conteo en el mes."
+
+
 def notices(report: Consumption) -> list[str]:
     """Return the notices about missing figures, the worst first; empty if there are none."""
     sentences = [
@@ -456,6 +462,11 @@ def notices(report: Consumption) -> list[str]:
         f"Cuenta {source.account}: {gap(source)}"
         for source in report.sources
         if source.missing_days and source.problem is None
+    ]
+    sentences += [
+        f"Cuenta {source.account}: {_uncounted(source.uncounted)}"
+        for source in report.sources
+        if source.uncounted and source.problem is None
     ]
     sentences += [
         _over_allotment(line, report.account == ALL_ACCOUNTS)
