@@ -46,7 +46,6 @@ ACCESS_TESTS = "tests/integration/test_pac_access.py"
 DAILY = "tests/integration/test_runs.py"
 MAILS = "tests/integration/test_monthly_mails.py"
 SERVICE_TESTS = "tests/integration/test_contract_service.py"
-RECONCILER_TESTS = "tests/integration/test_contract_reconciliation.py"
 JOURNAL_TESTS = "tests/integration/test_contract_repositories.py"
 DYNAMODB_TESTS = "tests/unit/test_dynamodb.py"
 RULES_TESTS = "tests/unit/test_domain_contract.py"
@@ -88,7 +87,7 @@ MUTATIONS = (
         """        contract_repository.mark_published(contract)
         for event_type in contract.pending_events:
             event_publisher.publish(event_type, contract_to_dict(contract))
-""", SERVICE_TESTS),
+""", TORTURE),
     contract("no lag of reads", RULES,
         "READ_LAG = timedelta(minutes=1)",
         "READ_LAG = timedelta(0)", TORTURE),
@@ -115,14 +114,14 @@ MUTATIONS = (
     contract("a contract created twice gives no warning", RULES,
         "            if self.before is not None and expected is not None:\n                warning",
         "            if self.before is None and expected is not None:\n                warning",
-        RECONCILER_TESTS),
+        RULES_TESTS),
     contract("a lost response counts as a rejection", SERVICE,
         "            if not error.problem_type.may_have_taken_effect:\n",
         "            if True:\n", TORTURE),
     contract("624 is a rejection", CODES,
         """    "The PAC holds such a contract already",
     may_have_taken_effect=True,""",
-        '    "The PAC holds such a contract already",', RECONCILER_TESTS),
+        '    "The PAC holds such a contract already",', TORTURE),
     contract("no in-flight lock", JOURNAL,
         'return {"account": _login(contract), "entry": f"in-flight#{contract.rfc}"}',
         'return {"account": _login(contract), "entry": f"in-flight#{contract.id}"}', TORTURE),
@@ -139,7 +138,7 @@ MUTATIONS = (
         "user = self.credentials[self.pac.credentials[-1]]", "tests/unit/test_domain_account.py"),
     contract("counts of another login are compared", ACCESS,
         "    if login is not None and account.login != login:",
-        "    if False:", RECONCILER_TESTS),
+        "    if False:", SERVICE_TESTS),
     contract("the login at the request is not compared", SERVICE,
         "if account.login != contract.login:",
         "if False:", SERVICE_TESTS),
@@ -167,7 +166,7 @@ MUTATIONS = (
         "steps.append(self._day(after, 0))", TORTURE),
     contract("the reconciler stops at an unreadable secret", RECONCILIATION,
         'self._problems[name] = "the account\'s secret could not be read"',
-        "raise", RECONCILER_TESTS),
+        "raise", SERVICE_TESTS),
     contract("a settlement requires the secret", SERVICE,
         "        if entry is None:\n            # A contract outlives",
         "        if entry is None or name:\n            # A contract outlives", SERVICE_TESTS),
