@@ -105,6 +105,17 @@ def test_the_first_balance_adds_the_issuers_and_months_have_totals(stack: FakeSt
 # Snapshots
 
 
+def put_snapshots(stack: FakeStack, counts: dict[str, dict[str, tuple[int, int]]]) -> None:
+    """Store snapshots of 05:00: contracted and used stamps, by RFC and day."""
+    for rfc, days in counts.items():
+        for day, (contracted, used) in days.items():
+            item = {"account": SF, "entry": f"{day}#{rfc}", "at": f"{day}T05:00:00-06:00"}
+            item |= {"contracted": contracted, "used": used, "available": contracted - used}
+            stack.aws.client("dynamodb").put_item(
+                TableName=stack.aws.refs["SnapshotsTable"], Item=serialize(item)
+            )
+
+
 @pytest.mark.parametrize(
     ("account", "days", "as_of"),
     [
@@ -118,12 +129,7 @@ def test_without_two_snapshots_the_total_is_unknown(
     stack: FakeStack, account: str, days: dict[str, int], as_of: str | None
 ) -> None:
     stack.accounts.create("acme-other", stack.accounts.secret(SF))
-    for day, used in days.items():
-        item = {"account": SF, "entry": f"{day}#{RFC}", "at": f"{day}T05:00:00-06:00"}
-        item |= {"contracted": 900, "used": used, "available": 900 - used}
-        stack.aws.client("dynamodb").put_item(
-            TableName=stack.aws.refs["SnapshotsTable"], Item=serialize(item)
-        )
+    put_snapshots(stack, {RFC: {day: (900, used) for day, used in days.items()}})
 
     body = stack.get(f"/accounts/{account}/balance", month="2026-10").body
 

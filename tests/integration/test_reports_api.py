@@ -20,7 +20,7 @@ import pytest
 import requests
 from local.fake_pacs.fake_data import Movement
 from lxml import html
-from tests.integration.test_history_api import put_snapshots
+from tests.integration.test_balance_api import put_snapshots
 from tests.support.contradictions import contradict
 from tests.support.events import CONTRACT_MANAGER, check_problem, sqs_event
 from tests.support.fake_stack import RC, RFC, RFC_N, SF, FakeStack
