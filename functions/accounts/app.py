@@ -6,13 +6,14 @@ from typing import Any
 
 from aws_lambda_powertools.event_handler import Response
 
-from timbres.handlers.container import Container
+from timbres.handlers.dependencies import create_account_repository, create_rejection_repository
 from timbres.handlers.http import HttpHandler, json_response, logger
 from timbres.schemas.accounts import account_to_dict
 from timbres.services import accounts
 
 api = HttpHandler()
-container = Container("SECRET_PREFIX", "CREDENTIAL_REJECTIONS_TABLE")
+account_repository = create_account_repository()
+rejection_repository = create_rejection_repository()
 
 
 @api.get("/accounts")
@@ -20,9 +21,7 @@ def list_accounts() -> Response[str]:
     api.query_params()
     body = [
         account_to_dict(entry.name, entry.account, entry.error)
-        for entry in accounts.list_accounts(
-            container.account_repository, container.rejection_repository
-        )
+        for entry in accounts.list_accounts(account_repository, rejection_repository)
     ]
     return json_response(200, {"accounts": body})
 

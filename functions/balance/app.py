@@ -12,24 +12,24 @@ from typing import Any
 
 from aws_lambda_powertools.event_handler import Response
 
+from timbres.aws.clients import client
 from timbres.domain import clock
 from timbres.domain.month import parse_month, parse_months
 from timbres.errors import PARAMETER_INVALID, TimbresError
 from timbres.handlers import schedule
-from timbres.handlers.container import Container
+from timbres.handlers.dependencies import create_account_repository, create_pac_access
 from timbres.handlers.http import HttpHandler, json_response, logger, parse_query_rfc
+from timbres.handlers.settings import get_env
+from timbres.repositories.daily_counts import SnapshotRepository
+from timbres.repositories.issuers import IssuerRepository
 from timbres.schemas.balances import balance_to_dict, months_to_dict
 from timbres.services import balances
 
 api = HttpHandler()
-container = Container(
-    "SECRET_PREFIX",
-    "ISSUERS_TABLE",
-    "SNAPSHOTS_TABLE",
-    "CREDENTIAL_REJECTIONS_TABLE",
-    "EVENT_BUS",
-    calls=("balance",),
-)
+account_repository = create_account_repository()
+pac_access = create_pac_access(account_repository, "balance")
+issuer_repository = IssuerRepository(client("dynamodb"), get_env("ISSUERS_TABLE"))
+snapshot_repository = SnapshotRepository(client("dynamodb"), get_env("SNAPSHOTS_TABLE"))
 
 
 @api.get("/accounts/<account>/balance")
@@ -40,16 +40,16 @@ def get_balance(account: str) -> Response[str]:
     month = parse_month(query["month"], clock.now())
     rfc = None if query["rfc"] is None else parse_query_rfc(query["rfc"])
     balance = balances.get_balance(
-        container.account_repository,
-        container.pac_access,
-        container.snapshot_repository,
+        account_repository,
+        pac_access,
+        snapshot_repository,
         account,
         month,
         rfc,
         api.deadline,
     )
     if rfc is None and balance.summary is not None:
-        balances.register_issuers(container.issuer_repository, balance)
+        balances.register_issuers(issuer_repository, balance)
     return json_response(200, balance_to_dict(balance))
 
 
@@ -61,9 +61,9 @@ def list_months(account: str, query: dict[str, str | None]) -> dict[str, Any]:
             )
     months = parse_months(query["from"], query["to"], clock.now())
     found = balances.list_months(
-        container.account_repository,
-        container.pac_access,
-        container.snapshot_repository,
+        account_repository,
+        pac_access,
+        snapshot_repository,
         account,
         months,
         api.deadline,
@@ -74,15 +74,11 @@ def list_months(account: str, query: dict[str, str | None]) -> dict[str, Any]:
 def handle_schedule(payload: dict[str, Any]) -> dict[str, Any]:
     def refresh_account(account: str) -> dict[str, Any]:
         month = schedule.resolve_month(payload)
-        balance = balances.balance_from_pac(
-            container.pac_access, account, month, None, api.deadline
-        )
-        balances.register_issuers(container.issuer_repository, balance)
+        balance = balances.balance_from_pac(pac_access, account, month, None, api.deadline)
+        balances.register_issuers(issuer_repository, balance)
         return {"month": str(month), "transactions": balance_to_dict(balance)["transactions"]}
 
-    return schedule.for_each_account(
-        container.account_repository, payload, "balance", refresh_account
-    )
+    return schedule.for_each_account(account_repository, payload, "balance", refresh_account)
 
 
 @logger.inject_lambda_context(clear_state=True)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 from aws_lambda_powertools.event_handler import Response
 
+from timbres.aws.clients import client
 from timbres.domain.contract import (
     CONFIRMED,
     ContractFilter,
@@ -19,33 +19,29 @@ from timbres.domain.date_range import parse_open_range
 from timbres.domain.rfc import parse_issuer
 from timbres.domain.stamps import parse_stamps
 from timbres.errors import BODY_INVALID, TimbresError
-from timbres.handlers.container import Container
+from timbres.handlers.dependencies import (
+    create_account_repository,
+    create_event_publisher,
+    create_pac_access,
+)
 from timbres.handlers.http import HttpHandler, json_response, logger, parse_query_rfc
-from timbres.repositories.contracts import MAX_PAGE
+from timbres.handlers.settings import get_env
+from timbres.repositories.contracts import MAX_PAGE, ContractRepository
+from timbres.repositories.daily_counts import SnapshotRepository
+from timbres.repositories.issuers import IssuerRepository
 from timbres.schemas.contracts import contract_to_dict
 from timbres.services.contracts import ContractRequest, ContractService
 
 api = HttpHandler()
-container = Container(
-    "SECRET_PREFIX",
-    "CONTRACTS_TABLE",
-    "ISSUERS_TABLE",
-    "SNAPSHOTS_TABLE",
-    "CREDENTIAL_REJECTIONS_TABLE",
-    "EVENT_BUS",
-    calls=("contracts",),
+# Every contract publishes an event.
+client("events")
+contract_service = ContractService(
+    create_pac_access(create_account_repository(), "contracts"),
+    ContractRepository(client("dynamodb"), get_env("CONTRACTS_TABLE")),
+    IssuerRepository(client("dynamodb"), get_env("ISSUERS_TABLE")),
+    SnapshotRepository(client("dynamodb"), get_env("SNAPSHOTS_TABLE")),
+    create_event_publisher(),
 )
-
-
-@cache
-def contract_service() -> ContractService:
-    return ContractService(
-        container.pac_access,
-        container.contract_repository,
-        container.issuer_repository,
-        container.snapshot_repository,
-        container.event_publisher,
-    )
 
 
 @api.post("/accounts/<account>/contracts")
@@ -61,7 +57,7 @@ def create_contract(account: str) -> Response[str]:
         parse_reference(body.get("reference")),
         _parse_flag(body, "new_issuer"),
     )
-    contract, is_replay = contract_service().create(account, request, api.deadline)
+    contract, is_replay = contract_service.create(account, request, api.deadline)
     headers = {"Idempotent-Replayed": "true"} if is_replay else {}
     return json_response(
         201 if contract.status == CONFIRMED else 202, contract_to_dict(contract), headers
@@ -83,7 +79,7 @@ def list_contracts(account: str) -> Response[str]:
         last,
     )
     limit = api.page_limit(query["limit"], MAX_PAGE)
-    contracts, next_cursor = contract_service().list_page(
+    contracts, next_cursor = contract_service.list_page(
         account, criteria, query["cursor"], api.deadline, limit
     )
     items = [contract_to_dict(contract) for contract in contracts]
@@ -93,7 +89,7 @@ def list_contracts(account: str) -> Response[str]:
 @api.get("/accounts/<account>/contracts/<contract_id>")
 def get_contract(account: str, contract_id: str) -> Response[str]:
     api.query_params()
-    contract, history = contract_service().get_with_history(account, contract_id)
+    contract, history = contract_service.get_with_history(account, contract_id)
     return json_response(200, contract_to_dict(contract) | {"history": history})
 
 
@@ -102,7 +98,7 @@ def settle_contract(account: str, contract_id: str) -> Response[str]:
     api.query_params()
     body = api.json_body("outcome", "reason")
     outcome, reason = parse_outcome(body["outcome"]), parse_reason(body["reason"])
-    contract = contract_service().settle(account, contract_id, outcome, reason, api.caller_arn())
+    contract = contract_service.settle(account, contract_id, outcome, reason, api.caller_arn())
     return json_response(200, contract_to_dict(contract))
 
 

@@ -6,7 +6,6 @@ Never log or return a token.
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -25,24 +24,13 @@ from timbres.handlers.download_pages import (
     unavailable_page,
 )
 from timbres.handlers.http import describe_aws_error, logger
-from timbres.handlers.settings import get_env, require_env
+from timbres.handlers.settings import get_env
 from timbres.observability.metrics import flush, metrics
 from timbres.repositories.download_tokens import DownloadTokenRepository
 
-require_env("DOWNLOAD_TOKENS_TABLE", "DOWNLOAD_TOKEN_DAYS", "REPORTS_BUCKET")
-# Created in Lambda's import phase, which has a whole processor.
-for service in ("dynamodb", "s3"):
-    client(service)
-
-
-@cache
-def download_tokens() -> DownloadTokenRepository:
-    return DownloadTokenRepository(client("dynamodb"), get_env("DOWNLOAD_TOKENS_TABLE"))
-
-
-@cache
-def report_store() -> ReportStore:
-    return ReportStore(client("s3"), get_env("REPORTS_BUCKET"))
+download_tokens = DownloadTokenRepository(client("dynamodb"), get_env("DOWNLOAD_TOKENS_TABLE"))
+report_store = ReportStore(client("s3"), get_env("REPORTS_BUCKET"))
+token_days = int(get_env("DOWNLOAD_TOKEN_DAYS"))
 
 
 @logger.inject_lambda_context(clear_state=True)
@@ -65,14 +53,14 @@ def handler(event: dict[str, Any], _context: Any) -> dict[str, Any]:
 
 
 def _open(token: str, caller: dict[str, Any]) -> dict[str, Any]:
-    found = download_tokens().use(token, clock.now(), caller["sourceIp"])
+    found = download_tokens.use(token, clock.now(), caller["sourceIp"])
     if not isinstance(found, Refusal):
-        link = report_store().presign(
+        link = report_store.presign(
             found.key, found.object_version, found.download_name, LINK_SECONDS
         )
         return _response(302, "", {"Location": link})
     if found.retry_after is None:
-        return _response(404, not_found_page(int(get_env("DOWNLOAD_TOKEN_DAYS"))))
+        return _response(404, not_found_page(token_days))
     page = limit_page(found.retry_after, is_valid=found.is_valid)
     return _response(429, page, {"Retry-After": str(found.retry_after)})
 

@@ -6,12 +6,14 @@ from typing import Any
 
 from aws_lambda_powertools.event_handler import Response
 
+from timbres.aws.clients import client
 from timbres.domain.text import quote_input
 from timbres.errors import BODY_INVALID, TimbresError
-from timbres.handlers.container import Container
+from timbres.handlers.dependencies import create_account_repository
 from timbres.handlers.http import HttpHandler, json_response, logger, parse_query_rfc
 from timbres.handlers.issuer_import_parser import PARSERS
-from timbres.repositories.issuers import MAX_PAGE
+from timbres.handlers.settings import get_env
+from timbres.repositories.issuers import MAX_PAGE, IssuerRepository
 from timbres.schemas.issuers import listed_issuer_to_dict
 from timbres.services import issuers
 
@@ -19,15 +21,16 @@ from timbres.services import issuers
 MAX_BYTES = 2 * 1024 * 1024
 
 api = HttpHandler()
-container = Container("SECRET_PREFIX", "ISSUERS_TABLE")
+account_repository = create_account_repository()
+issuer_repository = IssuerRepository(client("dynamodb"), get_env("ISSUERS_TABLE"))
 
 
 @api.get("/accounts/<account>/issuers")
 def list_issuers(account: str) -> Response[str]:
     query = api.query_params("limit", "cursor")
     listed, next_cursor = issuers.list_page(
-        container.account_repository,
-        container.issuer_repository,
+        account_repository,
+        issuer_repository,
         account,
         query["cursor"],
         api.page_limit(query["limit"], MAX_PAGE),
@@ -49,7 +52,7 @@ def import_issuers(account: str) -> Response[str]:
             field="Content-Type",
         )
     result = issuers.import_issuers(
-        container.account_repository, container.issuer_repository, account, parse(text), mode
+        account_repository, issuer_repository, account, parse(text), mode
     )
     return json_response(200, result)
 
@@ -57,7 +60,7 @@ def import_issuers(account: str) -> Response[str]:
 @api.delete("/accounts/<account>/issuers")
 def remove_issuers(account: str) -> Response[str]:
     rfcs = api.query_values("rfc")
-    repositories = container.account_repository, container.issuer_repository
+    repositories = account_repository, issuer_repository
     result = (
         issuers.remove_many(*repositories, account, rfcs)
         if len(rfcs) > 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping
 from datetime import timedelta
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 from aws_lambda_powertools.utilities.idempotency import (
@@ -23,17 +23,10 @@ from timbres.domain import clock
 from timbres.domain.month import period_from_text
 from timbres.domain.report import ReportSpec
 from timbres.handlers.http import logger
-from timbres.handlers.settings import get_env, require_env
+from timbres.handlers.settings import get_env
 from timbres.notifications.mails import LinkFactory, compose, dedup_key, should_notify
 from timbres.repositories.download_tokens import DownloadTokenRepository
 
-require_env(
-    "MAIL_IDEMPOTENCY_TABLE",
-    "MAIL_TOPIC",
-    "DOWNLOAD_TOKENS_TABLE",
-    "DOWNLOAD_TOKEN_DAYS",
-    "DOWNLOAD_URL",
-)
 # Longer than EventBridge redelivers an event, or its publisher repeats it.
 _IDEMPOTENCY_SECONDS = 14 * 24 * 3600
 
@@ -62,15 +55,14 @@ class RepeatableWrites:
             raise
 
 
-@cache
-def idempotency_store() -> DynamoDBPersistenceLayer:
-    dynamodb: Any = RepeatableWrites(client("dynamodb"))
-    return DynamoDBPersistenceLayer(get_env("MAIL_IDEMPOTENCY_TABLE"), boto3_client=dynamodb)
-
-
-@cache
-def download_tokens() -> DownloadTokenRepository:
-    return DownloadTokenRepository(client("dynamodb"), get_env("DOWNLOAD_TOKENS_TABLE"))
+repeatable_writes: Any = RepeatableWrites(client("dynamodb"))
+idempotency_store = DynamoDBPersistenceLayer(
+    get_env("MAIL_IDEMPOTENCY_TABLE"), boto3_client=repeatable_writes
+)
+download_tokens = DownloadTokenRepository(client("dynamodb"), get_env("DOWNLOAD_TOKENS_TABLE"))
+download_url = get_env("DOWNLOAD_URL")
+token_days = int(get_env("DOWNLOAD_TOKEN_DAYS"))
+mails = MailPublisher(client("sns"), get_env("MAIL_TOPIC"))
 
 
 def link(report: Mapping[str, Any], mail: str) -> str:
@@ -80,21 +72,19 @@ def link(report: Mapping[str, Any], mail: str) -> str:
     """
     period = period_from_text(report["month"])
     spec = ReportSpec(report["account"], period, report["kind"], report["format"])
-    expires_at = clock.now() + timedelta(days=days())
+    expires_at = clock.now() + timedelta(days=token_days)
     version = report["object_version"]
-    token = download_tokens().issue(spec, report["id"], version, expires_at, mail)
-    return get_env("DOWNLOAD_URL") + token
-
-
-def days() -> int:
-    return int(get_env("DOWNLOAD_TOKEN_DAYS"))
+    token = download_tokens.issue(spec, report["id"], version, expires_at, mail)
+    return download_url + token
 
 
 def send(*, notification: dict[str, str], detail: dict[str, Any]) -> dict[str, str]:
     mail = compose(
-        notification["kind"], detail, LinkFactory(partial(link, mail=notification["key"]), days())
+        notification["kind"],
+        detail,
+        LinkFactory(partial(link, mail=notification["key"]), token_days),
     )
-    MailPublisher(client("sns"), get_env("MAIL_TOPIC")).send(mail)
+    mails.send(mail)
     logger.info("mail sent", extra=notification)
     return notification
 
@@ -113,7 +103,7 @@ def handler(event: dict[str, Any], context: Any) -> None:
     send_once = idempotent_function(
         send,
         data_keyword_argument="notification",
-        persistence_store=idempotency_store(),
+        persistence_store=idempotency_store,
         config=config,
         key_prefix="mail",
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import json
-from functools import cache
 from typing import Any
 
 from aws_lambda_powertools.utilities.batch import (
@@ -14,56 +13,27 @@ from aws_lambda_powertools.utilities.batch import (
 )
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
+from timbres.aws.clients import client
+from timbres.aws.object_store import ReportStore
 from timbres.deadline import Deadline
 from timbres.errors import TimbresError
-from timbres.handlers.container import Container
+from timbres.handlers.dependencies import (
+    create_account_repository,
+    create_event_publisher,
+    create_pac_access,
+)
 from timbres.handlers.http import TIMEOUT_MARGIN_SECONDS, logger
+from timbres.handlers.settings import get_env
 from timbres.observability import metrics
+from timbres.repositories.contracts import ContractRepository
+from timbres.repositories.daily_counts import AccountStampRepository, SnapshotRepository
+from timbres.repositories.issuers import IssuerRepository
+from timbres.repositories.reports import MonthlyRunRepository, ReportRepository
 from timbres.services.consumption import ConsumptionReader
 from timbres.services.monthly_reports import MonthlyReportService
 from timbres.services.report_events import ReportPublisher
 from timbres.services.report_generation import ReportGenerator
 from timbres.services.report_writer import ReportWriter, Writer
-
-container = Container(
-    "SECRET_PREFIX",
-    "ISSUERS_TABLE",
-    "SNAPSHOTS_TABLE",
-    "CONTRACTS_TABLE",
-    "REPORTS_TABLE",
-    "REPORTS_BUCKET",
-    "CREDENTIAL_REJECTIONS_TABLE",
-    "EVENT_BUS",
-    calls=("balance",),
-)
-processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failure=False)
-# The queue moves a message to the dead letter queue after this many receives.
-_MAX_RECEIVE_COUNT = 3
-
-
-@cache
-def report_generator() -> ReportGenerator:
-    consumption_reader = ConsumptionReader(
-        container.pac_access,
-        container.issuer_repository,
-        container.snapshot_repository,
-        container.contract_repository,
-        container.account_stamp_repository,
-    )
-    return ReportGenerator(
-        container.report_repository,
-        container.report_store,
-        ReportWriter(container.pac_access, consumption_reader, load_writer),
-        ReportPublisher(
-            container.report_repository,
-            MonthlyReportService(
-                container.monthly_run_repository,
-                container.report_repository,
-                container.event_publisher,
-            ),
-            container.event_publisher,
-        ),
-    )
 
 
 def load_writer(file_format: str) -> Writer:
@@ -71,6 +41,35 @@ def load_writer(file_format: str) -> Writer:
     module = importlib.import_module(f"timbres_reports.{file_format}_writer")
     write: Writer = module.write
     return write
+
+
+pac_access = create_pac_access(create_account_repository(), "balance")
+report_repository = ReportRepository(client("dynamodb"), get_env("REPORTS_TABLE"))
+event_publisher = create_event_publisher()
+processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failure=False)
+# The queue moves a message to the dead letter queue after this many receives.
+_MAX_RECEIVE_COUNT = 3
+consumption_reader = ConsumptionReader(
+    pac_access,
+    IssuerRepository(client("dynamodb"), get_env("ISSUERS_TABLE")),
+    SnapshotRepository(client("dynamodb"), get_env("SNAPSHOTS_TABLE")),
+    ContractRepository(client("dynamodb"), get_env("CONTRACTS_TABLE")),
+    AccountStampRepository(client("dynamodb"), get_env("SNAPSHOTS_TABLE")),
+)
+report_generator = ReportGenerator(
+    report_repository,
+    ReportStore(client("s3"), get_env("REPORTS_BUCKET")),
+    ReportWriter(pac_access, consumption_reader, load_writer),
+    ReportPublisher(
+        report_repository,
+        MonthlyReportService(
+            MonthlyRunRepository(client("dynamodb"), get_env("REPORTS_TABLE")),
+            report_repository,
+            event_publisher,
+        ),
+        event_publisher,
+    ),
+)
 
 
 @logger.inject_lambda_context(clear_state=True)
@@ -84,7 +83,7 @@ def handler(event: dict[str, Any], context: Any) -> Any:
             message = json.loads(record.body)
             # A message of version 0.4 names one report.
             reports = message.get("reports") or [message["report"]]
-            report_generator().generate(message["account"], reports, is_last, deadline)
+            report_generator.generate(message["account"], reports, is_last, deadline)
         except Exception as error:
             # The batch processor returns the message and does not log the reason.
             is_unexpected = not isinstance(error, TimbresError)

@@ -5,15 +5,18 @@ A schedule starts it. Another one, with ``{"close": "overdue"}``, closes runs th
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 from aws_lambda_powertools.event_handler import Response
 
+from timbres.aws.clients import client
+from timbres.aws.queues import RunQueue
 from timbres.handlers import schedule
-from timbres.handlers.container import Container
+from timbres.handlers.dependencies import create_account_repository, create_event_publisher
 from timbres.handlers.http import HttpHandler, json_response, logger
-from timbres.repositories.runs import MAX_PAGE
+from timbres.handlers.settings import get_env
+from timbres.repositories.issuers import IssuerRepository
+from timbres.repositories.runs import MAX_PAGE, RunRepository
 from timbres.schemas.runs import (
     failure_to_dict,
     run_head_to_dict,
@@ -24,26 +27,21 @@ from timbres.services.daily_run.finalization import RunFinalizer
 from timbres.services.daily_run.start import DailyRunService
 
 api = HttpHandler()
-container = Container("SECRET_PREFIX", "ISSUERS_TABLE", "RUNS_TABLE", "RUNS_QUEUE_URL", "EVENT_BUS")
-
-
-@cache
-def daily_run_service() -> DailyRunService:
-    finalizer = RunFinalizer(container.run_repository, container.event_publisher)
-    return DailyRunService(
-        container.account_repository,
-        container.issuer_repository,
-        container.run_repository,
-        container.run_queue,
-        finalizer,
-    )
+run_repository = RunRepository(client("dynamodb"), get_env("RUNS_TABLE"))
+daily_run_service = DailyRunService(
+    create_account_repository(),
+    IssuerRepository(client("dynamodb"), get_env("ISSUERS_TABLE")),
+    run_repository,
+    RunQueue(client("sqs"), get_env("RUNS_QUEUE_URL")),
+    RunFinalizer(run_repository, create_event_publisher()),
+)
 
 
 @api.get("/runs")
 def list_runs() -> Response[str]:
     query = api.query_params("limit", "cursor")
     limit = api.page_limit(query["limit"], MAX_PAGE)
-    runs, next_cursor = daily_run_service().list_page(query["cursor"], limit)
+    runs, next_cursor = daily_run_service.list_page(query["cursor"], limit)
     items = [run_head_to_dict(run) for run in runs]
     return json_response(200, {"runs": items, "next": next_cursor})
 
@@ -51,13 +49,13 @@ def list_runs() -> Response[str]:
 @api.get("/runs/<run_id>")
 def get_run(run_id: str) -> Response[str]:
     api.query_params()
-    return json_response(200, run_with_accounts_to_dict(daily_run_service().get(run_id)))
+    return json_response(200, run_with_accounts_to_dict(daily_run_service.get(run_id)))
 
 
 @api.get("/runs/<run_id>/failures")
 def list_failures(run_id: str) -> Response[str]:
     query = api.query_params("account", "cursor")
-    failures, next_cursor = daily_run_service().list_failures(
+    failures, next_cursor = daily_run_service.list_failures(
         run_id, query["account"], query["cursor"]
     )
     items = [failure_to_dict(failure) for failure in failures]
@@ -66,8 +64,8 @@ def list_failures(run_id: str) -> Response[str]:
 
 def handle_schedule(payload: dict[str, Any]) -> dict[str, Any]:
     if payload.get("close") == "overdue":
-        return {"closed": [run_to_dict(run) for run in daily_run_service().close_overdue()]}
-    run = daily_run_service().start(schedule.scheduled_at(payload))
+        return {"closed": [run_to_dict(run) for run in daily_run_service.close_overdue()]}
+    run = daily_run_service.start(schedule.scheduled_at(payload))
     return run_to_dict(run)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 from aws_lambda_powertools.utilities.batch import (
@@ -12,29 +11,27 @@ from aws_lambda_powertools.utilities.batch import (
 )
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
+from timbres.aws.clients import client
+from timbres.aws.queues import RunQueue
+from timbres.aws.rate_limiter import RateLimiter
 from timbres.deadline import Deadline
-from timbres.handlers.container import Container
+from timbres.handlers.dependencies import (
+    create_account_repository,
+    create_event_publisher,
+    create_pac_access,
+)
 from timbres.handlers.http import TIMEOUT_MARGIN_SECONDS, logger
 from timbres.handlers.settings import get_env
 from timbres.observability import metrics
+from timbres.repositories.daily_counts import AccountStampRepository, DailyCountRepository
+from timbres.repositories.issuers import IssuerRepository
+from timbres.repositories.runs import RunRepository
 from timbres.services.daily_run.account_stamps import AccountStampCounter
 from timbres.services.daily_run.worker import DailyRunWorker
 
 # SQS retries what fails, minutes later, not at once.
-container = Container(
-    "SECRET_PREFIX",
-    "ISSUERS_TABLE",
-    "SNAPSHOTS_TABLE",
-    "RUNS_TABLE",
-    "RUNS_QUEUE_URL",
-    "RUNS_DEAD_LETTER_QUEUE_URL",
-    "RATE_LIMIT_TABLE",
-    "CREDENTIAL_REJECTIONS_TABLE",
-    "EVENT_BUS",
-    "RETRY_DELAY_SECONDS",
-    attempts=1,
-    calls=("stamps", "balance"),
-)
+pac_access = create_pac_access(create_account_repository(), "stamps", "balance", attempts=1)
+rate_limiter = RateLimiter(client("dynamodb"), get_env("RATE_LIMIT_TABLE"))
 processor = BatchProcessor(EventType.SQS, raise_on_entire_batch_failure=False)
 
 
@@ -42,22 +39,22 @@ class BatchIncompleteError(Exception):
     """The batch has issuers that are still to be counted."""
 
 
-@cache
-def daily_run_worker() -> DailyRunWorker:
-    return DailyRunWorker(
-        container.pac_access,
-        container.issuer_repository,
-        container.daily_count_repository,
-        container.run_repository,
-        container.run_queue,
-        container.run_dead_letters,
-        container.rate_limiter,
-        container.event_publisher,
-        AccountStampCounter(
-            container.pac_access, container.account_stamp_repository, container.rate_limiter
-        ),
-        float(get_env("RETRY_DELAY_SECONDS")),
-    )
+daily_run_worker = DailyRunWorker(
+    pac_access,
+    IssuerRepository(client("dynamodb"), get_env("ISSUERS_TABLE")),
+    DailyCountRepository(client("dynamodb"), get_env("SNAPSHOTS_TABLE"), get_env("ISSUERS_TABLE")),
+    RunRepository(client("dynamodb"), get_env("RUNS_TABLE")),
+    RunQueue(client("sqs"), get_env("RUNS_QUEUE_URL")),
+    RunQueue(client("sqs"), get_env("RUNS_DEAD_LETTER_QUEUE_URL")),
+    rate_limiter,
+    create_event_publisher(),
+    AccountStampCounter(
+        pac_access,
+        AccountStampRepository(client("dynamodb"), get_env("SNAPSHOTS_TABLE")),
+        rate_limiter,
+    ),
+    float(get_env("RETRY_DELAY_SECONDS")),
+)
 
 
 def process_batch(record: SQSRecord, lambda_context: Any) -> None:
@@ -65,7 +62,7 @@ def process_batch(record: SQSRecord, lambda_context: Any) -> None:
         lambda_context.get_remaining_time_in_millis() / 1000 - TIMEOUT_MARGIN_SECONDS
     )
     attempt = int(record.attributes.approximate_receive_count)
-    if not daily_run_worker().process(record.body, record.receipt_handle, attempt, deadline):
+    if not daily_run_worker.process(record.body, record.receipt_handle, attempt, deadline):
         raise BatchIncompleteError
 
 

@@ -9,13 +9,17 @@ from typing import Any
 
 from aws_lambda_powertools.event_handler import Response
 
+from timbres.aws.clients import client
 from timbres.domain import clock
 from timbres.domain.date_range import parse_date_range
 from timbres.domain.forecast import parse_alert
 from timbres.domain.rfc import parse_issuer
-from timbres.handlers.container import Container
+from timbres.handlers.dependencies import create_account_repository, create_pac_access
 from timbres.handlers.http import HttpHandler, json_response, logger, parse_query_rfc
-from timbres.repositories.issuers import MAX_PAGE
+from timbres.handlers.settings import get_env
+from timbres.repositories.contracts import ContractRepository
+from timbres.repositories.daily_counts import SnapshotRepository
+from timbres.repositories.issuers import MAX_PAGE, IssuerRepository
 from timbres.schemas.issuers import (
     account_stamps_to_dict,
     expiry_to_dict,
@@ -25,15 +29,11 @@ from timbres.schemas.issuers import (
 from timbres.services import stamps
 
 api = HttpHandler()
-container = Container(
-    "SECRET_PREFIX",
-    "ISSUERS_TABLE",
-    "SNAPSHOTS_TABLE",
-    "CONTRACTS_TABLE",
-    "CREDENTIAL_REJECTIONS_TABLE",
-    "EVENT_BUS",
-    calls=("stamps",),
-)
+account_repository = create_account_repository()
+pac_access = create_pac_access(account_repository, "stamps")
+issuer_repository = IssuerRepository(client("dynamodb"), get_env("ISSUERS_TABLE"))
+snapshot_repository = SnapshotRepository(client("dynamodb"), get_env("SNAPSHOTS_TABLE"))
+contract_repository = ContractRepository(client("dynamodb"), get_env("CONTRACTS_TABLE"))
 
 
 @api.get("/accounts/<account>/stamps")
@@ -41,8 +41,8 @@ def get_stamps(account: str) -> Response[str]:
     query = api.query_params("rfc", "alert", "limit", "cursor")
     if query["rfc"] is None:
         issuers, next_cursor = stamps.list_issuers(
-            container.account_repository,
-            container.issuer_repository,
+            account_repository,
+            issuer_repository,
             account,
             None if query["alert"] is None else parse_alert(query["alert"]),
             query["cursor"],
@@ -57,7 +57,7 @@ def get_stamps(account: str) -> Response[str]:
 @api.get("/accounts/<account>/stamps/account")
 def get_account_stamps(account: str) -> Response[str]:
     api.query_params()
-    current, as_of = stamps.get_current_account_stamps(container.pac_access, account, api.deadline)
+    current, as_of = stamps.get_current_account_stamps(pac_access, account, api.deadline)
     return json_response(200, account_stamps_to_dict(account, current, as_of))
 
 
@@ -66,9 +66,7 @@ def get_history(account: str) -> Response[str]:
     query = api.query_params("rfc", "from", "to")
     rfc = parse_query_rfc(query["rfc"])
     first, last = parse_date_range(query["from"], query["to"], clock.now().date())
-    days = stamps.list_history(
-        container.account_repository, container.snapshot_repository, account, rfc, first, last
-    )
+    days = stamps.list_history(account_repository, snapshot_repository, account, rfc, first, last)
     body = {
         "account": account,
         "rfc": rfc,
@@ -81,9 +79,9 @@ def get_history(account: str) -> Response[str]:
 
 def get_current_stamps(account: str, rfc: object) -> dict[str, Any]:
     issuer, expiry = stamps.get_current(
-        container.pac_access,
-        container.issuer_repository,
-        container.contract_repository,
+        pac_access,
+        issuer_repository,
+        contract_repository,
         account,
         parse_issuer(rfc),
         api.deadline,

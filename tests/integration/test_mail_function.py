@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from tests.support.download_token_cases import open_link
-from tests.support.events import LambdaContext, bus_event, load_function
+from tests.support.events import LambdaContext, bus_event
 from tests.support.fake_stack import RFC, FakeStack
 from tests.support.mail_samples import GOLDEN
 from tests.support.template import template
@@ -93,7 +93,7 @@ def test_a_monthly_run_is_one_mail_whose_links_open_the_reports_after_a_retry(
 
 def test_an_event_delivered_twice_at_the_same_time_is_one_mail(stack: FakeStack) -> None:
     event = event_of("Contract Confirmed", SAMPLES["Contract Confirmed"])
-    module = load_function("mail")
+    module = stack.load_function("mail")
 
     def deliver(_: int) -> None:
         module.handler(json.loads(json.dumps(event)), LambdaContext("mail", 29))

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from tests.support import moto_patches
 from tests.support.download_token_cases import issue_token, open_link, store_report
-from tests.support.events import ApiResponse, bus_event, load_function
+from tests.support.events import ApiResponse, bus_event
 from tests.support.fake_stack import RC, RFC, RFC_N, SF, FakeStack, PacServers
 from tests.support.fault_injection import (
     NO_NEED,
@@ -197,7 +197,7 @@ start_run, start_month = scheduled("run", DUE), scheduled("report", MONTH_DUE)
 def close_months(scene: Scenario) -> None:
     scene.stack.clock.forward(hours=5)
     # In another process, because a start may be running.
-    scene.stack.invoke("report", CLOSE, module=load_function("report"))
+    scene.stack.invoke("report", CLOSE, module=scene.stack.load_function("report"))
 
 
 def add_issuers(scene: Scenario) -> None:

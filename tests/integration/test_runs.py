@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from local.fake_pacs.fake_data import AccountState, Movement, bulk_rfc
-from tests.support.events import LambdaContext, check_problem, load_function, sqs_event
+from tests.support.events import LambdaContext, check_problem, sqs_event
 from tests.support.fake_stack import RC, RFC, RFC_N, SF, FakeStack
 from tests.support.template import STACK_NAME
 
@@ -120,7 +120,7 @@ def in_threads(*calls: Callable[[], Any]) -> None:
 def in_two_workers(stack: FakeStack, events: list[dict[str, Any]]) -> None:
     """Handle the events in two processes, one event of each at a time."""
     with stack.environment("run_worker"):
-        workers = [load_function("run_worker").handler for _ in range(2)]
+        workers = [stack.load_function("run_worker").handler for _ in range(2)]
         context = LambdaContext("run_worker", 300)
         for first in range(0, len(events), 2):
             pairs = zip(workers, events[first : first + 2], strict=False)
@@ -426,7 +426,7 @@ def test_two_starts_at_the_same_time_and_an_import_between(
         left[0] -= 1
         if left[0] == 0:
             sf.accounts.add_issuers([bulk_rfc(0)])
-            sf.invoke("run", {"scheduled_time": due.isoformat()}, module=load_function("run"))
+            sf.invoke("run", {"scheduled_time": due.isoformat()}, module=sf.load_function("run"))
 
     sf.aws_faults.watch("dynamodb", operation, start_again)
 
@@ -836,7 +836,7 @@ def test_a_run_closed_during_its_start_plans_nothing_more(sf: FakeStack) -> None
         if not closed:
             closed.append({})
             sf.clock.forward(hours=6)
-            closed[:] = sf.invoke("run", {"close": "overdue"}, module=load_function("run"))[
+            closed[:] = sf.invoke("run", {"close": "overdue"}, module=sf.load_function("run"))[
                 "closed"
             ]
 

@@ -123,12 +123,12 @@ def test_a_rejected_login_is_not_tried_again(
     stack: FakeStack, secret: dict[str, Any], fake: LibreFake
 ) -> None:
     stack.accounts.create(ACCOUNT, secret | {"token": WRONG})
-    container = stack.function("stamp_count").container
+    pac_access = stack.function("stamp_count").pac_access
     with stack.environment("stamp_count"):
         for _ in range(2):
-            account = container.pac_access.require_account(ACCOUNT, "stamps")
+            account = pac_access.require_account(ACCOUNT, "stamps")
             with pytest.raises(PacError) as caught:
-                container.pac_access.client(account).stamps(RFC, Deadline(5))
+                pac_access.client(account).stamps(RFC, Deadline(5))
             assert caught.value.problem_type.code == "pac-credentials-rejected"
     assert len(fake.calls.as_json()) == 1
     (event,) = stack.events("Credentials Rejected")

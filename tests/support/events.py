@@ -7,7 +7,6 @@ import hashlib
 import importlib.util
 import itertools
 import json
-import os
 import re
 import sys
 import uuid
@@ -16,9 +15,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import ModuleType
 from typing import Any
-from unittest.mock import patch
 
-from tests.support.template import AWS_ACCOUNT, REGION, ROOT, STACK_NAME, route, template
+from tests.support.template import AWS_ACCOUNT, REGION, ROOT, STACK_NAME, route
 
 CONTRACT_MANAGER = f"arn:aws:iam::{AWS_ACCOUNT}:user/compras"
 PROBLEM = "application/problem+json"
@@ -61,17 +59,15 @@ class ApiResponse:
 
 
 def load_function(folder: str) -> ModuleType:
-    """Import functions/<folder>/app.py again, as a cold start does."""
+    """Import functions/<folder>/app.py again in its environment, as a cold start does."""
     name = f"timbres_function_{folder}_{next(_numbers)}"
     spec = importlib.util.spec_from_file_location(name, ROOT / "functions" / folder / "app.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    settings = template().environment(folder, lambda _: "set at the first invocation")
     try:
-        with patch.dict(os.environ, settings):
-            spec.loader.exec_module(module)
+        spec.loader.exec_module(module)
     finally:
         del sys.modules[name]
     return module

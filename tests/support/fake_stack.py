@@ -300,8 +300,13 @@ class FakeStack:
     def function(self, folder: str) -> ModuleType:
         """Return the module of a function; it stays warm after the first use."""
         if folder not in self._modules:
-            self._modules[folder] = load_function(folder)
+            self._modules[folder] = self.load_function(folder)
         return self._modules[folder]
+
+    def load_function(self, folder: str) -> ModuleType:
+        """Return a new module of a function: a cold start."""
+        with self.environment(folder):
+            return load_function(folder)
 
     def reset_warm_functions(self) -> None:
         """Let the next invocation of each function be a cold start."""

@@ -429,7 +429,7 @@ class Services:
         accounts = AccountRepository(
             self.secrets, "", PACS, lambda: self.clock().timestamp(), allow_sandbox=True
         )
-        publisher = EventPublisher(self.bus, "bus")
+        publisher = EventPublisher(lambda: self.bus, "bus")
         access = PacAccess(
             accounts,
             self.rejections,

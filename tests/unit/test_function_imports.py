@@ -22,7 +22,7 @@ LIBRARIES = ("zeep", "requests", "lxml", "reportlab", "xlsxwriter", "ijson", "ji
         # Most requests are redirects; only an error page is a template.
         (
             "download_token",
-            "app.download_tokens(), app.report_store()",
+            "",
             ("timbres.repositories.download_tokens",),
             (*PARTS, *LIBRARIES, "timbres.repositories.contracts", "timbres.repositories.issuers"),
         ),

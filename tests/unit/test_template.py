@@ -8,7 +8,7 @@ import pytest
 from tests.support.template import ROOT, template
 
 from timbres.domain.run import MAX_DURATION, MAX_RETRY_SECONDS, retry_delay
-from timbres.handlers.container import Container
+from timbres.handlers.settings import get_env
 
 FUNCTIONS = dict(template().of_type("AWS::Serverless::Function"))
 QUEUES = dict(template().of_type("AWS::SQS::Queue"))
@@ -74,16 +74,23 @@ def test_a_message_outlives_the_run_and_a_start_does_not() -> None:
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
-def test_a_function_requires_the_variables_of_the_template(function: str) -> None:
-    code = (ROOT / FUNCTIONS[function]["CodeUri"] / "app.py").read_text(encoding="utf-8")
-    (required,) = re.findall(r"^(?:container = Container|require_env)\((.*?)\)$", code, re.M | re.S)
-    own = FUNCTIONS[function].get("Environment", {}).get("Variables", {})
-    assert set(re.findall(r'"([A-Z_]+)"', required)) - {"SECRET_PREFIX"} == own.keys()
+def test_a_function_has_the_variables_that_it_reads(function: str) -> None:
+    folder = ROOT / FUNCTIONS[function]["CodeUri"]
+    shared = ROOT / "layers/timbres/timbres/handlers/dependencies.py"
+    read, read_by_dependencies = (
+        set(re.findall(r'get_env\("([A-Z_]+)"', path.read_text(encoding="utf-8")))
+        for path in (folder / "app.py", shared)
+    )
+    declared = {
+        name
+        for name in template().environment(folder.name, str)
+        if not name.startswith("POWERTOOLS_")
+    }
+    # The end-to-end tests start every function with the variables of the template only.
+    assert read <= declared <= read | read_by_dependencies
 
 
 def test_a_missing_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RUNS_TABLE", "runs")
     monkeypatch.delenv("EVENT_BUS", raising=False)
-    with pytest.raises(RuntimeError, match="EVENT_BUS") as error:
-        Container("RUNS_TABLE", "EVENT_BUS")
-    assert "RUNS_TABLE" not in str(error.value)
+    with pytest.raises(RuntimeError, match="EVENT_BUS"):
+        get_env("EVENT_BUS")

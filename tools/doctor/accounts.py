@@ -172,7 +172,7 @@ class AccountChecks:
         if self._rejections is None:
             with redact_messages(account.redact):
                 return function(client(account))
-        events = EventPublisher(self._client("events"), self._outputs["BusName"])
+        events = EventPublisher(partial(self._client, "events"), self._outputs["BusName"])
         repository = secrets.AccountRepository(
             self._secrets, self._prefix, PACS, allow_sandbox=self._allow_sandbox
         )

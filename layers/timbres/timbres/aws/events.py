@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 from timbres.repositories.dynamodb import batched
 
 
 class EventPublisher:
-    """Publishes to one event bus; ``events`` is a client, ``name`` is the name of the bus."""
+    """Publishes to one event bus.
 
-    def __init__(self, events: Any, name: str) -> None:
-        self._events = events
+    ``client`` returns the client, which most requests do not need; ``name`` is that of the bus.
+    """
+
+    def __init__(self, client: Callable[[], Any], name: str) -> None:
+        self._client = client
         self._name = name
 
     def publish(self, event_type: str, *details: dict[str, Any]) -> None:
         """Publish one event per detail. Raises RuntimeError if EventBridge rejects one."""
         for batch in batched(details, 10):
-            response = self._events.put_events(
+            response = self._client().put_events(
                 Entries=[
                     {
                         "EventBusName": self._name,

@@ -1,1 +1,1 @@
-"""Code that the Lambda entry points share: HTTP, problem details, schedules, the container."""
+"""Code that the Lambda entry points share: HTTP, problem details, schedules, dependencies."""

@@ -5,13 +5,9 @@ from __future__ import annotations
 import os
 
 
-def require_env(*names: str) -> None:
-    """Raise RuntimeError, which names the missing environment variables."""
-    missing = [name for name in names if name not in os.environ]
-    if missing:
-        raise RuntimeError(f"environment variables that are not set: {', '.join(missing)}")
-
-
 def get_env(name: str) -> str:
-    """Return an environment variable."""
-    return os.environ[name]
+    """Return an environment variable. Raises RuntimeError, which names a missing one."""
+    try:
+        return os.environ[name]
+    except KeyError:
+        raise RuntimeError(f"the environment variable {name} is not set") from None
