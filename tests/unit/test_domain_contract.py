@@ -29,7 +29,6 @@ from timbres.domain.contract import (
     VERIFICATION_WINDOW,
     Contract,
     InvalidTransitionError,
-    Rejection,
     new_id,
     parse_outcome,
     parse_reason,
@@ -38,14 +37,15 @@ from timbres.domain.contract import (
 from timbres.domain.rfc import Rfc
 from timbres.domain.stamps import Stamps
 from timbres.domain.trace import Trace, Verdict, trace_by_count
-from timbres.errors import TimbresError
+from timbres.errors import PacError, TimbresError
 from timbres.handlers.problem_details import status_code
+from timbres.pacs.errors import TIMEOUT
 
 NOW = datetime(2026, 11, 19, 13, 53, 41, tzinfo=UTC)
 BEFORE = Stamps(1000, 250, 750)
 LATER = NOW + timedelta(minutes=5)
 CALLER = "arn:aws:iam::123456789012:user/contract_manager"
-REJECTION = Rejection("pac-timeout", "The PAC did not answer in time", "no response")
+LOST_RESPONSE = PacError(TIMEOUT, "no response", pac="solucion-factible", pac_code="620")
 
 
 def contract(status: str = PENDING, sent: bool = True, **fields: Any) -> Contract:
@@ -56,7 +56,7 @@ def contract(status: str = PENDING, sent: bool = True, **fields: Any) -> Contrac
 
 
 def unknown_contract(**fields: Any) -> Contract:
-    return replace(contract().mark_unknown(NOW, CALLER, REJECTION), **fields)
+    return replace(contract().mark_unknown(NOW, LOST_RESPONSE), **fields)
 
 
 def confirmed(**fields: Any) -> Contract:
@@ -86,9 +86,9 @@ def recount(contract: Contract, at: datetime, now: Stamps | None) -> Contract:
 STEPS: dict[str, Callable[[Contract], Contract]] = {
     "send": lambda current: replace(current, sent_at=None).mark_sent(LATER, BEFORE),
     "confirm": lambda current: current.confirm(LATER, "200", "hecho"),
-    "reject": lambda current: current.reject(LATER, REJECTION, "620", "no"),
+    "reject": lambda current: current.reject(LATER, LOST_RESPONSE),
     "abandon": lambda current: replace(current, sent_at=None).abandon(LATER),
-    "mark-unknown": lambda current: current.mark_unknown(LATER, CALLER, REJECTION),
+    "mark-unknown": lambda current: current.mark_unknown(LATER, LOST_RESPONSE),
     "count": lambda current: recount(replace(current, settled_at=NOW), LATER, counts(1500)),
     "recount": lambda current: recount(replace(current, settled_at=NOW), LATER, None),
     "check": lambda current: evaluate_count(current, LATER, BEFORE),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from timbres.domain.text import quote_input
-from timbres.errors import STAMPS_INVALID, TimbresError
+from timbres.domain.text import invalid_value
+from timbres.errors import STAMPS_INVALID
 
 # No issuer needs more in years: a larger number is a typing error.
 MAX_STAMPS = 1_000_000
@@ -47,10 +47,6 @@ def parse_stamps(value: object, field: str = "stamps") -> int:
     Raises ``stamps-invalid`` for any other value, for example 500.0 or "500".
     """
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_STAMPS:
-        raise TimbresError(
-            STAMPS_INVALID,
-            f"{quote_input(value)} is not a valid number of stamps: expected a whole number "
-            f"from 1 to {MAX_STAMPS}, without decimals or quotes.",
-            field=field,
-        )
+        expected = f"a whole number from 1 to {MAX_STAMPS}, without decimals or quotes"
+        raise invalid_value(STAMPS_INVALID, value, "a valid number of stamps", expected, field)
     return value

@@ -19,6 +19,7 @@ from timbres.repositories.dynamodb import (
     deserialize,
     encode_cursor,
     serialize,
+    start_after,
     transact_write,
 )
 
@@ -107,7 +108,7 @@ class IssuerRepository:
         """
         prefix = "" if alert is None else urgency_prefix(alert)
         last = decode_cursor(after, {"account": account}, _URGENCY, "rfc", prefix=prefix)
-        page = self._query(account, prefix, Limit=limit, IndexName=_URGENCY, **_after(last))
+        page = self._query(account, prefix, Limit=limit, IndexName=_URGENCY, **start_after(last))
         names = self._names(account, [item["rfc"]["S"] for item in page["Items"]])
         issuers = [_issuer(item | names.get(item["rfc"]["S"], {})) for item in page["Items"]]
         return issuers, encode_cursor(page.get("LastEvaluatedKey"))
@@ -117,7 +118,7 @@ class IssuerRepository:
     ) -> tuple[list[Issuer], str | None]:
         """Return up to ``limit`` issuers by RFC, and the next cursor or None."""
         last = decode_cursor(after, {"account": account}, "rfc")
-        page = self._query(account, Limit=limit, **_after(last))
+        page = self._query(account, Limit=limit, **start_after(last))
         return [_issuer(item) for item in page["Items"]], encode_cursor(
             page.get("LastEvaluatedKey")
         )
@@ -148,7 +149,7 @@ class IssuerRepository:
     def _iterate(self, account: str, **options: Any) -> Iterator[Item]:
         last = None
         while True:
-            page = self._query(account, **_after(last), **options)
+            page = self._query(account, **start_after(last), **options)
             yield from page["Items"]
             last = page.get("LastEvaluatedKey")
             if last is None:
@@ -226,10 +227,6 @@ def _count_update(table: str, issuer: Issuer, names: Sequence[str]) -> Item:
 
 def _key(account: str, rfc: str) -> Item:
     return serialize({"account": account, "rfc": rfc})
-
-
-def _after(last: Item | None) -> dict[str, Any]:
-    return {"ExclusiveStartKey": last} if last else {}
 
 
 def _counts(issuer: Issuer) -> dict[str, Any]:

@@ -14,7 +14,6 @@ from timbres.domain.contract import (
     UNKNOWN,
     VERIFICATION_WINDOW,
     Contract,
-    Rejection,
 )
 from timbres.domain.trace import Trace, Verdict
 from timbres.errors import (
@@ -122,15 +121,8 @@ class Reconciler:
         if contract.sent_at is None:
             after = contract.abandon(now)
         else:
-            after = contract.mark_unknown(
-                now,
-                RECONCILER,
-                Rejection.from_error(
-                    TimbresError(
-                        PROTOCOL_ERROR, "The function ended before the PAC's response was stored."
-                    )
-                ),
-            )
+            detail = "The function ended before the PAC's response was stored."
+            after = contract.mark_unknown(now, TimbresError(PROTOCOL_ERROR, detail), RECONCILER)
         return after if self._contract_repository.save(contract, after) else None
 
     def _evaluate(self, contract: Contract, deadline: Deadline) -> Contract | None:
