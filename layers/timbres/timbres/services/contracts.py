@@ -257,8 +257,8 @@ class ContractService:
         self, account: Account, contract: Contract, new_issuer: bool, deadline: Deadline
     ) -> Contract:
         before = None
-        client = self._pac_access.client(account, login=contract.login)
         try:
+            client = self._pac_access.client(account, login=contract.login)
             before = client.stamps(contract.rfc, deadline)
         except TimbresError as error:
             if not (error.problem_type.issuer_unknown and account.pac.creates_issuers):
