@@ -127,7 +127,7 @@ def test_every_step_from_every_state(status: str, step: str) -> None:
     ("sent", "step", "message"),
     [
         (True, lambda current: current.mark_sent(LATER, BEFORE), "sent already"),
-        (True, lambda current: current.abandon(LATER), "abandoned"),
+        (True, lambda current: current.abandon(LATER), "cannot abandon"),
         (False, STEPS["confirm"], "never sent"),
         (False, STEPS["mark-unknown"], "never sent"),
     ],

@@ -155,18 +155,20 @@ class Account:
         return redact(text, self.credentials.values())
 
 
+def is_account_name(text: object) -> bool:
+    """Return whether a text can be an account's name."""
+    return isinstance(text, str) and text != ALL_ACCOUNTS and _NAME.fullmatch(text) is not None
+
+
 def parse_account_name(text: object) -> str:
     """Return an account's name. Raises ``account-unknown`` for an invalid name."""
+    if isinstance(text, str) and is_account_name(text):
+        return text
     if text == ALL_ACCOUNTS:
-        raise TimbresError(
-            ACCOUNT_NOT_FOUND,
-            f"{ALL_ACCOUNTS} is reserved for reports about every account.",
-            field="account",
-        )
-    if not isinstance(text, str) or not _NAME.fullmatch(text):
-        expected = "2 to 41 of a-z, 0-9 and -, not - first"
-        raise invalid_value(ACCOUNT_NOT_FOUND, text, "a valid account name", expected, "account")
-    return text
+        detail = f"{ALL_ACCOUNTS} is reserved for reports about every account."
+        raise TimbresError(ACCOUNT_NOT_FOUND, detail, field="account")
+    expected = "2 to 41 of a-z, 0-9 and -, not - first"
+    raise invalid_value(ACCOUNT_NOT_FOUND, text, "a valid account name", expected, "account")
 
 
 def parse_report_account(text: object) -> str:

@@ -65,6 +65,9 @@ TRANSITIONS: dict[str, tuple[ContractStatus | None, ContractStatus]] = {
     "settle-rejected": (NEEDS_REVIEW, REJECTED),
 }
 
+# Whether a contract must have been sent before a step.
+_SENT = {"send": False, "abandon": False, "confirm": True, "mark-unknown": True}
+
 # Longer than any function runs: a contract that is still pending was abandoned.
 ABANDONED_AFTER = timedelta(minutes=2)
 # Longer than a PAC may process a request after the connection was lost.
@@ -91,7 +94,7 @@ RECONCILER = "reconciler"
 
 
 class InvalidTransitionError(Exception):
-    """The contract's state does not permit the step."""
+    """The contract's state does not permit the step, for example to be sent twice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,19 +208,12 @@ class Contract:
         """Return the contract as it is right before the one request to the PAC.
 
         ``before`` are the issuer's counts, or None.
-        Raises :class:`InvalidTransitionError` if it was sent already.
         """
-        if self.sent_at is not None:
-            raise InvalidTransitionError(f"contract {self.id} was sent already")
         next_check_at = at + ABANDONED_AFTER
         return self._step("send", at, sent_at=at, before=before, next_check_at=next_check_at)
 
     def confirm(self, at: datetime, pac_code: str | None, pac_message: str | None) -> Contract:
-        """Return it confirmed: the PAC returned 200. It waits for a count that includes it.
-
-        Raises :class:`InvalidTransitionError` if it was never sent.
-        """
-        self._require_sent()
+        """Return it confirmed: the PAC returned 200. It waits for a count that includes it."""
         reply = {"pac_code": pac_code, "pac_message": pac_message}
         return self._step("confirm", at, awaits_count=True, next_check_at=at + READ_LAG, **reply)
 
@@ -229,12 +225,7 @@ class Contract:
         return self._step("reject", at, **_from_error(error))
 
     def abandon(self, at: datetime) -> Contract:
-        """Return it rejected: its function failed before anything was sent.
-
-        Raises :class:`InvalidTransitionError` if it was sent.
-        """
-        if self.sent_at is not None:
-            raise InvalidTransitionError(f"contract {self.id} was sent and cannot be abandoned")
+        """Return it rejected: its function failed before anything was sent."""
         rejection = _not_created("It was never sent to the PAC.")
         return self._step("abandon", at, RECONCILER, rejection=rejection, note=rejection.detail)
 
@@ -242,9 +233,8 @@ class Contract:
         """Return it unknown: it was sent, and its outcome is not known because of ``error``.
 
         ``by`` takes the step, by default the caller. The reconciler's first check follows after
-        ``READ_LAG``. Raises :class:`InvalidTransitionError` if it was never sent.
+        ``READ_LAG``.
         """
-        self._require_sent()
         next_check_at = at + READ_LAG
         return self._step("mark-unknown", at, by, next_check_at=next_check_at, **_from_error(error))
 
@@ -293,7 +283,9 @@ class Contract:
 
         Within ``READ_LAG`` a trace proves nothing.
         """
-        sent_at = self._require_sent()
+        sent_at = self.sent_at
+        if sent_at is None:
+            raise InvalidTransitionError(f"contract {self.id} was never sent")
         window_passed = at - sent_at >= window
         verdict, note = trace.verdict, trace.note
         if at - sent_at < READ_LAG:
@@ -336,15 +328,13 @@ class Contract:
             next_check_at = min(next_check_at, decides_at)
         return self._step(name, at, by, note=note, attempts=attempts, next_check_at=next_check_at)
 
-    def _require_sent(self) -> datetime:
-        if self.sent_at is None:
-            raise InvalidTransitionError(f"contract {self.id} was never sent")
-        return self.sent_at
-
     def _step(self, name: str, at: datetime, by: str | None = None, **changes: Any) -> Contract:
         start, end = TRANSITIONS[name]
         if self.status != start:
             raise InvalidTransitionError(f"a contract that is {self.status} cannot {name}")
+        if name in _SENT and _SENT[name] != (self.sent_at is not None):
+            state = "sent already" if self.sent_at else "never sent"
+            raise InvalidTransitionError(f"a contract that was {state} cannot {name}")
         if end in SETTLED and start not in SETTLED:
             changes["settled_at"] = at
         changes = {"note": None, "by": by or self.requested_by, **changes}

@@ -27,9 +27,14 @@ class Stamps:
     unlimited: bool = False
 
     @property
+    def counts(self) -> dict[str, int | None]:
+        """The three counts by name."""
+        return {name: getattr(self, name) for name in ("contracted", "used", "available")}
+
+    @property
     def is_unknown(self) -> bool:
         """Whether the PAC returned no count."""
-        return not self.unlimited and (self.contracted, self.used, self.available) == (None,) * 3
+        return not self.unlimited and set(self.counts.values()) == {None}
 
     @property
     def has_no_contract(self) -> bool:

@@ -219,22 +219,22 @@ class ContractRepository:
         if criteria.key is not None:
             found = self.find_by_key(account, criteria.key, "")
             return [found.contract] if found and criteria.matches(found.contract) else [], None
-        wanted = {name: getattr(criteria, name) for name in ("rfc", "status", "reference")}
-        wanted = {name: value for name, value in wanted.items() if value is not None}
+        filters = {name: getattr(criteria, name) for name in ("rfc", "status", "reference")}
+        filters = {name: value for name, value in filters.items() if value is not None}
         values: Item = {":account": account, ":first": first, ":last": last_entry}
         query: Item = {
             "TableName": self._table,
             "KeyConditionExpression": _BETWEEN,
             "ExpressionAttributeValues": serialize(
-                values | {f":{name}": value for name, value in wanted.items()}
+                values | {f":{name}": value for name, value in filters.items()}
             ),
             "ScanIndexForward": False,
             "Limit": limit,
             "ConsistentRead": True,
         }
-        if wanted:
-            query["FilterExpression"] = " AND ".join(f"#{name} = :{name}" for name in wanted)
-            query["ExpressionAttributeNames"] = {f"#{name}": name for name in wanted}
+        if filters:
+            query["FilterExpression"] = " AND ".join(f"#{name} = :{name}" for name in filters)
+            query["ExpressionAttributeNames"] = {f"#{name}": name for name in filters}
         while True:
             page = self._dynamodb.query(**query, **start_after(last))
             contracts = [_contract(deserialize(item)) for item in page["Items"]]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -29,20 +29,8 @@ MAX_PAGE = 500
 _URGENCY = "urgency"
 # Replaces the number in ``available``, because the index does not include other attributes.
 _UNLIMITED = "unlimited"
-# Attributes that a count writes; the user sets the others.
-_COUNT_FIELDS = (
-    "contracted",
-    "used",
-    "available",
-    "as_of",
-    "burn_7",
-    "burn_30",
-    "days_left",
-    "alert",
-    "urgency",
-    "told",
-)
-_RUN_FIELDS = (*_COUNT_FIELDS, "recent", "counted_on", "told_by")
+# Attributes that only a run writes.
+_RUN_FIELDS = frozenset({"recent", "counted_on", "told_by"})
 
 
 class IssuerRepository:
@@ -94,7 +82,7 @@ class IssuerRepository:
 
     def save_observation(self, issuer: Issuer) -> None:
         """Write a count between two runs; values that the PAC did not return are removed."""
-        self._dynamodb.update_item(**_count_update(self._table, issuer, _COUNT_FIELDS))
+        self._dynamodb.update_item(**_count_update(self._table, issuer, without=_RUN_FIELDS))
 
     def list_page(
         self, account: str, after: str | None, alert: Alert | None = None, limit: int = MAX_PAGE
@@ -182,16 +170,13 @@ def daily_count_step(table: str, issuer: Issuer, *, known: bool) -> Item:
     condition = "(attribute_not_exists(counted_on) OR counted_on < :counted_on)"
     if known:
         condition = f"attribute_exists(account) AND {condition}"
-    return {
-        "Update": {**_count_update(table, issuer, _RUN_FIELDS), "ConditionExpression": condition}
-    }
+    return {"Update": _count_update(table, issuer) | {"ConditionExpression": condition}}
 
 
-def _count_update(table: str, issuer: Issuer, names: Sequence[str]) -> Item:
-    counts = _counts(issuer)
-    values = {name: counts[name] for name in names}
+def _count_update(table: str, issuer: Issuer, without: Collection[str] = ()) -> Item:
+    values = {name: value for name, value in _counts(issuer).items() if name not in without}
     known = [name for name, value in values.items() if value is not None]
-    removes = ", ".join(name for name in names if name not in known)
+    removes = ", ".join(name for name in values if name not in known)
     sets = ", ".join(f"{name} = :{name}" for name in known)
     return {
         "TableName": table,
@@ -209,8 +194,7 @@ def _key(account: str, rfc: str) -> Item:
 def _counts(issuer: Issuer) -> dict[str, Any]:
     forecast = issuer.forecast
     return {
-        "contracted": issuer.stamps.contracted,
-        "used": issuer.stamps.used,
+        **issuer.stamps.counts,
         "available": _available(issuer.stamps),
         "as_of": issuer.as_of.isoformat() if issuer.as_of else None,
         "burn_7": round_rate(forecast.burn_7),
