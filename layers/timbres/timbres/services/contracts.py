@@ -344,7 +344,13 @@ class ContractService:
 
     def _reject(self, contract: Contract, error: TimbresError) -> TimbresError:
         """Save a rejection; return the error for the caller."""
-        error = _finalize_rejection(error, contract)
+        error = error.changed(
+            detail=f"{error.detail} No stamps were contracted; to retry, use a new "
+            "Idempotency-Key.",
+            # Without Retry-After: this key gets the same response forever.
+            problem_type=replace(error.problem_type, retry_after=None),
+            extensions=error.extensions | _rejected(contract),
+        )
         rejected = contract.reject(clock.now(), error)
         self._contract_repository.save(contract, rejected)
         metrics.add_count("Contracts", status=rejected.status)
@@ -380,7 +386,7 @@ def _replay(account: Account, contract: Contract, same_body: bool) -> Contract:
             pac=account.pac.name,
             pac_code=contract.pac_code,
             pac_message=contract.pac_message,
-            extensions={"contract": {"id": contract.id, "status": contract.status}},
+            extensions=_rejected(contract),
         )
     return contract
 
@@ -434,11 +440,5 @@ def _in_flight_error(contract: Contract, now: datetime) -> TimbresError:
     )
 
 
-def _finalize_rejection(error: TimbresError, contract: Contract) -> TimbresError:
-    """Return ``error`` as the final response to a rejected contract."""
-    return error.changed(
-        detail=f"{error.detail} No stamps were contracted; to retry, use a new Idempotency-Key.",
-        # Without Retry-After: this key gets the same response forever.
-        problem_type=replace(error.problem_type, retry_after=None),
-        extensions=error.extensions | {"contract": {"id": contract.id, "status": rules.REJECTED}},
-    )
+def _rejected(contract: Contract) -> dict[str, object]:
+    return {"contract": {"id": contract.id, "status": rules.REJECTED}}
