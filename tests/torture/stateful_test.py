@@ -23,6 +23,7 @@ from tests.support.fakes_contracts import (
     RFC_N,
     SECOND,
     SF,
+    TABLES,
     Interruptions,
     Services,
     aws_error,
@@ -44,7 +45,6 @@ AMOUNTS = (1, 20, 500, 1500)
 PORTAL_STAMPS = 7
 INITIAL = Stamps(200_000, 120_000, 80_000)
 KEYS = tuple(f"key-{n}" for n in range(6))
-TABLES = ("ContractsTable", "IssuersTable", "SnapshotsTable", "CredentialRejectionsTable")
 
 PAC_FAULTS = (None, *CONTRACT_FAULTS, "doubled", "late", "count-fails")
 SIDES = ("before", "after")
