@@ -143,12 +143,10 @@ class Account:
     def require(self, capability: str) -> None:
         """Raise ``operation-unsupported`` unless the account's PAC supports ``capability``."""
         if capability not in self.pac.capabilities:
-            raise TimbresError(
-                OPERATION_UNSUPPORTED,
-                f"Account {self.name} is at {self.pac.name}, which supports "
-                f"{', '.join(self.pac.capabilities)}; not {capability}.",
-                field="account",
-            )
+            supported = ", ".join(self.pac.capabilities)
+            detail = f"Account {self.name} is at {self.pac.name}, which supports {supported}; "
+            detail += f"not {capability}."
+            raise TimbresError(OPERATION_UNSUPPORTED, detail, field="account")
 
     def redact(self, text: str) -> str:
         """Return ``text`` with asterisks in place of the account's credentials."""
@@ -229,21 +227,15 @@ def _object(name: str, secret: str) -> dict[str, Any]:
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
-        raise TimbresError(
-            ACCOUNT_MISCONFIGURED,
-            f"The secret of account {name} is not a JSON object: expected "
-            '{"pac": "…", "environment": "…", …}.',
-            field="secret",
-        )
+        expected = '{"pac": "…", "environment": "…", …}'
+        detail = f"The secret of account {name} is not a JSON object: expected {expected}."
+        raise TimbresError(ACCOUNT_MISCONFIGURED, detail, field="secret")
     return value
 
 
 def _invalid_secret(name: str, field_name: str, expected: str) -> TimbresError:
-    return TimbresError(
-        ACCOUNT_MISCONFIGURED,
-        f"In the secret of account {name}, {field_name}: expected {expected}.",
-        field=field_name,
-    )
+    detail = f"In the secret of account {name}, {field_name}: expected {expected}."
+    return TimbresError(ACCOUNT_MISCONFIGURED, detail, field=field_name)
 
 
 def _text(name: str, value: dict[str, Any], key: str, expected: str) -> str:
@@ -255,12 +247,13 @@ def _text(name: str, value: dict[str, Any], key: str, expected: str) -> str:
 
 def _credential(name: str, value: dict[str, Any], key: str, *, is_ascii: bool) -> str:
     text = _text(name, value, key, "a non-empty text")
+    expected = None
     if not text.isprintable() or text != text.strip():
-        raise _invalid_secret(
-            name, key, "no line breaks, no control characters, no leading or trailing blanks"
-        )
-    if is_ascii and not text.isascii():
-        raise _invalid_secret(name, key, "ASCII only, because it is sent in an HTTP header")
+        expected = "no line breaks, no control characters, no leading or trailing blanks"
+    elif is_ascii and not text.isascii():
+        expected = "ASCII only, because it is sent in an HTTP header"
+    if expected:
+        raise _invalid_secret(name, key, expected)
     return text
 
 
@@ -294,11 +287,10 @@ def _live_wsdl(name: str, pac: Pac, value: object) -> bool:
 
 def _endpoint(name: str, environment: str, value: object) -> str | None:
     if environment != _SANDBOX:
-        if value is not None:
-            raise _invalid_secret(
-                name, "endpoint", "no value: only the environment sandbox has an endpoint"
-            )
-        return None
+        if value is None:
+            return None
+        expected = "no value: only the environment sandbox has an endpoint"
+        raise _invalid_secret(name, "endpoint", expected)
     match = _ENDPOINT.fullmatch(value) if isinstance(value, str) else None
     # Elsewhere than on loopback, only https.
     if (

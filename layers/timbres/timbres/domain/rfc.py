@@ -53,9 +53,6 @@ def parse_issuer(text: object, field: str = "rfc") -> Rfc:
     """Return an RFC that can issue invoices. Raises ``rfc-invalid`` or ``rfc-generic``."""
     rfc = parse_rfc(text, field)
     if rfc in GENERIC:
-        raise TimbresError(
-            RFC_GENERIC,
-            f"{rfc} is the RFC of the public or of foreigners; stamps belong to an issuer.",
-            field=field,
-        )
+        detail = f"{rfc} is the RFC of the public or of foreigners; stamps belong to an issuer."
+        raise TimbresError(RFC_GENERIC, detail, field=field)
     return rfc

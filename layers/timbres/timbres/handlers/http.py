@@ -65,11 +65,18 @@ class HttpHandler:
 
         Raises the error of a schedule, so that Lambda retries it.
         """
-        self.deadline = Deadline(
-            context.get_remaining_time_in_millis() / 1000 - TIMEOUT_MARGIN_SECONDS
-        )
+        remaining = context.get_remaining_time_in_millis() / 1000
+        self.deadline = Deadline(remaining - TIMEOUT_MARGIN_SECONDS)
         try:
-            return self._handle(event, context, on_schedule)
+            if "httpMethod" in event:
+                _append_log_key("account", (event.get("pathParameters") or {}).get("account"))
+                return self._resolver.resolve(without_base_path(event), context)
+            if on_schedule is None:
+                raise ValueError("this function has no schedule")
+            # An EventBridge rule puts its input under detail; a schedule sends it as the event.
+            result = on_schedule(event.get("detail", event))
+            logger.info("scheduled run", extra={"result": result})
+            return result
         finally:
             flush()
 
@@ -185,20 +192,6 @@ class HttpHandler:
         """Return the IAM ARN of the caller that signed the request."""
         return self._event.request_context.identity.user_arn or "unknown"
 
-    def _handle(
-        self, event: dict[str, Any], context: Any, on_schedule: ScheduleHandler | None
-    ) -> dict[str, Any]:
-        if "httpMethod" in event:
-            _append_log_key("account", (event.get("pathParameters") or {}).get("account"))
-            return self._resolver.resolve(without_base_path(event), context)
-        if on_schedule is None:
-            raise ValueError("this function has no schedule")
-        # An EventBridge rule puts its input under detail; a schedule sends it as the event.
-        payload = event.get("detail", event)
-        result = on_schedule(payload)
-        logger.info("scheduled run", extra={"result": result})
-        return result
-
     @property
     def _event(self) -> APIGatewayProxyEvent:
         return self._resolver.current_event
@@ -224,13 +217,8 @@ class HttpHandler:
         headers: Mapping[str, list[str]] = event.get("multiValueHeaders") or {
             key: [value] for key, value in (event.get("headers") or {}).items()
         }
-        return [
-            str(value).strip()
-            for key, values in headers.items()
-            if key.lower() == name.lower()
-            for value in values or ()
-            if value is not None
-        ]
+        found = (values or () for key, values in headers.items() if key.lower() == name.lower())
+        return [str(value).strip() for values in found for value in values if value is not None]
 
     def _on_exception(self, error: Exception) -> Response[str]:
         if isinstance(error, TimbresError):

@@ -133,7 +133,7 @@ class ContractService:
         )
         conflict = self._reserve(account, contract, request, deadline)
         if isinstance(conflict, DailyLimitReached):
-            raise _daily_limit_error(account, request, conflict)
+            raise _limit_error(account, request, conflict)
         if conflict is not None:
             if not conflict.by_key:
                 raise _in_flight_error(conflict.contract, clock.now())
@@ -194,9 +194,8 @@ class ContractService:
         if entry is None:
             # A contract outlives its account's secret; only without a contract is it required.
             self._pac_access.require_account(name, "contracts")
-            raise TimbresError(
-                CONTRACT_NOT_FOUND, f"Account {name} has no such contract.", field="id"
-            )
+            detail = f"Account {name} has no such contract."
+            raise TimbresError(CONTRACT_NOT_FOUND, detail, field="id")
         return entry
 
     def settle(
@@ -264,7 +263,11 @@ class ContractService:
             if not (error.problem_type.issuer_unknown and account.pac.creates_issuers):
                 raise self._reject(contract, error) from None
             if not new_issuer and not self._is_known(contract):
-                raise self._reject(contract, _issuer_new_error(contract)) from None
+                detail = f"{contract.rfc} is not known at the PAC, in the list of issuers, or in a "
+                detail += f"snapshot of account {contract.account}. If the RFC is right, send "
+                detail += "new_issuer: true."
+                new = TimbresError(ISSUER_NEW, detail, field="rfc")
+                raise self._reject(contract, new) from None
         # The secret may have been replaced during the count.
         account = self._pac_access.current(account)
         if account.login != contract.login:
@@ -391,33 +394,18 @@ def _replay(account: Account, contract: Contract, same_body: bool) -> Contract:
     return contract
 
 
-def _issuer_new_error(contract: Contract) -> TimbresError:
-    return TimbresError(
-        ISSUER_NEW,
-        f"{contract.rfc} is not known at the PAC, in the list of issuers, or in a snapshot of "
-        f"account {contract.account}. If the RFC is right, send new_issuer: true.",
-        field="rfc",
-    )
-
-
-def _limit_error(account: Account, request: ContractRequest) -> TimbresError:
-    return TimbresError(
-        CONTRACT_LIMIT_EXCEEDED,
-        f"{request.stamps:,} stamps exceed the limit of account {account.name} for one "
-        f"contract: {account.max_stamps_per_contract:,} (max_stamps_per_contract).",
-        field="stamps",
-    )
-
-
-def _daily_limit_error(
-    account: Account, request: ContractRequest, limit: DailyLimitReached
+def _limit_error(
+    account: Account, request: ContractRequest, day: DailyLimitReached | None = None
 ) -> TimbresError:
-    return TimbresError(
-        DAILY_LIMIT_EXCEEDED,
-        f"{request.stamps:,} stamps exceed what account {account.name} can still contract today: "
-        f"{limit.requested:,} of {account.max_stamps_per_day:,} (max_stamps_per_day) are used.",
-        field="stamps",
-    )
+    """Return the error of a request above the limit of a contract, or else of a ``day``."""
+    problem_type, limit = CONTRACT_LIMIT_EXCEEDED, account.max_stamps_per_contract
+    detail = f"the limit of account {account.name} for one contract: {limit:,} "
+    detail += "(max_stamps_per_contract)."
+    if day is not None:
+        problem_type, limit = DAILY_LIMIT_EXCEEDED, account.max_stamps_per_day
+        detail = f"what account {account.name} can still contract today: {day.requested:,} of "
+        detail += f"{limit:,} (max_stamps_per_day) are used."
+    return TimbresError(problem_type, f"{request.stamps:,} stamps exceed {detail}", field="stamps")
 
 
 def _in_flight_error(contract: Contract, now: datetime) -> TimbresError:
