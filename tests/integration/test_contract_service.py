@@ -180,6 +180,18 @@ def test_a_login_changed_during_a_request_sends_nothing(services: Services) -> N
     assert services.items("in-flight#") == []
 
 
+@pytest.mark.parametrize(("call", "skip", "events"), [("put_events", 0, 1), ("UpdateItem", 1, 2)])
+def test_an_event_is_published_at_least_once(
+    services: Services, call: str, skip: int, events: int
+) -> None:
+    services.interruptions.plan(aws_error(), call, skip=skip)
+    services.create()
+    assert len(services.bus.published) == events - 1
+
+    assert [services.reconcile(minutes=minutes) for minutes in (2, 60)] == [{"confirmed": 1}, {}]
+    assert services.bus.event_types == ["Contract Confirmed"] * events
+
+
 # Settlement
 
 
@@ -321,13 +333,3 @@ def test_two_runs_at_once_store_one_step(
     assert results == [{"confirmed": 1}]
     assert services.steps() == ["create", "send", "mark-unknown", "confirm-by-count"]
     assert services.bus.event_types == ["Contract Outcome Unknown", "Contract Confirmed"]
-
-
-def test_two_runs_at_once_abandon_a_contract_once(services: Services) -> None:
-    services.interruptions.plan(aws_error(), "TransactWriteItems", skip=1)
-    with pytest.raises(Exception, match="InternalServerError"):
-        services.create()
-    services.interruptions.plan(lambda _: services.reconcile(), "TransactWriteItems")
-
-    assert services.reconcile(minutes=3) == {"changed meanwhile": 1}
-    assert services.steps() == ["create", "abandon"]

@@ -87,7 +87,7 @@ MUTATIONS = (
         """        contract_repository.mark_published(contract)
         for event_type in contract.pending_events:
             event_publisher.publish(event_type, contract_to_dict(contract))
-""", TORTURE),
+""", SERVICE_TESTS),
     contract("no lag of reads", RULES,
         "READ_LAG = timedelta(minutes=1)",
         "READ_LAG = timedelta(0)", TORTURE),

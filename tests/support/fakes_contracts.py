@@ -405,27 +405,25 @@ class Services:
             self.secrets.put(name)
         process = self.new_process()
         self.access, self.contracts = process.access, process.contracts
-        self.reconciler = process.reconciler
+        self.reconciler = Reconciler(
+            self.access, self.journal, EventPublisher(lambda: self.bus, "bus")
+        )
 
     def new_process(self, trial_wait_seconds: float = 5.0) -> Process:
-        accounts = AccountRepository(
-            self.secrets, "", PACS, lambda: self.clock().timestamp(), allow_sandbox=True
-        )
+        """Return the services of another process, with its own cache of secrets."""
         publisher = EventPublisher(lambda: self.bus, "bus")
         access = PacAccess(
-            accounts,
+            AccountRepository(
+                self.secrets, "", PACS, lambda: self.clock().timestamp(), allow_sandbox=True
+            ),
             self.rejections,
             publisher,
             self.pac.client,
             trial_wait_seconds=trial_wait_seconds,
             poll_seconds=(0.001, 0.005),
         )
-        return Process(
-            accounts,
-            access,
-            ContractService(access, self.journal, self.issuers, self.snapshots, publisher),
-            Reconciler(access, self.journal, publisher),
-        )
+        contracts = ContractService(access, self.journal, self.issuers, self.snapshots, publisher)
+        return Process(access, contracts)
 
     def create(
         self,
@@ -473,10 +471,8 @@ class Services:
 class Process:
     """The services of one process."""
 
-    accounts: AccountRepository
     access: PacAccess
     contracts: ContractService
-    reconciler: Reconciler
 
 
 @contextmanager

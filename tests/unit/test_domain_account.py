@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.timbres_errors import expect_error
 
@@ -183,6 +183,7 @@ def test_a_secret_is_one_json_object(text: str) -> None:
     assert secret_error(text).field == "secret"
 
 
+@settings(max_examples=50)
 @given(
     st.sampled_from([*RC, *NUMBERS, "endpoint", "wsdl", None]),
     st.recursive(
