@@ -119,30 +119,6 @@ def test_days_on_which_an_alert_is_published(counts: list[int | None], expected:
     assert sorted(days) == expected
 
 
-@pytest.mark.parametrize(
-    ("before", "observed", "counts", "expected"),
-    [
-        # The alert of an observation is published by the next run with a count.
-        (1000, 0, [None, 0], [2]),
-        (1000, 0, [None, 5000], []),
-        # An observation of new stamps clears the alert; the next alert is published.
-        (50, 5000, [40], [1]),
-        (50, 40, [40], []),
-    ],
-)
-def test_an_observation_clears_an_alert_and_publishes_none(
-    before: int, observed: int, counts: list[int | None], expected: list[int]
-) -> None:
-    issuer = observe(count(NEW, 0, stamps(before)), 0.5, stamps(observed))
-
-    assert issuer.alerted_in(run_of(0)) is (before == 50 and observed == 40)
-    days = []
-    for day, available in enumerate(counts, 1):
-        issuer = count(issuer, day, stamps(available))
-        days += [day] if issuer.alerted_in(run_of(day)) else []
-    assert days == expected
-
-
 steps = st.lists(
     st.tuples(
         st.sampled_from(["run", "run", "observe", "use", "use", "contract"]),

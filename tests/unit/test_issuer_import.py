@@ -184,15 +184,15 @@ def test_invalid_lists(parse: Callable[[str], IssuerImport], text: str, expected
     assert expected in expect_error("body-invalid", "body", parse, text).detail
 
 
-@pytest.mark.parametrize("form", ["json", "csv", "csv with a header"])
-def test_at_most_10_000_rows_are_accepted(form: str) -> None:
-    # Invalid rows count as well.
+@pytest.mark.parametrize("parse", [parse_json, parse_csv])
+def test_at_most_10_000_rows_are_accepted(parse: Callable[[str], IssuerImport]) -> None:
+    # Invalid rows count as well, a header does not.
     rows = [f"ABC{n // 100:06d}{n % 100:02d}0" for n in range(MAX_ROWS + 1)]
-    parse = parse_json if form == "json" else parse_csv
 
     def text(count: int) -> str:
-        header = ["rfc"] if "header" in form else []
-        return json.dumps(rows[:count]) if form == "json" else "\n".join(header + rows[:count])
+        return (
+            json.dumps(rows[:count]) if parse is parse_json else "\n".join(["rfc", *rows[:count]])
+        )
 
     result = parse(text(MAX_ROWS))
     assert len(result.rows) + len(result.invalid) == MAX_ROWS
@@ -211,7 +211,7 @@ json_values = st.recursive(
 json_texts = st.text(max_size=40) | st.lists(json_values, max_size=5).map(json.dumps)
 
 
-@settings(max_examples=300)
+@settings(max_examples=200)
 @given(st.tuples(st.just(parse_csv), csv_texts) | st.tuples(st.just(parse_json), json_texts))
 def test_any_list_is_rejected_or_each_row_is_valid_or_reported(
     parse_and_text: tuple[Callable[[str], IssuerImport], str],
