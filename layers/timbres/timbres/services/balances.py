@@ -62,14 +62,10 @@ def balance_from_pac(
     log_other_kinds(account, month, totals.other_kinds)
     consistent = is_consistent(summary.transactions, totals.consumed, one_issuer=rfc is not None)
     if consistent is False:
+        context = {"account": account.name, "month": str(month)}
+        sums = {"transactions": summary.transactions, "movements_total": totals.consumed}
         logger.warning(
-            "the PAC's total differs from the consumption that it lists",
-            extra={
-                "account": account.name,
-                "month": str(month),
-                "transactions": summary.transactions,
-                "movements_total": totals.consumed,
-            },
+            "the PAC's total differs from the consumption that it lists", extra=context | sums
         )
     return AccountBalance(
         account=account.name,
@@ -132,11 +128,8 @@ def _check_deadline(
 
 
 def _too_many_error(items: str) -> TimbresError:
-    return TimbresError(
-        DEADLINE_EXCEEDED,
-        f"The month has too many {items} to read in time: request one rfc, or a consumption "
-        "report.",
-    )
+    detail = f"The month has too many {items} to read in time: request one rfc, or a consumption "
+    return TimbresError(DEADLINE_EXCEEDED, detail + "report.")
 
 
 def register_issuers(issuer_repository: IssuerRepository, balance: AccountBalance) -> None:

@@ -211,12 +211,9 @@ class ContractService:
             settled = contract.settle(clock.now(), outcome, caller, reason)
         if settled is None or not self._contract_repository.save(contract, settled):
             current = self.get(account_name, contract_id)
-            raise _error(
-                CONTRACT_NOT_UNDER_REVIEW,
-                f"Contract {contract_id} is {current.status}; only a contract that needs a review "
-                "can be settled by hand.",
-                current,
-            )
+            detail = f"Contract {contract_id} is {current.status}; only a contract that needs a "
+            detail += "review can be settled by hand."
+            raise _error(CONTRACT_NOT_UNDER_REVIEW, detail, current)
         metrics.add_count("Contracts", status=settled.status)
         logger.info("contract settled by hand", extra=log_context(settled))
         publish_pending_events(self._contract_repository, self._event_publisher, settled)
@@ -337,12 +334,8 @@ class ContractService:
                 return after
             return self._contract_repository.get(sent.account, sent.id) or sent
         except Exception as error:
-            logger.error(
-                "%s could not be written to the journal: %s",
-                after.status,
-                type(error).__name__,
-                extra=log_context(after),
-            )
+            message = "%s could not be written to the journal: %s"
+            logger.error(message, after.status, type(error).__name__, extra=log_context(after))
             return sent
 
     def _reject(self, contract: Contract, error: TimbresError) -> TimbresError:
@@ -371,13 +364,11 @@ def _error(
 
 def _replay(account: Account, contract: Contract, same_body: bool) -> Contract:
     if not same_body:
-        raise _error(
-            IDEMPOTENCY_KEY_REUSED,
+        detail = (
             f"This Idempotency-Key belongs to contract {contract.id}: {contract.stamps} stamps "
-            f"for {contract.rfc}. Use a new key for another body.",
-            contract,
-            "Idempotency-Key",
         )
+        detail += f"for {contract.rfc}. Use a new key for another body."
+        raise _error(IDEMPOTENCY_KEY_REUSED, detail, contract, "Idempotency-Key")
     if contract.status == rules.PENDING:
         detail = f"Contract {contract.id} is in progress; retry with the same Idempotency-Key."
         raise _error(CONTRACT_PENDING, detail, contract)
@@ -409,23 +400,17 @@ def _limit_error(
 
 
 def _in_flight_error(contract: Contract, now: datetime) -> TimbresError:
-    if not contract.awaits_count:
-        return _error(
-            CONTRACT_IN_FLIGHT,
-            f"Contract {contract.id} of {contract.rfc} is {contract.status}: its "
-            f"{contract.stamps:,} stamps may still be allotted. Until it is settled, the issuer "
-            "cannot have another contract.",
-            contract,
-        )
-    visible = (contract.settled_at or now) + READ_LAG
-    wait = math.ceil((visible - now).total_seconds()) if visible > now else 60
-    return _error(
-        replace(CONTRACT_IN_FLIGHT, retry_after=wait),
-        f"Contract {contract.id} of {contract.rfc} is confirmed, and the PAC's count does not "
-        f"include its {contract.stamps:,} stamps yet. Until then, the issuer cannot have "
-        "another contract.",
-        contract,
-    )
+    subject, problem_type = f"Contract {contract.id} of {contract.rfc}", CONTRACT_IN_FLIGHT
+    detail = f"{subject} is {contract.status}: its {contract.stamps:,} stamps may still be "
+    detail += "allotted. Until it is settled, the issuer cannot have another contract."
+    if contract.awaits_count:
+        visible = (contract.settled_at or now) + READ_LAG
+        wait = math.ceil((visible - now).total_seconds()) if visible > now else 60
+        problem_type = replace(problem_type, retry_after=wait)
+        detail = f"{subject} is confirmed, and the PAC's count does not include its "
+        detail += f"{contract.stamps:,} stamps yet. Until then, the issuer cannot have another "
+        detail += "contract."
+    return _error(problem_type, detail, contract)
 
 
 def _rejected(contract: Contract) -> dict[str, object]:

@@ -90,13 +90,11 @@ class Reconciler:
                 )
                 status = "failed"
             states[status] = states.get(status, 0) + 1
-        metrics.add_metric("OldestUnresolvedContractAge", self._oldest_minutes(), NONE)
-        return states
-
-    def _oldest_minutes(self) -> float:
-        """Return the age of the oldest contract that is not settled or not published."""
+        # In minutes: the oldest contract that is not settled or not published.
         oldest = self._contract_repository.oldest_open()
-        return round((clock.now() - oldest.created_at).total_seconds() / 60, 1) if oldest else 0
+        age = round((clock.now() - oldest.created_at).total_seconds() / 60, 1) if oldest else 0
+        metrics.add_metric("OldestUnresolvedContractAge", age, NONE)
+        return states
 
     def _reconcile(self, account: str, contract_id: str, deadline: Deadline) -> str:
         contract = self._contract_repository.get(account, contract_id)
