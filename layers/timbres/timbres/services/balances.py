@@ -65,7 +65,7 @@ def balance_from_pac(
         context = {"account": account.name, "month": str(month)}
         sums = {"transactions": summary.transactions, "movements_total": totals.consumed}
         logger.warning(
-            "the PAC's total differs from the consumption that it lists", extra=context | sums
+            "the PAC's total differs from the consumption that it lists", extra={**context, **sums}
         )
     return AccountBalance(
         account=account.name,
