@@ -197,14 +197,14 @@ def query_all(
     dynamodb: Any, table: str, condition: str, values: Item, **options: Any
 ) -> Iterator[Item]:
     """Yield the items of all pages of a query as plain values; ``values`` are its operands."""
-    pages = dynamodb.get_paginator("query").paginate(
-        TableName=table,
-        KeyConditionExpression=condition,
-        ExpressionAttributeValues=serialize(values),
-        **options,
-    )
-    for page in pages:
+    query = {"TableName": table, "KeyConditionExpression": condition, **options}
+    query["ExpressionAttributeValues"] = serialize(values)
+    last: Item | None = {}
+    while last is not None:
+        # A paginator of boto3 reads its model from disk first.
+        page = dynamodb.query(**query, **start_after(last))
         yield from map(deserialize, page["Items"])
+        last = page.get("LastEvaluatedKey")
 
 
 def batch_get(
