@@ -7,7 +7,8 @@ from typing import Any
 from aws_lambda_powertools.event_handler import Response
 
 from timbres.handlers.dependencies import create_account_repository, create_rejection_repository
-from timbres.handlers.http import HttpHandler, json_response, logger
+from timbres.handlers.http import HttpHandler, json_response
+from timbres.handlers.invocation import logger
 from timbres.schemas.accounts import account_to_dict
 from timbres.services import accounts
 

@@ -20,7 +20,8 @@ from timbres.domain.rfc import Rfc
 from timbres.errors import PARAMETER_INVALID, TimbresError
 from timbres.handlers import schedule
 from timbres.handlers.dependencies import create_account_repository, create_pac_access
-from timbres.handlers.http import HttpHandler, json_response, logger, parse_query_rfc
+from timbres.handlers.http import HttpHandler, json_response, parse_query_rfc
+from timbres.handlers.invocation import logger
 from timbres.handlers.settings import get_env
 from timbres.repositories.daily_counts import SnapshotRepository
 from timbres.repositories.issuers import IssuerRepository

@@ -24,7 +24,8 @@ from timbres.handlers.dependencies import (
     create_event_publisher,
     create_pac_access,
 )
-from timbres.handlers.http import HttpHandler, json_response, logger, parse_query_rfc
+from timbres.handlers.http import HttpHandler, json_response, parse_query_rfc
+from timbres.handlers.invocation import logger
 from timbres.handlers.settings import get_env
 from timbres.repositories.contracts import MAX_PAGE, ContractRepository
 from timbres.repositories.daily_counts import SnapshotRepository

@@ -23,7 +23,7 @@ from timbres.handlers.download_pages import (
     not_found_page,
     unavailable_page,
 )
-from timbres.handlers.http import describe_aws_error, logger
+from timbres.handlers.invocation import describe_aws_error, logger
 from timbres.handlers.settings import get_env
 from timbres.observability.metrics import flush, metrics
 from timbres.repositories.download_tokens import DownloadTokenRepository

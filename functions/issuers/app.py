@@ -10,7 +10,8 @@ from timbres.aws.clients import client
 from timbres.domain.text import quote_input
 from timbres.errors import BODY_INVALID, TimbresError
 from timbres.handlers.dependencies import create_account_repository
-from timbres.handlers.http import HttpHandler, json_response, logger, parse_query_rfc
+from timbres.handlers.http import HttpHandler, json_response, parse_query_rfc
+from timbres.handlers.invocation import logger
 from timbres.handlers.issuer_import_parser import PARSERS
 from timbres.handlers.settings import get_env
 from timbres.repositories.issuers import MAX_PAGE, IssuerRepository

@@ -22,7 +22,7 @@ from timbres.aws.notifications import MailPublisher
 from timbres.domain import clock
 from timbres.domain.month import period_from_text
 from timbres.domain.report import ReportSpec
-from timbres.handlers.http import logger
+from timbres.handlers.invocation import logger
 from timbres.handlers.settings import get_env
 from timbres.notifications.mails import LinkFactory, compose, dedup_key, should_notify
 from timbres.repositories.download_tokens import DownloadTokenRepository

@@ -17,7 +17,8 @@ from timbres.handlers.dependencies import (
     create_event_publisher,
     create_pac_access,
 )
-from timbres.handlers.http import HttpHandler, logger
+from timbres.handlers.http import HttpHandler
+from timbres.handlers.invocation import logger
 from timbres.handlers.settings import get_env
 from timbres.observability.metrics import COUNT, metrics
 from timbres.repositories.contracts import ContractRepository

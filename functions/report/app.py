@@ -33,7 +33,8 @@ from timbres.domain.report import (
 from timbres.errors import BODY_INVALID, PARAMETER_INVALID, REPORT_FAILED, TimbresError
 from timbres.handlers import schedule
 from timbres.handlers.dependencies import create_account_repository, create_event_publisher
-from timbres.handlers.http import HttpHandler, json_response, logger
+from timbres.handlers.http import HttpHandler, json_response
+from timbres.handlers.invocation import logger
 from timbres.handlers.settings import get_env
 from timbres.observability.metrics import COUNT, metrics
 from timbres.repositories.download_tokens import DownloadTokenRepository

@@ -15,14 +15,13 @@ from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
 from timbres.aws.clients import client
 from timbres.aws.object_store import ReportStore
-from timbres.deadline import Deadline
 from timbres.errors import TimbresError
 from timbres.handlers.dependencies import (
     create_account_repository,
     create_event_publisher,
     create_pac_access,
 )
-from timbres.handlers.http import TIMEOUT_MARGIN_SECONDS, logger
+from timbres.handlers.invocation import invocation_deadline, logger
 from timbres.handlers.settings import get_env
 from timbres.observability import metrics
 from timbres.repositories.contracts import ContractRepository
@@ -75,7 +74,7 @@ report_generator = ReportGenerator(
 @logger.inject_lambda_context(clear_state=True)
 def handler(event: dict[str, Any], context: Any) -> Any:
     """Generate the reports that the messages name; return the messages to retry."""
-    deadline = Deadline(context.get_remaining_time_in_millis() / 1000 - TIMEOUT_MARGIN_SECONDS)
+    deadline = invocation_deadline(context)
 
     def process_message(record: SQSRecord) -> None:
         is_last = int(record.attributes.approximate_receive_count) >= _MAX_RECEIVE_COUNT

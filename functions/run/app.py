@@ -13,7 +13,8 @@ from timbres.aws.clients import client
 from timbres.aws.queues import RunQueue
 from timbres.handlers import schedule
 from timbres.handlers.dependencies import create_account_repository, create_event_publisher
-from timbres.handlers.http import HttpHandler, json_response, logger
+from timbres.handlers.http import HttpHandler, json_response
+from timbres.handlers.invocation import logger
 from timbres.handlers.settings import get_env
 from timbres.repositories.issuers import IssuerRepository
 from timbres.repositories.runs import MAX_PAGE, RunRepository

@@ -14,13 +14,12 @@ from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from timbres.aws.clients import client
 from timbres.aws.queues import RunQueue
 from timbres.aws.rate_limiter import RateLimiter
-from timbres.deadline import Deadline
 from timbres.handlers.dependencies import (
     create_account_repository,
     create_event_publisher,
     create_pac_access,
 )
-from timbres.handlers.http import TIMEOUT_MARGIN_SECONDS, logger
+from timbres.handlers.invocation import invocation_deadline, logger
 from timbres.handlers.settings import get_env
 from timbres.observability import metrics
 from timbres.repositories.daily_counts import AccountStampRepository, DailyCountRepository
@@ -58,9 +57,7 @@ daily_run_worker = DailyRunWorker(
 
 
 def process_batch(record: SQSRecord, lambda_context: Any) -> None:
-    deadline = Deadline(
-        lambda_context.get_remaining_time_in_millis() / 1000 - TIMEOUT_MARGIN_SECONDS
-    )
+    deadline = invocation_deadline(lambda_context)
     attempt = int(record.attributes.approximate_receive_count)
     if not daily_run_worker.process(record.body, record.receipt_handle, attempt, deadline):
         raise BatchIncompleteError

@@ -15,7 +15,8 @@ from timbres.domain.date_range import parse_date_range
 from timbres.domain.forecast import parse_alert
 from timbres.domain.rfc import parse_issuer
 from timbres.handlers.dependencies import create_account_repository, create_pac_access
-from timbres.handlers.http import HttpHandler, json_response, logger, parse_query_rfc
+from timbres.handlers.http import HttpHandler, json_response, parse_query_rfc
+from timbres.handlers.invocation import logger
 from timbres.handlers.settings import get_env
 from timbres.repositories.contracts import ContractRepository
 from timbres.repositories.daily_counts import SnapshotRepository

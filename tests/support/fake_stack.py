@@ -57,7 +57,7 @@ from tests.support.template import AWS_ACCOUNT, REGION, WSDL, route, routes, tem
 from timbres.aws import clients
 from timbres.domain import clock as timbres_clock
 from timbres.domain.issuer import Issuer
-from timbres.handlers.http import logger
+from timbres.handlers.invocation import logger
 
 RFC = "A&D061009TY8"
 RFC_N = "ÑAN840101AB1"

@@ -10,6 +10,7 @@ import pytest
 from tests.support.template import REGION, ROOT, template
 
 PARTS = ("timbres.pacs", "timbres.services", "timbres_reports", "timbres.repositories.accounts")
+RESOLVER = "aws_lambda_powertools.event_handler"
 LIBRARIES = ("zeep", "requests", "lxml", "reportlab", "xlsxwriter", "ijson", "jinja2")
 
 
@@ -17,14 +18,14 @@ LIBRARIES = ("zeep", "requests", "lxml", "reportlab", "xlsxwriter", "ijson", "ji
     ("function", "objects", "imported", "missing"),
     [
         # The slowest libraries are loaded when they are needed.
-        ("mail", "", ("jinja2",), ()),
+        ("mail", "", ("jinja2",), (RESOLVER,)),
         ("contract", "", ("timbres.pacs",), ("jinja2",)),
         # Most requests are redirects; only an error page is a template.
         (
             "download_token",
             "",
             ("timbres.repositories.download_tokens",),
-            (*PARTS, *LIBRARIES, "timbres.repositories.contracts", "timbres.repositories.issuers"),
+            (*PARTS, *LIBRARIES, RESOLVER, "timbres.repositories.contracts"),
         ),
         ("download_token", "app.not_found_page(1)", ("jinja2",), ()),
     ],

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from functools import lru_cache
+from typing import NamedTuple
 
 from timbres.domain.month import Month
 
@@ -13,8 +14,7 @@ CONSUMPTION = "Consumo de timbre"
 """The only kind of movement that is consumption."""
 
 
-@dataclass(frozen=True, slots=True)
-class Movement:
+class Movement(NamedTuple):
     """One line of a balance: on ``date``, ``rfc`` had ``amount`` stamps of ``kind``.
 
     ``rfc`` is None for a movement of the account itself.

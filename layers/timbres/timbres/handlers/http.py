@@ -8,7 +8,6 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
-from aws_lambda_powertools import Logger
 from aws_lambda_powertools.event_handler import APIGatewayRestResolver, Response
 from aws_lambda_powertools.event_handler.exceptions import NotFoundError
 from aws_lambda_powertools.utilities.data_classes import APIGatewayProxyEvent
@@ -29,18 +28,15 @@ from timbres.errors import (
     TimbresError,
 )
 from timbres.handlers import problem_details as problem
+from timbres.handlers.invocation import describe_aws_error, invocation_deadline, logger
 from timbres.observability.metrics import flush, metrics
 
 MAX_BODY_BYTES = 16 * 1024
 # Lambda limits a response to 6 MB, as JSON within JSON: quotes and backslashes count twice.
 MAX_RESPONSE_BYTES = 6_000_000
-# Part of the function's time, reserved to store the result and to respond.
-TIMEOUT_MARGIN_SECONDS = 3.0
 
 # A parameter in the path of a resource, such as {account}.
 _PATH_PARAMETER = re.compile(r"\{(\w+)\}")
-
-logger = Logger(service="timbres", name="timbres")
 
 ScheduleHandler = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -65,8 +61,7 @@ class HttpHandler:
 
         Raises the error of a schedule, so that Lambda retries it.
         """
-        remaining = context.get_remaining_time_in_millis() / 1000
-        self.deadline = Deadline(remaining - TIMEOUT_MARGIN_SECONDS)
+        self.deadline = invocation_deadline(context)
         try:
             if "httpMethod" in event:
                 _append_log_key("account", (event.get("pathParameters") or {}).get("account"))
@@ -330,10 +325,3 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _reject_constant(text: str) -> NoReturn:
     raise ValueError(f"{text} is not valid JSON")
-
-
-def describe_aws_error(error: BotoCoreError | ClientError) -> str:
-    """Return the AWS operation that failed and its error code, without the request's content."""
-    if isinstance(error, ClientError):
-        return f"{error.operation_name} {error.response.get('Error', {}).get('Code')}"
-    return type(error).__name__

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from types import TracebackType
 from typing import IO, Any, Self
 
@@ -25,7 +26,7 @@ from timbres.domain.balance import (
     is_consumption,
 )
 from timbres.domain.month import Month
-from timbres.domain.rfc import Rfc, normalize_rfc
+from timbres.domain.rfc import Rfc
 from timbres.domain.text import charset_of
 from timbres.errors import PacError
 from timbres.pacs.base import MAX_CONNECTIONS, BalanceClient, StatementClient
@@ -43,7 +44,7 @@ from timbres.pacs.http import (
     with_retries,
 )
 from timbres.pacs.reachcore.error_codes import ERRORS, STATEMENT_ERRORS
-from timbres.pacs.reachcore.limits import ByteBudget, enforce_limits, is_short
+from timbres.pacs.reachcore.limits import ByteBudget, distinct_kinds, distinct_rfcs, is_short
 from timbres.pacs.reachcore.statement import read_statement
 from timbres.pacs.reading import FieldReader, fold
 from timbres.pacs.rest import post_json
@@ -61,7 +62,8 @@ _SUMMARY = frozenset(
         "Transacciones",
     }
 )
-_DOCUMENTED = frozenset({*_SUMMARY, "Detalle", "RFC", "Fecha", "TipoMovimiento", "Monto"})
+_RFC, _DATE, _KIND, _AMOUNT = "RFC", "Fecha", "TipoMovimiento", "Monto"
+_DOCUMENTED = frozenset({*_SUMMARY, "Detalle", _RFC, _DATE, _KIND, _AMOUNT})
 _SPELLINGS = {fold(name): name for name in _DOCUMENTED}
 # What is clearly not a CSV: gzip, zip, PDF.
 _NO_CSV = (b"\x1f\x8b", b"PK\x03\x04", b"%PDF-")
@@ -148,7 +150,11 @@ class ReachcoreBalance:
 
     def __init__(self, response: HttpResponse, *, one_issuer: bool = False) -> None:
         self._one_issuer = one_issuer
-        self._reader = FieldReader(NAME)
+        self._reader = reader = FieldReader(NAME)
+        # A million movements have few different texts; each is read once.
+        self._kinds = distinct_kinds(NAME, lambda kind: reader.text({_KIND: kind}, _KIND))
+        self._rfcs = distinct_rfcs(NAME, lambda rfc: reader.optional_text({_RFC: rfc}, _RFC) or "")
+        self._read_date = lru_cache(64)(lambda day: reader.date({_DATE: day}, _DATE))
         try:
             self._response = response.in_utf8(MAX_BYTES)
         except ValueError:
@@ -174,9 +180,7 @@ class ReachcoreBalance:
         The memory in use does not grow with their number. Raises ``pac-protocol-error``.
         """
         fields = self._fields()
-        yield from enforce_limits(
-            NAME, (self._movement(item) for name, item in fields if name is _MOVEMENT)
-        )
+        yield from (self._movement(item) for name, item in fields if name is _MOVEMENT)
         self._reader.log()
 
     def verified_movements(self) -> Iterator[Movement]:
@@ -219,20 +223,14 @@ class ReachcoreBalance:
         )
 
     def _movement(self, item: dict[str, Any]) -> Movement:
-        reader = self._reader
-        kind = reader.text(item, "TipoMovimiento")
-        # Consumption is of an issuer; another movement may be of the account.
-        read = reader.text if is_consumption(kind) else reader.optional_text
-        received = read(item, "RFC") or ""
-        rfc = normalize_rfc(received)
-        if rfc != received:
-            reader.normalized.add("RFC")
-        return Movement(
-            rfc=rfc or None,
-            date=reader.date(item, "Fecha"),
-            kind=kind,
-            amount=reader.number(item, "Monto"),
-        )
+        reader, received = self._reader, item.get(_RFC)
+        kind, rfc = self._kinds[item.get(_KIND)], self._rfcs[received]
+        if rfc is None and is_consumption(kind):
+            # Raises: consumption is of an issuer; another movement may be of the account.
+            reader.text(item, _RFC)
+        elif rfc != (received or None):
+            reader.normalized.add(_RFC)
+        return Movement(rfc, self._read_date(item.get(_DATE)), kind, reader.number(item, _AMOUNT))
 
     def _fields(self) -> Iterator[tuple[str | None, Any]]:
         """Yield the response's fields as (documented name, value), and each item of ``Detalle``.
@@ -277,7 +275,7 @@ class ReachcoreBalance:
             for end, received in events:
                 if end == "end_map":
                     break
-                name = self._documented(received)
+                name = received if received in _DOCUMENTED else self._documented(received)
                 if name in item:
                     raise protocol_error(NAME, f"{_field_label(name)} appears twice in a movement")
                 event, value = next(events)
@@ -286,7 +284,6 @@ class ReachcoreBalance:
 
     def _documented(self, received: str) -> str:
         """Return the documented spelling of a field's name; an unknown name is folded."""
-        # A million movements have four million names.
         if received in _DOCUMENTED:
             return received
         name = _SPELLINGS.get(fold(received), fold(received))

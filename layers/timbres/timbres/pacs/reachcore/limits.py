@@ -5,9 +5,10 @@ The complete response is on disk (:mod:`timbres.pacs.http`); these limits apply 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
+from typing import Any, TypeVar
 
-from timbres.domain.balance import Movement
+from timbres.domain.rfc import normalize_rfc
 from timbres.pacs.errors import protocol_error
 
 # A movement has about 120 bytes, all other fields together about 200.
@@ -16,6 +17,8 @@ MAX_RFCS = 1_000_000
 MAX_KINDS = 1_000
 # An RFC has 13 characters, "Consumo de timbre" 17; a text that is not an RFC is kept as received.
 _MAX_TEXT_CHARACTERS = 100
+
+T = TypeVar("T")
 
 
 class ByteBudget:
@@ -36,27 +39,46 @@ class ByteBudget:
         self._size = 0
 
 
-def enforce_limits(pac: str, movements: Iterator[Movement]) -> Iterator[Movement]:
-    """Yield ``movements``; the caller may keep a sum per RFC and kind in memory.
+class DistinctValues(dict[Any, T]):
+    """The distinct values of a field in one response; ``read`` converts each of them once.
 
-    Raises ``pac-protocol-error`` for too many or too long RFCs or kinds of movement.
+    A caller may keep a sum per value in memory. Raises ``pac-protocol-error`` for more than
+    ``maximum`` values, which ``name`` is a word for, and what ``read`` raises.
     """
-    rfcs: set[str] = set()
-    kinds: set[str] = set()
-    for movement in movements:
-        if movement.rfc is not None and movement.rfc not in rfcs:
-            rfcs.add(movement.rfc)
-            if len(movement.rfc) > _MAX_TEXT_CHARACTERS or not movement.rfc.isprintable():
-                raise protocol_error(pac, "an RFC in it is not valid")
-            if len(rfcs) > MAX_RFCS:
-                raise protocol_error(pac, f"it names more than {MAX_RFCS:,} RFCs")
-        if movement.kind not in kinds:
-            kinds.add(movement.kind)
-            if len(movement.kind) > _MAX_TEXT_CHARACTERS:
-                raise protocol_error(pac, "a kind of movement in it is too long")
-            if len(kinds) > MAX_KINDS:
-                raise protocol_error(pac, f"it names more than {MAX_KINDS:,} kinds of movement")
-        yield movement
+
+    def __init__(self, pac: str, name: str, maximum: int, read: Callable[[Any], T]) -> None:
+        super().__init__()
+        self._pac, self._name, self._maximum, self._read = pac, name, maximum, read
+
+    def __missing__(self, received: Any) -> T:
+        value = self[received] = self._read(received)
+        if len(self) > self._maximum:
+            raise protocol_error(self._pac, f"it names more than {self._maximum:,} {self._name}")
+        return value
+
+
+def distinct_rfcs(pac: str, read: Callable[[Any], str]) -> DistinctValues[str | None]:
+    """Return the RFCs in the texts that ``read`` returns; a text without an RFC is kept."""
+
+    def read_rfc(received: Any) -> str | None:
+        rfc = normalize_rfc(read(received)) or None
+        if rfc is not None and not (is_short(rfc) and rfc.isprintable()):
+            raise protocol_error(pac, "an RFC in it is not valid")
+        return rfc
+
+    return DistinctValues(pac, "RFCs", MAX_RFCS, read_rfc)
+
+
+def distinct_kinds(pac: str, read: Callable[[Any], str]) -> DistinctValues[str]:
+    """Return the kinds of movement that ``read`` returns."""
+
+    def read_kind(received: Any) -> str:
+        kind = read(received)
+        if not is_short(kind):
+            raise protocol_error(pac, "a kind of movement in it is too long")
+        return kind
+
+    return DistinctValues(pac, "kinds of movement", MAX_KINDS, read_kind)
 
 
 def is_short(text: str) -> bool:

@@ -26,11 +26,10 @@ from timbres.domain.balance import (
 )
 from timbres.domain.clock import from_local, local_date
 from timbres.domain.month import Month
-from timbres.domain.rfc import normalize_rfc
 from timbres.domain.text import charset_of, parse_number
 from timbres.errors import PacError
 from timbres.pacs.errors import protocol_error
-from timbres.pacs.reachcore.limits import ByteBudget, enforce_limits, is_short
+from timbres.pacs.reachcore.limits import ByteBudget, distinct_kinds, distinct_rfcs, is_short
 from timbres.pacs.reading import fold, known_count
 
 _PAC = "reachcore"
@@ -118,22 +117,19 @@ def _read(rows: Iterator[list[str]], month: Month) -> Statement:
             as_of=from_local(account[4]),
             issuers=issuers,
             transactions=transactions,
-            totals=sum_movements(enforce_limits(_PAC, (_movement(row, month) for row in rows))),
+            totals=sum_movements(_movements(rows, month)),
         )
     except ValueError:
         raise _malformed("a date or a number") from None
 
 
-def _movement(row: list[str], month: Month) -> Movement:
-    # Consumption is of an issuer; another movement may be of the account.
-    if len(row) != 4 or not all(row[1:]) or not (row[0] or not is_consumption(row[2])):
-        raise _malformed("a movement's line")
-    return Movement(
-        rfc=normalize_rfc(row[0]) or None,
-        date=_date(row[1], month),
-        kind=row[2],
-        amount=parse_number(row[3]),
-    )
+def _movements(rows: Iterator[list[str]], month: Month) -> Iterator[Movement]:
+    rfcs, kinds = distinct_rfcs(_PAC, str), distinct_kinds(_PAC, str)
+    for row in rows:
+        # Consumption is of an issuer; another movement may be of the account.
+        if len(row) != 4 or not all(row[1:]) or not (row[0] or not is_consumption(row[2])):
+            raise _malformed("a movement's line")
+        yield Movement(rfcs[row[0]], _date(row[1], month), kinds[row[2]], parse_number(row[3]))
 
 
 @lru_cache(maxsize=1024)
