@@ -117,6 +117,8 @@ def test_a_list_is_replaced_and_issuers_are_removed_together(stack: FakeStack) -
     texts = [rfcs[0].lower(), rfcs[1], RFC]
     removed = stack.call("issuers", "DELETE", PATH, {"rfc": texts})
     assert removed.body == {"account": SF, "rfcs": rfcs[:2], "unknown": [RFC]}
+    unknown = stack.call("issuers", "DELETE", PATH, {"rfc": texts, "mes": "1"})
+    check_problem(unknown, 400, "parameter-invalid", "mes")
     many = stack.call("issuers", "DELETE", PATH, {"rfc": ["x"] * 101})
     check_problem(many, 400, "parameter-invalid", "rfc")
     assert [item["rfc"] for item in stack.get(PATH).body["issuers"]] == [rfcs[2], RFC_N]

@@ -81,12 +81,8 @@ class HttpHandler:
         Raises ``parameter-invalid`` for an unknown or duplicate parameter.
         """
         parameters = self._event.resolved_query_string_parameters
+        self._reject_unknown(*names)
         for name, values in parameters.items():
-            if name not in names:
-                expected = f"expected {', '.join(names)}" if names else "expected none"
-                detail = f"Unknown parameter: {quote_input(name)}; {expected}. "
-                detail += "Encode & in a value as %26."
-                raise TimbresError(PARAMETER_INVALID, detail, field=_field(name))
             if len(values) > 1:
                 raise TimbresError(PARAMETER_INVALID, f"Duplicate parameter: {name}.", field=name)
         query = {name: next(iter(parameters.get(name, ())), None) for name in names}
@@ -98,9 +94,16 @@ class HttpHandler:
         values = self._event.resolved_query_string_parameters.get(name, [])
         if len(values) < 2:
             self.query_params(name)
-        elif self._event.resolved_query_string_parameters.keys() != {name}:
-            raise TimbresError(PARAMETER_INVALID, f"Unknown parameter; expected {name}.")
+        self._reject_unknown(name)
         return list(values)
+
+    def _reject_unknown(self, *names: str) -> None:
+        for name in self._event.resolved_query_string_parameters:
+            if name not in names:
+                expected = f"expected {', '.join(names)}" if names else "expected none"
+                detail = f"Unknown parameter: {quote_input(name)}; {expected}. "
+                detail += "Encode & in a value as %26."
+                raise TimbresError(PARAMETER_INVALID, detail, field=_field(name))
 
     def page_limit(self, text: str | None, maximum: int) -> int:
         """Return the number of items of a page, by default ``maximum``.
