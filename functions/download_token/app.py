@@ -25,7 +25,7 @@ from timbres.handlers.download_pages import (
 )
 from timbres.handlers.invocation import describe_aws_error, logger
 from timbres.handlers.settings import get_env
-from timbres.observability.metrics import flush, metrics
+from timbres.observability.metrics import metrics
 from timbres.repositories.download_tokens import DownloadTokenRepository
 
 download_tokens = DownloadTokenRepository(client("dynamodb"), get_env("DOWNLOAD_TOKENS_TABLE"))
@@ -48,7 +48,7 @@ def handler(event: dict[str, Any], _context: Any) -> dict[str, Any]:
     except Exception as error:
         logger.error("unhandled exception", exc_info=error)
     metrics.add_count("InternalErrors")
-    flush()
+    metrics.flush()
     return _response(503, unavailable_page(), {"Retry-After": str(WAIT_SECONDS)})
 
 

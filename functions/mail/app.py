@@ -24,7 +24,7 @@ from timbres.domain.month import period_from_text
 from timbres.domain.report import ReportSpec
 from timbres.handlers.invocation import logger
 from timbres.handlers.settings import get_env
-from timbres.notifications.mails import LinkFactory, compose, dedup_key, should_notify
+from timbres.notifications.mails import compose, dedup_key, should_notify
 from timbres.repositories.download_tokens import DownloadTokenRepository
 
 # Longer than EventBridge redelivers an event, or its publisher repeats it.
@@ -79,12 +79,8 @@ def link(report: Mapping[str, Any], mail: str) -> str:
 
 
 def send(*, notification: dict[str, str], detail: dict[str, Any]) -> dict[str, str]:
-    mail = compose(
-        notification["kind"],
-        detail,
-        LinkFactory(partial(link, mail=notification["key"]), token_days),
-    )
-    mails.send(mail)
+    create_link = partial(link, mail=notification["key"])
+    mails.send(compose(notification["kind"], detail, create_link, token_days))
     logger.info("mail sent", extra=notification)
     return notification
 

@@ -23,7 +23,7 @@ from timbres.handlers.dependencies import (
 )
 from timbres.handlers.invocation import invocation_deadline, logger
 from timbres.handlers.settings import get_env
-from timbres.observability import metrics
+from timbres.observability.metrics import metrics
 from timbres.repositories.contracts import ContractRepository
 from timbres.repositories.daily_counts import AccountStampRepository, SnapshotRepository
 from timbres.repositories.issuers import IssuerRepository

@@ -24,7 +24,6 @@ from timbres.schemas.runs import (
     run_to_dict,
     run_with_accounts_to_dict,
 )
-from timbres.services.daily_run.finalization import RunFinalizer
 from timbres.services.daily_run.start import DailyRunService
 
 api = HttpHandler()
@@ -34,7 +33,7 @@ daily_run_service = DailyRunService(
     IssuerRepository(client("dynamodb"), get_env("ISSUERS_TABLE")),
     run_repository,
     RunQueue(client("sqs"), get_env("RUNS_QUEUE_URL")),
-    RunFinalizer(run_repository, create_event_publisher()),
+    create_event_publisher(),
 )
 
 
@@ -42,7 +41,7 @@ daily_run_service = DailyRunService(
 def list_runs() -> Response[str]:
     query = api.query_params("limit", "cursor")
     limit = api.page_limit(query["limit"], MAX_PAGE)
-    runs, next_cursor = daily_run_service.list_page(query["cursor"], limit)
+    runs, next_cursor = run_repository.list_page(query["cursor"], limit)
     items = [run_head_to_dict(run) for run in runs]
     return json_response(200, {"runs": items, "next": next_cursor})
 
@@ -66,8 +65,7 @@ def list_failures(run_id: str) -> Response[str]:
 def handle_schedule(payload: dict[str, Any]) -> dict[str, Any]:
     if payload.get("close") == "overdue":
         return {"closed": [run_to_dict(run) for run in daily_run_service.close_overdue()]}
-    run = daily_run_service.start(schedule.scheduled_at(payload))
-    return run_to_dict(run)
+    return run_to_dict(daily_run_service.start(schedule.scheduled_at(payload)))
 
 
 @logger.inject_lambda_context(clear_state=True)

@@ -21,16 +21,12 @@ from timbres.handlers.dependencies import (
 )
 from timbres.handlers.invocation import invocation_deadline, logger
 from timbres.handlers.settings import get_env
-from timbres.observability import metrics
+from timbres.observability.metrics import metrics
 from timbres.repositories.daily_counts import AccountStampRepository, DailyCountRepository
 from timbres.repositories.issuers import IssuerRepository
 from timbres.repositories.runs import RunRepository
-from timbres.services.daily_run.account_stamps import AccountStampCounter
 from timbres.services.daily_run.worker import DailyRunWorker
 
-# SQS retries what fails, minutes later, not at once.
-pac_access = create_pac_access(create_account_repository(), "stamps", "balance", attempts=1)
-rate_limiter = RateLimiter(client("dynamodb"), get_env("RATE_LIMIT_TABLE"))
 processor = BatchProcessor(EventType.SQS, raise_on_entire_batch_failure=False)
 
 
@@ -39,19 +35,16 @@ class BatchIncompleteError(Exception):
 
 
 daily_run_worker = DailyRunWorker(
-    pac_access,
+    # SQS retries what fails, minutes later, not at once.
+    create_pac_access(create_account_repository(), "stamps", "balance", attempts=1),
     IssuerRepository(client("dynamodb"), get_env("ISSUERS_TABLE")),
     DailyCountRepository(client("dynamodb"), get_env("SNAPSHOTS_TABLE"), get_env("ISSUERS_TABLE")),
+    AccountStampRepository(client("dynamodb"), get_env("SNAPSHOTS_TABLE")),
     RunRepository(client("dynamodb"), get_env("RUNS_TABLE")),
     RunQueue(client("sqs"), get_env("RUNS_QUEUE_URL")),
     RunQueue(client("sqs"), get_env("RUNS_DEAD_LETTER_QUEUE_URL")),
-    rate_limiter,
+    RateLimiter(client("dynamodb"), get_env("RATE_LIMIT_TABLE")),
     create_event_publisher(),
-    AccountStampCounter(
-        pac_access,
-        AccountStampRepository(client("dynamodb"), get_env("SNAPSHOTS_TABLE")),
-        rate_limiter,
-    ),
     float(get_env("RETRY_DELAY_SECONDS")),
 )
 

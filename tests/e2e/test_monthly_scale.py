@@ -1,6 +1,7 @@
 """The monthly start of many accounts on a stack of its own, because other tests list accounts.
 
-``MONTHLY_ACCOUNTS=2000`` measures the largest supported size, in about a minute.
+It takes a minute or more, so it runs only if ``MONTHLY_ACCOUNTS`` has the number of accounts; 2000
+is the largest supported size. The matrix of failures kills the start at each of its calls.
 """
 
 from __future__ import annotations
@@ -17,9 +18,8 @@ from local.stack import SECRET_PREFIX, Stack, running_stack
 
 from tests.support.template import template
 
-ACCOUNTS = [
-    f"cuenta-{number:04d}" for number in range(int(os.environ.get("MONTHLY_ACCOUNTS", "1000")))
-]
+COUNT = int(os.environ.get("MONTHLY_ACCOUNTS", "0"))
+ACCOUNTS = [f"cuenta-{number:04d}" for number in range(COUNT)]
 SECRET = {
     "pac": "solucion-factible",
     "environment": "testing",
@@ -37,9 +37,8 @@ def large_stack() -> Iterator[Stack]:
         for name in ACCOUNTS:
             secrets.create_secret(Name=SECRET_PREFIX + name, SecretString=json.dumps(SECRET))
         functions = stack.session().client("lambda")
-        mappings = functions.list_event_source_mappings(
-            FunctionName=stack.resource("ReportWorkerFunction")
-        )
+        worker = stack.resource("ReportWorkerFunction")
+        mappings = functions.list_event_source_mappings(FunctionName=worker)
         for mapping in mappings["EventSourceMappings"]:
             functions.update_event_source_mapping(UUID=mapping["UUID"], Enabled=False)
         yield stack
@@ -60,16 +59,13 @@ def start(stack: Stack, timeout: int) -> Any:
 
 def reports(stack: Stack) -> list[str]:
     """Return the accounts of the stored reports."""
-    pages = (
-        stack.session()
-        .client("dynamodb")
-        .get_paginator("scan")
-        .paginate(TableName=stack.resource("ReportsTable"))
-    )
+    scan = stack.session().client("dynamodb").get_paginator("scan")
+    pages = scan.paginate(TableName=stack.resource("ReportsTable"))
     names = [item["account"]["S"] for page in pages for item in page["Items"]]
     return sorted(name for name in names if name != "#run")
 
 
+@pytest.mark.skipif(COUNT == 0, reason="MONTHLY_ACCOUNTS is not set")
 def test_a_start_that_exceeds_its_timeout_continues(large_stack: Stack) -> None:
     timeout = int(template().timeout("report"))
 

@@ -1,19 +1,34 @@
-"""The stamps of accounts in the daily run: snapshots, alerts, failures and over-allotment."""
+"""Accounts in the daily run: their own stamps, alerts, over-allotment, and every failure."""
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from datetime import datetime, timedelta
+from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from local.fake_pacs.fake_data import bulk_rfc
+from tests.integration.test_runs import (
+    BUSY,
+    EMPTY,
+    UNUSED,
+    batch_events,
+    event_counts,
+    get_run,
+    once,
+    pairs,
+    start,
+)
+from tests.support.events import check_problem
 from tests.support.fake_stack import RC, RFC, RFC_N, SF, FakeStack
 
 from timbres.repositories.daily_counts import RETENTION, AccountStampRepository
 
+__all__ = ["pairs"]  # a fixture
 OPERATION = "getTimbresImplementacion"
-EMPTY, UNUSED, BUSY = "AAA010101AAA", "ACM010203XY9", "GOMP800101QX2"
-EVENTS = ("Account Stamps Low", "Account Stamps Exhausted")
+Prepare = Callable[[FakeStack], None]
 
 
 def of_account(run: dict[str, Any], name: str = SF) -> Any:
@@ -23,11 +38,8 @@ def of_account(run: dict[str, Any], name: str = SF) -> Any:
 
 def account_items(stack: FakeStack) -> list[dict[str, Any]]:
     """Return the stored counts of accounts, the oldest first."""
-    items = stack.aws.items("SnapshotsTable")
-    return sorted(
-        (item for item in items if item["entry"].startswith("account#")),
-        key=lambda item: item["entry"],
-    )
+    items = [item for item in stack.aws.items("SnapshotsTable") if item["entry"][0] == "a"]
+    return sorted(items, key=lambda item: str(item["entry"]))
 
 
 def set_left(stack: FakeStack, left: int) -> None:
@@ -35,8 +47,13 @@ def set_left(stack: FakeStack, left: int) -> None:
     stack.pacs.state.solucion_factible.set_account(contratados=10_000, usados=10_000 - left)
 
 
-def published(stack: FakeStack) -> Counter[str]:
-    return Counter(entry["DetailType"] for entry in stack.published)
+def run_with_left(stack: FakeStack, *left: int) -> dict[str, Any]:
+    """Run once per day with so many stamps left in the account; return the last run."""
+    for count in left:
+        set_left(stack, count)
+        run = stack.run()
+        stack.clock.forward(days=1)
+    return run
 
 
 # ------------------------------------------------------------------------------ the count
@@ -47,13 +64,11 @@ def test_an_account_is_counted_once_a_day_and_is_not_an_issuer(stack: FakeStack)
     run = stack.run()
 
     stamps = of_account(run)
-    as_of = datetime.fromisoformat(stamps["as_of"])
-    assert abs(as_of - stack.clock()) < timedelta(minutes=1)
     assert stamps == {
         "contracted": 10_000,
         "used": 1050,
         "available": 8950,
-        "as_of": stamps["as_of"],
+        "as_of": "2026-11-19T13:53:41-06:00",
         "days_left": None,
         "alert": "ok",
         "problem": None,
@@ -67,11 +82,10 @@ def test_an_account_is_counted_once_a_day_and_is_not_an_issuer(stack: FakeStack)
     assert (item["account"], item["entry"]) == (SF, "account#2026-11-19")
     age = timedelta(seconds=int(item["expires_at"]) - stack.clock().timestamp())
     assert abs(age - RETENTION) < timedelta(minutes=5)
-
     issuers = stack.get(f"/accounts/{SF}/stamps").body["issuers"]
     assert [issuer["rfc"] for issuer in issuers] == [RFC]
     balance = stack.get(f"/accounts/{SF}/balance", month="2026-11").body
-    assert {line["rfc"] for line in balance["by_issuer"]} <= {RFC}
+    assert {issuer["rfc"] for issuer in balance["by_issuer"]} <= {RFC}
 
     stack.clock.forward(hours=2)
     assert of_account(stack.run()) == stamps
@@ -79,23 +93,15 @@ def test_an_account_is_counted_once_a_day_and_is_not_an_issuer(stack: FakeStack)
     assert stack.pacs.calls().count(OPERATION) == 1
 
 
-def test_a_large_account_is_counted_by_one_of_its_batches(
-    sf: FakeStack, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("timbres.services.daily_run.start.BATCH_SIZE", 2)
+def test_a_large_account_is_counted_by_one_of_its_batches(sf: FakeStack, pairs: None) -> None:
     sf.accounts.add_issuers([RFC, RFC_N, EMPTY, UNUSED, BUSY])
     stamps = of_account(sf.run())
     assert (stamps["issuers_available"], stamps["issuers_unknown"]) == (750 + 20 + 50 + 180, 0)
-    assert sf.pacs.calls().count(OPERATION) == 1
-    assert len(account_items(sf)) == 1
+    assert (sf.pacs.calls().count(OPERATION), len(account_items(sf))) == (1, 1)
 
 
 def test_burn_rate_and_days_left_follow_from_the_daily_counts(sf: FakeStack) -> None:
-    for left in (2000, 1900, 1800):
-        set_left(sf, left)
-        run = sf.run()
-        sf.clock.forward(days=1)
-    stamps = of_account(run)
+    stamps = of_account(run_with_left(sf, 2000, 1900, 1800))
     assert stamps["days_left"] == pytest.approx(18, abs=0.1)
     assert [int(item["available"]) for item in account_items(sf)] == [2000, 1900, 1800]
 
@@ -109,7 +115,6 @@ def test_burn_rate_and_days_left_follow_from_the_daily_counts(sf: FakeStack) -> 
         # 100 a day: fewer than 7 days are left on the fourth.
         (None, (900, 800, 700, 600, 500, 0, 0), [None, None, None, "Low", None, "Exhausted", None]),
         (50, (49, 49, 9000, 49), ["Low", None, None, "Low"]),
-        (None, (0, 0), ["Exhausted", None]),
     ],
 )
 def test_each_alert_of_an_account_is_one_event_and_one_mail(
@@ -118,55 +123,38 @@ def test_each_alert_of_an_account_is_one_event_and_one_mail(
     sf.accounts.change(SF, sf.accounts.secret(SF, low_stamps=low_stamps))
     found: list[str | None] = []
     for left in days:
-        set_left(sf, left)
-        before, mails = published(sf), len(sf.mails())
-        run = sf.run()
-        new = [name for name in EVENTS if published(sf)[name] > before[name]]
-        assert sum((published(sf) - before)[name] for name in EVENTS) == len(new) <= 1
+        before, mails = event_counts(sf), len(sf.mails())
+        run = run_with_left(sf, left)
+        new = [*(event_counts(sf) - before - Counter(["Daily Run Completed"])).elements()]
         found.append(new[0].removeprefix("Account Stamps ") if new else None)
-        assert len(sf.mails()) - mails == len(new)
+        assert len(sf.mails()) - mails == len(new) <= 1
         # An account is not an issuer.
         assert (run["low"], run["exhausted"]) == (0, 0)
-        sf.clock.forward(days=1)
     assert found == expected
 
 
-def test_the_mail_has_the_account_before_all_issuers(sf: FakeStack) -> None:
-    sf.accounts.add_issuers([RFC, EMPTY])
-    for left in (300, 200):
-        set_left(sf, left)
-        run = sf.run()
-        sf.clock.forward(days=1)
-
-    completed = sf.events("Daily Run Completed")[-1]
-    (change,) = completed["account_stamps"]
-    assert (change["account"], change["alert"], change["available"]) == (SF, "low", 200)
-    assert "rfc" not in change
-    assert sf.events("Account Stamps Low") == [change | {"run": run["id"]}]
-    assert completed["issuers"] == []
-    *_, mail = sf.mails()
-    assert mail.startswith(f"Timbres: los timbres de {SF} se agotan en ")
-    assert f"Los timbres de la cuenta {SF} se agotan en " in mail
-
-
-def test_accounts_come_first_in_one_mail(sf: FakeStack) -> None:
+def test_the_event_and_the_mail_have_the_account_before_all_issuers(sf: FakeStack) -> None:
     sf.accounts.add_issuers([EMPTY])
-    set_left(sf, 0)
-    sf.run()
+    run = run_with_left(sf, 0)
+
+    (completed,) = sf.events("Daily Run Completed")
+    (change,) = completed["account_stamps"]
+    assert (change["account"], change["alert"], change["available"]) == (SF, "exhausted", 0)
+    assert "rfc" not in change
+    assert sf.events("Account Stamps Exhausted") == [change | {"run": run["id"]}]
+    assert [issuer["rfc"] for issuer in completed["issuers"]] == [EMPTY]
     (mail,) = sf.mails()
     assert mail.startswith(f"Timbres: la cuenta {SF} ya no tiene timbres\n")
     assert mail.index("ninguno puede facturar") < mail.index(EMPTY)
 
 
-# --------------------------------------------------------------------------- the failures
+# ------------------------------------------------- failures to count an account's own stamps
 
 
 @pytest.mark.parametrize(
     ("fault", "code", "calls"),
     [
         ({"fault": "code", "code": "620"}, "pac-permission-denied", 1),
-        ({"fault": "wrong-shape"}, "pac-protocol-error", 1),
-        ({"fault": "code", "code": "500"}, "pac-error", 3),
         ({"fault": "cut-before"}, "pac-timeout", 3),
     ],
 )
@@ -189,8 +177,8 @@ def test_a_failure_is_recorded_and_spoils_no_count_of_an_issuer(
     assert sf.events("Daily Run Completed")[0]["account_stamps_problems"] == {SF: code}
     (mail,) = sf.mails()
     assert mail.index(EMPTY) < mail.index("los timbres de la cuenta misma: ")
-    (line,) = sf.logs.lines("an account's stamps were not counted")
-    assert (line["account"], line["code"]) == (SF, code)
+    (entry,) = sf.logs.lines("an account's stamps were not counted")
+    assert (entry["account"], entry["code"]) == (SF, code)
     assert account_items(sf) == []
 
 
@@ -205,13 +193,11 @@ def test_a_temporary_failure_is_retried(sf: FakeStack) -> None:
     assert Counter(sf.pacs.calls()) == {OPERATION: 3, "getTimbres": 1}
 
 
-@pytest.mark.parametrize("fault", ["soap-fault", "missing-fields"])
-def test_an_unknown_count_is_neither_a_failure_nor_zero(sf: FakeStack, fault: str) -> None:
+def test_an_unknown_count_is_neither_a_failure_nor_zero(sf: FakeStack) -> None:
     sf.accounts.add_issuers([RFC])
-    sf.pacs.fault(OPERATION, fault, times=-1)
+    sf.pacs.fault(OPERATION, "missing-fields", times=-1)
     run = sf.run()
-    assert (run["status"], run["done"]) == ("finished", 1)
-    assert of_account(run) is None
+    assert (run["status"], run["done"], of_account(run)) == ("finished", 1, None)
     assert account_items(sf) == []
     assert sf.events("Daily Run Completed")[0]["account_stamps_problems"] == {}
 
@@ -219,15 +205,11 @@ def test_an_unknown_count_is_neither_a_failure_nor_zero(sf: FakeStack, fault: st
 def test_an_unexpected_error_spoils_no_count_of_an_issuer(
     sf: FakeStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(*_: object) -> None:
-        raise RuntimeError("broken")
-
-    monkeypatch.setattr(AccountStampRepository, "get", broken)
+    monkeypatch.delattr(AccountStampRepository, "get")
     sf.accounts.add_issuers([RFC])
     run = sf.run()
     assert (run["status"], run["done"], run["failed"]) == ("finished", 1, {})
-    stamps = of_account(run)
-    assert stamps["problem"] == "internal-error"
+    assert of_account(run)["problem"] == "internal-error"
 
 
 def test_rejected_credentials_are_one_sign_in(sf: FakeStack) -> None:
@@ -236,32 +218,15 @@ def test_rejected_credentials_are_one_sign_in(sf: FakeStack) -> None:
     run = sf.run()
     assert sf.pacs.calls() == [OPERATION]
     assert run["failed"] == {"pac-credentials-rejected": 2}
-    stamps = of_account(run)
-    assert stamps["problem"] == "pac-credentials-rejected"
+    assert of_account(run)["problem"] == "pac-credentials-rejected"
 
 
-def test_a_run_that_is_closed_before_the_account_is_counted(sf: FakeStack) -> None:
-    sf.invoke("run", {"scheduled_time": sf.clock().isoformat()})
-    sf.clock.forward(hours=7)
-    sf.close_overdue()
-    (listed,) = sf.get("/runs").body["runs"]
-    stamps = of_account(sf.get(f"/runs/{listed['id']}").body)
-    assert stamps["problem"] == "not-reached"
-
-
-# -------------------------------------------------------------------------- over-allotment
+# ------------------------------------------------------- over-allotment, and no contract
 
 
 @pytest.mark.parametrize(
     ("left", "is_complete", "expected"),
-    [
-        (769, True, True),
-        (770, True, False),
-        (0, True, True),
-        (8000, True, False),
-        (749, False, True),
-        (760, False, None),
-    ],
+    [(769, True, True), (770, True, False), (760, False, None)],
 )
 def test_the_record_says_whether_issuers_have_more_than_the_account(
     sf: FakeStack, left: int, is_complete: bool, expected: bool | None
@@ -269,46 +234,199 @@ def test_the_record_says_whether_issuers_have_more_than_the_account(
     sf.accounts.add_issuers([RFC, RFC_N])
     if not is_complete:
         sf.pacs.fault("getTimbres", "code", code="632", rfc=RFC_N, times=-1)
-    set_left(sf, left)
 
-    stamps = of_account(sf.run())
+    stamps = of_account(run_with_left(sf, left))
 
     figures = (770, 0) if is_complete else (750, 1)
     assert (stamps["issuers_available"], stamps["issuers_unknown"]) == figures
     assert stamps["over_allotted"] is expected
 
 
-# -------------------------------------------------------------- issuers without a contract
-
-
 def test_an_issuer_without_a_contract_is_not_exhausted(sf: FakeStack) -> None:
     sf.accounts.add_issuers([RFC, BUSY, EMPTY])
-    state = sf.pacs.state.solucion_factible
     for rfc in (BUSY, EMPTY):
-        state.set_issuer(rfc, contratados=0, usados=30)
+        sf.pacs.state.solucion_factible.set_issuer(rfc, contratados=0, usados=30)
 
     run = sf.run()
 
     assert (run["low"], run["exhausted"]) == (0, 0)
-    assert published(sf) == {"Daily Run Completed": 1}
-    assert sf.mails() == []
+    assert (event_counts(sf), sf.mails()) == ({"Daily Run Completed": 1}, [])
     lines = sf.get(f"/accounts/{SF}/stamps").body["issuers"]
-    assert [line["rfc"] for line in lines] == [RFC, EMPTY, BUSY]
-    assert [line["alert"] for line in lines] == ["ok", "no-contract", "no-contract"]
-    assert [line["days_left"] for line in lines] == [None] * 3
+    assert [(one["rfc"], one["alert"], one["days_left"]) for one in lines] == [
+        (RFC, "ok", None),
+        (EMPTY, "no-contract", None),
+        (BUSY, "no-contract", None),
+    ]
     stamps = of_account(run)
     # It has no stamps of its own that could be over-allotted.
     assert (stamps["issuers_available"], stamps["issuers_unknown"]) == (750, 0)
 
 
-def test_an_issuer_whose_contract_expires_and_is_renewed(sf: FakeStack) -> None:
-    sf.accounts.add_issuers([BUSY])
-    state, alerts = sf.pacs.state.solucion_factible, []
-    for contracted, used in ((300, 300), (0, 0), (0, 5), (100, 100)):
-        state.set_issuer(BUSY, contratados=contracted, usados=used)
-        sf.run()
-        alerts.append(sf.get(f"/accounts/{SF}/stamps").body["issuers"][0]["alert"])
-        sf.clock.forward(days=1)
-    assert alerts == ["exhausted", "no-contract", "no-contract", "exhausted"]
-    assert published(sf)["Stamps Exhausted"] == 2
-    assert len(sf.mails()) == 2
+# -------------------------------------------------------- nights on which an account fails
+
+
+def failing_pac(stack: FakeStack) -> None:
+    stack.accounts.add_issuers([RFC])
+    for operation in ("getTimbres", OPERATION):
+        stack.pacs.fault(operation, "code", code="500", times=-1)
+
+
+def rejected_issuers(stack: FakeStack) -> None:
+    stack.pacs.state.solucion_factible.load_issuers(5)
+    stack.accounts.add_issuers(map(bulk_rfc, range(75)))
+
+
+def misspelled_secret(stack: FakeStack) -> None:
+    stack.accounts.change(SF, stack.accounts.secret(SF, environment="prodduction"))
+
+
+def unreadable_secret(stack: FakeStack) -> None:
+    stack.aws_faults.reject("secretsmanager", "GetSecretValue", "DecryptionFailure", about=SF)
+
+
+def not_counted_metrics(output: str) -> list[float]:
+    entries = [json.loads(text) for text in output.splitlines()]
+    return [value for entry in entries for value in entry.get("AccountsNotCounted", ())]
+
+
+def failures(stack: FakeStack, run: str, **query: str) -> list[dict[str, Any]]:
+    """Return all pages of a run's failures."""
+    page = stack.get(f"/runs/{run}/failures", **query).body
+    others = failures(stack, run, **query | {"cursor": page["next"]}) if page["next"] else []
+    return [*page["failures"], *others]
+
+
+@pytest.mark.parametrize(
+    ("prepare", "problem", "subject", "issuers"),
+    [
+        (failing_pac, "pac-error", "no se pudieron contar", 1),
+        (rejected_issuers, "pac-rejected-request", "no se contaron 70 de 75 emisores", 70),
+        (misspelled_secret, "account-misconfigured", "no se pudieron contar", 0),
+        (unreadable_secret, "account-unreadable", "no se pudieron contar", 0),
+    ],
+)
+def test_every_failing_night_has_a_mail_a_metric_and_a_list(
+    stack: FakeStack,
+    capsys: pytest.CaptureFixture[str],
+    prepare: Prepare,
+    problem: str,
+    subject: str,
+    issuers: int,
+) -> None:
+    prepare(stack)
+    for night in (1, 2):
+        run = stack.run()
+        mails = stack.mails()
+
+        accounts = {account["account"]: account for account in run["accounts"]}
+        assert (accounts[SF]["problem"], accounts[RC]["problem"]) == (problem, None)
+        assert accounts[RC]["done"] == 3
+        assert len(mails) == night
+        assert mails[-1].startswith(f"Timbres: {subject}")
+        assert SF in mails[-1]
+        assert f"/runs/{run['id']}/failures" in mails[-1]
+        assert not_counted_metrics(capsys.readouterr().out) == [1]
+        found = failures(stack, run["id"])
+        assert {(entry["account"], entry["code"]) for entry in found} == {(SF, problem)}
+        named = [entry["rfc"] for entry in found if entry["rfc"]]
+        assert len(named) == issuers
+        # Up to sixty are in the mail.
+        assert sum(rfc in mails[-1] for rfc in named) == min(issuers, 60)
+        stack.clock.forward(days=1)
+
+
+def test_a_night_without_failures_is_silent(
+    stack: FakeStack, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One of 20 issuers may fail."""
+    stack.pacs.state.solucion_factible.load_issuers(19)
+    stack.accounts.add_issuers(map(bulk_rfc, range(20)))
+    run = stack.run()
+    assert len(failures(stack, run["id"])) == 1
+    assert (event_counts(stack), stack.mails()) == ({"Daily Run Completed": 1}, [])
+    assert not_counted_metrics(capsys.readouterr().out) == [0]
+
+
+def test_the_failures_have_pages_and_reasons(
+    stack: FakeStack, monkeypatch: pytest.MonkeyPatch, pairs: None
+) -> None:
+    monkeypatch.setattr("timbres.repositories.runs.FAILURES_PAGE", 3)
+    strangers = [bulk_rfc(index) for index in range(9)]
+    stack.accounts.add_issuers([RFC, *strangers])
+    run = stack.run()["id"]
+
+    first = stack.get(f"/runs/{run}/failures", account=SF).body
+
+    assert len(first["failures"]) in (3, 4)
+    found = failures(stack, run)
+    assert found == failures(stack, run, account=SF)
+    assert sorted(entry["rfc"] for entry in found) == strangers
+    assert all(entry["detail"] for entry in found)
+    assert {entry["pac_code"] for entry in found} == {"611"}
+    assert failures(stack, run, account=RC) == []
+    for query, status, code, name in (
+        ({"account": "acme-other"}, 404, "account-unknown", "account"),
+        ({"account": RC, "cursor": first["next"]}, 400, "parameter-invalid", "cursor"),
+        ({"rfc": RFC}, 400, "parameter-invalid", "rfc"),
+    ):
+        check_problem(stack.get(f"/runs/{run}/failures", **query), status, code, name)
+    check_problem(stack.get("/runs/2026-11-01-050000/failures"), 404, "run-not-found", "id")
+
+
+@pytest.mark.parametrize("at_work", [False, True])
+def test_issuers_that_were_not_reached_stay_listed(stack: FakeStack, at_work: bool) -> None:
+    """The run is closed before its messages arrive, or while a worker handles the first."""
+    stack.accounts.add_issuers([RFC])
+    run = start(stack)
+    events = batch_events(stack)
+
+    def close() -> None:
+        stack.clock.forward(hours=6)
+        stack.close_overdue()
+
+    if at_work:
+        stack.aws_faults.watch("dynamodb", "TransactWriteItems", once(close))
+    else:
+        close()
+    for event in events:
+        stack.invoke("run_worker", event)
+
+    found = Counter(entry["account"] for entry in failures(stack, run))
+    assert found
+    for account in get_run(stack, run)["accounts"]:
+        assert account["failed"].keys() <= {"not-reached"}
+        problem = (account["account_stamps"] or {}).get("problem")
+        expected = sum(account["failed"].values()) + (problem == "not-reached")
+        assert found[account["account"]] == expected
+
+
+@pytest.mark.parametrize(
+    ("service", "operation"), [("secretsmanager", "GetSecretValue"), ("dynamodb", "Query")]
+)
+@pytest.mark.parametrize("repeated", [True, False])
+def test_a_plan_that_aws_prevented_is_made_by_the_repeated_start(
+    stack: FakeStack, service: str, operation: str, repeated: bool
+) -> None:
+    stack.accounts.add_issuers([RFC])
+    due = stack.clock()
+    about = SF if service == "secretsmanager" else f'":account": {{"S": "{SF}"}}'
+    stack.aws_faults.reject(service, operation, "InternalServiceError", 500, about=about)
+    before = stack.run(due)
+    stack.aws_faults.restore()
+    stack.clock.forward(minutes=15)
+
+    if repeated:
+        run = stack.run(due)
+    else:
+        stack.clock.forward(hours=6)
+        stack.close_overdue()
+        run = get_run(stack, before["id"])
+
+    accounts = {account["account"]: account for account in run["accounts"]}
+    assert (before["status"], run["status"]) == ("running", "finished")
+    assert accounts[SF]["problem"] == (None if repeated else "internal-error")
+    assert accounts[SF]["done"] == repeated
+    # The other account was counted at once, and only once.
+    assert (accounts[RC]["done"], stack.pacs.calls().count("saldos")) == (3, 1)
+    assert len(stack.events("Daily Run Completed")) == 1
+    assert len(stack.mails()) == (not repeated)

@@ -16,12 +16,10 @@ from tests.support.template import template
 
 from timbres.notifications.mails import TEMPLATES
 
-# A sample event of each type.
-SAMPLES = dict(GOLDEN.values())
 
-
-def event_of(kind: str, detail: dict[str, Any]) -> dict[str, Any]:
-    return bus_event({"DetailType": kind, "Source": "timbres", "Detail": json.dumps(detail)})
+def event_of(kind: str) -> dict[str, Any]:
+    detail = json.dumps(dict(GOLDEN.values())[kind])
+    return bus_event({"DetailType": kind, "Source": "timbres", "Detail": detail})
 
 
 def links(stack: FakeStack, mail: str) -> list[str]:
@@ -46,16 +44,14 @@ def test_the_rule_and_the_templates_have_the_same_event_types() -> None:
     assert sorted(rule.properties["Pattern"]["detail-type"]) == sorted(TEMPLATES)
 
 
-@pytest.mark.parametrize("kind", SAMPLES)
+@pytest.mark.parametrize("kind", ["Report Ready", "Daily Run Completed"])
 def test_a_repeated_event_is_one_mail(stack: FakeStack, kind: str) -> None:
-    detail = SAMPLES[kind]
-
-    stack.invoke("mail", event_of(kind, detail))
+    stack.invoke("mail", event_of(kind))
     tokens = stack.aws.items("DownloadTokensTable")
     # Delivered again to a warm function, and published again to a cold one.
-    stack.invoke("mail", event_of(kind, detail))
+    stack.invoke("mail", event_of(kind))
     stack.reset_warm_functions()
-    stack.invoke("mail", event_of(kind, detail))
+    stack.invoke("mail", event_of(kind))
 
     (mail,) = stack.mails()
     assert mail.startswith("Timbres: ")
@@ -92,7 +88,7 @@ def test_a_monthly_run_is_one_mail_whose_links_open_the_reports_after_a_retry(
 
 
 def test_an_event_delivered_twice_at_the_same_time_is_one_mail(stack: FakeStack) -> None:
-    event = event_of("Contract Confirmed", SAMPLES["Contract Confirmed"])
+    event = event_of("Contract Confirmed")
     module = stack.load_function("mail")
 
     def deliver(_: int) -> None:

@@ -1,23 +1,31 @@
-"""Each monthly report is mailed once, whatever is late, repeated or broken off.
+"""Each monthly report is requested and mailed once, whatever is late, repeated or broken off.
 
 tests/unit/test_monthly_reports.py runs random sequences; the matrix of failures loses responses.
 """
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from boto3.dynamodb.types import Binary
+from botocore.awsrequest import AWSResponse
+from moto.core.botocore_stubber import MockRawResponse
+from tests.integration.test_runs import once
+from tests.support.clock import START
 from tests.support.fake_stack import RC, SF, FakeStack
 from tests.support.template import template
+from tests.unit.test_monthly_reports import ALL_FAILED, OCTOBER, RUN, reports_of_2000_accounts
 
 from timbres.domain.download_token import download_token_hash
-from timbres.domain.report import FILE_FORMATS
+from timbres.domain.report import FILE_FORMATS, PENDING
+from timbres.repositories.dynamodb import serialize
+from timbres.repositories.reports import MonthlyRunRepository
 
-CLOSE = {"close": "overdue"}
-CLOSED = {"closed": ["2026-11-01 for 2026-10"]}
+CLOSED = {"closed": [RUN]}
 REQUESTED = [
     *((RC, f"2026-10-statement-{form}-0001") for form in ("csv", "pdf")),
     *(
@@ -26,11 +34,17 @@ REQUESTED = [
         for form in FILE_FORMATS
     ),
 ]
+STARTED = {"month": "2026-10", "requested": len(REQUESTED), "failed": {}}
 
 
-def run_monthly(stack: FakeStack, day: int = 1) -> None:
-    due = f"2026-11-{day:02d}T12:00:00Z"
-    stack.invoke("report", {"month": "previous", "scheduled_time": due})
+def run_monthly(stack: FakeStack, day: int = 1, minute: int = 0, **options: str) -> Any:
+    due = f"2026-11-{day:02d}T12:{minute:02d}:00Z"
+    return stack.invoke("report", {"month": "previous", "scheduled_time": due, **options})
+
+
+def start_by_schedule(stack: FakeStack, minute: int) -> Any:
+    """Start the run as its schedule does every 15 minutes from 06:00 in Mexico City."""
+    return run_monthly(stack, minute=minute, time="06:00")
 
 
 def run_workers(stack: FakeStack) -> None:
@@ -40,7 +54,7 @@ def run_workers(stack: FakeStack) -> None:
 
 def close(stack: FakeStack, hours: int = 5) -> Any:
     stack.clock.forward(hours=hours)
-    return stack.invoke("report", CLOSE)
+    return stack.invoke("report", {"close": "overdue"})
 
 
 def check_mailed(stack: FakeStack, reports: Sequence[tuple[str, str]]) -> None:
@@ -52,20 +66,10 @@ def check_mailed(stack: FakeStack, reports: Sequence[tuple[str, str]]) -> None:
     assert Counter((item["account"], item["id"]) for item in linked) == Counter(reports)
 
 
-def count_reports(stack: FakeStack) -> int:
-    """Return the number of stored reports, without the run."""
-    return len([item for item in stack.aws.items("ReportsTable") if item["account"][0] != "#"])
-
-
-def before_first_update(stack: FakeStack, action: Callable[[], Any]) -> None:
-    """Call ``action`` just before the first UpdateItem."""
-    actions = [action]
-
-    def hook(**_: Any) -> None:
-        if actions:
-            actions.pop()()
-
-    stack.aws_faults.watch("dynamodb", "UpdateItem", hook)
+def check_requested(stack: FakeStack, *others: tuple[str, str]) -> None:
+    """Check that each monthly report, and each of the others, is stored once."""
+    items = [item for item in stack.aws.items("ReportsTable") if item["account"][0] != "#"]
+    assert sorted((i["account"], i["id"]) for i in items) == sorted([*REQUESTED, *others])
 
 
 @pytest.mark.parametrize("fails", [False, True])
@@ -114,13 +118,13 @@ def test_a_start_that_broke_off_is_repeated(
         run_workers(stack)
 
     check_mailed(stack, mailed)
-    assert count_reports(stack) == 14
+    check_requested(stack)
     event = stack.events("Monthly Reports Completed")[0]
     assert (event["ready"], event["accounts_failed"]) == (0, {"all": "internal-error"})
 
 
 # A run of another day leaves pending reports to their own run.
-@pytest.mark.parametrize(("work_between", "day"), [(True, 1), (False, 1), (False, 2)])
+@pytest.mark.parametrize(("work_between", "day"), [(True, 1), (False, 2)])
 def test_a_repeated_start_mails_nothing_again(
     stack: FakeStack, work_between: bool, day: int
 ) -> None:
@@ -135,42 +139,36 @@ def test_a_repeated_start_mails_nothing_again(
     close(stack, 0)
 
     check_mailed(stack, REQUESTED)
-    assert count_reports(stack) == 14
+    check_requested(stack)
 
 
-def test_a_run_adopts_a_report_that_is_about_to_be_ready(stack: FakeStack) -> None:
+@pytest.mark.parametrize("response", ["late", "lost"])
+def test_a_run_adopts_a_report_that_is_about_to_be_ready(stack: FakeStack, response: str) -> None:
     stack.request_report()
-    before_first_update(stack, lambda: run_monthly(stack))
-
-    # The worker stores that the report is ready after the run has adopted it.
-    stack.deliver()
+    if response == "lost":
+        stack.aws_faults.lose_response("dynamodb", "UpdateItem")
+        run_monthly(stack)
+    else:
+        # The worker stores that the report is ready after the run has adopted it.
+        stack.aws_faults.watch("dynamodb", "UpdateItem", once(lambda: run_monthly(stack)))
+        stack.deliver()
     run_workers(stack)
 
     check_mailed(stack, REQUESTED)
+    check_requested(stack)
     assert len(stack.mails()) == 1
 
 
 def test_a_report_that_was_ready_just_before_the_run_is_mailed_separately(stack: FakeStack) -> None:
     stack.request_report()
-    before_first_update(stack, stack.deliver)
+    stack.aws_faults.watch("dynamodb", "UpdateItem", once(stack.deliver))
 
     run_monthly(stack)
     run_workers(stack)
 
-    check_mailed(stack, [*REQUESTED, (RC, "2026-10-statement-csv-0002")])
-    assert count_reports(stack) == 15
-
-
-def test_a_run_adopts_a_report_although_the_response_is_lost(stack: FakeStack) -> None:
-    stack.request_report()
-    lost = stack.aws_faults.lose_response("dynamodb", "UpdateItem")
-
-    run_monthly(stack)
-    run_workers(stack)
-
-    assert lost
-    check_mailed(stack, REQUESTED)
-    assert count_reports(stack) == 14
+    newer = (RC, "2026-10-statement-csv-0002")
+    check_mailed(stack, [*REQUESTED, newer])
+    check_requested(stack, newer)
 
 
 @pytest.mark.parametrize("status", ["Ready", "Failed"])
@@ -192,3 +190,129 @@ def test_a_finished_report_without_a_message_is_published_within_the_hour(
     close(stack, 0)
 
     assert len(stack.mails()) == len(stack.events(f"Report {status}")) == 1
+
+
+# ------------------------------------------------------- the schedule repeats its start
+
+
+def test_later_starts_of_a_schedule_belong_to_the_first(stack: FakeStack) -> None:
+    stack.clock.at = stack.clock.at.replace(month=11, day=1, hour=5)
+    for minute in (0, 15):
+        due = {"scheduled_time": f"2026-11-01T11:{minute:02d}:00Z", "time": "05:00"}
+        assert stack.invoke("run", due)["id"] == "2026-11-01-050000"
+        stack.clock.forward(minutes=15)
+
+    starts = [start_by_schedule(stack, minute) for minute in (0, 15)]
+    # A person who repeats a start sends no time.
+    starts.append(run_monthly(stack, minute=45))
+
+    assert starts == [STARTED, STARTED | {"requested": 0}, STARTED]
+    check_requested(stack)
+    with pytest.raises(ValueError, match="hour"):
+        run_monthly(stack, time="25:00")
+
+
+def reject_message(stack: FakeStack) -> None:
+    """Let SQS accept a batch of messages except for the first one of acme-sf."""
+
+    def hook(request: Any, **_: Any) -> AWSResponse | None:
+        body = json.loads(request.body)
+        if "acme-sf" not in str(body) or rejected:
+            return None
+        rejected.append({"Id": body["Entries"].pop(0)["Id"], "Code": "InternalError"})
+        for entry in body["Entries"]:
+            stack.aws.client("sqs").send_message(
+                QueueUrl=body["QueueUrl"], MessageBody=entry["MessageBody"]
+            )
+        content: Any = MockRawResponse(json.dumps({"Successful": [], "Failed": rejected}))
+        return AWSResponse(request.url, 200, {}, content)
+
+    rejected: list[dict[str, str]] = []
+    stack.aws_faults.watch("sqs", "SendMessageBatch", hook)
+
+
+def throttle(stack: FakeStack) -> None:
+    code = "ProvisionedThroughputExceededException"
+    stack.aws_faults.reject("dynamodb", "PutItem", code, times=3, about="acme-sf")
+
+
+def hide_secret(stack: FakeStack) -> None:
+    stack.aws_faults.reject("secretsmanager", "GetSecretValue", "AccessDeniedException", times=1)
+
+
+# The reports of the other accounts may be mailed before the next start.
+@pytest.mark.parametrize(
+    ("fail", "mailed"), [(reject_message, True), (throttle, False), (hide_secret, True)]
+)
+def test_the_next_start_requests_the_accounts_that_failed(
+    stack: FakeStack, fail: Any, mailed: bool
+) -> None:
+    fail(stack)
+    first = start_by_schedule(stack, 0)
+    if mailed:
+        run_workers(stack)
+
+    again, last = (start_by_schedule(stack, minute) for minute in (15, 30))
+    run_workers(stack)
+
+    (name,) = first["failed"]
+    count = len([account for account, _ in REQUESTED if account == name])
+    assert (again, last) == (STARTED | {"requested": count}, STARTED | {"requested": 0})
+    check_mailed(stack, REQUESTED)
+    (event, *supplements) = stack.events("Monthly Reports Completed")
+    assert (event["accounts_failed"] == first["failed"]) == bool(supplements) == mailed
+
+
+# ---------------------------------------------------------------------- 2,000 accounts
+
+
+def test_the_number_of_calls_grows_with_the_accounts_only(stack: FakeStack) -> None:
+    calls: Counter[str] = Counter()
+    for number in range(20):
+        stack.accounts.create(f"sf-{number}", stack.accounts.secret(SF))
+    for service in ("dynamodb", "sqs", "secretsmanager"):
+        stack.aws_faults.watch(
+            service, "*", lambda event_name, **_: calls.update([event_name.rpartition(".")[2]])
+        )
+
+    started = start_by_schedule(stack, 0)
+
+    accounts, requested = 20 + 3, 4 * (20 + 3) + 2
+    assert (started["requested"], stack.queued_messages()) == (requested, accounts + 2)
+    assert calls.pop("PutItem") == requested + 1
+    assert calls.pop("Query") == calls.pop("SendMessageBatch") == accounts
+    assert calls.pop("GetSecretValue") == accounts - 1
+    assert calls.total() < 8
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_run_of_2000_accounts_fits_into_an_item(stack: FakeStack, late: bool) -> None:
+    runs = MonthlyRunRepository(stack.aws.client("dynamodb"), stack.aws.refs["ReportsTable"])
+    keys = [(report.spec.account, report.id) for report in reports_of_2000_accounts(PENDING)]
+    runs.begin(RUN, OCTOBER, START)
+    begun = runs.get(RUN)
+    assert begun is not None
+    changed = begun.with_requested(keys, ALL_FAILED)
+
+    saved = runs.save(begun, changed.with_next_event(keys[::2]) if late else changed)
+
+    assert saved is not None
+    assert runs.get(RUN) == saved
+    assert sorted([*(saved.reports or ()), *saved.late]) == sorted(keys)
+    (item,) = stack.aws.items("ReportsTable")
+    assert sum(len(bytes(v)) for v in item.values() if isinstance(v, Binary)) < 300_000
+
+
+def test_a_run_that_an_earlier_version_stored_is_completed(stack: FakeStack) -> None:
+    dynamodb, table = stack.aws.client("dynamodb"), stack.aws.refs["ReportsTable"]
+    runs, key, new = MonthlyRunRepository(dynamodb, table), (SF, "a-0001"), (SF, "b-0001")
+    stored = {"asked": [f"{SF}/a-0001"], "late": [], "supplement": [], "failed": {RC: "x"}}
+    runs.begin(RUN, OCTOBER, START)
+    (item,) = stack.aws.items("ReportsTable")
+    dynamodb.put_item(TableName=table, Item=serialize(item | stored | {"late_failed": {}}))
+
+    run = runs.get(RUN)
+
+    assert run is not None
+    assert (run.reports, run.late, run.failed) == ([key], [], {RC: "x"})
+    assert runs.save(run, run.with_requested([new], {})) == runs.get(RUN)

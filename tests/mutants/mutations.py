@@ -213,22 +213,22 @@ MUTATIONS = (
         """        for event_type in published:
             changes = [one for one in result.alert_changes if _event_type(one) == event_type]
             details = (alert_change_to_dict(change) | {"run": run.id} for change in changes)
-            self._event_publisher.publish(event_type, *details)
-        if self._run_repository.save_result(batch, result, clock.now()):
+            self.event_publisher.publish(event_type, *details)
+        if self.runs.save_result(batch, result, clock.now()):
 """,
-        """        settled = self._run_repository.save_result(batch, result, clock.now())
+        """        settled = self.runs.save_result(batch, result, clock.now())
         for event_type in published:
             changes = [one for one in result.alert_changes if _event_type(one) == event_type]
             details = (alert_change_to_dict(change) | {"run": run.id} for change in changes)
-            self._event_publisher.publish(event_type, *details)
+            self.event_publisher.publish(event_type, *details)
         if settled:
 """, DAILY),
     run("a closed run's totals still change", RUNS,
         'totals = self._step(run, account, count, "attribute_not_exists(closed)", sums)',
         'totals = self._step(run, account, count, "attribute_exists(entry)", sums)', DAILY),
     run("late alerts are lost", FINALIZATION,
-        "            late = self._run_repository.list_late_alert_changes()\n",
-        "            late: dict[str, list[AlertChange]] = {}\n", DAILY),
+        "        late = runs.list_late_alert_changes()\n",
+        "        late: dict[str, list[AlertChange]] = {}\n", DAILY),
     run("a repeated start creates a new plan", RUNS,
         '"attribute_not_exists(plan_id) OR plan_id = :replaced"',
         '"attribute_not_exists(no_plan) OR plan_id = :replaced"', DAILY),

@@ -62,12 +62,7 @@ def running_daily_run(stack: Stack) -> Iterator[DailyRun]:
         _retry_after_a_second(stack)
         rfcs = [*HEALTHY, *LOW, *UNKNOWN, SILENT]
         response = stack.call("contract_manager", "PUT", f"/accounts/{ACCOUNT}/issuers", body=rfcs)
-        assert response.json() == {
-            "account": ACCOUNT,
-            "kept": 200,
-            "removed": 0,
-            "rejected": [],
-        }
+        assert response.json()["kept"] == 200
         read_mails = stack.mailbox("daily-run")
         stack.fire("RunFunctionDaily")
         run = eventually(lambda: stack.call("reader", "GET", "/runs").json()["runs"])[0]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from tests.support.report_samples import small_month, with_prices
@@ -25,6 +27,7 @@ NOW = datetime(2026, 11, 21, 5, 31, 7, tzinfo=UTC)
 CALLER = "arn:aws:iam::123456789012:user/compras"
 RFC, RFC_N = "A&D061009TY8", "ÑAD061009TY8"
 PLATFORM_ERROR = "Error de la plataforma."
+STORAGE_ERROR = {"code": "storage-unavailable", "detail": "An AWS service is unavailable."}
 DIFFERENCES = {"transactions": [3412, 3413], "movements": [97, 98]}
 
 Detail = dict[str, Any]
@@ -34,26 +37,18 @@ SUMMARY = reports.highlights_to_dict(
 
 
 def issuer(
-    rfc: str,
+    rfc: str | None,
     alert: str,
     available: int,
     days_left: float | None = None,
     burn: float | None = None,
     account: str = "acme-sf",
 ) -> Detail:
-    """Return an issuer of a run's event."""
+    """Return an issuer of a run's event; without RFC, the account itself."""
     return alert_change_to_dict(AlertChange(account, rfc, alert, available, days_left, burn))
 
 
-def account_change(
-    alert: str,
-    available: int,
-    days_left: float | None,
-    burn: float | None,
-    account: str = "acme-sf",
-) -> Detail:
-    """Return an account whose own stamps are low, of a run's event."""
-    return alert_change_to_dict(AlertChange(account, None, alert, available, days_left, burn))
+account_change = partial(issuer, None)
 
 
 def expiring(*stamps: int) -> Detail:
@@ -69,9 +64,10 @@ def expiring(*stamps: int) -> Detail:
     return contracts.expiring_contracts_to_event("acme-sf", [first, *items[1:]])
 
 
-def run_event(*issuers: Detail, **changes: Any) -> Detail:
+def run_event(*issuers: Detail, failures: Sequence[Detail] = (), **changes: Any) -> Detail:
     """Return the event of a completed run; it lists the first 200 issuers."""
     alerts = [change["alert"] for change in issuers]
+    incomplete = sum(not account["counted"] for account in failures)
     return {
         "id": "2026-11-21-050000",
         "status": "finished",
@@ -86,19 +82,19 @@ def run_event(*issuers: Detail, **changes: Any) -> Detail:
         "accounts": ["acme-sf"],
         "problems": {},
         "issuers": list(issuers[:MAX_LISTED]),
+        # Events of earlier versions do not have these members.
+        **({"failures": failures, "accounts_not_counted": incomplete} if failures else {}),
     } | changes
 
 
 def not_counted(account: str = "acme-sf", *, counted: bool = False, **changes: Any) -> Detail:
     """Return an account with failures of a run's event."""
-    return {
-        "account": account,
-        "expected": 0,
-        "failed": {},
-        "problem": None,
-        "account_stamps_problem": None,
-        "counted": counted,
-    } | changes
+    nothing = {"expected": 0, "failed": {}, "problem": None, "account_stamps_problem": None}
+    return {"account": account, "counted": counted} | nothing | changes
+
+
+def _failed(account: str, rfc: str, code: str) -> Detail:
+    return {"account": account, "rfc": rfc, "code": code}
 
 
 def large_run_event(exhausted: int, low: int) -> Detail:
@@ -193,12 +189,11 @@ SUPPLEMENT = month(
 )
 
 RUN, RUN_MONTHLY = "Daily Run Completed", "Monthly Reports Completed"
-GOLDEN: dict[str, tuple[str, Detail]] = {
-    "stamps-counted-one-low": (RUN, run_event(issuer(RFC, "low", 40, 3.4, 11.8))),
-    "stamps-counted-one-exhausted": (RUN, run_event(issuer(RFC_N, "exhausted", -2, 0.0, 0.4))),
-    "stamps-counted-several": (
-        RUN,
-        run_event(
+_SAMPLES: dict[str, dict[str, Detail]] = {
+    RUN: {
+        "stamps-counted-one-low": run_event(issuer(RFC, "low", 40, 3.4, 11.8)),
+        "stamps-counted-one-exhausted": run_event(issuer(RFC_N, "exhausted", -2, 0.0, 0.4)),
+        "stamps-counted-several": run_event(
             issuer(RFC, "exhausted", 0, 0.0, 1234.5),
             issuer(RFC_N, "exhausted", 0, 0.0, None),
             issuer("BBB010101AAA", "low", 1, 0.3, 3.3),
@@ -207,24 +202,14 @@ GOLDEN: dict[str, tuple[str, Detail]] = {
             issuer("EEE010101AAA", "low", 90, None, 0.0),
             issuer("FFF010101AAA", "low", 99, 1450.2, 0.07),
         ),
-    ),
-    "stamps-counted-not-all": (
-        RUN,
-        run_event(
+        "stamps-counted-not-all": run_event(
             issuer(RFC, "exhausted", 0, 0.0, 10.0),
             issuer("BBB010101AAA", "low", 12, 1.2, 10.0),
             exhausted_total=32,
             failed_issuers=[
-                *(
-                    {"account": "x", "rfc": rfc, "code": "pac-rejected-request"}
-                    for rfc in ("CCC010101AAA", RFC_N)
-                ),
-                *(
-                    {"account": "acme-sf", "rfc": f"DDD{n:06d}AAA", "code": "not-reached"}
-                    for n in range(58)
-                ),
+                *(_failed("x", rfc, "pac-rejected-request") for rfc in ("CCC010101AAA", RFC_N)),
+                *(_failed("acme-sf", f"DDD{n:06d}AAA", "not-reached") for n in range(58)),
             ],
-            accounts_not_counted=3,
             failures=[
                 not_counted(expected=1210, failed={"not-reached": 1200, "pac-timeout": 1}),
                 not_counted("acme-norte", problem="account-misconfigured"),
@@ -232,89 +217,76 @@ GOLDEN: dict[str, tuple[str, Detail]] = {
                 not_counted("x", counted=True, expected=200, failed={"pac-rejected-request": 2}),
             ],
         ),
-    ),
-    "stamps-counted-account-low": (
-        RUN,
-        run_event(
+        "stamps-counted-account-low": run_event(
             issuer(RFC, "low", 40, 3.4, 11.8),
             account_stamps=[account_change("low", 1234, 5.9, 208.4)],
         ),
-    ),
-    "stamps-counted-accounts": (
-        RUN,
-        run_event(
+        "stamps-counted-accounts": run_event(
             account_stamps=[
                 account_change("exhausted", 0, 0.0, 208.4),
-                account_change("low", 90, None, None, "acme-norte"),
+                account_change("low", 90, account="acme-norte"),
                 account_change("low", 1, 0.4, 3.0, "acme-sur"),
             ],
             failures=[not_counted("x", counted=True, expected=40, failed={"pac-timeout": 1})],
         ),
-    ),
-    "contracts-expiring-one": ("Contracts Expiring", expiring(500)),
-    "contracts-expiring-several": ("Contracts Expiring", expiring(500, 1, 12_000)),
-    "stamps-counted-hundreds": (RUN, large_run_event(61, 1300)),
-    "not-counted-issuers": (
-        RUN,
-        run_event(
-            accounts_not_counted=1,
-            failures=[not_counted(expected=605, failed={"pac-rejected-request": 600})],
+        "stamps-counted-hundreds": large_run_event(61, 1300),
+        "not-counted-issuers": run_event(
+            failures=[not_counted(expected=605, failed={"pac-rejected-request": 600})]
         ),
-    ),
-    "not-counted-account": (
-        RUN,
-        run_event(
-            accounts_not_counted=1,
-            failures=[not_counted("acme-norte", problem="account-misconfigured")],
+        "not-counted-account": run_event(
+            failures=[not_counted("acme-norte", problem="account-misconfigured")]
         ),
-    ),
-    "not-counted-accounts": (
-        RUN,
-        run_event(
-            accounts_not_counted=2,
+        "not-counted-accounts": run_event(
             failures=[
                 not_counted("acme-rc", expected=1, failed={"pac-unreachable": 1}),
                 not_counted("acme-sf", problem="account-unreadable"),
-            ],
+            ]
         ),
-    ),
-    "credentials-rejected-solucion-factible": (
-        "Credentials Rejected",
-        rejection_event("solucion-factible", "602", "La contraseña ha expirado."),
-    ),
-    "credentials-rejected-reachcore": ("Credentials Rejected", rejection_event("reachcore", "401")),
-    "report-ready-statement": ("Report Ready", report("statement", "csv")),
-    "report-ready-consumption": ("Report Ready", report("consumption", "csv")),
-    "report-ready-all": ("Report Ready", report("consumption", "html", account=ALL_ACCOUNTS)),
-    "report-failed": (
-        "Report Failed",
-        report("statement", "csv", error=report_error("pac-error", "500", PLATFORM_ERROR)),
-    ),
-    "report-failed-without-the-pac": (
-        "Report Failed",
-        report(
-            "consumption",
-            "xlsx",
-            error={"code": "storage-unavailable", "detail": "An AWS service is unavailable."},
+    },
+    RUN_MONTHLY: {
+        "monthly-complete": month(*ALL_READY),
+        "monthly-incomplete": INCOMPLETE,
+        # The run failed before it requested all reports.
+        "monthly-none": month(**{ALL_ACCOUNTS: "internal-error"}),
+        "monthly-supplement": month(*ALL_READY, number=2),
+        "monthly-supplement-incomplete": SUPPLEMENT,
+    },
+    "Report Ready": {
+        "report-ready-statement": report("statement", "csv"),
+        "report-ready-consumption": report("consumption", "csv"),
+        "report-ready-all": report("consumption", "html", account=ALL_ACCOUNTS),
+    },
+    "Report Failed": {
+        "report-failed": report(
+            "statement", "csv", error=report_error("pac-error", "500", PLATFORM_ERROR)
         ),
-    ),
-    "monthly-complete": (RUN_MONTHLY, month(*ALL_READY)),
-    "monthly-incomplete": (RUN_MONTHLY, INCOMPLETE),
-    # The run failed before it requested all reports.
-    "monthly-none": (RUN_MONTHLY, month(**{ALL_ACCOUNTS: "internal-error"})),
-    "monthly-supplement": (RUN_MONTHLY, month(*ALL_READY, number=2)),
-    "monthly-supplement-incomplete": (RUN_MONTHLY, SUPPLEMENT),
-    "statement-differs": (
-        "Statement Mismatch Detected",
-        report("statement", "csv", differences=DIFFERENCES),
-    ),
-    "contract-confirmed": ("Contract Confirmed", contract(1500)),
-    "contract-confirmed-of-one": ("Contract Confirmed", contract(1, RFC_N)),
-    "contract-count-mismatch": (
-        "Contract Count Mismatch Detected",
-        contract() | {"contracted_before": 1000, "contracted_after": 2000},
-    ),
-    "contract-unknown": ("Contract Outcome Unknown", contract()),
-    "contract-needs-review": ("Contract Needs Review", contract()),
-    "contract-rejected": ("Contract Rejected", contract()),
+        "report-failed-without-the-pac": report("consumption", "xlsx", error=STORAGE_ERROR),
+    },
+    "Statement Mismatch Detected": {
+        "statement-differs": report("statement", "csv", differences=DIFFERENCES)
+    },
+    "Credentials Rejected": {
+        "credentials-rejected-solucion-factible": rejection_event(
+            "solucion-factible", "602", "La contraseña ha expirado."
+        ),
+        "credentials-rejected-reachcore": rejection_event("reachcore", "401"),
+    },
+    "Contracts Expiring": {
+        "contracts-expiring-one": expiring(500),
+        "contracts-expiring-several": expiring(500, 1, 12_000),
+    },
+    "Contract Confirmed": {
+        "contract-confirmed": contract(1500),
+        "contract-confirmed-of-one": contract(1, RFC_N),
+    },
+    "Contract Count Mismatch Detected": {
+        "contract-count-mismatch": contract()
+        | {"contracted_before": 1000, "contracted_after": 2000}
+    },
+    "Contract Outcome Unknown": {"contract-unknown": contract()},
+    "Contract Needs Review": {"contract-needs-review": contract()},
+    "Contract Rejected": {"contract-rejected": contract()},
+}
+GOLDEN: dict[str, tuple[str, Detail]] = {
+    name: (kind, detail) for kind, samples in _SAMPLES.items() for name, detail in samples.items()
 }

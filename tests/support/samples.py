@@ -43,7 +43,7 @@ from timbres.domain.consumption import (
 )
 from timbres.domain.month import Year
 from timbres.domain.report import FILE_FORMATS, YEAR_FORMATS, ReportSpec
-from timbres.notifications.mails import LinkFactory, compose
+from timbres.notifications.mails import compose
 
 FOLDER = Path(__file__).parents[2] / "docs" / "samples"
 DOWNLOAD = "https://a1b2c3d4e5.execute-api.mx-central-1.amazonaws.com/prod/d/"
@@ -170,9 +170,9 @@ def main() -> None:
     pdf = FOLDER / "consumo-2026-10-todas.pdf"
     options = ["-png", "-r", "110", "-f", "1", "-l", "1", "-singlefile"]
     subprocess.run(["pdftoppm", *options, pdf, FOLDER / "pdf"], check=True)
-    links = LinkFactory(lambda item: f"{DOWNLOAD}ticket-{item['account']}-{item['id']}", 30)
+    link = f"{DOWNLOAD}ticket-{{account}}-{{id}}".format_map
     for name, (kind, detail) in GOLDEN.items():
-        mail = compose(kind, detail, links)
+        mail = compose(kind, detail, link, 30)
         text = f"{mail.subject}\n\n{mail.text}"
         (FOLDER / "mails" / f"{name}.txt").write_text(text, encoding="utf-8")
 

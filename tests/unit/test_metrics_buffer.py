@@ -8,18 +8,18 @@ from typing import Any
 
 import pytest
 
-from timbres.observability.metrics import flush, metrics
+from timbres.observability.metrics import metrics
 
 
 def written(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
-    flush()
+    metrics.flush()
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
 @pytest.fixture(autouse=True)
 def _service(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", "a-stack")
-    metrics.drain()
+    metrics.flush()
 
 
 def test_counts_are_added_and_written_once(capsys: pytest.CaptureFixture[str]) -> None:
@@ -43,17 +43,16 @@ def test_counts_are_added_and_written_once(capsys: pytest.CaptureFixture[str]) -
     assert written(capsys) == []
 
 
-@pytest.mark.parametrize("count", [1, 100, 101, 250])
 def test_a_line_has_at_most_100_values(
-    count: int, capsys: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder
+    capsys: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder
 ) -> None:
     with ThreadPoolExecutor(8) as pool:
-        for value in range(count):
+        for value in range(200):
             pool.submit(metrics.add_metric, "Seconds", float(value))
 
     lines = written(capsys)
 
-    assert sorted(value for line in lines for value in line["Seconds"]) == list(range(count))
+    assert sorted(value for line in lines for value in line["Seconds"]) == list(range(200))
     assert max(len(line["Seconds"]) for line in lines) <= 100
     units = [line["_aws"]["CloudWatchMetrics"][0]["Metrics"][0]["Unit"] for line in lines]
     assert set(units) == {"Seconds"}

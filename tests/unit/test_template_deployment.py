@@ -200,8 +200,8 @@ def test_only_the_queue_module_sends_messages_and_a_worker_only_delays_its_own()
         for node in ast.walk(ast.parse((layer / "services/daily_run/worker.py").read_text("utf-8")))
         if isinstance(node, ast.Call)
     }
-    assert {"self._queue.delay", "self._dead_letters.send"} <= calls
-    assert "self._queue.send" not in calls
+    assert {"self.queue.delay", "self.dead_letters.send"} <= calls
+    assert "self.queue.send" not in calls
 
 
 # ---- A failed first deployment leaves nothing that blocks the next one

@@ -53,13 +53,10 @@ NOTHING_ALLOTTED = Allotment()
 
 def sum_unused(issuers: Iterable[Stamps]) -> Allotment:
     """Return the allotted and unused stamps of an account's issuers."""
-    unused = unknown = 0
-    for stamps in issuers:
-        if stamps.unlimited or stamps.has_no_contract:
-            continue
-        available = available_stamps(stamps)
-        if available is None:
-            unknown += 1
-        else:
-            unused += max(available, 0)
-    return Allotment(unused, unknown)
+    counts = [
+        available_stamps(stamps)
+        for stamps in issuers
+        if not (stamps.unlimited or stamps.has_no_contract)
+    ]
+    unused = sum(max(count, 0) for count in counts if count is not None)
+    return Allotment(unused, counts.count(None))

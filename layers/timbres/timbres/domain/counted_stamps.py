@@ -81,6 +81,10 @@ class CountedStamps:
             notified_by_run=run if is_worse else self.notified_by_run,
         )
 
+    def is_counted_on(self, day: date) -> bool:
+        """Return whether a run counted the stamps on ``day`` or later."""
+        return self.counted_on is not None and self.counted_on >= day
+
     def alerted_in(self, run: str) -> bool:
         """Return whether ``run`` published that the stamps are low or exhausted."""
         return self.notified_alert in (LOW, EXHAUSTED) and self.notified_by_run == run

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from itertools import pairwise
 
+from timbres.domain.month import month_of
 from timbres.domain.stamps import Stamps
 from timbres.domain.text import quote_input
 from timbres.errors import PARAMETER_INVALID, TimbresError
@@ -139,9 +140,17 @@ def evaluate(snapshots: Sequence[Snapshot], thresholds: AlertThresholds, before:
         return Forecast(week, month, None, before)
     rate = max(week or 0.0, month or 0.0)
     days_left = 0.0 if available <= 0 else available / rate if rate else None
-    return Forecast(
-        week, month, days_left, _alert(snapshots, available, days_left, thresholds, before)
-    )
+    alert = OK
+    if available <= 0:
+        alert = EXHAUSTED
+    elif thresholds.low_stamps is not None and available < thresholds.low_stamps:
+        alert = LOW
+    elif days_left is not None and days_left < thresholds.low_days * _CLEAR_OF_DAYS:
+        earlier = available_stamps(snapshots[-2].stamps) if len(snapshots) > 1 else None
+        is_refilled = earlier is not None and available > earlier
+        stays = before in (LOW, EXHAUSTED) and not is_refilled
+        alert = LOW if days_left < thresholds.low_days or stays else OK
+    return Forecast(week, month, days_left, alert)
 
 
 def round_rate(value: float | None) -> float | None:
@@ -187,26 +196,6 @@ def parse_alert(text: str, field: str = "alert") -> Alert:
     return Alert(text)
 
 
-def _alert(
-    snapshots: Sequence[Snapshot],
-    available: int,
-    days_left: float | None,
-    thresholds: AlertThresholds,
-    before: Alert,
-) -> Alert:
-    if available <= 0:
-        return EXHAUSTED
-    if thresholds.low_stamps is not None and available < thresholds.low_stamps:
-        return LOW
-    if days_left is None or days_left >= thresholds.low_days * _CLEAR_OF_DAYS:
-        return OK
-    if days_left < thresholds.low_days:
-        return LOW
-    earlier = available_stamps(snapshots[-2].stamps) if len(snapshots) > 1 else None
-    refilled = earlier is not None and available > earlier
-    return LOW if before in (LOW, EXHAUSTED) and not refilled else OK
-
-
 def _consumption(stamps: Stamps) -> int | None:
     if stamps.used is not None:
         return stamps.used
@@ -218,25 +207,11 @@ def _consumption(stamps: Stamps) -> int | None:
 def _consumed_in_month(earlier: Snapshot, later: Snapshot) -> int | None:
     if earlier.consumed is None or later.consumed is None:
         return None
-    # A count at midnight of the 1st belongs to the month before.
-    earlier_month, later_month = _month(earlier.at), _month(later.at)
-    if earlier_month == later_month:
-        consumed = later.consumed - earlier.consumed
-    elif _closes_month(earlier.at) and _is_next_month(earlier_month, later_month):
-        consumed = later.consumed
-    else:
+    # A count at midnight of the 1st belongs to the month before, which it closes.
+    before, month = (month_of(count.at - timedelta(microseconds=1)) for count in (earlier, later))
+    consumed = later.consumed
+    if before == month:
+        consumed -= earlier.consumed
+    elif month_of(earlier.at) != month:
         return None
     return consumed if consumed >= 0 else None
-
-
-def _month(at: datetime) -> tuple[int, int]:
-    before = at - timedelta(microseconds=1)
-    return before.year, before.month
-
-
-def _is_next_month(earlier: tuple[int, int], later: tuple[int, int]) -> bool:
-    return later[0] * 12 + later[1] == earlier[0] * 12 + earlier[1] + 1
-
-
-def _closes_month(at: datetime) -> bool:
-    return at.day == 1 and (at.hour, at.minute, at.second, at.microsecond) == (0, 0, 0, 0)

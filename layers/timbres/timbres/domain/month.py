@@ -15,12 +15,10 @@ _YEAR_FORM = re.compile(r"[0-9]{4}")
 # CFDI and the PACs exist since 2011.
 _FIRST_YEAR = 2011
 MAX_MONTHS = 13
-
-
 _SPANISH = (
-    "enero", "febrero", "marzo", "abril", "mayo", "junio", "julio", "agosto", "septiembre",
-    "octubre", "noviembre", "diciembre",
-)  # fmt: skip
+    *("enero", "febrero", "marzo", "abril", "mayo", "junio"),
+    *("julio", "agosto", "septiembre", "octubre", "noviembre", "diciembre"),
+)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -102,11 +100,8 @@ def parse_months(first: object, last: object, today: date) -> list[Month]:
         month = month.previous()
         months.append(month)
     if month != begin or len(months) > MAX_MONTHS:
-        raise TimbresError(
-            MONTH_INVALID,
-            f"From {begin} to {months[0]}: expected 1 to {MAX_MONTHS} months.",
-            field="from",
-        )
+        problem = f"From {begin} to {months[0]}: expected 1 to {MAX_MONTHS} months."
+        raise TimbresError(MONTH_INVALID, problem, field="from")
     return months[::-1]
 
 
@@ -116,27 +111,17 @@ def parse_month(text: object, today: date, field: str = "month") -> Month:
     Raises ``month-invalid`` for an invalid text, a month before 2011 or a future month.
     """
     match = _FORM.fullmatch(text) if isinstance(text, str) else None
+    current = month_of(today)
     if match is None or not 1 <= int(match[2]) <= 12:
-        raise TimbresError(
-            MONTH_INVALID,
-            f"{quote_input(text)} is not a valid month: expected YYYY-MM, for example "
-            f"{month_of(today)}.",
-            field=field,
-        )
-    month = Month(int(match[1]), int(match[2]))
-    if month.year < _FIRST_YEAR:
-        raise TimbresError(
-            MONTH_INVALID,
-            f"{month} is before {_FIRST_YEAR}, the first year of CFDI.",
-            field=field,
-        )
-    if month > month_of(today):
-        raise TimbresError(
-            MONTH_INVALID,
-            f"{month} is in the future: the current month is {month_of(today)}.",
-            field=field,
-        )
-    return month
+        expected = f"expected YYYY-MM, for example {current}."
+        problem = f"{quote_input(text)} is not a valid month: {expected}"
+    elif (month := Month(int(match[1]), int(match[2]))).year < _FIRST_YEAR:
+        problem = f"{month} is before {_FIRST_YEAR}, the first year of CFDI."
+    elif month > current:
+        problem = f"{month} is in the future: the current month is {current}."
+    else:
+        return month
+    raise TimbresError(MONTH_INVALID, problem, field=field)
 
 
 def parse_period(text: object, today: date) -> Month | Year:
@@ -147,9 +132,6 @@ def parse_period(text: object, today: date) -> Month | Year:
     if not isinstance(text, str) or not _YEAR_FORM.fullmatch(text):
         return parse_month(text, today)
     if not _FIRST_YEAR <= int(text) <= today.year:
-        raise TimbresError(
-            MONTH_INVALID,
-            f"{text} is not a valid year: expected {_FIRST_YEAR} to {today.year}.",
-            field="month",
-        )
+        problem = f"{text} is not a valid year: expected {_FIRST_YEAR} to {today.year}."
+        raise TimbresError(MONTH_INVALID, problem, field="month")
     return Year(int(text))

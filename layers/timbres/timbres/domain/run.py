@@ -143,8 +143,7 @@ class AccountRun:
     ``failed`` has the number of issuers per error code. ``plan`` is the id of the account's
     stored batches, None before they are stored. ``plan_problem`` is the error code if the account
     could not take part in the run. ``count`` has the account's own stamps, None if the PAC does
-    not return them; ``count_due``: they have no result yet. ``allotment`` has the unused stamps
-    of the ``done`` issuers; ``exhausted`` of them have none.
+    not return them; ``count_due``: they have no result yet. The rest is as in BatchResult.
     """
 
     account: str
@@ -172,9 +171,9 @@ class AccountRun:
 
     @property
     def problem(self) -> str | None:
-        """Why the account was not counted, completely or for more than 5 % of its issuers.
+        """Why the account, or more than 5 % of its issuers, was not counted.
 
-        It is the error code of the account or of most issuers; None if the account was counted.
+        The error code of the account or of most issuers; None if the account was counted.
         """
         if self.plan_problem or sum(self.failed.values()) <= MAX_SHARE_FAILED * self.expected:
             return self.plan_problem

@@ -29,7 +29,7 @@ from timbres.errors import (
 )
 from timbres.handlers import problem_details as problem
 from timbres.handlers.invocation import describe_aws_error, invocation_deadline, logger
-from timbres.observability.metrics import flush, metrics
+from timbres.observability.metrics import metrics
 
 MAX_BODY_BYTES = 16 * 1024
 # Lambda limits a response to 6 MB, as JSON within JSON: quotes and backslashes count twice.
@@ -73,7 +73,7 @@ class HttpHandler:
             logger.info("scheduled run", extra={"result": result})
             return result
         finally:
-            flush()
+            metrics.flush()
 
     def query_params(self, *names: str) -> dict[str, str | None]:
         """Return the query parameters by name, None for each that is missing.

@@ -34,20 +34,11 @@ REASONS = {
     "storage-unavailable": "un servicio interno no respondió",
     "transaction-limit-exceeded": "el PAC dice que se rebasó su límite por transacción",
 }
-_RETRIED_TOMORROW = frozenset(
-    {
-        "account-credentials-on-trial",
-        "account-unreadable",
-        "internal-error",
-        "not-reached",
-        "out-of-time",
-        "pac-error",
-        "pac-timeout",
-        "pac-unavailable",
-        "pac-unreachable",
-        "storage-unavailable",
-    }
-)
+_RETRIED_TOMORROW = {
+    *("account-credentials-on-trial", "account-unreadable", "internal-error", "not-reached"),
+    *("out-of-time", "pac-error", "pac-timeout", "pac-unavailable", "pac-unreachable"),
+    "storage-unavailable",
+}
 # For a report, instead of the wording for issuers.
 _REPORT_REASONS = {
     "issuer-not-registered": "el PAC no tiene registrado el RFC",

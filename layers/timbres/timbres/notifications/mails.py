@@ -42,17 +42,6 @@ TEMPLATES = {
 
 
 @dataclass(frozen=True, slots=True)
-class LinkFactory:
-    """Creates download links.
-
-    ``create`` returns a new link for a ready report of an event, valid for ``days``.
-    """
-
-    create: Callable[[Detail], str]
-    days: int
-
-
-@dataclass(frozen=True, slots=True)
 class Mail:
     """A mail. ``subject`` is ASCII, as SNS requires, 99 characters at most."""
 
@@ -71,18 +60,20 @@ def should_notify(event_type: str, detail: Detail) -> bool:
     return True
 
 
-def compose(event_type: str, detail: Detail, links: LinkFactory) -> Mail:
-    """Return the mail for an event; one link is created for each ready report.
+def compose(
+    event_type: str, detail: Detail, create_link: Callable[[Detail], str], link_days: int
+) -> Mail:
+    """Return the mail for an event; ``create_link`` is called once for each ready report.
 
-    Raises KeyError for an event type that has no mail.
+    A link is valid for ``link_days``. Raises KeyError for an event type that has no mail.
     """
     name = TEMPLATES[event_type]
     has_alerts = detail.get("issuers") or detail.get("account_stamps")
     if event_type == "Daily Run Completed" and not has_alerts:
         name = "not_counted"
     variables = {**detail, **_variables(event_type, detail)}
-    template = _environment().get_template(f"{name}.txt.j2")
-    mail: Any = template.make_module({**variables, "link": links.create, "link_days": links.days})
+    variables |= {"link": create_link, "link_days": link_days}
+    mail: Any = _environment().get_template(f"{name}.txt.j2").make_module(variables)
     text = _shorten(str(mail).removesuffix("\n"))
     return Mail(f"Timbres: {_ascii(mail.subject)}"[:_MAX_SUBJECT], f"{text}\n\n-- \nTimbres\n")
 
@@ -110,22 +101,17 @@ def dedup_key(event_type: str, detail: Detail) -> str:
 
 def _variables(event_type: str, detail: Detail) -> dict[str, Any]:
     if event_type == "Daily Run Completed":
+        lists = _group(detail["issuers"], lambda issuer: issuer["alert"])
+        failed = detail.get("failed_issuers", ())
         return {
             "account_stamps": detail.get("account_stamps", []),
-            "failures": [
-                account | {"codes": _codes(account)} for account in detail.get("failures", ())
-            ],
+            "failures": [one | {"codes": _codes(one)} for one in detail.get("failures", ())],
             "accounts_not_counted": detail.get("accounts_not_counted", 0),
-            "failed_rfcs": _group(
-                detail.get("failed_issuers", ()), lambda issuer: (issuer["account"], issuer["code"])
-            ),
+            "failed_rfcs": _group(failed, lambda issuer: (issuer["account"], issuer["code"])),
             "others_exhausted": max(0, detail.get("exhausted_total", 0) - detail["exhausted"]),
             "max_listed": _MAX_LISTED_ISSUERS,
             "listed": {
-                alert: [issuer for issuer in detail["issuers"] if issuer["alert"] == alert][
-                    :_MAX_LISTED_ISSUERS
-                ]
-                for alert in ("exhausted", "low")
+                alert: lists.get(alert, [])[:_MAX_LISTED_ISSUERS] for alert in ("exhausted", "low")
             },
         }
     if event_type == "Monthly Reports Completed":
@@ -144,7 +130,12 @@ def _monthly_variables(detail: Detail) -> dict[str, Any]:
     ready = [report for report in detail["reports"] if report["status"] == "ready"]
     missing = [report for report in detail["reports"] if report["status"] != "ready"]
     by_report = _group(ready, lambda report: (report["account"], report["kind"]))
-    main = [min(reports, key=_main_format) for reports in by_report.values()]
+    # The format that opens in a browser is first.
+    rank = {"html": 0, "pdf": 1}
+    main = [
+        min(reports, key=lambda report: rank.get(report["format"], 2))
+        for reports in by_report.values()
+    ]
     causes = _group(
         missing,
         lambda report: (report["account"], failure_causes.report_failure(report["error"])),
@@ -173,11 +164,6 @@ def _monthly_variables(detail: Detail) -> dict[str, Any]:
         "unlisted_ready": detail["ready"] - len(ready),
         "unlisted_failed": detail["failed"] - len(missing),
     }
-
-
-def _main_format(report: Detail) -> int:
-    """Return a sort key: the format that opens in a browser is first."""
-    return {"html": 0, "pdf": 1}.get(report["format"], 2)
 
 
 def _is_supplement(detail: Detail) -> bool:

@@ -36,7 +36,8 @@ def percent_change(summary: Mapping[str, Any], month: str) -> str:
     """
     before = Month.from_text(month).previous().name_es
     if summary["change"] is None:
-        return f"{before}: {_known(summary['previous'])}"
+        previous = summary["previous"]
+        return f"{before}: {'sin dato' if previous is None else thousands(previous)}"
     change = f"{Decimal(summary['change']):+,} % contra {before}"
     if summary["not_compared"] is None:
         return change
@@ -54,26 +55,21 @@ def moment(iso: str) -> str:
     return f"{datetime.fromisoformat(iso).astimezone(MEXICO_CITY):%d/%m %H:%M}"
 
 
-def _known(number: int | None) -> str:
-    return "sin dato" if number is None else thousands(number)
-
-
 def count_issuers(count: int) -> str:
     """Return ``1 emisor``, ``2 emisores``."""
-    return "1 emisor" if count == 1 else f"{count:,} emisores"
+    return f"{count:,} {'emisor' if count == 1 else 'emisores'}"
 
 
 def count_stamps(count: int) -> str:
     """Return ``1 timbre``, ``2 timbres``."""
-    return "1 timbre" if count == 1 else f"{count:,} timbres"
+    return f"{count:,} {'timbre' if count == 1 else 'timbres'}"
 
 
 def count_days(days: float) -> str:
     """Return a number of whole days: ``menos de un día``, ``1 día``, ``2 días``."""
     if days < 1:
         return "menos de un día"
-    whole = int(days)
-    return "1 día" if whole == 1 else f"{whole:,} días"
+    return f"{int(days):,} {'día' if days < 2 else 'días'}"
 
 
 def daily_use(burn: float) -> str:
@@ -132,31 +128,11 @@ def total_name(name: str) -> str:
     return _TOTALS.get(name, name)
 
 
-def upper_first(text: str) -> str:
-    """Return ``text`` with its first letter in upper case."""
-    return text[:1].upper() + text[1:]
-
-
 FILTERS: dict[str, Callable[..., str]] = {
     function.__name__: function
     for function in (
-        thousands,
-        percent_change,
-        mexican_pesos,
-        moment,
-        count_issuers,
-        count_stamps,
-        count_days,
-        daily_use,
-        date_es,
-        month_es,
-        account_label,
-        subject_issuer,
-        report_kind,
-        report_format,
-        report_name,
-        report_title,
-        total_name,
-        upper_first,
+        *(thousands, percent_change, mexican_pesos, moment, count_issuers, count_stamps),
+        *(count_days, daily_use, date_es, month_es, account_label, subject_issuer),
+        *(report_kind, report_format, report_name, report_title, total_name),
     )
 }

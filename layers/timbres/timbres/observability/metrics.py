@@ -7,72 +7,53 @@ is the stack, so that the metrics of two stacks in one AWS account stay apart.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections import defaultdict
 
 from aws_lambda_powertools.metrics import EphemeralMetrics
 
-NAMESPACE = "Timbres"
 COUNT = "Count"
 SECONDS = "Seconds"
 NONE = "None"
 
-Dimensions = tuple[tuple[str, str], ...]
 
-
-@dataclass
-class Values:
-    """The values of one metric; ``unit`` is a unit of CloudWatch."""
-
-    unit: str
-    values: list[float] = field(default_factory=list)
-
-
-MetricsByDimension = Mapping[Dimensions, Mapping[str, Values]]
+_Dimensions = tuple[tuple[str, str], ...]
+_Metric = tuple[str, str]  # name and unit of CloudWatch
 
 
 class MetricsBuffer:
-    """Counts and measurements by name and dimensions, until they are drained."""
+    """Counts and measurements by name and dimensions, until they are written."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._metrics: dict[Dimensions, dict[str, Values]] = {}
+        self._values: defaultdict[_Dimensions, dict[_Metric, list[float]]] = defaultdict(dict)
 
     def add_count(self, name: str, amount: int = 1, **dimensions: str) -> None:
         """Add to a count; 0 publishes the metric without an event."""
         with self._lock:
-            values = self._values(name, COUNT, dimensions).values
-            values[:] = [sum(values) + amount]
+            metrics = self._values[tuple(sorted(dimensions.items()))]
+            metrics[name, COUNT] = [sum(metrics.get((name, COUNT), ())) + amount]
 
     def add_metric(self, name: str, value: float, unit: str = SECONDS, **dimensions: str) -> None:
         """Add a single value, for example the duration of a call."""
         with self._lock:
-            self._values(name, unit, dimensions).values.append(value)
+            metrics = self._values[tuple(sorted(dimensions.items()))]
+            metrics.setdefault((name, unit), []).append(value)
 
-    def drain(self) -> MetricsByDimension:
-        """Return the buffered metrics by dimensions and then by name, and empty the buffer."""
+    def flush(self) -> None:
+        """Write the metrics to the log, and empty the buffer. Call it in every invocation."""
         with self._lock:
-            buffered, self._metrics = self._metrics, {}
-            return buffered
-
-    def _values(self, name: str, unit: str, dimensions: Mapping[str, str]) -> Values:
-        metrics = self._metrics.setdefault(tuple(sorted(dimensions.items())), {})
-        return metrics.setdefault(name, Values(unit))
+            buffered, self._values = self._values, defaultdict(dict)
+        for dimensions, metrics in buffered.items():
+            # Its service is POWERTOOLS_SERVICE_NAME, which the template sets to the stack's name.
+            record = EphemeralMetrics(namespace="Timbres")
+            for name, value in dimensions:
+                record.add_dimension(name=name, value=value)
+            for (name, unit), values in metrics.items():
+                for number in values:
+                    record.add_metric(name=name, unit=unit, value=number)
+            # Powertools writes a record of 100 values immediately.
+            if record.metric_set:
+                record.flush_metrics()
 
 
 metrics = MetricsBuffer()
-
-
-def flush() -> None:
-    """Write the buffered metrics to the log, and empty the buffer. Call it in every invocation."""
-    for dimensions, values_by_name in metrics.drain().items():
-        # Its service is POWERTOOLS_SERVICE_NAME, which the template sets to the stack's name.
-        record = EphemeralMetrics(namespace=NAMESPACE)
-        for name, value in dimensions:
-            record.add_dimension(name=name, value=value)
-        for name, values in values_by_name.items():
-            for number in values.values:
-                record.add_metric(name=name, unit=values.unit, value=number)
-        # Powertools writes a record of 100 values immediately.
-        if record.metric_set:
-            record.flush_metrics()

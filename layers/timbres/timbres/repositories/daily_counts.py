@@ -8,6 +8,7 @@ batch of known keys, and neither needs an index. A count of the account itself h
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -30,6 +31,7 @@ RETENTION = timedelta(days=400)
 # A transaction has at most 100 steps: a snapshot and an issuer each.
 _MAX_ISSUERS_PER_TRANSACTION = 50
 _COUNTS = ("contracted", "used", "available", "consumed")
+_RATES = ("burn_7", "burn_30", "days_left")
 _ACCOUNT = "account#"
 # One per day, and an older one, whose interval is partly in the window.
 _RECENT_DAYS = MAX_WINDOW.days + 2
@@ -86,16 +88,12 @@ class AccountStampRepository:
             return AccountStamps(account)
         newest = deserialize(items[0])
         recent = tuple(map(_snapshot, reversed(items)))
+        rates = {name: newest.get(name) for name in _RATES}
         return AccountStamps(
             account=account,
             stamps=recent[-1].stamps,
             as_of=recent[-1].at,
-            forecast=Forecast(
-                newest.get("burn_7"),
-                newest.get("burn_30"),
-                newest.get("days_left"),
-                Alert(newest["alert"]),
-            ),
+            forecast=Forecast(**rates, alert=Alert(newest["alert"])),
             recent=recent,
             counted_on=date.fromisoformat(newest["entry"].removeprefix(_ACCOUNT)),
             notified_alert=Alert(newest["notified_alert"]),
@@ -108,9 +106,7 @@ class AccountStampRepository:
         item = _snapshot_values(stamps.recent[-1]) | {
             "account": stamps.account,
             "entry": f"{_ACCOUNT}{stamps.counted_on}",
-            "burn_7": round_rate(forecast.burn_7),
-            "burn_30": round_rate(forecast.burn_30),
-            "days_left": round_rate(forecast.days_left),
+            **{name: round_rate(getattr(forecast, name)) for name in _RATES},
             "alert": forecast.alert,
             "notified_alert": stamps.notified_alert,
             "notified_by_run": stamps.notified_by_run,
@@ -147,9 +143,8 @@ class DailyCountRepository:
                 transact_write(self._dynamodb, self._steps(day, issuer, known))
 
     def _steps(self, day: date, issuer: Issuer, known: bool) -> list[Item]:
-        item = _snapshot_values(issuer.recent[-1])
-        key = _key(issuer.account, day, issuer.rfc)
-        put = {"TableName": self._snapshots_table, "Item": key | serialize(item)}
+        key, values = _key(issuer.account, day, issuer.rfc), _snapshot_values(issuer.recent[-1])
+        put = {"TableName": self._snapshots_table, "Item": key | serialize(values)}
         return [{"Put": put}, daily_count_step(self._issuers_table, issuer, known=known)]
 
 
@@ -158,13 +153,9 @@ def _key(account: str, day: date, rfc: str) -> Item:
 
 
 def _snapshot_values(snapshot: Snapshot) -> Item:
-    stamps = snapshot.stamps
-    return {
+    return asdict(snapshot.stamps) | {
         "at": snapshot.at.isoformat(),
-        "contracted": stamps.contracted,
-        "used": stamps.used,
-        "available": stamps.available,
-        "unlimited": stamps.unlimited or None,
+        "unlimited": snapshot.stamps.unlimited or None,
         "consumed": snapshot.consumed,
         "expires_at": int((snapshot.at + RETENTION).timestamp()),
     }
@@ -174,6 +165,5 @@ def _snapshot(item: Item) -> Snapshot:
     contracted, used, available, consumed = (
         int(item[name]["N"]) if name in item else None for name in _COUNTS
     )
-    at = datetime.fromisoformat(item["at"]["S"])
     stamps = Stamps(contracted, used, available, "unlimited" in item)
-    return Snapshot(at, stamps, consumed)
+    return Snapshot(datetime.fromisoformat(item["at"]["S"]), stamps, consumed)

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any
 
 from timbres.domain.account_stamps import Allotment
@@ -46,10 +47,9 @@ from timbres.repositories.dynamodb import (
 
 MAX_PAGE = 50
 _KIND = "stamps"
-_RETENTION = timedelta(days=400)
 _LATE_RETENTION = timedelta(days=14)
 # A page of failures ends with the batch that reaches this number.
-_FAILURES_PAGE = 500
+FAILURES_PAGE = 500
 _FAILED = "failed#"
 _ALERTS = "alerts#"
 _LATE = "late"
@@ -74,7 +74,7 @@ class RunRepository:
             "kind": _KIND,
             "status": RUNNING,
             "started_at": at.isoformat(),
-            "expires_at": _expiry(at, _RETENTION),
+            "expires_at": _expiry(at),
         }
         # Another start may have created the same run.
         conditional_write(
@@ -111,26 +111,31 @@ class RunRepository:
         expected = 0
         for number, rfcs in enumerate(batches, start=1):
             expected += 1 if rfcs is None else len(rfcs)
-            batch = _key(BatchId(run_id, account, f"{plan}-{number:04d}"))
+            batch = BatchId(run_id, account, f"{plan}-{number:04d}")
             state = {
+                "run": run_id,
+                "entry": _entry(batch),
                 "rfcs": rfcs,
                 "counts_account": (counts_account and number == 1) or None,
                 "version": 0,
-                "expires_at": _expiry(at, _RETENTION),
+                "expires_at": _expiry(at),
             }
-            self._dynamodb.put_item(TableName=self._table, Item=batch | serialize(state))
+            self._dynamodb.put_item(TableName=self._table, Item=serialize(state))
         values = {
             "plan_id": plan,
             "expected": expected,
             "problem": problem or "",
             "count_due": counts_account or None,
-            "expires_at": _expiry(at, _RETENTION),
+            "expires_at": _expiry(at),
         }
         condition = "attribute_not_exists(plan_id) OR plan_id = :replaced"
         operands = {":replaced": replaces or ""}
         save = self._step(run_id, f"run#{account}", values, condition, operands=operands)
-        record = {"TableName": self._table, "Key": serialize({"run": run_id, "entry": "run"})}
-        check = record | {"ConditionExpression": "attribute_not_exists(finalizer)"}
+        check = {
+            "TableName": self._table,
+            "Key": _key(run_id, "run"),
+            "ConditionExpression": "attribute_not_exists(finalizer)",
+        }
         transact_write(self._dynamodb, [{"Update": save}, {"ConditionCheck": check}])
 
     def incomplete_batches(self, run_id: str, account: AccountRun) -> Iterator[BatchId]:
@@ -149,18 +154,13 @@ class RunRepository:
 
     def get_batch(self, batch: BatchId) -> tuple[Run, Batch]:
         """Return a batch and its run, without accounts. Raises LookupError if not found."""
-        keys = [
-            serialize({"run": batch.run, "entry": "run"}),
-            serialize({"run": batch.run, "entry": f"run#{batch.account}"}),
-            _key(batch),
-        ]
-        items = {
-            item["entry"]: item
-            for item in map(deserialize, batch_get(self._dynamodb, self._table, keys))
-        }
+        entries = ("run", f"run#{batch.account}", _entry(batch))
+        keys = [_key(batch.run, entry) for entry in entries]
+        stored = map(deserialize, batch_get(self._dynamodb, self._table, keys))
+        items = {item["entry"]: item for item in stored}
         if len(items) < len(keys):
             raise LookupError(f"{batch} was not found")
-        record, account, state = (items[key["entry"]["S"]] for key in keys)
+        record, account, state = (items[entry] for entry in entries)
         rfcs = state.get("rfcs")
         return _run(record, ()), Batch(
             id=batch,
@@ -203,21 +203,12 @@ class RunRepository:
             failed = transact_write(self._dynamodb, [{"Update": stored}, {"Put": put}])
         return not failed
 
-    def record_error(self, batch: BatchId) -> int:
-        """Count an unexpected error of a batch; return the number of its errors.
-
-        Raises LookupError if the batch is not found.
-        """
-        key = _key(batch)
-        step = self._step(
-            batch.run, key["entry"]["S"], {}, "attribute_exists(entry)", {"errors": 1}
-        )
-        result = conditional_write(
-            self._dynamodb.update_item, {}, **step, ReturnValues="UPDATED_NEW"
-        )
-        if not result.item:
-            raise LookupError(f"{batch} was not found")
-        return int(result.item["errors"])
+    def record_error(self, batch: BatchId) -> int | None:
+        """Count an unexpected error of a batch; return its number of errors, None if unknown."""
+        step = self._step(batch.run, _entry(batch), {}, "attribute_exists(entry)", {"errors": 1})
+        step["ReturnValues"] = "UPDATED_NEW"
+        errors = conditional_write(self._dynamodb.update_item, {}, **step).item.get("errors")
+        return None if errors is None else int(errors)
 
     # ----------------------------------------------------------------------------- reads
 
@@ -257,14 +248,18 @@ class RunRepository:
         chosen = {one.account: one for one in run.accounts if account in (None, one.account)}
         prefix = f"batch#{account}#" if account else "batch#"
         start = decode_cursor(after, {"run": run.id}, "entry", prefix=prefix)
-        failures = [] if start else [one for each in chosen.values() for one in _of_account(each)]
-        for item in self._entries(
-            run.id, prefix, **({"ExclusiveStartKey": start} if start else {})
-        ):
+        failures = [
+            Failure(one.account, None, code)
+            for one in ([] if start else chosen.values())
+            for code in (one.plan_problem, one.count and one.count.problem)
+            if code
+        ]
+        options = {"ExclusiveStartKey": start} if start else {}
+        for item in self._entries(run.id, prefix, **options):
             _, name, number = item["entry"].split("#")
             if name in chosen and number.startswith(f"{chosen[name].plan}-"):
                 failures += _failures(item, name, is_closed=run.finished_at is not None)
-            if len(failures) >= _FAILURES_PAGE:
+            if len(failures) >= FAILURES_PAGE:
                 return failures, encode_cursor(serialize({"run": run.id, "entry": item["entry"]}))
         return failures, None
 
@@ -275,18 +270,18 @@ class RunRepository:
         return [change for item in (*own, *late) for change in _alert_changes(item)]
 
     def list_late_alert_changes(self) -> dict[str, list[AlertChange]]:
-        """Return the late alert changes that no run has claimed yet, by sort key."""
+        """Return the late alert changes that no run has claimed yet, by sort key.
+
+        As many entries as one run can claim; the next run claims the others.
+        """
         late = (item for item in self._entries(_LATE) if "claimed_by" not in item)
-        return {item["entry"]: _alert_changes(item) for item in late}
+        return {item["entry"]: _alert_changes(item) for item in islice(late, _MAX_CLAIMS)}
 
     # ---------------------------------------------------------------------- finalization
 
     def acquire_finalization(self, run_id: str, at: datetime, lease: timedelta) -> bool:
         """Return whether the caller may finalize a run; after ``lease``, another caller may."""
-        values = {
-            "finalizer": str(uuid.uuid4()),
-            "finalizing_until": int((at + lease).timestamp()),
-        }
+        values = {"finalizer": str(uuid.uuid4()), "finalizing_until": _expiry(at, lease)}
         step = self._step(
             run_id,
             "run",
@@ -308,15 +303,12 @@ class RunRepository:
         Changes nothing if they are stored already, or if another run has claimed one of them.
         ``alerts`` has the number of alert changes per alert, including the late ones.
         """
-        values = {
-            "finished_at": at.isoformat(),
-            LOW: alerts[LOW],
-            EXHAUSTED: alerts[EXHAUSTED],
-        }
+        counts = {LOW: alerts[LOW], EXHAUSTED: alerts[EXHAUSTED]}
+        values = {"finished_at": at.isoformat()} | counts
         record = self._step(run.id, "run", values, "attribute_not_exists(finished_at)")
         claims = [
             self._step(_LATE, entry, {"claimed_by": run.id}, "attribute_not_exists(claimed_by)")
-            for entry in late[:_MAX_CLAIMS]
+            for entry in late
         ]
         transact_write(self._dynamodb, [{"Update": step} for step in (record, *claims)])
 
@@ -351,19 +343,18 @@ class RunRepository:
         operands: Item | None = None,
     ) -> Item:
         """Return the update that sets ``values`` of an entry, except None, and adds ``sums``."""
-        sets = [(name, value) for name, value in values.items() if value is not None]
-        numbered = list(enumerate([*sets, *(sums or {}).items()]))
-        assigned = ", ".join(f"#a{n} = :a{n}" for n, _ in numbered[: len(sets)])
-        added = ", ".join(f"#a{n} :a{n}" for n, _ in numbered[len(sets) :])
+        sets = {name: value for name, value in values.items() if value is not None}
+        names = [*sets, *(sums or {})]
+        assigned = ", ".join(f"#a{n} = :a{n}" for n in range(len(sets)))
+        added = ", ".join(f"#a{n} :a{n}" for n in range(len(sets), len(names)))
         clauses = [f"SET {assigned}" if assigned else "", f"ADD {added}" if added else ""]
+        values = {f":a{n}": value for n, value in enumerate((sets | dict(sums or {})).values())}
         step = {
             "TableName": self._table,
-            "Key": serialize({"run": run_id, "entry": entry}),
+            "Key": _key(run_id, entry),
             "UpdateExpression": " ".join(clauses).strip(),
-            "ExpressionAttributeNames": {f"#a{n}": name for n, (name, _) in numbered},
-            "ExpressionAttributeValues": serialize(
-                {f":a{n}": value for n, (_, value) in numbered} | (operands or {})
-            ),
+            "ExpressionAttributeNames": {f"#a{n}": name for n, name in enumerate(names)},
+            "ExpressionAttributeValues": serialize(values | (operands or {})),
         }
         return step | ({"ConditionExpression": condition} if condition else {})
 
@@ -374,29 +365,25 @@ class RunRepository:
             "counts_account": result.account_due,
             **alerts,
         }
-        entry = _key(batch.id)["entry"]["S"]
-        operands = {":stored": batch.version}
+        entry, operands = _entry(batch.id), {":stored": batch.version}
         return self._step(batch.id.run, entry, values, "version = :stored", operands=operands)
 
 
-def _key(batch: BatchId) -> Item:
-    return serialize({"run": batch.run, "entry": f"batch#{batch.account}#{batch.number}"})
+def _key(run: str, entry: str) -> Item:
+    return serialize({"run": run, "entry": entry})
 
 
-def _expiry(at: datetime, retention: timedelta) -> int:
+def _entry(batch: BatchId) -> str:
+    return f"batch#{batch.account}#{batch.number}"
+
+
+def _expiry(at: datetime, retention: timedelta = timedelta(days=400)) -> int:
     return int((at + retention).timestamp())
 
 
 def _alert_changes(item: Item) -> list[AlertChange]:
     lists = (changes for name, changes in item.items() if name.startswith(_ALERTS))
     return [AlertChange(**change) for changes in lists for change in changes]
-
-
-def _of_account(account: AccountRun) -> Iterator[Failure]:
-    """Yield why the account, or its own stamps, could not be counted."""
-    for code in (account.plan_problem, account.count and account.count.problem):
-        if code:
-            yield Failure(account.account, None, code)
 
 
 def _failures(item: Item, account: str, *, is_closed: bool) -> Iterator[Failure]:
@@ -443,27 +430,19 @@ def _account_run(item: Item) -> AccountRun:
 def _count_to_map(count: AccountCount | None) -> Item | None:
     if count is None:
         return None
-    return {
-        "contracted": count.stamps.contracted,
-        "used": count.stamps.used,
-        "available": count.stamps.available,
-        "unlimited": count.stamps.unlimited,
-        "as_of": count.as_of.isoformat() if count.as_of else None,
-        "days_left": count.days_left,
-        "alert": count.alert,
-        "problem": count.problem,
-    }
+    as_of = count.as_of and count.as_of.isoformat()
+    others = {name: getattr(count, name) for name in ("days_left", "alert", "problem")}
+    return asdict(count.stamps) | {"as_of": as_of} | others
 
 
 def _count_from_map(values: Item) -> AccountCount:
-    counts = (values["contracted"], values["used"], values["available"], values["unlimited"])
-    return AccountCount(
-        stamps=Stamps(*counts),
-        as_of=datetime.fromisoformat(values["as_of"]) if values["as_of"] else None,
-        days_left=values["days_left"],
-        alert=Alert(values["alert"]),
-        problem=values["problem"],
-    )
+    counts = {name: values[name] for name in ("contracted", "used", "available", "unlimited")}
+    as_of, alert = _time(values, "as_of"), Alert(values["alert"])
+    return AccountCount(Stamps(**counts), as_of, values["days_left"], alert, values["problem"])
+
+
+def _time(item: Item, name: str) -> datetime | None:
+    return datetime.fromisoformat(item[name]) if item.get(name) else None
 
 
 def _run(item: Item, accounts: tuple[AccountRun, ...]) -> Run:
@@ -471,7 +450,7 @@ def _run(item: Item, accounts: tuple[AccountRun, ...]) -> Run:
         id=item["run"],
         status=RunStatus(item["status"]),
         started_at=datetime.fromisoformat(item["started_at"]),
-        finished_at=datetime.fromisoformat(item["finished_at"]) if "finished_at" in item else None,
+        finished_at=_time(item, "finished_at"),
         enqueued=item.get("enqueued", False),
         low=item.get("low", 0),
         exhausted=item.get("exhausted", 0),

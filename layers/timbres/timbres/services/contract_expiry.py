@@ -8,7 +8,7 @@ from datetime import time as time_of_day
 
 from timbres.aws.events import EventPublisher
 from timbres.domain.clock import MEXICO_CITY
-from timbres.domain.contract import CONFIRMED, Contract
+from timbres.domain.contract import CONFIRMED
 from timbres.domain.expiry import CONTRACTS_EXPIRING, NOTICE, expiry_day, oldest_creation
 from timbres.repositories.accounts import AccountRepository
 from timbres.repositories.contracts import ContractRepository
@@ -32,8 +32,16 @@ def publish_expiring_contracts(
     an event and its record, the next one repeats the same event.
     """
     published: dict[str, int] = {}
+    # The end of the last day of creation: a year has at least 365 days.
+    end = datetime.combine(today + NOTICE - timedelta(days=364), time_of_day(), MEXICO_CITY)
     for name in account_repository.list_names():
-        contracts = _expiring(contract_repository, name, today)
+        contracts = [
+            contract
+            for contract in contract_repository.list_between(name, oldest_creation(today), end)
+            if contract.status == CONFIRMED
+            and today <= expiry_day(contract.created_at) <= today + NOTICE
+            and CONTRACTS_EXPIRING not in contract.published_events
+        ]
         for begin in range(0, len(contracts), _MAX_CONTRACTS_PER_EVENT):
             batch = contracts[begin : begin + _MAX_CONTRACTS_PER_EVENT]
             event_publisher.publish(CONTRACTS_EXPIRING, expiring_contracts_to_event(name, batch))
@@ -42,15 +50,3 @@ def publish_expiring_contracts(
             published[name] = len(contracts)
             logger.info("contracts expire soon", extra={"account": name, "count": len(contracts)})
     return published
-
-
-def _expiring(contract_repository: ContractRepository, account: str, today: date) -> list[Contract]:
-    # The end of the last day of creation: a year has at least 365 days.
-    end = datetime.combine(today + NOTICE - timedelta(days=364), time_of_day(), MEXICO_CITY)
-    return [
-        contract
-        for contract in contract_repository.list_between(account, oldest_creation(today), end)
-        if contract.status == CONFIRMED
-        and today <= expiry_day(contract.created_at) <= today + NOTICE
-        and CONTRACTS_EXPIRING not in contract.published_events
-    ]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -34,18 +34,13 @@ logger = logging.getLogger("timbres")
 _RESUME_WINDOW = timedelta(days=7)
 
 
+@dataclass(frozen=True)
 class MonthlyReportService:
     """Starts, resumes and completes monthly runs."""
 
-    def __init__(
-        self,
-        run_repository: MonthlyRunRepository,
-        report_repository: ReportRepository,
-        event_publisher: EventPublisher,
-    ) -> None:
-        self._run_repository = run_repository
-        self._report_repository = report_repository
-        self._event_publisher = event_publisher
+    runs: MonthlyRunRepository
+    reports: ReportRepository
+    event_publisher: EventPublisher
 
     def start(
         self,
@@ -64,51 +59,41 @@ class MonthlyReportService:
         twice: reports added after the run's event are mailed in a supplement. ``only_missing``:
         accounts of which an earlier start has requested reports are left out.
         """
-        self._run_repository.begin(run_id, month, clock.now())
+        self.runs.begin(run_id, month, clock.now())
         names = [*account_repository.list_names(), ALL_ACCOUNTS]
-        if only_missing and (run := self._run_repository.get(run_id)):
+        if only_missing and (run := self.runs.get(run_id)):
             done = {account for account, _ in run.requested}
             names = [name for name in names if name not in done]
-        requested = 0
-        own: list[ReportKey] = []
+        requested: list[Report] = []
         failed: dict[str, str] = {}
         for name in names:
             try:
-                kinds = (
-                    ("consumption",)
-                    if name == ALL_ACCOUNTS
-                    else account_repository.get(name).pac.capabilities
-                )
-                specs = _list_specs(name, kinds, month, formats)
-                for report in report_service.request_all(specs, "schedule", run_id):
-                    requested += 1
-                    # A report of another run is mailed by that run.
-                    if report.run == run_id:
-                        own.append((name, report.id))
+                # All accounts together have no PAC, and therefore no statement.
+                kinds: Sequence[str] = ("consumption",)
+                if name != ALL_ACCOUNTS:
+                    kinds = account_repository.get(name).pac.capabilities
+                specs = [
+                    ReportSpec(name, month, kind, file_format)
+                    for kind, file_formats in FORMATS.items()
+                    for file_format in file_formats
+                    if kind in kinds and file_format in formats
+                ]
+                requested += report_service.request_all(specs, "schedule", run_id)
             except Exception as error:
-                code = (
-                    error.problem_type.code
-                    if isinstance(error, TimbresError)
-                    else INTERNAL_ERROR.code
-                )
+                failed[name] = getattr(error, "problem_type", INTERNAL_ERROR).code
                 logger.error(
                     "an account's monthly reports were not requested: %s",
                     type(error).__name__,
-                    extra={"account": name, "code": code},
+                    extra={"account": name, "code": failed[name]},
                 )
-                failed[name] = code
-        if names:
-            self._save_requested(run_id, own, failed)
+        # A report of another run is mailed by that run.
+        own = [(report.spec.account, report.id) for report in requested if report.run == run_id]
+        while names and (run := self.runs.get(run_id)) is not None:
+            if self.runs.save(run, run.with_requested(own, failed)):
+                break
         # The workers may have finished before.
         self.publish_if_complete(run_id)
-        return {"month": str(month), "requested": requested, "failed": failed}
-
-    def _save_requested(
-        self, run_id: str, reports: Sequence[ReportKey], failed: Mapping[str, str]
-    ) -> None:
-        while (run := self._run_repository.get(run_id)) is not None:
-            if self._run_repository.save(run, run.with_requested(reports, failed)):
-                return
+        return {"month": str(month), "requested": len(requested), "failed": failed}
 
     def publish_if_complete(self, run_id: str, *, overdue: bool = False) -> bool:
         """Publish the event of a complete run, or a supplement with reports settled later.
@@ -119,21 +104,21 @@ class MonthlyReportService:
         same content and the same mail key.
         """
         published = False
-        while (run := self._run_repository.get(run_id)) is not None:
+        while (run := self.runs.get(run_id)) is not None:
             if run.published == run.number:
                 planned = self._next_event(run, overdue)
                 if planned is None:
                     break
                 # Saved before it is published, so that a repeated event has the same content.
-                saved = self._run_repository.save(run, planned)
+                saved = self.runs.save(run, planned)
                 if saved is None:
                     continue
                 run = saved
-            self._event_publisher.publish(
+            self.event_publisher.publish(
                 "Monthly Reports Completed",
                 monthly_reports_to_event(run, list(self._list_named(run))),
             )
-            self._run_repository.save(run, run.with_published(clock.now()))
+            self.runs.save(run, run.with_published(clock.now()))
             logger.info("monthly reports published", extra={"run": run_id, "number": run.number})
             published = True
         return published
@@ -144,16 +129,16 @@ class MonthlyReportService:
         A repetition within the same minute has the same mail key, and sends one mail. Raises
         ``mail-not-found``.
         """
-        runs = self._run_repository.list_recent()
+        runs = self.runs.list_recent()
         run = next((run for run in runs if run.month == str(month) and run.published_at), None)
         if run is None:
             raise TimbresError(
                 MAIL_NOT_FOUND, f"No mail of {month} was sent: request its reports.", field="month"
             )
-        reports = list(self._report_repository.get_many(run.reports or ()))
+        reports = list(self.reports.get_many(run.reports or ()))
         event = monthly_reports_to_event(replace(run, number=1), reports)
         resend = clock.now().isoformat(timespec="minutes")
-        self._event_publisher.publish("Monthly Reports Completed", event | {"resend": resend})
+        self.event_publisher.publish("Monthly Reports Completed", event | {"resend": resend})
         return {"month": str(month), "run": run.id, "reports": len(reports)}
 
     def _next_event(self, run: MonthlyRun, overdue: bool) -> MonthlyRun | None:
@@ -168,7 +153,7 @@ class MonthlyReportService:
         # An older version of a report that was requested again does not delay the event.
         newest = {(account, id_prefix_of(report)): report for account, report in sorted(unnamed)}
         # The reports requested last are usually settled last.
-        for report in self._report_repository.get_many(unnamed[::-1]):
+        for report in self.reports.get_many(unnamed[::-1]):
             if report.status != PENDING:
                 settled.append((report.spec.account, report.id))
             elif not overdue and newest[report.spec.account, report.spec.id_prefix] == report.id:
@@ -180,10 +165,10 @@ class MonthlyReportService:
     def _list_named(self, run: MonthlyRun) -> Iterator[Report]:
         """Yield the reports of the run's last event."""
         if run.number > 1:
-            yield from self._report_repository.get_many(run.supplement)
+            yield from self.reports.get_many(run.supplement)
             return
-        yield from self._report_repository.get_many(run.reports or ())
-        for report in self._report_repository.get_many(run.late):
+        yield from self.reports.get_many(run.reports or ())
+        for report in self.reports.get_many(run.late):
             # As pending, whatever its status is now: a supplement reports the outcome.
             yield replace(report, status=PENDING, object_version=None, error=None, differences=None)
 
@@ -196,7 +181,7 @@ class MonthlyReportService:
         now = clock.now()
         return [
             run.id
-            for run in self._run_repository.list_recent()
+            for run in self.runs.list_recent()
             if run.is_open
             and (run.number or now - run.started_at >= STALE_AFTER)
             and self.publish_if_complete(run.id, overdue=True)
@@ -210,7 +195,7 @@ class MonthlyReportService:
         closed: Sequence[str],
     ) -> None:
         """Start the interrupted runs again, except those just ``closed``."""
-        for run in self._run_repository.list_recent():
+        for run in self.runs.list_recent():
             interrupted = run.reports is None and run.published_at is not None
             in_window = clock.now() - run.started_at < _RESUME_WINDOW
             if interrupted and in_window and run.id not in closed:
@@ -221,18 +206,6 @@ class MonthlyReportService:
         """Return whether last month's reports are unpublished on the 2nd or later."""
         now = clock.now()
         month = str(month_of(now).previous())
-        runs = self._run_repository.list_recent()
+        runs = self.runs.list_recent()
         published = any(run.month == month and run.published_at for run in runs)
         return now.day > 1 and not published
-
-
-def _list_specs(
-    name: str, kinds: Sequence[str], month: Month, formats: Sequence[str]
-) -> list[ReportSpec]:
-    return [
-        ReportSpec(name, month, kind, file_format)
-        for kind in FORMATS
-        if kind in kinds
-        for file_format in FORMATS[kind]
-        if file_format in formats
-    ]

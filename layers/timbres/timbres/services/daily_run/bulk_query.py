@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
 
 from timbres.aws.rate_limiter import RateLimiter
 from timbres.deadline import Deadline
@@ -30,16 +31,16 @@ CALL_SECONDS = 14.0
 _RESERVED_SECONDS = 0.25
 
 
+@dataclass
 class BulkStampQuery:
     """Queries issuers of one account, and begins no call after ``deadline``."""
 
-    def __init__(
-        self, pac_access: PacAccess, rate_limiter: RateLimiter, account: Account, deadline: Deadline
-    ) -> None:
-        self._pac_access = pac_access
-        self._rate_limiter = rate_limiter
-        self._account = account
-        self._deadline = deadline
+    pac_access: PacAccess
+    rate_limiter: RateLimiter
+    account: Account
+    deadline: Deadline
+
+    def __post_init__(self) -> None:
         self._lock = threading.Lock()
         self._issuers_left = 0
         # The Unix times at which the reserved calls may begin.
@@ -58,7 +59,7 @@ class BulkStampQuery:
         if isinstance(result, TimbresError) and result.problem_type in ACCOUNT_WIDE_ERRORS:
             yield from ((rfc, result) for rfc in others)
             return
-        pool = ThreadPoolExecutor(min(MAX_CONNECTIONS, self._account.calls_in_flight))
+        pool = ThreadPoolExecutor(min(MAX_CONNECTIONS, self.account.calls_in_flight))
         try:
             futures = {pool.submit(self._query, rfc, follow_renewal=False): rfc for rfc in others}
             for future in as_completed(futures):
@@ -71,11 +72,11 @@ class BulkStampQuery:
             return self._stopped
         if not self._wait_for_turn():
             return None
-        account, deadline = self._account, Deadline(CALL_SECONDS)
+        account, deadline = self.account, Deadline(CALL_SECONDS)
         try:
             # The secret may have been replaced since the first call.
-            account = self._pac_access.current(account)
-            client = self._pac_access.client(account, follow_renewal=follow_renewal)
+            account = self.pac_access.current(account)
+            client = self.pac_access.client(account, follow_renewal=follow_renewal)
             stamps = client.stamps(Rfc(rfc), deadline)
         except TimbresError as error:
             return self._failure(account, error)
@@ -84,7 +85,7 @@ class BulkStampQuery:
 
     def _failure(self, account: Account, error: TimbresError) -> TimbresError | None:
         if error.problem_type is CREDENTIALS_REJECTED:
-            if self._pac_access.current(account).version != account.version:
+            if self.pac_access.current(account).version != account.version:
                 # Replaced during the call: the next attempt uses the new secret.
                 return None
             self._stopped = error
@@ -100,16 +101,14 @@ class BulkStampQuery:
             now = time.time()
             # A call much later than its reservation would exceed the rate of that time.
             if not self._calls or self._calls[-1] + _RESERVED_SECONDS < now:
-                self._calls = self._reserve(now + self._deadline.remaining())
-            if not self._calls:
-                return False
+                rate = self.account.calls_per_second
+                count = max(1, min(self._issuers_left, int(rate * _RESERVED_SECONDS)))
+                latest = now + self.deadline.remaining()
+                begin = self.rate_limiter.reserve(self.account.name, rate, count, latest)
+                if begin is None:
+                    return False
+                self._calls = [begin + n / rate for n in range(count)]
             self._issuers_left -= 1
             begin = self._calls.pop(0)
-        self._rate_limiter.wait_until(begin)
+        self.rate_limiter.wait_until(begin)
         return True
-
-    def _reserve(self, latest: float) -> list[float]:
-        rate = self._account.calls_per_second
-        count = max(1, min(self._issuers_left, int(rate * _RESERVED_SECONDS)))
-        begin = self._rate_limiter.reserve(self._account.name, rate, count, latest)
-        return [] if begin is None else [begin + n / rate for n in range(count)]

@@ -6,7 +6,7 @@ import logging
 import random
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import date, datetime, timedelta
 from datetime import time as time_of_day
 from typing import Any
@@ -36,14 +36,14 @@ from timbres.domain.run import (
 from timbres.domain.stamps import Stamps
 from timbres.errors import DEADLINE_EXCEEDED, INTERNAL_ERROR, TimbresError
 from timbres.observability.metrics import metrics
-from timbres.repositories.daily_counts import DailyCountRepository
+from timbres.repositories.daily_counts import AccountStampRepository, DailyCountRepository
 from timbres.repositories.issuers import IssuerRepository
 from timbres.repositories.runs import RunRepository
 from timbres.schemas.runs import alert_change_to_dict
 from timbres.services.balances import log_other_kinds
-from timbres.services.daily_run.account_stamps import AccountStampCounter
+from timbres.services.daily_run.account_stamps import count_account_stamps
 from timbres.services.daily_run.bulk_query import CALL_SECONDS, BulkStampQuery
-from timbres.services.daily_run.finalization import RunFinalizer
+from timbres.services.daily_run.finalization import finish_run
 from timbres.services.pac_access import PacAccess
 from timbres.services.stamps import alert_thresholds
 
@@ -60,33 +60,20 @@ _WRITE_BATCH_SIZE = 50
 _BALANCE_BATCH_SIZE = 500
 
 
+@dataclass(frozen=True)
 class DailyRunWorker:
     """Counts batches. SQS retries a failed batch after ``retry_seconds``, then after twice that."""
 
-    def __init__(
-        self,
-        pac_access: PacAccess,
-        issuer_repository: IssuerRepository,
-        daily_count_repository: DailyCountRepository,
-        run_repository: RunRepository,
-        queue: RunQueue,
-        dead_letters: RunQueue,
-        rate_limiter: RateLimiter,
-        event_publisher: EventPublisher,
-        account_stamp_counter: AccountStampCounter,
-        retry_seconds: float,
-    ) -> None:
-        self._pac_access = pac_access
-        self._issuer_repository = issuer_repository
-        self._daily_count_repository = daily_count_repository
-        self._run_repository = run_repository
-        self._queue = queue
-        self._dead_letters = dead_letters
-        self._rate_limiter = rate_limiter
-        self._event_publisher = event_publisher
-        self._account_stamp_counter = account_stamp_counter
-        self._retry_seconds = retry_seconds
-        self._finalizer = RunFinalizer(run_repository, event_publisher)
+    pac_access: PacAccess
+    issuers: IssuerRepository
+    daily_counts: DailyCountRepository
+    account_stamps: AccountStampRepository
+    runs: RunRepository
+    queue: RunQueue
+    dead_letters: RunQueue
+    rate_limiter: RateLimiter
+    event_publisher: EventPublisher
+    retry_seconds: float
 
     def process(self, message: str, receipt_handle: str, attempt: int, deadline: Deadline) -> bool:
         """Count the batch that a message names; return whether the message can be deleted.
@@ -99,13 +86,13 @@ class DailyRunWorker:
             batch = batch_from_json(message)
         except ValueError as error:
             logger.error("%s", error, extra={"body": message[:500]})
-            self._dead_letters.send([message])
+            self.dead_letters.send([message])
             return True
         try:
-            delay = retry_delay(attempt, self._retry_seconds)
+            delay = retry_delay(attempt, self.retry_seconds)
             if self._is_complete(batch, attempt, delay, deadline):
                 return True
-            self._queue.delay(receipt_handle, delay)
+            self.queue.delay(receipt_handle, delay)
         except Exception as error:
             metrics.add_count("BatchesFailed")
             logger.error("batch failed", exc_info=error, extra={"batch": batch})
@@ -116,7 +103,7 @@ class DailyRunWorker:
         self, batch_id: BatchId, attempt: int, delay: float, deadline: Deadline
     ) -> bool:
         """Count what remains of a batch; return whether the batch is complete then."""
-        run, batch = self._run_repository.get_batch(batch_id)
+        run, batch = self.runs.get_batch(batch_id)
         if not batch.is_complete:
             # Failures are final if the next attempt would be too late.
             is_last = clock.now() + timedelta(seconds=delay) >= run.closes_at
@@ -136,7 +123,7 @@ class DailyRunWorker:
             )
             batch = self._save_result(run, batch, result)
         if batch.is_complete:
-            self._finalizer.finish(run.id)
+            finish_run(self.runs, self.event_publisher, run.id)
         return batch.is_complete
 
     def _record_error(self, batch_id: BatchId, message: str) -> bool:
@@ -145,23 +132,21 @@ class DailyRunWorker:
         Then the issuers of the batch are recorded as failed. Returns whether the message can be
         deleted.
         """
-        try:
-            if self._run_repository.record_error(batch_id) < MAX_ERRORS:
-                return False
-        except LookupError:
-            self._dead_letters.send([message])
+        errors = self.runs.record_error(batch_id)
+        if errors is not None and errors < MAX_ERRORS:
+            return False
+        self.dead_letters.send([message])
+        if errors is None:
             return True
-        self._dead_letters.send([message])
-        run, batch = self._run_repository.get_batch(batch_id)
+        run, batch = self.runs.get_batch(batch_id)
         if batch.rfcs is None:
             result = BatchResult(failed=_failures(batch, {None: _UNEXPECTED}))
         else:
-            errors = dict.fromkeys(batch.rfcs, _UNEXPECTED)
-            result = self._result(run, batch, errors, is_last=True)
+            result = self._result(run, batch, dict.fromkeys(batch.rfcs, _UNEXPECTED), is_last=True)
         if batch.counts_account:
             result = replace(result, account_count=AccountCount(problem=INTERNAL_ERROR.code))
         self._save_result(run, batch, result)
-        self._finalizer.finish(run.id)
+        finish_run(self.runs, self.event_publisher, run.id)
         return True
 
     def _save_result(self, run: Run, batch: Batch, result: BatchResult) -> Batch:
@@ -171,8 +156,8 @@ class DailyRunWorker:
         for event_type in published:
             changes = [one for one in result.alert_changes if _event_type(one) == event_type]
             details = (alert_change_to_dict(change) | {"run": run.id} for change in changes)
-            self._event_publisher.publish(event_type, *details)
-        if self._run_repository.save_result(batch, result, clock.now()):
+            self.event_publisher.publish(event_type, *details)
+        if self.runs.save_result(batch, result, clock.now()):
             metrics.add_count("StampsLow", published["Stamps Low"])
             metrics.add_count("StampsExhausted", published["Stamps Exhausted"])
             if batch.counts_account:
@@ -183,7 +168,7 @@ class DailyRunWorker:
             metrics.add_count("IssuersCounted", result.done)
             for code, count in Counter(failure.code for failure in result.failed).items():
                 metrics.add_count("IssuersFailed", count, reason=code)
-        return self._run_repository.get_batch(batch.id)[1]
+        return self.runs.get_batch(batch.id)[1]
 
     # ------------------------------------------------------------- the account itself
 
@@ -194,8 +179,13 @@ class DailyRunWorker:
         if not batch.counts_account or batch.closed:
             return BatchResult()
         try:
-            counted = self._account_stamp_counter.count(
-                run, batch.id.account, deadline.before(_RESERVE_SECONDS)
+            counted = count_account_stamps(
+                self.pac_access,
+                self.account_stamps,
+                self.rate_limiter,
+                run,
+                batch.id.account,
+                deadline.before(_RESERVE_SECONDS),
             )
         except Exception as error:
             failure = error if isinstance(error, TimbresError) else _UNEXPECTED
@@ -221,34 +211,29 @@ class DailyRunWorker:
         errors: dict[str, TimbresError] = {}
         rfcs = batch.rfcs or ()
         try:
-            account = self._pac_access.require_account(batch.id.account)
+            account = self.pac_access.require_account(batch.id.account)
         except TimbresError as error:
             return dict.fromkeys(rfcs, error)
-        known = self._issuer_repository.get_many(account.name, rfcs)
-        due = [rfc for rfc, issuer in known.items() if not _is_counted(issuer, run)]
+        known = self.issuers.get_many(account.name, rfcs)
+        due = [rfc for rfc, issuer in known.items() if not issuer.is_counted_on(run.day)]
         if not due:
             return errors
         # In random order, so that issuers that fail do not always delay the same others.
         random.shuffle(due)
         counted: list[Issuer] = []
         query = BulkStampQuery(
-            self._pac_access, self._rate_limiter, account, deadline.before(_RESERVE_SECONDS)
+            self.pac_access, self.rate_limiter, account, deadline.before(_RESERVE_SECONDS)
         )
         for rfc, result in query.run(due):
             if isinstance(result, Stamps):
                 snapshot = Snapshot(clock.now(), result)
-                issuer = known[rfc]
-                counted.append(
-                    issuer.with_daily_count(
-                        run.day, snapshot, alert_thresholds(account, issuer), run.id
-                    )
-                )
+                counted.append(_with_count(run, account, known[rfc], snapshot))
                 if len(counted) == _WRITE_BATCH_SIZE:
-                    self._daily_count_repository.save(run.day, counted, known=True)
+                    self.daily_counts.save(run.day, counted, known=True)
                     counted.clear()
             elif result is not None:
                 errors[rfc] = result
-        self._daily_count_repository.save(run.day, counted, known=True)
+        self.daily_counts.save(run.day, counted, known=True)
         return errors
 
     def _result(
@@ -259,34 +244,21 @@ class DailyRunWorker:
         Alert changes are read from the table, because another worker may have counted first.
         """
         rfcs = batch.rfcs or ()
-        stored = self._issuer_repository.get_many(batch.id.account, rfcs)
-        done = exhausted = 0
-        changes: list[AlertChange] = []
-        counted: list[Stamps] = []
-        failed: dict[str, TimbresError] = {}
-        remaining: list[str] = []
-        for rfc in rfcs:
-            issuer, error = stored.get(rfc), errors.get(rfc)
-            if issuer is None or _is_counted(issuer, run):
-                # An issuer that was removed meanwhile is not counted.
-                done += 1
-                if issuer is not None:
-                    counted.append(issuer.stamps)
-                    exhausted += issuer.forecast.alert == EXHAUSTED
-                    if issuer.alerted_in(run.id):
-                        changes.append(_alert_change(issuer))
-            elif error is not None and _is_final(error, is_last=is_last):
-                failed[rfc] = error
-            else:
-                remaining.append(rfc)
+        stored = self.issuers.get_many(batch.id.account, rfcs)
+        # An issuer that was removed meanwhile is not counted, and done.
+        known = [stored[rfc] for rfc in rfcs if rfc in stored]
+        counted = [issuer for issuer in known if issuer.is_counted_on(run.day)]
+        left = [issuer.rfc for issuer in known if not issuer.is_counted_on(run.day)]
+        failed = {rfc: errors[rfc] for rfc in left if rfc in errors}
+        failed = {rfc: one for rfc, one in failed.items() if _is_final(one, is_last=is_last)}
         return BatchResult(
-            done=done,
+            done=len(rfcs) - len(left),
             failed=_failures(batch, failed),
-            alert_changes=tuple(changes),
-            allotment=sum_unused(counted),
-            exhausted=exhausted,
+            alert_changes=tuple(_alert_change(one) for one in counted if one.alerted_in(run.id)),
+            allotment=sum_unused(issuer.stamps for issuer in counted),
+            exhausted=sum(issuer.forecast.alert == EXHAUSTED for issuer in counted),
             # A closed run has no further attempt.
-            remaining=() if batch.closed else tuple(remaining),
+            remaining=() if batch.closed else tuple(rfc for rfc in left if rfc not in failed),
         )
 
     # ------------------------------------------------------------- all issuers at once
@@ -298,31 +270,27 @@ class DailyRunWorker:
         if batch.closed:
             return BatchResult()
         try:
-            account = self._pac_access.require_account(batch.id.account)
+            account = self.pac_access.require_account(batch.id.account)
             consumed = self._consumed(account, run.day, deadline)
         except TimbresError as error:
             if _is_final(error, is_last=is_last):
                 return BatchResult(failed=_failures(batch, {None: error}))
             return BatchResult(remaining=None)
         at = datetime.combine(run.day, time_of_day(), MEXICO_CITY)
-        rfcs = sorted({*consumed, *self._issuer_repository.list_rfcs(account.name)})
+        rfcs = sorted({*consumed, *self.issuers.list_rfcs(account.name)})
         for begin in range(0, len(rfcs), _BALANCE_BATCH_SIZE):
             chunk = rfcs[begin : begin + _BALANCE_BATCH_SIZE]
             if deadline.remaining() < _RESERVE_SECONDS:
                 # The next attempt skips the issuers counted so far.
                 return BatchResult(remaining=None)
-            known = self._issuer_repository.get_many(account.name, chunk)
+            known = self.issuers.get_many(account.name, chunk)
             counted = []
             for rfc in chunk:
                 issuer = known.get(rfc, Issuer(account.name, rfc))
-                if not _is_counted(issuer, run):
+                if not issuer.is_counted_on(run.day):
                     snapshot = Snapshot(at, Stamps(None, None, None), consumed.get(rfc, 0))
-                    counted.append(
-                        issuer.with_daily_count(
-                            run.day, snapshot, alert_thresholds(account, issuer), run.id
-                        )
-                    )
-            self._daily_count_repository.save(run.day, counted, known=False)
+                    counted.append(_with_count(run, account, issuer, snapshot))
+            self.daily_counts.save(run.day, counted, known=False)
         return BatchResult(done=len(rfcs), unexpected=len(rfcs) - 1)
 
     def _consumed(self, account: Account, day: date, deadline: Deadline) -> dict[str, int]:
@@ -331,7 +299,7 @@ class DailyRunWorker:
         month = month_of(yesterday)
         totals: Counter[str] = Counter()
         other_kinds = set()
-        with self._pac_access.client(account).balance(month, None, deadline) as reading:
+        with self.pac_access.client(account).balance(month, None, deadline) as reading:
             for movement in reading.verified_movements():
                 if not is_consumption(movement.kind):
                     other_kinds.add(movement.kind)
@@ -341,8 +309,8 @@ class DailyRunWorker:
         return totals
 
 
-def _is_counted(issuer: Issuer, run: Run) -> bool:
-    return issuer.counted_on is not None and issuer.counted_on >= run.day
+def _with_count(run: Run, account: Account, issuer: Issuer, snapshot: Snapshot) -> Issuer:
+    return issuer.with_daily_count(run.day, snapshot, alert_thresholds(account, issuer), run.id)
 
 
 def _is_final(error: TimbresError, *, is_last: bool) -> bool:
