@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 from urllib.parse import quote, urlencode
 
 import requests
@@ -39,8 +39,10 @@ _PAUSES = (1, 2, 4, 8)
 _CONTRACT_PAUSE = 20
 _REPORT_PAUSE = 1
 _CHUNK = 64 * 1024
+_IS_JSON = {"Content-Type": "application/json"}
 
 Query = Mapping[str, str | int | Sequence[str] | None]
+Segments = Sequence[str]
 OnWait = Callable[[str, float], None]
 
 
@@ -67,23 +69,19 @@ class Client:
 
     def accounts(self) -> list[Account]:
         """Return all accounts."""
-        return cast("list[Account]", self._json("GET", "/accounts")["accounts"])
+        return self._get("accounts")["accounts"]
 
     def balance(self, account: str, month: str, rfc: str | None = None) -> Balance:
         """Return the balance of a month (``YYYY-MM``), of all issuers or of one."""
-        query = {"month": month, "rfc": rfc}
-        return cast("Balance", self._json("GET", f"/accounts/{quote(account)}/balance", query))
+        return self._get("accounts", account, "balance", month=month, rfc=rfc)
 
     def balances(self, account: str, first: str, last: str) -> Balances:
         """Return the totals of up to 13 months, from ``first`` to ``last`` (``YYYY-MM``)."""
-        query = {"from": first, "to": last}
-        return cast("Balances", self._json("GET", f"/accounts/{quote(account)}/balance", query))
+        return self._get("accounts", account, "balance", **{"from": first, "to": last})
 
     def stamps(self, account: str, rfc: str) -> StampCount:
         """Return an issuer's stamps, read from the PAC now."""
-        return cast(
-            "StampCount", self._json("GET", f"/accounts/{quote(account)}/stamps", {"rfc": rfc})
-        )
+        return self._get("accounts", account, "stamps", rfc=rfc)
 
     def issuers(self, account: str, alert: str | None = None) -> Iterator[Issuer]:
         """Yield the known issuers with their last count, the most urgent first.
@@ -91,23 +89,20 @@ class Client:
         ``alert`` is ``low`` or ``exhausted``. For ``all`` accounts: only issuers with such an
         alert.
         """
-        path = f"/accounts/{quote(account)}/stamps"
-        for issuer in self._pages(path, "issuers", {"alert": alert}):
-            yield cast("Issuer", {"account": account} | issuer)
+        issuer: Any
+        for issuer in self._pages("issuers", "accounts", account, "stamps", alert=alert):
+            yield {"account": account} | issuer
 
     def account_stamps(self, account: str) -> AccountStamps:
         """Return the stamps of the account itself, read from the PAC now."""
-        return cast(
-            "AccountStamps", self._json("GET", f"/accounts/{quote(account)}/stamps/account")
-        )
+        return self._get("accounts", account, "stamps", "account")
 
     def history(
         self, account: str, rfc: str, first: str | None = None, last: str | None = None
     ) -> list[Snapshot]:
         """Return an issuer's daily counts, by default of the last 30 days (``YYYY-MM-DD``)."""
-        query = {"rfc": rfc, "from": first, "to": last}
-        body = self._json("GET", f"/accounts/{quote(account)}/stamps/history", query)
-        return cast("list[Snapshot]", body["snapshots"])
+        days = {"from": first, "to": last}
+        return self._get("accounts", account, "stamps", "history", rfc=rfc, **days)["snapshots"]
 
     def import_issuers(
         self,
@@ -125,20 +120,15 @@ class Client:
             "mode": "replace" if replace else None,
             "on_invalid": "skip" if skip_invalid else None,
         }
-        is_csv = isinstance(issuers, bytes)
-        headers = {"Content-Type": "text/csv" if is_csv else "application/json"}
-        body = issuers if isinstance(issuers, bytes) else _to_json(issuers)
-        return self._json(
-            "PUT", f"/accounts/{quote(account)}/issuers", query, body=body, headers=headers
-        )
+        return self._json("PUT", ("accounts", account, "issuers"), query, issuers)
 
     def list_issuers(self, account: str) -> Iterator[dict[str, Any]]:
         """Yield the list of issuers with their thresholds, by RFC."""
-        return self._pages(f"/accounts/{quote(account)}/issuers", "issuers")
+        return self._pages("issuers", "accounts", account, "issuers")
 
     def remove_issuers(self, account: str, rfcs: Sequence[str]) -> dict[str, Any]:
         """Remove issuers, at most 100; return ``rfcs``, the removed, and ``unknown``."""
-        body = self._json("DELETE", f"/accounts/{quote(account)}/issuers", {"rfc": rfcs})
+        body = self._json("DELETE", ("accounts", account, "issuers"), {"rfc": rfcs})
         return {"rfcs": [body["rfc"]], "unknown": []} | body if "rfc" in body else body
 
     def contract(
@@ -163,58 +153,45 @@ class Client:
         body: dict[str, Any] = {"rfc": rfc, "stamps": stamps}
         body |= {"reference": reference} if reference is not None else {}
         body |= {"new_issuer": True} if new_issuer else {}
+        path, headers = ("accounts", account, "contracts"), _IS_JSON | {"Idempotency-Key": key}
         deadline, pauses = self._clock() + timeout, iter(_PAUSES)
         while True:
             pause = float(next(pauses, _CONTRACT_PAUSE))
             try:
-                response = self._send(
-                    "POST",
-                    f"/accounts/{quote(account)}/contracts",
-                    body=_to_json(body),
-                    headers={"Content-Type": "application/json", "Idempotency-Key": key},
-                )
+                response = self._send("POST", path, body=_to_json(body), headers=headers)
             except TransientError as error:
                 undecided: TimbresError = ContractUndecidedError("contract-open", error.detail)
-                reason = error.detail
             else:
-                document = _document(response)
+                document: Any = _document(response)
                 if response.status_code == 201:
-                    return cast("Contract", document)
+                    return document
                 pause = _retry_after(response) or pause
-                reason, undecided = self._undecided(response, document)
+                undecided = self._undecided(response.status_code, document)
                 pause = max(pause, _CONTRACT_PAUSE) if response.status_code == 202 else pause
             if undecided.code == "needs-review" or self._clock() + pause > deadline:
                 raise undecided
             if on_wait:
-                on_wait(reason, pause)
+                on_wait(undecided.detail, pause)
             self._sleep(pause)
 
     @staticmethod
-    def _undecided(
-        response: requests.Response, document: dict[str, Any]
-    ) -> tuple[str, TimbresError]:
-        """Return why a contract is not decided, and the error if the time is over.
+    def _undecided(status: int, document: dict[str, Any]) -> TimbresError:
+        """Return the error, with its reason, of a contract that is not decided in time.
 
         Raises the error of a contract that is rejected or was not created.
         """
-        if response.status_code == 202:
-            code = "needs-review" if document["status"] == "needs-review" else "contract-open"
-            text = (
-                f"Contract {document['id']} needs a review: somebody has to decide it."
-                if code == "needs-review"
-                else f"Contract {document['id']} was sent, and its outcome is not known yet."
-            )
-            problem = {"contract": document}
-            return text, ContractUndecidedError(code, text, response.status_code, problem)
-        error = error_of(response.status_code, document)
+        if status == 202:
+            code, text = "contract-open", "was sent, and its outcome is not known yet."
+            if document["status"] == "needs-review":
+                code, text = "needs-review", "needs a review: somebody has to decide it."
+            text = f"Contract {document['id']} {text}"
+            return ContractUndecidedError(code, text, status, {"contract": document})
+        error = error_of(status, document)
         if error.code == "contract-in-flight":
-            return error.detail, error
-        open_codes = response.status_code == 429 or response.status_code >= 500
-        if error.code == "contract-pending" or (open_codes and error.contract is None):
-            undecided = ContractUndecidedError(
-                error.code, error.detail, response.status_code, document
-            )
-            return error.detail, undecided
+            return error
+        is_transient = (status == 429 or status >= 500) and error.contract is None
+        if error.code == "contract-pending" or is_transient:
+            return ContractUndecidedError(error.code, error.detail, status, document)
         raise error
 
     def contracts(
@@ -229,28 +206,18 @@ class Client:
         key: str | None = None,
     ) -> Iterator[Contract]:
         """Yield the contracts of an account or of ``all``, newest first within an account."""
-        query = {
-            "rfc": rfc,
-            "status": status,
-            "from": first,
-            "to": last,
-            "reference": reference,
-            "idempotency_key": key,
-        }
-        pages = self._pages(f"/accounts/{quote(account)}/contracts", "contracts", query)
-        return cast("Iterator[Contract]", pages)
+        query = {"rfc": rfc, "status": status, "from": first, "to": last, "reference": reference}
+        path = ("accounts", account, "contracts")
+        return self._pages("contracts", *path, **query, idempotency_key=key)
 
     def get_contract(self, account: str, contract_id: str) -> Contract:
         """Return a contract with its ``history``."""
-        path = f"/accounts/{quote(account)}/contracts/{quote(contract_id)}"
-        return cast("Contract", self._json("GET", path))
+        return self._get("accounts", account, "contracts", contract_id)
 
     def settle(self, account: str, contract_id: str, outcome: str, reason: str) -> Contract:
         """Settle a contract that needs a review: ``confirmed`` or ``rejected``, and why."""
-        path = f"/accounts/{quote(account)}/contracts/{quote(contract_id)}/settlement"
-        return cast(
-            "Contract", self._json("POST", path, body={"outcome": outcome, "reason": reason})
-        )
+        path = ("accounts", account, "contracts", contract_id, "settlement")
+        return self._json("POST", path, body={"outcome": outcome, "reason": reason})
 
     def report(
         self, account: str, month: str, kind: str, file_format: str, *, timeout: float = 900
@@ -260,27 +227,24 @@ class Client:
         Raises ``TransientError`` after ``timeout`` seconds, ``report-failed`` if it failed.
         """
         body = {"month": month, "kind": kind, "format": file_format}
-        report = self._json("POST", f"/accounts/{quote(account)}/reports", body=body)
+        report = self._json("POST", ("accounts", account, "reports"), body=body)
         deadline = self._clock() + timeout
         while (current := self.get_report(account, report["id"]))["status"] == "pending":
             if self._clock() > deadline:
                 raise TransientError("report-pending", f"Report {report['id']} is not ready yet.")
             self._sleep(_REPORT_PAUSE)
         if current["status"] == "failed":
-            error = current["error"] or {}
-            detail = str(error.get("detail", "The report failed."))
+            detail = str((current["error"] or {}).get("detail", "The report failed."))
             raise error_of(409, {"code": "report-failed", "detail": detail, "report": current})
         return current
 
     def reports(self, account: str, month: str | None = None) -> Iterator[Report]:
         """Yield the reports of an account or of ``all``, newest month first."""
-        pages = self._pages(f"/accounts/{quote(account)}/reports", "reports", {"month": month})
-        return cast("Iterator[Report]", pages)
+        return self._pages("reports", "accounts", account, "reports", month=month)
 
     def get_report(self, account: str, report_id: str) -> Report:
         """Return a report, with a link of 15 minutes if it is ready."""
-        path = f"/accounts/{quote(account)}/reports/{quote(report_id)}"
-        return cast("Report", self._json("GET", path, {"redirect": "false"}))
+        return self._get("accounts", account, "reports", report_id, redirect="false")
 
     def download(
         self, report: Report, path: Path, on_bytes: Callable[[int], None] | None = None
@@ -321,55 +285,56 @@ class Client:
 
     def revoke_report(self, account: str, report_id: str) -> dict[str, Any]:
         """Revoke all mailed links to a report; return their number as ``revoked``."""
-        path = f"/accounts/{quote(account)}/reports/{quote(report_id)}/tokens"
-        return self._json("DELETE", path)
+        return self._json("DELETE", ("accounts", account, "reports", report_id, "tokens"))
 
     def revoke(self, *, link: str | None = None, month: str | None = None) -> dict[str, Any]:
         """Revoke all links of the mail that has ``link``, or of a month; return ``revoked``."""
         body = {"month": month} if link is None else {"link": link}
-        return self._json("POST", "/reports/revocation", body=body)
+        return self._json("POST", ("reports", "revocation"), body=body)
 
     def mail(self, month: str) -> dict[str, Any]:
         """Send the month's mail again, with new links."""
-        return self._json("POST", "/reports/mail", body={"month": month})
+        return self._json("POST", ("reports", "mail"), body={"month": month})
 
     def runs(self) -> Iterator[Run]:
         """Yield the daily runs, newest first."""
-        return cast("Iterator[Run]", self._pages("/runs", "runs"))
+        return self._pages("runs", "runs")
 
     def run(self, run_id: str) -> Run:
         """Return a run with its progress, in total and per account."""
-        return cast("Run", self._json("GET", f"/runs/{quote(run_id)}"))
+        return self._get("runs", run_id)
 
     def run_failures(self, run_id: str) -> Iterator[dict[str, Any]]:
         """Yield the issuers that a run did not count, with the reasons."""
-        return self._pages(f"/runs/{quote(run_id)}/failures", "failures")
+        return self._pages("failures", "runs", run_id, "failures")
 
-    def _pages(self, path: str, name: str, query: Query | None = None) -> Iterator[dict[str, Any]]:
+    def _pages(self, name: str, *path: str, **query: str | None) -> Iterator[Any]:
+        """Yield the items of a list, named ``name`` in the responses."""
         cursor = None
         while True:
-            page = self._json("GET", path, {**(query or {}), "cursor": cursor})
+            page = self._get(*path, **query, cursor=cursor)
             yield from page[name]
-            cursor = page["next"]
-            if cursor is None:
+            if (cursor := page["next"]) is None:
                 return
 
+    def _get(self, *path: str, **query: str | None) -> Any:
+        return self._json("GET", path, query)
+
     def _json(
-        self,
-        method: str,
-        path: str,
-        query: Query | None = None,
-        *,
-        body: Any = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> dict[str, Any]:
-        """Send a request, repeat it after transient errors, and return the JSON of the response."""
-        if body is not None and not isinstance(body, bytes):
-            body, headers = _to_json(body), {"Content-Type": "application/json"}
+        self, method: str, path: Segments, query: Query | None = None, body: Any = None
+    ) -> Any:
+        """Send a request, repeat it after transient errors, and return the JSON of the response.
+
+        A ``body`` of bytes is CSV.
+        """
+        headers = {"Content-Type": "text/csv"} if isinstance(body, bytes) else _IS_JSON
+        content = body if body is None or isinstance(body, bytes) else _to_json(body)
         for pause in (*_PAUSES, None):
             wait = float(pause or 0)
             try:
-                response = self._send(method, path, query, body=body, headers=headers)
+                response = self._send(
+                    method, path, query, content, headers if content is not None else {}
+                )
             except TransientError:
                 if pause is None:
                     raise
@@ -387,29 +352,21 @@ class Client:
     def _send(
         self,
         method: str,
-        path: str,
+        path: Segments,
         query: Query | None = None,
-        *,
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> requests.Response:
         """Send one signed request. Raises ``TransientError`` without a response."""
-        url = self.connection.url + path
+        url = "/".join([self.connection.url, *map(quote, path)])
         given = sorted((k, v) for k, v in (query or {}).items() if v is not None)
         if given:
             # quote: urlencode alone encodes a blank as +, and the signature fails.
             url += "?" + urlencode(given, doseq=True, quote_via=quote, safe="~")
         self.before_request(method, url, body, headers or {})
+        options: Any = {"auth": self._signature, "timeout": TIMEOUT, "allow_redirects": False}
         try:
-            return self._http.request(
-                method,
-                url,
-                data=body,
-                headers=headers,
-                auth=self._signature,
-                timeout=TIMEOUT,
-                allow_redirects=False,
-            )
+            return self._http.request(method, url, data=body, headers=headers, **options)
         except requests.RequestException as error:
             name = type(error).__name__
             raise TransientError("no-response", f"The API did not respond ({name}).") from error

@@ -53,17 +53,22 @@ class Balances(TypedDict):
     months: list[MonthTotals]
 
 
-class Issuer(TypedDict):
+class Counts(TypedDict):
+    """Numbers of stamps; None if the PAC does not return them."""
+
+    contracted: int | None
+    used: int | None
+    available: int | None
+    as_of: str | None
+
+
+class Issuer(Counts):
     """An issuer with its last count; ``alert`` is None if nothing is known."""
 
     account: str
     rfc: str
     name: str | None
-    contracted: int | None
-    used: int | None
-    available: int | None
     unlimited: bool
-    as_of: str | None
     burn_7: float | None
     burn_30: float | None
     days_left: float | None
@@ -78,24 +83,16 @@ class StampCount(Issuer):
     expiring_stamps: int | None
 
 
-class AccountStamps(TypedDict):
-    """The stamps of an account itself; all values are None if the PAC does not return them."""
+class AccountStamps(Counts):
+    """The stamps of an account itself."""
 
     account: str
-    contracted: int | None
-    used: int | None
-    available: int | None
-    as_of: str | None
 
 
-class Snapshot(TypedDict):
+class Snapshot(Counts):
     """The count of a day; ``consumed`` since the previous one."""
 
     date: str
-    as_of: str
-    contracted: int | None
-    used: int | None
-    available: int | None
     unlimited: bool
     consumed: int | None
 

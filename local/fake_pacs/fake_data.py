@@ -6,14 +6,12 @@ can share one object.
 
 from __future__ import annotations
 
-import heapq
 import re
 import string
 import threading
-from bisect import bisect_left
 from calendar import monthrange
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -69,10 +67,6 @@ def bulk_rfc(index: int) -> str:
     return f"{letters}900101{_HOMOCLAVE[first]}{_HOMOCLAVE[second]}{last}"
 
 
-class FakePacStateError(Exception):
-    """A control request is invalid for the state; the message gives the reason."""
-
-
 # --------------------------------------------------------------------------- Reachcore
 
 
@@ -93,63 +87,6 @@ class Movement:
     amount: int = 1
 
 
-@dataclass(frozen=True)
-class BulkMonth:
-    """Movements for load tests, calculated on each read instead of stored.
-
-    Row `i` belongs to RFC `i % issuers` on day `1 + i // issuers`: one row per RFC and day, as the
-    documentation describes `Monto`.
-    """
-
-    month: str
-    rows: int
-
-    @property
-    def issuers(self) -> int:
-        """Return the number of RFCs."""
-        days = month_bounds(self.month)[1].day
-        return -(-self.rows // days)
-
-    def stamping(self) -> int:
-        """Return the number of RFCs with at least one row."""
-        return min(self.rows, self.issuers)
-
-    def count(self, rfc: str | None = None) -> int:
-        """Return the number of rows, of all RFCs or of one."""
-        return self.rows if rfc is None else len(self._rows_of(rfc))
-
-    def total(self, rfc: str | None = None) -> int:
-        """Return the sum of the amounts, of all RFCs or of one."""
-        rows = range(self.rows) if rfc is None else self._rows_of(rfc)
-        return sum(self._amount(row) for row in rows)
-
-    def movements(self, rfc: str | None = None) -> Iterator[Movement]:
-        """Yield the rows by date and RFC, of all RFCs or of one."""
-        first = month_bounds(self.month)[0]
-        issuers = self.issuers
-        if rfc is not None:
-            for row in self._rows_of(rfc):
-                day = first + timedelta(days=row // issuers)
-                yield Movement(day, rfc, CONSUMPTION, self._amount(row))
-            return
-        names = [bulk_rfc(index) for index in range(self.stamping())]
-        for start in range(0, self.rows, issuers or 1):
-            day = first + timedelta(days=start // issuers)
-            for row, name in enumerate(names[: self.rows - start], start):
-                yield Movement(day, name, CONSUMPTION, self._amount(row))
-
-    def _rows_of(self, rfc: str) -> range:
-        indexes = range(self.stamping())
-        index = bisect_left(indexes, rfc, key=bulk_rfc)
-        if index == len(indexes) or bulk_rfc(index) != rfc:
-            return range(0)
-        return range(index, self.rows, self.issuers)
-
-    @staticmethod
-    def _amount(row: int) -> int:
-        return 1 + row % 7
-
-
 _MovementKey = tuple[date, str, str]
 
 
@@ -158,32 +95,24 @@ class ReachcoreAccount:
     """An account at Reachcore.
 
     `name` is the `Cuenta` of the CSV. `rfcs` maps each registered RFC to whether it is authorised
-    to stamp. `movements` has amounts by month and by (date, rfc, kind). `entries` has the times at
-    which movements were added, if known.
+    to stamp. `movements` has amounts by month and by (date, rfc, kind).
     """
 
     name: str
     plan: Plan
     rfcs: dict[str, bool] = field(default_factory=dict)
     movements: dict[str, dict[_MovementKey, int]] = field(default_factory=dict)
-    bulk: dict[str, BulkMonth] = field(default_factory=dict)
-    entries: list[tuple[datetime, Movement]] = field(default_factory=list)
 
-    def add(self, movement: Movement, time: datetime | None = None) -> None:
+    def add(self, movement: Movement) -> None:
         """Add a movement; amounts of the same RFC, day and kind are summed in one row."""
         rows = self.movements.setdefault(month_of(movement.date), {})
         key = (movement.date, movement.rfc, movement.kind)
         rows[key] = rows.get(key, 0) + movement.amount
-        if time is not None:
-            self.entries.append((time, movement))
 
-    def rows(self, month: str, as_of: datetime) -> list[tuple[_MovementKey, int]]:
-        """Return the amounts of a month without movements added after `as_of`, sorted by key."""
-        rows = dict(self.movements.get(month, {}))
-        for time, movement in self.entries:
-            if time > as_of and month_of(movement.date) == month:
-                rows[movement.date, movement.rfc, movement.kind] -= movement.amount
-        return sorted((key, amount) for key, amount in rows.items() if amount)
+    def rows(self, month: str) -> list[Movement]:
+        """Return the movements of a month by date, RFC and kind."""
+        rows = sorted(self.movements.get(month, {}).items())
+        return [Movement(*key, amount) for key, amount in rows]
 
 
 @dataclass(frozen=True)
@@ -191,7 +120,7 @@ class Balance:
     """An account's month at `as_of`; later changes of the state do not affect it.
 
     `registered`, `authorized` and `stamping` are numbers of RFCs. `transactions` is the number of
-    stamps of the authorised RFCs, or of the requested RFC. `rows` is the number of `movements()`.
+    stamps of the authorised RFCs, or of the requested RFC.
     """
 
     account: str
@@ -202,26 +131,16 @@ class Balance:
     authorized: int
     stamping: int
     transactions: int
-    rows: int
-    rfc: str | None
-    _movements: tuple[Movement, ...] = field(repr=False)
-    _bulk: BulkMonth | None = field(repr=False)
-
-    def movements(self) -> Iterator[Movement]:
-        """Return an iterator of the rows by date and RFC; each call starts at the first row."""
-        bulk = self._bulk.movements(self.rfc) if self._bulk else iter(())
-        return heapq.merge(self._movements, bulk, key=lambda row: (row.date, row.rfc))
+    movements: tuple[Movement, ...] = field(repr=False)
 
 
 class ReachcoreState:
     """All Reachcore accounts, by API key for the PAC and by name for control requests."""
 
     def __init__(self, accounts: Mapping[str, ReachcoreAccount]) -> None:
-        """Set the accounts by API key. Raises FakePacStateError if a name repeats."""
+        """Set the accounts by API key."""
         self._by_key = dict(accounts)
         self._by_name = {account.name: account for account in self._by_key.values()}
-        if len(self._by_name) != len(self._by_key):
-            raise FakePacStateError("two Reachcore accounts have the same name")
         self._lock = threading.RLock()
 
     def account_of(self, api_key: str) -> str | None:
@@ -241,33 +160,14 @@ class ReachcoreState:
         with self._lock:
             return rfc in self._account(name).rfcs
 
-    def balance(
-        self,
-        name: str,
-        month: str,
-        rfc: str | None,
-        as_of: datetime,
-        lag: timedelta = timedelta(),
-    ) -> Balance:
-        """Return the month of an account, with the movements of `rfc` only if given.
-
-        It omits movements added less than `lag` before `as_of`.
-        """
+    def balance(self, name: str, month: str, rfc: str | None, as_of: datetime) -> Balance:
+        """Return the month of an account, with the movements of `rfc` only if given."""
         with self._lock:
             account = self._account(name)
-            bulk = account.bulk.get(month)
-            all_rows = account.rows(month, as_of - lag)
+            rows = account.rows(month)
             authorized = {name for name, allowed in account.rfcs.items() if allowed}
-            stamping = {row_rfc for (_, row_rfc, kind), _ in all_rows if kind == CONSUMPTION}
-            movements = tuple(
-                Movement(day, row_rfc, kind, amount)
-                for (day, row_rfc, kind), amount in all_rows
-                if rfc is None or row_rfc == rfc
-            )
             registered = len(account.rfcs)
-        transactions = sum(
-            row.amount for row in movements if row.kind == CONSUMPTION and row.rfc in authorized
-        )
+        movements = tuple(row for row in rows if rfc in (None, row.rfc))
         return Balance(
             account=name,
             plan=account.plan,
@@ -275,62 +175,47 @@ class ReachcoreState:
             as_of=as_of,
             registered=registered,
             authorized=len(authorized),
-            stamping=len(stamping) + (bulk.stamping() if bulk else 0),
-            transactions=transactions + (bulk.total(rfc) if bulk else 0),
-            rows=len(movements) + (bulk.count(rfc) if bulk else 0),
-            rfc=rfc,
-            _movements=movements,
-            _bulk=bulk,
+            stamping=len({row.rfc for row in rows if row.kind == CONSUMPTION}),
+            transactions=sum(
+                row.amount for row in movements if row.kind == CONSUMPTION and row.rfc in authorized
+            ),
+            movements=movements,
         )
 
     def register(self, name: str, rfc: str, *, authorized: bool) -> None:
         """Register an RFC in an account, or change its authorisation."""
         if not is_rfc(rfc):
-            raise FakePacStateError(f"{rfc!r} is not a well-formed RFC")
+            raise ValueError(f"{rfc!r} is not a well-formed RFC")
         with self._lock:
             self._account(name).rfcs[rfc] = authorized
 
-    def add_movements(
-        self, name: str, movements: Iterable[Movement], time: datetime | None = None
-    ) -> None:
-        """Add movements of registered RFCs; add none if one is invalid.
-
-        Without a `time`, lagging reads include them too.
-        """
-        entries = list(movements)
+    def add_movements(self, name: str, movements: Iterable[Movement]) -> None:
+        """Add movements of registered RFCs."""
         with self._lock:
             account = self._account(name)
-            for entry in entries:
-                if entry.rfc not in account.rfcs:
-                    raise FakePacStateError(f"{entry.rfc!r} is not registered in {name!r}")
-                if entry.amount < 1:
-                    raise FakePacStateError("the amount of a movement must be at least 1")
-            for entry in entries:
-                account.add(entry, time)
+            for movement in movements:
+                if movement.rfc not in account.rfcs:
+                    raise ValueError(f"{movement.rfc!r} is not registered in {name!r}")
+                account.add(movement)
 
     def load_bulk(self, name: str, month: str, rows: int) -> None:
-        """Set `rows` generated movements in a month of an account, in place of earlier ones.
-
-        Registers and authorises their RFCs.
-        """
-        if not is_month(month):
-            raise FakePacStateError(f"{month!r} is not a month as yyyy-mm")
-        if rows < 0:
-            raise FakePacStateError("rows must not be negative")
-        bulk = BulkMonth(month, rows)
+        """Add `rows` generated movements, one per RFC and day, and register their RFCs."""
+        first, last = month_bounds(month)
+        issuers = -(-rows // last.day)
         with self._lock:
             account = self._account(name)
-            account.bulk[month] = bulk
-            account.rfcs.update((bulk_rfc(index), True) for index in range(bulk.issuers))
+            account.rfcs.update((bulk_rfc(index), True) for index in range(issuers))
+            for row in range(rows):
+                day, index = divmod(row, issuers)
+                account.add(Movement(first + timedelta(day), bulk_rfc(index), amount=1 + row % 7))
 
     def as_json(self) -> dict[str, Any]:
-        """Return the state without API keys; of generated movements only their number."""
+        """Return the state without API keys."""
         with self._lock:
             return {"accounts": [self._account_json(account) for account in self._by_name.values()]}
 
     @staticmethod
     def _account_json(account: ReachcoreAccount) -> dict[str, Any]:
-        months = sorted({*account.movements, *account.bulk})
         return {
             "name": account.name,
             "plan": account.plan.value,
@@ -341,21 +226,17 @@ class ReachcoreState:
             "months": {
                 month: {
                     "movements": [
-                        {"rfc": rfc, "date": day.isoformat(), "kind": kind, "amount": amount}
-                        for (day, rfc, kind), amount in sorted(
-                            account.movements.get(month, {}).items()
-                        )
-                    ],
-                    "bulk_rows": account.bulk[month].rows if month in account.bulk else 0,
+                        {**asdict(row), "date": row.date.isoformat()} for row in account.rows(month)
+                    ]
                 }
-                for month in months
+                for month in sorted(account.movements)
             },
         }
 
     def _account(self, name: str) -> ReachcoreAccount:
         account = self._by_name.get(name)
         if account is None:
-            raise FakePacStateError(f"unknown account {name!r}")
+            raise ValueError(f"unknown account {name!r}")
         return account
 
 
@@ -373,59 +254,24 @@ class AccountState(StrEnum):
 
 
 _STATUS_BY_STATE = {
-    AccountState.LOCKED: 602,
-    AccountState.EXPIRED: 603,
-    AccountState.TOO_MANY_ATTEMPTS: 604,
-    AccountState.INACTIVE: 605,
+    AccountState.LOCKED: "602",
+    AccountState.EXPIRED: "603",
+    AccountState.TOO_MANY_ATTEMPTS: "604",
+    AccountState.INACTIVE: "605",
 }
 
 
-@dataclass
+@dataclass(frozen=True)
 class Issuer:
-    """An issuer's stamps; if `denied`, its contracts fail with "permission denied".
-
-    `created` is the time of the first contract that added the issuer to the account, None for an
-    initial issuer. `changes` are differences (time, contratados, usados).
-    """
+    """An issuer's stamps."""
 
     contratados: int = 0
     usados: int = 0
-    denied: bool = False
-    created: datetime | None = None
-    changes: list[tuple[datetime, int, int]] = field(default_factory=list)
 
     @property
     def disponibles(self) -> int:
         """Return the stamps left; 0 for an issuer without a contract, which uses the account's."""
         return self.contratados - self.usados if self.contratados else 0
-
-    def change(self, contratados: int, usados: int, time: datetime | None) -> None:
-        """Add to both counts. Without a `time`, lagging reads include the change."""
-        self.contratados += contratados
-        self.usados += usados
-        if time is not None:
-            self.changes.append((time, contratados, usados))
-
-    def past(self, as_of: datetime) -> Issuer | None:
-        """Return a copy without the changes after `as_of`; None if the issuer is newer."""
-        if self.created is not None and self.created > as_of:
-            return None
-        later = [change for change in self.changes if change[0] > as_of]
-        return Issuer(
-            self.contratados - sum(contratados for _, contratados, _ in later),
-            self.usados - sum(usados for _, _, usados in later),
-            self.denied,
-        )
-
-
-@dataclass
-class ContractRecord:
-    """A created contract, and whether its reply was sent completely."""
-
-    rfc: str
-    timbres: int
-    time: datetime
-    reply_sent: bool = False
 
 
 @dataclass
@@ -441,7 +287,9 @@ class SolucionFactibleAccount:
     state: AccountState = AccountState.ACTIVE
     failed_attempts: int = 0
     issuers: dict[str, Issuer] = field(default_factory=dict)
-    contracts: list[ContractRecord] = field(default_factory=list)
+    contracts: list[dict[str, Any]] = field(default_factory=list)
+    # Times of changes, and the issuer before each of them (None: it did not exist).
+    history: dict[str, list[tuple[datetime, Issuer | None]]] = field(default_factory=dict)
     contratados: int = 10_000_000
     usados: int = 0
 
@@ -454,28 +302,29 @@ class SolucionFactibleAccount:
         """Return the account's stamps left."""
         return self.contratados - self.usados
 
+    def change(self, rfc: str, contratados: int, usados: int, time: datetime) -> None:
+        """Add to both counts of a known or new issuer."""
+        old = self.issuers.get(rfc)
+        self.history.setdefault(rfc, []).append((time, old))
+        base = old or Issuer()
+        self.issuers[rfc] = replace(
+            base, contratados=base.contratados + contratados, usados=base.usados + usados
+        )
+
 
 class SolucionFactibleState:
     """All users of Solución Factible, by username."""
 
     def __init__(self, accounts: Iterable[SolucionFactibleAccount]) -> None:
-        """Set the users. Raises FakePacStateError if a username repeats."""
-        entries = list(accounts)
-        self._accounts = {account.username: account for account in entries}
-        if len(self._accounts) != len(entries):
-            raise FakePacStateError("two Solución Factible accounts have the same username")
+        """Set the users."""
+        self._accounts = {account.username: account for account in accounts}
         self._lock = threading.RLock()
-
-    def add_account(self, username: str, password: str) -> None:
-        """Add a user without issuers."""
-        with self._lock:
-            self._accounts[username] = SolucionFactibleAccount(username, password)
 
     def knows(self, username: str) -> bool:
         """Return whether the user exists."""
         return username in self._accounts
 
-    def authenticate(self, username: str, password: str) -> int:
+    def authenticate(self, username: str, password: str) -> str:
         """Return the documented status of a sign-in: 200, or 601 to 605.
 
         After `FAILED_ATTEMPTS_ALLOWED` consecutive wrong passwords every sign-in returns 604, until
@@ -484,50 +333,43 @@ class SolucionFactibleState:
         with self._lock:
             account = self._accounts.get(username)
             if account is None:
-                return 601
+                return "601"
             if account.state is not AccountState.ACTIVE:
                 return _STATUS_BY_STATE[account.state]
             if account.password == password:
                 account.failed_attempts = 0
-                return 200
+                return "200"
             account.failed_attempts += 1
             if account.failed_attempts >= FAILED_ATTEMPTS_ALLOWED:
                 account.state = AccountState.TOO_MANY_ATTEMPTS
-            return 601
+            return "601"
 
     def stamps(self, username: str, rfc: str) -> Issuer | None:
-        """Return a copy of an issuer's counts, or None if the user does not have the issuer."""
+        """Return an issuer's counts, or None if the user does not have the issuer."""
         with self._lock:
-            issuer = self._account(username).issuers.get(rfc)
-            return Issuer(issuer.contratados, issuer.usados, issuer.denied) if issuer else None
-
-    def account_stamps(self, username: str) -> Issuer:
-        """Return a copy of the counts of the account itself."""
-        with self._lock:
-            account = self._account(username)
-            return Issuer(account.contratados, account.usados)
+            return self._account(username).issuers.get(rfc)
 
     def past_stamps(self, username: str, rfc: str, as_of: datetime) -> Issuer | None:
         """Return the result of `stamps` at `as_of`, for a lagging read."""
         with self._lock:
-            issuer = self._account(username).issuers.get(rfc)
-            return issuer.past(as_of) if issuer else None
+            for time, before in self._account(username).history.get(rfc, []):
+                if time > as_of:
+                    return before
+            return self.stamps(username, rfc)
 
-    def contract(
-        self, username: str, rfc: str, timbres: int, time: datetime
-    ) -> ContractRecord | None:
-        """Create a contract for a known or new issuer; return None if permission is denied."""
+    def account_stamps(self, username: str) -> Issuer:
+        """Return the counts of the account itself."""
         with self._lock:
             account = self._account(username)
-            issuer = account.issuers.get(rfc)
-            if issuer is not None and issuer.denied:
-                return None
-            if issuer is None:
-                issuer = account.issuers[rfc] = Issuer(created=time)
-            issuer.change(timbres, 0, time)
-            record = ContractRecord(rfc, timbres, time)
-            account.contracts.append(record)
-            return record
+            return Issuer(account.contratados, account.usados)
+
+    def contract(self, username: str, rfc: str, timbres: int, time: datetime) -> None:
+        """Create a contract for a known or new issuer."""
+        with self._lock:
+            account = self._account(username)
+            account.change(rfc, timbres, 0, time)
+            at = time.isoformat(timespec="seconds")
+            account.contracts.append({"rfc": rfc, "timbres": timbres, "time": at})
 
     def expire(
         self, username: str, rfc: str, contratados: int, usados: int, time: datetime
@@ -537,33 +379,22 @@ class SolucionFactibleState:
         At most the issuer's own stamps expire.
         """
         with self._lock:
-            issuer = self._account(username).issuers[rfc]
+            account = self._account(username)
+            issuer = account.issuers[rfc]
             contratados = min(contratados, issuer.contratados)
             left = issuer.contratados - contratados
             usados = max(min(usados, issuer.usados), issuer.usados - left)
-            issuer.change(-contratados, -usados, time)
+            account.change(rfc, -contratados, -usados, time)
 
-    def consume(
-        self, rfc: str, timbres: int, username: str | None = None, time: datetime | None = None
-    ) -> Issuer:
-        """Use stamps of an issuer and of its account; return a copy of its counts afterwards.
-
-        Without a `time`, lagging reads include the change.
-        """
+    def consume(self, rfc: str, timbres: int) -> None:
+        """Use stamps of an issuer of the only account, and of the account."""
         with self._lock:
-            account = self._account(username)
-            issuer = account.issuers.get(rfc)
-            if issuer is None:
-                raise FakePacStateError(f"{account.username!r} has no issuer {rfc!r}")
-            if timbres < 1:
-                raise FakePacStateError("timbres must be at least 1")
-            if issuer.contratados and timbres > issuer.disponibles:
-                raise FakePacStateError(f"{rfc!r} has only {issuer.disponibles} stamps left")
-            if timbres > account.disponibles:
-                raise FakePacStateError(f"the account has only {account.disponibles} stamps left")
-            issuer.change(0, timbres, time)
-            account.usados += timbres
-            return Issuer(issuer.contratados, issuer.usados, issuer.denied)
+            account = self._account(None)
+            issuer = account.issuers[rfc]
+            left = issuer.disponibles if issuer.contratados else account.disponibles
+            if timbres > min(left, account.disponibles):
+                raise ValueError(f"{rfc!r} or its account does not have {timbres} stamps left")
+            self.set_issuer(rfc, usados=issuer.usados + timbres)
 
     def set_account(
         self,
@@ -581,7 +412,7 @@ class SolucionFactibleState:
                 contratados = account.contratados if contratados is None else contratados
                 usados = account.usados if usados is None else usados
                 if not 0 <= usados <= contratados:
-                    raise FakePacStateError("usados must lie between 0 and contratados")
+                    raise ValueError("usados must lie between 0 and contratados")
                 account.contratados, account.usados = contratados, usados
             account.failed_attempts = 0
             if state is not None:
@@ -596,30 +427,27 @@ class SolucionFactibleState:
         username: str | None = None,
         contratados: int | None = None,
         usados: int | None = None,
-        denied: bool | None = None,
     ) -> None:
         """Create an issuer or change the given values; lagging reads include the change."""
         if not is_rfc(rfc):
-            raise FakePacStateError(f"{rfc!r} is not a well-formed RFC")
+            raise ValueError(f"{rfc!r} is not a well-formed RFC")
         with self._lock:
             account = self._account(username)
             old = account.issuers.get(rfc, Issuer())
             new = Issuer(
                 old.contratados if contratados is None else contratados,
                 old.usados if usados is None else usados,
-                old.denied if denied is None else denied,
             )
             if new.usados < 0 or (new.contratados and new.usados > new.contratados):
-                raise FakePacStateError("usados must lie between 0 and contratados")
+                raise ValueError("usados must lie between 0 and contratados")
             account.issuers[rfc] = new
+            account.history.pop(rfc, None)
             account.usados += new.usados - old.usados
 
-    def load_issuers(self, count: int, username: str | None = None) -> None:
-        """Add `count` generated issuers with stamps to a user; its stamps left do not change."""
-        if count < 0:
-            raise FakePacStateError("count must not be negative")
+    def load_issuers(self, count: int) -> None:
+        """Add generated issuers with stamps to the only user; its stamps left do not change."""
         with self._lock:
-            account = self._account(username)
+            account = self._account(None)
             for index in range(count):
                 account.issuers[bulk_rfc(index)] = Issuer(100 + index % 900, index % 100)
                 account.contratados += index % 100
@@ -638,24 +466,10 @@ class SolucionFactibleState:
                         "usados": account.usados,
                         "disponibles": account.disponibles,
                         "issuers": [
-                            {
-                                "rfc": rfc,
-                                "contratados": issuer.contratados,
-                                "usados": issuer.usados,
-                                "disponibles": issuer.disponibles,
-                                "denied": issuer.denied,
-                            }
+                            {"rfc": rfc, **asdict(issuer), "disponibles": issuer.disponibles}
                             for rfc, issuer in sorted(account.issuers.items())
                         ],
-                        "contracts": [
-                            {
-                                "rfc": record.rfc,
-                                "timbres": record.timbres,
-                                "time": record.time.isoformat(timespec="seconds"),
-                                "reply_sent": record.reply_sent,
-                            }
-                            for record in account.contracts
-                        ],
+                        "contracts": list(account.contracts),
                     }
                     for account in self._accounts.values()
                 ]
@@ -664,11 +478,11 @@ class SolucionFactibleState:
     def _account(self, username: str | None) -> SolucionFactibleAccount:
         if username is None:
             if len(self._accounts) != 1:
-                raise FakePacStateError("several accounts: name one with username")
+                raise ValueError("several accounts: name one with username")
             return next(iter(self._accounts.values()))
         account = self._accounts.get(username)
         if account is None:
-            raise FakePacStateError(f"unknown account {username!r}")
+            raise ValueError(f"unknown account {username!r}")
         return account
 
 

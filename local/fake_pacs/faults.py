@@ -12,14 +12,25 @@ import socket
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
-from local.fake_pacs.fields import FieldError, Fields, Text, read_fields
+Text = Annotated[str, Field(min_length=1)]
+
+
+class Fields(BaseModel):
+    """The fields of a JSON object, with strict types and no additional fields.
+
+    A ValidationError, which is a ValueError, names each invalid field.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, hide_input_in_errors=True, populate_by_name=True
+    )
 
 
 class FaultKind(StrEnum):
@@ -39,7 +50,6 @@ class FaultKind(StrEnum):
     MISSING_FIELDS = "missing-fields"
     EMPTY_FIELDS = "empty-fields"
     NIL_FIELDS = "nil-fields"
-    DTD = "dtd"
     MISSING_COMMA = "missing-comma"
     LAGGING_READS = "lagging-reads"
     DOUBLED_CONTRACT = "doubled-contract"
@@ -47,71 +57,59 @@ class FaultKind(StrEnum):
     CANNED = "canned"
 
 
-ANY_OPERATION = frozenset(
-    {
-        FaultKind.SLOW,
-        FaultKind.SLOW_AFTER,
-        FaultKind.CUT_BEFORE,
-        FaultKind.CUT_AFTER,
-        FaultKind.TRUNCATED,
-        FaultKind.HTML_200,
-        FaultKind.WRONG_SHAPE,
-        FaultKind.EMPTY_BODY,
-        FaultKind.CODE,
-        FaultKind.REDIRECT,
-        FaultKind.CANNED,
-    }
-)
 PROCESSING_FAULTS = frozenset(
     {FaultKind.LAGGING_READS, FaultKind.DOUBLED_CONTRACT, FaultKind.EXPIRING_CONTRACT}
 )
 """Faults that change what the PAC reads or writes, not its reply."""
-REPLACING_FAULTS = frozenset(
+REPLY_FAULTS = frozenset(FaultKind) - PROCESSING_FAULTS
+_REPLACING_ANY = frozenset(
     {
         FaultKind.HTML_200,
         FaultKind.WRONG_SHAPE,
         FaultKind.EMPTY_BODY,
         FaultKind.CODE,
         FaultKind.REDIRECT,
-        FaultKind.SOAP_FAULT,
         FaultKind.CANNED,
     }
 )
+REPLACING_FAULTS = _REPLACING_ANY | {FaultKind.SOAP_FAULT}
 """Faults that replace the PAC's reply."""
+ANY_OPERATION = _REPLACING_ANY | {
+    FaultKind.SLOW,
+    FaultKind.SLOW_AFTER,
+    FaultKind.CUT_BEFORE,
+    FaultKind.CUT_AFTER,
+    FaultKind.TRUNCATED,
+}
 
 CANNED_RESPONSES = Path(__file__).parents[2] / "tests" / "cases"
 """Folder of the responses of `canned`: complete HTTP responses, from the status line on."""
-LAG_SECONDS = 8.0
-EXPIRING_CONTRATADOS, EXPIRING_USADOS = 100, 50
 
 
-@dataclass(frozen=True)
-class Fault:
+class Fault(Fields):
     """A fault of the next `times` calls of an operation, or of all calls if `times` is -1.
 
     `seconds` applies to the slow kinds and to `lagging-reads`, whose replies omit the writes of the
-    last `seconds` (default 8). `code`, `mensaje` (SOAP) and `body` (REST: json, empty or html)
-    apply to `code`. `reply`, sent unchanged, applies to `wrong-shape`, `location` to `redirect`,
-    and `processed` to `REPLACING_FAULTS`. `case` applies to `canned`: the name of a file in
-    `CANNED_RESPONSES` without `.http`, or a path. `contratados` and `usados` apply to
-    `expiring-contract`: the stamps of the older contract that expires when the new one is created
-    (default 100 and 50).
+    last `seconds`. `code`, `mensaje` (SOAP) and `body` (REST) apply to `code`. `reply`, sent
+    unchanged, applies to `wrong-shape`, and `processed` to `REPLACING_FAULTS`. `case` applies to
+    `canned`: the name of a file in `CANNED_RESPONSES` without `.http`, or a path. `contratados` and
+    `usados` apply to `expiring-contract`: the stamps of the older contract that expires when the
+    new one is created.
     """
 
-    operation: str
-    kind: FaultKind
+    operation: Text
+    kind: Annotated[FaultKind, Field(alias="fault", strict=False)]
     times: int = 1
     rfc: str | None = None
     account: str | None = None
-    seconds: float = 0.0
+    seconds: Annotated[float, Field(ge=0, le=900)] = 8.0
     code: str | None = None
     mensaje: str | None = None
-    body: str = "json"
+    body: Literal["json", "empty", "html"] = "json"
     reply: str | None = None
-    location: str | None = None
     processed: bool = False
-    contratados: int | None = None
-    usados: int | None = None
+    contratados: Annotated[int, Field(ge=1)] = 100
+    usados: Annotated[int, Field(ge=0)] = 50
     case: str | None = None
 
     def canned_response(self) -> bytes:
@@ -127,32 +125,9 @@ class Fault:
         )
 
     def as_json(self) -> dict[str, Any]:
-        """Return the fault's fields as `parse_fault` reads them, without defaults."""
-        payload: dict[str, Any] = {
-            "operation": self.operation,
-            "fault": self.kind.value,
-            "times": self.times,
-        }
-        for name in (
-            "rfc",
-            "account",
-            "code",
-            "mensaje",
-            "reply",
-            "location",
-            "contratados",
-            "usados",
-            "case",
-        ):
-            if getattr(self, name) is not None:
-                payload[name] = getattr(self, name)
-        if self.seconds:
-            payload["seconds"] = self.seconds
-        if self.body != "json":
-            payload["body"] = self.body
-        if self.processed:
-            payload["processed"] = True
-        return payload
+        """Return the given fields, as `parse_fault` reads them, and `times`."""
+        fields = self.model_dump(mode="json", by_alias=True, exclude_unset=True)
+        return {**fields, "times": self.times}
 
 
 @dataclass(frozen=True)
@@ -173,28 +148,9 @@ _FIELDS_BY_KIND: Mapping[FaultKind, frozenset[str]] = {
     FaultKind.LAGGING_READS: frozenset({"seconds"}),
     FaultKind.EXPIRING_CONTRACT: frozenset({"contratados", "usados"}),
     FaultKind.WRONG_SHAPE: frozenset({"reply"}),
-    FaultKind.REDIRECT: frozenset({"location"}),
     FaultKind.CANNED: frozenset({"case"}),
 }
-_COMMON_FIELDS = frozenset({"operation", "fault", "times", "rfc", "account"})
-
-
-class _FaultFields(Fields):
-    operation: Text
-    fault: Text
-    times: int | None = None
-    rfc: str | None = None
-    account: str | None = None
-    seconds: Annotated[float, Field(ge=0, le=900)] | None = None
-    code: str | int | None = None
-    mensaje: str | None = None
-    body: Literal["json", "empty", "html"] | None = None
-    reply: str | None = None
-    location: str | None = None
-    processed: bool | None = None
-    contratados: Annotated[int, Field(ge=1)] | None = None
-    usados: Annotated[int, Field(ge=0)] | None = None
-    case: str | None = None
+_COMMON_FIELDS = frozenset({"operation", "kind", "times", "rfc", "account"})
 
 
 def canned_path(case: str) -> Path:
@@ -205,39 +161,25 @@ def canned_path(case: str) -> Path:
 def parse_fault(payload: object, rules: FaultRules) -> Fault:
     """Return the fault in `{"operation", "fault", "times"?, "rfc"?, "account"?, …}`.
 
-    Raises FieldError for an unknown operation, a fault or a code that the operation does not have,
+    Raises ValueError for an unknown operation, a fault or a code that the operation does not have,
     and a field that the fault does not use.
     """
-    fields = read_fields(_FaultFields, payload)
-    operation = fields.operation
+    fault = Fault.model_validate(payload)
+    operation, kind, given = fault.operation, fault.kind, fault.model_fields_set
     if operation not in rules.kinds:
-        raise FieldError(f"operation must be one of: {', '.join(sorted(rules.kinds))}")
-    allowed = sorted(rules.kinds[operation])
-    if fields.fault not in allowed:
-        raise FieldError(f"fault of {operation} must be one of: {', '.join(allowed)}")
-    kind = FaultKind(fields.fault)
+        raise ValueError(f"operation must be one of: {', '.join(sorted(rules.kinds))}")
     permitted = _COMMON_FIELDS | _FIELDS_BY_KIND.get(kind, frozenset())
     if kind in REPLACING_FAULTS:
         permitted |= {"processed"}
     if kind is FaultKind.CODE:
         permitted |= {"code", "mensaje" if rules.soap else "body"}
-    if unknown := fields.model_fields_set - permitted:
-        raise FieldError(f"unknown field: {', '.join(sorted(unknown))}")
-    values = fields.model_dump(exclude={"operation", "fault"}, exclude_none=True)
-    if "code" in values:
-        values["code"] = str(values["code"])
-    if kind is FaultKind.LAGGING_READS:
-        values.setdefault("seconds", LAG_SECONDS)
-    if kind is FaultKind.EXPIRING_CONTRACT:
-        values.setdefault("contratados", EXPIRING_CONTRATADOS)
-        values.setdefault("usados", min(EXPIRING_USADOS, values["contratados"]))
-    fault = Fault(operation, kind, **values)
-    codes = rules.codes.get(operation, frozenset())
+    kinds, codes = rules.kinds[operation], rules.codes.get(operation, frozenset())
     slow = kind in (FaultKind.SLOW, FaultKind.SLOW_AFTER)
     for invalid, message in (
+        (kind not in kinds, f"fault of {operation} must be one of: {', '.join(sorted(kinds))}"),
+        (given - permitted, f"unknown field: {', '.join(sorted(given - permitted))}"),
         (fault.times < 1 and fault.times != -1, "times must be at least 1, or -1 for all calls"),
-        (slow and "seconds" not in values, "seconds is required, from 0 to 900"),
-        (kind is FaultKind.LAGGING_READS and not fault.seconds, "seconds must be more than 0"),
+        (slow and "seconds" not in given, "seconds is required, from 0 to 900"),
         (
             kind is FaultKind.CODE and fault.code not in codes,
             f"code must be one of: {', '.join(sorted(codes))}",
@@ -246,10 +188,10 @@ def parse_fault(payload: object, rules: FaultRules) -> Fault:
             kind is FaultKind.CANNED and not canned_path(fault.case or "").is_file(),
             f"case must be the name of a file in {CANNED_RESPONSES.name}",
         ),
-        ((fault.usados or 0) > (fault.contratados or 0), "usados must not exceed contratados"),
+        (fault.usados > fault.contratados, "usados must not exceed contratados"),
     ):
         if invalid:
-            raise FieldError(message)
+            raise ValueError(message)
     return fault
 
 
@@ -265,21 +207,14 @@ class FaultQueue:
         with self._lock:
             self._faults.append(fault)
 
-    def take_reply_fault(
-        self, operation: str, rfc: str | None, account: str | None
+    def take(
+        self,
+        kinds: frozenset[FaultKind],
+        operation: str,
+        rfc: str | None,
+        account: str | None,
     ) -> Fault | None:
-        """Return the fault of a call's reply and decrement its `times`; None if none matches."""
-        return self._take(operation, rfc, account, frozenset(FaultKind) - PROCESSING_FAULTS)
-
-    def take_processing_fault(
-        self, operation: str, rfc: str | None, account: str | None
-    ) -> Fault | None:
-        """Return the `PROCESSING_FAULTS` fault of a call and decrement its `times`, or None."""
-        return self._take(operation, rfc, account, PROCESSING_FAULTS)
-
-    def _take(
-        self, operation: str, rfc: str | None, account: str | None, kinds: frozenset[FaultKind]
-    ) -> Fault | None:
+        """Return a call's fault of these kinds and decrement its `times`; None if none matches."""
         with self._lock:
             for index, fault in enumerate(self._faults):
                 if fault.kind not in kinds or not fault.matches(operation, rfc, account):
@@ -287,7 +222,7 @@ class FaultQueue:
                 if fault.times == 1:
                     del self._faults[index]
                 elif fault.times > 1:
-                    self._faults[index] = replace(fault, times=fault.times - 1)
+                    self._faults[index] = fault.model_copy(update={"times": fault.times - 1})
                 return fault
             return None
 

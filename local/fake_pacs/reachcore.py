@@ -8,17 +8,10 @@ the sum of the stamps that authorised RFCs consumed.
 
 from __future__ import annotations
 
-import datetime
-import json
 import threading
-from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import timedelta
-from functools import lru_cache
-from itertools import islice
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import Field
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Request, Response
 
@@ -29,29 +22,24 @@ from local.fake_pacs.base import (
     FakePac,
     Reply,
     RequestContext,
-    control_fields,
     json_reply,
     json_response,
 )
 from local.fake_pacs.fake_data import (
-    CONSUMPTION,
     MEXICO_CITY,
     Balance,
     Clock,
-    Movement,
     ReachcoreState,
     is_month,
     mexico_now,
 )
 from local.fake_pacs.faults import ANY_OPERATION, Fault, FaultKind, FaultRules
-from local.fake_pacs.fields import Fields, Text
-from local.fake_pacs.statements import Statement, csv_statement, pdf_statement
+from local.fake_pacs.statements import csv_statement, pdf_statement
 
 PATH = "/api/rest/Timbre/saldos"
 SALDOS = "saldos"
 _WRITERS = {"csv": csv_statement, "pdf": pdf_statement}
 _CONTENT_TYPES = {"csv": "text/csv; charset=utf-8", "pdf": "application/pdf"}
-_ROWS_PER_CHUNK = 1000
 
 NOT_REGISTERED = (
     "El RFC proporcionado no pertenece a los RFC registrados en la cuenta a la que pertenece "
@@ -71,30 +59,6 @@ ERRORS = {
 """HTTP status and message by documented code; 405 and 415 are not documented."""
 
 _DOCUMENTED = frozenset(ERRORS) - {"405", "415"}
-
-
-class _Row(Fields):
-    date: Annotated[datetime.date, Field(strict=False)]
-    rfc: Text
-    kind: str | None = None
-    amount: int = 1
-
-
-class _Movements(Fields):
-    account: Text
-    movements: list[_Row]
-
-
-class _Bulk(Fields):
-    account: Text
-    month: Text
-    rows: int
-
-
-class _RegisteredRfc(Fields):
-    account: Text
-    rfc: Text
-    authorized: bool = True
 
 
 @dataclass(frozen=True)
@@ -122,13 +86,12 @@ class FakeReachcore(FakePac):
 
     rules = FaultRules(
         kinds={
-            SALDOS: ANY_OPERATION | {FaultKind.MISSING_COMMA, FaultKind.LAGGING_READS},
-            "csv": ANY_OPERATION | {FaultKind.LAGGING_READS},
-            "pdf": ANY_OPERATION | {FaultKind.LAGGING_READS},
+            SALDOS: ANY_OPERATION | {FaultKind.MISSING_COMMA},
+            "csv": ANY_OPERATION,
+            "pdf": ANY_OPERATION,
         },
         codes=dict.fromkeys((SALDOS, "csv", "pdf"), _DOCUMENTED),
     )
-    credential_header = "RCApiKey"
 
     def __init__(self, state: ReachcoreState, *, clock: Clock = mexico_now) -> None:
         """Set the state and the clock (any zone; replies use Mexico City's time)."""
@@ -136,15 +99,12 @@ class FakeReachcore(FakePac):
             [
                 ("POST", PATH, self._saldos),
                 ("POST", f"{PATH}/<file_format>", self._statement),
-                ("POST", f"{CONTROL}/movements", self._post_movements),
-                ("POST", f"{CONTROL}/bulk", self._post_bulk),
-                ("POST", f"{CONTROL}/rfcs", self._post_rfc),
                 ("GET", f"{CONTROL}/served/<account>/<month>/<file_format>", self._get_served),
             ],
             clock,
         )
         self._state = state
-        self._served: dict[tuple[str, str, str], Statement] = {}
+        self._served: dict[tuple[str, str, str], bytes] = {}
         self._served_lock = threading.Lock()
 
     def state_json(self) -> dict[str, Any]:
@@ -168,8 +128,8 @@ class FakeReachcore(FakePac):
         """Return the last sent statement of a month for each account."""
         with self._served_lock:
             return [
-                b"".join(statement.chunks())
-                for (_, *key), statement in self._served.items()
+                content
+                for (_, *key), content in self._served.items()
                 if key == [month, file_format]
             ]
 
@@ -178,22 +138,20 @@ class FakeReachcore(FakePac):
     def _saldos(self, request: Request) -> Response:
         query = self._query(request, SALDOS)
 
-        def process(fault: Fault | None, processing_fault: Fault | None) -> Reply:
-            if error := self._error_reply(query):
-                return error
-            return self._balance_reply(query, fault, processing_fault)
+        def process(fault: Fault | None, _processing_fault: Fault | None) -> Reply:
+            return self._error_reply(query) or self._balance_reply(query, fault)
 
         return self.respond(request, query.context, process)
 
     def _statement(self, request: Request, file_format: str) -> Response:
         query = self._query(request, file_format)
 
-        def process(_fault: Fault | None, processing_fault: Fault | None) -> Reply:
+        def process(_fault: Fault | None, _processing_fault: Fault | None) -> Reply:
             if error := self._error_reply(query):
                 return error
             if query.rfc is not None:
                 return _error("400-002", RFC_NOT_NEEDED)
-            return self._statement_reply(query, file_format, processing_fault)
+            return self._statement_reply(query, file_format)
 
         return self.respond(request, query.context, process)
 
@@ -221,114 +179,70 @@ class FakeReachcore(FakePac):
             return _error("400-001")
         return None
 
-    def _balance_reply(
-        self, query: _Query, fault: Fault | None, processing_fault: Fault | None
-    ) -> Reply:
+    def _balance_reply(self, query: _Query, fault: Fault | None) -> Reply:
         rfc = query.rfc
         if rfc is not None and not (
             isinstance(rfc, str) and self._state.is_registered(str(query.account), rfc)
         ):
             return _error("400-002")
-        balance = self._balance(query, rfc, processing_fault)
-        comma = fault is None or fault.kind is not FaultKind.MISSING_COMMA
-        return Reply(200, _balance_json(balance, comma=comma), JSON, "200")
+        reply = json_reply(_balance_json(self._balance(query, rfc)))
+        if fault and fault.kind is FaultKind.MISSING_COMMA:
+            reply.body = reply.body.replace(b', "Registrados"', b' "Registrados"')
+        return reply
 
-    def _statement_reply(
-        self, query: _Query, file_format: str, processing_fault: Fault | None
-    ) -> Reply:
-        balance = self._balance(query, None, processing_fault)
-        statement = Statement(_WRITERS[file_format](balance))
+    def _statement_reply(self, query: _Query, file_format: str) -> Reply:
+        balance = self._balance(query, None)
+        content = _WRITERS[file_format](balance)
         with self._served_lock:
-            self._served[(balance.account, balance.month, file_format)] = statement
+            self._served[(balance.account, balance.month, file_format)] = content
         filename = f"EstadoDeCuenta_{balance.month}.{file_format}"
-        return Reply(
-            200,
-            statement.chunks(),
-            _CONTENT_TYPES[file_format],
-            "200",
-            {"Content-Disposition": f'attachment; filename="{filename}"'},
-            statement.size,
-        )
+        headers = {"Content-Disposition": f'attachment; filename="{filename}"'}
+        return Reply(200, content, _CONTENT_TYPES[file_format], "200", headers)
 
-    def _balance(self, query: _Query, rfc: str | None, processing_fault: Fault | None) -> Balance:
+    def _balance(self, query: _Query, rfc: str | None) -> Balance:
         now = self._clock().astimezone(MEXICO_CITY)
-        lag = timedelta(seconds=processing_fault.seconds if processing_fault else 0)
-        return self._state.balance(str(query.account), str(query.month), rfc, now, lag)
+        return self._state.balance(str(query.account), str(query.month), rfc, now)
 
     # -------------------------------------------------------------- control endpoints
-
-    def _post_movements(self, request: Request) -> Response:
-        fields = control_fields(request, _Movements)
-        movements = [
-            Movement(row.date, row.rfc, row.kind or CONSUMPTION, row.amount)
-            for row in fields.movements
-        ]
-        self._state.add_movements(fields.account, movements, self._clock())
-        return json_response({"account": fields.account, "added": len(movements)}, 201)
-
-    def _post_bulk(self, request: Request) -> Response:
-        fields = control_fields(request, _Bulk)
-        self._state.load_bulk(fields.account, fields.month, fields.rows)
-        return json_response(fields.model_dump(), 201)
-
-    def _post_rfc(self, request: Request) -> Response:
-        fields = control_fields(request, _RegisteredRfc)
-        self._state.register(fields.account, fields.rfc, authorized=fields.authorized)
-        return json_response(fields.model_dump(), 201)
 
     def _get_served(
         self, _request: Request, account: str, month: str, file_format: str
     ) -> Response:
         with self._served_lock:
-            statement = self._served.get((account, month, file_format))
-        if statement is None:
+            content = self._served.get((account, month, file_format))
+        if content is None:
             return json_response({"error": "no such statement was sent"}, 404)
-        return Response(
-            statement.chunks(),
-            headers={"Content-Length": str(statement.size)},
-            content_type=_CONTENT_TYPES[file_format],
-        )
+        return Response(content, content_type=_CONTENT_TYPES[file_format])
 
 
 def _error(code: str, message: str | None = None, body: str = "json") -> Reply:
     """Return the reply for a code: JSON as documented, an empty body, or an HTML page."""
     status, default_message = ERRORS[code]
     if body == "empty":
-        return Reply(status, [], JSON, code)
+        return Reply(status, b"", JSON, code)
     if body == "html":
-        return Reply(status, [MAINTENANCE_PAGE], "text/html; charset=utf-8", code)
+        return Reply(status, MAINTENANCE_PAGE, "text/html; charset=utf-8", code)
     return json_reply(
         {"errors": [{"Code": code, "Message": message or default_message}]}, code, status
     )
 
 
-def _balance_json(balance: Balance, *, comma: bool) -> Iterator[bytes]:
-    """Yield the documented structure; without `comma`, with the documentation's own error."""
-    timestamp = json.dumps(balance.as_of.strftime("%Y-%m-%dT%H:%M:%S"))
-    yield (
-        f'{{"TipoConsumo": {json.dumps(balance.plan.value)},\n'
-        f'"FechaActual": {timestamp}{"," if comma else ""}\n'
-        f'"Registrados": {balance.registered},\n'
-        f'"Autorizados": {balance.authorized},\n'
-        f'"GeneraronTimbre": {balance.stamping},\n'
-        f'"Transacciones": {balance.transactions},\n'
-        '"Detalle": ['
-    ).encode()
-    rows = balance.movements()
-    separator = "\n"
-    while batch := list(islice(rows, _ROWS_PER_CHUNK)):
-        yield (separator + ",\n".join(map(_row_json, batch))).encode()
-        separator = ",\n"
-    yield b"\n]}"
-
-
-def _row_json(row: Movement) -> str:
-    return (
-        f'{{"RFC": {_quote(row.rfc)}, "Fecha": "{row.date.isoformat()}T00:00:00", '
-        f'"TipoMovimiento": {_quote(row.kind)}, "Monto": {row.amount}}}'
-    )
-
-
-@lru_cache(maxsize=1 << 16)
-def _quote(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
+def _balance_json(balance: Balance) -> dict[str, Any]:
+    """Return the documented structure, in the documented order."""
+    return {
+        "TipoConsumo": balance.plan.value,
+        "FechaActual": balance.as_of.strftime("%Y-%m-%dT%H:%M:%S"),
+        "Registrados": balance.registered,
+        "Autorizados": balance.authorized,
+        "GeneraronTimbre": balance.stamping,
+        "Transacciones": balance.transactions,
+        "Detalle": [
+            {
+                "RFC": row.rfc,
+                "Fecha": f"{row.date}T00:00:00",
+                "TipoMovimiento": row.kind,
+                "Monto": row.amount,
+            }
+            for row in balance.movements
+        ],
+    }

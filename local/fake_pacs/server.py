@@ -21,15 +21,6 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
 HOST = "127.0.0.1"
-MAX_REQUEST_BYTES = 10 * 1024 * 1024
-
-
-class _UnreadableError(Exception):
-    """The body of a request cannot be read; `status` is the response's status."""
-
-    def __init__(self, status: HTTPStatus) -> None:
-        super().__init__(status.phrase)
-        self.status = status
 
 
 class _Handler(WSGIRequestHandler):
@@ -46,66 +37,28 @@ class _Handler(WSGIRequestHandler):
     def run_wsgi(self) -> None:
         """Handle a request; ignore a broken connection."""
         environ = self.environ = self.make_environ()
-        try:
-            content = self._body(environ)
-        except _UnreadableError as error:
-            self.close_connection = True
-            self.send_error(error.status)
-            return
-        environ["wsgi.input"] = io.BytesIO(content)
-        environ["CONTENT_LENGTH"] = str(len(content))
+        length = int(environ.get("CONTENT_LENGTH") or 0)
+        environ["wsgi.input"] = io.BytesIO(self.rfile.read(length))
         try:
             body, status, headers = run_wsgi_app(self.server.app, environ)
-        except ConnectionError:
+            self._send(status, headers, body)
+        except OSError:
             self.close_connection = True
-            return
         except Exception:
             self.close_connection = True
             self.log("error", "%s", traceback.format_exc())
             self.send_error(HTTPStatus.INTERNAL_SERVER_ERROR)
-            return
-        try:
-            self._send(status, headers, body)
-        except OSError:
-            self.close_connection = True
-        finally:
-            close = getattr(body, "close", None)
-            if close:
-                close()
-
-    def _body(self, environ: dict[str, Any]) -> bytes:
-        try:
-            if environ.get("wsgi.input_terminated"):
-                content: bytes = environ["wsgi.input"].read()
-                return content
-            length = int(environ.get("CONTENT_LENGTH") or 0)
-        except (ValueError, OSError) as error:
-            raise _UnreadableError(HTTPStatus.BAD_REQUEST) from error
-        if not 0 <= length <= MAX_REQUEST_BYTES:
-            raise _UnreadableError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
-        content = self.rfile.read(length)
-        if len(content) < length:
-            raise _UnreadableError(HTTPStatus.BAD_REQUEST)
-        return content
 
     def _send(self, status: str, headers: Headers, body: Iterable[bytes]) -> None:
         code, _, reason = status.partition(" ")
-        bodiless = self.command == "HEAD" or int(code) in (204, 304)
-        chunked = not bodiless and "Content-Length" not in headers
-        if chunked and self.request_version < "HTTP/1.1":
-            chunked = False
-            self.close_connection = True
+        chunked = int(code) != HTTPStatus.NO_CONTENT and "Content-Length" not in headers
         self.send_response(int(code), reason)
         for name, value in headers:
             self.send_header(name, value)
         if chunked:
             self.send_header("Transfer-Encoding", "chunked")
-        if self.close_connection:
-            self.send_header("Connection", "close")
         self.end_headers()
-        for piece in body:
-            if bodiless or not piece:
-                continue
+        for piece in filter(None, body):
             self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
             self.wfile.flush()
         if chunked:

@@ -37,8 +37,7 @@ from local.fake_pacs.fake_data import (
     is_rfc,
     mexico_now,
 )
-from local.fake_pacs.faults import ANY_OPERATION, Fault, FaultKind, FaultRules
-from local.fake_pacs.fields import FieldError, Fields, Text
+from local.fake_pacs.faults import ANY_OPERATION, Fault, FaultKind, FaultRules, Fields, Text
 
 SERVICE = "http://utilerias.timbrado.ws.cfdi.solucionfactible.com"
 TYPES = f"{SERVICE}/xsd"
@@ -58,12 +57,6 @@ PATHS = (
 )
 
 
-class _Consumption(Fields):
-    rfc: Text
-    timbres: int
-    username: str | None = None
-
-
 class _AccountChange(Fields):
     username: str | None = None
     state: Annotated[AccountState, Field(strict=False)] | None = None
@@ -77,12 +70,6 @@ class _IssuerChange(Fields):
     username: str | None = None
     contratados: int | None = None
     usados: int | None = None
-    denied: bool | None = None
-
-
-class _GeneratedIssuers(Fields):
-    count: int
-    username: str | None = None
 
 
 GET_TIMBRES = "getTimbres"
@@ -94,12 +81,6 @@ _PARAMETERS = {
     GET_TIMBRES_IMPLEMENTACION: ("usuario", "password"),
     AGREGAR_CONTRATO: ("usuario", "password", "rfcEmisor", "timbres"),
 }
-_RETURN_TYPES = {
-    GET_TIMBRES: "ResponseTimbres",
-    GET_TIMBRES_IMPLEMENTACION: "ResponseTimbres",
-    AGREGAR_CONTRATO: "Response",
-}
-
 MESSAGES = {
     "200": "La transacción ha sido completada satisfactoriamente.",
     "500": "Han ocurrido errores que no han permitido completar el proceso.",
@@ -123,11 +104,7 @@ MESSAGES = {
 """Message by status: every code of either page."""
 
 _FIELD_FAULTS = frozenset({FaultKind.MISSING_FIELDS, FaultKind.EMPTY_FIELDS, FaultKind.NIL_FIELDS})
-_SOAP_FAULTS = ANY_OPERATION | {FaultKind.SOAP_FAULT, FaultKind.DTD}
-
-
-class _MalformedError(Exception):
-    """The service cannot dispatch the request; the message is the faultstring."""
+_SOAP_FAULTS = ANY_OPERATION | {FaultKind.SOAP_FAULT}
 
 
 @dataclass(frozen=True)
@@ -183,10 +160,8 @@ class FakeSolucionFactible(FakePac):
         super().__init__(
             [
                 *service,
-                ("POST", f"{CONTROL}/consume", self._post_consume),
                 ("POST", f"{CONTROL}/account", self._post_account),
                 ("POST", f"{CONTROL}/issuer", self._post_issuer),
-                ("POST", f"{CONTROL}/issuers", self._post_issuers),
             ],
             clock,
         )
@@ -211,7 +186,7 @@ class FakeSolucionFactible(FakePac):
         response = etree.Element(f"{{{SERVICE}}}{operation}Response", nsmap={"ns": SERVICE})
         returned = etree.SubElement(response, f"{{{SERVICE}}}resultado")
         etree.SubElement(returned, f"{{{SERVICE}}}codigo").text = "200"
-        return Reply(200, [_envelope(response)], XML, "not-processed")
+        return Reply(200, _envelope(response), XML, "not-processed")
 
     def content_type(self, operation: str) -> str:  # noqa: ARG002 XML for each
         """Return the content type of SOAP 1.1."""
@@ -236,93 +211,60 @@ class FakeSolucionFactible(FakePac):
     def _soap(self, request: Request) -> Response:
         try:
             call = _parse_request(request)
-        except _MalformedError as error:
+        except ValueError as error:
             reply = _soap_fault("Client", str(error))
             return self.respond(request, RequestContext("other"), lambda *_: reply)
 
         def process(fault: Fault | None, processing_fault: Fault | None) -> Reply:
-            if call.operation == GET_TIMBRES:
-                return self._get_timbres(call, fault, processing_fault)
-            if call.operation == GET_TIMBRES_IMPLEMENTACION:
-                return self._get_timbres_implementacion(call, fault)
-            return self._agregar_contrato(call, fault, processing_fault)
+            status, details, counts = self._process(call, processing_fault)
+            return _result(call.operation, status, MESSAGES[status] + details, counts, fault)
 
+        user = call.values["usuario"]
         context = RequestContext(
             call.operation,
-            self._known_user(call),
+            # An unknown value may be a password.
+            user if self._state.knows(user) else None,
             call.values.get("rfcEmisor") or None,
             timbres=call.stamps(),
         )
         return self.respond(request, context, process)
 
-    def _get_timbres(
-        self, call: _Request, fault: Fault | None, processing_fault: Fault | None
-    ) -> Reply:
-        rfc = call.values["rfcEmisor"]
-        if rejection := self._error_reply(call):
-            return _result(GET_TIMBRES, *rejection, fault=fault)
-        user = call.values["usuario"]
-        if processing_fault:
-            as_of = self._clock() - timedelta(seconds=processing_fault.seconds)
-            issuer = self._state.past_stamps(user, rfc, as_of)
-        else:
-            issuer = self._state.stamps(user, rfc)
-        if issuer is None:
-            message = f"{MESSAGES['611']} El emisor con RFC {rfc} no está registrado."
-            return _result(GET_TIMBRES, "611", message, fault=fault)
-        return _result(GET_TIMBRES, "200", MESSAGES["200"], issuer, fault)
-
-    def _get_timbres_implementacion(self, call: _Request, fault: Fault | None) -> Reply:
-        operation = GET_TIMBRES_IMPLEMENTACION
-        if rejection := self._error_reply(call):
-            return _result(operation, *rejection, fault=fault)
-        account = self._state.account_stamps(call.values["usuario"])
-        return _result(operation, "200", MESSAGES["200"], account, fault)
-
-    def _agregar_contrato(
-        self, call: _Request, fault: Fault | None, processing_fault: Fault | None
-    ) -> Reply:
-        if rejection := self._error_reply(call):
-            return _result(AGREGAR_CONTRATO, *rejection, fault=fault)
-        stamps = call.stamps()
-        if stamps is None:
-            message = f"{MESSAGES['612']} Atributo: timbres."
-            return _result(AGREGAR_CONTRATO, "612", message, fault=fault)
-        now = self._clock().astimezone(MEXICO_CITY)
-        user, rfc = call.values["usuario"], call.values["rfcEmisor"]
-        if self._state.account_stamps(user).disponibles <= 0:
-            return _result(AGREGAR_CONTRATO, "630", MESSAGES["630"], fault=fault)
-        record = self._state.contract(user, rfc, stamps, now)
-        if record is None:
-            return _result(AGREGAR_CONTRATO, "620", MESSAGES["620"], fault=fault)
-        if processing_fault and processing_fault.kind is FaultKind.DOUBLED_CONTRACT:
-            self._state.contract(user, rfc, stamps, now)
-        if processing_fault and processing_fault.contratados:
-            usados = processing_fault.usados or 0
-            self._state.expire(user, rfc, processing_fault.contratados, usados, now)
-
-        def on_sent(sent: bool) -> None:
-            record.reply_sent = sent
-
-        reply = _result(AGREGAR_CONTRATO, "200", MESSAGES["200"], fault=fault)
-        reply.on_sent = on_sent
-        return reply
-
-    def _error_reply(self, call: _Request) -> tuple[str, str] | None:
-        """Return status and message of an error that applies to every operation, or None."""
+    def _process(self, call: _Request, fault: Fault | None) -> tuple[str, str, Issuer | None]:
+        """Return the status, what follows its message, and the counts, if any."""
+        user, rfc = call.values["usuario"], call.values.get("rfcEmisor")
         if missing := call.missing_parameters():
-            return "611", f"{MESSAGES['611']} Faltan: {', '.join(missing)}."
-        status = self._state.authenticate(call.values["usuario"], call.values["password"])
-        if status != 200:
-            return str(status), MESSAGES[str(status)]
-        if "rfcEmisor" in call.values and not is_rfc(call.values["rfcEmisor"]):
-            return "612", f"{MESSAGES['612']} Atributo: rfcEmisor."
-        return None
+            return "611", f" Faltan: {', '.join(missing)}.", None
+        status = self._state.authenticate(user, call.values["password"])
+        if status != "200":
+            return status, "", None
+        if rfc is None:
+            return "200", "", self._state.account_stamps(user)
+        if not is_rfc(rfc):
+            return "612", " Atributo: rfcEmisor.", None
+        if call.operation == GET_TIMBRES:
+            if fault:
+                as_of = self._clock() - timedelta(seconds=fault.seconds)
+                issuer = self._state.past_stamps(user, rfc, as_of)
+            else:
+                issuer = self._state.stamps(user, rfc)
+            details = "" if issuer else f" El emisor con RFC {rfc} no está registrado."
+            return "200" if issuer else "611", details, issuer
+        return self._create_contract(user, rfc, call.stamps(), fault)
 
-    def _known_user(self, call: _Request) -> str | None:
-        """Return the user if it exists, otherwise None, since the value may be a password."""
-        username = call.values["usuario"]
-        return username if self._state.knows(username) else None
+    def _create_contract(
+        self, user: str, rfc: str, stamps: int | None, fault: Fault | None
+    ) -> tuple[str, str, None]:
+        now = self._clock().astimezone(MEXICO_CITY)
+        if stamps is None:
+            return "612", " Atributo: timbres.", None
+        if self._state.account_stamps(user).disponibles <= 0:
+            return "630", "", None
+        self._state.contract(user, rfc, stamps, now)
+        if fault and fault.kind is FaultKind.DOUBLED_CONTRACT:
+            self._state.contract(user, rfc, stamps, now)
+        if fault and fault.kind is FaultKind.EXPIRING_CONTRACT:
+            self._state.expire(user, rfc, fault.contratados, fault.usados, now)
+        return "200", "", None
 
     def _get_wsdl(self, request: Request) -> Response:
         def process(_fault: Fault | None, _processing_fault: Fault | None) -> Reply:
@@ -330,30 +272,18 @@ class FakeSolucionFactible(FakePac):
                 return _soap_fault("Client", "Send SOAP by POST, or ask for ?wsdl", 405)
             if self._wsdl is None or not self._wsdl.is_file():
                 return _soap_fault("Server", "The WSDL is not available", 404)
-            return Reply(200, [_remove_addresses(self._wsdl)], XML, "200")
+            return Reply(200, _remove_addresses(self._wsdl), XML, "200")
 
         return self.respond(request, RequestContext(WSDL), process)
 
     # -------------------------------------------------------------- control endpoints
-
-    def _post_consume(self, request: Request) -> Response:
-        fields = control_fields(request, _Consumption)
-        issuer = self._state.consume(fields.rfc, fields.timbres, fields.username, self._clock())
-        return json_response(
-            {
-                "rfc": fields.rfc,
-                "contratados": issuer.contratados,
-                "usados": issuer.usados,
-                "disponibles": issuer.disponibles,
-            }
-        )
 
     def _post_account(self, request: Request) -> Response:
         fields = control_fields(request, _AccountChange)
         changes = fields.model_dump(exclude={"username", "password"})
         changes["password"] = fields.password or None
         if all(value is None for value in changes.values()):
-            raise FieldError("send a state, a password, contratados or usados")
+            raise ValueError("send a state, a password, contratados or usados")
         self._state.set_account(fields.username, **changes)
         return json_response({"changed": True})
 
@@ -361,11 +291,6 @@ class FakeSolucionFactible(FakePac):
         fields = control_fields(request, _IssuerChange)
         self._state.set_issuer(**fields.model_dump())
         return json_response({"rfc": fields.rfc}, 201)
-
-    def _post_issuers(self, request: Request) -> Response:
-        fields = control_fields(request, _GeneratedIssuers)
-        self._state.load_issuers(fields.count, fields.username)
-        return json_response({"count": fields.count}, 201)
 
 
 # -------------------------------------------------------------------------------- SOAP
@@ -376,29 +301,30 @@ def _parser() -> etree.XMLParser:
 
 
 def _parse_request(request: Request) -> _Request:
-    """Return the operation of a request. Raises _MalformedError if it cannot be dispatched."""
+    """Return the operation of a request. Raises ValueError if it cannot be dispatched."""
     if request.mimetype != "text/xml":
-        raise _MalformedError(f"The content type {request.mimetype!r} is not SOAP 1.1's text/xml")
+        raise ValueError(f"The content type {request.mimetype!r} is not SOAP 1.1's text/xml")
     try:
         root = etree.fromstring(request.get_data(), _parser())
     except (etree.XMLSyntaxError, ValueError) as error:
-        raise _MalformedError("The message is not well-formed XML") from error
+        raise ValueError("The message is not well-formed XML") from error
     if root.getroottree().docinfo.internalDTD is not None:
-        raise _MalformedError("A SOAP message must not contain a document type declaration")
+        raise ValueError("A SOAP message must not contain a document type declaration")
     body = root.find(f"{{{ENVELOPE}}}Body")
     if root.tag != f"{{{ENVELOPE}}}Envelope" or body is None:
-        raise _MalformedError("The message is not a SOAP 1.1 envelope")
+        raise ValueError("The message is not a SOAP 1.1 envelope")
     element = next(body.iterchildren(etree.Element), None)
-    name = etree.QName(element) if element is not None else None
     action = request.headers.get("SOAPAction", "").strip().strip('"')
-    # As in SERVICE, or without "timbrado": a live WSDL may have another namespace.
-    if element is None or name is None or not str(name.namespace).startswith("http://utilerias."):
-        raise _MalformedError(f"The operation is not found, and the SOAPAction is {action!r}")
-    if name.localname not in _PARAMETERS or action.removeprefix("urn:") not in (
-        "",
-        name.localname,
+    name = None if element is None else etree.QName(element)
+    if (
+        element is None
+        or name is None
+        # As in SERVICE, or without "timbrado": a live WSDL may have another namespace.
+        or not str(name.namespace).startswith("http://utilerias.")
+        or name.localname not in _PARAMETERS
+        or action.removeprefix("urn:") not in ("", name.localname)
     ):
-        raise _MalformedError(f"The operation is not found, and the SOAPAction is {action!r}")
+        raise ValueError(f"The operation is not found, and the SOAPAction is {action!r}")
     values = {
         parameter: element.findtext(f"{{{name.namespace}}}{parameter}") or ""
         for parameter in _PARAMETERS[name.localname]
@@ -423,7 +349,8 @@ def _result(
     kind = fault.kind if fault else None
     response = etree.Element(f"{{{SERVICE}}}{operation}Response", nsmap={"ns": SERVICE})
     returned = etree.SubElement(response, f"{{{SERVICE}}}return", nsmap={"ax21": TYPES, "xsi": XSI})
-    returned.set(f"{{{XSI}}}type", f"ax21:{_RETURN_TYPES[operation]}")
+    kind_of_return = "Response" if operation == AGREGAR_CONTRATO else "ResponseTimbres"
+    returned.set(f"{{{XSI}}}type", f"ax21:{kind_of_return}")
     etree.SubElement(returned, f"{{{TYPES}}}status").text = status
     etree.SubElement(returned, f"{{{TYPES}}}mensaje").text = message
     if issuer is not None and kind is not FaultKind.MISSING_FIELDS:
@@ -433,25 +360,7 @@ def _result(
                 count.set(f"{{{XSI}}}nil", "true")
             elif kind is not FaultKind.EMPTY_FIELDS:
                 count.text = str(getattr(issuer, name))
-    if kind is FaultKind.DTD:
-        return Reply(200, [_with_dtd(response, message)], XML, status)
-    return Reply(200, [_envelope(response)], XML, status)
-
-
-def _with_dtd(response: etree._Element, message: str) -> bytes:
-    """Return the envelope with its `mensaje` as an entity that a DOCTYPE declares."""
-    xml = etree.tostring(response, encoding="unicode")
-    escaped = etree.Element("x")
-    escaped.text = message
-    text = etree.tostring(escaped, encoding="unicode").removeprefix("<x>").removesuffix("</x>")
-    envelope = (
-        "<?xml version='1.0' encoding='UTF-8'?>\n"
-        f'<!DOCTYPE soapenv:Envelope [<!ENTITY mensaje "{text}">]>\n'
-        f'<soapenv:Envelope xmlns:soapenv="{ENVELOPE}"><soapenv:Body>'
-        f"{xml.replace(f'>{text}<', '>&mensaje;<')}"
-        "</soapenv:Body></soapenv:Envelope>"
-    )
-    return envelope.encode()
+    return Reply(200, _envelope(response), XML, status)
 
 
 def _soap_fault(side: str, text: str, http_status: int = 500) -> Reply:
@@ -459,7 +368,7 @@ def _soap_fault(side: str, text: str, http_status: int = 500) -> Reply:
     etree.SubElement(fault, "faultcode").text = f"soapenv:{side}"
     etree.SubElement(fault, "faultstring").text = text
     etree.SubElement(fault, "detail")
-    return Reply(http_status, [_envelope(fault)], XML, "not-processed")
+    return Reply(http_status, _envelope(fault), XML, "not-processed")
 
 
 def _remove_addresses(wsdl: Path) -> bytes:

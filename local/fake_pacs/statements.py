@@ -8,50 +8,26 @@ from __future__ import annotations
 
 import csv
 import io
-import os
-import tempfile
-import weakref
-from collections.abc import Iterable, Iterator
 from datetime import date
 from functools import lru_cache
-from itertools import chain, islice
+from itertools import islice
 
 from reportlab.lib.pagesizes import letter
 from reportlab.pdfgen.canvas import Canvas
 
 from local.fake_pacs.fake_data import Balance, month_bounds
 
-_CHUNK = 1 << 16
-_ROWS_PER_CHUNK = 1000
-
-
-class Statement:
-    """The bytes of a statement, on disk, because large statements do not fit in memory."""
-
-    def __init__(self, chunks: Iterable[bytes]) -> None:
-        """Write the chunks to a temporary file."""
-        with tempfile.TemporaryFile() as file:
-            file.writelines(chunks)
-            self.size = file.tell()
-            self._descriptor = os.dup(file.fileno())
-        weakref.finalize(self, os.close, self._descriptor)
-
-    def chunks(self) -> Iterator[bytes]:
-        """Yield the bytes; several readers can read at the same time."""
-        for offset in range(0, self.size, _CHUNK):
-            yield os.pread(self._descriptor, min(_CHUNK, self.size - offset), offset)
-
-
 # --------------------------------------------------------------------------------- CSV
 
 
-def csv_statement(balance: Balance) -> Iterator[bytes]:
-    """Yield the statement in the documented layout, UTF-8 with CRLF.
+def csv_statement(balance: Balance) -> bytes:
+    """Return the statement in the documented layout, UTF-8 with CRLF.
 
     As in the documentation, RFCs have a trailing blank and dates the US format.
     """
     first, last = month_bounds(balance.month)
-    yield _csv_lines(
+    lines = io.StringIO(newline="")
+    csv.writer(lines, lineterminator="\r\n").writerows(
         [
             ["Cuenta", "TipoConsumo", "FechaInicioConsulta", "FechaFinConsulta", "FechaActual"],
             [
@@ -71,25 +47,18 @@ def csv_statement(balance: Balance) -> Iterator[bytes]:
             ["Consumo de todos los RFC:", balance.transactions],
             [],
             ["RFC", "Fecha", "Tipo movimiento", "Monto"],
+            *(
+                [f"{row.rfc} ", f"{_day(row.date, '%m/%d/%Y')} 12:00:00 AM", row.kind, row.amount]
+                for row in balance.movements
+            ),
         ]
     )
-    rows = balance.movements()
-    while batch := list(islice(rows, _ROWS_PER_CHUNK)):
-        yield _csv_lines(
-            [f"{row.rfc} ", f"{_day(row.date, '%m/%d/%Y')} 12:00:00 AM", row.kind, row.amount]
-            for row in batch
-        )
+    return lines.getvalue().encode()
 
 
 @lru_cache(maxsize=1024)
 def _day(day: date, pattern: str) -> str:
     return day.strftime(pattern)
-
-
-def _csv_lines(rows: Iterable[list[str | int]]) -> bytes:
-    lines = io.StringIO(newline="")
-    csv.writer(lines, lineterminator="\r\n").writerows(rows)
-    return lines.getvalue().encode()
 
 
 # --------------------------------------------------------------------------------- PDF
@@ -102,10 +71,10 @@ _MONTHS = (
 )
 
 
-def pdf_statement(balance: Balance) -> Iterator[bytes]:
-    """Yield the statement as a PDF in Spanish: account, RFCs, total and movements."""
+def pdf_statement(balance: Balance) -> bytes:
+    """Return the statement as a PDF in Spanish: account, RFCs, total and movements."""
     first, last = month_bounds(balance.month)
-    head = [
+    lines = [
         "Estado de cuenta",
         f"Cuenta: {balance.account}",
         f"Tipo de consumo: {balance.plan.value}",
@@ -117,24 +86,24 @@ def pdf_statement(balance: Balance) -> Iterator[bytes]:
         f"Generaron timbre: {balance.stamping:,}",
         f"Transacciones: {balance.transactions:,}",
         "Movimientos: RFC, fecha, tipo, monto"
-        if balance.rows
+        if balance.movements
         else "Sin movimientos en el periodo.",
+        *(
+            f"{row.rfc}   {_day(row.date, '%d/%m/%Y')}   {row.kind}   {row.amount:,}"
+            for row in balance.movements
+        ),
     ]
-    rows = (
-        f"{row.rfc}   {_day(row.date, '%d/%m/%Y')}   {row.kind}   {row.amount:,}"
-        for row in balance.movements()
-    )
-    pages = -(-(len(head) + balance.rows) // _LINES_PER_PAGE)
-    lines = chain(head, rows)
+    pages = -(-len(lines) // _LINES_PER_PAGE)
+    rest = iter(lines)
     out = io.BytesIO()
     canvas = Canvas(out, pagesize=letter, pageCompression=1, invariant=1)
     for page in range(1, pages + 1):
         text = canvas.beginText(_LEFT, _TOP)
         text.setFont("Helvetica", 9, _LINE)
-        for line in islice(lines, _LINES_PER_PAGE):
+        for line in islice(rest, _LINES_PER_PAGE):
             text.textLine(line)
         text.textLine(f"Página {page} de {pages}. Documento de prueba, sin validez fiscal")
         canvas.drawText(text)
         canvas.showPage()
     canvas.save()
-    yield out.getvalue()
+    return out.getvalue()

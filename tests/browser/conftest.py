@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,28 +14,20 @@ _FLAGS = (
 )
 
 
-def chromium_path() -> str | None:
+def chromium_path():
     """Return the path of Chromium or Chrome, None without one."""
     names = ("chromium", "chromium-browser", "google-chrome")
     return os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
-
-
-def _chromium() -> str:
-    """Return the path of Chromium; skip the tests without one."""
-    configured = os.environ.get("CHROMIUM")
-    if configured and not Path(configured).is_file():
-        pytest.fail(f"CHROMIUM names {configured}, which is not a file.")
-    path = chromium_path()
-    if path is None:
-        pytest.skip("No Chromium: run tests/browser/install.sh, or name a Chromium in CHROMIUM.")
-    return path
 
 
 @pytest.fixture(scope="session")
 def browser():
     """A headless browser."""
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    path = _chromium()
+    path = chromium_path()
+    if path is None:
+        pytest.skip("No Chromium: run tests/browser/install.sh, or name a Chromium in CHROMIUM.")
+    assert Path(path).is_file(), f"CHROMIUM names {path}, which is not a file."
     with playwright.sync_playwright() as driver:
         started = driver.chromium.launch(executable_path=path, args=list(_FLAGS))
         yield started
@@ -44,18 +35,18 @@ def browser():
 
 
 @pytest.fixture
-def open_page(browser, tmp_path) -> Iterator[Callable]:
+def open_page(browser, tmp_path):
     """Open a page of the given bytes; fail if it logs, raises or requests anything."""
     messages: list[str] = []
     contexts = []
 
-    def open_content(content: bytes, **options):
+    def open_content(content, **options):
         file = tmp_path / f"page-{len(contexts)}.html"
         file.write_bytes(content)
         contexts.append(browser.new_context(**options))
         page = contexts[-1].new_page()
 
-        def check_request(request) -> None:
+        def check_request(request):
             if request.url not in {file.as_uri(), "data:,"}:
                 messages.append(f"request: {request.url}")
 

@@ -10,24 +10,10 @@ from local.fake_pacs.fake_data import CONSUMPTION, Movement
 from tests.integration.test_reports_api import fail_report, make_report, sheets
 from tests.support.contradictions import contradict
 from tests.support.fake_stack import RC, RFC, FakeStack
+from tests.support.further_cases import CSV_STATEMENT
 
 STATED = 171
 DAY = date(2026, 10, 2)
-# A CSV of the PAC that lists one stamp.
-STATEMENT = """Cuenta,TipoConsumo,FechaInicioConsulta,FechaFinConsulta,FechaActual
-Pruebas,Postpago,2026-10-01T00:00:00,2026-10-31T00:00:00,2026-11-19T13:53:41
-
-Estado de los RFC
-Registrados,5
-Autorizados,4
-Generaron Timbre,2
-
-Transacciones
-Consumo de todos los RFC:,171
-
-RFC,Fecha,Tipo movimiento,Monto
-AAA010101AAA ,10/17/2026 12:00:00 AM,Consumo de timbre,1
-"""
 
 
 @pytest.mark.parametrize(
@@ -72,13 +58,15 @@ def test_a_contradictory_previous_month_is_not_zero(
 
 
 def test_a_contradictory_statement_fails(stack: FakeStack) -> None:
-    stack.pacs.fault("csv", "wrong-shape", reply=STATEMENT, times=-1)
+    stack.pacs.fault(
+        "csv", "wrong-shape", reply=CSV_STATEMENT.replace(":,3", f":,{STATED}"), times=-1
+    )
 
     error = fail_report(stack)["error"]
 
     assert error["code"] == "pac-protocol-error"
     assert f"a total of {STATED} stamps" in error["detail"]
-    assert "adds up to 1." in error["detail"]
+    assert "adds up to 3." in error["detail"]
 
 
 def test_a_statement_differs_from_a_contradictory_balance(stack: FakeStack) -> None:

@@ -15,14 +15,8 @@ from urllib.parse import quote, unquote
 import pytest
 from tests.support.events import ApiResponse, check_problem
 from tests.support.fake_stack import RC, RFC, SF, FakeStack, PacServers
+from tests.support.further_cases import fault
 from werkzeug import Response
-
-
-def read(stack: FakeStack, account: str) -> ApiResponse:
-    if account == RC:
-        return stack.get(f"/accounts/{RC}/balance", month="2026-10")
-    return stack.get(f"/accounts/{SF}/stamps", rfc=RFC)
-
 
 # Characters before a credential, so that the cut at 300 falls into it.
 FILLINGS = [0, 270, 281, 290]
@@ -35,24 +29,24 @@ ENCODINGS: dict[str, Callable[[str], str]] = {
     "decomposed": lambda secret: unicodedata.normalize("NFD", secret),
     "cut off by the PAC": lambda secret: secret[:-3],
 }
+every_text = pytest.mark.parametrize(("encoding", "filling"), [*product(ENCODINGS, FILLINGS)])
 
 
-def parts_of(credential: str) -> set[str]:
-    """Return every sequence of six ASCII letters or digits of a credential."""
-    plain = "".join(c for c in credential.casefold() if c.isascii() and c.isalnum())
-    return {plain[at : at + 6] for at in range(len(plain) - 5)}
+def read_balance(stack: FakeStack) -> ApiResponse:
+    return stack.get(f"/accounts/{RC}/balance", month="2026-10")
 
 
-def assert_hidden(stack: FakeStack, *credentials: str) -> None:
-    """Check that no part of a credential left the functions."""
+def assert_hidden(stack: FakeStack, credential: str) -> None:
+    """Check that no six letters or digits of a credential left the functions."""
     everything = html.unescape(unquote(stack.all_output())).casefold()
-    for credential in credentials:
-        # The prefix is a common word, which a message may contain.
-        assert not [part for part in parts_of(credential[-36:]) if part in everything]
+    # The prefix is a common word, which a message may contain.
+    plain = "".join(c for c in credential[-36:].casefold() if c.isascii() and c.isalnum())
+    parts = {plain[at : at + 6] for at in range(len(plain) - 5)}
+    assert not [part for part in parts if part in everything]
 
 
 # Every operation with every code in every encoding, and every encoding with every filling.
-WORDS_OF_SOLUCION_FACTIBLE = [
+CODES = [
     (operation, code, encoding, FILLINGS[number % len(FILLINGS)])
     for number, (encoding, operation, code) in enumerate(
         product(ENCODINGS, ["getTimbres", "agregarContrato"], ["601", "632", "200"])
@@ -60,86 +54,70 @@ WORDS_OF_SOLUCION_FACTIBLE = [
 ]
 
 
-@pytest.mark.parametrize(("operation", "code", "encoding", "filling"), WORDS_OF_SOLUCION_FACTIBLE)
+@pytest.mark.parametrize(("operation", "code", "encoding", "filling"), CODES)
 def test_messages_of_solucion_factible_are_free_of_credentials(
     shared_stack: FakeStack, operation: str, code: str, encoding: str, filling: int
 ) -> None:
-    stack = shared_stack
-    message = "x" * filling + ENCODINGS[encoding](stack.credentials.password)
-    stack.pacs.fault(operation, "code", code=code, mensaje=message, processed=code == "200")
+    password = shared_stack.credentials.password
+    message = "x" * filling + ENCODINGS[encoding](password)
+    shared_stack.pacs.fault(operation, "code", code=code, mensaje=message, processed=code == "200")
 
-    response = stack.create_contract(RFC, 7)
+    response = shared_stack.create_contract(RFC, 7)
 
-    if (operation, code) == ("agregarContrato", "200"):
-        assert response.status == 201
     if operation == "agregarContrato":
+        assert (response.status == 201) == (code == "200")
         assert "***" in response.text or filling
-    assert_hidden(stack, stack.credentials.password)
+    assert_hidden(shared_stack, password)
 
 
-@pytest.mark.parametrize("filling", FILLINGS)
-@pytest.mark.parametrize("encoding", ENCODINGS)
+@every_text
 def test_a_soap_fault_is_free_of_credentials(
     shared_stack: FakeStack, encoding: str, filling: int
 ) -> None:
-    stack = shared_stack
-    text = html.escape("x" * filling + ENCODINGS[encoding](stack.credentials.password))
-    fault = f"<f:Fault><faultcode>f:Server</faultcode><faultstring>{text}</faultstring></f:Fault>"
-    envelope = (
-        '<f:Envelope xmlns:f="http://schemas.xmlsoap.org/soap/envelope/">'
-        f"<f:Body>{fault}</f:Body></f:Envelope>"
-    )
-    stack.pacs.fault("getTimbres", "wrong-shape", reply=envelope, times=-1)
+    password = shared_stack.credentials.password
+    text = html.escape("x" * filling + ENCODINGS[encoding](password))
+    shared_stack.pacs.fault("getTimbres", "wrong-shape", reply=fault("soap:Server", text), times=-1)
 
-    body = check_problem(read(stack, SF), 502, "pac-error")
+    body = check_problem(shared_stack.get(f"/accounts/{SF}/stamps", rfc=RFC), 502, "pac-error")
 
-    stack.pacs.solucion_factible.faults.clear()
     assert body["pac"]["message"]
-    assert_hidden(stack, stack.credentials.password)
+    assert_hidden(shared_stack, password)
 
 
-# Every encoding with every status and every filling.
-WORDS_OF_REACHCORE = [
-    ([400, 401, 500][number % 3], encoding, filling)
-    for number, (encoding, filling) in enumerate(product(ENCODINGS, FILLINGS))
-]
-
-
-@pytest.mark.parametrize(("status", "encoding", "filling"), WORDS_OF_REACHCORE)
+@every_text
 def test_messages_and_codes_of_reachcore_are_free_of_credentials(
-    shared_stack: FakeStack, pac_servers: PacServers, status: int, encoding: str, filling: int
+    shared_stack: FakeStack, pac_servers: PacServers, encoding: str, filling: int
 ) -> None:
-    stack = shared_stack
-    text = "x" * filling + ENCODINGS[encoding](stack.credentials.api_key)
+    api_key = shared_stack.credentials.api_key
+    text = "x" * filling + ENCODINGS[encoding](api_key)
     body = json.dumps({"errors": [{"Code": text, "Message": text}]})
-    reply = Response(body, status, content_type="application/json")
+    status = [400, 401, 500, 400][FILLINGS.index(filling)]
     switch = pac_servers["reachcore"][0]
-    switch.app, before = reply, switch.app
+    switch.app, before = Response(body, status, content_type="application/json"), switch.app
     try:
-        response = read(stack, RC)
+        response = read_balance(shared_stack)
     finally:
         switch.app = before
 
     assert response.status in (400, 502)
-    assert_hidden(stack, stack.credentials.api_key)
+    assert_hidden(shared_stack, api_key)
 
 
 @pytest.mark.parametrize("place", ["summary", "movement"])
 def test_a_repeated_field_whose_name_is_a_credential_is_not_quoted(
     shared_stack: FakeStack, place: str
 ) -> None:
-    stack = shared_stack
-    twice = f'"{stack.credentials.api_key}": 1, "{stack.credentials.api_key}": 2'
-    movement = "{" + twice + "}" if place == "movement" else ""
+    api_key = shared_stack.credentials.api_key
+    twice = f'"{api_key}": 1, "{api_key}": 2'
     summary = (
         '"TipoConsumo": "Postpago", "FechaActual": "2026-11-19T00:00:00", "Registrados": 1, '
-        '"Autorizados": 1, "GeneraronTimbre": 1, "Transacciones": 1, '
+        '"Autorizados": 1, "GeneraronTimbre": 1, "Transacciones": 1'
     )
-    head = summary + (f"{twice}, " if place == "summary" else "")
-    reply = "{" + head + f'"Detalle": [{movement}]' + "}"
-    stack.pacs.fault("saldos", "wrong-shape", reply=reply)
+    movement = f'{summary}, "Detalle": [{{{twice}}}]'
+    reply = f"{{{summary}, {twice}}}" if place == "summary" else f"{{{movement}}}"
+    shared_stack.pacs.fault("saldos", "wrong-shape", reply=reply)
 
-    body = check_problem(read(stack, RC), 502, "pac-protocol-error")
+    body = check_problem(read_balance(shared_stack), 502, "pac-protocol-error")
 
     assert "a field appears twice" in body["detail"]
-    assert_hidden(stack, stack.credentials.api_key)
+    assert_hidden(shared_stack, api_key)

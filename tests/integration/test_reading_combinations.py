@@ -19,12 +19,13 @@ from tests.support.further_cases import (
     raw_deflate,
 )
 from tests.support.pac_cases import BALANCE as BALANCE_OPERATION
-from tests.support.pac_cases import COUNT, RFC_N, shorten_timeouts
+from tests.support.pac_cases import COUNT, RFC_N
 from tests.support.pac_servers import PacServer, respond_with
 
 from timbres.domain.stamps import Stamps
 from timbres.domain.text import parse_number
 
+pytestmark = pytest.mark.usefixtures("short_timeouts")
 ENCODINGS: dict[str, list[Callable[[bytes], bytes]]] = {
     "gzip": [
         gzip.compress,
@@ -52,13 +53,8 @@ encodings = st.sampled_from([(name, pack) for name, packs in ENCODINGS.items() f
 charsets = st.sampled_from(CHARSETS)
 blanks = st.text(" \t\r\n", max_size=3)
 combined = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-
-
-@pytest.fixture(autouse=True)
-def short_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
-    shorten_timeouts(monkeypatch)
 
 
 @combined
@@ -69,6 +65,7 @@ def short_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
     st.sampled_from(["text/xml", "text/html", "text/plain", "application/json", "x"]),
     st.sampled_from([SOAP_11, SOAP_12]),
     st.sampled_from(["", '<?xml version="1.0"?>', "declared"]),
+    st.booleans(),
     st.booleans(),
 )
 def test_a_count_in_any_wrapping(
@@ -81,6 +78,7 @@ def test_a_count_in_any_wrapping(
     soap: str,
     declaration: str,
     in_parts: bool,
+    in_bytes: bool,
 ) -> None:
     name, pack = encoding
     if declaration == "declared":
@@ -93,7 +91,9 @@ def test_a_count_in_any_wrapping(
         media_type = 'multipart/related; boundary="b.1"'
     if in_parts and charset[0].startswith("utf-16"):
         return  # A part in UTF-16 is not MTOM.
-    pac_server.serve_app(respond_with(pack(content), media_type, Content_Encoding=name))
+    pac_server.serve_app(
+        respond_with(pack(content), media_type, in_bytes=in_bytes, Content_Encoding=name)
+    )
 
     assert COUNT(url, 5) == Stamps(1000, 480, 520)
 

@@ -19,11 +19,9 @@ from tests.integration.test_contracts_api import reconcile
 from tests.support import libre
 from tests.support.fake_stack import FakeStack
 from tests.support.libre.fake import LibreFake
-from tests.support.pac_cases import KEY, RFC, RFC_N, USERNAME, WRONG, inject_fault
+from tests.support.pac_cases import KEY, RFC, RFC_N, USERNAME, inject_fault
 from tools.doctor.accounts import AccountChecks
 
-from timbres.deadline import Deadline
-from timbres.errors import PacError
 from timbres.pacs import registry
 
 ACCOUNT = "acme-libre"
@@ -117,22 +115,6 @@ def test_a_lost_response_is_resolved_by_the_pac_s_counts(
     rounds = [reconcile(stack, minutes=minutes) for minutes in (2, 40)]
 
     assert [state for states_of_round in rounds for state in states_of_round] == states
-
-
-def test_a_rejected_login_is_not_tried_again(
-    stack: FakeStack, secret: dict[str, Any], fake: LibreFake
-) -> None:
-    stack.accounts.create(ACCOUNT, secret | {"token": WRONG})
-    pac_access = stack.function("stamp_count").pac_access
-    with stack.environment("stamp_count"):
-        for _ in range(2):
-            account = pac_access.require_account(ACCOUNT, "stamps")
-            with pytest.raises(PacError) as caught:
-                pac_access.client(account).stamps(RFC, Deadline(5))
-            assert caught.value.problem_type.code == "pac-credentials-rejected"
-    assert len(fake.calls.as_json()) == 1
-    (event,) = stack.events("Credentials Rejected")
-    assert event["pac"]["display_name"] == "Libre"
 
 
 def test_the_doctor_checks_it(stack: FakeStack, secret: dict[str, Any], fake: LibreFake) -> None:

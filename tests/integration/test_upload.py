@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from functools import cache
 from typing import Any
 
 import boto3
@@ -12,100 +10,87 @@ import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
-from timbres.aws import multipart_upload
-from timbres.aws.multipart_upload import Upload
+from timbres.aws.multipart_upload import PART_BYTES, Upload
 
 BUCKET, KEY = "reports", "reports/all/2026-10/consumption.xlsx"
-# S3 and moto refuse parts below 5 MiB, except the last.
-PART = 5 * 1024 * 1024
+# Parts that all differ.
+CONTENT = b"".join(hashlib.sha256(bytes([n])).digest() for n in range(251)) * 2_090
+TWO_PARTS = 2 * PART_BYTES
 
 
-@cache
-def session() -> boto3.Session:
-    """Return one session for all tests: it reads the model of S3 once."""
-    return boto3.Session("testing", "testing", region_name="us-east-1")
-
-
-@pytest.fixture
-def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    monkeypatch.setattr(multipart_upload, "PART_BYTES", PART)
+@pytest.fixture(scope="module")
+def bucket():
     with mock_aws():
-        client: Any = session().client("s3")
+        client: Any = boto3.client("s3", "us-east-1")
         client.create_bucket(Bucket=BUCKET)
         client.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
-        client.calls = []
-        client.meta.events.register(
-            "before-call.s3", lambda model, **_: client.calls.append(model.name)
-        )
         yield client
 
 
-def pattern(size: int) -> bytes:
-    """Return ``size`` bytes whose parts all differ."""
-    block = b"".join(hashlib.sha256(bytes([n])).digest() for n in range(251))
-    return (block * (size // len(block) + 1))[:size]
+@pytest.fixture
+def calls(bucket):
+    """The names of the calls; those that a test adds with a ! fail."""
+    names: list[str] = []
+
+    def record(model, **_):
+        if f"!{model.name}" in names:
+            raise ClientError({"Error": {"Code": "InternalError"}}, model.name)
+        names.append(model.name)
+
+    bucket.meta.events.register("before-call.s3", record)
+    yield names
+    bucket.meta.events.unregister("before-call.s3", record)
 
 
-def is_empty(s3: Any) -> bool:
+def leftovers(s3, key):
+    """Return the open uploads and objects with a key."""
     uploads = s3.list_multipart_uploads(Bucket=BUCKET).get("Uploads", [])
-    return not uploads and "Contents" not in s3.list_objects_v2(Bucket=BUCKET)
+    found = s3.list_objects_v2(Bucket=BUCKET).get("Contents", [])
+    return [item for item in (*uploads, *found) if item["Key"] == key]
 
 
-@pytest.mark.parametrize("chunk", [3 * PART, 65_521], ids=["at-once", "in-pieces"])
+@pytest.mark.parametrize("chunk", [3 * PART_BYTES, 65_521], ids=["at-once", "in-pieces"])
 @pytest.mark.parametrize(
-    ("size", "parts"),
-    [(0, 0), (1, 0), (PART, 0), (PART + 1, 2), (2 * PART, 2), (2 * PART + 1, 3)],
+    ("size", "parts"), [(0, 0), (PART_BYTES, 0), (PART_BYTES + 1, 2), (TWO_PARTS, 2)]
 )
-def test_the_object_is_what_was_written(s3: Any, size: int, parts: int, chunk: int) -> None:
-    content = pattern(size)
-    with Upload(s3, BUCKET, KEY, ContentType="text/csv", ContentDisposition="attachment") as file:
+def test_the_object_is_what_was_written(bucket, calls, size, parts, chunk):
+    content = CONTENT[:size]
+    with Upload(bucket, BUCKET, KEY, ContentType="text/csv", ContentDisposition="inline") as file:
         for start in range(0, size, chunk):
             piece = content[start : start + chunk]
             assert file.write(piece) == len(piece)
 
-    calls = ["CreateMultipartUpload", *["UploadPart"] * parts, "CompleteMultipartUpload"]
-    assert s3.calls == (calls if parts else ["PutObject"])
-    stored = s3.get_object(Bucket=BUCKET, Key=KEY, VersionId=file.version_id)
+    several = ["CreateMultipartUpload", *["UploadPart"] * parts, "CompleteMultipartUpload"]
+    assert calls == (several if parts else ["PutObject"])
+    stored = bucket.get_object(Bucket=BUCKET, Key=KEY, VersionId=file.version_id)
     assert stored["Body"].read() == content
-    assert (stored["ContentType"], stored["ContentDisposition"]) == ("text/csv", "attachment")
+    assert (stored["ContentType"], stored["ContentDisposition"]) == ("text/csv", "inline")
     assert (file.bytes, file.sha256) == (size, hashlib.sha256(content).hexdigest())
     with pytest.raises(ValueError, match="closed"):
         file.write(b"more")
 
 
-def write_and_raise(file: Upload, size: int, error: type[BaseException]) -> None:
-    with file:
-        file.write(pattern(size))
-        raise error
+@pytest.mark.parametrize(
+    ("size", "failing", "error"),
+    [
+        (0, [], KeyboardInterrupt),
+        (TWO_PARTS + 1, [], RuntimeError),
+        (TWO_PARTS, ["!UploadPart"], ClientError),
+        (TWO_PARTS, ["!CompleteMultipartUpload"], ClientError),
+        (TWO_PARTS, ["!UploadPart", "!AbortMultipartUpload"], ClientError),
+    ],
+)
+def test_an_error_is_raised_and_leaves_nothing_behind(bucket, calls, caplog, size, failing, error):
+    calls += failing
+    caplog.set_level("WARNING")
+    key = f"{size} {failing}"
 
+    with pytest.raises(error), Upload(bucket, BUCKET, key) as file:  # noqa: PT012
+        file.write(CONTENT[:size])
+        if not failing:
+            raise error
 
-@pytest.mark.parametrize("size", [0, PART, 2 * PART + 1])
-@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
-def test_an_exception_leaves_nothing_behind(s3: Any, size: int, error: type[BaseException]) -> None:
-    file = Upload(s3, BUCKET, KEY)
-    with pytest.raises(error):
-        write_and_raise(file, size, error)
-    assert file.version_id is None
-    assert is_empty(s3)
-
-
-@pytest.mark.parametrize("operation", ["UploadPart", "CompleteMultipartUpload"])
-@pytest.mark.parametrize("abort_fails", [False, True])
-def test_an_s3_error_is_raised_and_the_upload_aborted(
-    s3: Any, operation: str, abort_fails: bool, caplog: pytest.LogCaptureFixture
-) -> None:
-    def fail(**_: Any) -> None:
-        raise ClientError({"Error": {"Code": "InternalError"}}, operation)
-
-    s3.meta.events.register(f"before-call.s3.{operation}", fail)
-    if abort_fails:
-        s3.meta.events.register("before-call.s3.AbortMultipartUpload", fail)
-    with (
-        caplog.at_level("WARNING"),
-        pytest.raises(ClientError, match="InternalError"),
-        Upload(s3, BUCKET, KEY) as file,
-    ):
-        file.write(pattern(PART + 1))
-
+    # The rule of the bucket deletes what could not be aborted.
+    abort_fails = "!AbortMultipartUpload" in failing
     assert ("could not be aborted" in caplog.text) == abort_fails
-    assert is_empty(s3) != abort_fails
+    assert (file.version_id, len(leftovers(bucket, key))) == (None, abort_fails)

@@ -9,7 +9,7 @@ from typing import Any
 
 from tests.support.events import CONTRACT_MANAGER, ApiResponse, api_gateway_event
 from tests.support.fake_stack import RC, FakeStack
-from timbres.aws.object_store import MEDIA_TYPES
+from timbres.aws.object_store import ReportStore
 from timbres.domain.month import Month
 from timbres.domain.report import READY, Report, ReportSpec
 from timbres.repositories.download_tokens import DownloadTokenRepository
@@ -23,12 +23,9 @@ def store_report(
 ) -> Report:
     """Store a ready report, its record and its object, and return it."""
     spec = ReportSpec(account, MONTH, "statement", form)
-    put = stack.aws.client("s3").put_object(
-        Bucket=stack.aws.refs["ReportsBucket"],
-        Key=spec.key,
-        Body=content,
-        ContentType=MEDIA_TYPES[form],
-    )
+    store = ReportStore(stack.aws.client("s3"), stack.aws.refs["ReportsBucket"])
+    with store.upload(spec) as file:
+        file.write(content)
     repository = ReportRepository(stack.aws.client("dynamodb"), stack.aws.refs["ReportsTable"])
     pending = repository.create(spec, version, CONTRACT_MANAGER, stack.clock(), None)
     report = replace(
@@ -37,7 +34,7 @@ def store_report(
         settled_at=stack.clock(),
         bytes=len(content),
         sha256=hashlib.sha256(content).hexdigest(),
-        object_version=put["VersionId"],
+        object_version=file.version_id,
     )
     assert repository.finalize(report)
     return report

@@ -1,11 +1,13 @@
-"""Servers on loopback in place of a PAC: WSGI applications, raw TCP, and TLS certificates."""
+"""Servers on loopback in place of a PAC: WSGI applications, raw TCP, TLS; a limit of memory."""
 
 from __future__ import annotations
 
+import io
 import ipaddress
 import socket
 import ssl
 import threading
+import tracemalloc
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -26,14 +28,16 @@ if TYPE_CHECKING:
 class PacServer:
     """A WSGI application that serves another one, which a test can replace.
 
-    ``requests`` are the WSGI environments, ``connections`` the client ports.
+    ``requests`` are the WSGI environments with the ``body``, ``connections`` the client ports.
     """
 
     app: WSGIApplication | None = None
     requests: list[dict[str, Any]] = field(default_factory=list)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        self.requests.append(dict(environ))
+        body = environ["wsgi.input"].read()
+        environ["wsgi.input"] = io.BytesIO(body)
+        self.requests.append({**environ, "body": body})
         assert self.app is not None
         return self.app(environ, start_response)
 
@@ -110,17 +114,34 @@ def raw_server(
 
 
 def respond_with(
-    content: bytes | str, media_type: str = "text/xml", status: int = 200, **headers: str
+    content: bytes | str,
+    media_type: str = "text/xml",
+    status: int = 200,
+    *,
+    in_bytes: bool = False,
+    **headers: str,
 ) -> WSGIApplication:
-    """Return a WSGI application that gives this response to every request."""
+    """Return a WSGI application that gives this response, in chunks of a byte if ``in_bytes``."""
     body = content.encode() if isinstance(content, str) else content
     extra_headers = [(name.replace("_", "-"), value) for name, value in headers.items()]
 
     def app(_environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
         start_response(f"{status} X", [("Content-Type", media_type), *extra_headers])
-        return [body]
+        return [bytes([byte]) for byte in body] if in_bytes else [body]
 
     return app
+
+
+@contextmanager
+def memory_below(limit: int) -> Iterator[None]:
+    """Let the memory in use grow by less than ``limit`` bytes."""
+    tracemalloc.start()
+    try:
+        yield
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < limit
 
 
 @dataclass(frozen=True)
@@ -147,11 +168,11 @@ class Authority:
             )
             .sign(self.key, hashes.SHA256())
         )
-        path = folder / f"{host}-{days_ago}-{certificate.serial_number}.pem"
-        path.write_bytes(_private(key) + certificate.public_bytes(serialization.Encoding.PEM))
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(path)
-        return context
+        return _server_context(folder, key, certificate)
+
+    def own_context(self, folder: Path) -> ssl.SSLContext:
+        """Return a server context with the authority's own, self-signed certificate."""
+        return _server_context(folder, self.key, self.certificate)
 
     def client_context(self) -> ssl.SSLContext:
         """Return a client context that trusts only this authority."""
@@ -208,9 +229,15 @@ def _name(host: str) -> x509.GeneralName:
         return x509.DNSName(host)
 
 
-def _private(key: ec.EllipticCurvePrivateKey) -> bytes:
-    return key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
+def _server_context(
+    folder: Path, key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate
+) -> ssl.SSLContext:
+    pem = serialization.Encoding.PEM
+    path = folder / f"{certificate.serial_number}.pem"
+    path.write_bytes(
+        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        + certificate.public_bytes(pem)
     )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(path)
+    return context

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import importlib
 import io
@@ -16,6 +17,8 @@ from openpyxl import load_workbook
 from pypdf import PdfReader
 
 from timbres.domain.consumption import Consumption, YearConsumption
+
+Report = Consumption | YearConsumption
 
 
 class Pipe:
@@ -33,27 +36,32 @@ class Pipe:
         return len(data)
 
 
-def write_into(out: Pipe, form: str, report: Consumption | YearConsumption, **options: int) -> int:
+def write_into(out: Pipe, form: str, report: Report, **options: int) -> int:
     """Write a report in a format; return the number of its movements."""
     writer = importlib.import_module(f"timbres_reports.{form}_writer")
     rows: int = writer.write(report, out, **options)
     return rows
 
 
-def write(form: str, report: Consumption | YearConsumption, **options: int) -> bytes:
+def write(form: str, report: Report, **options: int) -> bytes:
     """Return the file of a report."""
     out = Pipe()
     write_into(out, form, report, **options)
     return out.content
 
 
+def parse_csv(content: bytes) -> list[list[str]]:
+    """Return the rows of a CSV, with its heading, as a spreadsheet opens it."""
+    assert content.startswith(codecs.BOM_UTF8)
+    return list(csv.reader(io.StringIO(content.decode("utf-8-sig"), newline="")))
+
+
 def csv_rows(report: Consumption) -> list[list[str]]:
-    """Return the rows of the CSV, with its heading."""
-    text = write("csv", report).decode("utf-8-sig")
-    return list(csv.reader(io.StringIO(text, newline="")))
+    """Return the rows of the CSV of a report, with its heading."""
+    return parse_csv(write("csv", report))
 
 
-def workbook_of(report: Consumption | YearConsumption, **options: int) -> Any:
+def workbook_of(report: Report, **options: int) -> Any:
     """Return the workbook of a report."""
     return load_workbook(io.BytesIO(write("xlsx", report, **options)))
 
@@ -63,7 +71,7 @@ def rows_of(*sheets: Any) -> list[tuple[Any, ...]]:
     return [row for sheet in sheets for row in sheet.iter_rows(min_row=2, values_only=True)]
 
 
-def page_of(report: Consumption | YearConsumption) -> Any:
+def page_of(report: Report) -> Any:
     """Return the tree of the page of a report."""
     return html.document_fromstring(write("html", report).decode())
 
@@ -92,11 +100,6 @@ def pdf_pages(report: Consumption) -> list[str]:
     return ["\n".join(line.strip() for line in page) + "\n" for page in pages]
 
 
-def pdf_text(report: Consumption) -> str:
-    """Return the text of the PDF."""
-    return "\n".join(pdf_pages(report))
-
-
 def displayed(cell: Any) -> str:
     """Return the text of a cell of the workbook as a spreadsheet shows it."""
     value, code = cell.value, cell.number_format
@@ -104,15 +107,14 @@ def displayed(cell: Any) -> str:
         return value or ""
     if isinstance(value, datetime):
         return f"{value:%d/%m %H:%M}" if "hh" in code else f"{value:%d/%m/%Y}"
-    if "%" in code:
-        percent = (Decimal(str(value)) * 100).quantize(Decimal("0.1"), ROUND_HALF_UP)
-        return f"{percent:+,} %" if code.startswith("+") else f"{percent:,} %"
     if code == "General":
         return str(value)
-    places = code.partition(".")[2].count("0")
-    unit = code.partition('"')[2].strip('"')
-    number = f"{Decimal(str(value)).quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP):,}"
-    return f"{'$' if code.startswith('$') else ''}{number} {unit}".strip()
+    places = 1 if "%" in code else code.partition(".")[2].count("0")
+    number = Decimal(str(value)) * (100 if "%" in code else 1)
+    number = number.quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP)
+    unit = "%" if "%" in code else code.partition('"')[2].strip('"')
+    sign = "+" if code.startswith("+") else "-"
+    return f"{'$' if code.startswith('$') else ''}{number:{sign},} {unit}".strip()
 
 
 def sheet_rows(sheet: Any) -> list[list[str]]:
@@ -129,19 +131,9 @@ def sheets_of(content: bytes) -> dict[str, list[list[str]]]:
     return {sheet.title: sheet_rows(sheet) for sheet in load_workbook(io.BytesIO(content))}
 
 
-def workbook_text(report: Consumption | YearConsumption) -> str:
+def workbook_text(report: Report) -> str:
     """Return all sheets as text, a line per row."""
     lines = []
     for title, rows in sheets_of(write("xlsx", report)).items():
         lines += [f"== {title}", *map(" | ".join, rows)]
     return "\n".join(lines) + "\n"
-
-
-def key_figures(report: Consumption) -> dict[str, list[list[str]]]:
-    """Return the labels and texts of the key figures, by format."""
-    divs = page_of(report).xpath("//*[@class='figures']/div")
-    page = [texts_of(div, "./dt | ./dd[1]") for div in divs]
-    rows = sheet_rows(workbook_of(report)["Resumen"])[3 : 3 + len(page)]
-    lines = pdf_pages(report)[0].splitlines()
-    pdf = [lines[n : n + 2] for n, line in enumerate(lines) if line in {row[0] for row in page}]
-    return {"page": page, "xlsx": [row[:2] for row in rows], "pdf": pdf[: len(page)]}

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from decimal import Decimal
-
-from hypothesis import strategies as st
+from typing import Any
 
 from timbres.domain.account import ALL_ACCOUNTS
 from timbres.domain.account_stamps import Allotment
@@ -59,25 +58,12 @@ MOVEMENTS = tuple(
         (SF, "ÑAN840101AB1", 31, "Conteo diario", 96),
     )
 )
-
+_READ_AT = datetime(2026, 11, 1, 5, 59, 58, tzinfo=MEXICO_CITY)
+_MISSING_DAYS = tuple(date(2026, 10, day) for day in (3, 4, 9, 20, 21, 22))
+_PAC = "Solución Factible"
 SOURCES = (
-    Source(
-        account=RC,
-        pac="Reachcore",
-        source=FROM_PAC,
-        plan="prepaid",
-        as_of=datetime(2026, 11, 1, 5, 59, 58, tzinfo=MEXICO_CITY),
-        previous=1256,
-    ),
-    Source(
-        account=SF,
-        pac="Solución Factible",
-        source=FROM_SNAPSHOTS,
-        plan=None,
-        as_of=COUNTED_AT,
-        previous=1052,
-        missing_days=tuple(date(2026, 10, day) for day in (3, 4, 9, 20, 21, 22)),
-    ),
+    Source(RC, "Reachcore", FROM_PAC, "prepaid", _READ_AT, previous=1256),
+    Source(SF, _PAC, FROM_SNAPSHOTS, None, COUNTED_AT, _MISSING_DAYS, previous=1052),
 )
 
 
@@ -98,34 +84,13 @@ NAMES = {"A&D061009TY8": "Aceros & Derivados del Norte", "ÑAN840101AB1": "=Ñan
 
 _ON_5TH = datetime(2026, 10, 5, 9, 41, 7, tzinfo=MEXICO_CITY)
 _ON_28TH = datetime(2026, 10, 28, 17, 2, 55, tzinfo=MEXICO_CITY)
+_IDS = ("20261005T154107-5f0c2a", "20261028T230255-91be44")
 CONTRACTS = (
-    ContractLine(
-        *(SF, "ÑAN840101AB1", 2000, "confirmed", CALLER, _ON_5TH, "20261005T154107-5f0c2a")
-    ),
-    ContractLine(
-        *(SF, "NUE200229AB3", 500, "needs-review", ROLE, _ON_28TH, "20261028T230255-91be44")
-    ),
+    ContractLine(SF, "ÑAN840101AB1", 2000, "confirmed", CALLER, _ON_5TH, _IDS[0]),
+    ContractLine(SF, "NUE200229AB3", 500, "needs-review", ROLE, _ON_28TH, _IDS[1]),
 )
-
-
-ACCOUNT_STAMPS = (
-    AccountStampsLine(
-        account=SF,
-        contracted=20_000,
-        used=11_050,
-        available=8950,
-        days_left=Decimal("34.6"),
-        as_of=COUNTED_AT,
-        allotment=Allotment(1214, 0),
-    ),
-)
-
-
-def failing_movements() -> Iterator[MovementLine]:
-    """Yield the movements of the small month, and fail."""
-    yield from MOVEMENTS
-    raise RuntimeError("the PAC's answer ends here")
-
+_COUNTS = (20_000, 11_050, 8950, Decimal("34.6"))
+ACCOUNT_STAMPS = (AccountStampsLine(SF, *_COUNTS, COUNTED_AT, Allotment(1214, 0)),)
 
 # Texts that start a formula, look like markup or a link, or break a line or a cell.
 NASTY = (
@@ -137,25 +102,43 @@ NASTY = (
 )  # fmt: skip
 
 
-def _day_total(day: date) -> int | None:
-    if day in SOURCES[1].missing_days:
-        return None
-    return sum(movement.amount for movement in MOVEMENTS if movement.date == day)
+def failing_movements() -> Iterator[MovementLine]:
+    """Yield the movements of the small month, and fail."""
+    yield from MOVEMENTS
+    raise RuntimeError("the PAC's answer ends here")
 
 
-def small_month() -> Consumption:
+def days_of(movements: Iterable[MovementLine], days: Iterable[date] = MONTH_DAYS) -> list[int]:
+    """Return the stamps of each day."""
+    by_day: Counter[date] = Counter()
+    for line in movements:
+        by_day[line.date] += line.amount
+    return [by_day[day] for day in days]
+
+
+def by_issuer(movements: Iterable[MovementLine]) -> list[tuple[str, str | None, int]]:
+    """Return the stamps of each account and RFC, the most first."""
+    amounts = Counter[tuple[str, str | None]]()
+    for line in movements:
+        amounts[line.account, line.rfc] += line.amount
+    return [(*issuer, amount) for issuer, amount in amounts.most_common()]
+
+
+def small_month(**changes: Any) -> Consumption:
     """Return the month of all accounts: 11 movements, 2,283 stamps, six days unknown."""
-    return Consumption(
+    amounts = zip(MONTH_DAYS, days_of(MOVEMENTS), strict=True)
+    month = Consumption(
         account=ALL_ACCOUNTS,
         month=MONTH,
         generated_at=GENERATED_AT,
         sources=SOURCES,
         issuers=ISSUERS,
-        days=tuple(map(_day_total, MONTH_DAYS)),
+        days=tuple(None if day in _MISSING_DAYS else amount for day, amount in amounts),
         contracts=CONTRACTS,
         movements=lambda: iter(MOVEMENTS),
         account_stamps=ACCOUNT_STAMPS,
     )
+    return replace(month, **changes)
 
 
 def full_month() -> Consumption:
@@ -164,51 +147,54 @@ def full_month() -> Consumption:
         MovementLine(RC, None, date(2026, 10, 2), "Compra de timbres", 500),  # language: keep
         MovementLine(RC, "A&D061009TY8", date(2026, 10, 9), "Ajuste", -7),
     )
-    return replace(
-        small_month(),
+    return small_month(
         expiries=(ExpiryLine(SF, "ÑAN840101AB1", 2000, date(2026, 12, 12)),),
         other_movements=lambda: iter(others),
     )
 
 
+def _part(name: str, **changes: Any) -> Consumption:
+    """Return the month with the issuers and movements of one account."""
+    movements = [line for line in MOVEMENTS if line.account == name]
+    issuers = tuple(issuer for issuer in ISSUERS if issuer.account == name)
+    return small_month(issuers=issuers, movements=lambda: iter(movements), **changes)
+
+
 def one_account() -> Consumption:
     """Return the month of the account whose PAC counts stamps."""
-    month = small_month()
-    return replace(
-        month,
-        account=SF,
-        sources=SOURCES[1:],
-        issuers=tuple(issuer for issuer in ISSUERS if issuer.account == SF),
-        days=tuple(
-            sum(line.amount for line in MOVEMENTS if (line.account, line.date) == (SF, day))
-            for day in MONTH_DAYS
-        ),
-        movements=lambda: (movement for movement in MOVEMENTS if movement.account == SF),
-    )
+    days = days_of(line for line in MOVEMENTS if line.account == SF)
+    return _part(SF, account=SF, sources=SOURCES[1:], days=tuple(days))
+
+
+def month_with_problem(problem: str = "=El usuario está bloqueado (602)") -> Consumption:
+    """Return the month without one account's figures, with its PAC's message as the reason."""
+    failed = Source(SF, _PAC, FROM_SNAPSHOTS, None, None, problem=problem)
+    return _part(RC, sources=(SOURCES[0], failed), contracts=())
+
+
+def empty_month(**changes: Any) -> Consumption:
+    """Return a month of one account without consumption."""
+    nothing: dict[str, Any] = dict.fromkeys(("issuers", "contracts", "account_stamps"), ())
+    nothing |= {"days": (0,) * 31, "movements": lambda: iter(())}
+    return small_month(account=RC, sources=SOURCES[:1], **(nothing | changes))
 
 
 def with_prices(report: Consumption, **prices: str) -> Consumption:
     """Return a month with names, and with prices by account: rc, sf."""
     by_account = {f"acme-{name}": Decimal(price) for name, price in prices.items()}
-    return replace(
-        report,
-        sources=tuple(
-            replace(source, stamp_price=by_account.get(source.account)) for source in report.sources
-        ),
-        issuers=tuple(
-            replace(
-                issuer,
-                name=NAMES.get(issuer.rfc or ""),
-                cost=cost_of(issuer.amount, by_account.get(issuer.account)),
-            )
-            for issuer in report.issuers
-        ),
+
+    def priced(line: IssuerLine) -> IssuerLine:
+        cost = cost_of(line.amount, by_account.get(line.account))
+        return replace(line, name=NAMES.get(line.rfc or ""), cost=cost)
+
+    sources = (
+        replace(source, stamp_price=by_account.get(source.account)) for source in report.sources
     )
+    return replace(report, sources=tuple(sources), issuers=tuple(map(priced, report.issuers)))
 
 
 def year(*, with_names: bool = False) -> YearConsumption:
     """Return 2026 until November: four RFCs, no figures of one account before March."""
-    reason = "no hay conteos de ese mes"
     cost = Decimal("21.55") if with_names else None
     lines = (
         ("A&D061009TY8", (1100, 1205, 1310, 990, 1000, 1120, 1201, 1188, 1200, 1425, 310)),
@@ -216,63 +202,36 @@ def year(*, with_names: bool = False) -> YearConsumption:
         ("NUE200229AB3", (None, None, None, None, None, None, None, 3, 4, 4, 0)),
         (None, (0, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0)),
     )
-    return YearConsumption(
-        account=ALL_ACCOUNTS,
-        year=Year(2026),
-        generated_at=datetime(2026, 11, 20, 9, 30, tzinfo=MEXICO_CITY),
-        accounts=(RC, SF),
-        lines=tuple(
-            YearLine(rfc, NAMES.get(rfc or "") if with_names else None, months, cost)
-            for rfc, months in lines
-        ),
-        months=tuple(
-            sum_known(months) for months in zip(*(line[1] for line in lines), strict=True)
-        ),
-        gaps=tuple((SF, Month(2026, number), reason) for number in (1, 2)),
+    return year_of(
+        [YearLine(rfc, NAMES.get(rfc or "") if with_names else None, m, cost) for rfc, m in lines],
+        datetime(2026, 11, 20, 9, 30, tzinfo=MEXICO_CITY),
+        unknown_months=2,
         without_price=(SF,) if with_names else (),
     )
 
 
-def month_with_problem() -> Consumption:
-    """Return the month without one account's figures, with its PAC's message as the reason."""
-    sources = (
-        SOURCES[0],
-        replace(
-            SOURCES[1],
-            as_of=None,
-            missing_days=(),
-            previous=None,
-            problem="=El usuario está bloqueado (602)",
-        ),
-    )
-    return replace(
-        small_month(),
-        sources=sources,
-        issuers=tuple(issuer for issuer in ISSUERS if issuer.account == RC),
-        contracts=(),
-        movements=lambda: (movement for movement in MOVEMENTS if movement.account == RC),
-    )
-
-
-def empty_month() -> Consumption:
-    """Return a month of one account without consumption."""
-    return replace(
-        small_month(),
-        account=RC,
-        sources=SOURCES[:1],
-        issuers=(),
-        days=(0,) * 31,
-        contracts=(),
-        movements=lambda: iter(()),
-        account_stamps=(),
+def year_of(
+    lines: Sequence[YearLine], generated_at: datetime, unknown_months: int, **changes: Any
+) -> YearConsumption:
+    """Return 2026 with ``lines``; acme-sf has no figures of the first months."""
+    reason = "no hay conteos de ese mes"
+    return YearConsumption(
+        account=ALL_ACCOUNTS,
+        year=Year(2026),
+        generated_at=generated_at,
+        accounts=(RC, SF),
+        lines=tuple(lines),
+        months=tuple(map(sum_known, zip(*(line.months for line in lines), strict=True))),
+        gaps=tuple((SF, Month(2026, n), reason) for n in range(1, unknown_months + 1)),
+        **changes,
     )
 
 
 _ACCOUNTS = (
-    ("acme-rc", "Reachcore", "postpaid"),
-    ("acme-servicios-sf", "Solución Factible", None),
-    ("acme-logistica-del-noroeste-produccion-sf", "Solución Factible", None),
-    ("acme-retail-rc", "Reachcore", "prepaid"),
+    Source("acme-rc", "Reachcore", FROM_PAC, "postpaid", GENERATED_AT),
+    Source("acme-servicios-sf", _PAC, FROM_SNAPSHOTS, None, GENERATED_AT),
+    Source("acme-logistica-del-noroeste-produccion-sf", _PAC, FROM_SNAPSHOTS, None, GENERATED_AT),
+    Source("acme-retail-rc", "Reachcore", FROM_PAC, "prepaid", GENERATED_AT),
 )
 
 
@@ -280,112 +239,42 @@ def busy_month(issuers: int = 40, seed: int = 7) -> Consumption:
     """Return a month of four accounts and many issuers; a few issuers consume most stamps."""
     rng = random.Random(seed)
     movements: list[MovementLine] = []
-    lines: list[IssuerLine] = []
     for rank in range(issuers):
-        account, pac, _ = _ACCOUNTS[rank % len(_ACCOUNTS)]
         letters = "".join(rng.choices("ABCDEFGHIJKLMNÑOPQRSTUVWXYZ&", k=3))
         rfc = f"{letters}{rng.randrange(70, 100)}0131{rng.randrange(4096):03X}"
-        first = len(movements)
+        account, pace = _ACCOUNTS[rank % len(_ACCOUNTS)].account, max(960 / (rank + 1) ** 0.9, 1)
         for day in MONTH_DAYS:
-            amount = round(
-                960 / (rank + 1) ** 0.9 * rng.uniform(0.1 if day.day % 7 == 4 else 0.6, 1.4)
-            )
-            movements += [MovementLine(account, rfc, day, "Consumo de timbre", amount)] * bool(
-                amount
-            )
-        total = sum(movement.amount for movement in movements[first:])
+            amount = round(pace * rng.uniform(0.1 if day.day % 7 == 4 else 0.6, 1.4))
+            if amount:
+                movements.append(MovementLine(account, rfc, day, "Consumo de timbre", amount))
+
+    def line_of(account: str, rfc: str | None, total: int) -> IssuerLine:
         previous = rng.choice((None, total, total * 2 // 3, total * 4 // 3))
-        available = days_left = None
-        if pac != "Reachcore":
-            available = round(total * rng.choice((0.0, 0.1, 0.3, 1.2, 4.0, 7.5)))
-            days_left = round_days(available / (total / 31)) if total else None
-        as_of = None if available is None else COUNTED_AT
-        lines.append(IssuerLine(account, rfc, total, previous, available, days_left, as_of=as_of))
+        if account.endswith("rc"):
+            return IssuerLine(account, rfc, total, previous)
+        available = round(total * rng.choice((0.0, 0.1, 0.3, 1.2, 4.0, 7.5)))
+        days = round_days(available / (total / 31))
+        return IssuerLine(account, rfc, total, previous, available, days, as_of=COUNTED_AT)
+
+    lines = [line_of(*issuer) for issuer in by_issuer(movements)]
     movements.sort(key=lambda movement: (movement.account, movement.date))
-    lines.sort(key=lambda line: -line.amount)
-    return replace(
-        small_month(),
+    return small_month(
         sources=tuple(
-            Source(
-                *(name, pac, FROM_PAC if plan else FROM_SNAPSHOTS, plan, GENERATED_AT),
-                previous=sum(line.previous or 0 for line in lines if line.account == name),
+            replace(
+                source,
+                previous=sum(
+                    line.previous or 0 for line in lines if line.account == source.account
+                ),
             )
-            for name, pac, plan in _ACCOUNTS
+            for source in _ACCOUNTS
         ),
         issuers=tuple(lines),
-        days=tuple(
-            sum(movement.amount for movement in movements if movement.date == day)
-            for day in MONTH_DAYS
-        ),
+        days=tuple(days_of(movements)),
         contracts=tuple(
             replace(
-                CONTRACTS[n % 2], account=line.account, rfc=line.rfc, id=f"0199c{n}" + "0a" * 13
+                CONTRACTS[n % 2], account=line.account, rfc=line.rfc, id=f"0199c{n}" + 13 * "0a"
             )
             for n, line in enumerate(lines[:12:2])
         ),
-        movements=lambda: iter(movements),
-    )
-
-
-_TEXTS = st.sampled_from(NASTY) | st.text(max_size=30)
-_NAMES = st.sampled_from([RC, SF])
-_RFCS = st.sampled_from(["A&D061009TY8", "ÑAN840101AB1", "EKU9003173C9"])
-_MAYBE = st.none() | st.integers(0, 10**9)
-_SOURCES = st.builds(
-    Source,
-    account=_NAMES,
-    pac=_TEXTS,
-    source=st.sampled_from([FROM_PAC, FROM_SNAPSHOTS]),
-    plan=st.none() | st.sampled_from(["prepaid", "postpaid"]) | _TEXTS,
-    as_of=st.none() | st.just(GENERATED_AT),
-    problem=st.none() | _TEXTS,
-    previous=_MAYBE,
-    # A workbook has 15 digits.
-    stamp_price=st.none() | st.decimals(0, 1, places=4),
-)
-_CONTRACTS = st.builds(
-    ContractLine,
-    account=_NAMES,
-    rfc=_RFCS,
-    stamps=st.integers(1, 10**6),
-    status=st.sampled_from(["confirmed", "pending", "a third"]),
-    requested_by=st.sampled_from([CALLER, ROLE]) | _TEXTS,
-    created_at=st.just(GENERATED_AT),
-    id=_TEXTS,
-)
-
-
-@st.composite
-def months(draw: st.DrawFn) -> Consumption:
-    """Return a month of any movements, kinds, plans and problems; its totals agree."""
-    month = Month(draw(st.integers(2011, 2099)), draw(st.integers(1, 12)))
-    days = [month.first_day + timedelta(days=n) for n in range(month.last_day.day)]
-    movement = st.builds(
-        MovementLine, _NAMES, _RFCS, st.sampled_from(days), _TEXTS, st.integers(0, 10**12)
-    )
-    movements = draw(st.lists(movement, max_size=30))
-    by_issuer, by_day = Counter[tuple[str, str]](), Counter[date]()
-    for line in movements:
-        by_issuer[line.account, line.rfc] += line.amount
-        by_day[line.date] += line.amount
-    days_left = st.none() | st.floats(0, 10**6).map(round_days)
-    sources = tuple(draw(st.lists(_SOURCES, max_size=3, unique_by=lambda line: line.account)))
-    prices = {source.account: source.stamp_price for source in sources}
-    return Consumption(
-        account=draw(st.sampled_from([ALL_ACCOUNTS, RC])),
-        month=month,
-        generated_at=GENERATED_AT,
-        sources=sources,
-        issuers=tuple(
-            IssuerLine(
-                *(*issuer, amount, draw(_MAYBE), draw(_MAYBE), draw(days_left)),
-                as_of=draw(st.none() | st.just(COUNTED_AT)),
-                name=draw(st.none() | _TEXTS),
-                cost=cost_of(amount, prices.get(issuer[0])),
-            )
-            for issuer, amount in by_issuer.most_common()
-        ),
-        days=tuple(by_day.get(day, draw(st.sampled_from([None, 0]))) for day in days),
-        contracts=tuple(draw(st.lists(_CONTRACTS, max_size=3))),
         movements=lambda: iter(movements),
     )

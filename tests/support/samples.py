@@ -8,9 +8,8 @@ from __future__ import annotations
 import random
 import subprocess
 import sys
-from collections import Counter
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -20,15 +19,15 @@ from tests.browser.conftest import chromium_path
 from tests.support.mail_samples import GOLDEN
 from tests.support.report_readers import write
 from tests.support.report_samples import (
-    ACCOUNT_STAMPS,
-    CONTRACTS,
     COUNTED_AT,
     MONTH,
     MONTH_DAYS,
     RC,
     SF,
     SOURCES,
+    days_of,
     small_month,
+    year_of,
 )
 from timbres.domain.consumption import (
     Consumption,
@@ -39,7 +38,6 @@ from timbres.domain.consumption import (
     YearLine,
     cost_of,
     round_days,
-    sum_known,
 )
 from timbres.domain.month import Year
 from timbres.domain.report import FILE_FORMATS, YEAR_FORMATS, ReportSpec
@@ -73,28 +71,18 @@ def sample_month() -> Consumption:
     rng = random.Random(4)
     movements, issuers = list[MovementLine](), list[IssuerLine]()
     for offset, (rfc, account, pace, interval, previous, available) in enumerate(_ISSUERS):
-        lines = [
-            MovementLine(
-                account, rfc, day, "Consumo de timbre", round(pace * rng.uniform(0.5, 1.5))
-            )
-            for day in MONTH_DAYS[offset % interval :: interval]
-        ]
-        amount = sum(line.amount for line in lines)
-        days = None if available is None else round_days(available * 31 / amount)
-        as_of = None if available is None else COUNTED_AT
-        cost = cost_of(amount, PRICES[account])
-        issuers.append(
-            IssuerLine(
-                *(account, rfc, amount, previous, available, days, False, as_of, NAMES[rfc], cost)
-            )
-        )
-        movements += lines
+        days = MONTH_DAYS[offset % interval :: interval]
+        amounts = [round(pace * rng.uniform(0.5, 1.5)) for _ in days]
+        for day, amount in zip(days, amounts, strict=True):
+            movements.append(MovementLine(account, rfc, day, "Consumo de timbre", amount))
+        line = IssuerLine(account, rfc, total := sum(amounts), previous, name=NAMES[rfc])
+        if available is not None:
+            days_left = round_days(available * 31 / total)
+            line = replace(line, available=available, days_left=days_left, as_of=COUNTED_AT)
+        issuers.append(replace(line, cost=cost_of(total, PRICES[account])))
     movements.sort(key=lambda line: (line.account, line.date, line.rfc or ""))
-    by_day: Counter[date] = Counter()
-    for line in movements:
-        by_day[line.date] += line.amount
-    return replace(
-        small_month(),
+    today = COUNTED_AT.date()
+    return small_month(
         sources=tuple(
             replace(
                 source,
@@ -105,13 +93,11 @@ def sample_month() -> Consumption:
             for source in SOURCES
         ),
         issuers=tuple(issuers),
-        days=tuple(by_day[day] for day in MONTH_DAYS),
-        contracts=CONTRACTS,
+        days=tuple(days_of(movements)),
         expiries=(
-            ExpiryLine(SF, "ÑAN840101AB1", 500, COUNTED_AT.date() + timedelta(days=26)),
-            ExpiryLine(SF, "AAA010101AAA", 200, COUNTED_AT.date() + timedelta(days=140)),
+            ExpiryLine(SF, "ÑAN840101AB1", 500, today + timedelta(days=26)),
+            ExpiryLine(SF, "AAA010101AAA", 200, today + timedelta(days=140)),
         ),
-        account_stamps=ACCOUNT_STAMPS,
         movements=lambda: iter(movements),
     )
 
@@ -121,31 +107,16 @@ def sample_year(month: Consumption) -> YearConsumption:
     rng = random.Random(5)
     lines = []
     for line in month.rfcs:
-        counted = [part for part in line.parts if part.account == RC]
+        early = sum(part.amount for part in line.parts if part.account == RC)
         months: list[int | None] = [
-            round(
-                sum(part.amount for part in (line.parts if n > 3 else counted))
-                * rng.uniform(0.7, 1.1)
-            )
-            if n > 3 or counted
-            else None
-            for n in range(1, 10)
+            round(amount * rng.uniform(0.7, 1.1)) if amount else None
+            for amount in [early] * 3 + [line.amount] * 6
         ]
-        months += [line.amount, None]
-        total = sum(amount or 0 for amount in months)
-        lines.append(YearLine(line.rfc, line.name, tuple(months[:10]), cost_of(total, PRICES[RC])))
-    year = Year(2026)
-    return YearConsumption(
-        account=month.account,
-        year=year,
-        generated_at=month.generated_at - timedelta(hours=7),
-        accounts=(RC, SF),
-        lines=tuple(sorted(lines, key=lambda line: -line.total)),
-        months=tuple(map(sum_known, zip(*(line.months for line in lines), strict=True))),
-        gaps=tuple(
-            (SF, number, "no hay conteos de ese mes") for number in year.months(date(2026, 3, 31))
-        ),
-    )
+        total = sum(amount or 0 for amount in months) + line.amount
+        cost = cost_of(total, PRICES[RC])
+        lines.append(YearLine(line.rfc, line.name, (*months, line.amount), cost))
+    lines.sort(key=lambda line: -line.total)
+    return year_of(lines, month.generated_at - timedelta(hours=7), unknown_months=3)
 
 
 def main() -> None:
@@ -162,8 +133,8 @@ def main() -> None:
             (FOLDER / name).write_bytes(write(form, report))
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=chromium_path(), args=["--no-sandbox"])
-        for name, width, height in (("page", 1280, 1500), ("phone", 390, 1500)):
-            page = browser.new_page(viewport={"width": width, "height": height})
+        for name, width in (("page", 1280), ("phone", 390)):
+            page = browser.new_page(viewport={"width": width, "height": 1500})
             page.goto((FOLDER / "consumo-2026-10-todas.html").as_uri())
             page.screenshot(path=FOLDER / f"{name}.png")
         browser.close()

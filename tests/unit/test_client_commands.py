@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -16,39 +15,37 @@ from timbres_client.cli import app
 API = "https://a1b2c3d4e5.execute-api.mx-central-1.amazonaws.com/dev"
 RFC = "A&D061009TY8"
 ISSUER: dict[str, Any] = {
-    "account": "acme-sf",
-    "rfc": RFC,
-    "contracted": 12345,
-    "used": 5,
-    "available": 12340,
-    "unlimited": False,
-    "as_of": "2026-11-21T10:15:30-06:00",
-    "burn_7": 14.3,
-    "burn_30": None,
-    "days_left": 52.42,
-    "alert": "low",
-    "low_stamps": None,
-    "expires_on": None,
-    "expiring_stamps": None,
-}
+    "account": "acme-sf", "rfc": RFC, "contracted": 12345, "used": 5, "available": 12340,
+    "unlimited": False, "as_of": "2026-11-21T10:15:30-06:00", "burn_7": 14.3, "burn_30": None,
+    "days_left": 52.42, "alert": "low", "low_stamps": None,
+    "expires_on": None, "expiring_stamps": None,
+}  # fmt: skip
+CREATED: dict[str, Any] = {
+    "account": "acme-sf", "rfc": RFC, "stamps": 500, "id": "0" * 32, "status": "confirmed",
+    "contracted_before": 1, "contracted_after": 1, "available_before": 1, "available_after": 1,
+    "idempotency_key": "k", "reference": None, "warning": None, "error": None,
+}  # fmt: skip
 
 
-@pytest.fixture
-def http(monkeypatch: pytest.MonkeyPatch) -> Iterator[responses.RequestsMock]:
-    monkeypatch.setenv("TIMBRES_API_URL", API)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAEXAMPLE")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "the-secret")
-    monkeypatch.setenv("COLUMNS", "80")
+@pytest.fixture(autouse=True)
+def http(monkeypatch):
+    for name, value in {
+        "TIMBRES_API_URL": API,
+        "AWS_ACCESS_KEY_ID": "AKIAEXAMPLE",
+        "AWS_SECRET_ACCESS_KEY": "the-secret",
+        "COLUMNS": "80",
+    }.items():
+        monkeypatch.setenv(name, value)
     monkeypatch.delenv("AWS_SESSION_TOKEN", raising=False)
     with responses.RequestsMock(assert_all_requests_are_fired=False) as mock:
         yield mock
 
 
-def run(*arguments: str, text: str = "") -> Any:
+def run(*arguments, text=""):
     return CliRunner().invoke(app, arguments, input=text, prog_name="timbres")
 
 
-def commands(group: Any, *before: str) -> Iterator[tuple[str, ...]]:
+def commands(group, *before):
     """Yield the words of every command."""
     for name, item in group.commands.items():
         if hasattr(item, "commands"):
@@ -58,18 +55,17 @@ def commands(group: Any, *before: str) -> Iterator[tuple[str, ...]]:
 
 
 @pytest.mark.parametrize("words", list(commands(typer.main.get_command(app))), ids=" ".join)
-def test_the_help_has_an_example_and_fits_80_columns(
-    words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("COLUMNS", "80")
+def test_the_help_has_an_example_fits_80_columns_and_no_option_takes_a_secret(words):
     result = run(*words, "--help")
 
     assert result.exit_code == 0
-    assert f"Example: timbres {' '.join(words)}" in " ".join(result.output.split())
+    texts = result.output.split()
+    assert f"Example: timbres {' '.join(words)}" in " ".join(texts)
     assert max(map(len, result.output.splitlines())) <= 80
+    assert not {"--password", "--api-key", "--secret", "--token"} & set(texts)
 
 
-def test_a_table_for_people_and_json_for_pipes(http: responses.RequestsMock) -> None:
+def test_a_table_for_people_and_json_for_pipes(http):
     http.get(f"{API}/accounts/acme-sf/stamps", json={"issuers": [ISSUER] * 21, "next": None})
 
     table, text = run("stamps", "acme-sf"), run("stamps", "acme-sf", "--all", "--json")
@@ -91,9 +87,7 @@ def test_a_table_for_people_and_json_for_pipes(http: responses.RequestsMock) -> 
         (502, "pac-credentials-rejected", 6, "timbres account password"),
     ],
 )
-def test_an_error_has_its_exit_code_and_a_hint(
-    http: responses.RequestsMock, status: int, code: str, exit_code: int, hint: str
-) -> None:
+def test_an_error_has_its_exit_code_and_a_hint(http, status, code, exit_code, hint):
     problem = {"code": code, "detail": "Something [is] wrong."}
     http.get(f"{API}/accounts/acme-sf/stamps", json=problem, status=status)
 
@@ -109,16 +103,10 @@ def test_an_error_has_its_exit_code_and_a_hint(
 @pytest.mark.parametrize(
     ("answer", "exit_code", "sent"), [("y\n", 0, True), ("n\n", 1, False), ("", 2, False)]
 )
-def test_a_contract_shows_its_effect_and_asks(
-    http: responses.RequestsMock, answer: str, exit_code: int, sent: bool
-) -> None:
+def test_a_contract_shows_its_effect_and_asks(http, answer, exit_code, sent):
     http.get(f"{API}/accounts/acme-sf/stamps", json=ISSUER)
     http.get(f"{API}/accounts/acme-sf/stamps/account", json={"available": 400})
-    counts = {f"{name}_{when}": 1 for name in ("contracted", "available") for when in BOTH}
-    created = counts | {"account": "acme-sf", "rfc": RFC, "stamps": 500, "id": "0" * 32}
-    created |= {"status": "confirmed", "idempotency_key": "k", "reference": None}
-    created |= {"warning": None, "error": None}
-    http.post(f"{API}/accounts/acme-sf/contracts", json=created, status=201)
+    http.post(f"{API}/accounts/acme-sf/contracts", json=CREATED, status=201)
 
     result = run("contract", "acme-sf", RFC, "500", "--key", "k", text=answer)
 
@@ -128,12 +116,7 @@ def test_a_contract_shows_its_effect_and_asks(
     assert ("confirmed" in result.stdout) == sent == (http.calls[-1].request.method == "POST")
 
 
-BOTH = ("before", "after")
-
-
-def test_curl_prints_the_request_without_a_secret_and_sends_nothing(
-    http: responses.RequestsMock,
-) -> None:
+def test_curl_prints_the_request_without_a_secret_and_sends_nothing(http):
     result = run("contract", "acme-sf", RFC, "5", "--key", "k", "--curl")
 
     assert result.stdout.splitlines() == [
@@ -145,11 +128,4 @@ def test_curl_prints_the_request_without_a_secret_and_sends_nothing(
         f"""  --data '{{"rfc": "{RFC}", "stamps": 5}}' \\""",
         f"  {API}/accounts/acme-sf/contracts",
     ]
-    assert len(http.calls) == 0
-    assert "the-secret" not in result.output
-
-
-def test_no_option_takes_a_secret() -> None:
-    for words in commands(typer.main.get_command(app)):
-        output = run(*words, "--help").output
-        assert not {"--password", "--api-key", "--secret", "--token"} & set(output.split()), words
+    assert (len(http.calls), "the-secret" in result.output) == (0, False)

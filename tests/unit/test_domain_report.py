@@ -1,13 +1,8 @@
 """Reports: ids, keys, download names, kinds and formats."""
 
-from __future__ import annotations
-
-from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from timbres.aws.object_store import MEDIA_TYPES
 from timbres.domain.month import Month, Year
@@ -28,48 +23,31 @@ OCTOBER = Month(2026, 10)
 KINDS_AND_FORMATS = [(kind, form) for kind, forms in FORMATS.items() for form in forms]
 
 
-def test_key_download_name_and_id_of_a_report() -> None:
-    spec = ReportSpec("acme-rc", Month(2026, 10), "statement", "pdf")
-
-    assert spec.key == "reports/acme-rc/2026-10/statement.pdf"
-    assert spec.download_name == "estado-de-cuenta-2026-10-acme-rc.pdf"
-    assert version_id(spec.id_prefix, 1) == "2026-10-statement-pdf-0001"
-
-
-def test_a_report_of_a_year() -> None:
-    spec = ReportSpec("all", Year(2026), "consumption", "xlsx")
-
-    assert spec.key == "reports/all/2026/consumption.xlsx"
-    assert spec.download_name == "consumo-2026-todas.xlsx"
-    assert is_report_id(version_id(spec.id_prefix, 1))
-    assert parse_format("html", "consumption", Year(2026)) == "html"
-
-
 @pytest.mark.parametrize(
-    ("form", "kind", "field"), [("csv", "consumption", "format"), ("csv", "statement", "month")]
-)
-def test_other_reports_of_a_year_are_rejected(form: str, kind: str, field: str) -> None:
-    with pytest.raises(TimbresError) as raised:
-        parse_format(form, kind, Year(2026))
-
-    assert raised.value.field == field
-
-
-@given(
-    st.builds(Month, st.integers(2011, 9999), st.integers(1, 12)),
-    st.sampled_from(KINDS_AND_FORMATS),
-    st.integers(1, 9999),
-)
-def test_every_id_is_valid_and_contains_its_version(
-    month: Month, kind_and_format: tuple[str, str], version: int
-) -> None:
-    spec = ReportSpec("acme-rc", month, *kind_and_format)
-
-    report_id = version_id(spec.id_prefix, version)
-
-    assert is_report_id(report_id)
+    ("spec", "key", "name", "prefix"),
+    [
+        (ReportSpec("acme-rc", OCTOBER, "statement", "pdf"),
+         "reports/acme-rc/2026-10/statement.pdf", "estado-de-cuenta-2026-10-acme-rc.pdf",
+         "2026-10-statement-pdf"),
+        (ReportSpec("all", Year(2026), "consumption", "xlsx"), "reports/all/2026/consumption.xlsx",
+         "consumo-2026-todas.xlsx", "2026-consumption-xlsx"),
+    ],
+)  # fmt: skip
+def test_key_download_name_and_id_of_a_report(spec, key, name, prefix):
+    report_id = version_id(spec.id_prefix, 7)
     report = Report(report_id, spec, PENDING, "arn:…", datetime(2026, 11, 1, tzinfo=UTC))
-    assert report.version == version
+
+    assert (spec.key, spec.download_name) == (key, name)
+    assert (report_id, report.version) == (f"{prefix}-0007", 7)
+
+
+@pytest.mark.parametrize(("kind", "form"), KINDS_AND_FORMATS)
+def test_kinds_and_their_formats(kind, form):
+    spec = ReportSpec("acme-rc", OCTOBER, kind, form)
+
+    assert (parse_kind(kind), parse_format(form, kind, OCTOBER)) == (kind, form)
+    assert is_report_id(version_id(spec.id_prefix, 9999))
+    assert form in MEDIA_TYPES
 
 
 @pytest.mark.parametrize(
@@ -77,42 +55,37 @@ def test_every_id_is_valid_and_contains_its_version(
     ["", "2026-10-statement-pdf", "2026-10-statement-pdf-1", "2026-10-statement-pdf-00001",
      "2026-10-statement-pdf-0001\n", " 2026-10-statement-pdf-0001", "2026-10-invoice-pdf-0001",
      "2026-10-statement-../x-0001", "2026-statement-pdf-0001", "2026-10-STATEMENT-pdf-0001",
-     "2026-1-statement-pdf-0001",
-     "2026-10-statement-pdf-٠٠٠١", "0" * 32],
+     "2026-1-statement-pdf-0001", "2026-10-statement-pdf-٠٠٠١", "0" * 32],
 )  # fmt: skip
-def test_invalid_ids(text: str) -> None:
+def test_invalid_ids(text):
     assert not is_report_id(text)
 
 
-@pytest.mark.parametrize(("kind", "form"), KINDS_AND_FORMATS)
-def test_kinds_and_their_formats(kind: str, form: str) -> None:
-    assert (parse_kind(kind), parse_format(form, kind, OCTOBER)) == (kind, form)
-    assert form in MEDIA_TYPES
+def format_of(kind):
+    return lambda value: parse_format(value, kind, OCTOBER)
 
 
 @pytest.mark.parametrize(
-    ("parse", "field", "expected"),
+    ("parse", "values", "field", "expected"),
     [
-        (parse_kind, "kind", "statement"),
-        *(
-            (lambda value, kind=kind: parse_format(value, kind, OCTOBER), "format", kind)
-            for kind in FORMATS
-        ),
+        (parse_kind, ["", "Statement", None, 7, ["statement"], {}], "kind", "statement"),
+        (format_of("statement"), ["", "CSV", ".csv", "xlsx", None, ["csv"]], "format", "statement"),
+        (format_of("consumption"), ["docx", {}], "format", "consumption"),
+        (lambda value: parse_format(value, "consumption", Year(2026)), ["csv"], "format", "html"),
+        (lambda value: parse_format(value, "statement", Year(2026)), ["csv"], "month", "YYYY-MM"),
     ],
-    ids=["kind", *FORMATS],
+    ids=["kind", *FORMATS, "format of a year", "statement of a year"],
 )
-@pytest.mark.parametrize("value", ["", "CSV", "Statement", ".csv", "docx", None, 7, ["csv"], {}])
-def test_an_invalid_kind_or_format_is_rejected(
-    parse: Callable[[object], str], field: str, expected: str, value: object
-) -> None:
-    with pytest.raises(TimbresError) as caught:
-        parse(value)
+def test_an_invalid_kind_or_format_is_rejected(parse, values, field, expected):
+    for value in values:
+        with pytest.raises(TimbresError) as caught:
+            parse(value)
 
-    assert (caught.value.problem_type.code, caught.value.field) == ("parameter-invalid", field)
-    assert expected in caught.value.detail
+        assert (caught.value.problem_type.code, caught.value.field) == ("parameter-invalid", field)
+        assert expected in caught.value.detail
 
 
-def test_formats_of_the_monthly_run_are_a_list() -> None:
+def test_formats_of_the_monthly_run_are_a_list():
     assert parse_formats("pdf , html,pdf") == ("pdf", "html")
     with pytest.raises(ValueError, match="'csv,docx': expected a comma-separated list of csv"):
         parse_formats("csv,docx")

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import date, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.support.report_samples import RC
 
 from timbres.domain.balance import (
     AccountBalance,
@@ -21,35 +19,23 @@ from timbres.domain.balance import (
     sum_movements,
 )
 from timbres.domain.clock import MEXICO_CITY
-from timbres.domain.consumption import MovementLine
 from timbres.domain.month import Month
 from timbres.schemas.balances import balance_to_dict
 
-CONSUMPTION = "Consumo de timbre"
-ADDED = "Compra de timbres"
+CONSUMPTION, ADDED = "Consumo de timbre", "Compra de timbres"
 RFC = "A&D061009TY8"
 DAY = date(2026, 10, 2)
-OTHERS = (
-    MovementLine(RC, None, DAY, ADDED, 500),
-    MovementLine(RC, RFC, date(2026, 10, 9), "Ajuste", -7),
-)
 
 
 @pytest.mark.parametrize(
     ("kind", "expected"),
     [
-        (CONSUMPTION, True),
-        ("consumo de timbre", True),
-        ("CONSUMO DE TIMBRE", True),
-        ("  Consumo \t de\n timbre ", True),
-        (ADDED, False),
-        ("Cancelación", False),
-        ("Consumo de timbres", False),
-        ("Consumo", False),
-        ("No es consumo de timbre", False),
-        ("", False),
+        *((kind, True) for kind in (CONSUMPTION, "consumo de timbre", "CONSUMO DE TIMBRE",
+                                    "  Consumo \t de\n timbre ")),
+        *((kind, False) for kind in (ADDED, "Cancelación", "Consumo de timbres", "Consumo",
+                                     "No es consumo de timbre", "")),
     ],
-)
+)  # fmt: skip
 def test_only_consumption_is_consumption(kind: str, expected: bool) -> None:
     assert is_consumption(kind) is expected
 
@@ -68,43 +54,48 @@ movement_lists = st.lists(
 @given(movement_lists)
 def test_the_sums_keep_every_movement_and_separate_consumption(movements: list[Movement]) -> None:
     totals = sum_movements(movements)
+
     consumption = [movement for movement in movements if is_consumption(movement.kind)]
+    others = {movement.kind for movement in movements if not is_consumption(movement.kind)}
     assert totals.movements == len(movements)
     assert totals.consumed == sum(movement.amount for movement in consumption)
     assert sum(totals.by_issuer.values()) == totals.consumed
     assert sum(totals.by_kind.values()) == sum(movement.amount for movement in movements)
     assert set(totals.by_issuer) == {movement.rfc for movement in consumption}
     assert set(totals.rfcs) == {movement.rfc for movement in consumption} - {None}
-    assert set(totals.other_kinds) == {
-        movement.kind for movement in movements if not is_consumption(movement.kind)
-    }
+    assert set(totals.other_kinds) == others
 
 
-def balance(movements: Sequence[Movement], transactions: int | None) -> AccountBalance:
+def balance(
+    movements: Sequence[Movement], transactions: int | None, *, known: bool = True
+) -> AccountBalance:
     at = datetime(2026, 11, 1, tzinfo=MEXICO_CITY)
-    summary_of_pac = None
-    if transactions is not None:
-        summary_of_pac = Summary(None, at, IssuerCounts(1, 1, 1), transactions)
     return AccountBalance(
-        account=RC,
+        account="acme-rc",
         pac="reachcore",
         month=Month(2026, 10),
-        totals=sum_movements(movements),
+        totals=sum_movements(movements) if known else Totals(),
         movements=movements,
-        summary=summary_of_pac,
+        summary=transactions and Summary(None, at, IssuerCounts(1, 1, 1), transactions),
         as_of=at,
+        known=known,
     )
 
 
 @pytest.mark.parametrize("transactions", [3, None])
-def test_a_balance_shows_other_kinds_without_counting_them(transactions: int | None) -> None:
+@pytest.mark.parametrize("nobody", [None, ""])
+def test_a_balance_shows_other_kinds_and_consumption_of_nobody(
+    transactions: int | None, nobody: str | None
+) -> None:
     movements = [
         Movement(RFC, DAY, CONSUMPTION, 2),
-        Movement(None, DAY, CONSUMPTION, 1),
+        Movement(nobody, DAY, CONSUMPTION, 1),
         Movement(None, DAY, ADDED, 500),
         Movement(RFC, DAY, "Ajuste", -7),
     ]
+
     body = balance_to_dict(balance(movements, transactions))
+
     assert (body["transactions"], body["movements_total"], body["plan"]) == (3, 3, None)
     assert body["issuers"]["stamping"] == 1
     assert body["by_issuer"] == [{"rfc": None, "amount": 1}, {"rfc": RFC, "amount": 2}]
@@ -117,16 +108,6 @@ def test_a_balance_shows_other_kinds_without_counting_them(transactions: int | N
 
 
 def test_a_balance_without_known_consumption_has_no_total() -> None:
-    body = balance_to_dict(replace(balance([], None), totals=Totals(), known=False))
+    body = balance_to_dict(balance([], None, known=False))
     assert (body["transactions"], body["movements_total"]) == (None, None)
     assert body["issuers"]["stamping"] is None
-
-
-@pytest.mark.parametrize("nobody", [None, ""])
-def test_consumption_of_nobody_is_no_issuer(nobody: str | None) -> None:
-    movements = [Movement(nobody, DAY, CONSUMPTION, 2), Movement(RFC, DAY, CONSUMPTION, 1)]
-    result = balance(movements, 3)
-    assert result.totals.rfcs == [RFC]
-    body = balance_to_dict(result)
-    assert [line["rfc"] for line in body["by_issuer"]] == [None, RFC]
-    assert [line["rfc"] for line in body["movements"]] == [None, RFC]

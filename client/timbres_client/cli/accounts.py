@@ -13,7 +13,7 @@ import typer
 from rich.markup import escape
 
 from timbres_client.cli.tables import plain
-from timbres_client.cli.tool import Tool, command
+from timbres_client.cli.tool import Tool, app, command
 from timbres_client.errors import InputError
 
 # Environments and members of the secret of each PAC; the last member is secret.
@@ -36,6 +36,9 @@ Prefix = Annotated[
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 _PREFIX = "timbres/accounts/"
 
+account_group = typer.Typer(help="Add an account, replace its password, or remove it.")
+app.add_typer(account_group, name="account", no_args_is_help=True)
+
 
 def this_month() -> str:
     """Return the current month in Mexico City."""
@@ -48,17 +51,7 @@ def last_month() -> str:
     return f"{first - timedelta(days=1):%Y-%m}"
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands to ``app``."""
-    command(app, "timbres accounts")(accounts)
-    group = typer.Typer(help="Add an account, replace its password, or remove it.")
-    command(group, "timbres account add norte-sf")(add)
-    command(group, "timbres account password norte-sf")(password)
-    command(group, "timbres account remove norte-sf")(remove)
-    app.add_typer(group, name="account", no_args_is_help=True)
-    command(app, "timbres completion bash > ~/.bash_completion.d/timbres")(completion)
-
-
+@command(app, "timbres accounts")
 def accounts(tool: Tool) -> None:
     """List the accounts, what each can do, and which cannot be used."""
     tool.show_list(
@@ -74,6 +67,7 @@ def accounts(tool: Tool) -> None:
     )
 
 
+@command(account_group, "timbres account add norte-sf")
 def add(
     tool: Tool,
     name: Name,
@@ -101,6 +95,7 @@ def add(
     _test(tool, name)
 
 
+@command(account_group, "timbres account password norte-sf")
 def password(tool: Tool, name: Name, prefix: Prefix = _PREFIX) -> None:
     """Replace the password or API key of an account, and test it with one read."""
     secrets, secret_id = tool.client.connection.aws("secretsmanager"), prefix + name
@@ -113,6 +108,7 @@ def password(tool: Tool, name: Name, prefix: Prefix = _PREFIX) -> None:
     _test(tool, name)
 
 
+@command(account_group, "timbres account remove norte-sf")
 def remove(tool: Tool, name: Name, prefix: Prefix = _PREFIX, yes: Yes = False) -> None:
     """Remove an account: AWS keeps its secret for 30 days, Timbres its contracts and counts."""
     tool.confirm(f"Remove the account {name}?", yes=yes)
@@ -126,6 +122,7 @@ def remove(tool: Tool, name: Name, prefix: Prefix = _PREFIX, yes: Yes = False) -
     )
 
 
+@command(app, "timbres completion bash > ~/.bash_completion.d/timbres")
 def completion(
     _tool: Tool,
     shell: Annotated[str, typer.Argument(help="bash, zsh, fish or powershell.")] = "bash",

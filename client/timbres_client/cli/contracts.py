@@ -10,19 +10,11 @@ from rich.markup import escape
 from timbres_client.cli.accounts import Yes
 from timbres_client.cli.stamps import AccountName, All
 from timbres_client.cli.tables import change, minute, number, plain, state
-from timbres_client.cli.tool import Tool, command
+from timbres_client.cli.tool import Tool, app, command
 from timbres_client.errors import ContractUndecidedError, NotFoundError
 
-_ROWS = 20
 
-
-def register(app: typer.Typer) -> None:
-    """Add the commands to ``app``."""
-    command(app, "timbres contract acme-sf 'A&D061009TY8' 500 --key erp-4711")(contract)
-    command(app, "timbres contracts --status needs-review")(contracts)
-    command(app, "timbres review")(review)
-
-
+@command(app, "timbres contract acme-sf 'A&D061009TY8' 500 --key erp-4711")
 def contract(
     tool: Tool,
     account: AccountName,
@@ -67,10 +59,8 @@ def _effect(tool: Tool, account: str, rfc: str, stamps: int) -> str:
     except NotFoundError:
         return f"[yellow]The PAC does not know {escape(rfc)} yet.[/]"
     rows = [f"[bold]{escape(issuer['rfc'])}[/] at {account}"]
-    for name, value in (
-        ("contracted", issuer["contracted"]),
-        ("available", issuer["available"]),
-    ):
+    counts = {"contracted": issuer["contracted"], "available": issuer["available"]}
+    for name, value in counts.items():
         after = None if value is None else value + stamps
         rows.append(f"  {name:10} {number(value):>12} → {number(after)}")
     left = tool.client.account_stamps(account)["available"]
@@ -80,6 +70,7 @@ def _effect(tool: Tool, account: str, rfc: str, stamps: int) -> str:
     return "\n".join(rows)
 
 
+@command(app, "timbres contracts --status needs-review")
 def contracts(
     tool: Tool,
     account: Annotated[str, typer.Argument(help="An account, or all.")] = "all",
@@ -110,13 +101,14 @@ def contracts(
             "State": lambda c: state(c["status"]),
             "Key": lambda c: plain(c["idempotency_key"]),
         },
-        limit=None if show_all else _ROWS,
+        show_all=show_all,
         empty="No contracts.",
         right=("Stamps",),
     )
     return None
 
 
+@command(app, "timbres review")
 def review(tool: Tool) -> None:
     """Step through the contracts whose outcome a person has to decide."""
     waiting = list(tool.client.contracts(status="needs-review"))

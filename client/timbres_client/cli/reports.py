@@ -10,17 +10,11 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
 from timbres_client.cli.accounts import Yes, last_month
 from timbres_client.cli.tables import number
-from timbres_client.cli.tool import Tool, command
+from timbres_client.cli.tool import Tool, app, command
 from timbres_client.errors import InputError
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands to ``app``."""
-    command(app, "timbres report 2026-10 --account acme-rc --kind statement --format pdf")(report)
-    command(app, "timbres revoke --month 2026-10")(revoke)
-    command(app, "timbres mail 2026-10")(mail)
-
-
+@command(app, "timbres report 2026-10 --account acme-rc --kind statement --format pdf")
 def report(
     tool: Tool,
     month: Annotated[str, typer.Argument(help="YYYY-MM, or a year; by default last month.")] = "",
@@ -53,6 +47,7 @@ def report(
         typer.launch(str(path))
 
 
+@command(app, "timbres revoke --month 2026-10")
 def revoke(
     tool: Tool,
     link: Annotated[
@@ -70,6 +65,7 @@ def revoke(
     tool.show(result, lambda: f"Revoked links: {number(result['revoked'])}")
 
 
+@command(app, "timbres mail 2026-10")
 def mail(
     tool: Tool,
     month: Annotated[str, typer.Argument(help="YYYY-MM; by default last month.")] = "",

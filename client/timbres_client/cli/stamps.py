@@ -6,7 +6,7 @@ import json
 import time
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.markup import escape
@@ -14,30 +14,20 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from timbres_client.cli.accounts import Yes, this_month
 from timbres_client.cli.tables import available, minute, number, plain, state
-from timbres_client.cli.tool import Tool, command
+from timbres_client.cli.tool import Tool, app, command
 from timbres_client.errors import InputError
-from timbres_client.types import Run
+from timbres_client.types import Run, StampCount
 
-_ROWS = 20
 _MAX_REMOVED = 100
 
 AccountName = Annotated[str, typer.Argument(help="An account of `timbres accounts`.")]
 All = Annotated[bool, typer.Option("--all", help="Show all, not the first 20.")]
 
-
-def register(app: typer.Typer) -> None:
-    """Add the commands to ``app``."""
-    command(app, "timbres balance acme-rc 2026-10")(balance)
-    command(app, "timbres stamps --low")(stamps)
-    command(app, "timbres history acme-sf 'A&D061009TY8'")(history)
-    command(app, "timbres runs --watch")(runs)
-    group = typer.Typer(help="The list of issuers that Timbres monitors.")
-    command(group, "timbres issuers list acme-sf", "list")(list_issuers)
-    command(group, "timbres issuers import acme-sf issuers.csv", "import")(import_issuers)
-    command(group, "timbres issuers remove acme-sf EKU9003173C9", "remove")(remove_issuers)
-    app.add_typer(group, name="issuers", no_args_is_help=True)
+issuer_group = typer.Typer(help="The list of issuers that Timbres monitors.")
+app.add_typer(issuer_group, name="issuers", no_args_is_help=True)
 
 
+@command(app, "timbres balance acme-rc 2026-10")
 def balance(
     tool: Tool,
     account: AccountName,
@@ -72,11 +62,12 @@ def balance(
     tool.show_list(
         sorted(found["by_issuer"], key=lambda line: -line["amount"]),
         {"RFC": lambda line: plain(line["rfc"]), "Stamps": lambda line: number(line["amount"])},
-        limit=None if show_all else _ROWS,
+        show_all=show_all,
         right=("Stamps",),
     )
 
 
+@command(app, "timbres stamps --low")
 def stamps(
     tool: Tool,
     account: Annotated[str | None, typer.Argument(help="An account; without: all.")] = None,
@@ -94,16 +85,10 @@ def stamps(
         counts = {k: number(found[k]) for k in ("contracted", "used", "available")}
         return tool.show(found, lambda: f"{account}: {line.format(**counts)}")
     if account and rfc:
-        issuer: Any = tool.client.stamps(account, rfc)
+        issuer = tool.client.stamps(account, rfc)
         return tool.show(issuer, lambda: _describe(issuer))
-    if account and not low:
-        items = tool.client.issuers(account)
-    else:
-        items = (
-            issuer
-            for alert in ("exhausted", "low")
-            for issuer in tool.client.issuers(account or "all", alert)
-        )
+    alerts = (None,) if account and not low else ("exhausted", "low")
+    items = (line for alert in alerts for line in tool.client.issuers(account or "all", alert))
     tool.show_list(
         items,
         {
@@ -115,13 +100,14 @@ def stamps(
             "State": lambda i: state(i["alert"]),
             "Counted": lambda i: plain((i["as_of"] or "")[:10]),
         },
-        limit=None if show_all else _ROWS,
+        show_all=show_all,
         empty="No issuer is low." if low or not account else "No issuers are known yet.",
         right=("Available", "Per day", "Days left"),
     )
     return None
 
 
+@command(app, "timbres history acme-sf 'A&D061009TY8'")
 def history(
     tool: Tool,
     account: AccountName,
@@ -144,6 +130,7 @@ def history(
     )
 
 
+@command(app, "timbres runs --watch")
 def runs(
     tool: Tool,
     run_id: Annotated[str | None, typer.Argument(help="A run; without: the newest runs.")] = None,
@@ -160,28 +147,32 @@ def runs(
             raise InputError("run", "No run has started yet.")
         run_id = run_id or (newest or {"id": ""})["id"]
     if run_id is None:
-        columns = {
-            "Run": lambda r: r["id"],
-            "State": lambda r: state(r["status"]),
-            "Started": lambda r: minute(r["started_at"]),
-            "Finished": lambda r: minute(r["finished_at"]),
-            "Low": lambda r: number(r["low"]),
-            "Exhausted": lambda r: number(r["exhausted"]),
-        }
-        limit = None if show_all else _ROWS
-        empty = "No run has started yet; the scheduler starts one at 05:00."
         tool.show_list(
-            tool.client.runs(), columns, limit=limit, empty=empty, right=("Low", "Exhausted")
+            tool.client.runs(),
+            {
+                "Run": lambda r: r["id"],
+                "State": lambda r: state(r["status"]),
+                "Started": lambda r: minute(r["started_at"]),
+                "Finished": lambda r: minute(r["finished_at"]),
+                "Low": lambda r: number(r["low"]),
+                "Exhausted": lambda r: number(r["exhausted"]),
+            },
+            show_all=show_all,
+            empty="No run has started yet; the scheduler starts one at 05:00.",
+            right=("Low", "Exhausted"),
         )
         return
     if failures:
-        columns = {
-            "Account": lambda f: f["account"],
-            "RFC": lambda f: plain(f.get("rfc")),
-            "Reason": lambda f: plain(f.get("code")),
-        }
-        limit, empty = (None if show_all else _ROWS), "Every issuer was counted."
-        tool.show_list(tool.client.run_failures(run_id), columns, limit=limit, empty=empty)
+        tool.show_list(
+            tool.client.run_failures(run_id),
+            {
+                "Account": lambda f: f["account"],
+                "RFC": lambda f: plain(f.get("rfc")),
+                "Reason": lambda f: plain(f.get("code")),
+            },
+            show_all=show_all,
+            empty="Every issuer was counted.",
+        )
         return
     run = _watch(tool, run_id) if watch else tool.client.run(run_id)
     if tool.as_json:
@@ -223,6 +214,7 @@ def _watch(tool: Tool, run_id: str) -> Run:
             time.sleep(1)
 
 
+@command(issuer_group, "timbres issuers list acme-sf", "list")
 def list_issuers(tool: Tool, account: AccountName, show_all: All = False) -> None:
     """List the monitored issuers with their own thresholds."""
     tool.show_list(
@@ -232,12 +224,13 @@ def list_issuers(tool: Tool, account: AccountName, show_all: All = False) -> Non
             "Name": lambda i: plain(i.get("name")),
             "Low below": lambda i: number(i["low_stamps"]),
         },
-        limit=None if show_all else _ROWS,
+        show_all=show_all,
         empty="No issuers: `timbres issuers import` adds them; contracts and balances do, too.",
         right=("Low below",),
     )
 
 
+@command(issuer_group, "timbres issuers import acme-sf issuers.csv", "import")
 def import_issuers(
     tool: Tool,
     account: AccountName,
@@ -264,6 +257,7 @@ def import_issuers(
     tool.show(result, lambda: f"{number(result['kept'])} imported{removed}{skipped}.")
 
 
+@command(issuer_group, "timbres issuers remove acme-sf EKU9003173C9", "remove")
 def remove_issuers(
     tool: Tool,
     account: AccountName,
@@ -277,7 +271,7 @@ def remove_issuers(
     tool.show(result, lambda: escape(f"{len(result['rfcs'])} removed.{unknown}"))
 
 
-def _describe(issuer: dict[str, Any]) -> str:
+def _describe(issuer: StampCount) -> str:
     lines = [
         f"[bold]{escape(issuer['rfc'])}[/] at {issuer['account']}: {state(issuer['alert'])}",
         f"available {available(issuer)}, contracted {number(issuer['contracted'])}",

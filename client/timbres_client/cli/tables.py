@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from rich.markup import escape
@@ -47,7 +48,7 @@ def minute(value: str | None) -> str:
     return "–" if value is None else value[:16].replace("T", " ")
 
 
-def available(issuer: dict[str, Any]) -> str:
+def available(issuer: Mapping[str, Any]) -> str:
     """Return an issuer's available stamps."""
     return "no limit" if issuer["unlimited"] else number(issuer["available"])
 

@@ -22,6 +22,16 @@ from timbres_client.client import Client
 from timbres_client.connection import Connection
 from timbres_client.errors import InputError, TimbresError
 
+app = typer.Typer(
+    name="timbres",
+    help="Monitor, contract and report the CFDI stamps of your accounts at PACs.",
+    epilog="Exit codes: 0 done, 1 other, 2 input, 3 access, 4 not found, 5 state or rejected "
+    "contract, 6 PAC, 7 try again, 8 contract not decided.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
 # What to do after an error, by its code.
 HINTS = {
     "access-denied": "An administrator attaches the policy reader, reporter or contract manager.",
@@ -43,13 +53,15 @@ _JSON = Annotated[bool, typer.Option("--json", help="Print JSON, for pipes.")]
 _CURL = Annotated[
     bool, typer.Option("--curl", help="Print the request as a curl command; do not send it.")
 ]
-_SHARED = (
-    inspect.Parameter("stack", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_STACK),
-    inspect.Parameter("json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=_JSON),
-    inspect.Parameter("curl", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=_CURL),
+_SHARED = tuple(
+    inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=option)
+    for name, default, option in (
+        *(("stack", None, _STACK), ("json", False, _JSON), ("curl", False, _CURL)),
+    )
 )
 
-
+# Rows of a list without --all.
+_ROWS = 20
 # Columns of texts without a limit.
 _WRAPPED = {"Can", "Error", "Failed", "Key", "Name", "Problem", "Reason"}
 
@@ -114,18 +126,16 @@ class Tool:
         items: Iterable[Mapping[str, Any]],
         columns: Mapping[str, Callable[[Any], str]],
         *,
-        limit: int | None = None,
+        show_all: bool = True,
         empty: str = "None.",
         right: Sequence[str] = (),
     ) -> int:
         """Print a list as JSON or as a table with ``columns``; return the number of items.
 
-        ``limit`` is the number of rows after which a hint follows; None for no limit. ``right``
-        are the columns of numbers.
+        Without ``show_all``, a hint follows the first rows. ``right`` are the columns of numbers.
         """
         rows = iter(items)
-        listed = list(rows if limit is None else islice(rows, limit))
-        more = next(rows, None) if limit is not None else None
+        listed = list(rows if show_all else islice(rows, _ROWS))
         if self.as_json:
             typer.echo(json.dumps(listed, ensure_ascii=False))
         elif listed:
@@ -140,8 +150,8 @@ class Tool:
             self.console.print(table)
         else:
             self.print(empty)
-        if more is not None:
-            self.status_console.print(f"These are the first {limit}; --all lists all.")
+        if next(rows, None) is not None:
+            self.status_console.print(f"These are the first {_ROWS}; --all lists all.")
         return len(listed)
 
     def confirm(self, question: str, *, yes: bool) -> None:

@@ -9,20 +9,19 @@ from __future__ import annotations
 import codecs
 import csv
 import io
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import date
+from functools import lru_cache
 from itertools import chain, islice
-from typing import IO, TypeVar
+from typing import IO
 
 from timbres.domain.consumption import Consumption, MovementLine
 from timbres_reports import formatting_es as fmt
 
-K = TypeVar("K", bound=Hashable)
-
 # Rows per write: they fit in memory, and writes are few.
 _BATCH_ROWS = 4096
 # Accounts, RFCs, kinds and days repeat; the limit bounds the memory.
-_MAX_CACHED = 20_000
+_cached = lru_cache(20_000)
 
 
 def write(report: Consumption, out: IO[bytes]) -> int:
@@ -38,8 +37,7 @@ def write(report: Consumption, out: IO[bytes]) -> int:
     heading += ["Tipo de movimiento", fmt.STAMPS]
     heading += ["Precio por timbre (MXN)"] if has_prices else []
 
-    def issuer(key: tuple[str, str | None]) -> str:
-        account, rfc = key
+    def issuer(account: str, rfc: str | None) -> str:
         texts = [account, fmt.rfc(rfc), *([names.get(rfc or "", "")] if names else [])]
         return _line(map(fmt.escape_formula, texts))
 
@@ -61,33 +59,19 @@ def write(report: Consumption, out: IO[bytes]) -> int:
     return rows
 
 
-class _Cache(dict[K, str]):
-    """Computed texts by key."""
-
-    def __init__(self, compute: Callable[[K], str]) -> None:
-        super().__init__()
-        self._compute = compute
-
-    def __missing__(self, key: K) -> str:
-        if len(self) >= _MAX_CACHED:
-            self.clear()
-        text = self[key] = self._compute(key)
-        return text
-
-
 def _lines(
     movements: Iterable[MovementLine],
-    issuer: Callable[[tuple[str, str | None]], str],
+    issuer: Callable[[str, str | None], str],
     price: Callable[[str], str],
 ) -> Iterator[str]:
     """Yield one CSV line per movement."""
-    kinds = _Cache[str](lambda kind: _line([fmt.escape_formula(kind)]))
-    days, issuers, prices = _Cache(date.isoformat), _Cache(issuer), _Cache(price)
-    for movement in movements:
-        account = movement.account
+    kind = _cached(lambda text: _line([fmt.escape_formula(text)]))
+    day, issuer, price = _cached(date.isoformat), _cached(issuer), _cached(price)
+    for line in movements:
+        account = line.account
         yield (
-            f"{days[movement.date]},{issuers[account, movement.rfc]},{kinds[movement.kind]},"
-            f"{movement.amount}{prices[account]}\r\n"
+            f"{day(line.date)},{issuer(account, line.rfc)},{kind(line.kind)},"
+            f"{line.amount}{price(account)}\r\n"
         )
 
 

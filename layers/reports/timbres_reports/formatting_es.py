@@ -22,41 +22,19 @@ TITLE = "Consumo de timbres"
 NO_DATA = "sin dato"
 NEW = "nuevo"
 NO_CONTRACT = "sin contrato"
-NO_CONTRACTS = "No se contrataron timbres en el mes."
 NO_RFC = "sin RFC"
-FIRST_EXPIRIES = "De cada RFC, el contrato de Timbres que vence primero."
-NO_CONSUMPTION = "No son consumo y no cuentan en los totales."
 # Their cells are muted.
 EMPTY = (NO_DATA, NO_CONTRACT)
-
-ACCOUNT_STAMPS_NOTE = (
-    "Todos los emisores de la cuenta usan estos timbres; sin ellos, ninguno puede facturar."
-)
 
 SOURCES = "Cuentas y fuentes"
 ISSUERS = "Consumo por RFC"
 ISSUERS_BY_ACCOUNT = "Consumo por RFC y cuenta"
 DAYS = "Consumo por día"
 MONTHS = "Consumo por mes"
-CONTRACTS = "Contratos del mes"
-EXPIRIES = "Próximos vencimientos"
 ACCOUNT_STAMPS = "Timbres de la cuenta"
 MOVEMENTS = "Movimientos"
 OTHER_MOVEMENTS = "Otros movimientos"
 STAMPS = "Timbres"
-
-DAY_HEADING = ("Día", STAMPS)
-CONTRACT_HEADING = (
-    "Cuenta",
-    "RFC",
-    STAMPS,
-    "Estado",
-    "Solicitado por",
-    "Fecha y hora",
-    "Contrato",
-)
-EXPIRY_HEADING = ("Cuenta", "RFC", STAMPS, "Vence el")
-MOVEMENT_HEADING = ("Cuenta", "RFC", "Fecha", "Tipo de movimiento", STAMPS)
 
 _PLANS = {"prepaid": "prepago", "postpaid": "pospago"}
 _SOURCES = {FROM_PAC: "el PAC", FROM_SNAPSHOTS: "conteos diarios de Timbres"}
@@ -88,8 +66,8 @@ def escape_formula(text: str) -> str:
     return f"'{text}" if text.startswith(_FORMULA) else text
 
 
-def number(value: int | None) -> str:
-    """Return ``1,234``, or ``sin dato``."""
+def number(value: int | Decimal | None) -> str:
+    """Return ``1,234`` or ``34.6``, or ``sin dato``."""
     return NO_DATA if value is None else f"{value:,}"
 
 
@@ -108,11 +86,6 @@ def growth(change: Decimal | None, *, is_new: bool = False) -> str:
 def money(value: Decimal | None) -> str:
     """Return an amount in MXN as ``$1,234.50``, or ``sin dato``."""
     return NO_DATA if value is None else f"${value:,}"
-
-
-def days_left(value: Decimal | None) -> str:
-    """Return a number of days with one decimal, or ``sin dato``."""
-    return NO_DATA if value is None else f"{value:,}"
 
 
 def days_text(value: Decimal) -> str:
@@ -188,14 +161,6 @@ def missing_days(days: Iterable[date]) -> str:
     for numbers in ranges:
         parts += [f"{numbers[0]} a {numbers[-1]}"] if len(numbers) > 2 else map(str, numbers)
     return join(parts)
-
-
-def gap(source: Source) -> str:
-    """Return ``faltan los días 3, 4 y 9``; empty if no day is missing."""
-    numbers = missing_days(source.missing_days)
-    if not numbers:
-        return ""
-    return f"falta el día {numbers}" if numbers.isdigit() else f"faltan los días {numbers}"
 
 
 def account_names(line: IssuerLine) -> str:

@@ -9,17 +9,24 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Sequence
 from datetime import timedelta
 from decimal import Decimal
 from functools import cache
 from importlib.resources import files
 from itertools import islice
-from typing import IO, Any, NamedTuple
+from typing import IO, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from timbres.domain.consumption import Consumption, IssuerLine, MovementLine, YearConsumption
+from timbres.domain.consumption import (
+    Consumption,
+    IssuerLine,
+    MovementLine,
+    RfcLine,
+    YearConsumption,
+)
 from timbres.domain.highlights import SOON_DAYS, URGENT_DAYS, severity
 from timbres_reports import formatting_es as fmt
 from timbres_reports import summary
@@ -39,24 +46,23 @@ def write(report: Consumption | YearConsumption, out: IO[bytes]) -> int:
         out.write(_render_year(report).encode())
         return 0
     by_rfc, movements, count = _group_by_rfc(report)
-    others, other_count = summary.other_movements(report)
+    others = summary.other_movements(report)
     columns = summary.rfc_columns(report)
     page = _render(
         "report.html",
         report,
         columns=[column for column in columns if column.key != "name"],
         days=[report.month.first_day + timedelta(days=n) for n in range(len(report.days))],
-        chart=_Chart.of(report.days),
+        chart=_chart(report.days),
         top=summary.top_consumers(report),
         by_days_left=summary.by_days_left(report),
         movements=movements,
         movement_count=count,
         others=others,
-        other_count=other_count,
         data=_data(report, by_rfc),
     )
     out.write(page.encode())
-    return len(movements) + len(others)
+    return len(movements) + min(others.length, summary.MAX_ROWS)
 
 
 def _render_year(report: YearConsumption) -> str:
@@ -66,7 +72,7 @@ def _render_year(report: YearConsumption) -> str:
         "year.html",
         report,
         columns=[column for column in columns if column.key != "name"],
-        chart=_Chart.of(report.months),
+        chart=_chart(report.months),
         months=report.year.months(report.generated_at.date()),
         rows=rows[:MAX_YEAR_ROWS],
         hidden=max(len(rows) - MAX_YEAR_ROWS, 0),
@@ -85,20 +91,17 @@ def _group_by_rfc(
 
     A movement dated outside of the month is not in any day.
     """
-    by_rfc: dict[str | None, list[int]] = {}
+    month_days = report.month.last_day.day
+    by_rfc: dict[str | None, list[int]] = defaultdict(lambda: [0] * month_days)
     first_movements: list[MovementLine] = []
     count = 0
-    month_days = report.month.last_day.day
     year, month = report.month.year, report.month.month
     for movement in report.movements():
         count += 1
         if count <= MAX_MOVEMENTS:
             first_movements.append(movement)
         if movement.date.month == month and movement.date.year == year:
-            days = by_rfc.get(movement.rfc)
-            if days is None:
-                days = by_rfc[movement.rfc] = [0] * month_days
-            days[movement.date.day - 1] += movement.amount
+            by_rfc[movement.rfc][movement.date.day - 1] += movement.amount
     return by_rfc, first_movements, count
 
 
@@ -118,7 +121,6 @@ def _environment() -> Environment:
     style, script = (
         (templates / name).read_text(encoding="utf-8") for name in ("report.css", "report.js")
     )
-    environment.filters["account_stamps_cells"] = summary.account_stamps_cells
     environment.globals.update(
         fmt=fmt,
         summary=summary,
@@ -142,48 +144,27 @@ def _hash(source: str) -> str:
     return f"'sha256-{base64.b64encode(digest).decode()}'"
 
 
-class _Bar(NamedTuple):
-    """A day or month of the chart: ``x`` in percent of the width, the others in pixels."""
+def _chart(amounts: Sequence[int | None]) -> dict[str, Any]:
+    """Return a chart of days or months, with widths in percent to fill the screen.
 
-    number: int
-    amount: int | None
-    x: float
-    y: float
-    height: float
-
-
-class _Chart(NamedTuple):
-    """A chart of days or months, with widths in percent to fill the screen.
-
-    ``axis`` is the width of the labels of ``marks``, in pixels.
+    Heights are in pixels, as is ``axis``, the width of the labels of ``marks``.
     """
-
-    axis: int
-    height: int
-    top: int
-    bottom: int
-    zero: float
-    step: float
-    marks: list[tuple[int, float]]
-    bars: list[_Bar]
-
-    @classmethod
-    def of(cls, amounts: Sequence[int | None]) -> _Chart:
-        height, top, bottom = 260, 10, 26
-        marks = summary.ticks(amounts)
-        scale = (height - top - bottom) / (marks[-1] - marks[0])
-        zero = top + marks[-1] * scale
-        step = 100 / len(amounts)
-
-        def bars() -> Iterator[_Bar]:
-            for index, amount in enumerate(amounts):
-                size = max(abs(amount) * scale, 1.0) if amount else 0.0
-                y = zero if (amount or 0) < 0 else zero - size
-                yield _Bar(index + 1, amount, index * step, y, size)
-
-        lines = [(mark, zero - mark * scale) for mark in marks]
-        axis = 10 + 7 * max(len(fmt.number(mark)) for mark in marks)
-        return cls(axis, height, top, bottom, zero, step, lines, list(bars()))
+    height, top, bottom = 260, 10, 26
+    marks = summary.ticks(amounts)
+    scale = (height - top - bottom) / (marks[-1] - marks[0])
+    zero, step = top + marks[-1] * scale, 100 / len(amounts)
+    bars = []
+    for index, amount in enumerate(amounts):
+        size = max(abs(amount) * scale, 1.0) if amount else 0.0
+        y = zero if (amount or 0) < 0 else zero - size
+        bar = {"number": index + 1, "amount": amount, "x": index * step, "y": y, "height": size}
+        bars.append(bar)
+    sizes = {"height": height, "top": top, "bottom": bottom, "zero": zero, "step": step}
+    return sizes | {
+        "axis": 10 + 7 * max(len(fmt.number(mark)) for mark in marks),
+        "marks": [(mark, zero - mark * scale) for mark in marks],
+        "bars": bars,
+    }
 
 
 def _data(report: Consumption, by_rfc: dict[str | None, list[int]]) -> dict[str, Any]:
@@ -200,22 +181,21 @@ def _data(report: Consumption, by_rfc: dict[str | None, list[int]]) -> dict[str,
         cells = summary.rfc_cells(report, line)
         return [printable(cells[key].text) for key in keys]
 
-    rows = []
-    for line in report.rfcs:
+    def row(line: RfcLine) -> list[Any]:
         cells = summary.rfc_cells(report, line)
-        rows.append(
-            [
-                printable(line.name or ""),
-                [printable(cells[key].text) for key in keys],
-                [_sortable(cells[key].value) for key in keys],
-                severity(line),
-                int(line.is_exhausted),
-                [texts(part) for part in line.parts] if len(line.parts) > 1 else [],
-                [line.amount, line.compared, line.previous, _cents(line.cost)],
-                by_rfc.get(line.rfc, []),
-                printable(line.account),
-            ]
-        )
+        cents = None if line.cost is None else int(line.cost * 100)
+        return [
+            printable(line.name or ""),
+            [printable(cells[key].text) for key in keys],
+            [_sortable(cells[key].value) for key in keys],
+            severity(line),
+            int(line.is_exhausted),
+            [texts(part) for part in line.parts] if len(line.parts) > 1 else [],
+            [line.amount, line.compared, line.previous, cents],
+            by_rfc.get(line.rfc, []),
+            printable(line.account),
+        ]
+
     return {
         "keys": keys,
         "headings": [column.heading for column in columns],
@@ -225,12 +205,8 @@ def _data(report: Consumption, by_rfc: dict[str | None, list[int]]) -> dict[str,
         "none": fmt.NO_DATA,
         "new": fmt.NEW,
         "total": report.total,
-        "rows": rows,
+        "rows": list(map(row, report.rfcs)),
     }
-
-
-def _cents(cost: Decimal | None) -> int | None:
-    return None if cost is None else int(cost * 100)
 
 
 def _sortable(value: summary.Value) -> float | str | None:

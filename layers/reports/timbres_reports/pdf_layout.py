@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from functools import cache
 from html import escape
@@ -29,7 +29,7 @@ from reportlab.platypus import (
 )
 
 from timbres_reports import formatting_es as fmt
-from timbres_reports.pdf_tags import Tag, Tags, number_pages
+from timbres_reports.pdf_tags import Tag, Tags, end_page, number_pages
 from timbres_reports.summary import MUTED, SOON, URGENT, Cell, Column
 
 PLAIN, BOLD = "Helvetica", "Helvetica-Bold"
@@ -86,20 +86,25 @@ def to_printable(text: str) -> str:
     return line if len(line) <= _MAX_CHARACTERS else f"{line[: _MAX_CHARACTERS - 1]}…"
 
 
+def _draw_tagged(flowable: Flowable, draw: Callable[[], None]) -> None:
+    """Draw a flowable with its tag; a heading that a table repeats is an artifact."""
+    if flowable.tag is None:
+        draw()
+        return
+    with flowable.canv.tags.mark(flowable.canv, flowable.tag):
+        draw()
+    if flowable.tag.role == "TH":
+        flowable.tag = None
+
+
 class _Tagged(Paragraph):
     """A paragraph of plain text with a tag, None for a repeated one."""
 
     tag: Tag | None = Tag("P")
 
     def draw(self) -> None:
-        """Draw the text with its tag; a heading that a table repeats is an artifact."""
-        if self.tag is None:
-            super().draw()
-            return
-        with self.canv.tags.mark(self.canv, self.tag):
-            super().draw()
-        if self.tag.role == "TH":
-            self.tag = None
+        """Draw the text with its tag."""
+        _draw_tagged(self, super().draw)
 
 
 class _Line(Flowable):
@@ -109,7 +114,7 @@ class _Line(Flowable):
         super().__init__()
         self._text = text
         self._style = text_style
-        self._tag = tag
+        self.tag = tag
 
     def wrap(self, width: float, _: float) -> tuple[float, float]:
         """Return the available width and the height of the line."""
@@ -117,14 +122,8 @@ class _Line(Flowable):
         return width, self._style.leading
 
     def draw(self) -> None:
-        """Draw the text with its tag; a heading that a table repeats is an artifact."""
-        if self._tag is None:
-            self._draw()
-            return
-        with self.canv.tags.mark(self.canv, self._tag):
-            self._draw()
-        if self._tag.role == "TH":
-            self._tag = None
+        """Draw the text with its tag."""
+        _draw_tagged(self, self._draw)
 
     def _draw(self) -> None:
         text_style, y = self._style, self._style.leading - self._style.fontSize
@@ -142,7 +141,7 @@ class Figure(Flowable):
     def __init__(self, drawing: Drawing, alt: str) -> None:
         super().__init__()
         self._drawing = drawing
-        self._tag = Tag("Figure", to_printable(alt))
+        self.tag = Tag("Figure", to_printable(alt))
 
     def wrap(self, *_: float) -> tuple[float, float]:
         """Return the size of the drawing."""
@@ -150,8 +149,7 @@ class Figure(Flowable):
 
     def draw(self) -> None:
         """Draw the drawing with its tag."""
-        with self.canv.tags.mark(self.canv, self._tag):
-            self._drawing.drawOn(self.canv, 0, 0)
+        _draw_tagged(self, lambda: self._drawing.drawOn(self.canv, 0, 0))
 
 
 def paragraph(text: str, text_style: ParagraphStyle, tag: Tag | None = None) -> Paragraph:
@@ -179,19 +177,13 @@ class ReportDocument(BaseDocTemplate):
     """
 
     def __init__(self, *, title: str, subject: str, footer: str, created: datetime) -> None:
-        frame = Frame(
-            *(_MARGIN, _BOTTOM, WIDTH, HEIGHT),
-            leftPadding=0,
-            rightPadding=0,
-            topPadding=0,
-            bottomPadding=0,
-        )
+        frame = Frame(_MARGIN, _BOTTOM, WIDTH, HEIGHT, 0, 0, 0, 0)
         self._out = io.BytesIO()
         super().__init__(
             self._out,
             pagesize=letter,
             pageTemplates=[
-                PageTemplate(frames=[frame], onPage=self._begin_page, onPageEnd=self._end_page)
+                PageTemplate(None, [frame], self._begin_page, lambda canvas, _: end_page(canvas))
             ],
             title=to_printable(title),
             subject=to_printable(subject),
@@ -242,9 +234,6 @@ class ReportDocument(BaseDocTemplate):
         canvas.doForm(_PAGE_COUNT)
         canvas.restoreState()
 
-    def _end_page(self, canvas: Canvas, _: BaseDocTemplate) -> None:
-        self._tags.end_page(canvas)
-
 
 class _PageCount(Flowable):
     """At the end of the document, defines the number of pages for every footer, and the tags."""
@@ -270,6 +259,12 @@ def heading(text: str) -> Paragraph:
     return flowable
 
 
+def padding(left: float, right: float, top: float, bottom: float) -> list[tuple[Any, ...]]:
+    """Return the commands for the padding of all cells of a table, in points."""
+    sides = {"LEFT": left, "RIGHT": right, "TOP": top, "BOTTOM": bottom}
+    return [(f"{side}PADDING", (0, 0), (-1, -1), size) for side, size in sides.items()]
+
+
 _tables = count(1)
 
 
@@ -277,7 +272,7 @@ def table(
     columns: Sequence[Column],
     widths: Sequence[float],
     rows: Iterable[Sequence[Cell]],
-    totals: Sequence[Cell] = (),
+    totals: Iterable[Cell] = (),
     size: float = 8.0,
 ) -> LongTable:
     """Return a table over the page's width that repeats its heading on every page.
@@ -289,10 +284,7 @@ def table(
     commands: list[tuple[Any, ...]] = [
         ("BACKGROUND", (0, 0), (-1, 0), PANEL),
         ("VALIGN", (0, 0), (-1, -1), "MIDDLE"),
-        ("LEFTPADDING", (0, 0), (-1, -1), _PADDING),
-        ("RIGHTPADDING", (0, 0), (-1, -1), _PADDING),
-        ("TOPPADDING", (0, 0), (-1, -1), 2),
-        ("BOTTOMPADDING", (0, 0), (-1, -1), 3),
+        *padding(_PADDING, _PADDING, 2, 3),
         ("LINEBELOW", (0, -1), (-1, -1), 0.4, LINE),
     ]
     data: list[list[Any]] = []
@@ -351,10 +343,7 @@ def grid(
         colWidths=widths,
         hAlign="LEFT",
         style=[
-            ("LEFTPADDING", (0, 0), (-1, -1), 0),
-            ("RIGHTPADDING", (0, 0), (-1, -1), 0),
-            ("TOPPADDING", (0, 0), (-1, -1), 0),
-            ("BOTTOMPADDING", (0, 0), (-1, -1), 0),
+            *padding(0, 0, 0, 0),
             ("VALIGN", (0, 0), (-1, -1), "TOP"),
             *commands,
         ],

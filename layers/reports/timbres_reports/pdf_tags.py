@@ -56,10 +56,6 @@ class Tags:
         self._count = 0
         canvas.addLiteral("/Artifact BMC")
 
-    def end_page(self, canvas: Any) -> None:
-        """End a page."""
-        canvas.addLiteral("EMC")
-
     @contextmanager
     def mark(self, canvas: Any, tag: Tag) -> Iterator[None]:
         """Tag what is drawn in the context."""
@@ -94,6 +90,11 @@ class Tags:
         canvas.setCatalogEntry("MarkInfo", {"Marked": "true"})
         # Readers show the title instead of the file name.
         canvas.setViewerPreference("DisplayDocTitle", "true")
+
+
+def end_page(canvas: Any) -> None:
+    """End a page that ``Tags`` began."""
+    canvas.addLiteral("EMC")
 
 
 def _add(parent: _Element, role: str) -> _Element:

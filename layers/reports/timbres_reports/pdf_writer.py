@@ -5,7 +5,7 @@ The PDF stays short enough to read; the workbook has every issuer and every move
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import IO, Any
 
@@ -15,7 +15,7 @@ from reportlab.lib.enums import TA_RIGHT
 from reportlab.platypus import Flowable, PageBreak, Spacer
 
 from timbres.domain.account import ALL_ACCOUNTS
-from timbres.domain.consumption import Consumption, MovementLine, RfcLine, Source
+from timbres.domain.consumption import Consumption, RfcLine, Source
 from timbres.domain.highlights import severity
 from timbres_reports import formatting_es as fmt
 from timbres_reports import summary
@@ -42,11 +42,12 @@ from timbres_reports.pdf_layout import (
     fit_text,
     grid,
     heading,
+    padding,
     paragraph,
     style,
     table,
 )
-from timbres_reports.summary import MAX_BARS, MAX_ROWS, Cell, Column
+from timbres_reports.summary import MAX_BARS, MAX_ROWS, Cell, Column, Section
 
 _MAX_NOTICES = 4
 # Rows of accounts below their RFC.
@@ -64,16 +65,12 @@ def write(report: Consumption, out: IO[bytes]) -> int:
     with the number of the others. Characters outside of Windows-1252 become ``?``. The same report
     gives the same bytes.
     """
-    others, other_count = summary.other_movements(report)
+    others = summary.other_movements(report)
     story: list[Flowable] = [
         *_first_page(report),
         PageBreak(),
         *_issuers(report),
-        *_account_stamps(report),
-        *_contracts(report),
-        *_expiries(report),
-        *_other_movements(others, other_count),
-        *_sources(report),
+        *_sections(report, others),
         paragraph(
             "Los movimientos están en el libro de Excel y en el CSV del mismo reporte.", NOTE
         ),
@@ -84,7 +81,7 @@ def write(report: Consumption, out: IO[bytes]) -> int:
         footer=f"{fmt.full_title(report)}. Elaborado por Timbres",
         created=fmt.to_local(report.generated_at),
     ).write(story, out)
-    return len(others)
+    return min(others.length, MAX_ROWS)
 
 
 # The first page ---------------------------------------------------------------------------
@@ -139,30 +136,24 @@ def _notices(notices: Sequence[str]) -> Flowable:
         [WIDTH],
         ("BACKGROUND", (0, 0), (-1, -1), WARM),
         ("LINEBEFORE", (0, 0), (0, -1), 3, AMBER),
-        ("LEFTPADDING", (0, 0), (-1, -1), 12),
-        ("RIGHTPADDING", (0, 0), (-1, -1), 8),
-        ("TOPPADDING", (0, 0), (-1, -1), 3),
-        ("BOTTOMPADDING", (0, 0), (-1, -1), 4),
+        *padding(12, 8, 3, 4),
     )
 
 
 def _tiles(figures: Sequence[summary.KeyFigure]) -> list[Flowable]:
     """Return up to three key figures side by side, each in a box, and the space below."""
-    gap, padding = 10.0, 12.0
+    gap, side = 10.0, 12.0
     width = (WIDTH - gap * 2) / 3
-    text_width = width - 2 * padding
-    tiles: list[Any] = []
-    for figure in figures:
-        remark = style(7.5, color=GRAY)
-        tiles += [
-            [
-                fit_text(figure.label, text_width, style(8, color=GRAY)),
-                fit_text(figure.text, text_width, style(18, BOLD, COLORS[figure.style])),
-                paragraph(figure.remark, remark),
-            ],
-            "",
+    text_width = width - 2 * side
+    tiles: list[Any] = [""] * (2 * len(figures) - 1)
+    tiles[::2] = [
+        [
+            fit_text(figure.label, text_width, style(8, color=GRAY)),
+            fit_text(figure.text, text_width, style(18, BOLD, COLORS[figure.style])),
+            paragraph(figure.remark, style(7.5, color=GRAY)),
         ]
-    tiles.pop()
+        for figure in figures
+    ]
     boxes = grid(
         [tiles],
         [gap if n % 2 else width for n in range(len(tiles))],
@@ -172,10 +163,7 @@ def _tiles(figures: Sequence[summary.KeyFigure]) -> list[Flowable]:
             for n, figure in enumerate(figures)
             if figure.style
         ],
-        ("LEFTPADDING", (0, 0), (-1, -1), padding),
-        ("RIGHTPADDING", (0, 0), (-1, -1), padding),
-        ("TOPPADDING", (0, 0), (-1, -1), 6),
-        ("BOTTOMPADDING", (0, 0), (-1, -1), 7),
+        *padding(side, side, 6, 7),
     )
     return [boxes, Spacer(0, 8)]
 
@@ -285,13 +273,51 @@ def _bar(fraction: float, width: float) -> Drawing:
 # The tables -------------------------------------------------------------------------------
 
 
+def _others(name: str, count: int) -> Iterator[Flowable]:
+    """Yield a note about the rows that a table does not have, if any."""
+    if count > MAX_ROWS:
+        text = f"{name} ({count - MAX_ROWS:,}) están en el libro de Excel del mismo reporte."
+        yield paragraph(text, NOTE)
+
+
+def _section(
+    section: Section, widths: Sequence[float], rows: Iterable[list[Cell]], size: float = 8.0
+) -> Iterator[Flowable]:
+    """Yield a section with a table of ``rows``."""
+    if not section.length and not section.empty:
+        return
+    yield heading(section.title)
+    if not section.length:
+        yield paragraph(section.empty, NOTE)
+        return
+    if section.remark:
+        yield from (paragraph(section.remark, NOTE), Spacer(0, 4))
+    yield table(section.columns, widths, rows, section.totals, size)
+    if section.note:
+        yield paragraph(section.note, NOTE)
+    yield from _others(section.others, section.length)
+
+
+def _sections(report: Consumption, others: Section) -> Iterator[Flowable]:
+    """Yield the sections after that of the RFCs."""
+    for section, widths, size in (
+        (summary.account_stamps(report), (140, 76, 76, 76, 76, 72), 8.0),
+        (summary.contracts(report), (66, 72, 42, 56, 76, 66, 138), 7.0),
+        (summary.expiries(report), (208, 128, 90, 90), 8.0),
+        (others, (122, 88, 66, 180, 60), 8.0),
+    ):
+        yield from _section(section, widths, islice(section.rows, MAX_ROWS), size)
+    rows = (row for source in report.sources[:MAX_ROWS] for row in _source_rows(report, source))
+    yield from _section(summary.sources(report), (110, 94, 46, 54, 108, 50, 54), rows)
+
+
 def _issuers(report: Consumption) -> Iterator[Flowable]:
+    columns = [column for column in summary.rfc_columns(report) if column.key != "name"]
+    totals = summary.rfc_totals(report)
     yield heading(fmt.ISSUERS)
     if not report.rfcs:
         yield paragraph(summary.NO_ISSUERS, NOTE)
         return
-    columns = [column for column in summary.rfc_columns(report) if column.key != "name"]
-    totals = summary.rfc_totals(report)
     yield table(
         columns,
         [_WIDTHS.get(column.key, 48) for column in columns],
@@ -323,65 +349,6 @@ def _rfc_rows(report: Consumption, columns: Sequence[Column]) -> Iterator[list[C
             ]
 
 
-def _account_stamps(report: Consumption) -> Iterator[Flowable]:
-    if not report.account_stamps:
-        return
-    yield heading(fmt.ACCOUNT_STAMPS)
-    yield table(
-        summary.ACCOUNT_STAMPS_COLUMNS,
-        (140, 76, 76, 76, 76, 72),
-        map(summary.account_stamps_cells, report.account_stamps[:MAX_ROWS]),
-    )
-    yield paragraph(fmt.ACCOUNT_STAMPS_NOTE, NOTE)
-    yield from _others("Las demás cuentas", len(report.account_stamps))
-
-
-def _contracts(report: Consumption) -> Iterator[Flowable]:
-    yield heading(fmt.CONTRACTS)
-    if not report.contracts:
-        yield paragraph(fmt.NO_CONTRACTS, NOTE)
-        return
-    confirmed, stamps = summary.confirmed_stamps(report)
-    totals = ("Confirmados", f"{confirmed:,}", f"{stamps:,}", "", "", "", "")
-    yield table(
-        summary.CONTRACT_COLUMNS,
-        (66, 72, 42, 56, 76, 66, 138),
-        islice(summary.contract_cells(report), MAX_ROWS),
-        [Cell(text) for text in totals],
-        size=7.0,
-    )
-    yield from _others("Los demás contratos", len(report.contracts))
-
-
-def _expiries(report: Consumption) -> Iterator[Flowable]:
-    if not report.expiries:
-        return
-    yield heading(fmt.EXPIRIES)
-    yield paragraph(fmt.FIRST_EXPIRIES, NOTE)
-    yield Spacer(0, 4)
-    rows = islice(summary.expiry_cells(report), MAX_ROWS)
-    yield table(summary.EXPIRY_COLUMNS, (208, 128, 90, 90), rows)
-    yield from _others("Los demás vencimientos", len(report.expiries))
-
-
-def _other_movements(movements: Sequence[MovementLine], count: int) -> Iterator[Flowable]:
-    if not movements:
-        return
-    yield heading(fmt.OTHER_MOVEMENTS)
-    yield paragraph(fmt.NO_CONSUMPTION, NOTE)
-    yield Spacer(0, 4)
-    rows = summary.movement_cells(movements)
-    yield table(summary.MOVEMENT_COLUMNS, (122, 88, 66, 180, 60), rows)
-    yield from _others("Los demás movimientos", count)
-
-
-def _sources(report: Consumption) -> Iterator[Flowable]:
-    yield heading(fmt.SOURCES)
-    rows = (row for source in report.sources[:MAX_ROWS] for row in _source_rows(report, source))
-    yield table(summary.SOURCE_COLUMNS, (110, 94, 46, 54, 108, 50, 54), rows)
-    yield from _others("Las demás cuentas", len(report.sources))
-
-
 def _source_rows(report: Consumption, source: Source) -> Iterator[list[Cell]]:
     """Yield an account's row, and a note about its problem or its missing days."""
     yield summary.source_cells(report, source)
@@ -389,10 +356,3 @@ def _source_rows(report: Consumption, source: Source) -> Iterator[list[Cell]]:
         yield [Cell(f"Sin cifras: {source.problem}", summary.URGENT)]
     elif source.missing_days:
         yield [Cell(fmt.upper_first(summary.gap(source)), summary.SOON)]
-
-
-def _others(name: str, count: int) -> Iterator[Flowable]:
-    """Yield a note about the rows that a table does not have, if any."""
-    if count > MAX_ROWS:
-        text = f"{name} ({count - MAX_ROWS:,}) están en el libro de Excel del mismo reporte."
-        yield paragraph(text, NOTE)

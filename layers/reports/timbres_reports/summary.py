@@ -40,6 +40,9 @@ MAX_ROWS = 200
 # Styles of a text: CSS classes of the page, colors of the PDF and the workbook.
 SOON, URGENT, MUTED = Severity.SOON, Severity.URGENT, "none"
 
+# Contracts in other states are open.
+_CONTRACT_STYLES: dict[str, str] = {CONFIRMED: "", REJECTED: MUTED}
+
 Value = str | int | Decimal | date | None
 
 
@@ -75,12 +78,6 @@ class KeyFigure(NamedTuple):
     type: str = "count"
 
 
-def contract_style(status: str) -> str:
-    """Return the style of a contract's state: ``soon`` if open, ``none`` if rejected."""
-    classes: dict[str, str] = {CONFIRMED: "", REJECTED: MUTED}
-    return classes.get(status, SOON)
-
-
 # Key figures -------------------------------------------------------------------------------
 
 
@@ -90,8 +87,10 @@ def key_figures(report: Consumption) -> list[KeyFigure]:
     named = [line for line in report.rfcs if line.rfc is not None]
     active = sum(1 for line in named if line.amount)
     change = fmt.growth(facts.change, is_new=facts.is_new)
+    mean = _mean(report.days)
+    per_day = "sin cifras por día" if mean is None else f"{mean:,} por día en promedio"
     figures = [
-        KeyFigure("Timbres consumidos", fmt.number(facts.stamps), _mean(report), "", facts.stamps),
+        KeyFigure("Timbres consumidos", fmt.number(facts.stamps), per_day, "", facts.stamps),
         KeyFigure(
             f"Contra {report.month.previous().name_es}",
             *(change, _base(report, facts), "", facts.change, "growth"),
@@ -104,7 +103,7 @@ def key_figures(report: Consumption) -> list[KeyFigure]:
         remark = f"{line.account}: {fmt.stock(line.available, line.as_of)}{more}"
         style = severity(line) or (SOON if line.is_over_allotted else "")
         days = None if line.is_exhausted else line.days_left
-        text = account_time_left(line)
+        text = time_left(line, "agotados")
         figures.append(KeyFigure(fmt.ACCOUNT_STAMPS, text, remark, style, days, "days_text"))
     remark = f"de {len(named):,} en el reporte"
     figures.append(KeyFigure("RFC que timbraron", f"{active:,}", remark, "", active))
@@ -137,23 +136,15 @@ def _cost_figure(report: Consumption | YearConsumption) -> Iterator[KeyFigure]:
         yield KeyFigure("Costo", fmt.money(report.cost), remark, "", report.cost, "money")
 
 
-def account_time_left(line: AccountStampsLine) -> str:
-    """Return how long an account's own stamps last: ``34.6 días``, ``agotados``, ``sin dato``."""
-    if line.is_exhausted:
-        return "agotados"
-    return fmt.NO_DATA if line.days_left is None else fmt.days_text(line.days_left)
-
-
 def cost_remark(without_price: Sequence[str]) -> str:
     """Return ``MXN``, and the accounts that have no price."""
     return f"MXN, sin contar {fmt.join([*without_price])}" if without_price else "MXN"
 
 
-def _mean(report: Consumption) -> str:
-    days = [day for day in report.days if day is not None]
-    if not days:
-        return "sin cifras por día"
-    return f"{(2 * sum(days) + len(days)) // (2 * len(days)):,} por día en promedio"
+def _mean(amounts: Iterable[int | None]) -> int | None:
+    """Return the mean of the known amounts, half up; None if none is known."""
+    known = [amount for amount in amounts if amount is not None]
+    return (2 * sum(known) + len(known)) // (2 * len(known)) if known else None
 
 
 # Charts and rankings -----------------------------------------------------------------------
@@ -171,21 +162,17 @@ def by_days_left(report: Consumption) -> list[RfcLine]:
     would fill the top of the list.
     """
     lines = [
-        line
+        (0 if line.is_exhausted else line.days_left or 0, -line.amount, line.rfc or "", line)
         for line in report.rfcs
         if line.days_left is not None or (line.is_exhausted and line.amount > 0)
     ]
-    return sorted(lines, key=lambda line: (_days(line), -line.amount, line.rfc or ""))
+    return [line for *_, line in sorted(lines, key=lambda item: item[:3])]
 
 
-def _days(line: RfcLine) -> Decimal:
-    return Decimal(0) if line.is_exhausted or line.days_left is None else line.days_left
-
-
-def time_left(line: IssuerLine) -> str:
-    """Return how long an RFC's stamps last: ``3.4 días``, ``agotado``, ``sin dato``."""
+def time_left(line: IssuerLine | AccountStampsLine, exhausted: str = "agotado") -> str:
+    """Return how long stamps last: ``3.4 días``, ``exhausted``, ``sin dato``."""
     if line.is_exhausted:
-        return "agotado"
+        return exhausted
     return fmt.NO_DATA if line.days_left is None else fmt.days_text(line.days_left)
 
 
@@ -246,15 +233,15 @@ def rfc_cells(report: Consumption, line: IssuerLine) -> dict[str, Cell]:
     """Return the cells of an RFC, or of its part in one account, by the key of their column."""
     share = percent(line.amount, report.total)
     available = fmt.NO_CONTRACT if line.has_no_contract else fmt.number(line.available)
-    days = fmt.NO_CONTRACT if line.has_no_contract else fmt.days_left(line.days_left)
+    days = fmt.NO_CONTRACT if line.has_no_contract else fmt.number(line.days_left)
     change = fmt.growth(line.change, is_new=line.is_new)
     return {
         "rfc": Cell(fmt.rfc(line.rfc)),
         "name": Cell(line.name or ""),
         "account": Cell(fmt.account_names(line)),
-        "amount": figure(fmt.number(line.amount), line.amount),
+        "amount": _number(line.amount),
         "share": figure(fmt.percent(share), share),
-        "previous": figure(fmt.number(line.previous), line.previous),
+        "previous": _number(line.previous),
         "change": figure(change, None if line.is_new else line.change),
         "available": figure(available, line.available, URGENT if line.is_exhausted else ""),
         "as_of": figure(fmt.moment(line.as_of), line.as_of),
@@ -269,9 +256,9 @@ def rfc_totals(report: Consumption) -> dict[str, Cell]:
     return {
         **dict.fromkeys(("name", "account", "available", "as_of", "days_left"), Cell("")),
         "rfc": Cell(f"Total: {sum(line.rfc is not None for line in report.rfcs):,} RFC"),
-        "amount": figure(fmt.number(facts.stamps), facts.stamps),
+        "amount": _number(facts.stamps),
         "share": figure(fmt.percent(share), share),
-        "previous": figure(fmt.number(facts.previous), facts.previous),
+        "previous": _number(facts.previous),
         "change": figure(fmt.growth(facts.change, is_new=facts.is_new), facts.change),
         "cost": figure(fmt.money(report.cost), report.cost),
     }
@@ -282,7 +269,46 @@ def figure(text: str, value: Value = None, style: str = "") -> Cell:
     return Cell(text, MUTED, None) if text in fmt.EMPTY else Cell(text, style, value)
 
 
-ACCOUNT_STAMPS_COLUMNS = (
+class Section(NamedTuple):
+    """A section of a report that is one table of ``length`` rows.
+
+    A table of the PDF or the page may have the first rows only; ``others`` names those that it
+    leaves out. ``remark`` explains the title, ``note`` is below the table, and ``empty`` is in
+    place of a table without rows; without it, the section is left out.
+    """
+
+    id: str
+    title: str
+    others: str
+    columns: Sequence[Column]
+    rows: Iterable[list[Cell]]
+    length: int
+    totals: Sequence[Cell] = ()
+    remark: str = ""
+    note: str = ""
+    empty: str = ""
+
+
+def _columns(*columns: tuple[str, str]) -> tuple[Column, ...]:
+    return tuple(Column("", heading, kind) for heading, kind in columns)
+
+
+def _text(*texts: str) -> list[Cell]:
+    return [Cell(text) for text in texts]
+
+
+def _number(value: int | Decimal | None, style: str = "") -> Cell:
+    return figure(fmt.number(value), value, style)
+
+
+_ACCOUNT, _RFC, _STAMPS = ("Cuenta", "text"), ("RFC", "text"), (fmt.STAMPS, "count")
+_KIND = ("Tipo de movimiento", "text")
+MOVEMENT_COLUMNS = _columns(_ACCOUNT, _RFC, ("Fecha", "date"), _KIND, _STAMPS)
+_CONTRACT_COLUMNS = _columns(
+    *(_ACCOUNT, _RFC, _STAMPS, ("Estado", "text"), ("Solicitado por", "text")),
+    *(("Fecha y hora", "time"), ("Contrato", "text")),
+)
+_ACCOUNT_STAMPS_COLUMNS = (
     Column("account", "Cuenta"),
     Column("contracted", "Contratados", "count"),
     Column("used", "Usados", "count"),
@@ -290,39 +316,10 @@ ACCOUNT_STAMPS_COLUMNS = (
     Column("as_of", "Disponibles al", "time"),
     Column("days_left", "Días restantes", "days"),
 )
-
-
-def account_stamps_cells(line: AccountStampsLine) -> list[Cell]:
-    """Return the cells of an account's own stamps."""
-    return [
-        Cell(line.account),
-        figure(fmt.number(line.contracted), line.contracted),
-        figure(fmt.number(line.used), line.used),
-        figure(fmt.number(line.available), line.available, URGENT if line.is_exhausted else ""),
-        figure(fmt.moment(line.as_of), line.as_of),
-        figure(fmt.days_left(line.days_left), line.days_left, severity(line)),
-    ]
-
-
-CONTRACT_COLUMNS = [
-    Column("", heading, kind)
-    for heading, kind in zip(
-        fmt.CONTRACT_HEADING, ("text", "text", "count", "text", "text", "time", "text"), strict=True
-    )
-]
-EXPIRY_COLUMNS = [
-    Column("", heading, kind)
-    for heading, kind in zip(fmt.EXPIRY_HEADING, ("text", "text", "count", "date"), strict=True)
-]
-MOVEMENT_COLUMNS = [
-    Column("", heading, kind)
-    for heading, kind in zip(
-        fmt.MOVEMENT_HEADING, ("text", "text", "date", "text", "count"), strict=True
-    )
-]
-
-
-SOURCE_COLUMNS = (
+_ACCOUNT_STAMPS_NOTE = (
+    "Todos los emisores de la cuenta usan estos timbres; sin ellos, ninguno puede facturar."
+)
+_SOURCE_COLUMNS = (
     Column("account", "Cuenta"),
     Column("pac", "PAC"),
     Column("amount", fmt.STAMPS, "count"),
@@ -333,101 +330,124 @@ SOURCE_COLUMNS = (
 )
 
 
+def movement_cells(movements: Iterable[MovementLine]) -> Iterator[list[Cell]]:
+    """Yield the cells of each movement."""
+    for line in movements:
+        day = Cell(fmt.day(line.date), "", line.date)
+        yield [*_text(line.account, fmt.rfc(line.rfc)), day, Cell(line.kind), _number(line.amount)]
+
+
+def account_stamps(report: Consumption) -> Section:
+    """Return the stamps of the accounts themselves."""
+    lines, others = report.account_stamps, "Las demás cuentas"
+    rows = (
+        [
+            Cell(line.account),
+            *map(_number, (line.contracted, line.used)),
+            _number(line.available, URGENT if line.is_exhausted else ""),
+            figure(fmt.moment(line.as_of), line.as_of),
+            _number(line.days_left, severity(line)),
+        ]
+        for line in lines
+    )
+    columns, note = _ACCOUNT_STAMPS_COLUMNS, _ACCOUNT_STAMPS_NOTE
+    return Section("cuenta", fmt.ACCOUNT_STAMPS, others, columns, rows, len(lines), note=note)
+
+
+def contracts(report: Consumption) -> Section:
+    """Return the contracts of the month; the totals are those of the confirmed ones."""
+    lines, others = report.contracts, "Los demás contratos"
+    rows = (
+        [
+            *_text(line.account, line.rfc),
+            _number(line.stamps),
+            Cell(fmt.status(line.status), _CONTRACT_STYLES.get(line.status, SOON)),
+            Cell(fmt.caller_name(line.requested_by)),
+            Cell(fmt.date_time(line.created_at), "", line.created_at),
+            Cell(line.id, MUTED),
+        ]
+        for line in lines
+    )
+    stamps = [line.stamps for line in lines if line.status == CONFIRMED]
+    totals = _text("Confirmados", f"{len(stamps):,}", f"{sum(stamps):,}", "", "", "", "")
+    title, empty = "Contratos del mes", "No se contrataron timbres en el mes."
+    table = others, _CONTRACT_COLUMNS, rows, len(lines), totals
+    return Section("contratos", title, *table, empty=empty)
+
+
+def expiries(report: Consumption) -> Section:
+    """Return the next expiries."""
+    columns = _columns(_ACCOUNT, _RFC, _STAMPS, ("Vence el", "date"))
+    rows = (
+        [
+            *_text(line.account, line.rfc),
+            _number(line.stamps),
+            Cell(fmt.day(line.expires_on), "", line.expires_on),
+        ]
+        for line in report.expiries
+    )
+    table = "Los demás vencimientos", columns, rows, len(report.expiries)
+    remark = "De cada RFC, el contrato de Timbres que vence primero."
+    return Section("vencimientos", "Próximos vencimientos", *table, remark=remark)
+
+
+def other_movements(report: Consumption) -> Section:
+    """Return the movements that are not consumption; it has the first rows only."""
+    movements = report.other_movements()
+    first = list(islice(movements, MAX_ROWS))
+    length = len(first) + sum(1 for _ in movements)
+    table = "Los demás movimientos", MOVEMENT_COLUMNS, movement_cells(first), length
+    remark = "No son consumo y no cuentan en los totales."
+    return Section("otros", fmt.OTHER_MOVEMENTS, *table, remark=remark)
+
+
+def sources(report: Consumption) -> Section:
+    """Return the accounts and the sources of their figures."""
+    rows = (source_cells(report, source) for source in report.sources)
+    table = "Las demás cuentas", _SOURCE_COLUMNS, rows, len(report.sources)
+    return Section("fuentes", fmt.SOURCES, *table)
+
+
 def source_cells(report: Consumption, source: Source) -> list[Cell]:
     """Return the cells of an account."""
-    amount = None if source.problem else report.amounts[source.account]
     missing = fmt.missing_days(source.missing_days)
     return [
-        Cell(source.account),
-        Cell(fmt.pac(source)),
-        figure(fmt.number(amount), amount),
-        figure(fmt.number(source.previous), source.previous),
+        *_text(source.account, fmt.pac(source)),
+        _number(None if source.problem else report.amounts[source.account]),
+        _number(source.previous),
         Cell(fmt.source_name(source)),
         figure(fmt.moment(source.as_of), source.as_of),
         Cell(missing, SOON) if missing else Cell("ninguno"),
     ]
 
 
-def contract_cells(report: Consumption) -> Iterator[list[Cell]]:
-    """Yield the cells of each contract of the month."""
-    for line in report.contracts:
-        yield [
-            Cell(line.account),
-            Cell(line.rfc),
-            Cell(fmt.number(line.stamps), "", line.stamps),
-            Cell(fmt.status(line.status), contract_style(line.status)),
-            Cell(fmt.caller_name(line.requested_by)),
-            Cell(fmt.date_time(line.created_at), "", line.created_at),
-            Cell(line.id, MUTED),
-        ]
-
-
-def expiry_cells(report: Consumption) -> Iterator[list[Cell]]:
-    """Yield the cells of each next expiry."""
-    for line in report.expiries:
-        yield [
-            Cell(line.account),
-            Cell(line.rfc),
-            Cell(fmt.number(line.stamps), "", line.stamps),
-            Cell(fmt.day(line.expires_on), "", line.expires_on),
-        ]
-
-
-def movement_cells(movements: Iterable[MovementLine]) -> Iterator[list[Cell]]:
-    """Yield the cells of each movement."""
-    for line in movements:
-        yield [
-            Cell(line.account),
-            Cell(fmt.rfc(line.rfc)),
-            Cell(fmt.day(line.date), "", line.date),
-            Cell(line.kind),
-            Cell(fmt.number(line.amount), "", line.amount),
-        ]
-
-
-def other_movements(report: Consumption) -> tuple[list[MovementLine], int]:
-    """Return the first movements that are not consumption, and the number of all."""
-    movements = report.other_movements()
-    first = list(islice(movements, MAX_ROWS))
-    return first, len(first) + sum(1 for _ in movements)
-
-
-def confirmed_stamps(report: Consumption) -> tuple[int, int]:
-    """Return the number and the stamps of the confirmed contracts."""
-    stamps = [line.stamps for line in report.contracts if line.status == CONFIRMED]
-    return len(stamps), sum(stamps)
-
-
 # Notices -----------------------------------------------------------------------------------
-
-
-def over_allotments(report: Consumption) -> list[str]:
-    """Return a sentence for each account whose issuers have more unused stamps than it has."""
-    return [
-        _over_allotment(line, report.account == ALL_ACCOUNTS)
-        for line in report.account_stamps
-        if line.is_over_allotted
-    ]
 
 
 def _over_allotment(line: AccountStampsLine, names_account: bool) -> str:
     unknown = line.allotment.unknown
     account = f"la cuenta {line.account}" if names_account else "la cuenta"
     at_least = "al menos " if unknown else ""
-    sentence = (
+    missing = f" Falta el conteo de {fmt.pluralize(unknown, 'emisor', 'emisores')}."
+    return (
         f"Los emisores tienen {at_least}{line.allotment.unused:,} timbres contratados sin usar; "
-        f"{account} tiene {fmt.stock(line.available, line.as_of)}."
+        f"{account} tiene {fmt.stock(line.available, line.as_of)}.{missing if unknown else ''}"
     )
-    if not unknown:
-        return sentence
-    return f"{sentence} Falta el conteo de {fmt.pluralize(unknown, 'emisor', 'emisores')}."
 
 
 def gap(source: Source) -> str:
     """Return the missing days of an account, and the day that includes their stamps."""
-    day = "en el último día anterior que tiene cifra, si lo hay"
-    stamps = "su consumo" if len(source.missing_days) == 1 else "el consumo de esos días"
-    return f"{fmt.gap(source)}; {stamps} está {day}."
+    numbers, day = fmt.missing_days(source.missing_days), "en el último día anterior"
+    days, stamps = f"faltan los días {numbers}", "el consumo de esos días"
+    if len(source.missing_days) == 1:
+        days, stamps = f"falta el día {numbers}", "su consumo"
+    return f"{days}; {stamps} está {day} que tiene cifra, si lo hay."
+
+
+def _uncounted(count: int) -> str:
+    if count == 1:
+        return "no aparece 1 emisor, que no tiene ningún conteo en el mes."
+    return f"no aparecen {count:,} emisores, que no tienen ningún conteo en el mes."
 
 
 def notices(report: Consumption) -> list[str]:
@@ -443,7 +463,16 @@ def notices(report: Consumption) -> list[str]:
         for source in report.sources
         if source.missing_days and source.problem is None
     ]
-    sentences += over_allotments(report)
+    sentences += [
+        f"Cuenta {source.account}: {_uncounted(source.uncounted)}"
+        for source in report.sources
+        if source.uncounted and source.problem is None
+    ]
+    sentences += [
+        _over_allotment(line, report.account == ALL_ACCOUNTS)
+        for line in report.account_stamps
+        if line.is_over_allotted
+    ]
     dated = sum(day or 0 for day in report.days)
     if dated != report.total:
         sentences.append(
@@ -486,20 +515,18 @@ def year_rows(report: YearConsumption) -> Iterator[dict[str, Cell]]:
         yield {
             "rfc": rfc,
             "name": name,
-            **{str(n): figure(fmt.number(month), month) for n, month in enumerate(months)},
-            "total": figure(fmt.number(amount), amount),
+            **{str(n): _number(month) for n, month in enumerate(months)},
+            "total": _number(amount),
             "cost": figure(fmt.money(cost), cost),
         }
 
 
 def year_figures(report: YearConsumption) -> list[KeyFigure]:
     """Return the key figures of a year: total, mean, issuers, cost."""
-    known = [month for month in report.months if month is not None]
-    unknown = len(report.months) - len(known)
-    mean = (2 * sum(known) + len(known)) // (2 * len(known)) if known else None
+    unknown, mean = report.months.count(None), _mean(report.months)
     remark = f"{fmt.pluralize(unknown, 'mes', 'meses')} {fmt.NO_DATA}" if unknown else ""
     named = sum(line.rfc is not None for line in report.lines)
-    months = fmt.pluralize(len(known), "mes", "meses")
+    months = fmt.pluralize(len(report.months) - unknown, "mes", "meses")
     figures = [
         KeyFigure("Timbres consumidos", fmt.number(report.total), remark, "", report.total),
         KeyFigure("Promedio por mes", fmt.number(mean), months, "", mean),

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from functools import cache
-from itertools import chain, islice
+from itertools import chain, count, islice, zip_longest
 from tempfile import TemporaryDirectory
 from typing import IO, Any
 
@@ -24,7 +24,7 @@ from timbres.domain.account import ALL_ACCOUNTS
 from timbres.domain.consumption import Consumption, MovementLine, YearConsumption
 from timbres_reports import formatting_es as fmt
 from timbres_reports import summary
-from timbres_reports.summary import Cell, Column, KeyFigure
+from timbres_reports.summary import Cell, Column, KeyFigure, Section
 
 SUMMARY = "Resumen"
 ISSUERS = "Por RFC"
@@ -163,38 +163,21 @@ class _Book:
             self._keyed_table(ISSUERS_BY_ACCOUNT, columns, cells)
         if report.contracts or report.expiries:
             self._contracts(report)
-        rows = 0
-        others = report.other_movements()
-        if first := list(islice(others, 1)):
-            rows += self._movements(fmt.OTHER_MOVEMENTS, chain(first, others), sheet_rows)
-        movements = report.movements()
-        if first := list(islice(movements, 1)):
-            rows += self._movements(MOVEMENTS, chain(first, movements), sheet_rows)
-        return rows
+        others = self._movements(fmt.OTHER_MOVEMENTS, report.other_movements(), sheet_rows)
+        return others + self._movements(MOVEMENTS, report.movements(), sheet_rows)
 
     def _summary(self, report: Consumption) -> None:
         """Write the key figures, the chart, the accounts, and the days on the right."""
-        days = [
-            (report.month.first_day.replace(day=n), amount)
-            for n, amount in enumerate(report.days, 1)
-        ]
+        first_day = report.month.first_day
+        days = [first_day.replace(day=n) for n in range(1, len(report.days) + 1)]
         rows = self._begin_summary(report, summary.key_figures(report), summary.notices(report))
         chart_row = len(rows) + 1
         rows += [[]] * 18
         if report.account_stamps:
-            rows += self._section(
-                fmt.ACCOUNT_STAMPS,
-                summary.ACCOUNT_STAMPS_COLUMNS,
-                map(summary.account_stamps_cells, report.account_stamps),
-            )
-        sources = (summary.source_cells(report, source) for source in report.sources)
-        rows += self._section(fmt.SOURCES, summary.SOURCE_COLUMNS, sources)
-        beside = [self._heading([Column("", "Día", "date"), _STAMPS])] + [
-            [(day, self._format("date")), self._figure(summary.figure(fmt.number(n), n), "count")]
-            for day, n in days
-        ]
-        sheet = self._write_summary(rows, beside, 3)
-        serials = [int(_serial(day)) for day, _ in days]
+            rows += self._section(summary.account_stamps(report))
+        rows += self._section(summary.sources(report))
+        sheet = self._write_summary(rows, Column("", "Día", "date"), days, report.days)
+        serials = [int(_serial(day)) for day in days]
         chart = self._chart(f"{fmt.DAYS}, {report.month.label_es}", 4, serials, report.days)
         chart.set_x_axis({"date_axis": True, "num_format": "d", "major_unit": 1})
         sheet.insert_chart(chart_row, 0, chart)
@@ -203,29 +186,23 @@ class _Book:
         """Write the contracts of the month and the next expiries."""
         sheet = self._sheet(CONTRACTS, _CONTRACT_WIDTHS)
         rows: list[_Row] = []
-        if report.contracts:
-            rows += self._section(
-                fmt.CONTRACTS, summary.CONTRACT_COLUMNS, summary.contract_cells(report)
-            )
-        if report.expiries:
-            title = f"{fmt.EXPIRIES}. {fmt.FIRST_EXPIRIES}"
-            rows += self._section(title, summary.EXPIRY_COLUMNS, summary.expiry_cells(report))
+        for section in (summary.contracts(report), summary.expiries(report)):
+            rows += self._section(section) if section.length else []
         for number, row in enumerate(rows):
             _write_row(sheet, number, row)
 
     def _movements(self, title: str, movements: Iterator[MovementLine], sheet_rows: int) -> int:
-        """Write movements, in several sheets if necessary, and return their number."""
-        count, number = 0, 1
-        # Reads one movement ahead, to start no empty sheet.
-        next_movement = list(islice(movements, 1))
-        while True:
+        """Write movements, in as many sheets as necessary, and return their number."""
+        rows = 0
+        for number in count(1):
+            # Reads one movement ahead, to start no empty sheet.
+            first = list(islice(movements, 1))
+            if not first:
+                return rows
             name = title if number == 1 else f"{title} {number}"
-            others = islice(movements, sheet_rows - 1 - len(next_movement))
-            count += self._movement_sheet(name, chain(next_movement, others))
-            next_movement = list(islice(movements, 1))
-            if not next_movement:
-                return count
-            number += 1
+            others = islice(movements, sheet_rows - 2)
+            rows += self._movement_sheet(name, chain(first, others))
+        raise AssertionError("unreachable")
 
     def _movement_sheet(self, name: str, movements: Iterable[MovementLine]) -> int:
         """Write one sheet of movements and return their number.
@@ -263,11 +240,7 @@ class _Book:
         figures, notices = summary.year_figures(report), summary.year_notices(report)
         rows = self._begin_summary(report, figures, notices)
         chart_row = len(rows) + 1
-        beside = [self._heading([Column("", "Mes"), _STAMPS])] + [
-            [(name, self._format("")), self._figure(summary.figure(fmt.number(n), n), "count")]
-            for name, n in zip(names, report.months, strict=True)
-        ]
-        sheet = self._write_summary(rows, beside, 3)
+        sheet = self._write_summary(rows, Column("", "Mes"), names, report.months)
         title = f"{fmt.MONTHS}, {report.year}"
         sheet.insert_chart(chart_row, 0, self._chart(title, 4, names, report.months))
         *lines, totals = summary.year_rows(report)
@@ -295,14 +268,22 @@ class _Book:
         rows += [[], *([(notice, self._notice)] for notice in notices)]
         return rows
 
-    def _write_summary(self, rows: Sequence[_Row], beside: Sequence[_Row], first: int) -> Worksheet:
-        """Write the summary, with ``beside`` in its last columns from the row ``first`` on."""
+    def _write_summary(
+        self,
+        rows: Sequence[_Row],
+        column: Column,
+        labels: Sequence[summary.Value],
+        amounts: Sequence[int | None],
+    ) -> Worksheet:
+        """Write the summary; its last columns have the stamps of each label, from row 3 on."""
+        beside: list[_Row] = [[]] * 3 + [self._heading([column, _STAMPS])]
+        for label, n in zip(labels, amounts, strict=True):
+            figure = self._figure(summary.figure(fmt.number(n), n), "count")
+            beside.append([(label, self._format(column.type)), figure])
         sheet = self._sheet(SUMMARY, _SUMMARY_WIDTHS)
-        column = len(_SUMMARY_WIDTHS) - 2
-        for number in range(max(len(rows), first + len(beside))):
-            _write_row(sheet, number, rows[number] if number < len(rows) else [])
-            if first <= number < first + len(beside):
-                _write_row(sheet, number, beside[number - first], column)
+        for number, (row, more) in enumerate(zip_longest(rows, beside, fillvalue=())):
+            _write_row(sheet, number, row)
+            _write_row(sheet, number, more, len(_SUMMARY_WIDTHS) - 2)
         return sheet
 
     def _chart(
@@ -329,15 +310,12 @@ class _Book:
         chart.set_size(_CHART_SIZE)
         return chart
 
-    def _section(
-        self, title: str, columns: Sequence[Column], lines: Iterable[Sequence[Cell]]
-    ) -> list[_Row]:
+    def _section(self, section: Section) -> list[_Row]:
         """Return a table with its title, and an empty row after it."""
-        rows: list[_Row] = [
-            [(title, self._bold)],
-            self._heading(columns),
-        ]
-        for cells in lines:
+        columns = section.columns
+        title = ". ".join(filter(None, (section.title, section.remark)))
+        rows: list[_Row] = [[(title, self._bold)], self._heading(columns)]
+        for cells in section.rows:
             pairs = zip(cells, columns, strict=True)
             rows.append([self._figure(cell, column.type) for cell, column in pairs])
         return [*rows, []]

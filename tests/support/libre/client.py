@@ -13,10 +13,12 @@ from timbres.domain.stamps import Stamps
 from timbres.domain.trace import Trace, trace_by_count
 from timbres.pacs.base import MAX_CONNECTIONS, ContractClient, Receipt, StampClient
 from timbres.pacs.errors import error_from_code
-from timbres.pacs.http import PacSession, with_retries
-from timbres.pacs.rest import post_json, read_count, read_object, read_text
+from timbres.pacs.http import PacSession, read_object, with_retries
+from timbres.pacs.reading import FieldReader
 
 from . import ERRORS, PAC
+
+_READER = FieldReader(PAC.name)
 
 
 class LibreClient(StampClient, ContractClient):
@@ -33,8 +35,8 @@ class LibreClient(StampClient, ContractClient):
         def read() -> Stamps:
             response = self._post(self._session, "stamps", {"rfc": rfc}, deadline)
             unlimited = response.get("left") == "unlimited"
-            left = None if unlimited else read_count(PAC.name, response, "left")
-            return Stamps(None, read_count(PAC.name, response, "used"), left, unlimited)
+            left = None if unlimited else _READER.number(response, "left")
+            return Stamps(None, _READER.number(response, "used"), left, unlimited)
 
         return with_retries(read, deadline, self._attempts)
 
@@ -42,7 +44,7 @@ class LibreClient(StampClient, ContractClient):
         """Allot stamps to an issuer."""
         with PacSession(PAC.name) as session:
             response = self._post(session, "contracts", {"rfc": rfc, "stamps": stamps}, deadline)
-        return Receipt(code=None, message=None, total=read_count(PAC.name, response, "total"))
+        return Receipt(code=None, message=None, total=_READER.number(response, "total"))
 
     def trace(self, sent: Contract, deadline: Deadline) -> Trace:
         """Compare the sum of used and available stamps, which only a contract changes."""
@@ -55,9 +57,9 @@ class LibreClient(StampClient, ContractClient):
     ) -> dict[str, Any]:
         """Send fields with the login; return the response. Raises PacError if it has no `ok`."""
         body, url = fields | self._login, f"{self._base}/{path}"
-        response = read_object(PAC.name, post_json(session, url, body, deadline, max_bytes=65536))
+        response = read_object(PAC.name, session.post_json(url, body, deadline, max_bytes=65536))
         if response.get("ok") is not True:
-            raise error_from_code(PAC.name, ERRORS, None, read_text(PAC.name, response, "error"))
+            raise error_from_code(PAC.name, ERRORS, None, _READER.text(response, "error"))
         return response
 
 

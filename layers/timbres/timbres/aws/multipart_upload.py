@@ -6,7 +6,6 @@ import base64
 import hashlib
 import io
 import logging
-from types import TracebackType
 from typing import Any, Self
 
 logger = logging.getLogger("timbres")
@@ -62,12 +61,7 @@ class Upload:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        error_type: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         self._closed = True
         if error is not None:
             self._abort()
@@ -84,30 +78,22 @@ class Upload:
                 **self._object, **self._headers, ChecksumAlgorithm="SHA256"
             )
             self._upload_id = upload["UploadId"]
-        number, body = len(self._parts) + 1, self._drain_part()
-        checksum = _base64(hashlib.sha256(body).digest())
-        part = self._s3.upload_part(
-            **self._object,
-            UploadId=self._upload_id,
-            PartNumber=number,
-            Body=body,
-            ChecksumSHA256=checksum,
+        number, part = len(self._parts) + 1, self._drain_part()
+        sent = self._s3.upload_part(
+            **self._object, UploadId=self._upload_id, PartNumber=number, **part
         )
-        self._parts.append({"PartNumber": number, "ETag": part["ETag"], "ChecksumSHA256": checksum})
+        checks = {"ETag": sent["ETag"], "ChecksumSHA256": part["ChecksumSHA256"]}
+        self._parts.append({"PartNumber": number} | checks)
 
-    def _drain_part(self) -> bytes:
-        """Return the buffered part, without a copy, and begin a new one."""
-        part, self._part = self._part, io.BytesIO()
-        return part.getvalue()
+    def _drain_part(self) -> dict[str, Any]:
+        """Return the buffered part, without a copy, and its checksum, and begin a new one."""
+        body, self._part = self._part.getvalue(), io.BytesIO()
+        digest = hashlib.sha256(body).digest()
+        return {"Body": body, "ChecksumSHA256": base64.b64encode(digest).decode()}
 
     def _complete(self) -> str:
         if self._upload_id is None:
-            response = self._s3.put_object(
-                **self._object,
-                **self._headers,
-                Body=self._drain_part(),
-                ChecksumSHA256=_base64(self._digest.digest()),
-            )
+            response = self._s3.put_object(**self._object, **self._headers, **self._drain_part())
         else:
             self._send_part()
             response = self._s3.complete_multipart_upload(
@@ -126,7 +112,3 @@ class Upload:
             logger.warning(
                 "a multipart upload could not be aborted", exc_info=True, extra=self._object
             )
-
-
-def _base64(digest: bytes) -> str:
-    return base64.b64encode(digest).decode()

@@ -70,14 +70,19 @@ class IssuerLine:
     cost: Decimal | None = None
 
     @property
+    def compared(self) -> int:
+        """The consumption as far as that of the previous month is known."""
+        return 0 if self.previous is None else self.amount
+
+    @property
     def change(self) -> Decimal | None:
-        """The change from the previous month in percent."""
-        return percent_change(self.amount, self.previous)
+        """The change from the previous month in percent, as far as that is known."""
+        return percent_change(self.compared, self.previous)
 
     @property
     def is_new(self) -> bool:
         """Whether it consumed stamps, and is known to have consumed none in the month before."""
-        return self.previous == 0 and self.amount > 0
+        return self.previous == 0 and self.compared > 0
 
     @property
     def is_exhausted(self) -> bool:
@@ -89,24 +94,17 @@ class IssuerLine:
 class RfcLine(IssuerLine):
     """One RFC over its accounts; ``parts`` are its issuers, the largest consumption first.
 
-    ``account`` has the names of the accounts. ``compared`` is the consumption in the accounts
-    whose previous month is known, ``previous`` their previous month. ``available`` is the sum of
-    the known counts, ``as_of`` the oldest of them. ``days_left`` is the smallest: the RFC runs
-    out first in that account, and ``is_exhausted`` if it has run out in one.
+    ``account`` has the names of the accounts. ``previous`` and ``available`` are the sums of the
+    known numbers, ``as_of`` is the oldest count. ``days_left`` is the smallest: the RFC runs out
+    first in that account, and ``is_exhausted`` if it has run out in one.
     """
 
     parts: tuple[IssuerLine, ...] = ()
-    compared: int = 0
 
     @property
-    def change(self) -> Decimal | None:
-        """The change in percent, over the accounts whose previous month is known."""
-        return percent_change(self.compared, self.previous)
-
-    @property
-    def is_new(self) -> bool:
-        """Whether it consumed stamps, and none in the month before, as far as that is known."""
-        return self.previous == 0 and self.compared > 0
+    def compared(self) -> int:
+        """The consumption in the accounts whose previous month is known."""
+        return sum(part.compared for part in self.parts)
 
     @property
     def is_exhausted(self) -> bool:
@@ -239,9 +237,7 @@ class Consumption:
     @property
     def not_compared(self) -> list[Source]:
         """The accounts with figures whose previous month is not known."""
-        return [
-            source for source in self.sources if source.previous is None and source.problem is None
-        ]
+        return [each for each in self.sources if each.previous is None and each.problem is None]
 
     @property
     def cost(self) -> Decimal | None:
@@ -354,5 +350,4 @@ def _merge(rfc: str | None, parts: Sequence[IssuerLine]) -> RfcLine:
         name=next((part.name for part in parts if part.name), None),
         cost=sum_known(part.cost for part in parts),
         parts=tuple(parts),
-        compared=sum(part.amount for part in parts if part.previous is not None),
     )

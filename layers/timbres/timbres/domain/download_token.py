@@ -24,7 +24,6 @@ MAX_DOWNLOADS_PER_DAY = 100
 MAX_FAILURES = 30
 FAILURE_PERIOD_SECONDS = 600
 
-_BYTES = 32
 # Base64url of 32 bytes. The last character has four bits: it is never - or _, which a mail
 # program could omit from a link.
 _FORM = re.compile(r"[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]")
@@ -34,8 +33,6 @@ _FORM = re.compile(r"[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]")
 class DownloadToken:
     """The target of a token: one version of one object, and its download name."""
 
-    account: str
-    report_id: str
     key: str
     object_version: str
     download_name: str
@@ -66,7 +63,7 @@ def source_period(ip: str, at: datetime) -> tuple[str, int]:
 
 def new_download_token() -> str:
     """Return a new token: 256 random bits as 43 characters for a URL."""
-    return secrets.token_urlsafe(_BYTES)
+    return secrets.token_urlsafe(32)
 
 
 def is_download_token(text: str) -> bool:
@@ -74,18 +71,15 @@ def is_download_token(text: str) -> bool:
     return _FORM.fullmatch(text) is not None
 
 
-def parse_link(value: object, field: str = "link") -> str:
+def parse_link(value: object) -> str:
     """Return the token of a mailed link, or of the token alone. Raises ``parameter-invalid``.
 
     The error does not repeat the value, which may be valid elsewhere.
     """
     token = value.strip().rpartition("/")[2] if isinstance(value, str) else ""
     if not is_download_token(token):
-        raise TimbresError(
-            PARAMETER_INVALID,
-            "Expected a link of a mail: https://…/d/ and 43 characters.",
-            field=field,
-        )
+        text = "Expected a link of a mail: https://…/d/ and 43 characters."
+        raise TimbresError(PARAMETER_INVALID, text, field="link")
     return token
 
 

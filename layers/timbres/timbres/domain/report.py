@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -188,16 +188,9 @@ class MonthlyRun:
 
     def with_published(self, at: datetime) -> MonthlyRun:
         """Return the run with its last event published."""
-        reports = self.reports
-        if reports is not None:
-            reports = [*reports, *self.supplement]
-        return replace(
-            self,
-            reports=reports,
-            supplement=[],
-            published=self.number,
-            published_at=self.published_at or at,
-        )
+        reports = None if self.reports is None else [*self.reports, *self.supplement]
+        changed = replace(self, reports=reports, supplement=[], published=self.number)
+        return replace(changed, published_at=self.published_at or at)
 
 
 def version_id(id_prefix: str, version: int) -> str:
@@ -217,13 +210,7 @@ def is_report_id(text: str) -> bool:
 
 def parse_kind(value: object) -> str:
     """Return a kind of report. Raises ``parameter-invalid``."""
-    if not isinstance(value, str) or value not in FORMATS:
-        raise TimbresError(
-            PARAMETER_INVALID,
-            f"{quote_input(value)} is not a report kind: expected one of {', '.join(FORMATS)}.",
-            field="kind",
-        )
-    return value
+    return _parse(value, FORMATS, "report kind", "kind")
 
 
 def parse_formats(text: str) -> tuple[str, ...]:
@@ -242,13 +229,17 @@ def parse_format(value: object, kind: str, period: Month | Year) -> str:
             f"A {kind} is of one month: expected YYYY-MM, or the kind consumption for a year.",
             field="month",
         )
-    formats, of = (
-        (YEAR_FORMATS, f"{kind} for a year") if isinstance(period, Year) else (FORMATS[kind], kind)
-    )
-    if not isinstance(value, str) or value not in formats:
+    formats, of = FORMATS[kind], kind
+    if isinstance(period, Year):
+        formats, of = YEAR_FORMATS, f"{kind} for a year"
+    return _parse(value, formats, f"format of {of}", "format")
+
+
+def _parse(value: object, allowed: Collection[str], what: str, field: str) -> str:
+    if not isinstance(value, str) or value not in allowed:
         raise TimbresError(
             PARAMETER_INVALID,
-            f"{quote_input(value)} is not a format of {of}: expected one of {', '.join(formats)}.",
-            field="format",
+            f"{quote_input(value)} is not a {what}: expected one of {', '.join(allowed)}.",
+            field=field,
         )
     return value

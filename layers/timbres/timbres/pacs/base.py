@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from types import TracebackType
-from typing import IO, Protocol, Self, TypeVar
+from typing import IO, Protocol, TypeVar
 
 from timbres.deadline import Deadline
 from timbres.domain.balance import Movement, Statement, Summary
@@ -22,34 +22,25 @@ T = TypeVar("T")
 MAX_CONNECTIONS = 32
 
 
-class BalanceStream(Protocol):
+class BalanceStream(AbstractContextManager["BalanceStream"], Protocol):
     """A month's balance as the PAC sent it, on disk, so that it can be read twice.
 
-    A context manager: its exit frees the disk. The response is complete, but it is parsed
-    only while it is read: each step may raise ``pac-protocol-error``.
+    Its exit frees the disk. The response is complete, but it is parsed only while it is read:
+    each step may raise ``pac-protocol-error``.
     """
 
     summary: Summary
 
+    @abstractmethod
     def movements(self) -> Iterator[Movement]:
         """Yield every movement in the PAC's order; each call starts with the first."""
-        ...
 
+    @abstractmethod
     def verified_movements(self) -> Iterator[Movement]:
         """Yield every movement, then compare them with the summary.
 
         Raises a retryable ``pac-protocol-error`` with both totals if they differ.
         """
-        ...
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self,
-        exception_type: type[BaseException] | None,
-        exception: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None: ...
 
 
 class StatementFile(Protocol):
@@ -58,21 +49,16 @@ class StatementFile(Protocol):
     ``size`` is in bytes, ``sha256`` is hexadecimal.
     """
 
-    @property
-    def file(self) -> IO[bytes]: ...  # noqa: D102 as above
+    file: IO[bytes]
+    size: int
+    sha256: str
 
-    @property
-    def size(self) -> int: ...  # noqa: D102 as above
-
-    @property
-    def sha256(self) -> str: ...  # noqa: D102 as above
-
+    @abstractmethod
     def figures(self) -> Statement | None:
         """Return the content of the file; None for a format that Timbres does not parse.
 
         The file stays open. Raises ``pac-protocol-error`` for an invalid file.
         """
-        ...
 
 
 @dataclass(frozen=True, slots=True)

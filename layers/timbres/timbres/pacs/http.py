@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import hashlib
+import json
 import logging
 import math
 import random
@@ -13,7 +14,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
-from functools import cache
+from functools import cache, partial
 from http.cookiejar import DefaultCookiePolicy
 from tempfile import SpooledTemporaryFile
 from typing import IO, Any, Self, TypeVar
@@ -36,7 +37,7 @@ from timbres.pacs.errors import (
     error_from_code,
     protocol_error,
 )
-from timbres.pacs.reading import error_of, is_html
+from timbres.pacs.reading import decode_text, error_of, is_html, parse_json
 
 CONNECT_SECONDS = 3.0
 READ_SECONDS = 10.0
@@ -102,8 +103,7 @@ class HttpResponse:
     @property
     def is_page(self) -> bool:
         """Whether it is a page for a browser, for example of a firewall, and not a PAC's data."""
-        head = self.peek(_HEAD_BYTES)
-        text = head.decode(charset_of(head, self.content_type) or "utf-8", "replace")
+        text = decode_text(self.peek(_HEAD_BYTES), self.content_type, "replace")
         return is_html(text, self.content_type)
 
     def error(self) -> tuple[str | None, str | None]:
@@ -119,20 +119,35 @@ class HttpResponse:
         charset = charset_of(self.peek(_HEAD_BYTES), self.content_type) or "utf-8"
         if charset == "utf-8":
             return self
-        # The caller closes the file.
-        file: IO[bytes] = SpooledTemporaryFile(max_size=_MAX_MEMORY_BYTES)  # noqa: SIM115
-        try:
+
+        def pieces() -> Iterator[bytes]:
+            size = 0
             reader = codecs.getreader(charset)(self.file)
             while text := reader.read(_CHUNK_BYTES):
-                file.write(text.encode())
-                if file.tell() > max_bytes:
+                yield (piece := text.encode())
+                size += len(piece)
+                if size > max_bytes:
                     raise ValueError("too long")
-        except BaseException:
-            file.close()
-            raise
+
+        file, _, _ = _spool(pieces())
         self.file.close()
-        file.seek(0)
         return replace(self, file=file, content_type="")
+
+
+def _spool(pieces: Iterable[bytes]) -> tuple[IO[bytes], int, str]:
+    """Return a file with the ``pieces``, which the caller closes, its size and its SHA-256."""
+    size, digest = 0, hashlib.sha256()
+    file: IO[bytes] = SpooledTemporaryFile(max_size=_MAX_MEMORY_BYTES)  # noqa: SIM115 as above
+    try:
+        for piece in pieces:
+            size += len(piece)
+            digest.update(piece)
+            file.write(piece)
+        file.seek(0)
+    except BaseException:
+        file.close()
+        raise
+    return file, size, digest.hexdigest()
 
 
 @cache
@@ -237,6 +252,25 @@ class PacSession(requests.Session):
         except (requests.RequestException, HTTPError) as error:
             raise self._map_error(error, body) from None
 
+    def post_json(
+        self,
+        url: str,
+        payload: Mapping[str, Any],
+        deadline: Deadline,
+        *,
+        headers: Mapping[str, str] | None = None,
+        max_bytes: int = MAX_BYTES,
+    ) -> HttpResponse:
+        """Send one request with a JSON body, as :meth:`fetch` does."""
+        return self.fetch(
+            "POST",
+            url,
+            headers={"Content-Type": "application/json", **(headers or {})},
+            data=json.dumps(payload, ensure_ascii=False).encode(),
+            deadline=deadline,
+            max_bytes=max_bytes,
+        )
+
     def _read(
         self, response: requests.Response, deadline: Deadline, max_bytes: int
     ) -> HttpResponse:
@@ -249,32 +283,22 @@ class PacSession(requests.Session):
         declared = response.headers.get("Content-Length", "").strip()
         if declared.isascii() and declared.isdigit() and int(declared[:20]) > max_bytes:
             raise self._too_large_error(max_bytes)
-        chunks = self._limit_size(_raw_chunks(response), deadline, max_bytes)
+        # read1 returns the bytes received so far; iter_content waits for a full chunk.
+        read = partial(response.raw.read1, _CHUNK_BYTES, decode_content=False)
+        chunks = self._limit_size(iter(read, b""), deadline, max_bytes)
         encoding = response.headers.get("Content-Encoding", "").strip().lower()
         if encoding in _COMPRESSED:
             chunks = self._limit_size(_decompress(chunks, encoding), deadline, max_bytes)
         elif encoding not in _UNCOMPRESSED:
             raise protocol_error(self.pac, "it is compressed in an unsupported format")
-        digest = hashlib.sha256()
-        size = 0
-        # The caller closes the file.
-        file: IO[bytes] = SpooledTemporaryFile(max_size=_MAX_MEMORY_BYTES)  # noqa: SIM115
-        try:
-            for chunk in chunks:
-                size += len(chunk)
-                digest.update(chunk)
-                file.write(chunk)
-            file.seek(0)
-        except BaseException:
-            file.close()
-            raise
+        file, size, sha256 = _spool(chunks)
         return HttpResponse(
             file=file,
             # 203: a proxy changed the response, for example its encoding.
             status=200 if status == 203 else status,
             content_type=response.headers.get("Content-Type", ""),
             size=size,
-            sha256=digest.hexdigest(),
+            sha256=sha256,
             retry_after=_seconds(response.headers.get("Retry-After", "").strip()),
         )
 
@@ -308,12 +332,6 @@ class PacSession(requests.Session):
             if _is_malformed_http(error)
             else self._timeout_error()
         )
-
-
-def _raw_chunks(response: requests.Response) -> Iterator[bytes]:
-    # read1 returns the bytes received so far; iter_content waits for a full chunk.
-    while chunk := response.raw.read1(_CHUNK_BYTES, decode_content=False):
-        yield chunk
 
 
 def _decompress(chunks: Iterable[bytes], encoding: str) -> Iterator[bytes]:
@@ -407,6 +425,21 @@ def response_error(
         detail = f"{pac} answered with a web page instead of data{title}."
         error = error.changed(detail=detail, pac_code=None)
     return error.changed(requested_wait=response.retry_after)
+
+
+def read_object(pac: str, response: HttpResponse) -> dict[str, Any]:
+    """Return the JSON object of a response with HTTP 200, and close the response's file.
+
+    The names of its fields are folded. Raises the error of another status or of a web page, or
+    ``pac-protocol-error``.
+    """
+    with response.file as file:
+        if response.status != 200 or response.is_page:
+            raise response_error(pac, response)
+        value = parse_json(file.read(), response.content_type)
+    if not isinstance(value, dict):
+        raise protocol_error(pac, "HTTP 200 without a JSON object")
+    return value
 
 
 def with_retries(read: Callable[[], T], deadline: Deadline, attempts: int) -> T:

@@ -36,12 +36,6 @@ class InstrumentedPacClient(PacClientDecorator):
         return super().account_stamps(deadline)
 
     def _read(self, capability: str, call: Callable[[PacClient], T]) -> T:
-        return self._measure(capability, call)
-
-    def _write(self, capability: str, call: Callable[[PacClient], T]) -> T:
-        return self._measure(capability, call)
-
-    def _measure(self, capability: str, call: Callable[[PacClient], T]) -> T:
         if capability not in self._pac.capabilities:
             raise self._unsupported(capability)
         started = time.monotonic()
@@ -55,6 +49,8 @@ class InstrumentedPacClient(PacClientDecorator):
             metrics.add_metric(
                 "PacLatency", round(time.monotonic() - started, 3), pac=self._pac.name
             )
+
+    _write = _read
 
     def _unsupported(self, capability: str) -> TimbresError:
         return TimbresError(

@@ -28,12 +28,12 @@ _TITLE = re.compile(r"<(title|h1)\b[^>]*>(.*?)</\1>", re.IGNORECASE | re.DOTALL)
 _MESSAGE_NAMES = ("message", "detail", "error_description", "error", "title")
 
 
-def decode_text(content: bytes, content_type: str) -> str:
+def decode_text(content: bytes, content_type: str, errors: str = "strict") -> str:
     """Return a response as text, without a byte order mark.
 
-    Without a declared charset it is UTF-8. Raises UnicodeDecodeError.
+    Without a declared charset it is UTF-8. ``errors`` as for ``bytes.decode``.
     """
-    return content.decode(charset_of(content, content_type) or "utf-8")
+    return content.decode(charset_of(content, content_type) or "utf-8", errors)
 
 
 def is_html(text: str, content_type: str) -> bool:
@@ -65,7 +65,7 @@ def error_of(content: bytes, content_type: str) -> tuple[str | None, str | None]
         errors = body.get("errors")
         first = errors[0] if isinstance(errors, list) and errors else None
         return _code_and_message(first if isinstance(first, Mapping) else body)
-    text = content.decode(charset_of(content, content_type) or "utf-8", "replace")
+    text = decode_text(content, content_type, "replace")
     if is_html(text, content_type):
         title = _TITLE.search(text)
         return None, html.unescape(re.sub(r"<[^>]*>", " ", title[2])) if title else None

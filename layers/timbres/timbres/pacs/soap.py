@@ -76,12 +76,8 @@ def _call_context(call: _Call) -> Iterator[None]:
         _call.reset(token)
 
 
-class _FaultError(Exception):
-    """The PAC answered with a SOAP fault; ``error`` is its error."""
-
-    def __init__(self, error: PacError) -> None:
-        super().__init__()
-        self.error = error
+class _FaultError(PacError):
+    """The PAC answered with a SOAP fault."""
 
 
 class SoapService:
@@ -127,12 +123,22 @@ class SoapService:
         :class:`~timbres.errors.PacError`; ``pac-protocol-error`` if the response is not a reply
         to ``operation``.
         """
+        service = self.prepare(deadline)
+        pac = self._session.pac
         try:
-            return self._send(
-                operation, _Call(session or self._session, deadline, read_seconds), arguments
-            )
-        except _FaultError as fault:
-            raise fault.error from None
+            with _call_context(_Call(session or self._session, deadline, read_seconds)):
+                response: HttpResponse = service[operation](**arguments)
+        except TimbresError:
+            raise
+        except Exception:
+            # zeep raises many types for arguments that do not fit the WSDL.
+            raise protocol_error(pac, f"its WSDL has another {operation}") from None
+        reader = FieldReader(pac)
+        with response.file:
+            reply = _reply(pac, response, operation)
+        fields = self._read(reader, operation, reply)
+        reader.log()
+        return fields
 
     def call_optional(
         self, operation: str, deadline: Deadline, arguments: Mapping[str, object]
@@ -147,28 +153,10 @@ class SoapService:
             logger.warning("%s is not in the WSDL", operation)
             return None
         try:
-            return self._send(operation, _Call(self._session, deadline), arguments)
-        except _FaultError as fault:
-            logger.warning("%s: SOAP fault: %s", operation, fault.error.pac_message)
+            return self.call(operation, deadline, arguments)
+        except _FaultError as error:
+            logger.warning("%s: SOAP fault: %s", operation, error.pac_message)
             return None
-
-    def _send(self, operation: str, call: _Call, arguments: Mapping[str, object]) -> dict[str, Any]:
-        service = self.prepare(call.deadline)
-        pac = self._session.pac
-        try:
-            with _call_context(call):
-                response: HttpResponse = service[operation](**arguments)
-        except TimbresError:
-            raise
-        except Exception:
-            # zeep raises many types for arguments that do not fit the WSDL.
-            raise protocol_error(pac, f"its WSDL has another {operation}") from None
-        reader = FieldReader(pac)
-        with response.file:
-            reply = _reply(pac, response, operation)
-        fields = self._read(reader, operation, reply)
-        reader.log()
-        return fields
 
     def _read(self, reader: FieldReader, operation: str, reply: etree._Element) -> dict[str, Any]:
         pac = self._session.pac
@@ -295,7 +283,7 @@ def _reply(pac: str, response: HttpResponse, operation: str) -> etree._Element:
     body = _body(content)
     first = None if body is None else next(body.iterchildren(etree.Element), None)
     if first is not None and fold(etree.QName(first).localname) == "fault":
-        raise _FaultError(_fault_error(pac, response, first))
+        raise _fault_error(pac, response, first)
     if response.status != 200:
         raise response_error(pac, response)
     if first is None or fold(etree.QName(first).localname) != fold(f"{operation}Response"):
@@ -324,7 +312,7 @@ def _body(content: bytes) -> etree._Element | None:
     return root.find(f"{{{name.namespace}}}Body") if name.namespace in _ENVELOPES else None
 
 
-def _fault_error(pac: str, response: HttpResponse, fault: etree._Element) -> PacError:
+def _fault_error(pac: str, response: HttpResponse, fault: etree._Element) -> _FaultError:
     """Return the error of a SOAP 1.1 or 1.2 fault, with its text."""
     texts = {fold(etree.QName(item).localname): item.text for item in fault.iter(etree.Element)}
     code = texts.get("faultcode") or texts.get("value") or ""
@@ -332,7 +320,15 @@ def _fault_error(pac: str, response: HttpResponse, fault: etree._Element) -> Pac
     table = CALLER_FAULTS if side in ("Client", "Sender") else SOAP_FAULTS
     message = texts.get("faultstring") or texts.get("text")
     status = None if response.status == 200 else str(response.status)
-    return error_from_code(pac, table, status, message).changed(requested_wait=response.retry_after)
+    error = error_from_code(pac, table, status, message)
+    return _FaultError(
+        error.problem_type,
+        error.detail,
+        pac=pac,
+        pac_code=error.pac_code,
+        pac_message=error.pac_message,
+        requested_wait=response.retry_after,
+    )
 
 
 def _root_part(content: bytes, content_type: str) -> tuple[bytes, str]:

@@ -27,7 +27,7 @@ from timbres.domain.download_token import (
 from timbres.domain.month import Month
 from timbres.domain.report import ReportSpec
 from timbres.errors import DEADLINE_EXCEEDED, LINK_NOT_FOUND, TimbresError
-from timbres.repositories.dynamodb import Item, conditional_write, serialize
+from timbres.repositories.dynamodb import conditional_write, serialize
 
 logger = logging.getLogger("timbres")
 
@@ -98,27 +98,13 @@ class DownloadTokenRepository:
         )
         item = result.item
         if not result.applied:
-            is_valid = item.get("expires_at", 0) > at.timestamp() and "revoked_at" not in item
-            if is_valid:
+            if item.get("expires_at", 0) > at.timestamp() and "revoked_at" not in item:
                 tomorrow = datetime.combine(at.date() + timedelta(days=1), time(), at.tzinfo)
                 return Refusal(int((tomorrow - at).total_seconds()) + 1, is_valid=True)
             return self._count_failure(token, at, by)
-        logger.info(
-            "download token used",
-            extra={
-                "account": item["account"],
-                "report": item["id"],
-                "source_ip": by,
-                "uses": item["uses"],
-            },
-        )
-        return DownloadToken(
-            account=item["account"],
-            report_id=item["id"],
-            key=item["key"],
-            object_version=item["object_version"],
-            download_name=item["name"],
-        )
+        extra = {"account": item["account"], "report": item["id"], "source_ip": by}
+        logger.info("download token used", extra=extra | {"uses": item["uses"]})
+        return DownloadToken(item["key"], item["object_version"], item["name"])
 
     def _count_failure(self, token: str, at: datetime, by: str) -> Refusal:
         """Count an invalid token of a source; the refusal has the wait if it sent too many."""
@@ -174,8 +160,7 @@ class DownloadTokenRepository:
             raise TimbresError(LINK_NOT_FOUND, "No mail has this link.", field="link")
         if "mail" not in found:
             # Mailed by a version before 0.5.0: only the report is known.
-            account, report_id = found["account"]["S"], found["id"]["S"]
-            return self._list_hashes(account, report_id)
+            return self._list_hashes(found["account"]["S"], found["id"]["S"])
         return self._scan("mail = :value", found["mail"]["S"])
 
     def list_of_month(self, month: Month) -> Iterator[str]:
@@ -184,28 +169,23 @@ class DownloadTokenRepository:
 
     def _scan(self, condition: str, value: str) -> Iterator[str]:
         # The table has the links of a month: an index for this rare request would cost more.
-        pages = self._dynamodb.get_paginator("scan").paginate(
-            TableName=self._table,
-            FilterExpression=condition,
-            ExpressionAttributeValues=serialize({":value": value}),
-            ConsistentRead=True,
-        )
-        for page in pages:
-            for item in page["Items"]:
-                yield str(item["ticket"]["S"])
+        return self._hashes("scan", value, FilterExpression=condition, ConsistentRead=True)
 
     def _list_hashes(self, account: str, report_id: str) -> Iterator[str]:
-        pages = self._dynamodb.get_paginator("query").paginate(
-            TableName=self._table,
+        return self._hashes(
+            "query",
+            _report_key(account, report_id),
             IndexName="report",
-            KeyConditionExpression="#report = :report",
+            KeyConditionExpression="#report = :value",
             ExpressionAttributeNames={"#report": "report"},
-            ExpressionAttributeValues=serialize({":report": _report_key(account, report_id)}),
         )
-        for page in pages:
-            item: Item
-            for item in page["Items"]:
-                yield item["ticket"]["S"]
+
+    def _hashes(self, operation: str, value: str, **request: Any) -> Iterator[str]:
+        values = serialize({":value": value})
+        pages = self._dynamodb.get_paginator(operation).paginate(
+            TableName=self._table, ExpressionAttributeValues=values, **request
+        )
+        return (str(item["ticket"]["S"]) for page in pages for item in page["Items"])
 
     def _revoke(self, token_hash: str, revocation: str, at: datetime) -> bool:
         return conditional_write(

@@ -58,14 +58,7 @@ class ReportRepository:
         self, spec: ReportSpec, version: int, by: str, at: datetime, run: str | None
     ) -> Report | None:
         """Write a new pending report; return None if another request has written that version."""
-        report = Report(
-            id=version_id(spec.id_prefix, version),
-            spec=spec,
-            status=PENDING,
-            requested_by=by,
-            created_at=at,
-            run=run,
-        )
+        report = Report(version_id(spec.id_prefix, version), spec, PENDING, by, at, run)
         # Equal requests of the same second may both return the record as theirs.
         own = {"requested_by": by, "created_at": at.isoformat()} | ({"run": run} if run else {})
         write = conditional_write(
@@ -146,12 +139,8 @@ class ReportRepository:
             own,
             TableName=self._table,
             Key=_key(report),
-            UpdateExpression="SET " + ", ".join(f"#{name} = :{name}" for name in changes),
+            **_set(changes, {":pending": PENDING}),
             ConditionExpression="#status = :pending",
-            ExpressionAttributeNames={f"#{name}": name for name in changes},
-            ExpressionAttributeValues=serialize(
-                {f":{name}": value for name, value in changes.items()} | {":pending": PENDING}
-            ),
             ReturnValues="ALL_NEW",
         )
         return _report(write.item) if write.applied else None
@@ -232,12 +221,8 @@ class MonthlyRunRepository:
             own,
             TableName=self._table,
             Key=serialize(_run_key(run.id)),
-            UpdateExpression="SET " + ", ".join(f"#{name} = :{name}" for name in changes),
+            **_set(changes, {":before": run.revision}),
             ConditionExpression=unchanged,
-            ExpressionAttributeNames={f"#{name}": name for name in changes},
-            ExpressionAttributeValues=serialize(
-                {f":{name}": value for name, value in changes.items()} | {":before": run.revision}
-            ),
         )
         return replace(changed, revision=own["revision"]) if write.applied else None
 
@@ -264,6 +249,17 @@ class MonthlyRunRepository:
 def _id_prefix(period: Month | Year) -> str:
     """Return what the ids of a period's reports begin with; those of its months do not."""
     return f"{period}-consumption-" if isinstance(period, Year) else f"{period}-"
+
+
+def _set(changes: Item, further: Item) -> Item:
+    """Return the expression that sets attributes; ``further`` are values of the condition."""
+    return {
+        "UpdateExpression": "SET " + ", ".join(f"#{name} = :{name}" for name in changes),
+        "ExpressionAttributeNames": {f"#{name}": name for name in changes},
+        "ExpressionAttributeValues": serialize(
+            {f":{name}": value for name, value in changes.items()} | further
+        ),
+    }
 
 
 def _run_key(run: str) -> Item:
@@ -329,6 +325,13 @@ def _key(report: Report) -> Item:
     return serialize({"account": report.spec.account, "id": report.id})
 
 
+# Attributes of a report that are stored unchanged once it is settled.
+_RESULTS = (
+    *("bytes", "sha256", "rows", "object_version", "seconds"),
+    *("differences", "summary", "error"),
+)
+
+
 def _item(report: Report) -> Item:
     return {
         "account": report.spec.account,
@@ -345,39 +348,22 @@ def _item(report: Report) -> Item:
 
 def _outcome(report: Report) -> Item:
     """Return the attributes that the outcome of a report changes."""
-    return {
-        "status": report.status,
-        "settled_at": report.settled_at.isoformat() if report.settled_at else None,
-        "bytes": report.bytes,
-        "sha256": report.sha256,
-        "rows": report.rows,
-        "object_version": report.object_version,
-        "seconds": report.seconds,
-        "differences": report.differences,
-        "summary": report.summary,
-        "error": report.error,
-    }
+    settled_at = report.settled_at.isoformat() if report.settled_at else None
+    results = {name: getattr(report, name) for name in _RESULTS}
+    return {"status": report.status, "settled_at": settled_at, **results}
 
 
 def _report(item: Item) -> Report:
-    period = period_from_text(item["month"])
-    spec = ReportSpec(item["account"], period, item["kind"], item["format"])
     settled_at = item.get("settled_at")
+    period = period_from_text(item["month"])
     return Report(
         id=item["id"],
-        spec=spec,
+        spec=ReportSpec(item["account"], period, item["kind"], item["format"]),
         status=ReportStatus(item["status"]),
         requested_by=item["requested_by"],
         created_at=datetime.fromisoformat(item["created_at"]),
         settled_at=datetime.fromisoformat(settled_at) if settled_at else None,
         run=item.get("run"),
-        bytes=item.get("bytes"),
-        sha256=item.get("sha256"),
-        rows=item.get("rows"),
-        object_version=item.get("object_version"),
-        seconds=item.get("seconds"),
-        differences=item.get("differences"),
-        summary=item.get("summary"),
-        error=item.get("error"),
         is_unpublished="unannounced" in item,
+        **{name: item.get(name) for name in _RESULTS},
     )

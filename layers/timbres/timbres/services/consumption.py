@@ -182,9 +182,11 @@ class ConsumptionReader:
                 for rfc, amount in totals.by_issuer.items()
             ],
             days={day: days[day] if day <= today else None for day in _days_of(month)},
-            movements=lambda: _lines(account, _consumption(reading)),
+            movements=lambda: _lines(account, _select(reading, consumption=True)),
             # To filter a large response once more would take as long as to read it.
-            other_movements=lambda: _lines(account, _others(reading) if totals.other_kinds else ()),
+            other_movements=lambda: _lines(
+                account, _select(reading, consumption=False) if totals.other_kinds else ()
+            ),
             account_stamps=self._account_stamps(account, NOTHING_ALLOTTED),
         )
 
@@ -203,9 +205,8 @@ class ConsumptionReader:
         try:
             return self._balance_amounts(account, month.previous(), deadline)
         except TimbresError as error:
-            logger.warning(
-                "the previous month is not known: %s", error.detail, extra={"account": account.name}
-            )
+            extra = {"account": account.name}
+            logger.warning("the previous month is not known: %s", error.detail, extra=extra)
             return None
 
     def _balance_amounts(
@@ -229,8 +230,8 @@ class ConsumptionReader:
         accounts = self._pac_access.account_names() if is_all else [account_name]
         months = year.months(clock.now().date())
         gaps: list[tuple[str, Month, str]] = []
-        totals: list[int | None] = [None] * len(months)
         by_rfc: dict[str | None, list[int | None]] = {}
+        totals: list[int | None] = [None] * len(months)
         names: dict[str | None, str] = {}
         costs: dict[str | None, list[Decimal | None]] = {}
         without_price = []
@@ -296,35 +297,28 @@ class ConsumptionReader:
     def _from_snapshots(self, account: Account, month: Month) -> _AccountConsumption:
         current, previous = self._month(account, month), self._month(account, month.previous())
         amounts = sum_movements(current.movements).by_issuer
-        previous_amounts = sum_movements(previous.movements).by_issuer
-        issuers = []
-        counts = []
-        uncounted = 0
+        before = sum_movements(previous.movements).by_issuer
         price = account.stamp_price
-        for issuer in self._issuer_repository.list_all(account.name):
-            counts.append(issuer.stamps)
-            if issuer.rfc not in current.rfcs:
-                uncounted += 1
-                continue
-            amount = amounts.pop(issuer.rfc, 0)
-            issuers.append(
-                IssuerLine(
-                    account=account.name,
-                    rfc=issuer.rfc,
-                    amount=amount,
-                    previous=previous_amounts.get(issuer.rfc, 0)
-                    if issuer.rfc in previous.rfcs
-                    else None,
-                    available=None
-                    if issuer.stamps.has_no_contract
-                    else available_stamps(issuer.stamps),
-                    days_left=round_days(issuer.forecast.days_left),
-                    has_no_contract=issuer.stamps.has_no_contract,
-                    as_of=issuer.as_of,
-                    name=issuer.name,
-                    cost=cost_of(amount, price),
-                )
+        known = list(self._issuer_repository.list_all(account.name))
+        issuers = [
+            IssuerLine(
+                account=account.name,
+                rfc=issuer.rfc,
+                amount=amount,
+                previous=before.get(issuer.rfc, 0) if issuer.rfc in previous.rfcs else None,
+                available=None
+                if issuer.stamps.has_no_contract
+                else available_stamps(issuer.stamps),
+                days_left=round_days(issuer.forecast.days_left),
+                has_no_contract=issuer.stamps.has_no_contract,
+                as_of=issuer.as_of,
+                name=issuer.name,
+                cost=cost_of(amount, price),
             )
+            for issuer in known
+            if issuer.rfc in current.rfcs
+            for amount in [amounts.pop(issuer.rfc, 0)]
+        ]
         # Issuers that stamped in the month and were removed later.
         issuers += [
             IssuerLine(account.name, rfc, amount, cost=cost_of(amount, price))
@@ -338,15 +332,17 @@ class ConsumptionReader:
                 plan=None,
                 as_of=current.as_of,
                 missing_days=tuple(current.missing),
-                uncounted=uncounted,
+                uncounted=sum(issuer.rfc not in current.rfcs for issuer in known),
                 problem=None if current.known else _UNCOUNTED,
-                previous=sum(previous_amounts.values()) if previous.known else None,
+                previous=sum(before.values()) if previous.known else None,
                 stamp_price=price,
             ),
             issuers=issuers if current.known else (),
             days=_days_with_data(month, current),
             movements=lambda: _lines(account, current.movements),
-            account_stamps=self._account_stamps(account, sum_unused(counts)),
+            account_stamps=self._account_stamps(
+                account, sum_unused([issuer.stamps for issuer in known])
+            ),
         )
 
     def _account_stamps(self, account: Account, allotment: Allotment) -> AccountStampsLine | None:
@@ -373,18 +369,15 @@ class ConsumptionReader:
     # ------------------------------------------------------------------------------- both
 
     def _contracts(self, account: str, month: Month) -> Iterator[ContractLine]:
-        first = datetime.combine(month.first_day, time_of_day(), MEXICO_CITY)
-        last = datetime.combine(month.last_day + _DAY, time_of_day(), MEXICO_CITY)
+        first, last = (
+            datetime.combine(day, time_of_day(), MEXICO_CITY)
+            for day in (month.first_day, month.last_day + _DAY)
+        )
         for contract in self._contract_repository.list_between(account, first, last):
             if contract.status != REJECTED:
                 yield ContractLine(
-                    account=account,
-                    rfc=contract.rfc,
-                    stamps=contract.stamps,
-                    status=contract.status,
-                    requested_by=contract.requested_by,
-                    created_at=contract.created_at,
-                    id=contract.id,
+                    *(account, contract.rfc, contract.stamps, contract.status),
+                    *(contract.requested_by, contract.created_at, contract.id),
                 )
 
     def _expiries(self, account: str) -> Iterator[ExpiryLine]:
@@ -422,24 +415,16 @@ def _days_with_data(month: Month, consumption: MonthlyConsumption) -> dict[date,
 
 def _days(month: Month, parts: Sequence[_AccountConsumption]) -> tuple[int | None, ...]:
     """Return each day's stamps over all accounts; None if no account has a count of the day."""
-    days: list[int | None] = []
-    for day in _days_of(month):
-        known = [part.days[day] for part in parts if part.days is not None]
-        counts = [count for count in known if count is not None]
-        days.append(sum(counts) if counts else None)
-    return tuple(days)
+    known = [part.days for part in parts if part.days is not None]
+    return tuple(sum_known(days[day] for days in known) for day in _days_of(month))
 
 
 def _days_of(month: Month) -> list[date]:
     return [month.first_day + n * _DAY for n in range(month.last_day.day)]
 
 
-def _consumption(reading: BalanceStream) -> Iterator[Movement]:
-    return (movement for movement in reading.movements() if is_consumption(movement.kind))
-
-
-def _others(reading: BalanceStream) -> Iterator[Movement]:
-    return (movement for movement in reading.movements() if not is_consumption(movement.kind))
+def _select(reading: BalanceStream, *, consumption: bool) -> Iterator[Movement]:
+    return (line for line in reading.movements() if is_consumption(line.kind) is consumption)
 
 
 def _lines(account: Account, movements: Iterable[Movement]) -> Iterator[MovementLine]:

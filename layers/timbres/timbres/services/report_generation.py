@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any
 
 from timbres.aws.object_store import ReportStore
 from timbres.deadline import Deadline
@@ -16,7 +17,7 @@ from timbres.observability.metrics import metrics
 from timbres.repositories.reports import ReportRepository
 from timbres.schemas.errors import error_to_dict
 from timbres.services.report_events import ReportPublisher
-from timbres.services.report_writer import ReportWriter, SharedConsumption
+from timbres.services.report_writer import Loader, ReportWriter
 
 logger = logging.getLogger("timbres")
 
@@ -49,13 +50,12 @@ class ReportGenerator:
         attempt. Other errors, and all errors of the last attempt, are stored: the report is failed.
         """
         errors: list[Exception] = []
-        shared_data = self._report_writer.shared_data(
+        with self._report_writer.shared_data(
             deadline, skip_failed_accounts=is_last_attempt
-        )
-        with shared_data as shared:
+        ) as load:
             for report_id in report_ids:
                 try:
-                    self._generate_one(account_name, report_id, is_last_attempt, deadline, shared)
+                    self._generate_one(account_name, report_id, is_last_attempt, deadline, load)
                 except Exception as error:
                     errors.append(error)
         if errors:
@@ -67,72 +67,58 @@ class ReportGenerator:
         report_id: str,
         is_last_attempt: bool,
         deadline: Deadline,
-        shared: SharedConsumption,
+        load: Loader,
     ) -> None:
+        extra = {"account": account_name, "report": report_id}
         report = self._report_repository.get(account_name, report_id)
         if report is None or report.status != PENDING:
-            logger.info("nothing to generate", extra={"account": account_name, "report": report_id})
+            logger.info("nothing to generate", extra=extra)
             # An earlier attempt settled it and ended before it published the event.
             if report is not None and report.is_unpublished:
                 self._publisher.publish(report)
             return
         try:
-            ready = self._write(report, deadline, shared)
+            settled = self._write(report, deadline, load)
         except TimbresError as error:
             if error.problem_type.retryable and not is_last_attempt:
                 raise
-            self._fail(report, error)
-            return
+            settled = _failed(report, error)
         except Exception:
             if not is_last_attempt:
                 raise
-            logger.exception(
-                "a report failed", extra={"account": account_name, "report": report_id}
-            )
-            self._fail(report, TimbresError(INTERNAL_ERROR, "An unexpected error occurred."))
-            return
-        self._finalize(ready)
+            logger.exception("a report failed", extra=extra)
+            unexpected = TimbresError(INTERNAL_ERROR, "An unexpected error occurred.")
+            settled = _failed(report, unexpected)
+        self._finalize(settled)
 
-    def _write(self, report: Report, deadline: Deadline, shared: SharedConsumption) -> Report:
+    def _write(self, report: Report, deadline: Deadline, load: Loader) -> Report:
         started = time.monotonic()
         with self._report_store.upload(report.spec) as out:
-            result = self._report_writer.write(report.spec, out, deadline, shared)
+            result = self._report_writer.write(report.spec, out, deadline, load)
         return replace(
             report,
             status=READY,
             settled_at=clock.now(),
             bytes=out.bytes,
             sha256=out.sha256,
-            rows=result.rows,
             object_version=out.version_id,
             seconds=round(time.monotonic() - started, 1),
-            differences=result.differences,
-            summary=result.summary,
-        )
-
-    def _fail(self, report: Report, error: TimbresError) -> None:
-        self._finalize(
-            replace(report, status=FAILED, settled_at=clock.now(), error=error_to_dict(error))
+            **result,
         )
 
     def _finalize(self, report: Report) -> None:
         settled = self._report_repository.finalize(report)
+        extra: dict[str, Any] = {"account": report.spec.account, "report": report.id}
         if settled is None:
-            logger.info(
-                "another worker settled the report",
-                extra={"account": report.spec.account, "report": report.id},
-            )
+            logger.info("another worker settled the report", extra=extra)
             return
         metrics.add_count("Reports", status=settled.status)
         metrics.add_count("StatementMismatches", 1 if settled.differences else 0)
-        logger.info(
-            "report %s",
-            settled.status,
-            extra={
-                "account": settled.spec.account,
-                "report": settled.id,
-                "code": settled.error and settled.error["code"],
-                "pac_code": settled.error and settled.error.get("pac", {}).get("code"),
-            },
-        )
+        error = settled.error or {}
+        codes = {"code": error.get("code"), "pac_code": error.get("pac", {}).get("code")}
+        logger.info("report %s", settled.status, extra=extra | codes)
         self._publisher.publish(settled)
+
+
+def _failed(report: Report, error: TimbresError) -> Report:
+    return replace(report, status=FAILED, settled_at=clock.now(), error=error_to_dict(error))

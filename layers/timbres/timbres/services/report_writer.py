@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 from timbres.aws.multipart_upload import Upload
@@ -31,64 +30,8 @@ Writer = Callable[[Consumption | YearConsumption, Any], int]
 _CHUNK = 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class WriteResult:
-    """The result of writing a report.
-
-    ``rows`` is the number of movements, None for a statement; ``differences`` are the totals in
-    which a statement and the JSON balance disagree, None if they were not compared; ``summary``
-    are the highlights of a month's consumption.
-    """
-
-    rows: int | None = None
-    differences: dict[str, list[int]] | None = None
-    summary: dict[str, Any] | None = None
-
-
-class SharedConsumption:
-    """Reads each period of an account once, for all formats of its report.
-
-    The PAC's responses stay in temporary files until ``files`` is closed.
-    """
-
-    def __init__(
-        self,
-        reader: ConsumptionReader,
-        files: ExitStack,
-        deadline: Deadline,
-        *,
-        skip_failed_accounts: bool,
-    ) -> None:
-        self._reader = reader
-        self._files = files
-        self._deadline = deadline
-        self._skip_failed_accounts = skip_failed_accounts
-        self._loaded: dict[
-            tuple[str, Month | Year], Consumption | YearConsumption | TimbresError
-        ] = {}
-
-    def load(self, account: str, period: Month | Year) -> Consumption | YearConsumption:
-        """Return the consumption. Raises the errors of the PAC, the same one for every format."""
-        key = account, period
-        if key not in self._loaded:
-            try:
-                self._loaded[key] = self._read(account, period)
-            except TimbresError as error:
-                self._loaded[key] = error
-        loaded = self._loaded[key]
-        if isinstance(loaded, TimbresError):
-            raise loaded
-        return loaded
-
-    def _read(self, account: str, period: Month | Year) -> Consumption | YearConsumption:
-        skip = self._skip_failed_accounts
-        if isinstance(period, Year):
-            return self._reader.load_year(
-                account, period, self._deadline, skip_failed_accounts=skip
-            )
-        return self._files.enter_context(
-            self._reader.load(account, period, self._deadline, skip_failed_accounts=skip)
-        )
+Loader = Callable[[str, Month | Year], Consumption | YearConsumption]
+"""Returns the consumption of an account in a period."""
 
 
 class ReportWriter:
@@ -105,42 +48,65 @@ class ReportWriter:
         self._load_writer = load_writer
 
     @contextmanager
-    def shared_data(
-        self, deadline: Deadline, *, skip_failed_accounts: bool
-    ) -> Iterator[SharedConsumption]:
-        """Yield the data that several reports share; leaving deletes temporary files.
+    def shared_data(self, deadline: Deadline, *, skip_failed_accounts: bool) -> Iterator[Loader]:
+        """Yield a loader that reads each period of an account once, for all formats of its report.
 
-        ``skip_failed_accounts``: a report of all accounts includes a failed account as a problem.
+        It raises the errors of the PAC, the same one for every format. Leaving deletes the
+        temporary files with the PAC's responses. ``skip_failed_accounts``: a report of all
+        accounts includes a failed account as a problem.
         """
-        with ExitStack() as files:
-            yield SharedConsumption(
-                self._consumption_reader, files, deadline, skip_failed_accounts=skip_failed_accounts
+        reader = self._consumption_reader
+        loaded: dict[tuple[str, Month | Year], Consumption | YearConsumption | TimbresError] = {}
+
+        def read(account: str, period: Month | Year) -> Consumption | YearConsumption:
+            skip = skip_failed_accounts
+            if isinstance(period, Year):
+                return reader.load_year(account, period, deadline, skip_failed_accounts=skip)
+            return files.enter_context(
+                reader.load(account, period, deadline, skip_failed_accounts=skip)
             )
 
+        def load(account: str, period: Month | Year) -> Consumption | YearConsumption:
+            key = account, period
+            if key not in loaded:
+                try:
+                    loaded[key] = read(account, period)
+                except TimbresError as error:
+                    loaded[key] = error
+            if isinstance(found := loaded[key], TimbresError):
+                raise found
+            return found
+
+        with ExitStack() as files:
+            yield load
+
     def write(
-        self, spec: ReportSpec, out: Upload, deadline: Deadline, shared: SharedConsumption
-    ) -> WriteResult:
-        """Write a report to ``out``. Raises the errors of the PAC."""
+        self, spec: ReportSpec, out: Upload, deadline: Deadline, load: Loader
+    ) -> dict[str, Any]:
+        """Write a report to ``out``; return attributes of its ``Report``.
+
+        They are ``rows`` and the ``summary`` of a month, or a statement's ``differences``. Raises
+        the errors of the PAC.
+        """
         month = spec.month
         if spec.kind == "statement" and isinstance(month, Month):
-            return self._statement(spec, month, out, deadline)
-        data = shared.load(spec.account, month)
+            return {"differences": self._write_statement(spec, month, out, deadline)}
+        data = load(spec.account, month)
         rows = self._load_writer(spec.format)(data, out)
         if isinstance(data, YearConsumption):
-            return WriteResult(rows)
-        return WriteResult(rows, summary=highlights_to_dict(highlights_of(data)))
+            return {"rows": rows}
+        return {"rows": rows, "summary": highlights_to_dict(highlights_of(data))}
 
-    def _statement(
+    def _write_statement(
         self, spec: ReportSpec, month: Month, out: Upload, deadline: Deadline
-    ) -> WriteResult:
+    ) -> dict[str, list[int]] | None:
+        """Write the PAC's own file; return its differences from the balance."""
         account = self._pac_access.require_account(spec.account, "statement")
         statement = self._pac_access.client(account).statement(month, spec.format, deadline)
         with statement.file as file:
             while chunk := file.read(_CHUNK):
                 out.write(chunk)
-            return WriteResult(
-                differences=self._compare_with_balance(account, month, statement, deadline)
-            )
+            return self._compare_with_balance(account, month, statement, deadline)
 
     def _compare_with_balance(
         self, account: Account, month: Month, file: StatementFile, deadline: Deadline
@@ -153,25 +119,24 @@ class ReportWriter:
         extra: dict[str, Any] = {"account": account.name, "month": str(month)}
         try:
             statement = file.figures()
+            if statement is None:
+                return None
+            stated, consumed = statement.transactions, statement.totals.consumed
+            is_consistent_csv = is_consistent(stated, consumed)
+            if is_consistent_csv is not False:
+                with self._pac_access.client(account).balance(month, None, deadline) as reading:
+                    summary, totals = reading.summary, sum_movements(reading.movements())
         except TimbresError as error:
             logger.warning("the statement could not be compared: %s", error.detail, extra=extra)
             return None
-        if statement is None:
-            return None
-        if is_consistent(statement.transactions, statement.totals.consumed) is False:
-            raise contradiction(account.pac.name, statement.transactions, statement.totals.consumed)
-        try:
-            with self._pac_access.client(account).balance(month, None, deadline) as reading:
-                summary, totals = reading.summary, sum_movements(reading.movements())
-        except TimbresError as error:
-            logger.warning("the statement could not be compared: %s", error.detail, extra=extra)
-            return None
+        if is_consistent_csv is False:
+            raise contradiction(account.pac.name, stated, consumed)
         pairs = {
             "registered": (statement.issuers.registered, summary.issuers.registered),
             "authorized": (statement.issuers.authorized, summary.issuers.authorized),
             "stamping": (statement.issuers.active, summary.issuers.active),
-            "transactions": (statement.transactions, summary.transactions),
-            "amount": (statement.totals.consumed, totals.consumed),
+            "transactions": (stated, summary.transactions),
+            "amount": (consumed, totals.consumed),
             "movements": (statement.totals.movements, totals.movements),
         }
         # A count that the PAC does not know is not a difference.

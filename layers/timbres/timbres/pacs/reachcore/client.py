@@ -10,8 +10,7 @@ import io
 import re
 from collections.abc import Iterator
 from functools import lru_cache
-from types import TracebackType
-from typing import IO, Any, Self
+from typing import IO, Any
 
 import ijson
 
@@ -27,9 +26,14 @@ from timbres.domain.balance import (
 )
 from timbres.domain.month import Month
 from timbres.domain.rfc import Rfc
-from timbres.domain.text import charset_of
 from timbres.errors import PacError
-from timbres.pacs.base import MAX_CONNECTIONS, BalanceClient, StatementClient
+from timbres.pacs.base import (
+    MAX_CONNECTIONS,
+    BalanceClient,
+    BalanceStream,
+    StatementClient,
+    StatementFile,
+)
 from timbres.pacs.errors import (
     contradiction,
     error_from_code,
@@ -46,8 +50,7 @@ from timbres.pacs.http import (
 from timbres.pacs.reachcore.error_codes import ERRORS, STATEMENT_ERRORS
 from timbres.pacs.reachcore.limits import ByteBudget, distinct_kinds, distinct_rfcs, is_short
 from timbres.pacs.reachcore.statement import read_statement
-from timbres.pacs.reading import FieldReader, fold
-from timbres.pacs.rest import post_json
+from timbres.pacs.reading import FieldReader, decode_text, fold
 
 NAME = "reachcore"
 _PATH = "/api/rest/Timbre/saldos"
@@ -120,14 +123,14 @@ class ReachcoreClient(BalanceClient, StatementClient):
 
     def _post(self, path: str, payload: dict[str, str], deadline: Deadline) -> HttpResponse:
         headers = {"RCApiKey": self._key}
-        response = post_json(self._session, self._url + path, payload, deadline, headers=headers)
+        response = self._session.post_json(self._url + path, payload, deadline, headers=headers)
         if response.status == 200:
             return response
         with response.file:
             raise _error_from_response(response, bool(path))
 
 
-class ReachcoreStatement:
+class ReachcoreStatement(StatementFile):
     """A statement of Reachcore; see :class:`timbres.pacs.base.StatementFile`."""
 
     def __init__(self, response: HttpResponse, csv_month: Month | None) -> None:
@@ -145,7 +148,7 @@ class ReachcoreStatement:
         return read_statement(self.file, self._csv_month, self._content_type)
 
 
-class ReachcoreBalance:
+class ReachcoreBalance(BalanceStream):
     """A month's balance in the PAC's JSON; see :class:`timbres.pacs.base.BalanceStream`."""
 
     def __init__(self, response: HttpResponse, *, one_issuer: bool = False) -> None:
@@ -163,15 +166,7 @@ class ReachcoreBalance:
             self._reader.normalized.add("charset")
         self.summary = self._summary()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_exception: object) -> None:
         self._response.file.close()
 
     def movements(self) -> Iterator[Movement]:
@@ -345,7 +340,7 @@ def _may_be(file_format: str, response: HttpResponse) -> bool:
     head = response.peek(_PDF_HEAD_BYTES)
     if file_format == "pdf":
         return b"%PDF-" in head and not response.is_page
-    start = head.decode(charset_of(head, response.content_type) or "utf-8", "replace").lstrip()
+    start = decode_text(head, response.content_type, "replace").lstrip()
     is_other = start.strip("\0\ufeff")[:1] in ("", "{", "[") or head.startswith(_NO_CSV)
     return not is_other and not response.is_page
 
